@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use crate::kubeconfig::{Access, KubeconfigError};
 
 /// Largest answer that is read.
-const MAX_ANSWER: usize = 16 << 20;
+const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Why a request came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -154,7 +154,7 @@ impl Client {
         let response = sender.send_request(request).await?;
         let status = response.status();
         let warnings = warnings(response.headers());
-        let body = Limited::new(response.into_body(), MAX_ANSWER)
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
             .collect()
             .await
             .map_err(|e| ClientError::Answer(e.to_string()))?;

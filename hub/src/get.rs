@@ -25,11 +25,11 @@ const CLUSTERS: &str = "/apis/cluster.open-cluster-management.io/v1/managedclust
 const CSRS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 /// A hub signs at once.
-const SIGNED_WITHIN: Duration = Duration::from_secs(20);
-const LOOK: Duration = Duration::from_millis(50);
+const SIGNING_TIMEOUT: Duration = Duration::from_secs(20);
+const SIGNING_POLL_EVERY: Duration = Duration::from_millis(50);
 
 /// So many names help; all of a large fleet do not.
-const SHOWN: usize = 10;
+const NAMES_SHOWN_MAX: usize = 10;
 
 /// Why there is no kubeconfig to print.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +100,7 @@ async fn certificate(
     }]);
     let path = format!("{CSRS}/{name}");
     client.json(Method::PUT, &format!("{path}/approval"), "application/json", &made).await?;
-    let deadline = tokio::time::Instant::now() + SIGNED_WITHIN;
+    let deadline = tokio::time::Instant::now() + SIGNING_TIMEOUT;
     while tokio::time::Instant::now() < deadline {
         let now = client.get(&path).await?;
         let signed =
@@ -108,7 +108,7 @@ async fn certificate(
         if let Some(signed) = signed.filter(|signed| !signed.is_empty()) {
             return Ok((String::from_utf8_lossy(&signed).into_owned(), key_pem));
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(SIGNING_POLL_EVERY).await;
     }
     Err(GetError::Unsigned(name))
 }
@@ -129,7 +129,7 @@ async fn find(client: &Client, name: &str) -> Result<String, GetError> {
 }
 
 async fn none(client: &Client, name: &str) -> Result<GetError, ClientError> {
-    let list = client.get(&format!("{CLUSTERS}?limit={SHOWN}")).await?;
+    let list = client.get(&format!("{CLUSTERS}?limit={NAMES_SHOWN_MAX}")).await?;
     Ok(GetError::NoCluster { name: name.to_owned(), known: known(&list) })
 }
 

@@ -12,7 +12,7 @@ use crate::cli::{ImageOptions, ImagesOptions, RmOptions};
 use crate::client::{Client, ClientError};
 
 /// Names that are asked for at a time.
-const PAGE: usize = 500;
+const NAMES_PER_PAGE: usize = 500;
 
 /// Why nothing is shown or removed.
 #[derive(Debug, thiserror::Error)]
@@ -128,14 +128,14 @@ async fn names(client: &Client, path: &str, key: &str) -> Result<Vec<String>, Cl
     let mut all: Vec<String> = Vec::new();
     loop {
         let last = all.last().map(|last| format!("&last={last}")).unwrap_or_default();
-        let page = match client.get(&format!("{path}?n={PAGE}{last}")).await {
+        let page = match client.get(&format!("{path}?n={NAMES_PER_PAGE}{last}")).await {
             // A repository whose last tag has just gone.
             Err(ClientError::Refused { code: StatusCode::NOT_FOUND, .. }) => return Ok(all),
             page => page?,
         };
         let page = page[key].as_array().map(Vec::as_slice).unwrap_or_default();
         all.extend(page.iter().filter_map(Value::as_str).map(str::to_owned));
-        if page.len() < PAGE {
+        if page.len() < NAMES_PER_PAGE {
             return Ok(all);
         }
     }

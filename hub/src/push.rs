@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use freewheel_hub_modules::MAX_BLOB;
+use freewheel_hub_modules::BLOB_BYTES_MAX;
 use freewheel_hub_modules::reference::{BadReference, Reference};
 use freewheel_link::digest::Digest;
 use http::Method;
@@ -16,7 +16,7 @@ use crate::cli::PushOptions;
 use crate::client::{Client, ClientError};
 
 /// How often it is asked whether the module is compiled.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const COMPILE_POLL_EVERY: Duration = Duration::from_millis(250);
 
 /// Why nothing was pushed.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,9 @@ pub enum PushError {
         source: std::io::Error,
     },
     /// The registry would not take it.
-    #[error("{path} has more than {MAX_BLOB} bytes, which is the most that a module may have")]
+    #[error(
+        "{path} has more than {BLOB_BYTES_MAX} bytes, which is the most that a module may have"
+    )]
     TooLarge {
         /// Which.
         path: PathBuf,
@@ -127,17 +129,18 @@ async fn compiled(client: &Client, component: Digest) -> Result<(), PushError> {
                 "compiling for {left} engine profiles of the devices; Ctrl-C does not stop it"
             );
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(COMPILE_POLL_EVERY).await;
     }
 }
 
 /// A file whole, but never more of it than the registry takes: it may be any file, or none that ends.
 fn read(path: PathBuf) -> Result<Vec<u8>, PushError> {
     let mut bytes = Vec::new();
-    let read = File::open(&path).and_then(|file| file.take(MAX_BLOB + 1).read_to_end(&mut bytes));
+    let read =
+        File::open(&path).and_then(|file| file.take(BLOB_BYTES_MAX + 1).read_to_end(&mut bytes));
     match read {
         Err(source) => Err(PushError::File { path, source }),
-        Ok(_) if MAX_BLOB < bytes.len() as u64 => Err(PushError::TooLarge { path }),
+        Ok(_) if BLOB_BYTES_MAX < bytes.len() as u64 => Err(PushError::TooLarge { path }),
         Ok(_) => Ok(bytes),
     }
 }
@@ -163,7 +166,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("module.wasm");
         let file = File::create(&path).unwrap();
-        file.set_len(MAX_BLOB + 1).unwrap();
+        file.set_len(BLOB_BYTES_MAX + 1).unwrap();
         assert!(matches!(read(path.clone()), Err(PushError::TooLarge { .. })));
         file.set_len(3).unwrap();
         assert_eq!(read(path).unwrap(), [0; 3]);

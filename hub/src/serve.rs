@@ -6,19 +6,19 @@
 
 mod announce;
 mod certificates;
+mod data_dir;
 mod disk;
-mod figures;
-mod files;
-mod handlers;
 mod heap;
 mod http_v2;
 mod login;
+mod login_expiry;
+mod module_kinds;
 mod names;
-mod opened;
-mod parts;
+mod open_files;
 mod process;
 mod signer;
-mod stay;
+mod store_metrics;
+mod tasks;
 
 use std::fs::File;
 use std::io;
@@ -29,12 +29,12 @@ use std::time::Duration;
 
 use freewheel_hub_api::images::Images;
 use freewheel_hub_apiserver::{CertificateRequests, Check, Limits, Server, Tls, TlsError};
-use freewheel_hub_controllers::running;
+use freewheel_hub_controllers::module_users;
 use freewheel_hub_gateway::{Gateway, Identity, SetupError};
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_modules::{Modules, OpenError, RootError, compile};
 use freewheel_hub_objects::Objects;
-use freewheel_hub_pki::{Life, Pki, PkiError, write};
+use freewheel_hub_pki::{Pki, PkiError, Validity, write};
 use freewheel_hub_store::Store;
 use freewheel_hub_store::redb;
 use freewheel_link::artifact::PublicKey;
@@ -49,23 +49,23 @@ use tracing::{info, warn};
 use self::certificates::Certificates;
 use crate::cli::ServeOptions;
 use crate::kubeconfig;
-use disk::{Disk, Watched};
-use handlers::Handlers;
+use data_dir::DataDir;
+use disk::{Disk, WatchedStore};
 pub use login::secret as registry_login;
+use module_kinds::Handlers;
 use names::Names;
-use opened::Opened;
-use parts::{Parts, Signs, together};
 use signer::Signer;
+use tasks::{HealthSigns, Tasks, together};
 
 /// First address of the Service range: `default/kubernetes`.
 const KUBERNETES_SERVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 128, 0, 1));
 
 /// How long connections may take to finish after the signal to stop.
-const DRAIN: Duration = Duration::from_secs(3);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long all of the hub may take to stop. Connections, spokes and controllers need less; whoever hangs
 /// is left behind, for nothing that was acknowledged depends on it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why the hub does not run.
 #[derive(Debug, thiserror::Error)]
@@ -146,11 +146,11 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let disk = Disk::new(&data);
     let compiler = compile::this_program().map_err(unusable)?;
     let opening = data.clone();
-    let opened = tokio::task::spawn_blocking(move || Opened::in_folder(&opening, compiler)).await;
-    let Opened { store, pki, fleet_root, modules } =
+    let opened = tokio::task::spawn_blocking(move || DataDir::in_folder(&opening, compiler)).await;
+    let DataDir { store, pki, fleet_root, modules } =
         opened.map_err(|e| ServeError::Run(io::Error::other(e)))??;
     modules.known_as(names.registries(options.listen.port()));
-    let store: Arc<dyn Store> = Arc::new(Watched { store, disk: disk.clone() });
+    let store: Arc<dyn Store> = Arc::new(WatchedStore { store, disk: disk.clone() });
     let objects = Objects::new(store).admitting(Arc::new(CertificateRequests));
     let hub = Hub { objects, disk, pki, modules, fleet_root, names };
     hub.serve(&options).await
@@ -191,7 +191,7 @@ impl Hub {
     async fn serve(self, options: &ServeOptions) -> Result<(), ServeError> {
         let mut signals = Signals::new()?;
         let stop = CancellationToken::new();
-        let (mut parts, signs) = (Parts::default(), Signs::default());
+        let (mut parts, signs) = (Tasks::default(), HealthSigns::default());
         let api = TcpListener::bind(options.listen).await.map_err(listening(
             "the Kubernetes API",
             "--listen",
@@ -210,7 +210,8 @@ impl Hub {
             checks: self.checks(&signs, &stop),
             metrics: metrics.clone(),
         };
-        let limits = Limits { drain: DRAIN, ..Limits::default() }.within(files::raise());
+        let limits =
+            Limits { drain: DRAIN_TIMEOUT, ..Limits::default() }.within(open_files::raise());
         let certificates = Certificates {
             data: options.data.clone(),
             tls: tls.clone(),
@@ -228,17 +229,16 @@ impl Hub {
         });
         let (modules, ended) = (self.modules.clone(), stop.clone());
         parts.start("module registry", async move {
-            modules.tend(ended).await;
+            modules.run_maintenance(ended).await;
             Ok(())
         });
-        let watching = self.disk.clone().watch(self.objects.store().clone(), stop.clone());
-        parts.start("store", watching);
-        parts.start("memory", heap::tend(self.objects.store().clone(), stop.clone()));
+        parts.start("store", self.disk.clone().watch(self.objects.store().clone(), stop.clone()));
+        parts.start("memory", heap::run_maintenance(self.objects.store().clone(), stop.clone()));
         announce::write(&self.objects, &self.names.link).await.map_err(ServeError::Announce)?;
         write_kubeconfig(&self.pki, &self.names, &options.data)?;
         parts.start("certificates", certificates.keep(self.pki, self.names.clone(), stop.clone()));
         signs.bootstrap.set(true);
-        self.names.say();
+        self.names.log_addresses();
         let outcome = tokio::select! {
             () = signals.next() => Ok(()),
             lost = parts.first() => Err(lost),
@@ -250,13 +250,13 @@ impl Hub {
     }
 
     /// TLS of the API, with a new certificate, and that one's life.
-    fn tls(&self) -> Result<(Tls, Life), ServeError> {
+    fn tls(&self) -> Result<(Tls, Validity), ServeError> {
         let (own, served) = self.pki.serving(&self.names.dns, &self.names.addresses)?;
         let ca = self.pki.authority.ca().clone();
         Ok((Tls::new(own.chain, own.key, &[ca])?, served))
     }
 
-    fn checks(&self, signs: &Signs, stop: &CancellationToken) -> Vec<Check> {
+    fn checks(&self, signs: &HealthSigns, stop: &CancellationToken) -> Vec<Check> {
         let mut checks = signs.checks(stop);
         let (store, room) = (self.disk.clone(), self.disk.clone());
         checks.push(Check::of_readiness("store", move || store.takes_writes()));
@@ -270,7 +270,7 @@ impl Hub {
         metrics: Metrics,
         stop: &CancellationToken,
     ) -> Result<JoinSet<()>, ServeError> {
-        self.modules.ask_who_runs(Arc::new(running::Pods::new(self.objects.clone())));
+        self.modules.ask_who_runs(Arc::new(module_users::RunningPods::new(self.objects.clone())));
         let config = freewheel_hub_controllers::Config {
             advertise: self.advertised(options).await,
             images: Arc::new(self.modules.clone()),
@@ -297,7 +297,7 @@ impl Hub {
     fn metrics(&self, gateway: &Gateway, data: &Path) -> Metrics {
         let metrics = Metrics::default();
         gateway.show(&metrics);
-        figures::show(&metrics, &self.objects, &self.disk.commits, data);
+        store_metrics::show(&metrics, &self.objects, &self.disk.commits, data);
         process::show(&metrics);
         metrics
     }
@@ -314,9 +314,9 @@ impl Hub {
 }
 
 /// Until all parts have stopped, or nobody waits for them any more.
-async fn parting(mut parts: Parts, signals: &mut Signals) {
+async fn parting(mut parts: Tasks, signals: &mut Signals) {
     tokio::select! {
-        whole = parts.rest(PATIENCE) => if !whole {
+        whole = parts.rest(SHUTDOWN_TIMEOUT) => if !whole {
             warn!("a part of the hub has not stopped in time and is left behind");
         },
         () = signals.next() => warn!("told to stop twice: the hub stops at once"),

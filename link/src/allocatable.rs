@@ -7,29 +7,29 @@
 use crate::report::NodeStatusV1;
 
 /// Memory that guests never get: the agent, the system and what the kernel needs to find a way out.
-const RESERVED: u64 = 64 << 20;
+const RESERVED_MEMORY_BYTES: u64 = 64 << 20;
 
 /// The part of a device's memory below which it is under pressure, and no more than so many bytes: what its pods may
 /// ask for is that much less than what they may have together, so that those within their requests are no pressure.
-pub const MEMORY_PRESSURE: (u8, u64) = (5, 100 << 20);
+pub const MEMORY_PRESSURE_PERCENT_AND_BYTES: (u8, u64) = (5, 100 << 20);
 
 /// The part of a file system that stays free, as kubelet's default for eviction: less is pressure.
-const STORAGE_RESERVED_SHARE: u64 = 10;
+const STORAGE_RESERVED_PERCENT: u64 = 10;
 
 /// More than this stays free of no file system: a tenth of a large one is room that its owner paid for.
-pub const STORAGE_RESERVED_MOST: u64 = 1 << 30;
+pub const STORAGE_RESERVED_BYTES_MAX: u64 = 1 << 30;
 
 /// Memory in bytes that all guests together may have on a device with this much: an eighth stays with the
 /// system. The spoke's runtime enforces it.
 #[must_use]
 pub fn memory(capacity: u64) -> u64 {
-    capacity.saturating_sub(RESERVED.max(capacity / 8))
+    capacity.saturating_sub(RESERVED_MEMORY_BYTES.max(capacity / 8))
 }
 
 /// Of these, what pods may ask for.
 #[must_use]
 pub fn requestable_memory(capacity: u64) -> u64 {
-    let (percent, most) = MEMORY_PRESSURE;
+    let (percent, most) = MEMORY_PRESSURE_PERCENT_AND_BYTES;
     let share = u128::from(capacity) * u128::from(percent) / 100;
     memory(capacity).saturating_sub(u64::try_from(share).map_or(most, |share| share.min(most)))
 }
@@ -43,8 +43,8 @@ pub fn storage(capacity: u64) -> u64 {
 /// Bytes of a file system of this size that stay free.
 #[must_use]
 pub const fn storage_reserve(capacity: u64) -> u64 {
-    let share = capacity / STORAGE_RESERVED_SHARE;
-    if share < STORAGE_RESERVED_MOST { share } else { STORAGE_RESERVED_MOST }
+    let share = capacity / STORAGE_RESERVED_PERCENT;
+    if share < STORAGE_RESERVED_BYTES_MAX { share } else { STORAGE_RESERVED_BYTES_MAX }
 }
 
 /// The device as its guests may use it: CPU and pods as they are, memory and storage without what is kept back.

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 /// The hub is looked for all the time for this long after it was there: it restarts, or the link has a gap. Its
 /// node is called silent after 10 s without a session.
-pub const JUST_NOW: Duration = Duration::from_secs(120);
+pub const HUB_GONE_JUST_NOW: Duration = Duration::from_secs(120);
 /// And eagerly for this long.
-pub const RECENT: Duration = Duration::from_secs(600);
+pub const HUB_GONE_RECENTLY: Duration = Duration::from_secs(600);
 
 /// Waits between 0 and a bound that doubles from `first` to `most` with each failure.
 #[derive(Clone, Debug)]
@@ -45,8 +45,8 @@ impl Backoff {
     pub fn wait(&mut self, since: Option<Duration>, rng: &mut fastrand::Rng) -> Duration {
         let [just_now, recent, most] = self.most;
         let most = match since {
-            Some(since) if since < JUST_NOW => just_now,
-            Some(since) if since < RECENT => recent,
+            Some(since) if since < HUB_GONE_JUST_NOW => just_now,
+            Some(since) if since < HUB_GONE_RECENTLY => recent,
             _ => most,
         };
         let bound = self.first.saturating_mul(1 << self.failures.min(16)).min(most);
@@ -80,9 +80,9 @@ mod tests {
         let mut backoff = Backoff::uplink();
         let just_now = longest(&mut backoff, Some(Duration::from_secs(60)));
         assert!(Duration::from_secs(3) < just_now && just_now <= Duration::from_secs(4));
-        let recently = longest(&mut backoff, Some(JUST_NOW));
+        let recently = longest(&mut backoff, Some(HUB_GONE_JUST_NOW));
         assert!(Duration::from_secs(12) < recently && recently <= Duration::from_secs(15));
-        let long_ago = longest(&mut backoff, Some(RECENT));
+        let long_ago = longest(&mut backoff, Some(HUB_GONE_RECENTLY));
         assert!(Duration::from_secs(50) < long_ago && long_ago <= Duration::from_secs(60));
     }
 }

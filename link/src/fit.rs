@@ -15,9 +15,9 @@ use crate::report::{
 };
 
 /// Room for what is around a report in its message.
-const AROUND: usize = 64;
+const REPORT_OVERHEAD_BYTES: usize = 64;
 /// A text of a report that is too long as a whole.
-const SHORT: usize = 256;
+const CUT_TEXT_BYTES_MAX: usize = 256;
 
 impl Report {
     /// The same in a message that can be sent: texts are cut first, then containers are left out.
@@ -45,17 +45,20 @@ impl Report {
                 [&mut event.reason, &mut event.message].into_iter().for_each(cut);
                 Self::NodeEvent(event)
             }
-            Self::PodGone { realm, uid } => Self::PodGone { realm, uid: bounded(uid, SHORT) },
+            Self::PodGone { realm, uid } => {
+                Self::PodGone { realm, uid: bounded(uid, CUT_TEXT_BYTES_MAX) }
+            }
         }
     }
 }
 
 fn fits(report: &Report) -> bool {
-    postcard::to_stdvec(report).is_ok_and(|bytes| bytes.len() + AROUND <= frame::MAX_FRAME)
+    postcard::to_stdvec(report)
+        .is_ok_and(|bytes| bytes.len() + REPORT_OVERHEAD_BYTES <= frame::FRAME_BODY_BYTES_MAX)
 }
 
 fn cut(text: &mut String) {
-    *text = bounded(std::mem::take(text), SHORT);
+    *text = bounded(std::mem::take(text), CUT_TEXT_BYTES_MAX);
 }
 
 fn fit_pod(mut pod: PodStatusV1) -> PodStatusV1 {
@@ -71,7 +74,7 @@ fn fit_pod(mut pod: PodStatusV1) -> PodStatusV1 {
         cut_container(status);
     }
     let all = pod.init.len() + pod.containers.len();
-    let mut room = limits::FRAME / 2;
+    let mut room = limits::FRAME_BYTES_MAX / 2;
     let mut keep = |list: &mut Vec<ContainerStatusV1>| {
         list.retain(|status| {
             let weight = postcard::to_stdvec(status).map_or(room + 1, |bytes| bytes.len());
@@ -152,7 +155,7 @@ mod tests {
         let mut wordy = pod("u");
         wordy.message = "x".repeat(3 << 20);
         let Report::Pod(short) = sent(Report::Pod(wordy)) else { panic!() };
-        assert_eq!((short.message.len(), short.containers.len()), (SHORT, 1));
+        assert_eq!((short.message.len(), short.containers.len()), (CUT_TEXT_BYTES_MAX, 1));
         let mut many = pod("u");
         many.containers = vec![many.containers[0].clone(); 40_000];
         let Report::Pod(some) = sent(Report::Pod(many)) else { panic!() };

@@ -8,7 +8,8 @@
 //! - a declared length is checked before anything is allocated for it (`a_hostile_length_is_refused_before_its_body`);
 //! - memory grows only with bytes that have come (`a_stream_of_noise_ends_with_an_error_and_bounded_memory`);
 //! - a message that leaves bytes over is refused (`bytes_after_the_message_are_refused`);
-//! - one that is not known is skipped and counted, where that is asked for (`what_is_not_known_is_skipped_and_counted`).
+//! - one that is not known is skipped and counted, where that is asked for
+//!   (`what_is_not_known_is_skipped_and_counted`).
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,16 +21,16 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 /// Longest message. What may be larger travels in pieces: see [`crate::limits`].
-pub const MAX_FRAME: usize = crate::limits::FRAME;
+pub const FRAME_BODY_BYTES_MAX: usize = crate::limits::FRAME_BYTES_MAX;
 
 /// Read at once; what an idle stream keeps.
-const CHUNK: usize = 4096;
+const READ_CHUNK_BYTES: usize = 4096;
 
 /// Why a frame cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// The declared length is beyond the bound.
-    #[error("a frame of {0} bytes is longer than the {MAX_FRAME} allowed")]
+    #[error("a frame of {0} bytes is longer than the {FRAME_BODY_BYTES_MAX} allowed")]
     TooLong(u64),
     /// The length is not the shortest form of a number.
     #[error("the frame's length is malformed")]
@@ -59,10 +60,10 @@ impl FrameError {
 /// One message as a frame.
 ///
 /// # Errors
-/// When it is longer than [`MAX_FRAME`].
+/// When it is longer than [`FRAME_BODY_BYTES_MAX`].
 pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, FrameError> {
     let body = postcard::to_stdvec(message).map_err(FrameError::Body)?;
-    if MAX_FRAME < body.len() {
+    if FRAME_BODY_BYTES_MAX < body.len() {
         return Err(FrameError::TooLong(body.len() as u64));
     }
     let mut out = Vec::with_capacity(body.len() + 3);
@@ -144,7 +145,7 @@ fn length(bytes: &[u8]) -> Result<Option<(usize, usize)>, FrameError> {
             return Err(FrameError::BadLength);
         }
         return match usize::try_from(value) {
-            Ok(length) if length <= MAX_FRAME => Ok(Some((length, index + 1))),
+            Ok(length) if length <= FRAME_BODY_BYTES_MAX => Ok(Some((length, index + 1))),
             _ => Err(FrameError::TooLong(value)),
         };
     }
@@ -193,7 +194,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if let Some(message) = self.decoder.next_message()? {
                 return Ok(Some(message));
             }
-            self.decoder.buffer.reserve(CHUNK);
+            self.decoder.buffer.reserve(READ_CHUNK_BYTES);
             let read =
                 self.stream.read_buf(&mut self.decoder.buffer).await.map_err(FrameError::Io)?;
             if read == 0 {
@@ -273,7 +274,7 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.push(&exactly);
         assert!(matches!(decoder.next_body(), Ok(None)), "1 MiB itself is allowed");
-        assert!(matches!(encode(&vec![0_u8; MAX_FRAME]), Err(FrameError::TooLong(_))));
+        assert!(matches!(encode(&vec![0_u8; FRAME_BODY_BYTES_MAX]), Err(FrameError::TooLong(_))));
     }
 
     #[test]

@@ -33,9 +33,9 @@ use crate::report::{Report, ReportStamp};
 /// snapshot.
 pub const PLAN_TIMEOUT: Duration = Duration::from_secs(30);
 /// The slowest link that a plan must get through. What was written last may still wait on this side.
-const SLOWEST: usize = 8 << 10;
+const SLOWEST_LINK_BYTES_PER_SECOND: usize = 8 << 10;
 /// How much of a plan the transport may hold back.
-const HELD_BACK: usize = 1 << 20;
+const HELD_BACK_BYTES: usize = 1 << 20;
 
 /// What something heard means for the hub.
 #[derive(Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl<S: PlanSet> HubSession<S> {
         if hello.cluster != *certified {
             return Err(Reason::NotYou(certified.to_string()));
         }
-        if !hello.node.is_bounded() || part::MOST < hello.parts.weight() {
+        if !hello.node.is_bounded() || part::PARTS_BYTES_MAX < hello.parts.weight() {
             return Err(Reason::Violation("the greeting is too large".into()));
         }
         let says = (hello.held, hello.digest);
@@ -290,7 +290,9 @@ impl<S: PlanSet> HubSession<S> {
     /// How long an answer to a plan may take: a slow link and, the more often it failed, the device's flash and
     /// everybody's traffic are spared.
     fn patience(&self, bytes: usize) -> Duration {
-        let slow = Duration::from_secs((bytes.min(HELD_BACK) / SLOWEST) as u64);
+        let slow = Duration::from_secs(
+            (bytes.min(HELD_BACK_BYTES) / SLOWEST_LINK_BYTES_PER_SECOND) as u64,
+        );
         PLAN_TIMEOUT * (1 << self.failures.min(4)) + slow
     }
 
@@ -380,12 +382,12 @@ impl<S: PlanSet> HubSession<S> {
 }
 
 impl Sending {
-    /// The next part, of at most [`limits::PART`] bytes.
+    /// The next part, of at most [`limits::PART_BYTES_MAX`] bytes.
     fn next_part(&mut self) -> PlanV1 {
         let Self { base, to, snapshot, part, .. } = *self;
         self.part += 1;
         let (mut put, mut remove, mut cut) = (Vec::new(), Vec::new(), false);
-        let mut room = limits::PART;
+        let mut room = limits::PART_BYTES_MAX;
         while let Some(key) = self.remove.front() {
             if room < key.weight() && !remove.is_empty() {
                 break;

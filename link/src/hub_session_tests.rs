@@ -170,7 +170,8 @@ fn a_large_plan_comes_in_parts_that_fit_a_frame() {
         put += part.put.len();
         let more = part.more;
         assert!(
-            crate::frame::encode(&HubToSpoke::Plan(part)).unwrap().len() <= limits::PART + 1024
+            crate::frame::encode(&HubToSpoke::Plan(part)).unwrap().len()
+                <= limits::PART_BYTES_MAX + 1024
         );
         if !more {
             break;
@@ -191,7 +192,7 @@ fn carried(records: &[(&str, usize)]) -> crate::message::PlanV1 {
     for _ in 0..10_000 {
         let part = plan(&mut hub, SECOND);
         let sent = crate::frame::encode(&HubToSpoke::Plan(part)).unwrap();
-        assert!(sent.len() <= limits::PART + 1024, "{}", sent.len());
+        assert!(sent.len() <= limits::PART_BYTES_MAX + 1024, "{}", sent.len());
         let mut decoder = crate::frame::Decoder::default();
         decoder.push(&sent);
         let heard = spoke.hear(decoder.next_message().unwrap().unwrap()).unwrap();
@@ -205,8 +206,15 @@ fn carried(records: &[(&str, usize)]) -> crate::message::PlanV1 {
 
 #[test]
 fn a_record_of_any_size_that_a_hub_makes_is_carried() {
-    let largest = limits::RECORD - limits::RECORD_HEAD - 1;
-    for size in [0, limits::PART, limits::API_DATA, limits::FRAME, 1_500_000, largest] {
+    let largest = limits::RECORD_BYTES_MAX - limits::RECORD_OVERHEAD_BYTES - 1;
+    for size in [
+        0,
+        limits::PART_BYTES_MAX,
+        limits::API_DATA_BYTES_MAX,
+        limits::FRAME_BYTES_MAX,
+        1_500_000,
+        largest,
+    ] {
         let plan = carried(&[("a", 10), ("b", size), ("c", 10)]);
         let sizes: Vec<usize> = plan.put.iter().map(|record| record.body.len()).collect();
         assert_eq!(sizes, [10, size, 10]);
@@ -218,8 +226,8 @@ fn a_record_of_any_size_that_a_hub_makes_is_carried() {
 fn all_that_a_spoke_may_hold_is_carried_at_once() {
     let names: Vec<String> = (0..31).map(|i| format!("r{i:02}")).collect();
     let mut records: Vec<(&str, usize)> = names.iter().map(|n| (n.as_str(), 1 << 20)).collect();
-    let rest = limits::PLAN - 31 * ((1 << 20) + limits::RECORD_HEAD + 3);
-    records.push(("z", rest - limits::RECORD_HEAD - 1));
+    let rest = limits::PLAN_BYTES_MAX - 31 * ((1 << 20) + limits::RECORD_OVERHEAD_BYTES + 3);
+    records.push(("z", rest - limits::RECORD_OVERHEAD_BYTES - 1));
     assert_eq!(carried(&records).put.len(), 32);
 }
 

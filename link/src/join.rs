@@ -25,7 +25,7 @@ use crate::transport::{Closed, Priority, Transport};
 /// The hub says something at least this often while it waits for its owner.
 pub const PENDING_EVERY: Duration = Duration::from_secs(10);
 /// A hub that says nothing for this long is not there.
-const SILENCE: Duration = Duration::from_secs(40);
+const HUB_SILENCE_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A join token, `id.secret` as kubeadm writes it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -285,7 +285,7 @@ async fn say(
         return Err(ended(link, error).await);
     }
     loop {
-        match timeout(SILENCE, answers.next::<JoinAnswer>()).await {
+        match timeout(HUB_SILENCE_TIMEOUT, answers.next::<JoinAnswer>()).await {
             Err(_) => return Err(JoinError::Silent),
             Ok(Err(error)) => return Err(ended(link, error).await),
             Ok(Ok(None)) => return Err(JoinError::Closed(link.closed().await)),
@@ -329,7 +329,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_device_waits_until_it_is_accepted() {
-        let (hub, spoke) = crate::memory::pair();
+        let (hub, spoke) = crate::memory_transport::pair();
         let request = JoinRequestV1 {
             token: "abcdef.0123456789abcdef".into(),
             name: "pi-7".into(),

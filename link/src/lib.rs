@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! names, digest, generation   the nouns both sides share
-//! networks                    whose an address may be
+//! address_networks            whose an address may be
 //! limits                      how large things may be, layer by layer
 //! record_set                  the set of records, its digest, deltas
 //! part                        what is added to them later
@@ -14,18 +14,18 @@
 //! figures                     what a spoke counts, when the hub asks (frozen bytes)
 //! fit                         what a device says, cut to what a message may be
 //! meter                       what a connection has carried, by what it was for
-//! budget                      how many streams of each kind a link carries
-//! transport, memory           the session's view of a connection, and one without a network
+//! stream_budget               how many streams of each kind a link carries
+//! transport, memory_transport           the session's view of a connection, and one without a network
 //! hub_session, spoke_session  who says what next: no I/O, no clock
 //! backoff                     how long to wait before the next try
 //! join, labels                how a device becomes a spoke; what it may not say of itself
 //! tls, quic                   the only rustls configurations; the only file that names quinn
 //! ```
 
+pub mod address_networks;
 pub mod allocatable;
 pub mod artifact;
 pub mod backoff;
-pub mod budget;
 pub mod digest;
 pub mod figures;
 mod fit;
@@ -35,16 +35,16 @@ pub mod hub_session;
 pub mod join;
 pub mod labels;
 pub mod limits;
-pub mod memory;
+pub mod memory_transport;
 pub mod message;
 pub mod meter;
 pub mod names;
-pub mod networks;
 pub mod part;
 pub mod plan;
 pub mod quic;
 pub mod record_set;
 pub mod report;
 pub mod spoke_session;
+pub mod stream_budget;
 pub mod tls;
 pub mod transport;

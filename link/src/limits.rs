@@ -19,39 +19,39 @@
 use crate::plan::{Record, RecordKey};
 
 /// Body of a request to the API, as kube-apiserver has it.
-pub const API_BODY: usize = 3 << 20;
+pub const API_BODY_BYTES_MAX: usize = 3 << 20;
 /// One object in the hub's store, as etcd's default request limit.
-pub const API_OBJECT: usize = 1_572_864;
+pub const API_OBJECT_BYTES_MAX: usize = 1_572_864;
 /// All values of one ConfigMap or Secret.
-pub const API_DATA: usize = 1 << 20;
+pub const API_DATA_BYTES_MAX: usize = 1 << 20;
 /// Mounts of all containers of a pod: each takes one or two of the files that a pod may have open on its device.
-pub const POD_MOUNTS: usize = 128;
+pub const POD_MOUNTS_MAX: usize = 128;
 /// One record of a plan. Pods and configuration follow from one object; a Service's endpoints add up: 8 MiB are
 /// some hundred thousand of them.
-pub const RECORD: usize = 8 << 20;
+pub const RECORD_BYTES_MAX: usize = 8 << 20;
 /// What one message on the link takes before it is sent: heartbeats and logs get between.
-pub const PART: usize = 256 << 10;
+pub const PART_BYTES_MAX: usize = 256 << 10;
 /// One message on the link.
-pub const FRAME: usize = 1 << 20;
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// All records of a spoke together, and so everything that one plan puts. A device with 1 GiB holds this
 /// many times over.
-pub const PLAN: usize = 32 << 20;
+pub const PLAN_BYTES_MAX: usize = 32 << 20;
 /// One entry of a spoke's ledger: a plan that puts all and removes as much.
-pub const LEDGER_ENTRY: usize = 64 << 20;
+pub const LEDGER_ENTRY_BYTES_MAX: usize = 64 << 20;
 
 /// Logs that a link carries at a time, each way.
-pub const LOGS: usize = 32;
+pub const LOG_STREAMS_MAX: usize = 32;
 /// Modules that a link carries at a time.
-pub const MODULES: usize = 16;
+pub const MODULE_STREAMS_MAX: usize = 16;
 /// Connections between pods that a link carries at a time, each way.
-pub const TUNNELS: usize = 384;
+pub const TUNNELS_MAX: usize = 384;
 /// The most of them that one realm has: another one finds places.
-pub const TUNNELS_OF_REALM: usize = 320;
+pub const REALM_TUNNELS_MAX: usize = 320;
 /// Of those the ones that nobody gets who has many already: a proxy that speaks for hundreds finds hundreds, and others
 /// still find some.
-pub const TUNNELS_KEPT: usize = 80;
+pub const TUNNELS_KEPT_FREE: usize = 80;
 /// Certificates that are renewed over a link at a time.
-pub const RENEWALS: usize = 1;
+pub const RENEWAL_STREAMS_MAX: usize = 1;
 /// Times that a spoke tells at once what it counts.
 pub const TELLINGS: usize = 1;
 /// All that it tells then: some ten thousand containers.
@@ -60,39 +60,42 @@ pub const FIGURES: usize = 2 << 20;
 pub const FIGURE_MEMBERS: usize = 32_768;
 /// Streams that a peer may have open: the session and all of the above. Quinn keeps a place for each of them,
 /// and up to 448 cost no more than 256.
-pub const STREAMS: usize = 440;
+pub const STREAMS_MAX: usize = 440;
 /// What may wait unread in one stream.
-pub const STREAM_WINDOW: usize = 128 << 10;
+pub const STREAM_WINDOW_BYTES: usize = 128 << 10;
 /// What may wait unread in all streams of a link, those of either side: none of them takes another's room, so
 /// a connection that nobody reads stops nobody but itself.
-pub const LINK_WINDOW: usize = 2 * STREAMS * STREAM_WINDOW;
+pub const LINK_WINDOW_BYTES: usize = 2 * STREAMS_MAX * STREAM_WINDOW_BYTES;
 /// The same for a peer that has not proven who it is: it asks one thing.
-pub const STRANGER_WINDOW: usize = 128 << 10;
+pub const STRANGER_WINDOW_BYTES: usize = 128 << 10;
 /// Streams of a stranger.
-pub const STRANGER_STREAMS: usize = 4;
+pub const STRANGER_STREAMS_MAX: usize = 4;
 /// Connections between spokes that one hub relays at a time. Each may make it hold two windows of unread bytes.
-pub const RELAYS: usize = 4096;
+pub const RELAYS_MAX: usize = 4096;
 
 /// What a record costs beside its key's text and its body: realm, kind, revision, needs and lengths.
-pub const RECORD_HEAD: usize = 100;
+pub const RECORD_OVERHEAD_BYTES: usize = 100;
 
 const _: () = {
-    assert!(API_DATA < API_OBJECT && API_OBJECT < API_BODY);
+    assert!(API_DATA_BYTES_MAX < API_OBJECT_BYTES_MAX && API_OBJECT_BYTES_MAX < API_BODY_BYTES_MAX);
     // Numbers and digests beside an object's texts may make a record longer than its JSON, never twice.
-    assert!(2 * API_OBJECT <= RECORD);
-    assert!(2 * RECORD <= PLAN);
-    assert!(2 * PART <= FRAME);
-    assert!(2 * PLAN <= LEDGER_ENTRY);
-    assert!(1 + LOGS + MODULES + TUNNELS + RENEWALS + TELLINGS <= STREAMS);
-    assert!(TUNNELS_OF_REALM < TUNNELS && TUNNELS_KEPT < TUNNELS_OF_REALM / 2);
-    assert!(LINK_WINDOW <= u32::MAX as usize);
+    assert!(2 * API_OBJECT_BYTES_MAX <= RECORD_BYTES_MAX);
+    assert!(2 * RECORD_BYTES_MAX <= PLAN_BYTES_MAX);
+    assert!(2 * PART_BYTES_MAX <= FRAME_BYTES_MAX);
+    assert!(2 * PLAN_BYTES_MAX <= LEDGER_ENTRY_BYTES_MAX);
+    assert!(
+        1 + LOG_STREAMS_MAX + MODULE_STREAMS_MAX + TUNNELS_MAX + RENEWAL_STREAMS_MAX + TELLINGS
+            <= STREAMS_MAX
+    );
+    assert!(REALM_TUNNELS_MAX < TUNNELS_MAX && TUNNELS_KEPT_FREE < REALM_TUNNELS_MAX / 2);
+    assert!(LINK_WINDOW_BYTES <= u32::MAX as usize);
 };
 
 impl RecordKey {
     /// What it counts for in a plan: at least its bytes on the wire and in the ledger.
     #[must_use]
     pub const fn weight(&self) -> usize {
-        RECORD_HEAD + self.key.len()
+        RECORD_OVERHEAD_BYTES + self.key.len()
     }
 }
 
@@ -113,7 +116,7 @@ mod tests {
     #[test]
     fn a_record_weighs_at_least_what_it_takes_on_the_wire() {
         let realm = ClusterName::try_from("r".repeat(63).as_str()).unwrap();
-        for (key, body) in [(1, 0), (36, 200), (253, 70_000), (600, API_OBJECT)] {
+        for (key, body) in [(1, 0), (36, 200), (253, 70_000), (600, API_OBJECT_BYTES_MAX)] {
             let key =
                 RecordKey { realm: realm.clone(), kind: Kind(u16::MAX), key: "k".repeat(key) };
             let of = |bytes: Vec<u8>| bytes.len();

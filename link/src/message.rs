@@ -8,7 +8,7 @@
 //! hub ────Open::Figures──▶ spoke    Answer, then figures in frames until the end
 //! heartbeat: SpokeToHub::Heartbeat as a datagram; the next one says the same, so one may be lost
 //! pods' UDP: Datagram as a datagram, spoke ──▶ hub ──▶ spoke; never on a stream. What came in through a
-//!            node's port is from [`DOOR`]; the hub puts that node's address in the realm there, and back
+//!            node's port is from [`SNAT_ADDRESS`]; the hub puts that node's address in the realm there, and back
 //! ```
 //!
 //! A variant's position is its number on the wire: add at the end, never remove. Structs are frozen. A message on
@@ -40,7 +40,7 @@ pub const HEARTBEAT_SECONDS: u16 = 10;
 /// A node's own address in each of its realms, for datagrams that come in through its ports: link-local, so
 /// that it can be no pod's. Every node has the same one, so only the hub knows whose it is: on the way to
 /// other nodes it stands for the sender's node, and in what comes from the hub for the receiver's.
-pub const DOOR: Ipv4Addr = Ipv4Addr::new(169, 254, 64, 1);
+pub const SNAT_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 64, 1);
 
 /// All pod addresses of every realm: 10.64.0.0/10.
 #[must_use]
@@ -162,8 +162,8 @@ pub enum HubToSpoke {
     Goodbye(Reason),
     /// From a pod on another spoke. Only as a datagram.
     Datagram(DatagramV1),
-    /// This report cannot be kept, and would not be if it came again now. It is said before [`HubToSpoke::ReportsTaken`] of
-    /// one that is as new, which does not count for it.
+    /// This report cannot be kept, and would not be if it came again now. It is said before
+    /// [`HubToSpoke::ReportsTaken`] of one that is as new, which does not count for it.
     ReportRefused(ReportStamp, RefusalV1),
 }
 
@@ -342,7 +342,7 @@ pub struct TunnelV1 {
     pub to: SocketAddr,
 }
 
-/// A UDP datagram between pods of one realm on different spokes; a node's port may be one end ([`DOOR`]).
+/// A UDP datagram between pods of one realm on different spokes; a node's port may be one end ([`SNAT_ADDRESS`]).
 /// Frozen bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatagramV1 {
@@ -429,6 +429,6 @@ impl NodeStatusV1 {
             && self.labels.iter().all(|(key, value)| key.len() <= 317 && value.len() <= 63)
             && self.pressure.len() <= 8
             && self.pressure.iter().all(|text| text.len() <= 64)
-            && self.parts.weight() <= part::MOST
+            && self.parts.weight() <= part::PARTS_BYTES_MAX
     }
 }

@@ -22,7 +22,7 @@ pub trait InPart: Serialize + DeserializeOwned {
 }
 
 /// What the parts of one thing that a spoke tells may take ([`Parts::weight`]).
-pub const MOST: usize = 16 << 10;
+pub const PARTS_BYTES_MAX: usize = 16 << 10;
 
 /// The parts of a record or a report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,10 +77,10 @@ impl Parts {
         self.0.iter().map(|(_, bytes)| bytes.len() + 8).sum()
     }
 
-    /// Leaves all of them out where they are more than [`MOST`]; whether they were. One of them alone would say
-    /// something else than the whole.
+    /// Leaves all of them out where they are more than [`PARTS_BYTES_MAX`]; whether they were. One of them alone would
+    /// say something else than the whole.
     pub fn bound(&mut self) -> bool {
-        let over = MOST < self.weight();
+        let over = PARTS_BYTES_MAX < self.weight();
         if over {
             self.0 = Vec::new();
         }

@@ -41,16 +41,16 @@ use crate::transport::{
 };
 
 /// A node is Unknown after 40 s of silence; the connection is given up before that.
-pub const IDLE: Duration = Duration::from_secs(30);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A handshake takes a few round trips: one that takes longer holds memory for nobody, and a spoke whose
 /// hub is down tries again soon.
-pub const HANDSHAKE: Duration = Duration::from_secs(5);
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What pods' datagrams leave of the send buffer: a heartbeat and its bookkeeping take less.
-const HEARTBEAT_ROOM: usize = 1 << 10;
+const HEARTBEAT_BYTES_KEPT: usize = 1 << 10;
 /// Handshakes that wait to be taken; more are dropped and come again.
-const MAX_PENDING: usize = 8192;
+const PENDING_HANDSHAKES_MAX: usize = 8192;
 /// Bytes that wait with them.
-const MAX_PENDING_BYTES: u64 = 16 << 20;
+const PENDING_HANDSHAKE_BYTES_MAX: u64 = 16 << 20;
 
 /// A UDP port that connections come to or start from.
 #[derive(Clone, Debug)]
@@ -68,9 +68,9 @@ impl Endpoint {
         server
             .transport_config(Arc::new(stranger_transport()))
             .migration(true)
-            .max_incoming(MAX_PENDING)
+            .max_incoming(PENDING_HANDSHAKES_MAX)
             .incoming_buffer_size(64 << 10)
-            .incoming_buffer_size_total(MAX_PENDING_BYTES);
+            .incoming_buffer_size_total(PENDING_HANDSHAKE_BYTES_MAX);
         Ok(Self { inner: socket::bind(socket, tls.resets, Some(server))? })
     }
 
@@ -91,7 +91,7 @@ impl Endpoint {
             .inner
             .connect_with(tls.0.clone(), to, HUB_NAME)
             .map_err(|error| Closed::Failed(error.to_string()))?;
-        match tokio::time::timeout(HANDSHAKE, connecting).await {
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
             Ok(Ok(connection)) => Ok(Quic::new(connection)),
             Ok(Err(error)) => Err(closed(error)),
             Err(_) => Err(Closed::TimedOut),
@@ -201,13 +201,13 @@ impl Incoming {
         self.0.refuse();
     }
 
-    /// Goes through the handshake, for [`HANDSHAKE`] at most.
+    /// Goes through the handshake, for [`HANDSHAKE_TIMEOUT`] at most.
     ///
     /// # Errors
     /// When the other side does not or cannot.
     pub async fn finish(self) -> Result<Quic, Closed> {
         let connecting = self.0.accept().map_err(closed)?;
-        match tokio::time::timeout(HANDSHAKE, connecting).await {
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
             Ok(Ok(connection)) => Ok(Quic::new(connection)),
             Ok(Err(error)) => Err(closed(error)),
             Err(_) => Err(Closed::TimedOut),
@@ -293,7 +293,7 @@ impl Transport for Quic {
         // A full buffer drops its oldest datagram: that must not be a heartbeat.
         let fits = self.connection.max_datagram_size().is_some_and(|most| bytes.len() <= most);
         let length = bytes.len();
-        let room = length + HEARTBEAT_ROOM <= self.connection.datagram_send_buffer_space();
+        let room = length + HEARTBEAT_BYTES_KEPT <= self.connection.datagram_send_buffer_space();
         let sent = fits && room && self.connection.send_datagram(bytes).is_ok();
         if sent {
             self.meter.sent(Class::Datagrams, length);
@@ -308,8 +308,8 @@ impl Transport for Quic {
     }
 
     fn admit(&self) {
-        self.connection.set_receive_window(var_int(limits::LINK_WINDOW));
-        self.connection.set_max_concurrent_bi_streams(var_int(limits::STREAMS));
+        self.connection.set_receive_window(var_int(limits::LINK_WINDOW_BYTES));
+        self.connection.set_max_concurrent_bi_streams(var_int(limits::STREAMS_MAX));
     }
 
     fn close(&self, code: u32, reason: &str) {
@@ -400,14 +400,14 @@ impl Dial for Dialer {
 fn fleet_transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
-        .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
-        .max_concurrent_bidi_streams(var_int(limits::STREAMS))
+        .max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok())
+        .max_concurrent_bidi_streams(var_int(limits::STREAMS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .stream_receive_window(var_int(limits::STREAM_WINDOW))
-        .receive_window(var_int(limits::LINK_WINDOW))
+        .stream_receive_window(var_int(limits::STREAM_WINDOW_BYTES))
+        .receive_window(var_int(limits::LINK_WINDOW_BYTES))
         // What waits to be sent is bounded stream by stream, by what the peer grants: a bound for all of them
         // would be one that tunnels fill and the session waits for.
-        .send_window(limits::LINK_WINDOW as u64)
+        .send_window(limits::LINK_WINDOW_BYTES as u64)
         .datagram_receive_buffer_size(Some(16 << 10))
         .datagram_send_buffer_size(16 << 10);
     transport
@@ -417,8 +417,8 @@ fn fleet_transport() -> TransportConfig {
 fn stranger_transport() -> TransportConfig {
     let mut transport = fleet_transport();
     transport
-        .max_concurrent_bidi_streams(var_int(limits::STRANGER_STREAMS))
-        .receive_window(var_int(limits::STRANGER_WINDOW));
+        .max_concurrent_bidi_streams(var_int(limits::STRANGER_STREAMS_MAX))
+        .receive_window(var_int(limits::STRANGER_WINDOW_BYTES));
     transport
 }
 

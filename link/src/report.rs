@@ -232,10 +232,10 @@ pub struct NodeEventV1 {
 
 /// Longest text that people read, and longest name or reason, in bytes. kubelet cuts what a container leaves
 /// behind at 4 KiB, and Kubernetes an event's message at 1 KiB.
-const LONG: usize = 4096;
-const SHORT: usize = 256;
+const LONG_TEXT_BYTES_MAX: usize = 4096;
+const SHORT_TEXT_BYTES_MAX: usize = 256;
 /// Containers of a pod, or conditions, that are told of.
-const MANY: usize = 256;
+const LIST_ITEMS_MAX: usize = 256;
 
 impl Report {
     /// Cuts every text and list to a length that an honest spoke does not reach: nobody makes the hub
@@ -243,18 +243,18 @@ impl Report {
     pub fn bound(&mut self) {
         match self {
             Self::Pod(pod) => pod.bound(),
-            Self::PodGone { uid, .. } => cut(uid, SHORT),
+            Self::PodGone { uid, .. } => cut(uid, SHORT_TEXT_BYTES_MAX),
             Self::Node(node) => node.bound(),
             Self::Event(event) => {
                 let names = [&mut event.namespace, &mut event.pod, &mut event.uid];
-                names.into_iter().for_each(|text| cut(text, SHORT));
-                cut(&mut event.field_path, SHORT);
-                cut(&mut event.reason, SHORT);
-                cut(&mut event.message, LONG);
+                names.into_iter().for_each(|text| cut(text, SHORT_TEXT_BYTES_MAX));
+                cut(&mut event.field_path, SHORT_TEXT_BYTES_MAX);
+                cut(&mut event.reason, SHORT_TEXT_BYTES_MAX);
+                cut(&mut event.message, LONG_TEXT_BYTES_MAX);
             }
             Self::NodeEvent(event) => {
-                cut(&mut event.reason, SHORT);
-                cut(&mut event.message, LONG);
+                cut(&mut event.reason, SHORT_TEXT_BYTES_MAX);
+                cut(&mut event.message, LONG_TEXT_BYTES_MAX);
             }
         }
     }
@@ -263,16 +263,16 @@ impl Report {
 impl PodStatusV1 {
     fn bound(&mut self) {
         let names = [&mut self.namespace, &mut self.name, &mut self.uid, &mut self.reason];
-        names.into_iter().for_each(|text| cut(text, SHORT));
-        cut(&mut self.message, LONG);
-        few(&mut self.conditions, MANY);
+        names.into_iter().for_each(|text| cut(text, SHORT_TEXT_BYTES_MAX));
+        cut(&mut self.message, LONG_TEXT_BYTES_MAX);
+        few(&mut self.conditions, LIST_ITEMS_MAX);
         for condition in &mut self.conditions {
-            cut(&mut condition.kind, SHORT);
-            cut(&mut condition.reason, SHORT);
-            cut(&mut condition.message, LONG);
+            cut(&mut condition.kind, SHORT_TEXT_BYTES_MAX);
+            cut(&mut condition.reason, SHORT_TEXT_BYTES_MAX);
+            cut(&mut condition.message, LONG_TEXT_BYTES_MAX);
         }
         for list in [&mut self.init, &mut self.containers] {
-            few(list, MANY);
+            few(list, LIST_ITEMS_MAX);
             list.iter_mut().for_each(ContainerStatusV1::bound);
         }
         self.parts.bound();
@@ -282,16 +282,16 @@ impl PodStatusV1 {
 impl ContainerStatusV1 {
     fn bound(&mut self) {
         for text in [&mut self.name, &mut self.container_id] {
-            cut(text, SHORT);
+            cut(text, SHORT_TEXT_BYTES_MAX);
         }
         // References to images may be longer than names.
         for text in [&mut self.image, &mut self.image_id] {
-            cut(text, LONG);
+            cut(text, LONG_TEXT_BYTES_MAX);
         }
         match &mut self.state {
             ContainerStateV1::Waiting(reason, message) => {
-                cut(reason, SHORT);
-                cut(message, LONG);
+                cut(reason, SHORT_TEXT_BYTES_MAX);
+                cut(message, LONG_TEXT_BYTES_MAX);
             }
             ContainerStateV1::Terminated(end) => end.bound(),
             ContainerStateV1::Running(_) => {}
@@ -304,8 +304,8 @@ impl ContainerStatusV1 {
 
 impl TerminatedV1 {
     fn bound(&mut self) {
-        cut(&mut self.reason, SHORT);
-        cut(&mut self.message, LONG);
+        cut(&mut self.reason, SHORT_TEXT_BYTES_MAX);
+        cut(&mut self.message, LONG_TEXT_BYTES_MAX);
     }
 }
 
@@ -321,7 +321,7 @@ impl NodeStatusV1 {
             &mut self.version,
             &mut self.profile,
         ];
-        texts.into_iter().for_each(|text| cut(text, SHORT));
+        texts.into_iter().for_each(|text| cut(text, SHORT_TEXT_BYTES_MAX));
         self.labels.retain(|(key, value)| key.len() <= 317 && value.len() <= 63);
         few(&mut self.labels, 64);
         self.pressure.retain(|text| text.len() <= 64);
@@ -381,14 +381,14 @@ mod tests {
             let (held, room) = match &report {
                 Report::Node(node) => {
                     assert!(node.is_bounded());
-                    (node.labels.capacity() + node.hostname.capacity(), 64 + SHORT)
+                    (node.labels.capacity() + node.hostname.capacity(), 64 + SHORT_TEXT_BYTES_MAX)
                 }
                 Report::Pod(pod) => {
                     let lists = pod.containers.capacity() + pod.conditions.capacity();
-                    (lists + pod.message.capacity(), 2 * MANY + LONG)
+                    (lists + pod.message.capacity(), 2 * LIST_ITEMS_MAX + LONG_TEXT_BYTES_MAX)
                 }
-                Report::Event(event) => (event.message.capacity(), LONG),
-                Report::NodeEvent(event) => (event.message.capacity(), LONG),
+                Report::Event(event) => (event.message.capacity(), LONG_TEXT_BYTES_MAX),
+                Report::NodeEvent(event) => (event.message.capacity(), LONG_TEXT_BYTES_MAX),
                 Report::PodGone { .. } => (0, 0),
             };
             assert!(held <= room, "room for {held} is held, {room} is used");

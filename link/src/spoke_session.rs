@@ -7,7 +7,7 @@
 //! Guarantees:
 //! - a plan is handed on only when its last part has come and all parts agree
 //!   (`a_plan_is_handed_on_when_its_last_part_has_come`, `a_record_in_pieces_is_put_together_and_must_go_on`);
-//! - what it holds until then is at most a plan, [`limits::PLAN`] (`a_plan_without_end_is_refused`);
+//! - what it holds until then is at most a plan, [`limits::PLAN_BYTES_MAX`] (`a_plan_without_end_is_refused`);
 //! - what waits to be sent is bounded: one report per pod, the newest, and [`MAX_EVENTS`] events
 //!   (`a_newer_report_of_the_same_pod_takes_the_older_ones_place`,
 //!   `waiting_events_are_bounded_and_the_oldest_go_first`), and no pod's is lost for that
@@ -32,9 +32,9 @@ use crate::report::{Report, ReportStamp};
 
 /// Events that wait while the link is slow; the oldest go first.
 pub const MAX_EVENTS: usize = 256;
-/// Pods whose reports wait while the link is slow: as many as a plan can name, and as many that one before it has named.
-/// No report is lost here, as the next one that is taken counts for all before it.
-const MAX_WAITING: usize = 2 * limits::PLAN / limits::RECORD_HEAD;
+/// Pods whose reports wait while the link is slow: as many as a plan can name, and as many that one before it has
+/// named. No report is lost here, as the next one that is taken counts for all before it.
+const MAX_WAITING: usize = 2 * limits::PLAN_BYTES_MAX / limits::RECORD_OVERHEAD_BYTES;
 /// The hub answers a greeting at once; one that does not for this long is not there.
 pub const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -190,7 +190,7 @@ impl SpokeSession {
 #[derive(Default)]
 struct Gathered {
     plan: Option<PlanV1>,
-    /// What is to be put, and what is to be removed, as [`limits::PLAN`] counts it.
+    /// What is to be put, and what is to be removed, as [`limits::PLAN_BYTES_MAX`] counts it.
     weight: (usize, usize),
 }
 
@@ -202,8 +202,8 @@ impl Gathered {
         let bodies = part.put.iter().map(|record| record.body.len());
         self.weight.0 += heads.chain(bodies).sum::<usize>();
         self.weight.1 += part.remove.iter().map(RecordKey::weight).sum::<usize>();
-        if limits::PLAN < self.weight.0.max(self.weight.1) {
-            let text = format!("a plan of more than {} bytes", limits::PLAN);
+        if limits::PLAN_BYTES_MAX < self.weight.0.max(self.weight.1) {
+            let text = format!("a plan of more than {} bytes", limits::PLAN_BYTES_MAX);
             return Err(Reason::Violation(text));
         }
         if part.cut && (!part.more || part.put.is_empty()) {

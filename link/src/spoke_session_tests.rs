@@ -137,7 +137,7 @@ fn a_plan_without_end_is_refused() {
     let refused = (0..100).find_map(|count| Some((count, session.hear(part(count)).err()?)));
     let Some((at, Reason::Violation(text))) = refused else { panic!("{refused:?}") };
     assert!(text.contains("more than"), "{text}");
-    assert_eq!(at as usize, limits::PLAN / 900_101);
+    assert_eq!(at as usize, limits::PLAN_BYTES_MAX / 900_101);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_newer_report_of_the_same_pod_takes_the_older_ones_place() {
 fn as_many_pods_wait_as_a_plan_can_name() {
     let mut session = up();
     let least = record("", 0).weight() + "3f8a0c1e-5b1d-4c57-9c2e-0d3b8a7f6e21".len();
-    let pods = (limits::PLAN / least) as u64;
+    let pods = (limits::PLAN_BYTES_MAX / least) as u64;
     for sequence in 0..pods {
         let gone = Report::PodGone { realm: ClusterName::root(), uid: sequence.to_string() };
         session.report(stamp(sequence), gone);

@@ -75,7 +75,7 @@ impl Clone for Credentials {
 
 /// 2026-11-01: nothing that this software does happened before it was made. A clock that shows less was
 /// never set.
-pub const BUILT: u64 = 1_793_491_200;
+pub const BUILT_UNIX_SECONDS: u64 = 1_793_491_200;
 
 /// The clock of a device.
 pub trait DeviceClock: TimeProvider {
@@ -96,10 +96,10 @@ pub struct FloorClock {
 }
 
 impl FloorClock {
-    /// From this Unix second on, and never before [`BUILT`].
+    /// From this Unix second on, and never before [`BUILT_UNIX_SECONDS`].
     #[must_use]
     pub fn new(floor: u64) -> Self {
-        Self { told: Mutex::new((floor.max(BUILT), Instant::now())) }
+        Self { told: Mutex::new((floor.max(BUILT_UNIX_SECONDS), Instant::now())) }
     }
 
     /// It is so late, says a hub that has proven a certificate of this life at the time that this clock shows; what
@@ -107,7 +107,7 @@ impl FloorClock {
     pub fn tell(&self, now: u64, (from, to): (u64, u64)) -> u64 {
         // A hub renews its certificate with a quarter of its life left.
         let latest = to.saturating_sub(to.saturating_sub(from) / 8);
-        let told = now.min(latest).max(from).max(BUILT);
+        let told = now.min(latest).max(from).max(BUILT_UNIX_SECONDS);
         *self.told.lock() = (told, Instant::now());
         told
     }
@@ -117,7 +117,7 @@ impl FloorClock {
     pub fn forget(&self) -> bool {
         let leads = UnixTime::now().as_secs() < self.floor() && self.is_set();
         if leads {
-            *self.told.lock() = (BUILT, Instant::now());
+            *self.told.lock() = (BUILT_UNIX_SECONDS, Instant::now());
         }
         leads
     }
@@ -142,7 +142,7 @@ impl TimeProvider for FloorClock {
 
 impl DeviceClock for FloorClock {
     fn is_set(&self) -> bool {
-        BUILT <= UnixTime::now().as_secs()
+        BUILT_UNIX_SECONDS <= UnixTime::now().as_secs()
     }
 }
 

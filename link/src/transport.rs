@@ -1,6 +1,6 @@
 //! The session's view of a connection: streams in priority order, datagrams, an end with a reason.
 //!
-//! Implementations: [`crate::quic`] on the network, [`crate::memory`] in tests. Nothing above this trait
+//! Implementations: [`crate::quic`] on the network, [`crate::memory_transport`] in tests. Nothing above this trait
 //! knows which one it has.
 
 use std::net::SocketAddr;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use freewheel_link::digest::Digest;
 use freewheel_link::quic::{ClientTls, Dialer, Endpoint, HubTls, Socket, any_port};
 use freewheel_link::tls::{
-    self, BUILT, Credentials, DefaultTimeProvider, DeviceClock, FloorClock, HUB_NAME, Serving,
-    TimeProvider,
+    self, BUILT_UNIX_SECONDS, Credentials, DefaultTimeProvider, DeviceClock, FloorClock, HUB_NAME,
+    Serving, TimeProvider,
 };
 use freewheel_link::transport::{Closed, DialError, Fault, Transport as _, Whose};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
@@ -174,10 +174,10 @@ async fn a_hubs_certificate_is_exchanged_while_it_serves() {
 
 #[test]
 fn a_floor_is_never_before_the_software() {
-    assert!(BUILT <= FloorClock::new(0).now());
+    assert!(BUILT_UNIX_SECONDS <= FloorClock::new(0).now());
     let clock = FloorClock::new(now() + YEAR);
     assert!(now() + YEAR <= clock.now());
-    assert_eq!(clock.tell(0, (0, u64::MAX)), BUILT);
+    assert_eq!(clock.tell(0, (0, u64::MAX)), BUILT_UNIX_SECONDS);
     clock.tell(now() + 2 * YEAR, (0, u64::MAX));
     assert!(now() + 2 * YEAR <= clock.now());
     // A hub whose clock ran ahead for a while must not lock its devices out for ever.

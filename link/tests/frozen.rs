@@ -425,7 +425,7 @@ fn streams() {
     let body = "04726f6f74000a400002a01f000a400102350477686f3f";
     frozen(&SpokeToHub::Datagram(datagram.clone()), &format!("06{body}"));
     frozen(&HubToSpoke::Datagram(datagram), &format!("04{body}"));
-    frozen(&SocketAddr::new(DOOR.into(), 53), "00a9fe400135");
+    frozen(&SocketAddr::new(SNAT_ADDRESS.into(), 53), "00a9fe400135");
     frozen(&Answer::Ready, "00");
     frozen(&Answer::Refused(RefusalV1::new("NotFound", "m")), "01084e6f74466f756e64016d");
     let signer = SignerCert { key: [3; 32], not_after: 300, signature: vec![4; 64] };

@@ -5,7 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
-use freewheel_link::frame::{self, Decoder, FrameError, FrameReader, MAX_FRAME};
+use freewheel_link::frame::{self, Decoder, FRAME_BODY_BYTES_MAX, FrameError, FrameReader};
 use freewheel_link::join::{JoinAnswer, JoinRequestV1};
 use freewheel_link::message::{Answer, HubToSpoke, ModuleHeaderV1, Open, SpokeToHub};
 use freewheel_link::plan::{ConfigV1, NodeV1, PodCidrV1, PodV1, Record, ServiceV1};
@@ -112,7 +112,7 @@ async fn a_stream_of_noise_ends_with_an_error_and_bounded_memory() {
         for chunk in bytes.chunks(64) {
             decoder.push(chunk);
             while let Ok(Some(body)) = decoder.next_body() {
-                assert!(body.len() <= MAX_FRAME);
+                assert!(body.len() <= FRAME_BODY_BYTES_MAX);
             }
         }
         assert!(decoder.pending() <= bytes.len());

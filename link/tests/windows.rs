@@ -47,7 +47,7 @@ async fn connections_that_nobody_reads_leave_the_session_its_room() {
     for _ in 0..24 {
         for (from, to) in [(&spoke, &hub), (&hub, &spoke)] {
             let (mut near, far) = stream(from, to, Priority::Tunnels).await;
-            assert!(fill(&mut near).await <= limits::STREAM_WINDOW);
+            assert!(fill(&mut near).await <= limits::STREAM_WINDOW_BYTES);
             unread.push((near, far));
         }
     }
@@ -69,14 +69,14 @@ async fn who_has_proven_nothing_makes_the_hub_hold_little() {
     let hub = fleet.hub(ANYWHERE, b"secret");
     let (_endpoint, stranger, hub) = connected(&fleet, &hub, hub.local_addr().unwrap()).await;
     let mut held = Vec::new();
-    for _ in 0..limits::STRANGER_STREAMS {
+    for _ in 0..limits::STRANGER_STREAMS_MAX {
         held.push(stream(&stranger, &hub, Priority::Tunnels).await);
     }
     let mut bytes = 0;
     for (near, _) in &mut held {
         bytes += fill(near).await;
     }
-    assert!(bytes <= limits::STRANGER_WINDOW, "{bytes}");
+    assert!(bytes <= limits::STRANGER_WINDOW_BYTES, "{bytes}");
     let more = timeout(Duration::from_millis(100), stranger.open(Priority::Tunnels)).await;
     assert!(more.is_err(), "there is no place for another stream");
     hub.admit();

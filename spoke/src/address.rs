@@ -1,4 +1,4 @@
-//! The node's own address, where its doors are: followed as interfaces and leases come and go.
+//! The node's own address, where its node ports are: followed as interfaces and leases come and go.
 //!
 //! ```text
 //! given ─▶ that one, always
@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::data::write_whole;
 
 /// How often the hub's name is looked up: soon while there is no answer, rarely afterwards.
-const LOOK_UP: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+const LOOKUP_EVERY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 /// An address outside of every network that exists, to ask the kernel for its default route.
 const ANYWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
@@ -130,7 +130,7 @@ async fn follow(hub: String, address: Hub) {
             IpAddr::V6(_) => None,
         });
         let found = found.into_iter().next();
-        let wait = if found.is_some() { LOOK_UP.1 } else { LOOK_UP.0 };
+        let wait = if found.is_some() { LOOKUP_EVERY.1 } else { LOOKUP_EVERY.0 };
         if found.is_some() {
             address.send_if_modified(|known| std::mem::replace(known, found) != found);
         }

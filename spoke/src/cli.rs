@@ -14,7 +14,7 @@ use freewheel_spoke_agent::eviction::{self, Threshold};
 use crate::identity::IdentityError;
 
 /// A token is 23 characters, with room for what editors put around it.
-const MAX_TOKEN: u64 = 256;
+const TOKEN_BYTES_MAX: u64 = 256;
 
 /// Runs pods of WebAssembly modules on this device, with or without its hub.
 #[derive(Debug, Parser)]
@@ -107,13 +107,13 @@ impl Run {
             (Some(TokenFrom::Given(token)), _) => return Ok(Some(token.clone())),
             (Some(TokenFrom::Stdin), _) => {
                 let mut text = String::new();
-                let read = std::io::stdin().lock().take(MAX_TOKEN).read_to_string(&mut text);
+                let read = std::io::stdin().lock().take(TOKEN_BYTES_MAX).read_to_string(&mut text);
                 ("standard input".to_owned(), read.map(|_| text))
             }
             (None, Some(file)) => {
                 let read = std::fs::File::open(file).and_then(|file| {
                     let mut text = String::new();
-                    file.take(MAX_TOKEN).read_to_string(&mut text).map(|_| text)
+                    file.take(TOKEN_BYTES_MAX).read_to_string(&mut text).map(|_| text)
                 });
                 (file.display().to_string(), read)
             }

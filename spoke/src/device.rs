@@ -17,11 +17,11 @@ use freewheel_link::allocatable;
 use freewheel_link::names::ClusterName;
 use freewheel_link::part::Parts;
 use freewheel_link::report::NodeStatusV1;
-use freewheel_spoke_account::Account;
+use freewheel_spoke_account::MemoryAccount;
 use freewheel_spoke_agent::admission::FEATURES;
 use freewheel_spoke_agent::eviction::{Left, Observed, Signal};
 
-use crate::{cgroup, files, mappings};
+use crate::{cgroup, mappings, open_files};
 
 /// Where the modules are, under the data directory.
 pub(crate) const MODULES: &str = "modules";
@@ -42,7 +42,7 @@ pub(crate) struct Device {
 impl Device {
     /// Looks at this machine.
     pub(crate) fn probe() -> Self {
-        Self::at(Path::new("/"), files::allowed())
+        Self::at(Path::new("/"), open_files::allowed())
     }
 
     fn at(root: &Path, files: u64) -> Self {
@@ -57,7 +57,7 @@ impl Device {
             memory,
             files,
             mappings,
-            pods: pods(memory).min(files::pods(files)).min(mappings::pods(mappings)),
+            pods: pods(memory).min(open_files::pods(files)).min(mappings::pods(mappings)),
         }
     }
 
@@ -72,7 +72,7 @@ impl Device {
     }
 
     /// What is left of memory, of what `guests` may have together, and of the disks of `data` and of the modules in it.
-    pub(crate) fn left(&self, data: &Path, guests: &Account) -> Observed {
+    pub(crate) fn left(&self, data: &Path, guests: &MemoryAccount) -> Observed {
         let memory = self.memory_left().map(|available| (available, self.memory));
         // Also where the machine has plenty: at their bound one guest takes what its neighbours ask for next.
         let theirs = guests.limit().map(|limit| limit.saturating_sub(guests.used()) as u64);
@@ -104,7 +104,7 @@ impl Device {
     }
 
     /// Of what guests hold, what they have not touched yet: the machine still counts it as available.
-    pub(crate) fn untouched(&self, guests: &Account) -> u64 {
+    pub(crate) fn untouched(&self, guests: &MemoryAccount) -> u64 {
         let touched = memory_value(&read(&self.root, "proc/self/status"), "RssAnon");
         (guests.used() as u64).saturating_sub(touched.unwrap_or(0))
     }
@@ -151,13 +151,13 @@ fn overlap(one: &[(u32, u32)], other: &[(u32, u32)]) -> u32 {
     pairs.map(|(a, b)| (a.1.min(b.1) + 1).saturating_sub(a.0.max(b.0))).sum()
 }
 
-/// Memory for each pod: half as much again as the smallest program counts as while it waits, and five times what it takes
-/// with all that the agent keeps of its pod.
-const PER_POD: u64 = 192 << 10;
+/// Memory for each pod: half as much again as the smallest program counts as while it waits, and five times what it
+/// takes with all that the agent keeps of its pod.
+const POD_MEMORY_BYTES: u64 = 192 << 10;
 
 /// Never fewer than kubelet's 110; larger pods are bounded by the memory of all guests.
 fn pods(memory: u64) -> u32 {
-    u32::try_from((memory / PER_POD).clamp(110, 5000)).unwrap_or(110)
+    u32::try_from((memory / POD_MEMORY_BYTES).clamp(110, 5000)).unwrap_or(110)
 }
 
 /// The whole status.
@@ -359,7 +359,7 @@ pub(crate) mod tests {
             ("sys/fs/cgroup/spoke/memory.max", "1073741824"),
             ("sys/fs/cgroup/spoke/memory.current", "1073000000"),
         ]);
-        let left = device.left(dir.path(), &Account::node());
+        let left = device.left(dir.path(), &MemoryAccount::node());
         assert!(
             0 < left[&Signal::Disk].available && 0 < left[&Signal::Inodes].capacity,
             "{left:?}"
@@ -372,7 +372,7 @@ pub(crate) mod tests {
     fn what_a_user_leaves_to_the_machine_is_not_taken_of_what_guests_asked_for() {
         let plenty = "MemTotal: 8388608 kB\nMemAvailable: 7340032 kB\n";
         let (dir, device) = machine(&[("proc/meminfo", plenty)]);
-        let guests = Account::node();
+        let guests = MemoryAccount::node();
         guests.set_limit(1 << 30);
         let _some = guests.take(600 << 20).unwrap();
         let asked = eviction::parse("memory.available<500Mi").unwrap();
@@ -384,7 +384,7 @@ pub(crate) mod tests {
     #[test]
     fn modules_on_the_same_disk_have_its_numbers_and_on_another_their_own() {
         let (dir, device) = machine(&[]);
-        let left = || device.left(dir.path(), &Account::node());
+        let left = || device.left(dir.path(), &MemoryAccount::node());
         let both = |left: &Observed| (left[&Signal::Disk], left[&Signal::Images]);
         let (disk, images) = both(&left());
         assert_eq!(disk, images, "there are none yet");

@@ -34,17 +34,18 @@ use tracing::{info, warn};
 use crate::identity::{self, Identity, IdentityError, Joining};
 
 /// Between two looks at the certificate, at least and at most: clocks jump, and an idle device sleeps.
-const LOOK: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3600));
+const CERTIFICATE_CHECK_MIN_AND_MAX: (Duration, Duration) =
+    (Duration::from_secs(10), Duration::from_secs(3600));
 /// Seconds between two renewals, by the same clock: each costs flash here and a write at the hub.
-const RENEW_AT_MOST_EVERY: u64 = 24 * 60 * 60;
+const RENEWAL_PAUSE_SECONDS: u64 = 24 * 60 * 60;
 /// After a renewal that failed.
-const AGAIN: Duration = Duration::from_secs(600);
+const RENEWAL_RETRY_AFTER: Duration = Duration::from_secs(600);
 /// The hub's time is written down when it differs by this much from what is there: flash wears out.
-const WORTH_WRITING: u64 = 3600;
+const TIME_STEP_SECONDS_MIN: u64 = 3600;
 
 /// What the next dial has to do first.
 #[derive(Default)]
-struct Todo {
+struct NextDial {
     renew: bool,
     rejoin: bool,
     joining: Option<Joining>,
@@ -55,7 +56,7 @@ pub(crate) struct OwnDial {
     data: PathBuf,
     endpoint: Endpoint,
     clock: Arc<FloorClock>,
-    todo: Mutex<Todo>,
+    todo: Mutex<NextDial>,
     /// The life of the certificate that the hub proved last.
     proven: Mutex<(u64, u64)>,
 }
@@ -68,7 +69,7 @@ impl OwnDial {
         clock: Arc<FloorClock>,
         joining: Option<Joining>,
     ) -> Self {
-        let todo = Todo { joining, ..Todo::default() };
+        let todo = NextDial { joining, ..NextDial::default() };
         Self { data, endpoint, clock, todo: Mutex::new(todo), proven: Mutex::default() }
     }
 
@@ -184,7 +185,7 @@ impl Dial for OwnDial {
         let data = self.data.clone();
         tokio::task::spawn_blocking(move || {
             let written = identity::forget_refusal(&data)
-                .and_then(|()| identity::note_time(&data, now, WORTH_WRITING));
+                .and_then(|()| identity::note_time(&data, now, TIME_STEP_SECONDS_MIN));
             if let Err(error) = written {
                 warn!(%error, "cannot write down the hub's time");
             }
@@ -213,7 +214,7 @@ pub(crate) async fn keep_certificate(
 ) {
     // All devices of a fleet that joined on one day do not come on one day again.
     let share = 4.0 + rng.f64();
-    let mut wait = LOOK.0;
+    let mut wait = CERTIFICATE_CHECK_MIN_AND_MAX.0;
     let mut renewed_at = None;
     loop {
         let next = async {
@@ -222,7 +223,7 @@ pub(crate) async fn keep_certificate(
         };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = next => wait = LOOK.0,
+            () = next => wait = CERTIFICATE_CHECK_MIN_AND_MAX.0,
         }
         let Ok(Some(identity)) = identity::load(&data) else { continue };
         let now = clock.now();
@@ -232,7 +233,7 @@ pub(crate) async fn keep_certificate(
         }
         // By a clock that is far ahead of the hub's, a new certificate is due as soon as it is there.
         if renewed_at.is_some_and(|at| is_recent(at, now)) {
-            wait = LOOK.1;
+            wait = CERTIFICATE_CHECK_MIN_AND_MAX.1;
             continue;
         }
         let renewed = async {
@@ -249,7 +250,7 @@ pub(crate) async fn keep_certificate(
             }
             Err(error) => {
                 warn!(error = %crate::chain(&*error), "the certificate is not renewed; trying again");
-                wait = AGAIN;
+                wait = RENEWAL_RETRY_AFTER;
             }
         }
     }
@@ -257,13 +258,15 @@ pub(crate) async fn keep_certificate(
 
 /// Whether a certificate that was renewed at `at` is too young for the next renewal.
 const fn is_recent(at: u64, now: u64) -> bool {
-    now.abs_diff(at) < RENEW_AT_MOST_EVERY
+    now.abs_diff(at) < RENEWAL_PAUSE_SECONDS
 }
 
 /// How long nobody has to look at a certificate.
 fn until_due((from, to): (u64, u64), now: u64, share: f64) -> Duration {
     let (left, life) = (to.saturating_sub(now) as f64, to.saturating_sub(from) as f64);
-    Duration::try_from_secs_f64(left - life / share).unwrap_or_default().clamp(LOOK.0, LOOK.1)
+    Duration::try_from_secs_f64(left - life / share)
+        .unwrap_or_default()
+        .clamp(CERTIFICATE_CHECK_MIN_AND_MAX.0, CERTIFICATE_CHECK_MIN_AND_MAX.1)
 }
 
 /// Whether less than one part in `share` of a certificate's life is left.
@@ -382,10 +385,10 @@ mod tests {
     #[test]
     fn a_certificate_that_is_not_due_for_long_wakes_nobody() {
         let day = 86_400;
-        assert_eq!(until_due((0, 365 * day), day, 4.0), LOOK.1);
+        assert_eq!(until_due((0, 365 * day), day, 4.0), CERTIFICATE_CHECK_MIN_AND_MAX.1);
         assert_eq!(until_due((1000, 2000), 1650, 4.0), Duration::from_secs(100));
-        assert_eq!(until_due((1000, 2000), 1749, 4.0), LOOK.0);
-        assert_eq!(until_due((1000, 2000), 3000, 4.0), LOOK.0);
+        assert_eq!(until_due((1000, 2000), 1749, 4.0), CERTIFICATE_CHECK_MIN_AND_MAX.0);
+        assert_eq!(until_due((1000, 2000), 3000, 4.0), CERTIFICATE_CHECK_MIN_AND_MAX.0);
     }
 
     #[test]

@@ -18,23 +18,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use freewheel_link::message::Reason;
 use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket};
-use freewheel_link::tls::{BUILT, FloorClock};
+use freewheel_link::tls::{BUILT_UNIX_SECONDS, FloorClock};
 use freewheel_link::transport::{Closed, DialError, Fault, Transport as _, Whose, code};
 use freewheel_spoke_agent::ledger::{Found, Ledger};
 
 use crate::data::{damaged_ledger, read_ledger};
 use crate::identity::{self, Identity};
-use crate::{cli, device, files, mappings};
+use crate::{cli, device, mappings, open_files};
 
 /// The hub's clock may be ahead by this much without anything being wrong here.
-const AHEAD: u64 = 3600;
+const CLOCK_AHEAD_SECONDS_MAX: u64 = 3600;
 /// How long the hub may take to say that it does not take the certificate.
-const VERDICT: Duration = Duration::from_millis(700);
+const VERDICT_TIMEOUT: Duration = Duration::from_millis(700);
 /// Less free space than this stops modules and logs.
-const SPACE: u64 = 64 << 20;
+const FREE_BYTES_MIN: u64 = 64 << 20;
 
 /// A node with less room for pods is not what its memory says: kubelet's default.
-const FEW_PODS: u32 = 110;
+const FEW_PODS_BELOW: u32 = 110;
 
 /// What a check found.
 enum Finding {
@@ -55,7 +55,7 @@ pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
         ("clock", clock(unix_now(), told)),
         ("disk", disk(&options.data)),
         ("ledger", ledger(&options.data)),
-        ("files", open_files(files::hard())),
+        ("files", open_files(open_files::hard())),
         ("mappings", memory_mappings(mappings::allowed(Path::new("/")))),
     ];
     match identity {
@@ -106,10 +106,10 @@ fn unjoined() -> Finding {
 
 fn clock(now: u64, told: u64) -> Finding {
     let step = "start a time service (systemd-timesyncd, chrony); pods run meanwhile";
-    if now < BUILT {
+    if now < BUILT_UNIX_SECONDS {
         return Bad("the clock was never set".to_owned(), step.to_owned());
     }
-    if now + AHEAD < told {
+    if now + CLOCK_AHEAD_SECONDS_MAX < told {
         let days = (told - now) / 86_400;
         let cause = format!("the clock is {days} days behind what the hub's showed already");
         return Bad(cause, step.to_owned());
@@ -138,7 +138,7 @@ fn disk(data: &Path) -> Finding {
         return Bad(format!("cannot write to {}: {error}", data.display()), step.to_owned());
     }
     let (size, free) = device::disk(data);
-    if free < SPACE {
+    if free < FREE_BYTES_MIN {
         return Bad(
             format!("{} MiB free of {} MiB", free >> 20, size >> 20),
             "make room; modules and logs need some".to_owned(),
@@ -179,8 +179,8 @@ fn ledger(data: &Path) -> Finding {
 
 /// Judged by what the agent can raise its limit to, if it is started as this was.
 fn open_files(hard: u64) -> Finding {
-    let pods = files::pods(hard);
-    if pods < FEW_PODS {
+    let pods = open_files::pods(hard);
+    if pods < FEW_PODS_BELOW {
         return Bad(
             format!("at most {hard} files may be open: enough for {pods} pods"),
             "raise the hard limit: LimitNOFILE= of systemd, ulimit -Hn of a shell".to_owned(),
@@ -191,7 +191,7 @@ fn open_files(hard: u64) -> Finding {
 
 fn memory_mappings(all: u64) -> Finding {
     let pods = mappings::pods(all);
-    if pods < FEW_PODS {
+    if pods < FEW_PODS_BELOW {
         return Bad(
             format!("a process may have {all} mappings of memory: enough for {pods} pods"),
             "raise it: vm.max_map_count=65530 in /etc/sysctl.d/, then `sysctl --system`".to_owned(),
@@ -320,7 +320,7 @@ async fn shake(hub: &str, tls: ClientTls) -> Result<Finding, DialError> {
     match Dialer::new(endpoint, hub.to_owned(), tls).connect().await {
         Ok(link) => {
             // Whether the hub takes this side's certificate shows only after the handshake.
-            let verdict = tokio::time::timeout(VERDICT, link.closed()).await;
+            let verdict = tokio::time::timeout(VERDICT_TIMEOUT, link.closed()).await;
             link.close(code::STOPPING, "doctor");
             match verdict {
                 Ok(closed @ Closed::Certificate { .. }) => {
@@ -346,9 +346,9 @@ mod tests {
         assert!(
             matches!(clock(1000, 0), Bad(cause, step) if cause.contains("never set") && step.contains("time"))
         );
-        assert!(matches!(clock(BUILT, BUILT), Good(_)));
+        assert!(matches!(clock(BUILT_UNIX_SECONDS, BUILT_UNIX_SECONDS), Good(_)));
         assert!(
-            matches!(clock(BUILT, BUILT + 86_400 * 3), Bad(cause, _) if cause.contains("3 days behind"))
+            matches!(clock(BUILT_UNIX_SECONDS, BUILT_UNIX_SECONDS + 86_400 * 3), Bad(cause, _) if cause.contains("3 days behind"))
         );
         assert!(matches!(disk(Path::new("/nowhere")), Bad(..)));
         let dir = tempfile::tempdir().unwrap();

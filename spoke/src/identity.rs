@@ -36,7 +36,7 @@ use tracing::info;
 use crate::data::write_whole;
 
 /// The hub dates its certificates back by this much: it was this much later when it gave one.
-const BACKDATED: u64 = 24 * 3600;
+const BACKDATED_SECONDS: u64 = 24 * 3600;
 
 /// Why there is no identity to run with.
 #[derive(Debug, thiserror::Error)]
@@ -173,7 +173,8 @@ pub(crate) fn load(data: &Path) -> Result<Option<Identity>, IdentityError> {
 
 /// The clock of this device: what the machine shows, and never less than what is known of the hub's time.
 pub(crate) fn clock(data: &Path) -> Arc<FloorClock> {
-    let given = load(data).ok().flatten().map_or(0, |identity| identity.life().0 + BACKDATED);
+    let given =
+        load(data).ok().flatten().map_or(0, |identity| identity.life().0 + BACKDATED_SECONDS);
     Arc::new(FloorClock::new(given.max(told(data))))
 }
 

@@ -14,11 +14,11 @@ use tokio::net::UnixDatagram;
 use tracing::warn;
 
 /// Between two looks where the kernel does not tell.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const POLL_EVERY: Duration = Duration::from_secs(5);
 /// RTMGRP_LINK, RTMGRP_IPV4_IFADDR and RTMGRP_IPV4_ROUTE.
 const GROUPS: u32 = 0x1 | 0x10 | 0x40;
 /// Messages taken at once: on a machine whose routes never rest this must come to an end.
-const AT_ONCE: usize = 256;
+const MESSAGES_AT_ONCE: usize = 256;
 
 /// The interfaces of this machine.
 pub(crate) struct Interfaces {
@@ -38,13 +38,13 @@ impl Interfaces {
 
     /// Waits until something has changed.
     pub(crate) async fn changed(&self) {
-        let Some(told) = &self.told else { return tokio::time::sleep(LOOK_EVERY).await };
+        let Some(told) = &self.told else { return tokio::time::sleep(POLL_EVERY).await };
         loop {
             if told.readable().await.is_err() {
-                return tokio::time::sleep(LOOK_EVERY).await;
+                return tokio::time::sleep(POLL_EVERY).await;
             }
             let mut heard = false;
-            for _ in 0..AT_ONCE {
+            for _ in 0..MESSAGES_AT_ONCE {
                 match told.try_recv(&mut [0; 512]) {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     // An error says that more came than there was room for: that, too, is a change.
@@ -86,6 +86,6 @@ mod tests {
     async fn where_the_kernel_does_not_tell_somebody_looks() {
         let start = tokio::time::Instant::now();
         Interfaces { told: None }.changed().await;
-        assert_eq!(start.elapsed().as_secs(), LOOK_EVERY.as_secs());
+        assert_eq!(start.elapsed().as_secs(), POLL_EVERY.as_secs());
     }
 }

@@ -16,17 +16,17 @@ mod cgroup;
 mod cli;
 mod data;
 mod device;
+mod device_watch;
 mod dial;
 mod doctor;
 mod figures;
-mod files;
-mod hide;
+mod hide_token;
 mod identity;
 mod interfaces;
 mod mappings;
+mod open_files;
 mod run;
 mod serve;
-mod watch;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Run(options) => {
             logging();
-            hide::token(&options);
+            hide_token::token(&options);
             run::run(*options)
         }
         Verb::Doctor(options) => match doctor::run(&options) {

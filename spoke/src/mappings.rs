@@ -11,15 +11,15 @@
 use std::path::Path;
 
 /// What the kernel gives a process when nobody says something else.
-const USUAL: u64 = 65_530;
+const DEFAULT_MAPPINGS: u64 = 65_530;
 
 /// What a pod may need: the stack, a memory and two tables of one instance, and a part of a module's.
-const PER_POD: u64 = 11;
+const POD_MAPPINGS: u64 = 11;
 
 /// What this process may have.
 pub(crate) fn allowed(root: &Path) -> u64 {
     let text = std::fs::read_to_string(root.join("proc/sys/vm/max_map_count"));
-    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(USUAL)
+    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(DEFAULT_MAPPINGS)
 }
 
 /// What of it is the guests'.
@@ -29,5 +29,5 @@ pub(crate) const fn for_guests(all: u64) -> u64 {
 
 /// Pods that can all run with it.
 pub(crate) fn pods(all: u64) -> u32 {
-    u32::try_from(for_guests(all) / PER_POD).unwrap_or(u32::MAX).max(1)
+    u32::try_from(for_guests(all) / POD_MAPPINGS).unwrap_or(u32::MAX).max(1)
 }

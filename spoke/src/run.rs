@@ -21,7 +21,7 @@ use freewheel_spoke_agent::agent::{Agent, Config};
 use freewheel_spoke_agent::eviction::{self, Threshold};
 use freewheel_spoke_agent::files::DiskFiles;
 use freewheel_spoke_agent::ports::{Input, Ports};
-use freewheel_spoke_agent::uplink::{Handle, Me};
+use freewheel_spoke_agent::uplink::{Handle, SpokeInfo};
 use freewheel_spoke_engine::Profile;
 use freewheel_spoke_modules::{Setup, Store};
 use freewheel_spoke_net::Fabric;
@@ -34,24 +34,24 @@ use crate::address::Address;
 use crate::cli;
 use crate::data::{Data, LedgerFile, MachineClock};
 use crate::device::{self, Device};
+use crate::device_watch::{self, Probe};
 use crate::dial::{OwnDial, keep_certificate};
-use crate::files;
 use crate::identity::{self, Identity, IdentityError, Joining};
 use crate::mappings;
-use crate::serve::{Elsewhere, Here};
-use crate::watch::{self, Probe};
+use crate::open_files;
+use crate::serve::{LinkRemote, LinkServer};
 
 /// Inputs of the agent that wait; more make whoever sends them wait.
-const QUEUE: usize = 1024;
+const INPUT_QUEUE_LENGTH: usize = 1024;
 /// Threads of the runtime that carries everything but guests: packets, logs, node ports.
 const CONTROL_THREADS: usize = 2;
-/// Its threads for work with files, which come when they are needed. Those that wait for a card that stands still never hold
-/// the last three of them: one module is checked at a time, and the dial to the hub looks up its name on another.
+/// Its threads for work with files, which come when they are needed. Those that wait for a card that stands still never
+/// hold the last three of them: one module is checked at a time, and the dial to the hub looks up its name on another.
 const FILE_THREADS: usize = FILE_TURNS + 3;
 
 /// Runs until SIGTERM or SIGINT. Pods end with the process and come back at the next start.
 pub(crate) fn run(options: cli::Run) -> Result<(), Box<dyn Error>> {
-    files::raise();
+    open_files::raise();
     let data = Data::open(&options.data)?;
     let control = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
@@ -79,13 +79,13 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     info!(cluster = %identity.cluster, hub = identity.hub, address = %probe.address.now(), profile = probe.profile, "spoke");
 
     let control = tokio::runtime::Handle::current();
-    let (inputs, queue) = mpsc::channel(QUEUE);
-    let fabric = pod_network(&control, files::for_clients(probe.device.files));
+    let (inputs, queue) = mpsc::channel(INPUT_QUEUE_LENGTH);
+    let fabric = pod_network(&control, open_files::for_clients(probe.device.files));
     let logs = device::for_logs(node.storage);
     let runtime =
         guests(profile, addresses, &probe.device, logs, &fabric, &control, inputs.clone())?;
     let uplink = Handle::new();
-    fabric.set_remote(Arc::new(Elsewhere(uplink.clone())));
+    fabric.set_remote(Arc::new(LinkRemote(uplink.clone())));
     let modules =
         module_store(data, &probe.profile, identity.fleet_root, &uplink, &inputs, &control)?;
     let thresholds = thresholds(options.eviction_hard, options.eviction_soft);
@@ -111,12 +111,13 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     let driver = uplink.driver(me, Arc::new(dial), fastrand::Rng::new());
     let renewals =
         keep_certificate(home, uplink.clone(), clock, fastrand::Rng::new(), stop.clone());
-    let here = Here::new(data.dir(), &runtime, &fabric, &uplink);
+    let here = LinkServer::new(data.dir(), &runtime, &fabric, &uplink);
 
     let agent = on_own_thread(agent, queue, stop.clone())?;
     let session = tokio::spawn(driver.run(inputs.clone(), Arc::new(here), stop.clone()));
     let session = end_with(session, &stop);
-    let watch = watch::watch(&mut probe, data, fabric.account(), &thresholds, &inputs, &stop);
+    let watch =
+        device_watch::watch(&mut probe, data, fabric.account(), &thresholds, &inputs, &stop);
     tokio::join!(watch, session, renewals);
     drop(inputs);
     // Its last writes reach the disk before the guests go.
@@ -127,10 +128,10 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn me(identity: &Identity, agent: &Agent, node: NodeStatusV1) -> Me {
+fn me(identity: &Identity, agent: &Agent, node: NodeStatusV1) -> SpokeInfo {
     let (held, digest) = agent.held();
     let (cluster, boot_epoch) = (identity.cluster.clone(), agent.boot_epoch());
-    Me { cluster, boot_epoch, held, digest, node }
+    SpokeInfo { cluster, boot_epoch, held, digest, node }
 }
 
 /// Where eviction begins: what was asked for, or the defaults, and the guests' own bound.
@@ -162,7 +163,7 @@ fn guests(
     Ok(Runtime::new(RuntimeOptions {
         profile,
         memory: device.for_guests(),
-        files: files::for_guests(device.files),
+        files: open_files::for_guests(device.files),
         mappings: mappings::for_guests(device.mappings),
         addresses,
         logs,

@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use freewheel_link::budget::TOO_MANY;
 use freewheel_link::figures::Figures;
 use freewheel_link::message::{DatagramV1, LogsV1, RefusalV1, TunnelV1};
 use freewheel_link::names::ClusterName;
+use freewheel_link::stream_budget::TOO_MANY_REASON;
 use freewheel_spoke_agent::admission::is_path_segment;
 use freewheel_spoke_agent::uplink::{Duplex, FetchError, Handle, LogStream, Serve};
 use freewheel_spoke_agent::volumes::{attempt_of, log_dir, pod_dir};
@@ -33,14 +33,14 @@ const REFUSED: &str = "ConnectionRefused";
 static REFUSALS: AtomicU64 = AtomicU64::new(0);
 
 /// What this spoke serves.
-pub(crate) struct Here {
+pub(crate) struct LinkServer {
     data: PathBuf,
     runtime: Arc<Runtime>,
     fabric: Arc<Fabric>,
     uplink: Handle,
 }
 
-impl Here {
+impl LinkServer {
     /// With its data in this directory.
     pub(crate) fn new(
         data: &Path,
@@ -54,7 +54,7 @@ impl Here {
 }
 
 #[async_trait]
-impl Serve for Here {
+impl Serve for LinkServer {
     async fn logs(&self, request: LogsV1) -> Result<LogStream, RefusalV1> {
         let file = log_file(&self.data, &request)?;
         let options = log_options(&request);
@@ -162,9 +162,9 @@ impl AsyncRead for Pieces {
 }
 
 /// The link as the pod network's way to other nodes.
-pub(crate) struct Elsewhere(pub(crate) Handle);
+pub(crate) struct LinkRemote(pub(crate) Handle);
 
-impl Remote for Elsewhere {
+impl Remote for LinkRemote {
     fn connect(
         &self,
         realm: &ClusterName,
@@ -178,7 +178,7 @@ impl Remote for Elsewhere {
                 Err(FetchError::Refused(refusal)) if refusal.reason == REFUSED => {
                     Err(NetError::Refused)
                 }
-                Err(FetchError::Refused(refusal)) if refusal.reason == TOO_MANY => {
+                Err(FetchError::Refused(refusal)) if refusal.reason == TOO_MANY_REASON => {
                     let count = REFUSALS.fetch_add(1, Ordering::Relaxed) + 1;
                     if count.is_power_of_two() {
                         warn!(count, error = %refusal, "connections to other nodes are refused");

@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 
 /// Who in the hub sets a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
+pub enum ConditionOwner {
     /// Whoever may approve requests, and the door at which devices join with tokens that accept.
     Approver,
     /// The deployment controller.
     Deployments,
-    /// Whoever ends a pod that has not asked for it: the controller of tainted nodes, and the spoke under pressure. Each
-    /// says it once, as it ends the pod.
+    /// Whoever ends a pod that has not asked for it: the controller of tainted nodes, and the spoke under pressure.
+    /// Each says it once, as it ends the pod.
     Eviction,
     /// The controller that empties namespaces.
     Namespaces,
@@ -42,90 +42,93 @@ pub enum Owner {
 
 /// One condition of one kind of object.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Type {
+pub struct ConditionType {
     /// Kind of the object.
     pub object: &'static str,
     /// type
     pub name: &'static str,
     /// Who sets it.
-    pub owner: Owner,
+    pub owner: ConditionOwner,
     /// The field that has the time of the last write, of kinds that have one.
     written: Option<&'static str>,
     /// As upstream's controller of that kind does: a new message alone is no news, and what changed goes to the end.
     by_reason: bool,
 }
 
-const fn of(object: &'static str, name: &'static str, owner: Owner) -> Type {
-    Type { object, name, owner, written: None, by_reason: false }
+const fn of(object: &'static str, name: &'static str, owner: ConditionOwner) -> ConditionType {
+    ConditionType { object, name, owner, written: None, by_reason: false }
 }
 
-const fn of_node(name: &'static str, owner: Owner) -> Type {
-    Type { written: Some("lastHeartbeatTime"), ..of("Node", name, owner) }
+const fn of_node(name: &'static str, owner: ConditionOwner) -> ConditionType {
+    ConditionType { written: Some("lastHeartbeatTime"), ..of("Node", name, owner) }
 }
 
-const fn of_request(name: &'static str, owner: Owner) -> Type {
-    Type { written: Some("lastUpdateTime"), ..of("CertificateSigningRequest", name, owner) }
+const fn of_request(name: &'static str, owner: ConditionOwner) -> ConditionType {
+    ConditionType {
+        written: Some("lastUpdateTime"),
+        ..of("CertificateSigningRequest", name, owner)
+    }
 }
 
-const fn of_deployment(name: &'static str) -> Type {
-    let plain = of("Deployment", name, Owner::Deployments);
-    Type { written: Some("lastUpdateTime"), by_reason: true, ..plain }
+const fn of_deployment(name: &'static str) -> ConditionType {
+    let plain = of("Deployment", name, ConditionOwner::Deployments);
+    ConditionType { written: Some("lastUpdateTime"), by_reason: true, ..plain }
 }
 
 macro_rules! conditions {
     ($($(#[$doc:meta])* $id:ident = $make:expr;)*) => {
-        $($(#[$doc])* pub static $id: Type = $make;)*
+        $($(#[$doc])* pub static $id: ConditionType = $make;)*
         /// All of them.
-        pub static ALL: &[&Type] = &[$(&$id),*];
+        pub static ALL: &[&ConditionType] = &[$(&$id),*];
     };
 }
 
 conditions! {
     /// It has a node.
-    POD_SCHEDULED = of("Pod", "PodScheduled", Owner::Scheduler);
+    POD_SCHEDULED = of("Pod", "PodScheduled", ConditionOwner::Scheduler);
     /// It is to go, and why.
-    POD_DISRUPTION_TARGET = of("Pod", "DisruptionTarget", Owner::Eviction);
+    POD_DISRUPTION_TARGET = of("Pod", "DisruptionTarget", ConditionOwner::Eviction);
     /// Its volumes and its address are there.
-    POD_READY_TO_START = of("Pod", "PodReadyToStartContainers", Owner::Spoke);
+    POD_READY_TO_START = of("Pod", "PodReadyToStartContainers", ConditionOwner::Spoke);
     /// Its init containers are through.
-    POD_INITIALIZED = of("Pod", "Initialized", Owner::Spoke);
+    POD_INITIALIZED = of("Pod", "Initialized", ConditionOwner::Spoke);
     /// All of its containers are ready.
-    POD_CONTAINERS_READY = of("Pod", "ContainersReady", Owner::Spoke);
+    POD_CONTAINERS_READY = of("Pod", "ContainersReady", ConditionOwner::Spoke);
     /// It takes requests.
-    POD_READY = of("Pod", "Ready", Owner::Spoke);
+    POD_READY = of("Pod", "Ready", ConditionOwner::Spoke);
     /// A spoke is in session and takes its plans.
-    NODE_READY = of_node("Ready", Owner::Nodes);
+    NODE_READY = of_node("Ready", ConditionOwner::Nodes);
     /// Short of memory.
-    NODE_MEMORY_PRESSURE = of_node("MemoryPressure", Owner::Spoke);
+    NODE_MEMORY_PRESSURE = of_node("MemoryPressure", ConditionOwner::Spoke);
     /// Short of disk.
-    NODE_DISK_PRESSURE = of_node("DiskPressure", Owner::Spoke);
+    NODE_DISK_PRESSURE = of_node("DiskPressure", ConditionOwner::Spoke);
     /// Short of processes.
-    NODE_PID_PRESSURE = of_node("PIDPressure", Owner::Spoke);
+    NODE_PID_PRESSURE = of_node("PIDPressure", ConditionOwner::Spoke);
     /// It could not read its own ledger.
-    NODE_LEDGER_DAMAGED = of_node("LedgerDamaged", Owner::Spoke);
+    NODE_LEDGER_DAMAGED = of_node("LedgerDamaged", ConditionOwner::Spoke);
     /// The hub's people let it in.
-    CLUSTER_ACCEPTED = of("ManagedCluster", "HubAcceptedManagedCluster", Owner::Nodes);
+    CLUSTER_ACCEPTED = of("ManagedCluster", "HubAcceptedManagedCluster", ConditionOwner::Nodes);
     /// It was here.
-    CLUSTER_JOINED = of("ManagedCluster", "ManagedClusterJoined", Owner::Nodes);
+    CLUSTER_JOINED = of("ManagedCluster", "ManagedClusterJoined", ConditionOwner::Nodes);
     /// It is here.
-    CLUSTER_AVAILABLE = of("ManagedCluster", "ManagedClusterConditionAvailable", Owner::Nodes);
+    CLUSTER_AVAILABLE = of("ManagedCluster", "ManagedClusterConditionAvailable", ConditionOwner::Nodes);
     /// Its certificate ends soon, though it should have been renewed.
-    CLUSTER_CERTIFICATE = of("ManagedCluster", "CertificateExpiring", Owner::Nodes);
+    CLUSTER_CERTIFICATE = of("ManagedCluster", "CertificateExpiring", ConditionOwner::Nodes);
     /// Two devices come with one identity.
-    CLUSTER_DUPLICATE = of("ManagedCluster", "DuplicateIdentity", Owner::Gateway);
+    CLUSTER_DUPLICATE = of("ManagedCluster", "DuplicateIdentity", ConditionOwner::Gateway);
     /// Not every kind could be found.
-    NAMESPACE_DISCOVERY = of("Namespace", "NamespaceDeletionDiscoveryFailure", Owner::Namespaces);
+    NAMESPACE_DISCOVERY = of("Namespace", "NamespaceDeletionDiscoveryFailure", ConditionOwner::Namespaces);
     /// Not every kind could be read.
     NAMESPACE_PARSING =
-        of("Namespace", "NamespaceDeletionGroupVersionParsingFailure", Owner::Namespaces);
+        of("Namespace", "NamespaceDeletionGroupVersionParsingFailure", ConditionOwner::Namespaces);
     /// Not everything could be deleted.
-    NAMESPACE_DELETION = of("Namespace", "NamespaceDeletionContentFailure", Owner::Namespaces);
+    NAMESPACE_DELETION = of("Namespace", "NamespaceDeletionContentFailure", ConditionOwner::Namespaces);
     /// Something is left.
-    NAMESPACE_CONTENT = of("Namespace", "NamespaceContentRemaining", Owner::Namespaces);
+    NAMESPACE_CONTENT = of("Namespace", "NamespaceContentRemaining", ConditionOwner::Namespaces);
     /// Something is held.
-    NAMESPACE_FINALIZERS = of("Namespace", "NamespaceFinalizersRemaining", Owner::Namespaces);
+    NAMESPACE_FINALIZERS = of("Namespace", "NamespaceFinalizersRemaining", ConditionOwner::Namespaces);
     /// It cannot make or remove its pods.
-    SET_REPLICA_FAILURE = of("ReplicaSet", "ReplicaFailure", Owner::ReplicaSets);
+    SET_REPLICA_FAILURE = of("ReplicaSet", "ReplicaFailure", ConditionOwner::ReplicaSets);
     /// A rollout moves on.
     DEPLOYMENT_PROGRESSING = of_deployment("Progressing");
     /// Enough of its pods serve.
@@ -133,21 +136,22 @@ conditions! {
     /// A set cannot make or remove its pods.
     DEPLOYMENT_REPLICA_FAILURE = of_deployment("ReplicaFailure");
     /// Somebody has said yes.
-    REQUEST_APPROVED = of_request("Approved", Owner::Approver);
+    REQUEST_APPROVED = of_request("Approved", ConditionOwner::Approver);
     /// Somebody has said no.
-    REQUEST_DENIED = of_request("Denied", Owner::Approver);
+    REQUEST_DENIED = of_request("Denied", ConditionOwner::Approver);
     /// It cannot be signed.
-    REQUEST_FAILED = of_request("Failed", Owner::Signer);
+    REQUEST_FAILED = of_request("Failed", ConditionOwner::Signer);
 }
 
 /// The condition of a Pod that a spoke may tell by this name.
 #[must_use]
-pub fn told_by_spoke(name: &str) -> Option<&'static Type> {
+pub fn told_by_spoke(name: &str) -> Option<&'static ConditionType> {
     let told = ALL.iter().find(|one| one.object == "Pod" && one.name == name);
-    told.copied().filter(|one| matches!(one.owner, Owner::Spoke | Owner::Eviction))
+    told.copied()
+        .filter(|one| matches!(one.owner, ConditionOwner::Spoke | ConditionOwner::Eviction))
 }
 
-impl Type {
+impl ConditionType {
     /// The condition in an object.
     #[must_use]
     pub fn find<'a>(&self, object: &'a Value) -> Option<&'a Value> {
@@ -158,7 +162,7 @@ impl Type {
     /// Whether it holds.
     #[must_use]
     pub fn holds(&self, object: &Value) -> bool {
-        self.find(object).is_some_and(|one| one["status"] == Status::True.name())
+        self.find(object).is_some_and(|one| one["status"] == ConditionStatus::True.name())
     }
 
     /// Takes it out of a list.
@@ -171,7 +175,7 @@ impl Type {
 
 /// What a condition may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum ConditionStatus {
     /// It holds.
     True,
     /// It does not.
@@ -180,7 +184,7 @@ pub enum Status {
     Unknown,
 }
 
-impl Status {
+impl ConditionStatus {
     /// As objects have it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -202,7 +206,7 @@ impl Status {
     }
 }
 
-impl From<bool> for Status {
+impl From<bool> for ConditionStatus {
     fn from(holds: bool) -> Self {
         if holds { Self::True } else { Self::False }
     }
@@ -210,11 +214,11 @@ impl From<bool> for Status {
 
 /// A condition as its owner sees it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Says<'a> {
+pub struct Condition<'a> {
     /// Which.
-    pub kind: &'static Type,
+    pub kind: &'static ConditionType,
     /// status
-    pub status: Status,
+    pub status: ConditionStatus,
     /// reason; an empty one is left out.
     pub reason: Cow<'a, str>,
     /// message; an empty one is left out.
@@ -225,11 +229,11 @@ pub struct Says<'a> {
     pub since: Option<String>,
 }
 
-impl<'a> Says<'a> {
+impl<'a> Condition<'a> {
     /// Without a generation, and with its time from the list.
     pub fn new(
-        kind: &'static Type,
-        status: impl Into<Status>,
+        kind: &'static ConditionType,
+        status: impl Into<ConditionStatus>,
         reason: impl Into<Cow<'a, str>>,
         message: impl Into<Cow<'a, str>>,
     ) -> Self {
@@ -322,34 +326,35 @@ mod tests {
     #[test]
     fn the_time_of_a_transition_moves_with_the_status_alone() {
         let mut list = Value::Null;
-        let say = |status, reason: &'static str| Says::new(&NODE_READY, status, reason, "m");
-        assert!(say(Status::True, "A").put(&mut list, "t1"));
-        assert!(say(Status::True, "B").put(&mut list, "t2"));
+        let say = |status, reason: &'static str| Condition::new(&NODE_READY, status, reason, "m");
+        assert!(say(ConditionStatus::True, "A").put(&mut list, "t1"));
+        assert!(say(ConditionStatus::True, "B").put(&mut list, "t2"));
         assert_eq!(list[0]["lastTransitionTime"], "t1");
         assert_eq!(list[0]["lastHeartbeatTime"], "t2");
-        assert!(say(Status::Unknown, "B").put(&mut list, "t3"));
+        assert!(say(ConditionStatus::Unknown, "B").put(&mut list, "t3"));
         assert_eq!(list[0]["lastTransitionTime"], "t3");
     }
 
     #[test]
     fn what_says_the_same_is_left_as_it_is() {
         let mut list = json!([]);
-        let mut says = Says::new(&POD_SCHEDULED, false, "Unschedulable", "no node");
-        says.observed = Some(1);
-        assert!(says.put(&mut list, "t1") && !says.put(&mut list, "t2"));
-        says.observed = Some(2);
-        assert!(says.put(&mut list, "t3"));
+        let mut condition = Condition::new(&POD_SCHEDULED, false, "Unschedulable", "no node");
+        condition.observed = Some(1);
+        assert!(condition.put(&mut list, "t1") && !condition.put(&mut list, "t2"));
+        condition.observed = Some(2);
+        assert!(condition.put(&mut list, "t3"));
         assert_eq!(list[0]["lastTransitionTime"], "t1");
-        says.message = "still no node".into();
-        assert!(says.put(&mut list, "t4"), "a new message is news");
-        let bound = Says::new(&POD_SCHEDULED, true, "", "");
+        condition.message = "still no node".into();
+        assert!(condition.put(&mut list, "t4"), "a new message is news");
+        let bound = Condition::new(&POD_SCHEDULED, true, "", "");
         bound.put(&mut list, "t5");
         let expected =
             json!([{"type": "PodScheduled", "status": "True", "lastTransitionTime": "t5"}]);
         assert_eq!(list, expected);
         // A Deployment's says by its reason, as upstream.
         let mut list = json!([]);
-        let available = |text: &'static str| Says::new(&DEPLOYMENT_AVAILABLE, true, "Enough", text);
+        let available =
+            |text: &'static str| Condition::new(&DEPLOYMENT_AVAILABLE, true, "Enough", text);
         assert!(available("one").put(&mut list, "t1") && !available("two").put(&mut list, "t2"));
         available("two").renew(&mut list, "t3");
         assert_eq!(
@@ -362,12 +367,12 @@ mod tests {
     #[test]
     fn what_others_say_stays() {
         let mut list = json!([{"type": "Ready", "status": "True"}, {"type": "Theirs"}]);
-        Says::new(&POD_READY, false, "Why", "").put(&mut list, "t1");
+        Condition::new(&POD_READY, false, "Why", "").put(&mut list, "t1");
         assert_eq!((&list[0]["reason"], &list[1]["type"]), (&json!("Why"), &json!("Theirs")));
         POD_READY.remove(&mut list);
         assert_eq!(list, json!([{"type": "Theirs"}]));
         let mut list = json!([{"type": "Progressing"}, {"type": "Available"}]);
-        Says::new(&DEPLOYMENT_PROGRESSING, true, "New", "").put(&mut list, "t1");
+        Condition::new(&DEPLOYMENT_PROGRESSING, true, "New", "").put(&mut list, "t1");
         assert_eq!(list[1]["type"], "Progressing", "what changed goes to the end");
     }
 }

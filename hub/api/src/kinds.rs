@@ -13,6 +13,7 @@
 //! - columns are those of kube-apiserver (`columns_are_those_of_kube_apiserver`), and every row has one cell per column
 //!   (`every_row_fits_its_columns_even_of_an_empty_object`).
 
+mod accessors;
 mod address;
 pub mod certificate_signing_request;
 pub mod config_map;
@@ -22,7 +23,6 @@ pub mod endpoint_slice;
 pub mod endpoints;
 pub mod event;
 pub mod lease;
-mod look;
 pub mod managed_cluster;
 pub mod namespace;
 pub mod node;

@@ -14,7 +14,7 @@ use freewheel_hub_api::kinds;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
 use freewheel_hub_apiserver::{Limits, Server, Tls, serve};
 use freewheel_hub_metrics::Metrics;
-use freewheel_hub_objects::{How, Objects, Place};
+use freewheel_hub_objects::{ObjectRef, Objects, WriteOptions};
 use freewheel_hub_pki::MASTERS;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
@@ -112,14 +112,14 @@ fn sign(
 async fn namespaces(objects: &Objects) -> Result<(), Box<dyn Error>> {
     let kind = kinds::find("", "v1", "namespaces").ok_or("there are no namespaces")?;
     for name in ["default", "kube-system"] {
-        let place = Place {
+        let place = ObjectRef {
             kind: kind.clone(),
             cluster: ClusterName::root(),
             namespace: "".into(),
             name: name.to_owned(),
         };
         let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        objects.create(&How::default(), &place, value).await?;
+        objects.create(&WriteOptions::default(), &place, value).await?;
     }
     Ok(())
 }

@@ -213,10 +213,10 @@ mod tests {
     }
 
     /// Says always the same.
-    struct Says(Decision);
+    struct Condition(Decision);
 
     #[async_trait]
-    impl Authorizer for Says {
+    impl Authorizer for Condition {
         async fn decide(&self, _: &Attributes<'_>) -> Decision {
             self.0.clone()
         }
@@ -236,7 +236,7 @@ mod tests {
             (vec![none("a"), Decision::none(), none("b")], none("a\nb")),
             (vec![], Decision::none()),
         ] {
-            let members = members.into_iter().map(|one| Box::new(Says(one)) as Box<_>);
+            let members = members.into_iter().map(|one| Box::new(Condition(one)) as Box<_>);
             let cluster = Cluster { name: &ClusterName::root(), uid: None };
             let what = What::Path("/x");
             let asked = Attributes { user: &user, verb: "get", cluster, what };

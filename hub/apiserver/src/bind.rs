@@ -47,7 +47,7 @@ pub(crate) async fn bind(call: &Call, body: Bytes) -> Result<Response<Body>, Api
     decode::check_about(call, &binding, "Binding")?;
     let node = target(&binding, &call.name)?;
     let binding = Binding { node: &node, uid: None, metadata: &binding["metadata"] };
-    call.hub.server.objects.bind(&how, &call.place(), &binding).await?;
+    call.hub.server.objects.bind(&how, &call.object_ref(), &binding).await?;
     Ok(respond::created_status(call.status_wire()))
 }
 

@@ -24,20 +24,20 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::account::{Held, Shared};
+use crate::connection_slots::Busy;
 use crate::flow::Passage;
-use crate::flow::heavy::{InRoom, Outgoing, Room};
-use crate::piece::{BRIEF, BodyError, ONE_FRAME, PIECE};
-use crate::places::Busy;
+use crate::flow::large_answers::{AnswerRoom, Outgoing, RoomedBytes};
+use crate::memory_account::{Held, Shared};
+use crate::piece::{BRIEF_ANSWER_BYTES, BodyError, ONE_FRAME_BYTES, PIECE_BYTES};
 use crate::sending::{Sending, Turn};
 
 pub(crate) use read::declared;
 pub use read::{MAX_BODY_BYTES, MAX_BODY_PAUSE, MAX_BODY_TIME, read};
 
 /// How long what nobody wants of a request is read, so that its client comes to see the answer…
-const LINGER: Duration = Duration::from_secs(10);
+const UNREAD_BODY_LINGER: Duration = Duration::from_secs(10);
 /// … and how long nothing of it may come: a client that has seen the answer stops.
-const STILL_SENDING: Duration = Duration::from_secs(2);
+const UNREAD_BODY_PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// A response body: one buffer, or chunks that come as they come.
 pub struct Body {
@@ -91,7 +91,7 @@ impl Unread {
         while pause.as_mut().poll(cx).is_pending() {
             match http_body::Body::poll_frame(Pin::new(&mut self.rest), cx) {
                 Poll::Ready(Some(Ok(_))) => {
-                    pause.as_mut().reset((Instant::now() + STILL_SENDING).min(*latest));
+                    pause.as_mut().reset((Instant::now() + UNREAD_BODY_PAUSE_MAX).min(*latest));
                 }
                 Poll::Ready(_) => break,
                 Poll::Pending => return Poll::Pending,
@@ -141,10 +141,10 @@ impl Body {
     }
 
     /// An answer with room of its own, which it keeps until the last of it is taken.
-    pub(crate) fn in_room(bytes: Bytes, room: Room) -> Self {
+    pub(crate) fn in_room(bytes: Bytes, room: AnswerRoom) -> Self {
         match room.take(bytes) {
-            InRoom::Small(bytes, held) => Self::whole(bytes).keeping(held),
-            InRoom::Large(answer) => Kind::Large(answer).into(),
+            RoomedBytes::Small(bytes, held) => Self::whole(bytes).keeping(held),
+            RoomedBytes::Large(answer) => Kind::Large(answer).into(),
         }
     }
 
@@ -158,7 +158,8 @@ impl Body {
     /// has sent all of it, or had its time: until then it can read the answer.
     #[must_use]
     pub(crate) fn holding(self, rest: Incoming, read_on: bool) -> Self {
-        let reading = read_on.then(|| (Box::pin(sleep(STILL_SENDING)), Instant::now() + LINGER));
+        let reading = read_on
+            .then(|| (Box::pin(sleep(UNREAD_BODY_PAUSE_MAX)), Instant::now() + UNREAD_BODY_LINGER));
         Self { unread: Some(Unread { rest, reading }), ..self }
     }
 
@@ -212,8 +213,8 @@ impl Body {
         }
         let length = http_body::Body::size_hint(&self).exact();
         self.ends_when_out =
-            stream.is_some() && length.is_none_or(|length| (ONE_FRAME as u64) < length);
-        self.slice = if stream.is_some() { ONE_FRAME } else { PIECE };
+            stream.is_some() && length.is_none_or(|length| (ONE_FRAME_BYTES as u64) < length);
+        self.slice = if stream.is_some() { ONE_FRAME_BYTES } else { PIECE_BYTES };
         self.sending = Some(Sending::new(busy, self.followed, self.held.take(), stream));
         self
     }
@@ -248,7 +249,8 @@ impl Body {
             return Poll::Ready(Some(Ok(Frame::data(sending.give(slice, None)))));
         }
         // What has its room as a whole would only wait for itself.
-        let is_brief = matches!(&self.kind, Kind::Whole { rest, .. } if rest.len() <= BRIEF);
+        let is_brief =
+            matches!(&self.kind, Kind::Whole { rest, .. } if rest.len() <= BRIEF_ANSWER_BYTES);
         if !sending.is_held() && !is_brief {
             ready!(sending.poll_room(&mut self.turn, cx));
         }
@@ -285,7 +287,7 @@ impl From<Kind> for Body {
             sending: None,
             turn: None,
             ends_when_out: false,
-            slice: PIECE,
+            slice: PIECE_BYTES,
             _counted: None,
             _passage: None,
             _busy: None,
@@ -337,11 +339,11 @@ impl http_body::Body for Body {
 
 /// The next piece: a copy when it is one of several, for one that is shared holds all of them.
 fn piece(rest: &mut Bytes, cut: &mut bool) -> Bytes {
-    if !*cut && rest.len() <= PIECE {
+    if !*cut && rest.len() <= PIECE_BYTES {
         return std::mem::take(rest);
     }
     *cut = true;
-    let piece = Bytes::copy_from_slice(&rest[..PIECE.min(rest.len())]);
+    let piece = Bytes::copy_from_slice(&rest[..PIECE_BYTES.min(rest.len())]);
     rest.advance(piece.len());
     if rest.is_empty() {
         *rest = Bytes::new();
@@ -357,11 +359,11 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
-    use crate::account::ACCOUNT;
-    use crate::places::{Place, Places};
+    use crate::connection_slots::{ConnectionPermit, ConnectionSlots};
+    use crate::memory_account::CONNECTION_BYTES_MAX;
 
-    async fn place() -> Place {
-        Places::new(1, 1, Arc::default()).take([127, 0, 0, 1].into()).await
+    async fn place() -> ConnectionPermit {
+        ConnectionSlots::new(1, 1, Arc::default()).take([127, 0, 0, 1].into()).await
     }
 
     /// The next bytes, if there are some now.
@@ -379,7 +381,7 @@ mod tests {
                     made.fetch_add(1, Ordering::SeqCst);
                     Ok(Bytes::from(vec![7; 1 << 20]))
                 });
-                Body::chunks(large.take(3)).during(place.seat.busy(), None)
+                Body::chunks(large.take(3)).during(place.slot.busy(), None)
             })
             .collect();
         // hyper gives what it has to its streams, and asks for more.
@@ -387,13 +389,21 @@ mod tests {
             .iter_mut()
             .map(|body| std::iter::from_fn(|| next(body)).take(40).collect())
             .collect();
-        assert_eq!(made.load(Ordering::SeqCst), ACCOUNT >> 20, "megabytes for one connection");
-        assert!(sent[0].iter().all(|piece| piece.len() <= PIECE));
+        assert_eq!(
+            made.load(Ordering::SeqCst),
+            CONNECTION_BYTES_MAX >> 20,
+            "megabytes for one connection"
+        );
+        assert!(sent[0].iter().all(|piece| piece.len() <= PIECE_BYTES));
         sent.clear();
-        assert_eq!(place.seat.unsent.account.held(), 5 << 20, "what was begun is there as a whole");
+        assert_eq!(
+            place.slot.backlog.account.held(),
+            5 << 20,
+            "what was begun is there as a whole"
+        );
         let (mut bytes, mut last) = (0, bodies.pop().unwrap());
         drop(bodies);
-        assert_eq!(place.seat.unsent.account.held(), 0);
+        assert_eq!(place.slot.backlog.account.held(), 0);
         while let Some(piece) = next(&mut last) {
             bytes += piece.len();
         }
@@ -404,14 +414,14 @@ mod tests {
     async fn a_long_answer_ends_when_it_is_out() {
         let place = place().await;
         let over = |bytes: usize, reset| {
-            Body::whole(vec![7; bytes].into()).during(place.seat.busy(), reset)
+            Body::whole(vec![7; bytes].into()).during(place.slot.busy(), reset)
         };
         for (bytes, http2, late) in
             [(1 << 20, true, true), (100, true, false), (1 << 20, false, false)]
         {
             let reset = http2.then(|| AbortHandle::new_pair().0);
             let mut body = over(bytes, reset);
-            let slice = if http2 { ONE_FRAME } else { PIECE };
+            let slice = if http2 { ONE_FRAME_BYTES } else { PIECE_BYTES };
             let pieces: Vec<_> =
                 (0..bytes.div_ceil(slice)).map(|_| next(&mut body).unwrap()).collect();
             assert_eq!(pieces.iter().map(Bytes::len).sum::<usize>(), bytes);
@@ -427,7 +437,7 @@ mod tests {
             (0 < left).then(|| (Ok(Bytes::from_static(b"line")), left - 1))
         });
         let reset = Some(AbortHandle::new_pair().0);
-        let mut body = Body::chunks(chunks).during(place.seat.busy(), reset);
+        let mut body = Body::chunks(chunks).during(place.slot.busy(), reset);
         let lines = [(); 3].map(|()| next(&mut body).unwrap());
         assert!(body.frame().now_or_never().is_none());
         drop(lines);
@@ -440,17 +450,17 @@ mod tests {
         let mut bodies: Vec<_> = (0..1_000)
             .map(|_| {
                 let reset = Some(AbortHandle::new_pair().0);
-                Body::whole(vec![7; 60 << 10].into()).during(place.seat.busy(), reset)
+                Body::whole(vec![7; 60 << 10].into()).during(place.slot.busy(), reset)
             })
             .collect();
         let sent: Vec<_> = bodies.iter_mut().filter_map(next).collect();
-        assert!(place.seat.unsent.account.held() <= ACCOUNT + (1 << 20));
+        assert!(place.slot.backlog.account.held() <= CONNECTION_BYTES_MAX + (1 << 20));
         // What says that something is wrong is not held up by what is.
-        let mut brief = Body::whole(vec![7; 500].into()).during(place.seat.busy(), None);
+        let mut brief = Body::whole(vec![7; 500].into()).during(place.slot.busy(), None);
         assert_eq!(next(&mut brief).unwrap().len(), 500);
         drop(sent);
         drop(bodies);
         drop(brief);
-        assert_eq!(place.seat.unsent.account.held(), 0);
+        assert_eq!(place.slot.backlog.account.held(), 0);
     }
 }

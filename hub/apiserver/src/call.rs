@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_objects::{How, Person, Place};
+use freewheel_hub_objects::{ObjectRef, Person, WriteOptions};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::namespace::NamespaceName;
 use freewheel_hub_schema::selector::{FieldSelector, LabelSelector};
@@ -14,12 +14,12 @@ use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 
 use crate::authn::{self, User};
+use crate::connection_slots::ConnectionSlot;
 use crate::context::Hub;
 use crate::encode::{self, Encoder};
-use crate::flow::workers::Desk;
+use crate::flow::workers::WorkerQueue;
 use crate::lease::Renewal;
 use crate::media::{self, Shape, Wanted, Wire};
-use crate::places::Seat;
 use crate::query::Query;
 use crate::tenant::Tenant;
 use crate::view::View;
@@ -42,7 +42,7 @@ pub(crate) struct Call {
     pub(crate) raw_query: String,
     pub(crate) headers: HeaderMap,
     /// Where it comes from.
-    pub(crate) seat: Arc<Seat>,
+    pub(crate) slot: Arc<ConnectionSlot>,
 }
 
 impl Call {
@@ -114,18 +114,18 @@ impl Call {
     }
 
     /// Who does what takes long for the caller.
-    pub(crate) fn desk(&self) -> Desk<'_> {
+    pub(crate) fn worker_queue(&self) -> WorkerQueue<'_> {
         self.hub.flows.workers.of(&self.user.name)
     }
 
     /// Who compresses the answer, when the client takes that.
-    pub(crate) fn gzip(&self) -> Option<Desk<'_>> {
-        crate::respond::takes_gzip(&self.headers).then(|| self.desk())
+    pub(crate) fn gzip(&self) -> Option<WorkerQueue<'_>> {
+        crate::respond::takes_gzip(&self.headers).then(|| self.worker_queue())
     }
 
     /// The object, as the pipeline names it.
-    pub(crate) fn place(&self) -> Place {
-        Place {
+    pub(crate) fn object_ref(&self) -> ObjectRef {
+        ObjectRef {
             kind: self.view.stored.clone(),
             cluster: self.tenant.name.clone(),
             namespace: self.namespace.clone(),
@@ -143,9 +143,9 @@ impl Call {
     }
 
     /// How to write; `options` is the kind named in errors, such as `CreateOptions`.
-    pub(crate) fn how(&self, options: &str) -> Result<How, ApiError> {
+    pub(crate) fn how(&self, options: &str) -> Result<WriteOptions, ApiError> {
         let agent = self.header(&USER_AGENT).unwrap_or_default();
-        Ok(How {
+        Ok(WriteOptions {
             actor: Person {
                 name: self.user.name.clone(),
                 groups: self.user.groups.clone(),

@@ -9,28 +9,28 @@ use freewheel_hub_schema::error::ApiError;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, Method, Request, Response, Uri};
 
-use crate::account::All;
 use crate::authn::{self, Authenticators, User};
 use crate::authz::Authorizers;
 use crate::body::Body;
-use crate::flow::workers::Desk;
+use crate::flow::workers::WorkerQueue;
 use crate::flow::{Flow, Flows, Passage};
-use crate::frames::Frames;
+use crate::frame_cache::FrameCache;
 use crate::health::Check;
-use crate::meters::{Meters, Seen};
+use crate::memory_account::TotalMemory;
 use crate::openapi::Packed;
-use crate::received::Received;
+use crate::request_body::RequestBody;
+use crate::request_metrics::{RequestMetrics, Seen};
 use crate::respond;
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 use crate::tenant::Tenants;
 use crate::trail::Trail;
 
 /// A handler for `/v2/…`, the image registry's paths. It gets the caller, when the hub knows who that is, with
-/// [`Permitted`](crate::Permitted) among the request's extensions when they have the right to do that. It decides itself
-/// what others may do, and when a caller has to stop: a certificate may end before a body does. Of whom it lets in by a
-/// login, it says so with [`LoggedIn`](crate::LoggedIn) among the answer's extensions.
+/// [`Permitted`](crate::Permitted) among the request's extensions when they have the right to do that. It decides
+/// itself what others may do, and when a caller has to stop: a certificate may end before a body does. Of whom it lets
+/// in by a login, it says so with [`LoggedIn`](crate::LoggedIn) among the answer's extensions.
 pub type Extra = Arc<
-    dyn Fn(Option<User>, Request<Received>) -> BoxFuture<'static, Response<Body>> + Send + Sync,
+    dyn Fn(Option<User>, Request<RequestBody>) -> BoxFuture<'static, Response<Body>> + Send + Sync,
 >;
 
 /// What the API serves.
@@ -53,26 +53,26 @@ pub(crate) struct Hub {
     pub(crate) server: Server,
     pub(crate) authenticators: Authenticators,
     pub(crate) authorizers: Authorizers,
-    pub(crate) frames: Frames,
-    pub(crate) stop: Arc<Stop>,
+    pub(crate) frames: FrameCache,
+    pub(crate) stop: Arc<Shutdown>,
     pub(crate) flows: Flows,
     pub(crate) tenants: Tenants,
     pub(crate) packed: Packed,
-    pub(crate) meters: Arc<Meters>,
+    pub(crate) meters: Arc<RequestMetrics>,
 }
 
 impl Hub {
     /// Serves this. What all connections hold of its answers, `all` counts.
-    pub(crate) fn new(server: Server, flows: Flows, all: Arc<All>) -> Self {
+    pub(crate) fn new(server: Server, flows: Flows, all: Arc<TotalMemory>) -> Self {
         Self {
             authenticators: Authenticators::default(),
             authorizers: Authorizers::default(),
-            frames: Frames::new(all),
+            frames: FrameCache::new(all),
             stop: Arc::default(),
             flows,
             tenants: Tenants::default(),
             packed: Packed::default(),
-            meters: Meters::shown_in(&server.metrics),
+            meters: RequestMetrics::shown_in(&server.metrics),
             server,
         }
     }
@@ -94,7 +94,7 @@ pub(crate) struct Context<'a> {
     pub(crate) method: &'a Method,
     pub(crate) uri: &'a Uri,
     pub(crate) headers: HeaderMap,
-    pub(crate) incoming: &'a mut Received,
+    pub(crate) incoming: &'a mut RequestBody,
     pub(crate) seen: &'a mut Seen,
     pub(crate) trail: &'a Trail,
     /// Goes along with the answer; health has none.
@@ -103,13 +103,13 @@ pub(crate) struct Context<'a> {
 
 impl Context<'_> {
     /// Who does what takes long for the caller.
-    pub(crate) fn desk(&self) -> Desk<'_> {
+    pub(crate) fn worker_queue(&self) -> WorkerQueue<'_> {
         self.hub.flows.workers.of(&self.user.name)
     }
 
     /// Who compresses the answer, when the client takes that.
-    pub(crate) fn gzip(&self) -> Option<Desk<'_>> {
-        respond::takes_gzip(&self.headers).then(|| self.desk())
+    pub(crate) fn gzip(&self) -> Option<WorkerQueue<'_>> {
+        respond::takes_gzip(&self.headers).then(|| self.worker_queue())
     }
 
     /// A header that is text.

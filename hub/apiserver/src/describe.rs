@@ -13,15 +13,15 @@ use http::header::{ACCEPT, HOST};
 use http::{Method, Response};
 use serde_json::json;
 
-use crate::account::Held;
 use crate::body::Body;
 use crate::context::Context;
 use crate::discovery::{self, Aggregated};
-use crate::flow::workers::Desk;
+use crate::flow::workers::WorkerQueue;
+use crate::memory_account::Held;
 use crate::openapi::Asks;
 use crate::path::{self, Route};
+use crate::send_backlog::SendBacklog;
 use crate::tenant::Tenant;
-use crate::unsent::Unsent;
 use crate::{health, media, openapi, respond};
 
 /// [`KUBERNETES_VERSION`] in parts.
@@ -63,13 +63,14 @@ fn version() -> Response<Body> {
 }
 
 /// About the bytes of the figures of a hub that has little to count.
-const FIGURES: usize = 256 << 10;
+const METRICS_BYTES_ESTIMATE: usize = 256 << 10;
 
 /// What the hub counts. Objects are counted for it, which is no work for a thread that serves everybody.
 async fn figures(context: &Context<'_>) -> Result<Response<Body>, ApiError> {
     let format = media::metrics(context.header(&ACCEPT).unwrap_or_default());
-    let unsent = &context.incoming.seat().unsent;
-    let (text, held) = counted(&context.hub.server.metrics, format, context.desk(), unsent).await?;
+    let backlog = &context.incoming.slot().backlog;
+    let (text, held) =
+        counted(&context.hub.server.metrics, format, context.worker_queue(), backlog).await?;
     Ok(respond::compressed(200, format.content_type(), text, context.gzip(), held).await)
 }
 
@@ -77,16 +78,16 @@ async fn figures(context: &Context<'_>) -> Result<Response<Body>, ApiError> {
 async fn counted(
     metrics: &Metrics,
     format: Format,
-    desk: Desk<'_>,
-    unsent: &Unsent,
+    worker_queue: WorkerQueue<'_>,
+    backlog: &SendBacklog,
 ) -> Result<(Bytes, Option<Held>), ApiError> {
-    let (held, metrics) = (unsent.hold(FIGURES).await?, metrics.clone());
+    let (held, metrics) = (backlog.hold(METRICS_BYTES_ESTIMATE).await?, metrics.clone());
     let text = move || {
         let mut text = metrics.text(format).map_err(ApiError::internal)?;
         text.shrink_to_fit();
         Ok(text.into())
     };
-    let (text, mut held) = desk.run(held, text).await?;
+    let (text, mut held) = worker_queue.run(held, text).await?;
     if let Some(held) = &mut held {
         held.grow(text.len())?;
     }
@@ -99,13 +100,13 @@ async fn describe(
     registry: Registry,
     route: Route<'_>,
 ) -> Result<Response<Body>, ApiError> {
-    let unsent = &context.incoming.seat().unsent;
+    let backlog = &context.incoming.slot().backlog;
     // Before it is made: a thousand who wait are to hold nothing.
     let held = match &route {
         Route::OpenApiV3(document) if !document.is_empty() => None,
         Route::OpenApiV2 => None,
         route if route.describes_the_api() || *route == Route::Index => {
-            unsent.hold(discovery::estimate(&registry)).await?
+            backlog.hold(discovery::estimate(&registry)).await?
         }
         _ => None,
     };
@@ -119,7 +120,7 @@ async fn describe(
     let gzip = context.gzip();
     // What all ask for is nobody's.
     let packs = gzip.map(|_| context.hub.flows.workers.of_all());
-    let asks = Asks { packed: &context.hub.packed, unsent, gzip: packs };
+    let asks = Asks { packed: &context.hub.packed, backlog, gzip: packs };
     let answer = match (route, aggregated) {
         (Route::CoreVersions | Route::Groups, Some(form)) => {
             let core = matches!(path::route(path), Route::CoreVersions);
@@ -155,7 +156,7 @@ async fn describe(
 mod tests {
     use std::sync::Arc;
 
-    use freewheel_hub_metrics::{Figure, Reading, Sample, Value};
+    use freewheel_hub_metrics::{MetricFamily, MetricKind, Sample, Value};
 
     use super::*;
     use crate::flow::workers::Workers;
@@ -163,21 +164,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn figures_are_on_the_account_of_their_connection() {
         let (metrics, workers) = (Metrics::default(), Workers::default());
-        let (unsent, named) = (Unsent::new(Arc::default()), ("many", "So many series"));
-        metrics.show(Reading::new(named, Figure::Gauge, || {
+        let (backlog, named) = (SendBacklog::new(Arc::default()), ("many", "So many series"));
+        metrics.show(MetricFamily::new(named, MetricKind::Gauge, || {
             let label = |number: u32| vec![("text", format!("{number:0>100}"))];
             let sample = |number| Sample { labels: label(number), value: Value::Whole(1) };
             (0..20_000).map(sample).collect()
         }));
         let (format, mut texts) = (Format::Prometheus, Vec::new());
         let refused = loop {
-            match counted(&metrics, format, workers.of("reader"), &unsent).await {
+            match counted(&metrics, format, workers.of("reader"), &backlog).await {
                 Ok(text) => texts.push(text),
                 Err(error) => break error,
             }
         };
         assert_eq!((refused.code, refused.reason), (429, "TooManyRequests"));
         let bytes: usize = texts.iter().map(|(text, _)| text.len()).sum();
-        assert!(5 << 20 < bytes && bytes == unsent.account.held(), "{bytes}");
+        assert!(5 << 20 < bytes && bytes == backlog.account.held(), "{bytes}");
     }
 }

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use freewheel_hub_metrics::{Figure, Format, Metrics, Reading, Sample, Value};
+use freewheel_hub_metrics::{Format, MetricFamily, MetricKind, Metrics, Sample, Value};
 use freewheel_link::figures::{
     BothV1, ContainerUseV1, DeviceV1, Figures, GateV1, LossV1, PodUseV1,
 };
@@ -58,22 +58,22 @@ type Labels = Vec<(&'static str, String)>;
 struct Text(Metrics);
 
 impl Text {
-    fn show(&self, named: (&'static str, &'static str), figure: Figure, samples: Vec<Sample>) {
+    fn show(&self, named: (&'static str, &'static str), figure: MetricKind, samples: Vec<Sample>) {
         // It is read once.
         let samples = Mutex::new(samples);
-        self.0.show(Reading::new(named, figure, move || std::mem::take(&mut *samples.lock())));
+        self.0.show(MetricFamily::new(named, figure, move || std::mem::take(&mut *samples.lock())));
     }
 
-    fn one(&self, named: (&'static str, &'static str), figure: Figure, value: Value) {
+    fn one(&self, named: (&'static str, &'static str), figure: MetricKind, value: Value) {
         self.show(named, figure, vec![Sample { labels: Vec::new(), value }]);
     }
 
     fn machine(&self, device: &DeviceV1) {
         let help = "Processor time of the machine that was not idle, in seconds";
-        self.one(("node_cpu_usage_seconds", help), Figure::Counter, millis(device.busy_ms));
+        self.one(("node_cpu_usage_seconds", help), MetricKind::Counter, millis(device.busy_ms));
         let help = "Memory of the machine that is in use, in bytes";
         let used = Value::Whole(device.working_set);
-        self.one(("node_memory_working_set_bytes", help), Figure::Gauge, used);
+        self.one(("node_memory_working_set_bytes", help), MetricKind::Gauge, used);
     }
 
     fn containers(&self, pods: &[PodUseV1]) {
@@ -84,22 +84,22 @@ impl Text {
         };
         let help = "Processor time of the container, in seconds";
         let named = ("container_cpu_usage_seconds", help);
-        each(named, Figure::Counter, |one| nanos(one.cpu_ns));
+        each(named, MetricKind::Counter, |one| nanos(one.cpu_ns));
         let help = "Memory of the container, with what the host holds for it, in bytes";
         let named = ("container_memory_working_set_bytes", help);
-        each(named, Figure::Gauge, |one| Value::Whole(one.memory));
+        each(named, MetricKind::Gauge, |one| Value::Whole(one.memory));
         let help = "Start of the container since the Unix epoch, in seconds";
         let named = ("container_start_time_seconds", help);
-        each(named, Figure::Gauge, |one| millis(one.started));
+        each(named, MetricKind::Gauge, |one| millis(one.started));
         let help = "Times that its limit of processor time made the container wait";
         let named = ("container_cpu_cfs_throttled_periods", help);
-        each(named, Figure::Counter, |one| Value::Whole(one.throttled));
+        each(named, MetricKind::Counter, |one| Value::Whole(one.throttled));
         let help = "Requests of the container that ended because memory was refused";
         let named = ("container_oom_events", help);
-        each(named, Figure::Counter, |one| Value::Whole(one.out_of_memory));
+        each(named, MetricKind::Counter, |one| Value::Whole(one.out_of_memory));
         let help = "Times that the container moved to the threads of those that never pause";
         let named = ("freewheel_container_demotions", help);
-        each(named, Figure::Counter, |one| Value::Whole(one.demoted));
+        each(named, MetricKind::Counter, |one| Value::Whole(one.demoted));
     }
 
     fn pods(&self, pods: &[PodUseV1]) {
@@ -108,22 +108,22 @@ impl Text {
             self.show(named, figure, pods.iter().map(sample).collect());
         };
         let named = ("pod_cpu_usage_seconds", "Processor time of the pod's containers, in seconds");
-        each(named, Figure::Counter, |all| nanos(all.iter().map(|one| one.cpu_ns).sum()));
+        each(named, MetricKind::Counter, |all| nanos(all.iter().map(|one| one.cpu_ns).sum()));
         let named = ("pod_memory_working_set_bytes", "Memory of the pod's containers, in bytes");
-        each(named, Figure::Gauge, |all| Value::Whole(all.iter().map(|one| one.memory).sum()));
+        each(named, MetricKind::Gauge, |all| Value::Whole(all.iter().map(|one| one.memory).sum()));
     }
 
     fn running(&self, node: &str, version: &str, pods: &[PodUseV1]) {
         let show = |named, label, text: &str, count: usize| {
             let value = Value::Whole(u64::try_from(count).unwrap_or(u64::MAX));
             let labels = vec![(label, text.to_owned())];
-            self.show(named, Figure::Gauge, vec![Sample { labels, value }]);
+            self.show(named, MetricKind::Gauge, vec![Sample { labels, value }]);
         };
         show(("kubelet_node_name", "The node's name"), "node", node, 1);
         show(("freewheel_build_info", "The agent's version"), "version", version, 1);
         let named = ("kubelet_running_pods", "Pods that have a running container");
         let running = u64::try_from(pods.len()).unwrap_or(u64::MAX);
-        self.one(named, Figure::Gauge, Value::Whole(running));
+        self.one(named, MetricKind::Gauge, Value::Whole(running));
         let named = ("kubelet_running_containers", "Containers by their state");
         let running = pods.iter().map(|pod| pod.containers.len()).sum();
         show(named, "container_state", "running", running);
@@ -131,9 +131,9 @@ impl Text {
 
     fn agent(&self, device: &DeviceV1) {
         let help = "Processor time of the agent with its guests, in seconds";
-        self.one(("process_cpu_seconds", help), Figure::Counter, millis(device.cpu_ms));
+        self.one(("process_cpu_seconds", help), MetricKind::Counter, millis(device.cpu_ms));
         let help = "Start of the agent since the Unix epoch, in seconds";
-        self.one(("process_start_time_seconds", help), Figure::Gauge, millis(device.started));
+        self.one(("process_start_time_seconds", help), MetricKind::Gauge, millis(device.started));
         let gauges = [
             ("process_resident_memory_bytes", "Memory in use, in bytes", device.resident),
             ("process_open_fds", "Open files", device.files),
@@ -144,7 +144,7 @@ impl Text {
             ("freewheel_disk_free_bytes", "What is free of it", device.disk_free),
         ];
         for (name, help, value) in gauges {
-            self.one((name, help), Figure::Gauge, Value::Whole(value));
+            self.one((name, help), MetricKind::Gauge, Value::Whole(value));
         }
         let lost = "Pods' datagrams that the link did not take";
         let skipped = "Messages of a newer hub that were skipped";
@@ -153,7 +153,7 @@ impl Text {
             ("freewheel_link_datagrams_lost", lost, device.datagrams_lost),
             ("freewheel_link_messages_skipped", skipped, device.messages_skipped),
         ] {
-            self.one((name, help), Figure::Counter, Value::Whole(value));
+            self.one((name, help), MetricKind::Counter, Value::Whole(value));
         }
     }
 
@@ -171,17 +171,17 @@ impl Text {
         };
         let help = "Connections that came through a gate of the pod network";
         let named = ("freewheel_network_connections_accepted", help);
-        each(named, Figure::Counter, |gate| vec![(Vec::new(), gate.accepted)]);
+        each(named, MetricKind::Counter, |gate| vec![(Vec::new(), gate.accepted)]);
         let named = ("freewheel_network_connections_open", "Those of them that are open");
-        each(named, Figure::Gauge, |gate| vec![(Vec::new(), gate.open)]);
+        each(named, MetricKind::Gauge, |gate| vec![(Vec::new(), gate.open)]);
         let named = ("freewheel_network_connections_refused", "Those that did not come through");
-        each(named, Figure::Counter, |gate| losses(&gate.refused));
+        each(named, MetricKind::Counter, |gate| losses(&gate.refused));
         let help = "Bytes of connections: in to who serves, out to who has asked";
-        each(("freewheel_network_bytes", help), Figure::Counter, |gate| both(gate.bytes));
+        each(("freewheel_network_bytes", help), MetricKind::Counter, |gate| both(gate.bytes));
         let named = ("freewheel_network_datagrams", "Datagrams that came through");
-        each(named, Figure::Counter, |gate| both(gate.datagrams));
+        each(named, MetricKind::Counter, |gate| both(gate.datagrams));
         let named = ("freewheel_network_datagrams_lost", "Datagrams that got lost here");
-        each(named, Figure::Counter, |gate| losses(&gate.lost));
+        each(named, MetricKind::Counter, |gate| losses(&gate.lost));
     }
 }
 

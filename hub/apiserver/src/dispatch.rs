@@ -13,9 +13,9 @@ use crate::authz::{Attributes, What};
 use crate::body::Body;
 use crate::context::{Context, Hub};
 use crate::flow::Flow;
-use crate::meters::Seen;
 use crate::path::{self, Route};
-use crate::received::Received;
+use crate::request_body::RequestBody;
+use crate::request_metrics::Seen;
 use crate::tenant::Tenant;
 use crate::trail::Trail;
 use crate::{describe, impersonate, media, registry, resource, respond};
@@ -24,7 +24,7 @@ use crate::{describe, impersonate, media, registry, resource, respond};
 pub(crate) async fn handle(
     hub: Arc<Hub>,
     proven: Option<Proven>,
-    request: Request<Received>,
+    request: Request<RequestBody>,
     (seen, trail): (&mut Seen, &Trail),
 ) -> Response<Body> {
     // A connection lives on when the certificate that it began with has ended.

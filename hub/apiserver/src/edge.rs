@@ -24,33 +24,34 @@ use tracing::Instrument as _;
 
 use crate::authn::Proven;
 use crate::body::Body;
+use crate::connection_slots::ConnectionPermit;
 use crate::context::Hub;
 use crate::dispatch;
-use crate::piece::BRIEF;
-use crate::places::Place;
-use crate::received::Received;
+use crate::piece::BRIEF_ANSWER_BYTES;
 use crate::registry::LoggedIn;
+use crate::request_body::RequestBody;
 use crate::respond;
+use crate::send_backlog::SendBacklog;
 use crate::stream;
 use crate::trail::Trail;
-use crate::unsent::Unsent;
 
 /// Answers a request.
 pub(crate) async fn answer(
     hub: Arc<Hub>,
     proven: Option<Proven>,
-    place: Arc<Place>,
+    place: Arc<ConnectionPermit>,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let busy = place.seat.busy();
+    let busy = place.slot.busy();
     let (head, http2) = (*request.method() == Method::HEAD, request.version() == Version::HTTP_2);
     let (parts, incoming) = request.into_parts();
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
-    let unsent = &place.seat.unsent;
+    let backlog = &place.slot.backlog;
     let bytes = heading(&parts);
     // It is there already: who waits for room would keep it on nobody's account meanwhile.
-    let heading = if bytes <= BRIEF { Ok(None) } else { unsent.account.hold_now(bytes) };
-    let (received, rest) = Received::new(incoming, place.seat.clone());
+    let heading =
+        if bytes <= BRIEF_ANSWER_BYTES { Ok(None) } else { backlog.account.hold_now(bytes) };
+    let (received, rest) = RequestBody::new(incoming, place.slot.clone());
     let (mut seen, trail) = (hub.meters.begin(&parts.method), Trail::of(&parts));
     let response = match &heading {
         Ok(_) => {
@@ -66,7 +67,7 @@ pub(crate) async fn answer(
     if response.extensions().get::<LoggedIn>().is_some() {
         place.known();
     }
-    let (mut parts, mut body) = seen.end(counted(response, unsent, reads)).into_parts();
+    let (mut parts, mut body) = seen.end(counted(response, backlog, reads)).into_parts();
     trail.tell(&mut parts.headers);
     if head || is_bodiless(parts.status) {
         say_length(&mut parts, &body, head);
@@ -74,7 +75,7 @@ pub(crate) async fn answer(
     }
     if let Some(unread) = rest.take() {
         if !http2 {
-            place.seat.leaves_unread();
+            place.slot.leaves_unread();
         }
         body = body.holding(unread, http2);
     }
@@ -89,17 +90,17 @@ fn heading(parts: &http::request::Parts) -> usize {
 }
 
 /// The same answer, when its connection's account has room for what was not asked for there.
-fn counted(mut answer: Response<Body>, unsent: &Unsent, reads: bool) -> Response<Body> {
+fn counted(mut answer: Response<Body>, backlog: &SendBacklog, reads: bool) -> Response<Body> {
     let bytes = answer.body().uncounted();
-    if bytes <= BRIEF {
+    if bytes <= BRIEF_ANSWER_BYTES {
         return answer;
     }
-    let held = match unsent.account.hold_now(bytes) {
+    let held = match backlog.account.hold_now(bytes) {
         Ok(held) => held,
         // To wait for room would keep it on nobody's account meanwhile.
         Err(error) if reads => return respond::failure(&error),
         // What is done is done, and has to be said.
-        Err(_) => Some(unsent.account.piece(bytes)),
+        Err(_) => Some(backlog.account.piece(bytes)),
     };
     answer.body_mut().keep(held);
     answer
@@ -123,23 +124,27 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::account::ACCOUNT;
+    use crate::memory_account::CONNECTION_BYTES_MAX;
 
     #[test]
     fn what_is_made_without_room_is_not_kept() {
-        let unsent = Unsent::new(Arc::default());
+        let backlog = SendBacklog::new(Arc::default());
         let answer = |bytes: usize| respond::whole(200, "text/plain", vec![7; bytes].into());
         let (kept, refused): (Vec<_>, Vec<_>) = (0..1_000)
-            .map(|_| counted(answer(60 << 10), &unsent, true))
+            .map(|_| counted(answer(60 << 10), &backlog, true))
             .partition(|answer| answer.status() == 200);
-        assert!(kept.iter().chain(&refused).all(|answer| answer.body().uncounted() <= BRIEF));
+        assert!(
+            kept.iter()
+                .chain(&refused)
+                .all(|answer| answer.body().uncounted() <= BRIEF_ANSWER_BYTES)
+        );
         assert!(refused.iter().all(|answer| answer.status() == 429));
-        assert!(!refused.is_empty() && unsent.account.held() <= ACCOUNT);
-        assert_eq!(counted(answer(500), &unsent, true).status(), 200);
-        let before = unsent.account.held();
-        let written = counted(answer(60 << 10), &unsent, false);
-        assert_eq!((written.status().as_u16(), unsent.account.held()), (200, before + (60 << 10)));
+        assert!(!refused.is_empty() && backlog.account.held() <= CONNECTION_BYTES_MAX);
+        assert_eq!(counted(answer(500), &backlog, true).status(), 200);
+        let before = backlog.account.held();
+        let written = counted(answer(60 << 10), &backlog, false);
+        assert_eq!((written.status().as_u16(), backlog.account.held()), (200, before + (60 << 10)));
         drop((kept, refused, written));
-        assert_eq!(unsent.account.held(), 0);
+        assert_eq!(backlog.account.held(), 0);
     }
 }

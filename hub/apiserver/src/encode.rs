@@ -26,7 +26,7 @@ use crate::splice;
 use crate::view::View;
 
 /// Bytes that an item of a list has beside its body: a comma, and its revision with that one's name.
-pub(crate) const BESIDE: usize = 48;
+pub(crate) const LIST_ITEM_EXTRA_BYTES: usize = 48;
 
 /// How the objects of one request are written.
 #[derive(Clone, Debug)]
@@ -152,7 +152,8 @@ impl Encoder {
         meta: &ListMeta,
         renewal: &Renewal,
     ) -> Result<Bytes, ApiError> {
-        let size: usize = items.iter().map(|stored| stored.object.body.len() + BESIDE).sum();
+        let size: usize =
+            items.iter().map(|stored| stored.object.body.len() + LIST_ITEM_EXTRA_BYTES).sum();
         let mut out = Vec::with_capacity(size + 256);
         let kind = &self.view.served;
         let head = format!(

@@ -7,18 +7,19 @@
 //! all else ─────▶ writes ────┘       └─ a large answer ─▶ room by the byte (heavy)
 //! ```
 //!
-//! Each kind has a [hall](hall) of its own, so that none of them takes another's, and in a hall users share. More kinds,
-//! as upstream's priority levels, are more halls; other flows than users' are other names in them. Health is asked
-//! without a passage: to restart a hub that is busy makes nothing better.
+//! Each kind has a [pool](fair_pool) of its own, so that none of them takes another's, and in a pool users share. More
+//! kinds, as upstream's priority levels, are more pools; other flows than users' are other names in them. Health is
+//! asked without a passage: to restart a hub that is busy makes nothing better.
 //!
 //! Guarantees:
-//! - requests under way are bounded, by kind and by user; who finds no passage waits for a while, among few, and is then
-//!   told to ask again (`who_asks_for_more_than_a_share_is_told_to_come_back`,
+//! - requests under way are bounded, by kind and by user; who finds no passage waits for a while, among few, and is
+//!   then told to ask again (`who_asks_for_more_than_a_share_is_told_to_come_back`,
 //!   `requests_beyond_the_bound_come_back_later`);
-//! - what lasts takes no passage of what does not, and is bounded itself (`what_lasts_takes_no_passage_of_what_does_not`).
+//! - what lasts takes no passage of what does not, and is bounded itself
+//!   (`what_lasts_takes_no_passage_of_what_does_not`).
 
-mod hall;
-pub(crate) mod heavy;
+mod fair_pool;
+pub(crate) mod large_answers;
 mod refusal;
 pub(crate) mod workers;
 
@@ -29,9 +30,9 @@ use freewheel_hub_schema::error::ApiError;
 use http::Method;
 
 use crate::authn::User;
-use hall::Hall;
-pub(crate) use hall::Part as Passage;
-use heavy::Heavy;
+use fair_pool::FairPool;
+pub(crate) use fair_pool::PoolShare as Passage;
+use large_answers::LargeAnswers;
 use refusal::too_many;
 use workers::Workers;
 
@@ -79,12 +80,12 @@ pub(crate) fn lasts(verb: &str, subresource: &str) -> bool {
 
 /// The room.
 pub(crate) struct Flows {
-    reads: Arc<Hall>,
-    writes: Arc<Hall>,
-    lasting: Arc<Hall>,
-    strangers: Arc<Hall>,
+    reads: Arc<FairPool>,
+    writes: Arc<FairPool>,
+    lasting: Arc<FairPool>,
+    strangers: Arc<FairPool>,
     /// For large answers, by the byte.
-    pub(crate) heavy: Heavy,
+    pub(crate) large_answers: LargeAnswers,
     /// For what takes milliseconds.
     pub(crate) workers: Workers,
 }
@@ -95,9 +96,9 @@ impl Flows {
         let [reads, writes, lasting, strangers] =
             [bounds.reads, bounds.writes, bounds.lasting, bounds.strangers]
                 // Three of four are a share.
-                .map(|number| Hall::new(number.max(4)));
-        let (heavy, workers) = (Heavy::new(patience), Workers::default());
-        Self { reads, writes, lasting, strangers, heavy, workers }
+                .map(|number| FairPool::new(number.max(4)));
+        let (large_answers, workers) = (LargeAnswers::new(patience), Workers::default());
+        Self { reads, writes, lasting, strangers, large_answers, workers }
     }
 
     /// Waits for a passage.
@@ -105,13 +106,13 @@ impl Flows {
     /// # Errors
     /// 429 when there is none for this user.
     pub(crate) async fn pass(&self, user: &User, flow: Flow) -> Result<Passage, ApiError> {
-        let hall = match flow {
+        let pool = match flow {
             _ if user.is_stranger() => &self.strangers,
             Flow::Read => &self.reads,
             Flow::Write => &self.writes,
             Flow::Lasting => &self.lasting,
         };
-        hall.part(&user.name, 1).await.map_err(too_many)
+        pool.part(&user.name, 1).await.map_err(too_many)
     }
 }
 

@@ -27,7 +27,7 @@ const NAMESPACE: &str = "kube-node-lease";
 
 /// The part of `sessions.internal` that counts here.
 #[derive(Deserialize)]
-struct Session {
+struct SessionRecord {
     connected: bool,
 }
 
@@ -77,6 +77,7 @@ impl Renewal {
 fn is_connected(snapshot: &dyn Snapshot, spoke: &str) -> bool {
     let key = Key::new(&Resource::new("internal", "sessions"), &ClusterName::root(), "", spoke);
     let session = snapshot.get(&key);
-    let session = session.and_then(|s| serde_json::from_slice::<Session>(&s.object.body).ok());
+    let session =
+        session.and_then(|s| serde_json::from_slice::<SessionRecord>(&s.object.body).ok());
     session.is_some_and(|session| session.connected)
 }

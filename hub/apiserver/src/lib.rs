@@ -1,8 +1,8 @@
 //! The Kubernetes API over HTTPS.
 //!
 //! ```text
-//! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (places, socket, stream, stop)
-//! edge       what holds for every answer   (received, body, piece, sending, unsent, account)
+//! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (connection_slots, socket, stream, shutdown)
+//! edge       what holds for every answer   (request_body, body, piece, sending, send_backlog, memory_account)
 //! trail      a request's number, and the span of what is logged of it
 //! tls        certificates of ours and of clients
 //! context    what all requests share, and what one has before it is known what of
@@ -11,15 +11,15 @@
 //!   tenant               which logical cluster, as long as it is there
 //!   authn, authz         who calls, what they may do   (impersonate)
 //!   resource             verb ▸ permission ▸ call, which is one request for objects
-//!     read, watch          get, list; watch          (encode, frame, frames, splice, resume)
-//!     write, remove        create, update, patch; delete   (decode, signing_request)
+//!     read, watch          get, list; watch          (encode, frame, frame_cache, splice, continue_token)
+//!     write, delete        create, update, patch; delete   (decode, signing_request)
 //!     scale, log, bind     subresources with a body of their own
 //!     proxy                what a device counts   (device)
 //!     objectless           what is answered without objects   (review)
 //!   describe             discovery, openapi, health: what the hub says about itself
 //!   registry             the image registry's paths
-//! flow       how many requests are under way, and how much of large answers   (hall, heavy, workers)
-//! meters     what is counted of requests   (series)
+//! flow       how many requests are under way, and how much of large answers   (fair_pool, large_answers, workers)
+//! request_metrics  what is counted of requests   (series)
 //! view       the kind that is served over the kind that is stored
 //! ```
 //!
@@ -30,14 +30,16 @@
 //! - answers are those of kube-apiserver, but for what is listed with its reason
 //!   (`answers_are_those_of_kube_apiserver`).
 
-mod account;
 pub mod authn;
 pub mod authz;
 mod bind;
 pub mod body;
 mod call;
+mod connection_slots;
 mod context;
+mod continue_token;
 mod decode;
+mod delete;
 mod describe;
 mod device;
 mod discovery;
@@ -46,41 +48,39 @@ mod edge;
 mod encode;
 mod flow;
 mod frame;
-mod frames;
+mod frame_cache;
 pub mod health;
 mod impersonate;
 mod lease;
 mod log;
 mod media;
-mod meters;
+mod memory_account;
 mod objectless;
 mod openapi;
 mod path;
 mod piece;
-mod places;
 mod proxy;
 mod query;
 mod read;
-mod received;
 mod registry;
-mod remove;
+mod request_body;
+mod request_metrics;
 mod resource;
 mod respond;
-mod resume;
 mod review;
 mod scale;
+mod send_backlog;
 mod sending;
 mod series;
 mod server;
+mod shutdown;
 mod signing_request;
 mod socket;
 mod splice;
-mod stop;
 mod stream;
 mod tenant;
 pub mod tls;
 mod trail;
-mod unsent;
 mod view;
 mod watch;
 mod write;
@@ -92,8 +92,8 @@ pub use context::{Extra, Server};
 pub use flow::Bounds;
 pub use health::Check;
 pub use piece::BodyError;
-pub use received::Received;
 pub use registry::{LoggedIn, Permitted};
+pub use request_body::RequestBody;
 pub use server::{Limits, serve};
 pub use signing_request::CertificateRequests;
 pub use tls::{Tls, TlsError};

@@ -28,7 +28,7 @@ use crate::query::{flag, number, pairs};
 /// Streams a container's log from the pod's spoke.
 pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
     let mut options = parse(&call.raw_query)?;
-    let stored = call.hub.server.objects.get(&call.place())?;
+    let stored = call.hub.server.objects.get(&call.object_ref())?;
     let pod = stored.object.value()?;
     options.container = container(&pod, &call.name, &options.container)?;
     check_started(&pod, &call.name, &options)?;

@@ -78,9 +78,9 @@ async fn review(
     // An answer to a question has no columns.
     let out = media::negotiate(context.header(&ACCEPT), |wanted| wanted.shape == Shape::Object)?;
     let wires = (media::body_wire(context.header(&CONTENT_TYPE))?, out.wire);
-    let (seat, comes) = (context.incoming.seat().clone(), body::declared(context.incoming));
-    let _held = seat.unsent.hold(comes).await?;
-    let _comes = seat.unsent.account.coming(comes);
+    let (slot, comes) = (context.incoming.slot().clone(), body::declared(context.incoming));
+    let _held = slot.backlog.hold(comes).await?;
+    let _comes = slot.backlog.account.coming(comes);
     let body = body::read(context.incoming).await?;
     let review = (target.group, target.version, target.plural);
     let asks = (&context.hub.authorizers, &*context.user, cluster);

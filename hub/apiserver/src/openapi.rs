@@ -20,16 +20,16 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use crate::body::Body;
-use crate::flow::workers::Desk;
+use crate::flow::workers::WorkerQueue;
 use crate::media::{self, JSON, Wire};
 use crate::respond;
-use crate::unsent::Unsent;
+use crate::send_backlog::SendBacklog;
 
 /// Its protobuf form, as kube-apiserver names it in answers.
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// Bytes of compressed documents that are kept.
-const KEPT: usize = 8 << 20;
+const COMPRESSED_BYTES_KEPT: usize = 8 << 20;
 
 /// Compressed documents: everybody asks for the same few.
 #[derive(Default)]
@@ -60,7 +60,7 @@ impl Packed {
     fn trim(&self) {
         let mut kept = self.0.lock();
         let length = |one: &One| one.bytes.get().map_or(0, Bytes::len);
-        while KEPT < kept.iter().map(length).sum() {
+        while COMPRESSED_BYTES_KEPT < kept.iter().map(length).sum() {
             kept.pop_front();
         }
     }
@@ -70,13 +70,13 @@ impl Packed {
         &self,
         document: &Document,
         form: &'static str,
-        desk: Desk<'_>,
+        worker_queue: WorkerQueue<'_>,
     ) -> Result<Bytes, ApiError> {
         let one = self.one(&document.hash, form);
         if let Some(bytes) = one.get() {
             return Ok(bytes.clone());
         }
-        let packs = || respond::packed(desk, document.body.clone(), ());
+        let packs = || respond::packed(worker_queue, document.body.clone(), ());
         let bytes = one.get_or_try_init(|| async { packs().await.map(|(bytes, ())| bytes) }).await;
         self.trim();
         bytes.cloned()
@@ -87,9 +87,9 @@ impl Packed {
 #[derive(Clone, Copy)]
 pub(crate) struct Asks<'a> {
     pub(crate) packed: &'a Packed,
-    pub(crate) unsent: &'a Unsent,
+    pub(crate) backlog: &'a SendBacklog,
     /// Who compresses it.
-    pub(crate) gzip: Option<Desk<'a>>,
+    pub(crate) gzip: Option<WorkerQueue<'a>>,
 }
 
 /// The index (an empty path) or one document; `prefix` is the cluster's part of the URL.
@@ -155,13 +155,13 @@ async fn send(
     query: &str,
     asks: Asks<'_>,
 ) -> Result<Response<Body>, ApiError> {
-    let packs = asks.gzip.filter(|_| respond::COMPRESS_FROM <= document.body.len());
+    let packs = asks.gzip.filter(|_| respond::COMPRESS_FROM_BYTES <= document.body.len());
     let bytes = match packs {
-        Some(desk) => asks.packed.of(&document, content_type, desk).await?,
+        Some(worker_queue) => asks.packed.of(&document, content_type, worker_queue).await?,
         None => document.body,
     };
     // What waits for room here is the same bytes for all.
-    let held = asks.unsent.hold(bytes.len()).await?;
+    let held = asks.backlog.hold(bytes.len()).await?;
     let mut response = respond::whole(200, content_type, bytes).map(|body| body.keeping(held));
     if packs.is_some() {
         response = respond::gzipped(response);
@@ -221,9 +221,9 @@ mod tests {
     #[tokio::test]
     async fn a_document_is_compressed_once_for_all_who_ask_together() {
         let (packed, workers) = (Packed::default(), Workers::default());
-        let desk = workers.of_all();
+        let worker_queue = workers.of_all();
         let document = Document { body: vec![b'a'; 1 << 20].into(), hash: "a".to_owned() };
-        let asked = (0..50).map(|_| packed.of(&document, JSON, desk));
+        let asked = (0..50).map(|_| packed.of(&document, JSON, worker_queue));
         let answers: Vec<_> = futures::future::join_all(asked).await;
         let first = answers[0].as_ref().unwrap().as_ptr();
         assert!(answers.iter().all(|bytes| bytes.as_ref().unwrap().as_ptr() == first));
@@ -232,14 +232,20 @@ mod tests {
     #[tokio::test]
     async fn a_document_is_compressed_once_while_it_is_one_of_few() {
         let (packed, workers) = (Packed::default(), Workers::default());
-        let desk = workers.of_all();
+        let worker_queue = workers.of_all();
         let document = Document { body: vec![b'a'; 1 << 20].into(), hash: "a".to_owned() };
-        let first = packed.of(&document, JSON, desk).await.unwrap();
-        assert_eq!(packed.of(&document, JSON, desk).await.unwrap().as_ptr(), first.as_ptr());
-        assert_ne!(packed.of(&document, V2_PROTOBUF, desk).await.unwrap().as_ptr(), first.as_ptr());
+        let first = packed.of(&document, JSON, worker_queue).await.unwrap();
+        assert_eq!(
+            packed.of(&document, JSON, worker_queue).await.unwrap().as_ptr(),
+            first.as_ptr()
+        );
+        assert_ne!(
+            packed.of(&document, V2_PROTOBUF, worker_queue).await.unwrap().as_ptr(),
+            first.as_ptr()
+        );
         for number in 0..3 {
             let one = packed.one(&number.to_string(), JSON);
-            one.set(vec![0; KEPT / 3].into()).unwrap();
+            one.set(vec![0; COMPRESSED_BYTES_KEPT / 3].into()).unwrap();
             packed.trim();
         }
         assert!(packed.one("a", JSON).get().is_none() && packed.one("2", JSON).initialized());
@@ -248,6 +254,6 @@ mod tests {
         let kept = packed.0.lock();
         assert!(kept.iter().all(|one| one.hash != "a"));
         let kept: usize = kept.iter().filter_map(|one| one.bytes.get()).map(Bytes::len).sum();
-        assert!(kept <= KEPT);
+        assert!(kept <= COMPRESSED_BYTES_KEPT);
     }
 }

@@ -36,7 +36,7 @@ pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
     };
     let spoke = device(call)?;
     let format = media::metrics(call.header(&ACCEPT).unwrap_or_default());
-    let mut held = call.seat.unsent.hold(FIGURES).await?;
+    let mut held = call.slot.backlog.hold(FIGURES).await?;
     let figures = call.hub.server.streams.figures(&spoke).await?;
     // It may have taken its time.
     call.check_still()?;
@@ -46,7 +46,7 @@ pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
         text.shrink_to_fit();
         Ok(Bytes::from(text))
     };
-    let text = call.desk().run((), made).await?.0;
+    let text = call.worker_queue().run((), made).await?.0;
     if let Some(held) = &mut held {
         held.grow(text.len())?;
     }
@@ -55,7 +55,7 @@ pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
 
 /// The device of this Node. In a cluster that is its own: its owner may write Nodes of any name there.
 fn device(call: &Call) -> Result<ClusterName, ApiError> {
-    let stored = call.hub.server.objects.get(&call.place())?;
+    let stored = call.hub.server.objects.get(&call.object_ref())?;
     let named = ClusterName::try_from(&*stored.key.name).ok();
     let whose = &call.tenant.name;
     let is_here = |name: &ClusterName| !name.is_root() && (whose.is_root() || name == whose);

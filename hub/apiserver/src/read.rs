@@ -19,29 +19,29 @@ use http::Response;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::account::Held;
 use crate::body::Body;
 use crate::call::{Call, Filter};
-use crate::encode::{BESIDE, Encoder, ListMeta};
-use crate::flow::heavy::{self, Room};
-use crate::flow::workers::Desk;
+use crate::continue_token::ContinueToken;
+use crate::encode::{Encoder, LIST_ITEM_EXTRA_BYTES, ListMeta};
+use crate::flow::large_answers::{self, AnswerRoom};
+use crate::flow::workers::WorkerQueue;
 use crate::lease::Renewal;
 use crate::media::Wire;
+use crate::memory_account::Held;
 use crate::query::Query;
 use crate::respond;
-use crate::resume::Resume;
 
 /// So many bytes of objects are made a list of where the request came: about a millisecond.
-const AT_ONCE: usize = 64 << 10;
+const INLINE_LIST_BYTES_MAX: usize = 64 << 10;
 
 /// How long a request waits for a version that is not there yet, as at kube-apiserver.
-const AHEAD_FOR: Duration = Duration::from_secs(3);
+const FUTURE_REVISION_WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// One object, for which this is held.
 pub(crate) async fn get(call: &Call, held: Option<Held>) -> Result<Response<Body>, ApiError> {
     let encoder = call.encoder()?;
     let snapshot = not_older(call, call.query.revision()?).await?;
-    let stored = call.hub.server.objects.get_in(&*snapshot, &call.place())?;
+    let stored = call.hub.server.objects.get_in(&*snapshot, &call.object_ref())?;
     let stored = call.renewal().renew(&stored)?;
     let bytes = encoder.object(&stored)?;
     Ok(respond::compressed(200, encoder.wanted.content_type(), bytes, call.gzip(), held).await)
@@ -54,7 +54,7 @@ pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
     validate(&call.query, false)?;
     let resume = match call.query.resume.as_str() {
         "" => None,
-        text => Some(Resume::decode(text)?),
+        text => Some(ContinueToken::decode(text)?),
     };
     if resume.is_some() && !matches!(call.query.resource_version.as_str(), "" | "0") {
         return Err(ApiError::bad_request(
@@ -85,13 +85,13 @@ pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
         }
     };
     let content_type = encoder.wanted.content_type();
-    let (bytes, room) = encoded(call.desk(), (encoder, renewal), items, meta, room).await?;
+    let (bytes, room) = encoded(call.worker_queue(), (encoder, renewal), items, meta, room).await?;
     respond::large(content_type, bytes, call.gzip(), room).await
 }
 
 /// The list, and what is held for it.
 pub(crate) async fn encoded<H: Send + 'static>(
-    desk: Desk<'_>,
+    worker_queue: WorkerQueue<'_>,
     (encoder, renewal): (Encoder, Renewal),
     items: Vec<Arc<Stored>>,
     meta: ListMeta,
@@ -100,10 +100,10 @@ pub(crate) async fn encoded<H: Send + 'static>(
     let bodies: usize = items.iter().map(|item| item.object.body.len()).sum();
     // What is only copied takes a hundredth of the time.
     let is_copied = encoder.is_plain() && !renewal.may_change();
-    if bodies < AT_ONCE || (is_copied && bodies < 100 * AT_ONCE) {
+    if bodies < INLINE_LIST_BYTES_MAX || (is_copied && bodies < 100 * INLINE_LIST_BYTES_MAX) {
         return Ok((encoder.list(&items, &meta, &renewal)?, held));
     }
-    desk.run(held, move || encoder.list(&items, &meta, &renewal)).await
+    worker_queue.run(held, move || encoder.list(&items, &meta, &renewal)).await
 }
 
 /// Bytes that a list takes on its way at most, of objects with bodies of so many.
@@ -113,8 +113,8 @@ pub(crate) fn estimate(
     gzip: bool,
     bodies: impl Iterator<Item = usize>,
 ) -> usize {
-    // What is compressed is there twice, and so is what is put into an envelope. In YAML all objects are trees of values
-    // at a time.
+    // What is compressed is there twice, and so is what is put into an envelope. In YAML all objects are trees of
+    // values at a time.
     let is_copied = encoder.is_plain() && !renewal.may_change();
     let times = match (is_copied, encoder.wanted.wire, gzip) {
         (true, _, false) => 1,
@@ -122,15 +122,15 @@ pub(crate) fn estimate(
         (false, Wire::Yaml, _) => 12,
         (false, Wire::Json | Wire::Protobuf, _) => 4,
     };
-    times * bodies.map(|body| body + BESIDE).sum::<usize>()
+    times * bodies.map(|body| body + LIST_ITEM_EXTRA_BYTES).sum::<usize>()
 }
 
 /// Waits for room for so many bytes.
-async fn room(call: &Call, bytes: usize) -> Result<Room, ApiError> {
-    if bytes < heavy::LARGE {
-        return call.seat.unsent.hold(bytes).await.map(Room::small);
+async fn room(call: &Call, bytes: usize) -> Result<AnswerRoom, ApiError> {
+    if bytes < large_answers::LARGE_ANSWER_BYTES {
+        return call.slot.backlog.hold(bytes).await.map(AnswerRoom::small);
     }
-    call.hub.flows.heavy.room(&call.user.name, bytes).await
+    call.hub.flows.large_answers.room(&call.user.name, bytes).await
 }
 
 fn collect(
@@ -157,7 +157,7 @@ fn collect(
     let items: Vec<_> = matching.by_ref().take(call.query.limit).collect();
     let more = matching.next();
     if let (Some(last), Some(_)) = (items.last(), more) {
-        meta.resume = Some(Resume::after(&last.key, meta.revision).encode());
+        meta.resume = Some(ContinueToken::after(&last.key, meta.revision).encode());
         // With a selector the rest would have to be searched; kube-apiserver does not say it either.
         meta.remaining = filter.is_everything().then(|| 1 + matching.count());
     }
@@ -203,7 +203,7 @@ pub(crate) async fn not_older(
     if asked <= newest.revision() {
         return Ok(newest);
     }
-    let waited = timeout(AHEAD_FOR, store.wait_for(asked)).await;
+    let waited = timeout(FUTURE_REVISION_WAIT_MAX, store.wait_for(asked)).await;
     // It may have taken a while.
     call.check_still()?;
     waited.map_err(|_| too_large(asked, store.snapshot().revision()))
@@ -228,7 +228,7 @@ fn too_large(asked: u64, current: u64) -> ApiError {
 }
 
 /// 410 with a token that goes on from there in what is newest.
-fn expired(token: Resume) -> Response<Body> {
+fn expired(token: ContinueToken) -> Response<Body> {
     let message = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
     let mut status = ApiError::expired(message).to_status();
     status["metadata"]["continue"] = json!(token.in_newest().encode());
@@ -282,7 +282,7 @@ mod tests {
 
     use freewheel_hub_api::kinds;
     use freewheel_hub_objects::Objects;
-    use freewheel_hub_objects::clock::{SystemChance, SystemClock};
+    use freewheel_hub_objects::clock::{SystemClock, SystemRandom};
     use freewheel_hub_schema::object::{Object, Resource};
     use freewheel_hub_schema::table::Include;
     use freewheel_hub_store::memory::MemoryStore;
@@ -367,7 +367,7 @@ mod tests {
         };
         let turns = all_turns(&workers);
         assert!(futures::poll!(list(100)).is_ready());
-        let mut long = list(AT_ONCE);
+        let mut long = list(INLINE_LIST_BYTES_MAX);
         assert!(futures::poll!(long.as_mut()).is_pending());
         drop(turns);
         assert!(!long.await.unwrap().0.is_empty());
@@ -376,7 +376,7 @@ mod tests {
     #[tokio::test]
     async fn leases_of_connected_nodes_are_renewed_where_their_list_is_made() {
         let store = Arc::new(MemoryStore::new());
-        let objects = Objects::with(store, Arc::new(SystemClock), Arc::new(SystemChance));
+        let objects = Objects::with(store, Arc::new(SystemClock), Arc::new(SystemRandom));
         let workers = Workers::default();
         let list = |bytes: usize| {
             let encoder = encoder("leases", PLAIN);
@@ -386,7 +386,7 @@ mod tests {
         };
         let turns = all_turns(&workers);
         assert!(futures::poll!(list(100)).is_ready());
-        let mut long = list(AT_ONCE);
+        let mut long = list(INLINE_LIST_BYTES_MAX);
         assert!(futures::poll!(long.as_mut()).is_pending());
         drop(turns);
         assert!(!long.await.unwrap().0.is_empty());

@@ -8,7 +8,7 @@ use crate::authn::User;
 use crate::authz::{Attributes, Authorizer as _, Decision, What};
 use crate::body::Body;
 use crate::context::{Extra, Hub};
-use crate::received::Received;
+use crate::request_body::RequestBody;
 use crate::tenant::Tenant;
 
 /// In a request's extensions: its caller may do that to this path.
@@ -30,7 +30,7 @@ pub(crate) async fn answer(
     extra: &Extra,
     hub: &Arc<Hub>,
     user: Arc<User>,
-    mut request: Request<Received>,
+    mut request: Request<RequestBody>,
 ) -> Response<Body> {
     if user.is_stranger() {
         return extra(None, request).await;
@@ -41,7 +41,7 @@ pub(crate) async fn answer(
     extra(Some(Arc::unwrap_or_clone(user)), request).await
 }
 
-async fn is_permitted(hub: &Hub, user: &User, request: &Request<Received>) -> bool {
+async fn is_permitted(hub: &Hub, user: &User, request: &Request<RequestBody>) -> bool {
     let verb = request.method().as_str().to_ascii_lowercase();
     let (tenant, what) = (Tenant::root(), What::Path(request.uri().path()));
     let asked = Attributes { user, verb: &verb, cluster: tenant.cluster(), what };

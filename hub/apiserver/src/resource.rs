@@ -3,18 +3,18 @@
 use freewheel_hub_schema::error::ApiError;
 use http::{Method, Response};
 
-use crate::account::Held;
 use crate::authz::{Attributes, What};
 use crate::body::{self, Body};
 use crate::call::Call;
 use crate::context::Context;
 use crate::flow::{self, Flow};
+use crate::memory_account::Held;
 use crate::path::Target;
 use crate::query::Query;
-use crate::received::Received;
+use crate::request_body::RequestBody;
 use crate::tenant::Tenant;
 use crate::view::View;
-use crate::{bind, log, objectless, proxy, read, remove, respond, scale, watch, write};
+use crate::{bind, delete, log, objectless, proxy, read, respond, scale, watch, write};
 
 /// Answers a request for objects.
 pub(crate) async fn answer(
@@ -86,7 +86,7 @@ async fn asked(
         query,
         raw_query,
         headers: std::mem::take(&mut context.headers),
-        seat: context.incoming.seat().clone(),
+        slot: context.incoming.slot().clone(),
     };
     Ok((call, verb))
 }
@@ -95,7 +95,7 @@ async fn asked(
 async fn body_of(
     call: &Call,
     verb: &str,
-    incoming: &mut Received,
+    incoming: &mut RequestBody,
 ) -> Result<(bytes::Bytes, Option<Held>), ApiError> {
     let reads = matches!(verb, "get" | "list" | "watch");
     let comes = if reads { 0 } else { body::declared(incoming) };
@@ -103,13 +103,15 @@ async fn body_of(
         ("log" | "proxy", _) | (_, "watch") => 0,
         _ if call.name.is_empty() => 0,
         // It may be another encoding's, or there in two.
-        _ => call.hub.server.objects.get(&call.place()).map_or(0, |it| 2 * it.object.body.len()),
+        _ => {
+            call.hub.server.objects.get(&call.object_ref()).map_or(0, |it| 2 * it.object.body.len())
+        }
     };
-    let held = call.seat.unsent.hold(comes + answered).await?;
+    let held = call.slot.backlog.hold(comes + answered).await?;
     let body = if reads {
         bytes::Bytes::new()
     } else {
-        let _comes = call.seat.unsent.account.coming(comes);
+        let _comes = call.slot.backlog.account.coming(comes);
         body::read(incoming).await?
     };
     if !reads || held.is_some() {
@@ -185,15 +187,15 @@ async fn run(
         ("proxy", "get") => proxy::get(call).await,
         ("proxy", _) => Err(respond::method_not_allowed()),
         ("binding", "create") => bind::bind(call, body).await,
-        ("eviction", "create") => remove::evict(call, body).await,
+        ("eviction", "create") => delete::evict(call, body).await,
         (_, "get") => read::get(call, held.take()).await,
         ("", "list") => read::list(call).await,
         ("", "watch") => watch::watch(call).await,
         ("", "create") => write::create(call, body).await,
         (_, "update") => write::update(call, body).await,
         (_, "patch") => write::patch(call, body).await,
-        ("", "delete") => remove::delete(call, body).await,
-        ("", "deletecollection") => remove::collection(call, body).await,
+        ("", "delete") => delete::delete(call, body).await,
+        ("", "deletecollection") => delete::collection(call, body).await,
         _ => Err(respond::method_not_allowed()),
     }
 }

@@ -16,15 +16,15 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::account::Held;
 use crate::body::Body;
 use crate::encode::to_wire;
-use crate::flow::heavy::Room;
-use crate::flow::workers::Desk;
+use crate::flow::large_answers::AnswerRoom;
+use crate::flow::workers::WorkerQueue;
 use crate::media::{JSON, Shape, Wanted, Wire};
+use crate::memory_account::Held;
 
 /// Bodies from here on are compressed when the client takes gzip, as kube-apiserver does.
-pub const COMPRESS_FROM: usize = 128 * 1024;
+pub const COMPRESS_FROM_BYTES: usize = 128 * 1024;
 /// More text than this in Warning headers helps nobody and breaks header limits of clients.
 const MAX_WARNING_BYTES: usize = 4 * 1024;
 /// An answer with a body in one piece.
@@ -163,13 +163,13 @@ pub(crate) async fn compressed(
     code: u16,
     content_type: &'static str,
     bytes: Bytes,
-    gzip: Option<Desk<'_>>,
+    gzip: Option<WorkerQueue<'_>>,
     held: Option<Held>,
 ) -> Response<Body> {
-    let Some(desk) = gzip.filter(|_| COMPRESS_FROM <= bytes.len()) else {
+    let Some(worker_queue) = gzip.filter(|_| COMPRESS_FROM_BYTES <= bytes.len()) else {
         return with_body(code, content_type, Body::whole(bytes).keeping(held));
     };
-    match packed(desk, bytes, held).await {
+    match packed(worker_queue, bytes, held).await {
         Ok((packed, held)) => {
             gzipped(with_body(code, content_type, Body::whole(packed).keeping(held)))
         }
@@ -181,23 +181,23 @@ pub(crate) async fn compressed(
 pub(crate) async fn large(
     content_type: &'static str,
     bytes: Bytes,
-    gzip: Option<Desk<'_>>,
-    room: Room,
+    gzip: Option<WorkerQueue<'_>>,
+    room: AnswerRoom,
 ) -> Result<Response<Body>, ApiError> {
-    let Some(desk) = gzip.filter(|_| COMPRESS_FROM <= bytes.len()) else {
+    let Some(worker_queue) = gzip.filter(|_| COMPRESS_FROM_BYTES <= bytes.len()) else {
         return Ok(with_body(200, content_type, Body::in_room(bytes, room)));
     };
-    let (packed, room) = packed(desk, bytes, room).await?;
+    let (packed, room) = packed(worker_queue, bytes, room).await?;
     Ok(gzipped(with_body(200, content_type, Body::in_room(packed, room))))
 }
 
 /// The bytes compressed, and what is held for them.
 pub(crate) async fn packed<H: Send + 'static>(
-    desk: Desk<'_>,
+    worker_queue: WorkerQueue<'_>,
     bytes: Bytes,
     held: H,
 ) -> Result<(Bytes, H), ApiError> {
-    desk.run(held, move || Ok(pack(&bytes).map_err(ApiError::internal)?.into())).await
+    worker_queue.run(held, move || Ok(pack(&bytes).map_err(ApiError::internal)?.into())).await
 }
 
 pub(crate) fn gzipped(mut response: Response<Body>) -> Response<Body> {
@@ -221,9 +221,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::account::Account;
     use crate::flow::workers::Workers;
     use crate::flow::workers::tests::all_turns;
+    use crate::memory_account::MemoryAccount;
 
     #[test]
     fn warnings_are_quoted() {
@@ -235,7 +235,7 @@ mod tests {
 
     #[tokio::test]
     async fn large_answers_are_compressed_when_asked() {
-        let large = Bytes::from(vec![b'a'; COMPRESS_FROM]);
+        let large = Bytes::from(vec![b'a'; COMPRESS_FROM_BYTES]);
         let workers = Workers::default();
         let packed = compressed(200, JSON, large.clone(), Some(workers.of_all()), None).await;
         assert_eq!(packed.headers().get(CONTENT_ENCODING).unwrap(), "gzip");
@@ -263,7 +263,7 @@ mod tests {
     fn what_waits_to_be_compressed_is_on_its_account_until_it_is_gone() {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.max_blocking_threads(1).enable_all().build().unwrap();
-        let account = Account::new(Arc::default());
+        let account = MemoryAccount::new(Arc::default());
         let there = Arc::new(());
         let bytes = seen(&there);
         let (goes_on, stuck) = std::sync::mpsc::channel::<()>();
@@ -271,8 +271,8 @@ mod tests {
             let stuck = tokio::task::spawn_blocking(move || stuck.recv().is_ok());
             let held = account.hold(2 << 20).await.unwrap();
             let workers = Workers::default();
-            let desk = Some(workers.of_all());
-            let mut packs = Box::pin(compressed(200, JSON, bytes, desk, held));
+            let worker_queue = Some(workers.of_all());
+            let mut packs = Box::pin(compressed(200, JSON, bytes, worker_queue, held));
             assert!(futures::poll!(packs.as_mut()).is_pending());
             // The client resets its stream.
             drop(packs);
@@ -290,8 +290,8 @@ mod tests {
         let there = Arc::new(());
         let workers = Workers::default();
         let (all, bytes) = (all_turns(&workers), seen(&there));
-        let desk = Some(workers.of("three"));
-        let mut packs = Box::pin(compressed(200, JSON, bytes.clone(), desk, None));
+        let worker_queue = Some(workers.of("three"));
+        let mut packs = Box::pin(compressed(200, JSON, bytes.clone(), worker_queue, None));
         assert!(futures::poll!(packs.as_mut()).is_pending());
         drop(bytes);
         // Who goes away while it waits leaves nothing behind.

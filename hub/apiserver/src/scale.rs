@@ -23,7 +23,7 @@ const SCALE: (&str, &str, &str) = ("autoscaling", "v1", "Scale");
 
 /// GET
 pub(crate) fn get(call: &Call) -> Result<Response<Body>, ApiError> {
-    let stored = call.hub.server.objects.get(&call.place())?;
+    let stored = call.hub.server.objects.get(&call.object_ref())?;
     answer(call, &stored, &[])
 }
 
@@ -41,7 +41,7 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
     }
     let kind = &call.view.stored;
     let change = |object: Value| with_scale(kind, object, &scale);
-    let written = call.hub.server.objects.modify(&how, &call.place(), None, change).await?;
+    let written = call.hub.server.objects.modify(&how, &call.object_ref(), None, change).await?;
     answer(call, &written.stored, &warnings)
 }
 
@@ -57,7 +57,7 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
         *unknown.lock() = settle(&mut after, &patch, SCALE.into(), how.field_validation)?;
         with_scale(kind, object, &after)
     };
-    let written = call.hub.server.objects.modify(&how, &call.place(), None, change).await?;
+    let written = call.hub.server.objects.modify(&how, &call.object_ref(), None, change).await?;
     answer(call, &written.stored, &unknown.into_inner())
 }
 

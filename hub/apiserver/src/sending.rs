@@ -7,9 +7,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures::future::AbortHandle;
 
-use crate::account::{Held, Shared};
-use crate::places::{Busy, Seat};
-use crate::unsent::Given;
+use crate::connection_slots::{Busy, ConnectionSlot};
+use crate::memory_account::{Held, Shared};
+use crate::send_backlog::Given;
 
 /// One answer, until its last byte is out.
 pub(crate) struct Sending {
@@ -43,7 +43,7 @@ impl Sending {
         held: Option<Held>,
         reset: Option<AbortHandle>,
     ) -> Arc<Self> {
-        let (number, given) = busy.seat().unsent.begin(followed, reset);
+        let (number, given) = busy.slot().backlog.begin(followed, reset);
         Arc::new(Self { given, number, busy, held })
     }
 
@@ -54,13 +54,13 @@ impl Sending {
 
     /// A part of the account for a piece.
     pub(crate) fn hold(&self, bytes: usize, shared: Option<&Arc<Shared>>) -> Held {
-        let account = &self.seat().unsent.account;
+        let account = &self.slot().backlog.account;
         shared.map_or_else(|| account.piece(bytes), |shared| account.shared(shared))
     }
 
     /// Ready when a piece may be made.
     pub(crate) fn poll_room(&self, turn: &mut Turn, cx: &mut Context<'_>) -> Poll<()> {
-        let account = &self.seat().unsent.account;
+        let account = &self.slot().backlog.account;
         if turn.is_none() && account.has_room() {
             return Poll::Ready(());
         }
@@ -72,7 +72,7 @@ impl Sending {
 
     /// A piece as hyper gets it: it is followed until it is out.
     pub(crate) fn give(self: &Arc<Self>, bytes: Bytes, held: Option<Held>) -> Bytes {
-        self.given.gave(&self.seat().unsent);
+        self.given.gave(&self.slot().backlog);
         Bytes::from_owner(Piece { bytes, sending: self.clone(), _held: held })
     }
 
@@ -81,19 +81,19 @@ impl Sending {
         self.given.poll_out(cx)
     }
 
-    fn seat(&self) -> &Seat {
-        self.busy.seat()
+    fn slot(&self) -> &ConnectionSlot {
+        self.busy.slot()
     }
 }
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        self.sending.given.is_out(&self.sending.seat().unsent);
+        self.sending.given.is_out(&self.sending.slot().backlog);
     }
 }
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        self.seat().unsent.over(self.number);
+        self.slot().backlog.over(self.number);
     }
 }

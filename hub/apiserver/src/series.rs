@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use freewheel_hub_api::kinds;
-use freewheel_hub_metrics::{Counter, Gauge, REQUESTS, Times};
+use freewheel_hub_metrics::{Counter, DurationHistogram, Gauge, REQUEST_SECONDS_BUCKETS};
 use freewheel_hub_schema::kind::{Kind, KindId};
 use freewheel_link::names::ClusterName;
 
@@ -55,7 +55,7 @@ const OBJECTLESS: [(&str, &str); 4] = [
 pub(crate) struct Series {
     codes: [Counter; CODES.len() + 1],
     /// Of those that are not long-running.
-    pub(crate) times: Arc<Times>,
+    pub(crate) times: Arc<DurationHistogram>,
     /// Long-running ones that have not ended.
     pub(crate) running: Arc<Gauge>,
 }
@@ -63,7 +63,11 @@ pub(crate) struct Series {
 impl Series {
     fn new() -> Self {
         let codes = std::array::from_fn(|_| Counter::default());
-        Self { codes, times: Arc::new(Times::new(REQUESTS)), running: Arc::default() }
+        Self {
+            codes,
+            times: Arc::new(DurationHistogram::new(REQUEST_SECONDS_BUCKETS)),
+            running: Arc::default(),
+        }
     }
 
     /// One more answer of this code.
@@ -172,12 +176,12 @@ impl Row {
 }
 
 /// All of them.
-pub(crate) struct AllSeries {
+pub(crate) struct SeriesTable {
     rows: Vec<Row>,
     built_in: HashMap<KindId, usize>,
 }
 
-impl Default for AllSeries {
+impl Default for SeriesTable {
     fn default() -> Self {
         let mut rows = vec![Row::new(["", "", ""], PATHS), Row::new(["", "", "custom"], OWN)];
         rows.extend(OBJECTLESS.map(|(group, plural)| Row::new([group, "v1", plural], [""])));
@@ -190,7 +194,7 @@ impl Default for AllSeries {
     }
 }
 
-impl AllSeries {
+impl SeriesTable {
     /// Where requests of this verb for this resource are counted.
     pub(crate) fn spot(
         &self,
@@ -230,7 +234,7 @@ mod tests {
 
     #[test]
     fn each_spot_has_a_series_and_labels_of_its_own() {
-        let all = AllSeries::default();
+        let all = SeriesTable::default();
         let pods = kinds::find("", "v1", "pods").unwrap();
         let mut seen = std::collections::BTreeSet::new();
         for sub in ["", "status", "log"] {

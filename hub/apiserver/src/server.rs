@@ -8,8 +8,8 @@
 //!   (`a_request_that_comes_with_the_farewell_is_served`);
 //! - a client that is gone without a word is noticed about [`Limits::lost`] later
 //!   (`a_client_that_is_gone_without_a_word_is_noticed`);
-//! - strangers never take a place of the known (`strangers_take_no_place_of_those_whom_the_hub_knows`), and however many
-//!   come, those whom the hub knows get in soon (`a_flood_of_strangers_keeps_nobody_waiting`);
+//! - strangers never take a place of the known (`strangers_take_no_place_of_those_whom_the_hub_knows`), and however
+//!   many come, those whom the hub knows get in soon (`a_flood_of_strangers_keeps_nobody_waiting`);
 //! - on stop, watches end and `serve` returns (`a_server_that_stops_ends_its_watches_and_returns`).
 
 use std::convert::Infallible;
@@ -28,14 +28,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::account::All;
 use crate::authn::Proven;
+use crate::connection_slots::{ConnectionPermit, ConnectionSlot, ConnectionSlots};
 use crate::context::{Hub, Server};
 use crate::edge;
 use crate::flow::{Bounds, Flows};
-use crate::places::{Place, Places, Seat};
+use crate::memory_account::TotalMemory;
+use crate::shutdown::Begun;
 use crate::socket::Socket;
-use crate::stop::Begun;
 use crate::stream::Streams;
 use crate::tls::Tls;
 
@@ -98,16 +98,16 @@ impl Limits {
     #[must_use]
     pub fn within(self, files: usize) -> Self {
         // The store, modules on their way in and out, the link, a compiler's pipes.
-        let places = files.saturating_sub(256.min(files / 2)).max(8);
-        let strangers = self.strangers.min(places / 4);
-        Self { strangers, known: self.known.min(places - strangers), ..self }
+        let slots = files.saturating_sub(256.min(files / 2)).max(8);
+        let strangers = self.strangers.min(slots / 4);
+        Self { strangers, known: self.known.min(slots - strangers), ..self }
     }
 }
 
 /// What strangers may make us hold of a body on one HTTP/2 connection: it is never read.
-const STRANGER_WINDOW: u32 = 64 * 1024;
+const STRANGER_WINDOW_BYTES: u32 = 64 * 1024;
 /// For an idle client to take leave.
-const FAREWELL: Duration = Duration::from_secs(1);
+const IDLE_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until `stop`.
 ///
@@ -120,17 +120,17 @@ pub async fn serve(
     server: Server,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let all = Arc::<All>::default();
+    let all = Arc::<TotalMemory>::default();
     let flows = Flows::new(&limits.flows, limits.unread);
     let hub = Arc::new(Hub::new(server, flows, all.clone()));
-    let places = Places::new(limits.known, limits.strangers, all);
+    let slots = ConnectionSlots::new(limits.known, limits.strangers, all);
     let limits = Arc::new(limits);
     let mut connections = JoinSet::new();
     let tenants = hub.clone();
     let mut ends = pin!(tenants.tenants.follow(&**tenants.server.objects.store()));
-    let heavy = hub.flows.heavy.clone();
-    let mut late = pin!(heavy.cut_off_the_late());
-    let mut greedy = pin!(places.cut_off_the_greedy());
+    let large_answers = hub.flows.large_answers.clone();
+    let mut late = pin!(large_answers.cut_off_the_late());
+    let mut greedy = pin!(slots.cut_off_the_greedy());
     if let Ok(address) = listener.local_addr() {
         info!(%address, known = limits.known, strangers = limits.strangers, "API server listens");
     }
@@ -141,14 +141,14 @@ pub async fn serve(
             () = &mut ends => continue,
             () = &mut late => continue,
             () = &mut greedy => continue,
-            accepted = accept(&listener, &places) => match accepted {
+            accepted = accept(&listener, &slots) => match accepted {
                 Some(accepted) => accepted,
                 None => continue,
             },
         };
-        let seat = place.seat.clone();
+        let slot = place.slot.clone();
         let connection = Connection { tls: tls.clone(), limits: limits.clone(), hub: hub.clone() };
-        seat.served_by(connections.spawn(connection.run(stream, place)));
+        slot.served_by(connections.spawn(connection.run(stream, place)));
     }
     drop(listener);
     hub.stop.begin();
@@ -156,13 +156,16 @@ pub async fn serve(
     Ok(())
 }
 
-async fn accept(listener: &TcpListener, places: &Arc<Places>) -> Option<(TcpStream, Place)> {
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<ConnectionSlots>,
+) -> Option<(TcpStream, ConnectionPermit)> {
     match listener.accept().await {
-        Ok((stream, peer)) => Some((stream, places.take(peer.ip()).await)),
+        Ok((stream, peer)) => Some((stream, slots.take(peer.ip()).await)),
         Err(error) => {
             // Out of descriptors, or a peer that left at once: the next accept may do better.
             warn!(%error, "cannot accept a connection");
-            places.make_room();
+            slots.make_room();
             sleep(Duration::from_millis(50)).await;
             None
         }
@@ -176,14 +179,14 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, place: Place) {
+    async fn run(self, stream: TcpStream, place: ConnectionPermit) {
         let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
         let _ = stream.set_nodelay(true);
         if let Err(error) = notice_loss(&stream, self.limits.lost) {
             return debug!(peer, %error, "nobody would notice when it is gone");
         }
         let acceptor = TlsAcceptor::from(self.tls.config.clone());
-        let socket = Socket::new(stream, place.seat.clone());
+        let socket = Socket::new(stream, place.slot.clone());
         let stream = match timeout(self.limits.handshake, acceptor.accept(socket)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return debug!(peer, %error, "TLS handshake failed"),
@@ -197,7 +200,7 @@ impl Connection {
             place.known();
         }
         let name = proven.as_ref().map_or("a stranger", |proven| &proven.user().name);
-        place.seat.taken_by(format!("{name} at {peer}"));
+        place.slot.taken_by(format!("{name} at {peer}"));
         let (place, hub) = (Arc::new(place), self.hub.clone());
         let at = place.clone();
         let service = service_fn(move |request| {
@@ -208,11 +211,11 @@ impl Connection {
         let outcome = if is_http2 {
             let connection = self.http2(known).serve_connection(stream, service);
             let end = http2::Connection::graceful_shutdown;
-            attend(&self.limits, self.hub.stop.begun(), &place.seat, connection, end).await
+            attend(&self.limits, self.hub.stop.begun(), &place.slot, connection, end).await
         } else {
             let connection = self.http1(known).serve_connection(stream, service);
             let end = http1::Connection::graceful_shutdown;
-            attend(&self.limits, self.hub.stop.begun(), &place.seat, connection, end).await
+            attend(&self.limits, self.hub.stop.begun(), &place.slot, connection, end).await
         };
         if let Err(error) = outcome {
             debug!(peer, %error, "connection ended early");
@@ -242,8 +245,8 @@ impl Connection {
             .adaptive_window(false);
         if !known {
             builder
-                .initial_stream_window_size(STRANGER_WINDOW)
-                .initial_connection_window_size(STRANGER_WINDOW);
+                .initial_stream_window_size(STRANGER_WINDOW_BYTES)
+                .initial_connection_window_size(STRANGER_WINDOW_BYTES);
         }
         builder
     }
@@ -253,7 +256,7 @@ impl Connection {
 async fn attend<C>(
     limits: &Limits,
     mut stop: Begun,
-    seat: &Seat,
+    slot: &ConnectionSlot,
     connection: C,
     mut ask_to_end: impl FnMut(Pin<&mut C>),
 ) -> hyper::Result<()>
@@ -261,20 +264,20 @@ where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut connection = pin!(connection);
-    let mut unread = pin!(seat.unsent.not_taken_for(limits.unread, limits.lost));
+    let mut unread = pin!(slot.backlog.not_taken_for(limits.unread, limits.lost));
     let idle = tokio::select! {
         biased;
         outcome = connection.as_mut() => return outcome,
         () = &mut stop => false,
         () = &mut unread => return not_read(),
-        () = seat.idle_for(limits.idle, limits.stranger_idle) => true,
+        () = slot.idle_for(limits.idle, limits.stranger_idle) => true,
     };
     ask_to_end(connection.as_mut());
     if idle {
         let farewell = async {
-            sleep(FAREWELL).await;
+            sleep(IDLE_CLOSE_TIMEOUT).await;
             // Whatever was asked before the client has heard of the end is answered.
-            seat.idle_for(FAREWELL, FAREWELL).await;
+            slot.idle_for(IDLE_CLOSE_TIMEOUT, IDLE_CLOSE_TIMEOUT).await;
         };
         tokio::select! {
             biased;
@@ -304,19 +307,19 @@ fn notice_loss(stream: &TcpStream, lost: Duration) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stop::Stop;
+    use crate::shutdown::Shutdown;
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_comes_with_the_farewell_is_served() {
-        let places = Places::new(1, 1, Arc::default());
-        let place = places.take([127, 0, 0, 1].into()).await;
-        let seat = place.seat.clone();
-        let stop = Arc::new(Stop::default());
+        let slots = ConnectionSlots::new(1, 1, Arc::default());
+        let place = slots.take([127, 0, 0, 1].into()).await;
+        let slot = place.slot.clone();
+        let stop = Arc::new(Shutdown::default());
         let (asked, comes) = tokio::sync::oneshot::channel::<()>();
         let connection = Box::pin(async move {
             // The client asks something just when it is asked to leave, and reads for a while.
             let _ = comes.await;
-            let busy = seat.busy();
+            let busy = slot.busy();
             sleep(Duration::from_secs(30)).await;
             drop(busy);
             std::future::pending().await
@@ -329,19 +332,19 @@ mod tests {
                 asked.send(()).unwrap();
             }
         };
-        attend(&limits, stop.begun(), &place.seat, connection, ask).await.unwrap();
+        attend(&limits, stop.begun(), &place.slot, connection, ask).await.unwrap();
         let idle = limits.stranger_idle.as_secs();
-        assert_eq!(start.elapsed().as_secs(), idle + 30 + FAREWELL.as_secs());
+        assert_eq!(start.elapsed().as_secs(), idle + 30 + IDLE_CLOSE_TIMEOUT.as_secs());
     }
 
     #[test]
     fn places_leave_files_for_the_hub_and_most_of_them_to_the_known() {
-        let places = |files| {
+        let slots = |files| {
             let limits = Limits::default().within(files);
             (limits.known, limits.strangers)
         };
-        assert_eq!(places(256), (96, 32));
-        assert_eq!(places(1024), (576, 192));
-        assert_eq!(places(1 << 20), (20_000, 1_024));
+        assert_eq!(slots(256), (96, 32));
+        assert_eq!(slots(1024), (576, 192));
+        assert_eq!(slots(1 << 20), (20_000, 1_024));
     }
 }

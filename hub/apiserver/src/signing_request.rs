@@ -31,7 +31,7 @@ impl Plugin for CertificateRequests {
 
     fn handles(&self, review: &Review<'_>) -> bool {
         let answers = review.verb == Verb::Update && review.subresource.is_some();
-        review.place.kind.has(Trait::AsksForACertificate) && (review.creates() || answers)
+        review.target.kind.has(Trait::AsksForACertificate) && (review.creates() || answers)
     }
 
     fn keeps_form(&self) -> bool {

@@ -19,30 +19,30 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use crate::places::Seat;
+use crate::connection_slots::ConnectionSlot;
 
 /// For a client to read its answer and to stop sending.
-const LINGER: Duration = Duration::from_secs(5);
+const CLOSE_LINGER: Duration = Duration::from_secs(5);
 
 /// The socket.
 pub(crate) struct Socket {
     stream: TcpStream,
-    seat: Arc<Seat>,
+    slot: Arc<ConnectionSlot>,
     /// Until when it is read on; set when nothing is written any more.
     end: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
     /// Whoever sits there is told what goes in and out.
-    pub(crate) fn new(stream: TcpStream, seat: Arc<Seat>) -> Self {
-        Self { stream, seat, end: None }
+    pub(crate) fn new(stream: TcpStream, slot: Arc<ConnectionSlot>) -> Self {
+        Self { stream, slot, end: None }
     }
 
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &outcome {
-            Poll::Ready(Ok(bytes)) => self.seat.wrote(*bytes),
+            Poll::Ready(Ok(bytes)) => self.slot.wrote(*bytes),
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.seat.unsent.socket_is_full(),
+            Poll::Pending => self.slot.backlog.socket_is_full(),
         }
         outcome
     }
@@ -56,7 +56,7 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.seat.read(buf.filled().len() - before);
+        self.slot.read(buf.filled().len() - before);
         outcome
     }
 }
@@ -95,11 +95,11 @@ impl AsyncWrite for Socket {
         let me = &mut *self;
         if me.end.is_none() {
             ready!(Pin::new(&mut me.stream).poll_shutdown(cx))?;
-            if !me.seat.lingers() {
+            if !me.slot.lingers() {
                 return Poll::Ready(Ok(()));
             }
         }
-        let end = me.end.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let end = me.end.get_or_insert_with(|| Box::pin(sleep(CLOSE_LINGER)));
         let mut unread = [0; 4096];
         while end.as_mut().poll(cx).is_pending() {
             let mut buffer = ReadBuf::new(&mut unread);

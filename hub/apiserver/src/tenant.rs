@@ -26,7 +26,7 @@ use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 
 use crate::authz::Cluster;
-use crate::stop::{Begun, Stop};
+use crate::shutdown::{Begun, Shutdown};
 
 /// The logical cluster of a request.
 #[derive(Clone, Debug)]
@@ -143,7 +143,7 @@ fn find(snapshot: &dyn Snapshot, name: &ClusterName) -> Option<Arc<Stored>> {
 ///
 /// There is one signal per cluster that was ever asked about and still exists.
 #[derive(Default)]
-pub(crate) struct Tenants(Mutex<HashMap<Uid, Arc<Stop>>>);
+pub(crate) struct Tenants(Mutex<HashMap<Uid, Arc<Shutdown>>>);
 
 impl Tenants {
     /// Ready when the cluster is gone; `None` for one that cannot go.

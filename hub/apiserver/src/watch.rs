@@ -12,9 +12,9 @@
 //! - a watch ends with 410 when its cluster goes, and with 401 when its client's certificate ends
 //!   (`watches_and_logs_end_with_their_cluster_and_read_nothing_of_the_next`,
 //!   `a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`), also before all that was
-//!   there at its beginning is sent (`a_watch_that_has_much_to_send_ends_with_its_certificate`), and also by a clock that
-//!   was put on or a machine that slept (`a_certificate_ends_by_the_clock_however_it_is_put_on`);
-//! - it makes no more than a [`PIECE`] and one object at a time, however much there is
+//!   there at its beginning is sent (`a_watch_that_has_much_to_send_ends_with_its_certificate`), and also by a clock
+//!   that was put on or a machine that slept (`a_certificate_ends_by_the_clock_however_it_is_put_on`);
+//! - it makes no more than a [`PIECE_BYTES`] and one object at a time, however much there is
 //!   (`a_watch_sends_what_is_there_in_pieces`), keeps no former state of the store for a client that takes its time
 //!   (`a_slow_watch_goes_on_from_the_newest_state`), and when its connection has room for it only
 //!   (`pieces_that_nobody_takes_are_on_their_connection_s_account`).
@@ -42,21 +42,21 @@ use crate::call::{Call, Filter};
 use crate::context::Hub;
 use crate::encode::Encoder;
 use crate::frame::Type;
-use crate::frames::Frame;
-use crate::piece::{BodyError, PIECE};
+use crate::frame_cache::Frame;
+use crate::piece::{BodyError, PIECE_BYTES};
 use crate::read;
-use crate::stop::Begun;
+use crate::shutdown::Begun;
 use crate::tenant::Tenant;
 
 /// How often an idle watch says how far it has come.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// A watch without `timeoutSeconds` ends after this long and up to as long again, so that the
 /// watches of a restarted hub do not end together.
-const MIN_LIFE: Duration = Duration::from_secs(30 * 60);
+const WATCH_TIMEOUT_MIN: Duration = Duration::from_secs(30 * 60);
 /// So many objects are looked at for one piece of those that are there at the beginning.
-const INITIAL_CHUNK: usize = 500;
+const INITIAL_CHUNK_OBJECTS: usize = 500;
 /// How long a state of the store is kept for them. Every write since then is there twice as long as it is.
-const STATE_FOR: Duration = Duration::from_secs(5);
+const SNAPSHOT_KEPT_FOR: Duration = Duration::from_secs(5);
 
 /// Answers a watch.
 pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
@@ -125,7 +125,7 @@ fn life(seconds: Option<u64>) -> Duration {
     match seconds {
         // A day bounds what a client can ask for; it comes back by itself.
         Some(seconds) if seconds != 0 => Duration::from_secs(seconds.min(24 * 60 * 60)),
-        _ => MIN_LIFE + MIN_LIFE.mul_f64(fastrand::f64()),
+        _ => WATCH_TIMEOUT_MIN + WATCH_TIMEOUT_MIN.mul_f64(fastrand::f64()),
     }
 }
 
@@ -230,8 +230,8 @@ impl Feed {
         self.events = Vec::new().into_iter();
     }
 
-    /// What comes next, for a client whose certificate has not ended meanwhile: a timer knows neither of a clock that is
-    /// put on nor of a machine that slept.
+    /// What comes next, for a client whose certificate has not ended meanwhile: a timer knows neither of a clock that
+    /// is put on nor of a machine that slept.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Turn>> {
         let turn = ready!(self.poll_any_turn(cx));
         let said = matches!(turn, Some(Turn::Initial | Turn::Events | Turn::Mark | Turn::End));
@@ -305,14 +305,14 @@ impl Feed {
         let (Some(initial), Some(watch)) = (&mut self.initial, &mut self.watch) else {
             return Ok(());
         };
-        if initial.since.elapsed() < STATE_FOR {
+        if initial.since.elapsed() < SNAPSHOT_KEPT_FOR {
             return Ok(());
         }
         let too_old = |gone: freewheel_hub_store::Compacted| ApiError::expired(gone.to_string());
         let store = self.hub.server.objects.store();
         let (mut events, mut bytes) = (Vec::new(), 0);
         // Those that were not sent are in the newer state.
-        while bytes < 4 * PIECE
+        while bytes < 4 * PIECE_BYTES
             && let Poll::Ready(batch) = watch.poll_next(cx)
         {
             for event in batch.map_err(too_old)? {
@@ -336,7 +336,7 @@ impl Feed {
         let Some(mut initial) = self.initial.take() else { return Ok(Bytes::new()) };
         let (mut out, mut last) = (Vec::new(), None);
         let page = initial.snapshot.range(&self.scope, initial.after.as_ref());
-        for stored in page.take(INITIAL_CHUNK) {
+        for stored in page.take(INITIAL_CHUNK_OBJECTS) {
             if self.filter.matches(&stored) {
                 out.extend_from_slice(&self.encoder.frame(
                     Type::Added,
@@ -345,7 +345,7 @@ impl Feed {
                 )?);
             }
             last = Some(stored);
-            if PIECE <= out.len() {
+            if PIECE_BYTES <= out.len() {
                 break;
             }
         }
@@ -364,7 +364,7 @@ impl Feed {
     fn frames(&mut self) -> Result<Made, ApiError> {
         let mut single: Option<Frame> = None;
         let (mut many, mut bytes) = (Vec::new(), 0);
-        while bytes < PIECE
+        while bytes < PIECE_BYTES
             && let Some(event) = self.events.next()
         {
             let Some((kind, stored)) = seen(&event, &self.filter) else { continue };

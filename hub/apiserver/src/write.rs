@@ -1,7 +1,7 @@
 //! Create, update and patch.
 
 use bytes::Bytes;
-use freewheel_hub_objects::{Canonical, FieldValidation, How, Written};
+use freewheel_hub_objects::{Canonical, FieldValidation, WriteOptions, Written};
 use freewheel_hub_schema::error::{ApiError, FieldError};
 use freewheel_hub_schema::kind::Trait;
 use freewheel_hub_schema::types::Typed;
@@ -22,7 +22,7 @@ pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, A
     let how = call.how("CreateOptions")?;
     let (value, mut warnings) = read_object(call, body, &how)?;
     check_served(call, &value, None)?;
-    let written = call.hub.server.objects.create(&how, &call.place(), value).await?;
+    let written = call.hub.server.objects.create(&how, &call.object_ref(), value).await?;
     warnings.extend(written.warnings.iter().cloned());
     answer(201, &encoder, &written, &warnings)
 }
@@ -35,7 +35,7 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
     check_name(call, &value)?;
     let door = door(call);
     if !call.view.is_plain() {
-        match call.hub.server.objects.get(&call.place()) {
+        match call.hub.server.objects.get(&call.object_ref()) {
             Ok(old) => {
                 check_served(call, &value, Some(&old.object.value()?))?;
             }
@@ -45,7 +45,7 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
             Err(absent) => return Err(absent),
         }
     }
-    let written = call.hub.server.objects.update(&how, &call.place(), door, value).await?;
+    let written = call.hub.server.objects.update(&how, &call.object_ref(), door, value).await?;
     warnings.extend(written.warnings.iter().cloned());
     answer(if written.created { 201 } else { 200 }, &encoder, &written, &warnings)
 }
@@ -68,7 +68,7 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
         check_served(call, &new, Some(&stored))?;
         Ok(new)
     };
-    let place = call.place();
+    let place = call.object_ref();
     let written = call.hub.server.objects.modify(&how, &place, door(call), change).await?;
     let mut warnings = unknown.into_inner();
     warnings.extend(written.warnings.iter().cloned());
@@ -111,7 +111,11 @@ pub(crate) fn answer(
     Ok(response)
 }
 
-fn read_object(call: &Call, body: Bytes, how: &How) -> Result<(Canonical, Vec<String>), ApiError> {
+fn read_object(
+    call: &Call,
+    body: Bytes,
+    how: &WriteOptions,
+) -> Result<(Canonical, Vec<String>), ApiError> {
     let kind = &call.view.served;
     let (mut value, warnings) =
         decode::object(call.body_wire()?, body, Typed::from(&**kind), how.field_validation)?;
@@ -194,7 +198,7 @@ enum Form {
 
 impl Patch {
     /// From the body, by its content type.
-    pub(crate) fn read(call: &Call, body: Bytes, how: &How) -> Result<Self, ApiError> {
+    pub(crate) fn read(call: &Call, body: Bytes, how: &WriteOptions) -> Result<Self, ApiError> {
         let form = match call.content_type() {
             "application/json-patch+json" => Form::Json,
             "application/merge-patch+json" => Form::Merge,

@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
 use freewheel_hub_api::kinds;
 use freewheel_hub_controllers::deployment::Deployments;
-use freewheel_hub_controllers::endpoints::{EndpointsOfServices, Handlers};
-use freewheel_hub_controllers::engine::{Controller, Desk, Error, run};
+use freewheel_hub_controllers::endpoints::{EndpointSlices, Handlers};
+use freewheel_hub_controllers::engine::{Client, Controller, Error, run};
 use freewheel_hub_controllers::events::Recorder;
-use freewheel_hub_controllers::gc::Garbage;
+use freewheel_hub_controllers::gc::GarbageCollector;
 use freewheel_hub_controllers::index::Indexes;
 use freewheel_hub_controllers::replicaset::ReplicaSets;
-use freewheel_hub_objects::{How, Objects, Place};
+use freewheel_hub_objects::{ObjectRef, Objects, WriteOptions};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Scope, Store, Stored};
@@ -30,10 +30,10 @@ const CHANGES: usize = 500;
 /// Without a write for so long nothing is left to do.
 const SILENCE: Duration = Duration::from_secs(1);
 
-fn place(group: &str, plural: &str, name: &str) -> Option<Place> {
+fn place(group: &str, plural: &str, name: &str) -> Option<ObjectRef> {
     let kind = kinds::find(group, "v1", plural)?;
     let (cluster, namespace) = (ClusterName::root(), "default".into());
-    Some(Place { kind: kind.clone(), cluster, namespace, name: name.to_owned() })
+    Some(ObjectRef { kind: kind.clone(), cluster, namespace, name: name.to_owned() })
 }
 
 async fn create(objects: &Objects, group: &str, plural: &str, body: Value) -> Result<(), ApiError> {
@@ -42,7 +42,7 @@ async fn create(objects: &Objects, group: &str, plural: &str, body: Value) -> Re
     if !place.kind.namespaced {
         place.namespace = "".into();
     }
-    objects.create(&How::default(), &place, body).await.map(|_| ())
+    objects.create(&WriteOptions::default(), &place, body).await.map(|_| ())
 }
 
 fn deployment(name: &str, replicas: usize) -> Value {
@@ -111,20 +111,20 @@ fn start(
     indexes: &Indexes,
     stop: &CancellationToken,
 ) -> Result<JoinSet<()>, Error> {
-    let desk = |name| Desk::new(objects.clone(), name, Recorder::channel(objects).0);
+    let client = |name| Client::new(objects.clone(), name, Recorder::channel(objects).0);
     let controllers: Vec<Arc<dyn Controller>> = vec![
-        Arc::new(Deployments::new(desk("deployment-controller"), indexes.clone())?),
+        Arc::new(Deployments::new(client("deployment-controller"), indexes.clone())?),
         Arc::new(ReplicaSets::new(
-            desk("replicaset-controller"),
+            client("replicaset-controller"),
             indexes.clone(),
             Arc::new(NoImages),
         )?),
-        Arc::new(EndpointsOfServices::new(
-            desk("endpoint-controller"),
+        Arc::new(EndpointSlices::new(
+            client("endpoint-controller"),
             indexes.clone(),
             Arc::new(Unknown),
         )?),
-        Arc::new(Garbage::new(desk("generic-garbage-collector"), indexes.clone())),
+        Arc::new(GarbageCollector::new(client("generic-garbage-collector"), indexes.clone())),
     ];
     let mut tasks = JoinSet::new();
     for controller in controllers {
@@ -155,7 +155,7 @@ async fn change(objects: &Objects, pod: &Stored, ready: bool) -> Result<(), ApiE
         value["status"]["conditions"] = json!([{"type": "Ready", "status": status}]);
         Ok(value)
     };
-    objects.modify(&How::default(), &place, Some("status"), set).await.map(|_| ())
+    objects.modify(&WriteOptions::default(), &place, Some("status"), set).await.map(|_| ())
 }
 
 async fn measure(sets: usize, each: usize) -> Result<(), Box<dyn std::error::Error>> {
@@ -179,7 +179,7 @@ async fn measure(sets: usize, each: usize) -> Result<(), Box<dyn std::error::Err
     let all = pods(&*store);
     println!("{} pods of {sets} Deployments in {made:.2?}", all.len());
     for (ready, what) in [(true, "become ready"), (false, "stop being ready")] {
-        let (revision, looked_at) = (store.snapshot().revision(), indexes.looked_at());
+        let (revision, entries_touched) = (store.snapshot().revision(), indexes.entries_touched());
         let step = (all.len() / CHANGES).max(1);
         let some: Vec<&Arc<Stored>> = all.iter().step_by(step).take(CHANGES).collect();
         let begin = Instant::now();
@@ -189,10 +189,10 @@ async fn measure(sets: usize, each: usize) -> Result<(), Box<dyn std::error::Err
         let written = begin.elapsed();
         let settled = written + quiet(&*store).await;
         let count = u32::try_from(some.len())?.max(1);
-        let looked_at = (indexes.looked_at() - looked_at) / u64::from(count);
+        let entries_touched = (indexes.entries_touched() - entries_touched) / u64::from(count);
         let writes = (store.snapshot().revision() - revision) / u64::from(count);
         println!(
-            "{count} of them {what}: {:.2?} each, {looked_at} objects looked at, {writes} writes",
+            "{count} of them {what}: {:.2?} each, {entries_touched} objects looked at, {writes} writes",
             settled / count
         );
     }

@@ -14,7 +14,7 @@ use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Stored;
 use serde_json::{Value, json};
 
-use crate::engine::Desk;
+use crate::engine::Client;
 
 /// The reference of an object to its controller.
 pub(crate) fn owner_reference(kind: &Kind, owner: &Stored) -> Value {
@@ -29,15 +29,15 @@ pub(crate) fn owner_reference(kind: &Kind, owner: &Stored) -> Value {
 /// # Errors
 /// 404 and 409 when the orphan went or changed meanwhile.
 pub(crate) async fn adopt(
-    desk: &Desk,
+    client: &Client,
     (owner_kind, owner): (&Kind, &Stored),
     (kind, orphan): (&Arc<Kind>, &Stored),
 ) -> Result<Option<Arc<Stored>>, ApiError> {
-    if !desk.stays(owner) {
+    if !client.stays(owner) {
         return Ok(None);
     }
     let reference = owner_reference(owner_kind, owner);
-    let adopted = desk
+    let adopted = client
         .modify_at(kind, orphan, None, |mut value| {
             match &mut value["metadata"]["ownerReferences"] {
                 Value::Array(list) => list.push(reference.clone()),
@@ -51,11 +51,11 @@ pub(crate) async fn adopt(
 
 /// Takes the owner with this UID off an object that is no longer its own; that it is gone is fine.
 pub(crate) async fn release(
-    desk: &Desk,
+    client: &Client,
     uid: &Uid,
     (kind, object): (&Arc<Kind>, &Stored),
 ) -> Result<(), ApiError> {
-    let released = desk
+    let released = client
         .modify_this(kind, object, None, |mut value| {
             if let Some(list) = value["metadata"]["ownerReferences"].as_array_mut() {
                 list.retain(|o| o["uid"] != *uid);

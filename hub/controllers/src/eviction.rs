@@ -8,8 +8,8 @@
 //! - silence alone evicts nobody: of the taints that the hub itself puts on a Node it does not hear of, a pod
 //!   goes only if it says after how long (`silence_evicts_whoever_asks_for_it`,
 //!   `silence_moves_only_who_asks_for_it`);
-//! - and none does while a large share of its cluster is silent (`nobody_is_evicted_when_all_are_silent`), but for taints
-//!   that somebody put there (`a_taint_of_somebody_s_own_counts_while_all_are_silent`);
+//! - and none does while a large share of its cluster is silent (`nobody_is_evicted_when_all_are_silent`), but for
+//!   taints that somebody put there (`a_taint_of_somebody_s_own_counts_while_all_are_silent`);
 //! - a taint is no younger than its first sight, whatever time it says (`a_taint_of_the_future_is_of_now`).
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::conditions::{POD_DISRUPTION_TARGET, Says};
+use freewheel_hub_api::conditions::{Condition, POD_DISRUPTION_TARGET};
 use freewheel_hub_api::kinds::node::{NOT_READY, UNREACHABLE};
 use freewheel_hub_api::kinds::pod::TOLERATED_SECONDS;
 use freewheel_hub_objects::Propagation;
@@ -31,37 +31,37 @@ use k8s_openapi::api::core::v1;
 use parking_lot::Mutex;
 use tracing::info;
 
+use crate::engine::client::{everywhere, in_cluster, key as key_of, kind, typed};
 use crate::engine::clock::rfc3339;
-use crate::engine::desk::{everywhere, in_cluster, key as key_of, kind, typed};
-use crate::engine::{Controller, Desk, Error};
-use crate::index::{Indexes, Term};
+use crate::engine::{Client, Controller, Error};
+use crate::index::{IndexTerm, Indexes};
 use crate::pods::PodFacts;
 
 /// A share of silent Nodes, in hundredths, from which on the fault is rather the network's or ours.
-const LARGE_SHARE: usize = 55;
+const WIDESPREAD_PERCENT: usize = 55;
 /// So few silent Nodes are no share of anything.
-const FEW: usize = 2;
+const WIDESPREAD_NODES_MIN: usize = 2;
 /// How soon it is looked again whether a large share is still silent.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const WIDESPREAD_RECHECK_EVERY: Duration = Duration::from_secs(60);
 
 /// The controller.
-pub struct Evictions {
-    desk: Desk,
+pub struct TaintEviction {
+    client: Client,
     indexes: Indexes,
     pods: Arc<Kind>,
     nodes: Arc<Kind>,
     /// Nodes with NoExecute taints.
-    held: Mutex<HashMap<Key, Vec<Held>>>,
+    held: Mutex<HashMap<Key, Vec<HeldTaint>>>,
 }
 
 /// A NoExecute taint, and since when it is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Held {
+struct HeldTaint {
     taint: Taint,
     since: Timestamp,
 }
 
-impl Held {
+impl HeldTaint {
     /// Whether it is there because the Node is not heard of.
     fn is_of_silence(&self) -> bool {
         matches!(self.taint.key.as_str(), NOT_READY | UNREACHABLE)
@@ -70,23 +70,23 @@ impl Held {
 
 /// When a pod has to go, and whether only because its Node is not heard of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct End {
+struct EvictionTime {
     at: Timestamp,
     of_silence: bool,
 }
 
-impl Evictions {
-    /// Deletes through this desk.
-    pub fn new(desk: Desk, indexes: Indexes) -> Result<Self, Error> {
+impl TaintEviction {
+    /// Deletes through this client.
+    pub fn new(client: Client, indexes: Indexes) -> Result<Self, Error> {
         let (pods, nodes) = (kind("", "v1", "pods")?, kind("", "v1", "nodes")?);
-        Ok(Self { desk, indexes, pods, nodes, held: Mutex::default() })
+        Ok(Self { client, indexes, pods, nodes, held: Mutex::default() })
     }
 
     /// Takes in what a Node says now; whether its NoExecute taints changed.
     fn note(&self, node: &Key, now: Option<&Stored>) -> bool {
         let mut held = self.held.lock();
         let before = held.remove(node).unwrap_or_default();
-        let moment = self.desk.clock.now();
+        let moment = self.client.clock.now();
         let taints = now.map(|stored| taints_of(stored, &before, moment)).unwrap_or_default();
         let changed = taints != before;
         if !taints.is_empty() {
@@ -95,52 +95,56 @@ impl Evictions {
         changed
     }
 
-    fn held(&self, node: &Key) -> Vec<Held> {
+    fn held(&self, node: &Key) -> Vec<HeldTaint> {
         self.held.lock().get(node).cloned().unwrap_or_default()
     }
 
     /// Whether so many Nodes of a cluster are silent that it is not theirs.
     fn is_widespread(&self, cluster: &ClusterName) -> bool {
-        let snapshot = self.desk.snapshot();
+        let snapshot = self.client.snapshot();
         let scope = in_cluster(&self.nodes, cluster);
         let keys: Vec<Key> = snapshot.range(&scope, None).map(|node| node.key.clone()).collect();
         let silent = self.indexes.nodes.look(|nodes| {
             let is_silent = |key: &&Key| nodes.get(key).is_some_and(|node| node.is_silent());
             keys.iter().filter(is_silent).count()
         });
-        silent == keys.len() || (FEW < silent && keys.len() * LARGE_SHARE <= silent * 100)
+        silent == keys.len()
+            || (WIDESPREAD_NODES_MIN < silent && keys.len() * WIDESPREAD_PERCENT <= silent * 100)
     }
 
     /// How long a pod has until it goes; nothing, when it stays.
     fn left(
         &self,
         tolerations: &[v1::Toleration],
-        held: Vec<Held>,
+        held: Vec<HeldTaint>,
         cluster: &ClusterName,
     ) -> Option<Duration> {
-        let now = self.desk.clock.now();
-        let rest = |end: End| Duration::try_from(end.at.duration_since(now)).unwrap_or_default();
+        let now = self.client.clock.now();
+        let rest =
+            |end: EvictionTime| Duration::try_from(end.at.duration_since(now)).unwrap_or_default();
         let end = decide(tolerations, &held)?;
         let first = rest(end);
         if !first.is_zero() || !end.of_silence || !self.is_widespread(cluster) {
             return Some(first);
         }
-        let others: Vec<Held> = held.into_iter().filter(|held| !held.is_of_silence()).collect();
+        let others: Vec<HeldTaint> =
+            held.into_iter().filter(|held| !held.is_of_silence()).collect();
         let other = decide(tolerations, &others).map(rest);
-        Some(other.map_or(LOOK_AGAIN, |other| other.min(LOOK_AGAIN)))
+        Some(other.map_or(WIDESPREAD_RECHECK_EVERY, |other| other.min(WIDESPREAD_RECHECK_EVERY)))
     }
 
     async fn evict(&self, pod: &PodFacts) -> Result<(), Error> {
         let key = pod.key();
         info!(cluster = %key.cluster, pod = %key.name, node = pod.node(), "evicts a pod from a tainted node");
         let text = format!("Marking for deletion Pod {}/{}", key.namespace, key.name);
-        let recorder = &self.desk.recorder;
-        recorder.normal(&self.pods, &pod.stored, self.desk.name(), "TaintManagerEviction", text);
-        let now = rfc3339(self.desk.clock.now());
+        let recorder = &self.client.recorder;
+        recorder.normal(&self.pods, &pod.stored, self.client.name(), "TaintManagerEviction", text);
+        let now = rfc3339(self.client.clock.now());
         let text = "Taint manager: deleting due to NoExecute taint";
-        let says = Says::new(&POD_DISRUPTION_TARGET, true, "DeletionByTaintManager", text);
-        let told = self.desk.modify_this(&self.pods, &pod.stored, Some("status"), |mut value| {
-            says.put(&mut value["status"]["conditions"], &now);
+        let condition =
+            Condition::new(&POD_DISRUPTION_TARGET, true, "DeletionByTaintManager", text);
+        let told = self.client.modify_this(&self.pods, &pod.stored, Some("status"), |mut value| {
+            condition.put(&mut value["status"]["conditions"], &now);
             Ok(value)
         });
         match told.await {
@@ -150,13 +154,13 @@ impl Evictions {
             }
             _ => {}
         }
-        let deleted = self.desk.delete(&self.pods, key, pod.uid(), Propagation::Background).await;
+        let deleted = self.client.delete(&self.pods, key, pod.uid(), Propagation::Background).await;
         deleted.map(drop).map_err(Error::api("evict a pod"))
     }
 }
 
 /// The NoExecute taints of a Node. One that was there before is as old as it was.
-fn taints_of(node: &Stored, before: &[Held], now: Timestamp) -> Vec<Held> {
+fn taints_of(node: &Stored, before: &[HeldTaint], now: Timestamp) -> Vec<HeldTaint> {
     // Most Nodes have none, which shows without parsing.
     const EFFECT: &[u8] = b"\"NoExecute\"";
     if !node.object.body.windows(EFFECT.len()).any(|part| part == EFFECT) {
@@ -170,17 +174,17 @@ fn taints_of(node: &Stored, before: &[Held], now: Timestamp) -> Vec<Held> {
         // A time that is still to come is a wrong clock's.
         let told = raw.time_added.as_ref().map(|time| time.0).filter(|told| *told <= now);
         let since = told.or(known).unwrap_or(now);
-        Some(Held { taint, since })
+        Some(HeldTaint { taint, since })
     });
     held.collect()
 }
 
 /// When a pod with these tolerations has to go from a Node with these taints: pure.
-fn decide(tolerations: &[v1::Toleration], held: &[Held]) -> Option<End> {
+fn decide(tolerations: &[v1::Toleration], held: &[HeldTaint]) -> Option<EvictionTime> {
     held.iter().filter_map(|held| end(tolerations, held)).min_by_key(|end| end.at)
 }
 
-fn end(tolerations: &[v1::Toleration], held: &Held) -> Option<End> {
+fn end(tolerations: &[v1::Toleration], held: &HeldTaint) -> Option<EvictionTime> {
     let of_silence = held.is_of_silence();
     let tolerates = |raw: &&v1::Toleration| {
         Toleration::read(raw).is_some_and(|toleration| toleration.tolerates(&held.taint))
@@ -188,13 +192,13 @@ fn end(tolerations: &[v1::Toleration], held: &Held) -> Option<End> {
     match tolerations.iter().find(tolerates) {
         // Who says nothing about silence asks for nothing.
         None if of_silence => None,
-        None => Some(End { at: held.since, of_silence }),
+        None => Some(EvictionTime { at: held.since, of_silence }),
         // What admission adds to every pod is nobody's wish.
         Some(toleration) if of_silence && is_added(toleration) => None,
         Some(toleration) => {
             let seconds = toleration.toleration_seconds?.max(0);
             let at = held.since.checked_add(SignedDuration::from_secs(seconds)).ok()?;
-            Some(End { at, of_silence })
+            Some(EvictionTime { at, of_silence })
         }
     }
 }
@@ -206,9 +210,9 @@ fn is_added(toleration: &v1::Toleration) -> bool {
 }
 
 #[async_trait]
-impl Controller for Evictions {
+impl Controller for TaintEviction {
     fn name(&self) -> &'static str {
-        self.desk.name()
+        self.client.name()
     }
 
     fn scopes(&self) -> Vec<Scope> {
@@ -221,7 +225,7 @@ impl Controller for Evictions {
             if !self.note(key, event.now.as_deref()) {
                 return Vec::new();
             }
-            let pods = self.indexes.pods.find(Term::Node(&key.cluster, &key.name));
+            let pods = self.indexes.pods.find(IndexTerm::Node(&key.cluster, &key.name));
             return pods.iter().map(|pod| pod.stored.key.clone()).collect();
         }
         let Some(pod) = &event.now else { return Vec::new() };
@@ -234,7 +238,7 @@ impl Controller for Evictions {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let Some(stored) = self.desk.snapshot().get(key) else { return Ok(None) };
+        let Some(stored) = self.client.snapshot().get(key) else { return Ok(None) };
         let pod = PodFacts::read(stored)?;
         if pod.node().is_empty() || !pod.is_active() {
             return Ok(None);
@@ -256,13 +260,13 @@ mod tests {
     use freewheel_hub_schema::object::Resource;
     use serde_json::{Value, json};
 
-    fn held(key: &str, since: i64) -> Held {
+    fn held(key: &str, since: i64) -> HeldTaint {
         let taint = Taint { key: key.to_owned(), value: String::new(), effect: Effect::NoExecute };
-        Held { taint, since: Timestamp::from_second(since).unwrap() }
+        HeldTaint { taint, since: Timestamp::from_second(since).unwrap() }
     }
 
     #[track_caller]
-    fn goes(tolerations: &Value, taints: &[Held], at: Option<i64>) {
+    fn goes(tolerations: &Value, taints: &[HeldTaint], at: Option<i64>) {
         let tolerations: Vec<v1::Toleration> = serde_json::from_value(tolerations.clone()).unwrap();
         let end = decide(&tolerations, taints);
         assert_eq!(end.map(|end| end.at.as_second()), at, "{tolerations:?}");

@@ -24,22 +24,22 @@ use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use serde_json::{Value, json};
 
-use crate::engine::desk::{everywhere, place};
-use crate::engine::{Controller, Desk, Error, Faults};
-use crate::index::{Indexes, Term, with_owners};
+use crate::engine::client::{everywhere, object_ref};
+use crate::engine::{Client, Controller, Error, Faults};
+use crate::index::{IndexTerm, Indexes, with_owners};
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 
 /// The controller.
-pub struct Garbage {
-    desk: Desk,
+pub struct GarbageCollector {
+    client: Client,
     indexes: Indexes,
 }
 
 /// What to do about one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum GcAction {
     /// Nothing.
     Keep,
     /// Forget these owners, which are gone; others are there.
@@ -52,7 +52,7 @@ pub enum Fate {
 
 /// How an owner stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum OwnerState {
     /// It is there.
     Solid,
     /// It is there and waits for its dependents to go.
@@ -67,41 +67,41 @@ pub enum Standing {
 
 /// Decides over an object from how its owners stand.
 #[must_use]
-pub fn fate(owners: &[(Standing, &Owner)], has_dependents: bool) -> Fate {
-    let stands = |what: Standing| owners.iter().any(|(s, _)| *s == what);
+pub fn fate(owners: &[(OwnerState, &Owner)], has_dependents: bool) -> GcAction {
+    let stands = |what: OwnerState| owners.iter().any(|(s, _)| *s == what);
     if owners.is_empty() {
-        return Fate::Keep;
+        return GcAction::Keep;
     }
-    let unclear = stands(Standing::Unknown) || stands(Standing::Elsewhere);
-    if stands(Standing::Solid) || unclear {
+    let unclear = stands(OwnerState::Unknown) || stands(OwnerState::Elsewhere);
+    if stands(OwnerState::Solid) || unclear {
         let gone = owners
             .iter()
-            .filter(|(s, _)| matches!(s, Standing::Absent | Standing::Waiting))
+            .filter(|(s, _)| matches!(s, OwnerState::Absent | OwnerState::Waiting))
             .map(|(_, o)| o.uid.clone());
         let gone: Vec<Uid> = gone.collect();
-        return if gone.is_empty() || !stands(Standing::Solid) {
-            Fate::Keep
+        return if gone.is_empty() || !stands(OwnerState::Solid) {
+            GcAction::Keep
         } else {
-            Fate::Drop(gone)
+            GcAction::Drop(gone)
         };
     }
-    if stands(Standing::Waiting) && has_dependents {
-        return Fate::DeleteForeground;
+    if stands(OwnerState::Waiting) && has_dependents {
+        return GcAction::DeleteForeground;
     }
-    Fate::Delete
+    GcAction::Delete
 }
 
-impl Garbage {
-    /// Deletes through this desk.
+impl GarbageCollector {
+    /// Deletes through this client.
     #[must_use]
-    pub fn new(desk: Desk, indexes: Indexes) -> Self {
-        Self { desk, indexes }
+    pub fn new(client: Client, indexes: Indexes) -> Self {
+        Self { client, indexes }
     }
 
     /// Who names this object as an owner, from where it can be one.
     fn dependents_of(&self, owner: &Stored) -> Vec<Arc<Stored>> {
         let key = &owner.key;
-        let found = self.indexes.dependents.find(Term::Owner(&owner.object.header.uid));
+        let found = self.indexes.dependents.find(IndexTerm::Owner(&owner.object.header.uid));
         let all = found.iter().map(|dependent| &dependent.stored);
         let here = all.filter(|d| {
             d.key.cluster == key.cluster
@@ -137,17 +137,17 @@ impl Garbage {
 
     async fn judge(&self, stored: &Stored, snapshot: &dyn Snapshot) -> Result<(), Error> {
         let header = &stored.object.header;
-        let registry = self.desk.registry(&stored.key.cluster);
-        let owners: Vec<(Standing, &Owner)> =
+        let registry = self.client.registry(&stored.key.cluster);
+        let owners: Vec<(OwnerState, &Owner)> =
             header.owners.iter().map(|o| (standing(&registry, o, stored, snapshot), o)).collect();
-        for (_, owner) in owners.iter().filter(|(s, _)| *s == Standing::Elsewhere) {
+        for (_, owner) in owners.iter().filter(|(s, _)| *s == OwnerState::Elsewhere) {
             self.complain(stored, owner);
         }
         let dependents = self.dependents_of(stored);
         let how = match fate(&owners, !dependents.is_empty()) {
-            Fate::Keep => return Ok(()),
-            Fate::Drop(gone) => return self.drop_owners(stored, &gone).await,
-            Fate::DeleteForeground => {
+            GcAction::Keep => return Ok(()),
+            GcAction::Drop(gone) => return self.drop_owners(stored, &gone).await,
+            GcAction::DeleteForeground => {
                 let circle = dependents.iter().any(|d| waits(d));
                 if circle && header.owners.iter().any(|o| o.block_deletion) {
                     // Its owner may wait for it while it would wait for its owner; the change that
@@ -156,11 +156,13 @@ impl Garbage {
                 }
                 Propagation::Foreground
             }
-            Fate::Delete if header.finalizers.iter().any(|f| f == ORPHAN) => Propagation::Orphan,
-            Fate::Delete if header.finalizers.iter().any(|f| f == FOREGROUND) => {
+            GcAction::Delete if header.finalizers.iter().any(|f| f == ORPHAN) => {
+                Propagation::Orphan
+            }
+            GcAction::Delete if header.finalizers.iter().any(|f| f == FOREGROUND) => {
                 Propagation::Foreground
             }
-            Fate::Delete => Propagation::Background,
+            GcAction::Delete => Propagation::Background,
         };
         self.delete(stored, how).await
     }
@@ -174,8 +176,8 @@ impl Garbage {
             propagation: Some(how),
             ..DeleteOptions::default()
         };
-        let place = place(&kind, &stored.key);
-        match self.desk.objects().delete(self.desk.how(), &place, &options).await {
+        let place = object_ref(&kind, &stored.key);
+        match self.client.objects().delete(self.client.how(), &place, &options).await {
             Err(error) if error.code != 404 => Err(Error::api("delete what has no owner")(error)),
             _ => Ok(()),
         }
@@ -189,13 +191,13 @@ impl Garbage {
             "ownerRef [{api_version}/{owners_kind}, namespace: {namespace}, name: {name}, uid: {uid}] \
              does not exist in namespace \"{namespace}\""
         );
-        let (recorder, writer) = (&self.desk.recorder, self.desk.name());
+        let (recorder, writer) = (&self.client.recorder, self.client.name());
         recorder.warning(&kind, stored, writer, "OwnerRefInvalidNamespace", text);
     }
 
     /// The kind under which a stored object is written: that of its own body.
     fn kind_of(&self, stored: &Stored) -> Option<Arc<Kind>> {
-        self.desk.registry(&stored.key.cluster).by_storage(&stored.key.resource).cloned()
+        self.client.registry(&stored.key.cluster).by_storage(&stored.key.resource).cloned()
     }
 
     async fn unblock(&self, stored: &Stored) -> Result<(), Error> {
@@ -224,7 +226,7 @@ impl Garbage {
     ) -> Result<(), Error> {
         let Some(kind) = self.kind_of(stored) else { return Ok(()) };
         let edited = self
-            .desk
+            .client
             .modify_this(&kind, stored, None, |mut value| {
                 if let Some(list) = value["metadata"][field].as_array_mut() {
                     change(list);
@@ -244,22 +246,22 @@ fn standing(
     owner: &Owner,
     dependent: &Stored,
     snapshot: &dyn Snapshot,
-) -> Standing {
+) -> OwnerState {
     let Some(kind) = registry.by_kind(&owner.api_version, &owner.kind) else {
-        return Standing::Unknown;
+        return OwnerState::Unknown;
     };
     if kind.namespaced && dependent.key.namespace.is_empty() {
-        return Standing::Elsewhere;
+        return OwnerState::Elsewhere;
     }
     match snapshot.get(&key_of_owner(kind, owner, dependent)) {
         Some(found) if found.object.header.uid == owner.uid => {
             if waits(&found) {
-                Standing::Waiting
+                OwnerState::Waiting
             } else {
-                Standing::Solid
+                OwnerState::Solid
             }
         }
-        _ => Standing::Absent,
+        _ => OwnerState::Absent,
     }
 }
 
@@ -289,17 +291,17 @@ fn released(registry: &Registry, before: &Stored, now: Option<&Stored>) -> Vec<K
 }
 
 #[async_trait]
-impl Controller for Garbage {
+impl Controller for GarbageCollector {
     fn name(&self) -> &'static str {
-        self.desk.name()
+        self.client.name()
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        with_owners(self.desk.objects().kinds()).iter().map(|kind| everywhere(kind)).collect()
+        with_owners(self.client.objects().kinds()).iter().map(|kind| everywhere(kind)).collect()
     }
 
     fn kinds(&self) -> Option<&Registries> {
-        Some(self.desk.objects().kinds())
+        Some(self.client.objects().kinds())
     }
 
     fn workers(&self) -> usize {
@@ -310,7 +312,7 @@ impl Controller for Garbage {
         let (now, before) = (event.now.as_deref(), event.before.as_deref());
         let mut keys = before
             .filter(|before| !before.object.header.owners.is_empty())
-            .map(|before| released(&self.desk.registry(&before.key.cluster), before, now))
+            .map(|before| released(&self.client.registry(&before.key.cluster), before, now))
             .unwrap_or_default();
         let dependents = |owner: &Stored| {
             let all = self.dependents_of(owner).into_iter();
@@ -336,7 +338,7 @@ impl Controller for Garbage {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let snapshot = self.desk.snapshot();
+        let snapshot = self.client.snapshot();
         let Some(stored) = snapshot.get(key) else { return Ok(None) };
         let header = &stored.object.header;
         if header.deleting {
@@ -370,18 +372,18 @@ mod tests {
     #[test]
     fn fates() {
         let (a, b) = (owner("a"), owner("b"));
-        let decide = |first: Standing, second: Standing, dependents: bool| {
+        let decide = |first: OwnerState, second: OwnerState, dependents: bool| {
             fate(&[(first, &a), (second, &b)], dependents)
         };
-        use Standing::{Absent, Elsewhere, Solid, Unknown, Waiting};
-        assert_eq!(fate(&[], true), Fate::Keep);
-        assert_eq!(decide(Solid, Solid, false), Fate::Keep);
-        assert_eq!(decide(Solid, Absent, false), Fate::Drop(vec!["b".into()]));
-        assert_eq!(decide(Waiting, Solid, false), Fate::Drop(vec!["a".into()]));
-        assert_eq!(decide(Absent, Absent, true), Fate::Delete);
-        assert_eq!(decide(Absent, Unknown, false), Fate::Keep, "unknown is not absent");
-        assert_eq!(decide(Absent, Elsewhere, false), Fate::Keep, "nor is what may be anywhere");
-        assert_eq!(decide(Waiting, Absent, true), Fate::DeleteForeground);
-        assert_eq!(decide(Waiting, Absent, false), Fate::Delete);
+        use OwnerState::{Absent, Elsewhere, Solid, Unknown, Waiting};
+        assert_eq!(fate(&[], true), GcAction::Keep);
+        assert_eq!(decide(Solid, Solid, false), GcAction::Keep);
+        assert_eq!(decide(Solid, Absent, false), GcAction::Drop(vec!["b".into()]));
+        assert_eq!(decide(Waiting, Solid, false), GcAction::Drop(vec!["a".into()]));
+        assert_eq!(decide(Absent, Absent, true), GcAction::Delete);
+        assert_eq!(decide(Absent, Unknown, false), GcAction::Keep, "unknown is not absent");
+        assert_eq!(decide(Absent, Elsewhere, false), GcAction::Keep, "nor is what may be anywhere");
+        assert_eq!(decide(Waiting, Absent, true), GcAction::DeleteForeground);
+        assert_eq!(decide(Waiting, Absent, false), GcAction::Delete);
     }
 }

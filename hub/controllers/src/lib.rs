@@ -1,17 +1,17 @@
 //! Controllers: each observes, decides and applies, over and over, until the world is as asked.
 //!
 //! ```text
-//! engine      informer, queue, workers, the desk that controllers read and write at
+//! engine      informer, queue, workers, the client that controllers read and write at
 //! index       who belongs to whom, found without a walk over everything
 //! control     taking objects under control and letting them go
 //! deployment, replicaset    templates to pods
 //! pins        what the tags of images stood for
-//! running     who runs a build of a module
+//! module_users  who runs a build of a module
 //! endpoints   Services to EndpointSlices and Endpoints
 //! scheduler   pods to nodes
 //! node        accepted spokes to Nodes; Ready and Unknown
 //! eviction    NoExecute taints to ends of pods
-//! leftovers   what a removed spoke leaves behind
+//! cluster_cleanup  what a removed spoke leaves behind
 //! namespace   what namespaces and clusters have from the start, and how they end
 //! gc, pod_gc  what nobody owns, and pods without a node
 //! signing     approved certificate requests of people to certificates, and the end of old requests
@@ -21,6 +21,7 @@
 //! Every decision is a pure function of what was read at one revision, and remembers nothing: it is the same after a
 //! restart.
 
+pub mod cluster_cleanup;
 mod control;
 pub mod deployment;
 pub mod endpoints;
@@ -29,14 +30,13 @@ pub mod events;
 pub mod eviction;
 pub mod gc;
 pub mod index;
-pub mod leftovers;
+pub mod module_users;
 pub mod namespace;
 pub mod node;
 pub mod pins;
 pub mod pod_gc;
 pub mod pods;
 pub mod replicaset;
-pub mod running;
 pub mod scheduler;
 pub mod selector;
 pub mod signing;
@@ -53,7 +53,7 @@ use freewheel_hub_objects::Objects;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use engine::{Controller, Desk, Error};
+use engine::{Client, Controller, Error};
 use events::{Recorder, Writer};
 use index::Indexes;
 
@@ -100,38 +100,41 @@ pub fn start_over(
     stop: &CancellationToken,
 ) -> Result<JoinSet<()>, Error> {
     let (recorder, said) = Recorder::channel(objects);
-    let desk = |name| Desk::new(objects.clone(), name, recorder.clone());
+    let by = |name| Client::new(objects.clone(), name, recorder.clone());
     let controllers: Vec<Arc<dyn Controller>> = vec![
-        Arc::new(namespace::Furniture::new(desk("bootstrap"), config.advertise)?),
-        Arc::new(namespace::Welcome::new(desk("namespace-welcome"), config.ca_pem.clone())?),
-        Arc::new(namespace::Ending::new(desk("namespace-controller"))?),
-        Arc::new(node::Nodes::new(desk("node-controller"))?),
-        Arc::new(node::Strangers::new(desk("node-lifecycle-controller"))?),
-        Arc::new(leftovers::Leftovers::new(desk("cluster-leftovers"))?),
-        Arc::new(deployment::Deployments::new(desk("deployment-controller"), indexes.clone())?),
+        Arc::new(namespace::ClusterBootstrap::new(by("bootstrap"), config.advertise)?),
+        Arc::new(namespace::ServiceAccountRootCa::new(
+            by("namespace-welcome"),
+            config.ca_pem.clone(),
+        )?),
+        Arc::new(namespace::NamespaceDeletion::new(by("namespace-controller"))?),
+        Arc::new(node::Nodes::new(by("node-controller"))?),
+        Arc::new(node::UnmanagedNodes::new(by("node-lifecycle-controller"))?),
+        Arc::new(cluster_cleanup::ClusterCleanup::new(by("cluster-leftovers"))?),
+        Arc::new(deployment::Deployments::new(by("deployment-controller"), indexes.clone())?),
         Arc::new(replicaset::ReplicaSets::new(
-            desk("replicaset-controller"),
+            by("replicaset-controller"),
             indexes.clone(),
             config.images.clone(),
         )?),
-        Arc::new(pins::ImagePins::new(desk("image-controller"), config.images.clone())?),
-        Arc::new(endpoints::EndpointsOfServices::new(
-            desk("endpoint-controller"),
+        Arc::new(pins::ImagePins::new(by("image-controller"), config.images.clone())?),
+        Arc::new(endpoints::EndpointSlices::new(
+            by("endpoint-controller"),
             indexes.clone(),
             config.handlers.clone(),
         )?),
-        Arc::new(endpoints::Mirror::new(
-            desk("endpointslice-mirroring-controller"),
+        Arc::new(endpoints::EndpointSliceMirroring::new(
+            by("endpointslice-mirroring-controller"),
             indexes.clone(),
         )?),
-        Arc::new(gc::Garbage::new(desk("generic-garbage-collector"), indexes.clone())),
-        Arc::new(pod_gc::PodGarbage::new(desk("pod-garbage-collector"), indexes.clone())?),
-        Arc::new(eviction::Evictions::new(desk("taint-eviction-controller"), indexes.clone())?),
-        Arc::new(events::Expiry::new(desk("event-expiry"))?),
-        Arc::new(signing::Signing::new(desk("csrsigning-controller"), config.authority.clone())?),
-        Arc::new(signing::Cleaner::new(desk("csrcleaner-controller"), config.authority.clone())?),
+        Arc::new(gc::GarbageCollector::new(by("generic-garbage-collector"), indexes.clone())),
+        Arc::new(pod_gc::PodGarbageCollector::new(by("pod-garbage-collector"), indexes.clone())?),
+        Arc::new(eviction::TaintEviction::new(by("taint-eviction-controller"), indexes.clone())?),
+        Arc::new(events::Expiry::new(by("event-expiry"))?),
+        Arc::new(signing::Signing::new(by("csrsigning-controller"), config.authority.clone())?),
+        Arc::new(signing::Cleaner::new(by("csrcleaner-controller"), config.authority.clone())?),
     ];
-    let scheduler = scheduler::Scheduler::new(desk("kube-scheduler"), config.seed)?;
+    let scheduler = scheduler::Scheduler::new(by("kube-scheduler"), config.seed)?;
     let writer = Writer::new(objects.clone(), said)?;
     let mut tasks = JoinSet::new();
     let queues: Vec<_> = controllers.iter().map(|one| (one.name(), Arc::default())).collect();

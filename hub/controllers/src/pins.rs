@@ -9,13 +9,13 @@
 //!
 //! Guarantees:
 //! - all pods of a ReplicaSet get what its tags stood for when it made its first one
-//!   (`a_set_looks_its_images_up_once_and_its_pods_get_that`), also when somebody takes the annotation off or writes another
-//!   one (`what_somebody_takes_off_or_writes_over_stays`), and those that it adopts get it too, or had it before the set
-//!   (`a_set_and_the_pods_that_it_adopts_run_one_build`);
+//!   (`a_set_looks_its_images_up_once_and_its_pods_get_that`), also when somebody takes the annotation off or writes
+//!   another one (`what_somebody_takes_off_or_writes_over_stays`), and those that it adopts get it too, or had it
+//!   before the set (`a_set_and_the_pods_that_it_adopts_run_one_build`);
 //! - what came with a copied object counts for nothing (`what_a_copied_object_says_is_looked_up_anew`);
 //! - nothing is kept of images that are gone (`what_is_no_image_any_more_is_kept_no_longer`), and what is kept has room
-//!   beside all annotations that people may write (`annotations_up_to_the_limit_leave_room_for_what_is_kept`); a pod that
-//!   is as large as a pod may be says that it has none (`a_pod_that_has_no_room_for_it_says_so`);
+//!   beside all annotations that people may write (`annotations_up_to_the_limit_leave_room_for_what_is_kept`); a pod
+//!   that is as large as a pod may be says that it has none (`a_pod_that_has_no_room_for_it_says_so`);
 //! - what was not in the registry is looked up when it comes, once for the whole set
 //!   (`what_comes_later_is_looked_up_once_for_all_pods_of_a_set`);
 //! - a pod without a set keeps what its tag stood for when it got its node
@@ -36,8 +36,8 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::engine::desk::{everywhere, key as key_of, kind};
-use crate::engine::{Controller, Desk, Error};
+use crate::engine::client::{everywhere, key as key_of, kind};
+use crate::engine::{Client, Controller, Error};
 use crate::pods::is_active;
 
 /// What a ReplicaSet's pods are to run. What nobody has looked up before is what its pods run that it has adopted; the
@@ -46,7 +46,7 @@ use crate::pods::is_active;
 /// # Errors
 /// When the set cannot be written.
 pub(crate) async fn of_set(
-    desk: &Desk,
+    client: &Client,
     sets: &Arc<Kind>,
     images: &dyn Images,
     set: &Stored,
@@ -78,7 +78,7 @@ pub(crate) async fn of_set(
         }
         Ok(newest)
     };
-    match desk.modify(sets, &set.key, None, change).await {
+    match client.modify(sets, &set.key, None, change).await {
         Ok(written) => Ok(Pins::of(&written.stored.object.value()?)),
         // Gone: what it would have made goes with it.
         Err(gone) if gone.code == 404 => Ok(pins),
@@ -88,7 +88,7 @@ pub(crate) async fn of_set(
 
 /// The controller of pods.
 pub struct ImagePins {
-    desk: Desk,
+    client: Client,
     images: Arc<dyn Images>,
     changed: tokio::sync::Mutex<watch::Receiver<u64>>,
     /// Pods with an image that is not in the registry.
@@ -98,11 +98,11 @@ pub struct ImagePins {
 }
 
 impl ImagePins {
-    /// Writes through this desk.
-    pub fn new(desk: Desk, images: Arc<dyn Images>) -> Result<Self, Error> {
+    /// Writes through this client.
+    pub fn new(client: Client, images: Arc<dyn Images>) -> Result<Self, Error> {
         let (pods, sets) = (kind("", "v1", "pods")?, kind("apps", "v1", "replicasets")?);
         let changed = tokio::sync::Mutex::new(images.changed());
-        Ok(Self { desk, images, changed, waiting: Mutex::default(), pods, sets })
+        Ok(Self { client, images, changed, waiting: Mutex::default(), pods, sets })
     }
 
     /// The ReplicaSet that made a pod, if it is still there.
@@ -112,13 +112,13 @@ impl ImagePins {
             return None;
         }
         let key = key_of(&self.sets, &pod.key.cluster, &pod.key.namespace, &owner.name);
-        self.desk.snapshot().get(&key).filter(|set| set.object.header.uid == owner.uid)
+        self.client.snapshot().get(&key).filter(|set| set.object.header.uid == owner.uid)
     }
 
     async fn pin(&self, pod: &Bound) -> Result<Pins, ApiError> {
         let Bound { stored, images, own } = pod;
         let of_set = match self.set_of(stored) {
-            Some(set) => of_set(&self.desk, &self.sets, &*self.images, &set, &[stored]).await?,
+            Some(set) => of_set(&self.client, &self.sets, &*self.images, &set, &[stored]).await?,
             None => Pins::default(),
         };
         // What its set does not name is the pod's own: somebody has changed its image.
@@ -140,7 +140,7 @@ impl ImagePins {
             }
             Ok(value)
         };
-        let written = self.desk.modify(&self.pods, &stored.key, None, change).await?;
+        let written = self.client.modify(&self.pods, &stored.key, None, change).await?;
         Ok(Pins::of(&written.stored.object.value()?))
     }
 }
@@ -169,7 +169,7 @@ fn node(of: &Header) -> Option<&String> {
 #[async_trait]
 impl Controller for ImagePins {
     fn name(&self) -> &'static str {
-        self.desk.name()
+        self.client.name()
     }
 
     fn scopes(&self) -> Vec<Scope> {
@@ -193,7 +193,7 @@ impl Controller for ImagePins {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let Some(pod) = self.desk.snapshot().get(key).and_then(Bound::of) else {
+        let Some(pod) = self.client.snapshot().get(key).and_then(Bound::of) else {
             self.waiting.lock().remove(key);
             return Ok(None);
         };
@@ -214,7 +214,7 @@ impl Controller for ImagePins {
                     "what its images stand for has no room in the pod ({error}): whenever a tag is pushed again, its \
                      containers go over to that"
                 );
-                let (recorder, name) = (&self.desk.recorder, self.desk.name());
+                let (recorder, name) = (&self.client.recorder, self.client.name());
                 recorder.warning(&self.pods, &pod.stored, name, "ImageNotKept", text);
             }
             Err(error) => return Err(Error::api("keep what a pod's images stand for")(error)),

@@ -17,31 +17,31 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::engine::desk::{everywhere, key as key_of, kind, place};
-use crate::engine::{Controller, Desk, Error};
-use crate::index::{Indexes, Term};
+use crate::engine::client::{everywhere, key as key_of, kind, object_ref};
+use crate::engine::{Client, Controller, Error};
+use crate::index::{IndexTerm, Indexes};
 use crate::pods::PodFacts;
 
 /// How long a Node has to be missing (kube-controller-manager's quarantine).
-pub const QUARANTINE: Duration = Duration::from_secs(40);
+pub const NODE_QUARANTINE: Duration = Duration::from_secs(40);
 
 /// Missing Nodes that are remembered; with more of them everybody waits anew.
-const REMEMBERED: usize = 4096;
+const MISSING_NODES_MAX: usize = 4096;
 
 /// The controller.
-pub struct PodGarbage {
-    desk: Desk,
+pub struct PodGarbageCollector {
+    client: Client,
     indexes: Indexes,
     pods: Arc<Kind>,
     nodes: Arc<Kind>,
     missing: Mutex<HashMap<Key, Instant>>,
 }
 
-impl PodGarbage {
-    /// Deletes through this desk.
-    pub fn new(desk: Desk, indexes: Indexes) -> Result<Self, Error> {
+impl PodGarbageCollector {
+    /// Deletes through this client.
+    pub fn new(client: Client, indexes: Indexes) -> Result<Self, Error> {
         let (pods, nodes) = (kind("", "v1", "pods")?, kind("", "v1", "nodes")?);
-        Ok(Self { desk, indexes, pods, nodes, missing: Mutex::default() })
+        Ok(Self { client, indexes, pods, nodes, missing: Mutex::default() })
     }
 
     /// How much longer this Node has to be missing; `None` when it is there.
@@ -51,18 +51,18 @@ impl PodGarbage {
             missing.remove(node);
             return None;
         }
-        if REMEMBERED <= missing.len() && !missing.contains_key(node) {
+        if MISSING_NODES_MAX <= missing.len() && !missing.contains_key(node) {
             missing.clear();
         }
         let since = *missing.entry(node.clone()).or_insert_with(Instant::now);
-        Some(QUARANTINE.saturating_sub(since.elapsed()))
+        Some(NODE_QUARANTINE.saturating_sub(since.elapsed()))
     }
 }
 
 #[async_trait]
-impl Controller for PodGarbage {
+impl Controller for PodGarbageCollector {
     fn name(&self) -> &'static str {
-        self.desk.name()
+        self.client.name()
     }
 
     fn scopes(&self) -> Vec<Scope> {
@@ -80,7 +80,8 @@ impl Controller for PodGarbage {
                 if news && !bound.is_empty() { vec![pod.key.clone()] } else { Vec::new() }
             }
             (None, Some(node)) if node.key.resource == *self.nodes.storage() => {
-                let pods = self.indexes.pods.find(Term::Node(&node.key.cluster, &node.key.name));
+                let pods =
+                    self.indexes.pods.find(IndexTerm::Node(&node.key.cluster, &node.key.name));
                 pods.iter().map(|pod| pod.stored.key.clone()).collect()
             }
             (Some(node), _) => {
@@ -92,7 +93,7 @@ impl Controller for PodGarbage {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let snapshot = self.desk.snapshot();
+        let snapshot = self.client.snapshot();
         let Some(stored) = snapshot.get(key) else { return Ok(None) };
         let pod = PodFacts::read(stored)?;
         if pod.node().is_empty() {
@@ -110,10 +111,10 @@ impl Controller for PodGarbage {
             uid: Some(pod.uid().to_owned()),
             ..DeleteOptions::default()
         };
-        let place = place(&self.pods, key);
+        let place = object_ref(&self.pods, key);
         // One that has just come back keeps its pods.
-        let desk = self.desk.while_holds(Expect::Absent(node));
-        match desk.objects().delete(desk.how(), &place, &options).await {
+        let client = self.client.while_holds(Expect::Absent(node));
+        match client.objects().delete(client.how(), &place, &options).await {
             Err(error) if error.code != 404 && error.reason != OVERTAKEN => {
                 Err(Error::api("delete a pod whose node is gone")(error))
             }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 
 use crate::engine::Error;
-use crate::engine::desk::typed;
+use crate::engine::client::typed;
 
 /// A pod as controllers see it.
 #[derive(Clone, Debug)]

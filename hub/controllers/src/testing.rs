@@ -12,11 +12,14 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
 
-use crate::deployment::observe::{DESIRED, MAX, REVISION, Set, Strategy, Wanted};
-use crate::endpoints::facts::{Facts, Port};
-use crate::endpoints::slices::Present;
+use crate::deployment::observe::{
+    DESIRED_REPLICAS_ANNOTATION, MAX_REPLICAS_ANNOTATION, REVISION_ANNOTATION, Set, Strategy,
+    Wanted,
+};
+use crate::endpoints::facts::{PodEndpoint, Port};
+use crate::endpoints::slices::PresentSlice;
 use crate::engine::clock::rfc3339;
-use crate::index::{Card, PodCard};
+use crate::index::{Entry, PodEntry};
 use crate::pods::PodFacts;
 
 fn at(second: i64) -> String {
@@ -109,8 +112,8 @@ impl PodBuilder {
         self.set("/spec/containers/0/ports", json!([port]))
     }
 
-    pub(crate) fn card(self) -> PodCard {
-        PodCard::read(self.facts().stored)
+    pub(crate) fn entry(self) -> PodEntry {
+        PodEntry::read(self.facts().stored)
     }
 
     pub(crate) fn facts(self) -> PodFacts {
@@ -152,13 +155,14 @@ impl SetBuilder {
     }
 
     pub(crate) fn asked(mut self, desired: i32, max: i32) -> Self {
-        self.value["metadata"]["annotations"][DESIRED] = json!(desired.to_string());
-        self.value["metadata"]["annotations"][MAX] = json!(max.to_string());
+        self.value["metadata"]["annotations"][DESIRED_REPLICAS_ANNOTATION] =
+            json!(desired.to_string());
+        self.value["metadata"]["annotations"][MAX_REPLICAS_ANNOTATION] = json!(max.to_string());
         self
     }
 
     pub(crate) fn revision(mut self, revision: i64) -> Self {
-        self.value["metadata"]["annotations"][REVISION] = json!(revision.to_string());
+        self.value["metadata"]["annotations"][REVISION_ANNOTATION] = json!(revision.to_string());
         self
     }
 
@@ -197,8 +201,8 @@ pub(crate) fn service(name: &str, spec: &Value) -> Service {
 }
 
 /// A ready pod behind a Service.
-pub(crate) fn facts(name: &str) -> Facts {
-    Facts {
+pub(crate) fn facts(name: &str) -> PodEndpoint {
+    PodEndpoint {
         ip: "10.64.0.2".into(),
         node: "n".into(),
         zone: None,
@@ -214,7 +218,7 @@ pub(crate) fn facts(name: &str) -> Facts {
 }
 
 /// A slice as if it had been stored.
-pub(crate) fn present_slice(value: Value) -> Present {
+pub(crate) fn present_slice(value: Value) -> PresentSlice {
     let resource = Resource::new("discovery.k8s.io", "endpointslices");
-    Present::read(stored(&resource, "slice", value)).unwrap()
+    PresentSlice::read(stored(&resource, "slice", value)).unwrap()
 }

@@ -7,7 +7,7 @@ mod hub;
 
 use std::time::Duration;
 
-use freewheel_hub_objects::{How, Place};
+use freewheel_hub_objects::{ObjectRef, WriteOptions};
 use freewheel_link::names::ClusterName;
 use hub::{Hub, condition, get, kind, list};
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ fn request(name: &str, usage: &str, seconds: u32) -> Value {
 
 async fn decide(hub: &Hub, name: &str, decision: &str) {
     let now = freewheel_hub_schema::time::from_unix(hub.objects.clock().unix_seconds());
-    let place = Place {
+    let place = ObjectRef {
         kind: kind(REQUESTS),
         cluster: ClusterName::root(),
         namespace: "".into(),
@@ -36,7 +36,7 @@ async fn decide(hub: &Hub, name: &str, decision: &str) {
             json!([{"type": decision, "status": "True", "lastUpdateTime": now}]);
         Ok(value)
     };
-    hub.objects.modify(&How::default(), &place, Some("approval"), write).await.unwrap();
+    hub.objects.modify(&WriteOptions::default(), &place, Some("approval"), write).await.unwrap();
 }
 
 fn is_issued(request: &Value) -> bool {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use freewheel_hub_objects::{How, Place, Propagation};
+use freewheel_hub_objects::{ObjectRef, Propagation, WriteOptions};
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Layer, Revision, Scope, Snapshot, Store, Stored};
@@ -94,19 +94,23 @@ async fn a_change_of_one_pod_costs_its_own_set() {
         hub.eventually("all run", |s| available(s, &format!("app-{n:02}")) == 10).await;
     }
     settle().await;
-    let seen = || walked.load(Ordering::Relaxed) + hub.indexes.looked_at();
+    let seen = || walked.load(Ordering::Relaxed) + hub.indexes.entries_touched();
     let pod = list(&*hub.snapshot(), "root", "pods", "default").pop().unwrap();
     let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
 
     let before = seen();
     let namespace = "default".into();
-    let place =
-        Place { kind: kind("pods"), cluster: hub::cluster("root"), namespace, name: name.clone() };
+    let place = ObjectRef {
+        kind: kind("pods"),
+        cluster: hub::cluster("root"),
+        namespace,
+        name: name.clone(),
+    };
     let fails = |mut pod: Value| {
         pod["status"]["conditions"] = json!([{"type": "Ready", "status": "False"}]);
         Ok(pod)
     };
-    hub.objects.modify(&How::default(), &place, Some("status"), fails).await.unwrap();
+    hub.objects.modify(&WriteOptions::default(), &place, Some("status"), fails).await.unwrap();
     settle().await;
     let unready = seen() - before;
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use freewheel_hub_api::images::{Running as _, Users};
 use freewheel_hub_api::pins::{Pins, RESOLVED};
-use freewheel_hub_controllers::running;
+use freewheel_hub_controllers::module_users;
 use freewheel_hub_objects::Propagation;
-use freewheel_hub_schema::metadata::MAX_ANNOTATIONS;
+use freewheel_hub_schema::metadata::ANNOTATION_BYTES_MAX;
 use freewheel_hub_store::{MAX_OBJECT_BYTES, Snapshot};
 use freewheel_link::digest::Digest;
 use hub::{Hub, deployment, get, is_rolled_out, list};
@@ -254,7 +254,7 @@ async fn what_is_no_image_any_more_is_kept_no_longer() {
         kept(s, "pods", "alone") == ["web:2"] && kept(s, "replicasets", "set") == ["web:2"]
     })
     .await;
-    let running = running::Pods::new(hub.objects.clone());
+    let running = module_users::RunningPods::new(hub.objects.clone());
     assert_eq!(running.users(&first, &|_| true).pods, 1, "the set's first pod");
     hub.stop().await;
 }
@@ -263,7 +263,7 @@ async fn what_is_no_image_any_more_is_kept_no_longer() {
 async fn annotations_up_to_the_limit_leave_room_for_what_is_kept() {
     let hub = Hub::with_spokes(&["pi-1"]).await;
     let first = hub.registry.push("web:1", "first");
-    let full = json!({"a": "x".repeat(MAX_ANNOTATIONS - 1)});
+    let full = json!({"a": "x".repeat(ANNOTATION_BYTES_MAX - 1)});
     let mut pod = lone("alone", "alone");
     pod["metadata"]["annotations"] = full.clone();
     hub.create("root", "pods", "default", pod).await;
@@ -321,7 +321,7 @@ async fn who_runs_a_build_is_counted_and_called_by_its_deployment() {
             && alone.is_some_and(|pod| Pins::of(&pod) != Pins::default())
     })
     .await;
-    let running = running::Pods::new(hub.objects.clone());
+    let running = module_users::RunningPods::new(hub.objects.clone());
     let users = running.users(&first, &|image| image == "web:1");
     let restarts = vec!["kubectl -n default rollout restart deployment/web".to_owned()];
     assert_eq!(users, Users { pods: 4, sets: 0, restarts, loose: 1 });
@@ -343,7 +343,7 @@ async fn who_will_run_a_build_again_is_counted_too() {
     let first = hub.registry.push("web:1", "first");
     hub.create("root", "deployments", "default", deployment("web", 2, "web:1")).await;
     hub.eventually("rolled out", |s| is_rolled_out(s, "web", "web:1", 2)).await;
-    let running = running::Pods::new(hub.objects.clone());
+    let running = module_users::RunningPods::new(hub.objects.clone());
     hub.change("root", "deployments", "default", "web", replicas(0)).await;
     let no_pods = |s: &dyn Snapshot| named(s, "pods", "web").is_empty();
     hub.eventually("scaled down", no_pods).await;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_controllers::pod_gc::QUARANTINE;
+use freewheel_hub_controllers::pod_gc::NODE_QUARANTINE;
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::object::{Key, Object, Resource};
 use freewheel_hub_store::memory::MemoryStore;
@@ -129,7 +129,8 @@ async fn what_turns_up_in_a_cluster_that_is_not_there_is_removed() {
     hub.stop().await;
 }
 
-/// A store in which `pi-1` is another cluster, which nobody has accepted, just before the next object of a kind is written.
+/// A store in which `pi-1` is another cluster, which nobody has accepted, just before the next object of a kind is
+/// written.
 struct Remade(MemoryStore, Arc<Mutex<Option<Resource>>>);
 
 impl Remade {
@@ -199,14 +200,14 @@ async fn a_pod_goes_when_its_node_was_missing_for_a_while_and_not_before() {
         hub.create("root", "pods", "default", pod).await;
     }
     let there = |name: &str| get(&*hub.snapshot(), "root", "pods", "default", name).is_some();
-    sleep(QUARANTINE - Duration::from_secs(2)).await;
+    sleep(NODE_QUARANTINE - Duration::from_secs(2)).await;
     assert!(there("lost") && there("found"));
     hub.create("root", "nodes", "", named("late")).await;
     hub.eventually("a pod without a node goes", |s| {
         get(s, "root", "pods", "default", "lost").is_none()
     })
     .await;
-    sleep(QUARANTINE * 2).await;
+    sleep(NODE_QUARANTINE * 2).await;
     assert!(there("found"), "its Node was made in time");
     hub.stop().await;
 }

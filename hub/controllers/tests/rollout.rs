@@ -14,7 +14,7 @@ use hub::{Hub, deployment, get, is_rolled_out, list, serves};
 use parking_lot::Mutex;
 use serde_json::json;
 
-const REVISION: &str = "deployment.kubernetes.io/revision";
+const REVISION_ANNOTATION: &str = "deployment.kubernetes.io/revision";
 
 #[tokio::test(start_paused = true)]
 async fn a_rolling_update_never_falls_below_what_was_asked_and_can_be_undone() {
@@ -42,7 +42,7 @@ async fn a_rolling_update_never_falls_below_what_was_asked_and_can_be_undone() {
     hub.eventually("second rollout", |s| is_rolled_out(s, "web", "a:2", 4)).await;
     let snapshot = hub.snapshot();
     let web = get(&*snapshot, "root", "deployments", "default", "web").unwrap();
-    assert_eq!(web["metadata"]["annotations"][REVISION], "2");
+    assert_eq!(web["metadata"]["annotations"][REVISION_ANNOTATION], "2");
     assert_eq!(list(&*snapshot, "root", "replicasets", "default").len(), 2);
 
     hub.change("root", "deployments", "default", "web", image("a:1")).await;
@@ -50,7 +50,7 @@ async fn a_rolling_update_never_falls_below_what_was_asked_and_can_be_undone() {
     let sets = list(&*hub.snapshot(), "root", "replicasets", "default");
     assert_eq!(sets.len(), 2, "undo uses the old set again");
     let old = sets.iter().find(|s| s["spec"]["replicas"] == 4).unwrap();
-    assert_eq!(old["metadata"]["annotations"][REVISION], "3");
+    assert_eq!(old["metadata"]["annotations"][REVISION_ANNOTATION], "3");
     assert_eq!(old["metadata"]["annotations"]["deployment.kubernetes.io/revision-history"], "1");
     hub.eventually("it is told about", |s| {
         let events = list(s, "root", "events", "default");
@@ -115,7 +115,8 @@ async fn a_rollout_that_gets_nowhere_says_so_after_its_deadline_and_still_goes_o
     let snapshot = hub.snapshot();
     let said = condition(&*snapshot, "Progressing");
     let sets = list(&*snapshot, "root", "replicasets", "default");
-    let new = sets.iter().find(|s| s["metadata"]["annotations"][REVISION] == "2").unwrap();
+    let new =
+        sets.iter().find(|s| s["metadata"]["annotations"][REVISION_ANNOTATION] == "2").unwrap();
     let name = new["metadata"]["name"].as_str().unwrap();
     assert_eq!(said["status"], "False");
     assert_eq!(said["message"], format!("ReplicaSet {name:?} has timed out progressing."));

@@ -16,25 +16,25 @@ use freewheel_link::report::EventV1;
 use tokio::time::sleep;
 use tracing::debug;
 
-use crate::papers::Papers;
-use crate::places::PODS;
+use crate::object_refs::PODS;
+use crate::spoke_identity::SpokeIdentity;
 use crate::{Inner, events};
 
 /// What is compiled sooner needs no word.
-const SOON: Duration = Duration::from_secs(1);
+const UNTOLD_COMPILE_TIME: Duration = Duration::from_secs(1);
 
 /// The artifact for a spoke. When it is not there soon, the pods that wait for it are told.
 pub(crate) async fn artifact(
     inner: &Inner,
-    papers: &Papers,
+    identity: &SpokeIdentity,
     request: &ModuleRequestV1,
 ) -> Result<Artifact, ImageProblem> {
     let ModuleRequestV1 { component, profile, .. } = request;
     let made = inner.images.artifact(component, profile);
     let told = async {
-        sleep(SOON).await;
+        sleep(UNTOLD_COMPILE_TIME).await;
         if let Some(size) = inner.images.compiling(component, profile) {
-            tell(inner, papers, component, size).await;
+            tell(inner, identity, component, size).await;
         }
         std::future::pending().await
     };
@@ -45,13 +45,13 @@ pub(crate) async fn artifact(
     }
 }
 
-async fn tell(inner: &Inner, papers: &Papers, component: &Digest, size: u64) {
-    let spoke = &papers.cluster;
+async fn tell(inner: &Inner, identity: &SpokeIdentity, component: &Digest, size: u64) {
+    let spoke = &identity.cluster;
     for event in waiting(inner, spoke, component, size) {
-        if !inner.events.allows(papers) {
+        if !inner.events.allows(identity) {
             return;
         }
-        if let Err(error) = events::about(&inner.objects, papers, PODS, &event).await {
+        if let Err(error) = events::about(&inner.objects, identity, PODS, &event).await {
             debug!(cluster = %spoke, pod = event.pod, %error, "cannot tell that a module is being compiled");
         }
     }
@@ -60,7 +60,7 @@ async fn tell(inner: &Inner, papers: &Papers, component: &Digest, size: u64) {
 /// One event for each container of the spoke's pods that is this module.
 fn waiting(inner: &Inner, spoke: &ClusterName, component: &Digest, size: u64) -> Vec<EventV1> {
     let snapshot = inner.objects.store().snapshot();
-    let source = inner.interest.view(&*snapshot);
+    let source = inner.fanout.view(&*snapshot);
     let now = u64::try_from(inner.objects.clock().unix_seconds()).unwrap_or_default() * 1000;
     let mut events = Vec::new();
     for realm in [&ClusterName::root(), spoke] {

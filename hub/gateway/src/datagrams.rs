@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! pod ──────────────────────────────────▶ pod
-//! client ──▶ node's port: from DOOR ──▶ from the node's address in the realm ──▶ pod
-//!            node's port:   to DOOR ◀──   to the node's address in the realm ◀── pod
+//! client ──▶ node's port: from SNAT_ADDRESS ──▶ from the node's address in the realm ──▶ pod
+//!            node's port:   to SNAT_ADDRESS ◀──   to the node's address in the realm ◀── pod
 //! ```
 //!
 //! What a link does not take at once is dropped and counted.
@@ -14,7 +14,8 @@
 //! - what asks for an address of the node's own while there is none is looked after a few times, and then now and then
 //!   (`datagrams_do_not_ask_a_store_that_cannot_write_all_the_time`), and holds up no other datagram and no heartbeat
 //!   (`a_port_that_waits_for_its_address_holds_up_no_other_datagram`);
-//! - an answer goes to the node that its question came through (`an_answer_goes_to_the_node_that_the_question_came_through`).
+//! - an answer goes to the node that its question came through
+//!   (`an_answer_goes_to_the_node_that_the_question_came_through`).
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -22,22 +23,22 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use freewheel_link::message::{DOOR, DatagramV1, HubToSpoke};
+use freewheel_link::message::{DatagramV1, HubToSpoke, SNAT_ADDRESS};
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport::Transport;
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use crate::papers::Papers;
-use crate::{Inner, records};
+use crate::spoke_identity::SpokeIdentity;
+use crate::{Inner, session_records};
 
-/// Datagrams in a row by which a spoke without an address of its own may ask for one, and per second after that. There are
-/// two realms to ask for.
-pub(crate) const BURST: u32 = 4;
-pub(crate) const RATE: f64 = 0.2;
+/// Datagrams in a row by which a spoke without an address of its own may ask for one, and per second after that. There
+/// are two realms to ask for.
+pub(crate) const DATAGRAM_LEASE_BURST: u32 = 4;
+pub(crate) const DATAGRAM_LEASES_PER_SECOND: f64 = 0.2;
 
 /// Datagrams from a spoke's ports that wait for an address of its own; more are dropped.
-pub(crate) const WAITING: usize = 16;
+pub(crate) const WAITING_DATAGRAMS_MAX: usize = 16;
 
 /// Where a datagram goes.
 enum Way {
@@ -49,17 +50,17 @@ enum Way {
     Nowhere,
 }
 
-/// Relays a datagram of one of this spoke's pods, or from one of its ports, or drops it. What lacks an address waits with
-/// others `at_doors`: a lease is a write, and heartbeats and pods' datagrams must not wait for the disk.
+/// Relays a datagram of one of this spoke's pods, or from one of its ports, or drops it. What lacks an address waits
+/// with others `waiting_datagrams`: a lease is a write, and heartbeats and pods' datagrams must not wait for the disk.
 pub(crate) fn relay(
     inner: &Inner,
-    papers: &Papers,
-    at_doors: &mpsc::Sender<DatagramV1>,
+    identity: &SpokeIdentity,
+    waiting_datagrams: &mpsc::Sender<DatagramV1>,
     datagram: DatagramV1,
 ) {
-    let taken = match way(inner, papers, datagram) {
+    let taken = match way(inner, identity, datagram) {
         Way::To(link, datagram) => send(&link, datagram),
-        Way::Unaddressed(datagram) => at_doors.try_send(datagram).is_ok(),
+        Way::Unaddressed(datagram) => waiting_datagrams.try_send(datagram).is_ok(),
         Way::Nowhere => false,
     };
     if !taken {
@@ -68,14 +69,14 @@ pub(crate) fn relay(
 }
 
 /// Gets the spoke an address for each datagram that waits for one, and sends it then.
-pub(crate) async fn at_doors(
+pub(crate) async fn send_waiting_datagrams(
     inner: &Inner,
-    papers: &Papers,
+    identity: &SpokeIdentity,
     mut waiting: mpsc::Receiver<DatagramV1>,
 ) -> Infallible {
     while let Some(datagram) = waiting.recv().await {
-        lease_address(inner, &datagram.realm, papers).await;
-        let sent = match way(inner, papers, datagram) {
+        lease_address(inner, &datagram.realm, identity).await;
+        let sent = match way(inner, identity, datagram) {
             Way::To(link, datagram) => send(&link, datagram),
             Way::Unaddressed(_) | Way::Nowhere => false,
         };
@@ -91,20 +92,20 @@ fn send(link: &Arc<dyn Transport>, datagram: DatagramV1) -> bool {
         .is_ok_and(|bytes| link.offer_datagram(bytes.into()))
 }
 
-fn way(inner: &Inner, papers: &Papers, mut datagram: DatagramV1) -> Way {
-    let spoke = &papers.cluster;
+fn way(inner: &Inner, identity: &SpokeIdentity, mut datagram: DatagramV1) -> Way {
+    let spoke = &identity.cluster;
     let DatagramV1 { realm, from, to, .. } = &mut datagram;
     // The pod network speaks IPv4; an address in IPv6's clothes is nobody's.
     let (IpAddr::V4(sender), IpAddr::V4(receiver)) = (from.ip(), to.ip()) else {
         return Way::Nowhere;
     };
     let snapshot = inner.objects.store().snapshot();
-    let owner = |address| records::owner_of(&*snapshot, realm, address);
+    let owner = |address| session_records::owner_of(&*snapshot, realm, address);
     let its_realm = realm.is_root() || realm == spoke;
-    let through_door = sender == DOOR;
-    let own = owner(sender).as_ref() == Some(spoke) && !records::is_node_address(sender);
+    let through_node_port = sender == SNAT_ADDRESS;
+    let own = owner(sender).as_ref() == Some(spoke) && !session_records::is_node_address(sender);
     // Without a stream nobody can be told of a refusal.
-    if !its_realm || !(own || through_door) {
+    if !its_realm || !(own || through_node_port) {
         debug!(cluster = %spoke, %from, %realm, "a datagram is not this spoke's to send");
         return Way::Nowhere;
     }
@@ -114,33 +115,33 @@ fn way(inner: &Inner, papers: &Papers, mut datagram: DatagramV1) -> Way {
     let link = target.and_then(|target| Some(links.get(&target)?.transport.clone()));
     drop(links);
     let Some(link) = link else { return Way::Nowhere };
-    if through_door {
+    if through_node_port {
         match node_address(inner, realm, spoke) {
             Some(own) => from.set_ip(own.into()),
             None => return Way::Unaddressed(datagram),
         }
     }
-    if records::is_node_address(receiver) {
-        to.set_ip(DOOR.into());
+    if session_records::is_node_address(receiver) {
+        to.set_ip(SNAT_ADDRESS.into());
     }
     Way::To(link, datagram)
 }
 
 /// The spoke's own address in a realm. It is in the first of its ranges: without a pod there it may have none yet.
 fn node_address(inner: &Inner, realm: &ClusterName, spoke: &ClusterName) -> Option<Ipv4Addr> {
-    let ranges = &inner.interest.ranges;
-    ranges.usable(realm, spoke).first().copied().map(records::node_address)
+    let ranges = &inner.fanout.ranges;
+    ranges.usable(realm, spoke).first().copied().map(session_records::node_address)
 }
 
 /// Gets it one, if it has none and may ask for one.
-async fn lease_address(inner: &Inner, realm: &ClusterName, papers: &Papers) {
-    let spoke = &papers.cluster;
-    if node_address(inner, realm, spoke).is_some() || !inner.doors.take(&papers.uid) {
+async fn lease_address(inner: &Inner, realm: &ClusterName, identity: &SpokeIdentity) {
+    let spoke = &identity.cluster;
+    if node_address(inner, realm, spoke).is_some() || !inner.doors.take(&identity.uid) {
         return;
     }
     let store = inner.objects.store();
-    let holder = (spoke, &[papers.hold(&*store.snapshot())][..]);
-    if let Err(error) = inner.interest.ranges.lease(store, realm, holder, 1).await {
+    let holder = (spoke, &[identity.hold(&*store.snapshot())][..]);
+    if let Err(error) = inner.fanout.ranges.lease(store, realm, holder, 1).await {
         debug!(cluster = %spoke, %realm, %error, "no address for what comes through a node's port");
     }
 }

@@ -1,7 +1,8 @@
 //! What a spoke says of its device: the newest of it, and whether that is to be written.
 //!
-//! It is kept for as long as the session lasts, because nobody else has it: the spoke says it once, and somebody may delete
-//! its Node. That is one report for each session, of at most some 45 KiB ([`Report::bound`]), in place of its greeting.
+//! It is kept for as long as the session lasts, because nobody else has it: the spoke says it once, and somebody may
+//! delete its Node. That is one report for each session, of at most some 45 KiB ([`Report::bound_pods`]), in place of
+//! its greeting.
 //!
 //! Guarantees:
 //! - a spoke that says something new of itself all the time is written now and then
@@ -14,30 +15,30 @@ use std::net::IpAddr;
 
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
 
-use crate::allowance::Allowance;
+use crate::token_bucket::TokenBucket;
 
 /// Times in a row that a device may have something new to say of itself, and per second after that.
-const NODE_BURST: u32 = 6;
-const NODE_RATE: f64 = 0.2;
+const NODE_STATUS_BURST: u32 = 6;
+const NODE_STATUSES_PER_SECOND: f64 = 0.2;
 
 /// One session's.
-pub(crate) struct Device {
+pub(crate) struct DeviceReports {
     newest: NodeStatusV1,
     stamp: ReportStamp,
     /// It is to be written.
     unwritten: bool,
-    allowance: Allowance,
+    bucket: TokenBucket,
 }
 
-impl Device {
+impl DeviceReports {
     /// With what it greeted with.
     pub(crate) fn new(own: NodeStatusV1) -> Self {
-        let allowance = Allowance::new(NODE_BURST, NODE_RATE);
-        Self { newest: own, stamp: ReportStamp::default(), unwritten: true, allowance }
+        let bucket = TokenBucket::new(NODE_STATUS_BURST, NODE_STATUSES_PER_SECOND);
+        Self { newest: own, stamp: ReportStamp::default(), unwritten: true, bucket }
     }
 
     /// It is so now.
-    pub(crate) fn says(&mut self, stamp: ReportStamp, status: NodeStatusV1) {
+    pub(crate) fn note(&mut self, stamp: ReportStamp, status: NodeStatusV1) {
         (self.newest, self.stamp, self.unwritten) = (status, stamp, true);
     }
 
@@ -56,7 +57,7 @@ impl Device {
         if !self.unwritten {
             std::future::pending::<()>().await;
         }
-        let wait = self.allowance.wait();
+        let wait = self.bucket.wait();
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
@@ -64,7 +65,7 @@ impl Device {
 
     /// What is to be written.
     pub(crate) fn take(&mut self) -> Option<(ReportStamp, Report)> {
-        let may = self.unwritten && self.allowance.take();
+        let may = self.unwritten && self.bucket.take();
         self.unwritten &= !may;
         may.then(|| (self.stamp, Report::Node(self.newest.clone())))
     }

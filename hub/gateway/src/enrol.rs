@@ -21,9 +21,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use freewheel_hub_api::conditions::{REQUEST_APPROVED, REQUEST_DENIED, Says};
-use freewheel_hub_objects::{Actor, How, OVERTAKEN, Objects};
-use freewheel_hub_pki::{Asked, AuthorityError, agent_group, encode};
+use freewheel_hub_api::conditions::{Condition, REQUEST_APPROVED, REQUEST_DENIED};
+use freewheel_hub_objects::{Actor, OVERTAKEN, Objects, WriteOptions};
+use freewheel_hub_pki::{AuthorityError, VerifiedRequest, agent_group, encode};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::object::Resource;
 use freewheel_hub_schema::time;
@@ -43,18 +43,18 @@ use tracing::{info, warn};
 
 use crate::Inner;
 use crate::issue::{forget_spent, issued, sign};
-use crate::joins::{self, Stranger};
-use crate::papers::hold;
-use crate::places::{CLUSTERS, place};
-use crate::tokens::{self, Good};
+use crate::joins::{self, AskingPermit};
+use crate::object_refs::{CLUSTERS, object_ref};
+use crate::spoke_identity::hold;
+use crate::tokens::{self, GoodToken};
 use crate::{register, renew};
 
 /// The request is the first thing a device says.
-const ASK: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A device is asked to come back after this long, so that forgotten ones hold nothing.
-const PATIENCE: Duration = Duration::from_secs(600);
+const ACCEPTANCE_WAIT_MAX: Duration = Duration::from_secs(600);
 
-pub(crate) const REQUESTS: (&str, &str, &str) =
+pub(crate) const REQUESTS_KIND: (&str, &str, &str) =
     ("certificates.k8s.io", "v1", "certificatesigningrequests");
 
 /// Why a device is not taken.
@@ -74,15 +74,15 @@ impl From<ApiError> for Refusal {
 }
 
 /// Takes a device's request and stays with it until it is decided.
-pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>, stranger: Stranger<'_>) {
+pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>, stranger: AskingPermit<'_>) {
     let mut stranger = Some(stranger);
     let address = link.peer().address;
-    let Ok(Ok(stream)) = timeout(ASK, link.accept()).await else {
+    let Ok(Ok(stream)) = timeout(REQUEST_TIMEOUT, link.accept()).await else {
         link.close(code::VIOLATION, "nothing was asked");
         return;
     };
     let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
-    let request = match timeout(ASK, recv.next::<Ask>()).await {
+    let request = match timeout(REQUEST_TIMEOUT, recv.next::<Ask>()).await {
         Ok(Ok(Some(request))) if request.is_bounded() => request,
         Ok(Err(error)) => {
             warn!(peer = %address, %error, "a join request cannot be read");
@@ -116,20 +116,20 @@ pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>, stranger: Stran
     // Who does not take it has no place any more, and is not kept.
     let said =
         async { frame::write(&mut send, &answer).await.is_ok() && send.shutdown().await.is_ok() };
-    if timeout(ASK, said).await.is_ok_and(|said| said) {
+    if timeout(REQUEST_TIMEOUT, said).await.is_ok_and(|said| said) {
         // The device closes once it has read the answer.
-        let _ = timeout(ASK, link.closed()).await;
+        let _ = timeout(REQUEST_TIMEOUT, link.closed()).await;
     }
     link.close(code::STOPPING, "joining is done");
 }
 
-pub(crate) fn how() -> How {
-    How::by(Actor::Joining)
+pub(crate) fn how() -> WriteOptions {
+    WriteOptions::by(Actor::Joining)
 }
 
 /// While this is the ManagedCluster of its name.
-pub(crate) fn how_for(objects: &Objects, (name, uid): (&ClusterName, &str)) -> How {
-    How { expect: vec![hold(&*objects.store().snapshot(), name, uid)], ..how() }
+pub(crate) fn how_for(objects: &Objects, (name, uid): (&ClusterName, &str)) -> WriteOptions {
+    WriteOptions { expect: vec![hold(&*objects.store().snapshot(), name, uid)], ..how() }
 }
 
 fn gone() -> Refusal {
@@ -141,12 +141,12 @@ async fn decide(
     hub: &Inner,
     request: &JoinRequestV1,
     send: &mut Box<dyn SendHalf>,
-    stranger: &mut Option<Stranger<'_>>,
+    stranger: &mut Option<AskingPermit<'_>>,
 ) -> Result<AcceptedV1, Refusal> {
     let objects = &hub.objects;
     let token = tokens::check(objects, &request.token)?;
-    let busy = || Refusal(JoinRefusal::Busy, joins::BUSY.to_owned());
-    let mark = Asked::read(&request.csr)
+    let busy = || Refusal(JoinRefusal::Busy, joins::NO_PERMIT_MESSAGE.to_owned());
+    let mark = VerifiedRequest::read(&request.csr)
         .map(|asked| asked.fingerprint())
         .map_err(|error| Refusal(JoinRefusal::Request, AuthorityError::from(error).to_string()))?;
     if !hub.joins.is_in_pace(&token.id, &mark) {
@@ -165,7 +165,7 @@ async fn decide(
 async fn admit(
     hub: &Inner,
     request: &JoinRequestV1,
-    token: &Good,
+    token: &GoodToken,
     mark: &Digest,
     send: &mut Box<dyn SendHalf>,
 ) -> Result<AcceptedV1, Refusal> {
@@ -212,7 +212,7 @@ async fn request_certificate(
     auto: bool,
 ) -> Result<(), Refusal> {
     let how = how_for(objects, (name, uid));
-    let place = place(REQUESTS, &ClusterName::root(), "", csr_name)?;
+    let place = object_ref(REQUESTS_KIND, &ClusterName::root(), "", csr_name)?;
     if objects.get(&place).is_err() {
         let group = agent_group(name);
         let value = json!({
@@ -240,7 +240,7 @@ async fn request_certificate(
     let approve = |mut value: Value| {
         if !REQUEST_APPROVED.holds(&value) && !REQUEST_DENIED.holds(&value) {
             let text = "The join token accepts its clusters";
-            let approved = Says::new(&REQUEST_APPROVED, true, "AutoApproved", text);
+            let approved = Condition::new(&REQUEST_APPROVED, true, "AutoApproved", text);
             approved.put(&mut value["status"]["conditions"], &now);
         }
         Ok(value)
@@ -258,7 +258,7 @@ async fn wait(
     send: &mut Box<dyn SendHalf>,
 ) -> Result<AcceptedV1, Refusal> {
     let objects = &hub.objects;
-    let scopes = [CLUSTERS, REQUESTS].map(|(group, _, plural)| Scope {
+    let scopes = [CLUSTERS, REQUESTS_KIND].map(|(group, _, plural)| Scope {
         resource: Resource::new(group, plural),
         cluster: Some(ClusterName::root()),
         namespace: None,
@@ -275,7 +275,7 @@ async fn wait(
         if let Some(accepted) = look(hub, (name, uid), csr_name, request).await? {
             return Ok(accepted);
         }
-        if PATIENCE <= began.elapsed() {
+        if ACCEPTANCE_WAIT_MAX <= began.elapsed() {
             return Err(busy(
                 "the hub's owner has not accepted yet; the request is kept, come back",
             ));
@@ -283,7 +283,7 @@ async fn wait(
         if told.is_none_or(|at: tokio::time::Instant| PENDING_EVERY <= at.elapsed()) {
             let text = format!("waiting to be accepted: on the hub, run `hub accept {name}`");
             told = Some(tokio::time::Instant::now());
-            match timeout(ASK, frame::write(send, &JoinAnswer::Pending(text))).await {
+            match timeout(REQUEST_TIMEOUT, frame::write(send, &JoinAnswer::Pending(text))).await {
                 Ok(Ok(())) => {}
                 _ => return Err(busy("the device went away")),
             }
@@ -303,12 +303,12 @@ async fn look(
     request: &JoinRequestV1,
 ) -> Result<Option<AcceptedV1>, Refusal> {
     let Inner { objects, authority, fleet_root, .. } = hub;
-    let cluster = place(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
+    let cluster = object_ref(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
     let cluster = objects.get(&cluster).map_err(|_| gone())?.object.value()?;
     if cluster["metadata"]["uid"] != uid || cluster["metadata"]["deletionTimestamp"].is_string() {
         return Err(gone());
     }
-    let csr_place = place(REQUESTS, &ClusterName::root(), "", csr_name)?;
+    let csr_place = object_ref(REQUESTS_KIND, &ClusterName::root(), "", csr_name)?;
     // Requests are deleted when they get old; who still waits makes a new one.
     let expired = |_| {
         let text = "the signing request has expired; come back for a new one".to_owned();

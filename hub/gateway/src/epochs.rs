@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
-use crate::departures::Gone;
+use crate::deleted_clusters::DeletedClusters;
 
 /// The highest number that was given, by the UID of the ManagedCluster.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ impl Epochs {
     }
 
     /// A cluster that is gone leaves nothing behind.
-    pub(crate) fn forget(&self, gone: &Gone<'_>) {
+    pub(crate) fn forget(&self, gone: &DeletedClusters<'_>) {
         gone.take_from(&mut self.0.lock());
     }
 }
@@ -43,7 +43,7 @@ mod tests {
         let given = [0, 0, 7, 3].map(|stored| epochs.next("pi-7", stored));
         assert_eq!(given, [1, 2, 8, 9]);
         assert_eq!(epochs.next("pi-8", 0), 1);
-        epochs.forget(&Gone::One("pi-7"));
+        epochs.forget(&DeletedClusters::One("pi-7"));
         assert_eq!(epochs.next("pi-7", 0), 1);
     }
 }

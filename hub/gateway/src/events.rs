@@ -3,9 +3,9 @@
 //! Guarantees:
 //! - names sort as things happened (`names_sort_as_things_happened`);
 //! - what is told twice, after a lost answer, counts once, and what repeats counts up in one Event
-//!   (`an_event_that_is_told_twice_counts_once_and_one_that_repeats_counts_up`), also when its time is ahead of the hub's
-//!   (`an_event_of_the_future_is_of_now`);
-//! - one pod has at most [`MAX_EVENTS`] that a spoke told, and no spoke tells of another's pods
+//!   (`an_event_that_is_told_twice_counts_once_and_one_that_repeats_counts_up`), also when its time is ahead of the
+//!   hub's (`an_event_of_the_future_is_of_now`);
+//! - one pod has at most [`EVENTS_PER_POD_MAX`] that a spoke told, and no spoke tells of another's pods
 //!   (`a_hostile_device_writes_few_events_and_only_about_its_own_pods`), however long the store takes
 //!   (`a_slow_disk_lets_no_more_events_in`), and however many others are named like them
 //!   (`an_event_costs_no_walk_over_all_that_is_named_like_its_pod`);
@@ -30,43 +30,43 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::Inner;
-use crate::allowance::Allowance;
-use crate::departures::Gone;
-use crate::papers::{Papers, how};
-use crate::places::{NO_PLACE, NODES, PODS, is_here, may_speak, place, stamp};
+use crate::deleted_clusters::DeletedClusters;
+use crate::object_refs::{NO_PLACE, NODES, PODS, is_here, may_speak, object_ref, stamp};
+use crate::spoke_identity::{SpokeIdentity, how};
+use crate::token_bucket::TokenBucket;
 
 /// Different events of one pod that are kept; they make room when they are an hour old.
-const MAX_EVENTS: usize = 64;
+const EVENTS_PER_POD_MAX: usize = 64;
 /// Events that are looked at for them, by their names. Whoever has put more there wants none of ours.
-const LOOKED_AT: usize = 1024;
+const EVENTS_LOOKED_AT_MAX: usize = 1024;
 const EVENTS: (&str, &str, &str) = ("", "v1", "events");
-/// Annotation with the device's own time of the newest one that was told, in milliseconds, where that is ahead of the hub's:
-/// what is told again is known by it.
+/// Annotation with the device's own time of the newest one that was told, in milliseconds, where that is ahead of the
+/// hub's: what is told again is known by it.
 const DEVICE_TIME: &str = "freewheel.dev/device-time";
 
 /// Events in a row that one spoke may tell, and per second after that: more than any start of a full
 /// device has to tell.
-const BURST: u32 = 2048;
-const RATE: f64 = 20.0;
+const EVENT_BURST: u32 = 2048;
+const EVENTS_PER_SECOND: f64 = 20.0;
 /// How often it is said that some were dropped.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// What each spoke may still tell, by the UID of its ManagedCluster.
 #[derive(Debug, Default)]
-pub(crate) struct Allowances(Mutex<BTreeMap<String, Told>>);
+pub(crate) struct EventBuckets(Mutex<BTreeMap<String, DroppedEvents>>);
 
 #[derive(Debug)]
-struct Told {
-    left: Allowance,
+struct DroppedEvents {
+    left: TokenBucket,
     dropped: u64,
     complained: Option<Instant>,
 }
 
-impl Allowances {
-    pub(crate) fn allows(&self, papers: &Papers) -> bool {
+impl EventBuckets {
+    pub(crate) fn allows(&self, identity: &SpokeIdentity) -> bool {
         let mut all = self.0.lock();
-        let told = all.entry(papers.uid.clone()).or_insert_with(|| Told {
-            left: Allowance::new(BURST, RATE),
+        let told = all.entry(identity.uid.clone()).or_insert_with(|| DroppedEvents {
+            left: TokenBucket::new(EVENT_BURST, EVENTS_PER_SECOND),
             dropped: 0,
             complained: None,
         });
@@ -76,13 +76,13 @@ impl Allowances {
         told.dropped += 1;
         if told.complained.is_none_or(|at| COMPLAIN_EVERY <= at.elapsed()) {
             told.complained = Some(Instant::now());
-            warn!(cluster = %papers.cluster, dropped = told.dropped, "a spoke tells too many events; some are dropped");
+            warn!(cluster = %identity.cluster, dropped = told.dropped, "a spoke tells too many events; some are dropped");
         }
         false
     }
 
     /// A cluster that is gone leaves nothing behind.
-    pub(crate) fn forget(&self, gone: &Gone<'_>) {
+    pub(crate) fn forget(&self, gone: &DeletedClusters<'_>) {
         gone.take_from(&mut self.0.lock());
     }
 }
@@ -91,15 +91,19 @@ impl Allowances {
 ///
 /// # Errors
 /// When the store cannot write, and when the pod is not the spoke's.
-pub(crate) async fn take(inner: &Inner, papers: &Papers, seen: &EventV1) -> Result<(), ApiError> {
-    let spoke = &papers.cluster;
+pub(crate) async fn take(
+    inner: &Inner,
+    identity: &SpokeIdentity,
+    seen: &EventV1,
+) -> Result<(), ApiError> {
+    let spoke = &identity.cluster;
     may_speak(spoke, &seen.realm)?;
-    let place = place(PODS, &seen.realm, &seen.namespace, &seen.pod)?;
+    let place = object_ref(PODS, &seen.realm, &seen.namespace, &seen.pod)?;
     is_here(&inner.objects.get(&place)?.object.value()?, spoke, &seen.uid)?;
-    if !inner.events.allows(papers) {
+    if !inner.events.allows(identity) {
         return Ok(());
     }
-    about(&inner.objects, papers, PODS, seen).await
+    about(&inner.objects, identity, PODS, seen).await
 }
 
 /// Takes an event that a spoke tells of itself: it is about the Nodes that show it.
@@ -108,17 +112,17 @@ pub(crate) async fn take(inner: &Inner, papers: &Papers, seen: &EventV1) -> Resu
 /// When the store cannot write, and when the name is another cluster's by now.
 pub(crate) async fn take_own(
     inner: &Inner,
-    papers: &Papers,
+    identity: &SpokeIdentity,
     seen: &NodeEventV1,
 ) -> Result<(), ApiError> {
-    let (objects, spoke) = (&inner.objects, &papers.cluster);
+    let (objects, spoke) = (&inner.objects, &identity.cluster);
     let other = |_| ApiError::new(409, NO_PLACE, "the name is another cluster's by now");
-    papers.admit(objects).map_err(other)?;
-    if !inner.events.allows(papers) {
+    identity.admit(objects).map_err(other)?;
+    if !inner.events.allows(identity) {
         return Ok(());
     }
     for realm in [&ClusterName::root(), spoke] {
-        let node = objects.get(&place(NODES, realm, "", spoke.as_str())?)?;
+        let node = objects.get(&object_ref(NODES, realm, "", spoke.as_str())?)?;
         let seen = EventV1 {
             realm: realm.clone(),
             // Where events of what has no namespace are.
@@ -131,7 +135,7 @@ pub(crate) async fn take_own(
             message: seen.message.clone(),
             at: seen.at,
         };
-        about(objects, papers, NODES, &seen).await?;
+        about(objects, identity, NODES, &seen).await?;
     }
     Ok(())
 }
@@ -139,17 +143,17 @@ pub(crate) async fn take_own(
 /// Writes one event about an object of this resource, or counts it.
 pub(crate) async fn about(
     objects: &Objects,
-    papers: &Papers,
+    identity: &SpokeIdentity,
     of: (&str, &str, &str),
     seen: &EventV1,
 ) -> Result<(), ApiError> {
-    let spoke = &papers.cluster;
+    let spoke = &identity.cluster;
     may_speak(spoke, &seen.realm)?;
     // What a device without a clock, or a liar, calls the future would never be old.
     let now = u64::try_from(objects.clock().unix_seconds()).unwrap_or_default();
     let now = now.saturating_mul(1000);
     let (at, ahead) = (stamp(seen.at.min(now)), now < seen.at);
-    let kind = place(of, &seen.realm, &seen.namespace, &seen.pod)?.kind;
+    let kind = object_ref(of, &seen.realm, &seen.namespace, &seen.pod)?.kind;
     let mut value = value(spoke, &kind, seen, &at);
     if ahead {
         value["metadata"]["annotations"][DEVICE_TIME] = json!(seen.at.to_string());
@@ -159,14 +163,14 @@ pub(crate) async fn about(
         return Ok(());
     };
     let Some(name) = known.iter().find(|(_, old)| same(old, &value)).map(|(name, _)| name) else {
-        if MAX_EVENTS <= known.len() {
+        if EVENTS_PER_POD_MAX <= known.len() {
             debug!(cluster = %spoke, pod = seen.pod, "too many events about one pod; one is dropped");
             return Ok(());
         }
-        let place = place(EVENTS, &seen.realm, &seen.namespace, &name(seen))?;
-        return objects.create(&how(objects, papers), &place, value).await.map(|_| ());
+        let place = object_ref(EVENTS, &seen.realm, &seen.namespace, &name(seen))?;
+        return objects.create(&how(objects, identity), &place, value).await.map(|_| ());
     };
-    let place = place(EVENTS, &seen.realm, &seen.namespace, name)?;
+    let place = object_ref(EVENTS, &seen.realm, &seen.namespace, name)?;
     let count = |mut old: Value| {
         let told = old["metadata"]["annotations"][DEVICE_TIME].as_str();
         let news = match told.and_then(|told| told.parse::<u64>().ok()) {
@@ -183,7 +187,7 @@ pub(crate) async fn about(
         }
         Ok(old)
     };
-    objects.modify(&how(objects, papers), &place, None, count).await.map(|_| ())
+    objects.modify(&how(objects, identity), &place, None, count).await.map(|_| ())
 }
 
 /// Equal for events about one pod that differ in nothing but their time; never 0.
@@ -224,7 +228,7 @@ fn events_of(objects: &Objects, seen: &EventV1) -> Option<Vec<(String, Value)>> 
     let named = snapshot.range(&scope, Some(&after));
     let mut known = Vec::new();
     for (looked, stored) in named.take_while(|it| it.key.name.starts_with(&prefix)).enumerate() {
-        if looked == LOOKED_AT {
+        if looked == EVENTS_LOOKED_AT_MAX {
             return None;
         }
         let is = |field: &str, text: &str| {

@@ -2,19 +2,19 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use freewheel_hub_objects::{DeleteOptions, Objects, Place};
-use freewheel_hub_pki::{Asked, Authority, certificates, encode};
+use freewheel_hub_objects::{DeleteOptions, ObjectRef, Objects};
+use freewheel_hub_pki::{Authority, VerifiedRequest, certificates, encode};
 use freewheel_link::join::{JoinRefusal, JoinRequestV1};
 use freewheel_link::names::ClusterName;
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 
-use crate::enrol::{REQUESTS, Refusal, how, how_for};
-use crate::papers::Papers;
-use crate::places::place;
+use crate::enrol::{REQUESTS_KIND, Refusal, how, how_for};
+use crate::object_refs::object_ref;
+use crate::spoke_identity::SpokeIdentity;
 
 /// A certificate with less time left is made anew for a device that joins again.
-const ENOUGH: i64 = 30 * 24 * 3600;
+const REUSE_LIFE_SECONDS: i64 = 30 * 24 * 3600;
 
 /// A request is for one certificate. Where that one is of no use any more, a new request has to be
 /// approved.
@@ -24,7 +24,7 @@ pub(crate) async fn forget_spent(
     request: &JoinRequestV1,
     uid: &str,
 ) -> Result<(), Refusal> {
-    let place = place(REQUESTS, &ClusterName::root(), "", csr_name)?;
+    let place = object_ref(REQUESTS_KIND, &ClusterName::root(), "", csr_name)?;
     let Ok(stored) = objects.get(&place) else { return Ok(()) };
     let csr = stored.object.value()?;
     if certificate_text(&csr).is_none() || issued(objects, &csr, request, uid).is_some() {
@@ -51,17 +51,17 @@ pub(crate) fn issued(
 ) -> Option<CertificateDer<'static>> {
     let given = STANDARD.decode(certificate_text(csr)?).ok()?;
     let given = certificates(&given)?.into_iter().next()?;
-    let papers = Papers::read(&given)?;
-    let enough = objects.clock().unix_seconds() + ENOUGH < papers.life.to;
-    let same_key = papers.key == Asked::read(&request.csr).ok()?.fingerprint();
-    (enough && same_key && papers.uid == uid).then_some(given)
+    let identity = SpokeIdentity::read(&given)?;
+    let enough = objects.clock().unix_seconds() + REUSE_LIFE_SECONDS < identity.life.to;
+    let same_key = identity.key == VerifiedRequest::read(&request.csr).ok()?.fingerprint();
+    (enough && same_key && identity.uid == uid).then_some(given)
 }
 
 pub(crate) async fn sign(
     objects: &Objects,
     authority: &Authority,
     (name, uid): (&ClusterName, &str),
-    place: &Place,
+    place: &ObjectRef,
     request: &JoinRequestV1,
 ) -> Result<CertificateDer<'static>, Refusal> {
     let now = objects.clock().unix_seconds();

@@ -6,52 +6,52 @@
 //!
 //! Guarantees:
 //! - who has no good token takes nothing from those who have one, and strangers who say nothing keep nobody out for
-//!   longer than [`GRACE`] (`strangers_keep_nobody_with_a_good_token_out`), those of one owner's addresses not at all
-//!   (`strangers_of_one_network_keep_no_other_out`);
+//!   longer than [`ASKING_GRACE`] (`strangers_keep_nobody_with_a_good_token_out`), those of one owner's addresses not
+//!   at all (`strangers_of_one_network_keep_no_other_out`);
 //! - who asks all the time leaves others of the same token their pace, and one token leaves others theirs
 //!   (`who_asks_all_the_time_leaves_others_their_pace`);
 //! - when all places are taken, a device that has none gets one of the device with the same token that has several
-//!   (`a_device_that_asks_again_and_again_keeps_nobody_out`), and who comes with another token one of the token that has most
-//!   (`one_token_does_not_take_all_places_to_wait_at`).
+//!   (`a_device_that_asks_again_and_again_keeps_nobody_out`), and who comes with another token one of the token that
+//!   has most (`one_token_does_not_take_all_places_to_wait_at`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use freewheel_link::address_networks::{self, Networks};
 use freewheel_link::digest::Digest;
-use freewheel_link::networks::{self, Networks};
 use freewheel_link::transport::{Transport, code};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::allowance::{Allowance, Allowances};
-use crate::crowds;
+use crate::fair_eviction;
+use crate::token_bucket::{TokenBucket, TokenBuckets};
 
 /// Strangers at the same time.
-const ASKING: usize = 256;
+const ASKING_DEVICES_MAX: usize = 256;
 /// A stranger is let be for so long: a request takes two round trips.
-const GRACE: Duration = Duration::from_secs(2);
+const ASKING_GRACE: Duration = Duration::from_secs(2);
 /// Devices that wait to be accepted at the same time.
-const WAITING: usize = 256;
+const WAITING_DEVICES_MAX: usize = 256;
 /// Joins in a burst, and per second after it: by one key, with one token, and of all.
-const OF_KEY: (u32, f64) = (64, 6.0);
-const OF_TOKEN: (u32, f64) = (128, 10.0);
-const OF_ALL: (u32, f64) = (256, 40.0);
+const JOINS_PER_KEY: (u32, f64) = (64, 6.0);
+const JOINS_PER_TOKEN: (u32, f64) = (128, 10.0);
+const JOINS_IN_ALL: (u32, f64) = (256, 40.0);
 
 /// What somebody is told for whom there is no place.
-pub(crate) const BUSY: &str = "too many devices join at once; come back later";
+pub(crate) const NO_PERMIT_MESSAGE: &str = "too many devices join at once; come back later";
 
 /// What a device is told that has asked once more meanwhile.
-const AGAIN: &str = "the same device has asked again over another connection, which is answered in place of this one";
+const WRITE_RETRY_EVERY: &str = "the same device has asked again over another connection, which is answered in place of this one";
 
 /// Everybody who joins.
 pub(crate) struct Joins {
     asking: Mutex<Asking>,
     waiting: Mutex<Waiting>,
-    keys: Allowances,
-    tokens: Allowances,
-    all: Mutex<Allowance>,
+    keys: TokenBuckets,
+    tokens: TokenBuckets,
+    all: Mutex<TokenBucket>,
 }
 
 #[derive(Default)]
@@ -68,9 +68,9 @@ struct Asks {
 }
 
 /// A stranger's place; it is free again when this is dropped.
-pub(crate) struct Stranger<'a>(&'a Joins, u64);
+pub(crate) struct AskingPermit<'a>(&'a Joins, u64);
 
-impl Drop for Stranger<'_> {
+impl Drop for AskingPermit<'_> {
     fn drop(&mut self) {
         self.0.asking.lock().links.remove(&self.1);
     }
@@ -80,10 +80,10 @@ impl Drop for Stranger<'_> {
 struct Waiting {
     next: u64,
     /// In the order of their coming.
-    places: BTreeMap<u64, Place>,
+    places: BTreeMap<u64, WaitingJoin>,
 }
 
-struct Place {
+struct WaitingJoin {
     token: String,
     key: Digest,
     /// Tells who waits here why it does no more.
@@ -101,11 +101,11 @@ impl Waiting {
 
     /// Whether there is a place, if need be one of who has most: of tokens first, then of the keys that came with it.
     fn make_room(&mut self, token: &str, key: Digest) -> bool {
-        if self.places.len() < WAITING {
+        if self.places.len() < WAITING_DEVICES_MAX {
             return true;
         }
         if let Some(number) = self.oldest(|place| place.key == key) {
-            self.send_away(number, AGAIN);
+            self.send_away(number, WRITE_RETRY_EVERY);
             return true;
         }
         let tokens = count(self.places.values().map(|place| place.token.clone()));
@@ -120,14 +120,15 @@ impl Waiting {
         let Some(held) = keys.values().copied().max().filter(|held| other || 1 < *held) else {
             return false;
         };
-        let has_most = |place: &Place| place.token == from && keys.get(&place.key) == Some(&held);
+        let has_most =
+            |place: &WaitingJoin| place.token == from && keys.get(&place.key) == Some(&held);
         if let Some(number) = self.oldest(has_most) {
-            self.send_away(number, BUSY);
+            self.send_away(number, NO_PERMIT_MESSAGE);
         }
         true
     }
 
-    fn oldest(&self, is: impl Fn(&Place) -> bool) -> Option<u64> {
+    fn oldest(&self, is: impl Fn(&WaitingJoin) -> bool) -> Option<u64> {
         self.places.iter().find(|(_, place)| is(place)).map(|(number, _)| *number)
     }
 }
@@ -142,20 +143,20 @@ fn count<T: Ord>(all: impl Iterator<Item = T>) -> BTreeMap<T, usize> {
 }
 
 /// A device's place to wait at; it is free again when this is dropped.
-pub(crate) struct Waits<'a> {
+pub(crate) struct WaitPermit<'a> {
     joins: &'a Joins,
     number: u64,
     leave: oneshot::Receiver<&'static str>,
 }
 
-impl Waits<'_> {
+impl WaitPermit<'_> {
     /// Resolves, with what the device is told, when it has to leave for another one.
     pub(crate) async fn has_to_leave(&mut self) -> &'static str {
-        (&mut self.leave).await.unwrap_or(BUSY)
+        (&mut self.leave).await.unwrap_or(NO_PERMIT_MESSAGE)
     }
 }
 
-impl Drop for Waits<'_> {
+impl Drop for WaitPermit<'_> {
     fn drop(&mut self) {
         self.joins.waiting.lock().places.remove(&self.number);
     }
@@ -166,9 +167,9 @@ impl Default for Joins {
         Self {
             asking: Mutex::default(),
             waiting: Mutex::default(),
-            keys: Allowances::new(OF_KEY.0, OF_KEY.1),
-            tokens: Allowances::new(OF_TOKEN.0, OF_TOKEN.1),
-            all: Mutex::new(Allowance::new(OF_ALL.0, OF_ALL.1)),
+            keys: TokenBuckets::new(JOINS_PER_KEY.0, JOINS_PER_KEY.1),
+            tokens: TokenBuckets::new(JOINS_PER_TOKEN.0, JOINS_PER_TOKEN.1),
+            all: Mutex::new(TokenBucket::new(JOINS_IN_ALL.0, JOINS_IN_ALL.1)),
         }
     }
 }
@@ -176,25 +177,25 @@ impl Default for Joins {
 impl Joins {
     /// A place to ask at, if need be that of a stranger from a network with more of them, or of who has had one for
     /// longest.
-    pub(crate) fn ask(&self, link: &Arc<dyn Transport>) -> Option<Stranger<'_>> {
-        let from = networks::around(link.peer().address.ip());
+    pub(crate) fn ask(&self, link: &Arc<dyn Transport>) -> Option<AskingPermit<'_>> {
+        let from = address_networks::around(link.peer().address.ip());
         let mut asking = self.asking.lock();
-        if ASKING <= asking.links.len() {
+        if ASKING_DEVICES_MAX <= asking.links.len() {
             let held = asking.links.iter().map(|(number, asks)| (*number, &asks.from));
-            let crowd = crowds::oldest_of_most(&held, &from);
+            let crowd = fair_eviction::oldest_of_most(&held, &from);
             let oldest = asking.links.first_key_value();
-            let old = oldest.filter(|(_, asks)| GRACE <= asks.since.elapsed());
+            let old = oldest.filter(|(_, asks)| ASKING_GRACE <= asks.since.elapsed());
             let gone = crowd.or(old.map(|(number, _)| *number))?;
-            asking.links.remove(&gone)?.link.close(code::BUSY, BUSY);
+            asking.links.remove(&gone)?.link.close(code::BUSY, NO_PERMIT_MESSAGE);
         }
         asking.next += 1;
         let number = asking.next;
         asking.links.insert(number, Asks { from, since: Instant::now(), link: link.clone() });
-        Some(Stranger(self, number))
+        Some(AskingPermit(self, number))
     }
 
     /// A place to wait at, for a device with this key whose token is good.
-    pub(crate) fn wait(&self, token: &str, key: Digest) -> Option<Waits<'_>> {
+    pub(crate) fn wait(&self, token: &str, key: Digest) -> Option<WaitPermit<'_>> {
         let mut waiting = self.waiting.lock();
         if !waiting.make_room(token, key) {
             return None;
@@ -202,8 +203,8 @@ impl Joins {
         let (leave, told) = oneshot::channel();
         waiting.next += 1;
         let number = waiting.next;
-        waiting.places.insert(number, Place { token: token.to_owned(), key, leave });
-        Some(Waits { joins: self, number, leave: told })
+        waiting.places.insert(number, WaitingJoin { token: token.to_owned(), key, leave });
+        Some(WaitPermit { joins: self, number, leave: told })
     }
 
     /// Whether one more may join now, by this key and with this token, which is good.
@@ -214,7 +215,7 @@ impl Joins {
 
 #[cfg(test)]
 mod tests {
-    use freewheel_link::memory;
+    use freewheel_link::memory_transport;
 
     use super::*;
 
@@ -244,7 +245,7 @@ mod tests {
     async fn strangers_of_one_network_keep_no_other_out() {
         let joins = Joins::default();
         let link = |from: [u8; 4]| -> Arc<dyn Transport> {
-            let (near, far) = memory::pair();
+            let (near, far) = memory_transport::pair();
             near.come_from((from, 4444).into());
             drop(far);
             near
@@ -258,6 +259,6 @@ mod tests {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert!(joins.asking.lock().links.len() <= ASKING);
+        assert!(joins.asking.lock().links.len() <= ASKING_DEVICES_MAX);
     }
 }

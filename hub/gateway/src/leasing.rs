@@ -21,18 +21,18 @@ use tokio::select;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
-use crate::bell::Bell;
-use crate::end::End;
-use crate::ranges;
-use crate::records::AGAIN;
-use crate::talk::Talk;
+use crate::live_session::Session;
+use crate::pod_cidr_leases;
+use crate::session_end::End;
+use crate::session_records::WRITE_RETRY_EVERY;
+use crate::sync_signal::SyncSignal;
 
 /// Longest time that plans wait for a range from when it is first missing: many times what a disk takes that works.
 const MOMENT: Duration = Duration::from_secs(1);
 
-impl Talk<'_> {
+impl Session<'_> {
     /// Asks for the addresses that pods need, and waits for them for a moment.
-    pub(crate) async fn addresses(&self, bell: &Bell) -> Result<(), End> {
+    pub(crate) async fn addresses(&self, signal: &SyncSignal) -> Result<(), End> {
         if self.missing().next().is_none() {
             return Ok(());
         }
@@ -44,7 +44,7 @@ impl Talk<'_> {
                 biased;
                 () = &mut answered => return Ok(()),
                 // It may have been for the spoke's acceptance. For what else it was, a look follows.
-                () = bell.rung() => self.in_force(bell)?,
+                () = signal.raised() => self.in_force(signal)?,
                 () = sleep_until(until) => return Ok(()),
             }
         }
@@ -61,7 +61,7 @@ impl Talk<'_> {
                 if !std::mem::replace(&mut failed_before, true) {
                     warn!(cluster = %self.cluster, %realm, %error, "cannot lease addresses; trying again");
                 }
-                sleep(AGAIN).await;
+                sleep(WRITE_RETRY_EVERY).await;
             }
             *self.leasing.since.lock() = None;
             self.leasing.answered.notify_waiters();
@@ -70,10 +70,10 @@ impl Talk<'_> {
 
     /// Realms in which the spoke has fewer ranges than its pods need, and how many they need.
     fn missing(&self) -> impl Iterator<Item = (ClusterName, usize)> {
-        let interest = &self.inner.interest;
+        let fanout = &self.inner.fanout;
         [ClusterName::root(), self.cluster.clone()].into_iter().filter_map(|realm| {
-            let needed = ranges::needed(interest.count(self.cluster, &realm));
-            let has = interest.ranges.usable(&realm, self.cluster).len();
+            let needed = pod_cidr_leases::needed(fanout.count(self.cluster, &realm));
+            let has = fanout.ranges.usable(&realm, self.cluster).len();
             (has < needed).then_some((realm, needed))
         })
     }
@@ -83,8 +83,8 @@ impl Talk<'_> {
         let store = self.inner.objects.store();
         let mut outcome = Ok(());
         for (realm, needed) in self.missing() {
-            let holder = (self.cluster, &[self.papers.hold(&*store.snapshot())][..]);
-            let leased = self.inner.interest.ranges.lease(store, &realm, holder, needed).await;
+            let holder = (self.cluster, &[self.identity.hold(&*store.snapshot())][..]);
+            let leased = self.inner.fanout.ranges.lease(store, &realm, holder, needed).await;
             outcome = leased.map_err(|error| (realm, error)).and(outcome);
         }
         outcome

@@ -1,34 +1,34 @@
 //! The hub's side of the link: who may connect, what they are told, what is made of what they say.
 //!
 //! ```text
-//! papers     what a spoke's certificate says, and whether that is let in
+//! spoke_identity  what a spoke's certificate says, and whether that is let in
 //! renew      a new certificate for a key that has one
-//! twins      two devices with one identity
-//! allowance  how much one spoke may say
+//! duplicates  two devices with one identity
+//! token_bucket  how much one spoke may say
 //! client     certificates of people
 //! door       (here) handshakes, admission, which protocol
-//! joins      how many devices join at a time     crowds  who makes room, there and at handshakes
+//! joins      how many devices join at a time     fair_eviction  who makes room, there and at handshakes
 //! tokens     what devices join with
 //! enrol, register, issue  a token and a key become a certificate, after two yeses
-//! departures what is remembered of a cluster goes with it
-//! epochs     which of a spoke's sessions is the newest     endings  whose end is not written yet
+//! deleted_clusters  what is remembered of a cluster goes with it
+//! epochs     which of a spoke's sessions is the newest     session_ends  whose end is not written yet
 //! own_api    where a cluster says that its API is served
-//! handshakes, greetings, opening  from a first packet to a session in force
-//! inherited  sessions of this hub's earlier life
-//! session, talk  one connected spoke, and what its parts share     end  why it is over
-//! look       when and how it is told what it should hold
-//! interest   which spokes look again after a change, and at what     bell  what waits for one of them
-//! view       what a plan reads            bound  which pods are where
-//! ranges     which spoke has which pod addresses      leasing  one that lacks some gets them
+//! handshakes, pending_sessions, opening  from a first packet to a session in force
+//! stale_sessions  sessions of this hub's earlier life
+//! session, live_session  one connected spoke, and what its parts share     session_end  why it is over
+//! plan_sync  when and how it is told what it should hold
+//! change_fanout  which spokes look again after a change, and at what     sync_signal  what waits for one of them
+//! view       what a plan reads            bound_pods  which pods are where
+//! pod_cidr_leases  which spoke has which pod addresses      leasing  one that lacks some gets them
 //! services   Services, translated once for all spokes
 //! reports, events, node  what spokes say, as objects      device  the newest that one says of itself
-//! places     where objects are, and of which a spoke may speak
+//! object_refs  where objects are, and of which a spoke may speak
 //! refusals   what cannot be planned, where its user looks
 //! compiling  whose pods wait for a compiler
-//! lives      which life of the store this is; a folder put back from a copy is a new one
-//! records    sessions, leases of pod ranges in the store
+//! incarnation  which life of the store this is; a folder put back from a copy is a new one
+//! session_records  sessions, leases of pod ranges in the store
 //! streams    modules, logs, tunnels      relays  how many tunnels each spoke may have
-//! writes     what a session writes, whatever the disk says     untaken  what waits for it     answers  what comes of it
+//! writes     what a session writes, whatever the disk says     pending_reports  what waits for it     answers  what comes of it
 //! datagrams  UDP of pods between spokes
 //! ```
 //!
@@ -38,37 +38,32 @@
 //! - strangers keep no device out, neither with handshakes nor with joins
 //!   (`handshakes_that_never_end_keep_no_device_out`, `strangers_keep_nobody_with_a_good_token_out`).
 
-mod allowance;
 mod answers;
-mod bell;
-mod bound;
+mod bound_pods;
+mod change_fanout;
 mod compiling;
-mod crowds;
 mod datagrams;
-mod departures;
+mod deleted_clusters;
 mod device;
-mod end;
-mod endings;
+pub mod duplicates;
 mod enrol;
 mod epochs;
 mod events;
-mod greetings;
+mod fair_eviction;
 mod handshakes;
-mod inherited;
-mod interest;
+mod incarnation;
 mod issue;
 mod joins;
 mod leasing;
-mod lives;
-mod look;
-mod meters;
+mod live_session;
 mod node;
+mod object_refs;
 mod opening;
 mod own_api;
-pub mod papers;
-mod places;
-mod ranges;
-pub mod records;
+mod pending_reports;
+mod pending_sessions;
+mod plan_sync;
+mod pod_cidr_leases;
 mod refusals;
 mod register;
 mod relays;
@@ -77,11 +72,16 @@ mod reported;
 mod reports;
 mod services;
 mod session;
+mod session_end;
+mod session_ends;
+mod session_metrics;
+pub mod session_records;
+pub mod spoke_identity;
+mod stale_sessions;
 mod streams;
-mod talk;
+mod sync_signal;
+mod token_bucket;
 mod tokens;
-pub mod twins;
-mod untaken;
 mod view;
 mod writes;
 
@@ -97,7 +97,6 @@ use freewheel_hub_objects::Objects;
 use freewheel_hub_pki::{Authority, AuthorityError};
 use freewheel_hub_plan::SpokeMembers;
 use freewheel_hub_store::Revision;
-use freewheel_link::budget::Budget;
 use freewheel_link::digest::SetDigest;
 use freewheel_link::generation::Generation;
 use freewheel_link::message::{ALPN_JOIN, ALPN_SESSION};
@@ -105,6 +104,7 @@ use freewheel_link::meter::{Carried, Class};
 use freewheel_link::names::ClusterName;
 use freewheel_link::quic::{Endpoint, HubTls, Incoming};
 use freewheel_link::record_set::Held;
+use freewheel_link::stream_budget::Budget;
 use freewheel_link::tls::{Credentials, Serving, TimeProvider, TlsError, hub_server};
 use freewheel_link::transport::{Transport, code};
 use parking_lot::Mutex;
@@ -112,24 +112,24 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info, warn};
 
-use allowance::Allowances;
-use departures::Gone;
-use handshakes::{Answer, Handshakes, Place};
-use inherited::Inherited;
-use papers::Papers;
+use deleted_clusters::DeletedClusters;
+use handshakes::{HandshakeAnswer, HandshakePermit, Handshakes};
+use spoke_identity::SpokeIdentity;
+use stale_sessions::StaleSessions;
+use token_bucket::TokenBuckets;
 
 /// Sessions that a spoke may open in a row, and per second after that: each is written, and so is its end.
-const SESSIONS: (u32, f64) = (16, 0.2);
+const SESSION_RATE: (u32, f64) = (16, 0.2);
 /// How often a spoke may have all of its plan sent because it holds something else, in a row and per second after that:
 /// once is for a mistake, and one mistake in a while is met.
-const DRIFTS: (u32, f64) = (4, 1.0 / 30.0);
+const RESYNC_RATE: (u32, f64) = (4, 1.0 / 30.0);
 /// The same for coming back with nothing known, which is no mistake: it waits, and is not sent away.
-const RETURNS: (u32, f64) = (4, 1.0 / 30.0);
+const EMPTY_RETURN_RATE: (u32, f64) = (4, 1.0 / 30.0);
 
 /// A spoke's connection that is in force.
 pub(crate) struct Link {
     pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) state: Arc<Mutex<talk::Session>>,
+    pub(crate) state: Arc<Mutex<live_session::PlanSession>>,
     /// Places of the streams that the hub opens on it.
     pub(crate) opened: Arc<Budget>,
     /// UID of the ManagedCluster whose session it carries, and which of its sessions that is.
@@ -143,44 +143,44 @@ pub(crate) struct Inner {
     pub(crate) authority: Arc<Authority>,
     pub(crate) fleet_root: [u8; 32],
     pub(crate) hub: String,
-    pub(crate) interest: interest::Interest,
+    pub(crate) fanout: change_fanout::ChangeFanout,
     pub(crate) links: Mutex<BTreeMap<ClusterName, Link>>,
     /// What spokes held when they were last seen, by the UID of their ManagedCluster.
     pub(crate) known: Mutex<BTreeMap<String, Held<SpokeMembers>>>,
     /// Which of the spokes' reports are durable.
     pub(crate) reported: reported::AllReported,
     /// Processes that came with one identity.
-    pub(crate) twins: twins::Twins,
+    pub(crate) duplicates: duplicates::DuplicateIdentities,
     /// Events that each spoke may still tell.
-    pub(crate) events: events::Allowances,
+    pub(crate) events: events::EventBuckets,
     /// The certificate of the link, exchanged before it ends.
     serving: OnceLock<Arc<Serving>>,
     /// Pods' datagrams that were not relayed.
     pub(crate) lost: AtomicU64,
     /// Messages of spokes that are not known here.
     pub(crate) skipped: AtomicU64,
-    pub(crate) lives: lives::Lives,
+    pub(crate) rollback_guard: incarnation::RollbackGuard,
     pub(crate) epochs: epochs::Epochs,
     /// Told once, before devices join; a hub that is never told leaves it to its people.
     pub(crate) own_api: OnceLock<own_api::OwnApi>,
     pub(crate) joins: joins::Joins,
     /// Connections with certificates that are not let in yet.
-    pub(crate) greetings: greetings::Greetings,
+    pub(crate) pending_sessions: pending_sessions::PendingSessions,
     /// Connections between spokes.
     pub(crate) relays: Arc<relays::Relays>,
     /// Certificates that each device may still have anew.
-    pub(crate) renewals: Allowances,
+    pub(crate) renewals: TokenBuckets,
     /// Sessions that each spoke may still open.
-    pub(crate) sessions: Allowances,
+    pub(crate) sessions: TokenBuckets,
     /// How often each spoke may still hold something else than was sent.
-    pub(crate) drifts: Allowances,
+    pub(crate) drifts: TokenBuckets,
     /// How often each spoke may still come back with nothing known and have all of its plan at once.
-    pub(crate) returns: Allowances,
+    pub(crate) returns: TokenBuckets,
     /// Addresses that each spoke may still ask for by datagrams.
-    pub(crate) doors: Allowances,
+    pub(crate) doors: TokenBuckets,
     /// Ends of sessions that are not written yet.
-    pub(crate) endings: endings::Endings,
-    pub(crate) meters: meters::Meters,
+    pub(crate) session_ends: session_ends::SessionEnds,
+    pub(crate) meters: session_metrics::GatewayMetrics,
 }
 
 impl Inner {
@@ -191,13 +191,13 @@ impl Inner {
     }
 
     /// What is remembered of a ManagedCluster goes with it.
-    pub(crate) fn forget(&self, gone: &Gone<'_>) {
+    pub(crate) fn forget(&self, gone: &DeletedClusters<'_>) {
         gone.take_from(&mut self.known.lock());
-        self.twins.forget(gone);
+        self.duplicates.forget(gone);
         self.events.forget(gone);
         self.epochs.forget(gone);
         self.reported.forget(gone);
-        self.endings.forget(gone);
+        self.session_ends.forget(gone);
     }
 }
 
@@ -225,28 +225,31 @@ impl Gateway {
             authority: identity.authority,
             fleet_root: identity.fleet_root,
             hub: hub.to_owned(),
-            interest: interest::Interest::default(),
+            fanout: change_fanout::ChangeFanout::default(),
             links: Mutex::default(),
             known: Mutex::default(),
             reported: reported::AllReported::default(),
-            twins: twins::Twins::default(),
-            events: events::Allowances::default(),
+            duplicates: duplicates::DuplicateIdentities::default(),
+            events: events::EventBuckets::default(),
             serving: OnceLock::new(),
             lost: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
-            lives: lives::Lives::default(),
+            rollback_guard: incarnation::RollbackGuard::default(),
             epochs: epochs::Epochs::default(),
             own_api: OnceLock::new(),
             joins: joins::Joins::default(),
-            greetings: greetings::Greetings::default(),
+            pending_sessions: pending_sessions::PendingSessions::default(),
             relays: Arc::default(),
-            renewals: Allowances::new(renew::BURST, renew::RATE),
-            sessions: Allowances::new(SESSIONS.0, SESSIONS.1),
-            drifts: Allowances::new(DRIFTS.0, DRIFTS.1),
-            returns: Allowances::new(RETURNS.0, RETURNS.1),
-            doors: Allowances::new(datagrams::BURST, datagrams::RATE),
-            endings: endings::Endings::default(),
-            meters: meters::Meters::default(),
+            renewals: TokenBuckets::new(renew::RENEWAL_BURST, renew::RENEWALS_PER_SECOND),
+            sessions: TokenBuckets::new(SESSION_RATE.0, SESSION_RATE.1),
+            drifts: TokenBuckets::new(RESYNC_RATE.0, RESYNC_RATE.1),
+            returns: TokenBuckets::new(EMPTY_RETURN_RATE.0, EMPTY_RETURN_RATE.1),
+            doors: TokenBuckets::new(
+                datagrams::DATAGRAM_LEASE_BURST,
+                datagrams::DATAGRAM_LEASES_PER_SECOND,
+            ),
+            session_ends: session_ends::SessionEnds::default(),
+            meters: session_metrics::GatewayMetrics::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -286,7 +289,7 @@ impl Gateway {
 
     /// Shows there what is to be seen of sessions and plans.
     pub fn show(&self, metrics: &Metrics) {
-        meters::show(metrics, &Arc::downgrade(&self.inner));
+        session_metrics::show(metrics, &Arc::downgrade(&self.inner));
     }
 
     /// The way to connected spokes, for the API server.
@@ -330,10 +333,10 @@ impl Gateway {
     /// Takes connections until `stop`, then says goodbye to all.
     pub async fn serve(&self, endpoint: Endpoint, stop: CancellationToken) {
         let inner = &self.inner;
-        let inherited = Inherited::of(inner);
-        let follow = inner.interest.follow(inner.objects.store(), inner.images.changed(), &stop);
-        let forget = |gone: &Gone<'_>| inner.forget(gone);
-        let departures = departures::follow(inner.objects.store(), &stop, forget);
+        let inherited = StaleSessions::of(inner);
+        let follow = inner.fanout.follow(inner.objects.store(), inner.images.changed(), &stop);
+        let forget = |gone: &DeletedClusters<'_>| inner.forget(gone);
+        let departures = deleted_clusters::follow(inner.objects.store(), &stop, forget);
         let door = self.door(&endpoint, &stop);
         let inherited = async {
             tokio::select! {
@@ -362,12 +365,12 @@ impl Gateway {
             };
             let asked = handshakes.ask(incoming.address().ip(), incoming.is_validated());
             let place = match asked {
-                Answer::Go(place) => place,
-                Answer::Prove => {
+                HandshakeAnswer::Go(place) => place,
+                HandshakeAnswer::Prove => {
                     incoming.retry();
                     continue;
                 }
-                Answer::Refuse => {
+                HandshakeAnswer::Refuse => {
                     incoming.refuse();
                     continue;
                 }
@@ -379,7 +382,7 @@ impl Gateway {
         let _ = tokio::time::timeout(Duration::from_secs(3), farewell).await;
     }
 
-    async fn take(&self, incoming: Incoming, place: Place, stop: CancellationToken) {
+    async fn take(&self, incoming: Incoming, place: HandshakePermit, stop: CancellationToken) {
         let address = incoming.address();
         let finished = tokio::select! {
             biased;
@@ -412,7 +415,7 @@ impl Gateway {
         match protocol {
             Some(ALPN_JOIN) => {
                 let Some(stranger) = self.inner.joins.ask(&link) else {
-                    link.close(code::BUSY, joins::BUSY);
+                    link.close(code::BUSY, joins::NO_PERMIT_MESSAGE);
                     return;
                 };
                 tokio::select! {
@@ -421,10 +424,10 @@ impl Gateway {
                     () = enrol::serve(&self.inner, link.clone(), stranger) => {}
                 }
             }
-            Some(ALPN_SESSION) => match peer.certificate.as_ref().and_then(Papers::read) {
-                Some(papers) => {
-                    let span = session::span(&papers, peer.address);
-                    session::serve(&self.inner, link, papers, stop).instrument(span).await;
+            Some(ALPN_SESSION) => match peer.certificate.as_ref().and_then(SpokeIdentity::read) {
+                Some(identity) => {
+                    let span = session::span(&identity, peer.address);
+                    session::serve(&self.inner, link, identity, stop).instrument(span).await;
                 }
                 None => {
                     warn!(peer = %peer.address, "a session without a spoke's certificate is refused");

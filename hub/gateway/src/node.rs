@@ -5,7 +5,7 @@
 
 use freewheel_hub_api::KUBERNETES_VERSION;
 use freewheel_hub_api::conditions::{
-    NODE_DISK_PRESSURE, NODE_LEDGER_DAMAGED, NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE, Says,
+    Condition, NODE_DISK_PRESSURE, NODE_LEDGER_DAMAGED, NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE,
 };
 use freewheel_hub_objects::Objects;
 use freewheel_hub_schema::error::ApiError;
@@ -16,12 +16,13 @@ use freewheel_link::names::ClusterName;
 use freewheel_link::report::NodeStatusV1;
 use serde_json::{Map, Value, json};
 
-use crate::papers::{Papers, how};
-use crate::places::{CLUSTERS, NO_PLACE, NODES, place};
+use crate::object_refs::{CLUSTERS, NO_PLACE, NODES, object_ref};
+use crate::spoke_identity::{SpokeIdentity, how};
 
 /// The node's own address, as its Node object has it.
 pub(crate) fn address(objects: &Objects, spoke: &ClusterName) -> Option<String> {
-    let stored = objects.get(&place(NODES, &ClusterName::root(), "", spoke.as_str()).ok()?).ok()?;
+    let stored =
+        objects.get(&object_ref(NODES, &ClusterName::root(), "", spoke.as_str()).ok()?).ok()?;
     let value = stored.object.value().ok()?;
     let addresses = value.pointer("/status/addresses")?.as_array()?;
     let internal = addresses.iter().find(|a| a["type"] == "InternalIP")?;
@@ -34,19 +35,19 @@ pub(crate) fn address(objects: &Objects, spoke: &ClusterName) -> Option<String> 
 /// When the store cannot write, and when the name is another ManagedCluster's by now.
 pub(crate) async fn write(
     objects: &Objects,
-    papers: &Papers,
+    identity: &SpokeIdentity,
     status: &NodeStatusV1,
 ) -> Result<(), ApiError> {
-    let spoke = &papers.cluster;
+    let spoke = &identity.cluster;
     let other = || ApiError::new(409, NO_PLACE, "the name is another cluster's by now");
-    papers.admit(objects).map_err(|_| other())?;
+    identity.admit(objects).map_err(|_| other())?;
     let now = time::from_unix(objects.clock().unix_seconds());
     for realm in [&ClusterName::root(), spoke] {
-        write_node(objects, realm, papers, status, &now).await?;
+        write_node(objects, realm, identity, status, &now).await?;
     }
-    let place = place(CLUSTERS, &ClusterName::root(), "", spoke.as_str())?;
+    let place = object_ref(CLUSTERS, &ClusterName::root(), "", spoke.as_str())?;
     let change = |mut value: Value| {
-        if !papers.are_of(&value) {
+        if !identity.are_of(&value) {
             return Err(other());
         }
         value["status"]["version"] = json!({"kubernetes": version(status)});
@@ -54,19 +55,19 @@ pub(crate) async fn write(
         value["status"]["allocatable"] = cluster_resources(&allocatable::of(status));
         Ok(value)
     };
-    objects.modify(&how(objects, papers), &place, Some("status"), change).await.map(|_| ())
+    objects.modify(&how(objects, identity), &place, Some("status"), change).await.map(|_| ())
 }
 
 async fn write_node(
     objects: &Objects,
     realm: &ClusterName,
-    papers: &Papers,
+    identity: &SpokeIdentity,
     status: &NodeStatusV1,
     now: &str,
 ) -> Result<(), ApiError> {
-    let spoke = &papers.cluster;
-    let place = place(NODES, realm, "", spoke.as_str())?;
-    let how = how(objects, papers);
+    let spoke = &identity.cluster;
+    let place = object_ref(NODES, realm, "", spoke.as_str())?;
+    let how = how(objects, identity);
     let labels = labels(spoke, status);
     let relabel = |old: Option<Value>| {
         let mut value = old.unwrap_or_else(|| {
@@ -149,16 +150,16 @@ fn node_status(old: &Value, status: &NodeStatusV1, now: &str) -> Value {
     let mut out = old.as_object().cloned().unwrap_or_default();
     let mut conditions = out.remove("conditions").unwrap_or_default();
     for (kind, fine, message) in pressures {
-        let says = if status.pressure.iter().any(|held| held == kind.name) {
+        let condition = if status.pressure.iter().any(|held| held == kind.name) {
             let reason = format!("KubeletHas{}", kind.name);
-            Says::new(kind, true, reason, "the device reports pressure")
+            Condition::new(kind, true, reason, "the device reports pressure")
         } else {
-            Says::new(kind, false, fine, message)
+            Condition::new(kind, false, fine, message)
         };
-        says.put(&mut conditions, now);
+        condition.put(&mut conditions, now);
     }
-    if let Some(says) = ledger(old, status) {
-        says.put(&mut conditions, now);
+    if let Some(condition) = ledger(old, status) {
+        condition.put(&mut conditions, now);
     }
     out.insert("conditions".into(), conditions);
     for (list, own) in
@@ -187,16 +188,16 @@ fn node_status(old: &Value, status: &NodeStatusV1, now: &str) -> Value {
 }
 
 /// That the device could not read its own ledger; there from the first time on that it could not.
-fn ledger(old: &Value, status: &NodeStatusV1) -> Option<Says<'static>> {
+fn ledger(old: &Value, status: &NodeStatusV1) -> Option<Condition<'static>> {
     let kind = &NODE_LEDGER_DAMAGED;
     if status.pressure.iter().any(|held| held == kind.name) {
         let text = "the device runs what is left of its ledger until it has the hub's plan; \
                     its storage may be failing";
-        return Some(Says::new(kind, true, "LedgerCannotBeRead", text));
+        return Some(Condition::new(kind, true, "LedgerCannotBeRead", text));
     }
     let before = old.get("conditions").and_then(Value::as_array)?;
     let before = before.iter().any(|held| held["type"] == kind.name);
-    before.then(|| Says::new(kind, false, "LedgerHolds", "the device's ledger holds"))
+    before.then(|| Condition::new(kind, false, "LedgerHolds", "the device's ledger holds"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! From a connection with a spoke's certificate to the session that is in force.
 //!
 //! ```text
-//! connected ─▶ greeted ─▶ let in? no twin? ─▶ epoch written ─▶ still the newest? ─▶ in force
+//! connected ─▶ greeted ─▶ let in? no duplicate? ─▶ epoch written ─▶ still the newest? ─▶ in force
 //! ```
 //!
 //! Guarantees:
@@ -27,16 +27,16 @@ use parking_lot::Mutex;
 use tokio::io::AsyncRead;
 use tokio::time::timeout;
 
-use crate::bell::Bell;
-use crate::end::{End, GOODBYE};
-use crate::papers::Papers;
-use crate::records::Begun;
-use crate::talk::Session;
-use crate::twins::{self, Greeting};
-use crate::{Inner, Link, lives, records, reported};
+use crate::duplicates::{self, Greeting};
+use crate::live_session::PlanSession;
+use crate::session_end::{End, GOODBYE};
+use crate::session_records::Begun;
+use crate::spoke_identity::SpokeIdentity;
+use crate::sync_signal::SyncSignal;
+use crate::{Inner, Link, incarnation, reported, session_records};
 
 /// The greeting is the first thing a spoke says.
-const GREETING: Duration = Duration::from_secs(10);
+const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a spoke says comes from here.
 pub(crate) type Recv = FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>;
@@ -55,30 +55,30 @@ pub(crate) async fn greeted(
         };
         Ok((send, recv, *hello))
     };
-    timeout(GREETING, wait).await.unwrap_or(Err(End::Left(Reason::Silent)))
+    timeout(GREETING_TIMEOUT, wait).await.unwrap_or(Err(End::Left(Reason::Silent)))
 }
 
 /// A session that is in force.
 pub(crate) struct Opened {
-    pub(crate) state: Arc<Mutex<Session>>,
+    pub(crate) state: Arc<Mutex<PlanSession>>,
     pub(crate) epoch: u64,
-    pub(crate) bell: Arc<Bell>,
+    pub(crate) signal: Arc<SyncSignal>,
     pub(crate) begun: Begun,
 }
 
 /// Opens a session, and closes the one before it. `up` is the session that the store calls up from here on.
 pub(crate) async fn open(
     inner: &Inner,
-    papers: &Papers,
+    identity: &SpokeIdentity,
     link: &Arc<dyn Transport>,
     mut hello: HelloV1,
     up: &Mutex<Option<Begun>>,
 ) -> Result<Opened, End> {
-    let cluster = &papers.cluster;
-    papers.admit(&inner.objects).map_err(End::Left)?;
+    let cluster = &identity.cluster;
+    identity.admit(&inner.objects).map_err(End::Left)?;
     let now = inner.objects.clock().unix_seconds();
     // The handshake has looked at it, but not where a session of TLS was taken up again.
-    if papers.are_over(now) {
+    if identity.are_over(now) {
         return Err(End::Left(Reason::Expired));
     }
     let store = inner.objects.store();
@@ -92,29 +92,31 @@ pub(crate) async fn open(
         told: ReportStamp::default(),
     };
     // A greeting that will be refused opens no session.
-    Session::greet(&hello, cluster, welcome, None, Duration::ZERO).map_err(End::Left)?;
-    hello.held = lives::known(&inner.lives, &inner.objects, papers, hello.held).await?;
-    welcome.incarnation = lives::incarnation(&**store, &*store.snapshot());
+    PlanSession::greet(&hello, cluster, welcome, None, Duration::ZERO).map_err(End::Left)?;
+    hello.held =
+        incarnation::known(&inner.rollback_guard, &inner.objects, identity, hello.held).await?;
+    welcome.incarnation = incarnation::incarnation(&**store, &*store.snapshot());
     let busy = inner.links.lock().contains_key(cluster);
-    if let Greeting::Twin { tell } = inner.twins.greets(&papers.uid, hello.instance, busy) {
+    if let Greeting::Twin { tell } = inner.duplicates.greets(&identity.uid, hello.instance, busy) {
         if tell {
             // It is not kept waiting by the disk.
-            let _ = timeout(GOODBYE, twins::tell(inner, papers, link.peer().address)).await;
+            let _ = timeout(GOODBYE, duplicates::tell(inner, identity, link.peer().address)).await;
         }
         return Err(End::Left(Reason::Cloned));
     }
-    if !inner.sessions.take(&papers.uid) {
+    if !inner.sessions.take(&identity.uid) {
         return Err(End::Often);
     }
-    welcome.told = reported::told(inner, papers, &hello);
-    let begun = records::open_session(store, &inner.epochs, papers, &inner.hub, now).await;
-    let begun = begun.map_err(|error| match papers.admit(&inner.objects) {
+    welcome.told = reported::told(inner, identity, &hello);
+    let begun =
+        session_records::open_session(store, &inner.epochs, identity, &inner.hub, now).await;
+    let begun = begun.map_err(|error| match identity.admit(&inner.objects) {
         // It was not its name's any more just before the session was written.
         Err(reason) => End::Left(reason),
         Ok(()) => error.into(),
     })?;
     welcome.epoch = begun.session.epoch;
-    let opened = into_force(inner, papers, link, &hello, welcome, &begun);
+    let opened = into_force(inner, identity, link, &hello, welcome, &begun);
     if opened.is_err() {
         // A newer session's record says nothing of this one.
         *up.lock() = Some(begun);
@@ -126,37 +128,37 @@ pub(crate) async fn open(
 /// have opened, and the cluster may have become another.
 fn into_force(
     inner: &Inner,
-    papers: &Papers,
+    identity: &SpokeIdentity,
     link: &Arc<dyn Transport>,
     hello: &HelloV1,
     welcome: WelcomeV1,
     begun: &Begun,
 ) -> Result<Opened, End> {
-    let (cluster, epoch) = (&papers.cluster, welcome.epoch);
+    let (cluster, epoch) = (&identity.cluster, welcome.epoch);
     let mut links = inner.links.lock();
-    papers.admit(&inner.objects).map_err(End::Left)?;
-    let newer = |held: &&Link| held.uid == papers.uid && epoch < held.epoch;
+    identity.admit(&inner.objects).map_err(End::Left)?;
+    let newer = |held: &&Link| held.uid == identity.uid && epoch < held.epoch;
     if links.get(cluster).filter(newer).is_some() {
         return Err(End::Left(Reason::Superseded));
     }
-    let known = inner.known.lock().remove(&papers.uid);
+    let known = inner.known.lock().remove(&identity.uid);
     let state =
-        Session::greet(hello, cluster, welcome, known, Duration::ZERO).map_err(End::Left)?;
+        PlanSession::greet(hello, cluster, welcome, known, Duration::ZERO).map_err(End::Left)?;
     let state = Arc::new(Mutex::new(state));
     let own = Link {
         transport: link.clone(),
         state: state.clone(),
         opened: Arc::default(),
-        uid: papers.uid.clone(),
+        uid: identity.uid.clone(),
         epoch,
     };
     let older = links.insert(cluster.clone(), own);
-    let bell = inner.interest.join(cluster);
+    let signal = inner.fanout.join(cluster);
     drop(links);
-    inner.twins.opened(&papers.uid, hello.instance);
+    inner.duplicates.opened(&identity.uid, hello.instance);
     link.admit();
     if let Some(older) = older {
         older.transport.close(code::SUPERSEDED, "a newer session of this spoke is in force");
     }
-    Ok(Opened { state, epoch, bell, begun: begun.clone() })
+    Ok(Opened { state, epoch, signal, begun: begun.clone() })
 }

@@ -1,13 +1,14 @@
 //! What cannot be planned for a spoke: its user reads why, a pod's in its conditions too.
 //!
 //! Guarantees:
-//! - a pod that no device can hold says so where its user looks, and goes when it is deleted, because no spoke will ever
-//!   say that it is gone (`objects_as_large_as_the_api_takes_land_and_what_no_device_holds_is_refused_at_its_pod`);
+//! - a pod that no device can hold says so where its user looks, and goes when it is deleted, because no spoke will
+//!   ever say that it is gone
+//!   (`objects_as_large_as_the_api_takes_land_and_what_no_device_holds_is_refused_at_its_pod`);
 //! - where the pod has no room for that, an event says it, once
 //!   (`a_pod_without_room_for_the_reason_is_told_of_by_an_event`).
 
-use freewheel_hub_api::conditions::{POD_CONTAINERS_READY, POD_READY, Says};
-use freewheel_hub_objects::{Objects, Place};
+use freewheel_hub_api::conditions::{Condition, POD_CONTAINERS_READY, POD_READY};
+use freewheel_hub_objects::{ObjectRef, Objects};
 use freewheel_hub_plan::Refused;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Concern;
@@ -15,9 +16,9 @@ use freewheel_link::report::EventV1;
 use serde_json::{Value, json};
 
 use crate::events;
-use crate::papers::{Papers, how};
-use crate::places::{PODS, is_here, place, stamp};
+use crate::object_refs::{PODS, is_here, object_ref, stamp};
 use crate::reports::{is_over, remove};
+use crate::spoke_identity::{SpokeIdentity, how};
 
 /// Shows a refusal at its object. `told` says that this session did so before: a pod may have changed since.
 ///
@@ -25,15 +26,15 @@ use crate::reports::{is_over, remove};
 /// When the store cannot write.
 pub(crate) async fn tell(
     objects: &Objects,
-    papers: &Papers,
+    identity: &SpokeIdentity,
     refused: &Refused,
     told: bool,
 ) -> Result<(), ApiError> {
     let of = ("", "v1", refused.resource);
-    let place = place(of, &refused.realm, &refused.namespace, &refused.name)?;
+    let place = object_ref(of, &refused.realm, &refused.namespace, &refused.name)?;
     let shown = match place.kind.concern {
-        Some(Concern::ItsNode) => show(objects, papers, &place, refused, told).await,
-        Some(_) if !told => warn(objects, papers, &place, refused).await,
+        Some(Concern::ItsNode) => show(objects, identity, &place, refused, told).await,
+        Some(_) if !told => warn(objects, identity, &place, refused).await,
         _ => Ok(()),
     };
     match shown {
@@ -45,16 +46,16 @@ pub(crate) async fn tell(
 
 async fn show(
     objects: &Objects,
-    papers: &Papers,
-    place: &Place,
+    identity: &SpokeIdentity,
+    place: &ObjectRef,
     refused: &Refused,
     told: bool,
 ) -> Result<(), ApiError> {
-    let spoke = &papers.cluster;
+    let spoke = &identity.cluster;
     let pod = objects.get(place)?.object.value()?;
     is_here(&pod, spoke, &refused.uid)?;
     if pod.pointer("/metadata/deletionTimestamp").is_some() {
-        return remove(objects, papers, place, &refused.uid).await;
+        return remove(objects, identity, place, &refused.uid).await;
     }
     let status = &pod["status"];
     // What has ended needs no device any more.
@@ -71,7 +72,7 @@ async fn show(
             say(&mut value["status"], refused, now);
             Ok(value)
         };
-        objects.modify(&how(objects, papers), place, Some("status"), change).await.map(drop)
+        objects.modify(&how(objects, identity), place, Some("status"), change).await.map(drop)
     };
     match write(whole).await {
         // A pod as large as an object may be: the event says it all, and is no part of the pod.
@@ -82,14 +83,14 @@ async fn show(
         },
         written => written?,
     }
-    events::about(objects, papers, PODS, &event(refused, &refused.uid, now)).await
+    events::about(objects, identity, PODS, &event(refused, &refused.uid, now)).await
 }
 
 /// All that a status has to say of it.
 fn whole(status: &mut Value, refused: &Refused, now: u64) {
     for kind in [&POD_READY, &POD_CONTAINERS_READY] {
-        let says = Says::new(kind, false, refused.reason, &*refused.message);
-        says.put(&mut status["conditions"], &stamp(now));
+        let condition = Condition::new(kind, false, refused.reason, &*refused.message);
+        condition.put(&mut status["conditions"], &stamp(now));
     }
     status["message"] = json!(&*refused.message);
     briefly(status, refused, now);
@@ -104,14 +105,14 @@ fn briefly(status: &mut Value, refused: &Refused, _now: u64) {
 /// An event at an object that has no conditions for it.
 async fn warn(
     objects: &Objects,
-    papers: &Papers,
-    place: &Place,
+    identity: &SpokeIdentity,
+    place: &ObjectRef,
     refused: &Refused,
 ) -> Result<(), ApiError> {
     let uid = objects.get(place)?.object.header.uid.clone();
     let now = u64::try_from(objects.clock().unix_seconds()).unwrap_or_default() * 1000;
     let of = ("", "v1", refused.resource);
-    events::about(objects, papers, of, &event(refused, &uid, now)).await
+    events::about(objects, identity, of, &event(refused, &uid, now)).await
 }
 
 fn event(refused: &Refused, uid: &str, at: u64) -> EventV1 {

@@ -17,9 +17,9 @@ use serde_json::{Map, Value, json};
 
 use crate::Inner;
 use crate::enrol::{Refusal, how};
-use crate::papers::KEY_ANNOTATION;
-use crate::places::{CLUSTERS, place};
-use crate::tokens::{self, Good};
+use crate::object_refs::{CLUSTERS, object_ref};
+use crate::spoke_identity::KEY_ANNOTATION;
+use crate::tokens::{self, GoodToken};
 
 /// Which token has accepted a cluster by itself.
 const ACCEPTED_BY: &str = "freewheel.dev/accepted-by-token";
@@ -30,7 +30,7 @@ pub(crate) fn check_name(
     name: &ClusterName,
     mark: &Digest,
 ) -> Result<(), Refusal> {
-    let place = place(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
+    let place = object_ref(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
     let Ok(stored) = objects.get(&place) else { return Ok(()) };
     match owner(&stored.object.value()?) {
         Some(owner) if owner != mark.to_string() => {
@@ -52,13 +52,13 @@ pub(crate) async fn register(
     name: &ClusterName,
     mark: &Digest,
     request: &JoinRequestV1,
-    token: &Good,
+    token: &GoodToken,
 ) -> Result<(String, bool), Refusal> {
     let objects = &hub.objects;
-    let place = place(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
+    let place = object_ref(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
     if objects.get(&place).is_err() {
         let mut value = new_cluster(name, mark, request, token);
-        say_where(hub, name, &mut value);
+        set_api_url(hub, name, &mut value);
         match objects.create(&how(), &place, value).await {
             Err(error) if error.reason == "AlreadyExists" => {}
             Err(error) => return Err(error.into()),
@@ -68,7 +68,7 @@ pub(crate) async fn register(
     claim(hub, name, mark, token, None).await
 }
 
-fn say_where(hub: &Inner, name: &ClusterName, value: &mut Value) {
+fn set_api_url(hub: &Inner, name: &ClusterName, value: &mut Value) {
     if let Some(own) = hub.own_api.get() {
         own.put(name, value);
     }
@@ -79,10 +79,10 @@ pub(crate) async fn claim(
     hub: &Inner,
     name: &ClusterName,
     mark: &Digest,
-    token: &Good,
+    token: &GoodToken,
     uid: Option<&str>,
 ) -> Result<(String, bool), Refusal> {
-    let place = place(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
+    let place = object_ref(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
     let claim = |mut value: Value| {
         if uid.is_some_and(|uid| value["metadata"]["uid"] != uid) {
             return Err(ApiError::new(409, "Spent", "spent"));
@@ -102,7 +102,7 @@ pub(crate) async fn claim(
             value["spec"]["hubAcceptsClient"] = json!(true);
             value["metadata"]["annotations"][ACCEPTED_BY] = json!(token.id);
         }
-        say_where(hub, name, &mut value);
+        set_api_url(hub, name, &mut value);
         Ok(value)
     };
     match hub.objects.modify(&how(), &place, None, claim).await {
@@ -118,7 +118,12 @@ pub(crate) async fn claim(
     }
 }
 
-fn new_cluster(name: &ClusterName, mark: &Digest, request: &JoinRequestV1, token: &Good) -> Value {
+fn new_cluster(
+    name: &ClusterName,
+    mark: &Digest,
+    request: &JoinRequestV1,
+    token: &GoodToken,
+) -> Value {
     let labels: Map<String, Value> =
         request.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
     let mut value = json!({

@@ -12,54 +12,54 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use freewheel_link::budget::TOO_MANY;
 use freewheel_link::limits;
 use freewheel_link::message::RefusalV1;
 use freewheel_link::names::ClusterName;
+use freewheel_link::stream_budget::TOO_MANY_REASON;
 use parking_lot::Mutex;
 
 /// One spoke may have at most one part in this many of the places that are free.
-const SHARE: usize = 8;
+const FREE_SHARE_DIVISOR: usize = 8;
 
 /// Places of all spokes.
 #[derive(Debug, Default)]
-pub(crate) struct Relays(Mutex<State>);
+pub(crate) struct Relays(Mutex<RelaysState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct RelaysState {
     taken: usize,
     spokes: BTreeMap<ClusterName, usize>,
 }
 
 /// A place, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Relay {
+pub(crate) struct RelayPermit {
     relays: Arc<Relays>,
     spoke: ClusterName,
 }
 
 impl Relays {
     /// A place for a connection that this spoke asks for.
-    pub(crate) fn take(self: &Arc<Self>, spoke: &ClusterName) -> Result<Relay, RefusalV1> {
+    pub(crate) fn take(self: &Arc<Self>, spoke: &ClusterName) -> Result<RelayPermit, RefusalV1> {
         let mut state = self.0.lock();
         let own = state.spokes.get(spoke).copied().unwrap_or_default();
-        let free = limits::RELAYS.saturating_sub(state.taken);
-        if free < SHARE * (own + 1) {
+        let free = limits::RELAYS_MAX.saturating_sub(state.taken);
+        if free < FREE_SHARE_DIVISOR * (own + 1) {
             let text = format!(
                 "the hub relays {own} connections of {spoke} and {} in all, of at most {}: as many as this spoke may \
                  have by now",
                 state.taken,
-                limits::RELAYS
+                limits::RELAYS_MAX
             );
-            return Err(RefusalV1::new(TOO_MANY, text));
+            return Err(RefusalV1::new(TOO_MANY_REASON, text));
         }
         state.taken += 1;
         *state.spokes.entry(spoke.clone()).or_default() += 1;
-        Ok(Relay { relays: self.clone(), spoke: spoke.clone() })
+        Ok(RelayPermit { relays: self.clone(), spoke: spoke.clone() })
     }
 }
 
-impl Drop for Relay {
+impl Drop for RelayPermit {
     fn drop(&mut self) {
         let mut state = self.relays.0.lock();
         state.taken -= 1;
@@ -81,7 +81,7 @@ mod tests {
     }
 
     /// What each of so many spokes gets that ask in turn until none gets any more.
-    fn greedy(relays: &Arc<Relays>, spokes: usize) -> Vec<Relay> {
+    fn greedy(relays: &Arc<Relays>, spokes: usize) -> Vec<RelayPermit> {
         let mut held = Vec::new();
         loop {
             let before = held.len();
@@ -99,14 +99,14 @@ mod tests {
             let held = greedy(&relays, spokes);
             assert!(spokes <= held.len());
             let refused = relays.take(&spoke(0)).unwrap_err();
-            assert_eq!(refused.reason, TOO_MANY);
+            assert_eq!(refused.reason, TOO_MANY_REASON);
             assert!(refused.message.contains("connections of pi-0"), "{refused}");
             let another = relays.take(&spoke(spokes));
             assert!(another.is_ok(), "{spokes} spokes hold {}", held.len());
         }
         let relays = Arc::new(Relays::default());
         let alone = greedy(&relays, 1).len();
-        assert!(limits::TUNNELS <= alone, "one alone is bounded by its link: {alone}");
+        assert!(limits::TUNNELS_MAX <= alone, "one alone is bounded by its link: {alone}");
     }
 
     #[test]

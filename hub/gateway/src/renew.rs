@@ -1,58 +1,58 @@
 //! A new certificate for a key that has one: over its session, or at the door with one that has expired.
 //!
 //! Guarantees:
-//! - only the key that the old certificate was given for gets a new one, only as the same ManagedCluster, and only while
-//!   its owner accepts that (`a_known_key_whose_certificate_expired_may_renew_and_nothing_else`,
+//! - only the key that the old certificate was given for gets a new one, only as the same ManagedCluster, and only
+//!   while its owner accepts that (`a_known_key_whose_certificate_expired_may_renew_and_nothing_else`,
 //!   `a_certificate_is_renewed_over_its_session_for_its_own_key`);
 //! - whoever comes with an old certificate gets a certificate and nothing else
 //!   (`a_known_key_whose_certificate_expired_may_renew_and_nothing_else`);
-//! - a device that asks in a loop gets [`BURST`] certificates and then few, however often it starts anew
+//! - a device that asks in a loop gets [`RENEWAL_BURST`] certificates and then few, however often it starts anew
 //!   (`a_device_that_renews_in_a_loop_gets_few_certificates`).
 
-use freewheel_hub_pki::{Asked, AuthorityError, Certificate};
-use freewheel_link::budget::TOO_MANY;
+use freewheel_hub_pki::{AuthorityError, Certificate, VerifiedRequest};
 use freewheel_link::frame;
 use freewheel_link::join::{AcceptedV1, JoinRefusal, RenewRequestV1};
 use freewheel_link::message::{Answer, Reason, RefusalV1, RenewV1, RenewedV1};
 use freewheel_link::names::ClusterName;
+use freewheel_link::stream_budget::TOO_MANY_REASON;
 use freewheel_link::transport::SendHalf;
 use rustls_pki_types::CertificateDer;
 use tokio::io::AsyncWriteExt as _;
 use tracing::info;
 
 use crate::enrol::Refusal;
-use crate::papers::Papers;
-use crate::{Inner, records};
+use crate::spoke_identity::SpokeIdentity;
+use crate::{Inner, session_records};
 
 /// Certificates in a row for one device: an answer may get lost.
-pub(crate) const BURST: u32 = 2;
+pub(crate) const RENEWAL_BURST: u32 = 2;
 /// And per second after that, one an hour: a device renews once in months.
-pub(crate) const RATE: f64 = 1.0 / 3600.0;
+pub(crate) const RENEWALS_PER_SECOND: f64 = 1.0 / 3600.0;
 /// Longest request that is looked at.
-const MAX_REQUEST: usize = 4096;
+const REQUEST_BYTES_MAX: usize = 4096;
 
-/// Over a session, whose certificate is these papers.
+/// Over a session, whose certificate is this identity.
 pub(crate) async fn in_session(
     inner: &Inner,
-    papers: &Papers,
+    identity: &SpokeIdentity,
     asked: &RenewV1,
 ) -> Result<RenewedV1, RefusalV1> {
-    if MAX_REQUEST < asked.csr.len() {
+    if REQUEST_BYTES_MAX < asked.csr.len() {
         return Err(RefusalV1::new("BadRequest", "the signing request is too large"));
     }
-    let certificate = sign(inner, papers, &asked.csr).map_err(|refusal| {
+    let certificate = sign(inner, identity, &asked.csr).map_err(|refusal| {
         let reason = match refusal.0 {
-            JoinRefusal::Busy => TOO_MANY,
+            JoinRefusal::Busy => TOO_MANY_REASON,
             cause if cause.may_pass() => "ServiceUnavailable",
             _ => "Forbidden",
         };
         RefusalV1::new(reason, refusal.1)
     })?;
-    if let Some(new) = Papers::read(&certificate) {
-        let written = records::note_certificate(inner.objects.store(), &new).await;
+    if let Some(new) = SpokeIdentity::read(&certificate) {
+        let written = session_records::note_certificate(inner.objects.store(), &new).await;
         written.map_err(|error| RefusalV1::new("ServiceUnavailable", error.to_string()))?;
     }
-    info!(cluster = %papers.cluster, "a spoke's certificate is renewed");
+    info!(cluster = %identity.cluster, "a spoke's certificate is renewed");
     Ok(RenewedV1 { certificate: certificate.to_vec() })
 }
 
@@ -77,30 +77,35 @@ pub(crate) fn at_the_door(inner: &Inner, asked: &RenewRequestV1) -> Result<Accep
     if !ours {
         return Err(odd());
     }
-    let papers = Papers::read(&old).ok_or_else(odd)?;
-    let certificate = sign(inner, &papers, &asked.csr)?;
+    let identity = SpokeIdentity::read(&old).ok_or_else(odd)?;
+    let certificate = sign(inner, &identity, &asked.csr)?;
     Ok(AcceptedV1 {
-        cluster: papers.cluster,
+        cluster: identity.cluster,
         certificate: certificate.to_vec(),
         ca: inner.authority.ca().to_vec(),
         fleet_root: inner.fleet_root,
     })
 }
 
-fn sign(inner: &Inner, papers: &Papers, csr: &[u8]) -> Result<CertificateDer<'static>, Refusal> {
+fn sign(
+    inner: &Inner,
+    identity: &SpokeIdentity,
+    csr: &[u8],
+) -> Result<CertificateDer<'static>, Refusal> {
     let refused = |error: &dyn std::fmt::Display| Refusal(JoinRefusal::Request, error.to_string());
-    let asked = Asked::read(csr).map_err(|error| refused(&AuthorityError::from(error)))?;
-    if asked.fingerprint() != papers.key {
+    let asked =
+        VerifiedRequest::read(csr).map_err(|error| refused(&AuthorityError::from(error)))?;
+    if asked.fingerprint() != identity.key {
         let text = "the signing request is not of the key that the certificate was given for";
         return Err(Refusal(JoinRefusal::Request, text.to_owned()));
     }
-    papers.admit(&inner.objects).map_err(|reason| why(&papers.cluster, reason))?;
-    if !inner.renewals.take(&papers.uid) {
+    identity.admit(&inner.objects).map_err(|reason| why(&identity.cluster, reason))?;
+    if !inner.renewals.take(&identity.uid) {
         let text = "this device has had new certificates just now: the next one an hour later";
         return Err(Refusal(JoinRefusal::Busy, text.to_owned()));
     }
     let now = inner.objects.clock().unix_seconds();
-    let signed = inner.authority.sign_agent(csr, &papers.cluster, &papers.uid, now);
+    let signed = inner.authority.sign_agent(csr, &identity.cluster, &identity.uid, now);
     signed.map_err(|error| Refusal(JoinRefusal::Internal, error.to_string()))
 }
 

@@ -21,9 +21,9 @@ use freewheel_link::message::HelloV1;
 use freewheel_link::report::ReportStamp;
 use parking_lot::Mutex;
 
-use crate::departures::Gone;
-use crate::papers::Papers;
-use crate::records::{self, Reported};
+use crate::deleted_clusters::DeletedClusters;
+use crate::session_records::{self, Reported};
+use crate::spoke_identity::SpokeIdentity;
 use crate::{Inner, node};
 
 /// What is durable of the spokes' reports, one process each, by the UID of their ManagedCluster.
@@ -42,25 +42,25 @@ impl AllReported {
     }
 
     /// What is known of this ManagedCluster's.
-    pub(crate) fn of(&self, papers: &Papers) -> Option<Reported> {
-        self.0.lock().get(&papers.uid).cloned()
+    pub(crate) fn of(&self, identity: &SpokeIdentity) -> Option<Reported> {
+        self.0.lock().get(&identity.uid).cloned()
     }
 
     /// It goes with its cluster.
-    pub(crate) fn forget(&self, gone: &Gone<'_>) {
+    pub(crate) fn forget(&self, gone: &DeletedClusters<'_>) {
         gone.take_from(&mut self.0.lock());
     }
 }
 
 /// What to tell whoever greets like this.
-pub(crate) fn told(inner: &Inner, papers: &Papers, hello: &HelloV1) -> ReportStamp {
+pub(crate) fn told(inner: &Inner, identity: &SpokeIdentity, hello: &HelloV1) -> ReportStamp {
     let objects = &inner.objects;
     let recorded = || {
-        let session = records::session(&*objects.store().snapshot(), &papers.cluster)?;
-        session.reported.filter(|known| known.uid == papers.uid)
+        let session = session_records::session(&*objects.store().snapshot(), &identity.cluster)?;
+        session.reported.filter(|known| known.uid == identity.uid)
     };
-    let known = inner.reported.of(papers).or_else(recorded);
-    let address = node::address(objects, &papers.cluster);
+    let known = inner.reported.of(identity).or_else(recorded);
+    let address = node::address(objects, &identity.cluster);
     let stays = address.is_some_and(|address| address == hello.node.address.to_string());
     known
         .filter(|known| {

@@ -11,10 +11,10 @@
 
 use std::net::IpAddr;
 
-use freewheel_hub_api::conditions::{Says, told_by_spoke};
+use freewheel_hub_api::conditions::{Condition, told_by_spoke};
 use freewheel_hub_api::images::Images;
 use freewheel_hub_api::pins::{Pins, pinned};
-use freewheel_hub_objects::{DeleteOptions, OVERTAKEN, Objects, Place};
+use freewheel_hub_objects::{DeleteOptions, OVERTAKEN, ObjectRef, Objects};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::MAX_OBJECT_BYTES;
 use freewheel_link::names::ClusterName;
@@ -24,28 +24,28 @@ use freewheel_link::report::{
 use serde_json::{Map, Value, json};
 use tracing::{debug, warn};
 
-use crate::papers::{Papers, how};
-use crate::places::{NO_PLACE, PODS, is_here, may_speak, place, stamp};
+use crate::object_refs::{NO_PLACE, PODS, is_here, may_speak, object_ref, stamp};
+use crate::spoke_identity::{SpokeIdentity, how};
 use crate::{Inner, events, node};
 
-/// Writes one report; `host` is the address of its device. What no longer fits (an object that is gone, or has another UID)
-/// is done with.
+/// Writes one report; `host` is the address of its device. What no longer fits (an object that is gone, or has another
+/// UID) is done with.
 ///
 /// # Errors
 /// When it cannot be written: the report is not taken, and comes again.
 pub(crate) async fn take(
     inner: &Inner,
-    papers: &Papers,
+    identity: &SpokeIdentity,
     host: IpAddr,
     report: &Report,
 ) -> Result<(), ApiError> {
-    let (objects, spoke) = (&inner.objects, &papers.cluster);
+    let (objects, spoke) = (&inner.objects, &identity.cluster);
     let outcome = match report {
-        Report::Pod(pod) => pod_status(inner, papers, host, pod).await,
-        Report::PodGone { realm, uid } => pod_gone(inner, papers, realm, uid).await,
-        Report::Node(status) => node::write(objects, papers, status).await,
-        Report::Event(seen) => events::take(inner, papers, seen).await,
-        Report::NodeEvent(seen) => events::take_own(inner, papers, seen).await,
+        Report::Pod(pod) => pod_status(inner, identity, host, pod).await,
+        Report::PodGone { realm, uid } => pod_gone(inner, identity, realm, uid).await,
+        Report::Node(status) => node::write(objects, identity, status).await,
+        Report::Event(seen) => events::take(inner, identity, seen).await,
+        Report::NodeEvent(seen) => events::take_own(inner, identity, seen).await,
     };
     match outcome {
         Err(error)
@@ -58,7 +58,7 @@ pub(crate) async fn take(
         }
         Err(error) => {
             if let (413, Report::Pod(pod)) = (error.code, report) {
-                tell_too_large(objects, papers, pod).await;
+                tell_too_large(objects, identity, pod).await;
             }
             Err(error)
         }
@@ -67,7 +67,7 @@ pub(crate) async fn take(
 }
 
 /// Tells the pod's user that its status is not what it says: nothing else does.
-async fn tell_too_large(objects: &Objects, papers: &Papers, pod: &PodStatusV1) {
+async fn tell_too_large(objects: &Objects, identity: &SpokeIdentity, pod: &PodStatusV1) {
     let told = EventV1 {
         realm: pod.realm.clone(),
         namespace: pod.namespace.clone(),
@@ -82,20 +82,20 @@ async fn tell_too_large(objects: &Objects, papers: &Papers, pod: &PodStatusV1) {
         ),
         at: u64::try_from(objects.clock().unix_seconds()).unwrap_or_default() * 1000,
     };
-    if let Err(error) = events::about(objects, papers, PODS, &told).await {
-        warn!(cluster = %papers.cluster, pod = pod.name, %error, "cannot tell that a pod's status is too large");
+    if let Err(error) = events::about(objects, identity, PODS, &told).await {
+        warn!(cluster = %identity.cluster, pod = pod.name, %error, "cannot tell that a pod's status is too large");
     }
 }
 
 async fn pod_status(
     inner: &Inner,
-    papers: &Papers,
+    identity: &SpokeIdentity,
     host: IpAddr,
     pod: &PodStatusV1,
 ) -> Result<(), ApiError> {
-    let (objects, spoke) = (&inner.objects, &papers.cluster);
+    let (objects, spoke) = (&inner.objects, &identity.cluster);
     may_speak(spoke, &pod.realm)?;
-    let place = place(PODS, &pod.realm, &pod.namespace, &pod.name)?;
+    let place = object_ref(PODS, &pod.realm, &pod.namespace, &pod.name)?;
     let reached = inner.reached(spoke);
     let change = |mut value: Value| {
         is_here(&value, spoke, &pod.uid)?;
@@ -113,7 +113,7 @@ async fn pod_status(
         value["status"] = new;
         Ok(value)
     };
-    objects.modify(&how(objects, papers), &place, Some("status"), change).await.map(|_| ())
+    objects.modify(&how(objects, identity), &place, Some("status"), change).await.map(|_| ())
 }
 
 /// Whether a pod with this status has ended for good.
@@ -142,27 +142,27 @@ fn put_observed(status: &mut Value, pod: &PodStatusV1, generation: i64) {
 
 async fn pod_gone(
     inner: &Inner,
-    papers: &Papers,
+    identity: &SpokeIdentity,
     realm: &ClusterName,
     uid: &str,
 ) -> Result<(), ApiError> {
-    may_speak(&papers.cluster, realm)?;
+    may_speak(&identity.cluster, realm)?;
     // What is in no index is bound to no node: the spoke never had it from here.
-    let Some(key) = inner.interest.pod(uid).filter(|key| key.cluster == *realm) else {
+    let Some(key) = inner.fanout.pod(uid).filter(|key| key.cluster == *realm) else {
         return Ok(());
     };
-    let place = place(PODS, realm, &key.namespace, &key.name)?;
-    remove(&inner.objects, papers, &place, uid).await
+    let place = object_ref(PODS, realm, &key.namespace, &key.name)?;
+    remove(&inner.objects, identity, &place, uid).await
 }
 
 /// Removes a pod that nothing of is left on its spoke, if that is wanted.
 pub(crate) async fn remove(
     objects: &Objects,
-    papers: &Papers,
-    place: &Place,
+    identity: &SpokeIdentity,
+    place: &ObjectRef,
     uid: &str,
 ) -> Result<(), ApiError> {
-    let spoke = &papers.cluster;
+    let spoke = &identity.cluster;
     let found = objects.get(place)?;
     let header = &found.object.header;
     let bound = header.fields.get("spec.nodeName");
@@ -175,7 +175,7 @@ pub(crate) async fn remove(
         uid: Some(uid.into()),
         ..DeleteOptions::default()
     };
-    objects.delete(&how(objects, papers), place, &options).await.map(|_| ())
+    objects.delete(&how(objects, identity), place, &options).await.map(|_| ())
 }
 
 /// The pod's status after the report: the spoke's conditions and states, everybody else's conditions.
@@ -205,8 +205,8 @@ fn status(old: &Value, pod: &PodStatusV1, host: IpAddr) -> Value {
         let Some(kind) = told_by_spoke(&condition.kind) else { continue };
         let (reason, message) = (&*condition.reason, &*condition.message);
         let since = stamp(condition.since);
-        let says = Says::new(kind, condition.status, reason, message);
-        Says { since: Some(since.clone()), ..says }.put(&mut conditions, &since);
+        let condition = Condition::new(kind, condition.status, reason, message);
+        Condition { since: Some(since.clone()), ..condition }.put(&mut conditions, &since);
     }
     status.insert("conditions".into(), conditions);
     let lists = [("initContainerStatuses", &pod.init), ("containerStatuses", &pod.containers)];

@@ -2,14 +2,14 @@
 //! when they change.
 //!
 //! Guarantees:
-//! - a Service is translated again after a change of it or of a slice of it, and that is told only where it makes another
-//!   record (`a_service_is_translated_when_it_or_a_slice_of_it_changes`);
+//! - a Service is translated again after a change of it or of a slice of it, and that is told only where it makes
+//!   another record (`a_service_is_translated_when_it_or_a_slice_of_it_changes`);
 //! - who looked before the store was read anew goes on from there (`who_looked_before_goes_on_after_all_is_read_anew`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use freewheel_hub_plan::{Concerned, Found, ServiceSet, ToldService, service_key};
+use freewheel_hub_plan::{Concerned, ServiceRecord, ServiceSet, StoredObject, service_key};
 use freewheel_hub_schema::namespace::NamespaceName;
 use freewheel_hub_schema::object::Resource;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
@@ -36,27 +36,27 @@ impl Service {
         self.stored.is_none() && self.slices.is_empty()
     }
 
-    fn told(&self, realm: &ClusterName) -> Option<ToldService> {
+    fn told(&self, realm: &ClusterName) -> Option<ServiceRecord> {
         let stored = self.stored.as_ref()?;
         let slices = |_: &str, _: &str| self.slices.values().map(|slice| found(slice)).collect();
-        Some(ToldService::of(realm, &found(stored), slices))
+        Some(ServiceRecord::of(realm, &found(stored), slices))
     }
 }
 
 #[derive(Default)]
-struct Realm {
+struct RealmServices {
     services: BTreeMap<Name, Service>,
     told: Arc<ServiceSet>,
 }
 
 /// Of all realms that have any.
 #[derive(Default)]
-pub(crate) struct Services(Mutex<BTreeMap<ClusterName, Realm>>);
+pub(crate) struct Services(Mutex<BTreeMap<ClusterName, RealmServices>>);
 
 /// An object as a plan is made of it.
-pub(crate) fn found(stored: &Stored) -> Found {
+pub(crate) fn found(stored: &Stored) -> StoredObject {
     let Stored { object, revision, created, .. } = stored;
-    Found { body: object.body.clone(), revision: *revision, created: *created }
+    StoredObject { body: object.body.clone(), revision: *revision, created: *created }
 }
 
 /// The Service that a Service or an EndpointSlice is about.
@@ -69,7 +69,7 @@ fn about(stored: &Stored) -> Option<Name> {
     Some((key.namespace.clone(), name))
 }
 
-impl Realm {
+impl RealmServices {
     fn put(&mut self, name: Name, stored: &Arc<Stored>) {
         let service = self.services.entry(name).or_default();
         match stored.key.resource.plural() {
@@ -167,14 +167,19 @@ impl Services {
     }
 
     /// All Services of a realm, as they are stored.
-    pub(crate) fn stored(&self, realm: &ClusterName) -> Vec<Found> {
+    pub(crate) fn stored(&self, realm: &ClusterName) -> Vec<StoredObject> {
         let realms = self.0.lock();
         let all = realms.get(realm).into_iter().flat_map(|realm| realm.services.values());
         all.filter_map(|service| service.stored.as_deref()).map(found).collect()
     }
 
     /// The EndpointSlices of a Service.
-    pub(crate) fn slices(&self, realm: &ClusterName, namespace: &str, name: &str) -> Vec<Found> {
+    pub(crate) fn slices(
+        &self,
+        realm: &ClusterName,
+        namespace: &str,
+        name: &str,
+    ) -> Vec<StoredObject> {
         let realms = self.0.lock();
         let name = (namespace.into(), name.into());
         let service = realms.get(realm).and_then(|realm| realm.services.get(&name));

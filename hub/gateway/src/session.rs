@@ -7,12 +7,12 @@
 //! - a disk that stands still keeps no session from opening or ending
 //!   (`a_session_opens_and_ends_while_the_disk_stands_still`);
 //! - a store that cannot write makes reports wait and ends no session
-//!   (`a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again`), and what else the spoke says is heard
-//!   (`reports_that_wait_for_the_disk_hold_nothing_else_back`);
+//!   (`a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again`), and what else the spoke says is
+//!   heard (`reports_that_wait_for_the_disk_hold_nothing_else_back`);
 //! - a spoke that takes no plans is not called ready (`a_spoke_that_takes_no_plan_is_called_late_until_it_does`);
 //! - a spoke has its whole plan sent a few times in a row, then twice a minute: who asks for more is sent away
-//!   (`a_device_that_asks_for_everything_again_and_again_is_sent_away_with_the_reason`), and who comes back with nothing
-//!   that is known waits, which is counted apart
+//!   (`a_device_that_asks_for_everything_again_and_again_is_sent_away_with_the_reason`), and who comes back with
+//!   nothing that is known waits, which is counted apart
 //!   (`a_device_that_comes_back_empty_again_and_again_gets_its_whole_plan_a_few_times`);
 //! - what is logged meanwhile says whose session it is, of which process, and which of that spoke's it is
 //!   (`what_is_logged_of_a_session_says_which_it_is`).
@@ -22,11 +22,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use freewheel_link::budget::Budget;
 use freewheel_link::frame::{self, FrameError};
 use freewheel_link::hub_session::Effect;
 use freewheel_link::message::{HelloV1, HubToSpoke, Reason, SpokeToHub};
 use freewheel_link::record_set::Held;
+use freewheel_link::stream_budget::Budget;
 use freewheel_link::transport::{SendHalf, Transport, code};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
@@ -39,37 +39,37 @@ use tracing::field::{Empty, display};
 use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 
 use crate::answers::Answers;
-use crate::bell::Bell;
-use crate::departures::Gone;
-use crate::end::{End, GOODBYE, over};
-use crate::greetings::Waiting;
+use crate::deleted_clusters::DeletedClusters;
+use crate::live_session::{Leasing, Session};
 use crate::opening::{self, Opened, Recv};
-use crate::papers::Papers;
-use crate::records::Begun;
-use crate::talk::{Leasing, Talk};
-use crate::untaken::Untaken;
-use crate::{Inner, datagrams, endings, records, streams, twins};
+use crate::pending_reports::PendingReports;
+use crate::pending_sessions::PendingPermit;
+use crate::session_end::{End, GOODBYE, over};
+use crate::session_records::Begun;
+use crate::spoke_identity::SpokeIdentity;
+use crate::sync_signal::SyncSignal;
+use crate::{Inner, datagrams, duplicates, session_ends, session_records, streams};
 
 /// Where what is logged of a session belongs; what the greeting says is added when it comes.
-pub(crate) fn span(papers: &Papers, peer: SocketAddr) -> Span {
-    info_span!("session", cluster = %papers.cluster, %peer, instance = Empty, epoch = Empty)
+pub(crate) fn span(identity: &SpokeIdentity, peer: SocketAddr) -> Span {
+    info_span!("session", cluster = %identity.cluster, %peer, instance = Empty, epoch = Empty)
 }
 
 /// Serves a connection whose certificate is of this cluster, until it ends.
 pub(crate) async fn serve(
     inner: &Arc<Inner>,
     link: Arc<dyn Transport>,
-    papers: Papers,
+    identity: SpokeIdentity,
     stop: &CancellationToken,
 ) {
-    let papers = Arc::new(papers);
-    let cluster = &papers.cluster;
+    let identity = Arc::new(identity);
+    let cluster = &identity.cluster;
     // A session that the store still calls up, or may yet.
     let open = Mutex::new(None);
-    let waiting = inner.greetings.wait(&papers.uid, &link);
+    let waiting = inner.pending_sessions.wait(&identity.uid, &link);
     let end = match opening::greeted(&link).await {
         Ok(greeting) => {
-            let end = session(inner, &link, &papers, greeting, waiting, &open, stop).await;
+            let end = session(inner, &link, &identity, greeting, waiting, &open, stop).await;
             match end {
                 Ok(never) => match never {},
                 Err(end) => end,
@@ -99,7 +99,7 @@ pub(crate) async fn serve(
     link.close(close, &end.to_string());
     let unwritten = open.lock().take();
     if let Some(begun) = unwritten {
-        endings::write(inner, &papers, &begun, stop).await;
+        session_ends::write(inner, &identity, &begun, stop).await;
     }
     match end {
         End::Frame(error) => {
@@ -116,15 +116,15 @@ pub(crate) async fn serve(
 async fn session(
     inner: &Arc<Inner>,
     link: &Arc<dyn Transport>,
-    papers: &Arc<Papers>,
+    identity: &Arc<SpokeIdentity>,
     (mut send, recv, hello): (Box<dyn SendHalf>, Recv, HelloV1),
-    waiting: Waiting<'_>,
+    waiting: PendingPermit<'_>,
     up: &Mutex<Option<Begun>>,
     stop: &CancellationToken,
 ) -> Result<Infallible, End> {
-    let cluster = &papers.cluster;
-    let opened = opening::open(inner, papers, link, hello.clone(), up).await;
-    let Opened { state, epoch, bell, begun } = match opened {
+    let cluster = &identity.cluster;
+    let opened = opening::open(inner, identity, link, hello.clone(), up).await;
+    let Opened { state, epoch, signal, begun } = match opened {
         Ok(opened) => opened,
         Err(end) => {
             part(&mut send, link, &end).await;
@@ -134,12 +134,12 @@ async fn session(
     inner.images.note_profile(&hello.node.profile);
     drop(waiting);
     in_session(hello.instance, epoch);
-    let (at_doors, waiting) = mpsc::channel(datagrams::WAITING);
-    let talk = Talk {
+    let (waiting_datagrams, waiting) = mpsc::channel(datagrams::WAITING_DATAGRAMS_MAX);
+    let live = Session {
         inner,
         link,
         cluster,
-        papers,
+        identity,
         epoch,
         instance: hello.instance,
         state,
@@ -148,10 +148,10 @@ async fn session(
         remembered: Notify::new(),
         answers: Answers::default(),
         leasing: Leasing::default(),
-        untaken: Untaken::default(),
+        pending_reports: PendingReports::default(),
         pushed: Mutex::new(None),
         refused: watch::Sender::default(),
-        at_doors,
+        waiting_datagrams,
         begun: Mutex::new(begun),
         started: Instant::now(),
     };
@@ -159,23 +159,23 @@ async fn session(
         biased;
         () = stop.cancelled() => Err(End::Left(Reason::Stopping)),
         closed = link.closed() => Err(End::Closed(closed)),
-        ended = talk.listen(recv) => ended,
-        ended = talk.beats() => ended,
-        ended = talk.speak(&mut send) => ended,
-        ended = talk.plan(&bell) => ended,
-        never = talk.lease() => match never {},
-        ended = talk.write(hello.node, &bell) => ended,
-        ended = talk.remember() => ended,
-        never = talk.give_back() => match never {},
-        never = talk.tell_refused() => match never {},
-        never = datagrams::at_doors(inner, papers, waiting) => match never {},
-        ended = talk.streams(inner) => ended,
-        never = twins::watch(inner, papers) => match never {},
+        ended = live.listen(recv) => ended,
+        ended = live.beats() => ended,
+        ended = live.speak(&mut send) => ended,
+        ended = live.sync_plan(&signal) => ended,
+        never = live.lease() => match never {},
+        ended = live.write(hello.node, &signal) => ended,
+        ended = live.remember() => ended,
+        never = live.give_back() => match never {},
+        never = live.tell_refused() => match never {},
+        never = datagrams::send_waiting_datagrams(inner, identity, waiting) => match never {},
+        ended = live.streams(inner) => ended,
+        never = duplicates::watch(inner, identity) => match never {},
     };
     if matches!(ended, Err(End::Left(Reason::Unknown | Reason::Replaced))) {
-        inner.forget(&Gone::One(&papers.uid));
+        inner.forget(&DeletedClusters::One(&identity.uid));
     }
-    talk.leave(&bell, up).await;
+    live.leave(&signal, up).await;
     if let Err(end) = &ended {
         part(&mut send, link, end).await;
     }
@@ -201,11 +201,11 @@ async fn part(send: &mut Box<dyn SendHalf>, link: &Arc<dyn Transport>, end: &End
     let _ = timeout(GOODBYE, last).await;
 }
 
-impl Talk<'_> {
+impl Session<'_> {
     /// Takes the session off wherever it is known.
-    async fn leave(&self, bell: &Arc<Bell>, up: &Mutex<Option<Begun>>) {
+    async fn leave(&self, signal: &Arc<SyncSignal>, up: &Mutex<Option<Begun>>) {
         let (inner, cluster) = (self.inner, self.cluster);
-        inner.interest.leave(cluster, bell);
+        inner.fanout.leave(cluster, signal);
         {
             let mut links = inner.links.lock();
             if links.get(cluster).is_some_and(|held| Arc::ptr_eq(&held.transport, self.link)) {
@@ -217,14 +217,15 @@ impl Talk<'_> {
             let held = Held { generation, digest, members: members.past() };
             let mut known = inner.known.lock();
             // Looked at with the lock held: who forgets what is gone comes after it.
-            if self.papers.admit(&inner.objects).is_ok() {
-                known.insert(self.papers.uid.clone(), held);
+            if self.identity.admit(&inner.objects).is_ok() {
+                known.insert(self.identity.uid.clone(), held);
             }
         }
-        let reported = inner.reported.of(self.papers);
+        let reported = inner.reported.of(self.identity);
         let begun = self.begun.lock().clone();
-        let ended = records::end_session(&inner.objects, self.papers, &begun, reported.as_ref());
-        if let Err(error) = records::in_time(ended).await {
+        let ended =
+            session_records::end_session(&inner.objects, self.identity, &begun, reported.as_ref());
+        if let Err(error) = session_records::in_time(ended).await {
             warn!(%cluster, %error, "cannot write that a session is over; trying again");
             *up.lock() = Some(begun);
         }
@@ -244,19 +245,19 @@ impl Talk<'_> {
                 Ok(())
             }
             // All of a plan is the most that a word of a spoke costs.
-            Some(Effect::Drifted) if !self.inner.drifts.take(&self.papers.uid) => {
+            Some(Effect::Drifted) if !self.inner.drifts.take(&self.identity.uid) => {
                 let text = "everything is asked for again and again";
                 Err(End::Left(Reason::Violation(text.into())))
             }
             Some(Effect::Drifted) => {
                 warn!(cluster = %self.cluster, "the spoke holds something else; sending everything");
-                self.inner.interest.ring(self.cluster);
+                self.inner.fanout.raise(self.cluster);
                 Ok(())
             }
             Some(Effect::Report(stamp, mut report)) => {
                 report.bound();
                 // No room makes the spoke wait, and nobody else.
-                self.untaken.put(stamp, *report).await;
+                self.pending_reports.put(stamp, *report).await;
                 Ok(())
             }
         }
@@ -277,7 +278,7 @@ impl Talk<'_> {
             match frame::decode(&bytes) {
                 Ok(beat @ SpokeToHub::Heartbeat { .. }) => self.hear(beat).await?,
                 Ok(SpokeToHub::Datagram(sent)) => {
-                    datagrams::relay(self.inner, self.papers, &self.at_doors, sent);
+                    datagrams::relay(self.inner, self.identity, &self.waiting_datagrams, sent);
                 }
                 Err(_) => drop(self.inner.skipped.fetch_add(1, Ordering::Relaxed)),
                 Ok(_) => {
@@ -296,7 +297,7 @@ impl Talk<'_> {
             }
             let (next, wake) = {
                 let mut state = self.state.lock();
-                let (now, whose) = (self.now(), &self.papers.uid);
+                let (now, whose) = (self.now(), &self.identity.uid);
                 // Coming back with nothing costs as much as asking for everything.
                 if state.owes_all(now) && !self.inner.returns.take(whose) {
                     warn!(cluster = %self.cluster, "the spoke comes back with nothing known again and again");
@@ -337,8 +338,8 @@ impl Talk<'_> {
         let budget = Arc::new(Budget::default());
         loop {
             let stream = self.link.accept().await?;
-            let papers = self.papers.clone();
-            let serve = streams::serve(inner.clone(), papers, stream, budget.clone());
+            let identity = self.identity.clone();
+            let serve = streams::serve(inner.clone(), identity, stream, budget.clone());
             serving.spawn(serve.in_current_span());
             while serving.try_join_next().is_some() {}
         }

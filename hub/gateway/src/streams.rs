@@ -1,17 +1,18 @@
 //! Streams beside the session: modules to a spoke, logs and figures from one, tunnels between two.
 //!
 //! Guarantees:
-//! - a spoke gets a tunnel in the root and in its own cluster only, and from a pod's address only where that is leased to
-//!   it (`a_tunnel_is_relayed_between_leased_addresses_only`);
-//! - connections keep no stream of another kind out (`idle_connections_keep_logs_and_modules_in`), nor those of one spoke
-//!   another's, in all (`greedy_spokes_leave_places_for_all_others`) and on the link of the one that it reaches
-//!   (`one_spoke_leaves_places_on_anothers_link_for_all_others`); who gets no place is told why, in words that reach the
-//!   user (`logs_come_through_and_refusals_keep_their_words`);
+//! - a spoke gets a tunnel in the root and in its own cluster only, and from a pod's address only where that is leased
+//!   to it (`a_tunnel_is_relayed_between_leased_addresses_only`);
+//! - connections keep no stream of another kind out (`idle_connections_keep_logs_and_modules_in`), nor those of one
+//!   spoke another's, in all (`greedy_spokes_leave_places_for_all_others`) and on the link of the one that it reaches
+//!   (`one_spoke_leaves_places_on_anothers_link_for_all_others`); who gets no place is told why, in words that reach
+//!   the user (`logs_come_through_and_refusals_keep_their_words`);
 //! - a transfer goes on where it was cut, unless it is of another artifact
 //!   (`a_module_is_sent_from_where_it_was_cut_unless_it_is_another_one`);
 //! - a spoke is asked for its figures once at a time, and what it tells is bounded
 //!   (`a_spoke_is_asked_for_its_figures_once_at_a_time`);
-//! - what broke off ends with a reset or an error (`a_connection_across_the_hub_that_breaks_off_is_reset_at_the_other_end`,
+//! - what broke off ends with a reset or an error
+//!   (`a_connection_across_the_hub_that_breaks_off_is_reset_at_the_other_end`,
 //!   `a_log_that_breaks_off_ends_with_an_error`, `an_artifact_that_lost_its_end_on_the_disk_is_no_whole_module`).
 
 use std::io::SeekFrom;
@@ -24,7 +25,6 @@ use bytes::Bytes;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
-use freewheel_link::budget::{Asker, Budget, TOO_MANY, Use};
 use freewheel_link::figures::Figures;
 use freewheel_link::frame::{self, FrameError, FrameReader};
 use freewheel_link::limits;
@@ -33,35 +33,36 @@ use freewheel_link::message::{
     is_pod_address,
 };
 use freewheel_link::names::ClusterName;
+use freewheel_link::stream_budget::{Asker, Budget, TOO_MANY_REASON, Use};
 use freewheel_link::transport::{Priority, Stream, Transport};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::papers::Papers;
-use crate::relays::Relay;
-use crate::{Inner, compiling, records, renew};
+use crate::relays::RelayPermit;
+use crate::spoke_identity::SpokeIdentity;
+use crate::{Inner, compiling, renew, session_records};
 
 /// The opener is the first thing on a stream.
-const OPENER: Duration = Duration::from_secs(10);
+const OPENER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a spoke may take to answer.
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves a stream that a spoke has opened.
 pub(crate) async fn serve(
     inner: Arc<Inner>,
-    papers: Arc<Papers>,
+    identity: Arc<SpokeIdentity>,
     stream: Stream,
     budget: Arc<Budget>,
 ) {
-    let spoke = &papers.cluster;
+    let spoke = &identity.cluster;
     let mut send = stream.send;
     let mut recv = FrameReader::new(stream.recv);
-    let refusal = match timeout(OPENER, recv.next::<Open>()).await {
+    let refusal = match timeout(OPENER_TIMEOUT, recv.next::<Open>()).await {
         Ok(Ok(Some(Open::Module(request)))) if request.is_bounded() => {
             send.set_priority(Priority::Modules);
             let sent = match budget.take(Use::Module) {
-                Ok(_place) => module(&inner, &papers, &request, &mut send).await,
+                Ok(_place) => module(&inner, &identity, &request, &mut send).await,
                 Err(full) => Err(full),
             };
             match sent {
@@ -90,7 +91,7 @@ pub(crate) async fn serve(
         }
         Ok(Ok(Some(Open::Renew(request)))) => {
             let renewed = match budget.take(Use::Renewal) {
-                Ok(_place) => renew::in_session(&inner, &papers, &request).await,
+                Ok(_place) => renew::in_session(&inner, &identity, &request).await,
                 Err(full) => Err(full),
             };
             match renewed {
@@ -110,11 +111,11 @@ pub(crate) async fn serve(
 
 async fn module(
     inner: &Inner,
-    papers: &Papers,
+    identity: &SpokeIdentity,
     request: &ModuleRequestV1,
     send: &mut Box<dyn freewheel_link::transport::SendHalf>,
 ) -> Result<(), RefusalV1> {
-    let artifact = compiling::artifact(inner, papers, request)
+    let artifact = compiling::artifact(inner, identity, request)
         .await
         .map_err(|problem| RefusalV1::new(problem.reason, problem.message))?;
     let internal = |error: &dyn std::fmt::Display| {
@@ -149,14 +150,14 @@ async fn tunnel(
     inner: &Inner,
     spoke: &ClusterName,
     request: &TunnelV1,
-) -> Result<(Stream, Relay), RefusalV1> {
+) -> Result<(Stream, RelayPermit), RefusalV1> {
     // An IPv4 address in IPv6's clothes is the same address: whoever writes it so must not pass for a stranger.
     let [from, to] = [request.from, request.to]
         .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
     let request = TunnelV1 { realm: request.realm.clone(), from, to };
     let snapshot = inner.objects.store().snapshot();
     let owner = |address| match address {
-        IpAddr::V4(address) => records::owner_of(&*snapshot, &request.realm, address),
+        IpAddr::V4(address) => session_records::owner_of(&*snapshot, &request.realm, address),
         IpAddr::V6(_) => None,
     };
     // A spoke speaks for its own pods, and for whoever came in through its NodePorts: never for pods
@@ -210,7 +211,7 @@ async fn open(
             Ok(None) | Err(_) => Err(offline()),
         }
     };
-    match timeout(ANSWER, asked).await {
+    match timeout(ANSWER_TIMEOUT, asked).await {
         Ok(answered) => answered.map(|stream| place.hold(stream)),
         Err(_) => Err(RefusalV1::new("Timeout", format!("the spoke {spoke} does not answer"))),
     }
@@ -282,7 +283,7 @@ impl SpokeStreams for ToSpokes {
             }
             Ok(all)
         };
-        match timeout(ANSWER, told).await {
+        match timeout(ANSWER_TIMEOUT, told).await {
             Ok(Ok(all)) => Ok(all),
             Ok(Err(error)) => {
                 let error: FrameError = error;
@@ -303,7 +304,7 @@ fn api_error(refusal: &RefusalV1) -> ApiError {
         "BadRequest" => (400, "BadRequest"),
         "Forbidden" => (403, "Forbidden"),
         "Timeout" => (504, "Timeout"),
-        TOO_MANY => (429, TOO_MANY),
+        TOO_MANY_REASON => (429, TOO_MANY_REASON),
         "ServiceUnavailable" => (503, "ServiceUnavailable"),
         _ => (500, "InternalError"),
     };

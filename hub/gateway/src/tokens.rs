@@ -14,7 +14,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use freewheel_hub_objects::{Objects, Place};
+use freewheel_hub_objects::{ObjectRef, Objects};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::time;
 use freewheel_link::digest::Digest;
@@ -23,7 +23,7 @@ use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
 use crate::enrol::{Refusal, how};
-use crate::places::place as place_of;
+use crate::object_refs::object_ref as place_of;
 
 const SECRETS: (&str, &str, &str) = ("", "v1", "secrets");
 /// A token with this accepts its clusters by itself.
@@ -38,16 +38,16 @@ const USED_AS: &str = "freewheel-used-as";
 const USED_FOR: &str = "freewheel-used-for";
 
 /// A token that is good.
-pub(crate) struct Good {
+pub(crate) struct GoodToken {
     /// Its public half.
     pub(crate) id: String,
-    place: Place,
+    place: ObjectRef,
     /// It accepts its clusters by itself.
     pub(crate) accepts: bool,
     single: bool,
 }
 
-impl Good {
+impl GoodToken {
     /// Makes a token for one device this key's for this name, before anything comes of it. Answers the UID of the
     /// ManagedCluster that has come of it already: there will be no other.
     ///
@@ -121,7 +121,7 @@ pub(crate) fn bad_token() -> Refusal {
 }
 
 /// Checks a token against the bootstrap Secrets. Every failure looks the same from outside.
-pub(crate) fn check(objects: &Objects, raw: &str) -> Result<Good, Refusal> {
+pub(crate) fn check(objects: &Objects, raw: &str) -> Result<GoodToken, Refusal> {
     let refused = bad_token;
     let token: Token = raw.parse().map_err(|_| refused())?;
     let name = format!("bootstrap-token-{}", token.id());
@@ -148,7 +148,7 @@ pub(crate) fn check(objects: &Objects, raw: &str) -> Result<Good, Refusal> {
     if right && usable && alive {
         let accepts = data(AUTO_ACCEPT).as_deref() == Some(b"true");
         let single = data(SINGLE_USE).as_deref() == Some(b"true");
-        Ok(Good { id: token.id().to_owned(), place, accepts, single })
+        Ok(GoodToken { id: token.id().to_owned(), place, accepts, single })
     } else {
         Err(refused())
     }

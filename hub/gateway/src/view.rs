@@ -2,60 +2,71 @@
 
 use std::net::Ipv4Addr;
 
-use freewheel_hub_plan::{Found, Source};
+use freewheel_hub_plan::{Source, StoredObject};
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_store::Snapshot;
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 
-use crate::bound::{Bound, node_of};
-use crate::ranges::Ranges;
-use crate::records;
+use crate::bound_pods::{BoundPods, node_of};
+use crate::pod_cidr_leases::PodCidrLeases;
 use crate::services::{Services, found};
+use crate::session_records;
 
 /// A snapshot and the indexes over it.
-pub(crate) struct View<'a> {
+pub(crate) struct PlanView<'a> {
     pub(crate) at: &'a dyn Snapshot,
-    pub(crate) pods: &'a Mutex<Bound>,
+    pub(crate) pods: &'a Mutex<BoundPods>,
     pub(crate) services: &'a Services,
-    pub(crate) ranges: &'a Ranges,
+    pub(crate) ranges: &'a PodCidrLeases,
 }
 
-impl View<'_> {
-    fn one(&self, plural: &str, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found> {
+impl PlanView<'_> {
+    fn one(
+        &self,
+        plural: &str,
+        realm: &ClusterName,
+        namespace: &str,
+        name: &str,
+    ) -> Option<StoredObject> {
         let key = Key::new(&Resource::new("", plural), realm, namespace, name);
         self.at.get(&key).map(|stored| found(&stored))
     }
 
     fn lease(&self, realm: &ClusterName, spoke: &str, base: Ipv4Addr) -> Option<(String, u64)> {
         let name = base.to_string();
-        let stored = self.at.get(&Key::new(&records::pod_cidrs(), realm, "", &name))?;
+        let stored = self.at.get(&Key::new(&session_records::pod_cidrs(), realm, "", &name))?;
         (*stored.object.body == *spoke.as_bytes()).then_some((name, stored.revision))
     }
 }
 
-impl Source for View<'_> {
+impl Source for PlanView<'_> {
     fn bound(&self, realm: &ClusterName, node: &str) -> Vec<Key> {
         self.pods.lock().on(node, realm).into_iter().flatten().cloned().collect()
     }
 
-    fn pod(&self, key: &Key, node: &str) -> Option<Found> {
+    fn pod(&self, key: &Key, node: &str) -> Option<StoredObject> {
         self.at.get(key).filter(|stored| node_of(stored) == Some(node)).map(|stored| found(&stored))
     }
 
-    fn config_map(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found> {
+    fn config_map(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<StoredObject> {
         self.one("configmaps", realm, namespace, name)
     }
 
-    fn secret(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found> {
+    fn secret(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<StoredObject> {
         self.one("secrets", realm, namespace, name)
     }
 
-    fn services(&self, realm: &ClusterName) -> Vec<Found> {
+    fn services(&self, realm: &ClusterName) -> Vec<StoredObject> {
         self.services.stored(realm)
     }
 
-    fn endpoint_slices(&self, realm: &ClusterName, namespace: &str, service: &str) -> Vec<Found> {
+    fn endpoint_slices(
+        &self,
+        realm: &ClusterName,
+        namespace: &str,
+        service: &str,
+    ) -> Vec<StoredObject> {
         self.services.slices(realm, namespace, service)
     }
 

@@ -1,11 +1,11 @@
 //! What a session writes into the store: reports, itself, and whether its spoke takes plans at all.
 //!
 //! Guarantees:
-//! - a report is answered when it is durable, but for what a device says of itself, which is written as often as it may and
-//!   repeated in each greeting; a store that cannot write makes it wait and ends nothing
+//! - a report is answered when it is durable, but for what a device says of itself, which is written as often as it may
+//!   and repeated in each greeting; a store that cannot write makes it wait and ends nothing
 //!   (`a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again`,
-//!   `what_a_device_says_of_itself_all_the_time_is_written_now_and_then`), nor does it hold back what else the spoke says
-//!   (`reports_that_wait_for_the_disk_hold_nothing_else_back`);
+//!   `what_a_device_says_of_itself_all_the_time_is_written_now_and_then`), nor does it hold back what else the spoke
+//!   says (`reports_that_wait_for_the_disk_hold_nothing_else_back`);
 //! - what cannot be kept is answered with the reason, and of what is durable the hub says no more than is
 //!   (`a_report_that_the_store_has_no_room_for_is_refused_and_told_at_the_pod`,
 //!   `a_newer_report_makes_good_what_could_not_be_kept`);
@@ -23,12 +23,12 @@ use tokio::select;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use crate::bell::Bell;
-use crate::device::Device;
-use crate::end::End;
-use crate::records::{AGAIN, Reported};
-use crate::talk::Talk;
-use crate::{records, reports};
+use crate::device::DeviceReports;
+use crate::live_session::Session;
+use crate::session_end::End;
+use crate::session_records::{Reported, WRITE_RETRY_EVERY};
+use crate::sync_signal::SyncSignal;
+use crate::{reports, session_records};
 
 type Outcome = Result<(), ApiError>;
 
@@ -70,10 +70,14 @@ fn passes(error: &ApiError) -> bool {
     matches!(error.code, 429 | 503 | 507) || error.code == 409 && error.reason == "Conflict"
 }
 
-impl Talk<'_> {
+impl Session<'_> {
     /// Writes reports, many at a time, and answers when they are durable.
-    pub(crate) async fn write(&self, own: NodeStatusV1, bell: &Bell) -> Result<Infallible, End> {
-        let mut device = Device::new(own);
+    pub(crate) async fn write(
+        &self,
+        own: NodeStatusV1,
+        signal: &SyncSignal,
+    ) -> Result<Infallible, End> {
+        let mut device = DeviceReports::new(own);
         let mut unkept = Unkept::default();
         loop {
             let next = select! {
@@ -85,24 +89,24 @@ impl Talk<'_> {
                     }
                     continue;
                 }
-                () = bell.node_missed() => {
+                () = signal.node_missed() => {
                     device.lost();
                     continue;
                 }
-                next = self.untaken.next() => next,
+                next = self.pending_reports.next() => next,
             };
             let last = next.last().map(|(stamp, _)| *stamp);
             let mut reports = Vec::with_capacity(next.len());
             for (stamp, report) in next {
                 match report {
-                    Report::Node(status) => device.says(stamp, status),
+                    Report::Node(status) => device.note(stamp, status),
                     report => reports.push((stamp, report)),
                 }
             }
             let refused = self.taken_for_sure(device.address(), &reports).await;
             let Some(last) = last else { continue };
             let stamp = unkept.note(&reports, &refused, last);
-            let (uid, instance) = (self.papers.uid.clone(), self.instance);
+            let (uid, instance) = (self.identity.uid.clone(), self.instance);
             self.inner.reported.note(Reported { uid, instance, stamp });
             self.answers.took(last);
             self.news.notify_one();
@@ -135,7 +139,7 @@ impl Talk<'_> {
             if !std::mem::replace(&mut failed_before, true) {
                 warn!(cluster = %self.cluster, %error, "reports wait: the store cannot write");
             }
-            sleep(AGAIN).await;
+            sleep(WRITE_RETRY_EVERY).await;
         }
     }
 
@@ -173,7 +177,7 @@ impl Talk<'_> {
         let written = alone.into_iter().chain(lines.into_values()).map(async |line| {
             let mut outcomes = Vec::with_capacity(line.len());
             for told in line {
-                let outcome = reports::take(self.inner, self.papers, host, &told.1).await;
+                let outcome = reports::take(self.inner, self.identity, host, &told.1).await;
                 outcomes.push((told, outcome));
             }
             outcomes
@@ -188,10 +192,11 @@ impl Talk<'_> {
         let mut told_late = false;
         let begun = self.begun.lock().clone();
         if !begun.written {
-            while let Err(error) = records::write_session(store, self.papers, &begun.session).await
+            while let Err(error) =
+                session_records::write_session(store, self.identity, &begun.session).await
             {
                 debug!(cluster = %self.cluster, %error, "cannot write that a session is up");
-                sleep(AGAIN).await;
+                sleep(WRITE_RETRY_EVERY).await;
             }
             self.begun.lock().written = true;
         }
@@ -204,11 +209,11 @@ impl Talk<'_> {
             if late {
                 warn!(cluster = %self.cluster, "the spoke is connected and takes no plan");
             }
-            match records::write_late(store, self.papers, self.epoch, late).await {
+            match session_records::write_late(store, self.identity, self.epoch, late).await {
                 Ok(()) => told_late = late,
                 Err(error) => {
                     debug!(cluster = %self.cluster, %error, "cannot write whether the spoke takes plans");
-                    sleep(AGAIN).await;
+                    sleep(WRITE_RETRY_EVERY).await;
                 }
             }
         }

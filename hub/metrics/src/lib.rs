@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! count      counters, and gauges that something holds while it lasts   ┐ atomics: what is counted
-//! times      how long something took                                    ┘ takes no lock and no memory
-//! reading    figures under a name, read when somebody looks
+//! histogram  how long something took                                    ┘ takes no lock and no memory
+//! family     figures under a name, read when somebody looks
 //! registry   all of them as text
 //! ```
 //!
@@ -13,11 +13,11 @@
 //! Only this crate names prometheus-client, for the texts alone: its families and histograms lock.
 
 mod count;
-mod reading;
+mod family;
+mod histogram;
 mod registry;
-mod times;
 
 pub use count::{Counter, Gauge, Hold};
-pub use reading::{Figure, Reading, Sample, Value};
+pub use family::{MetricFamily, MetricKind, Sample, Value};
+pub use histogram::{DurationHistogram, QUICK_SECONDS_BUCKETS, REQUEST_SECONDS_BUCKETS};
 pub use registry::{Format, Metrics};
-pub use times::{QUICK, REQUESTS, Times};

@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::registry::Registry;
 
-use crate::Reading;
+use crate::MetricFamily;
 
 /// How the figures are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Metrics(Arc<RwLock<Registry>>);
 
 impl Metrics {
     /// Shows these figures, too. Each name is shown once.
-    pub fn show(&self, reading: Reading) {
+    pub fn show(&self, reading: MetricFamily) {
         self.0.write().register_collector(Box::new(reading));
     }
 

@@ -5,29 +5,33 @@ mod reader;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_metrics::{Counter, Figure, Format, Metrics, Reading, Sample, Times, Value};
+use freewheel_hub_metrics::{
+    Counter, DurationHistogram, Format, MetricFamily, MetricKind, Metrics, Sample, Value,
+};
 use reader::{Page, read};
 
 fn figures() -> Metrics {
     let metrics = Metrics::default();
     let requests = Arc::<Counter>::default();
     requests.inc();
-    metrics.show(Reading::new(("requests", "Requests"), Figure::Counter, move || {
+    metrics.show(MetricFamily::new(("requests", "Requests"), MetricKind::Counter, move || {
         let labels = |verb: &str| vec![("verb", verb.to_owned()), ("path", String::new())];
         vec![
             Sample { labels: labels("GET"), value: Value::Whole(requests.get()) },
             Sample { labels: labels("a \"quoted\\\" \n word"), value: Value::Whole(0) },
         ]
     }));
-    let times = Arc::new(Times::new(&[0.5, 1.0]));
+    let times = Arc::new(DurationHistogram::new(&[0.5, 1.0]));
     times.observe(Duration::from_millis(250));
     times.observe(Duration::from_secs(2));
-    let one = move || Some(Value::Times(times.clone()));
-    metrics.show(Reading::one(("duration_seconds", "How long"), Figure::Times, one));
+    let one = move || Some(Value::Histogram(times.clone()));
+    metrics.show(MetricFamily::one(("duration_seconds", "How long"), MetricKind::Histogram, one));
     let cpu = || Some(Value::Real(1.5));
-    metrics.show(Reading::one(("cpu_seconds", "Time"), Figure::Counter, cpu));
-    metrics.show(Reading::one(("open", "Open ones"), Figure::Gauge, || Some(Value::Whole(3))));
-    metrics.show(Reading::one(("nothing", "Not to be had"), Figure::Gauge, || None));
+    metrics.show(MetricFamily::one(("cpu_seconds", "Time"), MetricKind::Counter, cpu));
+    metrics.show(MetricFamily::one(("open", "Open ones"), MetricKind::Gauge, || {
+        Some(Value::Whole(3))
+    }));
+    metrics.show(MetricFamily::one(("nothing", "Not to be had"), MetricKind::Gauge, || None));
     metrics
 }
 
@@ -68,9 +72,9 @@ fn both_texts_say_the_same_in_the_words_of_their_formats() {
 #[test]
 fn a_figure_that_is_none_of_its_kind_is_an_error() {
     let metrics = Metrics::default();
-    let times = Arc::new(Times::new(&[1.0]));
-    let wrong = move || Some(Value::Times(times.clone()));
-    metrics.show(Reading::one(("open", "Open ones"), Figure::Gauge, wrong));
+    let times = Arc::new(DurationHistogram::new(&[1.0]));
+    let wrong = move || Some(Value::Histogram(times.clone()));
+    metrics.show(MetricFamily::one(("open", "Open ones"), MetricKind::Gauge, wrong));
     assert!(metrics.text(Format::Prometheus).is_err());
 }
 

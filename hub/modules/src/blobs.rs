@@ -2,10 +2,11 @@
 //!
 //! Guarantees:
 //! - a blob is there whole and under its true digest, or not at all
-//!   (`an_upload_in_chunks_is_checked_against_its_digest`, `an_upload_may_be_cancelled_and_one_that_fails_leaves_nothing`);
+//!   (`an_upload_in_chunks_is_checked_against_its_digest`,
+//!   `an_upload_may_be_cancelled_and_one_that_fails_leaves_nothing`);
 //! - one that is not what was written is read by nobody (`a_manifest_that_rotted_is_told_and_mended_by_the_next_push`),
-//!   and set aside, so that the next push brings it (`a_module_that_rotted_is_mended_by_the_next_push`), but not what a push
-//!   has brought meanwhile (`a_blob_that_is_pushed_while_the_damaged_one_is_read_stays`);
+//!   and set aside, so that the next push brings it (`a_module_that_rotted_is_mended_by_the_next_push`), but not what a
+//!   push has brought meanwhile (`a_blob_that_is_pushed_while_the_damaged_one_is_read_stays`);
 //! - what somebody has pushed or asked for within the grace period is not collected, in this life of the hub by its own
 //!   memory, which no jump of the wall clock changes, and after a start by the file's time
 //!   (`a_push_that_finds_its_blob_there_does_not_lose_it`, `blobs_go_when_nobody_names_them_and_their_grace_is_over`).
@@ -24,12 +25,12 @@ use sha2::{Digest as _, Sha256};
 use crate::durable::{remove, sync_parent};
 
 /// Largest blob in bytes: a Wasm module for a small device is far below.
-pub const MAX_BLOB: u64 = 256 << 20;
+pub const BLOB_BYTES_MAX: u64 = 256 << 20;
 
 /// Why a blob was not taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BlobError {
-    #[error("a blob may have {MAX_BLOB} bytes at most")]
+    #[error("a blob may have {BLOB_BYTES_MAX} bytes at most")]
     TooLarge,
     #[error("the content's digest is {found}, not {named}")]
     Digest { named: Digest, found: Digest },

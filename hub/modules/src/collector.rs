@@ -8,8 +8,8 @@
 //! - a manifest stays until somebody deletes it, and with it everything that it names: a pod by digest and a roll-back
 //!   find their module (`a_manifest_without_a_tag_stays_with_its_module`,
 //!   `a_deleted_manifest_gives_back_everything_of_it_after_the_grace`);
-//! - a blob that was pushed or asked for within the grace period stays, so a push, which brings the manifest last, never
-//!   loses one (`a_push_that_finds_its_blob_there_does_not_lose_it`, `pushes_beside_collections_lose_nothing`);
+//! - a blob that was pushed or asked for within the grace period stays, so a push, which brings the manifest last,
+//!   never loses one (`a_push_that_finds_its_blob_there_does_not_lose_it`, `pushes_beside_collections_lose_nothing`);
 //! - a folder or a manifest that cannot be read, or that has rotted, stops the run before anything is removed
 //!   (`a_manifest_that_cannot_be_read_stops_the_run_before_anything_goes`);
 //! - what was compiled of a module that is lost stays (`compiled_code_lives_as_long_as_its_component_and_its_engine`).
@@ -23,9 +23,9 @@ use std::time::Duration;
 
 use freewheel_link::digest::Digest;
 
-use crate::manifest::{ImageManifest, MAX_MANIFEST};
+use crate::manifest::{ImageManifest, MANIFEST_BYTES_MAX};
 use crate::modules::Inner;
-use crate::tags::Book;
+use crate::tags::TagTable;
 use crate::{blobs, compiled};
 
 /// How long things stay that nobody seems to use.
@@ -137,11 +137,11 @@ fn observe(inner: &Inner) -> io::Result<Seen> {
 }
 
 /// Calls `name` with every blob that is a manifest or that one names, one manifest in memory at a time.
-fn mark(inner: &Inner, book: &Book, mut name: impl FnMut(Digest)) -> io::Result<()> {
+fn mark(inner: &Inner, book: &TagTable, mut name: impl FnMut(Digest)) -> io::Result<()> {
     for (digest, component) in book.manifests() {
         name(digest);
         component.into_iter().for_each(&mut name);
-        let bytes = match inner.blobs.read(&digest, MAX_MANIFEST as u64) {
+        let bytes = match inner.blobs.read(&digest, MANIFEST_BYTES_MAX as u64) {
             // Somebody took it away by hand; what it named beside the module cannot be asked for any more.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             other => other?,

@@ -31,36 +31,36 @@ use std::time::Duration;
 
 use freewheel_link::digest::Digest;
 use freewheel_spoke_engine::Profile;
-use freewheel_spoke_engine::footing::{self, CannotCount};
+use freewheel_spoke_engine::footprint::{self, CannotCount};
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
+use crate::disk_reserve::{DiskReserve, ReserveWriter};
 use crate::durable::{is_full, replace_with};
-use crate::room::{Careful, Room};
 
 /// Counts up with every compiler whose artifacts should replace older ones: major·10⁴ + minor·10² + patch.
-pub const BUILD: u32 = 480_008;
+pub const COMPILER_BUILD: u32 = 480_008;
 
 /// Most bytes of what a child says that are kept: it may say anything, and for as long as it likes.
-const MOST_SAID: u64 = 64 << 10;
+const CHILD_OUTPUT_BYTES_MAX: u64 = 64 << 10;
 /// Longest message of a child, in characters: a module may be able to make it say anything.
-const MAX_MESSAGE: usize = 2000;
+const MESSAGE_CHARS_MAX: usize = 2000;
 /// Exit code of a child that refuses the module; every other one is trouble that may pass.
-const REFUSED: i32 = 1;
+const EXIT_REFUSED: i32 = 1;
 /// Exit code of a child that met trouble of the hub's.
-const TROUBLE: i32 = 3;
+const EXIT_TROUBLE: i32 = 3;
 /// Exit code of a child whose module is not what was pushed.
-const DAMAGED: i32 = 4;
+const EXIT_DAMAGED: i32 = 4;
 /// Exit code of a Rust program that panicked.
-const PANICKED: i32 = 101;
+const EXIT_PANICKED: i32 = 101;
 /// In what such a program says when it cannot begin a thread.
 const NO_THREAD: &str = "WouldBlock";
 /// zstd level: 3 gives a third of the size at the disk's speed.
 const ZSTD_LEVEL: i32 = 3;
 /// Threads of a child at most: each takes address space, whether it uses it or not.
-const THREADS: usize = 8;
+const CHILD_THREADS_MAX: usize = 8;
 
 /// What a child may use. A Python interpreter of 18 MB takes 130 seconds of CPU time and 1.5 GiB on a slow
 /// machine; what takes more for its size is a bomb.
@@ -75,9 +75,10 @@ struct Allowance {
 impl Allowance {
     /// For a component of this many bytes.
     fn of(size: u64) -> Self {
-        const MIB: u64 = 1 << 20;
-        let cpu = (20 + size * 15 / MIB).min(900);
-        let memory = (1024 * MIB).saturating_add(size.saturating_mul(160)).min(4096 * MIB);
+        const MIB_BYTES: u64 = 1 << 20;
+        let cpu = (20 + size * 15 / MIB_BYTES).min(900);
+        let memory =
+            (1024 * MIB_BYTES).saturating_add(size.saturating_mul(160)).min(4096 * MIB_BYTES);
         Self { cpu, memory }
     }
 
@@ -94,7 +95,7 @@ pub(crate) struct Made {
     pub(crate) digest: String,
     /// Its size.
     pub(crate) size: u64,
-    /// [`BUILD`] of the compiler.
+    /// [`COMPILER_BUILD`] of the compiler.
     pub(crate) build: u32,
 }
 
@@ -148,15 +149,15 @@ impl CompileError {
     #[must_use]
     pub const fn exit_code(&self) -> i32 {
         match self {
-            Self::Profile(_) | Self::Refused(_) => REFUSED,
-            Self::Damaged(_) => DAMAGED,
+            Self::Profile(_) | Self::Refused(_) => EXIT_REFUSED,
+            Self::Damaged(_) => EXIT_DAMAGED,
             Self::Beyond(_)
             | Self::Stumbled(_)
             | Self::Died(_)
             | Self::Full
             | Self::Lost(_)
             | Self::Trouble(_)
-            | Self::Hub(_) => TROUBLE,
+            | Self::Hub(_) => EXIT_TROUBLE,
         }
     }
 
@@ -197,7 +198,8 @@ async fn spawn(program: &Path, order: Order<'_>) -> Result<Made, CompileError> {
         other => other?,
     };
     let allowance = Allowance::of(component.len());
-    let threads = std::thread::available_parallelism().map_or(1, |all| all.get().min(THREADS));
+    let threads =
+        std::thread::available_parallelism().map_or(1, |all| all.get().min(CHILD_THREADS_MAX));
     let mut child = Command::new(program)
         .args(["compile-module", "--profile", order.profile, "--component"])
         .arg(order.component)
@@ -224,7 +226,7 @@ async fn spawn(program: &Path, order: Order<'_>) -> Result<Made, CompileError> {
         return serde_json::from_slice(&out)
             .map_err(|e| CompileError::Died(format!("it said nonsense: {e}")));
     }
-    if status.code() == Some(DAMAGED) {
+    if status.code() == Some(EXIT_DAMAGED) {
         return Err(CompileError::Damaged(order.component.to_path_buf()));
     }
     let said = bounded(String::from_utf8_lossy(&err).trim());
@@ -235,7 +237,7 @@ async fn spawn(program: &Path, order: Order<'_>) -> Result<Made, CompileError> {
 async fn hear(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
     let mut said = Vec::new();
     if let Some(mut from) = from {
-        (&mut from).take(MOST_SAID).read_to_end(&mut said).await?;
+        (&mut from).take(CHILD_OUTPUT_BYTES_MAX).read_to_end(&mut said).await?;
         tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
     }
     Ok(said)
@@ -244,17 +246,17 @@ async fn hear(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
 /// What the end of a child says about its module.
 fn failure(status: ExitStatus, said: String, allowance: Allowance) -> CompileError {
     match (status.code(), status.signal()) {
-        (Some(REFUSED), _) if !said.is_empty() => CompileError::Refused(said),
-        (Some(TROUBLE), _) => CompileError::Trouble(said),
+        (Some(EXIT_REFUSED), _) if !said.is_empty() => CompileError::Refused(said),
+        (Some(EXIT_TROUBLE), _) => CompileError::Trouble(said),
         (_, Some(libc::SIGXCPU)) => {
             let Allowance { cpu, .. } = allowance;
             let text = format!("it takes more than {cpu} s of CPU time, the most for its size");
             CompileError::Beyond(text)
         }
         // Many processes run, or the machine is short of memory.
-        (Some(PANICKED), _) if said.contains(NO_THREAD) => CompileError::Trouble(said),
+        (Some(EXIT_PANICKED), _) if said.contains(NO_THREAD) => CompileError::Trouble(said),
         // The allocator and the compiler abort or panic; a deep recursion overflows the stack.
-        (Some(PANICKED), _) | (_, Some(libc::SIGABRT | libc::SIGSEGV | libc::SIGILL)) => {
+        (Some(EXIT_PANICKED), _) | (_, Some(libc::SIGABRT | libc::SIGSEGV | libc::SIGILL)) => {
             let most = allowance.memory >> 20;
             let text = format!(
                 "it takes more than {most} MiB of memory, the most for its size, or the compiler stumbles over it ({status}, {said})"
@@ -296,7 +298,7 @@ fn end_with_the_parent() -> io::Result<()> {
         let mut byte = [0];
         // Nobody writes there.
         while matches!(io::stdin().read(&mut byte), Ok(1)) {}
-        std::process::exit(TROUBLE)
+        std::process::exit(EXIT_TROUBLE)
     };
     std::thread::Builder::new().stack_size(128 << 10).spawn(wait).map(|_| ())
 }
@@ -335,21 +337,25 @@ pub(crate) fn compile_here(order: Order<'_>) -> Result<Made, CompileError> {
     };
     let mut made = made.map_err(|e| CompileError::Refused(bounded(&format!("{e:#}"))))?;
     drop(bytes);
-    footing::write(&mut made).map_err(|error| match error {
+    footprint::write(&mut made).map_err(|error| match error {
         CannotCount::Unreadable(_) => CompileError::Died(bounded(&error.to_string())),
         CannotCount::TooLarge { .. }
         | CannotCount::TooMany { .. }
         | CannotCount::TooWordy { .. } => CompileError::Refused(error.to_string()),
     })?;
-    let room = Room::new(artifact.parent().unwrap_or(artifact));
+    let room = DiskReserve::new(artifact.parent().unwrap_or(artifact));
     store(artifact, &made, room)?;
-    Ok(Made { digest: Digest::of(&made).to_string(), size: made.len() as u64, build: BUILD })
+    Ok(Made {
+        digest: Digest::of(&made).to_string(),
+        size: made.len() as u64,
+        build: COMPILER_BUILD,
+    })
 }
 
 /// Writes an artifact; what is the store's of the disk stays free, or nothing is left of it.
-fn store(artifact: &Path, made: &[u8], room: Room) -> Result<(), CompileError> {
+fn store(artifact: &Path, made: &[u8], room: DiskReserve) -> Result<(), CompileError> {
     let written = replace_with(artifact, |file| {
-        let mut packed = zstd::Encoder::new(Careful::new(file, room), ZSTD_LEVEL)?;
+        let mut packed = zstd::Encoder::new(ReserveWriter::new(file, room), ZSTD_LEVEL)?;
         packed.write_all(made)?;
         Ok(packed.finish()?.into_inner())
     });
@@ -360,7 +366,7 @@ fn store(artifact: &Path, made: &[u8], room: Room) -> Result<(), CompileError> {
 }
 
 fn bounded(text: &str) -> String {
-    text.chars().take(MAX_MESSAGE).collect()
+    text.chars().take(MESSAGE_CHARS_MAX).collect()
 }
 
 /// The program to spawn: the running hub itself.

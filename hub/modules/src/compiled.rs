@@ -6,8 +6,8 @@
 //!   (`halves_of_an_earlier_run_go_at_the_start_and_wholes_stay`);
 //! - an artifact whose bytes are not those that were made is not handed out
 //!   (`a_flipped_bit_in_an_artifact_or_its_note_is_noticed`, `a_damaged_artifact_is_compiled_again`);
-//! - a failure that would come again is kept (`a_failure_is_kept_over_a_restart_until_it_is_forgotten`), for a day where that
-//!   is a guess (`where_the_compiler_stumbled_it_tries_again_in_a_day`).
+//! - a failure that would come again is kept (`a_failure_is_kept_over_a_restart_until_it_is_forgotten`), for a day
+//!   where that is a guess (`where_the_compiler_stumbled_it_tries_again_in_a_day`).
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
@@ -18,12 +18,12 @@ use freewheel_link::digest::Digest;
 use freewheel_spoke_engine::Profile;
 use sha2::{Digest as _, Sha256};
 
-use crate::compile::{BUILD, CompileError, Made};
+use crate::compile::{COMPILER_BUILD, CompileError, Made};
+use crate::disk_reserve::DiskReserve;
 use crate::durable::{remove, replace};
-use crate::room::Room;
 
 /// How long a module is let be that the compiler has stumbled over: the cause may have been the machine's.
-const STUMBLED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+const FAILURE_KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Everything of one compilation in the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(crate) struct Listed {
 pub(crate) struct Compiled {
     dir: PathBuf,
     /// What it takes of the disk has an end.
-    pub(crate) room: Room,
+    pub(crate) room: DiskReserve,
 }
 
 impl Compiled {
@@ -54,7 +54,7 @@ impl Compiled {
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let dir = dir.join("compiled");
         std::fs::create_dir_all(&dir)?;
-        let compiled = Self { room: Room::new(&dir), dir };
+        let compiled = Self { room: DiskReserve::new(&dir), dir };
         for half in compiled.list()?.iter().filter(|found| !found.whole) {
             compiled.remove(&half.stem)?;
         }
@@ -63,14 +63,14 @@ impl Compiled {
 
     /// Where this build's artifact is or would be.
     pub(crate) fn path(&self, component: &Digest, profile: &str) -> PathBuf {
-        self.dir.join(format!("{}-{profile}-{BUILD}.zst", component.hex()))
+        self.dir.join(format!("{}-{profile}-{COMPILER_BUILD}.zst", component.hex()))
     }
 
     /// What is known of an artifact that is there.
     pub(crate) fn note(&self, artifact: &Path) -> Option<Made> {
         let made: Made = serde_json::from_slice(&std::fs::read(note_of(artifact)).ok()?).ok()?;
         // Somebody may have tidied up by hand.
-        (made.build == BUILD && artifact.exists()).then_some(made)
+        (made.build == COMPILER_BUILD && artifact.exists()).then_some(made)
     }
 
     /// Whether an artifact is what its note says, byte by byte. Blocking.
@@ -102,7 +102,7 @@ impl Compiled {
                     std::fs::metadata(why_of(artifact)).and_then(|meta| meta.modified()).ok()?;
                 // One of the clock's future is as good as old.
                 let age = SystemTime::now().duration_since(at).ok()?;
-                (age < STUMBLED_FOR).then(|| CompileError::Stumbled(why.to_owned()))
+                (age < FAILURE_KEPT_FOR).then(|| CompileError::Stumbled(why.to_owned()))
             }
             _ => None,
         }
@@ -193,7 +193,7 @@ fn read_stem(stem: &str) -> Option<(Digest, bool)> {
     let component = format!("sha256:{hex}").parse().ok()?;
     let build: u32 = build.parse().ok()?;
     let known = Profile::parse(profile).is_ok_and(|profile| profile.is_current());
-    Some((component, known && build == BUILD))
+    Some((component, known && build == COMPILER_BUILD))
 }
 
 #[cfg(test)]
@@ -205,10 +205,13 @@ mod tests {
         let profile = Profile::candidates()[0].key();
         let (component, hex) = (Digest::of(b"c"), Digest::of(b"c").hex());
         let read = |rest: &str| read_stem(&format!("{hex}-{rest}"));
-        assert_eq!(read(&format!("{profile}-{BUILD}")), Some((component, true)));
+        assert_eq!(read(&format!("{profile}-{COMPILER_BUILD}")), Some((component, true)));
         assert_eq!(read(&format!("{profile}-470001")), Some((component, false)));
-        assert_eq!(read(&format!("47-x86_64-guard4g-1-{BUILD}")), Some((component, false)));
-        assert_eq!(read(&format!("1-vax-{BUILD}")), Some((component, false)));
+        assert_eq!(
+            read(&format!("47-x86_64-guard4g-1-{COMPILER_BUILD}")),
+            Some((component, false))
+        );
+        assert_eq!(read(&format!("1-vax-{COMPILER_BUILD}")), Some((component, false)));
         assert_eq!(read_stem("README"), None);
         assert_eq!(read(&format!("{profile}-x")), None, "no build at the end");
     }
@@ -221,7 +224,7 @@ mod tests {
         let code: Vec<u8> = (0..20_000_u32).flat_map(|n| (n * n).to_le_bytes()).collect();
         std::fs::write(&path, zstd::encode_all(&code[..], 3).unwrap()).unwrap();
         let size = code.len() as u64;
-        let made = Made { digest: Digest::of(&code).to_string(), size, build: BUILD };
+        let made = Made { digest: Digest::of(&code).to_string(), size, build: COMPILER_BUILD };
         compiled.write_note(&path, &made).unwrap();
         let is_whole =
             || compiled.note(&path).is_some_and(|made| Compiled::is_whole(&path, &made).unwrap());
@@ -283,7 +286,7 @@ mod tests {
         let whole = compiled.path(&Digest::of(b"whole"), &profile);
         let half = compiled.path(&Digest::of(b"half"), &profile);
         let begun = compiled.path(&Digest::of(b"begun"), &profile).with_extension("new");
-        let made = Made { digest: Digest::of(b"x").to_string(), size: 1, build: BUILD };
+        let made = Made { digest: Digest::of(b"x").to_string(), size: 1, build: COMPILER_BUILD };
         for path in [&whole, &half, &begun, &compiled.dir.join("somebody.else")] {
             std::fs::write(path, b"x").unwrap();
         }

@@ -4,16 +4,17 @@
 //! - a file is validated as it is read, whatever pieces it comes in (`only_components_with_an_entry_pass`);
 //! - what is held in memory is its largest section, or the largest function of its code, and a size that it claims
 //!   takes nothing (`a_file_that_lies_about_its_sizes_allocates_nothing`);
-//! - what passes has no more of anything than [`weight`] bears (`a_bomb_of_tiny_functions_is_refused_by_its_count`,
-//!   `other_bombs_of_few_bytes_are_refused_by_their_counts`, `a_bomb_of_large_types_is_refused_by_their_bytes`);
-//! - of core modules, programs of WASI preview 1 pass, and no others (`core_programs_pass_and_other_core_modules_do_not`,
-//!   `what_is_not_of_preview_1_s_types_is_told_at_push`);
-//! - what no pod is given is named (`what_no_pod_is_given_is_named_at_push`), and what of WebAssembly devices do not run
-//!   (`what_devices_do_not_run_is_named_at_push_and_the_compiler_refuses_it_too`).
+//! - what passes has no more of anything than [`compile_cost`] bears
+//!   (`a_bomb_of_tiny_functions_is_refused_by_its_count`, `other_bombs_of_few_bytes_are_refused_by_their_counts`,
+//!   `a_bomb_of_large_types_is_refused_by_their_bytes`);
+//! - of core modules, programs of WASI preview 1 pass, and no others
+//!   (`core_programs_pass_and_other_core_modules_do_not`, `what_is_not_of_preview_1_s_types_is_told_at_push`);
+//! - what no pod is given is named (`what_no_pod_is_given_is_named_at_push`), and what of WebAssembly devices do not
+//!   run (`what_devices_do_not_run_is_named_at_push_and_the_compiler_refuses_it_too`).
 
+mod compile_cost;
 mod preview1;
 mod proposals;
-mod weight;
 
 use std::io::{self, Read};
 
@@ -22,11 +23,11 @@ use wasmparser::{
     Payload, ValidPayload, Validator,
 };
 
+use compile_cost::CompileCost;
 use freewheel_spoke_engine::FEATURES;
-use weight::Weight;
 
 /// Bytes that are read at a time.
-const PIECE: u64 = 64 << 10;
+const READ_CHUNK_BYTES: u64 = 64 << 10;
 
 /// Why a file is not taken as a module.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +127,7 @@ pub(crate) fn inspect(source: impl Read) -> Result<Entry, NotAModule> {
     let mut parser = Parser::new(0);
     let mut outer = Vec::new();
     let mut face = Face::default();
-    let mut weight = Weight::default();
+    let mut weight = CompileCost::default();
     loop {
         let (payload, consumed) = match parser.parse(window.rest(), window.ended)? {
             Chunk::Parsed { consumed, payload } => (payload, consumed),
@@ -263,7 +264,7 @@ impl<R: Read> Window<R> {
     fn fill(&mut self, more: u64) -> io::Result<()> {
         self.bytes.drain(..self.used);
         self.used = 0;
-        let wanted = more.max(PIECE);
+        let wanted = more.max(READ_CHUNK_BYTES);
         let read = self.source.by_ref().take(wanted).read_to_end(&mut self.bytes)?;
         self.ended = (read as u64) < wanted;
         Ok(())
@@ -403,7 +404,7 @@ mod tests {
             inspect(wat::parse_str(text).unwrap().as_slice())
         };
         assert!(module(1_000).is_ok());
-        let refused = module(usize::try_from(weight::MOST_FUNCTIONS).unwrap()).unwrap_err();
+        let refused = module(usize::try_from(compile_cost::FUNCTIONS_MAX).unwrap()).unwrap_err();
         assert!(matches!(refused, NotAModule::TooMany { what: "functions", .. }), "{refused}");
     }
 
@@ -419,8 +420,8 @@ mod tests {
             matches!(refused, NotAModule::TooMany { what: "local variables", .. }),
             "{refused}"
         );
-        let globals =
-            "(global i32 i32.const 0)".repeat(usize::try_from(weight::MOST_ITEMS).unwrap() + 1);
+        let globals = "(global i32 i32.const 0)"
+            .repeat(usize::try_from(compile_cost::ITEMS_MAX).unwrap() + 1);
         let refused = module(globals).unwrap_err();
         assert!(matches!(refused, NotAModule::TooMany { .. }), "{refused}");
     }

@@ -14,12 +14,12 @@
 //! tags       names and what they stand for, durable
 //! inspect    is it a component, can it be started, and how much is in it
 //! registry   the OCI distribution API over all of these
-//! line       whose turn it is to be compiled
+//! compile_queue  whose turn it is to be compiled
 //! compile    the bounded child process, and what runs inside it
 //! compiled   what it made, for every profile
 //! collector  gives back the disk that nobody uses any more
 //! durable    files that are whole or not there
-//! room       what of the disk is the store's
+//! disk_reserve  what of the disk is the store's
 //! sign       the fleet root and the hub's signing key
 //! modules    all together, as the gateway sees it (hub-api's `Images`)
 //! ```
@@ -27,20 +27,20 @@
 mod blobs;
 mod collector;
 pub mod compile;
+mod compile_queue;
 mod compiled;
+mod disk_reserve;
 mod durable;
 mod inspect;
-mod line;
 mod manifest;
 mod modules;
 pub mod reference;
 mod registry;
-mod room;
 mod sign;
 mod tags;
 mod uploads;
 
-pub use blobs::MAX_BLOB;
+pub use blobs::BLOB_BYTES_MAX;
 pub use modules::{Modules, OpenError, Options, Progress};
 pub use registry::RegistryOnly;
 pub use sign::{FleetRoot, RootError};

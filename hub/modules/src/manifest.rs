@@ -4,7 +4,7 @@ use freewheel_link::digest::Digest;
 use serde::Deserialize;
 
 /// Largest manifest in bytes (the distribution spec asks for 4 MiB at least).
-pub(crate) const MAX_MANIFEST: usize = 4 << 20;
+pub(crate) const MANIFEST_BYTES_MAX: usize = 4 << 20;
 
 /// Most layers: a module has one, and each is looked for on the disk.
 const MAX_LAYERS: usize = 1000;

@@ -7,15 +7,15 @@
 //! ```
 //!
 //! Guarantees:
-//! - a module is compiled once for all who ask for it, a failure is told to all of them, and one that would come again is
-//!   kept until the module is pushed again
+//! - a module is compiled once for all who ask for it, a failure is told to all of them, and one that would come again
+//!   is kept until the module is pushed again
 //!   (`a_bomb_is_compiled_once_for_all_who_ask_and_not_again_until_it_is_pushed_again`);
 //! - small modules do not wait for large ones (`another_users_module_does_not_wait_for_a_slow_one`);
 //! - a module is called by the manifest that was pushed (`a_module_is_called_by_the_manifest_that_was_pushed`).
 
 mod compiling;
 mod images;
-mod losses;
+mod missing_files;
 #[cfg(test)]
 mod tests;
 
@@ -35,8 +35,8 @@ use tracing::{debug, info, warn};
 use crate::blobs::Blobs;
 use crate::collector::{self, Limits};
 use crate::compile::{CompileError, Made};
+use crate::compile_queue::{CompileQueue, Job, JobState, WorkerLane};
 use crate::compiled::Compiled;
-use crate::line::{Job, Lane, Line, Stand};
 use crate::sign::{FleetRoot, Signer, unix_now};
 use crate::tags::Tags;
 use crate::uploads::Uploads;
@@ -97,7 +97,7 @@ pub(crate) struct Inner {
     changed: watch::Sender<u64>,
     profiles: Mutex<BTreeSet<String>>,
     /// Who waits for the compilers.
-    line: Line<Outcome>,
+    queue: CompileQueue<Outcome>,
     /// Trouble that may pass, and when it was met.
     troubles: Mutex<BTreeMap<Job, (Instant, Arc<CompileError>)>>,
     /// Artifacts whose bytes were looked at in this life of the hub.
@@ -135,7 +135,7 @@ impl Modules {
         // First: who was there before is known by it.
         let tags = Tags::open(&dir, may_make)?;
         let blobs = Blobs::open(&dir)?;
-        losses::tell(&tags.book(), &blobs);
+        missing_files::tell(&tags.book(), &blobs);
         let inner = Inner {
             blobs,
             uploads: Uploads::open(&dir)?,
@@ -150,7 +150,7 @@ impl Modules {
             running: OnceLock::new(),
             changed: watch::Sender::new(0),
             profiles: Mutex::default(),
-            line: Line::new(),
+            queue: CompileQueue::new(),
             troubles: Mutex::default(),
             whole: tokio::sync::Mutex::default(),
         };
@@ -177,7 +177,7 @@ impl Modules {
     }
 
     /// Compiles what stands in line, and gives back what nobody uses any more: now, and every hour until `stop`.
-    pub async fn tend(&self, stop: CancellationToken) {
+    pub async fn run_maintenance(&self, stop: CancellationToken) {
         let mut tick = tokio::time::interval(COLLECT_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let collecting = async {
@@ -187,8 +187,8 @@ impl Modules {
             }
         };
         let (quick, any) = (
-            self.compile_one_after_another(Lane::Quick),
-            self.compile_one_after_another(Lane::Any),
+            self.compile_one_after_another(WorkerLane::Quick),
+            self.compile_one_after_another(WorkerLane::Any),
         );
         // A run that is under way ends by itself, or with the process: every step of it is whole. A compiler
         // that is not waited for is killed.
@@ -241,9 +241,11 @@ impl Modules {
     }
 
     /// Somebody waits for this component to be compiled for every known profile: what is in line comes first.
-    pub(crate) fn urge(&self, component: &Digest) {
+    pub(crate) fn prioritize(&self, component: &Digest) {
         let profiles = self.inner.profiles.lock();
-        profiles.iter().for_each(|profile| self.inner.line.urge(&(*component, profile.clone())));
+        profiles
+            .iter()
+            .for_each(|profile| self.inner.queue.prioritize(&(*component, profile.clone())));
     }
 
     /// Where the compilation of a component stands, for every profile that a spoke has reported.
@@ -253,9 +255,9 @@ impl Modules {
         let with = |profile: String| {
             let job = (*component, profile.clone());
             let path = self.inner.compiled.path(component, &profile);
-            let progress = match self.inner.line.stand(&job) {
-                Some(Stand::Waiting) => Progress::Waiting,
-                Some(Stand::Running) => Progress::Compiling,
+            let progress = match self.inner.queue.stand(&job) {
+                Some(JobState::Waiting) => Progress::Waiting,
+                Some(JobState::Running) => Progress::Compiling,
                 None if self.inner.compiled.note(&path).is_some() => Progress::Compiled,
                 None => match self.inner.failed(&job, &path) {
                     Some(error) => Progress::Failed(error.to_string()),
@@ -280,7 +282,7 @@ impl Modules {
             return;
         }
         let size = self.inner.blobs.size(&component).unwrap_or_default();
-        if !self.inner.line.ahead((component, profile), size) {
+        if !self.inner.queue.ahead((component, profile), size) {
             debug!(%component, "too much waits to be compiled; this module is when it is asked for");
         }
     }

@@ -12,8 +12,9 @@
 //! GET                           /v2/_freewheel/compiled/DIGEST  ours: where a module's compilations stand
 //! ```
 //!
-//! A manifest is taken only when exactly one of its layers is a Wasm component with an entry, or when it says something of
-//! another one (`subject`), and when all that it names is here. Memory holds one piece of a blob, on its way in or out, whatever its size.
+//! A manifest is taken only when exactly one of its layers is a Wasm component with an entry, or when it says something
+//! of another one (`subject`), and when all that it names is here. Memory holds one piece of a blob, on its way in or
+//! out, whatever its size.
 
 mod compilations;
 mod content;
@@ -36,7 +37,7 @@ use crate::reference::is_repository;
 use refusal::{Refusal, refuse};
 
 /// Bytes of a blob that are held in memory at a time.
-const PIECE: usize = 64 << 10;
+const READ_CHUNK_BYTES: usize = 64 << 10;
 
 /// Body of the registry's answers.
 pub type RegistryBody = UnsyncBoxBody<Bytes, io::Error>;

@@ -27,7 +27,7 @@ const MAX_TAGS: usize = 100_000;
 const FILE: &str = "tags.json";
 const FROM_A_COPY: &str = "put it back from a copy of the data folder";
 /// The format that this build writes, and the only one that it reads.
-const VERSION: u32 = 4;
+const TAGS_VERSION: u32 = 4;
 
 /// What a manifest says, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ impl Manifest {
 
 /// Everything at one moment.
 #[derive(Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Book {
+pub(crate) struct TagTable {
     /// Version of this file's format.
     version: u32,
     /// Digest of the rest as it is written.
@@ -71,7 +71,7 @@ pub(crate) struct Book {
     repositories: BTreeMap<String, Arc<BTreeMap<String, Manifest>>>,
 }
 
-impl Book {
+impl TagTable {
     /// Every manifest once, with its component.
     pub(crate) fn manifests(&self) -> BTreeSet<(Digest, Option<Digest>)> {
         let all = self.repositories.values().flat_map(|entries| entries.values());
@@ -111,7 +111,7 @@ impl Book {
         let damaged = |why: &dyn std::fmt::Display| Unusable::Damaged(why.to_string());
         // What else another build writes is its own.
         let Format { version } = serde_json::from_slice(bytes).map_err(|e| damaged(&e))?;
-        if version != VERSION {
+        if version != TAGS_VERSION {
             return Err(Unusable::OtherBuild(version));
         }
         let book: Self = serde_json::from_slice(bytes).map_err(|e| damaged(&e))?;
@@ -135,7 +135,7 @@ struct Format {
 /// Why a file is not used.
 #[derive(Debug, thiserror::Error)]
 enum Unusable {
-    #[error("another build of the hub wrote it: it has version {0}, this one reads {VERSION}")]
+    #[error("another build of the hub wrote it: it has version {0}, this one reads {TAGS_VERSION}")]
     OtherBuild(u32),
     #[error("{0}")]
     Damaged(String),
@@ -189,7 +189,7 @@ pub(crate) enum TagError {
 pub(crate) struct Tags {
     path: PathBuf,
     writing: Mutex<()>,
-    book: RwLock<Arc<Book>>,
+    book: RwLock<Arc<TagTable>>,
 }
 
 impl Tags {
@@ -198,7 +198,8 @@ impl Tags {
         dir.join(FILE).exists()
     }
 
-    /// Reads the file. It is made on the first start, when it `may_make` one, and where somebody has put an empty folder.
+    /// Reads the file. It is made on the first start, when it `may_make` one, and where somebody has put an empty
+    /// folder.
     pub(crate) fn open(dir: &Path, may_make: bool) -> io::Result<Self> {
         let path = dir.join(FILE);
         let refused = |why: &dyn std::fmt::Display, remedy: &str| {
@@ -211,7 +212,7 @@ impl Tags {
         };
         let book =
             match std::fs::read(&path) {
-                Ok(bytes) => Some(Book::read(&bytes).map_err(|why| {
+                Ok(bytes) => Some(TagTable::read(&bytes).map_err(|why| {
                     refused(&format_args!("cannot be used ({why})"), why.remedy())
                 })?),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -223,7 +224,7 @@ impl Tags {
                 Err(error) => return Err(error),
             };
         let begun = book.is_none();
-        let book = book.unwrap_or(Book { version: VERSION, ..Book::default() });
+        let book = book.unwrap_or(TagTable { version: TAGS_VERSION, ..TagTable::default() });
         let tags = Self { path, writing: Mutex::default(), book: RwLock::default() };
         if begun {
             std::fs::create_dir_all(dir)?;
@@ -236,7 +237,7 @@ impl Tags {
     }
 
     /// Everything as it is now.
-    pub(crate) fn book(&self) -> Arc<Book> {
+    pub(crate) fn book(&self) -> Arc<TagTable> {
         self.book.read().clone()
     }
 
@@ -249,7 +250,7 @@ impl Tags {
         manifest: &Manifest,
     ) -> Result<Option<Manifest>, TagError> {
         let _writing = self.writing.lock();
-        let mut book = Book::clone(&self.book());
+        let mut book = TagTable::clone(&self.book());
         let entries = Arc::make_mut(book.repositories.entry(repository.to_owned()).or_default());
         let before = entries.insert(name.to_owned(), manifest.clone());
         entries.insert(manifest.digest.clone(), manifest.clone());
@@ -264,7 +265,7 @@ impl Tags {
     /// something of it; whether there was one.
     pub(crate) fn remove(&self, repository: &str, name: &str) -> Result<bool, TagError> {
         let _writing = self.writing.lock();
-        let mut book = Book::clone(&self.book());
+        let mut book = TagTable::clone(&self.book());
         let Some(entries) = book.repositories.get_mut(repository) else { return Ok(false) };
         if !entries.contains_key(name) {
             return Ok(false);
@@ -332,7 +333,7 @@ impl Tags {
     }
 
     /// What is not on disk is not so: first the file, then the readers.
-    fn publish(&self, mut book: Book) -> io::Result<()> {
+    fn publish(&self, mut book: TagTable) -> io::Result<()> {
         book.sum = book.summed()?;
         replace(&self.path, &serde_json::to_vec(&book).map_err(io::Error::other)?)?;
         *self.book.write() = Arc::new(book);

@@ -4,8 +4,8 @@
 //! - one request at a time writes to an upload, and what it says of itself is what is on the disk
 //!   (`one_request_at_a_time_writes_to_an_upload`);
 //! - a write that fails ends the upload and leaves nothing behind (`a_full_disk_ends_the_upload_and_leaves_nothing`);
-//! - what pushers forget keeps nobody out: when there are as many uploads as there may be, the one for which nothing has
-//!   come for the longest time gives way (`forgotten_uploads_give_way_and_others_are_bounded`);
+//! - what pushers forget keeps nobody out: when there are as many uploads as there may be, the one for which nothing
+//!   has come for the longest time gives way (`forgotten_uploads_give_way_and_others_are_bounded`);
 //! - uploads leave the store beside them room on the disk (`uploads_leave_room_on_the_disk`).
 
 use std::collections::BTreeMap;
@@ -21,15 +21,15 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::blobs::{BlobError, Blobs, MAX_BLOB};
+use crate::blobs::{BLOB_BYTES_MAX, BlobError, Blobs};
+use crate::disk_reserve::DiskReserve;
 use crate::durable::remove;
-use crate::room::Room;
 
 /// Unfinished uploads at a time; each takes a name, a hash state and its bytes on disk.
 const MAX_UPLOADS: usize = 1000;
 
 /// For so long nothing has come for an upload that gives way to another one.
-const FORGOTTEN: Duration = Duration::from_secs(5 * 60);
+const UPLOAD_FORGOTTEN_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// How far an upload has come. No file stays open between requests: clients forget uploads.
 struct Upload {
@@ -44,7 +44,7 @@ type Slot = Arc<tokio::sync::Mutex<Upload>>;
 pub(crate) struct Uploads {
     dir: PathBuf,
     open: Mutex<BTreeMap<String, Slot>>,
-    room: Room,
+    room: DiskReserve,
 }
 
 /// One upload in the hands of one request.
@@ -64,7 +64,7 @@ impl Uploads {
             _ => {}
         }
         std::fs::create_dir_all(&dir)?;
-        Ok(Self { room: Room::new(&dir), dir, open: Mutex::default() })
+        Ok(Self { room: DiskReserve::new(&dir), dir, open: Mutex::default() })
     }
 
     /// Starts an upload and gives it a name.
@@ -73,7 +73,7 @@ impl Uploads {
         let name = fresh_name();
         let mut open = self.open.lock();
         if MAX_UPLOADS <= open.len() {
-            let oldest = forgotten(&open, FORGOTTEN);
+            let oldest = forgotten(&open, UPLOAD_FORGOTTEN_AFTER);
             let oldest = oldest.ok_or(BlobError::TooManyUploads(MAX_UPLOADS))?;
             open.remove(&oldest);
             // As in `cancel`.
@@ -215,7 +215,7 @@ impl Writing {
 
     fn append(&mut self, pieces: &[Bytes]) -> Result<(), BlobError> {
         let more: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
-        if MAX_BLOB < self.state.size + more {
+        if BLOB_BYTES_MAX < self.state.size + more {
             return Err(BlobError::TooLarge);
         }
         let mut file = self.file()?;
@@ -322,8 +322,8 @@ mod tests {
         uploads.begin().unwrap();
         for (name, more) in [(&names[5], 1), (&names[7], 60), (&names[9], 3600)] {
             let mut writing = uploads.claim(name).unwrap();
-            writing.state.touched =
-                Instant::now().checked_sub(FORGOTTEN).unwrap() - Duration::from_secs(more);
+            writing.state.touched = Instant::now().checked_sub(UPLOAD_FORGOTTEN_AFTER).unwrap()
+                - Duration::from_secs(more);
         }
         let held = uploads.claim(&names[9]).unwrap();
         uploads.begin().unwrap();

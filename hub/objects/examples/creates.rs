@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use freewheel_hub_api::kinds;
-use freewheel_hub_objects::{Canonical, How, Objects, Place};
+use freewheel_hub_objects::{Canonical, ObjectRef, Objects, WriteOptions};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::redb::RedbStore;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-fn place(plural: &str, namespace: &str) -> Option<Place> {
+fn place(plural: &str, namespace: &str) -> Option<ObjectRef> {
     let kind = kinds::find("", "v1", plural)?;
     let (cluster, name) = (ClusterName::root(), String::new());
-    Some(Place { kind: kind.clone(), cluster, namespace: namespace.into(), name })
+    Some(ObjectRef { kind: kind.clone(), cluster, namespace: namespace.into(), name })
 }
 
 fn config(name: &str) -> Value {
@@ -40,7 +40,7 @@ async fn run(
         let (objects, at, round) = (objects.clone(), at.clone(), round.to_owned());
         tasks.spawn(async move {
             let mut times = Vec::new();
-            let how = How::default();
+            let how = WriteOptions::default();
             while Instant::now() < until {
                 let value = config(&format!("{round}-{writer}-{}", times.len()));
                 let value = Canonical::from_json(value.to_string().as_bytes(), &*at.kind)?.0;
@@ -70,7 +70,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let _ = std::fs::remove_dir_all(&directory);
     let objects = Objects::new(Arc::new(RedbStore::open(&directory)?));
     let Some(at) = place("namespaces", "") else { return Ok(()) };
-    objects.create(&How::default(), &at, json!({"metadata": {"name": "default"}})).await?;
+    objects.create(&WriteOptions::default(), &at, json!({"metadata": {"name": "default"}})).await?;
     for (round, writers) in [("one", 1), ("many", 64), ("more", 64), ("crowd", 512)] {
         run(&objects, round, writers, Duration::from_secs(seconds)).await?;
     }

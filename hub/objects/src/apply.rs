@@ -7,36 +7,36 @@
 use freewheel_hub_schema::error::ApiError;
 use serde_json::Value;
 
-use super::update::TRIES;
-use super::{How, Objects, Place, Written, refusal};
+use super::update::UPDATE_TRIES_MAX;
+use super::{ObjectRef, Objects, WriteOptions, Written, refusal};
 
 impl Objects {
-    /// Makes what is there, or nothing, into what `change` says; again when somebody was faster. `change` may run several
-    /// times. The object has to have a name.
+    /// Makes what is there, or nothing, into what `change` says; again when somebody was faster. `change` may run
+    /// several times. The object has to have a name.
     ///
     /// # Errors
     /// What `change` answers, and as [`Objects::create`] and [`Objects::modify`].
     pub async fn create_or_modify<F>(
         &self,
-        how: &How,
-        place: &Place,
+        how: &WriteOptions,
+        target: &ObjectRef,
         change: F,
     ) -> Result<Written, ApiError>
     where
         F: Fn(Option<Value>) -> Result<Value, ApiError> + Send + Sync,
     {
-        for _ in 0..TRIES {
-            if self.get(place).is_err() {
-                match self.create(how, place, change(None)?).await {
+        for _ in 0..UPDATE_TRIES_MAX {
+            if self.get(target).is_err() {
+                match self.create(how, target, change(None)?).await {
                     Err(taken) if taken.reason == "AlreadyExists" => {}
                     outcome => return outcome,
                 }
             }
-            match self.modify(how, place, None, |old| change(Some(old))).await {
-                Err(gone) if gone.code == 404 && self.get(place).is_err() => {}
+            match self.modify(how, target, None, |old| change(Some(old))).await {
+                Err(gone) if gone.code == 404 && self.get(target).is_err() => {}
                 outcome => return outcome,
             }
         }
-        Err(refusal::modified(place))
+        Err(refusal::modified(target))
     }
 }

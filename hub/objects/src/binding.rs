@@ -4,13 +4,13 @@
 //! - a pod is bound once, and not on its way out (`a_pod_is_bound_once`);
 //! - nor when what its node was chosen for is gone (`a_pod_is_not_bound_to_what_is_gone`).
 
-use freewheel_hub_api::conditions::{POD_SCHEDULED, Says};
+use freewheel_hub_api::conditions::{Condition, POD_SCHEDULED};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::time;
 use freewheel_hub_schema::uid::Uid;
 use serde_json::{Value, json};
 
-use super::{How, Objects, Place, Written, meta, refusal};
+use super::{ObjectRef, Objects, WriteOptions, Written, meta, refusal};
 
 /// What a pod is told.
 #[derive(Clone, Copy, Debug)]
@@ -30,23 +30,23 @@ impl Objects {
     /// 409 when it is bound, is being deleted or is another one; and as [`Objects::modify`].
     pub async fn bind(
         &self,
-        how: &How,
-        place: &Place,
+        how: &WriteOptions,
+        target: &ObjectRef,
         binding: &Binding<'_>,
     ) -> Result<Written, ApiError> {
         let now = time::from_unix(self.clock.unix_seconds());
-        let change = |pod: Value| binding.bound(pod, place, &now);
-        self.modify(how, place, Some("binding"), change).await
+        let change = |pod: Value| binding.bound(pod, target, &now);
+        self.modify(how, target, Some("binding"), change).await
     }
 }
 
 impl Binding<'_> {
-    fn bound(&self, mut pod: Value, place: &Place, now: &str) -> Result<Value, ApiError> {
-        let name = &place.name;
+    fn bound(&self, mut pod: Value, target: &ObjectRef, now: &str) -> Result<Value, ApiError> {
+        let name = &target.name;
         let conflict = |why: String| ApiError::conflict("", "pods/binding", name, &why);
         let found = meta::text(&pod, "uid");
         if let Some(wanted) = self.uid.filter(|wanted| wanted.as_str() != found) {
-            return Err(refusal::other_uid(place, wanted, found));
+            return Err(refusal::other_uid(target, wanted, found));
         }
         if pod.pointer("/metadata/deletionTimestamp").is_some() {
             let why = format!("pod {name} is being deleted, cannot be assigned to a host");
@@ -65,7 +65,7 @@ impl Binding<'_> {
             }
         }
         let observed = meta::number(&pod, "generation");
-        let scheduled = Says { observed, ..Says::new(&POD_SCHEDULED, true, "", "") };
+        let scheduled = Condition { observed, ..Condition::new(&POD_SCHEDULED, true, "", "") };
         scheduled.put(&mut pod["status"]["conditions"], now);
         Ok(pod)
     }

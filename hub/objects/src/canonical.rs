@@ -19,7 +19,7 @@ use freewheel_hub_schema::{protobuf, types};
 use freewheel_hub_store::Stored;
 use serde_json::{Value, json};
 
-use super::{FieldValidation, How, Place, meta};
+use super::{FieldValidation, ObjectRef, WriteOptions, meta};
 
 /// An object in canonical form. Others read it; this crate alone makes and changes it, and commits nothing else.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,10 +103,10 @@ impl Canonical {
     }
 
     /// After somebody who does not know the form has changed it: it is the same object, in canonical form again.
-    pub(super) fn reform(&mut self, place: &Place) -> Result<(), ApiError> {
-        meta::settle(&mut self.0, place)?;
-        types::canonicalise(&mut self.0, &*place.kind)?;
-        self.fill_in(&place.kind);
+    pub(super) fn reform(&mut self, target: &ObjectRef) -> Result<(), ApiError> {
+        meta::settle(&mut self.0, target)?;
+        types::canonicalise(&mut self.0, &*target.kind)?;
+        self.fill_in(&target.kind);
         Ok(())
     }
 
@@ -163,15 +163,15 @@ impl From<Canonical> for Proposal {
 
 impl Proposal {
     /// About the object in this place, and canonical.
-    pub(super) fn form(self, how: &How, place: &Place) -> Result<Formed, ApiError> {
-        let kind = &*place.kind;
+    pub(super) fn form(self, how: &WriteOptions, target: &ObjectRef) -> Result<Formed, ApiError> {
+        let kind = &*target.kind;
         match self {
             Self::Canonical(mut value) => {
-                meta::settle(&mut value.0, place)?;
+                meta::settle(&mut value.0, target)?;
                 Ok((value, Vec::new()))
             }
             Self::Any(mut value) => {
-                meta::settle(&mut value, place)?;
+                meta::settle(&mut value, target)?;
                 let warnings = walk(&mut value, how.field_validation, kind)?;
                 Ok((Canonical(value), warnings))
             }

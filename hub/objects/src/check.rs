@@ -4,12 +4,12 @@ use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::metadata;
 use serde_json::Value;
 
-use super::{Place, meta};
+use super::{ObjectRef, meta};
 
 /// Refuses a new object with every mistake it has.
-pub(super) fn new(value: &Value, place: &Place) -> Result<(), ApiError> {
-    let kind = &place.kind;
-    let mut errors = metadata::validate(kind, value, &place.namespace);
+pub(super) fn new(value: &Value, target: &ObjectRef) -> Result<(), ApiError> {
+    let kind = &target.kind;
+    let mut errors = metadata::validate(kind, value, &target.namespace);
     errors.extend(kind.strategy.validate(value));
     if errors.is_empty() {
         return Ok(());
@@ -22,11 +22,11 @@ pub(super) fn change(
     subresource: Option<&str>,
     new: &Value,
     old: &Value,
-    place: &Place,
+    target: &ObjectRef,
 ) -> Result<(), ApiError> {
-    let kind = &place.kind;
+    let kind = &target.kind;
     let mistakes = |value: &Value| {
-        let mut errors = metadata::validate(kind, value, &place.namespace);
+        let mut errors = metadata::validate(kind, value, &target.namespace);
         errors.extend(kind.strategy.validate(value));
         errors
     };

@@ -27,7 +27,7 @@ impl Clock for SystemClock {
 }
 
 /// Random bytes for UIDs, generated names and allocated addresses.
-pub trait Chance: Send + Sync {
+pub trait Random: Send + Sync {
     /// 16 random bytes.
     fn bytes(&self) -> [u8; 16];
 
@@ -40,9 +40,9 @@ pub trait Chance: Send + Sync {
 
 /// The host's random numbers.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SystemChance;
+pub struct SystemRandom;
 
-impl Chance for SystemChance {
+impl Random for SystemRandom {
     fn bytes(&self) -> [u8; 16] {
         // A version 4 UUID has six fixed bits; two of them together leave none fixed.
         let (one, two) = (uuid::Uuid::new_v4().into_bytes(), uuid::Uuid::new_v4().into_bytes());
@@ -54,9 +54,9 @@ impl Chance for SystemChance {
 
 /// The same numbers from the same seed.
 #[derive(Debug)]
-pub struct SeededChance(Mutex<fastrand::Rng>);
+pub struct SeededRandom(Mutex<fastrand::Rng>);
 
-impl SeededChance {
+impl SeededRandom {
     /// From a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
@@ -64,7 +64,7 @@ impl SeededChance {
     }
 }
 
-impl Chance for SeededChance {
+impl Random for SeededRandom {
     fn bytes(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
         self.0.lock().fill(&mut bytes);

@@ -3,8 +3,8 @@
 //! Guarantees:
 //! - many share a write to the disk (`a_collection_is_deleted_side_by_side`), and no more than some megabytes of them
 //!   are on their way (`large_objects_are_deleted_a_few_at_a_time`);
-//! - of what waits for its turn no more than [`LOOKED_AT`] keys are held, however large the collection is, and what is
-//!   made meanwhile stays (`what_is_made_while_a_large_collection_goes_stays`);
+//! - of what waits for its turn no more than [`OBJECTS_LOOKED_AT_ONCE`] keys are held, however large the collection is,
+//!   and what is made meanwhile stays (`what_is_made_while_a_large_collection_goes_stays`);
 //! - others have their turn after each object (`a_deletion_that_waits_for_nothing_lets_others_have_their_turn`).
 
 use std::collections::VecDeque;
@@ -18,14 +18,14 @@ use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
 use tokio::task::yield_now;
 
-use super::{DeleteOptions, Deleted, How, Objects, Place};
+use super::{DeleteOptions, Deleted, ObjectRef, Objects, WriteOptions};
 
 /// Of a collection, so many are on their way to the disk at a time.
-const DELETED_AT_ONCE: usize = 64;
+const DELETES_AT_ONCE: usize = 64;
 /// Of a collection, so many bytes are on their way at a time, or one object.
-const DELETED_BYTES: usize = 4 << 20;
+const DELETE_BYTES_AT_ONCE: usize = 4 << 20;
 /// So many objects are looked at in one go, for those that are picked.
-const LOOKED_AT: usize = 1_000;
+const OBJECTS_LOOKED_AT_ONCE: usize = 1_000;
 
 impl Objects {
     /// Deletes everything of a kind in a cluster (and namespace, when not empty) that `wanted` picks, side by
@@ -35,23 +35,23 @@ impl Objects {
     /// The first that is no 404; what was deleted until then, or was on its way, stays deleted.
     pub async fn delete_collection(
         &self,
-        how: &How,
-        place: &Place,
+        how: &WriteOptions,
+        target: &ObjectRef,
         options: &DeleteOptions,
         wanted: impl Fn(&Stored) -> bool + Send + Sync,
         mut each: impl FnMut(Deleted) + Send,
     ) -> Result<(), ApiError> {
-        let mut picked = Picked::of(&*self.store, place, wanted);
+        let mut picked = CollectionPage::of(&*self.store, target, wanted);
         let (mut bytes, mut failed) = (0, None);
-        let mut under_way = FuturesOrdered::new();
+        let mut pending_claims = FuturesOrdered::new();
         loop {
-            while under_way.len() < DELETED_AT_ONCE && failed.is_none() {
-                let room = |one: usize| bytes == 0 || bytes + one <= DELETED_BYTES;
+            while pending_claims.len() < DELETES_AT_ONCE && failed.is_none() {
+                let room = |one: usize| bytes == 0 || bytes + one <= DELETE_BYTES_AT_ONCE;
                 let Some((key, one)) = picked.next_if(room).await else { break };
                 bytes += one;
-                under_way.push_back(self.delete_one(how, &place.kind, (key, one), options));
+                pending_claims.push_back(self.delete_one(how, &target.kind, (key, one), options));
             }
-            let Some((deleted, one)) = under_way.next().await else { break };
+            let Some((deleted, one)) = pending_claims.next().await else { break };
             bytes -= one;
             match deleted {
                 Ok(one) => each(one),
@@ -66,19 +66,19 @@ impl Objects {
 
     async fn delete_one(
         &self,
-        how: &How,
+        how: &WriteOptions,
         kind: &Arc<Kind>,
         (key, bytes): (Key, usize),
         options: &DeleteOptions,
     ) -> (Result<Deleted, ApiError>, usize) {
         let (namespace, name) = (key.namespace, key.name.to_string());
-        let place = Place { kind: kind.clone(), cluster: key.cluster, namespace, name };
-        (self.delete(how, &place, options).await, bytes)
+        let target = ObjectRef { kind: kind.clone(), cluster: key.cluster, namespace, name };
+        (self.delete(how, &target, options).await, bytes)
     }
 }
 
 /// What is picked of a collection, in the order of a list.
-struct Picked<'a, W> {
+struct CollectionPage<'a, W> {
     store: &'a dyn Store,
     scope: Scope,
     wanted: W,
@@ -91,12 +91,12 @@ struct Picked<'a, W> {
     is_over: bool,
 }
 
-impl<'a, W: Fn(&Stored) -> bool> Picked<'a, W> {
-    fn of(store: &'a dyn Store, place: &Place, wanted: W) -> Self {
-        let namespace = Some(place.namespace.as_str()).filter(|name| !name.is_empty());
+impl<'a, W: Fn(&Stored) -> bool> CollectionPage<'a, W> {
+    fn of(store: &'a dyn Store, target: &ObjectRef, wanted: W) -> Self {
+        let namespace = Some(target.namespace.as_str()).filter(|name| !name.is_empty());
         let scope = Scope {
-            resource: place.kind.storage().clone(),
-            cluster: Some(place.cluster.clone()),
+            resource: target.kind.storage().clone(),
+            cluster: Some(target.cluster.clone()),
             namespace: namespace.map(Into::into),
         };
         let (began, found) = (store.snapshot().revision(), VecDeque::new());
@@ -116,15 +116,16 @@ impl<'a, W: Fn(&Stored) -> bool> Picked<'a, W> {
     fn look(&mut self) {
         let snapshot = self.store.snapshot();
         let mut looked_at = 0;
-        for stored in snapshot.range(&self.scope, self.after.as_ref()).take(LOOKED_AT) {
+        for stored in snapshot.range(&self.scope, self.after.as_ref()).take(OBJECTS_LOOKED_AT_ONCE)
+        {
             looked_at += 1;
             if stored.created <= self.began && (self.wanted)(&stored) {
                 self.found.push_back((stored.key.clone(), stored.object.body.len()));
             }
-            if looked_at == LOOKED_AT {
+            if looked_at == OBJECTS_LOOKED_AT_ONCE {
                 self.after = Some(stored.key.clone());
             }
         }
-        self.is_over = looked_at < LOOKED_AT;
+        self.is_over = looked_at < OBJECTS_LOOKED_AT_ONCE;
     }
 }

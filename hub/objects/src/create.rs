@@ -8,25 +8,26 @@ use freewheel_hub_schema::object::Object;
 
 use super::canonical::Formed;
 use super::refusal::NotCommitted;
-use super::service::Given;
+use super::service::AllocatedService;
 use super::{
-    Canonical, Claims, How, Objects, Place, Verb, Written, check, meta, pins, refusal, service,
+    Canonical, Claims, ObjectRef, Objects, Verb, WriteOptions, Written, check, meta, pins, refusal,
+    service,
 };
 use freewheel_hub_store::{CommitError, Operation, Revision, Stored, Txn};
 
 /// How often a name, address or port may be just then taken. Every round somebody got through.
-const TRIES: u32 = 64;
+const CLAIM_TRIES_MAX: u32 = 64;
 
 pub(super) async fn create(
     objects: &Objects,
-    how: &How,
-    place: &Place,
+    how: &WriteOptions,
+    target: &ObjectRef,
     (mut value, mut warnings): Formed,
 ) -> Result<Written, ApiError> {
-    let kind = &place.kind;
+    let kind = &target.kind;
     value.fill_in(kind);
     warnings.extend(pins::keep(how, kind, value.rules(), None));
-    let review = objects.review(how, Verb::Create, place);
+    let review = objects.review(how, Verb::Create, target);
     objects.admission.mutate(&review, &mut value).await?;
     let generated = meta::text(&value, "name").is_empty();
     kind.strategy.prepare_create(value.rules());
@@ -35,9 +36,9 @@ pub(super) async fn create(
     let may_repeat = generated || kind.has(Trait::HoldsAddresses);
     let again = may_repeat.then(|| value.text()).transpose()?;
     let mut proposal = value;
-    for left in (0..TRIES).rev() {
+    for left in (0..CLAIM_TRIES_MAX).rev() {
         let last = left == 0 || !may_repeat;
-        match attempt(objects, how, place, proposal).await {
+        match attempt(objects, how, target, proposal).await {
             Err(Refused::Taken(_)) if generated && !last => {}
             Err(Refused::Again(_)) if !last => {}
             Err(Refused::Taken(error) | Refused::Again(error) | Refused::Final(error)) => {
@@ -48,7 +49,7 @@ pub(super) async fn create(
         let Some(again) = &again else { break };
         proposal = again.read()?;
     }
-    Err(refusal::modified(place))
+    Err(refusal::modified(target))
 }
 
 enum Refused {
@@ -67,16 +68,16 @@ impl From<ApiError> for Refused {
 
 async fn attempt(
     objects: &Objects,
-    how: &How,
-    place: &Place,
+    how: &WriteOptions,
+    target: &ObjectRef,
     value: Canonical,
 ) -> Result<Arc<Stored>, Refused> {
-    let mut birth = Birth::propose(objects, how, place, value).await?;
-    for left in (0..TRIES).rev() {
+    let mut birth = NewObject::propose(objects, how, target, value).await?;
+    for left in (0..CLAIM_TRIES_MAX).rev() {
         match objects.commit(how, Verb::Create, birth.claims(), 0).await {
             Ok(stored) => return Ok(stored),
             Err(NotCommitted::Store(CommitError::Unmet { index: 0, .. })) => {
-                return Err(Refused::Taken(refusal::already_exists(&birth.place)));
+                return Err(Refused::Taken(refusal::already_exists(&birth.target)));
             }
             // What admission looked at is another by now: it looks again.
             Err(NotCommitted::Store(CommitError::Unmet { index, .. }))
@@ -84,52 +85,52 @@ async fn attempt(
             {
                 birth.admit_again(objects, how).await?;
             }
-            Err(error) if error.is_race() => return Err(Refused::Again(error.of(&birth.place))),
-            Err(error) => return Err(error.of(&birth.place).into()),
+            Err(error) if error.is_race() => return Err(Refused::Again(error.of(&birth.target))),
+            Err(error) => return Err(error.of(&birth.target).into()),
         }
     }
-    Err(Refused::Final(refusal::modified(&birth.place)))
+    Err(Refused::Final(refusal::modified(&birth.target)))
 }
 
 /// A new object that is ready to be written, in which no tree of values is left.
-struct Birth {
-    place: Place,
+struct NewObject {
+    target: ObjectRef,
     object: Object,
     /// What admission claims for it.
     admitted: Claims,
     /// The addresses and ports that it was given.
-    given: Given,
+    given: AllocatedService,
 }
 
-impl Birth {
+impl NewObject {
     async fn propose(
         objects: &Objects,
-        how: &How,
-        place: &Place,
+        how: &WriteOptions,
+        target: &ObjectRef,
         mut value: Canonical,
     ) -> Result<Self, Refused> {
-        let kind = &place.kind;
+        let kind = &target.kind;
         let generated = meta::stamp(value.rules(), kind, &*objects.clock, &*objects.chance)?;
         if generated {
             // Some defaults follow from the name.
             kind.strategy.default(value.rules());
         }
-        let place = Place { name: meta::text(&value, "name").to_owned(), ..place.clone() };
-        if objects.store.snapshot().get(&place.key()).is_some() {
-            return Err(Refused::Taken(refusal::already_exists(&place)));
+        let target = ObjectRef { name: meta::text(&value, "name").to_owned(), ..target.clone() };
+        if objects.store.snapshot().get(&target.key()).is_some() {
+            return Err(Refused::Taken(refusal::already_exists(&target)));
         }
-        let ledger = (&*objects.store, &objects.under_way);
-        let given = service::claim(ledger, &*objects.chance, &place, value.rules(), None)?;
-        check::new(&value, &place)?;
-        let review = objects.review(how, Verb::Create, &place);
+        let ledger = (&*objects.store, &objects.pending_claims);
+        let given = service::claim(ledger, &*objects.chance, &target, value.rules(), None)?;
+        check::new(&value, &target)?;
+        let review = objects.review(how, Verb::Create, &target);
         let admitted = objects.admission.validate(&review, &value).await?;
         let object = value.object(kind)?;
-        Ok(Self { place, object, admitted, given })
+        Ok(Self { target, object, admitted, given })
     }
 
-    async fn admit_again(&mut self, objects: &Objects, how: &How) -> Result<(), ApiError> {
-        let value = Canonical::of_object(&self.object, &self.place.kind)?;
-        let review = objects.review(how, Verb::Create, &self.place);
+    async fn admit_again(&mut self, objects: &Objects, how: &WriteOptions) -> Result<(), ApiError> {
+        let value = Canonical::of_object(&self.object, &self.target.kind)?;
+        let review = objects.review(how, Verb::Create, &self.target);
         self.admitted = objects.admission.validate(&review, &value).await?;
         Ok(())
     }
@@ -137,7 +138,7 @@ impl Birth {
     /// Its name first, then what admission claims.
     fn claims(&self) -> Claims {
         let mut claims = Claims::default();
-        claims.take(self.place.key(), self.object.clone());
+        claims.take(self.target.key(), self.object.clone());
         claims.join(self.admitted.clone());
         claims.join(self.given.claims.clone());
         claims
@@ -148,7 +149,7 @@ impl Objects {
     /// Commits, or only pretends to on a dry run; answers the object of the first operation.
     pub(super) async fn commit(
         &self,
-        how: &How,
+        how: &WriteOptions,
         verb: Verb,
         claims: Claims,
         revision_before: Revision,

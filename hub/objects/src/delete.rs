@@ -13,16 +13,17 @@ use freewheel_hub_schema::time;
 use freewheel_hub_schema::uid::Uid;
 use serde_json::{Value, json};
 
-use super::update::TRIES;
+use super::update::UPDATE_TRIES_MAX;
 use super::{
-    Canonical, Claims, How, Objects, Place, Review, Verb, meta, namespace, refusal, service,
+    Canonical, Claims, ObjectRef, Objects, Review, Verb, WriteOptions, meta, namespace, refusal,
+    service,
 };
 use freewheel_hub_store::{Revision, Stored};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 /// Longest wait for an end, in seconds, some 68 years: a year has four digits, and what a device is told 32 bits.
-const MAX_GRACE: i64 = (1 << 31) - 1;
+const GRACE_SECONDS_MAX: i64 = (1 << 31) - 1;
 
 /// Options of a delete (meta/v1 DeleteOptions).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,21 +68,21 @@ enum Verdict {
 
 pub(super) async fn delete(
     objects: &Objects,
-    how: &How,
-    place: &Place,
+    how: &WriteOptions,
+    target: &ObjectRef,
     options: &DeleteOptions,
 ) -> Result<Deleted, ApiError> {
-    for _ in 0..TRIES {
-        let old = objects.get(place)?;
+    for _ in 0..UPDATE_TRIES_MAX {
+        let old = objects.get(target)?;
         // A tree of values is larger than its text, and is not kept until the commit is through.
         let (verdict, admitted, freed) = {
-            let value = Canonical::of_stored(&old, &place.kind)?;
-            let review = Review { old: Some(&value), ..objects.review(how, Verb::Delete, place) };
+            let value = Canonical::of_stored(&old, &target.kind)?;
+            let review = Review { old: Some(&value), ..objects.review(how, Verb::Delete, target) };
             let admitted = objects.admission.validate(&review, &value).await?;
-            check(place, options, &old)?;
-            let verdict = decide(&place.kind, &value, options, objects.clock.unix_seconds())?;
-            let mut freed = service::release(&value, place);
-            freed.join(objects.admission.release(place, &value));
+            check(target, options, &old)?;
+            let verdict = decide(&target.kind, &value, options, objects.clock.unix_seconds())?;
+            let mut freed = service::release(&value, target);
+            freed.join(objects.admission.release(target, &value));
             (verdict, admitted, freed)
         };
         if how.dry_run {
@@ -91,7 +92,7 @@ pub(super) async fn delete(
         let going = match verdict {
             Verdict::Nothing => return Ok(Deleted::Going(old)),
             Verdict::Mark(new) => {
-                claims.replace(read, new.object(&place.kind)?);
+                claims.replace(read, new.object(&target.kind)?);
                 true
             }
             Verdict::Remove => {
@@ -105,20 +106,20 @@ pub(super) async fn delete(
             Ok(stored) if going => return Ok(Deleted::Going(stored)),
             Ok(stored) => return Ok(Deleted::Gone(stored)),
             Err(error) if error.is_race() => {}
-            Err(error) => return Err(error.of(place)),
+            Err(error) => return Err(error.of(target)),
         }
     }
-    Err(refusal::modified(place))
+    Err(refusal::modified(target))
 }
 
-fn check(place: &Place, options: &DeleteOptions, old: &Stored) -> Result<(), ApiError> {
+fn check(target: &ObjectRef, options: &DeleteOptions, old: &Stored) -> Result<(), ApiError> {
     let found = &old.object.header.uid;
     if let Some(wanted) = options.uid.as_ref().filter(|wanted| *wanted != found) {
-        return Err(refusal::other_uid(place, wanted, found));
+        return Err(refusal::other_uid(target, wanted, found));
     }
     match options.revision {
         Some(wanted) if wanted != old.revision => {
-            Err(refusal::other_revision(place, wanted, old.revision))
+            Err(refusal::other_revision(target, wanted, old.revision))
         }
         _ => Ok(()),
     }
@@ -144,7 +145,7 @@ fn decide(
         None | Some(0) => 0,
         Some(usual) => match options.grace_period_seconds.unwrap_or(usual) {
             negative if negative < 0 => 1,
-            asked => asked.min(MAX_GRACE),
+            asked => asked.min(GRACE_SECONDS_MAX),
         },
     };
     let left = meta::number(old, "deletionGracePeriodSeconds").unwrap_or_default();

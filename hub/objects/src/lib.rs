@@ -10,7 +10,7 @@
 //! actor      who writes; how: what is asked; place: which object
 //! canonical  the one form in which objects are stored; check: mistakes; meta: what the server owns
 //! admission  who else has a say, plugin by plugin; namespace, pins: rules of their own
-//! claims     what a write takes and gives back; service: addresses and ports; under_way: what others choose just now
+//! claims     what a write takes and gives back; service: addresses and ports; pending_claims: what others choose just now
 //! apply      what is made or changed by one word; binding: pods get their nodes
 //! splice     what is stored becomes what is shown
 //! clock      time and chance as traits
@@ -41,18 +41,18 @@ pub mod clock;
 mod collection;
 mod create;
 mod delete;
-mod how;
 mod meta;
 mod namespace;
+mod object_ref;
 mod objects;
+mod pending_claims;
 mod pins;
-mod place;
 mod refusal;
 mod service;
 mod splice;
-mod under_way;
 mod update;
 mod verb;
+mod write_options;
 
 pub use actor::{Actor, Person};
 pub use admission::{Plugin, Refusal, Review};
@@ -60,8 +60,8 @@ pub use binding::Binding;
 pub use canonical::{Canonical, Proposal};
 pub use claims::Claims;
 pub use delete::{DeleteOptions, Deleted, Propagation};
-pub use how::{FieldValidation, How, OVERTAKEN};
+pub use object_ref::ObjectRef;
 pub use objects::{Objects, Written};
-pub use place::Place;
 pub use splice::{stored_bytes, stored_bytes_at, stored_value};
 pub use verb::Verb;
+pub use write_options::{FieldValidation, OVERTAKEN, WriteOptions};

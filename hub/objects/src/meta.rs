@@ -9,8 +9,8 @@ use freewheel_hub_schema::kind::{Kind, Trait};
 use freewheel_hub_schema::{name, time};
 use serde_json::{Map, Value, json};
 
-use super::Place;
-use crate::clock::{Chance, Clock};
+use super::ObjectRef;
+use crate::clock::{Clock, Random};
 use freewheel_hub_store::Revision;
 
 /// What a writer may not set.
@@ -61,8 +61,8 @@ pub(super) fn wanted_revision(value: &Value) -> Result<Option<Revision>, ApiErro
 }
 
 /// Type, namespace and name must agree with the place; what is missing is filled in.
-pub(super) fn settle(value: &mut Value, place: &Place) -> Result<(), ApiError> {
-    let kind = &place.kind;
+pub(super) fn settle(value: &mut Value, target: &ObjectRef) -> Result<(), ApiError> {
+    let kind = &target.kind;
     let top = value.as_object_mut().ok_or_else(|| ApiError::bad_request("not an object"))?;
     for (key, ours) in [("apiVersion", kind.api_version()), ("kind", kind.kind())] {
         match top.get(key).and_then(Value::as_str) {
@@ -80,8 +80,8 @@ pub(super) fn settle(value: &mut Value, place: &Place) -> Result<(), ApiError> {
     let meta = of(value)?;
     let namespace = meta.get("namespace").and_then(Value::as_str).unwrap_or_default();
     if kind.namespaced && namespace.is_empty() {
-        meta.insert("namespace".to_owned(), json!(place.namespace));
-    } else if kind.namespaced && namespace != place.namespace {
+        meta.insert("namespace".to_owned(), json!(target.namespace));
+    } else if kind.namespaced && namespace != target.namespace {
         return Err(ApiError::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
@@ -89,12 +89,12 @@ pub(super) fn settle(value: &mut Value, place: &Place) -> Result<(), ApiError> {
         meta.remove("namespace");
     }
     let name = meta.get("name").and_then(Value::as_str).unwrap_or_default();
-    if name.is_empty() && !place.name.is_empty() {
-        meta.insert("name".to_owned(), json!(place.name));
-    } else if !place.name.is_empty() && name != place.name {
+    if name.is_empty() && !target.name.is_empty() {
+        meta.insert("name".to_owned(), json!(target.name));
+    } else if !target.name.is_empty() && name != target.name {
         return Err(ApiError::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",
-            place.name
+            target.name
         )));
     }
     Ok(())
@@ -106,7 +106,7 @@ pub(super) fn stamp(
     value: &mut Value,
     kind: &Kind,
     clock: &dyn Clock,
-    chance: &dyn Chance,
+    chance: &dyn Random,
 ) -> Result<bool, ApiError> {
     let meta = of(value)?;
     if meta.get("resourceVersion").and_then(Value::as_str).is_some_and(|v| !v.is_empty()) {

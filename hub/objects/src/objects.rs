@@ -9,9 +9,9 @@ use freewheel_hub_store::{Snapshot, Store, Stored};
 use serde_json::Value;
 
 use super::admission::Chain;
-use super::clock::{Chance, Clock, SystemChance, SystemClock};
-use super::under_way::UnderWay;
-use super::{DeleteOptions, Deleted, How, Place, Plugin, Proposal, Review, Verb};
+use super::clock::{Clock, Random, SystemClock, SystemRandom};
+use super::pending_claims::PendingClaims;
+use super::{DeleteOptions, Deleted, ObjectRef, Plugin, Proposal, Review, Verb, WriteOptions};
 use super::{create, delete, refusal, update};
 
 /// The outcome of a write.
@@ -32,9 +32,9 @@ pub struct Written {
 pub struct Objects {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) chance: Arc<dyn Chance>,
+    pub(crate) chance: Arc<dyn Random>,
     pub(crate) admission: Chain,
-    pub(crate) under_way: Arc<UnderWay>,
+    pub(crate) pending_claims: Arc<PendingClaims>,
     kinds: Arc<Registries>,
 }
 
@@ -42,16 +42,16 @@ impl Objects {
     /// Over this store, with the host's clock and random numbers.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self::with(store, Arc::new(SystemClock), Arc::new(SystemChance))
+        Self::with(store, Arc::new(SystemClock), Arc::new(SystemRandom))
     }
 
     /// Over this store, with this time and chance.
     #[must_use]
-    pub fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> Self {
+    pub fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, chance: Arc<dyn Random>) -> Self {
         let admission = Chain::built_in();
         let kinds = Arc::new(kinds::registries());
-        let under_way = Arc::default();
-        Self { store, clock, chance, admission, under_way, kinds }
+        let pending_claims = Arc::default();
+        Self { store, clock, chance, admission, pending_claims, kinds }
     }
 
     /// The same pipeline with one more who has a say in every write, after all others.
@@ -80,26 +80,35 @@ impl Objects {
     }
 
     /// What admission is asked about a write through the main door.
-    pub(super) fn review<'a>(&'a self, how: &'a How, verb: Verb, place: &'a Place) -> Review<'a> {
+    pub(super) fn review<'a>(
+        &'a self,
+        how: &'a WriteOptions,
+        verb: Verb,
+        target: &'a ObjectRef,
+    ) -> Review<'a> {
         let (actor, dry_run) = (&how.actor, how.dry_run);
         let (store, clock) = (&*self.store, &*self.clock);
-        Review { actor, verb, place, subresource: None, old: None, dry_run, store, clock }
+        Review { actor, verb, target, subresource: None, old: None, dry_run, store, clock }
     }
 
     /// Reads the newest durable object.
     ///
     /// # Errors
     /// 404.
-    pub fn get(&self, place: &Place) -> Result<Arc<Stored>, ApiError> {
-        self.get_in(&*self.store.snapshot(), place)
+    pub fn get(&self, target: &ObjectRef) -> Result<Arc<Stored>, ApiError> {
+        self.get_in(&*self.store.snapshot(), target)
     }
 
     /// The same at a state.
     ///
     /// # Errors
     /// 404.
-    pub fn get_in(&self, state: &dyn Snapshot, place: &Place) -> Result<Arc<Stored>, ApiError> {
-        state.get(&place.key()).ok_or_else(|| refusal::not_found(place))
+    pub fn get_in(
+        &self,
+        state: &dyn Snapshot,
+        target: &ObjectRef,
+    ) -> Result<Arc<Stored>, ApiError> {
+        state.get(&target.key()).ok_or_else(|| refusal::not_found(target))
     }
 
     /// Creates; the name may come from the place, the body or its `generateName`.
@@ -108,12 +117,12 @@ impl Objects {
     /// As kube-apiserver: 400, 403, 404 (no such namespace), 409, 413, 422, 503.
     pub async fn create(
         &self,
-        how: &How,
-        place: &Place,
+        how: &WriteOptions,
+        target: &ObjectRef,
         value: impl Into<Proposal>,
     ) -> Result<Written, ApiError> {
-        let formed = value.into().form(how, place)?;
-        Box::pin(create::create(self, how, place, formed)).await
+        let formed = value.into().form(how, target)?;
+        Box::pin(create::create(self, how, target, formed)).await
     }
 
     /// Replaces the object, or the part of it that `subresource` names. A `metadata.resourceVersion`
@@ -123,13 +132,13 @@ impl Objects {
     /// As kube-apiserver: 400, 403, 404, 409, 413, 422, 503.
     pub async fn update(
         &self,
-        how: &How,
-        place: &Place,
+        how: &WriteOptions,
+        target: &ObjectRef,
         subresource: Option<&str>,
         value: impl Into<Proposal>,
     ) -> Result<Written, ApiError> {
-        let formed = value.into().form(how, place)?;
-        Box::pin(update::update(self, how, place, subresource, formed)).await
+        let formed = value.into().form(how, target)?;
+        Box::pin(update::update(self, how, target, subresource, formed)).await
     }
 
     /// Reads, changes, updates; again when somebody was faster, unless `change` sets a
@@ -139,15 +148,15 @@ impl Objects {
     /// What `change` answers, and as [`Objects::update`].
     pub async fn modify<F>(
         &self,
-        how: &How,
-        place: &Place,
+        how: &WriteOptions,
+        target: &ObjectRef,
         subresource: Option<&str>,
         change: F,
     ) -> Result<Written, ApiError>
     where
         F: Fn(Value) -> Result<Value, ApiError> + Send + Sync,
     {
-        Box::pin(update::modify(self, how, place, subresource, change)).await
+        Box::pin(update::modify(self, how, target, subresource, change)).await
     }
 
     /// Deletes, or marks for deletion.
@@ -156,10 +165,10 @@ impl Objects {
     /// 403 (namespaces that must stay), 404, 409 (preconditions), 503.
     pub async fn delete(
         &self,
-        how: &How,
-        place: &Place,
+        how: &WriteOptions,
+        target: &ObjectRef,
         options: &DeleteOptions,
     ) -> Result<Deleted, ApiError> {
-        Box::pin(delete::delete(self, how, place, options)).await
+        Box::pin(delete::delete(self, how, target, options)).await
     }
 }

@@ -8,10 +8,15 @@ use freewheel_hub_api::pins::{RESOLVED, has_pins, settle, take_off};
 use freewheel_hub_schema::kind::{Kind, Trait};
 use serde_json::Value;
 
-use super::How;
+use super::WriteOptions;
 
 /// Takes out, or puts back, what the writer has no say in; texts for `Warning:` headers.
-pub(super) fn keep(how: &How, kind: &Kind, new: &mut Value, old: Option<&Value>) -> Vec<String> {
+pub(super) fn keep(
+    how: &WriteOptions,
+    kind: &Kind,
+    new: &mut Value,
+    old: Option<&Value>,
+) -> Vec<String> {
     let mut wrote = Vec::new();
     let template = new.get_mut("spec").and_then(|spec| spec.get_mut("template"));
     let in_template = template.is_some_and(take_off);

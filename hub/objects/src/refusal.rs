@@ -2,44 +2,44 @@
 
 use freewheel_hub_schema::error::{ApiError, Details, FieldError};
 
-use super::{OVERTAKEN, Place};
+use super::{OVERTAKEN, ObjectRef};
 use freewheel_hub_store::CommitError;
 
 const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
 
 /// 404 for the place.
-pub(super) fn not_found(place: &Place) -> ApiError {
-    ApiError::not_found(place.kind.group(), place.kind.plural(), &place.name)
+pub(super) fn not_found(target: &ObjectRef) -> ApiError {
+    ApiError::not_found(target.kind.group(), target.kind.plural(), &target.name)
 }
 
 /// 409: the name is taken.
-pub(super) fn already_exists(place: &Place) -> ApiError {
-    ApiError::already_exists(place.kind.group(), place.kind.plural(), &place.name)
+pub(super) fn already_exists(target: &ObjectRef) -> ApiError {
+    ApiError::already_exists(target.kind.group(), target.kind.plural(), &target.name)
 }
 
 /// 409: somebody else was faster.
-pub(super) fn modified(place: &Place) -> ApiError {
-    conflict(place, MODIFIED)
+pub(super) fn modified(target: &ObjectRef) -> ApiError {
+    conflict(target, MODIFIED)
 }
 
 /// 409 with a reason.
-pub(super) fn conflict(place: &Place, why: &str) -> ApiError {
-    ApiError::conflict(place.kind.group(), place.kind.plural(), &place.name, why)
+pub(super) fn conflict(target: &ObjectRef, why: &str) -> ApiError {
+    ApiError::conflict(target.kind.group(), target.kind.plural(), &target.name, why)
 }
 
 /// 409: it is another object of that name.
-pub(super) fn other_uid(place: &Place, wanted: &str, found: &str) -> ApiError {
+pub(super) fn other_uid(target: &ObjectRef, wanted: &str, found: &str) -> ApiError {
     conflict(
-        place,
+        target,
         &format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"),
     )
 }
 
 /// 409: a delete's resourceVersion precondition.
-pub(super) fn other_revision(place: &Place, wanted: u64, found: u64) -> ApiError {
+pub(super) fn other_revision(target: &ObjectRef, wanted: u64, found: u64) -> ApiError {
     conflict(
-        place,
+        target,
         &format!(
             "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {found}"
         ),
@@ -47,24 +47,24 @@ pub(super) fn other_revision(place: &Place, wanted: u64, found: u64) -> ApiError
 }
 
 /// 422: a PUT that does not say what it replaces. It names the resource, not the kind, as kube-apiserver does here.
-pub(super) fn unconditional(place: &Place) -> ApiError {
+pub(super) fn unconditional(target: &ObjectRef) -> ApiError {
     let error = FieldError {
         reason: "FieldValueInvalid",
         field: "metadata.resourceVersion".to_owned(),
         message: "Invalid value: 0x0: must be specified for an update".to_owned(),
     };
-    ApiError::invalid(place.kind.group(), place.kind.plural(), &place.name, &[error])
+    ApiError::invalid(target.kind.group(), target.kind.plural(), &target.name, &[error])
 }
 
 /// 403 with a reason.
-pub(super) fn forbidden(place: &Place, why: &str) -> ApiError {
-    let group = place.kind.group();
+pub(super) fn forbidden(target: &ObjectRef, why: &str) -> ApiError {
+    let group = target.kind.group();
     let dot = if group.is_empty() { "" } else { "." };
-    let resource = place.kind.plural();
-    let message = format!("{resource}{dot}{group} {:?} is forbidden: {why}", place.name);
+    let resource = target.kind.plural();
+    let message = format!("{resource}{dot}{group} {:?} is forbidden: {why}", target.name);
     let mut error = ApiError::new(403, "Forbidden", message);
     error.details = Some(Box::new(Details {
-        name: place.name.clone(),
+        name: target.name.clone(),
         group: group.to_owned(),
         kind: resource.to_owned(),
         ..Details::default()
@@ -93,25 +93,25 @@ impl NotCommitted {
     }
 
     /// In the API's words.
-    pub(super) fn of(&self, place: &Place) -> ApiError {
+    pub(super) fn of(&self, target: &ObjectRef) -> ApiError {
         match self {
             Self::Overtaken => {
                 let text = format!(
                     "{} {:?} is not written: what it was to be written for is gone, or another by now",
-                    place.kind.plural(),
-                    place.name
+                    target.kind.plural(),
+                    target.name
                 );
                 ApiError::new(409, OVERTAKEN, text)
             }
-            Self::Store(error) => of_commit(error, place),
+            Self::Store(error) => of_commit(error, target),
         }
     }
 }
 
 /// What the store said, but for expectations that do not hold: those have a meaning of their own.
-fn of_commit(error: &CommitError, place: &Place) -> ApiError {
+fn of_commit(error: &CommitError, target: &ObjectRef) -> ApiError {
     match error {
-        CommitError::Unmet { .. } => modified(place),
+        CommitError::Unmet { .. } => modified(target),
         CommitError::TooLarge(why) => {
             ApiError::new(413, "RequestEntityTooLarge", format!("Request entity too large: {why}"))
         }

@@ -34,47 +34,48 @@ use freewheel_hub_schema::object::{Header, Key, Object, Resource};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
-use super::under_way::{Reserved, UnderWay};
-use super::{Claims, Place};
-use crate::clock::Chance;
+use super::pending_claims::{PendingClaims, Reserved};
+use super::{Claims, ObjectRef};
+use crate::clock::Random;
 use freewheel_hub_store::{Expect, MAX_OPERATIONS, Scope, Snapshot, Store};
 
-const FIRST_ADDRESS: u32 = CLUSTER_IPS.0.to_bits();
-const ADDRESSES: u32 = 1 << (32 - CLUSTER_IPS.1);
+const FIRST_CLUSTER_IP: u32 = CLUSTER_IPS.0.to_bits();
+const CLUSTER_IP_COUNT: u32 = 1 << (32 - CLUSTER_IPS.1);
 /// The first addresses are left to those who ask for one, as kube-apiserver does.
 const STATIC_BAND: u32 = 256;
-const FIRST_PORT: u32 = *NODE_PORTS.start() as u32;
-const PORTS: u32 = *NODE_PORTS.end() as u32 - FIRST_PORT + 1;
+const FIRST_NODE_PORT: u32 = *NODE_PORTS.start() as u32;
+const NODE_PORT_COUNT: u32 = *NODE_PORTS.end() as u32 - FIRST_NODE_PORT + 1;
 // The object itself, an address taken and one given back, and two records for each port; expectations are as many.
-const _: () = assert!(3 + 2 * PORTS as usize <= MAX_OPERATIONS);
+const _: () = assert!(3 + 2 * NODE_PORT_COUNT as usize <= MAX_OPERATIONS);
 /// Clusters of spokes take the last ports first, all of them the same: what any of them holds is nothing
 /// for the root.
 const SHARED_BAND: u32 = 64;
 /// How often chance is asked before the range is searched in order.
-const TRIES: u32 = 16;
+const RANDOM_TRIES_MAX: u32 = 16;
 
 /// What a Service was given, and that nobody else chooses it while it is on its way.
 #[derive(Default)]
-pub(super) struct Given {
+pub(super) struct AllocatedService {
     pub(super) claims: Claims,
     pub(super) reserved: Option<Reserved>,
 }
 
 /// Fills in addresses and ports of `new` and says what to write for them.
 pub(super) fn claim(
-    (store, under_way): (&dyn Store, &Arc<UnderWay>),
-    chance: &dyn Chance,
-    place: &Place,
+    (store, pending_claims): (&dyn Store, &Arc<PendingClaims>),
+    chance: &dyn Random,
+    place: &ObjectRef,
     new: &mut Value,
     old: Option<&Value>,
-) -> Result<Given, ApiError> {
+) -> Result<AllocatedService, ApiError> {
     if !place.kind.has(Trait::HoldsAddresses) {
-        return Ok(Given::default());
+        return Ok(AllocatedService::default());
     }
     let had = old.map(|old| held(old, place)).unwrap_or_default();
-    let (has, reserved) = under_way.choose(|under_way| {
+    let (has, reserved) = pending_claims.choose(|pending_claims| {
         let snapshot = store.snapshot();
-        let ledger = Ledger { snapshot: &*snapshot, under_way, chance, place, had: &had };
+        let ledger =
+            ServiceAllocator { snapshot: &*snapshot, pending_claims, chance, place, had: &had };
         ledger.give_address(new)?;
         ledger.give_ports(new)?;
         let has = held(new, place);
@@ -89,11 +90,11 @@ pub(super) fn claim(
     for key in had.difference(&has) {
         give_back(&mut claims, key);
     }
-    Ok(Given { claims, reserved: Some(reserved) })
+    Ok(AllocatedService { claims, reserved: Some(reserved) })
 }
 
 /// What frees everything a Service holds.
-pub(super) fn release(old: &Value, place: &Place) -> Claims {
+pub(super) fn release(old: &Value, place: &ObjectRef) -> Claims {
     let mut claims = Claims::default();
     if place.kind.has(Trait::HoldsAddresses) {
         held(old, place).iter().for_each(|key| give_back(&mut claims, key));
@@ -124,7 +125,7 @@ fn share(claims: &mut Claims, key: &Key, takes: bool) {
     }
 }
 
-fn owner(place: &Place) -> Object {
+fn owner(place: &ObjectRef) -> Object {
     // The name of a Service with generateName is known by now: create settles it first.
     let body = json!({
         "realm": place.cluster.as_str(), "namespace": place.namespace, "name": place.name,
@@ -132,7 +133,7 @@ fn owner(place: &Place) -> Object {
     Object { header: Header::default(), body: Bytes::from(body.to_string()) }
 }
 
-fn address_key(place: &Place, address: &str) -> Key {
+fn address_key(place: &ObjectRef, address: &str) -> Key {
     Key::new(&Resource::new("internal", "clusterips"), &place.cluster, "", address)
 }
 
@@ -150,7 +151,7 @@ fn shared_key(port: &str) -> Key {
 }
 
 /// The keys of everything the Service's spec names.
-fn held(service: &Value, place: &Place) -> BTreeSet<Key> {
+fn held(service: &Value, place: &ObjectRef) -> BTreeSet<Key> {
     let mut keys = BTreeSet::new();
     if !is_external_name(service)
         && let Some(address) = service.pointer("/spec/clusterIP").and_then(Value::as_str)
@@ -188,22 +189,22 @@ fn wants_ports(service: &Value) -> bool {
     }
 }
 
-struct Ledger<'a> {
+struct ServiceAllocator<'a> {
     snapshot: &'a dyn Snapshot,
-    under_way: &'a BTreeSet<Key>,
-    chance: &'a dyn Chance,
-    place: &'a Place,
+    pending_claims: &'a BTreeSet<Key>,
+    chance: &'a dyn Random,
+    place: &'a ObjectRef,
     had: &'a BTreeSet<Key>,
 }
 
-impl Ledger<'_> {
+impl ServiceAllocator<'_> {
     fn is_free(&self, key: &Key) -> bool {
         self.had.contains(key) || self.snapshot.get(key).is_none()
     }
 
     /// Whether nobody has it, nor will in a moment.
     fn may_be_chosen(&self, key: &Key) -> bool {
-        self.is_free(key) && !self.under_way.contains(key)
+        self.is_free(key) && !self.pending_claims.contains(key)
     }
 
     fn refuse(&self, error: FieldError) -> ApiError {
@@ -233,12 +234,12 @@ impl Ledger<'_> {
     }
 
     fn any_address(&self) -> Result<String, ApiError> {
-        let dynamic = ADDRESSES - STATIC_BAND - 1;
+        let dynamic = CLUSTER_IP_COUNT - STATIC_BAND - 1;
         let start = self.chance.below(dynamic);
-        let random = (0..TRIES).map(|_| self.chance.below(dynamic));
+        let random = (0..RANDOM_TRIES_MAX).map(|_| self.chance.below(dynamic));
         let searched = (0..dynamic).map(|step| (start + step) % dynamic);
         let found = random.chain(searched).find_map(|offset| {
-            let address = Ipv4Addr::from(FIRST_ADDRESS + STATIC_BAND + offset).to_string();
+            let address = Ipv4Addr::from(FIRST_CLUSTER_IP + STATIC_BAND + offset).to_string();
             self.may_be_chosen(&address_key(self.place, &address)).then_some(address)
         });
         found.ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))
@@ -253,8 +254,8 @@ impl Ledger<'_> {
             // Not an address at all: the kind's validation says so with the field.
             return Ok(wanted);
         };
-        let offset = u32::from(address).wrapping_sub(FIRST_ADDRESS);
-        if offset == 0 || ADDRESSES - 1 <= offset {
+        let offset = u32::from(address).wrapping_sub(FIRST_CLUSTER_IP);
+        if offset == 0 || CLUSTER_IP_COUNT - 1 <= offset {
             let (base, prefix) = CLUSTER_IPS;
             return Err(refused(&format!(
                 "the provided IP is not in the valid range. \
@@ -284,11 +285,11 @@ impl Ledger<'_> {
 
     fn check_port(&self, index: usize, port: u64) -> Result<(), ApiError> {
         let field = format!("spec.ports[{index}].nodePort");
-        let last = FIRST_PORT + PORTS - 1;
-        if port < u64::from(FIRST_PORT) || u64::from(last) < port {
+        let last = FIRST_NODE_PORT + NODE_PORT_COUNT - 1;
+        if port < u64::from(FIRST_NODE_PORT) || u64::from(last) < port {
             let why = format!(
                 "provided port is not in the valid range. \
-                 The range of valid ports is {FIRST_PORT}-{last}"
+                 The range of valid ports is {FIRST_NODE_PORT}-{last}"
             );
             return Err(self.refuse(FieldError::invalid(field, &json!(port), &why)));
         }
@@ -340,10 +341,10 @@ impl Ledger<'_> {
     /// A free port that was not `seen` yet. What it looks at is seen: no port is looked up twice for one Service.
     fn any_port(&self, seen: &mut BTreeSet<u64>) -> Result<u64, ApiError> {
         let root = self.place.cluster.is_root();
-        let start = self.chance.below(if root { PORTS } else { SHARED_BAND });
-        let mut all = (0..PORTS).map(|step| match root {
-            true => FIRST_PORT + (start + step) % PORTS,
-            false => FIRST_PORT + (2 * PORTS - 1 - start - step) % PORTS,
+        let start = self.chance.below(if root { NODE_PORT_COUNT } else { SHARED_BAND });
+        let mut all = (0..NODE_PORT_COUNT).map(|step| match root {
+            true => FIRST_NODE_PORT + (start + step) % NODE_PORT_COUNT,
+            false => FIRST_NODE_PORT + (2 * NODE_PORT_COUNT - 1 - start - step) % NODE_PORT_COUNT,
         });
         all.find(|port| seen.insert(u64::from(*port)) && self.is_free_port(*port))
             .map(u64::from)

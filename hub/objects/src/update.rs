@@ -8,23 +8,23 @@ use freewheel_hub_schema::object::Object;
 use serde_json::{Value, json};
 
 use super::canonical::Formed;
-use super::service::Given;
-use super::under_way::Reserved;
+use super::pending_claims::Reserved;
+use super::service::AllocatedService;
 use super::{
-    Canonical, Claims, How, Objects, Place, Proposal, Review, Verb, Written, check, create, meta,
-    namespace, pins, refusal, service,
+    Canonical, Claims, ObjectRef, Objects, Proposal, Review, Verb, WriteOptions, Written, check,
+    create, meta, namespace, pins, refusal, service,
 };
 use freewheel_hub_store::{Revision, Stored};
 
 /// How often an update without a resourceVersion, or a [`Objects::modify`], is tried again when
 /// somebody was faster. Every round somebody got through, so this ends under any load but abuse.
-pub(super) const TRIES: u32 = 64;
+pub(super) const UPDATE_TRIES_MAX: u32 = 64;
 
 /// One update against one state of the object.
 pub(super) struct Attempt<'a> {
     pub(super) objects: &'a Objects,
-    pub(super) how: &'a How,
-    pub(super) place: &'a Place,
+    pub(super) how: &'a WriteOptions,
+    pub(super) target: &'a ObjectRef,
     pub(super) subresource: Option<&'a str>,
 }
 
@@ -53,81 +53,81 @@ enum Verdict {
 /// Replaces the object, or makes it where its kind is made so.
 pub(super) async fn update(
     objects: &Objects,
-    how: &How,
-    place: &Place,
+    how: &WriteOptions,
+    target: &ObjectRef,
     subresource: Option<&str>,
     (value, warnings): Formed,
 ) -> Result<Written, ApiError> {
-    let attempt = Attempt { objects, how, place, subresource };
+    let attempt = Attempt { objects, how, target, subresource };
     let pinned = meta::wanted_revision(&value)?.is_some();
-    let may_make = subresource.is_none() && place.kind.has(Trait::CreatesOnUpdate);
+    let may_make = subresource.is_none() && target.kind.has(Trait::CreatesOnUpdate);
     let again = if pinned && !may_make { None } else { Some(value.text()?) };
     let mut value = Some(value);
-    for _ in 1..=TRIES {
+    for _ in 1..=UPDATE_TRIES_MAX {
         let new = match (value.take(), &again) {
             (Some(value), _) => value,
             (None, Some(text)) => text.read()?,
             (None, None) => break,
         };
         let new = (new, warnings.clone());
-        let Some(old) = objects.store.snapshot().get(&place.key()) else {
+        let Some(old) = objects.store.snapshot().get(&target.key()) else {
             if !may_make {
-                return Err(refusal::not_found(place));
+                return Err(refusal::not_found(target));
             }
-            match make(objects, how, place, new).await {
+            match make(objects, how, target, new).await {
                 Err(taken) if taken.reason == "AlreadyExists" => continue,
                 outcome => return outcome,
             }
         };
-        if !pinned && place.kind.has(Trait::NamesWhatItReplaces) {
-            return Err(refusal::unconditional(place));
+        if !pinned && target.kind.has(Trait::NamesWhatItReplaces) {
+            return Err(refusal::unconditional(target));
         }
-        let old_value = Canonical::of_stored(&old, &place.kind)?;
+        let old_value = Canonical::of_stored(&old, &target.kind)?;
         match attempt.run(&old, old_value, new).await {
             Err(Refused::Again) => {}
             Err(Refused::Final(error)) => return Err(error),
             Ok(written) => return Ok(written),
         }
     }
-    Err(refusal::modified(place))
+    Err(refusal::modified(target))
 }
 
 /// A PUT of what is not there. Its resourceVersion is of one that is gone, and says nothing of this one.
 async fn make(
     objects: &Objects,
-    how: &How,
-    place: &Place,
+    how: &WriteOptions,
+    target: &ObjectRef,
     (mut value, warnings): Formed,
 ) -> Result<Written, ApiError> {
     let uid = meta::text(&value, "uid");
     if !uid.is_empty() {
-        return Err(refusal::other_uid(place, uid, ""));
+        return Err(refusal::other_uid(target, uid, ""));
     }
     meta::of(value.rules())?.remove("resourceVersion");
-    create::create(objects, how, place, (value, warnings)).await
+    create::create(objects, how, target, (value, warnings)).await
 }
 
 /// Reads, changes, updates; again when somebody was faster.
 pub(super) async fn modify<F>(
     objects: &Objects,
-    how: &How,
-    place: &Place,
+    how: &WriteOptions,
+    target: &ObjectRef,
     subresource: Option<&str>,
     change: F,
 ) -> Result<Written, ApiError>
 where
     F: Fn(Value) -> Result<Value, ApiError> + Send + Sync,
 {
-    let attempt = Attempt { objects, how, place, subresource };
-    for _ in 0..TRIES {
-        let old = objects.get(place)?;
-        let old_value = Canonical::of_stored(&old, &place.kind)?;
+    let attempt = Attempt { objects, how, target, subresource };
+    for _ in 0..UPDATE_TRIES_MAX {
+        let old = objects.get(target)?;
+        let old_value = Canonical::of_stored(&old, &target.kind)?;
         let mut given = Value::clone(&old_value);
         let revision = Value::String(old.revision.to_string());
         meta::of(&mut given)?.insert("resourceVersion".to_owned(), revision);
         let new = change(given)?;
         let pinned = meta::wanted_revision(&new)?.is_some_and(|wanted| wanted != old.revision);
-        let new = Proposal::Any(new).form(how, place)?;
+        let new = Proposal::Any(new).form(how, target)?;
         match attempt.run(&old, old_value, new).await {
             Ok(written) => return Ok(written),
             Err(Refused::Final(error)) => return Err(error),
@@ -135,7 +135,7 @@ where
             Err(Refused::Again) => {}
         }
     }
-    Err(refusal::modified(place))
+    Err(refusal::modified(target))
 }
 
 impl Attempt<'_> {
@@ -169,7 +169,7 @@ impl Attempt<'_> {
                 Ok(Written { stored, changed: true, created: false, warnings })
             }
             Err(error) if error.is_race() => Err(Refused::Again),
-            Err(error) => Err(error.of(self.place).into()),
+            Err(error) => Err(error.of(self.target).into()),
         }
     }
 
@@ -179,28 +179,28 @@ impl Attempt<'_> {
         old_value: &Canonical,
         new: Formed,
     ) -> Result<(Verdict, Vec<String>), ApiError> {
-        let (admission, kind) = (&self.objects.admission, &self.place.kind);
+        let (admission, kind) = (&self.objects.admission, &self.target.kind);
         let review = Review {
             subresource: self.subresource,
             old: Some(old_value),
-            ..self.objects.review(self.how, Verb::Update, self.place)
+            ..self.objects.review(self.how, Verb::Update, self.target)
         };
         let (mut new, mut warnings) = self.take_in(&review, (old, old_value), new).await?;
         let given = if self.subresource.is_none() {
-            let ledger = (&*self.objects.store, &self.objects.under_way);
+            let ledger = (&*self.objects.store, &self.objects.pending_claims);
             let chance = &*self.objects.chance;
-            service::claim(ledger, chance, self.place, new.rules(), Some(old_value))?
+            service::claim(ledger, chance, self.target, new.rules(), Some(old_value))?
         } else {
-            Given::default()
+            AllocatedService::default()
         };
-        check::change(self.subresource, &new, old_value, self.place)?;
+        check::change(self.subresource, &new, old_value, self.target)?;
         let admitted = admission.validate(&review, &new).await?;
         meta::count_generation(self.subresource, new.rules(), old_value, kind)?;
         let (read, mut claims) = ((old.key.clone(), old.revision), Claims::default());
         if may_go(&new, old_value, kind) {
             claims.remove(read);
-            claims.join(service::release(old_value, self.place));
-            claims.join(admission.release(self.place, old_value));
+            claims.join(service::release(old_value, self.target));
+            claims.join(admission.release(self.target, old_value));
             return Ok((Verdict::LetGo(new.object(kind)?, claims), warnings));
         }
         // Who sets a label or a status asked for nothing of the spec anew.
@@ -224,10 +224,10 @@ impl Attempt<'_> {
         (old, old_value): (&Stored, &Canonical),
         (mut new, mut warnings): Formed,
     ) -> Result<Formed, ApiError> {
-        let kind = &self.place.kind;
+        let kind = &self.target.kind;
         let uid = meta::text(&new, "uid");
         if !uid.is_empty() && uid != old.object.header.uid {
-            return Err(refusal::other_uid(self.place, uid, &old.object.header.uid));
+            return Err(refusal::other_uid(self.target, uid, &old.object.header.uid));
         }
         self.check_revision(&new, old.revision)?;
         new.fill_in(kind);
@@ -244,7 +244,7 @@ impl Attempt<'_> {
 
     fn check_revision(&self, new: &Value, revision: Revision) -> Result<(), ApiError> {
         match meta::wanted_revision(new)? {
-            Some(wanted) if wanted != revision => Err(refusal::modified(self.place)),
+            Some(wanted) if wanted != revision => Err(refusal::modified(self.target)),
             _ => Ok(()),
         }
     }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use freewheel_hub_api::kinds;
-use freewheel_hub_objects::{How, Objects, Place, stored_value};
+use freewheel_hub_objects::{ObjectRef, Objects, WriteOptions, stored_value};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_link::names::ClusterName;
@@ -19,13 +19,13 @@ async fn create(objects: &Objects, body: Value) -> Result<Value, ApiError> {
     let text = |key: &str| body[key].as_str().unwrap().to_owned();
     let kind = kinds::by_kind(&text("apiVersion"), &text("kind")).unwrap().clone();
     let namespace = if kind.namespaced { "default" } else { "" };
-    let place = Place {
+    let place = ObjectRef {
         kind,
         cluster: ClusterName::root(),
         namespace: namespace.into(),
         name: String::new(),
     };
-    let how = How { dry_run: true, ..How::default() };
+    let how = WriteOptions { dry_run: true, ..WriteOptions::default() };
     let made = objects.create(&how, &place, body.clone()).await?;
     let mut made = stored_value(&made.stored)?;
     for key in ["uid", "creationTimestamp"] {
@@ -43,8 +43,8 @@ async fn recorded_bodies_have_recorded_answers() {
     let objects = Objects::new(Arc::new(MemoryStore::new()));
     let home = kinds::find("", "v1", "namespaces").unwrap().clone();
     let name = "default".to_owned();
-    let home = Place { kind: home, cluster: ClusterName::root(), namespace: "".into(), name };
-    objects.create(&How::default(), &home, json!({})).await.unwrap();
+    let home = ObjectRef { kind: home, cluster: ClusterName::root(), namespace: "".into(), name };
+    objects.create(&WriteOptions::default(), &home, json!({})).await.unwrap();
     let recorded = include_str!("fixtures/kube-apiserver-answers.json");
     let cases: Vec<Value> = serde_json::from_str(recorded).unwrap();
     assert!(cases.len() > 10);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use freewheel_hub_api::kinds;
-use freewheel_hub_objects::{How, Objects, Place};
+use freewheel_hub_objects::{ObjectRef, Objects, WriteOptions};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{CommitError, Committed, Layer, Store, Txn};
 use freewheel_link::names::ClusterName;
@@ -42,11 +42,11 @@ fn resident() -> usize {
     said.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
-fn place(plural: &str, name: &str) -> Place {
+fn place(plural: &str, name: &str) -> ObjectRef {
     let kind = kinds::all().iter().find(|kind| kind.plural() == plural).unwrap().clone();
     let namespace = if kind.namespaced { "default" } else { "" };
     let (namespace, name) = (namespace.to_owned(), name.to_owned());
-    Place { kind, cluster: ClusterName::root(), namespace: namespace.into(), name }
+    ObjectRef { kind, cluster: ClusterName::root(), namespace: namespace.into(), name }
 }
 
 fn large(meta: &Value, text: &str) -> Value {
@@ -61,7 +61,7 @@ async fn no_tree_of_values_waits_for_the_disk() {
     let (permits, come) = (Arc::new(Semaphore::new(64)), Arc::<AtomicUsize>::default());
     let still = Still(MemoryStore::with_incarnation(1), permits.clone(), come.clone());
     let objects = Objects::new(Arc::new(still));
-    let how = How::default();
+    let how = WriteOptions::default();
     objects.create(&how, &place("namespaces", "default"), json!({})).await.unwrap();
     for number in 0..WRITES {
         let at = place("configmaps", &format!("c{number}"));

@@ -1,8 +1,8 @@
 //! The fleet's CA at work: certificates of the API, the link and spokes.
 //!
 //! Guarantees:
-//! - whatever a device's request says, its certificate speaks for one cluster only: subject, usages and time are the hub's
-//!   decision, only the key is the device's (`whatever_a_device_asks_for_its_certificate_is_a_spokes`);
+//! - whatever a device's request says, its certificate speaks for one cluster only: subject, usages and time are the
+//!   hub's decision, only the key is the device's (`whatever_a_device_asks_for_its_certificate_is_a_spokes`);
 //! - a key that is not its certificate's signs nothing (`a_damaged_ca_is_told_by_name_and_never_used`).
 
 use std::net::IpAddr;
@@ -15,19 +15,19 @@ use rcgen::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::agent::Agent;
 use crate::certificate::Certificate;
 use crate::leaf::{MASTERS, leaf, subject};
-use crate::life::{DAY, HOUR, Life};
-use crate::request::{Asked, RequestError};
+use crate::request::{RequestError, VerifiedRequest};
+use crate::spoke_subject::SpokeSubject;
+use crate::validity::{DAY_SECONDS, HOUR_SECONDS, Validity};
 
-const CA_LIFE: i64 = 3650 * DAY;
+const CA_VALIDITY_SECONDS: i64 = 3650 * DAY_SECONDS;
 /// Life of every other certificate that nobody asks a time for.
-pub(crate) const LEAF_LIFE: i64 = 365 * DAY;
+pub(crate) const LEAF_VALIDITY_SECONDS: i64 = 365 * DAY_SECONDS;
 /// A machine's clock may be behind by this much and still find its hub's certificate valid.
-const SKEW: i64 = HOUR;
+const CLOCK_SKEW_SECONDS: i64 = HOUR_SECONDS;
 /// A device's clock may be behind by this much.
-const DEVICE_SKEW: i64 = DAY;
+const DEVICE_CLOCK_SKEW_SECONDS: i64 = DAY_SECONDS;
 
 /// Why something cannot be signed.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +96,7 @@ impl Authority {
             KeyUsagePurpose::CrlSign,
             KeyUsagePurpose::DigitalSignature,
         ];
-        Life::new(now, CA_LIFE, SKEW).put(&mut params);
+        Validity::new(now, CA_VALIDITY_SECONDS, CLOCK_SKEW_SECONDS).put(&mut params);
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
     }
@@ -115,8 +115,8 @@ impl Authority {
 
     /// From when to when the CA itself holds.
     #[must_use]
-    pub fn life(&self) -> Life {
-        Certificate::read(&self.ca).map(|ca| ca.life()).unwrap_or_default()
+    pub fn validity(&self) -> Validity {
+        Certificate::read(&self.ca).map(|ca| ca.validity()).unwrap_or_default()
     }
 
     /// Whether the CA has signed this certificate, whatever the time.
@@ -131,7 +131,7 @@ impl Authority {
     /// # Errors
     /// When the CA cannot sign.
     pub fn link(&self, now: i64) -> Result<Credentials, AuthorityError> {
-        let mut params = hub(now, DEVICE_SKEW);
+        let mut params = hub(now, DEVICE_CLOCK_SKEW_SECONDS);
         params.subject_alt_names = vec![SanType::DnsName(HUB_NAME.try_into()?)];
         let mut own = self.issue(&params)?;
         own.chain.push(self.ca.clone());
@@ -148,7 +148,7 @@ impl Authority {
         addresses: &[IpAddr],
         now: i64,
     ) -> Result<Credentials, AuthorityError> {
-        let mut params = hub(now, SKEW);
+        let mut params = hub(now, CLOCK_SKEW_SECONDS);
         for name in names {
             params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
         }
@@ -158,7 +158,7 @@ impl Authority {
 
     /// A certificate and key for the hub's first administrator, in PEM.
     pub(crate) fn administrator(&self, now: i64) -> Result<(String, String), rcgen::Error> {
-        let life = Life::new(now, LEAF_LIFE, SKEW);
+        let life = Validity::new(now, LEAF_VALIDITY_SECONDS, CLOCK_SKEW_SECONDS);
         let subject = subject("kubernetes-admin", Some(MASTERS));
         let params = leaf(subject, ExtendedKeyUsagePurpose::ClientAuth, life);
         let key = self.new_key()?;
@@ -176,16 +176,19 @@ impl Authority {
         uid: &str,
         now: i64,
     ) -> Result<CertificateDer<'static>, AuthorityError> {
-        let life = Life::new(now, LEAF_LIFE, DEVICE_SKEW);
-        let subject = Agent::subject(cluster, uid);
-        self.sign(&leaf(subject, ExtendedKeyUsagePurpose::ClientAuth, life), &Asked::read(csr)?)
+        let life = Validity::new(now, LEAF_VALIDITY_SECONDS, DEVICE_CLOCK_SKEW_SECONDS);
+        let subject = SpokeSubject::subject(cluster, uid);
+        self.sign(
+            &leaf(subject, ExtendedKeyUsagePurpose::ClientAuth, life),
+            &VerifiedRequest::read(csr)?,
+        )
     }
 
     /// A certificate of these params for the request's key.
     pub(crate) fn sign(
         &self,
         params: &CertificateParams,
-        asked: &Asked<'_>,
+        asked: &VerifiedRequest<'_>,
     ) -> Result<CertificateDer<'static>, AuthorityError> {
         Ok(params.signed_by(&asked.key()?, &self.issuer)?.der().clone())
     }
@@ -205,6 +208,6 @@ impl Authority {
 }
 
 fn hub(now: i64, back: i64) -> CertificateParams {
-    let life = Life::new(now, LEAF_LIFE, back);
+    let life = Validity::new(now, LEAF_VALIDITY_SECONDS, back);
     leaf(subject("freewheel-hub", None), ExtendedKeyUsagePurpose::ServerAuth, life)
 }

@@ -5,7 +5,7 @@ use rcgen::{KeyPair, PublicKeyData as _};
 use x509_parser::der_parser::Oid;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::life::Life;
+use crate::validity::Validity;
 
 /// What stands between a certificate and its signature: ecdsa-with-SHA256, and the tag of a bit string.
 const ECDSA_FRAME: [u8; 13] =
@@ -47,9 +47,9 @@ impl<'a> Certificate<'a> {
 
     /// From when to when it holds.
     #[must_use]
-    pub fn life(&self) -> Life {
+    pub fn validity(&self) -> Validity {
         let validity = self.parsed.validity();
-        Life { from: validity.not_before.timestamp(), to: validity.not_after.timestamp() }
+        Validity { from: validity.not_before.timestamp(), to: validity.not_after.timestamp() }
     }
 
     /// Digest of its key's bits, which a request of the same key has, too.

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use freewheel_link::tls::{BUILT, Credentials};
+use freewheel_link::tls::{BUILT_UNIX_SECONDS, Credentials};
 use rcgen::KeyPair;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -29,7 +29,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use crate::authority::{Authority, AuthorityError};
 use crate::certificate::Certificate;
 use crate::file::{read, write};
-use crate::life::{Life, now};
+use crate::validity::{Validity, now};
 
 /// Why the keys are not there.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +143,7 @@ impl Pki {
         let authority = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).ok();
         let authority = authority.and_then(|key| Authority::new(ca, key).ok());
         let authority = authority.ok_or(PkiError::CaDamaged(key))?;
-        check_ca(&cert, authority.life(), now)?;
+        check_ca(&cert, authority.validity(), now)?;
         let (admin_pem, admin_key_pem) = administrator(&pki, &authority, now)?;
         Ok(Self { authority: Arc::new(authority), ca_pem, admin_pem, admin_key_pem })
     }
@@ -167,10 +167,10 @@ impl Pki {
         &self,
         names: &[String],
         addresses: &[IpAddr],
-    ) -> Result<(Credentials, Life), PkiError> {
+    ) -> Result<(Credentials, Validity), PkiError> {
         let own = self.authority.api(names, addresses, now());
         let own = own.map_err(|source| PkiError::Certificate { what: "the API", source })?;
-        let life = own.chain.first().and_then(|own| Some(Certificate::read(own)?.life()));
+        let life = own.chain.first().and_then(|own| Some(Certificate::read(own)?.validity()));
         Ok((own, life.unwrap_or_default()))
     }
 }
@@ -184,13 +184,13 @@ fn unmade(what: &'static str, source: rcgen::Error) -> PkiError {
 }
 
 fn check_clock(now: i64) -> Result<(), PkiError> {
-    if u64::try_from(now).unwrap_or_default() < BUILT {
+    if u64::try_from(now).unwrap_or_default() < BUILT_UNIX_SECONDS {
         return Err(PkiError::Clock(stamp(now)));
     }
     Ok(())
 }
 
-fn check_ca(path: &Path, life: Life, now: i64) -> Result<(), PkiError> {
+fn check_ca(path: &Path, life: Validity, now: i64) -> Result<(), PkiError> {
     if life.holds(now) {
         return Ok(());
     }
@@ -222,7 +222,7 @@ fn is_good_pair(pem: &str, key_pem: &str, authority: &Authority, now: i64) -> bo
     let (Some(cert), Ok(key)) = (Certificate::read(&der), KeyPair::from_pem(key_pem)) else {
         return false;
     };
-    !cert.life().is_due(now) && cert.is_of(&key) && is_made_by(&der, authority.ca())
+    !cert.validity().is_due(now) && cert.is_of(&key) && is_made_by(&der, authority.ca())
 }
 
 fn first(pem: &str) -> Option<CertificateDer<'static>> {
@@ -266,7 +266,7 @@ mod tests {
         let said = check_clock(4).unwrap_err().to_string();
         assert!(said.contains("the clock shows 1970-01-01T00:00:04Z"), "{said}");
         let dir = tempfile::tempdir().unwrap();
-        let life = Pki::open(dir.path(), false).unwrap().authority.life();
+        let life = Pki::open(dir.path(), false).unwrap().authority.validity();
         let late = now() + 11 * 365 * 86_400;
         let said = check_ca(Path::new("pki/ca.crt"), life, late).unwrap_err().to_string();
         assert!(said.contains("the clock shows"), "{said}");

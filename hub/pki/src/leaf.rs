@@ -5,7 +5,7 @@ use rcgen::{
     SerialNumber,
 };
 
-use crate::life::Life;
+use crate::validity::Validity;
 
 /// The group whose members may do everything.
 pub const MASTERS: &str = "system:masters";
@@ -24,7 +24,7 @@ pub(crate) fn subject(name: &str, group: Option<&str>) -> DistinguishedName {
 pub(crate) fn leaf(
     subject: DistinguishedName,
     purpose: ExtendedKeyUsagePurpose,
-    life: Life,
+    life: Validity,
 ) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = subject;

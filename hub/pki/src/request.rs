@@ -94,9 +94,9 @@ impl<'a> Request<'a> {
 
 /// A whole request that was signed by its own key. Nothing in it is true but that its sender has the key.
 #[derive(Debug)]
-pub struct Asked<'a>(Request<'a>);
+pub struct VerifiedRequest<'a>(Request<'a>);
 
-impl<'a> Asked<'a> {
+impl<'a> VerifiedRequest<'a> {
     /// Reads DER and checks its signature.
     ///
     /// # Errors
@@ -196,15 +196,15 @@ mod tests {
     fn a_request_that_its_key_has_not_signed_is_none() {
         let (pem, _) = ask("jane", "dev").unwrap();
         let mut csr = Request::in_pem(pem.as_bytes()).unwrap().to_vec();
-        assert!(Asked::read(&csr).is_ok());
+        assert!(VerifiedRequest::read(&csr).is_ok());
         for end in 0..csr.len() {
-            assert!(Asked::read(&csr[..end]).is_err(), "{end}");
+            assert!(VerifiedRequest::read(&csr[..end]).is_err(), "{end}");
         }
         let longer = [&csr[..], &[0]].concat();
-        assert_eq!(Asked::read(&longer).unwrap_err(), RequestError::Followed);
+        assert_eq!(VerifiedRequest::read(&longer).unwrap_err(), RequestError::Followed);
         let at = csr.windows(4).position(|text| text == b"jane").unwrap();
         csr[at] = b'J';
-        assert_eq!(Asked::read(&csr).unwrap_err(), RequestError::Unsigned);
+        assert_eq!(VerifiedRequest::read(&csr).unwrap_err(), RequestError::Unsigned);
         assert_eq!(Request::read(&csr).unwrap().signature(), Signature::Wrong);
     }
 }

@@ -6,16 +6,16 @@
 use std::time::Instant;
 
 use freewheel_hub_placement::node::Node;
-use freewheel_hub_placement::{Ask, Fleet, decide};
+use freewheel_hub_placement::{Fleet, PodRequest, decide};
 use freewheel_link::names::ClusterName;
 use serde_json::json;
 
 const DECISIONS: u64 = 2_000;
 
-fn ask(cpu: &str) -> Option<Ask> {
+fn request(cpu: &str) -> Option<PodRequest> {
     let pod = json!({"metadata": {}, "spec": {"containers": [{"name": "c",
         "resources": {"requests": {"cpu": cpu, "memory": "16Mi"}}}]}});
-    Some(Ask::read(ClusterName::root(), &serde_json::from_value(pod).ok()?))
+    Some(PodRequest::read(ClusterName::root(), &serde_json::from_value(pod).ok()?))
 }
 
 fn node(number: usize) -> Option<Node> {
@@ -29,7 +29,7 @@ fn node(number: usize) -> Option<Node> {
 
 fn fleet(nodes: usize, full: impl Fn(usize) -> bool) -> Option<Fleet> {
     let mut fleet = Fleet::new();
-    let all = ask("4")?;
+    let all = request("4")?;
     for number in 0..nodes {
         fleet.set_node(&ClusterName::root(), node(number)?);
         if full(number) {
@@ -40,7 +40,7 @@ fn fleet(nodes: usize, full: impl Fn(usize) -> bool) -> Option<Fleet> {
 }
 
 fn measure(name: &str, fleet: &mut Fleet) -> Option<()> {
-    let asked = ask("1m")?;
+    let asked = request("1m")?;
     let (mut next, mut looked_at, mut refused) = (0, 0, 0);
     let start = Instant::now();
     for number in 0..DECISIONS {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::ask::Ask;
-use crate::fleet::{Fleet, Ledger, Seat};
+use crate::fleet::{DeviceResources, Fleet, NodeSlot};
+use crate::pod_request::PodRequest;
 use crate::refusal::{Reason, Refusal};
 use crate::resources::Resources;
 use crate::taint::{Effect, Taint};
@@ -21,36 +21,41 @@ pub struct Pick {
 }
 
 /// In a large fleet enough good nodes are as good as all of them: this many are always compared.
-const ENOUGH: usize = 100;
+const FEASIBLE_NODES_ENOUGH: usize = 100;
 
 /// Weights of the scores, each of which runs from 0 to 100.
-const ROOM: i64 = 1;
-const SPREAD: i64 = 2;
-const AFFINITY: i64 = 2;
-const TAINTS: i64 = 3;
+const ROOM_WEIGHT: i64 = 1;
+const SPREAD_WEIGHT: i64 = 2;
+const AFFINITY_WEIGHT: i64 = 2;
+const TAINTS_WEIGHT: i64 = 3;
 
 /// Picks a node of the pod's realm, beginning at `start`; `seed` breaks ties.
 ///
 /// # Errors
 /// When no node fits, with every node's reasons.
-pub fn decide(fleet: &Fleet, ask: &Ask, start: usize, seed: u64) -> Result<Pick, Refusal> {
-    let Some(realm) = fleet.realms.get(&ask.realm) else { return Err(Refusal::default()) };
-    let seats = &realm.seats;
-    let Some(wanted) = selector(fleet, ask) else { return Err(explain(fleet, ask)) };
-    let enough = enough(seats.len());
-    let start = start % seats.len().max(1);
+pub fn decide(
+    fleet: &Fleet,
+    request: &PodRequest,
+    start: usize,
+    seed: u64,
+) -> Result<Pick, Refusal> {
+    let Some(realm) = fleet.realms.get(&request.realm) else { return Err(Refusal::default()) };
+    let slots = &realm.slots;
+    let Some(wanted) = selector(fleet, request) else { return Err(explain(fleet, request)) };
+    let enough = enough(slots.len());
+    let start = start % slots.len().max(1);
     let mut best: Option<(i64, usize)> = None;
     let (mut found, mut ties, mut last, mut looked_at) = (0, 0_u64, start, 0);
-    for at in (start..seats.len()).chain(0..start) {
-        let seat = &seats[at];
-        let ledger = &fleet.ledgers[seat.device];
+    for at in (start..slots.len()).chain(0..start) {
+        let slot = &slots[at];
+        let ledger = &fleet.ledgers[slot.device];
         looked_at += 1;
-        if !fits(seat, ledger, ask, &wanted) {
+        if !fits(slot, ledger, request, &wanted) {
             continue;
         }
         found += 1;
         last = at;
-        let score = score(seat, ledger, ask);
+        let score = score(slot, ledger, request);
         match best {
             Some((top, _)) if score < top => {}
             Some((top, _)) if score == top => {
@@ -70,42 +75,46 @@ pub fn decide(fleet: &Fleet, ask: &Ask, start: usize, seed: u64) -> Result<Pick,
         }
     }
     match best {
-        Some((_, at)) => Ok(Pick { node: seats[at].node.name.clone(), next: last + 1, looked_at }),
-        None => Err(explain(fleet, ask)),
+        Some((_, at)) => Ok(Pick { node: slots[at].node.name.clone(), next: last + 1, looked_at }),
+        None => Err(explain(fleet, request)),
     }
 }
 
 /// kube-scheduler's rule: half of 100 nodes and less of more, down to 5 %.
 fn enough(nodes: usize) -> usize {
     let percent = 50_usize.saturating_sub(nodes / 125).max(5);
-    (nodes * percent / 100).max(ENOUGH)
+    (nodes * percent / 100).max(FEASIBLE_NODES_ENOUGH)
 }
 
 /// The selector as numbers; `None` when no node anywhere has one of its pairs.
-fn selector(fleet: &Fleet, ask: &Ask) -> Option<Vec<u32>> {
-    ask.selector.iter().map(|(key, value)| fleet.pairs.find(key, value)).collect()
+fn selector(fleet: &Fleet, request: &PodRequest) -> Option<Vec<u32>> {
+    request.selector.iter().map(|(key, value)| fleet.pairs.find(key, value)).collect()
 }
 
-fn fits(seat: &Seat, ledger: &Ledger, ask: &Ask, wanted: &[u32]) -> bool {
-    let node = &seat.node;
-    (node.ready || tolerates_unready(ask))
-        && (!node.unschedulable || tolerates_cordon(ask))
-        && has_room(ledger, ask)
-        && wanted.iter().all(|pair| seat.pairs.binary_search(pair).is_ok())
-        && ask.needs & !node.features == 0
-        && untolerated(seat, ask).is_none()
-        && matches_affinity(seat, ask)
-        && ports_free(ledger, ask)
-        && lacking(seat, ledger, ask).next().is_none()
+fn fits(slot: &NodeSlot, ledger: &DeviceResources, request: &PodRequest, wanted: &[u32]) -> bool {
+    let node = &slot.node;
+    (node.ready || tolerates_unready(request))
+        && (!node.unschedulable || tolerates_cordon(request))
+        && has_room(ledger, request)
+        && wanted.iter().all(|pair| slot.pairs.binary_search(pair).is_ok())
+        && request.needs & !node.features == 0
+        && untolerated(slot, request).is_none()
+        && matches_affinity(slot, request)
+        && ports_free(ledger, request)
+        && lacking(slot, ledger, request).next().is_none()
 }
 
 /// What of the rare things that the pod asks for is not left.
-fn lacking<'a>(seat: &'a Seat, ledger: &'a Ledger, ask: &'a Ask) -> impl Iterator<Item = &'a str> {
-    ask.extended.lacking(&ledger.extended, &seat.node.extended)
+fn lacking<'a>(
+    slot: &'a NodeSlot,
+    ledger: &'a DeviceResources,
+    request: &'a PodRequest,
+) -> impl Iterator<Item = &'a str> {
+    request.extended.lacking(&ledger.extended, &slot.node.extended)
 }
 
-fn has_room(ledger: &Ledger, ask: &Ask) -> bool {
-    let (asked, used, all) = (&ask.requests, &ledger.used, &ledger.allocatable);
+fn has_room(ledger: &DeviceResources, request: &PodRequest) -> bool {
+    let (asked, used, all) = (&request.requests, &ledger.used, &ledger.allocatable);
     let room = |asked: i64, used: i64, all: i64| asked == 0 || asked <= all - used;
     room(asked.pods, used.pods, all.pods)
         && room(asked.cpu, used.cpu, all.cpu)
@@ -113,63 +122,65 @@ fn has_room(ledger: &Ledger, ask: &Ask) -> bool {
         && room(asked.storage, used.storage, all.storage)
 }
 
-fn untolerated<'a>(seat: &'a Seat, ask: &Ask) -> Option<&'a Taint> {
-    seat.node.hard.iter().find(|taint| !ask.tolerations.iter().any(|t| t.tolerates(taint)))
+fn untolerated<'a>(slot: &'a NodeSlot, request: &PodRequest) -> Option<&'a Taint> {
+    slot.node.hard.iter().find(|taint| !request.tolerations.iter().any(|t| t.tolerates(taint)))
 }
 
-fn tolerates(ask: &Ask, key: &str) -> bool {
-    if ask.tolerations.is_empty() {
+fn tolerates(request: &PodRequest, key: &str) -> bool {
+    if request.tolerations.is_empty() {
         return false;
     }
     let taint = Taint { key: key.to_owned(), value: String::new(), effect: Effect::NoSchedule };
-    ask.tolerations.iter().any(|t| t.tolerates(&taint))
+    request.tolerations.iter().any(|t| t.tolerates(&taint))
 }
 
-fn tolerates_cordon(ask: &Ask) -> bool {
-    tolerates(ask, "node.kubernetes.io/unschedulable")
+fn tolerates_cordon(request: &PodRequest) -> bool {
+    tolerates(request, "node.kubernetes.io/unschedulable")
 }
 
 /// A spoke that is silent has the taint `unreachable`; who tolerates that may wait for it there.
-fn tolerates_unready(ask: &Ask) -> bool {
-    tolerates(ask, "node.kubernetes.io/unreachable")
-        || tolerates(ask, "node.kubernetes.io/not-ready")
+fn tolerates_unready(request: &PodRequest) -> bool {
+    tolerates(request, "node.kubernetes.io/unreachable")
+        || tolerates(request, "node.kubernetes.io/not-ready")
 }
 
-fn matches_affinity(seat: &Seat, ask: &Ask) -> bool {
-    let node = &seat.node;
-    ask.required.is_empty() || ask.required.iter().any(|t| t.matches(&node.name, &node.labels))
+fn matches_affinity(slot: &NodeSlot, request: &PodRequest) -> bool {
+    let node = &slot.node;
+    request.required.is_empty()
+        || request.required.iter().any(|t| t.matches(&node.name, &node.labels))
 }
 
-fn ports_free(ledger: &Ledger, ask: &Ask) -> bool {
-    !ask.ports.iter().any(|port| ledger.ports.contains(port))
+fn ports_free(ledger: &DeviceResources, request: &PodRequest) -> bool {
+    !request.ports.iter().any(|port| ledger.ports.contains(port))
 }
 
-fn score(seat: &Seat, ledger: &Ledger, ask: &Ask) -> i64 {
-    let mut total = ROOM * room_left(ledger, ask);
-    if ask.group != 0 {
-        total += SPREAD * 100 / (1 + i64::from(ledger.in_group(ask.group)));
+fn score(slot: &NodeSlot, ledger: &DeviceResources, request: &PodRequest) -> i64 {
+    let mut total = ROOM_WEIGHT * room_left(ledger, request);
+    if request.group != 0 {
+        total += SPREAD_WEIGHT * 100 / (1 + i64::from(ledger.in_group(request.group)));
     }
-    if !ask.preferred.is_empty() {
-        let node = &seat.node;
+    if !request.preferred.is_empty() {
+        let node = &slot.node;
         let (mut met, mut all) = (0, 0);
-        for (weight, term) in &ask.preferred {
+        for (weight, term) in &request.preferred {
             all += weight;
             met += if term.matches(&node.name, &node.labels) { *weight } else { 0 };
         }
-        total += AFFINITY * 100 * met / all.max(1);
+        total += AFFINITY_WEIGHT * 100 * met / all.max(1);
     }
-    let avoided = seat.node.soft.iter().filter(|t| !ask.tolerations.iter().any(|o| o.tolerates(t)));
-    total + TAINTS * 100 / (1 + i64::try_from(avoided.count()).unwrap_or(i64::MAX - 1))
+    let avoided =
+        slot.node.soft.iter().filter(|t| !request.tolerations.iter().any(|o| o.tolerates(t)));
+    total + TAINTS_WEIGHT * 100 / (1 + i64::try_from(avoided.count()).unwrap_or(i64::MAX - 1))
 }
 
 /// How much of CPU and memory would be left, in hundredths.
-fn room_left(ledger: &Ledger, ask: &Ask) -> i64 {
+fn room_left(ledger: &DeviceResources, request: &PodRequest) -> i64 {
     let share = |what: fn(&Resources) -> i64| {
         let all = what(&ledger.allocatable);
         if all <= 0 {
             return 0;
         }
-        let left = all - what(&ledger.weight) - what(&ask.weight);
+        let left = all - what(&ledger.weight) - what(&request.weight);
         left.max(0).saturating_mul(100) / all
     };
     i64::midpoint(share(|r| r.cpu), share(|r| r.memory))
@@ -184,48 +195,48 @@ fn mix(seed: u64) -> u64 {
 }
 
 /// Every node's reasons. Only made when nothing fits: a success builds no text.
-fn explain(fleet: &Fleet, ask: &Ask) -> Refusal {
-    let wanted = selector(fleet, ask);
+fn explain(fleet: &Fleet, request: &PodRequest) -> Refusal {
+    let wanted = selector(fleet, request);
     let mut refusal = Refusal::default();
-    let Some(realm) = fleet.realms.get(&ask.realm) else { return refusal };
-    refusal.nodes = realm.seats.len();
-    for seat in &realm.seats {
-        let ledger = &fleet.ledgers[seat.device];
-        reasons(seat, ledger, ask, wanted.as_deref(), &mut refusal.reasons);
+    let Some(realm) = fleet.realms.get(&request.realm) else { return refusal };
+    refusal.nodes = realm.slots.len();
+    for slot in &realm.slots {
+        let ledger = &fleet.ledgers[slot.device];
+        reasons(slot, ledger, request, wanted.as_deref(), &mut refusal.reasons);
     }
     refusal
 }
 
 /// The first reason of a node, or everything that it has too little of.
 fn reasons(
-    seat: &Seat,
-    ledger: &Ledger,
-    ask: &Ask,
+    slot: &NodeSlot,
+    ledger: &DeviceResources,
+    request: &PodRequest,
     wanted: Option<&[u32]>,
     counts: &mut BTreeMap<Reason, usize>,
 ) {
     let mut count = |reason: Reason| *counts.entry(reason).or_default() += 1;
     let selected =
-        wanted.is_some_and(|w| w.iter().all(|pair| seat.pairs.binary_search(pair).is_ok()));
-    if seat.node.unschedulable && !tolerates_cordon(ask) {
+        wanted.is_some_and(|w| w.iter().all(|pair| slot.pairs.binary_search(pair).is_ok()));
+    if slot.node.unschedulable && !tolerates_cordon(request) {
         return count(Reason::Unschedulable);
     }
-    if let Some(taint) = untolerated(seat, ask) {
+    if let Some(taint) = untolerated(slot, request) {
         return count(Reason::tainted(taint));
     }
-    if !selected || !matches_affinity(seat, ask) {
+    if !selected || !matches_affinity(slot, request) {
         return count(Reason::NoMatch);
     }
-    if !seat.node.ready && !tolerates_unready(ask) {
+    if !slot.node.ready && !tolerates_unready(request) {
         return count(Reason::NotReady);
     }
-    if ask.needs & !seat.node.features != 0 {
+    if request.needs & !slot.node.features != 0 {
         return count(Reason::Unable);
     }
-    if !ports_free(ledger, ask) {
+    if !ports_free(ledger, request) {
         return count(Reason::PortTaken);
     }
-    let (asked, used, all) = (&ask.requests, &ledger.used, &ledger.allocatable);
+    let (asked, used, all) = (&request.requests, &ledger.used, &ledger.allocatable);
     let short = |asked: i64, used: i64, all: i64| asked != 0 && asked > all - used;
     if short(asked.pods, used.pods, all.pods) {
         count(Reason::TooManyPods);
@@ -239,7 +250,7 @@ fn reasons(
             count(Reason::Insufficient(name.into()));
         }
     }
-    for name in lacking(seat, ledger, ask) {
+    for name in lacking(slot, ledger, request) {
         count(Reason::Insufficient(name.to_owned().into()));
     }
 }

@@ -33,33 +33,33 @@ fn plain(name: &str) -> Node {
     node(name, |_| {})
 }
 
-fn ask_in(realm: ClusterName, change: impl Fn(&mut Value)) -> Ask {
+fn ask_in(realm: ClusterName, change: impl Fn(&mut Value)) -> PodRequest {
     let mut pod = json!({"metadata": {}, "spec": {"containers": [{"name": "c", "resources": {}}]}});
     change(&mut pod);
-    Ask::read(realm, &serde_json::from_value(pod).unwrap())
+    PodRequest::read(realm, &serde_json::from_value(pod).unwrap())
 }
 
-fn ask(change: impl Fn(&mut Value)) -> Ask {
+fn request(change: impl Fn(&mut Value)) -> PodRequest {
     ask_in(ClusterName::root(), change)
 }
 
-fn cpu(amount: &str) -> Ask {
-    ask(|pod| {
+fn cpu(amount: &str) -> PodRequest {
+    request(|pod| {
         pod["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": amount}});
     })
 }
 
 #[track_caller]
-fn goes_to(fleet: &Fleet, ask: &Ask, expected: &str) {
+fn goes_to(fleet: &Fleet, request: &PodRequest, expected: &str) {
     for seed in 0..8 {
-        let pick = decide(fleet, ask, usize::try_from(seed).unwrap(), seed).unwrap();
+        let pick = decide(fleet, request, usize::try_from(seed).unwrap(), seed).unwrap();
         assert_eq!(&*pick.node, expected);
     }
 }
 
 #[track_caller]
-fn refused(fleet: &Fleet, ask: &Ask, expected: &str) {
-    assert_eq!(decide(fleet, ask, 0, 0).unwrap_err().to_string(), expected);
+fn refused(fleet: &Fleet, request: &PodRequest, expected: &str) {
+    assert_eq!(decide(fleet, request, 0, 0).unwrap_err().to_string(), expected);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn rare_things_are_counted_and_never_promised_twice() {
         pod["spec"]["containers"][0]["resources"] =
             json!({"limits": {"nvidia.com/gpu": "1", "hugepages-2Mi": "2Mi"}});
     };
-    let rare = ask(gpus);
+    let rare = request(gpus);
     let mut fleet = fleet(&[
         plain("a"),
         node("b", |node| {
@@ -106,8 +106,8 @@ fn a_pod_goes_where_there_is_room() {
 #[test]
 fn the_pods_of_a_device_are_limited() {
     let mut fleet = fleet(&[node("a", |n| n["status"]["allocatable"]["pods"] = json!("1"))]);
-    fleet.place(&"u".into(), "a", &ask(|_| {}));
-    refused(&fleet, &ask(|_| {}), "0/1 nodes are available: 1 Too many pods.");
+    fleet.place(&"u".into(), "a", &request(|_| {}));
+    refused(&fleet, &request(|_| {}), "0/1 nodes are available: 1 Too many pods.");
 }
 
 #[test]
@@ -156,20 +156,20 @@ fn a_realm_sees_its_own_nodes_only() {
 #[test]
 fn selectors_and_affinity_choose() {
     let fleet = fleet(&[plain("a"), node("b", |n| n["metadata"]["labels"]["disk"] = json!("ssd"))]);
-    goes_to(&fleet, &ask(|p| p["spec"]["nodeSelector"] = json!({"disk": "ssd"})), "b");
+    goes_to(&fleet, &request(|p| p["spec"]["nodeSelector"] = json!({"disk": "ssd"})), "b");
     let none = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.";
-    refused(&fleet, &ask(|p| p["spec"]["nodeSelector"] = json!({"disk": "tape"})), none);
+    refused(&fleet, &request(|p| p["spec"]["nodeSelector"] = json!({"disk": "tape"})), none);
     let terms =
         |operator: &str| json!({"matchExpressions": [{"key": "disk", "operator": operator}]});
     let required = |operator: &str| {
-        ask(|p| {
+        request(|p| {
             p["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] =
                 json!({"nodeSelectorTerms": [terms(operator)]});
         })
     };
     goes_to(&fleet, &required("Exists"), "b");
     goes_to(&fleet, &required("DoesNotExist"), "a");
-    let preferred = ask(|p| {
+    let preferred = request(|p| {
         p["spec"]["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"] =
             json!([{"weight": 1, "preference": terms("Exists")}]);
     });
@@ -216,7 +216,7 @@ fn cordoned_and_unready_nodes_get_nothing() {
 
 #[test]
 fn host_ports_are_taken_once() {
-    let wants = ask(|p| {
+    let wants = request(|p| {
         p["spec"]["containers"][0]["ports"] = json!([{"containerPort": 80, "hostPort": 80}]);
     });
     let mut fleet = fleet(&[plain("a")]);
@@ -233,7 +233,7 @@ fn a_spoke_that_cannot_is_not_asked() {
     let fleet = fleet(&[node("a", |n| {
         n["metadata"]["annotations"] = json!({crate::node::FEATURES: "3"});
     })]);
-    let two = ask(|p| p["spec"]["containers"] = json!([{"name": "a"}, {"name": "b"}]));
+    let two = request(|p| p["spec"]["containers"] = json!([{"name": "a"}, {"name": "b"}]));
     refused(
         &fleet,
         &two,
@@ -244,7 +244,7 @@ fn a_spoke_that_cannot_is_not_asked() {
 #[test]
 fn replicas_are_spread() {
     let mut fleet = fleet(&[plain("a"), plain("b"), plain("c")]);
-    let replica = ask(|p| {
+    let replica = request(|p| {
         p["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet",
             "name": "web", "uid": "x", "controller": true}]);
     });

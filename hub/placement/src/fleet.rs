@@ -17,14 +17,14 @@ use std::collections::{BTreeMap, HashMap};
 use freewheel_hub_schema::uid::Uid;
 use freewheel_link::names::ClusterName;
 
-use crate::ask::{Ask, HostPort};
 use crate::extended::Extended;
 use crate::node::{Node, Pairs};
+use crate::pod_request::{HostPort, PodRequest};
 use crate::resources::{Amount as _, Resources};
 
 /// What a device has and what of it is taken, by pods of every realm.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct DeviceResources {
     pub(crate) allocatable: Resources,
     /// The root's Node has said so: the owner of the device's own cluster may write there what they like.
     by_root: bool,
@@ -38,7 +38,7 @@ pub(crate) struct Ledger {
     pub(crate) groups: Vec<(u64, u32)>,
 }
 
-impl Ledger {
+impl DeviceResources {
     pub(crate) fn in_group(&self, group: u64) -> u32 {
         self.groups.iter().find(|(g, _)| *g == group).map_or(0, |(_, n)| *n)
     }
@@ -46,7 +46,7 @@ impl Ledger {
 
 /// A Node in its realm's list.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct NodeSlot {
     pub(crate) node: Node,
     /// Its labels as sorted numbers.
     pub(crate) pairs: Box<[u32]>,
@@ -55,8 +55,8 @@ pub(crate) struct Seat {
 
 /// The Nodes of one realm.
 #[derive(Debug, Default)]
-pub(crate) struct Realm {
-    pub(crate) seats: Vec<Seat>,
+pub(crate) struct RealmNodes {
+    pub(crate) slots: Vec<NodeSlot>,
     by_name: HashMap<String, usize>,
 }
 
@@ -75,8 +75,8 @@ struct Placed {
 #[derive(Debug, Default)]
 pub struct Fleet {
     pub(crate) pairs: Pairs,
-    pub(crate) ledgers: Vec<Ledger>,
-    pub(crate) realms: BTreeMap<ClusterName, Realm>,
+    pub(crate) ledgers: Vec<DeviceResources>,
+    pub(crate) realms: BTreeMap<ClusterName, RealmNodes>,
     device_of: HashMap<String, usize>,
     placed: HashMap<Uid, Placed>,
     eased: u64,
@@ -92,8 +92,8 @@ impl Fleet {
     /// Adds a Node of a realm, or takes over what changed of it; true when anything did.
     pub fn set_node(&mut self, realm: &ClusterName, node: Node) -> bool {
         let known =
-            self.realms.get(realm).and_then(|r| Some(&r.seats[*r.by_name.get(&*node.name)?]));
-        if known.is_some_and(|seat| seat.node == node) {
+            self.realms.get(realm).and_then(|r| Some(&r.slots[*r.by_name.get(&*node.name)?]));
+        if known.is_some_and(|slot| slot.node == node) {
             return false;
         }
         self.eased += 1;
@@ -106,13 +106,13 @@ impl Fleet {
         }
         let pairs = self.pairs.number(&node.labels);
         let name = node.name.to_string();
-        let seat = Seat { node, pairs, device };
+        let slot = NodeSlot { node, pairs, device };
         let realm = self.realms.entry(realm.clone()).or_default();
         match realm.by_name.get(&name) {
-            Some(at) => realm.seats[*at] = seat,
+            Some(at) => realm.slots[*at] = slot,
             None => {
-                realm.by_name.insert(name, realm.seats.len());
-                realm.seats.push(seat);
+                realm.by_name.insert(name, realm.slots.len());
+                realm.slots.push(slot);
             }
         }
         true
@@ -123,14 +123,14 @@ impl Fleet {
         let Some(list) = self.realms.get_mut(realm) else { return };
         let Some(at) = list.by_name.remove(name) else { return };
         self.eased += 1;
-        let device = list.seats.swap_remove(at).device;
+        let device = list.slots.swap_remove(at).device;
         if realm.is_root() {
             self.ledgers[device].by_root = false;
         }
-        if let Some(moved) = list.seats.get(at) {
+        if let Some(moved) = list.slots.get(at) {
             list.by_name.insert(moved.node.name.to_string(), at);
         }
-        if list.seats.is_empty() {
+        if list.slots.is_empty() {
             self.realms.remove(realm);
         }
     }
@@ -145,37 +145,37 @@ impl Fleet {
     /// How many Nodes a realm has.
     #[must_use]
     pub fn nodes(&self, realm: &ClusterName) -> usize {
-        self.realms.get(realm).map_or(0, |r| r.seats.len())
+        self.realms.get(realm).map_or(0, |r| r.slots.len())
     }
 
     /// Books a pod on a device, whether or not a Node of it is known.
-    pub fn place(&mut self, uid: &Uid, node: &str, ask: &Ask) {
-        let device = self.device(&ask.realm, node);
+    pub fn place(&mut self, uid: &Uid, node: &str, request: &PodRequest) {
+        let device = self.device(&request.realm, node);
         let same = |p: &Placed| {
-            p.device == device && p.requests == ask.requests && p.extended == ask.extended
+            p.device == device && p.requests == request.requests && p.extended == request.extended
         };
         if self.placed.get(uid).is_some_and(same) {
             return;
         }
         self.remove(uid);
         let ledger = &mut self.ledgers[device];
-        ledger.used.add(ask.requests);
-        ledger.extended.add(&ask.extended);
-        ledger.weight.add(ask.weight);
-        ledger.ports.extend(&ask.ports);
-        if ask.group != 0 {
-            match ledger.groups.iter_mut().find(|(g, _)| *g == ask.group) {
+        ledger.used.add(request.requests);
+        ledger.extended.add(&request.extended);
+        ledger.weight.add(request.weight);
+        ledger.ports.extend(&request.ports);
+        if request.group != 0 {
+            match ledger.groups.iter_mut().find(|(g, _)| *g == request.group) {
                 Some((_, count)) => *count += 1,
-                None => ledger.groups.push((ask.group, 1)),
+                None => ledger.groups.push((request.group, 1)),
             }
         }
         let placed = Placed {
             device,
-            requests: ask.requests,
-            extended: ask.extended.clone(),
-            weight: ask.weight,
-            ports: ask.ports.clone(),
-            group: ask.group,
+            requests: request.requests,
+            extended: request.extended.clone(),
+            weight: request.weight,
+            ports: request.ports.clone(),
+            group: request.group,
         };
         self.placed.insert(uid.clone(), placed);
     }
@@ -209,7 +209,7 @@ impl Fleet {
         if let Some(device) = self.device_of.get(&*name) {
             return *device;
         }
-        self.ledgers.push(Ledger::default());
+        self.ledgers.push(DeviceResources::default());
         self.device_of.insert(name.into_owned(), self.ledgers.len() - 1);
         self.ledgers.len() - 1
     }

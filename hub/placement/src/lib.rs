@@ -3,7 +3,7 @@
 //! ```text
 //! resources  what a pod asks for and a device has
 //! extended   the same for what only some devices have
-//! ask        a pod, read once for many decisions
+//! pod_request  a pod, read once for many decisions
 //! affinity   node selectors with operators
 //! taint      taints and tolerations
 //! node       a Node, with its labels as numbers
@@ -18,16 +18,16 @@
 //! - the same fleet, pod and seed give the same decision (`ties_are_broken_by_the_seed_alone`).
 
 pub mod affinity;
-pub mod ask;
 pub mod decide;
 pub mod extended;
 pub mod fleet;
 pub mod node;
+pub mod pod_request;
 pub mod refusal;
 pub mod resources;
 pub mod taint;
 
-pub use ask::Ask;
 pub use decide::{Pick, decide};
 pub use fleet::Fleet;
+pub use pod_request::PodRequest;
 pub use refusal::{Reason, Refusal};

@@ -21,8 +21,8 @@ pub struct Resources {
 
 /// What a container that asks for nothing counts as in scores (kube-scheduler's figures), so that a
 /// crowd of such containers is spread too.
-const SILENT_CPU: i64 = 100;
-const SILENT_MEMORY: i64 = 200 * 1024 * 1024;
+const DEFAULT_CPU_MILLIS: i64 = 100;
+const DEFAULT_MEMORY_BYTES: i64 = 200 * 1024 * 1024;
 
 impl Resources {
     /// From `requests` or `allocatable`; what cannot be read counts as nothing.
@@ -56,8 +56,8 @@ impl Resources {
             i64::try_from(all.filter(|r| asks(r) == 0).count()).unwrap_or_default()
         };
         Self {
-            cpu: requests.cpu.saturating_add(SILENT_CPU * silent(|r| r.cpu)),
-            memory: requests.memory.saturating_add(SILENT_MEMORY * silent(|r| r.memory)),
+            cpu: requests.cpu.saturating_add(DEFAULT_CPU_MILLIS * silent(|r| r.cpu)),
+            memory: requests.memory.saturating_add(DEFAULT_MEMORY_BYTES * silent(|r| r.memory)),
             ..requests
         }
     }

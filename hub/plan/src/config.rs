@@ -8,14 +8,14 @@ use freewheel_link::plan::{ConfigV1, Kind, Record, RecordKey};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::found::{Found, parse};
 use super::refused::{Fault, Refused};
+use super::stored_object::{StoredObject, parse};
 
 /// The record of a ConfigMap: `data` and `binaryData` in one.
 ///
 /// # Errors
 /// When the object is no ConfigMap.
-pub fn config_map_record(realm: &ClusterName, found: &Found) -> Result<Record, Refused> {
+pub fn config_map_record(realm: &ClusterName, found: &StoredObject) -> Result<Record, Refused> {
     let object: ConfigMap = parse(realm, "configmaps", found)?;
     let text = object.data.into_iter().flatten().map(|(key, value)| (key, value.into_bytes()));
     let binary = object.binary_data.into_iter().flatten().map(|(key, value)| (key, value.0));
@@ -27,7 +27,7 @@ pub fn config_map_record(realm: &ClusterName, found: &Found) -> Result<Record, R
 ///
 /// # Errors
 /// When the object is no Secret.
-pub fn secret_record(realm: &ClusterName, found: &Found) -> Result<Record, Refused> {
+pub fn secret_record(realm: &ClusterName, found: &StoredObject) -> Result<Record, Refused> {
     let object: Secret = parse(realm, "secrets", found)?;
     let data = object.data.into_iter().flatten().map(|(key, value)| (key, value.0)).collect();
     record(realm, "secrets", Kind::SECRET_V1, &object.metadata, found, data)
@@ -54,7 +54,7 @@ fn record(
     resource: &'static str,
     kind: Kind,
     meta: &ObjectMeta,
-    found: &Found,
+    found: &StoredObject,
     data: BTreeMap<String, Vec<u8>>,
 ) -> Result<Record, Refused> {
     let text = |part: &Option<String>| part.clone().unwrap_or_default();

@@ -7,8 +7,8 @@
 //!   (`a_plan_holds_what_a_spoke_can_and_the_pod_beyond_that_reads_why`);
 //! - pods that have been on the device for longer stay before newer ones, so that a new pod takes no room from one that
 //!   runs (`a_new_pod_takes_no_room_from_an_older_one`,
-//!   `a_pod_that_has_waited_for_its_node_takes_no_room_from_one_that_is_there`); those of one second in the order in which
-//!   the hub made them (`pods_of_one_second_keep_the_order_in_which_the_hub_made_them`).
+//!   `a_pod_that_has_waited_for_its_node_takes_no_room_from_one_that_is_there`); those of one second in the order in
+//!   which the hub made them (`pods_of_one_second_keep_the_order_in_which_the_hub_made_them`).
 
 use std::collections::BTreeMap;
 
@@ -18,11 +18,11 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use super::config;
-use super::found::parse;
 use super::plan::Plan;
 use super::pod::config_of;
 use super::refused::Fault;
 use super::source::Source;
+use super::stored_object::parse;
 
 /// A pod of the plan, with the keys of all that it brings along.
 struct Member {

@@ -17,7 +17,7 @@ pub const HTTP_CONCURRENCY: &str = "freewheel.dev/http-concurrency";
 pub const HTTP_TIMEOUT: &str = "freewheel.dev/http-request-timeout-seconds";
 
 const MAX_CONCURRENCY: u32 = 1024;
-const MAX_SECONDS: u32 = 24 * 60 * 60;
+const TIMEOUT_SECONDS_MAX: u32 = 24 * 60 * 60;
 
 /// How this container serves HTTP.
 pub(super) fn http(
@@ -31,7 +31,8 @@ pub(super) fn http(
         reuse: narrow(number(HTTP_REUSE, u16::MAX.into())?),
         concurrency: narrow(number(HTTP_CONCURRENCY, MAX_CONCURRENCY)?)
             .unwrap_or(default.concurrency),
-        timeout_seconds: number(HTTP_TIMEOUT, MAX_SECONDS)?.unwrap_or(default.timeout_seconds),
+        timeout_seconds: number(HTTP_TIMEOUT, TIMEOUT_SECONDS_MAX)?
+            .unwrap_or(default.timeout_seconds),
     })
 }
 

@@ -6,7 +6,7 @@
 //! services   the Services of a realm, one set for all of its spokes
 //! versioned  a set that counts its changes
 //! whole      the whole plan made anew        plan     what that comes to
-//! source     what a plan is made from        found    an object as the store holds it
+//! source     what a plan is made from        stored_object    an object as the store holds it
 //! refused    what cannot be translated, in words for its user
 //! pod        Pod          → PodV1       (containers, volumes, env: one file each)
 //! http       annotations on how containers serve HTTP → HttpV1
@@ -14,7 +14,7 @@
 //! storage    what a Pod says of the disk → PodStorageV1, a part of it
 //! service    Service + its EndpointSlices → ServiceV1
 //! node       leased pod ranges, the node's own settings
-//! fit        what stays out of a plan that is larger than a spoke can hold        room     a record that is
+//! fit        what stays out of a plan that is larger than a spoke can hold        record_size     a record that is
 //! amount     quantities as whole numbers and thousandths
 //! ```
 //!
@@ -29,19 +29,19 @@ mod amount;
 mod config;
 mod containers;
 mod fit;
-mod found;
 mod http;
 mod node;
 mod plan;
 mod pod;
+mod record_size;
 mod refused;
-mod room;
 mod service;
 mod services;
 mod source;
 mod spoke_plan;
 mod spoke_set;
 mod storage;
+mod stored_object;
 #[cfg(test)]
 mod tests;
 mod versioned;
@@ -49,7 +49,6 @@ mod volumes;
 mod whole;
 
 pub use config::{config_map_record, config_record_key, secret_record};
-pub use found::Found;
 pub use http::{HTTP_CONCURRENCY, HTTP_REUSE, HTTP_TIMEOUT};
 pub use node::{NodeSettings, node_record, pod_cidr_record};
 pub use plan::{Plan, differs};
@@ -58,8 +57,9 @@ pub(crate) use refused::Fault;
 pub use refused::Refused;
 pub use service::{has_node_port, service_record};
 pub use services::{Concerned, Scope, ServiceSet, service_key};
-pub use source::{Source, ToldService};
+pub use source::{ServiceRecord, Source};
 pub use spoke_plan::{Changes, SpokePlan};
-pub use spoke_set::{SpokeMembers, SpokeSet, Told};
+pub use spoke_set::{SharedServices, SpokeMembers, SpokeSet};
+pub use stored_object::StoredObject;
 pub use versioned::VersionedSet;
 pub use whole::records;

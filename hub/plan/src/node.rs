@@ -23,7 +23,7 @@ impl Default for NodeSettings {
 }
 
 /// Every range is leased as a /24.
-const PREFIX: u8 = 24;
+const POD_CIDR_PREFIX_LENGTH: u8 = 24;
 
 /// The record of the spoke's own settings. It belongs to the root, which named the node.
 ///
@@ -52,9 +52,9 @@ pub fn pod_cidr_record(realm: &ClusterName, base: &str, revision: u64) -> Result
     let key = RecordKey {
         realm: realm.clone(),
         kind: Kind::POD_CIDR_V1,
-        key: format!("{first}/{PREFIX}"),
+        key: format!("{first}/{POD_CIDR_PREFIX_LENGTH}"),
     };
-    Record::new(key, revision, 0, &PodCidrV1 { base: first.into(), prefix: PREFIX })
+    Record::new(key, revision, 0, &PodCidrV1 { base: first.into(), prefix: POD_CIDR_PREFIX_LENGTH })
         .map_err(|error| refused(realm, "podcidrs", base, &error))
 }
 

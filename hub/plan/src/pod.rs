@@ -1,5 +1,5 @@
-//! Pod → `PodV1`: everything but its configuration's data. Of its status only how it has ended: that it has to stay ended
-//! on a device whose ledger is lost.
+//! Pod → `PodV1`: everything but its configuration's data. Of its status only how it has ended: that it has to stay
+//! ended on a device whose ledger is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,17 +12,17 @@ use freewheel_link::plan::{
 use k8s_openapi::api::core::v1::{HostAlias, Pod, PodSpec, PodStatus};
 
 use super::containers::container;
-use super::found::{Found, parse};
 use super::http::http;
+use super::record_size;
 use super::refused::{Fault, Refused};
-use super::room;
 use super::storage::storage;
+use super::stored_object::{StoredObject, parse};
 use super::volumes::volume;
 use freewheel_hub_api::images::Images;
 use freewheel_hub_api::pins::{Pins, RESOLVED};
 
 /// What Kubernetes gives a pod to end in when it says nothing.
-const GRACE_SECONDS: i64 = 30;
+const DEFAULT_GRACE_SECONDS: i64 = 30;
 
 /// The record of a pod, and what it holds: ask [`config_of`] for the configuration to send along.
 ///
@@ -30,7 +30,7 @@ const GRACE_SECONDS: i64 = 30;
 /// When the pod asks for something that no spoke can do (`UnsupportedField`), or is malformed.
 pub fn pod_record(
     realm: &ClusterName,
-    found: &Found,
+    found: &StoredObject,
     images: &dyn Images,
 ) -> Result<(Record, PodV1), Refused> {
     let pod: Pod = parse(realm, "pods", found)?;
@@ -43,7 +43,7 @@ pub fn pod_record(
         Ok((record, body))
     };
     let (record, body) = translate().map_err(|fault| fault.of(realm, "pods", &pod.metadata))?;
-    Ok((room::check(record, "pods", &pod.metadata)?, body))
+    Ok((record_size::check(record, "pods", &pod.metadata)?, body))
 }
 
 /// The ConfigMaps and Secrets that a pod names: (kind, namespace, name).
@@ -105,7 +105,7 @@ fn body(pod: &Pod, images: &dyn Images) -> Result<PodV1, Fault> {
         priority: spec.priority.unwrap_or(0),
         grace_seconds: seconds(
             "spec.terminationGracePeriodSeconds",
-            spec.termination_grace_period_seconds.unwrap_or(GRACE_SECONDS),
+            spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS),
         )?,
         deadline_seconds: spec
             .active_deadline_seconds
@@ -115,7 +115,7 @@ fn body(pod: &Pod, images: &dyn Images) -> Result<PodV1, Fault> {
             .deletion_timestamp
             .as_ref()
             .map(|_| {
-                let grace = meta.deletion_grace_period_seconds.unwrap_or(GRACE_SECONDS);
+                let grace = meta.deletion_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
                 seconds("metadata.deletionGracePeriodSeconds", grace)
             })
             .transpose()?,

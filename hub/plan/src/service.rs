@@ -9,16 +9,16 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
 use super::containers::{port_number, protocol};
-use super::found::{Found, parse};
+use super::record_size;
 use super::refused::{Fault, Refused};
-use super::room;
+use super::stored_object::{StoredObject, parse};
 
 /// Kubernetes' timeout of ClientIP affinity: three hours.
-const AFFINITY_SECONDS: i32 = 10_800;
+const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
 
 /// Whether every node listens for this Service.
 #[must_use]
-pub fn has_node_port(service: &Found) -> bool {
+pub fn has_node_port(service: &StoredObject) -> bool {
     let value: serde_json::Value = serde_json::from_slice(&service.body).unwrap_or_default();
     let ports = value["spec"]["ports"].as_array();
     ports.into_iter().flatten().any(|port| port["nodePort"].as_i64().is_some_and(|p| 0 < p))
@@ -31,8 +31,8 @@ pub fn has_node_port(service: &Found) -> bool {
 /// When the Service is malformed or uses a protocol that spokes do not speak.
 pub fn service_record(
     realm: &ClusterName,
-    found: &Found,
-    slices: impl FnOnce(&str, &str) -> Vec<Found>,
+    found: &StoredObject,
+    slices: impl FnOnce(&str, &str) -> Vec<StoredObject>,
 ) -> Result<Record, Refused> {
     let service: Service = parse(realm, "services", found)?;
     let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
@@ -50,14 +50,14 @@ pub fn service_record(
         Record::new(key, revision, 0, &body).map_err(Fault::malformed)
     };
     let record = translate().map_err(|fault| fault.of(realm, "services", &service.metadata))?;
-    room::check(record, "services", &service.metadata)
+    record_size::check(record, "services", &service.metadata)
 }
 
 fn body(
     namespace: &str,
     name: &str,
     spec: &ServiceSpec,
-    slices: &[Found],
+    slices: &[StoredObject],
 ) -> Result<ServiceV1, Fault> {
     let ports = spec.ports.as_deref().unwrap_or_default();
     let external = spec.type_.as_deref() == Some("ExternalName");
@@ -66,7 +66,7 @@ fn body(
         .session_affinity_config
         .as_ref()
         .and_then(|config| config.client_ip.as_ref()?.timeout_seconds)
-        .unwrap_or(AFFINITY_SECONDS);
+        .unwrap_or(DEFAULT_AFFINITY_SECONDS);
     Ok(ServiceV1 {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
@@ -102,7 +102,7 @@ fn port(from: &ServicePort) -> Result<ServicePortV1, Fault> {
 }
 
 /// One entry per address, in the order of addresses; an address in several slices gets the ports of all.
-fn endpoints(ports: &[ServicePort], slices: &[Found]) -> Vec<EndpointV1> {
+fn endpoints(ports: &[ServicePort], slices: &[StoredObject]) -> Vec<EndpointV1> {
     let mut all: BTreeMap<Ipv4Addr, EndpointV1> = BTreeMap::new();
     for found in slices {
         let Ok(slice) = serde_json::from_slice::<EndpointSlice>(&found.body) else { continue };

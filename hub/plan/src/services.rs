@@ -11,7 +11,7 @@ use imbl::OrdMap;
 use std::sync::Arc;
 
 use crate::refused::Refused;
-use crate::source::ToldService;
+use crate::source::ServiceRecord;
 use crate::versioned::VersionedSet;
 
 /// Which Services of a realm a spoke is told of.
@@ -54,8 +54,8 @@ pub fn service_key(realm: &ClusterName, namespace: &str, name: &str) -> RecordKe
 
 impl ServiceSet {
     /// The Service with this key is told of like this from now on.
-    pub fn put(&mut self, key: &RecordKey, told: ToldService) -> Concerned {
-        let ToldService { has_node_port, record } = told;
+    pub fn put(&mut self, key: &RecordKey, told: ServiceRecord) -> Concerned {
+        let ServiceRecord { has_node_port, record } = told;
         let record = match record {
             Ok(record) => Arc::new(Sealed::from(record)),
             Err(refused) => {
@@ -125,15 +125,15 @@ mod tests {
         service_key(&ClusterName::root(), "default", "web")
     }
 
-    fn told(has_node_port: bool, body: u8) -> ToldService {
+    fn told(has_node_port: bool, body: u8) -> ServiceRecord {
         let record = Record { key: key(), revision: 1, needs: 0, body: vec![body] };
-        ToldService { has_node_port, record: Ok(record) }
+        ServiceRecord { has_node_port, record: Ok(record) }
     }
 
-    fn refused(has_node_port: bool) -> ToldService {
+    fn refused(has_node_port: bool) -> ServiceRecord {
         let fault = Fault::invalid("a port that is none");
         let record = Err(fault.of(&ClusterName::root(), "services", &Default::default()));
-        ToldService { has_node_port, record }
+        ServiceRecord { has_node_port, record }
     }
 
     #[test]

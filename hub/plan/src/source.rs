@@ -6,55 +6,60 @@ use freewheel_hub_schema::object::Key;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::Record;
 
-use crate::found::Found;
 use crate::refused::Refused;
 use crate::service::{has_node_port, service_record};
+use crate::stored_object::StoredObject;
 
 /// What is looked up, in one snapshot of the store. Lists come in key order.
 pub trait Source {
     /// Where the pods of a realm are that have this `spec.nodeName`.
     fn bound(&self, realm: &ClusterName, node: &str) -> Vec<Key>;
     /// One pod, if it has this `spec.nodeName`.
-    fn pod(&self, key: &Key, node: &str) -> Option<Found>;
+    fn pod(&self, key: &Key, node: &str) -> Option<StoredObject>;
     /// Pods of a realm with this `spec.nodeName`.
-    fn pods(&self, realm: &ClusterName, node: &str) -> Vec<Found> {
+    fn pods(&self, realm: &ClusterName, node: &str) -> Vec<StoredObject> {
         let keys = self.bound(realm, node);
         keys.iter().filter_map(|key| self.pod(key, node)).collect()
     }
     /// One ConfigMap.
-    fn config_map(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found>;
+    fn config_map(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<StoredObject>;
     /// One Secret.
-    fn secret(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found>;
+    fn secret(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<StoredObject>;
     /// All Services of a realm.
-    fn services(&self, realm: &ClusterName) -> Vec<Found>;
+    fn services(&self, realm: &ClusterName) -> Vec<StoredObject>;
     /// The EndpointSlices labelled `kubernetes.io/service-name: <service>`.
-    fn endpoint_slices(&self, realm: &ClusterName, namespace: &str, service: &str) -> Vec<Found>;
+    fn endpoint_slices(
+        &self,
+        realm: &ClusterName,
+        namespace: &str,
+        service: &str,
+    ) -> Vec<StoredObject>;
     /// Names of the pod ranges (`10.64.3.0`) leased to this spoke in a realm, with their revisions.
     fn pod_cidrs(&self, realm: &ClusterName, spoke: &str) -> Vec<(String, u64)>;
     /// All Services of a realm as spokes are told of them. They are told the same, so a source that serves
     /// many spokes may keep what was translated.
-    fn told_services(&self, realm: &ClusterName) -> Vec<Arc<ToldService>> {
+    fn service_records(&self, realm: &ClusterName) -> Vec<Arc<ServiceRecord>> {
         let slices = |namespace: &str, name: &str| self.endpoint_slices(realm, namespace, name);
-        let told = |found: &Found| Arc::new(ToldService::of(realm, found, slices));
+        let told = |found: &StoredObject| Arc::new(ServiceRecord::of(realm, found, slices));
         self.services(realm).iter().map(told).collect()
     }
 }
 
 /// A Service as every spoke is told of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ToldService {
+pub struct ServiceRecord {
     /// Every node listens for it, also those without pods in its realm.
     pub has_node_port: bool,
     /// Its record, or why there is none.
     pub record: Result<Record, Refused>,
 }
 
-impl ToldService {
+impl ServiceRecord {
     /// Translates a Service; `slices` looks up its EndpointSlices by namespace and name.
     pub fn of(
         realm: &ClusterName,
-        found: &Found,
-        slices: impl FnOnce(&str, &str) -> Vec<Found>,
+        found: &StoredObject,
+        slices: impl FnOnce(&str, &str) -> Vec<StoredObject>,
     ) -> Self {
         let record = service_record(realm, found, slices);
         Self { has_node_port: has_node_port(found), record }

@@ -29,7 +29,7 @@ use crate::pod::{config_of, pod_record};
 use crate::refused::Refused;
 use crate::services::{Scope, ServiceSet};
 use crate::source::Source;
-use crate::spoke_set::{Own, SpokeSet, Told};
+use crate::spoke_set::{Own, SharedServices, SpokeSet};
 use crate::versioned::VersionedSet;
 use crate::whole::records;
 
@@ -211,9 +211,9 @@ impl SpokePlan {
     ) -> (SpokeSet, Vec<Refused>) {
         let [root, realm] = services;
         let told = [(root, &ClusterName::root()), (realm, &self.spoke)]
-            .map(|(services, realm)| Told { services, scope: self.scope(realm) });
+            .map(|(services, realm)| SharedServices { services, scope: self.scope(realm) });
         let set = SpokeSet { own: Own::Kept(self.own.clone()), told };
-        if limits::PLAN < set.weight() {
+        if limits::PLAN_BYTES_MAX < set.weight() {
             return self.cut(set, source, images);
         }
         let shared = set.told.iter().flat_map(|told| told.services.refused(told.scope));
@@ -238,7 +238,7 @@ impl SpokePlan {
     ) -> (SpokeSet, Vec<Refused>) {
         let plan = records(&self.spoke, source, images, &self.settings);
         let sealed = plan.records.into_values().map(|record| Arc::new(Sealed::from(record)));
-        let told = set.told.map(|told| Told { scope: Scope::Nothing, ..told });
+        let told = set.told.map(|told| SharedServices { scope: Scope::Nothing, ..told });
         (SpokeSet { own: Own::Cut(sealed.collect()), told }, plan.refused)
     }
 }

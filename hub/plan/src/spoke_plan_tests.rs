@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::config_record_key;
-use crate::found::Found;
 use crate::services::service_key;
-use crate::source::ToldService;
+use crate::source::ServiceRecord;
+use crate::stored_object::StoredObject;
 use crate::tests::AnyImage;
 
 fn spoke() -> ClusterName {
@@ -25,7 +25,7 @@ fn key(plural: &str, realm: &ClusterName, name: &str) -> Key {
 /// Objects that change, and the Services that are told of them.
 #[derive(Default)]
 struct Objects {
-    all: BTreeMap<Key, Found>,
+    all: BTreeMap<Key, StoredObject>,
     revision: u64,
     ranges: Vec<(String, u64)>,
     services: [ServiceSet; 2],
@@ -40,7 +40,7 @@ impl Objects {
         self.revision += 1;
         let created = self.all.get(key).map_or(self.revision, |old| old.created);
         let body = value.to_string().into();
-        self.all.insert(key.clone(), Found { body, revision: self.revision, created });
+        self.all.insert(key.clone(), StoredObject { body, revision: self.revision, created });
         self.tell(key);
     }
 
@@ -57,7 +57,7 @@ impl Objects {
         let record = service_key(&key.cluster, "default", &key.name);
         match self.all.get(key) {
             Some(found) => {
-                let told = ToldService::of(&key.cluster, found, |_, _| Vec::new());
+                let told = ServiceRecord::of(&key.cluster, found, |_, _| Vec::new());
                 self.services[at].put(&record, told)
             }
             None => self.services[at].remove(&record),
@@ -76,28 +76,28 @@ impl Source for Objects {
         here.cloned().collect()
     }
 
-    fn pod(&self, key: &Key, node: &str) -> Option<Found> {
+    fn pod(&self, key: &Key, node: &str) -> Option<StoredObject> {
         self.read.set(self.read.get() + 1);
         let found = self.all.get(key)?;
         let value: Value = serde_json::from_slice(&found.body).unwrap();
         (value["spec"]["nodeName"] == node).then(|| found.clone())
     }
 
-    fn config_map(&self, realm: &ClusterName, _: &str, name: &str) -> Option<Found> {
+    fn config_map(&self, realm: &ClusterName, _: &str, name: &str) -> Option<StoredObject> {
         self.all.get(&key("configmaps", realm, name)).cloned()
     }
 
-    fn secret(&self, realm: &ClusterName, _: &str, name: &str) -> Option<Found> {
+    fn secret(&self, realm: &ClusterName, _: &str, name: &str) -> Option<StoredObject> {
         self.all.get(&key("secrets", realm, name)).cloned()
     }
 
-    fn services(&self, realm: &ClusterName) -> Vec<Found> {
+    fn services(&self, realm: &ClusterName) -> Vec<StoredObject> {
         let all = self.all.iter();
         let of = all.filter(|(k, _)| k.resource.plural() == "services" && k.cluster == *realm);
         of.map(|(_, found)| found.clone()).collect()
     }
 
-    fn endpoint_slices(&self, _: &ClusterName, _: &str, _: &str) -> Vec<Found> {
+    fn endpoint_slices(&self, _: &ClusterName, _: &str, _: &str) -> Vec<StoredObject> {
         Vec::new()
     }
 

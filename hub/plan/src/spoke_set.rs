@@ -23,14 +23,14 @@ use crate::versioned::VersionedSet;
 
 /// Services of one realm, as far as a spoke is told of them.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct SharedServices {
     /// All of the realm.
     pub services: Arc<ServiceSet>,
     /// Which of them.
     pub scope: Scope,
 }
 
-impl Told {
+impl SharedServices {
     pub(crate) fn set(&self) -> &VersionedSet {
         self.services.of(self.scope)
     }
@@ -41,7 +41,7 @@ impl Told {
 pub struct SpokeSet {
     pub(crate) own: Own,
     /// Of the root and of the spoke's own cluster.
-    pub(crate) told: [Told; 2],
+    pub(crate) told: [SharedServices; 2],
 }
 
 /// The records that are in no other spoke's plan.
@@ -96,7 +96,7 @@ impl SpokeSet {
     }
 
     fn sets(&self) -> impl Iterator<Item = &VersionedSet> {
-        std::iter::once(self.own.set()).chain(self.told.iter().map(Told::set))
+        std::iter::once(self.own.set()).chain(self.told.iter().map(SharedServices::set))
     }
 
     fn has(&self, key: &RecordKey) -> bool {
@@ -132,7 +132,7 @@ impl PlanSet for SpokeSet {
     }
 
     fn members(&self) -> SpokeMembers {
-        let version = |told: &Told| (told.scope, told.set().version());
+        let version = |told: &SharedServices| (told.scope, told.set().version());
         let [root, realm] = &self.told;
         let own = OwnMembers::Of(self.own.clone());
         SpokeMembers { own, told: [version(root), version(realm)] }
@@ -166,7 +166,7 @@ mod tests {
 
     use super::*;
     use crate::services::service_key;
-    use crate::source::ToldService;
+    use crate::source::ServiceRecord;
 
     fn own(names: &[&str]) -> VersionedSet {
         let record = |name: &&str| {
@@ -180,12 +180,15 @@ mod tests {
     fn put(services: &mut ServiceSet, name: &str, has_node_port: bool, body: u8) {
         let key = service_key(&ClusterName::root(), "default", name);
         let record = Record { key: key.clone(), revision: 1, needs: 0, body: vec![body; 20] };
-        services.put(&key, ToldService { has_node_port, record: Ok(record) });
+        services.put(&key, ServiceRecord { has_node_port, record: Ok(record) });
     }
 
     fn set(own: Own, services: &ServiceSet, scope: Scope) -> SpokeSet {
-        let none = Told { services: Arc::default(), scope: Scope::NodePorts };
-        SpokeSet { own, told: [Told { services: Arc::new(services.clone()), scope }, none] }
+        let none = SharedServices { services: Arc::default(), scope: Scope::NodePorts };
+        SpokeSet {
+            own,
+            told: [SharedServices { services: Arc::new(services.clone()), scope }, none],
+        }
     }
 
     fn records(set: &SpokeSet) -> RecordSet {

@@ -56,7 +56,7 @@ impl Images for AnyImage {
 
 /// Objects by (realm, resource), each written at the revision of its place.
 #[derive(Default)]
-struct World(BTreeMap<(String, &'static str), Vec<Found>>);
+struct World(BTreeMap<(String, &'static str), Vec<StoredObject>>);
 
 impl World {
     fn with(mut self, realm: &str, resource: &'static str, value: &Value) -> Self {
@@ -65,12 +65,18 @@ impl World {
         self
     }
 
-    fn of(&self, realm: &ClusterName, resource: &'static str) -> Vec<(Value, Found)> {
+    fn of(&self, realm: &ClusterName, resource: &'static str) -> Vec<(Value, StoredObject)> {
         let list = self.0.get(&(realm.to_string(), resource)).cloned().unwrap_or_default();
         list.into_iter().map(|f| (serde_json::from_slice(&f.body).unwrap(), f)).collect()
     }
 
-    fn one(&self, realm: &ClusterName, resource: &'static str, ns: &str, n: &str) -> Option<Found> {
+    fn one(
+        &self,
+        realm: &ClusterName,
+        resource: &'static str,
+        ns: &str,
+        n: &str,
+    ) -> Option<StoredObject> {
         let meta = |v: &Value| v["metadata"]["namespace"] == ns && v["metadata"]["name"] == n;
         self.of(realm, resource).into_iter().find(|(v, _)| meta(v)).map(|(_, f)| f)
     }
@@ -89,19 +95,19 @@ impl Source for World {
         };
         self.of(realm, "pods").into_iter().filter(|(v, _)| here(v)).map(|(v, _)| key(v)).collect()
     }
-    fn pod(&self, key: &Key, _: &str) -> Option<Found> {
+    fn pod(&self, key: &Key, _: &str) -> Option<StoredObject> {
         self.one(&key.cluster, "pods", &key.namespace, &key.name)
     }
-    fn config_map(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found> {
+    fn config_map(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<StoredObject> {
         self.one(realm, "configmaps", namespace, name)
     }
-    fn secret(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found> {
+    fn secret(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<StoredObject> {
         self.one(realm, "secrets", namespace, name)
     }
-    fn services(&self, realm: &ClusterName) -> Vec<Found> {
+    fn services(&self, realm: &ClusterName) -> Vec<StoredObject> {
         self.of(realm, "services").into_iter().map(|(_, f)| f).collect()
     }
-    fn endpoint_slices(&self, realm: &ClusterName, _: &str, service: &str) -> Vec<Found> {
+    fn endpoint_slices(&self, realm: &ClusterName, _: &str, service: &str) -> Vec<StoredObject> {
         let its = |v: &Value| v["metadata"]["labels"]["kubernetes.io/service-name"] == service;
         let all = self.of(realm, "endpointslices").into_iter();
         all.filter(|(v, _)| its(v)).map(|(_, f)| f).collect()
@@ -115,8 +121,8 @@ fn spoke() -> ClusterName {
     ClusterName::try_from("pi-7").unwrap()
 }
 
-fn found(value: &Value, revision: u64) -> Found {
-    Found { body: serde_json::to_vec(value).unwrap().into(), revision, created: revision }
+fn found(value: &Value, revision: u64) -> StoredObject {
+    StoredObject { body: serde_json::to_vec(value).unwrap().into(), revision, created: revision }
 }
 
 fn pod(name: &str, spec: &Value) -> Value {
@@ -342,7 +348,7 @@ fn malformed_objects_are_refused_never_a_panic() {
     ] {
         assert!(translate(&value).is_err(), "{value}");
     }
-    let no_json = Found { body: Bytes::from_static(b"\xff{"), revision: 1, created: 1 };
+    let no_json = StoredObject { body: Bytes::from_static(b"\xff{"), revision: 1, created: 1 };
     assert_eq!(config_map_record(&spoke(), &no_json).unwrap_err().reason, "Malformed");
     assert!(!has_node_port(&no_json));
     assert!(pod_cidr_record(&spoke(), "10.64.3.7", 1).is_err());
@@ -457,7 +463,7 @@ fn a_plan_holds_what_a_spoke_can_and_the_pod_beyond_that_reads_why() {
         world = world.with("root", "configmaps", &config_map(name, 1_000_000));
     }
     let plan = world.plan();
-    assert!(plan.records.values().map(Record::weight).sum::<usize>() <= limits::PLAN);
+    assert!(plan.records.values().map(Record::weight).sum::<usize>() <= limits::PLAN_BYTES_MAX);
     let [refused] = &plan.refused[..] else { panic!("{:?}", plan.refused) };
     assert_eq!(
         (&*refused.name, refused.reason, &*refused.uid),
@@ -527,20 +533,20 @@ fn a_new_pod_takes_no_room_from_an_older_one() {
 
 #[test]
 fn what_the_api_accepts_becomes_a_record_that_the_link_carries() {
-    let exactly = config_map("m", limits::API_DATA - 1);
+    let exactly = config_map("m", limits::API_DATA_BYTES_MAX - 1);
     let record = config_map_record(&spoke(), &found(&exactly, 1)).unwrap();
-    assert!(record.weight() <= limits::RECORD);
+    assert!(record.weight() <= limits::RECORD_BYTES_MAX);
     let value = "x".repeat(1_500_000);
     let container = json!({"name": "c", "image": "i", "env": [{"name": "E", "value": value}]});
     let (record, _) = translate(&pod("env", &json!({"containers": [container]}))).unwrap();
-    assert!(1_500_000 < record.weight() && record.weight() <= limits::RECORD);
+    assert!(1_500_000 < record.weight() && record.weight() <= limits::RECORD_BYTES_MAX);
     // As many containers as an object can name: their records are longer than their JSON.
     let tiny: Vec<Value> =
         (0..30_000).map(|i| json!({"name": format!("c{i}"), "image": "i"})).collect();
     let many = pod("many", &json!({"containers": tiny}));
-    assert!(many.to_string().len() < limits::API_OBJECT);
+    assert!(many.to_string().len() < limits::API_OBJECT_BYTES_MAX);
     let (record, _) = translate(&many).unwrap();
-    assert!(record.weight() <= limits::RECORD, "{}", record.weight());
+    assert!(record.weight() <= limits::RECORD_BYTES_MAX, "{}", record.weight());
 }
 
 #[test]
@@ -560,7 +566,7 @@ fn a_service_with_more_endpoints_than_a_message_holds_is_carried_and_one_beyond_
         service_record(&ClusterName::root(), &found(&service("web", None), 2), slices)
     };
     let large = told(20).unwrap();
-    assert!(limits::FRAME < large.weight() && large.weight() <= limits::RECORD);
+    assert!(limits::FRAME_BYTES_MAX < large.weight() && large.weight() <= limits::RECORD_BYTES_MAX);
     assert_eq!(large.body::<ServiceV1>().unwrap().endpoints.len(), 20_000);
     let refused = told(150).unwrap_err();
     assert_eq!((refused.resource, &*refused.name, refused.reason), ("services", "web", "TooLarge"));

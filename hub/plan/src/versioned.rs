@@ -25,7 +25,7 @@ use freewheel_link::record_set::{ByKey, Delta, Sealed};
 use imbl::OrdMap;
 
 /// Keys that are gone and still told of; then the older half of them is forgotten.
-const GONE: usize = 4096;
+const REMOVED_KEYS_REMEMBERED: usize = 4096;
 
 #[derive(Clone, Debug)]
 enum Change {
@@ -92,8 +92,8 @@ impl VersionedSet {
         self.oldest <= version && version <= self.version
     }
 
-    /// Puts a record, in place of the one with its key. Whether that changes anything: the same with another revision is
-    /// the same.
+    /// Puts a record, in place of the one with its key. Whether that changes anything: the same with another revision
+    /// is the same.
     pub fn put(&mut self, record: Arc<Sealed>) -> bool {
         if self.get(&record.key).is_some_and(|old| old.digest() == record.digest()) {
             return false;
@@ -119,7 +119,7 @@ impl VersionedSet {
         let key = Arc::new(key.clone());
         self.changes.insert(self.version, Change::Gone(key.clone()));
         self.gone.insert(key, self.version);
-        if GONE < self.gone.len() {
+        if REMOVED_KEYS_REMEMBERED < self.gone.len() {
             self.forget();
         }
         true
@@ -137,7 +137,7 @@ impl VersionedSet {
         let mut all: Vec<(u64, Arc<RecordKey>)> =
             self.gone.iter().map(|(key, at)| (*at, key.clone())).collect();
         all.sort_unstable_by_key(|(at, _)| *at);
-        for (at, key) in all.drain(..GONE / 2) {
+        for (at, key) in all.drain(..REMOVED_KEYS_REMEMBERED / 2) {
             self.gone.remove(&*key);
             self.changes.remove(&at);
             self.oldest = at;
@@ -287,13 +287,16 @@ mod tests {
         let mut set = VersionedSet::default();
         set.put(record(0, 0));
         let early = set.version();
-        let many = u32::try_from(GONE).unwrap() + 1;
+        let many = u32::try_from(REMOVED_KEYS_REMEMBERED).unwrap() + 1;
         for name in 1..=many {
             set.put(record(name, 0));
             set.remove(&key(name));
         }
         assert!(!set.knows(early) && set.way(&set, early).is_none());
-        assert!(set.gone.len() <= GONE && set.changes.len() <= GONE + 1);
+        assert!(
+            set.gone.len() <= REMOVED_KEYS_REMEMBERED
+                && set.changes.len() <= REMOVED_KEYS_REMEMBERED + 1
+        );
         assert!(set.knows(set.version() - 10));
         assert_eq!(set.iter().count(), 1);
     }

@@ -10,7 +10,7 @@ use super::Fault;
 use super::amount::whole;
 
 /// Kubernetes' defaultMode: 0644.
-const MODE: u32 = 0o644;
+const DEFAULT_FILE_MODE: u32 = 0o644;
 
 pub(super) fn volume(from: &Volume) -> Result<VolumeV1, Fault> {
     let source = if let Some(dir) = &from.empty_dir {
@@ -109,7 +109,7 @@ fn items(list: Option<&[KeyToPath]>) -> Vec<(String, String, Option<u32>)> {
 }
 
 fn mode(raw: Option<i32>) -> u32 {
-    bits(raw).unwrap_or(MODE)
+    bits(raw).unwrap_or(DEFAULT_FILE_MODE)
 }
 
 fn bits(raw: Option<i32>) -> Option<u32> {

@@ -16,7 +16,8 @@ use crate::pod::{config_of, pod_record};
 use crate::source::Source;
 
 /// Everything that `spoke` is to run and to reach: its pods in the root and in its own realm, the
-/// configuration that they name, and the Services of each realm that has pods here, plus those whose node ports every node opens.
+/// configuration that they name, and the Services of each realm that has pods here, plus those whose node ports every
+/// node opens.
 #[must_use]
 pub fn records(
     spoke: &ClusterName,
@@ -49,7 +50,7 @@ pub fn records(
                 plan.take(outcome);
             }
         }
-        for service in source.told_services(realm) {
+        for service in source.service_records(realm) {
             if !pods.is_empty() || service.has_node_port {
                 plan.take(service.record.clone());
             }
@@ -58,6 +59,6 @@ pub fn records(
             plan.take(pod_cidr_record(realm, &base, revision));
         }
     }
-    fit::fit(&mut plan, spoke, source, limits::PLAN);
+    fit::fit(&mut plan, spoke, source, limits::PLAN_BYTES_MAX);
     plan
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// Most mistakes that one answer names: a body of thousands must not make an answer of megabytes.
 pub const MAX_CAUSES: usize = 200;
 /// Most bytes of a value, and of a path to one, that a mistake repeats: what was sent need not come back as a whole.
-const MAX_SHOWN: usize = 1024;
+const VALUE_SHOWN_BYTES_MAX: usize = 1024;
 
 /// The cause that new content of a namespace is refused for while it goes.
 pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
@@ -210,7 +210,9 @@ impl ApiError {
         let told: Vec<(String, String)> = errors
             .iter()
             .take(MAX_CAUSES)
-            .map(|e| (shown(e.field.clone()), shortened(e.message.clone(), 2 * MAX_SHOWN)))
+            .map(|e| {
+                (shown(e.field.clone()), shortened(e.message.clone(), 2 * VALUE_SHOWN_BYTES_MAX))
+            })
             .collect();
         let mut seen = BTreeSet::new();
         let mut all: Vec<String> = told
@@ -314,7 +316,7 @@ impl Cause {
 
 /// What a mistake repeats of what was sent.
 fn shown(text: String) -> String {
-    shortened(text, MAX_SHOWN)
+    shortened(text, VALUE_SHOWN_BYTES_MAX)
 }
 
 /// The text, or its beginning and how long it is.

@@ -64,8 +64,8 @@ impl Layer {
     }
 
     /// Why another kind cannot be beside these.
-    pub(crate) fn clash(&self, kind: &Kind) -> Option<Taken> {
-        let taken = |what: String| Some(Taken(what));
+    pub(crate) fn clash(&self, kind: &Kind) -> Option<KindTaken> {
+        let taken = |what: String| Some(KindTaken(what));
         if self.find(kind.group(), kind.version(), kind.plural()).is_some() {
             return taken(format!("{} of {}", kind.plural(), kind.api_version()));
         }
@@ -87,4 +87,4 @@ fn path(kind: &Kind) -> (&str, &str, &str) {
 /// A kind cannot be registered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is another kind's already")]
-pub struct Taken(String);
+pub struct KindTaken(String);

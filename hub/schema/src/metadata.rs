@@ -3,7 +3,7 @@
 //! Guarantees:
 //! - labels, and the keys of annotations, have the form that selectors and indexes of Kubernetes know
 //!   (`labels_and_annotations`);
-//! - all annotations together stay below [`MAX_ANNOTATIONS`], but for what the hub itself keeps on an object:
+//! - all annotations together stay below [`ANNOTATION_BYTES_MAX`], but for what the hub itself keeps on an object:
 //!   whoever fills the rest gets no refusal for that (`labels_and_annotations`).
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use crate::kind::Kind;
 use crate::name;
 
 /// Most bytes of all annotations' keys and values together.
-pub const MAX_ANNOTATIONS: usize = 256 * 1024;
+pub const ANNOTATION_BYTES_MAX: usize = 256 * 1024;
 
 /// Every mistake in `object.metadata`. `namespace` is the request's, empty for what has none; the
 /// name must already be generated when there is a generateName.
@@ -122,8 +122,8 @@ pub fn check_annotations(meta: &Value, path: &str, hubs: Option<&str>) -> Vec<Fi
             total += key.len() + value.as_str().map_or(0, str::len);
         }
     }
-    if total > MAX_ANNOTATIONS {
-        errors.push(FieldError::too_long(at, MAX_ANNOTATIONS));
+    if total > ANNOTATION_BYTES_MAX {
+        errors.push(FieldError::too_long(at, ANNOTATION_BYTES_MAX));
     }
     errors
 }
@@ -245,10 +245,10 @@ mod tests {
         assert!(
             wrong[1].starts_with("metadata.labels: Invalid value: \"-\": a valid label must be")
         );
-        let big = "x".repeat(MAX_ANNOTATIONS);
+        let big = "x".repeat(ANNOTATION_BYTES_MAX);
         let wrong = check(json!({"name": "x", "annotations": {"a": big}}));
         assert_eq!(wrong, ["metadata.annotations: Too long: may not be more than 262144 bytes"]);
-        let full = json!({"a": "x".repeat(MAX_ANNOTATIONS - 1), "the.hub/s-own": "{}"});
+        let full = json!({"a": "x".repeat(ANNOTATION_BYTES_MAX - 1), "the.hub/s-own": "{}"});
         assert_eq!(check(json!({"name": "x", "annotations": full})), Vec::<String>::new());
         assert_eq!(
             check(json!({"name": "x", "annotations": {"Upper/Case": "any text"}})),

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 
 use crate::gvk::Gvr;
 use crate::kind::{Kind, KindId};
-use crate::layer::{Layer, Taken};
+use crate::layer::{KindTaken, Layer};
 use crate::object::Resource;
 
 /// The kinds of one logical cluster, as of one moment. Cheap to clone.
@@ -133,7 +133,7 @@ impl Registries {
     ///
     /// # Errors
     /// When its path, its type or its storage is another kind's.
-    pub fn add(&self, cluster: &ClusterName, kind: Kind) -> Result<Arc<Kind>, Taken> {
+    pub fn add(&self, cluster: &ClusterName, kind: Kind) -> Result<Arc<Kind>, KindTaken> {
         let kind = Arc::new(kind);
         let _alone = self.writing.lock();
         let mut all = (**self.own.load()).clone();

@@ -3,7 +3,8 @@
 //! Guarantees:
 //! - a certificate that is served is exchanged without an end of any connection
 //!   (`a_hubs_certificate_is_exchanged_while_it_serves`);
-//! - the administrator's is renewed by what it says itself (`the_administrator_is_renewed_by_what_the_certificate_says`).
+//! - the administrator's is renewed by what it says itself
+//!   (`the_administrator_is_renewed_by_what_the_certificate_says`).
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use freewheel_hub_apiserver::{Tls, TlsError};
 use freewheel_hub_gateway::{Gateway, SetupError};
-use freewheel_hub_pki::{Life, Pki, PkiError, now};
+use freewheel_hub_pki::{Pki, PkiError, Validity, now};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -19,10 +20,10 @@ use super::names::Names;
 use super::write_kubeconfig;
 
 /// The clock may jump: it is looked at this often, which costs nothing.
-const LOOK: Duration = Duration::from_secs(2);
+const CERTIFICATE_CHECK_EVERY: Duration = Duration::from_secs(2);
 /// After a failure.
-const AGAIN: Duration = Duration::from_secs(60);
-const DAY: i64 = 86_400;
+const RENEWAL_RETRY_AFTER: Duration = Duration::from_secs(60);
+const DAY_SECONDS: i64 = 86_400;
 
 /// What is kept valid.
 pub(super) struct Certificates {
@@ -33,7 +34,7 @@ pub(super) struct Certificates {
     /// Of the link.
     pub(super) gateway: Gateway,
     /// Life of the certificates that both serve with: they are made together.
-    pub(super) served: Life,
+    pub(super) served: Validity,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -57,19 +58,19 @@ impl Certificates {
         names: Names,
         stop: CancellationToken,
     ) -> io::Result<()> {
-        let mut wait = LOOK;
+        let mut wait = CERTIFICATE_CHECK_EVERY;
         let mut warned = 0;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(wait) => wait = LOOK,
+                () = tokio::time::sleep(wait) => wait = CERTIFICATE_CHECK_EVERY,
             }
             if let Err(failed) = self.look(&mut pki, &names) {
                 let error = crate::chain(&failed);
                 error!(error, "the hub's certificates cannot be made anew; trying again");
-                wait = AGAIN;
+                wait = RENEWAL_RETRY_AFTER;
             }
-            if DAY <= now() - warned
+            if DAY_SECONDS <= now() - warned
                 && let Some(days) = ends_soon(&pki)
             {
                 warned = now();
@@ -99,6 +100,6 @@ impl Certificates {
 
 /// Days that the CA has left, when these are few.
 fn ends_soon(pki: &Pki) -> Option<i64> {
-    let days = pki.authority.life().days_left(now());
+    let days = pki.authority.validity().days_left(now());
     (days < 365).then_some(days)
 }

@@ -31,33 +31,34 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::figures::Commits;
+use super::store_metrics::CommitMetrics;
 
 /// Less room than this and the hub is not ready: the store's file grows in steps of many megabytes, and
 /// an operator should hear of it before the first write is refused.
-const LEAST_FREE: u64 = 64 << 20;
+const FREE_BYTES_MIN: u64 = 64 << 20;
 /// How soon a disk that refused is tried again, at first and at last: every try opens the database anew.
-const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+const DISK_RETRY_FIRST_AND_MAX: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(15));
 
 /// A write without an outcome for so long tells of a disk that stands still: one that is busy takes a tenth of that.
-const STANDS: Duration = Duration::from_secs(10);
+const DISK_STALLED_AFTER: Duration = Duration::from_secs(10);
 /// How often it is looked for one.
-const LOOK: Duration = Duration::from_secs(5);
+const STALL_CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// Writes that wait for the disk, by when they began to.
 #[derive(Default)]
-struct Line {
+struct PendingWrites {
     next: u64,
     waiting: BTreeMap<u64, Instant>,
 }
 
 /// A place in line, until there is an outcome or nobody waits for it.
-struct Waits<'a> {
+struct PendingWrite<'a> {
     disk: &'a Disk,
     number: u64,
 }
 
-impl Drop for Waits<'_> {
+impl Drop for PendingWrite<'_> {
     fn drop(&mut self) {
         self.disk.line.lock().waiting.remove(&self.number);
     }
@@ -69,11 +70,11 @@ pub struct Disk {
     /// Why it refused the last write that had to reach it.
     failing: Mutex<Option<String>>,
     refused: Notify,
-    line: Mutex<Line>,
+    line: Mutex<PendingWrites>,
     /// The store's writer has ended: no disk will help.
     stopped: CancellationToken,
     /// What became of transactions.
-    pub(super) commits: Arc<Commits>,
+    pub(super) commits: Arc<CommitMetrics>,
 }
 
 impl Disk {
@@ -99,11 +100,11 @@ impl Disk {
     /// Fails when little room is left.
     pub fn has_room(&self) -> Result<(), String> {
         match self.free() {
-            Ok(free) if free < LEAST_FREE => Err(format!(
+            Ok(free) if free < FREE_BYTES_MIN => Err(format!(
                 "{} has {} MiB free, less than {}",
                 self.folder.display(),
                 free >> 20,
-                LEAST_FREE >> 20
+                FREE_BYTES_MIN >> 20
             )),
             Ok(_) => Ok(()),
             Err(error) => Err(format!("cannot look at {}: {error}", self.folder.display())),
@@ -131,20 +132,22 @@ impl Disk {
         self.refused.notify_one();
     }
 
-    fn waits(&self, since: Instant) -> Waits<'_> {
+    fn waits(&self, since: Instant) -> PendingWrite<'_> {
         let mut line = self.line.lock();
         let number = line.next;
         line.next += 1;
         line.waiting.insert(number, since);
-        Waits { disk: self, number }
+        PendingWrite { disk: self, number }
     }
 
     /// Looks now and then whether the oldest write has waited for too long.
     async fn look(&self) {
         loop {
-            sleep(LOOK).await;
+            sleep(STALL_CHECK_EVERY).await;
             let oldest = self.line.lock().waiting.first_key_value().map(|(_, since)| *since);
-            let Some(since) = oldest.filter(|since| STANDS <= since.elapsed()) else { continue };
+            let Some(since) = oldest.filter(|since| DISK_STALLED_AFTER <= since.elapsed()) else {
+                continue;
+            };
             if self.takes_writes().is_ok() {
                 let seconds = since.elapsed().as_secs();
                 self.refuses(&format!("the disk stands still: a write waits for {seconds} s"));
@@ -173,11 +176,11 @@ impl Disk {
         let mut tries = 0;
         loop {
             self.refused.notified().await;
-            let mut pause = AGAIN.0;
+            let mut pause = DISK_RETRY_FIRST_AND_MAX.0;
             while self.takes_writes().is_err() {
                 sleep(pause).await;
                 tries += 1;
-                pause = (pause * 2).min(AGAIN.1);
+                pause = (pause * 2).min(DISK_RETRY_FIRST_AND_MAX.1);
                 // The second gives the room back; a refusal notes itself on its way.
                 if store.commit(trial(tries, MAX_OBJECT_BYTES)).await.is_ok()
                     && store.commit(trial(tries, 0)).await.is_ok()
@@ -201,7 +204,7 @@ fn trial(number: u64, size: usize) -> Txn {
 }
 
 /// A store whose disk is watched.
-pub struct Watched {
+pub struct WatchedStore {
     /// The store.
     pub store: Arc<dyn Store>,
     /// Its disk.
@@ -209,7 +212,7 @@ pub struct Watched {
 }
 
 #[async_trait]
-impl Layer for Watched {
+impl Layer for WatchedStore {
     fn below(&self) -> &dyn Store {
         &*self.store
     }
@@ -275,7 +278,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path());
         let fickle = Arc::new(Fickle(MemoryStore::new(), AtomicBool::new(true)));
-        let store = Watched { store: fickle.clone(), disk: disk.clone() };
+        let store = WatchedStore { store: fickle.clone(), disk: disk.clone() };
         let store: Arc<dyn Store> = Arc::new(store);
         let stop = CancellationToken::new();
         let watching = tokio::spawn(disk.clone().watch(store.clone(), stop.clone()));
@@ -284,10 +287,10 @@ mod tests {
         assert!(refused.contains(&*folder.path().to_string_lossy()), "{refused}");
         assert_eq!(disk.takes_writes(), Err("no space left".to_owned()));
         store.commit(trial(0, 0)).await.unwrap();
-        tokio::time::sleep(AGAIN.1 * 3).await;
+        tokio::time::sleep(DISK_RETRY_FIRST_AND_MAX.1 * 3).await;
         assert!(disk.takes_writes().is_err(), "small writes prove nothing");
         fickle.1.store(false, Ordering::SeqCst);
-        tokio::time::sleep(AGAIN.1 * 2).await;
+        tokio::time::sleep(DISK_RETRY_FIRST_AND_MAX.1 * 2).await;
         assert_eq!(disk.takes_writes(), Ok(()));
         let Operation::Put(key, _) = &trial(0, 0).operations[0] else { panic!("no put") };
         let left = store.snapshot().get(key).unwrap();
@@ -317,25 +320,25 @@ mod tests {
         let disk = Disk::new(folder.path());
         let standing = Arc::new(Standing(MemoryStore::new(), Semaphore::new(0)));
         let store: Arc<dyn Store> =
-            Arc::new(Watched { store: standing.clone(), disk: disk.clone() });
+            Arc::new(WatchedStore { store: standing.clone(), disk: disk.clone() });
         let stop = CancellationToken::new();
         let watching = tokio::spawn(disk.clone().watch(store.clone(), stop.clone()));
         let asks = store.clone();
         let write = tokio::spawn(async move { asks.commit(trial(0, 0)).await });
-        sleep(STANDS - LOOK).await;
+        sleep(DISK_STALLED_AFTER - STALL_CHECK_EVERY).await;
         assert_eq!(disk.takes_writes(), Ok(()));
-        sleep(LOOK * 2).await;
+        sleep(STALL_CHECK_EVERY * 2).await;
         assert!(
             disk.takes_writes().unwrap_err().starts_with("the disk stands still: a write waits")
         );
         // Also when nobody waits any more.
         write.abort();
-        sleep(STANDS * 10).await;
+        sleep(DISK_STALLED_AFTER * 10).await;
         assert!(disk.takes_writes().is_err());
         standing.1.add_permits(1);
-        sleep(AGAIN.1).await;
+        sleep(DISK_RETRY_FIRST_AND_MAX.1).await;
         assert_eq!(disk.takes_writes(), Ok(()));
-        sleep(STANDS * 10).await;
+        sleep(DISK_STALLED_AFTER * 10).await;
         assert_eq!(disk.takes_writes(), Ok(()));
         stop.cancel();
         watching.await.unwrap().unwrap();
@@ -359,7 +362,8 @@ mod tests {
     async fn a_store_that_can_only_be_read_ends_the_hub() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path());
-        let store = Watched { store: Arc::new(Broken(MemoryStore::new())), disk: disk.clone() };
+        let store =
+            WatchedStore { store: Arc::new(Broken(MemoryStore::new())), disk: disk.clone() };
         let store: Arc<dyn Store> = Arc::new(store);
         let watching = tokio::spawn(disk.watch(store.clone(), CancellationToken::new()));
         store.commit(Txn::default()).await.unwrap_err();

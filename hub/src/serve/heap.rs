@@ -23,32 +23,32 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 /// How often memory is looked at, which costs a read of a line.
-const EVERY: Duration = Duration::from_secs(5);
+const HEAP_CHECK_EVERY: Duration = Duration::from_secs(5);
 /// Every so many looks the past is thinned.
-const PAST_EVERY: u32 = 60;
+const HISTORY_TRIM_EVERY_CHECKS: u32 = 60;
 /// Every so many looks memory is given back although somebody writes.
-const LATEST: u32 = 120;
+const TRIM_EVERY_CHECKS_MAX: u32 = 120;
 /// Less than this is not worth the allocator's locks.
-const WORTH: u64 = 8 << 20;
+const TRIM_WORTH_BYTES: u64 = 8 << 20;
 
 /// Looks again and again until `stop`.
-pub async fn tend(store: Arc<dyn Store>, stop: CancellationToken) -> io::Result<()> {
+pub async fn run_maintenance(store: Arc<dyn Store>, stop: CancellationToken) -> io::Result<()> {
     let (mut kept, mut last, mut looks) = (resident(), store.snapshot().revision(), 0_u32);
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(HEAP_CHECK_EVERY) => {}
         }
         looks = looks.wrapping_add(1);
-        let thinned = looks.is_multiple_of(PAST_EVERY);
+        let thinned = looks.is_multiple_of(HISTORY_TRIM_EVERY_CHECKS);
         if thinned {
-            store.rest();
+            store.compact_idle();
         }
         let revision = store.snapshot().revision();
         let quiet = std::mem::replace(&mut last, revision) == revision;
         // What the past has just let go of is free, and does not show as growth.
-        let worth = thinned || kept + WORTH < resident();
-        if worth && (quiet || looks.is_multiple_of(LATEST)) {
+        let worth = thinned || kept + TRIM_WORTH_BYTES < resident();
+        if worth && (quiet || looks.is_multiple_of(TRIM_EVERY_CHECKS_MAX)) {
             let before = resident();
             // It waits for locks and walks all that is free.
             tokio::task::spawn_blocking(give_back).await.map_err(io::Error::other)?;

@@ -7,14 +7,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use freewheel_hub_apiserver::{Body, BodyError, Extra, LoggedIn, Permitted, Received, User};
+use freewheel_hub_apiserver::{Body, BodyError, Extra, LoggedIn, Permitted, RequestBody, User};
 use freewheel_hub_modules::{Modules, RegistryOnly};
 use freewheel_hub_objects::Objects;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 
 use super::login;
-use super::stay::Stay;
+use super::login_expiry::LoginExpiry;
 
 /// Who asks.
 enum Caller {
@@ -36,7 +36,7 @@ impl Caller {
 
 /// Serves `/v2/…` to administrators and to those who have a login.
 pub fn handler(modules: Modules, objects: Objects) -> Extra {
-    Arc::new(move |user: Option<User>, request: Request<Received>| {
+    Arc::new(move |user: Option<User>, request: Request<RequestBody>| {
         let (modules, objects) = (modules.clone(), objects.clone());
         Box::pin(async move { answer(&modules, objects, user, request).await })
     })
@@ -60,12 +60,12 @@ where
     if by_login {
         request.extensions_mut().insert(RegistryOnly);
     }
-    let stay = Stay::new(move || caller.is_let_in(&objects));
-    let answer = modules.serve(request.map(|body| stay.during(body))).await;
-    if stay.has_broken() {
+    let expiry = LoginExpiry::new(move || caller.is_let_in(&objects));
+    let answer = modules.serve(request.map(|body| expiry.during(body))).await;
+    if expiry.has_broken() {
         return *unauthorized("the login or the certificate has ended before all had come");
     }
-    let mut response = answer.map(|body| Body::foreign(stay.during(body).boxed_unsync()));
+    let mut response = answer.map(|body| Body::foreign(expiry.during(body).boxed_unsync()));
     if by_login {
         response.extensions_mut().insert(LoggedIn);
     }
@@ -139,8 +139,8 @@ mod tests {
     use freewheel_hub_apiserver::Tls;
     use freewheel_hub_apiserver::authn::Proven;
     use freewheel_hub_modules::{FleetRoot, Options};
-    use freewheel_hub_objects::clock::{Clock, SystemChance, SystemClock};
-    use freewheel_hub_objects::{DeleteOptions, How, Place};
+    use freewheel_hub_objects::clock::{Clock, SystemClock, SystemRandom};
+    use freewheel_hub_objects::{DeleteOptions, ObjectRef, WriteOptions};
     use freewheel_hub_pki::Pki;
     use freewheel_hub_store::memory::MemoryStore;
     use freewheel_link::digest::Digest;
@@ -192,10 +192,10 @@ mod tests {
         login: HeaderValue,
     }
 
-    fn place(plural: &str, namespace: &str, name: &str) -> Place {
+    fn place(plural: &str, namespace: &str, name: &str) -> ObjectRef {
         let kind = kinds::find("", "v1", plural).unwrap().clone();
         let (cluster, namespace, name) = (ClusterName::root(), namespace.into(), name.to_owned());
-        Place { kind, cluster, namespace, name }
+        ObjectRef { kind, cluster, namespace, name }
     }
 
     impl Bench {
@@ -203,9 +203,9 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let ahead = Ahead::default();
             let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(ahead.clone()));
-            let objects = Objects::with(store, clock, Arc::new(SystemChance));
+            let objects = Objects::with(store, clock, Arc::new(SystemRandom));
             let namespace = place("namespaces", "", "kube-system");
-            objects.create(&How::default(), &namespace, json!({})).await.unwrap();
+            objects.create(&WriteOptions::default(), &namespace, json!({})).await.unwrap();
             let root = FleetRoot::open(&dir.path().join("root"), true).unwrap();
             let options = Options {
                 dir: dir.path().join("modules"),
@@ -231,7 +231,7 @@ mod tests {
             if by_login {
                 let secret = login::secret("abc", "secret", "2999-01-01T00:00:00Z");
                 let place = place("secrets", "kube-system", "");
-                self.objects.create(&How::default(), &place, secret).await.unwrap();
+                self.objects.create(&WriteOptions::default(), &place, secret).await.unwrap();
             }
         }
 
@@ -240,7 +240,7 @@ mod tests {
             if by_login {
                 let secret = place("secrets", "kube-system", "registry-login-abc");
                 let how = DeleteOptions::default();
-                self.objects.delete(&How::default(), &secret, &how).await.unwrap();
+                self.objects.delete(&WriteOptions::default(), &secret, &how).await.unwrap();
             } else {
                 self.ahead.0.store(10 * 365 * 86_400, Ordering::Relaxed);
             }

@@ -11,7 +11,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freewheel_hub_api::kinds;
-use freewheel_hub_objects::{Objects, Place};
+use freewheel_hub_objects::{ObjectRef, Objects};
 use freewheel_hub_schema::time;
 use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 /// Type of such a Secret.
 pub const SECRET_TYPE: &str = "freewheel.dev/registry-login";
 /// Longest name or password that is looked at.
-const MAX_LOGIN: usize = 256;
+const LOGIN_BYTES_MAX: usize = 256;
 
 /// The Secret of a login that ends at `expiration`.
 pub fn secret(name: &str, password: &str, expiration: &str) -> Value {
@@ -48,7 +48,7 @@ pub fn is_good(objects: &Objects, header: &HeaderValue) -> bool {
     let cluster = ClusterName::root();
     let namespace = "kube-system".into();
     let (kind, name) = (kind.clone(), secret_name(&name));
-    let place = Place { kind, cluster, namespace, name };
+    let place = ObjectRef { kind, cluster, namespace, name };
     let Ok(value) = objects.get(&place).and_then(|stored| stored.object.value()) else {
         return false;
     };
@@ -66,7 +66,7 @@ pub fn is_good(objects: &Objects, header: &HeaderValue) -> bool {
 /// Name and password of a `Basic` header.
 fn basic(header: &HeaderValue) -> Option<(String, String)> {
     let (scheme, encoded) = header.to_str().ok()?.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") || 4 * MAX_LOGIN < encoded.len() {
+    if !scheme.eq_ignore_ascii_case("basic") || 4 * LOGIN_BYTES_MAX < encoded.len() {
         return None;
     }
     let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
@@ -80,7 +80,7 @@ fn basic(header: &HeaderValue) -> Option<(String, String)> {
 mod tests {
     use std::sync::Arc;
 
-    use freewheel_hub_objects::{DeleteOptions, How};
+    use freewheel_hub_objects::{DeleteOptions, WriteOptions};
     use freewheel_hub_store::memory::MemoryStore;
 
     use super::*;
@@ -92,17 +92,20 @@ mod tests {
     #[tokio::test]
     async fn a_login_is_good_until_its_time_is_over_or_its_secret_gone() {
         let objects = Objects::new(Arc::new(MemoryStore::new()));
-        let place = |plural: &str, namespace: &str, name: &str| Place {
+        let place = |plural: &str, namespace: &str, name: &str| ObjectRef {
             kind: kinds::find("", "v1", plural).unwrap().clone(),
             cluster: ClusterName::root(),
             namespace: namespace.into(),
             name: name.to_owned(),
         };
         let namespace = place("namespaces", "", "kube-system");
-        objects.create(&How::default(), &namespace, json!({})).await.unwrap();
+        objects.create(&WriteOptions::default(), &namespace, json!({})).await.unwrap();
         for (name, end) in [("abc", "2099-01-01T00:00:00Z"), ("old", "2020-01-01T00:00:00Z")] {
             let place = place("secrets", "kube-system", "");
-            objects.create(&How::default(), &place, secret(name, "pa:ss", end)).await.unwrap();
+            objects
+                .create(&WriteOptions::default(), &place, secret(name, "pa:ss", end))
+                .await
+                .unwrap();
         }
         assert!(is_good(&objects, &header("abc:pa:ss")));
         let digest = Digest::of(b"pa:ss");
@@ -111,7 +114,7 @@ mod tests {
         }
         assert!(!is_good(&objects, &HeaderValue::from_static("Bearer abc")));
         let gone = place("secrets", "kube-system", "registry-login-abc");
-        objects.delete(&How::default(), &gone, &DeleteOptions::default()).await.unwrap();
+        objects.delete(&WriteOptions::default(), &gone, &DeleteOptions::default()).await.unwrap();
         assert!(!is_good(&objects, &header("abc:pa:ss")));
     }
 }

@@ -38,7 +38,7 @@ impl Names {
     }
 
     /// Tells the log that the hub can be reached, and how.
-    pub(super) fn say(&self) {
+    pub(super) fn log_addresses(&self) {
         if let Some(doubt) = &self.doubt {
             warn!("{doubt}");
         }

@@ -5,7 +5,7 @@
 
 use std::fs;
 
-use freewheel_hub_metrics::{Figure, Metrics, Reading, Value};
+use freewheel_hub_metrics::{MetricFamily, MetricKind, Metrics, Value};
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
@@ -41,25 +41,28 @@ impl Stat {
 /// Shows them.
 pub fn show(metrics: &Metrics) {
     let one = |name, help, figure, read: fn() -> Option<Value>| {
-        metrics.show(Reading::one((name, help), figure, read));
+        metrics.show(MetricFamily::one((name, help), figure, read));
     };
     let help = "Processor time in the program and in the kernel, in seconds";
-    one("process_cpu_seconds", help, Figure::Counter, || seconds(Stat::read()?.ticks));
+    one("process_cpu_seconds", help, MetricKind::Counter, || seconds(Stat::read()?.ticks));
     let help = "Start of the process since the Unix epoch, in seconds";
-    one("process_start_time_seconds", help, Figure::Gauge, started);
-    one("process_resident_memory_bytes", "Memory that is in use, in bytes", Figure::Gauge, || {
-        Some(Value::Whole(Stat::read()?.resident_pages * page_size() as u64))
-    });
+    one("process_start_time_seconds", help, MetricKind::Gauge, started);
+    one(
+        "process_resident_memory_bytes",
+        "Memory that is in use, in bytes",
+        MetricKind::Gauge,
+        || Some(Value::Whole(Stat::read()?.resident_pages * page_size() as u64)),
+    );
     let help = "Memory that is mapped, in bytes";
-    one("process_virtual_memory_bytes", help, Figure::Gauge, || {
+    one("process_virtual_memory_bytes", help, MetricKind::Gauge, || {
         Some(Value::Whole(Stat::read()?.virtual_bytes))
     });
-    one("process_open_fds", "Open files", Figure::Gauge, || {
+    one("process_open_fds", "Open files", MetricKind::Gauge, || {
         // Looking is one more.
         let open = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
         Some(Value::Whole(u64::try_from(open).ok()?))
     });
-    one("process_max_fds", "Files that may be open", Figure::Gauge, || {
+    one("process_max_fds", "Files that may be open", MetricKind::Gauge, || {
         Some(Value::Whole(getrlimit(Resource::Nofile).current?))
     });
 }

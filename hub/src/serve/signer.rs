@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_controllers::signing::{Asked, Authority, Unsigned};
+use freewheel_hub_controllers::signing::{Authority, RequestedCertificate, SigningError};
 use freewheel_hub_pki::{AuthorityError, Certificate, ClientRequest, certificates, encode};
 use jiff::Timestamp;
 
@@ -11,19 +11,19 @@ use jiff::Timestamp;
 pub struct Signer(pub Arc<freewheel_hub_pki::Authority>);
 
 impl Authority for Signer {
-    fn sign(&self, asked: &Asked<'_>) -> Result<Vec<u8>, Unsigned> {
+    fn sign(&self, asked: &RequestedCertificate<'_>) -> Result<Vec<u8>, SigningError> {
         let request = ClientRequest { pem: asked.pem, usages: asked.usages, life: asked.life };
         match self.0.sign_client(&request, asked.now.as_second()) {
             Ok(certificate) => Ok(encode("CERTIFICATE", &certificate).into_bytes()),
             Err(error @ (AuthorityError::Request(_) | AuthorityError::Refused(_))) => {
-                Err(Unsigned::Refused(error.to_string()))
+                Err(SigningError::Refused(error.to_string()))
             }
-            Err(error) => Err(Unsigned::Failed(error.to_string())),
+            Err(error) => Err(SigningError::Failed(error.to_string())),
         }
     }
 
     fn ends(&self, pem: &[u8]) -> Option<Timestamp> {
         let certificates = certificates(pem)?;
-        Timestamp::from_second(Certificate::read(certificates.first()?)?.life().to).ok()
+        Timestamp::from_second(Certificate::read(certificates.first()?)?.validity().to).ok()
     }
 }

@@ -9,14 +9,15 @@
 //!
 //! Guarantees:
 //! - nothing is seen or answered before it is durable, also not that an expectation was unmet because of it
-//!   (`nothing_is_answered_or_seen_before_it_is_durable`), or met (`what_was_relied_upon_is_durable_before_it_is_answered`);
+//!   (`nothing_is_answered_or_seen_before_it_is_durable`), or met
+//!   (`what_was_relied_upon_is_durable_before_it_is_answered`);
 //! - a batch that cannot be written takes those built upon it along
 //!   (`a_lost_batch_takes_along_what_was_built_upon_it`);
 //! - revisions that were skipped stay skipped, and what was in line before keeps the one that it was given
 //!   (`what_was_skipped_stays_skipped_when_a_batch_is_lost`, `what_was_in_line_before_a_skip_keeps_its_revision`);
-//! - what waits, is being written or is in doubt holds at most [`LINE_BYTES`], also when nobody waits for the answer any
-//!   more (`so_much_waits_for_a_disk_that_stands_still_and_the_rest_is_refused`); beside a batch in doubt there is always
-//!   place for one transaction, as a try to write is what ends the doubt
+//! - what waits, is being written or is in doubt holds at most [`WAITING_BYTES_MAX`], also when nobody waits for the
+//!   answer any more (`so_much_waits_for_a_disk_that_stands_still_and_the_rest_is_refused`); beside a batch in doubt
+//!   there is always place for one transaction, as a try to write is what ends the doubt
 //!   (`a_batch_in_doubt_has_its_place_in_line_and_one_that_ends_the_doubt_finds_one`);
 //! - nobody waits for a writer that has died (`a_writer_that_died_leaves_nobody_waiting`).
 
@@ -27,17 +28,17 @@ use parking_lot::{Condvar, Mutex};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
-use crate::board::Board;
-use crate::ring::Calls;
-use crate::state::State;
+use crate::history::Wakeups;
+use crate::store_state::StoreState;
 use crate::txn::prepare;
+use crate::watch_cache::WatchCache;
 use crate::{CommitError, Committed, Event, Expect, Revision, Txn};
 
 /// Most bytes of memory that transactions hold between their check and the disk's answer. A disk may stand still for
 /// as long as it likes, and who drops its request does not take the transaction back.
-const LINE_BYTES: usize = 64 << 20;
+const WAITING_BYTES_MAX: usize = 64 << 20;
 /// What one of them holds beside its objects.
-const PLACE_BYTES: usize = 1 << 10;
+const WAITING_TXN_BYTES: usize = 1 << 10;
 /// And each of its events.
 const EVENT_BYTES: usize = 128;
 
@@ -69,7 +70,7 @@ struct Waiting {
 
 struct Inbox {
     /// The newest state that a transaction may be built upon; ahead of what is durable.
-    pending: State,
+    pending: StoreState,
     /// Revisions up to this one are skipped, also when a batch is lost and what follows is built anew.
     beyond: Revision,
     events: Vec<Event>,
@@ -92,9 +93,9 @@ struct Line {
 impl Line {
     /// Makes room for what changes so much; false when there is none.
     fn takes(&mut self, events: &[Event]) -> bool {
-        let bytes = PLACE_BYTES + bytes_of(events);
+        let bytes = WAITING_TXN_BYTES + bytes_of(events);
         let busy = self.waits + self.written;
-        let fits = busy == 0 || busy + self.doubtful + bytes <= LINE_BYTES;
+        let fits = busy == 0 || busy + self.doubtful + bytes <= WAITING_BYTES_MAX;
         if fits {
             self.waits += bytes;
         }
@@ -108,7 +109,7 @@ fn bytes_of(events: &[Event]) -> usize {
 }
 
 struct Shared {
-    board: Arc<Board>,
+    cache: Arc<WatchCache>,
     inbox: Mutex<Inbox>,
     wake: Condvar,
 }
@@ -121,9 +122,9 @@ pub(crate) struct Committer {
 
 impl Committer {
     /// Starts the writer thread over what the board shows.
-    pub(crate) fn start(board: Arc<Board>, mut log: impl Log) -> std::io::Result<Self> {
+    pub(crate) fn start(cache: Arc<WatchCache>, mut log: impl Log) -> std::io::Result<Self> {
         let inbox = Inbox {
-            pending: State::clone(&board.state()),
+            pending: StoreState::clone(&cache.state()),
             beyond: 0,
             events: Vec::new(),
             waiting: Vec::new(),
@@ -131,7 +132,7 @@ impl Committer {
             workers: None,
             closed: false,
         };
-        let shared = Arc::new(Shared { board, inbox: Mutex::new(inbox), wake: Condvar::new() });
+        let shared = Arc::new(Shared { cache, inbox: Mutex::new(inbox), wake: Condvar::new() });
         let theirs = Arc::clone(&shared);
         let writer =
             std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
@@ -146,7 +147,7 @@ impl Committer {
     pub(crate) fn skip_to(&self, beyond: Revision) {
         let inbox = &mut *self.shared.inbox.lock();
         inbox.beyond = inbox.beyond.max(beyond);
-        self.shared.board.skip_to(beyond);
+        self.shared.cache.skip_to(beyond);
     }
 
     /// Answers when the transaction is durable or refused.
@@ -228,8 +229,13 @@ impl Shared {
     }
 
     /// The answer, when it follows from durable state alone; else it comes back.
-    fn settle(&self, answer: Answer, expect: &[Expect], pending: &State) -> Result<Answer, Answer> {
-        let durable = self.board.state();
+    fn settle(
+        &self,
+        answer: Answer,
+        expect: &[Expect],
+        pending: &StoreState,
+    ) -> Result<Answer, Answer> {
+        let durable = self.cache.state();
         if durable.revision == pending.revision {
             return Ok(answer);
         }
@@ -281,7 +287,7 @@ impl Shared {
         let written = if events.is_empty() { Ok(()) } else { log.write(&events, state.revision) };
         match written {
             Ok(()) => {
-                let calls = (!events.is_empty()).then(|| self.board.publish(state, &events));
+                let calls = (!events.is_empty()).then(|| self.cache.publish(state, &events));
                 let held = &mut self.inbox.lock().held;
                 (held.written, held.doubtful) = (0, 0);
                 for Waiting { caller, answer } in waiting {
@@ -300,18 +306,18 @@ impl Shared {
         let why = match failure {
             Failure::Refused(why) => why,
             Failure::Found(events) => {
-                let mut state = State::clone(&self.board.state());
+                let mut state = StoreState::clone(&self.cache.state());
                 for event in &events {
                     state.apply(event);
                 }
-                drop(self.board.publish(state, &events));
+                drop(self.cache.publish(state, &events));
                 "the disk has just come back".to_owned()
             }
         };
         tracing::warn!(error = why, commits = waiting.len(), "the store could not write");
         {
             let mut inbox = self.inbox.lock();
-            inbox.pending = State::clone(&self.board.state());
+            inbox.pending = StoreState::clone(&self.cache.state());
             inbox.events.clear();
             inbox.held = Line { doubtful, ..Line::default() };
             waiting.append(&mut inbox.waiting);
@@ -331,7 +337,7 @@ fn workers() -> Option<Handle> {
 
 /// Calls the watchers from inside the runtime if possible: a worker puts those whom it wakes into its
 /// own queue, everybody else goes through a lock and a system call for each of them.
-fn call(calls: Option<Calls>, workers: Option<Handle>) {
+fn call(calls: Option<Wakeups>, workers: Option<Handle>) {
     match (calls, workers) {
         // A runtime that is shutting down drops the task, which calls them as well.
         (Some(calls), Some(workers)) if !calls.is_empty() => {

@@ -12,7 +12,7 @@
 
 use freewheel_hub_schema::object::{Header, Key, Object};
 
-use crate::state::State;
+use crate::store_state::StoreState;
 use crate::{CommitError, Operation};
 
 /// The number that a counter's record says; `None` when it is no counter's.
@@ -21,7 +21,7 @@ pub(crate) fn read(record: &Object) -> Option<u64> {
 }
 
 /// The counter at this state.
-pub(crate) fn at(state: &State, key: &Key) -> Result<u64, CommitError> {
+pub(crate) fn at(state: &StoreState, key: &Key) -> Result<u64, CommitError> {
     let is_none = || {
         CommitError::Malformed(format!("there is no counter at {} {:?}", key.resource, key.name))
     };
@@ -40,7 +40,7 @@ pub(crate) fn record(count: u64, by: i64) -> Option<Object> {
 
 /// Whether the counter stays within `most` with what the operations add to it.
 pub(crate) fn fits(
-    state: &State,
+    state: &StoreState,
     key: &Key,
     most: u64,
     operations: &[Operation],

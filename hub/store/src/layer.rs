@@ -76,8 +76,8 @@ impl<L: Layer> Store for L {
         self.below().snapshot_at(of, revision)
     }
 
-    fn rest(&self) {
-        self.below().rest();
+    fn compact_idle(&self) {
+        self.below().compact_idle();
     }
 
     fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {

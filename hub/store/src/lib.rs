@@ -3,9 +3,9 @@
 //! ```text
 //! txn       what a transaction does to a state: expectations, limits, events
 //! counter   numbers that many add to at once
-//! state     the persistent ordered map of one moment, O(1) to keep
-//! ring      recent events, shared by all watchers; each is called by its bell
-//! board     what readers see: the newest durable state and the ring
+//! store_state  the persistent ordered map of one moment, O(1) to keep
+//! history   recent events, shared by all watchers; each is called by its waker
+//! watch_cache  what readers see: the newest durable state and the history
 //! committer checks, batches, makes durable, publishes
 //! layer     a store over another, with a little of its own
 //! memory    the backend for tests and simulations; nothing survives
@@ -24,19 +24,19 @@
 //! - a transaction has a size that is known beforehand (`too_much_is_refused`, `a_request_has_so_many_bytes_at_most`);
 //! - revisions may have gaps, for others may write as well (`a_gap_between_revisions_is_no_loss`).
 
-mod bell;
-mod board;
 mod committer;
 mod counter;
+mod history;
 mod layer;
 pub mod memory;
 pub mod redb;
-mod ring;
-mod state;
+mod store_state;
 mod txn;
+mod waker;
+mod watch_cache;
 
+pub use history::Limits;
 pub use layer::Layer;
-pub use ring::Limits;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -58,10 +58,10 @@ pub const MAX_OPERATIONS: usize = 8_192;
 /// Service comes to five million.
 pub const MAX_REQUEST_BYTES: usize = 8 << 20;
 /// Largest body of one object in bytes.
-pub const MAX_OBJECT_BYTES: usize = freewheel_link::limits::API_OBJECT;
+pub const MAX_OBJECT_BYTES: usize = freewheel_link::limits::API_OBJECT_BYTES_MAX;
 /// What the body of an object on its way out may have beyond that: when it goes, and who is waited for. The
 /// largest object can be deleted as well.
-pub const GOING_BYTES: usize = 4 << 10;
+pub const DELETION_EXTRA_BYTES: usize = 4 << 10;
 
 /// An object as it stands at a revision.
 #[derive(Debug, PartialEq, Eq)]
@@ -323,15 +323,16 @@ pub trait Store: Send + Sync + 'static {
     /// The state at this revision or a later one, once there is one: a client may have seen it at another hub. Waits as
     /// long as its caller does; cancel safe.
     async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot>;
-    /// One resource at exactly this revision, older ones as far back as a watch of it can start (for `continue` and exact
-    /// lists). Nothing else of the snapshot is to be looked at. A revision that is not reached yet is an error too.
+    /// One resource at exactly this revision, older ones as far back as a watch of it can start (for `continue` and
+    /// exact lists). Nothing else of the snapshot is to be looked at. A revision that is not reached yet is an error
+    /// too.
     fn snapshot_at(
         &self,
         of: &Resource,
         revision: Revision,
     ) -> Result<Arc<dyn Snapshot>, Compacted>;
     /// Gives back memory of the past. To be called every few minutes: what was there at the call before may go.
-    fn rest(&self) {}
+    fn compact_idle(&self) {}
     /// Events after `after` in any of the scopes; no scopes: of all API objects. Records of `internal` resources have
     /// no past: who follows them begins with [`Store::follow`].
     fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted>;

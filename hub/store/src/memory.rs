@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use freewheel_hub_schema::object::Resource;
 use parking_lot::Mutex;
 
-use crate::board::Board;
-use crate::ring::Limits;
-use crate::state::State;
+use crate::history::Limits;
+use crate::store_state::StoreState;
 use crate::txn::prepare;
+use crate::watch_cache::WatchCache;
 use crate::{CommitError, Committed, Compacted, Revision, Scope, Snapshot, Store, Txn, Watch};
 
 /// A store in memory; commits happen inside the call.
@@ -18,7 +18,7 @@ pub struct MemoryStore {
     incarnation: u64,
     /// From one revision to the next.
     step: Revision,
-    board: Arc<Board>,
+    cache: Arc<WatchCache>,
     /// Held while a transaction is checked and published: the next one's revision is beyond this.
     writing: Mutex<Revision>,
 }
@@ -45,8 +45,8 @@ impl MemoryStore {
     /// Empty, keeping this much of the past.
     #[must_use]
     pub fn with_limits(incarnation: u64, limits: Limits) -> Self {
-        let board = Board::new(State::default(), limits);
-        Self { incarnation, step: 1, board, writing: Mutex::default() }
+        let cache = WatchCache::new(StoreState::default(), limits);
+        Self { incarnation, step: 1, cache, writing: Mutex::default() }
     }
 
     /// The same, with revisions so far apart: as one that others write to as well.
@@ -65,23 +65,23 @@ impl Store for MemoryStore {
     fn skip_to(&self, beyond: Revision) {
         let mut skipped = self.writing.lock();
         *skipped = beyond.max(*skipped);
-        self.board.skip_to(beyond);
+        self.cache.skip_to(beyond);
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         let beyond = self.writing.lock();
-        let state = self.board.state();
+        let state = self.cache.state();
         let prepared = prepare(&state, state.revision.max(*beyond) + self.step, txn)?;
         let revision = prepared.state.revision;
         if !prepared.events.is_empty() {
             // Called here and now, in their order: the same calls make the same run.
-            drop(self.board.publish(prepared.state, &prepared.events));
+            drop(self.cache.publish(prepared.state, &prepared.events));
         }
         Ok(Committed { revision, results: prepared.results })
     }
 
     fn snapshot(&self) -> Arc<dyn Snapshot> {
-        self.board.state()
+        self.cache.state()
     }
 
     fn snapshot_at(
@@ -89,14 +89,14 @@ impl Store for MemoryStore {
         of: &Resource,
         revision: Revision,
     ) -> Result<Arc<dyn Snapshot>, Compacted> {
-        Ok(self.board.state_at(of, revision)?)
+        Ok(self.cache.state_at(of, revision)?)
     }
 
     async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
-        self.board.wait_for(revision).await
+        self.cache.wait_for(revision).await
     }
 
     fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
-        self.board.watch(scopes, after)
+        self.cache.watch(scopes, after)
     }
 }

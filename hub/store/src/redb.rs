@@ -26,9 +26,9 @@ mod check;
 mod disk;
 mod encoding;
 mod log;
-mod patience;
+mod overlay;
 mod progress;
-mod trial;
+mod retry;
 mod witness;
 
 use std::path::Path;
@@ -40,14 +40,14 @@ use freewheel_hub_schema::object::Resource;
 pub use disk::{Disk, FileDisk, Reads};
 pub use encoding::Unreadable;
 
-use crate::board::Board;
 use crate::committer::Committer;
-use crate::ring::Limits;
+use crate::history::Limits;
+use crate::watch_cache::WatchCache;
 use crate::{CommitError, Committed, Compacted, Revision, Scope, Snapshot, Store, Txn, Watch};
 use log::RedbLog;
 
 /// The format that this build writes, and the only one that it reads.
-const FORMAT: u64 = 2;
+const STORE_FORMAT: u64 = 2;
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +138,7 @@ impl OpenError {
 /// A store in a redb file.
 pub struct RedbStore {
     incarnation: u64,
-    board: Arc<Board>,
+    cache: Arc<WatchCache>,
     committer: Committer,
 }
 
@@ -168,10 +168,10 @@ impl RedbStore {
     }
 
     fn start(opened: log::Opened<impl Disk>, limits: Limits) -> Result<Self, OpenError> {
-        let board = Board::new(opened.state, limits);
+        let cache = WatchCache::new(opened.state, limits);
         let committer =
-            Committer::start(Arc::clone(&board), opened.log).map_err(OpenError::Thread)?;
-        Ok(Self { incarnation: opened.incarnation, board, committer })
+            Committer::start(Arc::clone(&cache), opened.log).map_err(OpenError::Thread)?;
+        Ok(Self { incarnation: opened.incarnation, cache, committer })
     }
 }
 
@@ -190,7 +190,7 @@ impl Store for RedbStore {
     }
 
     fn snapshot(&self) -> Arc<dyn Snapshot> {
-        self.board.state()
+        self.cache.state()
     }
 
     fn snapshot_at(
@@ -198,18 +198,18 @@ impl Store for RedbStore {
         of: &Resource,
         revision: Revision,
     ) -> Result<Arc<dyn Snapshot>, Compacted> {
-        Ok(self.board.state_at(of, revision)?)
+        Ok(self.cache.state_at(of, revision)?)
     }
 
     async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
-        self.board.wait_for(revision).await
+        self.cache.wait_for(revision).await
     }
 
-    fn rest(&self) {
-        self.board.rest();
+    fn compact_idle(&self) {
+        self.cache.compact_idle();
     }
 
     fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
-        self.board.watch(scopes, after)
+        self.cache.watch(scopes, after)
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use freewheel_hub_schema::object::{Header, Key, Object, Owner};
 
 use crate::counter;
-use crate::state::State;
-use crate::{CommitError, Event, Expect, GOING_BYTES, MAX_OBJECT_BYTES, MAX_OPERATIONS};
+use crate::store_state::StoreState;
+use crate::{CommitError, DELETION_EXTRA_BYTES, Event, Expect, MAX_OBJECT_BYTES, MAX_OPERATIONS};
 use crate::{MAX_REQUEST_BYTES, Operation, Revision, Stored, Txn};
 
 /// Longest key in bytes: four parts of at most 253 characters and change.
@@ -16,7 +16,7 @@ const MAX_KEY_BYTES: usize = 2_048;
 /// A transaction that may commit.
 pub(crate) struct Prepared {
     /// The state after it; the revision is unchanged when there are no events.
-    pub(crate) state: State,
+    pub(crate) state: StoreState,
     /// As in [`crate::Committed`].
     pub(crate) results: Vec<Option<Arc<Stored>>>,
     /// At most one per key; none when it changes nothing.
@@ -27,7 +27,7 @@ pub(crate) struct Prepared {
 
 /// Checks the transaction against `state` and works out what it comes to at `revision`, which is a later one.
 pub(crate) fn prepare(
-    state: &State,
+    state: &StoreState,
     revision: Revision,
     txn: Txn,
 ) -> Result<Prepared, CommitError> {
@@ -72,7 +72,7 @@ pub(crate) fn prepare(
 }
 
 fn stored(
-    state: &State,
+    state: &StoreState,
     mut key: Key,
     object: Object,
     before: Option<&Stored>,
@@ -115,7 +115,7 @@ fn check_form(txn: &Txn) -> Result<(), CommitError> {
 
 fn check_object(key: &Key, object: &Object) -> Result<(), CommitError> {
     let length = object.body.len();
-    let most = MAX_OBJECT_BYTES + if object.header.deleting { GOING_BYTES } else { 0 };
+    let most = MAX_OBJECT_BYTES + if object.header.deleting { DELETION_EXTRA_BYTES } else { 0 };
     if most < length {
         return Err(CommitError::TooLarge(format!(
             "an object has at most {most} bytes, {} {:?} has {length}",
@@ -171,7 +171,7 @@ fn check_bytes(txn: &Txn) -> Result<(), CommitError> {
     Ok(())
 }
 
-fn check_expectations(state: &State, txn: &Txn) -> Result<(), CommitError> {
+fn check_expectations(state: &StoreState, txn: &Txn) -> Result<(), CommitError> {
     for (index, expected) in txn.expect.iter().enumerate() {
         let found = state.find(expected.key());
         let holds = match (expected, found) {

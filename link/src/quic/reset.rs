@@ -13,16 +13,18 @@ use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 /// Resets are sent no closer together than this: a whole fleet's within a second, garbage's at a bound.
-const INTERVAL: Duration = Duration::from_micros(50);
+const RESET_INTERVAL_MIN: Duration = Duration::from_micros(50);
 const PURPOSE: &[u8] = b"freewheel stateless reset 1";
-const ID: usize = 8;
+const CONNECTION_ID_BYTES: usize = 8;
 
 /// Of a hub with this secret.
 pub(super) fn config(secret: &[u8]) -> EndpointConfig {
     let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
     let key = hmac::sign(&secret, PURPOSE);
     let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, key.as_ref())));
-    config.min_reset_interval(INTERVAL).cid_generator(|| Box::new(Ids(SystemRandom::new())));
+    config
+        .min_reset_interval(RESET_INTERVAL_MIN)
+        .cid_generator(|| Box::new(Ids(SystemRandom::new())));
     config
 }
 
@@ -32,7 +34,7 @@ struct Ids(SystemRandom);
 
 impl ConnectionIdGenerator for Ids {
     fn generate_cid(&mut self) -> ConnectionId {
-        let mut id = [0; ID];
+        let mut id = [0; CONNECTION_ID_BYTES];
         if self.0.fill(&mut id).is_err() {
             // Without the system's randomness there is no TLS either; all that is left is not to repeat.
             fastrand::fill(&mut id);
@@ -41,7 +43,7 @@ impl ConnectionIdGenerator for Ids {
     }
 
     fn cid_len(&self) -> usize {
-        ID
+        CONNECTION_ID_BYTES
     }
 
     fn cid_lifetime(&self) -> Option<Duration> {

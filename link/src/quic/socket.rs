@@ -12,7 +12,7 @@ use quinn::{AsyncUdpSocket, EndpointConfig, UdpPoller};
 use tracing::warn;
 
 /// What a hub asks of the kernel: with its default, 200 spokes on one socket already lose packets.
-const RECEIVE_BUFFER: usize = 4 << 20;
+const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
 /// A UDP socket of somebody else's network.
 pub trait Datagrams: Debug + Send + Sync + 'static {
@@ -66,13 +66,13 @@ pub(super) fn bind(
     }
 }
 
-/// Asks for [`RECEIVE_BUFFER`]; a kernel that gives less makes storms lose packets.
+/// Asks for [`RECEIVE_BUFFER_BYTES`]; a kernel that gives less makes storms lose packets.
 fn grow(socket: &socket2::Socket) -> io::Result<()> {
-    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
     let got = socket.recv_buffer_size()?;
-    if got < RECEIVE_BUFFER {
+    if got < RECEIVE_BUFFER_BYTES {
         warn!(
-            wanted = RECEIVE_BUFFER,
+            wanted = RECEIVE_BUFFER_BYTES,
             got,
             "the kernel caps the UDP receive buffer: raise net.core.rmem_max, or many spokes at once will lose packets"
         );

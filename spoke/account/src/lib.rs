@@ -4,14 +4,14 @@
 //! node ◀── pod ◀── container: linear memory, tables, what its handles hold, arguments and environment
 //!           └───── bytes and datagrams that wait in the pod's network
 //!
-//! account    who holds how much, and may    full    who was refused, in the user's words
+//! memory_account  who holds how much, and may    full    who was refused, in the user's words
 //! ```
 //!
 //! Most accounts are of bytes; open files, mappings of memory and connections from outside are counted by the same
 //! rules.
 
-mod account;
 mod full;
+mod memory_account;
 
-pub use account::{Account, Held};
 pub use full::{Full, Level};
+pub use memory_account::{Held, MemoryAccount};

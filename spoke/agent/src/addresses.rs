@@ -3,8 +3,8 @@
 //! Guarantees:
 //! - no two pods of a realm have one address: who has a [`Lease`] has it alone, and gives it back once
 //!   (`a_kept_address_is_not_given_twice`, `two_pods_never_have_one_address`);
-//! - the first address of a range (`.0`), `.1`, which is the realm's own on this spoke, and the last are never given, and a
-//!   released one comes back last, because peers remember it (`addresses_are_given_in_turn_and_come_back_last`);
+//! - the first address of a range (`.0`), `.1`, which is the realm's own on this spoke, and the last are never given,
+//!   and a released one comes back last, because peers remember it (`addresses_are_given_in_turn_and_come_back_last`);
 //! - an address outside of the ranges that the hub leases to this device now is known for another's
 //!   (`what_is_in_no_range_is_another_devices`).
 
@@ -15,7 +15,7 @@ use freewheel_link::names::ClusterName;
 
 /// Addresses of all realms.
 #[derive(Debug, Default)]
-pub struct Addresses(BTreeMap<ClusterName, Realm>);
+pub struct Addresses(BTreeMap<ClusterName, RealmAddresses>);
 
 /// One pod's address. It is nobody else's until it is given back, and whoever gives it back has it no more.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Lease {
 }
 
 #[derive(Debug, Default)]
-struct Realm {
+struct RealmAddresses {
     ranges: BTreeSet<(Ipv4Addr, u8)>,
     used: BTreeSet<Ipv4Addr>,
     last: Option<Ipv4Addr>,

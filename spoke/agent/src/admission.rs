@@ -1,6 +1,6 @@
 //! What a spoke takes on at all. Everything that becomes part of a path is checked here, once.
 
-use freewheel_link::limits::POD_MOUNTS;
+use freewheel_link::limits::POD_MOUNTS_MAX;
 use freewheel_link::plan::{PodEndedV1, PodStorageV1, PodV1, feature};
 
 /// Bits of [`feature`] that this agent honours.
@@ -29,8 +29,8 @@ pub fn check(pod: &PodV1) -> Result<(), (String, String)> {
         return Err(("InvalidPod".to_owned(), "the pod has no containers".to_owned()));
     }
     let mounts: usize = pod.init.iter().chain(&pod.containers).map(|c| c.mounts.len()).sum();
-    if POD_MOUNTS < mounts {
-        let text = format!("its containers have {mounts} mounts, and {POD_MOUNTS} is the most");
+    if POD_MOUNTS_MAX < mounts {
+        let text = format!("its containers have {mounts} mounts, and {POD_MOUNTS_MAX} is the most");
         return Err(("InvalidPod".to_owned(), text));
     }
     // Without its limits it must not run, nor when it may have ended.

@@ -2,7 +2,7 @@
 //! the Services of its namespace, with `$(NAME)` filled in.
 //!
 //! Guarantees:
-//! - no environment and no arguments grow beyond [`MOST`], however often values name each other or come again
+//! - no environment and no arguments grow beyond [`ENV_BYTES_MAX`], however often values name each other or come again
 //!   (`values_that_name_each_other_do_not_grow_without_end`);
 //! - they are made in a time that goes with their size, as the agent does nothing else meanwhile
 //!   (`an_environment_of_many_keys_is_made_at_once`).
@@ -18,10 +18,10 @@ use crate::configs::Configs;
 
 /// Bytes of a container's environment, and of its arguments: more than any kernel gives to a process. Each variable
 /// may name others twice, so ten short ones could be gigabytes.
-pub const MOST: usize = 8 << 20;
+pub const ENV_BYTES_MAX: usize = 8 << 20;
 
 /// Everything that values are taken from.
-pub struct Around<'a> {
+pub struct EnvSources<'a> {
     /// The pod's record.
     pub pod: &'a PodV1,
     /// Its address.
@@ -55,7 +55,7 @@ pub struct Allocatable {
 /// With kubelet's text when something that is not optional is missing.
 pub fn environment(
     container: &ContainerV1,
-    around: &Around<'_>,
+    around: &EnvSources<'_>,
 ) -> Result<Vec<(String, String)>, String> {
     let services = service_variables(around);
     let mut linked = HashMap::new();
@@ -81,7 +81,7 @@ pub fn environment(
         let value = match &variable.source {
             EnvSourceV1::Value(text) => {
                 let known = |name: &str| out.get(name).or_else(|| linked.get(name).copied());
-                Some(expand(text, known, MOST).ok_or_else(too_large)?)
+                Some(expand(text, known, ENV_BYTES_MAX).ok_or_else(too_large)?)
             }
             EnvSourceV1::Key { kind, name, key, optional } => {
                 key_value(around, &configs, (*kind, name, key), *optional)?
@@ -105,7 +105,9 @@ pub fn environment(
 }
 
 fn too_large() -> String {
-    format!("the container's environment and arguments may have {MOST} bytes each, and are larger")
+    format!(
+        "the container's environment and arguments may have {ENV_BYTES_MAX} bytes each, and are larger"
+    )
 }
 
 /// `command` and `args` with `$(NAME)` filled in from the container's environment.
@@ -120,7 +122,7 @@ pub fn arguments(container: &ContainerV1, env: &[(String, String)]) -> Result<Ve
     }
     let known: HashMap<&str, &str> =
         env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let mut left = MOST;
+    let mut left = ENV_BYTES_MAX;
     let mut out = Vec::with_capacity(container.args.len());
     for text in &container.args {
         let text = expand(text, |name| known.get(name).copied(), left).ok_or_else(too_large)?;
@@ -153,7 +155,7 @@ impl Variables {
                 self.list.push((name.to_owned(), value));
             }
         }
-        if MOST < self.bytes { Err(too_large()) } else { Ok(()) }
+        if ENV_BYTES_MAX < self.bytes { Err(too_large()) } else { Ok(()) }
     }
 }
 
@@ -169,7 +171,7 @@ pub fn not_found(kind: Kind, name: &str) -> String {
 }
 
 fn key_value(
-    around: &Around<'_>,
+    around: &EnvSources<'_>,
     configs: &Configs<'_>,
     (kind, name, key): (Kind, &str, &str),
     optional: bool,
@@ -191,7 +193,7 @@ fn key_value(
 ///
 /// # Errors
 /// When there is no such field.
-pub fn field(around: &Around<'_>, path: &str) -> Result<String, String> {
+pub fn field(around: &EnvSources<'_>, path: &str) -> Result<String, String> {
     let pod = around.pod;
     if let Some(key) = subscript(path, "metadata.labels") {
         return Ok(find(&pod.labels, key).unwrap_or_default().to_owned());
@@ -227,7 +229,7 @@ fn lines(list: &[(String, String)]) -> String {
 /// # Errors
 /// When there is no such container or resource.
 pub fn resource(
-    around: &Around<'_>,
+    around: &EnvSources<'_>,
     of: &str,
     resource: &str,
     divisor: &str,
@@ -315,7 +317,7 @@ fn expand<'a>(text: &str, value: impl Fn(&str) -> Option<&'a str>, most: usize) 
 }
 
 /// `<NAME>_SERVICE_HOST` and its kin, as kubelet and docker links spell them.
-fn service_variables(around: &Around<'_>) -> Vec<(String, String)> {
+fn service_variables(around: &EnvSources<'_>) -> Vec<(String, String)> {
     let mut out = Vec::new();
     for service in around.services {
         let api = service.namespace == "default" && service.name == "kubernetes";

@@ -19,7 +19,7 @@ use freewheel_link::allocatable;
 use crate::pods::storage::amount;
 
 /// How long a condition stays after it was last met, as kubelet's `eviction-pressure-transition-period`.
-pub const TRANSITION: Duration = Duration::from_secs(300);
+pub const PRESSURE_TRANSITION_PERIOD: Duration = Duration::from_secs(300);
 
 /// Something that a device can be short of. In the order in which it is looked after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,12 +113,13 @@ impl Threshold {
 }
 
 /// Kubelet's hard thresholds, with a bound for what is large: 5 % of the memory but no more than 100 MiB, 10 % of the
-/// disk but no more than [`allocatable::STORAGE_RESERVED_MOST`], 5 % of the inodes. The disk of the modules has no
-/// threshold of its own height, where kubelet has 15 %: on one file system, pods within what is allocatable would meet it.
+/// disk but no more than [`allocatable::STORAGE_RESERVED_BYTES_MAX`], 5 % of the inodes. The disk of the modules has no
+/// threshold of its own height, where kubelet has 15 %: on one file system, pods within what is allocatable would meet
+/// it.
 #[must_use]
 pub fn defaults() -> Vec<Threshold> {
-    let most = allocatable::STORAGE_RESERVED_MOST;
-    let (percent, memory) = allocatable::MEMORY_PRESSURE;
+    let most = allocatable::STORAGE_RESERVED_BYTES_MAX;
+    let (percent, memory) = allocatable::MEMORY_PRESSURE_PERCENT_AND_BYTES;
     let hard =
         |(signal, amount, percent)| Threshold { signal, amount, percent, grace: Duration::ZERO };
     [
@@ -135,7 +136,7 @@ pub fn defaults() -> Vec<Threshold> {
 /// above it pods within their requests would go.
 #[must_use]
 pub const fn of_guests() -> Threshold {
-    let (percent, amount) = allocatable::MEMORY_PRESSURE;
+    let (percent, amount) = allocatable::MEMORY_PRESSURE_PERCENT_AND_BYTES;
     Threshold { signal: Signal::Guests, amount, percent, grace: Duration::ZERO }
 }
 
@@ -169,7 +170,7 @@ pub fn parse(text: &str) -> Result<Threshold, String> {
 
 /// The device is short of something, and pods have to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Short {
+pub struct Shortage {
     /// Of what.
     pub signal: Signal,
     /// From where on.
@@ -186,7 +187,7 @@ pub struct Verdict {
     /// The node's conditions, sorted.
     pub conditions: Vec<&'static str>,
     /// What pods have to go for, the most urgent first.
-    pub short: Vec<Short>,
+    pub short: Vec<Shortage>,
 }
 
 /// Remembers since when thresholds are met.
@@ -208,7 +209,7 @@ impl Watch {
 
     /// Looks at what is left.
     pub fn look(&mut self, left: &Observed, now: Duration) -> Verdict {
-        let mut short: Vec<Short> = Vec::new();
+        let mut short: Vec<Shortage> = Vec::new();
         for (threshold, since) in self.thresholds.iter().zip(&mut self.since) {
             let Some(left) = left.get(&threshold.signal).filter(|left| 0 < left.capacity) else {
                 continue;
@@ -221,10 +222,10 @@ impl Watch {
             self.last.insert(signal.condition(), now);
             if threshold.grace <= now.saturating_sub(*since.get_or_insert(now)) {
                 let (available, soft) = (left.available, !threshold.grace.is_zero());
-                short.push(Short { signal, threshold: quantity, available, soft });
+                short.push(Shortage { signal, threshold: quantity, available, soft });
             }
         }
-        self.last.retain(|_, last| now.saturating_sub(*last) < TRANSITION);
+        self.last.retain(|_, last| now.saturating_sub(*last) < PRESSURE_TRANSITION_PERIOD);
         short.sort_by_key(|short| (short.soft, short.signal));
         Verdict { conditions: self.last.keys().copied().collect(), short }
     }
@@ -279,7 +280,7 @@ pub fn rank(candidates: &mut [Candidate]) {
 
 /// What its user is told.
 #[must_use]
-pub fn message(short: &Short, pod: &Candidate) -> String {
+pub fn message(short: &Shortage, pod: &Candidate) -> String {
     let quantity = |value: u64| match short.signal {
         Signal::Memory | Signal::Guests | Signal::Disk | Signal::Images => amount(value),
         Signal::Inodes => value.to_string(),
@@ -359,7 +360,7 @@ mod tests {
         assert_eq!(watch.look(&left(Signal::Disk, 100, 1000), SECOND), Verdict::default());
         let verdict = watch.look(&left(Signal::Disk, 99, 1000), SECOND * 2);
         assert_eq!(verdict.conditions, ["DiskPressure"]);
-        let short = Short { signal: Signal::Disk, threshold: 100, available: 99, soft: false };
+        let short = Shortage { signal: Signal::Disk, threshold: 100, available: 99, soft: false };
         assert_eq!(verdict.short, [short]);
         let verdict = watch.look(&left(Signal::Disk, 500, 1000), SECOND * 3);
         assert_eq!((verdict.conditions, verdict.short), (vec!["DiskPressure"], vec![]));
@@ -418,8 +419,12 @@ mod tests {
 
     #[test]
     fn the_message_is_kubelets() {
-        let short =
-            Short { signal: Signal::Memory, threshold: 100 << 20, available: 1 << 20, soft: false };
+        let short = Shortage {
+            signal: Signal::Memory,
+            threshold: 100 << 20,
+            available: 1 << 20,
+            soft: false,
+        };
         assert_eq!(
             message(&short, &pod("a", 0, 3 << 20)),
             "The node was low on resource: memory. Threshold quantity: 100Mi, available: 1Mi. Container web was using 3Mi, request is 0, has larger consumption of memory. "

@@ -19,8 +19,8 @@ use tokio::sync::mpsc;
 use crate::files::{File, Files, Measured};
 use crate::host_dir::{Entered, HostDir};
 use crate::ports::{
-    Clock, ContainerId, Containers, Disk, Exit, Input, Modules, Network, Places, PodNetwork, Ports,
-    StartContainer, Uplink,
+    Clock, ContainerId, Containers, Disk, Exit, FilePermits, Input, Modules, Network, PodNetwork,
+    Ports, StartContainer, Uplink,
 };
 use crate::usage::{Size, Tree};
 
@@ -57,8 +57,8 @@ impl Clock for TokioClock {
     }
 }
 
-/// Containers that start at once, run until they are stopped (143) or [`Engine::end`] ends them.
-pub struct Engine {
+/// Containers that start at once, run until they are stopped (143) or [`FakeEngine::end`] ends them.
+pub struct FakeEngine {
     inputs: mpsc::Sender<Input>,
     running: Mutex<BTreeMap<ContainerId, Arc<StartContainer>>>,
     /// Bytes that running containers have, by pod.
@@ -70,7 +70,7 @@ pub struct Engine {
     log: Mutex<Vec<String>>,
 }
 
-impl Engine {
+impl FakeEngine {
     /// Reports to this queue, which must have room.
     #[must_use]
     pub fn new(inputs: mpsc::Sender<Input>) -> Self {
@@ -120,7 +120,7 @@ impl Engine {
     }
 }
 
-impl Containers for Engine {
+impl Containers for FakeEngine {
     fn start(&self, start: StartContainer) {
         let id = start.id.clone();
         self.log.lock().push(format!("start {}/{}", id.container, id.attempt));
@@ -133,7 +133,7 @@ impl Containers for Engine {
         }
     }
 
-    fn places(&self, _: &str, count: usize) -> Option<Box<dyn Places>> {
+    fn file_permits(&self, _: &str, count: usize) -> Option<Box<dyn FilePermits>> {
         let mut left = self.places.lock();
         *left = left.checked_sub(count)?;
         Some(Box::new(Taken { left: self.places.clone(), count }))
@@ -169,7 +169,7 @@ struct Taken {
     count: usize,
 }
 
-impl Places for Taken {
+impl FilePermits for Taken {
     fn keep(&mut self, count: usize) {
         *self.left.lock() += self.count - count;
         self.count = count;
@@ -184,14 +184,14 @@ impl Drop for Taken {
 
 /// A network that remembers who is in it.
 #[derive(Default)]
-pub struct Fabric {
+pub struct FakeNetwork {
     /// Pods by UID.
     pub pods: Mutex<BTreeMap<String, PodNetwork>>,
     /// Services by (realm, namespace, name).
     pub services: Mutex<BTreeMap<(ClusterName, String, String), ServiceV1>>,
 }
 
-impl Network for Fabric {
+impl Network for FakeNetwork {
     fn add_pod(&self, pod: PodNetwork) {
         self.pods.lock().insert(pod.uid.clone(), pod);
     }
@@ -219,16 +219,16 @@ impl Network for Fabric {
 
 /// Modules that are all there, but those named as broken.
 #[derive(Default)]
-pub struct Shelf {
+pub struct FakeModules {
     /// Those that are fetched for ever, until somebody sends [`Input::Module`].
     pub slow: Mutex<BTreeSet<Digest>>,
-    /// The last answer to [`Modules::keep`].
+    /// The last answer to [`Modules::persist`].
     pub kept: Mutex<Vec<Digest>>,
     /// How often room was asked for.
     pub cleared: Mutex<usize>,
 }
 
-impl Modules for Shelf {
+impl Modules for FakeModules {
     fn want(&self, component: Digest) -> Option<PathBuf> {
         let slow = self.slow.lock().contains(&component);
         (!slow).then(|| PathBuf::from(format!("/modules/{}.cwasm", component.hex())))
@@ -245,7 +245,7 @@ impl Modules for Shelf {
 
 /// An uplink that keeps what it is told.
 #[derive(Default)]
-pub struct Ear {
+pub struct FakeUplink {
     /// Reports in order.
     pub reports: Mutex<Vec<(ReportStamp, Report)>>,
     /// What was acknowledged, in order.
@@ -254,7 +254,7 @@ pub struct Ear {
     pub device: Mutex<Option<NodeStatusV1>>,
 }
 
-impl Uplink for Ear {
+impl Uplink for FakeUplink {
     fn report(&self, _session: u64, stamp: ReportStamp, report: Report) {
         self.reports.lock().push((stamp, report));
     }
@@ -363,19 +363,19 @@ impl Disk for SimDisk {
 }
 
 /// A measurement that has no end yet: its directories and who takes the sizes.
-pub type Slow = (Vec<PathBuf>, Measured);
+pub type PendingMeasurement = (Vec<PathBuf>, Measured);
 
 /// Directories that exist by being named.
 #[derive(Default)]
-pub struct MemoryFiles {
+pub struct FakeFiles {
     /// Sets by directory.
     pub sets: Mutex<BTreeMap<PathBuf, Vec<File>>>,
     /// Bytes that directories have when they are measured.
     pub sizes: Mutex<BTreeMap<PathBuf, u64>>,
     /// Inodes that are in them.
     pub inodes: Mutex<BTreeMap<PathBuf, u64>>,
-    /// Measurements that have no end until [`MemoryFiles::finish`]; `None`: they end at once.
-    pub slow: Mutex<Option<Vec<Slow>>>,
+    /// Measurements that have no end until [`FakeFiles::finish`]; `None`: they end at once.
+    pub slow: Mutex<Option<Vec<PendingMeasurement>>>,
     /// What is measured is a floor.
     pub too_large: Mutex<bool>,
     /// How often something was measured.
@@ -392,7 +392,7 @@ pub struct MemoryFiles {
     pub written: Mutex<usize>,
 }
 
-impl Files for MemoryFiles {
+impl Files for FakeFiles {
     fn make_dir(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }
@@ -461,7 +461,7 @@ impl Files for MemoryFiles {
     }
 }
 
-impl MemoryFiles {
+impl FakeFiles {
     /// Ends the measurements that had no end.
     pub fn finish(&self) {
         let slow = self.slow.lock().as_mut().map(std::mem::take).unwrap_or_default();
@@ -478,36 +478,36 @@ impl MemoryFiles {
 }
 
 /// All of the above, wired.
-pub struct World {
+pub struct FakeWorld {
     /// Time.
     pub clock: Arc<TokioClock>,
     /// Containers.
-    pub engine: Arc<Engine>,
+    pub engine: Arc<FakeEngine>,
     /// Network.
-    pub fabric: Arc<Fabric>,
+    pub fabric: Arc<FakeNetwork>,
     /// Modules.
-    pub shelf: Arc<Shelf>,
+    pub modules: Arc<FakeModules>,
     /// What the hub hears, unless the uplink is replaced.
-    pub ear: Arc<Ear>,
+    pub uplink: Arc<FakeUplink>,
     /// The ledger's disk, to be kept over restarts.
     pub disk: SimDisk,
     /// Directories.
-    pub files: Arc<MemoryFiles>,
+    pub files: Arc<FakeFiles>,
     /// The agent's queue.
     pub inputs: mpsc::Sender<Input>,
 }
 
-impl World {
+impl FakeWorld {
     /// Ports for one start of an agent, and the queue it reads from.
     #[must_use]
     pub fn new(disk: SimDisk, unix_ms: UnixMillis) -> (Self, Ports, mpsc::Receiver<Input>) {
         let (inputs, queue) = mpsc::channel(4096);
         let world = Self {
             clock: Arc::new(TokioClock::new(unix_ms)),
-            engine: Arc::new(Engine::new(inputs.clone())),
+            engine: Arc::new(FakeEngine::new(inputs.clone())),
             fabric: Arc::default(),
-            shelf: Arc::default(),
-            ear: Arc::default(),
+            modules: Arc::default(),
+            uplink: Arc::default(),
             disk: disk.clone(),
             files: Arc::default(),
             inputs,
@@ -516,9 +516,9 @@ impl World {
             clock: world.clock.clone(),
             containers: world.engine.clone(),
             network: world.fabric.clone(),
-            modules: world.shelf.clone(),
+            modules: world.modules.clone(),
             disk: Arc::new(disk),
-            uplink: world.ear.clone(),
+            uplink: world.uplink.clone(),
         };
         (world, ports, queue)
     }

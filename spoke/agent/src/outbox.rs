@@ -3,9 +3,9 @@
 //! Guarantees:
 //! - no two events have one time, so that they sort as they happened (`events_sort_as_they_happened`);
 //! - what the hub does not have is said again after a reconnect, with a newer stamp, and nothing else is
-//!   (`a_reconnect_repeats_nothing_that_the_hub_has`), before anything newer: a hub that has one report has all before it
-//!   (`what_a_lost_session_took_along_is_said_to_the_next_however_late_the_agent_hears_of_it`);
-//! - what waits is bounded by the number of pods and [`MAX_EVENTS`], however long the hub is away
+//!   (`a_reconnect_repeats_nothing_that_the_hub_has`), before anything newer: a hub that has one report has all before
+//!   it (`what_a_lost_session_took_along_is_said_to_the_next_however_late_the_agent_hears_of_it`);
+//! - what waits is bounded by the number of pods and [`WAITING_EVENTS_MAX`], however long the hub is away
 //!   (`what_waits_for_a_hub_is_bounded`), and no farewell that the hub waits for is lost for that
 //!   (`as_many_farewells_wait_as_the_plan_names_pods`);
 //! - what the hub cannot keep is said again to its next session, or when its pod's record changes, and not before
@@ -22,9 +22,9 @@ use freewheel_link::report::{
 use crate::ports::Uplink;
 
 /// Events that wait for a hub; the oldest go first.
-pub const MAX_EVENTS: usize = 256;
+pub const WAITING_EVENTS_MAX: usize = 256;
 /// Milliseconds by which events of one moment are told apart at most.
-const AHEAD: UnixMillis = 10_000;
+const EVENT_TIME_SPREAD_MILLIS: UnixMillis = 10_000;
 /// In place of the number of a report that the hub has refused: no answer counts for it.
 const REFUSED: u64 = u64::MAX;
 
@@ -115,7 +115,7 @@ impl Outbox {
     /// The time of the next event: some milliseconds ahead of the clock at worst. A clock that was set back by more
     /// starts anew.
     const fn time_of(&mut self, mut at: UnixMillis) -> UnixMillis {
-        if at <= self.last_event && self.last_event - at < AHEAD {
+        if at <= self.last_event && self.last_event - at < EVENT_TIME_SPREAD_MILLIS {
             at = self.last_event + 1;
         }
         self.last_event = at;
@@ -124,7 +124,7 @@ impl Outbox {
 
     fn keep_event(&mut self, event: Report) {
         let sequence = self.send(event.clone());
-        if self.events.len() == MAX_EVENTS {
+        if self.events.len() == WAITING_EVENTS_MAX {
             self.events.pop_front();
         }
         self.events.push_back((sequence, event));
@@ -132,7 +132,7 @@ impl Outbox {
 
     /// The hub has everything up to here. Pod states stay: a hub that was restored has less, and says so in its
     /// welcome.
-    pub fn taken(&mut self, stamp: ReportStamp) {
+    pub fn acknowledged(&mut self, stamp: ReportStamp) {
         let ours = stamp.boot_epoch == self.stamp.boot_epoch;
         self.told = if ours { stamp.sequence } else { 0 };
         if !ours {
@@ -190,7 +190,7 @@ pub(crate) mod tests {
     use freewheel_link::report::PhaseV1;
 
     use super::*;
-    use crate::fake::Ear;
+    use crate::fake::FakeUplink;
 
     pub(crate) fn pod(uid: &str, message: &str) -> PodStatusV1 {
         PodStatusV1 {
@@ -226,8 +226,8 @@ pub(crate) mod tests {
 
     /// An outbox, and what it sends; taken out when it is looked at.
     fn outbox() -> (Outbox, impl Fn() -> Vec<(u64, String)>) {
-        let ear = Arc::new(Ear::default());
-        let sent = ear.clone();
+        let heard = Arc::new(FakeUplink::default());
+        let sent = heard.clone();
         let look = move || {
             let all = std::mem::take(&mut *sent.reports.lock());
             let of = |(stamp, report): (ReportStamp, Report)| match report {
@@ -239,7 +239,7 @@ pub(crate) mod tests {
             };
             all.into_iter().map(of).collect()
         };
-        (Outbox::new(ear, 3), look)
+        (Outbox::new(heard, 3), look)
     }
 
     fn stamp(sequence: u64) -> ReportStamp {
@@ -255,7 +255,7 @@ pub(crate) mod tests {
         let (mut outbox, look) = outbox();
         let reconnect = |outbox: &mut Outbox, told: ReportStamp| {
             outbox.connected(None);
-            outbox.taken(told);
+            outbox.acknowledged(told);
             outbox.connected(Some(1));
         };
         reconnect(&mut outbox, ReportStamp::default());
@@ -272,7 +272,7 @@ pub(crate) mod tests {
         outbox.connected(None);
         outbox.pod(pod("a", "news"));
         outbox.gone(&ClusterName::root(), "b", true);
-        outbox.taken(stamp(5));
+        outbox.acknowledged(stamp(5));
         assert_eq!(look(), sent(&[]));
         outbox.connected(Some(1));
         assert_eq!(look(), sent(&[(8, "a"), (9, "b gone")]));
@@ -308,7 +308,7 @@ pub(crate) mod tests {
             outbox.gone(&ClusterName::root(), &format!("g{at}"), false);
         }
         outbox.connected(Some(1));
-        assert_eq!(look().len(), 1 + MAX_EVENTS);
+        assert_eq!(look().len(), 1 + WAITING_EVENTS_MAX);
     }
 
     #[test]
@@ -336,15 +336,15 @@ pub(crate) mod tests {
         assert_eq!(outbox.refused(stamp(3)), Some("c"));
         assert_eq!(outbox.refused(stamp(4)), None, "an event is told once");
         assert_eq!(outbox.refused(ReportStamp { boot_epoch: 2, sequence: 2 }), None);
-        outbox.taken(stamp(4));
+        outbox.acknowledged(stamp(4));
         assert!(outbox.is_refused("a") && !outbox.is_refused("b"));
         assert_eq!(look(), sent(&[]), "it is not repeated at once");
         outbox.connected(None);
-        outbox.taken(stamp(4));
+        outbox.acknowledged(stamp(4));
         outbox.connected(Some(2));
         assert_eq!(look(), sent(&[(5, "a"), (6, "c gone")]));
         assert!(!outbox.is_refused("a"));
-        outbox.taken(stamp(6));
+        outbox.acknowledged(stamp(6));
         outbox.connected(Some(3));
         assert_eq!(look(), sent(&[]), "it was kept this time");
     }

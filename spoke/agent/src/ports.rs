@@ -39,7 +39,7 @@ pub struct ContainerId {
 }
 
 /// Places among the files that a pod may have open: taken before anything is opened, free again when this is dropped.
-pub trait Places: std::fmt::Debug + Send + Sync {
+pub trait FilePermits: std::fmt::Debug + Send + Sync {
     /// Gives back all but so many.
     fn keep(&mut self, count: usize);
 }
@@ -50,7 +50,7 @@ pub struct Opened {
     /// The directories.
     pub dirs: Vec<Mount>,
     /// Their places.
-    pub places: Box<dyn Places>,
+    pub places: Box<dyn FilePermits>,
 }
 
 /// All that a start needs; everything is resolved already.
@@ -102,7 +102,7 @@ pub trait Containers: Send + Sync {
     /// The pod's network exists already.
     fn start(&self, start: StartContainer);
     /// Places for files that are about to be opened for a pod; `None`: it has as many as it may.
-    fn places(&self, pod_uid: &str, count: usize) -> Option<Box<dyn Places>>;
+    fn file_permits(&self, pod_uid: &str, count: usize) -> Option<Box<dyn FilePermits>>;
     /// Asks it to end: listeners close, the guest is told, after `grace` it is killed. `Exited` follows.
     fn stop(&self, id: &ContainerId, grace: Duration);
     /// Bytes of memory that each running container of a pod has.

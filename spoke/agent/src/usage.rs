@@ -1,4 +1,5 @@
-//! How much of the disk is below directories that guests fill: bytes, and inodes, of which a file system may have fewer.
+//! How much of the disk is below directories that guests fill: bytes, and inodes, of which a file system may have
+//! fewer.
 //!
 //! ```text
 //! Measurer: a walk through each ─▶ all was seen: that much
@@ -13,11 +14,12 @@
 //! - of trees that take several rounds each, all are known in one round of the same shortage
 //!   (`trees_that_take_many_rounds_are_all_known_in_one`), and what was known in another shortage is no answer
 //!   (`what_was_known_in_another_shortage_is_no_answer`);
-//! - a walk that starts anew, or that a guest has led astray, takes nothing back from what those before have seen, until
-//!   one has missed nothing (`a_walk_that_starts_anew_takes_nothing_back`, `a_directory_that_is_renamed_takes_nothing_back`);
+//! - a walk that starts anew, or that a guest has led astray, takes nothing back from what those before have seen,
+//!   until one has missed nothing (`a_walk_that_starts_anew_takes_nothing_back`,
+//!   `a_directory_that_is_renamed_takes_nothing_back`);
 //! - an empty file costs an inode, whatever names it has (`what_is_on_the_disk_counts_once_and_nothing_else`);
-//! - what has no name any more counts as long as it is open, unless it lay deeper than the kernel tells, on a path that is
-//!   longer than a page (`files_without_a_name_count_while_they_are_open`);
+//! - what has no name any more counts as long as it is open, unless it lay deeper than the kernel tells, on a path that
+//!   is longer than a page (`files_without_a_name_count_while_they_are_open`);
 //! - a file that is shown counts where it lies, and once its name there is gone as what is shown
 //!   (`what_is_shown_counts_once_its_name_in_the_volume_is_gone`);
 //! - what is remembered of all trees has one bound in bytes, whatever guests make
@@ -30,25 +32,25 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use taken::Taken;
+use disk_size::Taken;
 use walk::Walk;
 
-pub use taken::Size;
+pub use disk_size::Size;
 
-mod shown;
-mod taken;
+mod disk_size;
+mod sub_path_files;
 mod unlinked;
 mod walk;
 
 /// How long one round takes, over all directories: a card may be slow and a guest's trees large.
-const ROUND: Duration = Duration::from_secs(5);
-/// What walks that go on remember together, in bytes. A guest makes names without end; what is beyond is not counted, and
-/// the result stays a floor.
-const BUDGET: usize = 12 << 20;
+const ROUND_TIME: Duration = Duration::from_secs(5);
+/// What walks that go on remember together, in bytes. A guest makes names without end; what is beyond is not counted,
+/// and the result stays a floor.
+const WALK_MEMORY_BYTES_MAX: usize = 12 << 20;
 /// Of these, what every tree gets, however much others take.
-const SHARE: usize = 64 << 10;
+const TREE_MEMORY_BYTES_MIN: usize = 64 << 10;
 /// Trees that go on in the next round; of others that takes up too much time, a part is seen.
-const UNFINISHED: usize = 64;
+const UNFINISHED_TREES_MAX: usize = 64;
 
 /// What is measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +92,7 @@ pub struct Measurer {
 impl Default for Measurer {
     fn default() -> Self {
         let (unfinished, known) = (HashMap::new(), HashMap::new());
-        Self { unfinished, known, shortage: 0, budget: BUDGET }
+        Self { unfinished, known, shortage: 0, budget: WALK_MEMORY_BYTES_MAX }
     }
 }
 
@@ -102,15 +104,15 @@ impl Measurer {
         let mut sizes = self.measure(&filled, shortage).into_iter();
         let of = |tree: &Tree| match tree {
             Tree::Filled(_) => sizes.next().unwrap_or_default(),
-            Tree::Shown(dir) => shown::size(dir),
+            Tree::Shown(dir) => sub_path_files::size(dir),
         };
         trees.iter().map(of).collect()
     }
 
-    /// One round. What cannot be read counts nothing. While the disk is short `shortage` says which time that is: until it
-    /// is over, directories that were seen whole count as seen. Zero: it is not short.
+    /// One round. What cannot be read counts nothing. While the disk is short `shortage` says which time that is: until
+    /// it is over, directories that were seen whole count as seen. Zero: it is not short.
     pub fn measure(&mut self, dirs: &[PathBuf], shortage: u64) -> Vec<Size> {
-        self.within(dirs, shortage, Instant::now() + ROUND)
+        self.within(dirs, shortage, Instant::now() + ROUND_TIME)
     }
 
     fn within(&mut self, dirs: &[PathBuf], shortage: u64, end: Instant) -> Vec<Size> {
@@ -149,11 +151,11 @@ impl Measurer {
         };
         // Never all: the trees that come later have something to remember, too.
         let room = self.budget.saturating_sub(self.held()) / 2;
-        let done = walk.go(until, room.max(SHARE.min(self.budget)))?;
+        let done = walk.go(until, room.max(TREE_MEMORY_BYTES_MIN.min(self.budget)))?;
         let mut known = self.known.get(dir).copied().unwrap_or_default();
         if !done {
             let seen = walk.sum.most(known.floor).most(known.whole.unwrap_or_default());
-            if self.unfinished.len() < UNFINISHED {
+            if self.unfinished.len() < UNFINISHED_TREES_MAX {
                 self.unfinished.insert(dir.to_owned(), walk);
             }
             return Ok(seen.size(known.whole.is_some()));

@@ -11,11 +11,11 @@
 //! - a single file mounted by `subPath` is the one that stood there at the start, as with Kubernetes
 //!   (`single_files_come_in_a_directory_of_their_own`), and takes no room and no time of its own
 //!   (`a_single_file_takes_no_more_room_however_often_it_is_shown`);
-//! - what a pod shows of configuration is bounded, and made in a time that goes with its size, as the agent does nothing
-//!   else meanwhile (`configuration_of_many_keys_is_made_or_refused_at_once`);
+//! - what a pod shows of configuration is bounded, and made in a time that goes with its size, as the agent does
+//!   nothing else meanwhile (`configuration_of_many_keys_is_made_or_refused_at_once`);
 //! - what a container is given is opened here: no path is looked up again
-//!   (`what_is_mounted_stays_what_it_was_wherever_its_name_leads`), and nothing before it has a place among the files that
-//!   the pod may open (`nothing_is_opened_before_it_has_a_place`).
+//!   (`what_is_mounted_stays_what_it_was_wherever_its_name_leads`), and nothing before it has a place among the files
+//!   that the pod may open (`nothing_is_opened_before_it_has_a_place`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,16 +27,16 @@ use freewheel_link::plan::{
 };
 
 use crate::configs::Configs;
-use crate::env::{Around, field, not_found, resource};
+use crate::env::{EnvSources, field, not_found, resource};
 use crate::files::{File, Files, stays_inside};
 use crate::host_dir::{Entered, HostDir};
 
 /// Files with configuration in all volumes of a pod, those included that a later one takes the place of, and the
 /// directories in their paths: each costs the agent's thread some calls to a slow card, and inodes that are on nobody's
 /// account.
-const MOST_FILES: usize = 10_000;
+const CONFIG_FILES_MAX: usize = 10_000;
 /// Their bytes: as many as the hub sends a device for all of its pods.
-const MOST_BYTES: usize = 32 << 20;
+const CONFIG_BYTES_MAX: usize = 32 << 20;
 
 /// A directory that a guest sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +129,7 @@ pub const fn is_own(volume: &VolumeV1) -> bool {
 ///
 /// # Errors
 /// With kubelet's text for the first volume that cannot be made.
-pub fn make(files: &dyn Files, data: &Path, around: &Around<'_>) -> Result<(), String> {
+pub fn make(files: &dyn Files, data: &Path, around: &EnvSources<'_>) -> Result<(), String> {
     let mut making = Making { around, configs: Configs::new(around.config), files: 0, bytes: 0 };
     for volume in &around.pod.volumes {
         making.one(files, data, volume).map_err(|error| {
@@ -141,7 +141,7 @@ pub fn make(files: &dyn Files, data: &Path, around: &Around<'_>) -> Result<(), S
 
 /// The volumes of one pod while they are made.
 struct Making<'a> {
-    around: &'a Around<'a>,
+    around: &'a EnvSources<'a>,
     configs: Configs<'a>,
     /// Names and bytes so far.
     files: usize,
@@ -225,10 +225,10 @@ impl Making<'_> {
         let names: Vec<&str> = path.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
         self.files += names.len().max(1);
         self.bytes += bytes.len();
-        if MOST_FILES < self.files || MOST_BYTES < self.bytes {
+        if CONFIG_FILES_MAX < self.files || CONFIG_BYTES_MAX < self.bytes {
             return Err(format!(
-                "the pod's volumes show more configuration than a device makes: {MOST_FILES} files and directories, \
-                 {MOST_BYTES} bytes"
+                "the pod's volumes show more configuration than a device makes: {CONFIG_FILES_MAX} files and directories, \
+                 {CONFIG_BYTES_MAX} bytes"
             ));
         }
         out.insert(names.join("/"), (bytes.to_vec(), mode));
@@ -268,8 +268,8 @@ pub fn shows_config(pod: &PodV1) -> bool {
     pod.volumes.iter().any(|volume| !is_own(volume))
 }
 
-/// The directories that one container sees, in the order of its mounts. WASI mounts directories only: a single file shows up
-/// in a directory of its own, in place of the one above its mount path.
+/// The directories that one container sees, in the order of its mounts. WASI mounts directories only: a single file
+/// shows up in a directory of its own, in place of the one above its mount path.
 ///
 /// # Errors
 /// With the cause when a mount names no volume or a path that leaves it.

@@ -4,11 +4,12 @@
 //! spoke: probe ─▶ Profile ──key──▶ hub: compiler_config(profile) ─▶ artifact ─▶ spoke: config(profile)
 //!
 //! profile    what artifacts are known by           settings   what an engine is made with
-//! imports    what pods are given to import         footing    what stands behind an artifact
+//! imports    what pods are given to import         footprint    what stands behind an artifact
 //! ```
 //!
 //! Two sides that agree on [`Profile::key`] accept each other's artifacts: whoever changes the shape of compiled code
-//! (wasm features, metering, memory layout), or what stands behind it ([`footing`]), changes [`FEATURES_REV`] with it.
+//! (wasm features, metering, memory layout), or what stands behind it ([`footprint`]), changes [`FEATURES_REV`] with
+//! it.
 //!
 //! Guarantees:
 //! - the key names the engine that is linked (`the_major_is_the_one_that_is_linked`);
@@ -17,14 +18,14 @@
 //! - a machine can run every profile that it may choose (`every_native_candidate_makes_an_engine`);
 //! - a profile of another engine is not compiled for (`keys_of_another_engine_are_readable_but_not_current`).
 
-pub mod footing;
+pub mod footprint;
 mod imports;
 mod profile;
 mod settings;
 
 pub use imports::{PREVIEW_1, given, is_given, preview_1};
-pub use profile::{Arch, BadProfile, FEATURES_REV, Memory, Profile, WASMTIME_MAJOR};
+pub use profile::{Arch, BadProfile, FEATURES_REV, MemoryProfile, Profile, WASMTIME_MAJOR};
 pub use settings::{
-    BOUNDED_RESERVATION, BOUNDED_STEP, FEATURES, GUARDED_RESERVATION, STACK, compiler_config,
-    config,
+    BOUNDED_RESERVATION_BYTES, BOUNDED_STEP_BYTES, FEATURES, GUARDED_RESERVATION_BYTES,
+    GUEST_STACK_BYTES, compiler_config, config,
 };

@@ -18,7 +18,7 @@ pub struct Profile {
     /// What the code runs on.
     pub arch: Arch,
     /// How linear memories lie in the address space.
-    pub memory: Memory,
+    pub memory: MemoryProfile,
     /// The revision of the engine's settings.
     pub revision: u16,
 }
@@ -36,7 +36,7 @@ pub enum Arch {
 
 /// How linear memories lie in the address space. It is part of the compiled code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Memory {
+pub enum MemoryProfile {
     /// 4 GiB and guard pages for each: no bounds checks.
     Guard4g,
     /// 256 MiB for each and bounds checks, for the small address space of many Raspberry Pi kernels.
@@ -88,7 +88,7 @@ impl Arch {
     }
 }
 
-impl Memory {
+impl MemoryProfile {
     const fn name(self) -> &'static str {
         match self {
             Self::Guard4g => "guard4g",
@@ -100,7 +100,7 @@ impl Memory {
 impl Profile {
     /// The profile of this build's engine for an architecture and a memory layout.
     #[must_use]
-    pub const fn current(arch: Arch, memory: Memory) -> Self {
+    pub const fn current(arch: Arch, memory: MemoryProfile) -> Self {
         Self { major: WASMTIME_MAJOR, arch, memory, revision: FEATURES_REV }
     }
 
@@ -110,9 +110,12 @@ impl Profile {
     pub fn candidates() -> Vec<Self> {
         match Arch::native() {
             None => Vec::new(),
-            Some(arch @ Arch::Pulley32) => vec![Self::current(arch, Memory::Bounded)],
+            Some(arch @ Arch::Pulley32) => vec![Self::current(arch, MemoryProfile::Bounded)],
             Some(arch) => {
-                vec![Self::current(arch, Memory::Guard4g), Self::current(arch, Memory::Bounded)]
+                vec![
+                    Self::current(arch, MemoryProfile::Guard4g),
+                    Self::current(arch, MemoryProfile::Bounded),
+                ]
             }
         }
     }
@@ -145,8 +148,8 @@ impl Profile {
             _ => return Err(bad()),
         };
         let memory = match next()? {
-            "guard4g" => Memory::Guard4g,
-            "bounded" => Memory::Bounded,
+            "guard4g" => MemoryProfile::Guard4g,
+            "bounded" => MemoryProfile::Bounded,
             _ => return Err(bad()),
         };
         let revision = next()?.parse().map_err(|_| bad())?;
@@ -188,7 +191,7 @@ mod tests {
     #[test]
     fn a_key_reads_back_what_it_prints() {
         for arch in [Arch::X86_64, Arch::Aarch64, Arch::Pulley32] {
-            for memory in [Memory::Guard4g, Memory::Bounded] {
+            for memory in [MemoryProfile::Guard4g, MemoryProfile::Bounded] {
                 let profile = Profile::current(arch, memory);
                 assert_eq!(Profile::parse(&profile.key()), Ok(profile));
             }

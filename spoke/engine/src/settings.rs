@@ -9,33 +9,33 @@ use std::num::NonZeroUsize;
 
 use wasmtime::{Config, WasmFeatures};
 
-use crate::profile::{Memory, Profile};
+use crate::profile::{MemoryProfile, Profile};
 
 /// Largest linear memory that the bounded profile admits without moving it.
-pub const BOUNDED_RESERVATION: u64 = 256 << 20;
+pub const BOUNDED_RESERVATION_BYTES: u64 = 256 << 20;
 
 /// By how much a memory that has outgrown its reservation moves on: each move copies all of it.
-pub const BOUNDED_STEP: u64 = 64 << 20;
+pub const BOUNDED_STEP_BYTES: u64 = 64 << 20;
 
 /// Address space that one linear memory takes with guard pages: 4 GiB that a 32-bit index can reach, and
 /// guards on both sides.
-pub const GUARDED_RESERVATION: u64 = (4 << 30) + (64 << 20);
+pub const GUARDED_RESERVATION_BYTES: u64 = (4 << 30) + (64 << 20);
 
 /// What a guest can touch of the native stack of one call; the host's own calls take a few pages more.
-pub const STACK: usize = 512 << 10;
+pub const GUEST_STACK_BYTES: usize = 512 << 10;
 
 /// Frames of a trap's backtrace.
 const BACKTRACE_FRAMES: usize = 20;
 
-const BOUNDED_GUARD: u64 = 64 << 10;
+const BOUNDED_GUARD_BYTES: u64 = 64 << 10;
 
-/// Proposals that guests may use; all others are off on both sides, because a hub that leaves one on makes artifacts that
-/// the spoke refuses, and because each was looked at for what it makes the host hold: memories and tables are asked for
-/// one by one however many a module has, and the others here make the host hold nothing.
+/// Proposals that guests may use; all others are off on both sides, because a hub that leaves one on makes artifacts
+/// that the spoke refuses, and because each was looked at for what it makes the host hold: memories and tables are
+/// asked for one by one however many a module has, and the others here make the host hold nothing.
 ///
 /// Not among them: garbage collection, exceptions, threads, stack switching and WASI 0.3's concurrency, which the
-/// spoke's runtime leaves out; 64-bit memories and tables, which reach beyond what the bounds and the guard pages are made
-/// for, and which no toolchain for WASI makes; custom page sizes, and what is not finished.
+/// spoke's runtime leaves out; 64-bit memories and tables, which reach beyond what the bounds and the guard pages are
+/// made for, and which no toolchain for WASI makes; custom page sizes, and what is not finished.
 pub const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::EXTENDED_CONST)
@@ -58,17 +58,17 @@ pub fn config(profile: &Profile) -> wasmtime::Result<Config> {
         .epoch_interruption(true)
         // WASI 0.2 needs none of it, and it costs every store 6 KiB and every fresh instance 15 %.
         .concurrency_support(false)
-        .max_wasm_stack(STACK)
+        .max_wasm_stack(GUEST_STACK_BYTES)
         // A trap's frames stand in the container's log. They cost nothing until there is one.
         .wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_FRAMES))
         .memory_init_cow(true);
     match profile.memory {
-        Memory::Guard4g => {}
-        Memory::Bounded => {
+        MemoryProfile::Guard4g => {}
+        MemoryProfile::Bounded => {
             config
-                .memory_reservation(BOUNDED_RESERVATION)
-                .memory_guard_size(BOUNDED_GUARD)
-                .memory_reservation_for_growth(BOUNDED_STEP);
+                .memory_reservation(BOUNDED_RESERVATION_BYTES)
+                .memory_guard_size(BOUNDED_GUARD_BYTES)
+                .memory_reservation_for_growth(BOUNDED_STEP_BYTES);
         }
     }
     if profile.arch.is_interpreted() {
@@ -94,11 +94,12 @@ mod tests {
     #[test]
     fn a_memory_that_has_outgrown_its_reservation_moves_rarely() {
         use wasmtime::{Engine, Memory as Linear, MemoryType, Store};
-        let bounded =
-            Profile::candidates().into_iter().find(|profile| profile.memory == Memory::Bounded);
+        let bounded = Profile::candidates()
+            .into_iter()
+            .find(|profile| profile.memory == MemoryProfile::Bounded);
         let engine = Engine::new(&config(&bounded.unwrap()).unwrap()).unwrap();
         let mut store = Store::new(&engine, ());
-        let pages = u32::try_from(BOUNDED_RESERVATION >> 16).unwrap() + 1;
+        let pages = u32::try_from(BOUNDED_RESERVATION_BYTES >> 16).unwrap() + 1;
         let memory = Linear::new(&mut store, MemoryType::new(pages, None)).unwrap();
         let mut places = std::collections::HashSet::new();
         for _ in 0..100 {

@@ -1,12 +1,13 @@
 //! What logs may take of the device: of its disk, and of the life of its flash.
 //!
 //! Guarantees:
-//! - all logs of the node together stay within about the bound that it was made with, however many containers there are:
-//!   each has an equal share, and no more than one file of [`LARGEST`] at a time, of which it keeps four
-//!   (`all_logs_together_have_what_the_node_gives`);
-//! - a container that writes faster than [`STEADY`] for longer than its burst waits, and so does one while all together
-//!   write faster than [`NODE_STEADY`] (`who_writes_faster_than_it_may_waits`);
-//! - what was written beyond that is owed until it is paid for (`a_line_that_is_larger_than_the_bucket_is_paid_for_in_full`);
+//! - all logs of the node together stay within about the bound that it was made with, however many containers there
+//!   are: each has an equal share, and no more than one file of [`LOG_FILE_BYTES_MAX`] at a time, of which it keeps
+//!   four (`all_logs_together_have_what_the_node_gives`);
+//! - a container that writes faster than [`CONTAINER_BYTES_PER_SECOND`] for longer than its burst waits, and so does
+//!   one while all together write faster than [`NODE_BYTES_PER_SECOND`] (`who_writes_faster_than_it_may_waits`);
+//! - what was written beyond that is owed until it is paid for
+//!   (`a_line_that_is_larger_than_the_bucket_is_paid_for_in_full`);
 //! - so many are written at a time ([`WRITES`]), the others wait without a thread
 //!   (`a_card_that_stands_still_holds_some_threads_and_not_all`).
 
@@ -18,20 +19,20 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The largest log file before it is set aside.
-pub(crate) const LARGEST: u64 = 10 << 20;
+pub(crate) const LOG_FILE_BYTES_MAX: u64 = 10 << 20;
 /// The smallest share that is worth a file.
-const SMALLEST: u64 = 64 << 10;
+const LOG_FILE_BYTES_MIN: u64 = 64 << 10;
 /// Files that a container may have: two of the newest start, two of the one before.
-const FILES: u64 = 4;
+const LOG_FILES_PER_CONTAINER: u64 = 4;
 /// Bytes per second that one container writes for long, and what it may write at once before that.
-const STEADY: i64 = 512 << 10;
-const BURST: i64 = 16 << 20;
+const CONTAINER_BYTES_PER_SECOND: i64 = 512 << 10;
+const CONTAINER_BURST_BYTES: i64 = 16 << 20;
 /// The same for all containers of the node together.
-const NODE_STEADY: i64 = 2 << 20;
-const NODE_BURST: i64 = 64 << 20;
+const NODE_BYTES_PER_SECOND: i64 = 2 << 20;
+const NODE_BURST_BYTES: i64 = 64 << 20;
 
-/// Logs that are written at a time: the threads are those of loads and of the dial to the hub, too, and a card that takes
-/// nothing would hold all of them.
+/// Logs that are written at a time: the threads are those of loads and of the dial to the hub, too, and a card that
+/// takes nothing would hold all of them.
 pub const WRITES: usize = 2;
 
 /// Bytes that may be written now, and how fast more come.
@@ -77,7 +78,7 @@ impl LogBudget {
     /// Bytes of the disk for all logs together.
     #[must_use]
     pub fn new(disk: u64) -> Arc<Self> {
-        let rate = Mutex::new(Bucket::new(NODE_BURST, NODE_STEADY, Instant::now()));
+        let rate = Mutex::new(Bucket::new(NODE_BURST_BYTES, NODE_BYTES_PER_SECOND, Instant::now()));
         Arc::new(Self { disk, logs: AtomicU64::new(0), rate, turns: Semaphore::new(WRITES) })
     }
 
@@ -90,7 +91,7 @@ impl LogBudget {
     /// One container's part of it, until it is dropped.
     pub(crate) fn share(self: &Arc<Self>) -> Share {
         self.logs.fetch_add(1, Relaxed);
-        let rate = Bucket::new(BURST, STEADY, Instant::now());
+        let rate = Bucket::new(CONTAINER_BURST_BYTES, CONTAINER_BYTES_PER_SECOND, Instant::now());
         Share { budget: self.clone(), rate }
     }
 }
@@ -106,7 +107,8 @@ impl Share {
     /// How large a file may be before it is set aside.
     pub(crate) fn file(&self) -> u64 {
         let logs = self.budget.logs.load(Relaxed).max(1);
-        (self.budget.disk / logs / FILES).clamp(SMALLEST, LARGEST)
+        (self.budget.disk / logs / LOG_FILES_PER_CONTAINER)
+            .clamp(LOG_FILE_BYTES_MIN, LOG_FILE_BYTES_MAX)
     }
 
     /// Takes what was written; how long the container waits before it may write more.
@@ -152,12 +154,12 @@ mod tests {
     fn all_logs_together_have_what_the_node_gives() {
         let budget = LogBudget::new(64 << 20);
         let first = budget.share();
-        assert_eq!(first.file(), LARGEST);
+        assert_eq!(first.file(), LOG_FILE_BYTES_MAX);
         let more: Vec<Share> = (0..63).map(|_| budget.share()).collect();
-        assert_eq!(first.file() * FILES * 64, 64 << 20);
+        assert_eq!(first.file() * LOG_FILES_PER_CONTAINER * 64, 64 << 20);
         drop(more);
-        assert_eq!(first.file(), LARGEST);
+        assert_eq!(first.file(), LOG_FILE_BYTES_MAX);
         let crowd: Vec<Share> = (0..5000).map(|_| budget.share()).collect();
-        assert_eq!(crowd[0].file(), SMALLEST);
+        assert_eq!(crowd[0].file(), LOG_FILE_BYTES_MIN);
     }
 }

@@ -31,17 +31,17 @@ use crate::sink::{LogSink, Piece, Source, Written};
 use crate::stamp::stamp;
 
 /// A line longer than this is written in parts, as containerd does. So much is held of each stream of an instance.
-pub const MAX_LINE: usize = 16 << 10;
+pub const LINE_BYTES_MAX: usize = 16 << 10;
 
-/// How long the next lines are gathered once some were written: who writes one for each of its requests would wake three
-/// threads each time. The first line after a while waits for nothing.
-const GATHER: Duration = Duration::from_millis(5);
+/// How long the next lines are gathered once some were written: who writes one for each of its requests would wake
+/// three threads each time. The first line after a while waits for nothing.
+const GATHER_LINES_FOR: Duration = Duration::from_millis(5);
 
 /// How often a container that has to wait looks whether it has ended meanwhile.
-const LOOK: Duration = Duration::from_millis(100);
+const END_CHECK_EVERY: Duration = Duration::from_millis(100);
 
 /// Bytes of the place that is kept for the next lines.
-const KEPT: usize = 256 << 10;
+const BUFFER_BYTES_KEPT: usize = 256 << 10;
 
 /// Writes until the sink is closed and empty. A disk that takes nothing loses lines, never the guest; a guest that
 /// writes more than its share waits.
@@ -83,7 +83,7 @@ pub async fn drain(sink: LogSink, log: PathBuf, budget: Arc<LogBudget>) {
         }
         slow_down(&sink, wait).await;
         let much = std::future::poll_fn(|cx| sink.poll_much(cx));
-        let _ = tokio::time::timeout(GATHER, much).await;
+        let _ = tokio::time::timeout(GATHER_LINES_FOR, much).await;
     }
 }
 
@@ -91,7 +91,7 @@ pub async fn drain(sink: LogSink, log: PathBuf, budget: Arc<LogBudget>) {
 async fn slow_down(sink: &LogSink, wait: Duration) {
     let until = tokio::time::Instant::now() + wait;
     while tokio::time::Instant::now() < until && !sink.is_closed() {
-        tokio::time::sleep(LOOK.min(wait)).await;
+        tokio::time::sleep(END_CHECK_EVERY.min(wait)).await;
     }
 }
 
@@ -147,8 +147,8 @@ impl LogFile {
             let mut partial =
                 begun.take().unwrap_or_else(|| Partial { source, since: time, text: Vec::new() });
             partial.text.extend_from_slice(text);
-            while MAX_LINE < partial.text.len() {
-                let rest = partial.text.split_off(MAX_LINE);
+            while LINE_BYTES_MAX < partial.text.len() {
+                let rest = partial.text.split_off(LINE_BYTES_MAX);
                 self.join(stream, partial.since);
                 self.line(source, partial.since, 'P', &partial.text);
                 self.parted = Some((stream, source));
@@ -200,7 +200,7 @@ impl LogFile {
         }
         let guests = self.buffer.len() as u64;
         if 0 < self.lost {
-            self.own_up();
+            self.note_loss();
         }
         let buffer = std::mem::take(&mut self.buffer);
         match self.write(&buffer) {
@@ -217,7 +217,7 @@ impl LogFile {
             }
         }
         // A flood is no reason to keep its place until the container ends.
-        if buffer.capacity() <= KEPT {
+        if buffer.capacity() <= BUFFER_BYTES_KEPT {
             self.buffer = buffer;
             self.buffer.clear();
         }
@@ -225,7 +225,7 @@ impl LogFile {
 
     /// Says before what comes next that something is missing. Both are written together: while only the note had
     /// room, it would be all that the log is made of.
-    fn own_up(&mut self) {
+    fn note_loss(&mut self) {
         let rest = std::mem::take(&mut self.buffer);
         if let Some(source) = self.begun {
             self.line(source, SystemTime::now(), 'F', b"");
@@ -264,8 +264,8 @@ impl LogFile {
     }
 }
 
-/// A container starts before its log's directory is there for sure (`make`). A log whose last line has no end, because the
-/// agent was killed while it wrote, gets one.
+/// A container starts before its log's directory is there for sure (`make`). A log whose last line has no end, because
+/// the agent was killed while it wrote, gets one.
 fn open(log: &Path, make: bool) -> io::Result<File> {
     let open = || OpenOptions::new().create(true).read(true).append(true).open(log);
     let mut file = match (open(), log.parent()) {

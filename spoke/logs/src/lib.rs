@@ -3,7 +3,7 @@
 //! ```text
 //! guest ─▶ sink (64 KiB, then the guest waits) ─▶ drain ─▶ file (CRI lines, two files of 10 MiB) ─▶ read
 //! budget    how much of the disk, and how fast, for one container and for all
-//! kept      which files go with their pod               stamp    times as they stand in the files
+//! log_files  which files go with their pod               stamp    times as they stand in the files
 //! ```
 //!
 //! Knows no wasmtime: whoever runs guests gives them a [`LogStream`] in the form that they write to.
@@ -21,14 +21,14 @@
 
 mod budget;
 mod drain;
-mod kept;
+mod log_files;
 mod read;
 mod sink;
 mod stamp;
 
 pub use budget::{LogBudget, WRITES};
-pub use drain::{MAX_LINE, drain};
-pub use kept::KeptLogs;
+pub use drain::{LINE_BYTES_MAX, drain};
+pub use log_files::KeptLogs;
 pub use read::READS;
 pub use read::{LogOptions, read};
-pub use sink::{LogSink, LogStream, PROMISED, Source, Unasked, Written};
+pub use sink::{LogSink, LogStream, PROMISED_BYTES_MAX, Source, Unasked, Written};

@@ -16,10 +16,10 @@ use crate::sink::Written;
 use crate::stamp::{self, stamp};
 
 /// Bytes of one piece of the answer.
-const PIECE: usize = 32 << 10;
+const PIECE_BYTES: usize = 32 << 10;
 
 /// Pieces that wait for a slow reader; then reading waits.
-const PIECES: usize = 4;
+const WAITING_PIECES_MAX: usize = 4;
 
 /// Pieces that are read at a time, of all logs, as they are written ([`WRITES`](super::budget::WRITES)).
 pub const READS: usize = 1;
@@ -43,8 +43,8 @@ pub struct LogOptions {
     pub limit_bytes: Option<u64>,
 }
 
-/// Reads the log in this file; `live` comes from the container that writes it, if it runs. `turns`: whose turn it is at the
-/// disk.
+/// Reads the log in this file; `live` comes from the container that writes it, if it runs. `turns`: whose turn it is at
+/// the disk.
 ///
 /// The pieces end when everything was read and, when following, the container's log is complete. Dropping the
 /// receiver ends the reading. A log that does not exist is empty: its container has not written yet.
@@ -54,7 +54,7 @@ pub fn read(
     live: Option<watch::Receiver<Written>>,
     turns: Arc<Semaphore>,
 ) -> mpsc::Receiver<io::Result<Bytes>> {
-    let (out, pieces) = mpsc::channel(PIECES);
+    let (out, pieces) = mpsc::channel(WAITING_PIECES_MAX);
     tokio::spawn(async move {
         if let Err(error) = pump(log, options, live, &turns, &out).await {
             // The reader is gone, or is told why it gets no more.
@@ -170,7 +170,7 @@ impl Reader {
         match File::open(path) {
             Ok(file) => {
                 self.newest = Some(file.metadata()?.ino());
-                self.files.push_back(BufReader::with_capacity(PIECE, file));
+                self.files.push_back(BufReader::with_capacity(PIECE_BYTES, file));
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -222,7 +222,7 @@ impl Reader {
     /// The next bytes for the user; `None`: there are none now.
     fn piece(&mut self) -> io::Result<Option<Bytes>> {
         let mut out = Vec::new();
-        while out.len() < PIECE && self.left != Some(0) {
+        while out.len() < PIECE_BYTES && self.left != Some(0) {
             let Some(file) = self.files.front_mut() else {
                 if self.turn()? { continue } else { break }
             };
@@ -310,7 +310,7 @@ impl Reader {
 /// Time, tag and text of a line; `None`: it is none of ours.
 fn fields(line: &[u8]) -> Option<(&[u8], u8, &[u8])> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let (time, rest) = line.split_at_checked(stamp::LEN)?;
+    let (time, rest) = line.split_at_checked(stamp::STAMP_BYTES)?;
     // ` stdout F ` and ` stderr F ` have one length.
     let (head, text) = rest.split_at_checked(" stdout F ".len())?;
     let tag = *head.get(head.len() - 2)?;

@@ -15,29 +15,30 @@ use tokio::sync::watch;
 
 /// What a piece costs beside its bytes: a guest that writes byte by byte must not make the node hold
 /// many times the bound.
-const PIECE: usize = 64;
+const PIECE_OVERHEAD_BYTES: usize = 64;
 
 /// Bytes that wait for the disk, stdout and stderr of all instances together. Then the guest waits.
-const BOUND: usize = 64 << 10;
+const WAITING_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes that wait for the disk, and the spoke itself adds nothing to them: it does not wait as guests do.
-const NOTES: usize = 4 * BOUND;
+const WAITING_NOTES_BYTES_MAX: usize = 4 * WAITING_BYTES_MAX;
 
 /// So much is written without waiting for more.
-const MUCH: usize = BOUND / 2;
+const WRITE_AT_ONCE_BYTES: usize = WAITING_BYTES_MAX / 2;
 
 /// Bytes that one handle may write at a time.
-const PERMIT: usize = 4096;
+const WRITE_PERMIT_BYTES: usize = 4096;
 
-/// Bytes that all handles to one of an instance's streams may have been promised and not written. Streams that were given
-/// room at the same moment may all use it, so that each may be so far beyond the bound: it counts for its instance.
-pub const PROMISED: usize = 4 * PERMIT;
+/// Bytes that all handles to one of an instance's streams may have been promised and not written. Streams that were
+/// given room at the same moment may all use it, so that each may be so far beyond the bound: it counts for its
+/// instance.
+pub const PROMISED_BYTES_MAX: usize = 4 * WRITE_PERMIT_BYTES;
 
 /// Writes for which a guest need not ask again: each has a place beside its bytes.
-const WRITES: usize = 64;
+const WRITES_WITHOUT_CHECK: usize = 64;
 
 /// Bytes of a line by the spoke itself.
-const NOTE: usize = 16 << 10;
+const NOTE_BYTES_MAX: usize = 16 << 10;
 
 /// Which stream a line was written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,14 +72,14 @@ pub(crate) struct Piece {
 const OWN: u64 = 0;
 
 #[derive(Default)]
-struct State {
+struct SinkState {
     queue: VecDeque<Piece>,
     /// Streams that there were.
     streams: u64,
     bytes: usize,
     writers: Vec<Waker>,
     drain: Option<Waker>,
-    /// The drain waits for [`MUCH`].
+    /// The drain waits for [`WRITE_AT_ONCE_BYTES`].
     gathers: bool,
     closed: bool,
     /// The container's end was told: its pod may be removed.
@@ -88,7 +89,7 @@ struct State {
 }
 
 struct Inner {
-    state: Mutex<State>,
+    state: Mutex<SinkState>,
     /// What is on disk; its end tells followers that no more will come.
     written: watch::Sender<Written>,
 }
@@ -141,10 +142,10 @@ impl LogSink {
     /// A line by the spoke itself, where the user of the container will look for it. Left out, and counted, while the
     /// disk is so slow that much waits for it.
     pub fn note(&self, line: &str) {
-        let line = &line[..line.floor_char_boundary(NOTE)];
+        let line = &line[..line.floor_char_boundary(NOTE_BYTES_MAX)];
         let lost = {
             let mut state = self.0.state.lock();
-            if NOTES <= state.bytes {
+            if WAITING_NOTES_BYTES_MAX <= state.bytes {
                 state.lost += 1;
                 return;
             }
@@ -202,9 +203,13 @@ impl LogSink {
             if state.closed {
                 return;
             }
-            state.bytes += bytes.len() + PIECE;
+            state.bytes += bytes.len() + PIECE_OVERHEAD_BYTES;
             state.queue.push_back(Piece { stream, source, time: SystemTime::now(), bytes });
-            if state.gathers && state.bytes < MUCH { None } else { state.drain.take() }
+            if state.gathers && state.bytes < WRITE_AT_ONCE_BYTES {
+                None
+            } else {
+                state.drain.take()
+            }
         };
         if let Some(drain) = drain {
             drain.wake();
@@ -214,12 +219,12 @@ impl LogSink {
     fn room(&self) -> usize {
         let state = self.0.state.lock();
         // What is written to a closed sink goes nowhere; without room its writer would ask for ever.
-        if state.closed { BOUND } else { BOUND.saturating_sub(state.bytes) }
+        if state.closed { WAITING_BYTES_MAX } else { WAITING_BYTES_MAX.saturating_sub(state.bytes) }
     }
 
     fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.state.lock();
-        if state.bytes < BOUND || state.closed {
+        if state.bytes < WAITING_BYTES_MAX || state.closed {
             return Poll::Ready(());
         }
         if !state.writers.iter().any(|waker| waker.will_wake(cx.waker())) {
@@ -231,7 +236,7 @@ impl LogSink {
     /// Ready when much waits, or no more will come.
     pub(crate) fn poll_much(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.state.lock();
-        if state.closed || MUCH <= state.bytes {
+        if state.closed || WRITE_AT_ONCE_BYTES <= state.bytes {
             return Poll::Ready(());
         }
         state.gathers = true;
@@ -310,7 +315,9 @@ impl LogStream {
 
     /// What it may be promised, if it gives back what it was.
     fn left(&self) -> usize {
-        (PROMISED + self.permit).saturating_sub(self.origin.promised.load(Relaxed)).min(PERMIT)
+        (PROMISED_BYTES_MAX + self.permit)
+            .saturating_sub(self.origin.promised.load(Relaxed))
+            .min(WRITE_PERMIT_BYTES)
     }
 
     /// It is promised so much, and no more what it was before.
@@ -334,7 +341,8 @@ impl LogStream {
     /// # Errors
     /// When it is more than that, or in too many pieces.
     pub fn write(&mut self, bytes: Bytes) -> Result<(), Unasked> {
-        let left = self.permit.checked_sub(bytes.len()).filter(|_| self.writes < WRITES);
+        let left =
+            self.permit.checked_sub(bytes.len()).filter(|_| self.writes < WRITES_WITHOUT_CHECK);
         let left = left.ok_or(Unasked)?;
         self.writes += 1;
         self.promise(left);

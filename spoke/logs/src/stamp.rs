@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Length of a stamp.
-pub(crate) const LEN: usize = "2026-11-20T15:04:05.000000000Z".len();
+pub(crate) const STAMP_BYTES: usize = "2026-11-20T15:04:05.000000000Z".len();
 
 /// A time as text.
 pub(crate) fn stamp(time: SystemTime) -> String {
@@ -37,7 +37,7 @@ mod tests {
     #[track_caller]
     fn check(seconds: u64, nanos: u32, text: &str) {
         assert_eq!(stamp(UNIX_EPOCH + Duration::new(seconds, nanos)), text);
-        assert_eq!(text.len(), LEN);
+        assert_eq!(text.len(), STAMP_BYTES);
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! `DATA/modules`: `<digest>-<profile>.cwasm` and `.envelope`; `.N.part`, `.N.head`, `.N.tmp` and `.N.envelope-tmp` while
-//! transfer N of this life brings it, `.gone` while it is removed. Two transfers of the same module never write to the
-//! same file.
+//! `DATA/modules`: `<digest>-<profile>.cwasm` and `.envelope`; `.N.part`, `.N.head`, `.N.tmp` and `.N.envelope-tmp`
+//! while transfer N of this life brings it, `.gone` while it is removed. Two transfers of the same module never write
+//! to the same file.
 //!
 //! Guarantees:
-//! - a transfer leaves nothing of its own but its half ([`crate::halves`])
+//! - a transfer leaves nothing of its own but its half ([`crate::partial_downloads`])
 //!   (`bad_modules_are_refused_with_their_reason`, `a_transfer_that_is_given_up_leaves_nothing`);
 //! - what a life that ended left behind and nobody goes on with is removed at the next start
 //!   (`what_the_last_life_left_is_counted_once_the_plan_is_known`);
@@ -20,7 +20,7 @@ use freewheel_link::digest::Digest;
 use tokio::sync::OwnedMutexGuard;
 use tracing::warn;
 
-use crate::halves;
+use crate::partial_downloads;
 
 /// The names of one module's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Names {
 }
 
 /// A module's files are one task's at a time. What blocks holds it, too: that goes on when its task is given up.
-pub(crate) type Turn = Arc<OwnedMutexGuard<()>>;
+pub(crate) type ModuleLock = Arc<OwnedMutexGuard<()>>;
 
 /// The files of one transfer; they go with it, but for the half when it is not spent.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub(crate) struct Scratch {
     /// The part's name, for as long as the transfer lives.
     alive: Arc<PathBuf>,
     /// Given up after the files: whoever comes next finds all of them or none.
-    pub(crate) turn: Option<Turn>,
+    pub(crate) turn: Option<ModuleLock>,
 }
 
 impl Scratch {
@@ -127,7 +127,7 @@ pub(crate) fn tidy(dir: &Path) -> io::Result<()> {
             let _ = fs::remove_file(path);
         }
     }
-    halves::bound(dir, &[]);
+    partial_downloads::bound(dir, &[]);
     Ok(())
 }
 

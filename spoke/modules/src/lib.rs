@@ -5,8 +5,8 @@
 //!           └─ no ─▶ fetch ─▶ envelope holds? ─▶ unpack ─▶ bytes fit? ─▶ fsync, rename
 //! files   names and writes in DATA/modules
 //! unpack  zstd → artifact, bounded by what was signed
-//! part    compressed bytes as they come in
-//! halves  of transfers that broke off
+//! download  compressed bytes as they come in
+//! partial_downloads  of transfers that broke off
 //! fetch   where they come from
 //! ```
 //!
@@ -23,10 +23,10 @@
 //!   (`what_the_last_life_left_is_counted_once_the_plan_is_known`,
 //!   `a_module_that_was_needed_until_now_outlives_one_that_came_later`).
 
+mod download;
 mod fetch;
 mod files;
-mod halves;
-mod part;
+mod partial_downloads;
 mod store;
 mod unpack;
 
@@ -34,10 +34,10 @@ pub use fetch::Fetch;
 pub use store::{Setup, Store};
 
 /// Largest artifact that a device takes.
-pub const MAX_ARTIFACT: u64 = 256 << 20;
+pub const ARTIFACT_BYTES_MAX: u64 = 256 << 20;
 /// Modules that no pod needs any more stay while they are together smaller than this: the next rollback
 /// finds them here. On a disk under pressure they go.
-pub const SPARE: u64 = 128 << 20;
+pub const UNUSED_BYTES_KEPT: u64 = 128 << 20;
 
 /// Why a module is not here.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +57,7 @@ pub enum ModuleError {
     #[error("the module is refused: {0}")]
     Untrusted(#[from] freewheel_link::artifact::Untrusted),
     /// It says that it is too large for a device.
-    #[error("the module has {0} bytes, a device takes up to {MAX_ARTIFACT}")]
+    #[error("the module has {0} bytes, a device takes up to {ARTIFACT_BYTES_MAX}")]
     TooLarge(u64),
     /// It cannot be unpacked.
     #[error("the module cannot be unpacked: {0}")]

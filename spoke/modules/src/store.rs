@@ -3,7 +3,7 @@
 //! Guarantees:
 //! - what the plan needs is never removed, and nothing is before the plan has been heard in this life
 //!   (`what_the_last_life_left_is_counted_once_the_plan_is_known`);
-//! - of the rest, what was needed last stays, up to [`SPARE`]
+//! - of the rest, what was needed last stays, up to [`UNUSED_BYTES_KEPT`]
 //!   (`a_module_that_was_needed_until_now_outlives_one_that_came_later`);
 //! - a disk under pressure takes that too (`a_disk_under_pressure_gives_back_what_nobody_needs`,
 //!   `a_full_disk_takes_the_modules_that_nobody_needs`);
@@ -29,23 +29,24 @@ use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::download::Download;
 use crate::fetch::Fetch;
-use crate::files::{Names, Retired, Scratch, Turn, beyond, idle, retire, tidy, touch};
-use crate::part::Part;
+use crate::files::{ModuleLock, Names, Retired, Scratch, beyond, idle, retire, tidy, touch};
 use crate::unpack::{unpack, verify};
-use crate::{ModuleError, SPARE, halves};
+use crate::{ModuleError, UNUSED_BYTES_KEPT, partial_downloads};
 
 /// Transfers at the same time: one that waits for the hub's compiler must not hold up a ready one.
-const TRANSFERS: usize = 3;
-/// Modules that are checked at the same time. After a start all of them are wanted at once, and the threads that read them
-/// are those of the logs and of the dial to the hub, too: more than a card gives to one would be no faster.
-const CHECKS: usize = 1;
+const TRANSFERS_AT_ONCE: usize = 3;
+/// Modules that are checked at the same time. After a start all of them are wanted at once, and the threads that read
+/// them are those of the logs and of the dial to the hub, too: more than a card gives to one would be no faster.
+const CHECKS_AT_ONCE: usize = 1;
 /// First and longest wait before a module is tried again.
-const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+const RETRY_FIRST_AND_MAX: (Duration, Duration) =
+    (Duration::from_secs(10), Duration::from_secs(300));
 /// How often the disk is looked at: logs and volumes of pods fill it too.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const DISK_CHECK_EVERY: Duration = Duration::from_secs(60);
 /// 2026-01-01: a clock before that has never been set.
-const CLOCK_IS_SET: u64 = 1_767_225_600;
+const CLOCK_SET_SINCE_SECONDS: u64 = 1_767_225_600;
 
 /// What a store needs.
 #[derive(Clone)]
@@ -74,7 +75,7 @@ pub struct Store {
 
 pub(crate) struct Shared {
     setup: Setup,
-    state: Mutex<State>,
+    state: Mutex<ModuleStates>,
     transfers: Semaphore,
     pub(crate) checks: Semaphore,
     /// Counts transfers: each has files of its own.
@@ -85,7 +86,7 @@ pub(crate) struct Shared {
 }
 
 #[derive(Default)]
-struct State {
+struct ModuleStates {
     ready: BTreeMap<Digest, PathBuf>,
     coming: BTreeMap<Digest, CancellationToken>,
     needed: BTreeSet<Digest>,
@@ -104,8 +105,8 @@ impl Store {
         let shared = Shared {
             setup,
             state: Mutex::default(),
-            transfers: Semaphore::new(TRANSFERS),
-            checks: Semaphore::new(CHECKS),
+            transfers: Semaphore::new(TRANSFERS_AT_ONCE),
+            checks: Semaphore::new(CHECKS_AT_ONCE),
             transfer: AtomicU64::new(0),
             running: Mutex::default(),
             turns: Mutex::default(),
@@ -199,7 +200,7 @@ impl Shared {
     }
 
     /// Files of a new transfer.
-    fn scratch(&self, names: &Names, turn: &Turn) -> Scratch {
+    fn scratch(&self, names: &Names, turn: &ModuleLock) -> Scratch {
         let transfer = self.transfer.fetch_add(1, Ordering::Relaxed);
         let mut scratch = Scratch::of(names, transfer);
         scratch.turn = Some(turn.clone());
@@ -223,7 +224,7 @@ impl Shared {
         }
         let needed: Vec<PathBuf> =
             state.needed.iter().map(|component| self.names(component).artifact).collect();
-        halves::keep_only(&self.setup.dir, &needed);
+        partial_downloads::keep_only(&self.setup.dir, &needed);
         let going = match idle(&self.setup.dir, &needed) {
             Ok(idle) => beyond(idle, spare),
             Err(error) => {
@@ -245,12 +246,12 @@ impl Shared {
     fn spare(&self) -> u64 {
         let (size, free) = (self.setup.disk)();
         // The same bound as for the node's DiskPressure.
-        if free < storage_reserve(size) { 0 } else { SPARE }
+        if free < storage_reserve(size) { 0 } else { UNUSED_BYTES_KEPT }
     }
 
     async fn watch_disk(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(DISK_CHECK_EVERY).await;
             // What the plan wants no more has gone when it said so: only pressure comes by itself.
             if self.spare() == 0 {
                 self.make_room().await;
@@ -265,8 +266,8 @@ impl Shared {
     }
 
     /// Until the module is here; every failure is told and tried again.
-    async fn bring(self: Arc<Self>, component: Digest, turn: Turn) {
-        let mut wait = RETRY.0;
+    async fn bring(self: Arc<Self>, component: Digest, turn: ModuleLock) {
+        let mut wait = RETRY_FIRST_AND_MAX.0;
         loop {
             let mut outcome = self.once(component, &turn).await;
             if outcome.as_ref().is_err_and(ModuleError::is_full) && self.make_room().await {
@@ -277,9 +278,9 @@ impl Shared {
                 let bound = move || {
                     let _turn = turn;
                     if is_full {
-                        halves::remove(&shared.names(&component));
+                        partial_downloads::remove(&shared.names(&component));
                     }
-                    halves::bound(&shared.setup.dir, &shared.running());
+                    partial_downloads::bound(&shared.setup.dir, &shared.running());
                     Ok(())
                 };
                 // It has no result and cannot fail.
@@ -302,14 +303,14 @@ impl Shared {
                 return;
             }
             tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(RETRY.1);
+            wait = (wait * 2).min(RETRY_FIRST_AND_MAX.1);
         }
     }
 
     async fn once(
         self: &Arc<Self>,
         component: Digest,
-        turn: &Turn,
+        turn: &ModuleLock,
     ) -> Result<PathBuf, ModuleError> {
         let names = self.names(&component);
         if self.on_disk(&names, component).await {
@@ -320,7 +321,7 @@ impl Shared {
         let scratch = self.scratch(&names, turn);
         let own = names.clone();
         let (scratch, half) = blocking(move || {
-            let half = halves::take_over(&own, &scratch);
+            let half = partial_downloads::take_over(&own, &scratch);
             Ok((scratch, half))
         })
         .await?;
@@ -352,7 +353,7 @@ impl Shared {
         };
         let (written, envelope) = half.filter(holds).unzip();
         let written = written.unwrap_or(0);
-        let mut part = Part {
+        let mut part = Download {
             scratch: &scratch,
             root,
             component,
@@ -440,5 +441,5 @@ fn of_fetch(error: FetchError) -> ModuleError {
 
 fn unix_now() -> Option<u64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
-    (CLOCK_IS_SET <= now).then_some(now)
+    (CLOCK_SET_SINCE_SECONDS <= now).then_some(now)
 }

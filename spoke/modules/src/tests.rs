@@ -273,7 +273,7 @@ async fn a_full_disk_with_nothing_to_remove_is_told() {
 #[tokio::test]
 async fn what_the_last_life_left_is_counted_once_the_plan_is_known() {
     let dir = tempfile::tempdir().unwrap();
-    let half = SPARE / 2 + 1;
+    let half = UNUSED_BYTES_KEPT / 2 + 1;
     let needed = lying(dir.path(), "needed", half, 40);
     let old = lying(dir.path(), "old", half, 30);
     let new = lying(dir.path(), "new", half, 20);
@@ -295,7 +295,7 @@ async fn what_the_last_life_left_is_counted_once_the_plan_is_known() {
 #[tokio::test]
 async fn a_module_that_was_needed_until_now_outlives_one_that_came_later() {
     let dir = tempfile::tempdir().unwrap();
-    let half = SPARE / 2 + 1;
+    let half = UNUSED_BYTES_KEPT / 2 + 1;
     let used = lying(dir.path(), "used", half, 40);
     let (store, _queue) = store(dir.path(), hub());
     store.keep(&[Digest::of(b"used")]);
@@ -400,15 +400,16 @@ async fn halves_are_bounded_in_number_age_and_bytes() {
     let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
     let many: Vec<PathBuf> =
         (0..10).map(|index| half(&format!("many-{index}"), 9, minutes(index))).collect();
-    let old = half("old", 9, halves::AGE + minutes(1));
+    let old = half("old", 9, partial_downloads::PARTIAL_AGE_MAX + minutes(1));
     let (first, _queue) = store(dir.path(), hub());
-    let kept: Vec<bool> = (0..10).map(|index| index < halves::MOST).collect();
+    let kept: Vec<bool> =
+        (0..10).map(|index| index < partial_downloads::PARTIAL_DOWNLOADS_MAX).collect();
     assert_eq!(there(&many), kept, "the newest stay");
     assert!(!old.exists());
     drop(first);
     let large = [
-        half("large-0", halves::BYTES / 2, minutes(0)),
-        half("large-1", halves::BYTES, minutes(9)),
+        half("large-0", partial_downloads::PARTIAL_BYTES_MAX / 2, minutes(0)),
+        half("large-1", partial_downloads::PARTIAL_BYTES_MAX, minutes(9)),
     ];
     let (second, _queue) = store(dir.path(), hub());
     assert_eq!(there(&large), [true, false]);
@@ -416,8 +417,8 @@ async fn halves_are_bounded_in_number_age_and_bytes() {
     eventually(|| files(dir.path()) == 2).await;
     assert!(many[1].exists(), "the one that is wanted");
     let larger = [
-        half("larger-0", halves::BYTES + 1, minutes(0)),
-        half("larger-1", halves::BYTES + 1, minutes(9)),
+        half("larger-0", partial_downloads::PARTIAL_BYTES_MAX + 1, minutes(0)),
+        half("larger-1", partial_downloads::PARTIAL_BYTES_MAX + 1, minutes(9)),
     ];
     let (_third, _queue) = store(dir.path(), hub());
     assert_eq!(there(&larger), [true, false], "the newest can arrive, however large it is");
@@ -432,12 +433,17 @@ async fn a_transfer_that_runs_keeps_its_part_when_another_module_fails() {
         files::Names::of(dir.path(), &component(), PROFILE).artifact.with_extension("0.part");
     let length = || std::fs::metadata(&part).map_or(0, |meta| meta.len());
     eventually(|| length() == 150).await;
-    std::fs::File::options().write(true).open(&part).unwrap().set_len(halves::BYTES + 1).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(&part)
+        .unwrap()
+        .set_len(partial_downloads::PARTIAL_BYTES_MAX + 1)
+        .unwrap();
     let other = Digest::of(b"other");
     assert_eq!(store.want(other), None);
     let answer = tokio::time::timeout(Duration::from_secs(20), queue.recv()).await.unwrap();
     assert!(matches!(answer, Some(Input::Module(digest, Err(_))) if digest == other), "{answer:?}");
-    assert_eq!(length(), halves::BYTES + 1, "it is still there");
+    assert_eq!(length(), partial_downloads::PARTIAL_BYTES_MAX + 1, "it is still there");
 }
 
 /// A hub that looks, each time it is asked, whether somebody still unpacks the first transfer.
@@ -516,7 +522,7 @@ async fn what_begins_anew_is_not_touched_by_a_late_write_to_what_was_there() {
     let scratch = files::Scratch::of(&names, 1);
     let mut late = std::fs::File::create(&scratch.part).unwrap();
     let hub = hub();
-    let mut part = part::Part {
+    let mut part = download::Download {
         scratch: &scratch,
         root: &public(&hub.root),
         component: component(),

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::ModuleError;
 use crate::files::{Names, Scratch, sync_dir, write_synced};
 
-const PIECE: usize = 64 << 10;
+const READ_CHUNK_BYTES: usize = 64 << 10;
 
 /// Unpacks what came in, checks it against its envelope, and gives both their names. Blocking.
 pub(crate) fn unpack(
@@ -37,7 +37,7 @@ fn unpack_checked(scratch: &Scratch, envelope: &Envelope) -> Result<(), ModuleEr
     let mut bytes = decoder.take(envelope.size + 1);
     let mut hash = Sha256::new();
     let mut size = 0_u64;
-    let mut piece = vec![0; PIECE];
+    let mut piece = vec![0; READ_CHUNK_BYTES];
     loop {
         let read = match bytes.read(&mut piece) {
             Ok(0) => break,

@@ -17,7 +17,7 @@ use crate::conn::Conn;
 use crate::pipe::{Broken, End};
 
 /// Bytes that are read at once.
-const PIECE: usize = 64 << 10;
+const READ_CHUNK_BYTES: usize = 64 << 10;
 
 thread_local! {
     /// Where streams are read into before it is known how much there is: one for each thread, not for each
@@ -145,9 +145,9 @@ impl Bridge {
                 }
                 Ok(room) => room,
                 // The pod does not listen any more. What it has said still goes out before anybody is told.
-                Err(Broken) => PIECE,
+                Err(Broken) => READ_CHUNK_BYTES,
             };
-            let bytes = ready!(read(stream.as_mut(), room.min(PIECE), cx))?;
+            let bytes = ready!(read(stream.as_mut(), room.min(READ_CHUNK_BYTES), cx))?;
             if bytes.is_empty() {
                 conn.tx.close_write();
                 self.inward = Half::Done;
@@ -166,7 +166,7 @@ fn read<S: Stream>(
 ) -> Poll<io::Result<Bytes>> {
     let mut scratch = SCRATCH.take();
     if scratch.is_empty() {
-        scratch = vec![0; PIECE].into();
+        scratch = vec![0; READ_CHUNK_BYTES].into();
     }
     let mut buffer = ReadBuf::new(&mut scratch[..most]);
     let outcome = stream.poll_read(cx, &mut buffer);

@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::error::NetError;
 use crate::gates::{Counters, Gate, Gates, Passing, Tally, Toward};
 use crate::pipe::{End, Pipe};
+use crate::receive_memory::ReceiveMemory;
 use crate::sockets::Slot;
-use crate::waiting::Waiting;
 
 /// One end of a connection. Whoever takes `rx` and `tx` closes them.
 pub struct Conn {
@@ -34,7 +34,7 @@ pub struct Conn {
 pub(crate) struct Side {
     pub(crate) address: SocketAddr,
     /// None: it is in no pod of this node, and what waits for it is on the other end's account.
-    pub(crate) waiting: Option<Arc<Waiting>>,
+    pub(crate) waiting: Option<Arc<ReceiveMemory>>,
     pub(crate) slot: Option<Slot>,
     /// What it has come through.
     pub(crate) gates: Gates,
@@ -59,7 +59,7 @@ impl Conn {
         client: Side,
         seen: SocketAddr,
         server: Side,
-        transit: &Arc<Waiting>,
+        transit: &Arc<ReceiveMemory>,
     ) -> (Self, Self) {
         let of = |own: &Side, other: &Side| {
             own.waiting.as_ref().or(other.waiting.as_ref()).unwrap_or(transit).clone()
@@ -137,8 +137,8 @@ impl Connecting {
     }
 }
 
-/// A connection's end as hyper, probes, port-forward and tunnels want it. Dropping it closes both directions; a tunnel's
-/// is broken then, unless it was shut down before.
+/// A connection's end as hyper, probes, port-forward and tunnels want it. Dropping it closes both directions; a
+/// tunnel's is broken then, unless it was shut down before.
 pub struct ConnIo {
     conn: Conn,
     broken_by_drop: bool,

@@ -12,14 +12,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use freewheel_spoke_agent::ports::PodNetwork;
 
 use crate::error::NetError;
-use crate::tables::Tables;
+use crate::tables::RealmTables;
 
 /// Longest chain of ExternalName Services; a longer one is a loop.
 const MAX_ALIASES: u8 = 8;
 
 /// Addresses behind a name for a pod. All names are of the pod's own realm.
 pub(crate) fn resolve<P>(
-    tables: &Tables<P>,
+    tables: &RealmTables<P>,
     domain: &str,
     pod: &PodNetwork,
     name: &str,
@@ -61,7 +61,7 @@ fn search(name: &str, namespace: &str, domain: &str) -> Vec<String> {
 
 /// Addresses behind an absolute name.
 fn lookup<P>(
-    tables: &Tables<P>,
+    tables: &RealmTables<P>,
     domain: &str,
     name: &str,
     left: u8,
@@ -95,7 +95,7 @@ fn lookup<P>(
 }
 
 /// `10-64-0-7` for a pod that is there, on this node or another.
-fn pod_address<P>(tables: &Tables<P>, label: &str) -> Result<Vec<IpAddr>, NetError> {
+fn pod_address<P>(tables: &RealmTables<P>, label: &str) -> Result<Vec<IpAddr>, NetError> {
     let ip: Ipv4Addr = label.replace('-', ".").parse().map_err(|_| NetError::NameUnknown)?;
     if tables.knows(ip) { Ok(vec![ip.into()]) } else { Err(NetError::NameUnknown) }
 }

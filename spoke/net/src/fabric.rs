@@ -1,4 +1,4 @@
-//! A node's whole pod network: realms side by side, and the doors in from the node's own address.
+//! A node's whole pod network: realms side by side, and the node ports in from the node's own address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_link::figures::GateV1;
-use freewheel_link::message::{DOOR, is_pod_address};
+use freewheel_link::message::{SNAT_ADDRESS, is_pod_address};
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Protocol, ServiceV1};
-use freewheel_spoke_account::Account;
+use freewheel_spoke_account::MemoryAccount;
 use freewheel_spoke_agent::ports::{Network, PodNetwork};
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
@@ -17,10 +17,10 @@ use tracing::debug;
 
 use crate::bridge::Stream;
 use crate::conn::{Conn, ConnIo, Side};
-use crate::door::{Door, Target};
 use crate::error::NetError;
 use crate::gates::{Gate, Toward};
 use crate::node_port::{NodePorts, PortProblem};
+use crate::node_port_listener::{NodePort, NodePortTarget};
 use crate::pod::PodNet;
 use crate::realm::Realm;
 use crate::remote::Remote;
@@ -32,7 +32,7 @@ pub struct Fabric {
     shared: Arc<Shared>,
     realms: RwLock<HashMap<ClusterName, Arc<Realm>>>,
     pods: RwLock<HashMap<String, Arc<PodNet>>>,
-    doors: NodePorts,
+    node_ports: NodePorts,
 }
 
 impl Fabric {
@@ -40,31 +40,31 @@ impl Fabric {
     #[must_use]
     pub fn new(runtime: Handle) -> Arc<Self> {
         let shared = Shared::new(runtime);
-        let doors = NodePorts::new(shared.clone());
-        Arc::new(Self { shared, realms: RwLock::default(), pods: RwLock::default(), doors })
+        let node_ports = NodePorts::new(shared.clone());
+        Arc::new(Self { shared, realms: RwLock::default(), pods: RwLock::default(), node_ports })
     }
 
     /// What the host holds for all guests of the node together.
     #[must_use]
-    pub fn account(&self) -> &Arc<Account> {
+    pub fn account(&self) -> &Arc<MemoryAccount> {
         &self.shared.account
     }
 
     /// The files and directories that all guests of the node have open together.
     #[must_use]
-    pub fn files(&self) -> &Arc<Account> {
+    pub fn files(&self) -> &Arc<MemoryAccount> {
         &self.shared.files
     }
 
     /// The mappings of memory that all guests of the node have together.
     #[must_use]
-    pub fn mappings(&self) -> &Arc<Account> {
+    pub fn mappings(&self) -> &Arc<MemoryAccount> {
         &self.shared.mappings
     }
 
     /// Connections from outside through the node's ports.
     #[must_use]
-    pub fn visits(&self) -> &Arc<Account> {
+    pub fn visits(&self) -> &Arc<MemoryAccount> {
         &self.shared.visits
     }
 
@@ -82,13 +82,13 @@ impl Fabric {
     /// Who is told when a NodePort or hostPort cannot be opened, and when it can again. It must not call back
     /// into the network.
     pub fn on_port_problem(&self, tell: impl Fn(&PortProblem) + Send + Sync + 'static) {
-        self.doors.on_problem(Arc::new(tell));
+        self.node_ports.on_problem(Arc::new(tell));
     }
 
     /// NodePorts and hostPorts that cannot be opened now.
     #[must_use]
     pub fn port_problems(&self) -> Vec<PortProblem> {
-        self.doors.problems()
+        self.node_ports.problems()
     }
 
     /// The network of the pod with this UID.
@@ -171,7 +171,7 @@ impl Fabric {
         to: SocketAddrV4,
         bytes: Bytes,
     ) {
-        let mine = is_pod_address(*to.ip()) || *to.ip() == DOOR;
+        let mine = is_pod_address(*to.ip()) || *to.ip() == SNAT_ADDRESS;
         if !is_pod_address(*from.ip()) || !mine {
             return;
         }
@@ -186,9 +186,9 @@ impl Fabric {
         }
     }
 
-    /// Closes all doors and waits until no task of the network runs any more.
+    /// Closes all node ports and waits until no task of the network runs any more.
     pub async fn shutdown(&self) {
-        self.doors.close_all();
+        self.node_ports.close_all();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
     }
@@ -208,12 +208,15 @@ impl Network for Fabric {
         debug!(pod = %who.uid, cluster = %who.realm, ip = %who.ip, "pod network made");
         self.remove_pod(&who.uid);
         let realm = self.realm(&who.realm);
-        let doors = who.host_ports.iter().map(|&(host, port, udp)| {
+        let node_ports = who.host_ports.iter().map(|&(host, port, udp)| {
             let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
             let to = SocketAddr::new(who.ip.into(), port);
-            (Door { protocol, port: host }, Target { realm: realm.clone(), to: To::Address(to) })
+            (
+                NodePort { protocol, port: host },
+                NodePortTarget { realm: realm.clone(), to: To::Address(to) },
+            )
         });
-        self.doors.set(&format!("pod/{}", who.uid), &doors.collect::<Vec<_>>());
+        self.node_ports.set(&format!("pod/{}", who.uid), &node_ports.collect::<Vec<_>>());
         let pod = PodNet::new(who, realm.clone());
         realm.put_pod(Arc::clone(&pod));
         self.pods.write().insert(pod.who().uid.clone(), pod);
@@ -221,7 +224,7 @@ impl Network for Fabric {
 
     fn remove_pod(&self, uid: &str) {
         let Some(pod) = self.pods.write().remove(uid) else { return };
-        self.doors.set(&format!("pod/{uid}"), &[]);
+        self.node_ports.set(&format!("pod/{uid}"), &[]);
         pod.realm().remove_pod(&pod);
         pod.close_listeners();
     }
@@ -235,22 +238,22 @@ impl Network for Fabric {
     ) {
         let network = self.realm(realm);
         let ports = service.iter().flat_map(|service| &service.ports);
-        let doors = ports.filter_map(|port| {
-            let door = Door { protocol: port.protocol, port: port.node_port? };
+        let node_ports = ports.filter_map(|port| {
+            let node_port = NodePort { protocol: port.protocol, port: port.node_port? };
             let to = To::Service {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
                 port: port.port,
             };
-            Some((door, Target { realm: network.clone(), to }))
+            Some((node_port, NodePortTarget { realm: network.clone(), to }))
         });
         let owner = format!("service/{realm}/{namespace}/{name}");
-        self.doors.set(&owner, &doors.collect::<Vec<_>>());
+        self.node_ports.set(&owner, &node_ports.collect::<Vec<_>>());
         network.set_service(namespace, name, service);
     }
 
     fn set_node(&self, address: IpAddr, domain: &str) {
         self.shared.set_domain(domain);
-        self.doors.set_address(address);
+        self.node_ports.set_address(address);
     }
 }

@@ -3,12 +3,12 @@
 //! ```text
 //! pod         connections to a port of a pod here, whoever asks
 //! service     those that ask for a Service
-//! node port   those from outside through a port of the node, and a UDP door's clients
+//! node port   those from outside through a port of the node, and a UDP node port's clients
 //! link        those to and from other nodes, and those that lead nowhere
 //! ```
 //!
-//! A connection counts at each gate that it goes through, and is open there until both of its ends have gone. Counts are
-//! relaxed atomics: no lock, and bytes in lots ([`LOT`]).
+//! A connection counts at each gate that it goes through, and is open there until both of its ends have gone. Counts
+//! are relaxed atomics: no lock, and bytes in lots ([`LOT`]).
 //!
 //! Guarantees:
 //! - a connection is counted at every gate on its way, with its bytes, and open while it lasts

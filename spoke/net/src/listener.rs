@@ -14,7 +14,7 @@ use crate::sockets::{Lender, Slot};
 pub const MAX_BACKLOG: usize = 4096;
 
 #[derive(Default)]
-struct State {
+struct ListenerState {
     queue: VecDeque<Conn>,
     waker: Option<Waker>,
     backlog: usize,
@@ -27,7 +27,7 @@ pub struct Closed;
 
 /// A listening port. Dropping it frees the port and breaks the connections that nobody took.
 pub struct Listener {
-    state: Mutex<State>,
+    state: Mutex<ListenerState>,
     address: SocketAddr,
     lender: Weak<dyn Lender<Self>>,
     _slot: Slot,
@@ -40,7 +40,8 @@ impl Listener {
         lender: Weak<dyn Lender<Self>>,
         slot: Slot,
     ) -> Self {
-        let state = State { backlog: backlog.clamp(1, MAX_BACKLOG), ..State::default() };
+        let state =
+            ListenerState { backlog: backlog.clamp(1, MAX_BACKLOG), ..ListenerState::default() };
         Self { state: Mutex::new(state), address, lender, _slot: slot }
     }
 

@@ -1,4 +1,4 @@
-//! Doors from the node's own address into the pod network: NodePorts and hostPorts.
+//! Node ports from the node's own address into the pod network: NodePorts and hostPorts.
 //!
 //! ```text
 //! wanted ──▶ binding ──▶ open ──▶ connections, each bridged to a pod
@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Guarantees:
-//! - a door that stays wanted stays open when its Service changes, and connections live on after their door has
-//!   closed (`a_door_outlives_a_change_of_its_service_and_connections_outlive_their_door`).
+//! - a node port that stays wanted stays open when its Service changes, and connections live on after their node port
+//!   has closed (`a_door_outlives_a_change_of_its_service_and_connections_outlive_their_door`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -20,18 +20,20 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::door::{Door, RETRY, Target, Way};
+use crate::node_port_listener::{
+    BIND_RETRY_FIRST_AND_MAX, NodePort, NodePortListener, NodePortTarget,
+};
 use crate::shared::Shared;
 use crate::{node_port_tcp, node_port_udp};
 
-/// How often binding fails before it is called a problem: a door that was just closed needs a moment.
-const PATIENCE: u32 = 6;
+/// How often binding fails before it is called a problem: a node port that was just closed needs a moment.
+const BIND_FAILURES_UNTOLD: u32 = 6;
 
-/// A door that cannot be opened.
+/// A node port that cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortProblem {
     /// Which one.
-    pub door: Door,
+    pub node_port: NodePort,
     /// `pod/<uid>` or `service/<realm>/<namespace>/<name>`.
     pub owner: String,
     /// Why; `None`: it is open now.
@@ -42,21 +44,21 @@ type Tell = Arc<dyn Fn(&PortProblem) + Send + Sync>;
 
 #[derive(Default)]
 struct Problems {
-    now: Mutex<BTreeMap<(Door, String), PortProblem>>,
+    now: Mutex<BTreeMap<(NodePort, String), PortProblem>>,
     tell: RwLock<Option<Tell>>,
 }
 
 #[derive(Default)]
-struct State {
+struct NodePortsState {
     address: Option<IpAddr>,
-    /// First come, first served: an owner's claim on a door that another one has waits for it.
-    claims: BTreeMap<Door, Vec<(String, Target)>>,
-    open: HashMap<Door, Arc<Way>>,
+    /// First come, first served: an owner's claim on a node port that another one has waits for it.
+    claims: BTreeMap<NodePort, Vec<(String, NodePortTarget)>>,
+    open: HashMap<NodePort, Arc<NodePortListener>>,
 }
 
-/// All doors of a node.
+/// All node ports of a node.
 pub(crate) struct NodePorts {
-    state: Mutex<State>,
+    state: Mutex<NodePortsState>,
     problems: Arc<Problems>,
     shared: Arc<Shared>,
 }
@@ -75,17 +77,17 @@ impl NodePorts {
     }
 
     /// Replaces what one owner wants.
-    pub(crate) fn set(&self, owner: &str, doors: &[(Door, Target)]) {
+    pub(crate) fn set(&self, owner: &str, node_ports: &[(NodePort, NodePortTarget)]) {
         let mut state = self.state.lock();
-        for (door, target) in doors {
-            let claims = state.claims.entry(*door).or_default();
+        for (node_port, target) in node_ports {
+            let claims = state.claims.entry(*node_port).or_default();
             match claims.iter_mut().find(|(holder, _)| holder == owner) {
                 Some((_, held)) => *held = target.clone(),
                 None => claims.push((owner.to_owned(), target.clone())),
             }
         }
-        state.claims.retain(|door, claims| {
-            let wanted = doors.iter().any(|(found, _)| found == door);
+        state.claims.retain(|node_port, claims| {
+            let wanted = node_ports.iter().any(|(found, _)| found == node_port);
             claims.retain(|(holder, _)| wanted || holder != owner);
             !claims.is_empty()
         });
@@ -108,10 +110,10 @@ impl NodePorts {
         self.reconcile(&mut state);
     }
 
-    fn reconcile(&self, state: &mut State) {
-        let State { address, claims, open } = state;
-        open.retain(|door, way| {
-            let holder = claims.get(door).and_then(|claims| claims.first());
+    fn reconcile(&self, state: &mut NodePortsState) {
+        let NodePortsState { address, claims, open } = state;
+        open.retain(|node_port, way| {
+            let holder = claims.get(node_port).and_then(|claims| claims.first());
             match holder {
                 Some((owner, target)) if *owner == way.owner => {
                     *way.target.write() = target.clone();
@@ -120,39 +122,41 @@ impl NodePorts {
             }
             !way.closed.is_cancelled()
         });
-        let claimed = |door: &Door, owner: &str| {
-            claims.get(door).is_some_and(|claims| claims.iter().any(|(holder, _)| holder == owner))
+        let claimed = |node_port: &NodePort, owner: &str| {
+            claims
+                .get(node_port)
+                .is_some_and(|claims| claims.iter().any(|(holder, _)| holder == owner))
         };
-        self.problems.now.lock().retain(|(door, owner), _| claimed(door, owner));
+        self.problems.now.lock().retain(|(node_port, owner), _| claimed(node_port, owner));
         let Some(address) = *address else { return };
-        for (door, claims) in claims {
+        for (node_port, claims) in claims {
             let Some((owner, target)) = claims.first() else { continue };
             for (late, _) in claims.iter().skip(1) {
-                let error = format!("port {} of the node is taken by {owner}", door.port);
-                self.problems.report(*door, late, Some(error));
+                let error = format!("port {} of the node is taken by {owner}", node_port.port);
+                self.problems.report(*node_port, late, Some(error));
             }
             let way = || {
-                let way = Arc::new(Way {
-                    door: *door,
+                let way = Arc::new(NodePortListener {
+                    node_port: *node_port,
                     target: RwLock::new(target.clone()),
                     shared: self.shared.clone(),
                     closed: CancellationToken::new(),
                     owner: owner.clone(),
                 });
-                let bind = SocketAddr::new(address, door.port);
+                let bind = SocketAddr::new(address, node_port.port);
                 let keep = keep_open(way.clone(), bind, self.problems.clone());
                 self.shared.tasks.spawn_on(keep, &self.shared.runtime);
                 way
             };
-            open.entry(*door).or_insert_with(way);
+            open.entry(*node_port).or_insert_with(way);
         }
     }
 }
 
 impl Problems {
-    fn report(&self, door: Door, owner: &str, error: Option<String>) {
-        let problem = PortProblem { door, owner: owner.to_owned(), error };
-        let key = (door, owner.to_owned());
+    fn report(&self, node_port: NodePort, owner: &str, error: Option<String>) {
+        let problem = PortProblem { node_port, owner: owner.to_owned(), error };
+        let key = (node_port, owner.to_owned());
         let changed = {
             let mut now = self.now.lock();
             if problem.error.is_some() {
@@ -168,15 +172,15 @@ impl Problems {
     }
 }
 
-/// Binds as soon as the port is free, then carries traffic until the door closes.
-async fn keep_open(way: Arc<Way>, bind: SocketAddr, problems: Arc<Problems>) {
-    let (mut wait, longest) = RETRY;
+/// Binds as soon as the port is free, then carries traffic until the node port closes.
+async fn keep_open(way: Arc<NodePortListener>, bind: SocketAddr, problems: Arc<Problems>) {
+    let (mut wait, longest) = BIND_RETRY_FIRST_AND_MAX;
     let mut failures = 0;
     loop {
-        let served = match way.door.protocol {
+        let served = match way.node_port.protocol {
             Protocol::Tcp => match TcpListener::bind(bind).await {
                 Ok(listener) => {
-                    problems.report(way.door, &way.owner, None);
+                    problems.report(way.node_port, &way.owner, None);
                     node_port_tcp::serve(&way, &listener).await;
                     Ok(())
                 }
@@ -184,7 +188,7 @@ async fn keep_open(way: Arc<Way>, bind: SocketAddr, problems: Arc<Problems>) {
             },
             Protocol::Udp => match tokio::net::UdpSocket::bind(bind).await {
                 Ok(socket) => {
-                    problems.report(way.door, &way.owner, None);
+                    problems.report(way.node_port, &way.owner, None);
                     node_port_udp::serve(&way, socket).await;
                     Ok(())
                 }
@@ -196,12 +200,12 @@ async fn keep_open(way: Arc<Way>, bind: SocketAddr, problems: Arc<Problems>) {
             return;
         };
         failures += 1;
-        if failures == PATIENCE {
+        if failures == BIND_FAILURES_UNTOLD {
             warn!(address = %bind, owner = way.owner, %error, "port of the node cannot be opened");
         }
-        if PATIENCE <= failures {
+        if BIND_FAILURES_UNTOLD <= failures {
             problems.report(
-                way.door,
+                way.node_port,
                 &way.owner,
                 Some(format!("cannot listen on {bind}: {error}")),
             );

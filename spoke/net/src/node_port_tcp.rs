@@ -1,14 +1,14 @@
-//! A TCP door: connections from outside, each bridged to a pod.
+//! A TCP node port: connections from outside, each bridged to a pod.
 //!
 //! Guarantees:
-//! - a door whose places are all taken stays open: the connection that has been silent longest makes room, those that
-//!   never got a byte first (`the_one_that_was_silent_longest_makes_room_and_strangers_go_first`,
+//! - a node port whose places are all taken stays open: the connection that has been silent longest makes room, those
+//!   that never got a byte first (`the_one_that_was_silent_longest_makes_room_and_strangers_go_first`,
 //!   `a_node_port_full_of_silent_clients_serves_the_next`);
 //! - what broke off is reset for the client, also what this process carried when it is killed
 //!   (`a_node_port_resets_its_client_when_the_pod_ends_before_its_time`,
 //!   `a_killed_device_breaks_its_connections_off_wherever_their_clients_are`);
-//! - all doors together have no more connections than the node has descriptors for, also while their pods are being
-//!   reached, and each may have a few whatever the others have
+//! - all node ports together have no more connections than the node has descriptors for, also while their pods are
+//!   being reached, and each may have a few whatever the others have
 //!   (`a_door_that_has_taken_all_descriptors_leaves_the_others_a_few`,
 //!   `who_waits_for_a_silent_node_makes_room_like_any_other`).
 
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use freewheel_spoke_account::{Account, Held};
+use freewheel_spoke_account::{Held, MemoryAccount};
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
@@ -30,48 +30,48 @@ use tracing::{debug, warn};
 
 use crate::bridge::{self, Ended};
 use crate::conn::Conn;
-use crate::door::{RETRY, Way};
 use crate::error::NetError;
 use crate::gates::{Gate, Loss};
-use crate::watched::{Watched, Watcher};
+use crate::node_port_listener::{BIND_RETRY_FIRST_AND_MAX, NodePortListener};
+use crate::watched_stream::{Watched, Watcher};
 
-/// Connections that one door carries at a time. Tests open more than that, twice, with the files of one process.
-const MAX_CONNECTIONS: usize = if cfg!(test) { 64 } else { 4096 };
+/// Connections that one node port carries at a time. Tests open more than that, twice, with the files of one process.
+const CONNECTIONS_PER_PORT_MAX: usize = if cfg!(test) { 64 } else { 4096 };
 
-/// Connections that every door may have, whatever the others have.
-const FEW: usize = 16;
+/// Connections that every node port may have, whatever the others have.
+const CONNECTIONS_PER_PORT_MIN: usize = 16;
 
 /// A connection that was silent for so long may have to make room.
-const SILENT: Duration = Duration::from_secs(1);
+const SILENT_AFTER: Duration = Duration::from_secs(1);
 
-/// How often a full door looks again, when nobody was silent.
-const AGAIN: Duration = Duration::from_millis(50);
+/// How often a full node port looks again, when nobody was silent.
+const FULL_PORT_RETRY_EVERY: Duration = Duration::from_millis(50);
 
 /// One connection from outside.
-struct Visit {
+struct InboundConnection {
     number: u64,
-    /// When its last byte came or went, in milliseconds of the door's time.
+    /// When its last byte came or went, in milliseconds of the node port's time.
     last: AtomicU64,
     /// It got something from its pod.
     served: AtomicBool,
     leave: CancellationToken,
-    /// Its place among those of all doors.
+    /// Its place among those of all node ports.
     _place: Option<Held>,
 }
 
-/// All connections of a door.
-struct Visits {
+/// All connections of a node port.
+struct InboundConnections {
     opened: Instant,
     most: usize,
-    /// Those of all doors.
-    node: Arc<Account>,
-    all: Mutex<BTreeMap<u64, Arc<Visit>>>,
+    /// Those of all node ports.
+    node: Arc<MemoryAccount>,
+    all: Mutex<BTreeMap<u64, Arc<InboundConnection>>>,
     /// Somebody has left.
     freed: Notify,
 }
 
-impl Visits {
-    fn new(most: usize, node: Arc<Account>) -> Arc<Self> {
+impl InboundConnections {
+    fn new(most: usize, node: Arc<MemoryAccount>) -> Arc<Self> {
         let (opened, freed) = (Instant::now(), Notify::new());
         Arc::new(Self { opened, most, node, all: Mutex::default(), freed })
     }
@@ -81,15 +81,15 @@ impl Visits {
     }
 
     /// A place, if one is free; else somebody is on the way out who makes it, or nobody was silent for long enough.
-    fn enter(&self) -> Option<Arc<Visit>> {
+    fn enter(&self) -> Option<Arc<InboundConnection>> {
         let mut all = self.all.lock();
         let place = if all.len() < self.most { self.node.take(1).ok() } else { None };
-        if place.is_none() && FEW.min(self.most) <= all.len() {
+        if place.is_none() && CONNECTIONS_PER_PORT_MIN.min(self.most) <= all.len() {
             self.send_one_away(&all);
             return None;
         }
         let number = all.last_key_value().map_or(0, |(last, _)| last + 1);
-        let visit = Arc::new(Visit {
+        let visit = Arc::new(InboundConnection {
             number,
             last: AtomicU64::new(self.now()),
             served: AtomicBool::new(false),
@@ -101,25 +101,25 @@ impl Visits {
     }
 
     /// Waits for a place.
-    async fn place(&self) -> Arc<Visit> {
+    async fn place(&self) -> Arc<InboundConnection> {
         loop {
             if let Some(visit) = self.enter() {
                 return visit;
             }
-            let _ = timeout(AGAIN, self.freed.notified()).await;
+            let _ = timeout(FULL_PORT_RETRY_EVERY, self.freed.notified()).await;
         }
     }
 
     /// Ends the connection that has been silent longest, one at a time: it has its place until it is gone.
-    fn send_one_away(&self, all: &BTreeMap<u64, Arc<Visit>>) {
+    fn send_one_away(&self, all: &BTreeMap<u64, Arc<InboundConnection>>) {
         if all.values().any(|visit| visit.leave.is_cancelled()) {
             return;
         }
         let now = self.now();
         let silent = all.values().filter(|visit| {
-            SILENT.as_millis() <= u128::from(now.saturating_sub(visit.last.load(Relaxed)))
+            SILENT_AFTER.as_millis() <= u128::from(now.saturating_sub(visit.last.load(Relaxed)))
         });
-        let rank = |visit: &&Arc<Visit>| {
+        let rank = |visit: &&Arc<InboundConnection>| {
             (visit.served.load(Relaxed), visit.last.load(Relaxed), visit.number)
         };
         if let Some(oldest) = silent.min_by_key(rank) {
@@ -127,16 +127,16 @@ impl Visits {
         }
     }
 
-    fn left(&self, visit: Arc<Visit>) {
+    fn left(&self, visit: Arc<InboundConnection>) {
         self.all.lock().remove(&visit.number);
         drop(visit);
         self.freed.notify_one();
     }
 }
 
-/// Carries connections until the door closes; those that are there by then go on.
-pub(crate) async fn serve(way: &Arc<Way>, listener: &TcpListener) {
-    let visits = Visits::new(MAX_CONNECTIONS, way.shared.visits.clone());
+/// Carries connections until the node port closes; those that are there by then go on.
+pub(crate) async fn serve(way: &Arc<NodePortListener>, listener: &TcpListener) {
+    let visits = InboundConnections::new(CONNECTIONS_PER_PORT_MAX, way.shared.visits.clone());
     loop {
         let accept = async {
             let accepted = listener.accept().await?;
@@ -153,12 +153,12 @@ pub(crate) async fn serve(way: &Arc<Way>, listener: &TcpListener) {
                 way.shared.tasks.spawn_on(carry, &way.shared.runtime);
             }
             Err(error) => {
-                // Out of file descriptors, or a client that was gone already: the door itself is sound.
-                warn!(port = way.door.port, %error, "connection could not be taken");
+                // Out of file descriptors, or a client that was gone already: the node port itself is sound.
+                warn!(port = way.node_port.port, %error, "connection could not be taken");
                 if is_out_of_files(&error) {
                     visits.send_one_away(&visits.all.lock());
                 }
-                tokio::time::sleep(RETRY.0).await;
+                tokio::time::sleep(BIND_RETRY_FIRST_AND_MAX.0).await;
             }
         }
     }
@@ -170,11 +170,11 @@ fn is_out_of_files(error: &io::Error) -> bool {
 }
 
 async fn carry(
-    way: Arc<Way>,
+    way: Arc<NodePortListener>,
     stream: TcpStream,
     peer: SocketAddr,
-    visits: Arc<Visits>,
-    visit: Arc<Visit>,
+    visits: Arc<InboundConnections>,
+    visit: Arc<InboundConnection>,
 ) {
     // Small answers go out at once; failing to say so costs latency only.
     let _ = stream.set_nodelay(true);
@@ -196,7 +196,7 @@ async fn carry(
     let ended = match connected {
         Ok(conn) => bridge::carry(conn, &mut stream, visit.leave.cancelled()).await,
         Err(error) => {
-            debug!(port = way.door.port, %peer, %error, "no pod for it");
+            debug!(port = way.node_port.port, %peer, %error, "no pod for it");
             Ended::Broken
         }
     };
@@ -208,15 +208,15 @@ async fn carry(
     visits.left(visit);
 }
 
-async fn connect(way: &Way, peer: SocketAddr) -> Result<Conn, NetError> {
+async fn connect(way: &NodePortListener, peer: SocketAddr) -> Result<Conn, NetError> {
     let target = way.target.read().clone();
     target.connect(peer).done().await
 }
 
 /// Remembers when a client's stream was last used.
 struct Traffic {
-    visits: Arc<Visits>,
-    visit: Arc<Visit>,
+    visits: Arc<InboundConnections>,
+    visit: Arc<InboundConnection>,
 }
 
 impl Traffic {
@@ -245,18 +245,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_one_that_was_silent_longest_makes_room_and_strangers_go_first() {
-        let visits = Visits::new(3, Account::node());
+        let visits = InboundConnections::new(3, MemoryAccount::node());
         let enter = || visits.enter().unwrap();
         let served = enter();
         served.served.store(true, Relaxed);
-        tokio::time::advance(SILENT * 2).await;
+        tokio::time::advance(SILENT_AFTER * 2).await;
         let (stranger, later) = (enter(), enter());
         assert!(visits.enter().is_none(), "it has its place until it is gone");
         assert!(served.leave.is_cancelled(), "nobody else was silent long enough");
         visits.left(served);
         let third = enter();
         assert!(visits.enter().is_none() && !stranger.leave.is_cancelled(), "all have just come");
-        tokio::time::advance(SILENT * 2).await;
+        tokio::time::advance(SILENT_AFTER * 2).await;
         third.last.store(visits.now(), Relaxed);
         for _ in 0..2 {
             assert!(visits.enter().is_none());
@@ -265,7 +265,7 @@ mod tests {
         visits.left(stranger);
         later.served.store(true, Relaxed);
         let fourth = enter();
-        tokio::time::advance(SILENT * 2).await;
+        tokio::time::advance(SILENT_AFTER * 2).await;
         assert!(visits.enter().is_none());
         assert!(
             third.leave.is_cancelled()
@@ -276,14 +276,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_door_that_has_taken_all_descriptors_leaves_the_others_a_few() {
-        let node = Account::node();
+        let node = MemoryAccount::node();
         node.set_limit(100);
-        let (greedy, modest) = (Visits::new(4096, node.clone()), Visits::new(4096, node.clone()));
+        let (greedy, modest) = (
+            InboundConnections::new(4096, node.clone()),
+            InboundConnections::new(4096, node.clone()),
+        );
         let taken: Vec<_> = std::iter::from_fn(|| greedy.enter()).collect();
         assert_eq!(taken.len(), 100);
         let few: Vec<_> = std::iter::from_fn(|| modest.enter()).take(50).collect();
-        assert_eq!(few.len(), FEW);
-        tokio::time::advance(SILENT * 2).await;
+        assert_eq!(few.len(), CONNECTIONS_PER_PORT_MIN);
+        tokio::time::advance(SILENT_AFTER * 2).await;
         assert!(greedy.enter().is_none() && node.used() == 100, "nobody has left yet");
         taken.into_iter().for_each(|visit| greedy.left(visit));
         assert_eq!(node.used(), 0, "places go with their connections");

@@ -1,7 +1,7 @@
-//! A UDP door: each client has a port of the node's in the realm, so that answers find their way back.
+//! A UDP node port: each client has a port of the node's in the realm, so that answers find their way back.
 //!
 //! ```text
-//! client ──▶ door ──▶ flow: the node's address, a port of its own ──▶ pod, here or on another node
+//! client ──▶ node port ──▶ flow: the node's address, a port of its own ──▶ pod, here or on another node
 //!    ▲                  │ takes what this pod sends, from nobody else          │
 //!    └──────────────────┴───────────────────────────────────────────────────◀─┘
 //! ```
@@ -14,7 +14,7 @@
 //!   with a forged address anybody can be many of them
 //!   (`forged_clients_push_each_other_out_and_nobody_who_was_answered`,
 //!   `one_address_has_a_part_of_the_door_only`);
-//! - and they do for the clients of another door, too (`a_door_that_opens_gets_its_part_from_the_others`).
+//! - and they do for the clients of another node port, too (`a_door_that_opens_gets_its_part_from_the_others`).
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,25 +27,25 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::door::Way;
 use crate::gates::{Gate, Gates, Loss, Passing, Toward};
-use crate::places::Share;
+use crate::node_port_listener::NodePortListener;
 use crate::realm::Realm;
 use crate::route::Source;
 use crate::udp::{MAX_DATAGRAM, UdpPort};
+use crate::udp_client_quota::UdpClientShare;
 
 /// How long a silent flow is kept: as conntrack does, less long when no answer was ever seen.
-const IDLE: Duration = Duration::from_secs(120);
-const UNANSWERED: Duration = Duration::from_secs(30);
+const FLOW_IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+const UNANSWERED_FLOW_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often silent flows are looked for.
-const SWEEP: Duration = Duration::from_secs(10);
+const FLOW_SWEEP_EVERY: Duration = Duration::from_secs(10);
 
-/// Flows of one client address: one host must not take a door from all others.
-const MAX_PER_CLIENT: usize = 256;
+/// Flows of one client address: one host must not take a node port from all others.
+const FLOWS_PER_CLIENT_MAX: usize = 256;
 
 /// What both directions of a flow know of it.
-struct Life {
+struct FlowActivity {
     last: Instant,
     answered: bool,
 }
@@ -53,63 +53,63 @@ struct Life {
 struct Flow {
     port: Arc<UdpPort>,
     endpoint: SocketAddr,
-    life: Arc<Mutex<Life>>,
+    activity: Arc<Mutex<FlowActivity>>,
     passing: Arc<Passing>,
     _answers: AbortOnDropHandle<()>,
 }
 
-/// The clients of one door, and how many it may have.
-struct Flows(HashMap<SocketAddr, Flow>, Share);
+/// The clients of one node port, and how many it may have.
+struct Flows(HashMap<SocketAddr, Flow>, UdpClientShare);
 
 impl Flows {
     /// Ends the flows that were silent for too long.
     fn sweep(&mut self, now: Instant) {
         self.0.retain(|_, flow| {
-            let life = flow.life.lock();
-            let most = if life.answered { IDLE } else { UNANSWERED };
-            now.duration_since(life.last) < most
+            let activity = flow.activity.lock();
+            let most = if activity.answered { FLOW_IDLE_TIMEOUT } else { UNANSWERED_FLOW_TIMEOUT };
+            now.duration_since(activity.last) < most
         });
     }
 
     /// Whether there is room for a new flow of this client, after one that may go has made it.
     fn room(&mut self, client: SocketAddr) -> bool {
         let own = self.0.keys().filter(|peer| peer.ip() == client.ip()).count();
-        let leaves = if MAX_PER_CLIENT <= own {
+        let leaves = if FLOWS_PER_CLIENT_MAX <= own {
             self.oldest(|peer, _| peer.ip() == client.ip())
         } else if self.1.most() <= self.0.len() {
-            self.oldest(|_, life| !life.answered)
+            self.oldest(|_, activity| !activity.answered)
         } else {
             return true;
         };
         leaves.is_some_and(|peer| self.0.remove(&peer).is_some())
     }
 
-    /// Makes room for other doors: those that were answered go last.
+    /// Makes room for other node ports: those that were answered go last.
     fn shrink(&mut self) {
         while self.1.most() < self.0.len()
             && let Some(peer) =
-                self.oldest(|_, life| !life.answered).or_else(|| self.oldest(|_, _| true))
+                self.oldest(|_, activity| !activity.answered).or_else(|| self.oldest(|_, _| true))
         {
             self.0.remove(&peer);
         }
     }
 
-    fn oldest(&self, may_go: impl Fn(&SocketAddr, &Life) -> bool) -> Option<SocketAddr> {
+    fn oldest(&self, may_go: impl Fn(&SocketAddr, &FlowActivity) -> bool) -> Option<SocketAddr> {
         let candidates = self.0.iter().filter_map(|(peer, flow)| {
-            let life = flow.life.lock();
-            may_go(peer, &life).then_some((life.last, *peer))
+            let activity = flow.activity.lock();
+            may_go(peer, &activity).then_some((activity.last, *peer))
         });
         candidates.min().map(|(_, peer)| peer)
     }
 }
 
-/// Carries datagrams until the door closes.
-pub(crate) async fn serve(way: &Arc<Way>, socket: UdpSocket) {
+/// Carries datagrams until the node port closes.
+pub(crate) async fn serve(way: &Arc<NodePortListener>, socket: UdpSocket) {
     let socket = Arc::new(socket);
     let realm = way.target.read().realm.clone();
-    let mut flows = Flows(HashMap::new(), realm.places().open());
+    let mut flows = Flows(HashMap::new(), realm.udp_client_quota().open());
     let mut buffer = vec![0; MAX_DATAGRAM];
-    let mut sweep = interval(SWEEP);
+    let mut sweep = interval(FLOW_SWEEP_EVERY);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let received = tokio::select! {
@@ -132,7 +132,7 @@ pub(crate) async fn serve(way: &Arc<Way>, socket: UdpSocket) {
 
 /// Sends a client's datagram to the pod of its flow, which is a new one when there is none that may go on.
 fn carry(
-    way: &Arc<Way>,
+    way: &Arc<NodePortListener>,
     socket: &Arc<UdpSocket>,
     flows: &mut Flows,
     peer: SocketAddr,
@@ -159,7 +159,7 @@ fn carry(
         }
     }
     let Some(flow) = flows.0.get(&peer) else { return };
-    flow.life.lock().last = Instant::now();
+    flow.activity.lock().last = Instant::now();
     gates.datagram(Gate::NodePortUdp, Toward::Server);
     flow.passing.carried(Toward::Server, bytes.len() as u64);
     // A pod that is gone loses the datagram, as a network would.
@@ -168,7 +168,7 @@ fn carry(
 }
 
 fn open(
-    way: &Arc<Way>,
+    way: &Arc<NodePortListener>,
     realm: &Arc<Realm>,
     socket: &Arc<UdpSocket>,
     peer: SocketAddr,
@@ -180,20 +180,20 @@ fn open(
     let gates = way.shared.gates.clone();
     let passing = gates.open(Gates::NONE.and(Gate::NodePortUdp));
     passing.accepted();
-    let life = Arc::new(Mutex::new(Life { last: Instant::now(), answered: false }));
+    let activity = Arc::new(Mutex::new(FlowActivity { last: Instant::now(), answered: false }));
     let (answers, socket, seen, carried) =
-        (port.clone(), socket.clone(), life.clone(), passing.clone());
+        (port.clone(), socket.clone(), activity.clone(), passing.clone());
     let answer = async move {
         loop {
             let (bytes, _) = answers.recv().await;
-            *seen.lock() = Life { last: Instant::now(), answered: true };
+            *seen.lock() = FlowActivity { last: Instant::now(), answered: true };
             gates.datagram(Gate::NodePortUdp, Toward::Client);
             carried.carried(Toward::Client, bytes.len() as u64);
             let _ = socket.send_to(&bytes, peer).await;
         }
     };
     let answers = AbortOnDropHandle::new(way.shared.runtime.spawn(answer));
-    Some(Flow { port, endpoint, life, passing, _answers: answers })
+    Some(Flow { port, endpoint, activity, passing, _answers: answers })
 }
 
 #[cfg(test)]
@@ -215,9 +215,9 @@ mod tests {
             Self::of(&fabric.realm(&ClusterName::root()))
         }
 
-        /// A door of this realm.
+        /// A node port of this realm.
         fn of(realm: &Arc<Realm>) -> Self {
-            let flows = Flows(HashMap::new(), realm.places().open());
+            let flows = Flows(HashMap::new(), realm.udp_client_quota().open());
             Self { realm: realm.clone(), flows, start: Instant::now() }
         }
 
@@ -231,7 +231,7 @@ mod tests {
                 let flow = Flow {
                     port: self.realm.gateway().bind_udp(any).unwrap(),
                     endpoint: peer,
-                    life: Arc::new(Mutex::new(Life { last, answered })),
+                    activity: Arc::new(Mutex::new(FlowActivity { last, answered })),
                     passing: self.realm.shared().gates.open(Gates::NONE),
                     _answers: AbortOnDropHandle::new(tokio::spawn(async {})),
                 };
@@ -289,31 +289,31 @@ mod tests {
         let mut first = Table::new();
         let realm = first.realm.clone();
         first.add("192.0.2.1:1", 0, true);
-        let mut doors = vec![first];
-        doors.extend((1..4).map(|_| Table::of(&realm)));
-        doors.iter_mut().for_each(|door| door.fill(false));
+        let mut node_ports = vec![first];
+        node_ports.extend((1..4).map(|_| Table::of(&realm)));
+        node_ports.iter_mut().for_each(|node_port| node_port.fill(false));
         assert_eq!(realm.gateway().sockets(), MAX_SOCKETS);
         let mut fifth = Table::of(&realm);
-        for door in &mut doors {
-            door.flows.1.changed().await;
-            door.flows.shrink();
+        for node_port in &mut node_ports {
+            node_port.flows.1.changed().await;
+            node_port.flows.shrink();
         }
         fifth.fill(true);
-        assert!(fifth.has("10.0.0.0:9") && doors[0].has("192.0.2.1:1"), "it was answered");
-        assert_eq!(doors[0].flows.0.len(), fifth.flows.0.len());
+        assert!(fifth.has("10.0.0.0:9") && node_ports[0].has("192.0.2.1:1"), "it was answered");
+        assert_eq!(node_ports[0].flows.0.len(), fifth.flows.0.len());
         assert!(realm.gateway().sockets() <= MAX_SOCKETS);
         drop(fifth);
-        assert_eq!(doors[0].flows.1.most(), MAX_SOCKETS / 4);
+        assert_eq!(node_ports[0].flows.1.most(), MAX_SOCKETS / 4);
     }
 
     #[tokio::test]
     async fn one_address_has_a_part_of_the_door_only() {
         let mut table = Table::new();
-        for port in 0..2 * MAX_PER_CLIENT {
+        for port in 0..2 * FLOWS_PER_CLIENT_MAX {
             let second = u64::try_from(port).unwrap();
             assert!(table.add(&format!("192.0.2.1:{}", port + 1), second, true));
         }
-        assert_eq!(table.flows.0.len(), MAX_PER_CLIENT);
+        assert_eq!(table.flows.0.len(), FLOWS_PER_CLIENT_MAX);
         assert!(!table.has("192.0.2.1:1"), "its own oldest flow went");
         assert!(table.add("192.0.2.2:1", 0, false));
     }

@@ -4,7 +4,7 @@
 //! - bytes come out in the order in which they went in, and nothing is lost on the way
 //!   (`a_writer_waits_for_a_slow_reader_and_nothing_is_lost`);
 //! - nor between a writer's close and the reader's end (`what_was_written_before_the_close_is_still_read`);
-//! - a reader that does not read holds at most [`CAPACITY`](crate::CAPACITY) and, over all connections of its
+//! - a reader that does not read holds at most [`PIPE_BYTES_MAX`](crate::CAPACITY) and, over all connections of its
 //!   pod, little more than its budget (`a_full_pipe_takes_nothing_until_half_of_it_is_read`,
 //!   `a_pod_that_reads_nothing_holds_little_more_than_its_budget`);
 //! - also when it was written byte by byte, or by a guest that does not ask for room
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::gates::Tally;
-use crate::waiting::{PIECE, Waiting};
+use crate::receive_memory::{PIECE_OVERHEAD_BYTES, ReceiveMemory};
 
 /// How a pipe ended for its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub enum NotTaken {
 pub struct Broken;
 
 #[derive(Default)]
-struct State {
+struct PipeState {
     queue: VecDeque<Bytes>,
     len: usize,
     /// Room that a guest was told of and has not used.
@@ -62,14 +62,14 @@ struct State {
 
 /// One direction of a connection.
 pub struct Pipe {
-    state: Mutex<State>,
-    waiting: Arc<Waiting>,
+    state: Mutex<PipeState>,
+    waiting: Arc<ReceiveMemory>,
 }
 
 impl Pipe {
     /// A pipe whose bytes wait on account of its reader.
     #[must_use]
-    pub fn new(reader: Arc<Waiting>) -> Arc<Self> {
+    pub fn new(reader: Arc<ReceiveMemory>) -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), waiting: reader })
     }
 
@@ -103,8 +103,8 @@ impl Pipe {
             if bytes.is_empty() {
                 return Ok(());
             }
-            state.len += bytes.len() + PIECE;
-            self.waiting.add(bytes.len() + PIECE);
+            state.len += bytes.len() + PIECE_OVERHEAD_BYTES;
+            self.waiting.add(bytes.len() + PIECE_OVERHEAD_BYTES);
             if let Some(tally) = &mut state.tally {
                 tally.add(bytes.len());
             }
@@ -244,7 +244,7 @@ impl Pipe {
         });
     }
 
-    fn change(&self, change: impl FnOnce(&mut State) -> usize) {
+    fn change(&self, change: impl FnOnce(&mut PipeState) -> usize) {
         let (reader, writer) = {
             let mut state = self.state.lock();
             self.waiting.sub(change(&mut state));
@@ -261,7 +261,7 @@ impl Drop for Pipe {
     }
 }
 
-impl State {
+impl PipeState {
     fn ended_for_writer(&self) -> bool {
         self.broken || self.closed || self.reset
     }
@@ -276,13 +276,13 @@ impl State {
     }
 
     /// Takes at most so many bytes of the first piece away. Who is to be woken, because there is room.
-    fn consume(&mut self, count: usize, waiting: &Waiting) -> Option<Waker> {
+    fn consume(&mut self, count: usize, waiting: &ReceiveMemory) -> Option<Waker> {
         let front = self.queue.front_mut()?;
         let freed = if count < front.len() {
             bytes::Buf::advance(front, count);
             count
         } else {
-            let freed = front.len() + PIECE;
+            let freed = front.len() + PIECE_OVERHEAD_BYTES;
             self.queue.pop_front();
             freed
         };
@@ -310,13 +310,13 @@ fn wake(waker: Option<Waker>) {
 
 #[cfg(test)]
 mod tests {
-    use freewheel_spoke_account::Account;
+    use freewheel_spoke_account::MemoryAccount;
 
     use super::*;
-    use crate::waiting::{BUDGET, CAPACITY, NARROW};
+    use crate::receive_memory::{NARROW_PIPE_BYTES, PIPE_BYTES_MAX, POD_RECEIVE_BYTES_MAX};
 
-    fn waiting() -> Arc<Waiting> {
-        Waiting::new(Account::node())
+    fn waiting() -> Arc<ReceiveMemory> {
+        ReceiveMemory::new(MemoryAccount::node())
     }
 
     fn pipe() -> Arc<Pipe> {
@@ -350,11 +350,11 @@ mod tests {
     #[test]
     fn a_full_pipe_takes_nothing_until_half_of_it_is_read() {
         let pipe = pipe();
-        pipe.push(Bytes::from(vec![0; CAPACITY])).unwrap();
+        pipe.push(Bytes::from(vec![0; PIPE_BYTES_MAX])).unwrap();
         assert_eq!(pipe.room(), Ok(0));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(pipe.poll_writable(&mut cx).is_pending());
-        pipe.pull(CAPACITY / 2 + 1).unwrap();
+        pipe.pull(PIPE_BYTES_MAX / 2 + 1).unwrap();
         assert!(pipe.poll_writable(&mut cx).is_ready());
     }
 
@@ -374,7 +374,12 @@ mod tests {
             let room = pipe.room().unwrap();
             pipe.push(Bytes::from(vec![0; room])).unwrap();
         }
-        assert!(waiting.bytes() <= BUDGET + 100 * (NARROW + PIECE), "{}", waiting.bytes());
+        assert!(
+            waiting.bytes()
+                <= POD_RECEIVE_BYTES_MAX + 100 * (NARROW_PIPE_BYTES + PIECE_OVERHEAD_BYTES),
+            "{}",
+            waiting.bytes()
+        );
         drop(pipes);
         assert_eq!(waiting.bytes(), 0);
     }
@@ -388,7 +393,7 @@ mod tests {
             pipe.push(Bytes::from_static(b"x")).unwrap();
             pieces += 1;
         }
-        assert!(pieces <= CAPACITY / PIECE, "{pieces} pieces wait");
+        assert!(pieces <= PIPE_BYTES_MAX / PIECE_OVERHEAD_BYTES, "{pieces} pieces wait");
         let mut read = 0;
         while let Ok(Some(bytes)) = pipe.pull(100) {
             read += bytes.len();
@@ -406,10 +411,10 @@ mod tests {
         assert_eq!(write(101), Err(NotTaken::NotReserved));
         write(60).unwrap();
         assert_eq!(write(40), Err(NotTaken::NotReserved), "one write for one promise");
-        assert_eq!(waiting.bytes(), 60 + PIECE, "what was not used is nobody's");
+        assert_eq!(waiting.bytes(), 60 + PIECE_OVERHEAD_BYTES, "what was not used is nobody's");
         pipe.reserve(1000).unwrap();
         pipe.close_write();
-        assert_eq!(waiting.bytes(), 60 + PIECE);
+        assert_eq!(waiting.bytes(), 60 + PIECE_OVERHEAD_BYTES);
         assert_eq!(write(1), Err(NotTaken::Broken));
     }
 
@@ -417,12 +422,18 @@ mod tests {
     fn promises_to_many_writers_stay_within_the_budget() {
         let waiting = waiting();
         let pipes: Vec<_> = (0..1000).map(|_| Pipe::new(waiting.clone())).collect();
-        let promised: Vec<_> = pipes.iter().map(|pipe| pipe.reserve(CAPACITY).unwrap()).collect();
-        assert!(promised.iter().all(|room| NARROW <= *room), "everybody keeps moving");
+        let promised: Vec<_> =
+            pipes.iter().map(|pipe| pipe.reserve(PIPE_BYTES_MAX).unwrap()).collect();
+        assert!(promised.iter().all(|room| NARROW_PIPE_BYTES <= *room), "everybody keeps moving");
         for (pipe, room) in pipes.iter().zip(promised) {
             pipe.push_reserved(Bytes::from(vec![0; room])).unwrap();
         }
-        assert!(waiting.bytes() <= BUDGET + 1000 * (NARROW + PIECE), "{}", waiting.bytes());
+        assert!(
+            waiting.bytes()
+                <= POD_RECEIVE_BYTES_MAX + 1000 * (NARROW_PIPE_BYTES + PIECE_OVERHEAD_BYTES),
+            "{}",
+            waiting.bytes()
+        );
         drop(pipes);
         assert_eq!(waiting.bytes(), 0);
     }

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use freewheel_spoke_account::{Account, Level};
+use freewheel_spoke_account::{Level, MemoryAccount};
 use freewheel_spoke_agent::ports::PodNetwork;
 use parking_lot::Mutex;
 
@@ -19,11 +19,11 @@ use crate::conn::{Conn, Side};
 use crate::error::NetError;
 use crate::gates::{Counters, Gate, Gates, Loss, Toward};
 use crate::listener::Listener;
+use crate::receive_memory::ReceiveMemory;
 use crate::route::Source;
 use crate::shared::Shared;
 use crate::sockets::{Lender, Slot, Sockets};
 use crate::udp::UdpPort;
-use crate::waiting::Waiting;
 
 /// Most files and directories that the containers of one pod have open, mounts included: each is a descriptor of the
 /// agent's process.
@@ -47,33 +47,33 @@ pub struct Ports {
     who: PodNetwork,
     taken: Mutex<Taken>,
     sockets: Sockets,
-    account: Arc<Account>,
-    files: Arc<Account>,
-    mappings: Arc<Account>,
-    waiting: Arc<Waiting>,
-    datagrams: Arc<Waiting>,
+    account: Arc<MemoryAccount>,
+    files: Arc<MemoryAccount>,
+    mappings: Arc<MemoryAccount>,
+    waiting: Arc<ReceiveMemory>,
+    datagrams: Arc<ReceiveMemory>,
     gates: Arc<Counters>,
 }
 
 impl Ports {
     pub(crate) fn new(who: PodNetwork, node: &Shared) -> Arc<Self> {
-        let account = Account::within(&node.account, Level::Pod, who.memory_limit);
+        let account = MemoryAccount::within(&node.account, Level::Pod, who.memory_limit);
         Arc::new(Self {
             who,
             taken: Mutex::default(),
             sockets: Sockets::new(account.limit()),
-            waiting: Waiting::new(account.clone()),
-            datagrams: Waiting::new(account.clone()),
+            waiting: ReceiveMemory::new(account.clone()),
+            datagrams: ReceiveMemory::new(account.clone()),
             account,
-            files: Account::within(&node.files, Level::Pod, Some(MAX_FILES)),
-            mappings: Account::within(&node.mappings, Level::Pod, Some(MAX_MAPPINGS)),
+            files: MemoryAccount::within(&node.files, Level::Pod, Some(MAX_FILES)),
+            mappings: MemoryAccount::within(&node.mappings, Level::Pod, Some(MAX_MAPPINGS)),
             gates: node.gates.clone(),
         })
     }
 
     /// What the host holds for the pod.
     #[must_use]
-    pub const fn account(&self) -> &Arc<Account> {
+    pub const fn account(&self) -> &Arc<MemoryAccount> {
         &self.account
     }
 
@@ -85,13 +85,13 @@ impl Ports {
 
     /// The files and directories that its containers have open.
     #[must_use]
-    pub const fn files(&self) -> &Arc<Account> {
+    pub const fn files(&self) -> &Arc<MemoryAccount> {
         &self.files
     }
 
     /// The mappings of memory that its instances have.
     #[must_use]
-    pub const fn mappings(&self) -> &Arc<Account> {
+    pub const fn mappings(&self) -> &Arc<MemoryAccount> {
         &self.mappings
     }
 

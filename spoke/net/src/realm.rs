@@ -11,26 +11,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use freewheel_link::message::DOOR;
+use freewheel_link::message::SNAT_ADDRESS;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Protocol, ServiceV1};
 use freewheel_spoke_agent::ports::PodNetwork;
 use parking_lot::RwLock;
 use tokio::time::timeout;
 
-use crate::away::Away;
 use crate::conn::{Conn, Connecting, Side};
 use crate::dns;
+use crate::endpoint_health::EndpointHealth;
 use crate::error::NetError;
 use crate::gates::{Gate, Toward};
-use crate::places::Places;
 use crate::ports::Ports;
-use crate::remote::Far;
+use crate::remote::RemoteStream;
 use crate::route::{Hop, Known, Link, Route, Source, Standing, To};
 use crate::service::Service;
 use crate::shared::Shared;
-use crate::tables::Tables;
+use crate::tables::RealmTables;
 use crate::udp::UdpPort;
+use crate::udp_client_quota::UdpClientQuota;
 
 /// Longest wait for a pod on another node, a relay through the hub included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -38,16 +38,17 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// A realm's network on this node.
 pub struct Realm {
     name: ClusterName,
-    tables: RwLock<Tables<Ports>>,
-    away: Away,
-    places: Places,
+    tables: RwLock<RealmTables<Ports>>,
+    endpoint_health: EndpointHealth,
+    udp_client_quota: UdpClientQuota,
     shared: Arc<Shared>,
 }
 
 impl Realm {
     pub(crate) fn new(name: ClusterName, shared: Arc<Shared>) -> Arc<Self> {
-        let (tables, away, places) = (RwLock::default(), Away::default(), Places::default());
-        Arc::new(Self { name, tables, away, places, shared })
+        let (tables, endpoint_health, udp_client_quota) =
+            (RwLock::default(), EndpointHealth::default(), UdpClientQuota::default());
+        Arc::new(Self { name, tables, endpoint_health, udp_client_quota, shared })
     }
 
     /// Its name.
@@ -58,14 +59,14 @@ impl Realm {
 
     /// What speaks for the node to pods, where a packet needs an address of the realm to come from.
     pub(crate) fn gateway(&self) -> Arc<Ports> {
-        if let Some(gateway) = self.pod_at(DOOR.into()) {
+        if let Some(gateway) = self.pod_at(SNAT_ADDRESS.into()) {
             return gateway;
         }
         let who = PodNetwork {
             uid: String::new(),
             realm: self.name.clone(),
             namespace: String::new(),
-            ip: DOOR,
+            ip: SNAT_ADDRESS,
             hostname: String::new(),
             aliases: Vec::new(),
             host_ports: Vec::new(),
@@ -131,7 +132,9 @@ impl Realm {
 
     /// How an endpoint of a Service stands with new clients.
     pub(crate) fn standing(&self, endpoint: SocketAddr) -> Standing {
-        self.known(|known| known.standing(endpoint, |link| self.away.doubt(endpoint, link)))
+        self.known(|known| {
+            known.standing(endpoint, |link| self.endpoint_health.fault(endpoint, link))
+        })
     }
 
     pub(crate) fn resolve(&self, pod: &PodNetwork, name: &str) -> Result<Vec<IpAddr>, NetError> {
@@ -171,13 +174,13 @@ impl Realm {
     }
 
     /// Endpoints that were not reached just now.
-    pub(crate) const fn away(&self) -> &Away {
-        &self.away
+    pub(crate) const fn endpoint_health(&self) -> &EndpointHealth {
+        &self.endpoint_health
     }
 
-    /// What UDP doors have of the gateway's ports.
-    pub(crate) const fn places(&self) -> &Places {
-        &self.places
+    /// What UDP node ports have of the gateway's ports.
+    pub(crate) const fn udp_client_quota(&self) -> &UdpClientQuota {
+        &self.udp_client_quota
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -191,7 +194,7 @@ impl Realm {
         from: SocketAddr,
         to: SocketAddr,
         wait: Duration,
-    ) -> Result<Far, NetError> {
+    ) -> Result<RemoteStream, NetError> {
         let dialled = self.dial_uncounted(source, from, to, wait).await;
         dialled.inspect_err(|error| self.shared.gates.refused(Gate::Link, *error))
     }
@@ -202,7 +205,7 @@ impl Realm {
         from: SocketAddr,
         to: SocketAddr,
         wait: Duration,
-    ) -> Result<Far, NetError> {
+    ) -> Result<RemoteStream, NetError> {
         self.known(|known| known.elsewhere(source, to.ip(), Protocol::Tcp))?;
         let remote = self.shared.remote().ok_or(NetError::Unreachable)?;
         let mut outage = remote.outage();
@@ -212,11 +215,17 @@ impl Realm {
             dialled = timeout(wait, dial) => dialled.map_err(|_| NetError::Timeout)??,
             () = &mut outage => return Err(NetError::Unreachable),
         };
-        Ok(Far { stream, outage })
+        Ok(RemoteStream { stream, outage })
     }
 
     /// A client's end of a connection whose other end is a stream to a pod on another node.
-    pub(crate) fn join(&self, client: Side, seen: SocketAddr, to: SocketAddr, far: Far) -> Conn {
+    pub(crate) fn join(
+        &self,
+        client: Side,
+        seen: SocketAddr,
+        to: SocketAddr,
+        far: RemoteStream,
+    ) -> Conn {
         let passing = self.shared.gates.open(client.gates.and(Gate::Link));
         let (near, server) = Conn::pair(client, seen, Side::outside(to), &self.shared.transit);
         near.counted(&passing);
@@ -261,7 +270,7 @@ impl Realm {
         to: SocketAddr,
         bytes: Bytes,
     ) -> Result<(), NetError> {
-        let from = SocketAddr::new(DOOR.into(), from.address().port());
+        let from = SocketAddr::new(SNAT_ADDRESS.into(), from.address().port());
         self.send_udp(self.hop(client, to, Protocol::Udp), from, bytes)
     }
 }

@@ -32,12 +32,13 @@ pub trait Remote: Send + Sync {
     }
 
     /// Sends a datagram of a pod, or of a client of this node's ports
-    /// ([`DOOR`](freewheel_link::message::DOOR)), to a pod of this realm, or drops it. It must not wait.
+    /// ([`SNAT_ADDRESS`](freewheel_link::message::SNAT_ADDRESS)), to a pod of this realm, or drops it. It must not
+    /// wait.
     fn send_datagram(&self, _: &ClusterName, _: SocketAddrV4, _: SocketAddrV4, _: Bytes) {}
 }
 
 /// A stream over the link.
-pub(crate) struct Far {
+pub(crate) struct RemoteStream {
     pub(crate) stream: Box<dyn Stream>,
     /// Resolves when its link has gone down.
     pub(crate) outage: BoxFuture<'static, ()>,

@@ -24,10 +24,10 @@ use std::sync::Arc;
 use freewheel_link::message::is_pod_address;
 use freewheel_link::plan::Protocol;
 
-use crate::away::Doubt;
+use crate::endpoint_health::EndpointFault;
 use crate::error::NetError;
 use crate::service::Service;
-use crate::tables::Tables;
+use crate::tables::RealmTables;
 
 /// All Service addresses of every realm: 10.128.0.0/12.
 fn is_service_address(ip: Ipv4Addr) -> bool {
@@ -66,7 +66,7 @@ impl Source {
 pub(crate) enum To {
     /// An address of the realm.
     Address(SocketAddr),
-    /// A port of a Service by its name, as doors have it.
+    /// A port of a Service by its name, as node ports have it.
     Service { namespace: String, name: String, port: u16 },
 }
 
@@ -122,7 +122,7 @@ pub(crate) enum Standing {
 
 /// What is known of a realm at one moment.
 pub(crate) struct Known<'a, P> {
-    pub(crate) tables: &'a Tables<P>,
+    pub(crate) tables: &'a RealmTables<P>,
     pub(crate) link: Link,
 }
 
@@ -176,19 +176,19 @@ impl<P> Known<'_, P> {
         }
     }
 
-    /// How an endpoint stands; `doubt`: what speaks against it over the link of this number.
+    /// How an endpoint stands; `fault`: what speaks against it over the link of this number.
     pub(crate) fn standing(
         &self,
         endpoint: SocketAddr,
-        doubt: impl FnOnce(u64) -> Option<Doubt>,
+        fault: impl FnOnce(u64) -> Option<EndpointFault>,
     ) -> Standing {
         match (self.tables.pod_at(endpoint.ip()), self.link) {
             (Some(_), _) => Standing::Good,
             (None, Link::Missing | Link::Down) => Standing::CutOff,
-            (None, Link::Up(link)) => match doubt(link) {
+            (None, Link::Up(link)) => match fault(link) {
                 None => Standing::Good,
-                Some(Doubt::Slow) => Standing::Slow,
-                Some(Doubt::Gone) => Standing::CutOff,
+                Some(EndpointFault::Slow) => Standing::Slow,
+                Some(EndpointFault::Gone) => Standing::CutOff,
             },
         }
     }
@@ -207,8 +207,8 @@ mod tests {
     }
 
     /// A realm with the pods `web` and `client` here, and a Service of `web` and of one on another node.
-    fn tables() -> Tables<&'static str> {
-        let mut tables = Tables::default();
+    fn tables() -> RealmTables<&'static str> {
+        let mut tables = RealmTables::default();
         tables.put_pod(Ipv4Addr::new(10, 64, 0, 1), Arc::new("web"));
         tables.put_pod(Ipv4Addr::new(10, 64, 0, 2), Arc::new("client"));
         let web = service("web").at("10.128.0.9").port(80);
@@ -300,7 +300,7 @@ mod tests {
     fn always(look: impl Fn(&Known<'_, Ipv4Addr>, Source, SocketAddr, Protocol)) {
         for seed in 0..200 {
             let mut random = fastrand::Rng::with_seed(seed);
-            let mut tables = Tables::default();
+            let mut tables = RealmTables::default();
             for _ in 0..random.u8(..8) {
                 if let IpAddr::V4(ip) = any_ip(&mut random) {
                     tables.put_pod(ip, Arc::new(ip));
@@ -369,13 +369,13 @@ mod tests {
     fn who_is_here_is_never_in_doubt() {
         always(|known, _, at, _| {
             let here = known.tables.pod_at(at.ip()).is_some();
-            for doubt in [None, Some(Doubt::Slow), Some(Doubt::Gone)] {
-                let expected = match (here, known.link, doubt) {
+            for fault in [None, Some(EndpointFault::Slow), Some(EndpointFault::Gone)] {
+                let expected = match (here, known.link, fault) {
                     (true, _, _) | (false, Link::Up(_), None) => Standing::Good,
-                    (false, Link::Up(_), Some(Doubt::Slow)) => Standing::Slow,
+                    (false, Link::Up(_), Some(EndpointFault::Slow)) => Standing::Slow,
                     (false, _, _) => Standing::CutOff,
                 };
-                assert_eq!(known.standing(at, |_| doubt), expected, "{at}");
+                assert_eq!(known.standing(at, |_| fault), expected, "{at}");
             }
         });
     }

@@ -14,7 +14,7 @@ use crate::error::NetError;
 
 /// Clients that one Service remembers for session affinity. When it is full, all are forgotten: clients then
 /// choose anew, which affinity allows.
-const MAX_CLIENTS: usize = 16_384;
+const STICKY_CLIENTS_MAX: usize = 16_384;
 
 /// Which endpoint each client was sent to, and when.
 type Clients = Mutex<HashMap<IpAddr, (Ipv4Addr, Instant)>>;
@@ -115,7 +115,7 @@ impl Service {
             return Some(*same);
         }
         let endpoint = in_turn()?;
-        if MAX_CLIENTS <= clients.len() {
+        if STICKY_CLIENTS_MAX <= clients.len() {
             clients.clear();
         }
         if let IpAddr::V4(ip) = endpoint.ip() {

@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use freewheel_spoke_account::Account;
+use freewheel_spoke_account::MemoryAccount;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
@@ -13,40 +13,40 @@ use tokio_util::task::TaskTracker;
 use crate::bridge::{Stream, carry};
 use crate::conn::Conn;
 use crate::gates::Counters;
+use crate::receive_memory::ReceiveMemory;
 use crate::remote::Remote;
 use crate::route::Link;
-use crate::waiting::Waiting;
 
 /// What all realms of a node share.
 pub(crate) struct Shared {
     remote: RwLock<Option<Arc<dyn Remote>>>,
     domain: RwLock<Arc<str>>,
     /// What the host holds for all guests together.
-    pub(crate) account: Arc<Account>,
+    pub(crate) account: Arc<MemoryAccount>,
     /// The files and directories that all guests have open together: a count, not bytes.
-    pub(crate) files: Arc<Account>,
+    pub(crate) files: Arc<MemoryAccount>,
     /// The mappings of memory that all guests have together: a count, not bytes.
-    pub(crate) mappings: Arc<Account>,
-    /// The connections from outside through all TCP doors: a count, not bytes.
-    pub(crate) visits: Arc<Account>,
+    pub(crate) mappings: Arc<MemoryAccount>,
+    /// The connections from outside through all TCP node ports: a count, not bytes.
+    pub(crate) visits: Arc<MemoryAccount>,
     /// What goes through the gates.
     pub(crate) gates: Arc<Counters>,
     /// What waits in connections through this node that have no end in one of its pods.
-    pub(crate) transit: Arc<Waiting>,
+    pub(crate) transit: Arc<ReceiveMemory>,
     pub(crate) tasks: TaskTracker,
     pub(crate) runtime: Handle,
 }
 
 impl Shared {
     pub(crate) fn new(runtime: Handle) -> Arc<Self> {
-        let account = Account::node();
+        let account = MemoryAccount::node();
         Arc::new(Self {
             remote: RwLock::default(),
-            transit: Waiting::new(account.clone()),
+            transit: ReceiveMemory::new(account.clone()),
             account,
-            files: Account::node(),
-            mappings: Account::node(),
-            visits: Account::node(),
+            files: MemoryAccount::node(),
+            mappings: MemoryAccount::node(),
+            visits: MemoryAccount::node(),
             gates: Arc::default(),
             domain: RwLock::new("cluster.local".into()),
             tasks: TaskTracker::new(),

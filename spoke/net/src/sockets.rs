@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::error::NetError;
-use crate::waiting::NARROWEST;
+use crate::receive_memory::NARROWEST_PIPE_BYTES;
 
 /// Most sockets of one pod: listeners, connections' ends and UDP ports. An end costs at most 600 bytes
 /// when idle, so a pod's share of the host's memory stays below its budget of waiting bytes.
 pub const MAX_SOCKETS: usize = 4096;
 
 /// Memory of a pod that gives it one socket more: eight times what a connection may hold when the budget is used up.
-const MEMORY_PER_SOCKET: usize = 8 * NARROWEST;
+const MEMORY_PER_SOCKET: usize = 8 * NARROWEST_PIPE_BYTES;
 
 /// Sockets of a pod that has hardly any memory.
 const FEWEST_SOCKETS: usize = 64;

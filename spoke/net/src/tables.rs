@@ -9,19 +9,19 @@ use freewheel_link::plan::ServiceV1;
 use crate::service::Service;
 
 /// What a realm knows; `P` is what stands for a pod.
-pub(crate) struct Tables<P> {
+pub(crate) struct RealmTables<P> {
     pods: HashMap<Ipv4Addr, Arc<P>>,
     services: HashMap<(String, String), Arc<Service>>,
     addresses: HashMap<Ipv4Addr, Arc<Service>>,
 }
 
-impl<P> Default for Tables<P> {
+impl<P> Default for RealmTables<P> {
     fn default() -> Self {
         Self { pods: HashMap::new(), services: HashMap::new(), addresses: HashMap::new() }
     }
 }
 
-impl<P> Tables<P> {
+impl<P> RealmTables<P> {
     pub(crate) fn put_pod(&mut self, ip: Ipv4Addr, pod: Arc<P>) {
         self.pods.insert(ip, pod);
     }

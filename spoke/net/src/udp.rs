@@ -16,27 +16,27 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::receive_memory::{PIECE_OVERHEAD_BYTES, ReceiveMemory};
 use crate::sockets::{Lender, Slot};
-use crate::waiting::{PIECE, Waiting};
 
 /// Largest payload of a datagram over IPv4.
 pub const MAX_DATAGRAM: usize = 65_507;
 
 /// Datagrams that wait on one port. More are dropped, as UDP may.
-const MAX_QUEUE: usize = 1024;
+const QUEUED_DATAGRAMS_MAX: usize = 1024;
 
 /// What a flow costs: its place in two tables.
-const FLOW: usize = 256;
+const FLOW_BYTES: usize = 256;
 
 /// Bytes that wait on one port.
-const MAX_QUEUED_BYTES: usize = 1 << 20;
+const QUEUED_BYTES_MAX: usize = 1 << 20;
 
 /// Flows through Services that one socket keeps apart. The table starts anew when it is full: flows then
 /// choose an endpoint again.
-const MAX_FLOWS: usize = 1024;
+const FLOWS_PER_SOCKET_MAX: usize = 1024;
 
 #[derive(Default)]
-struct State {
+struct UdpState {
     queue: VecDeque<(Bytes, SocketAddr)>,
     bytes: usize,
     waker: Option<Waker>,
@@ -50,10 +50,10 @@ struct State {
 
 /// A bound UDP port. Dropping it frees the port.
 pub struct UdpPort {
-    state: Mutex<State>,
+    state: Mutex<UdpState>,
     address: SocketAddr,
     lender: Weak<dyn Lender<Self>>,
-    waiting: Arc<Waiting>,
+    waiting: Arc<ReceiveMemory>,
     _slot: Slot,
 }
 
@@ -62,7 +62,7 @@ impl UdpPort {
         address: SocketAddr,
         lender: Weak<dyn Lender<Self>>,
         slot: Slot,
-        waiting: Arc<Waiting>,
+        waiting: Arc<ReceiveMemory>,
     ) -> Self {
         Self { state: Mutex::default(), address, lender, waiting, _slot: slot }
     }
@@ -88,9 +88,11 @@ impl UdpPort {
         let mut state = self.state.lock();
         // A flow that comes back to another endpoint takes its former place.
         let known = state.chosen.contains_key(&service);
-        if !known && (MAX_FLOWS <= state.chosen.len() || !self.waiting.try_add(FLOW)) {
+        if !known
+            && (FLOWS_PER_SOCKET_MAX <= state.chosen.len() || !self.waiting.try_add(FLOW_BYTES))
+        {
             self.waiting.sub(state.forget_flows());
-            if !self.waiting.try_add(FLOW) {
+            if !self.waiting.try_add(FLOW_BYTES) {
                 return;
             }
         }
@@ -107,10 +109,12 @@ impl UdpPort {
             if state.only.is_some_and(|only| only != from) {
                 return false;
             }
-            if MAX_QUEUE <= state.queue.len() || MAX_QUEUED_BYTES < state.bytes + bytes.len() {
+            if QUEUED_DATAGRAMS_MAX <= state.queue.len()
+                || QUEUED_BYTES_MAX < state.bytes + bytes.len()
+            {
                 return false;
             }
-            if !self.waiting.try_add(bytes.len() + PIECE) {
+            if !self.waiting.try_add(bytes.len() + PIECE_OVERHEAD_BYTES) {
                 return false;
             }
             let from = state.shown.get(&from).copied().unwrap_or(from);
@@ -129,7 +133,7 @@ impl UdpPort {
         let mut state = self.state.lock();
         let (bytes, from) = state.queue.pop_front()?;
         state.bytes -= bytes.len();
-        self.waiting.sub(bytes.len() + PIECE);
+        self.waiting.sub(bytes.len() + PIECE_OVERHEAD_BYTES);
         Some((bytes, from))
     }
 
@@ -154,10 +158,10 @@ impl UdpPort {
     }
 }
 
-impl State {
+impl UdpState {
     /// Forgets all flows; what they cost.
     fn forget_flows(&mut self) -> usize {
-        let cost = self.chosen.len() * FLOW;
+        let cost = self.chosen.len() * FLOW_BYTES;
         self.chosen.clear();
         self.shown.clear();
         cost
@@ -167,7 +171,8 @@ impl State {
 impl Drop for UdpPort {
     fn drop(&mut self) {
         let state = self.state.get_mut();
-        self.waiting.sub(state.bytes + state.queue.len() * PIECE + state.forget_flows());
+        self.waiting
+            .sub(state.bytes + state.queue.len() * PIECE_OVERHEAD_BYTES + state.forget_flows());
         if let Some(lender) = self.lender.upgrade() {
             lender.release(self.address.port(), self);
         }

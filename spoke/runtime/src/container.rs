@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use freewheel_spoke_account::Held;
 use freewheel_spoke_agent::ports::{Input, StartContainer};
-use freewheel_spoke_engine::STACK;
+use freewheel_spoke_engine::GUEST_STACK_BYTES;
 use freewheel_spoke_logs::LogSink;
 use freewheel_spoke_net::PodNet;
 use wasmtime::{Engine, Store};
@@ -12,14 +12,14 @@ use wasmtime_wasi::WasiCtxBuilder;
 
 use crate::file_calls::FileCalls;
 use crate::lanes::{Lane, Runtimes};
-use crate::life::Life;
 use crate::mappings::{self, NoneLeft};
-use crate::memory::Memory;
+use crate::memory::ContainerMemory;
 use crate::metered::Meter;
 use crate::module::Module;
 use crate::on_stack::Pages;
 use crate::preview1::{CALL, Core, CoreWorld};
-use crate::world::{self, Mounts, State, World};
+use crate::shutdown::Shutdown;
+use crate::world::{self, Mounts, StoreData, StoreParts};
 
 /// One start of a container.
 pub(crate) struct Container {
@@ -28,8 +28,8 @@ pub(crate) struct Container {
     pub(crate) mounts: Mounts,
     pub(crate) pod: Arc<PodNet>,
     pub(crate) engine: Engine,
-    pub(crate) life: Arc<Life>,
-    pub(crate) memory: Arc<Memory>,
+    pub(crate) shutdown: Arc<Shutdown>,
+    pub(crate) memory: Arc<ContainerMemory>,
     /// What it runs; loaded, and counted, for as long as it does.
     pub(crate) module: Arc<Module>,
     pub(crate) meter: Arc<Meter>,
@@ -49,27 +49,27 @@ impl Container {
     }
 
     /// A store for an instance of a handler, whose stack counts in full.
-    pub(crate) fn handler_store(&self, mappings: Held) -> wasmtime::Result<Store<State>> {
-        self.store(mappings, STACK)
+    pub(crate) fn handler_store(&self, mappings: Held) -> wasmtime::Result<Store<StoreData>> {
+        self.store(mappings, GUEST_STACK_BYTES)
     }
 
     /// A store for one instance, with the world that the pod's spec gives and nothing else. `stack`: what of its stack
     /// counts from here on.
-    pub(crate) fn store(&self, mappings: Held, stack: usize) -> wasmtime::Result<Store<State>> {
+    pub(crate) fn store(&self, mappings: Held, stack: usize) -> wasmtime::Result<Store<StoreData>> {
         let mut given = self.memory.share();
         given.set(self.given() + stack)?;
-        let world = World {
+        let world = StoreParts {
             wasi: self.wasi().build(),
             mounts: self.mounts.clone(),
             pod: self.pod.clone(),
-            life: self.life.clone(),
+            shutdown: self.shutdown.clone(),
             memory: self.memory.clone(),
             log: self.log.clone(),
             calls: self.calls.clone(),
             given,
             mappings,
         };
-        Ok(State::store(&self.engine, world))
+        Ok(StoreData::store(&self.engine, world))
     }
 
     /// As [`Self::store`], for a core program.

@@ -23,16 +23,16 @@ use freewheel_spoke_agent::ports::Exit;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use crate::life::Cause;
+use crate::shutdown::EndCause;
 
 /// The code of a trap, as of a process that aborts.
-pub(crate) const TRAPPED: i32 = 134;
+pub(crate) const EXIT_TRAPPED: i32 = 134;
 
 /// Longest message: it is stored in the pod's status.
-const MAX_MESSAGE: usize = 1024;
+const MESSAGE_BYTES_MAX: usize = 1024;
 
 /// Longest description in a log: a backtrace of 20 frames with the names that compilers give.
-const MAX_DESCRIPTION: usize = 4096;
+const DESCRIPTION_BYTES_MAX: usize = 4096;
 
 /// Shortens a text to so many bytes.
 fn bounded(mut text: String, most: usize) -> String {
@@ -45,7 +45,7 @@ struct Shortened(String);
 
 impl Write for Shortened {
     fn write_str(&mut self, more: &str) -> fmt::Result {
-        let room = MAX_DESCRIPTION - self.0.len();
+        let room = DESCRIPTION_BYTES_MAX - self.0.len();
         self.0.push_str(&more[..more.floor_char_boundary(room)]);
         // Nothing more is made of what would not be kept.
         if more.len() <= room { Ok(()) } else { Err(fmt::Error) }
@@ -60,7 +60,7 @@ pub(crate) fn shortened(value: &impl fmt::Debug) -> String {
 }
 
 fn exit(code: i32, reason: &str, message: impl Into<String>) -> Exit {
-    let message = bounded(message.into(), MAX_MESSAGE);
+    let message = bounded(message.into(), MESSAGE_BYTES_MAX);
     Exit { code, reason: reason.to_owned(), message }
 }
 
@@ -85,10 +85,10 @@ pub(crate) fn out_of_memory(message: impl Into<String>) -> Exit {
 }
 
 /// It was ended.
-pub(crate) fn killed(cause: Cause) -> Exit {
+pub(crate) fn killed(cause: EndCause) -> Exit {
     match cause {
-        Cause::Early => exit(143, "Error", "stopped before it ran"),
-        Cause::Kill => exit(137, "Error", "killed: it did not end within its grace period"),
+        EndCause::Early => exit(143, "Error", "stopped before it ran"),
+        EndCause::Kill => exit(137, "Error", "killed: it did not end within its grace period"),
     }
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn describe(error: &wasmtime::Error) -> String {
         }
         _ => format!("{error:#}"),
     };
-    bounded(text, MAX_DESCRIPTION)
+    bounded(text, DESCRIPTION_BYTES_MAX)
 }
 
 /// The limit that a guest ended at, if it was one of memory. `refused`: memory was refused while it ran.
@@ -141,8 +141,8 @@ pub(crate) fn of_error(error: &wasmtime::Error, refused: bool) -> Exit {
         return out_of_memory(text);
     }
     match error.downcast_ref::<Trap>() {
-        Some(trap) => exit(TRAPPED, "Error", trap.to_string()),
-        None => exit(TRAPPED, "Error", format!("{error:#}")),
+        Some(trap) => exit(EXIT_TRAPPED, "Error", trap.to_string()),
+        None => exit(EXIT_TRAPPED, "Error", format!("{error:#}")),
     }
 }
 
@@ -169,16 +169,20 @@ mod tests {
         check(Trap::UnreachableCodeReached, false, 134, "Error");
         check(Trap::UnreachableCodeReached, true, 137, "OOMKilled");
         check(Trap::StackOverflow, true, 134, "Error");
-        assert_eq!(killed(Cause::Early).code, 143);
-        assert_eq!(killed(Cause::Kill).code, 137);
+        assert_eq!(killed(EndCause::Early).code, 143);
+        assert_eq!(killed(EndCause::Kill).code, 137);
         assert_eq!(start_error("x").reason, "StartError");
     }
 
     #[test]
     fn messages_are_bounded() {
-        assert!(start_error("ü".repeat(5000)).message.len() <= MAX_MESSAGE);
+        assert!(start_error("ü".repeat(5000)).message.len() <= MESSAGE_BYTES_MAX);
         let long = shortened(&Some("ü\x7f".repeat(5000)));
-        assert!((MAX_DESCRIPTION - 10..=MAX_DESCRIPTION).contains(&long.len()), "{}", long.len());
+        assert!(
+            (DESCRIPTION_BYTES_MAX - 10..=DESCRIPTION_BYTES_MAX).contains(&long.len()),
+            "{}",
+            long.len()
+        );
         assert_eq!(shortened(&Some("short")), "Some(\"short\")");
     }
 }

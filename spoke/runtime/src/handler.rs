@@ -11,14 +11,14 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Type};
 use wasmtime::{Result, Store, ensure};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyIndices};
 
-use crate::world::State;
+use crate::world::StoreData;
 
 /// The interface in which a module says how its instances are to be used: `wit/handler`.
 const INSTANCE: &str = "freewheel:handler/instance@0.1.0";
 
 /// A linked HTTP module.
 pub(crate) struct Handler {
-    pre: InstancePre<State>,
+    pre: InstancePre<StoreData>,
     indices: ProxyIndices,
     /// `requests` of [`INSTANCE`], if the module has it.
     requests: Option<ComponentExportIndex>,
@@ -27,7 +27,7 @@ pub(crate) struct Handler {
 impl Handler {
     /// # Errors
     /// When the module is no HTTP handler.
-    pub(crate) fn new(pre: InstancePre<State>) -> Result<Self> {
+    pub(crate) fn new(pre: InstancePre<StoreData>) -> Result<Self> {
         let requests = requests(pre.component())?;
         let indices = ProxyIndices::new(&pre)?;
         Ok(Self { pre, indices, requests })
@@ -36,7 +36,7 @@ impl Handler {
     /// An instance, and how many requests it may serve. `reuse`: what the pod says of that.
     pub(crate) async fn instance(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<StoreData>,
         reuse: Option<u16>,
     ) -> Result<(Proxy, u16)> {
         let instance = self.pre.instantiate_async(&mut *store).await?;

@@ -10,8 +10,8 @@ use rustix::process::setpriority_process;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::warn;
 
-/// Niceness of the hogs' threads: they get what the others leave.
-const HOG_NICE: i32 = 10;
+/// Niceness of the CPU-bound guests'  threads: they get what the others leave.
+const CPU_BOUND_NICE: i32 = 10;
 
 /// One of the two runtimes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +19,13 @@ pub enum Lane {
     /// Interactive guests.
     Guests,
     /// Guests that spin.
-    Hogs,
+    CpuBound,
 }
 
 /// The runtimes that guests run on.
 pub struct Runtimes {
     guests: Option<Runtime>,
-    hogs: Option<Runtime>,
+    cpu_bound: Option<Runtime>,
     cores: usize,
     handles: (Handle, Handle),
 }
@@ -54,9 +54,9 @@ impl Runtimes {
                 .enable_all()
                 .build()
         };
-        let (guests, hogs) = (build("guest", 0)?, build("hog", HOG_NICE)?);
-        let handles = (guests.handle().clone(), hogs.handle().clone());
-        Ok(Self { guests: Some(guests), hogs: Some(hogs), cores, handles })
+        let (guests, cpu_bound) = (build("guest", 0)?, build("hog", CPU_BOUND_NICE)?);
+        let handles = (guests.handle().clone(), cpu_bound.handle().clone());
+        Ok(Self { guests: Some(guests), cpu_bound: Some(cpu_bound), cores, handles })
     }
 
     /// How many guests can run at the same moment.
@@ -69,7 +69,7 @@ impl Runtimes {
     pub const fn lane(&self, lane: Lane) -> &Handle {
         match lane {
             Lane::Guests => &self.handles.0,
-            Lane::Hogs => &self.handles.1,
+            Lane::CpuBound => &self.handles.1,
         }
     }
 }
@@ -77,7 +77,7 @@ impl Runtimes {
 impl Drop for Runtimes {
     fn drop(&mut self) {
         // Waiting for guests here would block whoever drops; their stores go with their tasks.
-        for runtime in [self.guests.take(), self.hogs.take()].into_iter().flatten() {
+        for runtime in [self.guests.take(), self.cpu_bound.take()].into_iter().flatten() {
             runtime.shutdown_background();
         }
     }

@@ -1,4 +1,5 @@
-//! Runs containers: Wasm components and core programs of WASI preview 1, each with its limits, its log and its place in the pod network.
+//! Runs containers: Wasm components and core programs of WASI preview 1, each with its limits, its log and its place in
+//! the pod network.
 //!
 //! ```text
 //! Runtime     the agent's port `Containers`          container    one start: what it has; run: its run, its end
@@ -15,8 +16,8 @@
 //! - a guest that spins, eats memory, floods its log or never ends disturbs no other
 //!   (`guests_that_spin_do_not_disturb_their_neighbours`,
 //!   `hostile_guests_neither_hurt_a_neighbour_nor_fill_the_host`);
-//! - when a start's `Exited` is told, its log is complete, but for a disk that takes more than some seconds for the rest
-//!   (`a_flood_of_lines_is_whole_in_the_log`).
+//! - when a start's `Exited` is told, its log is complete, but for a disk that takes more than some seconds for the
+//!   rest (`a_flood_of_lines_is_whole_in_the_log`).
 //!
 //! Assumes: artifacts were verified by the caller, and their files never change.
 
@@ -27,7 +28,6 @@ mod file_calls;
 mod handler;
 mod http;
 mod lanes;
-mod life;
 mod mappings;
 mod memory;
 mod metered;
@@ -38,6 +38,7 @@ mod preview1;
 mod probe;
 mod run;
 mod runtime;
+mod shutdown;
 mod stacks;
 mod ticker;
 mod world;

@@ -6,10 +6,11 @@
 //! ```
 //!
 //! So are addresses, of which some kernels have few (39 bits on many a Raspberry Pi): a linear memory reserves more of
-//! them than it ever touches, and where they end before the mappings do, it counts as as many mappings as they are worth.
+//! them than it ever touches, and where they end before the mappings do, it counts as as many mappings as they are
+//! worth.
 //!
-//! Not held: on 32 bits, where there are addresses for a dozen memories, a memory counts as [`MOST`] and no more, so that
-//! pods can run at all.
+//! Not held: on 32 bits, where there are addresses for a dozen memories, a memory counts as
+//! [`LINEAR_MEMORY_MAPPINGS_MAX`] and no more, so that pods can run at all.
 //!
 //! Guarantees:
 //! - where addresses are scarce, all memories together leave the agent its own (`addresses_are_shared_out_as_well`);
@@ -21,27 +22,29 @@
 
 use std::sync::Arc;
 
-use freewheel_spoke_account::{Account, Held, Level};
-use freewheel_spoke_engine::{BOUNDED_RESERVATION, GUARDED_RESERVATION, Memory, Profile};
+use freewheel_spoke_account::{Held, Level, MemoryAccount};
+use freewheel_spoke_engine::{
+    BOUNDED_RESERVATION_BYTES, GUARDED_RESERVATION_BYTES, MemoryProfile, Profile,
+};
 use wasmtime::ResourcesRequired;
 
-use crate::memory::MAX_PARTS;
+use crate::memory::STORE_PARTS_MAX;
 
 /// The stack and its guard.
-const STACK: usize = 2;
+const STACK_MAPPINGS: usize = 2;
 
-/// A linear memory: a guard before it, zeros before its image, the image, what it may touch behind that, and the rest of
-/// its place.
-const MEMORY: usize = 5;
+/// A linear memory: a guard before it, zeros before its image, the image, what it may touch behind that, and the rest
+/// of its place.
+const LINEAR_MEMORY_MAPPINGS: usize = 5;
 
 /// What a linear memory counts as at most.
-const MOST: usize = 1024;
+const LINEAR_MEMORY_MAPPINGS_MAX: usize = 1024;
 
 /// A large one is an allocation of its own.
-const TABLE: usize = 1;
+const TABLE_MAPPINGS: usize = 1;
 
 /// An artifact's file: code between what is only read, and images of memories.
-const MODULE: usize = 5;
+const MODULE_MAPPINGS: usize = 5;
 
 /// There is none left. The text is what the user reads in the container's state.
 #[derive(Debug, thiserror::Error)]
@@ -57,17 +60,19 @@ pub(crate) struct NoneLeft {
 /// What a linear memory counts as when there are so many addresses and mappings for all.
 pub(crate) fn of_memory(profile: &Profile, addresses: u64, mappings: u64) -> usize {
     let reserved = match profile.memory {
-        Memory::Guard4g => GUARDED_RESERVATION,
-        Memory::Bounded => BOUNDED_RESERVATION,
+        MemoryProfile::Guard4g => GUARDED_RESERVATION_BYTES,
+        MemoryProfile::Bounded => BOUNDED_RESERVATION_BYTES,
     };
     let worth = addresses.checked_div(mappings).unwrap_or(0).max(1);
-    usize::try_from(reserved.div_ceil(worth)).unwrap_or(MOST).clamp(MEMORY, MOST)
+    usize::try_from(reserved.div_ceil(worth))
+        .unwrap_or(LINEAR_MEMORY_MAPPINGS_MAX)
+        .clamp(LINEAR_MEMORY_MAPPINGS, LINEAR_MEMORY_MAPPINGS_MAX)
 }
 
 /// Pods that can each run an instance of one memory.
 #[must_use]
 pub fn pods(profile: &Profile, addresses: u64, mappings: u64) -> u32 {
-    let each = STACK + of_memory(profile, addresses, mappings) + 2 * TABLE;
+    let each = STACK_MAPPINGS + of_memory(profile, addresses, mappings) + 2 * TABLE_MAPPINGS;
     u32::try_from(mappings / each as u64).unwrap_or(u32::MAX).max(1)
 }
 
@@ -76,12 +81,12 @@ pub(crate) fn of_instance(needs: Option<&ResourcesRequired>, memory: usize) -> u
     // Nobody can say it of what is given modules to make instances of, which no pod is.
     let parts =
         |needs: &ResourcesRequired| (needs.num_memories as usize, needs.num_tables as usize);
-    let (memories, tables) = needs.map_or((MAX_PARTS, MAX_PARTS), parts);
-    STACK + memories.saturating_mul(memory) + tables.saturating_mul(TABLE)
+    let (memories, tables) = needs.map_or((STORE_PARTS_MAX, STORE_PARTS_MAX), parts);
+    STACK_MAPPINGS + memories.saturating_mul(memory) + tables.saturating_mul(TABLE_MAPPINGS)
 }
 
 /// Takes those of an instance.
-pub(crate) fn take(account: &Arc<Account>, count: usize) -> Result<Held, NoneLeft> {
+pub(crate) fn take(account: &Arc<MemoryAccount>, count: usize) -> Result<Held, NoneLeft> {
     account.take(count).map_err(|full| {
         let whose = if full.level == Level::Node { "node" } else { "pod" };
         NoneLeft { whose, limit: full.limit }
@@ -89,8 +94,8 @@ pub(crate) fn take(account: &Arc<Account>, count: usize) -> Result<Held, NoneLef
 }
 
 /// Takes those of a module.
-pub(crate) fn take_module(node: &Arc<Account>) -> Result<Held, NoneLeft> {
-    take(node, MODULE)
+pub(crate) fn take_module(node: &Arc<MemoryAccount>) -> Result<Held, NoneLeft> {
+    take(node, MODULE_MAPPINGS)
 }
 
 #[cfg(test)]
@@ -100,14 +105,19 @@ mod tests {
     #[test]
     fn a_memory_counts_as_what_its_addresses_are_worth() {
         let (all, usual) = (448 << 30, 57_339);
-        let bounded = Profile::candidates().into_iter().find(|p| p.memory == Memory::Bounded);
+        let bounded =
+            Profile::candidates().into_iter().find(|p| p.memory == MemoryProfile::Bounded);
         let bounded = bounded.unwrap();
         let scarce = of_memory(&bounded, all, usual);
-        assert!(usual * BOUNDED_RESERVATION <= scarce as u64 * all, "{scarce}");
+        assert!(usual * BOUNDED_RESERVATION_BYTES <= scarce as u64 * all, "{scarce}");
         assert_eq!(scarce, 32);
-        assert_eq!(of_memory(&bounded, 112 << 40, usual), MEMORY, "there are enough");
-        assert_eq!(of_memory(&bounded, 2 << 30, usual), MOST);
-        assert_eq!(of_memory(&bounded, all, 0), MOST);
+        assert_eq!(
+            of_memory(&bounded, 112 << 40, usual),
+            LINEAR_MEMORY_MAPPINGS,
+            "there are enough"
+        );
+        assert_eq!(of_memory(&bounded, 2 << 30, usual), LINEAR_MEMORY_MAPPINGS_MAX);
+        assert_eq!(of_memory(&bounded, all, 0), LINEAR_MEMORY_MAPPINGS_MAX);
         assert_eq!(pods(&bounded, all, usual), 57_339 / 36);
     }
 }

@@ -1,12 +1,12 @@
 //! A container's memory limit, over all of its instances, and the pod's and the node's above it.
 //!
 //! Guarantees:
-//! - no container has more than its limit, linear memory, tables, stacks, what its instances take beside them and what the
-//!   host holds for its handles together (`instances_share_one_limit_and_give_back_what_they_had`,
+//! - no container has more than its limit, linear memory, tables, stacks, what its instances take beside them and what
+//!   the host holds for its handles together (`instances_share_one_limit_and_give_back_what_they_had`,
 //!   `tables_count_as_the_memory_that_they_are`, `the_stack_of_every_instance_is_on_its_memory`,
 //!   `what_instances_take_beside_their_memories_is_memory`, `what_the_host_holds_for_a_guest_is_on_its_memory`);
-//! - what a store has taken stays booked until it goes, whatever fails in between and in whatever order wasmtime tells of
-//!   it (`no_failure_gives_back_what_a_growth_before_it_took`);
+//! - what a store has taken stays booked until it goes, whatever fails in between and in whatever order wasmtime tells
+//!   of it (`no_failure_gives_back_what_a_growth_before_it_took`);
 //! - a memory that moves counts at the node with both of its places (`a_memory_that_moves_counts_twice_while_it_does`);
 //! - all together have no more than the node gives to guests; what is refused is booked nowhere, whoever refuses it
 //!   (`all_guests_together_have_what_the_node_gives`, `what_a_module_s_own_maximum_refuses_is_booked_nowhere`).
@@ -15,45 +15,46 @@
 //! beyond what it asked for, and that one gets nothing more from then on
 //! (`a_hog_that_is_evicted_gets_nothing_more_and_its_neighbour_does`).
 //!
-//! Of a linear memory that moves while it grows (beyond its reservation, where addresses are scarce) the host has both places
-//! for the time of the copy. The old one counts at the node alone, until the poll is over in which it moved: a limit is what
-//! a container may keep. It moves once for every [`BOUNDED_STEP`] bytes.
+//! Of a linear memory that moves while it grows (beyond its reservation, where addresses are scarce) the host has both
+//! places for the time of the copy. The old one counts at the node alone, until the poll is over in which it moved: a
+//! limit is what a container may keep. It moves once for every [`BOUNDED_STEP_BYTES`] bytes.
 //!
-//! The native stack of an instance counts as all that its guest can touch of it ([`freewheel_spoke_engine::STACK`]), for
-//! as long as the instance is there: a guest can touch all of it in less than a tick. Of a program, which is there for long
-//! and mostly waits, that is so on its container alone, and above it counts what it has touched (`on_stack.rs`).
+//! The native stack of an instance counts as all that its guest can touch of it
+//! ([`freewheel_spoke_engine::GUEST_STACK_BYTES`]), for as long as the instance is there: a guest can touch all of it
+//! in less than a tick. Of a program, which is there for long and mostly waits, that is so on its container alone, and
+//! above it counts what it has touched (`on_stack.rs`).
 
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use freewheel_spoke_account::{Account, Full, Held, Level};
-use freewheel_spoke_engine::footing::MOST_INSTANCES;
-use freewheel_spoke_engine::{BOUNDED_STEP, STACK};
+use freewheel_spoke_account::{Full, Held, Level, MemoryAccount};
+use freewheel_spoke_engine::footprint::CORE_INSTANCES_MAX;
+use freewheel_spoke_engine::{BOUNDED_STEP_BYTES, GUEST_STACK_BYTES};
 use wasmtime::ResourceLimiter;
 
 /// Elements in one table; real programs have thousands.
-const MAX_TABLE: usize = 100_000;
+const TABLE_ELEMENTS_MAX: usize = 100_000;
 
 /// What the host holds for one element of a table.
-const ELEMENT: usize = size_of::<usize>();
+const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 
 /// Memories and tables of one store: a component is made of a few.
-pub(crate) const MAX_PARTS: usize = 64;
+pub(crate) const STORE_PARTS_MAX: usize = 64;
 
 /// What a container has and may have.
 #[derive(Debug)]
-pub(crate) struct Memory {
-    account: Arc<Account>,
+pub(crate) struct ContainerMemory {
+    account: Arc<MemoryAccount>,
     refused: AtomicBool,
     /// Bytes that a linear memory grows to without moving.
     reserved: usize,
 }
 
-impl Memory {
+impl ContainerMemory {
     /// Where no linear memory ever moves.
     #[cfg(test)]
-    pub(crate) fn new(limit: Option<u64>, above: &Arc<Account>) -> Arc<Self> {
+    pub(crate) fn new(limit: Option<u64>, above: &Arc<MemoryAccount>) -> Arc<Self> {
         Self::moving_beyond(usize::MAX, limit, above)
     }
 
@@ -61,9 +62,9 @@ impl Memory {
     pub(crate) fn moving_beyond(
         reserved: usize,
         limit: Option<u64>,
-        above: &Arc<Account>,
+        above: &Arc<MemoryAccount>,
     ) -> Arc<Self> {
-        let account = Account::within(above, Level::Container, limit);
+        let account = MemoryAccount::within(above, Level::Container, limit);
         Arc::new(Self { account, refused: AtomicBool::new(false), reserved })
     }
 
@@ -73,7 +74,7 @@ impl Memory {
     }
 
     /// The account of all guests.
-    fn node(&self) -> &Arc<Account> {
+    fn node(&self) -> &Arc<MemoryAccount> {
         let mut at = &self.account;
         while let Some(above) = at.above() {
             at = above;
@@ -103,7 +104,7 @@ impl Memory {
 
     /// A place for a native stack, of which nothing is touched.
     pub(crate) fn stack(&self) -> Result<Stack, Full> {
-        let whole = self.account.set_apart(STACK)?;
+        let whole = self.account.set_apart(GUEST_STACK_BYTES)?;
         let above = self.account.above().unwrap_or(&self.account);
         Ok(Stack { _whole: whole, touched: above.nothing() })
     }
@@ -118,7 +119,7 @@ impl Memory {
 #[derive(Debug)]
 pub(crate) struct Share {
     held: Held,
-    memory: Arc<Memory>,
+    memory: Arc<ContainerMemory>,
 }
 
 impl Share {
@@ -161,10 +162,10 @@ impl Stack {
 
 /// Linear memories and tables of one store.
 ///
-/// wasmtime says that a growth has failed without saying which, and says so of growths, too, that it had asked nothing for
-/// (of a table whose size overflows): who gives back on its word gives back what the guest still has. So nothing goes back
-/// but with the store. What a module's own maximum refuses is not booked, and where the host itself had none to give, a
-/// guest that asks on and on comes to its limit the sooner.
+/// wasmtime says that a growth has failed without saying which, and says so of growths, too, that it had asked nothing
+/// for (of a table whose size overflows): who gives back on its word gives back what the guest still has. So nothing
+/// goes back but with the store. What a module's own maximum refuses is not booked, and where the host itself had none
+/// to give, a guest that asks on and on comes to its limit the sooner.
 pub(crate) struct Limiter {
     share: Share,
     refused: bool,
@@ -188,14 +189,14 @@ pub(crate) fn all_moved() {
 }
 
 impl Limiter {
-    pub(crate) fn new(memory: &Arc<Memory>) -> Self {
+    pub(crate) fn new(memory: &Arc<ContainerMemory>) -> Self {
         Self { share: memory.share(), refused: false, places: Vec::new() }
     }
 
-    /// Bytes that a memory has twice while it grows. Which one grows is not said: of two that are as large, the one that
-    /// moves sooner.
+    /// Bytes that a memory has twice while it grows. Which one grows is not said: of two that are as large, the one
+    /// that moves sooner.
     fn has_twice(&mut self, current: usize, desired: usize) -> usize {
-        let step = usize::try_from(BOUNDED_STEP).unwrap_or(usize::MAX);
+        let step = usize::try_from(BOUNDED_STEP_BYTES).unwrap_or(usize::MAX);
         let reserved = self.share.memory.reserved;
         if reserved == usize::MAX {
             return 0;
@@ -261,22 +262,22 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|most| most < desired) || MAX_TABLE < desired {
+        if maximum.is_some_and(|most| most < desired) || TABLE_ELEMENTS_MAX < desired {
             return Ok(false);
         }
-        self.grow(desired.saturating_sub(current) * ELEMENT)
+        self.grow(desired.saturating_sub(current) * TABLE_ELEMENT_BYTES)
     }
 
     fn instances(&self) -> usize {
-        MOST_INSTANCES
+        CORE_INSTANCES_MAX
     }
 
     fn tables(&self) -> usize {
-        MAX_PARTS
+        STORE_PARTS_MAX
     }
 
     fn memories(&self) -> usize {
-        MAX_PARTS
+        STORE_PARTS_MAX
     }
 }
 
@@ -290,7 +291,7 @@ mod tests {
 
     #[test]
     fn instances_share_one_limit_and_give_back_what_they_had() {
-        let memory = Memory::new(Some(100), &Account::node());
+        let memory = ContainerMemory::new(Some(100), &MemoryAccount::node());
         let mut first = Limiter::new(&memory);
         let mut second = Limiter::new(&memory);
         assert!(first.memory_growing(0, 60, None).unwrap());
@@ -305,9 +306,9 @@ mod tests {
     #[test]
     fn a_memory_that_moves_counts_twice_while_it_does() {
         const MIB: usize = 1 << 20;
-        let node = Account::node();
+        let node = MemoryAccount::node();
         node.set_limit(1000 << 20);
-        let memory = Memory::moving_beyond(100 * MIB, Some(600 << 20), &node);
+        let memory = ContainerMemory::moving_beyond(100 * MIB, Some(600 << 20), &node);
         let mut limiter = Limiter::new(&memory);
         let mut grows = |from: usize, to: usize| {
             let outcome = limiter.memory_growing(from * MIB, to * MIB, None);
@@ -334,9 +335,10 @@ mod tests {
 
     #[test]
     fn all_guests_together_have_what_the_node_gives() {
-        let node = Account::node();
+        let node = MemoryAccount::node();
         node.set_limit(100);
-        let (one, other) = (Memory::new(None, &node), Memory::new(Some(90), &node));
+        let (one, other) =
+            (ContainerMemory::new(None, &node), ContainerMemory::new(Some(90), &node));
         let mut first = Limiter::new(&one);
         let mut second = Limiter::new(&other);
         assert!(first.memory_growing(0, 60, None).unwrap());
@@ -352,7 +354,7 @@ mod tests {
 
     #[test]
     fn no_failure_gives_back_what_a_growth_before_it_took() {
-        let memory = Memory::new(Some(1 << 20), &Account::node());
+        let memory = ContainerMemory::new(Some(1 << 20), &MemoryAccount::node());
         let mut limiter = Limiter::new(&memory);
         // wasmtime tells of failures that it had asked for no room for, in any order.
         let fails = |limiter: &mut Limiter| {
@@ -364,12 +366,12 @@ mod tests {
         fails(&mut limiter);
         assert!(limiter.table_growing(0, 5, None).unwrap());
         fails(&mut limiter);
-        assert_eq!(memory.used(), 60 + 5 * ELEMENT);
+        assert_eq!(memory.used(), 60 + 5 * TABLE_ELEMENT_BYTES);
     }
 
     #[test]
     fn what_a_module_s_own_maximum_refuses_is_booked_nowhere() {
-        let memory = Memory::new(Some(100), &Account::node());
+        let memory = ContainerMemory::new(Some(100), &MemoryAccount::node());
         let mut limiter = Limiter::new(&memory);
         assert!(limiter.memory_growing(0, 60, Some(80)).unwrap());
         assert!(!limiter.memory_growing(60, 90, Some(80)).unwrap());
@@ -385,11 +387,14 @@ mod tests {
 
     #[test]
     fn tables_count_as_the_memory_that_they_are() {
-        let memory = Memory::new(Some(1 << 20), &Account::node());
+        let memory = ContainerMemory::new(Some(1 << 20), &MemoryAccount::node());
         let mut limiter = Limiter::new(&memory);
-        assert!(limiter.table_growing(0, MAX_TABLE, None).unwrap());
-        assert_eq!(memory.used(), MAX_TABLE * ELEMENT);
-        assert_eq!(full(limiter.table_growing(0, MAX_TABLE, None)).level, Level::Container);
-        assert!(!limiter.table_growing(0, MAX_TABLE + 1, None).unwrap());
+        assert!(limiter.table_growing(0, TABLE_ELEMENTS_MAX, None).unwrap());
+        assert_eq!(memory.used(), TABLE_ELEMENTS_MAX * TABLE_ELEMENT_BYTES);
+        assert_eq!(
+            full(limiter.table_growing(0, TABLE_ELEMENTS_MAX, None)).level,
+            Level::Container
+        );
+        assert!(!limiter.table_growing(0, TABLE_ELEMENTS_MAX + 1, None).unwrap());
     }
 }

@@ -1,7 +1,7 @@
 //! The wrapper around every guest's future: what it uses, what it may use, where it runs, when it dies.
 //!
 //! ```text
-//! Guests --3 polls that last a whole tick--> Hogs --calm for a second--> Guests
+//! Guests --3 polls that last a whole tick--> CpuBound --calm for a second--> Guests
 //!    └──────────── killed: the guest's future is dropped, wherever it is ──────┘
 //! ```
 //!
@@ -30,20 +30,20 @@ use crate::memory;
 use crate::ticker::{TICK, Ticker};
 
 /// Period of CPU quotas, as in the kernel's CFS.
-const PERIOD: Duration = Duration::from_millis(100);
+const QUOTA_PERIOD: Duration = Duration::from_millis(100);
 
 /// A poll this long was ended by the epoch, not by the guest.
-const WHOLE_TICK: Duration = TICK.saturating_sub(Duration::from_millis(2));
+const WHOLE_TICK_POLL: Duration = TICK.saturating_sub(Duration::from_millis(2));
 
-/// So many of them in a row, with at most [`CALM`] between, make a hog.
-const HOG_POLLS: u32 = 3;
+/// So many of them in a row, with at most [`CALM_AFTER`] between, make a CPU-bound guest.
+const CPU_BOUND_POLLS: u32 = 3;
 
-/// So long without one, and a hog is a guest again.
-const CALM: Duration = Duration::from_secs(1);
+/// So long without one, and it is an ordinary guest again.
+const CALM_AFTER: Duration = Duration::from_secs(1);
 
 /// Polls shorter than this are counted by the wall clock: the thread's CPU clock costs a system call, and
 /// so short a poll is rarely interrupted.
-const SHORT: Duration = Duration::from_millis(1);
+const SHORT_POLL: Duration = Duration::from_millis(1);
 
 /// What one container has used.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ pub struct Usage {
     pub cpu_ns: AtomicU64,
     /// How often its quota made it wait.
     pub throttled: AtomicU64,
-    /// How often it moved to the hogs' lane.
+    /// How often it moved to the lane of CPU-bound guests.
     pub demoted: AtomicU64,
     /// Requests that ended, with their instances, because memory was refused.
     pub oom_ended: AtomicU64,
@@ -78,12 +78,12 @@ impl Quota {
     /// When the guest may go on, if it may not now. Debt is carried into the next period, credit is not.
     fn wait(&self, now: Instant) -> Option<Instant> {
         let mut state = self.state.lock();
-        let periods = now.duration_since(state.start).as_nanos() / PERIOD.as_nanos();
+        let periods = now.duration_since(state.start).as_nanos() / QUOTA_PERIOD.as_nanos();
         if let Ok(periods @ 1..) = u32::try_from(periods) {
             state.used = state.used.saturating_sub(self.per_period * u64::from(periods));
-            state.start += PERIOD * periods;
+            state.start += QUOTA_PERIOD * periods;
         }
-        (self.per_period <= state.used).then(|| state.start + PERIOD)
+        (self.per_period <= state.used).then(|| state.start + QUOTA_PERIOD)
     }
 
     fn spend(&self, nanos: u64) {
@@ -215,8 +215,8 @@ impl<F: Future> Metered<F> {
         let wall = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
         let used = cpu.map_or(wall, |before| thread_cpu().saturating_sub(before));
         // Whoever polls long is measured exactly from the next poll on.
-        self.precise =
-            SHORT.as_nanos() < u128::from(wall) || (cpu.is_some() && self.lane == Lane::Hogs);
+        self.precise = SHORT_POLL.as_nanos() < u128::from(wall)
+            || (cpu.is_some() && self.lane == Lane::CpuBound);
         self.meter.usage.cpu_ns.fetch_add(used, Relaxed);
         if let Some(quota) = &self.meter.quota {
             quota.spend(used);
@@ -224,19 +224,19 @@ impl<F: Future> Metered<F> {
     }
 
     fn choose_lane(&mut self, now: Instant, wall: Duration) -> Poll<Turn<F::Output>> {
-        let calm = CALM <= now.duration_since(self.last_whole_tick);
-        if WHOLE_TICK <= wall {
+        let calm = CALM_AFTER <= now.duration_since(self.last_whole_tick);
+        if WHOLE_TICK_POLL <= wall {
             self.whole_ticks = if calm { 1 } else { self.whole_ticks + 1 };
             self.last_whole_tick = now;
         } else if calm {
             self.whole_ticks = 0;
         }
         match self.lane {
-            Lane::Guests if HOG_POLLS <= self.whole_ticks => {
+            Lane::Guests if CPU_BOUND_POLLS <= self.whole_ticks => {
                 self.meter.usage.demoted.fetch_add(1, Relaxed);
-                Poll::Ready(Turn::Move(Lane::Hogs))
+                Poll::Ready(Turn::Move(Lane::CpuBound))
             }
-            Lane::Hogs if self.whole_ticks == 0 => Poll::Ready(Turn::Move(Lane::Guests)),
+            Lane::CpuBound if self.whole_ticks == 0 => Poll::Ready(Turn::Move(Lane::Guests)),
             _ => Poll::Pending,
         }
     }
@@ -259,11 +259,11 @@ mod tests {
         let start = quota.state.lock().start;
         assert_eq!(quota.wait(start), None);
         quota.spend(70_000_000);
-        assert_eq!(quota.wait(start), Some(start + PERIOD));
+        assert_eq!(quota.wait(start), Some(start + QUOTA_PERIOD));
         // 20 ms of debt are left of the second period's 50.
-        assert_eq!(quota.wait(start + PERIOD), None);
+        assert_eq!(quota.wait(start + QUOTA_PERIOD), None);
         quota.spend(30_000_000);
-        assert_eq!(quota.wait(start + PERIOD), Some(start + PERIOD * 2));
-        assert_eq!(quota.wait(start + PERIOD * 100), None);
+        assert_eq!(quota.wait(start + QUOTA_PERIOD), Some(start + QUOTA_PERIOD * 2));
+        assert_eq!(quota.wait(start + QUOTA_PERIOD * 100), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Artifacts, loaded once for all the containers that run them.
 //!
-//! The last [`KEPT`] modules stay loaded when nothing runs them, so that a pod that starts again finds its code
-//! linked.
+//! The last [`IDLE_MODULES_KEPT`] modules stay loaded when nothing runs them, so that a pod that starts again finds its
+//! code linked.
 //!
 //! Guarantees:
 //! - an artifact that was replaced is never run from memory
@@ -17,8 +17,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use freewheel_spoke_account::{Account, Held, Level};
-use freewheel_spoke_engine::{STACK, footing};
+use freewheel_spoke_account::{Held, Level, MemoryAccount};
+use freewheel_spoke_engine::{GUEST_STACK_BYTES, footprint};
 use parking_lot::Mutex;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, ExternType, ResourcesRequired};
@@ -28,7 +28,7 @@ use crate::handler::Handler;
 use crate::mappings;
 use crate::native::{self, Loaded};
 use crate::preview1::Core;
-use crate::world::State;
+use crate::world::StoreData;
 
 /// A module, linked and ready to be instantiated.
 pub(crate) struct Module {
@@ -46,7 +46,7 @@ pub(crate) struct Module {
 /// What a module does.
 pub(crate) enum Kind {
     /// Exports `wasi:cli/run`.
-    Command(CommandPre<State>),
+    Command(CommandPre<StoreData>),
     /// Exports `wasi:http/incoming-handler`.
     Http(Arc<Handler>),
     /// A core module of WASI preview 1 that exports `_start`.
@@ -73,7 +73,7 @@ pub(crate) enum CannotRun {
 
 /// Modules that stay when no container runs them any more. Their code is pages of the mapped file, which the
 /// kernel takes back when it needs them.
-const KEPT: usize = 8;
+const IDLE_MODULES_KEPT: usize = 8;
 
 /// Bytes of a page of linear memory.
 const WASM_PAGE: u64 = 64 << 10;
@@ -86,7 +86,7 @@ fn file_id(artifact: &Path) -> Option<FileId> {
 }
 
 #[derive(Default)]
-struct Shelf {
+struct ModuleCache {
     /// All that are alive, of containers or kept.
     loaded: HashMap<PathBuf, (FileId, Weak<Module>)>,
     /// The latest used last, one of each path.
@@ -100,13 +100,13 @@ struct Kept {
     module: Arc<Module>,
 }
 
-impl Shelf {
+impl ModuleCache {
     /// Puts it last; who has to go for it is dropped by the caller, outside of the lock.
     fn keep(&mut self, path: &Path, file: FileId, module: &Arc<Module>) -> [Option<Kept>; 2] {
         let before = self.kept.iter().position(|kept| kept.path == path);
         let before = before.and_then(|at| self.kept.remove(at));
         self.kept.push_back(Kept { path: path.to_owned(), file, module: module.clone() });
-        let oldest = if KEPT < self.kept.len() { self.kept.pop_front() } else { None };
+        let oldest = if IDLE_MODULES_KEPT < self.kept.len() { self.kept.pop_front() } else { None };
         [before, oldest]
     }
 }
@@ -114,26 +114,26 @@ impl Shelf {
 /// All modules in use, and the last that were.
 pub(crate) struct Modules {
     engine: Engine,
-    linker: Linker<State>,
+    linker: Linker<StoreData>,
     core: wasmtime::Linker<Core>,
     /// The node's mappings.
-    mappings: Arc<Account>,
+    mappings: Arc<MemoryAccount>,
     /// Mappings that a linear memory counts as.
     of_memory: usize,
     /// What describes those that are loaded, on the node's memory.
-    descriptions: Arc<Account>,
-    shelf: Mutex<Shelf>,
+    descriptions: Arc<MemoryAccount>,
+    shelf: Mutex<ModuleCache>,
 }
 
 impl Modules {
     pub(crate) fn new(
         engine: Engine,
-        linker: Linker<State>,
+        linker: Linker<StoreData>,
         core: wasmtime::Linker<Core>,
-        (mappings, of_memory): (Arc<Account>, usize),
-        memory: &Arc<Account>,
+        (mappings, of_memory): (Arc<MemoryAccount>, usize),
+        memory: &Arc<MemoryAccount>,
     ) -> Self {
-        let descriptions = Account::within(memory, Level::Node, None);
+        let descriptions = MemoryAccount::within(memory, Level::Node, None);
         let shelf = Mutex::default();
         Self { engine, linker, core, mappings, of_memory, descriptions, shelf }
     }
@@ -159,7 +159,7 @@ impl Modules {
         let file = file_id(artifact);
         let mapped = mappings::take_module(&self.mappings);
         let mapped = mapped.map_err(|none| CannotRun::Load(none.to_string()))?;
-        let footing = footing::read(artifact);
+        let footing = footprint::read(artifact);
         let footing = footing.map_err(|error| CannotRun::Load(error.to_string()))?;
         let bytes = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         let described = self.descriptions.take(bytes(footing.description));
@@ -226,7 +226,7 @@ impl Modules {
             return Err(CannotRun::Import(name.to_owned()));
         }
         let link = |error: wasmtime::Error| CannotRun::Link(format!("{error:#}"));
-        let ready: InstancePre<State> = self.linker.instantiate_pre(component).map_err(link)?;
+        let ready: InstancePre<StoreData> = self.linker.instantiate_pre(component).map_err(link)?;
         let exports: Vec<&str> = kind.exports(&self.engine).map(|(name, _)| name).collect();
         let has = |name: &str| exports.iter().any(|export| export.starts_with(name));
         if has("wasi:http/incoming-handler@0.2.") {
@@ -268,5 +268,5 @@ impl Modules {
 fn least(needs: Option<ResourcesRequired>) -> usize {
     let pages = needs.and_then(|needs| needs.max_initial_memory_size);
     let bytes = pages.unwrap_or(0).saturating_mul(WASM_PAGE);
-    usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(STACK)
+    usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(GUEST_STACK_BYTES)
 }

@@ -1,8 +1,8 @@
 //! A program on its native stack, and how much of that it has touched.
 //!
 //! A program that waits has touched a few pages of half a mebibyte. So the pod and the node count what it has touched,
-//! found out each time that it parks: when it waits, and at each tick. What those that run touch until then is kept free
-//! of the node's memory, a stack for each thread that runs guests.
+//! found out each time that it parks: when it waits, and at each tick. What those that run touch until then is kept
+//! free of the node's memory, a stack for each thread that runs guests.
 //!
 //! Guarantees:
 //! - what a program has touched of its stack is on the node's memory while it waits
@@ -17,20 +17,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use freewheel_spoke_agent::ports::Exit;
-use freewheel_spoke_engine::STACK;
+use freewheel_spoke_engine::GUEST_STACK_BYTES;
 use rustix::param::page_size;
 
 use crate::memory::Stack;
 use crate::{exit, stacks};
 
 /// Bytes that the kernel has about a page, in `/proc/self/pagemap`.
-const ENTRY: usize = size_of::<u64>();
+const PAGEMAP_ENTRY_BYTES: usize = size_of::<u64>();
 
 /// The page is in memory, or in swap.
 const TOUCHED: u64 = 3 << 62;
 
 /// Entries of the largest stack, read at once.
-const AT_ONCE: usize = 512;
+const PAGEMAP_ENTRIES_AT_ONCE: usize = 512;
 
 /// What the kernel knows of this process's pages.
 pub(crate) struct Pages(Option<File>);
@@ -44,17 +44,17 @@ impl Pages {
     /// Bytes that were touched of a stack.
     fn touched(&self, stack: &Range<usize>) -> usize {
         let count = self.0.as_ref().and_then(|file| count(file, stack));
-        count.map_or(STACK, |pages| pages * page_size())
+        count.map_or(GUEST_STACK_BYTES, |pages| pages * page_size())
     }
 }
 
 fn count(file: &File, stack: &Range<usize>) -> Option<usize> {
     let (first, end) = (stack.start / page_size(), stack.end / page_size());
-    let mut entries = [0; AT_ONCE * ENTRY];
+    let mut entries = [0; PAGEMAP_ENTRIES_AT_ONCE * PAGEMAP_ENTRY_BYTES];
     let mut touched = 0;
-    for at in (first..end).step_by(AT_ONCE) {
-        let some = &mut entries[..AT_ONCE.min(end - at) * ENTRY];
-        file.read_exact_at(some, (at * ENTRY) as u64).ok()?;
+    for at in (first..end).step_by(PAGEMAP_ENTRIES_AT_ONCE) {
+        let some = &mut entries[..PAGEMAP_ENTRIES_AT_ONCE.min(end - at) * PAGEMAP_ENTRY_BYTES];
+        file.read_exact_at(some, (at * PAGEMAP_ENTRY_BYTES) as u64).ok()?;
         let some = some.as_chunks().0.iter();
         touched += some.filter(|entry| u64::from_ne_bytes(**entry) & TOUCHED != 0).count();
     }

@@ -4,8 +4,9 @@
 //! without a bound, say too much in the agent's log, or change an exit code. A program has arguments, an environment,
 //! standard output and error, clocks, randomness and the files of its mounts. It has no sockets.
 //!
-//! What a call makes the host hold is on the container's memory: a piece of [`PIECE`] of a read or a write, the names of a
-//! directory and what it waits for when it is called, two paths of [`PATH`] bytes or a piece of randomness from the start.
+//! What a call makes the host hold is on the container's memory: a piece of [`CALL_PIECE_BYTES_MAX`] of a read or a
+//! write, the names of a directory and what it waits for when it is called, two paths of [`PATH_BYTES_MAX`] bytes or a
+//! piece of randomness from the start.
 //!
 //! Guarantees:
 //! - a program ends with its own code (`core_programs_end_with_their_own_codes`);
@@ -14,7 +15,8 @@
 //!   (`a_core_program_has_the_directory_that_was_opened_whatever_stands_at_its_path`,
 //!   `a_read_only_mount_stays_as_it_is_whatever_is_called`);
 //! - files that it has open count as the pod's, and what is closed is free again
-//!   (`a_core_program_that_opens_files_is_told_when_its_pod_has_enough`, `each_mount_counts_as_the_descriptors_that_it_has`);
+//!   (`a_core_program_that_opens_files_is_told_when_its_pod_has_enough`,
+//!   `each_mount_counts_as_the_descriptors_that_it_has`);
 //! - what a call holds is on its memory (`the_names_of_a_large_directory_are_on_the_programs_memory`,
 //!   `a_read_is_of_what_the_programs_memory_holds`, `what_a_program_waits_for_is_on_its_memory`), and a path has an end
 //!   (`a_path_beyond_all_is_refused`);
@@ -26,7 +28,7 @@ use std::any::Any;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Arc;
 
-use freewheel_spoke_account::{Account, Full, Held};
+use freewheel_spoke_account::{Full, Held, MemoryAccount};
 use freewheel_spoke_engine::PREVIEW_1;
 use freewheel_spoke_logs::LogSink;
 use tokio::runtime::Handle;
@@ -41,37 +43,39 @@ use wasmtime_wasi::{I32Exit, WasiCtxBuilder, WasiView as _};
 use wiggle::GuestMemory;
 
 use crate::file_calls::within;
-use crate::memory::{Limiter, Memory, Share};
-use crate::world::{self, CALL_BYTES, LISTED, MAX_RANDOM, Mounts};
+use crate::memory::{ContainerMemory, Limiter, Share};
+use crate::world::{
+    self, CALL_BYTES_MAX, LISTED_BYTES_PER_NAME_BYTE, Mounts, RANDOM_BYTES_PER_CALL_MAX,
+};
 
 /// What a log's filter has to say so that calls cost what they do and no more: upstream opens a span of level INFO for
 /// each of them, with all that it was called with written out.
 pub const QUIET: &str = "wasmtime_wasi=warn";
 
 /// Most bytes that one call reads or writes; the program hears how many they were, and goes on.
-const PIECE: u32 = 1 << 20;
+const CALL_PIECE_BYTES_MAX: u32 = 1 << 20;
 
 /// What it is where the container's memory has no room for more.
-const SMALL_PIECE: u32 = 64 << 10;
+const CALL_PIECE_BYTES_MIN: u32 = 64 << 10;
 
 /// Most bytes of a path: of a longer one the kernel would take none.
-const PATH: usize = 4096;
+const PATH_BYTES_MAX: usize = 4096;
 
 /// Most that one call waits for: each may read ahead of the program.
-const MOST_WAITED_FOR: usize = 256;
+const SUBSCRIPTIONS_MAX: usize = 256;
 
 /// What the host holds for each thing that a call waits for.
-const WAITED_FOR: usize = 512;
+const SUBSCRIPTION_BYTES: usize = 512;
 
 /// Bytes of randomness that are made at a time.
-const RANDOM_PIECE: u32 = 8 << 10;
+const RANDOM_PIECE_BYTES: u32 = 8 << 10;
 
 /// Most that any call holds which does not say so when it is called.
-pub(crate) const CALL: usize = 2 * PATH;
-const _: () = assert!(RANDOM_PIECE as usize <= CALL, "what is given is enough for either");
+pub(crate) const CALL: usize = 2 * PATH_BYTES_MAX;
+const _: () = assert!(RANDOM_PIECE_BYTES as usize <= CALL, "what is given is enough for either");
 
 /// Handles of one program: its files, and what a call waits for.
-const MAX_HANDLES: usize = 4096;
+const HANDLES_MAX: usize = 4096;
 
 /// The program's number for its first mount, and the bytes that say that it is one.
 const FIRST_MOUNT: i32 = 3;
@@ -86,8 +90,8 @@ pub(crate) struct CoreWorld<'a> {
     pub(crate) wasi: WasiCtxBuilder,
     pub(crate) mounts: &'a Mounts,
     /// The pod's open files.
-    pub(crate) files: &'a Arc<Account>,
-    pub(crate) memory: &'a Arc<Memory>,
+    pub(crate) files: &'a Arc<MemoryAccount>,
+    pub(crate) memory: &'a Arc<ContainerMemory>,
     pub(crate) log: LogSink,
     /// Where what it waits for is timed: its files' threads have no timers.
     pub(crate) timers: Handle,
@@ -122,7 +126,7 @@ impl Core {
         let Ok(open) = files.take(mounts.count()) else { bail!("too many open files") };
         mounts.preopen(&mut wasi)?;
         let mut wasi = wasi.build_p1();
-        wasi.ctx().table.set_max_capacity(MAX_HANDLES);
+        wasi.ctx().table.set_max_capacity(HANDLES_MAX);
         // Upstream makes its handles of the mounts at the first call that asks for one; here they count from the start.
         let mut place = Prestat::default();
         let mut place = GuestMemory::Unshared(&mut place.0);
@@ -179,7 +183,8 @@ impl Core {
         match self.wasi.fd_filestat_get(memory, dir.into()).await {
             Ok(found) if found.filetype == Filetype::Directory => {
                 // Upstream reads all of it, makes a second list of that, and answers from where it was asked.
-                usize::try_from(found.size.saturating_mul(2 * LISTED)).unwrap_or(usize::MAX)
+                usize::try_from(found.size.saturating_mul(2 * LISTED_BYTES_PER_NAME_BYTE))
+                    .unwrap_or(usize::MAX)
             }
             // What is no directory has its own answer.
             _ => 0,
@@ -196,7 +201,8 @@ impl Core {
     ) -> Option<Option<(usize, [u8; 4])>> {
         let Some((at, length)) = first_buffer(bytes, list, count) else { return Some(None) };
         let len = u32::from_le_bytes(length);
-        let piece = [PIECE, SMALL_PIECE].into_iter().map(|most| len.min(most));
+        let piece =
+            [CALL_PIECE_BYTES_MAX, CALL_PIECE_BYTES_MIN].into_iter().map(|most| len.min(most));
         let piece = piece.into_iter().find(|piece| self.call.fits(*piece as usize))?;
         if piece == len {
             return Some(None);
@@ -225,7 +231,7 @@ fn parts<'a>(caller: &'a mut Caller<'_, Core>) -> Result<(&'a mut [u8], &'a mut 
         bail!("the module exports no memory")
     };
     let (bytes, core) = memory.data_and_store_mut(caller.as_context_mut());
-    core.wasi.set_hostcall_fuel(CALL_BYTES);
+    core.wasi.set_hostcall_fuel(CALL_BYTES_MAX);
     Ok((bytes, core))
 }
 
@@ -331,7 +337,7 @@ fn files(linker: &mut Linker<Core>) -> Result<()> {
 }
 
 const fn is_too_long(path: i32) -> bool {
-    PATH < path.cast_unsigned() as usize
+    PATH_BYTES_MAX < path.cast_unsigned() as usize
 }
 
 /// The first buffer of a list that is not empty: where its length stands, and the length.
@@ -339,7 +345,7 @@ const fn is_too_long(path: i32) -> bool {
 /// Upstream takes this buffer and no other, and copies it.
 fn first_buffer(bytes: &[u8], list: i32, count: i32) -> Option<(usize, [u8; 4])> {
     let (list, count) = (list.cast_unsigned() as usize, count.cast_unsigned() as usize);
-    let buffers = bytes.get(list..)?.chunks_exact(8).take(count.min(CALL_BYTES / 8));
+    let buffers = bytes.get(list..)?.chunks_exact(8).take(count.min(CALL_BYTES_MAX / 8));
     for (at, buffer) in buffers.enumerate() {
         let &[_, _, _, _, a, b, c, d] = buffer else { return None };
         if [a, b, c, d] != [0; 4] {
@@ -355,7 +361,8 @@ fn put(bytes: &mut [u8], at: usize, length: [u8; 4]) {
     }
 }
 
-/// A call that sees at most [`PIECE`] of a buffer: the length in the program's list is a smaller one for as long.
+/// A call that sees at most [`CALL_PIECE_BYTES_MAX`] of a buffer: the length in the program's list is a smaller one for
+/// as long.
 macro_rules! in_pieces {
     ($linker:ident, $name:ident, $($more:ident: $type:ty),*) => {
         $linker.func_wrap_async(
@@ -432,11 +439,11 @@ fn lists(linker: &mut Linker<Core>) -> Result<()> {
         |mut caller: Caller<'_, Core>, (list, events, count, done): (i32, i32, i32, i32)| {
             Box::new(async move {
                 let all = count.cast_unsigned() as usize;
-                if MOST_WAITED_FOR < all {
+                if SUBSCRIPTIONS_MAX < all {
                     return Ok(says(Errno::Inval));
                 }
                 let (bytes, core) = parts(&mut caller)?;
-                if !core.call.fits(all * WAITED_FOR) {
+                if !core.call.fits(all * SUBSCRIPTION_BYTES) {
                     return Ok(says(Errno::Nomem));
                 }
                 let mut memory = GuestMemory::Unshared(bytes);
@@ -459,14 +466,14 @@ fn randomness(linker: &mut Linker<Core>) -> Result<()> {
         "random_get",
         |mut caller: Caller<'_, Core>, to: i32, len: i32| -> Result<i32> {
             let (to, len) = (to.cast_unsigned(), len.cast_unsigned());
-            if MAX_RANDOM < u64::from(len) || to.checked_add(len).is_none() {
+            if RANDOM_BYTES_PER_CALL_MAX < u64::from(len) || to.checked_add(len).is_none() {
                 return Ok(says(Errno::Inval));
             }
             let (bytes, core) = parts(&mut caller)?;
             let mut memory = GuestMemory::Unshared(bytes);
             let mut done = 0;
             while done < len {
-                let piece = RANDOM_PIECE.min(len - done);
+                let piece = RANDOM_PIECE_BYTES.min(len - done);
                 let (at, length) = ((to + done).cast_signed(), piece.cast_signed());
                 let said = upstream::random_get(&mut core.wasi, &mut memory, at, length)?;
                 if said != says(Errno::Success) {

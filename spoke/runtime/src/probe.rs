@@ -1,6 +1,6 @@
 //! Chooses the engine profile that this machine can hold, and measures its addresses.
 
-use freewheel_spoke_engine::{GUARDED_RESERVATION, Memory, Profile};
+use freewheel_spoke_engine::{GUARDED_RESERVATION_BYTES, MemoryProfile, Profile};
 
 use crate::native;
 
@@ -10,10 +10,10 @@ use crate::native;
 /// 125 pods there, so the space is tried out instead of assumed.
 #[must_use]
 pub fn choose_profile(max_pods: u32) -> Option<Profile> {
-    let needed = usize::try_from(u64::from(max_pods.max(1)) * GUARDED_RESERVATION);
+    let needed = usize::try_from(u64::from(max_pods.max(1)) * GUARDED_RESERVATION_BYTES);
     let guarded = needed.is_ok_and(native::can_reserve);
     let mut candidates = Profile::candidates().into_iter();
-    candidates.find(|profile| guarded || profile.memory == Memory::Bounded)
+    candidates.find(|profile| guarded || profile.memory == MemoryProfile::Bounded)
 }
 
 /// Bytes of address space that all linear memories may have together: an eighth of what there is now is for the rest.
@@ -32,9 +32,9 @@ mod tests {
 
     #[test]
     fn a_machine_without_room_for_guards_gets_bounds_checks() {
-        assert_eq!(choose_profile(1).unwrap().memory, Memory::Guard4g);
+        assert_eq!(choose_profile(1).unwrap().memory, MemoryProfile::Guard4g);
         // 4 PiB and more is beyond the 47 bits that any of our machines give.
-        assert_eq!(choose_profile(2_000_000).unwrap().memory, Memory::Bounded);
+        assert_eq!(choose_profile(2_000_000).unwrap().memory, MemoryProfile::Bounded);
     }
 
     #[test]

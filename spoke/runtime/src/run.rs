@@ -17,15 +17,15 @@ use crate::exit;
 use crate::handler::Handler;
 use crate::http::{DEFAULT_PORT, Pool, serve};
 use crate::lanes::Lane;
-use crate::life::Cause;
 use crate::metered;
 use crate::module::Kind;
 use crate::on_stack::OnStack;
 use crate::preview1::Core;
-use crate::world::State;
+use crate::shutdown::EndCause;
+use crate::world::StoreData;
 
 /// How long the clients of an HTTP container that was killed have to take their answers.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const KILLED_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Ends with the container.
 pub(crate) type Run = Pin<Box<dyn Future<Output = Exit> + Send>>;
@@ -51,8 +51,8 @@ impl Container {
         least: usize,
         started: impl FnOnce() + Send + 'static,
     ) -> Exit {
-        if !self.life.begins() {
-            return exit::killed(Cause::Early);
+        if !self.shutdown.begins() {
+            return exit::killed(EndCause::Early);
         }
         let port = self.start.ports.first().copied().unwrap_or(DEFAULT_PORT);
         let any = std::net::SocketAddr::from(([0, 0, 0, 0], port));
@@ -70,7 +70,7 @@ impl Container {
 
     fn run_command(
         self: Arc<Self>,
-        pre: CommandPre<State>,
+        pre: CommandPre<StoreData>,
         started: impl FnOnce() + Send + 'static,
     ) -> Run {
         let container = self.clone();
@@ -82,8 +82,8 @@ impl Container {
                 Err(error) => return exit::of_store(&error, container.memory.take_refused()),
             };
             // Making the instance runs the guest's own code already: it may never come back from that.
-            if !container.life.begins() {
-                return exit::killed(Cause::Early);
+            if !container.shutdown.begins() {
+                return exit::killed(EndCause::Early);
             }
             started();
             let command = match pre.instantiate_async(&mut store).await {
@@ -107,8 +107,8 @@ impl Container {
             Err(error) => return exit::of_store(&error, self.memory.take_refused()),
         };
         // As of a component: a `start` section runs while the instance is made.
-        if !self.life.begins() {
-            return exit::killed(Cause::Early);
+        if !self.shutdown.begins() {
+            return exit::killed(EndCause::Early);
         }
         started();
         // All that it calls are files and its log; what needs more is polled in its lane (`preview1.rs`).
@@ -145,32 +145,32 @@ impl Container {
         let trapped = result.as_ref().err().filter(|error| !error.is::<I32Exit>());
         let trapped = trapped.map(exit::describe);
         let exit = exit::of_run(result, self.memory.take_refused());
-        if let Some(text) = trapped.filter(|_| exit.code == exit::TRAPPED) {
+        if let Some(text) = trapped.filter(|_| exit.code == exit::EXIT_TRAPPED) {
             self.log.note(&format!("freewheel: the module trapped: {text}"));
         }
         exit
     }
 
     async fn serve(&self, pool: &Arc<Pool>, listener: Arc<Listener>) -> Exit {
-        let serving = serve(pool.clone(), listener.clone(), self.life.stopping().clone());
+        let serving = serve(pool.clone(), listener.clone(), self.shutdown.stopping().clone());
         let mut serving = tokio_util::task::AbortOnDropHandle::new(
             self.runtimes.lane(Lane::Guests).spawn(serving),
         );
         let exit = tokio::select! {
             // Serving ends also because everything it served was killed.
-            _ = &mut serving => return match self.life.cause() {
+            _ = &mut serving => return match self.shutdown.cause() {
                 None => exit::completed(),
                 Some(cause) => exit::killed(cause),
             },
-            () = self.life.killed().cancelled() => self.killed(),
+            () = self.shutdown.killed().cancelled() => self.killed(),
         };
         listener.close();
         // Whoever asked still hears that it failed.
-        let _ = tokio::time::timeout(LAST_WORDS, &mut serving).await;
+        let _ = tokio::time::timeout(KILLED_DRAIN_TIMEOUT, &mut serving).await;
         exit
     }
 
     fn killed(&self) -> Exit {
-        exit::killed(self.life.cause().unwrap_or(Cause::Kill))
+        exit::killed(self.shutdown.cause().unwrap_or(EndCause::Kill))
     }
 }

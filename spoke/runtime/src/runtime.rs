@@ -8,9 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use freewheel_link::figures::PodUseV1;
-use freewheel_spoke_agent::ports::{ContainerId, Containers, Exit, Input, Places, StartContainer};
+use freewheel_spoke_agent::ports::{
+    ContainerId, Containers, Exit, FilePermits, Input, StartContainer,
+};
 use freewheel_spoke_agent::volumes::log_aside;
-use freewheel_spoke_engine::{BOUNDED_RESERVATION, Memory as Reserves, Profile, STACK, config};
+use freewheel_spoke_engine::{
+    BOUNDED_RESERVATION_BYTES, GUEST_STACK_BYTES, MemoryProfile as Reserves, Profile, config,
+};
 use freewheel_spoke_logs::{KeptLogs, LogBudget, LogOptions, LogSink, READS, WRITES, drain, read};
 use freewheel_spoke_net::Fabric;
 use parking_lot::Mutex;
@@ -25,13 +29,13 @@ use crate::exit;
 use crate::figures::{self, Whose};
 use crate::file_calls::AllFileCalls;
 use crate::lanes::Runtimes;
-use crate::life::{Cause, Life};
 use crate::mappings;
-use crate::memory::Memory;
+use crate::memory::ContainerMemory;
 use crate::metered::{Meter, Quota, Usage};
 use crate::module::{Module, Modules};
 use crate::on_stack::Pages;
 use crate::run::Run;
+use crate::shutdown::{EndCause, Shutdown};
 use crate::stacks::Stacks;
 use crate::ticker::Ticker;
 use crate::world::{Mounts, OfPod, linker};
@@ -42,8 +46,8 @@ const LOG_WAIT: Duration = Duration::from_secs(5);
 /// Modules that are loaded at a time. After a start all of them are wanted at once.
 const LOADS: usize = 1;
 
-/// Threads of the control runtime that work with files may hold: loads, and logs that are written and read, which wait for
-/// each other and for nobody else.
+/// Threads of the control runtime that work with files may hold: loads, and logs that are written and read, which wait
+/// for each other and for nobody else.
 pub const FILE_TURNS: usize = LOADS + WRITES + READS;
 
 /// What a runtime is made with.
@@ -83,9 +87,9 @@ pub enum CannotStart {
 }
 
 struct Running {
-    life: Arc<Life>,
+    shutdown: Arc<Shutdown>,
     usage: Arc<Usage>,
-    memory: Arc<Memory>,
+    memory: Arc<ContainerMemory>,
     log: PathBuf,
     sink: LogSink,
     whose: Whose,
@@ -95,7 +99,7 @@ struct Running {
 struct Supervised {
     id: ContainerId,
     log: PathBuf,
-    life: Arc<Life>,
+    shutdown: Arc<Shutdown>,
     sink: LogSink,
 }
 
@@ -103,7 +107,7 @@ struct Supervised {
 fn reserved(profile: &Profile) -> usize {
     match profile.memory {
         Reserves::Guard4g => usize::MAX,
-        Reserves::Bounded => usize::try_from(BOUNDED_RESERVATION).unwrap_or(usize::MAX),
+        Reserves::Bounded => usize::try_from(BOUNDED_RESERVATION_BYTES).unwrap_or(usize::MAX),
     }
 }
 
@@ -156,7 +160,7 @@ impl Runtime {
             deliver,
         } = options;
         // What those that run now touch of their stacks is counted when they park.
-        let running = runtimes.at_once() * STACK;
+        let running = runtimes.at_once() * GUEST_STACK_BYTES;
         fabric.account().set_limit(memory.saturating_sub(running as u64));
         let calls = AllFileCalls::new(memory);
         fabric.files().set_limit(files);
@@ -227,11 +231,11 @@ impl Runtime {
 
     /// Waits for the end of a container that runs, or is about to, and tells it.
     async fn supervise(self: Arc<Self>, of: Supervised, run: Run) {
-        let Supervised { id, log, life, sink } = of;
+        let Supervised { id, log, shutdown, sink } = of;
         let draining = self.control.spawn(drain(sink.clone(), log, self.budget.clone()));
         let exit = run.await;
         // What still runs of it (instances of an HTTP pod) has no container any more.
-        life.kill(Cause::Kill);
+        shutdown.kill(EndCause::Kill);
         self.running.lock().remove(&id);
         sink.close();
         let _ = tokio::time::timeout(LOG_WAIT, draining).await;
@@ -242,14 +246,19 @@ impl Runtime {
     }
 
     /// Reads the disk, which may be a slow card; then as [`Self::begin`].
-    async fn load(self: Arc<Self>, start: StartContainer, life: Arc<Life>, log: LogSink) -> Exit {
+    async fn load(
+        self: Arc<Self>,
+        start: StartContainer,
+        shutdown: Arc<Shutdown>,
+        log: LogSink,
+    ) -> Exit {
         let (runtime, artifact) = (self.clone(), start.artifact.clone());
         let load = move || runtime.modules.load(&artifact);
         let turn = self.loads.acquire().await;
         let loaded = tokio::task::spawn_blocking(load).await;
         drop(turn);
         match loaded {
-            Ok(Ok(module)) => self.begin(start, life, log, module).await,
+            Ok(Ok(module)) => self.begin(start, shutdown, log, module).await,
             Ok(Err(error)) => exit::start_error(error.to_string()),
             Err(error) => exit::start_error(format!("loading failed: {error}")),
         }
@@ -259,7 +268,7 @@ impl Runtime {
     fn begin(
         &self,
         mut start: StartContainer,
-        life: Arc<Life>,
+        shutdown: Arc<Shutdown>,
         log: LogSink,
         module: Arc<Module>,
     ) -> Run {
@@ -285,7 +294,7 @@ impl Runtime {
             usage,
             quota: start.cpu_limit_milli.map(Quota::new),
             ticker: self.ticker.clone(),
-            kill: life.killed().clone(),
+            kill: shutdown.killed().clone(),
         };
         if start.memory_limit.is_some_and(|limit| limit < module.least as u64) {
             let limit = start.memory_limit.unwrap_or_default();
@@ -300,7 +309,7 @@ impl Runtime {
             mounts,
             pod,
             engine: self.engine.clone(),
-            life,
+            shutdown,
             memory,
             module,
             meter: Arc::new(meter),
@@ -314,24 +323,24 @@ impl Runtime {
     }
 
     /// A container without a network does not come to run.
-    fn memory_of(&self, start: &StartContainer) -> Arc<Memory> {
+    fn memory_of(&self, start: &StartContainer) -> Arc<ContainerMemory> {
         let pod = self.fabric.pod(&start.id.pod);
         let above = pod.as_ref().map_or_else(|| self.fabric.account(), |pod| pod.account());
-        Memory::moving_beyond(self.reserved, start.memory_limit, above)
+        ContainerMemory::moving_beyond(self.reserved, start.memory_limit, above)
     }
 
-    fn accounts(&self, id: &ContainerId) -> Option<(Arc<Usage>, Arc<Memory>)> {
+    fn accounts(&self, id: &ContainerId) -> Option<(Arc<Usage>, Arc<ContainerMemory>)> {
         let running = self.running.lock();
         running.get(id).map(|running| (running.usage.clone(), running.memory.clone()))
     }
 
-    fn kill(&self, life: &Life, cause: Cause) {
-        life.kill(cause);
+    fn kill(&self, shutdown: &Shutdown, cause: EndCause) {
+        shutdown.kill(cause);
         self.ticker.interrupt();
     }
 
-    /// Ends all containers at once, and waits for a while until what they have written is on disk: the agent's process is
-    /// going.
+    /// Ends all containers at once, and waits for a while until what they have written is on disk: the agent's process
+    /// is going.
     pub async fn end(&self) {
         self.abandon();
         self.supervisors.close();
@@ -343,7 +352,7 @@ impl Runtime {
 
     fn abandon(&self) {
         for running in self.running.lock().values() {
-            running.life.kill(Cause::Kill);
+            running.shutdown.kill(EndCause::Kill);
         }
         self.ticker.interrupt();
     }
@@ -352,9 +361,9 @@ impl Runtime {
 impl Containers for Runtime {
     fn start(&self, start: StartContainer) {
         let Some(this) = self.this.upgrade() else { return };
-        let (life, sink) = (Arc::new(Life::default()), LogSink::new());
+        let (shutdown, sink) = (Arc::new(Shutdown::default()), LogSink::new());
         let running = Running {
-            life: life.clone(),
+            shutdown: shutdown.clone(),
             usage: Arc::default(),
             memory: self.memory_of(&start),
             log: start.log.clone(),
@@ -376,33 +385,33 @@ impl Containers for Runtime {
         let of = Supervised {
             id: start.id.clone(),
             log: start.log.clone(),
-            life: life.clone(),
+            shutdown: shutdown.clone(),
             sink: sink.clone(),
         };
         let run = match self.modules.ready(&start.artifact) {
-            Some(module) => this.begin(start, life, sink, module),
-            None => Box::pin(this.clone().load(start, life, sink)),
+            Some(module) => this.begin(start, shutdown, sink, module),
+            None => Box::pin(this.clone().load(start, shutdown, sink)),
         };
         let supervised = this.supervise(of, run).instrument(span);
         self.control.spawn(self.supervisors.track_future(supervised));
     }
 
-    fn places(&self, pod_uid: &str, count: usize) -> Option<Box<dyn Places>> {
+    fn file_permits(&self, pod_uid: &str, count: usize) -> Option<Box<dyn FilePermits>> {
         let held = self.fabric.pod(pod_uid)?.files().take(count).ok()?;
         Some(Box::new(OfPod(held)))
     }
 
     fn stop(&self, id: &ContainerId, grace: Duration) {
-        let life = self.running.lock().get(id).map(|running| running.life.clone());
-        let (Some(life), Some(this)) = (life, self.this.upgrade()) else { return };
-        if !life.stop(grace) {
-            self.kill(&life, Cause::Early);
+        let shutdown = self.running.lock().get(id).map(|running| running.shutdown.clone());
+        let (Some(shutdown), Some(this)) = (shutdown, self.this.upgrade()) else { return };
+        if !shutdown.stop(grace) {
+            self.kill(&shutdown, EndCause::Early);
             return;
         }
         self.control.spawn(async move {
             tokio::select! {
-                () = tokio::time::sleep(grace) => this.kill(&life, Cause::Kill),
-                () = life.killed().cancelled() => {}
+                () = tokio::time::sleep(grace) => this.kill(&shutdown, EndCause::Kill),
+                () = shutdown.killed().cancelled() => {}
             }
         });
     }

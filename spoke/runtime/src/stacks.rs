@@ -4,7 +4,8 @@
 //! them has to be told.
 //!
 //! Guarantees:
-//! - no more than [`KEPT`] are kept, whoever used them, with what was touched of them (`a_few_are_kept_and_used_again`);
+//! - no more than [`IDLE_STACKS_KEPT`] are kept, whoever used them, with what was touched of them
+//!   (`a_few_are_kept_and_used_again`);
 //! - one that is to be clean is a new one (`one_that_is_to_be_clean_is_new`);
 //! - below each is a page that nobody can touch (`below_each_is_a_page_that_nobody_can_touch`).
 
@@ -21,18 +22,18 @@ use crate::native::Guarded;
 
 /// Stacks that nobody uses: as many as run at a time on a small device, and one more for each that comes meanwhile. A
 /// guest touches 512 KiB of one at most.
-const KEPT: usize = 8;
+const IDLE_STACKS_KEPT: usize = 8;
 
 thread_local! {
     /// Where the stack is that was last given to somebody on this thread.
-    static GIVEN: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+    static LAST_GIVEN_STACK: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
 }
 
 /// Does something; with the stack that it was given meanwhile, if it was given one.
 pub(crate) fn given<T>(during: impl FnOnce() -> T) -> (T, Option<Range<usize>>) {
-    GIVEN.set((0, 0));
+    LAST_GIVEN_STACK.set((0, 0));
     let outcome = during();
-    let (start, end) = GIVEN.take();
+    let (start, end) = LAST_GIVEN_STACK.take();
     (outcome, (start < end).then_some(start..end))
 }
 
@@ -58,7 +59,7 @@ impl Stacks {
 
     fn keep(&self, used: Guarded) {
         let mut kept = self.kept.lock();
-        if kept.len() < KEPT {
+        if kept.len() < IDLE_STACKS_KEPT {
             kept.push(used);
         }
     }
@@ -69,7 +70,7 @@ unsafe impl StackCreator for Stacks {
     fn new_stack(&self, size: usize, zeroed: bool) -> Result<Box<dyn StackMemory>> {
         let memory = self.take(size, zeroed)?;
         let Range { start, end } = memory.range();
-        GIVEN.set((start, end));
+        LAST_GIVEN_STACK.set((start, end));
         Ok(Box::new(Stack { memory: Some(memory), stacks: self.this.clone() }))
     }
 }
@@ -115,7 +116,8 @@ mod tests {
     #[test]
     fn a_few_are_kept_and_used_again() {
         let stacks = Stacks::new();
-        let all: Vec<_> = (0..2 * KEPT).map(|_| stacks.new_stack(SIZE, false).unwrap()).collect();
+        let all: Vec<_> =
+            (0..2 * IDLE_STACKS_KEPT).map(|_| stacks.new_stack(SIZE, false).unwrap()).collect();
         let ranges: Vec<_> = all.iter().map(|stack| stack.range()).collect();
         for (stack, range) in all.iter().zip(&ranges) {
             assert_eq!(range.len(), SIZE);
@@ -124,12 +126,12 @@ mod tests {
             assert!(ranges.iter().filter(|other| other.contains(&range.start)).count() == 1);
         }
         drop(all);
-        assert_eq!(stacks.kept.lock().len(), KEPT);
+        assert_eq!(stacks.kept.lock().len(), IDLE_STACKS_KEPT);
         let again = stacks.new_stack(SIZE, false).unwrap();
         assert!(ranges.contains(&again.range()));
         assert_eq!(stacks.new_stack(2 * SIZE, false).unwrap().range().len(), 2 * SIZE);
         drop(again);
-        assert!(stacks.kept.lock().len() <= KEPT);
+        assert!(stacks.kept.lock().len() <= IDLE_STACKS_KEPT);
     }
 
     #[test]

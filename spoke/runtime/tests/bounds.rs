@@ -7,8 +7,8 @@ mod support;
 use std::time::Duration;
 
 use freewheel_spoke_agent::ports::Containers as _;
-use freewheel_spoke_engine::{STACK, footing};
-use freewheel_spoke_net::{BUDGET, MAX_FILES};
+use freewheel_spoke_engine::{GUEST_STACK_BYTES, footprint};
+use freewheel_spoke_net::{MAX_FILES, POD_RECEIVE_BYTES_MAX};
 use support::{Node, compile, guest, node};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -153,7 +153,7 @@ async fn the_stack_of_every_instance_is_on_its_memory() {
     node.started(&id).await;
     // It is up a moment before its instance is made.
     let its_own = async {
-        while node.runtime.usage(&id).unwrap().1 < STACK + (64 << 10) {
+        while node.runtime.usage(&id).unwrap().1 < GUEST_STACK_BYTES + (64 << 10) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -181,7 +181,10 @@ async fn the_stack_of_every_instance_is_on_its_memory() {
         served += usize::from(&head == b"HTTP/1.1 200");
     }
     let used = node.runtime.usage(&id).unwrap().1;
-    assert!((1..8).contains(&served) && served * (STACK + (1 << 20)) <= used, "{served}: {used}");
+    assert!(
+        (1..8).contains(&served) && served * (GUEST_STACK_BYTES + (1 << 20)) <= used,
+        "{served}: {used}"
+    );
     assert!(used <= 8 << 20, "{used}");
 }
 
@@ -198,7 +201,7 @@ async fn descriptions_of_modules_are_on_the_nodes_memory() {
         artifact
     };
     let (small, large) = (module("small", 1), module("large", 200));
-    let size = |artifact| usize::try_from(footing::read(artifact).unwrap().description).unwrap();
+    let size = |artifact| usize::try_from(footprint::read(artifact).unwrap().description).unwrap();
     assert!(1 << 20 < size(&large), "{}", size(&large));
     let end = async |pod: &str, artifact: &std::path::Path| {
         let id = node.start(node.container(pod, artifact));
@@ -351,7 +354,7 @@ async fn what_waits_to_be_read_is_bounded_whoever_asks() {
     assert!(exit.message.contains("exceeds what check-write allowed"), "{}", exit.message);
     let id = node.start(node.greedy("asked", &["asked", "1000", "stay"]));
     node.logged("asked", "done").await;
-    let most = BUDGET + (32 << 20) / 2;
+    let most = POD_RECEIVE_BYTES_MAX + (32 << 20) / 2;
     let used = node.fabric.pod("asked").unwrap().account().used();
     assert!((1 << 20..most + (2 << 20)).contains(&used), "{used} bytes are held");
     node.runtime.stop(&id, Duration::ZERO);
@@ -359,7 +362,7 @@ async fn what_waits_to_be_read_is_bounded_whoever_asks() {
     let id = node.start(node.greedy("datagrams", &["datagrams", "1000", "stay"]));
     node.logged("datagrams", "1000 ports are full").await;
     let used = node.fabric.pod("datagrams").unwrap().account().used();
-    assert!((1 << 20..BUDGET + (4 << 20)).contains(&used), "{used} bytes are held");
+    assert!((1 << 20..POD_RECEIVE_BYTES_MAX + (4 << 20)).contains(&used), "{used} bytes are held");
     node.runtime.stop(&id, Duration::ZERO);
     node.exited(&id).await;
     nothing_is_held(&node).await;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use freewheel_spoke_agent::host_dir::HostDir;
 use freewheel_spoke_agent::ports::Containers as _;
 use freewheel_spoke_agent::volumes::Mount;
-use freewheel_spoke_engine::footing;
+use freewheel_spoke_engine::footprint;
 use freewheel_spoke_runtime::LogOptions;
 use support::{bounded, compile, compile_for, guest, node, node_of};
 
@@ -97,7 +97,7 @@ async fn of_a_replaced_artifact_nothing_stays_loaded() {
         put(name);
         node.run(node.container(name, &artifact)).await;
     }
-    let description = footing::read(&artifact).unwrap().description;
+    let description = footprint::read(&artifact).unwrap().description;
     let alone = async {
         while node.runtime.described() as u64 != description {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use freewheel_spoke_agent::ports::{ContainerId, Containers as _};
-use freewheel_spoke_engine::STACK;
+use freewheel_spoke_engine::GUEST_STACK_BYTES;
 use support::{Node, compile_core, node};
 
 /// A program of one page that goes so many calls deep, says hello, and waits for ever.
@@ -69,12 +69,12 @@ async fn the_node_counts_what_a_program_has_touched_of_its_stack() {
     let node = node();
     let page = 64 << 10;
     let (id, flat) = waiting(&node, "flat", 1, page).await;
-    assert!(flat < page + STACK / 4, "{flat}");
+    assert!(flat < page + GUEST_STACK_BYTES / 4, "{flat}");
     // Its container counts all that it could touch, so that its limit is what it was.
-    assert!(page + STACK <= node.runtime.usage(&id).unwrap().1);
+    assert!(page + GUEST_STACK_BYTES <= node.runtime.usage(&id).unwrap().1);
     end(&node, &id).await;
-    let (id, deep) = waiting(&node, "deep", DEEP, flat + STACK / 2).await;
-    assert!(deep < flat + STACK + page, "{deep}");
+    let (id, deep) = waiting(&node, "deep", DEEP, flat + GUEST_STACK_BYTES / 2).await;
+    assert!(deep < flat + GUEST_STACK_BYTES + page, "{deep}");
     end(&node, &id).await;
 }
 
@@ -83,7 +83,7 @@ async fn a_program_that_touches_more_stack_than_there_is_room_for_ends() {
     let node = node();
     let (id, flat) = waiting(&node, "flat", 1, 64 << 10).await;
     // For another one as flat, and its module.
-    let room = 2 * (node.runtime.described() + flat) + STACK / 8;
+    let room = 2 * (node.runtime.described() + flat) + GUEST_STACK_BYTES / 8;
     node.fabric.account().set_limit(room as u64);
     let exit = node.run(node.container("deep", &program(&node, DEEP))).await;
     assert_eq!((exit.code, exit.reason.as_str()), (137, "OOMKilled"), "{exit:?}");

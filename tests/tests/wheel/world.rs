@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
 use freewheel_hub_api::kinds;
-use freewheel_hub_gateway::{Gateway, Identity, records};
-use freewheel_hub_objects::clock::{Clock, SeededChance};
-use freewheel_hub_objects::{DeleteOptions, How, Objects, Place};
+use freewheel_hub_gateway::{Gateway, Identity, session_records};
+use freewheel_hub_objects::clock::{Clock, SeededRandom};
+use freewheel_hub_objects::{DeleteOptions, ObjectRef, Objects, WriteOptions};
 use freewheel_hub_pki::Authority;
 use freewheel_hub_schema::object::Resource;
 use freewheel_hub_store::Scope;
@@ -26,9 +26,9 @@ use freewheel_link::plan::Kind;
 use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket};
 use freewheel_link::tls::{self, Credentials, DeviceClock, TimeProvider};
 use freewheel_spoke_agent::agent::{Agent, Config};
-use freewheel_spoke_agent::fake::{self, Engine, SimDisk};
+use freewheel_spoke_agent::fake::{self, FakeEngine, SimDisk};
 use freewheel_spoke_agent::ledger::Ledger;
-use freewheel_spoke_agent::uplink::{Duplex, Handle, LogStream, Me, Serve, join};
+use freewheel_spoke_agent::uplink::{Duplex, Handle, LogStream, Serve, SpokeInfo, join};
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose, PKCS_ED25519};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -117,7 +117,7 @@ struct Device {
     key: Arc<Vec<u8>>,
     identity: Arc<Mutex<Option<join::Identity>>>,
     disk: SimDisk,
-    engine: Arc<Mutex<Option<Arc<Engine>>>>,
+    engine: Arc<Mutex<Option<Arc<FakeEngine>>>>,
     boots: Arc<AtomicU64>,
     seed: u64,
     ca_hash: Digest,
@@ -149,7 +149,7 @@ impl Device {
         let client = tls::session_client(&ca, own, Arc::new(self.clock.clone()))?;
         let dialer = Dialer::new(endpoint, hub, ClientTls::new(client)?);
 
-        let (world, mut ports, queue) = fake::World::new(self.disk.clone(), START * 1000);
+        let (world, mut ports, queue) = fake::FakeWorld::new(self.disk.clone(), START * 1000);
         let handle = Handle::new();
         ports.uplink = Arc::new(handle.clone());
         let node = fake::node();
@@ -159,7 +159,7 @@ impl Device {
         *self.engine.lock() = Some(world.engine.clone());
         let (held, digest) = agent.held();
         let (cluster, boot_epoch) = (self.name.clone(), agent.boot_epoch());
-        let me = Me { cluster, boot_epoch, held, digest, node };
+        let me = SpokeInfo { cluster, boot_epoch, held, digest, node };
         let driver = handle.driver(me, Arc::new(dialer), rng);
         let stop = CancellationToken::new();
         let inputs = world.inputs.clone();
@@ -241,7 +241,7 @@ impl World {
         let (clock, trace) = (SimClock::default(), Trace::default());
         // On the hub's disk: store and identity outlive a crash.
         let store = Arc::new(MemoryStore::with_incarnation(seed + 1).sparse(1 + seed % 3));
-        let chance = Arc::new(SeededChance::new(seed));
+        let chance = Arc::new(SeededRandom::new(seed));
         let objects = Objects::with(store, Arc::new(clock.clone()), chance);
         let (ca, ca_key) = authority();
         let ca_hash = tls::key_hash(&ca).unwrap();
@@ -305,8 +305,8 @@ impl World {
         self.create(&place("secrets", "root", "kube-system", name), secret);
     }
 
-    fn create(&self, place: &Place, value: Value) {
-        let how = How::default();
+    fn create(&self, place: &ObjectRef, value: Value) {
+        let how = WriteOptions::default();
         let created = self.objects.create(&how, place, value);
         if let Err(error) = futures::executor::block_on(created)
             && error.reason != "AlreadyExists"
@@ -329,7 +329,7 @@ impl World {
     pub fn delete(&mut self, realm: &str, name: &str) {
         let place = place("pods", realm, "default", name);
         let options = DeleteOptions::default();
-        let how = How::default();
+        let how = WriteOptions::default();
         let deleted = self.objects.delete(&how, &place, &options);
         futures::executor::block_on(deleted).unwrap();
     }
@@ -431,7 +431,7 @@ impl World {
             if runs != wants {
                 return Err(format!("{name} runs {runs:?}, wanted is {wants:?}"));
             }
-            let session = records::session(&*self.objects.store().snapshot(), &device.name);
+            let session = session_records::session(&*self.objects.store().snapshot(), &device.name);
             if session.is_none_or(|session| !session.connected) {
                 return Err(format!("{name} has no session"));
             }
@@ -548,8 +548,8 @@ fn authority() -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
     (ca.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
 }
 
-fn place(plural: &str, cluster: &str, namespace: &str, name: &str) -> Place {
-    Place {
+fn place(plural: &str, cluster: &str, namespace: &str, name: &str) -> ObjectRef {
+    ObjectRef {
         kind: kinds::find("", "v1", plural).unwrap().clone(),
         cluster: ClusterName::try_from(cluster).unwrap(),
         namespace: namespace.into(),

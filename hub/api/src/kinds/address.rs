@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use freewheel_hub_schema::error::FieldError;
 use serde_json::{Value, json};
 
-use super::look::text;
+use super::accessors::text;
 
 /// The mistake in an endpoint's address, if there is one; what is no address at all is somebody else's matter.
 pub(super) fn check_special(address: &str, at: &str) -> Option<FieldError> {

@@ -18,7 +18,7 @@ use freewheel_hub_schema::kind::{
 use freewheel_hub_schema::{name as names, time};
 use serde_json::{Value, json};
 
-use super::look::{AGE, NAME, age, column, int, list, name, text};
+use super::accessors::{AGE, NAME, age, column, int, list, name, text};
 use conditions::{DECISIONS, check_conditions, keep_decision, of_type, put_conditions};
 
 /// The one signer of this hub.

@@ -7,10 +7,10 @@ use freewheel_hub_schema::kind::{Column, Concern, Kind, Strategy, Trait};
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
-use super::look::{AGE, NAME, age, column, flag, map, map_len, name};
+use super::accessors::{AGE, NAME, age, column, flag, map, map_len, name};
 
 /// Most bytes of all values together.
-pub const MAX_DATA: usize = freewheel_link::limits::API_DATA;
+pub const DATA_BYTES_MAX: usize = freewheel_link::limits::API_DATA_BYTES_MAX;
 
 const COLUMNS: &[Column] = &[NAME, column("Data", "string", "How many keys it holds."), AGE];
 
@@ -41,8 +41,8 @@ impl Strategy for Rules {
             errors.extend(check_key("binaryData", key));
             total += decoded_len(value);
         }
-        if total > MAX_DATA {
-            errors.push(FieldError::too_long("", MAX_DATA));
+        if total > DATA_BYTES_MAX {
+            errors.push(FieldError::too_long("", DATA_BYTES_MAX));
         }
         errors
     }

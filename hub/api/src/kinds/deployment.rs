@@ -7,7 +7,7 @@ use freewheel_hub_schema::kind::{
 };
 use serde_json::{Value, json};
 
-use super::look::{AGE, NAME, age, child, column, int, name, set_default, text, wide};
+use super::accessors::{AGE, NAME, age, child, column, int, name, set_default, text, wide};
 use super::template;
 
 const COLUMNS: &[Column] = &[

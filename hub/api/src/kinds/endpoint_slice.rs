@@ -9,16 +9,16 @@ use freewheel_hub_schema::kind::{Column, Concern, Kind, Strategy};
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
+use super::accessors::{AGE, NAME, age, column, items, list, name, set_default, text};
 use super::address::{check_special, leads_to_the_hub};
 use super::endpoints::shorten;
-use super::look::{AGE, NAME, age, column, items, list, name, set_default, text};
 
 /// Most endpoints in one slice.
 pub const MAX_ENDPOINTS: usize = 1000;
 /// Most ports of one slice.
 pub const MAX_PORTS: usize = 20_000;
 /// Most addresses or ports in a cell of a table.
-const SHOWN: usize = 3;
+const CELL_ITEMS_MAX: usize = 3;
 const FAMILIES: &[&str] = &["FQDN", "IPv4", "IPv6"];
 const COLUMNS: &[Column] = &[
     NAME,
@@ -84,7 +84,7 @@ impl Strategy for Rules {
             .collect();
         let cell = |all: &[String]| match all {
             [] => "<unset>".to_owned(),
-            all => shorten(all, SHOWN),
+            all => shorten(all, CELL_ITEMS_MAX),
         };
         vec![
             name(object),

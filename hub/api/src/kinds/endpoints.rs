@@ -8,11 +8,11 @@ use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
+use super::accessors::{AGE, NAME, age, column, int, items, list, name, set_default, text};
 use super::address::{check_special, leads_to_the_hub};
-use super::look::{AGE, NAME, age, column, int, items, list, name, set_default, text};
 
 /// Most addresses in a cell of a table.
-const SHOWN: usize = 3;
+const CELL_ITEMS_MAX: usize = 3;
 const COLUMNS: &[Column] =
     &[NAME, column("Endpoints", "string", "Addresses and ports that are ready."), AGE];
 
@@ -114,7 +114,7 @@ fn addresses(object: &Value) -> String {
             all.extend(ips.clone().map(|ip| host_port(ip, int(port, "/port"))));
         }
     }
-    shorten(&all, SHOWN)
+    shorten(&all, CELL_ITEMS_MAX)
 }
 
 fn host_port(ip: &str, port: i64) -> String {

@@ -22,7 +22,7 @@ use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
 use freewheel_hub_schema::time;
 use serde_json::{Map, Value};
 
-use super::look::{column, int, name, text, wide};
+use super::accessors::{column, int, name, text, wide};
 
 const COLUMNS: &[Column] = &[
     column("Last Seen", "string", "Time since it happened last."),

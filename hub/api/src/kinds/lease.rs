@@ -5,7 +5,7 @@ use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
 use serde_json::{Value, json};
 
-use super::look::{AGE, NAME, age, column, int, name, text};
+use super::accessors::{AGE, NAME, age, column, int, name, text};
 
 const COLUMNS: &[Column] = &[NAME, column("Holder", "string", "Who holds it."), AGE];
 

@@ -3,7 +3,8 @@
 //! Guarantees:
 //! - its name is never `root`, which is the hub's own cluster (`root_is_taken`);
 //! - it goes only when what it leaves behind is gone, so that the next one of its name begins with nothing
-//!   (`it_is_held_until_what_it_leaves_behind_is_gone`, `a_removed_cluster_leaves_nothing_to_the_next_one_of_its_name`).
+//!   (`it_is_held_until_what_it_leaves_behind_is_gone`,
+//!   `a_removed_cluster_leaves_nothing_to_the_next_one_of_its_name`).
 
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
@@ -13,7 +14,7 @@ use freewheel_hub_schema::kind::{
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
-use super::look::{
+use super::accessors::{
     AGE, NAME, age, child, column, condition, flag, int, list, name, set_default, text,
 };
 
@@ -21,7 +22,7 @@ use super::look::{
 pub const DEFAULT_LEASE_SECONDS: i64 = 60;
 
 /// Finalizer of every ManagedCluster: the controller takes it off that removes what the cluster leaves behind.
-pub const LEFTOVERS: &str = "freewheel.dev/leftovers";
+pub const CLEANUP_FINALIZER: &str = "freewheel.dev/leftovers";
 
 const EFFECTS: &[&str] = &["NoSelect", "PreferNoSelect", "NoSelectIfNew"];
 const COLUMNS: &[Column] = &[
@@ -115,9 +116,9 @@ fn hold(object: &mut Value) {
     let Some(meta) = child(object, "metadata") else { return };
     let list = meta.entry("finalizers").or_insert_with(|| json!([]));
     if let Some(list) = list.as_array_mut()
-        && !list.iter().any(|name| name == LEFTOVERS)
+        && !list.iter().any(|name| name == CLEANUP_FINALIZER)
     {
-        list.push(json!(LEFTOVERS));
+        list.push(json!(CLEANUP_FINALIZER));
     }
 }
 
@@ -154,13 +155,13 @@ mod tests {
 
     #[test]
     fn it_is_held_until_what_it_leaves_behind_is_gone() {
-        let held = json!(["mine.io/x", LEFTOVERS]);
+        let held = json!(["mine.io/x", CLEANUP_FINALIZER]);
         let mut object = json!({"metadata": {"finalizers": ["mine.io/x"]}});
         Rules.prepare_create(&mut object);
         assert_eq!(object["metadata"]["finalizers"], held);
         let mut replaced = json!({"metadata": {}});
         Rules.prepare_update(None, &mut replaced, &object);
-        assert_eq!(replaced["metadata"]["finalizers"], json!([LEFTOVERS]));
+        assert_eq!(replaced["metadata"]["finalizers"], json!([CLEANUP_FINALIZER]));
         object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         let mut let_go = json!({"metadata": {}});
         Rules.prepare_update(None, &mut let_go, &object);

@@ -12,7 +12,7 @@ use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{Column, Kind, NameRule, Strategy, Trait, keep_other_half};
 use serde_json::{Value, json};
 
-use super::look::{AGE, NAME, age, child, column, list, name, text};
+use super::accessors::{AGE, NAME, age, child, column, list, name, text};
 
 /// Label that every namespace carries with its own name.
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";

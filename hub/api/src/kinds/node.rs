@@ -8,7 +8,7 @@ use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait, keep_other_half}
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
-use super::look::{
+use super::accessors::{
     AGE, NAME, age, child, column, condition, flag, list, map, name, round_amounts, set_default,
     text, text_or, wide,
 };

@@ -22,7 +22,7 @@ use freewheel_hub_schema::kind::{
 };
 use serde_json::{Value, json};
 
-use super::look::{
+use super::accessors::{
     AGE, NAME, age, child, column, condition, flag, list, name, set_default, text, text_or, wide,
 };
 use super::pod_spec;

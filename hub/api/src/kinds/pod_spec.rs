@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::look::{items_of, list, map, text};
+use super::accessors::{items_of, list, map, text};
 
 pub(super) use check::check;
 pub(super) use defaults::default;

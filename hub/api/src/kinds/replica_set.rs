@@ -5,7 +5,7 @@ use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{Column, Kind, Selection, Strategy};
 use serde_json::{Value, json};
 
-use super::look::{AGE, NAME, age, child, column, int, name, set_default, wide};
+use super::accessors::{AGE, NAME, age, child, column, int, name, set_default, wide};
 use super::template;
 use crate::pins::RESOLVED;
 

@@ -9,8 +9,8 @@ use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{Column, Concern, Kind, Strategy, Trait};
 use serde_json::{Value, json};
 
-use super::config_map::{MAX_DATA, check_key, decoded_len, immutable};
-use super::look::{AGE, NAME, age, child, column, map, map_len, name, set_default, text};
+use super::accessors::{AGE, NAME, age, child, column, map, map_len, name, set_default, text};
+use super::config_map::{DATA_BYTES_MAX, check_key, decoded_len, immutable};
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -56,8 +56,8 @@ impl Strategy for Rules {
             errors.extend(check_key("data", key));
             total += decoded_len(value);
         }
-        if total > MAX_DATA {
-            errors.push(FieldError::too_long("data", MAX_DATA));
+        if total > DATA_BYTES_MAX {
+            errors.push(FieldError::too_long("data", DATA_BYTES_MAX));
         }
         errors.extend(check_type(object));
         errors

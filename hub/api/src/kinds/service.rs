@@ -26,7 +26,7 @@ use freewheel_hub_schema::kind::{
 };
 use serde_json::{Map, Value, json};
 
-use super::look::{
+use super::accessors::{
     AGE, NAME, age, child, column, int, items, list, name, set_default, strings, text, wide,
 };
 use super::pod_spec::classes;
@@ -36,7 +36,7 @@ use has::{has_cluster_ip, has_node_port};
 pub use check::{CLUSTER_IPS, NODE_PORTS};
 
 /// Seconds that a client stays with its pod under session affinity.
-const AFFINITY_SECONDS: i64 = 10_800;
+const DEFAULT_AFFINITY_SECONDS: i64 = 10_800;
 const COLUMNS: &[Column] = &[
     NAME,
     column("Type", "string", "How it can be reached."),
@@ -150,7 +150,7 @@ fn default_spec(spec: &mut Map<String, Value>) {
         if let Some(config) = config {
             set_default(config, "clientIP", json!({}));
             if let Some(ip) = config.get_mut("clientIP").and_then(Value::as_object_mut) {
-                set_default(ip, "timeoutSeconds", AFFINITY_SECONDS);
+                set_default(ip, "timeoutSeconds", DEFAULT_AFFINITY_SECONDS);
             }
         }
     } else {

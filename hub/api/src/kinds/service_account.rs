@@ -4,7 +4,7 @@ use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
 use serde_json::Value;
 
-use super::look::{AGE, NAME, age, name};
+use super::accessors::{AGE, NAME, age, name};
 
 const COLUMNS: &[Column] = &[NAME, AGE];
 

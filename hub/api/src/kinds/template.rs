@@ -5,7 +5,7 @@ use freewheel_hub_schema::metadata;
 use freewheel_hub_schema::selector::LabelSelector;
 use serde_json::{Map, Value, json};
 
-use super::look::{int, list, text};
+use super::accessors::{int, list, text};
 use super::pod_spec;
 
 /// Fills in the defaults of `spec.template`.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_pki::{Agent, Certificate};
+use freewheel_hub_pki::{Certificate, SpokeSubject};
 use rustls_pki_types::CertificateDer;
 
 use super::user::{AUTHENTICATED, User};
@@ -37,8 +37,8 @@ impl Proven {
         let name = certificate.name().filter(|name| !name.is_empty())?.to_owned();
         let groups = certificate.groups().map(str::to_owned);
         let groups = groups.chain([AUTHENTICATED.to_owned()]).collect();
-        let user = User { name, groups, until: Some(certificate.life().to), ..User::default() };
-        Some(match Agent::read(certificate) {
+        let user = User { name, groups, until: Some(certificate.validity().to), ..User::default() };
+        Some(match SpokeSubject::read(certificate) {
             Some(agent) => Self::Spoke(Arc::new(User { uid: agent.uid, ..user })),
             None => Self::Person(Arc::new(user)),
         })

@@ -16,7 +16,7 @@ use http_body_util::BodyExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// Largest request body, as kube-apiserver's `MaxRequestBodyBytes`.
-pub const MAX_BODY_BYTES: usize = freewheel_link::limits::API_BODY;
+pub const MAX_BODY_BYTES: usize = freewheel_link::limits::API_BODY_BYTES_MAX;
 
 /// For a whole request body to arrive: the largest over 100 kbit/s. kube-apiserver gives up after 60 s,
 /// which is a lot for what the kernel has received already and little for a device's own uplink.

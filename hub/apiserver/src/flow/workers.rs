@@ -2,8 +2,8 @@
 //! the runtime's own queue is there to its end.
 //!
 //! Guarantees:
-//! - no user's work keeps another's from its turn: nobody has all of them, and who has least comes next; who waits for too
-//!   long, or beside too many, is told to ask again (`much_work_of_one_user_holds_up_no_other`);
+//! - no user's work keeps another's from its turn: nobody has all of them, and who has least comes next; who waits for
+//!   too long, or beside too many, is told to ask again (`much_work_of_one_user_holds_up_no_other`);
 //! - what is held for it is held until it is done, also when nobody waits for it any more
 //!   (`what_waits_to_be_compressed_is_on_its_account_until_it_is_gone`).
 
@@ -12,41 +12,41 @@ use std::sync::Arc;
 use bytes::Bytes;
 use freewheel_hub_schema::error::ApiError;
 
-use super::hall::Hall;
+use super::fair_pool::FairPool;
 use super::refusal::too_many;
 
 /// Answers that are encoded or compressed at a time; of one user, three quarters.
-const WORKERS: usize = 4;
+const ENCODERS_AT_ONCE: usize = 4;
 
 /// Those who do it.
-pub(crate) struct Workers(Arc<Hall>);
+pub(crate) struct Workers(Arc<FairPool>);
 
 /// Those who do it for one user.
 #[derive(Clone, Copy)]
-pub(crate) struct Desk<'a> {
-    hall: &'a Arc<Hall>,
+pub(crate) struct WorkerQueue<'a> {
+    pool: &'a Arc<FairPool>,
     user: &'a str,
 }
 
 impl Default for Workers {
     fn default() -> Self {
-        Self(Hall::new(WORKERS))
+        Self(FairPool::new(ENCODERS_AT_ONCE))
     }
 }
 
 impl Workers {
     /// For this user.
-    pub(crate) fn of<'a>(&'a self, user: &'a str) -> Desk<'a> {
-        Desk { hall: &self.0, user }
+    pub(crate) fn of<'a>(&'a self, user: &'a str) -> WorkerQueue<'a> {
+        WorkerQueue { pool: &self.0, user }
     }
 
     /// For everybody: what all ask for is nobody's share.
-    pub(crate) fn of_all(&self) -> Desk<'_> {
+    pub(crate) fn of_all(&self) -> WorkerQueue<'_> {
         self.of("")
     }
 }
 
-impl Desk<'_> {
+impl WorkerQueue<'_> {
     /// Does it when it is this user's turn, and gives back what is held for it.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Desk<'_> {
         work: impl FnOnce() -> Result<Bytes, ApiError> + Send + 'static,
     ) -> Result<(Bytes, H), ApiError> {
         // Who goes away while waiting here takes everything along.
-        let turn = self.hall.part(self.user, 1).await.map_err(too_many)?;
+        let turn = self.pool.part(self.user, 1).await.map_err(too_many)?;
         let done = tokio::task::spawn_blocking(move || {
             let outcome = work();
             drop(turn);
@@ -80,10 +80,10 @@ pub(crate) mod tests {
 
     /// All turns, so that nobody has one until these are dropped.
     pub(crate) fn all_turns(workers: &Workers) -> Vec<Passage> {
-        let asks = ["one", "two"].into_iter().flat_map(|user| [user; WORKERS]);
+        let asks = ["one", "two"].into_iter().flat_map(|user| [user; ENCODERS_AT_ONCE]);
         let turns = asks.filter_map(|user| workers.0.part(user, 1).now_or_never()?.ok());
         let turns: Vec<_> = turns.collect();
-        assert_eq!(turns.len(), WORKERS);
+        assert_eq!(turns.len(), ENCODERS_AT_ONCE);
         turns
     }
 

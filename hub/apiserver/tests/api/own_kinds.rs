@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_controllers::engine::{self, Controller, Desk};
+use freewheel_hub_controllers::engine::{self, Client as ControllerClient, Controller};
 use freewheel_hub_controllers::events::Recorder;
-use freewheel_hub_controllers::gc::Garbage;
+use freewheel_hub_controllers::gc::GarbageCollector;
 use freewheel_hub_controllers::index::Indexes;
-use freewheel_hub_controllers::namespace::Ending;
+use freewheel_hub_controllers::namespace::NamespaceDeletion;
 use freewheel_hub_schema::gvk::{Gvk, Gvr};
 use freewheel_hub_schema::kind::{Column, Kind, Strategy, keep_all_but_status};
 use freewheel_hub_schema::types::Schema;
@@ -76,11 +76,12 @@ async fn hub() -> (Hub, JoinSet<()>) {
         assert_eq!(answer.code, 201, "{}", answer.text());
     }
     let objects = &hub.objects;
-    let desk = |name| Desk::new(objects.clone(), name, Recorder::channel(objects).0);
+    let controller_client =
+        |name| ControllerClient::new(objects.clone(), name, Recorder::channel(objects).0);
     let indexes = Indexes::new(objects.store(), objects.kinds()).unwrap();
     let controllers: [Arc<dyn Controller>; 2] = [
-        Arc::new(Ending::new(desk("namespace-controller")).unwrap()),
-        Arc::new(Garbage::new(desk("generic-garbage-collector"), indexes)),
+        Arc::new(NamespaceDeletion::new(controller_client("namespace-controller")).unwrap()),
+        Arc::new(GarbageCollector::new(controller_client("generic-garbage-collector"), indexes)),
     ];
     let mut tasks = JoinSet::new();
     for controller in controllers {

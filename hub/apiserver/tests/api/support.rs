@@ -10,10 +10,10 @@ use bytes::Bytes;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
 use freewheel_hub_apiserver::{
-    Body, CertificateRequests, Check, Limits, LoggedIn, Received, Server, Tls, User, serve,
+    Body, CertificateRequests, Check, Limits, LoggedIn, RequestBody, Server, Tls, User, serve,
 };
-use freewheel_hub_objects::clock::{Clock, SystemChance, SystemClock};
-use freewheel_hub_objects::{How, Objects, Place};
+use freewheel_hub_objects::clock::{Clock, SystemClock, SystemRandom};
+use freewheel_hub_objects::{ObjectRef, Objects, WriteOptions};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Store;
@@ -99,7 +99,7 @@ impl SpokeStreams for Echo {
 }
 
 /// Stands where the image registry is: says who asked for what, with the code that ends the path.
-async fn whoami(user: Option<User>, request: Request<Received>) -> http::Response<Body> {
+async fn whoami(user: Option<User>, request: Request<RequestBody>) -> http::Response<Body> {
     let user = user.map_or("nobody".to_owned(), |user| user.name);
     let path = request.uri().path();
     let path = path.to_owned();
@@ -222,7 +222,7 @@ impl Hub {
         .unwrap();
         let clock = Ahead::default();
         let ahead = clock.0.clone();
-        let objects = Objects::with(Arc::new(store), Arc::new(clock), Arc::new(SystemChance))
+        let objects = Objects::with(Arc::new(store), Arc::new(clock), Arc::new(SystemRandom))
             .admitting(Arc::new(CertificateRequests));
         for name in ["default", "kube-system"] {
             create(&objects, "v1", "Namespace", json!({"metadata": {"name": name}})).await;
@@ -283,9 +283,13 @@ pub async fn create(objects: &Objects, api_version: &str, kind: &str, mut value:
     value["apiVersion"] = json!(api_version);
     value["kind"] = json!(kind.kind());
     let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default().into();
-    let place =
-        Place { kind: kind.clone(), cluster: ClusterName::root(), namespace, name: String::new() };
-    let written = objects.create(&How::default(), &place, value).await.unwrap();
+    let place = ObjectRef {
+        kind: kind.clone(),
+        cluster: ClusterName::root(),
+        namespace,
+        name: String::new(),
+    };
+    let written = objects.create(&WriteOptions::default(), &place, value).await.unwrap();
     freewheel_hub_objects::stored_value(&written.stored).unwrap()
 }
 

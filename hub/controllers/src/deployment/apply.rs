@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use freewheel_hub_api::conditions::{DEPLOYMENT_PROGRESSING, Says};
+use freewheel_hub_api::conditions::{Condition, DEPLOYMENT_PROGRESSING};
 use freewheel_hub_schema::error::ApiError;
 use k8s_openapi::api::apps::v1::DeploymentStatus;
 use serde_json::json;
 
-use super::observe::{REVISION, Scale, Set};
-use super::{Deployments, Run, revision, rolling, status};
+use super::observe::{REVISION_ANNOTATION, Scale, Set};
+use super::{Deployments, Rollout, revision, rolling, status};
 use crate::control::owner_reference;
 use crate::engine::Error;
 
 impl Deployments {
     pub(super) async fn write_status(
         &self,
-        run: &Run<'_>,
+        run: &Rollout<'_>,
         status: &DeploymentStatus,
     ) -> Result<(), Error> {
         if run.wanted.typed.status.as_ref() == Some(status) {
@@ -23,7 +23,7 @@ impl Deployments {
         }
         let status = serde_json::to_value(status)
             .map_err(|e| Error::api("write the status of a Deployment")(ApiError::internal(e)))?;
-        self.desk
+        self.client
             .modify_this(&self.deployments, run.stored, Some("status"), |mut value| {
                 value["status"] = status.clone();
                 Ok(value)
@@ -35,18 +35,22 @@ impl Deployments {
 
     pub(super) async fn write_condition(
         &self,
-        run: &mut Run<'_>,
-        says: Says<'_>,
+        run: &mut Rollout<'_>,
+        condition: Condition<'_>,
     ) -> Result<(), Error> {
         let mut status = run.wanted.typed.status.clone().unwrap_or_default();
-        status::set(&mut status, &says, self.desk.clock.now());
+        status::set(&mut status, &condition, self.client.clock.now());
         self.write_status(run, &status).await?;
         run.wanted.typed.status = Some(status);
         Ok(())
     }
 
     /// Sees that the present template's set carries its revision, and makes it when asked to.
-    pub(super) async fn sync_revision(&self, run: &mut Run<'_>, create: bool) -> Result<(), Error> {
+    pub(super) async fn sync_revision(
+        &self,
+        run: &mut Rollout<'_>,
+        create: bool,
+    ) -> Result<(), Error> {
         match run.sets.new.take() {
             Some(set) => {
                 let set = self.touch_set(run, set).await?;
@@ -71,7 +75,7 @@ impl Deployments {
         self.write_revision(run).await
     }
 
-    async fn touch_set(&self, run: &Run<'_>, set: Set) -> Result<Set, Error> {
+    async fn touch_set(&self, run: &Rollout<'_>, set: Set) -> Result<Set, Error> {
         let revision = revision::next_revision(&run.sets);
         let annotations = revision::annotations(&run.wanted, Some(&set), revision);
         let min_ready = run.wanted.min_ready;
@@ -82,7 +86,7 @@ impl Deployments {
             return Ok(set);
         }
         let written = self
-            .desk
+            .client
             .modify_at(&self.sets, &set.stored, None, |mut value| {
                 revision::write_annotations(&mut value, &annotations);
                 value["spec"]["minReadySeconds"] = json!(min_ready);
@@ -93,12 +97,12 @@ impl Deployments {
         Set::read(written.stored)
     }
 
-    async fn create_set(&self, run: &mut Run<'_>) -> Result<(), Error> {
+    async fn create_set(&self, run: &mut Rollout<'_>) -> Result<(), Error> {
         let size = rolling::new_size(&run.wanted, &run.sets);
         let owner = owner_reference(&self.deployments, run.stored);
         let new = revision::new_set(&run.wanted, &run.sets, &owner, size);
         let (cluster, namespace) = (&run.stored.key.cluster, &*run.stored.key.namespace);
-        match self.desk.create(&self.sets, cluster, namespace, &new).await {
+        match self.client.create(&self.sets, cluster, namespace, &new).await {
             Ok(made) => {
                 if size > 0 {
                     let text = format!("Scaled up replica set {} from 0 to {size}", made.key.name);
@@ -120,7 +124,7 @@ impl Deployments {
             Err(error) => {
                 let name = new["metadata"]["name"].as_str().unwrap_or_default();
                 let text = format!("Failed to create new replica set {name:?}: {error}");
-                let (recorder, writer) = (&self.desk.recorder, self.desk.name());
+                let (recorder, writer) = (&self.client.recorder, self.client.name());
                 let (kind, reason) = (&self.deployments, "ReplicaSetCreateError");
                 recorder.warning(kind, run.stored, writer, reason, text.clone());
                 if run.wanted.deadline.is_some() {
@@ -133,7 +137,7 @@ impl Deployments {
     }
 
     /// The name is taken by a set with another template: the next hash will be another one.
-    async fn collide(&self, run: &mut Run<'_>, taken: ApiError) -> Result<(), Error> {
+    async fn collide(&self, run: &mut Rollout<'_>, taken: ApiError) -> Result<(), Error> {
         let mut status = run.wanted.typed.status.clone().unwrap_or_default();
         status.collision_count = Some(status.collision_count.unwrap_or_default() + 1);
         self.write_status(run, &status).await?;
@@ -141,19 +145,19 @@ impl Deployments {
     }
 
     /// The Deployment shows the revision that it runs.
-    async fn write_revision(&self, run: &Run<'_>) -> Result<(), Error> {
+    async fn write_revision(&self, run: &Rollout<'_>) -> Result<(), Error> {
         let Some(set) = &run.sets.new else { return Ok(()) };
         let annotations = run.wanted.typed.metadata.annotations.as_ref();
         let revision = set.revision.to_string();
-        if annotations.and_then(|a| a.get(REVISION)) == Some(&revision) {
+        if annotations.and_then(|a| a.get(REVISION_ANNOTATION)) == Some(&revision) {
             return Ok(());
         }
-        self.desk
+        self.client
             .modify_this(&self.deployments, run.stored, None, |mut value| {
                 if !value["metadata"]["annotations"].is_object() {
                     value["metadata"]["annotations"] = json!({});
                 }
-                value["metadata"]["annotations"][REVISION] = json!(revision);
+                value["metadata"]["annotations"][REVISION_ANNOTATION] = json!(revision);
                 Ok(value)
             })
             .await
@@ -162,7 +166,11 @@ impl Deployments {
     }
 
     /// Gives sets their sizes; true when one really changed.
-    pub(super) async fn scale(&self, run: &mut Run<'_>, scales: &[Scale]) -> Result<bool, Error> {
+    pub(super) async fn scale(
+        &self,
+        run: &mut Rollout<'_>,
+        scales: &[Scale],
+    ) -> Result<bool, Error> {
         let notes: BTreeMap<String, String> = revision::sizes(&run.wanted).into();
         let mut moved = false;
         for Scale { set: name, to } in scales {
@@ -177,7 +185,7 @@ impl Deployments {
                 continue;
             }
             let written = self
-                .desk
+                .client
                 .modify_at(&self.sets, &set.stored, None, |mut value| {
                     if !value["metadata"]["annotations"].is_object() {
                         value["metadata"]["annotations"] = json!({});
@@ -205,7 +213,13 @@ impl Deployments {
         Ok(moved)
     }
 
-    pub(super) fn event(&self, run: &Run<'_>, reason: &'static str, text: String) {
-        self.desk.recorder.normal(&self.deployments, run.stored, self.desk.name(), reason, text);
+    pub(super) fn event(&self, run: &Rollout<'_>, reason: &'static str, text: String) {
+        self.client.recorder.normal(
+            &self.deployments,
+            run.stored,
+            self.client.name(),
+            reason,
+            text,
+        );
     }
 }

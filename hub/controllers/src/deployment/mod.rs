@@ -35,9 +35,9 @@ use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use k8s_openapi::api::apps::v1::Deployment;
 
 use crate::control::{adopt, release};
-use crate::engine::desk::{everywhere, key as key_of, kind, typed};
-use crate::engine::{Controller, Desk, Error};
-use crate::index::{Indexes, Term, kin};
+use crate::engine::client::{everywhere, key as key_of, kind, typed};
+use crate::engine::{Client, Controller, Error};
+use crate::index::{IndexTerm, Indexes, controlled_or_adoptable};
 use crate::pods::controller_of;
 use crate::replicaset::decide::{Claim, claim};
 use crate::selector::Selector;
@@ -45,7 +45,7 @@ use observe::{Scale, Set, Sets, Strategy, Wanted};
 
 /// The controller.
 pub struct Deployments {
-    desk: Desk,
+    client: Client,
     indexes: Indexes,
     deployments: Arc<Kind>,
     sets: Arc<Kind>,
@@ -53,17 +53,17 @@ pub struct Deployments {
 }
 
 /// One run: the Deployment with its sets.
-struct Run<'a> {
+struct Rollout<'a> {
     stored: &'a Stored,
     wanted: Wanted,
     sets: Sets,
 }
 
 impl Deployments {
-    /// Writes through this desk.
-    pub fn new(desk: Desk, indexes: Indexes) -> Result<Self, Error> {
+    /// Writes through this client.
+    pub fn new(client: Client, indexes: Indexes) -> Result<Self, Error> {
         Ok(Self {
-            desk,
+            client,
             indexes,
             deployments: kind("apps", "v1", "deployments")?,
             sets: kind("apps", "v1", "replicasets")?,
@@ -79,7 +79,7 @@ impl Deployments {
             let (cluster, namespace) = (&set.key.cluster, &set.key.namespace);
             return vec![key_of(&self.deployments, cluster, namespace, &owner.name)];
         }
-        self.indexes.choosers_of(&self.deployments, set)
+        self.indexes.selector_owners_of(&self.deployments, set)
     }
 
     /// A pod that goes may let a Recreate rollout go on.
@@ -96,7 +96,7 @@ impl Deployments {
         let uid = &stored.object.header.uid;
         let deleting = stored.object.header.deleting;
         let mut mine = Vec::new();
-        for set in kin(&self.indexes.sets, stored, selector) {
+        for set in controlled_or_adoptable(&self.indexes.sets, stored, selector) {
             let header = &set.stored.object.header;
             let matches = selector.matches(&header.labels);
             match claim(controller_of(&set.stored), header.deleting, matches, uid, deleting) {
@@ -104,11 +104,11 @@ impl Deployments {
                 Claim::Ignore => {}
                 Claim::Adopt => {
                     let orphan = (&self.sets, &*set.stored);
-                    let adopted = adopt(&self.desk, (&self.deployments, stored), orphan).await;
+                    let adopted = adopt(&self.client, (&self.deployments, stored), orphan).await;
                     let adopted = adopted.map_err(Error::api("adopt a ReplicaSet"))?;
                     mine.extend(adopted.map(Set::read).transpose()?);
                 }
-                Claim::Release => release(&self.desk, uid, (&self.sets, &set.stored))
+                Claim::Release => release(&self.client, uid, (&self.sets, &set.stored))
                     .await
                     .map_err(Error::api("release a ReplicaSet"))?,
             }
@@ -116,13 +116,17 @@ impl Deployments {
         Ok(mine)
     }
 
-    async fn read<'a>(&self, stored: &'a Stored, selector: &Selector) -> Result<Run<'a>, Error> {
+    async fn read<'a>(
+        &self,
+        stored: &'a Stored,
+        selector: &Selector,
+    ) -> Result<Rollout<'a>, Error> {
         let wanted = Wanted::read(stored)?;
         let sets = Sets::split(self.claimed(stored, selector).await?, &wanted.template);
-        Ok(Run { stored, wanted, sets })
+        Ok(Rollout { stored, wanted, sets })
     }
 
-    async fn roll(&self, run: &mut Run<'_>) -> Result<Option<Duration>, Error> {
+    async fn roll(&self, run: &mut Rollout<'_>) -> Result<Option<Duration>, Error> {
         if run.wanted.strategy == Strategy::Recreate {
             self.sync_revision(run, false).await?;
             let stops = rolling::stop_old(&run.sets);
@@ -143,8 +147,8 @@ impl Deployments {
     }
 
     /// Writes the status; tidies up what history does not cover once the rollout is through.
-    async fn finish(&self, run: &Run<'_>, tidy: bool) -> Result<Option<Duration>, Error> {
-        let now = self.desk.clock.now();
+    async fn finish(&self, run: &Rollout<'_>, tidy: bool) -> Result<Option<Duration>, Error> {
+        let now = self.client.clock.now();
         let outcome = status::rollout(&run.wanted, &run.sets, now);
         if tidy && status::is_complete(&run.wanted, &outcome.status) {
             self.tidy(run).await?;
@@ -153,10 +157,10 @@ impl Deployments {
         Ok(outcome.look_again)
     }
 
-    async fn tidy(&self, run: &Run<'_>) -> Result<(), Error> {
+    async fn tidy(&self, run: &Rollout<'_>) -> Result<(), Error> {
         for set in revision::beyond_history(&run.wanted, &run.sets) {
             let uid = &set.stored.object.header.uid;
-            self.desk
+            self.client
                 .delete(&self.sets, &set.stored.key, uid, Propagation::Background)
                 .await
                 .map_err(Error::api("delete an old ReplicaSet"))?;
@@ -164,21 +168,21 @@ impl Deployments {
         Ok(())
     }
 
-    fn old_pods_run(&self, run: &Run<'_>) -> bool {
-        let old = run.sets.old.iter().map(|set| Term::controlled_by(&set.stored));
+    fn old_pods_run(&self, run: &Rollout<'_>) -> bool {
+        let old = run.sets.old.iter().map(|set| IndexTerm::controlled_by(&set.stored));
         let mut pods = old.flat_map(|term| self.indexes.pods.find(term));
         pods.any(|pod| !matches!(pod.phase(), "Succeeded" | "Failed"))
     }
 
     /// Scaling and pausing: sizes and status, no new template.
-    async fn resize(&self, run: &mut Run<'_>) -> Result<Option<Duration>, Error> {
+    async fn resize(&self, run: &mut Rollout<'_>) -> Result<Option<Duration>, Error> {
         self.sync_revision(run, false).await?;
         let scales = proportion::scale(&run.wanted, &run.sets);
         self.scale(run, &scales).await?;
         if run.wanted.paused {
             self.tidy(run).await?;
         }
-        let status = status::calculate(&run.wanted, &run.sets, self.desk.clock.now());
+        let status = status::calculate(&run.wanted, &run.sets, self.client.clock.now());
         self.write_status(run, &status).await?;
         Ok(None)
     }
@@ -192,7 +196,7 @@ fn selector(stored: &Stored) -> Result<Option<Selector>, Error> {
 #[async_trait]
 impl Controller for Deployments {
     fn name(&self) -> &'static str {
-        self.desk.name()
+        self.client.name()
     }
 
     fn scopes(&self) -> Vec<Scope> {
@@ -220,13 +224,13 @@ impl Controller for Deployments {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let Some(stored) = self.desk.snapshot().get(key) else { return Ok(None) };
+        let Some(stored) = self.client.snapshot().get(key) else { return Ok(None) };
         let Some(selector) = selector(&stored)? else {
             return Err(Error::Refused("the selector is empty or unknown".into()));
         };
         let mut run = self.read(&stored, &selector).await?;
         if stored.object.header.deleting {
-            let status = status::calculate(&run.wanted, &run.sets, self.desk.clock.now());
+            let status = status::calculate(&run.wanted, &run.sets, self.client.clock.now());
             return self.write_status(&run, &status).await.map(|()| None);
         }
         if let Some(said) = status::paused(&run.wanted) {

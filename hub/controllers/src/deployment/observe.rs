@@ -11,18 +11,18 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
 use crate::engine::Error;
-use crate::engine::desk::typed;
+use crate::engine::client::typed;
 
 /// Revision of a ReplicaSet, and of the Deployment that runs it.
-pub const REVISION: &str = "deployment.kubernetes.io/revision";
+pub const REVISION_ANNOTATION: &str = "deployment.kubernetes.io/revision";
 /// Revisions that a ReplicaSet had before a rollback made it new again.
-pub const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
+pub const REVISION_HISTORY_ANNOTATION: &str = "deployment.kubernetes.io/revision-history";
 /// `spec.replicas` of the Deployment when the set was last scaled.
-pub const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
+pub const DESIRED_REPLICAS_ANNOTATION: &str = "deployment.kubernetes.io/desired-replicas";
 /// The same with the surge.
-pub const MAX: &str = "deployment.kubernetes.io/max-replicas";
+pub const MAX_REPLICAS_ANNOTATION: &str = "deployment.kubernetes.io/max-replicas";
 /// Label that tells the sets' pods apart.
-pub const HASH: &str = "pod-template-hash";
+pub const POD_TEMPLATE_HASH_LABEL: &str = "pod-template-hash";
 
 /// How pods are replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +148,7 @@ pub fn comparable(template: &Value) -> Value {
     if let Some(meta) = template.get_mut("metadata").and_then(Value::as_object_mut) {
         meta.remove("creationTimestamp");
         if let Some(labels) = meta.get_mut("labels").and_then(Value::as_object_mut) {
-            labels.remove(HASH);
+            labels.remove(POD_TEMPLATE_HASH_LABEL);
         }
         meta.retain(|_, part| !part.is_null() && *part != json!({}) && *part != json!([]));
     }
@@ -209,9 +209,9 @@ impl Set {
                 .creation_timestamp
                 .as_ref()
                 .map_or(Timestamp::UNIX_EPOCH, |t| t.0),
-            revision: note(REVISION).unwrap_or_default(),
-            desired: count(DESIRED),
-            max: count(MAX),
+            revision: note(REVISION_ANNOTATION).unwrap_or_default(),
+            desired: count(DESIRED_REPLICAS_ANNOTATION),
+            max: count(MAX_REPLICAS_ANNOTATION),
             template: comparable(&raw["spec"]["template"]),
             typed,
             stored,
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn the_hash_label_and_empty_parts_do_not_count() {
         let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {}});
-        let hashed = json!({"metadata": {"labels": {"app": "web", HASH: "x"}, "annotations": {},
+        let hashed = json!({"metadata": {"labels": {"app": "web", POD_TEMPLATE_HASH_LABEL: "x"}, "annotations": {},
             "creationTimestamp": null}, "spec": {}});
         assert_eq!(comparable(&template), comparable(&hashed));
     }

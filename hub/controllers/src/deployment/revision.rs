@@ -4,19 +4,22 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::observe::{DESIRED, HASH, MAX, REVISION, REVISION_HISTORY, Set, Sets, Wanted};
+use super::observe::{
+    DESIRED_REPLICAS_ANNOTATION, MAX_REPLICAS_ANNOTATION, POD_TEMPLATE_HASH_LABEL,
+    REVISION_ANNOTATION, REVISION_HISTORY_ANNOTATION, Set, Sets, Wanted,
+};
 
 /// Longest revision-history annotation, as kube-controller-manager has it.
-const HISTORY_LENGTH: usize = 2000;
+const HISTORY_ANNOTATION_MAX_CHARS: usize = 2000;
 
 /// Annotations of a Deployment that are about itself and not about its sets.
 const OWN: [&str; 6] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     "deprecated.deployment.rollback.to",
-    REVISION,
-    REVISION_HISTORY,
-    DESIRED,
-    MAX,
+    REVISION_ANNOTATION,
+    REVISION_HISTORY_ANNOTATION,
+    DESIRED_REPLICAS_ANNOTATION,
+    MAX_REPLICAS_ANNOTATION,
 ];
 
 /// A stable hash of a template in letters that spell no words and look like no number.
@@ -44,13 +47,13 @@ pub fn new_set(wanted: &Wanted, sets: &Sets, owner: &Value, size: i32) -> Value 
     let collisions = wanted.typed.status.as_ref().and_then(|s| s.collision_count).unwrap_or(0);
     let hash = template_hash(&wanted.template, collisions);
     let mut template = wanted.template.clone();
-    put(&mut template, "metadata", "labels", HASH, &hash);
+    put(&mut template, "metadata", "labels", POD_TEMPLATE_HASH_LABEL, &hash);
     let spec = wanted.typed.spec.clone().unwrap_or_default();
     let mut selector = serde_json::to_value(&spec.selector).unwrap_or_default();
     if !selector["matchLabels"].is_object() {
         selector["matchLabels"] = json!({});
     }
-    selector["matchLabels"][HASH] = json!(hash);
+    selector["matchLabels"][POD_TEMPLATE_HASH_LABEL] = json!(hash);
     let annotations = annotations(wanted, None, next_revision(sets));
     let mut set = json!({
         "metadata": {
@@ -92,10 +95,10 @@ pub fn annotations(
     }
     let before = present.map_or(0, |s| s.revision);
     if before < revision
-        && let Some(was) = all.insert(REVISION.to_owned(), revision.to_string())
+        && let Some(was) = all.insert(REVISION_ANNOTATION.to_owned(), revision.to_string())
     {
-        let history = all.get(REVISION_HISTORY).map(String::as_str).unwrap_or_default();
-        all.insert(REVISION_HISTORY.to_owned(), longer_history(history, &was));
+        let history = all.get(REVISION_HISTORY_ANNOTATION).map(String::as_str).unwrap_or_default();
+        all.insert(REVISION_HISTORY_ANNOTATION.to_owned(), longer_history(history, &was));
     }
     if present.is_none() {
         all.extend(sizes(wanted));
@@ -106,7 +109,9 @@ pub fn annotations(
 fn longer_history(history: &str, was: &str) -> String {
     let mut parts: Vec<&str> = history.split(',').filter(|p| !p.is_empty()).collect();
     parts.push(was);
-    while parts.len() > 1 && parts.iter().map(|p| p.len() + 1).sum::<usize>() > HISTORY_LENGTH {
+    while parts.len() > 1
+        && parts.iter().map(|p| p.len() + 1).sum::<usize>() > HISTORY_ANNOTATION_MAX_CHARS
+    {
         parts.remove(0);
     }
     parts.join(",")
@@ -116,7 +121,10 @@ fn longer_history(history: &str, was: &str) -> String {
 #[must_use]
 pub fn sizes(wanted: &Wanted) -> [(String, String); 2] {
     let most = wanted.replicas.saturating_add(wanted.surge());
-    [(DESIRED.to_owned(), wanted.replicas.to_string()), (MAX.to_owned(), most.to_string())]
+    [
+        (DESIRED_REPLICAS_ANNOTATION.to_owned(), wanted.replicas.to_string()),
+        (MAX_REPLICAS_ANNOTATION.to_owned(), most.to_string()),
+    ]
 }
 
 /// Replaces an object's annotations in JSON.
@@ -157,16 +165,20 @@ mod tests {
         let mut wanted = wanted(1).rolling(1, 0);
         wanted.typed.metadata.annotations = Some(BTreeMap::from([
             ("kubernetes.io/change-cause".to_owned(), "undo".to_owned()),
-            (REVISION.to_owned(), "2".to_owned()),
+            (REVISION_ANNOTATION.to_owned(), "2".to_owned()),
         ]));
         let first = replica_set("a").revision(1).set();
         let sets = Sets { new: None, old: vec![replica_set("b").revision(2).set()] };
         let all = annotations(&wanted, Some(&first), next_revision(&sets));
-        assert_eq!(all[REVISION], "3");
-        assert_eq!(all[REVISION_HISTORY], "1");
+        assert_eq!(all[REVISION_ANNOTATION], "3");
+        assert_eq!(all[REVISION_HISTORY_ANNOTATION], "1");
         assert_eq!(all["kubernetes.io/change-cause"], "undo");
         let newest = replica_set("c").revision(5).set();
-        assert_eq!(annotations(&wanted, Some(&newest), 3)[REVISION], "5", "never counts down");
+        assert_eq!(
+            annotations(&wanted, Some(&newest), 3)[REVISION_ANNOTATION],
+            "5",
+            "never counts down"
+        );
     }
 
     #[test]

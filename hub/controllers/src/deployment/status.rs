@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use freewheel_hub_api::conditions::{
-    DEPLOYMENT_AVAILABLE, DEPLOYMENT_PROGRESSING, DEPLOYMENT_REPLICA_FAILURE, SET_REPLICA_FAILURE,
-    Says, Status, Type,
+    Condition, ConditionStatus, ConditionType, DEPLOYMENT_AVAILABLE, DEPLOYMENT_PROGRESSING,
+    DEPLOYMENT_REPLICA_FAILURE, SET_REPLICA_FAILURE,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DeploymentCondition, DeploymentStatus};
@@ -29,24 +29,31 @@ pub struct Outcome {
 
 /// How the rollout is.
 #[must_use]
-pub fn progressing<'a>(status: impl Into<Status>, reason: &'a str, message: String) -> Says<'a> {
-    Says::new(&DEPLOYMENT_PROGRESSING, status, reason, message)
+pub fn progressing<'a>(
+    status: impl Into<ConditionStatus>,
+    reason: &'a str,
+    message: String,
+) -> Condition<'a> {
+    Condition::new(&DEPLOYMENT_PROGRESSING, status, reason, message)
 }
 
 /// The condition of this type.
 #[must_use]
-pub fn find<'a>(status: &'a DeploymentStatus, kind: &Type) -> Option<&'a DeploymentCondition> {
+pub fn find<'a>(
+    status: &'a DeploymentStatus,
+    kind: &ConditionType,
+) -> Option<&'a DeploymentCondition> {
     status.conditions.iter().flatten().find(|c| c.type_ == kind.name)
 }
 
 /// Puts a condition in; what says the same as before stays as it was.
-pub fn set(status: &mut DeploymentStatus, says: &Says<'_>, now: Timestamp) {
+pub fn set(status: &mut DeploymentStatus, condition: &Condition<'_>, now: Timestamp) {
     change(status, |list| {
-        says.put(list, &rfc3339(now));
+        condition.put(list, &rfc3339(now));
     });
 }
 
-fn remove(status: &mut DeploymentStatus, kind: &Type) {
+fn remove(status: &mut DeploymentStatus, kind: &ConditionType) {
     if let Some(list) = &mut status.conditions {
         list.retain(|c| c.type_ != kind.name);
     }
@@ -85,7 +92,7 @@ pub fn calculate(wanted: &Wanted, sets: &Sets, now: Timestamp) -> DeploymentStat
     } else {
         ("MinimumReplicasUnavailable", "Deployment does not have minimum availability.")
     };
-    set(&mut status, &Says::new(&DEPLOYMENT_AVAILABLE, enough, reason, text), now);
+    set(&mut status, &Condition::new(&DEPLOYMENT_AVAILABLE, enough, reason, text), now);
     status
 }
 
@@ -142,9 +149,9 @@ pub fn rollout(wanted: &Wanted, sets: &Sets, now: Timestamp) -> Outcome {
             set(&mut status, &progressing(true, NEW_SET_AVAILABLE, text), now);
         } else if is_progressing(&old, &status) {
             let text = format!("{about} is progressing.");
-            let says = progressing(true, "ReplicaSetUpdated", text);
+            let condition = progressing(true, "ReplicaSetUpdated", text);
             // Progress starts the deadline anew, so this one is written even when it says the same.
-            change(&mut status, |list| says.renew(list, &rfc3339(now)));
+            change(&mut status, |list| condition.renew(list, &rfc3339(now)));
         } else if timed_out {
             let text = format!("{about} has timed out progressing.");
             set(&mut status, &progressing(false, TIMED_OUT, text), now);
@@ -165,9 +172,9 @@ fn pass_on_failure(sets: &Sets, status: &mut DeploymentStatus, now: Timestamp) {
         Some(c) => {
             let reason = c.reason.unwrap_or_default();
             let message = c.message.unwrap_or_default();
-            let holds = Status::read(&c.status);
-            let says = Says::new(&DEPLOYMENT_REPLICA_FAILURE, holds, reason, message);
-            set(status, &says, now);
+            let holds = ConditionStatus::read(&c.status);
+            let condition = Condition::new(&DEPLOYMENT_REPLICA_FAILURE, holds, reason, message);
+            set(status, &condition, now);
         }
         None => remove(status, &DEPLOYMENT_REPLICA_FAILURE),
     }
@@ -185,7 +192,7 @@ fn look_again(wanted: &Wanted, status: &DeploymentStatus, now: Timestamp) -> Opt
 
 /// Progressing when somebody paused or resumed; `None` when it says so already.
 #[must_use]
-pub fn paused(wanted: &Wanted) -> Option<Says<'static>> {
+pub fn paused(wanted: &Wanted) -> Option<Condition<'static>> {
     wanted.deadline?;
     let reason = wanted
         .typed
@@ -197,12 +204,12 @@ pub fn paused(wanted: &Wanted) -> Option<Says<'static>> {
     match (wanted.paused, reason.as_str()) {
         (_, TIMED_OUT) | (true, "DeploymentPaused") => None,
         (true, _) => Some(progressing(
-            Status::Unknown,
+            ConditionStatus::Unknown,
             "DeploymentPaused",
             "Deployment is paused".to_owned(),
         )),
         (false, "DeploymentPaused") => Some(progressing(
-            Status::Unknown,
+            ConditionStatus::Unknown,
             "DeploymentResumed",
             "Deployment is resumed".to_owned(),
         )),
@@ -221,7 +228,7 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn reason(status: &DeploymentStatus, kind: &Type) -> (String, String) {
+    fn reason(status: &DeploymentStatus, kind: &ConditionType) -> (String, String) {
         let found = find(status, kind).unwrap();
         (found.status.clone(), found.reason.clone().unwrap())
     }
@@ -274,7 +281,7 @@ mod tests {
     #[test]
     fn an_unchanged_condition_keeps_its_times() {
         let mut status = DeploymentStatus::default();
-        let available = |reason| Says::new(&DEPLOYMENT_AVAILABLE, true, reason, "m");
+        let available = |reason| Condition::new(&DEPLOYMENT_AVAILABLE, true, reason, "m");
         set(&mut status, &available("A"), at(1));
         set(&mut status, &available("A"), at(2));
         let found = find(&status, &DEPLOYMENT_AVAILABLE).unwrap();

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::engine::Error;
-use crate::index::{Glance, PodCard};
+use crate::index::{PodEntry, PodSummary};
 
 /// A port as an endpoint serves it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,7 +22,7 @@ pub struct Port {
 
 /// One pod behind a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct PodEndpoint {
     /// Its address.
     pub ip: String,
     /// Where it runs.
@@ -50,26 +50,30 @@ pub struct Facts {
 /// What the pod contributes; `None` while it has no address and once it is finished. `reachable` is
 /// whether its spoke is heard of: a pod of a silent spoke may run well and still serves nobody
 /// elsewhere.
-pub fn facts_of(service: &Service, pod: &PodCard, reachable: bool) -> Result<Option<Facts>, Error> {
-    let glance = pod.glance()?;
+pub fn pod_endpoint(
+    service: &Service,
+    pod: &PodEntry,
+    reachable: bool,
+) -> Result<Option<PodEndpoint>, Error> {
+    let summary = pod.summary()?;
     let Some(spec) = &service.spec else { return Ok(None) };
-    if glance.ip.is_empty() || matches!(pod.phase(), "Succeeded" | "Failed") {
+    if summary.ip.is_empty() || matches!(pod.phase(), "Succeeded" | "Failed") {
         return Ok(None);
     }
     let anyway = spec.publish_not_ready_addresses.unwrap_or_default();
-    let serving = reachable && glance.is_ready();
+    let serving = reachable && summary.is_ready();
     let terminating = pod.stored.object.header.deleting;
     let mut ports: Vec<Port> =
-        spec.ports.iter().flatten().filter_map(|port| resolve(port, glance)).collect();
+        spec.ports.iter().flatten().filter_map(|port| resolve(port, summary)).collect();
     ports.sort();
-    Ok(Some(Facts {
-        ip: glance.ip.to_string(),
+    Ok(Some(PodEndpoint {
+        ip: summary.ip.to_string(),
         node: pod.node().to_owned(),
         zone: None,
         namespace: pod.stored.key.namespace.to_string(),
         pod: pod.stored.key.name.to_string(),
         uid: pod.stored.object.header.uid.clone(),
-        hostname: hostname(service, glance),
+        hostname: hostname(service, summary),
         ready: anyway || (serving && !terminating),
         serving,
         terminating,
@@ -77,14 +81,14 @@ pub fn facts_of(service: &Service, pod: &PodCard, reachable: bool) -> Result<Opt
     }))
 }
 
-fn hostname(service: &Service, pod: &Glance) -> Option<String> {
+fn hostname(service: &Service, pod: &PodSummary) -> Option<String> {
     let own = pod.hostname.as_deref().filter(|h| !h.is_empty())?;
     let below =
         pod.subdomain.is_some() && pod.subdomain.as_deref() == service.metadata.name.as_deref();
     below.then(|| own.to_owned())
 }
 
-fn resolve(port: &ServicePort, pod: &Glance) -> Option<Port> {
+fn resolve(port: &ServicePort, pod: &PodSummary) -> Option<Port> {
     let protocol = port.protocol.as_deref().unwrap_or("TCP");
     let number = match &port.target_port {
         None | Some(IntOrString::Int(0)) => port.port,
@@ -107,29 +111,29 @@ mod tests {
     use crate::testing::{PodBuilder, pod, service};
     use serde_json::json;
 
-    fn facts_of(service: &Service, pod: PodBuilder, reachable: bool) -> Option<Facts> {
-        super::facts_of(service, &pod.card(), reachable).unwrap()
+    fn pod_endpoint(service: &Service, pod: PodBuilder, reachable: bool) -> Option<PodEndpoint> {
+        super::pod_endpoint(service, &pod.entry(), reachable).unwrap()
     }
 
     #[test]
     fn only_ready_pods_with_an_address_are_ready() {
         let service = service("web", &json!({"ports": [{"port": 80, "targetPort": 8080}]}));
-        assert_eq!(facts_of(&service, pod("a").running(), true), None, "no address");
-        let unready = facts_of(&service, pod("a").running().ip("10.64.0.2"), true).unwrap();
+        assert_eq!(pod_endpoint(&service, pod("a").running(), true), None, "no address");
+        let unready = pod_endpoint(&service, pod("a").running().ip("10.64.0.2"), true).unwrap();
         assert!(!unready.ready && !unready.serving);
         let ready = pod("a").running().ip("10.64.0.2").ready_at(1);
-        let good = facts_of(&service, ready.clone(), true).unwrap();
+        let good = pod_endpoint(&service, ready.clone(), true).unwrap();
         assert!(good.ready && good.serving && !good.terminating);
         assert_eq!(good.ports[0].port, 8080);
-        let leaving = facts_of(&service, ready.clone().deleting(), true).unwrap();
+        let leaving = pod_endpoint(&service, ready.clone().deleting(), true).unwrap();
         assert!(!leaving.ready && leaving.serving && leaving.terminating);
-        assert_eq!(facts_of(&service, ready.phase("Succeeded"), true), None);
+        assert_eq!(pod_endpoint(&service, ready.phase("Succeeded"), true), None);
     }
 
     #[test]
     fn not_ready_addresses_can_be_published() {
         let service = service("web", &json!({"publishNotReadyAddresses": true}));
-        let facts = facts_of(&service, pod("a").ip("10.64.0.2"), true).unwrap();
+        let facts = pod_endpoint(&service, pod("a").ip("10.64.0.2"), true).unwrap();
         assert!(facts.ready && !facts.serving);
     }
 
@@ -137,8 +141,8 @@ mod tests {
     fn a_pod_of_a_silent_spoke_is_not_ready() {
         let service = service("web", &json!({}));
         let pod = pod("a").running().ip("10.64.0.2").ready_at(1);
-        assert!(facts_of(&service, pod.clone(), true).unwrap().ready);
-        assert!(!facts_of(&service, pod, false).unwrap().ready);
+        assert!(pod_endpoint(&service, pod.clone(), true).unwrap().ready);
+        assert!(!pod_endpoint(&service, pod, false).unwrap().ready);
     }
 
     #[test]
@@ -152,7 +156,7 @@ mod tests {
             ]}),
         );
         let pod = pod("a").ip("10.64.0.2").port("web", 9000);
-        let facts = facts_of(&service, pod, true).unwrap();
+        let facts = pod_endpoint(&service, pod, true).unwrap();
         let ports: Vec<(&str, i32)> =
             facts.ports.iter().map(|p| (p.name.as_str(), p.port)).collect();
         assert_eq!(ports, [("http", 9000), ("same", 82)]);

@@ -5,31 +5,31 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Service;
 use serde_json::{Map, Value, json};
 
-use super::facts::{Facts, Port};
+use super::facts::{PodEndpoint, Port};
 
 /// Most addresses that one Endpoints object holds, as kube-controller-manager has it.
-const MOST: usize = 1000;
+const ADDRESSES_MAX: usize = 1000;
 
 /// Annotation of Endpoints that do not hold all addresses.
 pub(super) const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 
-fn told<'a>(service: &Service, pods: &'a [Facts]) -> Vec<&'a Facts> {
+fn told<'a>(service: &Service, pods: &'a [PodEndpoint]) -> Vec<&'a PodEndpoint> {
     let anyway = service.spec.as_ref().and_then(|s| s.publish_not_ready_addresses);
     let anyway = anyway.unwrap_or_default();
     pods.iter().filter(|f| anyway || !f.terminating).collect()
 }
 
 /// Whether some addresses are left out.
-pub(super) fn is_truncated(service: &Service, pods: &[Facts]) -> bool {
-    MOST < told(service, pods).len()
+pub(super) fn is_truncated(service: &Service, pods: &[PodEndpoint]) -> bool {
+    ADDRESSES_MAX < told(service, pods).len()
 }
 
 /// Addresses grouped by their ports.
-pub(super) fn subsets(service: &Service, pods: &[Facts]) -> Value {
+pub(super) fn subsets(service: &Service, pods: &[PodEndpoint]) -> Value {
     let mut sorted = told(service, pods);
     sorted.sort_by(|a, b| b.ready.cmp(&a.ready).then_with(|| a.ip.cmp(&b.ip)));
     let mut groups: BTreeMap<&[Port], (Vec<Value>, Vec<Value>)> = BTreeMap::new();
-    for facts in sorted.into_iter().take(MOST) {
+    for facts in sorted.into_iter().take(ADDRESSES_MAX) {
         // Without ports there would be nothing to connect to but for headless Services.
         let (ready, not_ready) = groups.entry(&facts.ports).or_default();
         if facts.ready { ready } else { not_ready }.push(address(facts));
@@ -50,7 +50,7 @@ pub(super) fn subsets(service: &Service, pods: &[Facts]) -> Value {
     groups.into_iter().map(subset).collect()
 }
 
-fn address(facts: &Facts) -> Value {
+fn address(facts: &PodEndpoint) -> Value {
     let mut address = json!({"ip": facts.ip, "targetRef": {
         "kind": "Pod", "namespace": facts.namespace, "name": facts.pod, "uid": facts.uid}});
     if !facts.node.is_empty() {
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn more_than_a_thousand_are_cut_and_that_is_said() {
-        let mut pods: Vec<Facts> = (0..1000).map(|n| facts(&format!("p{n}"))).collect();
+        let mut pods: Vec<PodEndpoint> = (0..1000).map(|n| facts(&format!("p{n}"))).collect();
         let web = service("web", &json!({}));
         assert!(!is_truncated(&web, &pods));
         let mut unready = facts("unready");

@@ -23,9 +23,9 @@ use serde_json::{Map, Value, json};
 use super::is_ending;
 use super::slices::{MANAGED_BY, SERVICE_NAME};
 use crate::control::owner_reference;
-use crate::engine::desk::{everywhere, key as key_of, kind};
-use crate::engine::{Controller, Desk, Error, Faults};
-use crate::index::{Indexes, Term};
+use crate::engine::client::{everywhere, key as key_of, kind};
+use crate::engine::{Client, Controller, Error, Faults};
+use crate::index::{IndexTerm, Indexes};
 
 /// The writer's name, Kubernetes' own.
 const MIRROR: &str = "endpointslicemirroring-controller.k8s.io";
@@ -37,22 +37,22 @@ const NOT_MIRRORED: [&str; 2] = [
     "kubectl.kubernetes.io/last-applied-configuration",
 ];
 /// Most addresses of one subset that are mirrored, and most endpoints of one slice.
-const MOST: usize = 1000;
+const ADDRESSES_MAX: usize = 1000;
 
 /// The controller.
-pub struct Mirror {
-    desk: Desk,
+pub struct EndpointSliceMirroring {
+    client: Client,
     indexes: Indexes,
     services: Arc<Kind>,
     slices: Arc<Kind>,
     endpoints: Arc<Kind>,
 }
 
-impl Mirror {
-    /// Writes through this desk.
-    pub fn new(desk: Desk, indexes: Indexes) -> Result<Self, Error> {
+impl EndpointSliceMirroring {
+    /// Writes through this client.
+    pub fn new(client: Client, indexes: Indexes) -> Result<Self, Error> {
         Ok(Self {
-            desk,
+            client,
             indexes,
             services: kind("", "v1", "services")?,
             slices: kind("discovery.k8s.io", "v1", "endpointslices")?,
@@ -60,8 +60,8 @@ impl Mirror {
         })
     }
 
-    fn present(&self, key: &Key) -> Vec<Present> {
-        let term = Term::Service(&key.cluster, &key.namespace, &key.name);
+    fn present(&self, key: &Key) -> Vec<PresentSlice> {
+        let term = IndexTerm::Service(&key.cluster, &key.namespace, &key.name);
         let all = self.indexes.slices.find(term);
         let mut own: Vec<Arc<Stored>> = all.iter().map(|slice| slice.stored.clone()).collect();
         own.retain(|slice| is_mirrored(slice));
@@ -69,14 +69,14 @@ impl Mirror {
         let read = |stored: Arc<Stored>| {
             // What cannot be read is like nothing that is wanted.
             let value = stored.object.value().unwrap_or_default();
-            Present { stored, value }
+            PresentSlice { stored, value }
         };
         own.into_iter().map(read).collect()
     }
 
     /// The slices that have to be there.
     fn wanted(&self, key: &Key) -> Result<Vec<Value>, Error> {
-        let snapshot = self.desk.snapshot();
+        let snapshot = self.client.snapshot();
         let service = key_of(&self.services, &key.cluster, &key.namespace, &key.name);
         let (Some(endpoints), Some(service)) = (snapshot.get(key), snapshot.get(&service)) else {
             return Ok(Vec::new());
@@ -95,10 +95,10 @@ impl Mirror {
         let cut = cut(&value);
         if cut != 0 {
             let text = format!(
-                "A max of {MOST} addresses can be mirrored to EndpointSlices per Endpoints subset. \
+                "A max of {ADDRESSES_MAX} addresses can be mirrored to EndpointSlices per Endpoints subset. \
                  {cut} addresses were skipped"
             );
-            let (recorder, by) = (&self.desk.recorder, self.desk.name());
+            let (recorder, by) = (&self.client.recorder, self.client.name());
             recorder.warning(&self.endpoints, &endpoints, by, "TooManyAddressesToMirror", text);
         }
         Ok(mirrored(&value, &owner_reference(&self.endpoints, &endpoints)))
@@ -111,7 +111,8 @@ impl Mirror {
         place: Option<Arc<Stored>>,
     ) -> Result<(), Error> {
         let Some(old) = place else {
-            let made = self.desk.create(&self.slices, &key.cluster, &key.namespace, &wanted).await;
+            let made =
+                self.client.create(&self.slices, &key.cluster, &key.namespace, &wanted).await;
             return made.map(drop).map_err(Error::api("create a mirrored EndpointSlice"));
         };
         let change = |mut value: Value| {
@@ -123,7 +124,7 @@ impl Mirror {
             }
             Ok(value)
         };
-        let written = self.desk.modify_at(&self.slices, &old, None, change).await;
+        let written = self.client.modify_at(&self.slices, &old, None, change).await;
         written.map(drop).map_err(Error::api("write a mirrored EndpointSlice"))
     }
 }
@@ -133,7 +134,7 @@ fn is_mirrored(slice: &Stored) -> bool {
 }
 
 /// A slice of our own that is there, also as JSON.
-struct Present {
+struct PresentSlice {
     stored: Arc<Stored>,
     value: Value,
 }
@@ -158,7 +159,7 @@ fn alike(parts: Alike, old: &Value, wanted: &Value) -> bool {
 /// Takes what is wanted and its place from the lists, where there is one.
 fn pair_up(
     wanted: &mut Vec<Value>,
-    present: &mut Vec<Present>,
+    present: &mut Vec<PresentSlice>,
     parts: Alike,
 ) -> Vec<(Value, Option<Arc<Stored>>)> {
     let mut pairs = Vec::new();
@@ -177,7 +178,7 @@ fn addresses(subset: &Value) -> (impl Iterator<Item = (&Value, bool)>, usize) {
     let ready = list("addresses").map(|address| (address, true));
     let all = ready.chain(list("notReadyAddresses").map(|address| (address, false)));
     let much = list("addresses").count() + list("notReadyAddresses").count();
-    (all.take(MOST), much.saturating_sub(MOST))
+    (all.take(ADDRESSES_MAX), much.saturating_sub(ADDRESSES_MAX))
 }
 
 /// How many addresses are not mirrored.
@@ -206,7 +207,7 @@ fn mirrored(endpoints: &Value, owner: &Value) -> Vec<Value> {
     for ((six, _), (ports, mut list)) in groups {
         let mut taken = HashSet::new();
         list.retain(|endpoint| taken.insert(endpoint["addresses"].to_string()));
-        slices.extend(list.chunks(MOST).map(|part| {
+        slices.extend(list.chunks(ADDRESSES_MAX).map(|part| {
             json!({
                 "metadata": meta, "addressType": if six { "IPv6" } else { "IPv4" },
                 "endpoints": part, "ports": ports,
@@ -255,9 +256,9 @@ fn copy(from: &Value, to: &mut Value, keys: &[&str]) {
 }
 
 #[async_trait]
-impl Controller for Mirror {
+impl Controller for EndpointSliceMirroring {
     fn name(&self) -> &'static str {
-        self.desk.name()
+        self.client.name()
     }
 
     fn scopes(&self) -> Vec<Scope> {
@@ -294,7 +295,7 @@ impl Controller for Mirror {
         for left in present {
             let uid = &left.stored.object.header.uid;
             let deleted =
-                self.desk.delete(&self.slices, &left.stored.key, uid, Propagation::Background);
+                self.client.delete(&self.slices, &left.stored.key, uid, Propagation::Background);
             let doing = "delete a mirrored EndpointSlice";
             faults.note(deleted.await.map(drop).map_err(Error::api(doing)));
         }

@@ -36,21 +36,21 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::control::owner_reference;
-use crate::engine::desk::{everywhere, key as key_of, kind, typed};
-use crate::engine::{Controller, Desk, Error, Pace};
-use crate::index::{Card, Hearing, Indexes, PodCard, Term};
+use crate::engine::client::{everywhere, key as key_of, kind, typed};
+use crate::engine::{Client, Controller, Error, Throttle};
+use crate::index::{Entry, IndexTerm, Indexes, NodeReachability, PodEntry};
 use crate::selector::Selector;
-use facts::{Facts, facts_of};
-pub use mirror::Mirror;
-use slices::{MANAGED_BY, MANAGER, Present, SERVICE_NAME, Write};
+use facts::{PodEndpoint, pod_endpoint};
+pub use mirror::EndpointSliceMirroring;
+use slices::{MANAGED_BY, MANAGER, PresentSlice, SERVICE_NAME, SliceWrite};
 
 /// Label of the Endpoints that this controller writes.
 const ENDPOINTS_MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 const ENDPOINTS_MANAGER: &str = "endpoint-controller";
 
 /// The controller.
-pub struct EndpointsOfServices {
-    desk: Desk,
+pub struct EndpointSlices {
+    client: Client,
     indexes: Indexes,
     handlers: Arc<dyn Handlers>,
     services: Arc<Kind>,
@@ -59,16 +59,20 @@ pub struct EndpointsOfServices {
     slices: Arc<Kind>,
     endpoints: Arc<Kind>,
     /// When the endpoints of each Service were last written.
-    pace: Pace,
+    throttle: Throttle,
     /// What was last said about the ports of each Service.
     hints: Mutex<HashMap<Key, String>>,
 }
 
-impl EndpointsOfServices {
-    /// Writes through this desk.
-    pub fn new(desk: Desk, indexes: Indexes, handlers: Arc<dyn Handlers>) -> Result<Self, Error> {
+impl EndpointSlices {
+    /// Writes through this client.
+    pub fn new(
+        client: Client,
+        indexes: Indexes,
+        handlers: Arc<dyn Handlers>,
+    ) -> Result<Self, Error> {
         Ok(Self {
-            desk,
+            client,
             indexes,
             handlers,
             services: kind("", "v1", "services")?,
@@ -76,7 +80,7 @@ impl EndpointsOfServices {
             nodes: kind("", "v1", "nodes")?,
             slices: kind("discovery.k8s.io", "v1", "endpointslices")?,
             endpoints: kind("", "v1", "endpoints")?,
-            pace: Pace::default(),
+            throttle: Throttle::default(),
             hints: Mutex::default(),
         })
     }
@@ -92,17 +96,18 @@ impl EndpointsOfServices {
     }
 
     fn selecting(&self, pod: &Stored) -> Vec<Key> {
-        self.indexes.choosers_of(&self.services, pod)
+        self.indexes.selector_owners_of(&self.services, pod)
     }
 
     /// A spoke that falls silent, comes back or moves to another zone touches the Services of the pods that run there.
     fn services_on(&self, event: &Event) -> Vec<Key> {
         let (Some(node), Some(before)) = (&event.now, &event.before) else { return Vec::new() };
-        let (now, was) = (Hearing::read(node.clone()), Hearing::read(before.clone()));
+        let (now, was) =
+            (NodeReachability::read(node.clone()), NodeReachability::read(before.clone()));
         if now.is_silent() == was.is_silent() && now.zone() == was.zone() {
             return Vec::new();
         }
-        let pods = self.indexes.pods.find(Term::Node(&node.key.cluster, &node.key.name));
+        let pods = self.indexes.pods.find(IndexTerm::Node(&node.key.cluster, &node.key.name));
         pods.iter().flat_map(|pod| self.selecting(&pod.stored)).collect()
     }
 
@@ -112,13 +117,13 @@ impl EndpointsOfServices {
         key: &Key,
         service: &Service,
         selector: &Selector,
-    ) -> Result<(Vec<Facts>, usize), Error> {
-        let label = |(k, v)| Term::Label(&key.cluster, &key.namespace, k, v);
-        let labels: Vec<Term<'_>> = selector.pairs().map(label).collect();
+    ) -> Result<(Vec<PodEndpoint>, usize), Error> {
+        let label = |(k, v)| IndexTerm::Label(&key.cluster, &key.namespace, k, v);
+        let labels: Vec<IndexTerm<'_>> = selector.pairs().map(label).collect();
         let mut pods = self.indexes.pods.rarest(&labels);
         pods.retain(|pod| selector.matches(&pod.stored.object.header.labels));
         pods.sort_by(|a, b| a.stored.key.name.cmp(&b.stored.key.name));
-        let nodes: HashMap<&str, Arc<Hearing>> = self.indexes.nodes.look(|nodes| {
+        let nodes: HashMap<&str, Arc<NodeReachability>> = self.indexes.nodes.look(|nodes| {
             let named: HashSet<&str> = pods.iter().map(|pod| pod.node()).collect();
             let find =
                 |name: &'_ str| nodes.get(&key_of(&self.nodes, &key.cluster, "", name)).cloned();
@@ -129,7 +134,7 @@ impl EndpointsOfServices {
             // A Node that is not there says nothing either way.
             let node = nodes.get(pod.node());
             let silent = node.is_some_and(|node| node.is_silent());
-            facts.extend(facts_of(service, pod, !silent)?.map(|facts| Facts {
+            facts.extend(pod_endpoint(service, pod, !silent)?.map(|facts| PodEndpoint {
                 zone: node.and_then(|node| node.zone()).map(str::to_owned),
                 ..facts
             }));
@@ -137,34 +142,36 @@ impl EndpointsOfServices {
         Ok((facts, pods.len()))
     }
 
-    fn present(&self, service: &Key) -> Result<Vec<Present>, Error> {
-        let term = Term::Service(&service.cluster, &service.namespace, &service.name);
+    fn present(&self, service: &Key) -> Result<Vec<PresentSlice>, Error> {
+        let term = IndexTerm::Service(&service.cluster, &service.namespace, &service.name);
         let mut slices = self.indexes.slices.find(term);
         slices.retain(|slice| {
             slice.stored.object.header.labels.get(MANAGED_BY).is_some_and(|m| m == MANAGER)
         });
         slices.sort_by(|a, b| a.stored.key.name.cmp(&b.stored.key.name));
-        slices.iter().map(|slice| Present::read(slice.stored.clone())).collect()
+        slices.iter().map(|slice| PresentSlice::read(slice.stored.clone())).collect()
     }
 
     async fn write_slices(
         &self,
         stored: &Stored,
         service: &Service,
-        pods: &[Facts],
-        present: &[Present],
+        pods: &[PodEndpoint],
+        present: &[PresentSlice],
     ) -> Result<(), Error> {
         let owner = owner_reference(&self.services, stored);
         let key = &stored.key;
         for write in slices::decide(service, &owner, pods, present) {
             match write {
-                Write::Create(slice) => {
-                    let made =
-                        self.desk.create(&self.slices, &key.cluster, &key.namespace, &slice).await;
+                SliceWrite::Create(slice) => {
+                    let made = self
+                        .client
+                        .create(&self.slices, &key.cluster, &key.namespace, &slice)
+                        .await;
                     made.map_err(Error::api("create an EndpointSlice"))?;
                 }
-                Write::Update(old, slice) => {
-                    self.desk
+                SliceWrite::Update(old, slice) => {
+                    self.client
                         .modify_at(&self.slices, &old, None, |mut value| {
                             value["endpoints"] = slice["endpoints"].clone();
                             value["ports"] = slice["ports"].clone();
@@ -174,7 +181,7 @@ impl EndpointsOfServices {
                         .await
                         .map_err(Error::api("write an EndpointSlice"))?;
                 }
-                Write::Delete(old) => self.delete_slice(&old).await?,
+                SliceWrite::Delete(old) => self.delete_slice(&old).await?,
             }
         }
         Ok(())
@@ -182,7 +189,7 @@ impl EndpointsOfServices {
 
     async fn delete_slice(&self, slice: &Stored) -> Result<(), Error> {
         let uid = &slice.object.header.uid;
-        self.desk
+        self.client
             .delete(&self.slices, &slice.key, uid, Propagation::Background)
             .await
             .map_err(Error::api("delete an EndpointSlice"))?;
@@ -193,7 +200,7 @@ impl EndpointsOfServices {
         &self,
         stored: &Stored,
         service: &Service,
-        pods: &[Facts],
+        pods: &[PodEndpoint],
     ) -> Result<(), Error> {
         let key =
             key_of(&self.endpoints, &stored.key.cluster, &stored.key.namespace, &stored.key.name);
@@ -204,18 +211,18 @@ impl EndpointsOfServices {
         if slices::is_headless(service) {
             labels.insert(slices::HEADLESS.to_owned(), String::new());
         }
-        let Some(present) = self.desk.snapshot().get(&key) else {
+        let Some(present) = self.client.snapshot().get(&key) else {
             let new = json!({
                 "metadata": {"name": &*key.name, "namespace": &*key.namespace, "labels": labels,
                     "annotations": truncated.then(|| json!({legacy::OVER_CAPACITY: "truncated"}))},
                 "subsets": subsets,
             });
             let (cluster, namespace) = (&key.cluster, &*key.namespace);
-            let made = self.desk.create(&self.endpoints, cluster, namespace, &new).await;
+            let made = self.client.create(&self.endpoints, cluster, namespace, &new).await;
             return made.map(|_| ()).map_err(Error::api("create Endpoints"));
         };
         let written = self
-            .desk
+            .client
             .modify_at(&self.endpoints, &present, None, |mut value| {
                 value["subsets"] = subsets.clone();
                 value["metadata"]["labels"] = json!(labels);
@@ -231,10 +238,15 @@ impl EndpointsOfServices {
     }
 
     /// Says once when the Service sends to a port on which the first of its pods serves nothing.
-    fn hint(&self, stored: &Arc<Stored>, service: &Service, pods: &[Facts]) -> Result<(), Error> {
+    fn hint(
+        &self,
+        stored: &Arc<Stored>,
+        service: &Service,
+        pods: &[PodEndpoint],
+    ) -> Result<(), Error> {
         let Some(first) = pods.first() else { return Ok(()) };
         let key = key_of(&self.pods, &stored.key.cluster, &first.namespace, &first.pod);
-        let Some(pod) = self.desk.snapshot().get(&key) else { return Ok(()) };
+        let Some(pod) = self.client.snapshot().get(&key) else { return Ok(()) };
         let pod: Pod = typed(&pod)?;
         let hint = unserved::hint(service, &pod, &*self.handlers);
         let mut hints = self.hints.lock();
@@ -248,22 +260,22 @@ impl EndpointsOfServices {
         hints.insert(stored.key.clone(), hint.clone());
         drop(hints);
         let by = "endpoint-slice-controller";
-        self.desk.recorder.warning(&self.services, stored, by, "PortNotServed", hint);
+        self.client.recorder.warning(&self.services, stored, by, "PortNotServed", hint);
         Ok(())
     }
 
     /// The Service is gone, or selects nothing any more: what was written for it goes too.
     async fn clean(&self, key: &Key) -> Result<(), Error> {
-        self.pace.forget(key);
+        self.throttle.forget(key);
         self.hints.lock().remove(key);
         for slice in self.present(key)? {
             self.delete_slice(&slice.stored).await?;
         }
         let endpoints = key_of(&self.endpoints, &key.cluster, &key.namespace, &key.name);
-        let Some(stored) = self.desk.snapshot().get(&endpoints) else { return Ok(()) };
+        let Some(stored) = self.client.snapshot().get(&endpoints) else { return Ok(()) };
         let header = &stored.object.header;
         if header.labels.get(ENDPOINTS_MANAGED_BY).is_some_and(|m| m == ENDPOINTS_MANAGER) {
-            self.desk
+            self.client
                 .delete(&self.endpoints, &endpoints, &header.uid, Propagation::Background)
                 .await
                 .map_err(Error::api("delete Endpoints"))?;
@@ -274,12 +286,12 @@ impl EndpointsOfServices {
 
 /// Whether both versions of a pod are the same to every Service.
 fn same(now: &Arc<Stored>, before: &Arc<Stored>) -> bool {
-    let (now, before) = (PodCard::read(now.clone()), PodCard::read(before.clone()));
-    let header = |pod: &PodCard| {
+    let (now, before) = (PodEntry::read(now.clone()), PodEntry::read(before.clone()));
+    let header = |pod: &PodEntry| {
         let header = &pod.stored.object.header;
         (header.uid.clone(), header.labels.clone(), header.deleting)
     };
-    let (Ok(a), Ok(b)) = (now.glance(), before.glance()) else { return false };
+    let (Ok(a), Ok(b)) = (now.summary(), before.summary()) else { return false };
     (now.node(), now.phase()) == (before.node(), before.phase())
         && header(&now) == header(&before)
         && a == b
@@ -291,9 +303,9 @@ fn is_ending(error: &Error) -> bool {
 }
 
 #[async_trait]
-impl Controller for EndpointsOfServices {
+impl Controller for EndpointSlices {
     fn name(&self) -> &'static str {
-        self.desk.name()
+        self.client.name()
     }
 
     fn scopes(&self) -> Vec<Scope> {
@@ -327,7 +339,7 @@ impl Controller for EndpointsOfServices {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let Some(stored) = self.desk.snapshot().get(key) else {
+        let Some(stored) = self.client.snapshot().get(key) else {
             self.clean(key).await?;
             return Ok(None);
         };
@@ -344,7 +356,7 @@ impl Controller for EndpointsOfServices {
         };
         let (pods, selected) = self.facts(key, &service, &selector)?;
         // Twice: slices and Endpoints both tell of every pod.
-        if let Some(rest) = self.pace.wait(key, 2 * selected) {
+        if let Some(rest) = self.throttle.wait(key, 2 * selected) {
             return Ok(Some(rest));
         }
         self.hint(&stored, &service, &pods)?;

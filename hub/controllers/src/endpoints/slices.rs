@@ -7,7 +7,7 @@ use freewheel_hub_store::Stored;
 use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
 
-use super::facts::{Facts, Port};
+use super::facts::{PodEndpoint, Port};
 use crate::engine::Error;
 
 /// Label with the Service's name.
@@ -19,18 +19,18 @@ pub const MANAGER: &str = "endpointslice-controller.k8s.io";
 /// Label of a Service without a clusterIP.
 pub const HEADLESS: &str = "service.kubernetes.io/headless";
 /// Endpoints per slice.
-pub const PER_SLICE: usize = 100;
+pub const ENDPOINTS_PER_SLICE: usize = 100;
 
 /// A slice that is there.
 #[derive(Clone, Debug)]
-pub struct Present {
+pub struct PresentSlice {
     /// As stored.
     pub stored: Arc<Stored>,
     /// As JSON.
     pub value: Value,
 }
 
-impl Present {
+impl PresentSlice {
     /// Reads a stored slice.
     pub fn read(stored: Arc<Stored>) -> Result<Self, Error> {
         let value = stored.object.value().map_err(Error::api("read an EndpointSlice"))?;
@@ -45,7 +45,7 @@ impl Present {
 
 /// One write.
 #[derive(Clone, Debug)]
-pub enum Write {
+pub enum SliceWrite {
     /// A new slice.
     Create(Value),
     /// A slice with other endpoints, ports or labels.
@@ -73,7 +73,7 @@ fn labels(service: &Service) -> BTreeMap<String, String> {
     labels
 }
 
-fn endpoint(facts: &Facts) -> Value {
+fn endpoint(facts: &PodEndpoint) -> Value {
     let mut endpoint = json!({
         "addresses": [facts.ip],
         "conditions": {
@@ -108,8 +108,13 @@ fn ports_json(ports: &[Port]) -> Value {
 
 /// Compares what is there with what has to be.
 #[must_use]
-pub fn decide(service: &Service, owner: &Value, pods: &[Facts], present: &[Present]) -> Vec<Write> {
-    let mut by_ports: BTreeMap<&[Port], Vec<&Facts>> = BTreeMap::new();
+pub fn decide(
+    service: &Service,
+    owner: &Value,
+    pods: &[PodEndpoint],
+    present: &[PresentSlice],
+) -> Vec<SliceWrite> {
+    let mut by_ports: BTreeMap<&[Port], Vec<&PodEndpoint>> = BTreeMap::new();
     for facts in pods {
         by_ports.entry(&facts.ports).or_default().push(facts);
     }
@@ -118,15 +123,15 @@ pub fn decide(service: &Service, owner: &Value, pods: &[Facts], present: &[Prese
         by_ports.insert(&[], Vec::new());
     }
     let labels = labels(service);
-    let mut left: Vec<&Present> = present.iter().collect();
+    let mut left: Vec<&PresentSlice> = present.iter().collect();
     let mut writes = Vec::new();
     for (ports, facts) in by_ports {
         let ports = ports_json(ports);
-        let same: Vec<&Present>;
+        let same: Vec<&PresentSlice>;
         (same, left) = left.into_iter().partition(|s| same_ports(&s.value["ports"], &ports));
         writes.extend(of_ports(service, owner, &labels, &ports, &facts, &same));
     }
-    writes.extend(left.into_iter().map(|slice| Write::Delete(slice.stored.clone())));
+    writes.extend(left.into_iter().map(|slice| SliceWrite::Delete(slice.stored.clone())));
     writes
 }
 
@@ -151,18 +156,19 @@ fn of_ports(
     owner: &Value,
     labels: &BTreeMap<String, String>,
     ports: &Value,
-    facts: &[&Facts],
-    same: &[&Present],
-) -> Vec<Write> {
-    let mut waiting: BTreeMap<&str, &Facts> = facts.iter().map(|f| (f.uid.as_str(), *f)).collect();
+    facts: &[&PodEndpoint],
+    same: &[&PresentSlice],
+) -> Vec<SliceWrite> {
+    let mut waiting: BTreeMap<&str, &PodEndpoint> =
+        facts.iter().map(|f| (f.uid.as_str(), *f)).collect();
     let mut kept: Vec<Vec<Value>> = same
         .iter()
         .map(|slice| slice.uids().filter_map(|uid| waiting.remove(uid)).map(endpoint).collect())
         .collect();
-    let mut fresh: Vec<&Facts> = waiting.into_values().collect();
+    let mut fresh: Vec<&PodEndpoint> = waiting.into_values().collect();
     fresh.sort_by(|a, b| b.pod.cmp(&a.pod));
     for endpoints in &mut kept {
-        while endpoints.len() < PER_SLICE {
+        while endpoints.len() < ENDPOINTS_PER_SLICE {
             let Some(facts) = fresh.pop() else { break };
             endpoints.push(endpoint(facts));
         }
@@ -171,23 +177,24 @@ fn of_ports(
     let mut writes = Vec::new();
     for (index, (slice, endpoints)) in same.iter().zip(kept).enumerate() {
         if endpoints.is_empty() && !is_only(index) {
-            writes.push(Write::Delete(slice.stored.clone()));
+            writes.push(SliceWrite::Delete(slice.stored.clone()));
             continue;
         }
         let value = slice_value(service, owner, labels, ports, &endpoints);
         let old = slice.value["endpoints"].as_array().cloned().unwrap_or_default();
         if old != endpoints || slice.stored.object.header.labels != *labels {
-            writes.push(Write::Update(slice.stored.clone(), value));
+            writes.push(SliceWrite::Update(slice.stored.clone(), value));
         }
     }
     fresh.reverse();
-    let new = fresh.chunks(PER_SLICE).map(|chunk| chunk.iter().map(|f| endpoint(f)).collect());
+    let new =
+        fresh.chunks(ENDPOINTS_PER_SLICE).map(|chunk| chunk.iter().map(|f| endpoint(f)).collect());
     let mut new: Vec<Vec<Value>> = new.collect();
     if facts.is_empty() && same.is_empty() {
         new.push(Vec::new());
     }
     writes.extend(
-        new.iter().map(|some| Write::Create(slice_value(service, owner, labels, ports, some))),
+        new.iter().map(|some| SliceWrite::Create(slice_value(service, owner, labels, ports, some))),
     );
     writes
 }
@@ -219,7 +226,7 @@ mod tests {
     #[test]
     fn nobody_behind_it_is_one_empty_slice() {
         let writes = decide(&web(), &json!({}), &[], &[]);
-        let [Write::Create(slice)] = writes.as_slice() else { panic!("{writes:?}") };
+        let [SliceWrite::Create(slice)] = writes.as_slice() else { panic!("{writes:?}") };
         assert_eq!(slice["endpoints"], json!([]));
         assert_eq!(slice["metadata"]["labels"][SERVICE_NAME], "web");
         let there = present_slice(slice.clone());
@@ -228,12 +235,12 @@ mod tests {
 
     #[test]
     fn slices_hold_a_hundred_and_keep_who_stays() {
-        let mut pods: Vec<Facts> = (0..150).map(|n| facts(&format!("p{n:03}"))).collect();
+        let mut pods: Vec<PodEndpoint> = (0..150).map(|n| facts(&format!("p{n:03}"))).collect();
         let created = decide(&web(), &json!({}), &pods, &[]);
-        let present: Vec<Present> = created
+        let present: Vec<PresentSlice> = created
             .into_iter()
             .map(|w| match w {
-                Write::Create(slice) => present_slice(slice),
+                SliceWrite::Create(slice) => present_slice(slice),
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -242,7 +249,7 @@ mod tests {
         pods.remove(0);
         pods.push(facts("q"));
         let writes = decide(&web(), &json!({}), &pods, &present);
-        let [Write::Update(_, slice)] = writes.as_slice() else { panic!("{}", writes.len()) };
+        let [SliceWrite::Update(_, slice)] = writes.as_slice() else { panic!("{}", writes.len()) };
         assert_eq!(slice["endpoints"].as_array().unwrap().len(), 100, "one left, one came");
     }
 

@@ -27,7 +27,7 @@ pub enum Error {
     },
     /// The CA cannot sign at the moment.
     #[error("cannot sign a certificate")]
-    Unsigned(#[source] crate::signing::Unsigned),
+    SigningError(#[source] crate::signing::SigningError),
     /// The hub does not serve a kind that the controller needs.
     #[error("the hub serves no {0}")]
     NoSuchKind(&'static str),
@@ -69,7 +69,7 @@ impl Error {
                     || (source.code == 409 && ["Conflict", OVERTAKEN].contains(&source.reason))
             }
             Self::Commit { source, .. } => matches!(source, CommitError::Unmet { .. }),
-            Self::NoSuchKind(_) | Self::Refused(_) | Self::Unsigned(_) => false,
+            Self::NoSuchKind(_) | Self::Refused(_) | Self::SigningError(_) => false,
         }
     }
 
@@ -78,9 +78,10 @@ impl Error {
     pub fn code(&self) -> Option<u16> {
         match self {
             Self::Api { source, .. } => Some(source.code),
-            Self::Commit { .. } | Self::Unsigned(_) | Self::NoSuchKind(_) | Self::Refused(_) => {
-                None
-            }
+            Self::Commit { .. }
+            | Self::SigningError(_)
+            | Self::NoSuchKind(_)
+            | Self::Refused(_) => None,
         }
     }
 

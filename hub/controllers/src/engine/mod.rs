@@ -18,19 +18,19 @@
 //! expectations. There is no leader election: one hub runs all controllers; several hubs need a lease
 //! here.
 
+pub mod client;
 pub mod clock;
 pub mod controller;
-pub mod desk;
 pub mod error;
-mod figures;
-pub mod pace;
 pub mod queue;
+mod queue_metrics;
+pub mod throttle;
 
+pub use client::Client;
 pub use clock::Clock;
 pub(crate) use controller::run_over;
 pub use controller::{Controller, run};
-pub use desk::Desk;
 pub use error::{Error, Faults};
-pub(crate) use figures::show;
-pub use pace::Pace;
 pub use queue::Queue;
+pub(crate) use queue_metrics::show;
+pub use throttle::Throttle;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_metrics::{QUICK, Times};
+use freewheel_hub_metrics::{DurationHistogram, QUICK_SECONDS_BUCKETS};
 use freewheel_hub_schema::object::Key;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -18,25 +18,25 @@ use tokio::time::Instant;
 /// First delay after a failure (client-go's `DefaultControllerRateLimiter`).
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 /// Longest delay after failures.
-pub const BACKOFF_LAST: Duration = Duration::from_secs(1000);
+pub const BACKOFF_MAX: Duration = Duration::from_secs(1000);
 
 /// A queue of keys with delays and a back-off per key.
 pub struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     wake: Notify,
     /// How long keys were worked on.
-    pub(crate) work: Arc<Times>,
+    pub(crate) work: Arc<DurationHistogram>,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        let work = Arc::new(Times::new(QUICK));
+        let work = Arc::new(DurationHistogram::new(QUICK_SECONDS_BUCKETS));
         Self { state: Mutex::default(), wake: Notify::default(), work }
     }
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     ready: VecDeque<Key>,
     /// In `ready`, or added while being worked on.
     dirty: HashSet<Key>,
@@ -166,7 +166,7 @@ impl Queue {
     }
 }
 
-impl State {
+impl QueueState {
     fn add(&mut self, key: Key) {
         if let Some(at) = self.later_of.remove(&key) {
             self.later.remove(&(at, key.clone()));
@@ -203,7 +203,7 @@ impl State {
 }
 
 fn backoff(failures: u32) -> Duration {
-    BACKOFF_FIRST.checked_mul(1 << failures.min(20)).map_or(BACKOFF_LAST, |d| d.min(BACKOFF_LAST))
+    BACKOFF_FIRST.checked_mul(1 << failures.min(20)).map_or(BACKOFF_MAX, |d| d.min(BACKOFF_MAX))
 }
 
 #[cfg(test)]

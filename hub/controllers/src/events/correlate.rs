@@ -8,7 +8,7 @@
 //!
 //! Guarantees:
 //! - one object has at most ten Events of one reason in a while (`a_thousand_similar_ones_are_combined`);
-//! - it is written about at most [`BURST`] times at once by one component (`a_chatterbox_has_to_wait`);
+//! - it is written about at most [`EVENT_BURST`] times at once by one component (`a_chatterbox_has_to_wait`);
 //! - memory is bounded (`what_is_used_stays_and_the_rest_is_bounded`).
 
 use std::collections::BTreeSet;
@@ -18,29 +18,29 @@ use freewheel_hub_schema::object::Key;
 use freewheel_hub_schema::uid::Uid;
 use tokio::time::Instant;
 
-use super::Said;
-use super::recent::Recent;
+use super::EventDraft;
+use super::lru::LruMap;
 
 /// Writes about one object from one component before it has to wait (client-go's spam filter).
-const BURST: u32 = 25;
+const EVENT_BURST: u32 = 25;
 /// One more after so long.
-const REFILL: Duration = Duration::from_secs(300);
+const EVENT_REFILL_EVERY: Duration = Duration::from_secs(300);
 /// Different messages with one reason about one object: from the tenth on they are combined.
-const DIFFERENT: usize = 10;
+const AGGREGATE_FROM_MESSAGES: usize = 10;
 /// Different events, and objects talked about, that are remembered.
-const REMEMBERED: usize = 4096;
+const REMEMBERED_EVENTS_MAX: usize = 4096;
 /// What was not said for so long is news again.
-const FRESH: Duration = Duration::from_secs(600);
+const AGGREGATE_FOR: Duration = Duration::from_secs(600);
 /// What a combined message begins with.
 const COMBINED: &str = "(combined from similar events): ";
 
 /// An Event to write.
 #[derive(Debug)]
-pub(super) struct Telling {
+pub(super) struct PendingEvent {
     /// Its key.
     pub(super) event: Key,
     /// What it says.
-    pub(super) said: Said,
+    pub(super) said: EventDraft,
     /// How often that was said now.
     pub(super) count: u32,
     /// It was not written before.
@@ -49,7 +49,7 @@ pub(super) struct Telling {
 
 /// Who says what kind of thing about which object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Topic {
+struct AggregateKey {
     component: &'static str,
     uid: Uid,
     about: Key,
@@ -58,7 +58,7 @@ struct Topic {
 }
 
 /// What makes two things said the same one; combined ones have no message.
-type Same = (Topic, Option<String>);
+type EventKey = (AggregateKey, Option<String>);
 
 #[derive(Debug)]
 struct Messages {
@@ -67,24 +67,24 @@ struct Messages {
 }
 
 #[derive(Debug)]
-struct Repeated {
+struct SeenEvent {
     event: Option<Key>,
     last: Instant,
 }
 
 #[derive(Debug)]
-struct Bucket {
+struct TokenBucket {
     left: u32,
     filled: Instant,
 }
 
-impl Bucket {
+impl TokenBucket {
     fn take(&mut self, now: Instant) -> bool {
-        while self.left < BURST && self.filled + REFILL <= now {
+        while self.left < EVENT_BURST && self.filled + EVENT_REFILL_EVERY <= now {
             self.left += 1;
-            self.filled += REFILL;
+            self.filled += EVENT_REFILL_EVERY;
         }
-        if self.left == BURST {
+        if self.left == EVENT_BURST {
             self.filled = now;
         }
         self.left.checked_sub(1).inspect(|left| self.left = *left).is_some()
@@ -94,30 +94,30 @@ impl Bucket {
 /// Remembers what was said.
 #[derive(Debug)]
 pub(super) struct Correlator {
-    topics: Recent<Topic, Messages>,
-    seen: Recent<Same, Repeated>,
-    buckets: Recent<(&'static str, Uid, Key), Bucket>,
+    topics: LruMap<AggregateKey, Messages>,
+    seen: LruMap<EventKey, SeenEvent>,
+    buckets: LruMap<(&'static str, Uid, Key), TokenBucket>,
 }
 
 impl Default for Correlator {
     fn default() -> Self {
         Self {
-            topics: Recent::new(REMEMBERED),
-            seen: Recent::new(REMEMBERED),
-            buckets: Recent::new(REMEMBERED),
+            topics: LruMap::new(REMEMBERED_EVENTS_MAX),
+            seen: LruMap::new(REMEMBERED_EVENTS_MAX),
+            buckets: LruMap::new(REMEMBERED_EVENTS_MAX),
         }
     }
 }
 
 impl Correlator {
     /// What of a batch is to be written; `name` makes the key of a new Event.
-    pub(super) fn sort_out(
+    pub(super) fn correlate(
         &mut self,
-        batch: impl Iterator<Item = Said>,
-        mut name: impl FnMut(&Said) -> Key,
-    ) -> Vec<Telling> {
+        batch: impl Iterator<Item = EventDraft>,
+        mut name: impl FnMut(&EventDraft) -> Key,
+    ) -> Vec<PendingEvent> {
         let now = Instant::now();
-        let mut together: Vec<(Same, Said, u32)> = Vec::new();
+        let mut together: Vec<(EventKey, EventDraft, u32)> = Vec::new();
         for mut said in batch {
             let same = self.combine(&mut said, now);
             match together.iter_mut().find(|(known, ..)| *known == same) {
@@ -131,23 +131,23 @@ impl Correlator {
         let mut tellings = Vec::new();
         for (same, said, count) in together {
             let who = (said.component, said.uid.clone(), said.key.clone());
-            let full = || Bucket { left: BURST, filled: now };
+            let full = || TokenBucket { left: EVENT_BURST, filled: now };
             if !self.buckets.entry(who, full).take(now) {
                 continue;
             }
-            let known = self.seen.entry(same, || Repeated { event: None, last: now });
-            let before = known.event.take().filter(|_| now < known.last + FRESH);
+            let known = self.seen.entry(same, || SeenEvent { event: None, last: now });
+            let before = known.event.take().filter(|_| now < known.last + AGGREGATE_FOR);
             let new = before.is_none();
             let event = before.unwrap_or_else(|| name(&said));
-            *known = Repeated { event: Some(event.clone()), last: now };
-            tellings.push(Telling { event, said, count, new });
+            *known = SeenEvent { event: Some(event.clone()), last: now };
+            tellings.push(PendingEvent { event, said, count, new });
         }
         tellings
     }
 
     /// What this is the same as; combined when its topic has too many messages.
-    fn combine(&mut self, said: &mut Said, now: Instant) -> Same {
-        let topic = Topic {
+    fn combine(&mut self, said: &mut EventDraft, now: Instant) -> EventKey {
+        let aggregate_key = AggregateKey {
             component: said.component,
             uid: said.uid.clone(),
             about: said.key.clone(),
@@ -155,33 +155,33 @@ impl Correlator {
             severity: said.severity,
         };
         let none = || Messages { different: BTreeSet::new(), last: now };
-        let messages = self.topics.entry(topic.clone(), none);
-        if messages.last + FRESH < now {
+        let messages = self.topics.entry(aggregate_key.clone(), none);
+        if messages.last + AGGREGATE_FOR < now {
             messages.different.clear();
         }
         messages.last = now;
         if !messages.different.contains(&said.message) {
-            if DIFFERENT <= messages.different.len() + 1 {
+            if AGGREGATE_FROM_MESSAGES <= messages.different.len() + 1 {
                 said.message.insert_str(0, COMBINED);
-                return (topic, None);
+                return (aggregate_key, None);
             }
             messages.different.insert(said.message.clone());
         }
-        (topic, Some(said.message.clone()))
+        (aggregate_key, Some(said.message.clone()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::desk::kind;
+    use crate::engine::client::kind;
     use freewheel_hub_schema::object::Resource;
     use freewheel_link::names::ClusterName;
 
-    fn said(about: &str, reason: &'static str, message: &str) -> Said {
+    fn said(about: &str, reason: &'static str, message: &str) -> EventDraft {
         let kind = kind("", "v1", "pods").unwrap();
         let key = Key::new(kind.storage(), &ClusterName::root(), "default", about);
-        Said {
+        EventDraft {
             kind,
             key,
             uid: format!("uid-{about}").into(),
@@ -204,13 +204,13 @@ mod tests {
             Self { correlator: Correlator::default(), made: 0 }
         }
 
-        fn tell(&mut self, batch: Vec<Said>) -> Vec<Telling> {
-            let name = |said: &Said| {
+        fn tell(&mut self, batch: Vec<EventDraft>) -> Vec<PendingEvent> {
+            let name = |said: &EventDraft| {
                 self.made += 1;
                 let name = format!("{}.{}", said.key.name, self.made);
                 Key::new(&Resource::new("", "events"), &ClusterName::root(), "default", &name)
             };
-            self.correlator.sort_out(batch.into_iter(), name)
+            self.correlator.correlate(batch.into_iter(), name)
         }
     }
 
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(counts, [(2, true), (1, true)]);
         let again = told.tell(vec![said("a", "R", "m")]);
         assert_eq!((again[0].new, &again[0].event), (false, &first[0].event));
-        tokio::time::advance(FRESH).await;
+        tokio::time::advance(AGGREGATE_FOR).await;
         assert!(told.tell(vec![said("a", "R", "m")])[0].new, "after a while it is news");
     }
 
@@ -234,12 +234,20 @@ mod tests {
             written.extend(told.tell(vec![said("set", "Created", &format!("pod {n}"))]));
         }
         let events: BTreeSet<&Key> = written.iter().map(|t| &t.event).collect();
-        assert_eq!(events.len(), DIFFERENT, "nine of their own and one for the others");
-        assert_eq!(written.len(), BURST as usize, "the combined one counts until it is too much");
+        assert_eq!(
+            events.len(),
+            AGGREGATE_FROM_MESSAGES,
+            "nine of their own and one for the others"
+        );
+        assert_eq!(
+            written.len(),
+            EVENT_BURST as usize,
+            "the combined one counts until it is too much"
+        );
         assert_eq!(written[8].said.message, "pod 8");
         assert_eq!(written[9].said.message, format!("{COMBINED}pod 9"));
         assert!(!written[10].new && written[10].said.message.ends_with("pod 10"));
-        tokio::time::advance(FRESH * 2).await;
+        tokio::time::advance(AGGREGATE_FOR * 2).await;
         let later = told.tell(vec![said("set", "Created", "pod 2000")]);
         assert_eq!(later[0].said.message, "pod 2000");
     }
@@ -249,17 +257,17 @@ mod tests {
         let mut told = Fixture::new();
         let batch = (0..64).map(|n| said("set", "Created", &format!("pod {n}"))).collect();
         let written = told.tell(batch);
-        assert_eq!(written.len(), DIFFERENT);
+        assert_eq!(written.len(), AGGREGATE_FROM_MESSAGES);
         assert_eq!(written[9].count, 55);
         assert_eq!(written[9].said.message, format!("{COMBINED}pod 63"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_chatterbox_has_to_wait() {
-        let mut bucket = Bucket { left: BURST, filled: Instant::now() };
+        let mut bucket = TokenBucket { left: EVENT_BURST, filled: Instant::now() };
         let passed = (0..100).filter(|_| bucket.take(Instant::now())).count();
         assert_eq!(passed, 25);
-        tokio::time::advance(REFILL).await;
+        tokio::time::advance(EVENT_REFILL_EVERY).await;
         assert!(bucket.take(Instant::now()));
         assert!(!bucket.take(Instant::now()));
     }

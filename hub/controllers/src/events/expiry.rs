@@ -15,22 +15,22 @@ use freewheel_hub_store::{Event, Scope, Snapshot};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::engine::desk::{everywhere, kind};
-use crate::engine::{Controller, Desk, Error};
+use crate::engine::client::{everywhere, kind};
+use crate::engine::{Client, Controller, Error};
 
 /// How long an Event is kept after it last happened (kube-apiserver's `--event-ttl`).
-pub const EVENT_LIFE: Duration = Duration::from_secs(3600);
+pub const EVENT_TTL: Duration = Duration::from_secs(3600);
 
 /// The controller.
 pub struct Expiry {
-    desk: Desk,
+    client: Client,
     events: Arc<Kind>,
 }
 
 impl Expiry {
-    /// Deletes through this desk.
-    pub fn new(desk: Desk) -> Result<Self, Error> {
-        Ok(Self { desk, events: kind("", "v1", "events")? })
+    /// Deletes through this client.
+    pub fn new(client: Client) -> Result<Self, Error> {
+        Ok(Self { client, events: kind("", "v1", "events")? })
     }
 }
 
@@ -44,13 +44,13 @@ fn life_left(event: &Value, now: Timestamp) -> Duration {
     let last = told.chain(read(&event["metadata"]["creationTimestamp"])).max();
     let Some(last) = last else { return Duration::ZERO };
     let age = Duration::try_from(now.duration_since(last)).unwrap_or_default();
-    EVENT_LIFE.saturating_sub(age)
+    EVENT_TTL.saturating_sub(age)
 }
 
 #[async_trait]
 impl Controller for Expiry {
     fn name(&self) -> &'static str {
-        self.desk.name()
+        self.client.name()
     }
 
     fn scopes(&self) -> Vec<Scope> {
@@ -64,14 +64,14 @@ impl Controller for Expiry {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let Some(stored) = self.desk.snapshot().get(key) else { return Ok(None) };
+        let Some(stored) = self.client.snapshot().get(key) else { return Ok(None) };
         let value = stored.object.value().map_err(Error::api("read an Event"))?;
-        let left = life_left(&value, self.desk.clock.now());
+        let left = life_left(&value, self.client.clock.now());
         if !left.is_zero() {
             return Ok(Some(left + Duration::from_secs(1)));
         }
         let uid = &stored.object.header.uid;
-        self.desk
+        self.client
             .delete(&self.events, key, uid, Propagation::Background)
             .await
             .map_err(Error::api("delete an old Event"))?;
@@ -105,6 +105,6 @@ mod tests {
         assert_eq!(life_left(&event("2026-01-01T01:30:00Z"), now), Duration::from_secs(1800));
         assert_eq!(life_left(&event("2026-01-01T00:30:00Z"), now), Duration::ZERO);
         // The hub's own clock was set back: no longer than a life at a time.
-        assert_eq!(life_left(&event("2026-01-02T00:00:00Z"), now), EVENT_LIFE);
+        assert_eq!(life_left(&event("2026-01-02T00:00:00Z"), now), EVENT_TTL);
     }
 }

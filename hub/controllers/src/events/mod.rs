@@ -15,7 +15,7 @@
 
 mod correlate;
 mod expiry;
-mod recent;
+mod lru;
 mod writer;
 
 use std::sync::Arc;
@@ -28,17 +28,17 @@ use freewheel_hub_store::Stored;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-pub use expiry::{EVENT_LIFE, Expiry};
+pub use expiry::{EVENT_TTL, Expiry};
 pub use writer::Writer;
 
 use crate::engine::Clock;
 
 /// Events that may wait for the writer.
-const WAITING: usize = 4096;
+const WAITING_EVENTS_MAX: usize = 4096;
 
 /// Something worth telling.
 #[derive(Clone, Debug)]
-pub struct Said {
+pub struct EventDraft {
     /// The kind of the object it is about.
     pub(crate) kind: Arc<Kind>,
     /// Its key.
@@ -62,15 +62,15 @@ pub struct Said {
 /// Where controllers tell what they did. Cheap to clone.
 #[derive(Clone)]
 pub struct Recorder {
-    sender: mpsc::Sender<Said>,
+    sender: mpsc::Sender<EventDraft>,
     clock: Clock,
 }
 
 impl Recorder {
     /// A recorder and the receiving end for a [`Writer`]; without one nothing is written.
     #[must_use]
-    pub fn channel(objects: &Objects) -> (Self, mpsc::Receiver<Said>) {
-        let (sender, receiver) = mpsc::channel(WAITING);
+    pub fn channel(objects: &Objects) -> (Self, mpsc::Receiver<EventDraft>) {
+        let (sender, receiver) = mpsc::channel(WAITING_EVENTS_MAX);
         (Self { sender, clock: Clock::new(objects.clock().clone()) }, receiver)
     }
 
@@ -84,7 +84,7 @@ impl Recorder {
         message: String,
     ) {
         let at = self.clock.now();
-        self.say((kind, about), component, ("Normal", reason), message, at);
+        self.record((kind, about), component, ("Normal", reason), message, at);
     }
 
     /// Something went as it should, and what others tell of it has a time of its own: this one's is `at`.
@@ -96,7 +96,7 @@ impl Recorder {
         reason: &'static str,
         message: String,
     ) {
-        self.say(about, component, ("Normal", reason), message, at);
+        self.record(about, component, ("Normal", reason), message, at);
     }
 
     /// Something a user should look at.
@@ -109,10 +109,10 @@ impl Recorder {
         message: String,
     ) {
         let at = self.clock.now();
-        self.say((kind, about), component, ("Warning", reason), message, at);
+        self.record((kind, about), component, ("Warning", reason), message, at);
     }
 
-    fn say(
+    fn record(
         &self,
         (kind, about): (&Arc<Kind>, &Stored),
         component: &'static str,
@@ -120,7 +120,7 @@ impl Recorder {
         message: String,
         at: Timestamp,
     ) {
-        let said = Said {
+        let said = EventDraft {
             kind: kind.clone(),
             key: about.key.clone(),
             uid: about.object.header.uid.clone(),

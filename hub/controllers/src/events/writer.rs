@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_objects::{Actor, FieldValidation, How, Objects};
+use freewheel_hub_objects::{Actor, FieldValidation, Objects, WriteOptions};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
@@ -17,30 +17,33 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::Said;
-use super::correlate::{Correlator, Telling};
+use super::EventDraft;
+use super::correlate::{Correlator, PendingEvent};
 use crate::engine::Error;
+use crate::engine::client::{kind, object_ref};
 use crate::engine::clock::rfc3339;
-use crate::engine::desk::{kind, place};
 
 /// Written at the same time, so that the store makes them durable together.
-const BATCH: usize = 64;
-/// How often a store that cannot write is asked, and how soon again. What is said meanwhile waits in the channel, as much
-/// as fits.
-const TRIES: usize = 12;
-const AGAIN: Duration = Duration::from_secs(1);
+const EVENT_WRITES_AT_ONCE: usize = 64;
+/// How often a store that cannot write is asked, and how soon again. What is said meanwhile waits in the channel, as
+/// much as fits.
+const WRITE_TRIES_MAX: usize = 12;
+const WRITE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The task behind a [`super::Recorder`].
 pub struct Writer {
     objects: Objects,
     events: Arc<Kind>,
-    receiver: mpsc::Receiver<Said>,
+    receiver: mpsc::Receiver<EventDraft>,
     correlator: Correlator,
     made: u64,
 }
 
 impl Writer {
-    pub(crate) fn new(objects: Objects, receiver: mpsc::Receiver<Said>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        objects: Objects,
+        receiver: mpsc::Receiver<EventDraft>,
+    ) -> Result<Self, Error> {
         Ok(Self {
             objects,
             events: kind("", "v1", "events")?,
@@ -52,17 +55,17 @@ impl Writer {
 
     /// Writes until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = Vec::with_capacity(EVENT_WRITES_AT_ONCE);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                received = self.receiver.recv_many(&mut batch, BATCH) => {
+                received = self.receiver.recv_many(&mut batch, EVENT_WRITES_AT_ONCE) => {
                     if received == 0 {
                         return;
                     }
                 }
             }
-            let tellings = self.sort_out(batch.drain(..));
+            let tellings = self.correlate(batch.drain(..));
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.write_all(tellings) => {}
@@ -70,8 +73,8 @@ impl Writer {
         }
     }
 
-    async fn write_all(&self, mut tellings: Vec<Telling>) {
-        for last in (0..TRIES).rev().map(|left| left == 0) {
+    async fn write_all(&self, mut tellings: Vec<PendingEvent>) {
+        for last in (0..WRITE_TRIES_MAX).rev().map(|left| left == 0) {
             let outcomes = join_all(tellings.iter().map(|one| self.write(one))).await;
             let mut left = Vec::new();
             for (telling, outcome) in tellings.into_iter().zip(outcomes) {
@@ -85,13 +88,13 @@ impl Writer {
                 return;
             }
             tellings = left;
-            sleep(AGAIN).await;
+            sleep(WRITE_RETRY_AFTER).await;
         }
     }
 
-    fn sort_out(&mut self, batch: impl Iterator<Item = Said>) -> Vec<Telling> {
+    fn correlate(&mut self, batch: impl Iterator<Item = EventDraft>) -> Vec<PendingEvent> {
         let (resource, made) = (self.events.storage().clone(), &mut self.made);
-        self.correlator.sort_out(batch, |said| {
+        self.correlator.correlate(batch, |said| {
             // `<object>.<hex>` in the object's namespace, or in `default` for what has none.
             *made += 1;
             let nanos = u64::try_from(said.at.as_nanosecond()).unwrap_or_default();
@@ -103,12 +106,16 @@ impl Writer {
         })
     }
 
-    async fn write(&self, telling: &Telling) -> Result<(), ApiError> {
-        let Telling { event, said, count, new } = telling;
+    async fn write(&self, telling: &PendingEvent) -> Result<(), ApiError> {
+        let PendingEvent { event, said, count, new } = telling;
         let (now, how) = (rfc3339(said.at), self.how(said.component));
         if *new {
             let value = event_value(event, said, *count, &now);
-            return self.objects.create(&how, &place(&self.events, event), value).await.map(drop);
+            return self
+                .objects
+                .create(&how, &object_ref(&self.events, event), value)
+                .await
+                .map(drop);
         }
         let counted = |old: Option<Value>| {
             let Some(mut value) = old else { return Ok(event_value(event, said, *count, &now)) };
@@ -119,16 +126,19 @@ impl Writer {
             value["message"] = json!(said.message);
             Ok(value)
         };
-        self.objects.create_or_modify(&how, &place(&self.events, event), counted).await.map(drop)
+        self.objects
+            .create_or_modify(&how, &object_ref(&self.events, event), counted)
+            .await
+            .map(drop)
     }
 
-    fn how(&self, component: &'static str) -> How {
+    fn how(&self, component: &'static str) -> WriteOptions {
         let actor = Actor::Controller(component);
-        How { field_validation: FieldValidation::Ignore, ..How::by(actor) }
+        WriteOptions { field_validation: FieldValidation::Ignore, ..WriteOptions::by(actor) }
     }
 }
 
-fn event_value(event: &Key, said: &Said, count: u32, now: &str) -> Value {
+fn event_value(event: &Key, said: &EventDraft, count: u32, now: &str) -> Value {
     let mut involved = json!({
         "kind": said.kind.kind(), "apiVersion": said.kind.api_version(), "name": &*said.key.name,
         "uid": said.uid, "resourceVersion": said.revision.to_string(),
@@ -150,7 +160,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use async_trait::async_trait;
-    use freewheel_hub_objects::clock::SeededChance;
+    use freewheel_hub_objects::clock::SeededRandom;
     use freewheel_hub_store::memory::MemoryStore;
     use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Scope, Store, Txn};
     use freewheel_link::names::ClusterName;
@@ -165,13 +175,13 @@ mod tests {
     async fn objects_over(store: impl Store) -> Objects {
         let clock =
             Arc::new(SimulatedClock::starting_at(Timestamp::from_second(1_800_000_000).unwrap()));
-        let objects = Objects::with(Arc::new(store), clock, Arc::new(SeededChance::new(1)));
+        let objects = Objects::with(Arc::new(store), clock, Arc::new(SeededRandom::new(1)));
         let namespaces = kind("", "v1", "namespaces").unwrap();
         let home = Key::new(namespaces.storage(), &ClusterName::root(), "", "default");
-        let home = place(&namespaces, &home);
+        let home = object_ref(&namespaces, &home);
         let value =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
-        objects.create(&How::default(), &home, value).await.unwrap();
+        objects.create(&WriteOptions::default(), &home, value).await.unwrap();
         objects
     }
 

@@ -1,10 +1,10 @@
 //! Who belongs to whom, found without a walk over everything.
 //!
 //! ```text
-//! store ─events─▶ Index (one per kind of card, shared by all controllers)
-//!                   shelf   cards by key and by term
-//!                   card    what is read of an object, once per version
-//!                   term    what a card is found by: owner, node, label, selector
+//! store ─events─▶ Index (one per kind of entry, shared by all controllers)
+//!                   indexer  entries by key and by term
+//!                   entry   what is read of an object, once per version
+//!                   term    what an entry is found by: owner, node, label, selector
 //! ```
 //!
 //! Guarantees:
@@ -15,8 +15,8 @@
 //!
 //! That of dependents is of every kind that there is: a kind that comes is read when it is looked at the next time.
 
-mod card;
-mod shelf;
+mod entry;
+mod indexer;
 mod term;
 
 use std::sync::Arc;
@@ -31,22 +31,25 @@ use freewheel_hub_store::{Scope, Store, Stored, Watch};
 use parking_lot::Mutex;
 
 use crate::engine::Error;
-use crate::engine::desk::{everywhere, kind};
+use crate::engine::client::{everywhere, kind};
 use crate::selector::Selector;
-pub use card::{Card, Chooser, Dependent, Glance, Hearing, NamedPort, PodCard, SetCard, Slice};
-pub use shelf::Shelf;
-pub use term::Term;
+pub use entry::{
+    Dependent, Entry, NamedPort, NodeReachability, PodEntry, PodSummary, ReplicaSetEntry,
+    SelectorOwner, SliceEntry,
+};
+pub use indexer::Indexer;
+pub use term::IndexTerm;
 
-/// The cards of some kinds, never behind the store.
+/// The entries of some kinds, never behind the store.
 pub struct Index<C> {
     store: Arc<dyn Store>,
-    sought: Sought,
+    sought: IndexedKinds,
     follower: Mutex<Follower<C>>,
-    looked_at: Arc<AtomicU64>,
+    entries_touched: Arc<AtomicU64>,
 }
 
 /// What an index is about.
-enum Sought {
+enum IndexedKinds {
     /// These kinds.
     Kinds,
     /// Every kind that has owners, of those that there are at the moment.
@@ -54,7 +57,7 @@ enum Sought {
 }
 
 struct Follower<C> {
-    shelf: Shelf<C>,
+    indexer: Indexer<C>,
     scopes: Vec<Scope>,
     /// Of the registries when the scopes were read from them.
     version: Option<u64>,
@@ -62,69 +65,73 @@ struct Follower<C> {
     watch: Option<Box<dyn Watch>>,
 }
 
-impl<C: Card> Index<C> {
-    fn new(store: &Arc<dyn Store>, kinds: &[&Kind], looked_at: &Arc<AtomicU64>) -> Self {
+impl<C: Entry> Index<C> {
+    fn new(store: &Arc<dyn Store>, kinds: &[&Kind], entries_touched: &Arc<AtomicU64>) -> Self {
         let scopes = kinds.iter().map(|kind| everywhere(kind)).collect();
-        Self::over(store, (Sought::Kinds, scopes), looked_at)
+        Self::over(store, (IndexedKinds::Kinds, scopes), entries_touched)
     }
 
     fn of_owned(
         store: &Arc<dyn Store>,
         kinds: &Arc<Registries>,
-        looked_at: &Arc<AtomicU64>,
+        entries_touched: &Arc<AtomicU64>,
     ) -> Self {
-        Self::over(store, (Sought::Owned(kinds.clone()), Vec::new()), looked_at)
+        Self::over(store, (IndexedKinds::Owned(kinds.clone()), Vec::new()), entries_touched)
     }
 
     fn over(
         store: &Arc<dyn Store>,
-        (sought, scopes): (Sought, Vec<Scope>),
-        looked_at: &Arc<AtomicU64>,
+        (sought, scopes): (IndexedKinds, Vec<Scope>),
+        entries_touched: &Arc<AtomicU64>,
     ) -> Self {
-        let follower = Follower { shelf: Shelf::default(), scopes, version: None, watch: None };
-        let (store, looked_at) = (store.clone(), looked_at.clone());
-        Self { store, sought, follower: Mutex::new(follower), looked_at }
+        let follower = Follower { indexer: Indexer::default(), scopes, version: None, watch: None };
+        let (store, entries_touched) = (store.clone(), entries_touched.clone());
+        Self { store, sought, follower: Mutex::new(follower), entries_touched }
     }
 
-    /// Looks at the cards as they are now. `with` must not look at the same index again.
-    pub fn look<R>(&self, with: impl FnOnce(&Shelf<C>) -> R) -> R {
+    /// Looks at the entries as they are now. `with` must not look at the same index again.
+    pub fn look<R>(&self, with: impl FnOnce(&Indexer<C>) -> R) -> R {
         let mut follower = self.follower.lock();
         let mut taken = 0;
-        if let Sought::Owned(kinds) = &self.sought {
+        if let IndexedKinds::Owned(kinds) = &self.sought {
             taken += follower.follow_kinds(&*self.store, kinds);
         }
         taken += follower.catch_up(&*self.store);
-        self.looked_at.fetch_add(taken, Ordering::Relaxed);
-        with(&follower.shelf)
+        self.entries_touched.fetch_add(taken, Ordering::Relaxed);
+        with(&follower.indexer)
     }
 
-    /// The cards with this term.
-    pub fn find(&self, term: Term<'_>) -> Vec<Arc<C>> {
+    /// The entries with this term.
+    pub fn find(&self, term: IndexTerm<'_>) -> Vec<Arc<C>> {
         self.rarest(&[term])
     }
 
-    /// The cards with the term that the fewest have; those with all of them are among these.
-    pub fn rarest(&self, terms: &[Term<'_>]) -> Vec<Arc<C>> {
-        let found: Vec<Arc<C>> = self.look(|shelf| shelf.rarest(terms).cloned().collect());
-        self.looked_at.fetch_add(found.len() as u64, Ordering::Relaxed);
+    /// The entries with the term that the fewest have; those with all of them are among these.
+    pub fn rarest(&self, terms: &[IndexTerm<'_>]) -> Vec<Arc<C>> {
+        let found: Vec<Arc<C>> = self.look(|indexer| indexer.rarest(terms).cloned().collect());
+        self.entries_touched.fetch_add(found.len() as u64, Ordering::Relaxed);
         found
     }
 }
 
 /// Whom the object controls, and who matches its selector and is nobody's.
-pub fn kin<C: Card>(index: &Index<C>, owner: &Stored, selector: &Selector) -> Vec<Arc<C>> {
+pub fn controlled_or_adoptable<C: Entry>(
+    index: &Index<C>,
+    owner: &Stored,
+    selector: &Selector,
+) -> Vec<Arc<C>> {
     let (cluster, namespace) = (&owner.key.cluster, &*owner.key.namespace);
-    let mut orphans: Vec<Term<'_>> =
-        selector.pairs().map(|(k, v)| Term::OrphanWith(cluster, namespace, k, v)).collect();
+    let mut orphans: Vec<IndexTerm<'_>> =
+        selector.pairs().map(|(k, v)| IndexTerm::OrphanWith(cluster, namespace, k, v)).collect();
     if orphans.is_empty() {
-        orphans.push(Term::Orphan(cluster, namespace));
+        orphans.push(IndexTerm::Orphan(cluster, namespace));
     }
-    let mut found = index.find(Term::controlled_by(owner));
+    let mut found = index.find(IndexTerm::controlled_by(owner));
     found.extend(index.rarest(&orphans));
     found
 }
 
-impl<C: Card> Follower<C> {
+impl<C: Entry> Follower<C> {
     /// Takes in what is there of kinds that came; how many objects that was. When one went, all is read anew.
     fn follow_kinds(&mut self, store: &dyn Store, kinds: &Registries) -> u64 {
         let version = Some(kinds.version());
@@ -142,7 +149,7 @@ impl<C: Card> Follower<C> {
         for scope in self.scopes.iter().filter(|scope| !before.contains(scope)) {
             for stored in snapshot.range(scope, None) {
                 taken += 1;
-                self.shelf.put(stored);
+                self.indexer.put(stored);
             }
         }
         // What has happened there since the last look comes once more.
@@ -170,8 +177,8 @@ impl<C: Card> Follower<C> {
                     taken += events.len() as u64;
                     for event in events {
                         match (event.now, event.before) {
-                            (Some(now), _) => self.shelf.put(now),
-                            (None, Some(gone)) => self.shelf.remove(&gone.key),
+                            (Some(now), _) => self.indexer.put(now),
+                            (None, Some(gone)) => self.indexer.remove(&gone.key),
                             (None, None) => {}
                         }
                     }
@@ -180,10 +187,10 @@ impl<C: Card> Follower<C> {
             }
         }
         let (snapshot, watch) = store.follow(self.scopes.clone());
-        self.shelf = Shelf::default();
+        self.indexer = Indexer::default();
         for stored in self.scopes.iter().flat_map(|scope| snapshot.range(scope, None)) {
             taken += 1;
-            self.shelf.put(stored);
+            self.indexer.put(stored);
         }
         self.watch = Some(watch);
         taken
@@ -194,18 +201,18 @@ impl<C: Card> Follower<C> {
 #[derive(Clone)]
 pub struct Indexes {
     /// Pods by controller, label and node.
-    pub pods: Arc<Index<PodCard>>,
+    pub pods: Arc<Index<PodEntry>>,
     /// ReplicaSets by controller; those without one by label.
-    pub sets: Arc<Index<SetCard>>,
+    pub sets: Arc<Index<ReplicaSetEntry>>,
     /// What chooses others (Services, ReplicaSets, Deployments), by what their selectors ask for.
-    pub choosers: Arc<Index<Chooser>>,
+    pub selector_owners: Arc<Index<SelectorOwner>>,
     /// EndpointSlices by Service.
-    pub slices: Arc<Index<Slice>>,
+    pub slices: Arc<Index<SliceEntry>>,
     /// Nodes: whether their spokes are heard of, and where they are.
-    pub nodes: Arc<Index<Hearing>>,
+    pub nodes: Arc<Index<NodeReachability>>,
     /// Everything that has owners, by owner.
     pub dependents: Arc<Index<Dependent>>,
-    looked_at: Arc<AtomicU64>,
+    entries_touched: Arc<AtomicU64>,
 }
 
 impl Indexes {
@@ -216,43 +223,45 @@ impl Indexes {
     pub fn new(store: &Arc<dyn Store>, registries: &Arc<Registries>) -> Result<Self, Error> {
         let (sets, pods) = (kind("apps", "v1", "replicasets")?, kind("", "v1", "pods")?);
         let nodes = kind("", "v1", "nodes")?;
-        let choosers: Vec<&Kind> = kinds::all()
+        let selector_owners: Vec<&Kind> = kinds::all()
             .iter()
             .map(|kind| &**kind)
             .filter(|kind| kind.selection.is_some())
             .collect();
         let slices = kind("discovery.k8s.io", "v1", "endpointslices")?;
-        let looked_at = Arc::new(AtomicU64::new(0));
+        let entries_touched = Arc::new(AtomicU64::new(0));
         Ok(Self {
-            pods: Arc::new(Index::new(store, &[&pods], &looked_at)),
-            sets: Arc::new(Index::new(store, &[&sets], &looked_at)),
-            choosers: Arc::new(Index::new(store, &choosers, &looked_at)),
-            slices: Arc::new(Index::new(store, &[&slices], &looked_at)),
-            nodes: Arc::new(Index::new(store, &[&nodes], &looked_at)),
-            dependents: Arc::new(Index::of_owned(store, registries, &looked_at)),
-            looked_at,
+            pods: Arc::new(Index::new(store, &[&pods], &entries_touched)),
+            sets: Arc::new(Index::new(store, &[&sets], &entries_touched)),
+            selector_owners: Arc::new(Index::new(store, &selector_owners, &entries_touched)),
+            slices: Arc::new(Index::new(store, &[&slices], &entries_touched)),
+            nodes: Arc::new(Index::new(store, &[&nodes], &entries_touched)),
+            dependents: Arc::new(Index::of_owned(store, registries, &entries_touched)),
+            entries_touched,
         })
     }
 
     /// The objects of this kind in the namespace of `chosen` whose selectors match its labels.
     #[must_use]
-    pub fn choosers_of(&self, kind: &Kind, chosen: &Stored) -> Vec<Key> {
+    pub fn selector_owners_of(&self, kind: &Kind, chosen: &Stored) -> Vec<Key> {
         let (cluster, namespace) = (&chosen.key.cluster, &*chosen.key.namespace);
         let (labels, resource) = (&chosen.object.header.labels, kind.storage());
-        let asks = |(k, v)| Term::Asks(resource, cluster, namespace, k, v);
+        let asks = |(k, v)| IndexTerm::Asks(resource, cluster, namespace, k, v);
         let pairs = labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
-        let terms = pairs.map(asks).chain([Term::AsksOtherwise(resource, cluster, namespace)]);
-        let found = terms.flat_map(|term| self.choosers.find(term));
+        let terms = pairs.map(asks).chain([IndexTerm::AsksOtherwise(resource, cluster, namespace)]);
+        let found = terms.flat_map(|term| self.selector_owners.find(term));
         found
-            .filter(|chooser| chooser.selector.as_ref().is_some_and(|s| s.matches(labels)))
-            .map(|chooser| chooser.stored.key.clone())
+            .filter(|selector_owner| {
+                selector_owner.selector.as_ref().is_some_and(|s| s.matches(labels))
+            })
+            .map(|selector_owner| selector_owner.stored.key.clone())
             .collect()
     }
 
     /// How many objects all looks together have touched.
     #[must_use]
-    pub fn looked_at(&self) -> u64 {
-        self.looked_at.load(Ordering::Relaxed)
+    pub fn entries_touched(&self) -> u64 {
+        self.entries_touched.load(Ordering::Relaxed)
     }
 }
 

@@ -1,12 +1,12 @@
-//! What a card is found by.
+//! What an entry is found by.
 
 use freewheel_hub_schema::object::Resource;
 use freewheel_hub_store::Stored;
 use freewheel_link::names::ClusterName;
 
-/// One way to find a card. Borrowed: a look-up copies no text.
+/// One way to find an entry. Borrowed: a look-up copies no text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Term<'a> {
+pub enum IndexTerm<'a> {
     /// The controlling owner's UID; who names one from another namespace is nobody's.
     Controller(&'a ClusterName, &'a str, &'a str),
     /// An owner's UID, wherever it is named.
@@ -27,7 +27,7 @@ pub enum Term<'a> {
     Service(&'a ClusterName, &'a str, &'a str),
 }
 
-impl<'a> Term<'a> {
+impl<'a> IndexTerm<'a> {
     /// Controlled by this object, in its namespace.
     #[must_use]
     pub fn controlled_by(owner: &'a Stored) -> Self {

@@ -37,11 +37,11 @@ fn store() -> Arc<dyn Store> {
     Arc::new(MemoryStore::with_incarnation(1))
 }
 
-fn by(pods: &Index<PodCard>, uid: &str) -> Vec<Arc<PodCard>> {
-    pods.find(Term::Controller(&ClusterName::root(), "default", uid))
+fn by(pods: &Index<PodEntry>, uid: &str) -> Vec<Arc<PodEntry>> {
+    pods.find(IndexTerm::Controller(&ClusterName::root(), "default", uid))
 }
 
-fn names(found: &[Arc<PodCard>]) -> Vec<&str> {
+fn names(found: &[Arc<PodEntry>]) -> Vec<&str> {
     found.iter().map(|pod| &*pod.stored.key.name).collect()
 }
 
@@ -52,14 +52,14 @@ async fn pods_are_found_by_controller_label_and_node() {
     let root = ClusterName::root();
     put(&store, key("pods", "a"), pod(Some("u"), json!({"app": "web", "tier": "x"}), "n")).await;
     put(&store, key("pods", "b"), pod(None, json!({"app": "web"}), "")).await;
-    let label = |k, v| Term::Label(&root, "default", k, v);
+    let label = |k, v| IndexTerm::Label(&root, "default", k, v);
     assert_eq!(names(&by(&pods, "u")), ["a"]);
     assert_eq!(names(&pods.find(label("app", "web"))), ["a", "b"]);
-    assert_eq!(names(&pods.find(Term::Orphan(&root, "default"))), ["b"]);
-    assert_eq!(names(&pods.find(Term::Node(&root, "n"))), ["a"]);
+    assert_eq!(names(&pods.find(IndexTerm::Orphan(&root, "default"))), ["b"]);
+    assert_eq!(names(&pods.find(IndexTerm::Node(&root, "n"))), ["a"]);
     assert_eq!(names(&pods.rarest(&[label("app", "web"), label("tier", "x")])), ["a"]);
     assert!(pods.rarest(&[label("app", "web"), label("tier", "y")]).is_empty());
-    assert!(pods.find(Term::Orphan(&root, "other")).is_empty());
+    assert!(pods.find(IndexTerm::Orphan(&root, "other")).is_empty());
 
     let elsewhere = Key { namespace: "other".into(), ..key("pods", "claims") };
     put(&store, elsewhere, pod(Some("u"), json!({}), "")).await;
@@ -68,9 +68,9 @@ async fn pods_are_found_by_controller_label_and_node() {
     // Whatever is written is there at the next look, and what it was before is not.
     put(&store, key("pods", "a"), pod(None, json!({"app": "db"}), "m")).await;
     assert!(by(&pods, "u").is_empty());
-    assert!(pods.find(Term::Node(&root, "n")).is_empty());
+    assert!(pods.find(IndexTerm::Node(&root, "n")).is_empty());
     assert_eq!(names(&pods.find(label("app", "web"))), ["b"]);
-    assert_eq!(names(&pods.find(Term::OrphanWith(&root, "default", "app", "db"))), ["a"]);
+    assert_eq!(names(&pods.find(IndexTerm::OrphanWith(&root, "default", "app", "db"))), ["a"]);
     commit(&store, Operation::Delete(key("pods", "a"))).await;
     assert!(pods.find(label("app", "db")).is_empty());
     put(&store, key("pods", "c"), pod(Some("u"), json!({}), "")).await;
@@ -106,15 +106,15 @@ async fn who_selects_is_found_by_what_it_asks_for() {
     put(&store, key("pods", "a"), pod(None, json!({"app": "web"}), "")).await;
     let services = kind("", "v1", "services").unwrap();
     let stored = store.snapshot().get(&key("pods", "a")).unwrap();
-    let found = indexes.choosers_of(&services, &stored);
+    let found = indexes.selector_owners_of(&services, &stored);
     assert_eq!(found.iter().map(|key| &*key.name).collect::<Vec<_>>(), ["web"]);
     let sets = kind("apps", "v1", "replicasets").unwrap();
-    assert!(indexes.choosers_of(&sets, &stored).is_empty());
+    assert!(indexes.selector_owners_of(&sets, &stored).is_empty());
     let open = json!({"spec": {"selector": {"matchExpressions": [
         {"key": "app", "operator": "Exists"}]}}});
     let open_key = Key::new(sets.storage(), &ClusterName::root(), "default", "open");
     put(&store, open_key.clone(), open).await;
-    assert_eq!(indexes.choosers_of(&sets, &stored), [open_key]);
+    assert_eq!(indexes.selector_owners_of(&sets, &stored), [open_key]);
 }
 
 #[tokio::test]
@@ -127,10 +127,10 @@ async fn a_look_costs_what_it_finds() {
             .await;
     }
     assert_eq!(by(&indexes.pods, "u7").len(), 10);
-    let before = indexes.looked_at();
+    let before = indexes.entries_touched();
     put(&store, key("pods", "p70"), pod(Some("u7"), json!({"app": "u7"}), "n")).await;
     assert_eq!(by(&indexes.pods, "u7").len(), 10);
-    assert_eq!(indexes.looked_at() - before, 11, "the pod that changed, and its set");
+    assert_eq!(indexes.entries_touched() - before, 11, "the pod that changed, and its set");
 }
 
 /// A store that never calls its watchers: one that waited once waits for ever.
@@ -177,5 +177,5 @@ async fn a_look_does_not_wait_to_be_called() {
         put(&store, key("services", "other"), json!({"spec": {"n": n}})).await;
         assert_eq!(by(&indexes.pods, "u").len(), n + 1);
     }
-    assert_eq!(indexes.looked_at(), 10 + 2 * (1..=10).sum::<u64>(), "nothing was read anew");
+    assert_eq!(indexes.entries_touched(), 10 + 2 * (1..=10).sum::<u64>(), "nothing was read anew");
 }

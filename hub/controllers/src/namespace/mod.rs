@@ -1,15 +1,15 @@
 //! Namespaces: what each has from the start, which ones each cluster has, and how they end.
 //!
 //! ```text
-//! furniture   namespaces and the Service `kubernetes` of every cluster
-//! welcome     ServiceAccount `default` and ConfigMap `kube-root-ca.crt` of every namespace
-//! ending      deletes the content of a namespace that goes, then lets it go
+//! bootstrap   namespaces and the Service `kubernetes` of every cluster
+//! service_account_root_ca  ServiceAccount `default` and ConfigMap `kube-root-ca.crt` of every namespace
+//! deletion    deletes the content of a namespace that goes, then lets it go
 //! ```
 
-mod ending;
-mod furniture;
-mod welcome;
+mod bootstrap;
+mod deletion;
+mod service_account_root_ca;
 
-pub use ending::Ending;
-pub use furniture::Furniture;
-pub use welcome::Welcome;
+pub use bootstrap::ClusterBootstrap;
+pub use deletion::NamespaceDeletion;
+pub use service_account_root_ca::ServiceAccountRootCa;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 /// Where the Leases of Nodes are.
 pub const NAMESPACE: &str = "kube-node-lease";
 /// How long a spoke may be silent until its Node is not Ready, in seconds.
-const DURATION: u32 = 40;
+const LEASE_SECONDS: u32 = 40;
 
 /// Makes a Lease say what is known; all else in it stays.
 pub(super) fn put_holder(
@@ -30,7 +30,7 @@ pub(super) fn put_holder(
         "uid": node.object.header.uid,
     }]);
     lease["spec"]["holderIdentity"] = json!(name);
-    lease["spec"]["leaseDurationSeconds"] = json!(DURATION);
+    lease["spec"]["leaseDurationSeconds"] = json!(LEASE_SECONDS);
     if let Some(renewed) = renewed {
         lease["spec"]["renewTime"] = json!(time::micros(renewed));
     }

@@ -23,18 +23,18 @@
 //! - a clock that is set back calls nobody ready who is gone (`a_clock_that_is_set_back_keeps_nobody_connected`).
 //!
 //! Assumes: the gateway writes `sessions.internal` on each transition and calls a spoke disconnected
-//! after 30 s of silence; with [`GRACE`] a spoke is silent after 40 s, and one that restarts in
+//! after 30 s of silence; with [`SESSION_GRACE`] a spoke is silent after 40 s, and one that restarts in
 //! between was never away.
 
+pub mod conditions;
 mod lease;
-pub mod says;
-mod stranger;
+mod unmanaged;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::conditions::{Says, Status};
+use freewheel_hub_api::conditions::{Condition, ConditionStatus};
 use freewheel_hub_api::kinds::node::NOT_READY;
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::error::ApiError;
@@ -46,23 +46,23 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::engine::client::{everywhere, key as key_of, kind};
 use crate::engine::clock::rfc3339;
-use crate::engine::desk::{everywhere, key as key_of, kind};
-use crate::engine::{Controller, Desk, Error};
-pub(crate) use says::is_ours;
-pub use says::{GRACE, Presence, UNREACHABLE, UNSCHEDULABLE};
-use says::{
-    PRESSURES, Session, certificate, cluster_conditions, is_called_silent, patient, presence,
-    put_labels, put_taint, put_taint_of, ready,
+use crate::engine::{Client, Controller, Error};
+pub(crate) use conditions::is_ours;
+use conditions::{
+    PRESSURES, SessionRecord, certificate, cluster_conditions, has_unreachable_taint, presence,
+    put_labels, put_taint, put_taint_of, ready, with_start_grace,
 };
-pub use stranger::Strangers;
+pub use conditions::{Presence, SESSION_GRACE, UNREACHABLE, UNSCHEDULABLE};
+pub use unmanaged::UnmanagedNodes;
 
 /// How soon a Lease is tried again whose namespace is not there.
 const LEASE_RETRY: Duration = Duration::from_secs(1);
 
 /// The controller.
 pub struct Nodes {
-    desk: Desk,
+    client: Client,
     clusters: Arc<Kind>,
     nodes: Arc<Kind>,
     leases: Arc<Kind>,
@@ -71,19 +71,19 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    /// Writes through this desk.
-    pub fn new(desk: Desk) -> Result<Self, Error> {
+    /// Writes through this client.
+    pub fn new(client: Client) -> Result<Self, Error> {
         let clusters = kind("cluster.open-cluster-management.io", "v1", "managedclusters")?;
         let leases = kind("coordination.k8s.io", "v1", "leases")?;
         let nodes = kind("", "v1", "nodes")?;
-        Ok(Self { desk, clusters, nodes, leases, started: Instant::now() })
+        Ok(Self { client, clusters, nodes, leases, started: Instant::now() })
     }
 
     fn sessions() -> Resource {
         Resource::new("internal", "sessions")
     }
 
-    fn session(snapshot: &dyn Snapshot, name: &str) -> Option<Session> {
+    fn session(snapshot: &dyn Snapshot, name: &str) -> Option<SessionRecord> {
         let key = Key::new(&Self::sessions(), &ClusterName::root(), "", name);
         serde_json::from_slice(&snapshot.get(&key)?.object.body).ok()
     }
@@ -92,18 +92,18 @@ impl Nodes {
         &self,
         stored: &Stored,
         accepted: bool,
-        (presence, ends): (Presence, Option<Says<'_>>),
+        (presence, ends): (Presence, Option<Condition<'_>>),
     ) -> Result<(), Error> {
-        let now = rfc3339(self.desk.clock.now());
-        let mut says = cluster_conditions(accepted, presence);
-        says.extend(ends);
-        self.desk
+        let now = rfc3339(self.client.clock.now());
+        let mut condition = cluster_conditions(accepted, presence);
+        condition.extend(ends);
+        self.client
             .modify_this(&self.clusters, stored, Some("status"), |mut value| {
                 let before = value["status"]["conditions"].as_array().map_or(0, Vec::len);
-                for says in &says {
+                for condition in &condition {
                     // Nobody was denied who was not accepted before.
-                    if !(before == 0 && says.status == Status::False) {
-                        says.put(&mut value["status"]["conditions"], &now);
+                    if !(before == 0 && condition.status == ConditionStatus::False) {
+                        condition.put(&mut value["status"]["conditions"], &now);
                     }
                 }
                 Ok(value)
@@ -121,13 +121,13 @@ impl Nodes {
         presence: Presence,
     ) -> Result<Arc<Stored>, Error> {
         let key = key_of(&self.nodes, realm, "", &cluster.key.name);
-        let desk = self.desk.while_there(cluster);
-        let now = rfc3339(desk.clock.now());
+        let client = self.client.while_there(cluster);
+        let now = rfc3339(client.clock.now());
         let labels = &cluster.object.header.labels;
-        if desk.snapshot().get(&key).is_none() {
+        if client.snapshot().get(&key).is_none() {
             let mut node = json!({"metadata": {"name": &*key.name}, "spec": {}});
             put_labels(&mut node, &key.name, labels);
-            match desk.create(&self.nodes, realm, "", &node).await {
+            match client.create(&self.nodes, realm, "", &node).await {
                 Err(taken) if taken.reason == "AlreadyExists" => {}
                 other => drop(other.map_err(Error::api("create a Node"))?),
             }
@@ -149,13 +149,13 @@ impl Nodes {
             }
             Ok(value)
         };
-        let written = desk.modify(&self.nodes, &key, None, change).await;
+        let written = client.modify(&self.nodes, &key, None, change).await;
         written.map_err(Error::api("write a Node"))?;
         let change = |mut value: Value| -> Result<Value, ApiError> {
             ready(presence).put(&mut value["status"]["conditions"], &now);
             Ok(value)
         };
-        let written = desk.modify(&self.nodes, &key, Some("status"), change).await;
+        let written = client.modify(&self.nodes, &key, Some("status"), change).await;
         let written = written.map_err(Error::api("write the status of a Node"))?;
         if written.changed {
             self.tell(&written.stored, presence);
@@ -168,9 +168,9 @@ impl Nodes {
         &self,
         cluster: &Stored,
         node: &Stored,
-        session: Option<&Session>,
+        session: Option<&SessionRecord>,
     ) -> Result<Option<Duration>, Error> {
-        let (realm, desk) = (&node.key.cluster, self.desk.while_there(cluster));
+        let (realm, client) = (&node.key.cluster, self.client.while_there(cluster));
         let renewed = session.and_then(|s| Timestamp::from_millisecond(s.since).ok());
         let key = key_of(&self.leases, realm, lease::NAMESPACE, &node.key.name);
         let change = |old: Option<Value>| -> Result<Value, ApiError> {
@@ -178,7 +178,7 @@ impl Nodes {
             lease::put_holder(&mut value, &self.nodes, node, renewed);
             Ok(value)
         };
-        let written = desk.create_or_modify(&self.leases, &key, change).await.map(drop);
+        let written = client.create_or_modify(&self.leases, &key, change).await.map(drop);
         match written {
             Err(error) if lease::has_no_room(&error) => Ok(Some(LEASE_RETRY)),
             other => other.map(|()| None).map_err(Error::api("write the Lease of a Node")),
@@ -197,19 +197,20 @@ impl Nodes {
                 format!("Node {name} event: Registered Node {name} in Controller"),
             ),
         };
-        self.desk.recorder.normal(&self.nodes, node, self.desk.name(), reason, text);
+        self.client.recorder.normal(&self.nodes, node, self.client.name(), reason, text);
     }
 
     async fn remove(&self, snapshot: &dyn Snapshot, cluster: &Key) -> Result<(), Error> {
         let name = &*cluster.name;
         // Another one of that name takes over what it finds.
-        let desk = self.desk.while_holds(Expect::Absent(cluster.clone()));
+        let client = self.client.while_holds(Expect::Absent(cluster.clone()));
         for realm in [Some(ClusterName::root()), ClusterName::try_from(name).ok()] {
             let Some(realm) = realm else { continue };
             let key = key_of(&self.nodes, &realm, "", name);
             // What somebody made for a cluster that is still to come is not ours to delete.
             if let Some(node) = snapshot.get(&key).filter(|node| is_ours(node)) {
-                desk.delete(&self.nodes, &key, &node.object.header.uid, Propagation::Background)
+                client
+                    .delete(&self.nodes, &key, &node.object.header.uid, Propagation::Background)
                     .await
                     .map_err(Error::api("delete the Node of a removed cluster"))?;
             }
@@ -230,7 +231,7 @@ pub(crate) fn is_accepted(cluster: &Stored) -> bool {
 #[async_trait]
 impl Controller for Nodes {
     fn name(&self) -> &'static str {
-        self.desk.name()
+        self.client.name()
     }
 
     fn scopes(&self) -> Vec<Scope> {
@@ -256,7 +257,7 @@ impl Controller for Nodes {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let snapshot = self.desk.snapshot();
+        let snapshot = self.client.snapshot();
         let Some(cluster) = snapshot.get(key) else {
             self.remove(&*snapshot, key).await?;
             return Ok(None);
@@ -269,13 +270,16 @@ impl Controller for Nodes {
         // A session of an earlier cluster of this name says nothing about this one.
         let session = Self::session(&*snapshot, &key.name)
             .filter(|session| session.uid == cluster.object.header.uid);
-        let now = self.desk.clock.now().as_millisecond();
+        let now = self.client.clock.now().as_millisecond();
         let in_root = snapshot.get(&key_of(&self.nodes, &ClusterName::root(), "", &key.name));
-        let called_silent = in_root.is_some_and(|node| is_called_silent(&node));
+        let called_silent = in_root.is_some_and(|node| has_unreachable_taint(&node));
         let seen = presence(session.as_ref(), now);
         // Who was put out is not on its way back.
-        let (presence, mut look_again) =
-            if accepted { patient(seen, called_silent, self.started.elapsed()) } else { seen };
+        let (presence, mut look_again) = if accepted {
+            with_start_grace(seen, called_silent, self.started.elapsed())
+        } else {
+            seen
+        };
         let (ends, later) = certificate(session.as_ref(), now / 1000);
         look_again = later.into_iter().chain(look_again).min();
         self.write_cluster(&cluster, accepted, (presence, ends)).await?;

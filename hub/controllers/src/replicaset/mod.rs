@@ -28,33 +28,33 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::control::{adopt, owner_reference, release};
-use crate::engine::desk::{everywhere, key as key_of, kind, typed};
-use crate::engine::{Controller, Desk, Error, Pace};
-use crate::index::{Card, Indexes, PodCard, Term, kin};
+use crate::engine::client::{everywhere, key as key_of, kind, typed};
+use crate::engine::{Client, Controller, Error, Throttle};
+use crate::index::{Entry, IndexTerm, Indexes, PodEntry, controlled_or_adoptable};
 use crate::pins;
 use crate::pods::{PodFacts, controller_of};
 use crate::selector::Selector;
 use decide::{Claim, Need};
 
 /// Most pods created or deleted by one set before it looks again.
-pub const BURST: usize = 500;
+pub const PODS_AT_ONCE_MAX: usize = 500;
 
 /// The controller.
 pub struct ReplicaSets {
-    desk: Desk,
+    client: Client,
     indexes: Indexes,
     sets: Arc<Kind>,
     pods: Arc<Kind>,
     images: Arc<dyn Images>,
     /// When each set's status was last written.
-    pace: Pace,
+    throttle: Throttle,
 }
 
 impl ReplicaSets {
-    /// Writes through this desk.
-    pub fn new(desk: Desk, indexes: Indexes, images: Arc<dyn Images>) -> Result<Self, Error> {
+    /// Writes through this client.
+    pub fn new(client: Client, indexes: Indexes, images: Arc<dyn Images>) -> Result<Self, Error> {
         let (sets, pods) = (kind("apps", "v1", "replicasets")?, kind("", "v1", "pods")?);
-        Ok(Self { desk, indexes, sets, pods, images, pace: Pace::default() })
+        Ok(Self { client, indexes, sets, pods, images, throttle: Throttle::default() })
     }
 
     /// The sets that a pod belongs to, or could be adopted by.
@@ -66,7 +66,7 @@ impl ReplicaSets {
             let (cluster, namespace) = (&pod.key.cluster, &pod.key.namespace);
             return vec![key_of(&self.sets, cluster, namespace, &owner.name)];
         }
-        self.indexes.choosers_of(&self.sets, pod)
+        self.indexes.selector_owners_of(&self.sets, pod)
     }
 
     /// The set's own pods of this moment, after adopting and releasing.
@@ -74,11 +74,11 @@ impl ReplicaSets {
         &self,
         stored: &Stored,
         selector: &Selector,
-    ) -> Result<Vec<Arc<PodCard>>, Error> {
+    ) -> Result<Vec<Arc<PodEntry>>, Error> {
         let uid = &stored.object.header.uid;
         let deleting = stored.object.header.deleting;
         let mut mine = Vec::new();
-        for pod in kin(&self.indexes.pods, stored, selector) {
+        for pod in controlled_or_adoptable(&self.indexes.pods, stored, selector) {
             let header = &pod.stored.object.header;
             let matches = selector.matches(&header.labels);
             match decide::claim(controller_of(&pod.stored), header.deleting, matches, uid, deleting)
@@ -86,16 +86,17 @@ impl ReplicaSets {
                 Claim::Mine => mine.push(pod),
                 Claim::Ignore => {}
                 Claim::Adopt => {
-                    match adopt(&self.desk, (&self.sets, stored), (&self.pods, &pod.stored)).await {
+                    match adopt(&self.client, (&self.sets, stored), (&self.pods, &pod.stored)).await
+                    {
                         Ok(adopted) => {
-                            mine.extend(adopted.map(|stored| Arc::new(PodCard::read(stored))));
+                            mine.extend(adopted.map(|stored| Arc::new(PodEntry::read(stored))));
                         }
                         // It changed or went meanwhile; its event brings this set back.
                         Err(race) if race.code == 404 || race.code == 409 => {}
                         Err(other) => return Err(Error::api("adopt a pod")(other)),
                     }
                 }
-                Claim::Release => release(&self.desk, uid, (&self.pods, &pod.stored))
+                Claim::Release => release(&self.client, uid, (&self.pods, &pod.stored))
                     .await
                     .map_err(Error::api("release a pod"))?,
             }
@@ -108,13 +109,13 @@ impl ReplicaSets {
         &self,
         stored: &Stored,
         set: &ReplicaSet,
-        active: &[Arc<PodCard>],
+        active: &[Arc<PodEntry>],
         count: usize,
     ) -> Result<(), ApiError> {
         let pods: Vec<&Stored> = active.iter().map(|pod| &*pod.stored).collect();
-        let pins = pins::of_set(&self.desk, &self.sets, &*self.images, stored, &pods).await?;
+        let pins = pins::of_set(&self.client, &self.sets, &*self.images, stored, &pods).await?;
         let pod = decide::pod_from(set, &owner_reference(&self.sets, stored), &pins)?;
-        let mut left = count.min(BURST);
+        let mut left = count.min(PODS_AT_ONCE_MAX);
         let mut batch = 1;
         while left > 0 {
             let now = batch.min(left);
@@ -130,13 +131,13 @@ impl ReplicaSets {
 
     async fn create_one(&self, set: &Stored, pod: &Pod) -> Result<(), ApiError> {
         let (cluster, namespace) = (&set.key.cluster, &*set.key.namespace);
-        match self.desk.create(&self.pods, cluster, namespace, pod).await {
+        match self.client.create(&self.pods, cluster, namespace, pod).await {
             Ok(made) => {
                 let text = format!("Created pod: {}", made.key.name);
-                self.desk.recorder.normal(
+                self.client.recorder.normal(
                     &self.sets,
                     set,
-                    self.desk.name(),
+                    self.client.name(),
                     "SuccessfulCreate",
                     text,
                 );
@@ -146,10 +147,10 @@ impl ReplicaSets {
                 // Its namespace goes: nothing to tell anybody.
                 if !error.is_namespace_terminating() {
                     let text = format!("Error creating: {error}");
-                    self.desk.recorder.warning(
+                    self.client.recorder.warning(
                         &self.sets,
                         set,
-                        self.desk.name(),
+                        self.client.name(),
                         "FailedCreate",
                         text,
                     );
@@ -160,10 +161,10 @@ impl ReplicaSets {
     }
 
     async fn delete(&self, set: &Stored, victims: &[PodFacts]) -> Result<(), ApiError> {
-        let deletions = victims.iter().take(BURST).map(|pod| async {
+        let deletions = victims.iter().take(PODS_AT_ONCE_MAX).map(|pod| async {
             let gone =
-                self.desk.delete(&self.pods, pod.key(), pod.uid(), Propagation::Background).await;
-            let (recorder, name) = (&self.desk.recorder, self.desk.name());
+                self.client.delete(&self.pods, pod.key(), pod.uid(), Propagation::Background).await;
+            let (recorder, name) = (&self.client.recorder, self.client.name());
             match gone {
                 Ok(_) => {
                     let text = format!("Deleted pod: {}", pod.key().name);
@@ -184,9 +185,10 @@ impl ReplicaSets {
     /// it can spare a pod.
     fn crowds(&self, set: &Stored) -> HashMap<String, usize> {
         let (cluster, namespace) = (&set.key.cluster, &*set.key.namespace);
-        let pods_of = |uid: &str| self.indexes.pods.find(Term::Controller(cluster, namespace, uid));
+        let pods_of =
+            |uid: &str| self.indexes.pods.find(IndexTerm::Controller(cluster, namespace, uid));
         let related = match controller_of(set) {
-            Some(owner) => self.indexes.sets.find(Term::Controller(cluster, namespace, owner)),
+            Some(owner) => self.indexes.sets.find(IndexTerm::Controller(cluster, namespace, owner)),
             None => Vec::new(),
         };
         let related = related.iter().map(|set| set.stored.object.header.uid.as_str());
@@ -205,11 +207,11 @@ impl ReplicaSets {
         &self,
         stored: &Stored,
         set: &ReplicaSet,
-        mine: Vec<Arc<PodCard>>,
+        mine: Vec<Arc<PodEntry>>,
     ) -> Result<(), ApiError> {
         let wanted = set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
         let wanted = usize::try_from(wanted).unwrap_or_default();
-        let active: Vec<Arc<PodCard>> = mine.into_iter().filter(|pod| pod.is_active()).collect();
+        let active: Vec<Arc<PodEntry>> = mine.into_iter().filter(|pod| pod.is_active()).collect();
         match decide::need(active.len(), wanted) {
             Need::Nothing => Ok(()),
             Need::Create(count) => self.create(stored, set, &active, count).await,
@@ -228,7 +230,7 @@ impl ReplicaSets {
 #[async_trait]
 impl Controller for ReplicaSets {
     fn name(&self) -> &'static str {
-        self.desk.name()
+        self.client.name()
     }
 
     fn scopes(&self) -> Vec<Scope> {
@@ -260,8 +262,8 @@ impl Controller for ReplicaSets {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let Some(stored) = self.desk.snapshot().get(key) else {
-            self.pace.forget(key);
+        let Some(stored) = self.client.snapshot().get(key) else {
+            self.throttle.forget(key);
             return Ok(None);
         };
         let set: ReplicaSet = typed(&stored)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use freewheel_hub_api::conditions::{SET_REPLICA_FAILURE, Says};
+use freewheel_hub_api::conditions::{Condition, SET_REPLICA_FAILURE};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::Stored;
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::ReplicaSets;
 use crate::engine::Error;
 use crate::engine::clock::rfc3339;
-use crate::index::{PodCard, Term};
+use crate::index::{IndexTerm, PodEntry};
 use crate::pods::Availability;
 
 /// What was counted.
@@ -29,7 +29,7 @@ pub(super) struct Counts {
 
 /// Counts the set's active pods.
 pub(super) fn count<'a>(
-    pods: impl Iterator<Item = &'a PodCard>,
+    pods: impl Iterator<Item = &'a PodEntry>,
     template: &BTreeMap<String, String>,
     min_ready: Duration,
     now: Timestamp,
@@ -39,9 +39,9 @@ pub(super) fn count<'a>(
         counts.replicas += 1;
         let labels = &pod.stored.object.header.labels;
         counts.labeled += i32::from(template.iter().all(|(k, v)| labels.get(k) == Some(v)));
-        let glance = pod.glance()?;
-        counts.ready += i32::from(glance.is_ready());
-        match glance.availability(min_ready, now) {
+        let summary = pod.summary()?;
+        counts.ready += i32::from(summary.is_ready());
+        match summary.availability(min_ready, now) {
             Availability::Yes => counts.available += 1,
             Availability::No => {}
             Availability::In(rest) => {
@@ -77,7 +77,7 @@ pub(super) fn status(
     let mut conditions = old["conditions"].clone();
     match failure {
         Some((reason, message)) => {
-            Says::new(&SET_REPLICA_FAILURE, true, reason, message).put(&mut conditions, now);
+            Condition::new(&SET_REPLICA_FAILURE, true, reason, message).put(&mut conditions, now);
         }
         None => SET_REPLICA_FAILURE.remove(&mut conditions),
     }
@@ -95,18 +95,18 @@ impl ReplicaSets {
         set: &ReplicaSet,
         failure: Option<&ApiError>,
     ) -> Result<Option<Duration>, Error> {
-        let mine = self.indexes.pods.find(Term::controlled_by(stored));
+        let mine = self.indexes.pods.find(IndexTerm::controlled_by(stored));
         let spec = set.spec.clone().unwrap_or_default();
         let template = spec.template.and_then(|t| t.metadata).and_then(|m| m.labels);
         let seconds = u64::try_from(spec.min_ready_seconds.unwrap_or_default());
         let min_ready = Duration::from_secs(seconds.unwrap_or_default());
-        let now = self.desk.clock.now();
+        let now = self.client.clock.now();
         let pods = mine.iter().map(|pod| &**pod);
         let counts = count(pods, &template.unwrap_or_default(), min_ready, now)?;
         let wanted = spec.replicas.unwrap_or(1);
         if failure.is_none()
             && !is_news(&counts, set, wanted)
-            && let Some(rest) = self.pace.wait(&stored.key, mine.len())
+            && let Some(rest) = self.throttle.wait(&stored.key, mine.len())
         {
             return Ok(Some(counts.next.map_or(rest, |next| next.min(rest))));
         }
@@ -117,7 +117,7 @@ impl ReplicaSets {
         let generation = set.metadata.generation.unwrap_or_default();
         let now = rfc3339(now);
         let written = self
-            .desk
+            .client
             .modify_this(&self.sets, stored, Some("status"), |mut value| {
                 value["status"] = status(&counts, generation, &value["status"], failure, &now);
                 Ok(value)
@@ -142,7 +142,7 @@ fn is_news(counts: &Counts, set: &ReplicaSet, wanted: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::Card;
+    use crate::index::Entry;
     use crate::testing::pod;
 
     #[test]
@@ -153,7 +153,7 @@ mod tests {
             pod("b").on("n").running().ready_at(980).facts(),
             pod("c").on("n").running().facts(),
         ];
-        let pods = pods.map(|p| PodCard::read(p.stored));
+        let pods = pods.map(|p| PodEntry::read(p.stored));
         let template = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
         let counts = count(pods.iter(), &template, Duration::from_secs(30), now).unwrap();
         assert_eq!(

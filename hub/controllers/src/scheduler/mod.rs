@@ -21,8 +21,8 @@
 //! - what is said once is not said again for a while
 //!   (`a_thousand_equal_pods_that_fit_nowhere_cost_one_search_and_are_told_once`).
 
-mod bind;
-mod state;
+mod binder;
+mod queue;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,21 +37,21 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, debug_span, error, warn};
 
-use crate::engine::desk::{everywhere, kind};
-use crate::engine::{Desk, Error};
-use bind::Hand;
-use state::{State, Verdict};
+use crate::engine::client::{everywhere, kind};
+use crate::engine::{Client, Error};
+use binder::Binder;
+use queue::{Decision, SchedulingQueue};
 
 /// Writes under way at the same time: enough for the store to make many durable with one sync.
-const WRITES: usize = 512;
+const BINDINGS_AT_ONCE: usize = 512;
 /// Decisions before events are looked at again.
-const ROUND: usize = 256;
+const DECISIONS_PER_ROUND: usize = 256;
 /// How long to wait before everything is read anew.
 const RELIST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The scheduler.
 pub struct Scheduler {
-    hand: Arc<Hand>,
+    binder: Arc<Binder>,
     pods: Arc<Kind>,
     nodes: Arc<Kind>,
     seed: u64,
@@ -108,10 +108,10 @@ struct Ended {
 }
 
 impl Scheduler {
-    /// Writes through this desk; `seed` breaks ties.
-    pub fn new(desk: Desk, seed: u64) -> Result<Self, Error> {
+    /// Writes through this client; `seed` breaks ties.
+    pub fn new(client: Client, seed: u64) -> Result<Self, Error> {
         let (pods, nodes) = (kind("", "v1", "pods")?, kind("", "v1", "nodes")?);
-        Ok(Self { hand: Arc::new(Hand { desk, pods: pods.clone() }), pods, nodes, seed })
+        Ok(Self { binder: Arc::new(Binder { client, pods: pods.clone() }), pods, nodes, seed })
     }
 
     /// Schedules until `stop`.
@@ -131,8 +131,8 @@ impl Scheduler {
 
     /// Reads everything and follows the store until it is cancelled or falls behind.
     async fn follow(&self, writes: &mut Writes, stop: &CancellationToken) {
-        let mut state = State::new(self.seed);
-        let store = self.hand.desk.objects().store().clone();
+        let mut state = SchedulingQueue::new(self.seed);
+        let store = self.binder.client.objects().store().clone();
         let snapshot = store.snapshot();
         for kind in [&self.nodes, &self.pods] {
             for stored in snapshot.range(&everywhere(kind), None) {
@@ -146,7 +146,7 @@ impl Scheduler {
         loop {
             self.decide(&mut state, writes);
             let due = state.due();
-            let busy = state.has_work() && writes.len() < WRITES;
+            let busy = state.has_work() && writes.len() < BINDINGS_AT_ONCE;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -164,7 +164,7 @@ impl Scheduler {
         }
     }
 
-    fn take_in(&self, state: &mut State, event: &Event) {
+    fn take_in(&self, state: &mut SchedulingQueue, event: &Event) {
         let Some(key) = event.key() else { return };
         let taken =
             if key.resource == *self.pods.storage() { state.pod(event) } else { state.node(event) };
@@ -174,18 +174,18 @@ impl Scheduler {
         }
     }
 
-    fn decide(&self, state: &mut State, writes: &mut Writes) {
+    fn decide(&self, state: &mut SchedulingQueue, writes: &mut Writes) {
         let now = Instant::now();
-        for _ in 0..ROUND {
-            if WRITES <= writes.len() {
+        for _ in 0..DECISIONS_PER_ROUND {
+            if BINDINGS_AT_ONCE <= writes.len() {
                 return;
             }
             let Some(verdict) = state.next(now) else { return };
-            let hand = self.hand.clone();
+            let binder = self.binder.clone();
             match verdict {
-                Verdict::Bind { pod, uid, node, there } => {
+                Decision::Bind { pod, uid, node, there } => {
                     writes.spawn((pod.clone(), uid.clone()), async move {
-                        let bound = hand.bind(&pod, &uid, (&node, &there)).await;
+                        let bound = binder.bind(&pod, &uid, (&node, &there)).await;
                         if let Err(failed) = &bound {
                             warn!(cluster = %pod.cluster, pod = %pod.name, error = %failed.chain(),
                             "a binding was not written");
@@ -193,18 +193,18 @@ impl Scheduler {
                         Ended { pod, uid, bound: Some(matches!(bound, Ok(true))) }
                     })
                 }
-                Verdict::Refuse { pod, uid, why } => {
+                Decision::Refuse { pod, uid, why } => {
                     writes.spawn((pod.clone(), uid.clone()), async move {
-                        if let Err(failed) = hand.refuse(&pod, &uid, &why).await {
+                        if let Err(failed) = binder.refuse(&pod, &uid, &why).await {
                             debug!(cluster = %pod.cluster, pod = %pod.name, error = %failed.chain(),
                             "a refusal was not written");
                         }
                         Ended { pod, uid, bound: None }
                     })
                 }
-                Verdict::Gate { pod, uid } => {
+                Decision::Gate { pod, uid } => {
                     writes.spawn((pod.clone(), uid.clone()), async move {
-                        if let Err(failed) = hand.gate(&pod, &uid).await {
+                        if let Err(failed) = binder.gate(&pod, &uid).await {
                             debug!(cluster = %pod.cluster, pod = %pod.name, error = %failed.chain(),
                             "that a pod is held back was not written");
                         }
@@ -217,7 +217,7 @@ impl Scheduler {
 }
 
 /// A pod whose binding was not written waits again.
-fn settle(state: &mut State, ended: &Ended) {
+fn settle(state: &mut SchedulingQueue, ended: &Ended) {
     if ended.bound == Some(false) {
         state.not_bound(&ended.pod, &ended.uid, Instant::now());
     }

@@ -21,24 +21,24 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use tracing::info;
 
 use super::Authority;
-use crate::engine::desk::{everywhere, kind, typed};
-use crate::engine::{Controller, Desk, Error};
+use crate::engine::client::{everywhere, kind, typed};
+use crate::engine::{Client, Controller, Error};
 
-const DECIDED: SignedDuration = SignedDuration::from_hours(1);
-const PENDING: SignedDuration = SignedDuration::from_hours(24);
+const DECIDED_REQUEST_TTL: SignedDuration = SignedDuration::from_hours(1);
+const PENDING_REQUEST_TTL: SignedDuration = SignedDuration::from_hours(24);
 
 /// The controller.
 pub struct Cleaner {
-    desk: Desk,
+    client: Client,
     requests: Arc<Kind>,
     authority: Arc<dyn Authority>,
 }
 
 impl Cleaner {
-    /// Deletes through this desk.
-    pub fn new(desk: Desk, authority: Arc<dyn Authority>) -> Result<Self, Error> {
+    /// Deletes through this client.
+    pub fn new(client: Client, authority: Arc<dyn Authority>) -> Result<Self, Error> {
         let requests = kind("certificates.k8s.io", "v1", "certificatesigningrequests")?;
-        Ok(Self { desk, requests, authority })
+        Ok(Self { client, requests, authority })
     }
 }
 
@@ -51,14 +51,15 @@ fn over(
     let status = request.status.as_ref();
     let conditions = status.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
     if conditions.is_empty() {
-        return made.checked_add(PENDING).ok();
+        return made.checked_add(PENDING_REQUEST_TTL).ok();
     }
     // Who decided may have left the time out.
     let since = |kind: &str| {
         let condition = conditions.iter().find(|condition| condition.type_ == kind)?;
         Some(condition.last_update_time.as_ref().map_or(made, |time| time.0))
     };
-    let hour_after = |kind: &str| since(kind).and_then(|time| time.checked_add(DECIDED).ok());
+    let hour_after =
+        |kind: &str| since(kind).and_then(|time| time.checked_add(DECIDED_REQUEST_TTL).ok());
     let certificate = status.and_then(|s| s.certificate.as_ref()).filter(|c| !c.0.is_empty());
     let issued = certificate.and_then(|certificate| {
         let approved = hour_after("Approved")?;
@@ -70,7 +71,7 @@ fn over(
 #[async_trait]
 impl Controller for Cleaner {
     fn name(&self) -> &'static str {
-        self.desk.name()
+        self.client.name()
     }
 
     fn scopes(&self) -> Vec<Scope> {
@@ -82,17 +83,17 @@ impl Controller for Cleaner {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let Some(stored) = self.desk.snapshot().get(key) else { return Ok(None) };
+        let Some(stored) = self.client.snapshot().get(key) else { return Ok(None) };
         let request: CertificateSigningRequest = typed(&stored)?;
         let Some(end) = over(&request, |pem| self.authority.ends(pem)) else { return Ok(None) };
-        let left = Duration::try_from(end.duration_since(self.desk.clock.now()));
+        let left = Duration::try_from(end.duration_since(self.client.clock.now()));
         if let Ok(left) = left
             && !left.is_zero()
         {
             return Ok(Some(left + Duration::from_secs(1)));
         }
         info!(name = %key.name, "deletes an old certificate request");
-        self.desk
+        self.client
             .delete(&self.requests, key, &stored.object.header.uid, Propagation::Background)
             .await
             .map_err(Error::api("delete an old certificate request"))?;

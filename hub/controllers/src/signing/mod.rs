@@ -23,7 +23,7 @@ use std::time::Duration;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use freewheel_hub_api::conditions::{REQUEST_FAILED, Says};
+use freewheel_hub_api::conditions::{Condition, REQUEST_FAILED};
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
@@ -33,24 +33,24 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use serde_json::Value;
 use tracing::info;
 
+use crate::engine::client::{everywhere, kind, typed};
 use crate::engine::clock::rfc3339;
-use crate::engine::desk::{everywhere, kind, typed};
-use crate::engine::{Controller, Desk, Error};
+use crate::engine::{Client, Controller, Error};
 
 pub use cleaner::Cleaner;
 
 /// The signer that is ours.
-pub const CLIENTS: &str = "kubernetes.io/kube-apiserver-client";
+pub const CLIENT_SIGNER_NAME: &str = "kubernetes.io/kube-apiserver-client";
 /// How the user begins that a device's request names: the API server lets nobody claim it.
 const SPOKES: &str = "system:open-cluster-management:";
 /// How long a certificate is valid, and at most (`--cluster-signing-duration`).
-pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+pub const CERTIFICATE_VALIDITY_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// At least: clocks differ by minutes.
-const SHORTEST: Duration = Duration::from_secs(600);
+const CERTIFICATE_VALIDITY_MIN: Duration = Duration::from_secs(600);
 
 /// What one certificate is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct RequestedCertificate<'a> {
     /// The request, in PEM.
     pub pem: &'a [u8],
     /// What the certificate is for, in the words of certificates.k8s.io.
@@ -63,7 +63,7 @@ pub struct Asked<'a> {
 
 /// Why there is no certificate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unsigned {
+pub enum SigningError {
     /// The request will never be signed.
     #[error("{0}")]
     Refused(String),
@@ -77,8 +77,8 @@ pub trait Authority: fmt::Debug + Send + Sync {
     /// A client certificate in PEM.
     ///
     /// # Errors
-    /// [`Unsigned`].
-    fn sign(&self, asked: &Asked<'_>) -> Result<Vec<u8>, Unsigned>;
+    /// [`SigningError`].
+    fn sign(&self, asked: &RequestedCertificate<'_>) -> Result<Vec<u8>, SigningError>;
 
     /// When the first certificate of a PEM text ends.
     fn ends(&self, pem: &[u8]) -> Option<Timestamp>;
@@ -86,14 +86,14 @@ pub trait Authority: fmt::Debug + Send + Sync {
 
 /// The controller.
 pub struct Signing {
-    desk: Desk,
+    client: Client,
     requests: Arc<Kind>,
     authority: Arc<dyn Authority>,
 }
 
 /// What to do about a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Verdict {
+enum SigningDecision {
     /// Nothing.
     Leave,
     /// Nobody will ever sign it, which somebody may wonder about.
@@ -104,7 +104,7 @@ enum Verdict {
     Sign(Duration),
 }
 
-fn decide(request: &CertificateSigningRequest, in_root: bool) -> Verdict {
+fn decide(request: &CertificateSigningRequest, in_root: bool) -> SigningDecision {
     let status = request.status.as_ref();
     let has = |kind: &str| {
         let conditions = status.and_then(|status| status.conditions.as_ref());
@@ -112,38 +112,42 @@ fn decide(request: &CertificateSigningRequest, in_root: bool) -> Verdict {
     };
     let issued = status.is_some_and(|s| s.certificate.as_ref().is_some_and(|c| !c.0.is_empty()));
     if !has("Approved") || has("Denied") || has("Failed") || issued {
-        return Verdict::Leave;
+        return SigningDecision::Leave;
     }
     let signer = request.spec.signer_name.as_str();
-    if signer != CLIENTS {
+    if signer != CLIENT_SIGNER_NAME {
         return if signer.starts_with("kubernetes.io/") {
-            let text = format!("this hub has no signer {signer:?}, its only one is {CLIENTS:?}");
-            Verdict::Unserved(text)
+            let text = format!(
+                "this hub has no signer {signer:?}, its only one is {CLIENT_SIGNER_NAME:?}"
+            );
+            SigningDecision::Unserved(text)
         } else {
-            Verdict::Leave
+            SigningDecision::Leave
         };
     }
     if !in_root {
         let text = "requests are signed in the hub's root only: who has a certificate is somebody \
                     in every cluster of the hub";
-        return Verdict::Fail(text.to_owned());
+        return SigningDecision::Fail(text.to_owned());
     }
     if request.spec.username.as_deref().is_some_and(|user| user.starts_with(SPOKES)) {
-        return Verdict::Leave;
+        return SigningDecision::Leave;
     }
-    Verdict::Sign(life(request.spec.expiration_seconds))
+    SigningDecision::Sign(life(request.spec.expiration_seconds))
 }
 
 fn life(asked: Option<i32>) -> Duration {
     let asked = asked.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
-    asked.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST)
+    asked
+        .unwrap_or(CERTIFICATE_VALIDITY_MAX)
+        .clamp(CERTIFICATE_VALIDITY_MIN, CERTIFICATE_VALIDITY_MAX)
 }
 
 impl Signing {
     /// Signs with this authority.
-    pub fn new(desk: Desk, authority: Arc<dyn Authority>) -> Result<Self, Error> {
+    pub fn new(client: Client, authority: Arc<dyn Authority>) -> Result<Self, Error> {
         let requests = kind("certificates.k8s.io", "v1", "certificatesigningrequests")?;
-        Ok(Self { desk, requests, authority })
+        Ok(Self { client, requests, authority })
     }
 
     async fn issue(&self, stored: &Stored, certificate: Vec<u8>) -> Result<(), Error> {
@@ -153,7 +157,7 @@ impl Signing {
             value["status"]["certificate"] = certificate.clone();
             Ok(value)
         };
-        self.desk
+        self.client
             .modify_at(&self.requests, stored, Some("status"), write)
             .await
             .map_err(Error::api("write a signed certificate"))?;
@@ -162,13 +166,13 @@ impl Signing {
     }
 
     async fn fail(&self, stored: &Stored, why: &str) -> Result<(), Error> {
-        let now = rfc3339(self.desk.clock.now());
-        let failed = Says::new(&REQUEST_FAILED, true, "SignerValidationFailure", why);
+        let now = rfc3339(self.client.clock.now());
+        let failed = Condition::new(&REQUEST_FAILED, true, "SignerValidationFailure", why);
         let write = |mut value: Value| {
             failed.put(&mut value["status"]["conditions"], &now);
             Ok(value)
         };
-        self.desk
+        self.client
             .modify_at(&self.requests, stored, Some("status"), write)
             .await
             .map_err(Error::api("write that a request cannot be signed"))?;
@@ -179,7 +183,7 @@ impl Signing {
 #[async_trait]
 impl Controller for Signing {
     fn name(&self) -> &'static str {
-        self.desk.name()
+        self.client.name()
     }
 
     fn scopes(&self) -> Vec<Scope> {
@@ -191,25 +195,26 @@ impl Controller for Signing {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let Some(stored) = self.desk.snapshot().get(key) else { return Ok(None) };
+        let Some(stored) = self.client.snapshot().get(key) else { return Ok(None) };
         let request: CertificateSigningRequest = typed(&stored)?;
         let life = match decide(&request, key.cluster.is_root()) {
-            Verdict::Leave => return Ok(None),
-            Verdict::Unserved(why) => {
-                let name = self.desk.name();
-                self.desk.recorder.warning(&self.requests, &stored, name, "NoSigner", why);
+            SigningDecision::Leave => return Ok(None),
+            SigningDecision::Unserved(why) => {
+                let name = self.client.name();
+                self.client.recorder.warning(&self.requests, &stored, name, "NoSigner", why);
                 return Ok(None);
             }
-            Verdict::Fail(why) => return self.fail(&stored, &why).await.map(|()| None),
-            Verdict::Sign(life) => life,
+            SigningDecision::Fail(why) => return self.fail(&stored, &why).await.map(|()| None),
+            SigningDecision::Sign(life) => life,
         };
         let usages = request.spec.usages.unwrap_or_default();
-        let now = self.desk.clock.now();
-        let asked = Asked { pem: &request.spec.request.0, usages: &usages, life, now };
+        let now = self.client.clock.now();
+        let asked =
+            RequestedCertificate { pem: &request.spec.request.0, usages: &usages, life, now };
         match self.authority.sign(&asked) {
             Ok(certificate) => self.issue(&stored, certificate).await?,
-            Err(Unsigned::Refused(why)) => self.fail(&stored, &why).await?,
-            Err(failed @ Unsigned::Failed(_)) => return Err(Error::Unsigned(failed)),
+            Err(SigningError::Refused(why)) => self.fail(&stored, &why).await?,
+            Err(failed @ SigningError::Failed(_)) => return Err(Error::SigningError(failed)),
         }
         Ok(None)
     }
@@ -237,28 +242,35 @@ mod tests {
     #[test]
     fn only_what_is_approved_and_open_is_signed() {
         for (decisions, verdict) in [
-            (&["Approved"][..], Verdict::Sign(LONGEST)),
-            (&[], Verdict::Leave),
-            (&["Denied"], Verdict::Leave),
-            (&["Approved", "Failed"], Verdict::Leave),
+            (&["Approved"][..], SigningDecision::Sign(CERTIFICATE_VALIDITY_MAX)),
+            (&[], SigningDecision::Leave),
+            (&["Denied"], SigningDecision::Leave),
+            (&["Approved", "Failed"], SigningDecision::Leave),
         ] {
-            assert_eq!(decide(&request(CLIENTS, decisions), true), verdict, "{decisions:?}");
+            assert_eq!(
+                decide(&request(CLIENT_SIGNER_NAME, decisions), true),
+                verdict,
+                "{decisions:?}"
+            );
         }
-        let mut issued = request(CLIENTS, &["Approved"]);
+        let mut issued = request(CLIENT_SIGNER_NAME, &["Approved"]);
         issued.status.as_mut().unwrap().certificate = Some(ByteString(vec![1]));
-        assert_eq!(decide(&issued, true), Verdict::Leave);
+        assert_eq!(decide(&issued, true), SigningDecision::Leave);
     }
 
     #[test]
     fn devices_and_the_signers_of_others_are_left_alone() {
-        let mut device = request(CLIENTS, &["Approved"]);
+        let mut device = request(CLIENT_SIGNER_NAME, &["Approved"]);
         device.spec.username = Some(format!("{SPOKES}pi-7"));
-        assert_eq!(decide(&device, true), Verdict::Leave);
-        assert_eq!(decide(&request("example.com/mine", &["Approved"]), true), Verdict::Leave);
+        assert_eq!(decide(&device, true), SigningDecision::Leave);
+        assert_eq!(
+            decide(&request("example.com/mine", &["Approved"]), true),
+            SigningDecision::Leave
+        );
         let kubelet = decide(&request("kubernetes.io/kubelet-serving", &["Approved"]), true);
-        assert!(matches!(kubelet, Verdict::Unserved(_)), "{kubelet:?}");
-        let elsewhere = decide(&request(CLIENTS, &["Approved"]), false);
-        assert!(matches!(elsewhere, Verdict::Fail(_)), "{elsewhere:?}");
+        assert!(matches!(kubelet, SigningDecision::Unserved(_)), "{kubelet:?}");
+        let elsewhere = decide(&request(CLIENT_SIGNER_NAME, &["Approved"]), false);
+        assert!(matches!(elsewhere, SigningDecision::Fail(_)), "{elsewhere:?}");
     }
 
     #[test]

@@ -9,11 +9,11 @@ use std::time::Duration;
 use freewheel_hub_api::kinds;
 use freewheel_hub_controllers::endpoints::Handlers;
 use freewheel_hub_controllers::index::Indexes;
-use freewheel_hub_controllers::signing::{Asked, Authority, Unsigned};
+use freewheel_hub_controllers::signing::{Authority, RequestedCertificate, SigningError};
 use freewheel_hub_controllers::{Config, start_over};
 use freewheel_hub_metrics::Metrics;
-use freewheel_hub_objects::clock::SeededChance;
-use freewheel_hub_objects::{DeleteOptions, How, Objects, Place, Propagation};
+use freewheel_hub_objects::clock::SeededRandom;
+use freewheel_hub_objects::{DeleteOptions, ObjectRef, Objects, Propagation, WriteOptions};
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::{Header, Key, Object, Resource};
 use freewheel_hub_store::memory::MemoryStore;
@@ -48,9 +48,9 @@ impl Handlers for AllHandlers {
 }
 
 impl Authority for Notary {
-    fn sign(&self, asked: &Asked<'_>) -> Result<Vec<u8>, Unsigned> {
+    fn sign(&self, asked: &RequestedCertificate<'_>) -> Result<Vec<u8>, SigningError> {
         if !asked.usages.iter().any(|usage| usage == "client auth") {
-            return Err(Unsigned::Refused("not for clients".to_owned()));
+            return Err(SigningError::Refused("not for clients".to_owned()));
         }
         let end = asked.now + asked.life;
         Ok(end.to_string().into_bytes())
@@ -80,9 +80,9 @@ pub fn kind(plural: &str) -> Arc<Kind> {
     kinds::all().iter().find(|k| k.plural() == plural).unwrap().clone()
 }
 
-fn place(realm: &str, plural: &str, namespace: &str, name: &str) -> Place {
+fn place(realm: &str, plural: &str, namespace: &str, name: &str) -> ObjectRef {
     let (namespace, name) = (namespace.into(), name.to_owned());
-    Place { kind: kind(plural), cluster: cluster(realm), namespace, name }
+    ObjectRef { kind: kind(plural), cluster: cluster(realm), namespace, name }
 }
 
 impl Hub {
@@ -96,7 +96,7 @@ impl Hub {
     pub async fn over(store: impl Store, spokes: &[&str]) -> Self {
         let clock = SimulatedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
         let objects =
-            Objects::with(Arc::new(store), Arc::new(clock), Arc::new(SeededChance::new(7)));
+            Objects::with(Arc::new(store), Arc::new(clock), Arc::new(SeededRandom::new(7)));
         let stop = CancellationToken::new();
         let registry = Arc::new(Registry::default());
         let config = Config {
@@ -166,7 +166,7 @@ impl Hub {
         body["kind"] = json!(kind.kind());
         let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let place = place(realm, plural, namespace, &name);
-        let written = self.objects.create(&How::default(), &place, body).await.unwrap();
+        let written = self.objects.create(&WriteOptions::default(), &place, body).await.unwrap();
         written.stored.object.value().unwrap()
     }
 
@@ -183,7 +183,7 @@ impl Hub {
             change(&mut value);
             Ok(value)
         };
-        self.objects.modify(&How::default(), &place, None, change).await.unwrap();
+        self.objects.modify(&WriteOptions::default(), &place, None, change).await.unwrap();
     }
 
     /// The same through the door `status`.
@@ -200,7 +200,10 @@ impl Hub {
             change(&mut value);
             Ok(value)
         };
-        self.objects.modify(&How::default(), &place, Some("status"), change).await.unwrap();
+        self.objects
+            .modify(&WriteOptions::default(), &place, Some("status"), change)
+            .await
+            .unwrap();
     }
 
     pub async fn delete(
@@ -212,7 +215,7 @@ impl Hub {
     ) {
         let options = DeleteOptions { propagation: Some(propagation), ..DeleteOptions::default() };
         let place = place("root", plural, namespace, name);
-        self.objects.delete(&How::default(), &place, &options).await.unwrap();
+        self.objects.delete(&WriteOptions::default(), &place, &options).await.unwrap();
     }
 
     /// Waits for a state.
@@ -390,7 +393,7 @@ async fn play_spokes(objects: Objects) {
     }
 }
 
-fn place_of(stored: &Stored, plural: &str) -> Place {
+fn place_of(stored: &Stored, plural: &str) -> ObjectRef {
     let key = &stored.key;
     place(key.cluster.as_str(), plural, &key.namespace, &key.name)
 }
@@ -404,7 +407,7 @@ async fn play_node(objects: &Objects, stored: &Stored) {
         Ok(value)
     };
     let place = place_of(stored, "nodes");
-    let _ = objects.modify(&How::default(), &place, Some("status"), change).await;
+    let _ = objects.modify(&WriteOptions::default(), &place, Some("status"), change).await;
 }
 
 async fn play_pod(objects: &Objects, stored: &Stored, number: u32) {
@@ -421,7 +424,7 @@ async fn play_pod(objects: &Objects, stored: &Stored, number: u32) {
         };
         // It takes a moment to end.
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let _ = objects.delete(&How::default(), &place, &options).await;
+        let _ = objects.delete(&WriteOptions::default(), &place, &options).await;
         return;
     }
     if value["status"]["phase"] == "Running" {
@@ -429,7 +432,7 @@ async fn play_pod(objects: &Objects, stored: &Stored, number: u32) {
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
     let _ = objects
-        .modify(&How::default(), &place, Some("status"), |mut value| {
+        .modify(&WriteOptions::default(), &place, Some("status"), |mut value| {
             let status = &mut value["status"];
             status["phase"] = json!("Running");
             status["podIP"] = json!(format!("10.64.0.{}", number % 250));

@@ -21,27 +21,27 @@ pub(crate) fn service(name: &str, kind: &str) -> Value {
 /// A hub, its spokes, and how many plans those have taken.
 pub(crate) struct Fleet {
     hub: Hub,
-    papers: Vec<Vec<u8>>,
-    links: Vec<Arc<memory::Memory>>,
+    identity: Vec<Vec<u8>>,
+    links: Vec<Arc<memory_transport::MemoryTransport>>,
     taken: Arc<AtomicUsize>,
 }
 
 impl Fleet {
     /// So many devices join, pi-0 and so on.
     pub(crate) async fn join(hub: Hub, spokes: usize) -> Self {
-        let mut papers = Vec::new();
+        let mut identity = Vec::new();
         for number in 0..spokes {
             let joined = hub.join(&Device::new(), &name(number), TOKEN).await;
-            papers.push(joined.unwrap().certificate);
+            identity.push(joined.unwrap().certificate);
         }
-        Self { hub, papers, links: Vec::new(), taken: Arc::default() }
+        Self { hub, identity, links: Vec::new(), taken: Arc::default() }
     }
 
     /// All of them come; `keep`: they keep the records, and so can take more than the first plan.
     pub(crate) async fn connect(&mut self, keep: bool) {
-        for (number, papers) in self.papers.iter().enumerate() {
-            let (near, far) = memory::pair_of(PIPE);
-            far.show_certificate(CertificateDer::from(papers.clone()));
+        for (number, identity) in self.identity.iter().enumerate() {
+            let (near, far) = memory_transport::pair_of(PIPE);
+            far.show_certificate(CertificateDer::from(identity.clone()));
             let (gateway, stop) = (self.hub.gateway.clone(), self.hub.stop.clone());
             tokio::spawn(async move { gateway.serve_link(far, Some(ALPN_SESSION), &stop).await });
             let session = greet(&*near, hello(&name(number))).await;
@@ -102,7 +102,7 @@ impl Fleet {
                     Ok(value)
                 };
                 let of = place(SERVICES, "default", "warm");
-                hub.objects.modify(&How::default(), &of, None, label).await.unwrap();
+                hub.objects.modify(&WriteOptions::default(), &of, None, label).await.unwrap();
             }
             _ => drop(self.create_pod(&format!("more-{round}"), "pi-0").await),
         }

@@ -10,7 +10,7 @@
 
 mod fake;
 #[expect(dead_code, unused_imports, reason = "tests use all of it")]
-#[path = "../../tests/door/support.rs"]
+#[path = "../../tests/link/support.rs"]
 mod support;
 
 use std::time::Instant;

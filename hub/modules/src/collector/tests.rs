@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::*;
-use crate::compile::{BUILD, Made};
+use crate::compile::{COMPILER_BUILD, Made};
 use crate::registry::tests::{call, delete, module, modules, push, tag, upload};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -90,7 +90,7 @@ fn compile_by_hand(inner: &Inner, component: &Digest) -> std::path::PathBuf {
     let profile = freewheel_spoke_engine::Profile::candidates()[0].key();
     let path = inner.compiled.path(component, &profile);
     std::fs::write(&path, b"native code").unwrap();
-    let made = Made { digest: Digest::of(b"x").to_string(), size: 1, build: BUILD };
+    let made = Made { digest: Digest::of(b"x").to_string(), size: 1, build: COMPILER_BUILD };
     inner.compiled.write_note(&path, &made).unwrap();
     path
 }

@@ -1,6 +1,6 @@
 //! Modules that are compiled, and those that are not.
 
-use freewheel_spoke_engine::footing::Footing;
+use freewheel_spoke_engine::footprint::Footprint;
 
 use super::*;
 
@@ -44,7 +44,7 @@ fn an_artifact_tells_a_core_program_from_a_component() {
 }
 
 /// What each instance of a module takes beside its memories, and its description, for a profile.
-fn footing_of(wat: &str, profile: &Profile) -> Result<Footing, CompileError> {
+fn footing_of(wat: &str, profile: &Profile) -> Result<Footprint, CompileError> {
     let dir = tempfile::tempdir().unwrap();
     let (component, digest) = write(dir.path(), &wat::parse_str(wat).unwrap());
     let (key, artifact) = (profile.key(), dir.path().join("out"));
@@ -52,7 +52,7 @@ fn footing_of(wat: &str, profile: &Profile) -> Result<Footing, CompileError> {
     compile_here(order)?;
     let unpacked = zstd::decode_all(std::fs::File::open(&artifact).unwrap()).unwrap();
     std::fs::write(&artifact, unpacked).unwrap();
-    Ok(footing::read(&artifact).unwrap())
+    Ok(footprint::read(&artifact).unwrap())
 }
 
 fn globals(count: usize) -> String {
@@ -67,9 +67,9 @@ fn instances(count: usize, body: &str) -> String {
 
 #[test]
 fn what_an_instance_holds_counts_as_often_as_it_is_made() {
-    use freewheel_spoke_engine::{Arch, Memory};
+    use freewheel_spoke_engine::{Arch, MemoryProfile};
     let mut profiles = Profile::candidates();
-    profiles.push(Profile::current(Arch::Pulley32, Memory::Bounded));
+    profiles.push(Profile::current(Arch::Pulley32, MemoryProfile::Bounded));
     for profile in profiles {
         let of = |wat: &str| footing_of(wat, &profile).unwrap().instance;
         let core = |body: &str| of(&format!("(module {body})"));
@@ -133,7 +133,7 @@ fn a_description_counts_what_it_is_made_of() {
 fn tables_of_handles_that_a_component_may_fill_by_itself_count() {
     let profile = Profile::candidates()[0];
     let of = |wat: &str| footing_of(wat, &profile).unwrap().instance;
-    let full = 24 * footing::MOST_HANDLES as u64;
+    let full = 24 * footprint::COMPONENT_HANDLES_MAX as u64;
     let (nothing, one) = (of(EMPTY), of("(component (type (resource (rep i32))))"));
     assert!(one - nothing < 1_000, "nothing of it is ever made: {one}");
     let makes = r#"
@@ -208,7 +208,7 @@ fn an_unknown_profile_a_broken_module_and_a_damaged_one_are_told_apart() {
     assert!(matches!(order(&known, digest), Err(CompileError::Refused(_))));
     let damaged = order(&known, Digest::of(b"what was pushed")).unwrap_err();
     assert!(damaged.to_string().contains("c.wasm is damaged"), "{damaged}");
-    assert_eq!(damaged.exit_code(), DAMAGED);
+    assert_eq!(damaged.exit_code(), EXIT_DAMAGED);
     assert!(!damaged.is_kept(), "the next push mends it");
     assert!(!out.exists());
 }
@@ -222,7 +222,7 @@ fn a_full_disk_is_no_refusal_of_the_module() {
     let artifact = dir.path().join("out.zst");
     let order = Order { profile: &known, component: &component, digest, artifact: &artifact };
     let outcome = compile_here(order).unwrap_err();
-    assert_eq!(outcome.exit_code(), TROUBLE, "{outcome}");
+    assert_eq!(outcome.exit_code(), EXIT_TROUBLE, "{outcome}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left of it");
 }
 
@@ -230,11 +230,11 @@ fn a_full_disk_is_no_refusal_of_the_module() {
 fn a_compiler_leaves_the_store_its_room() {
     let dir = tempfile::tempdir().unwrap();
     let artifact = dir.path().join("out.zst");
-    let mut room = Room::new(dir.path());
+    let mut room = DiskReserve::new(dir.path());
     room.reserve = u64::MAX;
     let full = store(&artifact, &[7; 1000], room.clone()).unwrap_err();
     assert!(matches!(full, CompileError::Full), "{full}");
-    assert_eq!(full.exit_code(), TROUBLE);
+    assert_eq!(full.exit_code(), EXIT_TROUBLE);
     assert!(!full.is_kept(), "it passes");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left of it");
     room.reserve = 0;
@@ -291,14 +291,14 @@ async fn a_child_that_finds_no_thread_is_no_word_about_its_module() {
     // It does not come to that: the threads are begun first. No machine has room for such stacks.
     let pool = rayon::ThreadPoolBuilder::new().stack_size(1 << 60).build();
     let outcome = no_threads(&pool.map(drop).unwrap_err());
-    assert_eq!(outcome.exit_code(), TROUBLE, "{outcome}");
+    assert_eq!(outcome.exit_code(), EXIT_TROUBLE, "{outcome}");
     assert!(!outcome.is_kept(), "{outcome}");
 }
 
 #[tokio::test]
 async fn a_child_that_talks_without_end_is_heard_to_a_bound() {
     let said = hear(Some(tokio::io::repeat(b'x').take(100 << 20))).await.unwrap();
-    assert_eq!(said.len() as u64, MOST_SAID);
+    assert_eq!(said.len() as u64, CHILD_OUTPUT_BYTES_MAX);
     let dir = tempfile::tempdir().unwrap();
     let (component, digest) = write(dir.path(), b"c");
     let program = dir.path().join("compiler");
@@ -311,8 +311,8 @@ async fn a_child_that_talks_without_end_is_heard_to_a_bound() {
     let artifact = dir.path().join("out.zst");
     let order = Order { profile: "p", component: &component, digest, artifact: &artifact };
     let outcome = compile(&program, order).await.unwrap_err();
-    assert_eq!(outcome.exit_code(), TROUBLE, "it came to its own end");
-    assert!(outcome.to_string().chars().count() < MAX_MESSAGE + 100);
+    assert_eq!(outcome.exit_code(), EXIT_TROUBLE, "it came to its own end");
+    assert!(outcome.to_string().chars().count() < MESSAGE_CHARS_MAX + 100);
 }
 
 #[test]

@@ -17,14 +17,14 @@ use tracing::{info, warn};
 
 use super::{AGAIN, Inner, Modules};
 use crate::compile::{self, CompileError, Made};
+use crate::compile_queue::{Job, WorkerLane};
 use crate::compiled::Compiled;
 use crate::durable::is_full;
-use crate::line::{Job, Lane};
 
 impl Modules {
-    pub(super) async fn compile_one_after_another(&self, lane: Lane) {
+    pub(super) async fn compile_one_after_another(&self, lane: WorkerLane) {
         loop {
-            let job = self.inner.line.next(lane).await;
+            let job = self.inner.queue.next(lane).await;
             let outcome = self.compile(&job).await.map_err(Arc::new);
             if let Err(error) = &outcome {
                 let (component, profile) = &job;
@@ -34,7 +34,7 @@ impl Modules {
                     self.inner.troubles.lock().insert(job.clone(), trouble);
                 }
             }
-            self.inner.line.finish(&job, outcome);
+            self.inner.queue.finish(&job, outcome);
         }
     }
 
@@ -60,7 +60,7 @@ impl Modules {
         }
         let size = inner.blobs.size(component);
         let size = size.ok_or_else(|| CompileError::Lost(inner.blobs.path(component)))?;
-        let mut outcome = inner.line.ask(job, size);
+        let mut outcome = inner.queue.ask(job, size);
         let stopping = |_| CompileError::Died("the hub is stopping".to_owned());
         let made = outcome.wait_for(Option::is_some).await.map_err(stopping)?.clone();
         Ok((made.ok_or_else(|| CompileError::Died("there is no outcome".to_owned()))??, path))

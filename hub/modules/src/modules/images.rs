@@ -14,7 +14,7 @@ use crate::reference::Reference;
 const MAX_PROFILES: usize = 64;
 
 /// Tags that a message names.
-const MOST_NAMED: usize = 20;
+const TAGS_NAMED_MAX: usize = 20;
 
 #[async_trait]
 impl Images for Modules {
@@ -83,7 +83,7 @@ impl Images for Modules {
     }
 
     fn compiling(&self, component: &Digest, profile: &str) -> Option<u64> {
-        self.inner.line.stand(&(*component, profile.to_owned()))?;
+        self.inner.queue.stand(&(*component, profile.to_owned()))?;
         self.inner.blobs.size(component)
     }
 
@@ -115,8 +115,8 @@ impl Inner {
         if tags.is_empty() {
             return format!("push it with `hub push FILE.wasm {repository}:{tag}`");
         }
-        let more = tags.len().saturating_sub(MOST_NAMED);
-        let mut text = tags.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", ");
+        let more = tags.len().saturating_sub(TAGS_NAMED_MAX);
+        let mut text = tags.iter().take(TAGS_NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
         if 0 < more {
             text = format!("{text} and {more} more");
         }

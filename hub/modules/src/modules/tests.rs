@@ -8,7 +8,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::compile::BUILD;
+use crate::compile::COMPILER_BUILD;
 use crate::registry::tests::{call, module, push};
 
 struct Bench {
@@ -36,7 +36,7 @@ impl Bench {
         let (modules, stop) = (open(dir.path()), CancellationToken::new());
         let tending = tokio::spawn({
             let (modules, stop) = (modules.clone(), stop.clone());
-            async move { modules.tend(stop).await }
+            async move { modules.run_maintenance(stop).await }
         });
         Self { dir, modules, stop, tending }
     }
@@ -52,7 +52,7 @@ impl Bench {
         let (modules, stop) = (open(self.dir.path()), CancellationToken::new());
         let tending = tokio::spawn({
             let (modules, stop) = (modules.clone(), stop.clone());
-            async move { modules.tend(stop).await }
+            async move { modules.run_maintenance(stop).await }
         });
         Self { dir: self.dir, modules, stop, tending }
     }
@@ -73,7 +73,7 @@ fn makes(dir: &Path, content: &[u8]) -> String {
     let packed = dir.join("packed");
     std::fs::write(&packed, zstd::encode_all(content, 1).unwrap()).unwrap();
     let (digest, size) = (Digest::of(content).to_string(), content.len() as u64);
-    let made = serde_json::to_string(&Made { digest, size, build: BUILD }).unwrap();
+    let made = serde_json::to_string(&Made { digest, size, build: COMPILER_BUILD }).unwrap();
     format!("cp {} $out; echo '{made}'", packed.display())
 }
 

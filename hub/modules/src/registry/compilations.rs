@@ -17,7 +17,7 @@ impl Modules {
             let text = format!("there is no module {digest}");
             return Err(refuse(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", text));
         };
-        self.urge(&component);
+        self.prioritize(&component);
         let told: Vec<Value> = self.progress(&component).into_iter().map(tell).collect();
         let mut response = answer(StatusCode::OK, json!({"profiles": told}).to_string().into());
         set(&mut response, header::CONTENT_TYPE, "application/json");

@@ -14,7 +14,7 @@ use tokio_util::io::ReaderStream;
 
 use super::range::{Wanted, wanted};
 use super::refusal::{Refusal, refuse};
-use super::{PIECE, RegistryBody, answer, digest_header, set, text_of};
+use super::{READ_CHUNK_BYTES, RegistryBody, answer, digest_header, set, text_of};
 use crate::collector::is_named;
 use crate::modules::Modules;
 
@@ -89,7 +89,7 @@ impl Modules {
 
 /// So many bytes of a file, a piece at a time.
 fn pieces(file: File, length: u64) -> RegistryBody {
-    let stream = ReaderStream::with_capacity(file.take(length), PIECE);
+    let stream = ReaderStream::with_capacity(file.take(length), READ_CHUNK_BYTES);
     StreamBody::new(stream.map_ok(Frame::data)).boxed_unsync()
 }
 

@@ -14,12 +14,12 @@ use http_body_util::{BodyExt as _, Limited};
 use serde_json::json;
 
 use super::refusal::{Refusal, refuse};
-use super::uploads::STALLED;
+use super::uploads::UPLOAD_STALL_TIMEOUT;
 use super::{
     RegistryBody, RegistryOnly, Upload, answer, created, digest_header, parameter, set, text_of,
 };
 use crate::inspect::{Entry, NotAModule, inspect};
-use crate::manifest::{BadManifest, ImageManifest, MAX_MANIFEST, is_tag_of_another};
+use crate::manifest::{BadManifest, ImageManifest, MANIFEST_BYTES_MAX, is_tag_of_another};
 use crate::modules::{Inner, Modules};
 use crate::reference::{Reference, is_tag};
 use crate::tags::{Manifest, Module};
@@ -61,7 +61,7 @@ impl Modules {
         let manifest =
             self.inner.tags.get(name, reference).ok_or_else(|| unknown(name, reference))?;
         let digest: Digest = manifest.digest.parse().map_err(|_| unknown(name, reference))?;
-        let read = self.on_disk(move |inner| inner.blobs.read(&digest, MAX_MANIFEST as u64));
+        let read = self.on_disk(move |inner| inner.blobs.read(&digest, MANIFEST_BYTES_MAX as u64));
         let bytes = match read.await {
             // Who pushes it again has it back.
             Err(error) if matches!(error.kind(), NotFound | InvalidData) => {
@@ -78,8 +78,8 @@ impl Modules {
         Ok(response)
     }
 
-    /// A tag goes alone; a digest takes its tags along, and what somebody runs goes only by `?force=true`. Blobs go when
-    /// they are collected.
+    /// A tag goes alone; a digest takes its tags along, and what somebody runs goes only by `?force=true`. Blobs go
+    /// when they are collected.
     pub(super) async fn delete_manifest(
         &self,
         query: Option<&str>,
@@ -129,11 +129,14 @@ impl Modules {
         if !is_tag(reference) && named.is_none() {
             return Err(invalid(format!("{reference:?} is neither a tag nor a digest")));
         }
-        let whole = tokio::time::timeout(STALLED, Limited::new(body, MAX_MANIFEST).collect());
+        let whole = tokio::time::timeout(
+            UPLOAD_STALL_TIMEOUT,
+            Limited::new(body, MANIFEST_BYTES_MAX).collect(),
+        );
         let bytes = whole
             .await
             .map_err(|_| {
-                let text = format!("it did not come within {STALLED:?}");
+                let text = format!("it did not come within {UPLOAD_STALL_TIMEOUT:?}");
                 refuse(StatusCode::REQUEST_TIMEOUT, "MANIFEST_INVALID", text)
             })?
             .map_err(|e| invalid(format!("it cannot be read: {e}")))?

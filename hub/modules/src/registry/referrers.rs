@@ -1,4 +1,5 @@
-//! What says something of a manifest: signatures, lists of parts, whatever `oras attach` and cosign push with a `subject`.
+//! What says something of a manifest: signatures, lists of parts, whatever `oras attach` and cosign push with a
+//! `subject`.
 //!
 //! The answer is an index of descriptors, made of the manifests themselves; a long one comes in pages.
 
@@ -9,14 +10,14 @@ use serde_json::{Value, json};
 
 use super::refusal::{Refusal, refuse};
 use super::{RegistryBody, answer, parameter, set};
-use crate::manifest::{ImageManifest, MAX_MANIFEST};
+use crate::manifest::{ImageManifest, MANIFEST_BYTES_MAX};
 use crate::modules::{Inner, Modules};
 use crate::tags::Manifest;
 
 /// Manifests that one request reads, whether or not it asks for them.
-const MOST_READ: usize = 256;
+const MANIFESTS_READ_MAX: usize = 256;
 /// Bytes of a page after which another one begins: annotations may be long.
-const LARGE: usize = 1 << 20;
+const REFERRERS_PAGE_BYTES: usize = 1 << 20;
 
 impl Modules {
     /// Of a manifest that nothing is said of, also of one that is not here, the list is empty.
@@ -71,7 +72,7 @@ fn page(inner: &Inner, all: &[Manifest], kind: Option<&str>) -> Page {
             manifests.push(descriptor);
         }
         let is_last = read + 1 == all.len();
-        if !is_last && (MOST_READ <= read + 1 || LARGE <= bytes) {
+        if !is_last && (MANIFESTS_READ_MAX <= read + 1 || REFERRERS_PAGE_BYTES <= bytes) {
             return Page { manifests, more: Some(one.digest.clone()) };
         }
     }
@@ -79,7 +80,7 @@ fn page(inner: &Inner, all: &[Manifest], kind: Option<&str>) -> Page {
 }
 
 fn descriptor(inner: &Inner, one: &Manifest) -> Option<Value> {
-    let bytes = inner.blobs.read(&one.digest.parse().ok()?, MAX_MANIFEST as u64).ok()?;
+    let bytes = inner.blobs.read(&one.digest.parse().ok()?, MANIFEST_BYTES_MAX as u64).ok()?;
     let manifest = ImageManifest::parse(&bytes).ok()?;
     let mut descriptor =
         json!({"mediaType": one.media_type, "digest": one.digest, "size": bytes.len()});

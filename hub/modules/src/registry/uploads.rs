@@ -10,12 +10,12 @@ use http_body_util::BodyExt as _;
 
 use super::range::start_of_piece;
 use super::refusal::{Refusal, refuse};
-use super::{PIECE, RegistryBody, Upload, answer, created, parameter, set, text_of};
+use super::{READ_CHUNK_BYTES, RegistryBody, Upload, answer, created, parameter, set, text_of};
 use crate::modules::{Inner, Modules};
 use crate::uploads::Writing;
 
 /// A body of which nothing comes for so long is given up: its upload would be in hand for ever.
-pub(super) const STALLED: Duration = Duration::from_secs(120);
+pub(super) const UPLOAD_STALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 impl Modules {
     pub(super) async fn new_upload<B: Upload>(
@@ -112,7 +112,7 @@ impl Modules {
     ) -> Result<Writing, Refusal> {
         let (mut pieces, mut held) = (Vec::new(), 0);
         loop {
-            let next = tokio::time::timeout(STALLED, body.frame()).await;
+            let next = tokio::time::timeout(UPLOAD_STALL_TIMEOUT, body.frame()).await;
             let frame = match next {
                 Ok(None) => break,
                 Ok(Some(Ok(frame))) => frame,
@@ -122,7 +122,7 @@ impl Modules {
                     return Err(refuse(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", text));
                 }
                 Err(_) => {
-                    let text = format!("nothing came for {STALLED:?}");
+                    let text = format!("nothing came for {UPLOAD_STALL_TIMEOUT:?}");
                     return Err(refuse(StatusCode::REQUEST_TIMEOUT, "BLOB_UPLOAD_INVALID", text));
                 }
             };
@@ -130,7 +130,7 @@ impl Modules {
                 held += piece.len();
                 pieces.push(piece);
             }
-            if PIECE <= held {
+            if READ_CHUNK_BYTES <= held {
                 writing = self.append(writing, std::mem::take(&mut pieces)).await?;
                 held = 0;
             }

@@ -21,7 +21,7 @@ impl Plugin for ServiceAccount {
     }
 
     fn handles(&self, review: &Review<'_>) -> bool {
-        review.creates() && review.place.kind.namespaced
+        review.creates() && review.target.kind.namespaced
     }
 
     fn keeps_form(&self) -> bool {
@@ -29,14 +29,14 @@ impl Plugin for ServiceAccount {
     }
 
     async fn mutate(&self, review: &Review<'_>, object: &mut Value) -> Result<(), Refusal> {
-        let place = review.place;
-        let Some(account) = place.kind.strategy.account(object) else { return Ok(()) };
+        let target = review.target;
+        let Some(account) = target.kind.strategy.account(object) else { return Ok(()) };
         let accounts = Resource::new("", "serviceaccounts");
-        let key = Key::new(&accounts, &place.cluster, &place.namespace, account);
+        let key = Key::new(&accounts, &target.cluster, &target.namespace, account);
         if account == EVERYWHERE || review.state().get(&key).is_some() {
             return Ok(());
         }
-        let namespace = &place.namespace;
+        let namespace = &target.namespace;
         Err(Refusal::forbidden(format!(
             "error looking up service account {namespace}/{account}: serviceaccount {account:?} not found"
         )))

@@ -10,7 +10,7 @@ use super::plugin::Plugin;
 use super::refusal::Refusal;
 use super::review::Review;
 use super::{accounts, namespaces, nodes, priority, runtime_class, tolerations};
-use crate::{Canonical, Claims, Place};
+use crate::{Canonical, Claims, ObjectRef};
 
 /// All who have a say, in the order in which they are asked.
 #[derive(Clone)]
@@ -47,7 +47,7 @@ impl Chain {
             let outcome = plugin.mutate(review, object.rules()).await;
             outcome.map_err(|why| refused(&**plugin, review, object, why))?;
             if !plugin.keeps_form() {
-                object.reform(review.place).map_err(|error| {
+                object.reform(review.target).map_err(|error| {
                     ApiError::internal(format!("{} made no object of it: {error}", plugin.name()))
                 })?;
             }
@@ -70,14 +70,14 @@ impl Chain {
     }
 
     /// What they give back when an object is gone.
-    pub(crate) fn release(&self, place: &Place, gone: &Value) -> Claims {
+    pub(crate) fn release(&self, target: &ObjectRef, gone: &Value) -> Claims {
         let mut claims = Claims::default();
-        self.0.iter().for_each(|plugin| claims.join(plugin.release(place, gone)));
+        self.0.iter().for_each(|plugin| claims.join(plugin.release(target, gone)));
         claims
     }
 }
 
 fn refused(plugin: &dyn Plugin, review: &Review<'_>, object: &Value, why: Refusal) -> ApiError {
     debug!(plugin = plugin.name(), verb = review.verb.as_str(), ?why, "a write is not let in");
-    why.status(review.place, object)
+    why.status(review.target, object)
 }

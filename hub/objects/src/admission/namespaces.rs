@@ -24,7 +24,7 @@ impl Plugin for NamespaceLifecycle {
     }
 
     fn handles(&self, review: &Review<'_>) -> bool {
-        let kind = &review.place.kind;
+        let kind = &review.target.kind;
         match review.verb {
             Verb::Create => kind.namespaced,
             Verb::Update => false,
@@ -42,7 +42,7 @@ impl Plugin for NamespaceLifecycle {
 
     async fn validate(&self, review: &Review<'_>, _: &Value) -> Result<Claims, Refusal> {
         if review.verb == Verb::Delete {
-            return match IMMORTAL.contains(&review.place.name.as_str()) {
+            return match IMMORTAL.contains(&review.target.name.as_str()) {
                 true => Err(Refusal::forbidden("this namespace may not be deleted")),
                 false => Ok(Claims::default()),
             };
@@ -56,9 +56,9 @@ impl Plugin for NamespaceLifecycle {
 
 /// The namespace as it has to be when the content comes.
 fn home(review: &Review<'_>) -> Result<Expect, Refusal> {
-    let place = review.place;
-    let namespace = &place.namespace;
-    let key = Key::new(&Resource::new("", "namespaces"), &place.cluster, "", namespace);
+    let target = review.target;
+    let namespace = &target.namespace;
+    let key = Key::new(&Resource::new("", "namespaces"), &target.cluster, "", namespace);
     let found = review.state().get(&key);
     let found = found.ok_or_else(|| Refusal::Nowhere { namespace: namespace.to_string() })?;
     if !found.object.header.deleting {

@@ -19,7 +19,7 @@ impl Plugin for TaintNodesByCondition {
     }
 
     fn handles(&self, review: &Review<'_>) -> bool {
-        review.creates() && review.place.kind.has(Trait::RunsPods)
+        review.creates() && review.target.kind.has(Trait::RunsPods)
     }
 
     fn keeps_form(&self) -> bool {

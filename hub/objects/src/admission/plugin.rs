@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::refusal::Refusal;
 use super::review::Review;
-use crate::{Claims, Place};
+use crate::{Claims, ObjectRef};
 
 /// Has a say in writes.
 #[async_trait]
@@ -26,14 +26,14 @@ pub trait Plugin: Send + Sync {
         Ok(())
     }
 
-    /// Looks at the object as it is to be, or of a delete as it is. Answers what has to hold, and what is to be written,
-    /// where it is.
+    /// Looks at the object as it is to be, or of a delete as it is. Answers what has to hold, and what is to be
+    /// written, where it is.
     async fn validate(&self, _review: &Review<'_>, _object: &Value) -> Result<Claims, Refusal> {
         Ok(Claims::default())
     }
 
     /// What is given back when the object is gone.
-    fn release(&self, _place: &Place, _gone: &Value) -> Claims {
+    fn release(&self, _place: &ObjectRef, _gone: &Value) -> Claims {
         Claims::default()
     }
 }

@@ -25,7 +25,7 @@ impl Plugin for Priority {
     }
 
     fn handles(&self, review: &Review<'_>) -> bool {
-        review.asks_for_it() && review.place.kind.has(Trait::RunsOnNodes)
+        review.asks_for_it() && review.target.kind.has(Trait::RunsOnNodes)
     }
 
     fn keeps_form(&self) -> bool {

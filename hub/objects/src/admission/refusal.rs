@@ -3,7 +3,7 @@
 use freewheel_hub_schema::error::{ApiError, Cause, FieldError};
 use serde_json::Value;
 
-use crate::{Place, meta, refusal};
+use crate::{ObjectRef, meta, refusal};
 
 /// Why a write is not let in.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,15 +32,15 @@ impl Refusal {
     }
 
     /// The Status that its writer gets. `object` may have no name yet.
-    pub(super) fn status(self, place: &Place, object: &Value) -> ApiError {
-        let kind = &place.kind;
+    pub(super) fn status(self, target: &ObjectRef, object: &Value) -> ApiError {
+        let kind = &target.kind;
         match self {
             Self::Forbidden { why, causes } => {
                 let texts =
-                    [&*place.name, meta::text(object, "name"), meta::text(object, "generateName")];
+                    [&*target.name, meta::text(object, "name"), meta::text(object, "generateName")];
                 let name = texts.into_iter().find(|name| !name.is_empty()).unwrap_or("Unknown");
-                let place = Place { name: name.to_owned(), ..place.clone() };
-                let mut error = refusal::forbidden(&place, &why);
+                let target = ObjectRef { name: name.to_owned(), ..target.clone() };
+                let mut error = refusal::forbidden(&target, &why);
                 if let Some(details) = &mut error.details {
                     details.causes = causes;
                 }

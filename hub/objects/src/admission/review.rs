@@ -6,7 +6,7 @@ use freewheel_hub_store::{Snapshot, Store};
 use serde_json::Value;
 
 use crate::clock::Clock;
-use crate::{Actor, Place, Verb};
+use crate::{Actor, ObjectRef, Verb};
 
 /// One write, before it is made.
 pub struct Review<'a> {
@@ -15,7 +15,7 @@ pub struct Review<'a> {
     /// What is to be done.
     pub verb: Verb,
     /// To which object; of a create the name may not be known yet.
-    pub place: &'a Place,
+    pub target: &'a ObjectRef,
     /// By which door: `None` is the main one.
     pub subresource: Option<&'a str>,
     /// The object before it, in the kind's own version; none where one is made.

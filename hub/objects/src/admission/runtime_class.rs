@@ -17,7 +17,7 @@ impl Plugin for RuntimeClass {
     }
 
     fn handles(&self, review: &Review<'_>) -> bool {
-        review.creates() && review.place.kind.has(Trait::RunsOnNodes)
+        review.creates() && review.target.kind.has(Trait::RunsOnNodes)
     }
 
     fn keeps_form(&self) -> bool {

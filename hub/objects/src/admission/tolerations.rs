@@ -19,7 +19,7 @@ impl Plugin for DefaultTolerationSeconds {
     }
 
     fn handles(&self, review: &Review<'_>) -> bool {
-        review.asks_for_it() && review.place.kind.has(Trait::RunsOnNodes)
+        review.asks_for_it() && review.target.kind.has(Trait::RunsOnNodes)
     }
 
     fn keeps_form(&self) -> bool {
@@ -36,12 +36,13 @@ fn tolerate(pod: &mut Value) {
     let list = pod.pointer("/spec/tolerations").and_then(Value::as_array);
     let mut tolerations = list.cloned().unwrap_or_default();
     for key in [NOT_READY, UNREACHABLE] {
-        let says = |toleration: &Value, field: &str, text: &str| {
+        let condition = |toleration: &Value, field: &str, text: &str| {
             let said = toleration.get(field).and_then(Value::as_str).unwrap_or_default();
             said.is_empty() || said == text
         };
-        let told =
-            tolerations.iter().any(|t| says(t, "key", key) && says(t, "effect", "NoExecute"));
+        let told = tolerations
+            .iter()
+            .any(|t| condition(t, "key", key) && condition(t, "effect", "NoExecute"));
         if !told {
             tolerations.push(json!({
                 "key": key, "operator": "Exists", "effect": "NoExecute",

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use freewheel_hub_objects::{
-    Actor, Claims, DeleteOptions, How, Person, Place, Plugin, Refusal, Review, Verb,
+    Actor, Claims, DeleteOptions, ObjectRef, Person, Plugin, Refusal, Review, Verb, WriteOptions,
 };
 use freewheel_hub_schema::error::{Cause, FieldError};
 use freewheel_hub_schema::object::{Key, Resource};
@@ -22,7 +22,7 @@ struct Notes(Mutex<Vec<String>>);
 
 impl Notes {
     fn note(&self, step: &str, review: &Review<'_>) {
-        let (who, place) = (review.actor.user(), review.place);
+        let (who, place) = (review.actor.user(), review.target);
         let door = review.subresource.unwrap_or("-");
         let was = if review.old.is_some() { "was" } else { "new" };
         let line = format!("{step} {who} {} {} {door} {was}", review.verb.as_str(), place.name);
@@ -41,7 +41,7 @@ impl Plugin for Notes {
     }
 
     fn handles(&self, review: &Review<'_>) -> bool {
-        review.place.kind.plural() == "pods"
+        review.target.kind.plural() == "pods"
     }
 
     async fn mutate(&self, review: &Review<'_>, _: &mut Value) -> Result<(), Refusal> {
@@ -60,7 +60,7 @@ async fn every_writer_is_asked_about_by_every_plugin() {
     let world = World::new().await;
     let notes = Arc::new(Notes::default());
     let objects = world.objects.clone().admitting(notes.clone());
-    let ada = How::by(Person { name: "ada".into(), ..Person::default() });
+    let ada = WriteOptions::by(Person { name: "ada".into(), ..Person::default() });
     let at = of("pods", "a");
     objects.create(&ada, &at, pod("a")).await.unwrap();
     assert_eq!(notes.told(), ["mutate ada create a - new", "validate ada create a - new"]);
@@ -68,11 +68,11 @@ async fn every_writer_is_asked_about_by_every_plugin() {
         value["status"]["phase"] = json!("Running");
         Ok(value)
     };
-    let device = How::by(Actor::Device(ClusterName::try_from("pi-7").unwrap()));
+    let device = WriteOptions::by(Actor::Device(ClusterName::try_from("pi-7").unwrap()));
     objects.modify(&device, &at, Some("status"), status).await.unwrap();
     let node = "system:node:pi-7 update a status was";
     assert_eq!(notes.told(), [format!("mutate {node}"), format!("validate {node}")]);
-    let gc = How::by(Actor::Controller("generic-garbage-collector"));
+    let gc = WriteOptions::by(Actor::Controller("generic-garbage-collector"));
     objects.delete(&gc, &at, &DeleteOptions::default()).await.unwrap();
     let by = "system:serviceaccount:kube-system:generic-garbage-collector";
     assert_eq!(notes.told(), [format!("validate {by} delete a - was")]);
@@ -90,7 +90,7 @@ impl Plugin for Careless {
     }
 
     fn handles(&self, review: &Review<'_>) -> bool {
-        review.asks_for_it() && review.place.kind.plural() == "pods"
+        review.asks_for_it() && review.target.kind.plural() == "pods"
     }
 
     async fn mutate(&self, _: &Review<'_>, pod: &mut Value) -> Result<(), Refusal> {
@@ -105,7 +105,7 @@ impl Plugin for Careless {
 async fn what_a_plugin_makes_is_made_canonical() {
     let world = World::new().await;
     let objects = world.objects.clone().admitting(Arc::new(Careless));
-    let made = objects.create(&How::default(), &of("pods", "a"), pod("a")).await.unwrap();
+    let made = objects.create(&WriteOptions::default(), &of("pods", "a"), pod("a")).await.unwrap();
     let spec = &value(&made.stored)["spec"];
     assert_eq!(spec["containers"][0]["resources"]["limits"]["cpu"], "2");
     assert_eq!(spec["initContainers"][0]["terminationMessagePolicy"], "File");
@@ -116,7 +116,7 @@ async fn what_a_plugin_makes_is_made_canonical() {
 struct Quota(u64);
 
 impl Quota {
-    fn counter(place: &Place) -> Key {
+    fn counter(place: &ObjectRef) -> Key {
         let quotas = Resource::new("internal", "quotas");
         Key::new(&quotas, &place.cluster, &place.namespace, "configmaps")
     }
@@ -129,7 +129,7 @@ impl Plugin for Quota {
     }
 
     fn handles(&self, review: &Review<'_>) -> bool {
-        review.creates() && review.place.kind.plural() == "configmaps"
+        review.creates() && review.target.kind.plural() == "configmaps"
     }
 
     fn keeps_form(&self) -> bool {
@@ -137,7 +137,7 @@ impl Plugin for Quota {
     }
 
     async fn validate(&self, review: &Review<'_>, _: &Value) -> Result<Claims, Refusal> {
-        let counter = Self::counter(review.place);
+        let counter = Self::counter(review.target);
         if self.0 <= review.state().counter(&counter) {
             return Err(Refusal::forbidden("exceeded quota: configmaps"));
         }
@@ -146,7 +146,7 @@ impl Plugin for Quota {
         Ok(claims)
     }
 
-    fn release(&self, place: &Place, _: &Value) -> Claims {
+    fn release(&self, place: &ObjectRef, _: &Value) -> Claims {
         let mut claims = Claims::default();
         if place.kind.plural() == "configmaps" {
             claims.count(Self::counter(place), -1);
@@ -167,7 +167,9 @@ async fn a_quota_holds_against_a_crowd() {
         let objects = objects.clone();
         writers.spawn(async move {
             let name = format!("c{writer}");
-            objects.create(&How::default(), &of("configmaps", &name), config(&name, "1")).await
+            objects
+                .create(&WriteOptions::default(), &of("configmaps", &name), config(&name, "1"))
+                .await
         });
     }
     let outcomes = timeout(PATIENCE, writers.join_all()).await.unwrap();
@@ -180,9 +182,12 @@ async fn a_quota_holds_against_a_crowd() {
     assert_eq!(counted(), 100);
     let made = outcomes.into_iter().find_map(Result::ok).unwrap();
     let at = of("configmaps", &made.stored.key.name);
-    objects.delete(&How::default(), &at, &DeleteOptions::default()).await.unwrap();
+    objects.delete(&WriteOptions::default(), &at, &DeleteOptions::default()).await.unwrap();
     assert_eq!(counted(), 99);
-    objects.create(&How::default(), &of("configmaps", "z"), config("z", "1")).await.unwrap();
+    objects
+        .create(&WriteOptions::default(), &of("configmaps", "z"), config("z", "1"))
+        .await
+        .unwrap();
     assert_eq!(counted(), 100);
 }
 
@@ -196,7 +201,7 @@ impl Plugin for Wall {
     }
 
     fn handles(&self, review: &Review<'_>) -> bool {
-        review.verb == Verb::Create && review.place.kind.plural() == "configmaps"
+        review.verb == Verb::Create && review.target.kind.plural() == "configmaps"
     }
 
     async fn validate(&self, _: &Review<'_>, _: &Value) -> Result<Claims, Refusal> {
@@ -235,7 +240,10 @@ async fn a_refusal_becomes_a_status_with_reason_and_causes() {
     ] {
         let objects = world.objects.clone().admitting(Arc::new(Wall(refusal)));
         let sent = config("a", "1");
-        let error = objects.create(&How::default(), &of("configmaps", ""), sent).await.unwrap_err();
+        let error = objects
+            .create(&WriteOptions::default(), &of("configmaps", ""), sent)
+            .await
+            .unwrap_err();
         assert_eq!(error.to_status(), status);
     }
 }
@@ -248,7 +256,7 @@ async fn what_may_not_come_into_a_namespace_that_goes_is_named() {
     world.delete("namespaces", "attic").await.unwrap();
     for (plural, sent) in [("pods", pod("a")), ("configmaps", config("a", "1"))] {
         let at = place(plural, "root", "attic", "");
-        let error = world.objects.create(&How::default(), &at, sent).await.unwrap_err();
+        let error = world.objects.create(&WriteOptions::default(), &at, sent).await.unwrap_err();
         assert!(error.is_namespace_terminating());
         assert!(error.message.starts_with(&format!("{plural} \"a\" is forbidden: ")), "{error}");
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use freewheel_hub_objects::How;
+use freewheel_hub_objects::WriteOptions;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Store, Txn};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ async fn what_many_apply_at_once_all_counts() {
     let writes = (0..WRITERS).map(|_| {
         let objects = &world.objects;
         async move {
-            let (how, at) = (How::default(), of("configmaps", "a"));
+            let (how, at) = (WriteOptions::default(), of("configmaps", "a"));
             objects.create_or_modify(&how, &at, |old| Ok(one_more(old))).await.unwrap().created
         }
     });
@@ -66,7 +66,7 @@ async fn what_goes_while_it_is_applied_is_made_anew() {
     let world = World::over(Arc::new(store)).await;
     world.create("configmaps", config("a", "41")).await.unwrap();
     due.store(true, Ordering::SeqCst);
-    let (how, at) = (How::default(), of("configmaps", "a"));
+    let (how, at) = (WriteOptions::default(), of("configmaps", "a"));
     let made = world.objects.create_or_modify(&how, &at, |old| Ok(one_more(old))).await.unwrap();
     assert!(made.created);
     assert_eq!(world.read("configmaps", "a").unwrap()["data"]["is"], "1");

@@ -1,6 +1,6 @@
 //! Pods get their nodes.
 
-use freewheel_hub_objects::{Binding, DeleteOptions, How, OVERTAKEN};
+use freewheel_hub_objects::{Binding, DeleteOptions, OVERTAKEN, WriteOptions};
 use freewheel_hub_store::Expect;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ fn to<'a>(node: &'a str, metadata: &'a Value) -> Binding<'a> {
 #[tokio::test]
 async fn a_pod_is_bound_once() {
     let world = World::new().await;
-    let (how, at) = (How::default(), of("pods", "a"));
+    let (how, at) = (WriteOptions::default(), of("pods", "a"));
     let made = world.create("pods", pod("a")).await.unwrap();
     let other = Binding { uid: Some(&"other".into()), ..to("pi-7", PLAIN) };
     let uid = &made.stored.object.header.uid;
@@ -59,7 +59,7 @@ async fn a_pod_is_not_bound_to_what_is_gone() {
     let world = World::new().await;
     let node = world.create("nodes", json!({"metadata": {"name": "pi-7"}})).await.unwrap();
     world.create("pods", pod("a")).await.unwrap();
-    let how = How { expect: vec![Expect::still(&node.stored)], ..How::default() };
+    let how = WriteOptions { expect: vec![Expect::still(&node.stored)], ..WriteOptions::default() };
     world.delete("nodes", "pi-7").await.unwrap();
     let at = of("pods", "a");
     let error = world.objects.bind(&how, &at, &to("pi-7", PLAIN)).await.unwrap_err();

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use freewheel_hub_objects::{Canonical, FieldValidation, How};
+use freewheel_hub_objects::{Canonical, FieldValidation, WriteOptions};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Store, Stored, Txn};
 use futures::FutureExt as _;
@@ -66,7 +66,7 @@ async fn what_is_stored_is_canonical_whatever_was_said() {
     let at = of("pods", "a");
     let image = json!("other");
     said["spec"]["containers"][0]["image"] = image.clone();
-    let how = How::default();
+    let how = WriteOptions::default();
     let change = |mut whole: Value| {
         whole["spec"]["unheardOf"] = json!(1);
         whole["spec"]["containers"][0]["image"] = image.clone();
@@ -80,7 +80,7 @@ async fn what_is_stored_is_canonical_whatever_was_said() {
     said["metadata"]["name"] = json!("b");
     let (decoded, beyond) = Canonical::from_json(said.to_string().as_bytes(), &*at.kind).unwrap();
     assert_eq!(beyond, [r#"unknown field "spec.unheardOf""#]);
-    let dry = How { dry_run: true, ..How::default() };
+    let dry = WriteOptions { dry_run: true, ..WriteOptions::default() };
     let other = of("pods", "");
     check(&world.objects.create(&dry, &other, decoded).await.unwrap().stored);
 }
@@ -125,7 +125,7 @@ async fn a_taken_name_is_refused() {
     let error = refused(again, 409, r#"configmaps "a" already exists"#);
     assert_eq!(error.reason, "AlreadyExists");
     let other = place("configmaps", "pi-7", "default", "a");
-    world.objects.create(&How::default(), &other, config("a", "2")).await.unwrap();
+    world.objects.create(&WriteOptions::default(), &other, config("a", "2")).await.unwrap();
     assert_eq!(world.read("configmaps", "a").unwrap()["data"]["is"], "1");
 }
 
@@ -133,12 +133,13 @@ async fn a_taken_name_is_refused() {
 async fn content_needs_a_namespace_that_stays() {
     let world = World::new().await;
     let elsewhere = place("configmaps", "root", "nowhere", "a");
-    let missing = world.objects.create(&How::default(), &elsewhere, config("a", "1")).await;
+    let missing =
+        world.objects.create(&WriteOptions::default(), &elsewhere, config("a", "1")).await;
     refused(missing, 404, r#"namespaces "nowhere" not found"#);
     world.create("namespaces", json!({"metadata": {"name": "attic"}})).await.unwrap();
     world.delete("namespaces", "attic").await.unwrap();
     let closing = place("configmaps", "root", "attic", "a");
-    let late = world.objects.create(&How::default(), &closing, config("a", "1")).await;
+    let late = world.objects.create(&WriteOptions::default(), &closing, config("a", "1")).await;
     let message = "configmaps \"a\" is forbidden: unable to create new content in namespace attic because it is being terminated";
     let error = refused(late, 403, message);
     assert!(error.is_namespace_terminating());
@@ -213,7 +214,7 @@ async fn what_contradicts_the_path_is_refused() {
     let message = "resourceVersion should not be set on objects to be created";
     refused(world.create("configmaps", value).await, 400, message);
     let at = of("configmaps", "a");
-    let named = world.objects.update(&How::default(), &at, None, config("b", "1")).await;
+    let named = world.objects.update(&WriteOptions::default(), &at, None, config("b", "1")).await;
     let message = "the name of the object (b) does not match the name on the URL (a)";
     refused(named, 400, message);
     assert_eq!(world.create("configmaps", json!([])).await.unwrap_err().code, 400);
@@ -247,7 +248,11 @@ async fn unknown_fields_are_refused_told_or_dropped() {
     let world = World::new().await;
     let mut value = pod("a");
     value["spec"]["contaniers"] = json!([]);
-    let how = |field_validation| How { dry_run: true, field_validation, ..How::default() };
+    let how = |field_validation| WriteOptions {
+        dry_run: true,
+        field_validation,
+        ..WriteOptions::default()
+    };
     let at = of("pods", "");
     let strict = how(FieldValidation::Strict);
     let message = r#"Pod in version "v1" cannot be handled as a Pod: strict decoding error: unknown field "spec.contaniers""#;
@@ -263,7 +268,7 @@ async fn unknown_fields_are_refused_told_or_dropped() {
 #[tokio::test]
 async fn a_dry_run_says_everything_and_writes_nothing() {
     let world = World::new().await;
-    let how = How { dry_run: true, ..How::default() };
+    let how = WriteOptions { dry_run: true, ..WriteOptions::default() };
     let before = world.objects.store().snapshot().revision();
     let made = world.objects.create(&how, &of("pods", ""), pod("a")).await.unwrap();
     assert!(made.changed);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::pins::RESOLVED;
-use freewheel_hub_objects::{DeleteOptions, How, OVERTAKEN, Place, Written};
+use freewheel_hub_objects::{DeleteOptions, OVERTAKEN, ObjectRef, WriteOptions, Written};
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Object;
 use freewheel_hub_store::{Expect, Operation, Txn};
@@ -59,7 +59,7 @@ async fn what_is_absent_cannot_be_updated() {
 async fn a_write_whose_reason_is_gone_is_not_made() {
     let world = World::new().await;
     let reason = world.create("configmaps", config("reason", "1")).await.unwrap().stored;
-    let how = How { expect: vec![Expect::still(&reason)], ..How::default() };
+    let how = WriteOptions { expect: vec![Expect::still(&reason)], ..WriteOptions::default() };
     let objects = &world.objects;
     let write = async || {
         let change = |mut value: Value| {
@@ -87,7 +87,7 @@ async fn a_write_whose_reason_is_gone_is_not_made() {
     }
     assert_eq!(state(), before);
     let next = objects.get(&of("configmaps", "reason")).unwrap();
-    let how = How { expect: vec![Expect::still(&next)], ..How::default() };
+    let how = WriteOptions { expect: vec![Expect::still(&next)], ..WriteOptions::default() };
     objects.create(&how, &of("configmaps", "new"), config("new", "1")).await.unwrap();
 }
 
@@ -100,7 +100,8 @@ async fn an_update_that_changes_nothing_keeps_the_revision() {
     // The same thing said in other words, and without what the server filled in.
     let again = world.update("deployments", deployment("a")).await.unwrap();
     assert_eq!((again.changed, revision(&again)), (false, revision(&made)));
-    let unchanged = world.objects.modify(&How::default(), &of("deployments", "a"), None, Ok).await;
+    let unchanged =
+        world.objects.modify(&WriteOptions::default(), &of("deployments", "a"), None, Ok).await;
     assert!(!unchanged.unwrap().changed);
     assert_eq!(world.objects.store().snapshot().revision(), revision(&made));
 }
@@ -136,7 +137,7 @@ async fn the_generation_counts_changes_of_what_is_asked_for() {
         Ok(value)
     };
     let at = of("deployments", "a");
-    world.objects.modify(&How::default(), &at, Some("status"), status).await.unwrap();
+    world.objects.modify(&WriteOptions::default(), &at, Some("status"), status).await.unwrap();
     assert_eq!(generation(&world), 2);
     world.create("configmaps", config("c", "1")).await.unwrap();
     assert!(world.read("configmaps", "c").unwrap()["metadata"].get("generation").is_none());
@@ -151,7 +152,7 @@ async fn a_binding_is_no_new_generation() {
         Ok(value)
     };
     let at = of("pods", "a");
-    world.objects.modify(&How::default(), &at, Some("binding"), bind).await.unwrap();
+    world.objects.modify(&WriteOptions::default(), &at, Some("binding"), bind).await.unwrap();
     let now = world.read("pods", "a").unwrap();
     assert_eq!(
         (&now["spec"]["nodeName"], &now["metadata"]["generation"]),
@@ -172,7 +173,7 @@ async fn the_main_door_and_the_status_door_open_their_own_half() {
         Ok(value)
     };
     let at = of("deployments", "a");
-    world.objects.modify(&How::default(), &at, Some("status"), both).await.unwrap();
+    world.objects.modify(&WriteOptions::default(), &at, Some("status"), both).await.unwrap();
     let now = world.read("deployments", "a").unwrap();
     assert_eq!((&now["spec"]["replicas"], &now["status"]["replicas"]), (&json!(1), &json!(4)));
     assert!(now["metadata"].get("labels").is_none());
@@ -181,7 +182,7 @@ async fn the_main_door_and_the_status_door_open_their_own_half() {
         value["status"] = json!({});
         Ok(value)
     };
-    world.objects.modify(&How::default(), &at, None, main).await.unwrap();
+    world.objects.modify(&WriteOptions::default(), &at, None, main).await.unwrap();
     let now = world.read("deployments", "a").unwrap();
     assert_eq!((&now["spec"]["replicas"], &now["status"]["replicas"]), (&json!(5), &json!(4)));
 }
@@ -227,7 +228,8 @@ async fn modify_gives_up_on_a_foreign_resource_version() {
         value["data"]["is"] = json!("2");
         Ok(value)
     };
-    let outcome = world.objects.modify(&How::default(), &of("configmaps", "a"), None, change).await;
+    let outcome =
+        world.objects.modify(&WriteOptions::default(), &of("configmaps", "a"), None, change).await;
     refused(outcome, 409, MODIFIED);
     assert_eq!(*runs.lock(), 1);
 }
@@ -237,14 +239,14 @@ async fn events_of_both_groups_are_one() {
     let world = World::new().await;
     let core = kinds::find("", "v1", "events").unwrap();
     let new = kinds::find("events.k8s.io", "v1", "events").unwrap();
-    let at = |kind: &Arc<Kind>, name: &str| Place { kind: kind.clone(), ..of("events", name) };
+    let at = |kind: &Arc<Kind>, name: &str| ObjectRef { kind: kind.clone(), ..of("events", name) };
     let sent = json!({
         "metadata": {"name": "e"}, "eventTime": "2026-01-01T00:00:00.000000Z", "note": "hello",
         "reason": "Tested", "action": "Test", "type": "Normal", "reportingController": "test",
         "reportingInstance": "test-1",
         "regarding": {"kind": "Pod", "name": "p", "namespace": "default"},
     });
-    world.objects.create(&How::default(), &at(new, ""), sent).await.unwrap();
+    world.objects.create(&WriteOptions::default(), &at(new, ""), sent).await.unwrap();
     let stored = value(&world.objects.get(&at(core, "e")).unwrap());
     assert_eq!((&stored["apiVersion"], &stored["message"]), (&json!("v1"), &json!("hello")));
     assert_eq!(stored["involvedObject"]["name"], "p");
@@ -253,7 +255,8 @@ async fn events_of_both_groups_are_one() {
         value["series"] = json!({"count": 2, "lastObservedTime": "2026-01-01T00:00:01.000000Z"});
         Ok(value)
     };
-    let written = world.objects.modify(&How::default(), &at(new, "e"), None, change).await.unwrap();
+    let written =
+        world.objects.modify(&WriteOptions::default(), &at(new, "e"), None, change).await.unwrap();
     assert_eq!(value(&written.stored)["message"], "hello");
     assert_eq!(value(&written.stored)["series"]["count"], 2);
 }
@@ -272,7 +275,7 @@ async fn a_rule_that_came_later_does_not_hold_an_object_fast() {
         value["status"]["phase"] = json!("Running");
         Ok(value)
     };
-    let how = How::default();
+    let how = WriteOptions::default();
     world.objects.modify(&how, &of("pods", "a"), Some("status"), running).await.unwrap();
     assert_eq!(world.read("pods", "a").unwrap()["status"]["phase"], "Running");
     let worse = world.set("pods", "a", "/metadata/labels", json!({"a b": "c"})).await;
@@ -295,7 +298,7 @@ async fn only_who_changes_the_spec_is_warned_about_it() {
 async fn what_images_stand_for_is_written_by_the_hub_alone() {
     let world = World::new().await;
     let pins = |of: &str| json!({ RESOLVED: json!({"hello": Digest::of(of.as_bytes()).to_string()}).to_string() });
-    let hub = How::by(freewheel_hub_objects::Actor::Controller("image-controller"));
+    let hub = WriteOptions::by(freewheel_hub_objects::Actor::Controller("image-controller"));
     let left_out = |at: &str| {
         format!(
             "{at}.annotations[{RESOLVED}]: what images stand for is looked up by the hub, and this is left out"
@@ -317,7 +320,7 @@ async fn what_images_stand_for_is_written_by_the_hub_alone() {
             assert_eq!(value(&sent.stored)["metadata"]["annotations"], pins("here"), "{plural}");
             let tells = annotations == pins("elsewhere");
             assert_eq!(!sent.warnings.is_empty(), tells, "{:?}", sent.warnings);
-            let how = How::default();
+            let how = WriteOptions::default();
             let status = of(plural, "a");
             let sent = world.objects.update(&how, &status, Some("status"), object.clone()).await;
             assert_eq!(value(&sent.unwrap().stored)["metadata"]["annotations"], pins("here"));

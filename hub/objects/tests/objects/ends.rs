@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use freewheel_hub_objects::{DeleteOptions, Deleted, How, Propagation};
+use freewheel_hub_objects::{DeleteOptions, Deleted, Propagation, WriteOptions};
 use freewheel_hub_store::MAX_OBJECT_BYTES;
 use serde_json::{Value, json};
 
@@ -172,7 +172,7 @@ async fn a_namespace_goes_when_it_is_finalized() {
         Ok(value)
     };
     let at = of("namespaces", "attic");
-    world.objects.modify(&How::default(), &at, Some("finalize"), finalize).await.unwrap();
+    world.objects.modify(&WriteOptions::default(), &at, Some("finalize"), finalize).await.unwrap();
     assert!(world.read("namespaces", "attic").is_none());
 }
 
@@ -190,14 +190,20 @@ async fn a_collection_is_deleted_within_its_scope() {
         world.create("configmaps", config(name, "1")).await.unwrap();
     }
     let other = place("configmaps", "pi-7", "default", "a");
-    world.objects.create(&How::default(), &other, config("a", "1")).await.unwrap();
+    world.objects.create(&WriteOptions::default(), &other, config("a", "1")).await.unwrap();
     let wanted = |stored: &freewheel_hub_store::Stored| &*stored.key.name != "b";
     let (all, mut deleted) = (of("configmaps", ""), 0);
     world
         .objects
-        .delete_collection(&How::default(), &all, &DeleteOptions::default(), wanted, |_| {
-            deleted += 1;
-        })
+        .delete_collection(
+            &WriteOptions::default(),
+            &all,
+            &DeleteOptions::default(),
+            wanted,
+            |_| {
+                deleted += 1;
+            },
+        )
         .await
         .unwrap();
     assert_eq!(deleted, 2);
@@ -216,7 +222,7 @@ async fn a_collection_is_deleted_side_by_side() {
     }
     // One after the other, the second would wait for the first, which waits for more.
     crowd.gather(16);
-    let (how, all) = (How::default(), of("configmaps", ""));
+    let (how, all) = (WriteOptions::default(), of("configmaps", ""));
     let options = DeleteOptions::default();
     let mut deleted = Vec::new();
     let each = |one| deleted.push(gone(one)["metadata"]["name"].clone());
@@ -243,7 +249,8 @@ async fn a_deletion_that_waits_for_nothing_lets_others_have_their_turn() {
             tokio::task::yield_now().await;
         }
     });
-    let (how, all) = (How { dry_run: true, ..How::default() }, of("configmaps", ""));
+    let (how, all) =
+        (WriteOptions { dry_run: true, ..WriteOptions::default() }, of("configmaps", ""));
     let options = DeleteOptions::default();
     let mut deleted = 0;
     let each = |_| deleted += 1;
@@ -261,7 +268,7 @@ async fn what_is_made_while_a_large_collection_goes_stays() {
         world.create("configmaps", config(&format!("c{number:04}"), "1")).await.unwrap();
     }
     crowd.gather(1_000);
-    let (how, all) = (How::default(), of("configmaps", ""));
+    let (how, all) = (WriteOptions::default(), of("configmaps", ""));
     let options = DeleteOptions::default();
     let mut deleted = 0;
     let each = |_| deleted += 1;
@@ -288,7 +295,7 @@ async fn large_objects_are_deleted_a_few_at_a_time() {
         world.create("configmaps", config(&format!("c{number}"), &large)).await.unwrap();
     }
     crowd.gather(5);
-    let (how, all) = (How::default(), of("configmaps", ""));
+    let (how, all) = (WriteOptions::default(), of("configmaps", ""));
     let options = DeleteOptions::default();
     let mut deleting =
         Box::pin(world.objects.delete_collection(&how, &all, &options, |_| true, drop));
@@ -307,7 +314,7 @@ async fn what_refuses_in_a_collection_ends_its_deletion() {
     for name in ["attic", "cellar"] {
         world.create("namespaces", json!({"metadata": {"name": name}})).await.unwrap();
     }
-    let (how, all) = (How::default(), of("namespaces", ""));
+    let (how, all) = (WriteOptions::default(), of("namespaces", ""));
     let options = DeleteOptions::default();
     let deleting = world.objects.delete_collection(&how, &all, &options, |_| true, drop);
     let refused = deleting.await.unwrap_err();

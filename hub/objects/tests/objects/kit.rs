@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use freewheel_hub_api::kinds;
-use freewheel_hub_objects::clock::{Clock, SeededChance};
-use freewheel_hub_objects::{DeleteOptions, Deleted, How, Objects, Place, Written, stored_value};
+use freewheel_hub_objects::clock::{Clock, SeededRandom};
+use freewheel_hub_objects::{
+    DeleteOptions, Deleted, ObjectRef, Objects, WriteOptions, Written, stored_value,
+};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Store, Stored};
@@ -53,7 +55,7 @@ impl World {
         let world = self;
         world.create("namespaces", json!({"metadata": {"name": "default"}})).await.unwrap();
         let place = place("namespaces", "pi-7", "", "default");
-        world.objects.create(&How::default(), &place, json!({})).await.unwrap();
+        world.objects.create(&WriteOptions::default(), &place, json!({})).await.unwrap();
         world
     }
 
@@ -67,12 +69,12 @@ impl World {
 
     fn with(store: Arc<dyn Store>, seed: u64) -> Self {
         let clock = Arc::new(StillClock(AtomicI64::new(START)));
-        let chance = Arc::new(SeededChance::new(seed));
+        let chance = Arc::new(SeededRandom::new(seed));
         Self { objects: Objects::with(store, clock.clone(), chance), clock }
     }
 
     pub(crate) async fn create(&self, plural: &str, value: Value) -> Result<Written, ApiError> {
-        self.objects.create(&How::default(), &of(plural, ""), value).await
+        self.objects.create(&WriteOptions::default(), &of(plural, ""), value).await
     }
 
     /// A pod, bound when a node is named.
@@ -86,7 +88,7 @@ impl World {
 
     pub(crate) async fn update(&self, plural: &str, value: Value) -> Result<Written, ApiError> {
         let name = value["metadata"]["name"].as_str().unwrap().to_owned();
-        self.objects.update(&How::default(), &of(plural, &name), None, value).await
+        self.objects.update(&WriteOptions::default(), &of(plural, &name), None, value).await
     }
 
     /// Changes one field, named by its pointer.
@@ -101,7 +103,7 @@ impl World {
             *pointed(&mut value, pointer) = to.clone();
             Ok(value)
         };
-        self.objects.modify(&How::default(), &of(plural, name), None, change).await
+        self.objects.modify(&WriteOptions::default(), &of(plural, name), None, change).await
     }
 
     pub(crate) async fn delete(&self, plural: &str, name: &str) -> Result<Deleted, ApiError> {
@@ -114,7 +116,7 @@ impl World {
         name: &str,
         options: DeleteOptions,
     ) -> Result<Deleted, ApiError> {
-        self.objects.delete(&How::default(), &of(plural, name), &options).await
+        self.objects.delete(&WriteOptions::default(), &of(plural, name), &options).await
     }
 
     pub(crate) fn read(&self, plural: &str, name: &str) -> Option<Value> {
@@ -130,9 +132,9 @@ fn pointed<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Value {
     })
 }
 
-pub(crate) fn place(plural: &str, cluster: &str, namespace: &str, name: &str) -> Place {
+pub(crate) fn place(plural: &str, cluster: &str, namespace: &str, name: &str) -> ObjectRef {
     let kind = kinds::all().iter().find(|kind| kind.plural() == plural).unwrap();
-    Place {
+    ObjectRef {
         kind: kind.clone(),
         cluster: ClusterName::try_from(cluster).unwrap(),
         namespace: namespace.into(),
@@ -141,10 +143,10 @@ pub(crate) fn place(plural: &str, cluster: &str, namespace: &str, name: &str) ->
 }
 
 /// In the root's namespace `default`.
-pub(crate) fn of(plural: &str, name: &str) -> Place {
+pub(crate) fn of(plural: &str, name: &str) -> ObjectRef {
     let place = place(plural, "root", "", name);
     let namespace = if place.kind.namespaced { "default" } else { "" };
-    Place { namespace: namespace.into(), ..place }
+    ObjectRef { namespace: namespace.into(), ..place }
 }
 
 pub(crate) fn pod(name: &str) -> Value {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use freewheel_hub_objects::{DeleteOptions, How, Written};
+use freewheel_hub_objects::{DeleteOptions, WriteOptions, Written};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::object::Resource;
 use freewheel_hub_store::Scope;
@@ -67,7 +67,7 @@ async fn an_address_may_be_asked_for_once() {
     assert_eq!(error.details.unwrap().causes[0].field, "spec.clusterIPs");
     // Another realm has addresses of its own.
     let other = place("services", "pi-7", "default", "");
-    world.objects.create(&How::default(), &other, wanted.clone()).await.unwrap();
+    world.objects.create(&WriteOptions::default(), &other, wanted.clone()).await.unwrap();
     wanted["spec"]["clusterIP"] = json!("10.127.0.1");
     let error = world.create("services", wanted).await.unwrap_err();
     assert!(error.message.contains("not in the valid range"), "{error}");
@@ -87,7 +87,7 @@ async fn headless_and_external_services_hold_nothing() {
 
 async fn in_cluster(world: &World, cluster: &str, value: Value) -> Result<Written, ApiError> {
     let place = place("services", cluster, "default", "");
-    world.objects.create(&How::default(), &place, value).await
+    world.objects.create(&WriteOptions::default(), &place, value).await
 }
 
 fn with_port(name: &str, port: u64) -> Value {
@@ -106,7 +106,7 @@ fn taken(name: &str, port: u64, by: &str) -> String {
 async fn a_node_port_is_held_once_where_it_is_open() {
     let world = World::new().await;
     let default = place("namespaces", "pi-8", "", "default");
-    world.objects.create(&How::default(), &default, json!({})).await.unwrap();
+    world.objects.create(&WriteOptions::default(), &default, json!({})).await.unwrap();
     let made = create(&world, service("a", "NodePort")).await;
     let port = made["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
     assert!((30_000..=32_767).contains(&port));
@@ -128,14 +128,14 @@ async fn a_node_port_is_held_once_where_it_is_open() {
     refused(world.create("services", with_port("b", 30_080)).await, 422, &taken("b", 30_080, by));
     let gone = |cluster: &str| place("services", cluster, "default", "web");
     let no_options = DeleteOptions::default();
-    world.objects.delete(&How::default(), &gone("pi-7"), &no_options).await.unwrap();
+    world.objects.delete(&WriteOptions::default(), &gone("pi-7"), &no_options).await.unwrap();
     let by = ": Service default/web of the cluster pi-8 has it on its device";
     refused(world.create("services", with_port("b", 30_080)).await, 422, &taken("b", 30_080, by));
     let plain = |mut value: Value| {
         value["spec"]["type"] = json!("ClusterIP");
         Ok(value)
     };
-    world.objects.modify(&How::default(), &gone("pi-8"), None, plain).await.unwrap();
+    world.objects.modify(&WriteOptions::default(), &gone("pi-8"), None, plain).await.unwrap();
     create(&world, with_port("b", 30_080)).await;
     refused(
         in_cluster(&world, "pi-8", with_port("c", 30_080)).await,
@@ -153,7 +153,7 @@ async fn a_hundred_clusters_take_the_same_port_at_once_and_leave_most_to_the_roo
         tasks.spawn(async move {
             let cluster = format!("edge-{number}");
             let default = place("namespaces", &cluster, "", "default");
-            world.objects.create(&How::default(), &default, json!({})).await.unwrap();
+            world.objects.create(&WriteOptions::default(), &default, json!({})).await.unwrap();
             in_cluster(&world, &cluster, with_port("web", 30_080)).await.unwrap();
             for name in ["a", "b", "c"] {
                 in_cluster(&world, &cluster, service(name, "NodePort")).await.unwrap();
@@ -183,7 +183,7 @@ async fn a_burst_over_one_port_costs_one_commit_each() {
     let world = Arc::new(World::over(crowd.clone()).await);
     for number in 0..BURST {
         let default = place("namespaces", &format!("edge-{number}"), "", "default");
-        world.objects.create(&How::default(), &default, json!({})).await.unwrap();
+        world.objects.create(&WriteOptions::default(), &default, json!({})).await.unwrap();
     }
     crowd.gather(BURST);
     let creates = (0..BURST).map(|number| {
@@ -200,7 +200,11 @@ async fn a_burst_over_one_port_costs_one_commit_each() {
         let world = world.clone();
         async move {
             let web = place("services", &format!("edge-{number}"), "default", "web");
-            world.objects.delete(&How::default(), &web, &DeleteOptions::default()).await.unwrap();
+            world
+                .objects
+                .delete(&WriteOptions::default(), &web, &DeleteOptions::default())
+                .await
+                .unwrap();
         }
     });
     tokio::time::timeout(PATIENCE, futures::future::join_all(deletes)).await.unwrap();
@@ -269,7 +273,11 @@ async fn a_change_of_type_gives_back_what_it_held() {
         value["spec"] = json!({"type": "ExternalName", "externalName": "a.b"});
         Ok(value)
     };
-    world.objects.modify(&How::default(), &of("services", "a"), None, external).await.unwrap();
+    world
+        .objects
+        .modify(&WriteOptions::default(), &of("services", "a"), None, external)
+        .await
+        .unwrap();
     assert!(held(&world, "clusterips").is_empty());
     world.update("services", service("a", "NodePort")).await.unwrap();
     assert_eq!((held(&world, "clusterips").len(), held(&world, "nodeports").len()), (1, 1));
@@ -293,7 +301,7 @@ async fn a_deleted_service_gives_back_everything() {
 #[tokio::test]
 async fn a_dry_run_holds_nothing() {
     let world = World::new().await;
-    let how = How { dry_run: true, ..How::default() };
+    let how = WriteOptions { dry_run: true, ..WriteOptions::default() };
     let made = world.objects.create(&how, &of("services", ""), service("a", "NodePort")).await;
     assert!(value(&made.unwrap().stored)["spec"]["clusterIP"].is_string());
     assert!(held(&world, "clusterips").is_empty());
@@ -336,12 +344,16 @@ async fn a_service_may_hold_every_node_port_and_can_be_deleted() {
         in_cluster(&world, cluster, wide("wide", 60)).await.unwrap();
         for ports in [64, 100, ALL, 80, ALL] {
             let grown = wide("wide", ports);
-            world.objects.update(&How::default(), &at, None, grown).await.unwrap();
+            world.objects.update(&WriteOptions::default(), &at, None, grown).await.unwrap();
             assert_eq!(held(&world, "nodeports").len() as u64, ports, "{cluster}");
         }
         let full = in_cluster(&world, cluster, service("late", "NodePort")).await.unwrap_err();
         assert!(full.message.contains("range is full"), "{full}");
-        world.objects.delete(&How::default(), &at, &DeleteOptions::default()).await.unwrap();
+        world
+            .objects
+            .delete(&WriteOptions::default(), &at, &DeleteOptions::default())
+            .await
+            .unwrap();
         for plural in ["nodeports", "clusterips"] {
             assert!(held(&world, plural).is_empty(), "{cluster} {plural}");
         }
@@ -352,7 +364,7 @@ async fn a_service_may_hold_every_node_port_and_can_be_deleted() {
             value["spec"]["type"] = json!("ClusterIP");
             Ok(value)
         };
-        world.objects.modify(&How::default(), &at, None, back).await.unwrap();
+        world.objects.modify(&WriteOptions::default(), &at, None, back).await.unwrap();
         assert!(held(&world, "nodeports").is_empty());
     }
 }

@@ -14,10 +14,10 @@
 pub struct NotAQuantity;
 
 /// Go counts on at most this many digits for its quick path.
-const QUICK_DIGITS: i64 = 18;
+const GO_INT64_DIGITS: i64 = 18;
 
 /// Nothing smaller than a nano.
-const SMALLEST: i64 = -9;
+const NANO_EXPONENT: i64 = -9;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Format {
@@ -61,9 +61,9 @@ pub fn canonical(text: &str) -> Result<String, NotAQuantity> {
     } else {
         scale += parsed.exponent;
     }
-    if scale < SMALLEST {
-        value = divide_up(value, SMALLEST - scale);
-        scale = SMALLEST;
+    if scale < NANO_EXPONENT {
+        value = divide_up(value, NANO_EXPONENT - scale);
+        scale = NANO_EXPONENT;
     }
     if value == 0 {
         return Ok("0".to_owned());
@@ -148,7 +148,7 @@ fn is_kept(parsed: &Parsed<'_>, digits: &str) -> bool {
         }
         Format::Decimal | Format::Exponent => {
             let scale = parsed.exponent - count(parsed.fraction);
-            let quick = count(digits) <= QUICK_DIGITS && SMALLEST <= scale;
+            let quick = count(digits) <= GO_INT64_DIGITS && NANO_EXPONENT <= scale;
             let clean = !digits.ends_with("000") && !digits.starts_with('0');
             quick && scale % 3 == 0 && clean
         }

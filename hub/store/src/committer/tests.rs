@@ -9,7 +9,7 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::*;
-use crate::ring::Limits;
+use crate::history::Limits;
 use crate::{Expect, Operation, Snapshot};
 
 /// A disk that does each write when it is told how that ends.
@@ -44,17 +44,17 @@ impl Log for Told {
 struct Bench {
     tell: mpsc::Sender<Result<(), Failure>>,
     begun: mpsc::Receiver<Revision>,
-    board: Arc<Board>,
+    cache: Arc<WatchCache>,
     committer: Committer,
 }
 
 fn bench() -> Bench {
     let (tell, told) = mpsc::channel();
     let (begin, begun) = mpsc::channel();
-    let board = Board::new(State::default(), Limits::default());
+    let cache = WatchCache::new(StoreState::default(), Limits::default());
     let log = Told { told, begin, doubtful: Vec::new() };
-    let committer = Committer::start(Arc::clone(&board), log).unwrap();
-    Bench { tell, begun, board, committer }
+    let committer = Committer::start(Arc::clone(&cache), log).unwrap();
+    Bench { tell, begun, cache, committer }
 }
 
 fn key(name: &str) -> Key {
@@ -76,11 +76,11 @@ async fn nothing_is_answered_or_seen_before_it_is_durable() {
     // This one is refused because of the first, and must not say so yet.
     let mut again = Box::pin(bench.committer.commit(create("a")));
     assert!((&mut again).now_or_never().is_none());
-    assert_eq!(bench.board.state().revision(), 0);
+    assert_eq!(bench.cache.state().revision(), 0);
     bench.tell.send(Ok(())).unwrap();
     assert_eq!(first.await.unwrap().revision, 1);
     assert!(matches!(again.await, Err(CommitError::Unmet { index: 0, .. })));
-    assert!(bench.board.state().get(&key("a")).is_some());
+    assert!(bench.cache.state().get(&key("a")).is_some());
 }
 
 #[tokio::test]
@@ -139,15 +139,15 @@ async fn a_lost_batch_takes_along_what_was_built_upon_it() {
     assert!(matches!(upon.await, Err(CommitError::Unavailable(_))));
     bench.tell.send(Ok(())).unwrap();
     assert_eq!(bench.committer.commit(create("a")).await.unwrap().revision, 1);
-    assert!(bench.board.state().get(&key("b")).is_none());
+    assert!(bench.cache.state().get(&key("b")).is_none());
 }
 
 #[test]
 fn watchers_hear_also_when_the_runtime_that_wrote_has_ended() {
-    let Bench { board, committer, tell, begun } = bench();
+    let Bench { cache, committer, tell, begun } = bench();
     let theirs = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let ours = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let mut watch = board.watch(Vec::new(), 0).unwrap();
+    let mut watch = cache.watch(Vec::new(), 0).unwrap();
     let mut next = watch.next();
     ours.block_on(async { assert!((&mut next).now_or_never().is_none()) });
     let committer = Arc::new(committer);
@@ -200,17 +200,17 @@ async fn what_was_in_line_before_a_skip_keeps_its_revision() {
         bench.tell.send(Ok(())).unwrap();
         let done = if revision == 1 { (&mut first).await } else { (&mut second).await };
         assert_eq!(done.unwrap().revision, revision);
-        assert_eq!(bench.board.state().revision(), revision);
+        assert_eq!(bench.cache.state().revision(), revision);
     }
     assert_eq!(bench.begun.recv().unwrap(), 2, "written as it was built");
     bench.tell.send(Ok(())).unwrap();
     assert_eq!(bench.committer.commit(create("c")).await.unwrap().revision, 101);
     for lost in [3, 50, 100] {
-        assert!(bench.board.watch(vec![], lost).is_err(), "{lost}");
-        assert!(bench.board.state_at(&key("a").resource, lost).is_err(), "{lost}");
+        assert!(bench.cache.watch(vec![], lost).is_err(), "{lost}");
+        assert!(bench.cache.state_at(&key("a").resource, lost).is_err(), "{lost}");
     }
     for known in [1, 2, 101] {
-        assert!(bench.board.watch(vec![], known).is_ok(), "{known}");
+        assert!(bench.cache.watch(vec![], known).is_ok(), "{known}");
     }
 }
 

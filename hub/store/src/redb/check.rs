@@ -1,7 +1,7 @@
 //! Reads a database through and through before anything is built upon it.
 //!
 //! redb verifies its pages only when it repairs, and takes a database that was closed well at its word. So
-//! all of it is read once on a [`Trial`], where a repair or a panic on nonsense does no harm: redb's own check
+//! all of it is read once on a [`OverlayDisk`], where a repair or a panic on nonsense does no harm: redb's own check
 //! of every page, then our sums of every value, of all of them together, and of the store's numbers.
 //!
 //! Guarantees:
@@ -20,13 +20,13 @@ use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend};
 use super::OpenError;
 use super::encoding::{decode_key, decode_value, sum_in};
 use super::log::{Meta, OBJECTS, builder};
-use super::trial::Trial;
-use crate::state::State;
+use super::overlay::OverlayDisk;
+use crate::store_state::StoreState;
 
 /// What a whole database holds.
 pub(super) struct Checked {
     pub(super) meta: Meta,
-    pub(super) state: State,
+    pub(super) state: StoreState,
 }
 
 /// Reads all of it. `file` is what to call it.
@@ -38,7 +38,7 @@ pub(super) fn through(backend: impl StorageBackend, file: &str) -> Result<Checke
 }
 
 fn read(backend: impl StorageBackend, file: &str) -> Result<Checked, OpenError> {
-    let trial = Trial::over(backend).map_err(OpenError::Disk)?;
+    let trial = OverlayDisk::over(backend).map_err(OpenError::Disk)?;
     if trial.len().map_err(OpenError::Disk)? == 0 {
         return Err(damaged(file, "it is empty"));
     }
@@ -68,11 +68,11 @@ fn read_all(database: &mut Database, repaired: bool, file: &str) -> Result<Check
     Ok(Checked { meta, state })
 }
 
-fn load(database: &Database, file: &str) -> Result<(State, u64), OpenError> {
+fn load(database: &Database, file: &str) -> Result<(StoreState, u64), OpenError> {
     let unreadable = |error: super::Unreadable| damaged(file, &error.to_string());
     let txn = database.begin_read().map_err(OpenError::from)?;
     let table = txn.open_table(OBJECTS).map_err(OpenError::from)?;
-    let (mut state, mut sum, mut last) = (State::default(), 0_u64, None);
+    let (mut state, mut sum, mut last) = (StoreState::default(), 0_u64, None);
     for entry in table.iter().map_err(OpenError::from)? {
         let (key_bytes, value) = entry.map_err(OpenError::from)?;
         let key = decode_key(key_bytes.value(), last.as_ref()).map_err(unreadable)?;

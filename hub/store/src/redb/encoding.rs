@@ -21,9 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Revision, Stored};
 
-const VERSION: u8 = 1;
+const VALUE_VERSION: u8 = 1;
 /// Where the sum ends and what it is about begins.
-const SUMMED: usize = 1 + size_of::<u64>();
+const SUM_PREFIX_BYTES: usize = 1 + size_of::<u64>();
 
 /// What of an object is not its body. Frozen: another field is another version.
 #[derive(Serialize, Deserialize)]
@@ -60,7 +60,7 @@ pub enum Unreadable {
     #[error("a key is malformed: {0:?}")]
     Key(Vec<u8>),
     /// A value of a version that this build does not know.
-    #[error("a value has version {0}, this build knows {VERSION}")]
+    #[error("a value has version {0}, this build knows {VALUE_VERSION}")]
     Version(u8),
     /// A value that ends early or holds what it may not.
     #[error("a value is malformed")]
@@ -88,7 +88,7 @@ pub(super) fn sum_of(numbers: &[u64]) -> u64 {
 
 /// The sum that a value says of itself.
 pub(super) fn sum_in(value: &[u8]) -> Option<u64> {
-    Some(u64::from_le_bytes(value.get(1..SUMMED)?.try_into().ok()?))
+    Some(u64::from_le_bytes(value.get(1..SUM_PREFIX_BYTES)?.try_into().ok()?))
 }
 
 /// Bytes of a key.
@@ -142,12 +142,12 @@ pub(super) fn encode_value(
         fields: header.fields.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
     };
     out.clear();
-    out.push(VERSION);
+    out.push(VALUE_VERSION);
     out.extend_from_slice(&[0; size_of::<u64>()]);
     let mut written = postcard::to_extend(&frozen, std::mem::take(out))?;
     written.extend_from_slice(&stored.object.body);
-    let sum = sum(key, &written[SUMMED..]);
-    written[1..SUMMED].copy_from_slice(&sum.to_le_bytes());
+    let sum = sum(key, &written[SUM_PREFIX_BYTES..]);
+    written[1..SUM_PREFIX_BYTES].copy_from_slice(&sum.to_le_bytes());
     *out = written;
     Ok(sum)
 }
@@ -155,11 +155,11 @@ pub(super) fn encode_value(
 /// What is stored under a key, whose bytes are `key_bytes`, from its bytes.
 pub(super) fn decode_value(key: Key, key_bytes: &[u8], bytes: &[u8]) -> Result<Stored, Unreadable> {
     let version = *bytes.first().ok_or(Unreadable::Value)?;
-    if version != VERSION {
+    if version != VALUE_VERSION {
         return Err(Unreadable::Version(version));
     }
     let said = sum_in(bytes).ok_or(Unreadable::Value)?;
-    let rest = &bytes[SUMMED..];
+    let rest = &bytes[SUM_PREFIX_BYTES..];
     if said != sum(key_bytes, rest) {
         return Err(Unreadable::Sum(String::from_utf8_lossy(key_bytes).replace('\0', "/")));
     }

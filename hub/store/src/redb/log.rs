@@ -1,6 +1,6 @@
 //! Batches as redb transactions, and the way back after the disk failed.
 //!
-//! redb refuses everything after an error of its disk, so the database is opened again, not sooner than [`Patience`]
+//! redb refuses everything after an error of its disk, so the database is opened again, not sooner than [`RetryDelay`]
 //! says; whether the batch that failed is in it is read from the revision and the sum that every batch writes.
 //!
 //! Guarantees:
@@ -18,11 +18,11 @@ use redb::{Database, Durability, ReadableDatabase, StorageBackend, TableDefiniti
 use super::check::{self, Checked};
 use super::disk::{Disk, Reads};
 use super::encoding::{encode_key, encode_value, sum_in, sum_of};
-use super::patience::Patience;
-use super::progress::Told;
-use super::{FORMAT, OpenError};
+use super::progress::CountingDisk;
+use super::retry::RetryDelay;
+use super::{OpenError, STORE_FORMAT};
 use crate::committer::{Failure, Log};
-use crate::state::State;
+use crate::store_state::StoreState;
 use crate::{Event, Revision};
 
 /// Frozen: key bytes to value bytes.
@@ -45,8 +45,8 @@ pub(super) struct RedbLog<D: Disk> {
     /// Of the sums of all values that are durable.
     sum: u64,
     /// The batch that failed while it was made durable.
-    doubtful: Option<Doubtful>,
-    patience: Patience,
+    doubtful: Option<UncertainBatch>,
+    retry_delay: RetryDelay,
     key: Vec<u8>,
     value: Vec<u8>,
     /// The witness could not be written when it was tried last.
@@ -54,7 +54,7 @@ pub(super) struct RedbLog<D: Disk> {
 }
 
 /// A batch that may be on disk or not, and the numbers that it wrote along.
-struct Doubtful {
+struct UncertainBatch {
     events: Vec<Event>,
     revision: Revision,
     sum: u64,
@@ -64,7 +64,7 @@ struct Doubtful {
 pub(super) struct Opened<D: Disk> {
     pub(super) log: RedbLog<D>,
     pub(super) incarnation: u64,
-    pub(super) state: State,
+    pub(super) state: StoreState,
 }
 
 impl<D: Disk> RedbLog<D> {
@@ -84,7 +84,8 @@ impl<D: Disk> RedbLog<D> {
         let (file, began) = (disk.name(), Instant::now());
         let bytes = backend.len().map_err(OpenError::Disk)?;
         tracing::info!(file, bytes, "reading the store; the hub answers when it is through");
-        let Checked { meta, state } = check::through(Told::over(backend, &file, bytes), &file)?;
+        let Checked { meta, state } =
+            check::through(CountingDisk::over(backend, &file, bytes), &file)?;
         if let Some(known) = known.filter(|known| meta.revision < *known) {
             return Err(OpenError::Older { file, found: meta.revision, known });
         }
@@ -109,7 +110,7 @@ impl<D: Disk> RedbLog<D> {
             incarnation,
             sum,
             doubtful: None,
-            patience: Patience::default(),
+            retry_delay: RetryDelay::default(),
             key: Vec::new(),
             value: Vec::new(),
             unwitnessed: false,
@@ -163,14 +164,14 @@ impl<D: Disk> RedbLog<D> {
             }
         }
         let incarnation = self.incarnation;
-        Meta { format: FORMAT, incarnation, revision, sum }.write(&txn)?;
+        Meta { format: STORE_FORMAT, incarnation, revision, sum }.write(&txn)?;
         Ok((txn, sum))
     }
 
     fn try_write(&mut self, events: &[Event], revision: Revision) -> Result<(), redb::Error> {
         let (txn, sum) = self.fill(events, revision)?;
         if let Err(error) = txn.commit() {
-            self.doubtful = Some(Doubtful { events: events.to_vec(), revision, sum });
+            self.doubtful = Some(UncertainBatch { events: events.to_vec(), revision, sum });
             return Err(error.into());
         }
         (self.durable, self.sum) = (revision, sum);
@@ -190,7 +191,7 @@ impl<D: Disk> RedbLog<D> {
             return Ok(());
         }
         match self.doubtful.take_if(|batch| is(batch.revision, batch.sum)) {
-            Some(Doubtful { events, revision, sum }) => {
+            Some(UncertainBatch { events, revision, sum }) => {
                 (self.durable, self.sum) = (revision, sum);
                 self.database = Some(database);
                 Err(Failure::Found(events))
@@ -210,12 +211,12 @@ impl<D: Disk> RedbLog<D> {
 impl<D: Disk> Log for RedbLog<D> {
     fn write(&mut self, events: &[Event], revision: Revision) -> Result<(), Failure> {
         if self.database.is_none() {
-            if let Some(why) = self.patience.waits(self.disk.now()) {
+            if let Some(why) = self.retry_delay.waits(self.disk.now()) {
                 return Err(Failure::Refused(why.to_owned()));
             }
             if let Err(failure) = self.heal() {
                 if let Failure::Refused(why) = &failure {
-                    self.patience.failed(self.disk.now(), why);
+                    self.retry_delay.failed(self.disk.now(), why);
                 }
                 return Err(failure);
             }
@@ -223,7 +224,7 @@ impl<D: Disk> Log for RedbLog<D> {
         if let Err(error) = self.try_write(events, revision) {
             self.database = None;
             let why = error.to_string();
-            self.patience.failed(self.disk.now(), &why);
+            self.retry_delay.failed(self.disk.now(), &why);
             return Err(Failure::Refused(why));
         }
         self.witness(false);
@@ -283,9 +284,9 @@ impl Meta {
             found.map(|guard| guard.value()).ok_or_else(|| damaged("it lacks a number of its own"))
         };
         let format = number("format")?;
-        if format != FORMAT {
+        if format != STORE_FORMAT {
             let file = file.to_owned();
-            return Err(OpenError::OtherFormat { file, found: format, known: FORMAT });
+            return Err(OpenError::OtherFormat { file, found: format, known: STORE_FORMAT });
         }
         let (incarnation, revision) = (number("incarnation")?, number("revision")?);
         let meta = Self { format, incarnation, revision, sum: number("sum")? };
@@ -326,7 +327,7 @@ fn found_new(database: &Database) -> Result<(), OpenError> {
         let txn = database.begin_write()?;
         txn.open_table(OBJECTS)?;
         let incarnation = crate::random_incarnation();
-        Meta { format: FORMAT, incarnation, revision: 0, sum: 0 }.write(&txn)?;
+        Meta { format: STORE_FORMAT, incarnation, revision: 0, sum: 0 }.write(&txn)?;
         txn.commit()?;
         Ok(())
     };

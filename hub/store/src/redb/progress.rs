@@ -1,7 +1,8 @@
 //! Tells how far the reading of a large store has come: a hub that reads one answers nobody.
 //!
 //! Guarantees:
-//! - reading that takes long is told every [`EVERY`] and never more often (`a_long_read_is_told_now_and_then`).
+//! - reading that takes long is told every [`PROGRESS_EVERY`] and never more often
+//!   (`a_long_read_is_told_now_and_then`).
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -10,11 +11,11 @@ use parking_lot::Mutex;
 use redb::StorageBackend;
 
 /// How often it is told.
-const EVERY: Duration = Duration::from_secs(5);
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// A disk whose reads are counted.
 #[derive(Debug)]
-pub(super) struct Told<B> {
+pub(super) struct CountingDisk<B> {
     below: B,
     file: String,
     bytes: u64,
@@ -32,7 +33,7 @@ impl Read {
     /// Counts; whether it is time to tell.
     fn count(&mut self, bytes: usize, passed: Duration) -> bool {
         self.bytes = self.bytes.saturating_add(bytes as u64);
-        let due = EVERY <= passed.saturating_sub(self.told);
+        let due = PROGRESS_EVERY <= passed.saturating_sub(self.told);
         if due {
             self.told = passed;
         }
@@ -40,7 +41,7 @@ impl Read {
     }
 }
 
-impl<B: StorageBackend> Told<B> {
+impl<B: StorageBackend> CountingDisk<B> {
     /// This disk of so many bytes; `file` is what to call it.
     pub(super) fn over(below: B, file: &str, bytes: u64) -> Self {
         Self { below, file: file.to_owned(), bytes, began: Instant::now(), read: Mutex::default() }
@@ -62,7 +63,7 @@ impl<B: StorageBackend> Told<B> {
     }
 }
 
-impl<B: StorageBackend> StorageBackend for Told<B> {
+impl<B: StorageBackend> StorageBackend for CountingDisk<B> {
     fn len(&self) -> io::Result<u64> {
         self.below.len()
     }

@@ -12,10 +12,10 @@ use super::encoding::sum_of;
 use crate::Revision;
 
 /// Bytes of it: the revision and its sum.
-pub(super) const BYTES: usize = 16;
+pub(super) const WITNESS_BYTES: usize = 16;
 
-pub(super) fn encode(revision: Revision) -> [u8; BYTES] {
-    let mut out = [0; BYTES];
+pub(super) fn encode(revision: Revision) -> [u8; WITNESS_BYTES] {
+    let mut out = [0; WITNESS_BYTES];
     out[..8].copy_from_slice(&revision.to_le_bytes());
     out[8..].copy_from_slice(&sum_of(&[revision]).to_le_bytes());
     out
@@ -40,9 +40,9 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(decode(&flipped), None, "bit {bit}");
         }
-        for length in 0..BYTES {
+        for length in 0..WITNESS_BYTES {
             assert_eq!(decode(&whole[..length]), None);
         }
-        assert_eq!(decode(&[0; BYTES]), None);
+        assert_eq!(decode(&[0; WITNESS_BYTES]), None);
     }
 }

@@ -20,13 +20,15 @@ impl Agent {
         match action {
             Action::AddNetwork => self.add_network(uid),
             Action::MakeVolumes => self.add_volumes(uid),
-            Action::Want(which, digest) => self.want(uid, which, digest),
-            Action::Blame(which, reason, message) => self.blame(uid, which, reason, message),
+            Action::FetchModule(which, digest) => self.fetch_module(uid, which, digest),
+            Action::ReportPullProblem(which, reason, message) => {
+                self.report_pull_problem(uid, which, reason, message)
+            }
             Action::BackOff(which) => self.back_off(uid, which),
             Action::Start(which, digest) => self.start(uid, which, &digest),
             Action::Stop(which, grace) => self.stop(uid, which, grace, false),
             Action::Replace(which, grace) => self.stop(uid, which, grace, true),
-            Action::Risen => self.change(uid, |pod| pod.rising = false),
+            Action::Initialized => self.change(uid, |pod| pod.initializing = false),
             Action::Finish(done) => self.finish(uid, done),
             Action::RemoveNetwork => self.remove_network(uid),
             Action::Clean => self.leave(uid),
@@ -50,8 +52,8 @@ impl Agent {
         }
     }
 
-    fn want(&mut self, uid: &str, which: Which, digest: Digest) -> bool {
-        if self.images.want(digest) {
+    fn fetch_module(&mut self, uid: &str, which: Which, digest: Digest) -> bool {
+        if self.images.fetch_module(digest) {
             let image = self.image(uid, which);
             let text = format!("Pulling image {image:?}");
             self.event(uid, Some(which), false, "Pulling", text);
@@ -63,7 +65,13 @@ impl Agent {
     }
 
     /// Tells why a module cannot be had, in kubelet's words.
-    fn blame(&mut self, uid: &str, which: Which, reason: String, message: String) -> bool {
+    fn report_pull_problem(
+        &mut self,
+        uid: &str,
+        which: Which,
+        reason: String,
+        message: String,
+    ) -> bool {
         let since = self.ports.clock.now();
         let image = self.image(uid, which);
         let text = match reason.as_str() {
@@ -167,7 +175,7 @@ impl Agent {
         let Some((container, spec)) = pod.at(which) else { return Ok(None) };
         let (files, data) = (&*self.files, &self.data);
         let env = self.with_around(pod, |around| environment(spec, around))?;
-        let mounts = match self.ports.containers.places(uid, spec.mounts.len()) {
+        let mounts = match self.ports.containers.file_permits(uid, spec.mounts.len()) {
             None => None,
             Some(mut places) => {
                 let dirs = volumes::mounts(files, data, &pod.spec, spec)?;

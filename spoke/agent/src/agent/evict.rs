@@ -16,9 +16,9 @@ use tracing::warn;
 use super::Agent;
 use super::pressure::{Relief, Underway};
 use super::storage::{Measured, OfPod, lives, of_containers};
-use crate::eviction::{Candidate, Observed, Share, Short, Signal, message, rank, refusal};
+use crate::eviction::{Candidate, Observed, Share, Shortage, Signal, message, rank, refusal};
 use crate::pods::decide::EVICTED;
-use crate::pods::storage::{Evicted, GRACE};
+use crate::pods::storage::{EVICTION_GRACE, Evicted};
 use crate::pods::{Done, Fate, Pod};
 use crate::volumes;
 
@@ -33,7 +33,7 @@ impl Agent {
     }
 
     /// Looks at what the device has left.
-    pub(super) fn take_signals(&mut self, left: &Observed) {
+    pub(super) fn handle_signals(&mut self, left: &Observed) {
         let (underway, now) = (self.underway(), self.ports.clock.now());
         let (changed, reliefs) = self.pressure.look(left, underway, now);
         if changed {
@@ -45,10 +45,10 @@ impl Agent {
     }
 
     /// Pods that have more than they may have to go, and one for the device, when that was asked for.
-    pub(super) fn take_measured(&mut self, measured: &Measured) {
+    pub(super) fn handle_measured(&mut self, measured: &Measured) {
         for (uid, why) in self.meter.take(measured, self.ports.clock.now()) {
             if self.pods.get(&uid).is_some_and(lives) {
-                self.evict(&uid, why, GRACE);
+                self.evict(&uid, why, EVICTION_GRACE);
             }
         }
         // Who has no limit has most: among those with limits there is no choice.
@@ -92,7 +92,7 @@ impl Agent {
         }
     }
 
-    fn evict_for_memory(&mut self, short: &Short) {
+    fn evict_for_memory(&mut self, short: &Shortage) {
         let candidates = self.pods.values().filter_map(|pod| self.in_memory(pod)).collect();
         if let Some(uid) = self.evict_first(short, candidates).filter(|_| !short.soft) {
             // Until it has ended it would take what its neighbours need.
@@ -121,7 +121,7 @@ impl Agent {
     }
 
     /// What a pod that may go has of the disk.
-    fn on_disk(&self, short: &Short, (uid, usage): &OfPod) -> Option<Candidate> {
+    fn on_disk(&self, short: &Shortage, (uid, usage): &OfPod) -> Option<Candidate> {
         let pod = self.pods.get(uid).filter(|pod| pod.may_be_evicted())?;
         let (uid, priority) = (uid.clone(), pod.spec.priority);
         if short.signal == Signal::Inodes {
@@ -139,7 +139,7 @@ impl Agent {
     }
 
     /// The UID of the pod that has to go.
-    fn evict_first(&mut self, short: &Short, mut candidates: Vec<Candidate>) -> Option<String> {
+    fn evict_first(&mut self, short: &Shortage, mut candidates: Vec<Candidate>) -> Option<String> {
         // One that has nothing of it would go for nothing.
         candidates.retain(|pod| 0 < pod.used());
         rank(&mut candidates);
@@ -148,7 +148,7 @@ impl Agent {
             return None;
         };
         let text = message(short, first);
-        let grace = if short.soft { SOFT_GRACE } else { GRACE };
+        let grace = if short.soft { SOFT_GRACE } else { EVICTION_GRACE };
         let uid = first.uid.clone();
         self.evict(&uid, text, grace);
         Some(uid)
@@ -160,8 +160,10 @@ impl Agent {
         let Some(pod) = self.pods.get_mut(uid) else { return };
         warn!(pod = %format_args!("{}/{}", pod.spec.namespace, pod.spec.name), why, "pod is evicted");
         let own = Duration::from_secs(pod.spec.grace_seconds.into());
-        pod.fate =
-            Fate::Evicted(Evicted { message: why.clone(), until: now + grace.min(own.max(GRACE)) });
+        pod.fate = Fate::Evicted(Evicted {
+            message: why.clone(),
+            until: now + grace.min(own.max(EVICTION_GRACE)),
+        });
         self.event(uid, None, true, EVICTED, why);
         self.turns.touch(uid);
         self.meter.forget_all();

@@ -42,7 +42,7 @@ impl Images {
     }
 
     /// Asks for a module; whether it has to be fetched.
-    pub(super) fn want(&mut self, digest: Digest) -> bool {
+    pub(super) fn fetch_module(&mut self, digest: Digest) -> bool {
         let module =
             self.shelf.want(digest).map_or(Module::Fetching, |path| Module::Ready { path });
         let fetching = module == Module::Fetching;

@@ -11,8 +11,8 @@
 //! pressure  what the device is short of, and what is to be done about it
 //! recovery  in which order pods come back when the agent itself keeps dying
 //! turns     whose turn it is
-//! keep      when the ledger is written
-//! wall      whether the clock is set meanwhile
+//! persist   when the ledger is written
+//! wall_clock  whether the clock is set meanwhile
 //! orphans   directories of pods that nobody knows any more
 //!
 //! what the agent does with them:
@@ -25,8 +25,8 @@
 //! tell      the ledger is written and acknowledged
 //! ```
 //!
-//! There are no locks, and nothing is waited for inside of a turn but the disk: give the agent a thread of its own where
-//! a slow card must not hold up the rest.
+//! There are no locks, and nothing is waited for inside of a turn but the disk: give the agent a thread of its own
+//! where a slow card must not hold up the rest.
 //!
 //! Guarantees:
 //! - containers start without waiting until their plan is durable
@@ -50,26 +50,26 @@ use tracing::{info, warn};
 use crate::eviction::Threshold;
 use crate::files::Files;
 use crate::ledger::{Ledger, LedgerError};
-use crate::pods::{Pod, Sight};
+use crate::pods::{DecisionContext, Pod};
 use crate::ports::{Input, Ports};
 use homes::Homes;
 use images::Images;
-use keep::Keep;
 use orphans::Sweep;
+use persist::Keep;
 use pressure::Pressure;
 use recovery::Recovery;
 use status::Status;
 use storage::{Measured, Meter};
 use turns::Turns;
-use wall::Wall;
+use wall_clock::WallClock;
 
 mod act;
 mod evict;
 mod homes;
 mod images;
-mod keep;
 mod news;
 mod orphans;
+mod persist;
 mod plan;
 mod pressure;
 mod recovery;
@@ -81,7 +81,7 @@ mod tell;
 #[cfg(test)]
 mod tests;
 mod turns;
-mod wall;
+mod wall_clock;
 
 /// Inputs taken in one turn at most, so that timers and acknowledgements get theirs.
 const TURN: usize = 256;
@@ -121,7 +121,7 @@ pub struct Agent {
     /// Whether directories of pods that nobody knows were looked for.
     sweep: Sweep,
     recovery: Recovery,
-    wall: Wall,
+    wall_clock: WallClock,
     pressure: Pressure,
     /// What records that this agent does not know need of it, by realm: their pods are not started without.
     guards: BTreeMap<ClusterName, u64>,
@@ -146,7 +146,7 @@ impl Agent {
             measured: Some(measured),
             sweep: Sweep::Waiting,
             recovery: Recovery::Well,
-            wall: Wall::new((ports.clock.now(), ports.clock.unix_ms())),
+            wall_clock: WallClock::new((ports.clock.now(), ports.clock.unix_ms())),
             pressure: Pressure::new(config.thresholds),
             guards: BTreeMap::new(),
             keep: Keep::new(ledger.found()),
@@ -156,7 +156,7 @@ impl Agent {
             ledger,
         };
         agent.tell_node();
-        agent.take_up();
+        agent.restore();
         agent.begin_recovery();
         Ok(agent)
     }
@@ -194,11 +194,11 @@ impl Agent {
                 () = stop.cancelled() => break,
                 input = inputs.recv() => {
                     let Some(input) = input else { break };
-                    if !self.take_all(input, &mut inputs) {
+                    if !self.handle_all(input, &mut inputs) {
                         break;
                     }
                 }
-                Some(measured) = measured.recv() => self.take_measured(&measured),
+                Some(measured) = measured.recv() => self.handle_measured(&measured),
                 () = timer => {}
             }
             self.settle();
@@ -208,13 +208,13 @@ impl Agent {
     }
 
     /// Takes an input and what else has come meanwhile; whether to go on.
-    fn take_all(&mut self, first: Input, inputs: &mut mpsc::Receiver<Input>) -> bool {
+    fn handle_all(&mut self, first: Input, inputs: &mut mpsc::Receiver<Input>) -> bool {
         let mut next = Some(first);
         for _ in 0..TURN {
             match next {
                 None => break,
                 Some(Input::Shutdown) => return false,
-                Some(input) => self.take(input),
+                Some(input) => self.handle(input),
             }
             next = inputs.try_recv().ok();
         }
@@ -222,18 +222,18 @@ impl Agent {
             if matches!(left, Input::Shutdown) {
                 return false;
             }
-            self.take(left);
+            self.handle(left);
         }
         true
     }
 
-    fn take(&mut self, input: Input) {
+    fn handle(&mut self, input: Input) {
         match input {
-            Input::Plan(part) => self.take_plan(part),
-            Input::Started(id) => self.take_started(&id),
-            Input::Exited(id, exit) => self.take_exited(&id, &exit),
-            Input::InstanceOutOfMemory(id, _) => self.take_instance_out_of_memory(&id),
-            Input::Module(digest, outcome) => self.take_module(digest, outcome),
+            Input::Plan(part) => self.apply_plan(part),
+            Input::Started(id) => self.handle_started(&id),
+            Input::Exited(id, exit) => self.handle_exited(&id, &exit),
+            Input::InstanceOutOfMemory(id, _) => self.handle_instance_out_of_memory(&id),
+            Input::Module(digest, outcome) => self.handle_module(digest, outcome),
             Input::Connected(session) => {
                 let up = session.is_some();
                 info!(up, "link to the hub");
@@ -242,7 +242,7 @@ impl Agent {
                     self.acknowledge();
                 }
             }
-            Input::ReportsTaken(stamp) => self.status.taken(stamp),
+            Input::ReportsTaken(stamp) => self.status.acknowledged(stamp),
             Input::ReportRefused(stamp, why) => {
                 let pod = self.status.refused(stamp);
                 warn!(pod, reason = why.reason, error = %why, "the hub cannot keep a report");
@@ -252,7 +252,7 @@ impl Agent {
                 self.status.set_node(node);
                 self.tell_node();
             }
-            Input::Signals(left) => self.take_signals(&left),
+            Input::Signals(left) => self.handle_signals(&left),
             Input::Shutdown => {}
         }
     }
@@ -269,9 +269,9 @@ impl Agent {
     }
 
     /// The wall clock was set meanwhile: what was read from it moves along.
-    fn look_at_the_clock(&mut self) {
+    fn follow_wall_clock(&mut self) {
         let (now, unix) = self.time();
-        let Some(expected) = self.wall.look((now, unix)) else { return };
+        let Some(expected) = self.wall_clock.look((now, unix)) else { return };
         info!(from = expected, to = unix, "the wall clock was set");
         for (uid, pod) in &mut self.pods {
             if pod.move_start(expected, unix) {
@@ -288,10 +288,10 @@ impl Agent {
 
     /// Brings everything that is concerned to rest.
     fn settle(&mut self) {
-        self.look_at_the_clock();
+        self.follow_wall_clock();
         self.recover();
         for uid in self.turns.take(self.ports.clock.now()) {
-            self.drive(&uid);
+            self.sync_pod(&uid);
         }
         self.images.keep(self.pods.values());
         self.measure();
@@ -299,12 +299,14 @@ impl Agent {
     }
 
     /// One pod: decide and act until there is nothing to do, then tell.
-    fn drive(&mut self, uid: &str) {
+    fn sync_pod(&mut self, uid: &str) {
         for _ in 0..ROUNDS {
             let now = self.ports.clock.now();
             let Some(pod) = self.pods.get(uid) else { return };
-            let decision =
-                crate::pods::decide::decide(pod, Sight { now, modules: self.images.known() });
+            let decision = crate::pods::decide::decide(
+                pod,
+                DecisionContext { now, modules: self.images.known() },
+            );
             if decision.actions.is_empty() {
                 self.turns.set(uid, decision.wake);
                 break;
@@ -319,11 +321,11 @@ impl Agent {
                 break;
             }
         }
-        self.say(uid);
+        self.report_status(uid);
     }
 
     /// Remembers a pod's state and tells the hub when it has changed.
-    fn say(&mut self, uid: &str) {
+    fn report_status(&mut self, uid: &str) {
         let Some(pod) = self.pods.get_mut(uid) else { return };
         self.status.pod(pod, self.images.known());
         if let Err(error) = self.ledger.keep_pod(pod.state()) {

@@ -10,7 +10,7 @@ use super::{Agent, images};
 use crate::ports::{ContainerId, Exit};
 
 impl Agent {
-    pub(super) fn take_started(&mut self, id: &ContainerId) {
+    pub(super) fn handle_started(&mut self, id: &ContainerId) {
         let (now, unix) = self.time();
         let Some(pod) = self.pods.get_mut(&id.pod) else { return };
         let Some(which) = pod.find(&id.container) else { return };
@@ -22,7 +22,7 @@ impl Agent {
         }
     }
 
-    pub(super) fn take_exited(&mut self, id: &ContainerId, exit: &Exit) {
+    pub(super) fn handle_exited(&mut self, id: &ContainerId, exit: &Exit) {
         let (now, unix) = self.time();
         let Some(pod) = self.pods.get_mut(&id.pod) else { return };
         let Some(which) = pod.find(&id.container) else { return };
@@ -45,7 +45,7 @@ impl Agent {
         self.turns.touch(&id.pod);
     }
 
-    pub(super) fn take_instance_out_of_memory(&mut self, id: &ContainerId) {
+    pub(super) fn handle_instance_out_of_memory(&mut self, id: &ContainerId) {
         let Some(pod) = self.pods.get(&id.pod) else { return };
         let Some(which) = pod.find(&id.container) else { return };
         let current = pod.at(which).is_some_and(|(container, _)| container.restarts == id.attempt);
@@ -54,7 +54,7 @@ impl Agent {
         }
     }
 
-    pub(super) fn take_module(
+    pub(super) fn handle_module(
         &mut self,
         digest: Digest,
         outcome: Result<PathBuf, (String, String)>,

@@ -1,4 +1,5 @@
-//! Takes away what is left of pods that nobody knows any more: their ledger was lost, or the power failed while they went.
+//! Takes away what is left of pods that nobody knows any more: their ledger was lost, or the power failed while they
+//! went.
 //!
 //! Guarantees:
 //! - nothing goes before the hub's plan is durable in this life, and nothing of a pod that the plan names or that is
@@ -13,7 +14,7 @@ use crate::files::Files;
 use crate::volumes;
 
 /// Names that are told.
-const TOLD: usize = 16;
+const NAMES_TOLD_MAX: usize = 16;
 
 /// How far this life is with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub(super) fn remove(files: &dyn Files, data: &Path, known: impl Fn(&str) -> boo
             warn!(pod = uid, %error, "remains of a pod that nobody knows stay on disk");
         }
     }
-    let first = &orphans[..orphans.len().min(TOLD)];
+    let first = &orphans[..orphans.len().min(NAMES_TOLD_MAX)];
     warn!(
         pods = orphans.len(),
         ?first,

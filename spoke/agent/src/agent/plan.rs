@@ -18,13 +18,13 @@ const UNREADABLE: &str = "the agent of this node cannot read the pod's record: u
 
 impl Agent {
     /// At the start: everything in the ledger, in the order that pods need it.
-    pub(super) fn take_up(&mut self) {
+    pub(super) fn restore(&mut self) {
         let states: Vec<_> = self.ledger.pods().values().cloned().collect();
         for state in &states {
             self.homes.keep(state);
         }
         let keys: Vec<RecordKey> = self.ledger.records().iter().map(|r| r.key.clone()).collect();
-        self.take_records(&keys);
+        self.apply_records(&keys);
         for state in states {
             let (realm, uid) = (state.realm, state.uid);
             let key = RecordKey { realm, kind: Kind::POD_V1, key: uid };
@@ -35,12 +35,12 @@ impl Agent {
         }
     }
 
-    pub(super) fn take_plan(&mut self, part: PlanPart) {
+    pub(super) fn apply_plan(&mut self, part: PlanPart) {
         let (to, snapshot) = (part.to, part.snapshot);
-        match self.ledger.take_plan(part) {
+        match self.ledger.keep_plan(part) {
             Ok(Some(touched)) => {
                 info!(generation = to.revision, snapshot, records = touched.len(), "plan taken");
-                self.take_records(&touched);
+                self.apply_records(&touched);
                 self.keep.plan_taken();
                 self.sweep.soon();
             }
@@ -56,32 +56,32 @@ impl Agent {
     }
 
     /// Looks at every key again: what is there now, or is gone.
-    fn take_records(&mut self, keys: &[RecordKey]) {
+    fn apply_records(&mut self, keys: &[RecordKey]) {
         let mut realms = BTreeSet::new();
-        let changed = self.take_guards(keys);
+        let changed = self.apply_guards(keys);
         for key in keys.iter().chain(&changed) {
             match key.kind {
-                Kind::POD_V1 => self.take_pod(key),
-                Kind::CONFIG_MAP_V1 | Kind::SECRET_V1 => self.take_config(key),
-                Kind::SERVICE_V1 => self.take_service(key),
+                Kind::POD_V1 => self.apply_pod(key),
+                Kind::CONFIG_MAP_V1 | Kind::SECRET_V1 => self.apply_config(key),
+                Kind::SERVICE_V1 => self.apply_service(key),
                 Kind::POD_CIDR_V1 => {
                     realms.insert(key.realm.clone());
                 }
-                Kind::NODE_V1 => self.take_node(key),
+                Kind::NODE_V1 => self.apply_node(key),
                 // Of a newer hub: kept in the ledger for the agent that understands it.
                 Kind(other) => warn!(kind = other, key = key.key, "record of an unknown kind"),
             }
         }
         for realm in realms {
-            self.take_ranges(&realm);
+            self.apply_pod_cidrs(&realm);
         }
-        self.meter.take_limits(self.pods.values(), self.ports.clock.now());
+        self.meter.apply_limits(self.pods.values(), self.ports.clock.now());
         self.images.look_again();
     }
 
     /// Takes up what records of unknown kinds need of this agent; answers with the pods to look at again. What
     /// protects a realm must not be missing from it because its spoke is too old to read it.
-    fn take_guards(&mut self, keys: &[RecordKey]) -> Vec<RecordKey> {
+    fn apply_guards(&mut self, keys: &[RecordKey]) -> Vec<RecordKey> {
         let unknown = |key: &RecordKey| Kind::NODE_V1 < key.kind;
         if !keys.iter().any(unknown) {
             return Vec::new();
@@ -101,7 +101,7 @@ impl Agent {
             .collect()
     }
 
-    fn take_pod(&mut self, key: &RecordKey) {
+    fn apply_pod(&mut self, key: &RecordKey) {
         let uid = key.key.as_str();
         if self.pods.get(uid).is_some_and(|pod| pod.realm != key.realm) {
             warn!(pod = uid, cluster = %key.realm, "a record names a pod of another cluster");
@@ -112,7 +112,7 @@ impl Agent {
             Ok(spec) if spec.uid == uid => {
                 let guard = self.guards.get(&key.realm).copied().unwrap_or_default();
                 let needs = admission::check_needs(record.needs | guard).err();
-                self.take_spec(key, spec, needs);
+                self.apply_spec(key, spec, needs);
             }
             Ok(_) => warn!(pod = uid, "a record is filed under another pod's UID"),
             Err(error) => self.cannot_read_pod(key, &error),
@@ -162,7 +162,7 @@ impl Agent {
         }
     }
 
-    fn take_spec(&mut self, key: &RecordKey, spec: PodV1, needs: Option<(String, String)>) {
+    fn apply_spec(&mut self, key: &RecordKey, spec: PodV1, needs: Option<(String, String)>) {
         let (now, unix) = self.time();
         let uid = key.key.as_str();
         // A hub that was put back to before the deletion wants it again.
@@ -230,7 +230,7 @@ impl Agent {
         error.is_some()
     }
 
-    fn take_config(&mut self, key: &RecordKey) {
+    fn apply_config(&mut self, key: &RecordKey) {
         if self.is_unreadable::<ConfigV1>(key) {
             return;
         }
@@ -254,7 +254,8 @@ impl Agent {
     /// Brings mounted configuration up to date. What cannot be made stays as it was.
     fn refresh_volumes(&mut self, uid: &str) {
         let Some(pod) = self.pods.get(uid) else { return };
-        if !pod.sandbox.is_ready() || pod.ending.is_some() || !volumes::shows_config(&pod.spec) {
+        if !pod.sandbox.is_ready() || pod.termination.is_some() || !volumes::shows_config(&pod.spec)
+        {
             return;
         }
         if let Err(error) = self.make_volumes(pod) {
@@ -262,7 +263,7 @@ impl Agent {
         }
     }
 
-    fn take_service(&mut self, key: &RecordKey) {
+    fn apply_service(&mut self, key: &RecordKey) {
         let Some((namespace, name)) = key.key.split_once('/') else { return };
         if self.is_unreadable::<ServiceV1>(key) {
             return;
@@ -271,7 +272,7 @@ impl Agent {
         self.homes.set_service(&key.realm, (namespace, name), service);
     }
 
-    fn take_ranges(&mut self, realm: &ClusterName) {
+    fn apply_pod_cidrs(&mut self, realm: &ClusterName) {
         let ranges = self
             .ledger
             .records()
@@ -286,7 +287,7 @@ impl Agent {
         }
     }
 
-    fn take_node(&mut self, key: &RecordKey) {
+    fn apply_node(&mut self, key: &RecordKey) {
         if let Some((_, node)) = self.read::<NodeV1>(key) {
             self.homes.set_domain(node.domain);
         }

@@ -11,10 +11,12 @@
 //!   (`disk_pressure_takes_what_nobody_needs_and_then_the_pod_that_has_most`,
 //!   `room_is_made_before_a_pod_goes_also_while_another_is_on_its_way_out`,
 //!   `a_measurement_for_limits_evicts_nobody_for_the_device`);
-//! - while there is room left, who has most is looked for to the end (`a_pod_whose_files_are_too_many_to_see_is_not_spared`);
+//! - while there is room left, who has most is looked for to the end
+//!   (`a_pod_whose_files_are_too_many_to_see_is_not_spared`);
 //! - one pod goes at a time, and the next look decides about the next
 //!   (`memory_pressure_evicts_one_pod_after_another_in_kubelets_order`), when what the last one had is free
-//!   (`a_pod_stays_while_another_ones_files_are_removed`) or nothing gets free (`a_removal_that_frees_nothing_does_not_spare_a_full_disk`);
+//!   (`a_pod_stays_while_another_ones_files_are_removed`) or nothing gets free
+//!   (`a_removal_that_frees_nothing_does_not_spare_a_full_disk`);
 //! - for a disk of the modules' own nobody goes: no pod has anything there
 //!   (`a_full_disk_of_the_modules_own_evicts_nobody`); and it hides no other shortage
 //!   (`a_full_disk_of_the_modules_own_hides_no_other_shortage`);
@@ -25,11 +27,11 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::eviction::{Observed, Short, Signal, TRANSITION, Threshold, Watch};
+use crate::eviction::{Observed, PRESSURE_TRANSITION_PERIOD, Shortage, Signal, Threshold, Watch};
 
 /// What was done for a disk that is short, before a pod goes for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Room {
+enum RoomMaking {
     /// Nothing yet.
     Untouched,
     /// What nobody needs was given back; whether that was enough shows at the next look.
@@ -50,7 +52,7 @@ struct Freeing {
 }
 
 impl Freeing {
-    fn look(&mut self, short: &Short) {
+    fn look(&mut self, short: &Shortage) {
         let grown = |(signal, before)| signal != short.signal || before < short.available;
         self.grows = self.last.is_none_or(grown);
         self.times += u64::from(self.last.is_none());
@@ -70,7 +72,7 @@ pub(super) enum Relief {
     /// All pods are measured.
     Measure,
     /// A pod goes.
-    Evict(Short),
+    Evict(Shortage),
 }
 
 /// What is under way already: its room is not free yet.
@@ -88,12 +90,12 @@ pub(super) struct Pressure {
     /// Conditions of the node that hold now.
     conditions: Vec<&'static str>,
     /// What the device is short of now.
-    short: Option<Short>,
+    short: Option<Shortage>,
     /// When the Node said last what is reclaimed, by resource.
     told: BTreeMap<&'static str, Duration>,
     /// What was done for the disk since it is.
-    room: Room,
-    images_room: Room,
+    room: RoomMaking,
+    images_room: RoomMaking,
     freeing: Freeing,
 }
 
@@ -104,8 +106,8 @@ impl Pressure {
             conditions: Vec::new(),
             short: None,
             told: BTreeMap::new(),
-            room: Room::Untouched,
-            images_room: Room::Untouched,
+            room: RoomMaking::Untouched,
+            images_room: RoomMaking::Untouched,
             freeing: Freeing::default(),
         }
     }
@@ -139,7 +141,7 @@ impl Pressure {
             self.conditions = verdict.conditions;
         }
         let apart = left.get(&Signal::Images) != left.get(&Signal::Disk);
-        let (elsewhere, here): (Vec<Short>, Vec<Short>) =
+        let (elsewhere, here): (Vec<Shortage>, Vec<Shortage>) =
             verdict.short.into_iter().partition(|short| apart && short.signal == Signal::Images);
         let mut out = Vec::new();
         self.look_at_images(elsewhere.first(), now, &mut out);
@@ -148,40 +150,40 @@ impl Pressure {
     }
 
     /// What a disk of the modules' own is short of: no pod has anything there, so that none goes for it.
-    fn look_at_images(&mut self, short: Option<&Short>, now: Duration, out: &mut Vec<Relief>) {
+    fn look_at_images(&mut self, short: Option<&Shortage>, now: Duration, out: &mut Vec<Relief>) {
         let Some(short) = short else {
-            self.images_room = Room::Untouched;
+            self.images_room = RoomMaking::Untouched;
             return;
         };
         self.tell(short, now, out);
         self.images_room = match self.images_room {
             // What that frees shows at the next look.
-            Room::Untouched => {
+            RoomMaking::Untouched => {
                 warn!("the disk of the modules is short of room: what nobody needs goes");
                 out.push(Relief::ClearImages);
-                Room::Made
+                RoomMaking::Made
             }
-            Room::Made => {
+            RoomMaking::Made => {
                 warn!(
                     "the disk of the modules is short of room, and all that are there are needed"
                 );
-                Room::NotEnough
+                RoomMaking::NotEnough
             }
-            Room::NotEnough => Room::NotEnough,
+            RoomMaking::NotEnough => RoomMaking::NotEnough,
         };
     }
 
     /// What the device is short of that pods have.
     fn look_at_pods(
         &mut self,
-        short: Option<&Short>,
+        short: Option<&Shortage>,
         underway: Underway,
         now: Duration,
         out: &mut Vec<Relief>,
     ) {
         self.short = short.copied();
         let Some(short) = short else {
-            self.room = Room::Untouched;
+            self.room = RoomMaking::Untouched;
             self.freeing.last = None;
             return;
         };
@@ -197,31 +199,31 @@ impl Pressure {
         match self.room {
             _ if !of_disk => out.push(Relief::Evict(*short)),
             // What that frees shows at the next look.
-            Room::Untouched => {
+            RoomMaking::Untouched => {
                 warn!("the disk is short of room: what nobody needs goes");
-                self.room = Room::Made;
+                self.room = RoomMaking::Made;
                 out.push(Relief::Clear);
             }
-            Room::Made | Room::NotEnough => {
-                self.room = Room::NotEnough;
+            RoomMaking::Made | RoomMaking::NotEnough => {
+                self.room = RoomMaking::NotEnough;
                 out.push(Relief::Measure);
             }
         }
     }
 
     /// The Node says what is reclaimed, as kubelet does, and not at every look.
-    fn tell(&mut self, short: &Short, now: Duration, out: &mut Vec<Relief>) {
+    fn tell(&mut self, short: &Shortage, now: Duration, out: &mut Vec<Relief>) {
         let resource = short.signal.resource();
         let last = self.told.get(resource);
-        if last.is_none_or(|last| TRANSITION <= now.saturating_sub(*last)) {
+        if last.is_none_or(|last| PRESSURE_TRANSITION_PERIOD <= now.saturating_sub(*last)) {
             self.told.insert(resource, now);
             out.push(Relief::Tell(resource));
         }
     }
 
-    /// Whether files are being removed that may be enough: while there is some room left, or it gets more. A removal may
-    /// take long, and the disk must not be full meanwhile.
-    fn waits_for_removal(&self, short: &Short, underway: Underway) -> bool {
+    /// Whether files are being removed that may be enough: while there is some room left, or it gets more. A removal
+    /// may take long, and the disk must not be full meanwhile.
+    fn waits_for_removal(&self, short: &Shortage, underway: Underway) -> bool {
         underway.removing && (short.threshold / 2 < short.available || self.freeing.grows)
     }
 
@@ -229,7 +231,7 @@ impl Pressure {
     pub(super) fn measured(&self, whole: bool, underway: Underway) -> Option<Relief> {
         let short = self.short.filter(|short| !short.signal.is_memory())?;
         let waits = underway.going || self.waits_for_removal(&short, underway);
-        if self.room != Room::NotEnough || waits {
+        if self.room != RoomMaking::NotEnough || waits {
             return None;
         }
         // Who has most may not be known yet: while there is still some room, it is looked for further.
@@ -239,8 +241,8 @@ impl Pressure {
 
     /// A pod goes: what was asked before says nothing of what is left when it is gone, and a new look comes first.
     pub(super) fn evicted(&mut self) {
-        if self.room == Room::NotEnough {
-            self.room = Room::Made;
+        if self.room == RoomMaking::NotEnough {
+            self.room = RoomMaking::Made;
         }
     }
 }

@@ -1,19 +1,19 @@
-//! In which order pods come back after the agent itself has died several times in a row: something that they do may have
-//! killed it, and would again.
+//! In which order pods come back after the agent itself has died several times in a row: something that they do may
+//! have killed it, and would again.
 //!
 //! ```text
 //! Well                                                   fewer than three bad ends in a row
 //! OneByOne { queue, suspects } ─gap─▶ … ─both are empty─▶ Watched ─a good while─▶ Well, and the ledger forgives
 //! ```
 //!
-//! While nobody is suspected, the oldest pod comes first and the newest last. Whoever was being brought back when the agent
-//! died is a suspect from then on, and the others need no turns: they come together, and a good while after them the
-//! suspects, one by one. Should the agent die of those that came together, there is one more among them, and they come one
-//! by one until it is found.
+//! While nobody is suspected, the oldest pod comes first and the newest last. Whoever was being brought back when the
+//! agent died is a suspect from then on, and the others need no turns: they come together, and a good while after them
+//! the suspects, one by one. Should the agent die of those that came together, there is one more among them, and they
+//! come one by one until it is found.
 //!
 //! Guarantees:
-//! - a suspect waits long, also where there is no other pod, and nobody else waits with it, whether it ran before or is new
-//!   (`a_lone_suspect_waits_as_any_other`, `the_pod_that_was_tried_when_the_agent_died_comes_last`,
+//! - a suspect waits long, also where there is no other pod, and nobody else waits with it, whether it ran before or is
+//!   new (`a_lone_suspect_waits_as_any_other`, `the_pod_that_was_tried_when_the_agent_died_comes_last`,
 //!   `new_pods_do_not_wait_with_the_suspects`);
 //! - whoever else kills the agent is found, too (`one_more_that_kills_the_agent_is_found_among_the_others`);
 //! - its turn comes, whoever else comes meanwhile (`suspects_come_back_however_many_new_pods_come`).
@@ -24,13 +24,14 @@ use std::time::Duration;
 use freewheel_link::report::UnixMillis;
 
 /// Bad ends in a row that are bad luck.
-const PATIENCE: u32 = 3;
+const BAD_ENDS_TOLERATED: u32 = 3;
 /// Between two pods: at first, and at most.
-const GAP: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+const RECOVERY_GAP_FIRST_AND_MAX: (Duration, Duration) =
+    (Duration::from_secs(2), Duration::from_secs(60));
 /// Before a pod during whose start the agent has died.
 const SUSPECT_GAP: Duration = Duration::from_secs(300);
 /// A life that lasts this long with all of its pods is a good one.
-const GOOD_WHILE: Duration = Duration::from_secs(300);
+const RECOVERED_AFTER: Duration = Duration::from_secs(300);
 
 /// How the agent comes back.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,9 +43,9 @@ pub(super) enum Recovery {
         /// Bad ends.
         crashes: u32,
         /// Those that are not suspected, while they need turns.
-        queue: Waiting,
+        queue: HeldPods,
         /// Those that are suspected.
-        suspects: Waiting,
+        suspects: HeldPods,
     },
     /// All are back.
     Watched {
@@ -55,12 +56,12 @@ pub(super) enum Recovery {
 
 /// UIDs of pods that wait, and when the next one comes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Waiting {
+pub(super) struct HeldPods {
     uids: VecDeque<String>,
     next: Duration,
 }
 
-impl Waiting {
+impl HeldPods {
     fn due(&self) -> Option<Duration> {
         (!self.uids.is_empty()).then_some(self.next)
     }
@@ -78,8 +79,8 @@ impl Waiting {
     }
 }
 
-/// A pod that comes back: its place among the suspects, when it began, its UID. `None`, which is nobody's suspicion, comes
-/// first.
+/// A pod that comes back: its place among the suspects, when it began, its UID. `None`, which is nobody's suspicion,
+/// comes first.
 pub(super) type Returning = (Option<usize>, UnixMillis, String);
 
 /// What is to be done.
@@ -103,8 +104,8 @@ impl Recovery {
     ) -> Self {
         match crashes {
             0 => return Self::Well,
-            1..PATIENCE => return Self::Watched { until: now + GOOD_WHILE },
-            PATIENCE.. => {}
+            1..BAD_ENDS_TOLERATED => return Self::Watched { until: now + RECOVERED_AFTER },
+            BAD_ENDS_TOLERATED.. => {}
         }
         pods.sort();
         let (suspects, mut others): (Vec<_>, Vec<_>) =
@@ -118,8 +119,8 @@ impl Recovery {
         let last = gap(crashes).saturating_mul(gaps);
         Self::OneByOne {
             crashes,
-            queue: Waiting { uids: uids(others), next: now },
-            suspects: Waiting {
+            queue: HeldPods { uids: uids(others), next: now },
+            suspects: HeldPods {
                 uids: uids(suspects),
                 next: now.saturating_add(last).saturating_add(SUSPECT_GAP),
             },
@@ -129,7 +130,7 @@ impl Recovery {
     /// Those that wait, and whether each is suspected.
     pub(super) fn waiting(&self) -> Vec<(String, bool)> {
         let Self::OneByOne { queue, suspects, .. } = self else { return Vec::new() };
-        let of = |waiting: &Waiting, suspected| {
+        let of = |waiting: &HeldPods, suspected| {
             waiting.uids.iter().map(move |uid| (uid.clone(), suspected)).collect::<Vec<_>>()
         };
         [of(queue, false), of(suspects, true)].concat()
@@ -180,7 +181,7 @@ impl Recovery {
             None => queue.take(now, gap(*crashes), &held),
         };
         if queue.uids.is_empty() && suspects.uids.is_empty() {
-            *self = Self::Watched { until: now + GOOD_WHILE };
+            *self = Self::Watched { until: now + RECOVERED_AFTER };
         }
         found.map_or(Turn::Nobody, Turn::Of)
     }
@@ -188,6 +189,7 @@ impl Recovery {
 
 /// Between two pods, after this many bad ends.
 fn gap(crashes: u32) -> Duration {
-    let doublings = crashes.saturating_sub(PATIENCE).min(16);
-    (GAP.0 * 2_u32.saturating_pow(doublings)).min(GAP.1)
+    let doublings = crashes.saturating_sub(BAD_ENDS_TOLERATED).min(16);
+    (RECOVERY_GAP_FIRST_AND_MAX.0 * 2_u32.saturating_pow(doublings))
+        .min(RECOVERY_GAP_FIRST_AND_MAX.1)
 }

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::Agent;
 use super::storage::of_containers;
-use crate::env::{Allocatable, Around};
+use crate::env::{Allocatable, EnvSources};
 use crate::pods::{Pod, Volumes};
 use crate::volumes;
 
@@ -45,13 +45,13 @@ impl Agent {
     }
 
     /// Calls with everything that a pod's values are taken from.
-    pub(super) fn with_around<T>(&self, pod: &Pod, then: impl FnOnce(&Around<'_>) -> T) -> T {
+    pub(super) fn with_around<T>(&self, pod: &Pod, then: impl FnOnce(&EnvSources<'_>) -> T) -> T {
         let config =
             |kind: Kind, name: &str| self.config_data(&pod.realm, &pod.spec.namespace, kind, name);
         let services = self.services_for(pod);
         let storage = of_containers(pod);
         let guests = allocatable::of(self.status.node());
-        then(&Around {
+        then(&EnvSources {
             pod: &pod.spec,
             ip: pod.ip().unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
             host_ip: self.status.node().address,

@@ -11,7 +11,7 @@ use freewheel_link::report::{NodeEventV1, NodeStatusV1, ReportStamp};
 
 use crate::ledger::PodStateV1;
 use crate::outbox::Outbox;
-use crate::pods::{Module, Pod, Sight, Which, events, status};
+use crate::pods::{DecisionContext, Module, Pod, Which, events, status};
 use crate::ports::{Clock, Exit, Ports};
 
 /// Tells the hub.
@@ -57,7 +57,7 @@ impl Status {
 
     /// Tells how a pod is, when that has changed.
     pub(super) fn pod(&mut self, pod: &mut Pod, modules: &BTreeMap<Digest, Module>) {
-        let see = Sight { now: self.clock.now(), modules };
+        let see = DecisionContext { now: self.clock.now(), modules };
         let status = status::status(pod, see, self.clock.unix_ms());
         if !pod.is_known_better() && pod.said.as_ref() != Some(&status) {
             pod.said = Some(status.clone());
@@ -116,8 +116,8 @@ impl Status {
     }
 
     /// The hub has everything up to here.
-    pub(super) fn taken(&mut self, stamp: ReportStamp) {
-        self.outbox.taken(stamp);
+    pub(super) fn acknowledged(&mut self, stamp: ReportStamp) {
+        self.outbox.acknowledged(stamp);
     }
 
     /// The hub cannot keep the report with this stamp. Answers with the UID of the pod that it was about.

@@ -22,7 +22,7 @@ use crate::usage::{Size, Tree};
 use crate::volumes;
 
 /// Between the end of one measurement and the next, as kubelet's housekeeping.
-const EVERY: Duration = Duration::from_secs(10);
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
 /// What was measured of a pod: (UID, what it has).
 pub(super) type OfPod = (String, Usage);
@@ -82,13 +82,13 @@ impl Meter {
     }
 
     /// Looks at the pods anew: which have limits.
-    pub(super) fn take_limits<'a>(&mut self, pods: impl Iterator<Item = &'a Pod>, now: Duration) {
+    pub(super) fn apply_limits<'a>(&mut self, pods: impl Iterator<Item = &'a Pod>, now: Duration) {
         let limits = pods.filter_map(|pod| {
             Some((pod.spec.uid.clone(), Limits::of(&pod.spec, storage(pod).as_ref())?))
         });
         self.limits = limits.collect();
         if self.next.is_none() {
-            self.next = Some(now + EVERY);
+            self.next = Some(now + MEASURE_EVERY);
         }
     }
 
@@ -116,7 +116,7 @@ impl Meter {
             }
         }
         if trees.is_empty() {
-            self.next = Some(now + EVERY);
+            self.next = Some(now + MEASURE_EVERY);
             return;
         }
         self.busy = true;
@@ -132,7 +132,7 @@ impl Meter {
     /// A measurement has ended: the pods that have more than they may, as (UID, why).
     pub(super) fn take(&mut self, measured: &Measured, now: Duration) -> Vec<(String, String)> {
         self.busy = false;
-        self.next = Some(now + EVERY);
+        self.next = Some(now + MEASURE_EVERY);
         let beyond = measured
             .pods
             .iter()

@@ -10,9 +10,9 @@ use freewheel_link::plan::{
 use freewheel_link::report::{PhaseV1, PodStatusV1, Report};
 use tokio::task::JoinHandle;
 
-use super::keep::{DISK_RETRY, SYNC_WITHIN};
+use super::persist::{DISK_RETRY, SYNC_WITHIN};
 use super::*;
-use crate::fake::{SimDisk, World, node};
+use crate::fake::{FakeWorld, SimDisk, node};
 use crate::ports::{ContainerId, PlanPart};
 
 mod instances;
@@ -84,7 +84,7 @@ fn generation(revision: u64) -> Generation {
 
 /// One life of an agent.
 struct Run {
-    world: World,
+    world: FakeWorld,
     stop: CancellationToken,
     task: JoinHandle<()>,
     revision: u64,
@@ -103,7 +103,7 @@ fn run_with(disk: &SimDisk, thresholds: Vec<crate::eviction::Threshold>) -> Run 
 const NOW: u64 = 1_800_000_000_000;
 
 fn run_at(disk: &SimDisk, thresholds: Vec<crate::eviction::Threshold>, unix_ms: u64) -> Run {
-    let (world, ports, queue) = World::new(disk.clone(), unix_ms);
+    let (world, ports, queue) = FakeWorld::new(disk.clone(), unix_ms);
     let config =
         Config { data: "/data".into(), node: node(), files: world.files.clone(), thresholds };
     let agent = Agent::open(ports, config).unwrap();
@@ -146,14 +146,14 @@ impl Run {
 
     /// The newest word about a pod.
     fn said(&self, name: &str) -> Option<PodStatusV1> {
-        self.world.ear.reports.lock().iter().rev().find_map(|(_, report)| match report {
+        self.world.uplink.reports.lock().iter().rev().find_map(|(_, report)| match report {
             Report::Pod(status) if status.name == name => Some(status.clone()),
             _ => None,
         })
     }
 
     fn reasons(&self) -> Vec<String> {
-        let reports = self.world.ear.reports.lock();
+        let reports = self.world.uplink.reports.lock();
         let reason = |report: &Report| match report {
             Report::Event(event) => Some(event.reason.clone()),
             _ => None,
@@ -163,7 +163,7 @@ impl Run {
 
     /// Events as (type, reason, message).
     fn events(&self) -> Vec<String> {
-        let reports = self.world.ear.reports.lock();
+        let reports = self.world.uplink.reports.lock();
         let text = |report: &Report| match report {
             Report::Event(event) => {
                 let severity = if event.warning { "Warning" } else { "Normal" };
@@ -190,9 +190,9 @@ async fn a_planned_pod_runs_and_is_reported_and_acknowledged() {
     assert_eq!(said.phase, PhaseV1::Running);
     assert_eq!(said.ip, Some([10, 64, 3, 2].into()));
     assert_eq!(run.reasons(), ["Pulled", "Created", "Started"]);
-    assert_eq!(run.world.ear.took.lock().last().unwrap().0, generation(1));
+    assert_eq!(run.world.uplink.took.lock().last().unwrap().0, generation(1));
     assert_eq!(run.world.fabric.pods.lock()["uid-a"].ip, said.ip.unwrap());
-    assert_eq!(*run.world.shelf.kept.lock(), [Digest::of(b"hello")]);
+    assert_eq!(*run.world.modules.kept.lock(), [Digest::of(b"hello")]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,8 +218,8 @@ async fn after_a_power_cut_and_without_a_hub_the_same_pods_come_back() {
     // The hub returns: everything is said, nothing is replaced.
     second.send(Input::Connected(Some(1))).await;
     assert_eq!(second.said("a").unwrap().containers[0].restarts, 2);
-    assert_eq!(second.world.ear.took.lock().last().unwrap().0, generation(1));
-    assert!(second.world.ear.reports.lock().iter().all(|(stamp, _)| stamp.boot_epoch == 2));
+    assert_eq!(second.world.uplink.took.lock().last().unwrap().0, generation(1));
+    assert!(second.world.uplink.reports.lock().iter().all(|(stamp, _)| stamp.boot_epoch == 2));
     second.end().await;
 }
 
@@ -237,12 +237,12 @@ async fn a_deleted_pod_is_said_to_be_gone_and_not_taken_on_again() {
     run.send(Input::Connected(Some(1))).await;
     let gone = Report::PodGone { realm: ClusterName::root(), uid: "uid-a".to_owned() };
     let count = |run: &Run| {
-        run.world.ear.reports.lock().iter().filter(|(_, report)| *report == gone).count()
+        run.world.uplink.reports.lock().iter().filter(|(_, report)| *report == gone).count()
     };
     assert_eq!(count(&run), 1);
     run.send(Input::Connected(Some(1))).await;
     assert_eq!(count(&run), 2, "until it is taken");
-    let last = run.world.ear.reports.lock().last().unwrap().0;
+    let last = run.world.uplink.reports.lock().last().unwrap().0;
     run.send(Input::ReportsTaken(last)).await;
     run.send(Input::Connected(Some(1))).await;
     assert_eq!(count(&run), 2);
@@ -285,7 +285,7 @@ async fn a_plan_on_another_base_is_answered_with_what_is_held() {
     };
     run.send(Input::Plan(part)).await;
     assert_eq!(run.running(), [""; 0]);
-    assert_eq!(run.world.ear.took.lock().last().unwrap().0, generation(1));
+    assert_eq!(run.world.uplink.took.lock().last().unwrap().0, generation(1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -296,10 +296,10 @@ async fn a_plan_is_not_acknowledged_while_the_disk_is_full() {
     disk.set_full(true);
     run.plan(vec![pod_record(&pod("a"))], vec![]).await;
     assert_eq!(run.running(), ["a web/0"], "the pod need not wait for the disk");
-    assert_eq!(run.world.ear.took.lock().last().unwrap().0, generation(1));
+    assert_eq!(run.world.uplink.took.lock().last().unwrap().0, generation(1));
     disk.set_full(false);
     tokio::time::sleep(DISK_RETRY * 2).await;
-    assert_eq!(run.world.ear.took.lock().last().unwrap().0, generation(2));
+    assert_eq!(run.world.uplink.took.lock().last().unwrap().0, generation(2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -417,7 +417,7 @@ async fn no_two_events_have_one_time() {
     let mut run = run(&SimDisk::default());
     run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
-    let reports = run.world.ear.reports.lock().clone();
+    let reports = run.world.uplink.reports.lock().clone();
     let times: Vec<u64> = reports
         .iter()
         .filter_map(|(_, report)| match report {

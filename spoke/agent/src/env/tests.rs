@@ -98,8 +98,8 @@ fn around<'a>(
     pod: &'a PodV1,
     config: &'a dyn Fn(Kind, &str) -> Option<ConfigV1>,
     services: &'a [ServiceV1],
-) -> Around<'a> {
-    Around {
+) -> EnvSources<'a> {
+    EnvSources {
         pod,
         ip: [10, 64, 0, 5].into(),
         host_ip: [192, 168, 1, 7].into(),

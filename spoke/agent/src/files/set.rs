@@ -25,8 +25,8 @@ const CURRENT: &str = "..data";
 const NEXT: &str = "..data_tmp";
 
 /// Longest name and path, as with kubelet: file systems take no more.
-const LONGEST_NAME: usize = 255;
-const LONGEST_PATH: usize = 4096;
+const FILE_NAME_BYTES_MAX: usize = 255;
+const FILE_PATH_BYTES_MAX: usize = 4096;
 
 /// Makes `dir` show exactly these files.
 pub(super) fn write(dir: &Path, files: &[File]) -> io::Result<()> {
@@ -57,12 +57,12 @@ fn check(files: &[File]) -> io::Result<()> {
         if !stays_inside(&file.path) {
             return refuse("a file's path leaves its volume".to_owned());
         }
-        if LONGEST_PATH < file.path.len()
-            || file.path.split('/').any(|name| LONGEST_NAME < name.len())
+        if FILE_PATH_BYTES_MAX < file.path.len()
+            || file.path.split('/').any(|name| FILE_NAME_BYTES_MAX < name.len())
         {
             let begin: String = file.path.chars().take(40).collect();
             return refuse(format!(
-                "the path {begin:?}... is longer than {LONGEST_PATH} bytes, or a name in it than {LONGEST_NAME}"
+                "the path {begin:?}... is longer than {FILE_PATH_BYTES_MAX} bytes, or a name in it than {FILE_NAME_BYTES_MAX}"
             ));
         }
         paths.insert(names(file).collect::<PathBuf>());

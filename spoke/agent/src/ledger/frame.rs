@@ -10,17 +10,17 @@
 //! Guarantees:
 //! - no payload is believed whose checksum does not hold (`every_cut_of_a_file_reads_as_whole_entries`,
 //!   `what_follows_a_damaged_entry_is_found_again`);
-//! - what follows a damaged entry is found again (`what_follows_a_damaged_entry_is_found_again`), and the search costs no
-//!   more than its share of work in the whole file (`the_search_behind_damages_has_one_budget_for_the_file`).
+//! - what follows a damaged entry is found again (`what_follows_a_damaged_entry_is_found_again`), and the search costs
+//!   no more than its share of work in the whole file (`the_search_behind_damages_has_one_budget_for_the_file`).
 
 /// First bytes of every ledger.
 pub(crate) const MAGIC: &[u8; 16] = b"freewheel ledger";
 /// Length of the header.
-pub(crate) const HEADER: usize = 28;
+pub(crate) const HEADER_BYTES: usize = 28;
 /// Largest payload that is believed: far above the largest record, far below a rotten length.
-pub(crate) const MAX_ENTRY: usize = freewheel_link::limits::LEDGER_ENTRY;
+pub(crate) const ENTRY_BYTES_MAX: usize = freewheel_link::limits::LEDGER_ENTRY_BYTES_MAX;
 /// Bytes that the search for entries behind damages may checksum, in a whole file: seconds on a small device.
-const SEARCH: usize = 256 << 20;
+const SALVAGE_BYTES_MAX: usize = 256 << 20;
 
 /// The header of a file of any version: the checksum is there in each.
 pub(crate) fn header(version: u32, salt: u32) -> Vec<u8> {
@@ -34,7 +34,7 @@ pub(crate) fn header(version: u32, salt: u32) -> Vec<u8> {
 
 /// Adds one framed payload.
 pub(crate) fn push(out: &mut Vec<u8>, salt: u32, payload: &[u8]) {
-    // The ledger makes none beyond [`MAX_ENTRY`].
+    // The ledger makes none beyond [`ENTRY_BYTES_MAX`].
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(&crc32(salt, payload).to_le_bytes());
@@ -70,8 +70,8 @@ pub(crate) fn open(file: &[u8]) -> Opening {
         bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
     };
     let (version, salt, sum) = (number(16), number(20), number(24));
-    let holds = file.starts_with(MAGIC) && HEADER <= file.len();
-    if holds && crc32(0, &file[..HEADER - 4]) == sum {
+    let holds = file.starts_with(MAGIC) && HEADER_BYTES <= file.len();
+    if holds && crc32(0, &file[..HEADER_BYTES - 4]) == sum {
         Opening::Version { version, salt }
     } else {
         Opening::Foreign { salt }
@@ -91,14 +91,14 @@ pub(crate) struct Reader<'a> {
     file: &'a [u8],
     salt: u32,
     at: usize,
-    /// What is left of [`SEARCH`].
+    /// What is left of [`SALVAGE_BYTES_MAX`].
     search: usize,
 }
 
 impl<'a> Reader<'a> {
     /// From the first entry on.
     pub(crate) const fn new(file: &'a [u8], salt: u32) -> Self {
-        Self { file, salt, at: HEADER, search: SEARCH }
+        Self { file, salt, at: HEADER_BYTES, search: SALVAGE_BYTES_MAX }
     }
 
     /// Where the next entry starts, or the damage.
@@ -152,7 +152,7 @@ fn length(file: &[u8], at: usize) -> Option<usize> {
     let length = file.get(at..)?.first_chunk()?;
     let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
     // No entry is empty, and zeros are what a lost sector reads as.
-    let fits = 0 < length && length <= MAX_ENTRY && at + 8 + length <= file.len();
+    let fits = 0 < length && length <= ENTRY_BYTES_MAX && at + 8 + length <= file.len();
     fits.then_some(length)
 }
 
@@ -224,8 +224,8 @@ mod tests {
     #[test]
     fn every_cut_of_a_file_reads_as_whole_entries() {
         let whole = file(&[b"one", b"two"]);
-        let first = HEADER + 11;
-        for cut in HEADER..=whole.len() {
+        let first = HEADER_BYTES + 11;
+        for cut in HEADER_BYTES..=whole.len() {
             let file = &whole[..cut];
             assert_eq!(open(file), Opening::Version { version: 1, salt: 7 });
             let seen = read(&mut Reader::new(file, 7)).len();
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn what_follows_a_damaged_entry_is_found_again() {
         let whole = file(&[b"one", b"number two", b"three", b"four"]);
-        for at in HEADER + 11..HEADER + 11 + 18 {
+        for at in HEADER_BYTES + 11..HEADER_BYTES + 11 + 18 {
             let mut file = whole.clone();
             file[at] ^= 0x10;
             let mut reader = Reader::new(&file, 7);
@@ -256,7 +256,7 @@ mod tests {
         let mut forged = Vec::new();
         push(&mut forged, 0, b"forged");
         let mut file = file(&[b"one", &forged, b"three"]);
-        let at = HEADER + 11;
+        let at = HEADER_BYTES + 11;
         file[at..at + 8].fill(0xff);
         let mut reader = Reader::new(&file, 7);
         assert_eq!(read(&mut reader), [b"one"]);
@@ -268,13 +268,13 @@ mod tests {
     fn the_search_behind_damages_has_one_budget_for_the_file() {
         let mut file = file(&[b"one", b"two", b"three", b"four", b"five"]);
         // The lengths of the second and the fourth entry: only a search finds what follows.
-        for at in [HEADER + 11, HEADER + 11 + 11 + 13] {
+        for at in [HEADER_BYTES + 11, HEADER_BYTES + 11 + 11 + 13] {
             file[at..at + 4].fill(0xff);
         }
         let mut reader = Reader::new(&file, 7);
         assert_eq!(read(&mut reader), [b"one"]);
         assert!(reader.resume());
-        let spent = SEARCH - reader.search;
+        let spent = SALVAGE_BYTES_MAX - reader.search;
         assert!(5 <= spent, "what was found was checksummed");
         assert_eq!(read(&mut reader), [b"three"]);
         assert!(reader.resume());

@@ -13,8 +13,8 @@
 //!   (`what_was_flushed_is_there_again_and_starts_are_counted`);
 //! - a plan part is there whole or not at all (`a_part_of_which_the_end_is_missing_never_holds`), whatever it puts
 //!   (`a_plan_of_any_size_is_there_again`) and removes (`removals_of_any_number_are_kept_in_pieces`);
-//! - a ledger that is damaged, foreign or a newer agent's is put aside and told ([`Ledger::found`]), and the agent starts
-//!   with what is left of it (`rot_in_the_middle_is_told_and_is_no_older_plan`,
+//! - a ledger that is damaged, foreign or a newer agent's is put aside and told ([`Ledger::found`]), and the agent
+//!   starts with what is left of it (`rot_in_the_middle_is_told_and_is_no_older_plan`,
 //!   `a_newer_or_foreign_ledger_is_kept_aside_and_the_device_starts_without_it`,
 //!   `an_entry_of_a_newer_agent_asks_for_the_whole_plan`);
 //! - the file grows to at most some multiple of what it holds (`the_file_stays_within_a_multiple_of_what_it_holds`);
@@ -49,7 +49,7 @@ const COMPACT_FROM: usize = 256 << 10;
 /// Bytes of records and removals in one entry of a plan: a part of any size is written in such pieces.
 const PIECE: usize = 1 << 20;
 /// The largest record, with room for what stands around it in an entry.
-const MAX_RECORD: usize = frame::MAX_ENTRY - PIECE;
+const MAX_RECORD: usize = frame::ENTRY_BYTES_MAX - PIECE;
 /// Pods that are suspected at most.
 const MAX_SUSPECTS: usize = 16;
 
@@ -255,7 +255,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When a record of it is too large, or cannot be encoded; then nothing of it was taken over.
-    pub fn take_plan(&mut self, part: PlanPart) -> Result<Option<Vec<RecordKey>>, LedgerError> {
+    pub fn keep_plan(&mut self, part: PlanPart) -> Result<Option<Vec<RecordKey>>, LedgerError> {
         if !part.snapshot && part.base != self.held.generation {
             return Ok(None);
         }
@@ -436,7 +436,7 @@ fn next_life(last: &LifeV1) -> LifeV1 {
 
 fn push(out: &mut Vec<u8>, salt: u32, entry: &Entry) -> Result<(), LedgerError> {
     let payload = postcard::to_stdvec(entry).map_err(LedgerError::Encode)?;
-    if frame::MAX_ENTRY < payload.len() {
+    if frame::ENTRY_BYTES_MAX < payload.len() {
         return Err(LedgerError::TooLarge { bytes: payload.len() });
     }
     frame::push(out, salt, &payload);

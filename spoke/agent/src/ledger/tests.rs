@@ -77,8 +77,8 @@ fn open(disk: &SimDisk) -> Ledger {
 /// What the fixture was made of.
 fn filled(disk: &SimDisk) -> Ledger {
     let mut ledger = open(disk);
-    ledger.take_plan(part(0, 3, vec![record("a/x", 1), record("a/y", 2)], vec![])).unwrap();
-    ledger.take_plan(part(3, 4, vec![record("a/x", 3)], vec![key("a/y")])).unwrap();
+    ledger.keep_plan(part(0, 3, vec![record("a/x", 1), record("a/y", 2)], vec![])).unwrap();
+    ledger.keep_plan(part(3, 4, vec![record("a/x", 3)], vec![key("a/y")])).unwrap();
     ledger.keep_pod(state("u1")).unwrap();
     ledger.keep_pod(state("u2")).unwrap();
     ledger.forget_pod("u2").unwrap();
@@ -129,9 +129,9 @@ fn the_bytes_of_the_file_are_frozen() {
 fn a_plan_part_on_another_base_changes_nothing() {
     let disk = SimDisk::default();
     let mut ledger = filled(&disk);
-    assert_eq!(ledger.take_plan(part(2, 9, vec![record("z/z", 1)], vec![])).unwrap(), None);
+    assert_eq!(ledger.keep_plan(part(2, 9, vec![record("z/z", 1)], vec![])).unwrap(), None);
     check_filled(&ledger);
-    let touched = ledger.take_plan(part(0, 9, vec![record("z/z", 1)], vec![])).unwrap();
+    let touched = ledger.keep_plan(part(0, 9, vec![record("z/z", 1)], vec![])).unwrap();
     assert_eq!(touched, Some(vec![key("a/x"), key("z/z")]), "what a snapshot drops is touched too");
 }
 
@@ -169,7 +169,7 @@ fn a_full_disk_loses_nothing_once_there_is_room_again() {
     let disk = SimDisk::default();
     let mut ledger = filled(&disk);
     disk.set_full(true);
-    ledger.take_plan(part(4, 5, vec![record("b/b", 9)], vec![])).unwrap();
+    ledger.keep_plan(part(4, 5, vec![record("b/b", 9)], vec![])).unwrap();
     assert!(ledger.flush().is_err());
     assert!(ledger.dirty());
     for round in 0..1000 {
@@ -197,7 +197,7 @@ fn the_file_stays_within_a_multiple_of_what_it_holds() {
         pod.started = Some(round);
         ledger.keep_pod(pod).unwrap();
         if round % 1000 == 0 {
-            ledger.take_plan(part(at, round + 1, vec![record("a/x", 1)], vec![])).unwrap();
+            ledger.keep_plan(part(at, round + 1, vec![record("a/x", 1)], vec![])).unwrap();
             at = round + 1;
         }
         ledger.write().unwrap();
@@ -237,7 +237,7 @@ fn power_cuts_lose_only_what_was_not_flushed() {
                 let gone = key(&format!("n/{}", revision - 1));
                 let mut next = part(revision - 1, revision, put, vec![gone]);
                 next.base = ledger.generation();
-                ledger.take_plan(next).unwrap();
+                ledger.keep_plan(next).unwrap();
                 match random.u8(..3) {
                     0 => {
                         ledger.flush().unwrap();
@@ -264,14 +264,15 @@ fn check_world(ledger: &Ledger, revision: u64, seed: u64) {
     }
 }
 
-/// Every byte of a file that grew in durable batches, one after the other: never an older plan that reads as if it held.
+/// Every byte of a file that grew in durable batches, one after the other: never an older plan that reads as if it
+/// held.
 #[test]
 fn rot_in_the_middle_is_told_and_is_no_older_plan() {
     let disk = SimDisk::default();
     let mut ledger = open(&disk);
     let mut ends = vec![disk.len()];
     for to in 1..=4 {
-        ledger.take_plan(part(to - 1, to, vec![record(&format!("n/{to}"), 1)], vec![])).unwrap();
+        ledger.keep_plan(part(to - 1, to, vec![record(&format!("n/{to}"), 1)], vec![])).unwrap();
         ledger.keep_pod(state(&format!("u{to}"))).unwrap();
         ledger.flush().unwrap();
         ends.push(disk.len());
@@ -317,7 +318,7 @@ fn rot_in_the_last_plan_is_told() {
     let disk = SimDisk::default();
     let mut ledger = filled(&disk);
     let before = disk.len();
-    ledger.take_plan(part(4, 5, vec![record("n/5", 1)], vec![key("a/x")])).unwrap();
+    ledger.keep_plan(part(4, 5, vec![record("n/5", 1)], vec![key("a/x")])).unwrap();
     ledger.flush().unwrap();
     let whole = disk.read().unwrap();
     let end = whole.len() - mark(&whole);
@@ -347,7 +348,7 @@ fn rot_in_a_ledger_that_was_written_anew_is_told() {
     ledger.broken = true;
     ledger.flush().unwrap();
     let whole = disk.read().unwrap();
-    for at in frame::HEADER..whole.len() - mark(&whole) {
+    for at in frame::HEADER_BYTES..whole.len() - mark(&whole) {
         let mut file = whole.clone();
         file[at] ^= 0x41;
         disk.replace(&file).unwrap();
@@ -362,7 +363,7 @@ fn a_plan_that_is_lost_with_its_mark_looks_torn() {
     let disk = SimDisk::default();
     let mut ledger = filled(&disk);
     let before = disk.len();
-    ledger.take_plan(part(4, 5, vec![record("n/5", 1)], vec![key("a/x")])).unwrap();
+    ledger.keep_plan(part(4, 5, vec![record("n/5", 1)], vec![key("a/x")])).unwrap();
     ledger.flush().unwrap();
     let mut file = disk.read().unwrap();
     file[before..].fill(0);
@@ -420,7 +421,7 @@ fn a_plan_of_any_size_is_there_again() {
     let mut ledger = open(&disk);
     let large = |name: &str| Record { body: vec![1; PIECE / 2], ..record(name, 0) };
     let records: Vec<Record> = ["a", "b", "c", "d", "e"].map(large).into();
-    ledger.take_plan(part(0, 1, records, vec![])).unwrap();
+    ledger.keep_plan(part(0, 1, records, vec![])).unwrap();
     // As it came, and compacted.
     for _ in 0..2 {
         ledger.flush().unwrap();
@@ -434,8 +435,8 @@ fn a_plan_of_any_size_is_there_again() {
         assert_eq!((ledger.found(), ledger.records().len()), (Found::Sound, 5));
         ledger.broken = true;
     }
-    let huge = Record { body: vec![1; frame::MAX_ENTRY], ..record("huge", 0) };
-    let refused = ledger.take_plan(part(1, 2, vec![record("x", 1), huge], vec![]));
+    let huge = Record { body: vec![1; frame::ENTRY_BYTES_MAX], ..record("huge", 0) };
+    let refused = ledger.keep_plan(part(1, 2, vec![record("x", 1), huge], vec![]));
     assert!(matches!(refused, Err(LedgerError::TooLarge { .. })), "{refused:?}");
     assert_eq!((ledger.generation(), ledger.records().len()), (generation(1), 5), "all or nothing");
 }
@@ -446,10 +447,10 @@ fn removals_of_any_number_are_kept_in_pieces() {
     let mut ledger = open(&disk);
     let named = |set: &'static str| (0..7000).map(move |number| format!("{set}{number:0600}"));
     let first = named("a").map(|name| record(&name, 1)).collect();
-    ledger.take_plan(part(0, 1, first, vec![])).unwrap();
+    ledger.keep_plan(part(0, 1, first, vec![])).unwrap();
     let (second, gone) = (named("b").map(|name| record(&name, 2)), named("a"));
     let change = part(1, 2, second.collect(), gone.map(|name| key(&name)).collect());
-    assert_eq!(ledger.take_plan(change).unwrap().map(|touched| touched.len()), Some(14_000));
+    assert_eq!(ledger.keep_plan(change).unwrap().map(|touched| touched.len()), Some(14_000));
     // Before it is written anew, which leaves removals out.
     let mut payloads = ledger.waiting.as_slice();
     while let Some((length, rest)) = payloads.split_first_chunk() {
@@ -470,7 +471,7 @@ fn a_part_of_which_the_end_is_missing_never_holds() {
     let mut ledger = filled(&disk);
     let before = disk.len();
     let large = |name: &str| Record { body: vec![1; PIECE / 2], ..record(name, 0) };
-    ledger.take_plan(part(0, 9, vec![large("b"), large("c"), large("d")], vec![])).unwrap();
+    ledger.keep_plan(part(0, 9, vec![large("b"), large("c"), large("d")], vec![])).unwrap();
     let mut file = disk.read().unwrap();
     file.extend_from_slice(&ledger.waiting);
     for cut in [before + 100, before + PIECE + 200, file.len() - 1] {

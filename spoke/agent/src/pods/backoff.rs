@@ -4,17 +4,18 @@
 use std::time::Duration;
 
 /// A start that lasted this long is no crash loop.
-pub const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
+pub const CRASH_STREAK_RESET_AFTER: Duration = Duration::from_secs(600);
 /// The longest wait.
-pub const LONGEST: Duration = Duration::from_secs(300);
-const FIRST: Duration = Duration::from_secs(10);
+pub const RESTART_BACKOFF_MAX: Duration = Duration::from_secs(300);
+const RESTART_BACKOFF_FIRST: Duration = Duration::from_secs(10);
 
 /// The wait after this many restarts in a row.
 #[must_use]
 pub fn delay(streak: u32) -> Duration {
     match streak.checked_sub(1) {
         None => Duration::ZERO,
-        Some(doublings) => (FIRST * 2_u32.saturating_pow(doublings.min(8))).min(LONGEST),
+        Some(doublings) => (RESTART_BACKOFF_FIRST * 2_u32.saturating_pow(doublings.min(8)))
+            .min(RESTART_BACKOFF_MAX),
     }
 }
 
@@ -33,6 +34,6 @@ mod tests {
     fn the_wait_doubles_up_to_five_minutes() {
         let waits: Vec<String> = (0..9).map(|streak| go_text(delay(streak))).collect();
         assert_eq!(waits, ["0s", "10s", "20s", "40s", "1m20s", "2m40s", "5m0s", "5m0s", "5m0s"]);
-        assert_eq!(delay(u32::MAX), LONGEST);
+        assert_eq!(delay(u32::MAX), RESTART_BACKOFF_MAX);
     }
 }

@@ -11,11 +11,11 @@ use crate::ledger::{ContainerStateV1, DoingV1};
 use crate::ports::Exit;
 
 /// Exit code of what died together with the agent.
-const KILLED: i32 = 137;
+const EXIT_KILLED: i32 = 137;
 
 /// What a container is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum ContainerState {
     /// Never started.
     Fresh,
     /// Start was asked for.
@@ -59,7 +59,7 @@ pub struct Container {
     /// restartCount: the attempt of the current start.
     pub restarts: u32,
     /// What it is doing.
-    pub state: State,
+    pub state: ContainerState,
     /// How the start before the current one ended.
     pub last: Option<TerminatedV1>,
     /// Starts in a row that ended too soon.
@@ -93,12 +93,12 @@ impl Container {
         let kept = known.iter().find(|state| state.name == name);
         let forgotten =
             logged.get(name).filter(|newest| kept.is_none_or(|k| k.restarts < **newest));
-        let ended = |how| State::Ended { how, at: now, blameless: true };
+        let ended = |how| ContainerState::Ended { how, at: now, blameless: true };
         let state = match kept.map(|kept| &kept.doing) {
             _ if forgotten.is_some() => ended(forgotten_end(unix)),
-            None | Some(DoingV1::Nothing) => State::Fresh,
+            None | Some(DoingV1::Nothing) => ContainerState::Fresh,
             Some(DoingV1::Running(since)) => ended(TerminatedV1 {
-                code: KILLED,
+                code: EXIT_KILLED,
                 signal: 9,
                 reason: "Error".to_owned(),
                 message: "the agent was stopped while the container ran".to_owned(),
@@ -126,21 +126,23 @@ impl Container {
     /// Whether something of it may run.
     #[must_use]
     pub const fn alive(&self) -> bool {
-        matches!(self.state, State::Starting | State::Running { .. })
+        matches!(self.state, ContainerState::Starting | ContainerState::Running { .. })
     }
 
     /// Whether it runs.
     #[must_use]
     pub const fn running(&self) -> bool {
-        matches!(self.state, State::Running { .. })
+        matches!(self.state, ContainerState::Running { .. })
     }
 
     /// Exit code, once it has ended.
     #[must_use]
     pub const fn code(&self) -> Option<i32> {
         match &self.state {
-            State::Ended { how, .. } => Some(how.code),
-            State::Fresh | State::Starting | State::Running { .. } => None,
+            ContainerState::Ended { how, .. } => Some(how.code),
+            ContainerState::Fresh | ContainerState::Starting | ContainerState::Running { .. } => {
+                None
+            }
         }
     }
 
@@ -148,9 +150,9 @@ impl Container {
     #[must_use]
     pub const fn unborn(&self) -> bool {
         match self.state {
-            State::Fresh => true,
-            State::Starting => self.last.is_none(),
-            State::Running { .. } | State::Ended { .. } => false,
+            ContainerState::Fresh => true,
+            ContainerState::Starting => self.last.is_none(),
+            ContainerState::Running { .. } | ContainerState::Ended { .. } => false,
         }
     }
 
@@ -158,8 +160,10 @@ impl Container {
     #[must_use]
     pub const fn next_attempt(&self) -> u32 {
         match self.state {
-            State::Ended { .. } => self.restarts.saturating_add(1),
-            State::Fresh | State::Starting | State::Running { .. } => self.restarts,
+            ContainerState::Ended { .. } => self.restarts.saturating_add(1),
+            ContainerState::Fresh | ContainerState::Starting | ContainerState::Running { .. } => {
+                self.restarts
+            }
         }
     }
 
@@ -167,23 +171,25 @@ impl Container {
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
         match &self.state {
-            State::Ended { blameless: true, at, .. } => Some(*at),
-            State::Ended { at, .. } => Some(*at + backoff::delay(self.streak)),
-            State::Fresh | State::Starting | State::Running { .. } => None,
+            ContainerState::Ended { blameless: true, at, .. } => Some(*at),
+            ContainerState::Ended { at, .. } => Some(*at + backoff::delay(self.streak)),
+            ContainerState::Fresh | ContainerState::Starting | ContainerState::Running { .. } => {
+                None
+            }
         }
     }
 
     /// A start was asked for.
     pub fn begin(&mut self, image: &str, image_id: String) {
         let attempt = self.next_attempt();
-        if let State::Ended { how, blameless, .. } = &self.state {
+        if let ContainerState::Ended { how, blameless, .. } = &self.state {
             self.last = Some(how.clone());
             if !blameless {
                 self.streak = self.streak.saturating_add(1);
             }
         }
         self.restarts = attempt;
-        self.state = State::Starting;
+        self.state = ContainerState::Starting;
         image.clone_into(&mut self.image);
         self.image_id = image_id;
         self.failure = None;
@@ -195,10 +201,10 @@ impl Container {
 
     /// The start with this attempt runs. Whether that was news.
     pub fn started(&mut self, attempt: u32, now: Duration, unix: UnixMillis) -> bool {
-        if attempt != self.restarts || self.state != State::Starting {
+        if attempt != self.restarts || self.state != ContainerState::Starting {
             return false;
         }
-        self.state = State::Running { since: unix, at: now };
+        self.state = ContainerState::Running { since: unix, at: now };
         true
     }
 
@@ -208,13 +214,13 @@ impl Container {
             return false;
         }
         let started = match self.state {
-            State::Running { since, at } => {
-                if backoff::FORGIVEN_AFTER <= now.saturating_sub(at) {
+            ContainerState::Running { since, at } => {
+                if backoff::CRASH_STREAK_RESET_AFTER <= now.saturating_sub(at) {
                     self.streak = 0;
                 }
                 since
             }
-            State::Fresh | State::Starting | State::Ended { .. } => unix,
+            ContainerState::Fresh | ContainerState::Starting | ContainerState::Ended { .. } => unix,
         };
         let how = TerminatedV1 {
             code: exit.code,
@@ -224,18 +230,18 @@ impl Container {
             started,
             finished: unix,
         };
-        self.state = State::Ended { how, at: now, blameless: self.changed };
+        self.state = ContainerState::Ended { how, at: now, blameless: self.changed };
         true
     }
 
     /// What outlives the agent. A start that has not come up counts as none.
     pub(super) fn state(&self) -> ContainerStateV1 {
         let (doing, last) = match &self.state {
-            State::Fresh => (DoingV1::Nothing, self.last.clone()),
-            State::Running { since, .. } => (DoingV1::Running(*since), self.last.clone()),
-            State::Ended { how, .. } => (DoingV1::Ended(how.clone()), self.last.clone()),
+            ContainerState::Fresh => (DoingV1::Nothing, self.last.clone()),
+            ContainerState::Running { since, .. } => (DoingV1::Running(*since), self.last.clone()),
+            ContainerState::Ended { how, .. } => (DoingV1::Ended(how.clone()), self.last.clone()),
             // `restarts` is the attempt under way already: what ended before it is what stands.
-            State::Starting => {
+            ContainerState::Starting => {
                 (self.last.clone().map_or(DoingV1::Nothing, DoingV1::Ended), self.last.clone())
             }
         };
@@ -252,7 +258,7 @@ impl Container {
 /// How a start ended that has left its log and nothing else, in kubelet's words where it has some.
 fn forgotten_end(unix: UnixMillis) -> TerminatedV1 {
     TerminatedV1 {
-        code: KILLED,
+        code: EXIT_KILLED,
         signal: 0,
         reason: "ContainerStatusUnknown".to_owned(),
         message: "the agent has lost what it knew of this start".to_owned(),

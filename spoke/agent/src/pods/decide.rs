@@ -8,8 +8,10 @@
 //! Guarantees:
 //! - an action that has been taken is not asked for again while its outcome is open
 //!   (`what_was_asked_for_is_not_asked_for_again`);
-//! - volumes that cannot be made are tried again less and less often (`volumes_that_fail_again_are_tried_less_and_less_often`);
-//! - of an eviction and a deletion the sooner end counts, whichever was first (`an_evicted_pod_that_is_deleted_ends_at_the_sooner_of_both`);
+//! - volumes that cannot be made are tried again less and less often
+//!   (`volumes_that_fail_again_are_tried_less_and_less_often`);
+//! - of an eviction and a deletion the sooner end counts, whichever was first
+//!   (`an_evicted_pod_that_is_deleted_ends_at_the_sooner_of_both`);
 //! - a pod that has ended by the hub's word starts nothing and stops what runs
 //!   (`a_pod_that_is_told_as_ended_starts_nothing_and_stops_what_runs`);
 //! - a pod that may not start still leaves when it must, by its deadline, too
@@ -21,9 +23,12 @@ use freewheel_link::digest::Digest;
 use freewheel_link::plan::{ContainerV1, ModuleV1, RestartPolicy};
 use freewheel_link::report::PhaseV1;
 
-use super::{Container, Done, Fate, Module, Pod, Sight, State, Volumes, Which, backoff};
+use super::{
+    Container, ContainerState, DecisionContext, Done, Fate, Module, Pod, Volumes, Which, backoff,
+};
 
-/// The reason that turns into `ImagePullBackOff`. Others (a bad name, a module that cannot be compiled) tell more as they are.
+/// The reason that turns into `ImagePullBackOff`. Others (a bad name, a module that cannot be compiled) tell more as
+/// they are.
 pub const PULL_FAILED: &str = "ErrImagePull";
 /// Sidecars get at least this to end in, as kubelet gives them, when the others used up the grace period.
 const SIDECAR_GRACE: Duration = Duration::from_secs(2);
@@ -39,9 +44,9 @@ pub enum Action {
     /// Make its volumes.
     MakeVolumes,
     /// Ask for the module of a container.
-    Want(Which, Digest),
+    FetchModule(Which, Digest),
     /// Tell that the module of a container cannot be had: (reason, message).
-    Blame(Which, String, String),
+    ReportPullProblem(Which, String, String),
     /// Tell that a container waits for its module to be tried again.
     BackOff(Which),
     /// Start a container.
@@ -51,7 +56,7 @@ pub enum Action {
     /// Stop a container because its image changed, or its pod's sandbox; it starts again.
     Replace(Which, Duration),
     /// Init containers and sidecars are up.
-    Risen,
+    Initialized,
     /// It has ended for good.
     Finish(Done),
     /// Take its network away; its address is free then.
@@ -81,46 +86,46 @@ impl Decision {
 
 /// Decides.
 #[must_use]
-pub fn decide(pod: &Pod, see: Sight<'_>) -> Decision {
+pub fn decide(pod: &Pod, ctx: DecisionContext<'_>) -> Decision {
     let mut out = Decision::default();
-    if let Some(ending) = &pod.ending {
+    if let Some(termination) = &pod.termination {
         let until = match &pod.fate {
-            Fate::Evicted(evicted) => ending.until.min(evicted.until),
-            Fate::Live | Fate::Done { .. } => ending.until,
+            Fate::Evicted(evicted) => termination.until.min(evicted.until),
+            Fate::Live | Fate::Done { .. } => termination.until,
         };
-        if stop_all(pod, until, see.now, &mut out) {
-            leave(pod, &mut out);
+        if stop_all(pod, until, ctx.now, &mut out) {
+            tear_down(pod, &mut out);
         }
     } else if pod.done().is_some() {
         if pod.sandbox.is_up() {
             out.act(Action::RemoveNetwork);
         }
     } else {
-        live(pod, see, &mut out);
+        sync_pod(pod, ctx, &mut out);
     }
     out
 }
 
-fn leave(pod: &Pod, out: &mut Decision) {
+fn tear_down(pod: &Pod, out: &mut Decision) {
     if pod.sandbox.is_up() {
         out.act(Action::RemoveNetwork);
     }
     out.act(Action::Clean);
 }
 
-fn live(pod: &Pod, see: Sight<'_>, out: &mut Decision) {
-    if let Some((done, until)) = settled(pod, see.now) {
-        if stop_all(pod, until, see.now, out) {
+fn sync_pod(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) {
+    if let Some((done, until)) = settled(pod, ctx.now) {
+        if stop_all(pod, until, ctx.now, out) {
             out.act(Action::Finish(done));
         }
         return;
     }
     if let Some(deadline) = pod.spec.deadline_seconds.map(|s| Duration::from_secs(s.into())) {
-        let age = pod.age(see.now);
+        let age = pod.age(ctx.now);
         if deadline <= age {
             let late = age.saturating_sub(deadline);
-            let until = (see.now + grace(pod)).saturating_sub(late);
-            if stop_all(pod, until, see.now, out) {
+            let until = (ctx.now + grace(pod)).saturating_sub(late);
+            if stop_all(pod, until, ctx.now, out) {
                 out.act(Action::Finish(Done {
                     phase: PhaseV1::Failed,
                     reason: "DeadlineExceeded".to_owned(),
@@ -130,30 +135,30 @@ fn live(pod: &Pod, see: Sight<'_>, out: &mut Decision) {
             }
             return;
         }
-        out.wake_at(see.now + (deadline - age));
+        out.wake_at(ctx.now + (deadline - age));
     }
     // A pod that may not start any more still has to leave when it must: nobody is evicted before it has.
     if pod.refused.is_some() || pod.held.is_some() {
         return;
     }
     if let Some(phase) = outcome(pod) {
-        if stop_all(pod, see.now + grace(pod), see.now, out) {
+        if stop_all(pod, ctx.now + grace(pod), ctx.now, out) {
             out.act(Action::Finish(Done { phase, reason: String::new(), message: String::new() }));
         }
         return;
     }
     if pod.stray && pod.sandbox.is_up() {
-        return make_way(pod, see, out);
+        return replace_sandbox(pod, ctx, out);
     }
-    if !prepared(pod, see, out) || !risen(pod, see, out) {
+    if !sandbox_is_ready(pod, ctx, out) || !init_is_done(pod, ctx, out) {
         return;
     }
-    if pod.rising {
-        out.act(Action::Risen);
+    if pod.initializing {
+        out.act(Action::Initialized);
     }
     for (index, container) in pod.containers.iter().enumerate() {
         let spec = &pod.spec.containers[index];
-        tend(pod, Which::Main(index), container, spec, pod.spec.restart, see, out);
+        sync_container(pod, Which::Main(index), container, spec, pod.spec.restart, ctx, out);
     }
 }
 
@@ -167,9 +172,9 @@ fn settled(pod: &Pod, now: Duration) -> Option<(Done, Duration)> {
 }
 
 /// Takes down a sandbox whose address is another device's. The pod is not to blame: all of it that ran starts again.
-fn make_way(pod: &Pod, see: Sight<'_>, out: &mut Decision) {
+fn replace_sandbox(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) {
     let mut stops = Decision::default();
-    let quiet = stop_all(pod, see.now + grace(pod), see.now, &mut stops);
+    let quiet = stop_all(pod, ctx.now + grace(pod), ctx.now, &mut stops);
     out.actions.extend(stops.actions.into_iter().map(|action| match action {
         Action::Stop(which, grace) => Action::Replace(which, grace),
         other => other,
@@ -216,7 +221,7 @@ pub const fn restarts(policy: RestartPolicy, code: i32) -> bool {
 }
 
 /// Network and volumes.
-fn prepared(pod: &Pod, see: Sight<'_>, out: &mut Decision) -> bool {
+fn sandbox_is_ready(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) -> bool {
     if !pod.sandbox.is_up() {
         out.act(Action::AddNetwork);
         return false;
@@ -224,7 +229,7 @@ fn prepared(pod: &Pod, see: Sight<'_>, out: &mut Decision) -> bool {
     match pod.sandbox.volumes() {
         Volumes::Made => true,
         // Even when nothing that it names has changed: a disk may have room again.
-        Volumes::Failed { at, tries, .. } if see.now < *at + backoff::delay(*tries) => {
+        Volumes::Failed { at, tries, .. } if ctx.now < *at + backoff::delay(*tries) => {
             out.wake_at(*at + backoff::delay(*tries));
             false
         }
@@ -236,18 +241,18 @@ fn prepared(pod: &Pod, see: Sight<'_>, out: &mut Decision) -> bool {
 }
 
 /// Walks the init containers; whether the containers proper may run.
-fn risen(pod: &Pod, see: Sight<'_>, out: &mut Decision) -> bool {
+fn init_is_done(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) -> bool {
     for (index, container) in pod.init.iter().enumerate() {
         let spec = &pod.spec.init[index];
         let which = Which::Init(index);
         if spec.sidecar {
-            tend(pod, which, container, spec, RestartPolicy::Always, see, out);
-            if pod.rising && !container.running() {
+            sync_container(pod, which, container, spec, RestartPolicy::Always, ctx, out);
+            if pod.initializing && !container.running() {
                 return false;
             }
-        } else if pod.rising && container.code() != Some(0) {
+        } else if pod.initializing && container.code() != Some(0) {
             // A failure under `Never` is an outcome, so what is left here is started again.
-            tend(pod, which, container, spec, RestartPolicy::OnFailure, see, out);
+            sync_container(pod, which, container, spec, RestartPolicy::OnFailure, ctx, out);
             return false;
         }
     }
@@ -255,31 +260,31 @@ fn risen(pod: &Pod, see: Sight<'_>, out: &mut Decision) -> bool {
 }
 
 /// Starts a container, starts it again when its policy says so, replaces it when its image changed.
-fn tend(
+fn sync_container(
     pod: &Pod,
     which: Which,
     container: &Container,
     spec: &ContainerV1,
     policy: RestartPolicy,
-    see: Sight<'_>,
+    ctx: DecisionContext<'_>,
     out: &mut Decision,
 ) {
     let changed = !container.image.is_empty() && container.image != spec.image;
     match &container.state {
-        State::Fresh => start(which, container, spec, see, out),
-        State::Starting => {}
-        State::Running { .. } => {
+        ContainerState::Fresh => start(which, container, spec, ctx, out),
+        ContainerState::Starting => {}
+        ContainerState::Running { .. } => {
             if changed && container.stop_by.is_none() {
                 out.act(Action::Replace(which, grace(pod)));
             }
         }
-        State::Ended { how, .. } => {
+        ContainerState::Ended { how, .. } => {
             if !restarts(policy, how.code) && !container.changed {
                 return;
             }
             match container.due() {
-                Some(due) if see.now < due && !changed => out.wake_at(due),
-                _ => start(which, container, spec, see, out),
+                Some(due) if ctx.now < due && !changed => out.wake_at(due),
+                _ => start(which, container, spec, ctx, out),
             }
         }
     }
@@ -290,18 +295,18 @@ fn start(
     which: Which,
     container: &Container,
     spec: &ContainerV1,
-    see: Sight<'_>,
+    ctx: DecisionContext<'_>,
     out: &mut Decision,
 ) {
     if container.failure.is_some() {
         return;
     }
-    if let Some((reason, message)) = problem(spec, see) {
-        return complain(which, container, (reason, message), see.now, out);
+    if let Some((reason, message)) = problem(spec, ctx) {
+        return report_pull_problem(which, container, (reason, message), ctx.now, out);
     }
     let ModuleV1::Component(digest) = &spec.module else { return };
-    match see.modules.get(digest) {
-        None => out.act(Action::Want(which, *digest)),
+    match ctx.modules.get(digest) {
+        None => out.act(Action::FetchModule(which, *digest)),
         Some(Module::Ready { .. }) => out.act(Action::Start(which, *digest)),
         Some(Module::Fetching | Module::Problem { .. }) => {}
     }
@@ -309,10 +314,10 @@ fn start(
 
 /// Why the module of a container cannot be had: (reason, message).
 #[must_use]
-pub fn problem<'a>(spec: &'a ContainerV1, see: Sight<'a>) -> Option<(&'a str, &'a str)> {
+pub fn problem<'a>(spec: &'a ContainerV1, ctx: DecisionContext<'a>) -> Option<(&'a str, &'a str)> {
     match &spec.module {
         ModuleV1::Missing(reason, message) => Some((reason, message)),
-        ModuleV1::Component(digest) => match see.modules.get(digest)? {
+        ModuleV1::Component(digest) => match ctx.modules.get(digest)? {
             Module::Problem { reason, message } => Some((reason, message)),
             Module::Fetching | Module::Ready { .. } => None,
         },
@@ -320,7 +325,7 @@ pub fn problem<'a>(spec: &'a ContainerV1, see: Sight<'a>) -> Option<(&'a str, &'
 }
 
 /// Tells what is wrong once, and after a while that it is being waited for.
-fn complain(
+fn report_pull_problem(
     which: Which,
     container: &Container,
     (reason, message): (&str, &str),
@@ -338,11 +343,12 @@ fn complain(
                 out.wake_at(turns);
             }
         }
-        _ => out.act(Action::Blame(which, reason.to_owned(), message.to_owned())),
+        _ => out.act(Action::ReportPullProblem(which, reason.to_owned(), message.to_owned())),
     }
 }
 
-/// Stops everything that runs: containers together, then sidecars from the last to the first. Whether nothing runs any more.
+/// Stops everything that runs: containers together, then sidecars from the last to the first. Whether nothing runs any
+/// more.
 fn stop_all(pod: &Pod, until: Duration, now: Duration, out: &mut Decision) -> bool {
     let mut quiet = true;
     let plain = |index: &usize| !pod.spec.init[*index].sidecar;

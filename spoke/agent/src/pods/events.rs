@@ -77,7 +77,7 @@ pub fn of_exit(
         _ => {}
     }
     let waits = !backoff::delay(container.streak).is_zero() && !container.changed;
-    if waits && pod.ending.is_none() && super::decide::restarts(pod.spec.restart, exit.code) {
+    if waits && pod.termination.is_none() && super::decide::restarts(pod.spec.restart, exit.code) {
         warn(
             "BackOff",
             format!(

@@ -47,11 +47,11 @@ pub mod sandbox;
 pub mod status;
 pub mod storage;
 
-pub use container::{Container, Pull, State};
+pub use container::{Container, ContainerState, Pull};
 pub use sandbox::{Sandbox, Volumes};
 
 /// A clock that says less than this (2026-01-01) was not set since the device has started.
-const CLOCK_IS_SET: UnixMillis = 1_767_225_600_000;
+const CLOCK_SET_SINCE_MILLIS: UnixMillis = 1_767_225_600_000;
 
 /// A module as far as the agent knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub enum Module {
 
 /// What a decision sees beside the pod itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Sight<'a> {
+pub struct DecisionContext<'a> {
     /// Monotonic time.
     pub now: Duration,
     /// Modules asked for so far.
@@ -83,7 +83,7 @@ pub struct Sight<'a> {
 
 /// A pod on its way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ending {
+pub struct Termination {
     /// When the spoke heard of it.
     pub since: Duration,
     /// When what still runs is killed.
@@ -155,9 +155,9 @@ pub struct Pod {
     /// It waits until the agent, which ended so many times in a row, brings it back.
     pub held: Option<u32>,
     /// Init containers and sidecars have not all come up since the pod or the agent started.
-    pub rising: bool,
+    pub initializing: bool,
     /// Deleted, or no longer planned.
-    pub ending: Option<Ending>,
+    pub termination: Option<Termination>,
     /// Init containers, in the order of the record.
     pub init: Vec<Container>,
     /// Containers, in the order of the record.
@@ -227,8 +227,8 @@ impl Pod {
             age_at_birth: Duration::from_millis(unix.saturating_sub(started)),
             own: kept.is_none_or(|state| state.started.is_none()),
             held: None,
-            rising: true,
-            ending: None,
+            initializing: true,
+            termination: None,
             init: of(&spec.init),
             containers: of(&spec.containers),
             said: None,
@@ -274,10 +274,11 @@ impl Pod {
 
     /// A grace period can be shortened, never stretched, and counts from the deletion.
     fn end_within(&mut self, grace: u32, now: Duration) {
-        let since = self.ending.as_ref().map_or(now, |ending| ending.since);
+        let since = self.termination.as_ref().map_or(now, |termination| termination.since);
         let until = since + Duration::from_secs(grace.into());
-        let until = self.ending.as_ref().map_or(until, |ending| until.min(ending.until));
-        self.ending = Some(Ending { since, until });
+        let until =
+            self.termination.as_ref().map_or(until, |termination| until.min(termination.until));
+        self.termination = Some(Termination { since, until });
     }
 
     /// How it ended, if it has ended for good.
@@ -297,18 +298,20 @@ impl Pod {
     /// Whether nothing of it is on its way out.
     #[must_use]
     pub const fn stays(&self) -> bool {
-        matches!(self.fate, Fate::Live) && self.ending.is_none() && self.ended.is_none()
+        matches!(self.fate, Fate::Live) && self.termination.is_none() && self.ended.is_none()
     }
 
     /// Whether the hub knows how it has ended and this device knows nothing of it: what it says would be less.
     #[must_use]
     pub fn is_known_better(&self) -> bool {
         let mut all = self.init.iter().chain(&self.containers);
-        self.ended.is_some() && self.said.is_none() && all.all(|one| one.state == State::Fresh)
+        self.ended.is_some()
+            && self.said.is_none()
+            && all.all(|one| one.state == ContainerState::Fresh)
     }
 
-    /// Whether it can be made to go: one that is being deleted may take its time, and has its part of the device until it
-    /// is gone.
+    /// Whether it can be made to go: one that is being deleted may take its time, and has its part of the device until
+    /// it is gone.
     #[must_use]
     pub const fn may_be_evicted(&self) -> bool {
         matches!(self.fate, Fate::Live)
@@ -342,7 +345,7 @@ impl Pod {
     /// The wall clock was set. A start that was read from it before moves with it, so that the pod is as old as before;
     /// whether it has moved. One of an earlier life was read from this clock if that has never been set since.
     pub fn move_start(&mut self, from: UnixMillis, to: UnixMillis) -> bool {
-        if !self.own && (from < self.started || CLOCK_IS_SET <= from) {
+        if !self.own && (from < self.started || CLOCK_SET_SINCE_MILLIS <= from) {
             return false;
         }
         self.started = self.started.saturating_add(to).saturating_sub(from);

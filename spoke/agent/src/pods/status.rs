@@ -11,7 +11,7 @@ use freewheel_link::report::{
 
 use super::backoff::{delay, go_text};
 use super::decide::{EVICTED, PULL_FAILED, problem, restarts};
-use super::{Container, Pod, Sight, State, Volumes, Which};
+use super::{Container, ContainerState, DecisionContext, Pod, Volumes, Which};
 use crate::ledger::PodStateV1;
 
 /// How long a failed pull reads `ErrImagePull` before it reads `ImagePullBackOff`.
@@ -19,11 +19,11 @@ pub const PULL_ERROR_SHOWN: Duration = Duration::from_secs(10);
 
 /// The pod's status now. `unix` dates what has just changed.
 #[must_use]
-pub fn status(pod: &Pod, see: Sight<'_>, unix: UnixMillis) -> PodStatusV1 {
+pub fn status(pod: &Pod, ctx: DecisionContext<'_>, unix: UnixMillis) -> PodStatusV1 {
     let init: Vec<_> =
-        (0..pod.init.len()).filter_map(|i| container_status(pod, Which::Init(i), see)).collect();
+        (0..pod.init.len()).filter_map(|i| container_status(pod, Which::Init(i), ctx)).collect();
     let containers: Vec<_> = (0..pod.containers.len())
-        .filter_map(|i| container_status(pod, Which::Main(i), see))
+        .filter_map(|i| container_status(pod, Which::Main(i), ctx))
         .collect();
     let (reason, message) = match (pod.done(), &pod.refused) {
         (Some(done), _) => (done.reason.clone(), done.message.clone()),
@@ -115,7 +115,7 @@ fn conditions(
         )
     };
     let ready = unready.is_empty() && !done;
-    let initialized = !pod.rising || completed;
+    let initialized = !pod.initializing || completed;
     let not_initialized = (
         "ContainersNotInitialized".to_owned(),
         format!("containers with incomplete status: [{}]", waiting.join(" ")),
@@ -163,11 +163,15 @@ fn since(pod: &Pod, kind: &str, status: bool) -> Option<UnixMillis> {
     (said.status == status).then_some(said.since)
 }
 
-fn container_status(pod: &Pod, which: Which, see: Sight<'_>) -> Option<ContainerStatusV1> {
+fn container_status(
+    pod: &Pod,
+    which: Which,
+    ctx: DecisionContext<'_>,
+) -> Option<ContainerStatusV1> {
     let (container, spec) = pod.at(which)?;
     let plain_init = matches!(which, Which::Init(_)) && !spec.sidecar;
     let ready = if plain_init { container.code() == Some(0) } else { container.running() };
-    let (state, last) = state(pod, which, container, spec, see);
+    let (state, last) = state(pod, which, container, spec, ctx);
     let image = if container.image.is_empty() { &spec.image } else { &container.image };
     let image_id = match (&spec.module, container.image_id.is_empty()) {
         (_, false) => container.image_id.clone(),
@@ -200,22 +204,24 @@ fn state(
     which: Which,
     container: &Container,
     spec: &ContainerV1,
-    see: Sight<'_>,
+    ctx: DecisionContext<'_>,
 ) -> Shown {
     let waiting = |(reason, message): (String, String)| ContainerStateV1::Waiting(reason, message);
     match &container.state {
-        State::Fresh => (waiting(why_waiting(pod, which, container, spec, see)), None),
-        State::Starting => {
+        ContainerState::Fresh => (waiting(why_waiting(pod, which, container, spec, ctx)), None),
+        ContainerState::Starting => {
             let reason = "ContainerCreating".to_owned();
             (waiting((reason, String::new())), container.last.clone())
         }
-        State::Running { since, .. } => (ContainerStateV1::Running(*since), container.last.clone()),
-        State::Ended { how, .. } => {
-            let over = pod.ending.is_some() || pod.done().is_some();
+        ContainerState::Running { since, .. } => {
+            (ContainerStateV1::Running(*since), container.last.clone())
+        }
+        ContainerState::Ended { how, .. } => {
+            let over = pod.termination.is_some() || pod.done().is_some();
             let wait = if over || !again(pod, which, container, spec, how.code) {
                 None
             } else {
-                held(pod).or_else(|| why_not_again(pod, container, spec, see))
+                held(pod).or_else(|| why_not_again(pod, container, spec, ctx))
             };
             match wait {
                 Some(reason) => (waiting(reason), Some(how.clone())),
@@ -241,7 +247,7 @@ fn why_waiting(
     which: Which,
     container: &Container,
     spec: &ContainerV1,
-    see: Sight<'_>,
+    ctx: DecisionContext<'_>,
 ) -> (String, String) {
     if let Some(refused) = &pod.refused {
         return refused.clone();
@@ -250,13 +256,13 @@ fn why_waiting(
         return held;
     }
     let initializing = match which {
-        Which::Main(_) => pod.rising && !pod.init.is_empty(),
-        Which::Init(index) => pod.rising && !its_turn(pod, index),
+        Which::Main(_) => pod.initializing && !pod.init.is_empty(),
+        Which::Init(index) => pod.initializing && !its_turn(pod, index),
     };
     if initializing {
         return ("PodInitializing".to_owned(), String::new());
     }
-    blocked(container, spec, see)
+    blocked(container, spec, ctx)
         .filter(|_| pod.sandbox.is_ready())
         .unwrap_or_else(|| ("ContainerCreating".to_owned(), String::new()))
 }
@@ -285,14 +291,14 @@ fn why_not_again(
     pod: &Pod,
     container: &Container,
     spec: &ContainerV1,
-    see: Sight<'_>,
+    ctx: DecisionContext<'_>,
 ) -> Option<(String, String)> {
     if let Some(due) = container.due()
-        && see.now < due
+        && ctx.now < due
     {
         return Some(("CrashLoopBackOff".to_owned(), crash_loop(pod, container)));
     }
-    blocked(container, spec, see)
+    blocked(container, spec, ctx)
 }
 
 /// kubelet's text of a crash loop.
@@ -308,11 +314,15 @@ fn crash_loop(pod: &Pod, container: &Container) -> String {
 }
 
 /// What stands between a container and its start.
-fn blocked(container: &Container, spec: &ContainerV1, see: Sight<'_>) -> Option<(String, String)> {
+fn blocked(
+    container: &Container,
+    spec: &ContainerV1,
+    ctx: DecisionContext<'_>,
+) -> Option<(String, String)> {
     if let Some(failure) = &container.failure {
         return Some(failure.clone());
     }
-    let (reason, message) = problem(spec, see)?;
+    let (reason, message) = problem(spec, ctx)?;
     let backing = container.pull.as_ref().is_some_and(|pull| pull.backing);
     if backing && reason == PULL_FAILED {
         return Some(("ImagePullBackOff".to_owned(), back_off(&spec.image, message)));

@@ -1,7 +1,7 @@
 //! What a pod may have on the disk, and what is said when it has more. Pure; in kubelet's words.
 //!
-//! A container's part is its logs, the pod's is that of all its containers and its emptyDirs, with files out of them that
-//! are kept by being mounted alone. Configuration is not counted: it is the hub's.
+//! A container's part is its logs, the pod's is that of all its containers and its emptyDirs, with files out of them
+//! that are kept by being mounted alone. Configuration is not counted: it is the hub's.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use freewheel_link::plan::{PodStorageV1, PodV1, VolumeSourceV1};
 
 /// What still runs of an evicted pod is killed after this, as kubelet does it: it must not go on writing for its
 /// whole grace period.
-pub const GRACE: Duration = Duration::from_secs(1);
+pub const EVICTION_GRACE: Duration = Duration::from_secs(1);
 
 /// A pod on its way out because of what it has on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]

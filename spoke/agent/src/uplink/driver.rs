@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use freewheel_link::backoff::Backoff;
-use freewheel_link::budget::Budget;
 use freewheel_link::frame::{self, FrameError, FrameReader};
 use freewheel_link::message::{
     ABILITIES, HelloV1, HubToSpoke, Open, PROTOCOLS, Reason, SpokeToHub,
@@ -19,6 +18,7 @@ use freewheel_link::message::{
 use freewheel_link::part::Parts;
 use freewheel_link::plan::Kind;
 use freewheel_link::spoke_session::{Effect, SpokeSession};
+use freewheel_link::stream_budget::Budget;
 use freewheel_link::transport::{
     Closed, Dial, DialError, Fault, Priority, SendHalf, Transport, Whose, code,
 };
@@ -32,19 +32,19 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 
 use super::streams::serve_stream;
-use super::{Me, Serve, Shared};
+use super::{Serve, Shared, SpokeInfo};
 use crate::ports::{Input, PlanPart};
 
 /// A session that held this long shows that the way is good: the next wait starts small again.
-const STEADY: Duration = Duration::from_secs(10);
+const STEADY_SESSION_AFTER: Duration = Duration::from_secs(10);
 /// Beats in a row without a sign that the hub got any: then the way from it is cut.
-const DEAF: u32 = 2;
+const UNANSWERED_BEATS_MAX: u32 = 2;
 /// How long a goodbye may take before the connection is cut.
-const GOODBYE: Duration = Duration::from_secs(1);
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A broken stream waits this long for the reason of its connection.
-const REASON: Duration = Duration::from_secs(1);
+const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 /// Two devices with one identity: neither can know which of them is the right one, so they do not fight.
-const TWIN: Duration = Duration::from_secs(300);
+const DUPLICATE_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +100,7 @@ impl End {
 /// Keeps a [`super::Handle`] connected.
 pub struct Driver {
     shared: Arc<Shared>,
-    me: Me,
+    me: SpokeInfo,
     dial: Arc<dyn Dial>,
     rng: fastrand::Rng,
     /// Tells this process from another one with the same identity.
@@ -110,7 +110,7 @@ pub struct Driver {
 impl Driver {
     pub(super) fn new(
         shared: Arc<Shared>,
-        me: Me,
+        me: SpokeInfo,
         dial: Arc<dyn Dial>,
         mut rng: fastrand::Rng,
     ) -> Self {
@@ -130,7 +130,7 @@ impl Driver {
         loop {
             let end = self.once(&inputs, &serve, &stop).await;
             if let Some(up) = self.shared.state.lock().up.take() {
-                if STEADY <= up.elapsed() {
+                if STEADY_SESSION_AFTER <= up.elapsed() {
                     backoff.reset();
                 }
                 last_up = Some(Instant::now());
@@ -144,7 +144,7 @@ impl Driver {
                 _ => info!(error = %end, "no session with the hub; pods go on"),
             }
             let wait = match &end {
-                End::Left(Reason::Cloned) => TWIN.mul_f64(1.0 + self.rng.f64()),
+                End::Left(Reason::Cloned) => DUPLICATE_RETRY_AFTER.mul_f64(1.0 + self.rng.f64()),
                 _ => backoff.wait(last_up.map(|up| up.elapsed()), &mut self.rng),
             };
             debug!(seconds = wait.as_secs_f32(), "next try");
@@ -220,10 +220,12 @@ impl Driver {
             closed = link.closed() => Err(End::Closed(closed)),
         };
         let ended = match ended {
-            Err(End::Frame(FrameError::Io(error))) => match timeout(REASON, link.closed()).await {
-                Ok(closed) => Err(End::Closed(closed)),
-                Err(_) => Err(End::Frame(FrameError::Io(error))),
-            },
+            Err(End::Frame(FrameError::Io(error))) => {
+                match timeout(REASON_TIMEOUT, link.closed()).await {
+                    Ok(closed) => Err(End::Closed(closed)),
+                    Err(_) => Err(End::Frame(FrameError::Io(error))),
+                }
+            }
             ended => ended,
         };
         let ended = ended.map_err(End::in_words_of_the_hub);
@@ -238,7 +240,7 @@ impl Driver {
                 let _ = send.shutdown().await;
                 link.closed().await
             };
-            let _ = timeout(GOODBYE, last).await;
+            let _ = timeout(GOODBYE_TIMEOUT, last).await;
         }
         ended
     }
@@ -376,7 +378,7 @@ impl Driver {
                 let now = link.heard();
                 unheard = if now == heard { unheard + 1 } else { 0 };
                 heard = now;
-                if DEAF <= unheard {
+                if UNANSWERED_BEATS_MAX <= unheard {
                     return Err(End::Left(Reason::Silent));
                 }
                 let bytes = postcard::to_stdvec(&message).unwrap_or_default();
@@ -405,7 +407,7 @@ async fn datagrams(
 /// The connection's end, of which a broken stream was the first sign.
 async fn over(link: &Arc<dyn Transport>) -> Closed {
     let broken = || Closed::Failed("the session's stream broke off".into());
-    timeout(GOODBYE, link.closed()).await.unwrap_or_else(|_| broken())
+    timeout(GOODBYE_TIMEOUT, link.closed()).await.unwrap_or_else(|_| broken())
 }
 
 /// Streams that the hub opens, a bounded number at a time.

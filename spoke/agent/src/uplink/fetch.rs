@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_link::backoff::Backoff;
-use freewheel_link::budget::{Asker, TOO_MANY, Use};
 use freewheel_link::digest::Digest;
 use freewheel_link::frame::{self, FrameError, FrameReader};
 use freewheel_link::message::{
     Answer, ModuleHeaderV1, ModuleRequestV1, Open, RefusalV1, RenewV1, RenewedV1, TunnelV1,
 };
+use freewheel_link::stream_budget::{Asker, TOO_MANY_REASON, Use};
 use freewheel_link::transport::{Closed, Priority, Stream, Transport};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{sleep, timeout};
@@ -18,13 +18,13 @@ use tokio::time::{sleep, timeout};
 use super::Handle;
 
 /// The hub may have to compile first, in a child process with 30 s of CPU.
-const COMPILED: Duration = Duration::from_secs(120);
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
 /// What else is asked for, the other spoke answers at once.
-const ANSWER: Duration = Duration::from_secs(20);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Without a byte for this long a transfer is taken up anew.
-const STALLED: Duration = Duration::from_secs(45);
+const TRANSFER_STALL_TIMEOUT: Duration = Duration::from_secs(45);
 /// Largest piece handed to a [`Sink`].
-const PIECE: usize = 64 * 1024;
+const PIECE_BYTES_MAX: usize = 64 * 1024;
 
 /// Why a stream to the hub could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +78,7 @@ impl Handle {
         let stream = self.open(&Open::Module(request), Use::Module, Priority::Modules).await?;
         let Stream { send, recv } = stream;
         let mut recv = FrameReader::new(recv);
-        let header = match timeout(STALLED, recv.next::<ModuleHeaderV1>()).await {
+        let header = match timeout(TRANSFER_STALL_TIMEOUT, recv.next::<ModuleHeaderV1>()).await {
             Ok(Ok(Some(header))) => header,
             Ok(Ok(None)) | Err(_) => return Err(FetchError::Broken("no header came".into())),
             Ok(Err(error)) => return Err(error.into()),
@@ -117,7 +117,7 @@ impl Handle {
             match attempt {
                 Ok(header) => return Ok(header),
                 // There is no place now: that says nothing about the module.
-                Err(FetchError::Refused(refusal)) if refusal.reason == TOO_MANY => {
+                Err(FetchError::Refused(refusal)) if refusal.reason == TOO_MANY_REASON => {
                     sleep(backoff.wait(Some(Duration::ZERO), rng)).await;
                 }
                 Err(error @ (FetchError::Refused(_) | FetchError::Sink(_))) => return Err(error),
@@ -145,7 +145,7 @@ impl Handle {
         let stream =
             self.open(&Open::Renew(RenewV1 { csr }), Use::Renewal, Priority::Session).await?;
         let mut recv = FrameReader::new(stream.recv);
-        match timeout(STALLED, recv.next::<RenewedV1>()).await {
+        match timeout(TRANSFER_STALL_TIMEOUT, recv.next::<RenewedV1>()).await {
             Ok(Ok(Some(renewed))) => Ok(renewed.certificate),
             Ok(Ok(None)) | Err(_) => Err(FetchError::Broken("no certificate came".into())),
             Ok(Err(error)) => Err(error.into()),
@@ -162,7 +162,7 @@ impl Handle {
     async fn open(&self, open: &Open, of: Use, priority: Priority) -> Result<Stream, FetchError> {
         let link: Arc<dyn Transport> =
             self.shared.link.borrow().clone().ok_or(FetchError::Offline)?;
-        let patience = if of == Use::Module { COMPILED } else { ANSWER };
+        let patience = if of == Use::Module { COMPILE_TIMEOUT } else { ANSWER_TIMEOUT };
         let place = self.shared.opened.take(of).map_err(FetchError::Refused)?;
         let asked = async {
             let Stream { mut send, recv } = link.open(priority).await?;
@@ -186,10 +186,10 @@ async fn pour(fetched: Fetched, sink: &mut dyn Sink) -> Result<ModuleHeaderV1, F
     let Fetched { header, mut bytes } = fetched;
     sink.begin(&header).await.map_err(FetchError::Sink)?;
     let mut left = header.compressed - header.offset;
-    let mut piece = vec![0; PIECE];
+    let mut piece = vec![0; PIECE_BYTES_MAX];
     while 0 < left {
-        let most = piece.len().min(usize::try_from(left).unwrap_or(PIECE));
-        let read = match timeout(STALLED, bytes.read(&mut piece[..most])).await {
+        let most = piece.len().min(usize::try_from(left).unwrap_or(PIECE_BYTES_MAX));
+        let read = match timeout(TRANSFER_STALL_TIMEOUT, bytes.read(&mut piece[..most])).await {
             Ok(Ok(read)) if 0 < read => read,
             Ok(Ok(_)) => return Err(FetchError::Broken("it ended early".into())),
             Ok(Err(error)) => return Err(FetchError::Broken(error.to_string())),

@@ -27,7 +27,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use freewheel_link::budget::Budget;
 use freewheel_link::digest::SetDigest;
 use freewheel_link::figures::Figures;
 use freewheel_link::generation::Generation;
@@ -35,6 +34,7 @@ use freewheel_link::message::{DatagramV1, LogsV1, RefusalV1, SpokeToHub, TunnelV
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
 use freewheel_link::spoke_session::SpokeSession;
+use freewheel_link::stream_budget::Budget;
 use freewheel_link::transport::{Dial, Transport};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -48,7 +48,7 @@ use crate::ports;
 
 /// Who greets.
 #[derive(Clone, Debug)]
-pub struct Me {
+pub struct SpokeInfo {
     /// Name that the certificate is for.
     pub cluster: ClusterName,
     /// Counts the agent's starts: the ledger's epoch.
@@ -61,8 +61,8 @@ pub struct Me {
     pub node: NodeStatusV1,
 }
 
-/// A connection to a pod, as bytes both ways. What is dropped before it was shut down breaks off for the pod, so that it
-/// does not take that for whole: the task that carries it may end anywhere.
+/// A connection to a pod, as bytes both ways. What is dropped before it was shut down breaks off for the pod, so that
+/// it does not take that for whole: the task that carries it may end anywhere.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Duplex for T {}
@@ -92,7 +92,7 @@ pub struct Handle {
 }
 
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<UplinkState>,
     /// Something is to be sent.
     news: Notify,
     /// The connection of the session that is up.
@@ -123,7 +123,7 @@ impl Default for Shared {
 }
 
 #[derive(Default)]
-struct State {
+struct UplinkState {
     session: Option<SpokeSession>,
     /// Its number, once it is up.
     number: Option<u64>,
@@ -142,7 +142,7 @@ impl Handle {
 
     /// What keeps this handle connected.
     #[must_use]
-    pub fn driver(&self, me: Me, dial: Arc<dyn Dial>, rng: fastrand::Rng) -> Driver {
+    pub fn driver(&self, me: SpokeInfo, dial: Arc<dyn Dial>, rng: fastrand::Rng) -> Driver {
         Driver::new(self.shared.clone(), me, dial, rng)
     }
 

@@ -3,17 +3,17 @@
 //! Guarantees:
 //! - streams of one kind or realm keep no other out (`streams_of_one_kind_keep_no_other_out`,
 //!   `idle_connections_of_one_realm_keep_nobody_else_out`);
-//! - what broke off on one side breaks on the other, and only what ended in order ends in order, also when the session ends
-//!   meanwhile (`what_broke_off_breaks_on_the_other_side_too`).
+//! - what broke off on one side breaks on the other, and only what ended in order ends in order, also when the session
+//!   ends meanwhile (`what_broke_off_breaks_on_the_other_side_too`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_link::budget::{Budget, Use};
 use freewheel_link::figures::Figures;
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::limits;
 use freewheel_link::message::{Answer, Open, RefusalV1};
+use freewheel_link::stream_budget::{Budget, Use};
 use freewheel_link::transport::{Priority, SendHalf, Stream};
 use tokio::io::{AsyncRead, AsyncWriteExt as _, copy, copy_bidirectional};
 use tokio::task::spawn_blocking;
@@ -23,7 +23,7 @@ use tracing::debug;
 use super::{Duplex, Serve};
 
 /// The opener is the first thing on a stream; one that does not come is not waited for.
-const OPENER: Duration = Duration::from_secs(10);
+const OPENER_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Reader = FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>;
 
@@ -31,7 +31,7 @@ type Reader = FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>;
 pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: Arc<Budget>) {
     let mut send = stream.send;
     let mut recv = FrameReader::new(stream.recv);
-    let opened = match timeout(OPENER, recv.next::<Open>()).await {
+    let opened = match timeout(OPENER_TIMEOUT, recv.next::<Open>()).await {
         Ok(Ok(Some(open))) => open,
         Ok(Ok(None)) | Err(_) => return,
         Ok(Err(error)) => {

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_link::budget::{Budget, Use};
 use freewheel_link::digest::{Digest, SetDigest};
 use freewheel_link::figures::{DeviceV1, Figures, GateV1};
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::generation::Generation;
 use freewheel_link::limits;
-use freewheel_link::memory::{self, Memory};
+use freewheel_link::memory_transport::{self, MemoryTransport};
 use freewheel_link::message::{
     ABILITIES, Answer, DatagramV1, HubToSpoke, LogsV1, Open, PlanV1, Reason, RefusalV1, SpokeToHub,
     TunnelV1, WelcomeV1,
@@ -21,6 +20,7 @@ use freewheel_link::message::{
 use freewheel_link::names::ClusterName;
 use freewheel_link::part::Parts;
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
+use freewheel_link::stream_budget::{Budget, Use};
 use freewheel_link::transport::{Dial, DialError, Priority, SendHalf, Transport};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -28,14 +28,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Duplex, Handle, LogStream, Me, Serve};
+use super::{Duplex, Handle, LogStream, Serve, SpokeInfo};
 use crate::outbox::Outbox;
 use crate::ports::{Input, Uplink as _};
 use reports::take;
 
 /// Connections to give out, and when somebody asked for one.
 struct Dials {
-    links: Mutex<Vec<Arc<Memory>>>,
+    links: Mutex<Vec<Arc<MemoryTransport>>>,
     times: Mutex<Vec<Instant>>,
     /// Why the hub did not take this spoke.
     refused: Mutex<Vec<Reason>>,
@@ -116,14 +116,14 @@ struct Bench {
 }
 
 /// A running uplink, whose next connections are these, the last first.
-fn start(links: Vec<Arc<Memory>>) -> Bench {
+fn start(links: Vec<Arc<MemoryTransport>>) -> Bench {
     start_with(links, 16)
 }
 
 /// The same, with an agent for which so many inputs may wait.
-fn start_with(links: Vec<Arc<Memory>>, waiting: usize) -> Bench {
+fn start_with(links: Vec<Arc<MemoryTransport>>, waiting: usize) -> Bench {
     let handle = Handle::new();
-    let me = Me {
+    let me = SpokeInfo {
         cluster: ClusterName::try_from("pi-7").unwrap(),
         boot_epoch: 1,
         held: Generation::NONE,
@@ -145,11 +145,11 @@ fn start_with(links: Vec<Arc<Memory>>, waiting: usize) -> Bench {
 type Reader = FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>;
 
 /// The hub's side of the greeting.
-async fn welcome(hub: &Memory) -> (Box<dyn SendHalf>, Reader) {
+async fn welcome(hub: &MemoryTransport) -> (Box<dyn SendHalf>, Reader) {
     welcome_with(hub, greeting()).await
 }
 
-async fn welcome_with(hub: &Memory, greeting: WelcomeV1) -> (Box<dyn SendHalf>, Reader) {
+async fn welcome_with(hub: &MemoryTransport, greeting: WelcomeV1) -> (Box<dyn SendHalf>, Reader) {
     let stream = soon(hub.accept()).await.unwrap();
     let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
     assert_eq!(soon(recv.next::<Open>()).await.unwrap(), Some(Open::Session));
@@ -193,7 +193,7 @@ fn stamp(sequence: u64) -> ReportStamp {
 
 #[tokio::test(start_paused = true)]
 async fn plans_reach_the_agent_and_answers_reach_the_hub() {
-    let (hub, spoke) = memory::pair();
+    let (hub, spoke) = memory_transport::pair();
     let mut bench = start(vec![spoke]);
     let (mut send, mut recv) = welcome(&hub).await;
     up(&mut bench).await;
@@ -241,8 +241,8 @@ async fn plans_reach_the_agent_and_answers_reach_the_hub() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_session_is_made_again_and_offline_reports_are_the_agents_to_repeat() {
-    let (first_hub, first) = memory::pair();
-    let (second_hub, second) = memory::pair();
+    let (first_hub, first) = memory_transport::pair();
+    let (second_hub, second) = memory_transport::pair();
     let mut bench = start(vec![second, first]);
     drop(welcome(&first_hub).await);
     up(&mut bench).await;
@@ -265,7 +265,7 @@ async fn a_lost_session_is_made_again_and_offline_reports_are_the_agents_to_repe
 
 #[tokio::test(start_paused = true)]
 async fn what_the_device_is_when_a_session_begins_is_in_its_greeting() {
-    let (hub, spoke) = memory::pair();
+    let (hub, spoke) = memory_transport::pair();
     let mut bench = start(vec![spoke]);
     let mut outbox = Outbox::new(Arc::new(bench.handle.clone()), 1);
     // Before the session, and after the greeting but before the welcome.
@@ -288,7 +288,7 @@ async fn what_the_device_is_when_a_session_begins_is_in_its_greeting() {
 
 /// How long it was until each of the tries of this many seconds after a lost session.
 async fn tries(seconds: u64) -> Vec<Duration> {
-    let (hub, spoke) = memory::pair();
+    let (hub, spoke) = memory_transport::pair();
     let mut bench = start(vec![spoke]);
     let served = welcome(&hub).await;
     up(&mut bench).await;
@@ -321,7 +321,7 @@ async fn a_hub_that_was_there_a_moment_ago_is_looked_for_often_and_later_once_a_
 
 #[tokio::test(start_paused = true)]
 async fn a_hub_that_is_heard_no_more_is_told_so_and_left_before_it_is_called_ready_for_long() {
-    let (hub, spoke) = memory::pair();
+    let (hub, spoke) = memory_transport::pair();
     let mut bench = start(vec![spoke.clone()]);
     let _session = welcome(&hub).await;
     up(&mut bench).await;
@@ -337,7 +337,7 @@ async fn a_hub_that_is_heard_no_more_is_told_so_and_left_before_it_is_called_rea
 
 #[tokio::test(start_paused = true)]
 async fn a_hub_that_breaks_the_protocol_is_left() {
-    let (hub, spoke) = memory::pair();
+    let (hub, spoke) = memory_transport::pair();
     let mut bench = start(vec![spoke]);
     let (mut send, _recv) = welcome(&hub).await;
     up(&mut bench).await;
@@ -349,7 +349,7 @@ async fn a_hub_that_breaks_the_protocol_is_left() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_breaks_off_is_no_breach_of_the_protocol() {
-    let (hub, spoke) = memory::pair();
+    let (hub, spoke) = memory_transport::pair();
     let mut bench = start(vec![spoke]);
     let (send, _recv) = welcome(&hub).await;
     up(&mut bench).await;
@@ -361,10 +361,10 @@ async fn a_session_that_breaks_off_is_no_breach_of_the_protocol() {
 
 #[tokio::test(start_paused = true)]
 async fn who_shares_its_identity_stands_back_and_says_why() {
-    let (first_hub, first) = memory::pair();
-    let (second_hub, second) = memory::pair();
+    let (first_hub, first) = memory_transport::pair();
+    let (second_hub, second) = memory_transport::pair();
     let bench = start(vec![second, first]);
-    let refuse = async |hub: &Memory, reason: Reason| {
+    let refuse = async |hub: &MemoryTransport, reason: Reason| {
         let stream = soon(hub.accept()).await.unwrap();
         let mut send = stream.send;
         frame::write(&mut send, &HubToSpoke::Goodbye(reason)).await.unwrap();
@@ -382,7 +382,7 @@ async fn who_shares_its_identity_stands_back_and_says_why() {
 
 #[tokio::test(start_paused = true)]
 async fn logs_and_tunnels_are_served_or_refused() {
-    let (hub, spoke) = memory::pair();
+    let (hub, spoke) = memory_transport::pair();
     let mut bench = start(vec![spoke]);
     let _session = welcome(&hub).await;
     up(&mut bench).await;
@@ -453,7 +453,7 @@ impl super::Sink for Kept {
 #[tokio::test(start_paused = true)]
 async fn a_cut_transfer_goes_on_where_it_was_cut() {
     use freewheel_link::artifact::{Envelope, SignerCert};
-    let (hub, spoke) = memory::pair();
+    let (hub, spoke) = memory_transport::pair();
     let mut bench = start(vec![spoke]);
     let _session = welcome(&hub).await;
     up(&mut bench).await;

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::walk::LEAST;
+use super::walk::STEPS_PER_ROUND_MIN;
 use super::*;
 
 fn size(dir: &Path) -> Size {
@@ -77,7 +77,7 @@ fn a_tree_costs_as_many_steps_as_it_has_entries() {
 #[test]
 fn what_takes_more_than_a_round_is_a_floor_until_all_was_seen() {
     let dir = tempfile::tempdir().unwrap();
-    for number in 0..3 * LEAST {
+    for number in 0..3 * STEPS_PER_ROUND_MIN {
         std::fs::write(dir.path().join(number.to_string()), [1]).unwrap();
     }
     let expected = size(dir.path());
@@ -186,8 +186,8 @@ fn fill(dir: &Path, files: usize) {
 fn trees_that_take_many_rounds_are_all_known_in_one() {
     let dir = tempfile::tempdir().unwrap();
     let dirs = [dir.path().join("a"), dir.path().join("b")];
-    fill(&dirs[0], 3 * LEAST);
-    fill(&dirs[1], 5 * LEAST);
+    fill(&dirs[0], 3 * STEPS_PER_ROUND_MIN);
+    fill(&dirs[1], 5 * STEPS_PER_ROUND_MIN);
     let mut measurer = Measurer::default();
     let round = |_| measurer.within(&dirs, 1, Instant::now());
     let known = (0..6).map(round).find(|sizes| sizes.iter().all(|size| size.whole)).unwrap();
@@ -197,7 +197,7 @@ fn trees_that_take_many_rounds_are_all_known_in_one() {
 #[test]
 fn what_was_known_in_another_shortage_is_no_answer() {
     let dir = tempfile::tempdir().unwrap();
-    fill(dir.path(), 5 * LEAST);
+    fill(dir.path(), 5 * STEPS_PER_ROUND_MIN);
     let (mut measurer, dirs) = (Measurer::default(), [dir.path().to_owned()]);
     let mut round = |shortage| measurer.within(&dirs, shortage, Instant::now())[0].whole;
     while !round(1) {}
@@ -210,7 +210,7 @@ fn what_was_known_in_another_shortage_is_no_answer() {
 #[test]
 fn a_walk_that_starts_anew_takes_nothing_back() {
     let dir = tempfile::tempdir().unwrap();
-    fill(dir.path(), 3 * LEAST);
+    fill(dir.path(), 3 * STEPS_PER_ROUND_MIN);
     let (mut measurer, dirs) = (Measurer::default(), [dir.path().to_owned()]);
     let mut round = || measurer.within(&dirs, 0, Instant::now())[0];
     let whole = loop {
@@ -222,7 +222,7 @@ fn a_walk_that_starts_anew_takes_nothing_back() {
     assert_eq!(round(), Size { whole: false, ..whole });
     // When it has seen all there is nothing to hold on to.
     std::fs::remove_dir_all(dir.path()).unwrap();
-    fill(dir.path(), LEAST / 2);
+    fill(dir.path(), STEPS_PER_ROUND_MIN / 2);
     let last = (0..4).map(|_| round()).last().unwrap();
     assert!(last.whole && last.bytes < whole.bytes, "{last:?} {whole:?}");
 }
@@ -277,7 +277,7 @@ fn what_is_remembered_of_all_trees_has_one_bound() {
     let dirs = ["a", "b", "c", "d"].map(|name| dir.path().join(name));
     for dir in &dirs {
         std::fs::create_dir(dir).unwrap();
-        for number in 0..2 * LEAST {
+        for number in 0..2 * STEPS_PER_ROUND_MIN {
             std::fs::create_dir(dir.join(format!("{number:0200}"))).unwrap();
         }
     }
@@ -290,7 +290,7 @@ fn what_is_remembered_of_all_trees_has_one_bound() {
             names.flat_map(|level| &level.inside).map(|name| name.count_bytes()).sum();
         assert!(0 < names && names <= measurer.held(), "{names}");
         // The budget, and what each gets of right.
-        assert!(measurer.held() <= (256 << 10) + 3 * SHARE, "{}", measurer.held());
+        assert!(measurer.held() <= (256 << 10) + 3 * TREE_MEMORY_BYTES_MIN, "{}", measurer.held());
     }
 }
 

@@ -1,8 +1,8 @@
 //! Files that guests keep open without a name: they fill the disk, and no walk meets them.
 //!
-//! All that guests have open is open in this process, and the kernel says of each descriptor where its file lay. Not where
-//! that is a path of more than 4,095 bytes, which a guest makes by directories in each other: such files are told in the
-//! log, and are on no pod's account.
+//! All that guests have open is open in this process, and the kernel says of each descriptor where its file lay. Not
+//! where that is a path of more than 4,095 bytes, which a guest makes by directories in each other: such files are told
+//! in the log, and are on no pod's account.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,10 +12,10 @@ use std::path::PathBuf;
 
 use tracing::warn;
 
-use super::taken::Taken;
+use super::disk_size::Taken;
 
 /// Bytes of one block in `st_blocks`, whatever the file system's own blocks are.
-const BLOCK: u64 = 512;
+const STAT_BLOCK_BYTES: u64 = 512;
 
 /// What such files take on the disk, for each of these directories. Where the kernel has no `/proc`, nothing.
 pub(super) fn below(dirs: &[PathBuf]) -> Vec<Taken> {
@@ -45,7 +45,7 @@ fn open() -> Vec<(PathBuf, u64)> {
         if !file.is_file() || file.nlink() != 0 || !seen.insert((file.dev(), file.ino())) {
             return None;
         }
-        let bytes = file.blocks().saturating_mul(BLOCK);
+        let bytes = file.blocks().saturating_mul(STAT_BLOCK_BYTES);
         // `/data/pods/…/name (deleted)`: only what is above the name counts.
         match fs::read_link(&link) {
             Ok(place) => place.parent().map(|folder| (folder.to_path_buf(), bytes)),

@@ -1,10 +1,10 @@
 //! A walk through a tree that a guest may change meanwhile: one entry a step, down and up again by `..`.
 //!
 //! Guarantees:
-//! - no symlink is followed; a file with several names counts once; holes in files count nothing, the directory itself does
-//!   (`what_is_on_the_disk_counts_once_and_nothing_else`);
-//! - a directory that is moved while this is in it leads nowhere else (`a_directory_that_is_moved_leads_nowhere_else`), and
-//!   hides nothing of the rest (`a_directory_that_is_moved_hides_nothing_of_the_rest`);
+//! - no symlink is followed; a file with several names counts once; holes in files count nothing, the directory itself
+//!   does (`what_is_on_the_disk_counts_once_and_nothing_else`);
+//! - a directory that is moved while this is in it leads nowhere else (`a_directory_that_is_moved_leads_nowhere_else`),
+//!   and hides nothing of the rest (`a_directory_that_is_moved_hides_nothing_of_the_rest`);
 //! - a tree costs as many steps as it has entries, however deep, with a handful of open files
 //!   (`a_tree_costs_as_many_steps_as_it_has_entries`, `a_tree_deeper_than_any_path_is_counted`).
 
@@ -18,20 +18,20 @@ use std::time::Instant;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
-use super::taken::Taken;
+use super::disk_size::Taken;
 
 /// Bytes of one block in `st_blocks`, whatever the file system's own blocks are.
-const BLOCK: u64 = 512;
+const STAT_BLOCK_BYTES: u64 = 512;
 /// Steps that every directory gets in a round, however late it is.
-pub(super) const LEAST: usize = 1000;
+pub(super) const STEPS_PER_ROUND_MIN: usize = 1000;
 /// Steps between two looks at the clock.
-const STRIDE: usize = 256;
+const STEPS_PER_CLOCK_CHECK: usize = 256;
 /// How often one walk looks for its way again. Each time costs as many steps as it was deep.
-const RETURNS: usize = 256;
+const REOPENS_PER_WALK_MAX: usize = 256;
 /// What is remembered of a file with several names: its number, and the table's own.
-const SEEN: usize = 48;
+const LINK_MEMORY_BYTES: usize = 48;
 /// The slot of a name in its list, which grows by doubling, and of the list itself.
-const SLOT: usize = 2 * size_of::<CString>();
+const NAME_SLOT_BYTES: usize = 2 * size_of::<CString>();
 
 type Id = (u64, u64);
 
@@ -40,7 +40,7 @@ const fn id(stat: &Stat) -> Id {
 }
 
 fn bytes(stat: &Stat) -> u64 {
-    u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK)
+    u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(STAT_BLOCK_BYTES)
 }
 
 /// A tree that is being walked.
@@ -126,7 +126,10 @@ impl Walk {
             if self.step()? {
                 return Ok(true);
             }
-            if LEAST <= step && step.is_multiple_of(STRIDE) && until <= Instant::now() {
+            if STEPS_PER_ROUND_MIN <= step
+                && step.is_multiple_of(STEPS_PER_CLOCK_CHECK)
+                && until <= Instant::now()
+            {
                 break;
             }
         }
@@ -171,11 +174,11 @@ impl Walk {
             return;
         };
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            let more = cost(name) + SLOT;
+            let more = cost(name) + NAME_SLOT_BYTES;
             match self.way.last_mut().filter(|_| self.held + more <= self.room) {
                 Some(level) => {
                     level.inside.push(name.to_owned());
-                    level.own += SLOT;
+                    level.own += NAME_SLOT_BYTES;
                     self.held += more;
                 }
                 None => self.missed = true,
@@ -184,12 +187,12 @@ impl Walk {
             if self.seen.contains(&id(&stat)) {
                 return;
             }
-            if self.room < self.held + SEEN {
+            if self.room < self.held + LINK_MEMORY_BYTES {
                 self.missed = true;
                 return;
             }
             self.seen.insert(id(&stat));
-            self.held += SEEN;
+            self.held += LINK_MEMORY_BYTES;
         }
         self.sum.add(Taken { bytes: bytes(&stat), inodes: 1 });
     }
@@ -238,7 +241,7 @@ impl Walk {
         let top = self.way.first().map(|level| level.id);
         let found = openat(CWD, &self.dir, FLAGS, Mode::empty()).ok();
         let same = |here: &OwnedFd| fstat(here).is_ok_and(|stat| Some(id(&stat)) == top);
-        match found.filter(|here| self.returns <= RETURNS && same(here)) {
+        match found.filter(|here| self.returns <= REOPENS_PER_WALK_MAX && same(here)) {
             Some(here) => {
                 self.here = here;
                 self.back = Some(0);

@@ -90,7 +90,7 @@ fn make_with(data: &Path, pod: &PodV1, value: &str) -> Result<(), String> {
 /// Makes the pod's volumes from this ConfigMap `conf`.
 fn make_of(data: &Path, pod: &PodV1, conf: &ConfigV1) -> Result<(), String> {
     let config = |_: Kind, name: &str| (name == "conf").then(|| conf.clone());
-    let around = Around {
+    let around = EnvSources {
         pod,
         ip: [10, 64, 0, 5].into(),
         host_ip: Ipv4Addr::LOCALHOST.into(),
@@ -305,7 +305,7 @@ fn a_single_file_takes_no_more_room_however_often_it_is_shown() {
 
 #[test]
 fn a_pod_with_more_mounts_than_it_may_open_is_refused() {
-    let most = freewheel_link::limits::POD_MOUNTS;
+    let most = freewheel_link::limits::POD_MOUNTS_MAX;
     let mut pod = pod(vec![], vec![mount("v", "/v", ""); most]);
     assert_eq!(crate::admission::check(&pod), Ok(()));
     let more = pod.containers[0].clone();

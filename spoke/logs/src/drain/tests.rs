@@ -1,7 +1,7 @@
 //! Log files on a real disk, that is full or loses its agent.
 
 use super::*;
-use crate::budget::LARGEST;
+use crate::budget::LOG_FILE_BYTES_MAX;
 use bytes::Bytes;
 
 fn file_at(log: PathBuf) -> LogFile {
@@ -39,10 +39,10 @@ fn long_lines_are_cut_into_parts() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let mut file = file_at(log.clone());
-    put(&mut file, Source::Stdout, &format!("{}\n", "x".repeat(MAX_LINE + 5)));
+    put(&mut file, Source::Stdout, &format!("{}\n", "x".repeat(LINE_BYTES_MAX + 5)));
     file.flush();
     let lines = texts(&log);
-    assert_eq!(lines[0].len(), "stdout P ".len() + MAX_LINE);
+    assert_eq!(lines[0].len(), "stdout P ".len() + LINE_BYTES_MAX);
     assert_eq!(lines[1], "stdout F xxxxx");
 }
 
@@ -51,14 +51,14 @@ fn a_full_file_is_set_aside_once() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let mut file = file_at(log.clone());
-    let line = format!("{}\n", "x".repeat(MAX_LINE));
-    for _ in 0..(3 * LARGEST / MAX_LINE as u64) {
+    let line = format!("{}\n", "x".repeat(LINE_BYTES_MAX));
+    for _ in 0..(3 * LOG_FILE_BYTES_MAX / LINE_BYTES_MAX as u64) {
         put(&mut file, Source::Stdout, &line);
         file.flush();
     }
     let size = |path: &Path| std::fs::metadata(path).unwrap().len();
-    assert!(size(&log) <= LARGEST + 2 * MAX_LINE as u64);
-    assert!(size(&log_aside(&log)) <= LARGEST + 2 * MAX_LINE as u64);
+    assert!(size(&log) <= LOG_FILE_BYTES_MAX + 2 * LINE_BYTES_MAX as u64);
+    assert!(size(&log_aside(&log)) <= LOG_FILE_BYTES_MAX + 2 * LINE_BYTES_MAX as u64);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
 }
 
@@ -226,7 +226,7 @@ fn an_agent_that_is_killed_between_two_files_loses_no_line() {
     }
     // On a busy machine it may have set aside more than one: the oldest are gone, as they are to be.
     assert!(all.windows(2).all(|pair| pair[0] + 1 == pair[1]), "a line is missing or twice");
-    assert!(LARGEST / 1100 < all.len() as u64, "{} lines", all.len());
+    assert!(LOG_FILE_BYTES_MAX / 1100 < all.len() as u64, "{} lines", all.len());
     // The next agent goes on where this one ended.
     let mut file = file_at(log.clone());
     put(&mut file, Source::Stdout, "next\n");
@@ -274,7 +274,7 @@ async fn long_lines_of_instances_that_write_at_the_same_time_stay_apart() {
     let sink = LogSink::new();
     let draining = tokio::spawn(drain(sink.clone(), log.clone(), LogBudget::new(1 << 30)));
     let mut streams = [(); 2].map(|()| sink.stream(Source::Stdout));
-    let long = "a".repeat(MAX_LINE + 10);
+    let long = "a".repeat(LINE_BYTES_MAX + 10);
     for (at, text) in [(0, long.clone()), (1, "b\n".to_owned()), (0, "c\n".to_owned())] {
         let mut left = Bytes::from(text);
         while !left.is_empty() {
@@ -285,7 +285,7 @@ async fn long_lines_of_instances_that_write_at_the_same_time_stay_apart() {
     }
     sink.close();
     draining.await.unwrap();
-    let (part, rest) = long.split_at(MAX_LINE);
+    let (part, rest) = long.split_at(LINE_BYTES_MAX);
     let expected = [
         format!("stdout P {part}"),
         "stdout F ".to_owned(),
@@ -319,7 +319,7 @@ async fn lines_that_come_one_after_the_other_are_written_together() {
     sink.note("last");
     sink.close();
     draining.await.unwrap();
-    assert!(begin.elapsed() < GATHER, "neither much nor an end waits");
+    assert!(begin.elapsed() < GATHER_LINES_FOR, "neither much nor an end waits");
     assert!(texts(&log).last().unwrap().ends_with("last"));
 }
 

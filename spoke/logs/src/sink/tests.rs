@@ -7,13 +7,14 @@ fn a_guest_that_does_not_ask_for_room_is_ended() {
     let sink = LogSink::new();
     let mut stream = sink.stream(Source::Stdout);
     assert!(stream.write(Bytes::from_static(b"unasked")).is_err());
-    assert_eq!(stream.check_write(), PERMIT);
-    stream.write(Bytes::from(vec![0; PERMIT - 1])).unwrap();
+    assert_eq!(stream.check_write(), WRITE_PERMIT_BYTES);
+    stream.write(Bytes::from(vec![0; WRITE_PERMIT_BYTES - 1])).unwrap();
     assert!(stream.write(Bytes::from_static(b"ab")).is_err());
     stream.write(Bytes::from_static(b"a")).unwrap();
     stream.check_write();
-    let taken = (0..=WRITES).filter(|_| stream.write(Bytes::from_static(b"a")).is_ok());
-    assert_eq!(taken.count(), WRITES, "byte by byte");
+    let taken =
+        (0..=WRITES_WITHOUT_CHECK).filter(|_| stream.write(Bytes::from_static(b"a")).is_ok());
+    assert_eq!(taken.count(), WRITES_WITHOUT_CHECK, "byte by byte");
 }
 
 #[test]
@@ -25,7 +26,7 @@ fn what_waits_for_the_disk_is_bounded() {
         stream.write(Bytes::from(vec![0; room])).unwrap();
         written += room;
     }
-    assert!(written <= BOUND + PERMIT, "{written}");
+    assert!(written <= WAITING_BYTES_MAX + WRITE_PERMIT_BYTES, "{written}");
 }
 
 #[test]
@@ -34,16 +35,16 @@ fn handles_of_a_stream_share_what_they_are_promised() {
     let first = sink.stream(Source::Stdout);
     let mut streams: Vec<_> = (0..16_000).map(|_| first.again()).collect();
     let promised: Vec<_> = streams.iter_mut().map(|s| s.check_write()).collect();
-    assert_eq!(promised.iter().sum::<usize>(), PROMISED);
+    assert_eq!(promised.iter().sum::<usize>(), PROMISED_BYTES_MAX);
     for (stream, room) in streams.iter_mut().zip(promised) {
         stream.write(Bytes::from(vec![b'x'; room])).unwrap();
     }
-    assert!(sink.0.state.lock().bytes <= PROMISED + 4 * PIECE);
+    assert!(sink.0.state.lock().bytes <= PROMISED_BYTES_MAX + 4 * PIECE_OVERHEAD_BYTES);
     // What was written, given back or dropped may be promised again.
-    assert_eq!(streams[0].check_write(), PERMIT);
-    assert_eq!(streams[0].check_write(), PERMIT);
+    assert_eq!(streams[0].check_write(), WRITE_PERMIT_BYTES);
+    assert_eq!(streams[0].check_write(), WRITE_PERMIT_BYTES);
     drop(streams);
-    assert_eq!(first.left(), PERMIT);
+    assert_eq!(first.left(), WRITE_PERMIT_BYTES);
     assert_eq!(first.origin.promised.load(Relaxed), 0);
 }
 
@@ -51,5 +52,5 @@ fn handles_of_a_stream_share_what_they_are_promised() {
 fn a_note_is_bounded() {
     let sink = LogSink::new();
     sink.note(&"ü".repeat(1 << 20));
-    assert!(sink.0.state.lock().bytes < 2 * NOTE);
+    assert!(sink.0.state.lock().bytes < 2 * NOTE_BYTES_MAX);
 }

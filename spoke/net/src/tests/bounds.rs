@@ -1,7 +1,7 @@
 //! What clients that do not read may make the node hold, wherever they are.
 
 use super::*;
-use crate::{BUDGET, CAPACITY, Waiting};
+use crate::{PIPE_BYTES_MAX, POD_RECEIVE_BYTES_MAX, ReceiveMemory};
 
 /// What one connection still gets when the budget is used up, with what its pieces cost.
 const LITTLE: usize = 16 << 10;
@@ -42,7 +42,10 @@ async fn slow_clients_from_outside_share_the_budget_of_the_pod_that_serves_them(
         clients.push(fabric.dial(&root, from, at("10.64.0.1:80")).await.unwrap());
     }
     let held = settled(&fabric).await;
-    assert!(CAPACITY < held && held < BUDGET + 500 * LITTLE, "{held} bytes are held");
+    assert!(
+        PIPE_BYTES_MAX < held && held < POD_RECEIVE_BYTES_MAX + 500 * LITTLE,
+        "{held} bytes are held"
+    );
     assert_eq!(web.account().used(), held, "it is the pod that they are held for");
     let mut first = [0; 100_000];
     clients[499].read_exact(&mut first).await.unwrap();
@@ -74,7 +77,10 @@ async fn datagrams_that_nobody_reads_are_within_one_budget_for_all_ports_of_a_po
         }
     }
     let held = fabric.account().used();
-    assert!(BUDGET / 2 < held && held <= BUDGET, "{held} bytes are held");
+    assert!(
+        POD_RECEIVE_BYTES_MAX / 2 < held && held <= POD_RECEIVE_BYTES_MAX,
+        "{held} bytes are held"
+    );
     let (bytes, _) = ports[0].try_recv().unwrap();
     assert_eq!(bytes.len(), 60_000);
     drop(ports);
@@ -93,7 +99,7 @@ async fn flows_of_datagrams_count_too() {
             port.choose(service, at("10.64.0.9:53"));
         }
     }
-    assert!(fabric.account().used() <= BUDGET, "{}", fabric.account().used());
+    assert!(fabric.account().used() <= POD_RECEIVE_BYTES_MAX, "{}", fabric.account().used());
     drop(ports);
     assert_eq!(fabric.account().used(), 0);
 }
@@ -110,10 +116,10 @@ async fn what_waits_for_another_node_is_on_the_sender_s_account_and_in_no_buffer
         panic!("it is on no other node")
     };
     let mut io = dial.await.unwrap().into_io();
-    let writing = tokio::spawn(async move { io.write_all(&vec![7; 2 * CAPACITY]).await });
+    let writing = tokio::spawn(async move { io.write_all(&vec![7; 2 * PIPE_BYTES_MAX]).await });
     let held = settled(&fabric).await;
-    let most = CAPACITY + LITTLE;
-    assert!((CAPACITY - (64 << 10)..=most).contains(&held), "{held} bytes are held");
+    let most = PIPE_BYTES_MAX + LITTLE;
+    assert!((PIPE_BYTES_MAX - (64 << 10)..=most).contains(&held), "{held} bytes are held");
     assert_eq!(client.account().used(), held);
     drop(far);
     let _ = writing.await;
@@ -137,7 +143,7 @@ impl Remote for Stuck {
 #[tokio::test]
 async fn what_crosses_a_node_shares_one_budget() {
     let fabric = fabric();
-    let transit = Waiting::new(fabric.account().clone());
+    let transit = ReceiveMemory::new(fabric.account().clone());
     let side = |address: &str| crate::conn::Side {
         address: at(address),
         waiting: None,
@@ -153,7 +159,7 @@ async fn what_crosses_a_node_shares_one_budget() {
         ends
     };
     let pairs: Vec<_> = (0..500).map(|_| pair()).collect();
-    assert!(transit.bytes() < BUDGET + 500 * LITTLE, "{}", transit.bytes());
+    assert!(transit.bytes() < POD_RECEIVE_BYTES_MAX + 500 * LITTLE, "{}", transit.bytes());
     drop(pairs);
     assert_eq!(fabric.account().used(), 0);
 }

@@ -1,9 +1,9 @@
 //! The pod network's promises, from one pod's point of view.
 
 mod bounds;
-mod doors;
 mod gates;
-mod reach;
+mod node_ports;
+mod service_dial;
 
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
@@ -138,14 +138,14 @@ async fn a_writer_waits_for_a_slow_reader_and_nothing_is_lost() {
     let listener = web.listen(at("0.0.0.0:80"), 16).unwrap();
     let mut near = connect(&client, "10.64.0.1:80").unwrap().into_io();
     let far = listener.accept().await.unwrap();
-    let sent = vec![7; 3 * crate::CAPACITY];
+    let sent = vec![7; 3 * crate::PIPE_BYTES_MAX];
     let writing = tokio::spawn(async move { near.write_all(&sent).await });
     tokio::task::yield_now().await;
     assert!(!writing.is_finished());
     let mut all = Vec::new();
     far.into_io().read_to_end(&mut all).await.unwrap();
     writing.await.unwrap().unwrap();
-    assert_eq!(all.len(), 3 * crate::CAPACITY);
+    assert_eq!(all.len(), 3 * crate::PIPE_BYTES_MAX);
 }
 
 #[tokio::test]

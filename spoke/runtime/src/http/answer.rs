@@ -20,49 +20,49 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use super::heads::{Served, Waiting};
+use super::connection_slots::ConnectionSlot;
 use super::pool::Failure;
-use super::received::Received;
-use super::seats::Seat;
+use super::request_body::RequestBody;
+use super::request_heads::{Served, Waiting};
 use super::server::Server;
 
 /// When to come back to a pod that was full.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// Bytes of a request's path and of its method that are worth a place in the log.
-const MAX_PATH: usize = 256;
-const MAX_METHOD: usize = 32;
+const LOGGED_PATH_BYTES_MAX: usize = 256;
+const LOGGED_METHOD_BYTES_MAX: usize = 32;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Answers one request. `waiting`: its head's place until an instance takes it. `served`: until the answer is sent.
 pub(super) async fn answer(
     server: &Server,
-    seat: &Arc<Seat>,
-    request: Request<Received>,
+    slot: &Arc<ConnectionSlot>,
+    request: Request<RequestBody>,
     waiting: Option<Waiting>,
     served: Arc<Served>,
 ) -> Response<Sent> {
     server.requests.fetch_add(1, Relaxed);
-    let over = seat.asks();
+    let over = slot.asks();
     // When the connection goes before there is an answer, the handler hears of it.
     let gone = over.clone().drop_guard();
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let outcome = match refusal(&request) {
         Some(refused) => Ok(refused),
-        None => server.pool.handle(request, waiting, seat, &over).await,
+        None => server.pool.handle(request, waiting, slot, &over).await,
     };
-    seat.answers();
+    slot.answers();
     DropGuard::disarm(gone);
     let mut response = outcome.unwrap_or_else(|failure| failed(server, &failure, &method, &uri));
-    if server.stopping.is_cancelled() || seat.is_late() {
+    if server.stopping.is_cancelled() || slot.is_late() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| Sent { body, seat: seat.clone(), over, _served: served })
+    response.map(|body| Sent { body, slot: slot.clone(), over, _served: served })
 }
 
 /// The answer to a request that no handler gets to see.
-fn refusal(request: &Request<Received>) -> Option<Response<HyperOutgoingBody>> {
+fn refusal(request: &Request<RequestBody>) -> Option<Response<HyperOutgoingBody>> {
     if request.method() == Method::CONNECT {
         // It would have to become a tunnel, and a handler cannot make one.
         return Some(text(StatusCode::METHOD_NOT_ALLOWED, "no tunnels here"));
@@ -115,8 +115,8 @@ fn failed(
         | Failure::Code(_) => {
             let id = server.pool.request_id();
             let (method, path) = (method.as_str(), uri.path());
-            let method = &method[..method.floor_char_boundary(MAX_METHOD)];
-            let path = &path[..path.floor_char_boundary(MAX_PATH)];
+            let method = &method[..method.floor_char_boundary(LOGGED_METHOD_BYTES_MAX)];
+            let path = &path[..path.floor_char_boundary(LOGGED_PATH_BYTES_MAX)];
             server.pool.note(&format!("request {id} {method} {path}: {failure}"));
             let (status, what) = match failure {
                 Failure::Late => (StatusCode::GATEWAY_TIMEOUT, "no answer in time"),
@@ -144,7 +144,7 @@ fn text(status: StatusCode, text: &str) -> Response<HyperOutgoingBody> {
 /// An answer's body on its way: when it is gone, whole or not, the request is over.
 pub(super) struct Sent {
     body: HyperOutgoingBody,
-    seat: Arc<Seat>,
+    slot: Arc<ConnectionSlot>,
     over: CancellationToken,
     _served: Arc<Served>,
 }
@@ -171,7 +171,7 @@ impl Body for Sent {
 
 impl Drop for Sent {
     fn drop(&mut self) {
-        self.seat.rests();
+        self.slot.rests();
         self.over.cancel();
     }
 }

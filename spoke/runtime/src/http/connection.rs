@@ -18,40 +18,40 @@ use tracing::debug;
 use wasmtime_wasi_http::io::TokioIo;
 
 use super::answer::answer;
-use super::heads::Head;
-use super::received::Received;
-use super::seats::Seat;
-use super::server::{MAX_HEAD, Server};
+use super::connection_slots::ConnectionSlot;
+use super::request_body::RequestBody;
+use super::request_heads::Head;
+use super::server::{REQUEST_HEAD_BYTES_MAX, Server};
 
 /// Serves what comes over one connection.
-pub(super) async fn serve(server: Arc<Server>, conn: Conn, seat: Arc<Seat>) {
+pub(super) async fn serve(server: Arc<Server>, conn: Conn, slot: Arc<ConnectionSlot>) {
     let (rx, tx) = (conn.rx.clone(), conn.tx.clone());
-    let head = server.heads.place(seat.leave.clone());
-    let wire = Wire { tx: tx.clone(), seat: seat.clone(), head: head.clone() };
+    let head = server.heads.place(slot.leave.clone());
+    let wire = Wire { tx: tx.clone(), slot: slot.clone(), head: head.clone() };
     let wire = Watched::new(wire, conn.into_io());
     // hyper takes memory to read into before there is anything to read: who says nothing is to cost none.
     let begun = tokio::select! {
         biased;
         () = std::future::poll_fn(|cx| rx.poll_readable(cx)) => true,
         () = server.draining.cancelled() => false,
-        () = seat.leave.cancelled() => false,
+        () = slot.leave.cancelled() => false,
     };
     if !begun {
         tx.close_write();
-        server.seats.give_back(&seat);
+        server.slots.give_back(&slot);
         return;
     }
     let service = service_fn(|request| {
-        let (server, seat, head) = (server.clone(), seat.clone(), head.clone());
+        let (server, slot, head) = (server.clone(), slot.clone(), head.clone());
         async move {
             let (served, waiting) = head.is_whole();
-            let request = request.map(|body| Received::new(body, served.clone()));
-            Ok::<_, Infallible>(answer(&server, &seat, request, waiting, served).await)
+            let request = request.map(|body| RequestBody::new(body, served.clone()));
+            Ok::<_, Infallible>(answer(&server, &slot, request, waiting, served).await)
         }
     });
     let connection = http1::Builder::new()
         .half_close(true)
-        .max_buf_size(MAX_HEAD)
+        .max_buf_size(REQUEST_HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(wire), service);
     tokio::pin!(connection);
     let (mut draining, mut talks) = (false, true);
@@ -68,10 +68,10 @@ pub(super) async fn serve(server: Arc<Server>, conn: Conn, seat: Arc<Seat>) {
                     // It does not read either: nobody is there.
                     break Ok(());
                 }
-                seat.fell_silent();
+                slot.fell_silent();
             }
-            () = seat.leave.cancelled() => {
-                if seat.is_quiet() {
+            () = slot.leave.cancelled() => {
+                if slot.is_quiet() {
                     tx.close_write();
                 }
                 break Ok(());
@@ -81,24 +81,24 @@ pub(super) async fn serve(server: Arc<Server>, conn: Conn, seat: Arc<Seat>) {
     if let Err(error) = outcome {
         debug!(%error, "connection to an HTTP pod broke");
     }
-    server.seats.give_back(&seat);
+    server.slots.give_back(&slot);
 }
 
 /// Watches a connection for hyper. Dropped before it was shut down, it is broken off.
 struct Wire {
     tx: Arc<Pipe>,
-    seat: Arc<Seat>,
+    slot: Arc<ConnectionSlot>,
     head: Arc<Head>,
 }
 
 impl Watcher for Wire {
     fn heard(&self, bytes: usize) -> io::Result<()> {
-        self.seat.heard();
+        self.slot.heard();
         self.head.heard(bytes)
     }
 
     fn wrote(&self, waits: bool) {
-        self.seat.waits(waits);
+        self.slot.waits(waits);
     }
 }
 

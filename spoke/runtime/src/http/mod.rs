@@ -11,13 +11,13 @@
 
 mod answer;
 mod connection;
-mod heads;
+mod connection_slots;
+mod failure_counts;
 mod pool;
-mod received;
-mod seats;
+mod request_body;
+mod request_heads;
 mod serve;
 mod server;
-mod troubles;
 
 pub(crate) use pool::Pool;
 pub(crate) use serve::{DEFAULT_PORT, serve};

@@ -1,13 +1,14 @@
 //! Instances of an HTTP container: made when requests come, dropped after one or, where the pod or the module says
 //! so, used again.
 //!
-//! An instance serves one request at a time and in its life as many as its pod or its module says. The one that served last serves
-//! next, so that those that a peak has made can go.
+//! An instance serves one request at a time and in its life as many as its pod or its module says. The one that served
+//! last serves next, so that those that a peak has made can go.
 //!
 //! Guarantees:
-//! - there are no more than `concurrency` instances, and a request waits [`PATIENCE`] seconds for one before it
-//!   is turned away (`a_full_handler_says_so_soon`, `requests_wait_for_instances_instead_of_failing`), also where the
-//!   memory is taken by what clients have sent (`requests_wait_while_half_heads_have_the_memory_of_an_instance`);
+//! - there are no more than `concurrency` instances, and a request waits [`INSTANCE_WAIT_SECONDS`] seconds for one
+//!   before it is turned away (`a_full_handler_says_so_soon`, `requests_wait_for_instances_instead_of_failing`), also
+//!   where the memory is taken by what clients have sent
+//!   (`requests_wait_while_half_heads_have_the_memory_of_an_instance`);
 //! - what makes an instance, the module's own word included, is within the time of the request that it is made for
 //!   (`making_an_instance_is_within_the_request_s_time`);
 //! - a trap or an instance that is out of memory ends the request that caused it and nothing else
@@ -33,29 +34,29 @@ use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use super::heads::Waiting;
-use super::received::Received;
-use super::seats::Seat;
-use super::troubles::Troubles;
+use super::connection_slots::ConnectionSlot;
+use super::failure_counts::FailureCounts;
+use super::request_body::RequestBody;
+use super::request_heads::Waiting;
 use crate::container::Container;
 use crate::exit;
 use crate::handler::Handler;
 use crate::mappings::NoneLeft;
-use crate::memory::{Memory, Share};
+use crate::memory::{ContainerMemory, Share};
 use crate::metered;
-use crate::world::{self, HasFields as _, State};
+use crate::world::{self, HasFields as _, StoreData};
 
 /// Requests that wait for an instance; more are turned away at once.
-const MAX_WAITING: usize = 1024;
+const WAITING_REQUESTS_MAX: usize = 1024;
 
 /// Seconds that a request waits for an instance.
-const PATIENCE: u32 = 5;
+const INSTANCE_WAIT_SECONDS: u32 = 5;
 
 /// How long an instance is kept without work.
-const IDLE: Duration = Duration::from_secs(1);
+const INSTANCE_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a handler may go on once its client has gone or has everything.
-const AFTERWARDS: Duration = Duration::from_secs(10);
+const HANDLER_AFTER_CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a request has no answer of the guest's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,11 +81,11 @@ type Answer = Result<Response<HyperOutgoingBody>, Failure>;
 
 /// A request and who waits for its answer.
 struct Job {
-    request: Request<Received>,
+    request: Request<RequestBody>,
     /// Its head's place among those that wait.
     waiting: Option<Waiting>,
     answer: oneshot::Sender<Answer>,
-    seat: Arc<Seat>,
+    slot: Arc<ConnectionSlot>,
     over: CancellationToken,
     since: u32,
 }
@@ -103,9 +104,9 @@ pub(crate) struct Pool {
     container: Arc<Container>,
     handler: Arc<Handler>,
     /// What is held for clients, on the container's memory.
-    clients: Arc<Memory>,
+    clients: Arc<ContainerMemory>,
     inner: Mutex<Inner>,
-    troubles: Troubles,
+    failure_counts: FailureCounts,
     failures: AtomicU64,
 }
 
@@ -113,9 +114,9 @@ impl Pool {
     /// `least`: bytes of memory that an instance starts with.
     pub(crate) fn new(container: Arc<Container>, handler: Arc<Handler>, least: usize) -> Arc<Self> {
         let inner = Mutex::new(Inner { instance_bytes: least, ..Inner::default() });
-        let (troubles, failures) = (Troubles::default(), AtomicU64::new(0));
+        let (failure_counts, failures) = (FailureCounts::default(), AtomicU64::new(0));
         let clients = container.memory.part();
-        Arc::new(Self { container, handler, clients, inner, troubles, failures })
+        Arc::new(Self { container, handler, clients, inner, failure_counts, failures })
     }
 
     /// Seconds that a request has until its answer begins.
@@ -131,7 +132,7 @@ impl Pool {
     }
 
     /// The container's memory, for what is held for its clients.
-    pub(super) fn memory(&self) -> Arc<Memory> {
+    pub(super) fn memory(&self) -> Arc<ContainerMemory> {
         self.clients.clone()
     }
 
@@ -144,18 +145,18 @@ impl Pool {
     /// `over`: nobody waits for it any more, or it is late.
     pub(super) async fn handle(
         self: &Arc<Self>,
-        request: Request<Received>,
+        request: Request<RequestBody>,
         waiting: Option<Waiting>,
-        seat: &Arc<Seat>,
+        slot: &Arc<ConnectionSlot>,
         over: &CancellationToken,
     ) -> Answer {
         if waiting.is_none() {
-            self.troubles.turned_away();
+            self.failure_counts.turned_away();
             return Err(Failure::Busy);
         }
         let (answer, answered) = oneshot::channel();
-        let (since, seat, over) = (seat.now(), seat.clone(), over.clone());
-        self.dispatch(Job { request, waiting, answer, seat, over, since })?;
+        let (since, slot, over) = (slot.now(), slot.clone(), over.clone());
+        self.dispatch(Job { request, waiting, answer, slot, over, since })?;
         answered.await.unwrap_or(Err(Failure::Stopped))
     }
 
@@ -177,8 +178,8 @@ impl Pool {
             Ok(None) => {}
             Err(none) => return Err(Failure::Trap(none.to_string())),
         }
-        if MAX_WAITING <= inner.waiting.len() {
-            self.troubles.turned_away();
+        if WAITING_REQUESTS_MAX <= inner.waiting.len() {
+            self.failure_counts.turned_away();
             return Err(Failure::Busy);
         }
         inner.waiting.push_back(job);
@@ -191,7 +192,8 @@ impl Pool {
         if !first && !self.may_grow(inner) {
             return Ok(None);
         }
-        // Here and not where the instance is made: of two requests of one moment the second must see what the first has.
+        // Here and not where the instance is made: of two requests of one moment the second must see what the first
+        // has.
         let mapped = match self.container.map() {
             Ok(mapped) => mapped,
             Err(none) if first => return Err(none),
@@ -202,9 +204,9 @@ impl Pool {
     }
 
     fn may_grow(&self, inner: &Inner) -> bool {
-        // Those that run will be as large as the largest was, and each has an answer on its way, whose body counts as the
-        // guest's, too, until it has finished it. What clients have sent stays.
-        let each = inner.instance_bytes + 2 * world::SENT;
+        // Those that run will be as large as the largest was, and each has an answer on its way, whose body counts as
+        // the guest's, too, until it has finished it. What clients have sent stays.
+        let each = inner.instance_bytes + 2 * world::SENT_BODY_BYTES;
         let expected = each.saturating_mul(inner.instances + 1).saturating_add(self.clients.used());
         let most = usize::from(self.container.start.http.concurrency);
         inner.instances < most && self.container.memory.fits(expected)
@@ -255,12 +257,12 @@ impl Pool {
         let made = tokio::select! {
             biased;
             made = self.handler.instance(&mut store, reuse) => made.map_err(Some),
-            () = self.given_up(&first.seat, &first.over) => Err(None),
+            () = self.given_up(&first.slot, &first.over) => Err(None),
         };
         let (proxy, mut left) = match made {
             Ok(made) => made,
             Err(Some(error)) => return self.fail(first.answer, failure(&store, &error)),
-            Err(None) => return self.fail(first.answer, unanswered(&first.seat)),
+            Err(None) => return self.fail(first.answer, unanswered(&first.slot)),
         };
         let mut job = first;
         loop {
@@ -294,7 +296,7 @@ impl Pool {
 
     /// Waits for the next request; `None`: none came for a while.
     async fn rest(&self, mut work: oneshot::Receiver<Job>) -> Option<Job> {
-        if let Ok(Ok(next)) = timeout(IDLE, &mut work).await {
+        if let Ok(Ok(next)) = timeout(INSTANCE_IDLE_TIMEOUT, &mut work).await {
             return Some(next);
         }
         // From here on nobody can send; what was sent in this very moment is still done.
@@ -307,8 +309,8 @@ impl Pool {
     }
 
     /// Lets the instance answer one request; whether it may be given another.
-    async fn serve(&self, store: &mut Store<State>, proxy: &Proxy, job: Job) -> bool {
-        let Job { request, waiting, answer, seat, over, .. } = job;
+    async fn serve(&self, store: &mut Store<StoreData>, proxy: &Proxy, job: Job) -> bool {
+        let Job { request, waiting, answer, slot, over, .. } = job;
         // From here on it is with what the guest holds.
         let head = waiting.map_or(0, |waiting| waiting.bytes());
         let answer = Arc::new(Mutex::new(Some(answer)));
@@ -318,7 +320,7 @@ impl Pool {
         let outcome = tokio::select! {
             biased;
             outcome = called => outcome.map_err(Some),
-            () = self.given_up(&seat, &over) => Err(None),
+            () = self.given_up(&slot, &over) => Err(None),
         };
         let whole = !store.data_mut().abort_unfinished();
         let failure = match &outcome {
@@ -333,7 +335,7 @@ impl Pool {
             }
             Ok(()) => Failure::Silent,
             Err(Some(error)) => failure(store, error),
-            Err(None) => unanswered(&seat),
+            Err(None) => unanswered(&slot),
         };
         let answer = answer.lock().take();
         match answer {
@@ -347,7 +349,7 @@ impl Pool {
     }
 
     /// Counts what the guest keeps between two requests; whether it may.
-    fn keeps(&self, store: &mut Store<State>) -> bool {
+    fn keeps(&self, store: &mut Store<StoreData>) -> bool {
         let kept = store.data_mut().count_kept();
         if let Err(full) = kept {
             self.count(&Failure::Memory(full.to_string()));
@@ -357,11 +359,11 @@ impl Pool {
     }
 
     /// Until a request has had its time, or its client is gone and it has gone on for long enough.
-    async fn given_up(&self, seat: &Seat, over: &CancellationToken) {
+    async fn given_up(&self, slot: &ConnectionSlot, over: &CancellationToken) {
         over.cancelled().await;
-        if !seat.is_late() {
+        if !slot.is_late() {
             let most = Duration::from_secs(self.timeout_seconds().into());
-            tokio::time::sleep(AFTERWARDS.min(most)).await;
+            tokio::time::sleep(HANDLER_AFTER_CLIENT_TIMEOUT.min(most)).await;
         }
     }
 
@@ -375,13 +377,14 @@ impl Pool {
 
     fn count(&self, failure: &Failure) {
         if matches!(failure, Failure::Memory(_)) {
-            self.troubles.out_of_memory(&self.container);
+            self.failure_counts.out_of_memory(&self.container);
         }
     }
 
     /// A second has passed: who has waited too long is turned away, and troubles are told.
     pub(super) fn look(&self, now: u32) {
-        let late = |job: &Job| PATIENCE < now.saturating_sub(job.since) || job.seat.is_late();
+        let late =
+            |job: &Job| INSTANCE_WAIT_SECONDS < now.saturating_sub(job.since) || job.slot.is_late();
         let tired: Vec<Job> = {
             let mut inner = self.inner.lock();
             // In the order in which they came.
@@ -389,10 +392,10 @@ impl Pool {
             inner.waiting.drain(..count).collect()
         };
         for job in tired {
-            self.troubles.turned_away();
+            self.failure_counts.turned_away();
             let _ = job.answer.send(Err(Failure::Busy));
         }
-        self.troubles.tell(&self.container, now);
+        self.failure_counts.tell(&self.container, now);
     }
 }
 
@@ -401,7 +404,7 @@ fn held(response: Response<HyperOutgoingBody>, mut share: Share) -> Answer {
     let head: usize =
         response.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     let full = |full: Full| Failure::Memory(full.to_string());
-    share.set(head + world::SENT).map_err(full)?;
+    share.set(head + world::SENT_BODY_BYTES).map_err(full)?;
     let keep = move |frame| {
         let _ = &share;
         frame
@@ -416,9 +419,9 @@ fn next(waiting: &mut VecDeque<Job>) -> Option<Job> {
 
 /// Calls the handler with a request and what its head holds. `refused`: it answers with an error.
 async fn call(
-    store: &mut Store<State>,
+    store: &mut Store<StoreData>,
     proxy: &Proxy,
-    (request, head): (Request<Received>, usize),
+    (request, head): (Request<RequestBody>, usize),
     answer: Arc<Mutex<Option<oneshot::Sender<Answer>>>>,
     refused: Arc<AtomicBool>,
 ) -> Result<()> {
@@ -439,14 +442,14 @@ async fn call(
 }
 
 /// Why a request was given up.
-fn unanswered(seat: &Seat) -> Failure {
-    if seat.is_late() {
+fn unanswered(slot: &ConnectionSlot) -> Failure {
+    if slot.is_late() {
         return Failure::Late;
     }
     Failure::Trap("its client is gone, and it went on for too long".to_owned())
 }
 
-fn failure(store: &Store<State>, error: &wasmtime::Error) -> Failure {
+fn failure(store: &Store<StoreData>, error: &wasmtime::Error) -> Failure {
     match exit::memory(error, store.data().was_refused()) {
         Some(text) => Failure::Memory(text),
         None => Failure::Trap(exit::describe(error)),

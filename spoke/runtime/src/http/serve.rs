@@ -16,29 +16,30 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::connection;
-use super::heads::Heads;
+use super::connection_slots::ConnectionSlots;
 use super::pool::Pool;
-use super::seats::Seats;
-use super::server::{MAX_HEAD, Server};
+use super::request_heads::RequestHeads;
+use super::server::{REQUEST_HEAD_BYTES_MAX, Server};
 
 /// The port of an HTTP container that declares none.
 pub(crate) const DEFAULT_PORT: u16 = 8080;
 
 /// A port without a new request for so long is quiet.
-const QUIET: Duration = Duration::from_millis(500);
+const QUIET_PORT_AFTER: Duration = Duration::from_millis(500);
 
 /// Longest linger, if the grace period is long.
-const LINGER: Duration = Duration::from_secs(5);
+const STOP_LINGER_MAX: Duration = Duration::from_secs(5);
 
 /// How often somebody looks at what has lasted too long, while there are connections.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Serves until it was asked to stop and every request that came is answered.
 pub(crate) async fn serve(pool: Arc<Pool>, listener: Arc<Listener>, stopping: CancellationToken) {
-    let seats = Seats::new(pool.timeout_seconds());
-    let (heads, draining) = (Heads::new(pool.memory(), MAX_HEAD), CancellationToken::new());
+    let slots = ConnectionSlots::new(pool.timeout_seconds());
+    let (heads, draining) =
+        (RequestHeads::new(pool.memory(), REQUEST_HEAD_BYTES_MAX), CancellationToken::new());
     let requests = AtomicU64::new(0);
-    let server = Arc::new(Server { pool, seats, heads, requests, stopping, draining });
+    let server = Arc::new(Server { pool, slots, heads, requests, stopping, draining });
     let mut connections = JoinSet::new();
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -52,7 +53,7 @@ pub(crate) async fn serve(pool: Arc<Pool>, listener: Arc<Listener>, stopping: Ca
                 Err(freewheel_spoke_net::Closed) => break,
             },
             Some(_) = connections.join_next() => {}
-            _ = tick.tick(), if !server.seats.is_empty() => look(&server),
+            _ = tick.tick(), if !server.slots.is_empty() => look(&server),
             () = &mut linger, if lingering => {
                 lingering = false;
                 listener.close();
@@ -69,8 +70,8 @@ pub(crate) async fn serve(pool: Arc<Pool>, listener: Arc<Listener>, stopping: Ca
 }
 
 fn take(server: &Arc<Server>, conn: Conn, connections: &mut JoinSet<()>) {
-    match server.seats.take() {
-        Some(seat) => drop(connections.spawn(connection::serve(server.clone(), conn, seat))),
+    match server.slots.take() {
+        Some(slot) => drop(connections.spawn(connection::serve(server.clone(), conn, slot))),
         // All places are taken by requests that are being served.
         None => conn.reset(),
     }
@@ -78,7 +79,7 @@ fn take(server: &Arc<Server>, conn: Conn, connections: &mut JoinSet<()>) {
 
 /// Ends what has lasted too long.
 fn look(server: &Server) {
-    let now = server.seats.tick();
+    let now = server.slots.tick();
     server.pool.look(now);
 }
 
@@ -88,7 +89,7 @@ async fn linger(server: &Server) {
     let quiet = async {
         let mut before = server.requests.load(Relaxed);
         loop {
-            tokio::time::sleep(QUIET).await;
+            tokio::time::sleep(QUIET_PORT_AFTER).await;
             let now = server.requests.load(Relaxed);
             if now == before {
                 return;
@@ -96,5 +97,5 @@ async fn linger(server: &Server) {
             before = now;
         }
     };
-    let _ = tokio::time::timeout(LINGER, quiet).await;
+    let _ = tokio::time::timeout(STOP_LINGER_MAX, quiet).await;
 }

@@ -6,9 +6,9 @@
 //! Guarantees:
 //! - fields that a guest has, also as a part of a request or a response that is not sent yet or is gone, are on its
 //!   memory, with the places of those that it has removed (`what_the_host_holds_for_a_guest_is_on_its_memory`);
-//! - so is the head of a request that it was given, as all that hyper has read it into, for as long as it has the request
-//!   or its headers (`what_a_handler_keeps_of_its_requests_is_on_its_memory`);
-//! - what it lets go is given back, at the latest when [`SLACK`] bytes more are asked for
+//! - so is the head of a request that it was given, as all that hyper has read it into, for as long as it has the
+//!   request or its headers (`what_a_handler_keeps_of_its_requests_is_on_its_memory`);
+//! - what it lets go is given back, at the latest when [`UNFREED_BYTES_MAX`] bytes more are asked for
 //!   (`what_is_gone_is_not_counted_for_long_and_what_is_there_is`, `what_a_guest_lets_go_is_its_own_again`).
 
 use std::any::{Any, TypeId};
@@ -31,13 +31,13 @@ use crate::memory::Share;
 pub(super) const HTTP: &str = "wasi:http/types@0.2.12";
 
 /// What a field costs beside its bytes: its places in the map.
-const FIELD: usize = 112;
+const FIELD_BYTES: usize = 112;
 
 /// What was let go and may still be counted.
-const SLACK: usize = 256 << 10;
+const UNFREED_BYTES_MAX: usize = 256 << 10;
 
 /// How far a set of fields may be below what it is counted as, before it is looked at.
-const DOUBT: usize = 4 << 10;
+const RECOUNT_FROM_BYTES: usize = 4 << 10;
 
 /// What one handle is counted as.
 #[derive(Clone, Copy, Default)]
@@ -107,7 +107,7 @@ impl Fields {
         }
         size.counted += more;
         self.counted += more;
-        if 2 * size.exact + DOUBT < size.counted
+        if 2 * size.exact + RECOUNT_FROM_BYTES < size.counted
             && let Some(real) = real(table, handle, size)
         {
             // What comes is not there yet.
@@ -127,7 +127,7 @@ impl Fields {
     }
 
     fn settle(&mut self, table: &mut ResourceTable) -> Result<(), Full> {
-        if self.live + SLACK < self.counted || !self.share.fits(self.counted) {
+        if self.live + UNFREED_BYTES_MAX < self.counted || !self.share.fits(self.counted) {
             self.forget_gone(table);
             self.share.set(self.counted)?;
         }
@@ -186,11 +186,11 @@ fn words(request: &HostOutgoingRequest) -> usize {
 /// What fields cost, with as many places as they ever had.
 fn cost(fields: &FieldMap, places: usize) -> usize {
     let bytes: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    bytes + fields.len().max(places) * FIELD
+    bytes + fields.len().max(places) * FIELD_BYTES
 }
 
 const fn one(name: usize, value: usize) -> usize {
-    name + value + FIELD
+    name + value + FIELD_BYTES
 }
 
 type Entry = (String, Vec<u8>);
@@ -353,10 +353,10 @@ fn passing_on<T: HasFields + 'static>(types: &mut LinkerInstance<'_, T>) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use freewheel_spoke_account::Account;
+    use freewheel_spoke_account::MemoryAccount;
 
     use super::*;
-    use crate::memory::Memory;
+    use crate::memory::ContainerMemory;
 
     fn map(table: &mut ResourceTable) -> u32 {
         table.push(FieldMap::new_mutable(128 << 10)).unwrap().rep()
@@ -364,14 +364,14 @@ mod tests {
 
     #[test]
     fn what_is_gone_is_not_counted_for_long_and_what_is_there_is() {
-        let memory = Memory::new(Some(8 << 20), &Account::node());
+        let memory = ContainerMemory::new(Some(8 << 20), &MemoryAccount::node());
         let (mut table, mut fields) = (ResourceTable::new(), Fields::new(memory.share()));
         for _ in 0..1000 {
             let handle = map(&mut table);
             fields.set(&mut table, handle, Size::new(100_000)).unwrap();
             drop(table.delete(Resource::<FieldMap>::new_own(handle)).unwrap());
         }
-        assert!(memory.used() <= SLACK + 100_000, "{}", memory.used());
+        assert!(memory.used() <= UNFREED_BYTES_MAX + 100_000, "{}", memory.used());
         let mut kept = 0;
         loop {
             let handle = map(&mut table);
@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_field_that_is_set_again_and_again_is_one_field() {
-        let memory = Memory::new(Some(1 << 20), &Account::node());
+        let memory = ContainerMemory::new(Some(1 << 20), &MemoryAccount::node());
         let (mut table, mut fields) = (ResourceTable::new(), Fields::new(memory.share()));
         let handle = map(&mut table);
         for _ in 0..100_000 {

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use freewheel_spoke_account::{Account, Full, Held, Level};
+use freewheel_spoke_account::{Full, Held, Level, MemoryAccount};
 use freewheel_spoke_logs::LogSink;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
 use wasmtime::{Result, StoreContextMut};
@@ -29,28 +29,28 @@ use wasmtime_wasi_io::streams::{
 
 use super::file_view::FileView;
 use crate::file_calls::FileCalls;
-use crate::memory::{Memory, Share};
+use crate::memory::{ContainerMemory, Share};
 
 /// The interface of which the calls here are ours, in the version that upstream defines it.
 const FILESYSTEM: &str = "wasi:filesystem/types@0.2.12";
 
 /// Most bytes that upstream reads from a file at once.
-const READ: usize = 64 << 10;
+const READ_BYTES_MAX: usize = 64 << 10;
 
 /// What it reads for a guest that waits for a stream.
-const AHEAD: usize = 4096;
+const READ_AHEAD_BYTES: usize = 4096;
 
 /// What a name of a list costs for each byte that its directory has on the disk, at most: short names on file
 /// systems that pack them.
-pub(crate) const LISTED: u64 = 8;
+pub(crate) const LISTED_BYTES_PER_NAME_BYTE: u64 = 8;
 
 /// The open files of one store.
 pub(crate) struct OpenFiles {
     /// How many the pod has, and may have.
-    account: Arc<Account>,
+    account: Arc<MemoryAccount>,
     open: HashMap<u32, Arc<Held>>,
     lists: HashMap<u32, Share>,
-    memory: Arc<Memory>,
+    memory: Arc<ContainerMemory>,
     log: LogSink,
     told: bool,
     calls: Arc<FileCalls>,
@@ -58,8 +58,8 @@ pub(crate) struct OpenFiles {
 
 impl OpenFiles {
     pub(crate) fn new(
-        account: Arc<Account>,
-        memory: Arc<Memory>,
+        account: Arc<MemoryAccount>,
+        memory: Arc<ContainerMemory>,
         log: LogSink,
         calls: Arc<FileCalls>,
     ) -> Self {
@@ -113,17 +113,17 @@ impl Pollable for Counted<DynInputStream> {
 impl InputStream for Counted<DynInputStream> {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
         // What was read before and not taken may be as much.
-        self.hold(self.held.bytes().max(size.min(READ)))?;
+        self.hold(self.held.bytes().max(size.min(READ_BYTES_MAX)))?;
         let bytes = self.calls.begin(|| self.stream.read(size))?;
         if !bytes.is_empty() {
-            self.hold(self.held.bytes().saturating_sub(bytes.len()).max(AHEAD))?;
+            self.hold(self.held.bytes().saturating_sub(bytes.len()).max(READ_AHEAD_BYTES))?;
         }
         Ok(bytes)
     }
 
     async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
         let bytes = self.calls.run(self.stream.blocking_read(size)).await?;
-        self.hold(self.held.bytes().saturating_sub(bytes.len()).max(AHEAD))?;
+        self.hold(self.held.bytes().saturating_sub(bytes.len()).max(READ_AHEAD_BYTES))?;
         Ok(bytes)
     }
 
@@ -310,7 +310,9 @@ async fn read_directory<T: HasFiles>(
     };
     let mut held = state.files().memory.share();
     // Told, not ended: a directory that once was large may be listed as well by a guest of little memory.
-    if !held.fits(usize::try_from(on_disk.saturating_mul(LISTED)).unwrap_or(usize::MAX)) {
+    if !held.fits(
+        usize::try_from(on_disk.saturating_mul(LISTED_BYTES_PER_NAME_BYTE)).unwrap_or(usize::MAX),
+    ) {
         return Ok((Err(ErrorCode::InsufficientMemory),));
     }
     let list = HostDescriptor::read_directory(&mut file_view(state), dir).await;
@@ -329,7 +331,7 @@ fn count_input(
     let files = state.files();
     let (mut held, open) = (files.memory.share(), files.open.get(&file).cloned());
     let calls = files.calls();
-    held.set(AHEAD)?;
+    held.set(READ_AHEAD_BYTES)?;
     let slot = state.ctx().table.get_mut(stream)?;
     let stream = std::mem::replace(slot, Box::new(ClosedInputStream));
     *slot = Box::new(Counted { stream, calls, held, _open: open });

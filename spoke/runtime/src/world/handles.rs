@@ -20,28 +20,28 @@ use super::sockets::Addresses;
 use crate::memory::Share;
 
 /// Handles that a guest may hold at a time: sockets, files, streams, requests.
-pub(super) const MAX_RESOURCES: usize = 16_384;
+pub(super) const HANDLES_PER_GUEST_MAX: usize = 16_384;
 
 /// Bytes of one piece of a body that a guest sends.
-pub(crate) const CHUNK: usize = 64 << 10;
+pub(crate) const BODY_PIECE_BYTES: usize = 64 << 10;
 
 /// Handles that cost nothing worth a count: those that every program has.
-const FREE: usize = 64;
+const UNCOUNTED_HANDLES: usize = 64;
 
 /// A handle of any kind: its place in the table and its allocation.
-const HANDLE: usize = 256;
+const HANDLE_BYTES: usize = 256;
 
 /// Bytes of a body's trailers, with what they cost.
-pub(crate) const TRAILERS: usize = 16 << 10;
+pub(crate) const TRAILERS_BYTES_MAX: usize = 16 << 10;
 
 /// A body that is sent: one piece waits, one is on its way, and then its trailers.
-pub(crate) const SENT: usize = 2 * CHUNK + TRAILERS;
+pub(crate) const SENT_BODY_BYTES: usize = 2 * BODY_PIECE_BYTES + TRAILERS_BYTES_MAX;
 
 /// What is received: one piece as it came.
-pub(crate) const RECEIVED: usize = 64 << 10;
+pub(crate) const RECEIVED_BODY_BYTES: usize = 64 << 10;
 
 /// A request that is under way, to the end of its answer: what its connection reads and writes at a time.
-pub(crate) const UNDER_WAY: usize = 128 << 10;
+pub(crate) const REQUEST_BYTES: usize = 128 << 10;
 
 /// A store's data with handles in it.
 pub(crate) trait HasHandles {
@@ -75,35 +75,39 @@ pub(crate) fn held(table: &mut ResourceTable) -> usize {
         handles += 1;
         sum += buffers(entry);
     }
-    sum + handles.saturating_sub(FREE) * HANDLE
+    sum + handles.saturating_sub(UNCOUNTED_HANDLES) * HANDLE_BYTES
 }
 
 fn buffers(entry: &dyn Any) -> usize {
     if let Some(response) = entry.downcast_ref::<HostOutgoingResponse>() {
-        return if response.body.is_some() { SENT } else { 0 };
+        return if response.body.is_some() { SENT_BODY_BYTES } else { 0 };
     }
     if let Some(request) = entry.downcast_ref::<HostOutgoingRequest>() {
-        return if request.body.is_some() { SENT } else { 0 };
+        return if request.body.is_some() { SENT_BODY_BYTES } else { 0 };
     }
     if let Some(addresses) = entry.downcast_ref::<Addresses>() {
         return addresses.bytes();
     }
     if let Some(future) = entry.downcast_ref::<HostFutureIncomingResponse>() {
-        return if matches!(future, HostFutureIncomingResponse::Consumed) { 0 } else { UNDER_WAY };
+        return if matches!(future, HostFutureIncomingResponse::Consumed) {
+            0
+        } else {
+            REQUEST_BYTES
+        };
     }
     if let Some(answer) = entry.downcast_ref::<HostIncomingResponse>() {
         // Whoever has its body has its connection.
-        return if answer.body.is_some() { UNDER_WAY } else { RECEIVED };
+        return if answer.body.is_some() { REQUEST_BYTES } else { RECEIVED_BODY_BYTES };
     }
     if let Some(trailers) = entry.downcast_ref::<HostFutureTrailers>() {
         return if matches!(trailers, HostFutureTrailers::Waiting(_)) {
-            UNDER_WAY
+            REQUEST_BYTES
         } else {
-            RECEIVED
+            RECEIVED_BODY_BYTES
         };
     }
     // One of a request has a part of a connection only, and cannot be told from one of an answer.
-    if entry.is::<HostIncomingBody>() { UNDER_WAY } else { 0 }
+    if entry.is::<HostIncomingBody>() { REQUEST_BYTES } else { 0 }
 }
 
 #[cfg(test)]
@@ -115,14 +119,14 @@ mod tests {
     #[test]
     fn handles_count_beyond_those_that_every_program_has() {
         let mut table = ResourceTable::new();
-        for _ in 0..FREE {
+        for _ in 0..UNCOUNTED_HANDLES {
             table.push(FieldMap::default()).unwrap();
         }
         assert_eq!(held(&mut table), 0);
         for _ in 0..1000 {
             table.push(7_u32).unwrap();
         }
-        assert_eq!(held(&mut table), 1000 * HANDLE);
+        assert_eq!(held(&mut table), 1000 * HANDLE_BYTES);
     }
 
     #[test]
@@ -145,20 +149,20 @@ mod tests {
             body: Some(HostIncomingBody::new(Default::default())),
         };
         let answer = table.push(answer).unwrap();
-        assert_eq!(held(&mut table), UNDER_WAY);
+        assert_eq!(held(&mut table), REQUEST_BYTES);
         let body = table.get_mut(&answer).unwrap().body.take().unwrap();
         let body = table.push(body).unwrap();
         table.delete(answer).unwrap();
-        assert_eq!(held(&mut table), UNDER_WAY);
+        assert_eq!(held(&mut table), REQUEST_BYTES);
         let body = table.delete(body).unwrap();
         table.push(body.into_future_trailers()).unwrap();
-        assert_eq!(held(&mut table), UNDER_WAY);
+        assert_eq!(held(&mut table), REQUEST_BYTES);
     }
 
     #[test]
     fn bodies_that_wait_to_be_sent_count() {
         use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
-        let (_, body) = HostOutgoingBody::new(StreamContext::Response, None, 1, CHUNK);
+        let (_, body) = HostOutgoingBody::new(StreamContext::Response, None, 1, BODY_PIECE_BYTES);
         let mut response = HostOutgoingResponse {
             status: http::StatusCode::OK,
             headers: FieldMap::default(),
@@ -168,6 +172,6 @@ mod tests {
         assert_eq!(buffers(&response), 0);
         response.body = Some(body);
         table.push(response).unwrap();
-        assert_eq!(held(&mut table), SENT);
+        assert_eq!(held(&mut table), SENT_BODY_BYTES);
     }
 }

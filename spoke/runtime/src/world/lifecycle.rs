@@ -6,7 +6,7 @@ use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
 
-use crate::life::Life;
+use crate::shutdown::Shutdown;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -21,29 +21,29 @@ mod bindings {
 use bindings::freewheel::lifecycle::lifecycle::{self, Host};
 
 /// What the calls work on.
-pub(crate) struct LifeView<'a> {
+pub(crate) struct ShutdownView<'a> {
     pub(crate) table: &'a mut ResourceTable,
-    pub(crate) life: &'a Arc<Life>,
+    pub(crate) shutdown: &'a Arc<Shutdown>,
 }
 
 /// A store's data with a life in it.
-pub(crate) trait HasLife: Send {
+pub(crate) trait HasShutdown: Send {
     /// The view for one call.
-    fn life(&mut self) -> LifeView<'_>;
+    fn shutdown(&mut self) -> ShutdownView<'_>;
 }
 
 struct HasView;
 
 impl HasData for HasView {
-    type Data<'a> = LifeView<'a>;
+    type Data<'a> = ShutdownView<'a>;
 }
 
 /// Gives the guest `freewheel:lifecycle`.
-pub(crate) fn add_to_linker<T: HasLife + 'static>(l: &mut Linker<T>) -> wasmtime::Result<()> {
-    lifecycle::add_to_linker::<T, HasView>(l, T::life)
+pub(crate) fn add_to_linker<T: HasShutdown + 'static>(l: &mut Linker<T>) -> wasmtime::Result<()> {
+    lifecycle::add_to_linker::<T, HasView>(l, T::shutdown)
 }
 
-struct Stop(Arc<Life>);
+struct Stop(Arc<Shutdown>);
 
 #[async_trait::async_trait]
 impl Pollable for Stop {
@@ -52,14 +52,14 @@ impl Pollable for Stop {
     }
 }
 
-impl Host for LifeView<'_> {
+impl Host for ShutdownView<'_> {
     fn on_terminate(&mut self) -> wasmtime::Result<Resource<DynPollable>> {
-        let stop = self.table.push(Stop(self.life.clone()))?;
+        let stop = self.table.push(Stop(self.shutdown.clone()))?;
         subscribe(self.table, stop)
     }
 
     fn terminating(&mut self) -> wasmtime::Result<Option<u64>> {
-        let left = self.life.left();
+        let left = self.shutdown.left();
         Ok(left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)))
     }
 

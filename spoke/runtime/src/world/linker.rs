@@ -13,7 +13,7 @@ use wasmtime_wasi_io::bindings::wasi::io;
 
 use super::file_view::HasFileView;
 use super::mounts::HasMounts;
-use super::state::State;
+use super::store_data::StoreData;
 use super::{fields, files, lifecycle, requests, sockets};
 
 struct HasTable;
@@ -24,29 +24,29 @@ impl HasData for HasTable {
 
 /// Everything that pods are given. Commands may make HTTP requests and handlers may open sockets, so both
 /// kinds get the same.
-pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>> {
+pub(crate) fn linker(engine: &Engine) -> Result<Linker<StoreData>> {
     let mut linker = Linker::new(engine);
     let l = &mut linker;
-    io::error::add_to_linker::<State, HasTable>(l, State::table)?;
-    io::poll::add_to_linker::<State, HasTable>(l, State::table)?;
-    io::streams::add_to_linker::<State, HasTable>(l, State::table)?;
-    clocks::wall_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
-    clocks::monotonic_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
-    filesystem::types::add_to_linker::<State, HasFileView>(l, files::file_view)?;
-    filesystem::preopens::add_to_linker::<State, HasMounts>(l, State::mounts)?;
-    random::random::add_to_linker::<State, WasiRandom>(l, State::random)?;
-    random::insecure::add_to_linker::<State, WasiRandom>(l, State::random)?;
-    random::insecure_seed::add_to_linker::<State, WasiRandom>(l, State::random)?;
-    cli::exit::add_to_linker::<State, WasiCli>(l, State::cli)?;
-    cli::environment::add_to_linker::<State, WasiCli>(l, State::cli)?;
-    cli::stdin::add_to_linker::<State, WasiCli>(l, State::cli)?;
-    cli::stdout::add_to_linker::<State, WasiCli>(l, State::cli)?;
-    cli::stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
-    cli::terminal_input::add_to_linker::<State, WasiCli>(l, State::cli)?;
-    cli::terminal_output::add_to_linker::<State, WasiCli>(l, State::cli)?;
-    cli::terminal_stdin::add_to_linker::<State, WasiCli>(l, State::cli)?;
-    cli::terminal_stdout::add_to_linker::<State, WasiCli>(l, State::cli)?;
-    cli::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    io::error::add_to_linker::<StoreData, HasTable>(l, StoreData::table)?;
+    io::poll::add_to_linker::<StoreData, HasTable>(l, StoreData::table)?;
+    io::streams::add_to_linker::<StoreData, HasTable>(l, StoreData::table)?;
+    clocks::wall_clock::add_to_linker::<StoreData, WasiClocks>(l, StoreData::clocks)?;
+    clocks::monotonic_clock::add_to_linker::<StoreData, WasiClocks>(l, StoreData::clocks)?;
+    filesystem::types::add_to_linker::<StoreData, HasFileView>(l, files::file_view)?;
+    filesystem::preopens::add_to_linker::<StoreData, HasMounts>(l, StoreData::mounts)?;
+    random::random::add_to_linker::<StoreData, WasiRandom>(l, StoreData::random)?;
+    random::insecure::add_to_linker::<StoreData, WasiRandom>(l, StoreData::random)?;
+    random::insecure_seed::add_to_linker::<StoreData, WasiRandom>(l, StoreData::random)?;
+    cli::exit::add_to_linker::<StoreData, WasiCli>(l, StoreData::cli)?;
+    cli::environment::add_to_linker::<StoreData, WasiCli>(l, StoreData::cli)?;
+    cli::stdin::add_to_linker::<StoreData, WasiCli>(l, StoreData::cli)?;
+    cli::stdout::add_to_linker::<StoreData, WasiCli>(l, StoreData::cli)?;
+    cli::stderr::add_to_linker::<StoreData, WasiCli>(l, StoreData::cli)?;
+    cli::terminal_input::add_to_linker::<StoreData, WasiCli>(l, StoreData::cli)?;
+    cli::terminal_output::add_to_linker::<StoreData, WasiCli>(l, StoreData::cli)?;
+    cli::terminal_stdin::add_to_linker::<StoreData, WasiCli>(l, StoreData::cli)?;
+    cli::terminal_stdout::add_to_linker::<StoreData, WasiCli>(l, StoreData::cli)?;
+    cli::terminal_stderr::add_to_linker::<StoreData, WasiCli>(l, StoreData::cli)?;
     sockets::add_to_linker(l)?;
     lifecycle::add_to_linker(l)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)?;

@@ -8,7 +8,7 @@
 //! outgoing     where its requests go                                 handles    the table of all, with their bounds
 //! file_view    calls on files, on the threads of its pod
 //! ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-//! state        all of that in one store, with its limits             linker     what of it a module may import
+//! store_data   all of that in one store, with its limits             linker     what of it a module may import
 //! ```
 //!
 //! A file of the upper part knows no store: it asks for what it works on by a trait of its own (`HasFiles`, `HasNet`),
@@ -27,12 +27,12 @@ mod outgoing;
 mod output;
 mod requests;
 mod sockets;
-mod state;
+mod store_data;
 
 pub(crate) use fields::HasFields;
-pub(crate) use files::{LISTED, tell};
-pub(crate) use given::{CALL_BYTES, MAX_RANDOM, give, size};
-pub(crate) use handles::{SENT, held};
+pub(crate) use files::{LISTED_BYTES_PER_NAME_BYTE, tell};
+pub(crate) use given::{CALL_BYTES_MAX, RANDOM_BYTES_PER_CALL_MAX, give, size};
+pub(crate) use handles::{SENT_BODY_BYTES, held};
 pub(crate) use linker::linker;
 pub(crate) use mounts::{Mounts, OfPod};
-pub(crate) use state::{State, World};
+pub(crate) use store_data::{StoreData, StoreParts};

@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
 use freewheel_spoke_account::Held;
-use freewheel_spoke_agent::ports::{Opened, Places};
+use freewheel_spoke_agent::ports::{FilePermits, Opened};
 use freewheel_spoke_agent::volumes::Mount;
 use wasmtime::component::{HasData, Resource, ResourceTable};
 use wasmtime::error::Context as _;
@@ -24,7 +24,7 @@ pub(crate) struct Mounts(Arc<All>);
 
 struct All {
     dirs: Vec<One>,
-    _places: Box<dyn Places>,
+    _places: Box<dyn FilePermits>,
 }
 
 struct One {
@@ -36,7 +36,7 @@ struct One {
 #[derive(Debug)]
 pub(crate) struct OfPod(pub(crate) Held);
 
-impl Places for OfPod {
+impl FilePermits for OfPod {
     fn keep(&mut self, count: usize) {
         // Less than it is always fits.
         let _ = self.0.set(count.min(self.0.bytes()));

@@ -16,10 +16,10 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use super::handles;
 
 /// Waits when the guest sets no limits of its own; the same as wasmtime's.
-const DEFAULT_WAIT: Duration = Duration::from_secs(600);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What a connection reads or writes at once, and the largest head of an answer.
-const MAX_BUFFER: usize = 64 << 10;
+const BUFFER_BYTES_MAX: usize = 64 << 10;
 
 /// What a guest hears that asks for more than there is: the error itself has no words.
 const HTTPS: &str = "https:// is not spoken yet: use http:// for the fleet's pods and Services; the world outside is not reached";
@@ -50,7 +50,7 @@ impl WasiHttpHooks for Outgoing {
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        handles::CHUNK
+        handles::BODY_PIECE_BYTES
     }
 
     fn send_request(
@@ -72,12 +72,12 @@ async fn send(pod: Arc<PodNet>, mut request: Request<WasiBody>, options: Request
     let addresses = pod.resolve(host).map_err(to_http)?;
     let ip = addresses.first().ok_or(Error::DestinationNotFound)?;
     let to = SocketAddr::new(*ip, authority.port_u16().unwrap_or(80));
-    let wait = options.connect_timeout.unwrap_or(DEFAULT_WAIT);
+    let wait = options.connect_timeout.unwrap_or(DEFAULT_TIMEOUT);
     let conn = timeout(wait, pod.connect(None, to).done()).await;
     let conn = conn.map_err(|_| Error::ConnectionTimeout)?.map_err(to_http)?;
 
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(MAX_BUFFER)
+        .max_buf_size(BUFFER_BYTES_MAX)
         .handshake(TokioIo::new(conn.into_io()))
         .await?;
     let driving = AbortOnDropHandle::new(tokio::spawn(connection));
@@ -89,7 +89,7 @@ async fn send(pod: Arc<PodNet>, mut request: Request<WasiBody>, options: Request
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
 
-    let wait = options.first_byte_timeout.unwrap_or(DEFAULT_WAIT);
+    let wait = options.first_byte_timeout.unwrap_or(DEFAULT_TIMEOUT);
     let response = timeout(wait, sender.send_request(request)).await;
     let response = response.map_err(|_| Error::ConnectionReadTimeout)??;
     let done = async move {

@@ -1,12 +1,12 @@
 //! Requests and answers of `wasi:http`: what the host holds for them beside their fields, counted where it is made.
 //!
 //! Guarantees:
-//! - the words of a request (its method, authority and path) are on the memory of who has it, and none is longer than any
-//!   server takes (`what_the_host_holds_for_a_guest_is_on_its_memory`, `what_no_request_needs_is_refused`);
-//! - so are the fields of what is gone (`what_the_host_holds_for_a_guest_is_on_its_memory`), and a body's trailers, which
-//!   have a bound of their own (`what_no_request_needs_is_refused`);
-//! - bodies and requests count as all that they may hold from the moment on when they are made, also when the guest sleeps
-//!   from then on (`what_the_host_holds_for_a_guest_is_on_its_memory`);
+//! - the words of a request (its method, authority and path) are on the memory of who has it, and none is longer than
+//!   any server takes (`what_the_host_holds_for_a_guest_is_on_its_memory`, `what_no_request_needs_is_refused`);
+//! - so are the fields of what is gone (`what_the_host_holds_for_a_guest_is_on_its_memory`), and a body's trailers,
+//!   which have a bound of their own (`what_no_request_needs_is_refused`);
+//! - bodies and requests count as all that they may hold from the moment on when they are made, also when the guest
+//!   sleeps from then on (`what_the_host_holds_for_a_guest_is_on_its_memory`);
 //! - what a request is made of, and its body, counts for as long as anything of its connection is there
 //!   (`what_is_sent_counts_until_its_answer_is_gone`).
 
@@ -29,7 +29,7 @@ use super::handles::{self, HasHandles};
 const HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
 
 /// Bytes of a method, an authority or a path: a whole head is no longer where it is read.
-const WORD: usize = 64 << 10;
+const HEAD_WORD_BYTES_MAX: usize = 64 << 10;
 
 type Map = Resource<FieldMap>;
 type Store<'a, T> = StoreContextMut<'a, T>;
@@ -53,13 +53,14 @@ pub(super) fn add_to_linker<T: HasRequests>(linker: &mut Linker<T>) -> Result<()
     handler.func_wrap("handle", |mut store: Store<'_, T>, (request, options): (Sent, Option<_>)| {
         let state = store.data_mut();
         let body = state.fields().0.get(&request)?.body.is_some();
-        let size = state.fields_taken(request.rep()).and(if body { handles::SENT } else { 0 });
+        let size =
+            state.fields_taken(request.rep()).and(if body { handles::SENT_BODY_BYTES } else { 0 });
         let answer = match state.http().handle(request, options) {
             Ok(answer) => answer,
             Err(error) => return Ok((Err(state.http().convert_error_code(error)?),)),
         };
         state.fields_made(answer.rep(), size)?;
-        state.holds(handles::UNDER_WAY)?;
+        state.holds(handles::REQUEST_BYTES)?;
         Ok((Ok(answer),))
     })
 }
@@ -135,7 +136,7 @@ fn views<T: HasRequests>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
         |mut store: Store<'_, T>, (answer,): (Resource<HostIncomingResponse>,)| {
             let state = store.data_mut();
             let headers: Map = wit::HostIncomingResponse::headers(&mut state.http(), answer)?;
-            state.view_made(&headers, Size::read_into(handles::RECEIVED))?;
+            state.view_made(&headers, Size::read_into(handles::RECEIVED_BODY_BYTES))?;
             Ok((headers,))
         },
     )
@@ -149,7 +150,7 @@ fn bodies<T: HasRequests>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
             let state = store.data_mut();
             let body = wit::HostOutgoingRequest::body(&mut state.http(), of)?;
             if body.is_ok() {
-                state.holds(handles::SENT)?;
+                state.holds(handles::SENT_BODY_BYTES)?;
             }
             Ok((body,))
         },
@@ -160,7 +161,7 @@ fn bodies<T: HasRequests>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
             let state = store.data_mut();
             let body = wit::HostOutgoingResponse::body(&mut state.http(), of)?;
             if body.is_ok() {
-                state.holds(handles::SENT)?;
+                state.holds(handles::SENT_BODY_BYTES)?;
             }
             Ok((body,))
         },
@@ -173,7 +174,7 @@ fn bodies<T: HasRequests>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
                 && state.fields().0.get(answer)?.body.is_some()
             {
                 // From here on it counts for its client.
-                state.lets_go(handles::SENT);
+                state.lets_go(handles::SENT_BODY_BYTES);
             }
             wit::HostResponseOutparam::set(&mut state.http(), out, answer)
         },
@@ -188,10 +189,10 @@ fn ends<T: HasRequests>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
             let state = store.data_mut();
             let size = trailers.as_ref().map_or(0, |map| state.fields_taken(map.rep()).bytes());
             let mut view = state.http();
-            if handles::TRAILERS < size {
+            if handles::TRAILERS_BYTES_MAX < size {
                 // As if it had been dropped: it is broken off.
                 wit::HostOutgoingBody::drop(&mut view, body)?;
-                let why = format!("trailers of more than {} bytes", handles::TRAILERS);
+                let why = format!("trailers of more than {} bytes", handles::TRAILERS_BYTES_MAX);
                 return Ok((Err(ErrorCode::InternalError(Some(why))),));
             }
             match wit::HostOutgoingBody::finish(&mut view, body, trailers) {
@@ -202,8 +203,8 @@ fn ends<T: HasRequests>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
     )
 }
 
-/// From the answer that is waited for to its trailers, one handle after the other holds the connection, and with it what
-/// is still being sent.
+/// From the answer that is waited for to its trailers, one handle after the other holds the connection, and with it
+/// what is still being sent.
 fn answers<T: HasRequests>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
     types.func_wrap(
         "[method]future-incoming-response.get",
@@ -257,10 +258,10 @@ fn takes_word(
     word: Option<&String>,
 ) -> Result<bool, Full> {
     let length = word.map_or(0, String::len);
-    if length <= WORD {
+    if length <= HEAD_WORD_BYTES_MAX {
         state.fields_grow(request.rep(), (length, 0))?;
     }
-    Ok(length <= WORD)
+    Ok(length <= HEAD_WORD_BYTES_MAX)
 }
 
 /// What was held for one handle is held for another from here on.

@@ -1,7 +1,7 @@
 //! What a program may make the host hold.
 
 use freewheel_spoke_agent::ports::ContainerId;
-use freewheel_spoke_engine::STACK;
+use freewheel_spoke_engine::GUEST_STACK_BYTES;
 
 use super::*;
 
@@ -81,7 +81,7 @@ async fn what_a_program_waits_for_is_on_its_memory() {
             (call $exit (call $poll (i32.const 65536) (i32.const 131072) (i32.const {count}) (i32.const 8)))"
         )
     };
-    let own = (33 << 16) + STACK as u64;
+    let own = (33 << 16) + GUEST_STACK_BYTES as u64;
     let start =
         |name: &str, count, beside: u64| with_memory(&node, name, &wait(count), own + beside);
     assert_eq!(node.run(start("few", 4, 96 << 10)).await.code, 0);

@@ -7,7 +7,7 @@ use freewheel_link::plan::{
     ConfigV1, ContainerV1, HttpV1, Kind, ModuleV1, MountV1, PodV1, ProjectedV1, RestartPolicy,
     VolumeSourceV1, VolumeV1,
 };
-use freewheel_spoke_agent::env::{Allocatable, Around};
+use freewheel_spoke_agent::env::{Allocatable, EnvSources};
 use freewheel_spoke_agent::files::DiskFiles;
 use freewheel_spoke_agent::volumes;
 
@@ -276,7 +276,7 @@ async fn a_core_program_reads_a_single_file_and_changes_nothing() {
     let (pod, data, files) = (with_single_file(), node.dir.path(), DiskFiles::default());
     let config =
         |_: Kind, _: &str| Some(ConfigV1 { data: vec![("k".to_owned(), b"single\n".to_vec())] });
-    let around = Around {
+    let around = EnvSources {
         pod: &pod,
         ip: [10, 64, 0, 5].into(),
         host_ip: [127, 0, 0, 1].into(),

@@ -21,7 +21,7 @@ use freewheel_spoke_agent::ports::{
     ContainerId, Containers as _, Exit, Input, Network as _, Opened, PodNetwork, StartContainer,
 };
 use freewheel_spoke_agent::volumes::Mount;
-use freewheel_spoke_engine::{Profile, compiler_config, footing};
+use freewheel_spoke_engine::{Profile, compiler_config, footprint};
 use freewheel_spoke_net::{ConnIo, Fabric};
 use freewheel_spoke_runtime::{Runtime, RuntimeOptions, Runtimes};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -37,7 +37,7 @@ fn profile() -> Profile {
 
 /// The other memory profile of this machine.
 pub fn bounded() -> Profile {
-    Profile { memory: freewheel_spoke_engine::Memory::Bounded, ..profile() }
+    Profile { memory: freewheel_spoke_engine::MemoryProfile::Bounded, ..profile() }
 }
 
 /// Compiles a guest for another profile.
@@ -67,14 +67,14 @@ pub fn compile_core(module: &[u8], artifact: &Path) {
 }
 
 fn keep(mut compiled: Vec<u8>, artifact: &Path) {
-    footing::write(&mut compiled).unwrap();
+    footprint::write(&mut compiled).unwrap();
     std::fs::write(artifact, compiled).unwrap();
 }
 
 /// The artifact of one of the guests next to this file.
 pub fn guest(name: &str) -> PathBuf {
-    static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
-    let mut built = BUILT.lock().unwrap();
+    static BUILT_UNIX_SECONDS: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+    let mut built = BUILT_UNIX_SECONDS.lock().unwrap();
     let built = built.get_or_insert_with(build);
     built[name].clone()
 }
@@ -230,7 +230,7 @@ impl Node {
 
     pub fn start(&self, Start(mut start, dirs): Start) -> ContainerId {
         let id = start.id.clone();
-        let places = self.runtime.places(&id.pod, dirs.len());
+        let places = self.runtime.file_permits(&id.pod, dirs.len());
         start.mounts = places.map(|places| Opened { dirs, places });
         self.runtime.start(start);
         id

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use freewheel_hub_schema::error::FieldError;
 use serde_json::{Value, json};
 
-use super::super::look::{child, list, text};
+use super::super::accessors::{child, list, text};
 
 /// What the door `approval` alone may say.
 pub(super) const DECISIONS: &[&str] = &["Approved", "Denied"];

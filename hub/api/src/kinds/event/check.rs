@@ -4,7 +4,7 @@ use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
-use super::super::look::{int, text};
+use super::super::accessors::{int, text};
 
 /// What of an event never changes through events.k8s.io/v1: the stored name, and the one in errors.
 const IMMUTABLE: &[(&str, &str)] = &[
@@ -23,9 +23,9 @@ const IMMUTABLE: &[(&str, &str)] = &[
     ("reportingInstance", "reportingInstance"),
 ];
 /// Most bytes of who reports, what was done and why.
-const SHORT: usize = 128;
+const SHORT_TEXT_BYTES_MAX: usize = 128;
 /// Most bytes of a note of the newer form.
-const NOTE: usize = 1024;
+const NOTE_BYTES_MAX: usize = 1024;
 
 /// What every event has to be; those with an eventTime are of the newer form.
 pub(super) fn stored(core: &Value) -> Vec<FieldError> {
@@ -59,9 +59,9 @@ pub(super) fn stored(core: &Value) -> Vec<FieldError> {
         if value.is_empty() {
             errors.push(FieldError::required(field, ""));
         }
-        errors.extend(check_length(field, value, SHORT));
+        errors.extend(check_length(field, value, SHORT_TEXT_BYTES_MAX));
     }
-    errors.extend(check_length("message", text(core, "/message"), NOTE));
+    errors.extend(check_length("message", text(core, "/message"), NOTE_BYTES_MAX));
     errors
 }
 

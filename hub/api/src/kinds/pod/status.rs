@@ -3,7 +3,7 @@
 use freewheel_hub_schema::time;
 use serde_json::{Value, json};
 
-use super::super::look::{condition, flag, int, list, text};
+use super::super::accessors::{condition, flag, int, list, text};
 
 /// Cells of a row.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use freewheel_hub_schema::name as names;
 use freewheel_hub_schema::selector::LabelSelector;
 use serde_json::{Value, json};
 
-use super::super::look::{int, items_of, list, text};
+use super::super::accessors::{int, items_of, list, text};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";

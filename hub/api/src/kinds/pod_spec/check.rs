@@ -8,7 +8,7 @@ use freewheel_hub_schema::metadata::check_label_map;
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
-use super::super::look::{items_of, list, text};
+use super::super::accessors::{items_of, list, text};
 use super::field::one_of;
 use super::{affinity, classes, container, volume};
 

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::name as names;
-use freewheel_link::limits::POD_MOUNTS;
+use freewheel_link::limits::POD_MOUNTS_MAX;
 use serde_json::{Value, json};
 
-use super::super::look::{int, items_of, list, map, text};
+use super::super::accessors::{int, items_of, list, map, text};
 use super::field::{check_field, check_resource_field, one_of, wrong};
 use super::{classes, containers, probe, resources, volume_names};
 
@@ -42,9 +42,9 @@ pub(super) fn check_all(spec: &Value, path: &str) -> Vec<FieldError> {
     }
     let mounts = containers(spec).map(|(_, _, container)| list(container, "/volumeMounts").len());
     let mounts = mounts.sum();
-    if POD_MOUNTS < mounts {
+    if POD_MOUNTS_MAX < mounts {
         let at = format!("{path}.containers[*].volumeMounts");
-        errors.push(FieldError::too_many(at, mounts, POD_MOUNTS));
+        errors.push(FieldError::too_many(at, mounts, POD_MOUNTS_MAX));
     }
     errors.extend(check_host_ports(spec, path));
     errors

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::look::{items, round_amounts, set_default};
+use super::super::accessors::{items, round_amounts, set_default};
 
 /// Read for the owner, read for others.
-const FILE_MODE: i64 = 0o644;
+const DEFAULT_FILE_MODE: i64 = 0o644;
 /// Seconds that a service account's token in a volume lives.
-const TOKEN_SECONDS: i64 = 3600;
+const DEFAULT_TOKEN_SECONDS: i64 = 3600;
 
 /// Fills in everything that pods and templates share.
 pub(in super::super) fn default(spec: &mut Map<String, Value>) {
@@ -139,13 +139,13 @@ fn default_volume(volume: &mut Map<String, Value>) {
     }
     for source in ["secret", "configMap", "downwardAPI", "projected"] {
         let Some(source) = volume.get_mut(source).and_then(Value::as_object_mut) else { continue };
-        set_default(source, "defaultMode", FILE_MODE);
+        set_default(source, "defaultMode", DEFAULT_FILE_MODE);
         default_downward_items(source);
         for projection in items(source, "sources") {
             if let Some(token) =
                 projection.get_mut("serviceAccountToken").and_then(Value::as_object_mut)
             {
-                set_default(token, "expirationSeconds", TOKEN_SECONDS);
+                set_default(token, "expirationSeconds", DEFAULT_TOKEN_SECONDS);
             }
             if let Some(downward) = projection.get_mut("downwardAPI").and_then(Value::as_object_mut)
             {

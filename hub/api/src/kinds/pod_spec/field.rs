@@ -5,7 +5,7 @@ use freewheel_hub_schema::name as names;
 use freewheel_hub_schema::quantity::Quantity;
 use serde_json::{Value, json};
 
-use super::super::look::text;
+use super::super::accessors::text;
 
 /// Divisors of bytes.
 const SIZES: &[&str] =

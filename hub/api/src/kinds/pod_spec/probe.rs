@@ -4,7 +4,7 @@ use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
-use super::super::look::{int, list, text};
+use super::super::accessors::{int, list, text};
 
 const HANDLERS: &[&str] = &["exec", "grpc", "httpGet", "tcpSocket"];
 const HOOKS: &[&str] = &["exec", "httpGet", "sleep", "tcpSocket"];

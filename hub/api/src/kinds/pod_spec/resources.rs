@@ -7,7 +7,7 @@ use freewheel_hub_schema::name as names;
 use freewheel_hub_schema::quantity::Quantity;
 use serde_json::{Value, json};
 
-use super::super::look::{items_of, list, map, text};
+use super::super::accessors::{items_of, list, map, text};
 
 const HUGE: &str = "hugepages-";
 /// What containers are counted by, beside huge pages and extended resources.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use freewheel_hub_schema::error::FieldError;
 use serde_json::{Map, Value, json};
 
-use super::super::look::{list, text};
+use super::super::accessors::{list, text};
 
 const ALLOWED: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 

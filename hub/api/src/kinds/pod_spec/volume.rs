@@ -1,8 +1,8 @@
 //! What valid volumes are.
 //!
 //! Guarantees:
-//! - items of one projected volume never name a path twice, as with kube-apiserver, which lets one ConfigMap or Secret do
-//!   so (`files_of_a_projected_volume_are_named_once`);
+//! - items of one projected volume never name a path twice, as with kube-apiserver, which lets one ConfigMap or Secret
+//!   do so (`files_of_a_projected_volume_are_named_once`);
 //! - what shows the pod itself is checked alike in a volume of its own and in a projected one
 //!   (`a_downward_source_of_a_projected_volume_is_checked_like_a_volume`).
 
@@ -13,7 +13,7 @@ use freewheel_hub_schema::name as names;
 use freewheel_hub_schema::quantity::Quantity;
 use serde_json::{Value, json};
 
-use super::super::look::{items_of, list, map, text};
+use super::super::accessors::{items_of, list, map, text};
 use super::field::{check_field, check_resource_field};
 use super::{classes, sources};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::super::look::{int, items, list, set_default, text};
+use super::super::accessors::{int, items, list, set_default, text};
 use super::has::{has_cluster_ip, has_node_port};
 
 fn type_of(spec: &Map<String, Value>) -> String {

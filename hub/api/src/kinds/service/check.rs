@@ -9,7 +9,7 @@ use freewheel_hub_schema::metadata::check_label_map;
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
-use super::super::look::{int, list, text};
+use super::super::accessors::{int, list, text};
 use super::has::has_cluster_ip;
 
 /// Where cluster addresses come from: base and prefix length.

@@ -25,7 +25,7 @@ async fn a_blob_comes_in_pieces_with_its_length_told_before() {
     assert_eq!(whole.header("content-length"), "500000");
     assert_eq!(whole.header("accept-ranges"), "bytes");
     assert_eq!(whole.header("docker-content-digest"), digest.to_string());
-    assert!(whole.largest <= PIECE, "{} bytes at once in memory", whole.largest);
+    assert!(whole.largest <= READ_CHUNK_BYTES, "{} bytes at once in memory", whole.largest);
     let head = call(&modules, Method::HEAD, &format!("/v2/a/blobs/{digest}"), "").await;
     assert_eq!((head.status, head.header("content-length")), (StatusCode::OK, "500000"));
     assert!(head.body.is_empty());

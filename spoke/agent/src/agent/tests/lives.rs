@@ -116,18 +116,18 @@ async fn modules_of_pods_that_ended_are_not_held() {
     let mut other = pod("other");
     other.containers[0].module = ModuleV1::Component(Digest::of(b"other"));
     run.plan(vec![range(), pod_record(&job("a")), pod_record(&other)], vec![]).await;
-    assert_eq!(run.world.shelf.kept.lock().len(), 2);
+    assert_eq!(run.world.modules.kept.lock().len(), 2);
     let deleted = PodV1 { deleting: Some(0), ..other };
     run.plan(vec![pod_record(&deleted)], vec![]).await;
-    assert_eq!(*run.world.shelf.kept.lock(), [Digest::of(b"hello")], "gone, and still planned");
+    assert_eq!(*run.world.modules.kept.lock(), [Digest::of(b"hello")], "gone, and still planned");
     run.world.engine.end("web", 0);
     run.rest().await;
-    assert_eq!(*run.world.shelf.kept.lock(), [], "done, and its record stays");
+    assert_eq!(*run.world.modules.kept.lock(), [], "done, and its record stays");
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_a_deleted_pod_nothing_stays_in_memory() {
-    let (world, ports, mut queue) = World::new(SimDisk::default(), 1_800_000_000_000);
+    let (world, ports, mut queue) = FakeWorld::new(SimDisk::default(), 1_800_000_000_000);
     let config =
         Config { data: "/data".into(), node: node(), files: world.files, thresholds: vec![] };
     let mut agent = Agent::open(ports, config).unwrap();
@@ -136,10 +136,10 @@ async fn of_a_deleted_pod_nothing_stays_in_memory() {
         let base = generation(revision);
         revision += 1;
         let (to, snapshot) = (generation(revision), revision == 1);
-        agent.take(Input::Plan(PlanPart { base, to, snapshot, put, remove }));
+        agent.handle(Input::Plan(PlanPart { base, to, snapshot, put, remove }));
         agent.settle();
         while let Ok(input) = queue.try_recv() {
-            agent.take(input);
+            agent.handle(input);
             agent.settle();
         }
     };
@@ -189,7 +189,7 @@ async fn a_pod_that_cannot_be_read_goes_with_its_record() {
     second.plan(vec![one_address()], vec![]).await;
     assert_eq!(second.running(), ["b web/0"], "its address is free");
     let gone = Report::PodGone { realm: ClusterName::root(), uid: "uid-a".to_owned() };
-    assert!(second.world.ear.reports.lock().iter().any(|(_, report)| *report == gone));
+    assert!(second.world.uplink.reports.lock().iter().any(|(_, report)| *report == gone));
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,7 +278,7 @@ async fn the_end_of_a_pod_is_confirmed_also_when_its_record_cannot_be_read() {
     first.plan(vec![range(), pod_record(&a), pod_record(&b)], vec![]).await;
     let deleted = |pod: PodV1| unreadable_end(&PodV1 { deleting: Some(5), ..pod });
     let gone = |run: &Run| {
-        let reports = run.world.ear.reports.lock();
+        let reports = run.world.uplink.reports.lock();
         let gone = reports.iter().filter_map(|(_, report)| match report {
             Report::PodGone { uid, .. } => Some(uid.clone()),
             _ => None,
@@ -346,7 +346,7 @@ async fn what_has_ended_by_the_hubs_word_does_not_run_again() {
         run.plan(vec![range(), pod_record(&ended(job("a"))), pod_record(&pod("b"))], vec![]).await;
         assert_eq!(run.names(), ["b"]);
         assert_eq!(run.said("a"), None, "the hub knows more of it than this device");
-        let events = run.world.ear.reports.lock().clone();
+        let events = run.world.uplink.reports.lock().clone();
         let about = |report: &Report| matches!(report, Report::Event(event) if event.pod == "a");
         assert!(!events.iter().any(|(_, report)| about(report)), "{events:?}");
         assert!(!run.world.fabric.pods.lock().contains_key("uid-a"));
@@ -358,7 +358,7 @@ async fn what_has_ended_by_the_hubs_word_does_not_run_again() {
     let deleted = PodV1 { deleting: Some(30), ..ended(job("a")) };
     run.plan(vec![pod_record(&deleted)], vec![]).await;
     let gone = Report::PodGone { realm: ClusterName::root(), uid: "uid-a".to_owned() };
-    assert!(run.world.ear.reports.lock().iter().any(|(_, report)| *report == gone));
+    assert!(run.world.uplink.reports.lock().iter().any(|(_, report)| *report == gone));
     run.end().await;
 }
 
@@ -368,14 +368,14 @@ async fn what_the_hub_could_not_keep_is_said_again_when_its_record_changes() {
     run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
     let of_a = |run: &Run| {
-        let reports = run.world.ear.reports.lock();
+        let reports = run.world.uplink.reports.lock();
         let of_a = |report: &Report| matches!(report, Report::Pod(pod) if pod.uid == "uid-a");
         let stamps = reports.iter().filter(|(_, report)| of_a(report)).map(|(stamp, _)| *stamp);
         stamps.collect::<Vec<_>>()
     };
     let said = of_a(&run);
     let why = RefusalV1::new("RequestEntityTooLarge", "with it the pod would be too large");
-    let newest = run.world.ear.reports.lock().last().unwrap().0;
+    let newest = run.world.uplink.reports.lock().last().unwrap().0;
     run.send(Input::ReportRefused(*said.last().unwrap(), why)).await;
     run.send(Input::ReportsTaken(newest)).await;
     // Another pod comes, and time passes.
@@ -442,7 +442,7 @@ async fn starts_are_counted_on_from_the_logs_that_a_lost_ledger_left() {
     assert_eq!(first.said("job").unwrap().phase, PhaseV1::Failed);
     first.end().await;
     // Power cuts take what the ledger knew of the last starts, and the logs may be there.
-    let (world, ports, _queue) = World::new(disk, NOW);
+    let (world, ports, _queue) = FakeWorld::new(disk, NOW);
     *world.files.left.lock() = [log("a", "5.log"), log("c", "0.log")].into();
     let files = world.files.clone();
     let config = Config { data: "/data".into(), node: node(), files, thresholds: vec![] };

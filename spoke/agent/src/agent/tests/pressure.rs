@@ -21,7 +21,7 @@ impl Run {
 
     /// The node's conditions as the hub was told last.
     fn pressure(&self) -> Vec<String> {
-        let reports = self.world.ear.reports.lock();
+        let reports = self.world.uplink.reports.lock();
         let node = reports.iter().rev().find_map(|(_, report)| match report {
             Report::Node(node) => Some(node.pressure.clone()),
             _ => None,
@@ -58,7 +58,7 @@ async fn memory_pressure_evicts_one_pod_after_another_in_kubelets_order() {
     run.send(left(Signal::Memory, 300 << 20)).await;
     assert_eq!(run.names(), ["good"], "it has what it asked for, and there is room again");
     assert_eq!(run.pressure(), ["MemoryPressure"], "a condition does not flicker");
-    tokio::time::sleep(crate::eviction::TRANSITION).await;
+    tokio::time::sleep(crate::eviction::PRESSURE_TRANSITION_PERIOD).await;
     run.send(left(Signal::Memory, 300 << 20)).await;
     assert_eq!(run.pressure(), [""; 0]);
 }
@@ -79,7 +79,7 @@ async fn disk_pressure_takes_what_nobody_needs_and_then_the_pod_that_has_most() 
     run.world.files.removed.lock().clear();
     run.send(left(Signal::Disk, 1 << 20)).await;
     assert_eq!(run.pressure(), ["DiskPressure"]);
-    assert_eq!(*run.world.shelf.cleared.lock(), 1);
+    assert_eq!(*run.world.modules.cleared.lock(), 1);
     assert_eq!(*run.world.files.removed.lock(), [PathBuf::from("/data/pods/uid-job")]);
     assert_eq!(run.names(), ["a", "b"], "that may have been enough");
     run.send(left(Signal::Disk, 1 << 20)).await;
@@ -134,12 +134,12 @@ async fn room_is_made_before_a_pod_goes_also_while_another_is_on_its_way_out() {
     assert!(run.world.engine.log().contains(&"stop web/0 1s".to_owned()));
     // The disk gets short while that one goes: nothing is done yet.
     run.send(left(Signal::Disk, 1 << 20)).await;
-    assert_eq!(*run.world.shelf.cleared.lock(), 0);
+    assert_eq!(*run.world.modules.cleared.lock(), 0);
     *run.world.engine.stubborn.lock() = false;
     run.world.engine.end_of("uid-greedy");
     run.rest().await;
     run.send(left(Signal::Disk, 1 << 20)).await;
-    assert_eq!(*run.world.shelf.cleared.lock(), 1);
+    assert_eq!(*run.world.modules.cleared.lock(), 1);
     assert_eq!(run.names(), ["a"], "what nobody needs goes first");
     run.send(left(Signal::Disk, 1 << 20)).await;
     run.rest().await;
@@ -171,21 +171,21 @@ async fn a_measurement_for_limits_evicts_nobody_for_the_device() {
 async fn a_greeting_says_what_the_device_is_short_of() {
     let disk = SimDisk::default();
     let run = run(&disk);
-    let greeting = |run: &Run| run.world.ear.device.lock().clone().unwrap().pressure;
+    let greeting = |run: &Run| run.world.uplink.device.lock().clone().unwrap().pressure;
     assert_eq!(greeting(&run), [""; 0]);
     // There is no hub to tell it to: the next one must not hear that all is well first.
     run.send(left(Signal::Memory, 50 << 20)).await;
     assert_eq!(greeting(&run), ["MemoryPressure"]);
     run.end().await;
 
-    let (world, ports, _queue) = World::new(disk, 1_800_000_000_000);
+    let (world, ports, _queue) = FakeWorld::new(disk, 1_800_000_000_000);
     let files = world.files.clone();
     let thresholds = crate::eviction::defaults();
     let config = Config { data: "/data".into(), node: node(), files, thresholds };
     let mut agent = Agent::open(ports, config).unwrap();
     let Input::Signals(left) = left(Signal::Memory, 50 << 20) else { unreachable!() };
     agent.begin_with(&left);
-    assert_eq!(world.ear.device.lock().clone().unwrap().pressure, ["MemoryPressure"]);
+    assert_eq!(world.uplink.device.lock().clone().unwrap().pressure, ["MemoryPressure"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,7 +223,11 @@ async fn what_is_still_being_removed_holds_up_room_on_the_disk_and_no_memory() {
     for _ in 0..2 {
         run.send(left(Signal::Disk, 900 << 20)).await;
     }
-    assert_eq!((*run.world.shelf.cleared.lock(), run.names().len()), (0, 2), "that may be enough");
+    assert_eq!(
+        (*run.world.modules.cleared.lock(), run.names().len()),
+        (0, 2),
+        "that may be enough"
+    );
     run.send(left(Signal::Memory, 50 << 20)).await;
     assert_eq!(run.names(), ["b"], "memory does not come of what is removed from the disk");
     *run.world.files.removing.lock() = false;
@@ -332,7 +336,7 @@ async fn a_pod_that_may_take_its_time_gets_memory_meanwhile() {
 impl Run {
     /// What was told of the Node.
     fn of_node(&self) -> Vec<String> {
-        let reports = self.world.ear.reports.lock();
+        let reports = self.world.uplink.reports.lock();
         let texts = reports.iter().filter_map(|(_, report)| match report {
             Report::NodeEvent(event) => Some(format!("{}: {}", event.reason, event.message)),
             _ => None,
@@ -358,7 +362,7 @@ async fn the_node_says_what_is_reclaimed_now_and_then() {
     let said = ["memory", "ephemeral-storage", "inodes"]
         .map(|what| format!("EvictionThresholdMet: Attempting to reclaim {what}"));
     assert_eq!(run.of_node(), said);
-    tokio::time::sleep(crate::eviction::TRANSITION).await;
+    tokio::time::sleep(crate::eviction::PRESSURE_TRANSITION_PERIOD).await;
     run.send(left(Signal::Memory, 50 << 20)).await;
     assert_eq!(run.of_node().len(), 4, "it is not over");
 }
@@ -379,7 +383,7 @@ async fn a_full_disk_of_the_modules_own_evicts_nobody() {
         run.rest().await;
     }
     assert_eq!(run.pressure(), ["DiskPressure"]);
-    assert_eq!(*run.world.shelf.cleared.lock(), 1, "what nobody needs goes once");
+    assert_eq!(*run.world.modules.cleared.lock(), 1, "what nobody needs goes once");
     assert_eq!(run.names(), ["a"]);
     // On one file system it is the pods' as well.
     for _ in 0..2 {
@@ -409,11 +413,11 @@ async fn a_full_disk_of_the_modules_own_hides_no_other_shortage() {
         run.send(look(4 << 30, empty)).await;
         run.rest().await;
     }
-    assert_eq!((*run.world.shelf.cleared.lock(), run.names()), (1, vec!["a".to_owned()]));
+    assert_eq!((*run.world.modules.cleared.lock(), run.names()), (1, vec!["a".to_owned()]));
     // What nobody needs goes for the pods' own disk, too, before a pod does.
     run.send(look(4 << 30, Left { available: 1 << 20, capacity: 100 << 30 })).await;
     run.rest().await;
-    assert_eq!((*run.world.shelf.cleared.lock(), run.names()), (2, vec!["a".to_owned()]));
+    assert_eq!((*run.world.modules.cleared.lock(), run.names()), (2, vec!["a".to_owned()]));
     run.send(look(4 << 30, empty)).await;
     run.send(look(50 << 20, empty)).await;
     assert_eq!(run.names(), [""; 0], "memory is short as well");

@@ -23,7 +23,7 @@ async fn only_who_was_said_to_pull_is_said_to_have_pulled() {
     let mut run = run(&SimDisk::default());
     run.send(Input::Connected(Some(1))).await;
     let hello = Digest::of(b"hello");
-    run.world.shelf.slow.lock().insert(hello);
+    run.world.modules.slow.lock().insert(hello);
     run.plan(vec![range(), pod_record(&pod("a")), pod_record(&pod("b"))], vec![]).await;
     assert_eq!(run.about_images(0), [PULLING], "one fetch serves both");
     run.fetched(hello).await;

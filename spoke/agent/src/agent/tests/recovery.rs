@@ -192,7 +192,7 @@ async fn a_damaged_ledger_runs_on_is_told_and_asks_for_the_whole_plan() {
     let running = second.names();
     assert!(running.contains(&"a".to_owned()) && running.contains(&"c".to_owned()), "{running:?}");
     let damaged = |run: &Run| {
-        let reports = run.world.ear.reports.lock();
+        let reports = run.world.uplink.reports.lock();
         let newest = reports.iter().rev().find_map(|(_, report)| match report {
             Report::Node(node) => Some(node.pressure.clone()),
             _ => None,

@@ -102,7 +102,8 @@ impl Life {
     fn go(&mut self) -> Vec<String> {
         let mut done = Vec::new();
         for _ in 0..50 {
-            let decision = decide(&self.pod, Sight { now: self.now, modules: &self.modules });
+            let decision =
+                decide(&self.pod, DecisionContext { now: self.now, modules: &self.modules });
             if decision.actions.is_empty() || done.last().is_some_and(|last| last == "clean") {
                 return done;
             }
@@ -125,11 +126,11 @@ impl Life {
                 self.pod.sandbox.set_volumes(Volumes::Made);
                 "volumes".to_owned()
             }
-            Action::Want(which, digest) => {
+            Action::FetchModule(which, digest) => {
                 self.modules.insert(digest, Module::Fetching);
                 format!("want {}", name(&self.pod, which))
             }
-            Action::Blame(which, reason, message) => {
+            Action::ReportPullProblem(which, reason, message) => {
                 let words = format!("blame {reason}");
                 let since = self.now;
                 let pull = Some(Pull { reason, message, since, backing: false });
@@ -154,8 +155,8 @@ impl Life {
                 container.changed |= replace;
                 format!("stop {} {}s", container.name, grace.as_secs())
             }
-            Action::Risen => {
-                self.pod.rising = false;
+            Action::Initialized => {
+                self.pod.initializing = false;
                 "risen".to_owned()
             }
             Action::Finish(done) => {
@@ -193,7 +194,7 @@ impl Life {
     }
 
     fn status(&self) -> PodStatusV1 {
-        status(&self.pod, Sight { now: self.now, modules: &self.modules }, 7)
+        status(&self.pod, DecisionContext { now: self.now, modules: &self.modules }, 7)
     }
 
     /// `phase web=Running …`, with the reasons of waiting and ended containers.
@@ -236,10 +237,10 @@ fn volumes_that_fail_again_are_tried_less_and_less_often() {
     for (tries, wait) in [(1, 10), (2, 20), (3, 40), (40, 300)] {
         let failed = Volumes::Failed { message: "full".to_owned(), at: life.now, tries };
         life.pod.sandbox.set_volumes(failed);
-        let see = |now| decide(&life.pod, Sight { now, modules: &life.modules });
+        let ctx = |now| decide(&life.pod, DecisionContext { now, modules: &life.modules });
         let due = life.now + SECOND * wait;
-        assert_eq!(see(due - SECOND), Decision { actions: vec![], wake: Some(due) });
-        assert_eq!(see(due).actions, [Action::MakeVolumes]);
+        assert_eq!(ctx(due - SECOND), Decision { actions: vec![], wake: Some(due) });
+        assert_eq!(ctx(due).actions, [Action::MakeVolumes]);
     }
 }
 
@@ -303,8 +304,8 @@ fn crashes_wait_longer_each_time_and_are_forgiven() {
             assert_eq!(life.go(), [""; 0], "attempt {attempt} waits");
             assert_eq!(life.said(), "Running web=CrashLoopBackOff");
             assert!(!life.holds("Ready"));
-            let see = Sight { now: life.now, modules: &life.modules };
-            assert_eq!(decide(&life.pod, see).wake, Some(life.now + SECOND * wait));
+            let ctx = DecisionContext { now: life.now, modules: &life.modules };
+            assert_eq!(decide(&life.pod, ctx).wake, Some(life.now + SECOND * wait));
             life.after(wait);
         }
         assert_eq!(life.go(), [format!("start web/{attempt}")]);
@@ -484,7 +485,7 @@ fn a_refused_or_held_pod_reaches_its_deadline() {
         } else {
             life.pod.refused = Some(("InvalidPod".to_owned(), String::new()));
         }
-        let decision = decide(&life.pod, Sight { now: life.now, modules: &life.modules });
+        let decision = decide(&life.pod, DecisionContext { now: life.now, modules: &life.modules });
         let due = Decision { actions: vec![], wake: Some(life.now + SECOND * 60) };
         assert_eq!(decision, due, "nothing is started, and the deadline is not slept through");
         life.after(60);
@@ -563,7 +564,7 @@ fn conditions_keep_their_time_until_they_change() {
     let mut life = running(&["web"]);
     let first = life.status();
     life.pod.said = Some(first.clone());
-    let later = status(&life.pod, Sight { now: life.now, modules: &life.modules }, 99);
+    let later = status(&life.pod, DecisionContext { now: life.now, modules: &life.modules }, 99);
     assert_eq!(later, first);
 }
 

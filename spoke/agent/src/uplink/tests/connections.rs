@@ -3,7 +3,7 @@
 use super::*;
 
 /// Takes every stream and keeps it.
-async fn take_all(hub: Arc<dyn Transport>) {
+async fn handle_all(hub: Arc<dyn Transport>) {
     let mut kept = Vec::new();
     while let Ok(stream) = hub.accept().await {
         let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
@@ -16,11 +16,11 @@ async fn take_all(hub: Arc<dyn Transport>) {
 
 #[tokio::test(start_paused = true)]
 async fn a_proxy_before_a_node_port_has_hundreds_of_connections() {
-    let (hub, spoke) = memory::pair();
+    let (hub, spoke) = memory_transport::pair();
     let mut bench = start(vec![spoke]);
     let _session = welcome(&hub).await;
     up(&mut bench).await;
-    tokio::spawn(take_all(hub));
+    tokio::spawn(handle_all(hub));
     let from = async |from: &str| {
         let (from, to) = (from.parse().unwrap(), "10.64.1.2:80".parse().unwrap());
         bench.handle.tunnel(TunnelV1 { realm: ClusterName::root(), from, to }).await
@@ -35,11 +35,11 @@ async fn a_proxy_before_a_node_port_has_hundreds_of_connections() {
 
 #[tokio::test(start_paused = true)]
 async fn one_pod_leaves_places_for_others_of_its_device() {
-    let (hub, spoke) = memory::pair();
+    let (hub, spoke) = memory_transport::pair();
     let mut bench = start(vec![spoke]);
     let _session = welcome(&hub).await;
     up(&mut bench).await;
-    tokio::spawn(take_all(hub));
+    tokio::spawn(handle_all(hub));
     let from = async |from: &str| {
         let (from, to) = (from.parse().unwrap(), "10.64.1.2:80".parse().unwrap());
         bench.handle.tunnel(TunnelV1 { realm: ClusterName::root(), from, to }).await
@@ -138,8 +138,12 @@ impl AsyncRead for Fails {
 async fn served(
     serve: Broken,
     open: Open,
-) -> (Box<dyn SendHalf>, Reader, (Arc<Memory>, Arc<Memory>, tokio::task::AbortHandle)) {
-    let (hub, spoke) = memory::pair();
+) -> (
+    Box<dyn SendHalf>,
+    Reader,
+    (Arc<MemoryTransport>, Arc<MemoryTransport>, tokio::task::AbortHandle),
+) {
+    let (hub, spoke) = memory_transport::pair();
     let mut stream = hub.open(Priority::Logs).await.unwrap();
     frame::write(&mut stream.send, &open).await.unwrap();
     let taken = spoke.accept().await.unwrap();
@@ -188,7 +192,7 @@ async fn what_broke_off_breaks_on_the_other_side_too() {
 
 /// What a stream is answered with what is in use already.
 async fn answered(budget: &Arc<Budget>, open: &Open) -> Answer {
-    let (hub, spoke) = memory::pair();
+    let (hub, spoke) = memory_transport::pair();
     let mut stream = hub.open(Priority::Logs).await.unwrap();
     frame::write(&mut stream.send, open).await.unwrap();
     let taken = spoke.accept().await.unwrap();

@@ -7,16 +7,16 @@ use crate::outbox::tests::pod;
 pub(super) fn take(outbox: &mut Outbox, input: &Input) {
     match input {
         Input::Connected(session) => outbox.connected(*session),
-        Input::ReportsTaken(stamp) => outbox.taken(*stamp),
+        Input::ReportsTaken(stamp) => outbox.acknowledged(*stamp),
         _ => {}
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_lost_session_took_along_is_said_to_the_next_however_late_the_agent_hears_of_it() {
-    let (first_hub, first) = memory::pair();
-    let (second_hub, second) = memory::pair();
-    let (third_hub, third) = memory::pair();
+    let (first_hub, first) = memory_transport::pair();
+    let (second_hub, second) = memory_transport::pair();
+    let (third_hub, third) = memory_transport::pair();
     let mut bench = start_with(vec![third, second, first], 1);
     let mut outbox = Outbox::new(Arc::new(bench.handle.clone()), 1);
     let _served = welcome(&first_hub).await;

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use freewheel_spoke_net::{NetError, PodNet};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable, ResourceTableError};
 
-use crate::life::Life;
 use crate::memory::Share;
+use crate::shutdown::Shutdown;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -109,7 +109,7 @@ impl From<NetError> for SocketError {
 pub(crate) struct NetView<'a> {
     pub(crate) table: &'a mut ResourceTable,
     pub(crate) pod: &'a Arc<PodNet>,
-    pub(crate) life: &'a Arc<Life>,
+    pub(crate) shutdown: &'a Arc<Shutdown>,
     /// What is counted for the handles.
     pub(crate) handles: &'a mut Share,
 }

@@ -8,10 +8,10 @@ use wasmtime_wasi_io::poll::Pollable;
 use wasmtime_wasi_io::streams::{InputStream, OutputStream, StreamError, StreamResult};
 
 /// Most bytes of one read. Guests ask for any number; the host allocates no more than this.
-const MAX_PIECE: usize = 1 << 20;
+const READ_BYTES_MAX: usize = 1 << 20;
 
 /// Most bytes of one write, and of room that is kept for a guest that has asked for it.
-const MAX_WRITE: usize = 64 << 10;
+const WRITE_BYTES_MAX: usize = 64 << 10;
 
 /// What the peer sends.
 pub(super) struct Reader(pub(super) Arc<Pipe>);
@@ -28,7 +28,7 @@ impl InputStream for Reader {
         if size == 0 {
             return Ok(Bytes::new());
         }
-        match self.0.pull(size.min(MAX_PIECE)) {
+        match self.0.pull(size.min(READ_BYTES_MAX)) {
             Ok(bytes) => Ok(bytes.unwrap_or_default()),
             Err(End::Closed) => Err(StreamError::Closed),
             Err(End::Reset) => {
@@ -69,7 +69,7 @@ impl OutputStream for Writer {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        self.0.reserve(MAX_WRITE).map_err(|_| StreamError::Closed)
+        self.0.reserve(WRITE_BYTES_MAX).map_err(|_| StreamError::Closed)
     }
 
     async fn blocking_write_and_flush(&mut self, mut bytes: Bytes) -> StreamResult<()> {
@@ -87,7 +87,7 @@ impl OutputStream for Writer {
             self.ready().await;
             match self.0.room() {
                 Ok(0) => {}
-                Ok(room) => return Ok(room.min(MAX_WRITE)),
+                Ok(room) => return Ok(room.min(WRITE_BYTES_MAX)),
                 Err(_) => return Err(StreamError::Closed),
             }
         }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use freewheel_spoke_net::{CAPACITY, Conn, Connecting, Listener, Pipe, Slot};
+use freewheel_spoke_net::{Conn, Connecting, Listener, PIPE_BYTES_MAX, Pipe, Slot};
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::pipe::{ClosedInputStream, ClosedOutputStream};
 use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
@@ -21,7 +21,7 @@ const DEFAULT_BACKLOG: usize = 128;
 /// Linux's defaults: two hours, 75 seconds, in nanoseconds.
 const KEEP_ALIVE: (u64, u64, u32) = (7_200_000_000_000, 75_000_000_000, 9);
 
-enum State {
+enum TcpState {
     Fresh,
     Bound(SocketAddr),
     Connecting(Connecting),
@@ -58,20 +58,20 @@ struct Options {
 /// A TCP socket of a guest.
 pub struct TcpSocket {
     family: Family,
-    state: State,
+    state: TcpState,
     step: Option<Step>,
     backlog: usize,
     options: Options,
 }
 
 impl TcpSocket {
-    fn new(family: Family, state: State) -> Self {
+    fn new(family: Family, state: TcpState) -> Self {
         let options = Options {
             keep_alive: false,
             keep_alive_times: KEEP_ALIVE,
             hop_limit: 64,
-            receive_buffer: CAPACITY as u64,
-            send_buffer: CAPACITY as u64,
+            receive_buffer: PIPE_BYTES_MAX as u64,
+            send_buffer: PIPE_BYTES_MAX as u64,
         };
         Self { family, state, step: None, backlog: DEFAULT_BACKLOG, options }
     }
@@ -91,7 +91,7 @@ impl TcpSocket {
 
 impl Drop for TcpSocket {
     fn drop(&mut self) {
-        if let State::Connecting(Connecting::Now(Ok(conn))) = &self.state {
+        if let TcpState::Connecting(Connecting::Now(Ok(conn))) = &self.state {
             conn.reset();
         }
     }
@@ -101,15 +101,15 @@ impl Drop for TcpSocket {
 impl Pollable for TcpSocket {
     async fn ready(&mut self) {
         match &mut self.state {
-            State::Listening(listener) => {
+            TcpState::Listening(listener) => {
                 let listener = listener.clone();
                 std::future::poll_fn(|cx| listener.poll_ready(cx)).await;
             }
-            State::Connecting(Connecting::Later(dial)) => {
+            TcpState::Connecting(Connecting::Later(dial)) => {
                 let outcome = dial.await;
-                self.state = State::Connecting(Connecting::Now(outcome));
+                self.state = TcpState::Connecting(Connecting::Now(outcome));
             }
-            State::Stopped(_) => std::future::pending().await,
+            TcpState::Stopped(_) => std::future::pending().await,
             _ => {}
         }
     }
@@ -118,15 +118,15 @@ impl Pollable for TcpSocket {
 type Socket = Resource<TcpSocket>;
 type Streams = (Resource<DynInputStream>, Resource<DynOutputStream>);
 
-fn streams(conn: Conn) -> (State, DynInputStream, DynOutputStream) {
+fn streams(conn: Conn) -> (TcpState, DynInputStream, DynOutputStream) {
     let Conn { rx, tx, local, peer, slot } = conn;
     let (input, output) = (Box::new(Reader(rx.clone())), Box::new(Writer(tx.clone())));
-    (State::Connected { rx, tx, local, peer, _slot: slot }, input, output)
+    (TcpState::Connected { rx, tx, local, peer, _slot: slot }, input, output)
 }
 
 impl NetView<'_> {
-    /// Gives a socket its connection. A guest that has no place for the streams breaks it off: dropped, they would end as
-    /// if they were whole.
+    /// Gives a socket its connection. A guest that has no place for the streams breaks it off: dropped, they would end
+    /// as if they were whole.
     fn connected(&mut self, socket: &Socket, conn: Conn) -> SocketResult<Streams> {
         let (input, output) = match self.places(socket) {
             Ok(places) => places,
@@ -159,7 +159,7 @@ impl NetView<'_> {
 
 impl tcp_create_socket::Host for NetView<'_> {
     fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Socket> {
-        Ok(self.table.push(TcpSocket::new(family.into(), State::Fresh))?)
+        Ok(self.table.push(TcpSocket::new(family.into(), TcpState::Fresh))?)
     }
 }
 
@@ -175,10 +175,10 @@ impl wit::HostTcpSocket for NetView<'_> {
         let socket = self.table.get_mut(&this)?;
         let address = socket.family.take(address)?;
         socket.begin()?;
-        if !matches!(socket.state, State::Fresh) {
+        if !matches!(socket.state, TcpState::Fresh) {
             return Err(ErrorCode::InvalidState.into());
         }
-        socket.state = State::Bound(self.pod.reserve(address)?);
+        socket.state = TcpState::Bound(self.pod.reserve(address)?);
         socket.step = Some(Step::Bind);
         Ok(())
     }
@@ -197,23 +197,23 @@ impl wit::HostTcpSocket for NetView<'_> {
         let address = socket.family.take(address)?;
         socket.begin()?;
         let local = match &socket.state {
-            State::Fresh => None,
-            State::Bound(local) => Some(*local),
+            TcpState::Fresh => None,
+            TcpState::Bound(local) => Some(*local),
             _ => return Err(ErrorCode::InvalidState.into()),
         };
-        socket.state = State::Connecting(self.pod.connect(local, address));
+        socket.state = TcpState::Connecting(self.pod.connect(local, address));
         socket.step = Some(Step::Connect);
         Ok(())
     }
 
     fn finish_connect(&mut self, this: Socket) -> SocketResult<Streams> {
         let socket = self.table.get_mut(&this)?;
-        if matches!(socket.state, State::Connecting(Connecting::Later(_))) {
+        if matches!(socket.state, TcpState::Connecting(Connecting::Later(_))) {
             return Err(ErrorCode::WouldBlock.into());
         }
         socket.finish(Step::Connect)?;
-        let state = std::mem::replace(&mut socket.state, State::Closed);
-        let State::Connecting(Connecting::Now(outcome)) = state else {
+        let state = std::mem::replace(&mut socket.state, TcpState::Closed);
+        let TcpState::Connecting(Connecting::Now(outcome)) = state else {
             return Err(ErrorCode::InvalidState.into());
         };
         self.connected(&this, outcome?)
@@ -222,12 +222,12 @@ impl wit::HostTcpSocket for NetView<'_> {
     fn start_listen(&mut self, this: Socket) -> SocketResult<()> {
         let socket = self.table.get_mut(&this)?;
         socket.begin()?;
-        let State::Bound(address) = socket.state else {
+        let TcpState::Bound(address) = socket.state else {
             return Err(ErrorCode::InvalidState.into());
         };
         let listener = self.pod.listen(address, socket.backlog)?;
-        self.life.listens(&listener);
-        socket.state = State::Listening(listener);
+        self.shutdown.listens(&listener);
+        socket.state = TcpState::Listening(listener);
         socket.step = Some(Step::Listen);
         Ok(())
     }
@@ -243,19 +243,19 @@ impl wit::HostTcpSocket for NetView<'_> {
         let socket = self.table.get_mut(&this)?;
         let family = socket.family;
         let listener = match &socket.state {
-            State::Listening(listener) => listener.clone(),
-            State::Stopped(_) => return Err(ErrorCode::WouldBlock.into()),
+            TcpState::Listening(listener) => listener.clone(),
+            TcpState::Stopped(_) => return Err(ErrorCode::WouldBlock.into()),
             _ => return Err(ErrorCode::InvalidState.into()),
         };
         let conn = match listener.try_accept() {
             Ok(Some(conn)) => conn,
             Ok(None) => return Err(ErrorCode::WouldBlock.into()),
             Err(freewheel_spoke_net::Closed) => {
-                socket.state = State::Stopped(listener.address());
+                socket.state = TcpState::Stopped(listener.address());
                 return Err(ErrorCode::ConnectionAborted.into());
             }
         };
-        let accepted = match self.table.push(TcpSocket::new(family, State::Closed)) {
+        let accepted = match self.table.push(TcpSocket::new(family, TcpState::Closed)) {
             Ok(accepted) => accepted,
             Err(error) => {
                 conn.reset();
@@ -274,9 +274,11 @@ impl wit::HostTcpSocket for NetView<'_> {
     fn local_address(&mut self, this: Socket) -> SocketResult<IpSocketAddress> {
         let socket = self.table.get(&this)?;
         match &socket.state {
-            State::Bound(address) | State::Stopped(address) => Ok(socket.family.show(*address)),
-            State::Listening(listener) => Ok(socket.family.show(listener.address())),
-            State::Connected { local, .. } => Ok(socket.family.show(*local)),
+            TcpState::Bound(address) | TcpState::Stopped(address) => {
+                Ok(socket.family.show(*address))
+            }
+            TcpState::Listening(listener) => Ok(socket.family.show(listener.address())),
+            TcpState::Connected { local, .. } => Ok(socket.family.show(*local)),
             _ => Err(ErrorCode::InvalidState.into()),
         }
     }
@@ -284,13 +286,13 @@ impl wit::HostTcpSocket for NetView<'_> {
     fn remote_address(&mut self, this: Socket) -> SocketResult<IpSocketAddress> {
         let socket = self.table.get(&this)?;
         match &socket.state {
-            State::Connected { peer, .. } => Ok(socket.family.show(*peer)),
+            TcpState::Connected { peer, .. } => Ok(socket.family.show(*peer)),
             _ => Err(ErrorCode::InvalidState.into()),
         }
     }
 
     fn is_listening(&mut self, this: Socket) -> wasmtime::Result<bool> {
-        Ok(matches!(self.table.get(&this)?.state, State::Listening(_) | State::Stopped(_)))
+        Ok(matches!(self.table.get(&this)?.state, TcpState::Listening(_) | TcpState::Stopped(_)))
     }
 
     fn address_family(&mut self, this: Socket) -> wasmtime::Result<IpAddressFamily> {
@@ -301,7 +303,7 @@ impl wit::HostTcpSocket for NetView<'_> {
         positive(value)?;
         let socket = self.table.get_mut(&this)?;
         socket.backlog = usize::try_from(value).unwrap_or(usize::MAX);
-        if let State::Listening(listener) = &socket.state {
+        if let TcpState::Listening(listener) = &socket.state {
             listener.set_backlog(socket.backlog);
         }
         Ok(())
@@ -381,7 +383,7 @@ impl wit::HostTcpSocket for NetView<'_> {
     }
 
     fn shutdown(&mut self, this: Socket, how: ShutdownType) -> SocketResult<()> {
-        let State::Connected { rx, tx, .. } = &self.table.get(&this)?.state else {
+        let TcpState::Connected { rx, tx, .. } = &self.table.get(&this)?.state else {
             return Err(ErrorCode::InvalidState.into());
         };
         if matches!(how, ShutdownType::Receive | ShutdownType::Both) {

@@ -14,9 +14,9 @@ use super::{
 };
 
 /// Datagrams of one call.
-const BATCH: u64 = 16;
+const DATAGRAMS_PER_CALL: u64 = 16;
 
-const BUFFER: u64 = 64 << 10;
+const BUFFER_BYTES: u64 = 64 << 10;
 
 /// A UDP socket of a guest.
 pub struct UdpSocket {
@@ -139,7 +139,7 @@ impl wit::HostUdpSocket for NetView<'_> {
     }
 
     fn receive_buffer_size(&mut self, _this: Socket) -> SocketResult<u64> {
-        Ok(BUFFER)
+        Ok(BUFFER_BYTES)
     }
 
     fn set_receive_buffer_size(&mut self, _this: Socket, value: u64) -> SocketResult<()> {
@@ -147,7 +147,7 @@ impl wit::HostUdpSocket for NetView<'_> {
     }
 
     fn send_buffer_size(&mut self, _this: Socket) -> SocketResult<u64> {
-        Ok(BUFFER)
+        Ok(BUFFER_BYTES)
     }
 
     fn set_send_buffer_size(&mut self, _this: Socket, value: u64) -> SocketResult<()> {
@@ -172,7 +172,7 @@ impl wit::HostIncomingDatagramStream for NetView<'_> {
     ) -> SocketResult<Vec<IncomingDatagram>> {
         let stream = self.table.get(&this)?;
         let mut out = Vec::new();
-        while (out.len() as u64) < max.min(BATCH) {
+        while (out.len() as u64) < max.min(DATAGRAMS_PER_CALL) {
             let Some((bytes, from)) = stream.port.try_recv() else { break };
             if stream.remote.is_some_and(|remote| remote != from) {
                 continue;
@@ -197,7 +197,7 @@ impl wit::HostIncomingDatagramStream for NetView<'_> {
 
 impl wit::HostOutgoingDatagramStream for NetView<'_> {
     fn check_send(&mut self, _this: Resource<Outgoing>) -> SocketResult<u64> {
-        Ok(BATCH)
+        Ok(DATAGRAMS_PER_CALL)
     }
 
     fn send(

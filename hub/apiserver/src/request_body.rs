@@ -1,0 +1,81 @@
+//! A request's body on its way to whoever reads it, and back to the door if nobody does.
+//!
+//! Guarantees:
+//! - what is not read of a body is not lost with its reader. In HTTP/2, to let go of it before the answer is out
+//!   would reset the stream, and the client would never see the answer
+//!   (`a_refusal_arrives_even_when_the_body_has_not`, `a_refusal_over_http_2_leaves_its_client_the_time_to_send`).
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+
+use crate::connection_slots::ConnectionSlot;
+use crate::piece::BodyError;
+
+/// The body of a request.
+pub struct RequestBody {
+    incoming: Option<Incoming>,
+    back: Rest,
+    slot: Arc<ConnectionSlot>,
+}
+
+/// Where the rest of a body is found when its reader has let go of it.
+#[derive(Clone, Default)]
+pub(crate) struct Rest(Option<Arc<Mutex<Option<Incoming>>>>);
+
+impl Rest {
+    /// What was not read.
+    pub(crate) fn take(&self) -> Option<Incoming> {
+        self.0.as_ref()?.lock().take()
+    }
+}
+
+impl RequestBody {
+    /// A body, and where its rest will be.
+    pub(crate) fn new(incoming: Incoming, slot: Arc<ConnectionSlot>) -> (Self, Rest) {
+        // Most requests have none.
+        let back = if incoming.is_end_stream() { Rest(None) } else { Rest(Some(Arc::default())) };
+        (Self { incoming: Some(incoming), back: back.clone(), slot }, back)
+    }
+
+    /// Where it comes from.
+    pub(crate) fn slot(&self) -> &Arc<ConnectionSlot> {
+        &self.slot
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let (Some(rest), Some(back)) = (self.incoming.take(), &self.back.0)
+            && !rest.is_end_stream()
+        {
+            *back.lock() = Some(rest);
+        }
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        Pin::new(incoming).poll_frame(cx).map(|next| next.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map(Incoming::size_hint).unwrap_or_default()
+    }
+}

@@ -1,0 +1,248 @@
+//! Two devices with one identity: a copied data directory, started twice.
+//!
+//! ```text
+//! A in session ─▶ B comes, A is pushed out (a restart looks the same) ─▶ A comes back: two of them
+//! ```
+//!
+//! Guarantees:
+//! - a restart is never taken for a duplicate, for the process before it does not come back
+//!   (`a_restart_is_no_twin_and_a_twin_is_one_when_it_comes_back`);
+//! - while both run, the one in session stays, the other is told why, and the hub's people find an event and the
+//!   condition [`CLUSTER_DUPLICATE`] (`two_devices_with_one_identity_are_told_apart_and_told_of`);
+//! - who never had a session is nobody's duplicate (`a_process_whose_session_never_opened_is_no_twin`);
+//! - what is remembered of one identity has a bound (`many_restarts_are_not_remembered_for_ever`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::time::Duration;
+
+use freewheel_hub_api::conditions::{CLUSTER_DUPLICATE, Condition};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::time;
+use freewheel_link::names::ClusterName;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use crate::Inner;
+use crate::deleted_clusters::DeletedClusters;
+use crate::object_refs::{CLUSTERS, object_ref};
+use crate::spoke_identity::{SpokeIdentity, how};
+
+/// Processes of one identity that are remembered.
+const PROCESSES_REMEMBERED: usize = 8;
+/// A duplicate that was told comes back within ten minutes; after three times that it is gone.
+const DUPLICATE_CALM_AFTER: Duration = Duration::from_secs(1800);
+/// People are told no more often than this.
+const DUPLICATE_TOLD_EVERY: Duration = Duration::from_secs(60);
+const REASON: &str = "TwoDevicesOneIdentity";
+
+#[derive(Debug)]
+struct SeenProcesses {
+    current: u64,
+    gone: VecDeque<u64>,
+    contested: Option<Instant>,
+    told: Option<Instant>,
+}
+
+/// Which processes have come with which identity, by the UID of its ManagedCluster.
+#[derive(Debug, Default)]
+pub(crate) struct DuplicateIdentities(Mutex<BTreeMap<String, SeenProcesses>>);
+
+/// What the hub makes of a greeting.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Greeting {
+    /// It may have the session.
+    Welcome,
+    /// Another one has it, and both are alive.
+    Twin {
+        /// People have not heard of it for a while.
+        tell: bool,
+    },
+}
+
+impl DuplicateIdentities {
+    /// Looks at a process that greets; `busy` says whether another connection of the identity is up.
+    pub(crate) fn greets(&self, uid: &str, instance: u64, busy: bool) -> Greeting {
+        let mut all = self.0.lock();
+        let back = all.get_mut(uid).filter(|seen| busy && seen.gone.contains(&instance));
+        let Some(seen) = back else { return Greeting::Welcome };
+        let now = Instant::now();
+        seen.contested = Some(now);
+        let tell = seen.told.is_none_or(|at| at + DUPLICATE_TOLD_EVERY <= now);
+        if tell {
+            seen.told = Some(now);
+        }
+        Greeting::Twin { tell }
+    }
+
+    /// The session of a process has opened: the one before it is gone.
+    pub(crate) fn opened(&self, uid: &str, instance: u64) {
+        let mut all = self.0.lock();
+        let Some(seen) = all.get_mut(uid) else {
+            let gone = VecDeque::new();
+            let seen = SeenProcesses { current: instance, gone, contested: None, told: None };
+            all.insert(uid.to_owned(), seen);
+            return;
+        };
+        if seen.current == instance {
+            return;
+        }
+        seen.gone.retain(|known| *known != instance);
+        seen.gone.push_back(std::mem::replace(&mut seen.current, instance));
+        if PROCESSES_REMEMBERED < seen.gone.len() {
+            seen.gone.pop_front();
+        }
+    }
+
+    /// A cluster that is gone leaves nothing behind.
+    pub(crate) fn forget(&self, gone: &DeletedClusters<'_>) {
+        gone.take_from(&mut self.0.lock());
+    }
+
+    /// How much longer it must be quiet around this identity to be called well; from now on where a hub
+    /// that was started meanwhile remembers nothing.
+    fn calm_in(&self, uid: &str) -> Duration {
+        let mut all = self.0.lock();
+        let Some(seen) = all.get_mut(uid) else { return Duration::ZERO };
+        let since = *seen.contested.get_or_insert_with(Instant::now);
+        DUPLICATE_CALM_AFTER.saturating_sub(since.elapsed())
+    }
+}
+
+/// Tells the hub's people.
+pub(crate) async fn tell(inner: &Inner, identity: &SpokeIdentity, peer: std::net::SocketAddr) {
+    let cluster = &identity.cluster;
+    warn!(%cluster, %peer, "two devices use one identity: the second one is turned away");
+    let message = format!(
+        "another device, at {peer}, uses the identity of {cluster}: a copy of its data directory runs there. The one in \
+         session stays. On one of the two remove DIR/identity and let it join under a name of its own"
+    );
+    let told = async {
+        write(inner, identity, true, REASON, &message).await?;
+        event(inner, identity, &message).await
+    };
+    if let Err(error) = told.await {
+        warn!(%cluster, %error, "cannot say that two devices have one identity");
+    }
+}
+
+/// Never ends by itself; says that all is well once no duplicate has come for a while.
+pub(crate) async fn watch(inner: &Inner, identity: &SpokeIdentity) -> Infallible {
+    loop {
+        let mut wait = DUPLICATE_CALM_AFTER;
+        if is_said(inner, identity) {
+            let rest = inner.duplicates.calm_in(&identity.uid);
+            if rest.is_zero() {
+                let text = "One device uses this identity";
+                if let Err(error) = write(inner, identity, false, "OneDevice", text).await {
+                    debug!(cluster = %identity.cluster, %error, "cannot say that one device has this identity");
+                    wait = DUPLICATE_TOLD_EVERY;
+                }
+            } else {
+                wait = rest;
+            }
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
+fn is_said(inner: &Inner, identity: &SpokeIdentity) -> bool {
+    let found = object_ref(CLUSTERS, &ClusterName::root(), "", identity.cluster.as_str())
+        .and_then(|place| inner.objects.get(&place)?.object.value());
+    let Ok(found) = found else { return false };
+    CLUSTER_DUPLICATE.holds(&found)
+}
+
+async fn write(
+    inner: &Inner,
+    identity: &SpokeIdentity,
+    status: bool,
+    reason: &str,
+    message: &str,
+) -> Result<(), ApiError> {
+    let objects = &inner.objects;
+    let place = object_ref(CLUSTERS, &ClusterName::root(), "", identity.cluster.as_str())?;
+    let now = time::from_unix(objects.clock().unix_seconds());
+    let change = |mut value: Value| {
+        if !identity.are_of(&value) {
+            return Err(ApiError::new(409, "Conflict", "it is another cluster by now"));
+        }
+        let condition = Condition::new(&CLUSTER_DUPLICATE, status, reason, message);
+        condition.put(&mut value["status"]["conditions"], &now);
+        Ok(value)
+    };
+    objects.modify(&how(objects, identity), &place, Some("status"), change).await.map(drop)
+}
+
+/// One Event that counts up.
+async fn event(inner: &Inner, identity: &SpokeIdentity, message: &str) -> Result<(), ApiError> {
+    let objects = &inner.objects;
+    let now = time::from_unix(objects.clock().unix_seconds());
+    let cluster = &identity.cluster;
+    let name = format!("{cluster}.duplicate-identity");
+    let place = object_ref(("", "v1", "events"), &ClusterName::root(), "default", &name)?;
+    let value = json!({
+        "apiVersion": "v1", "kind": "Event",
+        "metadata": {"name": name, "namespace": "default"},
+        "involvedObject": {
+            "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
+            "name": cluster.as_str(), "uid": identity.uid,
+        },
+        "reason": REASON, "message": message, "type": "Warning",
+        "source": {"component": "freewheel-gateway"},
+        "reportingComponent": "freewheel-gateway", "reportingInstance": inner.hub,
+        "firstTimestamp": now, "lastTimestamp": now, "count": 1,
+    });
+    let count = |old: Option<Value>| {
+        let Some(mut old) = old else { return Ok(value.clone()) };
+        old["count"] = json!(old["count"].as_i64().unwrap_or(1).saturating_add(1));
+        old["lastTimestamp"] = json!(now);
+        old["message"] = json!(message);
+        Ok(old)
+    };
+    objects.create_or_modify(&how(objects, identity), &place, count).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PI: &str = "uid-of-pi-7";
+
+    impl DuplicateIdentities {
+        /// A greeting whose session opens if it may.
+        fn greet(&self, uid: &str, instance: u64, busy: bool) -> Greeting {
+            let greeting = self.greets(uid, instance, busy);
+            if greeting == Greeting::Welcome {
+                self.opened(uid, instance);
+            }
+            greeting
+        }
+    }
+
+    #[test]
+    fn a_restart_is_no_twin_and_a_twin_is_one_when_it_comes_back() {
+        let duplicates = DuplicateIdentities::default();
+        assert_eq!(duplicates.greet(PI, 1, false), Greeting::Welcome);
+        assert_eq!(duplicates.greet(PI, 1, true), Greeting::Welcome, "its link was cut");
+        assert_eq!(duplicates.greet(PI, 2, true), Greeting::Welcome, "it was started again");
+        assert_eq!(duplicates.greet(PI, 1, true), Greeting::Twin { tell: true });
+        assert_eq!(duplicates.greet(PI, 1, true), Greeting::Twin { tell: false });
+        assert_eq!(duplicates.greet(PI, 2, true), Greeting::Welcome, "who is in session stays");
+        assert_eq!(duplicates.greet(PI, 1, false), Greeting::Welcome, "the other one is off");
+        assert_eq!(duplicates.greet(PI, 2, true), Greeting::Twin { tell: false });
+        duplicates.forget(&DeletedClusters::One(PI));
+        assert_eq!(duplicates.greet(PI, 2, true), Greeting::Welcome);
+    }
+
+    #[test]
+    fn many_restarts_are_not_remembered_for_ever() {
+        let duplicates = DuplicateIdentities::default();
+        for instance in 0..100 {
+            assert_eq!(duplicates.greet(PI, instance, true), Greeting::Welcome);
+        }
+        assert_eq!(duplicates.0.lock()[PI].gone.len(), PROCESSES_REMEMBERED);
+    }
+}

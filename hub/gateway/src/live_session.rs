@@ -1,0 +1,70 @@
+//! A session at work: what all of its parts share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_hub_plan::{Refused, SpokeSet};
+use freewheel_link::hub_session::HubSession;
+use freewheel_link::message::DatagramV1;
+use freewheel_link::names::ClusterName;
+use freewheel_link::transport::Transport;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+
+use crate::Inner;
+use crate::answers::Answers;
+use crate::pending_reports::PendingReports;
+use crate::session_records::Begun;
+use crate::spoke_identity::SpokeIdentity;
+
+/// The hub's half of a session, with plans as spokes are told them.
+pub(crate) type PlanSession = HubSession<SpokeSet>;
+
+/// Addresses that the spoke's pods lack, between the looks and who leases.
+#[derive(Default)]
+pub(crate) struct Leasing {
+    /// Since when.
+    pub(crate) since: Mutex<Option<Instant>>,
+    pub(crate) asked: Notify,
+    /// They are leased, or cannot be now.
+    pub(crate) answered: Notify,
+}
+
+/// A session at work.
+pub(crate) struct Session<'a> {
+    pub(crate) inner: &'a Inner,
+    pub(crate) link: &'a Arc<dyn Transport>,
+    pub(crate) cluster: &'a ClusterName,
+    pub(crate) identity: &'a Arc<SpokeIdentity>,
+    pub(crate) epoch: u64,
+    /// Which process speaks.
+    pub(crate) instance: u64,
+    pub(crate) state: Arc<Mutex<PlanSession>>,
+    /// There may be something to say.
+    pub(crate) news: Notify,
+    /// No plan is on its way any more.
+    pub(crate) landed: Notify,
+    /// There is something to write of what the spoke holds.
+    pub(crate) remembered: Notify,
+    pub(crate) answers: Answers,
+    pub(crate) leasing: Leasing,
+    /// Reports that wait to be written.
+    pub(crate) pending_reports: PendingReports,
+    /// When the first part of the plan that is on its way was sent.
+    pub(crate) pushed: Mutex<Option<Instant>>,
+    /// What the last look had to leave out of the plan.
+    pub(crate) refused: watch::Sender<Vec<Refused>>,
+    /// Datagrams that wait for an address of the spoke's own.
+    pub(crate) waiting_datagrams: mpsc::Sender<DatagramV1>,
+    /// What the store is to know of this session.
+    pub(crate) begun: Mutex<Begun>,
+    pub(crate) started: Instant,
+}
+
+impl Session<'_> {
+    /// Since its beginning.
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+}

@@ -1,0 +1,161 @@
+//! What a spoke need not say again after a reconnect.
+
+use freewheel_link::limits;
+use freewheel_link::report::EventV1;
+
+use crate::running;
+use crate::support::*;
+use crate::unwell::session_of;
+
+/// Greets as this process, and what the hub says that it has of it.
+async fn come(link: &memory_transport::MemoryTransport, hello: HelloV1) -> (Session, ReportStamp) {
+    let mut session = greet(link, hello).await;
+    let HubToSpoke::Welcome(welcome) = heard(&mut session).await else { panic!("no welcome") };
+    (session, welcome.told)
+}
+
+#[tokio::test]
+async fn a_report_that_the_store_has_no_room_for_is_refused_and_told_at_the_pod() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    let certificate = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    let connect = || hub.connect(ALPN_SESSION, Some(CertificateDer::from(certificate.clone())));
+    let large = |bytes: usize| {
+        let mut pod = pod("web", "pi-7");
+        pod["metadata"]["annotations"] = json!({"a": "x".repeat(8 << 10)});
+        pod["spec"]["containers"][0]["env"] = json!([{"name": "E", "value": "x".repeat(bytes)}]);
+        pod
+    };
+    let place = place(PODS, "default", "web");
+    hub.create(PODS, "default", "web", large(1000)).await;
+    let least = hub.objects.get(&place).unwrap().object.body.len() - 1000;
+    let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+    hub.objects.delete(&WriteOptions::default(), &place, &now).await.unwrap();
+    hub.create(PODS, "default", "web", large(limits::API_OBJECT_BYTES_MAX - 40 - least)).await;
+    let uid = hub.get(PODS, "default", "web").await["metadata"]["uid"].clone();
+
+    let link = connect();
+    let (mut session, _) = come(&link, hello("pi-7")).await;
+    let say = async |session: &mut Session, sequence: u64| {
+        let stamp = ReportStamp { boot_epoch: 1, sequence };
+        let report = running("root", uid.as_str().unwrap());
+        frame::write(&mut session.0, &SpokeToHub::Report { stamp, report }).await.unwrap();
+        let mut refused = None;
+        loop {
+            match heard(session).await {
+                HubToSpoke::ReportRefused(of, why) => refused = Some((of, why)),
+                HubToSpoke::ReportsTaken(taken) if taken == stamp => return refused,
+                _ => {}
+            }
+        }
+    };
+    let (of, why) = say(&mut session, 41).await.expect("it is refused before others are taken");
+    assert_eq!((of.sequence, &*why.reason), (41, "RequestEntityTooLarge"), "{why}");
+    let scope = Scope {
+        resource: freewheel_hub_schema::object::Resource::new("", "events"),
+        cluster: None,
+        namespace: None,
+    };
+    let told = |event: Value| event["involvedObject"]["uid"] == uid && event["type"] == "Warning";
+    let snapshot = hub.objects.store().snapshot();
+    let events = snapshot.range(&scope, None).filter_map(|event| event.object.value().ok());
+    let events: Vec<Value> = events.filter(|event| told(event.clone())).collect();
+    assert_eq!(events.len(), 1, "its user reads why: {events:?}");
+    let again = connect();
+    let (mut session, told) = come(&again, hello("pi-7")).await;
+    assert_eq!(told.sequence, 40, "whoever did not hear that it was refused says it again");
+    // Once there is room, it is kept, and all is durable.
+    let smaller = |mut value: Value| {
+        value["metadata"]["annotations"] = json!({});
+        Ok(value)
+    };
+    hub.objects.modify(&WriteOptions::default(), &place, None, smaller).await.unwrap();
+    assert_eq!(say(&mut session, 42).await, None);
+    assert_eq!(hub.get(PODS, "default", "web").await["status"]["phase"], "Running");
+    let again = connect();
+    assert_eq!(come(&again, hello("pi-7")).await.1.sequence, 42);
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_written_makes_no_status_come_again() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    let certificate = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    let connect = || hub.connect(ALPN_SESSION, Some(CertificateDer::from(certificate.clone())));
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "finalizers": ["a.b/c"]}});
+    hub.create(("", "v1", "namespaces"), "", "shop", namespace).await;
+    let mut going = pod("web", "pi-7");
+    going["metadata"]["namespace"] = json!("shop");
+    hub.create(PODS, "shop", "web", going).await;
+    // Its name leaves no room for that of an Event.
+    let long = ["a"; 4].map(|part| part.repeat(60)).join(".");
+    hub.create(PODS, "default", &long, pod(&long, "pi-7")).await;
+    let end = place(("", "v1", "namespaces"), "", "shop");
+    hub.objects.delete(&WriteOptions::default(), &end, &DeleteOptions::default()).await.unwrap();
+
+    for (sequence, (namespace, name)) in (1..).zip([("shop", "web"), ("default", long.as_str())]) {
+        let uid = hub.get(PODS, namespace, name).await["metadata"]["uid"].clone();
+        let link = connect();
+        let (mut session, _) = come(&link, hello("pi-7")).await;
+        let event = Report::Event(EventV1 {
+            realm: ClusterName::root(),
+            namespace: namespace.into(),
+            pod: name.into(),
+            uid: uid.as_str().unwrap().into(),
+            field_path: String::new(),
+            warning: false,
+            reason: "Killing".into(),
+            message: "Stopping container c".into(),
+            at: 1_790_000_000_000,
+        });
+        let stamp = |sequence| ReportStamp { boot_epoch: 1, sequence };
+        let (told, last) = (stamp(2 * sequence), stamp(2 * sequence + 1));
+        let report = SpokeToHub::Report { stamp: told, report: event };
+        frame::write(&mut session.0, &report).await.unwrap();
+        while heard(&mut session).await != HubToSpoke::ReportsTaken(told) {}
+        let report = SpokeToHub::Report { stamp: last, report: running("root", "another") };
+        frame::write(&mut session.0, &report).await.unwrap();
+        while heard(&mut session).await != HubToSpoke::ReportsTaken(last) {}
+        let again = connect();
+        assert_eq!(come(&again, hello("pi-7")).await.1, last, "{namespace}/{name}");
+    }
+}
+
+#[tokio::test]
+async fn who_comes_back_is_told_which_of_its_reports_are_durable() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::with_incarnation(7));
+    let hub = Hub::over(store.clone(), true, None).await;
+    let none = ReportStamp::default();
+    let certificate = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    let connect =
+        |hub: &Hub| hub.connect(ALPN_SESSION, Some(CertificateDer::from(certificate.clone())));
+    let link = connect(&hub);
+    let (mut session, told) = come(&link, hello("pi-7")).await;
+    assert_eq!(told, none, "there were none");
+    let stamp = ReportStamp { boot_epoch: 1, sequence: 41 };
+    let report = running("root", "another");
+    frame::write(&mut session.0, &SpokeToHub::Report { stamp, report }).await.unwrap();
+    while heard(&mut session).await != HubToSpoke::ReportsTaken(stamp) {}
+
+    // The old session may still be there when it comes back.
+    let again = connect(&hub);
+    let (_session, told) = come(&again, hello("pi-7")).await;
+    assert_eq!(told, stamp);
+    again.close(0, "gone");
+    let recorded = || session_of(&hub, "pi-7").reported.is_some();
+    eventually("it is written when the session ends", recorded).await;
+    let hub = hub.restarted();
+    let link = connect(&hub);
+    assert_eq!(come(&link, hello("pi-7")).await.1, stamp, "it is in the store");
+    link.close(0, "gone");
+    let moved = NodeStatusV1 { address: [127, 0, 0, 99].into(), ..node() };
+    for (what, other) in [
+        ("another start", HelloV1 { boot_epoch: 2, ..hello("pi-7") }),
+        ("another address", HelloV1 { node: moved, ..hello("pi-7") }),
+        ("another process", HelloV1 { instance: 2, ..hello("pi-7") }),
+    ] {
+        let link = connect(&hub);
+        assert_eq!(come(&link, other).await.1, none, "{what}");
+        link.close(0, "gone");
+    }
+}

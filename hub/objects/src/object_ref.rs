@@ -1,0 +1,30 @@
+//! Which object a write is about.
+
+use std::sync::Arc;
+
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::namespace::NamespaceName;
+use freewheel_hub_schema::object::Key;
+use freewheel_link::names::ClusterName;
+
+/// Which object.
+#[derive(Clone, Debug)]
+pub struct ObjectRef {
+    /// Its kind.
+    pub kind: Arc<Kind>,
+    /// Its logical cluster.
+    pub cluster: ClusterName,
+    /// Its namespace, empty for what has none.
+    pub namespace: NamespaceName,
+    /// Its name; empty on a create that uses generateName or takes it from the body.
+    pub name: String,
+}
+
+impl ObjectRef {
+    /// Its key in the store; a namespace means nothing to a kind that lives in none.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        let namespace = if self.kind.namespaced { self.namespace.as_str() } else { "" };
+        Key::new(self.kind.storage(), &self.cluster, namespace, &self.name)
+    }
+}

@@ -1,0 +1,42 @@
+//! How to write: who does, and what is asked of the pipeline.
+
+use freewheel_hub_store::Expect;
+
+use super::Actor;
+
+/// What to do with fields that the schema does not know (`fieldValidation`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// 400 with all of them.
+    Strict,
+    /// Drop and warn: the server's default.
+    #[default]
+    Warn,
+    /// Drop.
+    Ignore,
+}
+
+/// How to write.
+#[derive(Clone, Debug, Default)]
+pub struct WriteOptions {
+    /// Who writes.
+    pub actor: Actor,
+    /// Go through everything but the commit.
+    pub dry_run: bool,
+    /// Unknown fields.
+    pub field_validation: FieldValidation,
+    /// What must hold when the write is committed, beside what it says of its own object: that which its writer looked
+    /// at first. Where it does not the write is refused, with [`OVERTAKEN`].
+    pub expect: Vec<Expect>,
+}
+
+impl WriteOptions {
+    /// As this one, and nothing else asked for.
+    #[must_use]
+    pub fn by(actor: impl Into<Actor>) -> Self {
+        Self { actor: actor.into(), ..Self::default() }
+    }
+}
+
+/// Reason of the refusal of a write whose writer looked at something that is another by now. No second try helps.
+pub const OVERTAKEN: &str = "Overtaken";

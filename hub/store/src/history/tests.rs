@@ -1,0 +1,139 @@
+//! The past, by what it holds.
+
+use std::sync::Weak;
+
+use freewheel_hub_schema::object::{Header, Key, Object, Resource};
+use freewheel_link::names::ClusterName;
+
+use super::*;
+use crate::Scope;
+
+const LIMITS: Limits = Limits { events: 10_000, bytes: 1_000_000 };
+
+/// Objects that are large at first and small ever after, as those whose trouble was told and is over.
+fn shrink(history: &mut History, objects: u64) -> Vec<Weak<Stored>> {
+    let stored = |number: u64, revision, body: Vec<u8>| {
+        let resource = Resource::new("", "configmaps");
+        let key = Key::new(&resource, &ClusterName::root(), "d", &format!("c{number}"));
+        let object = Object { header: Header::default(), body: body.into() };
+        Arc::new(Stored { key, object, revision, created: revision })
+    };
+    let mut before = Vec::new();
+    for number in 0..objects {
+        let revision = history.published() + 1;
+        let large = stored(number, revision, vec![b'x'; 100_000]);
+        before.push(Arc::downgrade(&large));
+        let made = Event { revision, now: Some(large.clone()), before: None };
+        drop(history.publish(revision, &[made]));
+        let small = stored(number, revision + 1, b"{}".to_vec());
+        let event = Event { revision: revision + 1, now: Some(small), before: Some(large) };
+        drop(history.publish(revision + 1, &[event]));
+    }
+    before
+}
+
+fn alive(before: &[Weak<Stored>]) -> usize {
+    before.iter().filter(|old| old.strong_count() != 0).count()
+}
+
+#[test]
+fn former_bodies_count_however_small_what_replaced_them_is() {
+    let mut history = History::new(0, LIMITS);
+    let before = shrink(&mut history, 60);
+    assert!((5..=10).contains(&alive(&before)), "{} of 100 kB are held", alive(&before));
+    assert!(
+        history.undo(&Resource::new("", "configmaps"), history.published() - 4).is_ok(),
+        "the newest past is there"
+    );
+}
+
+#[test]
+fn the_past_is_given_back_when_it_is_old() {
+    let mut history = History::new(0, LIMITS);
+    let before = shrink(&mut history, 8);
+    history.trim();
+    assert!(alive(&before) == 8, "it is not old yet");
+    history.trim();
+    assert!(alive(&before) <= 1, "{} are held", alive(&before));
+    let newest = shrink(&mut history, 3);
+    history.trim();
+    assert_eq!(alive(&newest), 3, "the newest is kept");
+}
+
+#[test]
+fn a_read_of_large_objects_is_short() {
+    let mut history = History::new(0, Limits { events: 10_000, bytes: 100 << 20 });
+    let (_, cursors) = history.join(Vec::new(), 0, &Arc::default()).unwrap();
+    drop(shrink(&mut history, 20));
+    let (mut seen, mut events) = (0, 0);
+    while seen < history.published() {
+        let read = history.read(&cursors, seen).unwrap();
+        assert!(read.events.len() <= 3, "{} events of 100 kB", read.events.len());
+        (seen, events) = (read.upto, events + read.events.len());
+    }
+    assert_eq!(events, 40, "nothing is left out");
+}
+
+/// What is gone is held by the past alone, with all of its key.
+#[test]
+fn long_names_count_as_well() {
+    let mut history = History::new(0, LIMITS);
+    let (namespace, name) = ("n".repeat(63), "c".repeat(253));
+    let mut before = Vec::new();
+    for revision in 1..=5_000 {
+        let key = Key::new(
+            &Resource::new("", "configmaps"),
+            &ClusterName::root(),
+            &namespace,
+            &format!("{name}{revision:04}"),
+        );
+        let object = Object { header: Header::default(), body: "{}".into() };
+        let gone = Arc::new(Stored { key, object, revision, created: revision });
+        before.push(Arc::downgrade(&gone));
+        drop(history.publish(revision, &[Event { revision, now: None, before: Some(gone) }]));
+    }
+    let held = alive(&before);
+    let each = 256 + size_of::<Stored>() + 63 + 257;
+    assert!(held * each <= LIMITS.bytes, "{held} of {each} bytes are held");
+    assert!(LIMITS.bytes / 2 < held * each, "{held} of {each} bytes are held");
+}
+
+fn internal(name: &str, revision: Revision) -> Event {
+    let key = Key::new(&Resource::new("internal", "acked"), &ClusterName::root(), "", name);
+    let object = Object { header: Header::default(), body: "{}".into() };
+    let now = Some(Arc::new(Stored { key, object, revision, created: revision }));
+    Event { revision, now, before: None }
+}
+
+#[test]
+fn internal_records_wait_for_their_followers_only() {
+    let acked = Resource::new("internal", "acked");
+    let scope = Scope { resource: acked.clone(), cluster: None, namespace: None };
+    let kept =
+        |history: &History| history.topics.look_up(&acked).map_or(0, |topic| topic.events.len());
+    let mut history = History::new(0, LIMITS);
+    for revision in 1..=10 {
+        drop(history.publish(revision, &[internal("a", revision)]));
+    }
+    assert_eq!((kept(&history), history.topics.bytes()), (0, 0), "nobody follows them");
+    let waker = Arc::new(WatchWaker::default());
+    assert!(history.join(vec![scope.clone().into()], 9, &waker).is_err(), "there is no past");
+    let (fast, at) = history.join(vec![scope.clone().into()], 10, &waker).unwrap();
+    let other = Arc::new(WatchWaker::default());
+    let of_root = Scope { cluster: Some(ClusterName::root()), ..scope };
+    let (slow, its) = history.join(vec![of_root.into()], 10, &other).unwrap();
+    for revision in 11..=20 {
+        drop(history.publish(revision, &[internal("a", revision)]));
+        let read = history.read(&at, revision - 1).unwrap();
+        assert_eq!(read.events.len(), 1);
+        waker.set_seen(read.upto);
+    }
+    assert_eq!(kept(&history), 10, "one of them has read nothing yet");
+    assert_eq!(history.read(&its, 10).unwrap().events.len(), 10);
+    other.set_seen(20);
+    drop(history.publish(21, &[internal("a", 21)]));
+    assert_eq!(kept(&history), 1);
+    history.leave(&at, fast);
+    history.leave(&its, slow);
+    assert_eq!((kept(&history), history.topics.bytes()), (0, 0));
+}

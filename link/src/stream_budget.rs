@@ -1,0 +1,313 @@
+//! How many streams of each kind one side of a link has open at a time, so that none of them keeps another out.
+//!
+//! Guarantees:
+//! - a kind that is full refuses with a reason and takes no place of another, and one realm's connections leave places
+//!   for another's (`idle_connections_of_one_realm_keep_nobody_else_out`);
+//! - whoever asks for connections beside others leaves places for who comes later: a pod a share of what is free, and a
+//!   client from outside, or a spoke that carries its connections, all but [`limits::TUNNELS_KEPT_FREE`], of which
+//!   everybody gets a share (`who_asks_for_all_there_is_leaves_places_for_others`,
+//!   `a_proxy_has_hundreds_and_leaves_places_for_others`);
+//! - a place comes back when its stream is dropped (`a_place_comes_back_with_its_stream`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::limits;
+use crate::message::{RefusalV1, is_pod_address};
+use crate::names::ClusterName;
+use crate::transport::Stream;
+
+/// Reason of a refusal for want of a place: to be tried again later.
+pub const TOO_MANY_REASON: &str = "TooManyRequests";
+
+/// What a stream is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// A log.
+    Logs,
+    /// A module.
+    Module,
+    /// A connection between pods of this realm, and who asks for it where several do over one link.
+    Tunnel(ClusterName, Option<Asker>),
+    /// A new certificate.
+    Renewal,
+    /// What a spoke counts.
+    Figures,
+}
+
+/// Who asks for a connection.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asker {
+    /// A spoke: at the hub, on the link of the one that it wants to reach.
+    Spoke(ClusterName),
+    /// A pod: on its device.
+    Pod(IpAddr),
+    /// Who came in through a node port: on its device. It may be a proxy that speaks for hundreds.
+    Client(IpAddr),
+}
+
+impl Asker {
+    /// Who asks from this address.
+    #[must_use]
+    pub fn at(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(pod) if is_pod_address(pod) => Self::Pod(pod.into()),
+            client => Self::Client(client),
+        }
+    }
+
+    /// Whether it may have one more than its `own` while so many are free.
+    const fn may(&self, free: usize, own: usize) -> bool {
+        // One part in so many of what is free: one guest does not use up what its device has at another.
+        let (parts, all) = match self {
+            Self::Spoke(_) => (2, true),
+            Self::Client(_) => (3, true),
+            Self::Pod(_) => (3, false),
+        };
+        (all && limits::TUNNELS_KEPT_FREE < free) || parts * (own + 1) <= free
+    }
+}
+
+impl fmt::Display for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spoke(name) => name.fmt(f),
+            Self::Pod(address) | Self::Client(address) => address.fmt(f),
+        }
+    }
+}
+
+/// Streams of one direction of one link.
+#[derive(Debug, Default)]
+pub struct Budget(Mutex<BudgetState>);
+
+#[derive(Debug, Default)]
+struct BudgetState {
+    logs: usize,
+    modules: usize,
+    tunnels: BTreeMap<ClusterName, usize>,
+    /// Those of them that somebody in particular has.
+    askers: BTreeMap<(ClusterName, Asker), usize>,
+    renewals: usize,
+    tellings: usize,
+}
+
+impl BudgetState {
+    /// Whether there is a place for a connection.
+    fn has_room(&self, realm: &ClusterName, asker: Option<&Asker>) -> Result<(), RefusalV1> {
+        let all: usize = self.tunnels.values().sum();
+        let of_realm = self.tunnels.get(realm).copied().unwrap_or_default();
+        let free = limits::REALM_TUNNELS_MAX.saturating_sub(of_realm);
+        let free = free.min(limits::TUNNELS_MAX.saturating_sub(all));
+        if free == 0 {
+            let text = format!(
+                "the link carries {of_realm} connections of {realm} and {all} in all, as many as it may"
+            );
+            return Err(RefusalV1::new(TOO_MANY_REASON, text));
+        }
+        let Some(asker) = asker else { return Ok(()) };
+        let own = self.askers.get(&(realm.clone(), asker.clone())).copied().unwrap_or_default();
+        if !asker.may(free, own) {
+            let text = format!(
+                "the link carries {own} connections of {asker} and {of_realm} of {realm} in all: as many as {asker} \
+                 may have by now"
+            );
+            return Err(RefusalV1::new(TOO_MANY_REASON, text));
+        }
+        Ok(())
+    }
+}
+
+/// Takes one off a count, which is not kept when nothing is left of it.
+fn less<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+/// A place that is taken until this is dropped.
+#[derive(Debug)]
+pub struct StreamPermit {
+    budget: Arc<Budget>,
+    of: Use,
+}
+
+impl Budget {
+    /// Takes a place.
+    ///
+    /// # Errors
+    /// With what to tell who asked, when there is none.
+    pub fn take(self: &Arc<Self>, of: Use) -> Result<StreamPermit, RefusalV1> {
+        let full = |what: String| Err(RefusalV1::new(TOO_MANY_REASON, what));
+        let mut state = self.0.lock();
+        let slot = match &of {
+            Use::Logs if limits::LOG_STREAMS_MAX <= state.logs => {
+                return full(format!("the link carries {} logs already", limits::LOG_STREAMS_MAX));
+            }
+            Use::Module if limits::MODULE_STREAMS_MAX <= state.modules => {
+                return full(format!(
+                    "the link carries {} modules already",
+                    limits::MODULE_STREAMS_MAX
+                ));
+            }
+            Use::Renewal if limits::RENEWAL_STREAMS_MAX <= state.renewals => {
+                return full("a certificate is being renewed already".to_owned());
+            }
+            Use::Figures if limits::TELLINGS <= state.tellings => {
+                return full("the spoke is telling its figures already".to_owned());
+            }
+            Use::Figures => &mut state.tellings,
+            Use::Renewal => &mut state.renewals,
+            Use::Logs => &mut state.logs,
+            Use::Module => &mut state.modules,
+            Use::Tunnel(realm, asker) => {
+                state.has_room(realm, asker.as_ref())?;
+                if let Some(asker) = asker {
+                    *state.askers.entry((realm.clone(), asker.clone())).or_default() += 1;
+                }
+                state.tunnels.entry(realm.clone()).or_default()
+            }
+        };
+        *slot += 1;
+        drop(state);
+        Ok(StreamPermit { budget: self.clone(), of })
+    }
+}
+
+impl StreamPermit {
+    /// Ties the place to a stream: it comes back with the stream's end here.
+    #[must_use]
+    pub fn hold(self, stream: Stream) -> Stream {
+        let recv = HeldStreams { recv: stream.recv, _place: self };
+        Stream { send: stream.send, recv: Box::new(recv) }
+    }
+}
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        let mut state = self.budget.0.lock();
+        match &self.of {
+            Use::Logs => state.logs -= 1,
+            Use::Module => state.modules -= 1,
+            Use::Renewal => state.renewals -= 1,
+            Use::Figures => state.tellings -= 1,
+            Use::Tunnel(realm, asker) => {
+                less(&mut state.tunnels, realm);
+                if let Some(asker) = asker {
+                    less(&mut state.askers, &(realm.clone(), asker.clone()));
+                }
+            }
+        }
+    }
+}
+
+struct HeldStreams {
+    recv: Box<dyn AsyncRead + Send + Sync + Unpin>,
+    _place: StreamPermit,
+}
+
+impl AsyncRead for HeldStreams {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.recv).poll_read(cx, buf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tunnel(realm: &str) -> Use {
+        Use::Tunnel(ClusterName::try_from(realm).unwrap(), None)
+    }
+
+    /// Takes places until there is none.
+    fn all(budget: &Arc<Budget>, of: &Use) -> Vec<StreamPermit> {
+        std::iter::from_fn(|| budget.take(of.clone()).ok()).take(10_000).collect()
+    }
+
+    #[test]
+    fn idle_connections_of_one_realm_keep_nobody_else_out() {
+        let budget = Arc::new(Budget::default());
+        let root = all(&budget, &tunnel("root"));
+        assert_eq!(root.len(), limits::REALM_TUNNELS_MAX);
+        let refused = budget.take(tunnel("root")).unwrap_err();
+        assert_eq!(refused.reason, TOO_MANY_REASON);
+        assert!(refused.message.contains("connections of root"), "{}", refused.message);
+        let own = all(&budget, &tunnel("pi-7"));
+        assert_eq!(own.len(), limits::TUNNELS_MAX - limits::REALM_TUNNELS_MAX);
+        assert_eq!(all(&budget, &Use::Logs).len(), limits::LOG_STREAMS_MAX);
+        assert_eq!(all(&budget, &Use::Module).len(), limits::MODULE_STREAMS_MAX);
+        assert_eq!(all(&budget, &Use::Figures).len(), limits::TELLINGS);
+    }
+
+    #[test]
+    fn who_asks_for_all_there_is_leaves_places_for_others() {
+        let spoke =
+            |last: u8| Asker::Spoke(ClusterName::try_from(format!("pi-{last}").as_str()).unwrap());
+        let pod = |last: u8| Asker::at([10, 64, 0, last].into());
+        let client = |last: u8| Asker::at([192, 168, 1, last].into());
+        let askers: [&dyn Fn(u8) -> Asker; 3] = [&spoke, &pod, &client];
+        for asker in askers {
+            let budget = Arc::new(Budget::default());
+            let by = |last| Use::Tunnel(ClusterName::root(), Some(asker(last)));
+            let first = all(&budget, &by(1));
+            assert!((64..limits::REALM_TUNNELS_MAX).contains(&first.len()), "{}", first.len());
+            let refused = budget.take(by(1)).unwrap_err();
+            assert!(refused.message.contains(&format!("connections of {}", asker(1))), "{refused}");
+            let greedy: Vec<_> = (2..10).map(|last| all(&budget, &by(last))).collect();
+            assert!(budget.take(by(10)).is_ok(), "{:?}", budget.0.lock().askers);
+            drop((first, greedy));
+            assert!(budget.0.lock().askers.is_empty());
+        }
+        // What one guest may have is less than what its device may have at another one.
+        let [device, guest] = [spoke(1), pod(1)].map(|asker| {
+            let budget = Arc::new(Budget::default());
+            all(&budget, &Use::Tunnel(ClusterName::root(), Some(asker))).len()
+        });
+        assert!(guest < limits::REALM_TUNNELS_MAX / 2 && 2 * guest < device, "{guest} {device}");
+    }
+
+    #[test]
+    fn a_proxy_has_hundreds_and_leaves_places_for_others() {
+        let budget = Arc::new(Budget::default());
+        let by =
+            |address: [u8; 4]| Use::Tunnel(ClusterName::root(), Some(Asker::at(address.into())));
+        let proxy = all(&budget, &by([192, 168, 1, 9]));
+        assert_eq!(proxy.len(), limits::REALM_TUNNELS_MAX - limits::TUNNELS_KEPT_FREE);
+        assert!(200 <= proxy.len());
+        // In IPv6's clothes it is no other one.
+        let dressed = Asker::at("::ffff:192.168.1.9".parse().unwrap());
+        assert!(budget.take(Use::Tunnel(ClusterName::root(), Some(dressed))).is_err());
+        let pod = all(&budget, &by([10, 64, 0, 2]));
+        let client = all(&budget, &by([192, 168, 1, 10]));
+        assert!(16 <= pod.len() && 8 <= client.len(), "{} {}", pod.len(), client.len());
+        drop(client);
+        assert!(budget.take(by([192, 168, 1, 11])).is_ok());
+    }
+
+    #[test]
+    fn a_place_comes_back_with_its_stream() {
+        let budget = Arc::new(Budget::default());
+        let places = all(&budget, &Use::Module);
+        assert!(budget.take(Use::Module).is_err());
+        drop(places);
+        assert!(budget.take(Use::Module).is_ok());
+        assert_eq!(budget.0.lock().modules, 0);
+        drop(all(&budget, &tunnel("root")));
+        assert!(budget.0.lock().tunnels.is_empty());
+    }
+}

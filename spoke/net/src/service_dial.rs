@@ -1,0 +1,242 @@
+//! The way that was decided is gone: to a pod, or to the endpoint of a Service whose turn it is, and to another one
+//! when no way leads there.
+//!
+//! ```text
+//! turn ──▶ here: connected
+//!     └──▶ on another node ──▶ answers: connected
+//!                          ├─▶ silent for a moment, or no way: a pod here, or one more on another node
+//!                          └─▶ the link is known to be down: passed over from the start
+//! ```
+//!
+//! Pods on other nodes are reached through the hub. While it is away, or their node is, a Service still has
+//! the pods that are here.
+//!
+//! Guarantees:
+//! - only the making of a connection is tried more than once, so a client's bytes go to one endpoint and to no
+//!   other (`a_slow_answer_that_comes_too_late_costs_no_client_a_byte`);
+//! - nobody waits for a link that is known to be down
+//!   (`a_link_that_is_known_to_be_down_is_not_tried_and_a_new_one_is_at_once`).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_link::plan::Protocol;
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::time::timeout;
+
+use crate::conn::{Conn, Connecting, Side};
+use crate::endpoint_health::EndpointFault;
+use crate::error::NetError;
+use crate::gates::Gate;
+use crate::realm::{CONNECT_TIMEOUT, Realm};
+use crate::remote::RemoteStream;
+use crate::route::{Hop, Link, Route, Source, Standing, To};
+use crate::service::Service;
+
+/// How long an endpoint on another node may be silent before another one is tried too: more than a round trip
+/// of most links, and less than a person notices.
+const ANSWER_WAIT: Duration = Duration::from_millis(400);
+
+/// The same for clients that are bound to their endpoint by session affinity, and how long an endpoint has to
+/// answer before it counts as gone: two round trips of a slow link.
+const STICKY_ANSWER_WAIT: Duration = Duration::from_secs(2);
+
+/// How many endpoints on other nodes are tried for one client.
+const REMOTE_TRIES_MAX: usize = 3;
+
+impl Realm {
+    /// Connects a client of this realm to what it asks for.
+    pub(crate) fn connect(self: &Arc<Self>, from: Source, client: Side, to: &To) -> Connecting {
+        let seen = to.address();
+        match self.route(from, to, Protocol::Tcp) {
+            Route::Straight(hop) => self.connect_pod(hop, from, client, seen),
+            Route::Service { service, port } => {
+                let client = client.through(Gate::Service);
+                let connecting = self.connect_service(service, port, from, client, seen);
+                connecting.counted(&self.shared().gates, Gate::Service)
+            }
+        }
+    }
+
+    /// Connects a client to a port of a Service. `seen` is what the client believes it talks to: the Service, or the
+    /// endpoint itself.
+    fn connect_service(
+        self: &Arc<Self>,
+        service: Arc<Service>,
+        port: u16,
+        from: Source,
+        client: Side,
+        seen: Option<SocketAddr>,
+    ) -> Connecting {
+        let ip = client.address.ip();
+        let first = match service.pick(Protocol::Tcp, port, ip, |it| self.may_reach(it)) {
+            Ok(first) => first,
+            Err(error) => return Connecting::Now(Err(error)),
+        };
+        match self.hop(from, first, Protocol::Tcp) {
+            Hop::Elsewhere { at } => {
+                let realm = self.clone();
+                Connecting::Later(Box::pin(async move {
+                    realm.reach(&service, port, from, client, (seen, at)).await
+                }))
+            }
+            hop => self.connect_pod(hop, from, client, seen),
+        }
+    }
+
+    /// Who serves the next datagram of a flow: the same as before, unless that one is cut off and another is
+    /// not.
+    pub(crate) fn next_of_flow(
+        &self,
+        service: &Service,
+        port: u16,
+        client: IpAddr,
+        former: Option<SocketAddr>,
+    ) -> Result<SocketAddr, NetError> {
+        let may = |endpoint| self.may_reach(endpoint);
+        match former.filter(|former| service.serves(Protocol::Udp, port, *former)) {
+            None => service.pick(Protocol::Udp, port, client, may),
+            Some(former) if self.standing(former) != Standing::CutOff => Ok(former),
+            Some(former) => Ok(service.choose(Protocol::Udp, port, client, may).unwrap_or(former)),
+        }
+    }
+
+    /// Whether nothing speaks against sending a new client there.
+    fn may_reach(&self, endpoint: SocketAddr) -> bool {
+        self.standing(endpoint) == Standing::Good
+    }
+
+    fn is_here(&self, endpoint: SocketAddr) -> bool {
+        self.pod_at(endpoint.ip()).is_some()
+    }
+
+    async fn reach(
+        self: &Arc<Self>,
+        service: &Service,
+        port: u16,
+        from: Source,
+        client: Side,
+        (seen, first): (Option<SocketAddr>, SocketAddr),
+    ) -> Result<Conn, NetError> {
+        let mut patience = Some(if service.is_sticky() { STICKY_ANSWER_WAIT } else { ANSWER_WAIT });
+        let mut race = DialRace::new(self.clone(), from, client.address);
+        race.enter(first);
+        let mut failure = NetError::Unreachable;
+        loop {
+            match race.next(patience).await {
+                Some((endpoint, Ok(far))) => {
+                    race.leave();
+                    return Ok(self.join(client, seen.unwrap_or(endpoint), endpoint, far));
+                }
+                Some((_, Err(error))) if is_no_way(error) => failure = error,
+                // A pod said no: that is an answer.
+                Some((_, Err(error))) => return Err(error),
+                None => {}
+            }
+            match self.other(service, port, client.address.ip(), &race.tried) {
+                Some(here) if self.is_here(here) => {
+                    race.leave();
+                    let hop = self.hop(from, here, Protocol::Tcp);
+                    return self.connect_pod(hop, from, client, seen).done().await;
+                }
+                Some(next) if race.tried.len() < REMOTE_TRIES_MAX => race.enter(next),
+                _ if race.waiting.is_empty() => return Err(failure),
+                _ => patience = None,
+            }
+        }
+    }
+
+    /// An endpoint for a client that those in the race keep waiting: a pod here if there is one.
+    fn other(
+        &self,
+        service: &Service,
+        port: u16,
+        client: IpAddr,
+        tried: &[SocketAddr],
+    ) -> Option<SocketAddr> {
+        let fresh = |endpoint| !tried.contains(&endpoint) && self.may_reach(endpoint);
+        service
+            .choose(Protocol::Tcp, port, client, |endpoint| self.is_here(endpoint))
+            .or_else(|| service.choose(Protocol::Tcp, port, client, fresh))
+    }
+}
+
+/// Whether an endpoint could not be reached, as opposed to what it answered.
+const fn is_no_way(error: NetError) -> bool {
+    matches!(error, NetError::Unreachable | NetError::Timeout)
+}
+
+type Outcome = (SocketAddr, Result<RemoteStream, NetError>);
+
+/// Endpoints on other nodes that are being tried for one client.
+struct DialRace {
+    realm: Arc<Realm>,
+    source: Source,
+    from: SocketAddr,
+    /// The link that is tried, unless it went down a moment ago.
+    link: Link,
+    dials: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    tried: Vec<SocketAddr>,
+    /// Those that have not answered yet.
+    waiting: Vec<SocketAddr>,
+}
+
+impl DialRace {
+    fn new(realm: Arc<Realm>, source: Source, from: SocketAddr) -> Self {
+        let link = realm.link();
+        let dials = FuturesUnordered::new();
+        Self { realm, source, from, link, dials, tried: Vec::new(), waiting: Vec::new() }
+    }
+
+    fn enter(&mut self, endpoint: SocketAddr) {
+        let (realm, source, from) = (self.realm.clone(), self.source, self.from);
+        self.dials.push(Box::pin(async move {
+            (endpoint, realm.dial(source, from, endpoint, CONNECT_TIMEOUT).await)
+        }));
+        self.tried.push(endpoint);
+        self.waiting.push(endpoint);
+    }
+
+    /// The next to answer or to fail, `None` after so long without either.
+    async fn next(&mut self, patience: Option<Duration>) -> Option<Outcome> {
+        let next = self.dials.next();
+        let outcome = match patience {
+            Some(patience) => timeout(patience, next).await.ok().flatten(),
+            None => next.await,
+        };
+        match &outcome {
+            Some((endpoint, result)) => {
+                self.waiting.retain(|waiting| waiting != endpoint);
+                if result.as_ref().err().is_some_and(|error| is_no_way(*error)) {
+                    self.note(*endpoint, EndpointFault::Gone);
+                }
+            }
+            None => self.waiting.iter().for_each(|silent| self.note(*silent, EndpointFault::Slow)),
+        }
+        outcome
+    }
+
+    /// The client is served. Those that still have to answer are heard for a moment, to tell the slow from
+    /// the gone; what they answer is dropped without a byte.
+    fn leave(mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let realm = self.realm.clone();
+        realm.spawn(async move {
+            let hear = async { while self.next(None).await.is_some() {} };
+            if timeout(STICKY_ANSWER_WAIT, hear).await.is_err() {
+                self.waiting.iter().for_each(|silent| self.note(*silent, EndpointFault::Gone));
+            }
+        });
+    }
+
+    fn note(&self, endpoint: SocketAddr, fault: EndpointFault) {
+        if let Link::Up(link) = self.link {
+            self.realm.endpoint_health().note(endpoint, link, fault);
+        }
+    }
+}

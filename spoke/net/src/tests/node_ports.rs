@@ -1,0 +1,431 @@
+//! The ways in from the node's own address.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use freewheel_link::message::SNAT_ADDRESS;
+use freewheel_link::names::ClusterName;
+use freewheel_link::plan::Protocol;
+use freewheel_spoke_agent::ports::Network as _;
+use futures::FutureExt as _;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UdpSocket;
+
+use super::{add, ask, at, echo, eventually, fabric};
+use crate::testing::{pod, service};
+use crate::{Fabric, NetError, PodNet, Remote, Stream};
+
+/// A port of the kernel that nobody has now.
+async fn free_port() -> u16 {
+    tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn a_node_port_leads_to_the_service() {
+    let fabric = fabric();
+    let web = add(&fabric, "web", "10.64.0.1");
+    echo(&web, 8080);
+    let port = free_port().await;
+    let web = || service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+    let root = ClusterName::root();
+    fabric.set_service(&root, "default", "web", Some(web().to("10.64.0.1", 8080).0));
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    let dial = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
+    let stream = eventually(async || dial().await).await;
+    assert_eq!(ask(stream, "hello").await, "hello");
+    let counted = async || {
+        let gates = fabric.gates();
+        let gate = gates.iter().find(|gate| gate.gate == "node_port")?;
+        (gate.accepted == 1 && gate.open == 0 && gate.bytes == [5, 5].into()).then_some(())
+    };
+    eventually(counted).await;
+    fabric.set_service(&root, "default", "web", None);
+    eventually(async || dial().await.is_none().then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_door_outlives_a_change_of_its_service_and_connections_outlive_their_door() {
+    let fabric = fabric();
+    let pod = add(&fabric, "web", "10.64.0.1");
+    echo(&pod, 8080);
+    echo(&pod, 8081);
+    let port = free_port().await;
+    let web = || service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+    let root = ClusterName::root();
+    fabric.set_service(&root, "default", "web", Some(web().to("10.64.0.1", 8080).0));
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    let dial = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
+    let mut held = eventually(async || dial().await).await;
+    let mut byte = [7];
+    held.write_all(&byte).await.unwrap();
+    held.read_exact(&mut byte).await.unwrap();
+    fabric.set_service(&root, "default", "web", Some(web().to("10.64.0.1", 8081).0));
+    let stream = dial().await.expect("the door was never closed");
+    assert_eq!(ask(stream, "hello").await, "hello");
+    fabric.set_service(&root, "default", "web", None);
+    eventually(async || dial().await.is_none().then_some(())).await;
+    assert_eq!(ask(held, "still here").await, "still here");
+}
+
+#[tokio::test]
+async fn doors_follow_the_address_of_the_node() {
+    let fabric = fabric();
+    echo(&add(&fabric, "web", "10.64.0.1"), 8080);
+    let port = free_port().await;
+    let web = service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+    let root = ClusterName::root();
+    fabric.set_service(&root, "default", "web", Some(web.to("10.64.0.1", 8080).0));
+    let dial = |at: &'static str| async move { tokio::net::TcpStream::connect((at, port)).await };
+    // No lease yet: an address that is no one's here, then the one that comes, then another.
+    fabric.set_node("192.0.2.7".parse().unwrap(), "cluster.local");
+    for (now, before) in [("127.0.0.1", None), ("127.0.0.9", Some("127.0.0.1"))] {
+        fabric.set_node(now.parse().unwrap(), "cluster.local");
+        let stream = eventually(async || dial(now).await.ok()).await;
+        assert_eq!(ask(stream, "hello").await, "hello");
+        if let Some(before) = before {
+            eventually(async || dial(before).await.is_err().then_some(())).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_host_port_that_is_taken_is_told_and_opened_later() {
+    let fabric = fabric();
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let mut who = pod("web", "10.64.0.1");
+    who.host_ports = vec![(port, 8080, false)];
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    fabric.add_pod(who);
+    echo(&fabric.pod("root-web").unwrap(), 8080);
+    let problem = eventually(async || fabric.port_problems().pop()).await;
+    assert_eq!((problem.node_port.port, problem.owner.as_str()), (port, "pod/root-web"));
+    drop(taken);
+    eventually(async || fabric.port_problems().is_empty().then_some(())).await;
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    assert_eq!(ask(stream, "hello").await, "hello");
+    fabric.remove_pod("root-web");
+    tokio::time::timeout(Duration::from_secs(10), fabric.shutdown()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_port_goes_to_the_first_who_asks_and_then_to_the_next() {
+    let fabric = fabric();
+    let port = free_port().await;
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    for (name, ip) in [("first", "10.64.0.1"), ("second", "10.64.0.2")] {
+        let mut who = pod(name, ip);
+        who.host_ports = vec![(port, 8080, false)];
+        fabric.add_pod(who);
+        echo(&fabric.pod(&format!("root-{name}")).unwrap(), 8080);
+    }
+    let problems = fabric.port_problems();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].owner, "pod/root-second");
+    fabric.remove_pod("root-first");
+    eventually(async || fabric.port_problems().is_empty().then_some(())).await;
+    let dial = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
+    let answered = eventually(async || {
+        let mut stream = dial().await?;
+        stream.write_all(b"hello").await.ok()?;
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).await.ok()?;
+        Some(answer)
+    });
+    assert_eq!(&answered.await, b"hello");
+}
+
+#[tokio::test]
+async fn a_udp_node_port_carries_answers_back() {
+    let fabric = fabric();
+    let dns = add(&fabric, "dns", "10.64.0.1");
+    udp_echo(&dns, 5353);
+    let port = free_port().await;
+    let spec = service("dns").at("10.128.0.9").any_port(53, Protocol::Udp, Some(port));
+    fabric.set_service(&ClusterName::root(), "default", "dns", Some(spec.to("10.64.0.1", 5353).0));
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    let socket = client("127.0.0.1:0", at(&format!("127.0.0.1:{port}"))).await;
+    assert_eq!(answer(&socket, "who?").await, "who?");
+}
+
+/// Sends every datagram back to where it came from.
+fn udp_echo(pod: &Arc<PodNet>, port: u16) {
+    let socket = pod.bind_udp(at(&format!("0.0.0.0:{port}"))).unwrap();
+    let pod = pod.clone();
+    tokio::spawn(async move {
+        loop {
+            let (bytes, from) = socket.recv().await;
+            pod.send_udp(&socket, from, bytes).unwrap();
+        }
+    });
+}
+
+/// A client outside of the fleet that hears nobody but this node port.
+async fn client(own: &str, node_port: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind(own).await.unwrap();
+    socket.connect(node_port).await.unwrap();
+    socket
+}
+
+/// A way to other nodes that is known to be closed.
+struct Closed;
+
+impl Remote for Closed {
+    fn connect(
+        &self,
+        _: &ClusterName,
+        _: SocketAddr,
+        _: SocketAddr,
+    ) -> futures::future::BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+        std::future::pending().boxed()
+    }
+
+    fn link(&self) -> Option<u64> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_a_node_port_is_told_when_no_pod_can_be_reached_or_its_pod_breaks_off() {
+    let fabric = fabric();
+    fabric.set_remote(Arc::new(Closed));
+    let port = free_port().await;
+    let web = || service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+    let root = ClusterName::root();
+    fabric.set_service(&root, "default", "web", Some(web().to("10.64.1.1", 80).0));
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    let dial = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
+    let mut client = eventually(async || dial().await).await;
+    let told = client.read(&mut [0]).await.unwrap_err();
+    assert_eq!(told.kind(), std::io::ErrorKind::ConnectionReset);
+    let listener = add(&fabric, "web", "10.64.0.1").listen(at("0.0.0.0:80"), 16).unwrap();
+    let both = web().to("10.64.1.1", 80).to("10.64.0.1", 80).0;
+    fabric.set_service(&root, "default", "web", Some(both));
+    for _ in 0..4 {
+        let mut client = dial().await.unwrap();
+        let conn = listener.accept().await.unwrap();
+        conn.reset();
+        let told = client.read(&mut [0]).await.unwrap_err();
+        assert_eq!(told.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+}
+
+/// Asks until something comes back, and answers with that.
+async fn answer(socket: &UdpSocket, text: &str) -> String {
+    let mut buffer = [0; 64];
+    let length = eventually(async || {
+        let _ = socket.send(text.as_bytes()).await;
+        let wait = tokio::time::timeout(Duration::from_millis(100), socket.recv(&mut buffer));
+        wait.await.ok()?.ok()
+    });
+    let length = length.await;
+    String::from_utf8_lossy(&buffer[..length]).into_owned()
+}
+
+/// Nodes and what a hub does between them: node `n` has the pods 10.64.n.0/24 and is 10.64.n.1 to others.
+#[derive(Clone, Default)]
+struct Nodes(Arc<Mutex<Vec<Weak<Fabric>>>>);
+
+/// One node's link to them.
+struct Link {
+    nodes: Nodes,
+    own: u8,
+}
+
+impl Nodes {
+    fn add(&self) -> Arc<Fabric> {
+        let fabric = fabric();
+        let mut nodes = self.0.lock();
+        let own = u8::try_from(nodes.len()).unwrap();
+        fabric.set_remote(Arc::new(Link { nodes: self.clone(), own }));
+        nodes.push(Arc::downgrade(&fabric));
+        fabric
+    }
+}
+
+impl Remote for Link {
+    fn connect(
+        &self,
+        _: &ClusterName,
+        _: SocketAddr,
+        _: SocketAddr,
+    ) -> futures::future::BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+        async { Err(NetError::Unreachable) }.boxed()
+    }
+
+    fn send_datagram(
+        &self,
+        realm: &ClusterName,
+        mut from: SocketAddrV4,
+        mut to: SocketAddrV4,
+        bytes: Bytes,
+    ) {
+        let node = usize::from(to.ip().octets()[2]);
+        let target = self.nodes.0.lock().get(node).and_then(Weak::upgrade);
+        if *from.ip() == SNAT_ADDRESS {
+            from.set_ip(Ipv4Addr::new(10, 64, self.own, 1));
+        }
+        if to.ip().octets()[3] == 1 {
+            to.set_ip(SNAT_ADDRESS);
+        }
+        if let Some(target) = target {
+            target.accept_datagram(realm, from, to, bytes);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_udp_node_port_reaches_a_pod_on_another_node_and_each_client_hears_its_own_answers() {
+    let nodes = Nodes::default();
+    let [first, second, third] = [nodes.add(), nodes.add(), nodes.add()];
+    udp_echo(&add(&third, "dns", "10.64.2.9"), 5353);
+    let port = free_port().await;
+    let mut clients = Vec::new();
+    for (fabric, node) in [(&first, "127.0.0.1"), (&second, "127.0.0.2"), (&third, "127.0.0.3")] {
+        let spec = service("dns").at("10.128.0.9").any_port(53, Protocol::Udp, Some(port));
+        let spec = spec.to("10.64.2.9", 5353).0;
+        fabric.set_service(&ClusterName::root(), "default", "dns", Some(spec));
+        fabric.set_node(node.parse().unwrap(), "cluster.local");
+        // The same port of two hosts, and two ports of one host.
+        let one = client("127.0.1.1:0", at(&format!("{node}:{port}"))).await;
+        let same = format!("127.0.1.2:{}", one.local_addr().unwrap().port());
+        clients.push(one);
+        for own in [&same, "127.0.1.2:0"] {
+            clients.push(client(own, at(&format!("{node}:{port}"))).await);
+        }
+    }
+    // From the second round on all flows are open, each node's on the same ports of its own address.
+    for _ in 0..3 {
+        for (index, socket) in clients.iter().enumerate() {
+            let text = format!("{index} asks");
+            assert_eq!(answer(socket, &text).await, text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_other_pods_send_to_a_flow_of_a_node_port_does_not_reach_its_client() {
+    let nodes = Nodes::default();
+    let [here, there] = [nodes.add(), nodes.add()];
+    let (dns, liar) = (add(&there, "dns", "10.64.1.9"), add(&there, "liar", "10.64.1.8"));
+    let neighbour = add(&here, "neighbour", "10.64.0.8");
+    let port = free_port().await;
+    let spec = service("dns").at("10.128.0.9").any_port(53, Protocol::Udp, Some(port));
+    here.set_service(&ClusterName::root(), "default", "dns", Some(spec.to("10.64.1.9", 5353).0));
+    here.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    let server = dns.bind_udp(at("0.0.0.0:5353")).unwrap();
+    let socket = client("127.0.0.1:0", at(&format!("127.0.0.1:{port}"))).await;
+    let flow = eventually(async || {
+        let _ = socket.send(b"who?").await;
+        let wait = tokio::time::timeout(Duration::from_millis(100), server.recv());
+        wait.await.ok().map(|(_, from)| from)
+    });
+    let flow = flow.await;
+    assert_eq!(flow.ip().to_string(), "10.64.0.1", "the address of the client's node in the realm");
+    let lie = Bytes::from_static(b"lie");
+    let same_port = liar.bind_udp(at("0.0.0.0:5353")).unwrap();
+    liar.send_udp(&same_port, flow, lie.clone()).unwrap();
+    let other_port = dns.bind_udp(at("0.0.0.0:5354")).unwrap();
+    dns.send_udp(&other_port, flow, lie.clone()).unwrap();
+    let near = neighbour.bind_udp(at("0.0.0.0:5353")).unwrap();
+    neighbour
+        .send_udp(&near, SocketAddr::new(SNAT_ADDRESS.into(), flow.port()), lie.clone())
+        .unwrap();
+    let here_is = |from: &str| {
+        let to = SocketAddrV4::new(SNAT_ADDRESS, flow.port());
+        here.accept_datagram(&ClusterName::root(), from.parse().unwrap(), to, lie.clone());
+    };
+    here_is("10.64.1.8:5353");
+    here_is("192.0.2.1:5353");
+    dns.send_udp(&server, flow, Bytes::from_static(b"truth")).unwrap();
+    let mut buffer = [0; 16];
+    let wait = tokio::time::timeout(Duration::from_secs(10), socket.recv(&mut buffer));
+    let length = wait.await.unwrap().unwrap();
+    assert_eq!(&buffer[..length], b"truth", "nothing overtakes here: the lies came first");
+}
+
+#[tokio::test]
+async fn a_node_port_resets_its_client_when_the_pod_ends_before_its_time() {
+    let fabric = fabric();
+    let web = add(&fabric, "web", "10.64.0.1");
+    let listener = web.listen(at("0.0.0.0:8080"), 16).unwrap();
+    let port = free_port().await;
+    let spec = service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+    fabric.set_service(&ClusterName::root(), "default", "web", Some(spec.to("10.64.0.1", 8080).0));
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    let dial = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
+    let mut client = eventually(async || dial().await).await;
+    let conn = listener.accept().await.unwrap();
+    conn.tx.push(Bytes::from_static(b"half")).unwrap();
+    let mut half = [0; 4];
+    client.read_exact(&mut half).await.unwrap();
+    conn.tx.break_off();
+    conn.rx.close_read();
+    let end = client.read(&mut half).await.unwrap_err();
+    assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_node_port_full_of_silent_clients_serves_the_next() {
+    let fabric = fabric();
+    let web = add(&fabric, "web", "10.64.0.1");
+    echo(&web, 8080);
+    let port = free_port().await;
+    let spec = service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+    fabric.set_service(&ClusterName::root(), "default", "web", Some(spec.to("10.64.0.1", 8080).0));
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    let dial = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
+    let mut crowd = vec![eventually(async || dial().await).await];
+    // More than a node port carries in tests.
+    while crowd.len() < 100 {
+        crowd.push(dial().await.unwrap());
+    }
+    // The last one came in while all others said nothing.
+    let mut last = crowd.pop().unwrap();
+    last.write_all(b"hello").await.unwrap();
+    let mut answer = [0; 5];
+    tokio::time::timeout(Duration::from_secs(20), last.read_exact(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&answer, b"hello");
+}
+
+/// A node that is silent.
+struct Silent;
+
+impl Remote for Silent {
+    fn connect(
+        &self,
+        _: &ClusterName,
+        _: SocketAddr,
+        _: SocketAddr,
+    ) -> futures::future::BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+        futures::future::pending().boxed()
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_silent_node_makes_room_like_any_other() {
+    let fabric = fabric();
+    fabric.set_remote(Arc::new(Silent));
+    fabric.visits().set_limit(32);
+    let port = free_port().await;
+    let spec = service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+    fabric.set_service(&ClusterName::root(), "default", "web", Some(spec.to("10.64.7.7", 80).0));
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    let dial = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
+    let mut first = eventually(async || dial().await).await;
+    let mut crowd = Vec::new();
+    for _ in 0..40 {
+        crowd.push(dial().await.unwrap());
+    }
+    // Long before a node is given up that does not answer.
+    let mut byte = [0];
+    let made_room = tokio::time::timeout(Duration::from_secs(8), first.read(&mut byte));
+    assert!(!matches!(made_room.await.expect("it has to go"), Ok(1..)));
+    assert!(fabric.visits().used() <= 32);
+}

@@ -1,0 +1,290 @@
+//! What a Service does when pods on other nodes cannot be reached, in paused time.
+
+use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use freewheel_link::names::ClusterName;
+use freewheel_link::plan::Protocol;
+use freewheel_spoke_agent::ports::Network as _;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::{add, ask, at, fabric};
+use crate::testing::{ServiceBuilder, service};
+use crate::{Fabric, NetError, PodNet, Remote, Stream};
+
+/// The Service that the tests ask.
+const WEB: &str = "10.128.0.9:80";
+
+/// How the way to the other node is, whether anybody knows or not.
+#[derive(Clone, Copy, PartialEq)]
+enum NodePortListener {
+    /// An answer after so long.
+    Answers(Duration),
+    Silent,
+    Broken,
+}
+
+const AT_ONCE: NodePortListener = NodePortListener::Answers(Duration::ZERO);
+
+/// A link to another node, with the hands of the test on it.
+struct Link {
+    there: Arc<Fabric>,
+    up: watch::Sender<Option<u64>>,
+    way: Mutex<NodePortListener>,
+    dials: Mutex<Vec<SocketAddr>>,
+}
+
+impl Link {
+    fn set(&self, way: NodePortListener) {
+        *self.way.lock() = way;
+    }
+
+    fn dials(&self) -> usize {
+        self.dials.lock().len()
+    }
+}
+
+impl Remote for Link {
+    fn connect(
+        &self,
+        realm: &ClusterName,
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+        self.dials.lock().push(to);
+        let (there, realm, way) = (self.there.clone(), realm.clone(), *self.way.lock());
+        async move {
+            match way {
+                NodePortListener::Answers(after) => sleep(after).await,
+                NodePortListener::Silent => std::future::pending().await,
+                NodePortListener::Broken => return Err(NetError::Unreachable),
+            }
+            let (near, far) = tokio::io::duplex(1024);
+            there.accept_remote(&realm, from, to, far)?;
+            Ok(Box::new(near) as Box<dyn Stream>)
+        }
+        .boxed()
+    }
+
+    fn link(&self) -> Option<u64> {
+        *self.up.borrow()
+    }
+
+    fn outage(&self) -> BoxFuture<'static, ()> {
+        let mut up = self.up.subscribe();
+        async move {
+            let _ = up.wait_for(Option::is_none).await;
+        }
+        .boxed()
+    }
+
+    fn send_datagram(
+        &self,
+        realm: &ClusterName,
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+        bytes: Bytes,
+    ) {
+        if self.link().is_some() {
+            self.there.accept_datagram(realm, from, to, bytes);
+        }
+    }
+}
+
+/// Two nodes: a client and the pod `near` on one, the pod `far` on the other.
+struct Nodes {
+    here: Arc<Fabric>,
+    client: Arc<PodNet>,
+    link: Arc<Link>,
+    /// What each server was sent, connection by connection.
+    heard: Arc<Mutex<Vec<(&'static str, String)>>>,
+}
+
+impl Nodes {
+    fn new(web: ServiceBuilder) -> Self {
+        let (here, there) = (fabric(), fabric());
+        let way = Mutex::new(AT_ONCE);
+        let up = watch::Sender::new(Some(1));
+        let link = Arc::new(Link { there: there.clone(), up, way, dials: Mutex::default() });
+        here.set_remote(link.clone());
+        here.set_service(&ClusterName::root(), "default", "web", Some(web.0));
+        let client = add(&here, "client", "10.64.0.2");
+        let nodes = Self { here, client, link, heard: Arc::default() };
+        nodes.serve(&add(&nodes.here, "near", "10.64.0.1"), "near");
+        nodes.serve(&add(&there, "far", "10.64.1.1"), "far");
+        nodes
+    }
+
+    /// Answers with its name, once it has heard all.
+    fn serve(&self, pod: &Arc<PodNet>, name: &'static str) {
+        let listener = pod.listen(at("0.0.0.0:80"), 16).unwrap();
+        let heard = self.heard.clone();
+        tokio::spawn(async move {
+            while let Ok(conn) = listener.accept().await {
+                let heard = heard.clone();
+                tokio::spawn(async move {
+                    let (mut conn, mut said) = (conn.into_io(), String::new());
+                    let _ = conn.read_to_string(&mut said).await;
+                    heard.lock().push((name, said));
+                    let _ = conn.write_all(name.as_bytes()).await;
+                });
+            }
+        });
+    }
+
+    /// Who answers a new client, and how long that takes.
+    async fn answers(&self) -> (Result<String, NetError>, Duration) {
+        let start = Instant::now();
+        let answer = match self.client.connect(None, at(WEB)).done().await {
+            Ok(conn) => Ok(ask(conn.into_io(), "hello").await),
+            Err(error) => Err(error),
+        };
+        (answer, start.elapsed())
+    }
+}
+
+fn web() -> ServiceBuilder {
+    service("web").at("10.128.0.9").port(80)
+}
+
+fn both() -> ServiceBuilder {
+    web().to("10.64.1.1", 80).to("10.64.0.1", 80)
+}
+
+const NEAR: &str = "near";
+
+#[tokio::test(start_paused = true)]
+async fn the_pods_here_serve_when_no_way_leads_to_the_others_and_one_client_alone_waits() {
+    for (way, sticky, wait) in [
+        (NodePortListener::Silent, false, 400),
+        (NodePortListener::Silent, true, 2000),
+        (NodePortListener::Broken, false, 0),
+        (NodePortListener::Broken, true, 0),
+    ] {
+        let nodes = Nodes::new(if sticky { both().sticky(60) } else { both() });
+        nodes.link.set(way);
+        let mut waited = Duration::ZERO;
+        for _ in 0..6 {
+            let (answer, took) = nodes.answers().await;
+            assert_eq!(answer, Ok(NEAR.to_owned()));
+            waited += took;
+        }
+        assert_eq!(nodes.link.dials(), 1);
+        assert!(waited.as_millis().abs_diff(wait) < 20, "waited {waited:?} instead of {wait} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_is_known_to_be_down_is_not_tried_and_a_new_one_is_at_once() {
+    let nodes = Nodes::new(both());
+    nodes.link.set(NodePortListener::Silent);
+    assert_eq!(nodes.answers().await.0, Ok(NEAR.to_owned()));
+    nodes.link.up.send_replace(None);
+    let dials = nodes.link.dials();
+    for _ in 0..4 {
+        assert_eq!(nodes.answers().await, (Ok(NEAR.to_owned()), Duration::ZERO));
+    }
+    assert_eq!(nodes.link.dials(), dials);
+    nodes.link.set(AT_ONCE);
+    nodes.link.up.send_replace(Some(2));
+    let mut answers = [nodes.answers().await.0.unwrap(), nodes.answers().await.0.unwrap()];
+    answers.sort();
+    assert_eq!(answers, ["far", "near"], "what was noted of the old link is forgotten");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_link_and_a_pod_here_a_client_is_told_at_once() {
+    let nodes = Nodes::new(web().to("10.64.1.1", 80).to("10.64.1.2", 80));
+    nodes.link.up.send_replace(None);
+    assert_eq!(nodes.answers().await, (Err(NetError::Unreachable), Duration::ZERO));
+    let pod = nodes.client.connect(None, at("10.64.1.1:80")).done().await;
+    assert_eq!((pod.err(), nodes.link.dials()), (Some(NetError::Unreachable), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_waits_for_an_answer_is_told_when_the_link_goes_down() {
+    let nodes = Nodes::new(web().to("10.64.1.1", 80));
+    nodes.link.set(NodePortListener::Silent);
+    let cut = async {
+        sleep(Duration::from_secs(3)).await;
+        nodes.link.up.send_replace(None);
+    };
+    let ((answer, took), ()) = tokio::join!(nodes.answers(), cut);
+    assert_eq!((answer, took.as_secs()), (Err(NetError::Unreachable), 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_answer_that_comes_too_late_costs_no_client_a_byte() {
+    let nodes = Nodes::new(both());
+    nodes.link.set(NodePortListener::Answers(Duration::from_millis(700)));
+    assert_eq!(nodes.answers().await.0, Ok(NEAR.to_owned()));
+    sleep(Duration::from_secs(1)).await;
+    let heard = nodes.heard.lock().clone();
+    assert_eq!(heard, [(NEAR, "hello".to_owned()), ("far", String::new())]);
+    // Alone, it is waited for.
+    let alone = Nodes::new(web().to("10.64.1.1", 80));
+    alone.link.set(NodePortListener::Answers(Duration::from_secs(5)));
+    assert_eq!(alone.answers().await.0, Ok("far".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_more_endpoint_elsewhere_is_tried_when_none_is_here() {
+    // The turn begins with an address that nobody has.
+    let nodes = Nodes::new(web().to("10.64.1.9", 80).to("10.64.1.1", 80));
+    for _ in 0..4 {
+        assert_eq!(nodes.answers().await, (Ok("far".to_owned()), Duration::ZERO));
+    }
+    let dials = nodes.link.dials.lock().iter().filter(|to| **to == at("10.64.1.9:80")).count();
+    assert_eq!(dials, 1, "it is passed over after the first time");
+    sleep(Duration::from_secs(6)).await;
+    for _ in 0..2 {
+        assert_eq!(nodes.answers().await.0, Ok("far".to_owned()));
+    }
+    let dials = nodes.link.dials.lock().iter().filter(|to| **to == at("10.64.1.9:80")).count();
+    assert_eq!(dials, 2, "and tried again after a while");
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_end_with_their_link_on_both_nodes() {
+    let nodes = Nodes::new(web().to("10.64.1.1", 80));
+    nodes.link.there.set_remote(nodes.link.clone());
+    let mut open = nodes.client.connect(None, at(WEB)).done().await.unwrap().into_io();
+    open.write_all(b"half").await.unwrap();
+    nodes.link.up.send_replace(None);
+    let broken = open.read_to_end(&mut Vec::new()).await.unwrap_err();
+    assert_eq!(broken.kind(), std::io::ErrorKind::ConnectionReset);
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(nodes.heard.lock().len(), 1, "the server has seen its end too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flow_of_datagrams_moves_when_its_endpoint_is_cut_off_and_stays_when_none_is_better() {
+    let web = || service("web").at("10.128.0.9").any_port(80, Protocol::Udp, None);
+    let nodes = Nodes::new(web().to("10.64.1.1", 53).to("10.64.0.1", 53));
+    let any = at("0.0.0.0:53");
+    let near = nodes.here.pod("root-near").unwrap().bind_udp(any).unwrap();
+    let far = nodes.link.there.pod("root-far").unwrap().bind_udp(any).unwrap();
+    let socket = nodes.client.bind_udp(at("0.0.0.0:0")).unwrap();
+    let send = |text: &'static str| {
+        nodes.client.send_udp(&socket, at(WEB), Bytes::from_static(text.as_bytes())).unwrap();
+        (near.try_recv().is_some(), far.try_recv().is_some())
+    };
+    assert_eq!((send("1"), send("2")), ((false, true), (false, true)), "a flow sticks");
+    nodes.link.up.send_replace(None);
+    assert_eq!((send("3"), send("4")), ((true, false), (true, false)), "its endpoint is cut off");
+    nodes.link.up.send_replace(Some(2));
+    assert_eq!(send("5"), (true, false), "a flow sticks");
+    let alone = web().to("10.64.1.1", 53).0;
+    nodes.here.set_service(&ClusterName::root(), "default", "web", Some(alone));
+    nodes.link.up.send_replace(None);
+    assert_eq!(send("6"), (false, false), "lost, as datagrams get");
+    nodes.link.up.send_replace(Some(3));
+    assert_eq!(send("7"), (false, true));
+}

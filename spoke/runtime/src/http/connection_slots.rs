@@ -1,0 +1,326 @@
+//! The connections of an HTTP container's port: who is there, what each is doing, who has to go.
+//!
+//! ```text
+//! New ──first byte──▶ Head ──a request──▶ Asking ──its answer begins──▶ Answering ──all of it sent──▶ Idle
+//!                       ▲                                                                              │
+//!                       └──────────────────────────────first byte──────────────────────────────────────┘
+//! ```
+//!
+//! Time is counted in ticks of a second that the owner gives, so that a request costs no timer of its own.
+//!
+//! Guarantees:
+//! - there are no more than [`CONNECTIONS_MAX`] connections, and the oldest stranger makes room when places are short
+//!   (`the_oldest_stranger_makes_room_and_nobody_who_is_served_does`, `strangers_do_not_keep_others_out`);
+//! - a client that says nothing, or says it too slowly, goes (`who_says_nothing_or_says_it_too_slowly_goes`);
+//! - so does one that does not read (`who_does_not_read_goes_however_the_answer_stands`);
+//! - one whose request is being answered is left alone (`a_request_has_its_time_until_the_answer_begins`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// Connections of one container at a time. Half of the sockets that a pod may have: the rest is its guest's.
+pub(super) const CONNECTIONS_MAX: usize = 2048;
+
+/// Ticks that a client has for the whole head of its first request, and of every later one from its first byte on.
+const HEAD_TICKS_MAX: u32 = 10;
+
+/// Ticks that a connection is kept between two requests.
+const IDLE_TICKS_MAX: u32 = 75;
+
+/// Ticks that a client may leave what was sent to it unread.
+const UNREAD_TICKS_MAX: u32 = 60;
+
+/// Ticks that an answer goes on without a byte for a client that says no more: most of those have left.
+const SILENT_TICKS_MAX: u32 = 10;
+
+/// No write waits.
+const WRITE_FLOWS: u32 = u32::MAX;
+
+const NEW: u8 = 0;
+const HEADING: u8 = 1;
+const ASKING: u8 = 2;
+const ANSWERING: u8 = 3;
+const RESTING: u8 = 4;
+
+/// One connection's place.
+pub(super) struct ConnectionSlot {
+    number: u64,
+    phase: AtomicU8,
+    since: AtomicU32,
+    /// When a write began to wait for the client.
+    unread: AtomicU32,
+    clock: Arc<AtomicU32>,
+    /// The connection has to end.
+    pub(super) leave: CancellationToken,
+    asked: Mutex<Option<CancellationToken>>,
+    /// The client says no more.
+    silent: AtomicBool,
+    late: AtomicBool,
+}
+
+impl ConnectionSlot {
+    fn enter(&self, phase: u8) {
+        self.since.store(self.clock.load(Relaxed), Relaxed);
+        self.phase.store(phase, Relaxed);
+    }
+
+    /// Bytes of the client's have come.
+    pub(super) fn heard(&self) {
+        match self.phase.load(Relaxed) {
+            // One byte now and then buys no time.
+            NEW => self.phase.store(HEADING, Relaxed),
+            RESTING => self.enter(HEADING),
+            _ => {}
+        }
+    }
+
+    /// A request has come. What is returned is cancelled when it is not to go on: see [`ConnectionSlot::is_late`].
+    pub(super) fn asks(&self) -> CancellationToken {
+        let over = CancellationToken::new();
+        *self.asked.lock() = Some(over.clone());
+        self.enter(ASKING);
+        over
+    }
+
+    /// The request's answer begins.
+    pub(super) fn answers(&self) {
+        *self.asked.lock() = None;
+        self.enter(ANSWERING);
+    }
+
+    /// The answer is sent, or cannot be.
+    pub(super) fn rests(&self) {
+        self.enter(RESTING);
+    }
+
+    /// The client says no more: it waits for its answer, or it is gone.
+    pub(super) fn fell_silent(&self) {
+        self.silent.store(true, Relaxed);
+        self.stop_asking();
+    }
+
+    fn stop_asking(&self) {
+        if let Some(over) = &*self.asked.lock() {
+            over.cancel();
+        }
+    }
+
+    /// Whether the request has had all the time there is.
+    pub(super) fn is_late(&self) -> bool {
+        self.late.load(Relaxed)
+    }
+
+    /// The tick of the moment.
+    pub(super) fn now(&self) -> u32 {
+        self.clock.load(Relaxed)
+    }
+
+    /// Whether nothing is missing if the connection ends now.
+    pub(super) fn is_quiet(&self) -> bool {
+        matches!(self.phase.load(Relaxed), NEW | HEADING | RESTING)
+    }
+
+    /// Whether a write waits for the client to read.
+    pub(super) fn waits(&self, waits: bool) {
+        let flows = self.unread.load(Relaxed) == WRITE_FLOWS;
+        if waits && flows {
+            self.unread.store(self.now(), Relaxed);
+        } else if !waits && !flows {
+            self.unread.store(WRITE_FLOWS, Relaxed);
+        }
+        if !waits && self.silent.load(Relaxed) {
+            self.since.store(self.now(), Relaxed);
+        }
+    }
+
+    /// Ends what has lasted too long.
+    fn judge(&self, now: u32, request: u32) {
+        let unread = self.unread.load(Relaxed);
+        if unread != WRITE_FLOWS && UNREAD_TICKS_MAX < now.saturating_sub(unread) {
+            self.leave.cancel();
+            return;
+        }
+        let age = now.saturating_sub(self.since.load(Relaxed));
+        match self.phase.load(Relaxed) {
+            NEW | HEADING if HEAD_TICKS_MAX < age => self.leave.cancel(),
+            RESTING if IDLE_TICKS_MAX < age => self.leave.cancel(),
+            ANSWERING if self.silent.load(Relaxed) && SILENT_TICKS_MAX < age => self.leave.cancel(),
+            ASKING if request < age => {
+                self.late.store(true, Relaxed);
+                self.stop_asking();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// All places of a container.
+pub(super) struct ConnectionSlots {
+    taken: Mutex<BTreeMap<u64, Arc<ConnectionSlot>>>,
+    clock: Arc<AtomicU32>,
+    /// Ticks that a request may take until its answer begins.
+    request: u32,
+}
+
+impl ConnectionSlots {
+    pub(super) fn new(request: u32) -> Self {
+        Self { taken: Mutex::default(), clock: Arc::default(), request }
+    }
+
+    /// A place for a connection. When there is none, the client that has waited longest without asking for anything
+    /// loses its own: those that never asked first. `None`: all are being served.
+    pub(super) fn take(&self) -> Option<Arc<ConnectionSlot>> {
+        let mut taken = self.taken.lock();
+        if CONNECTIONS_MAX <= taken.len() {
+            let quiet = taken.values().filter(|slot| slot.is_quiet());
+            let age = |slot: &&Arc<ConnectionSlot>| {
+                let known = slot.phase.load(Relaxed) == RESTING;
+                (known, slot.since.load(Relaxed), slot.number)
+            };
+            let oldest = quiet.min_by_key(age).map(|slot| slot.number)?;
+            if let Some(slot) = taken.remove(&oldest) {
+                slot.leave.cancel();
+            }
+        }
+        let number = taken.last_key_value().map_or(0, |(last, _)| last + 1);
+        let slot = Arc::new(ConnectionSlot {
+            number,
+            phase: AtomicU8::new(NEW),
+            since: AtomicU32::new(self.clock.load(Relaxed)),
+            unread: AtomicU32::new(WRITE_FLOWS),
+            clock: self.clock.clone(),
+            leave: CancellationToken::new(),
+            asked: Mutex::default(),
+            silent: AtomicBool::new(false),
+            late: AtomicBool::new(false),
+        });
+        taken.insert(number, slot.clone());
+        Some(slot)
+    }
+
+    pub(super) fn give_back(&self, slot: &Arc<ConnectionSlot>) {
+        let mut taken = self.taken.lock();
+        if taken.get(&slot.number).is_some_and(|held| Arc::ptr_eq(held, slot)) {
+            taken.remove(&slot.number);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.taken.lock().is_empty()
+    }
+
+    /// A second has passed; its number.
+    pub(super) fn tick(&self) -> u32 {
+        let now = self.clock.fetch_add(1, Relaxed) + 1;
+        for slot in self.taken.lock().values() {
+            slot.judge(now, self.request);
+        }
+        now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(slots: &ConnectionSlots, ticks: u32) {
+        for _ in 0..ticks {
+            slots.tick();
+        }
+    }
+
+    #[test]
+    fn who_says_nothing_or_says_it_too_slowly_goes() {
+        let slots = ConnectionSlots::new(60);
+        let (silent, slow) = (slots.take().unwrap(), slots.take().unwrap());
+        after(&slots, HEAD_TICKS_MAX);
+        slow.heard();
+        assert!(!silent.leave.is_cancelled());
+        after(&slots, 1);
+        assert!(silent.leave.is_cancelled() && slow.leave.is_cancelled());
+    }
+
+    #[test]
+    fn who_comes_back_has_time_for_a_head_of_its_own() {
+        let slots = ConnectionSlots::new(60);
+        let slot = slots.take().unwrap();
+        slot.heard();
+        drop(slot.asks());
+        slot.answers();
+        after(&slots, 1000);
+        assert!(!slot.leave.is_cancelled(), "an answer may last");
+        slot.rests();
+        after(&slots, IDLE_TICKS_MAX);
+        slot.heard();
+        after(&slots, HEAD_TICKS_MAX);
+        assert!(!slot.leave.is_cancelled());
+        after(&slots, 1);
+        assert!(slot.leave.is_cancelled());
+    }
+
+    #[test]
+    fn who_does_not_read_goes_however_the_answer_stands() {
+        let slots = ConnectionSlots::new(60);
+        let slot = slots.take().unwrap();
+        drop(slot.asks());
+        slot.answers();
+        slot.waits(true);
+        after(&slots, UNREAD_TICKS_MAX);
+        slot.waits(false);
+        slot.waits(true);
+        after(&slots, UNREAD_TICKS_MAX);
+        assert!(!slot.leave.is_cancelled());
+        after(&slots, 1);
+        assert!(slot.leave.is_cancelled());
+    }
+
+    #[test]
+    fn an_answer_without_a_byte_for_a_client_that_says_no_more_ends() {
+        let slots = ConnectionSlots::new(60);
+        let slot = slots.take().unwrap();
+        drop(slot.asks());
+        slot.answers();
+        slot.fell_silent();
+        for _ in 0..3 {
+            after(&slots, SILENT_TICKS_MAX);
+            slot.waits(false);
+        }
+        assert!(!slot.leave.is_cancelled(), "it gets something now and then");
+        after(&slots, SILENT_TICKS_MAX + 1);
+        assert!(slot.leave.is_cancelled());
+    }
+
+    #[test]
+    fn a_request_has_its_time_until_the_answer_begins() {
+        let slots = ConnectionSlots::new(5);
+        let (slow, quick) = (slots.take().unwrap(), slots.take().unwrap());
+        let (late, answered) = (slow.asks(), quick.asks());
+        quick.answers();
+        after(&slots, 6);
+        assert!(late.is_cancelled() && slow.is_late());
+        assert!(!answered.is_cancelled() && !quick.is_late());
+    }
+
+    #[test]
+    fn the_oldest_stranger_makes_room_and_nobody_who_is_served_does() {
+        let slots = ConnectionSlots::new(60);
+        let all: Vec<_> = (0..CONNECTIONS_MAX).map(|_| slots.take().unwrap()).collect();
+        drop(all[0].asks());
+        all[1].rests();
+        let next = slots.take().unwrap();
+        assert!(all[2].leave.is_cancelled(), "the oldest of those that never asked");
+        for slot in all.iter().skip(3).chain([&next]) {
+            drop(slot.asks());
+        }
+        drop(slots.take().unwrap().asks());
+        assert!(all[1].leave.is_cancelled(), "then one between two requests");
+        assert!(slots.take().is_none());
+        assert!(!all[0].leave.is_cancelled());
+        slots.give_back(&all[0]);
+        assert!(slots.take().is_some());
+    }
+}

@@ -1,0 +1,325 @@
+//! What hyper reads into, on the container's memory: the heads of requests from their first byte until an instance has
+//! the request, and the buffer of every connection until its end. A client may send 64 KiB and then nothing, also
+//! behind a whole request, and a whole head keeps what hyper has read it into while it waits, over each of thousands of
+//! connections.
+//!
+//! ```text
+//! Nothing ──first byte──▶ Comes ──the request──▶ Whole ──answer sent and body received──▶ Rests ──next byte──▶ Comes
+//!                           │                      └▶ Waiting: until an instance takes it   │
+//!                           └▶ the oldest makes room                                        └▶ the longest makes room
+//! ```
+//!
+//! A buffer never gets smaller: hyper keeps what the largest head or piece of a body has made it.
+//!
+//! Guarantees:
+//! - what hyper holds of a head is counted while it comes (`a_head_is_counted_while_it_comes_and_a_body_is_not`) and
+//!   while its request waits (`a_request_that_waits_keeps_its_place`);
+//! - what it has read into is counted for as long as the connection is there, also when a half head came behind a whole
+//!   request (`what_came_behind_a_request_is_counted_until_its_connection_ends`,
+//!   `half_heads_behind_whole_requests_are_on_the_memory_and_have_an_eighth_of_it`);
+//! - connections that are not served have an eighth of the container's memory together, so that strangers leave its
+//!   guest the rest; the head that began first makes room, and the newest stays
+//!   (`the_oldest_head_makes_room_for_the_newest`,
+//!   `heads_that_never_end_have_an_eighth_of_the_memory_and_the_newest_stay`); those that rest keep half of it, and
+//!   heads get the other half of them, the longest rest first (`heads_and_those_that_rest_leave_each_other_half`);
+//! - heads that wait have another eighth, and so has what their connections read into; a request that does not fit is
+//!   turned away (`whole_heads_that_wait_for_an_instance_are_on_the_memory_and_have_an_eighth_of_it`,
+//!   `a_small_request_waits_as_what_its_connection_has_read_into`);
+//! - a connection whose request is being served has nothing that could have to make room
+//!   (`what_comes_of_a_body_after_its_answer_has_begun_is_no_head`,
+//!   `a_stream_that_is_served_stays_whatever_half_heads_strangers_send`).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::memory::{ContainerMemory, Share};
+
+/// What hyper reads into from the first byte on, whatever comes.
+const HEAD_BUFFER_BYTES_FIRST: usize = 8 << 10;
+
+/// Most bytes of all that comes and rests in a container that has no limit, or a large one: as many of the usual size
+/// as there are places for connections.
+const HEADS_BYTES_MAX: usize = 16 << 20;
+
+/// The heads that come over all connections of a container, and those that wait.
+pub(super) struct RequestHeads {
+    memory: Arc<ContainerMemory>,
+    /// The largest head that hyper takes.
+    largest: usize,
+    /// Bytes of all that come and rest, and of all that wait.
+    most: usize,
+    open: Mutex<Open>,
+    waiting: Mutex<usize>,
+}
+
+/// Whether it rests, and when that or its head began.
+type HeadPlace = (bool, u64);
+
+/// Connections that are not served: those with a head that comes, then those that rest, each the oldest first.
+#[derive(Default)]
+struct Open {
+    next: u64,
+    bytes: usize,
+    /// Those of heads that come.
+    coming: usize,
+    parts: BTreeMap<HeadPlace, Part>,
+}
+
+struct Part {
+    share: Share,
+    leave: CancellationToken,
+}
+
+impl Open {
+    fn insert(&mut self, rests: bool, part: Part) -> HeadPlace {
+        let place = (rests, self.next);
+        self.next += 1;
+        self.count(place, part.share.bytes());
+        self.parts.insert(place, part);
+        place
+    }
+
+    const fn count(&mut self, (rests, _): HeadPlace, more: usize) {
+        self.bytes += more;
+        if !rests {
+            self.coming += more;
+        }
+    }
+
+    fn remove(&mut self, place: HeadPlace) -> Option<Part> {
+        let part = self.parts.remove(&place)?;
+        self.bytes -= part.share.bytes();
+        if !place.0 {
+            self.coming -= part.share.bytes();
+        }
+        Some(part)
+    }
+
+    /// Who has to go next for so much more.
+    fn last(&self, more: usize, most: usize) -> Option<HeadPlace> {
+        let mut heads = self.parts.range(..(true, 0)).map(|(place, _)| *place);
+        let (oldest, another) = (heads.next(), heads.next());
+        let too_many = another.is_some() && most / 2 < self.coming + more;
+        self.longest_rest().filter(|_| !too_many).or(oldest)
+    }
+
+    fn longest_rest(&self) -> Option<HeadPlace> {
+        self.parts.range((true, 0)..).next().map(|(place, _)| *place)
+    }
+
+    fn send_away(&mut self, place: HeadPlace) {
+        if let Some(part) = self.remove(place) {
+            part.leave.cancel();
+        }
+    }
+
+    /// Makes room for so much more.
+    fn make_room(&mut self, more: usize, most: usize) {
+        while most < self.bytes + more {
+            let Some(place) = self.last(more, most) else { return };
+            self.send_away(place);
+        }
+    }
+
+    /// Makes a part as large as this; `None`: it had to go, or there is no room.
+    fn grow(&mut self, place: HeadPlace, bytes: usize, most: usize) -> Option<()> {
+        let more = bytes.saturating_sub(self.parts.get(&place)?.share.bytes());
+        self.make_room(more, most);
+        while !self.parts.get_mut(&place)?.share.grows_to(bytes) {
+            // What rests may well go before somebody is refused.
+            let Some(rest) = self.longest_rest() else {
+                self.remove(place);
+                return None;
+            };
+            self.send_away(rest);
+        }
+        self.count(place, more);
+        Some(())
+    }
+}
+
+impl RequestHeads {
+    /// `largest`: the largest head that hyper takes; one fits in any container.
+    pub(super) fn new(memory: Arc<ContainerMemory>, largest: usize) -> Arc<Self> {
+        let largest = largest.max(HEAD_BUFFER_BYTES_FIRST);
+        let most = (memory.most() / 8).clamp(largest, HEADS_BYTES_MAX);
+        let (open, waiting) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { memory, largest, most, open, waiting })
+    }
+
+    /// A connection's place; `leave` is cancelled when it has to end.
+    pub(super) fn place(self: &Arc<Self>, leave: CancellationToken) -> Arc<Head> {
+        Arc::new(Head { heads: self.clone(), leave, state: Mutex::new(HeadState::default()) })
+    }
+
+    /// A place among those that wait, for a head of so many bytes on a connection that has so many for itself.
+    fn wait(self: &Arc<Self>, head: usize, connection: usize) -> Option<Waiting> {
+        let mut share = self.memory.share();
+        // What a connection has for itself is on the memory already, and has to be within the eighth as well.
+        let most = head.max(connection);
+        let mut waiting = self.waiting.lock();
+        if self.most < *waiting + most || !share.fits(head) {
+            return None;
+        }
+        *waiting += most;
+        Some(Waiting { heads: self.clone(), share, most })
+    }
+}
+
+/// The head of a request that waits for an instance.
+pub(super) struct Waiting {
+    heads: Arc<RequestHeads>,
+    share: Share,
+    /// Bytes of those that wait together.
+    most: usize,
+}
+
+impl Waiting {
+    /// What the head holds.
+    pub(super) const fn bytes(&self) -> usize {
+        self.share.bytes()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        *self.heads.waiting.lock() -= self.most;
+    }
+}
+
+/// What comes over one connection.
+pub(super) struct Head {
+    heads: Arc<RequestHeads>,
+    leave: CancellationToken,
+    state: Mutex<HeadState>,
+}
+
+#[derive(Default)]
+struct HeadState {
+    /// Requests that have come over the connection.
+    requests: u64,
+    /// Bytes that may be of the head that comes.
+    came: usize,
+    /// Bytes that came last: what is behind a request came with the last of it.
+    last: usize,
+    now: Now,
+}
+
+#[derive(Default)]
+enum Now {
+    /// No byte has come yet.
+    #[default]
+    Nothing,
+    /// A head comes.
+    Comes(HeadPlace),
+    /// A request is whole: what comes now is its body, which is counted where it goes to, and what hyper reads it into.
+    Whole(Share),
+    /// Between two requests; half of a head may have come behind the last one.
+    Rests(HeadPlace),
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left for the request's head")
+}
+
+impl Head {
+    /// So many bytes have come.
+    pub(super) fn heard(&self, bytes: usize) -> io::Result<()> {
+        let state = &mut *self.state.lock();
+        let behind = std::mem::replace(&mut state.last, bytes);
+        if let Now::Whole(share) = &mut state.now {
+            // Where there is no room for it now it is counted, or has to go, when the request is over.
+            share.grows_to(bytes.min(self.heads.largest));
+            return Ok(());
+        }
+        let mut open = self.heads.open.lock();
+        let place = match state.now {
+            Now::Comes(place) => place,
+            Now::Rests(place) => {
+                let part = open.remove(place).ok_or_else(gone)?;
+                self.begins(&mut open, part.share)
+            }
+            Now::Nothing | Now::Whole(_) => self.begins(&mut open, self.heads.memory.share()),
+        };
+        if !matches!(state.now, Now::Comes(_)) {
+            state.now = Now::Comes(place);
+            state.came = behind;
+        }
+        state.came += bytes;
+        let wanted = (HEAD_BUFFER_BYTES_FIRST + state.came).min(self.heads.largest);
+        open.grow(place, wanted, self.heads.most).ok_or_else(gone)
+    }
+
+    fn begins(&self, open: &mut Open, share: Share) -> HeadPlace {
+        open.insert(false, Part { share, leave: self.leave.clone() })
+    }
+
+    /// The head is whole: what its request holds while it is served, and its place until an instance takes it; `None`:
+    /// there is no room to wait in.
+    pub(super) fn is_whole(self: &Arc<Self>) -> (Arc<Served>, Option<Waiting>) {
+        let state = &mut *self.state.lock();
+        state.requests += 1;
+        let served = Arc::new(Served { head: self.clone(), request: state.requests });
+        let now = std::mem::take(&mut state.now);
+        let came = matches!(now, Now::Comes(_));
+        let share = match now {
+            Now::Comes(place) | Now::Rests(place) => {
+                self.heads.open.lock().remove(place).map(|part| part.share)
+            }
+            Now::Whole(share) => Some(share),
+            Now::Nothing => None,
+        };
+        let waiting = share.as_ref().and_then(|share| {
+            let own = (HEAD_BUFFER_BYTES_FIRST + state.came).min(self.heads.largest);
+            // One that came together with the request before it is in as much as hyper has read into.
+            self.heads.wait(if came { own } else { share.bytes() }, share.bytes())
+        });
+        state.now = Now::Whole(share.unwrap_or_else(|| self.heads.memory.share()));
+        (served, waiting)
+    }
+
+    /// The request is over; what hyper has read into stays.
+    fn rests(&self, state: &mut HeadState) {
+        let Now::Whole(share) = &mut state.now else { return };
+        let bytes = state.last.clamp(HEAD_BUFFER_BYTES_FIRST, self.heads.largest);
+        if !share.grows_to(bytes) {
+            self.leave.cancel();
+        }
+        let share = std::mem::replace(share, self.heads.memory.share());
+        let mut open = self.heads.open.lock();
+        let place = open.insert(true, Part { share, leave: self.leave.clone() });
+        open.make_room(0, self.heads.most);
+        state.now = Now::Rests(place);
+    }
+}
+
+impl Drop for Head {
+    fn drop(&mut self) {
+        if let Now::Comes(place) | Now::Rests(place) = self.state.get_mut().now {
+            self.heads.open.lock().remove(place);
+        }
+    }
+}
+
+/// A request that is served: its answer and its body hold this, and what comes after both is the next head.
+pub(super) struct Served {
+    head: Arc<Head>,
+    request: u64,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let mut state = self.head.state.lock();
+        // A guest may keep a body that has ended while the next request is served.
+        if state.requests == self.request {
+            self.head.rests(&mut state);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
