@@ -3,12 +3,16 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tracing::subscriber::DefaultGuard;
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
 
 /// Until it is dropped, what this thread logs from `debug` on.
 pub struct Said {
     text: Text,
     _until: DefaultGuard,
+    /// While a process has one subscriber alone, the thread that comes to a line first decides for all whether anybody
+    /// listens: another test's has none, and the line is lost.
+    _other: Dispatch,
 }
 
 #[derive(Clone, Default)]
@@ -23,7 +27,11 @@ impl Said {
             .with_max_level(tracing::Level::DEBUG)
             .with_ansi(false)
             .with_writer(move || to.clone());
-        Self { text, _until: tracing::subscriber::set_default(log.finish()) }
+        Self {
+            text,
+            _until: tracing::subscriber::set_default(log.finish()),
+            _other: Dispatch::new(NoSubscriber::default()),
+        }
     }
 
     /// The lines that have this in them.
