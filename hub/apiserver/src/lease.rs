@@ -12,24 +12,17 @@
 use std::sync::Arc;
 
 use freewheel_hub_objects::Objects;
+use freewheel_hub_objects::internal::SessionRecord;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::{Kind, Trait};
-use freewheel_hub_schema::object::{Key, Object, Resource};
+use freewheel_hub_schema::object::Object;
 use freewheel_hub_schema::time;
 use freewheel_hub_store::{Snapshot, Stored};
-use freewheel_link::names::ClusterName;
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::json;
 
 /// Where the Leases of Nodes are.
 const NAMESPACE: &str = "kube-node-lease";
-
-/// The part of `sessions.internal` that counts here.
-#[derive(Deserialize)]
-struct SessionRecord {
-    connected: bool,
-}
 
 /// Renews what is read of the Leases of Nodes; everything else passes as it is.
 #[derive(Default)]
@@ -75,9 +68,5 @@ impl Renewal {
 }
 
 fn is_connected(snapshot: &dyn Snapshot, spoke: &str) -> bool {
-    let key = Key::new(&Resource::new("internal", "sessions"), &ClusterName::root(), "", spoke);
-    let session = snapshot.get(&key);
-    let session =
-        session.and_then(|s| serde_json::from_slice::<SessionRecord>(&s.object.body).ok());
-    session.is_some_and(|session| session.connected)
+    SessionRecord::of(snapshot, spoke).is_some_and(|session| session.connected)
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_api::kinds::managed_cluster::CLEANUP_FINALIZER;
+use freewheel_hub_objects::internal;
 use freewheel_hub_objects::{DeleteOptions, Propagation};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
@@ -150,16 +151,15 @@ impl ClusterCleanup {
         let mut content: Vec<Resource> =
             registry.stored().into_iter().map(|kind| kind.storage().clone()).collect();
         content.sort_by_key(|resource| resource != self.namespaces.storage());
-        for resource in content.into_iter().chain([internal("podcidrs"), internal("clusterips")]) {
+        for resource in content.into_iter().chain([internal::pod_cidrs(), internal("clusterips")]) {
             let scope = Scope { resource, cluster: Some(name.clone()), namespace: None };
             all.extend(snapshot.range(&scope, None));
         }
-        let root = ClusterName::root();
-        let leases =
-            Scope { resource: internal("podcidrs"), cluster: Some(root.clone()), namespace: None };
+        let root = Some(ClusterName::root());
+        let leases = Scope { resource: internal::pod_cidrs(), cluster: root, namespace: None };
         let of_it = |lease: &Arc<Stored>| *lease.object.body == *name.as_str().as_bytes();
         all.extend(snapshot.range(&leases, None).filter(of_it));
-        all.extend(snapshot.get(&Key::new(&internal("sessions"), &root, "", name.as_str())));
+        all.extend(snapshot.get(&internal::session_key(name.as_str())));
         all
     }
 
@@ -234,7 +234,7 @@ impl Controller for ClusterCleanup {
             &key.name
         } else if !key.cluster.is_root() {
             key.cluster.as_str()
-        } else if key.resource == internal("sessions") {
+        } else if key.resource == internal::sessions() {
             &key.name
         } else {
             return Vec::new();

@@ -17,6 +17,7 @@
 //! - a look and a report cost what one spoke holds, not what the fleet holds
 //!   (`a_spokes_pods_come_and_go_at_the_same_cost_in_a_larger_fleet`).
 
+use freewheel_hub_objects::internal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -35,7 +36,6 @@ use tracing::warn;
 use crate::bound_pods::{BoundPods, node_of};
 use crate::pod_cidr_leases::PodCidrLeases;
 use crate::services::{Services, Touched};
-use crate::session_records;
 use crate::sync_signal::SyncSignal;
 use crate::view::PlanView;
 
@@ -51,7 +51,7 @@ impl Default for Concerns {
 
 impl Concerns {
     fn scopes(&self) -> Vec<Scope> {
-        let internal = ["podcidrs", "sessions"].map(|plural| Resource::new("internal", plural));
+        let internal = [internal::pod_cidrs(), internal::sessions()];
         self.0.keys().cloned().chain(internal).chain([nodes()]).map(all).collect()
     }
 
@@ -257,7 +257,7 @@ impl ChangeFanout {
     fn note_other(&self, key: &Key, event: &Event, news: &mut PendingChanges) {
         if key.resource == nodes() {
             note_node(key, event, news);
-        } else if key.resource == session_records::pod_cidrs() {
+        } else if key.resource == internal::pod_cidrs() {
             self.ranges.note(event);
             if let Some(stored) = event.now.as_ref().or(event.before.as_ref()) {
                 news.of(&String::from_utf8_lossy(&stored.object.body));

@@ -75,7 +75,7 @@ mod session;
 mod session_end;
 mod session_ends;
 mod session_metrics;
-pub mod session_records;
+mod session_records;
 pub mod spoke_identity;
 mod stale_sessions;
 mod streams;

@@ -13,6 +13,7 @@
 //!   (`who_is_no_longer_accepted_is_cut_off_while_a_plan_is_on_its_way`), and whatever there is to tell of what the
 //!   plan does not hold (`what_is_left_out_of_a_plan_is_told_beside_the_next_one`).
 
+use freewheel_hub_objects::internal::SessionRecord;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +87,7 @@ impl Session<'_> {
         }
         self.identity.admit(&self.inner.objects).map_err(End::Left)?;
         let newest =
-            session_records::session(&*self.inner.objects.store().snapshot(), self.cluster);
+            SessionRecord::of(&*self.inner.objects.store().snapshot(), self.cluster.as_str());
         let newest = newest.filter(|newest| newest.uid == self.identity.uid);
         if newest.is_some_and(|newest| self.state.lock().epoch() < newest.epoch) {
             return Err(End::Left(Reason::Superseded));

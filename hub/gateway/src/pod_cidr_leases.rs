@@ -20,6 +20,7 @@
 //!   (`ranges_of_a_spoke_that_shrinks_come_back_after_it_has_let_go_of_them`), and not while a pod has an address there
 //!   (`a_range_stays_while_it_is_used_and_when_pods_come`).
 
+use freewheel_hub_objects::internal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -115,8 +116,7 @@ impl PodCidrLeases {
             realm.leaving.clear();
             realm.taken.retain(|_, owner| owner.is_none());
         }
-        let scope =
-            Scope { resource: session_records::pod_cidrs(), cluster: None, namespace: None };
+        let scope = Scope { resource: internal::pod_cidrs(), cluster: None, namespace: None };
         for stored in snapshot.range(&scope, None) {
             if let Some(number) = number(&stored.key.name) {
                 let realm = realms.entry(stored.key.cluster.clone()).or_default();
@@ -345,7 +345,7 @@ impl Drop for FreeCidr<'_> {
 }
 
 fn lease_key(realm: &ClusterName, number: u32) -> Key {
-    Key::new(&session_records::pod_cidrs(), realm, "", &base(number).to_string())
+    Key::new(&internal::pod_cidrs(), realm, "", &base(number).to_string())
 }
 
 fn base(number: u32) -> Ipv4Addr {

@@ -15,6 +15,7 @@
 //! - a device that has another address says everything again, because its pods' status has it
 //!   (`who_comes_back_is_told_which_of_its_reports_are_durable`).
 
+use freewheel_hub_objects::internal::{Reported, SessionRecord};
 use std::collections::BTreeMap;
 
 use freewheel_link::message::HelloV1;
@@ -22,7 +23,7 @@ use freewheel_link::report::ReportStamp;
 use parking_lot::Mutex;
 
 use crate::deleted_clusters::DeletedClusters;
-use crate::session_records::{self, Reported};
+
 use crate::spoke_identity::SpokeIdentity;
 use crate::{Inner, node};
 
@@ -56,7 +57,7 @@ impl AllReported {
 pub(crate) fn told(inner: &Inner, identity: &SpokeIdentity, hello: &HelloV1) -> ReportStamp {
     let objects = &inner.objects;
     let recorded = || {
-        let session = session_records::session(&*objects.store().snapshot(), &identity.cluster)?;
+        let session = SessionRecord::of(&*objects.store().snapshot(), identity.cluster.as_str())?;
         session.reported.filter(|known| known.uid == identity.uid)
     };
     let known = inner.reported.of(identity).or_else(recorded);

@@ -1,9 +1,5 @@
-//! What the gateway keeps in the store beside API objects: sessions and leased pod ranges.
-//!
-//! ```text
-//! sessions.internal  root/<spoke>      {"hub","epoch","connected","since","uid","life","reported"}: transitions only
-//! podcidrs.internal  <realm>/10.x.y.0  the spoke's name
-//! ```
+//! How the gateway writes what it keeps in the store beside API objects: sessions and leased pod ranges
+//! ([`freewheel_hub_objects::internal`]).
 //!
 //! They go with the ManagedCluster: a controller deletes them, and `uid` says which one they were written for.
 //!
@@ -16,16 +12,14 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use freewheel_hub_objects::Objects;
-use freewheel_hub_schema::object::{Header, Key, Object, Resource};
+use freewheel_hub_objects::internal::{Reported, SessionRecord, pod_cidrs, session_key, sessions};
+use freewheel_hub_schema::object::{Key, Object};
 use freewheel_hub_store::{
     CommitError, Expect, Operation, Revision, Scope, Snapshot, Store, Stored, Txn,
 };
 use freewheel_link::message::is_pod_address;
 use freewheel_link::names::ClusterName;
-use freewheel_link::report::ReportStamp;
-use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -45,56 +39,6 @@ const WRITE_TRIES_MAX: usize = 16;
 /// What a device waits for is not held up for longer than this by a disk that stands still.
 const DISK_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// A spoke's session as others see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionRecord {
-    /// Which hub holds it.
-    pub hub: String,
-    /// Counts the spoke's sessions; the highest is in force.
-    pub epoch: u64,
-    /// Whether it is up.
-    pub connected: bool,
-    /// Since when that is so, Unix milliseconds.
-    pub since: i64,
-    /// UID of the ManagedCluster whose session it is.
-    pub uid: String,
-    /// First and last second of the spoke's certificate, Unix time.
-    pub life: (i64, i64),
-    /// It is up and takes no plan.
-    #[serde(default)]
-    pub late: bool,
-    /// Which of the spoke's reports were durable when its last session ended.
-    #[serde(default)]
-    pub reported: Option<Reported>,
-}
-
-/// What is durable of one process's reports.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reported {
-    /// UID of the ManagedCluster that it spoke for.
-    pub(crate) uid: String,
-    /// Which process.
-    pub(crate) instance: u64,
-    /// The newest of them: all before it are durable, too.
-    pub(crate) stamp: ReportStamp,
-}
-
-/// `sessions.internal`
-#[must_use]
-pub fn sessions() -> Resource {
-    Resource::new("internal", "sessions")
-}
-
-/// `podcidrs.internal`
-#[must_use]
-pub fn pod_cidrs() -> Resource {
-    Resource::new("internal", "podcidrs")
-}
-
-fn raw(body: impl Into<Bytes>) -> Object {
-    Object { header: Header::default(), body: body.into() }
-}
-
 fn put(key: Key, found: Option<&Stored>, object: Object) -> Txn {
     let expect = match found {
         Some(stored) => Expect::Revision(key.clone(), stored.revision),
@@ -113,22 +57,6 @@ fn put_for(
     let mut txn = put(key, found, object);
     txn.expect.push(identity.hold(state));
     txn
-}
-
-fn session_key(spoke: &ClusterName) -> Key {
-    Key::new(&sessions(), &ClusterName::root(), "", spoke.as_str())
-}
-
-/// The session that is in force, if there ever was one.
-#[must_use]
-pub fn session(snapshot: &dyn Snapshot, spoke: &ClusterName) -> Option<SessionRecord> {
-    read_session(&*snapshot.get(&session_key(spoke))?)
-}
-
-/// Reads a session's body.
-#[must_use]
-pub fn read_session(stored: &Stored) -> Option<SessionRecord> {
-    serde_json::from_slice(&stored.object.body).ok()
 }
 
 /// A session with the next epoch.
@@ -162,9 +90,9 @@ pub(crate) async fn open_session(
 ) -> Result<Begun, CommitError> {
     let mut last = CommitError::Unavailable("too many sessions of one spoke at once".into());
     for _ in 0..WRITE_TRIES_MAX {
-        let key = session_key(&identity.cluster);
+        let key = session_key(identity.cluster.as_str());
         let found = store.snapshot().get(&key);
-        let before = found.as_deref().and_then(read_session);
+        let before = found.as_deref().and_then(SessionRecord::read);
         let stored = before.as_ref().map_or(0, |session| session.epoch);
         let reported = before.and_then(|session| session.reported);
         let session = SessionRecord {
@@ -177,8 +105,8 @@ pub(crate) async fn open_session(
             late: false,
             reported: reported.filter(|reported| reported.uid == identity.uid),
         };
-        let body = serde_json::to_vec(&session).unwrap_or_default();
-        let txn = put_for((&*store.snapshot(), identity), key, found.as_deref(), raw(body));
+        let txn =
+            put_for((&*store.snapshot(), identity), key, found.as_deref(), session.to_object());
         match in_time(store.commit(txn)).await {
             Ok(_) => return Ok(Begun { session, written: true }),
             Err(error @ CommitError::Unmet { index: 0, .. }) => last = error,
@@ -198,16 +126,15 @@ pub(crate) async fn write_session(
     identity: &SpokeIdentity,
     session: &SessionRecord,
 ) -> Result<(), CommitError> {
-    let key = session_key(&identity.cluster);
+    let key = session_key(identity.cluster.as_str());
     let found = store.snapshot().get(&key);
-    let stored = found.as_deref().and_then(read_session);
+    let stored = found.as_deref().and_then(SessionRecord::read);
     if stored.is_some_and(|s| s.uid == session.uid && session.epoch <= s.epoch) {
         return Ok(());
     }
-    let body = serde_json::to_vec(session).unwrap_or_default();
     // Whoever was faster is looked at by the next try.
     store
-        .commit(put_for((&*store.snapshot(), identity), key, found.as_deref(), raw(body)))
+        .commit(put_for((&*store.snapshot(), identity), key, found.as_deref(), session.to_object()))
         .await
         .map(drop)
 }
@@ -257,12 +184,12 @@ pub(crate) async fn end_session(
         reported: reported.or(session.reported.as_ref()).cloned(),
         ..session.clone()
     };
-    let body = Bytes::from(serde_json::to_vec(&over).unwrap_or_default());
+    let over = over.to_object();
     let mut last = CommitError::Unavailable("too many sessions of one spoke at once".into());
     for _ in 0..WRITE_TRIES_MAX {
-        let key = session_key(&identity.cluster);
+        let key = session_key(identity.cluster.as_str());
         let found = store.snapshot().get(&key);
-        let said = found.as_deref().and_then(read_session).is_some_and(|stored| {
+        let said = found.as_deref().and_then(SessionRecord::read).is_some_and(|stored| {
             let ended = session.epoch == stored.epoch && !stored.connected;
             stored.uid == session.uid && (ended || session.epoch < stored.epoch)
         });
@@ -271,12 +198,7 @@ pub(crate) async fn end_session(
             return Ok(());
         }
         match store
-            .commit(put_for(
-                (&*store.snapshot(), identity),
-                key,
-                found.as_deref(),
-                raw(body.clone()),
-            ))
+            .commit(put_for((&*store.snapshot(), identity), key, found.as_deref(), over.clone()))
             .await
         {
             Ok(_) => return Ok(()),
@@ -308,7 +230,7 @@ pub(crate) async fn write_late(
 ///
 /// # Errors
 /// When the store cannot write.
-pub async fn note_certificate(
+pub(crate) async fn note_certificate(
     store: &Arc<dyn Store>,
     new: &SpokeIdentity,
 ) -> Result<(), CommitError> {
@@ -335,14 +257,15 @@ async fn change_session(
 ) -> Result<(), CommitError> {
     let mut last = CommitError::Unavailable("too many sessions of one spoke at once".into());
     for _ in 0..WRITE_TRIES_MAX {
-        let key = session_key(spoke);
+        let key = session_key(spoke.as_str());
         let found = store.snapshot().get(&key);
-        let Some(mut session) = found.as_deref().and_then(read_session) else { return Ok(()) };
+        let Some(mut session) = found.as_deref().and_then(SessionRecord::read) else {
+            return Ok(());
+        };
         if !change(&mut session) {
             return Ok(());
         }
-        let body = serde_json::to_vec(&session).unwrap_or_default();
-        match store.commit(put(key, found.as_deref(), raw(body))).await {
+        match store.commit(put(key, found.as_deref(), session.to_object())).await {
             Ok(_) => return Ok(()),
             Err(error @ CommitError::Unmet { .. }) => last = error,
             Err(error) => return Err(error),
@@ -353,14 +276,14 @@ async fn change_session(
 
 /// At which revision this spoke's session was last written.
 pub(crate) fn session_revision(snapshot: &dyn Snapshot, spoke: &ClusterName) -> Option<Revision> {
-    snapshot.get(&session_key(spoke)).map(|stored| stored.revision)
+    snapshot.get(&session_key(spoke.as_str())).map(|stored| stored.revision)
 }
 
 /// All sessions of this hub that say they are up.
 pub(crate) fn up(snapshot: &dyn Snapshot, hub: &str) -> Vec<Arc<Stored>> {
     let scope = Scope { resource: sessions(), cluster: None, namespace: None };
     let up = |stored: &Arc<Stored>| {
-        read_session(stored).is_some_and(|session| session.connected && session.hub == hub)
+        SessionRecord::read(stored).is_some_and(|session| session.connected && session.hub == hub)
     };
     snapshot.range(&scope, None).filter(up).collect()
 }
@@ -369,13 +292,9 @@ pub(crate) fn up(snapshot: &dyn Snapshot, hub: &str) -> Vec<Arc<Stored>> {
 pub(crate) fn ends<'a>(sessions: impl IntoIterator<Item = &'a Arc<Stored>>, now: i64) -> Txn {
     let mut txn = Txn::default();
     for stored in sessions {
-        let Some(session) = read_session(stored) else { continue };
+        let Some(session) = SessionRecord::read(stored) else { continue };
         let over = SessionRecord { connected: false, since: now * 1000, ..session };
-        let one = put(
-            stored.key.clone(),
-            Some(stored),
-            raw(serde_json::to_vec(&over).unwrap_or_default()),
-        );
+        let one = put(stored.key.clone(), Some(stored), over.to_object());
         txn.expect.extend(one.expect);
         txn.operations.extend(one.operations);
     }
@@ -384,7 +303,7 @@ pub(crate) fn ends<'a>(sessions: impl IntoIterator<Item = &'a Arc<Stored>>, now:
 
 /// Who serves this pod address in a realm.
 #[must_use]
-pub fn owner_of(
+pub(crate) fn owner_of(
     snapshot: &dyn Snapshot,
     realm: &ClusterName,
     address: Ipv4Addr,

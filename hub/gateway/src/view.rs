@@ -1,5 +1,6 @@
 //! What a plan reads: one snapshot, with what one spoke has in it.
 
+use freewheel_hub_objects::internal;
 use std::net::Ipv4Addr;
 
 use freewheel_hub_plan::{Source, StoredObject};
@@ -11,7 +12,6 @@ use parking_lot::Mutex;
 use crate::bound_pods::{BoundPods, node_of};
 use crate::pod_cidr_leases::PodCidrLeases;
 use crate::services::{Services, found};
-use crate::session_records;
 
 /// A snapshot and the indexes over it.
 pub(crate) struct PlanView<'a> {
@@ -35,7 +35,7 @@ impl PlanView<'_> {
 
     fn lease(&self, realm: &ClusterName, spoke: &str, base: Ipv4Addr) -> Option<(String, u64)> {
         let name = base.to_string();
-        let stored = self.at.get(&Key::new(&session_records::pod_cidrs(), realm, "", &name))?;
+        let stored = self.at.get(&Key::new(&internal::pod_cidrs(), realm, "", &name))?;
         (*stored.object.body == *spoke.as_bytes()).then_some((name, stored.revision))
     }
 }

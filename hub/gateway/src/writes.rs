@@ -12,6 +12,7 @@
 //! - an event that cannot be written makes no state come again
 //!   (`an_event_that_cannot_be_written_makes_no_status_come_again`).
 
+use freewheel_hub_objects::internal::Reported;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -26,7 +27,7 @@ use tracing::{debug, warn};
 use crate::device::DeviceReports;
 use crate::live_session::Session;
 use crate::session_end::End;
-use crate::session_records::{Reported, WRITE_RETRY_EVERY};
+use crate::session_records::WRITE_RETRY_EVERY;
 use crate::sync_signal::SyncSignal;
 use crate::{reports, session_records};
 

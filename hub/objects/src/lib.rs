@@ -13,7 +13,7 @@
 //! claims     what a write takes and gives back; service: addresses and ports; pending_claims: what others choose just now
 //! apply      what is made or changed by one word; binding: pods get their nodes
 //! splice     what is stored becomes what is shown
-//! clock      time and chance as traits
+//! clock      time and chance as traits                 internal  what is stored beside objects
 //! ```
 //!
 //! Guarantees:
@@ -41,6 +41,7 @@ pub mod clock;
 mod collection;
 mod create;
 mod delete;
+pub mod internal;
 mod meta;
 mod namespace;
 mod object_ref;

@@ -1,5 +1,6 @@
 //! The simulated fleet: what outlives a crash, and what the harness can do to it.
 
+use freewheel_hub_objects::internal::SessionRecord;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
 use freewheel_hub_api::kinds;
-use freewheel_hub_gateway::{Gateway, Identity, session_records};
+use freewheel_hub_gateway::{Gateway, Identity};
 use freewheel_hub_objects::clock::{Clock, SeededRandom};
 use freewheel_hub_objects::{DeleteOptions, ObjectRef, Objects, WriteOptions};
 use freewheel_hub_pki::Authority;
@@ -431,7 +432,8 @@ impl World {
             if runs != wants {
                 return Err(format!("{name} runs {runs:?}, wanted is {wants:?}"));
             }
-            let session = session_records::session(&*self.objects.store().snapshot(), &device.name);
+            let session =
+                SessionRecord::of(&*self.objects.store().snapshot(), device.name.as_str());
             if session.is_none_or(|session| !session.connected) {
                 return Err(format!("{name} has no session"));
             }

@@ -1,10 +1,8 @@
 //! The Leases of Nodes are renewed as they are read, and never written for it.
 
 use crate::support::{Client, Hub, create};
-use bytes::Bytes;
-use freewheel_hub_schema::object::{Header, Key, Object, Resource};
+use freewheel_hub_objects::internal::{SessionRecord, session_key};
 use freewheel_hub_store::{Operation, Txn};
-use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
@@ -12,10 +10,8 @@ const LONG_AGO: &str = "2020-01-01T00:00:00.000000Z";
 
 /// Writes that a spoke's session began or ended.
 async fn session(hub: &Hub, spoke: &str, connected: bool) {
-    let key = Key::new(&Resource::new("internal", "sessions"), &ClusterName::root(), "", spoke);
-    let body = json!({"hub": "h", "epoch": 1, "connected": connected, "since": 0}).to_string();
-    let object = Object { header: Header::default(), body: Bytes::from(body) };
-    let operations = vec![Operation::Put(key, object)];
+    let session = SessionRecord { epoch: 1, connected, ..SessionRecord::default() };
+    let operations = vec![Operation::Put(session_key(spoke), session.to_object())];
     let written = hub.objects.store().commit(Txn { expect: Vec::new(), operations }).await;
     assert!(written.is_ok(), "{written:?}");
 }

@@ -8,9 +8,8 @@ use freewheel_hub_api::conditions::{
     ConditionStatus, ConditionType, NODE_DISK_PRESSURE, NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE,
     NODE_READY,
 };
-use freewheel_hub_schema::uid::Uid;
+use freewheel_hub_objects::internal::SessionRecord;
 use freewheel_hub_store::Stored;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub use freewheel_hub_api::kinds::node::UNREACHABLE;
@@ -149,24 +148,6 @@ pub(crate) fn is_ours(node: &Stored) -> bool {
     value["metadata"]["annotations"][COPIED_LABELS_ANNOTATION].is_string()
 }
 
-/// Body of `sessions.internal`.
-#[derive(Debug, Deserialize)]
-pub(super) struct SessionRecord {
-    pub(super) connected: bool,
-    /// Unix time in milliseconds of the last transition, by the hub's clock.
-    #[serde(default)]
-    pub(super) since: i64,
-    /// UID of the ManagedCluster whose session it is.
-    #[serde(default)]
-    pub(super) uid: Uid,
-    /// First and last second of the spoke's certificate, Unix time.
-    #[serde(default)]
-    pub(super) life: (i64, i64),
-    /// It is up and takes no plan.
-    #[serde(default)]
-    pub(super) late: bool,
-}
-
 /// What is to be said of a spoke's certificate, and when that changes. A spoke renews it with a quarter to a fifth
 /// of its life left; that it is not renewed with an eighth left, somebody should know.
 pub(super) fn certificate(
@@ -290,13 +271,7 @@ mod tests {
 
     #[test]
     fn a_short_absence_is_none() {
-        let gone = SessionRecord {
-            connected: false,
-            since: 5_000,
-            late: false,
-            uid: "u".into(),
-            life: (0, 0),
-        };
+        let gone = SessionRecord { connected: false, since: 5_000, ..SessionRecord::default() };
         let left = Some(Duration::from_secs(7));
         assert_eq!(presence(Some(&gone), 8_000), (Presence::Connected, left));
         assert_eq!(presence(Some(&gone), 15_000), (Presence::Silent, None));
@@ -306,8 +281,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_keeps_nobody_connected() {
         let since = 86_400_000;
-        let gone =
-            SessionRecord { connected: false, since, late: false, uid: "u".into(), life: (0, 0) };
+        let gone = SessionRecord { connected: false, since, ..SessionRecord::default() };
         assert_eq!(presence(Some(&gone), 0), (Presence::Silent, None), "a day");
         let (seen, left) = presence(Some(&gone), since - 500);
         let slewed = Duration::from_millis(10_500);
@@ -316,13 +290,8 @@ mod tests {
 
     #[test]
     fn who_is_connected_and_takes_no_plan_is_not_ready() {
-        let late = SessionRecord {
-            connected: true,
-            since: 5_000,
-            late: true,
-            uid: "u".into(),
-            life: (0, 0),
-        };
+        let late =
+            SessionRecord { connected: true, since: 5_000, late: true, ..SessionRecord::default() };
         let (presence, look_again) = presence(Some(&late), 8_000);
         assert_eq!((presence, look_again), (Presence::Late, None));
         let not_ready = |condition: &Condition<'_>| {
@@ -334,8 +303,7 @@ mod tests {
 
     #[test]
     fn a_certificate_that_is_not_renewed_is_told_of_before_it_ends() {
-        let held =
-            |life| SessionRecord { connected: true, since: 0, late: false, uid: "u".into(), life };
+        let held = |life| SessionRecord { connected: true, life, ..SessionRecord::default() };
         let reason = |now| {
             let (condition, again) = certificate(Some(&held((0, 800))), now);
             (

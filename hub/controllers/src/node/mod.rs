@@ -37,9 +37,10 @@ use async_trait::async_trait;
 use freewheel_hub_api::conditions::{Condition, ConditionStatus};
 use freewheel_hub_api::kinds::node::NOT_READY;
 use freewheel_hub_objects::Propagation;
+use freewheel_hub_objects::internal::{self, SessionRecord};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
-use freewheel_hub_schema::object::{Key, Resource};
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Expect, Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
 use jiff::Timestamp;
@@ -51,8 +52,8 @@ use crate::engine::clock::rfc3339;
 use crate::engine::{Client, Controller, Error};
 pub(crate) use conditions::is_ours;
 use conditions::{
-    PRESSURES, SessionRecord, certificate, cluster_conditions, has_unreachable_taint, presence,
-    put_labels, put_taint, put_taint_of, ready, with_start_grace,
+    PRESSURES, certificate, cluster_conditions, has_unreachable_taint, presence, put_labels,
+    put_taint, put_taint_of, ready, with_start_grace,
 };
 pub use conditions::{Presence, SESSION_GRACE, UNREACHABLE, UNSCHEDULABLE};
 pub use unmanaged::UnmanagedNodes;
@@ -77,15 +78,6 @@ impl Nodes {
         let leases = kind("coordination.k8s.io", "v1", "leases")?;
         let nodes = kind("", "v1", "nodes")?;
         Ok(Self { client, clusters, nodes, leases, started: Instant::now() })
-    }
-
-    fn sessions() -> Resource {
-        Resource::new("internal", "sessions")
-    }
-
-    fn session(snapshot: &dyn Snapshot, name: &str) -> Option<SessionRecord> {
-        let key = Key::new(&Self::sessions(), &ClusterName::root(), "", name);
-        serde_json::from_slice(&snapshot.get(&key)?.object.body).ok()
     }
 
     async fn write_cluster(
@@ -236,7 +228,7 @@ impl Controller for Nodes {
 
     fn scopes(&self) -> Vec<Scope> {
         let sessions = Scope {
-            resource: Self::sessions(),
+            resource: internal::sessions(),
             cluster: Some(ClusterName::root()),
             namespace: None,
         };
@@ -268,8 +260,8 @@ impl Controller for Nodes {
         }
         let accepted = is_accepted(&cluster);
         // A session of an earlier cluster of this name says nothing about this one.
-        let session = Self::session(&*snapshot, &key.name)
-            .filter(|session| session.uid == cluster.object.header.uid);
+        let session = SessionRecord::of(&*snapshot, &key.name)
+            .filter(|session| *session.uid == *cluster.object.header.uid);
         let now = self.client.clock.now().as_millisecond();
         let in_root = snapshot.get(&key_of(&self.nodes, &ClusterName::root(), "", &key.name));
         let called_silent = in_root.is_some_and(|node| has_unreachable_taint(&node));

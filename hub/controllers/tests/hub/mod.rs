@@ -13,9 +13,9 @@ use freewheel_hub_controllers::signing::{Authority, RequestedCertificate, Signin
 use freewheel_hub_controllers::{Config, start_over};
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::clock::SeededRandom;
+use freewheel_hub_objects::internal::{SessionRecord, session_key};
 use freewheel_hub_objects::{DeleteOptions, ObjectRef, Objects, Propagation, WriteOptions};
 use freewheel_hub_schema::kind::Kind;
-use freewheel_hub_schema::object::{Header, Key, Object, Resource};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Operation, Scope, Snapshot, Store, Stored, Txn};
 use freewheel_link::names::ClusterName;
@@ -140,17 +140,15 @@ impl Hub {
 
     /// What the gateway writes when a session begins or ends.
     pub async fn connect(&self, spoke: &str, connected: bool) {
-        let resource = Resource::new("internal", "sessions");
-        let key = Key::new(&resource, &ClusterName::root(), "", spoke);
-        let since = self.objects.clock().unix_seconds() * 1000;
         let cluster = get(&*self.snapshot(), "root", "managedclusters", "", spoke).unwrap();
-        let uid = &cluster["metadata"]["uid"];
-        let body = json!({
-            "hub": "h", "epoch": 1, "connected": connected, "since": since, "uid": uid, "life": [0, 0],
-        });
-        let body = serde_json::to_vec(&body).unwrap().into();
-        let object = Object { header: Header::default(), body };
-        let operations = vec![Operation::Put(key, object)];
+        let session = SessionRecord {
+            epoch: 1,
+            connected,
+            since: self.objects.clock().unix_seconds() * 1000,
+            uid: cluster["metadata"]["uid"].as_str().unwrap().to_owned(),
+            ..SessionRecord::default()
+        };
+        let operations = vec![Operation::Put(session_key(spoke), session.to_object())];
         self.objects.store().commit(Txn { expect: Vec::new(), operations }).await.unwrap();
     }
 

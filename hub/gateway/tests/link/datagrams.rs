@@ -82,6 +82,6 @@ async fn an_answer_goes_to_the_node_that_the_question_came_through() {
     send(&pod, datagram("root", &format!("{SNAT_ADDRESS}:32768"), "10.64.77.2:53"));
     eventually("it is lost", || hub.gateway.lost_datagrams() == 1).await;
     let snapshot = hub.objects.store().snapshot();
-    let scope = Scope { resource: session_records::pod_cidrs(), cluster: None, namespace: None };
+    let scope = Scope { resource: internal::pod_cidrs(), cluster: None, namespace: None };
     assert_eq!(snapshot.range(&scope, None).count(), 3);
 }

@@ -86,7 +86,7 @@ async fn two_devices_with_one_identity_are_told_apart_and_told_of() {
     let event = hub.get(("", "v1", "events"), "default", "pi-7.duplicate-identity").await;
     assert_eq!((&event["type"], &event["count"]), (&json!("Warning"), &json!(1)), "once a minute");
     let name = ClusterName::try_from("pi-7").unwrap();
-    let epoch = session_records::session(&*hub.objects.store().snapshot(), &name).unwrap().epoch;
+    let epoch = SessionRecord::of(&*hub.objects.store().snapshot(), name.as_str()).unwrap().epoch;
     assert_eq!(epoch, 2, "they do not fight over the session");
 }
 
@@ -133,7 +133,7 @@ async fn a_certificate_is_renewed_over_its_session_for_its_own_key() {
     assert!(refused.message.contains("not of the key"), "{}", refused.message);
     assert!(matches!(first_word(&hub, &new).await, HubToSpoke::Welcome(_)));
     let name = ClusterName::try_from("pi-7").unwrap();
-    let session = session_records::session(&*hub.objects.store().snapshot(), &name).unwrap();
+    let session = SessionRecord::of(&*hub.objects.store().snapshot(), name.as_str()).unwrap();
     let life = freewheel_hub_pki::Certificate::read(&new).unwrap().validity();
     assert_eq!(session.life, (life.from, life.to), "its end is known where the condition is made");
 }

@@ -17,7 +17,7 @@ impl Layer for Ends {
         let ends = |operation: &Operation| {
             let Operation::Put(key, object) = operation else { return false };
             let text = String::from_utf8_lossy(&object.body);
-            key.resource == session_records::sessions() && text.contains(r#""connected":false"#)
+            key.resource == internal::sessions() && text.contains(r#""connected":false"#)
         };
         if txn.operations.iter().any(ends) {
             if self.1.load(Ordering::Relaxed) {
@@ -45,7 +45,7 @@ async fn bench() -> Bench {
 impl Bench {
     /// A session of this name that an earlier start has left.
     async fn left(&self, name: &str, uid: &str, hub: &str) {
-        let session = session_records::SessionRecord {
+        let session = SessionRecord {
             hub: hub.into(),
             epoch: 5,
             connected: true,
@@ -55,7 +55,7 @@ impl Bench {
             late: false,
             reported: None,
         };
-        let key = Key::new(&session_records::sessions(), &ClusterName::root(), "", name);
+        let key = Key::new(&internal::sessions(), &ClusterName::root(), "", name);
         let body = serde_json::to_vec(&session).unwrap().into();
         let operations = vec![Operation::Put(key, Object { header: Header::default(), body })];
         let txn = Txn { expect: Vec::new(), operations };
@@ -63,11 +63,11 @@ impl Bench {
     }
 
     fn up(&self) -> Vec<String> {
-        let scope = Scope { resource: session_records::sessions(), cluster: None, namespace: None };
+        let scope = Scope { resource: internal::sessions(), cluster: None, namespace: None };
         let snapshot = self.hub.objects.store().snapshot();
         let up = snapshot
             .range(&scope, None)
-            .filter(|stored| session_records::read_session(stored).unwrap().connected);
+            .filter(|stored| SessionRecord::read(stored).unwrap().connected);
         up.map(|stored| stored.key.name.to_string()).collect()
     }
 }

@@ -34,6 +34,7 @@ mod waiting;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use freewheel_hub_objects::internal::SessionRecord;
 use freewheel_hub_pki::encode;
 use support::*;
 
@@ -241,7 +242,7 @@ async fn a_newer_session_is_the_only_one_and_the_spoke_is_a_node() {
     let closed = first.closed().await;
     assert!(matches!(closed, Closed::ByPeer { code: code::SUPERSEDED, .. }), "{closed:?}");
     let name = ClusterName::try_from("pi-7").unwrap();
-    let session = session_records::session(&*hub.objects.store().snapshot(), &name).unwrap();
+    let session = SessionRecord::of(&*hub.objects.store().snapshot(), name.as_str()).unwrap();
     assert!(session.connected && session.epoch == later.epoch);
 
     let nodes = place(("", "v1", "nodes"), "", "pi-7");

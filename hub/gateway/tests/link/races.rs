@@ -49,7 +49,7 @@ fn failed() -> CommitError {
 }
 
 fn opens(txn: &Txn) -> bool {
-    let session = |operation: &Operation| matches!(operation, Operation::Put(key, _) if key.resource == session_records::sessions());
+    let session = |operation: &Operation| matches!(operation, Operation::Put(key, _) if key.resource == internal::sessions());
     txn.operations.iter().any(session)
 }
 
@@ -99,7 +99,7 @@ async fn hub_over() -> (Hub, Arc<Openings>, CertificateDer<'static>, Arc<MemoryS
 /// Whether the store says that the first session of pi-7 is over.
 fn is_over(hub: &Hub) -> bool {
     let name = ClusterName::try_from("pi-7").unwrap();
-    let session = session_records::session(&*hub.objects.store().snapshot(), &name);
+    let session = SessionRecord::of(&*hub.objects.store().snapshot(), name.as_str());
     session.is_some_and(|session| session.epoch == 1 && !session.connected)
 }
 
@@ -157,7 +157,7 @@ async fn of_sessions_that_open_at_the_same_time_the_newest_is_in_force_and_hears
     let plan = holder.plan(&mut session).await;
     assert!(plan.put.iter().any(|record| record.key.kind == Kind::POD_V1), "{plan:?}");
     let name = ClusterName::try_from("pi-7").unwrap();
-    let written = session_records::session(&*hub.objects.store().snapshot(), &name).unwrap();
+    let written = SessionRecord::of(&*hub.objects.store().snapshot(), name.as_str()).unwrap();
     assert_eq!((written.epoch, written.connected), (2, true));
     hub.stop.cancel();
 }

@@ -6,7 +6,7 @@ use crate::support::*;
 
 /// The ranges that somebody has leased.
 fn leased(hub: &Hub) -> BTreeSet<String> {
-    let scope = Scope { resource: session_records::pod_cidrs(), cluster: None, namespace: None };
+    let scope = Scope { resource: internal::pod_cidrs(), cluster: None, namespace: None };
     let snapshot = hub.objects.store().snapshot();
     snapshot.range(&scope, None).map(|stored| stored.key.name.to_string()).collect()
 }

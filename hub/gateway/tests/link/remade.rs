@@ -118,14 +118,13 @@ async fn live(hub: &Hub) {
 fn written_after(hub: &Hub, swapped: u64) -> Vec<String> {
     let snapshot = hub.objects.store().snapshot();
     let kinds = kinds::all().iter().map(|kind| kind.storage().clone());
-    let own = [session_records::sessions(), session_records::pod_cidrs()];
+    let own = [internal::sessions(), internal::pod_cidrs()];
     let mut found = Vec::new();
     for resource in kinds.chain(own) {
         let all = Scope { resource, cluster: None, namespace: None };
         for stored in snapshot.range(&all, None).filter(|stored| swapped < stored.revision) {
-            let ended =
-                session_records::read_session(&stored).is_some_and(|session| !session.connected);
-            if !(ended && stored.key.resource == session_records::sessions()) {
+            let ended = SessionRecord::read(&stored).is_some_and(|session| !session.connected);
+            if !(ended && stored.key.resource == internal::sessions()) {
                 found.push(format!("{} {}", stored.key.resource, stored.key.name));
             }
         }

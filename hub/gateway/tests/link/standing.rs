@@ -72,14 +72,14 @@ async fn a_session_opens_and_ends_while_the_disk_stands_still() {
 
 #[tokio::test(start_paused = true)]
 async fn a_port_that_waits_for_its_address_holds_up_no_other_datagram() {
-    let (hub, stands) = hub(Some(session_records::pod_cidrs())).await;
+    let (hub, stands) = hub(Some(internal::pod_cidrs())).await;
     let ((pod, _of_pod), (node, mut session)) = (hub.spoke("pi-7").await, hub.spoke("pi-8").await);
     Holder::default().settle(&mut session).await;
     hub.lease("10.64.0.0", "pi-7").await;
     hub.lease("10.64.1.0", "pi-8").await;
     // An address in the realm of pi-8, where that has none of its own.
     let own = ClusterName::try_from("pi-8").unwrap();
-    let key = Key::new(&session_records::pod_cidrs(), &own, "", "10.64.9.0");
+    let key = Key::new(&internal::pod_cidrs(), &own, "", "10.64.9.0");
     let object = Object { header: Header::default(), body: "pi-7".into() };
     let operations = vec![Operation::Put(key, object)];
     hub.objects.store().commit(Txn { expect: Vec::new(), operations }).await.unwrap();
@@ -113,7 +113,7 @@ fn count(holder: &Holder, kind: Kind) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn pods_land_while_their_addresses_wait_for_the_disk() {
-    let (hub, stands) = hub(Some(session_records::pod_cidrs())).await;
+    let (hub, stands) = hub(Some(internal::pod_cidrs())).await;
     hub.listen().await;
     let (_link, mut session) = hub.spoke("pi-7").await;
     let mut holder = Holder::default();
@@ -134,7 +134,7 @@ async fn pods_land_while_their_addresses_wait_for_the_disk() {
 
 #[tokio::test(start_paused = true)]
 async fn who_is_not_accepted_any_more_is_cut_off_while_its_addresses_wait_for_the_disk() {
-    let (hub, stands) = hub(Some(session_records::pod_cidrs())).await;
+    let (hub, stands) = hub(Some(internal::pod_cidrs())).await;
     hub.listen().await;
     let (_link, mut session) = hub.spoke("pi-7").await;
     Holder::default().settle(&mut session).await;
@@ -157,7 +157,7 @@ impl Layer for Crowded {
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        let lease = |it: &Operation| it.key().resource == session_records::pod_cidrs();
+        let lease = |it: &Operation| it.key().resource == internal::pod_cidrs();
         if self.1.load(Ordering::Relaxed) && txn.operations.iter().any(lease) {
             return Err(CommitError::Unavailable("no space left on device".into()));
         }

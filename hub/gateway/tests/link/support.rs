@@ -9,7 +9,8 @@ pub(crate) use base64::Engine as _;
 pub(crate) use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
 pub(crate) use freewheel_hub_api::kinds;
 pub(crate) use freewheel_hub_api::streams::LogOptions;
-pub(crate) use freewheel_hub_gateway::{Gateway, Identity, session_records};
+pub(crate) use freewheel_hub_gateway::{Gateway, Identity};
+pub(crate) use freewheel_hub_objects::internal::{self, SessionRecord};
 pub(crate) use freewheel_hub_objects::{DeleteOptions, ObjectRef, Objects, WriteOptions};
 pub(crate) use freewheel_hub_pki::Authority;
 pub(crate) use freewheel_hub_schema::object::{Header, Key, Object};
@@ -288,7 +289,7 @@ impl Hub {
 
     /// Leases a range of the root's addresses to a spoke.
     pub(crate) async fn lease(&self, base: &str, spoke: &str) {
-        let key = Key::new(&session_records::pod_cidrs(), &ClusterName::root(), "", base);
+        let key = Key::new(&internal::pod_cidrs(), &ClusterName::root(), "", base);
         let object = Object { header: Header::default(), body: spoke.to_owned().into() };
         let operations = vec![Operation::Put(key, object)];
         self.objects.store().commit(Txn { expect: Vec::new(), operations }).await.unwrap();

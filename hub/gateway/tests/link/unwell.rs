@@ -31,9 +31,9 @@ impl Layer for Fickle {
     }
 }
 
-pub(crate) fn session_of(hub: &Hub, name: &str) -> session_records::SessionRecord {
+pub(crate) fn session_of(hub: &Hub, name: &str) -> SessionRecord {
     let name = ClusterName::try_from(name).unwrap();
-    session_records::session(&*hub.objects.store().snapshot(), &name).unwrap()
+    SessionRecord::of(&*hub.objects.store().snapshot(), name.as_str()).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
