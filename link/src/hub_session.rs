@@ -92,7 +92,6 @@ pub struct HubSession<S: PlanSet = RecordSet> {
     failures: u32,
     /// No plan goes out before this.
     rest: Option<Duration>,
-    last_heard: Duration,
     last_stamp: Option<ReportStamp>,
     /// The newest generation whose set the spoke is known to hold.
     reached: Generation,
@@ -108,7 +107,6 @@ impl<S: PlanSet> HubSession<S> {
         certified: &ClusterName,
         welcome: WelcomeV1,
         known: Option<Held<S::Members>>,
-        now: Duration,
     ) -> Result<Self, Reason> {
         let mut welcome = welcome;
         welcome.protocol =
@@ -136,7 +134,6 @@ impl<S: PlanSet> HubSession<S> {
             planned: false,
             failures: 0,
             rest: None,
-            last_heard: now,
             last_stamp: None,
             reached,
         })
@@ -195,7 +192,6 @@ impl<S: PlanSet> HubSession<S> {
     /// # Errors
     /// With the reason to close the session.
     pub fn hear(&mut self, message: SpokeToHub, now: Duration) -> Result<Option<Effect>, Reason> {
-        self.last_heard = now;
         match message {
             SpokeToHub::Hello(_) => Err(Reason::Violation("a second greeting".into())),
             SpokeToHub::Heartbeat { generation, digest } => Ok(self.beat(generation, digest)),
@@ -294,12 +290,6 @@ impl<S: PlanSet> HubSession<S> {
             (bytes.min(HELD_BACK_BYTES) / SLOWEST_LINK_BYTES_PER_SECOND) as u64,
         );
         PLAN_TIMEOUT * (1 << self.failures.min(4)) + slow
-    }
-
-    /// How long nothing was heard.
-    #[must_use]
-    pub fn silent_for(&self, now: Duration) -> Duration {
-        now.saturating_sub(self.last_heard)
     }
 
     /// Drift: the same generation with other records can only be healed by sending all of them.

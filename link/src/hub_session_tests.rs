@@ -51,8 +51,7 @@ fn welcome() -> WelcomeV1 {
 
 fn session(held: Generation, digest: SetDigest, known: Option<Held>) -> HubSession {
     let hello = hello(held, digest);
-    let mut session =
-        HubSession::greet(&hello, &hello.cluster, welcome(), known, Duration::ZERO).unwrap();
+    let mut session = HubSession::greet(&hello, &hello.cluster, welcome(), known).unwrap();
     assert_eq!(session.poll(Duration::ZERO), Some(HubToSpoke::Welcome(welcome())));
     session
 }
@@ -249,7 +248,7 @@ fn who_greets_wrongly_gets_the_reason() {
     let mut greeting = hello(Generation::NONE, SetDigest::default());
     let other = ClusterName::try_from("pi-8").unwrap();
     let greet = |hello: &HelloV1, certified: &ClusterName| {
-        HubSession::<RecordSet>::greet(hello, certified, welcome(), None, SECOND).err()
+        HubSession::<RecordSet>::greet(hello, certified, welcome(), None).err()
     };
     assert_eq!(greet(&greeting, &other), Some(Reason::NotYou("pi-8".into())));
     let me = greeting.cluster.clone();

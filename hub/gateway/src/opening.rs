@@ -92,7 +92,7 @@ pub(crate) async fn open(
         told: ReportStamp::default(),
     };
     // A greeting that will be refused opens no session.
-    PlanSession::greet(&hello, cluster, welcome, None, Duration::ZERO).map_err(End::Left)?;
+    PlanSession::greet(&hello, cluster, welcome, None).map_err(End::Left)?;
     hello.held =
         incarnation::known(&inner.rollback_guard, &inner.objects, identity, hello.held).await?;
     welcome.incarnation = incarnation::incarnation(&**store, &*store.snapshot());
@@ -142,8 +142,7 @@ fn into_force(
         return Err(End::Left(Reason::Superseded));
     }
     let known = inner.known.lock().remove(&identity.uid);
-    let state =
-        PlanSession::greet(hello, cluster, welcome, known, Duration::ZERO).map_err(End::Left)?;
+    let state = PlanSession::greet(hello, cluster, welcome, known).map_err(End::Left)?;
     let state = Arc::new(Mutex::new(state));
     let own = Link {
         transport: link.clone(),
