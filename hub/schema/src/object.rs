@@ -218,7 +218,7 @@ fn end_of_time(value: &mut Value) -> bool {
         }
         Value::Array(items) => items.iter_mut().fold(false, |any, item| end_of_time(item) | any),
         Value::Object(map) => map.values_mut().fold(false, |any, item| end_of_time(item) | any),
-        _ => false,
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

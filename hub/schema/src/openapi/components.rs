@@ -283,7 +283,15 @@ fn element(shape: &Shape, owner: TypeFacts<'_>) -> Value {
         Shape::Object(_) => out["default"] = json!({}),
         // A scalar of its own stands as it is.
         Shape::Quantity => return reference(QUANTITY),
-        _ => {}
+        Shape::Bytes
+        | Shape::Strings
+        | Shape::Time
+        | Shape::MicroTime
+        | Shape::IntOrString
+        | Shape::Raw
+        | Shape::Fields
+        | Shape::List(_)
+        | Shape::Map(_) => {}
     }
     out
 }

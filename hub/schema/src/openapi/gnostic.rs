@@ -191,10 +191,16 @@ fn field(out: &mut Vec<u8>, number: u32, form: Form, value: &Value) {
 
 /// A ParametersItem: Parameter, then BodyParameter or NonBodyParameter.
 fn parameter(value: &Value) -> Vec<u8> {
+    let (numbers, shape) = parameter_form(value);
+    within(numbers, message(value, shape))
+}
+
+/// Within which numbers a parameter lies, and as what, by where requests have it.
+fn parameter_form(value: &Value) -> (&'static [u32], &'static Message) {
     match value.get("in").and_then(Value::as_str) {
-        Some("body") => within(&[1, 1], message(value, &BODY_PARAMETER)),
-        Some("path") => within(&[1, 2, 4], message(value, &PATH_PARAMETER)),
-        _ => within(&[1, 2, 3], message(value, &QUERY_PARAMETER)),
+        Some("body") => (&[1, 1], &BODY_PARAMETER),
+        Some("path") => (&[1, 2, 4], &PATH_PARAMETER),
+        _ => (&[1, 2, 3], &QUERY_PARAMETER),
     }
 }
 
@@ -255,12 +261,7 @@ fn left_out_of(value: &Value, shape: &Message, path: &str, out: &mut Vec<String>
             }
             Some(Form::Parameters) => {
                 for item in items(member) {
-                    let shape = match item["in"].as_str() {
-                        Some("body") => &BODY_PARAMETER,
-                        Some("path") => &PATH_PARAMETER,
-                        _ => &QUERY_PARAMETER,
-                    };
-                    left_out_of(item, shape, &here, out);
+                    left_out_of(item, parameter_form(item).1, &here, out);
                 }
             }
             Some(_) => {}

@@ -23,10 +23,7 @@ pub(super) fn from_v3(documents: impl Iterator<Item = Value>) -> Value {
 }
 
 fn taken(value: &mut Value) -> Map<String, Value> {
-    match value.take() {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
+    if let Value::Object(map) = value.take() { map } else { Map::new() }
 }
 
 /// v2 has no `oneOf`, and a reference stands alone or beside its description.
@@ -83,10 +80,10 @@ fn parameter(mut value: Value) -> Value {
 }
 
 fn of_operation(mut operation: Value) -> Value {
-    let mut parameters: Vec<Value> = match operation["parameters"].take() {
-        Value::Array(parameters) => parameters.into_iter().map(parameter).collect(),
-        _ => Vec::new(),
-    };
+    let mut parameters = Vec::new();
+    if let Value::Array(of_method) = operation["parameters"].take() {
+        parameters.extend(of_method.into_iter().map(parameter));
+    }
     let body = taken(&mut operation["requestBody"]);
     if let Some(Value::Object(content)) = body.get("content") {
         operation["consumes"] = content.keys().cloned().collect();

@@ -55,10 +55,7 @@ impl<'a> Place<'a> {
             Shape::List(inner) => inner,
             shape => shape,
         };
-        match shape {
-            Shape::Object(id) => Self::Struct(one.at(*id)),
-            _ => Self::Free,
-        }
+        if let Shape::Object(id) = shape { Self::Struct(one.at(*id)) } else { Self::Free }
     }
 }
 
@@ -124,11 +121,9 @@ fn merge_list_field(
     field: Option<&Field>,
     place: Place<'_>,
 ) -> Result<Vec<Value>, String> {
-    match field {
-        Some(field) if field.merge.merge => {
-            merge_list(old, new, field.merge.key.as_deref(), place.inside(Some(field)))
-        }
-        _ => Ok(new),
+    match field.filter(|field| field.merge.merge) {
+        Some(field) => merge_list(old, new, field.merge.key.as_deref(), place.inside(Some(field))),
+        None => Ok(new),
     }
 }
 
@@ -278,10 +273,12 @@ fn merge_ordered_lists(
         let merged = match (old, new) {
             (None, None) => continue,
             (Some(old), None) => old,
-            (None, Some(new)) => match without_directives(Value::Array(new)) {
-                Some(Value::Array(items)) => items,
-                _ => continue,
-            },
+            (None, Some(new)) => {
+                let Some(Value::Array(items)) = without_directives(Value::Array(new)) else {
+                    continue;
+                };
+                items
+            }
             (Some(old), Some(new)) => merge_list_field(old, new, field, place)?,
         };
         // A deletion of primitives comes before the order: what it removes is not in it.

@@ -180,9 +180,10 @@ fn quantity(bytes: &[u8]) -> Result<Value, Malformed> {
     let mut reader = Reader::new(bytes);
     let mut text = "0";
     while let Some((number, wire_type)) = reader.tag()? {
-        match number {
-            1 => text = reader.text(wire_type)?,
-            _ => reader.skip(wire_type)?,
+        if number == 1 {
+            text = reader.text(wire_type)?;
+        } else {
+            reader.skip(wire_type)?;
         }
     }
     Ok(Value::from(text))
@@ -233,9 +234,10 @@ fn raw(bytes: &[u8]) -> Result<Value, Malformed> {
     let mut reader = Reader::new(bytes);
     let mut raw: &[u8] = &[];
     while let Some((number, wire_type)) = reader.tag()? {
-        match number {
-            1 => raw = reader.bytes(wire_type)?,
-            _ => reader.skip(wire_type)?,
+        if number == 1 {
+            raw = reader.bytes(wire_type)?;
+        } else {
+            reader.skip(wire_type)?;
         }
     }
     if raw.is_empty() {

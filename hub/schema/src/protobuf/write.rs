@@ -25,15 +25,12 @@ pub(super) fn message(
     one: TypeFacts<'_>,
 ) -> Result<(), NotCanonical> {
     for field in &one.wire {
-        match (&field.shape, &*field.name) {
+        if let (Shape::Object(id), ".") = (&field.shape, &*field.name) {
             // A message on the wire, flat in JSON.
-            (Shape::Object(id), ".") => {
-                nested(out, field.number, |out| message(out, value, one.at(*id)))?;
-            }
-            _ => {
-                let value = value.get(&*field.name).filter(|v| !v.is_null());
-                self::field(out, (field, one), value)?;
-            }
+            nested(out, field.number, |out| message(out, value, one.at(*id)))?;
+        } else {
+            let value = value.get(&*field.name).filter(|v| !v.is_null());
+            self::field(out, (field, one), value)?;
         }
     }
     Ok(())

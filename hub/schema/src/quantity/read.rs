@@ -14,11 +14,8 @@ impl FromStr for Quantity {
         if text.is_empty() || text.len() > MAX_TEXT || !text.is_ascii() {
             return Err(NotAQuantity::Shape);
         }
-        let (negative, unsigned) = match text.as_bytes()[0] {
-            b'-' => (true, &text[1..]),
-            b'+' => (false, &text[1..]),
-            _ => (false, text),
-        };
+        let negative = text.starts_with('-');
+        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
         let end =
             unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
         let (number, suffix) = unsigned.split_at(end);
@@ -87,11 +84,12 @@ fn nano_of(whole: &str, fraction: &str, ten: i32, two: u32) -> i128 {
         usize::try_from(i64::from(shift) + i64::try_from(digits.len()).unwrap_or(i64::MAX) + 20);
     let keep = keep.unwrap_or(0).min(digits.len());
     for digit in &digits[..keep] {
-        match value.checked_mul(10).and_then(|v| v.checked_add(i128::from(*digit))) {
-            Some(next) if next <= CAP => value = next,
+        let next = value.checked_mul(10).and_then(|v| v.checked_add(i128::from(*digit)));
+        let Some(next) = next.filter(|next| *next <= CAP) else {
             // More than the cap however small the scale: only a long fraction gets here.
-            _ => return long(&digits, shift, factor),
-        }
+            return long(&digits, shift, factor);
+        };
+        value = next;
     }
     rest |= digits[keep..].iter().any(|d| *d != 0);
     let dropped = i32::try_from(digits.len() - keep).unwrap_or(i32::MAX);
@@ -115,10 +113,8 @@ fn scale(value: i128, shift: i32, factor: i128, rest: bool) -> i128 {
     if shift >= 0 {
         let mut out = value;
         for _ in 0..shift {
-            match out.checked_mul(10) {
-                Some(next) if next <= CAP => out = next,
-                _ => return CAP,
-            }
+            let Some(next) = out.checked_mul(10).filter(|next| *next <= CAP) else { return CAP };
+            out = next;
         }
         return out.checked_mul(factor).map_or(CAP, |v| v.saturating_add(i128::from(rest)));
     }

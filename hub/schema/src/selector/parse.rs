@@ -126,12 +126,11 @@ fn value_set(lexer: &mut Lexer<'_>, key: &str) -> Result<BTreeSet<String>, ApiEr
     }
     loop {
         // A comma without a word before it stands for the empty value.
-        let value = match lexer.peek() {
-            Token::Word(word) => {
-                lexer.next();
-                word
-            }
-            _ => "",
+        let value = if let Token::Word(word) = lexer.peek() {
+            lexer.next();
+            word
+        } else {
+            ""
         };
         values.insert(checked(value, key)?);
         match lexer.next() {

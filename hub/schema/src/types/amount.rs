@@ -70,14 +70,12 @@ pub fn canonical(text: &str) -> Result<String, NotAQuantity> {
     }
     let sign = if parsed.negative { "-" } else { "" };
     if format == Format::Binary {
-        match whole(value, scale) {
-            Some(whole) if 1024 <= whole => {
-                let (value, suffix) = binary(whole.min(i128::from(i64::MAX)));
-                return Ok(format!("{sign}{value}{suffix}"));
-            }
-            // Small or broken numbers are shown without losing anything.
-            _ => format = Format::Decimal,
+        if let Some(whole) = whole(value, scale).filter(|whole| 1024 <= *whole) {
+            let (value, suffix) = binary(whole.min(i128::from(i64::MAX)));
+            return Ok(format!("{sign}{value}{suffix}"));
         }
+        // Small or broken numbers are shown without losing anything.
+        format = Format::Decimal;
     }
     let (value, exponent) = by_thousands(value, scale)?;
     Ok(format!("{sign}{value}{}", suffix(format, exponent)))

@@ -266,11 +266,12 @@ pub(super) fn word(value: &Value) -> &'static str {
 
 fn mismatch(value: &Value, shape: &Shape, owner: TypeFacts<'_>, path: &Path<'_>) -> Mismatch {
     // Go tells the number when it is one, but not of this kind.
-    let what = match (value, shape) {
-        (Value::Number(n), Shape::Int32 | Shape::Int64 | Shape::IntOrString) => {
-            format!("number {n}")
-        }
-        _ => word(value).to_owned(),
+    let what = if let Value::Number(n) = value
+        && matches!(shape, Shape::Int32 | Shape::Int64 | Shape::IntOrString)
+    {
+        format!("number {n}")
+    } else {
+        word(value).to_owned()
     };
     let into = format!("{}.{} of type {}", owner.short_name(), path.go(), owner.go_name(shape));
     format!("json: cannot unmarshal {what} into Go struct field {into}")

@@ -62,9 +62,10 @@ impl Table {
 
     fn flatten(&self, id: TypeId, out: &mut Vec<Arc<Field>>) {
         for field in &self.at(id).layout {
-            match (&field.shape, &*field.name) {
-                (Shape::Object(inner), ".") => self.flatten(*inner, out),
-                _ => out.push(field.clone()),
+            if let (Shape::Object(inner), ".") = (&field.shape, &*field.name) {
+                self.flatten(*inner, out);
+            } else {
+                out.push(field.clone());
             }
         }
     }
@@ -150,7 +151,12 @@ impl Field {
             | Shape::List(_)
             | Shape::Map(_)
             | Shape::Strings => !self.omit_empty,
-            _ => false,
+            Shape::Bytes
+            | Shape::Time
+            | Shape::MicroTime
+            | Shape::IntOrString
+            | Shape::Raw
+            | Shape::Fields => false,
         }
     }
 }
