@@ -262,12 +262,13 @@ impl<'a> Condition<'a> {
             return false;
         }
         let new = self.value(old, now);
-        match at.and_then(|at| all.get_mut(at)) {
-            Some(slot) if !self.kind.by_reason => *slot = new,
-            _ => {
-                at.map(|at| all.remove(at));
-                all.push(new);
-            }
+        if !self.kind.by_reason
+            && let Some(slot) = at.and_then(|at| all.get_mut(at))
+        {
+            *slot = new;
+        } else {
+            at.map(|at| all.remove(at));
+            all.push(new);
         }
         true
     }

@@ -183,10 +183,8 @@ pub fn images_of(spec: &Value) -> BTreeSet<String> {
 pub fn pinned(image: &str, manifest: &Digest) -> String {
     let name = image.split('@').next().unwrap_or_default();
     // A colon before the last slash is a port's.
-    let name = match name.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name,
-        _ => name,
-    };
+    let tagged = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
+    let name = tagged.map_or(name, |(name, _)| name);
     format!("{name}@{manifest}")
 }
 

@@ -189,11 +189,10 @@ fn mirror_addresses(spec: &mut Map<String, Value>) {
         ("", Some(first)) => {
             spec.insert("clusterIP".to_owned(), first.into());
         }
-        ("", None) => {}
+        ("", None) | (_, Some(_)) => {}
         (one, None) => {
             spec.insert("clusterIPs".to_owned(), json!([one]));
         }
-        _ => {}
     }
 }
 

@@ -109,9 +109,9 @@ pub(super) fn amount(value: &Value) -> Result<i64, &'static str> {
             }
             digits.parse().map_err(|_| PERCENT)
         }
-        number => match number.as_i64() {
-            Some(number) if number >= 0 => Ok(number),
-            _ => Err("must be greater than or equal to 0"),
-        },
+        number => {
+            let number = number.as_i64().filter(|number| 0 <= *number);
+            number.ok_or("must be greater than or equal to 0")
+        }
     }
 }

@@ -228,7 +228,7 @@ fn check_env_from(path: &str, source: &Value) -> Vec<FieldError> {
                 errors.push(FieldError::required(format!("{path}.{kind}.name"), ""));
             }
         }
-        _ => {
+        [_, _, ..] => {
             let text = "may not have more than one field specified at a time";
             errors.push(FieldError::invalid(path, &json!(""), text));
         }
