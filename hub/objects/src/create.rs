@@ -186,10 +186,8 @@ impl Objects {
 }
 
 fn pretend(txn: Txn, revision: Revision) -> Result<Arc<Stored>, CommitError> {
-    match txn.operations.into_iter().next() {
-        Some(Operation::Put(key, object)) => {
-            Ok(Arc::new(Stored { key, object, revision, created: revision }))
-        }
-        _ => Err(CommitError::Unavailable("a dry run has nothing to write".to_owned())),
-    }
+    let Some(Operation::Put(key, object)) = txn.operations.into_iter().next() else {
+        return Err(CommitError::Unavailable("a dry run has nothing to write".to_owned()));
+    };
+    Ok(Arc::new(Stored { key, object, revision, created: revision }))
 }

@@ -117,12 +117,10 @@ fn check(target: &ObjectRef, options: &DeleteOptions, old: &Stored) -> Result<()
     if let Some(wanted) = options.uid.as_ref().filter(|wanted| *wanted != found) {
         return Err(refusal::other_uid(target, wanted, found));
     }
-    match options.revision {
-        Some(wanted) if wanted != old.revision => {
-            Err(refusal::other_revision(target, wanted, old.revision))
-        }
-        _ => Ok(()),
+    if let Some(wanted) = options.revision.filter(|wanted| *wanted != old.revision) {
+        return Err(refusal::other_revision(target, wanted, old.revision));
     }
+    Ok(())
 }
 
 fn pretend(verdict: &Verdict, old: Arc<Stored>) -> Deleted {

@@ -243,10 +243,10 @@ impl Attempt<'_> {
     }
 
     fn check_revision(&self, new: &Value, revision: Revision) -> Result<(), ApiError> {
-        match meta::wanted_revision(new)? {
-            Some(wanted) if wanted != revision => Err(refusal::modified(self.target)),
-            _ => Ok(()),
+        if meta::wanted_revision(new)?.is_some_and(|wanted| wanted != revision) {
+            return Err(refusal::modified(self.target));
         }
+        Ok(())
     }
 }
 
