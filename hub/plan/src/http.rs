@@ -46,12 +46,9 @@ fn number(
     let own = format!("{key}.{container}");
     let find = |wanted: &str| annotations.iter().find(|(found, _)| found == wanted);
     let Some((found, raw)) = find(&own).or_else(|| find(key)) else { return Ok(None) };
-    match raw.parse() {
-        Ok(value) if 0 < value && value <= most => Ok(Some(value)),
-        _ => Err(Fault::invalid(format!(
-            "annotation {found}: {raw:?} is no number from 1 to {most}"
-        ))),
-    }
+    let value = raw.parse().ok().filter(|value| (1..=most).contains(value));
+    let wrong = || format!("annotation {found}: {raw:?} is no number from 1 to {most}");
+    value.map(Some).ok_or_else(|| Fault::invalid(wrong()))
 }
 
 #[cfg(test)]
