@@ -13,9 +13,10 @@ use crate::keys::PkiError;
 pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), PkiError> {
     let put = || -> io::Result<()> {
         let fresh = path.with_extension("new");
-        match std::fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        if let Err(error) = std::fs::remove_file(&fresh)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
         }
         let mut file =
             std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh)?;

@@ -231,10 +231,9 @@ fn first(pem: &str) -> Option<CertificateDer<'static>> {
 
 /// Whether a certificate is whole, and as this CA of the hub's own has signed it.
 fn is_made_by(der: &CertificateDer<'_>, ca: &CertificateDer<'_>) -> bool {
-    match (Certificate::read(der), Certificate::read(ca)) {
-        (Some(cert), Some(ca)) => cert.is_signed_by(&ca) && cert.is_unchanged(),
-        _ => false,
-    }
+    Certificate::read(der)
+        .zip(Certificate::read(ca))
+        .is_some_and(|(cert, ca)| cert.is_signed_by(&ca) && cert.is_unchanged())
 }
 
 #[cfg(test)]
