@@ -91,13 +91,15 @@ pub(crate) fn decide(seen: &Seen, limits: &Limits) -> Verdict {
     verdict.uploads = seen.uploads.iter().filter(old).map(|(name, _)| name.clone()).collect();
     let mut stay = seen.lost.clone();
     for (blob, named) in &seen.blobs {
-        match blob.idle {
-            Some(idle) if !named && limits.blobs <= idle => {
-                verdict.blobs.push((blob.digest, blob.bytes));
-                continue;
+        if !named {
+            match blob.idle {
+                None => verdict.redate.push(blob.digest),
+                Some(idle) if idle < limits.blobs => {}
+                Some(_) => {
+                    verdict.blobs.push((blob.digest, blob.bytes));
+                    continue;
+                }
             }
-            None if !named => verdict.redate.push(blob.digest),
-            _ => {}
         }
         stay.insert(blob.digest);
     }

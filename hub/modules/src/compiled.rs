@@ -114,7 +114,13 @@ impl Compiled {
             CompileError::Refused(why) => format!("refused\n{why}"),
             CompileError::Beyond(why) => format!("beyond\n{why}"),
             CompileError::Stumbled(why) => format!("stumbled\n{why}"),
-            _ => return Ok(()),
+            CompileError::Profile(_)
+            | CompileError::Died(_)
+            | CompileError::Damaged(_)
+            | CompileError::Lost(_)
+            | CompileError::Full
+            | CompileError::Trouble(_)
+            | CompileError::Hub(_) => return Ok(()),
         };
         replace(&why_of(artifact), text.as_bytes())
     }

@@ -93,9 +93,12 @@ fn given() -> String {
     let mut packages: Vec<(&str, &str, Vec<&str>)> = Vec::new();
     for (name, version) in freewheel_spoke_engine::given() {
         let (package, interface) = name.split_once('/').unwrap_or((name, ""));
-        match packages.last_mut() {
-            Some((last, _, interfaces)) if *last == package => interfaces.push(interface),
-            _ => packages.push((package, version, vec![interface])),
+        if let Some((last, _, interfaces)) = packages.last_mut()
+            && *last == package
+        {
+            interfaces.push(interface);
+        } else {
+            packages.push((package, version, vec![interface]));
         }
     }
     let named = packages.iter().map(|(package, version, interfaces)| {

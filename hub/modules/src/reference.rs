@@ -38,16 +38,11 @@ impl std::str::FromStr for Reference {
             None => (raw, None),
         };
         // A colon after the last slash starts the tag; before it, a port.
-        let (name, tag) = match rest.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') => (name, tag),
-            _ => (rest, "latest"),
-        };
-        let (host, repository) = match name.split_once('/') {
-            Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => {
-                (Some(host), path)
-            }
-            _ => (None, name),
-        };
+        let tagged = rest.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
+        let (name, tag) = tagged.unwrap_or((rest, "latest"));
+        let names_host = |first: &str| first.contains(['.', ':']) || first == "localhost";
+        let hosted = name.split_once('/').filter(|(first, _)| names_host(first));
+        let (host, repository) = hosted.map_or((None, name), |(host, path)| (Some(host), path));
         if !host.is_none_or(is_host) {
             return Err(bad("before the first / stands no host"));
         }

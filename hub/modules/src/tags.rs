@@ -115,10 +115,10 @@ impl TagTable {
             return Err(Unusable::OtherBuild(version));
         }
         let book: Self = serde_json::from_slice(bytes).map_err(|e| damaged(&e))?;
-        match book.summed() {
-            Ok(sum) if sum == book.sum => Ok(book),
-            _ => Err(damaged(&"its text is not what was written")),
+        if !book.summed().is_ok_and(|sum| sum == book.sum) {
+            return Err(damaged(&"its text is not what was written"));
         }
+        Ok(book)
     }
 
     fn len(&self) -> usize {

@@ -59,9 +59,10 @@ impl Uploads {
     /// Opens the folder and drops the uploads of an earlier run: their hash states went with it.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let dir = dir.join("uploads");
-        match std::fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        if let Err(error) = std::fs::remove_dir_all(&dir)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
         }
         std::fs::create_dir_all(&dir)?;
         Ok(Self { room: DiskReserve::new(&dir), dir, open: Mutex::default() })

@@ -15,12 +15,11 @@ pub(super) fn check(import: &Import<'_>, validator: &Validator) -> Result<(), No
     let Some((name, given)) = preview_1().find(|(name, _)| *name == import.name) else {
         return Err(NotAModule::NotOfPreview1(bounded(import.name)));
     };
-    let found = match import.ty {
-        TypeRef::Func(at) => {
-            let ty = validator.types(0).map(|types| types.core_type_at_in_module(at));
-            ty.and_then(|ty| function(validator, ty))
-        }
-        _ => None,
+    let found = if let TypeRef::Func(at) = import.ty {
+        let ty = validator.types(0).map(|types| types.core_type_at_in_module(at));
+        ty.and_then(|ty| function(validator, ty))
+    } else {
+        None
     };
     if found.as_deref() == Some(given) {
         return Ok(());
