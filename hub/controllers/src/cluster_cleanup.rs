@@ -201,10 +201,12 @@ impl ClusterCleanup {
 
 /// What is gone already is fine.
 fn tolerate<T>(outcome: Result<T, ApiError>) -> Result<(), ApiError> {
-    match outcome {
-        Err(error) if error.code != 404 && error.code != 409 => Err(error),
-        _ => Ok(()),
+    if let Err(error) = outcome
+        && !matches!(error.code, 404 | 409)
+    {
+        return Err(error);
     }
+    Ok(())
 }
 
 #[async_trait]

@@ -147,12 +147,12 @@ impl TaintEviction {
             condition.put(&mut value["status"]["conditions"], &now);
             Ok(value)
         });
-        match told.await {
-            // One as large as an object may be has no room for it: the event has told why.
-            Err(error) if error.code != 404 && error.code != 413 => {
-                return Err(Error::api("say why a pod is evicted")(error));
-            }
-            _ => {}
+        // One as large as an object may be has no room for it: the event has told why.
+        if let Err(error) = told.await
+            && error.code != 404
+            && error.code != 413
+        {
+            return Err(Error::api("say why a pod is evicted")(error));
         }
         let deleted = self.client.delete(&self.pods, key, pod.uid(), Propagation::Background).await;
         deleted.map(drop).map_err(Error::api("evict a pod"))

@@ -177,10 +177,12 @@ impl GarbageCollector {
             ..DeleteOptions::default()
         };
         let place = object_ref(&kind, &stored.key);
-        match self.client.objects().delete(self.client.how(), &place, &options).await {
-            Err(error) if error.code != 404 => Err(Error::api("delete what has no owner")(error)),
-            _ => Ok(()),
+        if let Err(error) = self.client.objects().delete(self.client.how(), &place, &options).await
+            && error.code != 404
+        {
+            return Err(Error::api("delete what has no owner")(error));
         }
+        Ok(())
     }
 
     fn complain(&self, stored: &Stored, owner: &Owner) {
@@ -253,15 +255,11 @@ fn standing(
     if kind.namespaced && dependent.key.namespace.is_empty() {
         return OwnerState::Elsewhere;
     }
-    match snapshot.get(&key_of_owner(kind, owner, dependent)) {
-        Some(found) if found.object.header.uid == owner.uid => {
-            if waits(&found) {
-                OwnerState::Waiting
-            } else {
-                OwnerState::Solid
-            }
-        }
-        _ => OwnerState::Absent,
+    let found = snapshot.get(&key_of_owner(kind, owner, dependent));
+    match found.filter(|found| found.object.header.uid == owner.uid) {
+        Some(found) if waits(&found) => OwnerState::Waiting,
+        Some(_) => OwnerState::Solid,
+        None => OwnerState::Absent,
     }
 }
 

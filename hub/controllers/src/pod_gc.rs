@@ -88,7 +88,7 @@ impl Controller for PodGarbageCollector {
                 self.missing.lock().remove(&node.key);
                 Vec::new()
             }
-            _ => Vec::new(),
+            (None, _) => Vec::new(),
         }
     }
 
@@ -114,11 +114,12 @@ impl Controller for PodGarbageCollector {
         let place = object_ref(&self.pods, key);
         // One that has just come back keeps its pods.
         let client = self.client.while_holds(Expect::Absent(node));
-        match client.objects().delete(client.how(), &place, &options).await {
-            Err(error) if error.code != 404 && error.reason != OVERTAKEN => {
-                Err(Error::api("delete a pod whose node is gone")(error))
-            }
-            _ => Ok(None),
+        if let Err(error) = client.objects().delete(client.how(), &place, &options).await
+            && error.code != 404
+            && error.reason != OVERTAKEN
+        {
+            return Err(Error::api("delete a pod whose node is gone")(error));
         }
+        Ok(None)
     }
 }

@@ -29,11 +29,10 @@ impl Selector {
 
     /// The labels that it asks for with their one value: who matches has them all.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.requirements().iter().filter_map(|requirement| match &requirement.operator {
-            Operator::In(values) if values.len() == 1 => {
-                values.first().map(|value| (requirement.key.as_str(), value.as_str()))
-            }
-            _ => None,
+        self.0.requirements().iter().filter_map(|requirement| {
+            let Operator::In(values) = &requirement.operator else { return None };
+            let value = values.first().filter(|_| values.len() == 1)?;
+            Some((requirement.key.as_str(), value.as_str()))
         })
     }
 

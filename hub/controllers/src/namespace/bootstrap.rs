@@ -155,11 +155,10 @@ impl Controller for ClusterBootstrap {
                 continue;
             }
             let namespace = json!({"metadata": {"name": name}});
-            match client.create(&self.namespaces, &cluster, "", &namespace).await {
-                Err(error) if error.reason != "AlreadyExists" => {
-                    return Err(Error::api("create a namespace")(error));
-                }
-                _ => {}
+            if let Err(error) = client.create(&self.namespaces, &cluster, "", &namespace).await
+                && error.reason != "AlreadyExists"
+            {
+                return Err(Error::api("create a namespace")(error));
             }
         }
         self.api_service(&client, &cluster).await?;

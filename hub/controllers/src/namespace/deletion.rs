@@ -189,10 +189,12 @@ impl NamespaceDeletion {
                 Ok(value)
             })
             .await;
-        match finalized {
-            Err(error) if error.code != 404 => Err(Error::api("finalize a namespace")(error)),
-            _ => Ok(()),
+        if let Err(error) = finalized
+            && error.code != 404
+        {
+            return Err(Error::api("finalize a namespace")(error));
         }
+        Ok(())
     }
 }
 

@@ -206,11 +206,11 @@ pub(super) fn with_start_grace(
     called_silent: bool,
     up: Duration,
 ) -> (Presence, Option<Duration>) {
-    match START_GRACE.checked_sub(up) {
-        Some(rest) if seen.0 == Presence::Silent && !called_silent && !rest.is_zero() => {
-            (Presence::Connected, Some(rest))
-        }
-        _ => seen,
+    let rest = START_GRACE.saturating_sub(up);
+    if seen.0 == Presence::Silent && !called_silent && !rest.is_zero() {
+        (Presence::Connected, Some(rest))
+    } else {
+        seen
     }
 }
 

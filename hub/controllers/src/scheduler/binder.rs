@@ -79,10 +79,12 @@ impl Binder {
                 Ok(value)
             })
             .await;
-        match written {
-            Err(error) if error.code != 404 => Err(Error::api("say why a pod has no node")(error)),
-            _ => Ok(()),
+        if let Err(error) = written
+            && error.code != 404
+        {
+            return Err(Error::api("say why a pod has no node")(error));
         }
+        Ok(())
     }
 
     /// Says on the pod why it has no node.
