@@ -205,10 +205,10 @@ impl ChangeFanout {
             self.note(event, &mut news);
         }
         let services = self.services.translate(std::mem::take(&mut news.services));
-        let in_root: Vec<String> = match services.get(&ClusterName::root()) {
-            Some(Concerned::WithPods) => self.pods.lock().in_root().map(str::to_owned).collect(),
-            _ => Vec::new(),
-        };
+        let mut in_root = Vec::new();
+        if let Some(Concerned::WithPods) = services.get(&ClusterName::root()) {
+            in_root.extend(self.pods.lock().in_root().map(str::to_owned));
+        }
         let signals = self.signals.lock();
         for (spoke, changes) in news.spokes {
             if let Some(signal) = signals.get(&*spoke) {
@@ -227,7 +227,9 @@ impl ChangeFanout {
             match concerned {
                 Concerned::Nobody => {}
                 Concerned::Everybody if realm.is_root() => signals.values().for_each(|b| b.raise()),
-                _ => signals.get(&realm).into_iter().for_each(|signal| signal.raise()),
+                Concerned::Everybody | Concerned::WithPods => {
+                    signals.get(&realm).into_iter().for_each(|signal| signal.raise());
+                }
             }
         }
         in_root.iter().filter_map(|spoke| signals.get(&**spoke)).for_each(|signal| signal.raise());

@@ -83,9 +83,10 @@ fn waiting(inner: &Inner, spoke: &ClusterName, component: &Digest, size: u64) ->
 }
 
 fn event(pod: &PodV1, list: &str, container: &ContainerV1, size: u64) -> EventV1 {
-    let size = match size {
-        0..10_000_000 => format!("{} kB", size.div_ceil(1000)),
-        _ => format!("{} MB", size / 1_000_000),
+    let size = if size < 10_000_000 {
+        format!("{} kB", size.div_ceil(1000))
+    } else {
+        format!("{} MB", size / 1_000_000)
     };
     EventV1 {
         realm: ClusterName::root(),

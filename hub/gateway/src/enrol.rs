@@ -66,10 +66,9 @@ impl From<ApiError> for Refusal {
         if error.reason == OVERTAKEN {
             return gone();
         }
-        match error.code {
-            422 | 400 => Self(JoinRefusal::Request, error.message),
-            _ => Self(JoinRefusal::Internal, error.message),
-        }
+        let of_request = matches!(error.code, 400 | 422);
+        let cause = if of_request { JoinRefusal::Request } else { JoinRefusal::Internal };
+        Self(cause, error.message)
     }
 }
 
@@ -228,9 +227,10 @@ async fn request_certificate(
                 "usages": ["digital signature", "client auth"],
             },
         });
-        match objects.create(&how, &place, value).await {
-            Err(error) if error.reason != "AlreadyExists" => return Err(error.into()),
-            _ => {}
+        if let Err(error) = objects.create(&how, &place, value).await
+            && error.reason != "AlreadyExists"
+        {
+            return Err(error.into());
         }
     }
     if !auto {
@@ -283,10 +283,10 @@ async fn wait(
         if told.is_none_or(|at: tokio::time::Instant| PENDING_EVERY <= at.elapsed()) {
             let text = format!("waiting to be accepted: on the hub, run `hub accept {name}`");
             told = Some(tokio::time::Instant::now());
-            match timeout(REQUEST_TIMEOUT, frame::write(send, &JoinAnswer::Pending(text))).await {
-                Ok(Ok(())) => {}
-                _ => return Err(busy("the device went away")),
-            }
+            let pending = JoinAnswer::Pending(text);
+            let Ok(Ok(())) = timeout(REQUEST_TIMEOUT, frame::write(send, &pending)).await else {
+                return Err(busy("the device went away"));
+            };
         }
         match timeout(PENDING_EVERY, watch.next()).await {
             Ok(Ok(_)) | Err(_) => {}

@@ -173,10 +173,10 @@ pub(crate) async fn about(
     let place = object_ref(EVENTS, &seen.realm, &seen.namespace, name)?;
     let count = |mut old: Value| {
         let told = old["metadata"]["annotations"][DEVICE_TIME].as_str();
-        let news = match told.and_then(|told| told.parse::<u64>().ok()) {
-            Some(told) if ahead => told < seen.at,
+        let news = match told.and_then(|told| told.parse::<u64>().ok()).filter(|_| ahead) {
+            Some(told) => told < seen.at,
             // Both are RFC 3339 in UTC with seconds, so they compare as text.
-            _ => old["lastTimestamp"].as_str().unwrap_or_default() < at.as_str(),
+            None => old["lastTimestamp"].as_str().unwrap_or_default() < at.as_str(),
         };
         if news {
             old["count"] = json!(old["count"].as_i64().unwrap_or(1).saturating_add(1));

@@ -32,10 +32,12 @@ pub(crate) async fn forget_spent(
     }
     let uid = Some(stored.object.header.uid.clone());
     let options = DeleteOptions { uid, ..DeleteOptions::default() };
-    match objects.delete(&how(), &place, &options).await {
-        Err(error) if error.code != 404 => Err(error.into()),
-        _ => Ok(()),
+    if let Err(error) = objects.delete(&how(), &place, &options).await
+        && error.code != 404
+    {
+        return Err(error.into());
     }
+    Ok(())
 }
 
 fn certificate_text(csr: &Value) -> Option<&str> {

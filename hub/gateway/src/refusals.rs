@@ -77,10 +77,13 @@ async fn show(
     match write(whole).await {
         // A pod as large as an object may be: the event says it all, and is no part of the pod.
         Err(full) if full.code == 413 && told => return Ok(()),
-        Err(full) if full.code == 413 => match write(briefly).await {
-            Err(error) if error.code != 413 => return Err(error),
-            _ => {}
-        },
+        Err(full) if full.code == 413 => {
+            if let Err(error) = write(briefly).await
+                && error.code != 413
+            {
+                return Err(error);
+            }
+        }
         written => written?,
     }
     events::about(objects, identity, PODS, &event(refused, &refused.uid, now)).await

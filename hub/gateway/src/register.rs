@@ -32,12 +32,10 @@ pub(crate) fn check_name(
 ) -> Result<(), Refusal> {
     let place = object_ref(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
     let Ok(stored) = objects.get(&place) else { return Ok(()) };
-    match owner(&stored.object.value()?) {
-        Some(owner) if owner != mark.to_string() => {
-            Err(not_ours(name, ApiError::new(409, "Taken", "taken")))
-        }
-        _ => Ok(()),
+    if owner(&stored.object.value()?).is_some_and(|owner| owner != mark.to_string()) {
+        return Err(not_ours(name, ApiError::new(409, "Taken", "taken")));
     }
+    Ok(())
 }
 
 /// The key that a ManagedCluster belongs to.

@@ -59,12 +59,18 @@ pub(crate) fn found(stored: &Stored) -> StoredObject {
     StoredObject { body: object.body.clone(), revision: *revision, created: *created }
 }
 
+/// Whether it is a Service itself, and not an EndpointSlice of one.
+fn is_service(stored: &Stored) -> bool {
+    stored.key.resource.plural() == "services"
+}
+
 /// The Service that a Service or an EndpointSlice is about.
 fn about(stored: &Stored) -> Option<Name> {
     let key = &stored.key;
-    let name = match key.resource.plural() {
-        "services" => key.name.clone(),
-        _ => stored.object.header.labels.get(SERVICE)?.as_str().into(),
+    let name = if is_service(stored) {
+        key.name.clone()
+    } else {
+        stored.object.header.labels.get(SERVICE)?.as_str().into()
     };
     Some((key.namespace.clone(), name))
 }
@@ -72,17 +78,19 @@ fn about(stored: &Stored) -> Option<Name> {
 impl RealmServices {
     fn put(&mut self, name: Name, stored: &Arc<Stored>) {
         let service = self.services.entry(name).or_default();
-        match stored.key.resource.plural() {
-            "services" => service.stored = Some(stored.clone()),
-            _ => drop(service.slices.insert(stored.key.name.clone(), stored.clone())),
+        if is_service(stored) {
+            service.stored = Some(stored.clone());
+        } else {
+            service.slices.insert(stored.key.name.clone(), stored.clone());
         }
     }
 
     fn take(&mut self, name: &Name, stored: &Stored) {
         let Some(service) = self.services.get_mut(name) else { return };
-        match stored.key.resource.plural() {
-            "services" => service.stored = None,
-            _ => drop(service.slices.remove(&stored.key.name)),
+        if is_service(stored) {
+            service.stored = None;
+        } else {
+            service.slices.remove(&stored.key.name);
         }
         if service.is_nothing() {
             self.services.remove(name);

@@ -27,7 +27,7 @@ use freewheel_link::hub_session::Effect;
 use freewheel_link::message::{HelloV1, HubToSpoke, Reason, SpokeToHub};
 use freewheel_link::record_set::Held;
 use freewheel_link::stream_budget::Budget;
-use freewheel_link::transport::{SendHalf, Transport, code};
+use freewheel_link::transport::{SendHalf, Transport};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::select;
@@ -82,21 +82,7 @@ pub(crate) async fn serve(
         End::Frame(FrameError::Io(_)) => End::Closed(over(&link).await),
         end => end,
     };
-    let close = match &end {
-        End::Frame(_) | End::Left(Reason::Violation(_) | Reason::Protocol(_)) => code::VIOLATION,
-        End::Left(Reason::Superseded) => code::SUPERSEDED,
-        End::Left(
-            Reason::NotAccepted
-            | Reason::Unknown
-            | Reason::NotYou(_)
-            | Reason::Replaced
-            | Reason::Cloned
-            | Reason::Expired,
-        ) => code::REFUSED,
-        End::Often => code::BUSY,
-        _ => code::STOPPING,
-    };
-    link.close(close, &end.to_string());
+    link.close(end.code(), &end.to_string());
     let unwritten = open.lock().take();
     if let Some(begun) = unwritten {
         session_ends::write(inner, &identity, &begun, stop).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use freewheel_hub_store::CommitError;
 use freewheel_link::frame::FrameError;
 use freewheel_link::message::Reason;
-use freewheel_link::transport::{Closed, Transport};
+use freewheel_link::transport::{Closed, Transport, code};
 use tokio::time::timeout;
 
 /// How long the other side may take to hear of it.
@@ -25,6 +25,30 @@ pub(crate) enum End {
     Store(#[from] CommitError),
     #[error("this device opens one session after another: come back later")]
     Often,
+}
+
+impl End {
+    /// What the connection is closed with.
+    pub(crate) const fn code(&self) -> u32 {
+        match self {
+            Self::Frame(_) | Self::Left(Reason::Violation(_) | Reason::Protocol(_)) => {
+                code::VIOLATION
+            }
+            Self::Left(Reason::Superseded) => code::SUPERSEDED,
+            Self::Left(
+                Reason::NotAccepted
+                | Reason::Unknown
+                | Reason::NotYou(_)
+                | Reason::Replaced
+                | Reason::Cloned
+                | Reason::Expired,
+            ) => code::REFUSED,
+            Self::Often => code::BUSY,
+            Self::Closed(_) | Self::Store(_) | Self::Left(Reason::Stopping | Reason::Silent) => {
+                code::STOPPING
+            }
+        }
+    }
 }
 
 /// The connection's end, of which a broken stream was the first sign.

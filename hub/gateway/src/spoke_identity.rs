@@ -69,10 +69,8 @@ impl SpokeIdentity {
         if !text("/metadata/deletionTimestamp").is_empty() {
             return Err(Reason::Unknown);
         }
-        match cluster.pointer("/spec/hubAcceptsClient") {
-            Some(Value::Bool(true)) => Ok(()),
-            _ => Err(Reason::NotAccepted),
-        }
+        let accepted = cluster.pointer("/spec/hubAcceptsClient").and_then(Value::as_bool);
+        if accepted == Some(true) { Ok(()) } else { Err(Reason::NotAccepted) }
     }
 
     /// What must hold when something is written for this spoke: its name is still this ManagedCluster's.
