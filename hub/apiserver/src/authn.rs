@@ -52,9 +52,10 @@ impl Authenticators {
     pub async fn user(&self, shown: &Shown<'_>, now: i64) -> Result<Arc<User>, ApiError> {
         for member in &self.members {
             // A connection lives on when the certificate that it began with has ended.
-            match member.authenticate(shown).await? {
-                Some(user) if !user.has_ended(now) => return Ok(user),
-                _ => {}
+            if let Some(user) = member.authenticate(shown).await?
+                && !user.has_ended(now)
+            {
+                return Ok(user);
             }
         }
         Ok(self.anonymous.clone())

@@ -90,7 +90,7 @@ impl Call {
         media::negotiate(self.header(&ACCEPT), |wanted| match (wanted.wire, wanted.shape) {
             (Wire::Protobuf, Shape::Table { .. }) => false,
             (Wire::Protobuf, Shape::Object) => encode::has_protobuf(kind),
-            _ => true,
+            (Wire::Protobuf, Shape::Metadata) | (Wire::Json | Wire::Yaml, _) => true,
         })
     }
 

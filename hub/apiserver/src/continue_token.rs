@@ -74,14 +74,14 @@ impl ContinueToken {
         let token: Self = match serde_json::from_slice(&bytes) {
             Ok(token) => token,
             Err(error) => {
-                let why = match bytes.first() {
-                    Some(byte) if *byte != b'{' => {
+                let why = match bytes.first().filter(|byte| **byte != b'{') {
+                    Some(byte) => {
                         format!(
                             "invalid character '{}' looking for beginning of value",
                             char::from(*byte)
                         )
                     }
-                    _ => error.to_string(),
+                    None => error.to_string(),
                 };
                 return Err(invalid(&why));
             }

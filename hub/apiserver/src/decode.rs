@@ -25,11 +25,9 @@ fn read_yaml(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
         types::read_any(reader)
     });
     // What the parser says of it are its own words; where it stands is what helps.
-    read.map_err(|error| match error.location() {
-        Some(place) if place.line() != 0 => {
-            wrong(&format!("yaml: line {}: this is no YAML, or nested too deeply", place.line()))
-        }
-        _ => wrong("yaml: this is no YAML, or too large"),
+    read.map_err(|error| match error.location().map(|place| place.line()) {
+        None | Some(0) => wrong("yaml: this is no YAML, or too large"),
+        Some(line) => wrong(&format!("yaml: line {line}: this is no YAML, or nested too deeply")),
     })
 }
 

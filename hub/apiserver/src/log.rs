@@ -97,9 +97,10 @@ fn parse(query: &str) -> Result<LogOptions, ApiError> {
     let mut at_least = |field: &str, least: i64, text: &str| -> Result<i64, ApiError> {
         let value = number(text)?;
         if value < least {
-            let why = match least {
-                0 => "must be greater than or equal to 0",
-                _ => "must be greater than 0",
+            let why = if least == 0 {
+                "must be greater than or equal to 0"
+            } else {
+                "must be greater than 0"
             };
             errors.push(FieldError::invalid(field, &json!(value), why));
         }

@@ -61,12 +61,12 @@ pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
             "specifying resource version is not allowed when using continue",
         ));
     }
-    let snapshot = match &resume {
-        Some(token) if token.revision != 0 => match past(call, token.revision).await {
+    let snapshot = match resume.as_ref().filter(|token| token.revision != 0) {
+        Some(token) => match past(call, token.revision).await {
             Some(snapshot) => snapshot,
             None => return Ok(expired(token.clone())),
         },
-        _ => snapshot(call).await?,
+        None => snapshot(call).await?,
     };
     call.tenant.check(&*call.hub.server.objects.store().snapshot())?;
     let after = resume.map(|token| token.key(&call.scope().resource, &call.tenant.name));

@@ -99,13 +99,12 @@ async fn body_of(
 ) -> Result<(bytes::Bytes, Option<Held>), ApiError> {
     let reads = matches!(verb, "get" | "list" | "watch");
     let comes = if reads { 0 } else { body::declared(incoming) };
-    let answered = match (call.subresource.as_str(), verb) {
-        ("log" | "proxy", _) | (_, "watch") => 0,
-        _ if call.name.is_empty() => 0,
+    let flows = verb == "watch" || matches!(call.subresource.as_str(), "log" | "proxy");
+    let answered = if flows || call.name.is_empty() {
+        0
+    } else {
         // It may be another encoding's, or there in two.
-        _ => {
-            call.hub.server.objects.get(&call.object_ref()).map_or(0, |it| 2 * it.object.body.len())
-        }
+        call.hub.server.objects.get(&call.object_ref()).map_or(0, |it| 2 * it.object.body.len())
     };
     let held = call.slot.backlog.hold(comes + answered).await?;
     let body = if reads {

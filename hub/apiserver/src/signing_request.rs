@@ -44,10 +44,10 @@ impl Plugin for CertificateRequests {
             return check(request);
         };
         stamp(review.now(), request);
-        match review.subresource {
-            Some("status") => check_certificate(request, old),
-            _ => Ok(()),
+        if review.subresource == Some("status") {
+            check_certificate(request, old)?;
         }
+        Ok(())
     }
 }
 

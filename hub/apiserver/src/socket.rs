@@ -76,9 +76,11 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = match bufs {
-            [one] => Pin::new(&mut self.stream).poll_write(cx, one),
-            _ => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
+        let stream = Pin::new(&mut self.stream);
+        let outcome = if let [one] = bufs {
+            stream.poll_write(cx, one)
+        } else {
+            stream.poll_write_vectored(cx, bufs)
         };
         self.wrote(outcome)
     }

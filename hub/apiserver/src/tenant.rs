@@ -86,10 +86,9 @@ impl Tenant {
     /// 410 when it is gone, whether or not there is another one of its name.
     pub(crate) fn check(&self, snapshot: &dyn Snapshot) -> Result<(), ApiError> {
         let Some(managed) = &self.managed else { return Ok(()) };
-        match find(snapshot, &self.name) {
-            Some(stored) if stored.object.header.uid == managed.uid => Ok(()),
-            _ => Err(self.gone()),
-        }
+        let found = find(snapshot, &self.name);
+        let same = found.is_some_and(|stored| stored.object.header.uid == managed.uid);
+        if same { Ok(()) } else { Err(self.gone()) }
     }
 
     /// What must hold when something is written here.
@@ -116,13 +115,11 @@ impl Tenant {
     /// # Errors
     /// 410 when it is older than the cluster.
     pub(crate) fn reaches(&self, asked: Revision) -> Result<(), ApiError> {
-        match &self.managed {
-            Some(managed) if asked < managed.since => {
-                let oldest = managed.since;
-                Err(ApiError::expired(format!("too old resource version: {asked} ({oldest})")))
-            }
-            _ => Ok(()),
-        }
+        let Some(managed) = self.managed.as_ref().filter(|managed| asked < managed.since) else {
+            return Ok(());
+        };
+        let oldest = managed.since;
+        Err(ApiError::expired(format!("too old resource version: {asked} ({oldest})")))
     }
 }
 

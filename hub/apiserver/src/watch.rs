@@ -73,10 +73,7 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
         Some(send) => send,
         None => matches!(asked, None | Some(0)),
     };
-    let from = match asked {
-        Some(asked) if !initial && asked != 0 => asked,
-        _ => newest.revision(),
-    };
+    let from = asked.filter(|asked| !initial && *asked != 0).unwrap_or_else(|| newest.revision());
     let scope = call.scope();
     let opened = match call.tenant.reaches(from) {
         Ok(()) => store
@@ -123,9 +120,9 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
 
 fn life(seconds: Option<u64>) -> Duration {
     match seconds {
+        None | Some(0) => WATCH_TIMEOUT_MIN + WATCH_TIMEOUT_MIN.mul_f64(fastrand::f64()),
         // A day bounds what a client can ask for; it comes back by itself.
-        Some(seconds) if seconds != 0 => Duration::from_secs(seconds.min(24 * 60 * 60)),
-        _ => WATCH_TIMEOUT_MIN + WATCH_TIMEOUT_MIN.mul_f64(fastrand::f64()),
+        Some(seconds) => Duration::from_secs(seconds.min(24 * 60 * 60)),
     }
 }
 

@@ -13,16 +13,14 @@ pub(super) struct Impersonation;
 #[async_trait]
 impl Authorizer for Impersonation {
     async fn decide(&self, asked: &Attributes<'_>) -> Decision {
-        match asked.what {
-            What::Resource(_) if asked.verb == "impersonate" => {
-                let caller = &asked.user.name;
-                let why = format!(
-                    "impersonation is not served yet, and without it the request would run as {caller:?}"
-                );
-                Decision::Deny(why.into())
-            }
-            _ => Decision::none(),
+        if asked.verb != "impersonate" || !matches!(asked.what, What::Resource(_)) {
+            return Decision::none();
         }
+        let caller = &asked.user.name;
+        let why = format!(
+            "impersonation is not served yet, and without it the request would run as {caller:?}"
+        );
+        Decision::Deny(why.into())
     }
 
     fn rules(&self, _: &User, _: Cluster<'_>, _: &mut Rules) {}
