@@ -128,12 +128,11 @@ impl Disk for FileDisk {
     ) -> Result<(), OpenError> {
         self.make_directory().map_err(OpenError::Disk)?;
         let fresh = self.directory.join(FRESH);
-        match std::fs::remove_file(&fresh) {
-            // Left by a hub that was killed while it made it.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(OpenError::Disk(error));
-            }
-            _ => {}
+        // Left by a hub that was killed while it made it.
+        if let Err(error) = std::fs::remove_file(&fresh)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(OpenError::Disk(error));
         }
         let file = open_private(&fresh).map_err(OpenError::Disk)?;
         fill(FileBackend::new(file).map_err(|e| OpenError::Disk(io::Error::other(e)))?)?;
