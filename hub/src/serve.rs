@@ -328,10 +328,11 @@ fn write_kubeconfig(pki: &Pki, names: &Names, data: &Path) -> Result<(), PkiErro
     let text = kubeconfig::write("freewheel", &names.api, access);
     let path = data.join("admin.kubeconfig");
     // A person may have set a namespace in it: only what is not ours to keep is written again.
-    match std::fs::read_to_string(&path) {
-        Ok(old) if kubeconfig::same_access(&old, &text) => Ok(()),
-        _ => write(&path, text.as_bytes(), 0o600),
+    let old = std::fs::read_to_string(&path);
+    if old.is_ok_and(|old| kubeconfig::same_access(&old, &text)) {
+        return Ok(());
     }
+    write(&path, text.as_bytes(), 0o600)
 }
 
 /// What tells the hub to stop.
