@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: what neither the compiler nor clippy checks.
 
+mod catch_alls;
 mod circles;
 mod claims;
 mod exceptions;
@@ -33,7 +34,13 @@ pub fn run() -> Result<(), Stop> {
     }
     wrong.extend(guarantees::check(&files));
     wrong.extend(claims::check(&files));
-    let found: Vec<_> = circles::check(&files).into_iter().chain(sizes::check(&files)).collect();
+    let shares = catch_alls::shares(&files);
+    for share in &shares {
+        println!("tidy: note: {}", share.note());
+    }
+    let mut found = circles::check(&files);
+    found.extend(sizes::check(&files));
+    found.extend(catch_alls::check(&shares));
     wrong.extend(exceptions::judge(&found));
     for line in &wrong {
         println!("tidy: {line}");

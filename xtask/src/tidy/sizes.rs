@@ -47,7 +47,7 @@ pub fn check(files: &[(impl AsRef<Path>, String)]) -> Vec<Finding> {
 }
 
 /// The folder of the crate that a file of shipped code is of.
-fn shipped_by(path: &Path) -> Option<&Path> {
+pub(super) fn shipped_by(path: &Path) -> Option<&Path> {
     let stem = path.file_stem()?.to_str()?;
     let is_test = |part: &str| part == "tests" || part.ends_with("_tests");
     let in_tests = path.components().any(|part| part.as_os_str().to_str().is_some_and(is_test));
@@ -58,7 +58,7 @@ fn shipped_by(path: &Path) -> Option<&Path> {
 }
 
 /// The lines before the tests that end a file.
-fn before_tests(text: &str) -> Vec<&str> {
+pub(super) fn before_tests(text: &str) -> Vec<&str> {
     let lines: Vec<&str> = text.lines().collect();
     let tests = lines.windows(2).position(|two| {
         two[0] == "#[cfg(test)]" && two[1].starts_with("mod ") && two[1].ends_with('{')
