@@ -103,7 +103,9 @@ fn ask(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    // In one piece, and so are answers: whoever has read enough closes.
+    let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut head = [0; 12];
     stream.read_exact(&mut head)?;
     Ok(String::from_utf8_lossy(&head).into_owned())
@@ -175,7 +177,7 @@ mod tests {
                 let (mut stream, _) = listener.accept().unwrap();
                 let mut asked = [0; 256];
                 assert_ne!(stream.read(&mut asked).unwrap(), 0);
-                write!(stream, "HTTP/1.1 {code}\r\n\r\n").unwrap();
+                stream.write_all(format!("HTTP/1.1 {code}\r\n\r\n").as_bytes()).unwrap();
             });
             assert_eq!(answers(address), good, "{code}");
             server.join().unwrap();
