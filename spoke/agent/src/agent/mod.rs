@@ -324,9 +324,10 @@ impl Agent {
         self.report_status(uid);
     }
 
-    /// Remembers a pod's state and tells the hub when it has changed.
+    /// Remembers a pod's state and tells the hub when it has changed. Of what the hub knows better nothing is kept
+    /// either: the next life would take a guess for what this one has seen.
     fn report_status(&mut self, uid: &str) {
-        let Some(pod) = self.pods.get_mut(uid) else { return };
+        let Some(pod) = self.pods.get_mut(uid).filter(|pod| !pod.is_known_better()) else { return };
         self.status.pod(pod, self.images.known());
         if let Err(error) = self.ledger.keep_pod(pod.state()) {
             warn!(error = &error as &dyn std::error::Error, pod = uid, "state is not kept");

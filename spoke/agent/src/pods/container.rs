@@ -78,6 +78,8 @@ pub struct Container {
     pub stop_by: Option<Duration>,
     /// Was told to stop because its record changed.
     pub changed: bool,
+    /// How it ended is a guess: no life of the agent has seen it.
+    pub guessed: bool,
 }
 
 impl Container {
@@ -107,6 +109,7 @@ impl Container {
             }),
             Some(DoingV1::Ended(how)) => ended(how.clone()),
         };
+        let ran = matches!(kept.map(|kept| &kept.doing), Some(DoingV1::Running(_)));
         Self {
             name: name.to_owned(),
             restarts: forgotten.copied().or(kept.map(|kept| kept.restarts)).unwrap_or(0),
@@ -120,6 +123,7 @@ impl Container {
             pulls: None,
             stop_by: None,
             changed: false,
+            guessed: forgotten.is_some() || ran,
         }
     }
 
@@ -197,6 +201,7 @@ impl Container {
         self.pulls = None;
         self.stop_by = None;
         self.changed = false;
+        self.guessed = false;
     }
 
     /// The start with this attempt runs. Whether that was news.

@@ -301,13 +301,15 @@ impl Pod {
         matches!(self.fate, Fate::Live) && self.termination.is_none() && self.ended.is_none()
     }
 
-    /// Whether the hub knows how it has ended and this device knows nothing of it: what it says would be less.
+    /// Whether the hub knows how it has ended and this device knows nothing of it, or would have to guess: what it says
+    /// would be less.
     #[must_use]
     pub fn is_known_better(&self) -> bool {
-        let mut all = self.init.iter().chain(&self.containers);
+        let all = || self.init.iter().chain(&self.containers);
         self.ended.is_some()
             && self.said.is_none()
-            && all.all(|one| one.state == ContainerState::Fresh)
+            && (all().any(|one| one.guessed)
+                || all().all(|one| one.state == ContainerState::Fresh))
     }
 
     /// Whether it can be made to go: one that is being deleted may take its time, and has its part of the device until

@@ -334,7 +334,13 @@ fn ended(mut pod: PodV1) -> PodV1 {
 
 #[tokio::test(start_paused = true)]
 async fn what_has_ended_by_the_hubs_word_does_not_run_again() {
-    // The ledger that knew it is gone.
+    // The ledger that knew it is gone; the log of what it has done may be there.
+    for logged in [false, true] {
+        known_as_ended(logged).await;
+    }
+}
+
+async fn known_as_ended(logged: bool) {
     let disk = SimDisk::default();
     let mut run = run(&disk);
     for restart in [false, true] {
@@ -342,18 +348,19 @@ async fn what_has_ended_by_the_hubs_word_does_not_run_again() {
             run.end().await;
             run = self::run(&disk);
         }
+        if logged {
+            run.world.files.left.lock().insert(log("a", "0.log"));
+        }
         run.send(Input::Connected(Some(1))).await;
         run.plan(vec![range(), pod_record(&ended(job("a"))), pod_record(&pod("b"))], vec![]).await;
         assert_eq!(run.names(), ["b"]);
-        assert_eq!(run.said("a"), None, "the hub knows more of it than this device");
+        assert_eq!(run.said("a"), None, "the hub knows more of it than this device: {logged}");
         let events = run.world.uplink.reports.lock().clone();
         let about = |report: &Report| matches!(report, Report::Event(event) if event.pod == "a");
         assert!(!events.iter().any(|(_, report)| about(report)), "{events:?}");
         assert!(!run.world.fabric.pods.lock().contains_key("uid-a"));
-        assert!(
-            run.world.files.removed.lock().iter().all(|dir| !dir.ends_with("uid-a")),
-            "its logs stay"
-        );
+        let removed = run.world.files.removed.lock().clone();
+        assert!(removed.iter().all(|dir| !dir.ends_with("uid-a")), "its logs stay: {removed:?}");
     }
     let deleted = PodV1 { deleting: Some(30), ..ended(job("a")) };
     run.plan(vec![pod_record(&deleted)], vec![]).await;

@@ -36,6 +36,9 @@ fn what_the_hub_knows_better_is_what_this_device_knows_nothing_of() {
     known.pod.said = Some(known.status());
     assert!(!known.pod.is_known_better(), "this device has told of it");
     let mut run = running(&["web"]);
+    let lost = run.pod.state();
+    let cut = reborn(ended.clone(), &lost, run.now);
+    assert!(cut.is_known_better(), "how it ended, this device would have to guess");
     run.exited("web", 1);
     let state = run.pod.state();
     assert!(!reborn(ended, &state, run.now).is_known_better(), "this device has run it");
