@@ -164,11 +164,16 @@ fn sync_pod(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) {
 
 /// How it ends whatever its containers do, and when those are killed that still run.
 fn settled(pod: &Pod, now: Duration) -> Option<(Done, Duration)> {
-    if let Fate::Evicted(evicted) = &pod.fate {
-        let (reason, message) = (EVICTED.to_owned(), evicted.message.clone());
-        return Some((Done { phase: PhaseV1::Failed, reason, message }, evicted.until));
-    }
-    Some((pod.ended.clone()?, now + grace(pod)))
+    let Fate::Evicted(evicted) = &pod.fate else {
+        return Some((pod.ended.clone()?, now + grace(pod)));
+    };
+    // Who has ended already is only killed sooner.
+    let done = pod.ended.clone().unwrap_or_else(|| Done {
+        phase: PhaseV1::Failed,
+        reason: EVICTED.to_owned(),
+        message: evicted.message.clone(),
+    });
+    Some((done, evicted.until))
 }
 
 /// Takes down a sandbox whose address is another device's. The pod is not to blame: all of it that ran starts again.

@@ -15,6 +15,8 @@
 //!   (`news_about_an_older_start_changes_nothing`);
 //! - a pod of which the hub knows how it has ended is not run, and what the hub knows is not said away
 //!   (`what_has_ended_by_the_hubs_word_does_not_run_again`);
+//! - what the hub says of its end goes before what this device says (`the_hubs_word_of_an_end_goes_first`), and when it
+//!   is taken back the hub hears it again (`an_end_that_is_taken_back_is_told_again`);
 //! - a grace period that is made shorter counts from the deletion, and is never made longer
 //!   (`a_deleted_pod_ends_within_its_grace_period`);
 //! - a start is counted on from those that have left their logs, whatever the ledger knows
@@ -138,6 +140,8 @@ pub struct Pod {
     pub refused: Option<(String, String)>,
     /// How it has ended, as the hub knows: nothing of it runs again, whatever this device knows of it.
     pub ended: Option<Done>,
+    /// Its record says so no more. What has ended stays so, and the hub is to hear it again.
+    pub taken_back: bool,
     /// What was made for it.
     pub sandbox: Sandbox,
     /// The address of its sandbox is another device's by now: it gets a new sandbox.
@@ -210,17 +214,20 @@ impl Pod {
             let known = kept.map(|state| state.containers.as_slice()).unwrap_or_default();
             list.iter().map(|c| Container::new(&c.name, known, &logged, now, unix)).collect()
         };
+        let ended = Done::told(&spec);
         let done = kept.and_then(|state| Some((state.done.clone()?, state.ip)));
         let mut pod = Self {
             realm,
             refused: crate::admission::check(&spec).err(),
-            ended: Done::told(&spec),
+            taken_back: false,
             sandbox: lease.map_or(Sandbox::Absent, Sandbox::Kept),
             stray: false,
             fate: done.map_or(Fate::Live, |((phase, reason, message), ip)| Fate::Done {
-                done: Done { phase, reason, message },
+                // The ledger may have lost what the hub was told since.
+                done: ended.clone().unwrap_or(Done { phase, reason, message }),
                 ip,
             }),
+            ended,
             started,
             born: now,
             // A clock that went backwards makes the pod young.
@@ -243,7 +250,7 @@ impl Pod {
     pub fn update(&mut self, spec: PodV1, now: Duration) -> bool {
         let same_shape = names(&self.spec.init).eq(names(&spec.init))
             && names(&self.spec.containers).eq(names(&spec.containers));
-        self.ended = Done::told(&spec);
+        self.hear_end(Done::told(&spec));
         if same_shape {
             self.refused = crate::admission::check(&spec).err();
             self.spec = spec;
@@ -253,6 +260,21 @@ impl Pod {
         }
         self.note_deletion(now);
         same_shape
+    }
+
+    /// What the hub says of its end goes before what this device says of it, and cannot be undone.
+    fn hear_end(&mut self, told: Option<Done>) {
+        let Some(told) = told else {
+            if self.ended.is_some() && !std::mem::replace(&mut self.taken_back, true) {
+                self.said = None;
+            }
+            return;
+        };
+        if let Fate::Done { done, .. } = &mut self.fate {
+            done.clone_from(&told);
+        }
+        self.ended = Some(told);
+        self.taken_back = false;
     }
 
     /// It is deleted, and nothing else is known of its record.
@@ -307,9 +329,9 @@ impl Pod {
     pub fn is_known_better(&self) -> bool {
         let all = || self.init.iter().chain(&self.containers);
         self.ended.is_some()
+            && !self.taken_back
             && self.said.is_none()
-            && (all().any(|one| one.guessed)
-                || all().all(|one| one.state == ContainerState::Fresh))
+            && (all().any(|one| one.guessed) || all().all(|one| one.state == ContainerState::Fresh))
     }
 
     /// Whether it can be made to go: one that is being deleted may take its time, and has its part of the device until

@@ -43,3 +43,45 @@ fn what_the_hub_knows_better_is_what_this_device_knows_nothing_of() {
     let state = run.pod.state();
     assert!(!reborn(ended, &state, run.now).is_known_better(), "this device has run it");
 }
+
+#[test]
+fn the_hubs_word_of_an_end_goes_first() {
+    // An earlier life had to guess, before it knew that the hub had been told better.
+    let mut guess = running(&["web"]);
+    guess.pod.finish(Done {
+        phase: PhaseV1::Failed,
+        reason: String::new(),
+        message: String::new(),
+    });
+    let state = guess.pod.state();
+    let known = told(guess.pod.spec.clone(), false, "");
+    assert_eq!(reborn(known.clone(), &state, guess.now).done().unwrap().phase, PhaseV1::Succeeded);
+    guess.pod.update(known, guess.now);
+    assert_eq!(guess.pod.done().unwrap().phase, PhaseV1::Succeeded);
+    // What still stops may have to go sooner, and has ended all the same.
+    let mut life = running(&["web"]);
+    life.pod.update(told(life.pod.spec.clone(), false, ""), life.now);
+    assert_eq!(life.go(), ["stop web 30s"]);
+    let message = "no room".to_owned();
+    life.pod.fate = Fate::Evicted(Evicted { message, until: life.now + SECOND });
+    assert_eq!(life.go(), ["stop web 1s"]);
+    life.exited("web", 137);
+    assert_eq!(life.go(), ["finish Succeeded", "no network"]);
+}
+
+#[test]
+fn an_end_that_is_taken_back_is_told_again() {
+    let mut life = running(&["web"]);
+    let before = life.pod.spec.clone();
+    life.pod.update(told(before.clone(), true, ""), life.now);
+    assert_eq!(life.go(), ["stop web 30s"]);
+    life.exited("web", 143);
+    assert_eq!(life.go(), ["finish Failed", "no network"]);
+    life.pod.said = Some(life.status());
+    life.pod.update(before.clone(), life.now);
+    assert_eq!((life.pod.said.take(), life.pod.is_known_better()), (None, false));
+    assert_eq!(life.go(), [""; 0], "what has ended stays so");
+    life.pod.said = Some(life.status());
+    life.pod.update(before, life.now);
+    assert!(life.pod.said.is_some(), "once is enough");
+}
