@@ -1,8 +1,8 @@
 //! Records of a plan: what a spoke is to run, translated by the hub from Kubernetes objects.
 //!
-//! Every struct here is frozen: postcard writes neither names nor lengths, so one added field
-//! breaks an older peer. What a pod says beyond its core is a part ([`crate::part`]), and any other change a new
-//! [`Kind`] with a new body; tests keep the bytes.
+//! postcard writes neither names nor lengths, so one added field breaks a peer of another build. Until 0.1.0 is
+//! released structs change in place; from then on every one here is frozen: what a pod says beyond its core is a part
+//! ([`crate::part`]), and any other change a new [`Kind`] with a new body; tests keep the bytes.
 //! The ledger keeps a record's bytes as they came.
 
 use std::net::IpAddr;

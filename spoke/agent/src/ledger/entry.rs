@@ -1,5 +1,5 @@
-//! What the ledger remembers, entry by entry. Frozen: a variant's position is its number in the file,
-//! and a struct's change is a new variant at the end.
+//! What the ledger remembers, entry by entry. A variant's position is its number in the file. Until 0.1.0 is released
+//! entries change in place; from then on they are frozen, and a struct's change is a new variant at the end.
 
 use std::net::IpAddr;
 
