@@ -60,7 +60,8 @@ impl Agent {
 
     /// Brings the next pod back when its time has come.
     pub(super) fn recover(&mut self) {
-        let held = |uid: &String| self.pods.get(uid).is_some_and(|pod| pod.held.is_some());
+        let held =
+            |uid: &String| self.pods.get(uid).is_some_and(|pod| pod.held.is_some() && pod.stays());
         match self.recovery.next(self.ports.clock.now(), held) {
             Turn::Nobody => {}
             Turn::Of(uid) => self.bring_back(&uid),
