@@ -5,7 +5,8 @@
 //! nodes/NAME/proxy/metrics/resource   the machine, its pods and their containers
 //! ```
 //!
-//! A device is asked when somebody asks for it here, and counts nothing for that before.
+//! A device is asked when somebody asks for it here, and counts nothing for that before. Totals (the machine, the agent,
+//! all guests, the gates) are of the whole device in a cluster's own API, too: the root's pods are in them.
 //!
 //! Guarantees:
 //! - a cluster's own API shows its own device, and of that its own pods, whatever Nodes somebody makes there
@@ -21,7 +22,7 @@ use http::header::ACCEPT;
 
 use crate::body::Body;
 use crate::call::Call;
-use crate::device::{Page, text};
+use crate::device::{DeviceFigures, Page};
 use crate::{media, respond};
 
 /// About the bytes of the figures of a device with some pods.
@@ -37,18 +38,24 @@ pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
     let spoke = device(call)?;
     let format = media::metrics(call.header(&ACCEPT).unwrap_or_default());
     let mut held = call.slot.backlog.hold(FIGURES).await?;
-    let figures = call.hub.server.streams.figures(&spoke).await?;
+    let told = call.hub.server.streams.figures(&spoke).await?;
     // It may have taken its time.
     call.check_still()?;
-    let (node, realm) = (call.name.clone(), call.tenant.name.clone());
+    let shown_in = call.tenant.name.clone();
+    let figures = DeviceFigures { told, spoke, shown_in };
+    // All of it is there before anybody has read a byte.
+    if let Some(held) = &mut held {
+        held.grow(figures.most_bytes())?;
+    }
+    let node = call.name.clone();
     let made = move || {
-        let mut text = text(figures, (&node, &realm), page, format).map_err(ApiError::internal)?;
+        let mut text = figures.text(&node, page, format).map_err(ApiError::internal)?;
         text.shrink_to_fit();
         Ok(Bytes::from(text))
     };
     let text = call.worker_queue().run((), made).await?.0;
     if let Some(held) = &mut held {
-        held.grow(text.len())?;
+        held.shrink(text.len());
     }
     Ok(respond::compressed(200, Format::content_type(format), text, call.gzip(), held).await)
 }
