@@ -270,6 +270,19 @@ pub enum Open {
     Figures,
 }
 
+impl Open {
+    /// The [`ability`] of the other side without which it is not asked for.
+    #[must_use]
+    pub const fn ability(&self) -> u64 {
+        match self {
+            Self::Logs(_) => ability::LOGS,
+            Self::Tunnel(_) => ability::TUNNELS,
+            Self::Figures => ability::FIGURES,
+            Self::Session | Self::Module(_) | Self::Renew(_) => 0,
+        }
+    }
+}
+
 /// A request for a new certificate. Frozen bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenewV1 {

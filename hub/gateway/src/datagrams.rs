@@ -23,14 +23,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use freewheel_link::message::{DatagramV1, HubToSpoke, SNAT_ADDRESS};
+use freewheel_link::message::{DatagramV1, HubToSpoke, SNAT_ADDRESS, ability};
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport::Transport;
 use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::spoke_identity::SpokeIdentity;
-use crate::{Inner, session_records};
+use crate::{Inner, Link, session_records};
 
 /// Datagrams in a row by which a spoke without an address of its own may ask for one, and per second after that. There
 /// are two realms to ask for.
@@ -112,7 +112,9 @@ fn way(inner: &Inner, identity: &SpokeIdentity, mut datagram: DatagramV1) -> Way
     // What is for the spoke itself would have found its way there.
     let target = owner(receiver).filter(|target| target != spoke);
     let links = inner.links.lock();
-    let link = target.and_then(|target| Some(links.get(&target)?.transport.clone()));
+    let able = |link: &&Link| link.abilities & ability::DATAGRAMS != 0;
+    let link = target.and_then(|target| links.get(&target).filter(able));
+    let link = link.map(|link| link.transport.clone());
     drop(links);
     let Some(link) = link else { return Way::Nowhere };
     if through_node_port {

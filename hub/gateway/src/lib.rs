@@ -132,6 +132,8 @@ pub(crate) struct Link {
     pub(crate) state: Arc<Mutex<live_session::PlanSession>>,
     /// Places of the streams that the hub opens on it.
     pub(crate) opened: Arc<Budget>,
+    /// What its spoke said in its greeting that it can do.
+    pub(crate) abilities: u64,
     /// UID of the ManagedCluster whose session it carries, and which of its sessions that is.
     pub(crate) uid: String,
     pub(crate) epoch: u64,

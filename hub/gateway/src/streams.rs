@@ -9,8 +9,10 @@
 //!   the user (`logs_come_through_and_refusals_keep_their_words`);
 //! - a transfer goes on where it was cut, unless it is of another artifact
 //!   (`a_module_is_sent_from_where_it_was_cut_unless_it_is_another_one`);
-//! - a spoke is asked for its figures once at a time, and what it tells is bounded
-//!   (`a_spoke_is_asked_for_its_figures_once_at_a_time`);
+//! - a spoke is asked for its figures once at a time (`a_spoke_is_asked_for_its_figures_once_at_a_time`); what it tells
+//!   is bounded, each text of it too, and what is not all of it is an error
+//!   (`figures_that_are_not_whole_are_an_error_and_their_texts_are_cut`);
+//! - a spoke is not asked for what it cannot do (`a_spoke_is_not_asked_for_what_it_cannot_do`);
 //! - what broke off ends with a reset or an error
 //!   (`a_connection_across_the_hub_that_breaks_off_is_reset_at_the_other_end`,
 //!   `a_log_that_breaks_off_ends_with_an_error`, `an_artifact_that_lost_its_end_on_the_disk_is_no_whole_module`).
@@ -191,12 +193,16 @@ async fn open(
             format!("the spoke {spoke} is not connected to the hub"),
         )
     };
-    let (link, budget): (Arc<dyn Transport>, Arc<Budget>) = inner
+    let (link, budget, abilities): (Arc<dyn Transport>, Arc<Budget>, u64) = inner
         .links
         .lock()
         .get(spoke)
-        .map(|link| (link.transport.clone(), link.opened.clone()))
+        .map(|link| (link.transport.clone(), link.opened.clone(), link.abilities))
         .ok_or_else(offline)?;
+    if abilities & open.ability() != open.ability() {
+        let text = format!("the agent of {spoke} is too old for that");
+        return Err(RefusalV1::new("ServiceUnavailable", text));
+    }
     let place = budget.take(of)?;
     let asked = async {
         let Stream { mut send, recv } = link.open(priority).await.map_err(|_| offline())?;
@@ -271,23 +277,10 @@ impl SpokeStreams for ToSpokes {
         let stream = open(&inner, spoke, &Open::Figures, Use::Figures, Priority::Logs)
             .await
             .map_err(|refusal| api_error(&refusal))?;
-        let mut recv = FrameReader::new(stream.recv.take(limits::FIGURES as u64));
-        let told = async {
-            let (mut all, mut members) = (Vec::new(), 0);
-            while let Some(one) = recv.next_known::<Figures>(&inner.skipped).await? {
-                members += one.members();
-                if limits::FIGURE_MEMBERS < members {
-                    break;
-                }
-                all.push(one);
-            }
-            Ok(all)
-        };
-        match timeout(ANSWER_TIMEOUT, told).await {
+        match timeout(ANSWER_TIMEOUT, told(&inner, stream)).await {
             Ok(Ok(all)) => Ok(all),
-            Ok(Err(error)) => {
-                let error: FrameError = error;
-                let text = format!("the spoke {spoke} did not tell all of its figures: {error}");
+            Ok(Err(why)) => {
+                let text = format!("the spoke {spoke} did not tell all of its figures: {why}");
                 Err(ApiError::new(503, "ServiceUnavailable", text))
             }
             Err(_) => {
@@ -296,6 +289,38 @@ impl SpokeStreams for ToSpokes {
             }
         }
     }
+}
+
+/// Why figures are not all that a spoke counts.
+#[derive(Debug, thiserror::Error)]
+enum NotWhole {
+    #[error(transparent)]
+    Broken(#[from] FrameError),
+    #[error("there are more than the hub takes")]
+    TooMany,
+    #[error("those of the device itself are missing")]
+    NoDevice,
+}
+
+/// All figures that come.
+async fn told(inner: &Inner, stream: Stream) -> Result<Vec<Figures>, NotWhole> {
+    let (mut all, mut members) = (Vec::new(), 0);
+    // With the byte that is too many, what is cut off between two messages is told from an end.
+    let mut bytes = stream.recv.take(limits::FIGURES as u64 + 1);
+    let mut recv = FrameReader::new(&mut bytes);
+    while let Some(mut one) = recv.next_known::<Figures>(&inner.skipped).await? {
+        members += one.members();
+        if limits::FIGURE_MEMBERS < members {
+            return Err(NotWhole::TooMany);
+        }
+        one.bound();
+        all.push(one);
+    }
+    if bytes.limit() == 0 {
+        return Err(NotWhole::TooMany);
+    }
+    let device = all.iter().any(|one| matches!(one, Figures::Device(_)));
+    if device { Ok(all) } else { Err(NotWhole::NoDevice) }
 }
 
 fn api_error(refusal: &RefusalV1) -> ApiError {
