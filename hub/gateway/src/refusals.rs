@@ -5,7 +5,8 @@
 //!   ever say that it is gone
 //!   (`objects_as_large_as_the_api_takes_land_and_what_no_device_holds_is_refused_at_its_pod`);
 //! - where the pod has no room for that, an event says it, once
-//!   (`a_pod_without_room_for_the_reason_is_told_of_by_an_event`).
+//!   (`a_pod_without_room_for_the_reason_is_told_of_by_an_event`);
+//! - one that has ended meanwhile stays so (`a_refusal_takes_no_end_back_that_came_just_before`).
 
 use freewheel_hub_api::conditions::{Condition, POD_CONTAINERS_READY, POD_READY};
 use freewheel_hub_objects::{ObjectRef, Objects};
@@ -16,7 +17,7 @@ use freewheel_link::report::EventV1;
 use serde_json::{Value, json};
 
 use crate::events;
-use crate::object_refs::{PODS, is_here, object_ref, stamp};
+use crate::object_refs::{NO_PLACE, PODS, is_here, object_ref, stamp};
 use crate::reports::{is_over, remove};
 use crate::spoke_identity::{SpokeIdentity, how};
 
@@ -69,6 +70,10 @@ async fn show(
     let write = async |say: fn(&mut Value, &Refused, u64)| {
         let change = |mut value: Value| {
             is_here(&value, spoke, &refused.uid)?;
+            // It may have ended since it was read above.
+            if is_over(&value["status"]) {
+                return Err(ApiError::new(409, NO_PLACE, "the pod has ended"));
+            }
             say(&mut value["status"], refused, now);
             Ok(value)
         };

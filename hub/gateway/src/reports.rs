@@ -100,11 +100,14 @@ async fn pod_status(
     let change = |mut value: Value| {
         is_here(&value, spoke, &pod.uid)?;
         let old = value.get("status").cloned().unwrap_or_default();
-        if is_over(&old) && !matches!(pod.phase, PhaseV1::Succeeded | PhaseV1::Failed) {
+        if is_over(&old) && old["phase"] != phase(&pod.phase) {
             // A device that does not know it any more, because its ledger is lost, is told by its plan.
             return Err(ApiError::new(409, NO_PLACE, "the pod has ended, and ends once"));
         }
         let mut new = status(&old, pod, host);
+        if is_over(&old) {
+            keep_end(&mut new, &old);
+        }
         if let Some(seen) = observed(&value, reached) {
             put_observed(&mut new, pod, seen);
         }
@@ -119,6 +122,32 @@ async fn pod_status(
 /// Whether a pod with this status has ended for good.
 pub(crate) fn is_over(status: &Value) -> bool {
     matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"))
+}
+
+const fn phase(phase: &PhaseV1) -> &'static str {
+    match phase {
+        PhaseV1::Pending => "Pending",
+        PhaseV1::Running => "Running",
+        PhaseV1::Succeeded => "Succeeded",
+        PhaseV1::Failed => "Failed",
+    }
+}
+
+/// Puts back how the pod has ended, when all of it had: whoever says another end of it knows less.
+fn keep_end(new: &mut Value, old: &Value) {
+    let lists = ["initContainerStatuses", "containerStatuses"];
+    let mut containers = lists.iter().filter_map(|list| old[*list].as_array()).flatten().peekable();
+    let ended = |container: &Value| container.pointer("/state/terminated").is_some();
+    if containers.peek().is_none() || !containers.all(ended) {
+        return;
+    }
+    let Some(status) = new.as_object_mut() else { return };
+    for field in lists.into_iter().chain(["reason", "message"]) {
+        match old.get(field) {
+            Some(known) => drop(status.insert(field.to_owned(), known.clone())),
+            None => drop(status.remove(field)),
+        }
+    }
 }
 
 /// The pod's generation when the spoke has surely seen it: what it holds is as new as the pod, or the pod never changed
@@ -181,13 +210,7 @@ pub(crate) async fn remove(
 /// The pod's status after the report: the spoke's conditions and states, everybody else's conditions.
 fn status(old: &Value, pod: &PodStatusV1, host: IpAddr) -> Value {
     let mut status = old.as_object().cloned().unwrap_or_default();
-    let phase = match pod.phase {
-        PhaseV1::Pending => "Pending",
-        PhaseV1::Running => "Running",
-        PhaseV1::Succeeded => "Succeeded",
-        PhaseV1::Failed => "Failed",
-    };
-    status.insert("phase".into(), json!(phase));
+    status.insert("phase".into(), json!(phase(&pod.phase)));
     set(&mut status, "reason", &pod.reason);
     set(&mut status, "message", &pod.message);
     if let Some(ip) = pod.ip {

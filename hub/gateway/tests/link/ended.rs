@@ -1,9 +1,72 @@
 //! Pods that have ended: what their device is told of them, and what it cannot take back.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use freewheel_hub_schema::object::Resource;
 use freewheel_link::plan::{PodEndedV1, PodV1};
+use freewheel_link::report::{ContainerStateV1, ContainerStatusV1, TerminatedV1};
 
 use crate::running;
 use crate::support::*;
+
+/// Somebody else writes to the pod `web` just before each write to it, so many times.
+struct Rival {
+    store: MemoryStore,
+    times: Arc<AtomicUsize>,
+    write: fn(&mut Value),
+}
+
+#[async_trait]
+impl Layer for Rival {
+    fn below(&self) -> &dyn Store {
+        &self.store
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let web = txn.operations.iter().find_map(|operation| match operation {
+            Operation::Put(key, _)
+                if key.resource == Resource::new("", "pods") && &*key.name == "web" =>
+            {
+                self.store.snapshot().get(key)
+            }
+            _ => None,
+        });
+        let less = |times: usize| times.checked_sub(1);
+        if let Some(web) = web
+            && self.times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
+        {
+            let mut value = web.object.value().unwrap();
+            (self.write)(&mut value);
+            let kind = kinds::find("", "v1", "pods").unwrap();
+            let object = Object::from_value(value.clone(), kind.strategy.selectable_fields(&value));
+            let operations = vec![Operation::Put(web.key.clone(), object.unwrap())];
+            self.store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+        }
+        self.store.commit(txn).await
+    }
+}
+
+fn exited(code: i32) -> ContainerStatusV1 {
+    let end = TerminatedV1 {
+        code,
+        signal: 0,
+        reason: "Error".into(),
+        message: String::new(),
+        started: 0,
+        finished: 1000,
+    };
+    ContainerStatusV1 {
+        name: "c".into(),
+        ready: false,
+        begun: false,
+        restarts: 0,
+        image: "i".into(),
+        image_id: String::new(),
+        container_id: String::new(),
+        state: ContainerStateV1::Terminated(end),
+        last: None,
+    }
+}
 
 /// What the spoke's record of this pod says of its end.
 fn told(holder: &Holder, uid: &str) -> Option<PodEndedV1> {
@@ -40,6 +103,7 @@ async fn a_pod_ends_once_whatever_its_device_forgets() {
         phase: PhaseV1::Failed,
         reason: "Evicted".into(),
         message: "low on memory".into(),
+        containers: vec![exited(3)],
         ..status.clone()
     };
     say(&mut session, 1, Report::Pod(ended)).await;
@@ -55,8 +119,42 @@ async fn a_pod_ends_once_whatever_its_device_forgets() {
     let mut holder = Holder::default();
     holder.settle(&mut session).await;
     assert_eq!(told(&holder, &uid), Some(how), "whoever holds nothing is told with the pod");
-    for (sequence, phase) in (1..).zip([PhaseV1::Pending, PhaseV1::Running]) {
-        say(&mut session, sequence, Report::Pod(PodStatusV1 { phase, ..status.clone() })).await;
+    let phases = [PhaseV1::Pending, PhaseV1::Running, PhaseV1::Succeeded, PhaseV1::Failed];
+    for (sequence, phase) in (1..).zip(phases) {
+        let containers = vec![exited(137)];
+        let status = PodStatusV1 { phase, containers, ..status.clone() };
+        say(&mut session, sequence, Report::Pod(status)).await;
         assert_eq!(web().await["status"], before, "{phase:?}");
     }
+}
+
+/// A pod that the API takes and the wire does not.
+fn odd(name: &str) -> Value {
+    let mut pod = pod(name, "pi-7");
+    pod["spec"]["terminationGracePeriodSeconds"] = json!(5_000_000_000_i64);
+    pod
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_takes_no_end_back_that_came_just_before() {
+    let store = Rival {
+        store: MemoryStore::with_incarnation(7),
+        times: Arc::new(AtomicUsize::new(1)),
+        write: |web| web["status"]["phase"] = json!("Succeeded"),
+    };
+    let times = store.times.clone();
+    let hub = Hub::over(Arc::new(store), true, None).await;
+    hub.listen().await;
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    Holder::default().settle(&mut session).await;
+    let status = |name: &str| {
+        let stored = hub.objects.get(&place(PODS, "default", name)).unwrap();
+        stored.object.value().unwrap()["status"].clone()
+    };
+    hub.create(PODS, "default", "web", odd("web")).await;
+    eventually("somebody was faster", || times.load(Ordering::SeqCst) == 0).await;
+    hub.create(PODS, "default", "later", odd("later")).await;
+    eventually("the next one is refused", || status("later")["reason"] == "InvalidField").await;
+    assert_eq!(status("web")["phase"], "Succeeded");
+    assert_eq!(status("web").get("reason"), None);
 }
