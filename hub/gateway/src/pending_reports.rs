@@ -7,6 +7,8 @@
 //! - a newer report takes the place of an older one of the same thing, and they are given in the order of their stamps,
 //!   so that whoever has written one has written all before it or will write a newer one
 //!   (`the_newest_of_each_thing_waits_in_the_order_of_the_stamps`);
+//! - one that is put back stands behind a newer one of the same thing
+//!   (`what_is_put_back_takes_no_newer_one_s_place`);
 //! - what waits is bounded, and who is beyond that waits (`who_reports_on_more_than_there_is_room_for_waits`).
 
 use std::collections::BTreeMap;
@@ -62,7 +64,7 @@ impl Waiting {
     /// Gives it back when there is no room.
     fn put(&mut self, stamp: ReportStamp, report: Report) -> Option<Report> {
         let subject = Subject::of(&report);
-        let weight = postcard::to_stdvec(&report).map_or(0, |bytes| bytes.len());
+        let weight = weight(&report);
         let older = self.newest.get(&subject).copied();
         if older.is_none()
             && !self.reports.is_empty()
@@ -73,10 +75,15 @@ impl Waiting {
         if let Some((_, freed)) = older.and_then(|older| self.reports.remove(&older)) {
             self.bytes -= freed;
         }
-        self.bytes += weight;
-        self.newest.insert(subject, stamp);
-        self.reports.insert(stamp, (report, weight));
+        self.insert(stamp, report);
         None
+    }
+
+    fn insert(&mut self, stamp: ReportStamp, report: Report) {
+        let weight = weight(&report);
+        self.bytes += weight;
+        self.newest.insert(Subject::of(&report), stamp);
+        self.reports.insert(stamp, (report, weight));
     }
 
     fn oldest(&mut self) -> Option<(ReportStamp, Report)> {
@@ -85,6 +92,10 @@ impl Waiting {
         self.newest.remove(&Subject::of(&report));
         Some((stamp, report))
     }
+}
+
+fn weight(report: &Report) -> usize {
+    postcard::to_stdvec(report).map_or(0, |bytes| bytes.len())
 }
 
 impl PendingReports {
@@ -96,6 +107,18 @@ impl PendingReports {
             report = back;
             self.went.notified().await;
         }
+    }
+
+    /// Puts back what was given and could not be written, unless a newer one of the same thing waits. There is always
+    /// room for it: there was, and those who come wait.
+    pub(crate) fn put_back(&self, stamp: ReportStamp, report: Report) {
+        let mut waiting = self.waiting.lock();
+        if waiting.newest.contains_key(&Subject::of(&report)) {
+            return;
+        }
+        waiting.insert(stamp, report);
+        drop(waiting);
+        self.came.notify_one();
     }
 
     /// The oldest that wait, at least one, in the order of their stamps. Cancel safe.
@@ -148,6 +171,17 @@ mod tests {
         assert!(pending_reports.next().now_or_never().is_none());
         let waiting = pending_reports.waiting.lock();
         assert!(waiting.newest.is_empty() && waiting.bytes == 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_put_back_takes_no_newer_one_s_place() {
+        let pending_reports = PendingReports::default();
+        pending_reports.put(stamp(3), gone("a")).await;
+        pending_reports.put_back(stamp(1), gone("a"));
+        pending_reports.put_back(stamp(2), gone("b"));
+        assert_eq!(pending_reports.next().await, [(stamp(2), gone("b")), (stamp(3), gone("a"))]);
+        assert!(pending_reports.next().now_or_never().is_none());
+        assert_eq!(pending_reports.waiting.lock().bytes, 0);
     }
 
     #[tokio::test]

@@ -6,6 +6,8 @@
 //!   (`a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again`,
 //!   `what_a_device_says_of_itself_all_the_time_is_written_now_and_then`), nor does it hold back what else the spoke
 //!   says (`reports_that_wait_for_the_disk_hold_nothing_else_back`);
+//! - a pod that others write to so often that each write of it loses holds up no other report: it is tried again beside
+//!   them, and is not durable meanwhile (`a_pod_whose_writes_always_lose_holds_up_no_report_of_another`);
 //! - what cannot be kept is answered with the reason, and of what is durable the hub says no more than is
 //!   (`a_report_that_the_store_has_no_room_for_is_refused_and_told_at_the_pod`,
 //!   `a_newer_report_makes_good_what_could_not_be_kept`);
@@ -21,7 +23,7 @@ use freewheel_hub_schema::error::ApiError;
 use freewheel_link::message::RefusalV1;
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
 use tokio::select;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
 use crate::device::DeviceReports;
@@ -54,6 +56,11 @@ impl Unkept {
             ..first
         })
     }
+
+    /// Whether no newer report has come since this one was not kept. What happened has nothing newer.
+    fn misses(&self, stamp: ReportStamp, report: &Report) -> bool {
+        pod_of(report).is_none_or(|uid| self.0.get(uid) == Some(&stamp))
+    }
 }
 
 /// The pod whose state a report is. What happened once is told once: no state has to be repeated for an event.
@@ -68,7 +75,45 @@ const fn pod_of(report: &Report) -> Option<&String> {
 /// Whether the same may be written in a moment. Nothing else gets better by itself, and the next report must not wait
 /// for it.
 fn passes(error: &ApiError) -> bool {
-    matches!(error.code, 429 | 503 | 507) || error.code == 409 && error.reason == "Conflict"
+    matches!(error.code, 429 | 503 | 507)
+}
+
+/// Whether others were faster each time. They may go on so for ever, and only with this object.
+fn lost(error: &ApiError) -> bool {
+    error.code == 409 && error.reason == "Conflict"
+}
+
+/// What came of reports that are answered.
+#[derive(Default)]
+struct Done<'r> {
+    /// These cannot be kept.
+    refused: Vec<&'r Told>,
+    /// Others were faster with these, each time.
+    lost: Vec<&'r Told>,
+}
+
+/// Reports that are tried again beside those that come.
+#[derive(Default)]
+struct Again {
+    reports: Vec<Told>,
+    at: Option<Instant>,
+}
+
+impl Again {
+    fn note(&mut self, lost: &[&Told]) {
+        if !lost.is_empty() {
+            self.reports.extend(lost.iter().map(|told| (*told).clone()));
+            self.at.get_or_insert_with(|| Instant::now() + WRITE_RETRY_EVERY);
+        }
+    }
+
+    /// Resolves when it is time for them. Cancel safe.
+    async fn due(&self) {
+        match self.at {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Session<'_> {
@@ -79,14 +124,27 @@ impl Session<'_> {
         signal: &SyncSignal,
     ) -> Result<Infallible, End> {
         let mut device = DeviceReports::new(own);
-        let mut unkept = Unkept::default();
+        let (mut unkept, mut again) = (Unkept::default(), Again::default());
+        let mut newest = ReportStamp::default();
         loop {
             let next = select! {
                 biased;
                 () = device.due() => {
                     if let Some(own) = device.take() {
                         // Each greeting says it again.
-                        let _ = self.taken_for_sure(device.address(), &[own]).await;
+                        let own = [own];
+                        let done = self.taken_for_sure(device.address(), &own).await;
+                        if !done.lost.is_empty() {
+                            device.lost();
+                        }
+                    }
+                    continue;
+                }
+                () = again.due() => {
+                    for (stamp, report) in std::mem::take(&mut again).reports {
+                        if unkept.misses(stamp, &report) {
+                            self.pending_reports.put_back(stamp, report);
+                        }
                     }
                     continue;
                 }
@@ -96,7 +154,7 @@ impl Session<'_> {
                 }
                 next = self.pending_reports.next() => next,
             };
-            let last = next.last().map(|(stamp, _)| *stamp);
+            newest = next.last().map_or(newest, |(last, _)| newest.max(*last));
             let mut reports = Vec::with_capacity(next.len());
             for (stamp, report) in next {
                 match report {
@@ -104,38 +162,43 @@ impl Session<'_> {
                     report => reports.push((stamp, report)),
                 }
             }
-            let refused = self.taken_for_sure(device.address(), &reports).await;
-            let Some(last) = last else { continue };
-            let stamp = unkept.note(&reports, &refused, last);
+            let Done { mut refused, lost } = self.taken_for_sure(device.address(), &reports).await;
+            again.note(&lost);
+            refused.extend(lost);
+            let stamp = unkept.note(&reports, &refused, newest);
             let (uid, instance) = (self.identity.uid.clone(), self.instance);
             self.inner.reported.note(Reported { uid, instance, stamp });
-            self.answers.took(last);
+            self.answers.took(newest);
             self.news.notify_one();
         }
     }
 
     /// Writes reports until the store has them. Its disk may be full for hours: pods' connections go on over
-    /// this link meanwhile. Answers with those that cannot be kept, which the spoke is told.
-    async fn taken_for_sure<'r>(&self, host: IpAddr, reports: &'r [Told]) -> Vec<&'r Told> {
+    /// this link meanwhile. The spoke is told of those that cannot be kept.
+    async fn taken_for_sure<'r>(&self, host: IpAddr, reports: &'r [Told]) -> Done<'r> {
         let mut left: Vec<&Told> = reports.iter().collect();
-        let (mut failed_before, mut refused) = (false, Vec::new());
+        let (mut failed_before, mut done) = (false, Done::default());
         loop {
             let mut failure = None;
             let mut still = Vec::new();
             for (told, outcome) in self.write_all(host, left).await {
                 match outcome {
                     Ok(()) => {}
+                    Err(error) if lost(&error) => {
+                        debug!(cluster = %self.cluster, %error, "others are faster with a report's object");
+                        done.lost.push(told);
+                    }
                     Err(error) if passes(&error) => {
                         failure = Some(error);
                         still.push(told);
                     }
                     Err(error) => {
                         self.refuse(told, &error).await;
-                        refused.push(told);
+                        done.refused.push(told);
                     }
                 }
             }
-            let Some(error) = failure else { return refused };
+            let Some(error) = failure else { return done };
             left = still;
             if !std::mem::replace(&mut failed_before, true) {
                 warn!(cluster = %self.cluster, %error, "reports wait: the store cannot write");
@@ -252,16 +315,17 @@ mod tests {
     #[test]
     fn what_gets_better_by_itself_is_tried_again() {
         for (code, reason, again) in [
-            (503, "ServiceUnavailable", true),
-            (507, "InsufficientStorage", true),
-            (429, "TooManyRequests", true),
-            (409, "Conflict", true),
-            (409, "AlreadyExists", false),
-            (413, "RequestEntityTooLarge", false),
-            (422, "Invalid", false),
-            (500, "InternalError", false),
+            (503, "ServiceUnavailable", (true, false)),
+            (507, "InsufficientStorage", (true, false)),
+            (429, "TooManyRequests", (true, false)),
+            (409, "Conflict", (false, true)),
+            (409, "AlreadyExists", (false, false)),
+            (413, "RequestEntityTooLarge", (false, false)),
+            (422, "Invalid", (false, false)),
+            (500, "InternalError", (false, false)),
         ] {
-            assert_eq!(passes(&ApiError::new(code, reason, "")), again, "{code} {reason}");
+            let error = ApiError::new(code, reason, "");
+            assert_eq!((passes(&error), lost(&error)), again, "{code} {reason}");
         }
     }
 }

@@ -158,3 +158,59 @@ async fn a_refusal_takes_no_end_back_that_came_just_before() {
     assert_eq!(status("web")["phase"], "Succeeded");
     assert_eq!(status("web").get("reason"), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_whose_writes_always_lose_holds_up_no_report_of_another() {
+    let store = Rival {
+        store: MemoryStore::with_incarnation(7),
+        times: Arc::new(AtomicUsize::new(usize::MAX)),
+        write: |web| {
+            let times = web.pointer("/metadata/annotations/times").and_then(Value::as_str);
+            let times: u64 = times.map_or(0, |times| times.parse().unwrap());
+            web["metadata"]["annotations"]["times"] = json!((times + 1).to_string());
+        },
+    };
+    let times = store.times.clone();
+    let hub = Hub::over(Arc::new(store), true, None).await;
+    hub.listen().await;
+    let certificate = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    let come = async || {
+        let link = hub.connect(ALPN_SESSION, Some(CertificateDer::from(certificate.clone())));
+        let greeting = HelloV1 { instance: 1, boot_epoch: 1, ..hello("pi-7") };
+        let mut session = greet(&*link, greeting).await;
+        let HubToSpoke::Welcome(welcome) = heard(&mut session).await else { panic!("no welcome") };
+        (link, session, welcome.told.sequence)
+    };
+    let mut reports = Vec::new();
+    for name in ["web", "db"] {
+        hub.create(PODS, "default", name, pod(name, "pi-7")).await;
+        let uid = hub.get(PODS, "default", name).await["metadata"]["uid"].clone();
+        let Report::Pod(status) = running("root", uid.as_str().unwrap()) else { panic!("no pod") };
+        reports.push(Report::Pod(PodStatusV1 { name: name.into(), ..status }));
+    }
+    let [web, db] = &reports[..] else { panic!("not two") };
+    let (first, mut session, _) = come().await;
+    let both = async {
+        say(&mut session, 1, web.clone()).await;
+        say(&mut session, 2, db.clone()).await;
+    };
+    tokio::time::timeout(Duration::from_secs(60), both).await.expect("they are taken");
+    assert_eq!(hub.get(PODS, "default", "db").await["status"]["phase"], "Running");
+    assert_eq!(hub.get(PODS, "default", "web").await["status"].get("podIP"), None);
+    first.close(code::STOPPING, "it comes back");
+    eventually("its session has ended", || hub.gateway.connected().is_empty()).await;
+
+    let (second, mut session, told) = come().await;
+    assert_eq!(told, 0, "what is not durable is told again");
+    say(&mut session, 1, web.clone()).await;
+    times.store(0, Ordering::SeqCst);
+    let phase = || {
+        let stored = hub.objects.get(&place(PODS, "default", "web")).unwrap();
+        stored.object.value().unwrap()["status"]["phase"].clone()
+    };
+    eventually("it is tried again by itself", || phase() == "Running").await;
+    say(&mut session, 3, db.clone()).await;
+    second.close(code::STOPPING, "it comes back");
+    eventually("its session has ended", || hub.gateway.connected().is_empty()).await;
+    assert_eq!(come().await.2, 3);
+}
