@@ -22,7 +22,8 @@ use crate::tenant::Tenant;
 /// Where the number is.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
-/// Of a client's own number, as kube-apiserver has it.
+/// Of a client's own number. kube-apiserver takes longer ones, too; a number is as long as a UUID, and each answer and
+/// each line of the log would carry it.
 const MOST: usize = 64;
 
 /// One request, as it is told of.
