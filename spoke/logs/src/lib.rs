@@ -29,6 +29,5 @@ mod stamp;
 pub use budget::{LogBudget, WRITES};
 pub use drain::{LINE_BYTES_MAX, drain};
 pub use log_files::KeptLogs;
-pub use read::READS;
-pub use read::{LogOptions, read};
+pub use read::{LogOptions, READS, at_turn, read};
 pub use sink::{LogSink, LogStream, PROMISED_BYTES_MAX, Source, Unasked, Written};

@@ -1,4 +1,7 @@
 //! Reads a container's log as `kubectl logs` wants it.
+//!
+//! Guarantees:
+//! - who reads no more waits for no disk (`who_went_away_waits_for_no_disk`).
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -56,7 +59,13 @@ pub fn read(
 ) -> mpsc::Receiver<io::Result<Bytes>> {
     let (out, pieces) = mpsc::channel(WAITING_PIECES_MAX);
     tokio::spawn(async move {
-        if let Err(error) = pump(log, options, live, &turns, &out).await {
+        let pumped = tokio::select! {
+            biased;
+            // Also while it waits for its turn: at a card that stands still, those that were given up would pile up.
+            () = out.closed() => return,
+            pumped = pump(log, options, live, &turns, &out) => pumped,
+        };
+        if let Err(error) = pumped {
             // The reader is gone, or is told why it gets no more.
             let _ = out.send(Err(error)).await;
         }
@@ -68,12 +77,12 @@ async fn pump(
     log: PathBuf,
     options: LogOptions,
     mut live: Option<watch::Receiver<Written>>,
-    turns: &Semaphore,
+    turns: &Arc<Semaphore>,
     out: &mpsc::Sender<io::Result<Bytes>>,
 ) -> io::Result<()> {
     let follow = options.follow;
     let of = live.clone();
-    let mut reader = blocking(turns, move || Reader::open(log, &options, of)).await?;
+    let mut reader = at_turn(turns, move || Reader::open(log, &options, of)).await?;
     loop {
         // What is written after this mark wakes the wait below, so that nothing falls between.
         let ended = live.as_mut().is_none_or(|live| {
@@ -81,7 +90,7 @@ async fn pump(
             live.has_changed().is_err()
         });
         loop {
-            let (piece, back) = blocking(turns, move || {
+            let (piece, back) = at_turn(turns, move || {
                 let piece = reader.piece()?;
                 Ok((piece, reader))
             })
@@ -96,23 +105,26 @@ async fn pump(
             return Ok(());
         }
         if let Some(live) = &mut live {
-            tokio::select! {
-                // Its end is seen at the next turn, after a last look into the file.
-                _ = live.changed() => {}
-                () = out.closed() => return Ok(()),
-            }
+            // Its end is seen at the next turn, after a last look into the file.
+            let _ = live.changed().await;
         }
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    turns: &Semaphore,
+/// Works at the disk when it is its turn, which lasts as long as the work: also when nobody waits for it any more.
+///
+/// # Errors
+/// Those of the work.
+pub async fn at_turn<T: Send + 'static>(
+    turns: &Arc<Semaphore>,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    let turn = turns.acquire().await.map_err(io::Error::other)?;
-    let outcome = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?;
-    drop(turn);
-    outcome
+    let turn = turns.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let work = move || {
+        let _turn = turn;
+        work()
+    };
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 /// The files of one log, oldest first, and how far they were read.
@@ -396,6 +408,45 @@ mod tests {
         drop(sink);
         draining.await.unwrap();
         assert_eq!(all(pieces).await, "late\n");
+    }
+
+    #[tokio::test]
+    async fn who_went_away_waits_for_no_disk() {
+        let turns = turns();
+        // A card that stands still.
+        let (end, until) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let stands = turns.clone();
+        let stuck = tokio::spawn(async move {
+            let work = move || {
+                let _ = begin.send(());
+                let _ended = until.recv();
+                Ok(())
+            };
+            at_turn(&stands, work).await
+        });
+        begun.await.unwrap();
+        let waiting: Vec<_> = (0..9)
+            .map(|_| read("0.log".into(), LogOptions::default(), None, turns.clone()))
+            .collect();
+        tokio::task::yield_now().await;
+        drop(waiting);
+        let gone = async {
+            // Here, and where the card is waited for: with the work, and with who waits for its end.
+            while 3 < Arc::strong_count(&turns) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let gone = tokio::time::timeout(Duration::from_secs(20), gone).await;
+        // Who waits for the work itself may go as well, and its turn lasts.
+        stuck.abort();
+        let given_up = stuck.await.is_err();
+        let taken = turns.available_permits() == 0;
+        drop(end);
+        assert!(gone.is_ok() && given_up && taken, "{gone:?}, {given_up}, {taken}");
+        let again = at_turn(&turns, || Ok("again"));
+        let again = tokio::time::timeout(Duration::from_secs(20), again).await;
+        assert_eq!(again.unwrap().unwrap(), "again");
     }
 
     #[test]
