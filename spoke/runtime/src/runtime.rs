@@ -15,7 +15,9 @@ use freewheel_spoke_agent::volumes::log_aside;
 use freewheel_spoke_engine::{
     BOUNDED_RESERVATION_BYTES, GUEST_STACK_BYTES, MemoryProfile as Reserves, Profile, config,
 };
-use freewheel_spoke_logs::{KeptLogs, LogBudget, LogOptions, LogSink, READS, WRITES, drain, read};
+use freewheel_spoke_logs::{
+    KeptLogs, LogBudget, LogOptions, LogSink, READS, WRITES, at_turn, drain, read,
+};
 use freewheel_spoke_net::Fabric;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -128,7 +130,7 @@ pub struct Runtime {
     budget: Arc<LogBudget>,
     /// Bytes that a linear memory grows to without moving.
     reserved: usize,
-    loads: Semaphore,
+    loads: Arc<Semaphore>,
     reads: Arc<Semaphore>,
     /// Log files by pod, to be removed with it.
     logs: Mutex<KeptLogs>,
@@ -182,7 +184,7 @@ impl Runtime {
             supervisors: TaskTracker::new(),
             budget: LogBudget::new(logs),
             reserved: reserved(&profile),
-            loads: Semaphore::new(LOADS),
+            loads: Arc::new(Semaphore::new(LOADS)),
             reads: Arc::new(Semaphore::new(READS)),
             logs: Mutex::default(),
             this: this.clone(),
@@ -253,10 +255,15 @@ impl Runtime {
         log: LogSink,
     ) -> Exit {
         let (runtime, artifact) = (self.clone(), start.artifact.clone());
-        let load = move || runtime.modules.load(&artifact);
-        let turn = self.loads.acquire().await;
-        let loaded = tokio::task::spawn_blocking(load).await;
-        drop(turn);
+        let load = at_turn(&self.loads, move || Ok(runtime.modules.load(&artifact)));
+        let loaded = tokio::select! {
+            biased;
+            // A card that stands still keeps nobody from going; the turn lasts until it has answered.
+            () = shutdown.killed().cancelled() => {
+                return exit::killed(shutdown.cause().unwrap_or(EndCause::Kill));
+            }
+            loaded = load => loaded,
+        };
         match loaded {
             Ok(Ok(module)) => self.begin(start, shutdown, log, module).await,
             Ok(Err(error)) => exit::start_error(error.to_string()),

@@ -15,7 +15,8 @@
 //! - what still runs then is killed (`who_cannot_hear_a_stop_is_killed_when_its_grace_is_over`);
 //! - a second stop makes the period shorter, never longer (`a_shorter_grace_period_is_still_one`,
 //!   `a_grace_period_is_never_stretched`);
-//! - what was stopped before it ran does not begin (`who_is_stopped_before_it_runs_does_not_begin`).
+//! - what was stopped before it ran does not begin (`who_is_stopped_before_it_runs_does_not_begin`), and is gone at once,
+//!   whatever its module waits for (`who_is_stopped_before_its_module_is_loaded_is_gone_at_once`).
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};

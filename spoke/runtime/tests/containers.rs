@@ -85,6 +85,29 @@ async fn a_module_that_stays_loaded_is_not_run_once_its_artifact_is_another_or_g
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_stopped_before_its_module_is_loaded_is_gone_at_once() {
+    let node = node();
+    // Whoever opens it for reading waits until somebody opens it for writing: a card that stands still.
+    let card = node.dir.path().join("card");
+    assert!(std::process::Command::new("mkfifo").arg(&card).status().unwrap().success());
+    let loads: Vec<_> =
+        (0..3).map(|number| node.start(node.container(&format!("load{number}"), &card))).collect();
+    let mut ends = Vec::new();
+    for id in &loads {
+        node.runtime.stop(id, Duration::from_secs(30));
+        ends.push(tokio::time::timeout(Duration::from_secs(20), node.exited(id)).await);
+    }
+    // Only now: with a thread that waits, a test that fails would never end.
+    let writer = std::fs::File::options().read(true).write(true).open(&card).unwrap();
+    std::fs::remove_file(&card).unwrap();
+    drop(writer);
+    for end in ends {
+        assert_eq!(end.unwrap().code, 143);
+    }
+    assert_eq!(node.run(node.kit("next", &["exit", "0"])).await.code, 0, "its turn comes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_a_replaced_artifact_nothing_stays_loaded() {
     let node = node();
     let artifact = node.dir.path().join("a.cwasm");
