@@ -1,4 +1,7 @@
 //! What the hub may open here (logs, tunnels to pods, figures), and the way from here to pods on other spokes.
+//!
+//! Guarantees:
+//! - a log is looked for where a slow card holds up no packets (`a_log_is_looked_for_beside_the_packets`).
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
@@ -29,6 +32,8 @@ use crate::figures;
 
 /// Nobody listens there.
 const REFUSED: &str = "ConnectionRefused";
+/// How long it is looked for a log.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
 /// Connections to other nodes that found no place on the link; told at 1, 2, 4 and so on.
 static REFUSALS: AtomicU64 = AtomicU64::new(0);
 
@@ -56,8 +61,18 @@ impl LinkServer {
 #[async_trait]
 impl Serve for LinkServer {
     async fn logs(&self, request: LogsV1) -> Result<LogStream, RefusalV1> {
-        let file = log_file(&self.data, &request)?;
         let options = log_options(&request);
+        let data = self.data.clone();
+        let look = self.runtime.look(move || log_file(&data, &request));
+        // A place among those that ask for logs is not to be held for as long as a card stands still.
+        let file = match tokio::time::timeout(LOOK_TIMEOUT, look).await {
+            Ok(Ok(found)) => found?,
+            Ok(Err(error)) => return Err(RefusalV1::new("InternalError", error.to_string())),
+            Err(_) => {
+                let text = "the node's disk gives no answer; other logs may wait for it, too";
+                return Err(RefusalV1::new("Timeout", text));
+            }
+        };
         let pieces = self.runtime.logs(&file, options);
         Ok(Box::new(Pieces { pieces, left: Bytes::new() }))
     }
@@ -89,7 +104,7 @@ impl Serve for LinkServer {
     }
 }
 
-/// The log that is asked for: of the newest start, or of the one before.
+/// The log that is asked for: of the newest start, or of the one before. Blocking.
 fn log_file(data: &Path, request: &LogsV1) -> Result<PathBuf, RefusalV1> {
     let LogsV1 { pod_uid, container, previous, .. } = request;
     if !request.is_bounded() || !is_path_segment(pod_uid) || !is_path_segment(container) {
@@ -212,7 +227,44 @@ impl Remote for LinkRemote {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use freewheel_spoke_runtime::{RuntimeOptions, Runtimes, addresses, choose_profile};
+
     use super::*;
+
+    /// What the hub may open of a device with this data.
+    fn server(data: &Path) -> LinkServer {
+        let control = tokio::runtime::Handle::current();
+        let fabric = Fabric::new(control.clone());
+        let options = RuntimeOptions {
+            profile: choose_profile(10).unwrap(),
+            memory: 1 << 30,
+            files: 100,
+            mappings: 1000,
+            addresses: addresses(),
+            logs: 1 << 20,
+            fabric: fabric.clone(),
+            control,
+            runtimes: Runtimes::new(1).unwrap(),
+            deliver: Arc::new(|_| {}),
+        };
+        LinkServer::new(data, &Runtime::new(options).unwrap(), &fabric, &Handle::new())
+    }
+
+    #[tokio::test]
+    async fn a_log_is_looked_for_beside_the_packets() {
+        let data = tempfile::tempdir().unwrap();
+        let logs = data.path().join("pods/u1/logs/web");
+        std::fs::create_dir_all(&logs).unwrap();
+        std::fs::write(logs.join("0.log"), "").unwrap();
+        let here = server(data.path());
+        let request =
+            LogsV1 { pod_uid: "u1".to_owned(), container: "web".to_owned(), ..LogsV1::default() };
+        let mut asked = pin!(here.logs(request));
+        assert!(futures::poll!(&mut asked).is_pending(), "the disk was asked at once");
+        assert!(asked.await.is_ok());
+    }
 
     fn ask(data: &Path, uid: &str, container: &str, previous: bool) -> Result<PathBuf, String> {
         let request = LogsV1 {

@@ -204,6 +204,17 @@ impl Runtime {
         read(file.to_owned(), options, live, self.reads.clone())
     }
 
+    /// Looks for something on the disk when it is the turn of who reads logs.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        at_turn(&self.reads, move || Ok(work())).await
+    }
+
     /// CPU use and bytes of memory of a running container.
     #[must_use]
     pub fn usage(&self, id: &ContainerId) -> Option<(Arc<Usage>, usize)> {
