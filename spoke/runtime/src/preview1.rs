@@ -21,8 +21,12 @@
 //!   `a_read_is_of_what_the_programs_memory_holds`, `what_a_program_waits_for_is_on_its_memory`), and a path has an end
 //!   (`a_path_beyond_all_is_refused`);
 //! - a single file of a volume is read and not changed (`a_core_program_reads_a_single_file_and_changes_nothing`);
+//! - what a program waits for takes the threads of its pod's files and no others
+//!   (`a_program_that_waits_for_a_file_needs_no_thread_but_its_pods`);
 //! - all of preview 1 is given, with its types (`all_of_preview_1_is_given`);
 //! - a call says nothing to a log that [`QUIET`] filters (`what_upstream_says_of_each_call_is_what_is_kept_quiet`).
+
+mod poll;
 
 use std::any::Any;
 use std::os::fd::{AsRawFd as _, RawFd};
@@ -42,6 +46,7 @@ use wasmtime_wasi::p1::{WasiP1Ctx, add_to_linker_async};
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder, WasiView as _};
 use wiggle::GuestMemory;
 
+use self::poll::Asked;
 use crate::file_calls::within;
 use crate::memory::{ContainerMemory, Limiter, Share};
 use crate::world::{
@@ -446,11 +451,19 @@ fn lists(linker: &mut Linker<Core>) -> Result<()> {
                 if !core.call.fits(all * SUBSCRIPTION_BYTES) {
                     return Ok(says(Errno::Nomem));
                 }
-                let mut memory = GuestMemory::Unshared(bytes);
-                let timers = core.timers.clone();
-                let said =
-                    upstream::poll_oneoff(&mut core.wasi, &mut memory, list, events, count, done);
-                let said = within(&timers, said).await;
+                let asked = Asked::read(bytes, list, all);
+                let said = if asked.is_mixed() {
+                    asked.wait(core, bytes, (events, done)).await
+                } else {
+                    let timers = asked.has_clocks().then(|| core.timers.clone());
+                    let (wasi, mut memory) = (&mut core.wasi, GuestMemory::Unshared(bytes));
+                    let said = upstream::poll_oneoff(wasi, &mut memory, list, events, count, done);
+                    match timers {
+                        Some(timers) => within(&timers, said).await,
+                        // Files are looked at on the pod's own threads, as in all other calls.
+                        None => said.await,
+                    }
+                };
                 core.call.fits(0);
                 said
             })

@@ -142,6 +142,118 @@ async fn a_core_program_has_arguments_a_log_a_clock_and_randomness() {
     assert_eq!(node.log("world"), "hello\n");
 }
 
+/// Writes a subscription to a clock: relative, or absolute.
+fn clock(at: i32, user: i64, id: i32, time: i64, absolute: i64) -> String {
+    format!(
+        "(i64.store (i32.const {at}) (i64.const {user})) (i64.store (i32.const {}) (i64.const 0))
+        (i32.store (i32.const {}) (i32.const {id})) (i64.store (i32.const {}) (i64.const {time}))
+        (i64.store (i32.const {}) (i64.const {absolute}))",
+        at + 8,
+        at + 16,
+        at + 24,
+        at + 40
+    )
+}
+
+/// Writes a subscription to the file that is open.
+fn file(at: i32, user: i64) -> String {
+    format!(
+        "(i64.store (i32.const {at}) (i64.const {user})) (i64.store (i32.const {}) (i64.const 1))
+        (i32.store (i32.const {}) (call $opened))",
+        at + 8,
+        at + 16
+    )
+}
+
+/// Waits for so many, and ends with 100 unless these are told: user, and what it is.
+fn told(count: i32, expected: &[(i64, i32)]) -> String {
+    let must = |what: String, code: usize| {
+        format!("(if (i32.eqz {what}) (then (call $exit (i32.const {code}))))")
+    };
+    let number = format!("(i32.eq (i32.load (i32.const 8)) (i32.const {}))", expected.len());
+    let each = expected.iter().zip(1_i32..).map(|((user, kind), one)| {
+        let at = 1200 + (one - 1) * 32;
+        let same = format!(
+            "(i32.and (i64.eq (i64.load (i32.const {at})) (i64.const {user}))
+                (i32.eq (i32.load8_u (i32.const {})) (i32.const {kind})))",
+            at + 10
+        );
+        must(same, 100 + one.unsigned_abs() as usize)
+    });
+    let each: String = each.collect();
+    format!(
+        "(call $must (call $poll (i32.const 1008) (i32.const 1200) (i32.const {count}) (i32.const 8)))
+        {} {each}",
+        must(number, 100)
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_waits_for_a_file_needs_no_thread_but_its_pods() {
+    let (node, lane) = support::node_and_lane();
+    let open = "(call $must (call $open (i32.const 200) (i32.const 4) (i32.const 0)))";
+    let far = 1 << 60;
+    let own = format!("{open} {} {}", file(1008, 5), told(1, &[(5, 1)]));
+    let before =
+        format!("{open} {} {} {}", clock(1008, 6, 1, far, 0), file(1056, 5), told(2, &[(5, 1)]));
+    let starts =
+        [("own", own), ("before", before)].map(|(name, main)| mounted(&node, name, &main, true));
+    std::fs::write(node.dir.path().join("shared/file"), "hello").unwrap();
+    // What another pod's calls could hold while its card stands still.
+    let (end, until) = std::sync::mpsc::channel::<()>();
+    let (begin, begun) = tokio::sync::oneshot::channel();
+    let stuck = lane.spawn_blocking(move || {
+        let _ = begin.send(());
+        let _ended = until.recv();
+    });
+    begun.await.unwrap();
+    let ids = starts.map(|start| node.start(start));
+    let mut ends = Vec::new();
+    for id in &ids {
+        ends.push(tokio::time::timeout(Duration::from_secs(20), node.exited(id)).await);
+    }
+    drop(end);
+    stuck.await.unwrap();
+    for end in ends {
+        assert_eq!(end.unwrap().code, 0);
+    }
+    nothing_is_held(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_is_told_of_clocks_beside_files() {
+    let node = node();
+    let open = "(call $must (call $open (i32.const 200) (i32.const 4) (i32.const 0)))";
+    let run = async |name: &str, main: String| {
+        let start = mounted(&node, name, &format!("{open} {main}"), true);
+        std::fs::write(node.dir.path().join("shared/file"), "hello").unwrap();
+        node.run(start).await.code
+    };
+    // Standard output has room at once; clocks that are over are told with it, by whatever they were asked.
+    let output =
+        "(i64.store (i32.const 1056) (i64.const 8)) (i64.store (i32.const 1064) (i64.const 2))
+        (i32.store (i32.const 1072) (i32.const 1))";
+    for (name, id, time, absolute) in [("now", 1, 0, 0), ("past", 1, 1, 1), ("ago", 0, 1_000, 1)] {
+        let over = format!(
+            "{} {output} {}",
+            clock(1008, 6, id, time, absolute),
+            told(2, &[(8, 2), (6, 0)])
+        );
+        assert_eq!(run(name, over).await, 0, "{name}");
+    }
+    let three = format!("{} {output} {}", clock(1008, 6, 1, 1 << 60, 0), file(1104, 5));
+    assert_eq!(run("three", format!("{three} {}", told(3, &[(8, 2)]))).await, 0);
+    let strange = format!("{} {} {}", clock(1008, 6, 3, 0, 0), file(1056, 5), told(2, &[]));
+    assert_eq!(run("strange", strange).await, 28, "EINVAL");
+    let beyond = format!(
+        "{} {} (call $exit (call $poll (i32.const 1008) (i32.const -64) (i32.const 2) (i32.const 8)))",
+        clock(1008, 6, 1, 0, 0),
+        file(1056, 5)
+    );
+    assert_eq!(run("beyond", beyond).await, 21, "EFAULT");
+    nothing_is_held(&node).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn core_programs_are_bounded_as_components_are() {
     let node = node();

@@ -23,7 +23,7 @@ use freewheel_spoke_agent::ports::{
 use freewheel_spoke_agent::volumes::Mount;
 use freewheel_spoke_engine::{Profile, compiler_config, footprint};
 use freewheel_spoke_net::{ConnIo, Fabric};
-use freewheel_spoke_runtime::{Runtime, RuntimeOptions, Runtimes};
+use freewheel_spoke_runtime::{Lane, Runtime, RuntimeOptions, Runtimes};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -138,7 +138,18 @@ pub fn node_with_addresses(addresses: u64) -> Node {
     node_with(profile(), addresses)
 }
 
+/// A node, and where its guests run.
+pub fn node_and_lane() -> (Node, Handle) {
+    let runtimes = Runtimes::new(2).unwrap();
+    let lane = runtimes.lane(Lane::Guests).clone();
+    (node_on(profile(), freewheel_spoke_runtime::addresses(), runtimes), lane)
+}
+
 fn node_with(profile: Profile, addresses: u64) -> Node {
+    node_on(profile, addresses, Runtimes::new(2).unwrap())
+}
+
+fn node_on(profile: Profile, addresses: u64, runtimes: Runtimes) -> Node {
     let fabric = Fabric::new(Handle::current());
     let (tell, new) = mpsc::unbounded_channel();
     let runtime = Runtime::new(RuntimeOptions {
@@ -150,7 +161,7 @@ fn node_with(profile: Profile, addresses: u64) -> Node {
         logs: 1 << 30,
         fabric: fabric.clone(),
         control: Handle::current(),
-        runtimes: Runtimes::new(2).unwrap(),
+        runtimes,
         deliver: Arc::new(move |input| drop(tell.send(input))),
     });
     let inputs =
