@@ -239,10 +239,11 @@ impl Ports {
             taken.udp.get(&to.port()).and_then(Weak::upgrade)
         };
         let gates = &self.gates;
-        match bound.filter(|found| hears(found.address().ip(), to.ip())) {
-            None => gates.lost(Gate::Pod, Loss::Refused),
-            Some(bound) if bound.deliver(bytes, from) => gates.datagram(Gate::Pod, Toward::Server),
-            Some(_) => gates.lost(Gate::Pod, Loss::Full),
+        let bound = bound.filter(|found| hears(found.address().ip(), to.ip()));
+        let delivered = bound.ok_or(Loss::Refused).and_then(|bound| bound.deliver(bytes, from));
+        match delivered {
+            Ok(()) => gates.datagram(Gate::Pod, Toward::Server),
+            Err(why) => gates.lost(Gate::Pod, why),
         }
     }
 

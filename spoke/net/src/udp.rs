@@ -16,6 +16,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::gates::Loss;
 use crate::receive_memory::{PIECE_OVERHEAD_BYTES, ReceiveMemory};
 use crate::sockets::{Lender, Slot};
 
@@ -102,20 +103,18 @@ impl UdpPort {
         state.shown.insert(endpoint, service);
     }
 
-    /// A datagram arrives; whether there is room for it.
-    pub(crate) fn deliver(&self, bytes: Bytes, from: SocketAddr) -> bool {
+    /// A datagram arrives; when it gets lost, why.
+    pub(crate) fn deliver(&self, bytes: Bytes, from: SocketAddr) -> Result<(), Loss> {
         let waker = {
             let mut state = self.state.lock();
             if state.only.is_some_and(|only| only != from) {
-                return false;
+                return Err(Loss::Refused);
             }
             if QUEUED_DATAGRAMS_MAX <= state.queue.len()
                 || QUEUED_BYTES_MAX < state.bytes + bytes.len()
+                || !self.waiting.try_add(bytes.len() + PIECE_OVERHEAD_BYTES)
             {
-                return false;
-            }
-            if !self.waiting.try_add(bytes.len() + PIECE_OVERHEAD_BYTES) {
-                return false;
+                return Err(Loss::Full);
             }
             let from = state.shown.get(&from).copied().unwrap_or(from);
             state.bytes += bytes.len();
@@ -125,7 +124,7 @@ impl UdpPort {
         if let Some(waker) = waker {
             waker.wake();
         }
-        true
+        Ok(())
     }
 
     /// The next datagram and its sender, if one waits.

@@ -75,8 +75,12 @@ async fn datagrams_that_get_lost_are_counted_by_the_reason() {
         send("10.64.0.1:53").unwrap();
     }
     send("10.64.0.99:53").unwrap();
+    // One that hears somebody else alone.
+    let only = web.bind_udp(at("0.0.0.0:54")).unwrap();
+    only.hear_only(at("10.64.0.9:53"));
+    send("10.64.0.1:54").unwrap();
     let pod = gate(&fabric, "pod");
     let lost: Vec<_> = pod.lost.iter().map(|loss| (loss.reason.as_str(), loss.count)).collect();
-    assert_eq!((lost, pod.datagrams.inward), (vec![("refused", 1), ("full", 6)], 1_024));
+    assert_eq!((lost, pod.datagrams.inward), (vec![("refused", 2), ("full", 6)], 1_024));
     assert_eq!(gate(&fabric, "link").lost[0].reason, "unreachable");
 }
