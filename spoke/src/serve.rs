@@ -261,9 +261,25 @@ mod tests {
         let here = server(data.path());
         let request =
             LogsV1 { pod_uid: "u1".to_owned(), container: "web".to_owned(), ..LogsV1::default() };
+        // Somebody else's turn at the disk lasts.
+        let (end, until) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let runtime = here.runtime.clone();
+        let look = async move {
+            let work = move || {
+                let _ = begin.send(());
+                let _ended = until.recv();
+            };
+            runtime.look(work).await
+        };
+        let looks = tokio::spawn(look);
+        begun.await.unwrap();
         let mut asked = pin!(here.logs(request));
-        assert!(futures::poll!(&mut asked).is_pending(), "the disk was asked at once");
+        let waits = futures::poll!(&mut asked).is_pending();
+        drop(end);
+        assert!(waits, "the disk was asked at once");
         assert!(asked.await.is_ok());
+        looks.await.unwrap().unwrap();
     }
 
     fn ask(data: &Path, uid: &str, container: &str, previous: bool) -> Result<PathBuf, String> {
