@@ -13,9 +13,12 @@
 //! - a token is used only by a device that has had no other way in since its start
 //!   (`a_token_is_for_a_device_that_had_no_other_way_in`);
 //! - the last refusal of the hub is kept for `spoke doctor`, and the hub's time for the next start
-//!   (`a_refusal_is_kept_until_the_hub_lets_the_device_in_and_its_time_is_kept_then`).
+//!   (`a_refusal_is_kept_until_the_hub_lets_the_device_in_and_its_time_is_kept_then`);
+//! - what is written takes one thread, however often it is dialled
+//!   (`a_card_that_stands_still_holds_one_thread_of_the_dial`).
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +30,9 @@ use freewheel_link::tls::FloorClock;
 use freewheel_link::transport::{Dial, DialError, Transport};
 use freewheel_spoke_agent::uplink::Handle;
 use freewheel_spoke_agent::uplink::join::NoIdentity;
+use freewheel_spoke_runtime::at_turn;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -59,6 +64,8 @@ pub(crate) struct OwnDial {
     todo: Mutex<NextDial>,
     /// The life of the certificate that the hub proved last.
     proven: Mutex<(u64, u64)>,
+    /// Whose turn it is to write.
+    writes: Arc<Semaphore>,
 }
 
 impl OwnDial {
@@ -70,7 +77,8 @@ impl OwnDial {
         joining: Option<Joining>,
     ) -> Self {
         let todo = NextDial { joining, ..NextDial::default() };
-        Self { data, endpoint, clock, todo: Mutex::new(todo), proven: Mutex::default() }
+        let (todo, writes) = (Mutex::new(todo), Arc::new(Semaphore::new(1)));
+        Self { data, endpoint, clock, todo, proven: Mutex::default(), writes }
     }
 
     fn load(&self) -> Result<Identity, IdentityError> {
@@ -137,21 +145,28 @@ impl OwnDial {
             warn!(
                 "the hub's time as this device remembers it is forgotten: the hub's certificate is not valid then"
             );
-            let data = self.data.clone();
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = identity::forget_time(&data) {
-                    warn!(%error, "cannot forget the hub's time");
-                }
-            });
+            self.write("cannot forget the hub's time", identity::forget_time);
         }
         error
     }
 
     fn note(&self, reason: Reason) {
-        let (data, now) = (self.data.clone(), self.clock.now());
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = identity::note_refusal(&data, now, &reason) {
-                warn!(%error, "cannot write down why the hub refused");
+        let now = self.clock.now();
+        let failure = "cannot write down why the hub refused";
+        self.write(failure, move |data| identity::note_refusal(data, now, &reason));
+    }
+
+    /// Writes beside the dial, in the order of the calls and one at a time: on a card that stands still each dial would
+    /// leave one more thread behind.
+    fn write(
+        &self,
+        failure: &'static str,
+        work: impl FnOnce(&Path) -> io::Result<()> + Send + 'static,
+    ) {
+        let (data, turns) = (self.data.clone(), self.writes.clone());
+        tokio::spawn(async move {
+            if let Err(error) = at_turn(&turns, move || work(&data)).await {
+                warn!(%error, "{failure}");
             }
         });
     }
@@ -182,13 +197,9 @@ impl Dial for OwnDial {
         // The identity is good: a token is no way around a removal that comes later.
         self.todo.lock().joining = None;
         let now = self.clock.tell(welcome.now / 1000, *self.proven.lock());
-        let data = self.data.clone();
-        tokio::task::spawn_blocking(move || {
-            let written = identity::forget_refusal(&data)
-                .and_then(|()| identity::note_time(&data, now, TIME_STEP_SECONDS_MIN));
-            if let Err(error) = written {
-                warn!(%error, "cannot write down the hub's time");
-            }
+        self.write("cannot write down the hub's time", move |data| {
+            identity::forget_refusal(data)?;
+            identity::note_time(data, now, TIME_STEP_SECONDS_MIN)
         });
     }
 
@@ -278,7 +289,6 @@ fn is_due((from, to): (u64, u64), now: u64, share: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::path::Path;
 
     use freewheel_link::digest::Digest;
     use freewheel_link::names::ClusterName;
@@ -371,6 +381,34 @@ mod tests {
         dial.welcomed(&welcome(2_000_000_000));
         soon(|| identity::told(data.path()) == 2_000_000_000).await;
         assert_eq!(held(), None);
+    }
+
+    #[test]
+    fn a_card_that_stands_still_holds_one_thread_of_the_dial() {
+        let control = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        control.block_on(async {
+            let data = tempfile::tempdir().unwrap();
+            joined(data.path(), GOOD);
+            let dial = dial(data.path());
+            // Whoever opens it for writing waits until somebody opens it for reading.
+            let card = data.path().join("identity/refusal.new");
+            assert!(std::process::Command::new("mkfifo").arg(&card).status().unwrap().success());
+            for _ in 0..5 {
+                dial.turned_away(&Reason::NotAccepted);
+            }
+            let look = tokio::task::spawn_blocking(|| "the hub's name");
+            let looked = tokio::time::timeout(Duration::from_secs(20), look).await;
+            // Only now: with threads that wait, a test that fails would never end.
+            let _end = std::fs::File::options().read(true).write(true).open(&card).unwrap();
+            std::fs::remove_file(&card).unwrap();
+            assert_eq!(looked.unwrap().unwrap(), "the hub's name");
+        });
+        control.shutdown_background();
     }
 
     #[test]

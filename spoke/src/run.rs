@@ -4,6 +4,9 @@
 //! guests (their runtimes) ─▶ inputs ─▶ agent (own thread) ─▶ uplink ─▶ hub
 //! ```
 //!
+//! Modules are fetched, checked and swept by a runtime of their own: what waits there for a card takes no thread of the
+//! dial's or of the logs'.
+//!
 //! The agent has a thread of its own because it writes the ledger and volumes: a slow card must hold up
 //! neither heartbeats nor guests.
 
@@ -45,9 +48,14 @@ use crate::serve::{LinkRemote, LinkServer};
 const INPUT_QUEUE_LENGTH: usize = 1024;
 /// Threads of the runtime that carries everything but guests: packets, logs, node ports.
 const CONTROL_THREADS: usize = 2;
-/// Its threads for work with files, which come when they are needed. Those that wait for a card that stands still never
-/// hold the last three of them: one module is checked at a time, and the dial to the hub looks up its name on another.
-const FILE_THREADS: usize = FILE_TURNS + 3;
+/// Its threads for what waits, which come when they are needed: one for each that may be under way, so that nobody
+/// waits for a card that stands still but who works with it. Beside what the runtime of the containers does with files
+/// that is what a dial has to write down, and what the hub asks the device to count, one at a time each; and the hub's
+/// name, which the dial looks up and who follows the node's address.
+const FILE_THREADS: usize = FILE_TURNS + 2 + NAME_LOOKUPS;
+const NAME_LOOKUPS: usize = 2;
+/// Threads of the modules' own runtime for transfers, checks and sweeps, which may all wait for the card.
+const MODULE_FILE_THREADS: usize = 6;
 
 /// Runs until SIGTERM or SIGINT. Pods end with the process and come back at the next start.
 pub(crate) fn run(options: cli::Run) -> Result<(), Box<dyn Error>> {
@@ -59,12 +67,24 @@ pub(crate) fn run(options: cli::Run) -> Result<(), Box<dyn Error>> {
         .thread_name("control")
         .enable_all()
         .build()?;
-    let outcome = control.block_on(live(&data, options));
+    // Of their own, because what they do with files is without a number: many are swept, fetched and checked.
+    let modules = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(MODULE_FILE_THREADS)
+        .thread_name("modules")
+        .enable_all()
+        .build()?;
+    let outcome = control.block_on(live(&data, options, modules.handle()));
+    modules.shutdown_background();
     control.shutdown_timeout(Duration::from_secs(2));
     outcome
 }
 
-async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
+async fn live(
+    data: &Data,
+    options: cli::Run,
+    for_modules: &tokio::runtime::Handle,
+) -> Result<(), Box<dyn Error>> {
     let stop = on_signal()?;
     let endpoint = Endpoint::spoke(Socket::Bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)))?;
     let clock = identity::clock(data.dir());
@@ -87,7 +107,7 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     let uplink = Handle::new();
     fabric.set_remote(Arc::new(LinkRemote(uplink.clone())));
     let modules =
-        module_store(data, &probe.profile, identity.fleet_root, &uplink, &inputs, &control)?;
+        module_store(data, &probe.profile, identity.fleet_root, &uplink, &inputs, for_modules)?;
     let thresholds = thresholds(options.eviction_hard, options.eviction_soft);
     let ports = Ports {
         clock: Arc::new(MachineClock::new()),
@@ -266,7 +286,7 @@ fn module_store(
     root: PublicKey,
     uplink: &Handle,
     inputs: &mpsc::Sender<Input>,
-    control: &tokio::runtime::Handle,
+    runtime: &tokio::runtime::Handle,
 ) -> std::io::Result<Arc<Store>> {
     let dir = data.dir().to_owned();
     let setup = Setup {
@@ -276,7 +296,7 @@ fn module_store(
         root,
         fetch: Arc::new(uplink.clone()),
         inputs: inputs.clone(),
-        runtime: control.clone(),
+        runtime: runtime.clone(),
     };
     Ok(Arc::new(Store::open(setup)?))
 }

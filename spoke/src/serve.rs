@@ -24,6 +24,7 @@ use freewheel_spoke_agent::volumes::{attempt_of, log_dir, pod_dir};
 use freewheel_spoke_net::{Fabric, NetError, Remote, Stream};
 use freewheel_spoke_runtime::{LogOptions, Runtime};
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -43,6 +44,8 @@ pub(crate) struct LinkServer {
     runtime: Arc<Runtime>,
     fabric: Arc<Fabric>,
     uplink: Handle,
+    /// Held by who looks at the device.
+    looks: Mutex<()>,
 }
 
 impl LinkServer {
@@ -54,7 +57,7 @@ impl LinkServer {
         uplink: &Handle,
     ) -> Self {
         let (runtime, fabric, uplink) = (runtime.clone(), fabric.clone(), uplink.clone());
-        Self { data: data.to_owned(), runtime, fabric, uplink }
+        Self { data: data.to_owned(), runtime, fabric, uplink, looks: Mutex::new(()) }
     }
 }
 
@@ -92,6 +95,8 @@ impl Serve for LinkServer {
     }
 
     fn figures(&self) -> Vec<Figures> {
+        // One that waits for a card that stands still outlives its session: the next adds no thread to it.
+        let Some(_look) = self.looks.try_lock() else { return Vec::new() };
         figures::of(&self.data, (&self.runtime, &self.fabric), &self.uplink)
     }
 
@@ -250,6 +255,17 @@ mod tests {
             deliver: Arc::new(|_| {}),
         };
         LinkServer::new(data, &Runtime::new(options).unwrap(), &fabric, &Handle::new())
+    }
+
+    #[tokio::test]
+    async fn figures_that_wait_for_the_disk_keep_no_second_thread() {
+        let data = tempfile::tempdir().unwrap();
+        let here = server(data.path());
+        assert!(!here.figures().is_empty());
+        let waits = here.looks.lock();
+        assert!(here.figures().is_empty());
+        drop(waits);
+        assert!(!here.figures().is_empty());
     }
 
     #[tokio::test]

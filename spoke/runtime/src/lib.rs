@@ -43,7 +43,7 @@ mod stacks;
 mod ticker;
 mod world;
 
-pub use freewheel_spoke_logs::LogOptions;
+pub use freewheel_spoke_logs::{LogOptions, at_turn};
 pub use lanes::{Lane, Runtimes};
 pub use mappings::pods;
 pub use metered::Usage;

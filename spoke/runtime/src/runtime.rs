@@ -48,8 +48,8 @@ const LOG_WAIT: Duration = Duration::from_secs(5);
 /// Modules that are loaded at a time. After a start all of them are wanted at once.
 const LOADS: usize = 1;
 
-/// Threads of the control runtime that work with files may hold: loads, and logs that are written and read, which wait
-/// for each other and for nobody else.
+/// Threads of the control runtime that this work with files may hold: loads and what pods leave behind, and logs that
+/// are written and read. They wait for each other and for nobody else.
 pub const FILE_TURNS: usize = LOADS + WRITES + READS;
 
 /// What a runtime is made with.
@@ -452,8 +452,8 @@ impl Containers for Runtime {
         if logs.is_empty() {
             return;
         }
-        let this = self.this.clone();
-        self.control.spawn_blocking(move || {
+        let (this, turns) = (self.this.clone(), self.loads.clone());
+        let remove = move || {
             if let Some(this) = this.upgrade() {
                 this.modules.drop_gone();
             }
@@ -462,7 +462,10 @@ impl Containers for Runtime {
                 let _ = std::fs::remove_file(log_aside(&log));
                 let _ = std::fs::remove_file(&log);
             }
-        });
+            Ok(())
+        };
+        // However many pods go while a card stands still, one thread waits for it.
+        self.control.spawn(async move { at_turn(&turns, remove).await });
     }
 }
 
