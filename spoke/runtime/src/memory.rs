@@ -7,7 +7,9 @@
 //!   `what_instances_take_beside_their_memories_is_memory`, `what_the_host_holds_for_a_guest_is_on_its_memory`);
 //! - what a store has taken stays booked until it goes, whatever fails in between and in whatever order wasmtime tells
 //!   of it (`no_failure_gives_back_what_a_growth_before_it_took`);
-//! - a memory that moves counts at the node with both of its places (`a_memory_that_moves_counts_twice_while_it_does`);
+//! - a memory that moves counts at the node with both of its places (`a_memory_that_moves_counts_twice_while_it_does`),
+//!   also after a growth of it that failed (`after_a_growth_that_failed_a_move_counts_as_well`), and no longer than until
+//!   the next (`of_moves_one_after_another_the_last_counts`);
 //! - all together have no more than the node gives to guests; what is refused is booked nowhere, whoever refuses it
 //!   (`all_guests_together_have_what_the_node_gives`, `what_a_module_s_own_maximum_refuses_is_booked_nowhere`).
 //!
@@ -16,8 +18,8 @@
 //! (`a_hog_that_is_evicted_gets_nothing_more_and_its_neighbour_does`).
 //!
 //! Of a linear memory that moves while it grows (beyond its reservation, where addresses are scarce) the host has both
-//! places for the time of the copy. The old one counts at the node alone, until the poll is over in which it moved: a
-//! limit is what a container may keep. It moves once for every [`BOUNDED_STEP_BYTES`] bytes.
+//! places for the time of the copy. The old one counts at the node alone, until the poll is over in which it moved, or the
+//! next one moves: a limit is what a container may keep. It moves once for every [`BOUNDED_STEP_BYTES`] bytes.
 //!
 //! The native stack of an instance counts as all that its guest can touch of it
 //! ([`freewheel_spoke_engine::GUEST_STACK_BYTES`]), for as long as the instance is there: a guest can touch all of it
@@ -174,6 +176,8 @@ pub(crate) struct Limiter {
 
 /// A linear memory, and how large it may become where it is.
 struct Place {
+    /// What it was before it grew to its size, if it did.
+    before: usize,
     size: usize,
     room: usize,
 }
@@ -194,25 +198,35 @@ impl Limiter {
     }
 
     /// Bytes that a memory has twice while it grows. Which one grows is not said: of two that are as large, the one
-    /// that moves sooner.
+    /// that moves sooner; and where none is, one whose last growth has failed, which is as large as it was before.
     fn has_twice(&mut self, current: usize, desired: usize) -> usize {
         let step = usize::try_from(BOUNDED_STEP_BYTES).unwrap_or(usize::MAX);
         let reserved = self.share.memory.reserved;
         if reserved == usize::MAX {
             return 0;
         }
-        let known = self.places.iter_mut().filter(|place| place.size == current);
-        let Some(place) = known.min_by_key(|place| place.room) else {
-            let room = if desired <= reserved { reserved } else { desired.saturating_add(step) };
-            self.places.push(Place { size: desired, room });
-            return 0;
-        };
-        place.size = desired;
-        if desired <= place.room {
-            return 0;
+        let fresh = if desired <= reserved { reserved } else { desired.saturating_add(step) };
+        if let Some(place) = self.soonest(|place| place.size == current) {
+            (place.before, place.size) = (current, desired);
+            if desired <= place.room {
+                return 0;
+            }
+            place.room = fresh;
+            return current;
         }
-        place.room = desired.saturating_add(step);
-        current
+        let grown = Place { before: current, size: desired, room: fresh };
+        match self.soonest(|place| current != 0 && place.before == current) {
+            Some(place) => *place = grown,
+            None => self.places.push(grown),
+        }
+        // Of a new one that is nothing. Of another it is not known where it ends: it may move.
+        if desired <= reserved { 0 } else { current }
+    }
+
+    /// Of those that are so, the one that moves sooner.
+    fn soonest(&mut self, is: impl Fn(&Place) -> bool) -> Option<&mut Place> {
+        let found = self.places.iter_mut().filter(|place| is(place));
+        found.min_by_key(|place| place.room)
     }
 
     /// Whether this store was refused memory.
@@ -239,6 +253,8 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        // Who asks for more has come back from what it had asked for before.
+        all_moved();
         if maximum.is_some_and(|most| most < desired) {
             return Ok(false);
         }
@@ -331,6 +347,47 @@ mod tests {
         assert_eq!((refused.level, memory.take_refused()), (Level::Node, true));
         drop(others);
         assert_eq!(memory.used() / MIB, 439);
+    }
+
+    /// A container on a node of plenty, whose memories move beyond 100 bytes.
+    fn moving(node: &Arc<MemoryAccount>) -> Limiter {
+        node.set_limit(1 << 40);
+        Limiter::new(&ContainerMemory::moving_beyond(100, None, node))
+    }
+
+    #[test]
+    fn after_a_growth_that_failed_a_move_counts_as_well() {
+        const STEP: usize = BOUNDED_STEP_BYTES as usize;
+        let node = MemoryAccount::node();
+        let mut limiter = moving(&node);
+        let mut twice = |current: usize, desired: usize| limiter.has_twice(current, desired);
+        assert_eq!((twice(0, 90), twice(90, 300)), (0, 90));
+        // The host had none to give, twice: it is still of 90 bytes.
+        assert_eq!((twice(90, 400), twice(90, 500)), (90, 90));
+        assert_eq!((twice(500, 500 + STEP), twice(500 + STEP, 501 + STEP)), (0, 500 + STEP));
+        assert_eq!(limiter.places.len(), 1, "it is one and the same");
+        // Within what is reserved for it none moves, whatever has failed.
+        let mut limiter = moving(&node);
+        assert_eq!((limiter.has_twice(0, 10), limiter.has_twice(10, 99)), (0, 0));
+        assert_eq!((limiter.has_twice(10, 100), limiter.has_twice(100, 101)), (0, 100));
+        // A new one beside it is not taken for it.
+        assert_eq!((limiter.has_twice(0, 200), limiter.places.len()), (0, 2));
+    }
+
+    #[test]
+    fn of_moves_one_after_another_the_last_counts() {
+        const STEP: usize = BOUNDED_STEP_BYTES as usize;
+        let node = MemoryAccount::node();
+        let mut limiter = moving(&node);
+        let mut from = 0;
+        for number in 1..5 {
+            let to = number * (STEP + 1000);
+            assert!(limiter.memory_growing(from, to, None).unwrap());
+            assert_eq!(node.used(), to + from, "of the {number}th move");
+            from = to;
+        }
+        all_moved();
+        assert_eq!(node.used(), from);
     }
 
     #[test]
