@@ -86,11 +86,7 @@ impl Serve for LinkServer {
             let reason = if error == NetError::Refused { REFUSED } else { "Unreachable" };
             RefusalV1::new(reason, error.to_string())
         };
-        // Only pods that are here: a tunnel that led on to a third spoke could go round in circles.
-        if self.fabric.realm(&realm).pod_at(to.ip()).is_none() {
-            return Err(refuse(NetError::Unreachable));
-        }
-        let conn = self.fabric.dial(&realm, from, to).await.map_err(refuse)?;
+        let conn = self.fabric.dial_from_link(&realm, from, to).map_err(refuse)?;
         Ok(Box::new(conn))
     }
 

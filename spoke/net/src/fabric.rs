@@ -15,6 +15,7 @@ use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tracing::debug;
 
+#[cfg(test)]
 use crate::bridge::Stream;
 use crate::conn::{Conn, ConnIo, Side};
 use crate::error::NetError;
@@ -118,9 +119,8 @@ impl Fabric {
         from: SocketAddr,
         to: SocketAddr,
     ) -> Result<ConnIo, NetError> {
-        let (source, client) = (Source::Outside(from.ip()), afar(from));
+        let (source, client) = (Source::Outside(from.ip()), Side::outside(from));
         let dialled = self.realm(realm).connect(source, client, &To::Address(to));
-        let dialled = dialled.counted(&self.shared.gates, Gate::Link);
         dialled.done().await.map(Conn::into_tunnel)
     }
 
@@ -140,23 +140,47 @@ impl Fabric {
         Ok(conn.into_io())
     }
 
-    /// Takes in a stream from another node for a pod of this one, and carries its bytes.
+    /// Connects somebody on another node to a pod of this one, and never to a third node.
     ///
     /// # Errors
-    /// When the pod is not here or does not listen; the stream is dropped then.
-    pub fn accept_remote(
+    /// When the pod is not here or does not listen.
+    pub fn dial_from_link(
+        &self,
+        realm: &ClusterName,
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> Result<ConnIo, NetError> {
+        self.take_from_link(realm, from, to).map(Conn::into_tunnel)
+    }
+
+    /// Who is refused is counted once, by the pod that refuses or here.
+    fn take_from_link(
+        &self,
+        realm: &ClusterName,
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> Result<Conn, NetError> {
+        let error = match self.realm(realm).hop(Source::Link(from.ip()), to, Protocol::Tcp) {
+            Hop::Here { pod, at } => {
+                return pod.take(Side::outside(from).through(Gate::Link), at, at);
+            }
+            Hop::Elsewhere { .. } => NetError::Unreachable,
+            Hop::Nowhere(error) => error,
+        };
+        self.shared.gates.refused(Gate::Link, error);
+        Err(error)
+    }
+
+    /// The same, and carries the bytes of this stream.
+    #[cfg(test)]
+    pub(crate) fn accept_remote(
         &self,
         realm: &ClusterName,
         from: SocketAddr,
         to: SocketAddr,
         stream: impl Stream,
     ) -> Result<(), NetError> {
-        let taken = match self.realm(realm).hop(Source::Link(from.ip()), to, Protocol::Tcp) {
-            Hop::Here { pod, at } => pod.take(afar(from), at, at),
-            Hop::Elsewhere { .. } => Err(NetError::Unreachable),
-            Hop::Nowhere(error) => Err(error),
-        };
-        let conn = taken.inspect_err(|error| self.shared.gates.refused(Gate::Link, *error))?;
+        let conn = self.take_from_link(realm, from, to)?;
         self.shared.bridge(conn, stream, self.shared.outage());
         Ok(())
     }
@@ -173,7 +197,7 @@ impl Fabric {
     ) {
         let mine = is_pod_address(*to.ip()) || *to.ip() == SNAT_ADDRESS;
         if !is_pod_address(*from.ip()) || !mine {
-            return;
+            return self.shared.gates.lost(Gate::Link, NetError::Denied);
         }
         let known = self.realms.read().get(realm).cloned();
         let source = Source::Link((*from.ip()).into());
@@ -192,11 +216,6 @@ impl Fabric {
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
     }
-}
-
-/// A client that comes over the link.
-fn afar(address: SocketAddr) -> Side {
-    Side::outside(address).through(Gate::Link)
 }
 
 impl Network for Fabric {

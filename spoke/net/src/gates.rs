@@ -7,13 +7,15 @@
 //! link        those to and from other nodes, and those that lead nowhere
 //! ```
 //!
-//! A connection counts at each gate that it goes through, and is open there until both of its ends have gone. Counts
-//! are relaxed atomics: no lock, and bytes in lots ([`LOT`]).
+//! A connection counts at each gate that it goes through, and is open there until both of its ends have gone. Of
+//! datagrams the link does not know which are answers: those that come from other nodes count as to who serves, those
+//! that go there as to who has asked. Counts are relaxed atomics: no lock, and bytes in lots ([`LOT`]).
 //!
 //! Guarantees:
 //! - a connection is counted at every gate on its way, with its bytes, and open while it lasts
 //!   (`a_connection_is_counted_at_every_gate_on_its_way`);
-//! - who is refused is counted by the reason (`who_is_refused_is_counted_by_the_reason`);
+//! - who is refused is counted by the reason (`who_is_refused_is_counted_by_the_reason`), at the link once
+//!   (`what_comes_over_the_link_is_counted_once`);
 //! - datagrams that get lost here are counted by the reason (`datagrams_that_get_lost_are_counted_by_the_reason`).
 
 use std::sync::Arc;

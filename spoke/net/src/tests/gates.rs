@@ -38,7 +38,7 @@ async fn a_connection_is_counted_at_every_gate_on_its_way() {
         assert_eq!(gate.bytes, BothV1 { inward: 200_000, outward: 5 }, "{name}");
     }
     assert_eq!(gate(&fabric, "node_port").accepted, 0);
-    let dialled = fabric.dial(&root, at("10.64.9.9:1"), at("10.64.0.1:80")).await.unwrap();
+    let dialled = fabric.dial_from_link(&root, at("10.64.9.9:1"), at("10.64.0.1:80")).unwrap();
     assert_eq!((gate(&fabric, "link").open, gate(&fabric, "pod").open), (1, 1));
     drop((dialled, listener));
     assert_eq!((gate(&fabric, "link").open, gate(&fabric, "pod").open), (0, 0));
@@ -61,6 +61,33 @@ async fn who_is_refused_is_counted_by_the_reason() {
     assert_eq!(refused(&fabric, "service"), [of("refused")]);
     assert_eq!(refused(&fabric, "link"), [of("unreachable"), of("denied")]);
     assert_eq!((gate(&fabric, "pod").accepted, gate(&fabric, "pod").open), (1, 1));
+}
+
+#[tokio::test]
+async fn what_comes_over_the_link_is_counted_once() {
+    let fabric = fabric();
+    let _web = add(&fabric, "web", "10.64.0.1");
+    let root = ClusterName::root();
+    let spec = service("web").at("10.128.0.9").port(80).to("10.64.0.1", 80).0;
+    fabric.set_service(&root, "default", "web", Some(spec));
+    let from = at("10.64.9.9:1");
+    let dial = |to: &str| fabric.dial_from_link(&root, from, at(to)).map(drop);
+    // Neither to a third node nor to a Service, whose endpoints may be there.
+    assert_eq!(dial("10.64.0.99:80"), Err(NetError::Unreachable));
+    assert_eq!(dial("10.128.0.9:80"), Err(NetError::Unreachable));
+    assert_eq!(refused(&fabric, "link"), [("unreachable".to_owned(), 2)]);
+    assert_eq!(dial("10.64.0.1:80"), Err(NetError::Refused));
+    assert_eq!(refused(&fabric, "pod"), [("refused".to_owned(), 1)]);
+    assert!(fabric.dial(&root, from, at("10.64.0.99:80")).await.is_err());
+    assert_eq!(refused(&fabric, "link"), [("unreachable".to_owned(), 3)], "once");
+    let lie = |from: &str, to: &str| {
+        let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
+        fabric.accept_datagram(&root, from, to, Bytes::from_static(b"hello"));
+    };
+    lie("93.184.216.34:53", "10.64.0.1:53");
+    lie("10.64.9.9:53", "93.184.216.34:53");
+    let lost = gate(&fabric, "link").lost;
+    assert_eq!((lost[0].reason.as_str(), lost[0].count, lost.len()), ("denied", 2, 1));
 }
 
 #[tokio::test]
