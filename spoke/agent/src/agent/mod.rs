@@ -5,6 +5,7 @@
 //!
 //! each with a state of its own, and nothing of the others:
 //! status    what the hub is told
+//! plan_source  what the plan wants of each pod
 //! images    the modules of containers
 //! homes     the pods' places in the network
 //! storage   what pods may have on the disk, and have
@@ -17,6 +18,7 @@
 //!
 //! what the agent does with them:
 //! plan      records of a plan part → pods, addresses, services
+//! updates   what a pod's source wants → the pod (pod_source: how sources say it)
 //! news      what containers and modules have come to
 //! act       one decided action → ports
 //! sandbox   a pod's network and volumes, and what is left of it
@@ -41,7 +43,6 @@ use std::time::Duration;
 
 use freewheel_link::digest::SetDigest;
 use freewheel_link::generation::Generation;
-use freewheel_link::names::ClusterName;
 use freewheel_link::report::NodeStatusV1;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +57,7 @@ use homes::Homes;
 use images::Images;
 use orphans::Sweep;
 use persist::Keep;
+use plan_source::PlanSource;
 use pressure::Pressure;
 use recovery::Recovery;
 use status::Status;
@@ -71,6 +73,8 @@ mod news;
 mod orphans;
 mod persist;
 mod plan;
+mod plan_source;
+mod pod_source;
 mod pressure;
 mod recovery;
 mod revive;
@@ -81,6 +85,7 @@ mod tell;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod updates;
 mod wall_clock;
 
 /// Inputs taken in one turn at most, so that timers and acknowledgements get theirs.
@@ -109,8 +114,9 @@ pub struct Agent {
     files: Arc<dyn Files>,
     ledger: Ledger,
     keep: Keep,
+    plan: PlanSource,
     pods: BTreeMap<String, Pod>,
-    /// UIDs of pods that are gone while the plan still names them: they are not taken on again.
+    /// UIDs of pods that are gone while their source still wants them: they are not taken on again.
     gone: BTreeSet<String>,
     images: Images,
     homes: Homes,
@@ -123,8 +129,6 @@ pub struct Agent {
     recovery: Recovery,
     wall_clock: WallClock,
     pressure: Pressure,
-    /// What records that this agent does not know need of it, by realm: their pods are not started without.
-    guards: BTreeMap<ClusterName, u64>,
 }
 
 impl Agent {
@@ -136,6 +140,7 @@ impl Agent {
         let ledger = Ledger::open(ports.disk.clone())?;
         let (meter, measured) = Meter::new();
         let mut agent = Self {
+            plan: PlanSource::default(),
             pods: BTreeMap::new(),
             gone: BTreeSet::new(),
             images: Images::new(ports.modules.clone()),
@@ -148,7 +153,6 @@ impl Agent {
             recovery: Recovery::Well,
             wall_clock: WallClock::new((ports.clock.now(), ports.clock.unix_ms())),
             pressure: Pressure::new(config.thresholds),
-            guards: BTreeMap::new(),
             keep: Keep::new(ledger.found()),
             data: config.data,
             files: config.files,

@@ -1,20 +1,17 @@
 //! Records of a plan → what the agent has: pods, addresses, services, configuration.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use freewheel_link::names::ClusterName;
-use freewheel_link::plan::{
-    BadBody, ConfigV1, Kind, NodeV1, PodHeadV1, PodV1, Record, RecordKey, ServiceV1,
-};
+use freewheel_link::plan::{ConfigV1, Kind, NodeV1, Record, RecordKey, ServiceV1};
 use tracing::{info, warn};
 
 use super::Agent;
-use crate::pods::{Left, Pod};
+use super::pod_source::PodRef;
+use crate::ledger::PodSource;
+use crate::pods::Pod;
 use crate::ports::PlanPart;
-use crate::{admission, volumes};
-
-/// What is said of a pod whose record cannot be read.
-const UNREADABLE: &str = "the agent of this node cannot read the pod's record: upgrade the spoke";
+use crate::volumes;
 
 impl Agent {
     /// At the start: everything in the ledger, in the order that pods need it.
@@ -25,12 +22,11 @@ impl Agent {
         }
         let keys: Vec<RecordKey> = self.ledger.records().iter().map(|r| r.key.clone()).collect();
         self.apply_records(&keys);
-        for state in states {
-            let (realm, uid) = (state.realm, state.uid);
-            let key = RecordKey { realm, kind: Kind::POD_V1, key: uid };
-            if !self.pods.contains_key(&key.key) && self.ledger.records().get(&key).is_none() {
-                // Its record went while the agent was down or in its last moment; its containers went with the agent.
-                self.clean(&key.realm, &key.key);
+        for state in &states {
+            let pod = PodRef::from(state);
+            if !self.pods.contains_key(pod.uid) && !self.is_wanted(pod) {
+                // It was dropped while the agent was down or in its last moment; its containers went with the agent.
+                self.clean(pod);
             }
         }
     }
@@ -58,7 +54,7 @@ impl Agent {
     /// Looks at every key again: what is there now, or is gone.
     fn apply_records(&mut self, keys: &[RecordKey]) {
         let mut realms = BTreeSet::new();
-        let changed = self.apply_guards(keys);
+        let changed = self.plan.apply_guards(self.ledger.records(), keys);
         for key in keys.iter().chain(&changed) {
             match key.kind {
                 Kind::POD_V1 => self.apply_pod(key),
@@ -79,147 +75,6 @@ impl Agent {
         self.images.look_again();
     }
 
-    /// Takes up what records of unknown kinds need of this agent; answers with the pods to look at again. What
-    /// protects a realm must not be missing from it because its spoke is too old to read it.
-    fn apply_guards(&mut self, keys: &[RecordKey]) -> Vec<RecordKey> {
-        let unknown = |key: &RecordKey| Kind::NODE_V1 < key.kind;
-        if !keys.iter().any(unknown) {
-            return Vec::new();
-        }
-        let mut guards = BTreeMap::new();
-        for record in self.ledger.records().iter().filter(|record| unknown(&record.key)) {
-            *guards.entry(record.key.realm.clone()).or_default() |= record.needs;
-        }
-        let before = std::mem::replace(&mut self.guards, guards);
-        let of =
-            |guards: &BTreeMap<ClusterName, u64>, realm: &ClusterName| guards.get(realm).copied();
-        let records = self.ledger.records().iter().map(|record| &record.key);
-        records
-            .filter(|key| key.kind == Kind::POD_V1)
-            .filter(|key| of(&before, &key.realm) != of(&self.guards, &key.realm))
-            .cloned()
-            .collect()
-    }
-
-    fn apply_pod(&mut self, key: &RecordKey) {
-        let uid = key.key.as_str();
-        if self.pods.get(uid).is_some_and(|pod| pod.realm != key.realm) {
-            warn!(pod = uid, cluster = %key.realm, "a record names a pod of another cluster");
-            return;
-        }
-        let Some(record) = self.ledger.records().get(key) else { return self.drop_pod(key) };
-        match record.body::<PodV1>() {
-            Ok(spec) if spec.uid == uid => {
-                let guard = self.guards.get(&key.realm).copied().unwrap_or_default();
-                let needs = admission::check_needs(record.needs | guard).err();
-                self.apply_spec(key, spec, needs);
-            }
-            Ok(_) => warn!(pod = uid, "a record is filed under another pod's UID"),
-            Err(error) => self.cannot_read_pod(key, &error),
-        }
-    }
-
-    /// The plan has it no more.
-    fn drop_pod(&mut self, key: &RecordKey) {
-        let (now, uid) = (self.ports.clock.now(), key.key.as_str());
-        self.gone.remove(uid);
-        self.status.unplanned(uid);
-        if let Some(pod) = self.pods.get_mut(uid) {
-            pod.dropped(now);
-            self.turns.touch(uid);
-        } else if self.ledger.pods().contains_key(uid) {
-            // This life could never read it.
-            self.clean(&key.realm, uid);
-        }
-    }
-
-    /// Not what the plan wants gone, but what this agent cannot read: whatever is there of it stays.
-    fn cannot_read_pod(&mut self, key: &RecordKey, error: &BadBody) {
-        let uid = key.key.as_str();
-        warn!(error = error as &dyn std::error::Error, pod = uid, "a pod's record cannot be read");
-        let head: Option<PodHeadV1> =
-            self.ledger.records().get(key).and_then(|record| record.head());
-        if let Some(grace) = head.filter(|head| head.uid == uid).and_then(|head| head.deleting) {
-            return self.delete_unread(key, grace);
-        }
-        if self.pods.contains_key(uid) {
-            let text = format!("{UNREADABLE}; the pod goes on as it was");
-            self.event(uid, None, true, "UnreadableRecord", text);
-        } else if let Some(state) = self.ledger.pods().get(uid) {
-            self.status.unreadable(state, UNREADABLE);
-        }
-    }
-
-    /// The hub waits for the word that it is gone, whatever else its record says.
-    fn delete_unread(&mut self, key: &RecordKey, grace: u32) {
-        let (now, uid) = (self.ports.clock.now(), key.key.as_str());
-        if let Some(pod) = self.pods.get_mut(uid) {
-            pod.delete(grace, now);
-            self.turns.touch(uid);
-        } else if self.gone.insert(uid.to_owned()) {
-            // This life could never read it, so nothing of it runs.
-            self.clean(&key.realm, uid);
-        }
-    }
-
-    fn apply_spec(&mut self, key: &RecordKey, spec: PodV1, needs: Option<(String, String)>) {
-        let (now, unix) = self.time();
-        let uid = key.key.as_str();
-        // A hub that was put back to before the deletion wants it again.
-        if self.gone.contains(uid) && spec.deleting.is_some() {
-            return;
-        }
-        self.gone.remove(uid);
-        let before = self.pods.get(uid).and_then(|pod| pod.refused.clone());
-        let mut same_shape = true;
-        match self.pods.get_mut(uid) {
-            Some(pod) => {
-                same_shape = pod.update(spec, now);
-                if self.status.is_refused(uid) {
-                    // There may be room for it now.
-                    pod.said = None;
-                }
-            }
-            None => {
-                let left = self.left_of(uid);
-                let is_new = left.is_nothing();
-                let pod = Pod::new(key.realm.clone(), spec, left, (now, unix));
-                self.pods.insert(uid.to_owned(), pod);
-                if is_new {
-                    self.refuse_under_pressure(uid);
-                }
-                self.hold_new(uid);
-            }
-        }
-        if !same_shape {
-            let text = "the containers of a pod cannot change: it goes on as it was";
-            self.event(uid, None, true, "InvalidPod", text.to_owned());
-        }
-        let Some(pod) = self.pods.get_mut(uid) else { return };
-        if let Some(needs) = needs {
-            pod.refused = Some(needs);
-        }
-        if pod.refused != before
-            && let Some((reason, message)) = pod.refused.clone()
-        {
-            self.event(uid, None, true, &reason, message);
-        }
-        self.refresh_volumes(uid);
-        self.turns.touch(uid);
-    }
-
-    /// What earlier lives have left of a pod that this one has not taken on yet.
-    fn left_of(&mut self, uid: &str) -> Left<'_> {
-        let mut logged = BTreeMap::new();
-        if admission::is_path_segment(uid) {
-            match volumes::logged_starts(&*self.files, &self.data, uid) {
-                Ok(found) => logged = found,
-                Err(error) => warn!(pod = uid, %error, "the logs of a pod cannot be looked at"),
-            }
-        }
-        Left { lease: self.homes.take_kept(uid), state: self.ledger.pods().get(uid), logged }
-    }
-
     /// Whether there is a record under this key that this agent cannot read: what it was before goes on.
     fn is_unreadable<B: serde::de::DeserializeOwned>(&self, key: &RecordKey) -> bool {
         let record = self.ledger.records().get(key);
@@ -228,6 +83,13 @@ impl Agent {
             warn!(error = error as &dyn std::error::Error, "record cannot be read");
         }
         error.is_some()
+    }
+
+    fn apply_pod(&mut self, key: &RecordKey) {
+        let pod = PodRef { source: PodSource::Plan, realm: &key.realm, uid: &key.key };
+        if let Some(update) = self.plan.update(self.ledger.records(), key) {
+            self.update_pod(pod, update);
+        }
     }
 
     fn apply_config(&mut self, key: &RecordKey) {
@@ -252,7 +114,7 @@ impl Agent {
     }
 
     /// Brings mounted configuration up to date. What cannot be made stays as it was.
-    fn refresh_volumes(&mut self, uid: &str) {
+    pub(super) fn refresh_volumes(&mut self, uid: &str) {
         let Some(pod) = self.pods.get(uid) else { return };
         if !pod.sandbox.is_ready() || pod.termination.is_some() || !volumes::shows_config(&pod.spec)
         {

@@ -1,17 +1,18 @@
 //! Makes a pod's sandbox, and takes away what is left of a pod.
 //!
 //! Guarantees:
-//! - of a pod that is gone nothing stays in memory but its UID, and that only while the plan still names it
+//! - of a pod that is gone nothing stays in memory but its UID, and that only while its source still wants it
 //!   (`of_a_deleted_pod_nothing_stays_in_memory`).
 
 use std::net::Ipv4Addr;
 
 use freewheel_link::allocatable;
 use freewheel_link::names::ClusterName;
-use freewheel_link::plan::{Kind, RecordKey};
+use freewheel_link::plan::Kind;
 use tracing::{info, warn};
 
 use super::Agent;
+use super::pod_source::PodRef;
 use super::storage::of_containers;
 use crate::env::{Allocatable, EnvSources};
 use crate::pods::{Pod, Volumes};
@@ -111,17 +112,17 @@ impl Agent {
         info!(pod = %format_args!("{}/{}", pod.spec.namespace, pod.spec.name), "pod is gone");
         self.turns.set(uid, None);
         self.homes.give_back(&mut pod);
-        let key = RecordKey { realm: pod.realm.clone(), kind: Kind::POD_V1, key: uid.to_owned() };
-        if self.ledger.records().get(&key).is_some() {
+        if self.is_wanted(PodRef::from(&pod)) {
             self.gone.insert(uid.to_owned());
         }
         self.images.look_again();
-        self.clean(&pod.realm, uid);
+        self.clean(PodRef::from(&pod));
         true
     }
 
     /// Removes what a pod left on this device, and tells the hub that nothing is left.
-    pub(super) fn clean(&mut self, realm: &ClusterName, uid: &str) {
+    pub(super) fn clean(&mut self, pod: PodRef<'_>) {
+        let PodRef { realm, uid, .. } = pod;
         self.homes.forget(uid);
         self.ports.containers.forget_pod(uid);
         if crate::admission::is_path_segment(uid) {
@@ -133,8 +134,7 @@ impl Agent {
         if let Err(error) = self.ledger.forget_pod(uid) {
             warn!(error = &error as &dyn std::error::Error, pod = uid, "pod is not forgotten");
         }
-        let key = RecordKey { realm: realm.clone(), kind: Kind::POD_V1, key: uid.to_owned() };
-        let planned = self.ledger.records().get(&key).is_some();
-        self.status.gone(realm, uid, planned);
+        let wanted = self.is_wanted(pod);
+        self.status.gone(realm, uid, wanted);
     }
 }

@@ -8,7 +8,6 @@
 use std::collections::BTreeSet;
 
 use freewheel_link::generation::Generation;
-use freewheel_link::plan::Kind;
 use tracing::{error, info};
 
 use super::{Agent, orphans};
@@ -48,11 +47,9 @@ impl Agent {
         if self.ledger.generation() == Generation::NONE || !self.sweep.begin() {
             return;
         }
-        let records = self.ledger.records().iter().map(|record| &record.key);
-        let planned: BTreeSet<&str> =
-            records.filter(|key| key.kind == Kind::POD_V1).map(|key| key.key.as_str()).collect();
+        let wanted: BTreeSet<&str> = self.wanted().collect();
         orphans::remove(&*self.files, &self.data, |uid| {
-            planned.contains(uid)
+            wanted.contains(uid)
                 || self.pods.contains_key(uid)
                 || self.ledger.pods().contains_key(uid)
         });

@@ -66,6 +66,13 @@ pub(crate) struct PlanEntryV1 {
     pub(crate) remove: Vec<RecordKey>,
 }
 
+/// Where a pod comes from. Its source says what it is to be, and whether it is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PodSource {
+    /// The hub's plan.
+    Plan,
+}
+
 /// What outlives the agent of one pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodStateV1 {
@@ -73,6 +80,8 @@ pub struct PodStateV1 {
     pub realm: ClusterName,
     /// metadata.uid
     pub uid: String,
+    /// Who wants it.
+    pub source: PodSource,
     /// metadata.namespace
     pub namespace: String,
     /// metadata.name

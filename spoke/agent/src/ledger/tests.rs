@@ -38,6 +38,7 @@ fn state(uid: &str) -> PodStateV1 {
     PodStateV1 {
         realm: ClusterName::root(),
         uid: uid.to_owned(),
+        source: PodSource::Plan,
         namespace: "default".to_owned(),
         name: "web".to_owned(),
         // As the pod network gives none today.

@@ -39,7 +39,7 @@ use freewheel_link::report::{PhaseV1, PodStatusV1, UnixMillis};
 use tracing::{Span, info_span};
 
 use crate::addresses::Lease;
-use crate::ledger::PodStateV1;
+use crate::ledger::{PodSource, PodStateV1};
 
 pub mod backoff;
 pub mod container;
@@ -132,9 +132,11 @@ impl Done {
 /// One pod.
 #[derive(Debug)]
 pub struct Pod {
+    /// Who wants it.
+    pub source: PodSource,
     /// Its realm.
     pub realm: ClusterName,
-    /// Its record, kept after the plan has dropped it.
+    /// What its source wants it to be, kept when it is not wanted any more.
     pub spec: PodV1,
     /// Why this spoke will not run it: (reason, message).
     pub refused: Option<(String, String)>,
@@ -160,7 +162,7 @@ pub struct Pod {
     pub held: Option<u32>,
     /// Init containers and sidecars have not all come up since the pod or the agent started.
     pub initializing: bool,
-    /// Deleted, or no longer planned.
+    /// Deleted, or no longer wanted.
     pub termination: Option<Termination>,
     /// Init containers, in the order of the record.
     pub init: Vec<Container>,
@@ -203,6 +205,7 @@ impl Pod {
     /// A pod seen for the first time, or again after the agent's restart.
     #[must_use]
     pub fn new(
+        source: PodSource,
         realm: ClusterName,
         spec: PodV1,
         left: Left<'_>,
@@ -217,6 +220,7 @@ impl Pod {
         let ended = Done::told(&spec);
         let done = kept.and_then(|state| Some((state.done.clone()?, state.ip)));
         let mut pod = Self {
+            source,
             realm,
             refused: crate::admission::check(&spec).err(),
             taken_back: false,
@@ -283,7 +287,7 @@ impl Pod {
         self.note_deletion(now);
     }
 
-    /// The plan no longer has it: it ends as if deleted with its own grace period.
+    /// Its source wants it no more: it ends as if deleted with its own grace period.
     pub fn dropped(&mut self, now: Duration) {
         self.end_within(self.spec.grace_seconds, now);
     }
@@ -413,6 +417,7 @@ impl Pod {
         PodStateV1 {
             realm: self.realm.clone(),
             uid: self.spec.uid.clone(),
+            source: self.source,
             namespace: self.spec.namespace.clone(),
             name: self.spec.name.clone(),
             ip: self.ip(),

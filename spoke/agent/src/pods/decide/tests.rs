@@ -9,7 +9,7 @@ use freewheel_link::report::{ContainerStateV1, PodStatusV1};
 
 use super::*;
 use crate::addresses::{Addresses, Lease};
-use crate::ledger::PodStateV1;
+use crate::ledger::{PodSource, PodStateV1};
 use crate::pods::status::status;
 use crate::pods::storage::Evicted;
 use crate::pods::{Left, Pull};
@@ -82,7 +82,8 @@ fn life(spec: PodV1) -> Life {
         .map(|c| (digest(&c.name), Module::Ready { path: "/m".into() }));
     let modules = modules.collect();
     let now = SECOND * 1000;
-    let pod = Pod::new(ClusterName::root(), spec, Left::default(), (now, 1_000_000));
+    let pod =
+        Pod::new(PodSource::Plan, ClusterName::root(), spec, Left::default(), (now, 1_000_000));
     Life { pod, modules, now }
 }
 
@@ -94,7 +95,7 @@ fn lease() -> Option<Lease> {
 /// The pod as the agent's next life finds it.
 fn reborn(spec: PodV1, state: &PodStateV1, now: Duration) -> Pod {
     let left = Left { state: Some(state), lease: lease(), ..Left::default() };
-    Pod::new(ClusterName::root(), spec, left, (now, 2_000_000))
+    Pod::new(PodSource::Plan, ClusterName::root(), spec, left, (now, 2_000_000))
 }
 
 impl Life {

@@ -1,0 +1,88 @@
+//! The hub's plan as a source of pods: what its records want of each.
+//!
+//! Guarantees:
+//! - what this agent cannot read ends no pod (`a_record_that_cannot_be_read_does_not_end_its_pod`);
+//! - what protects a realm is not missing from it because its spoke is too old to read it
+//!   (`what_protects_a_realm_and_is_not_known_here_keeps_its_pods_from_starting`).
+
+use std::collections::BTreeMap;
+
+use freewheel_link::names::ClusterName;
+use freewheel_link::plan::{Kind, PodHeadV1, PodV1, RecordKey};
+use freewheel_link::record_set::RecordSet;
+use tracing::warn;
+
+use super::pod_source::{PodRef, PodUpdate};
+use crate::admission;
+
+/// The plan, beside its records.
+#[derive(Debug, Default)]
+pub(super) struct PlanSource {
+    /// What records that this agent does not know need of it, by realm: their pods are not started without.
+    guards: BTreeMap<ClusterName, u64>,
+}
+
+impl PlanSource {
+    /// Takes up what records of unknown kinds need of this agent; answers with the pods to look at again.
+    pub(super) fn apply_guards(
+        &mut self,
+        records: &RecordSet,
+        keys: &[RecordKey],
+    ) -> Vec<RecordKey> {
+        let unknown = |key: &RecordKey| Kind::NODE_V1 < key.kind;
+        if !keys.iter().any(unknown) {
+            return Vec::new();
+        }
+        let mut guards = BTreeMap::new();
+        for record in records.iter().filter(|record| unknown(&record.key)) {
+            *guards.entry(record.key.realm.clone()).or_default() |= record.needs;
+        }
+        let before = std::mem::replace(&mut self.guards, guards);
+        let of =
+            |guards: &BTreeMap<ClusterName, u64>, realm: &ClusterName| guards.get(realm).copied();
+        pods(records)
+            .filter(|key| of(&before, &key.realm) != of(&self.guards, &key.realm))
+            .cloned()
+            .collect()
+    }
+
+    /// What the plan wants of a pod; `None`: its record says nothing.
+    pub(super) fn update(&self, records: &RecordSet, key: &RecordKey) -> Option<PodUpdate> {
+        let uid = key.key.as_str();
+        let Some(record) = records.get(key) else { return Some(PodUpdate::Remove) };
+        match record.body::<PodV1>() {
+            Ok(spec) if spec.uid == uid => {
+                let guard = self.guards.get(&key.realm).copied().unwrap_or_default();
+                let lacks = admission::check_needs(record.needs | guard).err();
+                Some(PodUpdate::Set(Box::new(spec), lacks))
+            }
+            Ok(_) => {
+                warn!(pod = uid, "a record is filed under another pod's UID");
+                None
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                warn!(error, pod = uid, "a pod's record cannot be read");
+                let head: Option<PodHeadV1> = record.head();
+                let deleting = head.filter(|head| head.uid == uid).and_then(|head| head.deleting);
+                Some(deleting.map_or(PodUpdate::Unreadable, PodUpdate::Delete))
+            }
+        }
+    }
+}
+
+/// Whether the plan has a pod.
+pub(super) fn wants(records: &RecordSet, pod: PodRef<'_>) -> bool {
+    let PodRef { realm, uid, .. } = pod;
+    let key = RecordKey { realm: realm.clone(), kind: Kind::POD_V1, key: uid.to_owned() };
+    records.get(&key).is_some()
+}
+
+/// UIDs of all pods that the plan has.
+pub(super) fn uids(records: &RecordSet) -> impl Iterator<Item = &str> {
+    pods(records).map(|key| key.key.as_str())
+}
+
+fn pods(records: &RecordSet) -> impl Iterator<Item = &RecordKey> {
+    records.iter().map(|record| &record.key).filter(|key| key.kind == Kind::POD_V1)
+}
