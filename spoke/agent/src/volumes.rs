@@ -110,7 +110,13 @@ pub fn logged_starts(
 /// The directory of one volume.
 #[must_use]
 pub fn volume_dir(data: &Path, uid: &str, volume: &str) -> PathBuf {
-    pod_dir(data, uid).join("volumes").join(volume)
+    volumes_dir(data, uid).join(volume)
+}
+
+/// The directories of all volumes of a pod.
+#[must_use]
+pub fn volumes_dir(data: &Path, uid: &str) -> PathBuf {
+    pod_dir(data, uid).join("volumes")
 }
 
 /// Single files out of volumes, by container.

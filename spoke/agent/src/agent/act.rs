@@ -1,18 +1,16 @@
 //! One decided action → the ports. Each answers whether it changed something, so that the pod is decided anew.
 
-use std::path::Path;
 use std::time::Duration;
 
 use freewheel_link::digest::Digest;
 use freewheel_link::plan::Protocol;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::Agent;
 use crate::env::{arguments, environment};
 use crate::pods::decide::Action;
 use crate::pods::{Done, Pod, Pull, Which, status};
-use crate::ports::{ContainerId, Opened, StartContainer};
-use crate::volumes;
+use crate::ports::{ContainerId, StartContainer};
 
 impl Agent {
     /// Does it; whether anything changed.
@@ -124,7 +122,7 @@ impl Agent {
                 });
             }
         };
-        let (id, log) = (start.id.clone(), start.log.clone());
+        let id = start.id.clone();
         let name = format!("{}/{}", start.namespace, start.pod_name);
         // First of all: what follows happens beside it, before the agent hears of its start.
         self.ports.containers.start(start);
@@ -143,25 +141,8 @@ impl Agent {
         self.event(uid, Some(which), false, "Pulled", pulled);
         let created = format!("Created container: {}", id.container);
         self.event(uid, Some(which), false, "Created", created);
-        self.make_log(&id, &log);
+        self.sandboxes.make_log(&id);
         true
-    }
-
-    /// An empty log says that this start is the newest, also before it has written anything.
-    fn make_log(&self, id: &ContainerId, log: &Path) {
-        let files = &*self.files;
-        let made = log.parent().map_or(Ok(()), |dir| files.make_dir(dir));
-        if let Err(error) = made.and_then(|()| files.touch(log)) {
-            warn!(pod = id.pod, container = id.container, %error, "cannot make the log");
-        }
-        // `kubectl logs -p` reads the start before this one; older ones go.
-        if let Some(old) = id.attempt.checked_sub(2) {
-            let old = volumes::log_path(&self.data, &id.pod, &id.container, old);
-            let aside = volumes::log_aside(&old);
-            if let Err(error) = files.remove_file(&aside).and_then(|()| files.remove_file(&old)) {
-                warn!(pod = id.pod, %error, "an old log stays");
-            }
-        }
     }
 
     /// Resolves everything that a start needs.
@@ -173,21 +154,14 @@ impl Agent {
     ) -> Result<Option<StartContainer>, String> {
         let Some(pod) = self.pods.get(uid) else { return Ok(None) };
         let Some((container, spec)) = pod.at(which) else { return Ok(None) };
-        let (files, data) = (&*self.files, &self.data);
         let env = self.with_around(pod, |around| environment(spec, around))?;
-        let mounts = match self.ports.containers.file_permits(uid, spec.mounts.len()) {
-            None => None,
-            Some(mut places) => {
-                let dirs = volumes::mounts(files, data, &pod.spec, spec)?;
-                places.keep(dirs.len());
-                Some(Opened { dirs, places })
-            }
-        };
-        let attempt = container.next_attempt();
-        let log = volumes::log_path(data, uid, &container.name, attempt);
+        let mounts = self.sandboxes.mounts(&pod.spec, spec)?;
+        let (name, attempt) = (container.name.clone(), container.next_attempt());
+        let id = ContainerId { pod: uid.to_owned(), container: name, attempt };
         let tcp = spec.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
         Ok(Some(StartContainer {
-            id: ContainerId { pod: uid.to_owned(), container: container.name.clone(), attempt },
+            log: self.sandboxes.log(&id),
+            id,
             realm: pod.realm.clone(),
             namespace: pod.spec.namespace.clone(),
             pod_name: pod.spec.name.clone(),
@@ -199,14 +173,13 @@ impl Agent {
             cpu_limit_milli: spec.cpu_limit_milli,
             ports: tcp.map(|port| port.port).collect(),
             http: spec.http,
-            log,
         }))
     }
 
     fn stop(&mut self, uid: &str, which: Which, grace: Duration, replace: bool) -> bool {
         let now = self.ports.clock.now();
         let Some(pod) = self.pods.get_mut(uid) else { return false };
-        let stray = pod.stray;
+        let stray = pod.sandbox.is_stray();
         let Some(container) = pod.at_mut(which) else { return false };
         let asked = container.stop_by.replace(now + grace).is_some();
         container.changed |= replace;
@@ -230,14 +203,10 @@ impl Agent {
         if news && done.reason == "DeadlineExceeded" {
             self.event(uid, None, false, "DeadlineExceeded", done.message.clone());
         }
-        self.remove_volumes(uid);
         self.images.look_again();
         let Some(pod) = self.pods.get_mut(uid) else { return false };
         pod.finish(done);
-        // What it had before the agent's restart, and has no network for any more.
-        if !pod.sandbox.is_up() {
-            self.homes.give_back(pod);
-        }
+        self.sandboxes.finish(pod);
         true
     }
 }

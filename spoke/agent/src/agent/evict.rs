@@ -20,7 +20,6 @@ use crate::eviction::{Candidate, Observed, Share, Shortage, Signal, message, ran
 use crate::pods::decide::EVICTED;
 use crate::pods::storage::{EVICTION_GRACE, Evicted};
 use crate::pods::{Done, Fate, Pod};
-use crate::volumes;
 
 /// The longest that a pod may take to end when the shortage is a soft one.
 const SOFT_GRACE: Duration = Duration::from_secs(30);
@@ -61,7 +60,7 @@ impl Agent {
 
     fn underway(&self) -> Underway {
         let going = self.pods.values().any(|pod| matches!(pod.fate, Fate::Evicted(_)));
-        Underway { going, removing: self.files.is_removing() }
+        Underway { going, removing: self.sandboxes.is_removing() }
     }
 
     /// `measured`: what pods have of the disk.
@@ -84,12 +83,7 @@ impl Agent {
     fn make_room(&self) {
         self.images.make_room();
         let ended = self.pods.values().filter(|pod| pod.done().is_some());
-        for uid in ended.map(|pod| pod.spec.uid.as_str()) {
-            let dir = volumes::pod_dir(&self.data, uid);
-            if let Err(error) = self.files.remove_dir(&dir) {
-                warn!(pod = uid, %error, "remains of an ended pod stay on disk");
-            }
-        }
+        ended.for_each(|pod| self.sandboxes.clear(&pod.spec.uid));
     }
 
     fn evict_for_memory(&mut self, short: &Shortage) {

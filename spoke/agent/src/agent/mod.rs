@@ -7,7 +7,7 @@
 //! status    what the hub is told
 //! plan_source  what the plan wants of each pod
 //! images    the modules of containers
-//! homes     the pods' places in the network
+//! sandboxes  what pods have outside of their containers: network, volumes, account, logs
 //! storage   what pods may have on the disk, and have
 //! pressure  what the device is short of, and what is to be done about it
 //! recovery  in which order pods come back when the agent itself keeps dying
@@ -21,7 +21,7 @@
 //! updates   what a pod's source wants → the pod (pod_source: how sources say it)
 //! news      what containers and modules have come to
 //! act       one decided action → ports
-//! sandbox   a pod's network and volumes, and what is left of it
+//! sandbox   a pod's sandbox is made, and what is left of it goes
 //! evict     room is made, pods go
 //! revive    pods are brought back
 //! tell      the ledger is written and acknowledged
@@ -53,13 +53,13 @@ use crate::files::Files;
 use crate::ledger::{Ledger, LedgerError};
 use crate::pods::{DecisionContext, Pod};
 use crate::ports::{Input, Ports};
-use homes::Homes;
 use images::Images;
 use orphans::Sweep;
 use persist::Keep;
 use plan_source::PlanSource;
 use pressure::Pressure;
 use recovery::Recovery;
+use sandboxes::Sandboxes;
 use status::Status;
 use storage::{Measured, Meter};
 use turns::Turns;
@@ -67,7 +67,6 @@ use wall_clock::WallClock;
 
 mod act;
 mod evict;
-mod homes;
 mod images;
 mod news;
 mod orphans;
@@ -79,6 +78,7 @@ mod pressure;
 mod recovery;
 mod revive;
 mod sandbox;
+mod sandboxes;
 mod status;
 mod storage;
 mod tell;
@@ -109,9 +109,6 @@ pub struct Config {
 /// The agent.
 pub struct Agent {
     ports: Ports,
-    /// The data directory, and who works in it.
-    data: PathBuf,
-    files: Arc<dyn Files>,
     ledger: Ledger,
     keep: Keep,
     plan: PlanSource,
@@ -119,7 +116,7 @@ pub struct Agent {
     /// UIDs of pods that are gone while their source still wants them: they are not taken on again.
     gone: BTreeSet<String>,
     images: Images,
-    homes: Homes,
+    sandboxes: Sandboxes,
     status: Status,
     turns: Turns,
     meter: Meter,
@@ -144,7 +141,7 @@ impl Agent {
             pods: BTreeMap::new(),
             gone: BTreeSet::new(),
             images: Images::new(ports.modules.clone()),
-            homes: Homes::new(ports.network.clone(), config.node.address),
+            sandboxes: Sandboxes::new(&ports, config.node.address, (config.files, config.data)),
             status: Status::new(&ports, ledger.epoch(), config.node),
             turns: Turns::default(),
             meter,
@@ -154,8 +151,6 @@ impl Agent {
             wall_clock: WallClock::new((ports.clock.now(), ports.clock.unix_ms())),
             pressure: Pressure::new(config.thresholds),
             keep: Keep::new(ledger.found()),
-            data: config.data,
-            files: config.files,
             ports,
             ledger,
         };
@@ -252,7 +247,7 @@ impl Agent {
                 warn!(pod, reason = why.reason, error = %why, "the hub cannot keep a report");
             }
             Input::Node(node) => {
-                self.homes.move_to(node.address);
+                self.sandboxes.homes.move_to(node.address);
                 self.status.set_node(node);
                 self.tell_node();
             }
@@ -285,7 +280,7 @@ impl Agent {
     }
 
     fn measure(&mut self) {
-        let place = (&*self.files, &*self.data);
+        let place = self.sandboxes.place();
         let (shortage, now) = (self.pressure.shortage(), self.ports.clock.now());
         self.meter.measure(self.pods.values(), place, shortage, now);
     }

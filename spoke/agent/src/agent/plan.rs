@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::Agent;
 use super::pod_source::PodRef;
 use crate::ledger::PodSource;
-use crate::pods::Pod;
+use crate::pods::{Pod, Sandbox};
 use crate::ports::PlanPart;
 use crate::volumes;
 
@@ -18,7 +18,7 @@ impl Agent {
     pub(super) fn restore(&mut self) {
         let states: Vec<_> = self.ledger.pods().values().cloned().collect();
         for state in &states {
-            self.homes.keep(state);
+            self.sandboxes.keep(state);
         }
         let keys: Vec<RecordKey> = self.ledger.records().iter().map(|r| r.key.clone()).collect();
         self.apply_records(&keys);
@@ -26,7 +26,7 @@ impl Agent {
             let pod = PodRef::from(state);
             if !self.pods.contains_key(pod.uid) && !self.is_wanted(pod) {
                 // It was dropped while the agent was down or in its last moment; its containers went with the agent.
-                self.clean(pod);
+                self.clean(pod, Sandbox::Absent);
             }
         }
     }
@@ -131,7 +131,7 @@ impl Agent {
             return;
         }
         let service = self.read::<ServiceV1>(key).map(|(_, body)| body);
-        self.homes.set_service(&key.realm, (namespace, name), service);
+        self.sandboxes.homes.set_service(&key.realm, (namespace, name), service);
     }
 
     fn apply_pod_cidrs(&mut self, realm: &ClusterName) {
@@ -141,7 +141,7 @@ impl Agent {
             .iter()
             .filter(|record| record.key.kind == Kind::POD_CIDR_V1 && record.key.realm == *realm)
             .filter_map(|record| record.body().ok());
-        self.homes.set_ranges(realm, ranges);
+        self.sandboxes.homes.set_ranges(realm, ranges);
         self.find_strays(realm);
         let waiting = self.pods.values().filter(|pod| pod.realm == *realm && pod.ip().is_none());
         for pod in waiting {
@@ -151,7 +151,7 @@ impl Agent {
 
     fn apply_node(&mut self, key: &RecordKey) {
         if let Some((_, node)) = self.read::<NodeV1>(key) {
-            self.homes.set_domain(node.domain);
+            self.sandboxes.homes.set_domain(node.domain);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Makes a pod's sandbox, and takes away what is left of a pod.
+//! Makes a pod's sandbox, tells what becomes of it, and forgets pods that are gone.
 //!
 //! Guarantees:
 //! - of a pod that is gone nothing stays in memory but its UID, and that only while its source still wants it
@@ -15,13 +15,12 @@ use super::Agent;
 use super::pod_source::PodRef;
 use super::storage::of_containers;
 use crate::env::{Allocatable, EnvSources};
-use crate::pods::{Pod, Volumes};
-use crate::volumes;
+use crate::pods::{Pod, Sandbox};
 
 impl Agent {
     pub(super) fn add_network(&mut self, uid: &str) -> bool {
         let Some(pod) = self.pods.get_mut(uid) else { return false };
-        let up = self.homes.bring_up(pod);
+        let up = self.sandboxes.add_network(pod);
         if !up && pod.said.is_none() {
             let text = "Failed to create pod sandbox: no pod address is free on this node";
             self.event(uid, None, true, "FailedCreatePodSandBox", text.to_owned());
@@ -33,7 +32,7 @@ impl Agent {
     pub(super) fn find_strays(&mut self, realm: &ClusterName) {
         let mut strays = Vec::new();
         for pod in self.pods.values_mut().filter(|pod| pod.realm == *realm) {
-            if self.homes.strays(pod) {
+            if self.sandboxes.homes.strays(pod) {
                 strays.push(pod.spec.uid.clone());
             }
         }
@@ -68,42 +67,22 @@ impl Agent {
     }
 
     pub(super) fn make_volumes(&self, pod: &Pod) -> Result<(), String> {
-        let (files, data) = (&*self.files, &self.data);
-        self.with_around(pod, |around| volumes::make(files, data, around))
+        self.with_around(pod, |around| self.sandboxes.make_volumes(around))
     }
 
     pub(super) fn add_volumes(&mut self, uid: &str) -> bool {
         let at = self.ports.clock.now();
         let Some(pod) = self.pods.get(uid) else { return false };
-        match self.make_volumes(pod) {
-            Ok(()) => self.change(uid, |pod| pod.sandbox.set_volumes(Volumes::Made)),
-            Err(message) => {
-                let before = match pod.sandbox.volumes() {
-                    Volumes::Failed { tries, .. } => *tries,
-                    Volumes::Absent | Volumes::Made => 0,
-                };
-                self.event(uid, None, true, "FailedMount", message.clone());
-                let failed = Volumes::Failed { message, at, tries: before.saturating_add(1) };
-                self.change(uid, |pod| pod.sandbox.set_volumes(failed))
-            }
+        let outcome = self.make_volumes(pod);
+        if let Err(message) = &outcome {
+            self.event(uid, None, true, "FailedMount", message.clone());
         }
-    }
-
-    /// What a pod that has ended for good wrote is nobody's any more; its logs can still be read.
-    pub(super) fn remove_volumes(&mut self, uid: &str) {
-        let data = &self.data;
-        let home = volumes::pod_dir(data, uid).join("volumes");
-        for dir in [home, volumes::shown_dir(data, uid)] {
-            if let Err(error) = self.files.remove_dir(&dir) {
-                warn!(pod = uid, %error, "volumes of an ended pod stay on disk");
-            }
-        }
-        self.change(uid, |pod| pod.sandbox.set_volumes(Volumes::Absent));
+        self.change(uid, |pod| pod.sandbox.volumes_tried(outcome, at))
     }
 
     pub(super) fn remove_network(&mut self, uid: &str) -> bool {
         let Some(pod) = self.pods.get_mut(uid) else { return false };
-        self.homes.take_down(pod);
+        self.sandboxes.remove_network(pod);
         true
     }
 
@@ -111,26 +90,19 @@ impl Agent {
         let Some(mut pod) = self.pods.remove(uid) else { return false };
         info!(pod = %format_args!("{}/{}", pod.spec.namespace, pod.spec.name), "pod is gone");
         self.turns.set(uid, None);
-        self.homes.give_back(&mut pod);
+        let left = std::mem::take(&mut pod.sandbox);
         if self.is_wanted(PodRef::from(&pod)) {
             self.gone.insert(uid.to_owned());
         }
         self.images.look_again();
-        self.clean(PodRef::from(&pod));
+        self.clean(PodRef::from(&pod), left);
         true
     }
 
-    /// Removes what a pod left on this device, and tells the hub that nothing is left.
-    pub(super) fn clean(&mut self, pod: PodRef<'_>) {
+    /// Removes what a pod left on this device, and tells the hub that nothing is left. `left`: of its sandbox.
+    pub(super) fn clean(&mut self, pod: PodRef<'_>, left: Sandbox) {
         let PodRef { realm, uid, .. } = pod;
-        self.homes.forget(uid);
-        self.ports.containers.forget_pod(uid);
-        if crate::admission::is_path_segment(uid) {
-            let dir = volumes::pod_dir(&self.data, uid);
-            if let Err(error) = self.files.remove_dir(&dir) {
-                warn!(pod = uid, %error, "remains of a pod stay on disk");
-            }
-        }
+        self.sandboxes.remove(uid, left);
         if let Err(error) = self.ledger.forget_pod(uid) {
             warn!(error = &error as &dyn std::error::Error, pod = uid, "pod is not forgotten");
         }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use freewheel_link::generation::Generation;
 use tracing::{error, info};
 
-use super::{Agent, orphans};
+use super::Agent;
 
 /// Condition of a node whose ledger was damaged.
 const LEDGER_DAMAGED: &str = "LedgerDamaged";
@@ -48,7 +48,7 @@ impl Agent {
             return;
         }
         let wanted: BTreeSet<&str> = self.wanted().collect();
-        orphans::remove(&*self.files, &self.data, |uid| {
+        self.sandboxes.remove_orphans(|uid| {
             wanted.contains(uid)
                 || self.pods.contains_key(uid)
                 || self.ledger.pods().contains_key(uid)

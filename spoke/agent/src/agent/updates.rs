@@ -7,16 +7,13 @@
 //!   (`a_record_that_cannot_be_read_does_not_end_its_pod`, `a_pod_that_cannot_be_read_goes_with_its_record`,
 //!   `the_end_of_a_pod_is_confirmed_also_when_its_record_cannot_be_read`).
 
-use std::collections::BTreeMap;
-
 use freewheel_link::plan::PodV1;
 use tracing::warn;
 
 use super::pod_source::{PodRef, PodUpdate};
 use super::{Agent, plan_source};
 use crate::ledger::PodSource;
-use crate::pods::{Left, Pod};
-use crate::{admission, volumes};
+use crate::pods::{Pod, Sandbox};
 
 /// What is said of a pod whose record cannot be read.
 const UNREADABLE: &str = "the agent of this node cannot read the pod's record: upgrade the spoke";
@@ -84,7 +81,7 @@ impl Agent {
             }
             return pod.update(spec, now);
         }
-        let left = self.left_of(uid);
+        let left = self.sandboxes.left_of(uid, self.ledger.pods().get(uid));
         let is_new = left.is_nothing();
         let pod = Pod::new(source, realm.clone(), spec, left, (now, unix));
         self.pods.insert(uid.to_owned(), pod);
@@ -93,18 +90,6 @@ impl Agent {
         }
         self.hold_new(uid);
         true
-    }
-
-    /// What earlier lives have left of a pod that this one has not taken on yet.
-    fn left_of(&mut self, uid: &str) -> Left<'_> {
-        let mut logged = BTreeMap::new();
-        if admission::is_path_segment(uid) {
-            match volumes::logged_starts(&*self.files, &self.data, uid) {
-                Ok(found) => logged = found,
-                Err(error) => warn!(pod = uid, %error, "the logs of a pod cannot be looked at"),
-            }
-        }
-        Left { lease: self.homes.take_kept(uid), state: self.ledger.pods().get(uid), logged }
     }
 
     fn remove_pod(&mut self, pod: PodRef<'_>) {
@@ -116,7 +101,7 @@ impl Agent {
             self.turns.touch(uid);
         } else if self.ledger.pods().contains_key(uid) {
             // This life could never read it.
-            self.clean(pod);
+            self.clean(pod, Sandbox::Absent);
         }
     }
 
@@ -138,7 +123,7 @@ impl Agent {
             self.turns.touch(uid);
         } else if self.gone.insert(uid.to_owned()) {
             // This life could never read it, so nothing of it runs.
-            self.clean(pod);
+            self.clean(pod, Sandbox::Absent);
         }
     }
 }

@@ -147,7 +147,7 @@ fn sync_pod(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) {
         }
         return;
     }
-    if pod.stray && pod.sandbox.is_up() {
+    if pod.sandbox.is_stray() {
         return replace_sandbox(pod, ctx, out);
     }
     if !sandbox_is_ready(pod, ctx, out) || !init_is_done(pod, ctx, out) {

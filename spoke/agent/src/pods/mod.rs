@@ -146,8 +146,6 @@ pub struct Pod {
     pub taken_back: bool,
     /// What was made for it.
     pub sandbox: Sandbox,
-    /// The address of its sandbox is another device's by now: it gets a new sandbox.
-    pub stray: bool,
     /// What is to become of it, unless it is deleted.
     pub fate: Fate,
     /// When the agent took it on, by the wall clock.
@@ -225,7 +223,6 @@ impl Pod {
             refused: crate::admission::check(&spec).err(),
             taken_back: false,
             sandbox: lease.map_or(Sandbox::Absent, Sandbox::Kept),
-            stray: false,
             fate: done.map_or(Fate::Live, |((phase, reason, message), ip)| Fate::Done {
                 // The ledger may have lost what the hub was told since.
                 done: ended.clone().unwrap_or(Done { phase, reason, message }),

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! Absent ─────────▶ Up { lease, volumes: Absent ─▶ Made | Failed ─▶ Made } ─▶ Absent
-//! Kept { lease } ───┘ the address that it had before the agent's restart
+//! Kept { lease } ───┘ ▲ the address that it had before the agent's restart     ▲
+//!                     └▶ Stray { lease, volumes } ─────────────────────────────┘
+//!                        the address is another device's by now
 //! ```
 //!
 //! Guarantees:
 //! - whoever takes a sandbox down gets its lease, once, and there are no volumes without a network
-//!   (`a_sandbox_has_one_address_and_gives_it_back_once`).
+//!   (`a_sandbox_has_one_address_and_gives_it_back_once`);
+//! - one that goes astray has what it had (`a_stray_sandbox_has_what_it_had_and_that_is_news_once`).
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -47,6 +50,13 @@ pub enum Sandbox {
         /// Its volumes.
         volumes: Volumes,
     },
+    /// So it is, with an address that is another device's by now: it is to have a new sandbox.
+    Stray {
+        /// The address.
+        lease: Lease,
+        /// Its volumes.
+        volumes: Volumes,
+    },
 }
 
 impl Sandbox {
@@ -55,14 +65,22 @@ impl Sandbox {
     pub const fn ip(&self) -> Option<Ipv4Addr> {
         match self {
             Self::Absent => None,
-            Self::Kept(lease) | Self::Up { lease, .. } => Some(lease.ip()),
+            Self::Kept(lease) | Self::Up { lease, .. } | Self::Stray { lease, .. } => {
+                Some(lease.ip())
+            }
         }
     }
 
     /// Whether the pod is in the network.
     #[must_use]
     pub const fn is_up(&self) -> bool {
-        matches!(self, Self::Up { .. })
+        matches!(self, Self::Up { .. } | Self::Stray { .. })
+    }
+
+    /// Whether its address is another device's.
+    #[must_use]
+    pub const fn is_stray(&self) -> bool {
+        matches!(self, Self::Stray { .. })
     }
 
     /// The pod's volumes.
@@ -70,21 +88,45 @@ impl Sandbox {
     pub const fn volumes(&self) -> &Volumes {
         match self {
             Self::Absent | Self::Kept(_) => &Volumes::Absent,
-            Self::Up { volumes, .. } => volumes,
+            Self::Up { volumes, .. } | Self::Stray { volumes, .. } => volumes,
         }
     }
 
     /// Whether containers can start in it.
     #[must_use]
     pub const fn is_ready(&self) -> bool {
-        matches!(self, Self::Up { volumes: Volumes::Made, .. })
+        matches!(self.volumes(), Volumes::Made)
     }
 
     /// The volumes are something else now. Without a network there are none.
     pub fn set_volumes(&mut self, now: Volumes) {
-        if let Self::Up { volumes, .. } = self {
-            *volumes = now;
+        match self {
+            Self::Absent | Self::Kept(_) => {}
+            Self::Up { volumes, .. } | Self::Stray { volumes, .. } => *volumes = now,
         }
+    }
+
+    /// The volumes were to be made, and were or not.
+    pub fn volumes_tried(&mut self, outcome: Result<(), String>, at: Duration) {
+        let before = match self.volumes() {
+            Volumes::Failed { tries, .. } => *tries,
+            Volumes::Absent | Volumes::Made => 0,
+        };
+        self.set_volumes(match outcome {
+            Ok(()) => Volumes::Made,
+            Err(message) => Volumes::Failed { message, at, tries: before.saturating_add(1) },
+        });
+    }
+
+    /// The address that it is up with is another device's, or its own again; whether it has gone astray just now.
+    pub fn set_stray(&mut self, stray: bool) -> bool {
+        let before = self.is_stray();
+        *self = match std::mem::take(self) {
+            Self::Up { lease, volumes } if stray => Self::Stray { lease, volumes },
+            Self::Stray { lease, volumes } if !stray => Self::Up { lease, volumes },
+            same => same,
+        };
+        self.is_stray() && !before
     }
 
     /// Puts the pod into the network, with the address that it kept or with one that is `free`. `None`: there is none.
@@ -92,7 +134,7 @@ impl Sandbox {
         let lease = match std::mem::take(self) {
             Self::Absent => free()?,
             Self::Kept(lease) => lease,
-            up @ Self::Up { .. } => {
+            up @ (Self::Up { .. } | Self::Stray { .. }) => {
                 *self = up;
                 return self.ip();
             }
@@ -107,7 +149,7 @@ impl Sandbox {
     pub fn take_down(&mut self) -> Option<Lease> {
         match std::mem::take(self) {
             Self::Absent => None,
-            Self::Kept(lease) | Self::Up { lease, .. } => Some(lease),
+            Self::Kept(lease) | Self::Up { lease, .. } | Self::Stray { lease, .. } => Some(lease),
         }
     }
 }
@@ -135,5 +177,22 @@ mod tests {
         all.release(one.take_down().unwrap());
         assert_eq!(one.take_down(), None);
         assert_eq!(other.bring_up(|| all.take(&realm)), ip);
+    }
+    #[test]
+    fn a_stray_sandbox_has_what_it_had_and_that_is_news_once() {
+        let (mut all, realm) = (Addresses::default(), ClusterName::root());
+        let ip = Ipv4Addr::new(10, 64, 3, 2);
+        let mut one = Sandbox::Kept(all.hold(&realm, ip).unwrap());
+        assert!(!one.set_stray(true), "it is not in the network");
+        one.bring_up(|| None);
+        one.volumes_tried(Err("full".to_owned()), Duration::ZERO);
+        one.volumes_tried(Err("full".to_owned()), Duration::from_secs(1));
+        assert!(matches!(one.volumes(), Volumes::Failed { tries: 2, .. }));
+        one.volumes_tried(Ok(()), Duration::from_secs(3));
+        assert!(one.set_stray(true) && !one.set_stray(true));
+        assert!(one.is_stray() && one.is_ready() && one.ip() == Some(ip));
+        assert!(!one.set_stray(false) && !one.is_stray() && one.is_ready());
+        assert!(one.set_stray(true));
+        assert!(one.take_down().is_some() && one == Sandbox::Absent);
     }
 }

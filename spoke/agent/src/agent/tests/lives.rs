@@ -146,7 +146,9 @@ async fn of_a_deleted_pod_nothing_stays_in_memory() {
     plan(&mut agent, vec![range(), pod_record(&pod("a"))], vec![]);
     let deleted = pod_record(&PodV1 { deleting: Some(30), ..pod("a") });
     plan(&mut agent, vec![deleted.clone()], vec![]);
-    assert!(agent.pods.is_empty() && agent.turns.is_empty() && agent.homes.keeps_nothing());
+    assert!(
+        agent.pods.is_empty() && agent.turns.is_empty() && agent.sandboxes.homes.keeps_nothing()
+    );
     assert_eq!(agent.gone.len(), 1, "its UID, so that it is not taken on again");
     plan(&mut agent, vec![], vec![deleted.key]);
     assert!(agent.gone.is_empty());

@@ -18,11 +18,11 @@ use tracing::{info, warn};
 use crate::addresses::{Addresses, Lease};
 use crate::ledger::PodStateV1;
 use crate::limits;
-use crate::pods::Pod;
+use crate::pods::{Pod, Sandbox};
 use crate::ports::{Network, PodNetwork};
 
 /// Where pods are at home.
-pub(super) struct Homes {
+pub(in crate::agent) struct Homes {
     network: Arc<dyn Network>,
     /// The device's own address, and the cluster's DNS domain.
     address: IpAddr,
@@ -41,20 +41,20 @@ impl Homes {
     }
 
     /// The device has another address.
-    pub(super) fn move_to(&mut self, address: IpAddr) {
+    pub(in crate::agent) fn move_to(&mut self, address: IpAddr) {
         if std::mem::replace(&mut self.address, address) != address {
             self.network.set_node(address, &self.domain);
         }
     }
 
     /// Names end in this.
-    pub(super) fn set_domain(&mut self, domain: String) {
+    pub(in crate::agent) fn set_domain(&mut self, domain: String) {
         self.domain = domain;
         self.network.set_node(self.address, &self.domain);
     }
 
     /// Replaces or removes one Service.
-    pub(super) fn set_service(
+    pub(in crate::agent) fn set_service(
         &self,
         realm: &ClusterName,
         (namespace, name): (&str, &str),
@@ -64,7 +64,7 @@ impl Homes {
     }
 
     /// These are the ranges of a realm now.
-    pub(super) fn set_ranges(
+    pub(in crate::agent) fn set_ranges(
         &mut self,
         realm: &ClusterName,
         ranges: impl IntoIterator<Item = PodCidrV1>,
@@ -94,9 +94,9 @@ impl Homes {
         self.kept.remove(uid)
     }
 
-    /// Nothing is kept for a pod any more.
-    pub(super) fn forget(&mut self, uid: &str) {
-        if let Some(lease) = self.kept.remove(uid) {
+    /// A pod is gone, and this was left of its sandbox: its address is free, also one that was kept.
+    pub(super) fn remove(&mut self, uid: &str, mut left: Sandbox) {
+        for lease in [left.take_down(), self.kept.remove(uid)].into_iter().flatten() {
             self.addresses.release(lease);
         }
     }
@@ -130,7 +130,6 @@ impl Homes {
     /// Takes a pod out of the network.
     pub(super) fn take_down(&mut self, pod: &mut Pod) {
         self.network.remove_pod(&pod.spec.uid);
-        pod.stray = false;
         self.give_back(pod);
     }
 
@@ -142,16 +141,15 @@ impl Homes {
     }
 
     /// Looks whether the address that a pod is up with is another device's by now; whether that is news.
-    pub(super) fn strays(&self, pod: &mut Pod) -> bool {
-        let ip = pod.sandbox.ip().filter(|_| pod.sandbox.is_up() && pod.stays());
-        let stray = ip.is_some_and(|ip| self.addresses.is_foreign(&pod.realm, ip));
-        let before = std::mem::replace(&mut pod.stray, stray);
-        stray && !before
+    pub(in crate::agent) fn strays(&self, pod: &mut Pod) -> bool {
+        let ip = pod.sandbox.ip().filter(|_| pod.stays());
+        let foreign = ip.is_some_and(|ip| self.addresses.is_foreign(&pod.realm, ip));
+        pod.sandbox.set_stray(foreign)
     }
 
     /// Whether nothing is kept for pods of an earlier life.
     #[cfg(test)]
-    pub(super) fn keeps_nothing(&self) -> bool {
+    pub(in crate::agent) fn keeps_nothing(&self) -> bool {
         self.kept.is_empty()
     }
 }
