@@ -25,6 +25,7 @@ use freewheel_link::report::PhaseV1;
 
 use super::{
     Container, ContainerState, DecisionContext, Done, Fate, Module, Pod, Volumes, Which, backoff,
+    readiness,
 };
 
 /// The reason that turns into `ImagePullBackOff`. Others (a bad name, a module that cannot be compiled) tell more as
@@ -252,10 +253,10 @@ fn init_is_done(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) -> bool
         let which = Which::Init(index);
         if spec.sidecar {
             sync_container(pod, which, container, spec, RestartPolicy::Always, ctx, out);
-            if pod.initializing && !container.running() {
+            if pod.initializing && !readiness::lets_next_start(which, container, spec) {
                 return false;
             }
-        } else if pod.initializing && container.code() != Some(0) {
+        } else if pod.initializing && !readiness::lets_next_start(which, container, spec) {
             // A failure under `Never` is an outcome, so what is left here is started again.
             sync_container(pod, which, container, spec, RestartPolicy::OnFailure, ctx, out);
             return false;

@@ -7,6 +7,7 @@
 //! sandbox   what was made for it: address, network, volumes
 //! storage   what it may have on the disk
 //! container one container: Fresh ─▶ Starting ─▶ Running ─▶ Ended ─▶ Starting …
+//! readiness whether a container has started and is ready
 //! events    in kubelet's words
 //! ```
 //!
@@ -45,6 +46,7 @@ pub mod backoff;
 pub mod container;
 pub mod decide;
 pub mod events;
+mod readiness;
 pub mod sandbox;
 pub mod status;
 pub mod storage;

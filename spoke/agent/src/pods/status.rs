@@ -11,7 +11,7 @@ use freewheel_link::report::{
 
 use super::backoff::{delay, go_text};
 use super::decide::{EVICTED, PULL_FAILED, problem, restarts};
-use super::{Container, ContainerState, DecisionContext, Pod, Volumes, Which};
+use super::{Container, ContainerState, DecisionContext, Pod, Volumes, Which, readiness};
 use crate::ledger::PodStateV1;
 
 /// How long a failed pull reads `ErrImagePull` before it reads `ImagePullBackOff`.
@@ -169,8 +169,6 @@ fn container_status(
     ctx: DecisionContext<'_>,
 ) -> Option<ContainerStatusV1> {
     let (container, spec) = pod.at(which)?;
-    let plain_init = matches!(which, Which::Init(_)) && !spec.sidecar;
-    let ready = if plain_init { container.code() == Some(0) } else { container.running() };
     let (state, last) = state(pod, which, container, spec, ctx);
     let image = if container.image.is_empty() { &spec.image } else { &container.image };
     let image_id = match (&spec.module, container.image_id.is_empty()) {
@@ -180,8 +178,8 @@ fn container_status(
     };
     Some(ContainerStatusV1 {
         name: container.name.clone(),
-        ready,
-        begun: container.running() || (plain_init && ready),
+        ready: readiness::is_ready(which, container, spec),
+        begun: readiness::has_started(which, container, spec),
         restarts: container.restarts,
         image: image.clone(),
         image_id,
@@ -282,9 +280,8 @@ pub fn held_text(crashes: u32) -> String {
 
 /// Whether every init container before this one is through.
 fn its_turn(pod: &Pod, index: usize) -> bool {
-    pod.init.iter().zip(&pod.spec.init).take(index).all(|(before, spec)| {
-        if spec.sidecar { before.running() } else { before.code() == Some(0) }
-    })
+    let mut before = pod.init.iter().zip(&pod.spec.init).take(index).enumerate();
+    before.all(|(at, (one, spec))| readiness::lets_next_start(Which::Init(at), one, spec))
 }
 
 fn why_not_again(

@@ -1,0 +1,36 @@
+//! Whether a container has started, is ready, and lets the next one start: what is decided by and what the hub is told.
+//!
+//! Kubelet asks its prober here. There are no probes yet, so a container that runs has started and is ready; what they
+//! find counts here and nowhere else.
+//!
+//! Guarantees:
+//! - an init container is waited for until it has succeeded, a sidecar until it has started
+//!   (`init_containers_run_one_after_the_other_and_sidecars_stay`).
+
+use freewheel_link::plan::ContainerV1;
+
+use super::{Container, Which};
+
+/// Whether it has come up: as a sidecar it is waited for no longer.
+pub(super) fn has_started(which: Which, container: &Container, spec: &ContainerV1) -> bool {
+    container.running() || (ends(which, spec) && container.code() == Some(0))
+}
+
+/// Whether it counts as ready. An init container is when it has succeeded.
+pub(super) fn is_ready(which: Which, container: &Container, spec: &ContainerV1) -> bool {
+    if ends(which, spec) { container.code() == Some(0) } else { container.running() }
+}
+
+/// Whether an init container or sidecar lets the one after it start.
+pub(super) fn lets_next_start(which: Which, container: &Container, spec: &ContainerV1) -> bool {
+    if ends(which, spec) {
+        is_ready(which, container, spec)
+    } else {
+        has_started(which, container, spec)
+    }
+}
+
+/// Whether it is an init container that has to end.
+const fn ends(which: Which, spec: &ContainerV1) -> bool {
+    matches!(which, Which::Init(_)) && !spec.sidecar
+}
