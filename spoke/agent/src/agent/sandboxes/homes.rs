@@ -22,7 +22,7 @@ use crate::pods::{Pod, Sandbox};
 use crate::ports::{Network, PodNetwork};
 
 /// Where pods are at home.
-pub(in crate::agent) struct Homes {
+pub(crate) struct Homes {
     network: Arc<dyn Network>,
     /// The device's own address, and the cluster's DNS domain.
     address: IpAddr,
@@ -41,20 +41,20 @@ impl Homes {
     }
 
     /// The device has another address.
-    pub(in crate::agent) fn move_to(&mut self, address: IpAddr) {
+    pub(crate) fn move_to(&mut self, address: IpAddr) {
         if std::mem::replace(&mut self.address, address) != address {
             self.network.set_node(address, &self.domain);
         }
     }
 
     /// Names end in this.
-    pub(in crate::agent) fn set_domain(&mut self, domain: String) {
+    pub(crate) fn set_domain(&mut self, domain: String) {
         self.domain = domain;
         self.network.set_node(self.address, &self.domain);
     }
 
     /// Replaces or removes one Service.
-    pub(in crate::agent) fn set_service(
+    pub(crate) fn set_service(
         &self,
         realm: &ClusterName,
         (namespace, name): (&str, &str),
@@ -64,7 +64,7 @@ impl Homes {
     }
 
     /// These are the ranges of a realm now.
-    pub(in crate::agent) fn set_ranges(
+    pub(crate) fn set_ranges(
         &mut self,
         realm: &ClusterName,
         ranges: impl IntoIterator<Item = PodCidrV1>,
@@ -141,7 +141,7 @@ impl Homes {
     }
 
     /// Looks whether the address that a pod is up with is another device's by now; whether that is news.
-    pub(in crate::agent) fn strays(&self, pod: &mut Pod) -> bool {
+    pub(crate) fn strays(&self, pod: &mut Pod) -> bool {
         let ip = pod.sandbox.ip().filter(|_| pod.stays());
         let foreign = ip.is_some_and(|ip| self.addresses.is_foreign(&pod.realm, ip));
         pod.sandbox.set_stray(foreign)
@@ -149,7 +149,7 @@ impl Homes {
 
     /// Whether nothing is kept for pods of an earlier life.
     #[cfg(test)]
-    pub(in crate::agent) fn keeps_nothing(&self) -> bool {
+    pub(crate) fn keeps_nothing(&self) -> bool {
         self.kept.is_empty()
     }
 }
