@@ -1,11 +1,8 @@
 //! What all realms share: the way to other nodes, the DNS domain, and the tasks that carry bytes.
 
-use std::future::pending;
 use std::sync::Arc;
 
 use freewheel_spoke_account::MemoryAccount;
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -79,8 +76,10 @@ impl Shared {
     }
 
     /// Resolves when the link that is up has gone down.
-    pub(crate) fn outage(&self) -> BoxFuture<'static, ()> {
-        self.remote().map_or_else(|| pending().boxed(), |remote| remote.outage())
+    #[cfg(test)]
+    pub(crate) fn outage(&self) -> futures::future::BoxFuture<'static, ()> {
+        let never = || Box::pin(std::future::pending()) as futures::future::BoxFuture<'static, ()>;
+        self.remote().map_or_else(never, |remote| remote.outage())
     }
 
     /// Carries bytes between a connection's end and a stream in a task of its own: see [`carry`].

@@ -357,14 +357,14 @@ mod tests {
 
     #[test]
     fn after_a_growth_that_failed_a_move_counts_as_well() {
-        const STEP: usize = BOUNDED_STEP_BYTES as usize;
+        let step = usize::try_from(BOUNDED_STEP_BYTES).unwrap();
         let node = MemoryAccount::node();
         let mut limiter = moving(&node);
         let mut twice = |current: usize, desired: usize| limiter.has_twice(current, desired);
         assert_eq!((twice(0, 90), twice(90, 300)), (0, 90));
         // The host had none to give, twice: it is still of 90 bytes.
         assert_eq!((twice(90, 400), twice(90, 500)), (90, 90));
-        assert_eq!((twice(500, 500 + STEP), twice(500 + STEP, 501 + STEP)), (0, 500 + STEP));
+        assert_eq!((twice(500, 500 + step), twice(500 + step, 501 + step)), (0, 500 + step));
         assert_eq!(limiter.places.len(), 1, "it is one and the same");
         // Within what is reserved for it none moves, whatever has failed.
         let mut limiter = moving(&node);
@@ -376,12 +376,12 @@ mod tests {
 
     #[test]
     fn of_moves_one_after_another_the_last_counts() {
-        const STEP: usize = BOUNDED_STEP_BYTES as usize;
+        let step = usize::try_from(BOUNDED_STEP_BYTES).unwrap();
         let node = MemoryAccount::node();
         let mut limiter = moving(&node);
         let mut from = 0;
         for number in 1..5 {
-            let to = number * (STEP + 1000);
+            let to = number * (step + 1000);
             assert!(limiter.memory_growing(from, to, None).unwrap());
             assert_eq!(node.used(), to + from, "of the {number}th move");
             from = to;

@@ -46,7 +46,7 @@ use wasmtime_wasi::p1::{WasiP1Ctx, add_to_linker_async};
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder, WasiView as _};
 use wiggle::GuestMemory;
 
-use self::poll::Asked;
+use self::poll::{Asked, SUBSCRIPTION_BYTES};
 use crate::file_calls::within;
 use crate::memory::{ContainerMemory, Limiter, Share};
 use crate::world::{
@@ -68,9 +68,6 @@ const PATH_BYTES_MAX: usize = 4096;
 
 /// Most that one call waits for: each may read ahead of the program.
 const SUBSCRIPTIONS_MAX: usize = 256;
-
-/// What the host holds for each thing that a call waits for.
-const SUBSCRIPTION_BYTES: usize = 512;
 
 /// Bytes of randomness that are made at a time.
 const RANDOM_PIECE_BYTES: u32 = 8 << 10;
@@ -250,6 +247,7 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<Core>> {
     files(&mut linker)?;
     bytes(&mut linker)?;
     lists(&mut linker)?;
+    waits(&mut linker)?;
     randomness(&mut linker)?;
     Ok(linker)
 }
@@ -438,6 +436,10 @@ fn lists(linker: &mut Linker<Core>) -> Result<()> {
             })
         },
     )?;
+    Ok(())
+}
+
+fn waits(linker: &mut Linker<Core>) -> Result<()> {
     linker.func_wrap_async(
         PREVIEW_1,
         "poll_oneoff",
@@ -453,7 +455,7 @@ fn lists(linker: &mut Linker<Core>) -> Result<()> {
                 }
                 let asked = Asked::read(bytes, list, all);
                 let said = if asked.is_mixed() {
-                    asked.wait(core, bytes, (events, done)).await
+                    asked.wait(&mut core.wasi, &core.timers, bytes, (events, done)).await
                 } else {
                     let timers = asked.has_clocks().then(|| core.timers.clone());
                     let (wasi, mut memory) = (&mut core.wasi, GuestMemory::Unshared(bytes));

@@ -6,13 +6,17 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use wasmtime::Result;
+use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p1::types::{Clockid, Errno, Eventtype, Subclockflags};
 use wasmtime_wasi::p1::wasi_snapshot_preview1 as upstream;
 use wiggle::GuestMemory;
 
-use super::{Core, Prestat, SUBSCRIPTION_BYTES, says};
 use crate::file_calls::within;
+
+/// What the host holds for each thing that a call waits for.
+pub(super) const SUBSCRIPTION_BYTES: usize = 512;
 
 /// Bytes of a subscription, and of an event.
 const ASKED_BYTES: usize = 48;
@@ -62,39 +66,49 @@ impl Asked {
     /// Waits for whatever comes first, and tells all that has come then.
     pub(super) async fn wait(
         self,
-        core: &mut Core,
+        wasi: &mut WasiP1Ctx,
+        timers: &Handle,
         bytes: &mut [u8],
         (events, done): (i32, i32),
     ) -> Result<i32> {
         let begun = Instant::now();
         let mut clocks = Vec::new();
         for clock in &self.clocks {
-            match timed(core, clock)? {
+            match timed(wasi, clock)? {
                 Ok(clock) => clocks.push(clock),
-                Err(error) => return Ok(says(error)),
+                Err(error) => return Ok(code(error)),
             }
         }
         let first = clocks.iter().map(|clock| clock.left).min().unwrap_or_default();
-        let timers = core.timers.clone();
-        let due = within(&timers, async { tokio::time::sleep(first).await });
+        let due = within(timers, async { tokio::time::sleep(first).await });
         let mut own = Own::of(&self.others);
         let said = tokio::select! {
             biased;
-            said = own.poll(core) => said?,
-            () = due => says(Errno::Success),
+            said = own.poll(wasi) => said?,
+            () = due => code(Errno::Success),
         };
-        if said != says(Errno::Success) {
+        if said != code(Errno::Success) {
             return Ok(said);
         }
         let passed = begun.elapsed();
         let due = clocks.iter().filter(|clock| clock.left <= passed).map(event);
         let all: Vec<_> = own.events().chain(due).collect();
-        Ok(says(tell(bytes, &all, (events, done))))
+        Ok(code(tell(bytes, &all, (events, done))))
     }
 }
 
+/// An answer to the program.
+const fn code(error: Errno) -> i32 {
+    error as i32
+}
+
+/// A time from upstream, which asks for alignment.
+#[repr(align(8))]
+#[derive(Default)]
+struct Now([u8; 8]);
+
 /// How long it is until a clock is where it is waited for.
-fn timed(core: &mut Core, asked: &[u8; ASKED_BYTES]) -> Result<Result<Clock, Errno>> {
+fn timed(wasi: &mut WasiP1Ctx, asked: &[u8; ASKED_BYTES]) -> Result<Result<Clock, Errno>> {
     let id = u32::from_le_bytes(field(asked, 16));
     let at = u64::from_le_bytes(field(asked, 24));
     let flags = u16::from_le_bytes(field(asked, 40));
@@ -104,9 +118,9 @@ fn timed(core: &mut Core, asked: &[u8; ASKED_BYTES]) -> Result<Result<Clock, Err
     let left = if flags & Subclockflags::SUBSCRIPTION_CLOCK_ABSTIME.bits() == 0 {
         at
     } else {
-        let mut now = Prestat::default();
+        let mut now = Now::default();
         let mut place = GuestMemory::Unshared(&mut now.0);
-        upstream::clock_time_get(&mut core.wasi, &mut place, id.cast_signed(), 0, 0)?;
+        upstream::clock_time_get(wasi, &mut place, id.cast_signed(), 0, 0)?;
         at.saturating_sub(u64::from_le_bytes(now.0))
     };
     Ok(Ok(Clock { user: field(asked, 0), left: Duration::from_nanos(left) }))
@@ -146,13 +160,13 @@ impl Own {
         size_of::<u64>() + self.asked * ASKED_BYTES
     }
 
-    async fn poll(&mut self, core: &mut Core) -> Result<i32> {
+    async fn poll(&mut self, wasi: &mut WasiP1Ctx) -> Result<i32> {
         let number = |at: usize| i32::try_from(at).unwrap_or(i32::MAX);
         let (events, count) = (number(self.answers()), number(self.asked));
         let bytes = self.memory.get_mut(self.start..).unwrap_or_default();
         let mut memory = GuestMemory::Unshared(bytes);
         let list = number(size_of::<u64>());
-        upstream::poll_oneoff(&mut core.wasi, &mut memory, list, events, count, 0).await
+        upstream::poll_oneoff(wasi, &mut memory, list, events, count, 0).await
     }
 
     /// What upstream has told; nothing before it has.

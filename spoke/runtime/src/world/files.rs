@@ -5,6 +5,10 @@
 //! - a pod has no more of them than it may, and what is closed is free again
 //!   (`a_pod_that_opens_files_is_told_when_it_has_enough`);
 //! - what a list of names holds is on the container's memory (`lists_of_large_directories_are_memory`).
+//!
+//! Not held: a call that is under way or waits for its thread when its guest is killed has its file, and up to
+//! 64 KiB, until it is over, and neither counts any more. Of each team of threads (`file_calls.rs`) that is what its
+//! calls under way have; what waits for a thread is dropped when its turn comes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
