@@ -31,8 +31,17 @@ impl Fleet {
     pub(crate) async fn join(hub: Hub, spokes: usize) -> Self {
         let mut identity = Vec::new();
         for number in 0..spokes {
-            let joined = hub.join(&Device::new(), &name(number), TOKEN).await;
-            identity.push(joined.unwrap().certificate);
+            let device = Device::new();
+            let joined = loop {
+                match hub.join(&device, &name(number), TOKEN).await {
+                    // More than ten a second of one token come back later, as devices do.
+                    Err(JoinError::Refused(refused)) if refused.cause == JoinRefusal::Busy => {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                    joined => break joined.unwrap(),
+                }
+            };
+            identity.push(joined.certificate);
         }
         Self { hub, identity, links: Vec::new(), taken: Arc::default() }
     }
