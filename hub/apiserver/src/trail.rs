@@ -4,11 +4,12 @@
 //! answer. The span is one of `debug`: with the usual filter nobody looks at it, and it is not made.
 //!
 //! Guarantees:
-//! - every answer has a number, its client's own if that is a short one
-//!   (`every_answer_has_the_number_of_its_request`);
-//! - what is logged while a request is answered says its number, user, cluster, verb and resource
-//!   (`what_is_logged_of_a_request_says_which_it_is`);
+//! - every answer has a number, its client's own as it came (`every_answer_has_the_number_of_its_request`);
+//! - what is logged while a request is answered says its number, of a long one the beginning, user, cluster, verb and
+//!   resource (`what_is_logged_of_a_request_says_which_it_is`);
 //! - where nobody looks there is no span (`a_request_that_nobody_looks_at_has_no_span`).
+
+use std::borrow::Cow;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, request};
@@ -22,9 +23,8 @@ use crate::tenant::Tenant;
 /// Where the number is.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
-/// Of a client's own number. kube-apiserver takes longer ones, too; a number is as long as a UUID, and each answer and
-/// each line of the log would carry it.
-const MOST: usize = 64;
+/// Of a client's own number, in the log alone, as at kube-apiserver: each line would carry all of it.
+const LOGGED_BYTES_MAX: usize = 64;
 
 /// One request, as it is told of.
 pub(crate) struct Trail {
@@ -38,7 +38,7 @@ impl Trail {
         let number = number(&parts.headers);
         let span = debug_span!(
             "request",
-            id = text(&number),
+            id = &*text(&number),
             method = %parts.method,
             path = parts.uri.path(),
             user = Empty,
@@ -73,7 +73,7 @@ impl Trail {
 
     /// It has failed for a reason that is the hub's. Its client has the number, too.
     pub(crate) fn failed(&self, user: &User, method: &Method, path: &str) {
-        warn!(id = text(&self.number), user = user.name, %method, path, "a request failed inside of the hub");
+        warn!(id = &*text(&self.number), user = user.name, %method, path, "a request failed inside of the hub");
     }
 
     /// Puts its number among the headers of its answer.
@@ -83,9 +83,9 @@ impl Trail {
 }
 
 fn number(headers: &HeaderMap) -> HeaderValue {
-    let own = headers.get(AUDIT_ID).filter(|own| (1..=MOST).contains(&own.len()));
+    let own = headers.get(AUDIT_ID).filter(|own| !own.is_empty());
     // A copy: all that has come with a request would stay as long as what is a part of it.
-    let own = own.and_then(|own| HeaderValue::from_str(own.to_str().ok()?).ok());
+    let own = own.and_then(|own| HeaderValue::from_bytes(own.as_bytes()).ok());
     let mut number = own.unwrap_or_else(drawn);
     // Another one with each answer: it is to take no place of what is the same in all of them.
     number.set_sensitive(true);
@@ -100,8 +100,9 @@ fn drawn() -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("0"))
 }
 
-fn text(number: &HeaderValue) -> &str {
-    number.to_str().unwrap_or_default()
+fn text(number: &HeaderValue) -> Cow<'_, str> {
+    let bytes = number.as_bytes();
+    String::from_utf8_lossy(bytes.get(..LOGGED_BYTES_MAX).unwrap_or(bytes))
 }
 
 #[cfg(test)]

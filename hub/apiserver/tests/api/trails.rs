@@ -24,7 +24,7 @@ async fn every_answer_has_the_number_of_its_request() {
     let numbers: std::collections::BTreeSet<&str> = drawn.iter().map(number).collect();
     assert_eq!(numbers.len(), drawn.len());
     assert!(numbers.iter().all(|number| number.len() == 36), "{numbers:?}");
-    for (own, is_taken) in [("mine-1", true), (&*"x".repeat(65), false), ("", false)] {
+    for (own, is_taken) in [("mine-1", true), (&*"x".repeat(4000), true), ("", false)] {
         let answer = admin.send("GET", PODS, &[("audit-id", own)], "").await;
         assert_eq!((answer.code, number(&answer) == own), (200, is_taken), "{own}");
     }
@@ -49,4 +49,7 @@ async fn what_is_logged_of_a_request_says_which_it_is() {
     ] {
         assert!(line.contains(part), "{part}: {line}");
     }
+    hub.admin().send("GET", PODS, &[("audit-id", &"x".repeat(65))], "").await;
+    let line = said.lines("answered").pop().unwrap();
+    assert!(line.contains(&format!("id=\"{}\"", "x".repeat(64))), "{line}");
 }
