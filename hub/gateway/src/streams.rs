@@ -9,7 +9,8 @@
 //!   the user (`logs_come_through_and_refusals_keep_their_words`);
 //! - a transfer goes on where it was cut, unless it is of another artifact
 //!   (`a_module_is_sent_from_where_it_was_cut_unless_it_is_another_one`);
-//! - a spoke is asked for its figures once at a time (`a_spoke_is_asked_for_its_figures_once_at_a_time`); what it tells
+//! - a spoke is asked for its figures once at a time, and who else asks is told when to come back
+//!   (`a_spoke_is_asked_for_its_figures_once_at_a_time`); what it tells
 //!   is bounded, each text of it too, and what is not all of it is an error
 //!   (`figures_that_are_not_whole_are_an_error_and_their_texts_are_cut`);
 //! - a spoke is not asked for what it cannot do (`a_spoke_is_not_asked_for_what_it_cannot_do`);
@@ -25,7 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
-use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::error::{ApiError, Details};
 use freewheel_hub_schema::uid::Uid;
 use freewheel_link::figures::Figures;
 use freewheel_link::frame::{self, FrameError, FrameReader};
@@ -47,6 +48,8 @@ use crate::{Inner, compiling, renew, session_records};
 
 /// The opener is the first thing on a stream.
 const OPENER_TIMEOUT: Duration = Duration::from_secs(10);
+/// When to ask again for what has no place now: most streams are short, and kube-apiserver says the same.
+const RETRY_AFTER_SECONDS: u32 = 1;
 /// How long a spoke may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -333,5 +336,10 @@ fn api_error(refusal: &RefusalV1) -> ApiError {
         "ServiceUnavailable" => (503, "ServiceUnavailable"),
         _ => (500, "InternalError"),
     };
-    ApiError::new(code, reason, refusal.message.clone())
+    let mut error = ApiError::new(code, reason, refusal.message.clone());
+    if code == 429 {
+        let soon = Details { retry_after_seconds: Some(RETRY_AFTER_SECONDS), ..Details::default() };
+        error.details = Some(Box::new(soon));
+    }
+    error
 }

@@ -50,7 +50,9 @@ async fn a_spoke_is_asked_for_its_figures_once_at_a_time() {
     let [one, other] = asked;
     let (one, other, ()) = tokio::join!(one, other, tell);
     assert_eq!(one.unwrap().len(), 1);
-    assert_eq!(other.unwrap_err().code, 429);
+    let busy = other.unwrap_err();
+    let again = busy.details.as_ref().and_then(|details| details.retry_after_seconds);
+    assert_eq!((busy.code, again), (429, Some(1)));
     // One that says nothing any more is not waited for.
     let silent = async {
         let stream = link.accept().await.unwrap();
