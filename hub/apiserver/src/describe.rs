@@ -85,7 +85,7 @@ async fn counted(
     let text = move || {
         let mut text = metrics.text(format).map_err(ApiError::internal)?;
         text.shrink_to_fit();
-        Ok(text.into())
+        Ok(Bytes::from(text))
     };
     let (text, mut held) = worker_queue.run(held, text).await?;
     if let Some(held) = &mut held {

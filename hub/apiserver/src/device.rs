@@ -2,11 +2,15 @@
 //!
 //! Guarantees:
 //! - figures are called as a kubelet's, and pods are told apart by their cluster, too
-//!   (`a_device_s_figures_are_called_as_a_kubelet_s`);
+//!   (`a_device_s_figures_are_called_as_a_kubelet_s`), those of containers as its cadvisor's, too
+//!   (`containers_are_called_as_cadvisor_s_are`);
 //! - of one cluster, pods of no other are shown, and in the root none of a cluster that the device is no part of
 //!   (`a_cluster_sees_its_own_device_and_its_own_pods`, `a_device_speaks_for_pods_of_no_other_cluster`);
 //! - each series is there once, of two containers of one name the newer one's (`of_two_of_one_name_the_newer_is_shown`);
 //! - how much the text takes at most is known before it is made (`the_text_takes_no_more_than_was_said_before`).
+
+mod stored_pod;
+mod summary;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,14 +18,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_metrics::{Format, MetricFamily, MetricKind, Metrics, Sample, Value};
+use freewheel_hub_store::Snapshot;
 use freewheel_link::figures::{
     BothV1, ContainerUseV1, DeviceV1, Figures, GateV1, LossV1, PodUseV1,
 };
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 
-/// Lines about each container.
-const CONTAINER_LINES: usize = 6;
+use stored_pod::StoredPod;
+
+/// Lines about each container, the most of any page.
+const CONTAINER_LINES: usize = 7;
 /// Lines about each pod.
 const POD_LINES: usize = 2;
 /// One of them without the values of its labels.
@@ -36,9 +43,26 @@ pub(crate) enum Page {
     All,
     /// What pods take of the machine.
     Resource,
+    /// The same of containers, under cadvisor's names.
+    Cadvisor,
+    /// The same in JSON.
+    Summary,
 }
 
-/// A device's figures, and to whom they are shown.
+impl Page {
+    /// The page of this path, if there is one.
+    pub(crate) fn of(path: &str) -> Option<Self> {
+        match path {
+            "metrics" => Some(Self::All),
+            "metrics/resource" => Some(Self::Resource),
+            "metrics/cadvisor" => Some(Self::Cadvisor),
+            "stats/summary" => Some(Self::Summary),
+            _ => None,
+        }
+    }
+}
+
+/// A device's figures as they came, and to whom they are shown.
 pub(crate) struct DeviceFigures {
     pub(crate) told: Vec<Figures>,
     pub(crate) spoke: ClusterName,
@@ -46,74 +70,103 @@ pub(crate) struct DeviceFigures {
     pub(crate) shown_in: ClusterName,
 }
 
+/// A pod's figures, with what the API says of it.
+type Pods = Arc<[(PodUseV1, StoredPod)]>;
+
+/// What one page shows: each pod and each gate once.
+pub(crate) struct DevicePage {
+    page: Page,
+    device: DeviceV1,
+    gates: Vec<GateV1>,
+    pods: Pods,
+    shown_in: ClusterName,
+}
+
 impl DeviceFigures {
-    fn shows(&self, pod: &PodUseV1) -> bool {
+    fn shows(&self, pod: &PodUseV1, page: Page) -> bool {
         let is_its_own = pod.realm.is_root() || pod.realm == self.spoke;
-        is_its_own && (self.shown_in.is_root() || pod.realm == self.shown_in)
+        let of_all = self.shown_in.is_root() && page != Page::Summary;
+        is_its_own && (of_all || pod.realm == self.shown_in)
     }
 
-    /// The most bytes that they take with their text.
-    pub(crate) fn most_bytes(&self) -> usize {
-        let of_pod = |pod: &PodUseV1| {
-            let labels = [pod.realm.as_str(), &*pod.namespace, &*pod.name];
-            let line = LINE_BYTES_MAX + labels.into_iter().map(written).sum::<usize>();
-            let of_container = |one: &ContainerUseV1| {
-                size_of::<ContainerUseV1>() + CONTAINER_LINES * (line + written(&one.name))
-            };
-            let containers = pod.containers.iter().map(of_container).sum::<usize>();
-            size_of::<PodUseV1>() + POD_LINES * line + containers
-        };
-        let pods = self.told.iter().filter_map(|one| match one {
-            Figures::Pod(pod) if self.shows(pod) => Some(of_pod(pod)),
-            Figures::Pod(_) => Some(size_of::<PodUseV1>()),
-            Figures::Device(_) | Figures::Gate(_) => None,
-        });
-        OTHER_BYTES_MAX + pods.sum::<usize>()
-    }
-
-    /// As text, of the node of this name.
-    pub(crate) fn text(self, node: &str, page: Page, format: Format) -> Result<String, fmt::Error> {
+    /// Puts a page together.
+    pub(crate) fn page(mut self, page: Page, at: &dyn Snapshot) -> DevicePage {
         let (mut device, mut gates) = (DeviceV1::default(), BTreeMap::<String, GateV1>::new());
         let mut pods = BTreeMap::<_, BTreeMap<String, ContainerUseV1>>::new();
-        let Self { told, spoke, shown_in } = self;
-        let this = Self { told: Vec::new(), spoke, shown_in };
-        for one in told {
+        for one in std::mem::take(&mut self.told) {
             match one {
                 Figures::Device(told) => device = told,
                 Figures::Gate(gate) => match gates.get_mut(&gate.gate) {
                     Some(same) => same.add(&gate),
                     None => drop(gates.insert(gate.gate.clone(), gate)),
                 },
-                Figures::Pod(pod) if this.shows(&pod) => {
+                Figures::Pod(pod) if self.shows(&pod, page) => {
                     let key = (pod.realm, pod.namespace, pod.name);
                     newest(pods.entry(key).or_default(), pod.containers);
                 }
                 Figures::Pod(_) => {}
             }
         }
-        let whole = |((realm, namespace, name), containers): (_, BTreeMap<_, _>)| PodUseV1 {
-            realm,
-            namespace,
-            name,
-            containers: containers.into_values().collect(),
-        };
-        let pods: Arc<[PodUseV1]> = pods.into_iter().map(whole).collect();
-        let text = Text::default();
-        text.machine(&device);
-        text.containers(&pods);
-        text.pods(&pods);
-        if page == Page::All {
-            let running = if this.shown_in.is_root() {
-                (device.pods, device.containers)
-            } else {
-                let containers = pods.iter().map(|pod| pod.containers.len()).sum();
-                (count(pods.len()), count(containers))
+        let whole = |((realm, namespace, name), containers): (_, BTreeMap<_, _>)| {
+            let containers = containers.into_values().collect();
+            let pod = PodUseV1 { realm, namespace, name, containers };
+            let stored = match page {
+                Page::All | Page::Resource => StoredPod::default(),
+                Page::Cadvisor | Page::Summary => StoredPod::of(&pod, at),
             };
-            text.running(node, &device.version, running);
-            text.agent(&device);
-            text.gates(&gates.into_values().collect::<Vec<_>>());
+            (pod, stored)
+        };
+        let pods = pods.into_iter().map(whole).collect();
+        let gates = gates.into_values().collect();
+        DevicePage { page, device, gates, pods, shown_in: self.shown_in }
+    }
+}
+
+impl DevicePage {
+    /// The most bytes that it takes with its text.
+    pub(crate) fn most_bytes(&self) -> usize {
+        let of_pod = |(pod, stored): &(PodUseV1, StoredPod)| {
+            let labels = [pod.realm.as_str(), &*pod.namespace, &*pod.name, &*stored.uid];
+            let line = LINE_BYTES_MAX + labels.into_iter().map(written).sum::<usize>();
+            let of_container = |one: &ContainerUseV1| {
+                let own = written(&one.name) + written(stored.image(&one.name));
+                size_of::<ContainerUseV1>() + CONTAINER_LINES * (line + own)
+            };
+            let containers = pod.containers.iter().map(of_container).sum::<usize>();
+            size_of::<(PodUseV1, StoredPod)>() + POD_LINES * line + containers
+        };
+        OTHER_BYTES_MAX + self.pods.iter().map(of_pod).sum::<usize>()
+    }
+
+    /// As text, of the node of this name, at this time since the Unix epoch.
+    pub(crate) fn text(self, node: &str, format: Format, now: i64) -> Result<String, fmt::Error> {
+        let text = Text::default();
+        match self.page {
+            Page::Summary => {
+                return Ok(summary::summary(node, &self.device, &self.pods, now).to_string());
+            }
+            Page::Cadvisor => text.cadvisor(&self.pods),
+            Page::All | Page::Resource => {
+                text.machine(&self.device);
+                text.containers(&self.pods);
+                text.pods(&self.pods);
+            }
+        }
+        if self.page == Page::All {
+            text.running(node, &self.device.version, self.running());
+            text.agent(&self.device);
+            text.gates(&self.gates);
         }
         text.0.text(format)
+    }
+
+    /// Pods and containers.
+    fn running(&self) -> (u64, u64) {
+        if self.shown_in.is_root() {
+            return (self.device.pods, self.device.containers);
+        }
+        let containers = self.pods.iter().map(|(pod, _)| pod.containers.len()).sum();
+        (count(self.pods.len()), count(containers))
     }
 }
 
@@ -136,6 +189,61 @@ fn count(count: usize) -> u64 {
 }
 
 type Labels = Vec<(&'static str, String)>;
+
+/// One figure of a container.
+struct ContainerFigure {
+    name: &'static str,
+    help: &'static str,
+    kind: MetricKind,
+    of: fn(&ContainerUseV1) -> Value,
+}
+
+const FIGURES: &[ContainerFigure] = &[
+    ContainerFigure {
+        name: "container_cpu_usage_seconds",
+        help: "Processor time of the container, in seconds",
+        kind: MetricKind::Counter,
+        of: |one| nanos(one.cpu_ns),
+    },
+    ContainerFigure {
+        name: "container_memory_working_set_bytes",
+        help: "Memory of the container, with what the host holds for it, in bytes",
+        kind: MetricKind::Gauge,
+        of: |one| Value::Whole(one.memory),
+    },
+    ContainerFigure {
+        name: "container_start_time_seconds",
+        help: "Start of the container since the Unix epoch, in seconds",
+        kind: MetricKind::Gauge,
+        of: |one| millis(one.started),
+    },
+    ContainerFigure {
+        name: "container_cpu_cfs_throttled_periods",
+        help: "Times that its limit of processor time made the container wait",
+        kind: MetricKind::Counter,
+        of: |one| Value::Whole(one.throttled),
+    },
+    ContainerFigure {
+        name: "container_oom_events",
+        help: "Requests of the container that ended because memory was refused",
+        kind: MetricKind::Counter,
+        of: |one| Value::Whole(one.out_of_memory),
+    },
+    ContainerFigure {
+        name: "freewheel_container_demotions",
+        help: "Times that the container moved to the threads of those that never pause",
+        kind: MetricKind::Counter,
+        of: |one| Value::Whole(one.demoted),
+    },
+];
+
+/// Nothing of it could be dropped, as files that the system keeps in memory could: it is the working set.
+const USED: ContainerFigure = ContainerFigure {
+    name: "container_memory_usage_bytes",
+    help: "Memory of the container, all of which it needs, in bytes",
+    kind: MetricKind::Gauge,
+    of: |one| Value::Whole(one.memory),
+};
 
 #[derive(Default)]
 struct Text(Metrics);
@@ -164,44 +272,45 @@ impl Text {
         &self,
         named: (&'static str, &'static str),
         figure: MetricKind,
-        pods: &Arc<[PodUseV1]>,
-        samples: impl Fn(&PodUseV1) -> Vec<Sample> + Send + Sync + 'static,
+        pods: &Pods,
+        samples: impl Fn(&PodUseV1, &StoredPod) -> Vec<Sample> + Send + Sync + 'static,
     ) {
         let pods = pods.clone();
-        let all = move || pods.iter().flat_map(&samples).collect();
+        let all = move || pods.iter().flat_map(|(pod, stored)| samples(pod, stored)).collect();
         self.0.show(MetricFamily::new(named, figure, all));
     }
 
-    fn containers(&self, pods: &Arc<[PodUseV1]>) {
-        let each = |named, figure, of: fn(&ContainerUseV1) -> Value| {
-            self.each(named, figure, pods, move |pod| {
-                let sample = |one| Sample { labels: of_container(pod, one), value: of(one) };
-                pod.containers.iter().map(sample).collect()
-            });
-        };
-        let help = "Processor time of the container, in seconds";
-        let named = ("container_cpu_usage_seconds", help);
-        each(named, MetricKind::Counter, |one| nanos(one.cpu_ns));
-        let help = "Memory of the container, with what the host holds for it, in bytes";
-        let named = ("container_memory_working_set_bytes", help);
-        each(named, MetricKind::Gauge, |one| Value::Whole(one.memory));
-        let help = "Start of the container since the Unix epoch, in seconds";
-        let named = ("container_start_time_seconds", help);
-        each(named, MetricKind::Gauge, |one| millis(one.started));
-        let help = "Times that its limit of processor time made the container wait";
-        let named = ("container_cpu_cfs_throttled_periods", help);
-        each(named, MetricKind::Counter, |one| Value::Whole(one.throttled));
-        let help = "Requests of the container that ended because memory was refused";
-        let named = ("container_oom_events", help);
-        each(named, MetricKind::Counter, |one| Value::Whole(one.out_of_memory));
-        let help = "Times that the container moved to the threads of those that never pause";
-        let named = ("freewheel_container_demotions", help);
-        each(named, MetricKind::Counter, |one| Value::Whole(one.demoted));
+    fn containers(&self, pods: &Pods) {
+        for figure in FIGURES {
+            self.of_containers(pods, figure, |pod, _, one| of_container(pod, one));
+        }
     }
 
-    fn pods(&self, pods: &Arc<[PodUseV1]>) {
+    /// Every figure that cadvisor has a name for. It tells containers apart from what they run in by their images, and
+    /// so do the rules that read it.
+    fn cadvisor(&self, pods: &Pods) {
+        for figure in FIGURES.iter().filter(|figure| !figure.name.starts_with("freewheel_")) {
+            self.of_containers(pods, figure, of_cadvisor);
+        }
+        self.of_containers(pods, &USED, of_cadvisor);
+    }
+
+    fn of_containers(
+        &self,
+        pods: &Pods,
+        figure: &ContainerFigure,
+        labels: fn(&PodUseV1, &StoredPod, &ContainerUseV1) -> Labels,
+    ) {
+        let of = figure.of;
+        self.each((figure.name, figure.help), figure.kind, pods, move |pod, stored| {
+            let sample = |one| Sample { labels: labels(pod, stored, one), value: of(one) };
+            pod.containers.iter().map(sample).collect()
+        });
+    }
+
+    fn pods(&self, pods: &Pods) {
         let each = |named, figure, of: fn(&[ContainerUseV1]) -> Value| {
-            self.each(named, figure, pods, move |pod| {
+            self.each(named, figure, pods, move |pod, _| {
                 vec![Sample { labels: of_pod(pod), value: of(&pod.containers) }]
             });
         };
@@ -289,6 +398,11 @@ fn of_pod(pod: &PodUseV1) -> Labels {
     ]
 }
 
+fn of_cadvisor(pod: &PodUseV1, stored: &StoredPod, container: &ContainerUseV1) -> Labels {
+    let image = ("image", stored.image(&container.name).to_owned());
+    of_container(pod, container).into_iter().chain([image]).collect()
+}
+
 fn of_container(pod: &PodUseV1, container: &ContainerUseV1) -> Labels {
     std::iter::once(("container", container.name.clone())).chain(of_pod(pod)).collect()
 }
@@ -318,7 +432,12 @@ fn nanos(nanos: u64) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_hub_schema::object::{Key, Object, Resource};
+    use freewheel_hub_store::memory::MemoryStore;
+    use freewheel_hub_store::{Operation, Store as _, Txn};
     use freewheel_link::figures::{GATES, REASONS};
+    use futures::FutureExt as _;
+    use serde_json::json;
 
     use super::*;
 
@@ -366,7 +485,30 @@ mod tests {
     }
 
     fn shown(whose: &str, page: Page) -> String {
-        of(told(), whose).text("pi-7", page, Format::Prometheus).unwrap()
+        text(told(), whose, page)
+    }
+
+    /// As the device pi-7 shows it there.
+    fn text(told: Vec<Figures>, whose: &str, page: Page) -> String {
+        let page = of(told, whose).page(page, &*stored());
+        page.text("pi-7", Format::Prometheus, 1_800_000_060).unwrap()
+    }
+
+    /// A store that knows the root's pod.
+    fn stored() -> Arc<dyn Snapshot> {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "a", "namespace": "default", "uid": "u-1"},
+            "spec": {"containers": [{"name": "web", "image": "shop/web:1"}]},
+            "status": {"startTime": "2027-01-15T08:00:00Z"},
+        });
+        let resource = Resource::new("", "pods");
+        let key = Key::new(&resource, &ClusterName::root(), "default", "a");
+        let put = Operation::Put(key, Object::from_value(pod, BTreeMap::new()).unwrap());
+        let store = MemoryStore::with_incarnation(1);
+        let txn = Txn { expect: Vec::new(), operations: vec![put] };
+        store.commit(txn).now_or_never().unwrap().unwrap();
+        store.snapshot()
     }
 
     fn of(told: Vec<Figures>, whose: &str) -> DeviceFigures {
@@ -400,6 +542,47 @@ mod tests {
     }
 
     #[test]
+    fn containers_are_called_as_cadvisor_s_are() {
+        let page = shown("root", Page::Cadvisor);
+        let of_a = r#"cluster="root",namespace="default",pod="a""#;
+        for line in [
+            &*format!(
+                "container_cpu_usage_seconds_total{{container=\"web\",{of_a},image=\"shop/web:1\"}} 1.5"
+            ),
+            &*format!(
+                "container_memory_working_set_bytes{{container=\"web\",{of_a},image=\"shop/web:1\"}} 1048576"
+            ),
+            &*format!(
+                "container_memory_usage_bytes{{container=\"web\",{of_a},image=\"shop/web:1\"}} 1048576"
+            ),
+            &*format!("container_oom_events_total{{container=\"side\",{of_a},image=\"\"}} 1"),
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line}\n{page}");
+        }
+        for other in ["pod_", "node_", "kubelet_", "freewheel_"] {
+            assert!(!page.lines().any(|found| found.starts_with(other)), "{other}\n{page}");
+        }
+    }
+
+    #[test]
+    fn a_summary_is_of_the_pods_of_one_cluster() {
+        let of = |whose| serde_json::from_str::<serde_json::Value>(&shown(whose, Page::Summary));
+        let root = of("root").unwrap();
+        assert_eq!(root["node"]["nodeName"], "pi-7");
+        assert_eq!(root["node"]["cpu"]["usageCoreNanoSeconds"], 2_500_000_000_u64);
+        let [pod] = &root["pods"].as_array().unwrap()[..] else { panic!("{root}") };
+        let uid = json!({"name": "a", "namespace": "default", "uid": "u-1"});
+        assert_eq!(pod["podRef"], uid);
+        assert_eq!(pod["startTime"], "2027-01-15T08:00:00Z");
+        assert_eq!(pod["memory"]["workingSetBytes"], 2 << 20);
+        assert_eq!(pod["containers"][1]["name"], "web");
+        assert_eq!(pod["containers"][1]["cpu"]["usageCoreNanoSeconds"], 1_500_000_000_u64);
+        assert_eq!(pod["cpu"]["time"], "2027-01-15T08:01:00Z");
+        let own = of("pi-7").unwrap();
+        assert_eq!(own["pods"][0]["podRef"]["uid"], "", "the API knows it no more");
+    }
+
+    #[test]
     fn a_cluster_sees_its_own_device_and_its_own_pods() {
         let own = shown("pi-7", Page::All);
         assert!(own.contains("kubelet_running_pods 1\n"), "{own}");
@@ -409,7 +592,7 @@ mod tests {
     #[test]
     fn a_device_speaks_for_pods_of_no_other_cluster() {
         let told = vec![pod("pi-8", "a"), pod("pi-7", "a")];
-        let all = of(told, "root").text("pi-7", Page::All, Format::Prometheus).unwrap();
+        let all = text(told, "root", Page::All);
         assert!(all.contains("cluster=\"pi-7\"") && !all.contains("pi-8"), "{all}");
     }
 
@@ -425,7 +608,7 @@ mod tests {
             Figures::Gate(GateV1 { gate, accepted, ..GateV1::default() })
         };
         let told = vec![started(2_000), started(1_000), gate(1), gate(2)];
-        let all = of(told, "root").text("pi-7", Page::All, Format::Prometheus).unwrap();
+        let all = text(told, "root", Page::All);
         let mut series: Vec<&str> = all
             .lines()
             .filter(|line| !line.starts_with('#'))
@@ -470,10 +653,13 @@ mod tests {
         device.bound();
         for pods in [0, 100] {
             let told = std::iter::once(device.clone()).chain(gates.clone());
-            let told = of(told.chain((0..pods).map(largest)).collect(), "root");
-            let most = told.most_bytes();
-            let text = told.text(&long(253), Page::All, Format::OpenMetrics).unwrap();
-            assert!(text.len() <= most, "{pods} pods: {most}, and {} are written", text.len());
+            let told: Vec<_> = told.chain((0..pods).map(largest)).collect();
+            for page in [Page::All, Page::Resource, Page::Cadvisor, Page::Summary] {
+                let page = of(told.clone(), "root").page(page, &*stored());
+                let most = page.most_bytes();
+                let text = page.text(&long(253), Format::OpenMetrics, i64::MAX).unwrap();
+                assert!(text.len() <= most, "{pods} pods: {most}, and {} are written", text.len());
+            }
         }
     }
 }

@@ -1,8 +1,11 @@
 //! GET of `nodes/NAME/proxy/metrics`: what a device counts, asked of it and told as a kubelet would.
 //!
 //! ```text
-//! nodes/NAME/proxy/metrics            the agent, the gates of its pod network, and all below
-//! nodes/NAME/proxy/metrics/resource   the machine, its pods and their containers
+//! nodes/[SCHEME:]NAME[:PORT]/proxy/…
+//!   metrics            the agent, the gates of its pod network, and all below
+//!   metrics/resource   the machine, its pods and their containers
+//!   metrics/cadvisor   containers under the names that usual rules read
+//!   stats/summary      the machine, its pods and their containers in JSON
 //! ```
 //!
 //! A device is asked when somebody asks for it here, and counts nothing for that before. Totals (the machine, the agent,
@@ -11,14 +14,18 @@
 //! Guarantees:
 //! - a cluster's own API shows its own device, and of that its own pods, whatever Nodes somebody makes there
 //!   (`a_cluster_sees_its_own_device_and_its_own_pods`, `a_cluster_reads_its_own_device_alone`);
-//! - a device that cannot be reached is a Status (`a_device_that_is_away_is_a_status`).
+//! - a device that cannot be reached is a Status (`a_device_that_is_away_is_a_status`);
+//! - scheme and port lead to the agent where they would to a kubelet, and nowhere else
+//!   (`a_node_may_be_named_with_scheme_and_port`).
 
 use bytes::Bytes;
 use freewheel_hub_metrics::Format;
+use freewheel_hub_objects::ObjectRef;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_link::names::ClusterName;
 use http::Response;
 use http::header::ACCEPT;
+use serde_json::Value;
 
 use crate::body::Body;
 use crate::call::Call;
@@ -28,28 +35,31 @@ use crate::{media, respond};
 /// About the bytes of the figures of a device with some pods.
 const FIGURES: usize = 128 << 10;
 
+/// Where a node's agent is that names no port of its own: a kubelet's.
+const AGENT_PORT: &str = "10250";
+
 /// Answers for the path behind `proxy`.
 pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
-    let page = match call.rest.as_str() {
-        "metrics" => Page::All,
-        "metrics/resource" => Page::Resource,
-        _ => return Err(no_such_page(&call.rest)),
-    };
-    let spoke = device(call)?;
+    let node = node_of(&call.name)?;
+    let page = Page::of(&call.rest).ok_or_else(|| no_such_page(&call.rest))?;
+    let spoke = device(call, &node)?;
     let format = media::metrics(call.header(&ACCEPT).unwrap_or_default());
     let mut held = call.slot.backlog.hold(FIGURES).await?;
+    let objects = &call.hub.server.objects;
     let told = call.hub.server.streams.figures(&spoke).await?;
     // It may have taken its time.
     call.check_still()?;
-    let shown_in = call.tenant.name.clone();
-    let figures = DeviceFigures { told, spoke, shown_in };
+    let (snapshot, now) = (objects.store().snapshot(), objects.clock().unix_seconds());
+    let figures = DeviceFigures { told, spoke, shown_in: call.tenant.name.clone() };
+    let gather = move || Ok(figures.page(page, &*snapshot));
+    let figures = call.worker_queue().run((), gather).await?.0;
     // All of it is there before anybody has read a byte.
     if let Some(held) = &mut held {
         held.grow(figures.most_bytes())?;
     }
-    let node = call.name.clone();
+    let name = node.name.to_owned();
     let made = move || {
-        let mut text = figures.text(&node, page, format).map_err(ApiError::internal)?;
+        let mut text = figures.text(&name, format, now).map_err(ApiError::internal)?;
         text.shrink_to_fit();
         Ok(Bytes::from(text))
     };
@@ -57,22 +67,85 @@ pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
     if let Some(held) = &mut held {
         held.shrink(text.len());
     }
-    Ok(respond::compressed(200, Format::content_type(format), text, call.gzip(), held).await)
+    let content_type = match page {
+        Page::Summary => media::JSON,
+        Page::All | Page::Resource | Page::Cadvisor => Format::content_type(format),
+    };
+    Ok(respond::compressed(200, content_type, text, call.gzip(), held).await)
+}
+
+/// A node, and the port of it that is meant.
+#[derive(Debug, PartialEq, Eq)]
+struct AddressedNode<'a> {
+    name: &'a str,
+    /// Empty for its agent's.
+    port: &'a str,
+}
+
+/// Reads `[SCHEME:]NAME[:PORT]`. The scheme is how to speak to a port, and the agent is spoken to in one way.
+fn node_of(text: &str) -> Result<AddressedNode<'_>, ApiError> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let (scheme, name, port) = match parts[..] {
+        [name] => ("", name, ""),
+        [name, port] => ("", name, port),
+        [scheme, name, port] => (scheme, name, port),
+        _ => ("", "", ""),
+    };
+    if name.is_empty() || !["", "http", "https"].contains(&scheme) {
+        return Err(ApiError::bad_request(format!("invalid node request {text:?}")));
+    }
+    Ok(AddressedNode { name, port })
 }
 
 /// The device of this Node. In a cluster that is its own: its owner may write Nodes of any name there.
-fn device(call: &Call) -> Result<ClusterName, ApiError> {
-    let stored = call.hub.server.objects.get(&call.object_ref())?;
+fn device(call: &Call, node: &AddressedNode<'_>) -> Result<ClusterName, ApiError> {
+    let place = ObjectRef { name: node.name.to_owned(), ..call.object_ref() };
+    let stored = call.hub.server.objects.get(&place)?;
+    let unavailable = |text| ApiError::new(503, "ServiceUnavailable", text);
+    let own = stored.object.value()?;
+    let own = own.pointer("/status/daemonEndpoints/kubeletEndpoint/Port");
+    let own = own.and_then(Value::as_u64).filter(|port| *port != 0).map(|port| port.to_string());
+    if !["", own.as_deref().unwrap_or(AGENT_PORT)].contains(&node.port) {
+        let text = format!(
+            "error trying to reach service: of the node {:?} the hub reaches its agent alone, and not the port {:?}",
+            node.name, node.port
+        );
+        return Err(unavailable(text));
+    }
     let named = ClusterName::try_from(&*stored.key.name).ok();
     let whose = &call.tenant.name;
     let is_here = |name: &ClusterName| !name.is_root() && (whose.is_root() || name == whose);
     named.filter(is_here).ok_or_else(|| {
-        let text = format!("no device of this hub is behind the node {:?}", call.name);
-        ApiError::new(503, "ServiceUnavailable", text)
+        unavailable(format!("no device of this hub is behind the node {:?}", node.name))
     })
 }
 
 fn no_such_page(page: &str) -> ApiError {
-    let text = format!("a node does not serve {page:?}: there are metrics and metrics/resource");
+    let text = format!(
+        "a node does not serve {page:?}: there are metrics, metrics/resource, metrics/cadvisor and stats/summary"
+    );
     respond::generic(404, "NotFound", &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_named_as_upstream_s_are() {
+        for (text, name, port) in [
+            ("pi-7", "pi-7", ""),
+            ("pi-7:", "pi-7", ""),
+            ("pi-7:10250", "pi-7", "10250"),
+            ("https:pi-7:", "pi-7", ""),
+            ("http:pi-7:metrics", "pi-7", "metrics"),
+            (":pi-7:1", "pi-7", "1"),
+        ] {
+            assert_eq!(node_of(text).unwrap(), AddressedNode { name, port }, "{text}");
+        }
+        for text in ["", ":1", "https::1", "ftp:pi-7:1", "a:b:c:d"] {
+            let error = node_of(text).unwrap_err();
+            assert_eq!((error.code, error.reason), (400, "BadRequest"), "{text}");
+        }
+    }
 }

@@ -9,7 +9,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use freewheel_hub_schema::error::ApiError;
 
 use super::fair_pool::FairPool;
@@ -51,11 +50,11 @@ impl WorkerQueue<'_> {
     ///
     /// # Errors
     /// 429 when there is no turn for this user.
-    pub(crate) async fn run<H: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static, H: Send + 'static>(
         &self,
         held: H,
-        work: impl FnOnce() -> Result<Bytes, ApiError> + Send + 'static,
-    ) -> Result<(Bytes, H), ApiError> {
+        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<(T, H), ApiError> {
         // Who goes away while waiting here takes everything along.
         let turn = self.pool.part(self.user, 1).await.map_err(too_many)?;
         let done = tokio::task::spawn_blocking(move || {
@@ -72,6 +71,7 @@ impl WorkerQueue<'_> {
 pub(crate) mod tests {
     use std::sync::mpsc;
 
+    use bytes::Bytes;
     use futures::FutureExt as _;
     use tokio::task::JoinSet;
 

@@ -41,6 +41,45 @@ async fn a_device_is_read_through_its_node() {
 }
 
 #[tokio::test]
+async fn a_node_may_be_named_with_scheme_and_port() {
+    let hub = hub().await;
+    let admin = hub.admin();
+    let at = |node: &str| format!("/api/v1/nodes/{node}/proxy/metrics");
+    for node in ["pi-7:", "pi-7:10250", "https:pi-7:10250", "http:pi-7:10250", "https:pi-7:"] {
+        let answer = admin.get(&at(node)).await;
+        assert_eq!(answer.code, 200, "{node}: {}", answer.text());
+        assert!(answer.text().contains("kubelet_node_name{node=\"pi-7\"} 1\n"), "{node}");
+    }
+    for (node, code, reason) in [
+        ("pi-7:9100", 503, "ServiceUnavailable"),
+        ("ftp:pi-7:10250", 400, "BadRequest"),
+        ("https:nobody:10250", 404, "NotFound"),
+    ] {
+        let answer = admin.get(&at(node)).await;
+        assert_eq!((answer.code, &answer.json()["reason"]), (code, &json!(reason)), "{node}");
+    }
+}
+
+#[tokio::test]
+async fn a_device_s_containers_are_read_under_cadvisor_s_names_and_as_a_summary() {
+    let hub = hub().await;
+    let admin = hub.admin();
+    let answer = admin.get(&format!("{FIGURES}/cadvisor")).await;
+    let page = read(&answer.text(), Format::Prometheus).unwrap();
+    let labels = [
+        ("container", "web"),
+        ("cluster", "root"),
+        ("namespace", "default"),
+        ("pod", "web"),
+        ("image", ""),
+    ];
+    assert_eq!(page.value("container_cpu_usage_seconds_total", &labels), Some(0.0));
+    let answer = admin.get("/api/v1/nodes/pi-7/proxy/stats/summary").await;
+    assert_eq!(answer.headers["content-type"], "application/json");
+    assert_eq!(answer.json()["pods"][0]["podRef"]["name"], "web");
+}
+
+#[tokio::test]
 async fn a_device_that_is_away_is_a_status() {
     let hub = hub().await;
     let admin = hub.admin();
