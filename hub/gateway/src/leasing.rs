@@ -9,26 +9,33 @@
 //! - a disk that stands still holds up no plan (`pods_land_while_their_addresses_wait_for_the_disk`), and no end
 //!   (`who_is_not_accepted_any_more_is_cut_off_while_its_addresses_wait_for_the_disk`);
 //! - what could not be leased is tried again, whatever else happens
-//!   (`addresses_come_when_there_is_room_again_though_nothing_else_happens`).
+//!   (`addresses_come_when_there_is_room_again_though_nothing_else_happens`);
+//! - a network without a free range is told of at the spoke's Node, and asked less and less often
+//!   (`a_full_network_is_told_of_at_the_node_and_asked_less_and_less_often`).
 
 use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
 
-use freewheel_hub_store::CommitError;
+use freewheel_hub_schema::error::ApiError;
 use freewheel_link::names::ClusterName;
+use freewheel_link::report::EventV1;
 use tokio::select;
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::warn;
+use tracing::{debug, warn};
 
+use crate::events;
 use crate::live_session::Session;
-use crate::pod_cidr_leases;
+use crate::object_refs::{NODES, object_ref};
+use crate::pod_cidr_leases::{self, LeaseError};
 use crate::session_end::End;
 use crate::session_records::WRITE_RETRY_EVERY;
 use crate::sync_signal::SyncSignal;
 
 /// Longest time that plans wait for a range from when it is first missing: many times what a disk takes that works.
 const MOMENT: Duration = Duration::from_secs(1);
+/// How often at least a full network is asked for a range: one that comes back has rested for minutes.
+const FULL_RETRY_EVERY_MAX: Duration = Duration::from_secs(60);
 
 impl Session<'_> {
     /// Asks for the addresses that pods need, and waits for them for a moment.
@@ -54,14 +61,26 @@ impl Session<'_> {
     pub(crate) async fn lease(&self) -> Infallible {
         loop {
             self.leasing.asked.notified().await;
-            let mut failed_before = false;
-            while let Err((realm, error)) = self.lease_missing().await {
+            let mut pause = WRITE_RETRY_EVERY;
+            let mut told = Vec::new();
+            loop {
+                let failed = self.lease_missing().await;
+                if failed.is_empty() {
+                    break;
+                }
                 // Pods without an address wait; everything else goes on.
                 self.leasing.answered.notify_waiters();
-                if !std::mem::replace(&mut failed_before, true) {
-                    warn!(cluster = %self.cluster, %realm, %error, "cannot lease addresses; trying again");
-                }
-                sleep(WRITE_RETRY_EVERY).await;
+                self.tell(&failed, &mut told).await;
+                let is_full = |(_, error): &(_, LeaseError)| match error {
+                    LeaseError::NetworkFull => true,
+                    LeaseError::Commit(_) => false,
+                };
+                sleep(pause).await;
+                pause = if failed.iter().all(is_full) {
+                    (2 * pause).min(FULL_RETRY_EVERY_MAX)
+                } else {
+                    WRITE_RETRY_EVERY
+                };
             }
             *self.leasing.since.lock() = None;
             self.leasing.answered.notify_waiters();
@@ -78,15 +97,48 @@ impl Session<'_> {
         })
     }
 
-    /// In every realm, whatever happens in the other.
-    async fn lease_missing(&self) -> Result<(), (ClusterName, CommitError)> {
+    /// In every realm, whatever happens in the other. Answers where it failed.
+    async fn lease_missing(&self) -> Vec<(ClusterName, LeaseError)> {
         let store = self.inner.objects.store();
-        let mut outcome = Ok(());
+        let mut failed = Vec::new();
         for (realm, needed) in self.missing() {
             let holder = (self.cluster, &[self.identity.hold(&*store.snapshot())][..]);
             let leased = self.inner.fanout.ranges.lease(store, &realm, holder, needed).await;
-            outcome = leased.map_err(|error| (realm, error)).and(outcome);
+            failed.extend(leased.err().map(|error| (realm, error)));
         }
-        outcome
+        failed
+    }
+
+    /// Tells of each realm once why its pods wait: a full network where its people look, all of it in the log.
+    async fn tell(&self, failed: &[(ClusterName, LeaseError)], told: &mut Vec<ClusterName>) {
+        for (realm, error) in failed {
+            if !told.contains(realm) {
+                told.push(realm.clone());
+                warn!(cluster = %self.cluster, %realm, %error, "cannot lease addresses; trying again");
+            }
+            if matches!(error, LeaseError::NetworkFull)
+                && let Err(error) = self.tell_full(realm, error.to_string()).await
+            {
+                debug!(cluster = %self.cluster, %realm, %error, "cannot tell that the network is full");
+            }
+        }
+    }
+
+    /// An Event at the spoke's Node, called as upstream's allocator calls it; what is told again counts up.
+    async fn tell_full(&self, realm: &ClusterName, why: String) -> Result<(), ApiError> {
+        let objects = &self.inner.objects;
+        let node = objects.get(&object_ref(NODES, realm, "", self.cluster.as_str())?)?;
+        let told = EventV1 {
+            realm: realm.clone(),
+            namespace: "default".to_owned(),
+            pod: self.cluster.to_string(),
+            uid: node.object.header.uid.to_string(),
+            field_path: String::new(),
+            warning: true,
+            reason: "CIDRNotAvailable".to_owned(),
+            message: format!("{why}: pods of this node wait for their addresses"),
+            at: u64::try_from(objects.clock().unix_seconds()).unwrap_or_default() * 1000,
+        };
+        events::about(objects, self.identity, NODES, &told).await
     }
 }

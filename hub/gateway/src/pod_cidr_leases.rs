@@ -43,6 +43,17 @@ const IDLE_CHECKS_MIN: u32 = 5;
 /// Times that a lease is tried against other hubs.
 const LEASE_TRIES_MAX: usize = 16;
 
+/// Why a spoke has fewer ranges than it should have.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LeaseError {
+    /// There is one when a spoke gives one back or is deleted, and not before.
+    #[error("all {POD_CIDR_COUNT} ranges of pod addresses are leased")]
+    NetworkFull,
+    /// It does not hold any more, or the store cannot write.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
 /// How many ranges this many pods need.
 pub(crate) const fn needed(pods: usize) -> usize {
     pods.div_ceil(PODS_PER_CIDR)
@@ -205,16 +216,14 @@ impl PodCidrLeases {
         realm: &ClusterName,
         (spoke, hold): (&ClusterName, &[Expect]),
         ranges: usize,
-    ) -> Result<(), CommitError> {
+    ) -> Result<(), LeaseError> {
         let mut tries = 0;
         while self.usable(realm, spoke).len() < ranges {
             if self.keep_one(realm, spoke) {
                 continue;
             }
             let snapshot = store.snapshot();
-            let claim = self
-                .claim(&*snapshot, realm, spoke)
-                .ok_or_else(|| CommitError::Unavailable("no pod range is left".into()))?;
+            let claim = self.claim(&*snapshot, realm, spoke).ok_or(LeaseError::NetworkFull)?;
             // Without a claim it turned out that the spoke has one already.
             let Some(claim) = claim else { continue };
             let key = lease_key(realm, claim.number);
@@ -224,13 +233,13 @@ impl PodCidrLeases {
             txn.expect.extend_from_slice(hold);
             match store.commit(txn).await {
                 Ok(_) => claim.keep(spoke),
-                Err(error @ CommitError::Unmet { index: 1.., .. }) => return Err(error),
+                Err(error @ CommitError::Unmet { index: 1.., .. }) => return Err(error.into()),
                 // Another hub was faster; the next snapshot says so.
                 Err(error @ CommitError::Unmet { .. }) if tries == LEASE_TRIES_MAX => {
-                    return Err(error);
+                    return Err(error.into());
                 }
                 Err(CommitError::Unmet { .. }) => tries += 1,
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())

@@ -184,5 +184,5 @@ async fn a_full_network_says_so_after_its_gaps_are_used() {
     ranges.lease(&store, &root, (&spoke("pi-7"), &[]), 1).await.unwrap();
     assert_eq!(texts(&ranges, "pi-7"), ["10.64.77.0"]);
     let full = ranges.lease(&store, &root, (&spoke("pi-8"), &[]), 1).await;
-    assert!(matches!(full, Err(CommitError::Unavailable(_))), "{full:?}");
+    assert!(matches!(full, Err(LeaseError::NetworkFull)), "{full:?}");
 }

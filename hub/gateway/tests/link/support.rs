@@ -111,13 +111,16 @@ impl Hub {
     }
 
     pub(crate) async fn over(store: Arc<dyn Store>, auto: bool, image: Option<Artifact>) -> Self {
+        Self::of(Objects::new(store), auto, image).await
+    }
+
+    pub(crate) async fn of(objects: Objects, auto: bool, image: Option<Artifact>) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let ca = params.self_signed(&key).unwrap().der().clone();
         let ca_key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let objects = Objects::new(store);
         let authority = Arc::new(Authority::new(ca.clone(), ca_key).unwrap());
         let identity = Identity { authority: authority.clone(), fleet_root: [3; 32] };
         let gateway = Gateway::new(objects.clone(), Arc::new(OneImage(image)), identity, "hub");
