@@ -13,7 +13,8 @@
 //!   changes is normal (`a_burst_of_changes_is_a_few_plans`);
 //! - and nobody else is told of a Service (`a_service_of_the_root_wakes_whom_it_concerns`);
 //! - it is told when its Node, in the root or in its own cluster, is another one than before
-//!   (`a_node_that_is_deleted_or_made_anew_has_all_that_its_device_said`);
+//!   (`a_node_that_is_deleted_or_made_anew_has_all_that_its_device_said`) or says something else
+//!   (`what_somebody_writes_into_a_node_s_status_is_as_its_device_said_again`);
 //! - a look and a report cost what one spoke holds, not what the fleet holds
 //!   (`a_spokes_pods_come_and_go_at_the_same_cost_in_a_larger_fleet`).
 
@@ -66,8 +67,8 @@ struct PendingChanges {
     spokes: BTreeMap<String, Changes>,
     /// Those that may have to end.
     to_recheck: BTreeSet<String>,
-    /// Those with another Node than before.
-    without_node: BTreeSet<String>,
+    /// Those with Nodes that have changed.
+    nodes: BTreeSet<String>,
     services: Touched,
 }
 
@@ -118,7 +119,7 @@ impl ChangeFanout {
             signal.note(changes.clone());
             if to_recheck {
                 signal.recheck();
-                signal.miss_node();
+                signal.note_node();
             }
             signal.raise();
         }
@@ -220,8 +221,8 @@ impl ChangeFanout {
             signal.recheck();
             signal.raise();
         }
-        for signal in news.without_node.iter().filter_map(|spoke| signals.get(&**spoke)) {
-            signal.miss_node();
+        for signal in news.nodes.iter().filter_map(|spoke| signals.get(&**spoke)) {
+            signal.note_node();
         }
         for (realm, concerned) in services {
             match concerned {
@@ -258,7 +259,7 @@ impl ChangeFanout {
     /// Nodes, and what the gateway keeps itself.
     fn note_other(&self, key: &Key, event: &Event, news: &mut PendingChanges) {
         if key.resource == nodes() {
-            note_node(key, event, news);
+            note_node(key, news);
         } else if key.resource == internal::pod_cidrs() {
             self.ranges.note(event);
             if let Some(stored) = event.now.as_ref().or(event.before.as_ref()) {
@@ -336,12 +337,10 @@ fn nodes() -> Resource {
     Resource::new("", "nodes")
 }
 
-/// A Node that is gone, or that somebody has made: there is nothing in it that its device has said.
-fn note_node(key: &Key, event: &Event, news: &mut PendingChanges) {
-    let uid = |stored: &Option<Arc<Stored>>| Some(stored.as_ref()?.object.header.uid.clone());
-    let of_a_spoke = key.cluster.is_root() || key.cluster.as_str() == &*key.name;
-    if of_a_spoke && uid(&event.before) != uid(&event.now) {
-        news.without_node.insert(key.name.to_string());
+/// A Node may be gone, or somebody may have written into it what its device has not said.
+fn note_node(key: &Key, news: &mut PendingChanges) {
+    if key.cluster.is_root() || key.cluster.as_str() == &*key.name {
+        news.nodes.insert(key.name.to_string());
     }
 }
 

@@ -7,8 +7,9 @@
 //! Guarantees:
 //! - a spoke that says something new of itself all the time is written now and then
 //!   (`what_a_device_says_of_itself_all_the_time_is_written_now_and_then`);
-//! - what it has said is written again when its Node is gone or another one, now and then
+//! - what it has said is written again when its Node is gone, another one, or says something else, now and then
 //!   (`a_node_that_is_deleted_or_made_anew_has_all_that_its_device_said`,
+//!   `what_somebody_writes_into_a_node_s_status_is_as_its_device_said_again`,
 //!   `a_node_that_is_deleted_again_and_again_is_written_now_and_then`).
 
 use std::net::IpAddr;
@@ -40,6 +41,11 @@ impl DeviceReports {
     /// It is so now.
     pub(crate) fn note(&mut self, stamp: ReportStamp, status: NodeStatusV1) {
         (self.newest, self.stamp, self.unwritten) = (status, stamp, true);
+    }
+
+    /// The newest that it has said.
+    pub(crate) const fn newest(&self) -> &NodeStatusV1 {
+        &self.newest
     }
 
     /// Somebody has taken away what was written.

@@ -1,13 +1,13 @@
 //! A spoke as the API shows it: a Node in the root, a Node in its own cluster, and its ManagedCluster.
 //!
-//! Written when the spoke says something new of itself, when its Node was deleted or made anew, and on transitions, not
-//! with heartbeats.
+//! Written when the spoke says something new of itself, when its Node was deleted, made anew or written to by somebody
+//! else, and on transitions, not with heartbeats.
 
 use freewheel_hub_api::KUBERNETES_VERSION;
 use freewheel_hub_api::conditions::{
     Condition, NODE_DISK_PRESSURE, NODE_LEDGER_DAMAGED, NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE,
 };
-use freewheel_hub_objects::Objects;
+use freewheel_hub_objects::{ObjectRef, Objects, WriteOptions, Written};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::time;
 use freewheel_link::allocatable;
@@ -88,12 +88,40 @@ async fn write_node(
     if objects.create_or_modify(&how, &place, relabel).await?.created {
         return Ok(());
     }
+    write_status(objects, &how, &place, (status, now)).await.map(|_| ())
+}
+
+async fn write_status(
+    objects: &Objects,
+    how: &WriteOptions,
+    place: &ObjectRef,
+    (status, now): (&NodeStatusV1, &str),
+) -> Result<Written, ApiError> {
     let change = |mut value: Value| {
         let old = value.get("status").cloned().unwrap_or_default();
         value["status"] = node_status(&old, status, now);
         Ok(value)
     };
-    objects.modify(&how, &place, Some("status"), change).await.map(|_| ())
+    objects.modify(how, place, Some("status"), change).await
+}
+
+/// Whether the Nodes of a spoke are there, and their statuses say what it says of itself. Labels are everybody's.
+pub(crate) async fn has(
+    objects: &Objects,
+    identity: &SpokeIdentity,
+    status: &NodeStatusV1,
+) -> bool {
+    let now = time::from_unix(objects.clock().unix_seconds());
+    // What comes of a write tells what of it is new.
+    let how = WriteOptions { dry_run: true, ..how(objects, identity) };
+    for realm in [&ClusterName::root(), &identity.cluster] {
+        let Ok(place) = object_ref(NODES, realm, "", identity.cluster.as_str()) else { continue };
+        let written = write_status(objects, &how, &place, (status, &now)).await;
+        if written.is_ok_and(|written| written.changed) || objects.get(&place).is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 fn version(status: &NodeStatusV1) -> String {

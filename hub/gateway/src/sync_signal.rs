@@ -17,7 +17,7 @@ pub(crate) struct SyncSignal {
     changes: Mutex<Changes>,
     /// Whether the session may go on has to be looked at.
     recheck: AtomicBool,
-    /// Its Node is gone, or another one than before.
+    /// One of its Nodes has changed.
     node: Notify,
 }
 
@@ -65,13 +65,13 @@ impl SyncSignal {
         self.recheck.swap(false, Ordering::SeqCst)
     }
 
-    /// Notes that its Node is gone, or another one than before.
-    pub(crate) fn miss_node(&self) {
+    /// Notes that one of its Nodes has changed, whoever did it.
+    pub(crate) fn note_node(&self) {
         self.node.notify_one();
     }
 
     /// Resolves once that was noted. Cancel safe.
-    pub(crate) async fn node_missed(&self) {
+    pub(crate) async fn node_changed(&self) {
         self.node.notified().await;
     }
 

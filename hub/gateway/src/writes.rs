@@ -31,7 +31,7 @@ use crate::live_session::Session;
 use crate::session_end::End;
 use crate::session_records::WRITE_RETRY_EVERY;
 use crate::sync_signal::SyncSignal;
-use crate::{reports, session_records};
+use crate::{node, reports, session_records};
 
 type Outcome = Result<(), ApiError>;
 
@@ -148,8 +148,10 @@ impl Session<'_> {
                     }
                     continue;
                 }
-                () = signal.node_missed() => {
-                    device.lost();
+                () = signal.node_changed() => {
+                    if !node::has(&self.inner.objects, self.identity, device.newest()).await {
+                        device.lost();
+                    }
                     continue;
                 }
                 next = self.pending_reports.next() => next,

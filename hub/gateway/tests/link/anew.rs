@@ -70,6 +70,39 @@ async fn a_node_that_is_deleted_or_made_anew_has_all_that_its_device_said() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_somebody_writes_into_a_node_s_status_is_as_its_device_said_again() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    Holder::default().settle(&mut session).await;
+    say(&mut session, 1, Report::Node(NodeStatusV1 { kernel: "7.0".into(), ..node() })).await;
+    for realm in ["root", "pi-7"] {
+        eventually("it is written", || is_whole(&hub, realm, &Value::Null)).await;
+        let patch = |mut value: Value| {
+            let status = &mut value["status"];
+            status["addresses"] = json!([{"type": "InternalIP", "address": "192.0.2.1"}]);
+            status["capacity"]["pods"] = json!("9000");
+            status["capacity"]["nvidia.com/gpu"] = json!("2");
+            status["nodeInfo"]["kernelVersion"] = json!("1.0");
+            Ok(value)
+        };
+        let how = WriteOptions::default();
+        hub.objects.modify(&how, &node_in(realm), Some("status"), patch).await.unwrap();
+        assert!(!is_whole(&hub, realm, &Value::Null));
+        eventually("it is put back", || is_whole(&hub, realm, &Value::Null)).await;
+        let node = hub.objects.get(&node_in(realm)).unwrap().object.value().unwrap();
+        assert_eq!(
+            node["status"]["capacity"]["nvidia.com/gpu"], "2",
+            "that is not the device's to say"
+        );
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let before = hub.objects.store().snapshot().revision();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(hub.objects.store().snapshot().revision(), before, "and then there is rest");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_is_deleted_again_and_again_is_written_now_and_then() {
     let hub = Hub::new(true).await;
     hub.listen().await;
