@@ -470,3 +470,46 @@ async fn a_removed_cluster_leaves_nothing_to_the_next_one_of_its_name() {
     assert_eq!(list(&*hub.snapshot(), "pi-1", "secrets", "default"), Vec::<Value>::new());
     hub.stop().await;
 }
+
+/// Events about this object with this reason, and how often they are counted.
+fn told(s: &dyn freewheel_hub_store::Snapshot, about: &str, reason: &str) -> u64 {
+    let events = list(s, "root", "events", "default");
+    let mine = events
+        .iter()
+        .filter(|event| event["involvedObject"]["name"] == about && event["reason"] == reason);
+    mine.map(|event| event["count"].as_u64().unwrap_or(1)).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_made_anew_is_whole_before_it_is_ready() {
+    let mut hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.always("nodes", |s| {
+        for realm in ["root", "pi-1"] {
+            let Some(node) = get(s, realm, "nodes", "", "pi-1") else { continue };
+            let is_ready = condition(&node, "Ready") == "True";
+            let is_whole = node["status"]["nodeInfo"]["kubeletVersion"] == "v1.36.0";
+            assert!(!is_ready || is_whole, "{node}");
+        }
+    });
+    let ready = |s: &dyn freewheel_hub_store::Snapshot| {
+        let node = get(s, "root", "nodes", "", "pi-1");
+        node.map(|node| condition(&node, "Ready").to_owned())
+    };
+    // Away, and not silent yet.
+    hub.connect("pi-1", false).await;
+    hub.delete("nodes", "", "pi-1", Propagation::Background).await;
+    hub.eventually("nobody says that it takes pods", |s| ready(s).as_deref() == Some("Unknown"))
+        .await;
+    let node = get(&*hub.snapshot(), "root", "nodes", "", "pi-1").unwrap();
+    assert_eq!(reason(&node, "Ready"), "NodeStatusNeverUpdated");
+    hub.eventually("it is told of", |s| told(s, "pi-1", "RegisteredNode") == 2).await;
+    hub.connect("pi-1", true).await;
+    hub.eventually("its device has said what it is", |s| ready(s).as_deref() == Some("True")).await;
+    // In session nobody but the device makes it.
+    for _ in 0..5 {
+        hub.delete("nodes", "", "pi-1", Propagation::Background).await;
+        hub.eventually("it is back", |s| ready(s).as_deref() == Some("True")).await;
+    }
+    hub.eventually("each is told of", |s| told(s, "pi-1", "RegisteredNode") == 7).await;
+    hub.stop().await;
+}

@@ -40,6 +40,8 @@ pub enum Presence {
     Connected,
     /// It is here and takes no plan: what is wanted of it is not done.
     Late,
+    /// It is here, and has not said what it is.
+    Untold,
     /// It was here.
     Silent,
 }
@@ -59,12 +61,27 @@ pub fn ready(presence: Presence) -> Condition<'static> {
             "PlansDoNotLand",
             "The spoke is connected and takes no plan; what it holds goes on.",
         ),
+        Presence::Untold => {
+            let text = "The spoke has not said what it is yet.";
+            (ConditionStatus::Unknown, "NodeStatusNeverUpdated", text)
+        }
         Presence::Silent => {
             let text = "The spoke is silent; its pods are left running.";
             (ConditionStatus::Unknown, "NodeStatusUnknown", text)
         }
     };
     Condition::new(&NODE_READY, status, reason, message)
+}
+
+/// The same for one Node: one in which its spoke has said nothing is not Ready, whoever made it.
+#[must_use]
+pub fn of_node(node: &Value, spoke: Presence) -> Presence {
+    let agent = node.pointer("/status/nodeInfo/kubeletVersion").and_then(Value::as_str);
+    match spoke {
+        Presence::Connected | Presence::Late if agent.is_none_or(str::is_empty) => Presence::Untold,
+        Presence::Connected | Presence::Late => spoke,
+        Presence::Never | Presence::Untold | Presence::Silent => spoke,
+    }
 }
 
 /// A ManagedCluster's conditions.

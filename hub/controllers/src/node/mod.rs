@@ -14,6 +14,9 @@
 //!   `a_node_under_pressure_has_the_taint_that_keeps_new_pods_away`);
 //! - a ManagedCluster's labels are on its Nodes, and what others put on a Node stays
 //!   (`labels_come_and_go_with_the_cluster`, `the_taint_goes_alone`);
+//! - a Node in which its spoke has said nothing yet is not Ready, and while there is a session nobody but the spoke makes
+//!   one (`a_node_that_is_made_anew_is_whole_before_it_is_ready`); each that comes is told of
+//!   (`a_new_node_is_told_in_the_words_of_the_node_controller`);
 //! - a Node that was here before its ManagedCluster is taken over as it is
 //!   (`a_node_that_was_here_before_its_cluster_is_taken_over_as_it_is`);
 //! - nothing is written for a ManagedCluster that was made anew since it was looked at
@@ -52,8 +55,8 @@ use crate::engine::clock::rfc3339;
 use crate::engine::{Client, Controller, Error};
 pub(crate) use conditions::is_ours;
 use conditions::{
-    PRESSURES, certificate, cluster_conditions, has_unreachable_taint, presence, put_labels,
-    put_taint, put_taint_of, ready, with_start_grace,
+    PRESSURES, certificate, cluster_conditions, has_unreachable_taint, of_node, presence,
+    put_labels, put_taint, put_taint_of, ready, with_start_grace,
 };
 pub use conditions::{Presence, SESSION_GRACE, UNREACHABLE, UNSCHEDULABLE};
 pub use unmanaged::UnmanagedNodes;
@@ -116,16 +119,22 @@ impl Nodes {
         let client = self.client.while_there(cluster);
         let now = rfc3339(client.clock.now());
         let labels = &cluster.object.header.labels;
-        if client.snapshot().get(&key).is_none() {
+        let there = client.snapshot().get(&key);
+        let mut is_new = there.as_ref().is_some_and(|node| !is_ours(node));
+        if there.is_none() {
             let mut node = json!({"metadata": {"name": &*key.name}, "spec": {}});
             put_labels(&mut node, &key.name, labels);
             match client.create(&self.nodes, realm, "", &node).await {
-                Err(taken) if taken.reason == "AlreadyExists" => {}
-                other => drop(other.map_err(Error::api("create a Node"))?),
+                Err(taken) if taken.reason == "AlreadyExists" => is_new = true,
+                other => {
+                    let made = other.map_err(Error::api("create a Node"))?;
+                    self.tell_new(&made);
+                }
             }
         }
-        let silent = presence != Presence::Connected;
         let change = |mut value: Value| -> Result<Value, ApiError> {
+            let presence = of_node(&value, presence);
+            let silent = presence != Presence::Connected;
             put_labels(&mut value, &key.name, labels);
             put_taint(&mut value, UNREACHABLE, silent, &now);
             // It ends the pods of whoever asked for it; see `eviction`.
@@ -142,15 +151,19 @@ impl Nodes {
             Ok(value)
         };
         let written = client.modify(&self.nodes, &key, None, change).await;
-        written.map_err(Error::api("write a Node"))?;
+        let written = written.map_err(Error::api("write a Node"))?;
+        if is_new {
+            self.tell_new(&written.stored);
+        }
         let change = |mut value: Value| -> Result<Value, ApiError> {
-            ready(presence).put(&mut value["status"]["conditions"], &now);
+            ready(of_node(&value, presence)).put(&mut value["status"]["conditions"], &now);
             Ok(value)
         };
         let written = client.modify(&self.nodes, &key, Some("status"), change).await;
         let written = written.map_err(Error::api("write the status of a Node"))?;
         if written.changed {
-            self.tell(&written.stored, presence);
+            let node = written.stored.object.value().unwrap_or_default();
+            self.tell(&written.stored, of_node(&node, presence));
         }
         Ok(written.stored)
     }
@@ -178,18 +191,21 @@ impl Nodes {
     }
 
     fn tell(&self, node: &Stored, presence: Presence) {
-        let name = &node.key.name;
-        let (reason, text) = match presence {
-            Presence::Connected => ("NodeReady", format!("Node {name} status is now: NodeReady")),
-            Presence::Silent | Presence::Late => {
-                ("NodeNotReady", format!("Node {name} status is now: NodeNotReady"))
-            }
-            Presence::Never => (
-                "RegisteredNode",
-                format!("Node {name} event: Registered Node {name} in Controller"),
-            ),
+        let reason = match presence {
+            Presence::Connected => "NodeReady",
+            Presence::Silent | Presence::Late => "NodeNotReady",
+            // Nothing has changed: it has only come.
+            Presence::Never | Presence::Untold => return,
         };
+        let text = format!("Node {} status is now: {reason}", node.key.name);
         self.client.recorder.normal(&self.nodes, node, self.client.name(), reason, text);
+    }
+
+    /// A Node that is seen for the first time, also when one of its name was here before.
+    fn tell_new(&self, node: &Stored) {
+        let name = &node.key.name;
+        let text = format!("Node {name} event: Registered Node {name} in Controller");
+        self.client.recorder.normal(&self.nodes, node, self.client.name(), "RegisteredNode", text);
     }
 
     async fn remove(&self, snapshot: &dyn Snapshot, cluster: &Key) -> Result<(), Error> {
@@ -279,8 +295,10 @@ impl Controller for Nodes {
             ClusterName::try_from(&*key.name).map_err(|error| Error::Refused(error.to_string()))?;
         for realm in [ClusterName::root(), own] {
             let there = snapshot.get(&key_of(&self.nodes, &realm, "", &key.name)).is_some();
-            // What was accepted once keeps its Nodes: taking it back only ends the session.
-            if accepted || there {
+            // What was accepted once keeps its Nodes: taking it back only ends the session. While a session lasts its
+            // spoke makes them, with all that there is to say in them.
+            let in_session = session.as_ref().is_some_and(|session| session.connected);
+            if there || (accepted && !in_session) {
                 let node = self.write_node(&realm, &cluster, presence).await?;
                 let retry = self.write_lease(&cluster, &node, session.as_ref()).await?;
                 look_again = retry.into_iter().chain(look_again).min();

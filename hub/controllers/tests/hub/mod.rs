@@ -138,8 +138,25 @@ impl Hub {
         .await;
     }
 
-    /// What the gateway writes when a session begins or ends.
+    /// What the gateway writes when a session begins or ends, and what the spoke says then.
     pub async fn connect(&self, spoke: &str, connected: bool) {
+        self.write_session(spoke, connected).await;
+        if connected {
+            for realm in ["root", spoke] {
+                play_node(&self.objects, realm, spoke).await;
+            }
+            let scope =
+                Scope { resource: kind("pods").storage().clone(), cluster: None, namespace: None };
+            for pod in self.snapshot().range(&scope, None) {
+                if pod.object.header.fields.get("spec.nodeName").is_some_and(|node| node == spoke) {
+                    say_ready(&self.objects, &place_of(&pod, "pods")).await;
+                }
+            }
+        }
+    }
+
+    /// What the gateway alone writes then.
+    pub async fn write_session(&self, spoke: &str, connected: bool) {
         let cluster = get(&*self.snapshot(), "root", "managedclusters", "", spoke).unwrap();
         let session = SessionRecord {
             epoch: 1,
@@ -379,14 +396,24 @@ async fn play_spokes(objects: Objects) {
         loop {
             for stored in todo.drain(..) {
                 next += 1;
-                if stored.key.resource == *kind("nodes").storage() {
-                    play_node(&objects, &stored).await;
-                } else {
+                if stored.key.resource != *kind("nodes").storage() {
                     play_pod(&objects, &stored, next).await;
                 }
             }
             let Ok(events) = watch.next().await else { break };
-            todo.extend(events.into_iter().filter_map(|event| event.now));
+            for event in events {
+                match (event.now, event.before) {
+                    (Some(now), _) => todo.push(now),
+                    // Who is in session makes its Node anew.
+                    (None, Some(gone)) if gone.key.resource == *kind("nodes").storage() => {
+                        let session = SessionRecord::of(&*store.snapshot(), &gone.key.name);
+                        if session.is_some_and(|session| session.connected) {
+                            play_node(&objects, gone.key.cluster.as_str(), &gone.key.name).await;
+                        }
+                    }
+                    (None, _) => {}
+                }
+            }
         }
     }
 }
@@ -396,16 +423,47 @@ fn place_of(stored: &Stored, plural: &str) -> ObjectRef {
     place(key.cluster.as_str(), plural, &key.namespace, &key.name)
 }
 
-async fn play_node(objects: &Objects, stored: &Stored) {
-    if stored.object.value().unwrap()["status"]["allocatable"].is_object() {
+/// What a spoke says of itself, as the gateway writes it.
+async fn play_node(objects: &Objects, realm: &str, name: &str) {
+    let place = place(realm, "nodes", "", name);
+    let status = json!({
+        "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"},
+        "nodeInfo": {"kubeletVersion": "v1.36.0"},
+    });
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": {},
+        "status": status});
+    // A cluster that is gone again has none.
+    if objects.create(&WriteOptions::default(), &place, node).await.is_ok() {
         return;
     }
     let change = |mut value: Value| {
-        value["status"]["allocatable"] = json!({"cpu": "4", "memory": "8Gi", "pods": "110"});
+        for (field, said) in status.as_object().unwrap() {
+            value["status"][field] = said.clone();
+        }
         Ok(value)
     };
-    let place = place_of(stored, "nodes");
     let _ = objects.modify(&WriteOptions::default(), &place, Some("status"), change).await;
+}
+
+/// The pod runs, whatever somebody else has said of it meanwhile.
+async fn say_ready(objects: &Objects, place: &ObjectRef) {
+    let change = |mut value: Value| {
+        put_ready(&mut value);
+        Ok(value)
+    };
+    let _ = objects.modify(&WriteOptions::default(), place, Some("status"), change).await;
+}
+
+fn put_ready(pod: &mut Value) {
+    let ready =
+        json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    match pod["status"]["conditions"].as_array_mut() {
+        Some(list) => {
+            list.retain(|one| one["type"] != "Ready");
+            list.push(ready);
+        }
+        None => pod["status"]["conditions"] = json!([ready]),
+    }
 }
 
 async fn play_pod(objects: &Objects, stored: &Stored, number: u32) {
@@ -434,12 +492,7 @@ async fn play_pod(objects: &Objects, stored: &Stored, number: u32) {
             let status = &mut value["status"];
             status["phase"] = json!("Running");
             status["podIP"] = json!(format!("10.64.0.{}", number % 250));
-            let ready = json!({"type": "Ready", "status": "True",
-                "lastTransitionTime": "2026-01-01T00:00:00Z"});
-            match status["conditions"].as_array_mut() {
-                Some(list) => list.push(ready),
-                None => status["conditions"] = json!([ready]),
-            }
+            put_ready(&mut value);
             Ok(value)
         })
         .await;
