@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use freewheel_tests::fleet::PATIENCE;
 use freewheel_tests::kubectl::Kubectl;
 use freewheel_tests::{Fleet, eventually, http};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Where the web server answers.
 const PORT: u16 = 30500;
@@ -156,11 +157,13 @@ fn find(below: &Path, name: &str) -> PathBuf {
 
 #[test]
 fn a_silent_spoke_is_unknown_and_nothing_is_evicted() {
-    let mut fleet = Fleet::with(&["pi-1"]);
+    let fleet = Fleet::with(&["pi-1"]);
     fleet.serve_web(2, PORT, &["pi-1"]);
     let kubectl = fleet.kubectl();
     let before = pods(&kubectl);
-    fleet.kill_spoke("pi-1");
+    // The same process comes back: nothing has happened to its pods, and it says all the same how they are.
+    let process = fleet.spoke_id("pi-1").try_into().ok().and_then(Pid::from_raw).expect("an id");
+    kill_process(process, Signal::STOP).expect("it stops");
     let condition = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
     eventually("the node is Unknown", Duration::from_secs(90), || {
         let said = kubectl.run(&["get", "node", "pi-1", "-o", condition]);
@@ -168,10 +171,17 @@ fn a_silent_spoke_is_unknown_and_nothing_is_evicted() {
     });
     let clusters = kubectl.run(&["get", "managedcluster", "pi-1"]);
     assert!(clusters.contains("Unknown"), "{clusters}");
+    let ready = "jsonpath={range .items[*]}{.status.conditions[?(@.type==\"Ready\")].status} {end}";
+    eventually("no pod is called ready", PATIENCE, || {
+        let said = kubectl.run(&["get", "pods", "-l", "app=web", "-o", ready]);
+        if said.trim() == "False False" { Ok(()) } else { Err(said) }
+    });
     assert_eq!(pods(&kubectl), before, "silence makes a cluster Unknown, not empty");
-    fleet.start_spoke("pi-1");
+    kill_process(process, Signal::CONT).expect("it goes on");
     fleet.node_ready("pi-1");
     fleet.pods_ready(&kubectl, "app=web", 2);
+    fleet.answers("pi-1", PORT, "hello from web-");
+    assert_eq!(pods(&kubectl), before, "and nothing was started anew");
 }
 
 /// A device without its ledger has forgotten its pods. Those that have ended are not its to run again.

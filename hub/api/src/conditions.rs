@@ -94,7 +94,8 @@ conditions! {
     POD_INITIALIZED = of("Pod", "Initialized", ConditionOwner::Spoke);
     /// All of its containers are ready.
     POD_CONTAINERS_READY = of("Pod", "ContainersReady", ConditionOwner::Spoke);
-    /// It takes requests.
+    /// It takes requests. While its spoke is silent the node controller says that it does not ([`SAID_OF_SILENT`]),
+    /// and the spoke says everything again when it is back.
     POD_READY = of("Pod", "Ready", ConditionOwner::Spoke);
     /// A spoke is in session and takes its plans.
     NODE_READY = of_node("Ready", ConditionOwner::Nodes);
@@ -142,6 +143,9 @@ conditions! {
     /// It cannot be signed.
     REQUEST_FAILED = of_request("Failed", ConditionOwner::Signer);
 }
+
+/// Reason of a pod's [`POD_READY`] that the hub has said in place of a spoke that is silent.
+pub const SAID_OF_SILENT: &str = "NodeNotReady";
 
 /// The condition of a Pod that a spoke may tell by this name.
 #[must_use]

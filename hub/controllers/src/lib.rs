@@ -9,7 +9,7 @@
 //! module_users  who runs a build of a module
 //! endpoints   Services to EndpointSlices and Endpoints
 //! scheduler   pods to nodes
-//! node        accepted spokes to Nodes; Ready and Unknown
+//! node        accepted spokes to Nodes; Ready and Unknown, and of their pods what silence says
 //! eviction    NoExecute taints to ends of pods
 //! cluster_cleanup  what a removed spoke leaves behind
 //! namespace   what namespaces and clusters have from the start, and how they end
@@ -110,6 +110,7 @@ pub fn start_over(
         Arc::new(namespace::NamespaceDeletion::new(by("namespace-controller"))?),
         Arc::new(node::Nodes::new(by("node-controller"))?),
         Arc::new(node::UnmanagedNodes::new(by("node-lifecycle-controller"))?),
+        Arc::new(node::SilentPods::new(by("node-lifecycle-controller"), indexes.clone())?),
         Arc::new(cluster_cleanup::ClusterCleanup::new(by("cluster-leftovers"))?),
         Arc::new(deployment::Deployments::new(by("deployment-controller"), indexes.clone())?),
         Arc::new(replicaset::ReplicaSets::new(

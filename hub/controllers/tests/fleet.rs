@@ -481,6 +481,50 @@ fn told(s: &dyn freewheel_hub_store::Snapshot, about: &str, reason: &str) -> u64
 }
 
 #[tokio::test(start_paused = true)]
+async fn pods_of_a_silent_spoke_are_not_ready_until_it_says_so() {
+    let hub = Hub::with_spokes(&["pi-1", "pi-2"]).await;
+    hub.create("root", "deployments", "default", deployment("web", 2, "a:1")).await;
+    hub.eventually("rolled out", |s| is_rolled_out(s, "web", "a:1", 2)).await;
+    let own = |s: &dyn freewheel_hub_store::Snapshot| -> Vec<Value> {
+        let pods = list(s, "root", "pods", "default");
+        pods.into_iter().filter(|pod| pod["spec"]["nodeName"] == "pi-1").collect()
+    };
+    let before = own(&*hub.snapshot());
+    let name = before[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    hub.connect("pi-1", false).await;
+    hub.eventually("not ready", |s| {
+        own(s)
+            .iter()
+            .all(|pod| condition(pod, "Ready") == "False" && reason(pod, "Ready") == "NodeNotReady")
+            && told(s, &name, "NodeNotReady") == 1
+    })
+    .await;
+    hub.eventually("its Deployment knows", |s| {
+        let web = get(s, "root", "deployments", "default", "web").unwrap();
+        web["status"]["availableReplicas"] == 1
+    })
+    .await;
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    let after = own(&*hub.snapshot());
+    assert_eq!(after.len(), before.len(), "and it stays");
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!(before["metadata"]["uid"], after["metadata"]["uid"]);
+        assert_eq!(before["status"]["phase"], after["status"]["phase"]);
+        assert_eq!(before["status"]["podIP"], after["status"]["podIP"]);
+    }
+    assert_eq!(told(&*hub.snapshot(), &name, "NodeNotReady"), 1, "it is told once");
+    let other = list(&*hub.snapshot(), "root", "pods", "default");
+    let other = other.iter().find(|pod| pod["spec"]["nodeName"] == "pi-2").unwrap();
+    assert_eq!(condition(other, "Ready"), "True");
+    hub.connect("pi-1", true).await;
+    hub.eventually("it says how they are", |s| {
+        own(s).iter().all(hub::serves) && is_rolled_out(s, "web", "a:1", 2)
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_is_made_anew_is_whole_before_it_is_ready() {
     let mut hub = Hub::with_spokes(&["pi-1"]).await;
     hub.always("nodes", |s| {

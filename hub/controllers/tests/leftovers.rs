@@ -13,11 +13,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freewheel_hub_controllers::pod_gc::NODE_QUARANTINE;
 use freewheel_hub_objects::Propagation;
+use freewheel_hub_objects::internal::{SessionRecord, session_key};
 use freewheel_hub_schema::object::{Key, Object, Resource};
 use freewheel_hub_store::memory::MemoryStore;
-use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Store, Txn};
+use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Snapshot, Store, Txn};
 use freewheel_link::names::ClusterName;
-use hub::{Hub, get, kind};
+use hub::{Hub, condition, get, kind};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -189,6 +190,54 @@ async fn nothing_is_made_for_a_cluster_that_was_remade_just_before() {
         assert!(made.is_none(), "{plural}: {made:?}");
         hub.stop().await;
     }
+}
+
+/// A store in which `pi-1` has a session just before somebody says of one of its pods that it is not ready.
+struct Back(MemoryStore, Arc<Mutex<usize>>);
+
+#[async_trait]
+impl Layer for Back {
+    fn below(&self) -> &dyn Store {
+        &self.0
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        const MARK: &[u8] = b"\"NodeNotReady\"";
+        let marks = txn.operations.iter().any(|operation| match operation {
+            Operation::Put(key, object) => {
+                key.resource == *kind("pods").storage()
+                    && object.body.windows(MARK.len()).any(|part| part == MARK)
+            }
+            _ => false,
+        });
+        if marks {
+            *self.1.lock() += 1;
+            let session = SessionRecord::of(&*self.0.snapshot(), "pi-1").unwrap();
+            let session = SessionRecord { connected: true, ..session };
+            let operations = vec![Operation::Put(session_key("pi-1"), session.to_object())];
+            self.0.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+        }
+        self.0.commit(txn).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spoke_that_came_back_just_before_speaks_for_itself() {
+    let tried = Arc::new(Mutex::new(0));
+    let hub =
+        Hub::over(Back(MemoryStore::with_incarnation(1), tried.clone()), &["pi-1", "pi-2"]).await;
+    let spec = json!({"nodeName": "pi-1", "containers": [{"name": "c", "image": "a:1"}]});
+    hub.create("root", "pods", "default", json!({"metadata": {"name": "web"}, "spec": spec})).await;
+    let ready = |s: &dyn Snapshot| {
+        let web = get(s, "root", "pods", "default", "web").unwrap();
+        condition(&web, "Ready").to_owned()
+    };
+    hub.eventually("it runs", |s| ready(s) == "True").await;
+    hub.write_session("pi-1", false).await;
+    hub.eventually("somebody would have spoken for it", |_| *tried.lock() != 0).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!((ready(&*hub.snapshot()), *tried.lock()), ("True".to_owned(), 1));
+    hub.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use freewheel_hub_api::conditions::SAID_OF_SILENT;
 use freewheel_hub_api::kinds;
 use freewheel_hub_plan::{Changes, Concerned, ServiceSet, config_record_key};
 use freewheel_hub_schema::kind::{Concern, Kind};
@@ -306,6 +307,21 @@ impl ChangeFanout {
     /// How many pods a realm has on this spoke.
     pub(crate) fn count(&self, spoke: &ClusterName, realm: &ClusterName) -> usize {
         self.pods.lock().on(spoke.as_str(), realm).map_or(0, BTreeSet::len)
+    }
+
+    /// Whether the hub has said of a pod on this spoke, while that was silent, that it is not ready.
+    pub(crate) fn spoke_for(&self, spoke: &ClusterName, at: &dyn Snapshot) -> bool {
+        let said = format!("\"{SAID_OF_SILENT}\"");
+        let of = |realm: &ClusterName| {
+            self.pods.lock().on(spoke.as_str(), realm).cloned().unwrap_or_default()
+        };
+        let mut keys = of(&ClusterName::root()).into_iter().chain(of(spoke));
+        // Most pods do not have the word, which shows without parsing; one that has it elsewhere costs a report or two.
+        let has = |stored: Arc<Stored>| {
+            let body = &stored.object.body;
+            body.windows(said.len()).any(|part| part == said.as_bytes())
+        };
+        keys.any(|key| at.get(&key).is_some_and(has))
     }
 
     /// The addresses that pods of a realm are known to have on this spoke.

@@ -107,7 +107,6 @@ pub(crate) async fn open(
     if !inner.sessions.take(&identity.uid) {
         return Err(End::Often);
     }
-    welcome.told = reported::told(inner, identity, &hello);
     let begun =
         session_records::open_session(store, &inner.epochs, identity, &inner.hub, now).await;
     let begun = begun.map_err(|error| match identity.admit(&inner.objects) {
@@ -116,6 +115,7 @@ pub(crate) async fn open(
         Ok(()) => error.into(),
     })?;
     welcome.epoch = begun.session.epoch;
+    welcome.told = reported::told(inner, identity, &hello);
     let opened = into_force(inner, identity, link, &hello, welcome, &begun);
     if opened.is_err() {
         // A newer session's record says nothing of this one.

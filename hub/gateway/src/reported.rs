@@ -13,7 +13,10 @@
 //! - a process that comes back is told what of its reports is durable, and nobody else is
 //!   (`who_comes_back_is_told_which_of_its_reports_are_durable`);
 //! - a device that has another address says everything again, because its pods' status has it
-//!   (`who_comes_back_is_told_which_of_its_reports_are_durable`).
+//!   (`who_comes_back_is_told_which_of_its_reports_are_durable`);
+//! - so does one of whose pods somebody else has spoken while it was silent
+//!   (`who_was_called_not_ready_while_it_was_silent_says_everything_again`), also where the store knew of its session
+//!   too late (`who_is_called_not_ready_before_its_session_is_written_comes_again`).
 
 use freewheel_hub_objects::internal::{Reported, SessionRecord};
 use std::collections::BTreeMap;
@@ -53,7 +56,7 @@ impl AllReported {
     }
 }
 
-/// What to tell whoever greets like this.
+/// What to tell whoever greets like this. Nobody else speaks of its pods from when its session is written.
 pub(crate) fn told(inner: &Inner, identity: &SpokeIdentity, hello: &HelloV1) -> ReportStamp {
     let objects = &inner.objects;
     let recorded = || {
@@ -65,7 +68,15 @@ pub(crate) fn told(inner: &Inner, identity: &SpokeIdentity, hello: &HelloV1) -> 
     let stays = address.is_some_and(|address| address == hello.node.address.to_string());
     known
         .filter(|known| {
-            stays && known.instance == hello.instance && known.stamp.boot_epoch == hello.boot_epoch
+            stays
+                && known.instance == hello.instance
+                && known.stamp.boot_epoch == hello.boot_epoch
+                && !spoke_for(inner, identity)
         })
         .map_or_else(ReportStamp::default, |known| known.stamp)
+}
+
+/// Whether the hub has spoken of this spoke's pods in its place.
+pub(crate) fn spoke_for(inner: &Inner, identity: &SpokeIdentity) -> bool {
+    inner.fanout.spoke_for(&identity.cluster, &*inner.objects.store().snapshot())
 }

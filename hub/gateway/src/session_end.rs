@@ -25,6 +25,8 @@ pub(crate) enum End {
     Store(#[from] CommitError),
     #[error("this device opens one session after another: come back later")]
     Often,
+    #[error("its pods were called not ready while it was silent: it has to say again how they are")]
+    Unsaid,
 }
 
 impl End {
@@ -44,9 +46,10 @@ impl End {
                 | Reason::Expired,
             ) => code::REFUSED,
             Self::Often => code::BUSY,
-            Self::Closed(_) | Self::Store(_) | Self::Left(Reason::Stopping | Reason::Silent) => {
-                code::STOPPING
-            }
+            Self::Closed(_)
+            | Self::Store(_)
+            | Self::Unsaid
+            | Self::Left(Reason::Stopping | Reason::Silent) => code::STOPPING,
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::live_session::Session;
 use crate::session_end::End;
 use crate::session_records::WRITE_RETRY_EVERY;
 use crate::sync_signal::SyncSignal;
-use crate::{node, reports, session_records};
+use crate::{node, reported, reports, session_records};
 
 type Outcome = Result<(), ApiError>;
 
@@ -265,6 +265,10 @@ impl Session<'_> {
                 sleep(WRITE_RETRY_EVERY).await;
             }
             self.begun.lock().written = true;
+            // Until now its silence was all that was known. It was told that nothing has to be said again.
+            if reported::spoke_for(self.inner, self.identity) {
+                return Err(End::Unsaid);
+            }
         }
         loop {
             let late = self.state.lock().is_late();

@@ -31,6 +31,7 @@
 
 pub mod conditions;
 mod lease;
+mod silent_pods;
 mod unmanaged;
 
 use std::sync::Arc;
@@ -59,6 +60,7 @@ use conditions::{
     put_labels, put_taint, put_taint_of, ready, with_start_grace,
 };
 pub use conditions::{Presence, SESSION_GRACE, UNREACHABLE, UNSCHEDULABLE};
+pub use silent_pods::SilentPods;
 pub use unmanaged::UnmanagedNodes;
 
 /// How soon a Lease is tried again whose namespace is not there.

@@ -1,11 +1,14 @@
 //! What a spoke need not say again after a reconnect.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use freewheel_hub_api::conditions::{Condition, POD_READY, SAID_OF_SILENT};
 use freewheel_link::limits;
-use freewheel_link::report::EventV1;
+use freewheel_link::report::{ConditionV1, EventV1};
 
 use crate::running;
 use crate::support::*;
-use crate::unwell::session_of;
+use crate::unwell::{Fickle, session_of};
 
 /// Greets as this process, and what the hub says that it has of it.
 async fn come(link: &memory_transport::MemoryTransport, hello: HelloV1) -> (Session, ReportStamp) {
@@ -158,4 +161,95 @@ async fn who_comes_back_is_told_which_of_its_reports_are_durable() {
         assert_eq!(come(&link, other).await.1, none, "{what}");
         link.close(0, "gone");
     }
+}
+
+#[tokio::test]
+async fn who_was_called_not_ready_while_it_was_silent_says_everything_again() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    let certificate = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    let connect = || hub.connect(ALPN_SESSION, Some(CertificateDer::from(certificate.clone())));
+    hub.create(PODS, "default", "web", pod("web", "pi-7")).await;
+    let uid = hub.get(PODS, "default", "web").await["metadata"]["uid"].clone();
+    let link = connect();
+    let (mut session, _) = come(&link, hello("pi-7")).await;
+    let say = async |session: &mut Session, sequence: u64| {
+        let stamp = ReportStamp { boot_epoch: 1, sequence };
+        let report = ready(running("root", uid.as_str().unwrap()));
+        frame::write(&mut session.0, &SpokeToHub::Report { stamp, report }).await.unwrap();
+        while heard(session).await != HubToSpoke::ReportsTaken(stamp) {}
+        stamp
+    };
+    let stamp = say(&mut session, 41).await;
+    link.close(0, "gone");
+    eventually("its session has ended", || !session_of(&hub, "pi-7").connected).await;
+    let link = connect();
+    let (_session, told) = come(&link, hello("pi-7")).await;
+    assert_eq!(told, stamp, "nobody has said anything of its pods");
+    link.close(0, "gone");
+    eventually("its session has ended", || !session_of(&hub, "pi-7").connected).await;
+    mark(&hub).await;
+    let link = connect();
+    let (mut session, told) = come(&link, hello("pi-7")).await;
+    assert_eq!(told, ReportStamp::default(), "it says everything again");
+    say(&mut session, 41).await;
+    let web = hub.get(PODS, "default", "web").await;
+    let now = POD_READY.find(&web).unwrap();
+    assert_eq!((&now["status"], now.get("reason")), (&json!("True"), None));
+    link.close(0, "gone");
+    let again = connect();
+    assert_eq!(come(&again, hello("pi-7")).await.1, stamp);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_called_not_ready_before_its_session_is_written_comes_again() {
+    let full = Arc::new(AtomicBool::new(false));
+    let hub = Hub::over(Arc::new(Fickle::new(&full)), true, None).await;
+    hub.listen().await;
+    let certificate = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    let connect = || hub.connect(ALPN_SESSION, Some(CertificateDer::from(certificate.clone())));
+    hub.create(PODS, "default", "web", pod("web", "pi-7")).await;
+    let uid = hub.get(PODS, "default", "web").await["metadata"]["uid"].clone();
+    let link = connect();
+    let (mut session, _) = come(&link, hello("pi-7")).await;
+    let stamp = ReportStamp { boot_epoch: 1, sequence: 41 };
+    let report = ready(running("root", uid.as_str().unwrap()));
+    frame::write(&mut session.0, &SpokeToHub::Report { stamp, report }).await.unwrap();
+    while heard(&mut session).await != HubToSpoke::ReportsTaken(stamp) {}
+    link.close(0, "gone");
+    eventually("its session has ended", || !session_of(&hub, "pi-7").connected).await;
+    full.store(true, Ordering::Relaxed);
+    let link = connect();
+    let (_session, told) = come(&link, hello("pi-7")).await;
+    assert_eq!(told, stamp);
+    // The disk has room again, and the controllers are the first to write: for them it is silent still.
+    full.store(false, Ordering::Relaxed);
+    mark(&hub).await;
+    link.closed().await;
+    let again = connect();
+    assert_eq!(come(&again, hello("pi-7")).await.1, ReportStamp::default());
+}
+
+/// What the node controller does to a pod of a spoke that is silent.
+async fn mark(hub: &Hub) {
+    let mark = |mut value: Value| {
+        let condition = Condition::new(&POD_READY, false, SAID_OF_SILENT, "Node is not ready");
+        condition.put(&mut value["status"]["conditions"], "2030-01-01T00:00:00Z");
+        Ok(value)
+    };
+    let web = place(PODS, "default", "web");
+    hub.objects.modify(&WriteOptions::default(), &web, Some("status"), mark).await.unwrap();
+}
+
+/// The same report of a pod that takes requests.
+fn ready(report: Report) -> Report {
+    let Report::Pod(mut pod) = report else { panic!("no pod") };
+    pod.conditions = vec![ConditionV1 {
+        kind: "Ready".into(),
+        status: true,
+        since: 1_790_000_000_000,
+        reason: String::new(),
+        message: String::new(),
+    }];
+    Report::Pod(pod)
 }

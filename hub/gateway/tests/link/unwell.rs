@@ -6,10 +6,10 @@ use crate::support::*;
 
 /// A store whose disk is full when it is told so, and now and then so is the line for it; and how often it has refused
 /// since.
-struct Fickle(MemoryStore, Arc<AtomicBool>, Arc<AtomicUsize>);
+pub(crate) struct Fickle(MemoryStore, Arc<AtomicBool>, Arc<AtomicUsize>);
 
 impl Fickle {
-    fn new(full: &Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(full: &Arc<AtomicBool>) -> Self {
         Self(MemoryStore::with_incarnation(7), full.clone(), Arc::default())
     }
 }
