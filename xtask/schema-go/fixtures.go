@@ -20,12 +20,30 @@ import (
 
 // Objects with every field filled in, from the test data of k8s.io/api.
 var filled = []string{
-	"apps.v1.Deployment", "apps.v1.ReplicaSet", "authentication.k8s.io.v1.TokenRequest",
-	"autoscaling.v1.Scale", "certificates.k8s.io.v1.CertificateSigningRequest",
-	"coordination.k8s.io.v1.Lease", "core.v1.Binding", "core.v1.ConfigMap", "core.v1.Endpoints",
-	"core.v1.Event", "core.v1.Namespace", "core.v1.Node", "core.v1.Pod", "core.v1.Secret",
+	"admissionregistration.k8s.io.v1.MutatingAdmissionPolicy",
+	"admissionregistration.k8s.io.v1.MutatingAdmissionPolicyBinding",
+	"admissionregistration.k8s.io.v1.MutatingWebhookConfiguration",
+	"admissionregistration.k8s.io.v1.ValidatingAdmissionPolicy",
+	"admissionregistration.k8s.io.v1.ValidatingAdmissionPolicyBinding",
+	"admissionregistration.k8s.io.v1.ValidatingWebhookConfiguration", "apps.v1.ControllerRevision",
+	"apps.v1.DaemonSet", "apps.v1.Deployment", "apps.v1.ReplicaSet", "apps.v1.StatefulSet",
+	"authentication.k8s.io.v1.TokenRequest", "autoscaling.v1.HorizontalPodAutoscaler",
+	"autoscaling.v1.Scale", "autoscaling.v2.HorizontalPodAutoscaler", "batch.v1.CronJob", "batch.v1.Job",
+	"certificates.k8s.io.v1.CertificateSigningRequest", "coordination.k8s.io.v1.Lease", "core.v1.Binding",
+	"core.v1.ConfigMap", "core.v1.Endpoints", "core.v1.Event", "core.v1.LimitRange", "core.v1.Namespace",
+	"core.v1.Node", "core.v1.PersistentVolume", "core.v1.PersistentVolumeClaim", "core.v1.Pod",
+	"core.v1.PodTemplate", "core.v1.ReplicationController", "core.v1.ResourceQuota", "core.v1.Secret",
 	"core.v1.Service", "core.v1.ServiceAccount", "discovery.k8s.io.v1.EndpointSlice",
-	"events.k8s.io.v1.Event", "policy.v1.Eviction",
+	"events.k8s.io.v1.Event", "flowcontrol.apiserver.k8s.io.v1.FlowSchema",
+	"flowcontrol.apiserver.k8s.io.v1.PriorityLevelConfiguration", "networking.k8s.io.v1.IPAddress",
+	"networking.k8s.io.v1.Ingress", "networking.k8s.io.v1.IngressClass",
+	"networking.k8s.io.v1.NetworkPolicy", "networking.k8s.io.v1.ServiceCIDR",
+	"node.k8s.io.v1.RuntimeClass", "policy.v1.Eviction", "policy.v1.PodDisruptionBudget",
+	"resource.k8s.io.v1.DeviceClass", "resource.k8s.io.v1.ResourceClaim",
+	"resource.k8s.io.v1.ResourceClaimTemplate", "resource.k8s.io.v1.ResourceSlice",
+	"scheduling.k8s.io.v1.PriorityClass", "storage.k8s.io.v1.CSIDriver", "storage.k8s.io.v1.CSINode",
+	"storage.k8s.io.v1.CSIStorageCapacity", "storage.k8s.io.v1.StorageClass",
+	"storage.k8s.io.v1.VolumeAttachment", "storage.k8s.io.v1.VolumeAttributesClass",
 }
 
 var quantities = []string{

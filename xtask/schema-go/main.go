@@ -5,7 +5,7 @@
 //
 // Where each fact comes from:
 //
-//	types, JSON names, omitempty, merge keys   Go types of k8s.io/api, by reflection
+//	types, JSON names, omitempty, merge keys   Go types of k8s.io/api and kube-aggregator, by reflection
 //	protobuf numbers                           generated.proto, checked against the struct tags
 //	required, default, enum                    OpenAPI v3 of k8s.io/kubernetes
 //	list and map types of server-side apply    structured-merge schema of client-go

@@ -17,10 +17,11 @@ const (
 	modAPI          = "k8s.io/api"
 	modApimachinery = "k8s.io/apimachinery"
 	modClientGo     = "k8s.io/client-go"
+	modAggregator   = "k8s.io/kube-aggregator"
 	modOCM          = "open-cluster-management.io/api"
 )
 
-var moduleNames = []string{modKubernetes, modAPI, modApimachinery, modClientGo, modOCM}
+var moduleNames = []string{modKubernetes, modAPI, modApimachinery, modClientGo, modAggregator, modOCM}
 
 func findModules() (*modules, error) {
 	found := &modules{dir: map[string]string{}, version: map[string]string{}}

@@ -20,7 +20,7 @@ var (
 
 func readProto(m *modules) (protoNumbers, error) {
 	out := protoNumbers{}
-	for _, module := range []string{modAPI, modApimachinery} {
+	for _, module := range []string{modAPI, modApimachinery, modAggregator} {
 		err := filepath.WalkDir(m.dir[module], func(path string, entry os.DirEntry, err error) error {
 			if err != nil || entry.Name() != "generated.proto" {
 				return err
@@ -59,7 +59,7 @@ func (p protoNumbers) check(t *goType) error {
 		return nil
 	}
 	// io.k8s.api.core.v1.Pod is k8s.io.api.core.v1.Pod in protobuf.
-	message, ok := p["k8s.io."+strings.TrimPrefix(t.name, "io.k8s.")]
+	message, ok := p["k8s.io."+strings.ReplaceAll(strings.TrimPrefix(t.name, "io.k8s."), "-", "_")]
 	if !ok {
 		return fmt.Errorf("no protobuf message for %s", t.name)
 	}

@@ -14,8 +14,10 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	ocmv1 "open-cluster-management.io/api/cluster/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -23,18 +25,26 @@ import (
 // The group versions whose kinds are in the table.
 var groupVersions = []schema.GroupVersion{
 	{Version: "v1"},
+	{Group: "admissionregistration.k8s.io", Version: "v1"},
+	{Group: "apiregistration.k8s.io", Version: "v1"},
 	{Group: "apps", Version: "v1"},
 	{Group: "authentication.k8s.io", Version: "v1"},
 	{Group: "authorization.k8s.io", Version: "v1"},
 	{Group: "autoscaling", Version: "v1"},
+	{Group: "autoscaling", Version: "v2"},
 	{Group: "batch", Version: "v1"},
 	{Group: "certificates.k8s.io", Version: "v1"},
 	{Group: "coordination.k8s.io", Version: "v1"},
 	{Group: "discovery.k8s.io", Version: "v1"},
 	{Group: "events.k8s.io", Version: "v1"},
+	{Group: "flowcontrol.apiserver.k8s.io", Version: "v1"},
 	{Group: "networking.k8s.io", Version: "v1"},
+	{Group: "node.k8s.io", Version: "v1"},
 	{Group: "policy", Version: "v1"},
 	{Group: "rbac.authorization.k8s.io", Version: "v1"},
+	{Group: "resource.k8s.io", Version: "v1"},
+	{Group: "scheduling.k8s.io", Version: "v1"},
+	{Group: "storage.k8s.io", Version: "v1"},
 }
 
 // Kinds of meta/v1; the scheme repeats some in every group version.
@@ -59,6 +69,11 @@ var metaKinds = map[string]any{
 func kinds() (map[schema.GroupVersionKind]reflect.Type, error) {
 	out := map[schema.GroupVersionKind]reflect.Type{}
 	known := scheme.Scheme.AllKnownTypes()
+	aggregator := runtime.NewScheme()
+	if err := apiregistrationv1.AddToScheme(aggregator); err != nil {
+		return nil, err
+	}
+	maps.Copy(known, aggregator.AllKnownTypes())
 	for gvk, t := range known {
 		if _, meta := metaKinds[gvk.Kind]; meta || !slices.Contains(groupVersions, gvk.GroupVersion()) {
 			continue
