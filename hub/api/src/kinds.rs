@@ -15,25 +15,48 @@
 
 mod accessors;
 mod address;
+mod admission_registration;
+pub mod api_service;
+mod batch;
 pub mod certificate_signing_request;
 pub mod config_map;
+mod controller_revision;
+mod daemon_set;
 pub mod deployment;
 mod descriptions;
+mod devices;
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod event;
+pub mod flow_control;
+mod horizontal_pod_autoscaler;
 pub mod lease;
+mod limit_range;
 pub mod managed_cluster;
 pub mod namespace;
+mod networking;
 pub mod node;
+mod persistent_volume;
+mod persistent_volume_claim;
+mod place;
 pub mod pod;
+mod pod_disruption_budget;
 pub mod pod_spec;
+mod pod_template;
+pub mod priority_class;
 pub mod replica_set;
+mod replication_controller;
+mod resource_name;
+mod resource_quota;
+mod runtime_class;
 pub mod scale;
 pub mod secret;
 pub mod service;
 pub mod service_account;
+mod stateful_set;
+mod storage;
 mod template;
+mod volume_claim_spec;
 
 use std::sync::{Arc, LazyLock};
 
@@ -47,19 +70,59 @@ static BUILT_IN: LazyLock<Arc<Layer>> = LazyLock::new(|| {
         config_map::kind(),
         endpoints::kind(),
         event::core(),
+        limit_range::kind(),
         namespace::kind(),
         node::kind(),
+        persistent_volume::kind(),
+        persistent_volume_claim::kind(),
         pod::kind(),
+        pod_template::kind(),
+        replication_controller::kind(),
+        resource_quota::kind(),
         secret::kind(),
         service_account::kind(),
         service::kind(),
+        admission_registration::policies::mutating(),
+        admission_registration::mutating_binding(),
+        admission_registration::webhooks::mutating(),
+        admission_registration::policies::validating(),
+        admission_registration::validating_binding(),
+        admission_registration::webhooks::validating(),
+        api_service::kind(),
+        controller_revision::kind(),
+        daemon_set::kind(),
         deployment::kind(),
         replica_set::kind(),
+        stateful_set::kind(),
+        horizontal_pod_autoscaler::kind(),
+        horizontal_pod_autoscaler::older(),
+        batch::cron_job::kind(),
+        batch::job::kind(),
         certificate_signing_request::kind(),
         managed_cluster::kind(),
         lease::kind(),
         endpoint_slice::kind(),
         event::kind(),
+        flow_control::flow_schema::kind(),
+        flow_control::priority_level::kind(),
+        networking::ingress::kind(),
+        networking::ingress_class::kind(),
+        networking::ip_address::kind(),
+        networking::network_policy::kind(),
+        networking::service_cidr::kind(),
+        runtime_class::kind(),
+        pod_disruption_budget::kind(),
+        devices::class::kind(),
+        devices::claim::kind(),
+        devices::claim_template::kind(),
+        devices::slice::kind(),
+        priority_class::kind(),
+        storage::csi_driver::kind(),
+        storage::csi_node::kind(),
+        storage::csi_storage_capacity::kind(),
+        storage::storage_class::kind(),
+        storage::volume_attachment::kind(),
+        storage::volume_attributes_class::kind(),
     ];
     let layer = Layer::new(all.into_iter().map(Arc::new).collect());
     Arc::new(layer.described_by(descriptions::read))
@@ -163,7 +226,12 @@ mod tests {
             assert_eq!(new["status"]["y"], 2, "{kind:?}");
             let mut expected = meta.clone();
             match kind.kind() {
-                "ManagedCluster" => expected = old["metadata"].clone(),
+                "ManagedCluster"
+                | "APIService"
+                | "ResourceClaim"
+                | "ServiceCIDR"
+                | "ValidatingAdmissionPolicy"
+                | "VolumeAttachment" => expected = old["metadata"].clone(),
                 "Deployment" => expected["labels"] = old["metadata"]["labels"].clone(),
                 "Pod" => drop(expected.as_object_mut().unwrap().remove("ownerReferences")),
                 _ => {}

@@ -103,6 +103,7 @@ pub fn start_over(
     let by = |name| Client::new(objects.clone(), name, recorder.clone());
     let controllers: Vec<Arc<dyn Controller>> = vec![
         Arc::new(namespace::ClusterBootstrap::new(by("bootstrap"), config.advertise)?),
+        Arc::new(namespace::BootstrapObjects::new(by("bootstrap-objects"))?),
         Arc::new(namespace::ServiceAccountRootCa::new(
             by("namespace-welcome"),
             config.ca_pem.clone(),

@@ -31,7 +31,7 @@ pub(super) async fn create(
     objects.admission.mutate(&review, &mut value).await?;
     let generated = meta::text(&value, "name").is_empty();
     kind.strategy.prepare_create(value.rules());
-    warnings.extend(kind.strategy.warnings(&value));
+    warnings.extend(kind.warnings(&value));
     // Only a proposal that chance may have to repeat is kept, as text: a tree of values is many times larger.
     let may_repeat = generated || kind.has(Trait::HoldsAddresses);
     let again = may_repeat.then(|| value.text()).transpose()?;
@@ -115,6 +115,7 @@ impl NewObject {
             // Some defaults follow from the name.
             kind.strategy.default(value.rules());
         }
+        kind.strategy.born(value.rules());
         let target = ObjectRef { name: meta::text(&value, "name").to_owned(), ..target.clone() };
         if objects.store.snapshot().get(&target.key()).is_some() {
             return Err(Refused::Taken(refusal::already_exists(&target)));

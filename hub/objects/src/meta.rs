@@ -160,7 +160,8 @@ pub(super) fn count_generation(
     kind: &Kind,
 ) -> Result<(), ApiError> {
     let answer = matches!(subresource, Some("binding" | "status" | "approval" | "finalize"));
-    if answer || kind.has(Trait::CountsNoGeneration) || !asks_for_else(new, old, kind) {
+    let fixed = [Trait::CountsNoGeneration, Trait::CountsOneGeneration];
+    if answer || fixed.iter().any(|one| kind.has(*one)) || !asks_for_else(new, old, kind) {
         return Ok(());
     }
     let next = number(old, "generation").unwrap_or_default() + 1;

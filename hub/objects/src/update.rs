@@ -205,7 +205,7 @@ impl Attempt<'_> {
         }
         // Who sets a label or a status asked for nothing of the spec anew.
         if new.get("spec") != old_value.get("spec") {
-            warnings.extend(kind.strategy.warnings(&new));
+            warnings.extend(kind.warnings(&new));
         }
         let object = new.object(kind)?;
         if object == old.object {

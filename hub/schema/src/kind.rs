@@ -7,6 +7,8 @@ mod strategy;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde_json::Value;
+
 use crate::gvk::{Gvk, Gvr, Text};
 use crate::object::Resource;
 use crate::types::{Schema, TypeFacts, Typed};
@@ -60,6 +62,8 @@ pub struct Kind {
     pub aliases: Vec<(Text, Text)>,
     /// What whoever uses it at all is warned of.
     pub deprecated: Option<&'static str>,
+    /// Why it is kept without effect: what whoever makes or changes one is warned of.
+    pub without_effect: Option<&'static str>,
     /// Subresources that kube-apiserver has here, and this hub does not serve yet.
     pub lacks: &'static [&'static str],
     traits: &'static [Trait],
@@ -133,6 +137,7 @@ impl Kind {
             fields: Vec::new(),
             aliases: Vec::new(),
             deprecated: None,
+            without_effect: None,
             lacks: &[],
             traits: &[],
             hubs_annotation: None,
@@ -208,6 +213,12 @@ impl Kind {
     #[must_use]
     pub fn deprecated(self, why: &'static str) -> Self {
         Self { deprecated: Some(why), ..self }
+    }
+
+    /// It is stored and given back, and nothing comes of it; whoever makes or changes one is told why.
+    #[must_use]
+    pub fn without_effect(self, why: &'static str) -> Self {
+        Self { without_effect: Some(why), ..self }
     }
 
     /// kube-apiserver has these subresources of it, and this hub does not serve them yet.
@@ -358,6 +369,16 @@ impl Kind {
             Some(schema) => Some(schema.facts()),
             None => TypeFacts::find(self.group(), self.version(), self.kind()),
         }
+    }
+
+    /// Texts for `Warning:` headers of whoever makes or changes an object of it.
+    #[must_use]
+    pub fn warnings(&self, object: &Value) -> Vec<String> {
+        let why = self.without_effect.iter();
+        let mut found: Vec<String> =
+            why.map(|why| format!("{}: kept without effect: {why}", self.kind())).collect();
+        found.extend(self.strategy.warnings(object));
+        found
     }
 
     /// Whether this sets it apart.

@@ -19,6 +19,9 @@ pub(super) const NAME: Column = Column {
 /// The Age column.
 pub(super) const AGE: Column = column("Age", "string", "Time since its creation.");
 
+/// The Created At column, of kinds that nothing else is shown of.
+pub(super) const CREATED_AT: Column = column("Created At", "date", "When it was created.");
+
 /// A column that is always shown.
 pub(super) const fn column(
     name: &'static str,
@@ -96,6 +99,11 @@ pub(super) fn condition<'a>(value: &'a Value, kind: &str) -> Option<&'a Value> {
 /// metadata.name
 pub(super) fn name(value: &Value) -> Value {
     text(value, "/metadata/name").into()
+}
+
+/// The Created At cell.
+pub(super) fn created_at(value: &Value) -> Value {
+    text(value, "/metadata/creationTimestamp").into()
 }
 
 /// The Age cell.

@@ -3,9 +3,11 @@
 
 use freewheel_hub_schema::openapi::Prose;
 use k8s_openapi::api::{
-    apps, authentication, autoscaling, certificates, coordination, core, discovery, events, policy,
+    admissionregistration, apps, authentication, autoscaling, batch, certificates, coordination,
+    core, discovery, events, flowcontrol, networking, node, policy, resource, scheduling, storage,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use k8s_openapi::schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 
 /// Reads all that is there; costs some milliseconds and a few hundred KB for as long as it is held.
@@ -32,28 +34,76 @@ fn core_kinds(generator: &mut SchemaGenerator) {
     reach::<core::v1::ConfigMap>(generator);
     reach::<core::v1::Endpoints>(generator);
     reach::<core::v1::Event>(generator);
+    reach::<core::v1::LimitRange>(generator);
     reach::<core::v1::Namespace>(generator);
     reach::<core::v1::Node>(generator);
+    reach::<core::v1::PersistentVolume>(generator);
+    reach::<core::v1::PersistentVolumeClaim>(generator);
     reach::<core::v1::Pod>(generator);
+    reach::<core::v1::PodTemplate>(generator);
+    reach::<core::v1::ReplicationController>(generator);
+    reach::<core::v1::ResourceQuota>(generator);
     reach::<core::v1::Secret>(generator);
     reach::<core::v1::Service>(generator);
     reach::<core::v1::ServiceAccount>(generator);
 }
 
 fn other_kinds(generator: &mut SchemaGenerator) {
-    reach::<apps::v1::Deployment>(generator);
-    reach::<apps::v1::ReplicaSet>(generator);
+    workloads(generator);
+    infrastructure(generator);
     reach::<authentication::v1::TokenRequest>(generator);
-    reach::<autoscaling::v1::Scale>(generator);
     reach::<certificates::v1::CertificateSigningRequest>(generator);
     reach::<coordination::v1::Lease>(generator);
     reach::<discovery::v1::EndpointSlice>(generator);
     reach::<events::v1::Event>(generator);
     reach::<policy::v1::Eviction>(generator);
+    reach::<policy::v1::PodDisruptionBudget>(generator);
     reach::<meta::v1::APIResourceList>(generator);
     reach::<meta::v1::DeleteOptions>(generator);
     reach::<meta::v1::ListMeta>(generator);
     reach::<meta::v1::Status>(generator);
+}
+
+fn workloads(generator: &mut SchemaGenerator) {
+    reach::<apps::v1::ControllerRevision>(generator);
+    reach::<apps::v1::DaemonSet>(generator);
+    reach::<apps::v1::Deployment>(generator);
+    reach::<apps::v1::ReplicaSet>(generator);
+    reach::<apps::v1::StatefulSet>(generator);
+    reach::<autoscaling::v1::HorizontalPodAutoscaler>(generator);
+    reach::<autoscaling::v1::Scale>(generator);
+    reach::<autoscaling::v2::HorizontalPodAutoscaler>(generator);
+    reach::<batch::v1::CronJob>(generator);
+    reach::<batch::v1::Job>(generator);
+}
+
+fn infrastructure(generator: &mut SchemaGenerator) {
+    reach::<apiregistration::v1::APIService>(generator);
+    reach::<admissionregistration::v1::MutatingAdmissionPolicy>(generator);
+    reach::<admissionregistration::v1::MutatingAdmissionPolicyBinding>(generator);
+    reach::<admissionregistration::v1::MutatingWebhookConfiguration>(generator);
+    reach::<admissionregistration::v1::ValidatingAdmissionPolicy>(generator);
+    reach::<admissionregistration::v1::ValidatingAdmissionPolicyBinding>(generator);
+    reach::<admissionregistration::v1::ValidatingWebhookConfiguration>(generator);
+    reach::<flowcontrol::v1::FlowSchema>(generator);
+    reach::<flowcontrol::v1::PriorityLevelConfiguration>(generator);
+    reach::<resource::v1::DeviceClass>(generator);
+    reach::<resource::v1::ResourceClaim>(generator);
+    reach::<resource::v1::ResourceClaimTemplate>(generator);
+    reach::<resource::v1::ResourceSlice>(generator);
+    reach::<networking::v1::Ingress>(generator);
+    reach::<networking::v1::IngressClass>(generator);
+    reach::<networking::v1::IPAddress>(generator);
+    reach::<networking::v1::NetworkPolicy>(generator);
+    reach::<networking::v1::ServiceCIDR>(generator);
+    reach::<node::v1::RuntimeClass>(generator);
+    reach::<scheduling::v1::PriorityClass>(generator);
+    reach::<storage::v1::CSIDriver>(generator);
+    reach::<storage::v1::CSINode>(generator);
+    reach::<storage::v1::CSIStorageCapacity>(generator);
+    reach::<storage::v1::StorageClass>(generator);
+    reach::<storage::v1::VolumeAttachment>(generator);
+    reach::<storage::v1::VolumeAttributesClass>(generator);
 }
 
 const OCM: &str = "io.open-cluster-management.cluster.v1.";

@@ -25,7 +25,8 @@ use serde_json::Value;
 
 use super::accessors::{items_of, list, map, text};
 
-pub(super) use check::check;
+pub(super) use affinity::check_node_selector;
+pub(super) use check::{check, check_tolerations};
 pub(super) use defaults::default;
 pub(super) use update::check_update;
 

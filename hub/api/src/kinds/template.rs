@@ -1,4 +1,4 @@
-//! What Deployment and ReplicaSet share: a selector and a pod template.
+//! What workloads share: a pod template, and the selector of its pods.
 
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::metadata;
@@ -6,6 +6,7 @@ use freewheel_hub_schema::selector::LabelSelector;
 use serde_json::{Map, Value, json};
 
 use super::accessors::{int, list, text};
+use super::place::Place;
 use super::pod_spec;
 
 /// Fills in the defaults of `spec.template`.
@@ -50,24 +51,39 @@ pub(super) fn check_selector(object: &Value, kind: &str) -> Vec<FieldError> {
     errors
 }
 
-/// The template's metadata and pod spec.
+/// The template's metadata and pod spec, of pods that are started again for ever.
 pub(super) fn check(object: &Value, kind: &str) -> Vec<FieldError> {
+    let template = Place::of(object, "spec").child("template");
+    let mut errors = check_pods(&template);
+    errors.extend(check_for_ever(&template, kind));
+    errors
+}
+
+/// The metadata and pod spec of any template.
+pub(super) fn check_pods(template: &Place<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    if let Some(meta) = object.pointer("/spec/template/metadata") {
-        errors.extend(metadata::check_labels(meta, "spec.template.metadata"));
-        errors.extend(metadata::check_annotations(meta, "spec.template.metadata", None));
+    let meta = template.child("metadata");
+    if meta.is_there() {
+        errors.extend(metadata::check_labels(meta.value, &meta.path));
+        errors.extend(metadata::check_annotations(meta.value, &meta.path, None));
     }
-    let pod = object.pointer("/spec/template/spec").unwrap_or(&Value::Null);
-    errors.extend(pod_spec::check(pod, "spec.template.spec"));
-    let policy = text(pod, "/restartPolicy");
-    if matches!(policy, "OnFailure" | "Never") {
-        let at = "spec.template.spec.restartPolicy";
-        errors.push(FieldError::not_supported(at, &json!(policy), &["Always"]));
+    let pod = template.child("spec");
+    errors.extend(pod_spec::check(pod.value, &pod.path));
+    errors
+}
+
+/// Pods that are always wanted are started again, and have no end.
+pub(super) fn check_for_ever(template: &Place<'_>, kind: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let pod = template.child("spec");
+    let policy = pod.child("restartPolicy");
+    if matches!(policy.text(), "OnFailure" | "Never") {
+        errors.push(policy.not_supported(&["Always"]));
     }
-    if pod.get("activeDeadlineSeconds").is_some() {
-        let at = "spec.template.spec.activeDeadlineSeconds";
-        let text = format!("activeDeadlineSeconds in {kind} is not Supported");
-        errors.push(FieldError::forbidden(at, &text));
+    let deadline = pod.child("activeDeadlineSeconds");
+    if deadline.is_there() {
+        errors
+            .push(deadline.forbidden(&format!("activeDeadlineSeconds in {kind} is not Supported")));
     }
     errors
 }
@@ -84,18 +100,89 @@ pub(super) fn selector_stays(new: &Value, old: &Value) -> Vec<FieldError> {
 
 /// Warnings about the template's fields.
 pub(super) fn warnings(object: &Value) -> Vec<String> {
-    let pod = object.pointer("/spec/template/spec").unwrap_or(&Value::Null);
-    pod_spec::warnings(pod, "spec.template.spec")
+    warnings_of(&Place::of(object, "spec").child("template"))
+}
+
+/// Warnings about the fields of any template.
+pub(super) fn warnings_of(template: &Place<'_>) -> Vec<String> {
+    let pod = template.child("spec");
+    pod_spec::warnings(pod.value, &pod.path)
 }
 
 /// Containers, Images and Selector.
 pub(super) fn wide_cells(object: &Value) -> [Value; 3] {
-    let containers = list(object, "/spec/template/spec/containers");
+    let spec = object.get("spec").unwrap_or(&Value::Null);
+    let [names, images] = container_cells(spec);
+    [names, images, selector_cell(spec.get("selector"))]
+}
+
+/// Containers and Images of the template in this.
+pub(super) fn container_cells(holder: &Value) -> [Value; 2] {
+    let containers = list(holder, "/template/spec/containers");
     let join = |key: &str| containers.iter().map(|c| text(c, key)).collect::<Vec<_>>().join(",");
-    let selector = LabelSelector::from_json(object.pointer("/spec/selector"), "spec.selector");
-    let selector = selector.map(|s| s.to_string()).unwrap_or_default();
-    let selector = if selector.is_empty() { "<none>".to_owned() } else { selector };
-    [join("/name").into(), join("/image").into(), selector.into()]
+    [join("/name").into(), join("/image").into()]
+}
+
+/// A LabelSelector as text.
+pub(super) fn selector_cell(selector: Option<&Value>) -> Value {
+    let selector = LabelSelector::from_json(selector, "").map(|s| s.to_string());
+    or_none(selector.unwrap_or_default())
+}
+
+/// Labels as text.
+pub(super) fn labels_cell(labels: Option<&Value>) -> Value {
+    let labels = labels.and_then(Value::as_object).into_iter().flatten();
+    let pairs: Vec<String> =
+        labels.map(|(key, value)| format!("{key}={}", text(value, ""))).collect();
+    or_none(pairs.join(","))
+}
+
+fn or_none(text: String) -> Value {
+    if text.is_empty() { "<none>".into() } else { text.into() }
+}
+
+/// What a status counts may not be negative, and no part more than the whole.
+pub(super) fn check_replicas(object: &Value, parts: &[&str]) -> Vec<FieldError> {
+    let status = Place::of(object, "status");
+    let mut errors = Vec::new();
+    let all = status.child("replicas").int().unwrap_or_default();
+    for field in ["replicas", "observedGeneration"].iter().chain(parts) {
+        errors.extend(status.child(field).at_least(0));
+    }
+    for part in parts.iter().map(|part| status.child(part)) {
+        if part.int().is_some_and(|part| all < part) {
+            errors.push(part.invalid("cannot be greater than status.replicas"));
+        }
+    }
+    let (available, ready) = (status.child("availableReplicas"), status.child("readyReplicas"));
+    if ready.int().unwrap_or_default() < available.int().unwrap_or_default() {
+        errors.push(available.invalid("cannot be greater than readyReplicas"));
+    }
+    errors
+}
+
+/// How often names have clashed only grows.
+pub(super) fn collisions_grow(new: &Value, old: &Value) -> Option<FieldError> {
+    let count = |object| Place::of(object, "status").child("collisionCount");
+    let (now, was) = (count(new), count(old));
+    let falls = now.int().unwrap_or_default() < was.int()?;
+    falls.then(|| now.invalid("cannot be decremented"))
+}
+
+/// A number of pods, or a percentage of up to all of them.
+pub(super) fn check_amount(at: &Place<'_>) -> Vec<FieldError> {
+    match amount(at.value) {
+        Err(wrong) => vec![at.invalid(wrong)],
+        Ok(percent) if at.value.is_string() && 100 < percent => {
+            vec![at.invalid("must not be greater than 100%")]
+        }
+        Ok(_) => Vec::new(),
+    }
+}
+
+/// Whether that is any pods at all.
+pub(super) fn is_some(at: &Place<'_>) -> bool {
+    amount(at.value).is_ok_and(|amount| amount != 0)
 }
 
 /// An int-or-percent that may not be negative, without its sign.

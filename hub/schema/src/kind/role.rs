@@ -27,6 +27,8 @@ pub enum Selection {
 pub enum Trait {
     /// A change of its spec does not count up metadata.generation: it has no spec, or nobody follows it.
     CountsNoGeneration,
+    /// It is 1 for ever: what matters of it never changes.
+    CountsOneGeneration,
     /// A change of annotations counts it up as well: they reach what its controller makes of it.
     CountsAnnotations,
     /// Other objects live in it: it goes when they and its `spec.finalizers` are gone, and is `Terminating` until then.

@@ -17,6 +17,9 @@ pub trait Strategy: Send + Sync {
         drop_status(object);
     }
 
+    /// Once a new object has its name, its UID and its time: what follows from those.
+    fn born(&self, _object: &mut Value) {}
+
     /// Before an update through the main resource (`None`) or a subresource: takes over from `old`
     /// what this door may not change.
     fn prepare_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {

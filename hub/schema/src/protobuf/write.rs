@@ -98,6 +98,8 @@ fn single(
             })?;
         }
         (Shape::Time | Shape::MicroTime, value) => {
+            // In a map, a time that is none is null.
+            let value = value.filter(|value| !value.is_null());
             let moment = value.map(|value| moment(value).ok_or_else(wrong)).transpose()?;
             nested(out, number, |out| {
                 if let Some(moment) = moment {

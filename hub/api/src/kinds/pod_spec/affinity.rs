@@ -36,20 +36,27 @@ pub(super) fn check(affinity: &Value, path: &str) -> Vec<FieldError> {
 fn check_nodes(affinity: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if let Some(required) = affinity.get(REQUIRED).filter(|required| !required.is_null()) {
-        let at = format!("{path}.{REQUIRED}.nodeSelectorTerms");
-        if list(required, "/nodeSelectorTerms").is_empty() {
-            let text = "must have at least one node selector term";
-            errors.push(FieldError::required(at.clone(), text));
-        }
-        for (i, term) in items_of(required, "nodeSelectorTerms") {
-            errors.extend(check_term(term, &format!("{at}[{i}]"), true));
-        }
+        errors.extend(check_node_selector(required, &format!("{path}.{REQUIRED}")));
     }
     for (i, weighted) in items_of(affinity, PREFERRED) {
         let path = format!("{path}.{PREFERRED}[{i}]");
         errors.extend(check_weight(weighted, &path));
         let term = weighted.get("preference").unwrap_or(&Value::Null);
         errors.extend(check_term(term, &format!("{path}.preference"), false));
+    }
+    errors
+}
+
+/// Every mistake of a NodeSelector.
+pub(in super::super) fn check_node_selector(required: &Value, path: &str) -> Vec<FieldError> {
+    let at = format!("{path}.nodeSelectorTerms");
+    let mut errors = Vec::new();
+    if list(required, "/nodeSelectorTerms").is_empty() {
+        let text = "must have at least one node selector term";
+        errors.push(FieldError::required(at.clone(), text));
+    }
+    for (i, term) in items_of(required, "nodeSelectorTerms") {
+        errors.extend(check_term(term, &format!("{at}[{i}]"), true));
     }
     errors
 }

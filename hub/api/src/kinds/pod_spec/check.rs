@@ -33,9 +33,7 @@ pub(in super::super) fn check(spec: &Value, path: &str) -> Vec<FieldError> {
     errors.extend(check_label_map(spec.get("nodeSelector"), &format!("{path}.nodeSelector")));
     errors.extend(check_names(spec, path));
     errors.extend(check_numbers(spec, path));
-    for (i, toleration) in list(spec, "/tolerations").iter().enumerate() {
-        errors.extend(check_toleration(&format!("{path}.tolerations[{i}]"), toleration));
-    }
+    errors.extend(check_tolerations(list(spec, "/tolerations"), &format!("{path}.tolerations")));
     for (i, gate) in list(spec, "/readinessGates").iter().enumerate() {
         let kind = text(gate, "/conditionType");
         let at = format!("{path}.readinessGates[{i}].conditionType");
@@ -148,6 +146,12 @@ fn check_numbers(spec: &Value, path: &str) -> Vec<FieldError> {
         errors.push(FieldError::invalid(at, &json!(seconds), text));
     }
     errors
+}
+
+/// Every mistake of a list of tolerations.
+pub(in super::super) fn check_tolerations(all: &[Value], path: &str) -> Vec<FieldError> {
+    let all = all.iter().enumerate();
+    all.flat_map(|(i, toleration)| check_toleration(&format!("{path}[{i}]"), toleration)).collect()
 }
 
 fn check_toleration(path: &str, toleration: &Value) -> Vec<FieldError> {

@@ -1,0 +1,208 @@
+//! HorizontalPodAutoscaler: how many replicas a workload is to have, by what is measured of it.
+//!
+//! ```text
+//! autoscaling/v1 (one CPU target; the rest in annotations)  <->  autoscaling/v2 (metrics, behavior)
+//! ```
+//!
+//! ```text
+//! v1        the older form, and how it becomes the newer one
+//! metrics   rules and cells of metrics
+//! ```
+//!
+//! Guarantees:
+//! - there is one in the store, in v2's form, whichever version wrote it, and nothing of it is lost by reading or
+//!   writing it as v1 (`nothing_is_lost_in_the_older_form`).
+
+mod metrics;
+mod v1;
+
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::gvk::{Gvk, Gvr};
+use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
+use freewheel_hub_schema::name as names;
+use serde_json::{Map, Value, json};
+
+use super::accessors::{AGE, NAME, age, child, column, int, name, set_default, text};
+use super::place::Place;
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    column("Reference", "string", "What is scaled."),
+    column("Targets", "string", "What is measured, and what it is to be."),
+    column("MinPods", "string", "Fewest replicas."),
+    column("MaxPods", "string", "Most replicas."),
+    column("Replicas", "string", "Replicas as last seen."),
+    AGE,
+];
+/// Longest look back, and longest period of a policy, in seconds.
+const WINDOW_MAX: i64 = 3600;
+const PERIOD_MAX: i64 = 1800;
+/// What CPU is to be, unless something else is said: a percentage of what is requested.
+const CPU_TARGET: i64 = 80;
+
+/// HorizontalPodAutoscaler of autoscaling/v2.
+pub(crate) fn kind() -> Kind {
+    either(Kind::new(Gvk::new("autoscaling", "v2", "HorizontalPodAutoscaler"), PLURAL, Rules))
+}
+
+/// HorizontalPodAutoscaler of autoscaling/v1.
+pub(crate) fn older() -> Kind {
+    either(Kind::new(Gvk::new("autoscaling", "v1", "HorizontalPodAutoscaler"), PLURAL, v1::Rules))
+        .stored_as(Gvr::new("autoscaling", "v2", PLURAL))
+}
+
+const PLURAL: &str = "horizontalpodautoscalers";
+
+fn either(kind: Kind) -> Kind {
+    kind.short(["hpa"])
+        .category(["all"])
+        .with_status()
+        .columns(COLUMNS)
+        .with(&[Trait::CountsNoGeneration])
+        .without_effect("no controller of this hub acts on it yet")
+}
+
+struct Rules;
+
+impl Strategy for Rules {
+    fn default(&self, object: &mut Value) {
+        let Some(spec) = child(object, "spec") else { return };
+        set_default(spec, "minReplicas", 1);
+        if spec.get("metrics").is_none_or(|metrics| *metrics == json!([])) {
+            spec.insert("metrics".to_owned(), json!([cpu_metric(CPU_TARGET)]));
+        }
+        if let Some(behavior) = spec.get_mut("behavior").and_then(Value::as_object_mut) {
+            let up = json!([
+                {"type": "Pods", "value": 4, "periodSeconds": 15},
+                {"type": "Percent", "value": 100, "periodSeconds": 15},
+            ]);
+            default_rules(behavior, "scaleUp", Some(0), up);
+            let down = json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]);
+            default_rules(behavior, "scaleDown", None, down);
+        }
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        if let Some(map) = object.as_object_mut() {
+            map.insert("status".to_owned(), json!({"desiredReplicas": 0}));
+        }
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let spec = Place::of(object, "spec");
+        let (least, most) = (spec.child("minReplicas"), spec.child("maxReplicas"));
+        let mut errors: Vec<_> = least.at_least(1).into_iter().collect();
+        match most.int().unwrap_or_default() {
+            0 => errors.push(most.required("must be set and greater than 0")),
+            _ => errors.extend(most.at_least(1)),
+        }
+        if most.int().unwrap_or_default() < least.int().unwrap_or(i64::MIN) {
+            errors.push(most.invalid("must be greater than or equal to `minReplicas`"));
+        }
+        let target = spec.child("scaleTargetRef");
+        let core = target.child("kind").text() == "ReplicationController";
+        errors.extend(check_reference(&target, core));
+        errors.extend(metrics::check(&spec.child("metrics")));
+        for direction in ["scaleUp", "scaleDown"] {
+            let rules = spec.child("behavior").child(direction);
+            if rules.is_there() {
+                errors.extend(check_rules(&rules));
+            }
+        }
+        errors
+    }
+
+    fn validate_update(&self, door: Option<&str>, new: &Value, _: &Value) -> Vec<FieldError> {
+        if door != Some("status") {
+            return Vec::new();
+        }
+        let status = Place::of(new, "status");
+        let counts = ["currentReplicas", "desiredReplicas"].map(|field| status.child(field));
+        counts.iter().filter_map(|count| count.at_least(0)).collect()
+    }
+
+    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
+        let target = object.pointer("/spec/scaleTargetRef").unwrap_or(&Value::Null);
+        let least = object.pointer("/spec/minReplicas").and_then(Value::as_i64);
+        let least = least.map_or_else(|| "<unset>".to_owned(), |least| least.to_string());
+        vec![
+            name(object),
+            format!("{}/{}", text(target, "/kind"), text(target, "/name")).into(),
+            metrics::cell(object).into(),
+            least.into(),
+            int(object, "/spec/maxReplicas").into(),
+            int(object, "/status/currentReplicas").into(),
+            age(object, now),
+        ]
+    }
+}
+
+/// So much of the CPU that is requested.
+fn cpu_metric(percent: i64) -> Value {
+    let target = json!({"type": "Utilization", "averageUtilization": percent});
+    json!({"type": "Resource", "resource": {"name": "cpu", "target": target}})
+}
+
+fn default_rules(
+    behavior: &mut Map<String, Value>,
+    direction: &str,
+    window: Option<i64>,
+    policies: Value,
+) {
+    set_default(behavior, direction, json!({}));
+    let Some(rules) = behavior.get_mut(direction).and_then(Value::as_object_mut) else { return };
+    set_default(rules, "selectPolicy", "Max");
+    set_default(rules, "policies", policies);
+    if let Some(window) = window {
+        set_default(rules, "stabilizationWindowSeconds", window);
+    }
+}
+
+/// Which object of which kind; without a group only where there is none.
+fn check_reference(target: &Place<'_>, core: bool) -> Vec<FieldError> {
+    let mut errors = target.child("kind").named(names::path_segment);
+    errors.extend(target.child("name").named(names::path_segment));
+    let version = target.child("apiVersion");
+    let found = version.text();
+    if 1 < found.matches('/').count() {
+        errors.push(version.invalid(&format!("unexpected GroupVersion string: {found}")));
+    } else if !core && !found.contains('/') {
+        let text = "apiVersion must specify API group";
+        errors.push(FieldError::invalid(&*version.path, &json!(found), text));
+    }
+    errors
+}
+
+fn check_rules(rules: &Place<'_>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let window = rules.child("stabilizationWindowSeconds");
+    if window.int().is_some_and(|window| window < 0) {
+        errors.push(window.invalid("must be greater than or equal to zero"));
+    }
+    if window.int().is_some_and(|window| WINDOW_MAX < window) {
+        errors.push(window.invalid(&format!("must be less than or equal to {WINDOW_MAX}")));
+    }
+    errors.extend(rules.child("selectPolicy").one_of(&["Disabled", "Max", "Min"]));
+    let policies = rules.child("policies");
+    if policies.is_empty() {
+        errors.push(policies.required("must specify at least one Policy"));
+    }
+    for policy in policies.items() {
+        let kind = policy.child("type");
+        if !matches!(kind.text(), "Pods" | "Percent") {
+            errors.push(kind.not_supported(&["Percent", "Pods"]));
+        }
+        for field in ["value", "periodSeconds"] {
+            let number = policy.child(field);
+            if number.int().unwrap_or_default() <= 0 {
+                errors.push(number.invalid("must be greater than zero"));
+            }
+        }
+        let period = policy.child("periodSeconds");
+        if period.int().is_some_and(|period| PERIOD_MAX < period) {
+            errors.push(period.invalid(&format!("must be less than or equal to {PERIOD_MAX}")));
+        }
+    }
+    errors.extend(rules.child("tolerance").not_negative());
+    errors
+}
