@@ -32,6 +32,16 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
+/// Empties a folder for a run.
+pub fn empty(path: &Path) -> Result<(), Stop> {
+    let failed = |e: std::io::Error| Stop(format!("cannot empty {}: {e}", path.display()));
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
+        _ => {}
+    }
+    std::fs::create_dir_all(path).map_err(failed)
+}
+
 /// The cargo that runs us.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -16,6 +16,10 @@ pub fn run(tally: &mut Tally) {
     tally.check("spoke size and symbols", spoke);
     tally.check("up, first start", || forget_up().and_then(|()| up()));
     tally.check("up, from the kept data", up);
+    // What held must hold.
+    tally.check("conformance, class a1", || {
+        run_command(cargo().args(["xtask", "conformance", "a1"]))
+    });
     // Seeds that the short tier does not have.
     tally.harness(
         "simulation of the fleet, more seeds",

@@ -1,15 +1,20 @@
 //! Every chore of the project: `cargo xtask NAME`.
 
 mod bench;
+mod child;
 mod command;
+mod conformance;
 mod dist;
 mod guests;
+mod kube;
 mod kubectl;
 mod long;
+mod ports;
 mod schema;
 mod test;
 mod tidy;
 mod up;
+mod upstream;
 mod wasi;
 
 use clap::{Parser, Subcommand};
@@ -43,6 +48,8 @@ enum Chore {
     },
     /// Measure the performance gates beside their peers
     Bench(bench::Options),
+    /// Run upstream's conformance specs against the hub
+    Conformance(conformance::Options),
     /// Build the hub and the spoke as they ship, into target/dist
     Dist,
     /// Check layers, file sizes and names
@@ -64,6 +71,7 @@ fn main() -> std::process::ExitCode {
         Chore::Ci => test::all(false).and_then(|()| long::doc()).and_then(|()| long::deny()),
         Chore::Soak { minutes } => long::soak(minutes),
         Chore::Bench(options) => bench::run(&options),
+        Chore::Conformance(options) => conformance::run(&options),
         Chore::Dist => dist::build(),
         Chore::Tidy => tidy::run(),
         Chore::Schema { check } => schema::run(check),

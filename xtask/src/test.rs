@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything that CI runs, ending with `N passed, N failed`.
 //!
 //! `--all` adds the long tier: the shipped spoke's size and symbols, more simulation seeds, more
-//! crash rounds, modules of other toolchains, other people's registry clients, a short soak, documentation, dependency
-//! policy. A tier is not a skip: both run before a release.
+//! crash rounds, modules of other toolchains, other people's registry clients, upstream's conformance specs, a short soak,
+//! documentation, dependency policy. A tier is not a skip: both run before a release.
 //!
 //! Guarantees:
 //! - what fails is counted, a harness that dies before it counts included, and keeps nothing from running

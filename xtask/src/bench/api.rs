@@ -6,7 +6,8 @@ use super::figures::{Ratios, column, median, spread, time};
 use super::hub::Hub;
 use super::peer::Peer;
 use super::row::{Row, Verdict};
-use super::{Plan, child, load};
+use super::{Plan, load};
+use crate::child;
 use crate::command::Stop;
 
 /// Both sides, driven in turns.

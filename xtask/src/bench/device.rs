@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::hub::{Hub, spoke_program};
 use super::row::{Row, Verdict};
-use super::{Plan, child, load, proc};
+use super::{Plan, load, proc};
+use crate::child;
 use crate::command::{Stop, cargo, output};
 
 /// Words that only a compiler brings along; panics name their crate's path.

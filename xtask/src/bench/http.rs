@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::child::{self, Child};
 use super::figures::{Ratios, column, median, spread};
-use super::hub::{Hub, NODE, answers, free_tcp};
+use super::hub::{Hub, NODE, answers};
 use super::row::{Row, Verdict};
 use super::{Plan, load, tools};
+use crate::child::{self, Child};
 use crate::command::{Stop, cargo, run as run_command, target};
+use crate::ports::free_tcp;
 
 const VERSION: &str = "48.0.8";
 const NODE_PORT: u16 = 31313;

@@ -1,15 +1,16 @@
 //! Our side: a hub as a release, and a spoke as it ships.
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::child::{self, Child};
 use super::{Plan, fresh, load};
+use crate::child::{self, Child};
 use crate::command::{Stop, cargo, run, target};
+use crate::ports::{free_tcp, free_udp};
 use crate::{dist, guests};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,17 +24,6 @@ pub struct Hub {
     pub dir: PathBuf,
     pub api: u16,
     link: u16,
-}
-
-/// A port that nobody has.
-pub fn free_tcp() -> Result<u16, Stop> {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr());
-    port.map(|address| address.port()).map_err(|e| Stop(format!("no free port: {e}")))
-}
-
-fn free_udp() -> Result<u16, Stop> {
-    let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|s| s.local_addr());
-    port.map(|address| address.port()).map_err(|e| Stop(format!("no free port: {e}")))
 }
 
 /// How the load generator reaches a server on loopback with client certificates in `keys`.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Plan, child};
+use super::Plan;
+use crate::child;
 use crate::command::{Stop, cargo, run, target};
 
 /// Longest time of one order.

@@ -3,7 +3,7 @@
 //! ```text
 //! mod      names, rounds, the table, target/bench/latest.json
 //! row      one gate: what was measured, whether it holds      figures  medians and ranges
-//! child    processes that end with us                         proc     what /proc tells of them
+//! proc     what /proc tells of processes
 //! load     the load generator (tests/bench/load)              hub      our hub and a spoke      peer  kube-apiserver + etcd
 //! api      P25 P26 P28      device  P01 P02      start  P07 P40      http  P13      fleet  P20S P22S P23S
 //! ```
@@ -13,7 +13,6 @@
 //! * What cannot be had on a machine is named and gets no verdict.
 
 mod api;
-mod child;
 mod device;
 mod figures;
 mod fleet;
@@ -30,7 +29,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use crate::command::{Stop, output, target};
+use crate::child;
+use crate::command::{Stop, empty, output, target};
 use row::Row;
 
 /// What `bench` can be told.
@@ -120,12 +120,7 @@ fn tools() -> PathBuf {
 /// An empty folder of this name.
 fn fresh(name: &str) -> Result<PathBuf, Stop> {
     let path = folder().join(name);
-    let failed = |e: std::io::Error| Stop(format!("cannot empty {}: {e}", path.display()));
-    match std::fs::remove_dir_all(&path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
-        _ => {}
-    }
-    std::fs::create_dir_all(&path).map_err(failed)?;
+    empty(&path)?;
     Ok(path)
 }
 

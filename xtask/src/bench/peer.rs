@@ -3,21 +3,18 @@
 //! TLS with client certificates and RBAC, as ours. Between kube-apiserver and etcd there is plain HTTP on loopback,
 //! which favours the peer.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::child::{self, Child};
-use super::hub::{answers, free_tcp, server};
-use super::{fresh, load, tools};
-use crate::command::{Stop, root};
+use super::hub::{answers, server};
+use super::{fresh, load};
+use crate::child::Child;
+use crate::command::Stop;
+use crate::ports::free_tcp;
+use crate::upstream;
 
-/// Version of kube-apiserver in tests/bench/peers/go.mod.
-const VERSION: &str = "v1.36.4";
-/// A cold build takes some minutes on two cores.
-const BUILD: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// kube-apiserver and its etcd.
@@ -28,36 +25,10 @@ pub struct Peer {
     pub server: Value,
 }
 
-fn build(name: &str) -> Result<PathBuf, Stop> {
-    let path = tools().join(format!("{name}-{VERSION}"));
-    if path.exists() {
-        return Ok(path);
-    }
-    println!("building {name} with Go (some minutes, once) …");
-    std::fs::create_dir_all(tools())
-        .map_err(|e| Stop(format!("cannot make {}: {e}", tools().display())))?;
-    let part = path.with_extension("part");
-    let version = "k8s.io/component-base/version";
-    let flags = format!(
-        "-s -w -X {version}.gitVersion={VERSION} -X {version}.gitMajor=1 -X {version}.gitMinor=36"
-    );
-    let mut command = Command::new("nice");
-    command.current_dir(root().join("tests/bench/peers"));
-    command
-        .args(["go", "build", "-trimpath", "-ldflags", &flags, "-o"])
-        .arg(&part)
-        .arg(format!("./{name}"));
-    child::finish(&mut command, BUILD)
-        .map_err(|stop| Stop(format!("peer not available: {stop}")))?;
-    std::fs::rename(&part, &path)
-        .map_err(|e| Stop(format!("cannot keep {}: {e}", path.display())))?;
-    Ok(path)
-}
-
 impl Peer {
     /// Builds and starts both with empty data.
     pub fn start() -> Result<Self, Stop> {
-        let (etcd, apiserver) = (build("etcd")?, build("kube-apiserver")?);
+        let (etcd, apiserver) = (upstream::server("etcd")?, upstream::server("kube-apiserver")?);
         let dir = fresh("peer")?;
         load::ask(&json!({"do": "keys", "dir": dir}))?;
         let (client, peers, port) = (free_tcp()?, free_tcp()?, free_tcp()?);

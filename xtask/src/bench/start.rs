@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::child::{self, Child};
 use super::figures::{Ratios, median, percentiles, time};
 use super::hub::Hub;
 use super::row::{Row, Verdict};
 use super::{Plan, fresh, load, tools};
+use crate::child::{self, Child};
 use crate::command::Stop;
 
 const CONTAINERS: usize = 20;

@@ -1,4 +1,4 @@
-//! Processes that a bench starts: they end with it, also after Ctrl-C.
+//! Processes that a chore starts: they end with it, also after Ctrl-C.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::command::Stop;
 
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
-/// From here on Ctrl-C ends the bench in order.
+/// From here on Ctrl-C ends the chore in order.
 pub fn listen() -> Result<(), Stop> {
     ctrlc::set_handler(|| STOPPED.store(true, Ordering::SeqCst))
         .map_err(|e| Stop(format!("cannot listen for Ctrl-C: {e}")))
