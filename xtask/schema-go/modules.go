@@ -18,10 +18,13 @@ const (
 	modApimachinery = "k8s.io/apimachinery"
 	modClientGo     = "k8s.io/client-go"
 	modAggregator   = "k8s.io/kube-aggregator"
+	modExtensions   = "k8s.io/apiextensions-apiserver"
 	modOCM          = "open-cluster-management.io/api"
 )
 
-var moduleNames = []string{modKubernetes, modAPI, modApimachinery, modClientGo, modAggregator, modOCM}
+var moduleNames = []string{
+	modKubernetes, modAPI, modApimachinery, modClientGo, modAggregator, modExtensions, modOCM,
+}
 
 func findModules() (*modules, error) {
 	found := &modules{dir: map[string]string{}, version: map[string]string{}}

@@ -13,6 +13,7 @@ import (
 	"sort"
 	"strings"
 
+	extensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -86,6 +87,9 @@ func kinds() (map[schema.GroupVersionKind]reflect.Type, error) {
 	for kind, sample := range metaKinds {
 		out[schema.GroupVersionKind{Group: "meta.k8s.io", Version: "v1", Kind: kind}] = reflect.TypeOf(sample)
 	}
+	extensions := extensionsv1.SchemeGroupVersion
+	out[extensions.WithKind("CustomResourceDefinition")] = reflect.TypeOf(extensionsv1.CustomResourceDefinition{})
+	out[extensions.WithKind("CustomResourceDefinitionList")] = reflect.TypeOf(extensionsv1.CustomResourceDefinitionList{})
 	ocm := schema.GroupVersion{Group: "cluster.open-cluster-management.io", Version: "v1"}
 	out[ocm.WithKind("ManagedCluster")] = reflect.TypeOf(ocmv1.ManagedCluster{})
 	out[ocm.WithKind("ManagedClusterList")] = reflect.TypeOf(ocmv1.ManagedClusterList{})

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	extensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -41,7 +42,15 @@ var scalars = map[reflect.Type]string{
 	reflect.TypeOf(intstr.IntOrString{}):   "intstr",
 	reflect.TypeOf(runtime.RawExtension{}): "raw",
 	reflect.TypeOf(metav1.FieldsV1{}):      "fields",
+	reflect.TypeOf(extensionsv1.JSON{}):    "raw",
+
+	// A schema or something simpler: whoever knows CustomResourceDefinitions looks inside.
+	reflect.TypeOf(extensionsv1.JSONSchemaPropsOrBool{}):        "raw",
+	reflect.TypeOf(extensionsv1.JSONSchemaPropsOrStringArray{}): "raw",
 }
+
+// In v1, `items` is one schema: the list of schemas that Go's type could hold is never valid.
+var itemsType = reflect.TypeOf(extensionsv1.JSONSchemaPropsOrArray{})
 
 type modelNamer interface{ OpenAPIModelName() string }
 
@@ -69,6 +78,10 @@ func (w *walker) walk(t reflect.Type) (string, error) {
 	}
 	_, hasProto := reflect.New(t).Interface().(marshaler)
 	crd := strings.HasPrefix(t.PkgPath(), "open-cluster-management.io/")
+	if strings.HasPrefix(t.PkgPath(), "k8s.io/apiextensions-apiserver/") {
+		// Schemas and what may stand for one have messages that no fact here could tell: JSON and YAML only.
+		hasProto = false
+	}
 	out := &goType{name: name, proto: hasProto, crd: crd}
 	w.types[name] = out
 	for i := range t.NumField() {
@@ -111,7 +124,7 @@ func (w *walker) field(owner *goType, field reflect.StructField) error {
 		}
 		out.name = "."
 	}
-	if tag, ok := field.Tag.Lookup("protobuf"); ok {
+	if tag, ok := field.Tag.Lookup("protobuf"); ok && owner.proto {
 		out.protoName = strings.ToLower(field.Name[:1]) + field.Name[1:]
 		for i, part := range strings.Split(tag, ",") {
 			if i == 1 {
@@ -138,6 +151,9 @@ func (w *walker) field(owner *goType, field reflect.StructField) error {
 func (w *walker) typeText(t reflect.Type) (string, error) {
 	if text, ok := scalars[t]; ok {
 		return text, nil
+	}
+	if t == itemsType {
+		t = reflect.TypeOf(extensionsv1.JSONSchemaProps{})
 	}
 	if t.Kind() == reflect.Slice && t.Name() != "" {
 		if _, ok := reflect.New(t).Interface().(marshaler); ok {
