@@ -370,7 +370,7 @@ pub type PendingMeasurement = (Vec<PathBuf>, Measured);
 pub struct FakeFiles {
     /// Sets by directory.
     pub sets: Mutex<BTreeMap<PathBuf, Vec<File>>>,
-    /// Bytes that directories have when they are measured.
+    /// Bytes of directories, when they are measured, and of files.
     pub sizes: Mutex<BTreeMap<PathBuf, u64>>,
     /// Inodes that are in them.
     pub inodes: Mutex<BTreeMap<PathBuf, u64>>,
@@ -435,11 +435,14 @@ impl Files for FakeFiles {
         Ok(names.collect())
     }
 
-    fn files_in(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let left = self.left.lock();
+    fn files_in(&self, dir: &Path) -> io::Result<Vec<(String, u64)>> {
+        let (left, sizes) = (self.left.lock(), self.sizes.lock());
         let within = left.iter().filter(|path| path.parent() == Some(dir));
-        let names = within.filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
-        Ok(names.collect())
+        let one = |path: &PathBuf| {
+            let name = path.file_name()?.to_str()?.to_owned();
+            Some((name, sizes.get(path).copied().unwrap_or(0)))
+        };
+        Ok(within.filter_map(one).collect())
     }
 
     fn is_removing(&self) -> bool {

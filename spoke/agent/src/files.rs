@@ -11,7 +11,7 @@
 
 mod set;
 
-use std::fs::FileType;
+use std::fs::{DirEntry, FileType};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::{Component, Path};
@@ -55,8 +55,8 @@ pub trait Files: Send + Sync {
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     /// Names of the directories in a directory; none when there is no such directory.
     fn dirs_in(&self, dir: &Path) -> io::Result<Vec<String>>;
-    /// Names of the files in a directory; none when there is no such directory.
-    fn files_in(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Names and sizes of the files in a directory; none when there is no such directory.
+    fn files_in(&self, dir: &Path) -> io::Result<Vec<(String, u64)>>;
     /// Whether room of what was removed is not free yet.
     fn is_removing(&self) -> bool;
     /// Removes a file; nothing there is fine.
@@ -156,11 +156,11 @@ impl Files for DiskFiles {
     }
 
     fn dirs_in(&self, dir: &Path) -> io::Result<Vec<String>> {
-        names_in(dir, FileType::is_dir)
+        entries_in(dir, FileType::is_dir, |_, name| Ok(name))
     }
 
-    fn files_in(&self, dir: &Path) -> io::Result<Vec<String>> {
-        names_in(dir, FileType::is_file)
+    fn files_in(&self, dir: &Path) -> io::Result<Vec<(String, u64)>> {
+        entries_in(dir, FileType::is_file, |entry, name| Ok((name, entry.metadata()?.len())))
     }
 
     fn is_removing(&self) -> bool {
@@ -192,7 +192,11 @@ impl Files for DiskFiles {
 }
 
 /// The names that the agent gives are all text.
-fn names_in(dir: &Path, wanted: fn(&FileType) -> bool) -> io::Result<Vec<String>> {
+fn entries_in<T>(
+    dir: &Path,
+    wanted: fn(&FileType) -> bool,
+    make: impl Fn(&DirEntry, String) -> io::Result<T>,
+) -> io::Result<Vec<T>> {
     let entries = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other?,
@@ -203,7 +207,7 @@ fn names_in(dir: &Path, wanted: fn(&FileType) -> bool) -> io::Result<Vec<String>
         if wanted(&entry.file_type()?)
             && let Ok(name) = entry.file_name().into_string()
         {
-            out.push(name);
+            out.push(make(&entry, name)?);
         }
     }
     Ok(out)

@@ -87,6 +87,26 @@ pub fn attempt_of(file: &str) -> Option<u32> {
     file.strip_suffix(".1").unwrap_or(file).strip_suffix(".log")?.parse().ok()
 }
 
+/// A start of a container of which there is a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoggedStart {
+    /// Which.
+    pub attempt: u32,
+    /// It has written something, so it came to run. The log of one that was about to is empty.
+    pub wrote: bool,
+}
+
+impl LoggedStart {
+    /// The newer of two; of one start, what both files of its log say.
+    const fn or_newer(self, other: Self) -> Self {
+        if self.attempt < other.attempt || (self.attempt == other.attempt && other.wrote) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
 /// The newest start of each container of a pod of which there is a log.
 ///
 /// # Errors
@@ -95,12 +115,15 @@ pub fn logged_starts(
     files: &dyn Files,
     data: &Path,
     uid: &str,
-) -> io::Result<BTreeMap<String, u32>> {
+) -> io::Result<BTreeMap<String, LoggedStart>> {
     let mut out = BTreeMap::new();
     let logs = pod_dir(data, uid).join(LOGS);
     for container in files.dirs_in(&logs)? {
-        let starts = files.files_in(&logs.join(&container))?;
-        if let Some(newest) = starts.iter().filter_map(|file| attempt_of(file)).max() {
+        let all = files.files_in(&logs.join(&container))?;
+        let starts = all.iter().filter_map(|(file, bytes)| {
+            Some(LoggedStart { attempt: attempt_of(file)?, wrote: 0 < *bytes })
+        });
+        if let Some(newest) = starts.reduce(LoggedStart::or_newer) {
             out.insert(container, newest);
         }
     }

@@ -18,6 +18,7 @@ use crate::ports::{ContainerId, PlanPart};
 mod instances;
 mod lives;
 mod mounts;
+mod power_cuts;
 mod pressure;
 mod pulls;
 mod recovery;

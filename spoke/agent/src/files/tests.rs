@@ -31,10 +31,10 @@ fn a_link_that_a_guest_made_is_not_followed() {
 fn what_is_in_a_directory_is_told_apart() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("web")).unwrap();
-    std::fs::write(dir.path().join("0.log"), "").unwrap();
+    std::fs::write(dir.path().join("0.log"), "hello").unwrap();
     let files = DiskFiles::default();
     assert_eq!(files.dirs_in(dir.path()).unwrap(), ["web"]);
-    assert_eq!(files.files_in(dir.path()).unwrap(), ["0.log"]);
+    assert_eq!(files.files_in(dir.path()).unwrap(), [("0.log".to_owned(), 5)]);
     let gone = dir.path().join("gone");
     assert_eq!((files.dirs_in(&gone).unwrap(), files.files_in(&gone).unwrap()), (vec![], vec![]));
 }

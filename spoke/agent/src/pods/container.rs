@@ -9,6 +9,7 @@ use freewheel_link::report::{TerminatedV1, UnixMillis};
 use super::backoff;
 use crate::ledger::{ContainerStateV1, DoingV1};
 use crate::ports::Exit;
+use crate::volumes::LoggedStart;
 
 /// Exit code of what died together with the agent.
 const EXIT_KILLED: i32 = 137;
@@ -88,13 +89,13 @@ impl Container {
     pub(super) fn new(
         name: &str,
         known: &[ContainerStateV1],
-        logged: &BTreeMap<String, u32>,
+        logged: &BTreeMap<String, LoggedStart>,
         now: Duration,
         unix: UnixMillis,
     ) -> Self {
         let kept = known.iter().find(|state| state.name == name);
         let forgotten =
-            logged.get(name).filter(|newest| kept.is_none_or(|k| k.restarts < **newest));
+            logged.get(name).filter(|start| kept.is_none_or(|kept| is_forgotten(kept, start)));
         let ended = |how| ContainerState::Ended { how, at: now, blameless: true };
         let state = match kept.map(|kept| &kept.doing) {
             _ if forgotten.is_some() => ended(forgotten_end(unix)),
@@ -112,7 +113,10 @@ impl Container {
         let ran = matches!(kept.map(|kept| &kept.doing), Some(DoingV1::Running(_)));
         Self {
             name: name.to_owned(),
-            restarts: forgotten.copied().or(kept.map(|kept| kept.restarts)).unwrap_or(0),
+            restarts: forgotten
+                .map(|start| start.attempt)
+                .or(kept.map(|kept| kept.restarts))
+                .unwrap_or(0),
             state,
             last: kept.and_then(|kept| kept.last.clone()),
             streak: 0,
@@ -258,6 +262,13 @@ impl Container {
             last,
         }
     }
+}
+
+/// Whether the ledger knows nothing of a start that has left a log. Of one that it has seen coming and that has written
+/// nothing, nobody can say that it ran.
+fn is_forgotten(kept: &ContainerStateV1, start: &LoggedStart) -> bool {
+    kept.restarts < start.attempt
+        || (kept.restarts == start.attempt && start.wrote && kept.doing == DoingV1::Nothing)
 }
 
 /// How a start ended that has left its log and nothing else, in kubelet's words where it has some.

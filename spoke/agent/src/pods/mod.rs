@@ -21,7 +21,8 @@
 //! - a grace period that is made shorter counts from the deletion, and is never made longer
 //!   (`a_deleted_pod_ends_within_its_grace_period`);
 //! - a start is counted on from those that have left their logs, whatever the ledger knows
-//!   (`starts_are_counted_on_from_the_logs_that_a_lost_ledger_left`).
+//!   (`starts_are_counted_on_from_the_logs_that_a_lost_ledger_left`,
+//!   `a_first_start_that_only_its_log_knows_is_not_the_first_again`).
 //!
 //! Decisions where Kubernetes leaves room: containers that ran when the agent ended count as ended with 137,
 //! `Error`, and start again at once with one restart more, as after a reboot of a node; init containers
@@ -41,6 +42,7 @@ use tracing::{Span, info_span};
 
 use crate::addresses::Lease;
 use crate::ledger::{PodSource, PodStateV1};
+use crate::volumes::LoggedStart;
 
 pub mod backoff;
 pub mod container;
@@ -181,7 +183,7 @@ pub struct Left<'a> {
     pub lease: Option<Lease>,
     /// The newest start of each container of which there is a log. The ledger may know less: it was lost, or the power
     /// went before it had reached the disk.
-    pub logged: BTreeMap<String, u32>,
+    pub logged: BTreeMap<String, LoggedStart>,
 }
 
 impl Left<'_> {
