@@ -323,13 +323,17 @@ impl Agent {
         self.report_status(uid);
     }
 
-    /// Remembers a pod's state and tells the hub when it has changed. Of what the hub knows better nothing is kept
-    /// either: the next life would take a guess for what this one has seen.
+    /// Remembers a pod's state and tells the hub when it has changed; its end once that is durable. Of what the hub
+    /// knows better nothing is kept either: the next life would take a guess for what this one has seen.
     fn report_status(&mut self, uid: &str) {
         let Some(pod) = self.pods.get_mut(uid).filter(|pod| !pod.is_known_better()) else { return };
-        self.status.pod(pod, self.images.known());
         if let Err(error) = self.ledger.keep_pod(pod.state()) {
             warn!(error = &error as &dyn std::error::Error, pod = uid, "state is not kept");
+        }
+        if pod.done().is_some() && !pod.has_told_end() {
+            self.keep.pod_ended(uid);
+        } else {
+            self.status.pod(pod, self.images.known());
         }
     }
 }

@@ -2,15 +2,18 @@
 //!
 //! Guarantees:
 //! - a full or failing disk is tried again, and nothing is acknowledged meanwhile
-//!   (`a_plan_is_not_acknowledged_while_the_disk_is_full`).
+//!   (`a_plan_is_not_acknowledged_while_the_disk_is_full`);
+//! - the end of a pod is durable at once, and not told before (`an_end_is_told_once_it_is_durable`,
+//!   `what_the_hub_was_told_of_an_end_no_power_cut_takes_back`).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
 
 use crate::ledger::{Found, Ledger};
 
-/// Pod states reach the disk's platters within this: it bounds what a power cut forgets, and spares flash.
+/// States of pods that have not ended reach the disk's platters within this: it bounds what a power cut forgets, and spares flash.
 pub(super) const SYNC_WITHIN: Duration = Duration::from_secs(2);
 /// A full or failing disk is tried again this often.
 pub(super) const DISK_RETRY: Duration = Duration::from_secs(5);
@@ -20,11 +23,22 @@ pub(super) const DISK_RETRY: Duration = Duration::from_secs(5);
 pub(super) struct Keep {
     /// A plan is not durable yet.
     behind: bool,
+    /// UIDs of pods whose ends are not durable yet.
+    ends: BTreeSet<String>,
     /// When all of it has to be.
     sync_at: Option<Duration>,
     failed: bool,
     /// The ledger could not be read as it was written, and the hub has not sent its plan since.
     doubtful: bool,
+}
+
+/// What has become durable.
+#[derive(Debug, Default)]
+pub(super) struct Durable {
+    /// A plan.
+    pub(super) plan: bool,
+    /// Ends of the pods with these UIDs.
+    pub(super) ends: BTreeSet<String>,
 }
 
 impl Keep {
@@ -41,7 +55,7 @@ impl Keep {
             Some(why) => warn!(why, "the ledger's end is torn"),
             None => {}
         }
-        Self { behind: true, sync_at: None, failed: false, doubtful }
+        Self { behind: true, ends: BTreeSet::new(), sync_at: None, failed: false, doubtful }
     }
 
     /// When it has to be written.
@@ -59,6 +73,11 @@ impl Keep {
         self.behind = true;
     }
 
+    /// A pod has ended for good.
+    pub(super) fn pod_ended(&mut self, uid: &str) {
+        self.ends.insert(uid.to_owned());
+    }
+
     /// Whether the plan that is held is durable.
     pub(super) const fn is_durable(&self) -> bool {
         !self.behind
@@ -69,25 +88,26 @@ impl Keep {
         std::mem::replace(&mut self.doubtful, false)
     }
 
-    /// Writes a plan at once, the rest within [`SYNC_WITHIN`]. Whether a plan has become durable.
-    pub(super) fn store(&mut self, ledger: &mut Ledger, now: Duration) -> bool {
+    /// Writes a plan and the ends of pods at once, the rest within [`SYNC_WITHIN`].
+    pub(super) fn store(&mut self, ledger: &mut Ledger, now: Duration) -> Durable {
         let due = self.sync_at.is_some_and(|at| at <= now);
         if self.failed && !due {
-            return false;
+            return Durable::default();
         }
-        let outcome = if self.behind || due { ledger.flush() } else { ledger.write() };
+        let at_once = self.behind || due || !self.ends.is_empty();
+        let outcome = if at_once { ledger.flush() } else { ledger.write() };
         if let Err(error) = outcome {
             if !std::mem::replace(&mut self.failed, true) {
                 error!(error = &error as &dyn std::error::Error, "the ledger cannot be written");
             }
             self.sync_at = Some(now + DISK_RETRY);
-            return false;
+            return Durable::default();
         }
         if std::mem::take(&mut self.failed) {
             info!("the ledger can be written again");
         }
         let next = self.sync_at.filter(|_| !due).unwrap_or(now + SYNC_WITHIN);
         self.sync_at = ledger.dirty().then_some(next);
-        std::mem::take(&mut self.behind)
+        Durable { plan: std::mem::take(&mut self.behind), ends: std::mem::take(&mut self.ends) }
     }
 }

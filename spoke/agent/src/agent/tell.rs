@@ -24,7 +24,11 @@ impl Agent {
 
     /// Brings the ledger's file up to date.
     pub(super) fn store(&mut self) {
-        if self.keep.store(&mut self.ledger, self.ports.clock.now()) {
+        let durable = self.keep.store(&mut self.ledger, self.ports.clock.now());
+        for uid in durable.ends {
+            self.tell_pod(&uid);
+        }
+        if durable.plan {
             self.acknowledge();
             self.sweep();
         }
@@ -39,6 +43,13 @@ impl Agent {
         if self.ledger.generation() != Generation::NONE && self.keep.trust() {
             info!("the hub's plan has replaced what was left of the ledger");
             self.tell_node();
+        }
+    }
+
+    /// Tells how a pod is, when that has changed.
+    pub(super) fn tell_pod(&mut self, uid: &str) {
+        if let Some(pod) = self.pods.get_mut(uid) {
+            self.status.pod(pod, self.images.known());
         }
     }
 

@@ -317,6 +317,13 @@ impl Pod {
         }
     }
 
+    /// Whether the hub was told that it has ended.
+    #[must_use]
+    pub fn has_told_end(&self) -> bool {
+        let phase = self.said.as_ref().map(|said| said.phase);
+        matches!(phase, Some(PhaseV1::Succeeded | PhaseV1::Failed))
+    }
+
     /// It has ended for good.
     pub fn finish(&mut self, done: Done) {
         self.fate = Fate::Done { done, ip: self.sandbox.ip().map(Into::into) };

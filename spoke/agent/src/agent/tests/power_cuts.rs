@@ -31,3 +31,38 @@ async fn a_first_start_that_only_its_log_knows_is_not_the_first_again() {
         assert_eq!(second.said("a").unwrap().phase, phase, "it has written something: {wrote}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_end_is_told_once_it_is_durable() {
+    let disk = SimDisk::default();
+    let mut run = run(&disk);
+    run.send(Input::Connected(Some(1))).await;
+    run.plan(vec![range(), pod_record(&job("a"))], vec![]).await;
+    disk.set_full(true);
+    run.world.engine.end("web", 0);
+    run.rest().await;
+    assert_eq!(run.said("a").unwrap().phase, PhaseV1::Running, "nobody has heard of its end");
+    disk.set_full(false);
+    tokio::time::sleep(DISK_RETRY).await;
+    run.rest().await;
+    assert_eq!(run.said("a").unwrap().phase, PhaseV1::Succeeded);
+    run.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_hub_was_told_of_an_end_no_power_cut_takes_back() {
+    for seed in 0..20 {
+        let disk = SimDisk::default();
+        let mut first = run(&disk);
+        first.send(Input::Connected(Some(1))).await;
+        first.plan(vec![range(), pod_record(&job("a"))], vec![]).await;
+        first.world.engine.end("web", 0);
+        first.rest().await;
+        assert_eq!(first.said("a").unwrap().phase, PhaseV1::Succeeded, "at once");
+        first.task.abort();
+        disk.cut_power(&mut fastrand::Rng::with_seed(seed));
+        let second = run(&disk);
+        second.send(Input::Connected(Some(1))).await;
+        assert_eq!(second.said("a").unwrap().phase, PhaseV1::Succeeded, "seed {seed}");
+    }
+}
