@@ -6,6 +6,10 @@
 //! OneByOne { queue, suspects } ─gap─▶ … ─both are empty─▶ Watched ─a good while─▶ Well, and the ledger forgives
 //! ```
 //!
+//! A suspect that is well until the next one's turn comes is none any more. Who takes longer than that to kill the agent
+//! is not blamed, but the one after it: so each time that one is blamed who was suspected already, the suspects wait
+//! twice as long.
+//!
 //! While nobody is suspected, the oldest pod comes first and the newest last. Whoever was being brought back when the
 //! agent died is a suspect from then on, and the others need no turns: they come together, and a good while after them
 //! the suspects, one by one. Should the agent die of those that came together, there is one more among them, and they
@@ -16,7 +20,13 @@
 //!   new (`a_lone_suspect_waits_as_any_other`, `the_pod_that_was_tried_when_the_agent_died_comes_last`,
 //!   `new_pods_do_not_wait_with_the_suspects`);
 //! - whoever else kills the agent is found, too (`one_more_that_kills_the_agent_is_found_among_the_others`);
-//! - its turn comes, whoever else comes meanwhile (`suspects_come_back_however_many_new_pods_come`).
+//! - its turn comes, whoever else comes meanwhile (`suspects_come_back_however_many_new_pods_come`);
+//! - suspects that are gone explain nothing (`a_suspect_that_is_gone_explains_nothing`);
+//! - who takes minutes to kill the agent is found beside a suspect that does nothing
+//!   (`who_kills_slowly_is_found_beside_a_suspect_that_does_nothing`).
+//!
+//! Not held: one that takes longer than [`SUSPECT_GAP_FIRST_AND_MAX`] allows is not found, and the device runs that long
+//! between two ends; nor is a slow one found among more pods than the ledger keeps suspects.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -28,8 +38,9 @@ const BAD_ENDS_TOLERATED: u32 = 3;
 /// Between two pods: at first, and at most.
 const RECOVERY_GAP_FIRST_AND_MAX: (Duration, Duration) =
     (Duration::from_secs(2), Duration::from_secs(60));
-/// Before a pod during whose start the agent has died.
-const SUSPECT_GAP: Duration = Duration::from_secs(300);
+/// Before a pod during whose start the agent has died: at first, and at most.
+const SUSPECT_GAP_FIRST_AND_MAX: (Duration, Duration) =
+    (Duration::from_secs(300), Duration::from_secs(3600));
 /// A life that lasts this long with all of its pods is a good one.
 const RECOVERED_AFTER: Duration = Duration::from_secs(300);
 
@@ -40,12 +51,14 @@ pub(super) enum Recovery {
     Well,
     /// Pods come back one after another.
     OneByOne {
-        /// Bad ends.
-        crashes: u32,
+        /// Between two that are not suspected, and between two suspects.
+        gaps: (Duration, Duration),
         /// Those that are not suspected, while they need turns.
         queue: HeldPods,
         /// Those that are suspected.
         suspects: HeldPods,
+        /// The last of them that was brought back.
+        tried: Option<String>,
     },
     /// All are back.
     Watched {
@@ -83,11 +96,22 @@ impl HeldPods {
 /// comes first.
 pub(super) type Returning = (Option<usize>, UnixMillis, String);
 
+/// The bad ends so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BadEnds {
+    /// In a row.
+    pub(super) count: u32,
+    /// How often one was blamed who was suspected already.
+    pub(super) blamed_again: u32,
+    /// The suspects do not explain them all: the others need turns.
+    pub(super) one_more: bool,
+}
+
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// This pod comes back.
-    Of(String),
+    /// This pod comes back, and the other is no suspect any more.
+    Of(String, Option<String>),
     /// All is forgiven.
     Well,
     /// Nobody is to come now.
@@ -95,14 +119,9 @@ pub(super) enum Turn {
 }
 
 impl Recovery {
-    /// After so many bad ends. `explained`: the suspects explain them, so that the others need no turns.
-    pub(super) fn begin(
-        crashes: u32,
-        mut pods: Vec<Returning>,
-        explained: bool,
-        now: Duration,
-    ) -> Self {
-        match crashes {
+    /// After these bad ends.
+    pub(super) fn begin(ends: BadEnds, mut pods: Vec<Returning>, now: Duration) -> Self {
+        match ends.count {
             0 => return Self::Well,
             1..BAD_ENDS_TOLERATED => return Self::Watched { until: now + RECOVERED_AFTER },
             BAD_ENDS_TOLERATED.. => {}
@@ -110,20 +129,22 @@ impl Recovery {
         pods.sort();
         let (suspects, mut others): (Vec<_>, Vec<_>) =
             pods.into_iter().partition(|(suspect, ..)| suspect.is_some());
-        if explained {
+        if !ends.one_more {
             others.clear();
         }
         let uids = |pods: Vec<Returning>| pods.into_iter().map(|(.., uid)| uid).collect();
         // When the last of the others has been well for a while. Pods that come later change nothing about it.
-        let gaps = u32::try_from(others.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        let last = gap(crashes).saturating_mul(gaps);
+        let waits = u32::try_from(others.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let gaps = (gap(ends.count), suspect_gap(ends.blamed_again));
+        let last = gaps.0.saturating_mul(waits);
         Self::OneByOne {
-            crashes,
+            gaps,
             queue: HeldPods { uids: uids(others), next: now },
             suspects: HeldPods {
                 uids: uids(suspects),
-                next: now.saturating_add(last).saturating_add(SUSPECT_GAP),
+                next: now.saturating_add(last).saturating_add(gaps.1),
             },
+            tried: None,
         }
     }
 
@@ -166,25 +187,33 @@ impl Recovery {
         if self.due().is_none_or(|due| now < due) {
             return Turn::Nobody;
         }
-        let Self::OneByOne { crashes, queue, suspects } = self else {
+        let Self::OneByOne { gaps, queue, suspects, tried } = self else {
             *self = Self::Well;
             return Turn::Well;
         };
-        let found = match suspects.take(now, SUSPECT_GAP, &held) {
+        let gaps = *gaps;
+        let found = match suspects.take(now, gaps.1, &held) {
             // One at a time: what happens next is its doing.
             Some(uid) => {
                 if !queue.uids.is_empty() {
-                    queue.next = queue.next.max(now + gap(*crashes));
+                    queue.next = queue.next.max(now + gaps.0);
                 }
-                Some(uid)
+                let well = tried.replace(uid.clone());
+                Some((uid, well))
             }
-            None => queue.take(now, gap(*crashes), &held),
+            None => queue.take(now, gaps.0, &held).map(|uid| (uid, None)),
         };
         if queue.uids.is_empty() && suspects.uids.is_empty() {
-            *self = Self::Watched { until: now + RECOVERED_AFTER };
+            *self = Self::Watched { until: now + RECOVERED_AFTER.max(gaps.1) };
         }
-        found.map_or(Turn::Nobody, Turn::Of)
+        found.map_or(Turn::Nobody, |(uid, well)| Turn::Of(uid, well))
     }
+}
+
+/// Before a suspect, when one was blamed so often that was suspected already.
+fn suspect_gap(blamed_again: u32) -> Duration {
+    let (first, most) = SUSPECT_GAP_FIRST_AND_MAX;
+    (first * 2_u32.saturating_pow(blamed_again.min(16))).min(most)
 }
 
 /// Between two pods, after this many bad ends.

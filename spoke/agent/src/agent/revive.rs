@@ -7,7 +7,7 @@
 use tracing::{info, warn};
 
 use super::Agent;
-use super::recovery::{Recovery, Turn};
+use super::recovery::{BadEnds, Recovery, Returning, Turn};
 use crate::ledger::LedgerError;
 use crate::pods::Pod;
 use crate::pods::status::held_text;
@@ -24,9 +24,12 @@ impl Agent {
             let place = suspects.iter().position(|suspect| *suspect == pod.spec.uid);
             (place, pod.started, pod.spec.uid.clone())
         });
-        let explained = self.ledger.suspects_explain();
-        self.recovery = Recovery::begin(crashes, pods.collect(), explained, now);
-        if explained {
+        let pods: Vec<Returning> = pods.collect();
+        let blamed_again = self.ledger.blamed_again();
+        let one_more = self.ledger.one_more() || pods.iter().all(|(suspect, ..)| suspect.is_none());
+        let ends = BadEnds { count: crashes, blamed_again, one_more };
+        self.recovery = Recovery::begin(ends, pods, now);
+        if !one_more {
             self.try_rest();
         }
         for (uid, suspected) in self.recovery.waiting() {
@@ -64,7 +67,7 @@ impl Agent {
             |uid: &String| self.pods.get(uid).is_some_and(|pod| pod.held.is_some() && pod.stays());
         match self.recovery.next(self.ports.clock.now(), held) {
             Turn::Nobody => {}
-            Turn::Of(uid) => self.bring_back(&uid),
+            Turn::Of(uid, well) => self.bring_back(&uid, well),
             Turn::Well => {
                 info!("the agent has been well for a while");
                 if let Err(error) = self.ledger.forgive() {
@@ -74,9 +77,11 @@ impl Agent {
         }
     }
 
-    fn bring_back(&mut self, uid: &str) {
+    /// `well`: who was suspected and has had its turn.
+    fn bring_back(&mut self, uid: &str, well: Option<String>) {
         // Before it starts: it may be the last thing that this life does.
-        let tried = self.ledger.try_pod(uid);
+        let cleared = well.map_or(Ok(()), |well| self.ledger.clear(&well));
+        let tried = cleared.and_then(|()| self.ledger.try_pod(uid));
         self.keep_trial(tried);
         info!(pod = uid, "pod is brought back");
         self.change(uid, |pod: &mut Pod| pod.held = None);

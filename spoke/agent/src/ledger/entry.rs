@@ -38,6 +38,9 @@ pub(crate) struct LifeV1 {
     pub(crate) trying: Option<TryingV1>,
     /// Pods that were brought back last when it came to no good end, the latest last.
     pub(crate) suspects: Vec<String>,
+    /// How often one was blamed that was suspected already: what it takes to kill the agent is longer than the others
+    /// were waited for.
+    pub(crate) blamed_again: u32,
     /// All but the suspects were brought back together, and that came to no good end either: there is one more.
     pub(crate) more: bool,
 }

@@ -167,10 +167,16 @@ impl Ledger {
         &self.held.life.suspects
     }
 
-    /// Whether the suspects explain the bad ends: there are some, and none came while all others were tried together.
+    /// Whether there is one more that kills it: a bad end came while all others were tried together.
     #[must_use]
-    pub const fn suspects_explain(&self) -> bool {
-        !self.held.life.suspects.is_empty() && !self.held.life.more
+    pub const fn one_more(&self) -> bool {
+        self.held.life.more
+    }
+
+    /// How often a pod was blamed that was suspected already.
+    #[must_use]
+    pub const fn blamed_again(&self) -> u32 {
+        self.held.life.blamed_again
     }
 
     /// This pod is brought back now: should this start come to no good end, it is suspected.
@@ -180,6 +186,16 @@ impl Ledger {
     pub fn try_pod(&mut self, uid: &str) -> Result<(), LedgerError> {
         let trying = Some(TryingV1::Pod(uid.to_owned()));
         self.live(LifeV1 { trying, ..self.held.life.clone() })
+    }
+
+    /// This pod was well for long enough: it is no suspect any more.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn clear(&mut self, uid: &str) -> Result<(), LedgerError> {
+        let mut life = self.held.life.clone();
+        life.suspects.retain(|suspect| suspect != uid);
+        self.live(life)
     }
 
     /// Pods that are not suspected start now, without a turn: should this start come to no good end, any of them may be
@@ -420,18 +436,20 @@ fn next_life(last: &LifeV1) -> LifeV1 {
         return next;
     }
     let (mut suspects, mut more) = (last.suspects.clone(), last.more);
+    let mut blamed_again = last.blamed_again;
     match &last.trying {
         None => {}
         Some(TryingV1::Rest) => more = true,
         Some(TryingV1::Pod(uid)) => {
             more = false;
+            blamed_again = blamed_again.saturating_add(suspects.contains(uid).into());
             suspects.retain(|known| known != uid);
             suspects.push(uid.clone());
             let older = suspects.len().saturating_sub(MAX_SUSPECTS);
             suspects.drain(..older);
         }
     }
-    LifeV1 { crashes: last.crashes.saturating_add(1), suspects, more, ..next }
+    LifeV1 { crashes: last.crashes.saturating_add(1), suspects, blamed_again, more, ..next }
 }
 
 fn push(out: &mut Vec<u8>, salt: u32, entry: &Entry) -> Result<(), LedgerError> {

@@ -499,19 +499,25 @@ fn ends_that_were_no_ends_are_counted() {
     ledger.write().unwrap();
     let two = ["u1", "u2"].map(String::from);
     let mut ledger = open(&disk);
-    assert_eq!((ledger.suspects(), ledger.suspects_explain()), (&two[..], true));
+    assert_eq!((ledger.suspects(), ledger.one_more()), (&two[..], false));
     ledger.try_rest().unwrap();
     ledger.write().unwrap();
     let mut ledger = open(&disk);
-    assert_eq!((ledger.suspects(), ledger.suspects_explain()), (&two[..], false));
+    assert_eq!((ledger.suspects(), ledger.one_more()), (&two[..], true));
+    assert_eq!(ledger.blamed_again(), 0);
     ledger.try_pod("u1").unwrap();
     ledger.try_rest().unwrap();
     ledger.write().unwrap();
     let mut ledger = open(&disk);
     assert_eq!(
-        (ledger.suspects(), ledger.suspects_explain()),
-        (&["u2", "u1"].map(String::from)[..], true)
+        (ledger.suspects(), ledger.one_more()),
+        (&["u2", "u1"].map(String::from)[..], false)
     );
+    assert_eq!(ledger.blamed_again(), 1);
+    ledger.clear("u2").unwrap();
+    ledger.write().unwrap();
+    let mut ledger = open(&disk);
+    assert_eq!((ledger.suspects(), ledger.blamed_again()), (&["u1".to_owned()][..], 1));
     ledger.forgive().unwrap();
     ledger.write().unwrap();
     let mut ledger = open(&disk);

@@ -142,6 +142,60 @@ async fn one_more_that_kills_the_agent_is_found_among_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_suspect_that_is_gone_explains_nothing() {
+    let disk = after_bad_ends(3).await;
+    let mut fourth = run(&disk);
+    seconds(&fourth, 3).await;
+    assert_eq!(fourth.names(), ["a", "b"], "b is suspected from here on");
+    fourth.plan(vec![], vec![pod_record(&pod("b")).key]).await;
+    die(fourth).await;
+    let fifth = run(&disk);
+    fifth.rest().await;
+    assert_eq!(fifth.names(), ["a"], "one by one");
+    seconds(&fifth, 5).await;
+    assert_eq!(fifth.names(), ["a", "c"]);
+}
+
+/// Lets an agent go on until `killer` has run for so many seconds, which ends it. What ran then, and for how long the
+/// agent did.
+async fn killed_by(disk: &SimDisk, killer: &str, after: u64) -> (Vec<String>, u64) {
+    let run = run(disk);
+    run.rest().await;
+    let (mut lived, mut ran) = (0, 0);
+    while ran < after {
+        seconds(&run, 10).await;
+        lived += 10;
+        ran += if run.names().contains(&killer.to_owned()) { 10 } else { 0 };
+    }
+    let names = run.names();
+    die(run).await;
+    (names, lived)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_kills_slowly_is_found_beside_a_suspect_that_does_nothing() {
+    for after in [320, 400, 500, 590] {
+        let disk = after_bad_ends(3).await;
+        let fourth = run(&disk);
+        seconds(&fourth, 3).await;
+        assert_eq!(fourth.names(), ["a", "b"], "b is suspected from here on");
+        die(fourth).await;
+        let mut lives = Vec::new();
+        for _ in 0..8 {
+            lives.push(killed_by(&disk, "c", after).await.1);
+        }
+        assert!(lives.is_sorted(), "it waits longer and longer: {lives:?}");
+        let last = run(&disk);
+        seconds(&last, 600).await;
+        assert_eq!(last.names(), ["a", "b"], "who has been well for a while is suspected no more");
+        seconds(&last, 2900).await;
+        assert_eq!(last.names(), ["a", "b"]);
+        seconds(&last, 200).await;
+        assert_eq!(last.names(), ["a", "b", "c"], "and its turn comes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn suspects_come_back_however_many_new_pods_come() {
     let disk = after_bad_ends(3).await;
     let fourth = run(&disk);
