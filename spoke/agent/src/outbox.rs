@@ -9,7 +9,8 @@
 //!   (`what_waits_for_a_hub_is_bounded`), and no farewell that the hub waits for is lost for that
 //!   (`as_many_farewells_wait_as_the_plan_names_pods`);
 //! - what the hub cannot keep is said again to its next session, or when its pod's record changes, and not before
-//!   (`what_the_hub_cannot_keep_is_said_again_to_its_next_session`).
+//!   (`what_the_hub_cannot_keep_is_said_again_to_its_next_session`,
+//!   `a_farewell_that_the_hub_could_not_keep_is_said_again_when_its_record_changes`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -92,6 +93,14 @@ impl Outbox {
         let sequence = self.send(report);
         if planned {
             self.gone.insert(uid.to_owned(), (sequence, realm.clone()));
+        }
+    }
+
+    /// The record of a pod that is gone has changed: if the hub could not keep its farewell, it is said again.
+    pub fn repeat_farewell(&mut self, uid: &str) {
+        let refused = self.gone.get(uid).filter(|(sequence, _)| *sequence == REFUSED);
+        if let Some((_, realm)) = refused.cloned() {
+            self.gone(&realm, uid, true);
         }
     }
 

@@ -105,6 +105,11 @@ impl Status {
         self.outbox.gone(realm, uid, planned);
     }
 
+    /// The record of a pod that is gone has changed.
+    pub(super) fn repeat_farewell(&mut self, uid: &str) {
+        self.outbox.repeat_farewell(uid);
+    }
+
     /// The plan does not name this pod any more.
     pub(super) fn unplanned(&mut self, uid: &str) {
         self.outbox.unplanned(uid);

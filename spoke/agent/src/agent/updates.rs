@@ -50,6 +50,7 @@ impl Agent {
         let uid = pod.uid;
         // A hub that was put back to before the deletion wants it again.
         if self.gone.contains(uid) && spec.deleting.is_some() {
+            self.status.repeat_farewell(uid);
             return;
         }
         self.gone.remove(uid);
@@ -124,6 +125,8 @@ impl Agent {
         } else if self.gone.insert(uid.to_owned()) {
             // This life could never read it, so nothing of it runs.
             self.clean(pod, Sandbox::Absent);
+        } else {
+            self.status.repeat_farewell(uid);
         }
     }
 }
