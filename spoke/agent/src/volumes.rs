@@ -7,7 +7,8 @@
 //! - a mounted ConfigMap or Secret is read-only (`configuration_is_mounted_and_follows_changes`) and changes at once
 //!   (`a_set_of_files_changes_at_once_and_leaves_nothing_behind`);
 //! - what shows the pod itself follows it, alone or beside configuration
-//!   (`what_the_pod_is_is_shown_beside_configuration_and_follows_it`);
+//!   (`what_the_pod_is_is_shown_beside_configuration_and_follows_it`), and the node, where it shows what that has
+//!   (`what_is_shown_of_the_node_follows_it`);
 //! - a single file mounted by `subPath` is the one that stood there at the start, as with Kubernetes
 //!   (`single_files_come_in_a_directory_of_their_own`), and takes no room and no time of its own
 //!   (`a_single_file_takes_no_more_room_however_often_it_is_shown`);
@@ -289,6 +290,22 @@ pub fn names_config(pod: &PodV1, kind: Kind, name: &str) -> bool {
                     }
                 })
         })
+}
+
+/// Whether a volume shows what containers may have, which may be all that the node has.
+#[must_use]
+pub fn shows_resources(pod: &PodV1) -> bool {
+    let has = |one: &DownwardV1| {
+        one.files.iter().any(|file| matches!(file.source, DownwardSourceV1::Resource(..)))
+    };
+    pod.volumes.iter().any(|volume| match &volume.source {
+        VolumeSourceV1::Downward(one) => has(one),
+        VolumeSourceV1::Projected(all) => all.iter().any(|one| match one {
+            ProjectionV1::Downward(one) => has(one),
+            ProjectionV1::Config(_) => false,
+        }),
+        VolumeSourceV1::EmptyDir(_) | VolumeSourceV1::Config(_) => false,
+    })
 }
 
 /// Whether a volume shows configuration.

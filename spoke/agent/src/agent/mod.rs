@@ -246,11 +246,7 @@ impl Agent {
                 let pod = self.status.refused(stamp);
                 warn!(pod, reason = why.reason, error = %why, "the hub cannot keep a report");
             }
-            Input::Node(node) => {
-                self.sandboxes.homes.move_to(node.address);
-                self.status.set_node(node);
-                self.tell_node();
-            }
+            Input::Node(node) => self.handle_node(node),
             Input::Signals(left) => self.handle_signals(&left),
             Input::Shutdown => {}
         }

@@ -1,15 +1,31 @@
-//! What containers and modules have come to.
+//! What containers, modules and the device have come to.
 
 use std::path::PathBuf;
 
 use freewheel_link::digest::Digest;
 use freewheel_link::plan::ModuleV1;
+use freewheel_link::report::NodeStatusV1;
 use tracing::info;
 
 use super::{Agent, images};
 use crate::ports::{ContainerId, Exit};
+use crate::volumes;
 
 impl Agent {
+    /// Something about the device changed.
+    pub(super) fn handle_node(&mut self, node: NodeStatusV1) {
+        let has = |node: &NodeStatusV1| (node.memory, node.cpu_milli, node.storage);
+        self.sandboxes.homes.move_to(node.address);
+        let more_or_less = has(self.status.node()) != has(&node);
+        self.status.set_node(node);
+        if more_or_less {
+            let shown = self.pods.values().filter(|pod| volumes::shows_resources(&pod.spec));
+            let shown: Vec<String> = shown.map(|pod| pod.spec.uid.clone()).collect();
+            shown.iter().for_each(|uid| self.refresh_volumes(uid));
+        }
+        self.tell_node();
+    }
+
     pub(super) fn handle_started(&mut self, id: &ContainerId) {
         let (now, unix) = self.time();
         let Some(pod) = self.pods.get_mut(&id.pod) else { return };

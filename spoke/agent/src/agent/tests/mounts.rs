@@ -1,6 +1,8 @@
 //! What is opened for a container, and when.
 
-use freewheel_link::plan::{MountV1, VolumeSourceV1, VolumeV1};
+use freewheel_link::plan::{
+    DownwardFileV1, DownwardSourceV1, DownwardV1, MountV1, VolumeSourceV1, VolumeV1,
+};
 
 use super::*;
 
@@ -36,4 +38,35 @@ async fn nothing_is_opened_before_it_has_a_place() {
     run.rest().await;
     assert_eq!(run.names(), ["b"]);
     assert_eq!(*run.world.engine.places.lock(), 1, "and what ended has given its places back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_shown_of_the_node_follows_it() {
+    let shows = |name: &str, source: DownwardSourceV1| {
+        let file = DownwardFileV1 { path: "it".to_owned(), source, mode: None };
+        let source = VolumeSourceV1::Downward(DownwardV1 { files: vec![file], mode: 0o644 });
+        PodV1 { volumes: vec![VolumeV1 { name: "it".to_owned(), source }], ..pod(name) }
+    };
+    let cpu = |name: &str| {
+        let (of, what, unit) = ("web".to_owned(), "limits.cpu".to_owned(), "1m".to_owned());
+        shows(name, DownwardSourceV1::Resource(of, what, unit))
+    };
+    let mut run = run(&SimDisk::default());
+    let mut limited = cpu("limited");
+    limited.containers[0].cpu_limit_milli = Some(500);
+    let name = shows("name", DownwardSourceV1::Field("metadata.name".to_owned()));
+    let records = [cpu("all"), limited, name].map(|pod| pod_record(&pod));
+    run.plan([range()].into_iter().chain(records).collect(), vec![]).await;
+    let shown = |run: &Run, pod: &str| {
+        let dir = PathBuf::from(format!("/data/pods/uid-{pod}/volumes/it"));
+        String::from_utf8(run.world.files.sets.lock()[&dir][0].bytes.clone()).unwrap()
+    };
+    assert_eq!((shown(&run, "all"), shown(&run, "limited")), ("4000".to_owned(), "500".to_owned()));
+    let written = *run.world.files.written.lock();
+    run.send(Input::Node(NodeStatusV1 { cpu_milli: 2000, ..node() })).await;
+    assert_eq!((shown(&run, "all"), shown(&run, "limited")), ("2000".to_owned(), "500".to_owned()));
+    assert_eq!(*run.world.files.written.lock() - written, 2, "who shows its name is left alone");
+    // What guests have nothing of changes nothing.
+    run.send(Input::Node(NodeStatusV1 { cpu_milli: 2000, kernel: "7".to_owned(), ..node() })).await;
+    assert_eq!(*run.world.files.written.lock() - written, 2);
 }
