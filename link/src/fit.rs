@@ -98,8 +98,9 @@ fn cut_container(status: &mut ContainerStatusV1) {
         cut(&mut end.reason);
         cut(&mut end.message);
     };
-    let ContainerStatusV1 { name, image, image_id, container_id, state, last, .. } = status;
-    [name, image, image_id, container_id].into_iter().for_each(cut);
+    let ContainerStatusV1 { name, image, image_id, container_id, state, last, last_id, .. } =
+        status;
+    [name, image, image_id, container_id, last_id].into_iter().for_each(cut);
     match state {
         ContainerStateV1::Waiting(reason, message) => {
             cut(reason);

@@ -125,6 +125,8 @@ pub struct ContainerStatusV1 {
     pub state: ContainerStateV1,
     /// lastState, where it is Terminated.
     pub last: Option<TerminatedV1>,
+    /// containerID of that, else empty.
+    pub last_id: String,
 }
 
 /// state of a container
@@ -281,7 +283,7 @@ impl PodStatusV1 {
 
 impl ContainerStatusV1 {
     fn bound(&mut self) {
-        for text in [&mut self.name, &mut self.container_id] {
+        for text in [&mut self.name, &mut self.container_id, &mut self.last_id] {
             cut(text, SHORT_TEXT_BYTES_MAX);
         }
         // References to images may be longer than names.
@@ -463,6 +465,7 @@ pub(crate) mod testing {
                 container_id: "x".into(),
                 state: ContainerStateV1::Running(300),
                 last: Some(ended),
+                last_id: "y".into(),
             }],
             parts: Parts::default(),
         }

@@ -291,7 +291,7 @@ fn container(status: &ContainerStatusV1) -> Value {
         ContainerStateV1::Running(since) => json!({"running": {"startedAt": stamp(*since)}}),
         ContainerStateV1::Terminated(end) => terminated(end, &status.container_id),
     };
-    let last = status.last.as_ref().map_or(json!({}), |end| terminated(end, ""));
+    let last = status.last.as_ref().map_or(json!({}), |end| terminated(end, &status.last_id));
     let mut out = json!({
         "name": status.name, "ready": status.ready, "started": status.begun,
         "restartCount": status.restarts, "image": status.image, "imageID": status.image_id,
@@ -359,6 +359,40 @@ mod tests {
         assert_eq!(status(&old, &web("PodScheduled"), HOST)["conditions"], gated);
         assert_eq!(status(&old, &web("example.com/gate"), HOST)["conditions"], gated);
         assert_eq!(status(&old, &web("Ready"), HOST)["conditions"][1]["status"], "True");
+    }
+
+    #[test]
+    fn every_end_says_which_container_it_was_of() {
+        let end = || TerminatedV1 {
+            code: 1,
+            signal: 0,
+            reason: "Error".into(),
+            message: String::new(),
+            started: 0,
+            finished: 0,
+        };
+        let of = |state| ContainerStatusV1 {
+            name: "c".into(),
+            ready: false,
+            begun: false,
+            restarts: 2,
+            image: "i".into(),
+            image_id: String::new(),
+            container_id: "freewheel://now".into(),
+            state,
+            last: Some(end()),
+            last_id: "freewheel://last".into(),
+        };
+        let told = container(&of(ContainerStateV1::Terminated(end())));
+        assert_eq!(told["containerID"], "freewheel://now");
+        assert_eq!(told["state"]["terminated"]["containerID"], "freewheel://now");
+        assert_eq!(told["lastState"]["terminated"]["containerID"], "freewheel://last");
+        let first = ContainerStatusV1 {
+            last: None,
+            last_id: String::new(),
+            ..of(ContainerStateV1::Running(0))
+        };
+        assert_eq!(container(&first)["lastState"], json!({}));
     }
 
     #[track_caller]

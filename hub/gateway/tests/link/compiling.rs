@@ -67,6 +67,7 @@ async fn what_runs_is_called_by_the_manifest_that_was_pushed() {
         container_id: String::new(),
         state: ContainerStateV1::Running(1_790_000_000_000),
         last: None,
+        last_id: String::new(),
     }];
     let stamp = ReportStamp { boot_epoch: 1, sequence: 1 };
     let report = Report::Pod(report);

@@ -65,6 +65,7 @@ fn exited(code: i32) -> ContainerStatusV1 {
         container_id: String::new(),
         state: ContainerStateV1::Terminated(end),
         last: None,
+        last_id: String::new(),
     }
 }
 

@@ -24,6 +24,7 @@ mod pressure;
 mod pulls;
 mod recovery;
 mod spans;
+mod starts;
 mod storage;
 
 fn record<B: serde::Serialize>(kind: Kind, key: &str, body: &B) -> Record {

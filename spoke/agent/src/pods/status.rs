@@ -6,7 +6,8 @@ use freewheel_link::digest::Digest;
 use freewheel_link::part::Parts;
 use freewheel_link::plan::{ContainerV1, ModuleV1, RestartPolicy};
 use freewheel_link::report::{
-    ConditionV1, ContainerStateV1, ContainerStatusV1, PhaseV1, PodStatusV1, UnixMillis,
+    ConditionV1, ContainerStateV1, ContainerStatusV1, PhaseV1, PodStatusV1, TerminatedV1,
+    UnixMillis,
 };
 
 use super::backoff::{delay, go_text};
@@ -170,6 +171,7 @@ fn container_status(
 ) -> Option<ContainerStatusV1> {
     let (container, spec) = pod.at(which)?;
     let (state, last) = state(pod, which, container, spec, ctx);
+    let id = |attempt| container_id(pod, container, attempt);
     let image = if container.image.is_empty() { &spec.image } else { &container.image };
     let image_id = match (&spec.module, container.image_id.is_empty()) {
         (_, false) => container.image_id.clone(),
@@ -183,19 +185,34 @@ fn container_status(
         restarts: container.restarts,
         image: image.clone(),
         image_id,
-        container_id: if container.unborn() { String::new() } else { container_id(pod, container) },
+        container_id: if container.unborn() { String::new() } else { id(container.restarts) },
         state,
-        last,
+        last_id: last.as_ref().map(|last| id(last.attempt)).unwrap_or_default(),
+        last: last.map(|last| last.how),
     })
 }
 
 /// An ID per start, derived: the same after a restart of the agent.
-fn container_id(pod: &Pod, container: &Container) -> String {
-    let start = format!("{}/{}/{}", pod.spec.uid, container.name, container.restarts);
+fn container_id(pod: &Pod, container: &Container, attempt: u32) -> String {
+    let start = format!("{}/{}/{attempt}", pod.spec.uid, container.name);
     format!("freewheel://{}", Digest::of(start.as_bytes()).hex())
 }
 
-type Shown = (ContainerStateV1, Option<freewheel_link::report::TerminatedV1>);
+/// The end that is shown as the last.
+struct LastEnd {
+    how: TerminatedV1,
+    attempt: u32,
+}
+
+impl LastEnd {
+    /// Of the start before the current one.
+    fn before(container: &Container) -> Option<Self> {
+        let attempt = container.restarts.saturating_sub(1);
+        container.last.clone().map(|how| Self { how, attempt })
+    }
+}
+
+type Shown = (ContainerStateV1, Option<LastEnd>);
 
 fn state(
     pod: &Pod,
@@ -209,10 +226,10 @@ fn state(
         ContainerState::Fresh => (waiting(why_waiting(pod, which, container, spec, ctx)), None),
         ContainerState::Starting => {
             let reason = "ContainerCreating".to_owned();
-            (waiting((reason, String::new())), container.last.clone())
+            (waiting((reason, String::new())), LastEnd::before(container))
         }
         ContainerState::Running { since, .. } => {
-            (ContainerStateV1::Running(*since), container.last.clone())
+            (ContainerStateV1::Running(*since), LastEnd::before(container))
         }
         ContainerState::Ended { how, .. } => {
             let over = pod.termination.is_some() || pod.done().is_some();
@@ -222,8 +239,11 @@ fn state(
                 held(pod).or_else(|| why_not_again(pod, container, spec, ctx))
             };
             match wait {
-                Some(reason) => (waiting(reason), Some(how.clone())),
-                None => (ContainerStateV1::Terminated(how.clone()), container.last.clone()),
+                Some(reason) => {
+                    let last = LastEnd { how: how.clone(), attempt: container.restarts };
+                    (waiting(reason), Some(last))
+                }
+                None => (ContainerStateV1::Terminated(how.clone()), LastEnd::before(container)),
             }
         }
     }
