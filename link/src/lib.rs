@@ -8,6 +8,7 @@
 //! part                        what is added to them later
 //! plan                        records the hub pushes      (frozen bytes)
 //! report                      what a spoke tells back     (frozen bytes)
+//! ended                       which containers have ended (frozen bytes)
 //! allocatable                 what of a device is its guests'
 //! message                     envelopes on the streams    (append-only)
 //! frame                       length-delimited, bounded
@@ -27,6 +28,7 @@ pub mod allocatable;
 pub mod artifact;
 pub mod backoff;
 pub mod digest;
+pub mod ended;
 pub mod figures;
 mod fit;
 pub mod frame;

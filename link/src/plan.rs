@@ -109,7 +109,8 @@ pub struct PodV1 {
     pub containers: Vec<ContainerV1>,
     /// spec.volumes
     pub volumes: Vec<VolumeV1>,
-    /// What else it says: [`PodStorageV1`], [`PodEndedV1`].
+    /// What else it says: [`PodStorageV1`], [`PodEndedV1`],
+    /// [`ContainersEndedV1`](crate::ended::ContainersEndedV1).
     pub parts: Parts,
 }
 

@@ -8,6 +8,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use freewheel_link::artifact::{Envelope, SignerCert};
 use freewheel_link::digest::{Digest, SetDigest};
+use freewheel_link::ended::{ContainerEndedV1, ContainersEndedV1};
 use freewheel_link::figures::{ContainerUseV1, DeviceV1, Figures, GateV1, LossV1, PodUseV1};
 use freewheel_link::generation::Generation;
 use freewheel_link::join::{
@@ -270,6 +271,20 @@ fn record_bodies() {
     let mut parts = Parts::default();
     parts.put(&ended).unwrap();
     frozen(&parts, "010205010172016d");
+    let how = TerminatedV1 {
+        code: 0,
+        signal: 0,
+        reason: text("Completed"),
+        message: String::new(),
+        started: 1,
+        finished: 300,
+    };
+    let ended = ContainerEndedV1 { name: text("c"), restarts: 2, how };
+    let ended = ContainersEndedV1 { containers: vec![ended] };
+    frozen(&ended, "01016302000009436f6d706c657465640001ac02");
+    let mut parts = Parts::default();
+    parts.put(&ended).unwrap();
+    frozen(&parts, "01031401016302000009436f6d706c657465640001ac02");
 }
 
 #[test]

@@ -1,15 +1,20 @@
-//! Pod → `PodV1`: everything but its configuration's data. Of its status only how it has ended: that it has to stay
-//! ended on a device whose ledger is lost.
+//! Pod → `PodV1`: everything but its configuration's data. Of its status only how it has ended, and which of its containers
+//! have for good: they have to stay ended on a device whose ledger is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use freewheel_link::ended::{ContainerEndedV1, ContainersEndedV1};
 use freewheel_link::names::ClusterName;
 use freewheel_link::part::Parts;
 use freewheel_link::plan::{
     EnvSourceV1, Kind, PodEndedV1, PodV1, ProjectionV1, Record, RecordKey, RestartPolicy,
     VolumeSourceV1, feature,
 };
-use k8s_openapi::api::core::v1::{HostAlias, Pod, PodSpec, PodStatus};
+use freewheel_link::report::{TerminatedV1, UnixMillis};
+use k8s_openapi::api::core::v1::{
+    ContainerStateTerminated, ContainerStatus, HostAlias, Pod, PodSpec, PodStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::containers::container;
 use super::http::http;
@@ -136,8 +141,49 @@ fn parts(spec: &PodSpec, status: Option<&PodStatus>) -> Result<Parts, Fault> {
     }
     if let Some(ended) = status.and_then(ended) {
         parts.put(&ended).map_err(Fault::malformed)?;
+    } else if let Some(ended) = containers_ended(restart(spec)?, status) {
+        parts.put(&ended).map_err(Fault::malformed)?;
     }
     Ok(parts)
+}
+
+/// The containers of a pod that lives on which its policy does not start again.
+fn containers_ended(
+    policy: RestartPolicy,
+    status: Option<&PodStatus>,
+) -> Option<ContainersEndedV1> {
+    let one = |status: &ContainerStatus| {
+        let ended = status.state.as_ref()?.terminated.as_ref()?;
+        let stays = match policy {
+            RestartPolicy::Always => false,
+            RestartPolicy::OnFailure => ended.exit_code == 0,
+            RestartPolicy::Never => true,
+        };
+        stays.then(|| ContainerEndedV1 {
+            name: status.name.clone(),
+            restarts: u32::try_from(status.restart_count).unwrap_or(0),
+            how: terminated(ended),
+        })
+    };
+    let all = status?.container_statuses.as_deref().unwrap_or_default();
+    let containers: Vec<_> = all.iter().filter_map(one).collect();
+    (!containers.is_empty()).then_some(ContainersEndedV1 { containers })
+}
+
+fn terminated(ended: &ContainerStateTerminated) -> TerminatedV1 {
+    let text = |said: &Option<String>| said.clone().unwrap_or_default();
+    let millis = |time: &Option<Time>| -> UnixMillis {
+        let time = time.as_ref().map(|time| time.0.as_millisecond());
+        time.and_then(|millis| millis.try_into().ok()).unwrap_or(0)
+    };
+    TerminatedV1 {
+        code: ended.exit_code,
+        signal: ended.signal.unwrap_or(0),
+        reason: text(&ended.reason),
+        message: text(&ended.message),
+        started: millis(&ended.started_at),
+        finished: millis(&ended.finished_at),
+    }
 }
 
 /// How the pod has ended for good, as far as is known here.

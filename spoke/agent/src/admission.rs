@@ -1,5 +1,6 @@
 //! What a spoke takes on at all. Everything that becomes part of a path is checked here, once.
 
+use freewheel_link::ended::ContainersEndedV1;
 use freewheel_link::limits::POD_MOUNTS_MAX;
 use freewheel_link::plan::{PodEndedV1, PodStorageV1, PodV1, feature};
 
@@ -33,9 +34,10 @@ pub fn check(pod: &PodV1) -> Result<(), (String, String)> {
         let text = format!("its containers have {mounts} mounts, and {POD_MOUNTS_MAX} is the most");
         return Err(("InvalidPod".to_owned(), text));
     }
-    // Without its limits it must not run, nor when it may have ended.
-    let storage = pod.parts.get::<PodStorageV1>().err();
-    if let Some(error) = storage.or_else(|| pod.parts.get::<PodEndedV1>().err()) {
+    // Without its limits it must not run, nor when it, or a container of it, may have ended.
+    let error = pod.parts.get::<PodStorageV1>().err();
+    let error = error.or_else(|| pod.parts.get::<PodEndedV1>().err());
+    if let Some(error) = error.or_else(|| pod.parts.get::<ContainersEndedV1>().err()) {
         let text = format!("{error}: upgrade the spoke");
         return Err(("UnsupportedFeature".to_owned(), text));
     }

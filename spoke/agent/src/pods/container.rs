@@ -1,9 +1,11 @@
 //! One container of a pod, and the facts that move it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use freewheel_link::digest::Digest;
+use freewheel_link::ended::ContainerEndedV1;
 use freewheel_link::report::{TerminatedV1, UnixMillis};
 
 use super::backoff;
@@ -83,19 +85,50 @@ pub struct Container {
     pub guessed: bool,
 }
 
+/// What is known of the containers of a pod from before this life.
+pub(super) struct Known<'a> {
+    /// By the ledger.
+    pub(super) known: &'a [ContainerStateV1],
+    /// The newest starts of which there are logs, by container.
+    pub(super) logged: &'a BTreeMap<String, LoggedStart>,
+    /// Those of which the hub says that they have ended for good.
+    pub(super) told: &'a [ContainerEndedV1],
+}
+
+impl Known<'_> {
+    /// What the ledger knows of a container, or the hub where that knows more.
+    fn of(&self, name: &str) -> Option<Cow<'_, ContainerStateV1>> {
+        let kept = self.known.iter().find(|state| state.name == name);
+        let told = self.told.iter().find(|told| told.name == name);
+        match told.filter(|told| kept.is_none_or(|kept| is_less(kept, told))) {
+            None => kept.map(Cow::Borrowed),
+            Some(told) => Some(Cow::Owned(ContainerStateV1 {
+                name: name.to_owned(),
+                restarts: told.restarts,
+                image: kept.map(|kept| kept.image.clone()).unwrap_or_default(),
+                doing: DoingV1::Ended(told.how.clone()),
+                last: kept.and_then(|kept| kept.last.clone()),
+            })),
+        }
+    }
+}
+
+/// Whether the ledger knows less of a container than the hub was told: the power went before the rest had reached the
+/// disk.
+fn is_less(kept: &ContainerStateV1, told: &ContainerEndedV1) -> bool {
+    match kept.doing {
+        DoingV1::Nothing | DoingV1::Running(_) => kept.restarts <= told.restarts,
+        DoingV1::Ended(_) => kept.restarts < told.restarts,
+    }
+}
+
 impl Container {
-    /// A container as the ledger knows it, or a fresh one. `logged`: the newest starts of which there are logs, by
-    /// container.
-    pub(super) fn new(
-        name: &str,
-        known: &[ContainerStateV1],
-        logged: &BTreeMap<String, LoggedStart>,
-        now: Duration,
-        unix: UnixMillis,
-    ) -> Self {
-        let kept = known.iter().find(|state| state.name == name);
-        let forgotten =
-            logged.get(name).filter(|start| kept.is_none_or(|kept| is_forgotten(kept, start)));
+    /// A container as it is known, or a fresh one.
+    pub(super) fn new(name: &str, known: &Known<'_>, now: Duration, unix: UnixMillis) -> Self {
+        let kept = known.of(name);
+        let kept = kept.as_deref();
+        let logged = known.logged.get(name);
+        let forgotten = logged.filter(|start| kept.is_none_or(|kept| is_forgotten(kept, start)));
         let ended = |how| ContainerState::Ended { how, at: now, blameless: true };
         let state = match kept.map(|kept| &kept.doing) {
             _ if forgotten.is_some() => ended(forgotten_end(unix)),

@@ -20,6 +20,8 @@
 //!   is taken back the hub hears it again (`an_end_that_is_taken_back_is_told_again`);
 //! - a grace period that is made shorter counts from the deletion, and is never made longer
 //!   (`a_deleted_pod_ends_within_its_grace_period`);
+//! - a container that has ended for good is not started again where the hub knows and the ledger does not
+//!   (`a_container_that_has_ended_by_the_hubs_word_is_not_started_again`);
 //! - a start is counted on from those that have left their logs, whatever the ledger knows
 //!   (`starts_are_counted_on_from_the_logs_that_a_lost_ledger_left`,
 //!   `a_first_start_that_only_its_log_knows_is_not_the_first_again`).
@@ -35,6 +37,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use freewheel_link::digest::Digest;
+use freewheel_link::ended::ContainersEndedV1;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{ContainerV1, PodEndedV1, PodV1};
 use freewheel_link::report::{PhaseV1, PodStatusV1, UnixMillis};
@@ -215,9 +218,12 @@ impl Pod {
     ) -> Self {
         let Left { state: kept, lease, logged } = left;
         let started = kept.and_then(|state| state.started).unwrap_or(unix);
+        let told: Option<ContainersEndedV1> = spec.parts.get().ok().flatten();
+        let told = told.map(|told| told.containers).unwrap_or_default();
         let of = |list: &[ContainerV1]| {
             let known = kept.map(|state| state.containers.as_slice()).unwrap_or_default();
-            list.iter().map(|c| Container::new(&c.name, known, &logged, now, unix)).collect()
+            let known = container::Known { known, logged: &logged, told: &told };
+            list.iter().map(|c| Container::new(&c.name, &known, now, unix)).collect()
         };
         let ended = Done::told(&spec);
         let done = kept.and_then(|state| Some((state.done.clone()?, state.ip)));

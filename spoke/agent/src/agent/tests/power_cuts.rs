@@ -1,5 +1,8 @@
 //! What a power cut takes, and what it may not.
 
+use freewheel_link::ended::{ContainerEndedV1, ContainersEndedV1};
+use freewheel_link::report::ContainerStateV1;
+
 use super::*;
 
 fn job(name: &str) -> PodV1 {
@@ -65,4 +68,29 @@ async fn what_the_hub_was_told_of_an_end_no_power_cut_takes_back() {
         second.send(Input::Connected(Some(1))).await;
         assert_eq!(second.said("a").unwrap().phase, PhaseV1::Succeeded, "seed {seed}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_has_ended_by_the_hubs_word_is_not_started_again() {
+    let mut both = PodV1 { restart: RestartPolicy::OnFailure, ..pod("a") };
+    let job = ContainerV1 { name: "job".to_owned(), ..both.containers[0].clone() };
+    both.containers.push(job);
+    let disk = SimDisk::default();
+    let mut first = run(&disk);
+    first.send(Input::Connected(Some(1))).await;
+    first.plan(vec![range(), pod_record(&both)], vec![]).await;
+    first.world.engine.end("job", 0);
+    first.rest().await;
+    let said = first.said("a").unwrap().containers.remove(1);
+    let ContainerStateV1::Terminated(how) = said.state else { panic!("{said:?}") };
+    first.end().await;
+    // The hub knows that, and this device nothing: neither a ledger nor logs.
+    let ended = ContainerEndedV1 { name: "job".to_owned(), restarts: 0, how: how.clone() };
+    both.parts.put(&ContainersEndedV1 { containers: vec![ended] }).unwrap();
+    let mut second = run(&SimDisk::default());
+    second.send(Input::Connected(Some(1))).await;
+    second.plan(vec![range(), pod_record(&both)], vec![]).await;
+    assert_eq!(second.running(), ["a web/0"]);
+    let said = second.said("a").unwrap();
+    assert_eq!(said.containers[1].state, ContainerStateV1::Terminated(how));
 }
