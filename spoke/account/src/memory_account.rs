@@ -234,6 +234,13 @@ impl Held {
         self.bytes
     }
 
+    /// All of it, as a place of its own: nothing is left here.
+    #[must_use]
+    pub fn take_all(&mut self) -> Self {
+        let bytes = std::mem::take(&mut self.bytes);
+        Self { account: self.account.clone(), bytes, above: self.above }
+    }
+
     /// Makes it more or less.
     ///
     /// # Errors
@@ -266,6 +273,18 @@ impl Drop for Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_taken_over_is_held_once() {
+        let (node, held) = (MemoryAccount::node(), |held: &Held| held.bytes());
+        let mut place = MemoryAccount::within(&node, Level::Pod, None).take(70).unwrap();
+        let taken = place.take_all();
+        assert_eq!((held(&place), held(&taken), node.used()), (0, 70, 70));
+        drop(place);
+        assert_eq!(node.used(), 70);
+        drop(taken);
+        assert_eq!(node.used(), 0);
+    }
 
     #[test]
     fn what_is_refused_above_is_counted_nowhere() {

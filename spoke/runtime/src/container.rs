@@ -80,6 +80,7 @@ impl Container {
             wasi: self.wasi(),
             mounts: &self.mounts,
             files: self.pod.files(),
+            calls: &self.calls,
             memory: &self.memory,
             log: self.log.clone(),
             timers: self.runtimes.lane(Lane::Guests).clone(),

@@ -6,6 +6,9 @@
 //! All threads together are a small part of the device, whatever guests do: so there are so many teams, each for one pod.
 //! Where there are more pods, those that come last share one. A team without calls is 4 KiB and no thread.
 //!
+//! When the last pod of a team goes, the team is closed: threads without work end, and those that a call still has count
+//! where the next team stands, which has as many fewer.
+//!
 //! Not held: pods that share a team have its threads first come, first served. One that waits for a slow disk holds up
 //! those that share with it, and no others.
 //!
@@ -18,11 +21,17 @@
 //! - however many pods come, go and leave calls behind that never end, they have no more threads than the device gives
 //!   (`pods_without_number_have_no_more_threads_than_there_are`);
 //! - no pod is given a team that another one has, or has left calls with, while there is a free one
-//!   (`a_team_that_still_works_for_somebody_is_not_given_while_there_are_others`);
+//!   (`a_team_that_still_works_for_somebody_is_not_given_while_there_are_others`), and threads that have nothing to do are
+//!   no calls (`threads_that_have_nothing_to_do_are_no_work`);
+//! - a device of which all threads wait for its disk gives none to one more pod (`where_all_threads_wait_there_is_none`);
+//! - what a guest holds for its calls is held until those have had their turns, also when it is killed before
+//!   (`what_is_held_for_calls_goes_after_them`,
+//!   `what_waits_for_a_thread_has_its_places_when_its_container_is_gone`);
 //! - a pod that calls nothing has no thread, and threads go when they have nothing to do (`threads_come_with_calls_and_go`).
 
 use std::collections::HashMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -54,18 +63,18 @@ const IDLE: Duration = Duration::from_secs(2);
 /// A team.
 #[derive(Debug)]
 pub(crate) struct FileCalls {
-    runtime: Option<Runtime>,
+    runtime: Mutex<Option<Runtime>>,
     handle: Handle,
     /// Threads that are there.
     threads: Arc<AtomicUsize>,
 }
 
 impl FileCalls {
-    fn new() -> io::Result<Arc<Self>> {
+    fn new(most: usize) -> io::Result<Arc<Self>> {
         let threads = Arc::new(AtomicUsize::new(0));
         let (more, fewer) = (threads.clone(), threads.clone());
         let runtime = Builder::new_current_thread()
-            .max_blocking_threads(THREADS)
+            .max_blocking_threads(most)
             .thread_stack_size(STACK)
             .thread_keep_alive(IDLE)
             .thread_name("files")
@@ -77,7 +86,7 @@ impl FileCalls {
             })
             .build()?;
         let handle = runtime.handle().clone();
-        Ok(Arc::new(Self { runtime: Some(runtime), handle, threads }))
+        Ok(Arc::new(Self { runtime: Mutex::new(Some(runtime)), handle, threads }))
     }
 
     /// Begins calls on these threads.
@@ -90,14 +99,30 @@ impl FileCalls {
     pub(crate) async fn run<F: Future>(&self, calls: F) -> F::Output {
         within(&self.handle, calls).await
     }
+
+    /// Lets go of what was held for calls, once those that were made before have had their turns. One that has a thread
+    /// by then is not waited for: of these there are as many as threads.
+    pub(crate) fn let_go(&self, held: impl Send + 'static) {
+        // Calls have threads, or are about to have the first.
+        if 0 < self.threads.load(Relaxed) {
+            let later = AssertUnwindSafe(|| drop(self.handle.spawn_blocking(move || drop(held))));
+            // Where the kernel gives no thread, it is with the calls that wait for one.
+            let _ = catch_unwind(later);
+        }
+    }
+
+    /// Ends it: no thread stays longer than its calls.
+    fn close(&self) {
+        if let Some(runtime) = self.runtime.lock().take() {
+            // A call that waits for the disk may do so for long.
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Drop for FileCalls {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // A call that waits for the disk may do so for long.
-            runtime.shutdown_background();
-        }
+        self.close();
     }
 }
 
@@ -120,10 +145,52 @@ pub(crate) struct AllFileCalls {
 
 #[derive(Debug, Default)]
 struct Teams {
-    /// With the number of pods that have each. They stay: what a pod leaves behind may still have its threads.
-    all: Vec<(Arc<FileCalls>, usize)>,
+    all: Vec<Team>,
     /// Which of them a pod has.
     of: HashMap<String, usize>,
+}
+
+/// The place of a team.
+#[derive(Debug, Default)]
+struct Team {
+    /// None while no pod has it, and before its first.
+    calls: Option<Arc<FileCalls>>,
+    /// How many pods have it.
+    pods: usize,
+    /// Threads of those that were closed.
+    left: Vec<Arc<AtomicUsize>>,
+}
+
+impl Team {
+    /// Threads that calls of pods have which are gone.
+    fn left(&mut self) -> usize {
+        self.left.retain(|threads| 0 < threads.load(Relaxed));
+        self.left.iter().map(|threads| threads.load(Relaxed)).sum()
+    }
+
+    /// One more pod has it.
+    fn join(&mut self) -> io::Result<()> {
+        if self.calls.is_none() {
+            let most = THREADS.saturating_sub(self.left());
+            if most == 0 {
+                return Err(io::Error::other("all threads wait for the disk"));
+            }
+            self.calls = Some(FileCalls::new(most)?);
+        }
+        self.pods += 1;
+        Ok(())
+    }
+
+    /// A pod has it no more.
+    fn leave(&mut self) {
+        self.pods -= 1;
+        if self.pods == 0
+            && let Some(calls) = self.calls.take()
+        {
+            calls.close();
+            self.left.push(calls.threads.clone());
+        }
+    }
 }
 
 impl AllFileCalls {
@@ -141,14 +208,15 @@ impl AllFileCalls {
             Some(place) => *place,
             None => teams.give(pod, self.most)?,
         };
-        Ok(teams.all[place].0.clone())
+        let calls = teams.all[place].calls.clone();
+        calls.ok_or_else(|| io::Error::other("the pod's team is closed"))
     }
 
     /// The pod is gone. What it still waits for ends by itself.
     pub(crate) fn forget(&self, pod: &str) {
         let teams = &mut *self.teams.lock();
         if let Some(place) = teams.of.remove(pod) {
-            teams.all[place].1 -= 1;
+            teams.all[place].leave();
         }
     }
 }
@@ -156,17 +224,20 @@ impl AllFileCalls {
 impl Teams {
     /// One that nobody uses; when there are no more to be made, the one that is used least.
     fn give(&mut self, pod: &str, most: usize) -> io::Result<usize> {
-        // What pods have left behind counts as they did: it may never end.
-        let used = self.all.iter().map(|(team, pods)| pods + team.threads.load(Relaxed));
+        // What pods have left behind counts as they did: it may never end. Where it has all threads, nobody else works.
+        let used = self.all.iter_mut().map(|team| match (team.pods, team.left()) {
+            (0, THREADS..) => usize::MAX,
+            (pods, left) => pods + left,
+        });
         let least = used.enumerate().min_by_key(|(_, used)| *used);
         let place = match least {
             Some((place, used)) if used == 0 || most <= self.all.len() => place,
             _ => {
-                self.all.push((FileCalls::new()?, 0));
+                self.all.push(Team::default());
                 self.all.len() - 1
             }
         };
-        self.all[place].1 += 1;
+        self.all[place].join()?;
         self.of.insert(pod.to_owned(), place);
         Ok(place)
     }
@@ -247,12 +318,19 @@ mod tests {
         let all = all();
         let (first, again) = (all.of("pod").unwrap(), all.of("pod").unwrap());
         assert!(Arc::ptr_eq(&first, &again));
+        let waits: Vec<_> = (0..2 * THREADS).map(|_| slow(&first)).collect();
+        threads(&first, THREADS).await;
         all.forget("pod");
         all.forget("pod");
-        assert_eq!(all.teams.lock().all.iter().map(|(_, pods)| *pods).collect::<Vec<_>>(), [0]);
-        // Whoever is still there goes on with what it has.
-        let call = first.begin(|| spawn_blocking(|| 7));
-        assert_eq!(tokio::time::timeout(SOON, call).await.unwrap().unwrap(), 7);
+        assert_eq!(all.teams.lock().all.iter().map(|team| team.pods).collect::<Vec<_>>(), [0]);
+        let second = all.of("pod").unwrap();
+        assert!(!Arc::ptr_eq(&first, &second), "what it has left has its threads until it ends");
+        let (ends, calls): (Vec<_>, Vec<_>) = waits.into_iter().unzip();
+        drop(ends);
+        for call in calls {
+            tokio::time::timeout(SOON, call).await.unwrap().unwrap();
+        }
+        tokio::time::timeout(IDLE / 2, threads(&first, 0)).await.unwrap();
     }
 
     #[tokio::test]
@@ -267,19 +345,22 @@ mod tests {
                 all.forget(&pod);
             }
         }
-        let teams: Vec<_> = all.teams.lock().all.iter().map(|(team, _)| team.clone()).collect();
-        assert_eq!(teams.len(), 21, "what 512 MiB are worth");
-        for team in &teams {
-            threads(team, THREADS).await;
-        }
-        let ends: Vec<_> = waiting
-            .into_iter()
-            .map(|(end, call)| {
-                drop(end);
-                call
-            })
-            .collect();
-        for call in ends {
+        assert_eq!(all.teams.lock().all.len(), 21, "what 512 MiB are worth");
+        let working = || -> Vec<usize> {
+            let of = |team: &mut Team| {
+                team.left() + team.calls.as_ref().map_or(0, |calls| calls.threads.load(Relaxed))
+            };
+            all.teams.lock().all.iter_mut().map(of).collect()
+        };
+        let all_work = async {
+            while working() != [THREADS; 21] {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(SOON, all_work).await.unwrap();
+        let (ends, calls): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
+        drop(ends);
+        for call in calls {
             tokio::time::timeout(SOON, call).await.unwrap().unwrap();
         }
         assert_eq!((AllFileCalls::new(0).most, AllFileCalls::new(u64::MAX).most), (FEWEST, MOST));
@@ -298,7 +379,65 @@ mod tests {
         assert!(Arc::ptr_eq(&next, &all.of("third").unwrap()));
         drop(waits);
         threads(&hung, 0).await;
-        assert!(Arc::ptr_eq(&hung, &all.of("fourth").unwrap()));
+        assert!(!Arc::ptr_eq(&next, &all.of("fourth").unwrap()), "it is free again");
+    }
+
+    #[tokio::test]
+    async fn where_all_threads_wait_there_is_none() {
+        let all = AllFileCalls { most: 1, teams: Mutex::default() };
+        let mut waits = Vec::new();
+        for (pod, calls) in [("a", THREADS - 1), ("b", THREADS)] {
+            let team = all.of(pod).unwrap();
+            waits.extend((0..calls).map(|_| slow(&team)));
+            threads(&team, if pod == "a" { calls } else { 1 }).await;
+            all.forget(pod);
+        }
+        let refused = all.of("c").unwrap_err();
+        assert_eq!(refused.to_string(), "all threads wait for the disk");
+        let (ends, _calls): (Vec<_>, Vec<_>) = waits.into_iter().unzip();
+        drop(ends);
+        let freed = async {
+            while all.of("c").is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(SOON, freed).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn threads_that_have_nothing_to_do_are_no_work() {
+        let all = AllFileCalls { most: 2, teams: Mutex::default() };
+        let first = all.of("first").unwrap();
+        let calls: Vec<_> = (0..THREADS).map(|_| slow(&first)).collect();
+        threads(&first, THREADS).await;
+        for (end, call) in calls {
+            drop(end);
+            call.await.unwrap();
+        }
+        all.forget("first");
+        let second = all.of("second").unwrap();
+        tokio::time::sleep(IDLE / 4).await;
+        assert!(!Arc::ptr_eq(&second, &all.of("third").unwrap()), "nobody works for the first");
+    }
+
+    #[tokio::test]
+    async fn what_is_held_for_calls_goes_after_them() {
+        let calls = all().of("pod").unwrap();
+        let places = Arc::new(());
+        calls.let_go(places.clone());
+        assert_eq!(Arc::strong_count(&places), 1, "there are no calls");
+        let waits: Vec<_> = (0..=THREADS).map(|_| slow(&calls)).collect();
+        threads(&calls, THREADS).await;
+        calls.let_go(places.clone());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(Arc::strong_count(&places), 2, "one of them waits for a thread");
+        drop(waits);
+        let gone = async {
+            while Arc::strong_count(&places) != 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(SOON, gone).await.unwrap();
     }
 
     #[tokio::test]

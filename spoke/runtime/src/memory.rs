@@ -129,6 +129,11 @@ impl Share {
         self.held.bytes()
     }
 
+    /// All of it, as a part of its own: nothing is left here.
+    pub(crate) fn take_all(&mut self) -> Self {
+        Self { held: self.held.take_all(), memory: self.memory.clone() }
+    }
+
     /// Makes it more or less. What is refused is remembered: the guest may well die of it without a word.
     pub(crate) fn set(&mut self, bytes: usize) -> Result<(), Full> {
         self.held.set(bytes).inspect_err(|_| self.memory.refused.store(true, Relaxed))

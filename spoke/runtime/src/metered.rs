@@ -8,12 +8,15 @@
 //! Guarantees:
 //! - a guest that is killed is gone, also in the middle of a loop
 //!   (`without_a_grace_period_a_spinning_guest_is_killed_at_once`);
+//! - what fails under a guest is the end of that guest and of nothing else (`what_fails_under_a_guest_is_its_end`);
 //! - the polls of a guest with a quota take no more than its share of each period (`a_quota_makes_a_guest_wait`,
 //!   `a_quota_gives_its_share_of_each_period_and_takes_debt_along`).
 //!
 //! Not counted: what a guest's file calls take on the threads that its pod has for these. Upstream hands the work over
 //! without a word of whose it is; a path through many links may take milliseconds there.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -99,10 +102,20 @@ pub(crate) struct Meter {
     pub(crate) kill: CancellationToken,
 }
 
+/// How a guest ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ending<T> {
+    /// By itself, with this.
+    Done(T),
+    /// It was killed.
+    Killed,
+    /// The agent failed under it: upstream panics where it gets no thread for a call.
+    Failed(String),
+}
+
 /// How a turn on a lane ended.
 enum Turn<T> {
-    Done(T),
-    Killed,
+    End(Ending<T>),
     Move(Lane),
 }
 
@@ -117,12 +130,12 @@ struct Metered<F: Future> {
     precise: bool,
 }
 
-/// Runs a guest to its end and tells it to `done`; `None`: it was killed.
+/// Runs a guest to its end and tells it to `done`.
 pub(crate) fn run<F>(
     runtimes: Arc<Runtimes>,
     meter: Arc<Meter>,
     guest: F,
-    done: impl FnOnce(Option<F::Output>) + Send + 'static,
+    done: impl FnOnce(Ending<F::Output>) + Send + 'static,
 ) where
     F: Future + Send + 'static,
     F::Output: Send,
@@ -144,7 +157,7 @@ pub(crate) fn run<F>(
 fn go<F>(
     runtimes: Arc<Runtimes>,
     mut metered: Metered<F>,
-    done: impl FnOnce(Option<F::Output>) + Send + 'static,
+    done: impl FnOnce(Ending<F::Output>) + Send + 'static,
 ) where
     F: Future + Send + 'static,
     F::Output: Send,
@@ -152,8 +165,7 @@ fn go<F>(
     let lane = runtimes.lane(metered.lane).clone();
     lane.spawn(async move {
         match std::future::poll_fn(|cx| metered.poll(cx)).await {
-            Turn::Done(output) => done(Some(output)),
-            Turn::Killed => done(None),
+            Turn::End(ending) => done(ending),
             Turn::Move(lane) => {
                 metered.lane = lane;
                 go(runtimes, metered, done);
@@ -167,28 +179,33 @@ impl<F: Future> Metered<F> {
         if self.killed.as_mut().poll(cx).is_ready() {
             // The guest's stack is unwound here and now; its store and sockets go with it.
             self.guest = None;
-            return Poll::Ready(Turn::Killed);
+            return Poll::Ready(Turn::End(Ending::Killed));
         }
         if self.throttled(cx) {
             return Poll::Pending;
         }
-        let Some(guest) = &mut self.guest else { return Poll::Ready(Turn::Killed) };
+        let Some(guest) = &mut self.guest else { return Poll::Ready(Turn::End(Ending::Killed)) };
         let meter = self.meter.clone();
         let begin = Instant::now();
         let cpu = self.precise.then(thread_cpu);
         let running = meter.ticker.enter();
-        let polled = guest.as_mut().poll(cx);
+        // Of a guest that was broken off so, nothing is looked at again.
+        let polled = catch_unwind(AssertUnwindSafe(|| guest.as_mut().poll(cx)));
         drop(running);
         memory::all_moved();
         let now = Instant::now();
         let wall = now.duration_since(begin);
         self.charge(wall, cpu);
         match polled {
-            Poll::Ready(output) => {
+            Ok(Poll::Pending) => self.choose_lane(now, wall),
+            Ok(Poll::Ready(output)) => {
                 self.guest = None;
-                Poll::Ready(Turn::Done(output))
+                Poll::Ready(Turn::End(Ending::Done(output)))
             }
-            Poll::Pending => self.choose_lane(now, wall),
+            Err(panic) => {
+                self.guest = None;
+                Poll::Ready(Turn::End(Ending::Failed(said(&*panic))))
+            }
         }
     }
 
@@ -242,6 +259,13 @@ impl<F: Future> Metered<F> {
     }
 }
 
+/// What a panic says.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "without a word".to_owned())
+}
+
 /// CPU time of this thread in nanoseconds.
 fn thread_cpu() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
@@ -251,7 +275,36 @@ fn thread_cpu() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_spoke_engine::{Profile, config};
+    use tokio::sync::oneshot;
+
     use super::*;
+
+    fn meter() -> Arc<Meter> {
+        let config = config(&Profile::candidates()[0]).unwrap();
+        let ticker = Ticker::start(&wasmtime::Engine::new(&config).unwrap()).unwrap();
+        Arc::new(Meter {
+            usage: Arc::default(),
+            quota: None,
+            ticker,
+            kill: CancellationToken::new(),
+        })
+    }
+
+    #[tokio::test]
+    async fn what_fails_under_a_guest_is_its_end() {
+        let (tell, ended) = oneshot::channel();
+        let runtimes = Arc::new(Runtimes::new(1).unwrap());
+        let guest = async { panic!("no thread is left") };
+        run::<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>>(
+            runtimes.clone(),
+            meter(),
+            Box::pin(guest),
+            |outcome| drop(tell.send(outcome)),
+        );
+        let ended = tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
+        assert_eq!(ended, Ok(Ending::Failed("no thread is left".to_owned())));
+    }
 
     #[test]
     fn a_quota_gives_its_share_of_each_period_and_takes_debt_along() {

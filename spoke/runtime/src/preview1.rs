@@ -47,7 +47,7 @@ use wasmtime_wasi::{I32Exit, WasiCtxBuilder, WasiView as _};
 use wiggle::GuestMemory;
 
 use self::poll::{Asked, SUBSCRIPTION_BYTES};
-use crate::file_calls::within;
+use crate::file_calls::{FileCalls, within};
 use crate::memory::{ContainerMemory, Limiter, Share};
 use crate::world::{
     self, CALL_BYTES_MAX, LISTED_BYTES_PER_NAME_BYTE, Mounts, RANDOM_BYTES_PER_CALL_MAX,
@@ -91,8 +91,9 @@ struct Prestat([u8; 8]);
 pub(crate) struct CoreWorld<'a> {
     pub(crate) wasi: WasiCtxBuilder,
     pub(crate) mounts: &'a Mounts,
-    /// The pod's open files.
+    /// The pod's open files, and who looks at them.
     pub(crate) files: &'a Arc<MemoryAccount>,
+    pub(crate) calls: &'a Arc<FileCalls>,
     pub(crate) memory: &'a Arc<ContainerMemory>,
     pub(crate) log: LogSink,
     /// Where what it waits for is timed: its files' threads have no timers.
@@ -111,6 +112,7 @@ pub(crate) struct Core {
     /// What the call holds that is under way.
     call: Share,
     open: Held,
+    calls: Arc<FileCalls>,
     /// Its mounts, which are open for as long as it runs.
     mounts: Vec<RawFd>,
     log: LogSink,
@@ -123,8 +125,8 @@ pub(crate) struct Core {
 impl Core {
     /// A store for one run, interrupted by the ticker.
     pub(crate) fn store(engine: &Engine, world: CoreWorld<'_>) -> Result<Store<Self>> {
-        let CoreWorld { mut wasi, mounts, files, memory, log, timers, given, mappings: mapped } =
-            world;
+        let CoreWorld { mut wasi, mounts, files, calls, memory, log, .. } = world;
+        let CoreWorld { timers, given, mappings: mapped, .. } = world;
         let Ok(open) = files.take(mounts.count()) else { bail!("too many open files") };
         mounts.preopen(&mut wasi)?;
         let mut wasi = wasi.build_p1();
@@ -140,6 +142,7 @@ impl Core {
             handles: memory.share(),
             call: memory.share(),
             open,
+            calls: calls.clone(),
             mounts,
             log,
             told: false,
@@ -211,6 +214,13 @@ impl Core {
         }
         put(bytes, at, piece.to_le_bytes());
         Some(Some((at, length)))
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // A call that waits for its thread has some of them.
+        self.calls.let_go(self.open.take_all());
     }
 }
 

@@ -17,7 +17,7 @@ use crate::exit;
 use crate::handler::Handler;
 use crate::http::{DEFAULT_PORT, Pool, serve};
 use crate::lanes::Lane;
-use crate::metered;
+use crate::metered::{self, Ending};
 use crate::module::Kind;
 use crate::on_stack::OnStack;
 use crate::preview1::Core;
@@ -136,7 +136,16 @@ impl Container {
             // Nobody waits any more only when the whole runtime goes.
             let _ = tell.send(outcome);
         });
-        Box::pin(async move { ended.await.ok().flatten().unwrap_or_else(|| self.killed()) })
+        Box::pin(async move {
+            match ended.await {
+                Ok(Ending::Done(exit)) => exit,
+                Ok(Ending::Failed(why)) => {
+                    self.log.note(&format!("freewheel: the agent failed under the program: {why}"));
+                    exit::host_error(format!("the agent failed under it: {why}"))
+                }
+                Ok(Ending::Killed) | Err(_) => self.killed(),
+            }
+        })
     }
 
     /// How a program ended; its log says where, when it did not end by itself.

@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use freewheel_spoke_agent::host_dir::HostDir;
-use freewheel_spoke_agent::ports::ContainerId;
+use freewheel_spoke_agent::ports::{ContainerId, Containers as _};
 use freewheel_spoke_agent::volumes::Mount;
 use support::{Node, Start, node};
 
@@ -43,5 +43,35 @@ async fn slow_file_calls_of_one_pods_components_hold_up_no_other() {
         // What is no file, upstream refuses once it is open; or it is read to its end.
         node.exited(id).await;
     }
+    drop(writer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_thread_has_its_places_when_its_container_is_gone() {
+    let node = node();
+    let pipe = node.dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let all: Vec<ContainerId> = (0..9)
+        .map(|number| node.start(shows(&node, "slow", &format!("c{number}"), "pipe")))
+        .collect();
+    let used = |wanted: usize| {
+        let node = &node;
+        async move {
+            while node.fabric.files().used() != wanted {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    tokio::time::timeout(support::SOON, used(2 * all.len())).await.unwrap();
+    for id in &all {
+        node.runtime.stop(id, Duration::ZERO);
+        node.exited(id).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let left = node.fabric.files().used();
+    let writer = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    // None of those that wait has its file open, and each the directory that it is in.
+    assert_eq!(left, all.len());
+    tokio::time::timeout(support::SOON, used(0)).await.unwrap();
     drop(writer);
 }

@@ -43,7 +43,7 @@ use crate::exit;
 use crate::handler::Handler;
 use crate::mappings::NoneLeft;
 use crate::memory::{ContainerMemory, Share};
-use crate::metered;
+use crate::metered::{self, Ending};
 use crate::world::{self, HasFields as _, StoreData};
 
 /// Requests that wait for an instance; more are turned away at once.
@@ -218,7 +218,10 @@ impl Pool {
         let work = async move { pool.work(job, mapped).await };
         let container = &self.container;
         metered::run(container.runtimes.clone(), container.meter.clone(), work, move |outcome| {
-            ended.ended(outcome.is_none());
+            if let Ending::Failed(why) = &outcome {
+                ended.note(&format!("the agent failed under an instance: {why}"));
+            }
+            ended.ended(outcome == Ending::Killed);
         });
     }
 

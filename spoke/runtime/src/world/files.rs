@@ -4,11 +4,12 @@
 //! Guarantees:
 //! - a pod has no more of them than it may, and what is closed is free again
 //!   (`a_pod_that_opens_files_is_told_when_it_has_enough`);
-//! - what a list of names holds is on the container's memory (`lists_of_large_directories_are_memory`).
+//! - what a list of names holds is on the container's memory (`lists_of_large_directories_are_memory`);
+//! - a call that waits for its thread when its guest is killed has its file, and up to 64 KiB, and both count until its
+//!   turn has come (`what_waits_for_a_thread_has_its_places_when_its_container_is_gone`).
 //!
-//! Not held: a call that is under way or waits for its thread when its guest is killed has its file, and up to
-//! 64 KiB, until it is over, and neither counts any more. Of each team of threads (`file_calls.rs`) that is what its
-//! calls under way have; what waits for a thread is dropped when its turn comes.
+//! Not held: a call that is under way when its guest is killed has as much until it is over, and neither counts any more.
+//! Of each team of threads (`file_calls.rs`) that is what its threads have.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -86,6 +87,15 @@ impl OpenFiles {
     }
 }
 
+impl Drop for OpenFiles {
+    fn drop(&mut self) {
+        let (open, lists) = (std::mem::take(&mut self.open), std::mem::take(&mut self.lists));
+        if !open.is_empty() || !lists.is_empty() {
+            self.calls.let_go((open, lists));
+        }
+    }
+}
+
 /// Says in the log why no file could be opened.
 pub(crate) fn tell(log: &LogSink, full: &Full) {
     let of = if full.level == Level::Node { "node" } else { "pod" };
@@ -97,7 +107,17 @@ struct Counted<S> {
     stream: S,
     calls: Arc<FileCalls>,
     held: Share,
-    _open: Option<Arc<Held>>,
+    open: Option<Arc<Held>>,
+    /// Nothing of it is under way any more.
+    cancelled: bool,
+}
+
+impl<S> Drop for Counted<S> {
+    fn drop(&mut self) {
+        if !self.cancelled {
+            self.calls.let_go((self.held.take_all(), self.open.take()));
+        }
+    }
 }
 
 impl<S> Counted<S> {
@@ -133,6 +153,7 @@ impl InputStream for Counted<DynInputStream> {
 
     async fn cancel(&mut self) {
         self.stream.cancel().await;
+        self.cancelled = true;
     }
 }
 
@@ -172,6 +193,7 @@ impl OutputStream for Counted<DynOutputStream> {
 
     async fn cancel(&mut self) {
         self.stream.cancel().await;
+        self.cancelled = true;
     }
 }
 
@@ -338,7 +360,7 @@ fn count_input(
     held.set(READ_AHEAD_BYTES)?;
     let slot = state.ctx().table.get_mut(stream)?;
     let stream = std::mem::replace(slot, Box::new(ClosedInputStream));
-    *slot = Box::new(Counted { stream, calls, held, _open: open });
+    *slot = Box::new(Counted { stream, calls, held, open, cancelled: false });
     Ok(())
 }
 
@@ -352,6 +374,6 @@ fn count_output(
     let calls = files.calls();
     let slot = state.ctx().table.get_mut(stream)?;
     let stream = std::mem::replace(slot, Box::new(ClosedOutputStream));
-    *slot = Box::new(Counted { stream, calls, held, _open: open });
+    *slot = Box::new(Counted { stream, calls, held, open, cancelled: false });
     Ok(())
 }

@@ -18,13 +18,23 @@ use wasmtime_wasi::filesystem::{Descriptor, Dir};
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::{FsPerms, OpenMode, WasiCtxBuilder};
 
+use crate::file_calls::FileCalls;
+
 /// A container's directories and the names that its guest knows them by.
 #[derive(Clone)]
 pub(crate) struct Mounts(Arc<All>);
 
 struct All {
     dirs: Vec<One>,
-    _places: Box<dyn FilePermits>,
+    places: Option<Box<dyn FilePermits>>,
+    calls: Arc<FileCalls>,
+}
+
+impl Drop for All {
+    fn drop(&mut self) {
+        // A call that waits for its thread has one of them.
+        self.calls.let_go(self.places.take());
+    }
 }
 
 struct One {
@@ -44,8 +54,8 @@ impl FilePermits for OfPod {
 }
 
 impl Mounts {
-    /// Takes the open directories over.
-    pub(crate) fn new(opened: Opened) -> Result<Self, String> {
+    /// Takes the open directories over. `calls`: of the pod.
+    pub(crate) fn new(opened: Opened, calls: Arc<FileCalls>) -> Result<Self, String> {
         let one = |Mount { dir, guest, read_only }: Mount| {
             let (perms, mode) = if read_only {
                 (FsPerms::ReadOnly, OpenMode::READ)
@@ -56,7 +66,7 @@ impl Mounts {
             Ok(One { dir: Dir::new(file, perms, mode, false), guest })
         };
         let dirs = opened.dirs.into_iter().map(one).collect::<Result<_, String>>()?;
-        Ok(Self(Arc::new(All { dirs, _places: opened.places })))
+        Ok(Self(Arc::new(All { dirs, places: Some(opened.places), calls })))
     }
 }
 
