@@ -40,7 +40,14 @@ pub(crate) struct Module {
     /// Mappings that each instance takes.
     pub(crate) mappings: usize,
     _mapped: Held,
-    _described: Held,
+    described: Held,
+}
+
+impl Module {
+    /// Bytes of what describes it, on the node's memory.
+    pub(crate) const fn described(&self) -> usize {
+        self.described.bytes()
+    }
 }
 
 /// What a module does.
@@ -175,8 +182,7 @@ impl Modules {
         let footing = bytes(footing.instance);
         let mappings = mappings::of_instance(needs.as_ref(), self.of_memory);
         let least = least(needs).saturating_add(footing);
-        let module =
-            Module { kind, least, footing, mappings, _mapped: mapped, _described: described };
+        let module = Module { kind, least, footing, mappings, _mapped: mapped, described };
         let module = Arc::new(module);
         if let Some(file) = file {
             let mut shelf = self.shelf.lock();

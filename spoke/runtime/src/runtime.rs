@@ -95,6 +95,8 @@ struct Running {
     log: PathBuf,
     sink: LogSink,
     whose: Whose,
+    /// What it runs, once that is loaded.
+    module: Option<Arc<Module>>,
 }
 
 /// What the end of a container needs.
@@ -222,11 +224,21 @@ impl Runtime {
         running.get(id).map(|running| (running.usage.clone(), running.memory.used()))
     }
 
-    /// What all running containers have used, by pod.
+    /// What all running containers have used, by pod. Memory is theirs and what describes their modules, of which those
+    /// that run the same one have equal parts.
     #[must_use]
     pub fn figures(&self) -> Vec<PodUseV1> {
         let running = self.running.lock();
-        let each = running.iter().map(|(id, of)| (id, &of.whose, &*of.usage, of.memory.used()));
+        let mut sharers = HashMap::<_, usize>::new();
+        for module in running.values().filter_map(|of| of.module.as_ref()) {
+            *sharers.entry(Arc::as_ptr(module)).or_default() += 1;
+        }
+        let part = |of: &Running| {
+            let module = of.module.as_ref();
+            module.map_or(0, |it| it.described() / sharers.get(&Arc::as_ptr(it)).unwrap_or(&1))
+        };
+        let each =
+            running.iter().map(|(id, of)| (id, &of.whose, &*of.usage, of.memory.used() + part(of)));
         figures::by_pod(each)
     }
 
@@ -294,19 +306,19 @@ impl Runtime {
         let Some(pod) = self.fabric.pod(&start.id.pod) else {
             return failed("the pod has no network");
         };
-        let Some((usage, memory)) = self.accounts(&start.id) else {
+        let Some((usage, memory)) = self.accounts(&start.id, &module) else {
             return failed("stopped before it started");
         };
         let Some(opened) = start.mounts.take() else {
             return failed("cannot mount its volumes: too many open files");
         };
-        let mounts = match Mounts::new(opened) {
-            Ok(mounts) => mounts,
-            Err(why) => return failed(&why),
-        };
         let calls = match self.calls.of(&start.id.pod) {
             Ok(calls) => calls,
             Err(error) => return failed(&format!("there are no threads for its files: {error}")),
+        };
+        let mounts = match Mounts::new(opened, calls.clone()) {
+            Ok(mounts) => mounts,
+            Err(why) => return failed(&why),
         };
         let meter = Meter {
             usage,
@@ -347,9 +359,16 @@ impl Runtime {
         ContainerMemory::moving_beyond(self.reserved, start.memory_limit, above)
     }
 
-    fn accounts(&self, id: &ContainerId) -> Option<(Arc<Usage>, Arc<ContainerMemory>)> {
-        let running = self.running.lock();
-        running.get(id).map(|running| (running.usage.clone(), running.memory.clone()))
+    /// Of a container that runs this from here on.
+    fn accounts(
+        &self,
+        id: &ContainerId,
+        module: &Arc<Module>,
+    ) -> Option<(Arc<Usage>, Arc<ContainerMemory>)> {
+        let mut all = self.running.lock();
+        let running = all.get_mut(id)?;
+        running.module = Some(module.clone());
+        Some((running.usage.clone(), running.memory.clone()))
     }
 
     fn kill(&self, shutdown: &Shutdown, cause: EndCause) {
@@ -387,6 +406,7 @@ impl Containers for Runtime {
             log: start.log.clone(),
             sink: sink.clone(),
             whose: Whose::of(&start),
+            module: None,
         };
         self.running.lock().insert(start.id.clone(), running);
         self.logs.lock().add(&start.id.pod, &start.id.container, start.log.clone());

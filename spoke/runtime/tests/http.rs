@@ -323,3 +323,19 @@ async fn what_a_failed_request_writes_into_the_log_is_bounded() {
     node.logged("web", "MMMM /trap: ").await;
     assert!(node.log("web").len() < 32 << 10, "{} bytes", node.log("web").len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_rests_has_what_is_kept_for_it() {
+    let node = node();
+    up(&node, web(&node, "web")).await;
+    let memory = |pod: &str| {
+        let all = node.runtime.figures();
+        all.iter().find(|one| one.name == pod).unwrap().containers[0].memory
+    };
+    let alone = memory("web");
+    assert_eq!(alone, node.runtime.described() as u64, "no instance is there, its module is");
+    assert!(0 < alone);
+    // Two share one module, and have it once together.
+    up(&node, web(&node, "other")).await;
+    assert_eq!((memory("web"), memory("other")), (alone / 2, alone / 2));
+}
