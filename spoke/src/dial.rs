@@ -15,7 +15,8 @@
 //! - the last refusal of the hub is kept for `spoke doctor`, and the hub's time for the next start
 //!   (`a_refusal_is_kept_until_the_hub_lets_the_device_in_and_its_time_is_kept_then`);
 //! - what is written takes one thread, however often it is dialled
-//!   (`a_card_that_stands_still_holds_one_thread_of_the_dial`).
+//!   (`a_card_that_stands_still_holds_one_thread_of_the_dial`), and what is read holds up nobody else
+//!   (`a_card_that_stands_still_holds_up_the_dial_alone`).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -64,7 +65,8 @@ pub(crate) struct OwnDial {
     todo: Mutex<NextDial>,
     /// The life of the certificate that the hub proved last.
     proven: Mutex<(u64, u64)>,
-    /// Whose turn it is to write.
+    /// Whose turn it is to read, and to write.
+    reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
 }
 
@@ -77,17 +79,19 @@ impl OwnDial {
         joining: Option<Joining>,
     ) -> Self {
         let todo = NextDial { joining, ..NextDial::default() };
-        let (todo, writes) = (Mutex::new(todo), Arc::new(Semaphore::new(1)));
-        Self { data, endpoint, clock, todo, proven: Mutex::default(), writes }
+        let todo = Mutex::new(todo);
+        let (reads, writes) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
+        Self { data, endpoint, clock, todo, proven: Mutex::default(), reads, writes }
     }
 
-    fn load(&self) -> Result<Identity, IdentityError> {
-        identity::load(&self.data)?.ok_or_else(|| IdentityError::Unjoined(self.data.clone()))
+    async fn load(&self) -> Result<Identity, IdentityError> {
+        let identity = beside(&self.data, &self.reads, identity::load).await?;
+        identity.ok_or_else(|| IdentityError::Unjoined(self.data.clone()))
     }
 
     /// The identity, with a certificate that is good as far as this device can tell.
     async fn identity(&self) -> Result<Identity, IdentityError> {
-        let identity = self.load()?;
+        let identity = self.load().await?;
         let (rejoin, renew) = {
             let mut todo = self.todo.lock();
             (std::mem::take(&mut todo.rejoin), std::mem::take(&mut todo.renew))
@@ -215,6 +219,17 @@ impl Dial for OwnDial {
     }
 }
 
+/// Works at the identity's files beside the runtime: on a card that stands still whoever asked waits, and nobody else.
+async fn beside<T: Send + 'static>(
+    data: &Path,
+    turns: &Arc<Semaphore>,
+    work: impl FnOnce(&Path) -> Result<T, IdentityError> + Send + 'static,
+) -> Result<T, IdentityError> {
+    let home = data.to_owned();
+    let failed = |source| IdentityError::Files { dir: data.to_owned(), source };
+    at_turn(turns, move || Ok(work(&home))).await.map_err(failed)?
+}
+
 /// Renews the certificate over the session, with a quarter to a fifth of its life left, until `stop`.
 pub(crate) async fn keep_certificate(
     data: PathBuf,
@@ -227,6 +242,7 @@ pub(crate) async fn keep_certificate(
     let share = 4.0 + rng.f64();
     let mut wait = CERTIFICATE_CHECK_MIN_AND_MAX.0;
     let mut renewed_at = None;
+    let turns = Arc::new(Semaphore::new(1));
     loop {
         let next = async {
             tokio::time::sleep(wait).await;
@@ -236,7 +252,7 @@ pub(crate) async fn keep_certificate(
             () = stop.cancelled() => return,
             () = next => wait = CERTIFICATE_CHECK_MIN_AND_MAX.0,
         }
-        let Ok(Some(identity)) = identity::load(&data) else { continue };
+        let Ok(Some(identity)) = beside(&data, &turns, identity::load).await else { continue };
         let now = clock.now();
         wait = until_due(identity.life(), now, share);
         if !is_due(identity.life(), now, share) {
@@ -250,9 +266,9 @@ pub(crate) async fn keep_certificate(
         let renewed = async {
             let csr = identity.signing_request()?;
             let certificate = uplink.renew(csr).await?;
-            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(
-                identity.exchange(&data, certificate)?,
-            )
+            let exchange = move |data: &Path| identity.exchange(data, certificate);
+            let new = beside(&data, &turns, exchange).await?;
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(new)
         };
         match renewed.await {
             Ok(new) => {
@@ -342,6 +358,31 @@ mod tests {
         let new = certificate(data.path(), GOOD);
         first.exchange(data.path(), new.clone()).unwrap();
         assert_eq!(dial.identity().await.unwrap().certificate, new);
+    }
+
+    #[tokio::test]
+    async fn a_card_that_stands_still_holds_up_the_dial_alone() {
+        let data = tempfile::tempdir().unwrap();
+        joined(data.path(), GOOD);
+        let dial = dial(data.path());
+        // Whoever opens it for reading waits until somebody opens it for writing.
+        let card = data.path().join("identity/hub");
+        std::fs::remove_file(&card).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&card).status().unwrap().success());
+        let later = card.clone();
+        let helper = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs(2));
+            std::fs::write(later, "old").unwrap();
+        });
+        let began = std::time::Instant::now();
+        let ticks = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            began.elapsed()
+        };
+        let (identity, ticked) = tokio::join!(dial.identity(), ticks);
+        assert!(ticked < Duration::from_secs(1), "nobody else waits: {ticked:?}");
+        assert_eq!(identity.unwrap().hub, "old");
+        helper.join().unwrap();
     }
 
     #[tokio::test]

@@ -50,9 +50,9 @@ const INPUT_QUEUE_LENGTH: usize = 1024;
 const CONTROL_THREADS: usize = 2;
 /// Its threads for what waits, which come when they are needed: one for each that may be under way, so that nobody
 /// waits for a card that stands still but who works with it. Beside what the runtime of the containers does with files
-/// that is what a dial has to write down, and what the hub asks the device to count, one at a time each; and the hub's
-/// name, which the dial looks up and who follows the node's address.
-const FILE_THREADS: usize = FILE_TURNS + 2 + NAME_LOOKUPS;
+/// that is what a dial has to read and to write down, what keeps the certificate, and what the hub asks the device to
+/// count, one at a time each; and the hub's name, which the dial looks up and who follows the node's address.
+const FILE_THREADS: usize = FILE_TURNS + 4 + NAME_LOOKUPS;
 const NAME_LOOKUPS: usize = 2;
 /// Threads of the modules' own runtime for transfers, checks and sweeps, which may all wait for the card.
 const MODULE_FILE_THREADS: usize = 6;
