@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freewheel_link::digest::Digest;
+use freewheel_link::profile::Profile;
 
 /// Freewheel's hub: a Kubernetes API for people, QUIC for devices.
 #[derive(Parser)]
@@ -44,7 +45,7 @@ pub enum Verb {
     #[command(hide = true)]
     CompileModule {
         #[arg(long)]
-        profile: String,
+        profile: Profile,
         #[arg(long)]
         component: PathBuf,
         #[arg(long)]

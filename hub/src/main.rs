@@ -54,8 +54,7 @@ fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
         // Inside the child: what is printed on stderr is what the parent tells the user.
         Verb::CompileModule { profile, component, artifact, digest } => {
             let (component, artifact) = (component.as_path(), artifact.as_path());
-            match compile::child(compile::Order { profile: &profile, component, digest, artifact })
-            {
+            match compile::child(compile::Order { profile, component, digest, artifact }) {
                 Ok(line) => println!("{line}"),
                 Err(error) => {
                     eprintln!("{}", chain(&error));

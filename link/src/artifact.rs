@@ -15,6 +15,7 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::profile::Profile;
 
 /// An Ed25519 public key.
 pub type PublicKey = [u8; 32];
@@ -36,7 +37,7 @@ pub struct Envelope {
     /// The component it was compiled from.
     pub component: Digest,
     /// Engine profile it was compiled for.
-    pub profile: String,
+    pub profile: Profile,
     /// Build of the compiler, newer ones sort later.
     pub build: u32,
     /// Digest of the uncompressed artifact.
@@ -90,11 +91,12 @@ impl Envelope {
     #[must_use]
     pub fn message(
         component: &Digest,
-        profile: &str,
+        profile: Profile,
         build: u32,
         artifact: &Digest,
         size: u64,
     ) -> Vec<u8> {
+        let profile = profile.key();
         let mut out = b"freewheel artifact v1\0".to_vec();
         out.extend_from_slice(&component.0);
         out.extend_from_slice(&(profile.len() as u64).to_le_bytes());
@@ -114,7 +116,7 @@ impl Envelope {
         &self,
         root: &PublicKey,
         component: &Digest,
-        profile: &str,
+        profile: Profile,
         now: Option<u64>,
     ) -> Result<(), Untrusted> {
         let signer = &self.signer;
@@ -125,7 +127,7 @@ impl Envelope {
             return Err(Untrusted::Expired(signer.not_after));
         }
         let message =
-            Self::message(&self.component, &self.profile, self.build, &self.artifact, self.size);
+            Self::message(&self.component, self.profile, self.build, &self.artifact, self.size);
         UnparsedPublicKey::new(&ED25519, &signer.key)
             .verify(&message, &self.signature)
             .map_err(|_| Untrusted::Signature)?;
@@ -156,6 +158,10 @@ mod tests {
     use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
     use super::*;
+    use crate::profile::{Arch, MemoryProfile};
+
+    const PROFILE: Profile = Profile::current(Arch::X86_64, MemoryProfile::Guard4g);
+    const OTHER: Profile = Profile::current(Arch::X86_64, MemoryProfile::Bounded);
 
     fn key(seed: u8) -> Ed25519KeyPair {
         Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
@@ -175,10 +181,10 @@ mod tests {
             not_after: 100,
             signature: root.sign(&signed).as_ref().to_vec(),
         };
-        let message = Envelope::message(&component, "p", 1, &artifact, 8);
+        let message = Envelope::message(&component, PROFILE, 1, &artifact, 8);
         let good = Envelope {
             component,
-            profile: "p".to_owned(),
+            profile: PROFILE,
             build: 1,
             artifact,
             size: 8,
@@ -186,13 +192,16 @@ mod tests {
             signature: hub.sign(&message).as_ref().to_vec(),
         };
         let passes = |envelope: &Envelope, now| {
-            envelope.verify(&public(&root), &component, "p", now).is_ok()
+            envelope.verify(&public(&root), &component, PROFILE, now).is_ok()
         };
         assert!(passes(&good, Some(100)) && passes(&good, None));
         assert!(!passes(&good, Some(101)), "the signing key is over");
-        assert!(good.verify(&public(&hub), &component, "p", None).is_err(), "another fleet");
-        assert!(good.verify(&public(&root), &artifact, "p", None).is_err(), "another component");
-        assert!(good.verify(&public(&root), &component, "q", None).is_err(), "another profile");
+        assert!(good.verify(&public(&hub), &component, PROFILE, None).is_err(), "another fleet");
+        assert!(
+            good.verify(&public(&root), &artifact, PROFILE, None).is_err(),
+            "another component"
+        );
+        assert!(good.verify(&public(&root), &component, OTHER, None).is_err(), "another profile");
         // Any bit of what was signed or of a signature.
         let bytes = postcard::to_stdvec(&good).unwrap();
         for at in 0..bytes.len() {

@@ -229,7 +229,7 @@ pub struct ContainerUseV1 {
     pub started: UnixMillis,
     /// Processor time in nanoseconds.
     pub cpu_ns: u64,
-    /// Memory in bytes, with what the host holds for it.
+    /// Memory in bytes, with what the host holds for it, its part of what is kept of its module included.
     pub memory: u64,
     /// How often its quota made it wait.
     pub throttled: u64,

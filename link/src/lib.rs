@@ -10,6 +10,7 @@
 //! report                      what a spoke tells back     (frozen bytes)
 //! ended                       which containers have ended (frozen bytes)
 //! allocatable                 what of a device is its guests'
+//! profile                     which compiled modules a device can load
 //! message                     envelopes on the streams    (append-only)
 //! frame                       length-delimited, bounded
 //! figures                     what a spoke counts, when the hub asks (frozen bytes)
@@ -43,6 +44,7 @@ pub mod meter;
 pub mod names;
 pub mod part;
 pub mod plan;
+pub mod profile;
 pub mod quic;
 pub mod record_set;
 pub mod report;

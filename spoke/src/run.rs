@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use freewheel_link::artifact::PublicKey;
 use freewheel_link::backoff::Backoff;
+use freewheel_link::profile::Profile;
 use freewheel_link::quic::{Endpoint, Socket};
 use freewheel_link::report::NodeStatusV1;
 use freewheel_link::tls::FloorClock;
@@ -25,7 +26,6 @@ use freewheel_spoke_agent::eviction::{self, Threshold};
 use freewheel_spoke_agent::files::DiskFiles;
 use freewheel_spoke_agent::ports::{Input, Ports};
 use freewheel_spoke_agent::uplink::{Handle, SpokeInfo};
-use freewheel_spoke_engine::Profile;
 use freewheel_spoke_modules::{Setup, Store};
 use freewheel_spoke_net::Fabric;
 use freewheel_spoke_runtime::{FILE_TURNS, Runtime, RuntimeOptions, Runtimes, choose_profile};
@@ -106,8 +106,7 @@ async fn live(
         guests(profile, addresses, &probe.device, logs, &fabric, &control, inputs.clone())?;
     let uplink = Handle::new();
     fabric.set_remote(Arc::new(LinkRemote(uplink.clone())));
-    let modules =
-        module_store(data, &probe.profile, identity.fleet_root, &uplink, &inputs, for_modules)?;
+    let modules = module_store(data, profile, identity.fleet_root, &uplink, &inputs, for_modules)?;
     let thresholds = thresholds(options.eviction_hard, options.eviction_soft);
     let ports = Ports {
         clock: Arc::new(MachineClock::new()),
@@ -282,7 +281,7 @@ fn spare(
 
 fn module_store(
     data: &Data,
-    profile: &str,
+    profile: Profile,
     root: PublicKey,
     uplink: &Handle,
     inputs: &mpsc::Sender<Input>,
@@ -292,7 +291,7 @@ fn module_store(
     let setup = Setup {
         dir: dir.join(device::MODULES),
         disk: Arc::new(move || device::disk(&dir)),
-        profile: profile.to_owned(),
+        profile,
         root,
         fetch: Arc::new(uplink.clone()),
         inputs: inputs.clone(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use freewheel_link::artifact::Envelope;
 use freewheel_link::digest::Digest;
+use freewheel_link::profile::Profile;
 
 /// Why an image cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,11 +48,15 @@ pub trait Images: Send + Sync {
     /// Counts up whenever an answer of `resolve` may have changed.
     fn changed(&self) -> tokio::sync::watch::Receiver<u64>;
     /// The artifact for a spoke's engine profile, compiled first when there is none.
-    async fn artifact(&self, component: &Digest, profile: &str) -> Result<Artifact, ImageProblem>;
+    async fn artifact(
+        &self,
+        component: &Digest,
+        profile: Profile,
+    ) -> Result<Artifact, ImageProblem>;
     /// While a component is compiled for a profile, or waits for its turn: its size in bytes.
-    fn compiling(&self, component: &Digest, profile: &str) -> Option<u64>;
+    fn compiling(&self, component: &Digest, profile: Profile) -> Option<u64>;
     /// A spoke with this profile has come: compile what is pushed for it too.
-    fn note_profile(&self, profile: &str);
+    fn note_profile(&self, profile: Profile);
 }
 
 /// Who runs a build.

@@ -191,6 +191,7 @@ pub fn pinned(image: &str, manifest: &Digest) -> String {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
+    use freewheel_link::profile::Profile;
     use tokio::sync::watch;
 
     use super::*;
@@ -216,15 +217,15 @@ mod tests {
             watch::channel(0).1
         }
 
-        async fn artifact(&self, _: &Digest, _: &str) -> Result<Artifact, ImageProblem> {
+        async fn artifact(&self, _: &Digest, _: Profile) -> Result<Artifact, ImageProblem> {
             Err(ImageProblem { reason: "ErrImagePull", message: String::new() })
         }
 
-        fn compiling(&self, _: &Digest, _: &str) -> Option<u64> {
+        fn compiling(&self, _: &Digest, _: Profile) -> Option<u64> {
             None
         }
 
-        fn note_profile(&self, _: &str) {}
+        fn note_profile(&self, _: Profile) {}
     }
 
     /// A pod of these images.

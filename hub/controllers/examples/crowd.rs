@@ -21,6 +21,7 @@ use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Scope, Store, Stored};
 use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
+use freewheel_link::profile::Profile;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -95,15 +96,15 @@ impl Images for NoImages {
         watch::channel(0).1
     }
 
-    async fn artifact(&self, _: &Digest, _: &str) -> Result<Artifact, ImageProblem> {
+    async fn artifact(&self, _: &Digest, _: Profile) -> Result<Artifact, ImageProblem> {
         Err(Self::none())
     }
 
-    fn compiling(&self, _: &Digest, _: &str) -> Option<u64> {
+    fn compiling(&self, _: &Digest, _: Profile) -> Option<u64> {
         None
     }
 
-    fn note_profile(&self, _: &str) {}
+    fn note_profile(&self, _: Profile) {}
 }
 
 fn start(

@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! - the pods of a device that wait for a module which is being compiled get an Event with its name and size, and no
-//!   other pods (`the_pods_that_wait_for_a_compiler_are_told_so`).
+//!   other pods (`the_pods_that_wait_for_a_compiler_are_told_so`);
+//! - a device whose engine this hub does not know is told so (`a_device_with_an_unknown_engine_is_told_so`).
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use freewheel_link::digest::Digest;
 use freewheel_link::message::ModuleRequestV1;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{ContainerV1, ModuleV1, PodV1};
+use freewheel_link::profile::{BadProfile, Profile};
 use freewheel_link::report::EventV1;
 use tokio::time::sleep;
 use tracing::debug;
@@ -30,6 +32,10 @@ pub(crate) async fn artifact(
     request: &ModuleRequestV1,
 ) -> Result<Artifact, ImageProblem> {
     let ModuleRequestV1 { component, profile, .. } = request;
+    let profile: Profile = profile.parse().map_err(|error: BadProfile| ImageProblem {
+        reason: "ErrImageCompile",
+        message: format!("this hub cannot compile for this device: {error}"),
+    })?;
     let made = inner.images.artifact(component, profile);
     let told = async {
         sleep(UNTOLD_COMPILE_TIME).await;

@@ -117,7 +117,10 @@ async fn session(
             return Err(end);
         }
     };
-    inner.images.note_profile(&hello.node.profile);
+    // For one that this hub does not know, it does not compile: whoever asks is told.
+    if let Ok(profile) = hello.node.profile.parse() {
+        inner.images.note_profile(profile);
+    }
     drop(waiting);
     in_session(hello.instance, epoch);
     let (waiting_datagrams, waiting) = mpsc::channel(datagrams::WAITING_DATAGRAMS_MAX);

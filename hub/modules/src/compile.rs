@@ -30,7 +30,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use freewheel_link::digest::Digest;
-use freewheel_spoke_engine::Profile;
+use freewheel_link::profile::Profile;
 use freewheel_spoke_engine::footprint::{self, CannotCount};
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -102,9 +102,9 @@ pub(crate) struct Made {
 /// Why there is no artifact.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    /// The spoke asks for a profile that this hub does not know.
-    #[error("this hub cannot compile for the engine profile {0:?}")]
-    Profile(String),
+    /// The spoke asks for a profile of another engine than this hub's.
+    #[error("this hub cannot compile for the engine profile {0}")]
+    Profile(Profile),
     /// The compiler refuses the module.
     #[error("the module cannot be compiled: {0}")]
     Refused(String),
@@ -171,7 +171,7 @@ impl CompileError {
 #[derive(Clone, Copy, Debug)]
 pub struct Order<'a> {
     /// The engine profile.
-    pub profile: &'a str,
+    pub profile: Profile,
     /// The component's file.
     pub component: &'a Path,
     /// What its bytes must be.
@@ -201,7 +201,7 @@ async fn spawn(program: &Path, order: Order<'_>) -> Result<Made, CompileError> {
     let threads =
         std::thread::available_parallelism().map_or(1, |all| all.get().min(CHILD_THREADS_MAX));
     let mut child = Command::new(program)
-        .args(["compile-module", "--profile", order.profile, "--component"])
+        .args(["compile-module", "--profile", &order.profile.key(), "--component"])
         .arg(order.component)
         .arg("--artifact")
         .arg(order.artifact)
@@ -320,9 +320,11 @@ fn limit(resource: Resource, most: u64, more: u64) -> Result<(), CompileError> {
 /// Compiles in this process.
 pub(crate) fn compile_here(order: Order<'_>) -> Result<Made, CompileError> {
     let Order { profile, component, digest, artifact } = order;
-    let unknown = || CompileError::Profile(profile.to_owned());
-    let parsed = Profile::parse(profile).map_err(|_| unknown())?;
-    let config = freewheel_spoke_engine::compiler_config(&parsed).map_err(|_| unknown())?;
+    let unknown = || CompileError::Profile(profile);
+    if !profile.is_current() {
+        return Err(unknown());
+    }
+    let config = freewheel_spoke_engine::compiler_config(&profile).map_err(|_| unknown())?;
     let engine = wasmtime::Engine::new(&config).map_err(|_| unknown())?;
     // The compiler takes a module as a whole and gives its code as a whole; not both at once.
     let bytes = std::fs::read(component)?;

@@ -18,6 +18,7 @@
 use std::collections::BTreeMap;
 
 use freewheel_link::digest::Digest;
+use freewheel_link::profile::Profile;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
@@ -28,7 +29,7 @@ const SMALL_MODULE_BYTES: u64 = 2 << 20;
 const AHEAD_JOBS_MAX: usize = 10_000;
 
 /// What is compiled, and for which engine profile.
-pub(crate) type Job = (Digest, String);
+pub(crate) type Job = (Digest, Profile);
 
 /// Which jobs a worker takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +168,7 @@ mod tests {
     const LARGE: u64 = SMALL_MODULE_BYTES + 1;
 
     fn job(name: &str) -> Job {
-        (Digest::of(name.as_bytes()), "p".to_owned())
+        (Digest::of(name.as_bytes()), Profile::candidates()[0])
     }
 
     /// What a lane takes, one after the other, when nothing comes in between.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use freewheel_link::digest::Digest;
-use freewheel_spoke_engine::Profile;
+use freewheel_link::profile::Profile;
 use sha2::{Digest as _, Sha256};
 
 use crate::compile::{COMPILER_BUILD, CompileError, Made};
@@ -62,7 +62,7 @@ impl Compiled {
     }
 
     /// Where this build's artifact is or would be.
-    pub(crate) fn path(&self, component: &Digest, profile: &str) -> PathBuf {
+    pub(crate) fn path(&self, component: &Digest, profile: Profile) -> PathBuf {
         self.dir.join(format!("{}-{profile}-{COMPILER_BUILD}.zst", component.hex()))
     }
 
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn names_tell_what_this_hub_would_make() {
-        let profile = Profile::candidates()[0].key();
+        let profile = Profile::candidates()[0];
         let (component, hex) = (Digest::of(b"c"), Digest::of(b"c").hex());
         let read = |rest: &str| read_stem(&format!("{hex}-{rest}"));
         assert_eq!(read(&format!("{profile}-{COMPILER_BUILD}")), Some((component, true)));
@@ -226,7 +226,7 @@ mod tests {
     fn a_flipped_bit_in_an_artifact_or_its_note_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let compiled = Compiled::open(dir.path()).unwrap();
-        let path = compiled.path(&Digest::of(b"c"), "p");
+        let path = compiled.path(&Digest::of(b"c"), Profile::candidates()[0]);
         let code: Vec<u8> = (0..20_000_u32).flat_map(|n| (n * n).to_le_bytes()).collect();
         std::fs::write(&path, zstd::encode_all(&code[..], 3).unwrap()).unwrap();
         let size = code.len() as u64;
@@ -252,9 +252,9 @@ mod tests {
     #[test]
     fn a_failure_is_kept_over_a_restart_until_it_is_forgotten() {
         let dir = tempfile::tempdir().unwrap();
-        let profile = Profile::candidates()[0].key();
+        let profile = Profile::candidates()[0];
         let compiled = Compiled::open(dir.path()).unwrap();
-        let path = compiled.path(&Digest::of(b"bomb"), &profile);
+        let path = compiled.path(&Digest::of(b"bomb"), profile);
         let beyond = CompileError::Beyond("too much".to_owned());
         compiled.write_failure(&path, &beyond).unwrap();
         compiled.write_failure(&path.with_extension("x"), &CompileError::Died("x".into())).unwrap();
@@ -268,7 +268,7 @@ mod tests {
     fn where_the_compiler_stumbled_it_tries_again_in_a_day() {
         let dir = tempfile::tempdir().unwrap();
         let compiled = Compiled::open(dir.path()).unwrap();
-        let path = compiled.path(&Digest::of(b"c"), &Profile::candidates()[0].key());
+        let path = compiled.path(&Digest::of(b"c"), Profile::candidates()[0]);
         compiled.write_failure(&path, &CompileError::Stumbled("SIGABRT".to_owned())).unwrap();
         let age = |by: Duration| {
             let at = SystemTime::now().checked_sub(by).unwrap();
@@ -287,11 +287,11 @@ mod tests {
     #[test]
     fn halves_of_an_earlier_run_go_at_the_start_and_wholes_stay() {
         let dir = tempfile::tempdir().unwrap();
-        let profile = Profile::candidates()[0].key();
+        let profile = Profile::candidates()[0];
         let compiled = Compiled::open(dir.path()).unwrap();
-        let whole = compiled.path(&Digest::of(b"whole"), &profile);
-        let half = compiled.path(&Digest::of(b"half"), &profile);
-        let begun = compiled.path(&Digest::of(b"begun"), &profile).with_extension("new");
+        let whole = compiled.path(&Digest::of(b"whole"), profile);
+        let half = compiled.path(&Digest::of(b"half"), profile);
+        let begun = compiled.path(&Digest::of(b"begun"), profile).with_extension("new");
         let made = Made { digest: Digest::of(b"x").to_string(), size: 1, build: COMPILER_BUILD };
         for path in [&whole, &half, &begun, &compiled.dir.join("somebody.else")] {
             std::fs::write(path, b"x").unwrap();

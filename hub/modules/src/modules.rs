@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use freewheel_hub_api::images::Running;
 use freewheel_link::digest::Digest;
+use freewheel_link::profile::Profile;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -95,7 +96,7 @@ pub(crate) struct Inner {
     /// Who runs what, if anybody knows.
     pub(crate) running: OnceLock<Arc<dyn Running>>,
     changed: watch::Sender<u64>,
-    profiles: Mutex<BTreeSet<String>>,
+    profiles: Mutex<BTreeSet<Profile>>,
     /// Who waits for the compilers.
     queue: CompileQueue<Outcome>,
     /// Trouble that may pass, and when it was met.
@@ -229,12 +230,12 @@ impl Modules {
     /// request to try again what failed.
     pub(crate) fn pushed(&self, component: Digest) {
         self.inner.changed.send_modify(|count| *count += 1);
-        let profiles: Vec<String> = self.inner.profiles.lock().iter().cloned().collect();
+        let profiles: Vec<Profile> = self.inner.profiles.lock().iter().copied().collect();
         self.inner.troubles.lock().retain(|(of, _), _| *of != component);
         for profile in profiles {
-            let path = self.inner.compiled.path(&component, &profile);
+            let path = self.inner.compiled.path(&component, profile);
             if let Err(error) = self.inner.compiled.forget_failure(&path) {
-                warn!(%component, profile, %error, "a failure cannot be forgotten");
+                warn!(%component, %profile, %error, "a failure cannot be forgotten");
             }
             self.warm(component, profile);
         }
@@ -243,18 +244,16 @@ impl Modules {
     /// Somebody waits for this component to be compiled for every known profile: what is in line comes first.
     pub(crate) fn prioritize(&self, component: &Digest) {
         let profiles = self.inner.profiles.lock();
-        profiles
-            .iter()
-            .for_each(|profile| self.inner.queue.prioritize(&(*component, profile.clone())));
+        profiles.iter().for_each(|profile| self.inner.queue.prioritize(&(*component, *profile)));
     }
 
     /// Where the compilation of a component stands, for every profile that a spoke has reported.
     #[must_use]
-    pub fn progress(&self, component: &Digest) -> Vec<(String, Progress)> {
-        let profiles: Vec<String> = self.inner.profiles.lock().iter().cloned().collect();
-        let with = |profile: String| {
-            let job = (*component, profile.clone());
-            let path = self.inner.compiled.path(component, &profile);
+    pub fn progress(&self, component: &Digest) -> Vec<(Profile, Progress)> {
+        let profiles: Vec<Profile> = self.inner.profiles.lock().iter().copied().collect();
+        let with = |profile: Profile| {
+            let job = (*component, profile);
+            let path = self.inner.compiled.path(component, profile);
             let progress = match self.inner.queue.stand(&job) {
                 Some(JobState::Waiting) => Progress::Waiting,
                 Some(JobState::Running) => Progress::Compiling,
@@ -275,8 +274,8 @@ impl Modules {
     }
 
     /// Puts a module in line ahead of its first use.
-    fn warm(&self, component: Digest, profile: String) {
-        let path = self.inner.compiled.path(&component, &profile);
+    fn warm(&self, component: Digest, profile: Profile) {
+        let path = self.inner.compiled.path(&component, profile);
         if self.inner.compiled.note(&path).is_some() || self.inner.compiled.failure(&path).is_some()
         {
             return;

@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use freewheel_link::artifact::{Envelope, PublicKey, SignerCert};
 use freewheel_link::digest::Digest;
+use freewheel_link::profile::Profile;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
@@ -119,22 +120,14 @@ impl Signer {
     pub(crate) fn sign(
         &self,
         component: Digest,
-        profile: &str,
+        profile: Profile,
         build: u32,
         artifact: Digest,
         size: u64,
     ) -> Envelope {
         let message = Envelope::message(&component, profile, build, &artifact, size);
         let signature = self.key.sign(&message).as_ref().to_vec();
-        Envelope {
-            component,
-            profile: profile.to_owned(),
-            build,
-            artifact,
-            size,
-            signer: self.cert.clone(),
-            signature,
-        }
+        Envelope { component, profile, build, artifact, size, signer: self.cert.clone(), signature }
     }
 }
 
@@ -204,31 +197,36 @@ mod tests {
         assert_eq!(root.public(), again.public());
         let bytes = b"native code";
         let component = Digest::of(b"component");
+        let profile = Profile::candidates()[0];
+        let other = Profile { revision: 0, ..profile };
         let envelope = Signer::new(&root, unix_now()).unwrap().sign(
             component,
-            "p",
+            profile,
             1,
             Digest::of(bytes),
             bytes.len() as u64,
         );
-        assert_eq!(envelope.verify(&root.public(), &component, "p", Some(0)), Ok(()));
+        assert_eq!(envelope.verify(&root.public(), &component, profile, Some(0)), Ok(()));
         assert_eq!(envelope.verify_bytes(bytes), Ok(()));
         assert_eq!(envelope.verify_bytes(b"native cod3"), Err(Untrusted::Bytes));
         let stranger = FleetRoot::open(&dir.path().join("other"), true).unwrap();
         assert_eq!(
-            envelope.verify(&stranger.public(), &component, "p", Some(0)),
+            envelope.verify(&stranger.public(), &component, profile, Some(0)),
             Err(Untrusted::Signer)
         );
         assert_eq!(
-            envelope.verify(&root.public(), &component, "p", Some(u64::MAX)),
+            envelope.verify(&root.public(), &component, profile, Some(u64::MAX)),
             Err(Untrusted::Expired(envelope.signer.not_after))
         );
         assert!(matches!(
-            envelope.verify(&root.public(), &component, "q", None),
+            envelope.verify(&root.public(), &component, other, None),
             Err(Untrusted::Other { .. })
         ));
         let mut forged = envelope;
         forged.artifact = Digest::of(b"other code");
-        assert_eq!(forged.verify(&root.public(), &component, "p", None), Err(Untrusted::Signature));
+        assert_eq!(
+            forged.verify(&root.public(), &component, profile, None),
+            Err(Untrusted::Signature)
+        );
     }
 }

@@ -17,6 +17,7 @@ use freewheel_link::plan::{
     PodEndedV1, PodStorageV1, PodV1, ProjectionV1, Record, RecordKey, ServiceV1, StorageV1,
     VolumeSourceV1, feature,
 };
+use freewheel_link::profile::Profile;
 use freewheel_link::report::TerminatedV1;
 use serde_json::{Value, json};
 
@@ -45,15 +46,15 @@ impl Images for AnyImage {
         tokio::sync::watch::channel(0).1
     }
 
-    async fn artifact(&self, _: &Digest, _: &str) -> Result<Artifact, ImageProblem> {
+    async fn artifact(&self, _: &Digest, _: Profile) -> Result<Artifact, ImageProblem> {
         Err(ImageProblem { reason: "ErrImagePull", message: "not asked for here".into() })
     }
 
-    fn compiling(&self, _: &Digest, _: &str) -> Option<u64> {
+    fn compiling(&self, _: &Digest, _: Profile) -> Option<u64> {
         None
     }
 
-    fn note_profile(&self, _: &str) {}
+    fn note_profile(&self, _: Profile) {}
 }
 
 /// Objects by (realm, resource), each written at the revision of its place.

@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 
 use wasmtime::{Config, WasmFeatures};
 
-use crate::profile::{MemoryProfile, Profile};
+use freewheel_link::profile::{MemoryProfile, Profile};
 
 /// Largest linear memory that the bounded profile admits without moving it.
 pub const BOUNDED_RESERVATION_BYTES: u64 = 256 << 20;
@@ -89,6 +89,8 @@ pub fn compiler_config(profile: &Profile) -> wasmtime::Result<Config> {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_link::profile::WASMTIME_MAJOR;
+
     use super::*;
 
     #[test]
@@ -107,6 +109,16 @@ mod tests {
             memory.grow(&mut store, 1).unwrap();
         }
         assert_eq!(places.len(), 1);
+    }
+
+    #[test]
+    fn the_major_is_the_one_that_is_linked() {
+        let lock = std::fs::read_to_string("../../Cargo.lock").unwrap();
+        let version = lock
+            .split("[[package]]")
+            .find_map(|package| package.strip_prefix("\nname = \"wasmtime\"\nversion = \""))
+            .unwrap();
+        assert!(version.starts_with(&format!("{WASMTIME_MAJOR}.")), "{version}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use freewheel_link::artifact::{Envelope, PublicKey};
 use freewheel_link::digest::Digest;
 use freewheel_link::message::ModuleHeaderV1;
+use freewheel_link::profile::Profile;
 use freewheel_spoke_agent::uplink::Sink;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
@@ -25,7 +26,7 @@ pub(crate) struct Download<'a> {
     pub(crate) scratch: &'a Scratch,
     pub(crate) root: &'a PublicKey,
     pub(crate) component: Digest,
-    pub(crate) profile: &'a str,
+    pub(crate) profile: Profile,
     /// Unix time, where the device's clock can be trusted.
     pub(crate) now: Option<u64>,
     pub(crate) file: Option<File>,

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use freewheel_link::digest::Digest;
 use freewheel_link::message::ModuleHeaderV1;
+use freewheel_link::profile::Profile;
 use freewheel_spoke_agent::uplink::{FetchError, Handle, Sink};
 
 /// A source of compiled modules.
@@ -12,7 +13,7 @@ pub trait Fetch: Send + Sync + 'static {
     async fn fetch(
         &self,
         component: Digest,
-        profile: &str,
+        profile: Profile,
         sink: &mut dyn Sink,
     ) -> Result<ModuleHeaderV1, FetchError>;
 }
@@ -22,7 +23,7 @@ impl Fetch for Handle {
     async fn fetch(
         &self,
         component: Digest,
-        profile: &str,
+        profile: Profile,
         sink: &mut dyn Sink,
     ) -> Result<ModuleHeaderV1, FetchError> {
         let mut rng = fastrand::Rng::new();

@@ -17,6 +17,7 @@ use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use freewheel_link::digest::Digest;
+use freewheel_link::profile::Profile;
 use tokio::sync::OwnedMutexGuard;
 use tracing::warn;
 
@@ -30,10 +31,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(crate) fn of(dir: &Path, component: &Digest, profile: &str) -> Self {
-        // Profiles are this agent's own words, but a path is made of nothing unseen.
-        let clean = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-        let profile: String = profile.chars().map(clean).collect();
+    pub(crate) fn of(dir: &Path, component: &Digest, profile: Profile) -> Self {
         let stem = format!("{}-{profile}", component.hex());
         let with = |extension: &str| dir.join(format!("{stem}.{extension}"));
         Self { artifact: with("cwasm"), envelope: with("envelope") }

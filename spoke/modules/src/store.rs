@@ -22,6 +22,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use freewheel_link::allocatable::storage_reserve;
 use freewheel_link::artifact::{Envelope, PublicKey};
 use freewheel_link::digest::Digest;
+use freewheel_link::profile::Profile;
 use freewheel_spoke_agent::ports::{Input, Modules};
 use freewheel_spoke_agent::uplink::FetchError;
 use parking_lot::Mutex;
@@ -54,7 +55,7 @@ pub struct Setup {
     /// `DATA/modules`; made when it is not there.
     pub dir: PathBuf,
     /// Engine profile of this device.
-    pub profile: String,
+    pub profile: Profile,
     /// The fleet root that was pinned when the device joined.
     pub root: PublicKey,
     /// Where modules come from.
@@ -184,7 +185,7 @@ impl Modules for Store {
 
 impl Shared {
     fn names(&self, component: &Digest) -> Names {
-        Names::of(&self.setup.dir, component, &self.setup.profile)
+        Names::of(&self.setup.dir, component, self.setup.profile)
     }
 
     /// What the tasks that bring this module wait for.
@@ -347,7 +348,7 @@ impl Shared {
         mut scratch: Scratch,
         half: Option<(u64, Envelope)>,
     ) -> Result<(), Failed> {
-        let (now, root, profile) = (unix_now(), &self.setup.root, &*self.setup.profile);
+        let (now, root, profile) = (unix_now(), &self.setup.root, self.setup.profile);
         let holds = |(_, envelope): &(u64, Envelope)| {
             envelope.verify(root, &component, profile, now).is_ok()
         };
@@ -398,8 +399,8 @@ impl Shared {
         }
         // Closed never: the store keeps it.
         let _check = self.checks.acquire().await;
-        let (checked, root, profile) = (names.clone(), self.setup.root, self.setup.profile.clone());
-        let outcome = blocking(move || verify(&checked, &root, &component, &profile)).await;
+        let (checked, root, profile) = (names.clone(), self.setup.root, self.setup.profile);
+        let outcome = blocking(move || verify(&checked, &root, &component, profile)).await;
         if let Err(error) = &outcome {
             warn!(module = %component, %error, "the module on disk is not used");
             names.remove();

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use freewheel_link::artifact::{Envelope, SignerCert};
 use freewheel_link::digest::Digest;
 use freewheel_link::message::{ModuleHeaderV1, RefusalV1};
+use freewheel_link::profile::{Arch, MemoryProfile, Profile};
 use freewheel_spoke_agent::ports::{Input, Modules as _};
 use freewheel_spoke_agent::uplink::{FetchError, Sink};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 
-const PROFILE: &str = "48-x86_64-guard-1";
+const PROFILE: Profile = Profile::current(Arch::X86_64, MemoryProfile::Guard4g);
 
 /// A fleet with one hub that sends what it is told to send.
 struct Hub {
@@ -22,7 +23,7 @@ struct Hub {
     artifact: Vec<u8>,
     /// What goes over the wire.
     packed: Vec<u8>,
-    profile: &'static str,
+    profile: Profile,
     signed_by_another: bool,
     refuse: bool,
     /// Sends so many pieces and then nothing.
@@ -76,7 +77,7 @@ impl Hub {
         let message = Envelope::message(&component(), self.profile, 1, &artifact, size);
         let envelope = Envelope {
             component: component(),
-            profile: self.profile.to_owned(),
+            profile: self.profile,
             build: 1,
             artifact,
             size,
@@ -92,7 +93,7 @@ impl Fetch for Hub {
     async fn fetch(
         &self,
         asked: Digest,
-        _: &str,
+        _: Profile,
         sink: &mut dyn Sink,
     ) -> Result<ModuleHeaderV1, FetchError> {
         if self.refuse || asked != component() {
@@ -126,7 +127,7 @@ fn store_on(
     let (inputs, queue) = mpsc::channel(8);
     let store = Store::open(Setup {
         dir: dir.to_owned(),
-        profile: PROFILE.to_owned(),
+        profile: PROFILE,
         root: public(&hub.root),
         fetch: std::sync::Arc::new(hub),
         inputs,
@@ -193,7 +194,7 @@ async fn bad_modules_are_refused_with_their_reason() {
         (longer, "ErrImageVerify", "do not fit its envelope"),
         (torn, "ErrImagePull", "cannot be unpacked"),
         (Hub { packed: b"no zstd at all".to_vec(), ..hub() }, "ErrImagePull", "cannot be unpacked"),
-        (Hub { profile: "47-arm-small-1", ..hub() }, "ErrImageVerify", "asked was"),
+        (Hub { profile: Profile { major: 47, ..PROFILE }, ..hub() }, "ErrImageVerify", "asked was"),
         (Hub { signed_by_another: true, ..hub() }, "ErrImageVerify", "not certified"),
     ];
     for (hub, reason, text) in cases {
@@ -458,7 +459,7 @@ impl Fetch for Looking {
     async fn fetch(
         &self,
         asked: Digest,
-        profile: &str,
+        profile: Profile,
         sink: &mut dyn Sink,
     ) -> Result<ModuleHeaderV1, FetchError> {
         self.seen.lock().push(self.unpacked.exists());
@@ -479,7 +480,7 @@ async fn what_is_still_being_unpacked_is_nobody_else_s() {
     let (inputs, mut queue) = mpsc::channel(8);
     let store = Store::open(Setup {
         dir: dir.path().to_owned(),
-        profile: PROFILE.to_owned(),
+        profile: PROFILE,
         root,
         fetch: std::sync::Arc::new(Looking { hub, unpacked: unpacked.clone(), seen: seen.clone() }),
         inputs,

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use freewheel_link::artifact::{Envelope, PublicKey, Untrusted};
 use freewheel_link::digest::Digest;
+use freewheel_link::profile::Profile;
 use sha2::{Digest as _, Sha256};
 
 use crate::ModuleError;
@@ -62,7 +63,7 @@ pub(crate) fn verify(
     names: &Names,
     root: &PublicKey,
     component: &Digest,
-    profile: &str,
+    profile: Profile,
 ) -> Result<(), ModuleError> {
     let text = fs::read(&names.envelope).map_err(ModuleError::Disk)?;
     let envelope: Envelope =

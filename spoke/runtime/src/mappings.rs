@@ -22,10 +22,9 @@
 
 use std::sync::Arc;
 
+use freewheel_link::profile::{MemoryProfile, Profile};
 use freewheel_spoke_account::{Held, Level, MemoryAccount};
-use freewheel_spoke_engine::{
-    BOUNDED_RESERVATION_BYTES, GUARDED_RESERVATION_BYTES, MemoryProfile, Profile,
-};
+use freewheel_spoke_engine::{BOUNDED_RESERVATION_BYTES, GUARDED_RESERVATION_BYTES};
 use wasmtime::ResourcesRequired;
 
 use crate::memory::STORE_PARTS_MAX;

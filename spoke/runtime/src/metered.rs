@@ -275,7 +275,8 @@ fn thread_cpu() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use freewheel_spoke_engine::{Profile, config};
+    use freewheel_link::profile::Profile;
+    use freewheel_spoke_engine::config;
     use tokio::sync::oneshot;
 
     use super::*;

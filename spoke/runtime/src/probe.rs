@@ -1,6 +1,7 @@
 //! Chooses the engine profile that this machine can hold, and measures its addresses.
 
-use freewheel_spoke_engine::{GUARDED_RESERVATION_BYTES, MemoryProfile, Profile};
+use freewheel_link::profile::{MemoryProfile, Profile};
+use freewheel_spoke_engine::GUARDED_RESERVATION_BYTES;
 
 use crate::native;
 

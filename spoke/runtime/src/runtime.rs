@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use freewheel_link::figures::PodUseV1;
+use freewheel_link::profile::{MemoryProfile as Reserves, Profile};
 use freewheel_spoke_agent::ports::{
     ContainerId, Containers, Exit, FilePermits, Input, StartContainer,
 };
 use freewheel_spoke_agent::volumes::log_aside;
-use freewheel_spoke_engine::{
-    BOUNDED_RESERVATION_BYTES, GUEST_STACK_BYTES, MemoryProfile as Reserves, Profile, config,
-};
+use freewheel_spoke_engine::{BOUNDED_RESERVATION_BYTES, GUEST_STACK_BYTES, config};
 use freewheel_spoke_logs::{
     KeptLogs, LogBudget, LogOptions, LogSink, READS, WRITES, at_turn, drain, read,
 };

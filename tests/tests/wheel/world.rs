@@ -24,6 +24,7 @@ use freewheel_link::generation::Generation;
 use freewheel_link::message::{LogsV1, RefusalV1, TunnelV1};
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::Kind;
+use freewheel_link::profile::Profile;
 use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket};
 use freewheel_link::tls::{self, Credentials, DeviceClock, TimeProvider};
 use freewheel_spoke_agent::agent::{Agent, Config};
@@ -87,15 +88,15 @@ impl Images for AllImages {
         self.0.subscribe()
     }
 
-    async fn artifact(&self, _: &Digest, _: &str) -> Result<Artifact, ImageProblem> {
+    async fn artifact(&self, _: &Digest, _: Profile) -> Result<Artifact, ImageProblem> {
         Err(ImageProblem { reason: "ErrImagePull", message: "the simulation has no bytes".into() })
     }
 
-    fn compiling(&self, _: &Digest, _: &str) -> Option<u64> {
+    fn compiling(&self, _: &Digest, _: Profile) -> Option<u64> {
         None
     }
 
-    fn note_profile(&self, _: &str) {}
+    fn note_profile(&self, _: Profile) {}
 }
 
 struct Nothing;

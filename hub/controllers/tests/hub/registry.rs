@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
 use freewheel_link::digest::Digest;
+use freewheel_link::profile::Profile;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -48,13 +49,13 @@ impl Images for Registry {
         self.changed.subscribe()
     }
 
-    async fn artifact(&self, _: &Digest, _: &str) -> Result<Artifact, ImageProblem> {
+    async fn artifact(&self, _: &Digest, _: Profile) -> Result<Artifact, ImageProblem> {
         Err(ImageProblem { reason: "ErrImagePull", message: "not asked for here".to_owned() })
     }
 
-    fn compiling(&self, _: &Digest, _: &str) -> Option<u64> {
+    fn compiling(&self, _: &Digest, _: Profile) -> Option<u64> {
         None
     }
 
-    fn note_profile(&self, _: &str) {}
+    fn note_profile(&self, _: Profile) {}
 }

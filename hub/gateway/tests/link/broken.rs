@@ -88,7 +88,7 @@ async fn idle_connections_keep_logs_and_modules_in() {
         assert!(log.is_ok());
         let module = ModuleRequestV1 {
             component: Digest::of(b"none"),
-            profile: "p".into(),
+            profile: profile().key(),
             offset: 0,
             resume: None,
         };

@@ -34,7 +34,7 @@ async fn the_pods_that_wait_for_a_compiler_are_told_so() {
     Holder::default().plan(&mut session).await;
     for image in [SLOW, "quick:v1"] {
         let component = Digest::of(image.as_bytes());
-        let ask = ModuleRequestV1 { component, profile: "p".into(), offset: 0, resume: None };
+        let ask = ModuleRequestV1 { component, profile: profile().key(), offset: 0, resume: None };
         let link = link.clone();
         tokio::spawn(async move {
             let mut stream = link.open(Priority::Modules).await.unwrap();
@@ -46,6 +46,20 @@ async fn the_pods_that_wait_for_a_compiler_are_told_so() {
     eventually("it is told", || !events(&hub).is_empty()).await;
     let message = format!("Compiling module {SLOW:?} (18 MB) for the engine of this device");
     assert_eq!(events(&hub), [("slow".to_owned(), message)]);
+}
+
+#[tokio::test]
+async fn a_device_with_an_unknown_engine_is_told_so() {
+    let hub = Hub::new(true).await;
+    let (link, _session) = hub.spoke("pi-7").await;
+    let profile = "99-riscv64-guard4g-1".to_owned();
+    let ask = ModuleRequestV1 { component: Digest::of(b"c"), profile, offset: 0, resume: None };
+    let mut stream = link.open(Priority::Modules).await.unwrap();
+    frame::write(&mut stream.send, &Open::Module(ask)).await.unwrap();
+    let answer = FrameReader::new(stream.recv).next::<Answer>().await.unwrap();
+    let Some(Answer::Refused(refusal)) = answer else { panic!("{answer:?}") };
+    assert_eq!(refusal.reason, "ErrImageCompile");
+    assert!(refusal.message.contains("99-riscv64-guard4g-1"), "{}", refusal.message);
 }
 
 #[tokio::test]

@@ -421,7 +421,7 @@ async fn with_artifact(dir: &std::path::Path, compressed: u64) -> (Hub, Envelope
     std::fs::write(&path, b"0123456789").unwrap();
     let envelope = Envelope {
         component: Digest::of(b"component"),
-        profile: "p".into(),
+        profile: profile(),
         build: 1,
         artifact: Digest::of(b"artifact"),
         size: 10,
@@ -438,7 +438,7 @@ async fn an_artifact_that_lost_its_end_on_the_disk_is_no_whole_module() {
     let (hub, envelope) = with_artifact(dir.path(), 20).await;
     let (link, _session) = hub.spoke("pi-7").await;
     let component = envelope.component;
-    let ask = ModuleRequestV1 { component, profile: "p".into(), offset: 0, resume: None };
+    let ask = ModuleRequestV1 { component, profile: profile().key(), offset: 0, resume: None };
     let (answer, (_send, mut recv)) = open(&*link, Open::Module(ask)).await;
     assert_eq!(answer, Answer::Ready);
     recv.next::<ModuleHeaderV1>().await.unwrap().unwrap();
@@ -453,7 +453,7 @@ async fn a_module_is_sent_from_where_it_was_cut_unless_it_is_another_one() {
     let component = envelope.component;
     let (link, _session) = hub.spoke("pi-7").await;
     let ask = |component, offset, resume| {
-        Open::Module(ModuleRequestV1 { component, profile: "p".into(), offset, resume })
+        Open::Module(ModuleRequestV1 { component, profile: profile().key(), offset, resume })
     };
     for (resume, offset, rest) in [
         (Some(envelope.artifact), 4, "456789"),

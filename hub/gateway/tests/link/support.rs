@@ -33,6 +33,7 @@ pub(crate) use freewheel_link::message::{
 pub(crate) use freewheel_link::names::ClusterName;
 pub(crate) use freewheel_link::part::Parts;
 pub(crate) use freewheel_link::plan::{Kind, PodCidrV1};
+pub(crate) use freewheel_link::profile::{Arch, MemoryProfile, Profile};
 pub(crate) use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket, any_port};
 pub(crate) use freewheel_link::record_set::RecordSet;
 pub(crate) use freewheel_link::report::{NodeStatusV1, PhaseV1, PodStatusV1, Report, ReportStamp};
@@ -58,6 +59,11 @@ pub(crate) const SLOW: &str = "team/slow:v1";
 /// One image, whose artifact is the file given.
 pub(crate) struct OneImage(Option<Artifact>);
 
+/// Of all devices here.
+pub(crate) const fn profile() -> Profile {
+    Profile::current(Arch::X86_64, MemoryProfile::Guard4g)
+}
+
 #[async_trait]
 impl Images for OneImage {
     fn resolve(&self, reference: &str) -> Result<Resolved, ImageProblem> {
@@ -73,7 +79,7 @@ impl Images for OneImage {
         watch::Sender::new(0).subscribe()
     }
 
-    async fn artifact(&self, component: &Digest, _: &str) -> Result<Artifact, ImageProblem> {
+    async fn artifact(&self, component: &Digest, _: Profile) -> Result<Artifact, ImageProblem> {
         if *component == Digest::of(SLOW.as_bytes()) {
             std::future::pending::<()>().await;
         }
@@ -83,11 +89,11 @@ impl Images for OneImage {
         Err(ImageProblem { reason: "ErrImagePull", message: "there are no images here".into() })
     }
 
-    fn compiling(&self, component: &Digest, _: &str) -> Option<u64> {
+    fn compiling(&self, component: &Digest, _: Profile) -> Option<u64> {
         (*component == Digest::of(SLOW.as_bytes())).then_some(18_400_000)
     }
 
-    fn note_profile(&self, _: &str) {}
+    fn note_profile(&self, _: Profile) {}
 }
 
 /// A hub with a token, its CA, and the pieces that a test takes hold of.
@@ -359,7 +365,7 @@ pub(crate) fn node() -> NodeStatusV1 {
         machine_id: "m".into(),
         boot_id: "b".into(),
         version: "0.1.0".into(),
-        profile: "p".into(),
+        profile: profile().key(),
         features: 3,
         cpu_milli: 4000,
         memory: 1 << 30,

@@ -87,8 +87,8 @@ fn blobs_in(dir: &Path) -> usize {
 }
 
 fn compile_by_hand(inner: &Inner, component: &Digest) -> std::path::PathBuf {
-    let profile = freewheel_spoke_engine::Profile::candidates()[0].key();
-    let path = inner.compiled.path(component, &profile);
+    let profile = freewheel_link::profile::Profile::candidates()[0];
+    let path = inner.compiled.path(component, profile);
     std::fs::write(&path, b"native code").unwrap();
     let made = Made { digest: Digest::of(b"x").to_string(), size: 1, build: COMPILER_BUILD };
     inner.compiled.write_note(&path, &made).unwrap();

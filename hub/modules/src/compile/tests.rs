@@ -16,11 +16,11 @@ fn write(dir: &Path, bytes: &[u8]) -> (PathBuf, Digest) {
 fn a_component_is_compiled_for_every_profile_that_a_spoke_may_report() {
     let dir = tempfile::tempdir().unwrap();
     let (component, digest) = write(dir.path(), &wat::parse_str(EMPTY).unwrap());
-    let keys: Vec<String> = Profile::candidates().iter().map(Profile::key).collect();
-    assert!(!keys.is_empty());
-    for key in keys {
-        let artifact = dir.path().join(&key);
-        let order = Order { profile: &key, component: &component, digest, artifact: &artifact };
+    let profiles = Profile::candidates();
+    assert!(!profiles.is_empty());
+    for profile in profiles {
+        let (key, artifact) = (profile.key(), dir.path().join(profile.key()));
+        let order = Order { profile, component: &component, digest, artifact: &artifact };
         let made = compile_here(order).unwrap();
         let unpacked = zstd::decode_all(std::fs::File::open(&artifact).unwrap()).unwrap();
         assert_eq!(Digest::of(&unpacked).to_string(), made.digest, "{key}");
@@ -31,11 +31,11 @@ fn a_component_is_compiled_for_every_profile_that_a_spoke_may_report() {
 #[test]
 fn an_artifact_tells_a_core_program_from_a_component() {
     let dir = tempfile::tempdir().unwrap();
-    let key = Profile::candidates()[0].key();
+    let profile = Profile::candidates()[0];
     for (wat, core) in [(EMPTY, false), ("(module)", true)] {
         let (component, digest) = write(dir.path(), &wat::parse_str(wat).unwrap());
         let artifact = dir.path().join("out");
-        let order = Order { profile: &key, component: &component, digest, artifact: &artifact };
+        let order = Order { profile, component: &component, digest, artifact: &artifact };
         compile_here(order).unwrap();
         let unpacked = zstd::decode_all(std::fs::File::open(&artifact).unwrap()).unwrap();
         let kind = wasmtime::Engine::detect_precompiled(&unpacked).unwrap();
@@ -47,8 +47,8 @@ fn an_artifact_tells_a_core_program_from_a_component() {
 fn footing_of(wat: &str, profile: &Profile) -> Result<Footprint, CompileError> {
     let dir = tempfile::tempdir().unwrap();
     let (component, digest) = write(dir.path(), &wat::parse_str(wat).unwrap());
-    let (key, artifact) = (profile.key(), dir.path().join("out"));
-    let order = Order { profile: &key, component: &component, digest, artifact: &artifact };
+    let (profile, artifact) = (*profile, dir.path().join("out"));
+    let order = Order { profile, component: &component, digest, artifact: &artifact };
     compile_here(order)?;
     let unpacked = zstd::decode_all(std::fs::File::open(&artifact).unwrap()).unwrap();
     std::fs::write(&artifact, unpacked).unwrap();
@@ -67,7 +67,7 @@ fn instances(count: usize, body: &str) -> String {
 
 #[test]
 fn what_an_instance_holds_counts_as_often_as_it_is_made() {
-    use freewheel_spoke_engine::{Arch, MemoryProfile};
+    use freewheel_link::profile::{Arch, MemoryProfile};
     let mut profiles = Profile::candidates();
     profiles.push(Profile::current(Arch::Pulley32, MemoryProfile::Bounded));
     for profile in profiles {
@@ -203,10 +203,11 @@ fn an_unknown_profile_a_broken_module_and_a_damaged_one_are_told_apart() {
     let order = |profile, digest| {
         compile_here(Order { profile, component: &component, digest, artifact: &out })
     };
-    assert!(matches!(order("1-vax-huge-0", digest), Err(CompileError::Profile(_))));
-    let known = Profile::candidates()[0].key();
-    assert!(matches!(order(&known, digest), Err(CompileError::Refused(_))));
-    let damaged = order(&known, Digest::of(b"what was pushed")).unwrap_err();
+    let old = Profile { major: 1, ..Profile::candidates()[0] };
+    assert!(matches!(order(old, digest), Err(CompileError::Profile(_))));
+    let known = Profile::candidates()[0];
+    assert!(matches!(order(known, digest), Err(CompileError::Refused(_))));
+    let damaged = order(known, Digest::of(b"what was pushed")).unwrap_err();
     assert!(damaged.to_string().contains("c.wasm is damaged"), "{damaged}");
     assert_eq!(damaged.exit_code(), EXIT_DAMAGED);
     assert!(!damaged.is_kept(), "the next push mends it");
@@ -218,9 +219,9 @@ fn a_full_disk_is_no_refusal_of_the_module() {
     let dir = tempfile::tempdir().unwrap();
     let (component, digest) = write(dir.path(), &wat::parse_str(EMPTY).unwrap());
     std::os::unix::fs::symlink("/dev/full", dir.path().join("out.new")).unwrap();
-    let known = Profile::candidates()[0].key();
+    let known = Profile::candidates()[0];
     let artifact = dir.path().join("out.zst");
-    let order = Order { profile: &known, component: &component, digest, artifact: &artifact };
+    let order = Order { profile: known, component: &component, digest, artifact: &artifact };
     let outcome = compile_here(order).unwrap_err();
     assert_eq!(outcome.exit_code(), EXIT_TROUBLE, "{outcome}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left of it");
@@ -265,7 +266,8 @@ async fn a_refusal_and_what_is_beyond_its_size_are_kept_and_nothing_else() {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(&copy, mode).unwrap();
         std::fs::rename(&copy, &program).unwrap();
-        let order = Order { profile: "p", component: &component, digest, artifact: &artifact };
+        let profile = Profile::candidates()[0];
+        let order = Order { profile, component: &component, digest, artifact: &artifact };
         let outcome = compile(&program, order).await.unwrap_err();
         assert_eq!(outcome.is_kept(), kept, "{end}: {outcome}");
         assert!(!half.exists(), "what the child left is removed");
@@ -284,7 +286,8 @@ async fn a_child_that_finds_no_thread_is_no_word_about_its_module() {
     std::fs::set_permissions(dir.path().join("text"), mode).unwrap();
     std::fs::rename(dir.path().join("text"), &program).unwrap();
     let artifact = dir.path().join("out.zst");
-    let order = Order { profile: "p", component: &component, digest, artifact: &artifact };
+    let profile = Profile::candidates()[0];
+    let order = Order { profile, component: &component, digest, artifact: &artifact };
     let outcome = compile(&program, order).await.unwrap_err();
     assert!(!outcome.is_kept(), "{outcome}");
     assert!(outcome.to_string().contains("Resource temporarily unavailable"), "{outcome}");
@@ -309,7 +312,8 @@ async fn a_child_that_talks_without_end_is_heard_to_a_bound() {
     std::fs::set_permissions(&copy, mode).unwrap();
     std::fs::rename(&copy, &program).unwrap();
     let artifact = dir.path().join("out.zst");
-    let order = Order { profile: "p", component: &component, digest, artifact: &artifact };
+    let profile = Profile::candidates()[0];
+    let order = Order { profile, component: &component, digest, artifact: &artifact };
     let outcome = compile(&program, order).await.unwrap_err();
     assert_eq!(outcome.exit_code(), EXIT_TROUBLE, "it came to its own end");
     assert!(outcome.to_string().chars().count() < MESSAGE_CHARS_MAX + 100);

@@ -39,7 +39,7 @@ pub(super) fn named(message: &str) -> Option<(&'static str, &'static str)> {
 #[cfg(test)]
 mod tests {
     use freewheel_link::digest::Digest;
-    use freewheel_spoke_engine::Profile;
+    use freewheel_link::profile::Profile;
 
     use super::super::inspect;
     use crate::compile::{Order, compile_here};
@@ -58,9 +58,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let component = dir.path().join("c.wasm");
         std::fs::write(&component, &bytes).unwrap();
-        let (profile, artifact) = (Profile::candidates()[0].key(), dir.path().join("out"));
+        let (profile, artifact) = (Profile::candidates()[0], dir.path().join("out"));
         let digest = Digest::of(&bytes);
-        let order = Order { profile: &profile, component: &component, digest, artifact: &artifact };
+        let order = Order { profile, component: &component, digest, artifact: &artifact };
         let inspected = inspect(bytes.as_slice()).map(drop).map_err(|e| e.to_string());
         (inspected, compile_here(order).map(drop).map_err(|e| e.to_string()))
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use freewheel_link::digest::Digest;
-use freewheel_spoke_engine::Profile;
+use freewheel_link::profile::Profile;
 use tracing::{info, warn};
 
 use super::{AGAIN, Inner, Modules};
@@ -28,7 +28,7 @@ impl Modules {
             let outcome = self.compile(&job).await.map_err(Arc::new);
             if let Err(error) = &outcome {
                 let (component, profile) = &job;
-                warn!(%component, profile, %error, "a module is not compiled");
+                warn!(%component, %profile, %error, "a module is not compiled");
                 if !error.is_kept() {
                     let trouble = (Instant::now(), Arc::clone(error));
                     self.inner.troubles.lock().insert(job.clone(), trouble);
@@ -42,19 +42,18 @@ impl Modules {
     pub(super) async fn made(
         &self,
         component: &Digest,
-        profile: &str,
+        profile: Profile,
     ) -> Result<(Made, PathBuf), Arc<CompileError>> {
         let inner = &self.inner;
-        // The profile becomes part of a path, and the compiler makes code of its own version only.
-        Profile::parse(profile)
-            .ok()
-            .filter(Profile::is_current)
-            .ok_or_else(|| CompileError::Profile(profile.to_owned()))?;
+        // The compiler makes code of its own version only.
+        if !profile.is_current() {
+            return Err(CompileError::Profile(profile).into());
+        }
         let path = inner.compiled.path(component, profile);
         if let Some(made) = inner.whole(&path).await.map_err(CompileError::Hub)? {
             return Ok((made, path));
         }
-        let job = (*component, profile.to_owned());
+        let job = (*component, profile);
         if let Some(error) = inner.failed(&job, &path) {
             return Err(error);
         }
@@ -69,6 +68,7 @@ impl Modules {
     /// Compiles when it is a job's turn.
     async fn compile(&self, (component, profile): &Job) -> Result<Made, CompileError> {
         let inner = &self.inner;
+        let profile = *profile;
         let path = inner.compiled.path(component, profile);
         // It may have been done between the look at the disk and the place in line.
         if let Some(made) = inner.whole(&path).await? {
@@ -88,7 +88,7 @@ impl Modules {
         match compile::compile(&inner.compiler, order).await {
             Ok(made) => {
                 inner.compiled.write_note(&path, &made)?;
-                info!(%component, profile, bytes = made.size, "module compiled");
+                info!(%component, %profile, bytes = made.size, "module compiled");
                 Ok(made)
             }
             Err(error) => {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
 use freewheel_link::digest::Digest;
-use freewheel_spoke_engine::Profile;
+use freewheel_link::profile::Profile;
 use tokio::sync::watch;
 
 use super::{Inner, Modules};
@@ -61,7 +61,11 @@ impl Images for Modules {
         self.inner.changed.subscribe()
     }
 
-    async fn artifact(&self, component: &Digest, profile: &str) -> Result<Artifact, ImageProblem> {
+    async fn artifact(
+        &self,
+        component: &Digest,
+        profile: Profile,
+    ) -> Result<Artifact, ImageProblem> {
         let problem = |error: &CompileError| ImageProblem {
             reason: "ErrImageCompile",
             message: error.to_string(),
@@ -82,21 +86,19 @@ impl Images for Modules {
         Ok(Artifact { envelope, path, compressed })
     }
 
-    fn compiling(&self, component: &Digest, profile: &str) -> Option<u64> {
-        self.inner.queue.stand(&(*component, profile.to_owned()))?;
+    fn compiling(&self, component: &Digest, profile: Profile) -> Option<u64> {
+        self.inner.queue.stand(&(*component, profile))?;
         self.inner.blobs.size(component)
     }
 
-    fn note_profile(&self, profile: &str) {
+    fn note_profile(&self, profile: Profile) {
         let fresh = {
             let mut profiles = self.inner.profiles.lock();
-            profiles.len() < MAX_PROFILES
-                && Profile::parse(profile).is_ok_and(|profile| profile.is_current())
-                && profiles.insert(profile.to_owned())
+            profiles.len() < MAX_PROFILES && profile.is_current() && profiles.insert(profile)
         };
         if fresh {
             for component in self.inner.tags.book().tagged() {
-                self.warm(component, profile.to_owned());
+                self.warm(component, profile);
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use freewheel_hub_api::images::Images as _;
-use freewheel_spoke_engine::Profile;
+use freewheel_link::profile::Profile;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -64,8 +64,8 @@ fn open(dir: &Path) -> Modules {
     Modules::open(Options { dir: dir.to_path_buf(), compiler, root, may_make: true }).unwrap()
 }
 
-fn profile() -> String {
-    Profile::candidates()[0].key()
+fn profile() -> Profile {
+    Profile::candidates()[0]
 }
 
 /// What makes an artifact with this content.
@@ -82,9 +82,8 @@ async fn a_bomb_is_compiled_once_for_all_who_ask_and_not_again_until_it_is_pushe
     let bench = Bench::new("sleep 0.2; kill -XCPU $$").await;
     let pushed = push(&bench.modules, "bomb", "v1", module("bomb")).await;
     let profile = profile();
-    let ask = |modules: Modules| {
-        let profile = profile.clone();
-        async move { modules.artifact(&pushed.component, &profile).await.unwrap_err() }
+    let ask = |modules: Modules| async move {
+        modules.artifact(&pushed.component, profile).await.unwrap_err()
     };
     let told = join_all((0..20).map(|_| ask(bench.modules.clone()))).await;
     assert!(told.iter().all(|why| why.reason == "ErrImageCompile"), "{told:?}");
@@ -94,7 +93,7 @@ async fn a_bomb_is_compiled_once_for_all_who_ask_and_not_again_until_it_is_pushe
     let bench = bench.restart().await;
     assert!(ask(bench.modules.clone()).await.message.contains("until it is pushed again"));
     assert_eq!(bench.runs(), 1, "the reason is remembered");
-    bench.modules.note_profile(&profile);
+    bench.modules.note_profile(profile);
     push(&bench.modules, "bomb", "v2", module("bomb")).await;
     ask(bench.modules.clone()).await;
     assert_eq!(bench.runs(), 2, "a push is a new try");
@@ -109,14 +108,14 @@ async fn another_users_module_does_not_wait_for_a_slow_one() {
     let quick = push(&bench.modules, "quick", "v1", module("quick")).await;
     let (modules, profile) = (bench.modules.clone(), profile());
     let waits = tokio::spawn({
-        let (modules, profile) = (modules.clone(), profile.clone());
-        async move { modules.artifact(&slow.component, &profile).await }
+        let modules = modules.clone();
+        async move { modules.artifact(&slow.component, profile).await }
     });
-    modules.note_profile(&profile);
-    while !modules.progress(&slow.component).contains(&(profile.clone(), Progress::Compiling)) {
+    modules.note_profile(profile);
+    while !modules.progress(&slow.component).contains(&(profile, Progress::Compiling)) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let answer = modules.artifact(&quick.component, &profile);
+    let answer = modules.artifact(&quick.component, profile);
     let answer = tokio::time::timeout(Duration::from_secs(60), answer).await;
     assert_eq!(answer.expect("it waits for the slow one").unwrap_err().reason, "ErrImageCompile");
     assert!(!waits.is_finished());
@@ -129,15 +128,15 @@ async fn a_damaged_artifact_is_compiled_again() {
     let makes = makes(bench.dir.path(), &[7; 100_000]);
     std::fs::write(bench.dir.path().join("makes"), makes).unwrap();
     let pushed = push(&bench.modules, "app", "v1", module("app")).await;
-    let made = bench.modules.artifact(&pushed.component, &profile()).await.unwrap();
-    bench.modules.artifact(&pushed.component, &profile()).await.unwrap();
+    let made = bench.modules.artifact(&pushed.component, profile()).await.unwrap();
+    bench.modules.artifact(&pushed.component, profile()).await.unwrap();
     assert_eq!(bench.runs(), 1);
     let whole = std::fs::read(&made.path).unwrap();
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 1;
     std::fs::write(&made.path, flipped).unwrap();
     let bench = bench.restart().await;
-    let again = bench.modules.artifact(&pushed.component, &profile()).await.unwrap();
+    let again = bench.modules.artifact(&pushed.component, profile()).await.unwrap();
     assert_eq!((bench.runs(), std::fs::read(&again.path).unwrap()), (2, whole));
 }
 
@@ -146,15 +145,15 @@ async fn what_is_compiled_is_had_though_its_module_is_lost() {
     let bench = Bench::new(". $(dirname $0)/makes").await;
     std::fs::write(bench.dir.path().join("makes"), makes(bench.dir.path(), b"code")).unwrap();
     let pushed = push(&bench.modules, "app", "v1", module("app")).await;
-    bench.modules.artifact(&pushed.component, &profile()).await.unwrap();
+    bench.modules.artifact(&pushed.component, profile()).await.unwrap();
     let file = bench.modules.inner.blobs.path(&pushed.component);
     std::fs::remove_file(&file).unwrap();
     let bench = bench.restart().await;
-    let made = bench.modules.artifact(&pushed.component, &profile()).await.unwrap();
+    let made = bench.modules.artifact(&pushed.component, profile()).await.unwrap();
     assert_eq!(bench.runs(), 1);
     std::fs::remove_file(&made.path).unwrap();
     let bench = bench.restart().await;
-    let lost = bench.modules.artifact(&pushed.component, &profile()).await.unwrap_err();
+    let lost = bench.modules.artifact(&pushed.component, profile()).await.unwrap_err();
     let told = format!("the module's file {} is missing on the hub: push", file.display());
     assert!(lost.message.starts_with(&told), "{lost}");
     assert_eq!(bench.runs(), 1, "there is nothing to compile");
@@ -172,7 +171,7 @@ async fn a_module_that_rotted_is_mended_by_the_next_push() {
     let mut rotten = module("app");
     *rotten.last_mut().unwrap() ^= 1;
     std::fs::write(&file, &rotten).unwrap();
-    let damaged = bench.modules.artifact(&pushed.component, &profile()).await.unwrap_err();
+    let damaged = bench.modules.artifact(&pushed.component, profile()).await.unwrap_err();
     let told = format!("the module's file {} is damaged on the hub: push", file.display());
     assert!(damaged.message.starts_with(&told), "{damaged}");
     // Else clients would find it there and not send it.
@@ -182,8 +181,8 @@ async fn a_module_that_rotted_is_mended_by_the_next_push() {
     let aside = file.with_extension("damaged");
     assert_eq!(std::fs::read(&aside).unwrap(), rotten);
     push(&bench.modules, "app", "v1", module("app")).await;
-    bench.modules.note_profile(&profile());
-    bench.modules.artifact(&pushed.component, &profile()).await.unwrap();
+    bench.modules.note_profile(profile());
+    bench.modules.artifact(&pushed.component, profile()).await.unwrap();
     assert!(!aside.exists());
 }
 
@@ -194,13 +193,13 @@ async fn a_push_can_wait_until_its_module_is_compiled() {
             .await;
     let makes = makes(bench.dir.path(), b"code");
     std::fs::write(bench.dir.path().join("makes"), makes).unwrap();
-    bench.modules.note_profile(&profile());
+    bench.modules.note_profile(profile());
     let pushed = push(&bench.modules, "app", "v1", module("app")).await;
     let path = format!("/v2/_freewheel/compiled/{}", pushed.component);
     let state = || async {
         let told = call(&bench.modules, http::Method::GET, &path, "").await;
         let told: Value = serde_json::from_slice(&told.body).unwrap();
-        assert_eq!(told["profiles"][0]["profile"], json!(profile()));
+        assert_eq!(told["profiles"][0]["profile"], json!(profile().key()));
         told["profiles"][0]["state"].as_str().unwrap().to_owned()
     };
     while state().await != "compiling" {

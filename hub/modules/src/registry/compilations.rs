@@ -1,6 +1,7 @@
 //! Where the compilations of a module stand: what `hub push` waits for.
 
 use freewheel_link::digest::Digest;
+use freewheel_link::profile::Profile;
 use http::{Response, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -25,12 +26,12 @@ impl Modules {
     }
 }
 
-fn tell((profile, progress): (String, Progress)) -> Value {
+fn tell((profile, progress): (Profile, Progress)) -> Value {
     let (state, why) = match progress {
         Progress::Waiting => ("waiting", None),
         Progress::Compiling => ("compiling", None),
         Progress::Compiled => ("compiled", None),
         Progress::Failed(why) => ("failed", Some(why)),
     };
-    json!({"profile": profile, "state": state, "why": why})
+    json!({"profile": profile.key(), "state": state, "why": why})
 }

@@ -10,6 +10,7 @@ use freewheel_link::frame::{self, FrameError, FrameReader};
 use freewheel_link::message::{
     Answer, ModuleHeaderV1, ModuleRequestV1, Open, RefusalV1, RenewV1, RenewedV1, TunnelV1,
 };
+use freewheel_link::profile::Profile;
 use freewheel_link::stream_budget::{Asker, TOO_MANY_REASON, Use};
 use freewheel_link::transport::{Closed, Priority, Stream, Transport};
 use tokio::io::AsyncReadExt as _;
@@ -96,7 +97,7 @@ impl Handle {
     pub async fn fetch(
         &self,
         component: Digest,
-        profile: &str,
+        profile: Profile,
         sink: &mut dyn Sink,
         rng: &mut fastrand::Rng,
     ) -> Result<ModuleHeaderV1, FetchError> {
@@ -106,7 +107,7 @@ impl Handle {
             let have = sink.have();
             let request = ModuleRequestV1 {
                 component,
-                profile: profile.to_owned(),
+                profile: profile.key(),
                 offset: have.map_or(0, |(bytes, _)| bytes),
                 resume: have.map(|(_, artifact)| artifact),
             };

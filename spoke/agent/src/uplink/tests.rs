@@ -19,6 +19,7 @@ use freewheel_link::message::{
 };
 use freewheel_link::names::ClusterName;
 use freewheel_link::part::Parts;
+use freewheel_link::profile::{Arch, MemoryProfile, Profile};
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
 use freewheel_link::stream_budget::{Budget, Use};
 use freewheel_link::transport::{Dial, DialError, Priority, SendHalf, Transport};
@@ -32,6 +33,8 @@ use super::{Duplex, Handle, LogStream, Serve, SpokeInfo};
 use crate::outbox::Outbox;
 use crate::ports::{Input, Uplink as _};
 use reports::take;
+
+const PROFILE: Profile = Profile::current(Arch::X86_64, MemoryProfile::Guard4g);
 
 /// Connections to give out, and when somebody asked for one.
 struct Dials {
@@ -460,7 +463,7 @@ async fn a_cut_transfer_goes_on_where_it_was_cut() {
     let signer = SignerCert { key: [0; 32], not_after: 0, signature: Vec::new() };
     let envelope = Envelope {
         component: Digest([1; 32]),
-        profile: "p".into(),
+        profile: PROFILE,
         build: 1,
         artifact: Digest([2; 32]),
         size: 10,
@@ -492,7 +495,7 @@ async fn a_cut_transfer_goes_on_where_it_was_cut() {
     };
     let mut kept = Kept { bytes: Vec::new(), artifact: None };
     let mut rng = fastrand::Rng::with_seed(1);
-    let fetch = bench.handle.fetch(Digest([1; 32]), "p", &mut kept, &mut rng);
+    let fetch = bench.handle.fetch(Digest([1; 32]), PROFILE, &mut kept, &mut rng);
     let (fetched, offsets) = soon(async { tokio::join!(fetch, hub_side) }).await;
     assert_eq!(fetched.unwrap().envelope, envelope);
     assert_eq!(kept.bytes, module);

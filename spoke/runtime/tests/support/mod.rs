@@ -16,12 +16,13 @@ use std::time::Duration;
 
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::HttpV1;
+use freewheel_link::profile::Profile;
 use freewheel_spoke_agent::host_dir::HostDir;
 use freewheel_spoke_agent::ports::{
     ContainerId, Containers as _, Exit, Input, Network as _, Opened, PodNetwork, StartContainer,
 };
 use freewheel_spoke_agent::volumes::Mount;
-use freewheel_spoke_engine::{Profile, compiler_config, footprint};
+use freewheel_spoke_engine::{compiler_config, footprint};
 use freewheel_spoke_net::{ConnIo, Fabric};
 use freewheel_spoke_runtime::{Lane, Runtime, RuntimeOptions, Runtimes};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -37,7 +38,7 @@ fn profile() -> Profile {
 
 /// The other memory profile of this machine.
 pub fn bounded() -> Profile {
-    Profile { memory: freewheel_spoke_engine::MemoryProfile::Bounded, ..profile() }
+    Profile { memory: freewheel_link::profile::MemoryProfile::Bounded, ..profile() }
 }
 
 /// Compiles a guest for another profile.
