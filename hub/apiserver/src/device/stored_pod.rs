@@ -1,11 +1,15 @@
 //! What the API says of the pods that a device counts for: figures travel without it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_store::Snapshot;
 use freewheel_link::figures::PodUseV1;
 use serde_json::Value;
+
+/// Pods' figures, with what the API says of each.
+pub(super) type Pods = Arc<[(PodUseV1, StoredPod)]>;
 
 /// Of one pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

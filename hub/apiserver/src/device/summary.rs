@@ -4,15 +4,16 @@
 //! What a kubelet has beside that and nobody counts here is left out, as the form allows: rates, page faults, memory by
 //! its kind, network per pod, images, logs and volumes.
 //!
-//! Guarantees: a summary is of the pods of one cluster, as its form has no place for a second one
-//! (`a_summary_is_of_the_pods_of_one_cluster`).
+//! Guarantees:
+//! - a summary is of the pods of one cluster, as its form has no place for a second one
+//!   (`a_summary_is_of_the_pods_of_one_cluster`).
 
 use freewheel_hub_schema::time;
 use freewheel_link::figures::{ContainerUseV1, DeviceV1, PodUseV1};
 use serde_json::{Map, Value, json};
 
 use super::stored_pod::StoredPod;
-use super::sum;
+use super::text::sum;
 
 /// All of it, of the node of this name, as it is now.
 pub(super) fn summary(

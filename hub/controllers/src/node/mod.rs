@@ -34,6 +34,7 @@ mod lease;
 mod silent_pods;
 mod unmanaged;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,19 +122,10 @@ impl Nodes {
         let client = self.client.while_there(cluster);
         let now = rfc3339(client.clock.now());
         let labels = &cluster.object.header.labels;
-        let there = client.snapshot().get(&key);
-        let mut is_new = there.as_ref().is_some_and(|node| !is_ours(node));
-        if there.is_none() {
-            let mut node = json!({"metadata": {"name": &*key.name}, "spec": {}});
-            put_labels(&mut node, &key.name, labels);
-            match client.create(&self.nodes, realm, "", &node).await {
-                Err(taken) if taken.reason == "AlreadyExists" => is_new = true,
-                other => {
-                    let made = other.map_err(Error::api("create a Node"))?;
-                    self.tell_new(&made);
-                }
-            }
-        }
+        let is_new = match client.snapshot().get(&key) {
+            Some(node) => !is_ours(&node),
+            None => !self.make_node(&client, &key, labels).await?,
+        };
         let change = |mut value: Value| -> Result<Value, ApiError> {
             let presence = of_node(&value, presence);
             let silent = presence != Presence::Connected;
@@ -168,6 +160,25 @@ impl Nodes {
             self.tell(&written.stored, of_node(&node, presence));
         }
         Ok(written.stored)
+    }
+
+    /// Makes a Node with nothing in it, and tells of it. Whether nobody was faster.
+    async fn make_node(
+        &self,
+        client: &Client,
+        key: &Key,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<bool, Error> {
+        let mut node = json!({"metadata": {"name": &*key.name}, "spec": {}});
+        put_labels(&mut node, &key.name, labels);
+        match client.create(&self.nodes, &key.cluster, "", &node).await {
+            Err(taken) if taken.reason == "AlreadyExists" => return Ok(false),
+            made => {
+                let made = made.map_err(Error::api("create a Node"))?;
+                self.tell_new(&made);
+            }
+        }
+        Ok(true)
     }
 
     /// The Lease of one Node; says when to try again.
