@@ -7,6 +7,7 @@
 //! Guarantees:
 //! - a declared length is checked before anything is allocated for it (`a_hostile_length_is_refused_before_its_body`);
 //! - memory grows only with bytes that have come (`a_stream_of_noise_ends_with_an_error_and_bounded_memory`);
+//! - what a long message took goes with it (`an_idle_reader_keeps_no_more_than_it_reads_at_once`);
 //! - a message that leaves bytes over is refused (`bytes_after_the_message_are_refused`);
 //! - one that is not known is skipped and counted, where that is asked for
 //!   (`what_is_not_known_is_skipped_and_counted`).
@@ -123,6 +124,15 @@ impl Decoder {
         self.next_body()?.map(|body| decode(&body)).transpose()
     }
 
+    /// Room for what is read next. What a long frame took goes with it: the buffer would keep that size for as long as
+    /// its stream lives, and remember it beyond that.
+    fn make_room(&mut self) {
+        if self.buffer.is_empty() && READ_CHUNK_BYTES < self.buffer.capacity() {
+            self.buffer = BytesMut::new();
+        }
+        self.buffer.reserve(READ_CHUNK_BYTES);
+    }
+
     /// Bytes that wait for the rest of their frame.
     #[must_use]
     pub fn pending(&self) -> usize {
@@ -194,7 +204,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if let Some(message) = self.decoder.next_message()? {
                 return Ok(Some(message));
             }
-            self.decoder.buffer.reserve(READ_CHUNK_BYTES);
+            self.decoder.make_room();
             let read =
                 self.stream.read_buf(&mut self.decoder.buffer).await.map_err(FrameError::Io)?;
             if read == 0 {
@@ -281,6 +291,22 @@ mod tests {
     fn bytes_after_the_message_are_refused() {
         assert!(matches!(decode::<u8>(&[1, 2]), Err(FrameError::LeftOver(1))));
         assert!(matches!(decode::<u16>(&[]), Err(FrameError::Body(_))));
+    }
+
+    #[tokio::test]
+    async fn an_idle_reader_keeps_no_more_than_it_reads_at_once() {
+        let (mut near, far) = tokio::io::duplex(1 << 20);
+        let mut reader = FrameReader::new(far);
+        for length in [3, 70_000, 300_000, 5, 200_000] {
+            let message = vec![7_u8; length];
+            write(&mut near, &message).await.unwrap();
+            assert_eq!(reader.next().await.unwrap(), Some(message));
+            let mut idle = Box::pin(reader.next::<u8>());
+            assert!(futures::poll!(&mut idle).is_pending());
+            drop(idle);
+            let kept = reader.decoder.buffer.capacity();
+            assert!(kept <= READ_CHUNK_BYTES, "{kept} bytes after a message of {length}");
+        }
     }
 
     #[tokio::test]
