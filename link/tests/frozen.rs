@@ -260,6 +260,10 @@ fn record_bodies() {
     frozen(&PodCidrV1 { base: [10, 64, 3, 0].into(), prefix: 24 }, "000a40030018");
     let node = NodeV1 { name: text("pi-7"), domain: text("cluster.local"), heartbeat_seconds: 10 };
     frozen(&node, "0470692d370d636c75737465722e6c6f63616c0a");
+}
+
+#[test]
+fn record_parts() {
     let storage = StorageV1 { container: text("c"), limit: Some(300), request: None };
     let storage = PodStorageV1 { containers: vec![storage] };
     frozen(&storage, "01016301ac0200");

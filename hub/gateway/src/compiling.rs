@@ -25,6 +25,13 @@ use crate::{Inner, events};
 /// What is compiled sooner needs no word.
 const UNTOLD_COMPILE_TIME: Duration = Duration::from_secs(1);
 
+/// A spoke with this profile has come. For one that this hub does not know, it does not compile: whoever asks is told.
+pub(crate) fn note_profile(inner: &Inner, profile: &str) {
+    if let Ok(profile) = profile.parse() {
+        inner.images.note_profile(profile);
+    }
+}
+
 /// The artifact for a spoke. When it is not there soon, the pods that wait for it are told.
 pub(crate) async fn artifact(
     inner: &Inner,

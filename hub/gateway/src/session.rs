@@ -48,7 +48,7 @@ use crate::session_end::{End, GOODBYE, over};
 use crate::session_records::Begun;
 use crate::spoke_identity::SpokeIdentity;
 use crate::sync_signal::SyncSignal;
-use crate::{Inner, datagrams, duplicates, session_ends, session_records, streams};
+use crate::{Inner, compiling, datagrams, duplicates, session_ends, session_records, streams};
 
 /// Where what is logged of a session belongs; what the greeting says is added when it comes.
 pub(crate) fn span(identity: &SpokeIdentity, peer: SocketAddr) -> Span {
@@ -117,10 +117,7 @@ async fn session(
             return Err(end);
         }
     };
-    // For one that this hub does not know, it does not compile: whoever asks is told.
-    if let Ok(profile) = hello.node.profile.parse() {
-        inner.images.note_profile(profile);
-    }
+    compiling::note_profile(inner, &hello.node.profile);
     drop(waiting);
     in_session(hello.instance, epoch);
     let (waiting_datagrams, waiting) = mpsc::channel(datagrams::WAITING_DATAGRAMS_MAX);

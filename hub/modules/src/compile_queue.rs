@@ -147,7 +147,7 @@ impl<T: Clone> CompileQueue<T> {
         let waiting = entries.all.iter_mut().filter(|(_, entry)| fits(entry));
         let (job, entry) = waiting.min_by_key(|(_, entry)| entry.rank(lane))?;
         entry.stand = JobState::Running;
-        Some(job.clone())
+        Some(*job)
     }
 
     /// Tells everybody who joined what came out.

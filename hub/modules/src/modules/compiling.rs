@@ -31,7 +31,7 @@ impl Modules {
                 warn!(%component, %profile, %error, "a module is not compiled");
                 if !error.is_kept() {
                     let trouble = (Instant::now(), Arc::clone(error));
-                    self.inner.troubles.lock().insert(job.clone(), trouble);
+                    self.inner.troubles.lock().insert(job, trouble);
                 }
             }
             self.inner.queue.finish(&job, outcome);
