@@ -1,8 +1,10 @@
 //! One descriptor per kind: names, verbs, and the strategy that is special about it. It is a value: whoever needs one
 //! asks the registry of its logical cluster ([`crate::registry`]) and holds it as long as that takes.
 
+mod column;
 mod role;
 mod strategy;
+mod subresource;
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,16 +15,16 @@ use crate::gvk::{Gvk, Gvr, Text};
 use crate::object::Resource;
 use crate::types::{Schema, TypeFacts, Typed};
 
+pub use column::Column;
 pub use role::{Concern, NameRule, Selection, Trait};
 pub use strategy::{
     Strategy, drop_status, keep, keep_all_but_status, keep_metadata, keep_other_half,
 };
+pub use subresource::{READ_WRITE, Subresource};
 
 /// Verbs that most resources have.
 pub const ALL_VERBS: &[&str] =
     &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-/// Verbs of a subresource that is read and written.
-pub const READ_WRITE: &[&str] = &["get", "patch", "update"];
 
 /// Tells kinds apart for as long as the process runs: one that is registered again is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,34 +77,6 @@ pub struct Kind {
     pub selection: Option<Selection>,
     /// What is special about it.
     pub strategy: Box<dyn Strategy>,
-}
-
-/// A subresource as discovery lists it.
-#[derive(Clone, Debug)]
-pub struct Subresource {
-    /// `status`
-    pub name: Text,
-    /// Kind of its body: `Scale` for `scale`.
-    pub kind: Text,
-    /// Group and version of its body where they differ from the parent's.
-    pub group_version: Option<(Text, Text)>,
-    /// Verbs, sorted.
-    pub verbs: &'static [&'static str],
-}
-
-/// One column of a server-side Table.
-#[derive(Clone, Debug)]
-pub struct Column {
-    /// `Ready`
-    pub name: Text,
-    /// `string`, `integer`, `date`, …
-    pub kind: Text,
-    /// `name` for the name column, else empty.
-    pub format: Text,
-    /// What it shows.
-    pub description: Text,
-    /// 0: always; 1: with `-o wide`.
-    pub priority: u8,
 }
 
 impl Kind {

@@ -19,7 +19,6 @@ mod v1;
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::{Gvk, Gvr};
 use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
-use freewheel_hub_schema::name as names;
 use serde_json::{Map, Value, json};
 
 use super::accessors::{AGE, NAME, age, child, column, int, name, set_default, text};
@@ -37,8 +36,6 @@ const COLUMNS: &[Column] = &[
 /// Longest look back, and longest period of a policy, in seconds.
 const WINDOW_MAX: i64 = 3600;
 const PERIOD_MAX: i64 = 1800;
-/// What CPU is to be, unless something else is said: a percentage of what is requested.
-const CPU_TARGET: i64 = 80;
 
 /// HorizontalPodAutoscaler of autoscaling/v2.
 pub(crate) fn kind() -> Kind {
@@ -69,7 +66,7 @@ impl Strategy for Rules {
         let Some(spec) = child(object, "spec") else { return };
         set_default(spec, "minReplicas", 1);
         if spec.get("metrics").is_none_or(|metrics| *metrics == json!([])) {
-            spec.insert("metrics".to_owned(), json!([cpu_metric(CPU_TARGET)]));
+            spec.insert("metrics".to_owned(), json!([metrics::cpu(metrics::CPU_TARGET)]));
         }
         if let Some(behavior) = spec.get_mut("behavior").and_then(Value::as_object_mut) {
             let up = json!([
@@ -101,7 +98,7 @@ impl Strategy for Rules {
         }
         let target = spec.child("scaleTargetRef");
         let core = target.child("kind").text() == "ReplicationController";
-        errors.extend(check_reference(&target, core));
+        errors.extend(metrics::check_reference(&target, core));
         errors.extend(metrics::check(&spec.child("metrics")));
         for direction in ["scaleUp", "scaleDown"] {
             let rules = spec.child("behavior").child(direction);
@@ -137,12 +134,6 @@ impl Strategy for Rules {
     }
 }
 
-/// So much of the CPU that is requested.
-fn cpu_metric(percent: i64) -> Value {
-    let target = json!({"type": "Utilization", "averageUtilization": percent});
-    json!({"type": "Resource", "resource": {"name": "cpu", "target": target}})
-}
-
 fn default_rules(
     behavior: &mut Map<String, Value>,
     direction: &str,
@@ -156,21 +147,6 @@ fn default_rules(
     if let Some(window) = window {
         set_default(rules, "stabilizationWindowSeconds", window);
     }
-}
-
-/// Which object of which kind; without a group only where there is none.
-fn check_reference(target: &Place<'_>, core: bool) -> Vec<FieldError> {
-    let mut errors = target.child("kind").named(names::path_segment);
-    errors.extend(target.child("name").named(names::path_segment));
-    let version = target.child("apiVersion");
-    let found = version.text();
-    if 1 < found.matches('/').count() {
-        errors.push(version.invalid(&format!("unexpected GroupVersion string: {found}")));
-    } else if !core && !found.contains('/') {
-        let text = "apiVersion must specify API group";
-        errors.push(FieldError::invalid(&*version.path, &json!(found), text));
-    }
-    errors
 }
 
 fn check_rules(rules: &Place<'_>) -> Vec<FieldError> {

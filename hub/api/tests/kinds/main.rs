@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod cluster;
 mod defaults;
+mod networking;
 mod shared;
-mod validation;
+mod workloads;

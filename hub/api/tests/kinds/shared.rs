@@ -87,3 +87,25 @@ pub fn apps(kind: &str) -> Value {
     json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "x"}, "spec": {
         "selector": {"matchLabels": {"a": "b"}}, "template": pods("Always")}})
 }
+
+#[track_caller]
+pub fn wrong(body: Value, expected: &[&str]) {
+    let found = mistakes(body.clone());
+    assert_eq!(found, expected, "{body}");
+}
+
+/// A change from what is valid; both as they are written by the door.
+#[track_caller]
+pub fn change(old: &Value, door: Option<&str>, by: impl Fn(&mut Value), expected: &[&str]) {
+    let old = create(old.clone()).unwrap();
+    let mut new = old.clone();
+    by(&mut new);
+    assert_eq!(update(door, new, &old), expected, "{}", old["kind"]);
+}
+
+pub fn named(api_version: &str, kind: &str, rest: Value) -> Value {
+    let mut body = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "x"}});
+    let rest = rest.as_object().unwrap().clone();
+    body.as_object_mut().unwrap().extend(rest);
+    body
+}

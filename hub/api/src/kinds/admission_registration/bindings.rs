@@ -21,13 +21,13 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// ValidatingAdmissionPolicyBinding of admissionregistration.k8s.io/v1.
-pub(in crate::kinds) fn validating() -> Kind {
+pub(crate) fn validating() -> Kind {
     let rules = Rules { mutates: false };
     made("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", rules)
 }
 
 /// MutatingAdmissionPolicyBinding of admissionregistration.k8s.io/v1.
-pub(in crate::kinds) fn mutating() -> Kind {
+pub(crate) fn mutating() -> Kind {
     let rules = Rules { mutates: true };
     made("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", rules)
 }

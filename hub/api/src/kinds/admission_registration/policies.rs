@@ -46,13 +46,13 @@ const RESERVED: &[&str] = &[
 ];
 
 /// ValidatingAdmissionPolicy of admissionregistration.k8s.io/v1.
-pub(in crate::kinds) fn validating() -> Kind {
+pub(crate) fn validating() -> Kind {
     let gvk = Gvk::new(GROUP, "v1", "ValidatingAdmissionPolicy");
     made(Kind::new(gvk, "validatingadmissionpolicies", Validating), VALIDATING).with_status()
 }
 
 /// MutatingAdmissionPolicy of admissionregistration.k8s.io/v1.
-pub(in crate::kinds) fn mutating() -> Kind {
+pub(crate) fn mutating() -> Kind {
     let gvk = Gvk::new(GROUP, "v1", "MutatingAdmissionPolicy");
     made(Kind::new(gvk, "mutatingadmissionpolicies", Mutating), MUTATING)
 }

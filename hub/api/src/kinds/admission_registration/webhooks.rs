@@ -18,13 +18,13 @@ const TIMEOUT_SECONDS: i64 = 10;
 const TIMEOUT_SECONDS_MAX: i64 = 30;
 
 /// ValidatingWebhookConfiguration of admissionregistration.k8s.io/v1.
-pub(in crate::kinds) fn validating() -> Kind {
+pub(crate) fn validating() -> Kind {
     let rules = Rules { mutates: false };
     made("ValidatingWebhookConfiguration", "validatingwebhookconfigurations", rules)
 }
 
 /// MutatingWebhookConfiguration of admissionregistration.k8s.io/v1.
-pub(in crate::kinds) fn mutating() -> Kind {
+pub(crate) fn mutating() -> Kind {
     let rules = Rules { mutates: true };
     made("MutatingWebhookConfiguration", "mutatingwebhookconfigurations", rules)
 }

@@ -29,7 +29,7 @@ const COLUMNS: &[Column] = &[
 const NAME_MAX: usize = 52;
 
 /// CronJob of batch/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("batch", "v1", "CronJob"), "cronjobs", Rules)
         .short(["cj"])
         .category(["all"])

@@ -16,7 +16,7 @@ const COLUMNS: &[Column] =
 const CONSUMERS_MAX: usize = 256;
 
 /// ResourceClaim of resource.k8s.io/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new(GROUP, "v1", "ResourceClaim"), "resourceclaims", Rules)
         .with_status()
         .columns(COLUMNS)

@@ -13,7 +13,7 @@ use crate::kinds::place::Place;
 const COLUMNS: &[Column] = &[NAME, AGE];
 
 /// ResourceClaimTemplate of resource.k8s.io/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new(GROUP, "v1", "ResourceClaimTemplate"), "resourceclaimtemplates", Rules)
         .columns(COLUMNS)
         .with(&[Trait::CountsNoGeneration, Trait::ShowsTheDeleted])

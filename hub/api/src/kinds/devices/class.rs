@@ -15,7 +15,7 @@ const COLUMNS: &[Column] = &[NAME, AGE];
 const CONFIGS_MAX: usize = 32;
 
 /// DeviceClass of resource.k8s.io/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new(GROUP, "v1", "DeviceClass"), "deviceclasses", Rules)
         .cluster_scoped()
         .columns(COLUMNS)

@@ -28,7 +28,7 @@ const COUNTERS_MAX: usize = 32;
 const POOL_NAME_MAX: usize = 253;
 
 /// ResourceSlice of resource.k8s.io/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new(GROUP, "v1", "ResourceSlice"), "resourceslices", Rules)
         .cluster_scoped()
         .columns(COLUMNS)

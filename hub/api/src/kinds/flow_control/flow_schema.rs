@@ -25,7 +25,7 @@ const VERBS: &[&str] =
     &["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
 
 /// FlowSchema of flowcontrol.apiserver.k8s.io/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("flowcontrol.apiserver.k8s.io", "v1", "FlowSchema"), "flowschemas", Rules)
         .cluster_scoped()
         .with_status()

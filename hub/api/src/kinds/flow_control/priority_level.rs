@@ -24,7 +24,7 @@ const HASH_BITS: u32 = 60;
 const ZERO_SHARES: &str = "flowcontrol.k8s.io/v1beta3-preserve-zero-concurrency-shares";
 
 /// PriorityLevelConfiguration of flowcontrol.apiserver.k8s.io/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     let gvk = Gvk::new("flowcontrol.apiserver.k8s.io", "v1", "PriorityLevelConfiguration");
     Kind::new(gvk, "prioritylevelconfigurations", Rules)
         .cluster_scoped()

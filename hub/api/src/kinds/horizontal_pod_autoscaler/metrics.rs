@@ -2,13 +2,14 @@
 
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::name as names;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::kinds::accessors::{list, text};
-use crate::kinds::horizontal_pod_autoscaler::check_reference;
 use crate::kinds::place::Place;
 use crate::kinds::resource_name;
 
+/// What CPU is to be, unless something else is said: a percentage of what is requested.
+pub(super) const CPU_TARGET: i64 = 80;
 const TYPES: &[&str] = &["ContainerResource", "External", "Object", "Pods", "Resource"];
 /// Fields with a source, in the order in which they are looked at, and the types that they are of.
 const SOURCES: &[(&str, &str)] = &[
@@ -191,4 +192,25 @@ fn shown(value: &Value) -> Option<String> {
         Value::Number(number) => Some(number.to_string()),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
+}
+
+/// So much of the CPU that is requested.
+pub(super) fn cpu(percent: i64) -> Value {
+    let target = json!({"type": "Utilization", "averageUtilization": percent});
+    json!({"type": "Resource", "resource": {"name": "cpu", "target": target}})
+}
+
+/// Which object of which kind; without a group only where there is none.
+pub(super) fn check_reference(target: &Place<'_>, core: bool) -> Vec<FieldError> {
+    let mut errors = target.child("kind").named(names::path_segment);
+    errors.extend(target.child("name").named(names::path_segment));
+    let version = target.child("apiVersion");
+    let found = version.text();
+    if 1 < found.matches('/').count() {
+        errors.push(version.invalid(&format!("unexpected GroupVersion string: {found}")));
+    } else if !core && !found.contains('/') {
+        let text = "apiVersion must specify API group";
+        errors.push(FieldError::invalid(&*version.path, &json!(found), text));
+    }
+    errors
 }

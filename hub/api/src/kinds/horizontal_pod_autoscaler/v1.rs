@@ -6,7 +6,7 @@ use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::kind::Strategy;
 use serde_json::{Map, Value, json};
 
-use super::cpu_metric;
+use super::metrics;
 use crate::kinds::accessors::{child, list, set_default, text};
 
 const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
@@ -184,9 +184,9 @@ fn into_newer(object: &mut Value) {
     drop_notes(object);
     if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
         let percent = spec.remove("targetCPUUtilizationPercentage");
-        metrics.extend(percent.and_then(|percent| percent.as_i64()).map(cpu_metric));
+        metrics.extend(percent.and_then(|percent| percent.as_i64()).map(metrics::cpu));
         if metrics.is_empty() {
-            metrics.push(cpu_metric(super::CPU_TARGET));
+            metrics.push(metrics::cpu(metrics::CPU_TARGET));
         }
         spec.insert("metrics".to_owned(), metrics.into());
         spec.extend(behavior.map(|behavior| ("behavior".to_owned(), behavior)));
@@ -312,7 +312,7 @@ mod tests {
                         "target": {"type": "AverageValue", "averageValue": "3"}}},
                     {"type": "ContainerResource", "containerResource": {"name": "memory", "container": "c",
                         "target": {"type": "Utilization", "averageUtilization": 50}}},
-                    cpu_metric(70),
+                    metrics::cpu(70),
                 ],
                 "behavior": {"scaleDown": {"selectPolicy": "Disabled",
                     "policies": [{"type": "Pods", "value": 1, "periodSeconds": 15}]}},
@@ -348,6 +348,6 @@ mod tests {
         assert_eq!(plain["spec"]["minReplicas"], 1);
         assert_eq!(Rules.validate(&plain), []);
         Rules.to_stored(&mut plain);
-        assert_eq!(plain["spec"]["metrics"], json!([cpu_metric(80)]));
+        assert_eq!(plain["spec"]["metrics"], json!([metrics::cpu(80)]));
     }
 }

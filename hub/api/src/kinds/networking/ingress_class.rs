@@ -20,7 +20,7 @@ const IS_DEFAULT: &str = "ingressclass.kubernetes.io/is-default-class";
 const CONTROLLER_MAX: usize = 250;
 
 /// IngressClass of networking.k8s.io/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("networking.k8s.io", "v1", "IngressClass"), "ingressclasses", Rules)
         .cluster_scoped()
         .columns(COLUMNS)

@@ -14,7 +14,7 @@ use crate::kinds::place::Place;
 const COLUMNS: &[Column] = &[NAME, column("ParentRef", "string", "Whose it is.")];
 
 /// IPAddress of networking.k8s.io/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("networking.k8s.io", "v1", "IPAddress"), "ipaddresses", Rules)
         .cluster_scoped()
         .short(["ip"])

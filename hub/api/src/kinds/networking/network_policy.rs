@@ -15,7 +15,7 @@ const COLUMNS: &[Column] = &[NAME, column("Pod-Selector", "string", "Whom it is 
 const TYPES: &[&str] = &["Ingress", "Egress"];
 
 /// NetworkPolicy of networking.k8s.io/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("networking.k8s.io", "v1", "NetworkPolicy"), "networkpolicies", Rules)
         .short(["netpol"])
         .columns(COLUMNS)

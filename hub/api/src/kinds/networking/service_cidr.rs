@@ -12,7 +12,7 @@ use crate::kinds::place::{IMMUTABLE, Place};
 const COLUMNS: &[Column] = &[NAME, column("CIDRs", "string", "Which addresses."), AGE];
 
 /// ServiceCIDR of networking.k8s.io/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("networking.k8s.io", "v1", "ServiceCIDR"), "servicecidrs", Rules)
         .cluster_scoped()
         .with_status()

@@ -26,7 +26,7 @@ const TOKEN_SECONDS_MIN: i64 = 600;
 const TOKEN_SECONDS_MAX: i64 = 1 << 32;
 
 /// CSIDriver of storage.k8s.io/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("storage.k8s.io", "v1", "CSIDriver"), "csidrivers", Rules)
         .cluster_scoped()
         .columns(COLUMNS)

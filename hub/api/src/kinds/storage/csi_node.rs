@@ -18,7 +18,7 @@ const COLUMNS: &[Column] = &[NAME, column("Drivers", "integer", "How many there 
 const NODE_ID_MAX: usize = 256;
 
 /// CSINode of storage.k8s.io/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("storage.k8s.io", "v1", "CSINode"), "csinodes", Rules)
         .cluster_scoped()
         .columns(COLUMNS)

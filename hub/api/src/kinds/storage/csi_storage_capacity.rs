@@ -13,7 +13,7 @@ use crate::kinds::place::Place;
 const COLUMNS: &[Column] = &[NAME, CREATED_AT];
 
 /// CSIStorageCapacity of storage.k8s.io/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     let gvk = Gvk::new("storage.k8s.io", "v1", "CSIStorageCapacity");
     Kind::new(gvk, "csistoragecapacities", Rules)
         .columns(COLUMNS)

@@ -26,7 +26,7 @@ const IS_DEFAULT: [&str; 2] = [
 ];
 
 /// StorageClass of storage.k8s.io/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("storage.k8s.io", "v1", "StorageClass"), "storageclasses", Rules)
         .cluster_scoped()
         .short(["sc"])

@@ -31,7 +31,7 @@ const METADATA_BYTES_MAX: usize = 256 * 1024;
 const MESSAGE_BYTES_MAX: usize = 1024;
 
 /// VolumeAttachment of storage.k8s.io/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("storage.k8s.io", "v1", "VolumeAttachment"), "volumeattachments", Rules)
         .cluster_scoped()
         .with_status()

@@ -12,7 +12,7 @@ use crate::kinds::place::Place;
 const COLUMNS: &[Column] = &[NAME, column("DriverName", "string", "Who changes it."), AGE];
 
 /// VolumeAttributesClass of storage.k8s.io/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     let gvk = Gvk::new("storage.k8s.io", "v1", "VolumeAttributesClass");
     Kind::new(gvk, "volumeattributesclasses", Rules)
         .cluster_scoped()
