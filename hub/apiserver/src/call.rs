@@ -103,7 +103,10 @@ impl Call {
     pub(crate) fn encoder(&self) -> Result<Encoder, ApiError> {
         let text = self.query.include_object.as_str();
         let include = Include::parse(text).ok_or_else(|| {
-            ApiError::bad_request(format!("unrecognized includeObject value: {text:?}"))
+            ApiError::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {text:?}: must be 'Metadata', \
+                 'Object', 'None', or empty"
+            ))
         })?;
         Ok(Encoder { view: self.view.clone(), wanted: self.wanted()?, include })
     }

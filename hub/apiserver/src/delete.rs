@@ -28,7 +28,7 @@ use crate::flow::large_answers::{self, AnswerRoom};
 use crate::lease::Renewal;
 use crate::media::Wire;
 use crate::memory_account::Held;
-use crate::query::{check_dry_run, parse_revision};
+use crate::query::{Query, check_dry_run, parse_revision};
 use crate::read;
 use crate::respond;
 
@@ -142,7 +142,7 @@ pub(crate) async fn evict(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
     };
     decode::check_about(call, &eviction, "Eviction")?;
     let given = eviction.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));
-    let (dry_run, options) = read_options(&given)?;
+    let (dry_run, options) = read_options(&given, &Query::default())?;
     let mut how = call.how("CreateOptions")?;
     how.dry_run |= dry_run;
     call.hub.server.objects.delete(&how, &call.object_ref(), &options).await?;
@@ -157,12 +157,12 @@ fn options(call: &Call, body: Bytes) -> Result<(WriteOptions, DeleteOptions), Ap
         Wire::Protobuf => protobuf::decode(&body)?,
         wire => parse(&decode::json_bytes(wire, body)?)?,
     };
-    let (dry_run, mut options) = read_options(&given)?;
-    how.dry_run |= dry_run;
-    options.grace_period_seconds = options.grace_period_seconds.or(call.query.grace_period_seconds);
-    if options.propagation.is_none() && !call.query.propagation_policy.is_empty() {
-        options.propagation = Some(propagation(&call.query.propagation_policy)?);
+    let kind = given.get("kind").and_then(Value::as_str).unwrap_or("DeleteOptions");
+    if kind != "DeleteOptions" {
+        return Err(ApiError::bad_request(format!("the body is a {kind} and no DeleteOptions")));
     }
+    let (dry_run, options) = read_options(&given, &call.query)?;
+    how.dry_run |= dry_run;
     Ok((how, options))
 }
 
@@ -172,7 +172,7 @@ fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     })
 }
 
-fn read_options(given: &Value) -> Result<(bool, DeleteOptions), ApiError> {
+fn read_options(given: &Value, query: &Query) -> Result<(bool, DeleteOptions), ApiError> {
     let dry_run: Vec<String> = given
         .get("dryRun")
         .and_then(Value::as_array)
@@ -181,34 +181,46 @@ fn read_options(given: &Value) -> Result<(bool, DeleteOptions), ApiError> {
         .filter_map(|value| value.as_str().map(str::to_owned))
         .collect();
     let precondition = |key: &str| given.get("preconditions")?.get(key)?.as_str();
-    let policy = match given.get("propagationPolicy").and_then(Value::as_str) {
-        Some(policy) => Some(propagation(policy)?),
-        None if given.get("orphanDependents") == Some(&json!(true)) => Some(Propagation::Orphan),
-        None => None,
+    let orphan = given.get("orphanDependents").and_then(Value::as_bool);
+    let policy = given.get("propagationPolicy").and_then(Value::as_str).unwrap_or_default();
+    let propagation = if orphan.is_none() && policy.is_empty() {
+        propagation(query.orphan_dependents, &query.propagation_policy)?
+    } else {
+        propagation(orphan, policy)?
     };
+    let grace_period_seconds = given.get("gracePeriodSeconds").and_then(Value::as_i64);
     let options = DeleteOptions {
-        grace_period_seconds: given.get("gracePeriodSeconds").and_then(Value::as_i64),
+        grace_period_seconds: grace_period_seconds.or(query.grace_period_seconds),
         uid: precondition("uid").map(Uid::from),
         revision: precondition("resourceVersion").map(parse_revision).transpose()?,
-        propagation: policy,
+        propagation,
     };
     Ok((check_dry_run(&dry_run, "DeleteOptions")?, options))
 }
 
-fn propagation(policy: &str) -> Result<Propagation, ApiError> {
-    match policy {
-        "Orphan" => Ok(Propagation::Orphan),
-        "Background" => Ok(Propagation::Background),
-        "Foreground" => Ok(Propagation::Foreground),
-        other => {
-            let error = FieldError::not_supported(
-                "propagationPolicy",
-                &json!(other),
-                &["Background", "Foreground", "Orphan"],
-            );
-            Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", &[error]))
-        }
+/// What becomes of the dependents: the policy, or the flag that there was before it, but not both.
+fn propagation(orphan: Option<bool>, policy: &str) -> Result<Option<Propagation>, ApiError> {
+    let known = match policy {
+        "" => return Ok((orphan == Some(true)).then_some(Propagation::Orphan)),
+        "Orphan" => Some(Propagation::Orphan),
+        "Background" => Some(Propagation::Background),
+        "Foreground" => Some(Propagation::Foreground),
+        _ => None,
+    };
+    let field = "propagationPolicy";
+    let mut errors = Vec::new();
+    if orphan.is_some() {
+        let why = "orphanDependents and deletionPropagation cannot be both set";
+        errors.push(FieldError::invalid(field, &json!(policy), why));
     }
+    if known.is_none() {
+        let supported = ["Foreground", "Background", "Orphan", "nil"];
+        errors.push(FieldError::not_supported(field, &json!(policy), &supported));
+    }
+    if errors.is_empty() {
+        return Ok(known);
+    }
+    Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", &errors))
 }
 
 #[cfg(test)]
@@ -217,11 +229,12 @@ mod tests {
 
     #[test]
     fn delete_options_are_read() {
-        let (dry_run, options) = read_options(&json!({
+        let given = json!({
             "gracePeriodSeconds": 0, "propagationPolicy": "Foreground", "dryRun": ["All"],
             "preconditions": {"uid": "u", "resourceVersion": "7"},
-        }))
-        .unwrap();
+        });
+        let query = Query::parse("gracePeriodSeconds=5&propagationPolicy=Orphan").unwrap();
+        let (dry_run, options) = read_options(&given, &query).unwrap();
         assert!(dry_run);
         assert_eq!(
             options,
@@ -232,6 +245,16 @@ mod tests {
                 propagation: Some(Propagation::Foreground),
             }
         );
-        assert_eq!(read_options(&json!({"propagationPolicy": "Maybe"})).unwrap_err().code, 422);
+        let (_, options) = read_options(&json!({}), &query).unwrap();
+        assert_eq!(options.grace_period_seconds, Some(5));
+        assert_eq!(options.propagation, Some(Propagation::Orphan));
+    }
+
+    #[test]
+    fn what_becomes_of_dependents_is_said_once() {
+        assert_eq!(propagation(Some(true), ""), Ok(Some(Propagation::Orphan)));
+        assert_eq!(propagation(Some(false), ""), Ok(None));
+        assert_eq!(propagation(None, "Maybe").unwrap_err().code, 422);
+        assert_eq!(propagation(Some(false), "Orphan").unwrap_err().code, 422);
     }
 }

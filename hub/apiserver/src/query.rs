@@ -42,6 +42,8 @@ pub struct Query {
     pub grace_period_seconds: Option<i64>,
     /// `propagationPolicy`
     pub propagation_policy: String,
+    /// `orphanDependents`, what there was before `propagationPolicy`
+    pub orphan_dependents: Option<bool>,
     /// `includeObject`
     pub include_object: String,
 }
@@ -78,6 +80,7 @@ impl Query {
                 "fieldManager" => out.field_manager = value.into_owned(),
                 "gracePeriodSeconds" => out.grace_period_seconds = Some(number(&value)?),
                 "propagationPolicy" => out.propagation_policy = value.into_owned(),
+                "orphanDependents" => out.orphan_dependents = Some(flag(&value)),
                 "includeObject" => out.include_object = value.into_owned(),
                 _ => {}
             }
@@ -165,8 +168,8 @@ impl Query {
 /// # Errors
 /// 422 for a value that is not `All`.
 pub fn check_dry_run(values: &[String], options: &str) -> Result<bool, ApiError> {
-    if let Some(other) = values.iter().find(|value| *value != "All") {
-        let error = FieldError::not_supported("dryRun", &json!(other), &["All"]);
+    if values.iter().any(|value| value != "All") {
+        let error = FieldError::not_supported("dryRun", &json!(values), &["All"]);
         return Err(ApiError::invalid("meta.k8s.io", options, "", &[error]));
     }
     Ok(!values.is_empty())
