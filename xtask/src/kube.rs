@@ -20,7 +20,7 @@ pub const TOKEN: &str = "freewheel-xtask";
 /// What of it runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Parts {
-    /// The API alone: nobody but its clients writes, and pods need no ServiceAccount that nobody makes
+    /// The API alone: nobody but its clients writes
     ApiServer,
     WithControllers,
 }
@@ -46,10 +46,7 @@ impl Kube {
         write(&dir.join("tokens.csv"), &tokens)?;
         let kubeconfig = dir.join("admin.kubeconfig");
         write(&kubeconfig, &kubeconfig_text(dir, port))?;
-        let mut command = apiserver_command(&apiserver, dir, port, &store);
-        if parts == Parts::ApiServer {
-            command.arg("--disable-admission-plugins=ServiceAccount");
-        }
+        let command = apiserver_command(&apiserver, dir, port, &store);
         let log = dir.join("kube-apiserver.log");
         let mut apiserver = Child::start("kube-apiserver", &command, &log)?;
         let ready = || {

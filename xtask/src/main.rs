@@ -10,6 +10,7 @@ mod kube;
 mod kubectl;
 mod long;
 mod ports;
+mod record;
 mod schema;
 mod test;
 mod tidy;
@@ -50,6 +51,8 @@ enum Chore {
     Bench(bench::Options),
     /// Run upstream's conformance specs against the hub
     Conformance(conformance::Options),
+    /// Write what kube-apiserver answers into the scripts that the hub is compared by
+    Record,
     /// Build the hub and the spoke as they ship, into target/dist
     Dist,
     /// Check layers, file sizes and names
@@ -72,6 +75,7 @@ fn main() -> std::process::ExitCode {
         Chore::Soak { minutes } => long::soak(minutes),
         Chore::Bench(options) => bench::run(&options),
         Chore::Conformance(options) => conformance::run(&options),
+        Chore::Record => record::run(),
         Chore::Dist => dist::build(),
         Chore::Tidy => tidy::run(),
         Chore::Schema { check } => schema::run(check),

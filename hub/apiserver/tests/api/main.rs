@@ -39,6 +39,8 @@ mod support;
 #[cfg(test)]
 mod trails;
 #[cfg(test)]
+mod transcripts;
+#[cfg(test)]
 mod unread;
 #[cfg(test)]
 mod verbs;

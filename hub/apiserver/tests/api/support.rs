@@ -273,7 +273,7 @@ impl Hub {
                 .with_client_auth_cert(vec![identity.certificate.clone()], identity.key.clone_key())
                 .unwrap(),
         };
-        Client { address: self.address, config: Arc::new(config) }
+        Client { address: self.address, name: "localhost".to_owned(), config: Arc::new(config) }
     }
 }
 
@@ -316,10 +316,17 @@ impl Answer {
 #[derive(Clone)]
 pub struct Client {
     address: SocketAddr,
+    /// Which name its server's certificate is for.
+    name: String,
     config: Arc<rustls::ClientConfig>,
 }
 
 impl Client {
+    /// Of another server, whose certificate is for this name.
+    pub fn of(address: SocketAddr, name: &str, config: rustls::ClientConfig) -> Self {
+        Self { address, name: name.to_owned(), config: Arc::new(config) }
+    }
+
     pub async fn send(
         &self,
         method: &str,
@@ -397,7 +404,7 @@ impl Client {
             config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
         }
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let name = ServerName::try_from("localhost").unwrap();
+        let name = ServerName::try_from(self.name.clone()).unwrap();
         connector.connect(name, stream).await.unwrap()
     }
 
