@@ -13,11 +13,15 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::outcome::{Story, short};
 use super::server::Server;
+use super::spec::Spec;
 use crate::child;
 use crate::command::Stop;
 
 /// What a spec may take for tidying up after its bound, and the runner for its start.
 const GRACE: Duration = Duration::from_secs(60);
+
+/// How many times as long a spec may take that says it is slow.
+const SLOW: u32 = 6;
 
 /// What every batch is run with.
 pub struct Runner<'a> {
@@ -41,12 +45,14 @@ pub struct Told {
 
 impl Runner<'_> {
     /// Runs these specs.
-    pub fn run(&self, specs: &[&str]) -> Result<Told, Stop> {
+    pub fn run(&self, specs: &[Spec]) -> Result<Told, Stop> {
         child::go_on()?;
         let number = self.batches.fetch_add(1, Ordering::Relaxed);
         let log = self.folder.join(format!("{number}.log"));
         let events = self.folder.join(format!("{number}.events"));
-        let mut child = self.start(number, specs, &log, &events)?;
+        let slow = specs.iter().any(|spec| spec.slow());
+        let bound = self.bound * if slow { SLOW } else { 1 };
+        let mut child = self.start(number, specs, bound, &log, &events)?;
         let (mut seen, mut moved) = (0, Instant::now());
         let cut = loop {
             if let Ok(Some(status)) = child.try_wait() {
@@ -58,9 +64,9 @@ impl Runner<'_> {
             if size != seen {
                 (seen, moved) = (size, Instant::now());
             }
-            if self.bound + GRACE < moved.elapsed() {
+            if bound + GRACE < moved.elapsed() {
                 end(&mut child);
-                break Some(format!("it did not end within {:?}", self.bound + GRACE));
+                break Some(format!("it did not end within {:?}", bound + GRACE));
             }
             if let Err(stop) = child::rest(Duration::from_millis(200)) {
                 end(&mut child);
@@ -68,7 +74,9 @@ impl Runner<'_> {
             }
         };
         let said = || std::fs::read_to_string(&log).unwrap_or_default();
-        let story = Story::read(&std::fs::read_to_string(&events).unwrap_or_default());
+        let told = std::fs::read_to_string(&events).unwrap_or_default();
+        // What is told is read elsewhere, too.
+        let story = Story::read(&told.replace(&self.folder.display().to_string(), "…"));
         if story.ended.is_empty() && story.running.is_none() && !said().contains("Will run 0 of ") {
             let why = cut.unwrap_or_else(|| "it ran nothing".to_owned());
             let said = format!("{why}: {}; its log is {}", last_words(&said()), log.display());
@@ -81,7 +89,8 @@ impl Runner<'_> {
     fn start(
         &self,
         number: usize,
-        specs: &[&str],
+        specs: &[Spec],
+        bound: Duration,
         log: &Path,
         events: &Path,
     ) -> Result<Child, Stop> {
@@ -89,6 +98,7 @@ impl Runner<'_> {
         let file = File::create(log).map_err(failed)?;
         let scratch = self.folder.join(format!("{number}.tmp"));
         std::fs::create_dir_all(&scratch).map_err(failed)?;
+        let names: Vec<&str> = specs.iter().map(|spec| spec.name).collect();
         let flag = |name: &str, value: &Path| format!("--{name}={}", value.display());
         let mut command = Command::new(&self.suite);
         command
@@ -97,7 +107,7 @@ impl Runner<'_> {
                 flag("kubectl-path", &self.kubectl),
                 flag("e2e-output-dir", &scratch),
                 format!("--num-nodes={}", self.server.nodes),
-                format!("--ginkgo.focus={}", focus(specs)),
+                format!("--ginkgo.focus={}", focus(&names)),
                 // The longest a whole batch may take: each spec is bounded by itself.
                 format!("--ginkgo.timeout={}h", 1 + specs.len()),
             ])
@@ -112,7 +122,7 @@ impl Runner<'_> {
                 "--ginkgo.silence-skips",
             ])
             .env("CONFORMANCE_EVENTS", events)
-            .env("CONFORMANCE_SPEC_BOUND", format!("{}ms", self.bound.as_millis()))
+            .env("CONFORMANCE_SPEC_BOUND", format!("{}ms", bound.as_millis()))
             .env("TMPDIR", &scratch)
             .current_dir(&self.folder)
             .stdin(Stdio::null())

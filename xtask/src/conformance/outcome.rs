@@ -74,6 +74,10 @@ impl Event {
         }
         let said = |line: &&str| !line.trim().is_empty() && !line.starts_with("A spec timeout");
         parts.extend(self.message.lines().find(said).map(str::to_owned));
+        // What kubectl was told stands below what was run.
+        let refused =
+            |line: &&str| line.starts_with("Error from server") || line.starts_with("error:");
+        parts.extend(self.message.lines().skip(1).find(refused).map(str::to_owned));
         if state == "timedout" && !self.step.is_empty() {
             parts.push(format!("in the step \"{}\"", self.step));
         }
@@ -98,12 +102,24 @@ pub fn short(text: &str, longest: usize) -> String {
 
 /// A word, with numbers and identifiers that are made at random as `N`.
 fn settled(word: &str) -> String {
+    let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    if bare.strip_suffix('s').is_some_and(|time| time.contains('.') && time.parse::<f64>().is_ok())
+    {
+        return word.replace(bare, "Ns");
+    }
+    let hex = bare.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    if hex && bare.len() == 36 && bare.split('-').count() == 5 {
+        return word.replace(bare, "N");
+    }
     let mut out = String::new();
+    let mut after_dash = false;
     for part in word.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
         let bare = part.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
         let hex = bare.chars().all(|c| c.is_ascii_hexdigit());
         let digits = bare.chars().filter(char::is_ascii_digit).count();
-        if hex && (4 <= digits || 8 <= bare.len() && 2 <= digits) {
+        let counted = after_dash && digits == bare.len() && 3 <= digits;
+        after_dash = part.ends_with('-');
+        if hex && (4 <= digits || 8 <= bare.len() && 2 <= digits) || counted {
             out.push('N');
             out.push_str(&part[bare.len()..]);
         } else {
@@ -162,9 +178,12 @@ mod tests {
     #[test]
     fn names_made_at_random_are_left_out() {
         assert_eq!(
-            short("in watch-1234 the uid 0b6f8a1c-77aa-4cde-9f00-12d3a4b5c6d7", 100),
-            "in watch-N the uid N-77aa-4cde-N-N"
+            short("in watch-1234 the uid 0b6f8a1c-77aa-4cde-9f00-12d3a4b5c6d7,", 100),
+            "in watch-N the uid N,"
         );
-        assert_eq!(short("404 at v1.36 of pods", 100), "404 at v1.36 of pods");
+        assert_eq!(
+            short("404 at v1.36 of pods after 59.98s.", 100),
+            "404 at v1.36 of pods after Ns."
+        );
     }
 }

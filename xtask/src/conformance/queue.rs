@@ -1,6 +1,7 @@
 //! The specs that are still to run: handed out in batches to runners that work at the same time, and what they found.
 //!
 //! Guarantees:
+//! - slow specs come first, each by itself, so that they end with the others (`slow_specs_come_first_and_by_themselves`);
 //! - specs that must be alone with the server are handed out when nobody else works (`serial_specs_come_last_and_alone`);
 //! - what a runner's death took with it is run again, and what was running then alone (`a_dead_runner_costs_one_spec`);
 //! - a spec that nobody knows is lost (`a_spec_that_the_suite_does_not_know_is_lost`).
@@ -104,7 +105,8 @@ mod tests {
     use super::*;
 
     fn specs(serial: bool, count: usize) -> Vec<Spec> {
-        spec::all().filter(|spec| spec.serial() == serial).take(count).collect()
+        let fits = |spec: &Spec| spec.serial() == serial && !spec.slow();
+        spec::all().filter(fits).take(count).collect()
     }
 
     fn story(ended: &[Spec], running: Option<Spec>) -> Story {
@@ -128,6 +130,15 @@ mod tests {
         queue.done(&serial, &story(&serial, None), None);
         assert_eq!(queue.next(), Next::Done);
         assert_eq!(queue.outcomes.len(), BATCH + 2);
+    }
+
+    #[test]
+    fn slow_specs_come_first_and_by_themselves() {
+        let slow = spec::all().find(|spec| spec.slow() && !spec.serial()).unwrap();
+        let others = specs(false, 2);
+        let mut queue = Queue::new(&[others.clone(), vec![slow]].concat());
+        assert_eq!(queue.next(), Next::Run(vec![slow]));
+        assert_eq!(queue.next(), Next::Run(others));
     }
 
     #[test]

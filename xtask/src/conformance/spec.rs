@@ -73,6 +73,11 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// Whether it says of itself that it takes minutes.
+    pub fn slow(&self) -> bool {
+        self.name.contains("[Slow]")
+    }
+
     /// Whether it must be alone with the server.
     pub fn serial(&self) -> bool {
         self.name.contains("[Serial]")
