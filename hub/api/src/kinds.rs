@@ -4,6 +4,7 @@
 //! ```text
 //! pod_spec/     defaults, validation and field classes that pods and templates share
 //! template      what workloads with a pod template share
+//! rbac          what roles and bindings share
 //! look          reading JSON for the strategies
 //! descriptions  prose for `explain`
 //! ```
@@ -19,6 +20,8 @@ mod admission_registration;
 pub mod api_service;
 mod batch;
 pub mod certificate_signing_request;
+pub mod cluster_role;
+pub mod cluster_role_binding;
 pub mod config_map;
 mod controller_revision;
 mod daemon_set;
@@ -44,10 +47,13 @@ mod pod_disruption_budget;
 pub mod pod_spec;
 mod pod_template;
 pub mod priority_class;
+pub mod rbac;
 pub mod replica_set;
 mod replication_controller;
 mod resource_name;
 mod resource_quota;
+pub mod role;
+pub mod role_binding;
 mod runtime_class;
 pub mod scale;
 pub mod secret;
@@ -112,6 +118,10 @@ static BUILT_IN: LazyLock<Arc<Layer>> = LazyLock::new(|| {
         networking::service_cidr::kind(),
         runtime_class::kind(),
         pod_disruption_budget::kind(),
+        cluster_role_binding::kind(),
+        cluster_role::kind(),
+        role_binding::kind(),
+        role::kind(),
         devices::class::kind(),
         devices::claim::kind(),
         devices::claim_template::kind(),

@@ -3,12 +3,13 @@
 use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 26] = [
+const ARROWS: [(&str, &[&str]); 27] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-schema", &["link"]),
     ("freewheel-hub-api", &["hub-schema", "link"]),
     ("freewheel-hub-metrics", &[]),
     ("freewheel-hub-pki", &["link"]),
+    ("freewheel-hub-rbac", &["hub-schema", "hub-store", "link"]),
     ("freewheel-hub-plan", &["hub-api", "hub-schema", "link"]),
     ("freewheel-hub-store", &["hub-schema", "link"]),
     ("freewheel-hub-objects", &["hub-api", "hub-schema", "hub-store", "link"]),
@@ -20,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 26] = [
             "hub-metrics",
             "hub-objects",
             "hub-placement",
+            "hub-rbac",
             "hub-schema",
             "hub-store",
             "link",
@@ -27,7 +29,16 @@ const ARROWS: [(&str, &[&str]); 26] = [
     ),
     (
         "freewheel-hub-apiserver",
-        &["hub-api", "hub-metrics", "hub-objects", "hub-pki", "hub-schema", "hub-store", "link"],
+        &[
+            "hub-api",
+            "hub-metrics",
+            "hub-objects",
+            "hub-pki",
+            "hub-rbac",
+            "hub-schema",
+            "hub-store",
+            "link",
+        ],
     ),
     (
         "freewheel-hub-gateway",

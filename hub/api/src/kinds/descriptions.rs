@@ -4,7 +4,8 @@
 use freewheel_hub_schema::openapi::Prose;
 use k8s_openapi::api::{
     admissionregistration, apps, authentication, autoscaling, batch, certificates, coordination,
-    core, discovery, events, flowcontrol, networking, node, policy, resource, scheduling, storage,
+    core, discovery, events, flowcontrol, networking, node, policy, rbac, resource, scheduling,
+    storage,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
@@ -58,6 +59,10 @@ fn other_kinds(generator: &mut SchemaGenerator) {
     reach::<events::v1::Event>(generator);
     reach::<policy::v1::Eviction>(generator);
     reach::<policy::v1::PodDisruptionBudget>(generator);
+    reach::<rbac::v1::ClusterRole>(generator);
+    reach::<rbac::v1::ClusterRoleBinding>(generator);
+    reach::<rbac::v1::Role>(generator);
+    reach::<rbac::v1::RoleBinding>(generator);
     reach::<meta::v1::APIResourceList>(generator);
     reach::<meta::v1::DeleteOptions>(generator);
     reach::<meta::v1::ListMeta>(generator);

@@ -12,6 +12,11 @@ const COLUMNS: &[Column] = &[NAME, AGE];
 pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("", "v1", "ServiceAccount"), "serviceaccounts", Rules)
         .short(["sa"])
+        .foreign_subresource(
+            "token",
+            Gvk::new("authentication.k8s.io", "v1", "TokenRequest"),
+            &["create"],
+        )
         .columns(COLUMNS)
         .with(&[Trait::ShowsTheDeleted, Trait::CountsNoGeneration])
 }
