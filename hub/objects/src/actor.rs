@@ -1,6 +1,7 @@
 //! Who writes: known at the door that a write comes in by, and carried to its commit.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use freewheel_link::names::ClusterName;
@@ -26,8 +27,12 @@ pub enum Actor {
 pub struct Person {
     /// User name, for example `kubernetes-admin`.
     pub name: String,
+    /// Tells them from who had the name before, where that is known.
+    pub uid: String,
     /// All that they are members of.
     pub groups: Vec<String>,
+    /// What else is known of them.
+    pub extra: BTreeMap<String, Vec<String>>,
     /// `fieldManager` of the request, else derived from the user agent.
     pub manager: String,
 }

@@ -3,9 +3,11 @@
 //! ```text
 //! sessions.internal  root/<spoke>        a [`SessionRecord`]: transitions only
 //! podcidrs.internal  <realm>/10.x.y.0    the name of the spoke that has the range
+//! tokensigners.internal  <cluster>/current  the private key that signs tokens of its service accounts
+//! tokenkeys.internal     <cluster>/<key>    the public half of a key that signs them, or did
 //! ```
 //!
-//! The gateway writes both; the node controller, and whoever reads the Lease of a Node, go by sessions; what is left of
+//! The gateway writes the first two, the API server the others; the node controller, and whoever reads the Lease of a Node, go by sessions; what is left of
 //! a ManagedCluster that is gone, a controller deletes.
 
 use freewheel_hub_schema::object::{Header, Key, Object, Resource};
@@ -78,6 +80,18 @@ pub fn sessions() -> Resource {
 #[must_use]
 pub fn pod_cidrs() -> Resource {
     Resource::new("internal", "podcidrs")
+}
+
+/// `tokensigners.internal`
+#[must_use]
+pub fn token_signers() -> Resource {
+    Resource::new("internal", "tokensigners")
+}
+
+/// `tokenkeys.internal`
+#[must_use]
+pub fn token_keys() -> Resource {
+    Resource::new("internal", "tokenkeys")
 }
 
 /// Where the session of the spoke of this name is.

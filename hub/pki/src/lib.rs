@@ -12,6 +12,8 @@
 //!   validity     from when to when it holds, and when a new one is due
 //! pem          all of these as text
 //! secret       letters of tokens
+//! jwk_set      keys of somebody else who signs tokens
+//! token_key    keys that sign tokens of service accounts, and the form of these
 //! ```
 //!
 //! In the hub only this crate names rcgen and x509-parser.
@@ -20,22 +22,26 @@ mod authority;
 mod certificate;
 mod client_certificate;
 mod file;
+mod jwk_set;
 mod keys;
 mod leaf;
 mod pem;
 mod request;
 mod secret;
 mod spoke_subject;
+mod token_key;
 mod validity;
 
 pub use authority::{Authority, AuthorityError};
 pub use certificate::Certificate;
 pub use client_certificate::ClientRequest;
 pub use file::write;
+pub use jwk_set::{ForeignToken, JwkSet};
 pub use keys::{Pki, PkiError};
 pub use leaf::MASTERS;
 pub use pem::{ChainFault, certificates, check_chain, encode};
 pub use request::{Request, RequestError, Signature, VerifiedRequest, ask};
 pub use secret::{NoRandomness, letters};
 pub use spoke_subject::{SPOKES, SpokeSubject, agent_group, agent_name};
+pub use token_key::{Jwk, ShownToken, TOKEN_ALGORITHM, TokenKey, TokenKeyError, jwk};
 pub use validity::{Validity, now};

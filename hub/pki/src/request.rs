@@ -4,15 +4,17 @@ use std::net::IpAddr;
 
 use freewheel_link::digest::Digest;
 use freewheel_link::message::bounded;
-use rcgen::{CertificateParams, KeyPair, SanType, SubjectPublicKeyInfo};
+use rcgen::{KeyPair, PublicKeyData as _, SanType, SigningKey as _, SubjectPublicKeyInfo};
 use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject as _;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::error::X509Error;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer as _;
+use yasna::Tag;
+use yasna::models::ObjectIdentifier;
 
-use crate::leaf::subject;
+use crate::pem::encode;
 
 /// Why a request is none.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -173,19 +175,50 @@ fn malformed(error: impl std::fmt::Display) -> RequestError {
     RequestError::Malformed(bounded(error.to_string(), 200))
 }
 
-/// A request for this name and group, and its new key, both in PEM.
+/// A request for this name and these groups, and its new key, both in PEM.
 ///
 /// # Errors
 /// When there is no randomness.
-pub fn ask(name: &str, group: &str) -> Result<(String, String), RequestError> {
-    make(name, group).map_err(RequestError::Unmade)
+pub fn ask(name: &str, groups: &[&str]) -> Result<(String, String), RequestError> {
+    make(name, groups).map_err(RequestError::Unmade)
 }
 
-fn make(name: &str, group: &str) -> Result<(String, String), rcgen::Error> {
+/// By hand, as rcgen keeps one value of each kind, and somebody in several groups has several organisations (RFC 2986).
+fn make(name: &str, groups: &[&str]) -> Result<(String, String), rcgen::Error> {
+    const COMMON_NAME: [u64; 4] = [2, 5, 4, 3];
+    const ORGANIZATION: [u64; 4] = [2, 5, 4, 10];
+    const ECDSA_WITH_SHA256: [u64; 7] = [1, 2, 840, 10045, 4, 3, 2];
     let key = KeyPair::generate()?;
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.distinguished_name = subject(name, Some(group));
-    Ok((params.serialize_request(&key)?.pem()?, key.serialize_pem()))
+    let organizations = groups.iter().map(|group| (ORGANIZATION, *group));
+    let subject: Vec<_> = organizations.chain([(COMMON_NAME, name)]).collect();
+    let info = yasna::construct_der(|info| {
+        info.write_sequence(|info| {
+            info.next().write_u8(0);
+            info.next().write_sequence(|names| {
+                for (kind, text) in &subject {
+                    names.next().write_set(|parts| {
+                        parts.next().write_sequence(|part| {
+                            part.next().write_oid(&ObjectIdentifier::from_slice(kind));
+                            part.next().write_utf8_string(text);
+                        });
+                    });
+                }
+            });
+            info.next().write_der(&key.subject_public_key_info());
+            info.next().write_tagged_implicit(Tag::context(0), |none| none.write_set(|_| {}));
+        });
+    });
+    let signature = key.sign(&info)?;
+    let request = yasna::construct_der(|request| {
+        request.write_sequence(|request| {
+            request.next().write_der(&info);
+            request.next().write_sequence(|algorithm| {
+                algorithm.next().write_oid(&ObjectIdentifier::from_slice(&ECDSA_WITH_SHA256));
+            });
+            request.next().write_bitvec_bytes(&signature, signature.len() * 8);
+        });
+    });
+    Ok((encode("CERTIFICATE REQUEST", &request), key.serialize_pem()))
 }
 
 #[cfg(test)]
@@ -193,8 +226,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn somebody_may_be_in_several_groups() {
+        let (pem, key) = ask("jane", &["dev", "ops", "qa"]).unwrap();
+        let csr = Request::in_pem(pem.as_bytes()).unwrap();
+        let request = VerifiedRequest::read(&csr).unwrap();
+        assert_eq!(request.claims(), (vec!["jane"], vec!["dev", "ops", "qa"]));
+        assert!(KeyPair::from_pem(&key).is_ok());
+    }
+
+    #[test]
     fn a_request_that_its_key_has_not_signed_is_none() {
-        let (pem, _) = ask("jane", "dev").unwrap();
+        let (pem, _) = ask("jane", &["dev"]).unwrap();
         let mut csr = Request::in_pem(pem.as_bytes()).unwrap().to_vec();
         assert!(VerifiedRequest::read(&csr).is_ok());
         for end in 0..csr.len() {

@@ -20,6 +20,15 @@ pub enum Refusal {
         /// The namespace.
         namespace: String,
     },
+    /// 404: what it names is not there.
+    NotFound {
+        /// API group.
+        group: String,
+        /// Plural resource.
+        plural: String,
+        /// Name.
+        name: String,
+    },
     /// 422: these fields are wrong.
     Invalid(Vec<FieldError>),
 }
@@ -47,6 +56,7 @@ impl Refusal {
                 error
             }
             Self::Nowhere { namespace } => ApiError::not_found("", "namespaces", &namespace),
+            Self::NotFound { group, plural, name } => ApiError::not_found(&group, &plural, &name),
             Self::Invalid(errors) => {
                 let name = meta::text(object, "name");
                 ApiError::invalid(kind.group(), kind.kind(), name, &errors)
