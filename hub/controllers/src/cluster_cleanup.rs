@@ -151,7 +151,13 @@ impl ClusterCleanup {
         let mut content: Vec<Resource> =
             registry.stored().into_iter().map(|kind| kind.storage().clone()).collect();
         content.sort_by_key(|resource| resource != self.namespaces.storage());
-        for resource in content.into_iter().chain([internal::pod_cidrs(), internal("clusterips")]) {
+        let kept = [
+            internal::pod_cidrs(),
+            internal("clusterips"),
+            internal::token_signers(),
+            internal::token_keys(),
+        ];
+        for resource in content.into_iter().chain(kept) {
             let scope = Scope { resource, cluster: Some(name.clone()), namespace: None };
             all.extend(snapshot.range(&scope, None));
         }

@@ -13,8 +13,10 @@
 //! eviction    NoExecute taints to ends of pods
 //! cluster_cleanup  what a removed spoke leaves behind
 //! namespace   what namespaces and clusters have from the start, and how they end
+//! roles       what people may do from the start; roles that are made of others
 //! gc, pod_gc  what nobody owns, and pods without a node
 //! signing     approved certificate requests of people to certificates, and the end of old requests
+//! token_secrets  Secrets for tokens of service accounts
 //! events      what happened, for `kubectl describe`
 //! ```
 //!
@@ -37,9 +39,11 @@ pub mod pins;
 pub mod pod_gc;
 pub mod pods;
 pub mod replicaset;
+pub mod roles;
 pub mod scheduler;
 pub mod selector;
 pub mod signing;
+pub mod token_secrets;
 
 #[cfg(test)]
 mod testing;
@@ -70,6 +74,8 @@ pub struct Config {
     pub images: Arc<dyn Images>,
     /// Signs people's certificates.
     pub authority: Arc<dyn signing::Authority>,
+    /// Signs tokens of service accounts.
+    pub tokens: Arc<dyn token_secrets::Tokens>,
     /// Breaks the scheduler's ties: the same seed and the same history give the same placements.
     pub seed: u64,
     /// Where the work of the controllers is shown.
@@ -101,7 +107,7 @@ pub fn start_over(
 ) -> Result<JoinSet<()>, Error> {
     let (recorder, said) = Recorder::channel(objects);
     let by = |name| Client::new(objects.clone(), name, recorder.clone());
-    let controllers: Vec<Arc<dyn Controller>> = vec![
+    let mut controllers: Vec<Arc<dyn Controller>> = vec![
         Arc::new(namespace::ClusterBootstrap::new(by("bootstrap"), config.advertise)?),
         Arc::new(namespace::BootstrapObjects::new(by("bootstrap-objects"))?),
         Arc::new(namespace::ServiceAccountRootCa::new(
@@ -133,9 +139,8 @@ pub fn start_over(
         Arc::new(pod_gc::PodGarbageCollector::new(by("pod-garbage-collector"), indexes.clone())?),
         Arc::new(eviction::TaintEviction::new(by("taint-eviction-controller"), indexes.clone())?),
         Arc::new(events::Expiry::new(by("event-expiry"))?),
-        Arc::new(signing::Signing::new(by("csrsigning-controller"), config.authority.clone())?),
-        Arc::new(signing::Cleaner::new(by("csrcleaner-controller"), config.authority.clone())?),
     ];
+    controllers.extend(of_identities(by, config)?);
     let scheduler = scheduler::Scheduler::new(by("kube-scheduler"), config.seed)?;
     let writer = Writer::new(objects.clone(), said)?;
     let mut tasks = JoinSet::new();
@@ -148,4 +153,20 @@ pub fn start_over(
     tasks.spawn(scheduler.run(stop.clone()));
     tasks.spawn(writer.run(stop.clone()));
     Ok(tasks)
+}
+
+/// What is about who callers are, and what they may do.
+fn of_identities(
+    by: impl Fn(&'static str) -> Client,
+    config: &Config,
+) -> Result<Vec<Arc<dyn Controller>>, Error> {
+    let (tokens, authority) = (&config.tokens, &config.authority);
+    let (ca, tokens_by) = (&config.ca_pem, by("tokens-controller"));
+    Ok(vec![
+        Arc::new(roles::BootstrapPolicy::new(by("rbac-bootstrap"))?),
+        Arc::new(roles::RoleAggregation::new(by("clusterrole-aggregation-controller"))?),
+        Arc::new(token_secrets::TokenSecrets::new(tokens_by, tokens.clone(), ca)?),
+        Arc::new(signing::Signing::new(by("csrsigning-controller"), authority.clone())?),
+        Arc::new(signing::Cleaner::new(by("csrcleaner-controller"), authority.clone())?),
+    ])
 }

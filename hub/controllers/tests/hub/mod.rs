@@ -6,15 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use freewheel_hub_api::kinds;
 use freewheel_hub_controllers::endpoints::Handlers;
 use freewheel_hub_controllers::index::Indexes;
 use freewheel_hub_controllers::signing::{Authority, RequestedCertificate, SigningError};
+use freewheel_hub_controllers::token_secrets::{SecretToken, Tokens};
 use freewheel_hub_controllers::{Config, start_over};
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::clock::SeededRandom;
 use freewheel_hub_objects::internal::{SessionRecord, session_key};
 use freewheel_hub_objects::{DeleteOptions, ObjectRef, Objects, Propagation, WriteOptions};
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Operation, Scope, Snapshot, Store, Stored, Txn};
@@ -58,6 +61,17 @@ impl Authority for Notary {
 
     fn ends(&self, pem: &[u8]) -> Option<jiff::Timestamp> {
         std::str::from_utf8(pem).ok()?.parse().ok()
+    }
+}
+
+/// Signs nothing: a token says for whom it is.
+struct Names;
+
+#[async_trait]
+impl Tokens for Names {
+    async fn in_secret(&self, asked: SecretToken<'_>) -> Result<String, ApiError> {
+        let SecretToken { cluster, namespace, secret, account, account_uid, .. } = asked;
+        Ok(format!("{cluster}/{namespace}/{secret}/{account}/{account_uid}"))
     }
 }
 
@@ -105,6 +119,7 @@ impl Hub {
             handlers: Arc::new(AllHandlers),
             images: registry.clone(),
             authority: Arc::new(Notary),
+            tokens: Arc::new(Names),
             seed: 7,
             metrics: Metrics::default(),
         };

@@ -1,0 +1,74 @@
+//! Writes the rules of ClusterRoles that are made of others, which their labels say: `admin`, `edit` and `view` have what
+//! an operator adds for its own kinds.
+//!
+//! Guarantees:
+//! - their rules are those of the roles that are chosen, whatever somebody writes into them
+//!   (`a_role_that_is_made_of_others_has_their_rules`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freewheel_hub_rbac::{GROUP, aggregate};
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
+use serde_json::Value;
+
+use crate::engine::client::{everywhere, in_cluster, key as key_of, kind};
+use crate::engine::{Client, Controller, Error};
+
+/// The controller.
+pub struct RoleAggregation {
+    client: Client,
+    roles: Arc<Kind>,
+}
+
+impl RoleAggregation {
+    /// Writes through this client.
+    pub fn new(client: Client) -> Result<Self, Error> {
+        Ok(Self { client, roles: kind(GROUP, "v1", "clusterroles")? })
+    }
+}
+
+#[async_trait]
+impl Controller for RoleAggregation {
+    fn name(&self) -> &'static str {
+        self.client.name()
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        vec![everywhere(&self.roles)]
+    }
+
+    /// All roles of a cluster are looked at together: any may choose any.
+    fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
+        event.key().map(|key| key_of(&self.roles, &key.cluster, "", "")).into_iter().collect()
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        let snapshot = self.client.snapshot();
+        let all: Vec<Arc<Stored>> =
+            snapshot.range(&in_cluster(&self.roles, &key.cluster), None).collect();
+        for stored in &all {
+            let role = stored.object.value().map_err(Error::api("read a role"))?;
+            let Some(rules) = aggregate::rules(&role, &all) else { continue };
+            let there = role["rules"].as_array().map(Vec::as_slice).unwrap_or_default();
+            if there == rules {
+                continue;
+            }
+            let write = |mut role: Value| {
+                role["rules"] = rules.clone().into();
+                Ok(role)
+            };
+            match self.client.modify_at(&self.roles, stored, None, write).await {
+                // Another look comes with the change that was faster.
+                Err(error) if matches!(error.code, 404 | 409) => {}
+                written => {
+                    written.map_err(Error::api("write the rules of a role"))?;
+                }
+            }
+        }
+        Ok(None)
+    }
+}
