@@ -71,6 +71,24 @@ pub struct ServeOptions {
     /// 0.0.0.0 the one of the default route]
     #[arg(long)]
     pub advertise: Option<String>,
+    /// File of `token,user,uid,"group1,group2"` on each line, by which callers are known
+    #[arg(long)]
+    pub token_auth_file: Option<PathBuf>,
+    /// File with a policy of abac.authorization.kubernetes.io/v1beta1 on each line, beside the roles of the root
+    #[arg(long)]
+    pub authorization_policy_file: Option<PathBuf>,
+    /// File with an AuthenticationConfiguration of apiserver.config.k8s.io: OpenID providers whose tokens are believed
+    #[arg(long)]
+    pub authentication_config: Option<PathBuf>,
+    /// kubeconfig of a webhook that is asked whose a token is
+    #[arg(long)]
+    pub authentication_token_webhook_config_file: Option<PathBuf>,
+    /// kubeconfig of a webhook that is asked what callers may do in the root, after roles and policies
+    #[arg(long)]
+    pub authorization_webhook_config_file: Option<PathBuf>,
+    /// `https://…` that tokens of service accounts are from [default: where the API is reached]
+    #[arg(long)]
+    pub service_account_issuer: Option<String>,
     /// Where objects are stored
     #[arg(long, value_enum, default_value = "redb")]
     pub store: StoreKind,
@@ -124,7 +142,7 @@ pub struct AcceptOptions {
 /// `hub get …`
 #[derive(Subcommand)]
 pub enum GetVerb {
-    /// Print the administrator's kubeconfig, of the root or of one spoke's own API
+    /// Print a kubeconfig, of the root or of one spoke's own API: the administrator's, or somebody else's
     Kubeconfig(KubeconfigOptions),
 }
 
@@ -134,6 +152,12 @@ pub struct KubeconfigOptions {
     /// A spoke: the kubeconfig then speaks to that cluster alone
     #[arg(long)]
     pub cluster: Option<String>,
+    /// For somebody of this name, who may do what roles give them, instead of for an administrator
+    #[arg(long)]
+    pub user: Option<String>,
+    /// A group that they are a member of; may be given several times
+    #[arg(long = "group", requires = "user")]
+    pub groups: Vec<String>,
     /// Else $KUBECONFIG
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,

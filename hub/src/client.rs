@@ -88,7 +88,14 @@ impl Client {
     /// # Errors
     /// When it cannot be used.
     pub fn new(kubeconfig: Option<&Path>) -> Result<Self, ClientError> {
-        let access = crate::kubeconfig::read(kubeconfig)?;
+        Self::with(crate::kubeconfig::read(kubeconfig)?)
+    }
+
+    /// A client of whoever that kubeconfig is for.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn with(access: Access) -> Result<Self, ClientError> {
         let bad = || ClientError::Server(access.server.clone());
         let rest = access.server.strip_prefix("https://").ok_or_else(bad)?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -142,7 +149,12 @@ impl Client {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if !self.access.token.is_empty() {
+            let bearer = format!("Bearer {}", self.access.token);
+            request = request.header(header::AUTHORIZATION, bearer);
+        }
+        let request = request
             .method(method)
             .uri(format!("{}{path}", self.prefix))
             .header(header::HOST, format!("{}:{}", self.host, self.port))
@@ -175,6 +187,29 @@ impl Client {
     ) -> Result<Value, ClientError> {
         let answer = self.send(method, path, kind, body.to_string().into()).await?;
         answer.success()?.value()
+    }
+
+    /// What a webhook answers to a review.
+    ///
+    /// # Errors
+    /// Also when it refuses.
+    pub async fn review(&self, review: &Value) -> Result<Value, ClientError> {
+        self.json(Method::POST, self.whole_path(), "application/json", review).await
+    }
+
+    /// What stands at the very address that it is for.
+    ///
+    /// # Errors
+    /// Also when there is nothing.
+    pub async fn document(&self) -> Result<Vec<u8>, ClientError> {
+        let path = self.whole_path();
+        let answer = self.send(Method::GET, path, "application/json", Bytes::new()).await?;
+        Ok(answer.success()?.body.to_vec())
+    }
+
+    /// Nothing behind the address, which has a path of its own or none.
+    fn whole_path(&self) -> &'static str {
+        if self.prefix.is_empty() { "/" } else { "" }
     }
 
     /// Reads an object.
@@ -222,16 +257,20 @@ fn warnings(headers: &header::HeaderMap) -> Vec<String> {
 fn tls(access: &Access) -> Result<rustls::ClientConfig, ClientError> {
     let read = |pem: &[u8], what| certificates(pem).ok_or(ClientError::Malformed(what));
     let mut roots = rustls::RootCertStore::empty();
-    for cert in read(&access.ca_pem, "certificate-authority-data")? {
-        roots.add(cert)?;
+    let authorities = read(&access.ca_pem, "certificate-authority-data")?;
+    // Among those of a host there may be some of a form that nobody uses any more.
+    if roots.add_parsable_certificates(authorities).0 == 0 {
+        return Err(ClientError::Malformed("certificate-authority-data"));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    if access.cert_pem.is_empty() {
+        return Ok(config.with_no_client_auth());
     }
     let chain = read(&access.cert_pem, "client-certificate-data")?;
     let key = PrivateKeyDer::from_pem_slice(&access.key_pem)
         .map_err(|_| ClientError::Malformed("client-key-data"))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)?;
-    Ok(config)
+    Ok(config.with_client_auth_cert(chain, key)?)
 }

@@ -1,5 +1,5 @@
-//! `hub get kubeconfig`: the kubeconfig in use for the root; for one spoke's own API one with a certificate of its
-//! own, which opens that cluster alone.
+//! `hub get kubeconfig`: the kubeconfig in use for the root; for one spoke's own API, and for somebody else, one with a
+//! certificate of its own. One for a spoke opens that cluster alone, whatever its holder would have elsewhere.
 //!
 //! ```text
 //! key made here ─▶ CertificateSigningRequest ─▶ approved with the caller's rights ─▶ signed ─▶ printed
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use freewheel_hub_apiserver::CLUSTER_ADMIN;
+use freewheel_hub_apiserver::{CLUSTER_ADMIN, CONFINED};
 use freewheel_hub_pki::{RequestError, ask};
 use freewheel_hub_schema::time;
 use freewheel_link::names::ClusterName;
@@ -64,29 +64,65 @@ pub async fn kubeconfig(options: KubeconfigOptions) -> Result<(), GetError> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let ca = text(&access.ca_pem);
     let cluster = options.cluster.as_deref().filter(|name| *name != "root");
-    let (name, server, (cert, key)) = match cluster {
-        Some(cluster) => {
-            let uid = find(&client, cluster).await?;
-            let own = certificate(&client, cluster, &uid).await?;
-            (cluster, format!("{root}/clusters/{cluster}"), own)
-        }
-        None => ("freewheel", root.to_owned(), (text(&access.cert_pem), text(&access.key_pem))),
+    let home = match cluster {
+        Some(cluster) => Some((cluster, find(&client, cluster).await?)),
+        None => None,
     };
+    let server = cluster.map_or_else(|| root.to_owned(), |name| format!("{root}/clusters/{name}"));
+    let (cert, key) = match Holder::of(&options, home.as_ref()) {
+        Some(holder) => holder.certificate(&client).await?,
+        None => (text(&access.cert_pem), text(&access.key_pem)),
+    };
+    let name = cluster.unwrap_or("freewheel");
     print!("{}", kubeconfig::write(name, &server, (&ca, &cert, &key)));
     Ok(())
 }
 
-/// A certificate and key for the administrator of one cluster.
-async fn certificate(
-    client: &Client,
-    cluster: &str,
-    uid: &str,
-) -> Result<(String, String), GetError> {
-    let group = format!("{CLUSTER_ADMIN}{cluster}:{uid}");
-    let (request, key_pem) = ask(&format!("cluster-admin:{cluster}"), &group)?;
+/// Whom a certificate is for.
+#[derive(Debug, PartialEq, Eq)]
+struct Holder {
+    name: String,
+    groups: Vec<String>,
+    /// What stands in the name of the request, and in its approval.
+    label: &'static str,
+    why: String,
+}
+
+impl Holder {
+    /// `None` for who has one already: the caller, in the root. `home` is the cluster that they are let into alone, and
+    /// its UID.
+    fn of(options: &KubeconfigOptions, home: Option<&(&str, String)>) -> Option<Self> {
+        let confined = home.map(|(cluster, uid)| format!("{CONFINED}{cluster}:{uid}"));
+        let place = home.map_or("the root", |(cluster, _)| *cluster);
+        let Some(user) = &options.user else {
+            let (cluster, uid) = home?;
+            let groups = [Some(format!("{CLUSTER_ADMIN}{cluster}:{uid}")), confined];
+            return Some(Self {
+                name: format!("cluster-admin:{cluster}"),
+                groups: groups.into_iter().flatten().collect(),
+                label: "cluster-admin",
+                why: format!("for the administrator of {cluster} alone"),
+            });
+        };
+        let groups = options.groups.iter().cloned().chain(confined).collect();
+        let why = format!("for {user} in {place}, who may do what roles give them there");
+        Some(Self { name: user.clone(), groups, label: "user", why })
+    }
+
+    /// A certificate and its key.
+    async fn certificate(&self, client: &Client) -> Result<(String, String), GetError> {
+        let groups: Vec<&str> = self.groups.iter().map(String::as_str).collect();
+        let (request, key_pem) = ask(&self.name, &groups)?;
+        let signed = signed(client, self, &request).await?;
+        Ok((signed, key_pem))
+    }
+}
+
+/// A request, approved with the caller's rights and signed.
+async fn signed(client: &Client, holder: &Holder, request: &str) -> Result<String, GetError> {
     let asked = json!({
         "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
-        "metadata": {"generateName": format!("cluster-admin-{cluster}-")},
+        "metadata": {"generateName": format!("{}-", holder.label)},
         "spec": {
             "request": STANDARD.encode(request), "signerName": SIGNER,
             "usages": ["digital signature", "client auth"],
@@ -96,7 +132,7 @@ async fn certificate(
     let name = made["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     made["status"]["conditions"] = json!([{
         "type": "Approved", "status": "True", "reason": "HubGetKubeconfig",
-        "message": format!("for the administrator of {cluster} alone"), "lastUpdateTime": time::now(),
+        "message": holder.why, "lastUpdateTime": time::now(),
     }]);
     let path = format!("{CSRS}/{name}");
     client.json(Method::PUT, &format!("{path}/approval"), "application/json", &made).await?;
@@ -106,7 +142,7 @@ async fn certificate(
         let signed =
             now["status"]["certificate"].as_str().and_then(|text| STANDARD.decode(text).ok());
         if let Some(signed) = signed.filter(|signed| !signed.is_empty()) {
-            return Ok((String::from_utf8_lossy(&signed).into_owned(), key_pem));
+            return Ok(String::from_utf8_lossy(&signed).into_owned());
         }
         tokio::time::sleep(SIGNING_POLL_EVERY).await;
     }
@@ -151,6 +187,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn whoever_is_given_one_for_a_cluster_is_confined_to_it() {
+        let options = |user: Option<&str>, groups: &[&str]| KubeconfigOptions {
+            cluster: None,
+            user: user.map(str::to_owned),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            kubeconfig: None,
+        };
+        let home = ("pi-7", "u-1".to_owned());
+        let holder = |options, home| Holder::of(&options, home).map(|it| (it.name, it.groups));
+        let list = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+        assert_eq!(holder(options(None, &[]), None), None);
+        let admin = ["freewheel:cluster-admin:pi-7:u-1", "freewheel:cluster:pi-7:u-1"];
+        let expected = ("cluster-admin:pi-7".to_owned(), list(&admin));
+        assert_eq!(holder(options(None, &[]), Some(&home)), Some(expected));
+        let jane = ("jane".to_owned(), list(&["dev", "ops", "freewheel:cluster:pi-7:u-1"]));
+        assert_eq!(holder(options(Some("jane"), &["dev", "ops"]), Some(&home)), Some(jane));
+        let anywhere = ("jane".to_owned(), list(&["dev"]));
+        assert_eq!(holder(options(Some("jane"), &["dev"]), None), Some(anywhere));
+    }
 
     #[test]
     fn whoever_mistypes_a_name_sees_those_that_there_are() {

@@ -18,6 +18,16 @@ pub struct Access {
     pub cert_pem: Vec<u8>,
     /// The client's key, PEM.
     pub key_pem: Vec<u8>,
+    /// The client's token; empty for none.
+    pub token: String,
+}
+
+/// By what a client has to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Login {
+    Certificate,
+    /// A certificate, a token or nothing.
+    Any,
 }
 
 /// Why a kubeconfig cannot be used.
@@ -70,7 +80,8 @@ pub fn write(name: &str, server: &str, access: (&str, &str, &str)) -> String {
 #[must_use]
 pub fn same_access(old: &str, new: &str) -> bool {
     let here = Path::new(".");
-    matches!((parse(old, here), parse(new, here)), (Ok(old), Ok(new)) if old == new)
+    let [old, new] = [old, new].map(|text| parse(text, here, Login::Certificate));
+    matches!((old, new), (Ok(old), Ok(new)) if old == new)
 }
 
 #[derive(Deserialize)]
@@ -100,13 +111,25 @@ pub fn read(named: Option<&Path>) -> Result<Access, KubeconfigError> {
     let from_env =
         || std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()).map(PathBuf::from);
     let path = named.map(Path::to_path_buf).or_else(from_env).ok_or(KubeconfigError::None)?;
+    read_file(path, Login::Certificate)
+}
+
+/// Reads the current context of a kubeconfig for a webhook, which may know its clients by a token, or not at all.
+///
+/// # Errors
+/// When it says not where the webhook is, or by which CA it is known.
+pub fn of_webhook(path: &Path) -> Result<Access, KubeconfigError> {
+    read_file(path.to_path_buf(), Login::Any)
+}
+
+fn read_file(path: PathBuf, login: Login) -> Result<Access, KubeconfigError> {
     let text = std::fs::read_to_string(&path)
         .map_err(|source| KubeconfigError::Read { path: path.clone(), source })?;
-    parse(&text, path.parent().unwrap_or(Path::new(".")))
+    parse(&text, path.parent().unwrap_or(Path::new(".")), login)
         .map_err(|why| KubeconfigError::Unusable { path, why })
 }
 
-fn parse(text: &str, folder: &Path) -> Result<Access, String> {
+fn parse(text: &str, folder: &Path, login: Login) -> Result<Access, String> {
     let file: File =
         serde_saphyr::from_str(text).map_err(|e| format!("it is no kubeconfig: {e}"))?;
     let find = |list: &[Named], name: &str, what: &str| -> Result<Value, String> {
@@ -121,11 +144,17 @@ fn parse(text: &str, folder: &Path) -> Result<Access, String> {
         .ok_or("its cluster has no server")?
         .trim_end_matches('/')
         .to_owned();
+    let has = |key: &str| !user[key].is_null() || !user[format!("{key}-data")].is_null();
+    let own = |key: &str| match login {
+        Login::Any if !has("client-certificate") => Ok(Vec::new()),
+        Login::Any | Login::Certificate => data(&user, key, folder),
+    };
     Ok(Access {
         server,
         ca_pem: data(&cluster, "certificate-authority", folder)?,
-        cert_pem: data(&user, "client-certificate", folder)?,
-        key_pem: data(&user, "client-key", folder)?,
+        cert_pem: own("client-certificate")?,
+        key_pem: own("client-key")?,
+        token: user["token"].as_str().unwrap_or_default().to_owned(),
     })
 }
 
@@ -148,7 +177,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let text = write("freewheel", "https://127.0.0.1:6443", ("CA", "CERT", "KEY"));
-        let access = parse(&text, Path::new(".")).unwrap();
+        let access = parse(&text, Path::new("."), Login::Certificate).unwrap();
         assert_eq!(access.server, "https://127.0.0.1:6443");
         assert_eq!(
             (access.ca_pem, access.cert_pem, access.key_pem),
@@ -161,12 +190,36 @@ mod tests {
         let yaml = "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters:\n- name: k\n  cluster:\n    server: https://h:1/\n    \
                     certificate-authority-data: Q0E=\nusers:\n- name: u\n  user:\n    client-certificate-data: Q0U=\n    client-key-data: S0U=\n\
                     contexts:\n- name: c\n  context:\n    cluster: k\n    user: u\n    namespace: x\n";
-        assert_eq!(parse(yaml, Path::new(".")).unwrap().server, "https://h:1");
+        assert_eq!(parse(yaml, Path::new("."), Login::Certificate).unwrap().server, "https://h:1");
+    }
+
+    #[test]
+    fn a_webhook_may_know_its_clients_by_a_token_or_not_at_all() {
+        let file = |user: &str| {
+            format!(
+                r#"{{"current-context": "c", "contexts": [{{"name": "c", "context": {{"cluster": "k", "user": "u"}}}}],
+                "clusters": [{{"name": "k", "cluster": {{"server": "https://h", "certificate-authority-data": "Q0E="}}}}],
+                "users": [{{"name": "u", "user": {user}}}]}}"#
+            )
+        };
+        let here = Path::new(".");
+        for (user, token) in [("{}", ""), (r#"{"token": "t"}"#, "t")] {
+            assert!(parse(&file(user), here, Login::Certificate).is_err());
+            let access = parse(&file(user), here, Login::Any).unwrap();
+            assert_eq!((&*access.token, access.cert_pem.len()), (token, 0));
+        }
+        let both = file(r#"{"client-certificate-data": "Q0U=", "client-key-data": "S0U="}"#);
+        assert_eq!(parse(&both, here, Login::Any).unwrap().cert_pem, b"CE");
+        assert!(parse(&file(r#"{"client-certificate-data": "Q0U="}"#), here, Login::Any).is_err());
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        assert!(parse("{}", Path::new(".")).unwrap_err().contains("no context"));
-        assert!(parse("[1", Path::new(".")).unwrap_err().contains("no kubeconfig"));
+        assert!(
+            parse("{}", Path::new("."), Login::Certificate).unwrap_err().contains("no context")
+        );
+        assert!(
+            parse("[1", Path::new("."), Login::Certificate).unwrap_err().contains("no kubeconfig")
+        );
     }
 }

@@ -8,6 +8,7 @@ mod announce;
 mod certificates;
 mod data_dir;
 mod disk;
+mod files;
 mod heap;
 mod http_v2;
 mod login;
@@ -19,6 +20,7 @@ mod process;
 mod signer;
 mod store_metrics;
 mod tasks;
+mod webhook;
 
 use std::fs::File;
 use std::io;
@@ -28,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_api::images::Images;
-use freewheel_hub_apiserver::{CertificateRequests, Check, Limits, Server, Tls, TlsError};
+use freewheel_hub_apiserver::{Access, Check, Limits, Server, Tls, TlsError};
 use freewheel_hub_controllers::module_users;
 use freewheel_hub_gateway::{Gateway, Identity, SetupError};
 use freewheel_hub_metrics::Metrics;
@@ -51,10 +53,11 @@ use crate::cli::ServeOptions;
 use crate::kubeconfig;
 use data_dir::DataDir;
 use disk::{Disk, WatchedStore};
+use files::FileError;
 pub use login::secret as registry_login;
 use module_kinds::Handlers;
 use names::Names;
-use signer::Signer;
+use signer::{Signer, TokenSigner};
 use tasks::{HealthSigns, Tasks, together};
 
 /// First address of the Service range: `default/kubernetes`.
@@ -119,6 +122,9 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
+    /// A file that says who callers are, or what they may do.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The name to advertise.
     #[error("--advertise {0:?} is neither an address nor a DNS name: give HOST without a port")]
     Advertise(String),
@@ -151,8 +157,10 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         opened.map_err(|e| ServeError::Run(io::Error::other(e)))??;
     modules.known_as(names.registries(options.listen.port()));
     let store: Arc<dyn Store> = Arc::new(WatchedStore { store, disk: disk.clone() });
-    let objects = Objects::new(store).admitting(Arc::new(CertificateRequests));
-    let hub = Hub { objects, disk, pki, modules, fleet_root, names };
+    let issuer = options.service_account_issuer.as_ref().unwrap_or(&names.api);
+    let (access, store) = Access::over(store, files::read(&options, issuer)?);
+    let objects = access.guard(Objects::new(store));
+    let hub = Hub { objects, access, disk, pki, modules, fleet_root, names };
     hub.serve(&options).await
 }
 
@@ -180,6 +188,7 @@ fn lock(data: &Path) -> Result<File, ServeError> {
 /// Everything that is open before anything is served.
 struct Hub {
     objects: Objects,
+    access: Access,
     disk: Arc<Disk>,
     pki: Pki,
     modules: Modules,
@@ -205,6 +214,7 @@ impl Hub {
         let metrics = self.metrics(&gateway, &options.data);
         let server = Server {
             objects: self.objects.clone(),
+            access: self.access.clone(),
             streams: gateway.streams(),
             extra: Some(http_v2::handler(self.modules.clone(), self.objects.clone())),
             checks: self.checks(&signs, &stop),
@@ -277,6 +287,7 @@ impl Hub {
             ca_pem: self.pki.ca_pem.clone(),
             handlers: Arc::new(Handlers(self.modules.clone())),
             authority: Arc::new(Signer(self.pki.authority.clone())),
+            tokens: Arc::new(TokenSigner(self.access.issuer(&self.objects))),
             seed: fastrand::u64(..),
             metrics,
         };

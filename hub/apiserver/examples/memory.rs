@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
-use freewheel_hub_apiserver::{Limits, Server, Tls, serve};
+use freewheel_hub_apiserver::{Access, AccessOptions, Limits, Server, Tls, serve};
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::{ObjectRef, Objects, WriteOptions};
 use freewheel_hub_pki::MASTERS;
@@ -69,10 +69,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (admin, admin_key) =
         sign(&issuer, Some(("admin", MASTERS)), ExtendedKeyUsagePurpose::ClientAuth)?;
 
-    let objects = Objects::new(Arc::new(MemoryStore::new()));
+    let (access, store) = Access::over(Arc::new(MemoryStore::new()), AccessOptions::default());
+    let objects = access.guard(Objects::new(store));
     namespaces(&objects).await?;
     let server = Server {
         objects,
+        access,
         streams: Arc::new(NoSpokes),
         extra: None,
         checks: Vec::new(),

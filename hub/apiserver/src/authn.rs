@@ -1,10 +1,8 @@
 //! Who calls: each request asks the authenticators, and the first that knows says whose it is.
 //!
 //! ```text
-//! certificate, headers ─▶ spokes ─▶ people ─▶ anonymous ─▶ User { name, uid, groups, extra, until }
+//! certificate, headers ─▶ spokes ─▶ people ─▶ bearers of tokens ─▶ anonymous ─▶ User { name, uid, groups, extra, until }
 //! ```
-//!
-//! Bearer tokens, OIDC and service accounts are further members of [`Authenticators::default`], before anonymous.
 //!
 //! Guarantees:
 //! - nobody is somebody beyond the end of what they showed, however long their connection lasts
@@ -14,18 +12,36 @@
 //!   (`the_first_who_knows_decides`, `who_shows_something_wrong_is_nobody`).
 
 mod authenticator;
+mod bearer;
+mod bootstrap_tokens;
 mod certificate;
+pub(crate) mod impersonate;
+mod oidc;
 mod proven;
+mod service_accounts;
+mod token_file;
 mod user;
+mod webhook;
 
 use std::sync::Arc;
 
 use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_store::Store;
 
+use crate::access::remote::Remote;
+use crate::tokens::Issuer;
 pub use authenticator::{Authenticator, Shown, unauthorized};
+pub(crate) use bearer::Bearers;
+use bearer::TokenAuthenticator;
+use bootstrap_tokens::BootstrapTokens;
 use certificate::{People, Spokes};
+use oidc::Oidc;
+pub use oidc::{AuthenticationConfiguration, ConfigurationError, Provider};
 pub use proven::Proven;
+use service_accounts::ServiceAccounts;
+pub use token_file::{TokenFile, TokenFileError};
 pub use user::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User};
+use webhook::TokenWebhook;
 
 /// All who know callers, in the order in which they are asked.
 pub struct Authenticators {
@@ -33,13 +49,41 @@ pub struct Authenticators {
     anonymous: Arc<User>,
 }
 
-impl Default for Authenticators {
-    fn default() -> Self {
-        Self::of(vec![Box::new(Spokes), Box::new(People)])
+/// Who knows tokens of callers, beside the store.
+#[derive(Clone, Default)]
+pub(crate) struct BearerOptions {
+    pub(crate) file: TokenFile,
+    pub(crate) providers: Vec<Arc<Provider>>,
+    pub(crate) webhook: Option<Arc<dyn Remote>>,
+}
+
+/// All who know tokens of callers: those of a file, those that are in a store, and those whom somebody else knows.
+pub(crate) fn bearers(
+    BearerOptions { file, providers, webhook }: BearerOptions,
+    issuer: &Issuer,
+    store: &Arc<dyn Store>,
+) -> Arc<Bearers> {
+    let (issuer, store) = (issuer.clone(), store.clone());
+    let mut members: Vec<Box<dyn TokenAuthenticator>> = vec![
+        Box::new(file),
+        Box::new(BootstrapTokens { store: store.clone(), issuer: issuer.clone() }),
+        Box::new(ServiceAccounts::new(issuer.clone(), store.clone())),
+    ];
+    for provider in providers {
+        members.push(Box::new(Oidc::new(provider, issuer.clone())));
     }
+    if let Some(remote) = webhook {
+        members.push(Box::new(TokenWebhook::new(remote, issuer.clone())));
+    }
+    Arc::new(Bearers { members, issuer, store })
 }
 
 impl Authenticators {
+    /// Those who have a certificate, and those who have a token.
+    pub(crate) fn with(bearers: Arc<Bearers>) -> Self {
+        Self::of(vec![Box::new(Spokes), Box::new(People), Box::new(bearers)])
+    }
+
     /// These, and then nobody.
     fn of(members: Vec<Box<dyn Authenticator>>) -> Self {
         Self { members, anonymous: Arc::new(User::anonymous()) }
@@ -91,7 +135,7 @@ mod tests {
         for (name, value) in shown {
             headers.insert(*name, value.parse().unwrap());
         }
-        let shown = Shown { certificate: None, headers: &headers };
+        let shown = Shown { certificate: None, headers: &headers, cluster: None };
         let user = chain.user(&shown, now).await.map_err(|error| error.code)?;
         assert_eq!(user.is_stranger(), user.name == ANONYMOUS);
         Ok(user.name.clone())

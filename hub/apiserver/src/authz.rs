@@ -2,49 +2,74 @@
 //! that none of them gives.
 //!
 //! ```text
-//! Attributes { user, verb, cluster, resource | path } ─▶ unserved ─▶ everybody ─▶ masters ─▶ cluster's administrators
+//! Attributes { user, verb, cluster, resource | path } ─▶ confined ─▶ masters ─▶ probes ─▶ cluster's administrators ─▶ roles ─▶ policy file ─▶ webhook
 //! ```
 //!
-//! Roles and webhooks are further members of [`Authorizers::default`]. Requests and reviews of access ask the same.
+//! Masters come before all that has to be looked up. Requests and reviews of access ask the same.
 //!
 //! Guarantees:
 //! - a certificate for one cluster opens that cluster and no other, the root not either
 //!   (`an_administrator_of_one_cluster_is_nobody_elsewhere`,
 //!   `a_certificate_for_one_cluster_opens_that_cluster_alone`);
 //! - nor the next cluster of its name (`watches_and_logs_end_with_their_cluster_and_read_nothing_of_the_next`);
+//! - who is let into one cluster alone has no right elsewhere, whoever would give it
+//!   (`who_is_confined_to_a_cluster_has_no_right_elsewhere`);
 //! - the first opinion counts, and without one nothing may be done (`the_first_opinion_counts`);
 //! - what a review says is what a request is answered (`a_review_says_what_a_request_is_answered`).
 
+mod abac;
 mod admins;
 mod attributes;
 mod authorizer;
-mod everybody;
-mod unserved;
+mod confined;
+mod escalation;
+mod probes;
+mod roles;
+mod webhook;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use freewheel_hub_rbac::Index;
 use freewheel_hub_schema::error::{ApiError, Details};
 use tracing::trace;
 
 use crate::authn::{User, unauthorized};
+pub use abac::{PolicyFile, PolicyFileError};
 pub use admins::CLUSTER_ADMIN;
 use admins::{ClusterAdmins, Masters};
 pub use attributes::{Attributes, Cluster, Resource, What};
 pub use authorizer::{Authorizer, Decision, Reason, Rules};
-use everybody::Everybody;
-use unserved::Impersonation;
+pub use confined::CONFINED;
+use confined::Confined;
+pub(crate) use confined::may_ask_for;
+pub(crate) use escalation::RoleEscalation;
+use probes::Probes;
+use roles::Roles;
+pub(crate) use webhook::AccessWebhook;
 
 /// All who decide, in the order in which they are asked.
 pub struct Authorizers(Vec<Box<dyn Authorizer>>);
 
-impl Default for Authorizers {
-    fn default() -> Self {
-        Self(vec![
-            // Before all who may do everything: this nobody may.
-            Box::new(Impersonation),
-            Box::new(Everybody),
+impl Authorizers {
+    /// Where these roles are given, this by a file, and the rest by somebody else.
+    #[must_use]
+    pub(crate) fn over(
+        rights: Arc<Index>,
+        policies: PolicyFile,
+        webhook: Option<AccessWebhook>,
+    ) -> Self {
+        let mut members: Vec<Box<dyn Authorizer>> = vec![
+            // Before all who may do something.
+            Box::new(Confined),
             Box::new(Masters),
+            Box::new(Probes),
             Box::new(ClusterAdmins),
-        ])
+            Box::new(Roles(rights)),
+            Box::new(policies),
+        ];
+        members.extend(webhook.map(|webhook| Box::new(webhook) as Box<_>));
+        Self(members)
     }
 }
 
@@ -62,8 +87,9 @@ impl Authorizer for Authorizers {
         Decision::NoOpinion(reasons.join("\n").into())
     }
 
-    fn rules(&self, user: &User, cluster: Cluster<'_>, rules: &mut Rules) {
-        self.0.iter().for_each(|member| member.rules(user, cluster, rules));
+    fn rules(&self, user: &User, place: (Cluster<'_>, &str), rules: &mut Rules) {
+        // In the other order, so that who denies takes away what others give.
+        self.0.iter().rev().for_each(|member| member.rules(user, place, rules));
     }
 }
 
@@ -86,7 +112,8 @@ impl Authorizers {
     }
 }
 
-fn forbidden(asked: &Attributes<'_>, reason: &str) -> ApiError {
+/// 403 in kube-apiserver's words.
+pub(crate) fn forbidden(asked: &Attributes<'_>, reason: &str) -> ApiError {
     let (user, verb) = (&asked.user.name, asked.verb);
     let (mut message, details) = match &asked.what {
         What::Path(path) => {
@@ -139,6 +166,7 @@ fn refused(asked: &Attributes<'_>, what: &Resource<'_>) -> String {
 mod tests {
     use freewheel_hub_pki::MASTERS;
     use freewheel_hub_schema::uid::Uid;
+    use freewheel_hub_store::memory::MemoryStore;
     use freewheel_link::names::ClusterName;
 
     use super::*;
@@ -149,11 +177,17 @@ mod tests {
         User { name: "x".to_owned(), groups, ..User::default() }
     }
 
+    /// Where nobody was given a role.
+    fn authorizers() -> Authorizers {
+        let (rights, _) = Index::over(Arc::new(MemoryStore::new()));
+        Authorizers::over(rights, PolicyFile::default(), None)
+    }
+
     /// What a caller gets to hear in the root.
     async fn check(user: &User, verb: &str, what: What<'_>) -> Result<(), String> {
         let cluster = Cluster { name: &ClusterName::root(), uid: None };
         let asked = Attributes { user, verb, cluster, what };
-        Authorizers::default().check(&asked).await.map_err(|error| error.message)
+        authorizers().check(&asked).await.map_err(|error| error.message)
     }
 
     #[tokio::test]
@@ -184,32 +218,56 @@ mod tests {
             let cluster = Cluster { name: &name, uid: uid.as_ref() };
             let what = What::Resource(secrets);
             let asked = Attributes { user: &caller, verb: "delete", cluster, what };
-            let decision = Authorizers::default().decide(&asked).await;
+            let decision = authorizers().decide(&asked).await;
             assert_eq!(matches!(decision, Decision::Allow(_)), may, "{name} {uid:?}");
             let (mut few, mut rules) = (Rules::default(), Rules::default());
-            Authorizers::default().rules(&user("people"), cluster, &mut few);
-            Authorizers::default().rules(&caller, cluster, &mut rules);
+            authorizers().rules(&user("people"), (cluster, ""), &mut few);
+            authorizers().rules(&caller, (cluster, ""), &mut rules);
             assert_eq!(format!("{few:?}") != format!("{rules:?}"), may, "{name} {uid:?}");
         }
     }
 
     #[tokio::test]
-    async fn everybody_known_may_discover() {
-        for path in ["/api", "/apis/apps/v1", "/readyz/store", "/version/"] {
-            assert!(check(&user("people"), "get", What::Path(path)).await.is_ok(), "{path}");
+    async fn who_is_confined_to_a_cluster_has_no_right_elsewhere() {
+        let groups = ["freewheel:cluster:pi-7:u-1", "freewheel:cluster-admin:pi-8:u-8", MASTERS];
+        let groups = groups.map(str::to_owned).to_vec();
+        let caller = User { name: "x".to_owned(), groups, ..User::default() };
+        let secrets = What::Resource(Resource { plural: "secrets", ..Resource::default() });
+        for (name, uid, may) in [
+            ("pi-7", Some("u-1"), true),
+            ("pi-7", Some("u-2"), false),
+            ("pi-8", Some("u-8"), false),
+            ("root", None, false),
+        ] {
+            let (name, uid) = (ClusterName::try_from(name).unwrap(), uid.map(Uid::from));
+            let cluster = Cluster { name: &name, uid: uid.as_ref() };
+            for what in [secrets, What::Path("/readyz")] {
+                let asked = Attributes { user: &caller, verb: "get", cluster, what };
+                let decision = authorizers().decide(&asked).await;
+                assert_eq!(matches!(decision, Decision::Allow(_)), may, "{name} {uid:?} {what:?}");
+            }
+            let mut rules = Rules::default();
+            authorizers().rules(&caller, (cluster, ""), &mut rules);
+            assert_eq!(serde_json::to_string(&rules).unwrap().contains('*'), may, "{name}");
+        }
+        assert!(may_ask_for(&caller, "pi-7") && !may_ask_for(&caller, "pi-8"));
+        assert!(may_ask_for(&user("people"), "pi-8"));
+    }
+
+    #[tokio::test]
+    async fn everybody_may_ask_whether_the_hub_is_well() {
+        for caller in [user("people"), User::anonymous()] {
+            for path in ["/readyz", "/readyz/", "/livez", "/healthz"] {
+                assert!(check(&caller, "get", What::Path(path)).await.is_ok(), "{path}");
+            }
+            for (verb, path) in [("get", "/readyz/store"), ("get", "/api"), ("head", "/readyz")] {
+                assert!(check(&caller, verb, What::Path(path)).await.is_err(), "{verb} {path}");
+            }
         }
         assert_eq!(
             check(&user("people"), "get", What::Path("/metrics")).await.unwrap_err(),
             r#"forbidden: User "x" cannot get path "/metrics""#
         );
-        for path in ["/apisx", "/"] {
-            assert!(check(&user("people"), "get", What::Path(path)).await.is_err(), "{path}");
-        }
-        let nobody = User::anonymous();
-        assert!(check(&nobody, "get", What::Path("/readyz/")).await.is_ok());
-        for (verb, path) in [("get", "/readyz/store"), ("get", "/api"), ("head", "/version")] {
-            assert!(check(&nobody, verb, What::Path(path)).await.is_err(), "{verb} {path}");
-        }
     }
 
     /// Says always the same.
@@ -221,7 +279,7 @@ mod tests {
             self.0.clone()
         }
 
-        fn rules(&self, _: &User, _: Cluster<'_>, _: &mut Rules) {}
+        fn rules(&self, _: &User, _: (Cluster<'_>, &str), _: &mut Rules) {}
     }
 
     #[tokio::test]

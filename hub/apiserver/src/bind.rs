@@ -3,14 +3,12 @@
 use bytes::Bytes;
 use freewheel_hub_objects::Binding;
 use freewheel_hub_schema::error::{ApiError, FieldError};
-use freewheel_hub_schema::protobuf;
 use http::Response;
 use serde_json::{Value, json};
 
 use crate::body::Body;
 use crate::call::Call;
 use crate::decode;
-use crate::media::Wire;
 use crate::path::Target;
 use crate::respond;
 
@@ -32,12 +30,7 @@ pub(crate) async fn bind_named(mut call: Call, body: Bytes) -> Result<Response<B
 }
 
 fn read(call: &Call, body: Bytes) -> Result<Value, ApiError> {
-    let wire = call.body_wire()?;
-    if wire == Wire::Protobuf {
-        return protobuf::decode(&body);
-    }
-    serde_json::from_slice(&decode::json_bytes(wire, body)?)
-        .map_err(|error| ApiError::bad_request(error.to_string()))
+    decode::any(call.body_wire()?, body)
 }
 
 /// Binds a pod to a node, once.

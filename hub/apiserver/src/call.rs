@@ -14,6 +14,7 @@ use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 
 use crate::authn::{self, User};
+use crate::authz::{Attributes, Resource, What};
 use crate::connection_slots::ConnectionSlot;
 use crate::context::Hub;
 use crate::encode::{self, Encoder};
@@ -58,6 +59,21 @@ impl Call {
             return Err(authn::unauthorized());
         }
         self.tenant.check(&*objects.store().snapshot())
+    }
+
+    /// Whether the caller may make such an object, too, where something else was asked for.
+    pub(crate) async fn check_may_create(&self) -> Result<(), ApiError> {
+        let kind = &self.view.served;
+        let what = Resource {
+            group: kind.group(),
+            plural: kind.plural(),
+            subresource: "",
+            namespace: &self.namespace,
+            name: &self.name,
+        };
+        let (user, cluster, what) = (&*self.user, self.tenant.cluster(), What::Resource(what));
+        let asked = Attributes { user, verb: "create", cluster, what };
+        self.hub.authorizers.check(&asked).await
     }
 
     /// A failure as its caller is to see it.
@@ -151,7 +167,9 @@ impl Call {
         Ok(WriteOptions {
             actor: Person {
                 name: self.user.name.clone(),
+                uid: self.user.uid.clone(),
                 groups: self.user.groups.clone(),
+                extra: self.user.extra.clone(),
                 manager: self.query.manager(agent, options)?,
             }
             .into(),

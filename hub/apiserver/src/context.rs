@@ -9,7 +9,8 @@ use freewheel_hub_schema::error::ApiError;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, Method, Request, Response, Uri};
 
-use crate::authn::{self, Authenticators, User};
+use crate::access::Access;
+use crate::authn::{self, Authenticators, Bearers, User};
 use crate::authz::Authorizers;
 use crate::body::Body;
 use crate::flow::workers::WorkerQueue;
@@ -23,6 +24,7 @@ use crate::request_metrics::{RequestMetrics, Seen};
 use crate::respond;
 use crate::shutdown::Shutdown;
 use crate::tenant::Tenants;
+use crate::tokens::Issuer;
 use crate::trail::Trail;
 
 /// A handler for `/v2/…`, the image registry's paths. It gets the caller, when the hub knows who that is, with
@@ -38,6 +40,8 @@ pub type Extra = Arc<
 pub struct Server {
     /// The commit pipeline, and the store beneath it.
     pub objects: Objects,
+    /// Who may do what. The store beneath the pipeline is the one that it was made with.
+    pub access: Access,
     /// The way to pods.
     pub streams: Arc<dyn SpokeStreams>,
     /// Serves `/v2/…`.
@@ -52,7 +56,9 @@ pub struct Server {
 pub(crate) struct Hub {
     pub(crate) server: Server,
     pub(crate) authenticators: Authenticators,
-    pub(crate) authorizers: Authorizers,
+    pub(crate) bearers: Arc<Bearers>,
+    pub(crate) issuer: Issuer,
+    pub(crate) authorizers: Arc<Authorizers>,
     pub(crate) frames: FrameCache,
     pub(crate) stop: Arc<Shutdown>,
     pub(crate) flows: Flows,
@@ -64,9 +70,14 @@ pub(crate) struct Hub {
 impl Hub {
     /// Serves this. What all connections hold of its answers, `all` counts.
     pub(crate) fn new(server: Server, flows: Flows, all: Arc<TotalMemory>) -> Self {
+        let objects = &server.objects;
+        let issuer = server.access.issuer(objects);
+        let bearers = authn::bearers(server.access.bearers.clone(), &issuer, objects.store());
         Self {
-            authenticators: Authenticators::default(),
-            authorizers: Authorizers::default(),
+            authenticators: Authenticators::with(bearers.clone()),
+            bearers,
+            issuer,
+            authorizers: server.access.authorizers.clone(),
             frames: FrameCache::new(all),
             stop: Arc::default(),
             flows,

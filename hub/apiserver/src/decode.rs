@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use freewheel_hub_objects::{Canonical, FieldValidation};
 use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::protobuf;
 use freewheel_hub_schema::types::{self, Typed};
 use serde_json::Value;
 
@@ -48,6 +49,18 @@ pub(crate) fn json_bytes(wire: Wire, bytes: Bytes) -> Result<Bytes, ApiError> {
             Err(ApiError::new(415, "UnsupportedMediaType", "the body must be JSON or YAML here"))
         }
     }
+}
+
+/// A body that is no object of a kind that is stored, as it comes.
+///
+/// # Errors
+/// 400 when it cannot be read.
+pub(crate) fn any(wire: Wire, body: Bytes) -> Result<Value, ApiError> {
+    if wire == Wire::Protobuf {
+        return protobuf::decode(&body);
+    }
+    serde_json::from_slice(&json_bytes(wire, body)?)
+        .map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
 /// An object of this kind, canonical, and texts for warnings.

@@ -22,7 +22,7 @@ use crate::openapi::Asks;
 use crate::path::{self, Route};
 use crate::send_backlog::SendBacklog;
 use crate::tenant::Tenant;
-use crate::{health, media, openapi, respond};
+use crate::{health, media, openapi, respond, tokens};
 
 /// [`KUBERNETES_VERSION`] in parts.
 const VERSION: (&str, &str) = ("1", "36");
@@ -42,6 +42,9 @@ pub(crate) async fn answer(
     // Of the whole hub, so for nobody whose rights end at a cluster.
     if matches!(route, Route::Metrics) && tenant.name.is_root() {
         return figures(context).await;
+    }
+    if let Route::OpenId(what) = route {
+        return Ok(tokens::openid(&context.hub.issuer, &tenant.name, what));
     }
     let registry = context.hub.server.objects.kinds().of(&tenant.name);
     describe(context, registry, route).await
@@ -94,6 +97,22 @@ async fn counted(
     Ok((text, held))
 }
 
+/// Room for a document, before it is made: a thousand who wait are to hold nothing.
+async fn room(
+    backlog: &SendBacklog,
+    registry: &Registry,
+    route: &Route<'_>,
+) -> Result<Option<Held>, ApiError> {
+    match route {
+        Route::OpenApiV2 => Ok(None),
+        Route::OpenApiV3(document) if !document.is_empty() => Ok(None),
+        route if route.describes_the_api() || *route == Route::Index => {
+            backlog.hold(discovery::estimate(registry)).await
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Discovery and schemas.
 async fn describe(
     context: &Context<'_>,
@@ -101,15 +120,7 @@ async fn describe(
     route: Route<'_>,
 ) -> Result<Response<Body>, ApiError> {
     let backlog = &context.incoming.slot().backlog;
-    // Before it is made: a thousand who wait are to hold nothing.
-    let held = match &route {
-        Route::OpenApiV3(document) if !document.is_empty() => None,
-        Route::OpenApiV2 => None,
-        route if route.describes_the_api() || *route == Route::Index => {
-            backlog.hold(discovery::estimate(&registry)).await?
-        }
-        _ => None,
-    };
+    let held = room(backlog, &registry, &route).await?;
     let query = context.uri.query().unwrap_or_default();
     let (cluster, path) = path::cluster(context.uri.path());
     let aggregated = Aggregated::wanted(context.header(&ACCEPT));
@@ -147,7 +158,9 @@ async fn describe(
         (Route::Health { probe, check }, _) => {
             Ok(health::answer(probe, check, query, &context.hub.server.checks))
         }
-        (Route::Unknown | Route::Metrics | Route::Resource(_), _) => Err(respond::no_such_path()),
+        (Route::Unknown | Route::Metrics | Route::OpenId(_) | Route::Resource(_), _) => {
+            Err(respond::no_such_path())
+        }
     };
     answer.map(|response| response.map(|body| body.keeping(held)))
 }

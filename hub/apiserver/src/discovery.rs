@@ -47,6 +47,20 @@ static QUESTIONS: &[Question] = &[
         namespaced: false,
     },
     Question {
+        group: "authentication.k8s.io",
+        kind: "TokenReview",
+        plural: "tokenreviews",
+        singular: "tokenreview",
+        namespaced: false,
+    },
+    Question {
+        group: "authorization.k8s.io",
+        kind: "LocalSubjectAccessReview",
+        plural: "localsubjectaccessreviews",
+        singular: "localsubjectaccessreview",
+        namespaced: true,
+    },
+    Question {
         group: "authorization.k8s.io",
         kind: "SelfSubjectAccessReview",
         plural: "selfsubjectaccessreviews",
@@ -58,6 +72,13 @@ static QUESTIONS: &[Question] = &[
         kind: "SelfSubjectRulesReview",
         plural: "selfsubjectrulesreviews",
         singular: "selfsubjectrulesreview",
+        namespaced: false,
+    },
+    Question {
+        group: "authorization.k8s.io",
+        kind: "SubjectAccessReview",
+        plural: "subjectaccessreviews",
+        singular: "subjectaccessreview",
         namespaced: false,
     },
 ];
@@ -351,6 +372,8 @@ pub fn paths(registry: &Registry) -> Bytes {
             paths.push(format!("/apis/{group}/{version}"));
         }
     }
+    paths.push("/.well-known/openid-configuration".to_owned());
+    paths.push("/openid/v1/jwks".to_owned());
     for path in ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"] {
         paths.push(path.to_owned());
     }

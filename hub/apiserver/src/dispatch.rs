@@ -1,24 +1,26 @@
-//! From a request to what answers it: caller, logical cluster, path, permission.
+//! From a request to what answers it: logical cluster, caller, path, permission.
 
 use std::sync::Arc;
 
 use freewheel_hub_schema::error::ApiError;
 use http::header::ACCEPT;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use tracing::debug;
 
-use crate::authn::{self, Proven, Shown};
-use crate::authz::{Attributes, What};
+use crate::authn::impersonate;
+use crate::authn::{self, Proven, Shown, User};
+use crate::authz::{self, Attributes, What};
 use crate::body::Body;
 use crate::context::{Context, Hub};
 use crate::flow::Flow;
 use crate::path::{self, Route};
+use crate::registry::LoggedIn;
 use crate::request_body::RequestBody;
 use crate::request_metrics::Seen;
 use crate::tenant::Tenant;
 use crate::trail::Trail;
-use crate::{describe, impersonate, media, registry, resource, respond};
+use crate::{describe, media, registry, resource, respond};
 
 /// Answers a request, whatever it is.
 pub(crate) async fn handle(
@@ -27,17 +29,18 @@ pub(crate) async fn handle(
     request: Request<RequestBody>,
     (seen, trail): (&mut Seen, &Trail),
 ) -> Response<Body> {
-    // A connection lives on when the certificate that it began with has ended.
-    let now = hub.server.objects.clock().unix_seconds();
-    let shown = Shown { certificate: proven.as_ref(), headers: request.headers() };
-    let user = match hub.authenticators.user(&shown, now).await {
+    let (cluster, _) = path::cluster(request.uri().path());
+    let tenant = Tenant::find(&*hub.server.objects.store().snapshot(), cluster);
+    let user = match caller(&hub, proven.as_ref(), tenant.as_ref().ok(), request.headers()).await {
         Ok(user) => user,
         Err(error) => return respond::failure(&error),
     };
     trail.is_by(&user);
+    // Who shows a token sits on a connection that was a stranger's until then.
+    let logs_in = proven.is_none() && !user.is_stranger();
     if registry::has(request.uri().path())
         && let Some(extra) = &hub.server.extra
-        && impersonate::asked(request.headers()).is_none()
+        && !impersonate::is_asked(request.headers())
     {
         seen.is_at("/v2");
         return match hub.pass(&user, Flow::of(request.method())).await {
@@ -53,7 +56,7 @@ pub(crate) async fn handle(
     let (incoming, method, uri) = (&mut incoming, &method, &uri);
     let passage = None;
     let mut context = Context { hub, user, method, uri, headers, incoming, seen, trail, passage };
-    let response = match answer(&mut context).await {
+    let mut response = match answer(&mut context, tenant).await {
         Ok(response) => response,
         Err(error) => {
             let accept = accept.as_ref().and_then(|accept| accept.to_str().ok());
@@ -66,30 +69,48 @@ pub(crate) async fn handle(
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR && passage.is_some() {
         trail.failed(&context.user, method, uri.path());
     }
+    if logs_in {
+        response.extensions_mut().insert(LoggedIn);
+    }
     response.map(|body| body.passing(passage))
 }
 
-async fn answer(context: &mut Context<'_>) -> Result<Response<Body>, ApiError> {
-    impersonate::refuse(&context.hub.authorizers, &context.user, &context.headers).await?;
+/// Who asks.
+async fn caller(
+    hub: &Hub,
+    proven: Option<&Proven>,
+    tenant: Option<&Tenant>,
+    headers: &HeaderMap,
+) -> Result<Arc<User>, ApiError> {
+    // A connection lives on when the certificate that it began with has ended.
+    let now = hub.server.objects.clock().unix_seconds();
+    let cluster = tenant.map(Tenant::cluster);
+    hub.authenticators.user(&Shown { certificate: proven, headers, cluster }, now).await
+}
+
+async fn answer(
+    context: &mut Context<'_>,
+    tenant: Result<Tenant, ApiError>,
+) -> Result<Response<Body>, ApiError> {
     let (cluster, path) = path::cluster(context.uri.path());
     let route = path::route(path);
     context.seen.is_for_path(&route);
-    // A stranger hears nothing of what there is or is not, clusters included.
-    if context.user.is_stranger() {
-        if cluster.is_some() {
-            return Err(authn::unauthorized());
-        }
-        check_path(context, &Tenant::root(), path).await?;
-    }
+    run_as_somebody_else(context, tenant.as_ref().ok()).await?;
+    check_door(context, cluster, path).await?;
     if !matches!(route, Route::Health { .. }) {
         let flow = Flow::of(context.method);
         context.passage = Some(context.hub.pass(&context.user, flow).await?);
     }
-    let tenant = match Tenant::find(&*context.hub.server.objects.store().snapshot(), cluster) {
+    let tenant = match tenant {
         // The same in every cluster. kubectl asks for these first and drops the message of a refusal, so the
         // missing cluster is told where it is heard: with the first object.
         Err(_) if route.describes_the_api() => Tenant::any()?,
-        found => found?,
+        // It may have been long.
+        found => {
+            let found = found?;
+            found.check(&*context.hub.server.objects.store().snapshot())?;
+            found
+        }
     };
     match route {
         Route::Resource(target) => resource::answer(context, tenant, target).await,
@@ -98,6 +119,49 @@ async fn answer(context: &mut Context<'_>) -> Result<Response<Body>, ApiError> {
             describe::answer(context, &tenant, route).await
         }
     }
+}
+
+/// The request goes on as whom it asks to be, where its caller may be that.
+async fn run_as_somebody_else(
+    context: &mut Context<'_>,
+    tenant: Option<&Tenant>,
+) -> Result<(), ApiError> {
+    if !impersonate::is_asked(&context.headers) {
+        return Ok(());
+    }
+    let any = Tenant::any()?;
+    let cluster = tenant.unwrap_or(&any).cluster();
+    let (hub, caller) = (&context.hub, &context.user);
+    if caller.is_stranger() {
+        return Err(authn::unauthorized());
+    }
+    let other = impersonate::run_as(&hub.authorizers, caller, cluster, &context.headers).await?;
+    debug!(caller = caller.name, user = other.name, "runs as somebody else");
+    context.user = Arc::new(other);
+    Ok(())
+}
+
+/// Nobody hears of a cluster, not even whether there is one, who is let into another one alone; and a stranger hears
+/// nothing of what there is or is not, clusters included.
+async fn check_door(
+    context: &Context<'_>,
+    cluster: Option<&str>,
+    path: &str,
+) -> Result<(), ApiError> {
+    let (root, user) = (Tenant::root(), &context.user);
+    if !authz::may_ask_for(user, cluster.unwrap_or(root.name.as_str())) {
+        let verb = context.method.as_str().to_ascii_lowercase();
+        let what = What::Path(context.uri.path());
+        let asked = Attributes { user, verb: &verb, cluster: root.cluster(), what };
+        return Err(authz::forbidden(&asked, "this certificate is for another cluster"));
+    }
+    if !user.is_stranger() {
+        return Ok(());
+    }
+    if cluster.is_some() {
+        return Err(authn::unauthorized());
+    }
+    check_path(context, &root, path).await
 }
 
 /// Whether the caller may do this to a path that is no resource.

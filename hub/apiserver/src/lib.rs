@@ -9,10 +9,10 @@
 //! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ objects, or what is no resource
 //!   path, query, media   what the URL and the headers say
 //!   tenant               which logical cluster, as long as it is there
-//!   authn, authz         who calls, what they may do   (impersonate)
+//!   authn, authz         who calls, what they may do   (access, tokens)
 //!   resource             verb ▸ permission ▸ call, which is one request for objects
 //!     read, watch          get, list; watch          (encode, frame, frame_cache, splice, continue_token)
-//!     write, delete        create, update, patch; delete   (decode, signing_request)
+//!     write, delete        create, update, patch; delete   (decode)
 //!     scale, log, bind     subresources with a body of their own
 //!     proxy                what a device counts   (device)
 //!     objectless           what is answered without objects   (review)
@@ -30,6 +30,7 @@
 //! - answers are those of kube-apiserver, but for what is listed with its reason
 //!   (`answers_are_those_of_kube_apiserver`).
 
+mod access;
 pub mod authn;
 pub mod authz;
 mod bind;
@@ -50,7 +51,6 @@ mod flow;
 mod frame;
 mod frame_cache;
 pub mod health;
-mod impersonate;
 mod lease;
 mod log;
 mod media;
@@ -74,19 +74,20 @@ mod sending;
 mod series;
 mod server;
 mod shutdown;
-mod signing_request;
 mod socket;
 mod splice;
 mod stream;
 mod tenant;
 pub mod tls;
+mod tokens;
 mod trail;
 mod view;
 mod watch;
 mod write;
 
+pub use access::{Access, AccessOptions, Fetch, Remote};
 pub use authn::User;
-pub use authz::CLUSTER_ADMIN;
+pub use authz::{CLUSTER_ADMIN, CONFINED};
 pub use body::Body;
 pub use context::{Extra, Server};
 pub use flow::Bounds;
@@ -95,5 +96,5 @@ pub use piece::BodyError;
 pub use registry::{LoggedIn, Permitted};
 pub use request_body::RequestBody;
 pub use server::{Limits, serve};
-pub use signing_request::CertificateRequests;
 pub use tls::{Tls, TlsError};
+pub use tokens::Issuer;

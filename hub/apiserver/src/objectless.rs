@@ -11,8 +11,9 @@ use crate::context::Context;
 use crate::media::{self, Shape};
 use crate::path::Target;
 use crate::query::pairs;
+use crate::respond;
+use crate::review::{self, Asks, Question};
 use crate::tenant::Tenant;
-use crate::{respond, review as reviews};
 
 /// The answer, where the path is one of these.
 pub(crate) async fn answer(
@@ -20,9 +21,11 @@ pub(crate) async fn answer(
     tenant: &Tenant,
     target: &Target<'_>,
 ) -> Option<Result<Response<Body>, ApiError>> {
-    if reviews::is_review(target.group, target.version, target.plural) {
+    let in_namespace = target.namespace.is_some();
+    let question = Question::at(target.group, target.version, target.plural, in_namespace);
+    if let Some(question) = question {
         context.seen.is_for_objectless(target);
-        return Some(review(context, tenant, target).await);
+        return Some(answered(context, tenant, (question, target)).await);
     }
     if is_list_of_definitions(context, target) {
         context.seen.is_for_objectless(target);
@@ -63,11 +66,11 @@ async fn no_definitions(
     ))
 }
 
-/// A question that a caller asks about itself.
-async fn review(
+/// A question about callers.
+async fn answered(
     context: &mut Context<'_>,
     tenant: &Tenant,
-    target: &Target<'_>,
+    (question, target): (Question, &Target<'_>),
 ) -> Result<Response<Body>, ApiError> {
     if *context.method != Method::POST || target.name.is_some() {
         return Err(respond::method_not_allowed());
@@ -82,8 +85,8 @@ async fn review(
     let _held = slot.backlog.hold(comes).await?;
     let _comes = slot.backlog.account.coming(comes);
     let body = body::read(context.incoming).await?;
-    let review = (target.group, target.version, target.plural);
-    let asks = (&context.hub.authorizers, &*context.user, cluster);
-    let answer = reviews::answer(asks, review, wires, body).await;
-    answer.unwrap_or_else(|| Err(respond::no_such_path()))
+    let hub = &context.hub;
+    let asks = Asks { authorizers: &hub.authorizers, bearers: &hub.bearers, user, cluster };
+    let namespace = target.namespace.as_deref().unwrap_or_default();
+    review::answer(asks, (question, namespace), wires, body).await
 }

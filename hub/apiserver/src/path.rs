@@ -48,10 +48,21 @@ pub enum Route<'a> {
     OpenApiV2,
     /// `/openapi/v3`, and what follows it.
     OpenApiV3(&'a str),
+    /// What others need to verify tokens.
+    OpenId(OpenId),
     /// An object or a collection.
     Resource(Target<'a>),
     /// Nothing of ours.
     Unknown,
+}
+
+/// What others need to verify tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenId {
+    /// `/.well-known/openid-configuration`
+    Configuration,
+    /// `/openid/v1/jwks`
+    Keys,
 }
 
 /// An object, a collection or a subresource.
@@ -116,6 +127,8 @@ pub fn route(path: &str) -> Route<'_> {
     match head {
         "version" if rest.is_empty() => Route::Version,
         "metrics" if rest.is_empty() => Route::Metrics,
+        ".well-known" if rest == "openid-configuration" => Route::OpenId(OpenId::Configuration),
+        "openid" if rest == "v1/jwks" => Route::OpenId(OpenId::Keys),
         "healthz" | "livez" | "readyz" => Route::Health { probe: head, check: rest },
         "openapi" => match rest.split_once('/').unwrap_or((rest, "")) {
             ("v2", "") => Route::OpenApiV2,
@@ -266,6 +279,12 @@ mod tests {
         assert_eq!(route("/apis/apps/v1"), Route::Resources { group: "apps", version: "v1" });
         assert_eq!(route("/readyz/ping"), Route::Health { probe: "readyz", check: "ping" });
         assert_eq!(route("/openapi/v3/apis/apps/v1"), Route::OpenApiV3("apis/apps/v1"));
+        for (path, what) in [
+            ("/.well-known/openid-configuration", OpenId::Configuration),
+            ("/openid/v1/jwks", OpenId::Keys),
+        ] {
+            assert_eq!(route(path), Route::OpenId(what));
+        }
         assert_eq!(route("/nonsense"), Route::Unknown);
     }
 

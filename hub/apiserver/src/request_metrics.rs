@@ -18,7 +18,7 @@ use http::{Method, Response};
 
 use crate::body::Body;
 use crate::flow;
-use crate::path::{Route, Target};
+use crate::path::{OpenId, Route, Target};
 use crate::series::{Labels, Series, SeriesTable, Spot};
 
 /// The figures.
@@ -122,6 +122,8 @@ impl Seen {
             Route::Groups | Route::Group(_) | Route::Resources { .. } => "/apis",
             Route::OpenApiV2 => "/openapi/v2",
             Route::OpenApiV3(_) => "/openapi/v3",
+            Route::OpenId(OpenId::Configuration) => "/.well-known/openid-configuration",
+            Route::OpenId(OpenId::Keys) => "/openid/v1/jwks",
             Route::Resource(_) | Route::Unknown => "",
         });
     }

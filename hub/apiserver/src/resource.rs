@@ -1,9 +1,10 @@
 //! Objects: from a path to its verb, with permission and body.
 
 use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::selector::FieldSelector;
 use http::{Method, Response};
 
-use crate::authz::{Attributes, What};
+use crate::authz::{Attributes, Resource, What};
 use crate::body::{self, Body};
 use crate::call::Call;
 use crate::context::Context;
@@ -14,7 +15,7 @@ use crate::query::Query;
 use crate::request_body::RequestBody;
 use crate::tenant::Tenant;
 use crate::view::View;
-use crate::{bind, delete, log, objectless, proxy, read, respond, scale, watch, write};
+use crate::{bind, delete, log, objectless, proxy, read, respond, scale, tokens, watch, write};
 
 /// Answers a request for objects.
 pub(crate) async fn answer(
@@ -66,7 +67,10 @@ async fn asked(
     }
     context.seen.is_for(verb, &view.served, &target, query.is_dry_run());
     context.trail.is_for(&tenant, verb, &target);
-    let (cluster, what) = (tenant.cluster(), What::Resource((&target).into()));
+    let mut what = Resource::from(&target);
+    let named = named(&query, &view, verb);
+    what.name = named.as_deref().unwrap_or(what.name);
+    let (cluster, what) = (tenant.cluster(), What::Resource(what));
     let attributes = Attributes { user: &context.user, verb, cluster, what };
     context.hub.authorizers.check(&attributes).await?;
     if by_name {
@@ -89,6 +93,17 @@ async fn asked(
         slot: context.incoming.slot().clone(),
     };
     Ok((call, verb))
+}
+
+/// The one name that a selector leaves of a collection: who may do it to that object may do it so.
+fn named(query: &Query, view: &View, verb: &str) -> Option<String> {
+    if !matches!(verb, "list" | "watch" | "deletecollection")
+        || !query.field_selector.contains("metadata.name")
+    {
+        return None;
+    }
+    let fields = FieldSelector::parse(&query.field_selector, &view.served).ok()?;
+    fields.exact("metadata.name").map(str::to_owned)
 }
 
 /// The body, and the room for it and for the object that is answered.
@@ -186,6 +201,7 @@ async fn run(
         ("proxy", "get") => proxy::get(call).await,
         ("proxy", _) => Err(respond::method_not_allowed()),
         ("binding", "create") => bind::bind(call, body).await,
+        ("token", "create") => tokens::create(call, body).await,
         ("eviction", "create") => delete::evict(call, body).await,
         (_, "get") => read::get(call, held.take()).await,
         ("", "list") => read::list(call).await,

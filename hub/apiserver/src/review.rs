@@ -1,12 +1,18 @@
-//! Questions that a caller may ask about itself: who am I, what may I do.
+//! Questions about callers: who am I, what may I do, what may somebody else do.
+//!
+//! Guarantees:
+//! - what a review says is what a request is answered (`a_review_says_what_a_request_is_answered`), for others as well
+//!   (`a_review_of_somebody_else_says_what_they_are_answered`).
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use freewheel_hub_schema::error::ApiError;
-use freewheel_hub_schema::{protobuf, time};
+use freewheel_hub_schema::error::{ApiError, FieldError};
+use freewheel_hub_schema::time;
 use http::Response;
 use serde_json::{Value, json};
 
-use crate::authn::User;
+use crate::authn::{Bearers, User};
 use crate::authz::{
     Attributes, Authorizer as _, Authorizers, Cluster, Decision, Resource, Rules, What,
 };
@@ -15,94 +21,246 @@ use crate::decode;
 use crate::media::Wire;
 use crate::respond;
 
-/// Answers a POST to a review; `None` when the path is none. `wire` and `out` are the formats of
-/// question and answer.
+const AUTHENTICATION: &str = "authentication.k8s.io";
+const AUTHORIZATION: &str = "authorization.k8s.io";
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Who am I?
+    Who,
+    /// May I do this?
+    MayI,
+    /// What may I do?
+    WhatMayI,
+    /// May somebody do this?
+    MayThey,
+    /// May somebody do this in the namespace of the path?
+    MayTheyHere,
+    /// Whose token is this?
+    Whose,
+}
+
+impl Question {
+    /// The question behind a path; whether it has a namespace.
+    pub(crate) fn at(group: &str, version: &str, plural: &str, in_namespace: bool) -> Option<Self> {
+        let question = match (group, version, plural) {
+            (AUTHENTICATION, "v1", "selfsubjectreviews") => Self::Who,
+            (AUTHENTICATION, "v1", "tokenreviews") => Self::Whose,
+            (AUTHORIZATION, "v1", "selfsubjectaccessreviews") => Self::MayI,
+            (AUTHORIZATION, "v1", "selfsubjectrulesreviews") => Self::WhatMayI,
+            (AUTHORIZATION, "v1", "subjectaccessreviews") => Self::MayThey,
+            (AUTHORIZATION, "v1", "localsubjectaccessreviews") => Self::MayTheyHere,
+            _ => return None,
+        };
+        (in_namespace == (question == Self::MayTheyHere)).then_some(question)
+    }
+
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::Who => "SelfSubjectReview",
+            Self::MayI => "SelfSubjectAccessReview",
+            Self::WhatMayI => "SelfSubjectRulesReview",
+            Self::MayThey => "SubjectAccessReview",
+            Self::MayTheyHere => "LocalSubjectAccessReview",
+            Self::Whose => "TokenReview",
+        }
+    }
+}
+
+/// Who asks, where, and those who know.
+#[derive(Clone, Copy)]
+pub(crate) struct Asks<'a> {
+    pub(crate) authorizers: &'a Authorizers,
+    pub(crate) bearers: &'a Bearers,
+    pub(crate) user: &'a User,
+    pub(crate) cluster: Cluster<'a>,
+}
+
+/// Answers a POST to a review. `wire` and `out` are the formats of question and answer.
 pub(crate) async fn answer(
-    (authorizers, user, cluster): (&Authorizers, &User, Cluster<'_>),
-    (group, version, plural): (&str, &str, &str),
+    Asks { authorizers, bearers, user, cluster }: Asks<'_>,
+    (question, namespace): (Question, &str),
     (wire, out): (Wire, Wire),
     body: Bytes,
-) -> Option<Result<Response<Body>, ApiError>> {
-    let answer = match (group, version, plural) {
-        ("authentication.k8s.io", "v1", "selfsubjectreviews") => Some(Ok(who(user))),
-        ("authorization.k8s.io", "v1", "selfsubjectaccessreviews") => match read(wire, body) {
-            Ok(review) => Some(Ok(may((authorizers, user, cluster), &review).await)),
-            Err(error) => Some(Err(error)),
-        },
-        ("authorization.k8s.io", "v1", "selfsubjectrulesreviews") => {
+) -> Result<Response<Body>, ApiError> {
+    let answer = match question {
+        Question::Who => who(user),
+        Question::WhatMayI => {
+            let review = decode::any(wire, body)?;
+            let namespace = text(&review, "/spec/namespace");
+            if namespace.is_empty() {
+                return Err(ApiError::bad_request("no namespace on request"));
+            }
             let mut rules = Rules::default();
-            authorizers.rules(user, cluster, &mut rules);
-            Some(read(wire, body).map(|review| told(&rules, &review)))
+            authorizers.rules(user, (cluster, namespace), &mut rules);
+            told(&rules)
         }
-        _ => None,
+        Question::Whose => whose(bearers, cluster, &decode::any(wire, body)?).await?,
+        Question::MayI => {
+            let review = decode::any(wire, body)?;
+            check(question, &review, namespace)?;
+            may((authorizers, user, cluster), question, &review).await
+        }
+        Question::MayThey | Question::MayTheyHere => {
+            let review = decode::any(wire, body)?;
+            check(question, &review, namespace)?;
+            let somebody = subject(&review["spec"]);
+            may((authorizers, &somebody, cluster), question, &review).await
+        }
     };
-    answer.map(|answer| answer.map(|value| respond::status(201, out, &value)))
+    Ok(respond::status(201, out, &answer))
 }
 
-/// Whether a path is a review's.
-pub(crate) fn is_review(group: &str, version: &str, plural: &str) -> bool {
-    matches!(
-        (group, version, plural),
-        ("authentication.k8s.io", "v1", "selfsubjectreviews")
-            | (
-                "authorization.k8s.io",
-                "v1",
-                "selfsubjectaccessreviews" | "selfsubjectrulesreviews"
-            )
-    )
+fn text<'a>(value: &'a Value, path: &str) -> &'a str {
+    value.pointer(path).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn read(wire: Wire, body: Bytes) -> Result<Value, ApiError> {
-    if wire == Wire::Protobuf {
-        return protobuf::decode(&body);
+/// A user as reviews show them.
+fn info(user: &User) -> Value {
+    let mut info = json!({"username": user.name, "groups": user.groups});
+    if !user.uid.is_empty() {
+        info["uid"] = json!(user.uid);
     }
-    let bytes = decode::json_bytes(wire, body)?;
-    serde_json::from_slice(&bytes).map_err(|error| ApiError::bad_request(error.to_string()))
+    if !user.extra.is_empty() {
+        info["extra"] = json!(user.extra);
+    }
+    info
 }
 
 fn who(user: &User) -> Value {
     json!({
         "kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1",
         "metadata": {"creationTimestamp": time::now()},
-        "status": {"userInfo": {"username": user.name, "groups": user.groups}},
+        "status": {"userInfo": info(user)},
     })
+}
+
+/// Every mistake of a question about a right.
+fn check(question: Question, review: &Value, namespace: &str) -> Result<(), ApiError> {
+    let mut errors = Vec::new();
+    let spec = &review["spec"];
+    let none = Value::Null;
+    let (resource, path) = (spec.get("resourceAttributes"), spec.get("nonResourceAttributes"));
+    match (resource, path) {
+        (Some(_), Some(path)) => {
+            let text = "cannot be specified in combination with resourceAttributes";
+            errors.push(FieldError::invalid("spec.nonResourceAttributes", path, text));
+        }
+        (None, None) => {
+            let text =
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            errors.push(FieldError::invalid("spec.resourceAttributes", &none, text));
+        }
+        (Some(_), None) | (None, Some(_)) => {}
+    }
+    if question != Question::MayI {
+        let groups = spec["groups"].as_array().is_some_and(|groups| !groups.is_empty());
+        if text(spec, "/user").is_empty() && !groups {
+            let text = "at least one of user or group must be specified";
+            errors.push(FieldError::invalid("spec.user", &json!(""), text));
+        }
+    }
+    if question == Question::MayTheyHere {
+        let own = text(review, "/metadata/namespace");
+        let asked = text(spec, "/resourceAttributes/namespace");
+        if resource.is_some() && asked != own {
+            let (at, text) = ("spec.resourceAttributes.namespace", "must match metadata.namespace");
+            errors.push(FieldError::invalid(at, &json!(asked), text));
+        }
+        if let Some(path) = path {
+            let text = "disallowed on this kind of request";
+            errors.push(FieldError::invalid("spec.nonResourceAttributes", path, text));
+        }
+        if errors.is_empty() && own != namespace {
+            return Err(ApiError::bad_request(format!(
+                "spec.resourceAttributes.namespace must match namespace: {namespace}"
+            )));
+        }
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid(AUTHORIZATION, question.kind(), "", &errors))
+}
+
+/// Whom a question is about.
+fn subject(spec: &Value) -> User {
+    let list = |value: &Value| {
+        let texts = value.as_array().into_iter().flatten();
+        texts.filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let extra = spec["extra"].as_object().into_iter().flatten();
+    let extra: BTreeMap<_, _> = extra.map(|(key, values)| (key.clone(), list(values))).collect();
+    User {
+        name: text(spec, "/user").to_owned(),
+        uid: text(spec, "/uid").to_owned(),
+        groups: list(&spec["groups"]),
+        extra,
+        until: None,
+    }
 }
 
 async fn may(
     (authorizers, user, cluster): (&Authorizers, &User, Cluster<'_>),
+    question: Question,
     review: &Value,
 ) -> Value {
-    let spec = review.get("spec").cloned().unwrap_or_else(|| json!({}));
-    let text = |path: &str| spec.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let spec = &review["spec"];
     let (verb, what) = if spec.get("nonResourceAttributes").is_some() {
-        let path = text("/nonResourceAttributes/path");
-        (text("/nonResourceAttributes/verb"), What::Path(path))
+        let path = text(spec, "/nonResourceAttributes/path");
+        (text(spec, "/nonResourceAttributes/verb"), What::Path(path))
     } else {
         let resource = Resource {
-            group: text("/resourceAttributes/group"),
-            plural: text("/resourceAttributes/resource"),
-            subresource: text("/resourceAttributes/subresource"),
-            namespace: text("/resourceAttributes/namespace"),
-            name: text("/resourceAttributes/name"),
+            group: text(spec, "/resourceAttributes/group"),
+            plural: text(spec, "/resourceAttributes/resource"),
+            subresource: text(spec, "/resourceAttributes/subresource"),
+            namespace: text(spec, "/resourceAttributes/namespace"),
+            name: text(spec, "/resourceAttributes/name"),
         };
-        (text("/resourceAttributes/verb"), What::Resource(resource))
+        (text(spec, "/resourceAttributes/verb"), What::Resource(resource))
     };
     let decision = authorizers.decide(&Attributes { user, verb, cluster, what }).await;
-    let status = match decision {
-        Decision::Allow(_) => json!({"allowed": true}),
-        Decision::NoOpinion(_) => json!({"allowed": false}),
-        Decision::Deny(why) => json!({"allowed": false, "denied": true, "reason": why}),
+    let (mut status, why) = match decision {
+        Decision::Allow(why) => (json!({"allowed": true}), why),
+        Decision::NoOpinion(why) => (json!({"allowed": false}), why),
+        Decision::Deny(why) => (json!({"allowed": false, "denied": true}), why),
     };
+    if !why.is_empty() {
+        status["reason"] = json!(why);
+    }
+    let namespace = text(review, "/metadata/namespace");
+    let metadata = if namespace.is_empty() { json!({}) } else { json!({"namespace": namespace}) };
     json!({
-        "kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1",
-        "metadata": {}, "spec": spec, "status": status,
+        "kind": question.kind(), "apiVersion": "authorization.k8s.io/v1",
+        "metadata": metadata, "spec": spec, "status": status,
     })
 }
 
-fn told(rules: &Rules, review: &Value) -> Value {
+/// Whose token that is, for those who are named.
+async fn whose(bearers: &Bearers, cluster: Cluster<'_>, review: &Value) -> Result<Value, ApiError> {
+    let token = text(review, "/spec/token");
+    if token.is_empty() {
+        return Err(ApiError::bad_request("token is required for TokenReview in authentication"));
+    }
+    let audiences = review.pointer("/spec/audiences").and_then(Value::as_array);
+    let audiences = audiences.into_iter().flatten().filter_map(Value::as_str);
+    let audiences: Vec<String> = audiences.map(str::to_owned).collect();
+    let status = match bearers.known(token, cluster, &audiences).await {
+        Ok(known) => json!({
+            "authenticated": true, "user": info(&known.user), "audiences": known.audiences,
+        }),
+        Err(why) => json!({"user": {}, "error": why}),
+    };
+    Ok(json!({
+        "kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1",
+        "metadata": {}, "spec": review["spec"], "status": status,
+    }))
+}
+
+fn told(rules: &Rules) -> Value {
     json!({
         "kind": "SelfSubjectRulesReview", "apiVersion": "authorization.k8s.io/v1",
-        "metadata": {}, "spec": review.get("spec").cloned().unwrap_or_else(|| json!({})),
-        "status": rules,
+        "metadata": {}, "spec": {}, "status": rules,
     })
 }

@@ -128,6 +128,8 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     let tenants = hub.clone();
     let mut ends = pin!(tenants.tenants.follow(&**tenants.server.objects.store()));
+    let rights = hub.server.access.rights.clone();
+    let mut rights = pin!(rights.follow());
     let large_answers = hub.flows.large_answers.clone();
     let mut late = pin!(large_answers.cut_off_the_late());
     let mut greedy = pin!(slots.cut_off_the_greedy());
@@ -139,6 +141,7 @@ pub async fn serve(
         let (stream, place) = tokio::select! {
             () = stop.cancelled() => break,
             () = &mut ends => continue,
+            () = &mut rights => continue,
             () = &mut late => continue,
             () = &mut greedy => continue,
             accepted = accept(&listener, &slots) => match accepted {

@@ -34,12 +34,16 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
     let (value, mut warnings) = read_object(call, body, &how)?;
     check_name(call, &value)?;
     let door = door(call);
+    let may_make = door.is_none() && call.view.stored.has(Trait::CreatesOnUpdate);
+    if may_make && call.hub.server.objects.get(&call.object_ref()).is_err() {
+        call.check_may_create().await?;
+    }
     if !call.view.is_plain() {
         match call.hub.server.objects.get(&call.object_ref()) {
             Ok(old) => {
                 check_served(call, &value, Some(&old.object.value()?))?;
             }
-            Err(_) if door.is_none() && call.view.stored.has(Trait::CreatesOnUpdate) => {
+            Err(_) if may_make => {
                 check_served(call, &value, None)?;
             }
             Err(absent) => return Err(absent),

@@ -149,6 +149,12 @@ mod tests {
             listen: listen.parse().unwrap(),
             link: link.parse().unwrap(),
             advertise: advertise.map(str::to_owned),
+            token_auth_file: None,
+            authorization_policy_file: None,
+            authentication_config: None,
+            authentication_token_webhook_config_file: None,
+            authorization_webhook_config_file: None,
+            service_account_issuer: None,
             store: StoreKind::Redb,
         };
         Names::with(&options, outward.map(|address| address.parse().unwrap())).unwrap()

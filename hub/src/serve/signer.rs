@@ -1,9 +1,13 @@
-//! The fleet's CA as the controller that signs people's requests sees it.
+//! The fleet's CA and the signer of tokens, as the controllers see them that need them.
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use freewheel_hub_apiserver::Issuer;
 use freewheel_hub_controllers::signing::{Authority, RequestedCertificate, SigningError};
+use freewheel_hub_controllers::token_secrets::{SecretToken, Tokens};
 use freewheel_hub_pki::{AuthorityError, Certificate, ClientRequest, certificates, encode};
+use freewheel_hub_schema::error::ApiError;
 use jiff::Timestamp;
 
 /// The CA.
@@ -25,5 +29,16 @@ impl Authority for Signer {
     fn ends(&self, pem: &[u8]) -> Option<Timestamp> {
         let certificates = certificates(pem)?;
         Timestamp::from_second(Certificate::read(certificates.first()?)?.validity().to).ok()
+    }
+}
+
+/// Signs tokens of service accounts.
+pub struct TokenSigner(pub Issuer);
+
+#[async_trait]
+impl Tokens for TokenSigner {
+    async fn in_secret(&self, asked: SecretToken<'_>) -> Result<String, ApiError> {
+        let SecretToken { cluster, namespace, secret, account, account_uid, expect } = asked;
+        self.0.in_secret(cluster, (namespace, secret), (account, account_uid), &expect).await
     }
 }

@@ -8,6 +8,7 @@ use http::HeaderMap;
 
 use super::proven::Proven;
 use super::user::User;
+use crate::authz::Cluster;
 
 /// What a request shows of who makes it.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,9 @@ pub struct Shown<'a> {
     pub certificate: Option<&'a Proven>,
     /// Its own.
     pub headers: &'a HeaderMap,
+    /// The logical cluster that it is for: what was given out in one is nothing in another. `None` where there is no
+    /// cluster of that name.
+    pub cluster: Option<Cluster<'a>>,
 }
 
 /// Knows callers by one kind of what they show.

@@ -60,7 +60,7 @@ mod tests {
     use rcgen::{CertificateParams, DnType, KeyPair};
 
     use super::*;
-    use crate::authn::{Authenticators, Shown};
+    use crate::authn::{Authenticators, People, Shown, Spokes};
 
     async fn caller(name: &str, group: &str, uid: &str) -> Arc<User> {
         let mut params = CertificateParams::default();
@@ -71,8 +71,8 @@ mod tests {
         subject.push(DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57683, 2]), uid);
         let signed = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
         let proven = Proven::read(&Certificate::read(signed.der()).unwrap()).unwrap();
-        let shown = Shown { certificate: Some(&proven), headers: &HeaderMap::new() };
-        Authenticators::default().user(&shown, 0).await.unwrap()
+        let shown = Shown { certificate: Some(&proven), headers: &HeaderMap::new(), cluster: None };
+        Authenticators::of(vec![Box::new(Spokes), Box::new(People)]).user(&shown, 0).await.unwrap()
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ impl Authorizer for Masters {
         Decision::Allow("masters may do everything".into())
     }
 
-    fn rules(&self, user: &User, _: Cluster<'_>, rules: &mut Rules) {
+    fn rules(&self, user: &User, _: (Cluster<'_>, &str), rules: &mut Rules) {
         if user.is_in(MASTERS) {
             rules.everything();
         }
@@ -42,7 +42,7 @@ impl Authorizer for ClusterAdmins {
         Decision::Allow("a cluster's administrators may do everything in it".into())
     }
 
-    fn rules(&self, user: &User, cluster: Cluster<'_>, rules: &mut Rules) {
+    fn rules(&self, user: &User, (cluster, _): (Cluster<'_>, &str), rules: &mut Rules) {
         if administers(user, cluster) {
             rules.everything();
         }
@@ -51,10 +51,8 @@ impl Authorizer for ClusterAdmins {
 
 /// Whether a group of theirs names this very cluster, and not one that had its name.
 fn administers(user: &User, cluster: Cluster<'_>) -> bool {
-    let Some(uid) = cluster.uid.filter(|uid| !uid.is_empty()) else { return false };
-    let named = |group: &String| {
-        let (name, of) = group.strip_prefix(CLUSTER_ADMIN)?.split_once(':')?;
-        Some(name == cluster.name.as_str() && of == &**uid)
-    };
-    user.groups.iter().filter_map(named).any(|own| own)
+    user.groups
+        .iter()
+        .filter_map(|group| group.strip_prefix(CLUSTER_ADMIN))
+        .any(|own| cluster.is(own))
 }

@@ -28,6 +28,14 @@ pub struct Cluster<'a> {
     pub uid: Option<&'a Uid>,
 }
 
+impl Cluster<'_> {
+    /// Whether a name and a UID with a colon between them are this very cluster's, and not of one that had its name.
+    pub(super) fn is(self, named: &str) -> bool {
+        let Some(uid) = self.uid.filter(|uid| !uid.is_empty()) else { return false };
+        named.split_once(':') == Some((self.name.as_str(), &**uid))
+    }
+}
+
 /// What something is done to.
 #[derive(Clone, Copy, Debug)]
 pub enum What<'a> {
@@ -54,12 +62,16 @@ pub struct Resource<'a> {
 
 impl<'a> From<&'a Target<'_>> for Resource<'a> {
     fn from(target: &'a Target<'_>) -> Self {
+        let name = target.name.as_deref().unwrap_or_default();
+        // A namespace is in itself: who is given a role there may have a right to it.
+        let is_namespace = target.group.is_empty() && target.plural == "namespaces";
+        let home = if is_namespace { name } else { "" };
         Self {
             group: target.group,
             plural: target.plural,
             subresource: target.subresource.unwrap_or_default(),
-            namespace: target.namespace.as_deref().unwrap_or_default(),
-            name: target.name.as_deref().unwrap_or_default(),
+            namespace: target.namespace.as_deref().unwrap_or(home),
+            name,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use async_trait::async_trait;
+use freewheel_hub_rbac::PolicyRule;
 use serde::Serialize;
 
 use super::attributes::{Attributes, Cluster};
@@ -36,8 +37,8 @@ pub trait Authorizer: Send + Sync {
     /// Whether they may.
     async fn decide(&self, asked: &Attributes<'_>) -> Decision;
 
-    /// Adds what this one allows a caller in a cluster, where that can be listed.
-    fn rules(&self, user: &User, cluster: Cluster<'_>, rules: &mut Rules);
+    /// Adds what this one allows a caller in a cluster, and in a namespace of it, where that can be listed.
+    fn rules(&self, user: &User, place: (Cluster<'_>, &str), rules: &mut Rules);
 }
 
 /// What a caller may do, as SelfSubjectRulesReviews tell it.
@@ -47,50 +48,64 @@ pub struct Rules {
     resource_rules: Vec<ResourceRule>,
     non_resource_rules: Vec<PathRule>,
     incomplete: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    evaluation_error: String,
 }
 
 /// These verbs of these resources.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ResourceRule {
-    verbs: &'static [&'static str],
-    api_groups: &'static [&'static str],
-    resources: &'static [&'static str],
+    verbs: Vec<String>,
+    api_groups: Vec<String>,
+    resources: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    resource_names: Vec<String>,
 }
 
 /// These verbs of these paths.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct PathRule {
-    verbs: &'static [&'static str],
+    verbs: Vec<String>,
     #[serde(rename = "nonResourceURLs")]
     paths: Vec<String>,
 }
 
 impl Rules {
-    /// Adds resources; what two members allow is told once.
-    pub(super) fn resources(
-        &mut self,
-        verbs: &'static [&'static str],
-        api_groups: &'static [&'static str],
-        resources: &'static [&'static str],
-    ) {
-        let rule = ResourceRule { verbs, api_groups, resources };
-        if !self.resource_rules.contains(&rule) {
-            self.resource_rules.push(rule);
+    /// Adds what a rule allows; what two members allow is told once.
+    pub(super) fn add(&mut self, rule: &PolicyRule) {
+        let PolicyRule { verbs, api_groups, resources, resource_names, non_resource_urls } =
+            rule.clone();
+        if !non_resource_urls.is_empty() {
+            let of_paths = PathRule { verbs: verbs.clone(), paths: non_resource_urls };
+            if !self.non_resource_rules.contains(&of_paths) {
+                self.non_resource_rules.push(of_paths);
+            }
         }
-    }
-
-    /// Adds paths; what two members allow is told once.
-    pub(super) fn paths(&mut self, verbs: &'static [&'static str], paths: Vec<String>) {
-        let rule = PathRule { verbs, paths };
-        if !self.non_resource_rules.contains(&rule) {
-            self.non_resource_rules.push(rule);
+        let of_resources = ResourceRule { verbs, api_groups, resources, resource_names };
+        if !of_resources.resources.is_empty() && !self.resource_rules.contains(&of_resources) {
+            self.resource_rules.push(of_resources);
         }
     }
 
     /// Adds everything.
     pub(super) fn everything(&mut self) {
-        self.resources(&["*"], &["*"], &["*"]);
-        self.paths(&["*"], vec!["*".to_owned()]);
+        PolicyRule::everything().iter().for_each(|rule| self.add(rule));
+    }
+
+    /// There may be more than could be found out.
+    pub(super) fn lacks(&mut self, why: String) {
+        self.evaluation_error = why;
+    }
+
+    /// The same, as somebody else decides who lists nothing.
+    pub(super) fn may_be_more(&mut self, why: &str) {
+        self.incomplete = true;
+        self.evaluation_error = why.to_owned();
+    }
+
+    /// Nobody lists what this caller may do.
+    pub(super) fn nothing(&mut self) {
+        *self = Self::default();
     }
 }

@@ -15,6 +15,8 @@ mod edge;
 #[cfg(test)]
 mod endings;
 #[cfg(test)]
+mod furniture;
+#[cfg(test)]
 mod idle;
 mod leases;
 #[cfg(test)]
@@ -28,6 +30,8 @@ mod puts;
 #[path = "../../../metrics/tests/reader/mod.rs"]
 mod reader;
 mod remade;
+#[cfg(test)]
+mod roles;
 #[path = "../../../../link/tests/said/mod.rs"]
 mod said;
 #[cfg(test)]
@@ -36,6 +40,8 @@ mod signing_requests;
 mod subresources;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tokens;
 #[cfg(test)]
 mod trails;
 #[cfg(test)]

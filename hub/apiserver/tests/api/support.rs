@@ -7,13 +7,12 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use freewheel_hub_api::kinds;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
 use freewheel_hub_apiserver::{
-    Body, CertificateRequests, Check, Limits, LoggedIn, RequestBody, Server, Tls, User, serve,
+    Access, AccessOptions, Body, Check, Limits, LoggedIn, RequestBody, Server, Tls, User, serve,
 };
+use freewheel_hub_objects::Objects;
 use freewheel_hub_objects::clock::{Clock, SystemClock, SystemRandom};
-use freewheel_hub_objects::{ObjectRef, Objects, WriteOptions};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Store;
@@ -38,6 +37,8 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub use crate::furniture::{create, create_in, furnish};
 
 /// Logs that say what they were asked for. One that is followed never ends; of a container called `chatty`
 /// something is always on its way.
@@ -211,7 +212,17 @@ impl Hub {
         Self::over(MemoryStore::with_limits(1, limits), Limits::default()).await
     }
 
+    /// One that has these files.
+    pub async fn with(options: AccessOptions) -> Self {
+        Self::made(MemoryStore::new().sparse(3), Limits::default(), options).await
+    }
+
     pub async fn over(store: impl Store, limits: Limits) -> Self {
+        let issuer = "https://hub:6443".to_owned();
+        Self::made(store, limits, AccessOptions { issuer, ..AccessOptions::default() }).await
+    }
+
+    async fn made(store: impl Store, limits: Limits, options: AccessOptions) -> Self {
         let authority = Authority::new();
         let serving = authority.serving();
         let tls = Tls::new(
@@ -222,11 +233,12 @@ impl Hub {
         .unwrap();
         let clock = Ahead::default();
         let ahead = clock.0.clone();
-        let objects = Objects::with(Arc::new(store), Arc::new(clock), Arc::new(SystemRandom))
-            .admitting(Arc::new(CertificateRequests));
+        let (access, store) = Access::over(Arc::new(store), options);
+        let objects = access.guard(Objects::with(store, Arc::new(clock), Arc::new(SystemRandom)));
         for name in ["default", "kube-system"] {
             create(&objects, "v1", "Namespace", json!({"metadata": {"name": name}})).await;
         }
+        furnish(&objects, &ClusterName::root()).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -234,6 +246,7 @@ impl Hub {
         let followed = echo.followed.clone();
         let server = Server {
             objects: objects.clone(),
+            access,
             streams: Arc::new(echo),
             extra: Some(Arc::new(|user, request| Box::pin(whoami(user, request)))),
             checks: vec![Check::of_readiness("store", || Ok(()))],
@@ -275,22 +288,6 @@ impl Hub {
         };
         Client { address: self.address, name: "localhost".to_owned(), config: Arc::new(config) }
     }
-}
-
-/// Puts an object into the store without the API.
-pub async fn create(objects: &Objects, api_version: &str, kind: &str, mut value: Value) -> Value {
-    let kind = kinds::by_kind(api_version, kind).unwrap();
-    value["apiVersion"] = json!(api_version);
-    value["kind"] = json!(kind.kind());
-    let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default().into();
-    let place = ObjectRef {
-        kind: kind.clone(),
-        cluster: ClusterName::root(),
-        namespace,
-        name: String::new(),
-    };
-    let written = objects.create(&WriteOptions::default(), &place, value).await.unwrap();
-    freewheel_hub_objects::stored_value(&written.stored).unwrap()
 }
 
 /// An answer.
@@ -504,7 +501,11 @@ impl Client {
     }
 
     pub async fn watch_as(&self, path: &str, accept: &str) -> Watcher {
-        let response = self.open("GET", path, &[("accept", accept)], Bytes::new()).await;
+        self.watch_with(path, &[("accept", accept)]).await
+    }
+
+    pub async fn watch_with(&self, path: &str, headers: &[(&str, &str)]) -> Watcher {
+        let response = self.open("GET", path, headers, Bytes::new()).await;
         assert_eq!(response.status(), 200);
         Watcher { body: response.into_body(), buffer: Vec::new() }
     }

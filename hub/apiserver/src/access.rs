@@ -1,0 +1,73 @@
+//! Who calls and who may do what, for everything that is served: made once, over the store that all of it is kept in.
+
+pub(crate) mod remembered;
+pub(crate) mod remote;
+mod signing_request;
+
+use std::sync::Arc;
+
+use freewheel_hub_objects::Objects;
+use freewheel_hub_objects::clock::SystemClock;
+use freewheel_hub_rbac::Index;
+use freewheel_hub_store::Store;
+
+use crate::authn::{BearerOptions, Provider, TokenFile};
+use crate::authz::{AccessWebhook, Authorizers, PolicyFile, RoleEscalation};
+use crate::tokens::Issuer;
+pub use remote::{Fetch, Remote};
+use signing_request::CertificateRequests;
+
+/// What is known of callers beside what the store holds.
+#[derive(Clone, Default)]
+pub struct AccessOptions {
+    /// Who is known by a token of a file.
+    pub tokens: TokenFile,
+    /// What a file of policies gives.
+    pub policies: PolicyFile,
+    /// OpenID providers that are believed.
+    pub providers: Vec<Arc<Provider>>,
+    /// Who is asked whose a token is that nobody here knows.
+    pub token_webhook: Option<Arc<dyn Remote>>,
+    /// Who is asked what callers may do in the root, after all others.
+    pub access_webhook: Option<Arc<dyn Remote>>,
+    /// `https://HOST:PORT` of the API, which tokens of service accounts are from.
+    pub issuer: String,
+}
+
+/// Who calls, and who may do what.
+#[derive(Clone)]
+pub struct Access {
+    pub(crate) authorizers: Arc<Authorizers>,
+    pub(crate) rights: Arc<Index>,
+    pub(crate) bearers: BearerOptions,
+    issuer: String,
+}
+
+impl Access {
+    /// By what is in this store. Whatever writes is to write to the second: what it is answered counts then.
+    #[must_use]
+    pub fn over(store: Arc<dyn Store>, options: AccessOptions) -> (Self, Arc<dyn Store>) {
+        let AccessOptions { tokens, providers, policies, token_webhook, access_webhook, issuer } =
+            options;
+        let bearers = BearerOptions { file: tokens, providers, webhook: token_webhook };
+        let webhook =
+            access_webhook.map(|remote| AccessWebhook::new(remote, Arc::new(SystemClock)));
+        let (rights, store) = Index::over(store);
+        let authorizers = Arc::new(Authorizers::over(rights.clone(), policies, webhook));
+        (Self { authorizers, rights, bearers, issuer }, store)
+    }
+
+    /// Who signs tokens of service accounts.
+    #[must_use]
+    pub fn issuer(&self, objects: &Objects) -> Issuer {
+        Issuer::new(objects.store().clone(), objects.clock().clone(), &self.issuer)
+    }
+
+    /// The same pipeline with those who have a say in what callers write about rights and identities.
+    #[must_use]
+    pub fn guard(&self, objects: Objects) -> Objects {
+        let (authorizers, rights) = (self.authorizers.clone(), self.rights.clone());
+        let escalation = RoleEscalation { authorizers, rights };
+        objects.admitting(Arc::new(CertificateRequests)).admitting(Arc::new(escalation))
+    }
+}

@@ -1,0 +1,293 @@
+//! Callers by a token of an OpenID provider (`--authentication-config`): a JWT whose issuer, audience and claims are those
+//! of the configuration.
+//!
+//! ```text
+//! iss ─▶ the issuer of that URL ─▶ its keys (discovery ─▶ jwks_uri) ─▶ aud, exp, nbf, rules ─▶ username, groups, uid
+//! ```
+//!
+//! Guarantees:
+//! - a token is good for the issuer and the audience that are configured, as long as it says, and no other is
+//!   (`a_token_of_a_provider_is_good_for_what_it_says`);
+//! - keys are asked for when one is missing, and not with each token that names one that nobody has
+//!   (`keys_are_fetched_when_one_is_missing_and_not_for_strangers`);
+//! - what the configuration asks for is done, or it is refused (`a_configuration_is_obeyed_or_refused`).
+
+mod configuration;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use freewheel_hub_pki::{ForeignToken, JwkSet};
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::bearer::{AskedToken, Known, TokenAuthenticator};
+use super::user::{AUTHENTICATED, User};
+use crate::tokens::Issuer;
+pub use configuration::{AuthenticationConfiguration, ConfigurationError, Provider};
+use configuration::{Claim, Jwt};
+
+/// Keys are not asked for more often than this, whoever comes with a token.
+const REFRESH_SECONDS: i64 = 10;
+/// Keys that have changed under their name are known after this.
+const KEYS_SECONDS: i64 = 3_600;
+
+/// Knows those whom one provider knows.
+pub(super) struct Oidc {
+    provider: Arc<Provider>,
+    /// Knows the time.
+    issuer: Issuer,
+    keys: ArcSwap<Keys>,
+    turn: Mutex<()>,
+}
+
+/// The provider's keys, and when they were asked for.
+#[derive(Default)]
+struct Keys {
+    set: JwkSet,
+    at: Option<i64>,
+}
+
+impl Oidc {
+    /// Of this provider.
+    pub(super) fn new(provider: Arc<Provider>, issuer: Issuer) -> Self {
+        Self { provider, issuer, keys: ArcSwap::default(), turn: Mutex::new(()) }
+    }
+
+    /// Keys that have the one that a token names, if the provider has it.
+    async fn keys(&self, token: &ForeignToken<'_>) -> Result<Arc<Keys>, String> {
+        let is_good = |keys: &Keys| {
+            let age = keys.at.map(|at| self.issuer.now().saturating_sub(at));
+            let is_there = token.key().is_empty() || keys.set.has(token.key());
+            age.is_some_and(|age| age < REFRESH_SECONDS || is_there && age < KEYS_SECONDS)
+        };
+        let now = self.keys.load_full();
+        if is_good(&now) {
+            return Ok(now);
+        }
+        let _turn = self.turn.lock().await;
+        let now = self.keys.load_full();
+        if is_good(&now) {
+            return Ok(now);
+        }
+        let fetched = self.fetch().await;
+        // Who does not answer is not asked again at once.
+        let at = Some(self.issuer.now());
+        let set = fetched.as_ref().map_or_else(|_| now.set.clone(), Clone::clone);
+        let keys = Arc::new(Keys { set, at });
+        self.keys.store(keys.clone());
+        fetched.map(|_| keys)
+    }
+
+    async fn fetch(&self) -> Result<JwkSet, String> {
+        let Provider { jwt, fetch } = &*self.provider;
+        let document = fetch.get(&jwt.issuer.discovery()).await?;
+        let document: Value = serde_json::from_slice(&document)
+            .map_err(|_| format!("the discovery document of {} is none", jwt.issuer.url))?;
+        if document["issuer"] != *jwt.issuer.url {
+            return Err(format!(
+                "the discovery document of {} is another issuer's",
+                jwt.issuer.url
+            ));
+        }
+        let keys = document["jwks_uri"].as_str().filter(|uri| uri.starts_with("https://"));
+        let keys = keys.ok_or_else(|| format!("{} says not where its keys are", jwt.issuer.url))?;
+        let keys = fetch.get(keys).await?;
+        JwkSet::read(&keys).ok_or_else(|| format!("the keys of {} are none", jwt.issuer.url))
+    }
+}
+
+#[async_trait]
+impl TokenAuthenticator for Oidc {
+    async fn token(&self, asked: AskedToken<'_>) -> Result<Option<Known>, String> {
+        let Some(token) = ForeignToken::read(asked.token) else { return Ok(None) };
+        let jwt = &self.provider.jwt;
+        let said: Value = serde_json::from_slice(token.unproven_claims()).unwrap_or_default();
+        if said["iss"] != *jwt.issuer.url {
+            return Ok(None);
+        }
+        let keys = self.keys(&token).await?;
+        let claims = keys.set.claims(&token).ok_or("oidc: failed to verify id token signature")?;
+        let claims: Value = serde_json::from_slice(&claims).map_err(|error| error.to_string())?;
+        let user = user(jwt, &claims, self.issuer.now())?;
+        Ok(asked.known(Arc::new(user), None))
+    }
+}
+
+/// Whom the claims of a token name that was verified.
+fn user(jwt: &Jwt, claims: &Value, now: i64) -> Result<User, String> {
+    let audiences = Claim::list(&claims["aud"]);
+    if !audiences.iter().any(|one| jwt.issuer.audiences.contains(one)) {
+        let expected = &jwt.issuer.audiences;
+        return Err(format!(
+            "oidc: verify token: oidc: expected audience in {expected:?} got {audiences:?}"
+        ));
+    }
+    let until = claims["exp"].as_f64().ok_or("oidc: the token has no end")?.floor();
+    // As far as seconds go that are ever asked about.
+    #[expect(clippy::cast_possible_truncation, reason = "it saturates")]
+    let until = until as i64;
+    if until < now {
+        return Err("oidc: verify token: oidc: token is expired".to_owned());
+    }
+    if claims["nbf"].as_f64().is_some_and(|from| (now + 300) as f64 <= from) {
+        return Err("oidc: verify token: oidc: the token is not valid yet".to_owned());
+    }
+    for rule in &jwt.claim_validation_rules {
+        if claims[&rule.claim].as_str() != Some(&rule.required_value) {
+            let (claim, value) = (&rule.claim, &rule.required_value);
+            return Err(format!("oidc: required claim {claim} is not {value:?}"));
+        }
+    }
+    let mappings = &jwt.claim_mappings;
+    let name = mappings.username.text(claims);
+    let name = name.ok_or_else(|| {
+        format!("oidc: parse username claims {:?}: claim not present", mappings.username.claim)
+    })?;
+    if mappings.username.claim == "email" && claims["email_verified"] == false {
+        return Err("oidc: email not verified".to_owned());
+    }
+    let mut groups = mappings.groups.as_ref().map(|it| it.texts(claims)).unwrap_or_default();
+    groups.push(AUTHENTICATED.to_owned());
+    let uid = mappings.uid.as_ref().and_then(|uid| claims[&uid.claim].as_str());
+    let uid = uid.unwrap_or_default().to_owned();
+    Ok(User { name, uid, groups, until: Some(until), ..User::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+    use freewheel_hub_objects::clock::Clock;
+    use freewheel_hub_pki::{TokenKey, jwk};
+    use freewheel_hub_store::memory::MemoryStore;
+    use freewheel_link::names::ClusterName;
+    use serde_json::json;
+
+    use super::*;
+    use crate::access::remote::Fetch;
+    use crate::authz::Cluster;
+
+    #[derive(Default)]
+    struct Hands(AtomicI64);
+
+    impl Clock for Hands {
+        fn unix_nanos(&self) -> i128 {
+            i128::from(self.0.load(Ordering::SeqCst)) * 1_000_000_000
+        }
+    }
+
+    /// A provider with one key, which counts who asks for it.
+    struct Elsewhere {
+        key: TokenKey,
+        asked: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Fetch for Elsewhere {
+        async fn get(&self, url: &str) -> Result<Vec<u8>, String> {
+            let document = match url {
+                "https://issuer/.well-known/openid-configuration" => {
+                    json!({"issuer": "https://issuer", "jwks_uri": "https://keys/all"})
+                }
+                "https://keys/all" => {
+                    self.asked.fetch_add(1, Ordering::SeqCst);
+                    json!({"keys": [jwk(self.key.id(), self.key.public()).unwrap()]})
+                }
+                other => return Err(format!("nothing at {other}")),
+            };
+            Ok(document.to_string().into_bytes())
+        }
+    }
+
+    const CONFIGURATION: &str = "
+apiVersion: apiserver.config.k8s.io/v1
+kind: AuthenticationConfiguration
+jwt:
+- issuer: {url: 'https://issuer', audiences: [hub]}
+  claimValidationRules: [{claim: hd, requiredValue: example.com}]
+  claimMappings:
+    username: {claim: sub, prefix: 'oidc:'}
+    groups: {claim: groups, prefix: ''}
+    uid: {claim: id}
+";
+
+    fn oidc() -> (Oidc, Arc<Elsewhere>, Arc<Hands>) {
+        let key = TokenKey::read(&TokenKey::generate().unwrap()).unwrap();
+        let elsewhere = Arc::new(Elsewhere { key, asked: AtomicUsize::default() });
+        let clock = Arc::new(Hands(AtomicI64::new(1_000)));
+        let issuer = Issuer::new(Arc::new(MemoryStore::new()), clock.clone(), "https://hub");
+        let read = AuthenticationConfiguration::read(CONFIGURATION).unwrap();
+        let mut providers = read.providers(|_| Ok::<_, String>(elsewhere.clone())).unwrap();
+        (Oidc::new(providers.remove(0), issuer), elsewhere, clock)
+    }
+
+    async fn ask(oidc: &Oidc, token: &str) -> Result<Option<Arc<User>>, String> {
+        let own = ["api".to_owned()];
+        let cluster = Cluster { name: &ClusterName::root(), uid: None };
+        let asked = AskedToken { token, cluster, audiences: &own, own: &own };
+        Ok(oidc.token(asked).await?.map(|known| known.user))
+    }
+
+    fn claims(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+        let mut claims = json!({"iss": "https://issuer", "sub": "ada", "aud": ["other", "hub"],
+            "exp": 1_100, "hd": "example.com", "groups": ["dev", "ops"], "id": "7"});
+        change(&mut claims);
+        claims.to_string().into_bytes()
+    }
+
+    #[tokio::test]
+    async fn a_token_of_a_provider_is_good_for_what_it_says() {
+        let (oidc, elsewhere, clock) = oidc();
+        let sign = |claims: Vec<u8>| elsewhere.key.sign(&claims).unwrap();
+        let good = sign(claims(|_| {}));
+        let ada = ask(&oidc, &good).await.unwrap().unwrap();
+        assert_eq!((&*ada.name, &*ada.uid, ada.until), ("oidc:ada", "7", Some(1_100)));
+        assert_eq!(ada.groups, ["dev", "ops", AUTHENTICATED]);
+        let one = sign(claims(|claims| {
+            claims["aud"] = json!("hub");
+            claims["groups"] = json!("dev");
+        }));
+        assert_eq!(ask(&oidc, &one).await.unwrap().unwrap().groups, ["dev", AUTHENTICATED]);
+        let wrong: [fn(&mut Value); 6] = [
+            |claims| claims["aud"] = json!(["other"]),
+            |claims| claims["exp"] = json!(999),
+            |claims| claims["exp"] = json!("never"),
+            |claims| claims["nbf"] = json!(2_000),
+            |claims| claims["hd"] = json!("example.org"),
+            |claims| claims["sub"] = json!(null),
+        ];
+        for change in wrong {
+            assert!(ask(&oidc, &sign(claims(change))).await.is_err());
+        }
+        let other = sign(claims(|claims| claims["iss"] = json!("https://another")));
+        assert!(ask(&oidc, &other).await.unwrap().is_none(), "somebody else may know it");
+        let stranger = TokenKey::read(&TokenKey::generate().unwrap()).unwrap();
+        assert!(ask(&oidc, &stranger.sign(&claims(|_| {})).unwrap()).await.is_err());
+        clock.0.store(1_101, Ordering::SeqCst);
+        assert!(ask(&oidc, &good).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn keys_are_fetched_when_one_is_missing_and_not_for_strangers() {
+        let (oidc, elsewhere, clock) = oidc();
+        let good = elsewhere.key.sign(&claims(|claims| claims["exp"] = json!(1_000_000))).unwrap();
+        let stranger = TokenKey::read(&TokenKey::generate().unwrap()).unwrap();
+        let strange = stranger.sign(&claims(|_| {})).unwrap();
+        let count = || elsewhere.asked.load(Ordering::SeqCst);
+        for _ in 0..5 {
+            assert!(ask(&oidc, &good).await.unwrap().is_some());
+            assert!(ask(&oidc, &strange).await.is_err());
+        }
+        assert_eq!(count(), 1);
+        clock.0.fetch_add(REFRESH_SECONDS, Ordering::SeqCst);
+        assert!(ask(&oidc, &good).await.unwrap().is_some());
+        assert_eq!(count(), 1);
+        assert!(ask(&oidc, &strange).await.is_err());
+        assert_eq!(count(), 2, "it may be new");
+        clock.0.fetch_add(KEYS_SECONDS, Ordering::SeqCst);
+        assert!(ask(&oidc, &good).await.unwrap().is_some());
+        assert_eq!(count(), 3);
+    }
+}

@@ -1,0 +1,215 @@
+//! The file that says which OpenID providers are believed (`AuthenticationConfiguration` of apiserver.config.k8s.io).
+//! What cannot be done here (CEL expressions among it) is refused, and not left out.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::access::remote::Fetch;
+
+const GROUP: &str = "apiserver.config.k8s.io/";
+
+/// Why a configuration is none that can be obeyed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigurationError(String);
+
+/// A provider of the configuration, and the way to it.
+pub struct Provider {
+    pub(super) jwt: Jwt,
+    pub(super) fetch: Arc<dyn Fetch>,
+}
+
+/// Which providers are believed.
+#[derive(Clone, Debug, Default)]
+pub struct AuthenticationConfiguration(Vec<Jwt>);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct File {
+    api_version: String,
+    kind: String,
+    #[serde(default)]
+    jwt: Vec<Jwt>,
+}
+
+/// One provider.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Jwt {
+    pub(super) issuer: JwtIssuer,
+    #[serde(default)]
+    pub(super) claim_validation_rules: Vec<Rule>,
+    pub(super) claim_mappings: Mappings,
+}
+
+/// Whose tokens, and for whom.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct JwtIssuer {
+    pub(super) url: String,
+    #[serde(default, rename = "discoveryURL")]
+    discovery_url: String,
+    /// PEM; the host's own authorities where it is left out.
+    #[serde(default)]
+    certificate_authority: String,
+    pub(super) audiences: Vec<String>,
+    #[serde(default)]
+    audience_match_policy: String,
+}
+
+/// A claim that has to have a value.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Rule {
+    pub(super) claim: String,
+    #[serde(default)]
+    pub(super) required_value: String,
+}
+
+/// What claims say of a user.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Mappings {
+    pub(super) username: Claim,
+    #[serde(default)]
+    pub(super) groups: Option<Claim>,
+    #[serde(default)]
+    pub(super) uid: Option<PlainClaim>,
+}
+
+/// A claim, and what is put before what it says.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Claim {
+    pub(super) claim: String,
+    /// To be said even where it is empty: names of a provider are not to be anybody else's by mistake.
+    prefix: String,
+}
+
+/// A claim as it is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PlainClaim {
+    pub(super) claim: String,
+}
+
+impl Claim {
+    /// What a claim says, when it is a text and not empty.
+    pub(super) fn text(&self, claims: &Value) -> Option<String> {
+        let text = claims[&self.claim].as_str().filter(|text| !text.is_empty())?;
+        Some(format!("{}{text}", self.prefix))
+    }
+
+    /// The texts of a claim that is one or a list.
+    pub(super) fn texts(&self, claims: &Value) -> Vec<String> {
+        let texts = Self::list(&claims[&self.claim]);
+        texts.into_iter().map(|text| format!("{}{text}", self.prefix)).collect()
+    }
+
+    /// One text, or a list of them.
+    pub(super) fn list(value: &Value) -> Vec<String> {
+        let one = value.as_str().map(str::to_owned);
+        let more = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+        one.into_iter().chain(more.map(str::to_owned)).collect()
+    }
+}
+
+impl JwtIssuer {
+    /// Where its discovery document is.
+    pub(super) fn discovery(&self) -> String {
+        if self.discovery_url.is_empty() {
+            let url = self.url.trim_end_matches('/');
+            format!("{url}/.well-known/openid-configuration")
+        } else {
+            self.discovery_url.clone()
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigurationError> {
+        let wrong = |why: &str| Err(ConfigurationError(format!("issuer {:?} {why}", self.url)));
+        if !self.url.starts_with("https://") || !self.discovery().starts_with("https://") {
+            return wrong("has to be https://");
+        }
+        if self.audiences.is_empty() {
+            return wrong("needs audiences");
+        }
+        if !matches!(&*self.audience_match_policy, "" | "MatchAny") {
+            return wrong("may have the audienceMatchPolicy MatchAny alone");
+        }
+        Ok(())
+    }
+}
+
+impl AuthenticationConfiguration {
+    /// Reads its text, YAML or JSON.
+    ///
+    /// # Errors
+    /// When it is none, or asks for what is not done here.
+    pub fn read(text: &str) -> Result<Self, ConfigurationError> {
+        let File { api_version, kind, jwt } =
+            serde_saphyr::from_str(text).map_err(|error| ConfigurationError(error.to_string()))?;
+        if !api_version.starts_with(GROUP) || kind != "AuthenticationConfiguration" {
+            let text = format!(
+                "it is {kind} of {api_version}, and not AuthenticationConfiguration of {GROUP}v1"
+            );
+            return Err(ConfigurationError(text));
+        }
+        for (at, one) in jwt.iter().enumerate() {
+            one.issuer.check()?;
+            if jwt.iter().take(at).any(|other| other.issuer.url == one.issuer.url) {
+                return Err(ConfigurationError(format!(
+                    "issuer {:?} is there twice",
+                    one.issuer.url
+                )));
+            }
+        }
+        Ok(Self(jwt))
+    }
+
+    /// Its providers. `reach` makes the way to one, which is known by these authorities (PEM), or by those of the host
+    /// where there are none.
+    ///
+    /// # Errors
+    /// What `reach` answers.
+    pub fn providers<F: Fetch + 'static, E>(
+        self,
+        reach: impl Fn(&str) -> Result<Arc<F>, E>,
+    ) -> Result<Vec<Arc<Provider>>, E> {
+        let provider = |jwt: Jwt| {
+            let fetch = reach(&jwt.issuer.certificate_authority)?;
+            Ok(Arc::new(Provider { jwt, fetch }))
+        };
+        self.0.into_iter().map(provider).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_obeyed_or_refused() {
+        let file = |jwt: &str| {
+            format!(
+                "apiVersion: apiserver.config.k8s.io/v1beta1\nkind: AuthenticationConfiguration\njwt: [{jwt}]"
+            )
+        };
+        let plain = "{issuer: {url: 'https://a', audiences: [b]}, claimMappings: {username: {claim: sub, prefix: ''}}}";
+        let read = AuthenticationConfiguration::read(&file(plain)).unwrap();
+        assert_eq!(read.0[0].issuer.discovery(), "https://a/.well-known/openid-configuration");
+        for (jwt, why) in [
+            (format!("{plain}, {plain}"), "is there twice"),
+            (plain.replace("https", "http"), "has to be https://"),
+            (plain.replace("[b]", "[]"), "needs audiences"),
+            (plain.replace(", prefix: ''", ""), "prefix"),
+            (plain.replace("claim: sub", "expression: claims.sub"), "expression"),
+            (plain.replace("{issuer:", "{userValidationRules: [], issuer:"), "userValidationRules"),
+        ] {
+            let said = AuthenticationConfiguration::read(&file(&jwt)).unwrap_err().to_string();
+            assert!(said.contains(why), "{why}: {said}");
+        }
+        assert!(AuthenticationConfiguration::read("kind: Pod\napiVersion: v1").is_err());
+    }
+}

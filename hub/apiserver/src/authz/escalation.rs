@@ -1,0 +1,181 @@
+//! Nobody gives away what they do not have: who writes a role has all that it gives, or the verb `escalate`; who writes a
+//! binding has all that its role gives, or the verb `bind`.
+//!
+//! Guarantees:
+//! - so it is by whatever door the role comes, patches and roles that are made of others included
+//!   (`nobody_gives_away_what_they_do_not_have`).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use freewheel_hub_objects::{Actor, Claims, Person, Plugin, Refusal, Review};
+use freewheel_hub_pki::MASTERS;
+use freewheel_hub_rbac::{GROUP, Index, PolicyRule, RoleRef, Who, compact, missing};
+use serde_json::Value;
+
+use super::Authorizers;
+use super::attributes::{Attributes, Resource, What};
+use super::authorizer::{Authorizer as _, Decision};
+use crate::authn::User;
+use crate::tenant::Tenant;
+
+/// Refuses roles and bindings that give more than their writer has.
+pub(crate) struct RoleEscalation {
+    pub(crate) authorizers: Arc<Authorizers>,
+    pub(crate) rights: Arc<Index>,
+}
+
+#[async_trait]
+impl Plugin for RoleEscalation {
+    fn name(&self) -> &'static str {
+        "RoleEscalation"
+    }
+
+    fn handles(&self, review: &Review<'_>) -> bool {
+        let Actor::Person(person) = review.actor else { return false };
+        review.target.kind.group() == GROUP
+            && review.asks_for_it()
+            && !person.groups.iter().any(|group| group == MASTERS)
+    }
+
+    async fn validate(&self, review: &Review<'_>, object: &Value) -> Result<Claims, Refusal> {
+        let Actor::Person(person) = review.actor else { return Ok(Claims::default()) };
+        if review.old.is_some_and(|old| only_lets_go(object, old)) {
+            return Ok(Claims::default());
+        }
+        match object.get("roleRef") {
+            Some(role) => self.check_binding(review, person, role).await?,
+            None => self.check_role(review, person, object).await?,
+        }
+        Ok(Claims::default())
+    }
+}
+
+impl RoleEscalation {
+    async fn check_role(
+        &self,
+        review: &Review<'_>,
+        person: &Person,
+        role: &Value,
+    ) -> Result<(), Refusal> {
+        let target = review.target;
+        // As with every create, what is to be made has no name yet.
+        let name = if review.creates() { "" } else { &target.name };
+        let what = Resource {
+            group: GROUP,
+            plural: target.kind.plural(),
+            namespace: &target.namespace,
+            name,
+            subresource: "",
+        };
+        if self.may(review, person, ("escalate", what)).await {
+            return Ok(());
+        }
+        let rules = role.get("rules").cloned().unwrap_or_default();
+        let rules: Vec<PolicyRule> = serde_json::from_value(rules).unwrap_or_default();
+        self.check_has(review, person, &rules)?;
+        let gathers = |role: &Value| {
+            let selectors = role.pointer("/aggregationRule/clusterRoleSelectors");
+            selectors.and_then(Value::as_array).is_some_and(|list| !list.is_empty())
+        };
+        if gathers(role) || review.old.is_some_and(gathers) {
+            let all = self.check_has(review, person, &PolicyRule::everything());
+            all.map_err(|_| {
+                Refusal::forbidden("must have cluster-admin privileges to use the aggregationRule")
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn check_binding(
+        &self,
+        review: &Review<'_>,
+        person: &Person,
+        role: &Value,
+    ) -> Result<(), Refusal> {
+        let text = |key: &str| role[key].as_str().unwrap_or_default();
+        let (name, namespace) = (text("name"), &*review.target.namespace);
+        // What is none, validation has refused.
+        let role = match text("kind") {
+            "Role" => RoleRef::Role(name.to_owned()),
+            _ => RoleRef::ClusterRole(name.to_owned()),
+        };
+        let what =
+            Resource { group: GROUP, plural: role.plural(), namespace, name, subresource: "" };
+        if self.may(review, person, ("bind", what)).await {
+            return Ok(());
+        }
+        let rights = self.rights.of(&review.target.cluster).unwrap_or_default();
+        let rules = rights.rules_of(&role, namespace).map_err(|_| Refusal::NotFound {
+            group: GROUP.to_owned(),
+            plural: role.plural().to_owned(),
+            name: name.to_owned(),
+        })?;
+        self.check_has(review, person, rules)
+    }
+
+    async fn may(
+        &self,
+        review: &Review<'_>,
+        person: &Person,
+        (verb, what): (&str, Resource<'_>),
+    ) -> bool {
+        let name = review.target.cluster.as_str();
+        let Ok(tenant) = Tenant::find(&*review.state(), Some(name)) else { return false };
+        let user =
+            User { name: person.name.clone(), groups: person.groups.clone(), ..User::default() };
+        let (cluster, what) = (tenant.cluster(), What::Resource(what));
+        let asked = Attributes { user: &user, verb, cluster, what };
+        matches!(self.authorizers.decide(&asked).await, Decision::Allow(_))
+    }
+
+    /// Whether the writer has all of this by roles, where the write is.
+    fn check_has(
+        &self,
+        review: &Review<'_>,
+        person: &Person,
+        wanted: &[PolicyRule],
+    ) -> Result<(), Refusal> {
+        let rights = self.rights.of(&review.target.cluster).unwrap_or_default();
+        let who = Who { name: &person.name, groups: &person.groups };
+        let given: Vec<_> = rights.given(who, &review.target.namespace).collect();
+        let own = given.iter().flatten().flat_map(|given| given.rules);
+        let lacking = compact(missing(own, wanted));
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let mut lines: Vec<String> = lacking.iter().map(ToString::to_string).collect();
+        lines.sort_unstable();
+        lines.dedup();
+        let groups: Vec<String> = person.groups.iter().map(|group| format!("{group:?}")).collect();
+        let mut why = format!(
+            "user {:?} (groups=[{}]) is attempting to grant RBAC permissions not currently held:\n{}",
+            person.name,
+            groups.join(" "),
+            lines.join("\n")
+        );
+        let mut errors: Vec<String> = given
+            .iter()
+            .filter_map(|given| given.as_ref().err().map(ToString::to_string))
+            .collect();
+        errors.dedup();
+        if !errors.is_empty() {
+            why.push_str(&format!("; resolution errors: [{}]", errors.join(", ")));
+        }
+        Err(Refusal::forbidden(why))
+    }
+}
+
+/// Whether nothing changes but who is waited for before it goes.
+fn only_lets_go(new: &Value, old: &Value) -> bool {
+    let without = |value: &Value| {
+        let mut value = value.clone();
+        if let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            for key in ["finalizers", "ownerReferences", "managedFields", "resourceVersion"] {
+                meta.remove(key);
+            }
+        }
+        value
+    };
+    without(new) == without(old)
+}

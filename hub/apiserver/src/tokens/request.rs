@@ -1,0 +1,202 @@
+//! TokenRequest: somebody asks for a token of a service account (`kubectl create token`, and whoever gives tokens to
+//! pods).
+
+use bytes::Bytes;
+use freewheel_hub_rbac::service_account_name;
+use freewheel_hub_schema::error::{ApiError, FieldError};
+use freewheel_hub_schema::object::{Key, Resource};
+use freewheel_hub_schema::time;
+use freewheel_hub_store::{Snapshot, Stored};
+use http::Response;
+use http::header::ACCEPT;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+use super::claims::{Bound, Claims, Ref};
+use crate::body::Body;
+use crate::call::Call;
+use crate::media::{self, Shape};
+use crate::{decode, respond};
+
+const GROUP: &str = "authentication.k8s.io";
+const KIND: &str = "TokenRequest";
+/// What a token is good for that says nothing.
+const DEFAULT_SECONDS: i64 = 3_600;
+const SECONDS_MIN: i64 = 600;
+const SECONDS_MAX: i64 = 1 << 32;
+/// What pods' tokens are asked for by who renews them in time: programs that read theirs once are let be for longer.
+const RENEWED_SECONDS: i64 = 3_607;
+const EXTENDED_SECONDS: i64 = 365 * 86_400;
+
+/// POST to `serviceaccounts/NAME/token`.
+pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    let out = media::negotiate(call.header(&ACCEPT), |wanted| wanted.shape == Shape::Object)?;
+    let request = decode::any(call.body_wire()?, body)?;
+    call.how("CreateOptions")?;
+    let store = call.hub.server.objects.store();
+    let snapshot = store.snapshot();
+    let account = call.hub.server.objects.get_in(&*snapshot, &call.object_ref())?;
+    check_metadata(call, &request, &account)?;
+    let issuer = &call.hub.issuer;
+    let own = issuer.audiences(&*snapshot, &call.tenant.name);
+    let asked = Asked::read(&request, &own)?;
+    let bound = find_bound(call, &*snapshot, &request)?;
+    let extends = bound.pod.is_some() && asked.is_for_a_while_longer(&own);
+    let now = issuer.now();
+    let lasts = if extends { EXTENDED_SECONDS } else { asked.seconds };
+    let (name, uid) = (call.name.clone(), account.object.header.uid.to_string());
+    let claims = Claims {
+        aud: asked.audiences.clone(),
+        exp: now.saturating_add(lasts),
+        iat: now,
+        iss: issuer.url(&call.tenant.name),
+        jti: uuid::Uuid::new_v4().to_string(),
+        kubernetes: Bound {
+            namespace: call.namespace.to_string(),
+            serviceaccount: Ref { name, uid },
+            warnafter: extends.then(|| now.saturating_add(asked.seconds)),
+            ..bound
+        },
+        nbf: now,
+        sub: service_account_name(&call.namespace, &call.name),
+    };
+    let text = serde_json::to_vec(&claims).map_err(ApiError::internal)?;
+    let token = issuer.sign(&call.tenant.name, &call.tenant.expect(), &text).await?;
+    let mut spec = json!({"audiences": asked.audiences, "expirationSeconds": asked.seconds});
+    if let Some(bound) = request.pointer("/spec/boundObjectRef") {
+        spec["boundObjectRef"] = bound.clone();
+    }
+    let answer = json!({
+        "kind": KIND, "apiVersion": "authentication.k8s.io/v1",
+        "metadata": {
+            "name": call.name, "namespace": &*call.namespace, "uid": &*account.object.header.uid,
+            "creationTimestamp": time::from_unix(now),
+        },
+        "spec": spec,
+        "status": {
+            "token": token,
+            "expirationTimestamp": time::from_unix(now.saturating_add(asked.seconds)),
+        },
+    });
+    Ok(respond::status(201, out.wire, &answer))
+}
+
+fn text<'a>(value: &'a Value, path: &str) -> &'a str {
+    value.pointer(path).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn invalid(field: &str, value: &Value, why: &str) -> ApiError {
+    ApiError::invalid(GROUP, KIND, "", &[FieldError::invalid(field, value, why)])
+}
+
+/// Whoever names an account in the body means the one in the path.
+fn check_metadata(call: &Call, request: &Value, account: &Stored) -> Result<(), ApiError> {
+    for (key, own) in [("name", &*call.name), ("namespace", &*call.namespace)] {
+        let said = text(request, &format!("/metadata/{key}"));
+        if !said.is_empty() && said != own {
+            let why = format!("must match the service account {key} if specified");
+            return Err(invalid(&format!("metadata.{key}"), &json!(said), &why));
+        }
+    }
+    let (said, own) = (text(request, "/metadata/uid"), &*account.object.header.uid);
+    if said.is_empty() || said == own {
+        return Ok(());
+    }
+    let why = format!(
+        "the UID in the token request ({said}) does not match the UID of the service account ({own})"
+    );
+    Err(ApiError::conflict(GROUP, KIND, &call.name, &why))
+}
+
+/// For whom, and for how long.
+#[derive(Debug)]
+struct Asked {
+    audiences: Vec<String>,
+    seconds: i64,
+}
+
+impl Asked {
+    /// Who names no audience means the API itself, at the address that it has now.
+    fn read(request: &Value, own: &[String]) -> Result<Self, ApiError> {
+        let audiences = request.pointer("/spec/audiences").and_then(Value::as_array);
+        let audiences = audiences.into_iter().flatten().filter_map(Value::as_str);
+        let mut audiences: Vec<String> = audiences.map(str::to_owned).collect();
+        if audiences.is_empty() {
+            audiences.extend(own.first().cloned());
+        }
+        let seconds = request.pointer("/spec/expirationSeconds").filter(|value| !value.is_null());
+        let seconds = seconds.map_or(Some(DEFAULT_SECONDS), Value::as_i64).unwrap_or_default();
+        let wrong = |why| Err(invalid("spec.expirationSeconds", &json!(seconds), why));
+        if seconds < SECONDS_MIN {
+            return wrong("may not specify a duration less than 10 minutes");
+        }
+        if SECONDS_MAX < seconds {
+            return wrong("may not specify a duration larger than 2^32 seconds");
+        }
+        Ok(Self { audiences, seconds })
+    }
+
+    /// Whether it is what is asked for to renew a pod's token for the API in time.
+    fn is_for_a_while_longer(&self, own: &[String]) -> bool {
+        self.seconds == RENEWED_SECONDS && self.audiences.iter().all(|one| own.contains(one))
+    }
+}
+
+/// With what the token ends.
+fn find_bound(call: &Call, snapshot: &dyn Snapshot, request: &Value) -> Result<Bound, ApiError> {
+    let asked = request.pointer("/spec/boundObjectRef").filter(|asked| !asked.is_null());
+    let Some(asked) = asked else { return Ok(Bound::default()) };
+    let (version, kind) = (text(asked, "/apiVersion"), text(asked, "/kind"));
+    let (name, uid) = (text(asked, "/name"), text(asked, "/uid"));
+    let (plural, namespace) = match kind {
+        "Pod" if !version.contains('/') => ("pods", &*call.namespace),
+        "Secret" if !version.contains('/') => ("secrets", &*call.namespace),
+        "Node" if !version.contains('/') => ("nodes", ""),
+        _ => {
+            let text = format!("cannot bind token to object of type {version}, Kind={kind}");
+            return Err(ApiError::bad_request(text));
+        }
+    };
+    let found = find(call, snapshot, (plural, namespace, name));
+    let found = found.ok_or_else(|| ApiError::not_found("", plural, name))?;
+    let there = found.object.header.uid.to_string();
+    if !uid.is_empty() && uid != there {
+        let why = format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might \
+             have been deleted and then recreated"
+        );
+        return Err(ApiError::conflict("", kind, name, &why));
+    }
+    let this = Some(Ref { name: name.to_owned(), uid: there });
+    Ok(match plural {
+        "pods" => {
+            let node = node_of(call, snapshot, &found)?;
+            Bound { pod: this, node, ..Bound::default() }
+        }
+        "secrets" => Bound { secret: this, ..Bound::default() },
+        _ => Bound { node: this, ..Bound::default() },
+    })
+}
+
+fn find(
+    call: &Call,
+    snapshot: &dyn Snapshot,
+    (plural, namespace, name): (&str, &str, &str),
+) -> Option<Arc<Stored>> {
+    snapshot.get(&Key::new(&Resource::new("", plural), &call.tenant.name, namespace, name))
+}
+
+/// The node of a pod that runs as the account, which its token tells.
+fn node_of(call: &Call, snapshot: &dyn Snapshot, pod: &Stored) -> Result<Option<Ref>, ApiError> {
+    let pod = pod.object.value()?;
+    if text(&pod, "/spec/serviceAccountName") != call.name {
+        let own = &call.name;
+        return Err(ApiError::bad_request(format!(
+            "cannot bind token for serviceaccount {own:?} to pod running with different serviceaccount name."
+        )));
+    }
+    let name = text(&pod, "/spec/nodeName");
+    let node = find(call, snapshot, ("nodes", "", name));
+    let uid = node.map(|node| node.object.header.uid.to_string()).unwrap_or_default();
+    Ok((!name.is_empty()).then(|| Ref { name: name.to_owned(), uid }))
+}

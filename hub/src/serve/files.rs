@@ -1,0 +1,77 @@
+//! Files that say who callers are and what they may do, or who is asked for that.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use freewheel_hub_apiserver::authn::{AuthenticationConfiguration, Provider, TokenFile};
+use freewheel_hub_apiserver::authz::PolicyFile;
+use freewheel_hub_apiserver::{AccessOptions, Remote};
+
+use super::webhook::{Https, Webhook};
+use crate::cli::ServeOptions;
+use crate::client::{Client, ClientError};
+use crate::kubeconfig;
+
+/// A file that says who callers are, or what they may do, cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {flag} {path}: {why}")]
+pub struct FileError {
+    flag: &'static str,
+    path: PathBuf,
+    why: String,
+}
+
+/// What the files of these options say.
+pub(super) fn read(options: &ServeOptions, issuer: &str) -> Result<AccessOptions, FileError> {
+    let tokens = options.token_auth_file.as_deref();
+    let policies = options.authorization_policy_file.as_deref();
+    Ok(AccessOptions {
+        tokens: parsed("--token-auth-file", tokens, TokenFile::read)?.unwrap_or_default(),
+        policies: parsed("--authorization-policy-file", policies, PolicyFile::read)?
+            .unwrap_or_default(),
+        providers: providers(options.authentication_config.as_deref())?,
+        token_webhook: webhook(
+            "--authentication-token-webhook-config-file",
+            options.authentication_token_webhook_config_file.as_deref(),
+        )?,
+        access_webhook: webhook(
+            "--authorization-webhook-config-file",
+            options.authorization_webhook_config_file.as_deref(),
+        )?,
+        issuer: issuer.to_owned(),
+    })
+}
+
+fn parsed<T, E: std::fmt::Display>(
+    flag: &'static str,
+    path: Option<&Path>,
+    read: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<Option<T>, FileError> {
+    let Some(path) = path else { return Ok(None) };
+    let unusable = |why| FileError { flag, path: path.to_path_buf(), why };
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
+    read(&text).map(Some).map_err(|error| unusable(error.to_string()))
+}
+
+fn providers(path: Option<&Path>) -> Result<Vec<Arc<Provider>>, FileError> {
+    const FLAG: &str = "--authentication-config";
+    let Some(path) = path else { return Ok(Vec::new()) };
+    let read = parsed(FLAG, Some(path), AuthenticationConfiguration::read)?.unwrap_or_default();
+    let reached = read.providers(|authorities| Https::trusting(authorities).map(Arc::new));
+    let unusable = |why: std::io::Error| FileError {
+        flag: FLAG,
+        path: path.to_path_buf(),
+        why: format!("the authorities of this host are not found: {why}"),
+    };
+    reached.map_err(unusable)
+}
+
+fn webhook(flag: &'static str, path: Option<&Path>) -> Result<Option<Arc<dyn Remote>>, FileError> {
+    let Some(path) = path else { return Ok(None) };
+    let client = kubeconfig::of_webhook(path).map_err(ClientError::from).and_then(Client::with);
+    let unusable = |error| {
+        let (path, why) = (path.to_path_buf(), crate::chain(&error));
+        FileError { flag, path, why }
+    };
+    Ok(Some(Arc::new(Webhook(client.map_err(unusable)?))))
+}
