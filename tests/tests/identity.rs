@@ -74,8 +74,21 @@ fn a_kubeconfig_for_one_cluster_opens_that_cluster_alone() {
     let _ = site.run(&secrets);
     let _ = site.run(&["create", "configmap", "mine", "--from-literal", "a=b"]);
     let api = format!("https://127.0.0.1:{}", fleet.api_port());
-    for elsewhere in [api.clone(), format!("{api}/clusters/pi-2")] {
-        let said = site.at(&elsewhere).fails(&secrets);
-        assert!(said.contains("is forbidden"), "{elsewhere}: {said}");
+    let text = fleet.hub_cli(&["get", "kubeconfig", "--cluster", "pi-1", "--user", "jane"]);
+    let file = fleet.path("jane.kubeconfig");
+    std::fs::write(&file, text).expect("a kubeconfig");
+    let jane = Kubectl::new(&file);
+    assert!(jane.fails(&["get", "configmaps"]).contains("is forbidden"));
+    site.does(&["create", "clusterrolebinding", "jane", "--clusterrole=view", "--user=jane"]);
+    assert!(jane.run(&["get", "configmaps"]).contains("mine"));
+    for kubectl in [&site, &jane] {
+        for elsewhere in [api.clone(), format!("{api}/clusters/pi-2"), format!("{api}/clusters/no")]
+        {
+            let said = kubectl.at(&elsewhere).fails(&["get", "configmaps", "-A"]);
+            assert!(
+                said.contains("this certificate is for another cluster"),
+                "{elsewhere}: {said}"
+            );
+        }
     }
 }
