@@ -2,6 +2,7 @@
 // against Go's own.
 //
 //	schema-go -schema hub/schema/src
+//	schema-go -openapi
 //
 // Where each fact comes from:
 //
@@ -31,7 +32,16 @@ const (
 func main() {
 	log.SetFlags(0)
 	schema := flag.String("schema", "", "source directory of the crate that holds table and fixtures")
+	openapi := flag.Bool("openapi", false, "say where the OpenAPI v3 documents are, and do nothing else")
 	flag.Parse()
+	if *openapi {
+		modules, err := findModules()
+		if err != nil {
+			log.Fatal("schema-go: ", err)
+		}
+		fmt.Println(filepath.Join(modules.dir[modKubernetes], "api/openapi-spec/v3"))
+		return
+	}
 	if err := run(*schema); err != nil {
 		log.Fatal("schema-go: ", err)
 	}

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use crate::command::{Stop, cargo, output, run as run_command, target};
+use crate::command::{Stop, cargo, output, root, run as run_command, target};
 use crate::test::Tally;
-use crate::{dist, guests, kubectl};
+use crate::{dist, guests, kubectl, schema};
 
 /// Largest spoke that ships, in bytes (goal P02).
 const SPOKE_BYTES: u64 = 8_000_000;
@@ -37,6 +37,22 @@ pub fn run(tally: &mut Tally) {
             .env("FREEWHEEL_ROUNDS", "100"),
     );
     tally.harness("toolchains, registry clients and soak", &mut long_tests(None));
+    match merge_sequences() {
+        Ok(command) => tally.harness(
+            "server-side apply beside upstream's, more seeds",
+            cargo()
+                .args([
+                    "test",
+                    "--quiet",
+                    "--locked",
+                    "--package",
+                    "freewheel-hub-structured-merge",
+                ])
+                .args(["--test", "upstream"])
+                .env("FREEWHEEL_MERGE_SEQUENCES", command),
+        ),
+        Err(why) => tally.check("server-side apply beside upstream's", || Err(why)),
+    }
     tally.harness(
         "damage to the store, more bits",
         cargo()
@@ -44,6 +60,22 @@ pub fn run(tally: &mut Tally) {
             .args(["--test", "damage"])
             .env("FREEWHEEL_SEEDS", "1..40"),
     );
+}
+
+/// So many seeds are played in the long tier.
+const MERGE_SEEDS: u64 = 100_000;
+
+/// The command that writes sequences of writes and what upstream makes of them; its program is built first.
+fn merge_sequences() -> Result<String, Stop> {
+    let program = target().join("merge-sequences");
+    let documents = schema::build("./merge-sequences", &program)?;
+    let widget = root().join("hub/structured-merge/tests/widget.json");
+    let (program, documents, widget) = (program.display(), documents.display(), widget.display());
+    // Behind those that are committed.
+    Ok(format!(
+        "{program} -openapi {documents} -widget {widget} -from 1000 -to {}",
+        1000 + MERGE_SEEDS
+    ))
 }
 
 /// The tests that take minutes, or install tools first; one after the other, since each keeps the machine busy.

@@ -34,6 +34,19 @@ fn generate(schema: &Path) -> Result<(), Stop> {
     )
 }
 
+/// Builds one of the Go programs beside it, and answers where the OpenAPI v3 documents of Kubernetes are.
+pub fn build(package: &str, program: &Path) -> Result<PathBuf, Stop> {
+    let modules = command::root().join("xtask/schema-go");
+    let go = |args: &[&str]| {
+        let mut go = Command::new("go");
+        go.args(args).current_dir(&modules).env("GOFLAGS", "-mod=readonly -buildvcs=false");
+        go
+    };
+    command::run(go(&["build", "-o"]).arg(program).arg(package))?;
+    let kubernetes = command::output(&mut go(&["run", ".", "-openapi"]))?;
+    Ok(PathBuf::from(kubernetes.trim()))
+}
+
 /// Generates into a copy and compares.
 fn compare(schema: &Path) -> Result<(), Stop> {
     let copy = command::target().join("schema-check");

@@ -12,7 +12,11 @@ const ARROWS: [(&str, &[&str]); 27] = [
     ("freewheel-hub-rbac", &["hub-schema", "hub-store", "link"]),
     ("freewheel-hub-plan", &["hub-api", "hub-schema", "link"]),
     ("freewheel-hub-store", &["hub-schema", "link"]),
-    ("freewheel-hub-objects", &["hub-api", "hub-schema", "hub-store", "link"]),
+    ("freewheel-hub-structured-merge", &["hub-schema"]),
+    (
+        "freewheel-hub-objects",
+        &["hub-api", "hub-schema", "hub-store", "hub-structured-merge", "link"],
+    ),
     ("freewheel-hub-placement", &["hub-schema", "link"]),
     (
         "freewheel-hub-controllers",

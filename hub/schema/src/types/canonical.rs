@@ -129,7 +129,9 @@ impl Walk {
             if !value.is_null() {
                 self.value(value, &field.shape, one, &here)?;
             }
-            if value.is_null() || (!one.crd && is_omitted(field, value)) {
+            let says_nothing =
+                !one.crd && is_omitted(field, value) && !takes_owners_away(path, key);
+            if value.is_null() || says_nothing {
                 gone.push(key.clone());
             }
         }
@@ -200,6 +202,15 @@ impl Walk {
         }
         if item.is_null() { Ok(()) } else { self.value(item, shape, owner, path) }
     }
+}
+
+/// An empty list of owners is the wish to have none, and not the same as saying nothing of them.
+fn takes_owners_away(path: &Path<'_>, key: &str) -> bool {
+    let Path { parent: Some(Path { parent: None, .. }), step: Step::Field("metadata") } = path
+    else {
+        return false;
+    };
+    key == "managedFields"
 }
 
 fn fits_int32(number: &Number) -> bool {

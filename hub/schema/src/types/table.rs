@@ -67,6 +67,9 @@ pub struct Type {
     pub wire: Vec<Arc<Field>>,
     /// Fields that Go writes even when they were never set.
     pub always: Vec<Arc<Field>>,
+    /// Fields that Go writes as null when they were never set. What is canonical leaves them out; who owns what of an
+    /// object is told as if they were there.
+    pub nulls: Vec<Arc<Field>>,
 }
 
 /// One field.
@@ -244,6 +247,7 @@ impl Type {
             fields: Vec::new(),
             wire: Vec::new(),
             always: Vec::new(),
+            nulls: Vec::new(),
         }
     }
 

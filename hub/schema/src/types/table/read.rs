@@ -55,6 +55,7 @@ impl Table {
             one.wire.sort_by_key(|field| field.number);
             if !one.crd {
                 one.always = fields.iter().filter(|field| field.is_always()).cloned().collect();
+                one.nulls = fields.iter().filter(|field| field.is_null()).cloned().collect();
             }
             one.fields = fields;
         }
@@ -158,6 +159,18 @@ impl Field {
             | Shape::Raw
             | Shape::Fields => false,
         }
+    }
+}
+
+impl Field {
+    /// Go writes null when it was never set.
+    fn is_null(&self) -> bool {
+        if self.omit_zero || self.name == "." {
+            return false;
+        }
+        // omitempty does not reach what writes its own JSON.
+        let own = matches!(self.shape, Shape::Time | Shape::MicroTime | Shape::Raw);
+        if self.pointer { !self.omit_empty } else { own }
     }
 }
 

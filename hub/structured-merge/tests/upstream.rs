@@ -1,0 +1,143 @@
+//! Random sequences of writes, and what upstream's own field manager made of them (`xtask/schema-go/merge-sequences`).
+//!
+//! Some hundred are committed; with `FREEWHEEL_MERGE_SEQUENCES`, a command line that writes more of them, those are
+//! played as well.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use flate2::read::GzDecoder;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::gvk::{Gvk, split_api_version};
+use freewheel_hub_schema::types::{Schema, Typed, canonicalise};
+use freewheel_hub_structured_merge::{Door, Manager, Operation, Writing, applied, tracked};
+use serde_json::{Value, json};
+
+static COMMITTED: &[u8] = include_bytes!("sequences.jsonl.gz");
+static WIDGET: &str = include_str!("widget.json");
+
+#[test]
+fn sequences_of_writes_come_to_what_upstream_makes_of_them() {
+    let mut played = play(BufReader::new(GzDecoder::new(COMMITTED)));
+    assert!(300 <= played, "{played} sequences are committed");
+    if let Ok(command) = std::env::var("FREEWHEEL_MERGE_SEQUENCES") {
+        let mut words = command.split(' ');
+        let mut command = Command::new(words.next().unwrap_or_default());
+        let mut child = command.args(words).stdout(Stdio::piped()).spawn().unwrap();
+        let more = play(BufReader::new(child.stdout.take().unwrap()));
+        assert!(child.wait().unwrap().success());
+        assert_ne!(more, 0);
+        played += more;
+    }
+    println!("{played} sequences");
+}
+
+fn play(lines: impl BufRead) -> usize {
+    let widget = Gvk::new("example.com", "v1", "Widget");
+    let schema = Schema::structural(&widget, &serde_json::from_str(WIDGET).unwrap()).unwrap();
+    let mut played = 0;
+    for line in lines.lines() {
+        let sequence: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let (group, version) = split_api_version(sequence["apiVersion"].as_str().unwrap());
+        let kind = sequence["kind"].as_str().unwrap();
+        let typed = match kind {
+            "Widget" => Typed { group, version, kind, facts: Some(schema.facts()) },
+            "Free" => Typed { group, version, kind, facts: None },
+            _ => Typed::from((group, version, kind)),
+        };
+        let mut live = None;
+        for (number, step) in sequence["steps"].as_array().unwrap().iter().enumerate() {
+            let place = format!("seed {}, step {number}", sequence["seed"]);
+            live = write(typed, live, step, number, &place);
+        }
+        played += 1;
+    }
+    played
+}
+
+/// Plays one step; answers the object after it.
+fn write(
+    typed: Typed<'_>,
+    live: Option<Value>,
+    step: &Value,
+    number: usize,
+    place: &str,
+) -> Option<Value> {
+    let text = |key: &str| step[key].as_str().unwrap_or_default();
+    let apply = step["apply"] == true;
+    let manager = Manager {
+        name: text("manager").to_owned(),
+        operation: if apply { Operation::Apply } else { Operation::Update },
+        api_version: typed.api_version(),
+        subresource: text("subresource").to_owned(),
+    };
+    let door = if manager.subresource.is_empty() { Door::Main } else { Door::Subresource };
+    let reset: &[&[&str]] = if door == Door::Main { &[&["status"]] } else { &[&["spec"]] };
+    let now = format!("2000-01-01T00:00:{number:02}Z");
+    let writing = Writing { manager: &manager, reset, now: &now };
+    let outcome = if apply {
+        applied(typed, live.as_ref(), &step["body"], &writing, step["force"] == true)
+            .map_err(|why| ApiError::from(why).message)
+            .and_then(|mut object| formed(typed, &mut object).map(|()| object))
+    } else if text("error").is_empty() {
+        let mut new = step["body"].clone();
+        formed(typed, &mut new).unwrap();
+        tracked(typed, door, live.as_ref(), &mut new, &writing);
+        Ok(new)
+    } else {
+        // Upstream gives up all owners where an element of a list has none of its keys.
+        return live;
+    };
+    match outcome {
+        Ok(mut object) => {
+            assert_eq!(text("error"), "", "{place}: {step:#}");
+            object["metadata"]["uid"] = json!("u");
+            let mut expected = step["object"].clone();
+            formed(typed, &mut expected).unwrap();
+            whole_numbers(&mut object);
+            whole_numbers(&mut expected);
+            assert_eq!(object, expected, "{place}: {step:#}\nbefore: {live:#?}");
+            Some(object)
+        }
+        Err(error) => {
+            assert!(same(&error, text("error")), "{place}: {error}\n{step:#}\nbefore: {live:#?}");
+            live
+        }
+    }
+}
+
+/// Objects of built-in kinds are canonical between writes; of the others, everything stays.
+fn formed(typed: Typed<'_>, object: &mut Value) -> Result<(), String> {
+    if typed.group == "example.com" {
+        return Ok(());
+    }
+    canonicalise(object, typed).map(drop).map_err(|error| error.message)
+}
+
+/// Go walks maps in any order.
+fn same(ours: &str, theirs: &str) -> bool {
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    // What cannot be made a Go struct is told in words of Go's own.
+    let converted =
+        theirs.starts_with("failed to convert new") && !ours.starts_with("Apply failed");
+    converted || sorted(ours) == sorted(theirs)
+}
+
+/// 1.0 is 1.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        Value::Number(number) => {
+            let whole = number.as_f64().filter(|float| float.fract() == 0.0);
+            if let Some(whole) = whole.and_then(|float| format!("{float:.0}").parse::<i64>().ok()) {
+                *value = json!(whole);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
