@@ -63,9 +63,12 @@ impl Actor {
     pub fn manager(&self) -> &str {
         match self {
             Self::Person(person) => &person.manager,
-            Self::Controller(_) | Self::Hub => "freewheel-hub",
-            Self::Device(_) => "freewheel",
-            Self::Joining => "freewheel-join",
+            // As the programs are called that do the same upstream.
+            Self::Controller("kube-scheduler" | "default-scheduler") => "kube-scheduler",
+            Self::Controller(_) => "kube-controller-manager",
+            Self::Hub => "kube-apiserver",
+            Self::Device(_) => "kubelet",
+            Self::Joining => "registration",
         }
     }
 
@@ -92,11 +95,16 @@ mod tests {
             (
                 Actor::Controller("job-controller"),
                 "system:serviceaccount:kube-system:job-controller",
-                "freewheel-hub",
+                "kube-controller-manager",
             ),
-            (Actor::Device(device), "system:node:pi-7", "freewheel"),
-            (Actor::Joining, "system:bootstrap", "freewheel-join"),
-            (Actor::default(), "system:freewheel:hub", "freewheel-hub"),
+            (
+                Actor::Controller("kube-scheduler"),
+                "system:serviceaccount:kube-system:kube-scheduler",
+                "kube-scheduler",
+            ),
+            (Actor::Device(device), "system:node:pi-7", "kubelet"),
+            (Actor::Joining, "system:bootstrap", "registration"),
+            (Actor::default(), "system:freewheel:hub", "kube-apiserver"),
         ] {
             assert_eq!((&*actor.user(), actor.manager()), (user, manager));
         }

@@ -7,6 +7,7 @@ use freewheel_hub_schema::kind::Trait;
 use freewheel_hub_schema::object::Object;
 
 use super::canonical::Formed;
+use super::owners::{self, Owners, Writer};
 use super::refusal::NotCommitted;
 use super::service::AllocatedService;
 use super::{
@@ -23,9 +24,14 @@ pub(super) async fn create(
     how: &WriteOptions,
     target: &ObjectRef,
     (mut value, mut warnings): Formed,
+    owners: Owners,
 ) -> Result<Written, ApiError> {
     let kind = &target.kind;
     value.fill_in(kind);
+    meta::wipe(value.rules())?;
+    if owners == Owners::Tracked {
+        Writer { clock: &*objects.clock, how, target, subresource: None }.track(None, value.rules());
+    }
     warnings.extend(pins::keep(how, kind, value.rules(), None));
     let review = objects.review(how, Verb::Create, target);
     objects.admission.mutate(&review, &mut value).await?;
@@ -38,7 +44,7 @@ pub(super) async fn create(
     let mut proposal = value;
     for left in (0..CLAIM_TRIES_MAX).rev() {
         let last = left == 0 || !may_repeat;
-        match attempt(objects, how, target, proposal).await {
+        match attempt((objects, how), target, proposal, owners).await {
             Err(Refused::Taken(_)) if generated && !last => {}
             Err(Refused::Again(_)) if !last => {}
             Err(Refused::Taken(error) | Refused::Again(error) | Refused::Final(error)) => {
@@ -67,12 +73,12 @@ impl From<ApiError> for Refused {
 }
 
 async fn attempt(
-    objects: &Objects,
-    how: &WriteOptions,
+    (objects, how): (&Objects, &WriteOptions),
     target: &ObjectRef,
     value: Canonical,
+    owners: Owners,
 ) -> Result<Arc<Stored>, Refused> {
-    let mut birth = NewObject::propose(objects, how, target, value).await?;
+    let mut birth = NewObject::propose((objects, how), target, value, owners).await?;
     for left in (0..CLAIM_TRIES_MAX).rev() {
         match objects.commit(how, Verb::Create, birth.claims(), 0).await {
             Ok(stored) => return Ok(stored),
@@ -104,10 +110,10 @@ struct NewObject {
 
 impl NewObject {
     async fn propose(
-        objects: &Objects,
-        how: &WriteOptions,
+        (objects, how): (&Objects, &WriteOptions),
         target: &ObjectRef,
         mut value: Canonical,
+        owners: Owners,
     ) -> Result<Self, Refused> {
         let kind = &target.kind;
         let generated = meta::stamp(value.rules(), kind, &*objects.clock, &*objects.chance)?;
@@ -125,7 +131,7 @@ impl NewObject {
         check::new(&value, &target)?;
         let review = objects.review(how, Verb::Create, &target);
         let admitted = objects.admission.validate(&review, &value).await?;
-        let object = value.object(kind)?;
+        let object = owners::object(value, &target, owners)?;
         Ok(Self { target, object, admitted, given })
     }
 

@@ -11,7 +11,7 @@
 //! canonical  the one form in which objects are stored; check: mistakes; meta: what the server owns
 //! admission  who else has a say, plugin by plugin; namespace, pins: rules of their own
 //! claims     what a write takes and gives back; service: addresses and ports; pending_claims: what others choose just now
-//! apply      what is made or changed by one word; binding: pods get their nodes
+//! apply      what is made or changed by one word; owners: whose which fields are; binding: pods get their nodes
 //! splice     what is stored becomes what is shown
 //! clock      time and chance as traits                 internal  what is stored beside objects
 //! ```
@@ -46,6 +46,7 @@ mod meta;
 mod namespace;
 mod object_ref;
 mod objects;
+mod owners;
 mod pending_claims;
 mod pins;
 mod refusal;
@@ -57,6 +58,7 @@ mod write_options;
 
 pub use actor::{Actor, Person};
 pub use admission::{Plugin, Refusal, Review};
+pub use apply::Applied;
 pub use binding::Binding;
 pub use canonical::{Canonical, Proposal};
 pub use claims::Claims;

@@ -14,12 +14,11 @@ use crate::clock::{Clock, Random};
 use freewheel_hub_store::Revision;
 
 /// What a writer may not set.
-const SERVERS_OWN: [&str; 7] = [
+const SERVERS_OWN: [&str; 6] = [
     "creationTimestamp",
     "deletionGracePeriodSeconds",
     "deletionTimestamp",
     "generation",
-    "managedFields",
     "resourceVersion",
     "uid",
 ];
@@ -100,6 +99,18 @@ pub(super) fn settle(value: &mut Value, target: &ObjectRef) -> Result<(), ApiErr
     Ok(())
 }
 
+/// A new object has nothing yet of what the server owns.
+pub(super) fn wipe(value: &mut Value) -> Result<(), ApiError> {
+    let meta = of(value)?;
+    if meta.get("resourceVersion").and_then(Value::as_str).is_some_and(|v| !v.is_empty()) {
+        return Err(ApiError::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
+    }
+    SERVERS_OWN.iter().for_each(|key| drop(meta.remove(*key)));
+    Ok(())
+}
+
 /// Metadata of a birth: generated name, UID, time, first generation. Answers whether it made up the
 /// name.
 pub(super) fn stamp(
@@ -109,12 +120,6 @@ pub(super) fn stamp(
     chance: &dyn Random,
 ) -> Result<bool, ApiError> {
     let meta = of(value)?;
-    if meta.get("resourceVersion").and_then(Value::as_str).is_some_and(|v| !v.is_empty()) {
-        return Err(ApiError::bad_request(
-            "resourceVersion should not be set on objects to be created",
-        ));
-    }
-    SERVERS_OWN.iter().for_each(|key| drop(meta.remove(*key)));
     let random = chance.bytes();
     let named = meta.get("name").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
     let base = meta.get("generateName").and_then(Value::as_str).filter(|base| !base.is_empty());

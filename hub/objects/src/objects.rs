@@ -10,9 +10,11 @@ use serde_json::Value;
 
 use super::admission::Chain;
 use super::clock::{Clock, Random, SystemClock, SystemRandom};
+use super::owners::Owners;
 use super::pending_claims::PendingClaims;
+use super::update::{self, Attempt};
 use super::{DeleteOptions, Deleted, ObjectRef, Plugin, Proposal, Review, Verb, WriteOptions};
-use super::{create, delete, refusal, update};
+use super::{create, delete, refusal};
 
 /// The outcome of a write.
 #[derive(Clone, Debug)]
@@ -122,7 +124,7 @@ impl Objects {
         value: impl Into<Proposal>,
     ) -> Result<Written, ApiError> {
         let formed = value.into().form(how, target)?;
-        Box::pin(create::create(self, how, target, formed)).await
+        Box::pin(create::create(self, how, target, formed, Owners::Tracked)).await
     }
 
     /// Replaces the object, or the part of it that `subresource` names. A `metadata.resourceVersion`
@@ -156,7 +158,9 @@ impl Objects {
     where
         F: Fn(Value) -> Result<Value, ApiError> + Send + Sync,
     {
-        Box::pin(update::modify(self, how, target, subresource, change)).await
+        let owners = Owners::Tracked;
+        let attempt = Attempt { objects: self, how, target, subresource, owners };
+        Box::pin(update::modify(attempt, change)).await
     }
 
     /// Deletes, or marks for deletion.

@@ -8,6 +8,7 @@ use freewheel_hub_schema::object::Object;
 use serde_json::{Value, json};
 
 use super::canonical::Formed;
+use super::owners::{self, Owners, Writer};
 use super::pending_claims::Reserved;
 use super::service::AllocatedService;
 use super::{
@@ -26,6 +27,7 @@ pub(super) struct Attempt<'a> {
     pub(super) how: &'a WriteOptions,
     pub(super) target: &'a ObjectRef,
     pub(super) subresource: Option<&'a str>,
+    pub(super) owners: Owners,
 }
 
 pub(super) enum Refused {
@@ -58,7 +60,7 @@ pub(super) async fn update(
     subresource: Option<&str>,
     (value, warnings): Formed,
 ) -> Result<Written, ApiError> {
-    let attempt = Attempt { objects, how, target, subresource };
+    let attempt = Attempt { objects, how, target, subresource, owners: Owners::Tracked };
     let pinned = meta::wanted_revision(&value)?.is_some();
     let may_make = subresource.is_none() && target.kind.has(Trait::CreatesOnUpdate);
     let again = if pinned && !may_make { None } else { Some(value.text()?) };
@@ -104,21 +106,15 @@ async fn make(
         return Err(refusal::other_uid(target, uid, ""));
     }
     meta::of(value.rules())?.remove("resourceVersion");
-    create::create(objects, how, target, (value, warnings)).await
+    create::create(objects, how, target, (value, warnings), Owners::Tracked).await
 }
 
 /// Reads, changes, updates; again when somebody was faster.
-pub(super) async fn modify<F>(
-    objects: &Objects,
-    how: &WriteOptions,
-    target: &ObjectRef,
-    subresource: Option<&str>,
-    change: F,
-) -> Result<Written, ApiError>
+pub(super) async fn modify<F>(attempt: Attempt<'_>, change: F) -> Result<Written, ApiError>
 where
     F: Fn(Value) -> Result<Value, ApiError> + Send + Sync,
 {
-    let attempt = Attempt { objects, how, target, subresource };
+    let Attempt { objects, how, target, .. } = attempt;
     for _ in 0..UPDATE_TRIES_MAX {
         let old = objects.get(target)?;
         let old_value = Canonical::of_stored(&old, &target.kind)?;
@@ -207,7 +203,8 @@ impl Attempt<'_> {
         if new.get("spec") != old_value.get("spec") {
             warnings.extend(kind.warnings(&new));
         }
-        let object = new.object(kind)?;
+        owners::settle_times(new.rules(), old_value)?;
+        let object = owners::object(new, self.target, self.owners)?;
         if object == old.object {
             return Ok((Verdict::Nothing, warnings));
         }
@@ -231,6 +228,11 @@ impl Attempt<'_> {
         }
         self.check_revision(&new, old.revision)?;
         new.fill_in(kind);
+        if self.owners == Owners::Tracked {
+            let Self { objects, how, target, subresource, .. } = *self;
+            Writer { clock: &*objects.clock, how, target, subresource }.track(Some(old_value), new.rules());
+        }
+        let owners = owners::take(new.rules());
         self.objects.admission.mutate(review, &mut new).await?;
         if self.subresource == Some("finalize") && kind.has(Trait::HasContent) {
             *new.rules() = namespace::finalize(&new, old_value);
@@ -239,6 +241,7 @@ impl Attempt<'_> {
         }
         warnings.extend(pins::keep(self.how, kind, new.rules(), Some(old_value)));
         meta::keep_servers_own(new.rules(), old_value)?;
+        owners::put(new.rules(), owners)?;
         Ok((new, warnings))
     }
 

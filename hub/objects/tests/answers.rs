@@ -28,7 +28,7 @@ async fn create(objects: &Objects, body: Value) -> Result<Value, ApiError> {
     let how = WriteOptions { dry_run: true, ..WriteOptions::default() };
     let made = objects.create(&how, &place, body.clone()).await?;
     let mut made = stored_value(&made.stored)?;
-    for key in ["uid", "creationTimestamp"] {
+    for key in ["uid", "creationTimestamp", "managedFields"] {
         made["metadata"].as_object_mut().unwrap().remove(key);
     }
     if let Some(spec) = made.get_mut("spec").and_then(Value::as_object_mut) {

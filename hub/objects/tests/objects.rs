@@ -11,5 +11,6 @@ mod objects {
     pub(crate) mod crowd;
     pub(crate) mod ends;
     pub(crate) mod kit;
+    pub(crate) mod owners;
     pub(crate) mod services;
 }

@@ -18,7 +18,7 @@ use crate::types::{Schema, TypeFacts, Typed};
 pub use column::Column;
 pub use role::{Concern, NameRule, Selection, Trait};
 pub use strategy::{
-    Strategy, drop_status, keep, keep_all_but_status, keep_metadata, keep_other_half,
+    FieldPaths, Strategy, drop_status, keep, keep_all_but_status, keep_metadata, keep_other_half,
 };
 pub use subresource::{READ_WRITE, Subresource};
 
@@ -365,6 +365,16 @@ impl Kind {
     #[must_use]
     pub fn field_meant<'a>(&'a self, name: &'a str) -> &'a str {
         self.aliases.iter().find(|(alias, _)| alias == name).map_or(name, |(_, field)| field)
+    }
+
+    /// What a write by this door leaves as it is: nobody comes to own it by that.
+    #[must_use]
+    pub fn reset_fields(&self, subresource: Option<&str>) -> FieldPaths {
+        if subresource.is_none() && self.subresource_named("status").is_none() {
+            // Its status, if it has one, is a field like any other.
+            return &[];
+        }
+        self.strategy.reset_fields(subresource)
     }
 
     /// The subresource of this name.

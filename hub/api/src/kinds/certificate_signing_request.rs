@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{
-    Column, Kind, NameRule, READ_WRITE, Strategy, Trait, keep, keep_other_half,
+    Column, FieldPaths, Kind, NameRule, READ_WRITE, Strategy, Trait, keep, keep_other_half,
 };
 use freewheel_hub_schema::{name as names, time};
 use serde_json::{Value, json};
@@ -93,6 +93,14 @@ impl Strategy for Rules {
                 keep_other_half(subresource, new, old);
                 keep(new, old, "spec");
             }
+        }
+    }
+
+    fn reset_fields(&self, subresource: Option<&str>) -> FieldPaths {
+        match subresource {
+            Some("approval") => &[&["spec"], &["status", "certificate"]],
+            Some("status") => &[&["spec"], &["status", "conditions"]],
+            Some(_) | None => &[&["spec"], &["status"]],
         }
     }
 

@@ -3,7 +3,7 @@
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{
-    Column, Kind, Selection, Strategy, Trait, keep_metadata, keep_other_half,
+    Column, FieldPaths, Kind, Selection, Strategy, Trait, keep_metadata, keep_other_half,
 };
 use serde_json::{Value, json};
 
@@ -67,6 +67,14 @@ impl Strategy for Rules {
         keep_other_half(subresource, new, old);
         if subresource == Some("status") {
             keep_metadata(new, old, "labels");
+        }
+    }
+
+    fn reset_fields(&self, subresource: Option<&str>) -> FieldPaths {
+        match subresource {
+            Some("status") => &[&["spec"], &["metadata", "labels"]],
+            Some(_) => &[],
+            None => &[&["status"]],
         }
     }
 

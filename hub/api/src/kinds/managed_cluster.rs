@@ -9,7 +9,7 @@
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{
-    Column, Concern, Kind, NameRule, Strategy, Trait, drop_status, keep_all_but_status,
+    Column, Concern, FieldPaths, Kind, NameRule, Strategy, Trait, drop_status, keep_all_but_status,
 };
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
@@ -75,6 +75,10 @@ impl Strategy for Rules {
         if subresource.is_none() && old.pointer("/metadata/deletionTimestamp").is_none() {
             hold(new);
         }
+    }
+
+    fn reset_fields(&self, subresource: Option<&str>) -> FieldPaths {
+        if subresource == Some("status") { &[&["metadata"], &["spec"]] } else { &[&["status"]] }
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {

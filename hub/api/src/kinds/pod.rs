@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{
-    Column, Concern, Kind, Strategy, Trait, keep_metadata, keep_other_half,
+    Column, Concern, FieldPaths, Kind, Strategy, Trait, keep_metadata, keep_other_half,
 };
 use serde_json::{Value, json};
 
@@ -126,6 +126,16 @@ impl Strategy for Rules {
             (subresource, class, child(new, "status"))
         {
             status.insert("qosClass".to_owned(), class);
+        }
+    }
+
+    fn reset_fields(&self, subresource: Option<&str>) -> FieldPaths {
+        match subresource {
+            Some("status") => {
+                &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]
+            }
+            Some(_) => &[],
+            None => &[&["status"]],
         }
     }
 

@@ -79,6 +79,9 @@ impl Strategy for Rules {
         if let Some(map) = object.as_object_mut() {
             map.insert("status".to_owned(), json!({"loadBalancer": {}}));
         }
+        if let Some(spec) = child(object, "spec") {
+            complete(spec);
+        }
     }
 
     fn prepare_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
@@ -86,6 +89,7 @@ impl Strategy for Rules {
         if subresource.is_none()
             && let (Some(spec), Some(old)) = (child(new, "spec"), old.get("spec"))
         {
+            complete(spec);
             allocated::follow_cluster_ip(spec, old);
             allocated::keep_allocated(spec, old);
             allocated::drop_what_the_type_has_not(spec, old);
@@ -169,15 +173,22 @@ fn default_spec(spec: &mut Map<String, Value>) {
     let kind = spec.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
     if has_cluster_ip(&kind) {
         set_default(spec, "internalTrafficPolicy", "Cluster");
-        set_default(spec, "ipFamilies", json!(["IPv4"]));
-        set_default(spec, "ipFamilyPolicy", "SingleStack");
-        mirror_addresses(spec);
     }
     if has_node_port(&kind) {
         set_default(spec, "externalTrafficPolicy", "Cluster");
     }
     if kind == "LoadBalancer" {
         set_default(spec, "allocateLoadBalancerNodePorts", true);
+    }
+}
+
+/// What goes with an address. It is no default: the server chooses it, and nobody owns it who has not named it.
+fn complete(spec: &mut Map<String, Value>) {
+    let kind = spec.get("type").and_then(Value::as_str).unwrap_or_default();
+    if has_cluster_ip(kind) {
+        set_default(spec, "ipFamilies", json!(["IPv4"]));
+        set_default(spec, "ipFamilyPolicy", "SingleStack");
+        mirror_addresses(spec);
     }
 }
 
@@ -243,6 +254,7 @@ mod tests {
         let mut object = json!({"metadata": {"name": "s"}});
         object["spec"] = spec;
         Rules.default(&mut object);
+        complete(object["spec"].as_object_mut().unwrap());
         object
     }
 

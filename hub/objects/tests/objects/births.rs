@@ -38,9 +38,10 @@ async fn a_new_object_gets_what_the_server_owns() {
     assert_eq!(meta["resourceVersion"], written.stored.revision.to_string());
     let uid = meta["uid"].as_str().unwrap();
     assert_eq!((uid.len(), &uid[14..15]), (36, "4"));
-    for gone in ["deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"] {
+    for gone in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
         assert_eq!(meta.get(gone), None, "{gone}");
     }
+    assert_eq!(meta["managedFields"][0]["manager"], "kube-apiserver");
     assert_ne!(made["status"]["replicas"], 3);
     assert_eq!(written.stored.object.header.uid, uid);
 }

@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::error::FieldError;
 
+/// Paths of names.
+pub type FieldPaths = &'static [&'static [&'static str]];
+
 /// What is special about a kind. Every method works on JSON in the kind's own version, after the
 /// schema's canonicaliser has run; paths in errors are field paths.
 pub trait Strategy: Send + Sync {
@@ -24,6 +27,16 @@ pub trait Strategy: Send + Sync {
     /// what this door may not change.
     fn prepare_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
         keep_other_half(subresource, new, old);
+    }
+
+    /// What a write by this door leaves as it is, as [`Strategy::prepare_update`] does, so that nobody comes to own it
+    /// by that door.
+    fn reset_fields(&self, subresource: Option<&str>) -> FieldPaths {
+        match subresource {
+            Some("status") => &[&["spec"]],
+            None | Some("finalize") => &[&["status"]],
+            Some(_) => &[],
+        }
     }
 
     /// Every mistake of a new object. Metadata is checked by the pipeline.
