@@ -3,8 +3,7 @@
 //! ```text
 //! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (connection_slots, socket, stream, shutdown)
 //! edge       what holds for every answer   (request_body, body, piece, sending, send_backlog, memory_account)
-//! trail      a request's number, and the span of what is logged of it
-//! tls        certificates of ours and of clients
+//! trail, tls a request's number and the span of what is logged of it; certificates of ours and of clients
 //! context    what all requests share, and what one has before it is known what of
 //! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ objects, or what is no resource
 //!   path, query, media   what the URL and the headers say
@@ -12,7 +11,7 @@
 //!   authn, authz         who calls, what they may do   (access, tokens)
 //!   resource             verb ▸ permission ▸ call, which is one request for objects
 //!     read, watch          get, list; watch          (encode, frame, frame_cache, splice, continue_token)
-//!     write, delete        create, update, patch; delete   (decode)
+//!     write, apply, delete create, update, patch; server-side apply; delete   (decode)
 //!     scale, log, bind     subresources with a body of their own
 //!     proxy                what a device counts   (device)
 //!     objectless           what is answered without objects   (review)
@@ -31,6 +30,7 @@
 //!   (`answers_are_those_of_kube_apiserver`).
 
 mod access;
+mod apply;
 pub mod authn;
 pub mod authz;
 mod bind;

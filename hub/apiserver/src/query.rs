@@ -38,6 +38,8 @@ pub struct Query {
     pub field_validation: String,
     /// `fieldManager`
     pub field_manager: String,
+    /// `force`
+    pub force: Option<bool>,
     /// `gracePeriodSeconds`
     pub grace_period_seconds: Option<i64>,
     /// `propagationPolicy`
@@ -78,6 +80,7 @@ impl Query {
                 "dryRun" => out.dry_run.push(value.into_owned()),
                 "fieldValidation" => out.field_validation = value.into_owned(),
                 "fieldManager" => out.field_manager = value.into_owned(),
+                "force" => out.force = Some(flag(&value)),
                 "gracePeriodSeconds" => out.grace_period_seconds = Some(number(&value)?),
                 "propagationPolicy" => out.propagation_policy = value.into_owned(),
                 "orphanDependents" => out.orphan_dependents = Some(flag(&value)),

@@ -10,6 +10,7 @@ use http::Response;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use crate::apply;
 use crate::body::Body;
 use crate::call::Call;
 use crate::decode;
@@ -18,6 +19,8 @@ use crate::media::{Shape, Wanted, Wire, negotiate};
 use crate::respond;
 use crate::view::View;
 use crate::write::{Patch, settle};
+
+const SUBRESOURCE: &str = "scale";
 
 const SCALE: (&str, &str, &str) = ("autoscaling", "v1", "Scale");
 
@@ -41,12 +44,17 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
     }
     let kind = &call.view.stored;
     let change = |object: Value| with_scale(kind, object, &scale);
-    let written = call.hub.server.objects.modify(&how, &call.object_ref(), None, change).await?;
+    let (objects, door) = (&call.hub.server.objects, Some(SUBRESOURCE));
+    let written = objects.modify(&how, &call.object_ref(), door, change).await?;
     answer(call, &written.stored, &warnings)
 }
 
 /// PATCH
 pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    apply::check_options(call)?;
+    if apply::is_apply(call) {
+        return lay(call, &body).await;
+    }
     let how = call.how("PatchOptions")?;
     let patch = Patch::read(call, body, &how)?;
     let kind = &call.view.stored;
@@ -57,8 +65,42 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
         *unknown.lock() = settle(&mut after, &patch, SCALE.into(), how.field_validation)?;
         with_scale(kind, object, &after)
     };
-    let written = call.hub.server.objects.modify(&how, &call.object_ref(), None, change).await?;
+    let (objects, door) = (&call.hub.server.objects, Some(SUBRESOURCE));
+    let written = objects.modify(&how, &call.object_ref(), door, change).await?;
     answer(call, &written.stored, &unknown.into_inner())
+}
+
+/// An apply: of the object itself, what a Scale says of it.
+async fn lay(call: &Call, body: &Bytes) -> Result<Response<Body>, ApiError> {
+    let how = call.how("PatchOptions")?;
+    let (scale, warnings) = apply::read(body, how.field_validation)?;
+    let config = config_of(&call.view.stored, &scale)?;
+    let written = apply::laid(call, &how, Some(SUBRESOURCE), config).await?;
+    answer(call, &written.stored, &warnings)
+}
+
+/// What is applied to an object by its Scale.
+fn config_of(kind: &Kind, scale: &Value) -> Result<Value, ApiError> {
+    let text = |key: &str| scale.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (version, name) = (text("apiVersion"), text("kind"));
+    if (version, name) != ("autoscaling/v1", "Scale") {
+        let slash = if version.contains('/') { "" } else { "/" };
+        let why = format!("invalid object type: {slash}{version}, Kind={name}");
+        return Err(ApiError::bad_request(why));
+    }
+    let mut meta = serde_json::Map::new();
+    for key in ["name", "namespace", "uid", "resourceVersion", "managedFields"] {
+        if let Some(value) = scale.get("metadata").and_then(|meta| meta.get(key)) {
+            meta.insert(key.to_owned(), value.clone());
+        }
+    }
+    let mut config = json!({
+        "apiVersion": kind.api_version(), "kind": kind.kind(), "metadata": meta, "spec": {},
+    });
+    if let Some(replicas) = scale.pointer("/spec/replicas") {
+        config["spec"]["replicas"] = replicas.clone();
+    }
+    Ok(config)
 }
 
 fn answer(call: &Call, stored: &Stored, warnings: &[String]) -> Result<Response<Body>, ApiError> {

@@ -10,6 +10,7 @@ use http::Response;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use crate::apply;
 use crate::body::Body;
 use crate::call::Call;
 use crate::decode;
@@ -56,6 +57,10 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
 
 /// PATCH of an object or a subresource that has its kind.
 pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    apply::check_options(call)?;
+    if apply::is_apply(call) {
+        return apply::apply(call, &body).await;
+    }
     let encoder = call.encoder()?;
     let how = call.how("PatchOptions")?;
     let patch = Patch::read(call, body, &how)?;
@@ -98,7 +103,8 @@ fn check_served(call: &Call, new: &Value, old: Option<&Value>) -> Result<(), Api
     Err(ApiError::invalid(stored.group(), stored.kind(), name, &errors))
 }
 
-fn door(call: &Call) -> Option<&str> {
+/// The subresource, if it is about one.
+pub(crate) fn door(call: &Call) -> Option<&str> {
     (!call.subresource.is_empty()).then_some(call.subresource.as_str())
 }
 
@@ -207,13 +213,6 @@ impl Patch {
             "application/json-patch+json" => Form::Json,
             "application/merge-patch+json" => Form::Merge,
             "application/strategic-merge-patch+json" => Form::Strategic,
-            "application/apply-patch+yaml" | "application/apply-patch+cbor" => {
-                return Err(respond::generic(
-                    415,
-                    "UnsupportedMediaType",
-                    "server-side apply is not served yet: use client-side apply (kubectl apply --server-side=false)",
-                ));
-            }
             _ => {
                 let text = "415: Unsupported Media Type";
                 return Err(respond::generic(415, "UnsupportedMediaType", text));

@@ -1,7 +1,7 @@
 //! Requests to a real kube-apiserver 1.36, and what it answered: ours must be the same.
 //!
-//! Failures are compared by code, reason, message and details; created objects by their spec. What
-//! differs on purpose is listed with its reason.
+//! Failures are compared by code, reason, message and details; created objects by their spec and by who owns what of
+//! it. What differs on purpose is listed with its reason.
 
 use crate::support::{Answer, Client, Hub};
 use serde_json::{Value, json};
@@ -55,7 +55,11 @@ fn compare(case: &Value, answer: &Answer) -> Option<String> {
     if want["kind"] != "Status" {
         let (want, got) = (&want["spec"], &got["spec"]);
         let (want, got) = (without_addresses(want), without_addresses(got));
-        return (want != got).then(|| format!("\n  spec {got}\n  not  {want}"));
+        if want != got {
+            return Some(format!("\n  spec {got}\n  not  {want}"));
+        }
+        let (want, got) = (owners(&case["answer"]), owners(&answer.json()));
+        return (want != got).then(|| format!("\n  owners {got}\n  not    {want}"));
     }
     for key in ["status", "reason", "message"] {
         // The port of its clock differs, ours has another revision.
@@ -72,6 +76,15 @@ fn same_but_revision(want: &Value, got: &Value) -> bool {
         value.as_str().and_then(|text| Some(text.split_once("current: ")?.0.to_owned()))
     };
     head(want).is_some() && head(want) == head(got)
+}
+
+/// Who owns what of an object, whenever that came to be.
+fn owners(object: &Value) -> Value {
+    let mut owners = object["metadata"]["managedFields"].clone();
+    for entry in owners.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        entry.remove("time");
+    }
+    owners
 }
 
 /// Addresses depend on the range that they are taken from.

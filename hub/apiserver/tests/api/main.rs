@@ -5,6 +5,8 @@ mod access;
 #[cfg(test)]
 mod answers;
 #[cfg(test)]
+mod applies;
+#[cfg(test)]
 mod busy;
 #[cfg(test)]
 mod devices;

@@ -1,0 +1,99 @@
+//! Server-side apply: a PATCH of `application/apply-patch+yaml`. What it makes, its caller has to be allowed to create.
+
+use bytes::Bytes;
+use freewheel_hub_objects::{Applied, FieldValidation, WriteOptions, Written};
+use freewheel_hub_schema::error::{ApiError, FieldError};
+use http::Response;
+use serde_json::Value;
+
+use crate::authz::{Attributes, Resource, What};
+use crate::body::Body;
+use crate::call::Call;
+use crate::decode;
+use crate::write::{answer, door};
+
+/// The one form in which objects are applied.
+const APPLY: &str = "application/apply-patch+yaml";
+
+/// Whether a patch is one of these.
+pub(crate) fn is_apply(call: &Call) -> bool {
+    call.content_type() == APPLY
+}
+
+/// What PATCH may be asked for: only an apply has to say who it is for, and only an apply can be forced.
+pub(crate) fn check_options(call: &Call) -> Result<(), ApiError> {
+    let wrong = match (is_apply(call), call.query.force) {
+        (true, _) if call.query.field_manager.is_empty() => {
+            FieldError::required("fieldManager", "is required for apply patch")
+        }
+        (false, Some(_)) => {
+            FieldError::forbidden("force", "may not be specified for non-apply patch")
+        }
+        (true | false, _) => return Ok(()),
+    };
+    Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &[wrong]))
+}
+
+/// Applies the body to an object or a subresource that has its kind.
+pub(crate) async fn apply(call: &Call, body: &Bytes) -> Result<Response<Body>, ApiError> {
+    let encoder = call.encoder()?;
+    let how = call.how("PatchOptions")?;
+    let (config, mut warnings) = read(body, how.field_validation)?;
+    let view = &call.view;
+    let config = if view.is_plain() { config } else { view.inward(config) };
+    let written = laid(call, &how, door(call), config).await?;
+    warnings.extend(written.warnings.iter().cloned());
+    answer(if written.created { 201 } else { 200 }, &encoder, &written, &warnings)
+}
+
+/// Lays `config` over what is there. What is not there is made by who may.
+pub(crate) async fn laid(
+    call: &Call,
+    how: &WriteOptions,
+    door: Option<&str>,
+    config: Value,
+) -> Result<Written, ApiError> {
+    let (objects, place) = (&call.hub.server.objects, call.object_ref());
+    let force = call.query.force.unwrap_or_default();
+    let mut applied = Applied { config, force, may_make: false };
+    match objects.apply(how, &place, door, &applied).await {
+        Err(absent) if absent.code == 404 && door.is_none() && objects.get(&place).is_err() => {}
+        outcome => return outcome,
+    }
+    let what = Resource {
+        group: call.view.served.group(),
+        plural: call.view.served.plural(),
+        subresource: "",
+        namespace: call.namespace.as_str(),
+        name: &call.name,
+    };
+    let (cluster, what) = (call.tenant.cluster(), What::Resource(what));
+    let asked = Attributes { user: &call.user, verb: "create", cluster, what };
+    call.hub.authorizers.check(&asked).await?;
+    applied.may_make = true;
+    objects.apply(how, &place, door, &applied).await
+}
+
+/// The body, as its writer said it, and texts for warnings.
+pub(crate) fn read(
+    body: &Bytes,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>), ApiError> {
+    let (config, twice) = decode::yaml(body)
+        .map_err(|why| ApiError::bad_request(format!("error decoding YAML: {}", why.message)))?;
+    if !config.is_object() {
+        let what = if config.is_array() { "array" } else { "string" };
+        return Err(ApiError::bad_request(format!(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot \
+             unmarshal {what} into Go value of type map[string]interface {{}}"
+        )));
+    }
+    let twice: Vec<String> = twice.iter().map(|path| format!("duplicate field {path:?}")).collect();
+    match validation {
+        FieldValidation::Strict if !twice.is_empty() => {
+            Err(ApiError::bad_request(format!("error strict decoding YAML: {}", twice.join(", "))))
+        }
+        FieldValidation::Ignore => Ok((config, Vec::new())),
+        FieldValidation::Strict | FieldValidation::Warn => Ok((config, twice)),
+    }
+}
