@@ -220,8 +220,7 @@ impl Hub {
             checks: self.checks(&signs, &stop),
             metrics: metrics.clone(),
         };
-        let limits =
-            Limits { drain: DRAIN_TIMEOUT, ..Limits::default() }.within(open_files::raise());
+        let limits = limits();
         let certificates = Certificates {
             data: options.data.clone(),
             tls: tls.clone(),
@@ -322,6 +321,11 @@ impl Hub {
         let here = if listen.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { listen };
         first.unwrap_or_else(|| SocketAddr::new(here, port))
     }
+}
+
+/// What the API's listener takes on.
+fn limits() -> Limits {
+    Limits { drain: DRAIN_TIMEOUT, ..Limits::default() }.within(open_files::raise())
 }
 
 /// Until all parts have stopped, or nobody waits for them any more.

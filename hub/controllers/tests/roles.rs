@@ -1,5 +1,7 @@
 //! Roles that clusters have from the start, and roles that are made of others.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[expect(dead_code, reason = "each test file uses its part of the played hub")]
 mod hub;
 

@@ -10,6 +10,14 @@ use crate::support::{Client, Hub, create, furnish};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const GROUP: &str = "rbac.authorization.k8s.io";
+const WHOAMI: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+
+/// Headers of a JSON body, and these.
+fn headers(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+    let mut all = vec![("content-type", "application/json")];
+    all.extend_from_slice(more);
+    all
+}
 
 fn rule(verbs: &[&str], group: &str, resources: &[&str]) -> Value {
     json!({"verbs": verbs, "apiGroups": [group], "resources": resources})
@@ -218,12 +226,13 @@ async fn nobody_gives_away_what_they_do_not_have() {
             "roles.rbac.authorization.k8s.io {name:?} is forbidden: user \"jane\" (groups=[\"people\" \"system:authenticated\"]) is attempting to grant RBAC permissions not currently held:\n{{APIGroups:[\"\"], Resources:[\"secrets\"], Verbs:[\"get\" \"list\"]}}"
         )
     };
-    let answer = jane.post(&roles, &role("Role", "secrets", &[secrets.clone()])).await;
+    let answer = jane.post(&roles, &role("Role", "secrets", std::slice::from_ref(&secrets))).await;
     assert_eq!((answer.code, &answer.json()["message"]), (403, &json!(refused("secrets"))));
     let more = json!({"rules": [secrets]});
     for answer in [
         jane.patch(&format!("{roles}/pods"), "merge-patch+json", &more).await,
-        jane.put(&format!("{roles}/pods"), &role("Role", "pods", &[secrets.clone()])).await,
+        jane.put(&format!("{roles}/pods"), &role("Role", "pods", std::slice::from_ref(&secrets)))
+            .await,
     ] {
         assert_eq!((answer.code, &answer.json()["message"]), (403, &json!(refused("pods"))));
     }
@@ -327,14 +336,7 @@ async fn a_review_of_somebody_else_says_what_they_are_answered() {
 #[tokio::test]
 async fn nobody_runs_as_somebody_else_without_the_right() {
     let hub = Hub::start().await;
-    let (admin, jane) = (hub.admin(), hub.person("jane"));
-    let whoami = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
-    let ask = json!({}).to_string();
-    let headers = |more: &[(&'static str, &'static str)]| {
-        let mut all = vec![("content-type", "application/json")];
-        all.extend_from_slice(more);
-        all
-    };
+    let jane = hub.person("jane");
     for (asked, resource, group, place) in [
         (&[("impersonate-user", "bob")][..], "users", "", "at the cluster scope"),
         (
@@ -346,12 +348,12 @@ async fn nobody_runs_as_somebody_else_without_the_right() {
     ] {
         for (method, path) in [
             ("GET", "/api/v1/namespaces/default/secrets"),
-            ("POST", whoami),
+            ("POST", WHOAMI),
             ("GET", "/api"),
             ("GET", "/version"),
             ("GET", "/v2/"),
         ] {
-            let answer = jane.send(method, path, &headers(asked), ask.clone()).await;
+            let answer = jane.send(method, path, &headers(asked), "{}").await;
             let said = answer.json();
             assert_eq!((answer.code, &said["reason"]), (403, &json!("Forbidden")), "{path}");
             let why =
@@ -359,6 +361,12 @@ async fn nobody_runs_as_somebody_else_without_the_right() {
             assert!(said["message"].as_str().unwrap().ends_with(&why), "{said}");
         }
     }
+}
+
+#[tokio::test]
+async fn who_may_be_somebody_runs_as_them_and_as_nobody_else() {
+    let hub = Hub::start().await;
+    let (admin, jane) = (hub.admin(), hub.person("jane"));
     let rights = [
         json!({"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"], "resourceNames": ["bob"]}),
         json!({"verbs": ["impersonate"], "apiGroups": ["authentication.k8s.io"], "resources": ["userextras/scope"], "resourceNames": ["view"]}),
@@ -374,7 +382,7 @@ async fn nobody_runs_as_somebody_else_without_the_right() {
         ("Impersonate-Uid", "7"),
         ("Impersonate-Extra-Scope", "view"),
     ];
-    let said = jane.send("POST", whoami, &headers(&bob), ask.clone()).await.json();
+    let said = jane.send("POST", WHOAMI, &headers(&bob), "{}").await.json();
     assert_eq!(
         said["status"]["userInfo"],
         json!({"username": "bob", "uid": "7", "groups": ["system:authenticated"], "extra": {"scope": ["view"]}})
@@ -390,7 +398,7 @@ async fn nobody_runs_as_somebody_else_without_the_right() {
         ),
     ] {
         let asked = headers(&[("impersonate-user", "bob"), more]);
-        let said = jane.send("POST", whoami, &asked, ask.clone()).await.json();
+        let said = jane.send("POST", WHOAMI, &asked, "{}").await.json();
         assert_eq!(said["message"], why);
     }
     assert_eq!(jane.send("GET", "/api", &[("impersonate-group", "a")], "").await.code, 400);
