@@ -100,8 +100,16 @@ impl Strategy for Rules {
         check::service(object)
     }
 
-    fn validate_update(&self, _: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
-        check::update(new, old)
+    fn validate_update(
+        &self,
+        subresource: Option<&str>,
+        new: &Value,
+        old: &Value,
+    ) -> Vec<FieldError> {
+        match subresource {
+            Some("status") => check::status(new),
+            Some(_) | None => check::update(new, old),
+        }
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
@@ -300,6 +308,26 @@ mod tests {
         assert_eq!(plain["spec"]["ports"][0].get("nodePort"), None);
         assert_eq!(plain["spec"].get("externalTrafficPolicy"), None);
         assert_eq!(plain["spec"]["clusterIP"], "10.128.0.9");
+
+        let mut elsewhere = old.clone();
+        elsewhere["spec"]["type"] = json!("ExternalName");
+        // A writer who takes the address away means the rest of it, too.
+        for key in ["clusterIP", "clusterIPs"] {
+            elsewhere["spec"].as_object_mut().unwrap().remove(key);
+        }
+        Rules.prepare_update(None, &mut elsewhere, &old);
+        let spec = elsewhere["spec"].as_object().unwrap();
+        assert_eq!(spec.keys().collect::<Vec<_>>(), ["ports", "sessionAffinity", "type"]);
+    }
+
+    #[test]
+    fn only_a_load_balancer_has_an_address_from_outside() {
+        let with = |kind: &str| {
+            let mut object = service(json!({"type": kind, "ports": [{"port": 80}]}));
+            object["status"] = json!({"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}});
+            Rules.validate_update(Some("status"), &object, &object).len()
+        };
+        assert_eq!((with("LoadBalancer"), with("NodePort")), (0, 1));
     }
 
     #[test]

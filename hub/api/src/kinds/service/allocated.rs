@@ -65,12 +65,15 @@ pub(super) fn keep_allocated(spec: &mut Map<String, Value>, old: &Value) {
 /// A change of type takes away what only the old type had, unless the writer set it anew.
 pub(super) fn drop_what_the_type_has_not(spec: &mut Map<String, Value>, old: &Value) {
     let (now, before) = (type_of(spec), text(old, "/type"));
-    let lost_ip = has_cluster_ip(before) && !has_cluster_ip(&now);
-    if lost_ip && spec.get("clusterIP") == old.get("clusterIP") {
-        for key in
-            ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]
-        {
-            spec.remove(key);
+    if has_cluster_ip(before) && !has_cluster_ip(&now) {
+        if spec.get("clusterIP") == old.get("clusterIP") {
+            spec.remove("clusterIP");
+            spec.remove("clusterIPs");
+        }
+        for key in ["ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
+            if spec.get(key) == old.get(key) {
+                spec.remove(key);
+            }
         }
     }
     if has_node_port(before) && !has_node_port(&now) {

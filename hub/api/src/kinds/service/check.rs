@@ -82,6 +82,16 @@ pub(super) fn update(new: &Value, old: &Value) -> Vec<FieldError> {
     vec![FieldError::invalid("spec.clusterIPs[0]", &shown, text)]
 }
 
+/// What a status may not say.
+pub(super) fn status(object: &Value) -> Vec<FieldError> {
+    let ingress = list(object, "/status/loadBalancer/ingress");
+    if ingress.is_empty() || text(object, "/spec/type") == "LoadBalancer" {
+        return Vec::new();
+    }
+    let text = "may only be used when `spec.type` is 'LoadBalancer'";
+    vec![FieldError::forbidden("status.loadBalancer.ingress", text)]
+}
+
 fn check_external_name(spec: &Value, kind: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if kind != "ExternalName" {
