@@ -12,6 +12,9 @@ use serde::Deserialize;
 /// Longest reason, in characters.
 const LONGEST: usize = 200;
 
+/// What Kubernetes makes the ends of names of.
+const SUFFIX: &str = "bcdfghjklmnpqrstvwxz2456789";
+
 /// How a spec ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -118,8 +121,9 @@ fn settled(word: &str) -> String {
         let hex = bare.chars().all(|c| c.is_ascii_hexdigit());
         let digits = bare.chars().filter(char::is_ascii_digit).count();
         let counted = after_dash && digits == bare.len() && 3 <= digits;
+        let generated = after_dash && bare.len() == 5 && bare.chars().all(|c| SUFFIX.contains(c));
         after_dash = part.ends_with('-');
-        if hex && (4 <= digits || 8 <= bare.len() && 2 <= digits) || counted {
+        if hex && (4 <= digits || 8 <= bare.len() && 2 <= digits) || counted || generated {
             out.push('N');
             out.push_str(&part[bare.len()..]);
         } else {
