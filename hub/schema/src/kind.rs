@@ -2,6 +2,8 @@
 //! asks the registry of its logical cluster ([`crate::registry`]) and holds it as long as that takes.
 
 mod column;
+mod custom;
+mod form;
 mod role;
 mod strategy;
 mod subresource;
@@ -16,9 +18,11 @@ use crate::object::Resource;
 use crate::types::{Schema, TypeFacts, Typed};
 
 pub use column::Column;
+pub use form::Form;
 pub use role::{Concern, NameRule, Selection, Trait};
 pub use strategy::{
-    FieldPaths, Strategy, drop_status, keep, keep_all_but_status, keep_metadata, keep_other_half,
+    FieldPaths, ScalePaths, Strategy, drop_status, keep, keep_all_but_status, keep_metadata,
+    keep_other_half,
 };
 pub use subresource::{READ_WRITE, Subresource};
 
@@ -38,8 +42,13 @@ pub struct Kind {
     api_version: Text,
     plural: Text,
     singular: Text,
+    list_kind: Text,
     storage: Resource,
     schema: Option<Schema>,
+    form: Option<Box<dyn Form>>,
+    origin: Text,
+    /// There is a path to it. A version that is only stored has none.
+    pub served: bool,
     /// `["deploy"]`
     pub short_names: Vec<Text>,
     /// `["all"]`
@@ -63,7 +72,7 @@ pub struct Kind {
     /// Other names of those: older ones, or a group's own spelling.
     pub aliases: Vec<(Text, Text)>,
     /// What whoever uses it at all is warned of.
-    pub deprecated: Option<&'static str>,
+    pub deprecated: Option<Text>,
     /// Why it is kept without effect: what whoever makes or changes one is warned of.
     pub without_effect: Option<&'static str>,
     /// Subresources that kube-apiserver has here, and this hub does not serve yet.
@@ -95,8 +104,12 @@ impl Kind {
             id: KindId(NEXT.fetch_add(1, Ordering::Relaxed)),
             api_version,
             singular: gvk.kind.to_ascii_lowercase().into(),
+            list_kind: format!("{}List", gvk.kind).into(),
             storage: Resource::new(&gvk.group, &plural),
             schema: None,
+            form: None,
+            origin: Text::default(),
+            served: true,
             gvk,
             plural,
             short_names: Vec::new(),
@@ -185,8 +198,8 @@ impl Kind {
 
     /// Whoever uses it at all is warned of this.
     #[must_use]
-    pub fn deprecated(self, why: &'static str) -> Self {
-        Self { deprecated: Some(why), ..self }
+    pub fn deprecated(self, why: impl Into<Text>) -> Self {
+        Self { deprecated: Some(why.into()), ..self }
     }
 
     /// It is stored and given back, and nothing comes of it; whoever makes or changes one is told why.
@@ -339,9 +352,10 @@ impl Kind {
     /// What is known of its fields: by its own schema, else by the committed table.
     #[must_use]
     pub fn facts(&self) -> Option<TypeFacts<'_>> {
-        match &self.schema {
-            Some(schema) => Some(schema.facts()),
-            None => TypeFacts::find(self.group(), self.version(), self.kind()),
+        match (&self.form, &self.schema) {
+            (Some(form), _) => form.facts(),
+            (None, Some(schema)) => Some(schema.facts()),
+            (None, None) => TypeFacts::find(self.group(), self.version(), self.kind()),
         }
     }
 
@@ -387,7 +401,7 @@ impl Kind {
 impl<'a> From<&'a Kind> for Typed<'a> {
     fn from(kind: &'a Kind) -> Self {
         let (group, version) = (kind.group(), kind.version());
-        Self { group, version, kind: kind.kind(), facts: kind.facts() }
+        Self { group, version, kind: kind.kind(), facts: kind.facts(), form: kind.form() }
     }
 }
 

@@ -45,10 +45,10 @@ impl Registry {
         Self { is_root: cluster.is_root(), shared, own: None }
     }
 
-    /// All kinds: those that are shared, then the cluster's own, each sorted.
+    /// All kinds that a path leads to: those that are shared, then the cluster's own, each sorted.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Kind>> {
         let shared = self.shared.all().iter().filter(|kind| self.serves(kind));
-        shared.chain(self.own())
+        shared.chain(self.own()).filter(|kind| kind.served)
     }
 
     /// The cluster's own kinds.
@@ -70,7 +70,7 @@ impl Registry {
     /// The kind behind a path of the API.
     #[must_use]
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
-        self.either(|layer| layer.find(group, version, plural))
+        self.either(|layer| layer.find(group, version, plural).filter(|kind| kind.served))
     }
 
     /// The kind that an object says it is: `apiVersion` and `kind`.
@@ -88,7 +88,9 @@ impl Registry {
     /// Every kind that has objects of its own, each storage once, sorted by it.
     #[must_use]
     pub fn stored(&self) -> Vec<&Arc<Kind>> {
-        let mut all: Vec<&Arc<Kind>> = self.all().filter(|kind| kind.stored_as.is_none()).collect();
+        let shared = self.shared.all().iter().filter(|kind| self.serves(kind));
+        let mut all: Vec<&Arc<Kind>> =
+            shared.chain(self.own()).filter(|kind| kind.stored_as.is_none()).collect();
         all.sort_by_key(|kind| kind.storage());
         all
     }
@@ -146,6 +148,43 @@ impl Registries {
         all.insert(cluster.clone(), Arc::new(Layer::new(own)));
         self.publish(all);
         Ok(kind)
+    }
+
+    /// Makes these the kinds of one storage of a cluster, in place of those that it has of it: all versions of a custom
+    /// resource, or nothing any more. What was made of the same stays what it was.
+    ///
+    /// # Errors
+    /// When the path or type of one is another kind's, or their storage is.
+    pub fn put(
+        &self,
+        cluster: &ClusterName,
+        storage: &Resource,
+        kinds: Vec<Kind>,
+    ) -> Result<(), KindTaken> {
+        let _alone = self.writing.lock();
+        let before = self.own.load();
+        let own = before.get(cluster).map(|own| own.all()).unwrap_or_default();
+        let (old, mut rest): (Vec<_>, Vec<_>) =
+            own.iter().cloned().partition(|kind| kind.storage() == storage);
+        if is_same(&old, &kinds) {
+            return Ok(());
+        }
+        let beside = Layer::new(rest.clone());
+        for kind in &kinds {
+            if let Some(taken) = self.shared.clash(kind).or_else(|| beside.clash(kind)) {
+                return Err(taken);
+            }
+        }
+        rest.extend(kinds.into_iter().map(Arc::new));
+        let mut all = (**before).clone();
+        if rest.is_empty() {
+            all.remove(cluster);
+        } else {
+            let before = before.get(cluster).map(|layer| &**layer);
+            all.insert(cluster.clone(), Arc::new(Layer::after(before, rest)));
+        }
+        self.publish(all);
+        Ok(())
     }
 
     /// Takes one of a cluster's own kinds away; its objects are the caller's to delete before. `None` when it has
@@ -225,6 +264,16 @@ impl Registries {
             }
         }
     }
+}
+
+/// Whether these kinds were made of what those would be made of.
+fn is_same(old: &[Arc<Kind>], new: &[Kind]) -> bool {
+    let same = |(old, new): (&Arc<Kind>, &Kind)| {
+        !new.origin().is_empty() && old.gvk() == new.gvk() && old.origin() == new.origin()
+    };
+    let mut sorted: Vec<&Kind> = new.iter().collect();
+    sorted.sort_by(|a, b| a.version().cmp(b.version()));
+    old.len() == new.len() && old.iter().zip(sorted).all(same)
 }
 
 #[cfg(test)]
@@ -309,6 +358,31 @@ mod tests {
         let newer = Kind::new(Gvk::new("example.com", "v2", "Widget"), "widgets", Plain);
         let stored = Gvr::new("example.com", "v1", "widgets");
         registries.add(&pi(), newer.stored_as(stored)).unwrap();
+    }
+
+    #[test]
+    fn versions_of_a_storage_come_and_go_together() {
+        let registries = registries();
+        let storage = Resource::new("example.com", "widgets");
+        let versions = |origin: &'static str| {
+            let newer = Kind::new(Gvk::new("example.com", "v2", "Widget"), "widgets", Plain);
+            let stored = Gvr::new("example.com", "v1", "widgets");
+            let first = widgets().only_stored().made_of(origin);
+            vec![newer.stored_as(stored).made_of(origin), first]
+        };
+        registries.put(&pi(), &storage, versions("a")).unwrap();
+        let here = registries.of(&pi());
+        assert!(here.find("example.com", "v1", "widgets").is_none(), "no path leads to it");
+        let id = here.find("example.com", "v2", "widgets").unwrap().id();
+        assert_eq!(here.by_storage(&storage).unwrap().version(), "v1");
+        assert_eq!(here.stored().iter().filter(|kind| *kind.storage() == storage).count(), 1);
+        let before = registries.version();
+        registries.put(&pi(), &storage, versions("a")).unwrap();
+        assert_eq!(registries.version(), before, "nothing has changed");
+        registries.put(&pi(), &storage, versions("b")).unwrap();
+        assert_ne!(registries.of(&pi()).find("example.com", "v2", "widgets").unwrap().id(), id);
+        registries.put(&pi(), &storage, Vec::new()).unwrap();
+        assert!(registries.of(&pi()).own().is_empty());
     }
 
     #[test]

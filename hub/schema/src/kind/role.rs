@@ -29,6 +29,8 @@ pub enum Trait {
     CountsNoGeneration,
     /// It is 1 for ever: what matters of it never changes.
     CountsOneGeneration,
+    /// A change of its status counts it up as well: it is written by the door of all the rest.
+    CountsStatus,
     /// A change of annotations counts it up as well: they reach what its controller makes of it.
     CountsAnnotations,
     /// Other objects live in it: it goes when they and its `spec.finalizers` are gone, and is `Terminating` until then.

@@ -9,6 +9,17 @@ use crate::error::FieldError;
 /// Paths of names.
 pub type FieldPaths = &'static [&'static [&'static str]];
 
+/// Where the replicas of a kind are, as JSON pointers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScalePaths {
+    /// How many are wanted.
+    pub wanted: String,
+    /// How many there are.
+    pub current: String,
+    /// A selector as text.
+    pub selector: Option<String>,
+}
+
 /// What is special about a kind. Every method works on JSON in the kind's own version, after the
 /// schema's canonicaliser has run; paths in errors are field paths.
 pub trait Strategy: Send + Sync {
@@ -54,6 +65,18 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
+    /// Whether [`Strategy::validate_update`] says every mistake of a change, those that were there before left out: then
+    /// nobody compares those of the new object with those of the old one.
+    fn compares(&self) -> bool {
+        false
+    }
+
+    /// Where its replicas are, when not in `spec.replicas` and `status.replicas`, with a LabelSelector in
+    /// `spec.selector`.
+    fn scale(&self) -> Option<&ScalePaths> {
+        None
+    }
+
     /// Texts for `Warning:` headers: fields that are kept without effect, deprecated values.
     fn warnings(&self, _object: &Value) -> Vec<String> {
         Vec::new()
@@ -74,6 +97,11 @@ pub trait Strategy: Send + Sync {
     /// Cells for [`crate::kind::Kind::columns`]. `now` is in Unix seconds, for ages.
     fn row(&self, _object: &Value, _now: i64) -> Vec<Value> {
         Vec::new()
+    }
+
+    /// The finalizer that a delete puts on it, under which what has to go before it is taken away.
+    fn held_by(&self) -> Option<&'static str> {
+        None
     }
 
     /// Seconds that a delete waits for somebody to confirm: pods only.

@@ -23,8 +23,7 @@ pub(super) fn all(kinds: &[&Kind], prose: &Prose) -> BTreeMap<String, Value> {
     let mut types = BTreeMap::new();
     let mut out = BTreeMap::new();
     for kind in kinds {
-        let list = format!("{}List", kind.kind());
-        for name in [kind.kind(), &list] {
+        for name in [kind.kind(), kind.list_kind()] {
             reach(TypeFacts::find(kind.group(), kind.version(), name), &mut types);
         }
         for sub in &kind.subresources {
@@ -38,14 +37,16 @@ pub(super) fn all(kinds: &[&Kind], prose: &Prose) -> BTreeMap<String, Value> {
             for name in ["ObjectMeta", "ListMeta"] {
                 reach(TypeFacts::by_name(&format!("{META}.{name}")), &mut types);
             }
-            let facts = kind.facts();
-            facts.into_iter().for_each(|one| inside(one, &mut types));
-            let own = match facts {
-                Some(one) => schema(one, prose),
-                None => free_form(kind, prose),
+            let own = match (kind.form(), kind.facts()) {
+                (Some(form), _) => form.component(),
+                (None, Some(one)) => {
+                    inside(one, &mut types);
+                    schema(one, prose)
+                }
+                (None, None) => free_form(kind, prose),
             };
             out.insert(own_name(kind, kind.kind()), own_kind(kind, own));
-            out.insert(own_name(kind, &format!("{}List", kind.kind())), list_of(kind, prose));
+            out.insert(own_name(kind, kind.list_kind()), list_of(kind, prose));
         }
     }
     for name in META_KINDS {
@@ -72,7 +73,7 @@ pub(super) fn name_of(kind: &Kind, gvk: (&str, &str, &str)) -> Option<String> {
     if let Some(one) = TypeFacts::find(group, version, name) {
         return Some(one.name.to_string());
     }
-    let own = name == kind.kind() || name.strip_suffix("List") == Some(kind.kind());
+    let own = name == kind.kind() || name == kind.list_kind();
     let own = own && (group, version) == (kind.group(), kind.version());
     (own && is_foreign(kind)).then(|| own_name(kind, name))
 }
@@ -115,7 +116,7 @@ fn list_of(kind: &Kind, prose: &Prose) -> Value {
     let text = |field: &str| common(field, json!({"type": "string"}), prose);
     let meta = json!({"allOf": [reference(&format!("{META}.ListMeta"))]});
     let item = reference(&own_name(kind, kind.kind()));
-    let list_kind = format!("{}List", kind.kind());
+    let list_kind = kind.list_kind();
     json!({
         "type": "object",
         "description": format!("A list of {}.", kind.plural()),

@@ -33,6 +33,11 @@ pub(crate) struct Documents {
 }
 
 impl Documents {
+    /// By the paths of their groups and versions.
+    pub(crate) fn each(&self) -> &BTreeMap<String, Document> {
+        &self.each
+    }
+
     /// With these by the paths of their groups and versions.
     pub(super) fn new(each: BTreeMap<String, Document>) -> Self {
         Self { each, v2: OnceLock::new(), v2_protobuf: OnceLock::new() }

@@ -53,7 +53,10 @@ impl<'a> Of<'a> {
         let own = registry.layer().map(|own| {
             own.documents.get_or_init(|| {
                 let named = group_versions(own.all());
-                documents(&all_of(registry), &layer.prose(), |path| named.contains_key(path))
+                let new = |path: &str| named.contains_key(path) && !own.carried.contains_key(path);
+                let mut all = documents(&all_of(registry), &layer.prose(), new);
+                all.each.extend(own.carried.clone());
+                all
             })
         });
         Self { registry, shared, own }
@@ -160,14 +163,14 @@ fn documents(all: &GroupVersions<'_>, prose: &Prose, named: impl Fn(&str) -> boo
 
 fn group_versions(kinds: &[Arc<Kind>]) -> GroupVersions<'_> {
     let mut out = GroupVersions::new();
-    for kind in kinds {
-        out.entry(root(kind)).or_default().push(kind);
+    for kind in kinds.iter().filter(|kind| kind.served) {
+        out.entry(document_path(kind)).or_default().push(kind);
     }
     out
 }
 
 /// `api/v1`, `apis/apps/v1`.
-fn root(kind: &Kind) -> String {
+pub(crate) fn document_path(kind: &Kind) -> String {
     if kind.group().is_empty() {
         format!("api/{}", kind.version())
     } else {

@@ -69,10 +69,10 @@ impl Paths<'_> {
     }
 
     fn collection(&self, out: &mut BTreeMap<String, Value>) {
-        let list_kind = format!("{}List", self.kind.kind());
+        let list_kind = self.kind.list_kind();
         let gvk = self.gvk();
         let mut list = self.operation("list", "list", gvk);
-        list.answer = Some(Gvk { kind: &list_kind, ..gvk });
+        list.answer = Some(Gvk { kind: list_kind, ..gvk });
         let mut here = Map::new();
         if self.can("list") {
             here.insert("get".to_owned(), list.write(self, LIST));

@@ -36,3 +36,27 @@ fn the_protobuf_form_of_v2_leaves_nothing_out() {
     let document: Value = serde_json::from_slice(&v2(&registry).body).unwrap();
     assert_eq!(gnostic::left_out(&document), Vec::<String>::new());
 }
+
+#[test]
+fn what_stays_the_same_is_not_written_again() {
+    let registries = crate::registry::Registries::new(Arc::new(Layer::new(Vec::new())));
+    let put = |group: &'static str, origin: &'static str| {
+        let kind = Kind::new(crate::gvk::Gvk::new(group, "v1", "Widget"), "widgets", Plain);
+        let storage = kind.storage().clone();
+        registries.put(&ClusterName::root(), &storage, vec![kind.made_of(origin)]).unwrap();
+    };
+    let body = |group: &str| {
+        let registry = registries.of(&ClusterName::root());
+        super::document(&registry, &format!("apis/{group}/v1")).unwrap().body
+    };
+    put("a.com", "1");
+    put("b.com", "1");
+    let (first, second) = (body("a.com"), body("b.com"));
+    put("b.com", "2");
+    assert_eq!(body("a.com").as_ptr(), first.as_ptr());
+    assert_ne!(body("b.com").as_ptr(), second.as_ptr());
+    // Also when nobody has asked in between.
+    put("b.com", "3");
+    put("b.com", "4");
+    assert_eq!(body("a.com").as_ptr(), first.as_ptr());
+}

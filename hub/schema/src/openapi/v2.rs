@@ -30,6 +30,12 @@ fn taken(value: &mut Value) -> Map<String, Value> {
 fn schema_of(value: Value) -> Value {
     match value {
         Value::Object(mut map) => {
+            if map.contains_key("type") || map.contains_key("x-kubernetes-int-or-string") {
+                // v2 has no words for these, and who reads v2 needs none.
+                for logic in ["allOf", "anyOf", "oneOf", "not"] {
+                    map.remove(logic);
+                }
+            }
             if map.remove("oneOf").is_some() {
                 map.insert("type".to_owned(), "string".into());
             }

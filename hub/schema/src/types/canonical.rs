@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::facts::{TypeFacts, Typed};
+use super::facts::TypeFacts;
 use super::scalar;
 use super::table::{Field, Shape};
+use super::typed::Typed;
 use crate::error::ApiError;
 
 /// How many unknown fields are named; more only make the answer unreadable.
@@ -31,9 +32,9 @@ pub fn canonicalise<'a>(
     value: &mut Value,
     typed: impl Into<Typed<'a>>,
 ) -> Result<Unknown, ApiError> {
-    let Typed { kind, facts, .. } = typed.into();
+    let Typed { kind, facts, form, .. } = typed.into();
     let mut walk = Walk::default();
-    if let Some(one) = facts {
+    if let Some(one) = facts.filter(|_| form.is_none()) {
         let Value::Object(map) = value else {
             let text =
                 format!("json: cannot unmarshal {} into Go value of type {kind}", word(value));
@@ -46,6 +47,10 @@ pub fn canonicalise<'a>(
     ) {
         let path = Path { parent: Some(&Path::ROOT), step: Step::Field("metadata") };
         walk.object(meta, one, &path).map_err(ApiError::bad_request)?;
+    }
+    if let Some(form) = form {
+        walk.unknown.extend(form.prune(value).map_err(ApiError::bad_request)?);
+        walk.unknown.truncate(MAX_UNKNOWN);
     }
     Ok(Unknown { unknown: walk.unknown })
 }

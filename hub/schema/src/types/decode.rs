@@ -9,8 +9,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::{Map, Number, Value};
 
 use super::canonical::{Path, Step, canonicalise, word};
-use super::facts::Typed;
 use super::table::find;
+use super::typed::Typed;
 use crate::error::ApiError;
 use crate::gvk::split_api_version;
 
@@ -97,6 +97,11 @@ fn claim(map: &mut Map<String, Value>, typed: Typed<'_>) -> Result<(), ApiError>
     let other_kind = !found_kind.is_empty() && found_kind != kind;
     let is_meta = typed.facts.is_some_and(|one| one.is_meta());
     let other_version = !is_meta && !found_version.is_empty() && found_version != expected;
+    if other_version && !other_kind && typed.form.is_some() {
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({found_version}) does not match the expected API version ({expected})"
+        )));
+    }
     if other_kind || other_version {
         let found_kind = if found_kind.is_empty() { kind } else { &found_kind };
         let (found_group, bare) = split_api_version(&found_version);

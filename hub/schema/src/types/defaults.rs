@@ -2,13 +2,17 @@
 
 use serde_json::{Map, Value};
 
-use super::facts::{TypeFacts, Typed};
+use super::facts::TypeFacts;
 use super::table::Shape;
+use super::typed::Typed;
 
 /// Fills in the defaults that are known of its type, where a field is absent: `protocol: TCP`,
 /// `leaseDurationSeconds: 60`; those of what is in a default, too.
 pub fn apply_defaults<'a>(value: &mut Value, typed: impl Into<Typed<'a>>) {
-    if let (Some(one), Value::Object(map)) = (typed.into().facts, value) {
+    let Typed { facts, form, .. } = typed.into();
+    if let Some(form) = form {
+        form.default(value);
+    } else if let (Some(one), Value::Object(map)) = (facts, value) {
         object(map, one);
     }
 }

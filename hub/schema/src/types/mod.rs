@@ -6,6 +6,7 @@
 //! value ─ apply_defaults ─▶ with the defaults that the table holds
 //!
 //! facts      what a walk asks of a type, from the table or from a schema that came with a kind
+//! typed      the same of a kind by its name
 //! structural such a schema, as custom resources have it
 //! table      the table itself: types, fields, lookup by group, version and kind
 //! canonical  the walk over a value and its type in step
@@ -29,11 +30,13 @@ mod structural;
 pub mod table;
 #[cfg(test)]
 mod tests;
+mod typed;
 
 pub use amount::canonical as canonical_quantity;
 pub(crate) use canonical::canonicalise_as;
 pub use canonical::{Unknown, canonicalise};
 pub use decode::{Decoded, decode_json, decode_value, parse_json, read_any, strict_error};
 pub use defaults::apply_defaults;
-pub use facts::{TypeFacts, Typed};
+pub use facts::TypeFacts;
 pub use structural::{NotStructural, Schema, component_name};
+pub use typed::Typed;
