@@ -6,7 +6,8 @@ use crate::command::{Stop, cargo, output};
 const ARROWS: [(&str, &[&str]); 27] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-schema", &["link"]),
-    ("freewheel-hub-api", &["hub-schema", "link"]),
+    ("freewheel-hub-custom", &["hub-schema"]),
+    ("freewheel-hub-api", &["hub-custom", "hub-schema", "link"]),
     ("freewheel-hub-metrics", &[]),
     ("freewheel-hub-pki", &["link"]),
     ("freewheel-hub-rbac", &["hub-schema", "hub-store", "link"]),
@@ -22,6 +23,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
         "freewheel-hub-controllers",
         &[
             "hub-api",
+            "hub-custom",
             "hub-metrics",
             "hub-objects",
             "hub-placement",
@@ -107,13 +109,14 @@ const ARROWS: [(&str, &[&str]); 27] = [
 ];
 
 /// Only these may name the crates on the left.
-const GUARDED: [(&str, &[&str]); 7] = [
+const GUARDED: [(&str, &[&str]); 8] = [
     ("quinn", &["freewheel-link"]),
     ("wasmtime", &["freewheel-spoke-engine", "freewheel-spoke-runtime", "freewheel-hub-modules"]),
     ("redb", &["freewheel-hub-store"]),
     ("rcgen", &["freewheel-hub-pki", "freewheel-spoke", "freewheel-tests", "freewheel-load"]),
     ("x509-parser", &["freewheel-hub-pki", "freewheel-spoke"]),
     ("prometheus-client", &["freewheel-hub-metrics"]),
+    ("cel", &["freewheel-hub-custom"]),
     ("clap", &["freewheel-hub", "freewheel-spoke", "xtask"]),
 ];
 

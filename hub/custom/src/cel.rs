@@ -1,0 +1,213 @@
+//! Rules in CEL (`x-kubernetes-validations`), on the evaluator of the `cel` crate.
+//!
+//! ```text
+//! rule ─ expression: parsed, its names and fields known, every loop metered ─┐
+//! object ─ values: as the schema says what they are ─────────────────────────┴▶ evaluate ─▶ mistakes
+//! library/   what Kubernetes adds to the language
+//! meter      how much work a rule, and all rules for one object, may make
+//! ```
+//!
+//! Guarantees:
+//! - no rule makes more work than is allowed, whatever it says and whatever it is about
+//!   (`a_rule_that_never_ends_is_ended`);
+//! - a rule that cannot be evaluated is a mistake of the object, never passed over (`what_fails_is_told`).
+
+mod allowance;
+mod expression;
+mod library;
+mod meter;
+mod rule;
+mod typing;
+mod values;
+
+use freewheel_hub_schema::error::FieldError;
+use serde_json::{Value, json};
+
+use crate::before::Before;
+use crate::schema::{Schema, Type};
+use meter::Meter;
+
+pub use rule::Rule;
+pub use typing::wrong;
+
+/// Bytes of a message that an expression may make.
+const MESSAGE_BYTES_MAX: usize = 5 * 1024;
+
+/// What rules say of an object, or of a change of one.
+#[must_use]
+pub fn check(schema: &Schema, object: &Value, before: Before<'_>) -> Vec<FieldError> {
+    if !schema.has_rules() {
+        return Vec::new();
+    }
+    let mut walk = Walk { meter: Meter::of_object(), errors: Vec::new() };
+    walk.node(schema, object, before, "", true);
+    walk.errors
+}
+
+struct Walk {
+    meter: Meter,
+    errors: Vec<FieldError>,
+}
+
+impl Walk {
+    fn node(&mut self, schema: &Schema, value: &Value, before: Before<'_>, at: &str, root: bool) {
+        if value.is_null() || !schema.has_rules() || self.meter.is_spent() {
+            return;
+        }
+        if !schema.validations.is_empty() {
+            self.rules(schema, value, before, at, root);
+        }
+        for nested in schema.logic.iter().flat_map(|logic| &logic.all) {
+            self.node(nested, value, before, at, root);
+        }
+        match value {
+            Value::Array(items) => {
+                let Some(of) = schema.items.as_deref() else { return };
+                let old = before.list(schema);
+                for (index, item) in items.iter().enumerate() {
+                    self.node(of, item, old.element(item), &format!("{at}[{index}]"), false);
+                }
+            }
+            Value::Object(map) => {
+                for (key, value) in map {
+                    let (of, at) = match schema.properties.get(key.as_str()) {
+                        Some(of) if at.is_empty() => (of, key.clone()),
+                        Some(of) => (of, format!("{at}.{key}")),
+                        None => match schema.additional.each() {
+                            Some(of) => (of, format!("{at}[{key}]")),
+                            None => continue,
+                        },
+                    };
+                    self.node(of, value, before.field(key), &at, false);
+                }
+            }
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Null => {}
+        }
+    }
+
+    fn rules(&mut self, schema: &Schema, value: &Value, before: Before<'_>, at: &str, root: bool) {
+        let old = before.value().filter(|old| !old.is_null());
+        let unchanged = old == Some(value);
+        let scope = values::Scope::new(schema, value, old, root);
+        for rule in &schema.validations {
+            if self.meter.is_spent() {
+                return;
+            }
+            let expression = match rule.expression() {
+                Ok(expression) => expression,
+                Err(why) => {
+                    self.invalid(at, schema, value, &format!("rule compile error: {why}"));
+                    continue;
+                }
+            };
+            let speaks_of_old = expression.uses_old();
+            if speaks_of_old && old.is_none() && !rule.optional_old {
+                continue;
+            }
+            let outcome = self.meter.run(expression, &scope, rule.optional_old);
+            let why = match outcome {
+                Ok(cel::Value::Bool(true)) => continue,
+                Ok(cel::Value::Bool(false)) => {
+                    // What was so before, and stays, is let be.
+                    if speaks_of_old || !unchanged {
+                        self.broken(rule, &scope, (schema, value), at);
+                    }
+                    continue;
+                }
+                Ok(_) => format!("rule did not evaluate to a bool: {}", rule.told()),
+                Err(meter::Failed::TooMuchWork) => format!(
+                    "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {}",
+                    rule.told()
+                ),
+                Err(meter::Failed::Because(why)) => {
+                    format!("{why} evaluating rule: {}", rule.told())
+                }
+            };
+            self.invalid(at, schema, value, &why);
+        }
+    }
+
+    fn broken(&mut self, rule: &Rule, scope: &values::Scope, of: (&Schema, &Value), at: &str) {
+        let (schema, value) = of;
+        let mut detail = String::new();
+        if let Some(expression) = rule.message_expression()
+            && let Ok(cel::Value::String(text)) =
+                self.meter.run(expression, scope, rule.optional_old)
+        {
+            let text = text.trim();
+            if text.len() <= MESSAGE_BYTES_MAX && !text.contains('\n') {
+                text.clone_into(&mut detail);
+            }
+        }
+        if detail.is_empty() {
+            detail = if rule.message.is_empty() {
+                format!("failed rule: {}", rule.text)
+            } else {
+                rule.message.clone()
+            };
+        }
+        let field = if at.is_empty() && !rule.field.is_empty() {
+            rule.field.trim_start_matches('.').to_owned()
+        } else {
+            format!("{}{}", place(at), rule.field)
+        };
+        let error = match rule.reason.as_str() {
+            "FieldValueForbidden" => FieldError::forbidden(field, &detail),
+            "FieldValueRequired" => FieldError::required(field, &detail),
+            "FieldValueDuplicate" => FieldError::duplicate(field, value),
+            _ => invalid(field, schema, value, &detail),
+        };
+        self.errors.push(error);
+    }
+
+    fn invalid(&mut self, at: &str, schema: &Schema, value: &Value, why: &str) {
+        self.errors.push(invalid(place(at).to_owned(), schema, value, why));
+    }
+}
+
+fn place(at: &str) -> &str {
+    if at.is_empty() { "<nil>" } else { at }
+}
+
+/// Whole objects and lists are not shown.
+fn invalid(field: String, schema: &Schema, value: &Value, why: &str) -> FieldError {
+    let error = FieldError::invalid(field, value, why);
+    match schema.is {
+        Some(Type::Object | Type::Array) => {
+            FieldError { message: format!("Invalid value: {why}"), ..error }
+        }
+        _ => error,
+    }
+}
+
+/// What rules say of an object that has these mistakes: of some kinds of mistakes, nothing.
+#[must_use]
+pub fn check_after(
+    errors: &[FieldError],
+    schema: &Schema,
+    object: &Value,
+    before: Before<'_>,
+) -> Vec<FieldError> {
+    let keeps_from_asking = |error: &FieldError| {
+        matches!(
+            error.reason,
+            "FieldValueNotSupported"
+                | "FieldValueRequired"
+                | "FieldValueTooLong"
+                | "FieldValueTooMany"
+                | "FieldValueTypeInvalid"
+        )
+    };
+    if schema.has_rules() && errors.iter().any(keeps_from_asking) {
+        return vec![not_asked()];
+    }
+    check(schema, object, before)
+}
+
+fn not_asked() -> FieldError {
+    let text = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+    FieldError::invalid("<nil>", &json!("null"), text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! What Kubernetes adds to the language, and what stands in place of functions that could make too much of too little.
+//!
+//! ```text
+//! text       charAt indexOf lastIndexOf lowerAscii upperAscii replace split join substring trim reverse
+//!            matches find findAll
+//! lists      isSorted sum min max indexOf lastIndexOf sets.contains sets.equivalent sets.intersects
+//! quantity, ip, cidr, url, format
+//! ```
+//!
+//! Guarantees:
+//! - the functions answer as kube-apiserver's do (`functions_answer_as_those_of_kubernetes`).
+
+mod addresses;
+mod formats;
+mod function;
+mod lists;
+mod quantities;
+mod text;
+mod urls;
+
+use std::sync::{Arc, LazyLock};
+
+use cel::{Context, Env, ExecutionError, FunctionContext, Value};
+
+use super::allowance::Allowance;
+use function::{Function, Table};
+
+static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
+static TABLES: [Table; 6] = [
+    addresses::FUNCTIONS,
+    formats::FUNCTIONS,
+    lists::FUNCTIONS,
+    quantities::FUNCTIONS,
+    text::FUNCTIONS,
+    urls::FUNCTIONS,
+];
+
+/// What the evaluator brings itself.
+const STANDARD: [&str; 36] = [
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "bool",
+    "type",
+    "dyn",
+    "duration",
+    "timestamp",
+    "getFullYear",
+    "getMonth",
+    "getDate",
+    "getDayOfMonth",
+    "getDayOfWeek",
+    "getDayOfYear",
+    "getHours",
+    "getMinutes",
+    "getSeconds",
+    "getMilliseconds",
+    "optional.of",
+    "optional.none",
+    "optional.ofNonZeroValue",
+    "hasValue",
+    "value",
+    "or",
+    "orValue",
+    "optMap",
+    "optFlatMap",
+    "matches",
+    "has",
+    "optional.unwrap",
+];
+
+const TYPES: [&str; 15] = [
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "bool",
+    "list",
+    "map",
+    "null_type",
+    "type",
+    "dyn",
+    "optional_type",
+    "google",
+    "timestamp",
+    "duration",
+];
+
+/// The language.
+pub(super) fn env() -> Arc<Env> {
+    ENV.clone()
+}
+
+/// Whether there is such a function.
+pub(super) fn is_function(name: &str) -> bool {
+    let operator = name.starts_with(['_', '@', '!', '-']);
+    operator
+        || STANDARD.contains(&name)
+        || TABLES.iter().any(|table| table.iter().any(|(own, _)| *own == name))
+}
+
+/// Whether a name is a type's.
+pub(super) fn is_type(name: &str) -> bool {
+    TYPES.contains(&name)
+}
+
+/// Adds what is not the evaluator's own; all of it uses this allowance.
+pub(super) fn add(context: &mut Context<'_, '_>, allowance: &Arc<Allowance>) {
+    for (name, function) in TABLES.iter().flat_map(|table| table.iter()) {
+        let allowance = allowance.clone();
+        let run = move |call: &FunctionContext<'_, '_>| answer(*function, call, &allowance);
+        // The evaluator has none of these names.
+        let _ = context.add_function(name, run);
+    }
+    let (turns, sizes) = (allowance.clone(), allowance.clone());
+    let turn = move |parts: i64| turns.turn(u64::try_from(parts).unwrap_or(u64::MAX));
+    let _ = context.add_function("@turn", turn);
+    let sized = move |call: &FunctionContext<'_, '_>| answer(sized, call, &sizes);
+    let _ = context.add_function("@sized", sized);
+}
+
+fn answer(
+    function: Function,
+    call: &FunctionContext<'_, '_>,
+    allowance: &Allowance,
+) -> Result<Value, ExecutionError> {
+    let all = call.this.iter().chain(&call.args).map(|value| Value::try_from(value.as_ref()));
+    let values = all.collect::<Result<Vec<Value>, ExecutionError>>()?;
+    if !values.iter().all(|value| allowance.length(length(value))) {
+        return Err(call.error("too much work"));
+    }
+    function(&values, allowance).map_err(|why| call.error(why))
+}
+
+/// What was made longer, when that is not too long.
+fn sized(values: &[Value], _: &Allowance) -> Result<Value, String> {
+    values.first().cloned().ok_or_else(|| "no such overload".to_owned())
+}
+
+/// Bytes of a text, and of all that is in a list or map.
+fn length(value: &Value) -> usize {
+    const EACH: usize = 16;
+    match value {
+        Value::String(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        Value::List(items) => items.iter().map(|item| EACH + length(item)).sum(),
+        Value::Map(map) => map.map.values().map(|value| 2 * EACH + length(value)).sum(),
+        _ => 0,
+    }
+}

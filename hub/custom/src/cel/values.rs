@@ -1,0 +1,209 @@
+//! What a rule sees: values as their schema says what they are, and fields by names that an expression can say.
+//!
+//! ```text
+//! integer ─▶ int    number ─▶ double    date-time, date ─▶ timestamp    duration ─▶ duration    byte ─▶ bytes
+//! a field that is no name (a-b, in)     by another (a__dash__b, __in__); one that the schema does not name: not at all
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cel::objects::{Key, Map, OptionalValue};
+use chrono::{DateTime, Duration, FixedOffset, NaiveDate};
+use serde_json::Value as Json;
+
+use crate::schema::{Schema, Type};
+
+/// Words of the language that are no names of fields.
+const RESERVED: [&str; 18] = [
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+];
+
+/// What the variables of a rule are.
+pub(super) struct Scope {
+    pub(super) value: cel::Value,
+    pub(super) old: Option<cel::Value>,
+    /// The longest text or list in them.
+    pub(super) longest: usize,
+}
+
+impl Scope {
+    pub(super) fn new(schema: &Schema, value: &Json, old: Option<&Json>, root: bool) -> Self {
+        let longest = longest(value).max(old.map_or(0, longest));
+        let whole = root || schema.embedded;
+        Self {
+            value: of(schema, value, whole),
+            old: old.map(|old| of(schema, old, whole)),
+            longest,
+        }
+    }
+
+    /// `oldSelf` of a rule that is asked about new values, too.
+    pub(super) fn optional_old(&self) -> cel::Value {
+        let old = self.old.clone().map_or_else(OptionalValue::none, OptionalValue::of);
+        cel::Value::Opaque(Arc::new(old))
+    }
+}
+
+fn longest(value: &Json) -> usize {
+    match value {
+        Json::String(text) => text.len(),
+        Json::Array(items) => items.iter().map(longest).max().unwrap_or_default().max(items.len()),
+        Json::Object(map) => map.values().map(longest).max().unwrap_or_default().max(map.len()),
+        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+    }
+}
+
+/// A value by its schema.
+fn of(schema: &Schema, value: &Json, whole: bool) -> cel::Value {
+    match (schema.is, value) {
+        (Some(Type::Number), Json::Number(number)) => {
+            cel::Value::Float(number.as_f64().unwrap_or_default())
+        }
+        (Some(Type::String), Json::String(text)) => of_text(schema.rules.format.as_deref(), text),
+        (Some(Type::Array), Json::Array(items)) => {
+            let of_item = |item| {
+                schema.items.as_deref().map_or_else(|| free(item), |it| of(it, item, it.embedded))
+            };
+            cel::Value::List(Arc::new(items.iter().map(of_item).collect()))
+        }
+        (Some(Type::Object), Json::Object(map)) => {
+            let mut fields = HashMap::new();
+            for (key, value) in map {
+                if whole && matches!(key.as_str(), "apiVersion" | "kind") {
+                    fields.insert(name(key), free(value));
+                } else if whole && key == "metadata" {
+                    fields.insert(name(key), meta(value));
+                } else if let Some(of_field) = schema.properties.get(key.as_str()) {
+                    fields.insert(name(key), of(of_field, value, of_field.embedded));
+                } else if let Some(each) = schema.additional.each() {
+                    fields.insert(key.clone(), of(each, value, each.embedded));
+                }
+            }
+            object(fields)
+        }
+        (_, value) => free(value),
+    }
+}
+
+/// What a rule may know of an object's metadata.
+fn meta(value: &Json) -> cel::Value {
+    let known = ["name", "generateName"].into_iter();
+    object(known.filter_map(|key| Some((key.to_owned(), free(value.get(key)?)))).collect())
+}
+
+fn object(fields: HashMap<String, cel::Value>) -> cel::Value {
+    let key = |(key, value)| (Key::String(Arc::new(key)), value);
+    cel::Value::Map(Map { map: Arc::new(fields.into_iter().map(key).collect()) })
+}
+
+/// A value of which nothing is known.
+fn free(value: &Json) -> cel::Value {
+    match value {
+        Json::Null => cel::Value::Null,
+        Json::Bool(flag) => cel::Value::Bool(*flag),
+        Json::Number(number) => match number.as_i64() {
+            Some(whole) => cel::Value::Int(whole),
+            None => cel::Value::Float(number.as_f64().unwrap_or_default()),
+        },
+        Json::String(text) => cel::Value::String(Arc::new(text.clone())),
+        Json::Array(items) => cel::Value::List(Arc::new(items.iter().map(free).collect())),
+        Json::Object(map) => {
+            object(map.iter().map(|(key, value)| (key.clone(), free(value))).collect())
+        }
+    }
+}
+
+fn of_text(format: Option<&str>, text: &str) -> cel::Value {
+    let plain = || cel::Value::String(Arc::new(text.to_owned()));
+    match format.unwrap_or_default() {
+        "date-time" | "datetime" => {
+            DateTime::parse_from_rfc3339(text).map_or_else(|_| plain(), cel::Value::Timestamp)
+        }
+        "date" => date(text).map_or_else(plain, cel::Value::Timestamp),
+        "duration" => duration(text).map_or_else(plain, cel::Value::Duration),
+        "byte" => STANDARD
+            .decode(text)
+            .map_or_else(|_| plain(), |bytes| cel::Value::Bytes(Arc::new(bytes))),
+        _ => plain(),
+    }
+}
+
+fn date(text: &str) -> Option<DateTime<FixedOffset>> {
+    let day = text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?;
+    Some(day.and_utc().fixed_offset())
+}
+
+/// `1h30m`, as Go reads it.
+fn duration(text: &str) -> Option<Duration> {
+    let (negative, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let mut nanos = 0_f64;
+    if rest != "0" && rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() && rest != "0" {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, tail) = rest.split_at(digits);
+        let unit = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit);
+        let factor = match unit {
+            "ns" => 1e0,
+            "us" | "µs" | "μs" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 6e10,
+            "h" => 36e11,
+            _ => return None,
+        };
+        nanos += number.parse::<f64>().ok()? * factor;
+        rest = tail;
+    }
+    let nanos = if negative { -nanos } else { nanos };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a duration is whole nanoseconds, and a cast saturates"
+    )]
+    let whole = nanos as i64;
+    Some(Duration::nanoseconds(whole))
+}
+
+/// A field's name as an expression can say it.
+pub(super) fn name(key: &str) -> String {
+    if RESERVED.contains(&key) {
+        return format!("__{key}__");
+    }
+    let escaped = key.replace("__", "__underscores__");
+    escaped.replace('.', "__dot__").replace('-', "__dash__").replace('/', "__slash__")
+}
+
+/// The field that an expression says.
+pub(super) fn field(name: &str) -> String {
+    let word = name.strip_prefix("__").and_then(|rest| rest.strip_suffix("__"));
+    if let Some(word) = word.filter(|word| RESERVED.contains(word)) {
+        return word.to_owned();
+    }
+    let dots = name.replace("__dot__", ".").replace("__dash__", "-").replace("__slash__", "/");
+    dots.replace("__underscores__", "__")
+}

@@ -1,0 +1,246 @@
+use serde_json::{Value, json};
+
+use super::{check, check_change};
+
+fn definition() -> Value {
+    json!({
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+            "conversion": {"strategy": "None"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema":
+                {"type": "object", "properties": {"spec": {"type": "object", "properties":
+                    {"a": {"type": "string"}, "n": {"type": "integer"}}}}}}}],
+        },
+        "status": {"storedVersions": ["v1"]},
+    })
+}
+
+#[track_caller]
+fn wrong(change: impl FnOnce(&mut Value), mistakes: &[&str]) {
+    let mut changed = definition();
+    change(&mut changed);
+    let all =
+        check(&changed).into_iter().map(|error| format!("{}: {}", error.field, error.message));
+    assert_eq!(all.collect::<Vec<_>>(), mistakes);
+}
+
+#[track_caller]
+fn wrong_schema(schema: Value, mistakes: &[&str]) {
+    wrong(|d| d["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema, mistakes);
+}
+
+/// Texts of k8s.io/apiextensions-apiserver, pkg/apis/apiextensions/validation.
+#[test]
+fn definitions_are_refused_as_by_kube_apiserver() {
+    wrong(|_| {}, &[]);
+    wrong(
+        |d| d["metadata"]["name"] = json!("widget.example.com"),
+        &[
+            r#"metadata.name: Invalid value: "widget.example.com": must be spec.names.plural+"."+spec.group"#,
+        ],
+    );
+    wrong(
+        |d| d["spec"]["scope"] = json!("Everywhere"),
+        &[
+            r#"spec.scope: Unsupported value: "Everywhere": supported values: "Cluster", "Namespaced""#,
+        ],
+    );
+    wrong(
+        |d| d["spec"]["names"]["listKind"] = json!("Widget"),
+        &[r#"spec.names.listKind: Invalid value: "Widget": kind and listKind may not be the same"#],
+    );
+    wrong(
+        |d| d["spec"]["conversion"]["strategy"] = json!(""),
+        &["spec.conversion.strategy: Required value"],
+    );
+}
+
+#[test]
+fn versions_are_refused_as_by_kube_apiserver() {
+    wrong(
+        |d| d["spec"]["versions"][0]["subresources"] = json!({"scale": {"specReplicasPath": ".x"}}),
+        &[
+            r#"spec.subresources.scale.specReplicasPath: Invalid value: ".x": should be a json path under .spec"#,
+            "spec.subresources.scale.statusReplicasPath: Required value",
+        ],
+    );
+    wrong(
+        |d| {
+            d["spec"]["versions"][0]["additionalPrinterColumns"] =
+                json!([{"name": "A", "type": "text", "jsonPath": "x"}]);
+        },
+        &[
+            r#"spec.additionalPrinterColumns[0].type: Invalid value: "text": must be one of boolean,date,integer,number,string"#,
+            r#"spec.additionalPrinterColumns[0].JSONPath: Invalid value: "x": must be a simple json path starting with ."#,
+        ],
+    );
+    wrong(
+        |d| {
+            d["spec"]["versions"][0]["selectableFields"] =
+                json!([{"jsonPath": ".spec.a"}, {"jsonPath": ".spec.x"}]);
+        },
+        &[
+            r#"spec.selectableFields[1].jsonPath: Invalid value: ".spec.x": is an invalid path: does not refer to a valid field"#,
+        ],
+    );
+    wrong(
+        |d| d["status"]["storedVersions"] = json!(["v1", "v0"]),
+        &[
+            r#"status.storedVersions[1]: Invalid value: "v0": missing from spec.versions; v0 was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in v0 and removes v0 from status.storedVersions"#,
+        ],
+    );
+    let first = |d: &mut Value| d["spec"]["versions"][0]["storage"] = json!(false);
+    let mut changed = definition();
+    first(&mut changed);
+    let all = check(&changed);
+    assert!(all.iter().any(|error| {
+        error.message.ends_with("must have exactly one version marked as storage version")
+    }));
+    let mut changed = definition();
+    changed["spec"]["conversion"]["strategy"] = json!("Webhook");
+    assert!(
+        check(&changed)[0].message.starts_with("Forbidden: conversion webhooks are not called")
+    );
+}
+
+#[test]
+fn mistakes_that_all_versions_make_stand_at_the_top() {
+    let mut two = definition();
+    let mut other = two["spec"]["versions"][0].clone();
+    other["name"] = json!("v2");
+    other["storage"] = json!(false);
+    two["spec"]["versions"].as_array_mut().unwrap().push(other);
+    for version in two["spec"]["versions"].as_array_mut().unwrap() {
+        version["schema"]["openAPIV3Schema"]["type"] = json!("array");
+    }
+    assert!(check(&two)[0].field.starts_with("spec.validation.openAPIV3Schema"));
+    two["spec"]["versions"][1]["schema"]["openAPIV3Schema"] = json!({"type": "object"});
+    assert!(check(&two)[0].field.starts_with("spec.versions[0].schema.openAPIV3Schema"));
+}
+
+#[test]
+fn schemas_are_structural() {
+    let at = "spec.validation.openAPIV3Schema";
+    wrong_schema(
+        json!({"properties": {"spec": {"properties": {}}}}),
+        &[
+            &format!(
+                "{at}.properties[spec].type: Required value: must not be empty for specified object fields"
+            ),
+            &format!("{at}.type: Required value: must not be empty at the root"),
+        ],
+    );
+    wrong_schema(
+        json!({"type": "object", "properties": {"a": {"type": "array"}}}),
+        &[&format!("{at}.properties[a].items: Required value: must be specified")],
+    );
+    wrong_schema(
+        json!({"type": "object", "properties": {"a": {"type": "string"}},
+        "anyOf": [{"properties": {"b": {"type": "string"}}}]}),
+        &[
+            &format!("{at}.anyOf[0].properties[b].type: Forbidden: must be empty to be structural"),
+            &format!(
+                "{at}.properties[b]: Required value: because it is defined in {at}.anyOf[0].properties[b]"
+            ),
+        ],
+    );
+    wrong_schema(
+        json!({"type": "object", "properties": {"p": {"x-kubernetes-int-or-string": true,
+        "anyOf": [{"type": "integer"}, {"type": "string"}]}}}),
+        &[],
+    );
+    wrong_schema(
+        json!({"type": "object", "properties": {"metadata": {"type": "object",
+        "properties": {"labels": {"type": "object"}}}}}),
+        &[&format!(
+            "{at}.properties[metadata]: Forbidden: must not specify anything other than name and generateName, but metadata is implicitly specified"
+        )],
+    );
+    wrong_schema(
+        json!({"type": "object", "properties": {"metadata": {"type": "object",
+        "properties": {"name": {"type": "string", "maxLength": 5}}}}}),
+        &[],
+    );
+    wrong_schema(
+        json!({"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}),
+        &[&format!(
+            r#"{at}.properties[a].pattern: Invalid value: "(": must be a valid regular expression, but isn't: unclosed group"#
+        )],
+    );
+    wrong_schema(
+        json!({"type": "object", "additionalProperties": true}),
+        &[&format!("{at}.additionalProperties: Forbidden: must not be used at the root")],
+    );
+}
+
+#[test]
+fn schemas_say_what_can_be_kept() {
+    let at = "spec.validation.openAPIV3Schema";
+    let of = |field: Value| json!({"type": "object", "properties": {"a": field}});
+    let a = format!("{at}.properties[a]");
+    wrong_schema(
+        of(json!({"type": "array", "uniqueItems": true, "items": {"type": "string"}})),
+        &[&format!(
+            "{a}.uniqueItems: Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
+        )],
+    );
+    wrong_schema(
+        of(
+            json!({"type": "object", "properties": {"b": {"type": "string"}}, "additionalProperties": {"type": "string"}}),
+        ),
+        &[&format!(
+            "{a}.additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive"
+        )],
+    );
+    wrong_schema(
+        of(json!({"type": "string", "$ref": "#/x"})),
+        &[&format!("{a}.$ref: Forbidden: $ref is not supported")],
+    );
+    wrong_schema(
+        of(json!({"type": "array", "x-kubernetes-list-type": "map", "items": {"type": "object",
+        "properties": {"k": {"type": "string"}}}, "x-kubernetes-list-map-keys": ["k"]})),
+        &[&format!(
+            "{a}.items.properties[k].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
+        )],
+    );
+    wrong_schema(
+        of(json!({"type": "array", "x-kubernetes-list-type": "bag", "items": {"type": "string"}})),
+        &[&format!(
+            r#"{a}.x-kubernetes-list-type: Unsupported value: "bag": supported values: "atomic", "set", "map""#
+        )],
+    );
+    wrong_schema(of(json!({"type": "integer", "default": "x"})), &[
+        &format!(r#"{a}.default: Invalid value: "string": {a}.default in body must be of type integer: "string""#)
+            .replace(&format!("{a}.default in body"), " in body"),
+    ]);
+    wrong_schema(
+        of(json!({"type": "object", "default": {"x": 1}})),
+        &[&format!(r#"{a}.default: Invalid value: {{"x":1}}: must not have unknown fields"#)],
+    );
+    let mut root = of(json!({"type": "string"}));
+    root["oneOf"] = json!([{"required": ["a"]}]);
+    let mut changed = definition();
+    changed["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = root;
+    assert_eq!(check(&changed), []);
+    changed["spec"]["versions"][0]["subresources"] = json!({"status": {}});
+    assert!(check(&changed)[0].message.contains(
+        "fields are allowed at the root of the schema if the status subresource is enabled"
+    ));
+}
+
+#[test]
+fn names_that_are_in_use_stay() {
+    let mut old = definition();
+    let mut new = definition();
+    new["spec"]["names"]["kind"] = json!("Gadget");
+    new["spec"]["scope"] = json!("Cluster");
+    assert_eq!(check_change(&new, &old), []);
+    old["status"]["conditions"] = json!([{"type": "Established", "status": "True"}]);
+    let fields: Vec<String> =
+        check_change(&new, &old).into_iter().map(|error| error.field).collect();
+    assert_eq!(fields, ["spec.scope", "spec.names.kind"]);
+    new["spec"]["group"] = json!("other.com");
+    assert_eq!(check_change(&new, &old).len(), 3);
+}

@@ -1,0 +1,251 @@
+//! Whether a schema is structural: each field is named, with its type, outside of what only says which values are right.
+
+use freewheel_hub_schema::error::FieldError;
+use serde_json::{Map, Value, json};
+
+use super::accessors::{flag, list, text};
+use crate::schema::Pattern;
+
+/// How a mistake about the type is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Root,
+    Item,
+    Field,
+}
+
+/// Every way in which a schema is not structural, sorted.
+pub(super) fn check(schema: &Value, at: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    invariants(schema, Level::Root, at, &mut errors);
+    complete(schema, Some(schema), at, at, &mut errors);
+    errors.sort_by(|a, b| (&a.field, &a.message).cmp(&(&b.field, &b.message)));
+    errors
+}
+
+fn fields(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+}
+
+fn invariants(schema: &Value, level: Level, at: &str, errors: &mut Vec<FieldError>) {
+    let is = text(schema, "/type");
+    if is == "array" && schema.get("items").is_none() {
+        errors.push(FieldError::required(format!("{at}.items"), "must be specified"));
+    }
+    if let Some(items) = schema.get("items") {
+        invariants(items, Level::Item, &format!("{at}.items"), errors);
+    }
+    for (key, field) in fields(schema) {
+        invariants(field, Level::Field, &format!("{at}.properties[{key}]"), errors);
+    }
+    if let Some(each) = schema.get("additionalProperties") {
+        if level == Level::Root {
+            let field = format!("{at}.additionalProperties");
+            errors.push(FieldError::forbidden(field, "must not be used at the root"));
+        }
+        if each.is_object() {
+            invariants(each, Level::Field, &format!("{at}.additionalProperties"), errors);
+        }
+    }
+    extensions(schema, at, errors);
+    let values = values_of_int_or_string(schema);
+    value_rules(schema, values, at, errors);
+    of_type(schema, level, at, errors);
+    meta(schema, level, at, errors);
+}
+
+fn extensions(schema: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    if !flag(schema, "/x-kubernetes-int-or-string") {
+        return;
+    }
+    for key in ["x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"] {
+        if schema.get(key) == Some(&Value::Bool(true)) {
+            let why = "must be false if x-kubernetes-int-or-string is true";
+            errors.push(FieldError::invalid(format!("{at}.{key}"), &json!(true), why));
+        }
+    }
+}
+
+fn of_type(schema: &Value, level: Level, at: &str, errors: &mut Vec<FieldError>) {
+    let (is, field) = (text(schema, "/type"), format!("{at}.type"));
+    let embedded = flag(schema, "/x-kubernetes-embedded-resource");
+    let free = flag(schema, "/x-kubernetes-int-or-string")
+        || flag(schema, "/x-kubernetes-preserve-unknown-fields");
+    if embedded && is != "object" {
+        let why = "must be object if x-kubernetes-embedded-resource is true";
+        errors.push(if is.is_empty() {
+            FieldError::required(field.clone(), why)
+        } else {
+            FieldError::invalid(field.clone(), &json!(is), why)
+        });
+    } else if is.is_empty() && !free {
+        let why = match level {
+            Level::Root => "must not be empty at the root",
+            Level::Item => "must not be empty for specified array items",
+            Level::Field => "must not be empty for specified object fields",
+        };
+        errors.push(FieldError::required(field.clone(), why));
+    }
+    if embedded && schema.get("additionalProperties").is_some() {
+        let why = "must not be used if x-kubernetes-embedded-resource is set";
+        errors.push(FieldError::forbidden(format!("{at}.additionalProperties"), why));
+    }
+    if level == Level::Root && !is.is_empty() && is != "object" {
+        errors.push(FieldError::invalid(field, &json!(is), "must be object at the root"));
+    }
+}
+
+/// What a schema may say of the metadata that every object has.
+fn meta(schema: &Value, level: Level, at: &str, errors: &mut Vec<FieldError>) {
+    let embedded = flag(schema, "/x-kubernetes-embedded-resource");
+    let property = |key: &str| schema.pointer(&format!("/properties/{key}"));
+    let whole = level == Level::Root || embedded;
+    for key in ["kind", "apiVersion"] {
+        if let Some(field) = property(key).filter(|field| whole && text(field, "/type") != "string")
+        {
+            let at = format!("{at}.properties[{key}].type");
+            errors.push(FieldError::invalid(at, &json!(text(field, "/type")), "must be string"));
+        }
+    }
+    if let Some(meta) = property("metadata") {
+        let at = format!("{at}.properties[metadata]");
+        let is = text(meta, "/type");
+        if whole && is != "object" {
+            errors.push(FieldError::invalid(format!("{at}.type"), &json!(is), "must be object"));
+        }
+        if level == Level::Root && !says_names_alone(meta) {
+            let why = "must not specify anything other than name and generateName, but metadata is implicitly specified";
+            errors.push(FieldError::forbidden(at, why));
+        }
+    }
+    let open = flag(schema, "/x-kubernetes-preserve-unknown-fields");
+    if embedded && !open && fields(schema).next().is_none() {
+        let why = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields";
+        errors.push(FieldError::required(format!("{at}.properties"), why));
+    }
+}
+
+fn says_names_alone(meta: &Value) -> bool {
+    let Value::Object(said) = meta else { return false };
+    let plain = said.keys().all(|key| matches!(&**key, "type" | "default" | "properties"));
+    plain && fields(meta).all(|(key, _)| matches!(&**key, "name" | "generateName"))
+}
+
+/// Where a schema may say twice that it is a number or text.
+#[derive(Clone, Copy, Default)]
+struct IntOrString {
+    any: bool,
+    first_of_all: bool,
+}
+
+fn values_of_int_or_string(schema: &Value) -> IntOrString {
+    let both = json!([{"type": "integer"}, {"type": "string"}]);
+    let first = schema.pointer("/allOf/0/anyOf");
+    IntOrString { any: schema.get("anyOf") == Some(&both), first_of_all: first == Some(&both) }
+}
+
+fn value_rules(schema: &Value, skip: IntOrString, at: &str, errors: &mut Vec<FieldError>) {
+    let nested = |schema: &Value, skip: bool, at: String, errors: &mut Vec<FieldError>| {
+        nested(schema, IntOrString { any: skip, first_of_all: false }, &at, errors);
+    };
+    for (key, skipped) in [("anyOf", skip.any), ("oneOf", false)] {
+        for (index, one) in list(schema, &format!("/{key}")).iter().enumerate() {
+            if !skipped {
+                nested(one, false, format!("{at}.{key}[{index}]"), errors);
+            }
+        }
+    }
+    for (index, one) in list(schema, "/allOf").iter().enumerate() {
+        let skipped = skip.first_of_all && index == 0;
+        nested(one, skipped, format!("{at}.allOf[{index}]"), errors);
+    }
+    if let Some(not) = schema.get("not") {
+        nested(not, false, format!("{at}.not"), errors);
+    }
+    let pattern = text(schema, "/pattern");
+    if let Some(why) = Pattern::wrong(pattern) {
+        let why = format!("must be a valid regular expression, but isn't: {why}");
+        errors.push(FieldError::invalid(format!("{at}.pattern"), &json!(pattern), &why));
+    }
+}
+
+/// What stands under allOf, anyOf, oneOf and not: rules for values and nothing else.
+fn nested(schema: &Value, skip: IntOrString, at: &str, errors: &mut Vec<FieldError>) {
+    let Value::Object(said) = schema else { return };
+    value_rules(schema, skip, at, errors);
+    let plain = IntOrString::default();
+    if let Some(items) = said.get("items") {
+        nested(items, plain, &format!("{at}.items"), errors);
+    }
+    for (key, field) in fields(schema) {
+        nested(field, plain, &format!("{at}.properties[{key}]"), errors);
+    }
+    forbidden(said, at, errors);
+    if said.get("properties").is_some_and(|all| all.get("metadata").is_some()) {
+        let why = "must not be specified in a nested context";
+        errors.push(FieldError::forbidden(format!("{at}.properties[metadata]"), why));
+    }
+}
+
+fn forbidden(said: &Map<String, Value>, at: &str, errors: &mut Vec<FieldError>) {
+    for (key, what) in [
+        ("type", "must be empty to be structural"),
+        ("additionalProperties", "must be undefined to be structural"),
+        ("default", "must be undefined to be structural"),
+        ("title", "must be empty to be structural"),
+        ("description", "must be empty to be structural"),
+        ("nullable", "must be false to be structural"),
+        ("x-kubernetes-preserve-unknown-fields", "must be false to be structural"),
+        ("x-kubernetes-embedded-resource", "must be false to be structural"),
+        ("x-kubernetes-int-or-string", "must be false to be structural"),
+        ("x-kubernetes-list-map-keys", "must be empty to be structural"),
+        ("x-kubernetes-list-type", "must be undefined to be structural"),
+        ("x-kubernetes-map-type", "must be undefined to be structural"),
+        ("x-kubernetes-validations", "must be empty to be structural"),
+    ] {
+        if said.get(key).is_some_and(|value| *value != Value::Bool(false)) {
+            errors.push(FieldError::forbidden(format!("{at}.{key}"), what));
+        }
+    }
+}
+
+/// Whether all that rules for values name is named outside of them, too.
+fn complete(
+    rules: &Value,
+    schema: Option<&Value>,
+    at: &str,
+    from: &str,
+    errors: &mut Vec<FieldError>,
+) {
+    for key in ["allOf", "anyOf", "oneOf"] {
+        for (index, one) in list(rules, &format!("/{key}")).iter().enumerate() {
+            complete_nested(one, schema, at, &format!("{from}.{key}[{index}]"), errors);
+        }
+    }
+    if let Some(not) = rules.get("not") {
+        complete_nested(not, schema, at, &format!("{from}.not"), errors);
+    }
+}
+
+fn complete_nested(
+    rules: &Value,
+    schema: Option<&Value>,
+    at: &str,
+    from: &str,
+    errors: &mut Vec<FieldError>,
+) {
+    let Some(schema) = schema else {
+        errors.push(FieldError::required(at, &format!("because it is defined in {from}")));
+        return;
+    };
+    complete(rules, Some(schema), at, from, errors);
+    if let Some(items) = rules.get("items") {
+        let (at, from) = (format!("{at}.items"), format!("{from}.items"));
+        complete_nested(items, schema.get("items"), &at, &from, errors);
+    }
+    for (key, field) in fields(rules) {
+        let (at, from) = (format!("{at}.properties[{key}]"), format!("{from}.properties[{key}]"));
+        let own = schema.get("properties").and_then(|all| all.get(key));
+        complete_nested(field, own, &at, &from, errors);
+    }
+}
