@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 pub enum ConditionOwner {
     /// Whoever may approve requests, and the door at which devices join with tokens that accept.
     Approver,
+    /// The controller of CustomResourceDefinitions.
+    Definitions,
     /// The deployment controller.
     Deployments,
     /// Whoever ends a pod that has not asked for it: the controller of tainted nodes, and the spoke under pressure.
@@ -70,6 +72,10 @@ const fn of_request(name: &'static str, owner: ConditionOwner) -> ConditionType 
     }
 }
 
+const fn of_definition(name: &'static str) -> ConditionType {
+    of("CustomResourceDefinition", name, ConditionOwner::Definitions)
+}
+
 const fn of_deployment(name: &'static str) -> ConditionType {
     let plain = of("Deployment", name, ConditionOwner::Deployments);
     ConditionType { written: Some("lastUpdateTime"), by_reason: true, ..plain }
@@ -117,6 +123,14 @@ conditions! {
     CLUSTER_CERTIFICATE = of("ManagedCluster", "CertificateExpiring", ConditionOwner::Nodes);
     /// Two devices come with one identity.
     CLUSTER_DUPLICATE = of("ManagedCluster", "DuplicateIdentity", ConditionOwner::Gateway);
+    /// Its names are nobody else's.
+    DEFINITION_NAMES_ACCEPTED = of_definition("NamesAccepted");
+    /// Its objects are served.
+    DEFINITION_ESTABLISHED = of_definition("Established");
+    /// Its objects are deleted, and it goes after them.
+    DEFINITION_TERMINATING = of_definition("Terminating");
+    /// Kubernetes' own people have approved it.
+    DEFINITION_APPROVED = of_definition("KubernetesAPIApprovalPolicyConformant");
     /// Not every kind could be found.
     NAMESPACE_DISCOVERY = of("Namespace", "NamespaceDeletionDiscoveryFailure", ConditionOwner::Namespaces);
     /// Not every kind could be read.

@@ -25,6 +25,7 @@ pub mod cluster_role_binding;
 pub mod config_map;
 mod controller_revision;
 mod daemon_set;
+pub mod custom_resource_definition;
 pub mod deployment;
 mod descriptions;
 mod devices;
@@ -94,6 +95,7 @@ static BUILT_IN: LazyLock<Arc<Layer>> = LazyLock::new(|| {
         admission_registration::policies::validating(),
         admission_registration::validating_binding(),
         admission_registration::webhooks::validating(),
+        custom_resource_definition::kind(),
         api_service::kind(),
         controller_revision::kind(),
         daemon_set::kind(),

@@ -7,6 +7,7 @@ use k8s_openapi::api::{
     core, discovery, events, flowcontrol, networking, node, policy, rbac, resource, scheduling,
     storage,
 };
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use k8s_openapi::schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
@@ -52,6 +53,7 @@ fn core_kinds(generator: &mut SchemaGenerator) {
 fn other_kinds(generator: &mut SchemaGenerator) {
     workloads(generator);
     infrastructure(generator);
+    reach::<apiextensions::v1::CustomResourceDefinition>(generator);
     reach::<authentication::v1::TokenRequest>(generator);
     reach::<certificates::v1::CertificateSigningRequest>(generator);
     reach::<coordination::v1::Lease>(generator);

@@ -1,0 +1,201 @@
+//! CustomResourceDefinition: kinds that come at run time. What it says, [`freewheel_hub_custom::definition`] knows.
+//!
+//! Guarantees:
+//! - it is held until its objects are gone (`a_definition_goes_after_its_objects`);
+//! - the storage version is among those that objects may be stored in (`versions_that_were_stored_are_remembered`).
+
+use freewheel_hub_custom::definition::{self, storage_version};
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait, keep_other_half};
+use freewheel_hub_schema::types::{TypeFacts, Typed, canonicalise};
+use serde_json::{Map, Value, json};
+
+use super::accessors::{NAME, child, column, items, name, set_default, text};
+
+/// Finalizer under which its objects are deleted.
+pub const CLEANUP_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+const COLUMNS: &[Column] = &[NAME, column("Created At", "date", "When it was made.")];
+const SCHEMA: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+
+/// CustomResourceDefinition of apiextensions.k8s.io/v1.
+pub(crate) fn kind() -> Kind {
+    let gvk = Gvk::new("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+    Kind::new(gvk, "customresourcedefinitions", Rules)
+        .cluster_scoped()
+        .short(["crd", "crds"])
+        .category(["api-extensions"])
+        .with_status()
+        .columns(COLUMNS)
+        .with(&[Trait::NamesWhatItReplaces])
+}
+
+struct Rules;
+
+impl Strategy for Rules {
+    fn default(&self, object: &mut Value) {
+        let Some(spec) = child(object, "spec") else { return };
+        set_default(spec, "conversion", json!({"strategy": "None"}));
+        for version in items(spec, "versions") {
+            if let Some(schema) = version.get_mut("schema").and_then(Value::as_object_mut) {
+                schema.get_mut("openAPIV3Schema").into_iter().for_each(settle);
+            }
+        }
+        let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut) else { return };
+        let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if !kind.is_empty() {
+            set_default(names, "singular", kind.to_lowercase());
+            set_default(names, "listKind", format!("{kind}List"));
+        }
+        let version = storage_version(object).to_owned();
+        let Some(status) = child(object, "status") else { return };
+        let none = status.get("storedVersions").and_then(Value::as_array).is_none_or(Vec::is_empty);
+        if none && !version.is_empty() {
+            status.insert("storedVersions".to_owned(), json!([version]));
+        }
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        let stored = storage_version(object).to_owned();
+        let Some(map) = object.as_object_mut() else { return };
+        let status = json!({
+            "acceptedNames": {"kind": "", "plural": ""}, "conditions": [],
+            "storedVersions": if stored.is_empty() { json!([]) } else { json!([stored]) },
+        });
+        map.insert("status".to_owned(), status);
+    }
+
+    fn prepare_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
+        keep_other_half(subresource, new, old);
+        if subresource.is_some() {
+            return;
+        }
+        let stored = storage_version(new).to_owned();
+        let list = new.pointer_mut("/status/storedVersions").and_then(Value::as_array_mut);
+        if let Some(list) = list.filter(|list| !list.iter().any(|one| *one == stored))
+            && !stored.is_empty()
+        {
+            list.push(json!(stored));
+        }
+    }
+
+    fn held_by(&self) -> Option<&'static str> {
+        Some(CLEANUP_FINALIZER)
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        definition::check(object)
+    }
+
+    fn validate_update(
+        &self,
+        subresource: Option<&str>,
+        new: &Value,
+        old: &Value,
+    ) -> Vec<FieldError> {
+        if subresource.is_some() {
+            return definition::check_status(new);
+        }
+        let annotations = "/metadata/annotations";
+        let same = new.get("spec") == old.get("spec")
+            && new.pointer(annotations) == old.pointer(annotations);
+        let mut errors = if same { Vec::new() } else { definition::check(new) };
+        if !errors.is_empty() {
+            // A rule that came after it keeps nobody from changing what is right.
+            let known = definition::check(old);
+            errors.retain(|error| !known.contains(error));
+        }
+        errors.extend(definition::check_change(new, old));
+        errors
+    }
+
+    fn compares(&self) -> bool {
+        true
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        definition::warnings(object)
+    }
+
+    fn row(&self, object: &Value, _now: i64) -> Vec<Value> {
+        vec![name(object), text(object, "/metadata/creationTimestamp").into()]
+    }
+}
+
+/// Brings what the committed table has no word for into form: a schema where there may be a flag.
+fn settle(schema: &mut Value) {
+    let Value::Object(map) = schema else { return };
+    if let Some(each) = map.get_mut("additionalProperties").filter(|each| each.is_object()) {
+        let facts = TypeFacts::by_name(SCHEMA);
+        let (group, version) = ("apiextensions.k8s.io", "v1");
+        let typed = Typed { group, version, kind: "JSONSchemaProps", facts, form: None };
+        if canonicalise(each, typed).is_err() {
+            // What is no schema is told by the check of the definition.
+            return;
+        }
+        settle(each);
+    }
+    for key in ["items", "not"] {
+        map.get_mut(key).into_iter().for_each(settle);
+    }
+    if let Some(all) = map.get_mut("properties").and_then(Value::as_object_mut) {
+        all.values_mut().for_each(settle);
+    }
+    for key in ["allOf", "anyOf", "oneOf"] {
+        settle_all(map, key);
+    }
+}
+
+fn settle_all(map: &mut Map<String, Value>, key: &str) {
+    let all = map.get_mut(key).and_then(Value::as_array_mut);
+    all.into_iter().flatten().for_each(settle);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definition() -> Value {
+        json!({
+            "metadata": {"name": "widgets.example.com"},
+            "spec": {
+                "group": "example.com", "scope": "Namespaced",
+                "names": {"plural": "widgets", "kind": "Widget"},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                    "type": "object", "properties": {"spec": {"type": "object",
+                        "additionalProperties": {"type": "string", "nullable": false, "pattern": ""}}}}}}],
+            },
+        })
+    }
+
+    #[test]
+    fn defaults_are_those_of_kube_apiserver() {
+        let mut object = definition();
+        Rules.default(&mut object);
+        Rules.prepare_create(&mut object);
+        let names = json!({"plural": "widgets", "kind": "Widget", "singular": "widget", "listKind": "WidgetList"});
+        assert_eq!(object["spec"]["names"], names);
+        assert_eq!(object["spec"]["conversion"], json!({"strategy": "None"}));
+        assert_eq!(object["status"]["storedVersions"], json!(["v1"]));
+        let each = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/additionalProperties";
+        assert_eq!(object.pointer(each).unwrap(), &json!({"type": "string"}));
+        assert_eq!(Rules.validate(&object), []);
+    }
+
+    #[test]
+    fn versions_that_were_stored_are_remembered() {
+        let mut old = definition();
+        Rules.default(&mut old);
+        let mut new = old.clone();
+        new["spec"]["versions"][0]["name"] = json!("v2");
+        new["status"] = json!({});
+        Rules.prepare_update(None, &mut new, &old);
+        assert_eq!(new["status"]["storedVersions"], json!(["v1", "v2"]));
+        assert_eq!(Rules.validate(&new)[0].field, "status.storedVersions[0]");
+        let mut status = old.clone();
+        status["status"]["storedVersions"] = json!([]);
+        Rules.prepare_update(Some("status"), &mut status, &old);
+        assert_eq!(status["status"]["storedVersions"], json!([]));
+    }
+}
