@@ -18,6 +18,7 @@
 
 mod accounts;
 mod chain;
+mod definitions;
 mod namespaces;
 mod nodes;
 mod plugin;

@@ -137,8 +137,12 @@ fn decide(
     options: &DeleteOptions,
     now: i64,
 ) -> Result<Verdict, ApiError> {
-    let finalizers = propagate(meta::finalizers(old), options.propagation);
+    let mut finalizers = propagate(meta::finalizers(old), options.propagation);
     let deleting = !meta::text(old, "deletionTimestamp").is_empty();
+    let held_by = kind.strategy.held_by().filter(|_| !deleting);
+    if let Some(held_by) = held_by.filter(|own| !finalizers.iter().any(|name| name == own)) {
+        finalizers.push(held_by.to_owned());
+    }
     let asked = match kind.strategy.grace_period(old) {
         None | Some(0) => 0,
         Some(usual) => match options.grace_period_seconds.unwrap_or(usual) {

@@ -177,7 +177,12 @@ pub(super) fn count_generation(
 fn asks_for_else(new: &Value, old: &Value, kind: &Kind) -> bool {
     let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return true };
     let asked = |map: &Map<String, Value>, key: &str| {
-        !matches!(key, "metadata" | "status" | "apiVersion" | "kind") && map.contains_key(key)
+        let counts = match key {
+            "metadata" | "apiVersion" | "kind" => false,
+            "status" => kind.has(Trait::CountsStatus),
+            _ => true,
+        };
+        counts && map.contains_key(key)
     };
     let changed = |key: &String| asked(new, key) && new.get(key) != old.get(key);
     let removed = |key: &String| asked(old, key) && !new.contains_key(key);

@@ -9,7 +9,7 @@ use tracing::debug;
 use super::plugin::Plugin;
 use super::refusal::Refusal;
 use super::review::Review;
-use super::{accounts, namespaces, nodes, priority, runtime_class, tolerations};
+use super::{accounts, definitions, namespaces, nodes, priority, runtime_class, tolerations};
 use crate::{Canonical, Claims, ObjectRef};
 
 /// All who have a say, in the order in which they are asked.
@@ -21,6 +21,7 @@ impl Chain {
     pub(crate) fn built_in() -> Self {
         Self(Arc::new(vec![
             Arc::new(namespaces::NamespaceLifecycle),
+            Arc::new(definitions::DefinitionLifecycle),
             Arc::new(accounts::ServiceAccount),
             Arc::new(nodes::TaintNodesByCondition),
             Arc::new(priority::Priority),
