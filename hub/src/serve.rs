@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use freewheel_hub_api::images::Images;
 use freewheel_hub_apiserver::{Access, Check, Limits, Server, Tls, TlsError};
-use freewheel_hub_controllers::module_users;
+use freewheel_hub_controllers::{definitions, module_users};
 use freewheel_hub_gateway::{Gateway, Identity, SetupError};
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_modules::{Modules, OpenError, RootError, compile};
@@ -160,6 +160,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let issuer = options.service_account_issuer.as_ref().unwrap_or(&names.api);
     let (access, store) = Access::over(store, files::read(&options, issuer)?);
     let objects = access.guard(Objects::new(store));
+    definitions::serve_established(&objects);
     let hub = Hub { objects, access, disk, pki, modules, fleet_root, names };
     hub.serve(&options).await
 }

@@ -51,6 +51,7 @@ pub struct ClusterCleanup {
     requests: Arc<Kind>,
     services: Arc<Kind>,
     namespaces: Arc<Kind>,
+    definitions: Arc<Kind>,
 }
 
 fn internal(plural: &str) -> Resource {
@@ -68,6 +69,7 @@ impl ClusterCleanup {
             requests: kind("certificates.k8s.io", "v1", "certificatesigningrequests")?,
             services: kind("", "v1", "services")?,
             namespaces: kind("", "v1", "namespaces")?,
+            definitions: kind("apiextensions.k8s.io", "v1", "customresourcedefinitions")?,
         })
     }
 
@@ -151,6 +153,8 @@ impl ClusterCleanup {
         let mut content: Vec<Resource> =
             registry.stored().into_iter().map(|kind| kind.storage().clone()).collect();
         content.sort_by_key(|resource| resource != self.namespaces.storage());
+        // What a definition is about is not found any more when that is gone.
+        content.retain(|resource| resource != self.definitions.storage());
         let kept = [
             internal::pod_cidrs(),
             internal("clusterips"),
@@ -160,6 +164,9 @@ impl ClusterCleanup {
         for resource in content.into_iter().chain(kept) {
             let scope = Scope { resource, cluster: Some(name.clone()), namespace: None };
             all.extend(snapshot.range(&scope, None));
+        }
+        if all.is_empty() {
+            all.extend(snapshot.range(&in_cluster(&self.definitions, name), None));
         }
         let root = Some(ClusterName::root());
         let leases = Scope { resource: internal::pod_cidrs(), cluster: root, namespace: None };

@@ -11,6 +11,7 @@
 //! scheduler   pods to nodes
 //! node        accepted spokes to Nodes; Ready and Unknown, and of their pods what silence says
 //! eviction    NoExecute taints to ends of pods
+//! definitions  CustomResourceDefinitions to kinds of their clusters, and their end
 //! cluster_cleanup  what a removed spoke leaves behind
 //! namespace   what namespaces and clusters have from the start, and how they end
 //! roles       what people may do from the start; roles that are made of others
@@ -25,6 +26,7 @@
 
 pub mod cluster_cleanup;
 mod control;
+pub mod definitions;
 pub mod deployment;
 pub mod endpoints;
 pub mod engine;
@@ -118,6 +120,7 @@ pub fn start_over(
         Arc::new(node::Nodes::new(by("node-controller"))?),
         Arc::new(node::UnmanagedNodes::new(by("node-lifecycle-controller"))?),
         Arc::new(node::SilentPods::new(by("node-lifecycle-controller"), indexes.clone())?),
+        Arc::new(definitions::Definitions::new(by("customresourcedefinition-controller"))?),
         Arc::new(cluster_cleanup::ClusterCleanup::new(by("cluster-leftovers"))?),
         Arc::new(deployment::Deployments::new(by("deployment-controller"), indexes.clone())?),
         Arc::new(replicaset::ReplicaSets::new(

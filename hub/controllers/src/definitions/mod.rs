@@ -1,0 +1,267 @@
+//! CustomResourceDefinitions become kinds of their clusters, and go with all objects of them.
+//!
+//! ```text
+//! names free? ─▶ kinds into the registry ─▶ status: NamesAccepted, Established
+//! deleted ─▶ Terminating ─▶ its objects ─▶ finalizer off ─▶ gone ─▶ kinds out of the registry
+//! ```
+//!
+//! Guarantees:
+//! - who reads that a definition is established finds its objects served
+//!   (`a_definition_makes_a_kind_of_its_cluster`);
+//! - what is established is served again before anybody is answered after a restart
+//!   (`what_is_established_is_served_from_the_start`);
+//! - a definition goes after its objects (`a_definition_goes_after_its_objects`).
+
+mod names;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freewheel_hub_api::conditions::{
+    Condition, DEFINITION_APPROVED, DEFINITION_ESTABLISHED, DEFINITION_NAMES_ACCEPTED,
+    DEFINITION_TERMINATING,
+};
+use freewheel_hub_api::kinds;
+use freewheel_hub_api::kinds::custom_resource_definition::CLEANUP_FINALIZER;
+use freewheel_hub_custom::definition::{self, text};
+use freewheel_hub_objects::{Objects, Propagation};
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::{Key, Resource};
+use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
+use futures::future::join_all;
+use serde_json::Value;
+use tracing::warn;
+
+use crate::engine::client::{everywhere, in_cluster, kind};
+use crate::engine::clock::rfc3339;
+use crate::engine::{Client, Controller, Error};
+use names::Names;
+
+/// Deleted at the same time.
+const DELETES_AT_ONCE: usize = 64;
+/// How soon a definition that goes is looked at again, while objects of it are left.
+const OBJECTS_LEFT_RECHECK: Duration = Duration::from_millis(250);
+/// How soon a definition is looked at again whose names are another's: that one may take other names.
+const NAMES_TAKEN_RECHECK: Duration = Duration::from_secs(5);
+
+/// The controller.
+pub struct Definitions {
+    client: Client,
+    definitions: Arc<Kind>,
+}
+
+/// Serves what is established already. Whoever starts a hub does so before it answers anybody.
+pub fn serve_established(objects: &Objects) {
+    let found = kinds::find("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+    let Some(definitions) = found else { return };
+    let snapshot = objects.store().snapshot();
+    for stored in snapshot.range(&everywhere(definitions), None) {
+        let Ok(value) = stored.object.value() else { continue };
+        if !DEFINITION_ESTABLISHED.holds(&value) {
+            continue;
+        }
+        let (storage, kinds) = (definition::storage(&value), definition::kinds(&value));
+        if let Err(taken) = objects.kinds().put(&stored.key.cluster, &storage, kinds) {
+            warn!(cluster = %stored.key.cluster, name = %stored.key.name, error = %taken,
+                "a definition is established and not served");
+        }
+    }
+}
+
+/// Where the objects of a definition are, by its own key.
+fn storage_of(key: &Key) -> Resource {
+    let (plural, group) = key.name.split_once('.').unwrap_or((&key.name, ""));
+    Resource::new(group, plural)
+}
+
+impl Definitions {
+    /// Writes through this client.
+    pub fn new(client: Client) -> Result<Self, Error> {
+        let definitions = kind("apiextensions.k8s.io", "v1", "customresourcedefinitions")?;
+        Ok(Self { client, definitions })
+    }
+
+    /// Accepts names, and serves what has them.
+    async fn establish(&self, stored: &Stored, value: &Value) -> Result<Option<Duration>, Error> {
+        let registry = self.client.registry(&stored.key.cluster);
+        let mut names = Names::decide(value, registry.own());
+        if names.conflict.is_none() {
+            let mut accepted = value.clone();
+            accepted["status"]["acceptedNames"] = names.accepted.clone();
+            let (storage, kinds) = (definition::storage(&accepted), definition::kinds(&accepted));
+            let put = self.client.objects().kinds().put(&stored.key.cluster, &storage, kinds);
+            if let Err(taken) = put {
+                names.conflict = Some(("PluralConflict", taken.to_string()));
+            }
+        }
+        let taken = names.conflict.is_some();
+        let said = conditions(value, &names);
+        self.write_status(stored, &said, Some(&names.accepted), false).await?;
+        Ok(taken.then_some(NAMES_TAKEN_RECHECK))
+    }
+
+    async fn write_status(
+        &self,
+        stored: &Stored,
+        said: &[Condition<'_>],
+        accepted: Option<&Value>,
+        let_go: bool,
+    ) -> Result<(), Error> {
+        let now = rfc3339(self.client.clock.now());
+        let change = |mut value: Value| {
+            if let Some(accepted) = accepted {
+                value["status"]["acceptedNames"] = accepted.clone();
+            }
+            for condition in said {
+                condition.put(&mut value["status"]["conditions"], &now);
+            }
+            if let_go && let Some(list) = value["metadata"]["finalizers"].as_array_mut() {
+                list.retain(|name| name != CLEANUP_FINALIZER);
+            }
+            Ok(value)
+        };
+        let written =
+            self.client.modify_this(&self.definitions, stored, Some("status"), change).await;
+        match written {
+            // It is gone, which is news of its own.
+            Err(error) if error.code != 404 => {
+                Err(Error::api("write the status of a definition")(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes the objects of a definition that goes, and lets it go after them.
+    async fn clean(&self, stored: &Stored, value: &Value) -> Result<Option<Duration>, Error> {
+        let terminating = |going, reason, message| {
+            [Condition::new(&DEFINITION_TERMINATING, going, reason, message)]
+        };
+        if !DEFINITION_ESTABLISHED.holds(value) {
+            let said = terminating(false, "NeverEstablished", "resource was never established");
+            return self.write_status(stored, &said, None, true).await.map(|()| None);
+        }
+        let (reason, message) =
+            ("InstanceDeletionInProgress", "CustomResource deletion is in progress");
+        self.write_status(stored, &terminating(true, reason, message), None, false).await?;
+        if let Err(why) = self.delete_objects(stored).await {
+            let message = format!("could not issue all deletes: {why}");
+            let said =
+                [Condition::new(&DEFINITION_TERMINATING, true, "InstanceDeletionFailed", message)];
+            self.write_status(stored, &said, None, false).await?;
+        }
+        if self.objects_of(&stored.key).next().is_some() {
+            return Ok(Some(OBJECTS_LEFT_RECHECK));
+        }
+        let said = terminating(false, "InstanceDeletionCompleted", "removed all instances");
+        self.write_status(stored, &said, None, true).await.map(|()| None)
+    }
+
+    fn objects_of(&self, definition: &Key) -> impl Iterator<Item = Arc<Stored>> + use<> {
+        let (resource, cluster) = (storage_of(definition), Some(definition.cluster.clone()));
+        let scope = Scope { resource, cluster, namespace: None };
+        let found: Vec<_> = self.client.snapshot().range(&scope, None).collect();
+        found.into_iter()
+    }
+
+    async fn delete_objects(&self, definition: &Stored) -> Result<(), String> {
+        let key = &definition.key;
+        let registry = self.client.registry(&key.cluster);
+        let Some(kind) = registry.by_storage(&storage_of(key)) else { return Ok(()) };
+        let left: Vec<_> =
+            self.objects_of(key).filter(|stored| !stored.object.header.deleting).collect();
+        for batch in left.chunks(DELETES_AT_ONCE) {
+            let deletes = batch.iter().map(|stored| {
+                let uid = &stored.object.header.uid;
+                self.client.delete(kind, &stored.key, uid, Propagation::Background)
+            });
+            let failed = join_all(deletes).await.into_iter().find_map(Result::err);
+            if let Some(why) = failed {
+                return Err(why.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// A definition has gone: what it made goes, and its names are free.
+    fn forget(&self, key: &Key) {
+        // Of nothing, nothing can be taken.
+        let _ = self.client.objects().kinds().put(&key.cluster, &storage_of(key), Vec::new());
+    }
+}
+
+/// What a definition's status says, with names as they are now.
+fn conditions(definition: &Value, names: &Names) -> Vec<Condition<'static>> {
+    let mut said = Vec::new();
+    let group = text(definition, "/spec/group");
+    if definition::is_protected(group) {
+        let (conforms, reason, message) = definition::approval(definition).told();
+        said.push(Condition::new(&DEFINITION_APPROVED, conforms, reason, message));
+    }
+    let established = DEFINITION_ESTABLISHED.holds(definition);
+    match &names.conflict {
+        None => {
+            let accepted = (true, "NoConflicts", "no conflicts found");
+            let (holds, reason, message) = accepted;
+            said.push(Condition::new(&DEFINITION_NAMES_ACCEPTED, holds, reason, message));
+            let (reason, message) =
+                ("InitialNamesAccepted", "the initial names have been accepted");
+            said.push(Condition::new(&DEFINITION_ESTABLISHED, true, reason, message));
+        }
+        Some((reason, why)) => {
+            let why = why.clone();
+            said.push(Condition::new(&DEFINITION_NAMES_ACCEPTED, false, *reason, why));
+            if !established {
+                let (reason, message) = ("NotAccepted", "not all names are accepted");
+                said.push(Condition::new(&DEFINITION_ESTABLISHED, false, reason, message));
+            }
+        }
+    }
+    said
+}
+
+#[async_trait]
+impl Controller for Definitions {
+    fn name(&self) -> &'static str {
+        self.client.name()
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        vec![everywhere(&self.definitions)]
+    }
+
+    fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
+        let Some(key) = event.key() else { return Vec::new() };
+        let mut keys = vec![key.clone()];
+        if event.now.is_none() {
+            // What it was called, another may be called.
+            let group = |key: &Key| storage_of(key).group().to_owned();
+            let all = now.range(&in_cluster(&self.definitions, &key.cluster), None);
+            keys.extend(
+                all.map(|stored| stored.key.clone()).filter(|other| group(other) == group(key)),
+            );
+        }
+        keys
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        let Some(stored) = self.client.snapshot().get(key) else {
+            self.forget(key);
+            return Ok(None);
+        };
+        let value = stored.object.value().map_err(Error::api("read a definition"))?;
+        let header = &stored.object.header;
+        let held = header.finalizers.iter().any(|name| name == CLEANUP_FINALIZER);
+        match header.deleting {
+            true if held => self.clean(&stored, &value).await,
+            // Somebody else's finalizer holds it: its objects are gone, and none comes.
+            true => Ok(None),
+            false => self.establish(&stored, &value).await,
+        }
+    }
+
+    /// Two at a time could give one name to both.
+    fn workers(&self) -> usize {
+        1
+    }
+}
