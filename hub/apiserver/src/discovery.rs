@@ -9,7 +9,7 @@ mod forms;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use freewheel_hub_schema::gvk::Gvr;
+use freewheel_hub_schema::gvk::{Gvr, version_order};
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::registry::Registry;
 use serde::Serialize;
@@ -138,9 +138,12 @@ fn versions(registry: &Registry) -> Vec<(&str, &str)> {
     let mut out: Vec<(&str, &str)> = Vec::new();
     let all: Vec<(&str, &str)> =
         registry.all().map(|kind| (kind.group(), kind.version())).collect();
-    let (built_in, own) = all.split_at(all.len() - registry.own().len());
+    let (built_in, own) =
+        all.split_at(all.len() - registry.own().iter().filter(|it| it.served).count());
+    let mut own = own.to_vec();
+    own.sort_by(|a, b| a.0.cmp(b.0).then_with(|| version_order(a.1, b.1)));
     let questions = QUESTIONS.iter().map(|question| (question.group, "v1"));
-    for pair in built_in.iter().copied().chain(questions).chain(own.iter().copied()) {
+    for pair in built_in.iter().copied().chain(questions).chain(own) {
         if !out.contains(&pair) {
             // Of one group, the version that clients should prefer comes first.
             let behind = |other: &(&str, &str)| {

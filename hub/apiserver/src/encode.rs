@@ -39,7 +39,7 @@ pub(crate) struct Encoder {
 impl Encoder {
     /// Whether stored bytes go out as they are.
     pub(crate) fn is_plain(&self) -> bool {
-        self.wanted == PLAIN && self.view.is_plain()
+        self.wanted == PLAIN && self.view.is_verbatim()
     }
 
     /// The object in its served form, with a resourceVersion.
@@ -138,7 +138,7 @@ impl Encoder {
             }
             Shape::Object => {
                 let served = &self.view.served;
-                (served.api_version(), format!("{}List", served.kind()))
+                (served.api_version(), served.list_kind().to_owned())
             }
             Shape::Metadata => ("meta.k8s.io/v1", "PartialObjectMetadataList".to_owned()),
         };
@@ -157,8 +157,8 @@ impl Encoder {
         let mut out = Vec::with_capacity(size + 256);
         let kind = &self.view.served;
         let head = format!(
-            "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
-            kind.kind(),
+            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
+            kind.list_kind(),
             kind.api_version(),
             meta.value()
         );

@@ -1,16 +1,14 @@
-//! Resources that are answered without objects: reviews, and the list of custom resource definitions.
+//! Resources that are answered without objects: reviews.
 
 use freewheel_hub_schema::error::ApiError;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Response};
-use serde_json::json;
 
 use crate::authz::{Attributes, What};
 use crate::body::{self, Body};
 use crate::context::Context;
 use crate::media::{self, Shape};
 use crate::path::Target;
-use crate::query::pairs;
 use crate::respond;
 use crate::review::{self, Asks, Question};
 use crate::tenant::Tenant;
@@ -27,43 +25,7 @@ pub(crate) async fn answer(
         context.seen.is_for_objectless(target);
         return Some(answered(context, tenant, (question, target)).await);
     }
-    if is_list_of_definitions(context, target) {
-        context.seen.is_for_objectless(target);
-        return Some(no_definitions(context, tenant, target).await);
-    }
     None
-}
-
-/// Whether somebody asks which custom resources there are: kubectl does when it meets a kind that no
-/// schema knows, and gives up on any other answer than a list.
-fn is_list_of_definitions(context: &Context<'_>, target: &Target<'_>) -> bool {
-    let mut query = pairs(context.uri.query().unwrap_or_default());
-    *context.method == Method::GET
-        && (target.group, target.version) == ("apiextensions.k8s.io", "v1")
-        && target.plural == "customresourcedefinitions"
-        && target.namespace.is_none()
-        && target.name.is_none()
-        && !target.watch
-        && !query.any(|(name, _)| name == "watch")
-}
-
-/// None: custom resources are not served.
-async fn no_definitions(
-    context: &Context<'_>,
-    tenant: &Tenant,
-    target: &Target<'_>,
-) -> Result<Response<Body>, ApiError> {
-    let (cluster, what) = (tenant.cluster(), What::Resource(target.into()));
-    let asked = Attributes { user: &context.user, verb: "list", cluster, what };
-    context.hub.authorizers.check(&asked).await?;
-    let revision = context.hub.server.objects.store().snapshot().revision().to_string();
-    Ok(respond::json(
-        200,
-        &json!({
-            "kind": "CustomResourceDefinitionList", "apiVersion": "apiextensions.k8s.io/v1",
-            "metadata": {"resourceVersion": revision}, "items": [],
-        }),
-    ))
 }
 
 /// A question about callers.

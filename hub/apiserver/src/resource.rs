@@ -40,8 +40,8 @@ pub(crate) async fn answer(
     // A failure may say much, too, and its reason may be that nobody writes them any more.
     let answer = answer.unwrap_or_else(|error| respond::failure_in(call.status_wire(), &error));
     let mut answer = answer.map(|body| body.keeping(held));
-    if let Some(deprecated) = call.view.served.deprecated {
-        respond::warn(&mut answer, &[deprecated.to_owned()]);
+    if let Some(deprecated) = &call.view.served.deprecated {
+        respond::warn(&mut answer, &[deprecated.to_string()]);
     }
     Ok(answer)
 }

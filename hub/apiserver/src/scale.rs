@@ -1,4 +1,4 @@
-//! autoscaling/v1 Scale: the replica count of a Deployment or ReplicaSet, and nothing else of it.
+//! autoscaling/v1 Scale: the replica count of a Deployment, a ReplicaSet or a custom resource, and nothing else of it.
 
 use bytes::Bytes;
 use freewheel_hub_api::kinds;
@@ -60,7 +60,7 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
     let kind = &call.view.stored;
     let unknown = Mutex::new(Vec::new());
     let change = |object: Value| {
-        let before = scale_of(&object);
+        let before = scale_of(kind, &object)?;
         let mut after = patch.apply(&before, SCALE.into())?;
         *unknown.lock() = settle(&mut after, &patch, SCALE.into(), how.field_validation)?;
         with_scale(kind, object, &after)
@@ -110,35 +110,71 @@ fn answer(call: &Call, stored: &Stored, warnings: &[String]) -> Result<Response<
     })?;
     let view = View::of(kinds::scale());
     let encoder = Encoder { view, wanted, ..call.encoder()? };
-    let object = freewheel_hub_objects::stored_value(stored)?;
-    let bytes = encoder.shaped(scale_of(&object))?;
+    let object = call.view.outward(freewheel_hub_objects::stored_value(stored)?);
+    let scale = scale_of(&call.view.stored, &object)?;
+    let bytes = encoder.shaped(scale)?;
     let mut response = respond::whole(200, wanted.content_type(), bytes);
     respond::warn(&mut response, warnings);
     Ok(response)
 }
 
-fn scale_of(object: &Value) -> Value {
+/// Where most kinds have them.
+const WANTED: &str = "/spec/replicas";
+const CURRENT: &str = "/status/replicas";
+
+fn scale_of(kind: &Kind, object: &Value) -> Result<Value, ApiError> {
     let mut meta = serde_json::Map::new();
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object.get("metadata").and_then(|meta| meta.get(key)) {
             meta.insert(key.to_owned(), value.clone());
         }
     }
-    let number = |path: &str| object.pointer(path).and_then(Value::as_i64).unwrap_or_default();
+    let paths = kind.strategy.scale();
+    let number = |path: &str| object.pointer(path).and_then(Value::as_i64);
+    let (wanted, current) =
+        paths.map_or((WANTED, CURRENT), |paths| (paths.wanted.as_str(), paths.current.as_str()));
+    let replicas = match number(wanted) {
+        None if paths.is_some() => {
+            let path = wanted.replace('/', ".");
+            let text = format!("the spec replicas field {path:?} does not exist");
+            return Err(ApiError::internal(text));
+        }
+        replicas => replicas.unwrap_or_default(),
+    };
     let mut spec = json!({});
-    if number("/spec/replicas") != 0 {
-        spec["replicas"] = json!(number("/spec/replicas"));
+    if replicas != 0 {
+        spec["replicas"] = json!(replicas);
     }
-    let mut status = json!({"replicas": number("/status/replicas")});
-    if let Ok(selector) =
-        LabelSelector::from_json(object.pointer("/spec/selector"), "spec.selector")
-    {
-        status["selector"] = json!(selector.to_string());
+    let mut status = json!({"replicas": number(current).unwrap_or_default()});
+    let selector = match paths {
+        None => {
+            let found = object.pointer("/spec/selector");
+            LabelSelector::from_json(found, "spec.selector").ok().map(|it| it.to_string())
+        }
+        Some(paths) => {
+            let found = paths.selector.as_ref().and_then(|path| object.pointer(path)?.as_str());
+            found.filter(|text| !text.is_empty()).map(str::to_owned)
+        }
+    };
+    if let Some(selector) = selector {
+        status["selector"] = json!(selector);
     }
-    json!({
+    Ok(json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": meta, "spec": spec,
         "status": status,
-    })
+    }))
+}
+
+/// Puts a value where a pointer leads, and makes the objects on the way.
+fn put(object: &mut Value, pointer: &str, value: Value) {
+    let mut at = object;
+    for key in pointer.split('/').skip(1) {
+        if !at.is_object() {
+            *at = json!({});
+        }
+        at = &mut at[key];
+    }
+    *at = value;
 }
 
 fn with_scale(kind: &Kind, mut object: Value, scale: &Value) -> Result<Value, ApiError> {
@@ -165,7 +201,8 @@ fn with_scale(kind: &Kind, mut object: Value, scale: &Value) -> Result<Value, Ap
             format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}");
         return Err(ApiError::conflict(kind.group(), kind.plural(), name, &why));
     }
-    object["spec"]["replicas"] = json!(replicas);
+    let wanted = kind.strategy.scale().map_or(WANTED, |paths| &*paths.wanted);
+    put(&mut object, wanted, json!(replicas));
     // What the client saw must still hold, if it says what it saw.
     if let Some(version) = scale.pointer("/metadata/resourceVersion").filter(|v| v.is_string()) {
         object["metadata"]["resourceVersion"] = version.clone();
@@ -188,8 +225,9 @@ mod tests {
 
     #[test]
     fn a_scale_shows_the_replicas() {
+        let kind = freewheel_hub_api::kinds::find("apps", "v1", "deployments").unwrap();
         assert_eq!(
-            scale_of(&deployment()),
+            scale_of(kind, &deployment()).unwrap(),
             json!({
                 "kind": "Scale", "apiVersion": "autoscaling/v1",
                 "metadata": {"name": "d", "namespace": "default", "uid": "u", "resourceVersion": "5"},

@@ -1,4 +1,4 @@
-//! The kind that is served and the kind that is stored: the same, but for events. A request looks them up once, and
+//! The kind that is served and the kind that is written: the same, but for events. A request looks them up once, and
 //! holds them as long as it goes on.
 //!
 //! events.k8s.io/v1 Events are a view of core/v1 Events: other names for the same facts. They are
@@ -31,6 +31,8 @@ impl View {
         let served = registry.find(group, version, plural)?;
         let stored = match &served.stored_as {
             None => served,
+            // It is written in any of its versions, and says itself how that is stored.
+            Some(_) if served.form().is_some() => served,
             Some(Gvr { group, version, resource }) => registry.find(group, version, resource)?,
         };
         let may_go = registry.own().iter().any(|own| own.id() == served.id());
@@ -43,16 +45,23 @@ impl View {
         Self { served: kind.clone(), stored: kind.clone(), may_go: false }
     }
 
-    /// Whether stored bytes can go out as they are.
+    /// Whether it is written as it is served.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.served.stored_as.is_none() || self.served.id() == self.stored.id()
     }
 
+    /// Whether stored bytes can go out as they are. A form that came with its kind may be another by now than it was
+    /// when they were stored.
+    #[must_use]
+    pub fn is_verbatim(&self) -> bool {
+        self.is_plain() && self.served.form().is_none()
+    }
+
     /// From the stored form to the served one.
     #[must_use]
     pub fn outward(&self, mut value: Value) -> Value {
-        if !self.is_plain() {
+        if !self.is_verbatim() {
             self.served.strategy.from_stored(&mut value);
         }
         value

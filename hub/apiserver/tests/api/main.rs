@@ -9,6 +9,8 @@ mod applies;
 #[cfg(test)]
 mod busy;
 #[cfg(test)]
+mod definitions;
+#[cfg(test)]
 mod devices;
 #[cfg(test)]
 mod discovery;
