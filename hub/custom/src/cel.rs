@@ -96,7 +96,7 @@ impl Walk {
             let expression = match rule.expression() {
                 Ok(expression) => expression,
                 Err(why) => {
-                    self.invalid(at, schema, value, &format!("rule compile error: {why}"));
+                    self.failed(at, schema, &format!("rule compile error: {why}"));
                     continue;
                 }
             };
@@ -123,7 +123,7 @@ impl Walk {
                     format!("{why} evaluating rule: {}", rule.told())
                 }
             };
-            self.invalid(at, schema, value, &why);
+            self.failed(at, schema, &why);
         }
     }
 
@@ -160,8 +160,9 @@ impl Walk {
         self.errors.push(error);
     }
 
-    fn invalid(&mut self, at: &str, schema: &Schema, value: &Value, why: &str) {
-        self.errors.push(invalid(place(at).to_owned(), schema, value, why));
+    fn failed(&mut self, at: &str, schema: &Schema, why: &str) {
+        let is = schema.is.map_or("", Type::name);
+        self.errors.push(FieldError::invalid(place(at).to_owned(), &json!(is), why));
     }
 }
 

@@ -170,6 +170,12 @@ async fn a_definition_makes_a_kind_of_its_cluster() {
     let url = index.json()["paths"]["apis/example.com/v1"]["serverRelativeURL"].clone();
     let document = admin.get(url.as_str().unwrap()).await;
     assert_eq!(document.headers["cache-control"], "public, immutable");
+    let one = "/apis/example.com/v1/namespaces/{namespace}/widgets/{name}";
+    let patches = document.json()["paths"][one]["patch"]["requestBody"]["content"].clone();
+    let patches: Vec<&String> = patches.as_object().unwrap().keys().collect();
+    let known = ["apply-patch+yaml", "json-patch+json", "merge-patch+json"]
+        .map(|it| format!("application/{it}"));
+    assert_eq!(patches, known.iter().collect::<Vec<_>>(), "kubectl sends what it reads here");
     let schema = document.json()["components"]["schemas"]["com.example.v1.Widget"].clone();
     assert_eq!(schema["description"], "A widget of ours.");
     assert_eq!(schema["properties"]["spec"]["properties"]["size"]["maximum"], 9);
@@ -181,7 +187,13 @@ async fn a_definition_makes_a_kind_of_its_cluster() {
     assert_eq!(admin.get("/apis/example.com/v1").await.code, 404);
     let root = DEFINITIONS.strip_prefix("/clusters/pi-7").unwrap();
     assert_eq!(admin.get(root).await.json()["items"], json!([]));
+}
 
+#[tokio::test]
+async fn names_are_taken_once() {
+    let (hub, _controllers) = hub().await;
+    let admin = hub.admin();
+    define(&admin, &definition()).await;
     let mut other = definition();
     other["metadata"]["name"] = json!("gadgets.example.com");
     other["spec"]["names"] = json!({"plural": "gadgets", "kind": "Gadget", "shortNames": ["wd"]});
@@ -267,6 +279,14 @@ async fn what_comes_is_pruned_defaulted_and_checked() {
         400,
         "the API version in the data (example.com/v2) does not match the expected API version (example.com/v1)",
     );
+}
+
+#[tokio::test]
+async fn objects_change_and_are_chosen_and_shown() {
+    let (hub, _controllers) = hub().await;
+    let admin = hub.admin();
+    define(&admin, &definition()).await;
+    made(&admin, WIDGETS, &widget("one", json!({"size": 3}))).await;
     let path = format!("{WIDGETS}/one");
     let patch = json!({"spec": {"size": 0}});
     refused(

@@ -97,12 +97,12 @@ fn what_fails_is_told() {
     fails(
         "self.s == 'x'",
         json!({}),
-        "spec: Invalid value: no such key: s evaluating rule: self.s == 'x'",
+        r#"spec: Invalid value: "object": no such key: s evaluating rule: self.s == 'x'"#,
     );
     fails(
         "self.a / 0 == 1",
         json!({"a": 1}),
-        "spec: Invalid value: division by zero evaluating rule: self.a / 0 == 1",
+        r#"spec: Invalid value: "object": division by zero evaluating rule: self.a / 0 == 1"#,
     );
     fails(
         "self.a ==",

@@ -266,7 +266,7 @@ impl<'a> Operation<'a> {
                 json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}})
             }).collect::<Vec<_>>(),
             "responses": {
-                "200": {"description": "OK", "content": content(types, &answer)},
+                "200": {"description": "OK", "content": content(of.kind, types, &answer)},
                 "401": {"description": "Unauthorized"},
             },
         });
@@ -276,12 +276,14 @@ impl<'a> Operation<'a> {
         }
         if self.action == "patch" {
             let patch = format!("{META}.Patch");
-            out["requestBody"] = json!({"required": true, "content": content(PATCH_TYPES, &patch)});
+            out["requestBody"] =
+                json!({"required": true, "content": content(of.kind, PATCH_TYPES, &patch)});
         } else if let Some(body) = self.body.and_then(|gvk| gvk.component(of.kind)) {
-            out["requestBody"] = json!({"required": true, "content": content(&["*/*"], &body)});
+            out["requestBody"] =
+                json!({"required": true, "content": content(of.kind, &["*/*"], &body)});
         } else if self.action.starts_with("delete") {
             let options = format!("{META}.DeleteOptions");
-            out["requestBody"] = json!({ "content": content(&["*/*"], &options) });
+            out["requestBody"] = json!({ "content": content(of.kind, &["*/*"], &options) });
         }
         out
     }
@@ -305,9 +307,12 @@ const PATCH_TYPES: &[&str] = &[
     "application/strategic-merge-patch+json",
 ];
 
-fn content(types: &[&str], component: &str) -> Value {
+/// A kind that has a form has neither protobuf numbers nor merge keys: `kubectl apply` reads from here which patch to send.
+fn content(kind: &Kind, types: &[&str], component: &str) -> Value {
     let schema = reference(component);
-    types.iter().map(|name| ((*name).to_owned(), json!({ "schema": schema }))).collect()
+    let plain = |name: &&&str| !name.contains("protobuf") && !name.contains("strategic");
+    let types = types.iter().filter(|name| kind.form().is_none() || plain(name));
+    types.map(|name| ((*name).to_owned(), json!({ "schema": schema }))).collect()
 }
 
 /// `apis/apps/v1` → `AppsV1`; `api/v1` → `CoreV1`.
