@@ -213,7 +213,7 @@ mod tests {
                 Verdict::Fill { token: false },
             ),
             ("1", whole.clone(), Some("2"), Verdict::Delete),
-            ("1", whole.clone(), None, Verdict::Delete),
+            ("1", whole, None, Verdict::Delete),
         ] {
             assert_eq!(decide(&secret(uid, data), account, "ca"), verdict);
         }
