@@ -146,30 +146,13 @@ fn versions(registry: &Registry) -> Vec<(&str, &str)> {
     for pair in built_in.iter().copied().chain(questions).chain(own) {
         if !out.contains(&pair) {
             // Of one group, the version that clients should prefer comes first.
-            let behind = |other: &(&str, &str)| {
-                other.0 == pair.0 && version_order(other.1) < version_order(pair.1)
-            };
+            let behind =
+                |other: &(&str, &str)| other.0 == pair.0 && version_order(pair.1, other.1).is_lt();
             let place = out.iter().position(behind).unwrap_or(out.len());
             out.insert(place, pair);
         }
     }
     out
-}
-
-/// Stable versions before those that are none yet, newer ones before older ones: `v2`, `v1`, `v1beta1`, `v1alpha1`.
-fn version_order(version: &str) -> (u8, u32, u32) {
-    let rest = version.strip_prefix('v').unwrap_or_default();
-    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
-    let (major, rest) = rest.split_at(digits(rest));
-    let (word, minor) =
-        rest.split_at(rest.len() - rest.trim_start_matches(char::is_alphabetic).len());
-    let number = |text: &str| text.parse().ok();
-    match (number(major), word, number(minor)) {
-        (Some(major), "", None) => (3, major, 0),
-        (Some(major), "beta", Some(minor)) => (2, major, minor),
-        (Some(major), "alpha", Some(minor)) => (1, major, minor),
-        _ => (0, 0, 0),
-    }
 }
 
 fn kinds_of<'a>(
@@ -405,7 +388,7 @@ mod tests {
     #[test]
     fn newer_and_stable_versions_come_first() {
         let mut versions = ["v1alpha1", "v1", "nonsense", "v2beta1", "v10", "v2", "v1beta2"];
-        versions.sort_by_key(|version| std::cmp::Reverse(version_order(version)));
+        versions.sort_by(|a, b| version_order(a, b));
         assert_eq!(versions, ["v10", "v2", "v1", "v2beta1", "v1beta2", "v1alpha1", "nonsense"]);
         let registry = kinds::registry(&ClusterName::root());
         let autoscaling = group_entry(&registry, "autoscaling").unwrap();
