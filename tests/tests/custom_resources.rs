@@ -44,8 +44,12 @@ spec:
                 items: {type: object, properties: {type: {type: string}, status: {type: string}}}
 "#;
 
-const ROBOT: &str =
-    "{apiVersion: example.com/v1, kind: Robot, metadata: {name: one}, spec: {arms: 2}}";
+const ROBOT: &str = "
+apiVersion: example.com/v1
+kind: Robot
+metadata: {name: one}
+spec: {arms: 2}
+";
 
 #[test]
 fn a_stock_kubectl_defines_a_kind_and_uses_it() {

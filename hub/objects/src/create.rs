@@ -30,7 +30,8 @@ pub(super) async fn create(
     value.fill_in(kind);
     meta::wipe(value.rules())?;
     if owners == Owners::Tracked {
-        Writer { clock: &*objects.clock, how, target, subresource: None }.track(None, value.rules());
+        Writer { clock: &*objects.clock, how, target, subresource: None }
+            .track(None, value.rules());
     }
     warnings.extend(pins::keep(how, kind, value.rules(), None));
     let review = objects.review(how, Verb::Create, target);

@@ -98,7 +98,7 @@ pub(super) fn take(object: &mut Value) -> Option<Value> {
     object.get_mut("metadata")?.as_object_mut()?.remove(MANAGED_FIELDS)
 }
 
-/// Puts them back, or those of `old` where nothing has changed but their times.
+/// Puts them back.
 pub(super) fn put(object: &mut Value, owners: Option<Value>) -> Result<(), ApiError> {
     let meta = meta::of(object)?;
     match owners {
@@ -110,13 +110,12 @@ pub(super) fn put(object: &mut Value, owners: Option<Value>) -> Result<(), ApiEr
 
 /// Takes the times of `old` where nothing else has changed.
 pub(super) fn settle_times(new: &mut Value, old: &Value) -> Result<(), ApiError> {
-    let of =
-        |object: &Value| object.get("metadata").and_then(|meta| meta.get(MANAGED_FIELDS)).cloned();
-    let was = of(old);
-    if structured_merge::same_but_for_times(of(new).as_ref(), was.as_ref())
-        && same_but_for_owners(new, old)
-    {
-        put(new, was)?;
+    fn of(object: &Value) -> Option<&Value> {
+        object.get("metadata")?.get(MANAGED_FIELDS)
+    }
+    // Most writes change something, which shows before any owner is looked at.
+    if same_but_for_owners(new, old) && structured_merge::same_but_for_times(of(new), of(old)) {
+        put(new, of(old).cloned())?;
     }
     Ok(())
 }

@@ -230,7 +230,8 @@ impl Attempt<'_> {
         new.fill_in(kind);
         if self.owners == Owners::Tracked {
             let Self { objects, how, target, subresource, .. } = *self;
-            Writer { clock: &*objects.clock, how, target, subresource }.track(Some(old_value), new.rules());
+            Writer { clock: &*objects.clock, how, target, subresource }
+                .track(Some(old_value), new.rules());
         }
         let owners = owners::take(new.rules());
         self.objects.admission.mutate(review, &mut new).await?;

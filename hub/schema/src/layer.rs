@@ -6,8 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::gvk::split_api_version;
 use crate::kind::{Kind, KindId};
 use crate::object::Resource;
-use crate::openapi::document::{Document, Documents};
-use crate::openapi::document_path;
+use crate::openapi::document::{Document, Documents, document_path};
 use crate::openapi::prose::Prose;
 
 /// Some kinds, which do not change.

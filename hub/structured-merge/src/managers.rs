@@ -202,7 +202,6 @@ impl Managers {
                 entry.put(set);
             }
         }
-        out.0.retain(|entry| !entry.is_empty());
         Ok(out)
     }
 

@@ -5,7 +5,7 @@ use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::MAX_OBJECT_BYTES;
 use serde_json::{Value, json};
 
-use super::kit::{World, config, deployment, of, pod, refused, value};
+use super::kit::{World, deployment, of, pod, refused, value};
 
 fn by(manager: &str) -> WriteOptions {
     let manager = manager.to_owned();

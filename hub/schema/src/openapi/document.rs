@@ -7,6 +7,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::kind::Kind;
+
 /// A finished document.
 #[derive(Clone, Debug)]
 pub struct Document {
@@ -41,5 +43,14 @@ impl Documents {
     /// With these by the paths of their groups and versions.
     pub(super) fn new(each: BTreeMap<String, Document>) -> Self {
         Self { each, v2: OnceLock::new(), v2_protobuf: OnceLock::new() }
+    }
+}
+
+/// `api/v1`, `apis/apps/v1`.
+pub(crate) fn document_path(kind: &Kind) -> String {
+    if kind.group().is_empty() {
+        format!("api/{}", kind.version())
+    } else {
+        format!("apis/{}", kind.api_version())
     }
 }

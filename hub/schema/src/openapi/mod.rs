@@ -27,7 +27,7 @@ use serde_json::{Map, Value, json};
 
 use crate::kind::Kind;
 use crate::registry::Registry;
-use document::Documents;
+use document::{Documents, document_path};
 
 pub use document::Document;
 pub use prose::Prose;
@@ -167,15 +167,6 @@ fn group_versions(kinds: &[Arc<Kind>]) -> GroupVersions<'_> {
         out.entry(document_path(kind)).or_default().push(kind);
     }
     out
-}
-
-/// `api/v1`, `apis/apps/v1`.
-pub(crate) fn document_path(kind: &Kind) -> String {
-    if kind.group().is_empty() {
-        format!("api/{}", kind.version())
-    } else {
-        format!("apis/{}", kind.api_version())
-    }
 }
 
 fn v3(path: &str, kinds: &[&Kind], prose: &Prose) -> Value {

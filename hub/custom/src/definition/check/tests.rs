@@ -1,3 +1,5 @@
+//! Definitions that are kept, and those that are not.
+
 use serde_json::{Value, json};
 
 use super::{check, check_change};

@@ -163,13 +163,14 @@ impl Field {
 }
 
 impl Field {
-    /// Go writes null when it was never set.
+    /// Go writes null, or a 0 that is left out here, when it was never set.
     fn is_null(&self) -> bool {
         if self.omit_zero || self.name == "." {
             return false;
         }
         // omitempty does not reach what writes its own JSON.
-        let own = matches!(self.shape, Shape::Time | Shape::MicroTime | Shape::Raw);
+        let own =
+            matches!(self.shape, Shape::Time | Shape::MicroTime | Shape::Raw | Shape::IntOrString);
         if self.pointer { !self.omit_empty } else { own }
     }
 }
