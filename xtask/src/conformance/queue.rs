@@ -36,7 +36,11 @@ impl Queue {
     /// Of these specs.
     pub fn new(specs: &[Spec]) -> Self {
         let (serial, others): (Vec<Spec>, Vec<Spec>) = specs.iter().partition(|spec| spec.serial());
-        let cut = |specs: Vec<Spec>| specs.chunks(BATCH).map(<[Spec]>::to_vec).collect();
+        let cut = |specs: Vec<Spec>| {
+            let (slow, others): (Vec<Spec>, Vec<Spec>) = specs.iter().partition(|spec| spec.slow());
+            let alone = slow.into_iter().map(|spec| vec![spec]);
+            alone.chain(others.chunks(BATCH).map(<[Spec]>::to_vec)).collect()
+        };
         Self { batches: cut(others), serial: cut(serial), working: 0, outcomes: Outcomes::new() }
     }
 
