@@ -206,7 +206,7 @@ mod tests {
             assert_eq!(both.claims(&ForeignToken::read(&forged).unwrap()), None, "{alg} {kid}");
         }
         let cut = &TOKEN[..TOKEN.len() - 4];
-        assert_eq!(both.claims(&ForeignToken::read(cut).unwrap()), None);
+        assert_eq!(ForeignToken::read(cut).and_then(|token| both.claims(&token)), None);
         assert!(both.has("r1") && !both.has("r2"));
     }
 
