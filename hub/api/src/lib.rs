@@ -5,6 +5,7 @@
 //! conditions which conditions the hub writes, whose they are, and how one is put
 //! images     what an `image:` stands for, as a trait
 //! pins       what it stood for when it was looked up
+//! quota      what an object counts for in a ResourceQuota
 //! streams    how a request reaches a spoke, as a trait
 //! ```
 
@@ -12,6 +13,7 @@ pub mod conditions;
 pub mod images;
 pub mod kinds;
 pub mod pins;
+pub mod quota;
 pub mod streams;
 
 /// The version of Kubernetes whose API this is: what the server and its nodes say, and kubectl compares.

@@ -13,6 +13,7 @@
 //! eviction    NoExecute taints to ends of pods
 //! definitions  CustomResourceDefinitions to kinds of their clusters, and their end
 //! cluster_cleanup  what a removed spoke leaves behind
+//! resource_quota  what is used of quotas
 //! namespace   what namespaces and clusters have from the start, and how they end
 //! roles       what people may do from the start; roles that are made of others
 //! gc, pod_gc  what nobody owns, and pods without a node
@@ -41,6 +42,7 @@ pub mod pins;
 pub mod pod_gc;
 pub mod pods;
 pub mod replicaset;
+pub mod resource_quota;
 pub mod roles;
 pub mod scheduler;
 pub mod selector;
@@ -109,7 +111,27 @@ pub fn start_over(
 ) -> Result<JoinSet<()>, Error> {
     let (recorder, said) = Recorder::channel(objects);
     let by = |name| Client::new(objects.clone(), name, recorder.clone());
-    let mut controllers: Vec<Arc<dyn Controller>> = vec![
+    let controllers = controllers(&by, indexes, config)?;
+    let scheduler = scheduler::Scheduler::new(by("kube-scheduler"), config.seed)?;
+    let writer = Writer::new(objects.clone(), said)?;
+    let mut tasks = JoinSet::new();
+    let queues: Vec<_> = controllers.iter().map(|one| (one.name(), Arc::default())).collect();
+    engine::show(&config.metrics, queues.clone());
+    for (controller, (_, queue)) in controllers.into_iter().zip(queues) {
+        let run = engine::run_over(objects.store().clone(), (controller, queue), stop.clone());
+        tasks.spawn(run);
+    }
+    tasks.spawn(scheduler.run(stop.clone()));
+    tasks.spawn(writer.run(stop.clone()));
+    Ok(tasks)
+}
+
+fn controllers(
+    by: &dyn Fn(&'static str) -> Client,
+    indexes: &Indexes,
+    config: &Config,
+) -> Result<Vec<Arc<dyn Controller>>, Error> {
+    let mut all: Vec<Arc<dyn Controller>> = vec![
         Arc::new(namespace::ClusterBootstrap::new(by("bootstrap"), config.advertise)?),
         Arc::new(namespace::BootstrapObjects::new(by("bootstrap-objects"))?),
         Arc::new(namespace::ServiceAccountRootCa::new(
@@ -117,6 +139,7 @@ pub fn start_over(
             config.ca_pem.clone(),
         )?),
         Arc::new(namespace::NamespaceDeletion::new(by("namespace-controller"))?),
+        Arc::new(resource_quota::ResourceQuotas::new(by("resourcequota-controller"))?),
         Arc::new(node::Nodes::new(by("node-controller"))?),
         Arc::new(node::UnmanagedNodes::new(by("node-lifecycle-controller"))?),
         Arc::new(node::SilentPods::new(by("node-lifecycle-controller"), indexes.clone())?),
@@ -143,24 +166,13 @@ pub fn start_over(
         Arc::new(eviction::TaintEviction::new(by("taint-eviction-controller"), indexes.clone())?),
         Arc::new(events::Expiry::new(by("event-expiry"))?),
     ];
-    controllers.extend(of_identities(by, config)?);
-    let scheduler = scheduler::Scheduler::new(by("kube-scheduler"), config.seed)?;
-    let writer = Writer::new(objects.clone(), said)?;
-    let mut tasks = JoinSet::new();
-    let queues: Vec<_> = controllers.iter().map(|one| (one.name(), Arc::default())).collect();
-    engine::show(&config.metrics, queues.clone());
-    for (controller, (_, queue)) in controllers.into_iter().zip(queues) {
-        let run = engine::run_over(objects.store().clone(), (controller, queue), stop.clone());
-        tasks.spawn(run);
-    }
-    tasks.spawn(scheduler.run(stop.clone()));
-    tasks.spawn(writer.run(stop.clone()));
-    Ok(tasks)
+    all.extend(of_identities(by, config)?);
+    Ok(all)
 }
 
 /// What is about who callers are, and what they may do.
 fn of_identities(
-    by: impl Fn(&'static str) -> Client,
+    by: &dyn Fn(&'static str) -> Client,
     config: &Config,
 ) -> Result<Vec<Arc<dyn Controller>>, Error> {
     let (tokens, authority) = (&config.tokens, &config.authority);

@@ -19,11 +19,13 @@
 mod accounts;
 mod chain;
 mod definitions;
+mod limit_ranger;
 mod namespaces;
 mod nodes;
 mod plugin;
 mod priority;
 mod refusal;
+mod resource_quota;
 mod review;
 mod runtime_class;
 mod tolerations;

@@ -12,5 +12,6 @@ mod objects {
     pub(crate) mod ends;
     pub(crate) mod kit;
     pub(crate) mod owners;
+    pub(crate) mod quotas;
     pub(crate) mod services;
 }

@@ -102,10 +102,26 @@ impl Quantity {
         self.nano == 0
     }
 
+    /// So many thousandths.
+    #[must_use]
+    pub const fn of_milli(milli: i64, format: Format) -> Self {
+        Self { nano: milli as i128 * 1_000_000, format }
+    }
+
     /// Rounded up to thousandths, as resource lists of pods and nodes are.
     #[must_use]
     pub fn rounded_to_milli(self) -> Self {
         Self { nano: round_up(self.nano, 1_000_000), ..self }
+    }
+}
+
+impl std::ops::Add for Quantity {
+    type Output = Self;
+
+    /// Written as the first of both that is something.
+    fn add(self, other: Self) -> Self {
+        let format = if self.is_zero() { other.format } else { self.format };
+        Self { nano: self.nano.saturating_add(other.nano), format }
     }
 }
 
@@ -268,5 +284,8 @@ mod tests {
         assert_eq!(parse("0.1").milli_value(), 100);
         assert_eq!(parse("1u").milli_value(), 1);
         assert_eq!(parse("100u").rounded_to_milli().to_string(), "1m");
+        assert_eq!((parse("1Gi") + parse("1073741824")).to_string(), "2Gi");
+        assert_eq!((parse("0") + parse("1Gi")).to_string(), "1Gi");
+        assert_eq!(Quantity::of_milli(1500, Format::Decimal), parse("1.5"));
     }
 }

@@ -50,9 +50,8 @@ const QUESTIONS: [(&str, &str); 2] =
 
 /// Those of what the hub itself serves, as they are to be.
 #[must_use]
-pub fn local() -> Vec<Value> {
-    let served: BTreeSet<(&str, &str)> = super::all()
-        .iter()
+pub fn local<'a>(kinds: impl Iterator<Item = &'a Kind>) -> Vec<Value> {
+    let served: BTreeSet<(&str, &str)> = kinds
         .map(|kind| (kind.group(), kind.version()))
         .filter(|(group, _)| *group != "apiregistration.k8s.io")
         .chain(QUESTIONS)

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! v1        the older form, and how it becomes the newer one
+//! v2        the form of the store, its defaults and rules
 //! metrics   rules and cells of metrics
 //! ```
 //!
@@ -15,14 +16,12 @@
 
 mod metrics;
 mod v1;
+mod v2;
 
-use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::{Gvk, Gvr};
-use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
-use serde_json::{Map, Value, json};
+use freewheel_hub_schema::kind::{Column, Kind, Trait};
 
-use super::accessors::{AGE, NAME, age, child, column, int, name, set_default, text};
-use super::place::Place;
+use super::accessors::{AGE, NAME, column};
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -33,13 +32,10 @@ const COLUMNS: &[Column] = &[
     column("Replicas", "string", "Replicas as last seen."),
     AGE,
 ];
-/// Longest look back, and longest period of a policy, in seconds.
-const WINDOW_MAX: i64 = 3600;
-const PERIOD_MAX: i64 = 1800;
 
 /// HorizontalPodAutoscaler of autoscaling/v2.
 pub(crate) fn kind() -> Kind {
-    either(Kind::new(Gvk::new("autoscaling", "v2", "HorizontalPodAutoscaler"), PLURAL, Rules))
+    either(Kind::new(Gvk::new("autoscaling", "v2", "HorizontalPodAutoscaler"), PLURAL, v2::Rules))
 }
 
 /// HorizontalPodAutoscaler of autoscaling/v1.
@@ -57,128 +53,4 @@ fn either(kind: Kind) -> Kind {
         .columns(COLUMNS)
         .with(&[Trait::CountsNoGeneration])
         .without_effect("no controller of this hub acts on it yet")
-}
-
-struct Rules;
-
-impl Strategy for Rules {
-    fn default(&self, object: &mut Value) {
-        let Some(spec) = child(object, "spec") else { return };
-        set_default(spec, "minReplicas", 1);
-        if spec.get("metrics").is_none_or(|metrics| *metrics == json!([])) {
-            spec.insert("metrics".to_owned(), json!([metrics::cpu(metrics::CPU_TARGET)]));
-        }
-        if let Some(behavior) = spec.get_mut("behavior").and_then(Value::as_object_mut) {
-            let up = json!([
-                {"type": "Pods", "value": 4, "periodSeconds": 15},
-                {"type": "Percent", "value": 100, "periodSeconds": 15},
-            ]);
-            default_rules(behavior, "scaleUp", Some(0), up);
-            let down = json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]);
-            default_rules(behavior, "scaleDown", None, down);
-        }
-    }
-
-    fn prepare_create(&self, object: &mut Value) {
-        if let Some(map) = object.as_object_mut() {
-            map.insert("status".to_owned(), json!({"desiredReplicas": 0}));
-        }
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
-        let (least, most) = (spec.child("minReplicas"), spec.child("maxReplicas"));
-        let mut errors: Vec<_> = least.at_least(1).into_iter().collect();
-        match most.int().unwrap_or_default() {
-            0 => errors.push(most.required("must be set and greater than 0")),
-            _ => errors.extend(most.at_least(1)),
-        }
-        if most.int().unwrap_or_default() < least.int().unwrap_or(i64::MIN) {
-            errors.push(most.invalid("must be greater than or equal to `minReplicas`"));
-        }
-        let target = spec.child("scaleTargetRef");
-        let core = target.child("kind").text() == "ReplicationController";
-        errors.extend(metrics::check_reference(&target, core));
-        errors.extend(metrics::check(&spec.child("metrics")));
-        for direction in ["scaleUp", "scaleDown"] {
-            let rules = spec.child("behavior").child(direction);
-            if rules.is_there() {
-                errors.extend(check_rules(&rules));
-            }
-        }
-        errors
-    }
-
-    fn validate_update(&self, door: Option<&str>, new: &Value, _: &Value) -> Vec<FieldError> {
-        if door != Some("status") {
-            return Vec::new();
-        }
-        let status = Place::of(new, "status");
-        let counts = ["currentReplicas", "desiredReplicas"].map(|field| status.child(field));
-        counts.iter().filter_map(|count| count.at_least(0)).collect()
-    }
-
-    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
-        let target = object.pointer("/spec/scaleTargetRef").unwrap_or(&Value::Null);
-        let least = object.pointer("/spec/minReplicas").and_then(Value::as_i64);
-        let least = least.map_or_else(|| "<unset>".to_owned(), |least| least.to_string());
-        vec![
-            name(object),
-            format!("{}/{}", text(target, "/kind"), text(target, "/name")).into(),
-            metrics::cell(object).into(),
-            least.into(),
-            int(object, "/spec/maxReplicas").into(),
-            int(object, "/status/currentReplicas").into(),
-            age(object, now),
-        ]
-    }
-}
-
-fn default_rules(
-    behavior: &mut Map<String, Value>,
-    direction: &str,
-    window: Option<i64>,
-    policies: Value,
-) {
-    set_default(behavior, direction, json!({}));
-    let Some(rules) = behavior.get_mut(direction).and_then(Value::as_object_mut) else { return };
-    set_default(rules, "selectPolicy", "Max");
-    set_default(rules, "policies", policies);
-    if let Some(window) = window {
-        set_default(rules, "stabilizationWindowSeconds", window);
-    }
-}
-
-fn check_rules(rules: &Place<'_>) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let window = rules.child("stabilizationWindowSeconds");
-    if window.int().is_some_and(|window| window < 0) {
-        errors.push(window.invalid("must be greater than or equal to zero"));
-    }
-    if window.int().is_some_and(|window| WINDOW_MAX < window) {
-        errors.push(window.invalid(&format!("must be less than or equal to {WINDOW_MAX}")));
-    }
-    errors.extend(rules.child("selectPolicy").one_of(&["Disabled", "Max", "Min"]));
-    let policies = rules.child("policies");
-    if policies.is_empty() {
-        errors.push(policies.required("must specify at least one Policy"));
-    }
-    for policy in policies.items() {
-        let kind = policy.child("type");
-        if !matches!(kind.text(), "Pods" | "Percent") {
-            errors.push(kind.not_supported(&["Percent", "Pods"]));
-        }
-        for field in ["value", "periodSeconds"] {
-            let number = policy.child(field);
-            if number.int().unwrap_or_default() <= 0 {
-                errors.push(number.invalid("must be greater than zero"));
-            }
-        }
-        let period = policy.child("periodSeconds");
-        if period.int().is_some_and(|period| PERIOD_MAX < period) {
-            errors.push(period.invalid(&format!("must be less than or equal to {PERIOD_MAX}")));
-        }
-    }
-    errors.extend(rules.child("tolerance").not_negative());
-    errors
 }

@@ -21,7 +21,6 @@ pub(crate) fn kind() -> Kind {
         .short(["limits"])
         .columns(COLUMNS)
         .with(&[Trait::CountsNoGeneration, Trait::CreatesOnUpdate])
-        .without_effect("it is NOT enforced yet, and gives no defaults")
 }
 
 struct Rules;

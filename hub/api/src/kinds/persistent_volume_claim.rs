@@ -30,7 +30,7 @@ pub(crate) fn kind() -> Kind {
         .with_status()
         .columns(COLUMNS)
         .aliases([("name", "metadata.name")])
-        .with(&[Trait::CountsNoGeneration, Trait::ShowsTheDeleted])
+        .with(&[Trait::AsksForStorage, Trait::CountsNoGeneration, Trait::ShowsTheDeleted])
         .without_effect("no controller of this hub binds it yet, and no spoke mounts it")
 }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! defaults     what Kubernetes fills in
-//! check        what a valid spec is; container, resources, volume, probe and affinity are its parts
+//! check        what a valid spec is; container, resources, volume, probe, toleration and affinity are its parts
+//! requirements what all of a pod asks for
 //! field        what those check alike
 //! update       what a running pod may still change
 //! classes      which fields work, are kept, are refused
@@ -15,7 +16,9 @@ mod container;
 mod defaults;
 mod field;
 mod probe;
+pub mod requirements;
 mod resources;
+mod toleration;
 mod update;
 mod volume;
 
@@ -26,8 +29,9 @@ use serde_json::Value;
 use super::accessors::{items_of, list, map, text};
 
 pub(super) use affinity::check_node_selector;
-pub(super) use check::{check, check_tolerations};
+pub(super) use check::check;
 pub(super) use defaults::default;
+pub(super) use toleration::check_all as check_tolerations;
 pub(super) use update::check_update;
 
 /// A Warning text for each field that is kept without effect.

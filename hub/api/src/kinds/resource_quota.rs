@@ -38,7 +38,6 @@ pub(crate) fn kind() -> Kind {
         .with_status()
         .columns(COLUMNS)
         .with(&[Trait::CountsNoGeneration, Trait::ShowsTheDeleted])
-        .without_effect("it is NOT enforced yet, and nothing is counted")
 }
 
 struct Rules;

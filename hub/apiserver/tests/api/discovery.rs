@@ -27,8 +27,9 @@ async fn plain_and_aggregated_discovery_say_the_same() {
 
     let apps = aggregated["items"].as_array().unwrap().iter();
     let apps = apps.clone().find(|item| item["metadata"]["name"] == "apps").unwrap();
-    let deployments = &apps["versions"][0]["resources"][0];
-    assert_eq!(deployments["resource"], "deployments");
+    let resources = apps["versions"][0]["resources"].as_array().unwrap();
+    assert_eq!(resources[0]["resource"], "controllerrevisions");
+    let deployments = resources.iter().find(|it| it["resource"] == "deployments").unwrap();
     assert_eq!(deployments["shortNames"], json!(["deploy"]));
     let scale = deployments["subresources"].as_array().unwrap().iter();
     let scale = scale.clone().find(|sub| sub["subresource"] == "scale").unwrap();

@@ -22,6 +22,8 @@ mod endings;
 mod furniture;
 #[cfg(test)]
 mod idle;
+#[cfg(test)]
+mod kinds;
 mod leases;
 #[cfg(test)]
 mod metrics;

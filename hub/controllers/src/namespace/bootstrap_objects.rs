@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::kinds::{api_service, flow_control::mandatory, priority_class};
+use freewheel_hub_api::kinds::{self, api_service, flow_control::mandatory, priority_class};
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot};
@@ -46,7 +46,7 @@ impl BootstrapObjects {
             in_the_root: vec![
                 (levels, mandatory::levels()),
                 (schemas, mandatory::schemas()),
-                (services, api_service::local()),
+                (services, api_service::local(kinds::all().iter().map(|kind| &**kind))),
             ],
         })
     }

@@ -9,7 +9,10 @@ use tracing::debug;
 use super::plugin::Plugin;
 use super::refusal::Refusal;
 use super::review::Review;
-use super::{accounts, definitions, namespaces, nodes, priority, runtime_class, tolerations};
+use super::{
+    accounts, definitions, limit_ranger, namespaces, nodes, priority, resource_quota, runtime_class,
+    tolerations,
+};
 use crate::{Canonical, Claims, ObjectRef};
 
 /// All who have a say, in the order in which they are asked.
@@ -22,11 +25,13 @@ impl Chain {
         Self(Arc::new(vec![
             Arc::new(namespaces::NamespaceLifecycle),
             Arc::new(definitions::DefinitionLifecycle),
+            Arc::new(limit_ranger::LimitRanger),
             Arc::new(accounts::ServiceAccount),
             Arc::new(nodes::TaintNodesByCondition),
             Arc::new(priority::Priority),
             Arc::new(tolerations::DefaultTolerationSeconds),
             Arc::new(runtime_class::RuntimeClass),
+            Arc::new(resource_quota::ResourceQuota),
         ]))
     }
 

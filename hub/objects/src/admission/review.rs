@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_store::{Snapshot, Store};
+use freewheel_hub_schema::object::Resource;
+use freewheel_hub_store::{Scope, Snapshot, Store};
 use serde_json::Value;
 
 use crate::clock::Clock;
@@ -31,6 +32,20 @@ impl Review<'_> {
     #[must_use]
     pub fn state(&self) -> Arc<dyn Snapshot> {
         self.store.snapshot()
+    }
+
+    /// Where all objects of a resource are, in the cluster of the object.
+    pub(super) fn everywhere_in_its_cluster(&self, resource: &Resource) -> Scope {
+        let cluster = Some(self.target.cluster.clone());
+        Scope { resource: resource.clone(), cluster, namespace: None }
+    }
+
+    /// All objects of a resource in the namespace of the object.
+    pub(super) fn in_its_namespace(&self, resource: &Resource) -> Vec<Value> {
+        let namespace = Some(self.target.namespace.clone());
+        let scope = Scope { namespace, ..self.everywhere_in_its_cluster(resource) };
+        let state = self.state();
+        state.range(&scope, None).filter_map(|stored| stored.object.value().ok()).collect()
     }
 
     /// Now, in Unix seconds.

@@ -43,6 +43,8 @@ pub enum Trait {
     RunsOnNodes,
     /// Others run on it, once it is ready.
     RunsPods,
+    /// It asks for storage, and how much of that it may ask for may be limited.
+    AsksForStorage,
     /// It neither owns, nor is owned by, anything that matters.
     HasNoOwners,
     /// A delete that is done answers with what it was, and not with a Status: somebody waits for its end.

@@ -6,7 +6,7 @@ use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::kind::Strategy;
 use serde_json::{Map, Value, json};
 
-use super::metrics;
+use super::{metrics, v2};
 use crate::kinds::accessors::{child, list, set_default, text};
 
 const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
@@ -87,18 +87,18 @@ impl Strategy for Rules {
     }
 
     fn prepare_create(&self, object: &mut Value) {
-        super::Rules.prepare_create(object);
+        v2::Rules.prepare_create(object);
         if let Some(status) = child(object, "status") {
             status.insert("currentReplicas".to_owned(), 0.into());
         }
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        super::Rules.validate(&newer(object))
+        v2::Rules.validate(&newer(object))
     }
 
     fn validate_update(&self, door: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
-        super::Rules.validate_update(door, &newer(new), &newer(old))
+        v2::Rules.validate_update(door, &newer(new), &newer(old))
     }
 
     fn to_stored(&self, object: &mut Value) {
@@ -110,7 +110,7 @@ impl Strategy for Rules {
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
-        super::Rules.row(&newer(object), now)
+        v2::Rules.row(&newer(object), now)
     }
 }
 
@@ -333,11 +333,11 @@ mod tests {
         assert_eq!(older["status"]["currentCPUUtilizationPercentage"], 20);
         assert!(older["spec"].get("metrics").is_none());
         assert_eq!(older["metadata"]["annotations"].as_object().unwrap().len(), 5);
-        assert_eq!(Rules.row(&older, 0), super::super::Rules.row(&full(), 0));
+        assert_eq!(Rules.row(&older, 0), v2::Rules.row(&full(), 0));
         assert_eq!(Rules.row(&older, 0)[2], "<unknown>/10, <unknown>/2 + 3 more...");
         Rules.to_stored(&mut older);
         assert_eq!(older, full());
-        assert_eq!(super::super::Rules.validate(&older), []);
+        assert_eq!(v2::Rules.validate(&older), []);
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn check_nodes(affinity: &Value, path: &str) -> Vec<FieldError> {
 }
 
 /// Every mistake of a NodeSelector.
-pub(in super::super) fn check_node_selector(required: &Value, path: &str) -> Vec<FieldError> {
+pub(crate) fn check_node_selector(required: &Value, path: &str) -> Vec<FieldError> {
     let at = format!("{path}.nodeSelectorTerms");
     let mut errors = Vec::new();
     if list(required, "/nodeSelectorTerms").is_empty() {

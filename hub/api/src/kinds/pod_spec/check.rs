@@ -10,18 +10,17 @@ use serde_json::{Value, json};
 
 use super::super::accessors::{items_of, list, text};
 use super::field::one_of;
-use super::{affinity, classes, container, volume};
+use super::{affinity, classes, container, toleration, volume};
 
 const RESTART: &[&str] = &["Always", "OnFailure", "Never"];
 const DNS: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
-const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
 /// Complaints about a name.
 type Rule = fn(&str) -> Vec<String>;
 
 const NEGATIVE: &str = "must be greater than or equal to 0";
 
 /// Every mistake of the spec, which stands at `path`.
-pub(in super::super) fn check(spec: &Value, path: &str) -> Vec<FieldError> {
+pub(crate) fn check(spec: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = volume::check_all(spec, path);
     let containers = list(spec, "/containers");
     if containers.is_empty() {
@@ -33,7 +32,8 @@ pub(in super::super) fn check(spec: &Value, path: &str) -> Vec<FieldError> {
     errors.extend(check_label_map(spec.get("nodeSelector"), &format!("{path}.nodeSelector")));
     errors.extend(check_names(spec, path));
     errors.extend(check_numbers(spec, path));
-    errors.extend(check_tolerations(list(spec, "/tolerations"), &format!("{path}.tolerations")));
+    errors
+        .extend(toleration::check_all(list(spec, "/tolerations"), &format!("{path}.tolerations")));
     for (i, gate) in list(spec, "/readinessGates").iter().enumerate() {
         let kind = text(gate, "/conditionType");
         let at = format!("{path}.readinessGates[{i}].conditionType");
@@ -144,53 +144,6 @@ fn check_numbers(spec: &Value, path: &str) -> Vec<FieldError> {
         let at = format!("{path}.activeDeadlineSeconds");
         let text = "must be between 1 and 2147483647, inclusive";
         errors.push(FieldError::invalid(at, &json!(seconds), text));
-    }
-    errors
-}
-
-/// Every mistake of a list of tolerations.
-pub(in super::super) fn check_tolerations(all: &[Value], path: &str) -> Vec<FieldError> {
-    let all = all.iter().enumerate();
-    all.flat_map(|(i, toleration)| check_toleration(&format!("{path}[{i}]"), toleration)).collect()
-}
-
-fn check_toleration(path: &str, toleration: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let (key, value) = (text(toleration, "/key"), text(toleration, "/value"));
-    let (operator, effect) = (text(toleration, "/operator"), text(toleration, "/effect"));
-    let at = |key: &str| format!("{path}.{key}");
-    if !key.is_empty() {
-        let wrong = names::qualified_name(key);
-        errors.extend(wrong.iter().map(|t| FieldError::invalid(at("key"), &json!(key), t)));
-    }
-    if key.is_empty() && operator != "Exists" {
-        let text = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-        errors.push(FieldError::invalid(at("operator"), &json!(operator), text));
-    }
-    if toleration.get("tolerationSeconds").is_some() && effect != "NoExecute" {
-        let text = "effect must be 'NoExecute' when `tolerationSeconds` is set";
-        errors.push(FieldError::invalid(at("effect"), &json!(effect), text));
-    }
-    match operator {
-        "" | "Equal" => {
-            let wrong = names::label_value(value);
-            errors.extend(
-                wrong.iter().map(|t| FieldError::invalid(at("operator"), &json!(value), t)),
-            );
-        }
-        "Exists" if value.is_empty() => {}
-        "Exists" => {
-            let shown = toleration.clone();
-            let text = "value must be empty when `operator` is 'Exists'";
-            errors.push(FieldError::invalid(at("operator"), &shown, text));
-        }
-        other => {
-            let supported = &["Equal", "Exists"];
-            errors.push(FieldError::not_supported(at("operator"), &json!(other), supported));
-        }
-    }
-    if !effect.is_empty() && !EFFECTS.contains(&effect) {
-        errors.push(FieldError::not_supported(at("effect"), &json!(effect), EFFECTS));
     }
     errors
 }

@@ -10,7 +10,7 @@ const DEFAULT_FILE_MODE: i64 = 0o644;
 const DEFAULT_TOKEN_SECONDS: i64 = 3600;
 
 /// Fills in everything that pods and templates share.
-pub(in super::super) fn default(spec: &mut Map<String, Value>) {
+pub(crate) fn default(spec: &mut Map<String, Value>) {
     set_default(spec, "restartPolicy", "Always");
     set_default(spec, "dnsPolicy", "ClusterFirst");
     set_default(spec, "schedulerName", "default-scheduler");

@@ -10,7 +10,7 @@ use super::super::accessors::{list, text};
 const ALLOWED: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 /// Mistakes of a change to a Pod through its main door.
-pub(in super::super) fn check_update(new: &Value, old: &Value) -> Vec<FieldError> {
+pub(crate) fn check_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let (Some(now), Some(before)) = (spec(new), spec(old)) else { return Vec::new() };
     let mut errors = Vec::new();
     for name in ["containers", "initContainers"] {

@@ -1,0 +1,177 @@
+//! What kinds of all groups have in common, quotas, and what clusters have from the start, with every controller
+//! running.
+
+#[expect(dead_code, reason = "each test file uses its part of the played hub")]
+mod hub;
+
+use freewheel_hub_objects::{ObjectRef, Propagation, WriteOptions};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_store::Snapshot;
+use hub::{Hub, cluster, get, kind, list};
+use serde_json::{Value, json};
+
+async fn make(hub: &Hub, name: &str) -> Result<(), ApiError> {
+    let place = ObjectRef {
+        kind: kind("configmaps"),
+        cluster: cluster("root"),
+        namespace: "default".into(),
+        name: name.to_owned(),
+    };
+    let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+    hub.objects.create(&WriteOptions::default(), &place, body).await.map(drop)
+}
+
+fn used(s: &dyn Snapshot) -> Value {
+    let quota = get(s, "root", "resourcequotas", "default", "q").unwrap_or_default();
+    quota["status"]["used"].clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_counts_what_was_there_and_what_comes_and_goes() {
+    let hub = Hub::with_spokes(&[]).await;
+    hub.eventually("it has a CA", |s| {
+        get(s, "root", "configmaps", "default", "kube-root-ca.crt").is_some()
+    })
+    .await;
+    make(&hub, "a").await.unwrap();
+    let hard = json!({"configmaps": "3", "requests.memory": "1Gi"});
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": hard}});
+    hub.create("root", "resourcequotas", "default", quota).await;
+    let told = |configs: &'static str| {
+        move |s: &dyn Snapshot| used(s) == json!({"configmaps": configs, "requests.memory": "0"})
+    };
+    hub.eventually("what was there counts", told("2")).await;
+    let quota = get(&*hub.snapshot(), "root", "resourcequotas", "default", "q").unwrap();
+    assert_eq!(quota["status"]["hard"], quota["spec"]["hard"]);
+    make(&hub, "b").await.unwrap();
+    let full = make(&hub, "c").await.unwrap_err();
+    assert_eq!(
+        full.message,
+        "configmaps \"c\" is forbidden: exceeded quota: q, requested: configmaps=1, used: configmaps=3, \
+         limited: configmaps=3"
+    );
+    hub.eventually("what came counts", told("3")).await;
+    hub.delete("configmaps", "default", "a", Propagation::Background).await;
+    hub.eventually("what went does not", told("2")).await;
+    make(&hub, "c").await.unwrap();
+    hub.change("root", "resourcequotas", "default", "q", |quota| {
+        quota["spec"]["hard"] = json!({"secrets": "1", "pods": "4"});
+    })
+    .await;
+    hub.eventually("it is about others", |s| used(s) == json!({"pods": "0", "secrets": "0"})).await;
+    make(&hub, "d").await.unwrap();
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_has_ended_gives_its_place_in_a_quota_back() {
+    let hub = Hub::with_spokes(&[]).await;
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1", "cpu": "1"}}});
+    hub.create("root", "resourcequotas", "default", quota).await;
+    hub.eventually("it is in force", |s| used(s) == json!({"cpu": "0", "pods": "0"})).await;
+    let container = json!({"name": "c", "image": "x", "resources": {"requests": {"cpu": "250m"}}});
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [container]}});
+    hub.create("root", "pods", "default", pod).await;
+    hub.eventually("it counts", |s| used(s) == json!({"cpu": "250m", "pods": "1"})).await;
+    hub.change_status("root", "pods", "default", "p", |pod| {
+        pod["status"]["phase"] = json!("Succeeded");
+    })
+    .await;
+    hub.eventually("it is through", |s| used(s) == json!({"cpu": "0", "pods": "0"})).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn clusters_have_their_classes_and_levels_from_the_start() {
+    let hub = Hub::with_spokes(&["pi-7"]).await;
+    let value = |s: &dyn Snapshot, realm: &str| {
+        let class = get(s, realm, "priorityclasses", "", "system-node-critical");
+        class.map(|class| class["value"].clone())
+    };
+    for realm in ["root", "pi-7"] {
+        hub.eventually("there are classes", |s| value(s, realm) == Some(json!(2_000_001_000)))
+            .await;
+    }
+    hub.eventually("the root has levels and services", |s| {
+        get(s, "root", "flowschemas", "", "catch-all").is_some()
+            && get(s, "root", "prioritylevelconfigurations", "", "exempt").is_some()
+            && get(s, "root", "apiservices", "", "v1.apps").is_some()
+    })
+    .await;
+    let local = get(&*hub.snapshot(), "root", "apiservices", "", "v1.apps").unwrap();
+    assert_eq!(hub::condition(&local, "Available"), "True");
+    hub.delete("flowschemas", "", "catch-all", Propagation::Background).await;
+    hub.eventually("what has to be there comes back", |s| {
+        get(s, "root", "flowschemas", "", "catch-all").is_some()
+    })
+    .await;
+    hub.stop().await;
+}
+
+/// One kind of each group that has some in namespaces.
+const IN_NAMESPACES: &[&str] = &[
+    "podtemplates",
+    "persistentvolumeclaims",
+    "statefulsets",
+    "cronjobs",
+    "horizontalpodautoscalers",
+    "ingresses",
+    "poddisruptionbudgets",
+    "csistoragecapacities",
+    "resourceclaims",
+];
+
+fn body(plural: &str) -> Value {
+    let pods = json!({"metadata": {"labels": {"a": "b"}},
+        "spec": {"restartPolicy": "Always", "containers": [{"name": "c", "image": "x"}]}});
+    let mut once = pods.clone();
+    once["spec"]["restartPolicy"] = json!("Never");
+    let selector = json!({"matchLabels": {"a": "b"}});
+    let spec = match plural {
+        "podtemplates" => return json!({"template": pods}),
+        "csistoragecapacities" => return json!({"storageClassName": "s"}),
+        "persistentvolumeclaims" => {
+            json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}})
+        }
+        "statefulsets" => json!({"selector": selector, "template": pods, "serviceName": "s"}),
+        "cronjobs" => {
+            json!({"schedule": "@daily", "jobTemplate": {"spec": {"template": once}}})
+        }
+        "horizontalpodautoscalers" => {
+            json!({"maxReplicas": 2, "scaleTargetRef": {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"}})
+        }
+        "ingresses" => {
+            json!({"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}})
+        }
+        "poddisruptionbudgets" => json!({"selector": selector, "minAvailable": 1}),
+        _ => json!({}),
+    };
+    json!({"spec": spec})
+}
+
+#[tokio::test(start_paused = true)]
+async fn kinds_of_all_groups_go_with_their_owner_and_their_namespace() {
+    let hub = Hub::with_spokes(&[]).await;
+    let owner = json!({"metadata": {"name": "owner"}});
+    let owner = hub.create("root", "configmaps", "default", owner).await;
+    let reference = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner",
+        "uid": owner["metadata"]["uid"]}]);
+    hub.create("root", "namespaces", "", json!({"metadata": {"name": "attic"}})).await;
+    for plural in IN_NAMESPACES {
+        let mut one = body(plural);
+        one["metadata"] = json!({"name": "x"});
+        hub.create("root", plural, "attic", one.clone()).await;
+        one["metadata"]["ownerReferences"] = reference.clone();
+        hub.create("root", plural, "default", one).await;
+    }
+    let left = |s: &dyn Snapshot, namespace: &str| {
+        IN_NAMESPACES.iter().map(|plural| list(s, "root", plural, namespace).len()).sum::<usize>()
+    };
+    assert_eq!(left(&*hub.snapshot(), "default"), IN_NAMESPACES.len());
+    hub.delete("configmaps", "default", "owner", Propagation::Background).await;
+    hub.eventually("what it owned is gone", |s| left(s, "default") == 0).await;
+    assert_eq!(left(&*hub.snapshot(), "attic"), IN_NAMESPACES.len());
+    hub.delete("namespaces", "", "attic", Propagation::Background).await;
+    hub.eventually("what lay in it is gone", |s| left(s, "attic") == 0).await;
+    hub.stop().await;
+}

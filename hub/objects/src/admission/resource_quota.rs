@@ -1,0 +1,202 @@
+//! ResourceQuota: how much of what a namespace may have.
+//!
+//! ```text
+//! quotas.internal  <namespace>/<uid of the quota> <name>   what is used, in thousandths
+//! quotas.internal  <namespace>/epoch                       goes up with every change of the namespace's quotas
+//! ```
+//!
+//! What is made is counted where it is written, so that a crowd gets no more than there is. A controller tells the
+//! counters what was there before the quota, and what goes or comes to its end; a name holds once it has said so in
+//! the quota's status.
+//!
+//! Guarantees:
+//! - no quota is exceeded, whoever comes at the same time (`a_crowd_gets_what_a_quota_has_left`);
+//! - what was let in before there was a quota is not written behind its back
+//!   (`a_quota_that_comes_between_is_looked_at`).
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use freewheel_hub_api::kinds::pod_spec::requirements::Amounts;
+use freewheel_hub_api::quota;
+use freewheel_hub_schema::kind::{Kind, Trait};
+use freewheel_hub_schema::object::Resource;
+use freewheel_hub_schema::quantity::Quantity;
+use freewheel_hub_store::Expect;
+use serde_json::Value;
+
+use super::plugin::Plugin;
+use super::refusal::Refusal;
+use super::review::Review;
+use crate::{Claims, ObjectRef, Verb};
+
+/// What changes by its main door in how much it takes.
+const GROWS: &[&str] = &["services", "persistentvolumeclaims"];
+
+pub(super) struct ResourceQuota;
+
+#[async_trait]
+impl Plugin for ResourceQuota {
+    fn name(&self) -> &'static str {
+        "ResourceQuota"
+    }
+
+    fn handles(&self, review: &Review<'_>) -> bool {
+        let kind = &review.target.kind;
+        let counts = kind.namespaced && review.subresource.is_none() && kind.plural() != "events";
+        counts
+            && match review.verb {
+                Verb::Create => true,
+                Verb::Update => is_quota(kind) || grows(kind),
+                Verb::Delete => false,
+            }
+    }
+
+    fn keeps_form(&self) -> bool {
+        true
+    }
+
+    async fn validate(&self, review: &Review<'_>, object: &Value) -> Result<Claims, Refusal> {
+        let epoch = quota::epoch(&review.target.cluster, &review.target.namespace);
+        // It is read before the quotas are: one that comes between them is noticed.
+        let now = review.state().counter(&epoch);
+        let mut claims = Claims::default();
+        if is_quota(&review.target.kind) && changes(review, object) {
+            claims.count_within(epoch, 1, now.saturating_add(1));
+            let names = review.old.map(|old| hard(old, "spec")).unwrap_or_default();
+            let kept = hard(object, "spec");
+            let dropped = names.keys().filter(|name| !kept.contains_key(*name));
+            give_back(&mut claims, review.target, object, dropped);
+        } else {
+            claims.expect(Expect::AtMost(epoch, now));
+        }
+        let resource = review.target.kind.storage();
+        let asked = asked(review, resource, object);
+        if asked.values().all(Quantity::is_zero) {
+            return Ok(claims);
+        }
+        for quota in review.in_its_namespace(&Resource::new("", "resourcequotas")) {
+            if quota::matches(&quota, resource, object) {
+                let share = Share { quota: &quota, asked: &asked };
+                claims.join(share.claim(review, object)?);
+            }
+        }
+        Ok(claims)
+    }
+
+    fn release(&self, place: &ObjectRef, gone: &Value) -> Claims {
+        let mut claims = Claims::default();
+        if is_quota(&place.kind) {
+            claims.count(quota::epoch(&place.cluster, &place.namespace), 1);
+            give_back(&mut claims, place, gone, hard(gone, "spec").keys());
+        } else if place.kind.has(Trait::HasContent) {
+            claims.give_back(quota::epoch(&place.cluster, &place.name));
+        }
+        claims
+    }
+}
+
+fn is_quota(kind: &Kind) -> bool {
+    kind.group().is_empty() && kind.plural() == "resourcequotas"
+}
+
+fn grows(kind: &Kind) -> bool {
+    kind.group().is_empty() && GROWS.contains(&kind.plural())
+}
+
+fn changes(review: &Review<'_>, new: &Value) -> bool {
+    review.old.is_none_or(|old| old["spec"] != new["spec"])
+}
+
+fn hard(quota: &Value, half: &str) -> Amounts {
+    let said = quota[half]["hard"].as_object().into_iter().flatten();
+    said.filter_map(|(name, amount)| Some((name.clone(), amount.as_str()?.parse().ok()?))).collect()
+}
+
+fn give_back<'a>(
+    claims: &mut Claims,
+    place: &ObjectRef,
+    quota: &Value,
+    names: impl Iterator<Item = &'a String>,
+) {
+    let uid = quota["metadata"]["uid"].as_str().unwrap_or_default();
+    for name in names {
+        claims.give_back(quota::counter(&place.cluster, &place.namespace, uid, name));
+    }
+}
+
+/// How much more is asked for.
+fn asked(review: &Review<'_>, resource: &Resource, object: &Value) -> Amounts {
+    let mut asked = quota::usage(resource, object);
+    let had = review.old.map(|old| quota::usage(resource, old)).unwrap_or_default();
+    for (name, amount) in &mut asked {
+        let had = had.get(name).map_or(0, Quantity::milli_value);
+        if had != 0 {
+            let more = amount.milli_value().saturating_sub(had).max(0);
+            *amount = Quantity::of_milli(more, amount.format());
+        }
+    }
+    asked
+}
+
+/// What an object asks of one quota.
+struct Share<'a> {
+    quota: &'a Value,
+    asked: &'a Amounts,
+}
+
+impl Share<'_> {
+    fn claim(&self, review: &Review<'_>, object: &Value) -> Result<Claims, Refusal> {
+        let meta = &self.quota["metadata"];
+        let (called, uid) = (text(&meta["name"]), text(&meta["uid"]));
+        let (cluster, namespace) = (&review.target.cluster, &review.target.namespace);
+        let resource = review.target.kind.storage();
+        let known = hard(self.quota, "status");
+        let limited = hard(self.quota, "spec").into_iter();
+        let limited: Amounts =
+            limited.filter(|(name, _)| quota::counted(name).as_ref() == Some(resource)).collect();
+        let held: BTreeSet<&str> =
+            limited.keys().filter(|name| known.contains_key(*name)).map(String::as_str).collect();
+        if *resource == Resource::new("", "pods")
+            && let Some(unsaid) = quota::unsaid(&held, object)
+        {
+            return Err(Refusal::forbidden(format!("failed quota: {called}: {unsaid}")));
+        }
+        let (mut claims, mut exceeded) = (Claims::default(), Vec::new());
+        let state = review.state();
+        for (name, most) in &limited {
+            let Some(asked) = self.asked.get(name) else { continue };
+            let counter = quota::counter(cluster, namespace, uid, name);
+            let by = asked.milli_value();
+            if !held.contains(name.as_str()) {
+                claims.count(counter, by);
+                continue;
+            }
+            let used = i64::try_from(state.counter(&counter)).unwrap_or(i64::MAX);
+            if most.milli_value() < used.saturating_add(by) {
+                exceeded.push((name, *asked, Quantity::of_milli(used, most.format()), *most));
+            } else if by != 0 {
+                let most = u64::try_from(most.milli_value()).unwrap_or_default();
+                claims.count_within(counter, by, most);
+            }
+        }
+        if exceeded.is_empty() {
+            return Ok(claims);
+        }
+        let told = |of: fn(&Exceeded<'_>) -> Quantity| {
+            let each = exceeded.iter().map(|one| format!("{}={}", one.0, of(one)));
+            each.collect::<Vec<_>>().join(",")
+        };
+        let [asked, used, most] = [told(|one| one.1), told(|one| one.2), told(|one| one.3)];
+        Err(Refusal::forbidden(format!(
+            "exceeded quota: {called}, requested: {asked}, used: {used}, limited: {most}"
+        )))
+    }
+}
+
+/// A name; how much of it is asked for, used, and there.
+type Exceeded<'a> = (&'a String, Quantity, Quantity, Quantity);
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
