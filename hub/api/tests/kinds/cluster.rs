@@ -34,7 +34,7 @@ fn volumes() {
             "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation",
         ],
     );
-    let mut local = volume.clone();
+    let mut local = volume;
     local["spec"].as_object_mut().unwrap().remove("hostPath");
     local["spec"]["local"] = json!({"path": "/x"});
     wrong(local, &["spec.nodeAffinity: Required value: Local volume requires node affinity"]);

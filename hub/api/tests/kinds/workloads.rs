@@ -1,6 +1,6 @@
 //! What is said of what runs pods, where it is wrong, in the words of a kube-apiserver 1.36.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::shared::{apps, change, mistakes, named, pods, wrong};
 
