@@ -94,7 +94,7 @@ fn from_client_to_server(kubectl: &Kubectl) {
     let moved = apply(kubectl, &[], &config_map("moved", "debug"));
     assert!(moved.ok, "{}", moved.err);
     let path = ".metadata.managedFields[*]['manager', 'operation']";
-    assert_eq!(of(kubectl, "cm/moved", path), "kubectl Apply");
+    assert_eq!(of(kubectl, "cm/moved", path), "kubectl-last-applied kubectl Apply Apply");
     let less = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: moved}\ndata: {level: debug}\n";
     assert!(apply(kubectl, &[], less).ok);
     assert_eq!(of(kubectl, "cm/moved", ".data.kept"), "", "what is left out goes");
