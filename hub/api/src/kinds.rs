@@ -15,7 +15,7 @@
 //!   (`every_row_fits_its_columns_even_of_an_empty_object`).
 
 mod accessors;
-mod address;
+pub mod address;
 mod admission_registration;
 pub mod api_service;
 mod batch;

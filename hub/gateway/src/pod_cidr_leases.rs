@@ -22,7 +22,7 @@
 
 use freewheel_hub_objects::internal;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,6 +158,21 @@ impl PodCidrLeases {
     pub(crate) fn usable(&self, realm: &ClusterName, spoke: &ClusterName) -> Vec<Ipv4Addr> {
         let realms = self.0.lock();
         realms.get(realm).into_iter().flat_map(|realm| realm.usable(spoke)).map(base).collect()
+    }
+
+    /// Whether a pod of this spoke may have this address in the realm: one of a range that is leased to it, and not the
+    /// node's own.
+    pub(crate) fn is_for_pods_of(
+        &self,
+        realm: &ClusterName,
+        spoke: &ClusterName,
+        address: IpAddr,
+    ) -> bool {
+        let IpAddr::V4(address) = address else { return false };
+        let Some(number) = number_of(address) else { return false };
+        let realms = self.0.lock();
+        let own = realms.get(realm).and_then(|realm| realm.of.get(spoke));
+        own.is_some_and(|own| own.contains(&number)) && !session_records::is_node_address(address)
     }
 
     /// Looks whether a spoke has more ranges in a realm than it is to keep, its pods having the addresses in `used`;

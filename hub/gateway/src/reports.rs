@@ -3,6 +3,8 @@
 //! Guarantees:
 //! - a report changes only objects of the spoke that sent it, pods bound to it by UID
 //!   (`a_spoke_reports_on_its_own_pods_and_on_nobody_elses`);
+//! - a pod has an address of its device's own ranges, whatever the device says
+//!   (`a_device_gives_its_pods_no_address_but_its_own`);
 //! - a report that the store has no room for is told at its pod
 //!   (`a_report_that_the_store_has_no_room_for_is_refused_and_told_at_the_pod`);
 //! - a pod that has ended stays so (`a_pod_ends_once_whatever_its_device_forgets`);
@@ -97,6 +99,12 @@ async fn pod_status(
     may_speak(spoke, &pod.realm)?;
     let place = object_ref(PODS, &pod.realm, &pod.namespace, &pod.name)?;
     let reached = inner.reached(spoke);
+    // Whoever is believed here is behind the Services that select the pod.
+    let ranges = &inner.fanout.ranges;
+    let ip = pod.ip.filter(|ip| ranges.is_for_pods_of(&pod.realm, spoke, *ip));
+    if ip != pod.ip {
+        warn!(cluster = %spoke, pod = pod.name, ip = ?pod.ip, "a pod's address is none of its device's");
+    }
     let change = |mut value: Value| {
         is_here(&value, spoke, &pod.uid)?;
         let old = value.get("status").cloned().unwrap_or_default();
@@ -104,7 +112,7 @@ async fn pod_status(
             // A device that does not know it any more, because its ledger is lost, is told by its plan.
             return Err(ApiError::new(409, NO_PLACE, "the pod has ended, and ends once"));
         }
-        let mut new = status(&old, pod, host);
+        let mut new = status(&old, pod, ip, host);
         if is_over(&old) {
             keep_end(&mut new, &old);
         }
@@ -208,12 +216,12 @@ pub(crate) async fn remove(
 }
 
 /// The pod's status after the report: the spoke's conditions and states, everybody else's conditions.
-fn status(old: &Value, pod: &PodStatusV1, host: IpAddr) -> Value {
+fn status(old: &Value, pod: &PodStatusV1, ip: Option<IpAddr>, host: IpAddr) -> Value {
     let mut status = old.as_object().cloned().unwrap_or_default();
     status.insert("phase".into(), json!(phase(&pod.phase)));
     set(&mut status, "reason", &pod.reason);
     set(&mut status, "message", &pod.message);
-    if let Some(ip) = pod.ip {
+    if let Some(ip) = ip {
         status.insert("podIP".into(), json!(ip));
         status.insert("podIPs".into(), json!([{"ip": ip}]));
     }
@@ -356,9 +364,9 @@ mod tests {
     fn a_device_says_its_own_conditions_and_nobody_elses() {
         let gated = json!([{"type": "PodScheduled", "status": "False"}]);
         let old = json!({"conditions": gated});
-        assert_eq!(status(&old, &web("PodScheduled"), HOST)["conditions"], gated);
-        assert_eq!(status(&old, &web("example.com/gate"), HOST)["conditions"], gated);
-        assert_eq!(status(&old, &web("Ready"), HOST)["conditions"][1]["status"], "True");
+        assert_eq!(status(&old, &web("PodScheduled"), None, HOST)["conditions"], gated);
+        assert_eq!(status(&old, &web("example.com/gate"), None, HOST)["conditions"], gated);
+        assert_eq!(status(&old, &web("Ready"), None, HOST)["conditions"][1]["status"], "True");
     }
 
     #[test]
@@ -409,7 +417,7 @@ mod tests {
         assert_eq!(observed(&json!({"metadata": {}}), 9), None);
         let pod = web("Ready");
         let others = json!({"conditions": [{"type": "PodScheduled", "status": "True"}]});
-        let mut new = status(&others, &pod, HOST);
+        let mut new = status(&others, &pod, None, HOST);
         put_observed(&mut new, &pod, 3);
         assert_eq!(new["observedGeneration"], 3);
         assert_eq!(new["conditions"][1]["observedGeneration"], 3);

@@ -18,12 +18,15 @@
 //! - what a Service gives up is free with the write that gives it up (`a_change_of_type_gives_back_what_it_held`,
 //!   `a_deleted_service_gives_back_everything`);
 //! - a Service may hold every node port there is, and can be deleted
-//!   (`a_service_may_hold_every_node_port_and_can_be_deleted`).
+//!   (`a_service_may_hold_every_node_port_and_can_be_deleted`);
+//! - clusters of spokes leave ports to the root, whatever they take
+//!   (`who_takes_all_ports_of_its_device_leaves_the_root_its_own`).
 //!
 //! That an update keeps what it leaves out is the kind's own rule.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -50,6 +53,11 @@ const _: () = assert!(3 + 2 * NODE_PORT_COUNT as usize <= MAX_OPERATIONS);
 /// Clusters of spokes take the last ports first, all of them the same: what any of them holds is nothing
 /// for the root.
 const SHARED_BAND: u32 = 64;
+/// Ports that clusters of spokes never get: what a tenant takes on its device is taken from the whole fleet's Services.
+/// They lie where examples and people seldom ask for one.
+const ROOT_ONLY: RangeInclusive<u32> = 31_360..=31_999;
+const _: () = assert!(FIRST_NODE_PORT <= *ROOT_ONLY.start());
+const _: () = assert!(*ROOT_ONLY.end() < FIRST_NODE_PORT + NODE_PORT_COUNT - SHARED_BAND);
 /// How often chance is asked before the range is searched in order.
 const RANDOM_TRIES_MAX: u32 = 16;
 
@@ -310,6 +318,11 @@ impl ServiceAllocator<'_> {
             return Some(TAKEN.to_owned());
         }
         if !self.place.cluster.is_root() {
+            if port.parse().is_ok_and(|port| ROOT_ONLY.contains(&port)) {
+                let (first, last) = (ROOT_ONLY.start(), ROOT_ONLY.end());
+                let text = format!("ports {first}-{last} are kept for Services of the hub's root");
+                return Some(text);
+            }
             let root = self.snapshot.get(&port_key(&ClusterName::root(), port));
             return root
                 .map(|_| format!("{TAKEN}: a Service of the hub's root has it on every device"));
@@ -329,6 +342,9 @@ impl ServiceAllocator<'_> {
     }
 
     fn is_free_port(&self, port: u32) -> bool {
+        if !self.place.cluster.is_root() && ROOT_ONLY.contains(&port) {
+            return false;
+        }
         let port = port.to_string();
         let own = port_key(&self.place.cluster, &port);
         let other = match self.place.cluster.is_root() {

@@ -33,6 +33,12 @@ pub(super) fn check_special(address: &str, at: &str) -> Option<FieldError> {
     Some(FieldError::invalid(at, &json!(address), &why))
 }
 
+/// Whether an EndpointSlice may have this address, which is somebody's word.
+#[must_use]
+pub fn may_be_endpoint(address: &str) -> bool {
+    address.parse::<IpAddr>().is_ok() && check_special(address, "").is_none()
+}
+
 /// Whether this leads to the hub itself, whose address may be a loopback one where all runs on one machine.
 pub(super) fn leads_to_the_hub(object: &Value) -> bool {
     (text(object, "/metadata/namespace"), text(object, "/metadata/name"))

@@ -1,5 +1,6 @@
 //! What a pod contributes to a Service: pure.
 
+use freewheel_hub_api::kinds::address::may_be_endpoint;
 use freewheel_hub_schema::uid::Uid;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -47,7 +48,8 @@ pub struct PodEndpoint {
     pub ports: Vec<Port>,
 }
 
-/// What the pod contributes; `None` while it has no address and once it is finished. `reachable` is
+/// What the pod contributes; `None` while it has no address, once it is finished, and when its address may be nobody's: a
+/// slice with one such would be refused as a whole, and everybody else's endpoints with it. `reachable` is
 /// whether its spoke is heard of: a pod of a silent spoke may run well and still serves nobody
 /// elsewhere.
 pub fn pod_endpoint(
@@ -57,7 +59,7 @@ pub fn pod_endpoint(
 ) -> Result<Option<PodEndpoint>, Error> {
     let summary = pod.summary()?;
     let Some(spec) = &service.spec else { return Ok(None) };
-    if summary.ip.is_empty() || matches!(pod.phase(), "Succeeded" | "Failed") {
+    if !may_be_endpoint(&summary.ip) || matches!(pod.phase(), "Succeeded" | "Failed") {
         return Ok(None);
     }
     let anyway = spec.publish_not_ready_addresses.unwrap_or_default();
@@ -128,6 +130,15 @@ mod tests {
         let leaving = pod_endpoint(&service, ready.clone().deleting(), true).unwrap();
         assert!(!leaving.ready && leaving.serving && leaving.terminating);
         assert_eq!(pod_endpoint(&service, ready.phase("Succeeded"), true), None);
+    }
+
+    #[test]
+    fn a_pod_whose_address_may_be_nobody_s_is_left_out_alone() {
+        let service = service("web", &json!({"publishNotReadyAddresses": true}));
+        for ip in ["127.0.0.1", "0.0.0.0", "169.254.64.1", "224.0.0.1", "::1", "nowhere"] {
+            let pod = pod("a").running().ip(ip).ready_at(1);
+            assert_eq!(pod_endpoint(&service, pod, true), None, "{ip}");
+        }
     }
 
     #[test]

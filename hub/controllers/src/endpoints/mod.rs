@@ -11,6 +11,8 @@
 //!   (`a_thousand_replicas_cost_few_writes_that_are_not_about_one_of_them`);
 //! - an endpoint that stays keeps its slice (`slices_hold_a_hundred_and_keep_who_stays`);
 //! - a pod that is being deleted is not ready (`only_ready_pods_with_an_address_are_ready`);
+//! - a pod whose address may be nobody's is left out, and no other one
+//!   (`a_pod_whose_address_may_be_nobody_s_is_left_out_alone`);
 //! - a Service without a selector is left to whoever wrote its endpoints, which `mirror` takes over into slices
 //!   (`endpoints_by_hand_are_mirrored`).
 

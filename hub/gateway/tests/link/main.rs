@@ -327,6 +327,47 @@ async fn a_spoke_reports_on_its_own_pods_and_on_nobody_elses() {
 }
 
 #[tokio::test]
+async fn a_device_gives_its_pods_no_address_but_its_own() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    hub.lease("10.64.0.0", "pi-7").await;
+    hub.lease("10.64.1.0", "pi-8").await;
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    let lies = [
+        "127.0.0.1",
+        "169.254.64.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "10.128.0.1",
+        "10.64.1.3",
+        "10.64.9.2",
+        "10.64.0.1",
+        "::1",
+    ];
+    for (number, (ip, taken)) in
+        lies.map(|lie| (lie, false)).into_iter().chain([("10.64.0.7", true)]).enumerate()
+    {
+        let name = format!("web-{number}");
+        hub.create(PODS, "default", &name, pod(&name, "pi-7")).await;
+        let made = hub.get(PODS, "default", &name).await;
+        let Report::Pod(mut said) = running("root", made["metadata"]["uid"].as_str().unwrap())
+        else {
+            panic!()
+        };
+        said.name = name.clone();
+        said.ip = Some(ip.parse().unwrap());
+        let stamp = ReportStamp { boot_epoch: 1, sequence: number as u64 + 1 };
+        let report = Report::Pod(said);
+        frame::write(&mut session.0, &SpokeToHub::Report { stamp, report }).await.unwrap();
+        while heard(&mut session).await != HubToSpoke::ReportsTaken(stamp) {}
+        let seen = hub.get(PODS, "default", &name).await;
+        assert_eq!(seen["status"]["phase"], "Running", "the rest is taken: {seen}");
+        assert_eq!(seen["status"]["podIP"] == ip, taken, "{ip}: {seen}");
+    }
+}
+
+#[tokio::test]
 async fn logs_come_through_and_refusals_keep_their_words() {
     let hub = Hub::new(true).await;
     let accepted = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap();

@@ -333,16 +333,17 @@ fn wide(name: &str, ports: u64) -> Value {
     wanted
 }
 
-/// Every node port that there is.
+/// Every node port that there is, and those that a spoke's cluster may have.
 const ALL: u64 = 2_768;
+const SHARED: u64 = ALL - 640;
 
 #[tokio::test]
 async fn a_service_may_hold_every_node_port_and_can_be_deleted() {
-    for cluster in ["pi-7", "root"] {
+    for (cluster, all) in [("pi-7", SHARED), ("root", ALL)] {
         let world = World::new().await;
         let at = place("services", cluster, "default", "wide");
         in_cluster(&world, cluster, wide("wide", 60)).await.unwrap();
-        for ports in [64, 100, ALL, 80, ALL] {
+        for ports in [64, 100, all, 80, all] {
             let grown = wide("wide", ports);
             world.objects.update(&WriteOptions::default(), &at, None, grown).await.unwrap();
             assert_eq!(held(&world, "nodeports").len() as u64, ports, "{cluster}");
@@ -357,7 +358,7 @@ async fn a_service_may_hold_every_node_port_and_can_be_deleted() {
         for plural in ["nodeports", "clusterips"] {
             assert!(held(&world, plural).is_empty(), "{cluster} {plural}");
         }
-        in_cluster(&world, cluster, wide("at-once", ALL)).await.unwrap();
+        in_cluster(&world, cluster, wide("at-once", all)).await.unwrap();
         let at = place("services", cluster, "default", "at-once");
         // All other ones in one transaction: whatever it held is let go, whatever it wants is taken.
         let back = |mut value: Value| {
@@ -367,4 +368,17 @@ async fn a_service_may_hold_every_node_port_and_can_be_deleted() {
         world.objects.modify(&WriteOptions::default(), &at, None, back).await.unwrap();
         assert!(held(&world, "nodeports").is_empty());
     }
+}
+
+#[tokio::test]
+async fn who_takes_all_ports_of_its_device_leaves_the_root_its_own() {
+    let world = World::new().await;
+    for tenant in ["pi-7", "pi-8"] {
+        in_cluster(&world, tenant, wide("greedy", SHARED)).await.unwrap();
+        let mut kept = service("kept", "NodePort");
+        kept["spec"]["ports"] = json!([{"port": 80, "nodePort": 31_500}]);
+        let refused = in_cluster(&world, tenant, kept).await.unwrap_err();
+        assert!(refused.message.contains("31360-31999 are kept for"), "{refused}");
+    }
+    in_cluster(&world, "root", wide("fleet", ALL - SHARED)).await.unwrap();
 }
