@@ -60,6 +60,7 @@ pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
     ];
     match identity {
         Ok(Some(identity)) => {
+            findings.push(("identity", whole(&options.data)));
             findings.push(("certificate", certificate(&identity, &time)));
             findings.push(("dns", runtime.block_on(dns(&identity.hub))));
             findings.push(("udp", runtime.block_on(udp(&identity, &time))));
@@ -198,6 +199,19 @@ fn memory_mappings(all: u64) -> Finding {
         );
     }
     Good(format!("{all} of memory, {pods} pods can have theirs"))
+}
+
+/// Whether the files of the identity are as they were written.
+fn whole(data: &Path) -> Finding {
+    let damaged = identity::damaged(data);
+    if damaged.is_empty() {
+        return Good("whole".to_owned());
+    }
+    Bad(
+        format!("damaged: {}", damaged.join(", ")),
+        "start `spoke run`: it writes them anew from their copy; if this comes again the card is worn out: replace it"
+            .to_owned(),
+    )
 }
 
 fn certificate(identity: &Identity, time: &Arc<FloorClock>) -> Finding {
@@ -374,6 +388,19 @@ mod tests {
         let rotten = found(&identity::load(data.path()).unwrap().unwrap());
         assert!(rotten.contains("remove DIR/identity/cert.der,"), "{rotten}");
         assert!(rotten.contains("the key that the hub knows"), "{rotten}");
+    }
+
+    #[test]
+    fn a_damaged_identity_is_named_until_it_is_mended() {
+        let data = tempfile::tempdir().unwrap();
+        identity::tests::joined(data.path(), identity::tests::GOOD);
+        assert!(matches!(whole(data.path()), Good(_)));
+        std::fs::write(data.path().join("identity/fleet-root"), [4; 32]).unwrap();
+        assert!(
+            matches!(whole(data.path()), Bad(cause, step) if cause == "damaged: fleet-root" && step.contains("`spoke run`"))
+        );
+        identity::mend(data.path()).unwrap();
+        assert!(matches!(whole(data.path()), Good(_)));
     }
 
     #[test]

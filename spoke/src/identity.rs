@@ -4,6 +4,7 @@
 //! DIR/identity/key.der    made here, 0600     cert.der   from the hub, rewritten on rotation
 //!              ca.der, fleet-root             pinned when it joined
 //!              cluster, hub                   its name; where the hub was last
+//!              joined                         what cannot be had again, a second time (copy)
 //!              told                           the hub's newest time, for a device without a clock
 //!              refusal                        when and why the hub turned this device away last
 //! ```
@@ -34,6 +35,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tracing::info;
 
 use crate::data::write_whole;
+use copy::Copy;
+
+mod copy;
 
 /// The hub dates its certificates back by this much: it was this much later when it gave one.
 const BACKDATED_SECONDS: u64 = 24 * 3600;
@@ -155,20 +159,35 @@ pub(crate) fn load(data: &Path) -> Result<Option<Identity>, IdentityError> {
     };
     let Some(certificate) = read("cert.der")? else { return Ok(None) };
     let damaged = || IdentityError::Damaged(dir.clone());
+    let copy = Copy::read(&dir);
+    let part = |name: &str| match copy.as_ref().and_then(|copy| copy.part(name)) {
+        Some(bytes) => Ok(Some(bytes.to_vec())),
+        None => read(name),
+    };
     let text = |name: &str| -> Result<String, IdentityError> {
-        let bytes = read(name)?.ok_or_else(damaged)?;
+        let bytes = part(name)?.ok_or_else(damaged)?;
         String::from_utf8(bytes).map_err(|_| damaged())
     };
     Ok(Some(Identity {
         cluster: ClusterName::try_from(text("cluster")?).map_err(|_| damaged())?,
         hub: text("hub")?,
-        fleet_root: read("fleet-root")?
+        fleet_root: part("fleet-root")?
             .and_then(|bytes| bytes.try_into().ok())
             .ok_or_else(damaged)?,
-        ca: read("ca.der")?.ok_or_else(damaged)?,
-        key: read("key.der")?.ok_or_else(|| IdentityError::NoKey(dir.clone()))?,
+        ca: part("ca.der")?.ok_or_else(damaged)?,
+        key: part("key.der")?.ok_or_else(|| IdentityError::NoKey(dir.clone()))?,
         certificate,
     }))
+}
+
+/// Names of the files of an identity that are not as they were written.
+pub(crate) fn damaged(data: &Path) -> Vec<&'static str> {
+    copy::damaged(&home(data))
+}
+
+/// Writes what is damaged of an identity anew, from its copy.
+pub(crate) fn mend(data: &Path) -> io::Result<()> {
+    copy::mend(&home(data))
 }
 
 /// The clock of this device: what the machine shows, and never less than what is known of the hub's time.
@@ -403,6 +422,7 @@ fn keep(dir: &Path, given: &Given, hub: &str) -> io::Result<()> {
     write_whole(&dir.join("fleet-root"), &given.fleet_root)?;
     write_whole(&dir.join("cluster"), given.cluster.as_str().as_bytes())?;
     write_whole(&dir.join("hub"), hub.as_bytes())?;
+    copy::make(dir)?;
     write_whole(&dir.join("cert.der"), &given.certificate)
 }
 

@@ -12,6 +12,7 @@
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -212,6 +213,7 @@ async fn who(
     options: &cli::Run,
 ) -> Result<(Identity, Option<Joining>), IdentityError> {
     if let Some(mut held) = identity::load(data.dir())? {
+        mend(data.dir());
         if let Some(asked) = options.name.clone().filter(|asked| *asked != held.cluster) {
             return Err(IdentityError::OtherName { held: held.cluster, asked });
         }
@@ -232,6 +234,22 @@ async fn who(
     let joining = Joining { hub, token, ca_hash, name, labels: options.labels.clone() };
     let join = async || identity::enrol(data.dir(), endpoint, clock, &joining).await;
     Ok((until_joined(join).await?, None))
+}
+
+/// What is damaged of the identity is written anew, and said: the next thing to go may be what is kept once.
+fn mend(data: &Path) {
+    let damaged = identity::damaged(data);
+    if damaged.is_empty() {
+        return;
+    }
+    let files = damaged.join(", ");
+    warn!(
+        files,
+        "files of the identity are damaged: their copy is in use; the card may be worn out"
+    );
+    if let Err(error) = identity::mend(data) {
+        warn!(%error, "they stay damaged");
+    }
 }
 
 /// Joins, however long that takes: a device may be there before its network is, or its hub. What waiting does not mend

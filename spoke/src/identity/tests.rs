@@ -53,6 +53,7 @@ fn an_identity_is_whole_or_not_there() {
     held.move_hub(data.path(), "other:1").unwrap();
     assert_eq!(load(data.path()).unwrap().unwrap().hub, "other:1");
     fs::remove_file(dir.join("fleet-root")).unwrap();
+    fs::remove_file(dir.join("joined")).unwrap();
     assert!(matches!(load(data.path()), Err(IdentityError::Damaged(_))));
 }
 
@@ -63,6 +64,7 @@ fn what_is_damaged_costs_the_key_only_where_it_is_the_key() {
     let key = joined(data.path(), GOOD).key;
     for part in ["ca.der", "fleet-root", "cluster", "hub"] {
         fs::remove_file(dir.join(part)).unwrap();
+        fs::write(dir.join("joined"), b"rot").unwrap();
         let said = load(data.path()).err().unwrap().to_string();
         assert!(said.contains("remove cert.der there"), "{part}: {said}");
         // What it says is done.
@@ -71,6 +73,7 @@ fn what_is_damaged_costs_the_key_only_where_it_is_the_key() {
         assert_eq!(joined(data.path(), GOOD).key, key, "{part}");
     }
     fs::remove_file(dir.join("key.der")).unwrap();
+    fs::remove_file(dir.join("joined")).unwrap();
     assert!(matches!(load(data.path()), Err(IdentityError::NoKey(_))));
     fs::write(dir.join("key.der"), b"rot").unwrap();
     assert!(matches!(own_key(&dir), Err(IdentityError::NoKey(_))));
@@ -146,4 +149,27 @@ fn the_signing_request_names_the_clusters_agent() {
     let der = signing_request(&ClusterName::try_from("pi-7").unwrap(), &key).unwrap();
     let text = String::from_utf8_lossy(&der);
     assert!(text.contains("system:open-cluster-management:pi-7:agent"));
+}
+
+#[test]
+fn one_damaged_file_costs_nothing_and_is_named() {
+    let data = tempfile::tempdir().unwrap();
+    let dir = home(data.path());
+    let before = joined(data.path(), GOOD);
+    assert!(damaged(data.path()).is_empty());
+    for part in ["cluster", "ca.der", "fleet-root", "key.der", "joined"] {
+        let whole = fs::read(dir.join(part)).unwrap();
+        let flipped = whole.iter().enumerate().map(|(at, byte)| byte ^ u8::from(at == 1)).collect();
+        for rot in [flipped, Vec::new()] {
+            fs::write(dir.join(part), &rot).unwrap();
+            assert_eq!(damaged(data.path()), [part]);
+            let held = load(data.path()).unwrap().unwrap();
+            assert_eq!(held.cluster, before.cluster, "{part}");
+            assert_eq!((&held.ca, &held.key), (&before.ca, &before.key), "{part}");
+            assert_eq!(held.fleet_root, before.fleet_root, "{part}");
+            mend(data.path()).unwrap();
+            assert!(damaged(data.path()).is_empty());
+            assert_eq!(fs::read(dir.join(part)).unwrap(), whole);
+        }
+    }
 }
