@@ -1,6 +1,6 @@
 //! Addresses that lead nowhere from elsewhere, and so may not be anybody's endpoint.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use freewheel_hub_schema::error::FieldError;
 use serde_json::{Value, json};
@@ -33,10 +33,10 @@ pub(super) fn check_special(address: &str, at: &str) -> Option<FieldError> {
     Some(FieldError::invalid(at, &json!(address), &why))
 }
 
-/// Whether an EndpointSlice may have this address, which is somebody's word.
+/// Whether an EndpointSlice of IPv4 addresses may have this one, which is somebody's word.
 #[must_use]
 pub fn may_be_endpoint(address: &str) -> bool {
-    address.parse::<IpAddr>().is_ok() && check_special(address, "").is_none()
+    address.parse::<Ipv4Addr>().is_ok() && check_special(address, "").is_none()
 }
 
 /// Whether this leads to the hub itself, whose address may be a loopback one where all runs on one machine.

@@ -135,7 +135,9 @@ mod tests {
     #[test]
     fn a_pod_whose_address_may_be_nobody_s_is_left_out_alone() {
         let service = service("web", &json!({"publishNotReadyAddresses": true}));
-        for ip in ["127.0.0.1", "0.0.0.0", "169.254.64.1", "224.0.0.1", "::1", "nowhere"] {
+        // A slice is of one family, and pods have addresses of IPv4.
+        let odd = ["127.0.0.1", "0.0.0.0", "169.254.64.1", "224.0.0.1", "::1", "2001:db8::1"];
+        for ip in odd.into_iter().chain(["::ffff:10.64.0.2", "010.64.0.2", "nowhere"]) {
             let pod = pod("a").running().ip(ip).ready_at(1);
             assert_eq!(pod_endpoint(&service, pod, true), None, "{ip}");
         }
