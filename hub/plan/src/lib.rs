@@ -14,7 +14,8 @@
 //! storage    what a Pod says of the disk → PodStorageV1, a part of it
 //! service    Service + its EndpointSlices → ServiceV1
 //! node       leased pod ranges, the node's own settings
-//! fit        what stays out of a plan that is larger than a spoke can hold        record_size     a record that is
+//! fit        what stays out of a plan that is larger than a spoke can hold        room    how much it holds, for whom
+//! record_size     a record that is too large for any plan
 //! amount     quantities as whole numbers and thousandths
 //! ```
 //!
@@ -35,6 +36,7 @@ mod plan;
 mod pod;
 mod record_size;
 mod refused;
+mod room;
 mod service;
 mod services;
 mod source;

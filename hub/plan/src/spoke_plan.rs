@@ -27,11 +27,12 @@ use crate::config::{config_map_record, key as config_key, secret_record};
 use crate::node::{NodeSettings, node_record, pod_cidr_record};
 use crate::pod::{config_of, pod_record};
 use crate::refused::Refused;
+use crate::room::Room;
 use crate::services::{Scope, ServiceSet};
 use crate::source::Source;
 use crate::spoke_set::{Own, SharedServices, SpokeSet};
 use crate::versioned::VersionedSet;
-use crate::whole::records;
+use crate::whole::records_after;
 
 /// What has changed of what a spoke's own records are made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub struct SpokePlan {
     own: VersionedSet,
     /// By what it is about: a pod by its name here, not by its UID.
     refused: BTreeMap<RecordKey, Refused>,
+    /// What the spoke was told last, but for the Services that it shares with others.
+    told: VersionedSet,
 }
 
 impl SpokePlan {
@@ -82,6 +85,7 @@ impl SpokePlan {
             ranges: [Vec::new(), Vec::new()],
             own: VersionedSet::default(),
             refused: BTreeMap::new(),
+            told: VersionedSet::default(),
         };
         let about =
             RecordKey { realm: ClusterName::root(), kind: Kind::NODE_V1, key: "node".to_owned() };
@@ -204,7 +208,7 @@ impl SpokePlan {
     /// left out.
     #[must_use]
     pub fn set(
-        &self,
+        &mut self,
         services: [Arc<ServiceSet>; 2],
         source: &dyn Source,
         images: &dyn Images,
@@ -213,11 +217,14 @@ impl SpokePlan {
         let told = [(root, &ClusterName::root()), (realm, &self.spoke)]
             .map(|(services, realm)| SharedServices { services, scope: self.scope(realm) });
         let set = SpokeSet { own: Own::Kept(self.own.clone()), told };
-        if limits::PLAN_BYTES_MAX < set.weight() {
-            return self.cut(set, source, images);
-        }
-        let shared = set.told.iter().flat_map(|told| told.services.refused(told.scope));
-        let refused = self.refused.values().chain(shared).cloned().collect();
+        let (set, refused) = if fits(&set) {
+            let shared = set.told.iter().flat_map(|told| told.services.refused(told.scope));
+            let refused = self.refused.values().chain(shared).cloned().collect();
+            (set, refused)
+        } else {
+            self.cut(set, source, images)
+        };
+        self.told = set.own.set().clone();
         (set, refused)
     }
 
@@ -236,11 +243,18 @@ impl SpokePlan {
         source: &dyn Source,
         images: &dyn Images,
     ) -> (SpokeSet, Vec<Refused>) {
-        let plan = records(&self.spoke, source, images, &self.settings);
+        let plan = records_after(&self.spoke, source, images, &self.settings, &self.told);
         let sealed = plan.records.into_values().map(|record| Arc::new(Sealed::from(record)));
         let told = set.told.map(|told| SharedServices { scope: Scope::Nothing, ..told });
         (SpokeSet { own: Own::Cut(sealed.collect()), told }, plan.refused)
     }
+}
+
+/// Whether a spoke can hold all of it, each realm's within its bounds.
+fn fits(set: &SpokeSet) -> bool {
+    let room = Room::new(limits::PLAN_BYTES_MAX);
+    // Counting is work, and who has little has not too much of anything.
+    set.weight() <= room.least() || room.holds(set.records())
 }
 
 fn put(

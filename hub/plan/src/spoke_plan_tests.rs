@@ -13,6 +13,7 @@ use crate::services::service_key;
 use crate::source::ServiceRecord;
 use crate::stored_object::StoredObject;
 use crate::tests::AnyImage;
+use crate::whole::records;
 
 fn spoke() -> ClusterName {
     ClusterName::try_from("pi-7").unwrap()
@@ -125,7 +126,7 @@ fn service(node_port: bool, port: u32) -> Value {
 
 /// What the kept plan comes to, held against the whole one.
 #[track_caller]
-fn check(plan: &SpokePlan, objects: &Objects) -> SpokeSet {
+fn check(plan: &mut SpokePlan, objects: &Objects) -> SpokeSet {
     let (set, mut refused) = plan.set(objects.shared(), objects, &AnyImage);
     let whole = records(&spoke(), objects, &AnyImage, &NodeSettings::default());
     let named = |key: &RecordKey| format!("{} {} {}", key.realm, key.kind.0, key.key);
@@ -201,7 +202,7 @@ fn what_is_kept_is_what_would_be_made_anew() {
             happen(&mut dice, &mut objects, &mut changes);
         }
         plan.look(&changes, &objects, &AnyImage);
-        let set = check(&plan, &objects);
+        let set = check(&mut plan, &objects);
         let now: RecordSet = set.whole().iter().map(|record| Record::clone(record)).collect();
         if let Some((mut then, members)) = held.take() {
             let way = set.since(&members).unwrap();
@@ -214,7 +215,7 @@ fn what_is_kept_is_what_would_be_made_anew() {
     // Who comes anew reads it all at once.
     let mut other = SpokePlan::new(&spoke(), NodeSettings::default());
     other.look(&Changes { everything: true, ..Changes::default() }, &objects, &AnyImage);
-    assert_eq!(check(&other, &objects).digest(), check(&plan, &objects).digest());
+    assert_eq!(check(&mut other, &objects).digest(), check(&mut plan, &objects).digest());
 }
 
 #[test]
@@ -249,18 +250,58 @@ fn a_plan_that_does_not_fit_is_cut_until_it_fits_again() {
     objects.put(&key("pods", &root, "small"), pod("uid-small", "pi-7", &maps[..2]));
     let everything = Changes { everything: true, ..Changes::default() };
     plan.look(&everything, &objects, &AnyImage);
-    let before = check(&plan, &objects);
+    let before = check(&mut plan, &objects);
     let greedy = key("pods", &root, "greedy");
     objects.put(&greedy, pod("uid-greedy", "pi-7", &maps));
     let changed = Changes { pods: [greedy.clone()].into(), ..Changes::default() };
     plan.look(&changed, &objects, &AnyImage);
-    let cut = check(&plan, &objects);
+    let cut = check(&mut plan, &objects);
     let way = cut.since(&before.members()).unwrap();
     assert_eq!((way.remove.len(), way.put.len()), (0, 1), "the Service alone has moved");
     assert_eq!(cut.digest(), before.digest());
     objects.remove(&greedy);
     plan.look(&changed, &objects, &AnyImage);
-    let after = check(&plan, &objects);
+    let after = check(&mut plan, &objects);
     assert!(after.since(&cut.members()).unwrap().remove.is_empty());
     assert_eq!(after.since(&before.members()).unwrap().put.len(), 0);
+}
+
+#[test]
+fn what_grew_and_has_no_room_stays_as_it_was() {
+    let mut objects = Objects::default();
+    let mut plan = SpokePlan::new(&spoke(), NodeSettings::default());
+    let names: Vec<String> = (0..33).map(|n| format!("n{n:02}")).collect();
+    for name in &names {
+        let value = pod(&format!("uid-{name}"), "pi-7", std::slice::from_ref(name));
+        objects.put(&key("pods", &spoke(), name), value);
+        objects.put(&key("configmaps", &spoke(), name), config_map(10, "x"));
+    }
+    let everything = Changes { everything: true, ..Changes::default() };
+    plan.look(&everything, &objects, &AnyImage);
+    let before = check(&mut plan, &objects);
+    for name in &names {
+        objects.put(&key("configmaps", &spoke(), name), config_map(1_000_000, "y"));
+    }
+    plan.look(&everything, &objects, &AnyImage);
+    let (cut, refused) = plan.set(objects.shared(), &objects, &AnyImage);
+    assert!(cut.weight() <= limits::PLAN_BYTES_MAX);
+    let way = cut.since(&before.members()).unwrap();
+    assert_eq!((way.put.len(), way.remove.len()), (24, 0), "what has room comes, and nothing goes");
+    assert_eq!(refused.len(), 9);
+    let kept = "the pods that read it keep what they have";
+    assert!(refused.iter().all(|one| one.message.ends_with(kept)), "{refused:?}");
+    // It stays so at each look, and new pods take no room from it.
+    let late = key("pods", &ClusterName::root(), "late");
+    objects.put(&late, pod("uid-late", "pi-7", &[]));
+    plan.look(&everything, &objects, &AnyImage);
+    let (again, _) = plan.set(objects.shared(), &objects, &AnyImage);
+    let way = again.since(&cut.members()).unwrap();
+    assert_eq!((way.put.len(), way.remove.len()), (1, 0));
+    // There is room again.
+    for name in &names[..20] {
+        objects.put(&key("configmaps", &spoke(), name), config_map(10, "z"));
+    }
+    plan.look(&everything, &objects, &AnyImage);
+    let after = check(&mut plan, &objects);
+    assert_eq!(after.since(&again.members()).unwrap().put.len(), 29);
 }

@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use freewheel_link::digest::SetDigest;
-use freewheel_link::plan::RecordKey;
+use freewheel_link::plan::{Record, RecordKey};
 use freewheel_link::record_set::{Delta, Members, PlanSet, Sealed};
 
 use crate::services::{Scope, ServiceSet};
@@ -95,6 +95,10 @@ impl SpokeSet {
         self.sets().map(VersionedSet::weight).sum()
     }
 
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.sets().flat_map(VersionedSet::iter).map(|sealed| -> &Record { sealed })
+    }
+
     fn sets(&self) -> impl Iterator<Item = &VersionedSet> {
         std::iter::once(self.own.set()).chain(self.told.iter().map(SharedServices::set))
     }
@@ -161,7 +165,7 @@ impl PlanSet for SpokeSet {
 #[cfg(test)]
 mod tests {
     use freewheel_link::names::ClusterName;
-    use freewheel_link::plan::{Kind, Record};
+    use freewheel_link::plan::Kind;
     use freewheel_link::record_set::RecordSet;
 
     use super::*;

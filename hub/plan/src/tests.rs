@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use super::*;
 
 mod ended;
+mod large;
 
 /// Knows every image but `gone`.
 pub(crate) struct AnyImage;
@@ -429,94 +430,6 @@ fn config_map(name: &str, bytes: usize) -> Value {
     json!({"metadata": {"name": name, "namespace": "default"}, "data": {"k": "x".repeat(bytes)}})
 }
 
-/// A pod, made so many seconds after the first, that reads these ConfigMaps.
-fn reader(name: &str, age: usize, maps: &[String]) -> Value {
-    let from: Vec<Value> = maps.iter().map(|m| json!({"configMapRef": {"name": m}})).collect();
-    let container = json!({"name": "web", "image": "hello", "envFrom": from});
-    let mut pod = pod(name, &json!({"containers": [container]}));
-    pod["metadata"]["creationTimestamp"] = json!(format!("2026-11-20T12:00:{age:02}Z"));
-    pod
-}
-
-#[test]
-fn a_plan_holds_what_a_spoke_can_and_the_pod_beyond_that_reads_why() {
-    let maps: Vec<String> = (0..36).map(|i| format!("m{i:02}")).collect();
-    let mut world = World::default()
-        .with("root", "pods", &reader("a-newest", 2, &maps[..30]))
-        .with("root", "pods", &reader("greedy", 1, &maps))
-        .with("root", "pods", &reader("z-oldest", 0, &maps[..2]));
-    for name in &maps {
-        world = world.with("root", "configmaps", &config_map(name, 1_000_000));
-    }
-    let plan = world.plan();
-    assert!(plan.records.values().map(Record::weight).sum::<usize>() <= limits::PLAN_BYTES_MAX);
-    let [refused] = &plan.refused[..] else { panic!("{:?}", plan.refused) };
-    assert_eq!(
-        (&*refused.name, refused.reason, &*refused.uid),
-        ("greedy", "TooLarge", "uid-greedy")
-    );
-    assert!(refused.message.contains("of the 33554432"), "{}", refused.message);
-    let maps = plan.records.keys().filter(|key| key.kind == Kind::CONFIG_MAP_V1).count();
-    assert_eq!(maps, 30, "what only the refused pod reads stays out");
-    let pods = plan.records.keys().filter(|key| key.kind == Kind::POD_V1).count();
-    assert_eq!(pods, 2);
-}
-
-/// Who is left out of two pods that the hub made in this order and that do not fit together.
-fn left_out(pods: &[Value; 2]) -> String {
-    let maps: Vec<String> = (0..40).map(|i| format!("m{i:02}")).collect();
-    let mut world = World::default();
-    for pod in pods {
-        world = world.with("root", "pods", pod);
-    }
-    for name in &maps {
-        world = world.with("root", "configmaps", &config_map(name, 1_000_000));
-    }
-    let plan = world.plan();
-    let [refused] = &plan.refused[..] else { panic!("{:?}", plan.refused) };
-    refused.name.to_string()
-}
-
-#[test]
-fn pods_of_one_second_keep_the_order_in_which_the_hub_made_them() {
-    let maps: Vec<String> = (0..40).map(|i| format!("m{i:02}")).collect();
-    for (first, second) in [("a", "z"), ("z", "a")] {
-        let pods = [reader(first, 7, &maps[20..]), reader(second, 7, &maps[..20])];
-        assert_eq!(left_out(&pods), second);
-    }
-}
-
-#[test]
-fn a_pod_that_has_waited_for_its_node_takes_no_room_from_one_that_is_there() {
-    let maps: Vec<String> = (0..40).map(|i| format!("m{i:02}")).collect();
-    let bound = |mut pod: Value, at: &str| {
-        pod["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "True",
-            "lastTransitionTime": format!("2026-11-20T12:00:{at}Z")}]);
-        pod
-    };
-    let waited = bound(reader("waited", 1, &maps[20..]), "40");
-    let there = bound(reader("there", 2, &maps[..20]), "02");
-    assert_eq!(left_out(&[waited, there]), "waited");
-}
-
-#[test]
-fn a_new_pod_takes_no_room_from_an_older_one() {
-    let maps: Vec<String> = (0..40).map(|i| format!("m{i:02}")).collect();
-    for (older, newer) in [("a", "z"), ("z", "a")] {
-        let mut world = World::default().with("root", "pods", &reader(newer, 1, &maps[20..])).with(
-            "root",
-            "pods",
-            &reader(older, 0, &maps[..20]),
-        );
-        for name in &maps {
-            world = world.with("root", "configmaps", &config_map(name, 1_000_000));
-        }
-        let plan = world.plan();
-        let refused: Vec<&str> = plan.refused.iter().map(|one| &*one.name).collect();
-        assert_eq!(refused, [newer]);
-    }
-}
-
 #[test]
 fn what_the_api_accepts_becomes_a_record_that_the_link_carries() {
     let exactly = config_map("m", limits::API_DATA_BYTES_MAX - 1);
@@ -556,24 +469,4 @@ fn a_service_with_more_endpoints_than_a_message_holds_is_carried_and_one_beyond_
     assert_eq!(large.body::<ServiceV1>().unwrap().endpoints.len(), 20_000);
     let refused = told(150).unwrap_err();
     assert_eq!((refused.resource, &*refused.name, refused.reason), ("services", "web", "TooLarge"));
-}
-
-#[test]
-fn services_beyond_half_of_a_plan_are_left_out_largest_first() {
-    let name = |i: usize| format!("s{i}");
-    let mut plan = Plan::default();
-    for i in 0..4 {
-        let key = RecordKey {
-            realm: ClusterName::root(),
-            kind: Kind::SERVICE_V1,
-            key: format!("default/{}", name(i)),
-        };
-        let record =
-            Record { key: key.clone(), revision: 1, needs: 0, body: vec![0; 1000 * (i + 1)] };
-        plan.records.insert(key, record);
-    }
-    fit::fit(&mut plan, &spoke(), &World::default(), 8000);
-    let refused: Vec<&str> = plan.refused.iter().map(|refused| &*refused.name).collect();
-    assert_eq!(refused, [name(3), name(2)]);
-    assert_eq!(plan.records.len(), 2);
 }

@@ -14,6 +14,7 @@ use crate::node::{NodeSettings, node_record, pod_cidr_record};
 use crate::plan::Plan;
 use crate::pod::{config_of, pod_record};
 use crate::source::Source;
+use crate::versioned::VersionedSet;
 
 /// Everything that `spoke` is to run and to reach: its pods in the root and in its own realm, the
 /// configuration that they name, and the Services of each realm that has pods here, plus those whose node ports every
@@ -24,6 +25,17 @@ pub fn records(
     source: &dyn Source,
     images: &dyn Images,
     settings: &NodeSettings,
+) -> Plan {
+    records_after(spoke, source, images, settings, &VersionedSet::default())
+}
+
+/// The same for a spoke that was last told `held`.
+pub(crate) fn records_after(
+    spoke: &ClusterName,
+    source: &dyn Source,
+    images: &dyn Images,
+    settings: &NodeSettings,
+    held: &VersionedSet,
 ) -> Plan {
     let mut plan = Plan::default();
     plan.take(node_record(spoke, settings));
@@ -59,6 +71,6 @@ pub fn records(
             plan.take(pod_cidr_record(realm, &base, revision));
         }
     }
-    fit::fit(&mut plan, spoke, source, limits::PLAN_BYTES_MAX);
+    fit::fit(&mut plan, spoke, source, held, limits::PLAN_BYTES_MAX);
     plan
 }
