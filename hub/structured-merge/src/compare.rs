@@ -95,7 +95,7 @@ impl Walk {
             (None, _) => self.out.added.insert(&self.path),
             (_, None) => self.out.removed.insert(&self.path),
             (Some(old), Some(new)) if !scalar::equal(old, new) => {
-                self.out.modified.insert(&self.path)
+                self.out.modified.insert(&self.path);
             }
             (Some(_), Some(_)) => {}
         }
