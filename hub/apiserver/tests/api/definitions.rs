@@ -124,7 +124,10 @@ async fn gone(client: &Client, path: &str) {
 }
 
 fn widget(name: &str, spec: Value) -> Value {
-    json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec})
+    let mut widget =
+        json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}});
+    widget["spec"] = spec;
+    widget
 }
 
 async fn made(client: &Client, path: &str, object: &Value) -> Value {
