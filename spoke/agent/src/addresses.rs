@@ -83,17 +83,26 @@ impl Addresses {
         }
     }
 
+    /// Whether there is an address to [take](Self::take).
+    #[must_use]
+    pub fn has_free(&self, of: &ClusterName) -> bool {
+        self.0.get(of).is_some_and(|realm| realm.free().next().is_some())
+    }
+
     /// Takes the next free address, or `None` when all leased ones are in use.
     pub fn take(&mut self, of: &ClusterName) -> Option<Lease> {
         let realm = self.0.get_mut(of)?;
-        let free = |ip: &Ipv4Addr| !realm.used.contains(ip);
         let after = |ip: &Ipv4Addr| realm.last.is_none_or(|last| last < *ip);
-        let ip = addresses(&realm.ranges)
-            .find(|ip| after(ip) && free(ip))
-            .or_else(|| addresses(&realm.ranges).find(free))?;
+        let ip = realm.free().find(after).or_else(|| realm.free().next())?;
         realm.used.insert(ip);
         realm.last = Some(ip);
         Some(Lease { realm: of.clone(), ip })
+    }
+}
+
+impl RealmAddresses {
+    fn free(&self) -> impl Iterator<Item = Ipv4Addr> {
+        addresses(&self.ranges).filter(|ip| !self.used.contains(ip))
     }
 }
 

@@ -390,6 +390,8 @@ pub struct FakeFiles {
     pub opened: Mutex<usize>,
     /// How often a set was written.
     pub written: Mutex<usize>,
+    /// Nothing new can be made in a volume.
+    pub full: Mutex<bool>,
 }
 
 impl Files for FakeFiles {
@@ -405,6 +407,9 @@ impl Files for FakeFiles {
 
     fn enter(&self, dir: &Path, inside: &str, _: bool) -> io::Result<Entered> {
         *self.opened.lock() += 1;
+        if *self.full.lock() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         Ok(Entered::Dir(HostDir::simulated(dir.join(inside))))
     }
 

@@ -109,15 +109,15 @@ impl Agent {
 
     fn start(&mut self, uid: &str, which: Which, digest: &Digest) -> bool {
         let Some(path) = self.images.path(digest) else { return false };
+        let at = self.ports.clock.now();
         let start = match self.prepare(uid, which, path) {
             Ok(Some(start)) => start,
             Ok(None) => return false,
             Err(message) => {
                 self.event(uid, Some(which), true, "Failed", format!("Error: {message}"));
-                let failure = ("CreateContainerConfigError".to_owned(), message);
                 return self.change(uid, |pod| {
                     if let Some(container) = pod.at_mut(which) {
-                        container.failure = Some(failure);
+                        container.failed(("CreateContainerConfigError", message), at);
                     }
                 });
             }

@@ -288,6 +288,7 @@ impl Agent {
         for uid in self.turns.take(self.ports.clock.now()) {
             self.sync_pod(&uid);
         }
+        self.give_addresses();
         self.images.keep(self.pods.values());
         self.measure();
         self.store();

@@ -143,10 +143,6 @@ impl Agent {
             .filter_map(|record| record.body().ok());
         self.sandboxes.homes.set_ranges(realm, ranges);
         self.find_strays(realm);
-        let waiting = self.pods.values().filter(|pod| pod.realm == *realm && pod.ip().is_none());
-        for pod in waiting {
-            self.turns.touch(&pod.spec.uid);
-        }
     }
 
     fn apply_node(&mut self, key: &RecordKey) {

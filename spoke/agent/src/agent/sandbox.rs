@@ -20,12 +20,18 @@ use crate::pods::{Pod, Sandbox};
 impl Agent {
     pub(super) fn add_network(&mut self, uid: &str) -> bool {
         let Some(pod) = self.pods.get_mut(uid) else { return false };
-        let up = self.sandboxes.add_network(pod);
-        if !up && pod.said.is_none() {
-            let text = "Failed to create pod sandbox: no pod address is free on this node";
-            self.event(uid, None, true, "FailedCreatePodSandBox", text.to_owned());
+        self.sandboxes.add_network(pod)
+    }
+
+    /// Addresses that have become free are for those that wait; who still waits for one then is told so.
+    pub(super) fn give_addresses(&mut self) {
+        while let Some(uid) = self.sandboxes.homes.call_next() {
+            self.sync_pod(&uid);
         }
-        up
+        for uid in self.sandboxes.homes.take_new_waiters() {
+            let text = "Failed to create pod sandbox: no pod address is free on this node";
+            self.event(&uid, None, true, "FailedCreatePodSandBox", text.to_owned());
+        }
     }
 
     /// The ranges of a realm have changed: pods that are up with an address of another device get a new sandbox.

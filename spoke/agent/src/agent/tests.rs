@@ -26,6 +26,7 @@ mod recovery;
 mod spans;
 mod starts;
 mod storage;
+mod waits;
 
 fn record<B: serde::Serialize>(kind: Kind, key: &str, body: &B) -> Record {
     let key = RecordKey { realm: ClusterName::root(), kind, key: key.to_owned() };

@@ -54,6 +54,27 @@ pub struct Pull {
     pub backing: bool,
 }
 
+/// Why a container could not be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Waiting reason such as `CreateContainerConfigError`.
+    pub reason: String,
+    /// For the user.
+    pub message: String,
+    /// When it was tried.
+    pub at: Duration,
+    /// How often in a row.
+    pub tries: u32,
+}
+
+impl Failure {
+    /// When it is tried again, also when nothing that it names has changed: a disk may have room again.
+    #[must_use]
+    pub fn due(&self) -> Duration {
+        self.at + backoff::delay(self.tries)
+    }
+}
+
 /// One container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
@@ -71,8 +92,8 @@ pub struct Container {
     pub image: String,
     /// What the image stood for, else empty.
     pub image_id: String,
-    /// Why it could not be started: (reason, message).
-    pub failure: Option<(String, String)>,
+    /// Why it could not be started.
+    pub failure: Option<Failure>,
     /// Why its module cannot be had.
     pub pull: Option<Pull>,
     /// The module that is fetched for its sake; others that want the same find it asked for already.
@@ -218,6 +239,13 @@ impl Container {
                 None
             }
         }
+    }
+
+    /// It could not be started.
+    pub fn failed(&mut self, (reason, message): (&str, String), at: Duration) {
+        let before = self.failure.as_ref().map_or(0, |failure| failure.tries);
+        let (reason, tries) = (reason.to_owned(), before.saturating_add(1));
+        self.failure = Some(Failure { reason, message, at, tries });
     }
 
     /// A start was asked for.

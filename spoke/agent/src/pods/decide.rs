@@ -9,7 +9,8 @@
 //! - an action that has been taken is not asked for again while its outcome is open
 //!   (`what_was_asked_for_is_not_asked_for_again`);
 //! - volumes that cannot be made are tried again less and less often
-//!   (`volumes_that_fail_again_are_tried_less_and_less_often`);
+//!   (`volumes_that_fail_again_are_tried_less_and_less_often`), and so are starts that cannot be prepared
+//!   (`a_start_that_the_disk_refuses_is_tried_again_less_and_less_often`);
 //! - of an eviction and a deletion the sooner end counts, whichever was first
 //!   (`an_evicted_pod_that_is_deleted_ends_at_the_sooner_of_both`);
 //! - a pod that has ended by the hub's word starts nothing and stops what runs
@@ -24,8 +25,8 @@ use freewheel_link::plan::{ContainerV1, ModuleV1, RestartPolicy};
 use freewheel_link::report::PhaseV1;
 
 use super::{
-    Container, ContainerState, DecisionContext, Done, Fate, Module, Pod, Volumes, Which, backoff,
-    readiness,
+    Container, ContainerState, DecisionContext, Done, Failure, Fate, Module, Pod, Volumes, Which,
+    backoff, readiness,
 };
 
 /// The reason that turns into `ImagePullBackOff`. Others (a bad name, a module that cannot be compiled) tell more as
@@ -296,7 +297,7 @@ fn sync_container(
     }
 }
 
-/// Starts a container once its module is there. A failed preparation waits for news.
+/// Starts a container once its module is there. A failed preparation waits for news, and not for ever.
 fn start(
     which: Which,
     container: &Container,
@@ -304,8 +305,8 @@ fn start(
     ctx: DecisionContext<'_>,
     out: &mut Decision,
 ) {
-    if container.failure.is_some() {
-        return;
+    if let Some(due) = container.failure.as_ref().map(Failure::due).filter(|due| ctx.now < *due) {
+        return out.wake_at(due);
     }
     if let Some((reason, message)) = problem(spec, ctx) {
         return report_pull_problem(which, container, (reason, message), ctx.now, out);

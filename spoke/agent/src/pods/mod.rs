@@ -56,7 +56,7 @@ pub mod sandbox;
 pub mod status;
 pub mod storage;
 
-pub use container::{Container, ContainerState, Pull};
+pub use container::{Container, ContainerState, Failure, Pull};
 pub use sandbox::{Sandbox, Volumes};
 
 /// A clock that says less than this (2026-01-01) was not set since the device has started.

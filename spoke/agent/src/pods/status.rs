@@ -337,7 +337,7 @@ fn blocked(
     ctx: DecisionContext<'_>,
 ) -> Option<(String, String)> {
     if let Some(failure) = &container.failure {
-        return Some(failure.clone());
+        return Some((failure.reason.clone(), failure.message.clone()));
     }
     let (reason, message) = problem(spec, ctx)?;
     let backing = container.pull.as_ref().is_some_and(|pull| pull.backing);

@@ -3,6 +3,9 @@
 //! Guarantees:
 //! - a pod's address is free again once its network is gone, and not before (`two_pods_never_have_one_address`); one that
 //!   ended with the agent holds none (`a_pod_that_ended_with_the_agent_does_not_hold_its_address`);
+//! - who finds no address waits, and is woken when there is one, because a pod has left or the hub has leased a range
+//!   (`addresses_that_become_free_go_to_those_that_wait_in_their_order`,
+//!   `a_new_range_is_for_those_that_wait_as_well`);
 //! - an address of a range that is another device's by now is not used, nor kept
 //!   (`a_pod_whose_address_is_another_devices_by_now_goes_on_with_a_new_one`,
 //!   `an_address_that_was_kept_over_a_restart_is_used_only_while_it_is_this_devices`).
@@ -20,6 +23,9 @@ use crate::ledger::PodStateV1;
 use crate::limits;
 use crate::pods::{Pod, Sandbox};
 use crate::ports::{Network, PodNetwork};
+use waiting::Waiting;
+
+mod waiting;
 
 /// Where pods are at home.
 pub(crate) struct Homes {
@@ -30,6 +36,7 @@ pub(crate) struct Homes {
     addresses: Addresses,
     /// Addresses of pods of the last life that this one has not taken on yet.
     kept: BTreeMap<String, Lease>,
+    waiting: Waiting,
 }
 
 impl Homes {
@@ -37,7 +44,8 @@ impl Homes {
     pub(super) fn new(network: Arc<dyn Network>, address: IpAddr) -> Self {
         let domain = "cluster.local".to_owned();
         network.set_node(address, &domain);
-        Self { network, address, domain, addresses: Addresses::default(), kept: BTreeMap::new() }
+        let (addresses, kept, waiting) = Default::default();
+        Self { network, address, domain, addresses, kept, waiting }
     }
 
     /// The device has another address.
@@ -99,16 +107,30 @@ impl Homes {
         for lease in [left.take_down(), self.kept.remove(uid)].into_iter().flatten() {
             self.addresses.release(lease);
         }
+        self.waiting.forget(uid);
     }
 
-    /// Puts a pod into the network; whether there is an address for it.
+    /// The pod that has waited longest for an address, of those for which there is one by now: it is to ask again.
+    pub(crate) fn call_next(&mut self) -> Option<String> {
+        self.waiting.call(|realm| self.addresses.has_free(realm))
+    }
+
+    /// Pods that have begun to wait for an address since this was last asked.
+    pub(crate) fn take_new_waiters(&mut self) -> Vec<String> {
+        self.waiting.take_new()
+    }
+
+    /// Puts a pod into the network; otherwise it waits for an address until it is [called](Self::call_next).
     pub(super) fn bring_up(&mut self, pod: &mut Pod) -> bool {
         let kept = pod.sandbox.ip();
         if let Some(ip) = kept.filter(|ip| self.addresses.is_foreign(&pod.realm, *ip)) {
             info!(pod = pod.spec.uid, %ip, "the address that the pod had is another device's by now");
             self.give_back(pod);
         }
-        let Some(ip) = pod.sandbox.bring_up(|| self.addresses.take(&pod.realm)) else {
+        let (realm, uid) = (&pod.realm, &pod.spec.uid);
+        let free = || self.waiting.lets(realm, uid).then(|| self.addresses.take(realm)).flatten();
+        let Some(ip) = pod.sandbox.bring_up(free) else {
+            self.waiting.wait(realm, uid);
             return false;
         };
         let ports = pod.spec.containers.iter().chain(&pod.spec.init).flat_map(|c| &c.ports);
@@ -147,9 +169,9 @@ impl Homes {
         pod.sandbox.set_stray(foreign)
     }
 
-    /// Whether nothing is kept for pods of an earlier life.
+    /// Whether nothing is kept for pods of an earlier life, and nobody waits.
     #[cfg(test)]
     pub(crate) fn keeps_nothing(&self) -> bool {
-        self.kept.is_empty()
+        self.kept.is_empty() && self.waiting.is_empty()
     }
 }

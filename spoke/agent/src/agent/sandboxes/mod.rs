@@ -2,7 +2,7 @@
 //! over restarts and taken away here and nowhere else; how far that is for a pod, its [`Sandbox`] says.
 //!
 //! ```text
-//! homes                   addresses, and the pods' places in the network
+//! homes                   addresses, who waits for one, and the pods' places in the network
 //!
 //! keep, left_of           what an earlier life has left: address, the starts that have logs
 //! add_network             address, place in the network, account (memory)
@@ -86,7 +86,7 @@ impl Sandboxes {
         Left { lease: self.homes.take_kept(uid), state, logged }
     }
 
-    /// Puts a pod into the network; whether there is an address for it.
+    /// Puts a pod into the network; otherwise it waits for an address.
     pub(super) fn add_network(&mut self, pod: &mut Pod) -> bool {
         self.homes.bring_up(pod)
     }
