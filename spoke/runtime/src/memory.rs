@@ -35,6 +35,8 @@ use freewheel_spoke_engine::footprint::CORE_INSTANCES_MAX;
 use freewheel_spoke_engine::{BOUNDED_STEP_BYTES, GUEST_STACK_BYTES};
 use wasmtime::ResourceLimiter;
 
+mod large;
+
 /// Elements in one table; real programs have thousands.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
 
@@ -49,6 +51,8 @@ pub(crate) const STORE_PARTS_MAX: usize = 64;
 pub(crate) struct ContainerMemory {
     account: Arc<MemoryAccount>,
     refused: AtomicBool,
+    /// An instance of it has had much memory.
+    large: AtomicBool,
     /// Bytes that a linear memory grows to without moving.
     reserved: usize,
 }
@@ -67,7 +71,8 @@ impl ContainerMemory {
         above: &Arc<MemoryAccount>,
     ) -> Arc<Self> {
         let account = MemoryAccount::within(above, Level::Container, limit);
-        Arc::new(Self { account, refused: AtomicBool::new(false), reserved })
+        let (refused, large) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { account, refused, large, reserved })
     }
 
     /// A part of it whose bytes are also counted by themselves.
@@ -176,6 +181,8 @@ impl Stack {
 pub(crate) struct Limiter {
     share: Share,
     refused: bool,
+    /// It has much memory.
+    large: bool,
     places: Vec<Place>,
 }
 
@@ -199,7 +206,7 @@ pub(crate) fn all_moved() {
 
 impl Limiter {
     pub(crate) fn new(memory: &Arc<ContainerMemory>) -> Self {
-        Self { share: memory.share(), refused: false, places: Vec::new() }
+        Self { share: memory.share(), refused: false, large: false, places: Vec::new() }
     }
 
     /// Bytes that a memory has twice while it grows. Which one grows is not said: of two that are as large, the one

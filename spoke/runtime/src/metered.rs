@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! Guests --3 polls that last a whole tick--> CpuBound --calm for a second--> Guests
-//!    └──────────── killed: the guest's future is dropped, wherever it is ──────┘
+//!    ├─ much memory ─▶ CpuBound, for good
+//!    └─ killed: the guest's future is dropped, wherever it is
 //! ```
 //!
 //! Guarantees:
 //! - a guest that is killed is gone, also in the middle of a loop
 //!   (`without_a_grace_period_a_spinning_guest_is_killed_at_once`);
 //! - what fails under a guest is the end of that guest and of nothing else (`what_fails_under_a_guest_is_its_end`);
+//! - who has much memory goes to the other lane and stays there, and who holds a thread of that lane holds up nobody,
+//!   as long as there are threads (`who_holds_a_thread_holds_up_nobody_of_its_lane`);
 //! - the polls of a guest with a quota take no more than its share of each period (`a_quota_makes_a_guest_wait`,
 //!   `a_quota_gives_its_share_of_each_period_and_takes_debt_along`).
 //!
@@ -29,7 +32,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::lanes::{Lane, Runtimes};
-use crate::memory;
+use crate::memory::{self, ContainerMemory};
 use crate::ticker::{TICK, Ticker};
 
 /// Period of CPU quotas, as in the kernel's CFS.
@@ -97,6 +100,7 @@ impl Quota {
 /// What all instances of one container share.
 pub(crate) struct Meter {
     pub(crate) usage: Arc<Usage>,
+    pub(crate) memory: Arc<ContainerMemory>,
     pub(crate) quota: Option<Quota>,
     pub(crate) ticker: Arc<Ticker>,
     pub(crate) kill: CancellationToken,
@@ -141,12 +145,13 @@ pub(crate) fn run<F>(
     F::Output: Send,
 {
     let killed = Box::pin(meter.kill.clone().cancelled_owned());
+    let lane = if meter.memory.is_large() { Lane::CpuBound } else { Lane::Guests };
     let metered = Metered {
         guest: Some(Box::pin(guest)),
         meter,
         killed,
         pause: None,
-        lane: Lane::Guests,
+        lane,
         whole_ticks: 0,
         last_whole_tick: Instant::now(),
         precise: false,
@@ -189,8 +194,13 @@ impl<F: Future> Metered<F> {
         let begin = Instant::now();
         let cpu = self.precise.then(thread_cpu);
         let running = meter.ticker.enter();
+        let mut poll = || guest.as_mut().poll(cx);
         // Of a guest that was broken off so, nothing is looked at again.
-        let polled = catch_unwind(AssertUnwindSafe(|| guest.as_mut().poll(cx)));
+        let polled = catch_unwind(AssertUnwindSafe(|| match self.lane {
+            Lane::Guests => poll(),
+            // Those that wait for a turn go on with another thread: nobody knows how long this one takes.
+            Lane::CpuBound => tokio::task::block_in_place(poll),
+        }));
         drop(running);
         memory::all_moved();
         let now = Instant::now();
@@ -248,12 +258,15 @@ impl<F: Future> Metered<F> {
         } else if calm {
             self.whole_ticks = 0;
         }
+        let large = self.meter.memory.is_large();
         match self.lane {
-            Lane::Guests if CPU_BOUND_POLLS <= self.whole_ticks => {
+            Lane::Guests if large || CPU_BOUND_POLLS <= self.whole_ticks => {
                 self.meter.usage.demoted.fetch_add(1, Relaxed);
                 Poll::Ready(Turn::Move(Lane::CpuBound))
             }
-            Lane::CpuBound if self.whole_ticks == 0 => Poll::Ready(Turn::Move(Lane::Guests)),
+            Lane::CpuBound if self.whole_ticks == 0 && !large => {
+                Poll::Ready(Turn::Move(Lane::Guests))
+            }
             _ => Poll::Pending,
         }
     }
@@ -276,6 +289,7 @@ fn thread_cpu() -> u64 {
 #[cfg(test)]
 mod tests {
     use freewheel_link::profile::Profile;
+    use freewheel_spoke_account::MemoryAccount;
     use freewheel_spoke_engine::config;
     use tokio::sync::oneshot;
 
@@ -286,6 +300,7 @@ mod tests {
         let ticker = Ticker::start(&wasmtime::Engine::new(&config).unwrap()).unwrap();
         Arc::new(Meter {
             usage: Arc::default(),
+            memory: ContainerMemory::new(None, &MemoryAccount::node()),
             quota: None,
             ticker,
             kill: CancellationToken::new(),
@@ -305,6 +320,36 @@ mod tests {
         );
         let ended = tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
         assert_eq!(ended, Ok(Ending::Failed("no thread is left".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn who_holds_a_thread_holds_up_nobody_of_its_lane() {
+        let runtimes = Arc::new(Runtimes::new(1).unwrap());
+        let meter = meter();
+        meter.memory.set_large();
+        let (release, hold) = std::sync::mpsc::channel::<()>();
+        let hold = Arc::new(Mutex::new(hold));
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            let (hold, (tell, ended)) = (hold.clone(), oneshot::channel());
+            held.push(ended);
+            let guest = async move {
+                let _ = hold.lock().recv();
+            };
+            run(runtimes.clone(), meter.clone(), guest, |outcome| drop(tell.send(outcome)));
+        }
+        let (tell, ended) = oneshot::channel();
+        let guest = async {
+            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        run(runtimes.clone(), meter.clone(), guest, |outcome| drop(tell.send(outcome)));
+        let ended = tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
+        assert_eq!(ended, Ok(Ending::Done(())));
+        drop(release);
+        for ended in held {
+            assert_eq!(ended.await, Ok(Ending::Done(())));
+        }
     }
 
     #[test]

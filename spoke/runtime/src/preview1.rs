@@ -151,7 +151,7 @@ impl Core {
             _mappings: mapped,
         };
         let mut store = Store::new(engine, core);
-        store.limiter(|core| &mut core.limiter);
+        store.limiter_async(|core| &mut core.limiter);
         // What the calls that are all upstream's may take.
         store.set_hostcall_fuel(CALL);
         store.epoch_deadline_callback(|mut store| {

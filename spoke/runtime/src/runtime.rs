@@ -321,6 +321,7 @@ impl Runtime {
         };
         let meter = Meter {
             usage,
+            memory: memory.clone(),
             quota: start.cpu_limit_milli.map(Quota::new),
             ticker: self.ticker.clone(),
             kill: shutdown.killed().clone(),

@@ -80,7 +80,7 @@ impl StoreData {
             _mappings: mappings,
         };
         let mut store = Store::new(engine, state);
-        store.limiter(|state| &mut state.limiter);
+        store.limiter_async(|state| &mut state.limiter);
         store.set_hostcall_fuel(CALL_BYTES_MAX);
         store.set_max_component_handles(COMPONENT_HANDLES_MAX);
         store.epoch_deadline_callback(|mut store| {
