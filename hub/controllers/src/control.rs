@@ -10,11 +10,18 @@ use std::sync::Arc;
 
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Owner;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Stored;
 use serde_json::{Value, json};
 
 use crate::engine::Client;
+
+/// Whether a reference names an object of this kind, of whichever version.
+pub(crate) fn is_a(owner: &Owner, kind: &Kind) -> bool {
+    let group = owner.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    owner.kind == kind.kind() && group == kind.group()
+}
 
 /// The reference of an object to its controller.
 pub(crate) fn owner_reference(kind: &Kind, owner: &Stored) -> Value {

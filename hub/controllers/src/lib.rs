@@ -151,6 +151,11 @@ fn controllers(
             indexes.clone(),
             config.images.clone(),
         )?),
+        Arc::new(replicaset::ReplicaSets::of_replication_controllers(
+            by("replication-controller"),
+            indexes.clone(),
+            config.images.clone(),
+        )?),
         Arc::new(pins::ImagePins::new(by("image-controller"), config.images.clone())?),
         Arc::new(endpoints::EndpointSlices::new(
             by("endpoint-controller"),

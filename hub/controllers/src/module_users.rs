@@ -55,7 +55,8 @@ impl Running for RunningPods {
             }
             seen.extend(set.map(|set| set.object.header.uid.clone()));
         }
-        for set in snapshot.range(&all("apps", "replicasets"), None) {
+        let sets = [all("apps", "replicasets"), all("", "replicationcontrollers")];
+        for set in sets.iter().flat_map(|scope| snapshot.range(scope, None)) {
             if seen.contains(&set.object.header.uid) || !runs(&set, manifest, names) {
                 continue;
             }

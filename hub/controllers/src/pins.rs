@@ -36,6 +36,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::control::is_a;
 use crate::engine::client::{everywhere, key as key_of, kind};
 use crate::engine::{Client, Controller, Error};
 use crate::pods::is_active;
@@ -94,31 +95,32 @@ pub struct ImagePins {
     /// Pods with an image that is not in the registry.
     waiting: Mutex<BTreeSet<Key>>,
     pods: Arc<Kind>,
-    sets: Arc<Kind>,
+    /// Kinds of sets: what makes pods of one template.
+    sets: [Arc<Kind>; 2],
 }
 
 impl ImagePins {
     /// Writes through this client.
     pub fn new(client: Client, images: Arc<dyn Images>) -> Result<Self, Error> {
-        let (pods, sets) = (kind("", "v1", "pods")?, kind("apps", "v1", "replicasets")?);
+        let pods = kind("", "v1", "pods")?;
+        let sets = [kind("apps", "v1", "replicasets")?, kind("", "v1", "replicationcontrollers")?];
         let changed = tokio::sync::Mutex::new(images.changed());
         Ok(Self { client, images, changed, waiting: Mutex::default(), pods, sets })
     }
 
-    /// The ReplicaSet that made a pod, if it is still there.
-    fn set_of(&self, pod: &Stored) -> Option<Arc<Stored>> {
+    /// The set that made a pod, if it is still there, and its kind.
+    fn set_of(&self, pod: &Stored) -> Option<(&Arc<Kind>, Arc<Stored>)> {
         let owner = pod.object.header.owners.iter().find(|owner| owner.controller)?;
-        if owner.kind != self.sets.kind() || !owner.api_version.starts_with("apps/") {
-            return None;
-        }
-        let key = key_of(&self.sets, &pod.key.cluster, &pod.key.namespace, &owner.name);
-        self.client.snapshot().get(&key).filter(|set| set.object.header.uid == owner.uid)
+        let sets = self.sets.iter().find(|sets| is_a(owner, sets))?;
+        let key = key_of(sets, &pod.key.cluster, &pod.key.namespace, &owner.name);
+        let set = self.client.snapshot().get(&key)?;
+        (set.object.header.uid == owner.uid).then_some((sets, set))
     }
 
     async fn pin(&self, pod: &Bound) -> Result<Pins, ApiError> {
         let Bound { stored, images, own } = pod;
         let of_set = match self.set_of(stored) {
-            Some(set) => of_set(&self.client, &self.sets, &*self.images, &set, &[stored]).await?,
+            Some((sets, set)) => of_set(&self.client, sets, &*self.images, &set, &[stored]).await?,
             None => Pins::default(),
         };
         // What its set does not name is the pod's own: somebody has changed its image.

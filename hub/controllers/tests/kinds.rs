@@ -4,7 +4,7 @@
 #[expect(dead_code, reason = "each test file uses its part of the played hub")]
 mod hub;
 
-use freewheel_hub_objects::{ObjectRef, Propagation, WriteOptions};
+use freewheel_hub_objects::{DeleteOptions, ObjectRef, Propagation, WriteOptions};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::Snapshot;
 use hub::{Hub, cluster, get, kind, list};
@@ -105,6 +105,54 @@ async fn clusters_have_their_classes_and_levels_from_the_start() {
         get(s, "root", "flowschemas", "", "catch-all").is_some()
     })
     .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replication_controller_keeps_its_number_and_lets_pods_go() {
+    let hub = Hub::with_spokes(&["pi-7"]).await;
+    let labels = json!({"app": "old"});
+    let template = json!({"metadata": {"labels": labels},
+        "spec": {"containers": [{"name": "c", "image": "x"}]}});
+    let sent = json!({"metadata": {"name": "old"}, "spec": {"replicas": 2, "template": template}});
+    let made = hub.create("root", "replicationcontrollers", "default", sent).await;
+    let pods = |s: &dyn Snapshot| list(s, "root", "pods", "default");
+    let owned = |s: &dyn Snapshot| {
+        let uid = &made["metadata"]["uid"];
+        let is_own = |pod: &Value| pod["metadata"]["ownerReferences"][0]["uid"] == *uid;
+        pods(s).into_iter().filter(is_own).collect::<Vec<_>>()
+    };
+    let controller = |s: &dyn Snapshot| get(s, "root", "replicationcontrollers", "default", "old");
+    hub.eventually("both are ready, and it says so", |s| {
+        controller(s).unwrap()["status"]["readyReplicas"] == 2
+    })
+    .await;
+    let lost = owned(&*hub.snapshot()).remove(0);
+    let lost = lost["metadata"]["name"].as_str().unwrap();
+    hub.change("root", "pods", "default", lost, |pod| {
+        pod["metadata"]["labels"] = json!({"app": "new"});
+    })
+    .await;
+    hub.eventually("who leaves is replaced and stays", |s| {
+        owned(s).len() == 2 && pods(s).len() == 3
+    })
+    .await;
+    hub.change("root", "replicationcontrollers", "default", "old", |it| {
+        it["spec"]["replicas"] = json!(1);
+    })
+    .await;
+    hub.eventually("one is too many", |s| pods(s).len() == 2).await;
+    let place = ObjectRef {
+        kind: kind("replicationcontrollers"),
+        cluster: cluster("root"),
+        namespace: "default".into(),
+        name: "old".to_owned(),
+    };
+    hub.objects.delete(&WriteOptions::default(), &place, &DeleteOptions::default()).await.unwrap();
+    hub.eventually("it goes", |s| controller(s).is_none()).await;
+    let left = pods(&*hub.snapshot());
+    assert_eq!(left.len(), 2, "and leaves its pods, as nothing else was said");
+    assert!(left.iter().all(|pod| pod["metadata"]["ownerReferences"].is_null()));
     hub.stop().await;
 }
 

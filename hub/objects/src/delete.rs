@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use freewheel_hub_schema::error::ApiError;
-use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::kind::{Kind, Trait};
 use freewheel_hub_schema::time;
 use freewheel_hub_schema::uid::Uid;
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ pub struct DeleteOptions {
     pub uid: Option<Uid>,
     /// preconditions.resourceVersion
     pub revision: Option<Revision>,
-    /// `Orphan`, `Background` or `Foreground`; `None`: Background.
+    /// `Orphan`, `Background` or `Foreground`; `None`: as the object's finalizers or its kind say, else Background.
     pub propagation: Option<Propagation>,
 }
 
@@ -137,7 +137,7 @@ fn decide(
     options: &DeleteOptions,
     now: i64,
 ) -> Result<Verdict, ApiError> {
-    let mut finalizers = propagate(meta::finalizers(old), options.propagation);
+    let mut finalizers = propagate(kind, meta::finalizers(old), options.propagation);
     let deleting = !meta::text(old, "deletionTimestamp").is_empty();
     let held_by = kind.strategy.held_by().filter(|_| !deleting);
     if let Some(held_by) = held_by.filter(|own| !finalizers.iter().any(|name| name == own)) {
@@ -185,8 +185,14 @@ fn decide(
 }
 
 /// The finalizers that make the garbage collector do what the caller asked for.
-fn propagate(mut finalizers: Vec<String>, propagation: Option<Propagation>) -> Vec<String> {
+fn propagate(
+    kind: &Kind,
+    mut finalizers: Vec<String>,
+    propagation: Option<Propagation>,
+) -> Vec<String> {
+    let is_said = finalizers.iter().any(|name| name == ORPHAN || name == FOREGROUND);
     let wanted = match propagation {
+        None if kind.has(Trait::LeavesItsOwn) && !is_said => Some(ORPHAN),
         None => return finalizers,
         Some(Propagation::Background) => None,
         Some(Propagation::Orphan) => Some(ORPHAN),

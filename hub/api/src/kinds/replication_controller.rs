@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
-use freewheel_hub_schema::kind::{Column, Kind, Selection, Strategy};
+use freewheel_hub_schema::kind::{Column, Kind, Selection, Strategy, Trait};
 use freewheel_hub_schema::selector::LabelSelector;
 use serde_json::{Value, json};
 
 use super::accessors::{AGE, NAME, age, child, column, int, map, name, set_default, text, wide};
 use super::place::Place;
 use super::template;
+use crate::pins::RESOLVED;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -33,7 +34,8 @@ pub(crate) fn kind() -> Kind {
         .selects_by(Selection::Labels)
         .columns(COLUMNS)
         .fields(["status.replicas"])
-        .without_effect("no controller of this hub acts on it yet; a ReplicaSet does the same")
+        .keeps(RESOLVED)
+        .with(&[Trait::LeavesItsOwn])
 }
 
 struct Rules;

@@ -1,9 +1,11 @@
-//! Keeps as many pods as each ReplicaSet asks for.
+//! Keeps as many pods as each ReplicaSet asks for, and each ReplicationController, which is the same with a plainer
+//! selector.
 //!
 //! Guarantees:
 //! - a pod is a set's own only in the set's namespace (`a_pod_of_another_namespace_is_not_the_sets_own`);
 //! - pods whose labels stop matching are released, matching pods without a controller are adopted (`claims`,
-//!   `a_pod_that_loses_its_label_is_replaced_and_left_alone`);
+//!   `a_pod_that_loses_its_label_is_replaced_and_left_alone`,
+//!   `a_replication_controller_keeps_its_number_and_lets_pods_go`);
 //! - a set makes no pod too many (`a_burst_makes_no_pod_too_many`).
 //!
 //! There are no "expectations" as kube-controller-manager has them: they bridge the time until a
@@ -20,14 +22,15 @@ use async_trait::async_trait;
 use freewheel_hub_api::images::Images;
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::error::ApiError;
-use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::kind::{Kind, Selection};
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
 
-use crate::control::{adopt, owner_reference, release};
+use crate::control::{adopt, is_a, owner_reference, release};
 use crate::engine::client::{everywhere, key as key_of, kind, typed};
 use crate::engine::{Client, Controller, Error, Throttle};
 use crate::index::{Entry, IndexTerm, Indexes, PodEntry, controlled_or_adoptable};
@@ -53,14 +56,47 @@ pub struct ReplicaSets {
 impl ReplicaSets {
     /// Writes through this client.
     pub fn new(client: Client, indexes: Indexes, images: Arc<dyn Images>) -> Result<Self, Error> {
-        let (sets, pods) = (kind("apps", "v1", "replicasets")?, kind("", "v1", "pods")?);
+        Self::of(kind("apps", "v1", "replicasets")?, client, indexes, images)
+    }
+
+    /// The same of ReplicationControllers.
+    pub fn of_replication_controllers(
+        client: Client,
+        indexes: Indexes,
+        images: Arc<dyn Images>,
+    ) -> Result<Self, Error> {
+        Self::of(kind("", "v1", "replicationcontrollers")?, client, indexes, images)
+    }
+
+    fn of(
+        sets: Arc<Kind>,
+        client: Client,
+        indexes: Indexes,
+        images: Arc<dyn Images>,
+    ) -> Result<Self, Error> {
+        let pods = kind("", "v1", "pods")?;
         Ok(Self { client, indexes, sets, pods, images, throttle: Throttle::default() })
+    }
+
+    /// As a ReplicaSet, which it may be.
+    fn read(&self, stored: &Stored) -> Result<ReplicaSet, Error> {
+        if self.sets.selection != Some(Selection::Labels) {
+            return typed(stored);
+        }
+        let mut value = stored.object.value().map_err(Error::api("read a stored object"))?;
+        let labels = value["spec"]["selector"].take();
+        value["spec"]["selector"] = json!({"matchLabels": labels});
+        value["apiVersion"] = json!("apps/v1");
+        value["kind"] = json!("ReplicaSet");
+        serde_json::from_value(value)
+            .map_err(ApiError::internal)
+            .map_err(Error::api("read a stored object"))
     }
 
     /// The sets that a pod belongs to, or could be adopted by.
     fn sets_of(&self, pod: &Stored) -> Vec<Key> {
         if let Some(owner) = pod.object.header.owners.iter().find(|o| o.controller) {
-            if owner.kind != self.sets.kind() || !owner.api_version.starts_with("apps/") {
+            if !is_a(owner, &self.sets) {
                 return Vec::new();
             }
             let (cluster, namespace) = (&pod.key.cluster, &pod.key.namespace);
@@ -266,7 +302,7 @@ impl Controller for ReplicaSets {
             self.throttle.forget(key);
             return Ok(None);
         };
-        let set: ReplicaSet = typed(&stored)?;
+        let set = self.read(&stored)?;
         let selector = set.spec.as_ref().and_then(|s| Selector::of_workload(&s.selector));
         let Some(selector) = selector else {
             return Err(Error::Refused("the selector is empty or unknown".into()));
@@ -281,7 +317,7 @@ impl Controller for ReplicaSets {
         let managed =
             managed.or_else(|e| if e.is_namespace_terminating() { Ok(()) } else { Err(e) });
         let again = self.report(&stored, &set, managed.as_ref().err()).await?;
-        managed.map_err(Error::api("manage the pods of a ReplicaSet"))?;
+        managed.map_err(Error::api("manage the pods of a set"))?;
         Ok(again)
     }
 }

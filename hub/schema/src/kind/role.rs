@@ -47,6 +47,8 @@ pub enum Trait {
     AsksForStorage,
     /// It neither owns, nor is owned by, anything that matters.
     HasNoOwners,
+    /// What it owns stays when it is deleted and nothing is said of that (`OrphanDependents`).
+    LeavesItsOwn,
     /// A delete that is done answers with what it was, and not with a Status: somebody waits for its end.
     ShowsTheDeleted,
     /// A spoke's session renews it: what is read says so as of now.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
-use freewheel_hub_schema::kind::{Column, Kind, Strategy};
+use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
 use freewheel_hub_schema::name as names;
 use freewheel_hub_schema::selector::LabelSelector;
 use freewheel_hub_schema::time;
@@ -32,12 +32,13 @@ const NAMED: [&str; 2] = ["job-name", "batch.kubernetes.io/job-name"];
 const OWNED: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller-uid"];
 
 /// Job of batch/v1.
-pub(in crate::kinds) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("batch", "v1", "Job"), "jobs", Rules)
         .category(["all"])
         .with_status()
         .columns(COLUMNS)
         .fields(["status.successful"])
+        .with(&[Trait::LeavesItsOwn])
         .without_effect("no controller of this hub acts on it yet")
 }
 
