@@ -10,8 +10,8 @@ use super::plugin::Plugin;
 use super::refusal::Refusal;
 use super::review::Review;
 use super::{
-    accounts, definitions, limit_ranger, namespaces, nodes, priority, resource_quota, runtime_class,
-    tolerations,
+    accounts, definitions, limit_ranger, namespaces, nodes, priority, resource_quota,
+    runtime_class, tolerations,
 };
 use crate::{Canonical, Claims, ObjectRef};
 
