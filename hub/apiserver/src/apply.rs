@@ -20,25 +20,19 @@ pub(crate) fn is_apply(call: &Call) -> bool {
     call.content_type() == APPLY
 }
 
-/// What PATCH may be asked for: only an apply has to say who it is for, and only an apply can be forced.
-pub(crate) fn check_options(call: &Call) -> Result<(), ApiError> {
-    let wrong = match (is_apply(call), call.query.force) {
-        (true, _) if call.query.field_manager.is_empty() => {
-            FieldError::required("fieldManager", "is required for apply patch")
-        }
-        (false, Some(_)) => {
-            FieldError::forbidden("force", "may not be specified for non-apply patch")
-        }
-        (true | false, _) => return Ok(()),
-    };
+/// Who is asked for it has to say whom it is for.
+fn check_manager(call: &Call) -> Result<(), ApiError> {
+    if !call.query.field_manager.is_empty() {
+        return Ok(());
+    }
+    let wrong = FieldError::required("fieldManager", "is required for apply patch");
     Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &[wrong]))
 }
 
 /// Applies the body to an object or a subresource that has its kind.
 pub(crate) async fn apply(call: &Call, body: &Bytes) -> Result<Response<Body>, ApiError> {
     let encoder = call.encoder()?;
-    let how = call.how("PatchOptions")?;
-    let (config, mut warnings) = read(body, how.field_validation)?;
+    let (how, config, mut warnings) = read(call, body)?;
     let view = &call.view;
     let config = if view.is_plain() { config } else { view.inward(config) };
     let written = laid(call, &how, door(call), config).await?;
@@ -74,11 +68,13 @@ pub(crate) async fn laid(
     objects.apply(how, &place, door, &applied).await
 }
 
-/// The body, as its writer said it, and texts for warnings.
+/// How to write, the body as its writer said it, and texts for warnings.
 pub(crate) fn read(
+    call: &Call,
     body: &Bytes,
-    validation: FieldValidation,
-) -> Result<(Value, Vec<String>), ApiError> {
+) -> Result<(WriteOptions, Value, Vec<String>), ApiError> {
+    check_manager(call)?;
+    let how = call.how("PatchOptions")?;
     let (config, twice) = decode::yaml(body)
         .map_err(|why| ApiError::bad_request(format!("error decoding YAML: {}", why.message)))?;
     if !config.is_object() {
@@ -89,11 +85,11 @@ pub(crate) fn read(
         )));
     }
     let twice: Vec<String> = twice.iter().map(|path| format!("duplicate field {path:?}")).collect();
-    match validation {
+    match how.field_validation {
         FieldValidation::Strict if !twice.is_empty() => {
             Err(ApiError::bad_request(format!("error strict decoding YAML: {}", twice.join(", "))))
         }
-        FieldValidation::Ignore => Ok((config, Vec::new())),
-        FieldValidation::Strict | FieldValidation::Warn => Ok((config, twice)),
+        FieldValidation::Ignore => Ok((how, config, Vec::new())),
+        FieldValidation::Strict | FieldValidation::Warn => Ok((how, config, twice)),
     }
 }

@@ -15,7 +15,9 @@ use crate::query::Query;
 use crate::request_body::RequestBody;
 use crate::tenant::Tenant;
 use crate::view::View;
-use crate::{bind, delete, log, objectless, proxy, read, respond, scale, tokens, watch, write};
+use crate::{
+    apply, bind, delete, log, objectless, proxy, read, respond, scale, tokens, watch, write,
+};
 
 /// Answers a request for objects.
 pub(crate) async fn answer(
@@ -208,6 +210,7 @@ async fn run(
         ("", "watch") => watch::watch(call).await,
         ("", "create") => write::create(call, body).await,
         (_, "update") => write::update(call, body).await,
+        (_, "patch") if apply::is_apply(call) => apply::apply(call, &body).await,
         (_, "patch") => write::patch(call, body).await,
         ("", "delete") => delete::delete(call, body).await,
         ("", "deletecollection") => delete::collection(call, body).await,

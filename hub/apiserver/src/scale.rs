@@ -51,7 +51,6 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
 
 /// PATCH
 pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
-    apply::check_options(call)?;
     if apply::is_apply(call) {
         return lay(call, &body).await;
     }
@@ -72,8 +71,7 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
 
 /// An apply: of the object itself, what a Scale says of it.
 async fn lay(call: &Call, body: &Bytes) -> Result<Response<Body>, ApiError> {
-    let how = call.how("PatchOptions")?;
-    let (scale, warnings) = apply::read(body, how.field_validation)?;
+    let (how, scale, warnings) = apply::read(call, body)?;
     let config = config_of(&call.view.stored, &scale)?;
     let written = apply::laid(call, &how, Some(SUBRESOURCE), config).await?;
     answer(call, &written.stored, &warnings)

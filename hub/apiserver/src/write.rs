@@ -10,7 +10,6 @@ use http::Response;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::apply;
 use crate::body::Body;
 use crate::call::Call;
 use crate::decode;
@@ -57,10 +56,6 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
 
 /// PATCH of an object or a subresource that has its kind.
 pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
-    apply::check_options(call)?;
-    if apply::is_apply(call) {
-        return apply::apply(call, &body).await;
-    }
     let encoder = call.encoder()?;
     let how = call.how("PatchOptions")?;
     let patch = Patch::read(call, body, &how)?;
@@ -209,6 +204,10 @@ enum Form {
 impl Patch {
     /// From the body, by its content type.
     pub(crate) fn read(call: &Call, body: Bytes, how: &WriteOptions) -> Result<Self, ApiError> {
+        if call.query.force.is_some() {
+            let wrong = FieldError::forbidden("force", "may not be specified for non-apply patch");
+            return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &[wrong]));
+        }
         let form = match call.content_type() {
             "application/json-patch+json" => Form::Json,
             "application/merge-patch+json" => Form::Merge,

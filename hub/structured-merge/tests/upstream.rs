@@ -3,6 +3,8 @@
 //! Some hundred are committed; with `FREEWHEEL_MERGE_SEQUENCES`, a command line that writes more of them, those are
 //! played as well.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -41,8 +43,8 @@ fn play(lines: impl BufRead) -> usize {
         let (group, version) = split_api_version(sequence["apiVersion"].as_str().unwrap());
         let kind = sequence["kind"].as_str().unwrap();
         let typed = match kind {
-            "Widget" => Typed { group, version, kind, facts: Some(schema.facts()) },
-            "Free" => Typed { group, version, kind, facts: None },
+            "Widget" => Typed { group, version, kind, facts: Some(schema.facts()), form: None },
+            "Free" => Typed { group, version, kind, facts: None, form: None },
             _ => Typed::from((group, version, kind)),
         };
         let mut live = None;
@@ -127,11 +129,14 @@ fn same(ours: &str, theirs: &str) -> bool {
     converted || sorted(ours) == sorted(theirs)
 }
 
-/// 1.0 is 1.
+/// 1.0 is 1; and a port that was not given, which Go writes as 0, is left out.
 fn whole_numbers(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(whole_numbers),
-        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        Value::Object(map) => {
+            map.values_mut().for_each(whole_numbers);
+            map.retain(|key, value| !matches!(&**key, "port" | "targetPort") || *value != 0);
+        }
         Value::Number(number) => {
             let whole = number.as_f64().filter(|float| float.fract() == 0.0);
             if let Some(whole) = whole.and_then(|float| format!("{float:.0}").parse::<i64>().ok()) {

@@ -209,19 +209,46 @@ func (p *player) named(value any) map[string]any {
 	return out
 }
 
-// An object as Go holds it once it was stored: without the empty lists that JSON leaves out, which differ from none
-// in memory.
+// An object as Go holds it once it was stored in protobuf, which has no empty lists.
 func (p *player) object(value map[string]any) (runtime.Object, error) {
 	if p.isOwn {
 		return &unstructured.Unstructured{Object: value}, nil
 	}
-	said, out := p.empty(), p.empty()
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(value, said); err != nil {
-		return nil, err
-	}
-	err := runtime.DefaultUnstructuredConverter.FromUnstructured(shown(said), out)
+	out := p.empty()
+	err := runtime.DefaultUnstructuredConverter.FromUnstructured(value, out)
+	metadata, _ := meta.Accessor(out)
+	owners := metadata.GetManagedFields()
+	forgetEmpty(reflect.ValueOf(out).Elem())
+	// Here, an empty list says something.
+	metadata.SetManagedFields(owners)
 	out.GetObjectKind().SetGroupVersionKind(p.gvk)
 	return out, err
+}
+
+// Makes empty lists and maps none, wherever they are.
+func forgetEmpty(value reflect.Value) {
+	switch value.Kind() {
+	case reflect.Pointer:
+		if !value.IsNil() {
+			forgetEmpty(value.Elem())
+		}
+	case reflect.Struct:
+		for i := range value.NumField() {
+			if value.Type().Field(i).IsExported() {
+				forgetEmpty(value.Field(i))
+			}
+		}
+	case reflect.Slice, reflect.Map:
+		if value.Len() == 0 {
+			value.SetZero()
+			return
+		}
+		if value.Kind() == reflect.Slice {
+			for i := range value.Len() {
+				forgetEmpty(value.Index(i))
+			}
+		}
+	}
 }
 
 func shown(object runtime.Object) map[string]any {
@@ -271,7 +298,11 @@ func (p *player) play(number int, bases []map[string]any) (step, bool) {
 		if next, err = p.object(body); err != nil {
 			return out, false
 		}
-		out.Body = shown(next)
+		said := shown(next)
+		if accessor, _ := meta.Accessor(next); accessor.GetManagedFields() != nil && len(accessor.GetManagedFields()) == 0 {
+			said["metadata"].(map[string]any)["managedFields"] = []any{}
+		}
+		out.Body = said
 		result, err = p.doors[out.Subresource].Update(p.live.DeepCopyObject(), next, out.Manager)
 	}
 	if err != nil {
