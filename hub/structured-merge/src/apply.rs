@@ -13,7 +13,7 @@
 use serde_json::Value;
 
 use crate::atom::TypeRef;
-use crate::compare::compare;
+use crate::compare::compare_as_said;
 use crate::conflict::{Conflict, ConflictWith};
 use crate::content::{self, with_named_fields};
 use crate::managers::{Entry, Managers};
@@ -31,7 +31,7 @@ pub(crate) struct Applied {
     pub(crate) managers: Managers,
 }
 
-/// Lays `config` over `live`, both valid and without `metadata.managedFields`.
+/// Lays `config` over `live`, which is as Go holds it; both are valid.
 pub(crate) fn apply(
     live: &Value,
     config: &Value,
@@ -55,7 +55,7 @@ pub(crate) fn apply(
     managers.0.push(Entry::new(manager.clone(), time, set));
     let new = pruned(merged, &managers, &last, typed);
 
-    let comparison = compare(live, &new, typed).without(&reset);
+    let comparison = compare_as_said(live, &new, typed).without(&reset);
     let changed = comparison.changed();
     let mut conflicts = conflicts(&managers, writing, &changed);
     if !force && !conflicts.is_empty() {

@@ -6,6 +6,8 @@
 //!
 //! Of a value that no schema says anything of, maps are owned by key and lists as a whole.
 
+use std::sync::LazyLock;
+
 use freewheel_hub_schema::gvk::Text;
 use freewheel_hub_schema::types::TypeFacts;
 use freewheel_hub_schema::types::table::{Field, ListType, Shape};
@@ -190,15 +192,25 @@ impl<'a> MapAtom<'a> {
         facts.of_type().field(name).map(|field| TypeRef::Field(facts, field))
     }
 
-    /// Whether a field that is absent is null to Go.
-    pub(crate) fn is_null(&self, name: &str) -> bool {
-        self.nulls().any(|field| field == name)
+    /// Whether Go writes a field even when it was never set.
+    pub(crate) fn is_always_there(&self, name: &str) -> bool {
+        let always = self.fields.map(|facts| &facts.of_type().always);
+        always.into_iter().flatten().any(|field| field.name == name)
     }
 
-    /// The fields that are null to Go when they are absent.
-    pub(crate) fn nulls(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+    /// What a field that is absent is to Go, where it is something.
+    pub(crate) fn absent(&self, name: &str) -> Option<&'static Value> {
+        self.unset().find(|(field, _)| *field == name).map(|(_, value)| value)
+    }
+
+    /// The fields that are something to Go when they are absent: null, or a port of 0.
+    pub(crate) fn unset(&self) -> impl Iterator<Item = (&'a str, &'static Value)> + use<'a> {
+        static ZERO: LazyLock<Value> = LazyLock::new(|| Value::from(0));
         let fields = self.fields.map(|facts| &facts.of_type().nulls);
-        fields.into_iter().flatten().map(|field| &*field.name)
+        fields.into_iter().flatten().map(|field| {
+            let is_port = field.shape == Shape::IntOrString && !field.pointer;
+            (&*field.name, if is_port { &*ZERO } else { &Value::Null })
+        })
     }
 
     /// The type of what is under this key.

@@ -39,9 +39,17 @@ impl Comparison {
     }
 }
 
-/// How `old` became `new`; both are valid but for elements that are there twice.
+/// How `old` became `new`, of which both are stored, or will be: what was never set counts as Go writes it. Both are
+/// valid but for elements that are there twice.
 pub(crate) fn compare(old: &Value, new: &Value, typed: TypeRef<'_>) -> Comparison {
-    let mut walk = Walk { path: Vec::new(), out: Comparison::default() };
+    let mut walk = Walk { path: Vec::new(), out: Comparison::default(), says_all: false };
+    walk.visit(Some(old), Some(new), typed);
+    walk.out
+}
+
+/// The same of objects that say all that counts.
+pub(crate) fn compare_as_said(old: &Value, new: &Value, typed: TypeRef<'_>) -> Comparison {
+    let mut walk = Walk { path: Vec::new(), out: Comparison::default(), says_all: true };
     walk.visit(Some(old), Some(new), typed);
     walk.out
 }
@@ -56,6 +64,8 @@ enum Depth {
 struct Walk {
     path: Vec<PathElement>,
     out: Comparison,
+    /// What is absent is absent.
+    says_all: bool,
 }
 
 impl Walk {
@@ -103,14 +113,14 @@ impl Walk {
     }
 
     fn map(&mut self, old: Option<&Value>, new: Option<&Value>, atom: &MapAtom<'_>) -> Depth {
-        let (old_map, new_map) = (with_content(old, atom), with_content(new, atom));
+        let (old_map, new_map) = (self.with_content(old, atom), self.with_content(new, atom));
+        let says_all = self.says_all;
         // What is empty or null on both sides is one thing, so that the two stay apart.
         if atom.atomic || (old_map.is_none() && new_map.is_none()) {
             return self.leaf(old, new);
         }
-        let absent = |map: Option<&Map<String, Value>>, key: &str| {
-            map.filter(|_| atom.is_null(key)).map(|_| &Value::Null)
-        };
+        let absent =
+            |map: Option<&Map<String, Value>>, key: &str| map.and_then(|_| atom.absent(key));
         for (key, inner) in old_map.into_iter().flatten() {
             match new_map.and_then(|map| map.get(key)) {
                 Some(other) => self.field(key, Some(inner), Some(other), atom),
@@ -125,11 +135,25 @@ impl Walk {
         let has = |map: Option<&Map<String, Value>>, key: &str| {
             map.is_some_and(|map| map.contains_key(key))
         };
-        for key in atom.nulls().filter(|key| !has(old_map, key) && !has(new_map, key)) {
-            let null = |map: Option<&Map<String, Value>>| map.map(|_| &Value::Null);
-            self.field(key, null(old_map), null(new_map), atom);
+        if says_all {
+            return Depth::Inside;
+        }
+        for (key, unset) in atom.unset().filter(|(key, _)| !has(old_map, key) && !has(new_map, key))
+        {
+            self.field(key, old_map.map(|_| unset), new_map.map(|_| unset), atom);
         }
         Depth::Inside
+    }
+
+    /// A map with something in it, if only what Go writes where nothing was set.
+    fn with_content<'a>(
+        &self,
+        value: Option<&'a Value>,
+        atom: &MapAtom<'_>,
+    ) -> Option<&'a Map<String, Value>> {
+        let map = value.and_then(Value::as_object);
+        let unset = !self.says_all && atom.unset().next().is_some();
+        map.filter(|map| !map.is_empty() || unset)
     }
 
     fn field(&mut self, key: &str, old: Option<&Value>, new: Option<&Value>, atom: &MapAtom<'_>) {
@@ -207,15 +231,6 @@ impl Walk {
             }
         }
     }
-}
-
-/// A map with something in it, if only what Go writes as null.
-fn with_content<'a>(
-    value: Option<&'a Value>,
-    atom: &MapAtom<'_>,
-) -> Option<&'a Map<String, Value>> {
-    let map = value.and_then(Value::as_object);
-    map.filter(|map| !map.is_empty() || atom.nulls().next().is_some())
 }
 
 /// A map with something in it.

@@ -8,7 +8,7 @@ use crate::element;
 use crate::path::PathElement;
 use crate::set::Set;
 
-/// All that a valid object has.
+/// All that a valid object names.
 pub(crate) fn of(value: &Value, typed: TypeRef<'_>) -> Set {
     let mut walk = Walk { path: Vec::new(), out: Set::default() };
     walk.visit(value, typed);

@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use crate::atom::TypeRef;
-use crate::compare::compare;
+use crate::compare::compare_as_said;
 use crate::conflict::ConflictWith;
 use crate::content;
 use crate::mistakes;
@@ -44,7 +44,7 @@ fn allowed(live: &Value, typed: TypeRef<'_>, api_version: &str) -> Option<Set> {
         }
     }
     let mut set = content::of(&last, typed);
-    let comparison = compare(&last, live, typed);
+    let comparison = compare_as_said(&last, live, typed);
     for other in [&comparison.modified, &comparison.added, &comparison.removed] {
         set.remove(other);
     }
@@ -62,10 +62,11 @@ pub(crate) fn follow(object: &mut Value, config: &Value) {
         return;
     }
     let mut config = config.clone();
-    if let Some(annotations) =
-        config.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)
-    {
-        annotations.remove(ANNOTATION);
+    if let Some(meta) = config.get_mut("metadata").and_then(Value::as_object_mut) {
+        match meta.get_mut("annotations").and_then(Value::as_object_mut) {
+            Some(annotations) => drop(annotations.remove(ANNOTATION)),
+            None => drop(meta.remove("annotations")),
+        }
     }
     let Some(annotations) =
         object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)

@@ -7,6 +7,7 @@
 //! managers      metadata.managedFields: who owns what, and since when
 //! fields, set, path     fieldsV1; sets of paths; paths
 //! merge, compare, content, prune, reform, mistakes     one walk each over objects and their type in step
+//! unset         what Go holds of fields that were never set
 //! atom, element         what a type is to those walks; what tells elements of a list apart
 //! scalar        values as Go orders and prints them
 //! ```
@@ -33,6 +34,7 @@ mod reform;
 mod scalar;
 mod set;
 mod track;
+mod unset;
 
 pub use conflict::{ConflictWith, NotApplied};
 pub use managers::{Manager, Operation};

@@ -20,6 +20,7 @@ use crate::last_applied;
 use crate::managers::{Manager, Managers, Operation};
 use crate::mistakes;
 use crate::track::{Writing, track};
+use crate::unset::with_unset;
 
 /// Who owns what was there before anything was applied to an object that nobody tracked.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -90,14 +91,15 @@ pub fn applied(
     }
     check_fits(typed, config, false).map_err(|why| does_not_fit("patch", typed, config, &why))?;
     check_fits(typed, &live, true).map_err(|why| does_not_fit("live", typed, &live, &why))?;
-    let done = apply(&live, config, root(typed), managers.clone(), writing, force);
+    let held = with_unset(&live, root(typed));
+    let done = apply(&held, config, root(typed), managers.clone(), writing, force);
     let is_kubectl = writing.manager.name == last_applied::KUBECTL;
     let done = match done {
         Err(conflicts) if is_kubectl => {
             let version = typed.api_version();
-            let left = last_applied::conflicts_left(conflicts, &live, root(typed), &version);
+            let left = last_applied::conflicts_left(conflicts, &held, root(typed), &version);
             if left.is_empty() {
-                apply(&live, config, root(typed), managers, writing, true)
+                apply(&held, config, root(typed), managers, writing, true)
             } else {
                 Err(left)
             }
