@@ -64,7 +64,12 @@ pub(crate) fn follow(object: &mut Value, config: &Value) {
     let mut config = config.clone();
     if let Some(meta) = config.get_mut("metadata").and_then(Value::as_object_mut) {
         match meta.get_mut("annotations").and_then(Value::as_object_mut) {
-            Some(annotations) => drop(annotations.remove(ANNOTATION)),
+            Some(annotations) => {
+                annotations.remove(ANNOTATION);
+                // Go reads them as texts.
+                let nulls = annotations.values_mut().filter(|value| value.is_null());
+                nulls.for_each(|value| *value = Value::String(String::new()));
+            }
             None => drop(meta.remove("annotations")),
         }
     }

@@ -63,19 +63,16 @@ impl Manager {
 
     /// The text by which managers stand in order in messages.
     pub(crate) fn order(&self) -> String {
-        let mut text = format!(
-            "{{\"manager\":{},\"operation\":\"{}\"",
-            Value::from(&*self.name),
-            self.operation.as_str()
-        );
-        if self.operation == Operation::Update {
-            text.push_str(&format!(",\"apiVersion\":{}", Value::from(&*self.api_version)));
-        }
-        if !self.subresource.is_empty() {
-            text.push_str(&format!(",\"subresource\":{}", Value::from(&*self.subresource)));
-        }
-        text.push('}');
-        text
+        let is_update = self.operation == Operation::Update;
+        let parts = [
+            ("manager", &*self.name),
+            ("operation", self.operation.as_str()),
+            ("apiVersion", if is_update { &*self.api_version } else { "" }),
+            ("subresource", &*self.subresource),
+        ];
+        let said = parts.into_iter().filter(|(_, text)| !text.is_empty());
+        let said = said.map(|(key, text)| format!("\"{key}\":{}", Value::from(text)));
+        format!("{{{}}}", said.collect::<Vec<_>>().join(","))
     }
 }
 

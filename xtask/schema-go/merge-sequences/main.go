@@ -206,7 +206,23 @@ func (p *player) named(value any) map[string]any {
 		out["metadata"] = metadata
 	}
 	metadata["name"] = "x"
+	// No bytes at all are null to Go until they are stored, and empty from then on; so are texts of objects without a
+	// type of their own, until somebody asks for them.
+	withoutNulls(out["binaryData"])
+	if p.isOwn {
+		withoutNulls(metadata["labels"])
+		withoutNulls(metadata["annotations"])
+	}
 	return out
+}
+
+func withoutNulls(value any) {
+	values, _ := value.(map[string]any)
+	for key, value := range values {
+		if value == nil {
+			delete(values, key)
+		}
+	}
 }
 
 // An object as Go holds it once it was stored in protobuf, which has no empty lists.
