@@ -139,6 +139,22 @@ fn parse(text: &str, folder: &Path, login: Login) -> Result<Access, String> {
     let context = find(&file.contexts, &file.current, "context")?;
     let cluster = find(&file.clusters, context["cluster"].as_str().unwrap_or_default(), "cluster")?;
     let user = find(&file.users, context["user"].as_str().unwrap_or_default(), "user")?;
+    refuse_unknown(
+        &cluster,
+        &["server", "certificate-authority", "certificate-authority-data", "extensions"],
+        "cluster",
+    )?;
+    refuse_unknown(
+        &user,
+        &[
+            "client-certificate",
+            "client-certificate-data",
+            "client-key",
+            "client-key-data",
+            "token",
+        ],
+        "user",
+    )?;
     let server = cluster["server"]
         .as_str()
         .ok_or("its cluster has no server")?
@@ -156,6 +172,16 @@ fn parse(text: &str, folder: &Path, login: Login) -> Result<Access, String> {
         key_pem: own("client-key")?,
         token: user["token"].as_str().unwrap_or_default().to_owned(),
     })
+}
+
+/// What is not done here is not done in silence: who is asked would be another one, or would be asked as nobody.
+fn refuse_unknown(entry: &Value, known: &[&str], what: &str) -> Result<(), String> {
+    let given = entry.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let mut unknown = given.map(|(key, _)| key).filter(|key| !known.contains(&key.as_str()));
+    match unknown.next() {
+        Some(key) => Err(format!("its {what} has {key}, which the hub does not support")),
+        None => Ok(()),
+    }
 }
 
 /// `KEY-data` as base64, or the file that `KEY` names, relative to the kubeconfig.
@@ -211,6 +237,18 @@ mod tests {
         let both = file(r#"{"client-certificate-data": "Q0U=", "client-key-data": "S0U="}"#);
         assert_eq!(parse(&both, here, Login::Any).unwrap().cert_pem, b"CE");
         assert!(parse(&file(r#"{"client-certificate-data": "Q0U="}"#), here, Login::Any).is_err());
+    }
+
+    #[test]
+    fn what_is_not_supported_is_named() {
+        let text = write("freewheel", "https://127.0.0.1:6443", ("CA", "CERT", "KEY"));
+        for (part, key) in [("user", "tokenFile"), ("user", "exec"), ("cluster", "tls-server-name")]
+        {
+            let mut file: Value = serde_json::from_str(&text).unwrap();
+            file[format!("{part}s")][0][part][key] = "x".into();
+            let why = parse(&file.to_string(), Path::new("."), Login::Any).unwrap_err();
+            assert!(why.contains(key), "{why}");
+        }
     }
 
     #[test]

@@ -101,7 +101,8 @@ fn body(id: &str, secret: &str, options: &TokenOptions) -> Value {
         "token-id": encode(id),
         "token-secret": encode(secret),
         "expiration": encode(&expiration),
-        "usage-bootstrap-authentication": encode("true"),
+        // For the link alone: with kubeadm's word it would be a caller of the API, too.
+        "usage-freewheel-join": encode("true"),
         "description": encode("made by hub token create"),
     });
     if !options.reusable {

@@ -2,6 +2,7 @@
 
 pub(crate) mod remembered;
 pub(crate) mod remote;
+mod signers;
 mod signing_request;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::authn::{BearerOptions, Provider, TokenFile};
 use crate::authz::{AccessWebhook, Authorizers, PolicyFile, RoleEscalation};
 use crate::tokens::Issuer;
 pub use remote::{Fetch, Remote};
+use signers::Signers;
 use signing_request::CertificateRequests;
 
 /// What is known of callers beside what the store holds.
@@ -67,7 +69,11 @@ impl Access {
     #[must_use]
     pub fn guard(&self, objects: Objects) -> Objects {
         let (authorizers, rights) = (self.authorizers.clone(), self.rights.clone());
+        let signers = Signers { authorizers: authorizers.clone() };
         let escalation = RoleEscalation { authorizers, rights };
-        objects.admitting(Arc::new(CertificateRequests)).admitting(Arc::new(escalation))
+        objects
+            .admitting(Arc::new(CertificateRequests))
+            .admitting(Arc::new(signers))
+            .admitting(Arc::new(escalation))
     }
 }

@@ -43,7 +43,7 @@ pub use authorizer::{Authorizer, Decision, Reason, Rules};
 pub use confined::CONFINED;
 use confined::Confined;
 pub(crate) use confined::may_ask_for;
-pub(crate) use escalation::RoleEscalation;
+pub(crate) use escalation::{RoleEscalation, user_of};
 use probes::Probes;
 use roles::Roles;
 pub(crate) use webhook::AccessWebhook;

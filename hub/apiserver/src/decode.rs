@@ -75,6 +75,44 @@ pub(crate) fn any(wire: Wire, body: Bytes) -> Result<Value, ApiError> {
         .map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
+/// Whether what is asked has the shape of a question: what is left out would be another question, and its answer taken for
+/// this one's. `texts` and `lists` of texts are JSON pointers; what is absent or null is as good as empty.
+///
+/// # Errors
+/// 400 with the place.
+pub(crate) fn check_shape(value: &Value, texts: &[&str], lists: &[&str]) -> Result<(), ApiError> {
+    let wrong = |path: &str, wanted: &str| {
+        let place = path.trim_start_matches('/').replace('/', ".");
+        ApiError::bad_request(format!(
+            "json: cannot unmarshal into field {place:?}: {wanted} is wanted"
+        ))
+    };
+    if !value.is_object() {
+        return Err(wrong("", "an object"));
+    }
+    let parents = texts.iter().chain(lists).filter_map(|path| path.rsplit_once('/'));
+    for (parent, _) in parents {
+        if value.pointer(parent).is_some_and(|it| !it.is_object() && !it.is_null()) {
+            return Err(wrong(parent, "an object"));
+        }
+    }
+    for path in texts {
+        if value.pointer(path).is_some_and(|it| !it.is_string() && !it.is_null()) {
+            return Err(wrong(path, "a string"));
+        }
+    }
+    for path in lists {
+        let is_text = |list: &Vec<Value>| list.iter().all(Value::is_string);
+        if value
+            .pointer(path)
+            .is_some_and(|it| !it.is_null() && !it.as_array().is_some_and(is_text))
+        {
+            return Err(wrong(path, "a list of strings"));
+        }
+    }
+    Ok(())
+}
+
 /// An object of this kind, canonical, and texts for warnings.
 ///
 /// # Errors

@@ -35,6 +35,12 @@ pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
     let node = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
     let spoke = ClusterName::try_from(node)
         .map_err(|_| ApiError::bad_request(format!("no spoke can be called {node:?}")))?;
+    let whose = &call.tenant.name;
+    if !whose.is_root() && spoke != *whose {
+        // Its owner writes there what it likes, and is told nothing of other devices, not even whether they are there.
+        let text = format!("no device of this cluster is behind the node {node:?}");
+        return Err(ApiError::new(503, "ServiceUnavailable", text));
+    }
     let uid = &stored.object.header.uid;
     let end = end(call);
     let stream = call.hub.server.streams.logs(&spoke, uid, options).await?;

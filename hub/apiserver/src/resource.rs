@@ -70,7 +70,8 @@ async fn asked(
     context.seen.is_for(verb, &view.served, &target, query.is_dry_run());
     context.trail.is_for(&tenant, verb, &target);
     let mut what = Resource::from(&target);
-    let named = named(&query, &view, verb);
+    // A name in the path is what is read, whatever a selector says.
+    let named = named(&query, &view, verb).filter(|_| target.name.is_none());
     what.name = named.as_deref().unwrap_or(what.name);
     let (cluster, what) = (tenant.cluster(), What::Resource(what));
     let attributes = Attributes { user: &context.user, verb, cluster, what };

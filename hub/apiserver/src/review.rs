@@ -96,7 +96,11 @@ pub(crate) async fn answer(
             authorizers.rules(user, (cluster, namespace), &mut rules);
             told(&rules)
         }
-        Question::Whose => whose(bearers, cluster, &decode::any(wire, body)?).await?,
+        Question::Whose => {
+            let review = decode::any(wire, body)?;
+            decode::check_shape(&review, &["/spec/token"], &["/spec/audiences"])?;
+            whose(bearers, cluster, &review).await?
+        }
         Question::MayI => {
             let review = decode::any(wire, body)?;
             check(question, &review, namespace)?;
@@ -136,8 +140,28 @@ fn who(user: &User) -> Value {
     })
 }
 
+/// What a question about a right is made of.
+const TEXTS: [&str; 10] = [
+    "/spec/user",
+    "/spec/uid",
+    "/spec/resourceAttributes/verb",
+    "/spec/resourceAttributes/group",
+    "/spec/resourceAttributes/resource",
+    "/spec/resourceAttributes/subresource",
+    "/spec/resourceAttributes/namespace",
+    "/spec/resourceAttributes/name",
+    "/spec/nonResourceAttributes/verb",
+    "/spec/nonResourceAttributes/path",
+];
+
 /// Every mistake of a question about a right.
 fn check(question: Question, review: &Value, namespace: &str) -> Result<(), ApiError> {
+    decode::check_shape(review, &TEXTS, &["/spec/groups"])?;
+    let extra = review.pointer("/spec/extra").and_then(Value::as_object);
+    for key in extra.into_iter().flat_map(serde_json::Map::keys) {
+        let place = key.replace('~', "~0").replace('/', "~1");
+        decode::check_shape(review, &[], &[&format!("/spec/extra/{place}")])?;
+    }
     let mut errors = Vec::new();
     let spec = &review["spec"];
     let none = Value::Null;

@@ -26,6 +26,8 @@ use crate::enrol::{Refusal, how};
 use crate::object_refs::object_ref as place_of;
 
 const SECRETS: (&str, &str, &str) = ("", "v1", "secrets");
+/// A token with this is for devices that join.
+const JOIN: &str = "usage-freewheel-join";
 /// A token with this accepts its clusters by itself.
 const AUTO_ACCEPT: &str = "freewheel-auto-accept";
 /// A token with this is for one device: the key that used it first.
@@ -136,8 +138,9 @@ pub(crate) fn check(objects: &Objects, raw: &str) -> Result<GoodToken, Refusal> 
     let right =
         token.has_secret(&secret) && data("token-id").as_deref() == Some(token.id().as_bytes());
     let kind = found.as_ref().and_then(|value| value.get("type")).and_then(Value::as_str);
+    let says = |usage: &str| data(usage).as_deref() == Some(b"true");
     let usable = kind == Some("bootstrap.kubernetes.io/token")
-        && data("usage-bootstrap-authentication").as_deref() == Some(b"true");
+        && (says(JOIN) || says("usage-bootstrap-authentication"));
     let alive = match data("expiration") {
         None => true,
         Some(text) => std::str::from_utf8(&text)

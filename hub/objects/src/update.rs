@@ -95,6 +95,19 @@ pub(super) async fn update(
 }
 
 /// A PUT of what is not there. Its resourceVersion is of one that is gone, and says nothing of this one.
+/// Whether something else is wanted than before: another spec, or anything where there is none.
+fn wants_something_else(new: &Value, old: &Value) -> bool {
+    if new.get("spec").is_some() || old.get("spec").is_some() {
+        return new.get("spec") != old.get("spec");
+    }
+    let wanted = |value: &Value| {
+        let mut all = value.as_object().cloned().unwrap_or_default();
+        all.retain(|key, _| !["metadata", "status"].contains(&key.as_str()));
+        all
+    };
+    wanted(new) != wanted(old)
+}
+
 async fn make(
     objects: &Objects,
     how: &WriteOptions,
@@ -200,7 +213,7 @@ impl Attempt<'_> {
             return Ok((Verdict::LetGo(new.object(kind)?, claims), warnings));
         }
         // Who sets a label or a status asked for nothing of the spec anew.
-        if new.get("spec") != old_value.get("spec") {
+        if wants_something_else(&new, old_value) {
             warnings.extend(kind.warnings(&new));
         }
         owners::settle_times(new.rules(), old_value)?;

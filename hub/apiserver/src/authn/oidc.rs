@@ -145,8 +145,14 @@ fn user(jwt: &Jwt, claims: &Value, now: i64) -> Result<User, String> {
     let name = name.ok_or_else(|| {
         format!("oidc: parse username claims {:?}: claim not present", mappings.username.claim)
     })?;
-    if mappings.username.claim == "email" && claims["email_verified"] == false {
-        return Err("oidc: email not verified".to_owned());
+    if mappings.username.claim == "email" {
+        match claims.get("email_verified") {
+            None | Some(Value::Bool(true)) => {}
+            Some(Value::Bool(false)) => return Err("oidc: email not verified".to_owned()),
+            Some(_) => {
+                return Err("oidc: parse 'email_verified' claim: it is no boolean".to_owned());
+            }
+        }
     }
     let mut groups = mappings.groups.as_ref().map(|it| it.texts(claims)).unwrap_or_default();
     groups.push(AUTHENTICATED.to_owned());

@@ -82,7 +82,9 @@ impl PolicyFile {
 impl Policy {
     /// Whom a line names neither by a user nor by a group, it names not.
     fn is_about(&self, user: &User) -> bool {
-        let named = |own: &str, is: bool| own.is_empty() || own == ALL || is;
+        // A star is everybody who is known, as at kube-apiserver: a file opens nothing to strangers.
+        let known = || !user.is_stranger();
+        let named = |own: &str, is: bool| own.is_empty() || is || own == ALL && known();
         let is_anybody = !self.user.is_empty() || !self.group.is_empty();
         is_anybody
             && named(&self.user, self.user == user.name)

@@ -19,6 +19,9 @@ use super::authorizer::{Authorizer as _, Decision};
 use crate::authn::User;
 use crate::tenant::Tenant;
 
+/// Lines of what somebody lacks: who is told more does not read it.
+const LACKING_MAX: usize = 100;
+
 /// Refuses roles and bindings that give more than their writer has.
 pub(crate) struct RoleEscalation {
     pub(crate) authorizers: Arc<Authorizers>,
@@ -122,8 +125,7 @@ impl RoleEscalation {
     ) -> bool {
         let name = review.target.cluster.as_str();
         let Ok(tenant) = Tenant::find(&*review.state(), Some(name)) else { return false };
-        let user =
-            User { name: person.name.clone(), groups: person.groups.clone(), ..User::default() };
+        let user = user_of(person);
         let (cluster, what) = (tenant.cluster(), What::Resource(what));
         let asked = Attributes { user: &user, verb, cluster, what };
         matches!(self.authorizers.decide(&asked).await, Decision::Allow(_))
@@ -147,6 +149,11 @@ impl RoleEscalation {
         let mut lines: Vec<String> = lacking.iter().map(ToString::to_string).collect();
         lines.sort_unstable();
         lines.dedup();
+        let more = lines.len().saturating_sub(LACKING_MAX);
+        lines.truncate(LACKING_MAX);
+        if 0 < more {
+            lines.push(format!("and {more} more"));
+        }
         let groups: Vec<String> = person.groups.iter().map(|group| format!("{group:?}")).collect();
         let mut why = format!(
             "user {:?} (groups=[{}]) is attempting to grant RBAC permissions not currently held:\n{}",
@@ -164,6 +171,12 @@ impl RoleEscalation {
         }
         Err(Refusal::forbidden(why))
     }
+}
+
+/// All that is known of a writer: who decides elsewhere may look at any of it.
+pub(crate) fn user_of(person: &Person) -> User {
+    let Person { name, uid, groups, extra, .. } = person.clone();
+    User { name, uid, groups, extra, until: None }
 }
 
 /// Whether nothing changes but who is waited for before it goes.

@@ -6,10 +6,13 @@
 //! - it is asked after all others, and who does not answer has no say (`who_decides_elsewhere_is_asked_once`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_objects::clock::Clock;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::attributes::{Attributes, Cluster, Resource, What};
@@ -21,6 +24,12 @@ use crate::authn::User;
 const ALLOWED_SECONDS: i64 = 300;
 const OTHER_SECONDS: i64 = 30;
 const ANSWERS_MAX: usize = 8_192;
+/// Longer questions are asked each time, as at kube-apiserver: what is remembered is bounded by bytes, too.
+const KEPT_QUESTION_BYTES_MAX: usize = 10_000;
+/// Questions that are asked at a time, each on a connection of its own; strangers ask them as well.
+const QUESTIONS_MAX: usize = 32;
+/// How long a question waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks somebody else.
 #[derive(Clone)]
@@ -30,13 +39,21 @@ struct Inner {
     remote: Arc<dyn Remote>,
     clock: Arc<dyn Clock>,
     known: Remembered<String, Decision>,
+    turns: Semaphore,
 }
 
 impl AccessWebhook {
     /// Asks this one.
     #[must_use]
     pub fn new(remote: Arc<dyn Remote>, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Inner { remote, clock, known: Remembered::new(ANSWERS_MAX) }))
+        let (known, turns) = (Remembered::new(ANSWERS_MAX), Semaphore::new(QUESTIONS_MAX));
+        Self(Arc::new(Inner { remote, clock, known, turns }))
+    }
+
+    async fn ask(&self, review: &Value) -> Result<Value, String> {
+        let turn = timeout(TURN_TIMEOUT, self.0.turns.acquire()).await;
+        let _turn = turn.map_err(|_| "too many questions are asked".to_owned())?;
+        self.0.remote.ask(review).await
     }
 }
 
@@ -46,14 +63,14 @@ impl Authorizer for AccessWebhook {
         if !asked.cluster.name.is_root() {
             return Decision::none();
         }
-        let Inner { remote, clock, known } = &*self.0;
+        let Inner { clock, known, .. } = &*self.0;
         let review = review(asked);
         let question = review["spec"].to_string();
         if let Some(decision) = known.get(&question, clock.unix_seconds()) {
             return decision;
         }
-        let status = match remote.ask(&review).await {
-            Ok(mut answer) => answer["status"].take(),
+        let status = match self.ask(&review).await {
+            Ok(answer) => answer.get("status").cloned().unwrap_or_default(),
             Err(error) => {
                 warn!(error, "the webhook that decides on access does not answer");
                 return Decision::none();
@@ -67,7 +84,9 @@ impl Authorizer for AccessWebhook {
             // It says both.
             (true, true) => return Decision::none(),
         };
-        known.put(&question, &decision, clock.unix_seconds().saturating_add(seconds));
+        if question.len() < KEPT_QUESTION_BYTES_MAX {
+            known.put(&question, &decision, clock.unix_seconds().saturating_add(seconds));
+        }
         decision
     }
 
@@ -131,6 +150,7 @@ mod tests {
             match spec["resourceAttributes"]["resource"].as_str() {
                 Some("pods") => Ok(json!({"status": {"allowed": spec["user"] == "jane"}})),
                 Some("secrets") => Ok(json!({"status": {"denied": true, "reason": "never"}})),
+                Some("odd") => Ok(json!(["no", "review"])),
                 Some("both") => Ok(json!({"status": {"allowed": true, "denied": true}})),
                 _ => Err("away".to_owned()),
             }
@@ -170,10 +190,11 @@ mod tests {
         assert_eq!(decide("pi-7", "jane", "pods").await, Decision::none(), "it counts in the root");
         assert_eq!(decide("root", "jane", "both").await, Decision::none());
         assert_eq!(decide("root", "jane", "nodes").await, Decision::none());
-        assert_eq!(count(), 5);
+        assert_eq!(decide("root", "jane", "odd").await, Decision::NoOpinion("".into()));
+        assert_eq!(count(), 6);
         clock.0.store(OTHER_SECONDS + 1, Ordering::SeqCst);
         decide("root", "bob", "pods").await;
         decide("root", "jane", "pods").await;
-        assert_eq!(count(), 6, "what is allowed counts for longer");
+        assert_eq!(count(), 7, "what is allowed counts for longer");
     }
 }

@@ -39,6 +39,9 @@ pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, A
     check_metadata(call, &request, &account)?;
     let issuer = &call.hub.issuer;
     let own = issuer.audiences(&*snapshot, &call.tenant.name);
+    let bound =
+        ["kind", "apiVersion", "name", "uid"].map(|key| format!("/spec/boundObjectRef/{key}"));
+    decode::check_shape(&request, &bound.each_ref().map(|path| &**path), &["/spec/audiences"])?;
     let asked = Asked::read(&request, &own)?;
     let bound = find_bound(call, &*snapshot, &request)?;
     let extends = bound.pod.is_some() && asked.is_for_a_while_longer(&own);
