@@ -139,22 +139,10 @@ fn parse(text: &str, folder: &Path, login: Login) -> Result<Access, String> {
     let context = find(&file.contexts, &file.current, "context")?;
     let cluster = find(&file.clusters, context["cluster"].as_str().unwrap_or_default(), "cluster")?;
     let user = find(&file.users, context["user"].as_str().unwrap_or_default(), "user")?;
-    refuse_unknown(
-        &cluster,
-        &["server", "certificate-authority", "certificate-authority-data", "extensions"],
-        "cluster",
-    )?;
-    refuse_unknown(
-        &user,
-        &[
-            "client-certificate",
-            "client-certificate-data",
-            "client-key",
-            "client-key-data",
-            "token",
-        ],
-        "user",
-    )?;
+    if login == Login::Any {
+        refuse_unknown(&cluster, &CLUSTER_KEYS, "cluster")?;
+        refuse_unknown(&user, &USER_KEYS, "user")?;
+    }
     let server = cluster["server"]
         .as_str()
         .ok_or("its cluster has no server")?
@@ -173,6 +161,11 @@ fn parse(text: &str, folder: &Path, login: Login) -> Result<Access, String> {
         token: user["token"].as_str().unwrap_or_default().to_owned(),
     })
 }
+
+const CLUSTER_KEYS: [&str; 4] =
+    ["server", "certificate-authority", "certificate-authority-data", "extensions"];
+const USER_KEYS: [&str; 5] =
+    ["client-certificate", "client-certificate-data", "client-key", "client-key-data", "token"];
 
 /// What is not done here is not done in silence: who is asked would be another one, or would be asked as nobody.
 fn refuse_unknown(entry: &Value, known: &[&str], what: &str) -> Result<(), String> {
