@@ -7,10 +7,12 @@
 //!
 //! Guarantees:
 //! - nothing becomes an object of the API but what went through the walk over its schema
-//!   (`what_is_stored_is_canonical_whatever_was_said`).
+//!   (`what_is_stored_is_canonical_whatever_was_said`);
+//! - nothing is stored that is too deep to be read again (`what_is_too_deep_is_not_stored`).
 
 use std::ops::Deref;
 
+use freewheel_hub_schema::depth;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Object;
@@ -122,6 +124,7 @@ impl Canonical {
         let mut value = self.0;
         let fields = kind.strategy.selectable_fields(&value);
         kind.strategy.to_stored(&mut value);
+        depth::check(&value)?;
         Object::from_value(value, fields)
     }
 

@@ -5,6 +5,7 @@
 //! error      a Kubernetes Status on its way to the caller
 //! object     key, header, canonical JSON: what the store holds
 //! uid        what tells one object from the next of its name
+//! depth      how many levels it may have
 //! namespace  where it lives
 //! metadata   what its metadata must look like, whatever its kind
 //! gvk        what kinds are called
@@ -20,6 +21,7 @@
 //! table      server-side columns
 //! ```
 
+pub mod depth;
 pub mod error;
 pub mod gvk;
 pub mod kind;

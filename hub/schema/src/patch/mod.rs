@@ -11,7 +11,9 @@
 //!
 //! Guarantees:
 //! - a small patch cannot make a large document: operations are counted, and what copies add is bounded
-//!   (`a_json_patch_is_bounded_in_operations_and_copies`).
+//!   (`a_json_patch_is_bounded_in_operations_and_copies`);
+//! - nor a deep one: what an operation puts somewhere is refused before it is there, and what comes out is no deeper than
+//!   an object may be (`a_json_patch_is_bounded_in_depth`, `what_patches_make_is_no_deeper_than_what_is_sent`).
 
 mod operation;
 mod order;
@@ -22,6 +24,7 @@ mod tests;
 use json_patch::PatchOperation;
 use serde_json::Value;
 
+use crate::depth;
 use crate::error::ApiError;
 use crate::types::{Typed, parse_json};
 
@@ -63,6 +66,7 @@ pub fn json(document: &Value, patch: &[u8]) -> Result<Value, ApiError> {
         }
         operation::apply(&mut out, operation).map_err(|operation::DoesNotApply| rejected())?;
     }
+    depth::check(&out)?;
     Ok(out)
 }
 
@@ -94,6 +98,7 @@ pub fn merge(document: &Value, patch: &[u8]) -> Result<Value, ApiError> {
     let patch = object(patch)?;
     let mut out = document.clone();
     json_patch::merge(&mut out, &patch);
+    depth::check(&out)?;
     Ok(out)
 }
 
@@ -116,7 +121,9 @@ pub fn strategic<'a>(
         return Err(ApiError::bad_request("invalid JSON document"));
     };
     let merged = strategic::merge(document.clone(), patch, one).map_err(ApiError::bad_request)?;
-    Ok(Value::Object(merged))
+    let merged = Value::Object(merged);
+    depth::check(&merged)?;
+    Ok(merged)
 }
 
 fn rejected() -> ApiError {

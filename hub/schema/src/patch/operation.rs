@@ -5,6 +5,8 @@ use json_patch::jsonptr::{Pointer, PointerBuf, Token};
 use json_patch::{AddOperation, PatchOperation, RemoveOperation};
 use serde_json::Value;
 
+use crate::depth::{DEPTH_MAX, is_within};
+
 /// The operation does not apply to the document.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct DoesNotApply;
@@ -28,6 +30,7 @@ pub(super) fn apply(document: &mut Value, operation: PatchOperation) -> Result<(
         }
         PatchOperation::Add(mut add) => {
             add.path = from_the_end(document, &add.path, true);
+            fits(&add.path, &add.value)?;
             run(document, PatchOperation::Add(add))
         }
         PatchOperation::Remove(mut remove) => {
@@ -36,11 +39,13 @@ pub(super) fn apply(document: &mut Value, operation: PatchOperation) -> Result<(
         }
         PatchOperation::Replace(mut replace) => {
             replace.path = from_the_end(document, &replace.path, false);
+            fits(&replace.path, &replace.value)?;
             run(document, PatchOperation::Replace(replace))
         }
         PatchOperation::Copy(mut copy) => {
             copy.from = from_the_end(document, &copy.from, false);
             copy.path = from_the_end(document, &copy.path, true);
+            fits(&copy.path, copy.from.resolve(document).map_err(|_| DoesNotApply)?)?;
             run(document, PatchOperation::Copy(copy))
         }
         PatchOperation::Move(moved) => {
@@ -49,9 +54,16 @@ pub(super) fn apply(document: &mut Value, operation: PatchOperation) -> Result<(
             let value = path.resolve(document).map_err(|_| DoesNotApply)?.clone();
             run(document, PatchOperation::Remove(RemoveOperation { path }))?;
             let path = from_the_end(document, &moved.path, true);
+            fits(&path, &value)?;
             run(document, PatchOperation::Add(AddOperation { path, value }))
         }
     }
+}
+
+/// Whether the value is not too deep for that place. A copy into itself doubles the depth each time.
+fn fits(path: &Pointer, value: &Value) -> Result<(), DoesNotApply> {
+    let left = DEPTH_MAX.checked_sub(path.tokens().count()).ok_or(DoesNotApply)?;
+    if is_within(value, left) { Ok(()) } else { Err(DoesNotApply) }
 }
 
 /// Whether there is no such field in a map that is there.

@@ -80,3 +80,40 @@ fn a_merge_patch_removes_with_null() {
     assert_eq!(merge(&document, b"[]").unwrap_err().code, 400);
     assert_eq!(merge(&document, b"{").unwrap_err().code, 400);
 }
+
+fn nested(levels: usize) -> Value {
+    (0..levels).fold(json!(1), |inside, _| json!([inside]))
+}
+
+#[test]
+fn a_json_patch_is_bounded_in_depth() {
+    let inner = |levels: usize| format!("/x{}", "/0".repeat(levels));
+    let start = json!({"op": "add", "path": "/x", "value": nested(60)});
+    let refused = |last: Value| {
+        let patch = json!([start, last]).to_string();
+        assert_eq!(json(&json!({}), patch.as_bytes()).unwrap_err().code, 422, "{last}");
+    };
+    refused(json!({"op": "copy", "from": "/x", "path": inner(60)}));
+    refused(json!({"op": "add", "path": inner(60), "value": nested(60)}));
+    refused(json!({"op": "replace", "path": inner(59), "value": nested(60)}));
+    let moved = json!([start, {"op": "add", "path": "/y", "value": nested(60)},
+        {"op": "move", "from": "/y", "path": inner(60)}]);
+    assert_eq!(json(&json!({}), moved.to_string().as_bytes()).unwrap_err().code, 422);
+    // Each copy doubles the depth: ten of them would be more than a stack takes.
+    let copies = (0..10).map(|n| json!({"op": "copy", "from": "/x", "path": inner(60 << n)}));
+    let doubling = Value::from_iter([start.clone()].into_iter().chain(copies));
+    assert_eq!(json(&json!({}), doubling.to_string().as_bytes()).unwrap_err().code, 422);
+    let fits = json!([start, {"op": "copy", "from": "/x/0", "path": inner(40)}]).to_string();
+    assert!(json(&json!({}), fits.as_bytes()).is_ok());
+}
+
+#[test]
+fn what_patches_make_is_no_deeper_than_what_is_sent() {
+    let document = json!({"metadata": {"name": "a"}});
+    for (levels, good) in [(99, true), (100, false), (120, false)] {
+        let patch = json!({"x": nested(levels)}).to_string();
+        let pod = ("", "v1", "Pod");
+        assert_eq!(merge(&document, patch.as_bytes()).is_ok(), good, "merge {levels}");
+        assert_eq!(strategic(&document, patch.as_bytes(), pod).is_ok(), good, "strategic {levels}");
+    }
+}
