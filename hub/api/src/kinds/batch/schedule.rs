@@ -23,11 +23,14 @@ const NAMED: &[&str] =
 
 /// Why this says nothing, in the words of Kubernetes' parser.
 pub(super) fn check(schedule: &str) -> Result<(), String> {
-    if schedule.starts_with("TZ=") || schedule.starts_with("CRON_TZ=") {
-        // That it may not name a time zone is told by whoever asks.
+    let names_a_zone = schedule.starts_with("TZ=") || schedule.starts_with("CRON_TZ=");
+    // That it may not name a time zone is told by whoever asks. What follows names none again.
+    let schedule = if names_a_zone {
         let rest = schedule.split_once(' ').map(|(_, rest)| rest.trim());
-        return check(rest.ok_or("invalid schedule format")?);
-    }
+        rest.ok_or("invalid schedule format")?
+    } else {
+        schedule
+    };
     if schedule.starts_with('@') {
         return check_descriptor(schedule);
     }
@@ -166,5 +169,14 @@ mod tests {
         ] {
             assert_eq!(check(schedule), Err(why.to_owned()), "{schedule}");
         }
+    }
+
+    #[test]
+    fn one_time_zone_is_read_and_no_more() {
+        assert_eq!(check("TZ=Europe/Vaduz 0 0 * * *"), Ok(()));
+        let none = check("TZ=Europe/Vaduz");
+        assert_eq!(none, Err("invalid schedule format".to_owned()));
+        let many = format!("{}* * * * *", "CRON_TZ= ".repeat(500_000));
+        assert!(check(&many).unwrap_err().starts_with("expected exactly 5 fields"));
     }
 }
