@@ -3,6 +3,7 @@
 //! ```text
 //! rule ─ expression: parsed, its names and fields known, every loop metered ─┐
 //! object ─ values: as the schema says what they are ─────────────────────────┴▶ evaluate ─▶ mistakes
+//! stack      where there is room for deep ones
 //! library/   what Kubernetes adds to the language
 //! meter      how much work a rule, and all rules for one object, may make
 //! ```
@@ -17,6 +18,7 @@ mod expression;
 mod library;
 mod meter;
 mod rule;
+mod stack;
 mod typing;
 mod values;
 
@@ -26,6 +28,7 @@ use serde_json::{Value, json};
 use crate::before::Before;
 use crate::schema::{Schema, Type};
 use meter::Meter;
+use stack::{STACK_BYTES, on_a_stack_of};
 
 pub use rule::Rule;
 pub use typing::wrong;
@@ -39,9 +42,13 @@ pub fn check(schema: &Schema, object: &Value, before: Before<'_>) -> Vec<FieldEr
     if !schema.has_rules() {
         return Vec::new();
     }
-    let mut walk = Walk { meter: Meter::of_object(), errors: Vec::new() };
-    walk.node(schema, object, before, "", true);
-    walk.errors
+    let walk = || {
+        let mut walk = Walk { meter: Meter::of_object(), errors: Vec::new() };
+        walk.node(schema, object, before, "", true);
+        walk.errors
+    };
+    on_a_stack_of(STACK_BYTES, walk)
+        .unwrap_or_else(|why| vec![FieldError::invalid("<nil>", &json!("null"), &why)])
 }
 
 struct Walk {

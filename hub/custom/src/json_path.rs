@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Guarantees:
-//! - a path that is none is refused, never half followed (`paths_are_read_as_a_whole`).
+//! - a path that is none is refused, never half followed (`paths_are_read_as_a_whole`);
+//! - a path takes no more of the stack than its filters in filters, which are few (`filters_in_filters_are_bounded`).
 
 use std::cmp::Ordering;
 
@@ -15,6 +16,8 @@ use serde_json::Value;
 
 /// Steps that a path may have.
 const STEPS_MAX: usize = 64;
+/// Filters in filters.
+const FILTERS_MAX: usize = 4;
 /// Values that a path may lead to.
 const FOUND_MAX: usize = 10_000;
 
@@ -46,7 +49,7 @@ impl JsonPath {
     /// From its text; `None` when that is none.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
-        let (path, rest) = steps(text.strip_prefix('$').unwrap_or(text))?;
+        let (path, rest) = steps(text.strip_prefix('$').unwrap_or(text), FILTERS_MAX)?;
         rest.is_empty().then_some(path)
     }
 
@@ -149,8 +152,8 @@ impl Compare {
     }
 }
 
-/// Steps as far as there are any, and what follows them.
-fn steps(mut text: &str) -> Option<(JsonPath, &str)> {
+/// Steps as far as there are any, and what follows them. They may have filters, and these as many less one.
+fn steps(mut text: &str, filters: usize) -> Option<(JsonPath, &str)> {
     let mut all = Vec::new();
     loop {
         if all.len() == STEPS_MAX {
@@ -173,7 +176,7 @@ fn steps(mut text: &str) -> Option<(JsonPath, &str)> {
             }
             text = rest;
         } else if let Some(rest) = text.strip_prefix('[') {
-            let (step, rest) = bracket(rest)?;
+            let (step, rest) = bracket(rest, filters)?;
             all.push(step);
             text = rest;
         } else {
@@ -201,9 +204,9 @@ fn field(text: &str) -> (Option<String>, &str) {
     ((!name.is_empty() && !escaped).then_some(name), "")
 }
 
-fn bracket(text: &str) -> Option<(Step, &str)> {
+fn bracket(text: &str, filters: usize) -> Option<(Step, &str)> {
     if let Some(rest) = text.strip_prefix("?(") {
-        let (step, rest) = filter(rest.trim_start())?;
+        let (step, rest) = filter(rest.trim_start(), filters.checked_sub(1)?)?;
         return Some((step, rest.trim_start().strip_prefix(")]")?));
     }
     if text.starts_with(['\'', '"']) {
@@ -224,8 +227,8 @@ fn bracket(text: &str) -> Option<(Step, &str)> {
     Some((step, rest))
 }
 
-fn filter(text: &str) -> Option<(Step, &str)> {
-    let (path, rest) = steps(text.strip_prefix('@')?)?;
+fn filter(text: &str, filters: usize) -> Option<(Step, &str)> {
+    let (path, rest) = steps(text.strip_prefix('@')?, filters)?;
     let rest = rest.trim_start();
     let words = [
         ("==", Compare::Equal),
@@ -310,5 +313,13 @@ mod tests {
         }
         assert!(JsonPath::read(&".a".repeat(65)).is_none());
         assert_eq!(JsonPath::read("."), Some(JsonPath(Vec::new())));
+    }
+
+    #[test]
+    fn filters_in_filters_are_bounded() {
+        let nested = |n: usize| format!(".a{}{}", "[?(@.a".repeat(n), ")]".repeat(n));
+        assert!(JsonPath::read(&nested(FILTERS_MAX)).is_some());
+        assert!(JsonPath::read(&nested(FILTERS_MAX + 1)).is_none());
+        assert!(JsonPath::read(&nested(100_000)).is_none());
     }
 }

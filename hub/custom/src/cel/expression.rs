@@ -7,14 +7,20 @@
 //! ```
 //!
 //! Names with an @ are nobody's to write.
+//!
+//! Guarantees:
+//! - no text overflows the stack, whatever it is made of (`no_expression_overflows_the_stack`).
 
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators};
 
 use super::library;
+use super::stack::{STACK_BYTES, on_a_stack_of};
 
 /// Bytes of an expression.
 const TEXT_BYTES_MAX: usize = 16 << 10;
+/// Letters of it that are neither of a word nor space, and each `in`, also of longer words: each level of what the parser makes takes one.
+const SIGNS_MAX: usize = 2_000;
 /// Levels of one: the evaluator takes a few frames of the stack for each.
 const DEPTH_MAX: usize = 200;
 
@@ -32,7 +38,8 @@ impl Expression {
     /// # Errors
     /// Why it is none.
     pub(super) fn read(text: &str) -> Result<Self, String> {
-        Self::of(parse(text)?)
+        check_text(text)?;
+        on_a_stack_of(STACK_BYTES, || Self::of(parse_bounded(text)?))?
     }
 
     /// From what it was parsed to.
@@ -62,8 +69,14 @@ impl Expression {
     }
 }
 
-/// The expression that a text is.
+/// The expression that a text is. It is handled where there is room for it.
 pub(super) fn parse(text: &str) -> Result<IdedExpr, String> {
+    check_text(text)?;
+    on_a_stack_of(STACK_BYTES, || parse_bounded(text))?
+}
+
+/// Bounds the levels of what the parser will make.
+fn check_text(text: &str) -> Result<(), String> {
     if TEXT_BYTES_MAX < text.len() {
         return Err(format!("an expression may have {TEXT_BYTES_MAX} bytes"));
     }
@@ -78,6 +91,16 @@ pub(super) fn parse(text: &str) -> Result<IdedExpr, String> {
             return Err("an expression may not be nested so deeply".to_owned());
         }
     }
+    let is_sign = |letter: &char| !letter.is_alphanumeric() && !letter.is_whitespace();
+    let signs = text.chars().filter(is_sign).count() + text.matches("in").count();
+    if SIGNS_MAX < signs {
+        return Err(format!("an expression may have {SIGNS_MAX} operators and brackets"));
+    }
+    Ok(())
+}
+
+/// Deep trees are made here, and go here.
+fn parse_bounded(text: &str) -> Result<IdedExpr, String> {
     let parsed = library::env().parser().parse(text).map_err(|errors| {
         let text = errors.to_string();
         text.lines().next().unwrap_or_default().to_owned()
@@ -274,4 +297,72 @@ fn meter_added(added: IdedExpr) -> IdedExpr {
     let Expr::Call(mut it) = expr else { return meter(IdedExpr { id, expr }) };
     it.args = it.args.into_iter().map(meter).collect();
     IdedExpr { id, expr: Expr::Call(it) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::before::Before;
+    use crate::schema::Schema;
+
+    /// What makes trees deep, `n` times.
+    fn forms(n: usize) -> Vec<String> {
+        let around = |open: &str, close: &str| format!("{}1{}", open.repeat(n), close.repeat(n));
+        vec![
+            format!("1{}", "+1".repeat(n)),
+            format!("1{}", "-1".repeat(n)),
+            format!("1{}", "*1".repeat(n)),
+            format!("1{}", "<1".repeat(n)),
+            format!("1{}", " in 1".repeat(n)),
+            format!("{}[]", "1in ".repeat(n)),
+            format!("true{}", "&&true".repeat(n / 2)),
+            format!("true{}", "||true".repeat(n / 2)),
+            format!("self{}", ".a".repeat(n)),
+            format!("self{}", "[0]".repeat(n / 2)),
+            format!("self{}", ".size()".repeat(n / 3)),
+            format!("self{}", ".all(x,x)".repeat(n / 4)),
+            format!("self{}", ".map(x,x)".repeat(n / 4)),
+            format!("{}1", "1?1:".repeat(n / 2)),
+            format!("{}1", "1?".repeat(n)),
+            format!("{}true", "!".repeat(n)),
+            format!("{}1", "-".repeat(n)),
+            format!("{}1", "- ".repeat(n)),
+            around("(", ")"),
+            around("[", "]"),
+            around("{1:", "}"),
+            around("size(", ")"),
+            around("[1].all(x,", ")"),
+            "(".repeat(n),
+            "[".repeat(n),
+            "{".repeat(n),
+        ]
+    }
+
+    #[test]
+    fn no_expression_overflows_the_stack() {
+        let texts = [150, 190, 900, SIGNS_MAX - 1, TEXT_BYTES_MAX].map(forms);
+        for text in texts.iter().flatten() {
+            // A worker of the hub has twice as much, and the parser four times what it needs.
+            let read = || {
+                let Ok(expression) = Expression::read(text) else { return };
+                drop(expression);
+                let rules = json!([{"rule": text}]);
+                let schema =
+                    Schema::read(&json!({"type": "object", "x-kubernetes-validations": rules}));
+                let said = crate::cel::check(&schema, &json!({"a": 1}), Before::nothing());
+                assert!(said.len() < 2, "{said:?}");
+                drop(crate::cel::wrong(&schema, &rules[0]));
+            };
+            on_a_stack_of(1 << 20, read).unwrap();
+            if check_text(text).is_ok() {
+                on_a_stack_of(STACK_BYTES / 4, || drop(parse_bounded(text))).unwrap();
+            }
+        }
+        let long = format!("1{}", "+1".repeat(SIGNS_MAX + 1));
+        assert!(parse(&long).unwrap_err().contains("operators"));
+        assert!(parse(&format!("{}[]", "1in ".repeat(SIGNS_MAX + 1))).is_err());
+        assert!(parse(&format!("1{}", "+1".repeat(50))).is_ok());
+    }
 }

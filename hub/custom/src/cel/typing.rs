@@ -5,12 +5,18 @@ use cel::common::ast::Expr;
 use serde_json::Value;
 
 use super::expression::{Expression, inside, parse};
+use super::stack::{STACK_BYTES, on_a_stack_of};
 use super::values;
 use crate::schema::Schema;
 
 /// What is wrong with the rules of a node of a schema, by the place of each.
 #[must_use]
 pub fn wrong(schema: &Schema, rule: &Value) -> Vec<(&'static str, String)> {
+    on_a_stack_of(STACK_BYTES, || mistakes(schema, rule))
+        .unwrap_or_else(|why| vec![("rule", format!("compilation failed: {why}"))])
+}
+
+fn mistakes(schema: &Schema, rule: &Value) -> Vec<(&'static str, String)> {
     let text = |key: &str| rule.get(key).and_then(Value::as_str).unwrap_or_default();
     let (mut found, mut uses_old) = (Vec::new(), false);
     for key in ["rule", "messageExpression"] {
