@@ -12,11 +12,14 @@ use async_trait::async_trait;
 use freewheel_hub_rbac::{GROUP, aggregate};
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
-use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
+use freewheel_hub_store::{Event, MAX_OBJECT_BYTES, Scope, Snapshot, Stored};
 use serde_json::Value;
 
 use crate::engine::client::{everywhere, in_cluster, key as key_of, kind};
 use crate::engine::{Client, Controller, Error};
+
+/// Bytes that a role takes beside its rules: of its metadata, labels and annotations are bounded.
+const REST_BYTES_MAX: usize = 512 << 10;
 
 /// The controller.
 pub struct RoleAggregation {
@@ -28,6 +31,15 @@ impl RoleAggregation {
     /// Writes through this client.
     pub fn new(client: Client) -> Result<Self, Error> {
         Ok(Self { client, roles: kind(GROUP, "v1", "clusterroles")? })
+    }
+
+    fn tell(&self, role: &Stored, left_out: usize) {
+        if left_out == 0 {
+            return;
+        }
+        let (recorder, name) = (&self.client.recorder, self.client.name());
+        let text = format!("{left_out} rules of roles that it is made of have no room in it");
+        recorder.warning(&self.roles, role, name, "RulesLeftOut", text);
     }
 }
 
@@ -51,8 +63,15 @@ impl Controller for RoleAggregation {
         let all: Vec<Arc<Stored>> =
             snapshot.range(&in_cluster(&self.roles, &key.cluster), None).collect();
         for stored in &all {
+            // Whoever may write roles decides how much there is to read.
+            tokio::task::yield_now().await;
             let role = stored.object.value().map_err(Error::api("read a role"))?;
-            let Some(rules) = aggregate::rules(&role, &all) else { continue };
+            let room = MAX_OBJECT_BYTES - REST_BYTES_MAX;
+            let Some(gathered) = aggregate::rules(&role, &all, room) else {
+                continue;
+            };
+            self.tell(stored, gathered.left_out);
+            let rules = gathered.rules;
             let there = role["rules"].as_array().map(Vec::as_slice).unwrap_or_default();
             if there == rules {
                 continue;
