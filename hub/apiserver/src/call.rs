@@ -175,6 +175,7 @@ impl Call {
             .into(),
             dry_run: self.query.dry_run(options)?,
             field_validation: self.query.field_validation(options)?,
+            makes_nothing: false,
             expect: self.tenant.expect(),
         })
     }

@@ -30,12 +30,14 @@ pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, A
 /// PUT of an object or a subresource that has its kind.
 pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
     let encoder = call.encoder()?;
-    let how = call.how("UpdateOptions")?;
+    let mut how = call.how("UpdateOptions")?;
     let (value, mut warnings) = read_object(call, body, &how)?;
     check_name(call, &value)?;
     let door = door(call);
     let may_make = door.is_none() && call.view.stored.has(Trait::CreatesOnUpdate);
-    if may_make && call.hub.server.objects.get(&call.object_ref()).is_err() {
+    // What goes meanwhile is not made again by somebody who was not asked for that right.
+    how.makes_nothing = call.hub.server.objects.get(&call.object_ref()).is_ok();
+    if may_make && !how.makes_nothing {
         call.check_may_create().await?;
     }
     if !call.view.is_plain() {

@@ -62,7 +62,8 @@ pub(super) async fn update(
 ) -> Result<Written, ApiError> {
     let attempt = Attempt { objects, how, target, subresource, owners: Owners::Tracked };
     let pinned = meta::wanted_revision(&value)?.is_some();
-    let may_make = subresource.is_none() && target.kind.has(Trait::CreatesOnUpdate);
+    let may_make =
+        subresource.is_none() && !how.makes_nothing && target.kind.has(Trait::CreatesOnUpdate);
     let again = if pinned && !may_make { None } else { Some(value.text()?) };
     let mut value = Some(value);
     for _ in 1..=UPDATE_TRIES_MAX {
@@ -94,7 +95,6 @@ pub(super) async fn update(
     Err(refusal::modified(target))
 }
 
-/// A PUT of what is not there. Its resourceVersion is of one that is gone, and says nothing of this one.
 /// Whether something else is wanted than before: another spec, or anything where there is none.
 fn wants_something_else(new: &Value, old: &Value) -> bool {
     if new.get("spec").is_some() || old.get("spec").is_some() {
@@ -108,6 +108,7 @@ fn wants_something_else(new: &Value, old: &Value) -> bool {
     wanted(new) != wanted(old)
 }
 
+/// A PUT of what is not there. Its resourceVersion is of one that is gone, and says nothing of this one.
 async fn make(
     objects: &Objects,
     how: &WriteOptions,

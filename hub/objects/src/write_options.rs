@@ -25,6 +25,8 @@ pub struct WriteOptions {
     pub dry_run: bool,
     /// Unknown fields.
     pub field_validation: FieldValidation,
+    /// Make nothing, also of a kind that an update makes: its writer was not asked whether it may.
+    pub makes_nothing: bool,
     /// What must hold when the write is committed, beside what it says of its own object: that which its writer looked
     /// at first. Where it does not the write is refused, with [`OVERTAKEN`].
     pub expect: Vec<Expect>,

@@ -267,6 +267,32 @@ async fn unknown_fields_are_refused_told_or_dropped() {
 }
 
 #[tokio::test]
+async fn an_update_makes_nothing_for_who_may_not() {
+    let world = World::new().await;
+    let lease = json!({"metadata": {"name": "a"}});
+    let at = of("leases", "a");
+    let how = WriteOptions { makes_nothing: true, ..WriteOptions::default() };
+    let gone = world.objects.update(&how, &at, None, lease.clone()).await;
+    assert_eq!(gone.map(drop).unwrap_err().code, 404);
+    let made = world.objects.update(&WriteOptions::default(), &at, None, lease).await.unwrap();
+    assert!(made.created);
+}
+
+#[tokio::test]
+async fn what_is_too_deep_is_not_stored() {
+    let world = World::new().await;
+    let nested = |levels: usize| (0..levels).fold(json!(1), |inside, _| json!([inside]));
+    let revision = |name: &str, levels: usize| json!({"metadata": {"name": name}, "revision": 1, "data": {"a": nested(levels)}});
+    world.create("controllerrevisions", revision("fits", 80)).await.unwrap();
+    assert_eq!(
+        value(&world.objects.get(&of("controllerrevisions", "fits")).unwrap())["revision"],
+        1
+    );
+    let deep = world.create("controllerrevisions", revision("deep", 110)).await;
+    refused(deep, 400, "the object is nested more than 100 levels deep");
+}
+
+#[tokio::test]
 async fn a_dry_run_says_everything_and_writes_nothing() {
     let world = World::new().await;
     let how = WriteOptions { dry_run: true, ..WriteOptions::default() };

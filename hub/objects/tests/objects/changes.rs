@@ -295,6 +295,33 @@ async fn only_who_changes_the_spec_is_warned_about_it() {
 }
 
 #[tokio::test]
+async fn a_kind_without_a_spec_warns_of_what_changes() {
+    let world = World::new().await;
+    let plural = "validatingwebhookconfigurations";
+    world.create(plural, json!({"metadata": {"name": "a"}})).await.unwrap();
+    let webhooks = json!([{
+        "name": "a.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "clientConfig": {"url": "https://example.com"},
+    }]);
+    let change = |key: &'static str, to: Value| {
+        move |mut whole: Value| {
+            whole[key] = to.clone();
+            Ok(whole)
+        }
+    };
+    let at = of(plural, "a");
+    let how = WriteOptions::default();
+    let adds = world.objects.modify(&how, &at, None, change("webhooks", webhooks)).await.unwrap();
+    assert_eq!(adds.warnings.len(), 1, "{:?}", adds.warnings);
+    let labels = |mut whole: Value| {
+        whole["metadata"]["labels"] = json!({"x": "y"});
+        Ok(whole)
+    };
+    let labelled = world.objects.modify(&how, &at, None, labels).await.unwrap();
+    assert_eq!(labelled.warnings, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn what_images_stand_for_is_written_by_the_hub_alone() {
     let world = World::new().await;
     let pins = |of: &str| json!({ RESOLVED: json!({"hello": Digest::of(of.as_bytes()).to_string()}).to_string() });
