@@ -96,7 +96,7 @@ async fn answer(
     let route = path::route(path);
     context.seen.is_for_path(&route);
     run_as_somebody_else(context, tenant.as_ref().ok()).await?;
-    check_door(context, cluster, path).await?;
+    check_door(context, cluster, (path, &route)).await?;
     if !matches!(route, Route::Health { .. }) {
         let flow = Flow::of(context.method);
         context.passage = Some(context.hub.pass(&context.user, flow).await?);
@@ -146,7 +146,7 @@ async fn run_as_somebody_else(
 async fn check_door(
     context: &Context<'_>,
     cluster: Option<&str>,
-    path: &str,
+    (path, route): (&str, &Route<'_>),
 ) -> Result<(), ApiError> {
     let (root, user) = (Tenant::root(), &context.user);
     if !authz::may_ask_for(user, cluster.unwrap_or(root.name.as_str())) {
@@ -158,7 +158,8 @@ async fn check_door(
     if !user.is_stranger() {
         return Ok(());
     }
-    if cluster.is_some() {
+    // A right to a path is none to objects.
+    if cluster.is_some() || matches!(route, Route::Resource(_)) {
         return Err(authn::unauthorized());
     }
     check_path(context, &root, path).await

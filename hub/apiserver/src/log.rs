@@ -6,7 +6,9 @@
 //! - nor does one whose cluster goes or whose reader's certificate ends meanwhile
 //!   (`watches_and_logs_end_with_their_cluster_and_read_nothing_of_the_next`,
 //!   `a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`,
-//!   `a_certificate_ends_by_the_clock_however_it_is_put_on`).
+//!   `a_certificate_ends_by_the_clock_however_it_is_put_on`);
+//! - a device is asked for the cluster that is its own, and for the root
+//!   (`a_site_hears_nothing_of_other_devices_by_naming_them_in_its_pods`).
 
 use bytes::Bytes;
 use freewheel_hub_api::streams::{ByteStream, LogOptions};

@@ -2,7 +2,9 @@
 //!
 //! Guarantees:
 //! - what a review says is what a request is answered (`a_review_says_what_a_request_is_answered`), for others as well
-//!   (`a_review_of_somebody_else_says_what_they_are_answered`).
+//!   (`a_review_of_somebody_else_says_what_they_are_answered`), and for strangers
+//!   (`a_review_says_of_strangers_what_they_are_answered`);
+//! - what has another shape is refused, and not taken for another question (`a_question_of_another_shape_is_no_question`).
 
 use std::collections::BTreeMap;
 
@@ -12,7 +14,7 @@ use freewheel_hub_schema::time;
 use http::Response;
 use serde_json::{Value, json};
 
-use crate::authn::{Bearers, User};
+use crate::authn::{ANONYMOUS, Bearers, UNAUTHENTICATED, User};
 use crate::authz::{
     Attributes, Authorizer as _, Authorizers, Cluster, Decision, Resource, Rules, What,
 };
@@ -225,6 +227,13 @@ fn subject(spec: &Value) -> User {
     }
 }
 
+/// Whether whoever asks for this is turned away at the door, whatever they were given: strangers, with all but paths of
+/// the root. Who is asked about need not be said to be known.
+fn is_turned_away(asked: &Attributes<'_>) -> bool {
+    let is_stranger = asked.user.name == ANONYMOUS || asked.user.is_in(UNAUTHENTICATED);
+    is_stranger && (matches!(asked.what, What::Resource(_)) || !asked.cluster.name.is_root())
+}
+
 async fn may(
     (authorizers, user, cluster): (&Authorizers, &User, Cluster<'_>),
     question: Question,
@@ -244,7 +253,11 @@ async fn may(
         };
         (text(spec, "/resourceAttributes/verb"), What::Resource(resource))
     };
-    let decision = authorizers.decide(&Attributes { user, verb, cluster, what }).await;
+    let asked = Attributes { user, verb, cluster, what };
+    let decision = match is_turned_away(&asked) {
+        true => Decision::NoOpinion("the hub wants to know who asks for that".into()),
+        false => authorizers.decide(&asked).await,
+    };
     let (mut status, why) = match decision {
         Decision::Allow(why) => (json!({"allowed": true}), why),
         Decision::NoOpinion(why) => (json!({"allowed": false}), why),

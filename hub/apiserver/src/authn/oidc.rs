@@ -275,6 +275,34 @@ jwt:
         assert!(ask(&oidc, &good).await.is_err());
     }
 
+    #[test]
+    fn an_address_that_is_not_verified_names_nobody() {
+        let text =
+            CONFIGURATION.replace("{claim: sub, prefix: 'oidc:'}", "{claim: email, prefix: ''}");
+        let read = AuthenticationConfiguration::read(&text).unwrap();
+        let key = TokenKey::read(&TokenKey::generate().unwrap()).unwrap();
+        let elsewhere = Arc::new(Elsewhere { key, asked: AtomicUsize::default() });
+        let provider = read.providers(|_| Ok::<_, String>(elsewhere.clone())).unwrap().remove(0);
+        for (verified, good) in [
+            (None, true),
+            (Some(json!(true)), true),
+            (Some(json!(false)), false),
+            (Some(json!("false")), false),
+            (Some(json!("true")), false),
+            (Some(json!(0)), false),
+            (Some(json!(null)), false),
+        ] {
+            let said = claims(|claims| {
+                claims["email"] = json!("ada@example.com");
+                if let Some(verified) = &verified {
+                    claims["email_verified"] = verified.clone();
+                }
+            });
+            let said: Value = serde_json::from_slice(&said).unwrap();
+            assert_eq!(user(&provider.jwt, &said, 1_000).is_ok(), good, "{verified:?}");
+        }
+    }
+
     #[tokio::test]
     async fn keys_are_fetched_when_one_is_missing_and_not_for_strangers() {
         let (oidc, elsewhere, clock) = oidc();

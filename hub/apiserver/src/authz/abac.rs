@@ -156,6 +156,7 @@ mod tests {
     use freewheel_link::names::ClusterName;
 
     use super::*;
+    use crate::authn::AUTHENTICATED;
 
     async fn may(file: &str, user: &str, verb: &str, what: What<'_>) -> bool {
         let groups = vec!["people".to_owned()];
@@ -207,6 +208,19 @@ mod tests {
             What::Resource(Resource { plural: "pods", namespace: "m", ..Resource::default() });
         assert!(!may(&one, "x", "get", other).await);
         assert!(!may(&line(r#"{"resource":"*","namespace":"*"}"#), "x", "get", pods).await);
+    }
+
+    #[test]
+    fn a_star_is_everybody_but_strangers() {
+        let groups = vec![AUTHENTICATED.to_owned()];
+        let jane = User { name: "jane".to_owned(), groups, ..User::default() };
+        for spec in [r#"{"user":"*"}"#, r#"{"group":"*"}"#, r#"{"user":"*","group":"*"}"#] {
+            let policy: Policy = serde_json::from_str(spec).unwrap();
+            assert!(policy.is_about(&jane), "{spec}");
+            assert!(!policy.is_about(&User::anonymous()), "{spec}");
+        }
+        let named: Policy = serde_json::from_str(r#"{"user":"system:anonymous"}"#).unwrap();
+        assert!(named.is_about(&User::anonymous()) && !named.is_about(&jane));
     }
 
     #[test]

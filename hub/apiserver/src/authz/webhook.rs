@@ -3,7 +3,9 @@
 //! kube-apiserver.
 //!
 //! Guarantees:
-//! - it is asked after all others, and who does not answer has no say (`who_decides_elsewhere_is_asked_once`).
+//! - it is asked after all others, and who does not answer has no say (`who_decides_elsewhere_is_asked_once`);
+//! - strangers neither flood it nor fill the memory with what it said
+//!   (`questions_at_a_time_are_bounded_and_most_are_for_those_who_are_known`, `long_questions_are_not_remembered`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +28,10 @@ const OTHER_SECONDS: i64 = 30;
 const ANSWERS_MAX: usize = 8_192;
 /// Longer questions are asked each time, as at kube-apiserver: what is remembered is bounded by bytes, too.
 const KEPT_QUESTION_BYTES_MAX: usize = 10_000;
-/// Questions that are asked at a time, each on a connection of its own; strangers ask them as well.
+/// Questions that are asked at a time, each on a connection of its own.
 const QUESTIONS_MAX: usize = 32;
+/// The same for strangers, who keep nobody else from asking.
+const STRANGERS_QUESTIONS_MAX: usize = 8;
 /// How long a question waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -40,18 +44,22 @@ struct Inner {
     clock: Arc<dyn Clock>,
     known: Remembered<String, Decision>,
     turns: Semaphore,
+    strangers_turns: Semaphore,
 }
 
 impl AccessWebhook {
     /// Asks this one.
     #[must_use]
     pub fn new(remote: Arc<dyn Remote>, clock: Arc<dyn Clock>) -> Self {
-        let (known, turns) = (Remembered::new(ANSWERS_MAX), Semaphore::new(QUESTIONS_MAX));
-        Self(Arc::new(Inner { remote, clock, known, turns }))
+        let known = Remembered::new(ANSWERS_MAX);
+        let turns = Semaphore::new(QUESTIONS_MAX);
+        let strangers_turns = Semaphore::new(STRANGERS_QUESTIONS_MAX);
+        Self(Arc::new(Inner { remote, clock, known, turns, strangers_turns }))
     }
 
-    async fn ask(&self, review: &Value) -> Result<Value, String> {
-        let turn = timeout(TURN_TIMEOUT, self.0.turns.acquire()).await;
+    async fn ask(&self, user: &User, review: &Value) -> Result<Value, String> {
+        let turns = if user.is_stranger() { &self.0.strangers_turns } else { &self.0.turns };
+        let turn = timeout(TURN_TIMEOUT, turns.acquire()).await;
         let _turn = turn.map_err(|_| "too many questions are asked".to_owned())?;
         self.0.remote.ask(review).await
     }
@@ -69,7 +77,7 @@ impl Authorizer for AccessWebhook {
         if let Some(decision) = known.get(&question, clock.unix_seconds()) {
             return decision;
         }
-        let status = match self.ask(&review).await {
+        let status = match self.ask(asked.user, &review).await {
             Ok(answer) => answer.get("status").cloned().unwrap_or_default(),
             Err(error) => {
                 warn!(error, "the webhook that decides on access does not answer");
@@ -138,6 +146,7 @@ mod tests {
     use freewheel_link::names::ClusterName;
 
     use super::*;
+    use crate::authn::AUTHENTICATED;
 
     #[derive(Default)]
     struct Elsewhere(AtomicUsize);
@@ -196,5 +205,60 @@ mod tests {
         decide("root", "bob", "pods").await;
         decide("root", "jane", "pods").await;
         assert_eq!(count(), 7, "what is allowed counts for longer");
+    }
+
+    /// Never has more than some questions at a time.
+    #[derive(Default)]
+    struct Slow {
+        now: AtomicUsize,
+        most: AtomicUsize,
+        asked: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Remote for Slow {
+        async fn ask(&self, _: &Value) -> Result<Value, String> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            self.now.fetch_sub(1, Ordering::SeqCst);
+            Ok(json!({"status": {"allowed": true}}))
+        }
+    }
+
+    async fn asks(webhook: &AccessWebhook, user: &User, name: &str) -> Decision {
+        let root = ClusterName::root();
+        let what = What::Resource(Resource { plural: "pods", name, ..Resource::default() });
+        let cluster = Cluster { name: &root, uid: None };
+        webhook.decide(&Attributes { user, verb: "get", cluster, what }).await
+    }
+
+    #[tokio::test]
+    async fn questions_at_a_time_are_bounded_and_most_are_for_those_who_are_known() {
+        let remote = Arc::new(Slow::default());
+        let webhook = AccessWebhook::new(remote.clone(), Arc::new(Hands::default()));
+        let groups = vec![AUTHENTICATED.to_owned()];
+        let jane = User { name: "jane".to_owned(), groups, ..User::default() };
+        for (user, most) in [(User::anonymous(), STRANGERS_QUESTIONS_MAX), (jane, QUESTIONS_MAX)] {
+            let names: Vec<String> = (0..3 * QUESTIONS_MAX).map(|n| n.to_string()).collect();
+            let all = names.iter().map(|name| asks(&webhook, &user, name));
+            let answers = futures::future::join_all(all).await;
+            assert!(answers.iter().all(|it| matches!(it, Decision::Allow(_))));
+            assert_eq!(remote.most.load(Ordering::SeqCst), most);
+        }
+    }
+
+    #[tokio::test]
+    async fn long_questions_are_not_remembered() {
+        let remote = Arc::new(Slow::default());
+        let webhook = AccessWebhook::new(remote.clone(), Arc::new(Hands::default()));
+        let long = "n".repeat(KEPT_QUESTION_BYTES_MAX);
+        for (name, times) in [("short", 1), (&*long, 3)] {
+            let before = remote.asked.load(Ordering::SeqCst);
+            asks(&webhook, &User::default(), name).await;
+            asks(&webhook, &User::default(), name).await;
+            asks(&webhook, &User::default(), name).await;
+            assert_eq!(remote.asked.load(Ordering::SeqCst) - before, times);
+        }
     }
 }
