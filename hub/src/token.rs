@@ -123,6 +123,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_token_is_for_the_link_and_not_for_the_api() {
+        let options = TokenOptions {
+            ttl: std::time::Duration::from_secs(60),
+            accept: true,
+            reusable: false,
+            registry: false,
+            kubeconfig: None,
+        };
+        let made = body("abcdef", "0123456789abcdef", &options);
+        assert_eq!(made["data"]["usage-freewheel-join"], STANDARD.encode("true"));
+        assert_eq!(made["data"].get("usage-bootstrap-authentication"), None);
+    }
+
+    #[test]
     fn a_line_that_works_on_this_machine_alone_comes_with_a_warning() {
         for link in ["127.0.0.1:6444", "[::1]:6444", "localhost:6444", "0.0.0.0:6444"] {
             assert!(only_here(link).is_some_and(|text| text.contains("--advertise")), "{link}");

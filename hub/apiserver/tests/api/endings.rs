@@ -46,14 +46,18 @@ async fn secret(client: &Client, name: &str) -> Value {
 
 /// A pod that runs, with this container.
 async fn pod(site: &Client, container: &str) {
-    let pod = json!({"metadata": {"name": "p"},
-        "spec": {"nodeName": "pi-7", "containers": [{"name": container, "image": "i"}]}});
+    pod_on(site, "pi-7", ("p", container)).await;
+}
+
+async fn pod_on(site: &Client, node: &str, (name, container): (&str, &str)) {
+    let pod = json!({"metadata": {"name": name},
+        "spec": {"nodeName": node, "containers": [{"name": container, "image": "i"}]}});
     let mut running = site.post(PODS, &pod).await.json();
     running["status"]["containerStatuses"] = json!([{
         "name": container, "image": "i", "imageID": "", "ready": true, "restartCount": 0,
         "state": {"running": {"startedAt": "2026-11-20T12:00:00Z"}},
     }]);
-    let answer = site.put(&format!("{PODS}/p/status"), &running).await;
+    let answer = site.put(&format!("{PODS}/{name}/status"), &running).await;
     assert_eq!(answer.code, 200, "{}", answer.text());
 }
 
@@ -65,6 +69,19 @@ async fn breaks_off(log: http::Response<hyper::body::Incoming>) -> bool {
 fn is_error(event: &Value, code: u16, reason: &str) -> bool {
     let status = &event["object"];
     event["type"] == "ERROR" && status["code"] == code && status["reason"] == reason
+}
+
+#[tokio::test]
+async fn a_site_hears_nothing_of_other_devices_by_naming_them_in_its_pods() {
+    let hub = Hub::start().await;
+    let site = cluster(&hub).await;
+    for (node, name) in [("pi-8", "other"), ("pi-7", "own")] {
+        pod_on(&site, node, (name, "quiet")).await;
+    }
+    let answer = site.get(&format!("{PODS}/other/log")).await;
+    assert_eq!(answer.code, 503, "{}", answer.text());
+    assert_eq!(answer.json()["message"], r#"no device of this cluster is behind the node "pi-8""#);
+    assert_eq!(site.get(&format!("{PODS}/own/log")).await.text(), "pi-7 quiet\n");
 }
 
 #[tokio::test]

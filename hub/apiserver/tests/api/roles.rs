@@ -296,6 +296,84 @@ async fn a_put_that_makes_an_object_asks_for_the_right_to() {
 }
 
 #[tokio::test]
+async fn a_watch_of_one_name_shows_that_name_whatever_its_selector_says() {
+    let hub = Hub::start().await;
+    let (admin, jane) = (hub.admin(), hub.person("jane"));
+    for name in ["mine", "other"] {
+        let secret = json!({"metadata": {"name": name}});
+        made(&admin.post("/api/v1/namespaces/default/secrets", &secret).await);
+    }
+    let mut mine = rule(&["get", "list", "watch"], "", &["secrets"]);
+    mine["resourceNames"] = json!(["mine"]);
+    made(&admin.post(&format!("{RBAC}/clusterroles"), &role("ClusterRole", "mine", &[mine])).await);
+    let gives = binding("mine", ("ClusterRole", "mine"), &user("jane"));
+    made(&admin.post(&format!("{RBAC}/clusterrolebindings"), &gives).await);
+    let watch = "/api/v1/watch/namespaces/default/secrets";
+    for path in [
+        format!("{watch}/other"),
+        format!("{watch}/other?fieldSelector=metadata.name%3Dmine"),
+        "/api/v1/namespaces/default/secrets/other?fieldSelector=metadata.name%3Dmine".to_owned(),
+    ] {
+        assert_eq!(jane.get(&path).await.code, 403, "{path}");
+    }
+    let path = format!("{watch}/mine?fieldSelector=metadata.name%3Dother");
+    assert_eq!(jane.watch(&path).await.next().await.unwrap()["object"]["metadata"]["name"], "mine");
+}
+
+#[tokio::test]
+async fn a_review_says_of_strangers_what_they_are_answered() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let reader = role("Role", "pods", &[rule(&["list"], "", &["pods"])]);
+    made(&admin.post(&format!("{RBAC}/namespaces/default/roles"), &reader).await);
+    let reads = binding("pods", ("Role", "pods"), &user("system:anonymous"));
+    made(&admin.post(&format!("{RBAC}/namespaces/default/rolebindings"), &reads).await);
+    let opens = json!({"verbs": ["get"], "nonResourceURLs": ["/api/*"]});
+    made(&admin.post(&format!("{RBAC}/clusterroles"), &role("ClusterRole", "api", &[opens])).await);
+    let gives = binding("api", ("ClusterRole", "api"), &user("system:anonymous"));
+    made(&admin.post(&format!("{RBAC}/clusterrolebindings"), &gives).await);
+    let stranger = hub.client(None);
+    assert_eq!(stranger.get("/api/v1/namespaces/default/pods").await.code, 401);
+    assert_eq!(stranger.get("/version").await.code, 200);
+    let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let groups = json!(["system:unauthenticated"]);
+    let asks = |what: Value| {
+        let mut spec = json!({"user": "system:anonymous", "groups": groups});
+        spec.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+        json!({"spec": spec})
+    };
+    let pods = asks(
+        json!({"resourceAttributes": {"verb": "list", "resource": "pods", "namespace": "default"}}),
+    );
+    assert_eq!(admin.post(path, &pods).await.json()["status"]["allowed"], false);
+    let version = asks(json!({"nonResourceAttributes": {"verb": "get", "path": "/version"}}));
+    assert_eq!(admin.post(path, &version).await.json()["status"]["allowed"], true);
+    cluster(&hub, "pi-7").await;
+    let there = format!("/clusters/pi-7{path}");
+    assert_eq!(admin.post(&there, &version).await.json()["status"]["allowed"], false);
+    assert_eq!(stranger.get("/clusters/pi-7/version").await.code, 401);
+}
+
+#[tokio::test]
+async fn a_question_of_another_shape_is_no_question() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let what = json!({"verb": "get", "resource": "pods"});
+    for body in [
+        json!({"spec": {"user": "jane", "groups": "x", "resourceAttributes": what}}),
+        json!({"spec": {"user": "jane", "groups": [1], "resourceAttributes": what}}),
+        json!({"spec": {"user": "jane", "extra": {"a/b": "x"}, "resourceAttributes": what}}),
+        json!({"spec": {"user": "jane", "resourceAttributes": {"verb": ["get"], "resource": "pods"}}}),
+        json!({"spec": {"user": "jane", "resourceAttributes": "pods"}}),
+        json!({"spec": [what]}),
+        json!([]),
+    ] {
+        assert_eq!(admin.post(path, &body).await.code, 400, "{body}");
+    }
+}
+
+#[tokio::test]
 async fn a_review_of_somebody_else_says_what_they_are_answered() {
     let hub = Hub::start().await;
     let (admin, jane) = (hub.admin(), hub.person("jane"));

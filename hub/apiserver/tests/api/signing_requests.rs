@@ -109,3 +109,66 @@ async fn a_certificate_is_issued_once_and_decisions_have_a_time() {
     let answer = admin.patch(&format!("{PATH}/jane"), merge, &spec).await;
     assert_eq!(answer.json()["spec"]["usages"], json!(["client auth"]), "the spec never changes");
 }
+
+#[tokio::test]
+async fn who_approves_has_the_right_for_that_signer() {
+    const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let bob = hub.client(Some(&hub.authority.client("bob", "people")));
+    let certificates = "certificates.k8s.io";
+    let writes = json!({"verbs": ["get", "create", "update", "patch"], "apiGroups": [certificates],
+        "resources": ["certificatesigningrequests", "certificatesigningrequests/approval", "certificatesigningrequests/status"]});
+    let gives = |name: &'static str, rules: Value| {
+        let admin = admin.clone();
+        async move {
+            let role = json!({"metadata": {"name": name}, "rules": rules});
+            assert_eq!(admin.post(&format!("{RBAC}/clusterroles"), &role).await.code, 201);
+            let group = "rbac.authorization.k8s.io";
+            let binding = json!({"metadata": {"name": name},
+                "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+                "subjects": [{"kind": "User", "apiGroup": group, "name": "bob"}]});
+            assert_eq!(
+                admin.post(&format!("{RBAC}/clusterrolebindings"), &binding).await.code,
+                201
+            );
+        }
+    };
+    let signers = |verb: &str, name: &str| json!({"verbs": [verb], "apiGroups": [certificates], "resources": ["signers"], "resourceNames": [name]});
+    gives("other", json!([writes, signers("approve", "example.com/*")])).await;
+    let mut other = request("other", &pem("dev"));
+    other["spec"]["signerName"] = json!("example.com/mine");
+    for body in [request("jane", &pem("dev")), other] {
+        assert_eq!(bob.post(PATH, &body).await.code, 201);
+    }
+    let approve = |name: &'static str| {
+        let bob = bob.clone();
+        async move {
+            let mut object = bob.get(&format!("{PATH}/{name}")).await.json();
+            object["status"]["conditions"] = json!([{"type": "Approved", "status": "True"}]);
+            bob.put(&format!("{PATH}/{name}/approval"), &object).await
+        }
+    };
+    let refused = |verb: &str| {
+        format!(
+            "certificatesigningrequests.certificates.k8s.io \"jane\" is forbidden: user not permitted to \
+             {verb} requests with signerName \"kubernetes.io/kube-apiserver-client\""
+        )
+    };
+    let answer = approve("jane").await;
+    assert_eq!((answer.code, &answer.json()["message"]), (403, &json!(refused("approve"))));
+    let conditions = json!({"status": {"conditions": [{"type": "Approved", "status": "True"}]}});
+    let path = format!("{PATH}/jane/approval");
+    assert_eq!(bob.patch(&path, "merge-patch+json", &conditions).await.code, 403);
+    assert_eq!(approve("other").await.code, 200, "of that domain");
+    let der = STANDARD.encode(&hub.authority.certificate);
+    let text = format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n");
+    let certificate = json!({"status": {"certificate": STANDARD.encode(text)}});
+    let status = format!("{PATH}/jane/status");
+    let answer = bob.patch(&status, "merge-patch+json", &certificate).await;
+    assert_eq!((answer.code, &answer.json()["message"]), (403, &json!(refused("sign"))));
+    let own = "kubernetes.io/kube-apiserver-client";
+    gives("own", json!([signers("approve", own), signers("sign", own)])).await;
+    assert_eq!(approve("jane").await.code, 200);
+    assert_eq!(bob.patch(&status, "merge-patch+json", &certificate).await.code, 200);
+}

@@ -264,6 +264,39 @@ async fn a_token_of_one_cluster_is_none_in_another() {
 }
 
 #[tokio::test]
+async fn a_request_of_another_shape_gets_no_token() {
+    let hub = Hub::start().await;
+    account(&hub, "", "a").await;
+    for spec in [
+        json!({"audiences": "vault"}),
+        json!({"audiences": [1, 2]}),
+        json!({"boundObjectRef": {"kind": 1}}),
+        json!({"boundObjectRef": "pod"}),
+        json!(["vault"]),
+    ] {
+        let answer = request(&hub, "", "a", spec.clone()).await;
+        assert_eq!(answer.code, 400, "{spec}: {}", answer.text());
+    }
+    let whole = hub.admin().post(&format!("{ACCOUNTS}/a/token"), &json!([])).await;
+    assert_eq!(whole.code, 400, "{}", whole.text());
+    for spec in [json!({"token": ["x"]}), json!({"token": "x", "audiences": "vault"})] {
+        assert_eq!(hub.admin().post(REVIEWS, &json!({"spec": spec})).await.code, 400);
+    }
+}
+
+#[tokio::test]
+async fn a_token_to_join_with_is_nobody_at_the_api() {
+    let hub = Hub::start().await;
+    let text = |text: &str| json!(STANDARD.encode(text));
+    let secret = json!({"metadata": {"name": "bootstrap-token-abcdef"}, "type": "bootstrap.kubernetes.io/token",
+        "data": {"token-id": text("abcdef"), "token-secret": text("0123456789abcdef"),
+            "usage-freewheel-join": text("true")}});
+    let secrets = "/api/v1/namespaces/kube-system/secrets";
+    assert_eq!(hub.admin().post(secrets, &secret).await.code, 201);
+    assert_eq!(hub.with_token("abcdef.0123456789abcdef", WHOAMI).await.code, 401);
+}
+
+#[tokio::test]
 async fn a_review_says_whose_a_token_is_and_for_whom() {
     let hub = Hub::start().await;
     let uid = account(&hub, "", "a").await;

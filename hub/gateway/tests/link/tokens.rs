@@ -43,7 +43,7 @@ async fn single(hub: &Hub) -> &'static str {
         "metadata": {"name": "bootstrap-token-single", "namespace": "kube-system"},
         "data": {
             "token-id": encode("single"), "token-secret": encode("0123456789abcdef"),
-            "usage-bootstrap-authentication": encode("true"),
+            "usage-freewheel-join": encode("true"),
             "freewheel-auto-accept": encode("true"), "freewheel-single-use": encode("true"),
         },
     });
