@@ -68,7 +68,7 @@ mod tests {
 
     use super::*;
 
-    fn stored(name: &str, rules: Value) -> Arc<Stored> {
+    fn stored(name: &str, rules: &[Value]) -> Arc<Stored> {
         let role = json!({"metadata": {"name": name, "labels": {"a": "b"}}, "rules": rules});
         let resource = Resource::new(crate::GROUP, "clusterroles");
         let key = Key::new(&resource, &ClusterName::root(), "", name);
@@ -80,9 +80,9 @@ mod tests {
     fn what_does_not_fit_is_left_out_and_counted() {
         let rule = |name: &str| json!({"verbs": ["get"], "apiGroups": [name], "resources": ["x"]});
         let all = [
-            stored("one", json!([rule("a"), rule("b")])),
-            stored("own", json!([rule("gone")])),
-            stored("two", json!([rule("b"), rule("c")])),
+            stored("one", &[rule("a"), rule("b")]),
+            stored("own", &[rule("gone")]),
+            stored("two", &[rule("b"), rule("c")]),
         ];
         let selectors = json!([{"matchLabels": {"a": "b"}}, {"matchLabels": {"a": "b"}}]);
         let own = json!({"metadata": {"name": "own"}, "rules": [rule("gone")],

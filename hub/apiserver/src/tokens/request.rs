@@ -39,9 +39,6 @@ pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, A
     check_metadata(call, &request, &account)?;
     let issuer = &call.hub.issuer;
     let own = issuer.audiences(&*snapshot, &call.tenant.name);
-    let bound =
-        ["kind", "apiVersion", "name", "uid"].map(|key| format!("/spec/boundObjectRef/{key}"));
-    decode::check_shape(&request, &bound.each_ref().map(|path| &**path), &["/spec/audiences"])?;
     let asked = Asked::read(&request, &own)?;
     let bound = find_bound(call, &*snapshot, &request)?;
     let extends = bound.pod.is_some() && asked.is_for_a_while_longer(&own);
@@ -121,6 +118,9 @@ struct Asked {
 impl Asked {
     /// Who names no audience means the API itself, at the address that it has now.
     fn read(request: &Value, own: &[String]) -> Result<Self, ApiError> {
+        let bound =
+            ["kind", "apiVersion", "name", "uid"].map(|key| format!("/spec/boundObjectRef/{key}"));
+        decode::check_shape(request, &bound.each_ref().map(|path| &**path), &["/spec/audiences"])?;
         let audiences = request.pointer("/spec/audiences").and_then(Value::as_array);
         let audiences = audiences.into_iter().flatten().filter_map(Value::as_str);
         let mut audiences: Vec<String> = audiences.map(str::to_owned).collect();

@@ -18,7 +18,7 @@ use script::{Known, Player, Script};
 
 /// What is different in many answers, and why.
 const EVERYWHERE: [(&str, &str); 3] = [
-    ("/**/managedFields", "nobody keeps who owns which field yet"),
+    ("/**/managedFields", "those who wrote in one second come in another order"),
     ("/**/items/*/apiVersion", "items of a list are whole objects, as they are at rest"),
     ("/**/items/*/kind", "items of a list are whole objects, as they are at rest"),
 ];
