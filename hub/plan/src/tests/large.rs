@@ -107,7 +107,7 @@ fn services_beyond_half_of_a_plan_are_left_out_largest_first() {
     let held = VersionedSet::default();
     fit::fit(&mut plan, &spoke(), &World::default(), &held, 8000);
     let refused: Vec<&str> = plan.refused.iter().map(|refused| &*refused.name).collect();
-    assert_eq!(refused, [name(3), name(2)]);
+    assert_eq!(refused, [name(2), name(3)], "the smallest stay");
     assert_eq!(plan.records.len(), 2);
 }
 
