@@ -267,6 +267,8 @@ mod tests {
                 ".spec.selector",
                 r#".spec.ports[port=82,protocol="TCP"]"#,
                 r#".spec.ports[port=82,protocol="TCP"].port"#,
+                // Go writes it where nobody has said it.
+                r#".spec.ports[port=82,protocol="TCP"].targetPort"#,
             ]
         );
         assert_eq!(
@@ -275,6 +277,7 @@ mod tests {
                 ".spec.type",
                 r#".spec.ports[port=81,protocol="TCP"]"#,
                 r#".spec.ports[port=81,protocol="TCP"].port"#,
+                r#".spec.ports[port=81,protocol="TCP"].targetPort"#,
             ]
         );
         assert_eq!(compare(&old, &old, service), Comparison::default());
