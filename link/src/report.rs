@@ -241,22 +241,22 @@ const LIST_ITEMS_MAX: usize = 256;
 
 impl Report {
     /// Cuts every text and list to a length that an honest spoke does not reach: nobody makes the hub
-    /// keep more, in what it reads or in what it holds for that.
+    /// keep more, in what it reads or in what it holds for that. Characters that no text is made of go, too.
     pub fn bound(&mut self) {
         match self {
             Self::Pod(pod) => pod.bound(),
-            Self::PodGone { uid, .. } => cut(uid, SHORT_TEXT_BYTES_MAX),
+            Self::PodGone { uid, .. } => line(uid, SHORT_TEXT_BYTES_MAX),
             Self::Node(node) => node.bound(),
             Self::Event(event) => {
                 let names = [&mut event.namespace, &mut event.pod, &mut event.uid];
-                names.into_iter().for_each(|text| cut(text, SHORT_TEXT_BYTES_MAX));
-                cut(&mut event.field_path, SHORT_TEXT_BYTES_MAX);
-                cut(&mut event.reason, SHORT_TEXT_BYTES_MAX);
-                cut(&mut event.message, LONG_TEXT_BYTES_MAX);
+                names.into_iter().for_each(|text| line(text, SHORT_TEXT_BYTES_MAX));
+                line(&mut event.field_path, SHORT_TEXT_BYTES_MAX);
+                line(&mut event.reason, SHORT_TEXT_BYTES_MAX);
+                text(&mut event.message, LONG_TEXT_BYTES_MAX);
             }
             Self::NodeEvent(event) => {
-                cut(&mut event.reason, SHORT_TEXT_BYTES_MAX);
-                cut(&mut event.message, LONG_TEXT_BYTES_MAX);
+                line(&mut event.reason, SHORT_TEXT_BYTES_MAX);
+                text(&mut event.message, LONG_TEXT_BYTES_MAX);
             }
         }
     }
@@ -265,13 +265,13 @@ impl Report {
 impl PodStatusV1 {
     fn bound(&mut self) {
         let names = [&mut self.namespace, &mut self.name, &mut self.uid, &mut self.reason];
-        names.into_iter().for_each(|text| cut(text, SHORT_TEXT_BYTES_MAX));
-        cut(&mut self.message, LONG_TEXT_BYTES_MAX);
+        names.into_iter().for_each(|text| line(text, SHORT_TEXT_BYTES_MAX));
+        text(&mut self.message, LONG_TEXT_BYTES_MAX);
         few(&mut self.conditions, LIST_ITEMS_MAX);
         for condition in &mut self.conditions {
-            cut(&mut condition.kind, SHORT_TEXT_BYTES_MAX);
-            cut(&mut condition.reason, SHORT_TEXT_BYTES_MAX);
-            cut(&mut condition.message, LONG_TEXT_BYTES_MAX);
+            line(&mut condition.kind, SHORT_TEXT_BYTES_MAX);
+            line(&mut condition.reason, SHORT_TEXT_BYTES_MAX);
+            text(&mut condition.message, LONG_TEXT_BYTES_MAX);
         }
         for list in [&mut self.init, &mut self.containers] {
             few(list, LIST_ITEMS_MAX);
@@ -284,16 +284,16 @@ impl PodStatusV1 {
 impl ContainerStatusV1 {
     fn bound(&mut self) {
         for text in [&mut self.name, &mut self.container_id, &mut self.last_id] {
-            cut(text, SHORT_TEXT_BYTES_MAX);
+            line(text, SHORT_TEXT_BYTES_MAX);
         }
         // References to images may be longer than names.
         for text in [&mut self.image, &mut self.image_id] {
-            cut(text, LONG_TEXT_BYTES_MAX);
+            line(text, LONG_TEXT_BYTES_MAX);
         }
         match &mut self.state {
             ContainerStateV1::Waiting(reason, message) => {
-                cut(reason, SHORT_TEXT_BYTES_MAX);
-                cut(message, LONG_TEXT_BYTES_MAX);
+                line(reason, SHORT_TEXT_BYTES_MAX);
+                text(message, LONG_TEXT_BYTES_MAX);
             }
             ContainerStateV1::Terminated(end) => end.bound(),
             ContainerStateV1::Running(_) => {}
@@ -306,13 +306,14 @@ impl ContainerStatusV1 {
 
 impl TerminatedV1 {
     fn bound(&mut self) {
-        cut(&mut self.reason, SHORT_TEXT_BYTES_MAX);
-        cut(&mut self.message, LONG_TEXT_BYTES_MAX);
+        line(&mut self.reason, SHORT_TEXT_BYTES_MAX);
+        text(&mut self.message, LONG_TEXT_BYTES_MAX);
     }
 }
 
 impl NodeStatusV1 {
-    fn bound(&mut self) {
+    /// [`Report::bound`], for the state that a greeting says.
+    pub fn bound(&mut self) {
         let texts = [
             &mut self.hostname,
             &mut self.architecture,
@@ -323,7 +324,7 @@ impl NodeStatusV1 {
             &mut self.version,
             &mut self.profile,
         ];
-        texts.into_iter().for_each(|text| cut(text, SHORT_TEXT_BYTES_MAX));
+        texts.into_iter().for_each(|text| line(text, SHORT_TEXT_BYTES_MAX));
         self.labels.retain(|(key, value)| key.len() <= 317 && value.len() <= 63);
         few(&mut self.labels, 64);
         self.pressure.retain(|text| text.len() <= 64);
@@ -336,6 +337,26 @@ impl NodeStatusV1 {
 fn few<T>(list: &mut Vec<T>, most: usize) {
     list.truncate(most);
     list.shrink_to_fit();
+}
+
+/// A name, a reason or the like: of one line.
+fn line(text: &mut String, most: usize) {
+    clean(text, char::is_control);
+    cut(text, most);
+}
+
+/// What people read: lines are its own.
+fn text(text: &mut String, most: usize) {
+    clean(text, |c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
+    cut(text, most);
+}
+
+/// Takes out what no field of an object is made of: files of a device may hold anything.
+fn clean(text: &mut String, odd: impl Fn(char) -> bool) {
+    if text.contains(&odd) {
+        text.retain(|c| !odd(c));
+        text.shrink_to_fit();
+    }
 }
 
 fn cut(text: &mut String, most: usize) {
@@ -353,6 +374,20 @@ mod tests {
 
     impl crate::part::InPart for Large {
         const KIND: u16 = 400;
+    }
+
+    #[test]
+    fn what_no_text_is_made_of_goes() {
+        let (odd, one) = ("a\0b\nc\u{1b}d\u{85}é", "abcdé");
+        let mut node =
+            NodeStatusV1 { hostname: odd.into(), machine_id: odd.into(), ..testing::node() };
+        node.bound();
+        assert_eq!((&*node.hostname, &*node.machine_id), (one, one));
+        let mut event = EventV1 { reason: odd.into(), message: odd.into(), ..testing::event() };
+        let mut report = Report::Event(event.clone());
+        report.bound();
+        (event.reason, event.message) = (one.into(), "ab\ncdé".into());
+        assert_eq!(report, Report::Event(event));
     }
 
     #[test]

@@ -113,6 +113,10 @@ conditions! {
     NODE_PID_PRESSURE = of_node("PIDPressure", ConditionOwner::Spoke);
     /// It could not read its own ledger.
     NODE_LEDGER_DAMAGED = of_node("LedgerDamaged", ConditionOwner::Spoke);
+    /// Its disk is read-only.
+    NODE_READONLY_FILESYSTEM = of_node("ReadonlyFilesystem", ConditionOwner::Spoke);
+    /// Its disk takes no writes.
+    NODE_LEDGER_UNWRITABLE = of_node("LedgerUnwritable", ConditionOwner::Spoke);
     /// The hub's people let it in.
     CLUSTER_ACCEPTED = of("ManagedCluster", "HubAcceptedManagedCluster", ConditionOwner::Nodes);
     /// It was here.

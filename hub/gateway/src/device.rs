@@ -10,11 +10,13 @@
 //! - what it has said is written again when its Node is gone, another one, or says something else, now and then
 //!   (`a_node_that_is_deleted_or_made_anew_has_all_that_its_device_said`,
 //!   `what_somebody_writes_into_a_node_s_status_is_as_its_device_said_again`,
-//!   `a_node_that_is_deleted_again_and_again_is_written_now_and_then`).
+//!   `a_node_that_is_deleted_again_and_again_is_written_now_and_then`);
+//! - an address that can be no node's is none (`an_address_that_is_no_node_s_is_none`).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
+use tracing::warn;
 
 use crate::token_bucket::TokenBucket;
 
@@ -24,6 +26,8 @@ const NODE_STATUSES_PER_SECOND: f64 = 0.2;
 
 /// One session's.
 pub(crate) struct DeviceReports {
+    /// Where the device comes from.
+    peer: IpAddr,
     newest: NodeStatusV1,
     stamp: ReportStamp,
     /// It is to be written.
@@ -33,14 +37,15 @@ pub(crate) struct DeviceReports {
 
 impl DeviceReports {
     /// With what it greeted with.
-    pub(crate) fn new(own: NodeStatusV1) -> Self {
+    pub(crate) fn new(own: NodeStatusV1, peer: IpAddr) -> Self {
         let bucket = TokenBucket::new(NODE_STATUS_BURST, NODE_STATUSES_PER_SECOND);
-        Self { newest: own, stamp: ReportStamp::default(), unwritten: true, bucket }
+        let newest = checked(own, peer);
+        Self { peer, newest, stamp: ReportStamp::default(), unwritten: true, bucket }
     }
 
     /// It is so now.
     pub(crate) fn note(&mut self, stamp: ReportStamp, status: NodeStatusV1) {
-        (self.newest, self.stamp, self.unwritten) = (status, stamp, true);
+        (self.newest, self.stamp, self.unwritten) = (checked(status, self.peer), stamp, true);
     }
 
     /// The newest that it has said.
@@ -53,7 +58,7 @@ impl DeviceReports {
         self.unwritten = true;
     }
 
-    /// Its address, as its pods' status has it.
+    /// Its address, as its pods' status has it; unspecified: it has none.
     pub(crate) const fn address(&self) -> IpAddr {
         self.newest.address
     }
@@ -74,5 +79,49 @@ impl DeviceReports {
         let may = self.unwritten && self.bucket.take();
         self.unwritten &= !may;
         may.then(|| (self.stamp, Report::Node(self.newest.clone())))
+    }
+}
+
+/// What a device says of itself, as far as it can be so.
+fn checked(mut status: NodeStatusV1, peer: IpAddr) -> NodeStatusV1 {
+    status.bound();
+    if !is_a_nodes(status.address, peer) {
+        warn!(address = %status.address, "a device calls an address its own that is no node's");
+        status.address = Ipv4Addr::UNSPECIFIED.into();
+    }
+    status
+}
+
+/// kubelet's rule for its own address. Loopback leads to a device on the hub's own machine and to no other.
+fn is_a_nodes(address: IpAddr, peer: IpAddr) -> bool {
+    let link_local = match address {
+        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    let elsewhere = address.is_loopback() && !peer.to_canonical().is_loopback();
+    !(address.is_unspecified() || address.is_multicast() || link_local || elsewhere)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn holds(address: &str, peer: &str) -> bool {
+        is_a_nodes(address.parse().unwrap(), peer.parse().unwrap())
+    }
+
+    #[test]
+    fn an_address_that_is_no_node_s_is_none() {
+        for good in ["192.168.1.7", "203.0.113.9", "2001:db8::1", "fd00::1"] {
+            assert!(holds(good, "198.51.100.1"), "{good}");
+        }
+        let bad =
+            ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "169.254.1.1", "fe80::1"];
+        for bad in bad.into_iter().chain(["127.0.0.1", "127.9.9.9", "::1"]) {
+            assert!(!holds(bad, "198.51.100.1"), "{bad}");
+        }
+        assert!(holds("127.0.0.11", "127.0.0.1") && holds("127.0.0.1", "::ffff:127.0.0.1"));
+        assert!(!holds("0.0.0.0", "127.0.0.1"));
     }
 }

@@ -5,11 +5,12 @@
 
 use freewheel_hub_api::KUBERNETES_VERSION;
 use freewheel_hub_api::conditions::{
-    Condition, NODE_DISK_PRESSURE, NODE_LEDGER_DAMAGED, NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE,
+    Condition, ConditionType, NODE_DISK_PRESSURE, NODE_LEDGER_DAMAGED, NODE_LEDGER_UNWRITABLE,
+    NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE, NODE_READONLY_FILESYSTEM,
 };
 use freewheel_hub_objects::{ObjectRef, Objects, WriteOptions, Written};
 use freewheel_hub_schema::error::ApiError;
-use freewheel_hub_schema::time;
+use freewheel_hub_schema::{name, time};
 use freewheel_link::allocatable;
 use freewheel_link::labels::is_reserved;
 use freewheel_link::names::ClusterName;
@@ -73,7 +74,7 @@ async fn write_node(
         let mut value = old.unwrap_or_else(|| {
             json!({
                 "apiVersion": "v1", "kind": "Node", "metadata": {"name": spoke.as_str()}, "spec": {},
-                "status": node_status(&Value::Null, status, now),
+                "status": node_status(spoke, &Value::Null, (status, now)),
             })
         });
         // Labels of others stay; those that the device has are its own to say.
@@ -88,18 +89,18 @@ async fn write_node(
     if objects.create_or_modify(&how, &place, relabel).await?.created {
         return Ok(());
     }
-    write_status(objects, &how, &place, (status, now)).await.map(|_| ())
+    write_status(objects, &how, (spoke, &place), (status, now)).await.map(|_| ())
 }
 
 async fn write_status(
     objects: &Objects,
     how: &WriteOptions,
-    place: &ObjectRef,
+    (spoke, place): (&ClusterName, &ObjectRef),
     (status, now): (&NodeStatusV1, &str),
 ) -> Result<Written, ApiError> {
     let change = |mut value: Value| {
         let old = value.get("status").cloned().unwrap_or_default();
-        value["status"] = node_status(&old, status, now);
+        value["status"] = node_status(spoke, &old, (status, now));
         Ok(value)
     };
     objects.modify(how, place, Some("status"), change).await
@@ -116,7 +117,8 @@ pub(crate) async fn has(
     let how = WriteOptions { dry_run: true, ..how(objects, identity) };
     for realm in [&ClusterName::root(), &identity.cluster] {
         let Ok(place) = object_ref(NODES, realm, "", identity.cluster.as_str()) else { continue };
-        let written = write_status(objects, &how, &place, (status, &now)).await;
+        let place_of = (&identity.cluster, &place);
+        let written = write_status(objects, &how, place_of, (status, &now)).await;
         if written.is_ok_and(|written| written.changed) || objects.get(&place).is_err() {
             return false;
         }
@@ -128,10 +130,22 @@ fn version(status: &NodeStatusV1) -> String {
     format!("{KUBERNETES_VERSION}+freewheel-{}", status.version)
 }
 
+/// The name of the machine where it is one of a host, as kubelet asks of it; else the Node's.
+fn hostname(spoke: &ClusterName, status: &NodeStatusV1) -> String {
+    let said = status.hostname.to_ascii_lowercase();
+    if name::dns_subdomain(&said).is_empty() { said } else { spoke.to_string() }
+}
+
 fn labels(spoke: &ClusterName, status: &NodeStatusV1) -> Map<String, Value> {
     let mut labels = Map::new();
-    for (key, value) in status.labels.iter().filter(|(key, _)| !is_reserved(key)) {
-        labels.insert(key.clone(), json!(value));
+    // One bad label would keep the whole Node from being written.
+    let holds = |key: &str, value: &str| {
+        name::qualified_name(key).is_empty() && name::label_value(value).is_empty()
+    };
+    for (key, value) in &status.labels {
+        if !is_reserved(key) && holds(key, value) {
+            labels.insert(key.clone(), json!(value));
+        }
     }
     let own = [
         ("kubernetes.io/hostname", spoke.as_str()),
@@ -142,7 +156,7 @@ fn labels(spoke: &ClusterName, status: &NodeStatusV1) -> Map<String, Value> {
         ("node-role.kubernetes.io/spoke", ""),
         ("freewheel.dev/engine-profile", &*status.profile),
     ];
-    for (key, value) in own {
+    for (key, value) in own.into_iter().filter(|(key, value)| holds(key, value)) {
         labels.insert(key.to_owned(), json!(value));
     }
     labels
@@ -165,7 +179,7 @@ fn cluster_resources(status: &NodeStatusV1) -> Value {
     })
 }
 
-fn node_status(old: &Value, status: &NodeStatusV1, now: &str) -> Value {
+fn node_status(spoke: &ClusterName, old: &Value, (status, now): (&NodeStatusV1, &str)) -> Value {
     let pressures = [
         (
             &NODE_MEMORY_PRESSURE,
@@ -186,7 +200,7 @@ fn node_status(old: &Value, status: &NodeStatusV1, now: &str) -> Value {
         };
         condition.put(&mut conditions, now);
     }
-    if let Some(condition) = ledger(old, status) {
+    for condition in DISK_TROUBLES.iter().filter_map(|trouble| trouble.condition(old, status)) {
         condition.put(&mut conditions, now);
     }
     out.insert("conditions".into(), conditions);
@@ -198,11 +212,10 @@ fn node_status(old: &Value, status: &NodeStatusV1, now: &str) -> Value {
         all.extend(own);
         out.insert(list.into(), all.into());
     }
-    let addresses = json!([
-        {"type": "InternalIP", "address": status.address},
-        {"type": "Hostname", "address": status.hostname},
-    ]);
-    out.insert("addresses".into(), addresses);
+    let own = !status.address.is_unspecified();
+    let own = own.then(|| json!({"type": "InternalIP", "address": status.address}));
+    let host = json!({"type": "Hostname", "address": hostname(spoke, status)});
+    out.insert("addresses".into(), own.into_iter().chain([host]).collect());
     let info = json!({
         "architecture": status.architecture, "bootID": status.boot_id,
         "containerRuntimeVersion": "wasmtime://48.0", "kernelVersion": status.kernel,
@@ -215,31 +228,72 @@ fn node_status(old: &Value, status: &NodeStatusV1, now: &str) -> Value {
     Value::Object(out)
 }
 
-/// That the device could not read its own ledger; there from the first time on that it could not.
-fn ledger(old: &Value, status: &NodeStatusV1) -> Option<Condition<'static>> {
-    let kind = &NODE_LEDGER_DAMAGED;
-    if status.pressure.iter().any(|held| held == kind.name) {
-        let text = "the device runs what is left of its ledger until it has the hub's plan; \
-                    its storage may be failing";
-        return Some(Condition::new(kind, true, "LedgerCannotBeRead", text));
+/// What may be wrong with a device's disk, beside that it is short of room.
+struct DiskTrouble {
+    kind: &'static ConditionType,
+    /// Reason and message while it is so, and when it is so no more.
+    held: (&'static str, &'static str),
+    over: (&'static str, &'static str),
+}
+
+/// The second as node-problem-detector says it.
+static DISK_TROUBLES: [DiskTrouble; 3] = [
+    DiskTrouble {
+        kind: &NODE_LEDGER_DAMAGED,
+        held: (
+            "LedgerCannotBeRead",
+            "the device runs what is left of its ledger until it has the hub's plan; its storage may be failing",
+        ),
+        over: ("LedgerHolds", "the device's ledger holds"),
+    },
+    DiskTrouble {
+        kind: &NODE_READONLY_FILESYSTEM,
+        held: (
+            "FilesystemIsReadOnly",
+            "the device's disk is read-only: its pods run, and it keeps no plan; its storage may be failing",
+        ),
+        over: ("FilesystemIsNotReadOnly", "Filesystem is not read-only"),
+    },
+    DiskTrouble {
+        kind: &NODE_LEDGER_UNWRITABLE,
+        held: (
+            "LedgerCannotBeWritten",
+            "the device's disk takes no writes: its pods run, and it keeps no plan; it is full, or failing",
+        ),
+        over: ("LedgerIsWritten", "the device's disk takes writes"),
+    },
+];
+
+impl DiskTrouble {
+    /// It is there from the first time on that it held.
+    fn condition(&self, old: &Value, status: &NodeStatusV1) -> Option<Condition<'static>> {
+        let named = |list: &[Value]| list.iter().any(|held| held["type"] == self.kind.name);
+        let holds = status.pressure.iter().any(|held| held == self.kind.name);
+        let before = old.get("conditions").and_then(Value::as_array);
+        let (reason, text) = if holds { self.held } else { self.over };
+        (holds || before.is_some_and(|list| named(list)))
+            .then(|| Condition::new(self.kind, holds, reason, text))
     }
-    let before = old.get("conditions").and_then(Value::as_array)?;
-    let before = before.iter().any(|held| held["type"] == kind.name);
-    before.then(|| Condition::new(kind, false, "LedgerHolds", "the device's ledger holds"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
-    fn ledger(value: &Value) -> Option<&str> {
+    fn said<'a>(value: &'a Value, kind: &str) -> Option<&'a str> {
         let conditions = value["conditions"].as_array().unwrap();
-        conditions.iter().find(|held| held["type"] == "LedgerDamaged")?["status"].as_str()
+        conditions.iter().find(|held| held["type"] == kind)?["status"].as_str()
+    }
+
+    fn of(old: &Value, status: &NodeStatusV1, now: &str) -> Value {
+        node_status(&ClusterName::try_from("pi-7").unwrap(), old, (status, now))
     }
 
     fn device(pressure: &[&str]) -> NodeStatusV1 {
         NodeStatusV1 {
-            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            address: Ipv4Addr::LOCALHOST.into(),
             hostname: String::new(),
             architecture: String::new(),
             kernel: String::new(),
@@ -263,7 +317,7 @@ mod tests {
     fn what_somebody_says_that_the_device_has_stays() {
         let said = json!({"cpu": "64", "nvidia.com/gpu": "2"});
         let old = json!({"capacity": said, "allocatable": said});
-        let now = node_status(&old, &device(&[]), "1");
+        let now = of(&old, &device(&[]), "1");
         for list in ["capacity", "allocatable"] {
             assert_eq!(now[list]["nvidia.com/gpu"], "2", "{list}");
             assert_ne!(now[list]["cpu"], "64", "{list}");
@@ -274,15 +328,49 @@ mod tests {
     fn whether_a_node_is_ready_is_not_for_its_device_to_say() {
         let ready = json!({"type": "Ready", "status": "False", "reason": "PlansDoNotLand"});
         let old = json!({"conditions": [ready]});
-        assert_eq!(node_status(&old, &device(&[]), "1")["conditions"][0], ready);
+        assert_eq!(of(&old, &device(&[]), "1")["conditions"][0], ready);
     }
 
     #[test]
-    fn a_damaged_ledger_is_a_condition_from_the_first_time_on() {
-        let never = node_status(&Value::Null, &device(&[]), "1");
-        assert_eq!(ledger(&never), None);
-        let now = node_status(&never, &device(&["LedgerDamaged"]), "2");
-        assert_eq!(ledger(&now), Some("True"));
-        assert_eq!(ledger(&node_status(&now, &device(&[]), "3")), Some("False"));
+    fn what_is_wrong_with_a_disk_is_a_condition_from_the_first_time_on() {
+        for kind in ["LedgerDamaged", "ReadonlyFilesystem", "LedgerUnwritable"] {
+            let never = of(&Value::Null, &device(&[]), "1");
+            assert_eq!(said(&never, kind), None);
+            let now = of(&never, &device(&[kind]), "2");
+            assert_eq!(said(&now, kind), Some("True"));
+            assert_eq!(said(&of(&now, &device(&[]), "3"), kind), Some("False"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_of_a_host_is_none() {
+        let host = |hostname: &str| {
+            let device = NodeStatusV1 { hostname: hostname.to_owned(), ..device(&[]) };
+            of(&Value::Null, &device, "1")["addresses"][1]["address"].clone()
+        };
+        assert_eq!(host("Raspberry.local"), "raspberry.local");
+        for odd in ["", "a b", "a\0b", "pi_7", "-"] {
+            assert_eq!(host(odd), "pi-7", "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn a_device_without_an_address_has_none() {
+        let device = NodeStatusV1 { address: Ipv4Addr::UNSPECIFIED.into(), ..device(&[]) };
+        let addresses = of(&Value::Null, &device, "1")["addresses"].clone();
+        assert_eq!(addresses, json!([{"type": "Hostname", "address": "pi-7"}]));
+    }
+
+    #[test]
+    fn one_bad_label_costs_a_node_no_other() {
+        let mut device = device(&[]);
+        let said = [("site", "a"), ("a b", "x"), ("x", "a\nb"), ("kubernetes.io/x", "y")];
+        device.labels = said.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        device.profile = "odd one".to_owned();
+        let labels = labels(&ClusterName::try_from("pi-7").unwrap(), &device);
+        assert_eq!(labels["site"], "a");
+        for none in ["a b", "x", "kubernetes.io/x", "freewheel.dev/engine-profile"] {
+            assert!(!labels.contains_key(none), "{none}");
+        }
     }
 }

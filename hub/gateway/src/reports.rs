@@ -30,7 +30,7 @@ use crate::object_refs::{NO_PLACE, PODS, is_here, may_speak, object_ref, stamp};
 use crate::spoke_identity::{SpokeIdentity, how};
 use crate::{Inner, events, node};
 
-/// Writes one report; `host` is the address of its device. What no longer fits (an object that is gone, or has another
+/// Writes one report; `host` is the address of its device, unspecified where it has none. What no longer fits (an object that is gone, or has another
 /// UID) is done with.
 ///
 /// # Errors
@@ -225,8 +225,10 @@ fn status(old: &Value, pod: &PodStatusV1, ip: Option<IpAddr>, host: IpAddr) -> V
         status.insert("podIP".into(), json!(ip));
         status.insert("podIPs".into(), json!([{"ip": ip}]));
     }
-    status.insert("hostIP".into(), json!(host));
-    status.insert("hostIPs".into(), json!([{"ip": host}]));
+    if !host.is_unspecified() {
+        status.insert("hostIP".into(), json!(host));
+        status.insert("hostIPs".into(), json!([{"ip": host}]));
+    }
     if let Some(started) = pod.started {
         status.insert("startTime".into(), json!(stamp(started)));
     }

@@ -123,7 +123,7 @@ impl Session<'_> {
         own: NodeStatusV1,
         signal: &SyncSignal,
     ) -> Result<Infallible, End> {
-        let mut device = DeviceReports::new(own);
+        let mut device = DeviceReports::new(own, self.link.peer().address.ip());
         let (mut unkept, mut again) = (Unkept::default(), Again::default());
         let mut newest = ReportStamp::default();
         loop {
