@@ -11,6 +11,8 @@
 //!   (`a_large_plan_comes_in_parts_that_fit_a_frame`, `a_record_of_any_size_that_a_hub_makes_is_carried`);
 //! - a base that the hub cannot prove to know leads to a snapshot (`a_base_that_nobody_remembers_leads_to_a_snapshot`);
 //! - generations never fall within an incarnation (`generations_never_fall_within_a_life`);
+//! - what a spoke runs and its disk does not take is built on, and counts as nothing
+//!   (`what_runs_and_is_not_durable_is_built_on_and_is_not_reached`);
 //! - a report is passed on once per stamp, older ones are dropped (`an_older_report_is_dropped`).
 //!
 //! Assumes: `now` comes from one monotonic clock. No I/O, no clock of its own.
@@ -90,6 +92,8 @@ pub struct HubSession<S: PlanSet = RecordSet> {
     planned: bool,
     /// Plans in a row that were not taken: lost, or taken for something else.
     failures: u32,
+    /// What it says that it holds is not durable there.
+    loose: bool,
     /// No plan goes out before this.
     rest: Option<Duration>,
     last_stamp: Option<ReportStamp>,
@@ -133,6 +137,7 @@ impl<S: PlanSet> HubSession<S> {
             greeted: false,
             planned: false,
             failures: 0,
+            loose: false,
             rest: None,
             last_stamp: None,
             reached,
@@ -167,7 +172,7 @@ impl<S: PlanSet> HubSession<S> {
     /// What both sides agree on: the spoke holds it, and nothing newer is wanted or on its way.
     #[must_use]
     pub fn agreed(&self) -> Option<(Generation, SetDigest)> {
-        let held = self.held.as_ref().filter(|_| self.is_quiet());
+        let held = self.held.as_ref().filter(|_| self.is_quiet() && !self.loose);
         held.map(|held| (held.generation, held.digest))
     }
 
@@ -209,6 +214,9 @@ impl<S: PlanSet> HubSession<S> {
             SpokeToHub::Resync { generation } => {
                 self.forget(generation);
                 Ok(Some(Effect::Drifted))
+            }
+            SpokeToHub::Runs { generation, digest } => {
+                Ok((!self.runs(generation, digest)).then_some(Effect::Drifted))
             }
             SpokeToHub::Datagram(_) => {
                 Err(Reason::Violation("a pod's datagram on the session's stream".into()))
@@ -304,10 +312,33 @@ impl<S: PlanSet> HubSession<S> {
         Some(Effect::Drifted)
     }
 
+    /// Its disk does not take what it runs; whether that is what was sent. Else only everything helps.
+    fn runs(&mut self, generation: Generation, digest: SetDigest) -> bool {
+        let sent = self.in_flight.take_if(|sent| {
+            sent.wanted.generation == generation && sent.wanted.set.digest() == digest
+        });
+        // It is here and does what is wanted, and nothing is done for good.
+        self.failures = self.failures.max(1);
+        self.loose = true;
+        let Some(sent) = sent else {
+            self.forget(generation);
+            return false;
+        };
+        self.says = (generation, digest);
+        self.held = Some(Held::of(generation, &*sent.wanted.set));
+        true
+    }
+
     fn took(&mut self, generation: Generation, digest: SetDigest, now: Duration) -> bool {
         self.says = (generation, digest);
+        let was_loose = std::mem::take(&mut self.loose);
         let Some(sent) = self.in_flight.take_if(|sent| sent.wanted.generation == generation) else {
-            return false;
+            let held = self.held.as_ref().map(|held| (held.generation, held.digest));
+            let holds = was_loose && held == Some(self.says);
+            if holds {
+                (self.failures, self.reached) = (0, generation);
+            }
+            return holds;
         };
         if sent.wanted.set.digest() == digest {
             self.held = Some(Held::of(generation, &*sent.wanted.set));
@@ -346,7 +377,9 @@ impl<S: PlanSet> HubSession<S> {
         let generation = self.says.0;
         // A number alone is not worth a write to the device's flash.
         if self.holds(&wanted) {
-            (self.failures, self.reached) = (0, wanted.generation);
+            if !self.loose {
+                (self.failures, self.reached) = (0, wanted.generation);
+            }
             // The next way is shorter from what is the newest of it.
             self.held = Some(Held::of(generation, &*wanted.set));
             return;

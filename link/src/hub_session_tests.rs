@@ -352,3 +352,41 @@ fn generations_never_fall_within_a_life() {
     session.want(generation(10), set(&[("a", 2)]));
     assert_eq!(plan(&mut session, SECOND).to, generation(10));
 }
+
+#[test]
+fn what_runs_and_is_not_durable_is_built_on_and_is_not_reached() {
+    let runs = |session: &mut HubSession, revision: u64, set: &RecordSet| {
+        let runs = SpokeToHub::Runs { generation: generation(revision), digest: set.digest() };
+        session.hear(runs, SECOND).unwrap()
+    };
+    let sets = [set(&[("a", 1)]), set(&[("a", 1), ("b", 1)]), set(&[("b", 1)])];
+    let mut session = session(generation(5), sets[0].digest(), None);
+    session.want(generation(5), sets[0].clone());
+    assert_eq!(session.poll(SECOND), None);
+    session.want(generation(6), sets[1].clone());
+    plan(&mut session, SECOND);
+    assert_eq!(runs(&mut session, 6, &sets[1]), None);
+    assert_eq!((session.reached(), session.agreed()), (generation(5), None));
+    assert!(session.is_late(), "what is wanted is not done for good");
+    // Heartbeats say what is durable, and that is no drift.
+    let beat = SpokeToHub::Heartbeat { generation: generation(5), digest: sets[0].digest() };
+    assert_eq!(session.hear(beat, SECOND), Ok(None));
+    // The same with another number is not reached either.
+    session.want(generation(7), sets[1].clone());
+    assert_eq!(session.poll(SECOND), None);
+    assert_eq!(session.reached(), generation(5));
+    session.want(generation(8), sets[2].clone());
+    let next = plan(&mut session, SECOND);
+    assert_eq!((next.snapshot, next.base, next.to), (false, generation(6), generation(8)));
+    assert_eq!(runs(&mut session, 8, &sets[2]), None);
+    // The disk takes writes again.
+    assert_eq!(took(&mut session, 8, &sets[2]), Some(Effect::Acked(generation(8))));
+    assert!(!session.is_late());
+    assert_eq!(session.reached(), generation(8));
+    assert_eq!(session.agreed(), Some((generation(8), sets[2].digest())));
+    // What it runs is something else than what was sent: only everything helps.
+    session.want(generation(9), sets[1].clone());
+    plan(&mut session, SECOND);
+    assert_eq!(runs(&mut session, 4, &sets[0]), Some(Effect::Drifted));
+    assert!(plan(&mut session, SECOND).snapshot);
+}

@@ -124,6 +124,13 @@ pub enum SpokeToHub {
     },
     /// A pod's, for a pod on another spoke. Only as a datagram.
     Datagram(DatagramV1),
+    /// A plan runs, and the disk does not take it: the next one may build on it, and nothing is acknowledged.
+    Runs {
+        /// Which.
+        generation: Generation,
+        /// Fingerprint of all records that it comes to.
+        digest: SetDigest,
+    },
 }
 
 /// How a spoke greets. Frozen bytes.

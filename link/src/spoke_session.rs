@@ -59,7 +59,11 @@ pub struct SpokeSession {
     started: Duration,
     last_beat: Duration,
     holds: (Generation, SetDigest),
+    /// What runs, and is not durable: the hub is to hear of it, and the next plan builds on it.
+    runs: Option<(Generation, SetDigest)>,
+    base: Generation,
     took: bool,
+    untold: bool,
     resync: bool,
     gathered: Option<Gathered>,
     waiting: Waiting,
@@ -74,7 +78,10 @@ impl SpokeSession {
             started: now,
             last_beat: now,
             holds: (hello.held, hello.digest),
+            runs: None,
+            base: hello.held,
             took: false,
+            untold: false,
             resync: false,
             gathered: None,
             waiting: Waiting::default(),
@@ -95,7 +102,12 @@ impl SpokeSession {
     /// The agent has made a plan durable.
     pub fn took(&mut self, generation: Generation, digest: SetDigest) {
         self.holds = (generation, digest);
-        self.took = true;
+        (self.runs, self.base, self.took) = (None, generation, true);
+    }
+
+    /// The agent runs a plan that its disk does not take.
+    pub const fn runs(&mut self, generation: Generation, digest: SetDigest) {
+        (self.runs, self.base, self.untold) = (Some((generation, digest)), generation, true);
     }
 
     /// Takes what the hub says.
@@ -141,6 +153,11 @@ impl SpokeSession {
         if std::mem::take(&mut self.took) {
             return Ok(Some(SpokeToHub::Took { generation, digest }));
         }
+        if std::mem::take(&mut self.untold)
+            && let Some((generation, digest)) = self.runs
+        {
+            return Ok(Some(SpokeToHub::Runs { generation, digest }));
+        }
         Ok(self.waiting.pop().map(|(stamp, report)| SpokeToHub::Report { stamp, report }))
     }
 
@@ -177,7 +194,7 @@ impl SpokeSession {
         };
         let Some(plan) = gathered.take(part)? else { return Ok(None) };
         self.gathered = None;
-        if !plan.snapshot && plan.base != self.holds.0 {
+        if !plan.snapshot && plan.base != self.base {
             // The hub is mistaken about what is held: only everything helps.
             self.resync = true;
             return Ok(None);

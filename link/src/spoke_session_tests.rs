@@ -212,3 +212,26 @@ fn a_plan_on_a_foreign_base_is_answered_by_asking_for_everything() {
     let resync = SpokeToHub::Resync { generation: generation(3) };
     assert_eq!(session.poll(SECOND), Ok(Some(resync)));
 }
+
+#[test]
+fn a_plan_may_build_on_what_runs_and_heartbeats_say_what_is_durable() {
+    let mut session = up();
+    session.took(generation(3), SetDigest::default());
+    session.poll(SECOND).unwrap();
+    let digest = SetDigest::default();
+    session.runs(generation(5), digest);
+    let runs = SpokeToHub::Runs { generation: generation(5), digest };
+    assert_eq!(session.poll(SECOND), Ok(Some(runs)));
+    assert_eq!(session.poll(SECOND), Ok(None), "it is said once");
+    let beat = SpokeToHub::Heartbeat { generation: generation(3), digest };
+    assert_eq!(session.beat(60 * SECOND), Some(beat));
+    let mut next = part(6, 0, "a", false);
+    if let HubToSpoke::Plan(plan) = &mut next {
+        (plan.base, plan.snapshot) = (generation(5), false);
+    }
+    assert!(matches!(session.hear(next), Ok(Some(Effect::Plan(_)))));
+    session.took(generation(6), digest);
+    let took = SpokeToHub::Took { generation: generation(6), digest };
+    assert_eq!(session.poll(SECOND), Ok(Some(took)));
+    assert_eq!(session.poll(SECOND), Ok(None));
+}

@@ -352,6 +352,7 @@ fn session_messages() {
     frozen(&SpokeToHub::Report { stamp, report }, "0302030104726f6f740175");
     frozen(&SpokeToHub::Goodbye(Reason::Stopping), "0400");
     frozen(&SpokeToHub::Resync { generation: generation() }, "05ac0207");
+    frozen(&SpokeToHub::Runs { generation: generation(), digest }, "07ac020700000000");
 
     let welcome = WelcomeV1 {
         protocol: 1,

@@ -11,7 +11,8 @@
 //!
 //! Guarantees:
 //! - a process that comes back is told what of its reports is durable, and nobody else is
-//!   (`who_comes_back_is_told_which_of_its_reports_are_durable`);
+//!   (`who_comes_back_is_told_which_of_its_reports_are_durable`), also where a device could not count its starts
+//!   (`an_epoch_that_comes_twice_hides_no_report`);
 //! - a device that has another address says everything again, because its pods' status has it
 //!   (`who_comes_back_is_told_which_of_its_reports_are_durable`);
 //! - so does one of whose pods somebody else has spoken while it was silent

@@ -166,6 +166,30 @@ async fn who_comes_back_is_told_which_of_its_reports_are_durable() {
     }
 }
 
+/// A device whose disk takes no writes cannot count its starts: two processes speak in one epoch.
+#[tokio::test]
+async fn an_epoch_that_comes_twice_hides_no_report() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    let certificate = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    hub.create(PODS, "default", "web", pod("web", "pi-7")).await;
+    let uid = hub.get(PODS, "default", "web").await["metadata"]["uid"].clone();
+    for (instance, sequence, reason) in [(1, 41, "first"), (2, 3, "second"), (3, 3, "third")] {
+        let link = hub.connect(ALPN_SESSION, Some(CertificateDer::from(certificate.clone())));
+        let (mut session, told) = come(&link, HelloV1 { instance, ..hello("pi-7") }).await;
+        assert_eq!(told, ReportStamp::default(), "{reason}: it says everything");
+        let stamp = ReportStamp { boot_epoch: 1, sequence };
+        let Report::Pod(mut status) = running("root", uid.as_str().unwrap()) else { panic!() };
+        status.reason = reason.to_owned();
+        let report = Report::Pod(status);
+        frame::write(&mut session.0, &SpokeToHub::Report { stamp, report }).await.unwrap();
+        while heard(&mut session).await != HubToSpoke::ReportsTaken(stamp) {}
+        assert_eq!(hub.get(PODS, "default", "web").await["status"]["reason"], reason);
+        link.close(0, "gone");
+        eventually("its session has ended", || !session_of(&hub, "pi-7").connected).await;
+    }
+}
+
 #[tokio::test]
 async fn who_was_called_not_ready_while_it_was_silent_says_everything_again() {
     let hub = Hub::new(true).await;
