@@ -32,7 +32,7 @@ use freewheel_link::tls::{self, Credentials, FloorClock, TlsError};
 use freewheel_link::transport::{Closed, DialError};
 use freewheel_spoke_agent::uplink::join::{Ask, Identity as Given, NoIdentity, join, renew};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::data::write_whole;
 use copy::Copy;
@@ -168,13 +168,16 @@ pub(crate) fn load(data: &Path) -> Result<Option<Identity>, IdentityError> {
         let bytes = part(name)?.ok_or_else(damaged)?;
         String::from_utf8(bytes).map_err(|_| damaged())
     };
+    let ca = part("ca.der")?.ok_or_else(damaged)?;
+    // Half of one would be told as a hub with another CA.
+    tls::key_hash(&CertificateDer::from(ca.as_slice())).map_err(|_| damaged())?;
     Ok(Some(Identity {
         cluster: ClusterName::try_from(text("cluster")?).map_err(|_| damaged())?,
         hub: text("hub")?,
         fleet_root: part("fleet-root")?
             .and_then(|bytes| bytes.try_into().ok())
             .ok_or_else(damaged)?,
-        ca: part("ca.der")?.ok_or_else(damaged)?,
+        ca,
         key: part("key.der")?.ok_or_else(|| IdentityError::NoKey(dir.clone()))?,
         certificate,
     }))
@@ -318,15 +321,15 @@ impl Identity {
         Ok(renewed)
     }
 
-    /// Remembers where the hub is now.
-    pub(crate) fn move_hub(&mut self, data: &Path, hub: &str) -> Result<(), IdentityError> {
-        if self.hub != hub {
-            let dir = home(data);
-            write_whole(&dir.join("hub"), hub.as_bytes())
-                .map_err(|source| IdentityError::Files { dir, source })?;
-            hub.clone_into(&mut self.hub);
+    /// Remembers where the hub is now; where the disk takes no writes, for this life.
+    pub(crate) fn move_hub(&mut self, data: &Path, hub: &str) {
+        if self.hub == hub {
+            return;
         }
-        Ok(())
+        hub.clone_into(&mut self.hub);
+        if let Err(error) = write_whole(&home(data).join("hub"), hub.as_bytes()) {
+            warn!(%error, hub, "where the hub is now is not remembered");
+        }
     }
 }
 
@@ -393,11 +396,16 @@ fn own_key(dir: &Path) -> Result<rcgen::KeyPair, IdentityError> {
     let failed = |source| IdentityError::Files { dir: dir.to_owned(), source };
     fs::create_dir_all(dir).map_err(failed)?;
     let path = dir.join("key.der");
+    let read_key = |bytes: Vec<u8>| {
+        rcgen::KeyPair::try_from(&PrivateKeyDer::from(PrivatePkcs8KeyDer::from(bytes))).ok()
+    };
+    // The hub knows it: it is not to be lost with its file.
+    let copy = Copy::read(dir).and_then(|copy| copy.part("key.der").map(<[u8]>::to_vec));
+    if let Some(key) = copy.and_then(read_key) {
+        return Ok(key);
+    }
     match fs::read(&path) {
-        Ok(bytes) => {
-            let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(bytes));
-            rcgen::KeyPair::try_from(&der).map_err(|_| IdentityError::NoKey(dir.to_owned()))
-        }
+        Ok(bytes) => read_key(bytes).ok_or_else(|| IdentityError::NoKey(dir.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = rcgen::KeyPair::generate().map_err(IdentityError::Key)?;
             write_whole(&path, &key.serialize_der()).map_err(failed)?;

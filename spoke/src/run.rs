@@ -218,7 +218,7 @@ async fn who(
             return Err(IdentityError::OtherName { held: held.cluster, asked });
         }
         if let Some(hub) = &options.hub {
-            held.move_hub(data.dir(), hub)?;
+            held.move_hub(data.dir(), hub);
         }
         let spare = spare(data, &held, options)?;
         return Ok((held, spare));

@@ -8,13 +8,16 @@
 //! ```
 //!
 //! Guarantees:
-//! - one damaged file costs nothing, whichever it is, and is named (`one_damaged_file_costs_nothing_and_is_named`).
+//! - one damaged file costs nothing, whichever it is, and is named (`one_damaged_file_costs_nothing_and_is_named`);
+//! - what is damaged is never kept for good (`a_cut_ca_is_named_and_never_copied`).
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use freewheel_link::digest::Digest;
+use freewheel_link::tls;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::data::write_whole;
 
@@ -42,14 +45,30 @@ impl Copy {
     }
 }
 
-/// Makes the copy of what is there.
+/// Makes the copy of what is there, if that is whole as far as can be seen.
 pub(super) fn make(dir: &Path) -> io::Result<()> {
-    let part = |name: &str| Ok((name.to_owned(), fs::read(dir.join(name))?));
+    let part = |name: &str| {
+        let bytes = fs::read(dir.join(name))?;
+        let odd = || io::Error::new(io::ErrorKind::InvalidData, format!("{name} is damaged"));
+        is_whole(name, &bytes).then(|| (name.to_owned(), bytes)).ok_or_else(odd)
+    };
     let parts = PARTS.into_iter().map(part).collect::<io::Result<Vec<_>>>()?;
     let body = postcard::to_stdvec(&parts).map_err(io::Error::other)?;
     let mut bytes = Digest::of(&body).0.to_vec();
     bytes.extend(body);
     write_whole(&dir.join(NAME), &bytes)
+}
+
+fn is_whole(name: &str, bytes: &[u8]) -> bool {
+    match name {
+        "ca.der" => tls::key_hash(&CertificateDer::from(bytes)).is_ok(),
+        "fleet-root" => bytes.len() == 32,
+        "key.der" => {
+            let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(bytes));
+            rcgen::KeyPair::try_from(&der).is_ok()
+        }
+        _ => !bytes.is_empty(),
+    }
 }
 
 /// Names of the files that are not as they were written.

@@ -28,9 +28,36 @@ fn given() -> Given {
     Given {
         cluster: ClusterName::try_from("pi-7").unwrap(),
         certificate: vec![1],
-        ca: vec![2],
+        ca: ca(),
         fleet_root: [3; 32],
     }
+}
+
+fn ca() -> Vec<u8> {
+    let key = rcgen::KeyPair::generate().unwrap();
+    rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().der().to_vec()
+}
+
+#[test]
+fn a_cut_ca_is_named_and_never_copied() {
+    let data = tempfile::tempdir().unwrap();
+    let dir = home(data.path());
+    let key = joined(data.path(), GOOD).key;
+    let whole = fs::read(dir.join("ca.der")).unwrap();
+    for cut in [0, 1, whole.len() / 2, whole.len() - 1] {
+        fs::write(dir.join("ca.der"), &whole[..cut]).unwrap();
+        assert!(load(data.path()).is_ok(), "its copy is good");
+        fs::rename(dir.join("joined"), dir.join("aside")).unwrap();
+        assert!(matches!(load(data.path()), Err(IdentityError::Damaged(_))), "{cut}");
+        assert!(mend(data.path()).is_err(), "{cut}: what is damaged is no copy");
+        assert!(!dir.join("joined").exists());
+        fs::rename(dir.join("aside"), dir.join("joined")).unwrap();
+    }
+    mend(data.path()).unwrap();
+    assert_eq!(fs::read(dir.join("ca.der")).unwrap(), whole);
+    // Nor is the key lost with its file.
+    fs::write(dir.join("key.der"), b"").unwrap();
+    assert_eq!(own_key(&dir).unwrap().serialize_der(), key);
 }
 
 #[test]
@@ -50,7 +77,7 @@ fn an_identity_is_whole_or_not_there() {
     keep(&dir, &given(), "hub:6444").unwrap();
     let mut held = load(data.path()).unwrap().unwrap();
     assert_eq!((held.cluster.as_str(), held.hub.as_str()), ("pi-7", "hub:6444"));
-    held.move_hub(data.path(), "other:1").unwrap();
+    held.move_hub(data.path(), "other:1");
     assert_eq!(load(data.path()).unwrap().unwrap().hub, "other:1");
     fs::remove_file(dir.join("fleet-root")).unwrap();
     fs::remove_file(dir.join("joined")).unwrap();
