@@ -36,18 +36,15 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// Makes and locks the directory.
+    /// Makes and locks the directory. One of which the disk takes no writes any more is locked as well as any other.
     pub(crate) fn open(dir: &Path) -> Result<Self, DataError> {
         let failed = |source| DataError::Unusable { dir: dir.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         let dir = dir.canonicalize().map_err(failed)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(dir.join("lock"))
-            .map_err(failed)?;
+        let path = dir.join("lock");
+        let made =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let lock = made.or_else(|error| File::open(&path).map_err(|_| error)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { dir, _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(DataError::InUse(dir)),
@@ -175,6 +172,17 @@ mod tests {
     #[test]
     fn a_directory_belongs_to_one_agent() {
         let dir = tempfile::tempdir().unwrap();
+        let held = Data::open(dir.path()).unwrap();
+        assert!(matches!(Data::open(dir.path()), Err(DataError::InUse(_))));
+        drop(held);
+        assert!(Data::open(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_written_to_is_one_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        // Nobody opens a directory for writing, whoever they are.
+        fs::create_dir(dir.path().join("lock")).unwrap();
         let held = Data::open(dir.path()).unwrap();
         assert!(matches!(Data::open(dir.path()), Err(DataError::InUse(_))));
         drop(held);

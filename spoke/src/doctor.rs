@@ -410,7 +410,7 @@ mod tests {
         std::fs::write(dir.path().join("ledger"), b"no ledger").unwrap();
         assert!(matches!(ledger(dir.path()), Bad(cause, _) if cause.contains("no ledger")));
         let disk = std::sync::Arc::new(crate::data::LedgerFile::new(dir.path()));
-        assert_eq!(Ledger::open(disk).unwrap().found(), Found::Foreign);
+        assert_eq!(Ledger::open(disk, "").unwrap().found(), Found::Foreign);
         assert!(matches!(ledger(dir.path()), Bad(_, step) if step.contains("ledger.damaged")));
         std::fs::remove_file(damaged_ledger(dir.path())).unwrap();
         assert!(matches!(ledger(dir.path()), Good(_)));

@@ -107,7 +107,7 @@ async fn live(
         guests(profile, addresses, &probe.device, logs, &fabric, &control, inputs.clone())?;
     let uplink = Handle::new();
     fabric.set_remote(Arc::new(LinkRemote(uplink.clone())));
-    let modules = module_store(data, profile, identity.fleet_root, &uplink, &inputs, for_modules)?;
+    let modules = module_store(data, profile, identity.fleet_root, &uplink, &inputs, for_modules);
     let thresholds = thresholds(options.eviction_hard, options.eviction_soft);
     let ports = Ports {
         clock: Arc::new(MachineClock::new()),
@@ -304,7 +304,7 @@ fn module_store(
     uplink: &Handle,
     inputs: &mpsc::Sender<Input>,
     runtime: &tokio::runtime::Handle,
-) -> std::io::Result<Arc<Store>> {
+) -> Arc<Store> {
     let dir = data.dir().to_owned();
     let setup = Setup {
         dir: dir.join(device::MODULES),
@@ -315,7 +315,7 @@ fn module_store(
         inputs: inputs.clone(),
         runtime: runtime.clone(),
     };
-    Ok(Arc::new(Store::open(setup)?))
+    Arc::new(Store::open(setup))
 }
 
 /// A way into the agent's queue that never blocks and keeps the order. What waits is bounded by the

@@ -1,8 +1,11 @@
 //! What the hub may open here (logs, tunnels to pods, figures), and the way from here to pods on other spokes.
 //!
 //! Guarantees:
-//! - a log is looked for where a slow card holds up no packets (`a_log_is_looked_for_beside_the_packets`).
+//! - a log is looked for where a slow card holds up no packets (`a_log_is_looked_for_beside_the_packets`);
+//! - a start whose log the disk does not take says so, and has not the log of the one before it
+//!   (`a_log_that_the_disk_does_not_take_is_not_the_one_before_it`).
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
@@ -20,7 +23,7 @@ use freewheel_link::names::ClusterName;
 use freewheel_link::stream_budget::TOO_MANY_REASON;
 use freewheel_spoke_agent::admission::is_path_segment;
 use freewheel_spoke_agent::uplink::{Duplex, FetchError, Handle, LogStream, Serve};
-use freewheel_spoke_agent::volumes::{attempt_of, log_dir, pod_dir};
+use freewheel_spoke_agent::volumes::{attempt_of, log_aside, log_dir, pod_dir};
 use freewheel_spoke_net::{Fabric, NetError, Remote, Stream};
 use freewheel_spoke_runtime::{LogOptions, Runtime};
 use futures::future::BoxFuture;
@@ -66,7 +69,8 @@ impl Serve for LinkServer {
     async fn logs(&self, request: LogsV1) -> Result<LogStream, RefusalV1> {
         let options = log_options(&request);
         let data = self.data.clone();
-        let look = self.runtime.look(move || log_file(&data, &request));
+        let newest = self.runtime.log_of(&request.pod_uid, &request.container);
+        let look = self.runtime.look(move || log_file(&data, &request, newest));
         // A place among those that ask for logs is not to be held for as long as a card stands still.
         let file = match tokio::time::timeout(LOOK_TIMEOUT, look).await {
             Ok(Ok(found)) => found?,
@@ -105,8 +109,9 @@ impl Serve for LinkServer {
     }
 }
 
-/// The log that is asked for: of the newest start, or of the one before. Blocking.
-fn log_file(data: &Path, request: &LogsV1) -> Result<PathBuf, RefusalV1> {
+/// The log that is asked for: of the newest start, or of the one before. `newest`: of this life, if the container has
+/// started in it. Blocking.
+fn log_file(data: &Path, request: &LogsV1, newest: Option<PathBuf>) -> Result<PathBuf, RefusalV1> {
     let LogsV1 { pod_uid, container, previous, .. } = request;
     if !request.is_bounded() || !is_path_segment(pod_uid) || !is_path_segment(container) {
         return Err(RefusalV1::new("BadRequest", "no such pod or container"));
@@ -115,17 +120,29 @@ fn log_file(data: &Path, request: &LogsV1) -> Result<PathBuf, RefusalV1> {
         return Err(RefusalV1::new("NotFound", format!("pod {pod_uid} is not on this node")));
     }
     let dir = log_dir(data, pod_uid, container);
-    let mut attempts: Vec<u32> = std::fs::read_dir(&dir)
+    let mut attempts: BTreeSet<u32> = std::fs::read_dir(&dir)
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| attempt_of(entry.file_name().to_str()?))
         .collect();
-    attempts.sort_unstable();
-    attempts.dedup();
+    let started = newest.and_then(|log| attempt_of(log.file_name()?.to_str()?));
+    // Its log may come a moment after the start; on a disk that takes none it never does.
+    attempts.extend(started);
     let found = if *previous { attempts.iter().rev().nth(1) } else { attempts.last() };
     match found {
-        Some(attempt) => Ok(dir.join(format!("{attempt}.log"))),
+        Some(attempt) => {
+            let log = dir.join(format!("{attempt}.log"));
+            if Some(*attempt) == started && !log_aside(&log).exists() {
+                make_log(&log).map_err(|error| {
+                    let text = format!(
+                        "the log of container {container:?} cannot be written on this node, and is lost: {error}"
+                    );
+                    RefusalV1::new("InternalError", text)
+                })?;
+            }
+            Ok(log)
+        }
         None if *previous => Err(RefusalV1::new(
             "BadRequest",
             format!("previous terminated container {container:?} not found"),
@@ -135,6 +152,14 @@ fn log_file(data: &Path, request: &LogsV1) -> Result<PathBuf, RefusalV1> {
             format!("container {container:?} is waiting to start: ContainerCreating"),
         )),
     }
+}
+
+fn make_log(log: &Path) -> io::Result<()> {
+    if log.exists() {
+        return Ok(());
+    }
+    log.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+    std::fs::OpenOptions::new().create(true).append(true).open(log).map(drop)
 }
 
 fn log_options(request: &LogsV1) -> LogOptions {
@@ -301,7 +326,29 @@ mod tests {
             previous,
             ..LogsV1::default()
         };
-        log_file(data, &request).map_err(|refusal| refusal.reason)
+        log_file(data, &request, None).map_err(|refusal| refusal.reason)
+    }
+
+    #[test]
+    fn a_log_that_the_disk_does_not_take_is_not_the_one_before_it() {
+        let data = tempfile::tempdir().unwrap();
+        let logs = data.path().join("pods/u1/logs/web");
+        std::fs::create_dir_all(&logs).unwrap();
+        std::fs::write(logs.join("3.log"), "of the life before").unwrap();
+        let request = LogsV1 { pod_uid: "u1".into(), container: "web".into(), ..LogsV1::default() };
+        let ask = |previous: bool, newest: &Path| {
+            let request = LogsV1 { previous, ..request.clone() };
+            log_file(data.path(), &request, Some(newest.to_owned()))
+        };
+        let newest = logs.join("4.log");
+        // As a disk does that takes no writes: it is there as soon as it does.
+        std::os::unix::fs::symlink("/proc/none", &newest).unwrap();
+        let refused = ask(false, &newest).unwrap_err();
+        assert!(refused.to_string().contains("cannot be written on this node"), "{refused}");
+        assert_eq!(ask(true, &newest), Ok(logs.join("3.log")));
+        std::fs::remove_file(&newest).unwrap();
+        assert_eq!(ask(false, &newest), Ok(newest.clone()));
+        assert_eq!(ask(true, &newest), Ok(logs.join("3.log")));
     }
 
     #[test]

@@ -250,6 +250,8 @@ pub struct FakeUplink {
     pub reports: Mutex<Vec<(ReportStamp, Report)>>,
     /// What was acknowledged, in order.
     pub took: Mutex<Vec<(Generation, SetDigest)>>,
+    /// What runs and is not durable, in order.
+    pub runs: Mutex<Vec<(Generation, SetDigest)>>,
     /// What a greeting would say of the device.
     pub device: Mutex<Option<NodeStatusV1>>,
 }
@@ -261,6 +263,10 @@ impl Uplink for FakeUplink {
 
     fn took(&self, generation: Generation, digest: SetDigest) {
         self.took.lock().push((generation, digest));
+    }
+
+    fn runs(&self, generation: Generation, digest: SetDigest) {
+        self.runs.lock().push((generation, digest));
     }
 
     fn device(&self, status: &NodeStatusV1) {
@@ -276,7 +282,7 @@ pub struct SimDisk(Arc<Mutex<SimFile>>);
 struct SimFile {
     bytes: Vec<u8>,
     synced: usize,
-    full: bool,
+    refuses: Option<io::ErrorKind>,
     aside: Option<Vec<u8>>,
 }
 
@@ -297,7 +303,12 @@ impl SimDisk {
 
     /// From now on every write fails (or works again).
     pub fn set_full(&self, full: bool) {
-        self.0.lock().full = full;
+        self.set_refuses(full.then_some(io::ErrorKind::StorageFull));
+    }
+
+    /// From now on every write fails like this (or works again).
+    pub fn set_refuses(&self, how: Option<io::ErrorKind>) {
+        self.0.lock().refuses = how;
     }
 
     /// What was kept aside last.
@@ -320,9 +331,9 @@ impl SimDisk {
 
     fn write(&self, change: impl FnOnce(&mut SimFile)) -> io::Result<()> {
         let mut file = self.0.lock();
-        if file.full {
+        if let Some(how) = file.refuses {
             // Half of it may have been written: the worst case.
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on device"));
+            return Err(how.into());
         }
         change(&mut file);
         Ok(())
@@ -335,7 +346,7 @@ impl Disk for SimDisk {
     }
 
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        if self.0.lock().full {
+        if self.0.lock().refuses == Some(io::ErrorKind::StorageFull) {
             let half = &bytes[..bytes.len() / 2];
             self.0.lock().bytes.extend_from_slice(half);
         }

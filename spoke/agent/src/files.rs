@@ -138,6 +138,9 @@ impl Files for DiskFiles {
     }
 
     fn link(&self, from: &std::fs::File, to: &Path) -> io::Result<()> {
+        if is_link_to(from, to) {
+            return Ok(());
+        }
         remove_if_there(std::fs::remove_file(to))?;
         // The descriptor, not its path: what stands there by now is somebody else's.
         let open = format!("/proc/self/fd/{}", from.as_raw_fd());
@@ -189,6 +192,13 @@ impl Files for DiskFiles {
             }
         }
     }
+}
+
+/// Whether `to` is a name of this file already: an earlier life may have given it, on a disk that takes none by now.
+fn is_link_to(from: &std::fs::File, to: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let (Ok(from), Ok(to)) = (from.metadata(), std::fs::symlink_metadata(to)) else { return false };
+    (from.dev(), from.ino()) == (to.dev(), to.ino())
 }
 
 /// The names that the agent gives are all text.

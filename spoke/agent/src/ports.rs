@@ -216,6 +216,8 @@ pub trait Uplink: Send + Sync {
     fn report(&self, session: u64, stamp: ReportStamp, report: Report);
     /// The plan of this generation is durable, and what the set looks like now.
     fn took(&self, generation: Generation, digest: freewheel_link::digest::SetDigest);
+    /// The plan of this generation runs, and the disk does not take it.
+    fn runs(&self, generation: Generation, digest: freewheel_link::digest::SetDigest);
     /// What a greeting says of the device from now on, with a session or without one.
     fn device(&self, status: &freewheel_link::report::NodeStatusV1);
 }

@@ -11,6 +11,7 @@
 //! - a tree of any depth takes two descriptors and no stack: its directories are moved up beside each other first (a
 //!   guest nests them without end, and this would die of it at every start)
 //!   (`a_tree_that_a_guest_has_nested_without_end_is_removed`);
+//! - a disk that takes no writes at first is no reason not to start (`a_disk_that_takes_writes_later_is_removed_from_then`);
 //! - what cannot be removed is told once, under its own name (`what_cannot_be_removed_is_no_later_tree_s_fault`).
 
 use std::collections::BTreeSet;
@@ -31,18 +32,22 @@ pub struct Remover {
 }
 
 impl Remover {
-    /// Starts with what is left in `trash`, which is made when it is not there.
+    /// Starts with what is left in `trash`, which is made as soon as it can be.
     ///
     /// # Errors
-    /// When there can be no such directory, or no thread.
+    /// When there can be no thread.
     pub fn start(trash: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(trash)?;
         let (queue, work) = mpsc::channel::<PathBuf>();
-        let mut sweep = Sweep::with(trash.join(DEEP))?;
+        let mut sweep = Sweep::at(trash.join(DEEP));
+        if let Err(error) = sweep.make() {
+            warn!(path = %trash.display(), %error, "nothing can be removed");
+        }
         let open = Arc::new(AtomicUsize::new(1));
         let done = open.clone();
         let remove = move || {
-            sweep.rest();
+            if sweep.deep.exists() {
+                sweep.rest();
+            }
             done.fetch_sub(1, Relaxed);
             for path in work {
                 if let Err(error) = sweep.tree(&path) {
@@ -53,8 +58,7 @@ impl Remover {
         };
         std::thread::Builder::new().name("remover".to_owned()).spawn(remove)?;
         let remover = Self { trash: trash.to_owned(), queue, number: AtomicU64::new(0), open };
-        for left in std::fs::read_dir(trash)? {
-            let left = left?;
+        for left in std::fs::read_dir(trash).into_iter().flatten().flatten() {
             if left.file_name() != DEEP {
                 remover.queue(left.path());
             }
@@ -67,6 +71,11 @@ impl Remover {
     /// # Errors
     /// When it cannot be taken away.
     pub fn remove(&self, dir: &Path) -> io::Result<()> {
+        match std::fs::symlink_metadata(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // When this started, the disk may have taken no writes.
+            _ => std::fs::create_dir_all(self.trash.join(DEEP))?,
+        }
         loop {
             let place = self.trash.join(self.number.fetch_add(1, Relaxed).to_string());
             // A name that an earlier life has used: rename would replace an empty directory, and no other.
@@ -113,7 +122,8 @@ pub fn remove_now(dir: &Path) -> io::Result<()> {
     }
     let mut deep = dir.as_os_str().to_owned();
     deep.push(".removed");
-    let mut sweep = Sweep::with(PathBuf::from(deep))?;
+    let mut sweep = Sweep::at(PathBuf::from(deep));
+    sweep.make()?;
     sweep.rest();
     sweep.tree(dir)?;
     std::fs::remove_dir(&sweep.deep)
@@ -129,10 +139,13 @@ struct Sweep {
 }
 
 impl Sweep {
-    fn with(deep: PathBuf) -> io::Result<Self> {
-        std::fs::create_dir_all(&deep)?;
+    fn at(deep: PathBuf) -> Self {
         let remove_file = |path: &Path| std::fs::remove_file(path);
-        Ok(Self { deep, number: 0, stuck: BTreeSet::new(), remove_file })
+        Self { deep, number: 0, stuck: BTreeSet::new(), remove_file }
+    }
+
+    fn make(&self) -> io::Result<()> {
+        std::fs::create_dir_all(&self.deep)
     }
 
     fn tree(&mut self, path: &Path) -> io::Result<()> {
@@ -244,6 +257,23 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_takes_writes_later_is_removed_from_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tree, place) = (dir.path().join("pod"), dir.path().join("file"));
+        std::fs::create_dir(&tree).unwrap();
+        std::fs::write(&place, "in the way").unwrap();
+        let trash = place.join("trash");
+        let remover = Remover::start(&trash).unwrap();
+        remover.remove(&dir.path().join("absent")).unwrap();
+        assert!(remover.remove(&tree).is_err() && tree.exists());
+        std::fs::remove_file(&place).unwrap();
+        remover.remove(&tree).unwrap();
+        assert!(!tree.exists());
+        rest(&remover);
+        assert_eq!(left(&trash), 0);
+    }
+
+    #[test]
     fn a_tree_that_a_guest_has_nested_without_end_is_removed() {
         use rustix::fs::{Mode, OFlags, mkdirat, openat};
         let dir = tempfile::tempdir().unwrap();
@@ -280,7 +310,8 @@ mod tests {
     #[test]
     fn what_cannot_be_removed_is_no_later_tree_s_fault() {
         let dir = tempfile::tempdir().unwrap();
-        let mut sweep = Sweep::with(dir.path().join(DEEP)).unwrap();
+        let mut sweep = Sweep::at(dir.path().join(DEEP));
+        sweep.make().unwrap();
         sweep.remove_file = |path| match path.ends_with("stuck") {
             true => Err(io::Error::other("the card is worn")),
             false => std::fs::remove_file(path),

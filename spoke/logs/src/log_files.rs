@@ -23,6 +23,13 @@ impl KeptLogs {
         logs.push((container.to_owned(), log));
     }
 
+    /// The file of the newest start of a container.
+    #[must_use]
+    pub fn newest(&self, pod: &str, container: &str) -> Option<PathBuf> {
+        let of = |(name, log): &(String, PathBuf)| (name == container).then(|| log.clone());
+        self.0.get(pod)?.iter().rev().find_map(of)
+    }
+
     /// The files of a pod that is gone.
     pub fn take(&mut self, pod: &str) -> Vec<PathBuf> {
         let logs = self.0.remove(pod).unwrap_or_default();
@@ -42,6 +49,8 @@ mod tests {
         }
         logs.add("pod", "stays", "stays/0".into());
         logs.add("other", "crashes", "other/0".into());
+        assert_eq!(logs.newest("pod", "crashes"), Some("crashes/999".into()));
+        assert_eq!((logs.newest("pod", "c"), logs.newest("p", "stays")), (None, None));
         let kept = ["crashes/998", "crashes/999", "stays/0"].map(PathBuf::from);
         assert_eq!(logs.take("pod"), kept);
         assert!(logs.take("pod").is_empty());

@@ -96,13 +96,13 @@ struct ModuleStates {
 }
 
 impl Store {
-    /// Opens the directory; what lies there is verified when it is wanted.
-    ///
-    /// # Errors
-    /// When the directory cannot be made.
-    pub fn open(setup: Setup) -> io::Result<Self> {
-        fs::create_dir_all(&setup.dir)?;
-        tidy(&setup.dir)?;
+    /// Opens the directory; what lies there is verified when it is wanted. One that cannot be made holds nothing, and
+    /// what is brought says so.
+    #[must_use]
+    pub fn open(setup: Setup) -> Self {
+        if let Err(error) = fs::create_dir_all(&setup.dir).and_then(|()| tidy(&setup.dir)) {
+            warn!(%error, "the directory of the modules cannot be used; trying again with each module");
+        }
         let shared = Shared {
             setup,
             state: Mutex::default(),
@@ -115,7 +115,7 @@ impl Store {
         let (shared, stop) = (Arc::new(shared), CancellationToken::new());
         let watching = stop.clone().run_until_cancelled_owned(shared.clone().watch_disk());
         shared.setup.runtime.spawn(watching);
-        Ok(Self { shared, stop })
+        Self { shared, stop }
     }
 }
 

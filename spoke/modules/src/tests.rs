@@ -133,8 +133,7 @@ fn store_on(
         inputs,
         disk,
         runtime: tokio::runtime::Handle::current(),
-    })
-    .unwrap();
+    });
     (store, queue)
 }
 
@@ -153,6 +152,16 @@ async fn bring(dir: &Path, hub: Hub) -> Result<PathBuf, (String, String)> {
 
 fn files(dir: &Path) -> usize {
     std::fs::read_dir(dir).unwrap().count()
+}
+
+#[tokio::test]
+async fn where_no_directory_can_be_made_each_module_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("file");
+    std::fs::write(&place, "in the way").unwrap();
+    assert!(bring(&place.join("modules"), hub()).await.is_err());
+    std::fs::remove_file(&place).unwrap();
+    bring(&place.join("modules"), hub()).await.unwrap();
 }
 
 #[tokio::test]
@@ -486,8 +495,7 @@ async fn what_is_still_being_unpacked_is_nobody_else_s() {
         inputs,
         disk: std::sync::Arc::new(|| (100 << 30, 50 << 30)),
         runtime: tokio::runtime::Handle::current(),
-    })
-    .unwrap();
+    });
     // The first transfer unpacks into a pipe that nobody reads for a while.
     assert!(std::process::Command::new("mkfifo").arg(&unpacked).status().unwrap().success());
     store.want(component());

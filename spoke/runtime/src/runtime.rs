@@ -205,6 +205,12 @@ impl Runtime {
         read(file.to_owned(), options, live, self.reads.clone())
     }
 
+    /// The log of the newest start of a container in this life of the agent, whether or not the disk has it.
+    #[must_use]
+    pub fn log_of(&self, pod_uid: &str, container: &str) -> Option<PathBuf> {
+        self.logs.lock().newest(pod_uid, container)
+    }
+
     /// Looks for something on the disk when it is the turn of who reads logs.
     ///
     /// # Errors

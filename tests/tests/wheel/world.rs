@@ -475,7 +475,7 @@ impl World {
             let believed = self.agreed.lock()[&self.devices[&name].name];
             self.crash(&name);
             let device = &self.devices[&name];
-            let ledger = Ledger::open(Arc::new(device.disk.clone())).unwrap();
+            let ledger = Ledger::open(Arc::new(device.disk.clone()), "").unwrap();
             let held = Some((ledger.generation(), ledger.digest()));
             assert_eq!(believed, held, "seed {}: {name} holds something else", self.seed);
             let held: BTreeSet<String> = ledger

@@ -134,7 +134,7 @@ impl Agent {
     /// # Errors
     /// When the ledger cannot be used.
     pub fn open(ports: Ports, config: Config) -> Result<Self, LedgerError> {
-        let ledger = Ledger::open(ports.disk.clone())?;
+        let ledger = Ledger::open(ports.disk.clone(), &config.node.boot_id)?;
         let (meter, measured) = Meter::new();
         let mut agent = Self {
             plan: PlanSource::default(),
@@ -150,10 +150,11 @@ impl Agent {
             recovery: Recovery::Well,
             wall_clock: WallClock::new((ports.clock.now(), ports.clock.unix_ms())),
             pressure: Pressure::new(config.thresholds),
-            keep: Keep::new(ledger.found()),
+            keep: Keep::new(&ledger, ports.clock.now()),
             ports,
             ledger,
         };
+        agent.tell_refusal();
         agent.tell_node();
         agent.restore();
         agent.begin_recovery();

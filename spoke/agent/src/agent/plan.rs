@@ -43,7 +43,12 @@ impl Agent {
             Ok(None) => {
                 // The hub compares what is held with what it thinks, and sends a snapshot.
                 warn!(generation = to.revision, "plan does not build on what is held");
-                self.acknowledge();
+                if self.keep.is_durable() {
+                    self.acknowledge();
+                } else {
+                    // A session that is new knows of nothing but what is durable.
+                    self.tell_what_runs();
+                }
             }
             Err(error) => {
                 warn!(error = &error as &dyn std::error::Error, "plan cannot be kept");

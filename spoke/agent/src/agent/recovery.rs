@@ -23,7 +23,8 @@
 //! - its turn comes, whoever else comes meanwhile (`suspects_come_back_however_many_new_pods_come`);
 //! - suspects that are gone explain nothing (`a_suspect_that_is_gone_explains_nothing`);
 //! - who takes minutes to kill the agent is found beside a suspect that does nothing
-//!   (`who_kills_slowly_is_found_beside_a_suspect_that_does_nothing`).
+//!   (`who_kills_slowly_is_found_beside_a_suspect_that_does_nothing`);
+//! - a power cut is nobody's doing, and a machine that goes again and again is (`power_cuts_hold_no_pod_back`).
 //!
 //! Not held: one that takes longer than [`SUSPECT_GAP_FIRST_AND_MAX`] allows is not found, and the device runs that long
 //! between two ends; nor is a slow one found among more pods than the ledger keeps suspects.
@@ -105,6 +106,8 @@ pub(super) struct BadEnds {
     pub(super) blamed_again: u32,
     /// The suspects do not explain them all: the others need turns.
     pub(super) one_more: bool,
+    /// The machine went under the last of them, too, which is counted for itself until there was a good while.
+    pub(super) cut: bool,
 }
 
 /// What is to be done.
@@ -122,8 +125,8 @@ impl Recovery {
     /// After these bad ends.
     pub(super) fn begin(ends: BadEnds, mut pods: Vec<Returning>, now: Duration) -> Self {
         match ends.count {
-            0 => return Self::Well,
-            1..BAD_ENDS_TOLERATED => return Self::Watched { until: now + RECOVERED_AFTER },
+            0 if !ends.cut => return Self::Well,
+            0..BAD_ENDS_TOLERATED => return Self::Watched { until: now + RECOVERED_AFTER },
             BAD_ENDS_TOLERATED.. => {}
         }
         pods.sort();

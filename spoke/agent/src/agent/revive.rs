@@ -19,6 +19,10 @@ impl Agent {
         if 0 < crashes {
             warn!(crashes, "the agent did not end in order");
         }
+        let cuts = self.ledger.cuts();
+        if 0 < cuts {
+            warn!(cuts, "the machine went while the agent ran");
+        }
         let suspects = self.ledger.suspects();
         let pods = self.pods.values().filter(|pod| pod.stays()).map(|pod| {
             let place = suspects.iter().position(|suspect| *suspect == pod.spec.uid);
@@ -27,7 +31,7 @@ impl Agent {
         let pods: Vec<Returning> = pods.collect();
         let blamed_again = self.ledger.blamed_again();
         let one_more = self.ledger.one_more() || pods.iter().all(|(suspect, ..)| suspect.is_none());
-        let ends = BadEnds { count: crashes, blamed_again, one_more };
+        let ends = BadEnds { count: crashes, blamed_again, one_more, cut: 0 < cuts };
         self.recovery = Recovery::begin(ends, pods, now);
         if !one_more {
             self.try_rest();

@@ -47,12 +47,13 @@ impl Status {
 
     /// Says at the Node what is reclaimed, as kubelet does.
     pub(super) fn reclaims(&mut self, resource: &str) {
-        self.outbox.node_event(NodeEventV1 {
-            warning: true,
-            reason: "EvictionThresholdMet".to_owned(),
-            message: format!("Attempting to reclaim {resource}"),
-            at: self.clock.unix_ms(),
-        });
+        self.node_warning("EvictionThresholdMet", format!("Attempting to reclaim {resource}"));
+    }
+
+    /// Warns at the Node.
+    pub(super) fn node_warning(&mut self, reason: &str, message: String) {
+        let (reason, at) = (reason.to_owned(), self.clock.unix_ms());
+        self.outbox.node_event(NodeEventV1 { warning: true, reason, message, at });
     }
 
     /// Tells how a pod is, when that has changed.

@@ -3,7 +3,9 @@
 //! Guarantees:
 //! - a plan is acknowledged after it is durable, never before (`a_plan_is_not_acknowledged_while_the_disk_is_full`);
 //! - a ledger that could not be read as it was written is a condition of the node until the hub's whole plan has
-//!   replaced it (`a_damaged_ledger_runs_on_is_told_and_asks_for_the_whole_plan`).
+//!   replaced it (`a_damaged_ledger_runs_on_is_told_and_asks_for_the_whole_plan`);
+//! - so is a disk that takes no writes, until it takes some again
+//!   (`a_device_whose_disk_takes_no_writes_runs_what_it_can_read`).
 
 use std::collections::BTreeSet;
 
@@ -11,6 +13,7 @@ use freewheel_link::generation::Generation;
 use tracing::{error, info};
 
 use super::Agent;
+use super::persist::Refusal;
 
 /// Condition of a node whose ledger was damaged.
 const LEDGER_DAMAGED: &str = "LedgerDamaged";
@@ -19,19 +22,40 @@ impl Agent {
     /// Tells the device's state, as the binary and the agent see it.
     pub(super) fn tell_node(&mut self) {
         let damaged = self.keep.is_doubtful().then_some(LEDGER_DAMAGED);
-        self.status.device(self.pressure.conditions().iter().copied().chain(damaged));
+        let refusal = self.keep.refusal().map(Refusal::condition);
+        let conditions = self.pressure.conditions().iter().copied();
+        self.status.device(conditions.chain(damaged).chain(refusal));
+    }
+
+    /// Says at the Node that the disk takes no writes.
+    pub(super) fn tell_refusal(&mut self) {
+        if let Some(refusal) = self.keep.refusal() {
+            self.status.node_warning(refusal.condition(), refusal.explain().to_owned());
+        }
     }
 
     /// Brings the ledger's file up to date.
     pub(super) fn store(&mut self) {
+        let before = self.keep.refusal();
         let durable = self.keep.store(&mut self.ledger, self.ports.clock.now());
+        if self.keep.refusal() != before {
+            self.tell_refusal();
+            self.tell_node();
+        }
         for uid in durable.ends {
             self.tell_pod(&uid);
         }
         if durable.plan {
             self.acknowledge();
             self.sweep();
+        } else if self.keep.owes_word() {
+            self.tell_what_runs();
         }
+    }
+
+    /// Tells the hub what runs while the disk does not take it, so that it can go on from there.
+    pub(super) fn tell_what_runs(&self) {
+        self.ports.uplink.runs(self.ledger.generation(), self.ledger.digest());
     }
 
     /// Tells the hub what is durable. Not before it is.

@@ -103,13 +103,27 @@ fn run_with(disk: &SimDisk, thresholds: Vec<crate::eviction::Threshold>) -> Run 
     run_at(disk, thresholds, NOW)
 }
 
+async fn seconds(run: &Run, seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    run.rest().await;
+}
+
 /// By the wall clock.
 const NOW: u64 = 1_800_000_000_000;
 
 fn run_at(disk: &SimDisk, thresholds: Vec<crate::eviction::Threshold>, unix_ms: u64) -> Run {
+    run_on(node(), disk, thresholds, unix_ms)
+}
+
+/// On this device.
+fn run_on(
+    node: NodeStatusV1,
+    disk: &SimDisk,
+    thresholds: Vec<crate::eviction::Threshold>,
+    unix_ms: u64,
+) -> Run {
     let (world, ports, queue) = FakeWorld::new(disk.clone(), unix_ms);
-    let config =
-        Config { data: "/data".into(), node: node(), files: world.files.clone(), thresholds };
+    let config = Config { data: "/data".into(), node, files: world.files.clone(), thresholds };
     let agent = Agent::open(ports, config).unwrap();
     let revision = agent.held().0.revision;
     let stop = CancellationToken::new();

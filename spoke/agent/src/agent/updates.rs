@@ -88,6 +88,9 @@ impl Agent {
         self.pods.insert(uid.to_owned(), pod);
         if is_new {
             self.refuse_under_pressure(uid);
+            if let Some(refusal) = self.keep.refusal() {
+                self.event(uid, None, true, refusal.condition(), refusal.explain().to_owned());
+            }
         }
         self.hold_new(uid);
         true

@@ -9,6 +9,7 @@
 //! - a version that cannot be written leaves nothing, and what was shown before stays
 //!   (`a_set_that_cannot_be_written_leaves_nothing_behind_and_what_was_there_stays`);
 //! - what a killed agent left goes with the next look (`what_a_killed_agent_left_of_a_set_goes_with_the_next_look`);
+//! - what shows these files already needs no disk that takes writes (`a_device_whose_card_is_read_only_runs_its_pods`);
 //! - links are relative (`links_are_relative_so_that_a_guest_can_follow_them`).
 
 use std::collections::BTreeSet;
@@ -33,11 +34,13 @@ pub(super) fn write(dir: &Path, files: &[File]) -> io::Result<()> {
     check(files)?;
     std::fs::create_dir_all(dir)?;
     let current = std::fs::read_link(dir.join(CURRENT)).ok();
-    tidy(dir, current.as_deref())?;
+    let tidied = tidy(dir, current.as_deref());
     if current.is_some() && shows(dir, files) {
-        // Killed between the two, an agent leaves names of the version before.
+        // Killed between the two, an agent leaves names of the version before. What else it left takes room, and is no
+        // reason to refuse what is all there: the disk may take no writes any more.
         return link_names(dir, files);
     }
+    tidied?;
     let version = free_name(dir)?;
     let home = dir.join(&version);
     if let Err(error) = fill(&home, files).and_then(|()| point(dir, &version)) {

@@ -38,3 +38,24 @@ fn what_is_in_a_directory_is_told_apart() {
     let gone = dir.path().join("gone");
     assert_eq!((files.dirs_in(&gone).unwrap(), files.files_in(&gone).unwrap()), (vec![], vec![]));
 }
+
+#[test]
+fn a_name_that_a_file_has_already_is_not_given_again() {
+    use std::os::unix::fs::MetadataExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("shown"));
+    std::fs::write(&from, "1").unwrap();
+    std::fs::create_dir(&to).unwrap();
+    let link = || {
+        let file = std::fs::File::open(&from).unwrap();
+        DiskFiles::default().link(&file, &to.join("name")).unwrap();
+        let changed = std::fs::metadata(&to).unwrap();
+        (changed.ctime(), changed.ctime_nsec())
+    };
+    let first = link();
+    assert_eq!(link(), first, "on a disk that takes no writes it could not be");
+    std::fs::remove_file(&from).unwrap();
+    std::fs::write(&from, "2").unwrap();
+    link();
+    assert_eq!(std::fs::read_to_string(to.join("name")).unwrap(), "2");
+}

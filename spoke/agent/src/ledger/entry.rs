@@ -43,6 +43,10 @@ pub(crate) struct LifeV1 {
     pub(crate) blamed_again: u32,
     /// All but the suspects were brought back together, and that came to no good end either: there is one more.
     pub(crate) more: bool,
+    /// The boot of the machine that it has started in, else empty.
+    pub(crate) boot: String,
+    /// Boots in a row that ended while it ran.
+    pub(crate) cuts: u32,
 }
 
 /// What is to blame, should it come to no good end now.

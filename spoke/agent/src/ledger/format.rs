@@ -76,15 +76,15 @@ mod tests {
         let disk = SimDisk::default();
         disk.replace(include_bytes!("../../fixtures/ledger-v1.bin")).unwrap();
         let open = |format: &'static Format| {
-            let ledger = Ledger::open_as(Arc::new(disk.clone()), format).unwrap();
+            let ledger = Ledger::open_as(Arc::new(disk.clone()), "", format).unwrap();
             let names: Vec<String> =
                 ledger.pods().values().map(|state| state.name.clone()).collect();
             (ledger.epoch(), ledger.found(), ledger.records().len(), names.join(","))
         };
-        let plan = Ledger::open(Arc::new(disk.clone())).unwrap().generation();
+        let plan = Ledger::open(Arc::new(disk.clone()), "").unwrap().generation();
         assert_eq!(open(&NEXT), (3, Found::Sound, 1, "web-of-old".to_owned()));
         assert_eq!(open(&NEXT), (4, Found::Sound, 1, "web-of-old".to_owned()), "once is enough");
-        assert_eq!(Ledger::open_as(Arc::new(disk.clone()), &NEXT).unwrap().generation(), plan);
+        assert_eq!(Ledger::open_as(Arc::new(disk.clone()), "", &NEXT).unwrap().generation(), plan);
         assert_eq!(disk.aside(), None);
         // Back to the older agent, and from there two versions on.
         assert_eq!(open(&FORMAT), (1, Found::Newer, 0, String::new()));

@@ -18,9 +18,12 @@
 //!   `a_newer_or_foreign_ledger_is_kept_aside_and_the_device_starts_without_it`,
 //!   `an_entry_of_a_newer_agent_asks_for_the_whole_plan`);
 //! - the file grows to at most some multiple of what it holds (`the_file_stays_within_a_multiple_of_what_it_holds`);
-//! - nothing piles up in memory while the disk refuses (`a_full_disk_loses_nothing_once_there_is_room_again`).
+//! - nothing piles up in memory while the disk refuses (`a_full_disk_loses_nothing_once_there_is_room_again`);
+//! - a disk that can be read and not written is enough to start, and says so ([`Ledger::refusal`])
+//!   (`what_can_be_read_opens_though_nothing_can_be_written`).
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use freewheel_link::digest::SetDigest;
@@ -50,6 +53,8 @@ const COMPACT_FROM: usize = 256 << 10;
 const PIECE: usize = 1 << 20;
 /// The largest record, with room for what stands around it in an entry.
 const MAX_RECORD: usize = frame::ENTRY_BYTES_MAX - PIECE;
+/// Boots in a row that cost the agent its life and are bad luck: power cuts. More, and a pod may take the machine down.
+const CUTS_TOLERATED: u32 = 5;
 /// Pods that are suspected at most.
 const MAX_SUSPECTS: usize = 16;
 
@@ -89,6 +94,8 @@ pub struct Ledger {
     broken: bool,
     /// A plan of which nothing behind it says yet that it is durable.
     unmarked: bool,
+    /// Why the disk did not take the last write.
+    refusal: Option<ErrorKind>,
     /// Size of the file, how much of it is durable for sure, and its size after the last rewrite.
     size: usize,
     durable: usize,
@@ -96,16 +103,21 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Reads the ledger and counts this start. The new epoch is durable when this returns. What cannot be read as it
-    /// was written is kept beside it, for people to look at.
+    /// Reads the ledger and counts this start. The new epoch is durable when this returns, unless the disk takes no
+    /// writes ([`Ledger::refusal`]): then the next start may count the same. What cannot be read as it was written is
+    /// kept beside it, for people to look at. `boot` tells one boot of the machine from the next.
     ///
     /// # Errors
-    /// When the disk fails.
-    pub fn open(disk: Arc<dyn Disk>) -> Result<Self, LedgerError> {
-        Self::open_as(disk, &FORMAT)
+    /// When the disk cannot be read.
+    pub fn open(disk: Arc<dyn Disk>, boot: &str) -> Result<Self, LedgerError> {
+        Self::open_as(disk, boot, &FORMAT)
     }
 
-    fn open_as(disk: Arc<dyn Disk>, format: &'static Format) -> Result<Self, LedgerError> {
+    fn open_as(
+        disk: Arc<dyn Disk>,
+        boot: &str,
+        format: &'static Format,
+    ) -> Result<Self, LedgerError> {
         let file = disk.read().map_err(LedgerError::Read)?;
         let (mut held, found) = Contents::read(&file, format);
         if found.is_doubtful()
@@ -113,7 +125,7 @@ impl Ledger {
         {
             warn!(%error, "the ledger as it was cannot be kept aside");
         }
-        held.life = next_life(&held.life);
+        held.life = next_life(&held.life, boot);
         // What is no sound file of this version is written anew.
         let salt = frame::salt(&file, format.version).filter(|_| found == Found::Sound);
         let mut ledger = Self {
@@ -127,14 +139,24 @@ impl Ledger {
             broken: salt.is_none(),
             // The life before may have ended between the two.
             unmarked: true,
+            refusal: None,
             size: file.len(),
             durable: 0,
             compacted: 0,
             disk,
         };
         ledger.record(&Entry::Life(ledger.held.life.clone()))?;
-        ledger.flush()?;
-        Ok(ledger)
+        match ledger.flush() {
+            // What is there can run: the next flush tries again.
+            Ok(()) | Err(LedgerError::Write(_)) => Ok(ledger),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Why the disk took nothing when something was written last.
+    #[must_use]
+    pub const fn refusal(&self) -> Option<ErrorKind> {
+        self.refusal
     }
 
     /// What a ledger's file looks like, without taking it up.
@@ -149,10 +171,18 @@ impl Ledger {
         self.found
     }
 
-    /// How often the agent has started on this ledger; 1 is the first time.
+    /// How often the agent has started on this ledger; 1 is the first time. Starts on a disk that takes no writes count
+    /// once.
     #[must_use]
     pub const fn epoch(&self) -> u64 {
         self.held.life.epoch
+    }
+
+    /// How many boots in a row the machine went under the agent: whoever takes the power away does that, and nothing is
+    /// known of a pod that does.
+    #[must_use]
+    pub const fn cuts(&self) -> u32 {
+        self.held.life.cuts
     }
 
     /// How many starts in a row before this one came to no good end.
@@ -216,8 +246,8 @@ impl Ledger {
     /// # Errors
     /// When it cannot be encoded.
     pub fn forgive(&mut self) -> Result<(), LedgerError> {
-        let epoch = self.held.life.epoch;
-        self.live(LifeV1 { epoch, running: true, ..LifeV1::default() })
+        let LifeV1 { epoch, boot, .. } = self.held.life.clone();
+        self.live(LifeV1 { epoch, boot, running: true, ..LifeV1::default() })
     }
 
     /// The agent ends in order.
@@ -333,6 +363,11 @@ impl Ledger {
     /// # Errors
     /// When the disk refuses. Nothing is lost: the next call writes the whole ledger anew.
     pub fn write(&mut self) -> Result<(), LedgerError> {
+        let outcome = self.hand_over();
+        self.note(outcome)
+    }
+
+    fn hand_over(&mut self) -> Result<(), LedgerError> {
         if self.broken || COMPACT_FROM.max(4 * self.compacted) < self.size + self.waiting.len() {
             return self.rewrite();
         }
@@ -359,7 +394,21 @@ impl Ledger {
     /// # Errors
     /// When the disk refuses. Nothing is lost: the next call writes the whole ledger anew.
     pub fn flush(&mut self) -> Result<(), LedgerError> {
-        self.write()?;
+        let outcome = self.make_durable();
+        self.note(outcome)
+    }
+
+    /// Remembers whether the disk takes writes.
+    fn note(&mut self, outcome: Result<(), LedgerError>) -> Result<(), LedgerError> {
+        self.refusal = match &outcome {
+            Err(LedgerError::Write(error)) => Some(error.kind()),
+            Ok(()) | Err(_) => None,
+        };
+        outcome
+    }
+
+    fn make_durable(&mut self) -> Result<(), LedgerError> {
+        self.hand_over()?;
         if self.unsynced {
             if let Err(error) = self.disk.sync() {
                 // After a failed fsync the kernel may have dropped the pages: what is on disk is unknown.
@@ -429,12 +478,20 @@ impl Ledger {
     }
 }
 
-/// The life after this one.
-fn next_life(last: &LifeV1) -> LifeV1 {
-    let next = LifeV1 { epoch: last.epoch + 1, running: true, ..LifeV1::default() };
+/// The life after this one, in this boot of the machine.
+fn next_life(last: &LifeV1, boot: &str) -> LifeV1 {
+    let (epoch, boot) = (last.epoch + 1, boot.to_owned());
+    let other_boot = ![&last.boot, &boot].iter().any(|boot| boot.is_empty()) && last.boot != boot;
+    let next = LifeV1 { epoch, boot, running: true, ..LifeV1::default() };
     if !last.running {
         return next;
     }
+    if other_boot && last.cuts < CUTS_TOLERATED {
+        // The machine went, and with it whoever was being tried: that is nobody's doing, unless it goes on.
+        let cuts = last.cuts + 1;
+        return LifeV1 { cuts, trying: None, epoch, boot: next.boot, ..last.clone() };
+    }
+    let next = LifeV1 { cuts: last.cuts, ..next };
     let (mut suspects, mut more) = (last.suspects.clone(), last.more);
     let mut blamed_again = last.blamed_again;
     match &last.trying {

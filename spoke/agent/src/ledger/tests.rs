@@ -72,7 +72,11 @@ fn state(uid: &str) -> PodStateV1 {
 }
 
 fn open(disk: &SimDisk) -> Ledger {
-    Ledger::open(Arc::new(disk.clone())).unwrap()
+    open_in(disk, "boot")
+}
+
+fn open_in(disk: &SimDisk, boot: &str) -> Ledger {
+    Ledger::open(Arc::new(disk.clone()), boot).unwrap()
 }
 
 /// What the fixture was made of.
@@ -186,6 +190,31 @@ fn a_full_disk_loses_nothing_once_there_is_room_again() {
     let again = open(&disk);
     assert_eq!(again.generation(), generation(5));
     assert_eq!(again.records().len(), 2);
+}
+
+#[test]
+fn what_can_be_read_opens_though_nothing_can_be_written() {
+    for how in [ErrorKind::ReadOnlyFilesystem, ErrorKind::StorageFull] {
+        let disk = SimDisk::default();
+        drop(filled(&disk));
+        disk.set_refuses(Some(how));
+        let before = disk.read().unwrap();
+        for _ in 0..2 {
+            let mut ledger = open(&disk);
+            check_filled(&ledger);
+            assert_eq!((ledger.epoch(), ledger.refusal()), (2, Some(how)));
+            ledger.keep_plan(part(4, 5, vec![record("b/b", 9)], vec![])).unwrap();
+            assert!(ledger.flush().is_err() && ledger.dirty());
+        }
+        assert!(disk.read().unwrap().starts_with(&before), "nothing that was there is lost");
+        let mut ledger = open(&disk);
+        disk.set_refuses(None);
+        ledger.flush().unwrap();
+        assert_eq!((ledger.refusal(), ledger.dirty()), (None, false));
+        let again = open(&disk);
+        check_filled(&again);
+        assert_eq!((again.epoch(), again.found()), (3, Found::Sound));
+    }
 }
 
 #[test]
@@ -525,4 +554,41 @@ fn ends_that_were_no_ends_are_counted() {
     ledger.rest().unwrap();
     ledger.flush().unwrap();
     assert_eq!(crashes(&disk), 0);
+}
+
+#[test]
+fn power_cuts_are_no_crashes_until_they_go_on() {
+    let disk = SimDisk::default();
+    let mut boot = 0;
+    let mut cut = || {
+        boot += 1;
+        let mut ledger = open_in(&disk, &boot.to_string());
+        ledger.try_pod("u1").unwrap();
+        ledger.write().unwrap();
+        (ledger.cuts(), ledger.crashes(), ledger.suspects().len())
+    };
+    let lives: Vec<_> = (0..=CUTS_TOLERATED).map(|_| cut()).collect();
+    let luck: Vec<_> = (0..=CUTS_TOLERATED).map(|cuts| (cuts, 0, 0)).collect();
+    assert_eq!(lives, luck);
+    assert_eq!(cut(), (CUTS_TOLERATED, 1, 1), "something takes the machine down");
+    let mut ledger = open_in(&disk, &boot.to_string());
+    assert_eq!((ledger.cuts(), ledger.crashes()), (CUTS_TOLERATED, 2), "here the agent died");
+    ledger.forgive().unwrap();
+    ledger.write().unwrap();
+    let ledger = open_in(&disk, "next");
+    assert_eq!((ledger.cuts(), ledger.crashes(), ledger.suspects()), (1, 0, &[][..]));
+    // Where nothing is known of boots, each end counts.
+    assert_eq!(open_in(&disk, "").crashes(), 1);
+    assert_eq!(open_in(&disk, "known").crashes(), 2);
+}
+
+#[test]
+fn a_power_cut_clears_no_suspect() {
+    let disk = SimDisk::default();
+    let mut ledger = open_in(&disk, "1");
+    ledger.try_pod("u1").unwrap();
+    ledger.write().unwrap();
+    assert_eq!(open_in(&disk, "1").suspects(), ["u1"]);
+    let cut = open_in(&disk, "2");
+    assert_eq!((cut.crashes(), cut.cuts(), cut.suspects()), (1, 1, &["u1".to_owned()][..]));
 }

@@ -223,6 +223,15 @@ impl ports::Uplink for Handle {
         }
     }
 
+    fn runs(&self, generation: Generation, digest: SetDigest) {
+        let mut state = self.shared.state.lock();
+        if let Some(session) = &mut state.session {
+            session.runs(generation, digest);
+            drop(state);
+            self.shared.news.notify_one();
+        }
+    }
+
     fn device(&self, status: &NodeStatusV1) {
         self.shared.state.lock().node = Some(status.clone());
     }

@@ -94,3 +94,67 @@ async fn a_container_that_has_ended_by_the_hubs_word_is_not_started_again() {
     let said = second.said("a").unwrap();
     assert_eq!(said.containers[1].state, ContainerStateV1::Terminated(how));
 }
+
+/// What the hub hears of the device: the newest conditions, and the warnings at its Node.
+fn of_the_node(run: &Run) -> (Vec<String>, Vec<String>) {
+    let (mut conditions, mut warnings) = (Vec::new(), Vec::new());
+    for (_, report) in run.world.uplink.reports.lock().iter() {
+        match report {
+            Report::Node(node) => conditions.clone_from(&node.pressure),
+            Report::NodeEvent(event) => warnings.push(event.reason.clone()),
+            _ => {}
+        }
+    }
+    (conditions, warnings)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_whose_disk_takes_no_writes_runs_what_it_can_read() {
+    use std::io::ErrorKind;
+    let cases = [
+        (ErrorKind::ReadOnlyFilesystem, "ReadonlyFilesystem"),
+        (ErrorKind::PermissionDenied, "ReadonlyFilesystem"),
+        (ErrorKind::StorageFull, "LedgerUnwritable"),
+    ];
+    for (how, condition) in cases {
+        let disk = SimDisk::default();
+        let mut first = run(&disk);
+        first.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
+        first.end().await;
+        disk.set_refuses(Some(how));
+        let mut second = run(&disk);
+        second.send(Input::Connected(Some(1))).await;
+        assert_eq!(second.names(), ["a"], "{how:?}");
+        let said = (vec![condition.to_owned()], vec![condition.to_owned()]);
+        assert_eq!(of_the_node(&second), said);
+        // What comes runs, says what it is worth, and is not acknowledged.
+        second.plan(vec![pod_record(&pod("b"))], vec![pod_record(&pod("a")).key]).await;
+        assert_eq!(second.names(), ["b"]);
+        let told = format!("Warning {condition}: the node's disk ");
+        assert!(second.events().iter().any(|event| event.starts_with(&told)), "{how:?}");
+        let runs =
+            |run: &Run| run.world.uplink.runs.lock().iter().map(|it| it.0).collect::<Vec<_>>();
+        assert_eq!(runs(&second), [generation(2)]);
+        seconds(&second, 60).await;
+        assert_eq!(of_the_node(&second), said, "it is said once");
+        // The hub's next session begins with what is durable.
+        second.send(Input::Connected(None)).await;
+        second.send(Input::Connected(Some(2))).await;
+        let (base, to) = (generation(1), generation(3));
+        let part = PlanPart { base, to, snapshot: false, put: vec![], remove: vec![] };
+        second.send(Input::Plan(part)).await;
+        assert_eq!((runs(&second), second.names()), (vec![generation(2); 2], vec!["b".to_owned()]));
+        seconds(&second, 60).await;
+        assert_eq!(*second.world.uplink.took.lock(), []);
+        second.task.abort();
+        let third = run(&disk);
+        third.rest().await;
+        assert_eq!(third.names(), ["a"], "as if nothing had been");
+        disk.set_refuses(None);
+        third.send(Input::Connected(Some(2))).await;
+        seconds(&third, 6).await;
+        assert_eq!(of_the_node(&third).0, [""; 0]);
+        assert_eq!(third.world.uplink.took.lock().last().unwrap().0, generation(1));
+        third.end().await;
+    }
+}

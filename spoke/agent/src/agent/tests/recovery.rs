@@ -29,11 +29,6 @@ async fn after_bad_ends(ends: usize) -> SimDisk {
     disk
 }
 
-async fn seconds(run: &Run, seconds: u64) {
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
-    run.rest().await;
-}
-
 #[tokio::test(start_paused = true)]
 async fn what_killed_the_agent_three_times_does_not_come_back_at_once() {
     let disk = after_bad_ends(3).await;
@@ -211,6 +206,37 @@ async fn suspects_come_back_however_many_new_pods_come() {
     assert_eq!(fifth.names(), ["a", "c", "d", "e", "f"]);
     seconds(&fifth, 40).await;
     assert_eq!(fifth.names(), ["a", "b", "c", "d", "e", "f"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn power_cuts_hold_no_pod_back() {
+    let disk = after_bad_ends(1).await;
+    let boot = |boot: u32| {
+        let node = NodeStatusV1 { boot_id: boot.to_string(), ..node() };
+        run_on(node, &disk, vec![], NOW)
+    };
+    for round in 0..3 {
+        for cut in 0..5 {
+            let next = boot(10 * round + cut);
+            next.rest().await;
+            assert_eq!(next.names().len(), 3, "all at once, round {round}, cut {cut}");
+            die(next).await;
+        }
+        // A good while, and what was before is forgotten.
+        let next = boot(10 * round + 5);
+        seconds(&next, 301).await;
+        assert_eq!(next.names().len(), 3);
+        die(next).await;
+    }
+    // It goes on: something takes the machine down.
+    for cut in 40..47 {
+        let next = boot(cut);
+        next.rest().await;
+        die(next).await;
+    }
+    let last = boot(50);
+    last.rest().await;
+    assert_eq!(last.names(), ["a"], "one by one");
 }
 
 #[tokio::test(start_paused = true)]
