@@ -10,16 +10,15 @@
 
 use std::time::Duration;
 
-use freewheel_link::report::PhaseV1;
 use tracing::warn;
 
 use super::Agent;
 use super::pressure::{Relief, Underway};
 use super::storage::{Measured, OfPod, lives, of_containers};
-use crate::eviction::{Candidate, Observed, Share, Shortage, Signal, message, rank, refusal};
+use crate::eviction::{Candidate, Observed, Share, Shortage, Signal, message, rank};
 use crate::pods::decide::EVICTED;
 use crate::pods::storage::{EVICTION_GRACE, Evicted};
-use crate::pods::{Done, Fate, Pod};
+use crate::pods::{Fate, Pod};
 
 /// The longest that a pod may take to end when the shortage is a soft one.
 const SOFT_GRACE: Duration = Duration::from_secs(30);
@@ -162,28 +161,5 @@ impl Agent {
         self.turns.touch(uid);
         self.meter.forget_all();
         self.pressure.evicted();
-    }
-
-    /// A pod that is new to a device under pressure is not taken on, as with kubelet: under memory pressure those that
-    /// asked for nothing, under disk pressure all.
-    pub(super) fn refuse_under_pressure(&mut self, uid: &str) {
-        let Some(pod) = self.pods.get_mut(uid).filter(|pod| pod.stays()) else { return };
-        let best_effort = pod.spec.init.iter().chain(&pod.spec.containers).all(|container| {
-            container.requests == (None, None)
-                && container.memory_limit.is_none()
-                && container.cpu_limit_milli.is_none()
-        });
-        let refuses = |condition: &&&str| **condition != Signal::Memory.condition() || best_effort;
-        let held: Vec<&str> = self.pressure.conditions().iter().filter(refuses).copied().collect();
-        if held.is_empty() {
-            return;
-        }
-        let message = refusal(&held);
-        pod.finish(Done {
-            phase: PhaseV1::Failed,
-            reason: EVICTED.to_owned(),
-            message: message.clone(),
-        });
-        self.event(uid, None, true, EVICTED, message);
     }
 }

@@ -18,6 +18,7 @@
 //!
 //! what the agent does with them:
 //! plan      records of a plan part → pods, addresses, services
+//! admit     whether a pod that is new is taken on
 //! updates   what a pod's source wants → the pod (pod_source: how sources say it)
 //! news      what containers and modules have come to
 //! act       one decided action → ports
@@ -66,6 +67,7 @@ use turns::Turns;
 use wall_clock::WallClock;
 
 mod act;
+mod admit;
 mod evict;
 mod images;
 mod news;

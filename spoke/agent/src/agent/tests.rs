@@ -15,6 +15,7 @@ use super::*;
 use crate::fake::{FakeWorld, SimDisk, node};
 use crate::ports::{ContainerId, PlanPart};
 
+mod admits;
 mod farewells;
 mod instances;
 mod lives;

@@ -87,10 +87,7 @@ impl Agent {
         let pod = Pod::new(source, realm.clone(), spec, left, (now, unix));
         self.pods.insert(uid.to_owned(), pod);
         if is_new {
-            self.refuse_under_pressure(uid);
-            if let Some(refusal) = self.keep.refusal() {
-                self.event(uid, None, true, refusal.condition(), refusal.explain().to_owned());
-            }
+            self.admit(uid);
         }
         self.hold_new(uid);
         true

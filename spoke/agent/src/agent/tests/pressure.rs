@@ -112,7 +112,7 @@ async fn a_device_under_pressure_takes_on_no_new_pods() {
     assert_eq!(run.names(), ["asking", "known", "old"]);
     let said = run.said("best-effort").unwrap();
     assert_eq!((said.phase, said.reason.as_str()), (PhaseV1::Failed, "Evicted"));
-    assert_eq!(said.message, "The node had condition: [MemoryPressure]. ");
+    assert_eq!(said.message, "Pod was rejected: The node had condition: [MemoryPressure]. ");
 }
 
 impl Run {
