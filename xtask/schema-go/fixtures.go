@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 
+	extensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/watch"
@@ -54,7 +56,10 @@ var quantities = []string{
 }
 
 func writeFixtures(m *modules, dir string) error {
-	binary := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme)
+	known, err := knownTypes()
+	if err != nil {
+		return err
+	}
 	for _, name := range filled {
 		from := filepath.Join(m.dir[modAPI], "testdata/HEAD", name)
 		text, err := os.ReadFile(from + ".json")
@@ -81,11 +86,20 @@ func writeFixtures(m *modules, dir string) error {
 		return err
 	}
 	for _, input := range inputs {
-		if err := roundTrip(binary, input); err != nil {
+		if err := roundTrip(known, input); err != nil {
 			return fmt.Errorf("%s: %w", input, err)
 		}
 	}
 	return nil
+}
+
+// The types of client-go, and definitions of custom resources.
+func knownTypes() (*runtime.Scheme, error) {
+	known := runtime.NewScheme()
+	if err := scheme.AddToScheme(known); err != nil {
+		return nil, err
+	}
+	return known, extensionsv1.AddToScheme(known)
 }
 
 // One line per text: what Go prints for it, or ! when it is no quantity.
@@ -141,12 +155,13 @@ func writePatches(base string) error {
 }
 
 // What Go makes of an object: as JSON, as protobuf, and as one frame of a watch.
-func roundTrip(binary *protobuf.Serializer, input string) error {
+func roundTrip(known *runtime.Scheme, input string) error {
+	binary := protobuf.NewSerializer(known, known)
 	text, err := os.ReadFile(input)
 	if err != nil {
 		return err
 	}
-	object, _, err := scheme.Codecs.UniversalDeserializer().Decode(text, nil, nil)
+	object, _, err := serializer.NewCodecFactory(known).UniversalDeserializer().Decode(text, nil, nil)
 	if err != nil {
 		return err
 	}
@@ -171,7 +186,7 @@ func roundTrip(binary *protobuf.Serializer, input string) error {
 	}
 	var frame bytes.Buffer
 	stream := protobuf.LengthDelimitedFramer.NewFrameWriter(&frame)
-	if err := protobuf.NewRawSerializer(scheme.Scheme, scheme.Scheme).Encode(event, stream); err != nil {
+	if err := protobuf.NewRawSerializer(known, known).Encode(event, stream); err != nil {
 		return err
 	}
 	return os.WriteFile(base+".watch", frame.Bytes(), 0o644)

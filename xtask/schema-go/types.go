@@ -43,14 +43,14 @@ var scalars = map[reflect.Type]string{
 	reflect.TypeOf(runtime.RawExtension{}): "raw",
 	reflect.TypeOf(metav1.FieldsV1{}):      "fields",
 	reflect.TypeOf(extensionsv1.JSON{}):    "raw",
-
-	// A schema or something simpler: whoever knows CustomResourceDefinitions looks inside.
-	reflect.TypeOf(extensionsv1.JSONSchemaPropsOrBool{}):        "raw",
-	reflect.TypeOf(extensionsv1.JSONSchemaPropsOrStringArray{}): "raw",
 }
 
-// In v1, `items` is one schema: the list of schemas that Go's type could hold is never valid.
-var itemsType = reflect.TypeOf(extensionsv1.JSONSchemaPropsOrArray{})
+// A schema, or in its place what the table calls this.
+var alternatives = map[reflect.Type]string{
+	reflect.TypeOf(extensionsv1.JSONSchemaPropsOrBool{}):        "bool",
+	reflect.TypeOf(extensionsv1.JSONSchemaPropsOrStringArray{}): "strings",
+	reflect.TypeOf(extensionsv1.JSONSchemaPropsOrArray{}):       "list",
+}
 
 type modelNamer interface{ OpenAPIModelName() string }
 
@@ -78,10 +78,6 @@ func (w *walker) walk(t reflect.Type) (string, error) {
 	}
 	_, hasProto := reflect.New(t).Interface().(marshaler)
 	crd := strings.HasPrefix(t.PkgPath(), "open-cluster-management.io/")
-	if strings.HasPrefix(t.PkgPath(), "k8s.io/apiextensions-apiserver/") {
-		// Schemas and what may stand for one have messages that no fact here could tell: JSON and YAML only.
-		hasProto = false
-	}
 	out := &goType{name: name, proto: hasProto, crd: crd}
 	w.types[name] = out
 	for i := range t.NumField() {
@@ -152,8 +148,9 @@ func (w *walker) typeText(t reflect.Type) (string, error) {
 	if text, ok := scalars[t]; ok {
 		return text, nil
 	}
-	if t == itemsType {
-		t = reflect.TypeOf(extensionsv1.JSONSchemaProps{})
+	if other, ok := alternatives[t]; ok {
+		name, err := w.walk(reflect.TypeOf(extensionsv1.JSONSchemaProps{}))
+		return "@" + name + "|" + other, err
 	}
 	if t.Kind() == reflect.Slice && t.Name() != "" {
 		if _, ok := reflect.New(t).Interface().(marshaler); ok {

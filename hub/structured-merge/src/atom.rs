@@ -116,7 +116,7 @@ impl<'a> Atom<'a> {
         let scalar = |scalar| Self { scalar: Some(scalar), ..Self::default() };
         let atomic = field.is_some_and(|field| field.atomic);
         Some(match shape {
-            Shape::Raw => return None,
+            Shape::Raw | Shape::Either(..) => return None,
             Shape::String | Shape::Bytes => scalar(Scalar::String),
             Shape::Bool => scalar(Scalar::Boolean),
             Shape::Int32 | Shape::Int64 | Shape::Float => scalar(Scalar::Numeric),

@@ -8,16 +8,14 @@ use freewheel_hub_custom::definition::{self, storage_version};
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait, keep_other_half};
-use freewheel_hub_schema::types::{TypeFacts, Typed, canonicalise};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::accessors::{NAME, child, column, items, name, set_default, text};
+use super::accessors::{NAME, child, column, name, set_default, text};
 
 /// Finalizer under which its objects are deleted.
 pub const CLEANUP_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 const COLUMNS: &[Column] = &[NAME, column("Created At", "date", "When it was made.")];
-const SCHEMA: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
 /// CustomResourceDefinition of apiextensions.k8s.io/v1.
 pub(crate) fn kind() -> Kind {
@@ -37,11 +35,6 @@ impl Strategy for Rules {
     fn default(&self, object: &mut Value) {
         let Some(spec) = child(object, "spec") else { return };
         set_default(spec, "conversion", json!({"strategy": "None"}));
-        for version in items(spec, "versions") {
-            if let Some(schema) = version.get_mut("schema").and_then(Value::as_object_mut) {
-                schema.get_mut("openAPIV3Schema").into_iter().for_each(settle);
-            }
-        }
         let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut) else { return };
         let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
         if !kind.is_empty() {
@@ -123,37 +116,10 @@ impl Strategy for Rules {
     }
 }
 
-/// Brings what the committed table has no word for into form: a schema where there may be a flag.
-fn settle(schema: &mut Value) {
-    let Value::Object(map) = schema else { return };
-    if let Some(each) = map.get_mut("additionalProperties").filter(|each| each.is_object()) {
-        let facts = TypeFacts::by_name(SCHEMA);
-        let (group, version) = ("apiextensions.k8s.io", "v1");
-        let typed = Typed { group, version, kind: "JSONSchemaProps", facts, form: None };
-        if canonicalise(each, typed).is_err() {
-            // What is no schema is told by the check of the definition.
-            return;
-        }
-        settle(each);
-    }
-    for key in ["items", "not"] {
-        map.get_mut(key).into_iter().for_each(settle);
-    }
-    if let Some(all) = map.get_mut("properties").and_then(Value::as_object_mut) {
-        all.values_mut().for_each(settle);
-    }
-    for key in ["allOf", "anyOf", "oneOf"] {
-        settle_all(map, key);
-    }
-}
-
-fn settle_all(map: &mut Map<String, Value>, key: &str) {
-    let all = map.get_mut(key).and_then(Value::as_array_mut);
-    all.into_iter().flatten().for_each(settle);
-}
-
 #[cfg(test)]
 mod tests {
+    use freewheel_hub_schema::types::canonicalise;
+
     use super::*;
 
     fn definition() -> Value {
@@ -172,6 +138,8 @@ mod tests {
     #[test]
     fn defaults_are_those_of_kube_apiserver() {
         let mut object = definition();
+        let gvk = ("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+        canonicalise(&mut object, gvk).unwrap();
         Rules.default(&mut object);
         Rules.prepare_create(&mut object);
         let names = json!({"plural": "widgets", "kind": "Widget", "singular": "widget", "listKind": "WidgetList"});

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::prose::Prose;
 use crate::gvk::Gvk;
 use crate::kind::Kind;
-use crate::types::table::{Field, ListType, Shape};
+use crate::types::table::{Field, ListType, Shape, Simple};
 use crate::types::{TypeFacts, component_name};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
@@ -38,7 +38,7 @@ pub(super) fn all(kinds: &[&Kind], prose: &Prose) -> BTreeMap<String, Value> {
                 reach(TypeFacts::by_name(&format!("{META}.{name}")), &mut types);
             }
             let own = match (kind.form(), kind.facts()) {
-                (Some(form), _) => form.component(),
+                (Some(form), _) => described(form.component(), prose),
                 (None, Some(one)) => {
                     inside(one, &mut types);
                     schema(one, prose)
@@ -53,7 +53,7 @@ pub(super) fn all(kinds: &[&Kind], prose: &Prose) -> BTreeMap<String, Value> {
         reach(TypeFacts::find("", "v1", name), &mut types);
     }
     out.extend(types.values().map(|one| (one.name.to_string(), schema(*one, prose))));
-    for (name, mut schema) in scalars() {
+    for (name, mut schema) in scalars().into_iter().chain(eithers(&types)) {
         if let Some(text) = prose.of(&name, "") {
             schema["description"] = text.into();
         }
@@ -95,6 +95,18 @@ fn common(field: &str, what: Value, prose: &Prose) -> Value {
         out["description"] = text.into();
     }
     out
+}
+
+/// With the words for what every kind has.
+fn described(mut schema: Value, prose: &Prose) -> Value {
+    for field in ["apiVersion", "kind", "metadata"] {
+        if let Some(Value::Object(of)) = schema.pointer_mut(&format!("/properties/{field}"))
+            && let Some(text) = prose.of_every_kind(field)
+        {
+            of.insert("description".to_owned(), text.into());
+        }
+    }
+    schema
 }
 
 /// A kind of whose fields nothing is known beside its metadata.
@@ -158,6 +170,20 @@ fn scalars() -> [(String, Value); 7] {
         ),
         (RAW.to_owned(), json!({"type": "object"})),
     ]
+}
+
+/// Components of what is a struct or something simpler: of any type, as Kubernetes tells them.
+fn eithers(types: &BTreeMap<String, TypeFacts<'_>>) -> BTreeMap<String, Value> {
+    let fields = types.values().flat_map(|one| one.fields.iter().map(|field| (*one, field)));
+    let names = fields.filter_map(|(one, field)| match &field.shape {
+        Shape::Either(id, simple) => Some(either_name(one.at(*id), *simple)),
+        Shape::Map(inner) | Shape::List(inner) => match &**inner {
+            Shape::Either(id, simple) => Some(either_name(one.at(*id), *simple)),
+            _ => None,
+        },
+        _ => None,
+    });
+    names.map(|name| (name, json!({}))).collect()
 }
 
 /// A reference to a component.
@@ -267,11 +293,17 @@ fn of_shape(shape: &Shape, owner: TypeFacts<'_>) -> Value {
         Shape::Raw => named(RAW),
         Shape::Fields => named(&format!("{META}.FieldsV1")),
         Shape::Object(id) => named(&owner.at(*id).name),
+        Shape::Either(id, simple) => named(&either_name(owner.at(*id), *simple)),
         Shape::List(inner) => json!({"type": "array", "items": element(inner, owner)}),
         Shape::Map(inner) => {
             json!({"type": "object", "additionalProperties": element(inner, owner)})
         }
     }
+}
+
+/// What a struct or something simpler in its place is called.
+fn either_name(one: TypeFacts<'_>, simple: Simple) -> String {
+    format!("{}Or{}", one.name, simple.go_name())
 }
 
 /// Elements carry Go's zero value as their default.
@@ -284,6 +316,7 @@ fn element(shape: &Shape, owner: TypeFacts<'_>) -> Value {
         Shape::Object(_) => out["default"] = json!({}),
         // A scalar of its own stands as it is.
         Shape::Quantity => return reference(QUANTITY),
+        Shape::Either(id, simple) => return reference(&either_name(owner.at(*id), *simple)),
         Shape::Bytes
         | Shape::Strings
         | Shape::Time

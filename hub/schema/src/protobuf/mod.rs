@@ -12,7 +12,8 @@
 //! Guarantees:
 //! - no input makes it panic, and a length beyond what is there is refused
 //!   (`hostile_bytes_are_refused_without_a_panic`);
-//! - the number of values in a message is bounded (`a_message_of_empty_structs_does_not_eat_the_memory`).
+//! - the number of values in a message is bounded (`a_message_of_empty_structs_does_not_eat_the_memory`), and so is its depth
+//!   (`a_schema_of_schemas_is_bounded_in_depth`).
 
 mod read;
 #[cfg(test)]

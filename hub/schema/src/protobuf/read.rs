@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Number, Value};
 
 use super::wire::{Malformed, Reader, WireType};
+use crate::depth::DEPTH_MAX;
 use crate::types::TypeFacts;
-use crate::types::table::{Field, Shape};
+use crate::types::table::{Field, Shape, Simple};
 
 /// How many values one message may hold, all levels counted: an empty struct costs two bytes on the
 /// wire and hundreds in memory. The largest pods have a few thousand.
@@ -15,27 +16,32 @@ const MAX_VALUES: usize = 400_000;
 
 /// The message of a type.
 pub(super) fn message(bytes: &[u8], one: TypeFacts<'_>) -> Result<Value, Malformed> {
-    let mut left = Budget(MAX_VALUES);
+    let mut left = Budget { values: MAX_VALUES, levels: DEPTH_MAX };
     let mut map = Map::new();
     left.object(bytes, one, &mut map)?;
     Ok(Value::Object(map))
 }
 
-struct Budget(usize);
+/// What a message may still hold.
+struct Budget {
+    values: usize,
+    /// A schema holds schemas.
+    levels: usize,
+}
 
 impl Budget {
     fn spend(&mut self) -> Result<(), Malformed> {
-        self.0 = self.0.checked_sub(1).ok_or(Malformed::TooMany)?;
+        self.values = self.values.checked_sub(1).ok_or(Malformed::TooMany)?;
         Ok(())
     }
 
-    /// The depth is that of the types, none of which holds itself.
     fn object(
         &mut self,
         bytes: &[u8],
         one: TypeFacts<'_>,
         map: &mut Map<String, Value>,
     ) -> Result<(), Malformed> {
+        self.levels = self.levels.checked_sub(1).ok_or(Malformed::Deep)?;
         let mut reader = Reader::new(bytes);
         while let Some((number, wire_type)) = reader.tag()? {
             match one.by_number(number) {
@@ -43,6 +49,7 @@ impl Budget {
                 None => reader.skip(wire_type)?,
             }
         }
+        self.levels += 1;
         Ok(())
     }
 
@@ -156,8 +163,48 @@ impl Budget {
                 self.object(reader.bytes(wire_type)?, one.at(*id), &mut map)?;
                 Value::Object(map)
             }
+            Shape::Either(id, simple) => {
+                self.either(reader.bytes(wire_type)?, one.at(*id), *simple)?
+            }
             // Protobuf has no lists of lists.
             Shape::List(_) | Shape::Map(_) => return Err(Malformed::Value),
+        })
+    }
+
+    /// { 1: whether, 2: struct } or { 1: struct, 2: elements of the list }; as JSON what Go writes of both.
+    fn either(
+        &mut self,
+        bytes: &[u8],
+        one: TypeFacts<'_>,
+        simple: Simple,
+    ) -> Result<Value, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let (mut whole, mut items, mut allows) = (None, Vec::new(), false);
+        while let Some((number, wire_type)) = reader.tag()? {
+            match (number, simple) {
+                (1, Simple::Bool) => allows = reader.integer(wire_type)? != 0,
+                (2, Simple::Bool) | (1, Simple::Strings | Simple::Structs) => {
+                    let map = whole.get_or_insert_with(Map::new);
+                    self.object(reader.bytes(wire_type)?, one, map)?;
+                }
+                (2, Simple::Strings) => {
+                    self.spend()?;
+                    items.push(Value::from(reader.text(wire_type)?));
+                }
+                (2, Simple::Structs) => {
+                    self.spend()?;
+                    let mut map = Map::new();
+                    self.object(reader.bytes(wire_type)?, one, &mut map)?;
+                    items.push(Value::Object(map));
+                }
+                _ => reader.skip(wire_type)?,
+            }
+        }
+        Ok(match (whole, simple) {
+            _ if !items.is_empty() => Value::Array(items),
+            (Some(map), _) => Value::Object(map),
+            (None, Simple::Bool) => Value::Bool(allows),
+            (None, Simple::Strings | Simple::Structs) => Value::Null,
         })
     }
 

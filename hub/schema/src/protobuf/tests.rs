@@ -168,6 +168,32 @@ fn a_message_of_empty_structs_does_not_eat_the_memory() {
 }
 
 #[test]
+fn a_schema_of_schemas_is_bounded_in_depth() {
+    let put = super::wire::put_bytes;
+    let nested = |number, inner: Vec<u8>| {
+        let mut out = Vec::new();
+        put(&mut out, number, &inner);
+        out
+    };
+    let definition = |levels: usize| {
+        // Each is what the one around it is not.
+        let schema = (0..levels).fold(Vec::new(), |inner, _| nested(28, inner));
+        let versions = nested(7, nested(4, nested(1, schema)));
+        let mut body = super::MAGIC.to_vec();
+        let mut meta = Vec::new();
+        put(&mut meta, 1, b"apiextensions.k8s.io/v1");
+        put(&mut meta, 2, b"CustomResourceDefinition");
+        put(&mut body, 1, &meta);
+        put(&mut body, 2, &nested(2, versions));
+        body
+    };
+    assert!(decode(&definition(30)).is_ok());
+    let error = decode(&definition(20_000)).unwrap_err();
+    assert_eq!(error.code, 400);
+    assert!(error.message.contains("nested deeper"), "{error}");
+}
+
+#[test]
 fn kinds_without_protobuf_say_so() {
     let cluster =
         json!({"apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster"});

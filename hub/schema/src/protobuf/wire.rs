@@ -17,6 +17,8 @@ pub(super) enum Malformed {
     Value,
     #[error("it holds more values than are accepted")]
     TooMany,
+    #[error("it is nested deeper than is accepted")]
+    Deep,
 }
 
 /// How a value is laid out.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::wire::{put_bytes, put_double, put_integer};
 use crate::types::TypeFacts;
-use crate::types::table::{Field, Shape};
+use crate::types::table::{Field, Shape, Simple};
 
 /// The value does not have the shape that the table says.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +113,8 @@ fn single(
             nested(out, number, |out| int_or_string(out, value).ok_or_else(wrong))?;
         }
         (Shape::Raw | Shape::Fields, value) => nested(out, number, |out| {
-            if let Some(value) = value {
+            // A null is nothing to Go.
+            if let Some(value) = value.filter(|value| !value.is_null()) {
                 put_bytes(out, 1, &serde_json::to_vec(value).map_err(|_| wrong())?);
             }
             Ok(())
@@ -131,9 +132,42 @@ fn single(
             }
             nested(out, number, |out| message(out, value, one.at(*id)))?;
         }
+        (Shape::Either(id, simple), value) => nested(out, number, |out| {
+            let value = value.unwrap_or(&Value::Null);
+            either(out, value, one.at(*id), *simple)?.ok_or_else(wrong)
+        })?,
         _ => return Err(wrong()),
     }
     Ok(())
+}
+
+/// A struct, or what stands in its place; nothing where it is neither.
+fn either(
+    out: &mut Vec<u8>,
+    value: &Value,
+    one: TypeFacts<'_>,
+    simple: Simple,
+) -> Result<Option<()>, NotCanonical> {
+    match (simple, value) {
+        (Simple::Bool, Value::Bool(allows)) => put_integer(out, 1, i64::from(*allows)),
+        (Simple::Bool, Value::Object(_)) => {
+            put_integer(out, 1, 1);
+            nested(out, 2, |out| message(out, value, one))?;
+        }
+        (_, Value::Object(_)) => nested(out, 1, |out| message(out, value, one))?,
+        (Simple::Strings, Value::Array(items)) => {
+            for item in items {
+                let Some(text) = item.as_str() else { return Ok(None) };
+                put_bytes(out, 2, text.as_bytes());
+            }
+        }
+        (Simple::Structs, Value::Array(items)) => {
+            items.iter().try_for_each(|item| nested(out, 2, |out| message(out, item, one)))?;
+        }
+        (Simple::Strings | Simple::Structs, Value::Null) => {}
+        _ => return Ok(None),
+    }
+    Ok(Some(()))
 }
 
 fn int_or_string(out: &mut Vec<u8>, value: Option<&Value>) -> Option<()> {

@@ -4,7 +4,7 @@ use serde_json::{Map, Number, Value};
 
 use super::facts::TypeFacts;
 use super::scalar;
-use super::table::{Field, Shape};
+use super::table::{Field, Shape, Simple};
 use super::typed::Typed;
 use crate::error::ApiError;
 
@@ -157,12 +157,15 @@ impl Walk {
         match (shape, &mut *value) {
             (Shape::String, Value::String(_))
             | (Shape::Bool, Value::Bool(_))
-            | (Shape::Float, Value::Number(_))
             | (Shape::Raw | Shape::Fields, _) => Ok(()),
             (Shape::Int32, Value::Number(n)) if fits_int32(n) => Ok(()),
             (Shape::Int64, Value::Number(n)) if n.is_i64() => Ok(()),
             (Shape::IntOrString, Value::String(_)) => Ok(()),
             (Shape::IntOrString, Value::Number(n)) if fits_int32(n) => Ok(()),
+            (Shape::Float, Value::Number(number)) => {
+                scalar::float(number);
+                Ok(())
+            }
             (Shape::Bytes, Value::String(text)) => scalar::bytes(text),
             (Shape::Time | Shape::MicroTime, Value::String(text)) => {
                 if scalar::moment(text, *shape == Shape::MicroTime)? {
@@ -190,6 +193,7 @@ impl Walk {
                 }
                 Ok(())
             }
+            (Shape::Either(id, simple), value) => self.either(value, owner.at(*id), *simple),
             (_, value) => Err(mismatch(value, shape, owner, path)),
         }
     }
@@ -206,6 +210,48 @@ impl Walk {
             *item = zero(shape, owner);
         }
         if item.is_null() { Ok(()) } else { self.value(item, shape, owner, path) }
+    }
+}
+
+impl Walk {
+    /// A struct, or what may stand in its place. Go decodes it by itself: what is wrong is named from here on, and unknown
+    /// fields inside go without a word.
+    fn either(
+        &mut self,
+        value: &mut Value,
+        one: TypeFacts<'_>,
+        simple: Simple,
+    ) -> Result<(), Mismatch> {
+        let mut inside = Self::default();
+        match (simple, &mut *value) {
+            (_, Value::Object(map)) => inside.object(map, one, &Path::ROOT)?,
+            (Simple::Bool, Value::Bool(_)) => {}
+            (Simple::Bool, _) => return Err("boolean or JSON schema expected".to_owned()),
+            (Simple::Strings, Value::Array(items)) if !items.is_empty() => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    let path = Path::ROOT.then(Step::Index(index));
+                    inside.element(item, &Shape::String, one, &path)?;
+                }
+            }
+            (Simple::Structs, Value::Array(items)) if !items.is_empty() => {
+                for item in items {
+                    if item.is_null() {
+                        *item = Value::Object(Map::new());
+                    }
+                    let Value::Object(map) = item else {
+                        let text = format!(
+                            "json: cannot unmarshal {} into Go value of type v1.{}",
+                            word(item),
+                            one.short_name()
+                        );
+                        return Err(text);
+                    };
+                    inside.object(map, one, &Path::ROOT)?;
+                }
+            }
+            (Simple::Strings | Simple::Structs, _) => *value = Value::Null,
+        }
+        Ok(())
     }
 }
 
@@ -245,7 +291,9 @@ fn zero(shape: &Shape, owner: TypeFacts<'_>) -> Value {
         }
         Shape::List(_) | Shape::Strings => Value::Array(Vec::new()),
         Shape::Map(_) => Value::Object(Map::new()),
-        Shape::Time | Shape::MicroTime | Shape::Raw | Shape::Fields => Value::Null,
+        Shape::Time | Shape::MicroTime | Shape::Raw | Shape::Fields | Shape::Either(..) => {
+            Value::Null
+        }
     }
 }
 
@@ -255,7 +303,7 @@ fn is_omitted(field: &Field, value: &Value) -> bool {
     }
     match &field.shape {
         Shape::Object(_) => field.omit_zero && value.as_object().is_some_and(Map::is_empty),
-        Shape::Raw | Shape::Fields | Shape::Quantity => false,
+        Shape::Raw | Shape::Fields | Shape::Quantity | Shape::Either(..) => false,
         _ if !field.omit_empty => false,
         _ => match value {
             Value::String(text) => text.is_empty(),

@@ -37,7 +37,9 @@ fn object(map: &mut Map<String, Value>, one: TypeFacts<'_>) {
 
 fn descend(value: &mut Value, shape: &Shape, owner: TypeFacts<'_>) {
     match (shape, value) {
-        (Shape::Object(id), Value::Object(map)) => object(map, owner.at(*id)),
+        (Shape::Object(id) | Shape::Either(id, _), Value::Object(map)) => {
+            object(map, owner.at(*id));
+        }
         (Shape::List(inner), Value::Array(items)) => {
             items.iter_mut().for_each(|item| descend(item, inner, owner));
         }

@@ -47,7 +47,7 @@ impl<'a> TypeFacts<'a> {
     #[must_use]
     pub fn inside(self, shape: &Shape) -> Option<Self> {
         match shape {
-            Shape::Object(id) => Some(self.at(*id)),
+            Shape::Object(id) | Shape::Either(id, _) => Some(self.at(*id)),
             Shape::List(inner) | Shape::Map(inner) => self.inside(inner),
             _ => None,
         }

@@ -1,9 +1,9 @@
-//! The leaves with a form of their own: bytes, times, quantities. Errors are in Go's words.
+//! The leaves with a form of their own: floats, bytes, times, quantities. Errors are in Go's words.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::civil::{DateTime, date};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::amount;
 use crate::time;
@@ -24,6 +24,18 @@ pub(super) fn bytes(text: &mut String) -> Result<(), String> {
             };
             Err(format!("illegal base64 data at input byte {place}"))
         }
+    }
+}
+
+/// Go writes a whole number without a fraction, whatever it was read from.
+pub(super) fn float(number: &mut Number) {
+    // Of what is larger, not every whole number is one of these.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let whole = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < EXACT);
+    if let Some(whole) = whole.filter(|_| number.is_f64())
+        && let Ok(whole) = format!("{whole:.0}").parse::<i64>()
+    {
+        *number = whole.into();
     }
 }
 

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Shapes: `string bool int32 int64 float64 bytes quantity time microtime intstr raw fields strings`,
-//! `@TYPE`, `[]SHAPE`, `{}SHAPE`, and `*` before what may be absent. Facts: `e` omitempty,
+//! `@TYPE`, `@TYPE|bool`, `@TYPE|strings`, `@TYPE|list`, `[]SHAPE`, `{}SHAPE`, and `*` before what may be absent. Facts: `e` omitempty,
 //! `z` omitzero, `p=` protobuf number, `r` required, `s=`/`y=` strategic merge and its key, `l=`/`k=`
 //! list type and keys, `m=atomic`, `n=`/`i=` enum of the field or its items, `d=` default.
 
@@ -161,10 +161,23 @@ pub enum Shape {
     Strings,
     /// A struct.
     Object(TypeId),
+    /// A struct, or something simpler in its place.
+    Either(TypeId, Simple),
     /// A list.
     List(Box<Shape>),
     /// A map from strings.
     Map(Box<Shape>),
+}
+
+/// What may stand in a struct's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Simple {
+    /// Whether anything may be there, or nothing.
+    Bool,
+    /// A list of strings.
+    Strings,
+    /// A list of such structs.
+    Structs,
 }
 
 /// The table.
@@ -299,6 +312,18 @@ impl Field {
     }
 }
 
+impl Simple {
+    /// As Go names it behind the struct that it stands for: `JSONSchemaPropsOrBool`.
+    #[must_use]
+    pub const fn go_name(self) -> &'static str {
+        match self {
+            Self::Bool => "Bool",
+            Self::Strings => "StringArray",
+            Self::Structs => "Array",
+        }
+    }
+}
+
 impl Table {
     /// As Go names a shape in its errors: `[]v1.Container`.
     #[must_use]
@@ -321,6 +346,9 @@ impl Table {
                 let mut parts = self.at(*id).name.rsplit('.');
                 let (name, package) = (parts.next(), parts.next());
                 return format!("{}.{}", package.unwrap_or_default(), name.unwrap_or_default());
+            }
+            Shape::Either(id, simple) => {
+                return format!("{}Or{}", self.go_name(&Shape::Object(*id)), simple.go_name());
             }
             Shape::List(inner) => return format!("[]{}", self.go_name(inner)),
             Shape::Map(inner) => return format!("map[string]{}", self.go_name(inner)),

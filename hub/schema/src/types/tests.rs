@@ -157,6 +157,41 @@ fn defaults_of_the_table_fill_what_is_absent() {
     assert_eq!(service, json!({"spec": {"ports": [{"port": 80, "protocol": "TCP"}]}}));
 }
 
+/// `items` may be a list in Go, `additionalProperties` a flag, `dependencies` lists of names.
+#[test]
+fn what_may_stand_for_a_schema_is_what_go_makes_of_it() {
+    let gvk = ("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+    let pointer = "/spec/versions/0/schema/openAPIV3Schema";
+    let put = |schema: Value| {
+        let versions = json!([{"name": "v1", "schema": {"openAPIV3Schema": schema}}]);
+        let mut object = json!({"spec": {"versions": versions}});
+        canonicalise(&mut object, gvk).map(|told| (told, object.pointer(pointer).unwrap().clone()))
+    };
+    let (told, schema) = put(json!({
+        "items": [], "additionalItems": true, "dependencies": {"a": [], "b": ["c"], "d": 1},
+        "additionalProperties": {"type": "string", "pattern": "", "maximum": 2.0, "unheard": 1},
+        "not": {"items": [{"unheard": 1, "type": "string"}, null]},
+    }))
+    .unwrap();
+    assert_eq!(
+        schema,
+        json!({
+            "additionalItems": true, "dependencies": {"a": null, "b": ["c"], "d": null},
+            "additionalProperties": {"type": "string", "maximum": 2},
+            "not": {"items": [{"type": "string"}, {}]},
+        })
+    );
+    // Go tells nothing of what is unknown in there.
+    assert_eq!(told.unknown, Vec::<String>::new());
+    let refused = |schema: Value| put(schema).unwrap_err().message;
+    assert_eq!(refused(json!({"additionalProperties": 1})), "boolean or JSON schema expected");
+    let number = refused(json!({"items": {"properties": {"a": {"type": 1}}}}));
+    assert_eq!(
+        number,
+        "json: cannot unmarshal number into Go struct field JSONSchemaProps.properties.type of type string"
+    );
+}
+
 #[test]
 fn integers_that_do_not_fit_are_named() {
     let value = |n: Value| {

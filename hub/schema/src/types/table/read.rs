@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Field, ListType, Shape, Table, Type, TypeId};
+use super::{Field, ListType, Shape, Simple, Table, Type, TypeId};
 use crate::gvk::{Gvk, Text};
 
 impl Table {
@@ -157,7 +157,8 @@ impl Field {
             | Shape::MicroTime
             | Shape::IntOrString
             | Shape::Raw
-            | Shape::Fields => false,
+            | Shape::Fields
+            | Shape::Either(..) => false,
         }
     }
 }
@@ -185,7 +186,12 @@ impl Shape {
             return Some(Self::Map(Box::new(Self::read(inner, names)?)));
         }
         if let Some(name) = text.strip_prefix('@') {
-            return names.get(name).map(|id| Self::Object(*id));
+            let (name, simple) = match name.split_once('|') {
+                Some((name, simple)) => (name, Some(Simple::read(simple)?)),
+                None => (name, None),
+            };
+            let id = *names.get(name)?;
+            return Some(simple.map_or(Self::Object(id), |simple| Self::Either(id, simple)));
         }
         Some(match text {
             "string" => Self::String,
@@ -201,6 +207,17 @@ impl Shape {
             "raw" => Self::Raw,
             "fields" => Self::Fields,
             "strings" => Self::Strings,
+            _ => return None,
+        })
+    }
+}
+
+impl Simple {
+    fn read(text: &str) -> Option<Self> {
+        Some(match text {
+            "bool" => Self::Bool,
+            "strings" => Self::Strings,
+            "list" => Self::Structs,
             _ => return None,
         })
     }
