@@ -55,13 +55,15 @@ impl Walk {
 
     fn list(&mut self, items: &[Value], atom: &ListAtom<'_>) {
         let (mut seen, mut twice) = (Set::default(), Set::default());
-        let steps: Vec<_> = items.iter().map(|item| element::step(atom, item).ok()).collect();
-        for step in steps.iter().flatten() {
+        // What is no element of such a list is told by a step to nothing, by which the list has something in it.
+        let nothing = || PathElement::Key(Vec::new());
+        let step = |item| element::step(atom, item).unwrap_or_else(|_| nothing());
+        let steps: Vec<_> = items.iter().map(step).collect();
+        for step in &steps {
             let step = std::slice::from_ref(step);
             if seen.has(step) { twice.insert(step) } else { seen.insert(step) }
         }
         for (step, item) in steps.into_iter().zip(items) {
-            let Some(step) = step else { continue };
             let is_twice = twice.has_member(&step);
             self.path.push(step);
             if !is_twice {
@@ -98,6 +100,19 @@ mod tests {
 
     use super::*;
     use crate::path;
+
+    /// While an apply is pruned, an element may be a null of which nothing is left.
+    #[test]
+    fn a_list_of_nothing_but_a_null_has_something_in_it() {
+        let pod = TypeRef::Object(TypeFacts::find("", "v1", "Pod").unwrap());
+        let told = |gates| {
+            let set = of(&json!({"spec": {"schedulingGates": gates}}), pod);
+            let all = with_named_fields(&set, pod);
+            all.has(&["spec", "schedulingGates"].map(|name| PathElement::Field(name.to_owned())))
+        };
+        assert!(told(json!([null])));
+        assert!(!told(json!([])));
+    }
 
     #[test]
     fn what_is_applied_is_owned_down_to_its_leaves() {

@@ -241,6 +241,23 @@ func (p *player) object(value map[string]any) (runtime.Object, error) {
 	return out, err
 }
 
+// An object whose quantities are written as Go itself writes them: of others it remembers that they were not, and takes
+// lists of the same ones for different.
+func (p *player) canonical(object runtime.Object) (runtime.Object, error) {
+	if p.isOwn {
+		return object, nil
+	}
+	out, err := p.object(shown(object))
+	if err != nil {
+		return nil, err
+	}
+	said, _ := meta.Accessor(object)
+	written, _ := meta.Accessor(out)
+	// Here, an empty list says something.
+	written.SetManagedFields(said.GetManagedFields())
+	return out, nil
+}
+
 // Makes empty lists and maps none, wherever they are.
 func forgetEmpty(value reflect.Value) {
 	switch value.Kind() {
@@ -312,6 +329,9 @@ func (p *player) play(number int, bases []map[string]any) (step, bool) {
 		}
 		var next runtime.Object
 		if next, err = p.object(body); err != nil {
+			return out, false
+		}
+		if next, err = p.canonical(next); err != nil {
 			return out, false
 		}
 		said := shown(next)
