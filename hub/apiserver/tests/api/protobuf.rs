@@ -81,6 +81,38 @@ async fn what_has_no_protobuf_form_is_served_in_json_when_that_is_taken() {
     assert_eq!(answer.code, 406);
 }
 
+/// As the clientset of apiextensions sends them.
+#[tokio::test]
+async fn a_definition_is_created_read_and_listed_in_protobuf() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+        "list": {"type": "array", "items": {"type": "string"}},
+        "map": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "any": {"type": "object", "additionalProperties": true},
+        "mode": {"type": "string", "enum": ["fast", "slow"], "default": "slow"},
+    }}}});
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Cluster", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
+        },
+    });
+    let accept = format!("{PROTOBUF},application/json");
+    let headers = [("content-type", PROTOBUF), ("accept", accept.as_str())];
+    let answer = admin.send("POST", path, &headers, protobuf::encode(&definition).unwrap()).await;
+    assert_eq!(answer.code, 201, "{}", answer.text());
+    assert_eq!(answer.headers["content-type"], PROTOBUF);
+    let created = protobuf::decode(&answer.bytes).unwrap();
+    assert_eq!(created.pointer("/spec/versions/0/schema/openAPIV3Schema").unwrap(), &schema);
+    assert_eq!(created, admin.get(&format!("{path}/widgets.example.com")).await.json());
+    let list = admin.send("GET", path, &headers[1..], "").await;
+    assert_eq!(protobuf::decode(&list.bytes).unwrap()["items"][0]["spec"], created["spec"]);
+}
+
 #[tokio::test]
 async fn questions_about_oneself_may_be_in_protobuf() {
     let hub = Hub::start().await;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::v2::V2;
 use crate::kind::Kind;
 
 /// A finished document.
@@ -20,7 +21,12 @@ pub struct Document {
 
 impl Document {
     pub(super) fn new(value: &Value) -> Self {
-        let body = Bytes::from(value.to_string());
+        Self::of_text(value.to_string())
+    }
+
+    /// Of what is JSON already.
+    pub(super) fn of_text(text: String) -> Self {
+        let body = Bytes::from(text);
         let digest = Sha256::digest(&body);
         let hash = digest.iter().map(|byte| format!("{byte:02X}")).collect();
         Self { body, hash }
@@ -30,7 +36,7 @@ impl Document {
 /// Documents of the groups and versions that a layer of kinds has a part in.
 pub(crate) struct Documents {
     pub(super) each: BTreeMap<String, Document>,
-    pub(super) v2: OnceLock<Document>,
+    pub(super) v2: OnceLock<V2>,
     pub(super) v2_protobuf: OnceLock<Document>,
 }
 

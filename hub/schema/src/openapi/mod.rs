@@ -28,6 +28,7 @@ use serde_json::{Map, Value, json};
 use crate::kind::Kind;
 use crate::registry::Registry;
 use document::{Documents, document_path};
+use v2::V2;
 
 pub use document::Document;
 pub use prose::Prose;
@@ -68,12 +69,18 @@ impl<'a> Of<'a> {
     }
 
     fn v2(&self) -> &Document {
-        self.own.unwrap_or(self.shared).v2.get_or_init(|| {
-            let prose = self.registry.shared().prose();
-            let all = all_of(self.registry);
+        let prose = || self.registry.shared().prose();
+        let shared = self.shared.v2.get_or_init(|| {
+            let (prose, all) = (prose(), group_versions(self.registry.shared().all()));
+            V2::over(None, all.into_iter().map(|(path, kinds)| v3(&path, &kinds, &prose)))
+        });
+        let Some(own) = self.own else { return &shared.document };
+        let own = own.v2.get_or_init(|| {
+            let (prose, all) = (prose(), group_versions(self.registry.own()));
             let each = all.into_iter().map(|(path, kinds)| v3(&path, &kinds, &prose));
-            Document::new(&v2::from_v3(each))
-        })
+            V2::over(Some(shared), each)
+        });
+        &own.document
     }
 
     fn v2_protobuf(&self) -> &Document {

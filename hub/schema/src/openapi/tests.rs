@@ -17,7 +17,7 @@ struct Plain;
 impl Strategy for Plain {}
 
 /// Every kind of the table that has lists.
-fn everything() -> Registry {
+fn everything() -> Arc<Layer> {
     let has_lists = |kind: &&crate::gvk::Gvk| {
         find(&kind.group, &kind.version, &format!("{}List", kind.kind)).is_some()
     };
@@ -26,15 +26,38 @@ fn everything() -> Registry {
         let plural = format!("{}s", gvk.kind.to_ascii_lowercase());
         Arc::new(Kind::new(gvk.clone(), plural, Plain).with_status().with_scale())
     });
-    Registry::new(Arc::new(Layer::new(kinds.collect())), &ClusterName::root())
+    Arc::new(Layer::new(kinds.collect()))
 }
 
 #[test]
 fn the_protobuf_form_of_v2_leaves_nothing_out() {
-    let registry = everything();
+    let registry = Registry::new(everything(), &ClusterName::root());
     assert!(10 < registry.all().count());
     let document: Value = serde_json::from_slice(&v2(&registry).body).unwrap();
     assert_eq!(gnostic::left_out(&document), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_shared_is_told_once() {
+    let registries = crate::registry::Registries::new(everything());
+    let root = ClusterName::root();
+    let shared: Value = serde_json::from_slice(&v2(&registries.of(&root)).body).unwrap();
+    let kind = Kind::new(crate::gvk::Gvk::new("a.com", "v1", "Widget"), "widgets", Plain);
+    let storage = kind.storage().clone();
+    registries.put(&root, &storage, vec![kind]).unwrap();
+    let text = v2(&registries.of(&root)).body;
+    let own: Value = serde_json::from_slice(&text).unwrap();
+    let text = std::str::from_utf8(&text).unwrap();
+    for (part, name, often) in [
+        ("definitions", "com.a.v1.Widget", "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"),
+        ("paths", "/apis/a.com/v1/namespaces/{namespace}/widgets", "/api/v1/nodes"),
+    ] {
+        let (own, shared) = (own[part].as_object().unwrap(), shared[part].as_object().unwrap());
+        assert!(own.contains_key(name), "{:?}", own.keys());
+        assert!(shared.iter().all(|(name, value)| own.get(name) == Some(value)));
+        // A key that is there twice would be lost in a map.
+        assert_eq!(text.matches(&format!("{}:", Value::from(often))).count(), 1);
+    }
 }
 
 #[test]

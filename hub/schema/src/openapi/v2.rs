@@ -1,25 +1,95 @@
 //! The v3 documents told as one Swagger 2.0 document, for clients that know nothing newer.
+//!
+//! Guarantees:
+//! - kinds that come at run time cost what is said of them, and nothing of what is said of the others
+//!   (`what_is_shared_is_told_once`).
+
+use std::collections::BTreeSet;
+use std::ops::Range;
 
 use serde_json::{Map, Value, json};
 
-/// Merges documents of v3 into one of v2.
-pub(super) fn from_v3(documents: impl Iterator<Item = Value>) -> Value {
-    let mut paths = Map::new();
-    let mut definitions = Map::new();
-    for mut document in documents {
-        for (path, item) in taken(&mut document["paths"]) {
-            paths.insert(path, path_item(item));
+use super::document::Document;
+
+/// A document, and where in it the paths and definitions are.
+pub(crate) struct V2 {
+    pub(super) document: Document,
+    paths: Entries,
+    definitions: Entries,
+}
+
+/// Entries of an object in a text.
+struct Entries {
+    names: BTreeSet<String>,
+    range: Range<usize>,
+}
+
+impl V2 {
+    /// Documents of v3 merged into one of v2, which says what another one says, too.
+    pub(super) fn over(shared: Option<&Self>, documents: impl Iterator<Item = Value>) -> Self {
+        let (mut paths, mut definitions) = (Map::new(), Map::new());
+        let is_new = |of: fn(&Self) -> &Entries, name: &str| {
+            shared.is_none_or(|shared| !of(shared).names.contains(name))
+        };
+        for mut document in documents {
+            for (path, item) in taken(&mut document["paths"]) {
+                if is_new(|shared| &shared.paths, &path) {
+                    paths.insert(path, path_item(item));
+                }
+            }
+            for (name, schema) in taken(&mut document["components"]["schemas"]) {
+                if is_new(|shared| &shared.definitions, &name) {
+                    definitions.insert(name, definition(schema));
+                }
+            }
         }
-        for (name, schema) in taken(&mut document["components"]["schemas"]) {
-            definitions.insert(name, schema_of(schema));
-        }
+        let info = json!({"title": "Freewheel", "version": env!("CARGO_PKG_VERSION")});
+        let mut text = format!(r#"{{"swagger":"2.0","info":{info},"paths":{{"#);
+        let paths =
+            Entries::write(paths, shared.map(|one| one.paths.of(&one.document)), &mut text);
+        text.push_str(r#"},"definitions":{"#);
+        let of_shared = shared.map(|one| one.definitions.of(&one.document));
+        let definitions = Entries::write(definitions, of_shared, &mut text);
+        text.push_str("}}");
+        Self { document: Document::of_text(text), paths, definitions }
     }
-    json!({
-        "swagger": "2.0",
-        "info": {"title": "Freewheel", "version": env!("CARGO_PKG_VERSION")},
-        "paths": paths,
-        "definitions": definitions,
-    })
+}
+
+impl Entries {
+    /// Writes these behind those that are written already.
+    fn write(entries: Map<String, Value>, shared: Option<&str>, text: &mut String) -> Self {
+        let start = text.len();
+        text.push_str(shared.unwrap_or_default());
+        let mut names = BTreeSet::new();
+        for (name, value) in entries {
+            if start < text.len() {
+                text.push(',');
+            }
+            text.push_str(&format!("{}:{value}", Value::from(name.as_str())));
+            names.insert(name);
+        }
+        Self { names, range: start..text.len() }
+    }
+
+    fn of<'a>(&self, document: &'a Document) -> &'a str {
+        // Both are of one writing.
+        let bytes = document.body.get(self.range.clone()).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+/// A schema that has a name.
+fn definition(schema: Value) -> Value {
+    if schema.get("x-kubernetes-preserve-unknown-fields") != Some(&Value::Bool(true)) {
+        return schema_of(schema);
+    }
+    // kubectl takes what is named for all that there may be.
+    let kinds = "x-kubernetes-group-version-kind";
+    let mut out = json!({"type": "object"});
+    if let Some(of) = schema.get(kinds) {
+        out[kinds] = of.clone();
+    }
+    out
 }
 
 fn taken(value: &mut Value) -> Map<String, Value> {
@@ -45,10 +115,45 @@ fn schema_of(value: Value) -> Value {
                 map.extend(one);
             }
             map.remove("default");
+            leave_open(&mut map);
             Value::Object(map.into_iter().map(|(key, value)| renamed(key, value)).collect())
         }
         Value::Array(items) => Value::Array(items.into_iter().map(schema_of).collect()),
         other => other,
+    }
+}
+
+/// What may be null or anything, v2 has no words for: clients take what is said of the rest for all.
+fn leave_open(map: &mut Map<String, Value>) {
+    let is = |map: &Map<String, Value>, key: &str| map.get(key) == Some(&Value::Bool(true));
+    let may_be_null = |schema: &Value| schema.get("nullable") == Some(&Value::Bool(true));
+    let (nullable, open) =
+        (is(map, "nullable"), is(map, "x-kubernetes-preserve-unknown-fields"));
+    if nullable || open {
+        map.remove("items");
+        map.remove("properties");
+    }
+    map.remove("nullable");
+    let untyped = match map.get("type").and_then(Value::as_str) {
+        Some("array") => !map.contains_key("items"),
+        Some("object") => open,
+        _ => false,
+    };
+    if nullable || untyped {
+        map.remove("type");
+    }
+    let null: BTreeSet<String> = match map.get("properties") {
+        Some(Value::Object(fields)) => {
+            fields.iter().filter(|(_, of)| may_be_null(of)).map(|(name, _)| name.clone()).collect()
+        }
+        _ => BTreeSet::new(),
+    };
+    let each_may_be_null = map.get("additionalProperties").is_some_and(may_be_null);
+    if let Some(Value::Array(required)) = map.get_mut("required") {
+        required.retain(|name| name.as_str().is_none_or(|name| !null.contains(name)));
+        if required.is_empty() || each_may_be_null {
+            map.remove("required");
+        }
     }
 }
 
