@@ -3,18 +3,22 @@
 //! ```text
 //! kinds/     one file per kind, and the layer that all logical clusters share
 //! conditions which conditions the hub writes, whose they are, and how one is put
+//! cron       when a CronJob runs
 //! images     what an `image:` stands for, as a trait
 //! pins       what it stood for when it was looked up
 //! quota      what an object counts for in a ResourceQuota
 //! streams    how a request reaches a spoke, as a trait
+//! time_zone  which time zones there are
 //! ```
 
 pub mod conditions;
+pub mod cron;
 pub mod images;
 pub mod kinds;
 pub mod pins;
 pub mod quota;
 pub mod streams;
+pub mod time_zone;
 
 /// The version of Kubernetes whose API this is: what the server and its nodes say, and kubectl compares.
 pub const KUBERNETES_VERSION: &str = "v1.36.2";

@@ -5,11 +5,9 @@
 //! job_spec   what Job and CronJob share: defaults, rules
 //! job_status what a Job's status may say
 //! cron_job   Jobs at certain times
-//! schedule   those times
 //! ```
 
 pub(super) mod cron_job;
 pub(super) mod job;
 mod job_spec;
 mod job_status;
-mod schedule;

@@ -168,6 +168,28 @@ fn a_cron_job_that_often_runs() {
     );
 }
 
+#[test]
+fn a_cron_job_of_no_time_zone() {
+    let template =
+        json!({"spec": {"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"}});
+    let of = |zone: &str| {
+        let spec = json!({"schedule": "@daily", "timeZone": zone,
+            "jobTemplate": {"spec": {"template": template}}});
+        named("batch/v1", "CronJob", json!({"spec": spec}))
+    };
+    let at = "spec.timeZone: Invalid value";
+    let unknown = |zone: &str| format!("{at}: \"{zone}\": unknown time zone {zone}");
+    for zone in ["bad-time-zone", "europe/vaduz", "Europe/", "America/a-name-of-15-xx"] {
+        wrong(of(zone), &[&unknown(zone)]);
+    }
+    let explicit =
+        "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+    wrong(of("Local"), &[&format!("{at}: \"Local\": {explicit}")]);
+    for zone in ["UTC", "Europe/Vaduz"] {
+        assert_eq!(mistakes(of(zone)), [""; 0]);
+    }
+}
+
 /// Recorded from a running server.
 
 #[test]

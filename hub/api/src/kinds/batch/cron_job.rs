@@ -6,12 +6,14 @@ use freewheel_hub_schema::kind::{Column, Kind, Strategy};
 use freewheel_hub_schema::time;
 use serde_json::{Value, json};
 
-use super::{job_spec, schedule};
+use super::job_spec;
+use crate::cron::Cron;
 use crate::kinds::accessors::{
     AGE, NAME, age, child, column, flag, list, name, set_default, text, text_or, wide,
 };
 use crate::kinds::place::Place;
 use crate::kinds::template;
+use crate::time_zone;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -27,6 +29,8 @@ const COLUMNS: &[Column] = &[
 ];
 /// Longest name: eleven characters more have to be a label.
 const NAME_MAX: usize = 52;
+/// Longest part of a time zone's name.
+const ZONE_PART_MAX: usize = 14;
 
 /// CronJob of batch/v1.
 pub(crate) fn kind() -> Kind {
@@ -123,7 +127,7 @@ fn check_schedule(spec: &Place<'_>) -> Vec<FieldError> {
         return vec![at.required("")];
     }
     let mut errors = Vec::new();
-    if let Err(why) = schedule::check(at.text()) {
+    if let Err(why) = Cron::read(at.text()) {
         errors.push(at.invalid(&why));
     }
     if at.text().contains("TZ") {
@@ -143,13 +147,17 @@ fn check_zone(zone: &Place<'_>) -> Option<FieldError> {
     }
     let valid = |part: &str| {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'+');
-        !matches!(part, "" | "." | "..") && !part.starts_with('-') && part.bytes().all(plain)
+        let named = !matches!(part, "" | "." | "..") && part.len() <= ZONE_PART_MAX;
+        named && !part.starts_with('-') && part.bytes().all(plain)
     };
+    let unknown = || zone.invalid(&format!("unknown time zone {name}"));
     if !name.split('/').all(valid) {
-        return Some(zone.invalid(&format!("unknown time zone {name}")));
+        return Some(unknown());
     }
-    let local =
-        "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
-    // Which zones there are, whoever keeps their times knows.
-    name.eq_ignore_ascii_case("local").then(|| zone.invalid(local))
+    if name.eq_ignore_ascii_case("local") {
+        let text =
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+        return Some(zone.invalid(text));
+    }
+    time_zone::rules(name).is_none().then(unknown)
 }
