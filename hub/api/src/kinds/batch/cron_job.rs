@@ -95,7 +95,7 @@ impl Strategy for Rules {
 
     fn warnings(&self, object: &Value) -> Vec<String> {
         let job = Place::of(object, "spec").child("jobTemplate").child("spec");
-        template::warnings_of(&job.child("template"))
+        job_spec::warnings(&job)
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {

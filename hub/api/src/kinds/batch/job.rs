@@ -147,7 +147,7 @@ impl Strategy for Rules {
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        template::warnings(object)
+        job_spec::warnings(&Place::of(object, "spec"))
     }
 
     fn selectable_fields(&self, object: &Value) -> BTreeMap<String, String> {
@@ -250,8 +250,9 @@ fn check_template(new: &Value, old: &Value) -> Option<FieldError> {
         }
         template
     };
-    let now = Place::of(new, "spec").child("template");
-    (fixed(new) != fixed(old)).then(|| now.invalid(crate::kinds::place::IMMUTABLE))
+    let template = Place::of(new, "spec").child("template");
+    let at = if idle { template.child("spec") } else { template };
+    (fixed(new) != fixed(old)).then(|| at.invalid(crate::kinds::place::IMMUTABLE))
 }
 
 #[cfg(test)]
@@ -295,7 +296,7 @@ mod tests {
         old["spec"]["suspend"] = json!(true);
         assert_eq!(Rules.validate_update(None, &new, &old), []);
         new["spec"]["template"]["spec"]["containers"][0]["image"] = json!("j");
-        assert_eq!(Rules.validate_update(None, &new, &old)[0].field, "spec.template");
+        assert_eq!(Rules.validate_update(None, &new, &old)[0].field, "spec.template.spec");
     }
 
     #[test]

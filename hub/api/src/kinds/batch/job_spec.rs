@@ -95,6 +95,22 @@ pub(super) fn check(spec: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
+/// What is allowed, and may come out otherwise than meant.
+pub(super) fn warnings(spec: &Place<'_>) -> Vec<String> {
+    let number = |field: &str| spec.child(field).int().unwrap_or_default();
+    let many = INDEXED_MAX < number("completions") && HIGH_MAX < number("parallelism");
+    let mut warnings = Vec::new();
+    if many && spec.child("completionMode").text() == INDEXED {
+        warnings.push(format!(
+            "{}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, \
+             Kubernetes might not be able to track completedIndexes when a big number of indexes fail",
+            spec.path
+        ));
+    }
+    warnings.extend(template::warnings_of(&spec.child("template")));
+    warnings
+}
+
 fn check_mode(spec: &Place<'_>) -> Vec<FieldError> {
     let mode = spec.child("completionMode");
     let field = |name: &str| spec.child(name);
@@ -279,28 +295,7 @@ pub(super) fn read_indexes(text: &str, completions: i64) -> Result<i64, String> 
     let mut last: Option<i64> = None;
     let mut total = 0;
     for part in text.split(',') {
-        let number = |text: &str| -> Result<i64, String> {
-            let found = text
-                .parse::<i32>()
-                .map_err(|_| format!("cannot convert string to integer for index: {text:?}"))?;
-            let found = i64::from(found);
-            if completions <= found {
-                return Err(format!("too large index: {text:?}"));
-            }
-            Ok(found)
-        };
-        let (first, end) = match part.split('-').collect::<Vec<_>>().as_slice() {
-            [one] => (number(one)?, number(one)?),
-            [first, end] => (number(first)?, number(end)?),
-            _ => {
-                return Err(format!(
-                    "the fragment {part:?} violates the requirement that an index interval can have at most two parts separated by '-'"
-                ));
-            }
-        };
-        if part.contains('-') && end <= first {
-            return Err(format!("non-increasing order, previous: {first}, current: {end}"));
-        }
+        let (first, end) = read_interval(part, completions)?;
         if let Some(last) = last.filter(|last| first <= *last) {
             return Err(format!("non-increasing order, previous: {last}, current: {first}"));
         }
@@ -308,6 +303,33 @@ pub(super) fn read_indexes(text: &str, completions: i64) -> Result<i64, String> 
         last = Some(end);
     }
     Ok(total)
+}
+
+/// The ends of `3-5`, or of `1`.
+pub(super) fn read_interval(part: &str, completions: i64) -> Result<(i64, i64), String> {
+    let number = |text: &str| -> Result<i64, String> {
+        let found = text
+            .parse::<i32>()
+            .map_err(|_| format!("cannot convert string to integer for index: {text:?}"))?;
+        let found = i64::from(found);
+        if completions <= found {
+            return Err(format!("too large index: {text:?}"));
+        }
+        Ok(found)
+    };
+    match part.split('-').collect::<Vec<_>>().as_slice() {
+        [one] => number(one).map(|one| (one, one)),
+        [first, end] => {
+            let (first, end) = (number(first)?, number(end)?);
+            if end <= first {
+                return Err(format!("non-increasing order, previous: {first}, current: {end}"));
+            }
+            Ok((first, end))
+        }
+        _ => Err(format!(
+            "the fragment {part:?} violates the requirement that an index interval can have at most two parts separated by '-'"
+        )),
+    }
 }
 
 /// What may change of a template as long as nothing runs: where its pods may be, and what they may use.
