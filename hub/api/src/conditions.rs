@@ -26,6 +26,8 @@ pub enum ConditionOwner {
     /// Whoever ends a pod that has not asked for it: the controller of tainted nodes, and the spoke under pressure.
     /// Each says it once, as it ends the pod.
     Eviction,
+    /// The Job controller.
+    Jobs,
     /// The controller that empties namespaces.
     Namespaces,
     /// The controller that looks after Nodes and ManagedClusters.
@@ -74,6 +76,11 @@ const fn of_request(name: &'static str, owner: ConditionOwner) -> ConditionType 
 
 const fn of_definition(name: &'static str) -> ConditionType {
     of("CustomResourceDefinition", name, ConditionOwner::Definitions)
+}
+
+const fn of_job(name: &'static str) -> ConditionType {
+    let plain = of("Job", name, ConditionOwner::Jobs);
+    ConditionType { written: Some("lastProbeTime"), ..plain }
 }
 
 const fn of_deployment(name: &'static str) -> ConditionType {
@@ -154,6 +161,16 @@ conditions! {
     DEPLOYMENT_AVAILABLE = of_deployment("Available");
     /// A set cannot make or remove its pods.
     DEPLOYMENT_REPLICA_FAILURE = of_deployment("ReplicaFailure");
+    /// It rests.
+    JOB_SUSPENDED = of_job("Suspended");
+    /// Enough of it is done, and its pods end.
+    JOB_SUCCESS_CRITERIA_MET = of_job("SuccessCriteriaMet");
+    /// It will have failed when its pods have ended.
+    JOB_FAILURE_TARGET = of_job("FailureTarget");
+    /// It is done.
+    JOB_COMPLETE = of_job("Complete");
+    /// It has failed.
+    JOB_FAILED = of_job("Failed");
     /// Somebody has said yes.
     REQUEST_APPROVED = of_request("Approved", ConditionOwner::Approver);
     /// Somebody has said no.

@@ -7,6 +7,8 @@
 //! deployment, replicaset    templates to pods
 //! pins        what the tags of images stood for
 //! module_users  who runs a build of a module
+//! job         Jobs to pods that come to an end
+//! ttl_after_finished  Jobs that are over, and how long they stay
 //! endpoints   Services to EndpointSlices and Endpoints
 //! scheduler   pods to nodes
 //! node        accepted spokes to Nodes; Ready and Unknown, and of their pods what silence says
@@ -35,6 +37,7 @@ pub mod events;
 pub mod eviction;
 pub mod gc;
 pub mod index;
+pub mod job;
 pub mod module_users;
 pub mod namespace;
 pub mod node;
@@ -48,6 +51,7 @@ pub mod scheduler;
 pub mod selector;
 pub mod signing;
 pub mod token_secrets;
+pub mod ttl_after_finished;
 
 #[cfg(test)]
 mod testing;
@@ -171,8 +175,20 @@ fn controllers(
         Arc::new(eviction::TaintEviction::new(by("taint-eviction-controller"), indexes.clone())?),
         Arc::new(events::Expiry::new(by("event-expiry"))?),
     ];
+    all.extend(of_batch(by, indexes)?);
     all.extend(of_identities(by, config)?);
     Ok(all)
+}
+
+/// What makes pods that come to an end.
+fn of_batch(
+    by: &dyn Fn(&'static str) -> Client,
+    indexes: &Indexes,
+) -> Result<Vec<Arc<dyn Controller>>, Error> {
+    Ok(vec![
+        Arc::new(job::Jobs::new(by("job-controller"), indexes.clone())?),
+        Arc::new(ttl_after_finished::TtlAfterFinished::new(by("ttl-after-finished-controller"))?),
+    ])
 }
 
 /// What is about who callers are, and what they may do.

@@ -20,7 +20,7 @@ fn cases() -> Vec<(&'static str, Value, &'static str, Value)> {
         (
             "/apis/batch/v1/namespaces/default/jobs",
             json!({"spec": {"template": once}}),
-            "Job: kept without effect: no controller of this hub acts on it yet",
+            "",
             json!(["x", "Running", "0/1", ""]),
         ),
         (

@@ -374,7 +374,8 @@ pub fn is_rolled_out(s: &dyn Snapshot, name: &str, image: &str, replicas: usize)
 }
 
 fn dump(s: &dyn Snapshot) -> String {
-    let all = ["deployments", "replicasets", "pods", "nodes", "namespaces", "events"];
+    let all =
+        ["deployments", "replicasets", "cronjobs", "jobs", "pods", "nodes", "namespaces", "events"];
     let lines = all.iter().flat_map(|plural| {
         let scope =
             Scope { resource: kind(plural).storage().clone(), cluster: None, namespace: None };
@@ -481,6 +482,33 @@ fn put_ready(pod: &mut Value) {
     }
 }
 
+/// Annotation of pods that come to an end: how; of an Indexed Job's one for each index.
+pub const EXITS: &str = "played/exits";
+
+fn exit_code(pod: &Value) -> Option<i64> {
+    let notes = &pod["metadata"]["annotations"];
+    let index = notes["batch.kubernetes.io/job-completion-index"].as_str();
+    let index = index.and_then(|index| index.parse().ok()).unwrap_or(0);
+    notes[EXITS].as_str()?.split(',').nth(index)?.parse().ok()
+}
+
+/// Its container ends a moment later.
+async fn say_ended(objects: &Objects, place: &ObjectRef, code: i64) {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let end = freewheel_hub_schema::time::from_unix(objects.clock().unix_seconds());
+    let change = |mut pod: Value| {
+        let status = &mut pod["status"];
+        status["phase"] = json!(if code == 0 { "Succeeded" } else { "Failed" });
+        status["containerStatuses"] = json!([{"name": "c", "image": "", "imageID": "", "ready": false,
+            "restartCount": 0, "state": {"terminated": {"exitCode": code, "finishedAt": end}}}]);
+        if let Some(list) = status["conditions"].as_array_mut() {
+            list.retain(|one| one["type"] != "Ready");
+        }
+        Ok(pod)
+    };
+    let _ = objects.modify(&WriteOptions::default(), place, Some("status"), change).await;
+}
+
 async fn play_pod(objects: &Objects, stored: &Stored, number: u32) {
     let value = stored.object.value().unwrap();
     if value["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
@@ -498,8 +526,10 @@ async fn play_pod(objects: &Objects, stored: &Stored, number: u32) {
         let _ = objects.delete(&WriteOptions::default(), &place, &options).await;
         return;
     }
-    if value["status"]["phase"] == "Running" {
-        return;
+    match (value["status"]["phase"].as_str(), exit_code(&value)) {
+        (Some("Running"), Some(code)) => return say_ended(objects, &place, code).await,
+        (Some("Running" | "Succeeded" | "Failed"), _) => return,
+        _ => {}
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
     let _ = objects

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
-use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
+use freewheel_hub_schema::kind::{Column, Kind, Selection, Strategy, Trait};
 use freewheel_hub_schema::name as names;
 use freewheel_hub_schema::selector::LabelSelector;
 use freewheel_hub_schema::time;
@@ -39,7 +39,7 @@ pub(crate) fn kind() -> Kind {
         .columns(COLUMNS)
         .fields(["status.successful"])
         .with(&[Trait::LeavesItsOwn])
-        .without_effect("no controller of this hub acts on it yet")
+        .selects_by(Selection::LabelSelector)
 }
 
 struct Rules;
