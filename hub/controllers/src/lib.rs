@@ -8,6 +8,7 @@
 //! pins        what the tags of images stood for
 //! module_users  who runs a build of a module
 //! job         Jobs to pods that come to an end
+//! cron_job    CronJobs to Jobs, at their times
 //! ttl_after_finished  Jobs that are over, and how long they stay
 //! endpoints   Services to EndpointSlices and Endpoints
 //! scheduler   pods to nodes
@@ -29,6 +30,7 @@
 
 pub mod cluster_cleanup;
 mod control;
+pub mod cron_job;
 pub mod definitions;
 pub mod deployment;
 pub mod endpoints;
@@ -187,6 +189,7 @@ fn of_batch(
 ) -> Result<Vec<Arc<dyn Controller>>, Error> {
     Ok(vec![
         Arc::new(job::Jobs::new(by("job-controller"), indexes.clone())?),
+        Arc::new(cron_job::CronJobs::new(by("cronjob-controller"), indexes.clone())?),
         Arc::new(ttl_after_finished::TtlAfterFinished::new(by("ttl-after-finished-controller"))?),
     ])
 }

@@ -1,7 +1,9 @@
-//! Jobs from apply to their ends, with every controller running.
+//! Jobs and CronJobs from apply to their ends, with every controller running.
 
 #[expect(dead_code, reason = "each test file uses its part of the played hub")]
 mod hub;
+
+use std::time::Duration;
 
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::time;
@@ -208,5 +210,102 @@ async fn a_pod_that_somebody_ends_is_replaced_when_the_job_wants_that() {
         })
         .await;
     }
+    hub.stop().await;
+}
+
+fn cron(name: &str, codes: &str, spec: &Value) -> Value {
+    let template = job(name, codes, &json!({}))["spec"].clone();
+    let mut body = json!({"metadata": {"name": name}, "spec": {"schedule": "* * * * *",
+        "jobTemplate": {"metadata": {"labels": {"made": "by-cron"}}, "spec": template}}});
+    for (field, value) in spec.as_object().unwrap() {
+        body["spec"][field] = value.clone();
+    }
+    body
+}
+
+fn the_cron(s: &dyn Snapshot, name: &str) -> Value {
+    get(s, "root", "cronjobs", "default", name).unwrap_or_default()
+}
+
+/// Minutes since the epoch, which end the names of Jobs.
+fn minute(text: &str) -> i64 {
+    time::parse_unix(text).unwrap() / 60
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cron_job_runs_at_its_times() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let spec = json!({"timeZone": "Europe/Vaduz", "successfulJobsHistoryLimit": 2});
+    hub.create("root", "cronjobs", "default", cron("tick", "0", &spec)).await;
+    hub.eventually("it has run five times", |s| {
+        let last = the_cron(s, "tick")["status"]["lastSuccessfulTime"].as_str().map(minute);
+        last.is_some_and(|last| minute("2026-01-01T00:05:00Z") <= last)
+    })
+    .await;
+    hub.eventually("it keeps two", |s| list(s, "root", "jobs", "default").len() == 2).await;
+    let snapshot = hub.snapshot();
+    let jobs = list(&*snapshot, "root", "jobs", "default");
+    let last = jobs.last().unwrap();
+    let number = minute("2026-01-01T00:05:00Z");
+    assert_eq!(last["metadata"]["name"], format!("tick-{number}"));
+    assert_eq!(last["metadata"]["labels"]["made"], "by-cron");
+    let at = "batch.kubernetes.io/cronjob-scheduled-timestamp";
+    assert_eq!(last["metadata"]["annotations"][at], "2026-01-01T01:05:00+01:00");
+    let status = &the_cron(&*snapshot, "tick")["status"];
+    assert_eq!(status["lastScheduleTime"], "2026-01-01T00:05:00Z");
+    assert!(status["active"].is_null(), "{status}");
+    hub.eventually("it is told about", |s| {
+        let done = format!("Saw completed job: tick-{number}, condition: Complete");
+        told(s, "SuccessfulCreate").contains(&format!("Created job tick-{number}"))
+            && told(s, "SawCompletedJob").contains(&done)
+            && told(s, "SuccessfulDelete").contains(&format!("Deleted job tick-{}", number - 3))
+    })
+    .await;
+    hub.change("root", "cronjobs", "default", "tick", |cron| cron["spec"]["suspend"] = json!(true))
+        .await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let rests = the_cron(&*hub.snapshot(), "tick")["status"]["lastScheduleTime"].clone();
+    assert_eq!(rests, "2026-01-01T00:05:00Z");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_runs_when_the_next_time_comes_is_joined_waited_for_or_replaced() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let by = |policy: &str| json!({"concurrencyPolicy": policy});
+    for (name, policy) in [("allow", "Allow"), ("forbid", "Forbid"), ("replace", "Replace")] {
+        hub.create("root", "cronjobs", "default", cron(name, "", &by(policy))).await;
+    }
+    let active = |s: &dyn Snapshot, name: &str| {
+        let cron = the_cron(s, name);
+        let active = cron["status"]["active"].as_array().cloned().unwrap_or_default();
+        active.iter().map(|job| job["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    hub.eventually("three have begun", |s| active(s, "allow").len() == 3).await;
+    let (first, third) = (minute("2026-01-01T00:01:00Z"), minute("2026-01-01T00:03:00Z"));
+    hub.eventually("one waits for the first", |s| {
+        active(s, "forbid") == [format!("forbid-{first}")]
+    })
+    .await;
+    hub.eventually("one runs the last", |s| active(s, "replace") == [format!("replace-{third}")])
+        .await;
+    hub.eventually("it is told about", |s| {
+        !told(s, "JobAlreadyActive").is_empty()
+            && told(s, "SuccessfulDelete").contains(&format!("Deleted job replace-{first}"))
+    })
+    .await;
+    hub.delete("jobs", "default", &format!("forbid-{first}"), Propagation::Background).await;
+    hub.eventually("it goes on", |s| {
+        !told(s, "MissingJob").is_empty()
+            && !active(s, "forbid").is_empty()
+            && active(s, "forbid") != [format!("forbid-{first}")]
+    })
+    .await;
+    hub.delete("cronjobs", "default", "allow", Propagation::Background).await;
+    hub.eventually("its Jobs go with it", |s| {
+        let jobs = list(s, "root", "jobs", "default");
+        jobs.iter().all(|job| !job["metadata"]["name"].as_str().unwrap().starts_with("allow"))
+    })
+    .await;
     hub.stop().await;
 }

@@ -322,7 +322,6 @@ fn what_nobody_acts_on_says_so() {
         ("v1", "PersistentVolumeClaim"),
         ("apps/v1", "DaemonSet"),
         ("apps/v1", "StatefulSet"),
-        ("batch/v1", "CronJob"),
         ("autoscaling/v1", "HorizontalPodAutoscaler"),
         ("autoscaling/v2", "HorizontalPodAutoscaler"),
         ("networking.k8s.io/v1", "Ingress"),

@@ -39,7 +39,6 @@ pub(crate) fn kind() -> Kind {
         .category(["all"])
         .with_status()
         .columns(COLUMNS)
-        .without_effect("no controller of this hub acts on it yet")
 }
 
 struct Rules;
