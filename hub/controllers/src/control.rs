@@ -15,7 +15,82 @@ use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Stored;
 use serde_json::{Value, json};
 
-use crate::engine::Client;
+use crate::engine::{Client, Error};
+use crate::index::{Entry, Index, controlled_or_adoptable};
+use crate::pods::controller_of;
+use crate::selector::Selector;
+
+/// What to do about an object of the namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// It is the owner's.
+    Mine,
+    /// It matches and nobody controls it.
+    Adopt,
+    /// It is the owner's but does not match any more.
+    Release,
+    /// None of the owner's business.
+    Ignore,
+}
+
+/// Whose object is it?
+#[must_use]
+pub(crate) fn claim(
+    controller: Option<&Uid>,
+    deleting: bool,
+    matches: bool,
+    uid: &Uid,
+    owner_deleting: bool,
+) -> Claim {
+    match controller {
+        Some(owner) if owner != uid => Claim::Ignore,
+        Some(_) if matches => Claim::Mine,
+        Some(_) if owner_deleting || deleting => Claim::Ignore,
+        Some(_) => Claim::Release,
+        None if matches && !owner_deleting && !deleting => Claim::Adopt,
+        None => Claim::Ignore,
+    }
+}
+
+/// For those whose name says nothing.
+pub(crate) fn any(_: &Stored) -> bool {
+    true
+}
+
+/// The owner's objects of an index at this moment, after adopting and releasing; its own match its selector and may
+/// be its own by `belongs`, which most are.
+///
+/// # Errors
+/// When one cannot be written, unless it changed or went meanwhile: its event brings the owner back.
+pub(crate) async fn claimed<C: Entry>(
+    client: &Client,
+    (owner_kind, owner): (&Kind, &Stored),
+    (kind, index): (&Arc<Kind>, &Index<C>),
+    selector: &Selector,
+    belongs: impl Fn(&Stored) -> bool + Send,
+) -> Result<Vec<Arc<C>>, Error> {
+    let (uid, going) = (&owner.object.header.uid, owner.object.header.deleting);
+    let mut mine = Vec::new();
+    for entry in controlled_or_adoptable(index, owner, selector) {
+        let stored: &Stored = entry.stored();
+        let header = &stored.object.header;
+        let matches = selector.matches(&header.labels) && belongs(stored);
+        match claim(controller_of(stored), header.deleting, matches, uid, going) {
+            Claim::Mine => mine.push(entry),
+            Claim::Ignore => {}
+            Claim::Adopt => match adopt(client, (owner_kind, owner), (kind, stored)).await {
+                Ok(adopted) => mine.extend(adopted.map(|stored| Arc::new(C::read(stored)))),
+                Err(race) if race.code == 404 || race.code == 409 => {}
+                Err(other) => return Err(Error::api("adopt an object")(other)),
+            },
+            Claim::Release => {
+                let released = release(client, uid, (kind, stored)).await;
+                released.map_err(Error::api("release an object"))?;
+            }
+        }
+    }
+    Ok(mine)
+}
 
 /// Whether a reference names an object of this kind, of whichever version.
 pub(crate) fn is_a(owner: &Owner, kind: &Kind) -> bool {
@@ -73,5 +148,22 @@ pub(crate) async fn release(
     match released {
         Err(gone) if gone.code == 404 => Ok(()),
         other => other.map(|_| ()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims() {
+        let (u, v) = (&Uid::from("u"), &Uid::from("v"));
+        assert_eq!(claim(None, false, true, u, false), Claim::Adopt);
+        assert_eq!(claim(None, false, true, u, true), Claim::Ignore, "a dying set adopts nothing");
+        assert_eq!(claim(None, true, true, u, false), Claim::Ignore, "a dying pod is not adopted");
+        assert_eq!(claim(None, false, false, u, false), Claim::Ignore);
+        assert_eq!(claim(Some(u), false, true, u, false), Claim::Mine);
+        assert_eq!(claim(Some(u), false, false, u, false), Claim::Release);
+        assert_eq!(claim(Some(v), false, true, u, false), Claim::Ignore);
     }
 }

@@ -4,6 +4,7 @@
 //! engine      informer, queue, workers, the client that controllers read and write at
 //! index       who belongs to whom, found without a walk over everything
 //! control     taking objects under control and letting them go
+//! pod_control  making and ending the pods of a set
 //! deployment, replicaset    templates to pods
 //! pins        what the tags of images stood for
 //! module_users  who runs a build of a module
@@ -28,6 +29,7 @@
 //! Every decision is a pure function of what was read at one revision, and remembers nothing: it is the same after a
 //! restart.
 
+mod amount;
 pub mod cluster_cleanup;
 mod control;
 pub mod cron_job;
@@ -44,6 +46,7 @@ pub mod module_users;
 pub mod namespace;
 pub mod node;
 pub mod pins;
+mod pod_control;
 pub mod pod_gc;
 pub mod pods;
 pub mod replicaset;

@@ -1,11 +1,11 @@
-//! Label selectors of workload specs, compiled once and matched against a header's labels.
+//! Label selectors of specs, compiled once and matched against a header's labels.
 
 use std::collections::BTreeMap;
 
 use freewheel_hub_schema::selector::{self, Operator};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-/// A selector that is known to be well formed and not to match everything.
+/// A selector that is known to be well formed, and to match everything only where its kind means that.
 #[derive(Clone, Debug)]
 pub struct Selector(selector::LabelSelector);
 
@@ -14,9 +14,15 @@ impl Selector {
     /// malformed.
     #[must_use]
     pub fn of_workload(selector: &LabelSelector) -> Option<Self> {
+        Self::of_budget(selector).filter(|selector| !selector.0.is_everything())
+    }
+
+    /// From a PodDisruptionBudget's `spec.selector`, which matches everything when it is empty; `None` when it is
+    /// malformed.
+    #[must_use]
+    pub fn of_budget(selector: &LabelSelector) -> Option<Self> {
         let value = serde_json::to_value(selector).ok()?;
-        let parsed = selector::LabelSelector::from_json(Some(&value), "spec.selector").ok()?;
-        (!parsed.is_everything()).then_some(Self(parsed))
+        selector::LabelSelector::from_json(Some(&value), "spec.selector").ok().map(Self)
     }
 
     /// From a Service's `spec.selector`; `None` when it has none.

@@ -34,12 +34,10 @@ use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use k8s_openapi::api::apps::v1::Deployment;
 
-use crate::control::{adopt, release};
+use crate::control::{any, claimed};
 use crate::engine::client::{everywhere, key as key_of, kind, typed};
 use crate::engine::{Client, Controller, Error};
-use crate::index::{IndexTerm, Indexes, controlled_or_adoptable};
-use crate::pods::controller_of;
-use crate::replicaset::decide::{Claim, claim};
+use crate::index::{IndexTerm, Indexes};
 use crate::selector::Selector;
 use observe::{Scale, Set, Sets, Strategy, Wanted};
 
@@ -93,27 +91,9 @@ impl Deployments {
 
     /// The Deployment's own sets, after adopting and releasing.
     async fn claimed(&self, stored: &Stored, selector: &Selector) -> Result<Vec<Set>, Error> {
-        let uid = &stored.object.header.uid;
-        let deleting = stored.object.header.deleting;
-        let mut mine = Vec::new();
-        for set in controlled_or_adoptable(&self.indexes.sets, stored, selector) {
-            let header = &set.stored.object.header;
-            let matches = selector.matches(&header.labels);
-            match claim(controller_of(&set.stored), header.deleting, matches, uid, deleting) {
-                Claim::Mine => mine.push(Set::read(set.stored.clone())?),
-                Claim::Ignore => {}
-                Claim::Adopt => {
-                    let orphan = (&self.sets, &*set.stored);
-                    let adopted = adopt(&self.client, (&self.deployments, stored), orphan).await;
-                    let adopted = adopted.map_err(Error::api("adopt a ReplicaSet"))?;
-                    mine.extend(adopted.map(Set::read).transpose()?);
-                }
-                Claim::Release => release(&self.client, uid, (&self.sets, &set.stored))
-                    .await
-                    .map_err(Error::api("release a ReplicaSet"))?,
-            }
-        }
-        Ok(mine)
+        let (owner, sets) = ((&*self.deployments, stored), (&self.sets, &*self.indexes.sets));
+        let mine = claimed(&self.client, owner, sets, selector, any).await?;
+        mine.iter().map(|set| Set::read(set.stored.clone())).collect()
     }
 
     async fn read<'a>(

@@ -10,6 +10,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
+use crate::amount::in_pods;
 use crate::engine::Error;
 use crate::engine::client::typed;
 
@@ -126,18 +127,6 @@ pub fn fenceposts(
     let unavailable = in_pods(unavailable.unwrap_or(&quarter), replicas, false);
     let unavailable = if surge == 0 && unavailable == 0 { 1 } else { unavailable };
     Strategy::Rolling { surge, unavailable }
-}
-
-fn in_pods(bound: &IntOrString, replicas: i32, up: bool) -> i32 {
-    match bound {
-        IntOrString::Int(pods) => *pods,
-        IntOrString::String(text) => {
-            let percent = text.strip_suffix('%').and_then(|p| p.parse::<i64>().ok());
-            let hundredths = percent.unwrap_or_default().saturating_mul(i64::from(replicas));
-            let pods = if up { hundredths.saturating_add(99) / 100 } else { hundredths / 100 };
-            i32::try_from(pods).unwrap_or(i32::MAX)
-        }
-    }
 }
 
 /// A template without the hash label and with its empty parts gone, so that what was written in two

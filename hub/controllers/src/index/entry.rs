@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use freewheel_hub_api::kinds;
+use freewheel_hub_placement as placement;
 use freewheel_hub_schema::kind::Selection;
 use freewheel_hub_store::Stored;
 use jiff::Timestamp;
@@ -26,6 +27,9 @@ pub trait Entry: Send + Sync + 'static {
 
     /// Takes the object in. Cheap: it is called for every version of every object.
     fn read(stored: Arc<Stored>) -> Self;
+
+    /// The object.
+    fn stored(&self) -> &Arc<Stored>;
 
     /// Names every term that the object is found by, always in the same order.
     fn terms<'a>(&'a self, name: &mut dyn FnMut(IndexTerm<'a>));
@@ -202,6 +206,10 @@ impl Entry for PodEntry {
         Self { stored, summary: OnceLock::new() }
     }
 
+    fn stored(&self) -> &Arc<Stored> {
+        &self.stored
+    }
+
     fn terms<'a>(&'a self, name: &mut dyn FnMut(IndexTerm<'a>)) {
         control_terms(&self.stored, name);
         let (cluster, namespace) = (&self.stored.key.cluster, &*self.stored.key.namespace);
@@ -247,8 +255,16 @@ impl Entry for SelectorOwner {
                 let selector: LabelSelector = serde_json::from_value(raw).ok()?;
                 Selector::of_workload(&selector)
             }
+            Selection::LabelSelectorOrAll => {
+                let selector: LabelSelector = serde_json::from_value(raw).ok()?;
+                Selector::of_budget(&selector)
+            }
         });
         Self { stored, selector }
+    }
+
+    fn stored(&self) -> &Arc<Stored> {
+        &self.stored
     }
 
     /// By one of the labels that it asks for: who has that is asked about the others too.
@@ -276,6 +292,10 @@ impl Entry for Dependent {
         Self { stored }
     }
 
+    fn stored(&self) -> &Arc<Stored> {
+        &self.stored
+    }
+
     fn terms<'a>(&'a self, name: &mut dyn FnMut(IndexTerm<'a>)) {
         for owner in &self.stored.object.header.owners {
             name(IndexTerm::Owner(&owner.uid));
@@ -283,16 +303,20 @@ impl Entry for Dependent {
     }
 }
 
-/// A ReplicaSet.
+/// What a controller makes beside pods: a ReplicaSet, a ControllerRevision.
 #[derive(Debug)]
-pub struct ReplicaSetEntry {
+pub struct Controllable {
     /// The stored object.
     pub stored: Arc<Stored>,
 }
 
-impl Entry for ReplicaSetEntry {
+impl Entry for Controllable {
     fn read(stored: Arc<Stored>) -> Self {
         Self { stored }
+    }
+
+    fn stored(&self) -> &Arc<Stored> {
+        &self.stored
     }
 
     fn terms<'a>(&'a self, name: &mut dyn FnMut(IndexTerm<'a>)) {
@@ -312,6 +336,10 @@ impl Entry for SliceEntry {
         Self { stored }
     }
 
+    fn stored(&self) -> &Arc<Stored> {
+        &self.stored
+    }
+
     fn terms<'a>(&'a self, name: &mut dyn FnMut(IndexTerm<'a>)) {
         let key = &self.stored.key;
         if let Some(service) = self.stored.object.header.labels.get(SERVICE_NAME) {
@@ -325,6 +353,7 @@ impl Entry for SliceEntry {
 pub struct NodeReachability {
     stored: Arc<Stored>,
     silent: OnceLock<bool>,
+    as_placed: OnceLock<Option<placement::node::Node>>,
 }
 
 impl NodeReachability {
@@ -332,6 +361,14 @@ impl NodeReachability {
     #[must_use]
     pub fn zone(&self) -> Option<&str> {
         self.stored.object.header.labels.get("topology.kubernetes.io/zone").map(String::as_str)
+    }
+
+    /// The Node as placement sees it, parsed at the first call; `None` when it cannot be read.
+    #[must_use]
+    pub fn as_placed(&self) -> Option<&placement::node::Node> {
+        let read =
+            || typed::<Node>(&self.stored).ok().map(|node| placement::node::Node::read(&node));
+        self.as_placed.get_or_init(read).as_ref()
     }
 
     /// Condition Ready is Unknown.
@@ -349,7 +386,11 @@ impl Entry for NodeReachability {
     const KEPT_WITHOUT_TERMS: bool = true;
 
     fn read(stored: Arc<Stored>) -> Self {
-        Self { stored, silent: OnceLock::new() }
+        Self { stored, silent: OnceLock::new(), as_placed: OnceLock::new() }
+    }
+
+    fn stored(&self) -> &Arc<Stored> {
+        &self.stored
     }
 
     fn terms<'a>(&'a self, _name: &mut dyn FnMut(IndexTerm<'a>)) {}

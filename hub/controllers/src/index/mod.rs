@@ -34,7 +34,7 @@ use crate::engine::Error;
 use crate::engine::client::{everywhere, kind};
 use crate::selector::Selector;
 pub use entry::{
-    Dependent, Entry, NamedPort, NodeReachability, PodEntry, PodSummary, ReplicaSetEntry,
+    Controllable, Dependent, Entry, NamedPort, NodeReachability, PodEntry, PodSummary,
     SelectorOwner, SliceEntry,
 };
 pub use indexer::Indexer;
@@ -203,7 +203,9 @@ pub struct Indexes {
     /// Pods by controller, label and node.
     pub pods: Arc<Index<PodEntry>>,
     /// ReplicaSets by controller; those without one by label.
-    pub sets: Arc<Index<ReplicaSetEntry>>,
+    pub sets: Arc<Index<Controllable>>,
+    /// ControllerRevisions, in the same way.
+    pub revisions: Arc<Index<Controllable>>,
     /// What chooses others (Services, ReplicaSets, Deployments), by what their selectors ask for.
     pub selector_owners: Arc<Index<SelectorOwner>>,
     /// EndpointSlices by Service.
@@ -223,6 +225,7 @@ impl Indexes {
     pub fn new(store: &Arc<dyn Store>, registries: &Arc<Registries>) -> Result<Self, Error> {
         let (sets, pods) = (kind("apps", "v1", "replicasets")?, kind("", "v1", "pods")?);
         let nodes = kind("", "v1", "nodes")?;
+        let revisions = kind("apps", "v1", "controllerrevisions")?;
         let selector_owners: Vec<&Kind> = kinds::all()
             .iter()
             .map(|kind| &**kind)
@@ -233,6 +236,7 @@ impl Indexes {
         Ok(Self {
             pods: Arc::new(Index::new(store, &[&pods], &entries_touched)),
             sets: Arc::new(Index::new(store, &[&sets], &entries_touched)),
+            revisions: Arc::new(Index::new(store, &[&revisions], &entries_touched)),
             selector_owners: Arc::new(Index::new(store, &selector_owners, &entries_touched)),
             slices: Arc::new(Index::new(store, &[&slices], &entries_touched)),
             nodes: Arc::new(Index::new(store, &[&nodes], &entries_touched)),

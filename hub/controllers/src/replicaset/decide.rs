@@ -5,44 +5,11 @@ use std::collections::HashMap;
 
 use freewheel_hub_api::pins::Pins;
 use freewheel_hub_schema::error::ApiError;
-use freewheel_hub_schema::uid::Uid;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use crate::pods::PodFacts;
-
-/// What to do about a pod of the namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// It is the set's own.
-    Mine,
-    /// It matches and nobody controls it.
-    Adopt,
-    /// It is the set's own but does not match any more.
-    Release,
-    /// None of the set's business.
-    Ignore,
-}
-
-/// Whose pod is it?
-#[must_use]
-pub fn claim(
-    controller: Option<&Uid>,
-    pod_deleting: bool,
-    matches: bool,
-    uid: &Uid,
-    set_deleting: bool,
-) -> Claim {
-    match controller {
-        Some(owner) if owner != uid => Claim::Ignore,
-        Some(_) if matches => Claim::Mine,
-        Some(_) if set_deleting || pod_deleting => Claim::Ignore,
-        Some(_) => Claim::Release,
-        None if matches && !set_deleting && !pod_deleting => Claim::Adopt,
-        None => Claim::Ignore,
-    }
-}
 
 /// What is missing or too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,18 +101,6 @@ mod tests {
     use super::*;
     use crate::pods::is_active;
     use crate::testing::pod;
-
-    #[test]
-    fn claims() {
-        let (u, v) = (&Uid::from("u"), &Uid::from("v"));
-        assert_eq!(claim(None, false, true, u, false), Claim::Adopt);
-        assert_eq!(claim(None, false, true, u, true), Claim::Ignore, "a dying set adopts nothing");
-        assert_eq!(claim(None, true, true, u, false), Claim::Ignore, "a dying pod is not adopted");
-        assert_eq!(claim(None, false, false, u, false), Claim::Ignore);
-        assert_eq!(claim(Some(u), false, true, u, false), Claim::Mine);
-        assert_eq!(claim(Some(u), false, false, u, false), Claim::Release);
-        assert_eq!(claim(Some(v), false, true, u, false), Claim::Ignore);
-    }
 
     #[test]
     fn finished_and_dying_pods_do_not_count() {

@@ -20,24 +20,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_api::images::Images;
-use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::{Kind, Selection};
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
-use futures::future::join_all;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
-use crate::control::{adopt, is_a, owner_reference, release};
+use crate::control::{any, claimed, is_a, owner_reference};
 use crate::engine::client::{everywhere, key as key_of, kind, typed};
 use crate::engine::{Client, Controller, Error, Throttle};
-use crate::index::{Entry, IndexTerm, Indexes, PodEntry, controlled_or_adoptable};
+use crate::index::{IndexTerm, Indexes, PodEntry};
 use crate::pins;
+use crate::pod_control::PodControl;
 use crate::pods::{PodFacts, controller_of};
 use crate::selector::Selector;
-use decide::{Claim, Need};
+use decide::Need;
 
 /// Most pods created or deleted by one set before it looks again.
 pub const PODS_AT_ONCE_MAX: usize = 500;
@@ -105,42 +103,7 @@ impl ReplicaSets {
         self.indexes.selector_owners_of(&self.sets, pod)
     }
 
-    /// The set's own pods of this moment, after adopting and releasing.
-    async fn claim(
-        &self,
-        stored: &Stored,
-        selector: &Selector,
-    ) -> Result<Vec<Arc<PodEntry>>, Error> {
-        let uid = &stored.object.header.uid;
-        let deleting = stored.object.header.deleting;
-        let mut mine = Vec::new();
-        for pod in controlled_or_adoptable(&self.indexes.pods, stored, selector) {
-            let header = &pod.stored.object.header;
-            let matches = selector.matches(&header.labels);
-            match decide::claim(controller_of(&pod.stored), header.deleting, matches, uid, deleting)
-            {
-                Claim::Mine => mine.push(pod),
-                Claim::Ignore => {}
-                Claim::Adopt => {
-                    match adopt(&self.client, (&self.sets, stored), (&self.pods, &pod.stored)).await
-                    {
-                        Ok(adopted) => {
-                            mine.extend(adopted.map(|stored| Arc::new(PodEntry::read(stored))));
-                        }
-                        // It changed or went meanwhile; its event brings this set back.
-                        Err(race) if race.code == 404 || race.code == 409 => {}
-                        Err(other) => return Err(Error::api("adopt a pod")(other)),
-                    }
-                }
-                Claim::Release => release(&self.client, uid, (&self.pods, &pod.stored))
-                    .await
-                    .map_err(Error::api("release a pod"))?,
-            }
-        }
-        Ok(mine)
-    }
-
-    /// Creates in bursts of 1, 2, 4, …: a set that is refused is refused once, not 500 times.
+    /// Creates so many, of what the set's images stand for.
     async fn create(
         &self,
         stored: &Stored,
@@ -151,70 +114,16 @@ impl ReplicaSets {
         let pods: Vec<&Stored> = active.iter().map(|pod| &*pod.stored).collect();
         let pins = pins::of_set(&self.client, &self.sets, &*self.images, stored, &pods).await?;
         let pod = decide::pod_from(set, &owner_reference(&self.sets, stored), &pins)?;
-        let mut left = count.min(PODS_AT_ONCE_MAX);
-        let mut batch = 1;
-        while left > 0 {
-            let now = batch.min(left);
-            let outcomes = join_all((0..now).map(|_| self.create_one(stored, &pod))).await;
-            if let Some(error) = outcomes.into_iter().find_map(Result::err) {
-                return Err(error);
-            }
-            left -= now;
-            batch *= 2;
-        }
-        Ok(())
+        self.control(stored).create_all(count.min(PODS_AT_ONCE_MAX), |_| &pod).await
     }
 
-    async fn create_one(&self, set: &Stored, pod: &Pod) -> Result<(), ApiError> {
-        let (cluster, namespace) = (&set.key.cluster, &*set.key.namespace);
-        match self.client.create(&self.pods, cluster, namespace, pod).await {
-            Ok(made) => {
-                let text = format!("Created pod: {}", made.key.name);
-                self.client.recorder.normal(
-                    &self.sets,
-                    set,
-                    self.client.name(),
-                    "SuccessfulCreate",
-                    text,
-                );
-                Ok(())
-            }
-            Err(error) => {
-                // Its namespace goes: nothing to tell anybody.
-                if !error.is_namespace_terminating() {
-                    let text = format!("Error creating: {error}");
-                    self.client.recorder.warning(
-                        &self.sets,
-                        set,
-                        self.client.name(),
-                        "FailedCreate",
-                        text,
-                    );
-                }
-                Err(error)
-            }
-        }
+    fn control<'a>(&'a self, set: &'a Stored) -> PodControl<'a> {
+        PodControl { client: &self.client, owner: (&self.sets, set), pods: &self.pods }
     }
 
     async fn delete(&self, set: &Stored, victims: &[PodFacts]) -> Result<(), ApiError> {
-        let deletions = victims.iter().take(PODS_AT_ONCE_MAX).map(|pod| async {
-            let gone =
-                self.client.delete(&self.pods, pod.key(), pod.uid(), Propagation::Background).await;
-            let (recorder, name) = (&self.client.recorder, self.client.name());
-            match gone {
-                Ok(_) => {
-                    let text = format!("Deleted pod: {}", pod.key().name);
-                    recorder.normal(&self.sets, set, name, "SuccessfulDelete", text);
-                    Ok(())
-                }
-                Err(error) => {
-                    let text = format!("Error deleting: {error}");
-                    recorder.warning(&self.sets, set, name, "FailedDelete", text);
-                    Err(error)
-                }
-            }
-        });
-        join_all(deletions).await.into_iter().collect()
+        let victims = victims.iter().take(PODS_AT_ONCE_MAX).map(|pod| &*pod.stored);
+        self.control(set).delete_all(victims).await
     }
 
     /// Active pods per node of all sets with this one's controller: where an application is crowded,
@@ -307,7 +216,9 @@ impl Controller for ReplicaSets {
         let Some(selector) = selector else {
             return Err(Error::Refused("the selector is empty or unknown".into()));
         };
-        let mine = self.claim(&stored, &selector).await?;
+        let pods = (&self.pods, &*self.indexes.pods);
+        let owner = (&*self.sets, &*stored);
+        let mine = claimed(&self.client, owner, pods, &selector, any).await?;
         let managed = if stored.object.header.deleting {
             Ok(())
         } else {

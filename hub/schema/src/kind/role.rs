@@ -20,6 +20,8 @@ pub enum Selection {
     Labels,
     /// A LabelSelector: `matchLabels` and `matchExpressions`.
     LabelSelector,
+    /// The same, and an empty one chooses all that there are.
+    LabelSelectorOrAll,
 }
 
 /// What sets a kind apart; most have none of these.
