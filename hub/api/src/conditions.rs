@@ -23,6 +23,8 @@ pub enum ConditionOwner {
     Definitions,
     /// The deployment controller.
     Deployments,
+    /// The disruption controller, and the door of evictions, which takes from what it allows.
+    Disruption,
     /// Whoever ends a pod that has not asked for it: the controller of tainted nodes, and the spoke under pressure.
     /// Each says it once, as it ends the pod.
     Eviction,
@@ -57,10 +59,18 @@ pub struct ConditionType {
     written: Option<&'static str>,
     /// As upstream's controller of that kind does: a new message alone is no news, and what changed goes to the end.
     by_reason: bool,
+    /// A Condition of meta/v1: it has a message even when there is nothing to say.
+    always_has_message: bool,
 }
 
 const fn of(object: &'static str, name: &'static str, owner: ConditionOwner) -> ConditionType {
-    ConditionType { object, name, owner, written: None, by_reason: false }
+    let (written, by_reason, always_has_message) = (None, false, false);
+    ConditionType { object, name, owner, written, by_reason, always_has_message }
+}
+
+const fn of_budget(name: &'static str) -> ConditionType {
+    let plain = of("PodDisruptionBudget", name, ConditionOwner::Disruption);
+    ConditionType { always_has_message: true, ..plain }
 }
 
 const fn of_node(name: &'static str, owner: ConditionOwner) -> ConditionType {
@@ -155,6 +165,8 @@ conditions! {
     NAMESPACE_FINALIZERS = of("Namespace", "NamespaceFinalizersRemaining", ConditionOwner::Namespaces);
     /// It cannot make or remove its pods.
     SET_REPLICA_FAILURE = of("ReplicaSet", "ReplicaFailure", ConditionOwner::ReplicaSets);
+    /// A pod of it may be evicted.
+    BUDGET_DISRUPTION_ALLOWED = of_budget("DisruptionAllowed");
     /// A rollout moves on.
     DEPLOYMENT_PROGRESSING = of_deployment("Progressing");
     /// Enough of its pods serve.
@@ -332,7 +344,7 @@ impl<'a> Condition<'a> {
             "type": self.kind.name, "status": self.status.name(), "lastTransitionTime": since,
         });
         for (key, text) in [("reason", &self.reason), ("message", &self.message)] {
-            if !text.is_empty() {
+            if !text.is_empty() || (key == "message" && self.kind.always_has_message) {
                 new[key] = json!(text);
             }
         }
@@ -402,6 +414,14 @@ mod tests {
             (&json!("t3"), &json!("two"))
         );
         assert_eq!(list[0]["lastTransitionTime"], "t1");
+    }
+
+    #[test]
+    fn a_condition_of_meta_has_a_message() {
+        let mut list = json!([]);
+        let enough = Condition::new(&BUDGET_DISRUPTION_ALLOWED, true, "SufficientPods", "");
+        assert!(enough.put(&mut list, "t1") && !enough.put(&mut list, "t2"));
+        assert_eq!(list[0]["message"], "");
     }
 
     #[test]

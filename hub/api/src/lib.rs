@@ -13,6 +13,7 @@
 
 pub mod conditions;
 pub mod cron;
+pub mod disruption;
 pub mod images;
 pub mod kinds;
 pub mod pins;

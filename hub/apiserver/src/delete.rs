@@ -133,7 +133,10 @@ impl Went {
     }
 }
 
-/// POST to `pods/NAME/eviction`: a delete that a disruption budget could refuse.
+/// An option of deletes that evictions do not have.
+const UNREADABLE: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
+
+/// POST to `pods/NAME/eviction`: a delete that a disruption budget may refuse.
 pub(crate) async fn evict(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
     let wire = call.body_wire()?;
     let eviction: Value = match wire {
@@ -142,10 +145,15 @@ pub(crate) async fn evict(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
     };
     decode::check_about(call, &eviction, "Eviction")?;
     let given = eviction.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));
+    if given.get(UNREADABLE) == Some(&json!(true)) {
+        let why = "can not be set for pod eviction, try after removing the option";
+        let error = FieldError::invalid(format!("deleteOptions.{UNREADABLE}"), &json!(true), why);
+        return Err(ApiError::invalid("policy", "Eviction", &call.name, &[error]));
+    }
     let (dry_run, options) = read_options(&given, &Query::default())?;
     let mut how = call.how("CreateOptions")?;
     how.dry_run |= dry_run;
-    call.hub.server.objects.delete(&how, &call.object_ref(), &options).await?;
+    call.hub.server.objects.evict(&how, &call.object_ref(), &options).await?;
     Ok(respond::created_status(call.status_wire()))
 }
 

@@ -15,6 +15,7 @@
 //! scheduler   pods to nodes
 //! node        accepted spokes to Nodes; Ready and Unknown, and of their pods what silence says
 //! eviction    NoExecute taints to ends of pods
+//! disruption  what PodDisruptionBudgets allow
 //! definitions  CustomResourceDefinitions to kinds of their clusters, and their end
 //! cluster_cleanup  what a removed spoke leaves behind
 //! resource_quota  what is used of quotas
@@ -35,6 +36,7 @@ mod control;
 pub mod cron_job;
 pub mod definitions;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod engine;
 pub mod events;
@@ -178,6 +180,7 @@ fn controllers(
         Arc::new(gc::GarbageCollector::new(by("generic-garbage-collector"), indexes.clone())),
         Arc::new(pod_gc::PodGarbageCollector::new(by("pod-garbage-collector"), indexes.clone())?),
         Arc::new(eviction::TaintEviction::new(by("taint-eviction-controller"), indexes.clone())?),
+        Arc::new(disruption::Disruptions::new(by("disruption-controller"), indexes.clone())?),
         Arc::new(events::Expiry::new(by("event-expiry"))?),
     ];
     all.extend(of_batch(by, indexes)?);

@@ -41,6 +41,7 @@ pub mod clock;
 mod collection;
 mod create;
 mod delete;
+mod eviction;
 pub mod internal;
 mod meta;
 mod namespace;

@@ -2,7 +2,7 @@
 
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
-use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
+use freewheel_hub_schema::kind::{Column, Kind, Selection, Strategy, Trait};
 use serde_json::{Value, json};
 
 use super::accessors::{AGE, NAME, age, column, int, name};
@@ -24,7 +24,7 @@ pub(crate) fn kind() -> Kind {
         .with_status()
         .columns(COLUMNS)
         .with(&[Trait::CreatesOnUpdate, Trait::NamesWhatItReplaces])
-        .without_effect("it is NOT enforced yet: evictions do not ask for it")
+        .selects_by(Selection::LabelSelectorOrAll)
 }
 
 struct Rules;

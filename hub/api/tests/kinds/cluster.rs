@@ -335,7 +335,6 @@ fn what_nobody_acts_on_says_so() {
         );
     }
     for (api_version, kind) in [
-        ("policy/v1", "PodDisruptionBudget"),
         ("networking.k8s.io/v1", "NetworkPolicy"),
         ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
         ("admissionregistration.k8s.io/v1", "MutatingAdmissionPolicyBinding"),

@@ -19,6 +19,8 @@ mod edge;
 #[cfg(test)]
 mod endings;
 #[cfg(test)]
+mod evictions;
+#[cfg(test)]
 mod furniture;
 #[cfg(test)]
 mod idle;
