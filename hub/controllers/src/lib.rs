@@ -5,7 +5,8 @@
 //! index       who belongs to whom, found without a walk over everything
 //! control     taking objects under control and letting them go
 //! pod_control  making and ending the pods of a set
-//! deployment, replicaset    templates to pods
+//! history     what templates were: ControllerRevisions
+//! deployment, replicaset, daemonset    templates to pods
 //! pins        what the tags of images stood for
 //! module_users  who runs a build of a module
 //! job         Jobs to pods that come to an end
@@ -34,6 +35,7 @@ mod amount;
 pub mod cluster_cleanup;
 mod control;
 pub mod cron_job;
+pub mod daemonset;
 pub mod definitions;
 pub mod deployment;
 pub mod disruption;
@@ -42,6 +44,7 @@ pub mod engine;
 pub mod events;
 pub mod eviction;
 pub mod gc;
+mod history;
 pub mod index;
 pub mod job;
 pub mod module_users;
@@ -167,6 +170,7 @@ fn controllers(
             indexes.clone(),
             config.images.clone(),
         )?),
+        Arc::new(daemonset::DaemonSets::new(by("daemon-set-controller"), indexes.clone())?),
         Arc::new(pins::ImagePins::new(by("image-controller"), config.images.clone())?),
         Arc::new(endpoints::EndpointSlices::new(
             by("endpoint-controller"),

@@ -50,6 +50,20 @@ impl Term {
     }
 }
 
+impl Term {
+    /// The only Node that can match, when the term names one.
+    #[must_use]
+    pub fn only_node(&self) -> Option<&str> {
+        self.fields.iter().find_map(|rule| match &rule.test {
+            Test::In(names) if rule.key == "metadata.name" => match names.as_slice() {
+                [name] => Some(name.as_str()),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+}
+
 impl Rule {
     fn read(requirement: &NodeSelectorRequirement) -> Self {
         let values = || requirement.values.clone().unwrap_or_default();
@@ -113,6 +127,7 @@ mod tests {
         let term = Term::read(&serde_json::from_value(term).unwrap());
         assert!(term.matches("pi", &BTreeMap::new()));
         assert!(!term.matches("po", &BTreeMap::new()));
+        assert_eq!(term.only_node(), Some("pi"));
         assert!(!Term::read(&NodeSelectorTerm::default()).matches("pi", &BTreeMap::new()));
     }
 }

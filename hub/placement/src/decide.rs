@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::fleet::{DeviceResources, Fleet, NodeSlot};
+use crate::fleet::{DeviceResources, Fleet, NodeSlot, RealmNodes};
+use crate::node::Node;
 use crate::pod_request::PodRequest;
 use crate::refusal::{Reason, Refusal};
 use crate::resources::Resources;
@@ -46,7 +47,7 @@ pub fn decide(
     let start = start % slots.len().max(1);
     let mut best: Option<(i64, usize)> = None;
     let (mut found, mut ties, mut last, mut looked_at) = (0, 0_u64, start, 0);
-    for at in (start..slots.len()).chain(0..start) {
+    for at in order(realm, request, start) {
         let slot = &slots[at];
         let ledger = &fleet.ledgers[slot.device];
         looked_at += 1;
@@ -80,6 +81,16 @@ pub fn decide(
     }
 }
 
+/// In which order nodes are looked at: all of them, or the only one that the pod asks for, if it is there.
+fn order(
+    realm: &RealmNodes,
+    request: &PodRequest,
+    start: usize,
+) -> impl Iterator<Item = usize> + use<> {
+    let Some(name) = request.only_node() else { return (start..realm.slots.len()).chain(0..start) };
+    realm.slot_of(name).map_or(0..0, |at| at..at + 1).chain(0..0)
+}
+
 /// kube-scheduler's rule: half of 100 nodes and less of more, down to 5 %.
 fn enough(nodes: usize) -> usize {
     let percent = 50_usize.saturating_sub(nodes / 125).max(5);
@@ -98,8 +109,8 @@ fn fits(slot: &NodeSlot, ledger: &DeviceResources, request: &PodRequest, wanted:
         && has_room(ledger, request)
         && wanted.iter().all(|pair| slot.pairs.binary_search(pair).is_ok())
         && request.needs & !node.features == 0
-        && untolerated(slot, request).is_none()
-        && matches_affinity(slot, request)
+        && untolerated(node, request, |_| true).is_none()
+        && matches_affinity(node, request)
         && ports_free(ledger, request)
         && lacking(slot, ledger, request).next().is_none()
 }
@@ -122,8 +133,14 @@ fn has_room(ledger: &DeviceResources, request: &PodRequest) -> bool {
         && room(asked.storage, used.storage, all.storage)
 }
 
-fn untolerated<'a>(slot: &'a NodeSlot, request: &PodRequest) -> Option<&'a Taint> {
-    slot.node.hard.iter().find(|taint| !request.tolerations.iter().any(|t| t.tolerates(taint)))
+/// The first taint of such an effect that keeps the pod away.
+pub(crate) fn untolerated<'a>(
+    node: &'a Node,
+    request: &PodRequest,
+    of: impl Fn(Effect) -> bool,
+) -> Option<&'a Taint> {
+    let tolerated = |taint: &Taint| request.tolerations.iter().any(|t| t.tolerates(taint));
+    node.hard.iter().find(|taint| of(taint.effect) && !tolerated(taint))
 }
 
 fn tolerates(request: &PodRequest, key: &str) -> bool {
@@ -144,8 +161,12 @@ fn tolerates_unready(request: &PodRequest) -> bool {
         || tolerates(request, "node.kubernetes.io/not-ready")
 }
 
-fn matches_affinity(slot: &NodeSlot, request: &PodRequest) -> bool {
-    let node = &slot.node;
+/// As [`selector`] over numbers, of one Node alone.
+pub(crate) fn matches_selector(node: &Node, request: &PodRequest) -> bool {
+    request.selector.iter().all(|(key, value)| node.labels.get(key) == Some(value))
+}
+
+pub(crate) fn matches_affinity(node: &Node, request: &PodRequest) -> bool {
     request.required.is_empty()
         || request.required.iter().any(|t| t.matches(&node.name, &node.labels))
 }
@@ -221,10 +242,10 @@ fn reasons(
     if slot.node.unschedulable && !tolerates_cordon(request) {
         return count(Reason::Unschedulable);
     }
-    if let Some(taint) = untolerated(slot, request) {
+    if let Some(taint) = untolerated(&slot.node, request, |_| true) {
         return count(Reason::tainted(taint));
     }
-    if !selected || !matches_affinity(slot, request) {
+    if !selected || !matches_affinity(&slot.node, request) {
         return count(Reason::NoMatch);
     }
     if !slot.node.ready && !tolerates_unready(request) {

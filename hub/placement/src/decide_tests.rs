@@ -6,7 +6,6 @@ use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::node::Node;
 
 fn node(name: &str, change: impl Fn(&mut Value)) -> Node {
     let mut node = json!({
@@ -292,6 +291,23 @@ fn a_decision_in_a_large_fleet_looks_at_a_part_of_it() {
         *counts.entry(pick.node.to_string()).or_default() += 1;
     }
     assert!(counts.values().all(|n| *n <= 2), "the start moves on, so all nodes are used");
+}
+
+#[test]
+fn who_names_one_node_costs_one_look() {
+    let nodes: Vec<Node> = (0..1000).map(|n| plain(&format!("n{n}"))).collect();
+    let fleet = fleet(&nodes);
+    let daemon = |node: &str| {
+        request(|pod| {
+            pod["spec"]["affinity"] = json!({"nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{
+                "matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}],
+            }]}}});
+        })
+    };
+    let pick = decide(&fleet, &daemon("n700"), 3, 1).unwrap();
+    assert_eq!((&*pick.node, pick.looked_at), ("n700", 1));
+    assert_eq!(decide(&fleet, &daemon("gone"), 3, 1).unwrap_err().nodes, 1000);
 }
 
 #[test]

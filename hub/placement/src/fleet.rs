@@ -60,6 +60,13 @@ pub(crate) struct RealmNodes {
     by_name: HashMap<String, usize>,
 }
 
+impl RealmNodes {
+    /// Where the Node of this name is.
+    pub(crate) fn slot_of(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+}
+
 /// What a placed pod took.
 #[derive(Clone, Debug)]
 struct Placed {

@@ -9,6 +9,7 @@
 //! node       a Node, with its labels as numbers
 //! fleet      all nodes of all realms, and the one ledger of each device
 //! decide     filter and score
+//! daemon     whether a DaemonSet's pod belongs on a node
 //! refusal    why nothing fits, in Kubernetes' words
 //! ```
 //!
@@ -18,6 +19,7 @@
 //! - the same fleet, pod and seed give the same decision (`ties_are_broken_by_the_seed_alone`).
 
 pub mod affinity;
+pub mod daemon;
 pub mod decide;
 pub mod extended;
 pub mod fleet;

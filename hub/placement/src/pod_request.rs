@@ -82,6 +82,17 @@ impl PodRequest {
     }
 }
 
+impl PodRequest {
+    /// The only Node that it may go to, when it names one: a DaemonSet's pods do.
+    #[must_use]
+    pub fn only_node(&self) -> Option<&str> {
+        match self.required.as_slice() {
+            [term] => term.only_node(),
+            _ => None,
+        }
+    }
+}
+
 fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
     let init = spec.init_containers.iter().flatten();
     let all = spec.containers.iter().chain(init).flat_map(|c| c.ports.iter().flatten());

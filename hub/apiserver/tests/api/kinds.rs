@@ -14,7 +14,7 @@ fn cases() -> Vec<(&'static str, Value, &'static str, Value)> {
         (
             "/apis/apps/v1/namespaces/default/daemonsets",
             json!({"spec": {"selector": selector, "template": pods}}),
-            "DaemonSet: kept without effect: no controller of this hub acts on it yet",
+            "",
             json!(["x", 0, 0, 0, 0, 0, "<none>"]),
         ),
         (

@@ -1,0 +1,87 @@
+//! How often pods that fail on a node are replaced there: a device that refuses each of them is not to be asked
+//! without end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_hub_schema::uid::Uid;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_mins(15);
+/// From so many on, those that have long ended are dropped.
+const KEPT: usize = 1024;
+
+/// Which pods: of a set as of one generation of it, on one node.
+type Place = (Uid, i64, Arc<str>);
+
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    since: Instant,
+    delay: Duration,
+}
+
+/// The nodes on which pods have failed.
+#[derive(Debug, Default)]
+pub(super) struct FailedPods(Mutex<HashMap<Place, Wait>>);
+
+impl FailedPods {
+    /// Whether a failed pod may be replaced now, which counts; else how much longer it waits.
+    pub(super) fn may_go(
+        &self,
+        set: &Uid,
+        generation: i64,
+        node: &Arc<str>,
+    ) -> Result<(), Duration> {
+        let now = Instant::now();
+        let mut all = self.0.lock();
+        if KEPT <= all.len() {
+            all.retain(|_, wait| now < wait.since + 2 * LONGEST);
+        }
+        match all.get_mut(&(set.clone(), generation, node.clone())) {
+            Some(wait) => {
+                if let Some(rest) = (wait.since + wait.delay).checked_duration_since(now)
+                    && !rest.is_zero()
+                {
+                    return Err(rest);
+                }
+                let is_forgotten = wait.since + 2 * LONGEST < now;
+                let delay = if is_forgotten { FIRST } else { (wait.delay * 2).min(LONGEST) };
+                *wait = Wait { since: now, delay };
+            }
+            None => {
+                let wait = Wait { since: now, delay: FIRST };
+                all.insert((set.clone(), generation, node.clone()), wait);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_double_the_wait_of_their_node_alone() {
+        let failed = FailedPods::default();
+        let (set, a, b) = (Uid::from("u"), Arc::from("a"), Arc::from("b"));
+        assert_eq!(failed.may_go(&set, 1, &a), Ok(()));
+        assert_eq!(failed.may_go(&set, 1, &a), Err(FIRST));
+        assert_eq!(failed.may_go(&set, 1, &b), Ok(()));
+        assert_eq!(failed.may_go(&set, 2, &a), Ok(()), "a new generation is another try");
+        tokio::time::advance(FIRST).await;
+        assert_eq!(failed.may_go(&set, 1, &a), Ok(()));
+        assert_eq!(failed.may_go(&set, 1, &a), Err(2 * FIRST));
+        for _ in 0..20 {
+            tokio::time::advance(LONGEST).await;
+            assert_eq!(failed.may_go(&set, 1, &a), Ok(()));
+        }
+        assert_eq!(failed.may_go(&set, 1, &a), Err(LONGEST));
+        tokio::time::advance(3 * LONGEST).await;
+        assert_eq!(failed.may_go(&set, 1, &a), Ok(()));
+        assert_eq!(failed.may_go(&set, 1, &a), Err(FIRST), "that was long ago");
+    }
+}
