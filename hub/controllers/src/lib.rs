@@ -6,7 +6,7 @@
 //! control     taking objects under control and letting them go
 //! pod_control  making and ending the pods of a set
 //! history     what templates were: ControllerRevisions
-//! deployment, replicaset, daemonset    templates to pods
+//! deployment, replicaset, daemonset, statefulset    templates to pods
 //! pins        what the tags of images stood for
 //! module_users  who runs a build of a module
 //! job         Jobs to pods that come to an end
@@ -60,6 +60,7 @@ pub mod roles;
 pub mod scheduler;
 pub mod selector;
 pub mod signing;
+pub mod statefulset;
 pub mod token_secrets;
 pub mod ttl_after_finished;
 
@@ -171,6 +172,7 @@ fn controllers(
             config.images.clone(),
         )?),
         Arc::new(daemonset::DaemonSets::new(by("daemon-set-controller"), indexes.clone())?),
+        Arc::new(statefulset::StatefulSets::new(by("statefulset-controller"), indexes.clone())?),
         Arc::new(pins::ImagePins::new(by("image-controller"), config.images.clone())?),
         Arc::new(endpoints::EndpointSlices::new(
             by("endpoint-controller"),

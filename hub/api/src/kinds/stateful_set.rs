@@ -38,7 +38,6 @@ pub(crate) fn kind() -> Kind {
         .with_status()
         .selects_by(Selection::LabelSelector)
         .columns(COLUMNS)
-        .without_effect("no controller of this hub acts on it yet")
 }
 
 struct Rules;
