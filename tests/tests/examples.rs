@@ -24,15 +24,27 @@ fn every_example_answers_through_its_node_port() {
     fleet.pods_ready(&kubectl, "app=hello-http", 2);
     fleet.pods_ready(&kubectl, "app=web-with-sidecar", 1);
     fleet.pods_ready(&kubectl, "app=tcp-echo", 1);
+    fleet.pods_ready(&kubectl, "app=daemon-hello", 2);
+    fleet.pods_ready(&kubectl, "app=numbered-hello", 2);
 
     // Every node answers, whichever runs the pod.
     for node in ["pi-1", "pi-2"] {
         fleet.answers(node, 30080, "hello from hello-http-");
         fleet.answers(node, 30081, "Written by a sidecar");
+        fleet.answers(node, 30082, "hello from daemon-hello-");
+        fleet.answers(node, 30083, "hello from numbered-hello-");
         eventually("tcp-echo echoes", PATIENCE, || echo(&fleet, node));
     }
     let again = kubectl.run(&["apply", "-f", &examples.to_string_lossy()]);
     assert!(again.lines().all(|line| line.ends_with("unchanged")), "{again}");
+    for set in ["daemonset/daemon-hello", "statefulset/numbered-hello"] {
+        kubectl.does(&["set", "env", set, "GREETING=good day"]);
+        kubectl.does(&["rollout", "status", set, "--timeout=60s"]);
+        kubectl.does(&["rollout", "undo", set]);
+        kubectl.does(&["rollout", "status", set, "--timeout=60s"]);
+        let history = kubectl.run(&["rollout", "history", set]);
+        assert!(history.contains("\n2 ") && history.contains("\n3 "), "{history}");
+    }
 }
 
 fn echo(fleet: &Fleet, node: &str) -> Result<(), String> {
