@@ -128,6 +128,11 @@ pub enum ServeError {
     /// The name to advertise.
     #[error("--advertise {0:?} is neither an address nor a DNS name: give HOST without a port")]
     Advertise(String),
+    /// Who tokens are from.
+    #[error(
+        "--service-account-issuer {0:?} is no URL that paths can follow: give https://HOST[:PORT][/PATH]"
+    )]
+    Issuer(String),
     /// Bootstrap objects.
     #[error("cannot write what clients need to find the hub: {0}")]
     Announce(freewheel_hub_schema::error::ApiError),
@@ -157,7 +162,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         opened.map_err(|e| ServeError::Run(io::Error::other(e)))??;
     modules.known_as(names.registries(options.listen.port()));
     let store: Arc<dyn Store> = Arc::new(WatchedStore { store, disk: disk.clone() });
-    let issuer = options.service_account_issuer.as_ref().unwrap_or(&names.api);
+    let issuer = names::issuer(options.service_account_issuer.as_deref(), &names.api)?;
     let (access, store) = Access::over(store, files::read(&options, issuer)?);
     let objects = access.guard(Objects::new(store));
     definitions::serve_established(&objects);
@@ -302,6 +307,7 @@ impl Hub {
         // One hub per store: its name tells its own sessions from those of another in the same fleet.
         let gateway = Gateway::new(self.objects.clone(), images, identity, "hub");
         gateway.tell_api(&self.names.api);
+        gateway.sign_pod_tokens_with(Arc::new(TokenSigner(self.access.issuer(&self.objects))));
         gateway
     }
 

@@ -31,6 +31,9 @@ impl Kind {
     pub const POD_CIDR_V1: Self = Self(5);
     /// Body: [`NodeV1`]; key: `node`.
     pub const NODE_V1: Self = Self(6);
+    /// Body: [`ConfigV1`] of the tokens that a pod has of its service account, by [`TokenKey`]s; key: `namespace/UID`
+    /// of the pod.
+    pub const POD_TOKENS_V1: Self = Self(7);
 }
 
 /// Where a record lives in the set. Ordered, so that sets are written in one order everywhere.
@@ -349,12 +352,12 @@ pub enum ProjectionV1 {
     Downward(DownwardV1),
 }
 
-/// One ConfigMap's or Secret's files.
+/// One ConfigMap's or Secret's files, or tokens of the pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProjectedV1 {
-    /// [`Kind::CONFIG_MAP_V1`] or [`Kind::SECRET_V1`].
+    /// [`Kind::CONFIG_MAP_V1`], [`Kind::SECRET_V1`] or [`Kind::POD_TOKENS_V1`].
     pub kind: Kind,
-    /// Object's name in the pod's namespace.
+    /// Object's name in the pod's namespace; of tokens the pod's UID.
     pub name: String,
     /// items as (key, path, mode); empty: every key under its own name.
     pub items: Vec<(String, String, Option<u32>)>,
@@ -393,11 +396,42 @@ pub enum DownwardSourceV1 {
     Resource(String, String, String),
 }
 
-/// Data of a ConfigMap or Secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Data of a ConfigMap or Secret, or the tokens of a pod.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigV1 {
     /// Keys and decoded values, sorted by key.
     pub data: Vec<(String, Vec<u8>)>,
+}
+
+/// Values are nobody's to read in a log.
+impl std::fmt::Debug for ConfigV1 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.data.iter().map(|(key, value)| (key, value.len()))).finish()
+    }
+}
+
+/// By which key a token lies among those of its pod: what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TokenKey {
+    /// How long it is good for.
+    pub seconds: u64,
+    /// For whom; empty: for the API of its cluster.
+    pub audience: String,
+}
+
+impl std::fmt::Display for TokenKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.seconds, self.audience)
+    }
+}
+
+impl TokenKey {
+    /// Out of its text.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let (seconds, audience) = text.split_once('/')?;
+        Some(Self { seconds: seconds.parse().ok()?, audience: audience.to_owned() })
+    }
 }
 
 /// A Service that pods of its realm may reach, with the endpoints of the moment.

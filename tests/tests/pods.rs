@@ -146,6 +146,20 @@ spec:
 ---
 apiVersion: v1
 kind: Pod
+metadata: {name: known}
+spec:
+  restartPolicy: Never
+  containers: [{name: c, image: 'kit:v1', args: [cat, /var/run/secrets/kubernetes.io/serviceaccount/token]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: inline}
+spec:
+  volumes: [{name: v, csi: {driver: inline.example.com}}]
+  containers: [{name: c, image: 'kit:v1', args: [tick], volumeMounts: [{name: v, mountPath: /v}]}]
+---
+apiVersion: v1
+kind: Pod
 metadata: {name: refused, annotations: {freewheel.dev/http-instance-reuse: many}}
 spec:
   containers: [{name: c, image: 'kit:v1', args: [tick]}]
@@ -169,6 +183,7 @@ fn pods_live_as_kubectl_users_know_it() {
     happened_in_order(&kubectl);
     live_configuration(&kubectl);
     shared_folder(&kubectl);
+    account(&kubectl);
     refusal(&kubectl);
     missing_configuration(&kubectl);
     crash_loop(&kubectl);
@@ -244,7 +259,37 @@ fn shared_folder(kubectl: &Kubectl) {
     assert_eq!(kubectl.run(&["logs", "shared", "-c", "c"]), "from-the-sidecar\n");
 }
 
+/// What a pod reads as its token is the one of its account, and bound to it.
+fn account(kubectl: &Kubectl) {
+    let _ = shows(kubectl, &["get", "pod", "known"], &["Completed"]);
+    let token = kubectl.run(&["logs", "known"]);
+    let review = format!(
+        "{{apiVersion: authentication.k8s.io/v1, kind: TokenReview, spec: {{token: {token}}}}}"
+    );
+    let said = kubectl.try_apply(&["create", "-f", "-", "-o", "json"], &review);
+    for part in
+        ["system:serviceaccount:default:default", "authentication.kubernetes.io/pod-name", "known"]
+    {
+        assert!(said.ok && said.out.contains(part), "{part}: {}{}", said.out, said.err);
+    }
+}
+
 fn refusal(kubectl: &Kubectl) {
+    let _ = shows(kubectl, &["describe", "pod", "inline"], &["UnsupportedField", "volume \"v\""]);
+    kubectl.does(&["delete", "pod", "inline", "--timeout=20s"]);
+    let said =
+        kubectl.try_run(&["debug", "live", "--image=kit:v1", "--target=c", "--container=eye"]);
+    assert!(
+        said.ok && said.err.contains("spokes start no further containers"),
+        "{}{}",
+        said.out,
+        said.err
+    );
+    let _ = shows(
+        kubectl,
+        &["describe", "pod", "live"],
+        &["UnsupportedField", "\"eye\" will not start"],
+    );
     let parts = ["InvalidField", "freewheel.dev/http-instance-reuse", "Warning"];
     let _ = shows(kubectl, &["describe", "pod", "refused"], &parts);
     let _ = shows(kubectl, &["get", "pod", "refused"], &["InvalidField"]);

@@ -64,6 +64,7 @@ mod stateful_set;
 mod storage;
 mod template;
 mod volume_claim_spec;
+mod volume_words;
 
 use std::sync::{Arc, LazyLock};
 

@@ -97,4 +97,4 @@ pub use registry::{LoggedIn, Permitted};
 pub use request_body::RequestBody;
 pub use server::{Limits, serve};
 pub use tls::{Tls, TlsError};
-pub use tokens::Issuer;
+pub use tokens::{Issuer, PodToken};

@@ -4,6 +4,7 @@
 //! issuer   keys of each logical cluster; signs, and finds the key of what is shown
 //! claims   what a token says, and whether that still holds
 //! request  TokenRequest: serviceaccounts/NAME/token
+//! pod      a token for a pod, which its device gets with its plan
 //! openid   what others need to verify them: /.well-known/openid-configuration, /openid/v1/jwks
 //! ```
 //!
@@ -16,9 +17,11 @@
 mod claims;
 mod issuer;
 mod openid;
+mod pod;
 mod request;
 
 pub(crate) use claims::AccountToken;
 pub use issuer::Issuer;
 pub(crate) use openid::openid;
+pub use pod::PodToken;
 pub(crate) use request::create;

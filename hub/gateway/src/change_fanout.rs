@@ -340,7 +340,8 @@ impl ChangeFanout {
 
     /// What a plan reads, in one snapshot.
     pub(crate) fn view<'a>(&'a self, at: &'a dyn Snapshot) -> PlanView<'a> {
-        PlanView { at, pods: &self.pods, services: &self.services, ranges: &self.ranges }
+        let (pods, services, ranges) = (&self.pods, &self.services, &self.ranges);
+        PlanView { at, pods, services, ranges, tokens: None }
     }
 
     /// The Services of a realm as its spokes are told of them.

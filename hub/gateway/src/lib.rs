@@ -19,6 +19,7 @@
 //! plan_sync  when and how it is told what it should hold
 //! change_fanout  which spokes look again after a change, and at what     sync_signal  what waits for one of them
 //! view       what a plan reads            bound_pods  which pods are where
+//! pod_tokens  tokens of service accounts for pods, signed anew in time
 //! pod_cidr_leases  which spoke has which pod addresses      leasing  one that lacks some gets them
 //! services   Services, translated once for all spokes
 //! reports, events, node  what spokes say, as objects      device  the newest that one says of itself
@@ -64,6 +65,7 @@ mod pending_reports;
 mod pending_sessions;
 mod plan_sync;
 mod pod_cidr_leases;
+mod pod_tokens;
 mod refusals;
 mod register;
 mod relays;
@@ -113,7 +115,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info, warn};
 
 use deleted_clusters::DeletedClusters;
+pub use freewheel_hub_plan::TokensAsked;
 use handshakes::{HandshakeAnswer, HandshakePermit, Handshakes};
+pub use pod_tokens::PodTokens;
 use spoke_identity::SpokeIdentity;
 use stale_sessions::StaleSessions;
 use token_bucket::TokenBuckets;
@@ -183,6 +187,8 @@ pub(crate) struct Inner {
     /// Ends of sessions that are not written yet.
     pub(crate) session_ends: session_ends::SessionEnds,
     pub(crate) meters: session_metrics::GatewayMetrics,
+    /// Tokens of pods' service accounts.
+    pub(crate) tokens: pod_tokens::TokenShelf,
 }
 
 impl Inner {
@@ -200,6 +206,7 @@ impl Inner {
         self.epochs.forget(gone);
         self.reported.forget(gone);
         self.session_ends.forget(gone);
+        self.tokens.forget(gone);
     }
 }
 
@@ -252,6 +259,7 @@ impl Gateway {
             ),
             session_ends: session_ends::SessionEnds::default(),
             meters: session_metrics::GatewayMetrics::default(),
+            tokens: pod_tokens::TokenShelf::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -261,6 +269,11 @@ impl Gateway {
         let own = own_api::OwnApi::new(root, self.inner.authority.ca());
         // Who tells twice means the same: the address is the hub's for its whole life.
         let _ = self.inner.own_api.set(own);
+    }
+
+    /// Who signs the tokens of pods. Without one, pods that ask for tokens wait for them.
+    pub fn sign_pod_tokens_with(&self, signer: Arc<dyn PodTokens>) {
+        self.inner.tokens.signed_by(signer);
     }
 
     /// TLS for the endpoint that [`Gateway::serve`] gets, with a new certificate of the fleet's CA.

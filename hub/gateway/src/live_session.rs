@@ -45,6 +45,8 @@ pub(crate) struct Session<'a> {
     pub(crate) news: Notify,
     /// No plan is on its way any more.
     pub(crate) landed: Notify,
+    /// A look has asked for tokens of pods.
+    pub(crate) tokens_looked_at: Notify,
     /// There is something to write of what the spoke holds.
     pub(crate) remembered: Notify,
     pub(crate) answers: Answers,

@@ -28,8 +28,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::debug;
 
 use crate::live_session::Session;
+use crate::pod_tokens::SpokeTokens;
 use crate::session_end::End;
 use crate::sync_signal::SyncSignal;
+use crate::view::PlanView;
 use crate::{incarnation, pod_cidr_leases, refusals, session_records};
 
 /// Least time between two looks of one session: changes come in a row, and each look is work.
@@ -122,7 +124,13 @@ impl Session<'_> {
             let (store, fanout) = (self.inner.objects.store(), &self.inner.fanout);
             let (at, changes) = fanout.take(signal);
             let snapshot = store.snapshot();
-            let (view, images) = (fanout.view(&*snapshot), &*self.inner.images);
+            let tokens = SpokeTokens {
+                shelf: &self.inner.tokens,
+                spoke: &self.identity.uid,
+                now: self.inner.objects.clock().unix_seconds(),
+            };
+            let view = PlanView { tokens: Some(tokens), ..fanout.view(&*snapshot) };
+            let images = &*self.inner.images;
             plan.look(&changes, &view, images);
             let services = [&ClusterName::root(), self.cluster].map(|realm| fanout.services(realm));
             let (set, refused) = plan.set(services, &view, images);
@@ -135,6 +143,7 @@ impl Session<'_> {
             self.state.lock().want(generation, Arc::new(set));
             refused
         };
+        self.tidy_tokens(plan);
         self.news.notify_one();
         for refused in &refused {
             debug!(cluster = %self.cluster, error = %refused, "left out of the plan");

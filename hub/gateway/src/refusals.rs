@@ -34,6 +34,8 @@ pub(crate) async fn tell(
     let of = ("", "v1", refused.resource);
     let place = object_ref(of, &refused.realm, &refused.namespace, &refused.name)?;
     let shown = match place.kind.concern {
+        Some(Concern::ItsNode) if refused.stays && told => Ok(()),
+        Some(Concern::ItsNode) if refused.stays => warn(objects, identity, &place, refused).await,
         Some(Concern::ItsNode) => show(objects, identity, &place, refused, told).await,
         Some(_) if !told => warn(objects, identity, &place, refused).await,
         _ => Ok(()),

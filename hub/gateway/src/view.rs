@@ -3,14 +3,16 @@
 use freewheel_hub_objects::internal;
 use std::net::Ipv4Addr;
 
-use freewheel_hub_plan::{Source, StoredObject};
+use freewheel_hub_plan::{Source, StoredObject, TokensAsked};
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_store::Snapshot;
 use freewheel_link::names::ClusterName;
+use freewheel_link::plan::Record;
 use parking_lot::Mutex;
 
 use crate::bound_pods::{BoundPods, node_of};
 use crate::pod_cidr_leases::PodCidrLeases;
+use crate::pod_tokens::SpokeTokens;
 use crate::services::{Services, found};
 
 /// A snapshot and the indexes over it.
@@ -19,6 +21,8 @@ pub(crate) struct PlanView<'a> {
     pub(crate) pods: &'a Mutex<BoundPods>,
     pub(crate) services: &'a Services,
     pub(crate) ranges: &'a PodCidrLeases,
+    /// None where only images are looked for.
+    pub(crate) tokens: Option<SpokeTokens<'a>>,
 }
 
 impl PlanView<'_> {
@@ -55,6 +59,10 @@ impl Source for PlanView<'_> {
 
     fn secret(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<StoredObject> {
         self.one("secrets", realm, namespace, name)
+    }
+
+    fn tokens(&self, asked: &TokensAsked) -> Option<Record> {
+        self.tokens.as_ref()?.get(asked)
     }
 
     fn services(&self, realm: &ClusterName) -> Vec<StoredObject> {

@@ -11,6 +11,7 @@ pub(super) fn new(value: &Value, target: &ObjectRef) -> Result<(), ApiError> {
     let kind = &target.kind;
     let mut errors = metadata::validate(kind, value, &target.namespace);
     errors.extend(kind.strategy.validate(value));
+    errors.extend(kind.strategy.validate_create(value));
     if errors.is_empty() {
         return Ok(());
     }

@@ -89,8 +89,8 @@ impl Objects {
         target: &'a ObjectRef,
     ) -> Review<'a> {
         let (actor, dry_run) = (&how.actor, how.dry_run);
-        let (store, clock) = (&*self.store, &*self.clock);
-        Review { actor, verb, target, subresource: None, old: None, dry_run, store, clock }
+        let (store, clock, chance) = (&*self.store, &*self.clock, &*self.chance);
+        Review { actor, verb, target, subresource: None, old: None, dry_run, store, clock, chance }
     }
 
     /// Reads the newest durable object.

@@ -26,7 +26,13 @@ async fn create(objects: &Objects, body: Value) -> Result<Value, ApiError> {
         name: String::new(),
     };
     let how = WriteOptions { dry_run: true, ..WriteOptions::default() };
-    let made = objects.create(&how, &place, body.clone()).await?;
+    let mut sent = body.clone();
+    let is_pod = place.kind.plural() == "pods";
+    if let Some(spec) = sent.get_mut("spec").and_then(Value::as_object_mut).filter(|_| is_pod) {
+        // The name of the volume is made by chance.
+        spec.insert("automountServiceAccountToken".to_owned(), json!(false));
+    }
+    let made = objects.create(&how, &place, sent).await?;
     let mut made = stored_value(&made.stored)?;
     for key in ["uid", "creationTimestamp", "managedFields"] {
         made["metadata"].as_object_mut().unwrap().remove(key);
@@ -34,6 +40,9 @@ async fn create(objects: &Objects, body: Value) -> Result<Value, ApiError> {
     if let Some(spec) = made.get_mut("spec").and_then(Value::as_object_mut) {
         let asked = |key: &str| body["spec"].get(key).is_some();
         spec.retain(|key, _| !matches!(key.as_str(), "clusterIP" | "clusterIPs") || asked(key));
+        if is_pod {
+            spec.remove("automountServiceAccountToken");
+        }
     }
     Ok(made)
 }

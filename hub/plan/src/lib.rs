@@ -11,6 +11,7 @@
 //! pod        Pod          → PodV1       (containers, volumes, env: one file each)
 //! http       annotations on how containers serve HTTP → HttpV1
 //! config     ConfigMap, Secret → ConfigV1
+//! tokens     the tokens that a Pod asks for → ConfigV1
 //! storage    what a Pod says of the disk → PodStorageV1, a part of it
 //! service    Service + its EndpointSlices → ServiceV1
 //! node       leased pod ranges, the node's own settings
@@ -46,6 +47,7 @@ mod storage;
 mod stored_object;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod versioned;
 mod volumes;
 mod whole;
@@ -54,7 +56,7 @@ pub use config::{config_map_record, config_record_key, secret_record};
 pub use http::{HTTP_CONCURRENCY, HTTP_REUSE, HTTP_TIMEOUT};
 pub use node::{NodeSettings, node_record, pod_cidr_record};
 pub use plan::{Plan, differs};
-pub use pod::{config_of, pod_record};
+pub use pod::{config_of, left_out, pod_record};
 pub(crate) use refused::Fault;
 pub use refused::Refused;
 pub use service::{has_node_port, service_record};
@@ -63,5 +65,6 @@ pub use source::{ServiceRecord, Source};
 pub use spoke_plan::{Changes, SpokePlan};
 pub use spoke_set::{SharedServices, SpokeMembers, SpokeSet};
 pub use stored_object::StoredObject;
+pub use tokens::TokensAsked;
 pub use versioned::VersionedSet;
 pub use whole::records;

@@ -72,5 +72,6 @@ fn refused(
         uid: "".into(),
         reason: "Malformed",
         message: error.to_string().into(),
+        stays: false,
     }
 }

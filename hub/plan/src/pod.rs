@@ -51,7 +51,26 @@ pub fn pod_record(
     Ok((record_size::check(record, "pods", &pod.metadata)?, body))
 }
 
-/// The ConfigMaps and Secrets that a pod names: (kind, namespace, name).
+/// What a pod asks for that its device leaves out while it runs the rest.
+#[must_use]
+pub fn left_out(realm: &ClusterName, found: &StoredObject) -> Option<Refused> {
+    const LIST: &[u8] = b"\"ephemeralContainers\"";
+    // Few have any, which shows without parsing.
+    if !found.body.windows(LIST.len()).any(|part| part == LIST) {
+        return None;
+    }
+    let pod: Pod = parse(realm, "pods", found).ok()?;
+    let all = pod.spec?.ephemeral_containers.unwrap_or_default();
+    let names: Vec<_> = all.iter().map(|one| format!("{:?}", one.name)).collect();
+    let message = format!(
+        "spec.ephemeralContainers: spokes start no further containers in a pod that runs: {} will not start",
+        names.join(", ")
+    );
+    let refused = Fault::unsupported(message).of(realm, "pods", &pod.metadata);
+    (!names.is_empty()).then_some(Refused { stays: true, ..refused })
+}
+
+/// The ConfigMaps and Secrets that a pod names, and its tokens: (kind, namespace, name).
 #[must_use]
 pub fn config_of(pod: &PodV1) -> BTreeSet<(Kind, String, String)> {
     let mut names = BTreeSet::new();
@@ -86,6 +105,9 @@ fn body(pod: &Pod, images: &dyn Images) -> Result<PodV1, Fault> {
         field.clone().ok_or_else(|| Fault::malformed(format!("{what} is missing")))
     };
     let name = need(&meta.name, "metadata.name")?;
+    let uid = need(&meta.uid, "metadata.uid")?;
+    let volume = |from| volume(from, &uid);
+    let volumes = spec.volumes.iter().flatten().map(volume).collect::<Result<Vec<_>, Fault>>()?;
     let mut annotations = sorted(meta.annotations.as_ref());
     // The plan says what its images stand for; that it is written down is no change of it.
     let resolved = annotations.iter().position(|(key, _)| key == RESOLVED);
@@ -98,7 +120,6 @@ fn body(pod: &Pod, images: &dyn Images) -> Result<PodV1, Fault> {
     let init = containers_of(spec.init_containers.as_deref().unwrap_or_default(), true)?;
     let containers = containers_of(&spec.containers, false)?;
     Ok(PodV1 {
-        uid: need(&meta.uid, "metadata.uid")?,
         namespace: need(&meta.namespace, "metadata.namespace")?,
         node: need(&spec.node_name, "spec.nodeName")?,
         labels: sorted(meta.labels.as_ref()),
@@ -128,9 +149,10 @@ fn body(pod: &Pod, images: &dyn Images) -> Result<PodV1, Fault> {
         host_aliases: spec.host_aliases.iter().flatten().flat_map(aliases).collect(),
         init,
         containers,
-        volumes: spec.volumes.iter().flatten().map(volume).collect::<Result<Vec<_>, Fault>>()?,
+        volumes,
         parts: parts(spec, pod.status.as_ref())?,
         name,
+        uid,
     })
 }
 

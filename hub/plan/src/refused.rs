@@ -20,6 +20,8 @@ pub struct Refused {
     pub reason: &'static str,
     /// For the user who reads `kubectl describe`.
     pub message: Box<str>,
+    /// It is in the plan all the same, without what the message is about.
+    pub stays: bool,
 }
 
 /// Why something inside of an object cannot be translated: the object adds who it is.
@@ -57,6 +59,7 @@ impl Fault {
             uid: meta.uid.clone().unwrap_or_default().into(),
             reason: self.reason,
             message: self.message.into(),
+            stays: false,
         }
     }
 }

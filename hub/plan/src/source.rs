@@ -9,6 +9,7 @@ use freewheel_link::plan::Record;
 use crate::refused::Refused;
 use crate::service::{has_node_port, service_record};
 use crate::stored_object::StoredObject;
+use crate::tokens::TokensAsked;
 
 /// What is looked up, in one snapshot of the store. Lists come in key order.
 pub trait Source {
@@ -25,6 +26,10 @@ pub trait Source {
     fn config_map(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<StoredObject>;
     /// One Secret.
     fn secret(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<StoredObject>;
+    /// The tokens that a pod asks for, as far as they are signed. A source that signs none has none.
+    fn tokens(&self, _asked: &TokensAsked) -> Option<Record> {
+        None
+    }
     /// All Services of a realm.
     fn services(&self, realm: &ClusterName) -> Vec<StoredObject>;
     /// The EndpointSlices labelled `kubernetes.io/service-name: <service>`.

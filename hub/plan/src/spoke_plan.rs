@@ -20,17 +20,18 @@ use freewheel_hub_api::images::Images;
 use freewheel_hub_schema::object::Key;
 use freewheel_link::limits;
 use freewheel_link::names::ClusterName;
-use freewheel_link::plan::{Kind, Record, RecordKey};
+use freewheel_link::plan::{Kind, PodV1, Record, RecordKey};
 use freewheel_link::record_set::Sealed;
 
 use crate::config::{config_map_record, key as config_key, secret_record};
 use crate::node::{NodeSettings, node_record, pod_cidr_record};
-use crate::pod::{config_of, pod_record};
+use crate::pod::{config_of, left_out, pod_record};
 use crate::refused::Refused;
 use crate::room::Room;
 use crate::services::{Scope, ServiceSet};
 use crate::source::Source;
 use crate::spoke_set::{Own, SharedServices, SpokeSet};
+use crate::tokens::TokensAsked;
 use crate::versioned::VersionedSet;
 use crate::whole::records_after;
 
@@ -43,7 +44,7 @@ pub struct Changes {
     pub images: bool,
     /// Pods that are bound to it, or were.
     pub pods: BTreeSet<Key>,
-    /// ConfigMaps and Secrets, by the keys of their records.
+    /// ConfigMaps, Secrets and tokens, by the keys of their records.
     pub config: BTreeSet<RecordKey>,
 }
 
@@ -64,6 +65,8 @@ pub struct SpokePlan {
     pods: BTreeMap<Key, Planned>,
     /// Configuration, and how many pods name it.
     config: BTreeMap<RecordKey, usize>,
+    /// The tokens that pods ask for, by their records.
+    tokens: BTreeMap<RecordKey, TokensAsked>,
     /// Ranges of addresses in the root and in its own realm, with the revisions of their leases.
     ranges: [Vec<(String, u64)>; 2],
     own: VersionedSet,
@@ -82,6 +85,7 @@ impl SpokePlan {
             settings,
             pods: BTreeMap::new(),
             config: BTreeMap::new(),
+            tokens: BTreeMap::new(),
             ranges: [Vec::new(), Vec::new()],
             own: VersionedSet::default(),
             refused: BTreeMap::new(),
@@ -111,7 +115,11 @@ impl SpokePlan {
             config.extend(self.look_at_pod(key, source, images));
         }
         for key in config.iter().filter(|key| self.config.contains_key(key)) {
-            look_at_config(key, source, &mut self.own, &mut self.refused);
+            if key.kind == Kind::POD_TOKENS_V1 {
+                look_at_tokens(self.tokens.get(key), key, source, &mut self.own);
+            } else {
+                look_at_config(key, source, &mut self.own, &mut self.refused);
+            }
         }
         for (realm, at) in realms.iter().zip(0..) {
             self.look_at_ranges(realm, at, source);
@@ -133,16 +141,19 @@ impl SpokePlan {
         };
         self.refused.remove(&about);
         let found = source.pod(key, self.spoke.as_str());
+        let left = found.as_ref().and_then(|found| left_out(&key.cluster, found));
         let made = found.map(|found| pod_record(&key.cluster, &found, images));
         let mut now = Planned::default();
-        let there = made.is_some();
+        let (there, mut ended) = (made.is_some(), None);
         match made {
             Some(Ok((record, pod))) => {
                 let named = config_of(&pod).into_iter();
                 let named =
                     named.map(|(kind, space, name)| config_key(&key.cluster, kind, &space, &name));
                 now = Planned { record: Some(record.key.clone()), config: named.collect() };
+                ended = self.ask(&key.cluster, &pod);
                 self.own.put(Arc::new(record.into()));
+                self.refused.extend(left.map(|left| (about, left)));
             }
             Some(Err(refused)) => drop(self.refused.insert(about, refused)),
             None => {}
@@ -151,7 +162,8 @@ impl SpokePlan {
         if let Some(old) = before.record.filter(|old| now.record.as_ref() != Some(old)) {
             self.own.remove(&old);
         }
-        let fresh = self.count_config(&now.config, &before.config);
+        let mut fresh = self.count_config(&now.config, &before.config);
+        fresh.extend(ended);
         if there {
             self.pods.insert(key.clone(), now);
         }
@@ -171,11 +183,28 @@ impl SpokePlan {
             *count -= 1;
             if *count == 0 {
                 self.config.remove(named);
+                self.tokens.remove(named);
                 self.own.remove(named);
                 self.refused.remove(named);
             }
         }
         fresh
+    }
+
+    /// Notes which tokens a pod asks for; answers where those were that it asks for no longer.
+    fn ask(&mut self, realm: &ClusterName, pod: &PodV1) -> Option<RecordKey> {
+        let Some(asked) = TokensAsked::of(realm, pod) else {
+            let key = config_key(realm, Kind::POD_TOKENS_V1, &pod.namespace, &pod.uid);
+            return self.tokens.remove(&key).map(|_| key);
+        };
+        self.tokens.insert(asked.key(), asked);
+        None
+    }
+
+    /// The records of tokens that its pods ask for.
+    #[must_use]
+    pub fn tokens(&self) -> &BTreeMap<RecordKey, TokensAsked> {
+        &self.tokens
     }
 
     fn look_at_ranges(&mut self, realm: &ClusterName, at: usize, source: &dyn Source) {
@@ -292,6 +321,20 @@ fn look_at_config(
     }
     if let Some(made) = made {
         put(own, refused, key.clone(), made);
+    }
+}
+
+/// What is not signed yet, the spoke's pod waits for.
+fn look_at_tokens(
+    asked: Option<&TokensAsked>,
+    key: &RecordKey,
+    source: &dyn Source,
+    own: &mut VersionedSet,
+) {
+    if let Some(record) = asked.and_then(|asked| source.tokens(asked)) {
+        own.put(Arc::new(record.into()));
+    } else {
+        own.remove(key);
     }
 }
 

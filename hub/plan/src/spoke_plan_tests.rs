@@ -92,6 +92,11 @@ impl Source for Objects {
         self.all.get(&key("secrets", realm, name)).cloned()
     }
 
+    fn tokens(&self, asked: &TokensAsked) -> Option<Record> {
+        let texts = asked.tokens.iter().map(|which| format!("{} {which}", asked.account));
+        asked.record(&texts.collect::<Vec<_>>()).ok()
+    }
+
     fn services(&self, realm: &ClusterName) -> Vec<StoredObject> {
         let all = self.all.iter();
         let of = all.filter(|(k, _)| k.resource.plural() == "services" && k.cluster == *realm);
@@ -112,6 +117,14 @@ fn pod(uid: &str, node: &str, maps: &[String]) -> Value {
     let from: Vec<Value> = maps.iter().map(|m| json!({"configMapRef": {"name": m}})).collect();
     json!({"metadata": {"uid": uid}, "spec": {"nodeName": node,
         "containers": [{"name": "web", "image": "hello", "envFrom": from}]}})
+}
+
+/// As admission mounts it, with one for somebody else.
+fn token_volume() -> Value {
+    json!([{"name": "t", "projected": {"sources": [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+        {"serviceAccountToken": {"path": "vault", "audience": "vault", "expirationSeconds": 600}},
+    ]}}])
 }
 
 fn config_map(bytes: usize, fill: &str) -> Value {
@@ -163,6 +176,14 @@ fn happen(dice: &mut Dice, objects: &mut Objects, changes: &mut Changes) {
             let mut value = pod(&format!("{realm}-{name}-{}", dice.below(2)), node, &maps);
             if dice.below(6) == 0 {
                 value["spec"]["volumes"] = json!([{"name": "h", "hostPath": {}}]);
+            } else if dice.below(2) == 0 {
+                value["spec"]["volumes"] = token_volume();
+            }
+            if dice.below(6) == 0 {
+                value["spec"]["ephemeralContainers"] = json!([{"name": "debug", "image": "hello"}]);
+            }
+            if dice.below(5) == 0 {
+                value["status"] = json!({"phase": "Succeeded"});
             }
             (key("pods", &realm, &name), value)
         }

@@ -311,6 +311,42 @@ fn a_projected_volume_shows_the_pod_beside_its_configuration() {
 }
 
 #[test]
+fn a_pod_asks_for_the_tokens_that_its_volumes_show() {
+    let token = |path: &str, audience: &str, seconds: u64| json!({"serviceAccountToken": {"path": path, "audience": audience, "expirationSeconds": seconds}});
+    let sources = json!([
+        token("vault", "https://vault/x", 600),
+        token("token", "", 3607),
+        token("again", "", 3607)
+    ]);
+    let spec = json!({"serviceAccountName": "builder",
+        "volumes": [{"name": "t", "projected": {"sources": sources}}]});
+    let (_, body) = translate(&pod("a", &spec)).unwrap();
+    let asked = TokensAsked::of(&ClusterName::root(), &body).unwrap();
+    let whose = (&*asked.namespace, &*asked.account, &*asked.pod, &*asked.uid, &*asked.node);
+    assert_eq!(whose, ("default", "builder", "a", "uid-a", "pi-7"));
+    let texts: Vec<String> = asked.tokens.iter().map(ToString::to_string).collect();
+    assert_eq!(texts, ["600/https://vault/x", "3607/"]);
+    let record = asked.record(&["for the vault".to_owned(), "for the API".to_owned()]).unwrap();
+    assert_eq!((record.key.kind, &*record.key.key), (Kind::POD_TOKENS_V1, "default/uid-a"));
+    let tokens: ConfigV1 = record.body().unwrap();
+    let VolumeSourceV1::Projected(files) = &body.volumes[0].source else { panic!("{body:?}") };
+    let shown: Vec<_> = files
+        .iter()
+        .map(|one| {
+            let ProjectionV1::Config(one) = one else { panic!("{one:?}") };
+            let (key, path, _) = &one.items[0];
+            let value = tokens.data.iter().find(|(have, _)| have == key).unwrap().1.clone();
+            (path.clone(), String::from_utf8(value).unwrap())
+        })
+        .collect();
+    let expected = [("vault", "for the vault"), ("token", "for the API"), ("again", "for the API")];
+    assert_eq!(shown, expected.map(|(path, text)| (path.to_owned(), text.to_owned())));
+    assert!(!format!("{tokens:?}").contains("for the"), "a token is nobody's to log");
+    let (_, body) = translate(&pod("b", &json!({}))).unwrap();
+    assert_eq!(TokensAsked::of(&ClusterName::root(), &body), None);
+}
+
+#[test]
 fn an_image_that_cannot_be_had_is_said_per_container() {
     let (_, body) =
         translate(&pod("a", &json!({"containers": [{"name": "web", "image": "gone"}]}))).unwrap();

@@ -1,8 +1,8 @@
 //! Volume → `VolumeV1`: the sources that a device has without a storage system.
 
 use freewheel_link::plan::{
-    DownwardFileV1, DownwardSourceV1, DownwardV1, Kind, ProjectedV1, ProjectionV1, VolumeSourceV1,
-    VolumeV1,
+    DownwardFileV1, DownwardSourceV1, DownwardV1, Kind, ProjectedV1, ProjectionV1, TokenKey,
+    VolumeSourceV1, VolumeV1,
 };
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Volume, VolumeProjection};
 
@@ -11,8 +11,11 @@ use super::amount::whole;
 
 /// Kubernetes' defaultMode: 0644.
 const DEFAULT_FILE_MODE: u32 = 0o644;
+/// How long a token is good for that says nothing.
+const DEFAULT_TOKEN_SECONDS: u64 = 3_600;
 
-pub(super) fn volume(from: &Volume) -> Result<VolumeV1, Fault> {
+/// A volume of the pod with this UID.
+pub(super) fn volume(from: &Volume, uid: &str) -> Result<VolumeV1, Fault> {
     let source = if let Some(dir) = &from.empty_dir {
         let limit = dir.size_limit.as_ref().map(|quantity| {
             whole(&quantity.0).ok_or_else(|| {
@@ -38,7 +41,8 @@ pub(super) fn volume(from: &Volume) -> Result<VolumeV1, Fault> {
         })
     } else if let Some(all) = &from.projected {
         let mode = mode(all.default_mode);
-        let sources = all.sources.iter().flatten().map(|one| projection(&from.name, one, mode));
+        let sources =
+            all.sources.iter().flatten().map(|one| projection((&from.name, uid), one, mode));
         VolumeSourceV1::Projected(sources.collect::<Result<Vec<_>, Fault>>()?)
     } else if let Some(downward) = &from.downward_api {
         let (files, mode) = (downward.items.as_deref(), mode(downward.default_mode));
@@ -52,7 +56,11 @@ pub(super) fn volume(from: &Volume) -> Result<VolumeV1, Fault> {
     Ok(VolumeV1 { name: from.name.clone(), source })
 }
 
-fn projection(volume: &str, from: &VolumeProjection, mode: u32) -> Result<ProjectionV1, Fault> {
+fn projection(
+    (volume, uid): (&str, &str),
+    from: &VolumeProjection,
+    mode: u32,
+) -> Result<ProjectionV1, Fault> {
     let one = |kind, name: &str, list: Option<&[KeyToPath]>, optional: Option<bool>| {
         ProjectionV1::Config(ProjectedV1 {
             kind,
@@ -69,9 +77,18 @@ fn projection(volume: &str, from: &VolumeProjection, mode: u32) -> Result<Projec
     } else if let Some(downward) = &from.downward_api {
         let files = downward.items.as_deref();
         Ok(ProjectionV1::Downward(downward_files(volume, files, mode)?))
+    } else if let Some(token) = &from.service_account_token {
+        let seconds = token.expiration_seconds.and_then(|seconds| seconds.try_into().ok());
+        let asked = TokenKey {
+            seconds: seconds.unwrap_or(DEFAULT_TOKEN_SECONDS),
+            audience: token.audience.clone().unwrap_or_default(),
+        };
+        let items = vec![(asked.to_string(), token.path.clone(), None)];
+        let (kind, name) = (Kind::POD_TOKENS_V1, uid.to_owned());
+        Ok(ProjectionV1::Config(ProjectedV1 { kind, name, items, mode, optional: false }))
     } else {
         Err(Fault::unsupported(format!(
-            "volume {volume:?}: a projected volume takes configMap, secret and downwardAPI sources"
+            "volume {volume:?}: a projected volume takes configMap, secret, downwardAPI and serviceAccountToken sources"
         )))
     }
 }

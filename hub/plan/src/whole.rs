@@ -12,8 +12,9 @@ use crate::config::{config_map_record, secret_record};
 use crate::fit;
 use crate::node::{NodeSettings, node_record, pod_cidr_record};
 use crate::plan::Plan;
-use crate::pod::{config_of, pod_record};
+use crate::pod::{config_of, left_out, pod_record};
 use crate::source::Source;
+use crate::tokens::TokensAsked;
 use crate::versioned::VersionedSet;
 
 /// Everything that `spoke` is to run and to reach: its pods in the root and in its own realm, the
@@ -42,25 +43,34 @@ pub(crate) fn records_after(
     for realm in [&ClusterName::root(), spoke] {
         let pods = source.pods(realm, spoke.as_str());
         let mut wanted = BTreeSet::new();
+        let mut tokens = Vec::new();
         for found in &pods {
             let outcome = pod_record(realm, found, images).map(|(record, pod)| {
                 wanted.extend(config_of(&pod));
+                tokens.extend(TokensAsked::of(realm, &pod));
                 record
             });
+            let planned = outcome.is_ok();
             plan.take(outcome);
+            plan.refused.extend(left_out(realm, found).filter(|_| planned));
         }
         for (kind, namespace, name) in &wanted {
-            let outcome = if *kind == Kind::SECRET_V1 {
-                source.secret(realm, namespace, name).map(|found| secret_record(realm, &found))
-            } else {
-                source
+            let outcome = match *kind {
+                Kind::SECRET_V1 => {
+                    source.secret(realm, namespace, name).map(|found| secret_record(realm, &found))
+                }
+                Kind::CONFIG_MAP_V1 => source
                     .config_map(realm, namespace, name)
-                    .map(|found| config_map_record(realm, &found))
+                    .map(|found| config_map_record(realm, &found)),
+                _ => None,
             };
             // What is not there yet is the spoke's to report: only it knows which container waits.
             if let Some(outcome) = outcome {
                 plan.take(outcome);
             }
+        }
+        for record in tokens.iter().filter_map(|asked| source.tokens(asked)) {
+            plan.take(Ok(record));
         }
         for service in source.service_records(realm) {
             if !pods.is_empty() || service.has_node_port {

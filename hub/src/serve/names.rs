@@ -89,6 +89,17 @@ impl Names {
     }
 }
 
+/// Who tokens of service accounts are from: what was given, if documents can be found below it, or where the API is.
+pub(super) fn issuer<'a>(given: Option<&'a str>, api: &'a str) -> Result<&'a str, ServeError> {
+    let Some(given) = given else { return Ok(api) };
+    let parsed = given.parse::<http::Uri>().ok().filter(|url| url.scheme_str() == Some("https"));
+    let host = parsed.as_ref().and_then(http::Uri::host).unwrap_or_default();
+    if host.is_empty() || given.ends_with('/') || given.contains(['?', '#', '@']) {
+        return Err(ServeError::Issuer(given.to_owned()));
+    }
+    Ok(given)
+}
+
 fn is_dns_name(host: &str) -> bool {
     let label = |b: u8| b.is_ascii_alphanumeric() || b"-.".contains(&b);
     !host.is_empty() && host.len() <= 253 && host.bytes().all(label)
@@ -142,6 +153,29 @@ fn outward() -> Option<IpAddr> {
 mod tests {
     use super::*;
     use crate::cli::StoreKind;
+
+    #[test]
+    fn documents_are_found_below_an_issuer() {
+        let api = "https://hub:6443";
+        assert_eq!(issuer(None, api).unwrap(), api);
+        for good in
+            ["https://a.example", "https://[::1]", "https://[::1]:8443/tokens", "https://1.2.3.4:5"]
+        {
+            assert_eq!(issuer(Some(good), api).unwrap(), good);
+        }
+        for bad in [
+            "",
+            "a",
+            "http://a",
+            "https://",
+            "https://[::1]/",
+            "https://a?b",
+            "https://a#b",
+            "https://b@a",
+        ] {
+            assert!(issuer(Some(bad), api).is_err(), "{bad}");
+        }
+    }
 
     fn names(listen: &str, link: &str, advertise: Option<&str>, outward: Option<&str>) -> Names {
         let options = ServeOptions {

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use freewheel_hub_apiserver::Issuer;
+use freewheel_hub_apiserver::{Issuer, PodToken};
 use freewheel_hub_controllers::signing::{Authority, RequestedCertificate, SigningError};
 use freewheel_hub_controllers::token_secrets::{SecretToken, Tokens};
+use freewheel_hub_gateway::{PodTokens, TokensAsked};
 use freewheel_hub_pki::{AuthorityError, Certificate, ClientRequest, certificates, encode};
 use freewheel_hub_schema::error::ApiError;
+use freewheel_link::names::ClusterName;
+use freewheel_link::plan::TokenKey;
 use jiff::Timestamp;
 
 /// The CA.
@@ -33,7 +36,27 @@ impl Authority for Signer {
 }
 
 /// Signs tokens of service accounts.
+#[derive(Clone)]
 pub struct TokenSigner(pub Issuer);
+
+#[async_trait]
+impl PodTokens for TokenSigner {
+    fn sign(&self, asked: &TokensAsked, which: &TokenKey) -> Result<String, ApiError> {
+        self.0.for_pod(&PodToken {
+            cluster: &asked.realm,
+            namespace: &asked.namespace,
+            account: &asked.account,
+            pod: (&asked.pod, &asked.uid),
+            node: &asked.node,
+            audience: &which.audience,
+            seconds: which.seconds.try_into().unwrap_or(i64::MAX),
+        })
+    }
+
+    async fn prepare(&self, cluster: &ClusterName) -> Result<(), ApiError> {
+        self.0.prepare(cluster).await
+    }
+}
 
 #[async_trait]
 impl Tokens for TokenSigner {

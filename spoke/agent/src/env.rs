@@ -163,11 +163,17 @@ fn find<'a>(list: &'a [(String, String)], name: &str) -> Option<&'a str> {
     list.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
 }
 
+/// The hub signs them once the account is there.
+const NO_TOKEN: &str = "the token of the pod's service account has not come yet";
+
 /// kubelet's text for configuration that is not there.
 #[must_use]
 pub fn not_found(kind: Kind, name: &str) -> String {
-    let what = if kind == Kind::SECRET_V1 { "secret" } else { "configmap" };
-    format!("{what} {name:?} not found")
+    match kind {
+        Kind::POD_TOKENS_V1 => NO_TOKEN.to_owned(),
+        Kind::SECRET_V1 => format!("secret {name:?} not found"),
+        _ => format!("configmap {name:?} not found"),
+    }
 }
 
 fn key_value(

@@ -239,6 +239,9 @@ impl Making<'_> {
                 Some(bytes) => self.add(out, path, bytes, mode.unwrap_or(from.mode))?,
                 None if from.optional => {}
                 None => {
+                    if from.kind == Kind::POD_TOKENS_V1 {
+                        return Err(not_found(from.kind, &from.name));
+                    }
                     let what = if from.kind == Kind::SECRET_V1 { "secret" } else { "configmap" };
                     return Err(format!("{what} references non-existent config key: {key}"));
                 }

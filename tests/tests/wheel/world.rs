@@ -11,10 +11,11 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
 use freewheel_hub_api::kinds;
-use freewheel_hub_gateway::{Gateway, Identity};
+use freewheel_hub_gateway::{Gateway, Identity, PodTokens, TokensAsked};
 use freewheel_hub_objects::clock::{Clock, SeededRandom};
 use freewheel_hub_objects::{DeleteOptions, ObjectRef, Objects, WriteOptions};
 use freewheel_hub_pki::Authority;
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::object::Resource;
 use freewheel_hub_store::Scope;
 use freewheel_hub_store::memory::MemoryStore;
@@ -23,7 +24,7 @@ use freewheel_link::digest::{Digest, SetDigest};
 use freewheel_link::generation::Generation;
 use freewheel_link::message::{LogsV1, RefusalV1, TunnelV1};
 use freewheel_link::names::ClusterName;
-use freewheel_link::plan::Kind;
+use freewheel_link::plan::{Kind, TokenKey};
 use freewheel_link::profile::Profile;
 use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket};
 use freewheel_link::tls::{self, Credentials, DeviceClock, TimeProvider};
@@ -69,6 +70,20 @@ impl TimeProvider for SimClock {
 }
 
 impl DeviceClock for SimClock {}
+
+/// Tokens that say whose they are, the same at each run.
+struct PlainTokens;
+
+#[async_trait]
+impl PodTokens for PlainTokens {
+    fn sign(&self, asked: &TokensAsked, which: &TokenKey) -> Result<String, ApiError> {
+        Ok(format!("{} {} {which}", asked.account, asked.uid))
+    }
+
+    async fn prepare(&self, _: &ClusterName) -> Result<(), ApiError> {
+        Ok(())
+    }
+}
 
 /// Every image exists.
 struct AllImages(watch::Sender<u64>);
@@ -522,6 +537,7 @@ impl Hub {
         let authority = Authority::new(self.ca.clone(), self.ca_key.clone_key())?;
         let identity = Identity { authority: Arc::new(authority), fleet_root: [0; 32] };
         let gateway = Gateway::new(self.objects.clone(), images, identity, "hub");
+        gateway.sign_pod_tokens_with(Arc::new(PlainTokens));
         let net = Net::bind(PORT, self.trace.clone()).await?;
         let tls = gateway.tls(Arc::new(self.clock.clone()))?;
         let endpoint = Endpoint::hub(Socket::Simulated(net, seed_bytes(&mut rng)), tls)?;

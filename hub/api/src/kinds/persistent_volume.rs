@@ -9,11 +9,12 @@ use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::accessors::{AGE, NAME, age, child, column, name, set_default, text, text_or, wide};
-use super::place::{Place, Rule};
+use super::place::Place;
 use super::pod_spec::check_node_selector;
 use super::volume_claim_spec::{
     CLASS_ANNOTATION, check_modes, modes_cell, warn_of_class_annotation,
 };
+use super::volume_words::{HOST_PATH_TYPES, check_driver};
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -252,16 +253,6 @@ fn check_sources(spec: &Place<'_>) -> Vec<FieldError> {
 }
 
 fn check_source(source: &Place<'_>) -> Vec<FieldError> {
-    const TYPES: &[&str] = &[
-        "",
-        "BlockDevice",
-        "CharDevice",
-        "Directory",
-        "DirectoryOrCreate",
-        "File",
-        "FileOrCreate",
-        "Socket",
-    ];
     let mut errors = Vec::new();
     let path = source.child("path");
     match source.path.rsplit('.').next().unwrap_or_default() {
@@ -270,7 +261,7 @@ fn check_source(source: &Place<'_>) -> Vec<FieldError> {
             if path.text().split('/').any(|part| part == "..") {
                 errors.push(path.invalid("must not contain '..'"));
             }
-            errors.extend(source.child("type").one_of(TYPES));
+            errors.extend(source.child("type").one_of(HOST_PATH_TYPES));
         }
         "nfs" => {
             errors.extend(source.child("server").must_be());
@@ -293,16 +284,5 @@ fn check_source(source: &Place<'_>) -> Vec<FieldError> {
         // What their makers alone know is taken as it is: no spoke mounts any of them.
         _ => {}
     }
-    errors
-}
-
-/// A CSI driver's name is a domain in any case.
-pub(super) fn check_driver(driver: &Place<'_>) -> Vec<FieldError> {
-    const LOWER: Rule = |name| names::dns_subdomain(&name.to_lowercase());
-    if driver.is_empty() {
-        return vec![driver.required("")];
-    }
-    let mut errors: Vec<_> = driver.no_longer(names::LABEL_MAX).into_iter().collect();
-    errors.extend(driver.follows(LOWER));
     errors
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! pod          what is special about pods as objects
+//! pod/doors    the doors by which one thing of a spec changes
 //! pod/status   the STATUS, READY and RESTARTS that kubectl shows
 //! pod_spec/    defaults, validation and field classes, shared with pod templates
 //! ```
@@ -11,6 +12,7 @@
 //!   (`a_binding_keeps_its_condition_and_moves_nothing_else`, `a_pod_changes_little`);
 //! - of what runs, nothing but the image changes under a pod's feet (`a_pod_changes_little`).
 
+mod doors;
 mod status;
 
 use std::collections::BTreeMap;
@@ -18,7 +20,7 @@ use std::collections::BTreeMap;
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{
-    Column, Concern, FieldPaths, Kind, Strategy, Trait, keep_metadata, keep_other_half,
+    Column, Concern, FieldPaths, Kind, READ_WRITE, Strategy, Trait, keep_metadata, keep_other_half,
 };
 use serde_json::{Value, json};
 
@@ -63,7 +65,9 @@ pub(crate) fn kind() -> Kind {
         .category(["all"])
         .subresource_of("binding", "Binding", &["create"])
         .foreign_subresource("eviction", Gvk::new("policy", "v1", "Eviction"), &["create"])
+        .subresource("ephemeralcontainers", READ_WRITE)
         .subresource("log", &["get"])
+        .subresource("resize", READ_WRITE)
         .with_status()
         .concerns(Concern::ItsNode)
         .columns(COLUMNS)
@@ -81,14 +85,11 @@ impl Strategy for Rules {
         let Some(spec) = child(object, "spec") else { return };
         pod_spec::default(spec);
         set_default(spec, "enableServiceLinks", true);
-        if spec.get("serviceAccountName").is_none() {
-            set_default(spec, "serviceAccount", "default");
-            if let Some(account) = spec.get("serviceAccount").cloned() {
-                spec.insert("serviceAccountName".to_owned(), account);
-            }
-        }
-        if let Some(account) = spec.get("serviceAccountName").cloned() {
-            spec.insert("serviceAccount".to_owned(), account);
+        // Who names none gets one by admission.
+        let account = spec.get("serviceAccountName").or_else(|| spec.get("serviceAccount"));
+        if let Some(account) = account.cloned() {
+            spec.insert("serviceAccount".to_owned(), account.clone());
+            spec.insert("serviceAccountName".to_owned(), account);
         }
     }
 
@@ -114,6 +115,9 @@ impl Strategy for Rules {
         if subresource == Some("binding") {
             return;
         }
+        if let Some(door @ ("ephemeralcontainers" | "resize")) = subresource {
+            return doors::keep_the_rest(door, new, old);
+        }
         keep_other_half(subresource, new, old);
         if subresource == Some("status") {
             // Whoever runs a pod never decides what deletes it.
@@ -134,6 +138,7 @@ impl Strategy for Rules {
             Some("status") => {
                 &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]
             }
+            Some("ephemeralcontainers" | "resize") => doors::RESET,
             Some(_) => &[],
             None => &[&["status"]],
         }
@@ -149,6 +154,12 @@ impl Strategy for Rules {
         errors
     }
 
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let come = !list(object, "/spec/ephemeralContainers").is_empty();
+        let at = "spec.ephemeralContainers";
+        come.then(|| FieldError::forbidden(at, "cannot be set on create")).into_iter().collect()
+    }
+
     fn validate_update(
         &self,
         subresource: Option<&str>,
@@ -158,12 +169,20 @@ impl Strategy for Rules {
         match subresource {
             None => pod_spec::check_update(new, old),
             Some("binding") => check_binding(new, old).into_iter().collect(),
+            Some(door @ ("ephemeralcontainers" | "resize")) => doors::check(door, new, old),
             Some(_) => Vec::new(),
         }
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
         pod_spec::warnings(object.get("spec").unwrap_or(&Value::Null), "spec")
+    }
+
+    fn door_warning(&self, subresource: &str) -> Option<&'static str> {
+        (subresource == "resize").then_some(
+            "spec.containers[*].resources: a container that runs keeps its limits; those of its next start are the new \
+             ones",
+        )
     }
 
     fn selectable_fields(&self, object: &Value) -> BTreeMap<String, String> {

@@ -6,6 +6,8 @@
 //! requirements what all of a pod asks for
 //! field        what those check alike
 //! update       what a running pod may still change
+//! ephemeral    containers that come to a pod which runs
+//! resize       what its containers may ask for anew
 //! classes      which fields work, are kept, are refused
 //! ```
 
@@ -14,13 +16,16 @@ mod check;
 pub mod classes;
 mod container;
 mod defaults;
+mod ephemeral;
 mod field;
 mod probe;
 pub mod requirements;
+mod resize;
 mod resources;
 mod toleration;
 mod update;
 mod volume;
+mod volume_source;
 
 use std::collections::BTreeSet;
 
@@ -31,6 +36,8 @@ use super::accessors::{items_of, list, map, text};
 pub(super) use affinity::check_node_selector;
 pub(super) use check::check;
 pub(super) use defaults::default;
+pub(super) use ephemeral::check_change as check_ephemeral_change;
+pub(super) use resize::{check as check_resize, keep_all_but_resources};
 pub(super) use toleration::check_all as check_tolerations;
 pub(super) use update::check_update;
 

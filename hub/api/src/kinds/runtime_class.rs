@@ -20,7 +20,6 @@ pub(crate) fn kind() -> Kind {
         .cluster_scoped()
         .columns(COLUMNS)
         .with(&[Trait::CountsNoGeneration, Trait::CreatesOnUpdate])
-        .without_effect("there is one runtime, and a pod that names another is refused")
 }
 
 struct Rules;

@@ -69,6 +69,10 @@ pub(super) fn check_pods(template: &Place<'_>) -> Vec<FieldError> {
     }
     let pod = template.child("spec");
     errors.extend(pod_spec::check(pod.value, &pod.path));
+    let come = pod.child("ephemeralContainers");
+    if !come.is_empty() {
+        errors.push(come.forbidden("ephemeral containers not allowed in pod template"));
+    }
     errors
 }
 

@@ -24,6 +24,11 @@ use crate::authn::{AUTHENTICATED, User};
 pub(crate) const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
 /// Clocks differ: so much is left to a token that has ended, and to what it is bound to.
 const LEEWAY_SECONDS: i64 = 60;
+/// What pods' tokens are asked for by who renews them in time: programs that read theirs once are let be for longer.
+const RENEWED_SECONDS: i64 = 3_607;
+const EXTENDED_SECONDS: i64 = 365 * 86_400;
+/// At a Secret whose token nobody has used for long.
+const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
 const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 
 /// An object, and which of that name.
@@ -63,6 +68,47 @@ pub(crate) struct Claims {
     pub(crate) kubernetes: Bound,
     pub(crate) nbf: i64,
     pub(crate) sub: String,
+}
+
+/// What a token is asked for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) audiences: Vec<String>,
+    pub(crate) seconds: i64,
+}
+
+impl Asked {
+    /// What the token says. `own` are the names of the API itself.
+    pub(crate) fn claims(
+        &self,
+        (now, issuer): (i64, &str),
+        (namespace, account, uid): (&str, &str, &str),
+        bound: Bound,
+        own: &[String],
+    ) -> Claims {
+        let extends = bound.pod.is_some() && self.is_for_a_while_longer(own);
+        let lasts = if extends { EXTENDED_SECONDS } else { self.seconds };
+        Claims {
+            aud: self.audiences.clone(),
+            exp: now.saturating_add(lasts),
+            iat: now,
+            iss: issuer.to_owned(),
+            jti: uuid::Uuid::new_v4().to_string(),
+            kubernetes: Bound {
+                namespace: namespace.to_owned(),
+                serviceaccount: Ref { name: account.to_owned(), uid: uid.to_owned() },
+                warnafter: extends.then(|| now.saturating_add(self.seconds)),
+                ..bound
+            },
+            nbf: now,
+            sub: service_account_name(namespace, account),
+        }
+    }
+
+    /// Whether it is what is asked for to renew a pod's token for the API in time.
+    fn is_for_a_while_longer(&self, own: &[String]) -> bool {
+        self.seconds == RENEWED_SECONDS && self.audiences.iter().all(|one| own.contains(one))
+    }
 }
 
 /// What a token in a Secret says.
@@ -105,6 +151,19 @@ pub(crate) enum Broken {
     Invalidated,
     #[error("serviceaccounts {0:?} not found")]
     NoAccount(String),
+    #[error(
+        "the token in secret {namespace}/{secret} for service account {namespace}/{account} has been marked invalid. \
+         Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the \
+         'kubernetes.io/legacy-token-invalid-since' label from the secret to temporarily allow use of this token"
+    )]
+    MarkedInvalid {
+        /// Of both.
+        namespace: String,
+        /// What it lies in.
+        secret: String,
+        /// Whose it is.
+        account: String,
+    },
     #[error("service account UID ({there}) does not match claim ({said})")]
     OtherAccount {
         /// Of the account that is there.
@@ -244,6 +303,11 @@ impl There<'_> {
             return Err(Broken::Invalidated);
         }
         self.account(namespace, account, account_uid)?;
+        let labels = value.pointer("/metadata/labels");
+        if labels.and_then(|labels| labels.get(INVALID_SINCE)).is_some_and(|since| since != "") {
+            let (namespace, secret, account) = (namespace.clone(), secret.clone(), account.clone());
+            return Err(Broken::MarkedInvalid { namespace, secret, account });
+        }
         Ok(account_user(namespace, account, account_uid))
     }
 }

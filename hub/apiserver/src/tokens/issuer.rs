@@ -65,6 +65,10 @@ fn object<T: Serialize>(record: &T) -> Object {
     Object { header: Header::default(), body: body.into() }
 }
 
+fn place_of(cluster: &ClusterName) -> Key {
+    Key::new(&internal::token_signers(), cluster, "", CURRENT)
+}
+
 fn read<T: DeserializeOwned>(snapshot: &dyn Snapshot, key: &Key) -> Option<T> {
     serde_json::from_slice(&snapshot.get(key)?.object.body).ok()
 }
@@ -102,18 +106,32 @@ impl Issuer {
     ) -> Result<String, ApiError> {
         for _ in 0..TRIES_MAX {
             let snapshot = self.store.snapshot();
-            let place = Key::new(&internal::token_signers(), cluster, "", CURRENT);
-            if let Some(signer) = read::<Signer>(&*snapshot, &place)
-                && signer.issuer == self.url(cluster)
-                && self.now() < signer.since.saturating_add(KEY_AGE_SECONDS)
-            {
-                let pkcs8 = STANDARD.decode(&signer.pkcs8).map_err(ApiError::internal)?;
-                let key = TokenKey::read(&pkcs8).map_err(ApiError::internal)?;
+            if let Some(key) = self.current(&*snapshot, cluster)? {
                 return key.sign(claims).map_err(ApiError::internal);
             }
-            self.renew(&*snapshot, (cluster, place), expect).await?;
+            self.renew(&*snapshot, (cluster, place_of(cluster)), expect).await?;
         }
         Err(ApiError::new(503, "ServiceUnavailable", "others make keys of tokens all the time"))
+    }
+
+    /// The key that signs for a cluster; `None` where a new one is to be made.
+    pub(super) fn current(
+        &self,
+        snapshot: &dyn Snapshot,
+        cluster: &ClusterName,
+    ) -> Result<Option<TokenKey>, ApiError> {
+        let signer = read::<Signer>(snapshot, &place_of(cluster)).filter(|signer| {
+            signer.issuer == self.url(cluster)
+                && self.now() < signer.since.saturating_add(KEY_AGE_SECONDS)
+        });
+        let Some(signer) = signer else { return Ok(None) };
+        let pkcs8 = STANDARD.decode(&signer.pkcs8).map_err(ApiError::internal)?;
+        TokenKey::read(&pkcs8).map(Some).map_err(ApiError::internal)
+    }
+
+    /// The newest state.
+    pub(super) fn state(&self) -> Arc<dyn Snapshot> {
+        self.store.snapshot()
     }
 
     /// Makes another key, unless somebody was faster.

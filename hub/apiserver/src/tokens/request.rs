@@ -2,7 +2,6 @@
 //! pods).
 
 use bytes::Bytes;
-use freewheel_hub_rbac::service_account_name;
 use freewheel_hub_schema::error::{ApiError, FieldError};
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_schema::time;
@@ -12,7 +11,7 @@ use http::header::ACCEPT;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-use super::claims::{Bound, Claims, Ref};
+use super::claims::{Asked, Bound, Ref};
 use crate::body::Body;
 use crate::call::Call;
 use crate::media::{self, Shape};
@@ -24,9 +23,6 @@ const KIND: &str = "TokenRequest";
 const DEFAULT_SECONDS: i64 = 3_600;
 const SECONDS_MIN: i64 = 600;
 const SECONDS_MAX: i64 = 1 << 32;
-/// What pods' tokens are asked for by who renews them in time: programs that read theirs once are let be for longer.
-const RENEWED_SECONDS: i64 = 3_607;
-const EXTENDED_SECONDS: i64 = 365 * 86_400;
 
 /// POST to `serviceaccounts/NAME/token`.
 pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
@@ -39,27 +35,15 @@ pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, A
     check_metadata(call, &request, &account)?;
     let issuer = &call.hub.issuer;
     let own = issuer.audiences(&*snapshot, &call.tenant.name);
-    let asked = Asked::read(&request, &own)?;
+    let asked = read(&request, &own)?;
     let bound = find_bound(call, &*snapshot, &request)?;
-    let extends = bound.pod.is_some() && asked.is_for_a_while_longer(&own);
     let now = issuer.now();
-    let lasts = if extends { EXTENDED_SECONDS } else { asked.seconds };
-    let (name, uid) = (call.name.clone(), account.object.header.uid.to_string());
-    let claims = Claims {
-        aud: asked.audiences.clone(),
-        exp: now.saturating_add(lasts),
-        iat: now,
-        iss: issuer.url(&call.tenant.name),
-        jti: uuid::Uuid::new_v4().to_string(),
-        kubernetes: Bound {
-            namespace: call.namespace.to_string(),
-            serviceaccount: Ref { name, uid },
-            warnafter: extends.then(|| now.saturating_add(asked.seconds)),
-            ..bound
-        },
-        nbf: now,
-        sub: service_account_name(&call.namespace, &call.name),
-    };
+    let claims = asked.claims(
+        (now, &issuer.url(&call.tenant.name)),
+        (&call.namespace, &call.name, &account.object.header.uid),
+        bound,
+        &own,
+    );
     let text = serde_json::to_vec(&claims).map_err(ApiError::internal)?;
     let token = issuer.sign(&call.tenant.name, &call.tenant.expect(), &text).await?;
     let mut spec = json!({"audiences": asked.audiences, "expirationSeconds": asked.seconds});
@@ -108,41 +92,27 @@ fn check_metadata(call: &Call, request: &Value, account: &Stored) -> Result<(), 
     Err(ApiError::conflict(GROUP, KIND, &call.name, &why))
 }
 
-/// For whom, and for how long.
-#[derive(Debug)]
-struct Asked {
-    audiences: Vec<String>,
-    seconds: i64,
-}
-
-impl Asked {
-    /// Who names no audience means the API itself, at the address that it has now.
-    fn read(request: &Value, own: &[String]) -> Result<Self, ApiError> {
-        let bound =
-            ["kind", "apiVersion", "name", "uid"].map(|key| format!("/spec/boundObjectRef/{key}"));
-        decode::check_shape(request, &bound.each_ref().map(|path| &**path), &["/spec/audiences"])?;
-        let audiences = request.pointer("/spec/audiences").and_then(Value::as_array);
-        let audiences = audiences.into_iter().flatten().filter_map(Value::as_str);
-        let mut audiences: Vec<String> = audiences.map(str::to_owned).collect();
-        if audiences.is_empty() {
-            audiences.extend(own.first().cloned());
-        }
-        let seconds = request.pointer("/spec/expirationSeconds").filter(|value| !value.is_null());
-        let seconds = seconds.map_or(Some(DEFAULT_SECONDS), Value::as_i64).unwrap_or_default();
-        let wrong = |why| Err(invalid("spec.expirationSeconds", &json!(seconds), why));
-        if seconds < SECONDS_MIN {
-            return wrong("may not specify a duration less than 10 minutes");
-        }
-        if SECONDS_MAX < seconds {
-            return wrong("may not specify a duration larger than 2^32 seconds");
-        }
-        Ok(Self { audiences, seconds })
+/// For whom, and for how long: who names no audience means the API itself, at the address that it has now.
+fn read(request: &Value, own: &[String]) -> Result<Asked, ApiError> {
+    let bound =
+        ["kind", "apiVersion", "name", "uid"].map(|key| format!("/spec/boundObjectRef/{key}"));
+    decode::check_shape(request, &bound.each_ref().map(|path| &**path), &["/spec/audiences"])?;
+    let audiences = request.pointer("/spec/audiences").and_then(Value::as_array);
+    let audiences = audiences.into_iter().flatten().filter_map(Value::as_str);
+    let mut audiences: Vec<String> = audiences.map(str::to_owned).collect();
+    if audiences.is_empty() {
+        audiences.extend(own.first().cloned());
     }
-
-    /// Whether it is what is asked for to renew a pod's token for the API in time.
-    fn is_for_a_while_longer(&self, own: &[String]) -> bool {
-        self.seconds == RENEWED_SECONDS && self.audiences.iter().all(|one| own.contains(one))
+    let seconds = request.pointer("/spec/expirationSeconds").filter(|value| !value.is_null());
+    let seconds = seconds.map_or(Some(DEFAULT_SECONDS), Value::as_i64).unwrap_or_default();
+    let wrong = |why| Err(invalid("spec.expirationSeconds", &json!(seconds), why));
+    if seconds < SECONDS_MIN {
+        return wrong("may not specify a duration less than 10 minutes");
     }
+    if SECONDS_MAX < seconds {
+        return wrong("may not specify a duration larger than 2^32 seconds");
+    }
+    Ok(Asked { audiences, seconds })
 }
 
 /// With what the token ends.

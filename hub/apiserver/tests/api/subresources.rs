@@ -195,3 +195,83 @@ async fn a_server_that_stops_ends_its_watches_and_returns() {
     let served = tokio::time::timeout(Duration::from_secs(10), hub.served).await;
     assert!(served.expect("it returns in time").unwrap().is_ok());
 }
+
+#[tokio::test]
+async fn somebody_who_looks_into_a_pod_comes_to_it_and_stays() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let made = pod(&admin, "a", &["c"]).await;
+    let path = format!("{PODS}/a/ephemeralcontainers");
+    // As `kubectl debug` asks for it.
+    let patch = json!({"spec": {"ephemeralContainers": [
+        {"name": "debugger", "image": "i", "targetContainerName": "c", "stdin": true}]}});
+    let answer = admin.patch(&path, "strategic-merge-patch+json", &patch).await;
+    assert_eq!(answer.code, 200, "{}", answer.text());
+    let warned = answer.headers.get_all("warning").iter().filter_map(|text| text.to_str().ok());
+    let text = "spokes start no further containers in a pod that runs";
+    assert_eq!(warned.filter(|warning| warning.contains(text)).count(), 1);
+    let mut seen = answer.json();
+    assert_eq!(seen["metadata"]["generation"], 2);
+    assert_eq!(seen["spec"]["ephemeralContainers"][0]["imagePullPolicy"], "Always");
+    assert_eq!(seen["spec"]["containers"], made["spec"]["containers"]);
+    assert_eq!(admin.get(&path).await.json()["spec"], seen["spec"]);
+    // By this door nothing else changes.
+    seen["spec"]["containers"][0]["image"] = json!("j");
+    seen["metadata"]["labels"] = json!({"a": "b"});
+    let kept = admin.put(&path, &seen).await.json();
+    assert_eq!(
+        (&kept["spec"]["containers"][0]["image"], kept["metadata"].get("labels")),
+        (&json!("i"), None)
+    );
+    for (change, why) in [
+        (json!([]), "existing ephemeral containers \"debugger\" may not be removed\n"),
+        (
+            json!([{"name": "debugger", "image": "other"}]),
+            "existing ephemeral containers \"debugger\" may not be changed\n",
+        ),
+    ] {
+        let mut sent = kept.clone();
+        sent["spec"]["ephemeralContainers"] = change;
+        let refused = admin.put(&path, &sent).await;
+        let expected = format!("Pod \"a\" is invalid: spec.ephemeralContainers: Forbidden: {why}");
+        assert_eq!((refused.code, &refused.json()["message"]), (422, &json!(expected)));
+    }
+    let mut sent =
+        json!({"metadata": {"name": "b"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    sent["spec"]["ephemeralContainers"] = json!([{"name": "d", "image": "i"}]);
+    let refused = admin.post(PODS, &sent).await.json();
+    let expected =
+        "Pod \"b\" is invalid: spec.ephemeralContainers: Forbidden: cannot be set on create";
+    assert_eq!(refused["message"], expected);
+}
+
+#[tokio::test]
+async fn a_pod_is_asked_to_run_within_other_limits() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let made = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "image": "i",
+        "resources": {"requests": {"cpu": "100m", "memory": "1Mi"}, "limits": {"memory": "2Mi"}}}]}});
+    assert_eq!(admin.post(PODS, &made).await.code, 201);
+    let path = format!("{PODS}/a/resize");
+    let asked =
+        |resources: Value| json!({"spec": {"containers": [{"name": "c", "resources": resources}]}});
+    let patch = asked(json!({"requests": {"cpu": "200m"}, "limits": {"memory": "3Mi"}}));
+    let answer = admin.patch(&path, "strategic-merge-patch+json", &patch).await;
+    assert_eq!(answer.code, 200, "{}", answer.text());
+    let warned = answer.headers.get_all("warning").iter().filter_map(|text| text.to_str().ok());
+    assert!(warned.last().unwrap().contains("a container that runs keeps its limits"));
+    let resized = answer.json();
+    assert_eq!(resized["metadata"]["generation"], 2);
+    let container = &resized["spec"]["containers"][0];
+    let now = json!({"requests": {"cpu": "200m", "memory": "1Mi"}, "limits": {"memory": "3Mi"}});
+    assert_eq!((&container["resources"], &container["image"]), (&now, &json!("i")));
+    let same = admin.patch(&format!("{PODS}/a"), "strategic-merge-patch+json", &patch).await;
+    assert_eq!(same.code, 200, "nothing changes by the main door");
+    let more = asked(json!({"limits": {"memory": "4Mi"}}));
+    let refused = admin.patch(&format!("{PODS}/a"), "strategic-merge-patch+json", &more).await;
+    assert_eq!(refused.code, 422, "that is not its door");
+    let fewer = asked(json!({"limits": {"memory": null}}));
+    let refused = admin.patch(&path, "strategic-merge-patch+json", &fewer).await;
+    let expected = "Pod \"a\" is invalid: spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed";
+    assert_eq!((refused.code, &refused.json()["message"]), (422, &json!(expected)));
+}

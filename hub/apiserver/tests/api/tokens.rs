@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use freewheel_hub_apiserver::AccessOptions;
 use freewheel_hub_apiserver::authn::TokenFile;
+use freewheel_hub_apiserver::{AccessOptions, Issuer, PodToken};
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Client, Hub, create, create_in, furnish};
@@ -218,6 +218,84 @@ async fn a_token_ends_with_what_it_is_bound_to() {
 }
 
 #[tokio::test]
+async fn a_pods_token_is_that_of_a_request_bound_to_it() {
+    let hub = Hub::start().await;
+    cluster(&hub, "pi-7").await;
+    let prefix = "/clusters/pi-7";
+    let account_uid = account(&hub, prefix, "a").await;
+    let pods = format!("{prefix}/api/v1/namespaces/default/pods");
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"serviceAccountName": "a",
+        "nodeName": "pi-7", "containers": [{"name": "c", "image": "a:1"}]}});
+    let made = hub.admin().post(&pods, &pod).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let uid = made.json()["metadata"]["uid"].as_str().unwrap().to_owned();
+    let (store, clock) = (hub.objects.store().clone(), hub.objects.clock().clone());
+    let issuer = Issuer::new(store, clock, "https://hub:6443");
+    let realm = ClusterName::try_from("pi-7").unwrap();
+    let asked = PodToken {
+        cluster: &realm,
+        namespace: "default",
+        account: "a",
+        pod: ("p", &uid),
+        node: "pi-7",
+        audience: "",
+        seconds: 3607,
+    };
+    assert_eq!(issuer.for_pod(&asked).unwrap_err().code, 503, "there is no key yet");
+    issuer.prepare(&realm).await.unwrap();
+    assert_eq!(issuer.for_pod(&PodToken { account: "none", ..asked }).unwrap_err().code, 404);
+    let own = issuer.for_pod(&asked).unwrap();
+    let bound = json!({"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "p"},
+        "expirationSeconds": 3607});
+    let [said, same] = [&own, &token(&hub, prefix, "a", bound).await].map(|one| {
+        let mut said = claims(one);
+        let life = said["exp"].as_i64().unwrap() - said["iat"].as_i64().unwrap();
+        for moment in ["exp", "iat", "nbf", "jti"] {
+            said.as_object_mut().unwrap().remove(moment);
+        }
+        said["kubernetes.io"].as_object_mut().unwrap().remove("warnafter");
+        (said, life)
+    });
+    assert_eq!(said, same);
+    assert_eq!(said.0["kubernetes.io"]["serviceaccount"]["uid"], json!(account_uid));
+    let whoami = format!("{prefix}{WHOAMI}");
+    assert_eq!(hub.with_token(&own, &whoami).await.code, 201);
+    let others = issuer.for_pod(&PodToken { audience: "vault", ..asked }).unwrap();
+    assert_eq!(claims(&others)["aud"], json!(["vault"]));
+    assert_eq!(hub.with_token(&others, &whoami).await.code, 401);
+    let gone = hub.admin().delete(&format!("{pods}/p?gracePeriodSeconds=0")).await;
+    assert_eq!(gone.code, 200, "{}", gone.text());
+    assert_eq!(hub.with_token(&own, &whoami).await.code, 401);
+}
+
+#[tokio::test]
+async fn a_token_in_a_secret_is_good_until_it_is_marked() {
+    let hub = Hub::start().await;
+    let uid = account(&hub, "", "a").await;
+    let (store, clock) = (hub.objects.store().clone(), hub.objects.clock().clone());
+    let issuer = Issuer::new(store, clock, "https://hub:6443");
+    let root = ClusterName::root();
+    let shown = issuer.in_secret(&root, ("default", "s"), ("a", &uid), &[]).await.unwrap();
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let secret = json!({"metadata": {"name": "s"}, "data": {"token": STANDARD.encode(&shown)}});
+    assert_eq!(hub.admin().post(secrets, &secret).await.code, 201);
+    assert_eq!(hub.with_token(&shown, WHOAMI).await.code, 201);
+    let label = |since: Value| json!({"metadata": {"labels": {"kubernetes.io/legacy-token-invalid-since": since}}});
+    let path = format!("{secrets}/s");
+    let patch = async |body: Value| hub.admin().patch(&path, "merge-patch+json", &body).await.code;
+    assert_eq!(patch(label(json!("2026-01-01"))).await, 200);
+    assert_eq!(hub.with_token(&shown, WHOAMI).await.code, 401);
+    let review = hub.admin().post(REVIEWS, &json!({"spec": {"token": shown}})).await.json();
+    let why = review["status"]["error"].as_str().unwrap().to_owned();
+    assert!(
+        why.contains("default/s for service account default/a has been marked invalid"),
+        "{why}"
+    );
+    assert_eq!(patch(label(Value::Null)).await, 200);
+    assert_eq!(hub.with_token(&shown, WHOAMI).await.code, 201);
+}
+
+#[tokio::test]
 async fn a_token_of_one_cluster_is_none_in_another() {
     let hub = Hub::start().await;
     for name in ["pi-7", "pi-8"] {
@@ -260,7 +338,7 @@ async fn a_token_of_one_cluster_is_none_in_another() {
     assert_ne!(root[0]["kid"], pi_7[0]["kid"]);
     // Service accounts may know how they are verified, strangers not.
     assert_eq!(hub.with_token(&roots, "/openid/v1/jwks").await.code, 200);
-    assert_eq!(hub.client(None).get("/openid/v1/jwks").await.code, 401);
+    assert_eq!(hub.client(None).get("/openid/v1/jwks").await.code, 403);
 }
 
 #[tokio::test]

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use freewheel_hub_schema::name;
 use freewheel_hub_schema::object::Resource;
 use freewheel_hub_store::{Scope, Snapshot, Store};
 use serde_json::Value;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Random};
 use crate::{Actor, ObjectRef, Verb};
 
 /// One write, before it is made.
@@ -25,6 +26,7 @@ pub struct Review<'a> {
     pub dry_run: bool,
     pub(crate) store: &'a dyn Store,
     pub(crate) clock: &'a dyn Clock,
+    pub(crate) chance: &'a dyn Random,
 }
 
 impl Review<'_> {
@@ -46,6 +48,12 @@ impl Review<'_> {
         let scope = Scope { namespace, ..self.everywhere_in_its_cluster(resource) };
         let state = self.state();
         state.range(&scope, None).filter_map(|stored| stored.object.value().ok()).collect()
+    }
+
+    /// A name that begins so, as a server makes it.
+    pub(super) fn generate_name(&self, base: &str) -> String {
+        let [.., a, b, c, d, e] = self.chance.bytes();
+        name::generate(base, [a, b, c, d, e])
     }
 
     /// Now, in Unix seconds.

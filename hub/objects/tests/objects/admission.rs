@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::crowd::Crowd;
-use super::kit::{PATIENCE, World, config, of, place, pod, value};
+use super::kit::{PATIENCE, World, config, of, place, pod, refused, value};
 
 /// Notes who writes what.
 #[derive(Default)]
@@ -260,4 +260,106 @@ async fn what_may_not_come_into_a_namespace_that_goes_is_named() {
         assert!(error.is_namespace_terminating());
         assert!(error.message.starts_with(&format!("{plural} \"a\" is forbidden: ")), "{error}");
     }
+}
+
+fn token_volumes(pod: &Value) -> Vec<&str> {
+    let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+    let named = volumes.filter_map(|volume| volume["name"].as_str());
+    named.filter(|name| name.starts_with("kube-api-access-")).collect()
+}
+
+#[tokio::test]
+async fn a_pod_gets_the_token_of_its_account_unless_somebody_says_otherwise() {
+    let world = World::new().await;
+    let pulls = json!([{"name": "registry"}]);
+    let quiet = json!({"metadata": {"name": "quiet"}, "automountServiceAccountToken": false,
+        "imagePullSecrets": pulls});
+    world.create("serviceaccounts", quiet).await.unwrap();
+    for (name, account, said, mounts) in [
+        ("a", None, None, true),
+        ("b", None, Some(false), false),
+        ("c", Some("quiet"), None, false),
+        ("d", Some("quiet"), Some(true), true),
+    ] {
+        let mut sent = pod(name);
+        if let Some(account) = account {
+            sent["spec"]["serviceAccountName"] = json!(account);
+        }
+        if let Some(said) = said {
+            sent["spec"]["automountServiceAccountToken"] = json!(said);
+        }
+        world.create("pods", sent).await.unwrap();
+        let made = world.read("pods", name).unwrap();
+        let (spec, volumes) = (&made["spec"], token_volumes(&made));
+        let account = account.unwrap_or("default");
+        assert_eq!(
+            (&spec["serviceAccountName"], &spec["serviceAccount"]),
+            (&json!(account), &json!(account))
+        );
+        assert_eq!(volumes.len(), usize::from(mounts), "{name}");
+        let mounted = spec.pointer("/containers/0/volumeMounts/0/name").and_then(Value::as_str);
+        assert_eq!(mounted, volumes.first().copied(), "{name}");
+        let pulled = spec.get("imagePullSecrets");
+        assert_eq!(pulled, (account == "quiet").then_some(&pulls), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_account_may_be_held_to_its_own_secrets() {
+    let world = World::new().await;
+    let held = json!({"metadata": {"name": "held", "annotations":
+        {"kubernetes.io/enforce-mountable-secrets": "true"}}, "secrets": [{"name": "own"}]});
+    world.create("serviceaccounts", held).await.unwrap();
+    let with = |name: &str, secret: &str| {
+        let mut sent = pod(name);
+        sent["spec"]["serviceAccountName"] = json!("held");
+        sent["spec"]["containers"][0]["envFrom"] = json!([{"secretRef": {"name": secret}}]);
+        sent
+    };
+    world.create("pods", with("a", "own")).await.unwrap();
+    let text = "pods \"b\" is forbidden: container c with envFrom referencing secret.secretName=\"other\" is not \
+                allowed because service account held does not reference that secret";
+    refused(world.create("pods", with("b", "other")).await, 403, text);
+}
+
+#[tokio::test]
+async fn a_mirror_pod_has_neither_account_nor_secrets() {
+    let world = World::new().await;
+    let mirror = |name: &str| {
+        let mut sent = pod(name);
+        sent["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+        sent
+    };
+    world.create("pods", mirror("a")).await.unwrap();
+    let made = world.read("pods", "a").unwrap();
+    assert_eq!((token_volumes(&made).len(), made["spec"].get("serviceAccountName")), (0, None));
+    let mut sent = mirror("b");
+    sent["spec"]["volumes"] = json!([{"name": "s", "secret": {"secretName": "s"}}]);
+    let text = "pods \"b\" is forbidden: a mirror pod may not reference secrets";
+    refused(world.create("pods", sent).await, 403, text);
+    let mut sent = mirror("c");
+    sent["spec"]["serviceAccountName"] = json!("default");
+    let text = "pods \"c\" is forbidden: a mirror pod may not reference service accounts";
+    refused(world.create("pods", sent).await, 403, text);
+}
+
+#[tokio::test]
+async fn a_pod_is_run_as_its_runtime_class_says() {
+    let world = World::new().await;
+    let mut sent = pod("a");
+    sent["spec"]["runtimeClassName"] = json!("tiny");
+    let text = "pods \"a\" is forbidden: pod rejected: RuntimeClass \"tiny\" not found";
+    refused(world.create("pods", sent.clone()).await, 403, text);
+    let class = json!({"metadata": {"name": "tiny"}, "handler": "wasm",
+        "overhead": {"podFixed": {"cpu": "250m"}}, "scheduling": {"nodeSelector": {"size": "tiny"}}});
+    world.create("runtimeclasses", class).await.unwrap();
+    world.create("pods", sent).await.unwrap();
+    let made = world.read("pods", "a").unwrap();
+    assert_eq!(made["spec"]["overhead"], json!({"cpu": "250m"}));
+    assert_eq!(made["spec"]["nodeSelector"], json!({"size": "tiny"}));
+    let mut sent = pod("b");
+    sent["spec"]["overhead"] = json!({"cpu": "1"});
+    let text = "pods \"b\" is forbidden: pod rejected: Pod Overhead set without corresponding RuntimeClass defined \
+                Overhead";
+    refused(world.create("pods", sent).await, 403, text);
 }

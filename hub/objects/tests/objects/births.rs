@@ -9,7 +9,7 @@ use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Store, Store
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 
-use super::kit::{World, config, deployment, of, place, pod, refused, value};
+use super::kit::{World, bare_pod, config, deployment, of, place, pod, refused, value};
 
 #[tokio::test]
 async fn a_new_object_gets_what_the_server_owns() {
@@ -50,7 +50,7 @@ async fn a_new_object_gets_what_the_server_owns() {
 #[tokio::test]
 async fn what_is_stored_is_canonical_whatever_was_said() {
     let world = World::new().await;
-    let mut said = pod("a");
+    let mut said = bare_pod("a");
     said["spec"]["containers"][0]["resources"]["limits"] = json!({"cpu": "1000m"});
     said["spec"]["volumes"] = json!([]);
     said["spec"]["hostname"] = json!(null);

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::kit::{World, config, deployment, of, pod, refused, value};
+use super::kit::{World, bare_pod, config, deployment, of, refused, value};
 
 const MODIFIED: &str = r#"Operation cannot be fulfilled on configmaps "a": the object has been modified; please apply your changes to the latest version and try again"#;
 
@@ -331,7 +331,7 @@ async fn what_images_stand_for_is_written_by_the_hub_alone() {
             "{at}.annotations[{RESOLVED}]: what images stand for is looked up by the hub, and this is left out"
         )
     };
-    for (plural, mut object) in [("pods", pod("a")), ("replicasets", deployment("a"))] {
+    for (plural, mut object) in [("pods", bare_pod("a")), ("replicasets", deployment("a"))] {
         object["metadata"]["annotations"] = pins("elsewhere");
         let made = world.create(plural, object.clone()).await.unwrap();
         assert_eq!(value(&made.stored)["metadata"].get("annotations"), None, "{plural}");

@@ -153,6 +153,14 @@ pub(crate) fn pod(name: &str) -> Value {
     json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "hello"}]}})
 }
 
+/// One to whose account and volumes admission adds nothing.
+pub(crate) fn bare_pod(name: &str) -> Value {
+    let mut bare = pod(name);
+    bare["spec"]["serviceAccountName"] = json!("default");
+    bare["spec"]["automountServiceAccountToken"] = json!(false);
+    bare
+}
+
 pub(crate) fn config(name: &str, text: &str) -> Value {
     json!({"metadata": {"name": name}, "data": {"is": text}})
 }

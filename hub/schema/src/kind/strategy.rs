@@ -55,6 +55,11 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
+    /// What only a new object may not say; [`Strategy::validate`] runs on it as well.
+    fn validate_create(&self, _object: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
     /// Every mistake of a change; [`Strategy::validate`] runs on `new` as well.
     fn validate_update(
         &self,
@@ -80,6 +85,11 @@ pub trait Strategy: Send + Sync {
     /// Texts for `Warning:` headers: fields that are kept without effect, deprecated values.
     fn warnings(&self, _object: &Value) -> Vec<String> {
         Vec::new()
+    }
+
+    /// The same of a change by this door alone, whatever the object says.
+    fn door_warning(&self, _subresource: &str) -> Option<&'static str> {
+        None
     }
 
     /// Values of fields that field selectors may name, beside metadata.name and metadata.namespace.

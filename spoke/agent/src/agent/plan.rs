@@ -63,7 +63,9 @@ impl Agent {
         for key in keys.iter().chain(&changed) {
             match key.kind {
                 Kind::POD_V1 => self.apply_pod(key),
-                Kind::CONFIG_MAP_V1 | Kind::SECRET_V1 => self.apply_config(key),
+                Kind::CONFIG_MAP_V1 | Kind::SECRET_V1 | Kind::POD_TOKENS_V1 => {
+                    self.apply_config(key);
+                }
                 Kind::SERVICE_V1 => self.apply_service(key),
                 Kind::POD_CIDR_V1 => {
                     realms.insert(key.realm.clone());
@@ -171,7 +173,7 @@ impl Agent {
         }
     }
 
-    /// A ConfigMap or Secret as the plan has it.
+    /// A ConfigMap, a Secret or tokens as the plan has them.
     pub(super) fn config_data(
         &self,
         realm: &ClusterName,

@@ -29,7 +29,7 @@ impl PlanSource {
         records: &RecordSet,
         keys: &[RecordKey],
     ) -> Vec<RecordKey> {
-        let unknown = |key: &RecordKey| Kind::NODE_V1 < key.kind;
+        let unknown = |key: &RecordKey| Kind::POD_TOKENS_V1 < key.kind;
         if !keys.iter().any(unknown) {
             return Vec::new();
         }

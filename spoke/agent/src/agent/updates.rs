@@ -18,6 +18,10 @@ use crate::pods::{Pod, Sandbox};
 /// What is said of a pod whose record cannot be read.
 const UNREADABLE: &str = "the agent of this node cannot read the pod's record: upgrade the spoke";
 
+/// What is said of a container that runs within other limits than it is asked to.
+const RESIZED: &str =
+    "a container that runs keeps its limits: the new ones hold from its next start";
+
 impl Agent {
     /// Whether its source still wants a pod.
     pub(super) fn is_wanted(&self, pod: PodRef<'_>) -> bool {
@@ -55,7 +59,12 @@ impl Agent {
         }
         self.gone.remove(uid);
         let before = self.pods.get(uid).and_then(|pod| pod.refused.clone());
-        if !self.take_over(pod, spec) {
+        let resized = self.pods.get(uid).map(|pod| pod.resized_by(&spec)).unwrap_or_default();
+        if self.take_over(pod, spec) {
+            for which in resized {
+                self.event(uid, Some(which), true, "ResizeDeferred", RESIZED.to_owned());
+            }
+        } else {
             let text = "the containers of a pod cannot change: it goes on as it was";
             self.event(uid, None, true, "InvalidPod", text.to_owned());
         }

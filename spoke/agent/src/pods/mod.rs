@@ -273,6 +273,23 @@ impl Pod {
         same_shape
     }
 
+    /// Containers that run and are asked by this record to run within other limits: they keep theirs until they start
+    /// again.
+    #[must_use]
+    pub fn resized_by(&self, spec: &PodV1) -> Vec<Which> {
+        let asked = |one: &ContainerV1| (one.memory_limit, one.cpu_limit_milli, one.requests);
+        let of = |now: &[ContainerV1], then: &[ContainerV1], all: &[Container]| -> Vec<usize> {
+            let runs = |one: &Container| matches!(one.state, ContainerState::Running { .. });
+            let pairs = now.iter().zip(then).zip(all).enumerate();
+            let changed =
+                pairs.filter(|(_, ((now, then), one))| asked(now) != asked(then) && runs(one));
+            changed.map(|(at, _)| at).collect()
+        };
+        let init = of(&spec.init, &self.spec.init, &self.init).into_iter().map(Which::Init);
+        let main = of(&spec.containers, &self.spec.containers, &self.containers);
+        init.chain(main.into_iter().map(Which::Main)).collect()
+    }
+
     /// What the hub says of its end goes before what this device says of it, and cannot be undone.
     fn hear_end(&mut self, told: Option<Done>) {
         let Some(told) = told else {

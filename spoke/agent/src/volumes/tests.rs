@@ -145,6 +145,29 @@ fn configuration_is_mounted_and_follows_changes() {
 }
 
 #[test]
+fn a_token_of_the_pods_account_is_a_file_or_waited_for() {
+    let data = tempfile::tempdir().unwrap();
+    let tokens =
+        ProjectedV1 { kind: Kind::POD_TOKENS_V1, ..projected("conf", &[("k", "token")], false) };
+    let volume = |from| vec![("t", VolumeSourceV1::Projected(vec![ProjectionV1::Config(from)]))];
+    let shown = pod(volume(tokens.clone()), vec![mount("t", "/t", "")]);
+    for text in ["first", "second"] {
+        make_with(data.path(), &shown, text).unwrap();
+        let dir = volume_dir(data.path(), &shown.uid, "t");
+        assert_eq!(read(&dir, "token"), text);
+    }
+    let waits = pod(volume(ProjectedV1 { name: "gone".into(), ..tokens.clone() }), vec![]);
+    let unasked = pod(
+        volume(ProjectedV1 { items: vec![("x".into(), "token".into(), None)], ..tokens }),
+        vec![],
+    );
+    for pod in [waits, unasked] {
+        let text = "MountVolume.SetUp failed for volume \"t\" : the token of the pod's service account has not come yet";
+        assert_eq!(make_with(data.path(), &pod, "1"), Err(text.to_owned()));
+    }
+}
+
+#[test]
 fn what_the_pod_is_is_shown_beside_configuration_and_follows_it() {
     use std::os::unix::fs::PermissionsExt as _;
     let data = tempfile::tempdir().unwrap();

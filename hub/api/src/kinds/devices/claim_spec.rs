@@ -7,8 +7,8 @@ use freewheel_hub_schema::name as names;
 use serde_json::{Map, Value};
 
 use crate::kinds::accessors::{items, set_default};
-use crate::kinds::persistent_volume::check_driver;
 use crate::kinds::place::Place;
+use crate::kinds::volume_words::check_driver;
 
 const REQUESTS_MAX: usize = 32;
 const SELECTORS_MAX: usize = 32;

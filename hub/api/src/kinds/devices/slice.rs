@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::{GROUP, UNUSED, device};
 use crate::kinds::accessors::{AGE, NAME, age, column, flag, list, name, text};
-use crate::kinds::persistent_volume::check_driver;
 use crate::kinds::place::Place;
 use crate::kinds::pod_spec::check_node_selector;
+use crate::kinds::volume_words::check_driver;
 
 const COLUMNS: &[Column] = &[
     NAME,

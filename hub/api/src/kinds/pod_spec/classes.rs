@@ -59,8 +59,7 @@ const PRIORITY: &str = "it orders who is scheduled first and who is evicted firs
 const NOT_SCHEDULED_BY: &str =
     "the scheduler goes by resources, nodeSelector, nodeAffinity, taints and even spreading";
 const NO_TERMINAL: &str = "guests have no terminal";
-const NO_SUCH_VOLUME: &str =
-    "use emptyDir, configMap, secret, projected or downwardAPI; a spoke mounts nothing else";
+const NO_SUCH_VOLUME: &str = "spokes have emptyDir, configMap, secret, projected and downwardAPI; a pod with it is not started";
 const PROBES: &str = "the spoke does not run probes yet; a started container counts as ready";
 const HOOKS: &str = "the spoke does not run hooks yet";
 
@@ -68,7 +67,7 @@ const HOOKS: &str = "the spoke does not run hooks yet";
 pub const POD: &[Field] = &[
     works("activeDeadlineSeconds"),
     works("affinity"),
-    kept("automountServiceAccountToken", "no token is mounted either way").unless(&["false"]),
+    works("automountServiceAccountToken"),
     works("containers"),
     kept("dnsConfig", "names are resolved by the spoke itself"),
     kept("dnsPolicy", "names are resolved by the spoke itself").unless(&[
@@ -77,7 +76,7 @@ pub const POD: &[Field] = &[
         "Default",
     ]),
     works("enableServiceLinks"),
-    refused("ephemeralContainers", "a running pod takes no further containers"),
+    kept("ephemeralContainers", "spokes start no further containers in a pod that runs"),
     works("hostAliases"),
     kept("hostIPC", NO_KERNEL),
     kept("hostNetwork", OWN_NETWORK),
@@ -90,7 +89,7 @@ pub const POD: &[Field] = &[
     works("nodeName"),
     works("nodeSelector"),
     kept("os", "containers are Wasm modules on any system"),
-    kept("overhead", "what a pod costs beside its containers is not accounted for"),
+    works("overhead"),
     kept("preemptionPolicy", NO_PREEMPTION).unless(&["PreemptLowerPriority"]),
     kept("priority", PRIORITY).unless(&["0"]),
     kept("priorityClassName", PRIORITY),
@@ -98,7 +97,7 @@ pub const POD: &[Field] = &[
     refused("resourceClaims", "devices are not claimed; grant host interfaces instead"),
     kept("resources", "resources are counted per container"),
     works("restartPolicy"),
-    kept("runtimeClassName", "there is one runtime, and a pod that names another is refused"),
+    kept("runtimeClassName", "there is one runtime; of its class, overhead and scheduling count"),
     works("schedulerName"),
     works("schedulingGates"),
     kept("schedulingGroup", "pods are scheduled one by one"),
@@ -176,40 +175,40 @@ pub const ENV_SOURCE: &[Field] = &[
 
 /// Volume: all but its name are sources.
 pub const VOLUME: &[Field] = &[
-    refused("awsElasticBlockStore", NO_SUCH_VOLUME),
-    refused("azureDisk", NO_SUCH_VOLUME),
-    refused("azureFile", NO_SUCH_VOLUME),
-    refused("cephfs", NO_SUCH_VOLUME),
-    refused("cinder", NO_SUCH_VOLUME),
+    kept("awsElasticBlockStore", NO_SUCH_VOLUME),
+    kept("azureDisk", NO_SUCH_VOLUME),
+    kept("azureFile", NO_SUCH_VOLUME),
+    kept("cephfs", NO_SUCH_VOLUME),
+    kept("cinder", NO_SUCH_VOLUME),
     works("configMap"),
-    refused("csi", NO_SUCH_VOLUME),
+    kept("csi", NO_SUCH_VOLUME),
     works("downwardAPI"),
     works("emptyDir"),
-    refused("ephemeral", NO_SUCH_VOLUME),
-    refused("fc", NO_SUCH_VOLUME),
-    refused("flexVolume", NO_SUCH_VOLUME),
-    refused("flocker", NO_SUCH_VOLUME),
-    refused("gcePersistentDisk", NO_SUCH_VOLUME),
-    refused("gitRepo", NO_SUCH_VOLUME),
-    refused("glusterfs", NO_SUCH_VOLUME),
-    refused("hostPath", NO_SUCH_VOLUME),
-    refused("image", NO_SUCH_VOLUME),
-    refused("iscsi", NO_SUCH_VOLUME),
+    kept("ephemeral", NO_SUCH_VOLUME),
+    kept("fc", NO_SUCH_VOLUME),
+    kept("flexVolume", NO_SUCH_VOLUME),
+    kept("flocker", NO_SUCH_VOLUME),
+    kept("gcePersistentDisk", NO_SUCH_VOLUME),
+    kept("gitRepo", NO_SUCH_VOLUME),
+    kept("glusterfs", NO_SUCH_VOLUME),
+    kept("hostPath", NO_SUCH_VOLUME),
+    kept("image", NO_SUCH_VOLUME),
+    kept("iscsi", NO_SUCH_VOLUME),
     works("name"),
-    refused("nfs", NO_SUCH_VOLUME),
-    refused("persistentVolumeClaim", NO_SUCH_VOLUME),
-    refused("photonPersistentDisk", NO_SUCH_VOLUME),
-    refused("portworxVolume", NO_SUCH_VOLUME),
+    kept("nfs", NO_SUCH_VOLUME),
+    kept("persistentVolumeClaim", NO_SUCH_VOLUME),
+    kept("photonPersistentDisk", NO_SUCH_VOLUME),
+    kept("portworxVolume", NO_SUCH_VOLUME),
     works("projected"),
-    refused("quobyte", NO_SUCH_VOLUME),
-    refused("rbd", NO_SUCH_VOLUME),
-    refused("scaleIO", NO_SUCH_VOLUME),
+    kept("quobyte", NO_SUCH_VOLUME),
+    kept("rbd", NO_SUCH_VOLUME),
+    kept("scaleIO", NO_SUCH_VOLUME),
     works("secret"),
-    refused("storageos", NO_SUCH_VOLUME),
-    refused("vsphereVolume", NO_SUCH_VOLUME),
+    kept("storageos", NO_SUCH_VOLUME),
+    kept("vsphereVolume", NO_SUCH_VOLUME),
 ];
 
-const NO_PROJECTION: &str = "use configMap, secret and downwardAPI sources";
+const NO_PROJECTION: &str = "use configMap, secret, downwardAPI and serviceAccountToken sources";
 
 /// VolumeProjection: one source of a projected volume.
 pub const PROJECTION: &[Field] = &[
@@ -218,7 +217,7 @@ pub const PROJECTION: &[Field] = &[
     works("downwardAPI"),
     refused("podCertificate", NO_PROJECTION),
     works("secret"),
-    refused("serviceAccountToken", NO_PROJECTION),
+    works("serviceAccountToken"),
 ];
 
 /// DownwardAPIVolumeFile.
@@ -382,10 +381,10 @@ mod tests {
 
     #[test]
     fn a_refused_field_is_an_error_even_when_it_is_empty() {
-        let volume = json!({"name": "v", "ephemeral": {}});
+        let from = json!({"fileKeyRef": {}});
         assert_eq!(
-            refusals(VOLUME, &volume, "spec.volumes[0]")[0].field,
-            "spec.volumes[0].ephemeral"
+            refusals(ENV_SOURCE, &from, "env[0].valueFrom")[0].field,
+            "env[0].valueFrom.fileKeyRef"
         );
         assert_eq!(refusals(POD, &json!({"resourceClaims": []}), "spec"), []);
     }

@@ -50,7 +50,8 @@ pub(super) fn check_all(spec: &Value, path: &str) -> Vec<FieldError> {
     errors
 }
 
-fn check_name<'a>(
+/// Its name, which is nobody else's.
+pub(super) fn check_name<'a>(
     container: &'a Value,
     path: &str,
     taken: &mut BTreeSet<&'a str>,
@@ -65,7 +66,13 @@ fn check_name<'a>(
     wrong(&at, name, &names::dns_label(name))
 }
 
-fn check(container: &Value, path: &str, volumes: &BTreeSet<&str>, init: bool) -> Vec<FieldError> {
+/// Every mistake of a container but its name and what it asks for.
+pub(super) fn check(
+    container: &Value,
+    path: &str,
+    volumes: &BTreeSet<&str>,
+    init: bool,
+) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let image = text(container, "/image");
     if image.is_empty() {

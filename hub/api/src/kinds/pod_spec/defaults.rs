@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::accessors::{items, round_amounts, set_default};
+use super::super::volume_claim_spec;
 
 /// Read for the owner, read for others.
 const DEFAULT_FILE_MODE: i64 = 0o644;
@@ -26,6 +27,9 @@ pub(crate) fn default(spec: &mut Map<String, Value>) {
     round_amounts(spec, "overhead");
     for volume in items(spec, "volumes") {
         default_volume(volume);
+    }
+    for container in items(spec, "ephemeralContainers") {
+        default_container(container);
     }
     let host_network = spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or_default();
     for list in ["initContainers", "containers"] {
@@ -155,6 +159,16 @@ fn default_volume(volume: &mut Map<String, Value>) {
     }
     if let Some(path) = volume.get_mut("hostPath").and_then(Value::as_object_mut) {
         set_default(path, "type", "");
+    }
+    if let Some(image) = volume.get_mut("image").and_then(Value::as_object_mut) {
+        let reference = image.get("reference").and_then(Value::as_str).unwrap_or_default();
+        let policy = pull_policy(reference);
+        set_default(image, "pullPolicy", policy);
+    }
+    let claim =
+        volume.get_mut("ephemeral").and_then(|own| own.pointer_mut("/volumeClaimTemplate/spec"));
+    if let Some(claim) = claim.and_then(Value::as_object_mut) {
+        volume_claim_spec::default(claim);
     }
 }
 

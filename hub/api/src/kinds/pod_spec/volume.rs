@@ -14,11 +14,14 @@ use freewheel_hub_schema::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::super::accessors::{items_of, list, map, text};
+use super::super::place::Place;
 use super::field::{check_field, check_resource_field};
-use super::{classes, sources};
+use super::{classes, sources, volume_source};
 
 /// What files may show of their pod, beside labels and annotations.
 const FILE_FIELDS: &[&str] = &["metadata.name", "metadata.namespace", "metadata.uid"];
+
+const TOKEN_SECONDS_MAX: i64 = 1 << 32;
 
 const TWICE: &str = "conflicting duplicate paths";
 
@@ -27,8 +30,8 @@ pub(super) fn check_all(spec: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut taken = BTreeSet::new();
     for (i, volume) in list(spec, "/volumes").iter().enumerate() {
-        let path = format!("{path}.volumes[{i}]");
-        let (name, at) = (text(volume, "/name"), format!("{path}.name"));
+        let at_volume = format!("{path}.volumes[{i}]");
+        let (name, at) = (text(volume, "/name"), format!("{at_volume}.name"));
         if name.is_empty() {
             errors.push(FieldError::required(at, ""));
         } else {
@@ -38,12 +41,13 @@ pub(super) fn check_all(spec: &Value, path: &str) -> Vec<FieldError> {
                 errors.push(FieldError::duplicate(at, &json!(name)));
             }
         }
-        errors.extend(check_source(volume, &path));
+        // A template may leave open which image a volume is.
+        errors.extend(check_source(volume, &at_volume, path == "spec"));
     }
     errors
 }
 
-fn check_source(volume: &Value, path: &str) -> Vec<FieldError> {
+fn check_source(volume: &Value, path: &str, is_pod: bool) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let sources = sources(volume);
     if sources.is_empty() {
@@ -76,7 +80,9 @@ fn check_source(volume: &Value, path: &str) -> Vec<FieldError> {
         errors.extend(check_mode(source, "defaultMode", &path));
         errors.extend(check_projections(source, &path));
     }
-    errors.extend(classes::refusals(classes::VOLUME, volume, path));
+    if let Some(kind) = sources.first() {
+        errors.extend(volume_source::check(&Place::at(volume, path), kind, is_pod));
+    }
     errors
 }
 
@@ -106,12 +112,29 @@ fn check_projections(projected: &Value, path: &str) -> Vec<FieldError> {
                 }
             }
         }
+        if let Some(token) = projection.get("serviceAccountToken") {
+            errors.extend(check_token(token, &format!("{at}.serviceAccountToken"), path));
+        }
         if 1 < map(projection, "").count() {
             let text = "may not specify more than 1 volume type per source";
             errors.push(FieldError::forbidden(at, text));
         }
     }
     errors
+}
+
+/// The path of a token is said to be the volume's, as upstream has it.
+fn check_token(token: &Value, at: &str, volume: &str) -> Vec<FieldError> {
+    let seconds = token.get("expirationSeconds").and_then(Value::as_i64).unwrap_or_default();
+    let wrong = match seconds {
+        ..600 => Some("may not specify a duration less than 10 minutes"),
+        600..=TOKEN_SECONDS_MAX => None,
+        _ => Some("may not specify a duration larger than 2^32 seconds"),
+    };
+    let at = format!("{at}.expirationSeconds");
+    let wrong = wrong.map(|text| FieldError::invalid(at, &json!(seconds), text));
+    let path = check_path(text(token, "/path"), &format!("{volume}.path"));
+    wrong.into_iter().chain(path).collect()
 }
 
 fn check_mode(source: &Value, field: &str, path: &str) -> Option<FieldError> {

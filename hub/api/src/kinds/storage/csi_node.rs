@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::UNUSED;
 use crate::kinds::accessors::{AGE, NAME, age, column, list, name, text};
-use crate::kinds::persistent_volume::check_driver;
 use crate::kinds::place::{IMMUTABLE, Place};
+use crate::kinds::volume_words::check_driver;
 
 const COLUMNS: &[Column] = &[NAME, column("Drivers", "integer", "How many there are."), AGE];
 /// Longest name that a driver has for a node.

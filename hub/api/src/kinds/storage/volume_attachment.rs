@@ -9,8 +9,8 @@ use std::borrow::Cow;
 
 use super::UNUSED;
 use crate::kinds::accessors::{AGE, NAME, age, column, flag, name, text};
-use crate::kinds::persistent_volume::check_driver;
 use crate::kinds::place::Place;
+use crate::kinds::volume_words::check_driver;
 
 const COLUMNS: &[Column] = &[
     NAME,

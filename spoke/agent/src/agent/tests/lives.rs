@@ -263,6 +263,22 @@ async fn a_changed_config_map_costs_the_pods_that_name_it_and_no_others() {
     assert_eq!(shown[0].bytes, b"2");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_container_that_runs_keeps_its_limits_and_says_so() {
+    let mut run = run(&SimDisk::default());
+    let mut resized = pod("a");
+    run.send(Input::Connected(Some(1))).await;
+    run.plan(vec![range(), pod_record(&resized)], vec![]).await;
+    let deferred =
+        |run: &Run| run.events().iter().filter(|event| event.contains("ResizeDeferred")).count();
+    resized.containers[0].memory_limit = Some(64 << 20);
+    run.plan(vec![pod_record(&resized)], vec![]).await;
+    assert_eq!((run.running(), deferred(&run)), (vec!["a web/0".to_owned()], 1));
+    resized.labels.push(("a".into(), "b".into()));
+    run.plan(vec![pod_record(&resized)], vec![]).await;
+    assert_eq!(deferred(&run), 1, "nothing else was asked for");
+}
+
 /// Of a newer hub: the end of it is nothing that this agent knows.
 fn unreadable_end(pod: &PodV1) -> Record {
     let mut record = pod_record(pod);
