@@ -99,8 +99,8 @@ impl Client {
         let bad = || ClientError::Server(access.server.clone());
         let rest = access.server.strip_prefix("https://").ok_or_else(bad)?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "443"));
-        let (host, port) = (host.to_owned(), port.parse().map_err(|_| bad())?);
+        let (host, port) = host_and_port(authority).ok_or_else(bad)?;
+        let host = host.to_owned();
         let prefix = if path.is_empty() { String::new() } else { format!("/{path}") };
         let tls = TlsConnector::from(Arc::new(tls(&access)?));
         Ok(Self { access, host, port, prefix, tls })
@@ -142,8 +142,9 @@ impl Client {
         body: Bytes,
     ) -> Result<Answer, ClientError> {
         let lost = |source| ClientError::Connect { server: self.access.server.clone(), source };
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(lost)?;
-        let name = ServerName::try_from(self.host.trim_matches(['[', ']']).to_owned())
+        let bare = self.host.trim_matches(['[', ']']);
+        let stream = TcpStream::connect((bare, self.port)).await.map_err(lost)?;
+        let name = ServerName::try_from(bare.to_owned())
             .map_err(|_| ClientError::Server(self.access.server.clone()))?;
         let stream = self.tls.connect(name, stream).await.map_err(lost)?;
         let (mut sender, connection) =
@@ -247,6 +248,15 @@ impl Answer {
     }
 }
 
+/// Of a URL: an IPv6 address stands in brackets.
+fn host_and_port(authority: &str) -> Option<(&str, u16)> {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
+        Some(_) | None => (authority, 443),
+    };
+    (!host.is_empty()).then_some((host, port))
+}
+
 /// Texts of `Warning: 299 - "text"`.
 fn warnings(headers: &header::HeaderMap) -> Vec<String> {
     let all = headers.get_all(header::WARNING).iter().filter_map(|value| value.to_str().ok());
@@ -273,4 +283,19 @@ fn tls(access: &Access) -> Result<rustls::ClientConfig, ClientError> {
     let key = PrivateKeyDer::from_pem_slice(&access.key_pem)
         .map_err(|_| ClientError::Malformed("client-key-data"))?;
     Ok(config.with_client_auth_cert(chain, key)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_in_brackets_has_a_port_or_none() {
+        assert_eq!(host_and_port("[::1]"), Some(("[::1]", 443)));
+        assert_eq!(host_and_port("[::1]:6443"), Some(("[::1]", 6443)));
+        assert_eq!(host_and_port("hub:6443"), Some(("hub", 6443)));
+        assert_eq!(host_and_port("hub"), Some(("hub", 443)));
+        assert_eq!(host_and_port("hub:x"), None);
+        assert_eq!(host_and_port(""), None);
+    }
 }

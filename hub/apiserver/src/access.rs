@@ -1,5 +1,6 @@
 //! Who calls and who may do what, for everything that is served: made once, over the store that all of it is kept in.
 
+mod acceptance;
 pub(crate) mod remembered;
 pub(crate) mod remote;
 mod signers;
@@ -15,6 +16,7 @@ use freewheel_hub_store::Store;
 use crate::authn::{BearerOptions, Provider, TokenFile};
 use crate::authz::{AccessWebhook, Authorizers, PolicyFile, RoleEscalation};
 use crate::tokens::Issuer;
+use acceptance::Acceptance;
 pub use remote::{Fetch, Remote};
 use signers::Signers;
 use signing_request::CertificateRequests;
@@ -70,10 +72,12 @@ impl Access {
     pub fn guard(&self, objects: Objects) -> Objects {
         let (authorizers, rights) = (self.authorizers.clone(), self.rights.clone());
         let signers = Signers { authorizers: authorizers.clone() };
+        let acceptance = Acceptance { authorizers: authorizers.clone() };
         let escalation = RoleEscalation { authorizers, rights };
         objects
             .admitting(Arc::new(CertificateRequests))
             .admitting(Arc::new(signers))
+            .admitting(Arc::new(acceptance))
             .admitting(Arc::new(escalation))
     }
 }

@@ -7,7 +7,7 @@
 //! Guarantees:
 //! - nobody is somebody beyond the end of what they showed, however long their connection lasts
 //!   (`a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`), by the hub's clock
-//!   (`a_certificate_ends_by_the_clock_however_it_is_put_on`, `who_has_ended_is_a_stranger_again`);
+//!   (`a_certificate_ends_by_the_clock_however_it_is_put_on`, `who_has_ended_is_nobody`);
 //! - the first who knows decides, and who shows something wrong is nobody, not even a stranger
 //!   (`the_first_who_knows_decides`, `who_shows_something_wrong_is_nobody`).
 
@@ -92,14 +92,12 @@ impl Authenticators {
     /// Who makes a request at this second.
     ///
     /// # Errors
-    /// 401 for who shows something that is not good.
+    /// 401 for who shows something that is not good, or is good no more.
     pub async fn user(&self, shown: &Shown<'_>, now: i64) -> Result<Arc<User>, ApiError> {
         for member in &self.members {
-            // A connection lives on when the certificate that it began with has ended.
-            if let Some(user) = member.authenticate(shown).await?
-                && !user.has_ended(now)
-            {
-                return Ok(user);
+            if let Some(user) = member.authenticate(shown).await? {
+                // A connection lives on when the certificate that it began with has ended.
+                return if user.has_ended(now) { Err(unauthorized()) } else { Ok(user) };
             }
         }
         Ok(self.anonymous.clone())
@@ -149,9 +147,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_ended_is_a_stranger_again() {
+    async fn who_has_ended_is_nobody() {
         assert_eq!(user(&[("one", "ann")], 9).await.unwrap(), "ann");
-        assert_eq!(user(&[("one", "ann")], 10).await.unwrap(), ANONYMOUS);
+        assert_eq!(user(&[("one", "ann")], 10).await, Err(401));
     }
 
     #[tokio::test]

@@ -34,7 +34,7 @@ use freewheel_hub_rbac::Index;
 use freewheel_hub_schema::error::{ApiError, Details};
 use tracing::trace;
 
-use crate::authn::{User, unauthorized};
+use crate::authn::User;
 pub use abac::{PolicyFile, PolicyFileError};
 pub use admins::CLUSTER_ADMIN;
 use admins::{ClusterAdmins, Masters};
@@ -97,15 +97,12 @@ impl Authorizers {
     /// Lets the caller pass or refuses in kube-apiserver's words.
     ///
     /// # Errors
-    /// 401 for a stranger, 403 for everybody else.
+    /// 403; of a stranger too, as kube-apiserver has it where it lets strangers ask.
     pub async fn check(&self, asked: &Attributes<'_>) -> Result<(), ApiError> {
         match self.decide(asked).await {
             Decision::Allow(reason) => {
                 trace!(user = asked.user.name, verb = asked.verb, %reason, "allowed");
                 Ok(())
-            }
-            Decision::Deny(_) | Decision::NoOpinion(_) if asked.user.is_stranger() => {
-                Err(unauthorized())
             }
             Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(asked, &reason)),
         }
@@ -199,7 +196,10 @@ mod tests {
             check(&user("people"), "list", pods).await.unwrap_err(),
             r#"pods is forbidden: User "x" cannot list resource "pods" in API group "" in the namespace "default""#
         );
-        assert_eq!(check(&User::anonymous(), "list", pods).await.unwrap_err(), "Unauthorized");
+        assert_eq!(
+            check(&User::anonymous(), "list", pods).await.unwrap_err(),
+            r#"pods is forbidden: User "system:anonymous" cannot list resource "pods" in API group "" in the namespace "default""#
+        );
     }
 
     #[tokio::test]

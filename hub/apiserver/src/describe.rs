@@ -156,7 +156,9 @@ async fn describe(
         (Route::OpenApiV2, _) => openapi::answer_v2(registry, context.header(&ACCEPT), asks).await,
         (Route::Version, _) => Ok(version()),
         (Route::Health { probe, check }, _) => {
-            Ok(health::answer(probe, check, query, &context.hub.server.checks))
+            // Of the whole hub, as its figures are.
+            let asked = (check, cluster.is_none());
+            Ok(health::answer(probe, asked, query, &context.hub.server.checks))
         }
         (Route::Unknown | Route::Metrics | Route::OpenId(_) | Route::Resource(_), _) => {
             Err(respond::no_such_path())

@@ -10,11 +10,12 @@ use tracing::debug;
 
 use crate::authn::impersonate;
 use crate::authn::{self, Proven, Shown, User};
-use crate::authz::{self, Attributes, What};
+use crate::authz::{self, Attributes, Resource, What};
 use crate::body::Body;
 use crate::context::{Context, Hub};
 use crate::flow::Flow;
 use crate::path::{self, Route};
+use crate::query::Query;
 use crate::registry::LoggedIn;
 use crate::request_body::RequestBody;
 use crate::request_metrics::Seen;
@@ -96,7 +97,7 @@ async fn answer(
     let route = path::route(path);
     context.seen.is_for_path(&route);
     run_as_somebody_else(context, tenant.as_ref().ok()).await?;
-    check_door(context, cluster, (path, &route)).await?;
+    check_door(context, cluster, tenant.as_ref().ok(), (path, &route)).await?;
     if !matches!(route, Route::Health { .. }) {
         let flow = Flow::of(context.method);
         context.passage = Some(context.hub.pass(&context.user, flow).await?);
@@ -104,7 +105,7 @@ async fn answer(
     let tenant = match tenant {
         // The same in every cluster. kubectl asks for these first and drops the message of a refusal, so the
         // missing cluster is told where it is heard: with the first object.
-        Err(_) if route.describes_the_api() => Tenant::any()?,
+        Err(_) if route.describes_the_api() || context.user.is_stranger() => Tenant::any()?,
         // It may have been long.
         found => {
             let found = found?;
@@ -115,7 +116,10 @@ async fn answer(
     match route {
         Route::Resource(target) => resource::answer(context, tenant, target).await,
         route => {
-            check_path(context, &tenant, path).await?;
+            // Strangers were looked at by the door.
+            if !context.user.is_stranger() {
+                check_path(context, &tenant, path).await?;
+            }
             describe::answer(context, &tenant, route).await
         }
     }
@@ -142,10 +146,11 @@ async fn run_as_somebody_else(
 }
 
 /// Nobody hears of a cluster, not even whether there is one, who is let into another one alone; and a stranger hears
-/// nothing of what there is or is not, clusters included.
+/// nothing of what there is or is not, clusters included, but by a right that was given to all.
 async fn check_door(
     context: &Context<'_>,
     cluster: Option<&str>,
+    tenant: Option<&Tenant>,
     (path, route): (&str, &Route<'_>),
 ) -> Result<(), ApiError> {
     let (root, user) = (Tenant::root(), &context.user);
@@ -155,14 +160,40 @@ async fn check_door(
         let asked = Attributes { user, verb: &verb, cluster: root.cluster(), what };
         return Err(authz::forbidden(&asked, "this certificate is for another cluster"));
     }
-    if !user.is_stranger() {
-        return Ok(());
+    if user.is_stranger() { check_stranger(context, tenant, (path, route)).await } else { Ok(()) }
+}
+
+/// A cluster that is not there answers as one does to which nobody has given any right: by what the root gives to all.
+async fn check_stranger(
+    context: &Context<'_>,
+    tenant: Option<&Tenant>,
+    (path, route): (&str, &Route<'_>),
+) -> Result<(), ApiError> {
+    let root = Tenant::root();
+    let place = tenant.unwrap_or(&root);
+    let Route::Resource(target) = route else {
+        check_path(context, place, path).await?;
+        let same = matches!(route, Route::Version | Route::Health { .. });
+        return match tenant {
+            None if !same && !route.describes_the_api() => Err(path_refused(context, path)),
+            None | Some(_) => Ok(()),
+        };
+    };
+    let query = Query::parse(context.uri.query().unwrap_or_default())?;
+    let verb = resource::verb(context.method, target, &query)?;
+    let what = What::Resource(Resource::from(target));
+    let asked = Attributes { user: &context.user, verb, cluster: place.cluster(), what };
+    if tenant.is_none() {
+        return Err(authz::forbidden(&asked, ""));
     }
-    // A right to a path is none to objects.
-    if cluster.is_some() || matches!(route, Route::Resource(_)) {
-        return Err(authn::unauthorized());
-    }
-    check_path(context, &root, path).await
+    context.hub.authorizers.check(&asked).await
+}
+
+fn path_refused(context: &Context<'_>, path: &str) -> ApiError {
+    let verb = context.method.as_str().to_ascii_lowercase();
+    let (root, what) = (Tenant::root(), What::Path(path));
+    let asked = Attributes { user: &context.user, verb: &verb, cluster: root.cluster(), what };
+    authz::forbidden(&asked, "")
 }
 
 /// Whether the caller may do this to a path that is no resource.

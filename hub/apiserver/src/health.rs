@@ -2,7 +2,7 @@
 //!
 //! Alive is what a restart would not make better; ready is who can serve all of the API. Everybody may
 //! ask whether, so the list names what fails and withholds why: the reason is in the log, and at
-//! `/readyz/NAME` for whom the hub knows.
+//! `/readyz/NAME` of the root for who may ask there.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,15 +45,20 @@ impl Check {
 }
 
 /// The answer of a probe. `check` names one check or is empty for all; `query` may ask for `verbose` and
-/// `exclude` some.
+/// `exclude` some. Why a check fails is `told` to those of the whole hub alone.
 #[must_use]
-pub fn answer(probe: &str, check: &str, query: &str, checks: &[Check]) -> Response<Body> {
+pub fn answer(
+    probe: &str,
+    (check, told): (&str, bool),
+    query: &str,
+    checks: &[Check],
+) -> Response<Body> {
     let checks = checks.iter().filter(|check| check.vital || probe != "livez");
     let mut response = match check {
         "" => all(probe, query, checks),
         "ping" => respond::text(200, "ok".to_owned()),
         name => match checks.into_iter().find(|check| check.name == name) {
-            Some(check) => one(check),
+            Some(check) => one(probe, check, told),
             None => return respond::failure(&respond::no_such_path()),
         },
     };
@@ -62,9 +67,13 @@ pub fn answer(probe: &str, check: &str, query: &str, checks: &[Check]) -> Respon
     response
 }
 
-fn one(check: &Check) -> Response<Body> {
+fn one(probe: &str, check: &Check, told: bool) -> Response<Body> {
     match (check.run)() {
         Ok(()) => respond::text(200, "ok".to_owned()),
+        Err(why) if !told => {
+            info!(probe, check = check.name, error = why, "a health check fails");
+            respond::text(500, "internal server error: reason withheld\n".to_owned())
+        }
         Err(why) => respond::text(500, format!("internal server error: {why}\n")),
     }
 }
@@ -121,7 +130,7 @@ mod tests {
             Check::of_life("gateway", || Ok(())),
             Check::of_readiness("store", || Err("no space left".to_owned())),
         ];
-        let answer = answer(probe, name, query, &checks);
+        let answer = answer(probe, (name, true), query, &checks);
         assert_eq!(answer.status(), code);
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(String::from_utf8_lossy(&body), text, "{probe} {name} {query}");
@@ -135,6 +144,15 @@ mod tests {
         check("readyz", "", "verbose", 500, list).await;
         check("readyz", "store", "", 500, "internal server error: no space left\n").await;
         check("readyz", "gateway", "", 200, "ok").await;
+    }
+
+    #[tokio::test]
+    async fn who_asks_in_one_cluster_is_not_told_why() {
+        let checks = [Check::of_readiness("store", || Err("no space left".to_owned()))];
+        let answer = answer("readyz", ("store", false), "", &checks);
+        assert_eq!(answer.status(), 500);
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "internal server error: reason withheld\n");
     }
 
     #[tokio::test]

@@ -138,7 +138,12 @@ async fn body_of(
     Ok((body, held))
 }
 
-fn verb(method: &Method, target: &Target<'_>, query: &Query) -> Result<&'static str, ApiError> {
+/// What is done to it.
+pub(crate) fn verb(
+    method: &Method,
+    target: &Target<'_>,
+    query: &Query,
+) -> Result<&'static str, ApiError> {
     let named = target.name.is_some();
     Ok(match *method {
         Method::GET | Method::HEAD if target.watch => "watch",

@@ -14,7 +14,7 @@ use freewheel_hub_schema::time;
 use http::Response;
 use serde_json::{Value, json};
 
-use crate::authn::{ANONYMOUS, Bearers, UNAUTHENTICATED, User};
+use crate::authn::{Bearers, User};
 use crate::authz::{
     Attributes, Authorizer as _, Authorizers, Cluster, Decision, Resource, Rules, What,
 };
@@ -227,13 +227,6 @@ fn subject(spec: &Value) -> User {
     }
 }
 
-/// Whether whoever asks for this is turned away at the door, whatever they were given: strangers, with all but paths of
-/// the root. Who is asked about need not be said to be known.
-fn is_turned_away(asked: &Attributes<'_>) -> bool {
-    let is_stranger = asked.user.name == ANONYMOUS || asked.user.is_in(UNAUTHENTICATED);
-    is_stranger && (matches!(asked.what, What::Resource(_)) || !asked.cluster.name.is_root())
-}
-
 async fn may(
     (authorizers, user, cluster): (&Authorizers, &User, Cluster<'_>),
     question: Question,
@@ -254,11 +247,7 @@ async fn may(
         (text(spec, "/resourceAttributes/verb"), What::Resource(resource))
     };
     let asked = Attributes { user, verb, cluster, what };
-    let decision = match is_turned_away(&asked) {
-        true => Decision::NoOpinion("the hub wants to know who asks for that".into()),
-        false => authorizers.decide(&asked).await,
-    };
-    let (mut status, why) = match decision {
+    let (mut status, why) = match authorizers.decide(&asked).await {
         Decision::Allow(why) => (json!({"allowed": true}), why),
         Decision::NoOpinion(why) => (json!({"allowed": false}), why),
         Decision::Deny(why) => (json!({"allowed": false, "denied": true}), why),

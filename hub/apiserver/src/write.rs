@@ -51,7 +51,19 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
             Err(absent) => return Err(absent),
         }
     }
-    let written = call.hub.server.objects.update(&how, &call.object_ref(), door, value).await?;
+    let again = (may_make && how.makes_nothing).then(|| value.clone());
+    let objects = &call.hub.server.objects;
+    let mut written = objects.update(&how, &call.object_ref(), door, value).await;
+    if let (Err(gone), Some(value)) = (&written, again)
+        && gone.code == 404
+        && objects.get(&call.object_ref()).is_err()
+    {
+        // It went between the look and the write: what is not there is made by who may do that.
+        call.check_may_create().await?;
+        how.makes_nothing = false;
+        written = objects.update(&how, &call.object_ref(), door, value).await;
+    }
+    let written = written?;
     warnings.extend(written.warnings.iter().cloned());
     answer(if written.created { 201 } else { 200 }, &encoder, &written, &warnings)
 }

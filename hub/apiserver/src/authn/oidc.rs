@@ -8,6 +8,8 @@
 //! Guarantees:
 //! - a token is good for the issuer and the audience that are configured, as long as it says, and no other is
 //!   (`a_token_of_a_provider_is_good_for_what_it_says`);
+//! - a provider that does not answer keeps nobody waiting whose key is known
+//!   (`a_provider_that_hangs_stalls_nobody_whose_key_is_known`);
 //! - keys are asked for when one is missing, and not with each token that names one that nobody has
 //!   (`keys_are_fetched_when_one_is_missing_and_not_for_strangers`);
 //! - what the configuration asks for is done, or it is refused (`a_configuration_is_obeyed_or_refused`).
@@ -15,12 +17,14 @@
 mod configuration;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use freewheel_hub_pki::{ForeignToken, JwkSet};
 use serde_json::Value;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::bearer::{AskedToken, Known, TokenAuthenticator};
 use super::user::{AUTHENTICATED, User};
@@ -32,6 +36,9 @@ use configuration::{Claim, Jwt};
 const REFRESH_SECONDS: i64 = 10;
 /// Keys that have changed under their name are known after this.
 const KEYS_SECONDS: i64 = 3_600;
+
+/// A provider that does not tell its keys keeps callers waiting no longer than this.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Knows those whom one provider knows.
 pub(super) struct Oidc {
@@ -66,18 +73,28 @@ impl Oidc {
         if is_good(&now) {
             return Ok(now);
         }
-        let _turn = self.turn.lock().await;
+        let _turn = match self.turn.try_lock() {
+            Ok(turn) => turn,
+            // It is only old, and somebody is on the way to the new ones.
+            Err(_) if now.set.has(token.key()) => return Ok(now),
+            Err(_) => self.turn.lock().await,
+        };
         let now = self.keys.load_full();
         if is_good(&now) {
             return Ok(now);
         }
-        let fetched = self.fetch().await;
+        let fetched = timeout(FETCH_TIMEOUT, self.fetch()).await;
+        let fetched = fetched.unwrap_or_else(|_| {
+            let url = &self.provider.jwt.issuer.url;
+            Err(format!("{url} does not tell its keys within {} s", FETCH_TIMEOUT.as_secs()))
+        });
         // Who does not answer is not asked again at once.
         let at = Some(self.issuer.now());
         let set = fetched.as_ref().map_or_else(|_| now.set.clone(), Clone::clone);
         let keys = Arc::new(Keys { set, at });
         self.keys.store(keys.clone());
-        fetched.map(|_| keys)
+        // What a provider has said once is good for as long as it says nothing else.
+        if keys.set.has(token.key()) { Ok(keys) } else { fetched.map(|_| keys) }
     }
 
     async fn fetch(&self) -> Result<JwkSet, String> {
@@ -163,7 +180,7 @@ fn user(jwt: &Jwt, claims: &Value, now: i64) -> Result<User, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
     use freewheel_hub_objects::clock::Clock;
     use freewheel_hub_pki::{TokenKey, jwk};
@@ -184,15 +201,19 @@ mod tests {
         }
     }
 
-    /// A provider with one key, which counts who asks for it.
+    /// A provider with one key, which counts who asks for it, and may hang.
     struct Elsewhere {
         key: TokenKey,
         asked: AtomicUsize,
+        hangs: AtomicBool,
     }
 
     #[async_trait]
     impl Fetch for Elsewhere {
         async fn get(&self, url: &str) -> Result<Vec<u8>, String> {
+            if self.hangs.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
             let document = match url {
                 "https://issuer/.well-known/openid-configuration" => {
                     json!({"issuer": "https://issuer", "jwks_uri": "https://keys/all"})
@@ -221,7 +242,11 @@ jwt:
 
     fn oidc() -> (Oidc, Arc<Elsewhere>, Arc<Hands>) {
         let key = TokenKey::read(&TokenKey::generate().unwrap()).unwrap();
-        let elsewhere = Arc::new(Elsewhere { key, asked: AtomicUsize::default() });
+        let elsewhere = Arc::new(Elsewhere {
+            key,
+            asked: AtomicUsize::default(),
+            hangs: AtomicBool::default(),
+        });
         let clock = Arc::new(Hands(AtomicI64::new(1_000)));
         let issuer = Issuer::new(Arc::new(MemoryStore::new()), clock.clone(), "https://hub");
         let read = AuthenticationConfiguration::read(CONFIGURATION).unwrap();
@@ -281,7 +306,11 @@ jwt:
             CONFIGURATION.replace("{claim: sub, prefix: 'oidc:'}", "{claim: email, prefix: ''}");
         let read = AuthenticationConfiguration::read(&text).unwrap();
         let key = TokenKey::read(&TokenKey::generate().unwrap()).unwrap();
-        let elsewhere = Arc::new(Elsewhere { key, asked: AtomicUsize::default() });
+        let elsewhere = Arc::new(Elsewhere {
+            key,
+            asked: AtomicUsize::default(),
+            hangs: AtomicBool::default(),
+        });
         let provider = read.providers(|_| Ok::<_, String>(elsewhere.clone())).unwrap().remove(0);
         for (verified, good) in [
             (None, true),
@@ -323,5 +352,24 @@ jwt:
         clock.0.fetch_add(KEYS_SECONDS, Ordering::SeqCst);
         assert!(ask(&oidc, &good).await.unwrap().is_some());
         assert_eq!(count(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_that_hangs_stalls_nobody_whose_key_is_known() {
+        let (oidc, elsewhere, clock) = oidc();
+        let good = elsewhere.key.sign(&claims(|claims| claims["exp"] = json!(1_000_000))).unwrap();
+        assert!(ask(&oidc, &good).await.unwrap().is_some());
+        elsewhere.hangs.store(true, Ordering::SeqCst);
+        clock.0.fetch_add(KEYS_SECONDS, Ordering::SeqCst);
+        let start = tokio::time::Instant::now();
+        let (first, second) = tokio::join!(ask(&oidc, &good), async {
+            let known = ask(&oidc, &good).await;
+            (known, start.elapsed())
+        });
+        assert!(first.unwrap().is_some() && second.0.unwrap().is_some(), "the old key is good");
+        assert!(second.1 < FETCH_TIMEOUT, "one of them asks");
+        let stranger = TokenKey::read(&TokenKey::generate().unwrap()).unwrap();
+        assert!(ask(&oidc, &stranger.sign(&claims(|_| {})).unwrap()).await.is_err());
+        assert!(start.elapsed() <= FETCH_TIMEOUT * 2);
     }
 }

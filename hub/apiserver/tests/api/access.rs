@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Authority, Hub};
+use crate::support::{Authority, Hub, create};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,8 +18,8 @@ async fn strangers_read_the_version_and_health_and_nothing_else() {
         let hidden = ["/api", "/apis", "/api/v1/namespaces", "/openapi/v3", "/nonsense"];
         for path in hidden.into_iter().chain(["/readyz/store"]) {
             let answer = nobody.get(path).await;
-            assert_eq!(answer.code, 401, "{path}");
-            assert_eq!(answer.json()["reason"], "Unauthorized");
+            assert_eq!(answer.code, 403, "{path}");
+            assert_eq!(answer.json()["reason"], "Forbidden");
         }
     }
 }
@@ -246,7 +246,7 @@ async fn a_refusal_arrives_even_when_the_body_has_not() {
     let path = "/api/v1/namespaces/default/configmaps";
     // More than a stream's window: the client still has to send when the answer comes.
     let body = vec![b' '; 5 * 1024 * 1024];
-    assert_eq!(hub.client(None).post_over_h2(path, body.clone()).await.code, 401);
+    assert_eq!(hub.client(None).post_over_h2(path, body.clone()).await.code, 403);
     let someone = hub.client(Some(&hub.authority.client("x", "people")));
     assert_eq!(someone.post_over_h2(path, body.clone()).await.code, 403);
     assert_eq!(hub.admin().post_over_h2(path, body).await.code, 413);
@@ -257,5 +257,37 @@ async fn the_registrys_paths_go_to_its_handler() {
     let hub = Hub::start().await;
     assert_eq!(hub.admin().get("/v2/").await.text(), "admin /v2/");
     assert_eq!(hub.client(None).get("/v2/a/manifests/b").await.text(), "nobody /v2/a/manifests/b");
-    assert_eq!(hub.client(None).get("/v2x").await.code, 401);
+    assert_eq!(hub.client(None).get("/v2x").await.code, 403);
+}
+
+/// What a device is to know it is told by its session, with its plan: its certificate is no way to the objects.
+#[tokio::test]
+async fn a_device_has_no_rights_in_the_api() {
+    let hub = Hub::start().await;
+    let accepted = json!({"metadata": {"name": "pi-7"}, "spec": {"hubAcceptsClient": true}});
+    let group = "cluster.open-cluster-management.io/v1";
+    let made = create(&hub.objects, group, "ManagedCluster", accepted).await;
+    let uid = made["metadata"]["uid"].as_str().unwrap();
+    let device = hub.client(Some(&hub.authority.agent("pi-7", uid)));
+    let whoami = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let who = device.post(whoami, &json!({})).await.json()["status"]["userInfo"].clone();
+    assert_eq!(
+        (&who["username"], &who["uid"]),
+        (&json!("system:open-cluster-management:pi-7:agent"), &json!(uid))
+    );
+    let clusters = format!("/apis/{group}/managedclusters/pi-7");
+    for prefix in ["", "/clusters/pi-7"] {
+        for path in ["pods", "secrets", "configmaps", "serviceaccounts"] {
+            let path = format!("{prefix}/api/v1/namespaces/default/{path}");
+            assert_eq!(device.get(&path).await.code, 403, "{path}");
+            assert_eq!(device.get(&format!("{path}/one")).await.code, 403, "{path}");
+        }
+        assert_eq!(device.get(&format!("{prefix}/api/v1/nodes/pi-7")).await.code, 403);
+    }
+    let patch = json!({"metadata": {"labels": {"site": "mine"}}});
+    for path in
+        [&*clusters, "/api/v1/nodes/pi-7/status", "/api/v1/namespaces/default/pods/a/status"]
+    {
+        assert_eq!(device.patch(path, "merge-patch+json", &patch).await.code, 403, "{path}");
+    }
 }

@@ -102,7 +102,7 @@ async fn a_device_that_is_away_is_a_status() {
 #[tokio::test]
 async fn figures_of_a_device_are_for_those_alone_who_may_read_them() {
     let hub = hub().await;
-    assert_eq!(hub.client(None).get(FIGURES).await.code, 401);
+    assert_eq!(hub.client(None).get(FIGURES).await.code, 403);
     let somebody = hub.client(Some(&hub.authority.client("jane", "people")));
     let answer = somebody.get(FIGURES).await;
     assert_eq!(answer.code, 403, "{}", answer.text());

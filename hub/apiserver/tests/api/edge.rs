@@ -37,7 +37,7 @@ async fn no_answer_to_head_and_none_that_says_so_has_a_body() {
     check(&admin, "HEAD", "/nonsense", 404, Some("")).await;
     check(&admin, "HEAD", "/apis/apps/v1", 200, Some("")).await;
     check(&admin, "HEAD", "/readyz", 200, Some("2")).await;
-    check(&nobody, "HEAD", "/api/v1/namespaces", 401, Some("")).await;
+    check(&nobody, "HEAD", "/api/v1/namespaces", 403, Some("")).await;
     check(&admin, "HEAD", "/v2/a", 200, Some("11")).await;
     check(&nobody, "HEAD", "/v2/a/404", 404, Some("16")).await;
     for method in ["GET", "HEAD"] {
@@ -73,7 +73,7 @@ async fn a_refusal_over_http_2_leaves_its_client_the_time_to_send() {
     let cases = [
         (&admin, "/api/v1/namespaces/default/nonsense", 404),
         (&admin, "/apis/apps/v1", 405),
-        (&nobody, collection, 401),
+        (&nobody, collection, 403),
         (&nobody, "/v2/a/401", 401),
         (&admin, collection, 413),
     ];

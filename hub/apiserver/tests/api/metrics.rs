@@ -64,7 +64,7 @@ async fn figures_are_read_in_both_formats_by_their_content_types() {
 async fn metrics_are_for_those_alone_who_may_read_them() {
     let hub = Hub::start().await;
     let answer = hub.client(None).get("/metrics").await;
-    assert_eq!(answer.code, 401, "{}", answer.text());
+    assert_eq!(answer.code, 403, "{}", answer.text());
     let somebody = hub.client(Some(&hub.authority.client("jane", "people")));
     let answer = somebody.get("/metrics").await;
     assert_eq!(answer.code, 403, "{}", answer.text());

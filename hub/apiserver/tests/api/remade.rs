@@ -1,4 +1,4 @@
-//! A cluster that is removed and made anew between a request's look at it and its write.
+//! What is removed, or removed and made anew, between a request's look at it and its write.
 
 #![expect(clippy::unwrap_used, reason = "a broken fixture fails its test")]
 
@@ -77,4 +77,53 @@ async fn a_write_whose_cluster_goes_just_before_its_commit_is_not_for_the_next()
         assert_eq!(admin.get(MAPS).await.json()["items"], before, "{verb}");
     }
     assert_eq!(admin.put(&path, &map("a", "2")).await.code, 200);
+}
+
+/// Just before the next Endpoints are written they are deleted by somebody else.
+struct Deleted(MemoryStore, Arc<AtomicBool>);
+
+#[async_trait]
+impl Layer for Deleted {
+    fn below(&self) -> &dyn Store {
+        &self.0
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let endpoints = Resource::new("", "endpoints");
+        let key = txn.operations.iter().map(Operation::key).find(|key| key.resource == endpoints);
+        if let Some(key) = key.cloned()
+            && self.1.swap(false, Ordering::SeqCst)
+        {
+            let operations = vec![Operation::Delete(key)];
+            self.0.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+        }
+        self.0.commit(txn).await
+    }
+}
+
+#[tokio::test]
+async fn what_goes_before_it_is_replaced_is_made_by_who_may_do_that() {
+    let armed = Arc::new(AtomicBool::new(false));
+    let hub = Hub::over(Deleted(MemoryStore::new(), armed.clone()), Limits::default()).await;
+    let admin = hub.admin();
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let role = json!({"metadata": {"name": "holder"}, "rules": [
+        {"apiGroups": [""], "resources": ["endpoints"], "verbs": ["update"]}]});
+    let binding = json!({"metadata": {"name": "holder"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "holder"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}]});
+    assert_eq!(admin.post(&format!("{rbac}/roles"), &role).await.code, 201);
+    assert_eq!(admin.post(&format!("{rbac}/rolebindings"), &binding).await.code, 201);
+    let jane = hub.client(Some(&hub.authority.client("jane", "people")));
+    let path = "/api/v1/namespaces/default/endpoints/a";
+    let said =
+        |word: &str| json!({"metadata": {"name": "a", "labels": {"said": word}}, "subsets": []});
+    for (client, code) in [(&admin, 201), (&jane, 403)] {
+        assert_eq!(admin.put(path, &said("first")).await.code / 100, 2);
+        assert_eq!(client.put(path, &said("second")).await.code, 200);
+        armed.store(true, Ordering::SeqCst);
+        let answer = client.put(path, &said("third")).await;
+        assert_eq!(answer.code, code, "{}", answer.text());
+        assert!(!armed.load(Ordering::SeqCst));
+    }
 }

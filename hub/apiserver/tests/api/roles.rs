@@ -333,7 +333,8 @@ async fn a_review_says_of_strangers_what_they_are_answered() {
     let gives = binding("api", ("ClusterRole", "api"), &user("system:anonymous"));
     made(&admin.post(&format!("{RBAC}/clusterrolebindings"), &gives).await);
     let stranger = hub.client(None);
-    assert_eq!(stranger.get("/api/v1/namespaces/default/pods").await.code, 401);
+    assert_eq!(stranger.get("/api/v1/namespaces/default/pods").await.code, 200);
+    assert_eq!(stranger.get("/api/v1/namespaces/default/secrets").await.code, 403);
     assert_eq!(stranger.get("/version").await.code, 200);
     let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
     let groups = json!(["system:unauthenticated"]);
@@ -345,13 +346,76 @@ async fn a_review_says_of_strangers_what_they_are_answered() {
     let pods = asks(
         json!({"resourceAttributes": {"verb": "list", "resource": "pods", "namespace": "default"}}),
     );
-    assert_eq!(admin.post(path, &pods).await.json()["status"]["allowed"], false);
+    assert_eq!(admin.post(path, &pods).await.json()["status"]["allowed"], true);
     let version = asks(json!({"nonResourceAttributes": {"verb": "get", "path": "/version"}}));
     assert_eq!(admin.post(path, &version).await.json()["status"]["allowed"], true);
     cluster(&hub, "pi-7").await;
     let there = format!("/clusters/pi-7{path}");
-    assert_eq!(admin.post(&there, &version).await.json()["status"]["allowed"], false);
-    assert_eq!(stranger.get("/clusters/pi-7/version").await.code, 401);
+    assert_eq!(admin.post(&there, &version).await.json()["status"]["allowed"], true);
+    for any in ["pi-7", "none"] {
+        assert_eq!(stranger.get(&format!("/clusters/{any}/version")).await.code, 200);
+    }
+    // Where it is given, it holds; and a cluster that is not there looks like one where nothing is.
+    let [there, nowhere] =
+        ["pi-7", "none"].map(|name| format!("/clusters/{name}/api/v1/namespaces/default/pods"));
+    let (refused, unknown) = (stranger.get(&there).await, stranger.get(&nowhere).await);
+    assert_eq!((refused.code, refused.text()), (403, unknown.text()));
+    let roles = format!("/clusters/pi-7{RBAC}/namespaces/default");
+    made(&admin.post(&format!("{roles}/roles"), &reader).await);
+    made(&admin.post(&format!("{roles}/rolebindings"), &reads).await);
+    assert_eq!(stranger.get(&there).await.code, 200);
+    // Whoever verifies tokens of a cluster elsewhere may be let see its keys.
+    let keys = "/.well-known/openid-configuration";
+    let reads = json!({"verbs": ["get"], "nonResourceURLs": [keys]});
+    let all = format!("/clusters/pi-7{RBAC}");
+    made(&admin.post(&format!("{all}/clusterroles"), &role("ClusterRole", "keys", &[reads])).await);
+    let gives = binding("keys", ("ClusterRole", "keys"), &user("system:anonymous"));
+    made(&admin.post(&format!("{all}/clusterrolebindings"), &gives).await);
+    assert_eq!(stranger.get(&format!("/clusters/pi-7{keys}")).await.code, 200);
+    for elsewhere in ["", "/clusters/none"] {
+        assert_eq!(stranger.get(&format!("{elsewhere}{keys}")).await.code, 403, "{elsewhere}");
+    }
+}
+
+#[tokio::test]
+async fn who_accepts_a_cluster_has_the_right_to_accept_it() {
+    let hub = Hub::start().await;
+    let (admin, jane) = (hub.admin(), hub.person("jane"));
+    let group = "cluster.open-cluster-management.io";
+    let clusters = format!("/apis/{group}/v1/managedclusters");
+    let writes = rule(&["create", "patch"], group, &["managedclusters"]);
+    made(
+        &admin
+            .post(&format!("{RBAC}/clusterroles"), &role("ClusterRole", "write", &[writes]))
+            .await,
+    );
+    let gives = binding("write", ("ClusterRole", "write"), &user("jane"));
+    made(&admin.post(&format!("{RBAC}/clusterrolebindings"), &gives).await);
+    let named = |name: &str, accepted: bool| json!({"metadata": {"name": name}, "spec": {"hubAcceptsClient": accepted}});
+    made(&jane.post(&clusters, &named("pi-7", false)).await);
+    let accept = json!({"spec": {"hubAcceptsClient": true}});
+    let path = format!("{clusters}/pi-7");
+    let why = |name: &str| {
+        format!(
+            r#"managedclusters.{group} "{name}" is forbidden: user "jane" cannot update the HubAcceptsClient field"#
+        )
+    };
+    let refused = jane.patch(&path, "merge-patch+json", &accept).await;
+    assert_eq!((refused.code, &refused.json()["message"]), (403, &json!(why("pi-7"))));
+    let refused = jane.post(&clusters, &named("pi-8", true)).await;
+    assert_eq!((refused.code, &refused.json()["message"]), (403, &json!(why("pi-8"))));
+    let labels = json!({"metadata": {"labels": {"site": "attic"}}});
+    made(&jane.patch(&path, "merge-patch+json", &labels).await);
+    let accepts = json!({"verbs": ["update"], "apiGroups": ["register.open-cluster-management.io"],
+        "resources": ["managedclusters/accept"], "resourceNames": ["pi-7"]});
+    made(
+        &admin
+            .post(&format!("{RBAC}/clusterroles"), &role("ClusterRole", "accept", &[accepts]))
+            .await,
+    );
+    let gives = binding("accept", ("ClusterRole", "accept"), &user("jane"));
+    made(&admin.post(&format!("{RBAC}/clusterrolebindings"), &gives).await);
+    made(&jane.patch(&path, "merge-patch+json", &accept).await);
 }
 
 #[tokio::test]
@@ -483,7 +547,7 @@ async fn who_may_be_somebody_runs_as_them_and_as_nobody_else() {
     // Bob's rights are his, and not hers.
     assert_eq!(jane.send("GET", "/metrics", &[("impersonate-user", "bob")], "").await.code, 403);
     let nobody = [("impersonate-user", "system:anonymous")];
-    assert_eq!(admin.send("GET", "/api", &nobody, "").await.code, 401);
+    assert_eq!(admin.send("GET", "/api", &nobody, "").await.code, 403);
     assert_eq!(admin.send("GET", "/version", &nobody, "").await.code, 200);
     assert_eq!(hub.client(None).send("GET", "/version", &nobody, "").await.code, 401);
 }

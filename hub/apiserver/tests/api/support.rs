@@ -163,6 +163,15 @@ impl Authority {
         self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// A device's.
+    pub fn agent(&self, cluster: &str, uid: &str) -> Identity {
+        let group = format!("system:open-cluster-management:{cluster}");
+        let mut params = Self::of_client(&format!("{group}:agent"), &group);
+        let id = DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57683, 2]);
+        params.distinguished_name.push(id, uid);
+        self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
     fn of_client(name: &str, group: &str) -> CertificateParams {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
