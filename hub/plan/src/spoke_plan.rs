@@ -144,14 +144,14 @@ impl SpokePlan {
         let left = found.as_ref().and_then(|found| left_out(&key.cluster, found));
         let made = found.map(|found| pod_record(&key.cluster, &found, images));
         let mut now = Planned::default();
-        let (there, mut ended) = (made.is_some(), None);
+        let (there, mut others) = (made.is_some(), None);
         match made {
             Some(Ok((record, pod))) => {
                 let named = config_of(&pod).into_iter();
                 let named =
                     named.map(|(kind, space, name)| config_key(&key.cluster, kind, &space, &name));
                 now = Planned { record: Some(record.key.clone()), config: named.collect() };
-                ended = self.ask(&key.cluster, &pod);
+                others = self.ask(&key.cluster, &pod);
                 self.own.put(Arc::new(record.into()));
                 self.refused.extend(left.map(|left| (about, left)));
             }
@@ -163,7 +163,7 @@ impl SpokePlan {
             self.own.remove(&old);
         }
         let mut fresh = self.count_config(&now.config, &before.config);
-        fresh.extend(ended);
+        fresh.extend(others);
         if there {
             self.pods.insert(key.clone(), now);
         }
@@ -191,14 +191,15 @@ impl SpokePlan {
         fresh
     }
 
-    /// Notes which tokens a pod asks for; answers where those were that it asks for no longer.
+    /// Notes which tokens a pod asks for; answers where they are when it asks for others than before.
     fn ask(&mut self, realm: &ClusterName, pod: &PodV1) -> Option<RecordKey> {
-        let Some(asked) = TokensAsked::of(realm, pod) else {
-            let key = config_key(realm, Kind::POD_TOKENS_V1, &pod.namespace, &pod.uid);
-            return self.tokens.remove(&key).map(|_| key);
+        let key = config_key(realm, Kind::POD_TOKENS_V1, &pod.namespace, &pod.uid);
+        let asked = TokensAsked::of(realm, pod);
+        let before = match asked.clone() {
+            Some(asked) => self.tokens.insert(key.clone(), asked),
+            None => self.tokens.remove(&key),
         };
-        self.tokens.insert(asked.key(), asked);
-        None
+        (before != asked).then_some(key)
     }
 
     /// The records of tokens that its pods ask for.

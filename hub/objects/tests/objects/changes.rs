@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::kit::{World, bare_pod, config, deployment, of, refused, value};
+use super::kit::{World, bare_pod, config, deployment, of, pod, refused, value};
 
 const MODIFIED: &str = r#"Operation cannot be fulfilled on configmaps "a": the object has been modified; please apply your changes to the latest version and try again"#;
 
