@@ -9,7 +9,6 @@
 //! - a version that cannot be written leaves nothing, and what was shown before stays
 //!   (`a_set_that_cannot_be_written_leaves_nothing_behind_and_what_was_there_stays`);
 //! - what a killed agent left goes with the next look (`what_a_killed_agent_left_of_a_set_goes_with_the_next_look`);
-//! - what shows these files already needs no disk that takes writes (`a_device_whose_card_is_read_only_runs_its_pods`);
 //! - links are relative (`links_are_relative_so_that_a_guest_can_follow_them`).
 
 use std::collections::BTreeSet;
