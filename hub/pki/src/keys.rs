@@ -4,6 +4,7 @@
 //! ca.{crt,key}      made once; a hub never makes a CA over a store that has data
 //! admin.{crt,key}   the first administrator, renewed before it ends
 //! fleet-root.key    signs the keys that sign compiled modules
+//! sealing.keys      seal what the store holds of Secrets
 //! serving           made at every start, in memory: addresses change, and nobody pins it; exchanged before it ends
 //! ```
 //!
@@ -64,6 +65,12 @@ pub enum PkiError {
          the whole folder away to begin an empty fleet"
     )]
     CaDamaged(PathBuf),
+    /// The file of keys that values are sealed with is not what was written.
+    #[error(
+        "{0} is damaged: put it back from a copy of the data folder (without it nobody can read the Secrets and the keys \
+         of tokens that the store holds), or move the whole folder away to begin an empty fleet"
+    )]
+    SealingKeysDamaged(PathBuf),
     /// The clock was never set.
     #[error(
         "the clock shows {0}, which is before this software was made: set the clock (a time service such as chrony \
@@ -104,7 +111,7 @@ pub struct Pki {
 }
 
 /// Files under `pki` that are made once: where one of them is, the store was made before.
-const MADE_ONCE: [&str; 3] = ["ca.key", "ca.crt", "fleet-root.key"];
+const MADE_ONCE: [&str; 4] = ["ca.key", "ca.crt", "fleet-root.key", "sealing.keys"];
 
 impl Pki {
     /// Whether a hub has made keys in this folder.

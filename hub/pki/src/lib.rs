@@ -12,6 +12,8 @@
 //!   validity     from when to when it holds, and when a new one is due
 //! pem          all of these as text
 //! secret       letters of tokens
+//! sealing_key  keys that seal what is stored, and the form of what is sealed
+//!   sealing_file  DIR/pki/sealing.keys: those of the hub's own
 //! jwk_set      keys of somebody else who signs tokens
 //! token_key    keys that sign tokens of service accounts, and the form of these
 //! ```
@@ -27,6 +29,8 @@ mod keys;
 mod leaf;
 mod pem;
 mod request;
+mod sealing_file;
+mod sealing_key;
 mod secret;
 mod spoke_subject;
 mod token_key;
@@ -41,6 +45,8 @@ pub use keys::{Pki, PkiError};
 pub use leaf::MASTERS;
 pub use pem::{ChainFault, certificates, check_chain, encode};
 pub use request::{Request, RequestError, Signature, VerifiedRequest, ask};
+pub use sealing_file::SealingFile;
+pub use sealing_key::{KeyId, SealingKey};
 pub use secret::{NoRandomness, letters};
 pub use spoke_subject::{SPOKES, SpokeSubject, agent_group, agent_name};
 pub use token_key::{Jwk, ShownToken, TOKEN_ALGORITHM, TokenKey, TokenKeyError, jwk};
