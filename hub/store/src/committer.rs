@@ -32,7 +32,7 @@ use crate::history::Wakeups;
 use crate::store_state::StoreState;
 use crate::txn::prepare;
 use crate::watch_cache::WatchCache;
-use crate::{CommitError, Committed, Event, Expect, Revision, Txn};
+use crate::{CommitError, Committed, Event, Expect, Resealed, Revision, Txn};
 
 /// Most bytes of memory that transactions hold between their check and the disk's answer. A disk may stand still for
 /// as long as it likes, and who drops its request does not take the transaction back.
@@ -46,6 +46,9 @@ const EVENT_BYTES: usize = 128;
 pub(crate) trait Log: Send + 'static {
     /// Writes the events of whole revisions, the last being `revision`, all or none.
     fn write(&mut self, events: &[Event], revision: Revision) -> Result<(), Failure>;
+
+    /// Writes some of what lies otherwise on disk than it would be written now, beginning at this key.
+    fn reseal(&mut self, from: &[u8]) -> Result<Resealed, Failure>;
 
     /// Those of a batch that failed and may be on disk nevertheless: they are held until that is known.
     fn doubtful(&self) -> &[Event];
@@ -68,6 +71,12 @@ struct Waiting {
     answer: Answer,
 }
 
+/// Somebody waits for a step of resealing.
+struct ResealStep {
+    from: Vec<u8>,
+    caller: oneshot::Sender<Result<Resealed, CommitError>>,
+}
+
 struct Inbox {
     /// The newest state that a transaction may be built upon; ahead of what is durable.
     pending: StoreState,
@@ -75,6 +84,8 @@ struct Inbox {
     beyond: Revision,
     events: Vec<Event>,
     waiting: Vec<Waiting>,
+    /// To be taken after the next batch, or when there is none. Another one takes its place.
+    reseal: Option<ResealStep>,
     held: Line,
     /// Where who committed last runs; see [`call`].
     workers: Option<Handle>,
@@ -128,6 +139,7 @@ impl Committer {
             beyond: 0,
             events: Vec::new(),
             waiting: Vec::new(),
+            reseal: None,
             held: Line::default(),
             workers: None,
             closed: false,
@@ -158,6 +170,20 @@ impl Committer {
         };
         answer.await.unwrap_or(Err(CommitError::Stopped))
     }
+
+    /// Answers when the step is done.
+    pub(crate) async fn reseal(&self, from: Vec<u8>) -> Result<Resealed, CommitError> {
+        let (caller, answer) = oneshot::channel();
+        {
+            let mut inbox = self.shared.inbox.lock();
+            if inbox.closed {
+                return Err(CommitError::Stopped);
+            }
+            inbox.reseal = Some(ResealStep { from, caller });
+        }
+        self.shared.wake.notify_one();
+        answer.await.unwrap_or(Err(CommitError::Stopped))
+    }
 }
 
 impl Drop for Committer {
@@ -179,6 +205,7 @@ impl Drop for Gone {
         inbox.closed = true;
         // Dropping the senders answers who waits.
         inbox.waiting.clear();
+        inbox.reseal = None;
     }
 }
 
@@ -277,6 +304,9 @@ impl Shared {
                 if inbox.closed {
                     return false;
                 }
+                if inbox.reseal.is_some() {
+                    break;
+                }
                 self.wake.wait(&mut inbox);
             }
             let events = std::mem::take(&mut inbox.events);
@@ -284,6 +314,10 @@ impl Shared {
             inbox.held.written = std::mem::take(&mut inbox.held.waits);
             (events, waiting, inbox.pending.clone(), inbox.workers.take())
         };
+        if waiting.is_empty() {
+            self.reseal_one(log);
+            return true;
+        }
         let written = if events.is_empty() { Ok(()) } else { log.write(&events, state.revision) };
         match written {
             Ok(()) => {
@@ -298,7 +332,27 @@ impl Shared {
             }
             Err(failure) => self.fail(failure, bytes_of(log.doubtful()), waiting),
         }
+        self.reseal_one(log);
         true
+    }
+
+    /// Takes the step of resealing that somebody waits for.
+    fn reseal_one(&self, log: &mut impl Log) {
+        let Some(ResealStep { from, caller }) = self.inbox.lock().reseal.take() else { return };
+        let answer = match log.reseal(&from) {
+            Ok(done) => {
+                self.inbox.lock().held.doubtful = 0;
+                Ok(done)
+            }
+            Err(Failure::Refused(why)) => Err(CommitError::Unavailable(why)),
+            Err(found @ Failure::Found(_)) => {
+                // What is in line was built without it.
+                self.fail(found, bytes_of(log.doubtful()), Vec::new());
+                Err(CommitError::Unavailable("the disk has just come back".to_owned()))
+            }
+        };
+        // Who asked may have gone meanwhile.
+        let _ = caller.send(answer);
     }
 
     /// Goes back to what is durable and tells everybody who built upon more.

@@ -10,6 +10,7 @@
 //! layer     a store over another, with a little of its own
 //! memory    the backend for tests and simulations; nothing survives
 //! redb      the default: embedded, group commit, fsync before acknowledging
+//! sealer    what lies sealed on its disk
 //! ```
 //!
 //! Guarantees:
@@ -30,6 +31,7 @@ mod history;
 mod layer;
 pub mod memory;
 pub mod redb;
+mod sealer;
 mod store_state;
 mod txn;
 mod waker;
@@ -37,6 +39,7 @@ mod watch_cache;
 
 pub use history::Limits;
 pub use layer::Layer;
+pub use sealer::{Resealed, SealError, Sealer, Unsealed};
 
 use std::sync::Arc;
 use std::task::{Context, Poll};

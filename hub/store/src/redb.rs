@@ -9,6 +9,7 @@
 //! progress  tells how far that has come
 //! patience  how long a disk that refused is left alone
 //! log       batches as redb transactions, and the way back after the disk failed
+//!   reseal    writes anew what lies otherwise than it would be written now
 //! ```
 //!
 //! Guarantees:
@@ -20,7 +21,10 @@
 //!   (`a_flipped_bit_of_a_closed_store_changes_nothing_or_is_told`,
 //!   `a_flipped_bit_of_a_killed_store_changes_nothing_or_is_told`, `a_store_that_was_cut_or_emptied_is_told`);
 //! - a store is made whole or not at all (`a_store_killed_while_it_is_made_is_made_again`);
-//! - opening says what it reads and when it is through (`opening_says_what_it_reads_and_when_it_is_through`).
+//! - opening says what it reads and when it is through (`opening_says_what_it_reads_and_when_it_is_through`);
+//! - what is to be sealed lies nowhere open, neither after changes nor after deletions
+//!   (`what_is_sealed_is_nowhere_in_the_file`), and without its key the store is refused and left alone
+//!   (`a_store_without_its_key_is_told_and_left_alone`).
 
 mod check;
 mod disk;
@@ -43,11 +47,12 @@ pub use encoding::Unreadable;
 use crate::committer::Committer;
 use crate::history::Limits;
 use crate::watch_cache::WatchCache;
-use crate::{CommitError, Committed, Compacted, Revision, Scope, Snapshot, Store, Txn, Watch};
+use crate::{CommitError, Committed, Compacted, Resealed, Revision, Scope, SealError, Sealer};
+use crate::{Snapshot, Store, Txn, Unsealed, Watch};
 use log::RedbLog;
 
 /// The format that this build writes, and the only one that it reads.
-const STORE_FORMAT: u64 = 2;
+const STORE_FORMAT: u64 = 3;
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +92,14 @@ pub enum OpenError {
         file: String,
         /// What does not fit.
         why: String,
+    },
+    /// Values in it are sealed and cannot be opened.
+    #[error("{file} cannot be read and was left as it is: {why}")]
+    Sealed {
+        /// The file.
+        file: String,
+        /// Why.
+        why: SealError,
     },
     /// It is older than what was acknowledged.
     #[error(
@@ -140,6 +153,7 @@ pub struct RedbStore {
     incarnation: u64,
     cache: Arc<WatchCache>,
     committer: Committer,
+    stale: bool,
 }
 
 impl RedbStore {
@@ -156,7 +170,7 @@ impl RedbStore {
     /// # Errors
     /// As [`RedbStore::open`].
     pub fn open_old(directory: &Path) -> Result<Self, OpenError> {
-        Self::start(RedbLog::open(FileDisk::new(directory), false)?, Limits::default())
+        Self::open_sealed(FileDisk::new(directory), false, Arc::new(Unsealed))
     }
 
     /// Opens or makes the store on any disk.
@@ -164,14 +178,44 @@ impl RedbStore {
     /// # Errors
     /// As [`RedbStore::open`].
     pub fn open_on(disk: impl Disk, limits: Limits) -> Result<Self, OpenError> {
-        Self::start(RedbLog::open(disk, true)?, limits)
+        Self::start(RedbLog::open(disk, true, Arc::new(Unsealed))?, limits)
+    }
+
+    /// Opens the store on this disk, or makes it where it `may_make` one. What the sealer says is sealed.
+    ///
+    /// # Errors
+    /// As [`RedbStore::open`].
+    pub fn open_sealed(
+        disk: impl Disk,
+        may_make: bool,
+        sealer: Arc<dyn Sealer>,
+    ) -> Result<Self, OpenError> {
+        Self::start(RedbLog::open(disk, may_make, sealer)?, Limits::default())
+    }
+
+    /// Whether some values lay otherwise on disk, when it was opened, than they would have been written then.
+    #[must_use]
+    pub fn was_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// One step of writing anew what lies otherwise than the sealer would have it now: a few thousand values at most are
+    /// looked at, and about a megabyte is written, between two batches of commits. The first step begins at nothing.
+    /// When a step says that nothing is left, everything that it was told to change is durable, and not even redb's way
+    /// back to the commit before leads to what was there.
+    ///
+    /// # Errors
+    /// When the disk refuses: a later step may go on from there.
+    pub async fn reseal(&self, from: Vec<u8>) -> Result<Resealed, CommitError> {
+        self.committer.reseal(from).await
     }
 
     fn start(opened: log::Opened<impl Disk>, limits: Limits) -> Result<Self, OpenError> {
         let cache = WatchCache::new(opened.state, limits);
         let committer =
             Committer::start(Arc::clone(&cache), opened.log).map_err(OpenError::Thread)?;
-        Ok(Self { incarnation: opened.incarnation, cache, committer })
+        let (incarnation, stale) = (opened.incarnation, opened.stale);
+        Ok(Self { incarnation, cache, committer, stale })
     }
 }
 

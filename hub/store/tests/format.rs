@@ -5,6 +5,7 @@
 mod promises {
     #[expect(dead_code, reason = "shared with the promises")]
     pub(crate) mod kit;
+    pub(crate) mod toy;
 }
 
 use std::collections::BTreeMap;
@@ -13,9 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use freewheel_hub_schema::object::{Header, Object, Owner};
-use freewheel_hub_store::redb::RedbStore;
+use freewheel_hub_store::redb::{FileDisk, RedbStore};
 use freewheel_hub_store::{Operation, Store, Stored};
 use promises::kit::{all_pods, key, listed, put, read_until, remove, txn};
+use promises::toy::Toy;
 
 fn fixture(format: u32) -> PathBuf {
     let name = format!("tests/fixtures/store-v{format}.redb.gz");
@@ -64,12 +66,23 @@ async fn write_history(store: &dyn Store) {
         .commit(txn(&[], &[put("a", "2"), put("deployments.apps|root|web|d", "1")]))
         .await
         .unwrap();
-    store.commit(txn(&[], &[remove("nodes|root||n")])).await.unwrap();
+    let removed = [remove("nodes|root||n"), put("secrets|root|web|s", "sealed")];
+    store.commit(txn(&[], &removed)).await.unwrap();
+}
+
+fn open_sealed(directory: &Path) -> RedbStore {
+    RedbStore::open_sealed(FileDisk::new(directory), true, Arc::new(Toy::with(5))).unwrap()
 }
 
 fn everything(store: &dyn Store) -> Vec<Stored> {
     let snapshot = store.snapshot();
-    let paths = ["pods|pi-7|default|full", "a", "nodes|root||n", "deployments.apps|root|web|d"];
+    let paths = [
+        "pods|pi-7|default|full",
+        "a",
+        "nodes|root||n",
+        "deployments.apps|root|web|d",
+        "secrets|root|web|s",
+    ];
     let found = paths.iter().filter_map(|path| snapshot.get(&key(path)));
     found
         .map(|s| Stored {
@@ -82,16 +95,16 @@ fn everything(store: &dyn Store) -> Vec<Stored> {
 }
 
 /// That of the fixture, told when it was written.
-const INCARNATION: u64 = 0xcff1_c958_5b31_4f30;
+const INCARNATION: u64 = 0x3c54_efaa_5109_43bd;
 
 #[tokio::test]
-async fn a_store_of_format_2_opens_and_goes_on() {
+async fn a_store_of_format_3_opens_and_goes_on() {
     if std::env::var_os("FREEWHEEL_WRITE_FIXTURE").is_some() {
         write_fixture().await;
     }
     let directory = tempfile::tempdir().unwrap();
-    unpack(2, directory.path());
-    let store = RedbStore::open(directory.path()).unwrap();
+    unpack(3, directory.path());
+    let store = open_sealed(directory.path());
     assert_eq!(store.incarnation(), INCARNATION);
     assert_eq!(store.snapshot().revision(), 3);
     let reference = freewheel_hub_store::memory::MemoryStore::new();
@@ -104,12 +117,12 @@ async fn a_store_of_format_2_opens_and_goes_on() {
 /// Writes the fixture anew, when it is asked for; only ever before a format is released.
 async fn write_fixture() {
     let directory = tempfile::tempdir().unwrap();
-    let store = RedbStore::open(directory.path()).unwrap();
+    let store = open_sealed(directory.path());
     write_history(&store).await;
     println!("INCARNATION: {:#x}", store.incarnation());
     drop(store);
     let path = directory.path().join("store.redb");
-    let file = std::fs::File::create(fixture(2)).unwrap();
+    let file = std::fs::File::create(fixture(3)).unwrap();
     let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::best());
     packed.write_all(&std::fs::read(path).unwrap()).unwrap();
     packed.finish().unwrap();
@@ -129,22 +142,22 @@ async fn a_store_of_another_build_is_told_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.redb");
     let file = path.display();
-    let older = unpack(1, directory.path());
+    let older = unpack(2, directory.path());
     let error = RedbStore::open(directory.path()).err().unwrap();
     assert_eq!(
         error.to_string(),
         format!(
-            "another build of the hub wrote {file} (format 1, this one reads 2), and it was left as it is: start that \
+            "another build of the hub wrote {file} (format 2, this one reads 3), and it was left as it is: start that \
              build, or move the whole data folder away to begin an empty fleet, which every device has to join again"
         )
     );
     assert!(std::fs::read(&path).unwrap() == older);
     std::fs::remove_file(&path).unwrap();
     drop(RedbStore::open(directory.path()).unwrap());
-    set_meta(&path, "format", 3);
+    set_meta(&path, "format", 4);
     let error = RedbStore::open(directory.path()).err().unwrap();
-    assert!(error.to_string().contains("(format 3, this one reads 2)"), "{error}");
-    set_meta(&path, "format", 2);
+    assert!(error.to_string().contains("(format 4, this one reads 3)"), "{error}");
+    set_meta(&path, "format", 3);
     assert!(RedbStore::open(directory.path()).is_ok());
 }
 
@@ -171,7 +184,7 @@ fn nobody_else_may_read_the_file() {
 #[tokio::test]
 async fn a_store_opened_again_is_the_same() {
     let directory = tempfile::tempdir().unwrap();
-    let store = RedbStore::open(directory.path()).unwrap();
+    let store = open_sealed(directory.path());
     write_history(&store).await;
     for round in 0..50 {
         store
@@ -182,7 +195,7 @@ async fn a_store_opened_again_is_the_same() {
     let (incarnation, revision) = (store.incarnation(), store.snapshot().revision());
     let (all, listing) = (everything(&store), listed(&*store.snapshot(), &all_pods()));
     drop(store);
-    let store = RedbStore::open(directory.path()).unwrap();
+    let store = open_sealed(directory.path());
     assert_eq!((store.incarnation(), store.snapshot().revision()), (incarnation, revision));
     assert_eq!((everything(&store), listed(&*store.snapshot(), &all_pods())), (all, listing));
     // Events from before are gone; those to come are not.
@@ -233,11 +246,10 @@ impl tracing::Subscriber for Heard {
 #[test]
 fn opening_says_what_it_reads_and_when_it_is_through() {
     let directory = tempfile::tempdir().unwrap();
-    let bytes = unpack(2, directory.path()).len();
+    let bytes = unpack(3, directory.path()).len();
     let heard = Heard::default();
-    let store =
-        tracing::subscriber::with_default(heard.clone(), || RedbStore::open(directory.path()));
-    assert!(store.is_ok());
+    let opened = tracing::subscriber::with_default(heard.clone(), || open_sealed(directory.path()));
+    drop(opened);
     let heard = heard.0.lock().unwrap().clone();
     // The witness was not packed with the store.
     let [begins, unwitnessed, ends] = &heard[..] else { panic!("{heard:?}") };
@@ -246,6 +258,6 @@ fn opening_says_what_it_reads_and_when_it_is_through() {
         begins.contains("reading the store") && begins.contains(&format!("bytes={bytes} ")),
         "{begins}"
     );
-    assert!(ends.contains("the store is read") && ends.contains("objects=3 "), "{ends}");
+    assert!(ends.contains("the store is read") && ends.contains("objects=4 "), "{ends}");
     assert!(ends.contains("revision=3 ") && ends.contains("seconds="), "{ends}");
 }

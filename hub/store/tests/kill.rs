@@ -1,4 +1,4 @@
-//! `kill -9` at any moment: what was acknowledged is there, and nothing by half.
+//! `kill -9` at any moment: what was acknowledged is there, and nothing by half, also while secrets are sealed anew.
 //!
 //! The test runs itself again as the writer, reads its acknowledgements from a pipe and kills it.
 //! `FREEWHEEL_ROUNDS=100` kills more often.
@@ -8,6 +8,7 @@
 mod promises {
     #[expect(dead_code, reason = "shared with the promises")]
     pub(crate) mod kit;
+    pub(crate) mod toy;
 }
 
 use std::collections::BTreeSet;
@@ -17,9 +18,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_store::redb::RedbStore;
+use freewheel_hub_schema::object::Resource;
+use freewheel_hub_store::redb::{FileDisk, RedbStore};
 use freewheel_hub_store::{Operation, Scope, Store};
-use promises::kit::{all_pods, cluster, listed, put, remove, txn};
+use promises::kit::{cluster, listed, put, remove, txn};
+use promises::toy::Toy;
 
 const DIRECTORY: &str = "FREEWHEEL_TEST_WRITER";
 const ROUNDS: u64 = 12;
@@ -36,7 +39,10 @@ fn every_acknowledged_write_survives_kill_9() {
 
 /// The child: eight writers, each telling what was acknowledged to it.
 fn write_for_ever(directory: &Path) {
-    let store: Arc<dyn Store> = Arc::new(RedbStore::open(directory).unwrap());
+    // Each life seals with another key, and goes on to the next ones while it writes.
+    let toy = Arc::new(Toy::with(std::process::id().to_le_bytes()[0] | 1));
+    let store =
+        Arc::new(RedbStore::open_sealed(FileDisk::new(directory), true, toy.clone()).unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let writers = (0..WRITERS).map(|writer| {
         let store = Arc::clone(&store);
@@ -50,7 +56,16 @@ fn write_for_ever(directory: &Path) {
             }
         }
     });
-    runtime.block_on(futures::future::join_all(writers));
+    let sealing = async {
+        for _ in 0_u64.. {
+            let mut from = Vec::new();
+            while let Some(next) = store.reseal(from).await.unwrap().next {
+                from = next;
+            }
+            toy.key.fetch_add(2, std::sync::atomic::Ordering::SeqCst);
+        }
+    };
+    runtime.block_on(futures::future::join(futures::future::join_all(writers), sealing));
 }
 
 /// One transaction of a writer: it writes a name on both sides, and takes from both the one that it wrote three
@@ -72,8 +87,8 @@ impl Move {
 
     fn operations(&self) -> Vec<Operation> {
         let both = ["left", "right"].into_iter().flat_map(|side| {
-            let put = put(&format!("pods|root|{side}|{}", self.name(0)), &self.text());
-            [put, remove(&format!("pods|root|{side}|{}", self.name(2)))]
+            let put = put(&format!("secrets|root|{side}|{}", self.name(0)), &self.text());
+            [put, remove(&format!("secrets|root|{side}|{}", self.name(2)))]
         });
         both.collect()
     }
@@ -89,8 +104,11 @@ impl Move {
 
 /// What is on a side, a writer at a time.
 fn side(store: &dyn Store, namespace: &str) -> Vec<BTreeSet<String>> {
-    let scope =
-        Scope { cluster: Some(cluster("root")), namespace: Some(namespace.into()), ..all_pods() };
+    let scope = Scope {
+        resource: Resource::new("", "secrets"),
+        cluster: Some(cluster("root")),
+        namespace: Some(namespace.into()),
+    };
     let all = listed(&*store.snapshot(), &scope);
     let of = |writer| {
         let name = format!("w{writer}-");
@@ -115,7 +133,8 @@ fn survive() {
             Move { life, writer, round }.done_to(&mut known[writer]);
             next[writer] += 1;
         }
-        let store = RedbStore::open(directory.path()).unwrap();
+        let toy = Arc::new(Toy::with(1));
+        let store = RedbStore::open_sealed(FileDisk::new(directory.path()), true, toy).unwrap();
         let (left, right) = (side(&store, "left"), side(&store, "right"));
         assert_eq!(left, right, "kill {killed}: half a transaction");
         for (writer, found) in left.into_iter().enumerate() {

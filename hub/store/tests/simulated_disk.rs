@@ -2,230 +2,23 @@
 //! `FREEWHEEL_SEEDS=150..300` runs other seeds.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-#![expect(clippy::cast_possible_truncation, reason = "a disk of a few megabytes")]
 
 mod promises {
+    pub(crate) mod disk;
     #[expect(dead_code, reason = "shared with the promises")]
     pub(crate) mod kit;
+    pub(crate) mod toy;
 }
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use freewheel_hub_store::redb::{Disk, OpenError, Reads, RedbStore};
+use freewheel_hub_store::redb::{Reads, RedbStore};
 use freewheel_hub_store::{CommitError, Limits, Operation, Store};
-use parking_lot::Mutex;
+use promises::disk::{Failing, Simulated};
 use promises::kit::{all_pods, listed, put, read_until, remove, txn};
-
-/// What a disk writes at once.
-const SECTOR: usize = 512;
-
-#[derive(Debug)]
-enum Change {
-    Write(u64, Vec<u8>),
-    Length(u64),
-}
-
-#[derive(Debug, Default)]
-struct Platter {
-    /// What a reader sees.
-    now: Vec<u8>,
-    /// What is there after a power cut, whatever happens.
-    durable: Vec<u8>,
-    unsynced: Vec<Change>,
-    /// What the witness says, after what it said when it was synced last.
-    witness: Vec<u64>,
-    /// Changes until the power goes.
-    changes_left: Option<usize>,
-    dead: bool,
-    /// Largest length, when the disk is full beyond it.
-    space: Option<u64>,
-    /// How the next sync fails, if it does.
-    sync: Option<Failing>,
-    /// Writes are refused, as on a file system that finds out late that it is full.
-    refuses_writes: bool,
-    /// And only those with these bytes in them.
-    refuses: Option<Vec<u8>>,
-    /// How it was opened, one after the other.
-    opened: Vec<Reads>,
-    /// Bytes that were read.
-    read: usize,
-    /// Its time, which passes when a test says so.
-    began: Option<Instant>,
-    passed: Duration,
-    /// The witness cannot be written.
-    refuses_witness: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Failing {
-    /// It has done its work and the answer is lost.
-    AfterAll,
-    /// What was not synced is gone, also for readers.
-    ForGood,
-}
-
-impl Platter {
-    fn spend(&mut self) -> io::Result<()> {
-        if self.dead {
-            return Err(io::Error::other("the power is off"));
-        }
-        match &mut self.changes_left {
-            Some(0) => {
-                self.dead = true;
-                Err(io::Error::other("the power went off"))
-            }
-            Some(left) => {
-                *left -= 1;
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Some of what was not synced is there, some is not, some in part.
-    fn cut_power(&mut self, random: &mut fastrand::Rng) {
-        let mut image = std::mem::take(&mut self.durable);
-        for change in self.unsynced.drain(..) {
-            match change {
-                Change::Length(length) if random.bool() => image.resize(length as usize, 0),
-                Change::Length(_) => {}
-                Change::Write(offset, data) => {
-                    let fate = random.u8(..4);
-                    for (index, sector) in data.chunks(SECTOR).enumerate() {
-                        let kept = fate == 0 || (fate == 1 && random.bool());
-                        if kept {
-                            apply(&mut image, offset as usize + index * SECTOR, sector);
-                        }
-                    }
-                }
-            }
-        }
-        let mut witness = std::mem::take(&mut self.witness);
-        witness.truncate(random.usize(..=witness.len()));
-        *self = Self { now: image.clone(), durable: image, witness, ..Self::default() };
-    }
-}
-
-fn apply(image: &mut Vec<u8>, offset: usize, data: &[u8]) {
-    let end = offset + data.len();
-    if image.len() < end {
-        image.resize(end, 0);
-    }
-    image[offset..end].copy_from_slice(data);
-}
-
-#[derive(Clone, Debug, Default)]
-struct Simulated(Arc<Mutex<Platter>>);
-
-impl redb::StorageBackend for Simulated {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().now.len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let mut platter = self.0.lock();
-        platter.read += out.len();
-        let from = offset as usize;
-        let there = platter.now.get(from..from + out.len());
-        out.copy_from_slice(there.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        let mut platter = self.0.lock();
-        platter.spend()?;
-        if platter.space.is_some_and(|space| space < length) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        platter.now.resize(length as usize, 0);
-        platter.unsynced.push(Change::Length(length));
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut platter = self.0.lock();
-        platter.spend()?;
-        platter.unsynced.clear();
-        match platter.sync.take() {
-            None => platter.durable = platter.now.clone(),
-            Some(Failing::AfterAll) => {
-                platter.durable = platter.now.clone();
-                return Err(io::Error::other("the answer was lost"));
-            }
-            Some(Failing::ForGood) => {
-                platter.now = platter.durable.clone();
-                return Err(io::Error::other("the disk failed"));
-            }
-        }
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut platter = self.0.lock();
-        platter.spend()?;
-        if platter.refuses_writes {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let refused = |text: &Vec<u8>| data.windows(text.len()).any(|part| part == &**text);
-        if platter.refuses.as_ref().is_some_and(refused) {
-            return Err(io::Error::other("a bad sector"));
-        }
-        apply(&mut platter.now, offset as usize, data);
-        platter.unsynced.push(Change::Write(offset, data.to_vec()));
-        Ok(())
-    }
-}
-
-impl Disk for Simulated {
-    type Backend = Self;
-
-    fn name(&self) -> String {
-        "the simulated disk".to_owned()
-    }
-
-    fn open(&mut self, reads: Reads) -> io::Result<Option<Self>> {
-        self.0.lock().opened.push(reads);
-        Ok((!self.0.lock().now.is_empty()).then(|| self.clone()))
-    }
-
-    fn now(&self) -> Instant {
-        let mut platter = self.0.lock();
-        *platter.began.get_or_insert_with(Instant::now) + platter.passed
-    }
-
-    /// As under a name of its own that is given to it at the end.
-    fn make(
-        &mut self,
-        fill: &mut dyn FnMut(Self) -> Result<(), OpenError>,
-    ) -> Result<(), OpenError> {
-        let fresh = Self::default();
-        fill(fresh.clone())?;
-        let image = fresh.0.lock().now.clone();
-        let mut platter = self.0.lock();
-        (platter.now, platter.durable) = (image.clone(), image);
-        Ok(())
-    }
-
-    fn acknowledged(&mut self) -> io::Result<Option<u64>> {
-        Ok(self.0.lock().witness.last().copied())
-    }
-
-    fn acknowledge(&mut self, revision: u64, kept: bool) -> io::Result<()> {
-        let mut platter = self.0.lock();
-        platter.spend()?;
-        if platter.refuses_witness {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        platter.witness.push(revision);
-        if kept {
-            platter.witness = vec![revision];
-        }
-        Ok(())
-    }
-}
+use promises::toy::Toy;
 
 /// Longer than a disk that refused is left alone.
 fn wait(disk: &Simulated) {
@@ -443,6 +236,76 @@ async fn what_a_failed_sync_lost_stays_lost() {
     assert_eq!(told.iter().map(promises::kit::tell(1)).collect::<Vec<_>>(), ["1 >a=1", "2 >b=3"]);
     drop((store, watch));
     assert_eq!(listed(&*open(&disk).snapshot(), &all_pods()), ["a=1", "b=3"]);
+}
+
+/// A store whose secrets were sealed by one key and are to be by another.
+async fn to_be_sealed_anew(disk: &Simulated) -> RedbStore {
+    let sealed = |key| RedbStore::open_sealed(disk.clone(), true, Arc::new(Toy::with(key)));
+    let store = sealed(1).unwrap();
+    for name in 0..40 {
+        let text = "x".repeat(name * 97);
+        let path = format!("secrets|root|default|{name:02}");
+        store.commit(txn(&[], &[put(&path, &text)])).await.unwrap();
+    }
+    drop(store);
+    sealed(2).unwrap()
+}
+
+/// All secrets, and at which revision they are.
+fn secrets(store: &RedbStore) -> (Vec<String>, u64) {
+    let resource = freewheel_hub_schema::object::Resource::new("", "secrets");
+    let scope = freewheel_hub_store::Scope { resource, ..all_pods() };
+    let snapshot = store.snapshot();
+    (listed(&*snapshot, &scope), snapshot.revision())
+}
+
+/// The same after a start, and whether all of them lie as they are to.
+fn found_again(disk: &Simulated) -> ((Vec<String>, u64), bool) {
+    let store = RedbStore::open_sealed(disk.clone(), false, Arc::new(Toy::with(2))).unwrap();
+    (secrets(&store), !store.was_stale())
+}
+
+async fn seal_anew(store: &RedbStore) -> Result<(), CommitError> {
+    let mut from = Vec::new();
+    while let Some(next) = store.reseal(from).await?.next {
+        from = next;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_power_cut_while_values_are_sealed_anew_changes_nothing() {
+    let mut finished = false;
+    for changes in (0..60_usize).chain([10_000]) {
+        let (disk, mut random) = (Simulated::default(), fastrand::Rng::with_seed(changes as u64));
+        let store = to_be_sealed_anew(&disk).await;
+        let before = secrets(&store);
+        disk.0.lock().changes_left = Some(changes);
+        let done = seal_anew(&store).await.is_ok();
+        drop(store);
+        disk.0.lock().cut_power(&mut random);
+        let (after, all) = found_again(&disk);
+        assert!(after == before, "after {changes} changes");
+        assert!(all || !done, "after {changes} changes");
+        finished |= done;
+    }
+    assert!(finished);
+}
+
+#[tokio::test]
+async fn what_a_failed_sync_sealed_anew_is_found_either_way() {
+    for failing in [Failing::AfterAll, Failing::ForGood] {
+        let disk = Simulated::default();
+        let store = to_be_sealed_anew(&disk).await;
+        let (before, revision) = secrets(&store);
+        disk.0.lock().sync = Some(failing);
+        assert!(seal_anew(&store).await.is_err(), "{failing:?}");
+        let next = store.commit(txn(&[], &[put("a", "1")])).await.unwrap();
+        assert_eq!(next.revision, revision + 1, "{failing:?}");
+        seal_anew(&store).await.unwrap();
+        drop(store);
+        assert_eq!(found_again(&disk), ((before, revision + 1), true), "{failing:?}");
+    }
 }
 
 #[tokio::test]

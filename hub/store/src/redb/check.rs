@@ -18,26 +18,37 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend};
 
 use super::OpenError;
-use super::encoding::{decode_key, decode_value, sum_in};
+use super::encoding::{Unreadable, decode_key, decode_value, is_current, sum_in};
 use super::log::{Meta, OBJECTS, builder};
 use super::overlay::OverlayDisk;
+use crate::Sealer;
 use crate::store_state::StoreState;
 
 /// What a whole database holds.
 pub(super) struct Checked {
     pub(super) meta: Meta,
     pub(super) state: StoreState,
+    /// Some values lie otherwise than they would be written now.
+    pub(super) stale: bool,
 }
 
 /// Reads all of it. `file` is what to call it.
-pub(super) fn through(backend: impl StorageBackend, file: &str) -> Result<Checked, OpenError> {
+pub(super) fn through(
+    backend: impl StorageBackend,
+    file: &str,
+    sealer: &dyn Sealer,
+) -> Result<Checked, OpenError> {
     // redb asserts what holds in every file that it wrote; damage may break it anywhere.
-    let read = catch_unwind(AssertUnwindSafe(|| read(backend, file)));
+    let read = catch_unwind(AssertUnwindSafe(|| read(backend, file, sealer)));
     read.unwrap_or_else(|_| Err(damaged(file, "redb stumbles over it")))
         .map_err(|error| named(error, file))
 }
 
-fn read(backend: impl StorageBackend, file: &str) -> Result<Checked, OpenError> {
+fn read(
+    backend: impl StorageBackend,
+    file: &str,
+    sealer: &dyn Sealer,
+) -> Result<Checked, OpenError> {
     let trial = OverlayDisk::over(backend).map_err(OpenError::Disk)?;
     if trial.len().map_err(OpenError::Disk)? == 0 {
         return Err(damaged(file, "it is empty"));
@@ -49,39 +60,56 @@ fn read(backend: impl StorageBackend, file: &str) -> Result<Checked, OpenError> 
     let database = builder.create_with_backend(trial).map_err(OpenError::from)?;
     // Whoever panics over it leaves it behind: dropping it as well could panic once more, which no one can catch.
     let mut database = ManuallyDrop::new(database);
-    let checked = read_all(&mut database, repaired.load(Ordering::Relaxed), file);
+    let checked = read_all(&mut database, repaired.load(Ordering::Relaxed), (file, sealer));
     drop(ManuallyDrop::into_inner(database));
     checked
 }
 
-fn read_all(database: &mut Database, repaired: bool, file: &str) -> Result<Checked, OpenError> {
+fn read_all(
+    database: &mut Database,
+    repaired: bool,
+    (file, sealer): (&str, &dyn Sealer),
+) -> Result<Checked, OpenError> {
     // A repair has verified every page already.
     if !repaired && !database.check_integrity().map_err(OpenError::from)? {
         return Err(damaged(file, "its pages do not fit together"));
     }
     let meta = Meta::read(database, file)?;
-    let (mut state, sum) = load(database, file)?;
+    let Loaded { mut state, sum, stale } = load(database, file, sealer)?;
     if sum != meta.sum {
         return Err(damaged(file, "values are missing, or are there that should not be"));
     }
     state.revision = meta.revision;
-    Ok(Checked { meta, state })
+    Ok(Checked { meta, state, stale })
 }
 
-fn load(database: &Database, file: &str) -> Result<(StoreState, u64), OpenError> {
-    let unreadable = |error: super::Unreadable| damaged(file, &error.to_string());
+struct Loaded {
+    state: StoreState,
+    /// Of the sums of all values.
+    sum: u64,
+    stale: bool,
+}
+
+fn load(database: &Database, file: &str, sealer: &dyn Sealer) -> Result<Loaded, OpenError> {
+    let unreadable = |error: Unreadable| match error {
+        Unreadable::Sealed(why) => OpenError::Sealed { file: file.to_owned(), why },
+        Unreadable::Key(_) | Unreadable::Version(_) | Unreadable::Value | Unreadable::Sum(_) => {
+            damaged(file, &error.to_string())
+        }
+    };
     let txn = database.begin_read().map_err(OpenError::from)?;
     let table = txn.open_table(OBJECTS).map_err(OpenError::from)?;
-    let (mut state, mut sum, mut last) = (StoreState::default(), 0_u64, None);
+    let (mut state, mut sum, mut stale, mut last) = (StoreState::default(), 0_u64, false, None);
     for entry in table.iter().map_err(OpenError::from)? {
         let (key_bytes, value) = entry.map_err(OpenError::from)?;
         let key = decode_key(key_bytes.value(), last.as_ref()).map_err(unreadable)?;
-        let stored = decode_value(key.clone(), key_bytes.value(), value.value());
+        let stored = decode_value(key.clone(), key_bytes.value(), value.value(), sealer);
+        stale |= !is_current(key_bytes.value(), value.value(), sealer);
         state.insert(Arc::new(stored.map_err(unreadable)?));
         sum = sum.wrapping_add(sum_in(value.value()).unwrap_or_default());
         last = Some(key);
     }
-    Ok((state, sum))
+    Ok(Loaded { state, sum, stale })
 }
 
 fn damaged(file: &str, why: &str) -> OpenError {

@@ -1,8 +1,9 @@
-//! Keys and values on disk, frozen as version 1.
+//! Keys and values on disk, frozen as versions 1 and 2.
 //!
 //! ```text
 //! key    resource 00 cluster 00 namespace 00 name
 //! value  01  sum (8)  postcard(HeaderV1)  body
+//!        02  sum (8)  what a sealer makes of the same
 //! ```
 //!
 //! The sum is the head of a SHA-256 over the key and everything after the sum.
@@ -19,9 +20,10 @@ use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
 use serde::{Deserialize, Serialize};
 
-use crate::{Revision, Stored};
+use crate::{Revision, SealError, Sealer, Stored};
 
 const VALUE_VERSION: u8 = 1;
+const SEALED_VERSION: u8 = 2;
 /// Where the sum ends and what it is about begins.
 const SUM_PREFIX_BYTES: usize = 1 + size_of::<u64>();
 
@@ -60,7 +62,7 @@ pub enum Unreadable {
     #[error("a key is malformed: {0:?}")]
     Key(Vec<u8>),
     /// A value of a version that this build does not know.
-    #[error("a value has version {0}, this build knows {VALUE_VERSION}")]
+    #[error("a value has version {0}, this build knows {VALUE_VERSION} and {SEALED_VERSION}")]
     Version(u8),
     /// A value that ends early or holds what it may not.
     #[error("a value is malformed")]
@@ -68,6 +70,18 @@ pub enum Unreadable {
     /// A value or its key is not what was written.
     #[error("the value of {0} is not what was written")]
     Sum(String),
+    /// A value that is sealed.
+    #[error(transparent)]
+    Sealed(#[from] SealError),
+}
+
+/// What cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unwritable {
+    #[error(transparent)]
+    Encoding(#[from] postcard::Error),
+    #[error(transparent)]
+    Sealed(#[from] SealError),
 }
 
 /// What the bytes of a key and of its value's rest add up to.
@@ -89,6 +103,19 @@ pub(super) fn sum_of(numbers: &[u64]) -> u64 {
 /// The sum that a value says of itself.
 pub(super) fn sum_in(value: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(value.get(1..SUM_PREFIX_BYTES)?.try_into().ok()?))
+}
+
+/// The resource that a key is of.
+fn resource_of(key: &[u8]) -> &str {
+    let end = key.iter().position(|byte| *byte == 0).unwrap_or(key.len());
+    std::str::from_utf8(&key[..end]).unwrap_or_default()
+}
+
+/// Whether a value lies under its key as it would be written now.
+pub(super) fn is_current(key: &[u8], value: &[u8], sealer: &dyn Sealer) -> bool {
+    let rest = value.get(SUM_PREFIX_BYTES..).unwrap_or_default();
+    let sealed = value.first().is_some_and(|version| *version == SEALED_VERSION);
+    sealer.is_current(resource_of(key), sealed.then_some(rest))
 }
 
 /// Bytes of a key.
@@ -127,8 +154,9 @@ pub(super) fn decode_key(bytes: &[u8], last: Option<&Key>) -> Result<Key, Unread
 pub(super) fn encode_value(
     key: &[u8],
     stored: &Stored,
+    sealer: &dyn Sealer,
     out: &mut Vec<u8>,
-) -> Result<u64, postcard::Error> {
+) -> Result<u64, Unwritable> {
     let header = &stored.object.header;
     let frozen = HeaderV1 {
         created: stored.created,
@@ -146,6 +174,12 @@ pub(super) fn encode_value(
     out.extend_from_slice(&[0; size_of::<u64>()]);
     let mut written = postcard::to_extend(&frozen, std::mem::take(out))?;
     written.extend_from_slice(&stored.object.body);
+    let resource = resource_of(key);
+    if sealer.seals(resource) {
+        let plain = written.split_off(SUM_PREFIX_BYTES);
+        written[0] = SEALED_VERSION;
+        sealer.seal(resource, key, &plain, &mut written)?;
+    }
     let sum = sum(key, &written[SUM_PREFIX_BYTES..]);
     written[1..SUM_PREFIX_BYTES].copy_from_slice(&sum.to_le_bytes());
     *out = written;
@@ -153,9 +187,14 @@ pub(super) fn encode_value(
 }
 
 /// What is stored under a key, whose bytes are `key_bytes`, from its bytes.
-pub(super) fn decode_value(key: Key, key_bytes: &[u8], bytes: &[u8]) -> Result<Stored, Unreadable> {
+pub(super) fn decode_value(
+    key: Key,
+    key_bytes: &[u8],
+    bytes: &[u8],
+    sealer: &dyn Sealer,
+) -> Result<Stored, Unreadable> {
     let version = *bytes.first().ok_or(Unreadable::Value)?;
-    if version != VALUE_VERSION {
+    if !matches!(version, VALUE_VERSION | SEALED_VERSION) {
         return Err(Unreadable::Version(version));
     }
     let said = sum_in(bytes).ok_or(Unreadable::Value)?;
@@ -163,8 +202,15 @@ pub(super) fn decode_value(key: Key, key_bytes: &[u8], bytes: &[u8]) -> Result<S
     if said != sum(key_bytes, rest) {
         return Err(Unreadable::Sum(String::from_utf8_lossy(key_bytes).replace('\0', "/")));
     }
+    if version == SEALED_VERSION {
+        return decode_plain(key, &sealer.open(key_bytes, rest)?);
+    }
+    decode_plain(key, rest)
+}
+
+fn decode_plain(key: Key, plain: &[u8]) -> Result<Stored, Unreadable> {
     let (frozen, body): (HeaderV1<'_>, &[u8]) =
-        postcard::take_from_bytes(rest).map_err(|_| Unreadable::Value)?;
+        postcard::take_from_bytes(plain).map_err(|_| Unreadable::Value)?;
     let owned = |pairs: Vec<(&str, &str)>| {
         pairs.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
     };
@@ -210,6 +256,52 @@ impl From<&OwnerV1<'_>> for Owner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Unsealed;
+
+    /// Turns every bit round, of pods.
+    struct Turns;
+
+    impl Sealer for Turns {
+        fn seals(&self, resource: &str) -> bool {
+            resource == "pods"
+        }
+
+        fn seal(
+            &self,
+            _: &str,
+            _: &[u8],
+            plain: &[u8],
+            out: &mut Vec<u8>,
+        ) -> Result<(), SealError> {
+            out.extend(plain.iter().map(|byte| !byte));
+            Ok(())
+        }
+
+        fn open(&self, _: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+            Ok(sealed.iter().map(|byte| !byte).collect())
+        }
+
+        fn is_current(&self, resource: &str, sealed: Option<&[u8]>) -> bool {
+            self.seals(resource) == sealed.is_some()
+        }
+    }
+
+    #[test]
+    fn a_sealed_value_is_the_sealed_form_of_a_plain_one() {
+        let (mut plain, mut sealed, key) = (Vec::new(), Vec::new(), bytes(&stored().key));
+        encode_value(&key, &stored(), &Unsealed, &mut plain).unwrap();
+        let sum = encode_value(&key, &stored(), &Turns, &mut sealed).unwrap();
+        assert_eq!((sealed[0], sum_in(&sealed)), (2, Some(sum)));
+        let turned = sealed[SUM_PREFIX_BYTES..].iter().map(|byte| !byte);
+        assert!(turned.eq(plain[SUM_PREFIX_BYTES..].iter().copied()));
+        assert_eq!(decode_value(stored().key, &key, &sealed, &Turns).unwrap(), stored());
+        let refused = decode_value(stored().key, &key, &sealed, &Unsealed).unwrap_err();
+        assert!(matches!(refused, Unreadable::Sealed(SealError::NoKey(_))), "{refused}");
+        for (value, under_turns, under_none) in [(&plain, false, true), (&sealed, true, false)] {
+            assert_eq!(is_current(&key, value, &Turns), under_turns);
+            assert_eq!(is_current(&key, value, &Unsealed), under_none);
+        }
+    }
 
     fn key(resource: (&str, &str), cluster: &str, namespace: &str, name: &str) -> Key {
         let cluster = ClusterName::try_from(cluster).unwrap();
@@ -279,7 +371,7 @@ mod tests {
     #[test]
     fn value_bytes_are_frozen() {
         let (mut out, key) = (Vec::new(), bytes(&stored().key));
-        let sum = encode_value(&key, &stored(), &mut out).unwrap();
+        let sum = encode_value(&key, &stored(), &Unsealed, &mut out).unwrap();
         assert_eq!(sum_in(&out), Some(sum));
         let expected = [
             &[1][..],
@@ -295,22 +387,25 @@ mod tests {
         ]
         .concat();
         assert_eq!(out, expected);
-        assert_eq!(decode_value(stored().key, &key, &out).unwrap(), stored());
+        assert_eq!(decode_value(stored().key, &key, &out, &Unsealed).unwrap(), stored());
     }
 
     #[test]
     fn a_bit_that_flips_in_a_value_or_its_key_is_noticed() {
         let (mut out, key) = (Vec::new(), bytes(&stored().key));
-        encode_value(&key, &stored(), &mut out).unwrap();
+        encode_value(&key, &stored(), &Unsealed, &mut out).unwrap();
         for bit in 0..out.len() * 8 {
             let mut flipped = out.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode_value(stored().key, &key, &flipped).is_err(), "bit {bit}");
+            assert!(decode_value(stored().key, &key, &flipped, &Unsealed).is_err(), "bit {bit}");
         }
         for bit in 0..key.len() * 8 {
             let mut flipped = key.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode_value(stored().key, &flipped, &out).is_err(), "bit {bit} of the key");
+            assert!(
+                decode_value(stored().key, &flipped, &out, &Unsealed).is_err(),
+                "bit {bit} of the key"
+            );
         }
     }
 
@@ -321,8 +416,9 @@ mod tests {
             Err(Unreadable::Key(b"pods\0root\0x".into()))
         );
         assert!(decode_key(b"pods\0Root\0x\0y", None).is_err());
-        assert_eq!(decode_value(stored().key, &[], &[]), Err(Unreadable::Value));
-        assert_eq!(decode_value(stored().key, &[], &[9, 1]), Err(Unreadable::Version(9)));
-        assert_eq!(decode_value(stored().key, &[], &[1, 3, 0xac]), Err(Unreadable::Value));
+        let decoded = |bytes: &[u8]| decode_value(stored().key, &[], bytes, &Unsealed);
+        assert_eq!(decoded(&[]), Err(Unreadable::Value));
+        assert_eq!(decoded(&[9, 1]), Err(Unreadable::Version(9)));
+        assert_eq!(decoded(&[1, 3, 0xac]), Err(Unreadable::Value));
     }
 }

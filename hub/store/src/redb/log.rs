@@ -10,6 +10,9 @@
 //!   (`what_a_disk_brings_back_is_not_taken_for_another_batch_of_that_revision`);
 //! - a disk that refuses is not read through for every write (`a_disk_that_refuses_is_not_read_anew_for_every_write`).
 
+mod reseal;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -23,7 +26,7 @@ use super::retry::RetryDelay;
 use super::{OpenError, STORE_FORMAT};
 use crate::committer::{Failure, Log};
 use crate::store_state::StoreState;
-use crate::{Event, Revision};
+use crate::{Event, Resealed, Revision, Sealer};
 
 /// Frozen: key bytes to value bytes.
 pub(super) const OBJECTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("objects");
@@ -38,6 +41,7 @@ const CACHE_BYTES: usize = 8 << 20;
 /// The database and what may have happened to it.
 pub(super) struct RedbLog<D: Disk> {
     disk: D,
+    sealer: Arc<dyn Sealer>,
     /// None after a failure, until it was opened again.
     database: Option<Database>,
     durable: Revision,
@@ -65,11 +69,16 @@ pub(super) struct Opened<D: Disk> {
     pub(super) log: RedbLog<D>,
     pub(super) incarnation: u64,
     pub(super) state: StoreState,
+    pub(super) stale: bool,
 }
 
 impl<D: Disk> RedbLog<D> {
     /// Opens the database and loads all of it; makes it when there never was one and it `may_make` one.
-    pub(super) fn open(mut disk: D, may_make: bool) -> Result<Opened<D>, OpenError> {
+    pub(super) fn open(
+        mut disk: D,
+        may_make: bool,
+        sealer: Arc<dyn Sealer>,
+    ) -> Result<Opened<D>, OpenError> {
         let known = disk.acknowledged();
         let known = known.map_err(|source| OpenError::Witness { file: disk.name(), source })?;
         let backend = match disk.open(Reads::FromDisk).map_err(OpenError::Disk)? {
@@ -84,18 +93,13 @@ impl<D: Disk> RedbLog<D> {
         let (file, began) = (disk.name(), Instant::now());
         let bytes = backend.len().map_err(OpenError::Disk)?;
         tracing::info!(file, bytes, "reading the store; the hub answers when it is through");
-        let Checked { meta, state } =
-            check::through(CountingDisk::over(backend, &file, bytes), &file)?;
+        let Checked { meta, state, stale } =
+            check::through(CountingDisk::over(backend, &file, bytes), &file, &*sealer)?;
         if let Some(known) = known.filter(|known| meta.revision < *known) {
             return Err(OpenError::Older { file, found: meta.revision, known });
         }
         if known.is_none() && meta.revision != 0 {
-            tracing::warn!(
-                file,
-                revision = meta.revision,
-                "\"acknowledged\" is missing beside the store, or damaged: were this an older copy of it, nobody would \
-                 notice. It is taken for the newest, and \"acknowledged\" is written anew"
-            );
+            tell_unwitnessed(&file, meta.revision);
         }
         // Every page has just come from the disk.
         let backend = there(&mut disk, Reads::Remembered)?;
@@ -105,6 +109,7 @@ impl<D: Disk> RedbLog<D> {
         tracing::info!(file, objects, revision, seconds, "the store is read");
         let mut log = Self {
             disk,
+            sealer,
             database: Some(database),
             durable: revision,
             incarnation,
@@ -116,7 +121,7 @@ impl<D: Disk> RedbLog<D> {
             unwitnessed: false,
         };
         log.witness(true);
-        Ok(Opened { log, incarnation, state })
+        Ok(Opened { log, incarnation, state, stale })
     }
 
     /// Notes what is durable beside it. That only helps to notice damage later, so nothing is refused when it
@@ -152,7 +157,7 @@ impl<D: Disk> RedbLog<D> {
                 encode_key(key, &mut self.key);
                 let before = match &event.now {
                     Some(now) => {
-                        let added = encode_value(&self.key, now, &mut self.value)
+                        let added = encode_value(&self.key, now, &*self.sealer, &mut self.value)
                             .map_err(|e| redb::Error::Corrupted(e.to_string()))?;
                         sum = sum.wrapping_add(added);
                         objects.insert(self.key.as_slice(), self.value.as_slice())?
@@ -194,7 +199,8 @@ impl<D: Disk> RedbLog<D> {
             Some(UncertainBatch { events, revision, sum }) => {
                 (self.durable, self.sum) = (revision, sum);
                 self.database = Some(database);
-                Err(Failure::Found(events))
+                // Of values that lie otherwise now nobody has to hear.
+                if events.is_empty() { Ok(()) } else { Err(Failure::Found(events)) }
             }
             None => {
                 let (found, durable) = (found.revision, self.durable);
@@ -208,27 +214,42 @@ impl<D: Disk> RedbLog<D> {
     }
 }
 
+impl<D: Disk> RedbLog<D> {
+    /// Opens a database that has failed, when it is time to try.
+    fn ready(&mut self) -> Result<(), Failure> {
+        if self.database.is_some() {
+            return Ok(());
+        }
+        if let Some(why) = self.retry_delay.waits(self.disk.now()) {
+            return Err(Failure::Refused(why.to_owned()));
+        }
+        let healed = self.heal();
+        if let Err(Failure::Refused(why)) = &healed {
+            self.retry_delay.failed(self.disk.now(), why);
+        }
+        healed
+    }
+
+    /// What becomes of a write that failed.
+    fn failed(&mut self, error: &redb::Error) -> Failure {
+        self.database = None;
+        let why = error.to_string();
+        self.retry_delay.failed(self.disk.now(), &why);
+        Failure::Refused(why)
+    }
+}
+
 impl<D: Disk> Log for RedbLog<D> {
     fn write(&mut self, events: &[Event], revision: Revision) -> Result<(), Failure> {
-        if self.database.is_none() {
-            if let Some(why) = self.retry_delay.waits(self.disk.now()) {
-                return Err(Failure::Refused(why.to_owned()));
-            }
-            if let Err(failure) = self.heal() {
-                if let Failure::Refused(why) = &failure {
-                    self.retry_delay.failed(self.disk.now(), why);
-                }
-                return Err(failure);
-            }
-        }
-        if let Err(error) = self.try_write(events, revision) {
-            self.database = None;
-            let why = error.to_string();
-            self.retry_delay.failed(self.disk.now(), &why);
-            return Err(Failure::Refused(why));
-        }
+        self.ready()?;
+        self.try_write(events, revision).map_err(|error| self.failed(&error))?;
         self.witness(false);
         Ok(())
+    }
+
+    fn reseal(&mut self, from: &[u8]) -> Result<Resealed, Failure> {
+        self.ready()?;
+        self.try_reseal(from).map_err(|error| self.failed(&error))
     }
 
     fn doubtful(&self) -> &[Event] {
@@ -313,6 +334,16 @@ fn open_on(backend: impl StorageBackend) -> Result<Database, OpenError> {
         }
     });
     builder.create_with_backend(backend).map_err(OpenError::from)
+}
+
+/// An older copy would pass for the newest.
+fn tell_unwitnessed(file: &str, revision: Revision) {
+    tracing::warn!(
+        file,
+        revision,
+        "\"acknowledged\" is missing beside the store, or damaged: were this an older copy of it, nobody would \
+         notice. It is taken for the newest, and \"acknowledged\" is written anew"
+    );
 }
 
 /// What was there a moment ago.
