@@ -11,11 +11,10 @@ use super::Jobs;
 use super::decide::{PODS_AT_ONCE_MAX, Slot};
 use super::observe::{JobPod, TRACKING_FINALIZER};
 use super::template;
-use crate::control::owner_reference;
+use crate::control::{Claim, claim, owner_reference};
 use crate::engine::Error;
 use crate::index::{IndexTerm, controlled_or_adoptable};
 use crate::pods::controller_of;
-use crate::replicaset::decide::{Claim, claim};
 use crate::selector::Selector;
 
 impl Jobs {
