@@ -11,6 +11,7 @@ use crate::body::Body;
 use crate::call::Call;
 use crate::decode;
 use crate::write::{answer, door};
+use crate::yaml_keys;
 
 /// The one form in which objects are applied.
 const APPLY: &str = "application/apply-patch+yaml";
@@ -84,12 +85,15 @@ pub(crate) fn read(
              unmarshal {what} into Go value of type map[string]interface {{}}"
         )));
     }
-    let twice: Vec<String> = twice.iter().map(|path| format!("duplicate field {path:?}")).collect();
-    match how.field_validation {
-        FieldValidation::Strict if !twice.is_empty() => {
-            Err(ApiError::bad_request(format!("error strict decoding YAML: {}", twice.join(", "))))
-        }
-        FieldValidation::Ignore => Ok((how, config, Vec::new())),
-        FieldValidation::Strict | FieldValidation::Warn => Ok((how, config, twice)),
+    if twice.is_empty() || how.field_validation == FieldValidation::Ignore {
+        return Ok((how, config, Vec::new()));
     }
+    let twice = yaml_keys::twice(&String::from_utf8_lossy(body));
+    if how.field_validation == FieldValidation::Strict {
+        return Err(ApiError::bad_request(format!(
+            "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {}",
+            twice.join("\n  ")
+        )));
+    }
+    Ok((how, config, twice))
 }

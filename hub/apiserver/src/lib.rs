@@ -84,6 +84,7 @@ mod trail;
 mod view;
 mod watch;
 mod write;
+mod yaml_keys;
 
 pub use access::{Access, AccessOptions, Fetch, Remote};
 pub use authn::User;
