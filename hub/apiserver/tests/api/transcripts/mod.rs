@@ -9,9 +9,15 @@ mod settle;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use freewheel_hub_controllers::definitions::Definitions;
+use freewheel_hub_controllers::engine::{self, Client as ControllerClient};
+use freewheel_hub_controllers::events::Recorder;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{Client, Hub};
 use script::{Known, Player, Script};
@@ -48,6 +54,7 @@ async fn transcripts_are_those_of_kube_apiserver() {
     let mut everywhere = Known::new(EVERYWHERE.iter().map(|(pattern, _)| *pattern));
     for (file, script) in scripts {
         let hub = Hub::start().await;
+        let _controller = controllers(&hub);
         let answers = Player { client: hub.admin(), headers: Vec::new() }.play(&script).await;
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
         for (step, answer) in script.steps.iter().zip(&answers) {
@@ -58,6 +65,18 @@ async fn transcripts_are_those_of_kube_apiserver() {
     }
     wrong.extend(everywhere.gone().map(|known| format!("{known}: is no difference any more")));
     assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Those whose work shows in answers.
+fn controllers(hub: &Hub) -> JoinSet<()> {
+    let objects = &hub.objects;
+    let recorder = Recorder::channel(objects).0;
+    let client =
+        ControllerClient::new(objects.clone(), "customresourcedefinition-controller", recorder);
+    let definitions = Arc::new(Definitions::new(client).unwrap());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(engine::run(objects.store().clone(), definitions, CancellationToken::new()));
+    tasks
 }
 
 /// Writes what a server on this port of loopback answers into the scripts.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! {"about": "…", "steps": [{"name": "…", "request": {method, path, headers?, body?},
+//!                           "until": the code for which it is asked again?,
 //!                           "keep": {name: JSON pointer into the answer's body}?,
 //!                           "answer": what was recorded,
 //!                           "different": {JSON pointer into the answer: why ours is another}?}]}
@@ -10,6 +11,7 @@
 //! `{{name}}` in a path, a header or a body is what was kept under this name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -34,6 +36,8 @@ pub struct Script {
 pub struct Step {
     pub name: String,
     request: Request,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<u16>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     keep: BTreeMap<String, String>,
     #[serde(default)]
@@ -66,7 +70,7 @@ impl Player {
         let mut settler = Settler::default();
         let mut answers = Vec::new();
         for step in &script.steps {
-            let answer = self.send(&step.request, &kept).await;
+            let answer = self.answer(step, &kept).await;
             let mut body = body(&answer);
             for (name, pointer) in &step.keep {
                 let value = body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
@@ -79,6 +83,18 @@ impl Player {
             answers.push(json!({"code": answer.code, "headers": headers, "body": body}));
         }
         answers
+    }
+
+    /// What is answered, or at last answered where that is waited for.
+    async fn answer(&self, step: &Step, kept: &BTreeMap<String, String>) -> Answer {
+        for _ in 0..1000 {
+            let answer = self.send(&step.request, kept).await;
+            if step.until.is_none_or(|code| answer.code == code) {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{}: never answered with {:?}", step.name, step.until)
     }
 
     async fn send(&self, request: &Request, kept: &BTreeMap<String, String>) -> Answer {
