@@ -45,8 +45,7 @@ impl V2 {
         }
         let info = json!({"title": "Freewheel", "version": env!("CARGO_PKG_VERSION")});
         let mut text = format!(r#"{{"swagger":"2.0","info":{info},"paths":{{"#);
-        let paths =
-            Entries::write(paths, shared.map(|one| one.paths.of(&one.document)), &mut text);
+        let paths = Entries::write(paths, shared.map(|one| one.paths.of(&one.document)), &mut text);
         text.push_str(r#"},"definitions":{"#);
         let of_shared = shared.map(|one| one.definitions.of(&one.document));
         let definitions = Entries::write(definitions, of_shared, &mut text);
@@ -127,8 +126,7 @@ fn schema_of(value: Value) -> Value {
 fn leave_open(map: &mut Map<String, Value>) {
     let is = |map: &Map<String, Value>, key: &str| map.get(key) == Some(&Value::Bool(true));
     let may_be_null = |schema: &Value| schema.get("nullable") == Some(&Value::Bool(true));
-    let (nullable, open) =
-        (is(map, "nullable"), is(map, "x-kubernetes-preserve-unknown-fields"));
+    let (nullable, open) = (is(map, "nullable"), is(map, "x-kubernetes-preserve-unknown-fields"));
     if nullable || open {
         map.remove("items");
         map.remove("properties");
