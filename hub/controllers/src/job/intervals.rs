@@ -2,7 +2,7 @@
 //!
 //! Guarantees:
 //! - what is written is read as the same set (`what_is_written_is_read_alike`);
-//! - what it costs follows the number of intervals, not that of indexes: a text may say `0-2147483646`.
+//! - what it costs follows the number of intervals, not that of indexes (`a_text_may_name_billions`).
 
 use std::fmt;
 
@@ -121,6 +121,14 @@ mod tests {
         }
         assert_eq!(Intervals::read("3,x,0-2,7-5,90-2147483646", 100).to_string(), "0-3,90-99");
         assert_eq!(Intervals::read("0-5", 0), Intervals::default());
+    }
+
+    #[test]
+    fn a_text_may_name_billions() {
+        let most = Intervals::read("0-2147483645", 2_147_483_647);
+        assert_eq!(most.total(), 2_147_483_646);
+        assert_eq!(most.shared(&most.with(&Intervals::of([2_147_483_646]))), 2_147_483_646);
+        assert_eq!(most.missing(9, 2_147_483_647), [2_147_483_646]);
     }
 
     #[test]
