@@ -54,21 +54,7 @@ pub(crate) fn records_after(
             plan.take(outcome);
             plan.refused.extend(left_out(realm, found).filter(|_| planned));
         }
-        for (kind, namespace, name) in &wanted {
-            let outcome = match *kind {
-                Kind::SECRET_V1 => {
-                    source.secret(realm, namespace, name).map(|found| secret_record(realm, &found))
-                }
-                Kind::CONFIG_MAP_V1 => source
-                    .config_map(realm, namespace, name)
-                    .map(|found| config_map_record(realm, &found)),
-                _ => None,
-            };
-            // What is not there yet is the spoke's to report: only it knows which container waits.
-            if let Some(outcome) = outcome {
-                plan.take(outcome);
-            }
-        }
+        take_config(&mut plan, realm, &wanted, source);
         for record in tokens.iter().filter_map(|asked| source.tokens(asked)) {
             plan.take(Ok(record));
         }
@@ -83,4 +69,25 @@ pub(crate) fn records_after(
     }
     fit::fit(&mut plan, spoke, source, held, limits::PLAN_BYTES_MAX);
     plan
+}
+
+/// What is not there yet is the spoke's to report: only it knows which container waits.
+fn take_config(
+    plan: &mut Plan,
+    realm: &ClusterName,
+    wanted: &BTreeSet<(Kind, String, String)>,
+    source: &dyn Source,
+) {
+    for (kind, namespace, name) in wanted {
+        let outcome = if *kind == Kind::SECRET_V1 {
+            source.secret(realm, namespace, name).map(|found| secret_record(realm, &found))
+        } else if *kind == Kind::CONFIG_MAP_V1 {
+            source.config_map(realm, namespace, name).map(|found| config_map_record(realm, &found))
+        } else {
+            None
+        };
+        if let Some(outcome) = outcome {
+            plan.take(outcome);
+        }
+    }
 }

@@ -169,11 +169,11 @@ const NO_TOKEN: &str = "the token of the pod's service account has not come yet"
 /// kubelet's text for configuration that is not there.
 #[must_use]
 pub fn not_found(kind: Kind, name: &str) -> String {
-    match kind {
-        Kind::POD_TOKENS_V1 => NO_TOKEN.to_owned(),
-        Kind::SECRET_V1 => format!("secret {name:?} not found"),
-        _ => format!("configmap {name:?} not found"),
+    if kind == Kind::POD_TOKENS_V1 {
+        return NO_TOKEN.to_owned();
     }
+    let what = if kind == Kind::SECRET_V1 { "secret" } else { "configmap" };
+    format!("{what} {name:?} not found")
 }
 
 fn key_value(

@@ -62,7 +62,7 @@ impl Issuer {
             (self.now(), &own),
             (asked.namespace, asked.account, &account.object.header.uid),
             bound,
-            &[own.clone()],
+            std::slice::from_ref(&own),
         );
         let claims = serde_json::to_vec(&claims).map_err(ApiError::internal)?;
         key.sign(&claims).map_err(ApiError::internal)

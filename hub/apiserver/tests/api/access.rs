@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::support::{Authority, Hub, create};
 use bytes::Bytes;
+use rcgen::{DnType, ExtendedKeyUsagePurpose};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -268,7 +269,12 @@ async fn a_device_has_no_rights_in_the_api() {
     let group = "cluster.open-cluster-management.io/v1";
     let made = create(&hub.objects, group, "ManagedCluster", accepted).await;
     let uid = made["metadata"]["uid"].as_str().unwrap();
-    let device = hub.client(Some(&hub.authority.agent("pi-7", uid)));
+    let own = "system:open-cluster-management:pi-7";
+    let mut params = Authority::of_client(&format!("{own}:agent"), own);
+    let id = DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57_683, 2]);
+    params.distinguished_name.push(id, uid);
+    let device = hub.authority.sign(params, ExtendedKeyUsagePurpose::ClientAuth);
+    let device = hub.client(Some(&device));
     let whoami = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
     let who = device.post(whoami, &json!({})).await.json()["status"]["userInfo"].clone();
     assert_eq!(

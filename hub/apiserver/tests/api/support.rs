@@ -136,7 +136,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), certificate: der }
     }
 
-    fn sign(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Identity {
+    pub fn sign(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Identity {
         let key = KeyPair::generate().unwrap();
         params.extended_key_usages = vec![usage];
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -163,16 +163,7 @@ impl Authority {
         self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    /// A device's.
-    pub fn agent(&self, cluster: &str, uid: &str) -> Identity {
-        let group = format!("system:open-cluster-management:{cluster}");
-        let mut params = Self::of_client(&format!("{group}:agent"), &group);
-        let id = DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57683, 2]);
-        params.distinguished_name.push(id, uid);
-        self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
-    }
-
-    fn of_client(name: &str, group: &str) -> CertificateParams {
+    pub fn of_client(name: &str, group: &str) -> CertificateParams {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.distinguished_name.push(DnType::OrganizationName, group);

@@ -162,13 +162,9 @@ fn includes(all: &Value, one: &Value) -> bool {
     {
         return false;
     }
-    match &*text(all, "operator") {
-        "Exists" => true,
-        "" | "Equal" => {
-            text(one, "operator") == "Equal" && text(one, "value") == text(all, "value")
-        }
-        _ => false,
-    }
+    let equals = matches!(&*text(all, "operator"), "" | "Equal");
+    let same = text(one, "operator") == "Equal" && text(one, "value") == text(all, "value");
+    exists || (equals && same)
 }
 
 #[cfg(test)]
@@ -211,7 +207,7 @@ mod tests {
         let some = json!({"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5});
         let longer = json!({"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 9});
         assert_eq!(merge(vec![some.clone()], vec![all.clone()]), std::slice::from_ref(&all));
-        assert_eq!(merge(vec![some.clone()], vec![longer.clone()]), [longer.clone()]);
+        assert_eq!(merge(vec![some.clone()], vec![longer.clone()]), [longer]);
         assert_eq!(merge(vec![some.clone(), some.clone()], vec![]), [some]);
     }
 }
