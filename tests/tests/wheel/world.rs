@@ -308,6 +308,15 @@ impl World {
                 self.create(&place("namespaces", realm, "", namespace), value.clone());
             }
         }
+        // Beside the token in each pod.
+        let root_ca = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kube-root-ca.crt"},
+            "data": {"ca.crt": ""},
+        });
+        for realm in realms.iter().chain(&["root"]) {
+            let at = place("configmaps", realm, "default", "kube-root-ca.crt");
+            self.create(&at, root_ca.clone());
+        }
         let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
         let name = "bootstrap-token-abcdef";
         let secret = json!({
