@@ -1,7 +1,6 @@
 //! Making and ending the pods of a set, told in events of the set.
 //!
-//! Guarantees:
-//! - who is refused is refused once, not as often as there are pods to make: they come in bursts of 1, 2, 4, …
+//! They are made in bursts of 1, 2, 4, …: who is refused is refused once, and not as often as there are pods to make.
 
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! One pod per node, and rollouts within their bounds, one rule each.
+
 use super::*;
 use crate::testing::pod;
 

@@ -13,9 +13,10 @@
 //!   (`every_device_gets_its_daemon_and_keeps_it_while_it_is_silent`);
 //! - a rollout never has more nodes without a pod that serves than may be so, whatever happens meanwhile
 //!   (`a_rollout_takes_no_more_than_may_be_missing`, `a_daemon_set_is_rolled_out_and_back`), and one that surges makes
-//!   the new pod first (`a_surge_makes_the_new_pod_before_the_old_one_goes`);
-//! - a change is answered at the cost of one look at the fleet, once in a second at most where that is large: what
-//!   many pods report is one look.
+//!   the new pod first (`a_surge_makes_the_new_pod_before_the_old_one_goes`).
+//!
+//! A change is answered with one look at the set's whole fleet, in a large one once in a second at most: what many pods
+//! report meanwhile is one look.
 
 mod backoff;
 mod decide;

@@ -1,3 +1,5 @@
+//! The order in which numbered pods come, go and roll out, one rule each.
+
 use super::*;
 use crate::testing::pod;
 
