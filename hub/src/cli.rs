@@ -26,6 +26,11 @@ pub enum Verb {
         #[command(subcommand)]
         verb: TokenVerb,
     },
+    /// The keys that Secrets are sealed with in the hub's store
+    Keys {
+        #[command(subcommand)]
+        verb: KeysVerb,
+    },
     /// Approve the certificate request of spokes that asked to join, and accept them
     Accept(AcceptOptions),
     /// Print things
@@ -89,6 +94,10 @@ pub struct ServeOptions {
     /// `https://…` that tokens of service accounts are from [default: where the API is reached]
     #[arg(long)]
     pub service_account_issuer: Option<String>,
+    /// File with an EncryptionConfiguration of apiserver.config.k8s.io: what is sealed in the store, and with which keys
+    /// [default: Secrets and keys of tokens, with those of DIR/pki/sealing.keys]
+    #[arg(long)]
+    pub encryption_provider_config: Option<PathBuf>,
     /// Where objects are stored
     #[arg(long, value_enum, default_value = "redb")]
     pub store: StoreKind,
@@ -99,6 +108,21 @@ pub struct ServeOptions {
 pub enum StoreKind {
     /// Embedded, under --data
     Redb,
+}
+
+/// `hub keys …`
+#[derive(Subcommand)]
+pub enum KeysVerb {
+    /// Make a new key; the hub seals everything anew with it and drops the old ones
+    Rotate(RotateOptions),
+}
+
+/// `hub keys rotate`
+#[derive(Args)]
+pub struct RotateOptions {
+    /// The hub's folder, on this machine
+    #[arg(long)]
+    pub data: PathBuf,
 }
 
 /// `hub token …`

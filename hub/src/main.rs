@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod get;
 mod images;
+mod keys;
 mod kubeconfig;
 mod push;
 mod serve;
@@ -64,6 +65,7 @@ fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
             Ok(())
         }
         Verb::Token { verb: cli::TokenVerb::Create(options) } => client(token::create(options)),
+        Verb::Keys { verb: cli::KeysVerb::Rotate(options) } => client(keys::rotate(options)),
         Verb::Accept(options) => client(accept::run(options)),
         Verb::Get { verb: cli::GetVerb::Kubeconfig(options) } => client(get::kubeconfig(options)),
         Verb::Push(options) => client(push::run(options)),

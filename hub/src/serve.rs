@@ -17,6 +17,7 @@ mod module_kinds;
 mod names;
 mod open_files;
 mod process;
+mod sealing;
 mod signer;
 mod store_metrics;
 mod tasks;
@@ -57,6 +58,7 @@ use files::FileError;
 pub use login::secret as registry_login;
 use module_kinds::Handlers;
 use names::Names;
+use sealing::Rotation;
 use signer::{Signer, TokenSigner};
 use tasks::{HealthSigns, Tasks, together};
 
@@ -156,18 +158,21 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let names = Names::new(&options)?;
     let disk = Disk::new(&data);
     let compiler = compile::this_program().map_err(unusable)?;
-    let opening = data.clone();
-    let opened = tokio::task::spawn_blocking(move || DataDir::in_folder(&opening, compiler)).await;
-    let DataDir { store, pki, fleet_root, modules } =
+    let (opening, encryption) = (data.clone(), files::encryption(&options)?);
+    let opened =
+        tokio::task::spawn_blocking(move || DataDir::in_folder(&opening, compiler, encryption));
+    let opened = opened.await;
+    let DataDir { store, sealing, pki, fleet_root, modules } =
         opened.map_err(|e| ServeError::Run(io::Error::other(e)))??;
     modules.known_as(names.registries(options.listen.port()));
+    let rotation = Rotation { sealing, store: store.clone() };
     let store: Arc<dyn Store> = Arc::new(WatchedStore { store, disk: disk.clone() });
     let issuer = names::issuer(options.service_account_issuer.as_deref(), &names.api)?;
     let (access, store) = Access::over(store, files::read(&options, issuer)?);
     let objects = access.guard(Objects::new(store));
     definitions::serve_established(&objects);
     let hub = Hub { objects, access, disk, pki, modules, fleet_root, names };
-    hub.serve(&options).await
+    hub.serve(&options, rotation).await
 }
 
 fn listening(
@@ -203,7 +208,7 @@ struct Hub {
 }
 
 impl Hub {
-    async fn serve(self, options: &ServeOptions) -> Result<(), ServeError> {
+    async fn serve(self, options: &ServeOptions, rotation: Rotation) -> Result<(), ServeError> {
         let mut signals = Signals::new()?;
         let stop = CancellationToken::new();
         let (mut parts, signs) = (Tasks::default(), HealthSigns::default());
@@ -248,6 +253,7 @@ impl Hub {
             Ok(())
         });
         parts.start("store", self.disk.clone().watch(self.objects.store().clone(), stop.clone()));
+        parts.start("sealing of the store", rotation.run(stop.clone()));
         parts.start("memory", heap::run_maintenance(self.objects.store().clone(), stop.clone()));
         announce::write(&self.objects, &self.names.link).await.map_err(ServeError::Announce)?;
         write_kubeconfig(&self.pki, &self.names, &options.data)?;

@@ -1,13 +1,14 @@
 //! What lies in the data folder, opened in the one order that a start may be killed in.
 //!
 //! ```text
-//! store/store.redb ─▶ pki/ca.key ─▶ pki/ca.crt ─▶ pki/admin.* ─▶ pki/fleet-root.key ─▶ modules/tags.json
-//!   (revision 0)                                                                  then the first revision
+//! store/store.redb ─▶ pki/ca.key ─▶ pki/ca.crt ─▶ pki/admin.* ─▶ pki/fleet-root.key ─▶ pki/sealing.keys
+//!   (revision 0)                                         then the first revision ◀─ modules/tags.json ◀─┘
 //! ```
 //!
 //! Guarantees:
 //! - each file is made whole or not at all, and durably before the next: a first start that is killed anywhere starts
 //!   again (`a_first_start_killed_at_any_step_starts_again`);
+//! - a key that seals is made where nothing is sealed, and never in place of one that is lost;
 //! - a key says that the store was there, the registry that all keys were, and a revision that all of it was: a file
 //!   that is lost later is told by name and never made anew over what depends on it
 //!   (`what_is_lost_or_emptied_later_is_told_by_name_and_not_made_anew`,
@@ -19,15 +20,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use freewheel_hub_modules::{FleetRoot, Modules, Options};
-use freewheel_hub_pki::Pki;
-use freewheel_hub_store::Store;
-use freewheel_hub_store::redb::RedbStore;
+use freewheel_hub_pki::{Pki, SealingFile};
+use freewheel_hub_store::Store as _;
+use freewheel_hub_store::redb::{FileDisk, RedbStore};
 use freewheel_link::artifact::PublicKey;
 
 use super::ServeError;
+use super::sealing::{EncryptionConfiguration, Sealing};
 
 pub struct DataDir {
-    pub store: Arc<dyn Store>,
+    pub store: Arc<RedbStore>,
+    pub sealing: Arc<Sealing>,
     pub pki: Pki,
     pub fleet_root: PublicKey,
     pub modules: Modules,
@@ -35,14 +38,16 @@ pub struct DataDir {
 
 impl DataDir {
     /// Opens what is there, or makes it. Blocking.
-    pub fn in_folder(data: &Path, compiler: PathBuf) -> Result<Self, ServeError> {
+    pub fn in_folder(
+        data: &Path,
+        compiler: PathBuf,
+        encryption: EncryptionConfiguration,
+    ) -> Result<Self, ServeError> {
         let (dir, registry) = (data.join("store"), data.join("modules"));
         let has_registry = Modules::is_there(&registry);
-        let opened = if has_registry || Pki::is_there(data) {
-            RedbStore::open_old(&dir)
-        } else {
-            RedbStore::open(&dir)
-        };
+        let sealing = Sealing::new(SealingFile::of(data), encryption)?;
+        let may_make = !has_registry && !Pki::is_there(data);
+        let opened = RedbStore::open_sealed(FileDisk::new(&dir), may_make, sealing.clone());
         let store =
             opened.map_err(|source| ServeError::Store { path: dir, source: Box::new(source) })?;
         let has_data = store.snapshot().revision() != 0;
@@ -50,22 +55,29 @@ impl DataDir {
         let pki = Pki::open(data, had_keys)?;
         let root = FleetRoot::open(&data.join("pki/fleet-root.key"), !had_keys)?;
         let fleet_root = root.public();
+        sealing.make_first_key()?;
         let options = Options { dir: registry, compiler, root, may_make: !has_data };
         let modules = Modules::open(options)?;
-        Ok(Self { store: Arc::new(store), pki, fleet_root, modules })
+        Ok(Self { store: Arc::new(store), sealing, pki, fleet_root, modules })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use freewheel_hub_objects::internal::token_signers;
+    use freewheel_hub_pki::{KeyId, SealingKey};
     use freewheel_hub_schema::object::{Header, Key, Object, Resource};
     use freewheel_hub_store::{Operation, Txn};
     use freewheel_link::names::ClusterName;
+    use tokio_util::sync::CancellationToken;
 
+    use super::super::sealing::Rotation;
     use super::*;
 
     /// What a first start leaves, in the order in which it is made; the name that each is made under.
-    const MADE: [(&str, &str); 8] = [
+    const MADE: [(&str, &str); 9] = [
         ("store/store.redb", "store/store.new"),
         ("store/acknowledged", "store/acknowledged"),
         ("pki/ca.key", "pki/ca.new"),
@@ -73,12 +85,13 @@ mod tests {
         ("pki/admin.key", "pki/admin.new"),
         ("pki/admin.crt", "pki/admin.new"),
         ("pki/fleet-root.key", "pki/fleet-root.new"),
+        ("pki/sealing.keys", "pki/sealing.new"),
         ("modules/tags.json", "modules/tags.new"),
     ];
     const DIRS: [&str; 3] = ["store", "pki", "modules"];
 
     fn open(data: &Path) -> Result<DataDir, ServeError> {
-        DataDir::in_folder(data, "none".into())
+        DataDir::in_folder(data, "none".into(), EncryptionConfiguration::default())
     }
 
     fn files(data: &Path) -> Vec<String> {
@@ -96,10 +109,19 @@ mod tests {
     }
 
     async fn write_something(opened: &DataDir) {
-        let key = Key::new(&Resource::new("", "nodes"), &ClusterName::root(), "", "n");
-        let object = Object { header: Header::default(), body: "{}".into() };
-        let operations = vec![Operation::Put(key, object)];
+        let operations = vec![put("nodes", "n", "{}"), put("secrets", "s", "{}")];
         opened.store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+    }
+
+    fn put(plural: &str, name: &str, body: &str) -> Operation {
+        Operation::Put(
+            key(plural, name),
+            Object { header: Header::default(), body: body.to_owned().into() },
+        )
+    }
+
+    fn key(plural: &str, name: &str) -> Key {
+        Key::new(&Resource::new("", plural), &ClusterName::root(), "", name)
     }
 
     #[test]
@@ -136,6 +158,7 @@ mod tests {
             ("pki/ca.key", true),
             ("pki/ca.crt", true),
             ("pki/fleet-root.key", true),
+            ("pki/sealing.keys", true),
             ("modules/tags.json", true),
             ("pki/admin.key", false),
             ("pki/admin.crt", false),
@@ -172,8 +195,8 @@ mod tests {
             (&["store"][..], "store/store.redb"),
             (&["store", "modules"], "store/store.redb"),
             (&["store", "pki"], "store/store.redb"),
-            (&["pki"], "pki/ca.key"),
-            (&["pki", "modules"], "pki/ca.key"),
+            (&["pki"], "pki/sealing.keys"),
+            (&["pki", "modules"], "pki/sealing.keys"),
             (&["modules"], "modules/tags.json"),
         ];
         for (lost, named) in left {
@@ -193,5 +216,87 @@ mod tests {
                 open(data.path()).unwrap();
             }
         }
+    }
+
+    /// Whether the text is somewhere below the folder.
+    fn lies_open(folder: &Path, text: &str) -> bool {
+        std::fs::read_dir(folder).unwrap().any(|entry| {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                return lies_open(&path, text);
+            }
+            std::fs::read(path).unwrap().windows(text.len()).any(|part| part == text.as_bytes())
+        })
+    }
+
+    const CANARY: &str = "the canary in the coal mine";
+
+    #[tokio::test]
+    async fn a_secret_is_nowhere_in_the_data_folder() {
+        let data = tempfile::tempdir().unwrap();
+        let opened = open(data.path()).unwrap();
+        let signer = Key { resource: token_signers(), ..key("", "s") };
+        let signer = |text: &str| {
+            let object = Object { header: Header::default(), body: text.to_owned().into() };
+            Operation::Put(signer.clone(), object)
+        };
+        let commit = async |operations| {
+            opened.store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+        };
+        for round in 0..5 {
+            let text = format!("{CANARY} {round}");
+            commit(vec![put("secrets", "s", &text), signer(&text), put("pods", "p", "in sight")])
+                .await;
+        }
+        commit(vec![Operation::Delete(key("secrets", "s"))]).await;
+        assert!(lies_open(data.path(), "in sight") && !lies_open(data.path(), CANARY), "killed");
+        drop(opened);
+        assert!(lies_open(data.path(), "in sight") && !lies_open(data.path(), CANARY), "closed");
+        let opened = open(data.path()).unwrap();
+        let found = opened.store.snapshot().get(&Key { resource: token_signers(), ..key("", "s") });
+        assert_eq!(found.unwrap().object.body, format!("{CANARY} 4"));
+    }
+
+    /// Runs as a hub does until the file has this key alone.
+    async fn rotates_to(data: &Path, opened: &DataDir, added: impl FnOnce() -> KeyId) {
+        let stop = CancellationToken::new();
+        let rotation = Rotation { sealing: opened.sealing.clone(), store: opened.store.clone() };
+        let running = tokio::spawn(rotation.run(stop.clone()));
+        tokio::task::yield_now().await;
+        let (file, key) = (SealingFile::of(data), added());
+        let alone = async {
+            while file.keys().unwrap().iter().map(SealingKey::id).ne([key]) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), alone).await.unwrap();
+        stop.cancel();
+        running.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn keys_rotate_while_the_hub_runs_and_when_it_starts() {
+        let data = tempfile::tempdir().unwrap();
+        let file = SealingFile::of(data.path());
+        let opened = open(data.path()).unwrap();
+        let operations = (0..300).map(|name| put("secrets", &name.to_string(), CANARY)).collect();
+        opened.store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+        let first = std::fs::read(file.path()).unwrap();
+        rotates_to(data.path(), &opened, || file.add().unwrap().id()).await;
+        drop(opened);
+        let added = file.add().unwrap().id();
+        let opened = open(data.path()).unwrap();
+        assert!(opened.store.was_stale());
+        rotates_to(data.path(), &opened, || added).await;
+        drop(opened);
+        let last = std::fs::read(file.path()).unwrap();
+        std::fs::write(file.path(), first).unwrap();
+        let refused = crate::chain(&open(data.path()).err().unwrap());
+        assert!(refused.contains("which is not in"), "the first key is of no use: {refused}");
+        std::fs::write(file.path(), last).unwrap();
+        let opened = open(data.path()).unwrap();
+        assert!(!opened.store.was_stale());
+        let found = opened.store.snapshot().get(&key("secrets", "299")).unwrap();
+        assert_eq!(found.object.body, CANARY);
     }
 }

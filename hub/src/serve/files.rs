@@ -7,6 +7,7 @@ use freewheel_hub_apiserver::authn::{AuthenticationConfiguration, Provider, Toke
 use freewheel_hub_apiserver::authz::PolicyFile;
 use freewheel_hub_apiserver::{AccessOptions, Remote};
 
+use super::sealing::EncryptionConfiguration;
 use super::webhook::{Https, Webhook};
 use crate::cli::ServeOptions;
 use crate::client::{Client, ClientError};
@@ -40,6 +41,13 @@ pub(super) fn read(options: &ServeOptions, issuer: &str) -> Result<AccessOptions
         )?,
         issuer: issuer.to_owned(),
     })
+}
+
+/// What is to be sealed in the store, beside what always is.
+pub(super) fn encryption(options: &ServeOptions) -> Result<EncryptionConfiguration, FileError> {
+    let path = options.encryption_provider_config.as_deref();
+    let read = parsed("--encryption-provider-config", path, EncryptionConfiguration::read)?;
+    Ok(read.unwrap_or_default())
 }
 
 fn parsed<T, E: std::fmt::Display>(

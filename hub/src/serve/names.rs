@@ -151,8 +151,10 @@ fn outward() -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
-    use crate::cli::StoreKind;
+    use crate::cli::{Cli, Verb};
 
     #[test]
     fn documents_are_found_below_an_issuer() {
@@ -178,19 +180,10 @@ mod tests {
     }
 
     fn names(listen: &str, link: &str, advertise: Option<&str>, outward: Option<&str>) -> Names {
-        let options = ServeOptions {
-            data: "/data".into(),
-            listen: listen.parse().unwrap(),
-            link: link.parse().unwrap(),
-            advertise: advertise.map(str::to_owned),
-            token_auth_file: None,
-            authorization_policy_file: None,
-            authentication_config: None,
-            authentication_token_webhook_config_file: None,
-            authorization_webhook_config_file: None,
-            service_account_issuer: None,
-            store: StoreKind::Redb,
-        };
+        let fixed = ["hub", "serve", "--data", "/data", "--listen", listen, "--link", link];
+        let advertised = advertise.into_iter().flat_map(|name| ["--advertise", name]);
+        let cli = Cli::parse_from(fixed.into_iter().chain(advertised));
+        let Verb::Serve(options) = cli.verb else { panic!("another verb") };
         Names::with(&options, outward.map(|address| address.parse().unwrap())).unwrap()
     }
 
