@@ -98,9 +98,32 @@ pub struct ServeOptions {
     /// [default: Secrets and keys of tokens, with those of DIR/pki/sealing.keys]
     #[arg(long)]
     pub encryption_provider_config: Option<PathBuf>,
+    /// What is told to the audit log
+    #[command(flatten)]
+    pub audit: AuditOptions,
     /// Where objects are stored
     #[arg(long, value_enum, default_value = "redb")]
     pub store: StoreKind,
+}
+
+/// What is told of requests, and where.
+#[derive(Args)]
+pub struct AuditOptions {
+    /// File with a Policy of audit.k8s.io: which requests the audit log is told of, and how much
+    #[arg(long)]
+    pub audit_policy_file: Option<PathBuf>,
+    /// File that the audit log is written to; `-` is standard output
+    #[arg(long)]
+    pub audit_log_path: Option<PathBuf>,
+    /// Megabytes from which on the file is put aside and a new one begun
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub audit_log_maxsize: u32,
+    /// Days that a file is kept that was put aside; 0 for no end
+    #[arg(long, default_value_t = 0)]
+    pub audit_log_maxage: u32,
+    /// How many files that were put aside are kept; 0 for all
+    #[arg(long, default_value_t = 0)]
+    pub audit_log_maxbackup: usize,
 }
 
 /// Backends of the store.

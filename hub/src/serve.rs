@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use freewheel_hub_api::images::Images;
 use freewheel_hub_apiserver::{Access, Check, Limits, Server, Tls, TlsError};
+use freewheel_hub_audit::Audit;
 use freewheel_hub_controllers::{definitions, module_users};
 use freewheel_hub_gateway::{Gateway, Identity, SetupError};
 use freewheel_hub_metrics::Metrics;
@@ -171,7 +172,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let (access, store) = Access::over(store, files::read(&options, issuer)?);
     let objects = access.guard(Objects::new(store));
     definitions::serve_established(&objects);
-    let hub = Hub { objects, access, disk, pki, modules, fleet_root, names };
+    let audit = files::audit(&options.audit)?;
+    let hub = Hub { objects, access, audit, disk, pki, modules, fleet_root, names };
     hub.serve(&options, rotation).await
 }
 
@@ -200,6 +202,7 @@ fn lock(data: &Path) -> Result<File, ServeError> {
 struct Hub {
     objects: Objects,
     access: Access,
+    audit: Option<Arc<Audit>>,
     disk: Arc<Disk>,
     pki: Pki,
     modules: Modules,
@@ -226,6 +229,7 @@ impl Hub {
         let server = Server {
             objects: self.objects.clone(),
             access: self.access.clone(),
+            audit: self.audit.clone(),
             streams: gateway.streams(),
             extra: Some(http_v2::handler(self.modules.clone(), self.objects.clone())),
             checks: self.checks(&signs, &stop),

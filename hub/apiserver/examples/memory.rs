@@ -73,6 +73,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let objects = access.guard(Objects::new(store));
     namespaces(&objects).await?;
     let server = Server {
+        audit: None,
         objects,
         access,
         streams: Arc::new(NoSpokes),

@@ -9,9 +9,8 @@ use serde_json::Value;
 use crate::authz::{Attributes, Resource, What};
 use crate::body::Body;
 use crate::call::Call;
-use crate::decode;
 use crate::write::{answer, door};
-use crate::yaml_keys;
+use crate::{yaml, yaml_keys};
 
 /// The one form in which objects are applied.
 const APPLY: &str = "application/apply-patch+yaml";
@@ -76,7 +75,7 @@ pub(crate) fn read(
 ) -> Result<(WriteOptions, Value, Vec<String>), ApiError> {
     check_manager(call)?;
     let how = call.how("PatchOptions")?;
-    let (config, twice) = decode::yaml(body)
+    let (config, twice) = yaml::or_json(body)
         .map_err(|why| ApiError::bad_request(format!("error decoding YAML: {}", why.message)))?;
     if !config.is_object() {
         let what = if config.is_array() { "array" } else { "string" };

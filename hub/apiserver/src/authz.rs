@@ -99,13 +99,21 @@ impl Authorizers {
     /// # Errors
     /// 403; of a stranger too, as kube-apiserver has it where it lets strangers ask.
     pub async fn check(&self, asked: &Attributes<'_>) -> Result<(), ApiError> {
-        match self.decide(asked).await {
-            Decision::Allow(reason) => {
-                trace!(user = asked.user.name, verb = asked.verb, %reason, "allowed");
-                Ok(())
-            }
-            Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(asked, &reason)),
+        answer(asked, self.decide(asked).await)
+    }
+}
+
+/// What was decided, in kube-apiserver's words.
+///
+/// # Errors
+/// 403; of a stranger too, as kube-apiserver has it where it lets strangers ask.
+pub(crate) fn answer(asked: &Attributes<'_>, decision: Decision) -> Result<(), ApiError> {
+    match decision {
+        Decision::Allow(reason) => {
+            trace!(user = asked.user.name, verb = asked.verb, %reason, "allowed");
+            Ok(())
         }
+        Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(asked, &reason)),
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod read;
 
+use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -58,6 +59,8 @@ pub struct Body {
     ends_when_out: bool,
     /// The most that goes out at once.
     slice: usize,
+    /// To be dropped when it is out.
+    _until_out: Option<Box<dyn Any + Send>>,
     /// It counts among the answers that last.
     _counted: Option<Hold>,
     /// Its request is under way as long as it is.
@@ -175,6 +178,20 @@ impl Body {
         Self { _counted: Some(gauge), ..self }
     }
 
+    /// The same, which drops this when it is out, or nobody wants it any more.
+    #[must_use]
+    pub(crate) fn keeping_until_out(self, it: Box<dyn Any + Send>) -> Self {
+        Self { _until_out: Some(it), ..self }
+    }
+
+    /// All of it, where it is made.
+    pub(crate) fn in_one_piece(&self) -> Option<&Bytes> {
+        match &self.kind {
+            Kind::Whole { rest, .. } => Some(rest),
+            Kind::Chunks(_) | Kind::Foreign(_) | Kind::Large(_) => None,
+        }
+    }
+
     /// The same, of a request with this passage, which is free when this is out.
     #[must_use]
     pub(crate) fn passing(self, passage: Option<Passage>) -> Self {
@@ -288,6 +305,7 @@ impl From<Kind> for Body {
             turn: None,
             ends_when_out: false,
             slice: PIECE_BYTES,
+            _until_out: None,
             _counted: None,
             _passage: None,
             _busy: None,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use freewheel_hub_api::streams::SpokeStreams;
+use freewheel_hub_audit::Audit;
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::Objects;
 use freewheel_hub_schema::error::ApiError;
@@ -10,6 +11,7 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, Method, Request, Response, Uri};
 
 use crate::access::Access;
+use crate::audit::{self, Auditing};
 use crate::authn::{self, Authenticators, Bearers, User};
 use crate::authz::Authorizers;
 use crate::body::Body;
@@ -48,6 +50,8 @@ pub struct Server {
     pub extra: Option<Extra>,
     /// What `/readyz` asks beside itself.
     pub checks: Vec<Check>,
+    /// Who is told what was done, and by whom.
+    pub audit: Option<Arc<Audit>>,
     /// What `/metrics` shows; what the server counts itself, it adds.
     pub metrics: Metrics,
 }
@@ -65,6 +69,7 @@ pub(crate) struct Hub {
     pub(crate) tenants: Tenants,
     pub(crate) packed: Packed,
     pub(crate) meters: Arc<RequestMetrics>,
+    pub(crate) auditing: Option<Auditing>,
 }
 
 impl Hub {
@@ -84,6 +89,7 @@ impl Hub {
             tenants: Tenants::default(),
             packed: Packed::default(),
             meters: RequestMetrics::shown_in(&server.metrics),
+            auditing: audit::begin(server.audit.as_ref(), objects.clock(), &server.metrics),
             server,
         }
     }
@@ -107,7 +113,7 @@ pub(crate) struct Context<'a> {
     pub(crate) headers: HeaderMap,
     pub(crate) incoming: &'a mut RequestBody,
     pub(crate) seen: &'a mut Seen,
-    pub(crate) trail: &'a Trail,
+    pub(crate) trail: &'a mut Trail,
     /// Goes along with the answer; health has none.
     pub(crate) passage: Option<Passage>,
 }

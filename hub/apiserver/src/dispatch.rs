@@ -12,7 +12,7 @@ use crate::authn::impersonate;
 use crate::authn::{self, Proven, Shown, User};
 use crate::authz::{self, Attributes, Resource, What};
 use crate::body::Body;
-use crate::context::{Context, Hub};
+use crate::context::{Context, Extra, Hub};
 use crate::flow::Flow;
 use crate::path::{self, Route};
 use crate::query::Query;
@@ -21,22 +21,26 @@ use crate::request_body::RequestBody;
 use crate::request_metrics::Seen;
 use crate::tenant::Tenant;
 use crate::trail::Trail;
-use crate::{describe, media, registry, resource, respond};
+use crate::{describe, media, registry, resource, respond, verb};
 
 /// Answers a request, whatever it is.
 pub(crate) async fn handle(
     hub: Arc<Hub>,
     proven: Option<Proven>,
-    request: Request<RequestBody>,
-    (seen, trail): (&mut Seen, &Trail),
+    mut request: Request<RequestBody>,
+    (seen, trail): (&mut Seen, &mut Trail),
 ) -> Response<Body> {
     let (cluster, _) = path::cluster(request.uri().path());
     let tenant = Tenant::find(&*hub.server.objects.store().snapshot(), cluster);
     let user = match caller(&hub, proven.as_ref(), tenant.as_ref().ok(), request.headers()).await {
         Ok(user) => user,
-        Err(error) => return respond::failure(&error),
+        Err(error) => {
+            trail.begin(hub.auditing.as_ref(), &mut request, None).await;
+            return respond::failure(&error);
+        }
     };
     trail.is_by(&user);
+    trail.begin(hub.auditing.as_ref(), &mut request, Some(&user)).await;
     // Who shows a token sits on a connection that was a stranger's until then.
     let logs_in = proven.is_none() && !user.is_stranger();
     if registry::has(request.uri().path())
@@ -44,13 +48,7 @@ pub(crate) async fn handle(
         && !impersonate::is_asked(request.headers())
     {
         seen.is_at("/v2");
-        return match hub.pass(&user, Flow::of(request.method())).await {
-            Ok(passage) => {
-                let answer = registry::answer(extra, &hub, user, request).await;
-                answer.map(|body| body.passing(Some(passage)))
-            }
-            Err(error) => respond::failure(&error),
-        };
+        return of_registry(&hub, extra, user, request).await;
     }
     let (Parts { method, uri, headers, .. }, mut incoming) = request.into_parts();
     let accept = headers.get(ACCEPT).cloned();
@@ -68,12 +66,27 @@ pub(crate) async fn handle(
     debug!(query = uri.query(), code = response.status().as_u16(), "answered");
     // Of health, which has no passage, it is an answer.
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR && passage.is_some() {
-        trail.failed(&context.user, method, uri.path());
+        context.trail.failed(&context.user, method, uri.path());
     }
     if logs_in {
         response.extensions_mut().insert(LoggedIn);
     }
     response.map(|body| body.passing(passage))
+}
+
+async fn of_registry(
+    hub: &Arc<Hub>,
+    extra: &Extra,
+    user: Arc<User>,
+    request: Request<RequestBody>,
+) -> Response<Body> {
+    match hub.pass(&user, Flow::of(request.method())).await {
+        Ok(passage) => {
+            let answer = registry::answer(extra, hub, user, request).await;
+            answer.map(|body| body.passing(Some(passage)))
+        }
+        Err(error) => respond::failure(&error),
+    }
 }
 
 /// Who asks.
@@ -141,6 +154,7 @@ async fn run_as_somebody_else(
     }
     let other = impersonate::run_as(&hub.authorizers, caller, cluster, &context.headers).await?;
     debug!(caller = caller.name, user = other.name, "runs as somebody else");
+    context.trail.runs_as(&other);
     context.user = Arc::new(other);
     Ok(())
 }
@@ -148,7 +162,7 @@ async fn run_as_somebody_else(
 /// Nobody hears of a cluster, not even whether there is one, who is let into another one alone; and a stranger hears
 /// nothing of what there is or is not, clusters included, but by a right that was given to all.
 async fn check_door(
-    context: &Context<'_>,
+    context: &mut Context<'_>,
     cluster: Option<&str>,
     tenant: Option<&Tenant>,
     (path, route): (&str, &Route<'_>),
@@ -165,7 +179,7 @@ async fn check_door(
 
 /// A cluster that is not there answers as one does to which nobody has given any right: by what the root gives to all.
 async fn check_stranger(
-    context: &Context<'_>,
+    context: &mut Context<'_>,
     tenant: Option<&Tenant>,
     (path, route): (&str, &Route<'_>),
 ) -> Result<(), ApiError> {
@@ -180,13 +194,14 @@ async fn check_stranger(
         };
     };
     let query = Query::parse(context.uri.query().unwrap_or_default())?;
-    let verb = resource::verb(context.method, target, &query)?;
+    let verb = verb::of(context.method, target, &query);
+    let verb = verb.ok_or_else(respond::method_not_allowed)?;
     let what = What::Resource(Resource::from(target));
     let asked = Attributes { user: &context.user, verb, cluster: place.cluster(), what };
     if tenant.is_none() {
         return Err(authz::forbidden(&asked, ""));
     }
-    context.hub.authorizers.check(&asked).await
+    context.trail.check(&context.hub.authorizers, &asked).await
 }
 
 fn path_refused(context: &Context<'_>, path: &str) -> ApiError {
@@ -197,8 +212,13 @@ fn path_refused(context: &Context<'_>, path: &str) -> ApiError {
 }
 
 /// Whether the caller may do this to a path that is no resource.
-async fn check_path(context: &Context<'_>, tenant: &Tenant, path: &str) -> Result<(), ApiError> {
+async fn check_path(
+    context: &mut Context<'_>,
+    tenant: &Tenant,
+    path: &str,
+) -> Result<(), ApiError> {
     let (user, verb) = (&*context.user, context.method.as_str().to_ascii_lowercase());
     let (cluster, what) = (tenant.cluster(), What::Path(path));
-    context.hub.authorizers.check(&Attributes { user, verb: &verb, cluster, what }).await
+    let asked = Attributes { user, verb: &verb, cluster, what };
+    context.trail.check(&context.hub.authorizers, &asked).await
 }

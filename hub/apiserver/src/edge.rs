@@ -13,6 +13,7 @@
 //!   room for it is thrown away, and its client told to ask again, unless it says what was done
 //!   (`what_is_made_without_room_is_not_kept`).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, HeaderValue};
@@ -39,7 +40,7 @@ use crate::trail::Trail;
 pub(crate) async fn answer(
     hub: Arc<Hub>,
     proven: Option<Proven>,
-    place: Arc<ConnectionPermit>,
+    (place, from): (Arc<ConnectionPermit>, Option<IpAddr>),
     request: Request<Incoming>,
 ) -> Response<Body> {
     let busy = place.slot.busy();
@@ -52,12 +53,12 @@ pub(crate) async fn answer(
     let heading =
         if bytes <= BRIEF_ANSWER_BYTES { Ok(None) } else { backlog.account.hold_now(bytes) };
     let (received, rest) = RequestBody::new(incoming, place.slot.clone());
-    let (mut seen, trail) = (hub.meters.begin(&parts.method), Trail::of(&parts));
+    let (mut seen, mut trail) = (hub.meters.begin(&parts.method), Trail::of(&parts, from));
     let response = match &heading {
         Ok(_) => {
             let request = Request::from_parts(parts, received);
             let span = trail.span().clone();
-            dispatch::handle(hub, proven, request, (&mut seen, &trail)).instrument(span).await
+            dispatch::handle(hub, proven, request, (&mut seen, &mut trail)).instrument(span).await
         }
         Err(error) => {
             drop(received);
@@ -67,7 +68,8 @@ pub(crate) async fn answer(
     if response.extensions().get::<LoggedIn>().is_some() {
         place.known();
     }
-    let (mut parts, mut body) = seen.end(counted(response, backlog, reads)).into_parts();
+    let response = trail.answered(counted(response, backlog, reads)).await;
+    let (mut parts, mut body) = seen.end(response).into_parts();
     trail.tell(&mut parts.headers);
     if head || is_bodiless(parts.status) {
         say_length(&mut parts, &body, head);

@@ -4,6 +4,7 @@
 //! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (connection_slots, socket, stream, shutdown)
 //! edge       what holds for every answer   (request_body, body, piece, sending, send_backlog, memory_account)
 //! trail, tls a request's number and the span of what is logged of it; certificates of ours and of clients
+//! audit      what the audit log is told of a request
 //! context    what all requests share, and what one has before it is known what of
 //! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ objects, or what is no resource
 //!   path, query, media   what the URL and the headers say
@@ -11,7 +12,7 @@
 //!   authn, authz         who calls, what they may do   (access, tokens)
 //!   resource             verb ▸ permission ▸ call, which is one request for objects
 //!     read, watch          get, list; watch          (encode, frame, frame_cache, splice, continue_token)
-//!     write, apply, delete create, update, patch; server-side apply; delete   (decode)
+//!     write, apply, delete create, update, patch; server-side apply; delete   (decode, yaml)
 //!     scale, log, bind     subresources with a body of their own
 //!     proxy                what a device counts   (device)
 //!     objectless           what is answered without objects   (review)
@@ -31,6 +32,7 @@
 
 mod access;
 mod apply;
+mod audit;
 pub mod authn;
 pub mod authz;
 mod bind;
@@ -81,9 +83,11 @@ mod tenant;
 pub mod tls;
 mod tokens;
 mod trail;
+mod verb;
 mod view;
 mod watch;
 mod write;
+mod yaml;
 mod yaml_keys;
 
 pub use access::{Access, AccessOptions, Fetch, Remote};

@@ -39,7 +39,7 @@ async fn answered(
     }
     let (user, cluster) = (&context.user, tenant.cluster());
     let asked = Attributes { user, verb: "create", cluster, what: What::Resource(target.into()) };
-    context.hub.authorizers.check(&asked).await?;
+    context.trail.check(&context.hub.authorizers, &asked).await?;
     // An answer to a question has no columns.
     let out = media::negotiate(context.header(&ACCEPT), |wanted| wanted.shape == Shape::Object)?;
     let wires = (media::body_wire(context.header(&CONTENT_TYPE))?, out.wire);
@@ -47,6 +47,7 @@ async fn answered(
     let _held = slot.backlog.hold(comes).await?;
     let _comes = slot.backlog.account.coming(comes);
     let body = body::read(context.incoming).await?;
+    context.trail.takes(Some(wires.0), &body);
     let hub = &context.hub;
     let asks = Asks { authorizers: &hub.authorizers, bearers: &hub.bearers, user, cluster };
     let namespace = target.namespace.as_deref().unwrap_or_default();

@@ -2,7 +2,8 @@
 
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::selector::FieldSelector;
-use http::{Method, Response};
+use http::Response;
+use http::header::CONTENT_TYPE;
 
 use crate::authz::{Attributes, Resource, What};
 use crate::body::{self, Body};
@@ -16,7 +17,8 @@ use crate::request_body::RequestBody;
 use crate::tenant::Tenant;
 use crate::view::View;
 use crate::{
-    apply, bind, delete, log, objectless, proxy, read, respond, scale, tokens, watch, write,
+    apply, bind, delete, log, media, objectless, proxy, read, respond, scale, tokens, verb, watch,
+    write,
 };
 
 /// Answers a request for objects.
@@ -35,6 +37,7 @@ pub(crate) async fn answer(
         call.check_still()?;
     }
     let (body, mut held) = body_of(&call, verb, context.incoming).await?;
+    context.trail.takes(media::body_wire(call.header(&CONTENT_TYPE)).ok(), &body);
     if by_name {
         return bind::bind_named(call, body).await;
     }
@@ -62,7 +65,8 @@ async fn asked(
     let raw_query = context.uri.query().unwrap_or_default().to_owned();
     let mut query = Query::parse(&raw_query)?;
     query.watch |= target.watch;
-    let verb = verb(context.method, &target, &query)?;
+    let verb = verb::of(context.method, &target, &query);
+    let verb = verb.ok_or_else(respond::method_not_allowed)?;
     // What is left out at the end must not make it the end of something larger.
     if matches!(verb, "delete" | "deletecollection") && context.uri.path().ends_with('/') {
         return Err(respond::no_such_path());
@@ -75,7 +79,7 @@ async fn asked(
     what.name = named.as_deref().unwrap_or(what.name);
     let (cluster, what) = (tenant.cluster(), What::Resource(what));
     let attributes = Attributes { user: &context.user, verb, cluster, what };
-    context.hub.authorizers.check(&attributes).await?;
+    context.trail.check(&context.hub.authorizers, &attributes).await?;
     if by_name {
         check_binding_path(&target, verb)?;
     } else {
@@ -136,28 +140,6 @@ async fn body_of(
         call.check_still()?;
     }
     Ok((body, held))
-}
-
-/// What is done to it.
-pub(crate) fn verb(
-    method: &Method,
-    target: &Target<'_>,
-    query: &Query,
-) -> Result<&'static str, ApiError> {
-    let named = target.name.is_some();
-    Ok(match *method {
-        Method::GET | Method::HEAD if target.watch => "watch",
-        _ if target.watch => return Err(respond::method_not_allowed()),
-        Method::GET | Method::HEAD if named => "get",
-        Method::GET | Method::HEAD if query.watch => "watch",
-        Method::GET | Method::HEAD => "list",
-        Method::POST => "create",
-        Method::PUT => "update",
-        Method::PATCH => "patch",
-        Method::DELETE if named => "delete",
-        Method::DELETE => "deletecollection",
-        _ => return Err(respond::method_not_allowed()),
-    })
 }
 
 /// Whether the kind has such a path, and the path such a verb.

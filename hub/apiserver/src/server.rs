@@ -183,7 +183,9 @@ struct Connection {
 
 impl Connection {
     async fn run(self, stream: TcpStream, place: ConnectionPermit) {
-        let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
+        let peer = stream.peer_addr().ok();
+        let from = peer.map(|peer| peer.ip());
+        let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
         let _ = stream.set_nodelay(true);
         if let Err(error) = notice_loss(&stream, self.limits.lost) {
             return debug!(peer, %error, "nobody would notice when it is gone");
@@ -208,7 +210,7 @@ impl Connection {
         let at = place.clone();
         let service = service_fn(move |request| {
             let (hub, proven, place) = (hub.clone(), proven.clone(), at.clone());
-            async move { Ok::<_, Infallible>(edge::answer(hub, proven, place, request).await) }
+            async move { Ok::<_, Infallible>(edge::answer(hub, proven, (place, from), request).await) }
         });
         let stream = TokioIo::new(stream);
         let outcome = if is_http2 {

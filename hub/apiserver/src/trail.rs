@@ -1,7 +1,8 @@
 //! The trail of one request: its number, and the span that what is logged on its way is in.
 //!
 //! The number is what the client calls it (`Audit-ID`), or one that is drawn, as at kube-apiserver; it goes back with the
-//! answer. The span is one of `debug`: with the usual filter nobody looks at it, and it is not made.
+//! answer. The span is one of `debug`: with the usual filter nobody looks at it, and it is not made. What the audit log is
+//! told of the request is kept here, too.
 //!
 //! Guarantees:
 //! - every answer has a number, its client's own as it came (`every_answer_has_the_number_of_its_request`);
@@ -10,13 +11,20 @@
 //! - where nobody looks there is no span (`a_request_that_nobody_looks_at_has_no_span`).
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
+use bytes::Bytes;
+use freewheel_hub_schema::error::ApiError;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Method, request};
+use http::{Method, Request, Response, request};
 use tracing::field::Empty;
 use tracing::{Span, debug_span, warn};
 
+use crate::audit::{Auditing, Recording};
 use crate::authn::User;
+use crate::authz::{self, Attributes, Authorizer as _, Authorizers};
+use crate::body::Body;
+use crate::media::Wire;
 use crate::path::Target;
 use crate::tenant::Tenant;
 
@@ -30,11 +38,15 @@ const LOGGED_BYTES_MAX: usize = 64;
 pub(crate) struct Trail {
     number: HeaderValue,
     span: Span,
+    /// Where the request comes from.
+    from: Option<IpAddr>,
+    /// What the audit log is told of it, if anything.
+    recording: Option<Box<Recording>>,
 }
 
 impl Trail {
-    /// A request has come.
-    pub(crate) fn of(parts: &request::Parts) -> Self {
+    /// A request has come from this address.
+    pub(crate) fn of(parts: &request::Parts, from: Option<IpAddr>) -> Self {
         let number = number(&parts.headers);
         let span = debug_span!(
             "request",
@@ -46,7 +58,7 @@ impl Trail {
             verb = Empty,
             resource = Empty,
         );
-        Self { number, span }
+        Self { number, span, from, recording: None }
     }
 
     /// Where what is logged of it belongs.
@@ -69,6 +81,56 @@ impl Trail {
             None => self.span.record("resource", target.plural),
             Some(sub) => self.span.record("resource", format!("{}/{sub}", target.plural)),
         };
+    }
+
+    /// It is told of where the hub has a policy for that, as this caller's, or nobody's where that cannot be found out.
+    pub(crate) async fn begin<B>(
+        &mut self,
+        auditing: Option<&Auditing>,
+        request: &mut Request<B>,
+        user: Option<&User>,
+    ) {
+        let Some(auditing) = auditing else { return };
+        let number = String::from_utf8_lossy(self.number.as_bytes());
+        self.recording = Recording::begin(auditing, request, (&number, self.from), user).await;
+    }
+
+    /// It runs as somebody else.
+    pub(crate) fn runs_as(&mut self, user: &User) {
+        if let Some(recording) = &mut self.recording {
+            recording.runs_as(user);
+        }
+    }
+
+    /// Lets the caller pass or refuses, and tells which.
+    ///
+    /// # Errors
+    /// 403.
+    pub(crate) async fn check(
+        &mut self,
+        authorizers: &Authorizers,
+        asked: &Attributes<'_>,
+    ) -> Result<(), ApiError> {
+        let decision = authorizers.decide(asked).await;
+        if let Some(recording) = &mut self.recording {
+            recording.is_decided(&decision);
+        }
+        authz::answer(asked, decision)
+    }
+
+    /// This has come with it.
+    pub(crate) fn takes(&mut self, wire: Option<Wire>, body: &Bytes) {
+        if let Some(recording) = &mut self.recording {
+            recording.takes(wire, body);
+        }
+    }
+
+    /// This is its answer.
+    pub(crate) async fn answered(&mut self, response: Response<Body>) -> Response<Body> {
+        match self.recording.take() {
+            Some(recording) => recording.answered(response).await,
+            None => response,
+        }
     }
 
     /// It has failed for a reason that is the hub's. Its client has the number, too.
@@ -118,7 +180,7 @@ mod tests {
         let log = tracing_subscriber::registry().with(shown);
         tracing::subscriber::with_default(log, || {
             let (parts, ()) = Request::new(()).into_parts();
-            !Trail::of(&parts).span().is_disabled()
+            !Trail::of(&parts, None).span().is_disabled()
         })
     }
 

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use freewheel_hub_apiserver::authn::{AuthenticationConfiguration, Provider, TokenFile};
 use freewheel_hub_apiserver::authz::PolicyFile;
 use freewheel_hub_apiserver::{AccessOptions, Remote};
+use freewheel_hub_audit::{Audit, AuditLog, LogOptions, Place, Policy};
+use tracing::warn;
 
 use super::sealing::EncryptionConfiguration;
 use super::webhook::{Https, Webhook};
-use crate::cli::ServeOptions;
+use crate::cli::{AuditOptions, ServeOptions};
 use crate::client::{Client, ClientError};
 use crate::kubeconfig;
 
@@ -48,6 +50,38 @@ pub(super) fn encryption(options: &ServeOptions) -> Result<EncryptionConfigurati
     let path = options.encryption_provider_config.as_deref();
     let read = parsed("--encryption-provider-config", path, EncryptionConfiguration::read)?;
     Ok(read.unwrap_or_default())
+}
+
+/// Who is told of requests, where somebody is to be.
+pub(super) fn audit(options: &AuditOptions) -> Result<Option<Arc<Audit>>, FileError> {
+    let path = options.audit_log_path.as_deref();
+    let policy = parsed("--audit-policy-file", options.audit_policy_file.as_deref(), Policy::read)?;
+    let (policy, path) = match (policy, path) {
+        (Some(policy), Some(path)) => (policy, path),
+        (Some(_), None) => {
+            warn!("there is a policy for an audit log and no --audit-log-path: nothing is written");
+            return Ok(None);
+        }
+        (None, Some(_)) => {
+            warn!("there is an audit log and no --audit-policy-file: nothing is written to it");
+            return Ok(None);
+        }
+        (None, None) => return Ok(None),
+    };
+    let is_stdout = path == Path::new("-");
+    let log = AuditLog::open(LogOptions {
+        place: if is_stdout { Place::Stdout } else { Place::File(path.to_path_buf()) },
+        bytes_max: u64::from(options.audit_log_maxsize) << 20,
+        age_days_max: options.audit_log_maxage,
+        backups_max: options.audit_log_maxbackup,
+    });
+    let unusable = |error: std::io::Error| FileError {
+        flag: "--audit-log-path",
+        path: path.to_path_buf(),
+        why: error.to_string(),
+    };
+    let log = log.map_err(unusable)?;
+    Ok(Some(Arc::new(Audit { policy, log })))
 }
 
 fn parsed<T, E: std::fmt::Display>(

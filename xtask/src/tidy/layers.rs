@@ -3,9 +3,10 @@
 use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 29] = [
+const ARROWS: [(&str, &[&str]); 30] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-schema", &["link"]),
+    ("freewheel-hub-audit", &[]),
     ("freewheel-hub-custom", &["hub-schema"]),
     ("freewheel-hub-api", &["hub-custom", "hub-schema", "link"]),
     ("freewheel-hub-metrics", &[]),
@@ -37,6 +38,7 @@ const ARROWS: [(&str, &[&str]); 29] = [
         "freewheel-hub-apiserver",
         &[
             "hub-api",
+            "hub-audit",
             "hub-metrics",
             "hub-objects",
             "hub-pki",
@@ -65,6 +67,7 @@ const ARROWS: [(&str, &[&str]); 29] = [
         &[
             "hub-api",
             "hub-apiserver",
+            "hub-audit",
             "hub-controllers",
             "hub-gateway",
             "hub-metrics",

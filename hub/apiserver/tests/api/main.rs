@@ -7,6 +7,8 @@ mod answers;
 #[cfg(test)]
 mod applies;
 #[cfg(test)]
+mod audits;
+#[cfg(test)]
 mod busy;
 #[cfg(test)]
 mod definitions;

@@ -11,6 +11,7 @@ use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
 use freewheel_hub_apiserver::{
     Access, AccessOptions, Body, Check, Limits, LoggedIn, RequestBody, Server, Tls, User, serve,
 };
+use freewheel_hub_audit::Audit;
 use freewheel_hub_objects::Objects;
 use freewheel_hub_objects::clock::{Clock, SystemClock, SystemRandom};
 use freewheel_hub_schema::error::ApiError;
@@ -182,6 +183,8 @@ impl Clock for Ahead {
     }
 }
 
+type More = (AccessOptions, Option<Arc<Audit>>);
+
 /// A running API server over memory.
 pub struct Hub {
     pub address: SocketAddr,
@@ -214,15 +217,16 @@ impl Hub {
 
     /// One that has these files.
     pub async fn with(options: AccessOptions) -> Self {
-        Self::made(MemoryStore::new().sparse(3), Limits::default(), options).await
+        Self::made(MemoryStore::new().sparse(3), Limits::default(), (options, None)).await
     }
 
     pub async fn over(store: impl Store, limits: Limits) -> Self {
         let issuer = "https://hub:6443".to_owned();
-        Self::made(store, limits, AccessOptions { issuer, ..AccessOptions::default() }).await
+        let options = AccessOptions { issuer, ..AccessOptions::default() };
+        Self::made(store, limits, (options, None)).await
     }
 
-    async fn made(store: impl Store, limits: Limits, options: AccessOptions) -> Self {
+    pub async fn made(store: impl Store, limits: Limits, (options, audit): More) -> Self {
         let authority = Authority::new();
         let serving = authority.serving();
         let tls = Tls::new(
@@ -245,6 +249,7 @@ impl Hub {
         let echo = Echo::default();
         let followed = echo.followed.clone();
         let server = Server {
+            audit,
             objects: objects.clone(),
             access,
             streams: Arc::new(echo),

@@ -1,0 +1,490 @@
+//! What the audit log is told of one request, from its coming to the end of its answer.
+//!
+//! ```text
+//! caller known ─▶ RequestReceived ─▶ as whom it runs, who allows it, its object ─▶ answer ─▶ ResponseComplete
+//!                                     what lasts: ─▶ ResponseStarted ─▶ the end of the answer ┘
+//! ```
+//!
+//! Where nothing is told of a request, nothing is kept of it; without a policy nobody looks.
+//!
+//! Guarantees:
+//! - events are kube-apiserver's, with the logical cluster among their annotations
+//!   (`events_are_those_of_kube_apiserver`), and the number that the answer has
+//!   (`events_are_those_of_kube_apiserver`);
+//! - each refusal is told, also one at the door (`who_is_refused_is_told_of`);
+//! - bodies are told where the policy asks for them, and nowhere else (`bodies_are_told_where_the_policy_asks_for_them`);
+//! - what lasts is told at its beginning and at its end, however it ends (`a_watch_is_told_when_it_begins_and_when_it_ends`).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use freewheel_hub_audit::{
+    Asked, Audit, Counts, Event, Level, ObjectRef, Stage, Told, UserInfo, What,
+};
+use freewheel_hub_metrics::{MetricFamily, MetricKind, Metrics, Sample, Value as Figure};
+use freewheel_hub_objects::clock::Clock;
+use freewheel_hub_schema::protobuf;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, Method, Request, Response, Uri};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::authn::User;
+use crate::authz::{Decision, Resource};
+use crate::body::Body;
+use crate::media::{self, Wire};
+use crate::path::{self, Route, Target};
+use crate::query::Query;
+use crate::series::Labels;
+use crate::{flow, verb, yaml};
+
+/// Of what a client calls itself, as kube-apiserver has it.
+const USER_AGENT_BYTES_MAX: usize = 1_024;
+
+const DECISION: &str = "authorization.k8s.io/decision";
+const REASON: &str = "authorization.k8s.io/reason";
+/// The logical cluster that a request is for.
+const CLUSTER: &str = "freewheel.dev/cluster";
+/// Says why an answer's object is not there.
+const LEFT_OUT: &str = "freewheel.dev/response-object";
+
+/// What is told of requests, where, and by which clock.
+#[derive(Clone)]
+pub(crate) struct Auditing {
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// One request that is told of.
+pub(crate) struct Recording {
+    by: Auditing,
+    told: Told,
+    event: Event,
+    /// It is about objects.
+    has_objects: bool,
+    progress: Progress,
+}
+
+/// Tells by this clock of requests, where there is somebody to tell, and shows what becomes of events in the metrics.
+pub(crate) fn begin(
+    audit: Option<&Arc<Audit>>,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> Option<Auditing> {
+    let audit = audit?.clone();
+    let shown = |named, of: fn(&Counts) -> u64, labels: fn() -> Labels| {
+        let counts = audit.log.counts().clone();
+        metrics.show(MetricFamily::new(named, MetricKind::Counter, move || {
+            vec![Sample { labels: labels(), value: Figure::Whole(of(&counts)) }]
+        }));
+    };
+    let help = "Audit events that there were";
+    shown(("apiserver_audit_event", help), Counts::events, Vec::new);
+    let help = "Audit events that could not be written";
+    let plugin = || vec![("plugin", "log".to_owned())];
+    shown(("apiserver_audit_error", help), Counts::lost, plugin);
+    Some(Auditing { audit, clock: clock.clone() })
+}
+
+impl Auditing {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_nanosecond(self.clock.unix_nanos()).unwrap_or_default()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Its caller is nobody whom the hub knows: it is told of once.
+    Refused,
+    /// It is over when it is answered.
+    Brief,
+    /// Its answer lasts.
+    Lasting,
+    /// The beginning of that was told.
+    Begun,
+    Over,
+}
+
+/// Verb, and what a request is about.
+struct Info<'a> {
+    verb: String,
+    target: Option<Target<'a>>,
+    path: &'a str,
+    /// The one name that a selector leaves.
+    selected: String,
+}
+
+impl<'a> Info<'a> {
+    fn of(method: &Method, uri: &'a Uri) -> Self {
+        let (_, path) = path::cluster(uri.path());
+        let method_in_small = || method.as_str().to_ascii_lowercase();
+        let Route::Resource(target) = path::route(path) else {
+            return Self { verb: method_in_small(), target: None, path, selected: String::new() };
+        };
+        let query = Query::parse(uri.query().unwrap_or_default()).unwrap_or_default();
+        let verb = verb::of(method, &target, &query);
+        let selected = query.field_selector.strip_prefix("metadata.name=").unwrap_or_default();
+        let selected = if selected.contains(',') { "" } else { selected.trim_start_matches('=') };
+        Self {
+            verb: verb.map_or_else(method_in_small, str::to_owned),
+            target: Some(target),
+            path,
+            selected: selected.to_owned(),
+        }
+    }
+
+    fn lasts(&self) -> bool {
+        let subresource = self.target.as_ref().and_then(|target| target.subresource);
+        self.target.is_some() && flow::lasts(&self.verb, subresource.unwrap_or_default())
+    }
+
+    fn resource(&self) -> Option<Resource<'_>> {
+        let mut resource = self.target.as_ref().map(Resource::from)?;
+        if resource.name.is_empty() {
+            resource.name = &self.selected;
+        }
+        Some(resource)
+    }
+
+    fn what(&self) -> What<'_> {
+        self.resource().map_or(What::Path(self.path), |resource| What::Resource {
+            group: resource.group,
+            plural: resource.plural,
+            subresource: resource.subresource,
+            namespace: resource.namespace,
+            name: resource.name,
+        })
+    }
+
+    fn object_ref(&self) -> Option<ObjectRef> {
+        let resource = self.resource()?;
+        Some(ObjectRef {
+            resource: resource.plural.to_owned(),
+            namespace: resource.namespace.to_owned(),
+            name: resource.name.to_owned(),
+            api_group: resource.group.to_owned(),
+            api_version: self.target.as_ref().map(|target| target.version.to_owned())?,
+            subresource: resource.subresource.to_owned(),
+            ..ObjectRef::default()
+        })
+    }
+}
+
+impl Recording {
+    /// What is told of a request with this number, from this address, of a caller whom the hub knows, or is a stranger's,
+    /// or nobody's. What would hide its answer from the log is taken from it.
+    pub(crate) async fn begin<B>(
+        by: &Auditing,
+        request: &mut Request<B>,
+        (number, from): (&str, Option<IpAddr>),
+        user: Option<&User>,
+    ) -> Option<Box<Self>> {
+        let info = Info::of(request.method(), request.uri());
+        let who = user.map(|user| (&*user.name, &*user.groups));
+        let told = by.audit.policy.told(&Asked { user: who, verb: &info.verb, what: info.what() });
+        if told.level == Level::None {
+            return None;
+        }
+        let mut event = Event::new(told.level, number.to_owned(), by.now());
+        let uri = request.uri();
+        event.request_uri = uri.path_and_query().map_or("/", |all| all.as_str()).to_owned();
+        event.user = user.map(user_info).unwrap_or_default();
+        event.source_ips = source_ips(request.headers(), from);
+        event.user_agent = user_agent(request.headers());
+        event.object_ref = info.object_ref();
+        let cluster = path::cluster(uri.path()).0.unwrap_or("root");
+        event.annotations.insert(CLUSTER.to_owned(), cluster.to_owned());
+        let progress = match user {
+            None => Progress::Refused,
+            Some(_) if info.lasts() => Progress::Lasting,
+            Some(_) => Progress::Brief,
+        };
+        let has_objects = event.object_ref.is_some();
+        event.verb = info.verb;
+        if told.level == Level::RequestResponse {
+            request.headers_mut().remove(ACCEPT_ENCODING);
+        }
+        let mut recording = Box::new(Self { by: by.clone(), told, event, has_objects, progress });
+        if progress != Progress::Refused {
+            recording.tell(Stage::RequestReceived).await;
+        }
+        Some(recording)
+    }
+
+    /// It runs as somebody else.
+    pub(crate) fn runs_as(&mut self, user: &User) {
+        self.event.impersonated_user = Some(user_info(user));
+    }
+
+    /// This was decided of it.
+    pub(crate) fn is_decided(&mut self, decision: &Decision) {
+        let (decided, reason) = match decision {
+            Decision::Allow(reason) => ("allow", reason),
+            Decision::Deny(reason) | Decision::NoOpinion(reason) => ("forbid", reason),
+        };
+        let annotations = &mut self.event.annotations;
+        annotations.insert(DECISION.to_owned(), decided.to_owned());
+        annotations.insert(REASON.to_owned(), reason.clone().into_owned());
+    }
+
+    /// This has come with it.
+    pub(crate) fn takes(&mut self, wire: Option<Wire>, body: &Bytes) {
+        if body.is_empty() || !self.has_objects {
+            return;
+        }
+        let is_patch = self.event.verb == "patch";
+        let asks_for_it = Level::Request <= self.told.level;
+        // Names are told at all levels; a whole object is read for that when there is no other way to them.
+        if wire == Some(Wire::Json) && !asks_for_it {
+            if let (false, Ok(named)) = (is_patch, serde_json::from_slice::<Named>(body)) {
+                self.is_named(named);
+            }
+            return;
+        }
+        let value = match wire {
+            Some(Wire::Protobuf) => protobuf::decode(body).ok(),
+            Some(Wire::Json | Wire::Yaml) | None => {
+                yaml::or_json(body).ok().map(|(value, _)| value)
+            }
+        };
+        let Some(value) = value else { return };
+        if !is_patch && let Ok(named) = Named::deserialize(&value) {
+            self.is_named(named);
+        }
+        if asks_for_it {
+            self.event.request_object = Some(self.text(value, !is_patch));
+        }
+    }
+
+    fn is_named(&mut self, Named { metadata }: Named) {
+        let Some(of) = &mut self.event.object_ref else { return };
+        for (known, said) in [
+            (&mut of.namespace, metadata.namespace),
+            (&mut of.name, metadata.name),
+            (&mut of.uid, metadata.uid),
+            (&mut of.resource_version, metadata.resource_version),
+        ] {
+            if known.is_empty() {
+                *known = said.unwrap_or_default();
+            }
+        }
+    }
+
+    fn text(&self, mut value: Value, is_object: bool) -> String {
+        if is_object && self.told.omit_managed_fields {
+            drop_managed_fields(&mut value);
+        }
+        value.to_string()
+    }
+
+    /// This is its answer; what lasts is told of again when that is over.
+    pub(crate) async fn answered(mut self: Box<Self>, response: Response<Body>) -> Response<Body> {
+        self.notes(&response);
+        match self.progress {
+            Progress::Refused => self.tell_last(Stage::ResponseStarted).await,
+            Progress::Brief => self.tell_last(Stage::ResponseComplete).await,
+            Progress::Lasting => {
+                self.progress = Progress::Begun;
+                self.tell(Stage::ResponseStarted).await;
+                return response.map(|body| body.keeping_until_out(self));
+            }
+            Progress::Begun | Progress::Over => {}
+        }
+        response
+    }
+
+    fn notes(&mut self, response: &Response<Body>) {
+        let code = response.status().as_u16();
+        let mut status = json!({"metadata": {}, "code": code});
+        let asks_for_it = self.has_objects && self.told.level == Level::RequestResponse;
+        let failed = !response.status().is_success();
+        let value = if asks_for_it || failed { object_of(response) } else { None };
+        if let (true, Some(Value::Object(said))) = (failed, &value) {
+            note_status(&mut status, said);
+        }
+        self.event.response_status = Some(status);
+        if !asks_for_it || self.progress == Progress::Lasting {
+            return;
+        }
+        match value {
+            Some(value) => self.event.response_object = Some(self.text(value, true)),
+            None => {
+                let why = "left out: it goes out in pieces, or is no object".to_owned();
+                self.event.annotations.insert(LEFT_OUT.to_owned(), why);
+            }
+        }
+    }
+
+    fn line_at(&mut self, stage: Stage) -> Option<Vec<u8>> {
+        (self.event.stage, self.event.stage_began) = (stage, self.by.now());
+        self.told.at(stage).then(|| self.event.line())
+    }
+
+    async fn tell(&mut self, stage: Stage) {
+        if let Some(line) = self.line_at(stage) {
+            self.by.audit.log.write(line).await;
+        }
+    }
+
+    async fn tell_last(&mut self, stage: Stage) {
+        self.progress = Progress::Over;
+        self.tell(stage).await;
+    }
+}
+
+/// However it ends, it is told of.
+impl Drop for Recording {
+    fn drop(&mut self) {
+        if self.progress == Progress::Over {
+            return;
+        }
+        let mut stages = vec![Stage::ResponseComplete];
+        if std::thread::panicking() {
+            stages = vec![Stage::Panic];
+            self.event.response_status = Some(json!({
+                "metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500,
+                "message": "APIServer panic'd",
+            }));
+        } else if self.event.response_status.is_none() {
+            // Nobody waits for the answer any more, which upstream calls a success.
+            let early = "Connection closed early";
+            let status =
+                json!({"metadata": {}, "status": "Success", "message": early, "code": 200});
+            self.event.response_status = Some(status);
+            if self.progress == Progress::Lasting {
+                stages.insert(0, Stage::ResponseStarted);
+            }
+        }
+        for stage in stages {
+            if let Some(line) = self.line_at(stage) {
+                self.by.audit.log.write_now(line);
+            }
+        }
+    }
+}
+
+/// What an object says of where it is.
+#[derive(Default, Deserialize)]
+struct Named {
+    #[serde(default)]
+    metadata: NamedMeta,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NamedMeta {
+    namespace: Option<String>,
+    name: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+}
+
+fn user_info(user: &User) -> UserInfo {
+    UserInfo {
+        username: user.name.clone(),
+        uid: user.uid.clone(),
+        groups: user.groups.clone(),
+        extra: user.extra.clone(),
+    }
+}
+
+/// By which ways it says to have come, and where it comes from. All but the last its client may have made up.
+fn source_ips(headers: &HeaderMap, from: Option<IpAddr>) -> Vec<String> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let read = |text: &str| text.trim().parse::<IpAddr>().ok();
+    let mut ips: Vec<IpAddr> = text("x-forwarded-for").split(',').filter_map(read).collect();
+    ips.extend(read(text("x-real-ip")).filter(|ip| !ips.contains(ip)));
+    ips.extend(from.filter(|from| ips.last() != Some(from)));
+    ips.iter().map(IpAddr::to_string).collect()
+}
+
+fn user_agent(headers: &HeaderMap) -> String {
+    let agent = headers.get(USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()));
+    let agent = agent.unwrap_or_default();
+    if agent.len() <= USER_AGENT_BYTES_MAX {
+        return agent.into_owned();
+    }
+    let end = agent.floor_char_boundary(USER_AGENT_BYTES_MAX);
+    format!("{}...TRUNCATED", &agent[..end])
+}
+
+/// The object that an answer in one piece is.
+fn object_of(response: &Response<Body>) -> Option<Value> {
+    let headers = response.headers();
+    let bytes = response.body().in_one_piece().filter(|bytes| !bytes.is_empty())?;
+    let media = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    if headers.contains_key(CONTENT_ENCODING) {
+        return None;
+    }
+    match media.split(';').next().unwrap_or_default() {
+        media::JSON => serde_json::from_slice(bytes).ok(),
+        media::PROTOBUF => protobuf::decode(bytes).ok(),
+        media::YAML => yaml::or_json(bytes).ok().map(|(value, _)| value),
+        _ => None,
+    }
+}
+
+/// Of a Status, what is bounded.
+fn note_status(status: &mut Value, said: &Map<String, Value>) {
+    if said.get("kind").and_then(Value::as_str) != Some("Status") {
+        return;
+    }
+    for part in ["status", "message", "reason", "details"] {
+        if let Some(value) = said.get(part) {
+            status[part] = value.clone();
+        }
+    }
+}
+
+fn drop_managed_fields(value: &mut Value) {
+    if let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.remove("managedFields");
+    }
+    for item in value.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(meta) = item.get_mut("metadata").and_then(Value::as_object_mut) {
+            meta.remove("managedFields");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_known_by_verb_and_object() {
+        for (method, uri, verb, what) in [
+            (Method::GET, "/api/v1/namespaces/n/pods", "list", "pods n "),
+            (Method::GET, "/clusters/pi-7/api/v1/namespaces/n/pods/p/log", "get", "pods/log n p"),
+            (Method::GET, "/api/v1/pods?watch=1", "watch", "pods  "),
+            (Method::GET, "/api/v1/pods?fieldSelector=metadata.name%3Dp", "list", "pods  p"),
+            (Method::DELETE, "/api/v1/namespaces/n/pods", "deletecollection", "pods n "),
+            (Method::GET, "/api/v1/namespaces/n", "get", "namespaces n n"),
+            (Method::POST, "/apis/apps/v1/namespaces/n/deployments", "create", "deployments n "),
+            (Method::HEAD, "/version", "head", "-"),
+            (Method::PUT, "/v2/x/blobs", "put", "-"),
+        ] {
+            let uri: Uri = uri.parse().unwrap();
+            let info = Info::of(&method, &uri);
+            let said = info.object_ref().map_or("-".to_owned(), |of| {
+                let sub = if of.subresource.is_empty() { "" } else { "/" };
+                format!("{}{sub}{} {} {}", of.resource, of.subresource, of.namespace, of.name)
+            });
+            assert_eq!((&*info.verb, &*said), (verb, what), "{method} {uri}");
+        }
+    }
+
+    #[test]
+    fn all_but_the_last_address_is_what_the_client_says() {
+        let mut headers = HeaderMap::new();
+        let from: IpAddr = "10.0.0.9".parse().unwrap();
+        assert_eq!(source_ips(&headers, Some(from)), ["10.0.0.9"]);
+        headers.insert("x-forwarded-for", "1.1.1.1, nonsense,2.2.2.2".parse().unwrap());
+        headers.insert("x-real-ip", "10.0.0.9".parse().unwrap());
+        assert_eq!(source_ips(&headers, Some(from)), ["1.1.1.1", "2.2.2.2", "10.0.0.9"]);
+        headers.insert(USER_AGENT, "x".repeat(1_100).parse().unwrap());
+        assert_eq!(user_agent(&headers).len(), 1_024 + "...TRUNCATED".len());
+    }
+}

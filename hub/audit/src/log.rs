@@ -1,0 +1,247 @@
+//! Lines on their way to the disk.
+//!
+//! ```text
+//! request ─ waits for room, as long as the disk takes something ─▶ buffer of so many bytes ─▶ one writer ─▶ file
+//!                                                                                      └ refused: counted, told, gone
+//! ```
+//!
+//! Guarantees:
+//! - while the disk takes what it is given nothing is lost, however much comes: who makes the events waits
+//!   (`a_burst_beyond_the_buffer_is_written_whole`);
+//! - a disk that is full, or stands still, stops nobody: what it does not take is counted and told, and requests go on
+//!   (`a_full_disk_is_counted_and_stops_nobody`, `a_disk_that_stands_still_stops_nobody_for_long`);
+//! - what was taken is written before the log ends (`a_burst_beyond_the_buffer_is_written_whole`).
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tracing::{error, info};
+
+use crate::log_file::{LogFile, LogOptions};
+
+/// Bytes of events that wait for the disk.
+const BUFFER_BYTES: usize = 16 << 20;
+/// How long a request waits for room. A disk that writes makes some in milliseconds.
+const ROOM_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Most that is written at once.
+const BATCH_BYTES: usize = 256 << 10;
+/// How long whoever ends the log waits for the writer.
+const DRAIN_MAX: Duration = Duration::from_secs(3);
+
+/// What became of events.
+#[derive(Debug, Default)]
+pub struct Counts {
+    events: AtomicU64,
+    lost: AtomicU64,
+    /// The disk refuses, or stands still, and that was told.
+    failing: AtomicBool,
+}
+
+impl Counts {
+    /// Events that there were.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that are in no file.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    fn loses(&self, events: u64, why: &str) {
+        self.lost.fetch_add(events, Ordering::Relaxed);
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            error!(error = why, "events are missing in the audit log from now on; requests go on");
+        }
+    }
+
+    fn takes(&self) {
+        if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
+            info!(lost = self.lost(), "the audit log takes events again");
+        }
+    }
+}
+
+/// A line, and its place in the buffer.
+struct Line {
+    bytes: Vec<u8>,
+    room: OwnedSemaphorePermit,
+}
+
+/// Where events go.
+pub struct AuditLog {
+    lines: Option<UnboundedSender<Line>>,
+    room: Arc<Semaphore>,
+    counts: Arc<Counts>,
+    ended: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl AuditLog {
+    /// Opens the file and starts its writer.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(options: LogOptions) -> io::Result<Self> {
+        let mut file = LogFile::open(options)?;
+        Self::over(move |lines, now| file.write(lines, now))
+    }
+
+    fn over(
+        write: impl FnMut(&[u8], Timestamp) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Self> {
+        let (lines, received) = unbounded_channel();
+        let (ends, ended) = std::sync::mpsc::channel();
+        let counts = Arc::<Counts>::default();
+        let writer = Writer { lines: received, counts: counts.clone(), write };
+        std::thread::Builder::new().name("audit-log".to_owned()).spawn(move || {
+            writer.run();
+            let _ = ends.send(());
+        })?;
+        let room = Arc::new(Semaphore::new(BUFFER_BYTES));
+        Ok(Self { lines: Some(lines), room, counts, ended: Mutex::new(ended) })
+    }
+
+    /// What became of events.
+    #[must_use]
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+
+    /// Takes a line when there is room for it; one for which there is none for long is lost.
+    pub async fn write(&self, line: Vec<u8>) {
+        self.counts.events.fetch_add(1, Ordering::Relaxed);
+        let room = self.room.clone().acquire_many_owned(room_of(&line));
+        match timeout(ROOM_WAIT_MAX, room).await {
+            Ok(Ok(room)) => self.send(line, room),
+            Ok(Err(_)) | Err(_) => self.counts.loses(1, "the disk stands still"),
+        }
+    }
+
+    /// The same where nobody can wait.
+    pub fn write_now(&self, line: Vec<u8>) {
+        self.counts.events.fetch_add(1, Ordering::Relaxed);
+        match self.room.clone().try_acquire_many_owned(room_of(&line)) {
+            Ok(room) => self.send(line, room),
+            Err(_) => self.counts.loses(1, "as many events wait for the disk as may"),
+        }
+    }
+
+    fn send(&self, bytes: Vec<u8>, room: OwnedSemaphorePermit) {
+        let sent = self.lines.as_ref().map(|lines| lines.send(Line { bytes, room }));
+        if !matches!(sent, Some(Ok(()))) {
+            self.counts.loses(1, "the writer of the audit log has ended");
+        }
+    }
+}
+
+impl Drop for AuditLog {
+    fn drop(&mut self) {
+        self.lines = None;
+        let _ = self.ended.lock().recv_timeout(DRAIN_MAX);
+    }
+}
+
+/// A line that is larger than the buffer takes all of it.
+fn room_of(line: &[u8]) -> u32 {
+    u32::try_from(line.len().min(BUFFER_BYTES)).unwrap_or(u32::MAX)
+}
+
+struct Writer<W> {
+    lines: UnboundedReceiver<Line>,
+    counts: Arc<Counts>,
+    write: W,
+}
+
+impl<W: FnMut(&[u8], Timestamp) -> io::Result<()>> Writer<W> {
+    fn run(mut self) {
+        while let Some(first) = self.lines.blocking_recv() {
+            let (mut batch, mut events) = (first.bytes, 1);
+            let mut rooms = first.room;
+            while batch.len() < BATCH_BYTES
+                && let Ok(Line { bytes, room }) = self.lines.try_recv()
+            {
+                batch.extend(bytes);
+                rooms.merge(room);
+                events += 1;
+            }
+            match (self.write)(&batch, Timestamp::now()) {
+                Ok(()) => self.counts.takes(),
+                Err(error) => self.counts.loses(events, &error.to_string()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::log_file::Place;
+
+    fn to(path: &Path) -> AuditLog {
+        AuditLog::open(LogOptions {
+            place: Place::File(path.to_owned()),
+            bytes_max: u64::MAX,
+            age_days_max: 0,
+            backups_max: 0,
+        })
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_burst_beyond_the_buffer_is_written_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let log = to(&path);
+        let line = [&vec![b'x'; 1 << 20][..], b"\n"].concat();
+        for _ in 0..40 {
+            log.write(line.clone()).await;
+        }
+        log.write_now(b"the last\n".to_vec());
+        let counts = log.counts().clone();
+        drop(log);
+        assert_eq!((counts.events(), counts.lost()), (41, 0));
+        let written = std::fs::read(&path).unwrap();
+        assert_eq!(written.len(), 40 * line.len() + 9);
+        assert!(written.ends_with(b"x\nthe last\n"));
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_counted_and_stops_nobody() {
+        let log = to(Path::new("/dev/full"));
+        for _ in 0..1_000 {
+            log.write(vec![b'x'; 100 << 10]).await;
+        }
+        let counts = log.counts().clone();
+        drop(log);
+        assert_eq!((counts.events(), counts.lost()), (1_000, 1_000));
+        counts.takes();
+        assert!(!counts.failing.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_stands_still_stops_nobody_for_long() {
+        let (moves, stands) = std::sync::mpsc::channel::<()>();
+        let log = AuditLog::over(move |_, _| {
+            let _ = stands.recv();
+            Ok(())
+        })
+        .unwrap();
+        for _ in 0..18 {
+            log.write(vec![b'x'; 1 << 20]).await;
+        }
+        log.write_now(vec![b'x'; 1 << 20]);
+        assert_eq!(log.counts().lost(), 3);
+        drop(moves);
+    }
+}

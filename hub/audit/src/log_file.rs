@@ -1,0 +1,192 @@
+//! The file that events are written to, which is put aside under the time of day when it is large, as kube-apiserver's is.
+//!
+//! Guarantees:
+//! - what was put aside stays as long, and in as many files, as was asked for
+//!   (`a_large_file_is_put_aside_and_old_ones_go`).
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+
+/// Where events go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// To standard output.
+    Stdout,
+    /// To this file.
+    File(PathBuf),
+}
+
+/// Where events go, and how much of them is kept.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// Where.
+    pub place: Place,
+    /// A file of so many bytes is put aside.
+    pub bytes_max: u64,
+    /// So many days after it was put aside it goes; 0 is never.
+    pub age_days_max: u32,
+    /// So many of those are kept; 0 is all.
+    pub backups_max: usize,
+}
+
+/// Where the time in a file's name is cut.
+const STAMP: &str = "%Y-%m-%dT%H-%M-%S%.3f";
+
+pub(crate) enum LogFile {
+    Stdout(io::Stdout),
+    File { options: LogOptions, path: PathBuf, file: File, bytes: u64 },
+}
+
+impl LogFile {
+    pub(crate) fn open(options: LogOptions) -> io::Result<Self> {
+        let path = match &options.place {
+            Place::Stdout => return Ok(Self::Stdout(io::stdout())),
+            Place::File(path) => path.clone(),
+        };
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder)?;
+        }
+        let (file, bytes) = open(&path)?;
+        prune(&path, &options, Timestamp::now());
+        Ok(Self::File { options, path, file, bytes })
+    }
+
+    /// Writes whole lines.
+    pub(crate) fn write(&mut self, lines: &[u8], now: Timestamp) -> io::Result<()> {
+        match self {
+            Self::Stdout(out) => {
+                let mut out = out.lock();
+                out.write_all(lines)?;
+                out.flush()
+            }
+            Self::File { options, path, file, bytes } => {
+                let more = lines.len() as u64;
+                if *bytes != 0 && options.bytes_max < *bytes + more {
+                    std::fs::rename(&*path, aside(path, now))?;
+                    (*file, *bytes) = open(path)?;
+                    prune(path, options, now);
+                }
+                if let Err(error) = file.write_all(lines) {
+                    // What did not fit is not to stand there by half, before the next line.
+                    let _ = file.set_len(*bytes);
+                    return Err(error);
+                }
+                *bytes += more;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    let bytes = file.metadata()?.len();
+    Ok((file, bytes))
+}
+
+/// What comes before the time in the name of a file that was put aside, and behind it.
+fn around(path: &Path) -> (String, String) {
+    let text = |part: Option<&std::ffi::OsStr>| {
+        part.map(|part| part.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    let end = path.extension().map(|end| format!(".{}", end.to_string_lossy()));
+    (format!("{}-", text(path.file_stem())), end.unwrap_or_default())
+}
+
+/// A name that no other file has.
+fn aside(path: &Path, mut now: Timestamp) -> PathBuf {
+    let (begin, end) = around(path);
+    loop {
+        let free = path.with_file_name(format!("{begin}{}{end}", now.strftime(STAMP)));
+        if !free.exists() {
+            return free;
+        }
+        now += SignedDuration::from_millis(1);
+    }
+}
+
+/// Removes what was put aside and is too old, or too much. Best effort: the next one tries again.
+fn prune(path: &Path, options: &LogOptions, now: Timestamp) {
+    let (begin, end) = around(path);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let Ok(entries) = std::fs::read_dir(folder.unwrap_or(Path::new("."))) else { return };
+    let stamp = |name: &str| {
+        let stamp = name.strip_prefix(&*begin)?.strip_suffix(&*end)?;
+        jiff::civil::DateTime::strptime(STAMP, stamp).ok().map(|_| stamp.to_owned())
+    };
+    let mut put_aside: Vec<(String, PathBuf)> = entries
+        .flatten()
+        .filter_map(|entry| Some((stamp(entry.file_name().to_str()?)?, entry.path())))
+        .collect();
+    put_aside.sort();
+    let days = i64::from(options.age_days_max);
+    let oldest = (now - SignedDuration::from_hours(24 * days)).strftime(STAMP).to_string();
+    let beyond = match options.backups_max {
+        0 => 0,
+        most => put_aside.len().saturating_sub(most),
+    };
+    for (at, (stamp, path)) in put_aside.into_iter().enumerate() {
+        if at < beyond || (days != 0 && stamp < oldest) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(path: &Path) -> LogOptions {
+        LogOptions {
+            place: Place::File(path.to_owned()),
+            bytes_max: 100,
+            age_days_max: 0,
+            backups_max: 0,
+        }
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let names = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_large_file_is_put_aside_and_old_ones_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("logs/audit.log");
+        let folder = path.parent().unwrap().to_owned();
+        let at = |second: i64| Timestamp::from_second(1_000_000_000 + second).unwrap();
+        let line = [&[b'x'; 59][..], b"\n"].concat();
+        let mut log = LogFile::open(options(&path)).unwrap();
+        for second in [0, 1, 1, 2] {
+            log.write(&line, at(second)).unwrap();
+        }
+        let all = [
+            "audit-2001-09-09T01-46-41.000.log",
+            "audit-2001-09-09T01-46-41.001.log",
+            "audit-2001-09-09T01-46-42.000.log",
+            "audit.log",
+        ];
+        assert_eq!(names(&folder), all);
+        std::fs::write(folder.join("audit-of-mine.log"), "kept").unwrap();
+        let two = LogOptions { backups_max: 2, ..options(&path) };
+        prune(&path, &two, at(3));
+        let kept = ["audit-of-mine.log", "audit.log"];
+        assert_eq!(names(&folder), [all[1], all[2], kept[0], kept[1]]);
+        let a_day = LogOptions { age_days_max: 1, ..options(&path) };
+        prune(&path, &a_day, at(86_401 + 1));
+        assert_eq!(names(&folder), [all[2], kept[0], kept[1]]);
+        // A file that was there goes on.
+        drop(log);
+        let mut log = LogFile::open(options(&path)).unwrap();
+        log.write(b"more\n", at(9)).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), [&line, &b"more\n"[..]].concat());
+    }
+}
