@@ -8,8 +8,7 @@
 //! Where nothing is told of a request, nothing is kept of it; without a policy nobody looks.
 //!
 //! Guarantees:
-//! - events are kube-apiserver's, with the logical cluster among their annotations
-//!   (`events_are_those_of_kube_apiserver`), and the number that the answer has
+//! - events are kube-apiserver's, with the number that the answer has, and the logical cluster among their annotations
 //!   (`events_are_those_of_kube_apiserver`);
 //! - each refusal is told, also one at the door (`who_is_refused_is_told_of`);
 //! - bodies are told where the policy asks for them, and nowhere else (`bodies_are_told_where_the_policy_asks_for_them`);

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Guarantees:
-//! - the file is there whole or not at all, and a key is durable before anything is sealed with it;
+//! - the file is there whole or not at all, and a key is durable before anything is sealed with it
+//!   (`a_first_start_killed_at_any_step_starts_again`);
 //! - one that was changed by accident is told by name and never used (`a_damaged_file_is_told_by_name_and_never_used`);
 //! - whoever adds a key takes none away that somebody else adds meanwhile
 //!   (`keys_are_added_in_front_and_dropped_by_name`).

@@ -8,7 +8,8 @@
 //! Guarantees:
 //! - each file is made whole or not at all, and durably before the next: a first start that is killed anywhere starts
 //!   again (`a_first_start_killed_at_any_step_starts_again`);
-//! - a key that seals is made where nothing is sealed, and never in place of one that is lost;
+//! - a key that seals is made where nothing is sealed, and never in place of one that is lost
+//!   (`what_is_lost_or_emptied_later_is_told_by_name_and_not_made_anew`);
 //! - a key says that the store was there, the registry that all keys were, and a revision that all of it was: a file
 //!   that is lost later is told by name and never made anew over what depends on it
 //!   (`what_is_lost_or_emptied_later_is_told_by_name_and_not_made_anew`,

@@ -5,12 +5,12 @@
 //! hub keys rotate ─▶ a key more in sealing.keys ─ seen ─▶ new values take it ─▶ step, pause, step, … ─▶ old keys dropped
 //! ```
 //!
-//! A hub that is killed on the way finds at its start what is left to do.
+//! A hub that is killed on the way finds at its start what is left to do. A tenth of the writer's time is the most that
+//! it takes.
 //!
 //! Guarantees:
 //! - a key is dropped when nothing needs it any more, and all that was there is there afterwards
-//!   (`keys_rotate_while_the_hub_runs_and_when_it_starts`);
-//! - a tenth of the writer's time is the most that it takes.
+//!   (`keys_rotate_while_the_hub_runs_and_when_it_starts`).
 
 use std::fs::Metadata;
 use std::io;
