@@ -1,11 +1,8 @@
-//! Rules in CEL (`x-kubernetes-validations`), on the evaluator of the `cel` crate.
+//! Rules in CEL (`x-kubernetes-validations`).
 //!
 //! ```text
-//! rule ─ expression: parsed, its names and fields known, every loop metered ─┐
-//! object ─ values: as the schema says what they are ─────────────────────────┴▶ evaluate ─▶ mistakes
-//! stack      where there is room for deep ones
-//! library/   what Kubernetes adds to the language
-//! meter      how much work a rule, and all rules for one object, may make
+//! rule ─ typing: its names and fields known ─────────┐
+//! object ─ values: as the schema says what they are ─┴▶ evaluate ─▶ mistakes
 //! ```
 //!
 //! Guarantees:
@@ -13,25 +10,25 @@
 //!   (`a_rule_that_never_ends_is_ended`);
 //! - a rule that cannot be evaluated is a mistake of the object, never passed over (`what_fails_is_told`).
 
-mod allowance;
-mod expression;
-mod library;
-mod meter;
 mod rule;
-mod stack;
 mod typing;
 mod values;
 
+use freewheel_hub_cel::{
+    Context, Expression, Failed, Known, Meter, STACK_BYTES, UNITS_MAX, on_a_stack_of,
+};
 use freewheel_hub_schema::error::FieldError;
 use serde_json::{Value, json};
 
 use crate::before::Before;
 use crate::schema::{Schema, Type};
-use meter::Meter;
-use stack::{STACK_BYTES, on_a_stack_of};
 
 pub use rule::Rule;
 pub use typing::wrong;
+
+/// What a rule may speak of.
+const KNOWN: Known<'_> =
+    Known { names: &["self", "oldSelf"], variables: &[], makes_objects: false };
 
 /// Bytes of a message that an expression may make.
 const MESSAGE_BYTES_MAX: usize = 5 * 1024;
@@ -43,7 +40,7 @@ pub fn check(schema: &Schema, object: &Value, before: Before<'_>) -> Vec<FieldEr
         return Vec::new();
     }
     let walk = || {
-        let mut walk = Walk { meter: Meter::of_object(), errors: Vec::new() };
+        let mut walk = Walk { meter: Meter::of(UNITS_MAX), errors: Vec::new() };
         walk.node(schema, object, before, "", true);
         walk.errors
     };
@@ -107,14 +104,14 @@ impl Walk {
                     continue;
                 }
             };
-            let speaks_of_old = expression.uses_old();
+            let speaks_of_old = expression.uses("oldSelf");
             if speaks_of_old && old.is_none() && !rule.optional_old {
                 continue;
             }
-            let outcome = self.meter.run(expression, &scope, rule.optional_old);
+            let outcome = self.ask(expression, &scope, rule);
             let why = match outcome {
-                Ok(cel::Value::Bool(true)) => continue,
-                Ok(cel::Value::Bool(false)) => {
+                Ok(freewheel_hub_cel::Value::Bool(true)) => continue,
+                Ok(freewheel_hub_cel::Value::Bool(false)) => {
                     // What was so before, and stays, is let be.
                     if speaks_of_old || !unchanged {
                         self.broken(rule, &scope, (schema, value), at);
@@ -122,11 +119,11 @@ impl Walk {
                     continue;
                 }
                 Ok(_) => format!("rule did not evaluate to a bool: {}", rule.told()),
-                Err(meter::Failed::TooMuchWork) => format!(
+                Err(Failed::TooMuchWork) => format!(
                     "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {}",
                     rule.told()
                 ),
-                Err(meter::Failed::Because(why)) => {
+                Err(Failed::Because(why)) => {
                     format!("{why} evaluating rule: {}", rule.told())
                 }
             };
@@ -134,12 +131,21 @@ impl Walk {
         }
     }
 
+    fn ask(
+        &mut self,
+        expression: &Expression,
+        scope: &values::Scope,
+        rule: &Rule,
+    ) -> Result<freewheel_hub_cel::Value, Failed> {
+        let bind = |context: &mut Context<'_, '_>| scope.bind(context, rule.optional_old);
+        self.meter.run(expression, scope.longest, bind)
+    }
+
     fn broken(&mut self, rule: &Rule, scope: &values::Scope, of: (&Schema, &Value), at: &str) {
         let (schema, value) = of;
         let mut detail = String::new();
         if let Some(expression) = rule.message_expression()
-            && let Ok(cel::Value::String(text)) =
-                self.meter.run(expression, scope, rule.optional_old)
+            && let Ok(freewheel_hub_cel::Value::String(text)) = self.ask(expression, scope, rule)
         {
             let text = text.trim();
             if text.len() <= MESSAGE_BYTES_MAX && !text.contains('\n') {

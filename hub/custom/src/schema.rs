@@ -8,7 +8,6 @@
 //!
 //! A definition is checked before it is kept; what is none of this here is not there.
 
-mod pattern;
 mod read;
 mod value_type;
 
@@ -18,7 +17,7 @@ use serde_json::Value;
 
 use crate::cel::Rule;
 
-pub use pattern::Pattern;
+pub use freewheel_hub_cel::Pattern;
 pub use value_type::Type;
 
 /// A node of the tree.

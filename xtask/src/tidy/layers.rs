@@ -3,11 +3,12 @@
 use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 30] = [
+const ARROWS: [(&str, &[&str]); 31] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-schema", &["link"]),
     ("freewheel-hub-audit", &[]),
-    ("freewheel-hub-custom", &["hub-schema"]),
+    ("freewheel-hub-cel", &["hub-schema"]),
+    ("freewheel-hub-custom", &["hub-cel", "hub-schema"]),
     ("freewheel-hub-api", &["hub-custom", "hub-schema", "link"]),
     ("freewheel-hub-metrics", &[]),
     ("freewheel-hub-pki", &["link"]),
@@ -119,7 +120,7 @@ const GUARDED: [(&str, &[&str]); 8] = [
     ("rcgen", &["freewheel-hub-pki", "freewheel-spoke", "freewheel-tests", "freewheel-load"]),
     ("x509-parser", &["freewheel-hub-pki", "freewheel-spoke"]),
     ("prometheus-client", &["freewheel-hub-metrics"]),
-    ("cel", &["freewheel-hub-custom"]),
+    ("cel", &["freewheel-hub-cel"]),
     ("clap", &["freewheel-hub", "freewheel-spoke", "xtask"]),
 ];
 

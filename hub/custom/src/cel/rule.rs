@@ -2,9 +2,10 @@
 
 use std::sync::OnceLock;
 
+use freewheel_hub_cel::Expression;
 use serde_json::Value;
 
-use super::expression::Expression;
+use super::KNOWN;
 
 /// One rule.
 #[derive(Debug)]
@@ -40,13 +41,13 @@ impl Rule {
 
     /// Parsed when it is first asked.
     pub(super) fn expression(&self) -> &Result<Expression, String> {
-        self.expression.get_or_init(|| Expression::read(&self.text))
+        self.expression.get_or_init(|| Expression::read(&self.text, &KNOWN))
     }
 
     pub(super) fn message_expression(&self) -> Option<&Expression> {
         let read = || {
             let said = Some(self.message_text.as_str()).filter(|text| !text.is_empty());
-            said.and_then(|text| Expression::read(text).ok())
+            said.and_then(|text| Expression::read(text, &KNOWN).ok())
         };
         self.message_expression.get_or_init(read).as_ref()
     }

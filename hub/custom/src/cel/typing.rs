@@ -1,12 +1,9 @@
 //! What an expression says of values that cannot be: fields that their schema does not know.
 
-use cel::IdedExpr;
-use cel::common::ast::Expr;
+use freewheel_hub_cel::{Expr, Expression, IdedExpr, STACK_BYTES, inside, on_a_stack_of, parse};
 use serde_json::Value;
 
-use super::expression::{Expression, inside, parse};
-use super::stack::{STACK_BYTES, on_a_stack_of};
-use super::values;
+use super::{KNOWN, values};
 use crate::schema::Schema;
 
 /// What is wrong with the rules of a node of a schema, by the place of each.
@@ -25,10 +22,10 @@ fn mistakes(schema: &Schema, rule: &Value) -> Vec<(&'static str, String)> {
         }
         let read = parse(text(key)).and_then(|parsed| match undefined(schema, &parsed) {
             Some(field) => Err(format!("undefined field '{field}'")),
-            None => Expression::of(parsed),
+            None => Expression::of(parsed, &KNOWN),
         });
         match read {
-            Ok(read) => uses_old |= key == "rule" && read.uses_old(),
+            Ok(read) => uses_old |= key == "rule" && read.uses("oldSelf"),
             Err(why) => found.push((key, format!("compilation failed: {why}"))),
         }
     }

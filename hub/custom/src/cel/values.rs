@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cel::objects::{Key, Map, OptionalValue};
 use chrono::{DateTime, Duration, FixedOffset, NaiveDate};
+use freewheel_hub_cel::objects::OptionalValue;
+use freewheel_hub_cel::{Context, Value, free, longest, map};
 use serde_json::Value as Json;
 
 use crate::schema::{Schema, Type};
@@ -40,8 +41,8 @@ const RESERVED: [&str; 18] = [
 
 /// What the variables of a rule are.
 pub(super) struct Scope {
-    pub(super) value: cel::Value,
-    pub(super) old: Option<cel::Value>,
+    pub(super) value: Value,
+    pub(super) old: Option<Value>,
     /// The longest text or list in them.
     pub(super) longest: usize,
 }
@@ -57,38 +58,39 @@ impl Scope {
         }
     }
 
-    /// `oldSelf` of a rule that is asked about new values, too.
-    pub(super) fn optional_old(&self) -> cel::Value {
-        let old = self.old.clone().map_or_else(OptionalValue::none, OptionalValue::of);
-        cel::Value::Opaque(Arc::new(old))
+    /// Gives a rule its variables.
+    pub(super) fn bind(&self, context: &mut Context<'_, '_>, optional_old: bool) {
+        context.add_variable_from_value("self", self.value.clone());
+        if optional_old {
+            context.add_variable_from_value("oldSelf", self.optional_old());
+        } else if let Some(old) = &self.old {
+            context.add_variable_from_value("oldSelf", old.clone());
+        }
     }
-}
 
-fn longest(value: &Json) -> usize {
-    match value {
-        Json::String(text) => text.len(),
-        Json::Array(items) => items.iter().map(longest).max().unwrap_or_default().max(items.len()),
-        Json::Object(map) => map.values().map(longest).max().unwrap_or_default().max(map.len()),
-        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+    /// `oldSelf` of a rule that is asked about new values, too.
+    fn optional_old(&self) -> Value {
+        let old = self.old.clone().map_or_else(OptionalValue::none, OptionalValue::of);
+        Value::Opaque(Arc::new(old))
     }
 }
 
 /// A value by its schema.
-fn of(schema: &Schema, value: &Json, whole: bool) -> cel::Value {
+fn of(schema: &Schema, value: &Json, whole: bool) -> Value {
     match (schema.is, value) {
         (Some(Type::Number), Json::Number(number)) => {
-            cel::Value::Float(number.as_f64().unwrap_or_default())
+            Value::Float(number.as_f64().unwrap_or_default())
         }
         (Some(Type::String), Json::String(text)) => of_text(schema.rules.format.as_deref(), text),
         (Some(Type::Array), Json::Array(items)) => {
             let of_item = |item| {
                 schema.items.as_deref().map_or_else(|| free(item), |it| of(it, item, it.embedded))
             };
-            cel::Value::List(Arc::new(items.iter().map(of_item).collect()))
+            Value::List(Arc::new(items.iter().map(of_item).collect()))
         }
-        (Some(Type::Object), Json::Object(map)) => {
+        (Some(Type::Object), Json::Object(given)) => {
             let mut fields = HashMap::new();
-            for (key, value) in map {
+            for (key, value) in given {
                 if whole && matches!(key.as_str(), "apiVersion" | "kind") {
                     fields.insert(name(key), free(value));
                 } else if whole && key == "metadata" {
@@ -99,51 +101,29 @@ fn of(schema: &Schema, value: &Json, whole: bool) -> cel::Value {
                     fields.insert(key.clone(), of(each, value, each.embedded));
                 }
             }
-            object(fields)
+            map(fields)
         }
         (_, value) => free(value),
     }
 }
 
 /// What a rule may know of an object's metadata.
-fn meta(value: &Json) -> cel::Value {
+fn meta(value: &Json) -> Value {
     let known = ["name", "generateName"].into_iter();
-    object(known.filter_map(|key| Some((key.to_owned(), free(value.get(key)?)))).collect())
+    map(known.filter_map(|key| Some((key.to_owned(), free(value.get(key)?)))).collect())
 }
 
-fn object(fields: HashMap<String, cel::Value>) -> cel::Value {
-    let key = |(key, value)| (Key::String(Arc::new(key)), value);
-    cel::Value::Map(Map { map: Arc::new(fields.into_iter().map(key).collect()) })
-}
-
-/// A value of which nothing is known.
-fn free(value: &Json) -> cel::Value {
-    match value {
-        Json::Null => cel::Value::Null,
-        Json::Bool(flag) => cel::Value::Bool(*flag),
-        Json::Number(number) => match number.as_i64() {
-            Some(whole) => cel::Value::Int(whole),
-            None => cel::Value::Float(number.as_f64().unwrap_or_default()),
-        },
-        Json::String(text) => cel::Value::String(Arc::new(text.clone())),
-        Json::Array(items) => cel::Value::List(Arc::new(items.iter().map(free).collect())),
-        Json::Object(map) => {
-            object(map.iter().map(|(key, value)| (key.clone(), free(value))).collect())
-        }
-    }
-}
-
-fn of_text(format: Option<&str>, text: &str) -> cel::Value {
-    let plain = || cel::Value::String(Arc::new(text.to_owned()));
+fn of_text(format: Option<&str>, text: &str) -> Value {
+    let plain = || Value::String(Arc::new(text.to_owned()));
     match format.unwrap_or_default() {
         "date-time" | "datetime" => {
-            DateTime::parse_from_rfc3339(text).map_or_else(|_| plain(), cel::Value::Timestamp)
+            DateTime::parse_from_rfc3339(text).map_or_else(|_| plain(), Value::Timestamp)
         }
-        "date" => date(text).map_or_else(plain, cel::Value::Timestamp),
-        "duration" => duration(text).map_or_else(plain, cel::Value::Duration),
-        "byte" => STANDARD
-            .decode(text)
-            .map_or_else(|_| plain(), |bytes| cel::Value::Bytes(Arc::new(bytes))),
+        "date" => date(text).map_or_else(plain, Value::Timestamp),
+        "duration" => duration(text).map_or_else(plain, Value::Duration),
+        "byte" => {
+            STANDARD.decode(text).map_or_else(|_| plain(), |bytes| Value::Bytes(Arc::new(bytes)))
+        }
         _ => plain(),
     }
 }

@@ -8,54 +8,70 @@ use std::sync::Arc;
 
 use cel::{Context, ExecutionError};
 
-use super::allowance::{Allowance, units};
-use super::expression::Expression;
-use super::library;
-use super::values::Scope;
+use crate::allowance::{Allowance, units};
+use crate::expression::Expression;
+use crate::library;
 
 /// Units of one evaluation, as kube-apiserver counts them.
 const RULE_UNITS_MAX: u64 = 1_000_000;
-/// Units of all evaluations for one object.
-const OBJECT_UNITS_MAX: u64 = 10_000_000;
+/// Units of all evaluations that belong together: those for one object, those of one policy.
+pub const UNITS_MAX: u64 = 10 * RULE_UNITS_MAX;
+
 /// Why there is no value.
 #[derive(Debug, PartialEq)]
-pub(super) enum Failed {
+pub enum Failed {
+    /// It used up what it may use.
     TooMuchWork,
+    /// In the words of kube-apiserver.
     Because(String),
 }
 
-/// What the rules for one object may still use.
-pub(super) struct Meter {
+/// What several evaluations together may still use.
+#[derive(Debug)]
+pub struct Meter {
     left: u64,
     spent: bool,
 }
 
 impl Meter {
-    pub(super) fn of_object() -> Self {
-        Self { left: OBJECT_UNITS_MAX, spent: false }
+    /// So many units.
+    #[must_use]
+    pub const fn of(units: u64) -> Self {
+        Self { left: units, spent: false }
     }
 
-    /// Whether no rule is asked any more.
-    pub(super) fn is_spent(&self) -> bool {
+    /// Whether nothing is to be evaluated any more.
+    #[must_use]
+    pub const fn is_spent(&self) -> bool {
         self.spent
     }
 
-    /// The value of an expression.
-    pub(super) fn run(
+    /// The value of an expression whose variables `bind` gives it, the longest of which has this length. To be called
+    /// where there is room ([`crate::STACK_BYTES`]).
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn run<'v>(
         &mut self,
         expression: &Expression,
-        scope: &Scope,
-        optional_old: bool,
+        longest: usize,
+        bind: impl FnOnce(&mut Context<'_, 'v>),
+    ) -> Result<cel::Value, Failed> {
+        self.counted(expression, longest, |allowance| evaluate(expression, allowance, bind))
+    }
+
+    /// Runs one evaluation with what it may use.
+    pub(crate) fn counted(
+        &mut self,
+        expression: &Expression,
+        longest: usize,
+        run: impl FnOnce(&Arc<Allowance>) -> Result<cel::Value, Failed>,
     ) -> Result<cel::Value, Failed> {
         let allowed = RULE_UNITS_MAX.min(self.left);
-        let turn = units(scope.longest);
+        let turn = units(longest);
         let allowance = Arc::new(Allowance::new(allowed, turn));
         let begins = allowance.take(1 + expression.parts() / 4 + turn);
-        let outcome = if begins {
-            evaluate(expression, scope, optional_old, &allowance)
-        } else {
-            Err(Failed::TooMuchWork)
-        };
+        let outcome = if begins { run(&allowance) } else { Err(Failed::TooMuchWork) };
         self.left -= allowed - allowance.left();
         if allowance.is_spent() {
             self.spent = true;
@@ -65,21 +81,15 @@ impl Meter {
     }
 }
 
-fn evaluate(
+pub(crate) fn evaluate<'v>(
     expression: &Expression,
-    scope: &Scope,
-    optional_old: bool,
     allowance: &Arc<Allowance>,
+    bind: impl FnOnce(&mut Context<'_, 'v>),
 ) -> Result<cel::Value, Failed> {
     let run = || {
         let mut context = Context::with_env(library::env());
         library::add(&mut context, allowance);
-        context.add_variable_from_value("self", scope.value.clone());
-        if optional_old {
-            context.add_variable_from_value("oldSelf", scope.optional_old());
-        } else if let Some(old) = &scope.old {
-            context.add_variable_from_value("oldSelf", old.clone());
-        }
+        bind(&mut context);
         cel::Value::resolve(expression.metered(), &context)
     };
     // The evaluator is a library: a mistake in it is none of the hub's.
@@ -100,5 +110,23 @@ fn told(error: &ExecutionError) -> String {
         ExecutionError::IndexOutOfBounds(_) => "index out of bounds".to_owned(),
         ExecutionError::FunctionError { message, .. } => message.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Known;
+
+    #[test]
+    fn what_never_ends_is_ended() {
+        let ten = "[1, 2, 3, 4, 5, 6, 7, 8, 9, 0]";
+        let loops =
+            ["a", "b", "c", "d", "e", "f", "g", "h"].map(|name| format!("{ten}.all({name}, "));
+        let text = format!("{}true{}", loops.concat(), ")".repeat(loops.len()));
+        let expression = Expression::read(&text, &Known::default()).unwrap();
+        let mut meter = Meter::of(UNITS_MAX);
+        assert_eq!(meter.run(&expression, 0, |_| {}), Err(Failed::TooMuchWork));
+        assert!(meter.is_spent());
     }
 }

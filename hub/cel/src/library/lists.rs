@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 
 use cel::Value;
 
-use super::super::allowance::Allowance;
 use super::function::{Table, no_overload};
+use crate::allowance::Allowance;
 
 pub(super) const FUNCTIONS: Table = &[
     ("isSorted", is_sorted),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cel::Value;
 
-use super::super::allowance::Allowance;
+use crate::allowance::Allowance;
 
 /// A function: what it is called on, if anything, comes first.
 pub(super) type Function = fn(&[Value], &Allowance) -> Result<Value, String>;

@@ -4,15 +4,18 @@
 //! text       charAt indexOf lastIndexOf lowerAscii upperAscii replace split join substring trim reverse
 //!            matches find findAll
 //! lists      isSorted sum min max indexOf lastIndexOf sets.contains sets.equivalent sets.intersects
-//! quantity, ip, cidr, url, format
+//! quantity, ip, cidr, url, format, jsonpatch
+//! authorizer what somebody may do
 //! ```
 //!
 //! Guarantees:
 //! - the functions answer as kube-apiserver's do (`functions_answer_as_those_of_kubernetes`).
 
 mod addresses;
+pub(crate) mod authorizer;
 mod formats;
 mod function;
+mod json_patch;
 mod lists;
 mod quantities;
 mod text;
@@ -22,14 +25,16 @@ use std::sync::{Arc, LazyLock};
 
 use cel::{Context, Env, ExecutionError, FunctionContext, Value};
 
-use super::allowance::Allowance;
+use crate::allowance::Allowance;
 use function::{Function, Table};
 
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
-static TABLES: [Table; 6] = [
+static TABLES: [Table; 8] = [
     addresses::FUNCTIONS,
+    authorizer::FUNCTIONS,
     formats::FUNCTIONS,
+    json_patch::FUNCTIONS,
     lists::FUNCTIONS,
     quantities::FUNCTIONS,
     text::FUNCTIONS,

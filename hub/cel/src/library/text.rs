@@ -6,9 +6,9 @@ use std::sync::Arc;
 use cel::Value;
 use regex::Regex;
 
-use super::super::allowance::Allowance;
 use super::function::{Table, no_overload, one_text, text_value};
-use crate::schema::Pattern;
+use crate::allowance::Allowance;
+use crate::pattern::Pattern;
 
 pub(super) const FUNCTIONS: Table = &[
     ("charAt", char_at),

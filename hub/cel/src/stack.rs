@@ -3,17 +3,14 @@
 
 use std::thread;
 
-/// What is not used of it costs nothing.
-pub(super) const STACK_BYTES: usize = 128 << 20;
+/// Room for all that an expression may need. What is not used of it costs nothing.
+pub const STACK_BYTES: usize = 128 << 20;
 
 /// Does this work on a stack of this size.
 ///
 /// # Errors
 /// There is no thread for it, or it panicked.
-pub(super) fn on_a_stack_of<T: Send>(
-    bytes: usize,
-    work: impl FnOnce() -> T + Send,
-) -> Result<T, String> {
+pub fn on_a_stack_of<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send) -> Result<T, String> {
     let failed = "there is no room to look at the expression".to_owned();
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("cel".to_owned()).stack_size(bytes);

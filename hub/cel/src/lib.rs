@@ -1,0 +1,40 @@
+//! CEL as Kubernetes has it, on the evaluator of the `cel` crate: expressions that people write, and how much work they
+//! may make.
+//!
+//! ```text
+//! text ─ expression: parsed, its names known ─ metered: every loop ─┐
+//! JSON ─ value ────────────────────────────────────────────────────┴▶ meter ─▶ value ─▶ JSON
+//! scope      what the expressions of one request see, and those of them that others use
+//! stack      where there is room for deep ones
+//! library/   what Kubernetes adds to the language; pattern, format: what it knows of text
+//! allowance  what one evaluation may still use
+//! ```
+//!
+//! Guarantees:
+//! - no text overflows the stack, whatever it is made of (`no_expression_overflows_the_stack`);
+//! - no expression makes more work than is allowed, whatever it says and whatever it is about
+//!   (`what_never_ends_is_ended`).
+
+mod allowance;
+mod expression;
+pub mod format;
+mod library;
+mod meter;
+mod metered;
+mod parts;
+mod pattern;
+mod scope;
+mod stack;
+mod value;
+
+pub use cel::common::ast::Expr;
+pub use cel::objects;
+pub use cel::{Context, IdedExpr, Value};
+pub use expression::{Expression, Known, parse};
+pub use library::authorizer::{Answer, Ask, Authorizer, Question};
+pub use meter::{Failed, Meter, UNITS_MAX};
+pub use parts::inside;
+pub use pattern::Pattern;
+pub use scope::{Evaluation, Scope, Variables, known};
+pub use stack::{STACK_BYTES, on_a_stack_of};
+pub use value::{free, json, longest, map, of_type};
