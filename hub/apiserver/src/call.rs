@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_objects::{ObjectRef, Person, WriteOptions};
+use freewheel_hub_objects::{Notes, ObjectRef, Person, WriteOptions};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::namespace::NamespaceName;
 use freewheel_hub_schema::selector::{FieldSelector, LabelSelector};
@@ -42,6 +42,8 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     pub(crate) raw_query: String,
     pub(crate) headers: HeaderMap,
+    /// What those who have a say in a write say beside their answer.
+    pub(crate) notes: Arc<Notes>,
     /// Where it comes from.
     pub(crate) slot: Arc<ConnectionSlot>,
 }
@@ -177,6 +179,7 @@ impl Call {
             field_validation: self.query.field_validation(options)?,
             makes_nothing: false,
             expect: self.tenant.expect(),
+            notes: Some(self.notes.clone()),
         })
     }
 

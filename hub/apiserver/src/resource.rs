@@ -1,5 +1,7 @@
 //! Objects: from a path to its verb, with permission and body.
 
+use std::sync::Arc;
+
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::selector::FieldSelector;
 use http::Response;
@@ -48,6 +50,7 @@ pub(crate) async fn answer(
     if let Some(deprecated) = &call.view.served.deprecated {
         respond::warn(&mut answer, &[deprecated.to_string()]);
     }
+    respond::warn(&mut answer, &call.notes.warnings());
     Ok(answer)
 }
 
@@ -97,6 +100,7 @@ async fn asked(
         query,
         raw_query,
         headers: std::mem::take(&mut context.headers),
+        notes: Arc::default(),
         slot: context.incoming.slot().clone(),
     };
     Ok((call, verb))

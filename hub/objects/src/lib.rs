@@ -9,7 +9,7 @@
 //! objects    its entries: create, update, modify, delete
 //! actor      who writes; how: what is asked; place: which object
 //! canonical  the one form in which objects are stored; check: mistakes; meta: what the server owns
-//! admission  who else has a say, plugin by plugin; namespace, pins: rules of their own
+//! admission  who else has a say, plugin by plugin; namespace, pins: rules of their own; notes: what they say beside
 //! claims     what a write takes and gives back; service: addresses and ports; pending_claims: what others choose just now
 //! apply      what is made or changed by one word; owners: whose which fields are; binding: pods get their nodes
 //! splice     what is stored becomes what is shown
@@ -45,6 +45,7 @@ mod eviction;
 pub mod internal;
 mod meta;
 mod namespace;
+mod notes;
 mod object_ref;
 mod objects;
 mod owners;
@@ -58,12 +59,13 @@ mod verb;
 mod write_options;
 
 pub use actor::{Actor, Person};
-pub use admission::{Plugin, Refusal, Review};
+pub use admission::{Invoked, Plugin, Refusal, Review, Rounds};
 pub use apply::Applied;
 pub use binding::Binding;
 pub use canonical::{Canonical, Proposal};
 pub use claims::Claims;
 pub use delete::{DeleteOptions, Deleted, Propagation};
+pub use notes::Notes;
 pub use object_ref::ObjectRef;
 pub use objects::{Objects, Written};
 pub use splice::{stored_bytes, stored_bytes_at, stored_value};

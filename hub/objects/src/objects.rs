@@ -13,7 +13,9 @@ use super::clock::{Clock, Random, SystemClock, SystemRandom};
 use super::owners::Owners;
 use super::pending_claims::PendingClaims;
 use super::update::{self, Attempt};
-use super::{DeleteOptions, Deleted, ObjectRef, Plugin, Proposal, Review, Verb, WriteOptions};
+use super::{
+    DeleteOptions, Deleted, ObjectRef, Plugin, Proposal, Review, Rounds, Verb, WriteOptions,
+};
 use super::{create, delete, refusal};
 
 /// The outcome of a write.
@@ -90,7 +92,20 @@ impl Objects {
     ) -> Review<'a> {
         let (actor, dry_run) = (&how.actor, how.dry_run);
         let (store, clock, chance) = (&*self.store, &*self.clock, &*self.chance);
-        Review { actor, verb, target, subresource: None, old: None, dry_run, store, clock, chance }
+        let (notes, rounds) = (how.notes.as_deref(), Rounds::default());
+        Review {
+            actor,
+            verb,
+            target,
+            subresource: None,
+            old: None,
+            dry_run,
+            notes,
+            rounds,
+            store,
+            clock,
+            chance,
+        }
     }
 
     /// Reads the newest durable object.

@@ -1,8 +1,10 @@
 //! How to write: who does, and what is asked of the pipeline.
 
+use std::sync::Arc;
+
 use freewheel_hub_store::Expect;
 
-use super::Actor;
+use super::{Actor, Notes};
 
 /// What to do with fields that the schema does not know (`fieldValidation`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct WriteOptions {
     /// What must hold when the write is committed, beside what it says of its own object: that which its writer looked
     /// at first. Where it does not the write is refused, with [`OVERTAKEN`].
     pub expect: Vec<Expect>,
+    /// Where those who have a say in it may say more; nobody listens where there is none.
+    pub notes: Option<Arc<Notes>>,
 }
 
 impl WriteOptions {

@@ -3,6 +3,7 @@
 //! ```text
 //! ownership     the way in: a write is tracked, an object is applied
 //! apply         merge, prune, conflicts        track   who owns what after any other write
+//! lay_over      the same without owners, for admission policies
 //! last_applied  kubectl's annotation           conflict   why an object is not applied
 //! managers      metadata.managedFields: who owns what, and since when
 //! fields, set, path     fieldsV1; sets of paths; paths
@@ -24,6 +25,7 @@ mod content;
 mod element;
 mod fields;
 mod last_applied;
+mod lay_over;
 mod managers;
 mod merge;
 mod mistakes;
@@ -37,6 +39,7 @@ mod track;
 mod unset;
 
 pub use conflict::{ConflictWith, NotApplied};
+pub use lay_over::lay_over;
 pub use managers::{Manager, Operation};
 pub use ownership::{Door, applied, same_but_for_times, tracked};
 pub use track::Writing;

@@ -131,7 +131,7 @@ pub fn same_but_for_times(a: Option<&Value>, b: Option<&Value>) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
 }
 
-fn root(typed: Typed<'_>) -> TypeRef<'_> {
+pub(crate) fn root(typed: Typed<'_>) -> TypeRef<'_> {
     typed.facts.map_or(TypeRef::Deduced, TypeRef::Object)
 }
 
@@ -182,7 +182,11 @@ fn check(typed: Typed<'_>, config: &Value) -> Result<(), NotApplied> {
     Ok(())
 }
 
-fn check_fits(typed: Typed<'_>, object: &Value, allow_duplicates: bool) -> Result<(), String> {
+pub(crate) fn check_fits(
+    typed: Typed<'_>,
+    object: &Value,
+    allow_duplicates: bool,
+) -> Result<(), String> {
     mistakes::of(object, root(typed), allow_duplicates).message().map_or(Ok(()), Err)
 }
 

@@ -43,12 +43,20 @@ impl Chain {
         self.0.iter().filter(|plugin| plugin.handles(review))
     }
 
-    /// What they make of an object, one after the other.
+    /// What they make of an object, one after the other, and where one of them asks for it once more.
     pub(crate) async fn mutate(
         &self,
         review: &Review<'_>,
         object: &mut Canonical,
     ) -> Result<(), ApiError> {
+        self.round(review, object).await?;
+        if review.rounds.begins_again() {
+            self.round(review, object).await?;
+        }
+        Ok(())
+    }
+
+    async fn round(&self, review: &Review<'_>, object: &mut Canonical) -> Result<(), ApiError> {
         for plugin in self.who_handles(review) {
             let outcome = plugin.mutate(review, object.rules()).await;
             outcome.map_err(|why| refused(&**plugin, review, object, why))?;

@@ -31,6 +31,19 @@ pub enum Refusal {
     },
     /// 422: these fields are wrong.
     Invalid(Vec<FieldError>),
+    /// Somebody's rule says no, with a code and a reason of its own.
+    Denied {
+        /// HTTP code.
+        code: u16,
+        /// `reason`
+        reason: &'static str,
+        /// Why, after which object is meant.
+        why: String,
+        /// What brought it about, for programs.
+        causes: Vec<Cause>,
+    },
+    /// A Status that somebody else has made.
+    Status(Box<ApiError>),
 }
 
 impl Refusal {
@@ -44,17 +57,11 @@ impl Refusal {
     pub(super) fn status(self, target: &ObjectRef, object: &Value) -> ApiError {
         let kind = &target.kind;
         match self {
-            Self::Forbidden { why, causes } => {
-                let texts =
-                    [&*target.name, meta::text(object, "name"), meta::text(object, "generateName")];
-                let name = texts.into_iter().find(|name| !name.is_empty()).unwrap_or("Unknown");
-                let target = ObjectRef { name: name.to_owned(), ..target.clone() };
-                let mut error = refusal::forbidden(&target, &why);
-                if let Some(details) = &mut error.details {
-                    details.causes = causes;
-                }
-                error
+            Self::Forbidden { why, causes } => forbidden(target, object, &why, causes),
+            Self::Denied { code, reason, why, causes } => {
+                ApiError { code, reason, ..forbidden(target, object, &why, causes) }
             }
+            Self::Status(status) => *status,
             Self::Nowhere { namespace } => ApiError::not_found("", "namespaces", &namespace),
             Self::NotFound { group, plural, name } => ApiError::not_found(&group, &plural, &name),
             Self::Invalid(errors) => {
@@ -63,4 +70,15 @@ impl Refusal {
             }
         }
     }
+}
+
+fn forbidden(target: &ObjectRef, object: &Value, why: &str, causes: Vec<Cause>) -> ApiError {
+    let texts = [&*target.name, meta::text(object, "name"), meta::text(object, "generateName")];
+    let name = texts.into_iter().find(|name| !name.is_empty()).unwrap_or("Unknown");
+    let target = ObjectRef { name: name.to_owned(), ..target.clone() };
+    let mut error = refusal::forbidden(&target, why);
+    if let Some(details) = &mut error.details {
+        details.causes = causes;
+    }
+    error
 }

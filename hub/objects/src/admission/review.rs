@@ -7,8 +7,9 @@ use freewheel_hub_schema::object::Resource;
 use freewheel_hub_store::{Scope, Snapshot, Store};
 use serde_json::Value;
 
+use super::rounds::Rounds;
 use crate::clock::{Clock, Random};
-use crate::{Actor, ObjectRef, Verb};
+use crate::{Actor, Notes, ObjectRef, Verb};
 
 /// One write, before it is made.
 pub struct Review<'a> {
@@ -24,6 +25,10 @@ pub struct Review<'a> {
     pub old: Option<&'a Value>,
     /// Nothing will be written.
     pub dry_run: bool,
+    /// What plugins say beside their answer goes here, where somebody listens.
+    pub notes: Option<&'a Notes>,
+    /// How often they were asked.
+    pub rounds: Rounds,
     pub(crate) store: &'a dyn Store,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) chance: &'a dyn Random,
@@ -54,6 +59,20 @@ impl Review<'_> {
     pub(super) fn generate_name(&self, base: &str) -> String {
         let [.., a, b, c, d, e] = self.chance.bytes();
         name::generate(base, [a, b, c, d, e])
+    }
+
+    /// Says something to the writer.
+    pub fn warn(&self, text: impl Into<String>) {
+        if let Some(notes) = self.notes {
+            notes.warn(text);
+        }
+    }
+
+    /// Says something to the audit.
+    pub fn annotate(&self, key: impl Into<String>, value: impl Into<String>) {
+        if let Some(notes) = self.notes {
+            notes.annotate(key, value);
+        }
     }
 
     /// Now, in Unix seconds.

@@ -112,6 +112,52 @@ async fn what_a_plugin_makes_is_made_canonical() {
     assert_eq!(spec.get("hostname"), None);
 }
 
+/// Changes what others saw before it, each time.
+struct Late;
+
+#[async_trait]
+impl Plugin for Late {
+    fn name(&self) -> &'static str {
+        "Late"
+    }
+
+    fn handles(&self, review: &Review<'_>) -> bool {
+        review.creates() && review.target.kind.plural() == "pods"
+    }
+
+    async fn mutate(&self, review: &Review<'_>, pod: &mut Value) -> Result<(), Refusal> {
+        let mut invoked = review.rounds.of("Late");
+        invoked.begin(review.rounds.is_second(), pod);
+        if invoked.is_due(review.rounds.is_second(), "hook") {
+            pod["metadata"]["labels"]["round"] = json!(review.rounds.is_second().to_string());
+            review.rounds.ask_again();
+            invoked.asked("hook");
+            invoked.changed();
+        }
+        invoked.end(pod);
+        review.rounds.remember("Late", invoked);
+        review.warn("late");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn who_changes_what_others_saw_has_all_asked_once_more() {
+    let world = World::new().await;
+    let notes = Arc::new(Notes::default());
+    let objects = world.objects.clone().admitting(notes.clone()).admitting(Arc::new(Late));
+    let said = Arc::new(freewheel_hub_objects::Notes::default());
+    let ada = WriteOptions {
+        notes: Some(said.clone()),
+        ..WriteOptions::by(Person { name: "ada".into(), ..Person::default() })
+    };
+    let made = objects.create(&ada, &of("pods", "a"), pod("a")).await.unwrap();
+    assert_eq!(value(&made.stored)["metadata"]["labels"]["round"], "true");
+    let asked = ["mutate ada create a - new"; 2].into_iter().chain(["validate ada create a - new"]);
+    assert_eq!(notes.told(), asked.collect::<Vec<_>>());
+    assert_eq!(said.warnings(), ["late"]);
+}
+
 /// So many ConfigMaps in a namespace, and no more.
 struct Quota(u64);
 

@@ -45,15 +45,41 @@ pub fn json(document: &Value, patch: &[u8]) -> Result<Value, ApiError> {
     let bad = |why: String| ApiError::bad_request(format!("error decoding patch: {why}"));
     // Of a field that an operation has twice, the last counts.
     let (operations, _) = parse_json(patch).map_err(bad)?;
-    let operations: Vec<PatchOperation> =
-        serde_json::from_value(operations).map_err(|error| bad(error.to_string()))?;
+    operations_on(document, operations).map_err(|failed| match failed {
+        NotPatched::Test => rejected(),
+        NotPatched::Because(error) => error,
+    })
+}
+
+/// Why a document is not patched.
+#[derive(Debug)]
+pub enum NotPatched {
+    /// What the patch looks at first is not so.
+    Test,
+    /// As [`json`] says it.
+    Because(ApiError),
+}
+
+impl From<ApiError> for NotPatched {
+    fn from(error: ApiError) -> Self {
+        Self::Because(error)
+    }
+}
+
+/// Applies the operations of a JSON patch.
+///
+/// # Errors
+/// As [`json`], and apart from that where one of them is a test that fails.
+pub fn operations_on(document: &Value, operations: Value) -> Result<Value, NotPatched> {
+    let operations: Vec<PatchOperation> = serde_json::from_value(operations)
+        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
     if MAX_OPERATIONS < operations.len() {
         let text = format!(
             "Request entity too large: The allowed maximum operations in a JSON patch is \
              {MAX_OPERATIONS}, got {}",
             operations.len()
         );
-        return Err(ApiError::new(413, "RequestEntityTooLarge", text));
+        return Err(ApiError::new(413, "RequestEntityTooLarge", text).into());
     }
     let mut out = document.clone();
     let mut copied = 0;
@@ -61,10 +87,14 @@ pub fn json(document: &Value, patch: &[u8]) -> Result<Value, ApiError> {
         if let PatchOperation::Copy(copy) = &operation {
             copied += copy.from.resolve(&out).map_or(0, size);
             if MAX_COPIED < copied {
-                return Err(rejected());
+                return Err(rejected().into());
             }
         }
-        operation::apply(&mut out, operation).map_err(|operation::DoesNotApply| rejected())?;
+        let is_test = matches!(operation, PatchOperation::Test(_));
+        operation::apply(&mut out, operation).map_err(|operation::DoesNotApply| match is_test {
+            true => NotPatched::Test,
+            false => rejected().into(),
+        })?;
     }
     depth::check(&out)?;
     Ok(out)
