@@ -1,5 +1,7 @@
 //! Our own verbs are clients of the API like everybody else: HTTPS with a client certificate.
 
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,6 +72,9 @@ pub struct Client {
     port: u16,
     prefix: String,
     tls: TlsConnector,
+    /// Addresses that are this host's alone are not dialled.
+    keeps_out: bool,
+    answer_bytes_max: usize,
 }
 
 /// An answer's code and body.
@@ -103,7 +108,32 @@ impl Client {
         let host = host.to_owned();
         let prefix = if path.is_empty() { String::new() } else { format!("/{path}") };
         let tls = TlsConnector::from(Arc::new(tls(&access)?));
-        Ok(Self { access, host, port, prefix, tls })
+        let (keeps_out, answer_bytes_max) = (false, ANSWER_BYTES_MAX);
+        Ok(Self { access, host, port, prefix, tls, keeps_out, answer_bytes_max })
+    }
+
+    /// The same client, which reads no answer that is longer.
+    #[must_use]
+    pub fn reading(self, answer_bytes_max: usize) -> Self {
+        Self { answer_bytes_max, ..self }
+    }
+
+    /// The same client, which dials nothing that this host keeps to itself, whatever a name resolves to.
+    #[must_use]
+    pub fn kept_out(self) -> Self {
+        Self { keeps_out: true, ..self }
+    }
+
+    async fn dial(&self) -> io::Result<TcpStream> {
+        let host = self.host.trim_matches(['[', ']']);
+        let found = tokio::net::lookup_host((host, self.port)).await?;
+        let found: Vec<SocketAddr> =
+            found.filter(|at| !self.keeps_out || !is_of_host(at.ip())).collect();
+        if found.is_empty() {
+            let why = "there is no address of it that may be dialled";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
+        TcpStream::connect(&*found).await
     }
 
     /// The same hub's root, whichever cluster the kubeconfig is for.
@@ -142,9 +172,8 @@ impl Client {
         body: Bytes,
     ) -> Result<Answer, ClientError> {
         let lost = |source| ClientError::Connect { server: self.access.server.clone(), source };
-        let bare = self.host.trim_matches(['[', ']']);
-        let stream = TcpStream::connect((bare, self.port)).await.map_err(lost)?;
-        let name = ServerName::try_from(bare.to_owned())
+        let stream = self.dial().await.map_err(lost)?;
+        let name = ServerName::try_from(self.host.trim_matches(['[', ']']).to_owned())
             .map_err(|_| ClientError::Server(self.access.server.clone()))?;
         let stream = self.tls.connect(name, stream).await.map_err(lost)?;
         let (mut sender, connection) =
@@ -167,7 +196,7 @@ impl Client {
         let response = sender.send_request(request).await?;
         let status = response.status();
         let warnings = warnings(response.headers());
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+        let body = Limited::new(response.into_body(), self.answer_bytes_max)
             .collect()
             .await
             .map_err(|e| ClientError::Answer(e.to_string()))?;
@@ -196,6 +225,14 @@ impl Client {
     /// Also when it refuses.
     pub async fn review(&self, review: &Value) -> Result<Value, ClientError> {
         self.json(Method::POST, self.whole_path(), "application/json", review).await
+    }
+
+    /// The answer of any code to a JSON document that is sent to the very address that it is for.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn post(&self, document: Vec<u8>) -> Result<Answer, ClientError> {
+        self.send(Method::POST, self.whole_path(), "application/json", document.into()).await
     }
 
     /// What stands at the very address that it is for.
@@ -255,6 +292,16 @@ fn host_and_port(authority: &str) -> Option<(&str, u16)> {
         Some(_) | None => (authority, 443),
     };
     (!host.is_empty()).then_some((host, port))
+}
+
+/// Whether an address leads to this host itself, or to its own link.
+fn is_of_host(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(it) => {
+            it.is_loopback() || it.is_unspecified() || it.is_link_local() || it.is_broadcast()
+        }
+        IpAddr::V6(it) => it.is_loopback() || it.is_unspecified() || it.is_unicast_link_local(),
+    }
 }
 
 /// Texts of `Warning: 299 - "text"`.

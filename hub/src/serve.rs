@@ -4,6 +4,7 @@
 //! lock ─▶ store ─▶ keys ─▶ modules ─▶ gateway (UDP) ─▶ API (TCP) ─▶ controllers ─▶ kubeconfig ─▶ until SIGTERM or Ctrl-C
 //! ```
 
+mod admission_webhooks;
 mod announce;
 mod certificates;
 mod data_dir;

@@ -3,11 +3,13 @@
 mod acceptance;
 pub(crate) mod remembered;
 pub(crate) mod remote;
+mod rights;
 mod signers;
 mod signing_request;
 
 use std::sync::Arc;
 
+use freewheel_hub_admission::Caller;
 use freewheel_hub_objects::Objects;
 use freewheel_hub_objects::clock::SystemClock;
 use freewheel_hub_rbac::Index;
@@ -34,6 +36,8 @@ pub struct AccessOptions {
     pub token_webhook: Option<Arc<dyn Remote>>,
     /// Who is asked what callers may do in the root, after all others.
     pub access_webhook: Option<Arc<dyn Remote>>,
+    /// Who calls admission webhooks; none are called where there is nobody.
+    pub webhooks: Option<Arc<dyn Caller>>,
     /// `https://HOST:PORT` of the API, which tokens of service accounts are from.
     pub issuer: String,
 }
@@ -44,6 +48,8 @@ pub struct Access {
     pub(crate) authorizers: Arc<Authorizers>,
     pub(crate) rights: Arc<Index>,
     pub(crate) bearers: BearerOptions,
+    admission: Arc<freewheel_hub_admission::Index>,
+    webhooks: Option<Arc<dyn Caller>>,
     issuer: String,
 }
 
@@ -51,14 +57,15 @@ impl Access {
     /// By what is in this store. Whatever writes is to write to the second: what it is answered counts then.
     #[must_use]
     pub fn over(store: Arc<dyn Store>, options: AccessOptions) -> (Self, Arc<dyn Store>) {
-        let AccessOptions { tokens, providers, policies, token_webhook, access_webhook, issuer } =
-            options;
+        let AccessOptions { tokens, providers, policies, issuer, .. } = options;
+        let AccessOptions { token_webhook, access_webhook, webhooks, .. } = options;
         let bearers = BearerOptions { file: tokens, providers, webhook: token_webhook };
         let webhook =
             access_webhook.map(|remote| AccessWebhook::new(remote, Arc::new(SystemClock)));
         let (rights, store) = Index::over(store);
         let authorizers = Arc::new(Authorizers::over(rights.clone(), policies, webhook));
-        (Self { authorizers, rights, bearers, issuer }, store)
+        let (admission, store) = freewheel_hub_admission::Index::over(store);
+        (Self { authorizers, rights, bearers, admission, webhooks, issuer }, store)
     }
 
     /// Who signs tokens of service accounts.
@@ -67,14 +74,17 @@ impl Access {
         Issuer::new(objects.store().clone(), objects.clock().clone(), &self.issuer)
     }
 
-    /// The same pipeline with those who have a say in what callers write about rights and identities.
+    /// The same pipeline with those who have a say in what callers write about rights and identities, and with the rules
+    /// about writes that people make.
     #[must_use]
     pub fn guard(&self, objects: Objects) -> Objects {
         let (authorizers, rights) = (self.authorizers.clone(), self.rights.clone());
         let signers = Signers { authorizers: authorizers.clone() };
         let acceptance = Acceptance { authorizers: authorizers.clone() };
-        let escalation = RoleEscalation { authorizers, rights };
-        objects
+        let escalation = RoleEscalation { authorizers: authorizers.clone(), rights };
+        let rights = Arc::new(rights::Rights { authorizers, store: objects.store().clone() });
+        let (index, webhooks) = (self.admission.clone(), self.webhooks.clone());
+        freewheel_hub_admission::add_to(objects, index, rights, webhooks)
             .admitting(Arc::new(CertificateRequests))
             .admitting(Arc::new(signers))
             .admitting(Arc::new(acceptance))

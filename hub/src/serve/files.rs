@@ -9,6 +9,7 @@ use freewheel_hub_apiserver::{AccessOptions, Remote};
 use freewheel_hub_audit::{Audit, AuditLog, LogOptions, Place, Policy};
 use tracing::warn;
 
+use super::admission_webhooks::AdmissionWebhooks;
 use super::sealing::EncryptionConfiguration;
 use super::webhook::{Https, Webhook};
 use crate::cli::{AuditOptions, ServeOptions};
@@ -41,6 +42,7 @@ pub(super) fn read(options: &ServeOptions, issuer: &str) -> Result<AccessOptions
             "--authorization-webhook-config-file",
             options.authorization_webhook_config_file.as_deref(),
         )?,
+        webhooks: Some(Arc::new(AdmissionWebhooks)),
         issuer: issuer.to_owned(),
     })
 }

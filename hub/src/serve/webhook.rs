@@ -50,7 +50,7 @@ impl Https {
         Ok(Self { ca_pem: std::fs::read(bundle)? })
     }
 
-    fn client(&self, url: &str) -> Result<Client, String> {
+    pub(super) fn client(&self, url: &str) -> Result<Client, String> {
         let (server, ca_pem) = (url.to_owned(), self.ca_pem.clone());
         let (cert_pem, key_pem, token) = Default::default();
         let access = Access { server, ca_pem, cert_pem, key_pem, token };
@@ -70,7 +70,7 @@ impl Fetch for Https {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::sync::Arc;
 
@@ -82,8 +82,8 @@ mod tests {
 
     use super::*;
 
-    /// A server that answers one request with this, and what it was asked.
-    async fn server(pki: &Pki, answer: &'static str) -> (String, tokio::task::JoinHandle<String>) {
+    /// The server side of TLS, on loopback.
+    pub(in crate::serve) fn acceptor(pki: &Pki) -> TlsAcceptor {
         let (own, _) = pki.serving(&[], &[IpAddr::V4(Ipv4Addr::LOCALHOST)]).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -92,11 +92,17 @@ mod tests {
             .with_no_client_auth()
             .with_single_cert(own.chain, own.key)
             .unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// A server that answers one request with this, and what it was asked.
+    async fn server(pki: &Pki, answer: &'static str) -> (String, tokio::task::JoinHandle<String>) {
+        let acceptor = acceptor(pki);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let task = tokio::spawn(async move {
             let (socket, _) = listener.accept().await.unwrap();
-            let Ok(mut stream) = TlsAcceptor::from(Arc::new(config)).accept(socket).await else {
+            let Ok(mut stream) = acceptor.accept(socket).await else {
                 return String::new();
             };
             let mut asked = vec![0; 64 << 10];

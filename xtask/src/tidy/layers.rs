@@ -3,13 +3,13 @@
 use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 31] = [
+const ARROWS: [(&str, &[&str]); 32] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-schema", &["link"]),
     ("freewheel-hub-audit", &[]),
     ("freewheel-hub-cel", &["hub-schema"]),
     ("freewheel-hub-custom", &["hub-cel", "hub-schema"]),
-    ("freewheel-hub-api", &["hub-custom", "hub-schema", "link"]),
+    ("freewheel-hub-api", &["hub-cel", "hub-custom", "hub-schema", "link"]),
     ("freewheel-hub-metrics", &[]),
     ("freewheel-hub-pki", &["link"]),
     ("freewheel-hub-rbac", &["hub-schema", "hub-store", "link"]),
@@ -19,6 +19,17 @@ const ARROWS: [(&str, &[&str]); 31] = [
     (
         "freewheel-hub-objects",
         &["hub-api", "hub-schema", "hub-store", "hub-structured-merge", "link"],
+    ),
+    (
+        "freewheel-hub-admission",
+        &[
+            "hub-cel",
+            "hub-objects",
+            "hub-schema",
+            "hub-store",
+            "hub-structured-merge",
+            "link",
+        ],
     ),
     ("freewheel-hub-placement", &["hub-schema", "link"]),
     (
@@ -38,8 +49,10 @@ const ARROWS: [(&str, &[&str]); 31] = [
     (
         "freewheel-hub-apiserver",
         &[
+            "hub-admission",
             "hub-api",
             "hub-audit",
+            "hub-cel",
             "hub-metrics",
             "hub-objects",
             "hub-pki",
@@ -66,6 +79,7 @@ const ARROWS: [(&str, &[&str]); 31] = [
     (
         "freewheel-hub",
         &[
+            "hub-admission",
             "hub-api",
             "hub-apiserver",
             "hub-audit",

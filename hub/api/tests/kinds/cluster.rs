@@ -332,11 +332,7 @@ fn what_nobody_acts_on_says_so() {
             "{warnings:?}"
         );
     }
-    for (api_version, kind) in [
-        ("networking.k8s.io/v1", "NetworkPolicy"),
-        ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
-        ("admissionregistration.k8s.io/v1", "MutatingAdmissionPolicyBinding"),
-    ] {
+    for (api_version, kind) in [("networking.k8s.io/v1", "NetworkPolicy")] {
         let warnings =
             kind_of(&json!({"apiVersion": api_version, "kind": kind})).warnings(&json!({}));
         assert!(

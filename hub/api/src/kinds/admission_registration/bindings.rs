@@ -8,7 +8,7 @@ use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
 use freewheel_hub_schema::name as names;
 use serde_json::Value;
 
-use super::{GROUP, UNASKED, rules};
+use super::{GROUP, rules};
 use crate::kinds::accessors::{AGE, NAME, age, column, name, text};
 use crate::kinds::place::Place;
 use crate::kinds::template;
@@ -38,7 +38,6 @@ fn made(kind: &'static str, plural: &'static str, rules: Rules) -> Kind {
         .category(["api-extensions"])
         .columns(COLUMNS)
         .with(&[Trait::NamesWhatItReplaces])
-        .without_effect(UNASKED)
 }
 
 struct Rules {

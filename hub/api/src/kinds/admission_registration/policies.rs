@@ -1,5 +1,4 @@
-//! ValidatingAdmissionPolicy and MutatingAdmissionPolicy: rules about writes, as expressions. They are stored, and not
-//! read yet.
+//! ValidatingAdmissionPolicy and MutatingAdmissionPolicy: rules about writes, as expressions.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +8,8 @@ use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait, keep_all_but_sta
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
-use super::{GROUP, UNASKED, rules};
+use super::expressions::{Spoken, check_conditions};
+use super::{GROUP, rules};
 use crate::kinds::accessors::{AGE, NAME, age, child, column, list, name, set_default, text};
 use crate::kinds::place::Place;
 
@@ -62,7 +62,6 @@ fn made(kind: Kind, columns: &'static [Column]) -> Kind {
         .category(["api-extensions"])
         .columns(columns)
         .with(&[Trait::NamesWhatItReplaces])
-        .without_effect(UNASKED)
 }
 
 struct Validating;
@@ -84,7 +83,7 @@ impl Strategy for Validating {
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let spec = Place::of(object, "spec");
-        let mut errors = check(&spec, false);
+        let (spoken, mut errors) = check(&spec, false);
         let (validations, annotations) =
             (spec.child("validations"), spec.child("auditAnnotations"));
         if validations.is_empty() && annotations.is_empty() {
@@ -92,8 +91,15 @@ impl Strategy for Validating {
             errors.extend([validations.required(text), annotations.required(text)]);
             return errors;
         }
-        errors.extend(validations.items().flat_map(|validation| check_validation(&validation)));
+        for validation in validations.items() {
+            errors.extend(check_validation(&validation));
+            errors.extend(spoken.check(&validation.child("expression"), true));
+            errors.extend(spoken.check(&validation.child("messageExpression"), false));
+        }
         errors.extend(check_annotations(&annotations, text(object, "/metadata/name")));
+        for annotation in annotations.items() {
+            errors.extend(spoken.check(&annotation.child("valueExpression"), false));
+        }
         errors
     }
 
@@ -113,12 +119,17 @@ impl Strategy for Mutating {
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let spec = Place::of(object, "spec");
-        let mut errors = check(&spec, true);
+        let (spoken, mut errors) = check(&spec, true);
         let mutations = spec.child("mutations");
         if mutations.is_empty() {
             errors.push(mutations.required("mutations must contain at least one item"));
         }
-        errors.extend(mutations.items().flat_map(|mutation| check_mutation(&mutation)));
+        for mutation in mutations.items() {
+            errors.extend(check_mutation(&mutation));
+            for way in ["applyConfiguration", "jsonPatch"] {
+                errors.extend(spoken.check(&mutation.child(way).child("expression"), true));
+            }
+        }
         let again = spec.child("reinvocationPolicy");
         errors.extend(again.must_be());
         if !again.is_empty() {
@@ -149,7 +160,7 @@ fn row(object: &Value, parts: &str, now: i64) -> Vec<Value> {
 }
 
 /// What both have.
-fn check(spec: &Place<'_>, mutates: bool) -> Vec<FieldError> {
+fn check(spec: &Place<'_>, mutates: bool) -> (Spoken, Vec<FieldError>) {
     let policy = spec.child("failurePolicy");
     let mut errors: Vec<_> = policy.must_be().into_iter().collect();
     if !policy.is_empty() {
@@ -166,7 +177,9 @@ fn check(spec: &Place<'_>, mutates: bool) -> Vec<FieldError> {
     } else {
         errors.push(resources.required(""));
     }
-    errors.extend(rules::check_conditions(&spec.child("matchConditions")));
+    let conditions = spec.child("matchConditions");
+    errors.extend(rules::check_conditions(&conditions));
+    errors.extend(check_conditions(&conditions, params.is_there()));
     for variable in spec.child("variables").items() {
         let name = variable.child("name");
         if name.text().trim().is_empty() {
@@ -177,7 +190,9 @@ fn check(spec: &Place<'_>, mutates: bool) -> Vec<FieldError> {
         let missing = "expression is not specified";
         errors.extend(rules::check_expression(&variable.child("expression"), missing));
     }
-    errors
+    let (spoken, wrong) = Spoken::of(spec, mutates);
+    errors.extend(wrong);
+    (spoken, errors)
 }
 
 fn is_identifier(name: &str) -> bool {

@@ -123,7 +123,7 @@ pub(super) fn check_match(resources: &Place<'_>, mutates: bool) -> Vec<FieldErro
     errors
 }
 
-/// Mistakes of conditions under which somebody is asked. What they say is not read yet.
+/// Mistakes of conditions under which somebody is asked, beside what they say.
 pub(super) fn check_conditions(conditions: &Place<'_>) -> Vec<FieldError> {
     let mut errors: Vec<_> = conditions.no_more(CONDITIONS_MAX).into_iter().collect();
     let mut taken = BTreeSet::new();

@@ -8,7 +8,7 @@ use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
-use super::{GROUP, UNASKED, rules};
+use super::{GROUP, expressions, rules};
 use crate::kinds::accessors::{AGE, NAME, age, column, items, list, name, set_default};
 use crate::kinds::place::Place;
 
@@ -35,7 +35,6 @@ fn made(kind: &'static str, plural: &'static str, rules: Rules) -> Kind {
         .category(["api-extensions"])
         .columns(COLUMNS)
         .with(&[Trait::NamesWhatItReplaces])
-        .without_effect(UNASKED)
 }
 
 struct Rules {
@@ -104,7 +103,9 @@ fn check_hook(hook: &Place<'_>) -> Vec<FieldError> {
     errors.extend(hook.child("namespaceSelector").selector());
     errors.extend(hook.child("objectSelector").selector());
     errors.extend(check_client(&hook.child("clientConfig")));
-    errors.extend(rules::check_conditions(&hook.child("matchConditions")));
+    let conditions = hook.child("matchConditions");
+    errors.extend(rules::check_conditions(&conditions));
+    errors.extend(expressions::check_conditions(&conditions, false));
     errors
 }
 

@@ -1,0 +1,21 @@
+//! Webhooks: servers that are asked about writes (admission.k8s.io AdmissionReview).
+//!
+//! ```text
+//! hook        one of a configuration                 wanted   whether it is asked
+//! calls       in turn, in time ─ Caller: HTTPS ─▶ review: what was answered
+//! validating  all at the same time                   mutating   one after the other, with what those before have made
+//! ```
+
+mod calls;
+mod hook;
+mod mutating;
+mod patching;
+mod review;
+mod validating;
+mod wanted;
+
+pub(crate) use calls::Calls;
+pub use calls::{Address, CallError, Caller};
+pub(crate) use hook::{CALLS_OF_CLUSTER, Webhook};
+pub(crate) use mutating::MutatingWebhooks;
+pub(crate) use validating::ValidatingWebhooks;

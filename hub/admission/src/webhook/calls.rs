@@ -1,0 +1,163 @@
+//! Calls of webhooks: how many at a time, for how long, and whose.
+//!
+//! A controller of the hub works for all clusters. For one it waits for a webhook of a spoke's cluster only shortly, and
+//! never for one that has just failed it; it comes again by itself.
+//!
+//! Guarantees:
+//! - a webhook that does not answer is given up when its time is over (`a_slow_webhook_is_given_up_in_time`);
+//! - it holds up nobody whom it does not select (`a_slow_webhook_holds_up_nobody_else`);
+//! - a controller is not held up by one of a spoke's cluster (`a_controller_is_not_held_up_by_a_spokes_webhook`).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use freewheel_hub_objects::{Actor, Review};
+use freewheel_link::names::ClusterName;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::hook::{Target, Webhook};
+use crate::index::Bounds;
+
+/// Calls at a time of the root's webhooks, and of those of all spokes' clusters.
+const CALLS: usize = 64;
+/// How long a controller waits for a webhook of a spoke's cluster.
+const CONTROLLER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long it does not ask one again that has failed it.
+const CONTROLLER_PAUSE: Duration = Duration::from_secs(10);
+/// Webhooks that have just failed a controller, of which is known.
+const FAILED_MAX: usize = 1_024;
+
+/// Where a webhook is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// `https://HOST[:PORT][/PATH]`, with what is asked.
+    pub url: String,
+    /// Who vouches for it, as PEM; empty: whom the host trusts.
+    pub authorities: String,
+    /// It is somebody's who owns one cluster: nothing that the hub's host keeps to itself may be reached by it.
+    pub of_tenant: bool,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallError {
+    /// Nobody was reached, or understood.
+    Unreachable(String),
+    /// It answered with a code that is no success, and this.
+    Answered(u16, String),
+}
+
+/// Calls webhooks over HTTPS. Whoever gives up a call drops it.
+#[async_trait]
+pub trait Caller: Send + Sync {
+    /// What is answered to this review, which is bounded.
+    ///
+    /// # Errors
+    /// When nothing is.
+    async fn call(&self, address: &Address, review: Vec<u8>) -> Result<Vec<u8>, CallError>;
+}
+
+/// All calls.
+pub(crate) struct Calls {
+    caller: Option<Arc<dyn Caller>>,
+    of_root: Semaphore,
+    of_tenants: Semaphore,
+    /// Which have just failed a controller, by cluster and webhook, and since when.
+    failed: Mutex<Vec<(ClusterName, String, Instant)>>,
+}
+
+impl Calls {
+    pub(crate) fn over(caller: Option<Arc<dyn Caller>>) -> Self {
+        let (of_root, of_tenants) = (Semaphore::new(CALLS), Semaphore::new(CALLS));
+        Self { caller, of_root, of_tenants, failed: Mutex::default() }
+    }
+
+    /// What a webhook answers.
+    pub(super) async fn ask(
+        &self,
+        hook: &Webhook,
+        (review, bounds): (&Review<'_>, &Bounds),
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>, String> {
+        let (cluster, actor) = (&review.target.cluster, review.actor);
+        let address = address(hook, cluster)?;
+        let Some(caller) = &self.caller else {
+            return Err("this hub calls no webhooks".to_owned());
+        };
+        let failed = |why: &str| format!("failed to call webhook: Post {:?}: {why}", address.url);
+        let bounded = !cluster.is_root() && matches!(actor, Actor::Controller(_));
+        if bounded && self.has_just_failed(cluster, hook) {
+            return Err(failed("it has just not answered; it is asked again in some seconds"));
+        }
+        let limit = if bounded { hook.timeout.min(CONTROLLER_TIMEOUT) } else { hook.timeout };
+        let call = async {
+            let all = if cluster.is_root() { &self.of_root } else { &self.of_tenants };
+            let _own = hook.turns.acquire().await;
+            let _of_cluster = bounds.calls.acquire().await;
+            let _turn = all.acquire().await;
+            caller.call(&address, body).await
+        };
+        let outcome = timeout(limit, call).await;
+        if bounded && !matches!(outcome, Ok(Ok(_))) {
+            self.note_failure(cluster, hook);
+        }
+        match outcome {
+            Err(_) => Err(failed("context deadline exceeded")),
+            Ok(Err(CallError::Unreachable(why))) => Err(failed(&why)),
+            Ok(Err(CallError::Answered(code, body))) => {
+                Err(format!("failed to call webhook: {}", answered(code, &body)))
+            }
+            Ok(Ok(answer)) => Ok(answer),
+        }
+    }
+
+    fn has_just_failed(&self, cluster: &ClusterName, hook: &Webhook) -> bool {
+        let mut failed = self.failed.lock();
+        failed.retain(|(_, _, since)| since.elapsed() < CONTROLLER_PAUSE);
+        failed.iter().any(|(of, id, _)| of == cluster && *id == hook.id())
+    }
+
+    fn note_failure(&self, cluster: &ClusterName, hook: &Webhook) {
+        let mut failed = self.failed.lock();
+        if failed.len() < FAILED_MAX {
+            failed.push((cluster.clone(), hook.id(), Instant::now()));
+        }
+    }
+}
+
+/// Where a webhook is asked, and for how long it may think.
+fn address(hook: &Webhook, cluster: &ClusterName) -> Result<Address, String> {
+    match &hook.target {
+        Target::Url { url, authorities } => {
+            let has_path = url.trim_start_matches("https://").contains('/');
+            let path = if has_path { "" } else { "/" };
+            Ok(Address {
+                url: format!("{url}{path}?timeout={}s", hook.timeout.as_secs()),
+                authorities: authorities.clone(),
+                of_tenant: !cluster.is_root(),
+            })
+        }
+        Target::Service { namespace, name } => Err(format!(
+            "service {namespace}/{name}: the hub is not in the pod network and dials no Services; say where the webhook is by `url`"
+        )),
+    }
+}
+
+/// What client-go says of an answer that is no success.
+fn answered(code: u16, body: &str) -> String {
+    match code {
+        401 => "the server has asked for the client to provide credentials".to_owned(),
+        403 => "the server does not allow this method on the requested resource".to_owned(),
+        404 => "the server could not find the requested resource".to_owned(),
+        429 => "the server has received too many requests and has asked us to try again later"
+            .to_owned(),
+        503 => "the server is currently unable to handle the request".to_owned(),
+        500.. => {
+            format!("an error on the server ({body:?}) has prevented the request from succeeding")
+        }
+        _ => "the server rejected our request for an unknown reason".to_owned(),
+    }
+}

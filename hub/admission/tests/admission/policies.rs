@@ -1,0 +1,216 @@
+//! What validating policies say.
+
+use freewheel_hub_objects::{Actor, DeleteOptions, WriteOptions};
+use serde_json::{Value, json};
+
+use super::kit::{World, by, constraints, deny, person, place};
+
+const KIND: &str = "ValidatingAdmissionPolicy";
+
+fn on_config_maps(validation: Value) -> Value {
+    json!({"matchConstraints": constraints("", "configmaps"), "validations": [validation]})
+}
+
+#[tokio::test]
+async fn a_policy_refuses_in_upstreams_words() {
+    let world = World::new().await;
+    let spec = json!({
+        "matchConstraints": constraints("apps", "deployments"),
+        "variables": [{"name": "replicas", "expression": "object.spec.replicas"}],
+        "validations": [
+            {"expression": "variables.replicas > 1", "messageExpression": "'wants replicas > 1, got ' + string(variables.replicas)"},
+            {"expression": "namespaceObject.metadata.name == 'default'", "message": "elsewhere"},
+        ],
+    });
+    world.policy(KIND, spec, deny()).await;
+    let deployment = |name: &str, replicas: u32| {
+        json!({"metadata": {"name": name}, "spec": {"replicas": replicas,
+            "selector": {"matchLabels": {"a": "b"}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}})
+    };
+    let refused = world.create("apps/v1", "Deployment", deployment("one", 1)).await.unwrap_err();
+    let why = "ValidatingAdmissionPolicy 'rule' with binding 'rule-here' denied request: wants replicas > 1, got 1";
+    assert_eq!((refused.code, refused.reason), (422, "Invalid"));
+    assert_eq!(refused.message, format!("deployments.apps \"one\" is forbidden: {why}"));
+    let details = refused.details.unwrap();
+    assert_eq!((details.name.as_str(), details.causes[0].message.as_str()), ("one", why));
+    world.create("apps/v1", "Deployment", deployment("two", 2)).await.unwrap();
+    // The messages of expressions that make none.
+    let spec = json!({"name": "plain", "matchConstraints": constraints("", "configmaps"),
+        "validations": [{"expression": " object.data.a == 'x' ", "messageExpression": "'got ' + object.data.a + 1", "reason": "Forbidden"}]});
+    world.policy(KIND, spec, deny()).await;
+    let refused = world.config_map("c", json!({"a": "y"})).await.unwrap_err();
+    assert_eq!((refused.code, refused.reason), (403, "Forbidden"));
+    assert!(
+        refused.message.ends_with("denied request: failed expression: object.data.a == 'x'"),
+        "{}",
+        refused.message
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_evaluated_is_refused_or_ignored() {
+    let world = World::new().await;
+    world
+        .policy(KIND, on_config_maps(json!({"expression": "object.data.limit == 'x'"})), deny())
+        .await;
+    let refused = world.config_map("a", json!({})).await.unwrap_err();
+    assert_eq!(
+        refused.message,
+        "configmaps \"a\" is forbidden: ValidatingAdmissionPolicy 'rule' with binding 'rule-here' denied request: \
+         expression 'object.data.limit == 'x'' resulted in error: no such key: data"
+    );
+    world.remove(KIND, "rule").await;
+    let mut spec = on_config_maps(json!({"expression": "object.data.limit == 'x'"}));
+    spec["failurePolicy"] = json!("Ignore");
+    spec["name"] = json!("mild");
+    world.policy(KIND, spec, deny()).await;
+    world.config_map("a", json!({})).await.unwrap();
+    assert_eq!(world.config_map("b", json!({"limit": "y"})).await.unwrap_err().code, 422);
+    // One that never ends.
+    let spec = json!({"name": "endless", "matchConstraints": constraints("", "configmaps"), "validations": [{"expression":
+        "[1,2,3,4,5,6,7,8,9,0].all(a, [1,2,3,4,5,6,7,8,9,0].all(b, [1,2,3,4,5,6,7,8,9,0].all(c, [1,2,3,4,5,6,7,8,9,0].all(d, [1,2,3,4,5,6,7,8,9,0].all(e, [1,2,3,4,5,6,7,8,9,0].all(f, [1,2,3,4,5,6,7,8,9,0].all(g, true)))))))"}]});
+    world.policy(KIND, spec, deny()).await;
+    let refused = world.config_map("c", json!({"limit": "x"})).await.unwrap_err();
+    assert!(refused.message.contains("running out of cost budget"), "{}", refused.message);
+}
+
+#[tokio::test]
+async fn a_binding_says_what_comes_of_it() {
+    let world = World::new().await;
+    let mut spec = on_config_maps(json!({"expression": "false", "message": "never"}));
+    spec["auditAnnotations"] = json!([
+        {"key": "who", "valueExpression": "'by ' + request.userInfo.username"},
+        {"key": "none", "valueExpression": "null"},
+    ]);
+    let binding = json!({"validationActions": ["Warn", "Audit"]});
+    world.policy(KIND, spec, binding).await;
+    let (how, notes) = by(person("ada"));
+    let at = place("root", "v1", "ConfigMap", "");
+    world.objects.create(&how, &at, json!({"metadata": {"name": "a"}})).await.unwrap();
+    let warning =
+        "Validation failed for ValidatingAdmissionPolicy 'rule' with binding 'rule-here': never";
+    assert_eq!(notes.warnings(), [warning]);
+    let said = notes.annotations();
+    assert_eq!(said["rule/who"], "by ada");
+    let failure: Value =
+        serde_json::from_str(&said["validation.policy.admission.k8s.io/validation_failure"])
+            .unwrap();
+    assert_eq!(failure[0]["policy"], "rule");
+    assert_eq!(failure[0]["validationActions"], json!(["Warn", "Audit"]));
+    assert_eq!(said.len(), 2);
+}
+
+#[tokio::test]
+async fn conditions_say_who_is_asked() {
+    let world = World::new().await;
+    let mut spec = on_config_maps(json!({"expression": "false"}));
+    spec["matchConditions"] = json!([
+        {"name": "not-mine", "expression": "request.userInfo.username != 'ada'"},
+        {"name": "may-not", "expression": "!authorizer.group('').resource('secrets').check('get').allowed()"},
+    ]);
+    world.policy(KIND, spec, deny()).await;
+    world.config_map("a", json!({})).await.unwrap();
+    let what = ("v1", "ConfigMap");
+    let value = json!({"metadata": {"name": "b"}});
+    let refused = world.create_in("root", person("bob"), what, value.clone()).await.unwrap_err();
+    assert_eq!(refused.code, 422);
+    // Controllers are asked about by the names that they have upstream; the hub's own writes are not.
+    let gc = Actor::Controller("generic-garbage-collector");
+    assert_eq!(world.create_in("root", gc, what, value.clone()).await.unwrap_err().code, 422);
+    world.create_in("root", Actor::Hub, what, value).await.unwrap();
+}
+
+#[tokio::test]
+async fn parameters_are_those_of_the_requests_namespace() {
+    let world = World::new().await;
+    let at = place("root", "v1", "Namespace", "");
+    let how = WriteOptions::default();
+    world.objects.create(&how, &at, json!({"metadata": {"name": "other"}})).await.unwrap();
+    let mut other = place("root", "v1", "ConfigMap", "");
+    other.namespace = "other".into();
+    let limits = |max: &str| json!({"metadata": {"name": "limits", "labels": {"limits": "yes"}}, "data": {"max": max}});
+    world.objects.create(&how, &other, limits("9")).await.unwrap();
+    let spec = json!({
+        "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
+        "matchConstraints": constraints("", "secrets"),
+        "validations": [{"expression": "int(object.metadata.labels.size) <= int(params.data.max)",
+            "messageExpression": "'at most ' + params.data.max"}],
+    });
+    let reference = json!({"name": "limits", "parameterNotFoundAction": "Deny"});
+    world
+        .policy(KIND, spec.clone(), json!({"validationActions": ["Deny"], "paramRef": reference}))
+        .await;
+    let secret =
+        |name: &str, size: &str| json!({"metadata": {"name": name, "labels": {"size": size}}});
+    let refused = world.create("v1", "Secret", secret("a", "5")).await.unwrap_err();
+    assert!(
+        refused.message.ends_with(
+            "denied request: failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction"
+        ),
+        "{}",
+        refused.message
+    );
+    world.create("v1", "ConfigMap", limits("4")).await.unwrap();
+    let refused = world.create("v1", "Secret", secret("a", "5")).await.unwrap_err();
+    assert!(refused.message.ends_with("denied request: at most 4"), "{}", refused.message);
+    let mut there = place("root", "v1", "Secret", "");
+    there.namespace = "other".into();
+    let ada = WriteOptions::by(person("ada"));
+    world.objects.create(&ada, &there, secret("a", "5")).await.unwrap();
+    world.remove("ValidatingAdmissionPolicyBinding", "rule-here").await;
+    // All that a selector finds, and none of it is no reason to refuse.
+    let selector = json!({"selector": {"matchLabels": {"limits": "yes"}}, "parameterNotFoundAction": "Allow", "namespace": "other"});
+    let mut second = spec;
+    second["name"] = json!("selected");
+    world.policy(KIND, second, json!({"validationActions": ["Deny"], "paramRef": selector})).await;
+    world.create("v1", "Secret", secret("b", "9")).await.unwrap();
+    assert_eq!(world.create("v1", "Secret", secret("c", "10")).await.unwrap_err().code, 422);
+}
+
+#[tokio::test]
+async fn a_delete_is_asked_about_with_what_goes() {
+    let world = World::new().await;
+    let spec = json!({"matchConstraints": {"resourceRules": [super::kit::about(&["DELETE"], "", "configmaps")]},
+        "validations": [{"expression": "object == null && oldObject.data.keep != 'yes'", "message": "it stays"}]});
+    world.policy(KIND, spec, deny()).await;
+    world.config_map("kept", json!({"keep": "yes"})).await.unwrap();
+    world.config_map("free", json!({"keep": "no"})).await.unwrap();
+    let how = WriteOptions::by(person("ada"));
+    let delete = async |name: &str| {
+        let at = place("root", "v1", "ConfigMap", name);
+        world.objects.delete(&how, &at, &DeleteOptions::default()).await
+    };
+    assert!(delete("kept").await.unwrap_err().message.ends_with("denied request: it stays"));
+    delete("free").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_policy_that_is_none_is_not_kept() {
+    let world = World::new().await;
+    let at = "admissionregistration.k8s.io/v1";
+    let policy = |expression: &str| {
+        json!({"metadata": {"name": "p"}, "spec": {"matchConstraints": constraints("", "configmaps"),
+            "variables": [{"name": "a", "expression": "object.data"}],
+            "validations": [{"expression": expression}]}})
+    };
+    for (expression, why) in [
+        ("object.data.", "compilation failed"),
+        ("nobody.data == 'x'", "undeclared reference to 'nobody'"),
+        ("params.data == 'x'", "undeclared reference to 'params'"),
+        ("variables.b == 'x'", "undefined field 'b'"),
+    ] {
+        let refused = world.create(at, KIND, policy(expression)).await.unwrap_err();
+        assert!(
+            refused.code == 422 && refused.message.contains(why),
+            "{expression}: {}",
+            refused.message
+        );
+        assert!(
+            refused.message.contains("spec.validations[0].expression: Invalid value"),
+            "{}",
+            refused.message
+        );
+    }
+    world.create(at, KIND, policy("variables.a.x == 'y'")).await.unwrap();
+}
