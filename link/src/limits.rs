@@ -44,12 +44,16 @@ pub const LOG_STREAMS_MAX: usize = 32;
 /// Modules that a link carries at a time.
 pub const MODULE_STREAMS_MAX: usize = 16;
 /// Connections between pods that a link carries at a time, each way.
-pub const TUNNELS_MAX: usize = 384;
+pub const TUNNELS_MAX: usize = 360;
 /// The most of them that one realm has: another one finds places.
 pub const REALM_TUNNELS_MAX: usize = 320;
 /// Of those the ones that nobody gets who has many already: a proxy that speaks for hundreds finds hundreds, and others
 /// still find some.
 pub const TUNNELS_KEPT_FREE: usize = 80;
+/// Streams to pods that a link carries at a time for clients of the API.
+pub const POD_STREAMS_MAX: usize = 36;
+/// Of those the ones that nobody gets who has some already: who comes later still finds some.
+pub const POD_STREAMS_KEPT_FREE: usize = 12;
 /// Certificates that are renewed over a link at a time.
 pub const RENEWAL_STREAMS_MAX: usize = 1;
 /// Times that a spoke tells at once what it counts.
@@ -60,7 +64,7 @@ pub const FIGURES: usize = 2 << 20;
 pub const FIGURE_MEMBERS: usize = 32_768;
 /// Streams that a peer may have open: the session and all of the above. Quinn keeps a place for each of them,
 /// and up to 448 cost no more than 256.
-pub const STREAMS_MAX: usize = 440;
+pub const STREAMS_MAX: usize = 448;
 /// What may wait unread in one stream.
 pub const STREAM_WINDOW_BYTES: usize = 128 << 10;
 /// What may wait unread in all streams of a link, those of either side: none of them takes another's room, so
@@ -84,10 +88,16 @@ const _: () = {
     assert!(2 * PART_BYTES_MAX <= FRAME_BYTES_MAX);
     assert!(2 * PLAN_BYTES_MAX <= LEDGER_ENTRY_BYTES_MAX);
     assert!(
-        1 + LOG_STREAMS_MAX + MODULE_STREAMS_MAX + TUNNELS_MAX + RENEWAL_STREAMS_MAX + TELLINGS
+        1 + LOG_STREAMS_MAX
+            + MODULE_STREAMS_MAX
+            + TUNNELS_MAX
+            + POD_STREAMS_MAX
+            + RENEWAL_STREAMS_MAX
+            + TELLINGS
             <= STREAMS_MAX
     );
     assert!(REALM_TUNNELS_MAX < TUNNELS_MAX && TUNNELS_KEPT_FREE < REALM_TUNNELS_MAX / 2);
+    assert!(POD_STREAMS_KEPT_FREE < POD_STREAMS_MAX / 2);
     assert!(LINK_WINDOW_BYTES <= u32::MAX as usize);
 };
 

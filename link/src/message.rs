@@ -6,6 +6,8 @@
 //! spoke ──Open::Tunnel───▶ hub ──Open::Tunnel──▶ spoke      Answer, then raw bytes both ways
 //! hub ────Open::Logs─────▶ spoke    Answer, then the log's raw bytes
 //! hub ────Open::Figures──▶ spoke    Answer, then figures in frames until the end
+//! hub ────Open::PortForward▶ spoke  Answer, then raw bytes both ways
+//! hub ────Open::Exec─────▶ spoke    Answer, then ExecInput and ExecOutput in frames, to Ended
 //! heartbeat: SpokeToHub::Heartbeat as a datagram; the next one says the same, so one may be lost
 //! pods' UDP: Datagram as a datagram, spoke ──▶ hub ──▶ spoke; never on a stream. What came in through a
 //!            node's port is from [`SNAT_ADDRESS`]; the hub puts that node's address in the realm there, and back
@@ -30,7 +32,12 @@ use crate::report::{NodeStatusV1, Report, ReportStamp, UnixMillis};
 /// Versions of the session protocol that this side speaks.
 pub const PROTOCOLS: Protocols = Protocols { least: 1, most: 1 };
 /// Bits of [`ability`] that this side has.
-pub const ABILITIES: u64 = ability::TUNNELS | ability::DATAGRAMS | ability::LOGS | ability::FIGURES;
+pub const ABILITIES: u64 = ability::TUNNELS
+    | ability::DATAGRAMS
+    | ability::LOGS
+    | ability::FIGURES
+    | ability::PORT_FORWARD
+    | ability::EXEC;
 /// ALPN of sessions: a client certificate is required.
 pub const ALPN_SESSION: &[u8] = b"freewheel/1";
 /// ALPN of joining: no client certificate, a token instead.
@@ -59,6 +66,10 @@ pub mod ability {
     pub const LOGS: u64 = 1 << 2;
     /// Reads what a spoke counts.
     pub const FIGURES: u64 = 1 << 3;
+    /// Connects the hub's clients to ports of a spoke's pods.
+    pub const PORT_FORWARD: u64 = 1 << 4;
+    /// Runs commands in a spoke's containers.
+    pub const EXEC: u64 = 1 << 5;
 }
 
 /// A range of protocol versions. Frozen bytes.
@@ -275,6 +286,10 @@ pub enum Open {
     Renew(RenewV1),
     /// What the spoke counts; by the hub. [`Figures`](crate::figures::Figures) follow the answer, in frames.
     Figures,
+    /// A connection to a port of a pod, as from inside of it; by the hub.
+    PortForward(PortForwardV1),
+    /// A command in a container; by the hub.
+    Exec(ExecV1),
 }
 
 impl Open {
@@ -285,6 +300,8 @@ impl Open {
             Self::Logs(_) => ability::LOGS,
             Self::Tunnel(_) => ability::TUNNELS,
             Self::Figures => ability::FIGURES,
+            Self::PortForward(_) => ability::PORT_FORWARD,
+            Self::Exec(_) => ability::EXEC,
             Self::Session | Self::Module(_) | Self::Renew(_) => 0,
         }
     }
@@ -326,6 +343,71 @@ pub struct LogsV1 {
     /// At most this many bytes.
     pub limit_bytes: Option<u64>,
 }
+
+/// Which port to connect to. Frozen bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortForwardV1 {
+    /// UID of the pod.
+    pub pod_uid: String,
+    /// What it listens on.
+    pub port: u16,
+}
+
+/// What command to run. Frozen bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecV1 {
+    /// UID of the pod.
+    pub pod_uid: String,
+    /// Name of the container.
+    pub container: String,
+    /// All of argv.
+    pub command: Vec<String>,
+    /// It has input.
+    pub stdin: bool,
+    /// Somebody sits at a terminal.
+    pub tty: bool,
+}
+
+/// To a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExecInput {
+    /// More of its input.
+    Stdin(Bytes),
+    /// Its input has ended.
+    End,
+    /// The terminal is as large now.
+    Resize {
+        /// Characters of a line.
+        columns: u16,
+        /// Lines.
+        rows: u16,
+    },
+}
+
+/// From a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExecOutput {
+    /// More of its standard output.
+    Stdout(Bytes),
+    /// More of its standard error.
+    Stderr(Bytes),
+    /// It has ended: the last message.
+    Ended(ExecEndedV1),
+}
+
+/// How a command has ended. Frozen bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecEndedV1 {
+    /// As of a container.
+    pub code: i32,
+    /// For people, when it did not end by itself.
+    pub message: String,
+}
+
+/// Bytes of all words of a command.
+pub const COMMAND_BYTES_MAX: usize = 32 << 10;
+/// Words of a command.
+pub const COMMAND_WORDS_MAX: usize = 1024;
 
 /// What module to send. Frozen bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -408,6 +490,27 @@ impl LogsV1 {
     #[must_use]
     pub fn is_bounded(&self) -> bool {
         self.pod_uid.len() <= 128 && self.container.len() <= 253
+    }
+}
+
+impl ExecV1 {
+    /// Whether its texts are of a size that names and commands have.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        let bytes: usize = self.command.iter().map(String::len).sum();
+        self.pod_uid.len() <= 128
+            && self.container.len() <= 253
+            && !self.command.is_empty()
+            && self.command.len() <= COMMAND_WORDS_MAX
+            && bytes <= COMMAND_BYTES_MAX
+    }
+}
+
+impl PortForwardV1 {
+    /// Whether its UID is of a size that UIDs have.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        self.pod_uid.len() <= 128
     }
 }
 

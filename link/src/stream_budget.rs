@@ -7,6 +7,7 @@
 //!   client from outside, or a spoke that carries its connections, all but [`limits::TUNNELS_KEPT_FREE`], of which
 //!   everybody gets a share (`who_asks_for_all_there_is_leaves_places_for_others`,
 //!   `a_proxy_has_hundreds_and_leaves_places_for_others`);
+//! - whoever has streams to pods leaves places for other users (`a_user_leaves_streams_to_pods_for_others`);
 //! - a place comes back when its stream is dropped (`a_place_comes_back_with_its_stream`).
 
 use std::collections::BTreeMap;
@@ -40,6 +41,8 @@ pub enum Use {
     Renewal,
     /// What a spoke counts.
     Figures,
+    /// A stream to a pod for a client of the API, and the user who asks for it where that is known.
+    PodStream(Option<Arc<str>>),
 }
 
 /// Who asks for a connection.
@@ -97,6 +100,9 @@ struct BudgetState {
     askers: BTreeMap<(ClusterName, Asker), usize>,
     renewals: usize,
     tellings: usize,
+    pod_streams: usize,
+    /// Those of them that a user has.
+    users: BTreeMap<Arc<str>, usize>,
 }
 
 impl BudgetState {
@@ -122,6 +128,23 @@ impl BudgetState {
             return Err(RefusalV1::new(TOO_MANY_REASON, text));
         }
         Ok(())
+    }
+}
+
+impl BudgetState {
+    /// Whether there is a place for a stream to a pod.
+    fn has_pod_stream(&self, user: Option<&Arc<str>>) -> Result<(), RefusalV1> {
+        let free = limits::POD_STREAMS_MAX.saturating_sub(self.pod_streams);
+        let own = user.and_then(|user| self.users.get(user)).copied().unwrap_or_default();
+        let is_share = limits::POD_STREAMS_KEPT_FREE < free || 3 * (own + 1) <= free;
+        if 0 < free && (user.is_none() || is_share) {
+            return Ok(());
+        }
+        let text = format!(
+            "the link carries {} streams to pods of this device, {own} of them this user's: as many as it may have by now",
+            self.pod_streams
+        );
+        Err(RefusalV1::new(TOO_MANY_REASON, text))
     }
 }
 
@@ -167,6 +190,13 @@ impl Budget {
                 return full("the spoke is telling its figures already".to_owned());
             }
             Use::Figures => &mut state.tellings,
+            Use::PodStream(user) => {
+                state.has_pod_stream(user.as_ref())?;
+                if let Some(user) = user {
+                    *state.users.entry(user.clone()).or_default() += 1;
+                }
+                &mut state.pod_streams
+            }
             Use::Renewal => &mut state.renewals,
             Use::Logs => &mut state.logs,
             Use::Module => &mut state.modules,
@@ -201,6 +231,12 @@ impl Drop for StreamPermit {
             Use::Module => state.modules -= 1,
             Use::Renewal => state.renewals -= 1,
             Use::Figures => state.tellings -= 1,
+            Use::PodStream(user) => {
+                state.pod_streams -= 1;
+                if let Some(user) = user {
+                    less(&mut state.users, user);
+                }
+            }
             Use::Tunnel(realm, asker) => {
                 less(&mut state.tunnels, realm);
                 if let Some(asker) = asker {
@@ -297,6 +333,22 @@ mod tests {
         assert!(16 <= pod.len() && 8 <= client.len(), "{} {}", pod.len(), client.len());
         drop(client);
         assert!(budget.take(by([192, 168, 1, 11])).is_ok());
+    }
+
+    #[test]
+    fn a_user_leaves_streams_to_pods_for_others() {
+        let budget = Arc::new(Budget::default());
+        let by = |user: &str| Use::PodStream(Some(user.into()));
+        let ann = all(&budget, &by("ann"));
+        assert_eq!(ann.len(), limits::POD_STREAMS_MAX - limits::POD_STREAMS_KEPT_FREE);
+        let refused = budget.take(by("ann")).unwrap_err();
+        assert_eq!(refused.reason, TOO_MANY_REASON);
+        assert!(refused.message.contains("24 streams to pods"), "{refused}");
+        let bob = all(&budget, &by("bob"));
+        assert!(3 <= bob.len() && budget.take(by("eve")).is_ok(), "{}", bob.len());
+        drop((ann, bob));
+        assert!(budget.0.lock().users.is_empty());
+        assert_eq!(all(&budget, &Use::PodStream(None)).len(), limits::POD_STREAMS_MAX);
     }
 
     #[test]

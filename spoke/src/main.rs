@@ -19,6 +19,7 @@ mod device;
 mod device_watch;
 mod dial;
 mod doctor;
+mod exec;
 mod figures;
 mod hide_token;
 mod identity;

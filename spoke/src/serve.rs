@@ -1,4 +1,4 @@
-//! What the hub may open here (logs, tunnels to pods, figures), and the way from here to pods on other spokes.
+//! What the hub may open here (logs, tunnels and ports of pods, figures), and the way from here to pods on other spokes.
 //!
 //! Guarantees:
 //! - a log is looked for where a slow card holds up no packets (`a_log_is_looked_for_beside_the_packets`);
@@ -18,11 +18,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use bytes::Bytes;
 use freewheel_link::figures::Figures;
-use freewheel_link::message::{DatagramV1, LogsV1, RefusalV1, TunnelV1};
+use freewheel_link::message::{DatagramV1, ExecV1, LogsV1, PortForwardV1, RefusalV1, TunnelV1};
 use freewheel_link::names::ClusterName;
 use freewheel_link::stream_budget::TOO_MANY_REASON;
 use freewheel_spoke_agent::admission::is_path_segment;
-use freewheel_spoke_agent::uplink::{Duplex, FetchError, Handle, LogStream, Serve};
+use freewheel_spoke_agent::uplink::{Command, Duplex, FetchError, Handle, LogStream, Serve, Stdin};
 use freewheel_spoke_agent::volumes::{attempt_of, log_aside, log_dir, pod_dir};
 use freewheel_spoke_net::{Fabric, NetError, Remote, Stream};
 use freewheel_spoke_runtime::{LogOptions, Runtime};
@@ -32,7 +32,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::figures;
+use crate::{exec, figures};
 
 /// Nobody listens there.
 const REFUSED: &str = "ConnectionRefused";
@@ -92,6 +92,32 @@ impl Serve for LinkServer {
         };
         let conn = self.fabric.dial_from_link(&realm, from, to).map_err(refuse)?;
         Ok(Box::new(conn))
+    }
+
+    async fn port_forward(&self, request: PortForwardV1) -> Result<Box<dyn Duplex>, RefusalV1> {
+        let PortForwardV1 { pod_uid, port } = request;
+        let conn = self.fabric.forward_to_pod(&pod_uid, port).map_err(|error| match error {
+            NetError::Unreachable => {
+                RefusalV1::new("NotFound", format!("pod {pod_uid} is not on this node"))
+            }
+            error => {
+                let reason = if error == NetError::Refused { REFUSED } else { "Unreachable" };
+                let text = format!(
+                    "failed to connect to localhost:{port} inside of the pod: dial tcp4 127.0.0.1:{port}: connect: {error}"
+                );
+                RefusalV1::new(reason, text)
+            }
+        })?;
+        Ok(Box::new(conn))
+    }
+
+    async fn exec(
+        &self,
+        request: ExecV1,
+        stdin: Option<Stdin>,
+    ) -> Result<Box<dyn Command>, RefusalV1> {
+        let ExecV1 { pod_uid, container, command, .. } = request;
+        exec::start(&self.runtime, (&pod_uid, &container), command, stdin)
     }
 
     fn figures(&self) -> Vec<Figures> {

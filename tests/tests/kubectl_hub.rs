@@ -281,7 +281,8 @@ fn no_shell(kubectl: &Kubectl) {
         "{apiVersion: v1, kind: Pod, metadata: {name: shell}, \
          spec: {nodeName: nowhere, containers: [{name: c, image: 'hello-http:v1'}]}}",
     );
-    has(&kubectl.fails(&["exec", "shell", "--", "sh"]), &["pods/exec is not served yet"]);
+    let told = kubectl.fails(&["exec", "shell", "--", "sh"]);
+    has(&told, &["the spoke nowhere is not connected to the hub"]);
     kubectl.does(&["delete", "pod", "shell", "--force", "--grace-period=0"]);
 }
 

@@ -8,6 +8,7 @@ use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_link::figures::Figures;
 use freewheel_link::names::ClusterName;
+use freewheel_link::transport::Stream;
 
 /// A stream of bytes from a spoke: chunks until the end or an error.
 pub type ByteStream = Pin<Box<dyn futures::Stream<Item = Result<Bytes, ApiError>> + Send>>;
@@ -33,6 +34,19 @@ pub struct LogOptions {
     pub limit_bytes: Option<u64>,
 }
 
+/// What `kubectl exec` asks for (core/v1 PodExecOptions).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExecOptions {
+    /// Container's name; always filled in by the API server.
+    pub container: String,
+    /// All of argv.
+    pub command: Vec<String>,
+    /// It has input.
+    pub stdin: bool,
+    /// Somebody sits at a terminal.
+    pub tty: bool,
+}
+
 /// Streams to pods, wherever they run.
 #[async_trait]
 pub trait SpokeStreams: Send + Sync {
@@ -43,6 +57,33 @@ pub trait SpokeStreams: Send + Sync {
         pod_uid: &Uid,
         options: LogOptions,
     ) -> Result<ByteStream, ApiError>;
+
+    /// A connection to a port of the pod with this UID on the spoke called `spoke`, as from inside of the pod. `user`
+    /// has it, and its share of the link.
+    async fn port_forward(
+        &self,
+        spoke: &ClusterName,
+        pod_uid: &Uid,
+        port: u16,
+        user: &str,
+    ) -> Result<Stream, ApiError>;
+
+    /// A command in a container of the pod with this UID on the spoke called `spoke`; it is killed when the stream is
+    /// dropped. [`ExecInput`](freewheel_link::message::ExecInput) goes in,
+    /// [`ExecOutput`](freewheel_link::message::ExecOutput) comes out.
+    async fn exec(
+        &self,
+        spoke: &ClusterName,
+        pod_uid: &Uid,
+        options: ExecOptions,
+        user: &str,
+    ) -> Result<Stream, ApiError>;
+
+    /// Whether the spoke called `spoke` can be asked for streams to its pods now.
+    ///
+    /// # Errors
+    /// When it is away, or too old.
+    fn reaches(&self, spoke: &ClusterName) -> Result<(), ApiError>;
 
     /// What the spoke called `spoke` counts: asked of it now.
     async fn figures(&self, spoke: &ClusterName) -> Result<Vec<Figures>, ApiError>;

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use freewheel_hub_api::kinds;
-use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
+use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeStreams};
 use freewheel_hub_apiserver::{Access, AccessOptions, Limits, Server, Tls, serve};
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::{ObjectRef, Objects, WriteOptions};
@@ -21,6 +21,7 @@ use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_link::figures::Figures;
 use freewheel_link::names::ClusterName;
+use freewheel_link::transport::Stream;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair,
@@ -45,10 +46,38 @@ impl SpokeStreams for NoSpokes {
         Ok(Box::pin(futures::stream::iter([Ok(Bytes::from(line))])))
     }
 
-    async fn figures(&self, spoke: &ClusterName) -> Result<Vec<Figures>, ApiError> {
-        let text = format!("the spoke {spoke} is not connected to the hub");
-        Err(ApiError::new(503, "ServiceUnavailable", text))
+    async fn port_forward(
+        &self,
+        spoke: &ClusterName,
+        _pod_uid: &Uid,
+        _port: u16,
+        _user: &str,
+    ) -> Result<Stream, ApiError> {
+        Err(away(spoke))
     }
+
+    async fn exec(
+        &self,
+        spoke: &ClusterName,
+        _pod_uid: &Uid,
+        _options: ExecOptions,
+        _user: &str,
+    ) -> Result<Stream, ApiError> {
+        Err(away(spoke))
+    }
+
+    fn reaches(&self, spoke: &ClusterName) -> Result<(), ApiError> {
+        Err(away(spoke))
+    }
+
+    async fn figures(&self, spoke: &ClusterName) -> Result<Vec<Figures>, ApiError> {
+        Err(away(spoke))
+    }
+}
+
+fn away(spoke: &ClusterName) -> ApiError {
+    let text = format!("the spoke {spoke} is not connected to the hub");
+    ApiError::new(503, "ServiceUnavailable", text)
 }
 
 #[tokio::main]

@@ -65,16 +65,21 @@ impl Call {
 
     /// Whether the caller may make such an object, too, where something else was asked for.
     pub(crate) async fn check_may_create(&self) -> Result<(), ApiError> {
+        self.check_may("create", "").await
+    }
+
+    /// Whether the caller may do this to the object, or to a subresource of it.
+    pub(crate) async fn check_may(&self, verb: &str, subresource: &str) -> Result<(), ApiError> {
         let kind = &self.view.served;
         let what = Resource {
             group: kind.group(),
             plural: kind.plural(),
-            subresource: "",
+            subresource,
             namespace: &self.namespace,
             name: &self.name,
         };
         let (user, cluster, what) = (&*self.user, self.tenant.cluster(), What::Resource(what));
-        let asked = Attributes { user, verb: "create", cluster, what };
+        let asked = Attributes { user, verb, cluster, what };
         self.hub.authorizers.check(&asked).await
     }
 

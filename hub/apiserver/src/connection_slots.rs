@@ -42,6 +42,7 @@ use tracing::debug;
 
 use crate::memory_account::TotalMemory;
 use crate::send_backlog::SendBacklog;
+use crate::streaming::upgrade::Upgrade;
 use pace::Pace;
 
 /// When strangers have to go it is this part of their places at a time: to find them, all are looked at.
@@ -86,6 +87,8 @@ pub(crate) struct ConnectionSlot {
     unread: AtomicBool,
     /// What the hub holds for whoever sits there.
     pub(crate) backlog: SendBacklog,
+    /// What the connection becomes.
+    pub(crate) upgrade: Upgrade,
 }
 
 impl ConnectionSlots {
@@ -182,6 +185,7 @@ impl ConnectionPermit {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
+        self.slot.upgrade.forget();
         let mut held = self.slots.held.lock();
         if self.slot.known.load(Ordering::Relaxed) {
             held.known.remove(&self.slot.number);
@@ -206,6 +210,7 @@ impl ConnectionSlot {
             came: AtomicU64::new(0),
             unread: AtomicBool::new(false),
             backlog: SendBacklog::new(all),
+            upgrade: Upgrade::default(),
         }
     }
 

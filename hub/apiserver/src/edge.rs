@@ -41,9 +41,10 @@ pub(crate) async fn answer(
     hub: Arc<Hub>,
     proven: Option<Proven>,
     (place, from): (Arc<ConnectionPermit>, Option<IpAddr>),
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Response<Body> {
     let busy = place.slot.busy();
+    place.slot.upgrade.offer(&mut request);
     let (head, http2) = (*request.method() == Method::HEAD, request.version() == Version::HTTP_2);
     let (parts, incoming) = request.into_parts();
     let reads = matches!(parts.method, Method::GET | Method::HEAD);

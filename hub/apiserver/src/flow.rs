@@ -43,7 +43,7 @@ pub struct Bounds {
     pub reads: usize,
     /// Those that write.
     pub writes: usize,
-    /// Watches and logs.
+    /// Watches, logs and sessions.
     pub lasting: usize,
     /// Those of strangers.
     pub strangers: usize,
@@ -75,7 +75,7 @@ impl Flow {
 
 /// Whether what is asked for goes on until somebody ends it.
 pub(crate) fn lasts(verb: &str, subresource: &str) -> bool {
-    verb == "watch" || matches!(subresource, "log" | "proxy")
+    verb == "watch" || matches!(subresource, "log" | "proxy" | "portforward" | "exec" | "attach")
 }
 
 /// The room.

@@ -13,8 +13,9 @@
 //!   resource             verb ▸ permission ▸ call, which is one request for objects
 //!     read, watch          get, list; watch          (encode, frame, frame_cache, splice, continue_token)
 //!     write, apply, delete create, update, patch; server-side apply; delete   (decode, yaml)
-//!     scale, log, bind     subresources with a body of their own
-//!     proxy                what a device counts   (device)
+//!     scale, log, bind     subresources with a body of their own   (ending)
+//!     streaming            connections that become streams to a pod
+//!     proxy                what a device counts   (device, addressed)
 //!     objectless           what is answered without objects   (review)
 //!   describe             discovery, openapi, health: what the hub says about itself
 //!   registry             the image registry's paths
@@ -31,6 +32,7 @@
 //!   (`answers_are_those_of_kube_apiserver`).
 
 mod access;
+mod addressed;
 mod apply;
 mod audit;
 pub mod authn;
@@ -49,6 +51,7 @@ mod discovery;
 mod dispatch;
 mod edge;
 mod encode;
+mod ending;
 mod flow;
 mod frame;
 mod frame_cache;
@@ -79,6 +82,7 @@ mod shutdown;
 mod socket;
 mod splice;
 mod stream;
+mod streaming;
 mod tenant;
 pub mod tls;
 mod tokens;

@@ -10,13 +10,10 @@
 //! - a device is asked for the cluster that is its own, and for the root
 //!   (`a_site_hears_nothing_of_other_devices_by_naming_them_in_its_pods`).
 
-use bytes::Bytes;
 use freewheel_hub_api::streams::{ByteStream, LogOptions};
 use freewheel_hub_schema::error::{ApiError, FieldError};
 use freewheel_hub_schema::time;
-use freewheel_link::names::ClusterName;
-use futures::future::OptionFuture;
-use futures::{Stream, StreamExt as _};
+use futures::StreamExt as _;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde_json::{Value, json};
@@ -24,8 +21,9 @@ use serde_json::{Value, json};
 use crate::authn;
 use crate::body::Body;
 use crate::call::Call;
-use crate::piece::BodyError;
+use crate::ending;
 use crate::query::{flag, number, pairs};
+use crate::streaming;
 
 /// Streams a container's log from the pod's spoke.
 pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
@@ -35,19 +33,12 @@ pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
     options.container = container(&pod, &call.name, &options.container)?;
     check_started(&pod, &call.name, &options)?;
     let node = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
-    let spoke = ClusterName::try_from(node)
-        .map_err(|_| ApiError::bad_request(format!("no spoke can be called {node:?}")))?;
-    let whose = &call.tenant.name;
-    if !whose.is_root() && spoke != *whose {
-        // Its owner writes there what it likes, and is told nothing of other devices, not even whether they are there.
-        let text = format!("no device of this cluster is behind the node {node:?}");
-        return Err(ApiError::new(503, "ServiceUnavailable", text));
-    }
+    let spoke = streaming::pod::spoke_of(&call.tenant, node)?;
     let uid = &stored.object.header.uid;
-    let end = end(call);
+    let end = ending::of(call);
     let stream = call.hub.server.streams.logs(&spoke, uid, options).await?;
     let stream = while_known(call, stream);
-    let mut response = Response::new(Body::chunks(until(stream, end)).followed());
+    let mut response = Response::new(Body::chunks(ending::until(stream, end)).followed());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)
 }
@@ -60,43 +51,6 @@ fn while_known(call: &Call, stream: ByteStream) -> ByteStream {
         true => Err(authn::unauthorized()),
         false => chunk,
     }))
-}
-
-/// Ready when what this call follows has to end, and why.
-fn end(call: &Call) -> impl Future<Output = ApiError> + Send + 'static {
-    let (hub, tenant) = (&call.hub, call.tenant.clone());
-    let stop = hub.stop.begun();
-    let gone = OptionFuture::from(hub.tenants.end_of(&tenant, &**hub.server.objects.store()));
-    let now = hub.server.objects.clock().unix_seconds();
-    let expiry = OptionFuture::from(call.user.ends_in(now).map(tokio::time::sleep));
-    async move {
-        tokio::select! {
-            biased;
-            () = stop => ApiError::new(503, "ServiceUnavailable", "the hub is stopping"),
-            Some(()) = gone => tenant.gone(),
-            Some(()) = expiry => authn::unauthorized(),
-            else => std::future::pending().await,
-        }
-    }
-}
-
-/// The log's chunks; with an error at the end when `end` comes first.
-fn until(
-    stream: ByteStream,
-    end: impl Future<Output = ApiError> + Send + 'static,
-) -> impl Stream<Item = Result<Bytes, BodyError>> + Send {
-    let state = Some((stream, Box::pin(end)));
-    futures::stream::unfold(state, |state| async move {
-        let (mut stream, mut end) = state?;
-        tokio::select! {
-            biased;
-            why = &mut end => Some((Err(BodyError::from(why)), None)),
-            next = stream.next() => match next? {
-                Ok(chunk) => Some((Ok(chunk), Some((stream, end)))),
-                Err(error) => Some((Err(BodyError::from(error)), None)),
-            }
-        }
-    })
 }
 
 fn parse(query: &str) -> Result<LogOptions, ApiError> {
@@ -151,7 +105,7 @@ fn names<'a>(pod: &'a Value, list: &str) -> Vec<&'a str> {
 }
 
 /// The container that is meant.
-fn container(pod: &Value, name: &str, asked: &str) -> Result<String, ApiError> {
+pub(crate) fn container(pod: &Value, name: &str, asked: &str) -> Result<String, ApiError> {
     let main = names(pod, "containers");
     let init = names(pod, "initContainers");
     if !asked.is_empty() {
@@ -182,7 +136,7 @@ fn container(pod: &Value, name: &str, asked: &str) -> Result<String, ApiError> {
 }
 
 /// Refuses what cannot have a log yet, in the kubelet's words.
-fn check_started(pod: &Value, name: &str, options: &LogOptions) -> Result<(), ApiError> {
+pub(crate) fn check_started(pod: &Value, name: &str, options: &LogOptions) -> Result<(), ApiError> {
     let refuse = |why: String| Err(ApiError::bad_request(why));
     let container = &options.container;
     let node = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
@@ -247,22 +201,6 @@ mod tests {
             container(&pod(&["a"]), "web", "x").unwrap_err().message,
             "container x is not valid for pod web"
         );
-    }
-
-    #[tokio::test]
-    async fn a_log_that_breaks_off_ends_with_an_error_and_one_that_ends_does_not() {
-        let chunk = || Ok(Bytes::from_static(b"line\n"));
-        let whole: ByteStream = Box::pin(futures::stream::iter([chunk()]));
-        let all: Vec<_> = until(whole, std::future::pending()).collect().await;
-        assert!(all.len() == 1 && all[0].is_ok());
-        let cut = Err(ApiError::new(503, "ServiceUnavailable", "the log broke off"));
-        let broken: ByteStream = Box::pin(futures::stream::iter([chunk(), cut, chunk()]));
-        let all: Vec<_> = until(broken, std::future::pending()).collect().await;
-        assert!(all.len() == 2 && all[0].is_ok() && all[1].is_err());
-        let endless: ByteStream = Box::pin(futures::stream::pending());
-        let all: Vec<_> =
-            until(endless, std::future::ready(ApiError::expired("gone"))).collect().await;
-        assert!(all.len() == 1 && all[0].is_err(), "it has to end");
     }
 
     #[test]

@@ -27,6 +27,7 @@ use http::Response;
 use http::header::ACCEPT;
 use serde_json::Value;
 
+use crate::addressed::Addressed;
 use crate::body::Body;
 use crate::call::Call;
 use crate::device::{DeviceFigures, Page};
@@ -40,7 +41,7 @@ const AGENT_PORT: &str = "10250";
 
 /// Answers for the path behind `proxy`.
 pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
-    let node = node_of(&call.name)?;
+    let node = Addressed::read(&call.name, "node")?;
     let page = Page::of(&call.rest).ok_or_else(|| no_such_page(&call.rest))?;
     let spoke = device(call, &node)?;
     let format = media::metrics(call.header(&ACCEPT).unwrap_or_default());
@@ -74,31 +75,8 @@ pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
     Ok(respond::compressed(200, content_type, text, call.gzip(), held).await)
 }
 
-/// A node, and the port of it that is meant.
-#[derive(Debug, PartialEq, Eq)]
-struct AddressedNode<'a> {
-    name: &'a str,
-    /// Empty for its agent's.
-    port: &'a str,
-}
-
-/// Reads `[SCHEME:]NAME[:PORT]`. The scheme is how to speak to a port, and the agent is spoken to in one way.
-fn node_of(text: &str) -> Result<AddressedNode<'_>, ApiError> {
-    let parts: Vec<&str> = text.split(':').collect();
-    let (scheme, name, port) = match parts[..] {
-        [name] => ("", name, ""),
-        [name, port] => ("", name, port),
-        [scheme, name, port] => (scheme, name, port),
-        _ => ("", "", ""),
-    };
-    if name.is_empty() || !["", "http", "https"].contains(&scheme) {
-        return Err(ApiError::bad_request(format!("invalid node request {text:?}")));
-    }
-    Ok(AddressedNode { name, port })
-}
-
 /// The device of this Node. In a cluster that is its own: its owner may write Nodes of any name there.
-fn device(call: &Call, node: &AddressedNode<'_>) -> Result<ClusterName, ApiError> {
+fn device(call: &Call, node: &Addressed<'_>) -> Result<ClusterName, ApiError> {
     let place = ObjectRef { name: node.name.to_owned(), ..call.object_ref() };
     let stored = call.hub.server.objects.get(&place)?;
     let unavailable = |text| ApiError::new(503, "ServiceUnavailable", text);
@@ -125,27 +103,4 @@ fn no_such_page(page: &str) -> ApiError {
         "a node does not serve {page:?}: there are metrics, metrics/resource, metrics/cadvisor and stats/summary"
     );
     respond::generic(404, "NotFound", &text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_is_named_as_upstream_s_are() {
-        for (text, name, port) in [
-            ("pi-7", "pi-7", ""),
-            ("pi-7:", "pi-7", ""),
-            ("pi-7:10250", "pi-7", "10250"),
-            ("https:pi-7:", "pi-7", ""),
-            ("http:pi-7:metrics", "pi-7", "metrics"),
-            (":pi-7:1", "pi-7", "1"),
-        ] {
-            assert_eq!(node_of(text).unwrap(), AddressedNode { name, port }, "{text}");
-        }
-        for text in ["", ":1", "https::1", "ftp:pi-7:1", "a:b:c:d"] {
-            let error = node_of(text).unwrap_err();
-            assert_eq!((error.code, error.reason), (400, "BadRequest"), "{text}");
-        }
-    }
 }

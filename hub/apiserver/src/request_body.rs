@@ -43,6 +43,11 @@ impl RequestBody {
         (Self { incoming: Some(incoming), back: back.clone(), slot }, back)
     }
 
+    /// All of it, to be read by somebody else.
+    pub(crate) fn take(&mut self) -> Self {
+        Self { incoming: self.incoming.take(), back: self.back.clone(), slot: self.slot.clone() }
+    }
+
     /// Where it comes from.
     pub(crate) fn slot(&self) -> &Arc<ConnectionSlot> {
         &self.slot

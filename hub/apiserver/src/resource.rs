@@ -19,7 +19,8 @@ use crate::request_body::RequestBody;
 use crate::tenant::Tenant;
 use crate::view::View;
 use crate::{
-    apply, bind, delete, log, media, objectless, proxy, read, respond, scale, tokens, verb, watch,
+    apply, bind, delete, log, media, objectless, proxy, read, respond, scale, streaming, tokens,
+    verb, watch,
     write,
 };
 
@@ -38,6 +39,12 @@ pub(crate) async fn answer(
         context.passage = Some(call.hub.pass(&call.user, Flow::Lasting).await?);
         call.check_still()?;
     }
+    if call.subresource == "proxy" && call.view.served.plural() != "nodes" {
+        let body = context.incoming.take();
+        let answer = streaming::proxy(&call, (context.method, context.uri), body).await;
+        call.slot.upgrade.keep(&mut context.passage);
+        return answer.map_err(|error| call.failure(error));
+    }
     let (body, mut held) = body_of(&call, verb, context.incoming).await?;
     context.trail.takes(media::body_wire(call.header(&CONTENT_TYPE)).ok(), &body);
     if by_name {
@@ -47,6 +54,7 @@ pub(crate) async fn answer(
     // A failure may say much, too, and its reason may be that nobody writes them any more.
     let answer = answer.unwrap_or_else(|error| respond::failure_in(call.status_wire(), &error));
     let mut answer = answer.map(|body| body.keeping(held));
+    call.slot.upgrade.keep(&mut context.passage);
     if let Some(deprecated) = &call.view.served.deprecated {
         respond::warn(&mut answer, &[deprecated.to_string()]);
     }
@@ -66,12 +74,17 @@ async fn asked(
     let view = View::find(&registry, target.group, target.version, plural)
         .ok_or_else(respond::no_such_path)?;
     let raw_query = context.uri.query().unwrap_or_default().to_owned();
-    let mut query = Query::parse(&raw_query)?;
+    // What is asked of somebody behind a proxy is theirs to read.
+    let own = if target.subresource == Some("proxy") { "" } else { raw_query.as_str() };
+    let mut query = Query::parse(own)?;
     query.watch |= target.watch;
     let verb = verb::of(context.method, &target, &query);
     let verb = verb.ok_or_else(respond::method_not_allowed)?;
     // What is left out at the end must not make it the end of something larger.
-    if matches!(verb, "delete" | "deletecollection") && context.uri.path().ends_with('/') {
+    if matches!(verb, "delete" | "deletecollection")
+        && target.subresource != Some("proxy")
+        && context.uri.path().ends_with('/')
+    {
         return Err(respond::no_such_path());
     }
     context.seen.is_for(verb, &view.served, &target, query.is_dry_run());
@@ -162,8 +175,9 @@ fn check_path_shape(view: &View, target: &Target<'_>, verb: &str) -> Result<(), 
     };
     if kind.lacks.contains(&subresource) {
         let plural = kind.plural();
-        let message =
-            format!("{plural}/{subresource} is not served yet: this hub serves {plural}/log");
+        let message = format!(
+            "{plural}/{subresource} is not served yet: this hub serves log, portforward and proxy"
+        );
         return Err(respond::generic(501, "NotImplemented", &message));
     }
     let known = kind.subresource_named(subresource);
@@ -194,6 +208,9 @@ async fn run(
         ("log", "get") => log::log(call).await,
         ("proxy", "get") => proxy::get(call).await,
         ("proxy", _) => Err(respond::method_not_allowed()),
+        ("attach", "get" | "create") => streaming::attach(call).await,
+        ("exec", "get" | "create") => streaming::exec(call).await,
+        ("portforward", "get" | "create") => streaming::port_forward(call).await,
         ("binding", "create") => bind::bind(call, body).await,
         ("token", "create") => tokens::create(call, body).await,
         ("eviction", "create") => delete::evict(call, body).await,

@@ -218,12 +218,13 @@ impl Connection {
             let end = http2::Connection::graceful_shutdown;
             attend(&self.limits, self.hub.stop.begun(), &place.slot, connection, end).await
         } else {
-            let connection = self.http1(known).serve_connection(stream, service);
-            let end = http1::Connection::graceful_shutdown;
+            let connection = self.http1(known).serve_connection(stream, service).with_upgrades();
+            let end = http1::UpgradeableConnection::graceful_shutdown;
             attend(&self.limits, self.hub.stop.begun(), &place.slot, connection, end).await
         };
-        if let Err(error) = outcome {
-            debug!(peer, %error, "connection ended early");
+        match outcome {
+            Ok(()) => place.slot.upgrade.run().await,
+            Err(error) => debug!(peer, %error, "connection ended early"),
         }
     }
 

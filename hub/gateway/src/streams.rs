@@ -25,15 +25,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
+use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeStreams};
 use freewheel_hub_schema::error::{ApiError, Details};
 use freewheel_hub_schema::uid::Uid;
 use freewheel_link::figures::Figures;
 use freewheel_link::frame::{self, FrameError, FrameReader};
 use freewheel_link::limits;
 use freewheel_link::message::{
-    Answer, LogsV1, ModuleHeaderV1, ModuleRequestV1, Open, RefusalV1, TunnelV1, bounded,
-    is_pod_address,
+    Answer, ExecV1, LogsV1, ModuleHeaderV1, ModuleRequestV1, Open, PortForwardV1, RefusalV1,
+    TunnelV1, ability, bounded, is_pod_address,
 };
 use freewheel_link::names::ClusterName;
 use freewheel_link::stream_budget::{Asker, Budget, TOO_MANY_REASON, Use};
@@ -182,6 +182,26 @@ async fn tunnel(
     Ok((self::open(inner, &target, &open, of, Priority::Tunnels).await?, relay))
 }
 
+fn offline(spoke: &ClusterName) -> RefusalV1 {
+    let text = format!("the spoke {spoke} is not connected to the hub");
+    RefusalV1::new("ServiceUnavailable", text)
+}
+
+/// The link of a spoke that has these abilities.
+fn able(
+    inner: &Inner,
+    spoke: &ClusterName,
+    needs: u64,
+) -> Result<(Arc<dyn Transport>, Arc<Budget>), RefusalV1> {
+    let links = inner.links.lock();
+    let link = links.get(spoke).ok_or_else(|| offline(spoke))?;
+    if link.abilities & needs != needs {
+        let text = format!("the agent of {spoke} is too old for that");
+        return Err(RefusalV1::new("ServiceUnavailable", text));
+    }
+    Ok((link.transport.clone(), link.opened.clone()))
+}
+
 /// Opens a stream to a spoke and waits for its answer.
 async fn open(
     inner: &Inner,
@@ -190,22 +210,8 @@ async fn open(
     of: Use,
     priority: Priority,
 ) -> Result<Stream, RefusalV1> {
-    let offline = || {
-        RefusalV1::new(
-            "ServiceUnavailable",
-            format!("the spoke {spoke} is not connected to the hub"),
-        )
-    };
-    let (link, budget, abilities): (Arc<dyn Transport>, Arc<Budget>, u64) = inner
-        .links
-        .lock()
-        .get(spoke)
-        .map(|link| (link.transport.clone(), link.opened.clone(), link.abilities))
-        .ok_or_else(offline)?;
-    if abilities & open.ability() != open.ability() {
-        let text = format!("the agent of {spoke} is too old for that");
-        return Err(RefusalV1::new("ServiceUnavailable", text));
-    }
+    let offline = || offline(spoke);
+    let (link, budget) = able(inner, spoke, open.ability())?;
     let place = budget.take(of)?;
     let asked = async {
         let Stream { mut send, recv } = link.open(priority).await.map_err(|_| offline())?;
@@ -229,6 +235,13 @@ async fn open(
 /// What the API server reaches spokes through.
 pub(crate) struct ToSpokes(pub(crate) Weak<Inner>);
 
+impl ToSpokes {
+    fn running(&self) -> Result<Arc<Inner>, ApiError> {
+        let stopped = || ApiError::new(503, "ServiceUnavailable", "the hub's link is not running");
+        self.0.upgrade().ok_or_else(stopped)
+    }
+}
+
 #[async_trait]
 impl SpokeStreams for ToSpokes {
     async fn logs(
@@ -237,9 +250,7 @@ impl SpokeStreams for ToSpokes {
         pod_uid: &Uid,
         options: LogOptions,
     ) -> Result<ByteStream, ApiError> {
-        let inner = self.0.upgrade().ok_or_else(|| {
-            ApiError::new(503, "ServiceUnavailable", "the hub's link is not running")
-        })?;
+        let inner = self.running()?;
         let logs = LogsV1 {
             pod_uid: pod_uid.to_string(),
             container: options.container,
@@ -273,10 +284,45 @@ impl SpokeStreams for ToSpokes {
         Ok(Box::pin(futures::stream::unfold(Some(stream), next)))
     }
 
+    async fn port_forward(
+        &self,
+        spoke: &ClusterName,
+        pod_uid: &Uid,
+        port: u16,
+        user: &str,
+    ) -> Result<Stream, ApiError> {
+        let inner = self.running()?;
+        let ask = Open::PortForward(PortForwardV1 { pod_uid: pod_uid.to_string(), port });
+        let of = Use::PodStream(Some(user.into()));
+        let opened = open(&inner, spoke, &ask, of, Priority::Tunnels).await;
+        opened.map_err(|refusal| api_error(&refusal))
+    }
+
+    async fn exec(
+        &self,
+        spoke: &ClusterName,
+        pod_uid: &Uid,
+        options: ExecOptions,
+        user: &str,
+    ) -> Result<Stream, ApiError> {
+        let inner = self.running()?;
+        let ExecOptions { container, command, stdin, tty } = options;
+        let ask = ExecV1 { pod_uid: pod_uid.to_string(), container, command, stdin, tty };
+        if !ask.is_bounded() {
+            return Err(ApiError::bad_request("the command is too long"));
+        }
+        let of = Use::PodStream(Some(user.into()));
+        let opened = open(&inner, spoke, &Open::Exec(ask), of, Priority::Tunnels).await;
+        opened.map_err(|refusal| api_error(&refusal))
+    }
+
+    fn reaches(&self, spoke: &ClusterName) -> Result<(), ApiError> {
+        let able = able(&*self.running()?, spoke, ability::PORT_FORWARD);
+        able.map(drop).map_err(|refusal| api_error(&refusal))
+    }
+
     async fn figures(&self, spoke: &ClusterName) -> Result<Vec<Figures>, ApiError> {
-        let inner = self.0.upgrade().ok_or_else(|| {
-            ApiError::new(503, "ServiceUnavailable", "the hub's link is not running")
-        })?;
+        let inner = self.running()?;
         let stream = open(&inner, spoke, &Open::Figures, Use::Figures, Priority::Logs)
             .await
             .map_err(|refusal| api_error(&refusal))?;

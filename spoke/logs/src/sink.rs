@@ -244,6 +244,13 @@ impl LogSink {
         Poll::Pending
     }
 
+    /// Takes everything that waits, as it was written, for output that goes to no file; `None`: it is closed and empty.
+    /// Cancel safe.
+    pub async fn taken(&self) -> Option<Vec<(Source, Bytes)>> {
+        let pieces = std::future::poll_fn(|cx| self.poll_take(cx)).await?;
+        Some(pieces.into_iter().map(|piece| (piece.source, piece.bytes)).collect())
+    }
+
     /// Takes everything that waits; `None`: it is closed and empty.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<VecDeque<Piece>>> {
         let (pieces, writers) = {

@@ -124,12 +124,23 @@ impl Fabric {
         dialled.done().await.map(Conn::into_tunnel)
     }
 
-    /// Connects to a port of a pod as from inside of it: probes and port-forward reach what listens on the
-    /// pod's loopback too.
+    /// Connects to a port of a pod as from inside of it: probes reach what listens on the pod's loopback too.
     ///
     /// # Errors
     /// When the pod is not on this node, or nothing listens there.
     pub fn dial_pod(&self, uid: &str, port: u16) -> Result<ConnIo, NetError> {
+        self.connect_inside(uid, port).map(Conn::into_io)
+    }
+
+    /// The same for somebody elsewhere, as port-forward has it.
+    ///
+    /// # Errors
+    /// As [`Fabric::dial_pod`].
+    pub fn forward_to_pod(&self, uid: &str, port: u16) -> Result<ConnIo, NetError> {
+        self.connect_inside(uid, port).map(Conn::into_tunnel)
+    }
+
+    fn connect_inside(&self, uid: &str, port: u16) -> Result<Conn, NetError> {
         let pod = self.pod(uid).ok_or(NetError::Unreachable)?;
         let from = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
         let dial = |ip: IpAddr| {
@@ -137,7 +148,7 @@ impl Fabric {
             pod.take(Side::outside(from), to, to)
         };
         let conn = dial(Ipv4Addr::LOCALHOST.into()).or_else(|_| dial(pod.ip().into()))?;
-        Ok(conn.into_io())
+        Ok(conn)
     }
 
     /// Connects somebody on another node to a pod of this one, and never to a third node.

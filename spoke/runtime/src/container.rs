@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use freewheel_spoke_account::Held;
 use freewheel_spoke_agent::ports::{Input, StartContainer};
+use freewheel_spoke_agent::uplink::Stdin;
 use freewheel_spoke_engine::GUEST_STACK_BYTES;
 use freewheel_spoke_logs::LogSink;
 use freewheel_spoke_net::PodNet;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::cli::AsyncStdinStream;
 
 use crate::file_calls::FileCalls;
 use crate::lanes::{Lane, Runtimes};
@@ -40,6 +44,10 @@ pub(crate) struct Container {
     pub(crate) pages: Arc<Pages>,
     /// Tells the agent.
     pub(crate) deliver: Arc<dyn Fn(Input) + Send + Sync>,
+    /// Places for commands beside its program.
+    pub(crate) commands: Arc<Semaphore>,
+    /// What its one program reads, where it reads anything.
+    pub(crate) stdin: Mutex<Option<Stdin>>,
 }
 
 impl Container {
@@ -96,6 +104,61 @@ impl Container {
     }
 
     fn wasi(&self) -> WasiCtxBuilder {
-        world::give(&self.start.args, &self.start.env, &self.log)
+        let mut wasi = world::give(&self.start.args, &self.start.env, &self.log);
+        if let Some(stdin) = self.stdin.lock().take() {
+            wasi.stdin(AsyncStdinStream::new(stdin));
+        }
+        wasi
+    }
+
+    /// The same container for a command beside its program, which ends by itself and writes somewhere else.
+    pub(crate) fn beside(
+        &self,
+        args: Vec<String>,
+        stdin: Option<Stdin>,
+        (shutdown, log): (&Arc<Shutdown>, &LogSink),
+    ) -> Self {
+        let StartContainer { id, realm, namespace, pod_name, artifact, env, .. } = &self.start;
+        let StartContainer { memory_limit, cpu_limit_milli, ports, http, log: file, .. } =
+            &self.start;
+        let start = StartContainer {
+            id: id.clone(),
+            realm: realm.clone(),
+            namespace: namespace.clone(),
+            pod_name: pod_name.clone(),
+            artifact: artifact.clone(),
+            args,
+            env: env.clone(),
+            mounts: None,
+            memory_limit: *memory_limit,
+            cpu_limit_milli: *cpu_limit_milli,
+            ports: ports.clone(),
+            http: *http,
+            log: file.clone(),
+        };
+        let meter = Meter {
+            usage: self.meter.usage.clone(),
+            memory: self.memory.clone(),
+            quota: self.meter.quota.clone(),
+            ticker: self.meter.ticker.clone(),
+            kill: shutdown.killed().clone(),
+        };
+        Self {
+            start,
+            mounts: self.mounts.clone(),
+            pod: self.pod.clone(),
+            engine: self.engine.clone(),
+            shutdown: shutdown.clone(),
+            memory: self.memory.clone(),
+            module: self.module.clone(),
+            meter: Arc::new(meter),
+            log: log.clone(),
+            calls: self.calls.clone(),
+            runtimes: self.runtimes.clone(),
+            pages: self.pages.clone(),
+            deliver: self.deliver.clone(),
+            commands: self.commands.clone(),
+            stdin: Mutex::new(stdin),
+        }
     }
 }

@@ -43,10 +43,10 @@ mod stacks;
 mod ticker;
 mod world;
 
-pub use freewheel_spoke_logs::{LogOptions, at_turn};
+pub use freewheel_spoke_logs::{LogOptions, Source, at_turn};
 pub use lanes::{Lane, Runtimes};
 pub use mappings::pods;
 pub use metered::Usage;
 pub use preview1::QUIET;
 pub use probe::{addresses, choose_profile};
-pub use runtime::{CannotStart, FILE_TURNS, Runtime, RuntimeOptions};
+pub use runtime::{CannotExec, CannotStart, Executing, FILE_TURNS, Runtime, RuntimeOptions};

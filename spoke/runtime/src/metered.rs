@@ -101,7 +101,7 @@ impl Quota {
 pub(crate) struct Meter {
     pub(crate) usage: Arc<Usage>,
     pub(crate) memory: Arc<ContainerMemory>,
-    pub(crate) quota: Option<Quota>,
+    pub(crate) quota: Option<Arc<Quota>>,
     pub(crate) ticker: Arc<Ticker>,
     pub(crate) kill: CancellationToken,
 }

@@ -1,5 +1,7 @@
 //! All containers of the node.
 
+mod exec;
+
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +27,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, info, info_span, warn};
 use wasmtime::Engine;
 
+use self::exec::COMMANDS_MAX;
+pub use self::exec::{CannotExec, Executing};
 use crate::container::Container;
 use crate::exit;
 use crate::figures::{self, Whose};
@@ -96,6 +100,8 @@ struct Running {
     whose: Whose,
     /// What it runs, once that is loaded.
     module: Option<Arc<Module>>,
+    /// Itself, as long as it runs.
+    container: Weak<Container>,
 }
 
 /// What the end of a container needs.
@@ -328,7 +334,7 @@ impl Runtime {
         let meter = Meter {
             usage,
             memory: memory.clone(),
-            quota: start.cpu_limit_milli.map(Quota::new),
+            quota: start.cpu_limit_milli.map(|milli| Arc::new(Quota::new(milli))),
             ticker: self.ticker.clone(),
             kill: shutdown.killed().clone(),
         };
@@ -354,7 +360,12 @@ impl Runtime {
             runtimes: self.runtimes.clone(),
             pages: self.pages.clone(),
             deliver: self.deliver.clone(),
+            commands: Arc::new(Semaphore::new(COMMANDS_MAX)),
+            stdin: Mutex::default(),
         });
+        if let Some(running) = self.running.lock().get_mut(&container.start.id) {
+            running.container = Arc::downgrade(&container);
+        }
         container.run(move || deliver(Input::Started(id)))
     }
 
@@ -413,6 +424,7 @@ impl Containers for Runtime {
             sink: sink.clone(),
             whose: Whose::of(&start),
             module: None,
+            container: Weak::new(),
         };
         self.running.lock().insert(start.id.clone(), running);
         self.logs.lock().add(&start.id.pod, &start.id.container, start.log.clone());

@@ -3,7 +3,7 @@
 use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 32] = [
+const ARROWS: [(&str, &[&str]); 33] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-schema", &["link"]),
     ("freewheel-hub-audit", &[]),
@@ -13,6 +13,7 @@ const ARROWS: [(&str, &[&str]); 32] = [
     ("freewheel-hub-metrics", &[]),
     ("freewheel-hub-pki", &["link"]),
     ("freewheel-hub-rbac", &["hub-schema", "hub-store", "link"]),
+    ("freewheel-hub-spdy", &[]),
     ("freewheel-hub-plan", &["hub-api", "hub-schema", "link"]),
     ("freewheel-hub-store", &["hub-schema", "link"]),
     ("freewheel-hub-structured-merge", &["hub-schema"]),
@@ -58,6 +59,7 @@ const ARROWS: [(&str, &[&str]); 32] = [
             "hub-pki",
             "hub-rbac",
             "hub-schema",
+            "hub-spdy",
             "hub-store",
             "link",
         ],

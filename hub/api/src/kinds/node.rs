@@ -20,8 +20,8 @@ pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
 const ROLE_LABEL: &str = "kubernetes.io/role";
 const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
-/// As kube-apiserver tells them; what a device serves is only got.
-const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
+/// What may be asked of whoever is behind a proxy, as kube-apiserver tells it; what a device serves is only got.
+pub(super) const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
 const COLUMNS: &[Column] = &[
     NAME,
     column("Status", "string", "Ready or not, and whether pods may be scheduled to it."),

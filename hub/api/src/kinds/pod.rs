@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use super::accessors::{
     AGE, NAME, age, child, column, condition, flag, list, name, set_default, text, text_or, wide,
 };
+use super::node::PROXY;
 use super::pod_spec;
 use crate::pins::RESOLVED;
 
@@ -67,6 +68,7 @@ pub(crate) fn kind() -> Kind {
         .foreign_subresource("eviction", Gvk::new("policy", "v1", "Eviction"), &["create"])
         .subresource("ephemeralcontainers", READ_WRITE)
         .subresource("log", &["get"])
+        .subresource_of("portforward", "PodPortForwardOptions", &["create", "get"])
         .subresource("resize", READ_WRITE)
         .with_status()
         .concerns(Concern::ItsNode)
@@ -75,7 +77,9 @@ pub(crate) fn kind() -> Kind {
         .aliases([("status.podIPs", "status.podIP"), ("spec.host", "spec.nodeName")])
         .keeps(RESOLVED)
         .with(&[Trait::GoesFirst, Trait::RunsOnNodes, Trait::ShowsTheDeleted])
-        .lacks(&["exec", "attach", "portforward", "proxy"])
+        .subresource_of("proxy", "PodProxyOptions", PROXY)
+        .subresource_of("exec", "PodExecOptions", &["create", "get"])
+        .subresource_of("attach", "PodAttachOptions", &["create", "get"])
 }
 
 struct Rules;

@@ -29,6 +29,7 @@ use serde_json::{Map, Value, json};
 use super::accessors::{
     AGE, NAME, age, child, column, int, items, list, name, set_default, strings, text, wide,
 };
+use super::node::PROXY;
 use super::pod_spec::classes;
 
 use has::{has_cluster_ip, has_node_port};
@@ -53,6 +54,7 @@ pub(crate) fn kind() -> Kind {
         .short(["svc"])
         .category(["all"])
         .with_status()
+        .subresource_of("proxy", "ServiceProxyOptions", PROXY)
         .concerns(Concern::Everybody)
         .selects_by(Selection::Labels)
         .columns(COLUMNS)

@@ -36,7 +36,11 @@ mod metrics;
 #[cfg(test)]
 mod own_kinds;
 #[cfg(test)]
+mod port_forwards;
+#[cfg(test)]
 mod protobuf;
+#[cfg(test)]
+mod proxies;
 #[cfg(test)]
 mod puts;
 #[path = "../../../metrics/tests/reader/mod.rs"]

@@ -3,6 +3,7 @@
 //! ```text
 //! driver    dial, greet, listen, beat; wait with jitter and dial again
 //! streams   what the hub opens: logs and tunnels, handed to [`Serve`]
+//! exec      commands that the hub opens, as at a terminal
 //! fetch     what the spoke opens: modules with resume, tunnels to other spokes
 //! join      a key of its own and a token become an identity
 //! ```
@@ -19,9 +20,11 @@
 //! Everything runs over [`Transport`] and [`Dial`]: no quinn, no clock but tokio's, no chance but the given seed.
 
 mod driver;
+mod exec;
 mod fetch;
 pub mod join;
 mod streams;
+mod terminal;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +33,9 @@ use async_trait::async_trait;
 use freewheel_link::digest::SetDigest;
 use freewheel_link::figures::Figures;
 use freewheel_link::generation::Generation;
-use freewheel_link::message::{DatagramV1, LogsV1, RefusalV1, SpokeToHub, TunnelV1};
+use freewheel_link::message::{
+    DatagramV1, ExecV1, LogsV1, PortForwardV1, RefusalV1, SpokeToHub, TunnelV1,
+};
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
 use freewheel_link::spoke_session::SpokeSession;
@@ -42,6 +47,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub use driver::{Driver, End};
+pub use exec::{Command, Stdin};
 pub use fetch::{FetchError, Fetched, Sink};
 
 use crate::ports;
@@ -77,6 +83,18 @@ pub trait Serve: Send + Sync + 'static {
     async fn logs(&self, request: LogsV1) -> Result<LogStream, RefusalV1>;
     /// A connection to a pod here, from a pod elsewhere.
     async fn tunnel(&self, request: TunnelV1) -> Result<Box<dyn Duplex>, RefusalV1>;
+    /// A connection to a port of a pod here, for a client of the hub's.
+    async fn port_forward(&self, _request: PortForwardV1) -> Result<Box<dyn Duplex>, RefusalV1> {
+        Err(RefusalV1::new("BadRequest", "this spoke does not serve that"))
+    }
+    /// A command in a container here.
+    async fn exec(
+        &self,
+        _request: ExecV1,
+        _stdin: Option<Stdin>,
+    ) -> Result<Box<dyn Command>, RefusalV1> {
+        Err(RefusalV1::new("BadRequest", "this spoke does not serve that"))
+    }
     /// What is counted here, at the moment; the most important first.
     fn figures(&self) -> Vec<Figures> {
         Vec::new()

@@ -1,4 +1,4 @@
-//! What the hub opens: a log, a tunnel or the figures, each answered before its bytes flow.
+//! What the hub opens: a log, a tunnel, a port of a pod or the figures, each answered before its bytes flow.
 //!
 //! Guarantees:
 //! - streams of one kind or realm keep no other out (`streams_of_one_kind_keep_no_other_out`,
@@ -20,12 +20,12 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Duplex, Serve};
+use super::{Duplex, Serve, exec};
 
 /// The opener is the first thing on a stream; one that does not come is not waited for.
 const OPENER_TIMEOUT: Duration = Duration::from_secs(10);
 
-type Reader = FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>;
+pub(super) type Reader = FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>;
 
 /// Serves one stream to its end.
 pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: Arc<Budget>) {
@@ -43,6 +43,7 @@ pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: 
     let of = match &opened {
         Open::Tunnel(request) => Use::Tunnel(request.realm.clone(), None),
         Open::Figures => Use::Figures,
+        Open::PortForward(_) | Open::Exec(_) => Use::PodStream(None),
         _ => Use::Logs,
     };
     let _place = match budget.take(of) {
@@ -61,18 +62,30 @@ pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: 
             Ok(pod) => connect(send, recv, pod).await,
             Err(refusal) => refuse(&mut send, refusal).await,
         },
+        Open::PortForward(request) if request.is_bounded() => {
+            match serve.port_forward(request).await {
+                Ok(pod) => connect(send, recv, pod).await,
+                Err(refusal) => refuse(&mut send, refusal).await,
+            }
+        }
+        Open::Exec(request) if request.is_bounded() => exec::run(send, recv, request, serve).await,
         Open::Figures => {
             // Of a full device that takes milliseconds, in which others are to be served.
             let figures = spawn_blocking(move || serve.figures()).await.unwrap_or_default();
             tell(send, figures).await;
         }
-        Open::Logs(_) | Open::Session | Open::Module(_) | Open::Renew(_) => {
+        Open::Logs(_)
+        | Open::PortForward(_)
+        | Open::Exec(_)
+        | Open::Session
+        | Open::Module(_)
+        | Open::Renew(_) => {
             refuse(&mut send, RefusalV1::new("BadRequest", "a spoke does not serve that")).await;
         }
     }
 }
 
-async fn refuse(send: &mut Box<dyn SendHalf>, refusal: RefusalV1) {
+pub(super) async fn refuse(send: &mut Box<dyn SendHalf>, refusal: RefusalV1) {
     // Whoever went away meanwhile does not need the answer.
     if frame::write(send, &Answer::Refused(refusal)).await.is_ok() {
         let _ = send.shutdown().await;

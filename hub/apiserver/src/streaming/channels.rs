@@ -1,0 +1,220 @@
+//! A WebSocket with numbered channels: each message is of the channel that its first byte names.
+//!
+//! ```text
+//! v4.channel.k8s.io           binary: number, bytes
+//! v4.base64.channel.k8s.io    text: digit, base64 of the bytes
+//! v5.channel.k8s.io           as v4; 255 and a number: the client has said the end of that channel
+//! ```
+//!
+//! Guarantees:
+//! - what waits in a channel is bounded, and who reads slowly stops its own connection;
+//! - a message for no channel is skipped, and one that cannot be read ends the session
+//!   (`messages_find_their_channels`).
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures::stream::FuturesUnordered;
+use futures::{SinkExt as _, StreamExt as _};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadHalf,
+    WriteHalf, duplex, split,
+};
+use tokio::sync::mpsc;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+/// What waits in one direction of a channel.
+pub(super) const PIPE_BYTES: usize = 32 << 10;
+/// The most of a channel that goes out at once.
+const PIECE_BYTES: usize = 16 << 10;
+/// How long a client is read on that has been told farewell.
+const LINGER: Duration = Duration::from_secs(2);
+/// Messages that wait to go out.
+const QUEUE: usize = 4;
+
+/// How bytes are put into messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    Binary,
+    Base64,
+    /// Binary, with ends.
+    Ending,
+}
+
+/// What is said in a message.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    Data(u8, Bytes),
+    End(u8),
+}
+
+/// The number that ends another channel.
+const END: u8 = 255;
+
+impl Coding {
+    /// That of a protocol.
+    pub(super) fn of(protocol: &str) -> Self {
+        match protocol {
+            "v4.base64.channel.k8s.io" => Self::Base64,
+            "v5.channel.k8s.io" => Self::Ending,
+            _ => Self::Binary,
+        }
+    }
+
+    fn write(self, channel: u8, bytes: &[u8]) -> Message {
+        match self {
+            Self::Binary | Self::Ending => {
+                let mut message = BytesMut::with_capacity(1 + bytes.len());
+                message.put_u8(channel);
+                message.put_slice(bytes);
+                Message::Binary(message.freeze())
+            }
+            Self::Base64 => {
+                let digit = char::from(b'0'.saturating_add(channel));
+                Message::text(format!("{digit}{}", STANDARD.encode(bytes)))
+            }
+        }
+    }
+
+    /// What a message says, if anything.
+    fn read(self, message: Message) -> Result<Option<Said>, base64::DecodeError> {
+        let bytes = match message {
+            Message::Binary(bytes) => bytes,
+            Message::Text(text) => text.into(),
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {
+                return Ok(None);
+            }
+        };
+        let Some((channel, rest)) = bytes.split_first() else { return Ok(None) };
+        Ok(Some(match self {
+            Self::Ending if *channel == END => return Ok(rest.first().copied().map(Said::End)),
+            Self::Binary | Self::Ending => Said::Data(*channel, bytes.slice(1..)),
+            Self::Base64 => Said::Data(channel.wrapping_sub(b'0'), STANDARD.decode(rest)?.into()),
+        }))
+    }
+}
+
+/// Serves so many channels until the client goes or `handle` is done with them; what was written by then goes out.
+pub(super) async fn serve<T, F>(
+    socket: WebSocketStream<T>,
+    coding: Coding,
+    count: u8,
+    handle: impl FnOnce(Vec<DuplexStream>) -> F,
+) where
+    T: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = ()>,
+{
+    let (mut sink, mut stream) = socket.split();
+    let (out, mut queue) = mpsc::channel::<Message>(QUEUE);
+    let (mut near, mut inward) = (Vec::new(), Vec::new());
+    let mut pumps = FuturesUnordered::new();
+    for channel in 0..count {
+        let (own, far) = duplex(PIPE_BYTES);
+        let (outward, pipe) = split(far);
+        near.push(own);
+        inward.push(Some(pipe));
+        pumps.push(pump(coding, channel, outward, out.clone()));
+    }
+    drop(out);
+    let reading = async {
+        while let Some(Ok(message)) = stream.next().await {
+            match coding.read(message) {
+                Ok(Some(Said::Data(channel, bytes))) => {
+                    deliver(&mut inward, channel, &bytes).await;
+                }
+                Ok(Some(Said::End(channel))) => end(&mut inward, channel).await,
+                Ok(None) => {}
+                Err(_) => return,
+            }
+        }
+    };
+    let pumping = async { while pumps.next().await.is_some() {} };
+    let writing = async {
+        // It ends with the last pump.
+        while let Some(message) = queue.recv().await {
+            if sink.send(message).await.is_err() {
+                return;
+            }
+        }
+        let end = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        let _ = sink.send(Message::Close(Some(end))).await;
+        // What is closed over bytes that nobody has read takes back what is on its way.
+        tokio::time::sleep(LINGER).await;
+    };
+    let handling = async {
+        handle(near).await;
+        std::future::pending::<()>().await;
+    };
+    let pumping = async {
+        pumping.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        () = writing => {}
+        () = reading => {}
+        () = pumping => {}
+        () = handling => {}
+    }
+}
+
+async fn deliver(inward: &mut [Option<WriteHalf<DuplexStream>>], channel: u8, bytes: &[u8]) {
+    let Some(pipe) = inward.get_mut(usize::from(channel)) else { return };
+    if let Some(open) = pipe
+        && open.write_all(bytes).await.is_err()
+    {
+        // Nobody reads it any more.
+        *pipe = None;
+    }
+}
+
+async fn end(inward: &mut [Option<WriteHalf<DuplexStream>>], channel: u8) {
+    let pipe = inward.get_mut(usize::from(channel)).and_then(Option::take);
+    if let Some(mut pipe) = pipe {
+        let _ = pipe.shutdown().await;
+    }
+}
+
+/// Sends what is written to a channel.
+async fn pump(
+    coding: Coding,
+    channel: u8,
+    mut pipe: ReadHalf<DuplexStream>,
+    out: mpsc::Sender<Message>,
+) {
+    let mut piece = BytesMut::with_capacity(PIECE_BYTES);
+    loop {
+        piece.clear();
+        piece.reserve(PIECE_BYTES);
+        match pipe.read_buf(&mut piece).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) if out.send(coding.write(channel, &piece)).await.is_err() => return,
+            Ok(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_find_their_channels() {
+        for coding in [Coding::Binary, Coding::Base64] {
+            let message = coding.write(2, b"hello");
+            let read = coding.read(message).unwrap();
+            assert_eq!(read, Some(Said::Data(2, Bytes::from_static(b"hello"))));
+            assert_eq!(coding.read(Message::Binary(Bytes::new())).unwrap(), None);
+        }
+        assert_eq!(Coding::Base64.write(1, b"a"), Message::text("1YQ=="));
+        assert!(Coding::Base64.read(Message::text("0!")).is_err());
+        let end = Coding::Ending.read(Message::binary(vec![END, 0])).unwrap();
+        assert_eq!(end, Some(Said::End(0)));
+        assert_eq!(Coding::of("v4.base64.channel.k8s.io"), Coding::Base64);
+    }
+}

@@ -1,0 +1,344 @@
+//! `kubectl port-forward`: connections of a client's machine to ports of a pod.
+//!
+//! ```text
+//! SPDY       for each connection a stream of errors and one of data, paired by their request
+//! channels   for each port that the query names one of data and one of errors, which begin with the port
+//! ```
+//!
+//! Guarantees:
+//! - a port that nobody listens on, and a device that is away, are told on the stream of errors, in the kubelet's words
+//!   (`a_port_is_forwarded_over_spdy_and_its_failures_are_told`);
+//! - ends are told from what broke off, both ways, and what a client breaks off is no failure;
+//! - connections of a session, and what each of them holds, are bounded
+//!   (`a_session_has_so_many_connections_and_no_more`).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::uid::Uid;
+use freewheel_hub_spdy::{Accept, Stream, session};
+use freewheel_link::names::ClusterName;
+use freewheel_link::transport;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use http::Response;
+use tokio::io::{
+    AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream, copy, copy_bidirectional, split,
+};
+use tokio::time::{Instant, sleep_until};
+use tracing::debug;
+
+use super::channels::{self, Coding};
+use super::handshake::{self, Becomes, Served};
+use super::pod::{Located, locate};
+use super::upgrade::Raw;
+use super::websocket;
+use crate::authn::User;
+use crate::body::Body;
+use crate::call::Call;
+use crate::connection_slots::ConnectionSlot;
+use crate::context::Hub;
+use crate::ending;
+use crate::query::pairs;
+
+const SERVED: Served = Served {
+    spdy: &["portforward.k8s.io"],
+    tunnels: true,
+    channels: &["v4.channel.k8s.io", "v4.base64.channel.k8s.io"],
+};
+/// Connections of one session at a time, each of two streams; the link to the device has room for fewer.
+const CONNECTIONS_MAX: usize = 32;
+/// Ports that the query of one session names: each has two channels, whose number is a byte.
+const PORTS_MAX: usize = 32;
+/// How long the second stream of a connection may take, as the kubelet has it.
+const PAIR_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a connection holds: both of its streams, and two buffers between them and the device.
+const CONNECTION_BYTES: usize = 4 * session::PIPE_BYTES + (16 << 10);
+
+/// Answers a request for the connection to become a session.
+pub(crate) async fn port_forward(call: &Call) -> Result<Response<Body>, ApiError> {
+    // To read pods is not to reach into them.
+    call.check_may("create", &call.subresource).await?;
+    let Located { spoke, uid, .. } = locate(call)?;
+    if !call.slot.upgrade.is_offered() {
+        return Err(ApiError::bad_request("Upgrade request required"));
+    }
+    let (becomes, answer) = handshake::asked(&call.headers)?.agree(&SERVED)?;
+    let ports = match becomes {
+        Becomes::Channels(_) => ports(&call.raw_query)?,
+        Becomes::Spdy | Becomes::Tunnel => Vec::new(),
+    };
+    call.hub.server.streams.reaches(&spoke)?;
+    let forward = Arc::new(Forward {
+        hub: call.hub.clone(),
+        user: call.user.clone(),
+        slot: call.slot.clone(),
+        pod: format!("{}_{}", call.name, call.namespace),
+        spoke,
+        uid,
+    });
+    let end = ending::of(call);
+    call.slot.upgrade.promise(move |raw| async move {
+        tokio::select! {
+            biased;
+            why = end => debug!(error = %why.message, "a session is ended"),
+            () = forward.session(becomes, ports, raw) => {}
+        }
+    });
+    Ok(answer)
+}
+
+/// The ports of a query, of which there is at least one.
+fn ports(query: &str) -> Result<Vec<u16>, ApiError> {
+    let named = pairs(query).filter(|(name, _)| name == "ports");
+    let mut ports = Vec::new();
+    for (_, value) in named {
+        for text in value.split(',') {
+            let port = text.parse::<u16>().map_err(|_| {
+                ApiError::bad_request(format!("unable to parse {text:?} as a port"))
+            })?;
+            if port == 0 {
+                return Err(ApiError::bad_request(format!("port {text:?} must be > 0")));
+            }
+            ports.push(port);
+        }
+    }
+    match ports.len() {
+        0 => Err(ApiError::bad_request("query parameter \"ports\" is required")),
+        count if count <= PORTS_MAX => Ok(ports),
+        count => {
+            let text = format!("a session forwards at most {PORTS_MAX} ports, and not {count}");
+            Err(ApiError::bad_request(text))
+        }
+    }
+}
+
+/// One session.
+struct Forward {
+    hub: Arc<Hub>,
+    user: Arc<User>,
+    slot: Arc<ConnectionSlot>,
+    /// As the kubelet names it.
+    pod: String,
+    spoke: ClusterName,
+    uid: Uid,
+}
+
+impl Forward {
+    async fn session(&self, becomes: Becomes, ports: Vec<u16>, raw: Raw) {
+        let outcome = match becomes {
+            Becomes::Spdy => {
+                let accept = |accept| self.over_spdy(accept);
+                session::serve(raw, 2 * CONNECTIONS_MAX, accept).await
+            }
+            Becomes::Tunnel => {
+                let accept = |accept| self.over_spdy(accept);
+                let bytes = websocket::bytes(websocket::over(raw).await);
+                session::serve(bytes, 2 * CONNECTIONS_MAX, accept).await
+            }
+            Becomes::Channels(protocol) => {
+                let socket = websocket::over(raw).await;
+                let count = u8::try_from(2 * ports.len()).unwrap_or(u8::MAX);
+                let handle = |channels| self.over_channels(ports, channels);
+                channels::serve(socket, Coding::of(protocol), count, handle).await;
+                Ok(())
+            }
+        };
+        if let Err(error) = outcome {
+            debug!(%error, "a session broke off");
+        }
+    }
+
+    async fn over_spdy(&self, mut accept: Accept) {
+        let mut pairs = Pairs::default();
+        let mut running = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                biased;
+                Some(()) = running.next() => {}
+                stream = accept.next() => {
+                    let Some(stream) = stream else { return };
+                    if let Some(pair) = pairs.add(stream).await {
+                        running.push(self.carry(pair));
+                    }
+                }
+                () = pairs.expire() => {}
+            }
+        }
+    }
+
+    /// One connection, from its streams to the pod's port and back.
+    async fn carry(&self, Pair { port, mut data, mut errors }: Pair) {
+        let outcome = self.forward(port, &mut data).await;
+        // What a client breaks off it knows.
+        if let Err(error) = outcome
+            && !data.is_reset()
+        {
+            let _ = errors.write_all(self.told(port, &error).as_bytes()).await;
+        }
+        let _ = errors.shutdown().await;
+    }
+
+    fn told(&self, port: u16, error: &str) -> String {
+        format!("error forwarding port {port} to pod {}, uid {}: {error}", self.pod, self.uid)
+    }
+
+    /// Carries what a client says to a port, and back, until both have said their end.
+    async fn forward<T>(&self, port: u16, client: &mut T) -> Result<(), String>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let told = |error: ApiError| error.message.clone();
+        let _held = self.slot.backlog.account.hold_now(CONNECTION_BYTES).map_err(told)?;
+        let mut pod = self.connect(port).await.map_err(told)?;
+        let carried = copy_bidirectional(client, &mut pod).await;
+        carried.map(drop).map_err(|error| format!("the connection broke off: {error}"))
+    }
+
+    /// The same for a client that cannot say its end.
+    async fn until_the_pod_ends(&self, port: u16, client: &mut DuplexStream) -> Result<(), String> {
+        let told = |error: ApiError| error.message.clone();
+        let _held = self.slot.backlog.account.hold_now(CONNECTION_BYTES).map_err(told)?;
+        let (mut from_pod, mut to_pod) = split(self.connect(port).await.map_err(told)?);
+        let (mut from_client, mut to_client) = split(client);
+        let inward = async {
+            copy(&mut from_client, &mut to_pod).await?;
+            std::future::pending::<io::Result<u64>>().await
+        };
+        let carried = tokio::select! {
+            carried = copy(&mut from_pod, &mut to_client) => carried,
+            broken = inward => broken,
+        };
+        carried.map(drop).map_err(|error| format!("the connection broke off: {error}"))
+    }
+
+    async fn connect(&self, port: u16) -> Result<transport::Stream, ApiError> {
+        if self.user.has_ended(self.hub.server.objects.clock().unix_seconds()) {
+            return Err(crate::authn::unauthorized());
+        }
+        let streams = &self.hub.server.streams;
+        streams.port_forward(&self.spoke, &self.uid, port, &self.user.name).await
+    }
+
+    async fn over_channels(&self, ports: Vec<u16>, channels: Vec<DuplexStream>) {
+        let mut channels = channels.into_iter();
+        let mut running = FuturesUnordered::new();
+        for port in ports {
+            if let (Some(data), Some(errors)) = (channels.next(), channels.next()) {
+                running.push(self.over_channel(port, data, errors));
+            }
+        }
+        while running.next().await.is_some() {}
+    }
+
+    async fn over_channel(&self, port: u16, mut data: DuplexStream, mut errors: DuplexStream) {
+        for channel in [&mut data, &mut errors] {
+            if channel.write_all(&port.to_le_bytes()).await.is_err() {
+                return;
+            }
+        }
+        if let Err(error) = self.until_the_pod_ends(port, &mut data).await {
+            let _ = errors.write_all(self.told(port, &error).as_bytes()).await;
+        }
+    }
+}
+
+/// Both streams of one connection.
+struct Pair {
+    port: u16,
+    data: Stream,
+    errors: Stream,
+}
+
+/// Streams that wait for their other one, by their request; as many as a session may have.
+#[derive(Default)]
+struct Pairs(BTreeMap<String, Waiting>);
+
+struct Waiting {
+    stream: Stream,
+    is_data: bool,
+    until: Instant,
+}
+
+impl Pairs {
+    /// Takes a stream, unless it says nothing that is known: that one is refused with its drop.
+    async fn add(&mut self, stream: Stream) -> Option<Pair> {
+        let headers = stream.headers();
+        let port = headers.get("port").parse::<u16>().ok().filter(|port| *port != 0)?;
+        let is_data = match headers.get("streamType") {
+            "data" => true,
+            "error" => false,
+            _ => return None,
+        };
+        let request = match headers.get("requestID") {
+            // Clients of old times open both right after another, errors first.
+            "" => stream.id().saturating_sub(if is_data { 2 } else { 0 }).to_string(),
+            named => named.to_owned(),
+        };
+        stream.accept().await.ok()?;
+        let Some(mut first) = self.0.remove(&request) else {
+            let until = Instant::now() + PAIR_TIMEOUT;
+            self.0.insert(request, Waiting { stream, is_data, until });
+            return None;
+        };
+        if first.is_data == is_data {
+            let kind = if is_data { "data" } else { "error" };
+            let text = format!(
+                "error processing stream for request {request}: {kind} stream already assigned"
+            );
+            first.fail(&text).await;
+            return None;
+        }
+        let (data, errors) = if is_data { (stream, first.stream) } else { (first.stream, stream) };
+        Some(Pair { port, data, errors })
+    }
+
+    /// Sends away whoever has waited for too long, when that is; never ready while nobody waits.
+    async fn expire(&mut self) {
+        let Some(until) = self.0.values().map(|waiting| waiting.until).min() else {
+            return std::future::pending().await;
+        };
+        sleep_until(until).await;
+        let late = |waiting: &Waiting| waiting.until <= Instant::now();
+        let gone: Vec<_> =
+            self.0.iter().filter(|(_, waiting)| late(waiting)).map(|(id, _)| id.clone()).collect();
+        for request in gone {
+            if let Some(mut waiting) = self.0.remove(&request) {
+                let text = format!("(request={request}) timed out waiting for streams");
+                waiting.fail(&text).await;
+            }
+        }
+    }
+}
+
+impl Waiting {
+    async fn fail(&mut self, text: &str) {
+        if !self.is_data {
+            let _ = self.stream.write_all(text.as_bytes()).await;
+            let _ = self.stream.shutdown().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_a_query_are_numbers_in_one_or_many() {
+        assert_eq!(ports("ports=80,81&ports=82").unwrap(), [80, 81, 82]);
+        for (query, text) in [
+            ("", "\"ports\" is required"),
+            ("ports=", "unable to parse"),
+            ("ports=0", "must be > 0"),
+            ("ports=70000", "unable to parse"),
+            (&format!("ports={}", vec!["1"; 33].join(",")), "at most 32 ports"),
+        ] {
+            let error = ports(query).unwrap_err();
+            assert!(error.code == 400 && error.message.contains(text), "{query}: {error:?}");
+        }
+    }
+}
