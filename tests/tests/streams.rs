@@ -157,20 +157,24 @@ fn proxies(kubectl: &Kubectl) {
 }
 
 fn commands(kubectl: &Kubectl) {
-    for old in ["true", "false"] {
+    for websockets in ["true", "false"] {
         let run = |words: &[&str], input: &str| {
-            let mut command = kubectl.command(&[&["exec", "-i", "kit", "--"], words].concat());
-            command.env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", old);
+            let mut command = kubectl.command(&[&["exec", "-i", "kit", "--"][..], words].concat());
+            command.env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websockets);
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             let mut child = command.spawn().expect("kubectl");
             let mut stdin = child.stdin.take().expect("a pipe");
-            stdin.write_all(input.as_bytes()).expect("it is taken");
-            drop(stdin);
-            child.wait_with_output().expect("kubectl's end")
+            let input = input.to_owned();
+            let feeder = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+            let output = child.wait_with_output().expect("kubectl's end");
+            feeder.join().expect("a feeder").expect("it is taken");
+            output
         };
-        let output = run(&["kit", "pass"], "there and back");
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "there and back", "{output:?}");
-        assert!(output.status.success(), "{output:?}");
+        // More than waits anywhere on the way.
+        let large = "there and back\n".repeat(40_000);
+        let output = run(&["kit", "pass"], &large);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stdout == large.as_bytes(), "{} bytes came back", output.stdout.len());
         let output = run(&["kit", "exit", "7"], "");
         assert_eq!(output.status.code(), Some(7), "{output:?}");
         has(&String::from_utf8_lossy(&output.stderr), &["command terminated with exit code 7"]);
