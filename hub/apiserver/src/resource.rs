@@ -20,8 +20,7 @@ use crate::tenant::Tenant;
 use crate::view::View;
 use crate::{
     apply, bind, delete, log, media, objectless, proxy, read, respond, scale, streaming, tokens,
-    verb, watch,
-    write,
+    verb, watch, write,
 };
 
 /// Answers a request for objects.

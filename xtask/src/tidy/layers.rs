@@ -23,14 +23,7 @@ const ARROWS: [(&str, &[&str]); 33] = [
     ),
     (
         "freewheel-hub-admission",
-        &[
-            "hub-cel",
-            "hub-objects",
-            "hub-schema",
-            "hub-store",
-            "hub-structured-merge",
-            "link",
-        ],
+        &["hub-cel", "hub-objects", "hub-schema", "hub-store", "hub-structured-merge", "link"],
     ),
     ("freewheel-hub-placement", &["hub-schema", "link"]),
     (
