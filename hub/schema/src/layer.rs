@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use crate::gvk::split_api_version;
 use crate::kind::{Kind, KindId};
 use crate::object::Resource;
-use crate::openapi::document::{Document, Documents, document_path};
+use crate::openapi::document::{Document, document_path};
+use crate::openapi::documents::Documents;
 use crate::openapi::prose::Prose;
 
 /// Some kinds, which do not change.

@@ -1,13 +1,9 @@
-//! A finished document, and those of a layer of kinds.
-
-use std::collections::BTreeMap;
-use std::sync::OnceLock;
+//! A finished document.
 
 use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::v2::V2;
 use crate::kind::Kind;
 
 /// A finished document.
@@ -30,25 +26,6 @@ impl Document {
         let digest = Sha256::digest(&body);
         let hash = digest.iter().map(|byte| format!("{byte:02X}")).collect();
         Self { body, hash }
-    }
-}
-
-/// Documents of the groups and versions that a layer of kinds has a part in.
-pub(crate) struct Documents {
-    pub(super) each: BTreeMap<String, Document>,
-    pub(super) v2: OnceLock<V2>,
-    pub(super) v2_protobuf: OnceLock<Document>,
-}
-
-impl Documents {
-    /// By the paths of their groups and versions.
-    pub(crate) fn each(&self) -> &BTreeMap<String, Document> {
-        &self.each
-    }
-
-    /// With these by the paths of their groups and versions.
-    pub(super) fn new(each: BTreeMap<String, Document>) -> Self {
-        Self { each, v2: OnceLock::new(), v2_protobuf: OnceLock::new() }
     }
 }
 

@@ -6,13 +6,15 @@
 //! components    types of the table as JSON schemas
 //! paths         operations of the kinds that are served
 //! prose         what is said of types and fields, for `explain`; whoever makes the shared layer knows it
-//! document      a finished document, and those of a layer of kinds
+//! document      a finished document
+//! documents     those of a layer of kinds
 //! v2            the same told as Swagger 2.0
 //! gnostic       that in protobuf
 //! ```
 
 mod components;
 pub(crate) mod document;
+pub(crate) mod documents;
 mod gnostic;
 mod paths;
 pub(crate) mod prose;
@@ -27,7 +29,8 @@ use serde_json::{Map, Value, json};
 
 use crate::kind::Kind;
 use crate::registry::Registry;
-use document::{Documents, document_path};
+use document::document_path;
+use documents::Documents;
 use v2::V2;
 
 pub use document::Document;
