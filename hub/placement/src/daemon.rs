@@ -32,12 +32,14 @@ pub fn daemon_fit(node: &Node, request: &PodRequest, node_name: &str) -> DaemonF
 mod tests {
     use super::*;
     use freewheel_link::names::ClusterName;
+    use k8s_openapi::api::core::v1::Pod;
     use serde_json::{Value, json};
 
     #[track_caller]
     fn check(node: Value, pod: Value, name: &str, expected: (bool, bool)) {
         let node = Node::read(&serde_json::from_value(node).unwrap());
-        let pod = serde_json::from_value(json!({"spec": pod})).unwrap();
+        let spec = serde_json::from_value(pod).unwrap();
+        let pod = Pod { spec: Some(spec), ..Pod::default() };
         let request = PodRequest::read(ClusterName::root(), &pod);
         let fit = daemon_fit(&node, &request, name);
         assert_eq!((fit.should_run, fit.should_continue), expected);

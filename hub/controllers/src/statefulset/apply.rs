@@ -14,9 +14,9 @@ use crate::control::owner_reference;
 
 impl StatefulSets {
     /// Does one after another, or, where pods wait for nobody, in bursts of 1, 2, 4, …
-    pub(super) async fn apply(&self, run: &Run<'_>, steps: Vec<Step>) -> Result<(), ApiError> {
+    pub(super) async fn apply(&self, run: &Run<'_>, steps: &[Step]) -> Result<(), ApiError> {
         let mut batch = 1;
-        let mut rest = steps.as_slice();
+        let mut rest = steps;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(batch.min(rest.len()));
             let outcomes = join_all(now.iter().map(|step| self.step(run, step))).await;

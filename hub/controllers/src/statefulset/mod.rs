@@ -298,7 +298,7 @@ impl Controller for StatefulSets {
         let steps: Vec<Step> = decide::decide(&run.wanted, &pods);
         let is_full = decide::STEPS_MAX <= steps.len();
         let idle = steps.is_empty();
-        let applied = self.apply(&run, steps).await;
+        let applied = self.apply(&run, &steps).await;
         // Nothing can be made in a namespace that goes: no failure of the set.
         let applied =
             applied.or_else(|e| if e.is_namespace_terminating() { Ok(()) } else { Err(e) });
