@@ -13,9 +13,8 @@
 //!   resource             verb ▸ permission ▸ call, which is one request for objects
 //!     read, watch          get, list; watch          (encode, frame, frame_cache, splice, continue_token)
 //!     write, apply, delete create, update, patch; server-side apply; delete   (decode, yaml)
-//!     scale, log, bind     subresources with a body of their own   (ending)
-//!     streaming            connections that become streams to a pod
-//!     proxy                what a device counts   (device, addressed)
+//!     scale, bind          subresources with a body of their own
+//!     proxy, streaming     what a device counts; logs, and streams to pods   (device)
 //!     objectless           what is answered without objects   (review)
 //!   describe             discovery, openapi, health: what the hub says about itself
 //!   registry             the image registry's paths
@@ -32,7 +31,6 @@
 //!   (`answers_are_those_of_kube_apiserver`).
 
 mod access;
-mod addressed;
 mod apply;
 mod audit;
 pub mod authn;
@@ -51,13 +49,11 @@ mod discovery;
 mod dispatch;
 mod edge;
 mod encode;
-mod ending;
 mod flow;
 mod frame;
 mod frame_cache;
 pub mod health;
 mod lease;
-mod log;
 mod media;
 mod memory_account;
 mod objectless;

@@ -27,10 +27,10 @@ use http::Response;
 use http::header::ACCEPT;
 use serde_json::Value;
 
-use crate::addressed::Addressed;
 use crate::body::Body;
 use crate::call::Call;
 use crate::device::{DeviceFigures, Page};
+use crate::streaming::Addressed;
 use crate::{media, respond};
 
 /// About the bytes of the figures of a device with some pods.

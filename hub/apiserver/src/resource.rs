@@ -19,7 +19,7 @@ use crate::request_body::RequestBody;
 use crate::tenant::Tenant;
 use crate::view::View;
 use crate::{
-    apply, bind, delete, log, media, objectless, proxy, read, respond, scale, streaming, tokens,
+    apply, bind, delete, media, objectless, proxy, read, respond, scale, streaming, tokens,
     verb, watch, write,
 };
 
@@ -204,7 +204,7 @@ async fn run(
         ("scale", "get") => scale::get(call),
         ("scale", "update") => scale::update(call, body).await,
         ("scale", "patch") => scale::patch(call, body).await,
-        ("log", "get") => log::log(call).await,
+        ("log", "get") => streaming::log(call).await,
         ("proxy", "get") => proxy::get(call).await,
         ("proxy", _) => Err(respond::method_not_allowed()),
         ("attach", "get" | "create") => streaming::attach(call).await,

@@ -31,7 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::frame::{Control, FrameError, HEAD_BYTES, Head, Status, data_head};
-use crate::header_block::{Packer, Unpacker};
+use crate::header_block::{Headers, Packer, Unpacker};
 use crate::stream::{Ends, Stream};
 
 /// What waits in one direction of a stream.
@@ -193,35 +193,7 @@ impl<R: AsyncRead + Unpin> Reading<R> {
     /// Whether the session goes on.
     async fn control(&mut self, control: Control) -> io::Result<bool> {
         match control {
-            Control::SynStream { stream, fin, headers } => {
-                self.streams.retain(|_, known| !known.ends.is_over());
-                // A client's streams have odd numbers.
-                if stream <= self.last || stream % 2 == 0 {
-                    self.reset(stream, Status::ProtocolError).await;
-                    return Ok(true);
-                }
-                self.last = stream;
-                let Ok(place) = self.places.clone().try_acquire_owned() else {
-                    self.reset(stream, Status::RefusedStream).await;
-                    return Ok(true);
-                };
-                let place = Arc::new(place);
-                let ends = Arc::new(Ends::default());
-                let (pipe, far) = duplex(PIPE_BYTES);
-                let (outward, inward) = split(far);
-                let known =
-                    Inbound { pipe: Some(inward), ends: ends.clone(), _place: place.clone() };
-                self.streams.insert(stream, known);
-                let pump = pump(stream, outward, ends.clone(), (self.out.clone(), place.clone()));
-                let out = self.out.clone();
-                let new = Stream { id: stream, headers, pipe, ends, out, _place: place };
-                if fin {
-                    self.fin(stream, None).await;
-                }
-                // Without a handler it is dropped, and so refused.
-                let _ = self.pumps.send(Box::pin(pump)).await;
-                let _ = self.opened.send(new).await;
-            }
+            Control::SynStream { stream, fin, headers } => self.open(stream, fin, headers).await,
             Control::RstStream { stream, .. } => {
                 if let Some(known) = self.streams.remove(&stream) {
                     known.ends.reset.store(true, Relaxed);
@@ -242,6 +214,32 @@ impl<R: AsyncRead + Unpin> Reading<R> {
             | Control::Other(_) => {}
         }
         Ok(true)
+    }
+
+    async fn open(&mut self, stream: u32, fin: bool, headers: Headers) {
+        self.streams.retain(|_, known| !known.ends.is_over());
+        // A client's streams have odd numbers.
+        if stream <= self.last || stream.is_multiple_of(2) {
+            return self.reset(stream, Status::ProtocolError).await;
+        }
+        self.last = stream;
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            return self.reset(stream, Status::RefusedStream).await;
+        };
+        let (place, ends) = (Arc::new(place), Arc::new(Ends::default()));
+        let (pipe, far) = duplex(PIPE_BYTES);
+        let (outward, inward) = split(far);
+        let known = Inbound { pipe: Some(inward), ends: ends.clone(), _place: place.clone() };
+        self.streams.insert(stream, known);
+        let pump = pump(stream, outward, ends.clone(), (self.out.clone(), place.clone()));
+        let out = self.out.clone();
+        let new = Stream { id: stream, headers, pipe, ends, out, _place: place };
+        if fin {
+            self.fin(stream, None).await;
+        }
+        // Without a handler it is dropped, and so refused.
+        let _ = self.pumps.send(Box::pin(pump)).await;
+        let _ = self.opened.send(new).await;
     }
 
     async fn reset(&mut self, stream: u32, status: Status) {

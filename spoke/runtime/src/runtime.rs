@@ -338,8 +338,7 @@ impl Runtime {
             ticker: self.ticker.clone(),
             kill: shutdown.killed().clone(),
         };
-        if start.memory_limit.is_some_and(|limit| limit < module.least as u64) {
-            let limit = start.memory_limit.unwrap_or_default();
+        if let Some(limit) = start.memory_limit.filter(|limit| *limit < module.least as u64) {
             return failed(&format!(
                 "memory limit of {limit} bytes is less than the {} bytes that the module starts with, its stack included",
                 module.least
@@ -363,10 +362,15 @@ impl Runtime {
             commands: Arc::new(Semaphore::new(COMMANDS_MAX)),
             stdin: Mutex::default(),
         });
-        if let Some(running) = self.running.lock().get_mut(&container.start.id) {
-            running.container = Arc::downgrade(&container);
-        }
+        self.runs(&container);
         container.run(move || deliver(Input::Started(id)))
+    }
+
+    /// Commands find it from here on.
+    fn runs(&self, container: &Arc<Container>) {
+        if let Some(running) = self.running.lock().get_mut(&container.start.id) {
+            running.container = Arc::downgrade(container);
+        }
     }
 
     /// A container without a network does not come to run.

@@ -15,8 +15,8 @@ use freewheel_hub_store::{Scope, Stored};
 use freewheel_link::names::ClusterName;
 use serde_json::Value;
 
+use super::addressed::Addressed;
 use super::pod::spoke_of;
-use crate::addressed::Addressed;
 use crate::call::Call;
 
 /// The port of a URL that names none.

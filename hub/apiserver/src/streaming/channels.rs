@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::stream::FuturesUnordered;
-use futures::{SinkExt as _, StreamExt as _};
+use futures::{Sink, SinkExt as _, StreamExt as _};
 use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadHalf,
     WriteHalf, duplex, split,
@@ -134,33 +134,31 @@ pub(super) async fn serve<T, F>(
         }
     };
     let pumping = async { while pumps.next().await.is_some() {} };
-    let writing = async {
-        // It ends with the last pump.
-        while let Some(message) = queue.recv().await {
-            if sink.send(message).await.is_err() {
-                return;
-            }
-        }
-        let end = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-        let _ = sink.send(Message::Close(Some(end))).await;
-        // What is closed over bytes that nobody has read takes back what is on its way.
-        tokio::time::sleep(LINGER).await;
-    };
-    let handling = async {
-        handle(near).await;
-        std::future::pending::<()>().await;
-    };
-    let pumping = async {
-        pumping.await;
+    let work = async {
+        // Whoever pumps goes on until what was written is out.
+        tokio::join!(handle(near), pumping);
         std::future::pending::<()>().await;
     };
     tokio::select! {
         biased;
-        () = writing => {}
+        () = write(&mut sink, &mut queue) => {}
         () = reading => {}
-        () = pumping => {}
-        () = handling => {}
+        () = work => {}
     }
+}
+
+/// Until all that is written to channels is out, and the farewell.
+async fn write<S: Sink<Message> + Unpin>(sink: &mut S, queue: &mut mpsc::Receiver<Message>) {
+    // It ends with the last pump.
+    while let Some(message) = queue.recv().await {
+        if sink.send(message).await.is_err() {
+            return;
+        }
+    }
+    let end = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    let _ = sink.send(Message::Close(Some(end))).await;
+    // What is closed over bytes that nobody has read takes back what is on its way.
+    tokio::time::sleep(LINGER).await;
 }
 
 async fn deliver(inward: &mut [Option<WriteHalf<DuplexStream>>], channel: u8, bytes: &[u8]) {

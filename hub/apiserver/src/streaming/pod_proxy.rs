@@ -26,9 +26,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use super::backend::{self, Backend};
+use super::ending;
 use crate::body::Body;
 use crate::call::Call;
-use crate::ending;
 use crate::path;
 use crate::request_body::RequestBody;
 

@@ -32,6 +32,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::channels::{self, Coding};
+use super::ending;
 use super::handshake::{self, Becomes, Served};
 use super::pod::{Located, locate};
 use super::upgrade::Raw;
@@ -41,7 +42,6 @@ use crate::body::Body;
 use crate::call::Call;
 use crate::connection_slots::ConnectionSlot;
 use crate::context::Hub;
-use crate::ending;
 use crate::query::pairs;
 
 const SERVED: Served = Served {

@@ -52,6 +52,7 @@ mod roles;
 mod said;
 #[cfg(test)]
 mod signing_requests;
+mod spokes;
 #[cfg(test)]
 mod subresources;
 #[cfg(test)]

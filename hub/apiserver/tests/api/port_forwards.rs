@@ -375,6 +375,8 @@ async fn a_command_is_carried_over_spdy() {
         match got {
             Got::Data(5, _, text) => stdout += &text,
             Got::Data(1, _, text) => status += &text,
+            // A client takes it for the command's end, and stops sending.
+            Got::Data(3, true, _) => assert!(!status.is_empty(), "its input has ended early"),
             Got::Data(..) | Got::Control(_) => {}
         }
     }

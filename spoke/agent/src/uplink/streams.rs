@@ -58,15 +58,9 @@ pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: 
             Ok(log) => send_log(send, recv, log).await,
             Err(refusal) => refuse(&mut send, refusal).await,
         },
-        Open::Tunnel(request) => match serve.tunnel(request).await {
-            Ok(pod) => connect(send, recv, pod).await,
-            Err(refusal) => refuse(&mut send, refusal).await,
-        },
+        Open::Tunnel(request) => connect(send, recv, serve.tunnel(request).await).await,
         Open::PortForward(request) if request.is_bounded() => {
-            match serve.port_forward(request).await {
-                Ok(pod) => connect(send, recv, pod).await,
-                Err(refusal) => refuse(&mut send, refusal).await,
-            }
+            connect(send, recv, serve.port_forward(request).await).await;
         }
         Open::Exec(request) if request.is_bounded() => exec::run(send, recv, request, serve).await,
         Open::Figures => {
@@ -129,7 +123,16 @@ async fn tell(mut send: Box<dyn SendHalf>, figures: Vec<Figures>) {
     let _ = send.shutdown().await;
 }
 
-async fn connect(mut send: Box<dyn SendHalf>, recv: Reader, mut pod: Box<dyn Duplex>) {
+/// Carries a connection to a pod, if there is one.
+async fn connect(
+    mut send: Box<dyn SendHalf>,
+    recv: Reader,
+    pod: Result<Box<dyn Duplex>, RefusalV1>,
+) {
+    let mut pod = match pod {
+        Ok(pod) => pod,
+        Err(refusal) => return refuse(&mut send, refusal).await,
+    };
     send.set_priority(Priority::Tunnels);
     if frame::write(&mut send, &Answer::Ready).await.is_err() {
         return;

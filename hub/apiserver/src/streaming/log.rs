@@ -1,9 +1,7 @@
 //! GET of `pods/NAME/log`: what `kubectl logs` reads.
 //!
 //! Guarantees:
-//! - an answer that broke off, on its way or because the hub stops, does not look complete
-//!   (`a_log_that_breaks_off_ends_with_an_error_and_one_that_ends_does_not`);
-//! - nor does one whose cluster goes or whose reader's certificate ends meanwhile
+//! - an answer does not look complete that broke off, or whose cluster goes or whose reader's certificate ends meanwhile
 //!   (`watches_and_logs_end_with_their_cluster_and_read_nothing_of_the_next`,
 //!   `a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`,
 //!   `a_certificate_ends_by_the_clock_however_it_is_put_on`);
@@ -18,12 +16,12 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde_json::{Value, json};
 
+use super::ending;
+use super::pod::spoke_of;
 use crate::authn;
 use crate::body::Body;
 use crate::call::Call;
-use crate::ending;
 use crate::query::{flag, number, pairs};
-use crate::streaming;
 
 /// Streams a container's log from the pod's spoke.
 pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
@@ -33,7 +31,7 @@ pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
     options.container = container(&pod, &call.name, &options.container)?;
     check_started(&pod, &call.name, &options)?;
     let node = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
-    let spoke = streaming::pod::spoke_of(&call.tenant, node)?;
+    let spoke = spoke_of(&call.tenant, node)?;
     let uid = &stored.object.header.uid;
     let end = ending::of(call);
     let stream = call.hub.server.streams.logs(&spoke, uid, options).await?;

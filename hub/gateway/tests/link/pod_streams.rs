@@ -1,0 +1,68 @@
+//! Streams to pods, for clients of the API.
+
+use freewheel_hub_api::streams::ExecOptions;
+use freewheel_link::message::{ExecV1, PortForwardV1, RefusalV1};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn streams_to_pods_come_through_and_refusals_keep_their_words() {
+    let hub = Hub::new(true).await;
+    let accepted = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap();
+    let name = accepted.cluster.clone();
+    let streams = hub.gateway.streams();
+    let uid = "u".into();
+    for offline in [
+        streams.reaches(&name).unwrap_err(),
+        streams.port_forward(&name, &uid, 80, "ann").await.unwrap_err(),
+    ] {
+        assert_eq!((offline.code, offline.reason), (503, "ServiceUnavailable"));
+        assert_eq!(offline.message, "the spoke pi-7 is not connected to the hub");
+    }
+    let link = hub.connect(ALPN_SESSION, Some(CertificateDer::from(accepted.certificate)));
+    let mut session = greet(&*link, hello("pi-7")).await;
+    assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
+    streams.reaches(&name).unwrap();
+    let far = link.clone();
+    tokio::spawn(async move {
+        loop {
+            let stream = far.accept().await.unwrap();
+            let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
+            let refusal = match recv.next::<Open>().await.unwrap() {
+                Some(Open::PortForward(PortForwardV1 { port: 80, .. })) => None,
+                Some(Open::PortForward(asked)) => {
+                    Some(RefusalV1::new("ConnectionRefused", format!("port {}", asked.port)))
+                }
+                Some(Open::Exec(ExecV1 { command, .. })) => {
+                    Some(RefusalV1::new("BadRequest", command.join("+")))
+                }
+                other => panic!("{other:?}"),
+            };
+            let Some(refusal) = refusal else {
+                frame::write(&mut send, &Answer::Ready).await.unwrap();
+                tokio::io::copy(&mut recv, &mut send).await.unwrap();
+                send.shutdown().await.unwrap();
+                continue;
+            };
+            frame::write(&mut send, &Answer::Refused(refusal)).await.unwrap();
+            send.shutdown().await.unwrap();
+        }
+    });
+    let mut port = streams.port_forward(&name, &uid, 80, "ann").await.unwrap();
+    port.write_all(b"hello").await.unwrap();
+    port.shutdown().await.unwrap();
+    let mut back = String::new();
+    port.read_to_string(&mut back).await.unwrap();
+    assert_eq!(back, "hello");
+    let refused = streams.port_forward(&name, &uid, 81, "ann").await.unwrap_err();
+    assert_eq!((refused.code, &*refused.message), (500, "port 81"));
+    let exec = |words: Vec<String>| {
+        let options = ExecOptions { command: words, ..ExecOptions::default() };
+        streams.exec(&name, &uid, options, "ann")
+    };
+    let words = vec!["ls".to_owned(), "-l".to_owned()];
+    let refused = exec(words).await.unwrap_err();
+    assert_eq!((refused.code, &*refused.message), (400, "ls+-l"));
+    let long = exec(vec!["x".repeat(40_000)]).await.unwrap_err();
+    assert_eq!((long.code, &*long.message), (400, "the command is too long"));
+}
