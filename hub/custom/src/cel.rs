@@ -15,7 +15,7 @@ mod typing;
 mod values;
 
 use freewheel_hub_cel::{
-    Context, Expression, Failed, Known, Meter, STACK_BYTES, UNITS_MAX, on_a_stack_of,
+    Context, Expression, Failed, Meter, STACK_BYTES, UNITS_MAX, on_a_stack_of,
 };
 use freewheel_hub_schema::error::FieldError;
 use serde_json::{Value, json};
@@ -25,10 +25,6 @@ use crate::schema::{Schema, Type};
 
 pub use rule::Rule;
 pub use typing::wrong;
-
-/// What a rule may speak of.
-const KNOWN: Known<'_> =
-    Known { names: &["self", "oldSelf"], variables: &[], makes_objects: false };
 
 /// Bytes of a message that an expression may make.
 const MESSAGE_BYTES_MAX: usize = 5 * 1024;

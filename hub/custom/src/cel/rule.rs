@@ -2,10 +2,12 @@
 
 use std::sync::OnceLock;
 
-use freewheel_hub_cel::Expression;
+use freewheel_hub_cel::{Expression, Known};
 use serde_json::Value;
 
-use super::KNOWN;
+/// What a rule may speak of.
+pub(super) const KNOWN: Known<'_> =
+    Known { names: &["self", "oldSelf"], variables: &[], makes_objects: false };
 
 /// One rule.
 #[derive(Debug)]

@@ -3,7 +3,8 @@
 use freewheel_hub_cel::{Expr, Expression, IdedExpr, STACK_BYTES, inside, on_a_stack_of, parse};
 use serde_json::Value;
 
-use super::{KNOWN, values};
+use super::rule::KNOWN;
+use super::values;
 use crate::schema::Schema;
 
 /// What is wrong with the rules of a node of a schema, by the place of each.

@@ -297,22 +297,17 @@ async fn only_who_changes_the_spec_is_warned_about_it() {
 #[tokio::test]
 async fn a_kind_without_a_spec_warns_of_what_changes() {
     let world = World::new().await;
-    let plural = "validatingwebhookconfigurations";
-    world.create(plural, json!({"metadata": {"name": "a"}})).await.unwrap();
-    let webhooks = json!([{
-        "name": "a.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"],
-        "clientConfig": {"url": "https://example.com"},
-    }]);
-    let change = |key: &'static str, to: Value| {
-        move |mut whole: Value| {
-            whole[key] = to.clone();
-            Ok(whole)
-        }
+    let plural = "storageclasses";
+    let class = json!({"metadata": {"name": "a"}, "provisioner": "example.com/disks"});
+    world.create(plural, class).await.unwrap();
+    let grows = |mut whole: Value| {
+        whole["allowVolumeExpansion"] = json!(true);
+        Ok(whole)
     };
     let at = of(plural, "a");
     let how = WriteOptions::default();
-    let adds = world.objects.modify(&how, &at, None, change("webhooks", webhooks)).await.unwrap();
-    assert_eq!(adds.warnings.len(), 1, "{:?}", adds.warnings);
+    let changed = world.objects.modify(&how, &at, None, grows).await.unwrap();
+    assert_eq!(changed.warnings.len(), 1, "{:?}", changed.warnings);
     let labels = |mut whole: Value| {
         whole["metadata"]["labels"] = json!({"x": "y"});
         Ok(whole)
