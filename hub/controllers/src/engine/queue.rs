@@ -3,7 +3,8 @@
 //! Guarantees:
 //! - a key waits at most once; one that is added while it is worked on is worked on again afterwards, never at
 //!   the same time by two workers (`a_key_waits_once_and_is_worked_on_by_one`);
-//! - delays end with the earliest one asked for (`delays_end_with_the_earliest`).
+//! - delays end with the earliest one asked for (`delays_end_with_the_earliest`), and whatever length an object says,
+//!   within an hour (`a_delay_of_any_length_is_a_bounded_one`): by then somebody may have set the clock that it is by.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use tokio::time::Instant;
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 /// Longest delay after failures.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(1000);
+/// Longest delay before a key is looked at again.
+pub const DELAY_MAX: Duration = Duration::from_hours(1);
 
 /// A queue of keys with delays and a back-off per key.
 pub struct Queue {
@@ -66,12 +69,12 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    /// To be worked on after a while, or sooner when that was asked for already.
+    /// To be worked on after a while, or sooner when that was asked for already; after [`DELAY_MAX`] at the latest.
     pub fn add_after(&self, key: Key, delay: Duration) {
         if delay.is_zero() {
             return self.add(key);
         }
-        let at = Instant::now() + delay;
+        let at = Instant::now() + delay.min(DELAY_MAX);
         let mut state = self.state.lock();
         match state.later_of.get(&key).copied() {
             Some(sooner) if sooner <= at => return,
@@ -245,6 +248,15 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), 3);
         queue.done(&key("a"));
         assert!(tokio::time::timeout(Duration::from_secs(60), queue.next()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delay_of_any_length_is_a_bounded_one() {
+        let queue = Queue::default();
+        queue.add_after(key("a"), Duration::MAX);
+        let start = Instant::now();
+        assert_eq!(queue.next().await, key("a"));
+        assert_eq!(start.elapsed().as_secs(), DELAY_MAX.as_secs());
     }
 
     #[tokio::test(start_paused = true)]
