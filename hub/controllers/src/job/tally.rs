@@ -63,11 +63,12 @@ impl<'a> Tally<'a> {
         self.new_failed = news.collect();
         let policy = wanted.spec.pod_failure_policy.as_ref();
         let counts = |pod: &&&JobPod| consequence(policy, &pod.facts.pod).is_counted();
-        let (before, status) = (|number: Option<i32>| number.unwrap_or_default(), &wanted.status);
-        self.succeeded =
-            before(status.succeeded) + count(self.new_succeeded.len() + succeeded.len());
-        self.failed = before(status.failed)
-            + count(self.new_failed.iter().filter(counts).count() + failed.len());
+        // Anybody who may write a status may have written any number.
+        let sum =
+            |before: Option<i32>, new: usize| before.unwrap_or_default().saturating_add(count(new));
+        let new_failed = self.new_failed.iter().filter(counts).count();
+        self.succeeded = sum(wanted.status.succeeded, self.new_succeeded.len() + succeeded.len());
+        self.failed = sum(wanted.status.failed, new_failed + failed.len());
     }
 
     fn count_indexes(&mut self, wanted: &Wanted, pods: &'a [JobPod]) {
@@ -149,6 +150,15 @@ mod tests {
         ];
         let tally = Tally::of(&wanted, &pods);
         assert_eq!((tally.succeeded, tally.failed, tally.active.len()), (4, 1, 1));
+    }
+
+    #[test]
+    fn no_status_is_too_large_to_count_on() {
+        let status = json!({"succeeded": i32::MAX, "failed": i32::MAX});
+        let wanted = job_with(&json!({"completions": 9}), &status);
+        let pods = [pod("a").phase("Succeeded").done(), pod("b").phase("Failed").done()];
+        let tally = Tally::of(&wanted, &pods);
+        assert_eq!((tally.succeeded, tally.failed), (i32::MAX, i32::MAX));
     }
 
     #[test]
