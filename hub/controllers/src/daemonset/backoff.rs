@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(15);
-/// From so many on, those that have long ended are dropped.
+/// From so many on, those that have long ended are dropped, whenever there are twice as many as were left.
 const KEPT: usize = 1024;
 
 /// Which pods: of a set as of one generation of it, on one node.
@@ -25,7 +25,25 @@ struct Wait {
 
 /// The nodes on which pods have failed.
 #[derive(Debug, Default)]
-pub(super) struct FailedPods(Mutex<HashMap<Place, Wait>>);
+pub(super) struct FailedPods(Mutex<Waits>);
+
+#[derive(Debug, Default)]
+struct Waits {
+    by_place: HashMap<Place, Wait>,
+    /// How many there were when all of them were looked at last.
+    swept: usize,
+}
+
+impl Waits {
+    /// A fleet of which every node fails is not walked for each of them.
+    fn sweep(&mut self, now: Instant) {
+        if self.by_place.len() < KEPT.max(2 * self.swept) {
+            return;
+        }
+        self.by_place.retain(|_, wait| now < wait.since + 2 * LONGEST);
+        self.swept = self.by_place.len();
+    }
+}
 
 impl FailedPods {
     /// Whether a failed pod may be replaced now, which counts; else how much longer it waits.
@@ -36,10 +54,9 @@ impl FailedPods {
         node: &Arc<str>,
     ) -> Result<(), Duration> {
         let now = Instant::now();
-        let mut all = self.0.lock();
-        if KEPT <= all.len() {
-            all.retain(|_, wait| now < wait.since + 2 * LONGEST);
-        }
+        let mut waits = self.0.lock();
+        waits.sweep(now);
+        let all = &mut waits.by_place;
         match all.get_mut(&(set.clone(), generation, node.clone())) {
             Some(wait) => {
                 if let Some(rest) = (wait.since + wait.delay).checked_duration_since(now)
@@ -83,5 +100,22 @@ mod tests {
         tokio::time::advance(3 * LONGEST).await;
         assert_eq!(failed.may_go(&set, 1, &a), Ok(()));
         assert_eq!(failed.may_go(&set, 1, &a), Err(FIRST), "that was long ago");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fleet_that_fails_is_not_walked_for_each_node() {
+        let (failed, set) = (FailedPods::default(), Uid::from("u"));
+        let fail = |nodes: std::ops::Range<usize>| {
+            for node in nodes {
+                assert_eq!(failed.may_go(&set, 1, &Arc::from(node.to_string())), Ok(()));
+            }
+            let waits = failed.0.lock();
+            (waits.swept, waits.by_place.len())
+        };
+        assert_eq!(fail(0..KEPT), (0, KEPT));
+        assert_eq!(fail(KEPT..2 * KEPT), (KEPT, 2 * KEPT));
+        assert_eq!(fail(2 * KEPT..4 * KEPT), (2 * KEPT, 4 * KEPT));
+        tokio::time::advance(3 * LONGEST).await;
+        assert_eq!(fail(9 * KEPT..9 * KEPT + 1), (0, 1), "those have long ended");
     }
 }
