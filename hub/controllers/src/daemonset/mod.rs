@@ -179,11 +179,6 @@ impl DaemonSets {
             delete.push(pod);
         }
         let any = !create.is_empty() || !delete.is_empty();
-        if PODS_AT_ONCE_MAX < create.len().max(delete.len()) {
-            // There is more to do than one look does.
-            self.throttle.forget(&run.stored.key);
-            wait = Some(Duration::ZERO);
-        }
         let control =
             PodControl { client: &self.client, owner: (&self.sets, run.stored), pods: &self.pods };
         let pod = |at: usize| {
@@ -191,10 +186,17 @@ impl DaemonSets {
         };
         let made = control.create_all(create.len().min(PODS_AT_ONCE_MAX), pod).await;
         let gone = control.delete_all(delete.iter().take(PODS_AT_ONCE_MAX).map(|pod| &**pod)).await;
-        // Nothing can be made in a namespace that goes: no failure of the set.
-        made.or_else(|e| if e.is_namespace_terminating() { Ok(()) } else { Err(e) })?;
         gone?;
-        Ok((any, wait))
+        match made {
+            Ok(()) if PODS_AT_ONCE_MAX < create.len().max(delete.len()) => {
+                // There is more to do than one look does.
+                self.throttle.forget(&run.stored.key);
+                Ok((any, Some(Duration::ZERO)))
+            }
+            // Nothing can be made in a namespace that goes: no failure of the set, nor to be tried again.
+            Err(error) if !error.is_namespace_terminating() => Err(error),
+            Ok(()) | Err(_) => Ok((any, wait)),
+        }
     }
 
     fn tell(
