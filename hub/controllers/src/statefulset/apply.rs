@@ -41,7 +41,10 @@ impl StatefulSets {
 
     async fn create(&self, run: &Run<'_>, ordinal: i64, updated: bool) -> Result<(), ApiError> {
         if self.has_stale_claim(run, ordinal) {
-            return Ok(());
+            // Nobody tells when it is gone: it is looked for again.
+            let name = format!("{}-{ordinal}", run.stored.key.name);
+            let why = "a claim of the pod before it is still there";
+            return Err(ApiError::conflict("", "pods", &name, why));
         }
         let (template, revision) = if updated {
             (run.value["spec"]["template"].clone(), &run.wanted.updated)

@@ -12,8 +12,8 @@ use freewheel_hub_store::Stored;
 
 use crate::pods::Availability;
 
-/// Most steps of one look.
-pub(super) const STEPS_MAX: usize = 500;
+/// Most steps of one look that change a pod.
+pub(super) const ACTS_MAX: usize = 500;
 
 /// What the set asks for.
 #[derive(Clone, Debug)]
@@ -104,6 +104,11 @@ pub(super) enum Step {
     Delete(Arc<Stored>),
 }
 
+/// How many of them change a pod: each look sees to the claims of all.
+pub(super) fn acts(steps: &[Step]) -> usize {
+    steps.iter().filter(|step| !matches!(step, Step::Claims { .. })).count()
+}
+
 impl Wanted {
     pub(super) fn has(&self, ordinal: i64) -> bool {
         self.start <= ordinal && ordinal < self.end()
@@ -148,10 +153,12 @@ impl Flow {
 }
 
 fn living(wanted: &Wanted, pods: &BTreeMap<i64, StatefulPod>, steps: &mut Vec<Step>) -> Flow {
+    let mut done = 0;
     for ordinal in wanted.start..wanted.end() {
-        if STEPS_MAX <= steps.len() {
+        if ACTS_MAX <= done {
             return Flow::Stopped;
         }
+        let before = steps.len();
         let stops = match pods.get(&ordinal) {
             None => {
                 let updated = wanted.is_updated(ordinal);
@@ -160,6 +167,7 @@ fn living(wanted: &Wanted, pods: &BTreeMap<i64, StatefulPod>, steps: &mut Vec<St
             }
             Some(pod) => keep(wanted, (ordinal, pod), steps).is_stopped(),
         };
+        done += steps.get(before..).map_or(0, acts);
         if stops && !wanted.parallel {
             return Flow::Stopped;
         }
@@ -202,13 +210,13 @@ fn condemned(wanted: &Wanted, pods: &BTreeMap<i64, StatefulPod>, steps: &mut Vec
     let first_unhealthy =
         pods.iter().find(|(ordinal, pod)| !wanted.has(**ordinal) && pod.is_unavailable());
     let first_unhealthy = first_unhealthy.map(|(ordinal, _)| ordinal);
-    for (ordinal, pod) in condemned() {
-        if wanted.parallel {
-            if !pod.is_deleting() {
-                steps.push(Step::Delete(pod.stored.clone()));
-            }
-            continue;
-        }
+    if wanted.parallel {
+        let staying = condemned().filter(|(_, pod)| !pod.is_deleting());
+        let room = ACTS_MAX.saturating_sub(acts(steps));
+        steps.extend(staying.take(room).map(|(_, pod)| Step::Delete(pod.stored.clone())));
+        return if acts(steps) < ACTS_MAX { Flow::On } else { Flow::Stopped };
+    }
+    if let Some((ordinal, pod)) = condemned().next() {
         let healthy = pod.runs_and_is_ready() && pod.is_available();
         if !pod.is_deleting() && (healthy || first_unhealthy == Some(ordinal)) {
             steps.push(Step::Delete(pod.stored.clone()));
@@ -226,6 +234,7 @@ fn roll(wanted: &Wanted, pods: &BTreeMap<i64, StatefulPod>, steps: &mut Vec<Step
     let away = i64::try_from(living().filter(|(_, pod)| pod.is_unavailable()).count());
     let missing = wanted.replicas.saturating_sub(there).saturating_add(away.unwrap_or(i64::MAX));
     let room = usize::try_from(unavailable.saturating_sub(missing)).unwrap_or_default();
+    let room = room.min(ACTS_MAX.saturating_sub(acts(steps)));
     // As upstream, it is counted from the first of them, not from zero.
     let lowest = wanted.start.saturating_add(partition.unwrap_or_default());
     let old = living().filter(|(ordinal, pod)| {

@@ -94,7 +94,7 @@ fn in_parallel_nobody_waits() {
     three.parallel = true;
     check(&three, &[unready(1, "one"), of(3, "one"), unready(4, "one")], "+0 +2 -4 -3");
     three.replicas = i64::MAX;
-    assert_eq!(decide(&three, &BTreeMap::new()).len(), STEPS_MAX, "bounded, whatever is asked for");
+    assert_eq!(decide(&three, &BTreeMap::new()).len(), ACTS_MAX, "bounded, whatever is asked for");
 }
 
 #[test]
@@ -143,6 +143,24 @@ fn identity_and_claims_are_put_right() {
     one.claims = true;
     check(&one, &[of(0, "one"), of(1, "one")], "claims0 claims1 -1");
     check(&one, &[StatefulPod { phase: Phase::Pending, ..unready(0, "one") }], "claims0");
+}
+
+#[test]
+fn however_many_claims_there_are_pods_come_and_go_in_bounded_steps() {
+    for parallel in [false, true] {
+        let mut many = Wanted { parallel, claims: true, ..wanted(700) };
+        let there: BTreeMap<i64, StatefulPod> = (0..600).map(|at| (at, of(at, "one"))).collect();
+        let steps = decide(&many, &there);
+        let made = steps.iter().filter(|step| matches!(step, Step::Create { .. })).count();
+        assert_eq!((made, acts(&steps)), if parallel { (100, 100) } else { (1, 1) });
+        many.replicas = 600;
+        assert_eq!(acts(&decide(&many, &there)), 0, "nothing is left to do");
+        many.updated = "two".to_owned();
+        assert_eq!(acts(&decide(&many, &there)), 1, "a rollout begins");
+    }
+    let none = Wanted { parallel: true, claims: true, ..wanted(0) };
+    let there = (0..1_100).map(|at| (at, of(at, "one"))).collect();
+    assert_eq!(acts(&decide(&none, &there)), ACTS_MAX);
 }
 
 #[test]

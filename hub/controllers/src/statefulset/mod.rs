@@ -296,19 +296,21 @@ impl Controller for StatefulSets {
         let (run, timeline) = self.read(&stored, typed, &selector).await?;
         let (mut pods, mut next) = self.observe(&run, &selector).await?;
         let steps: Vec<Step> = decide::decide(&run.wanted, &pods);
-        let is_full = decide::STEPS_MAX <= steps.len();
+        let is_full = decide::ACTS_MAX <= decide::acts(&steps);
         let idle = steps.is_empty();
         let applied = self.apply(&run, &steps).await;
         // Nothing can be made in a namespace that goes: no failure of the set.
-        let applied =
-            applied.or_else(|e| if e.is_namespace_terminating() { Ok(()) } else { Err(e) });
+        let (applied, goes) = match applied {
+            Err(error) if error.is_namespace_terminating() => (Ok(()), true),
+            other => (other, false),
+        };
         if !idle {
             (pods, next) = self.observe(&run, &selector).await?;
         }
         self.report(&run, &pods, timeline.collisions).await?;
         applied.map_err(Error::api("manage the pods of a StatefulSet"))?;
         self.forget(&run, &pods, &timeline).await?;
-        if is_full {
+        if is_full && !goes {
             // There is more to do than one look does.
             self.throttle.forget(key);
             return Ok(Some(Duration::ZERO));
