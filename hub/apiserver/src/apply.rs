@@ -10,7 +10,7 @@ use crate::authz::{Attributes, Resource, What};
 use crate::body::Body;
 use crate::call::Call;
 use crate::write::{answer, door};
-use crate::{yaml, yaml_keys};
+use crate::yaml::{self, keys};
 
 /// The one form in which objects are applied.
 const APPLY: &str = "application/apply-patch+yaml";
@@ -87,7 +87,7 @@ pub(crate) fn read(
     if twice.is_empty() || how.field_validation == FieldValidation::Ignore {
         return Ok((how, config, Vec::new()));
     }
-    let twice = yaml_keys::twice(&String::from_utf8_lossy(body));
+    let twice = keys::twice(&String::from_utf8_lossy(body));
     if how.field_validation == FieldValidation::Strict {
         return Err(ApiError::bad_request(format!(
             "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {}",

@@ -34,10 +34,11 @@ use crate::authn::User;
 use crate::authz::{Decision, Resource};
 use crate::body::Body;
 use crate::media::{self, Wire};
+use crate::path::verb;
 use crate::path::{self, Route, Target};
 use crate::query::Query;
 use crate::series::Labels;
-use crate::{flow, verb, yaml};
+use crate::{flow, yaml};
 
 /// Of what a client calls itself, as kube-apiserver has it.
 const USER_AGENT_BYTES_MAX: usize = 1_024;

@@ -14,14 +14,14 @@ use crate::authz::{self, Attributes, Resource, What};
 use crate::body::Body;
 use crate::context::{Context, Extra, Hub};
 use crate::flow::Flow;
-use crate::path::{self, Route};
+use crate::path::{self, Route, verb};
 use crate::query::Query;
 use crate::registry::LoggedIn;
 use crate::request_body::RequestBody;
 use crate::request_metrics::Seen;
 use crate::tenant::Tenant;
 use crate::trail::Trail;
-use crate::{describe, media, registry, resource, respond, verb};
+use crate::{describe, media, registry, resource, respond};
 
 /// Answers a request, whatever it is.
 pub(crate) async fn handle(

@@ -3,8 +3,7 @@
 //! ```text
 //! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (connection_slots, socket, stream, shutdown)
 //! edge       what holds for every answer   (request_body, body, piece, sending, send_backlog, memory_account)
-//! trail, tls a request's number and the span of what is logged of it; certificates of ours and of clients
-//! audit      what the audit log is told of a request
+//! trail, tls a request's number, and the spans and events that tell of it (audit); certificates of ours and of clients
 //! context    what all requests share, and what one has before it is known what of
 //! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ objects, or what is no resource
 //!   path, query, media   what the URL and the headers say
@@ -40,11 +39,9 @@ pub mod body;
 mod call;
 mod connection_slots;
 mod context;
-mod continue_token;
 mod decode;
 mod delete;
 mod describe;
-mod device;
 mod discovery;
 mod dispatch;
 mod edge;
@@ -83,12 +80,10 @@ mod tenant;
 pub mod tls;
 mod tokens;
 mod trail;
-mod verb;
 mod view;
 mod watch;
 mod write;
 mod yaml;
-mod yaml_keys;
 
 pub use access::{Access, AccessOptions, Fetch, Remote};
 pub use authn::User;

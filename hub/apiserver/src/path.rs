@@ -11,6 +11,8 @@
 //!   `a_malformed_path_reads_and_deletes_nothing`);
 //! - a part names one thing however it is encoded: none says two of them (`malformed_paths_lead_nowhere`).
 
+pub(crate) mod verb;
+
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;

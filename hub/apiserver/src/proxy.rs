@@ -18,6 +18,8 @@
 //! - scheme and port lead to the agent where they would to a kubelet, and nowhere else
 //!   (`a_node_may_be_named_with_scheme_and_port`).
 
+mod device;
+
 use bytes::Bytes;
 use freewheel_hub_metrics::Format;
 use freewheel_hub_objects::ObjectRef;
@@ -27,9 +29,9 @@ use http::Response;
 use http::header::ACCEPT;
 use serde_json::Value;
 
+use self::device::{DeviceFigures, Page};
 use crate::body::Body;
 use crate::call::Call;
-use crate::device::{DeviceFigures, Page};
 use crate::streaming::Addressed;
 use crate::{media, respond};
 

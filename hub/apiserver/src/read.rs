@@ -6,6 +6,8 @@
 //! - a read shows all that anybody was answered before it, and a client that has seen more at another hub waits for it,
 //!   not for long (`a_version_a_moment_ahead_is_waited_for`, `a_version_from_the_future_is_refused`).
 
+mod continue_token;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +21,9 @@ use http::Response;
 use serde_json::json;
 use tokio::time::timeout;
 
+use self::continue_token::ContinueToken;
 use crate::body::Body;
 use crate::call::{Call, Filter};
-use crate::continue_token::ContinueToken;
 use crate::encode::{Encoder, LIST_ITEM_EXTRA_BYTES, ListMeta};
 use crate::flow::large_answers::{self, AnswerRoom};
 use crate::flow::workers::WorkerQueue;

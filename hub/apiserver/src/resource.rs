@@ -13,14 +13,14 @@ use crate::call::Call;
 use crate::context::Context;
 use crate::flow::{self, Flow};
 use crate::memory_account::Held;
-use crate::path::Target;
+use crate::path::{Target, verb};
 use crate::query::Query;
 use crate::request_body::RequestBody;
 use crate::tenant::Tenant;
 use crate::view::View;
 use crate::{
-    apply, bind, delete, media, objectless, proxy, read, respond, scale, streaming, tokens,
-    verb, watch, write,
+    apply, bind, delete, media, objectless, proxy, read, respond, scale, streaming, tokens, watch,
+    write,
 };
 
 /// Answers a request for objects.

@@ -1,5 +1,7 @@
 //! YAML, as Kubernetes reads it.
 
+pub(crate) mod keys;
+
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::types;
 use serde_json::Value;

@@ -10,14 +10,16 @@
 //! Knows no HTTP and no logical cluster: the API server says what happened.
 
 mod event;
+mod level;
 mod log;
 mod log_file;
 mod policy;
 
 pub use event::{Event, ObjectRef, Stage, UserInfo};
+pub use level::Level;
 pub use log::{AuditLog, Counts};
 pub use log_file::{LogOptions, Place};
-pub use policy::{Asked, Level, Policy, PolicyError, Told, What};
+pub use policy::{Asked, Policy, PolicyError, Told, What};
 
 /// A policy, and where events go.
 pub struct Audit {

@@ -5,10 +5,11 @@
 //! - rules are about the requests that upstream's are about (`the_first_rule_about_a_request_decides`);
 //! - what a file asks for is done or refused (`a_policy_is_obeyed_or_refused`).
 
+use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
 
 use crate::event::Stage;
+use crate::level::Level;
 
 const GROUP_VERSION: &str = "audit.k8s.io/v1";
 
@@ -16,19 +17,6 @@ const GROUP_VERSION: &str = "audit.k8s.io/v1";
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct PolicyError(String);
-
-/// How much is told of a request. Each says what those before it say, too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Level {
-    /// Nothing.
-    None,
-    /// Who, what, when, and how it ended.
-    Metadata,
-    /// And the request's object.
-    Request,
-    /// And the answer's.
-    RequestResponse,
-}
 
 /// A policy.
 #[derive(Debug, Deserialize)]

@@ -4,7 +4,7 @@
 //! - a key waits at most once; one that is added while it is worked on is worked on again afterwards, never at
 //!   the same time by two workers (`a_key_waits_once_and_is_worked_on_by_one`);
 //! - delays end with the earliest one asked for (`delays_end_with_the_earliest`), and whatever length an object says,
-//!   within an hour (`a_delay_of_any_length_is_a_bounded_one`): by then somebody may have set the clock that it is by.
+//!   within an hour, by which somebody may have set the clock that it is by (`a_delay_of_any_length_is_a_bounded_one`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;

@@ -67,6 +67,16 @@ struct Place<'a> {
     owner: TypeFacts<'a>,
 }
 
+/// Seconds and nanoseconds; in a map, a time that is none is null.
+fn time(out: &mut Vec<u8>, value: Option<&Value>) -> Option<()> {
+    if let Some(value) = value.filter(|value| !value.is_null()) {
+        let (seconds, nanos) = moment(value)?;
+        put_integer(out, 1, seconds);
+        put_integer(out, 2, i64::from(nanos));
+    }
+    Some(())
+}
+
 /// One value; `None` is Go's zero value.
 fn single(
     out: &mut Vec<u8>,
@@ -98,16 +108,7 @@ fn single(
             })?;
         }
         (Shape::Time | Shape::MicroTime, value) => {
-            // In a map, a time that is none is null.
-            let value = value.filter(|value| !value.is_null());
-            let moment = value.map(|value| moment(value).ok_or_else(wrong)).transpose()?;
-            nested(out, number, |out| {
-                if let Some(moment) = moment {
-                    put_integer(out, 1, moment.0);
-                    put_integer(out, 2, i64::from(moment.1));
-                }
-                Ok(())
-            })?;
+            nested(out, number, |out| time(out, value).ok_or_else(wrong))?;
         }
         (Shape::IntOrString, value) => {
             nested(out, number, |out| int_or_string(out, value).ok_or_else(wrong))?;
