@@ -69,13 +69,15 @@ async fn a_budget_follows_its_pods() {
 #[tokio::test(start_paused = true)]
 async fn a_budget_that_cannot_be_made_up_allows_nothing() {
     let hub = Hub::with_spokes(&["pi-1"]).await;
-    let owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u",
+    let owner = json!({"apiVersion": "batch/v1", "kind": "CronJob", "name": "j", "uid": "u",
         "controller": true});
     let body = json!({"metadata": {"name": "p", "labels": {"app": "j"}, "ownerReferences": [owner]},
         "spec": {"containers": [{"name": "c", "image": "i"}]}});
-    let job = json!({"metadata": {"name": "j"}, "spec": {"suspend": true, "template": {
+    let template = json!({"spec": {"template": {
         "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}});
-    let job = hub.create("root", "jobs", "default", job).await;
+    let spec = json!({"schedule": "@yearly", "suspend": true, "jobTemplate": template});
+    let job = json!({"metadata": {"name": "j"}, "spec": spec});
+    let job = hub.create("root", "cronjobs", "default", job).await;
     let mut body = body;
     body["metadata"]["ownerReferences"][0]["uid"] = job["metadata"]["uid"].clone();
     hub.create("root", "pods", "default", body).await;
@@ -86,7 +88,7 @@ async fn a_budget_that_cannot_be_made_up_allows_nothing() {
         reason(&budget, "DisruptionAllowed") == "SyncFailed"
             && budget["status"]["disruptionsAllowed"] == 0
             && budget["status"]["conditions"][0]["message"]
-                == "jobs.batch does not implement the scale subresource"
+                == "cronjobs.batch does not implement the scale subresource"
     })
     .await;
     // An empty selector guards all of the namespace; a number needs nobody's scale.

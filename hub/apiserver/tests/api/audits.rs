@@ -126,10 +126,10 @@ async fn who_is_refused_is_told_of() {
     assert_eq!(event["responseStatus"]["code"], 403);
     assert_eq!(event["responseStatus"]["reason"], "Forbidden");
     let stranger = audited.hub.client(None);
-    assert_eq!(stranger.send("GET", SECRETS, &[("audit-id", "b")], "").await.code, 401);
+    assert_eq!(stranger.send("GET", SECRETS, &[("audit-id", "b")], "").await.code, 403);
     let event = &audited.told("b", 1).await[0];
     assert_eq!(event["user"]["username"], "system:anonymous");
-    assert_eq!(event["responseStatus"]["code"], 401);
+    assert_eq!(event["responseStatus"]["code"], 403);
     // A token that is nobody's: nobody knows whose the request is.
     let token = [("audit-id", "c"), ("authorization", "Bearer nobody-s")];
     assert_eq!(stranger.send("GET", SECRETS, &token, "").await.code, 401);
