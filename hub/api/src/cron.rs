@@ -123,7 +123,7 @@ fn duration(text: &str) -> Option<Duration> {
         rest = &digits[unit.len()..];
         sum += number * seconds;
     }
-    const NANOS_MAX: f64 = 9.223_372_036_854_775_807e18;
+    const NANOS_MAX: f64 = 9.223_372_036_854_776e18;
     if NANOS_MAX < sum * 1e9 {
         return None;
     }

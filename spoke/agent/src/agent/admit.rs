@@ -27,9 +27,9 @@ impl Agent {
     pub(super) fn admit(&mut self, uid: &str) {
         let Some(pod) = self.pods.get(uid).filter(|pod| pod.stays()) else { return };
         if let Some(message) = self.under_pressure(pod) {
-            self.reject(uid, EVICTED, message);
+            self.reject(uid, EVICTED, &message);
         } else if self.lacks_ports(pod) {
-            self.reject(uid, NODE_PORTS, NO_FREE_PORTS.to_owned());
+            self.reject(uid, NODE_PORTS, NO_FREE_PORTS);
         } else if let Some(refusal) = self.keep.refusal() {
             self.event(uid, None, true, refusal.condition(), refusal.explain().to_owned());
         }
@@ -60,8 +60,8 @@ impl Agent {
             })
     }
 
-    fn reject(&mut self, uid: &str, reason: &str, message: String) {
-        self.event(uid, None, true, reason, message.clone());
+    fn reject(&mut self, uid: &str, reason: &str, message: &str) {
+        self.event(uid, None, true, reason, message.to_owned());
         self.change(uid, |pod| {
             let (phase, reason) = (PhaseV1::Failed, reason.to_owned());
             pod.finish(Done { phase, reason, message: format!("Pod was rejected: {message}") });

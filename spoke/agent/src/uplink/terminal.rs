@@ -59,9 +59,8 @@ impl Terminal {
                 END if self.line.is_empty() => typed.ends = true,
                 END => typed.input.append(&mut self.line),
                 BACKSPACE | DELETE => {
-                    if self.line.pop().is_some() {
-                        typed.echo.extend_from_slice(b"\x08 \x08");
-                    }
+                    let wiped = self.line.pop().map_or(&b""[..], |_| b"\x08 \x08");
+                    typed.echo.extend_from_slice(wiped);
                 }
                 key if self.line.len() < LINE_BYTES_MAX => {
                     self.line.push(key);
