@@ -9,6 +9,8 @@
 //!   its frame says it is (`a_hostile_length_is_refused`);
 //! - no bytes make it panic (`noise_is_refused_and_takes_nobody_down`).
 
+use bytes::Bytes;
+
 use crate::header_block::{BadHeaders, HEADER_BYTES_MAX, Headers, Packer, Unpacker};
 
 /// Bytes before the body of a frame.
@@ -140,6 +142,13 @@ pub enum Control {
     },
     /// Settings and windows: Kubernetes' clients send none and heed none. What is not known is skipped.
     Other(u16),
+}
+
+/// One frame on its way out.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    Control(Control),
+    Data { stream: u32, fin: bool, bytes: Bytes },
 }
 
 const SYN_STREAM: u16 = 1;

@@ -30,7 +30,7 @@ use tokio::io::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
-use crate::frame::{Control, FrameError, HEAD_BYTES, Head, Status, data_head};
+use crate::frame::{Control, FrameError, HEAD_BYTES, Head, Outgoing, Status, data_head};
 use crate::header_block::{Headers, Packer, Unpacker};
 use crate::stream::{Ends, Stream};
 
@@ -44,13 +44,6 @@ const QUEUE: usize = 4;
 const LINGER: Duration = Duration::from_secs(2);
 /// How long the last of a session may take to go out.
 const FAREWELL: Duration = Duration::from_secs(10);
-
-/// What goes out.
-#[derive(Debug)]
-pub(crate) enum Outgoing {
-    Control(Control),
-    Data { stream: u32, fin: bool, bytes: Bytes },
-}
 
 /// Streams as the client opens them.
 #[derive(Debug)]

@@ -9,9 +9,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use crate::frame::Control;
+use crate::frame::{Control, Outgoing};
 use crate::header_block::Headers;
-use crate::session::Outgoing;
 
 /// How the two directions of a stream have ended.
 #[derive(Debug, Default)]

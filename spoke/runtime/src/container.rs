@@ -25,6 +25,9 @@ use crate::preview1::{CALL, Core, CoreWorld};
 use crate::shutdown::Shutdown;
 use crate::world::{self, Mounts, StoreData, StoreParts};
 
+/// Commands that one container runs at a time.
+pub(crate) const COMMANDS_MAX: usize = 8;
+
 /// One start of a container.
 pub(crate) struct Container {
     /// Without its mounts.

@@ -27,9 +27,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, info, info_span, warn};
 use wasmtime::Engine;
 
-use self::exec::COMMANDS_MAX;
 pub use self::exec::{CannotExec, Executing};
-use crate::container::Container;
+use crate::container::{COMMANDS_MAX, Container};
 use crate::exit;
 use crate::figures::{self, Whose};
 use crate::file_calls::AllFileCalls;
@@ -118,6 +117,14 @@ fn reserved(profile: &Profile) -> usize {
         Reserves::Guard4g => usize::MAX,
         Reserves::Bounded => usize::try_from(BOUNDED_RESERVATION_BYTES).unwrap_or(usize::MAX),
     }
+}
+
+/// Why a module does not even start within this limit.
+fn too_little(limit: Option<u64>, least: usize) -> Option<String> {
+    let limit = limit.filter(|limit| *limit < least as u64)?;
+    Some(format!(
+        "memory limit of {limit} bytes is less than the {least} bytes that the module starts with, its stack included"
+    ))
 }
 
 /// All containers of the node.
@@ -338,11 +345,8 @@ impl Runtime {
             ticker: self.ticker.clone(),
             kill: shutdown.killed().clone(),
         };
-        if let Some(limit) = start.memory_limit.filter(|limit| *limit < module.least as u64) {
-            return failed(&format!(
-                "memory limit of {limit} bytes is less than the {} bytes that the module starts with, its stack included",
-                module.least
-            ));
+        if let Some(why) = too_little(start.memory_limit, module.least) {
+            return failed(&why);
         }
         let (deliver, id) = (self.deliver.clone(), start.id.clone());
         let container = Arc::new(Container {

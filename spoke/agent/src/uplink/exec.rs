@@ -3,7 +3,7 @@
 //! Guarantees:
 //! - a command is killed when the hub's stream ends, whatever it does then
 //!   (`a_command_is_dropped_when_its_stream_ends`);
-//! - input waits for a command that reads slowly, and its output for a hub that does.
+//! - input waits for a command that reads slowly, and its output for a hub that does (`who_is_slow_is_waited_for`).
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt as _, DuplexStream, duplex};
 use tracing::debug;
 
 use super::Serve;
-use super::streams::{Reader, refuse};
+use super::opened::{Reader, refuse};
 use super::terminal::{Terminal, Typed};
 
 /// Input that waits for a command.
@@ -129,6 +129,7 @@ impl Input {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
 
     use async_trait::async_trait;
     use freewheel_link::frame::FrameReader;
@@ -136,6 +137,7 @@ mod tests {
     use freewheel_link::message::{ExecEndedV1, LogsV1, RefusalV1, TunnelV1};
     use freewheel_link::transport::{Stream, Transport as _};
     use tokio::io::AsyncReadExt as _;
+    use tokio::time::timeout;
 
     use super::*;
     use crate::uplink::{Duplex, LogStream};
@@ -235,6 +237,31 @@ mod tests {
         drop(sending.await.unwrap());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn who_is_slow_is_waited_for() {
+        let (mut send, mut recv) = started(&Arc::default(), true).await;
+        let bound = Duration::from_secs(60);
+        // The hub reads nothing, so the command says nothing more, and so reads nothing more.
+        let mut sent = 0;
+        let all = async {
+            loop {
+                let piece = ExecInput::Stdin(Bytes::from(vec![b'x'; 10_000]));
+                frame::write(&mut send, &piece).await.unwrap();
+                sent += 10_000;
+            }
+        };
+        assert!(timeout(bound, all).await.is_err(), "somebody takes all of it");
+        assert!(sent < 250_000, "{sent}");
+        // Nothing of it is lost.
+        let mut said = 0;
+        while said < sent {
+            match timeout(bound, recv.next::<ExecOutput>()).await.unwrap().unwrap() {
+                Some(ExecOutput::Stdout(bytes)) => said += bytes.len(),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_command_is_dropped_when_its_stream_ends() {
         let serve = Arc::new(Echoes::default());
@@ -246,6 +273,6 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(5), gone).await.unwrap();
+        timeout(Duration::from_secs(5), gone).await.unwrap();
     }
 }

@@ -4,6 +4,7 @@
 //! driver    dial, greet, listen, beat; wait with jitter and dial again
 //! streams   what the hub opens: logs and tunnels, handed to [`Serve`]
 //! exec      commands that the hub opens, as at a terminal
+//! opened    what serving any of them takes
 //! fetch     what the spoke opens: modules with resume, tunnels to other spokes
 //! join      a key of its own and a token become an identity
 //! ```
@@ -23,6 +24,7 @@ mod driver;
 mod exec;
 mod fetch;
 pub mod join;
+mod opened;
 mod streams;
 mod terminal;
 

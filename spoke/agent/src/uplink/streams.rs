@@ -15,17 +15,16 @@ use freewheel_link::limits;
 use freewheel_link::message::{Answer, Open, RefusalV1};
 use freewheel_link::stream_budget::{Budget, Use};
 use freewheel_link::transport::{Priority, SendHalf, Stream};
-use tokio::io::{AsyncRead, AsyncWriteExt as _, copy, copy_bidirectional};
+use tokio::io::{AsyncWriteExt as _, copy, copy_bidirectional};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::opened::{Reader, refuse};
 use super::{Duplex, Serve, exec};
 
 /// The opener is the first thing on a stream; one that does not come is not waited for.
 const OPENER_TIMEOUT: Duration = Duration::from_secs(10);
-
-pub(super) type Reader = FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>;
 
 /// Serves one stream to its end.
 pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: Arc<Budget>) {
@@ -76,13 +75,6 @@ pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: 
         | Open::Renew(_) => {
             refuse(&mut send, RefusalV1::new("BadRequest", "a spoke does not serve that")).await;
         }
-    }
-}
-
-pub(super) async fn refuse(send: &mut Box<dyn SendHalf>, refusal: RefusalV1) {
-    // Whoever went away meanwhile does not need the answer.
-    if frame::write(send, &Answer::Refused(refusal)).await.is_ok() {
-        let _ = send.shutdown().await;
     }
 }
 

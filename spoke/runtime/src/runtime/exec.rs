@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
-use crate::container::Container;
+use crate::container::{COMMANDS_MAX, Container};
 use crate::exit;
 use crate::module::Kind;
 use crate::run::Run;
@@ -27,9 +27,6 @@ use crate::shutdown::{EndCause, Shutdown};
 use crate::ticker::Ticker;
 
 use super::Runtime;
-
-/// Commands that one container runs at a time.
-pub(crate) const COMMANDS_MAX: usize = 8;
 
 /// Why there is no command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
