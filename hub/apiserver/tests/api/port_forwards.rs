@@ -93,8 +93,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Spdy<T> {
                 Headers::from([("streamType", kind), ("port", port), ("requestID", &request)]);
             self.control(Control::SynStream { stream, fin: false, headers }).await;
             let reply = Control::SynReply { stream, fin: false, headers: Headers::default() };
-            // Those of connections before it may end meanwhile.
-            while self.next().await != Got::Control(reply.clone()) {}
+            self.until(&Got::Control(reply)).await;
         }
         self.data(first, true, b"").await;
     }
@@ -108,6 +107,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Spdy<T> {
     async fn next(&mut self) -> Got {
         let next = timeout(Duration::from_secs(10), self.frame()).await;
         next.expect("something comes").expect("the session goes on")
+    }
+
+    /// Until this comes; streams that are over may be reset meanwhile.
+    async fn until(&mut self, awaited: &Got) {
+        loop {
+            match self.next().await {
+                got if got == *awaited => return,
+                Got::Control(Control::RstStream { .. }) => {}
+                other => panic!("{other:?} comes before {awaited:?}"),
+            }
+        }
     }
 
     async fn frame(&mut self) -> Option<Got> {
