@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Guarantees:
-//! - what waits in a channel is bounded, and who reads slowly stops its own connection;
+//! - what waits in a channel is bounded, and who reads slowly stops its own connection
+//!   (`who_reads_slowly_stops_its_own_connection`);
 //! - a message for no channel is skipped, and one that cannot be read ends the session
 //!   (`messages_find_their_channels`).
 
@@ -199,7 +200,45 @@ async fn pump(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use tokio::time::timeout;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
     use super::*;
+    use crate::streaming::websocket;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_slowly_stops_its_own_connection() {
+        let (near, far) = duplex(1000);
+        let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+        let written = Arc::new(AtomicUsize::new(0));
+        let counted = written.clone();
+        // Nobody reads the first channel here, and the client reads nothing of the second.
+        let handle = |mut channels: Vec<DuplexStream>| async move {
+            while channels[1].write_all(&[0; 1000]).await.is_ok() {
+                counted.fetch_add(1000, Relaxed);
+            }
+        };
+        let mut sent = 0;
+        let all = async {
+            loop {
+                client.send(Message::binary(vec![0; 1000])).await.unwrap();
+                sent += 1000;
+            }
+        };
+        tokio::select! {
+            () = serve(websocket::over(far).await, Coding::Binary, 2, handle) => panic!("it goes on"),
+            stopped = timeout(Duration::from_secs(60), all) => assert!(stopped.is_err()),
+        }
+        assert!((PIPE_BYTES - 1000..PIPE_BYTES + 4000).contains(&sent), "{sent}");
+        let written = written.load(Relaxed);
+        assert!(
+            (PIPE_BYTES..PIPE_BYTES + (QUEUE + 3) * PIECE_BYTES).contains(&written),
+            "{written}"
+        );
+    }
 
     #[test]
     fn messages_find_their_channels() {

@@ -2,7 +2,7 @@
 //!
 //! Guarantees:
 //! - a link that breaks off is no success (`a_link_that_breaks_off_is_no_success`);
-//! - input and output wait for each other nowhere.
+//! - input and output wait for each other nowhere (`input_and_output_wait_for_each_other_nowhere`).
 
 use std::io;
 use std::time::Duration;
@@ -293,7 +293,62 @@ fn internal(why: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_link::memory_transport;
+    use freewheel_link::message::ExecEndedV1;
+    use freewheel_link::transport::{Priority, Transport as _};
+    use tokio::io::duplex;
+    use tokio::time::timeout;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn input_and_output_wait_for_each_other_nowhere() {
+        let bound = Duration::from_secs(60);
+        let piece = || ExecOutput::Stdout(Bytes::from(vec![b'o'; 10_000]));
+        let (hub, device) = memory_transport::pair();
+        let near = hub.open(Priority::Tunnels).await.unwrap();
+        // The command reads nothing of an endless input, and says more than waits anywhere.
+        let transport::Stream { mut send, recv: _unread } = device.accept().await.unwrap();
+        let saying = async {
+            for _ in 0..40 {
+                frame::write(&mut send, &piece()).await.unwrap();
+            }
+            let ended = ExecEndedV1 { code: 0, message: String::new() };
+            frame::write(&mut send, &ExecOutput::Ended(ended)).await.unwrap();
+        };
+        let input: Input = Box::new(tokio::io::repeat(b'i'));
+        let (mut stdout, mut stderr): (Option<Output>, _) =
+            (Some(Box::new(tokio::io::sink())), None);
+        let forwarding = forward_command(near, (Some(input), None), (&mut stdout, &mut stderr));
+        let both = async { tokio::join!(forwarding, saying).0 };
+        let status = timeout(bound, both).await.expect("output does not wait for input");
+        assert_eq!(status.unwrap()["status"], "Success");
+
+        // The client reads nothing of an endless output, and says more than waits anywhere.
+        let near = hub.open(Priority::Tunnels).await.unwrap();
+        let transport::Stream { mut send, recv } = device.accept().await.unwrap();
+        let saying = async { while frame::write(&mut send, &piece()).await.is_ok() {} };
+        let hearing = async {
+            let mut input = FrameReader::new(recv);
+            let mut heard = 0;
+            while let Some(ExecInput::Stdin(bytes)) = input.next().await.unwrap() {
+                heard += bytes.len();
+            }
+            heard
+        };
+        let input: Input = Box::new(io::Cursor::new(vec![b'i'; 400_000]));
+        let (output, _unread) = duplex(100);
+        let (mut stdout, mut stderr): (Option<Output>, _) = (Some(Box::new(output)), None);
+        tokio::select! {
+            _ = forward_command(near, (Some(input), None), (&mut stdout, &mut stderr)) => {
+                panic!("the command goes on");
+            }
+            () = saying => panic!("its output waits for the client"),
+            heard = timeout(bound, hearing) => {
+                assert_eq!(heard.expect("input does not wait for output"), 400_000);
+            }
+        }
+    }
 
     #[tokio::test]
     async fn sizes_are_read_line_by_line() {

@@ -4,9 +4,10 @@
 //! - who the client is to the hub is not told to the pod: neither its token nor as whom it asks to run
 //!   (`a_request_goes_on_to_a_pod_without_its_credentials`);
 //! - a redirect of the pod's own leads through the proxy again (`a_redirect_leads_through_the_proxy`);
-//! - what breaks off does not look complete, and all of it ends with the hub, with the cluster and with the user's
-//!   certificate;
-//! - neither body is held: each comes as fast as the other side takes it.
+//! - an answer that breaks off does not look complete (`an_answer_that_breaks_off_does_not_look_complete`).
+//!
+//! Neither body is collected here, and both end with the hub, the cluster and the user's certificate, as all that
+//! [`ending`] is asked about.
 //!
 //! Upstream writes links in HTML anew as well; here a page is passed on as it is.
 

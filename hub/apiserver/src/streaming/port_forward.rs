@@ -8,7 +8,8 @@
 //! Guarantees:
 //! - a port that nobody listens on, and a device that is away, are told on the stream of errors, in the kubelet's words
 //!   (`a_port_is_forwarded_over_spdy_and_its_failures_are_told`);
-//! - ends are told from what broke off, both ways, and what a client breaks off is no failure;
+//! - over SPDY a pod's end is told from what it broke off, and what a client breaks off is no failure
+//!   (`a_port_is_forwarded_over_spdy_and_its_failures_are_told`);
 //! - connections of a session, and what each of them holds, are bounded
 //!   (`a_session_has_so_many_connections_and_no_more`).
 

@@ -10,7 +10,7 @@
 //!   (`a_command_that_cannot_run_is_a_status`);
 //! - how it ended is told on the channel of errors, its code as the cause `ExitCode`
 //!   (`a_command_has_its_input_and_output_and_its_code_is_told`);
-//! - who goes away ends the command.
+//! - who goes away ends the command (`a_client_that_goes_away_ends_its_command`).
 
 use freewheel_hub_api::streams::LogOptions;
 use freewheel_hub_schema::error::ApiError;

@@ -1,5 +1,6 @@
 //! Connections that become streams to a pod: over SPDY/3.1, over SPDY/3.1 in a WebSocket, over a WebSocket's channels.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -404,6 +405,26 @@ async fn a_link_that_breaks_off_is_no_success() {
     let mut socket = WebSocketStream::from_raw_socket(raw, Role::Client, None).await;
     let [_, _, _, status, _] = channels(&mut socket).await;
     assert!(status.contains("error executing command in container"), "{status}");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_ends_its_command() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    pod(&admin, "p", "pi-7").await;
+    let path = format!("{PODS}/p/exec?command=cat&stdin=true&stdout=true");
+    let spdy = [SPDY[0], SPDY[1], ("x-stream-protocol-version", "v4.channel.k8s.io")];
+    for (method, headers) in [("GET", &WEBSOCKET[..]), ("POST", &spdy)] {
+        let raw = upgrade(&admin, method, &path, headers).await.unwrap();
+        assert_eq!(hub.followed.load(Ordering::SeqCst), 1);
+        drop(raw);
+        let gone = async {
+            while hub.followed.load(Ordering::SeqCst) != 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), gone).await.expect("the command ends");
+    }
 }
 
 #[tokio::test]

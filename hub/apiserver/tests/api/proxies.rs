@@ -1,6 +1,7 @@
 //! Requests that go on to a pod, named itself or by its Service.
 
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -52,6 +53,17 @@ async fn a_request_goes_on_to_a_pod_without_its_credentials() {
     let away = admin.get(&format!("{ALL}/pods/p/proxy/away")).await;
     assert_eq!(away.code, 302);
     assert_eq!(away.headers["location"], format!("{ALL}/pods/p/proxy/login"));
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_does_not_look_complete() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    pod(&admin, "p", "pi-7").await;
+    let path = format!("{ALL}/pods/p/proxy/half");
+    let answer = admin.open("GET", &path, &[], Bytes::new()).await;
+    assert_eq!(answer.status(), 200);
+    assert!(answer.into_body().collect().await.is_err());
 }
 
 #[tokio::test]

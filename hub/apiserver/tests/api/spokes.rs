@@ -17,8 +17,9 @@ use freewheel_link::names::ClusterName;
 use freewheel_link::transport::{Priority, Stream, Transport as _};
 use futures::StreamExt as _;
 use http::Request;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -29,7 +30,7 @@ pub struct Echo {
     pub followed: Arc<AtomicUsize>,
 }
 
-/// One that reads on.
+/// Something that goes on.
 struct Follower(Arc<AtomicUsize>);
 
 impl Drop for Follower {
@@ -119,7 +120,10 @@ impl SpokeStreams for Echo {
         }
         let (hub, device) = memory_transport::pair();
         let near = hub.open(Priority::Tunnels).await.unwrap();
+        self.followed.fetch_add(1, Ordering::SeqCst);
+        let running = Follower(self.followed.clone());
         tokio::spawn(async move {
+            let _running = running;
             let Stream { mut send, recv } = device.accept().await.unwrap();
             let mut input = FrameReader::new(recv);
             let mut code = 0;
@@ -170,11 +174,17 @@ impl SpokeStreams for Echo {
     }
 }
 
-/// A guest that says what it is asked, and with which headers; `/away` leads to `/login`, and whoever asks to change the
-/// protocol is heard and told again.
+type Said = UnsyncBoxBody<Bytes, std::io::Error>;
+
+fn said(bytes: impl Into<Bytes>) -> Said {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A guest that says what it is asked, and with which headers; `/away` leads to `/login`, `/half` breaks off, and
+/// whoever asks to change the protocol is heard and told again.
 async fn told_again(
     mut request: Request<Incoming>,
-) -> Result<http::Response<Full<Bytes>>, std::convert::Infallible> {
+) -> Result<http::Response<Said>, std::convert::Infallible> {
     if request.headers().contains_key("upgrade") {
         let upgraded = hyper::upgrade::on(&mut request);
         tokio::spawn(async move {
@@ -182,13 +192,22 @@ async fn told_again(
             tokio::io::copy(&mut read, &mut write).await
         });
         let answer = http::Response::builder().status(101).header("connection", "upgrade");
-        return Ok(answer.header("upgrade", "echo").body(Full::default()).unwrap());
+        return Ok(answer.header("upgrade", "echo").body(said("")).unwrap());
     }
     let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let names: Vec<&str> = parts.headers.keys().map(http::HeaderName::as_str).collect();
     let text = format!("{} {} {:?} ", parts.method, parts.uri, names);
-    let mut answer = http::Response::new(Full::from([text.as_bytes(), &body].concat()));
+    let mut answer = http::Response::new(said([text.as_bytes(), &body].concat()));
+    if parts.uri.path() == "/half" {
+        let half = futures::stream::iter([Ok(Frame::data(Bytes::from_static(b"half")))]);
+        let broken = futures::stream::once(async {
+            // What it has is on its way by then.
+            tokio::task::yield_now().await;
+            Err(std::io::ErrorKind::ConnectionReset.into())
+        });
+        *answer.body_mut() = StreamBody::new(half.chain(broken)).boxed_unsync();
+    }
     if parts.uri.path() == "/away" {
         *answer.status_mut() = http::StatusCode::FOUND;
         answer.headers_mut().insert("location", http::HeaderValue::from_static("/login"));

@@ -128,7 +128,7 @@ pub struct Hub {
     pub objects: Objects,
     /// By how many seconds somebody has put the hub's clock on.
     pub ahead: Arc<AtomicI64>,
-    /// Logs that somebody reads on.
+    /// Logs that somebody reads on, and commands that run.
     pub followed: Arc<AtomicUsize>,
     /// Stops the server when dropped.
     pub stop: DropGuard,
