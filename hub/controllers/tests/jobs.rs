@@ -5,11 +5,13 @@ mod hub;
 
 use std::time::Duration;
 
+use freewheel_hub_controllers::job::backoff::BACKOFF_FIRST;
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::time;
 use freewheel_hub_store::Snapshot;
 use hub::{EXITS, Hub, condition, get, list, reason};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 /// A Job whose pods end so; without codes they run on.
 fn job(name: &str, codes: &str, spec: &Value) -> Value {
@@ -153,6 +155,29 @@ async fn a_job_that_rests_has_no_pods_and_goes_on_later() {
     .await;
     hub.eventually("nobody runs", |s| pods(s).is_empty()).await;
     assert_eq!(the_job(&*hub.snapshot(), "pi")["status"]["failed"], 2);
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_a_job_has_sent_away_make_nobody_wait() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let spec = json!({"parallelism": 3, "completions": 3});
+    hub.create("root", "jobs", "default", job("pi", "", &spec)).await;
+    let ready = |count: u64| move |s: &dyn Snapshot| the_job(s, "pi")["status"]["ready"] == count;
+    let put =
+        |field: &'static str, to: Value| move |job: &mut Value| job["spec"][field] = to.clone();
+    hub.eventually("all run", ready(3)).await;
+    for (field, fewer, left, more) in
+        [("suspend", json!(true), 0, json!(false)), ("parallelism", json!(1), 1, json!(3))]
+    {
+        hub.change("root", "jobs", "default", "pi", put(field, fewer)).await;
+        hub.eventually("some go", |s| pods(s).len() == left).await;
+        let since = Instant::now();
+        hub.change("root", "jobs", "default", "pi", put(field, more)).await;
+        hub.eventually("all run again", ready(3)).await;
+        assert!(since.elapsed() < BACKOFF_FIRST, "{field}: {:?}", since.elapsed());
+    }
+    assert!(the_job(&*hub.snapshot(), "pi")["status"]["failed"].is_null());
     hub.stop().await;
 }
 

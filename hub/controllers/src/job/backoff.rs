@@ -5,7 +5,9 @@
 //! - a device whose clock is wrong does not make its Jobs wait for ever, nor not at all
 //!   (`the_hubs_clock_says_when_a_failure_was_seen`);
 //! - a hub that was started anew goes on where the finished pods say that it was
-//!   (`who_remembers_nothing_counts_what_has_ended`).
+//!   (`who_remembers_nothing_counts_what_has_ended`);
+//! - whom the Job itself has sent away, as it rests or runs fewer, has not failed
+//!   (`whom_the_job_has_sent_away_has_not_failed`).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -47,11 +49,13 @@ impl FailureRecord {
         Self { failures: before.failures.saturating_add(failed), last: Some(now) }
     }
 
-    /// The record of who remembers nothing, from the pods that were counted before.
+    /// The record of who remembers nothing, from the pods that were counted before. Whoever is on its way out without
+    /// the finalizer was mostly sent away by the Job, and says nothing of failures, not even when its end is one.
     #[must_use]
     pub fn of(pods: &[JobPod], wanted: &Wanted, now: Timestamp) -> Self {
         let counted = |ended: &dyn Fn(&JobPod) -> bool| -> Vec<&JobPod> {
-            pods.iter().filter(|pod| !pod.tracked && ended(pod)).collect()
+            let stays = |pod: &&JobPod| !pod.tracked && !pod.facts.is_deleting();
+            pods.iter().filter(stays).filter(|pod| ended(pod)).collect()
         };
         let failed = counted(&|pod| pod.has_failed(wanted));
         let last = failed.iter().map(|pod| pod.ended()).max().map_or(now, |last| last.min(now));
@@ -105,7 +109,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::job::testing::job;
+    use crate::job::testing::{self, job};
     use crate::testing::pod;
 
     fn ended(second: i64, phase: &str) -> JobPod {
@@ -152,6 +156,14 @@ mod tests {
         ];
         let record = FailureRecord::of(&pods, &job(&json!({})), at(10));
         assert_eq!(record, FailureRecord { failures: 1, last: Some(at(7)) });
+    }
+
+    #[test]
+    fn whom_the_job_has_sent_away_has_not_failed() {
+        let sent_away = |phase| testing::pod("p").counted().phase(phase).deleting(30).done();
+        let pods = ["Running", "Pending", "Failed"].map(sent_away);
+        let record = FailureRecord::of(&pods, &job(&json!({})), at(10));
+        assert_eq!(record, FailureRecord::default());
     }
 
     #[test]
