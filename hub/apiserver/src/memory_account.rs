@@ -31,7 +31,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-pub(crate) use all::{Shared, TotalMemory};
+pub(crate) use all::{ALL_CONNECTIONS_BYTES_MAX, Shared, TotalMemory};
 
 /// Bytes that one connection may make the hub hold.
 pub(crate) const CONNECTION_BYTES_MAX: usize = 16 << 20;

@@ -33,7 +33,7 @@ use crate::connection_slots::{ConnectionPermit, ConnectionSlot, ConnectionSlots}
 use crate::context::{Hub, Server};
 use crate::edge;
 use crate::flow::{Bounds, Flows};
-use crate::memory_account::TotalMemory;
+use crate::memory_account::{ALL_CONNECTIONS_BYTES_MAX, TotalMemory};
 use crate::shutdown::Begun;
 use crate::socket::Socket;
 use crate::stream::Streams;
@@ -66,6 +66,8 @@ pub struct Limits {
     pub stranger_streams: u32,
     /// Requests under way, of all connections.
     pub flows: Bounds,
+    /// Bytes that all connections may make the hub hold together.
+    pub held_bytes: usize,
     /// For running requests to finish on stop.
     pub drain: Duration,
 }
@@ -88,6 +90,7 @@ impl Default for Limits {
             streams: 1_000,
             stranger_streams: 16,
             flows: Bounds::default(),
+            held_bytes: ALL_CONNECTIONS_BYTES_MAX,
             drain: Duration::from_secs(10),
         }
     }
@@ -120,7 +123,7 @@ pub async fn serve(
     server: Server,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let all = Arc::<TotalMemory>::default();
+    let all = Arc::new(TotalMemory::of(limits.held_bytes));
     let flows = Flows::new(&limits.flows, limits.unread);
     let hub = Arc::new(Hub::new(server, flows, all.clone()));
     let slots = ConnectionSlots::new(limits.known, limits.strangers, all);

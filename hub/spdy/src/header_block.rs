@@ -4,7 +4,8 @@
 //! - what a block comes to is bounded while it is unpacked, however little it was before
 //!   (`a_block_that_unpacks_to_much_is_refused`);
 //! - what Go packs is read, and Go reads what is packed here, block after block with one memory
-//!   (`blocks_share_their_memory`, `a_block_of_a_go_client_is_read`).
+//!   (`blocks_share_their_memory`, `a_block_of_a_go_client_is_read`);
+//! - who has packed nothing holds no tables (`what_has_no_headers_takes_no_tables`).
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
@@ -135,17 +136,15 @@ impl Unpacker {
     }
 }
 
-/// Packs the blocks of one direction.
-#[derive(Debug)]
-pub struct Packer(Compress);
+/// Packs the blocks of one direction. Its tables are large and come with the first block: who only waits has none.
+#[derive(Debug, Default)]
+pub struct Packer(Option<Compress>);
 
-impl Default for Packer {
-    fn default() -> Self {
-        let mut compress = Compress::new(Compression::fast(), true);
-        // Fails in a stream that has begun, and this one has not.
-        let _ = compress.set_dictionary(&dictionary());
-        Self(compress)
-    }
+fn compress() -> Compress {
+    let mut compress = Compress::new(Compression::fast(), true);
+    // Fails in a stream that has begun, and this one has not.
+    let _ = compress.set_dictionary(&dictionary());
+    compress
 }
 
 impl Packer {
@@ -160,11 +159,12 @@ impl Packer {
         }
         // What does not shrink grows by a few bytes for each block of the packing.
         let mut packed = Vec::with_capacity(block.len() + block.len() / 8 + 256);
-        let before = self.0.total_in();
-        self.0
+        let compress = self.0.get_or_insert_with(compress);
+        let before = compress.total_in();
+        compress
             .compress_vec(&block, &mut packed, FlushCompress::Sync)
             .map_err(|_| BadHeaders::Packing)?;
-        let all = self.0.total_in() - before == block.len() as u64;
+        let all = compress.total_in() - before == block.len() as u64;
         if all && packed.len() < packed.capacity() { Ok(packed) } else { Err(BadHeaders::Packing) }
     }
 }
@@ -172,6 +172,7 @@ impl Packer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::Control;
 
     #[test]
     fn the_dictionary_is_the_one_of_the_standard() {
@@ -181,6 +182,18 @@ mod tests {
             (a, (b + a) % 65_521)
         });
         assert_eq!((dictionary.len(), (b << 16) | a), (1423, 0xe3c6_a7c2));
+    }
+
+    #[test]
+    fn what_has_no_headers_takes_no_tables() {
+        let mut packer = Packer::default();
+        for control in [Control::Ping(1), Control::GoAway] {
+            control.write(&mut packer).unwrap();
+            assert!(packer.0.is_none(), "{control:?}");
+        }
+        let reply = Control::SynReply { stream: 1, fin: false, headers: Headers::default() };
+        reply.write(&mut packer).unwrap();
+        assert!(packer.0.is_some());
     }
 
     #[test]

@@ -36,6 +36,8 @@ use crate::stream::{Ends, Stream};
 
 /// What waits in one direction of a stream.
 pub const PIPE_BYTES: usize = 32 << 10;
+/// What a session holds besides its streams: the tables of the packing both ways, and buffers.
+pub const SESSION_BYTES: usize = 384 << 10;
 /// The most of a stream that goes out at once.
 const PIECE_BYTES: usize = 16 << 10;
 /// Frames that wait to go out.

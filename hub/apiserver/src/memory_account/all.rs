@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 /// Bytes that all connections may make the hub hold together.
-const ALL_CONNECTIONS_BYTES_MAX: usize = 256 << 20;
+pub(crate) const ALL_CONNECTIONS_BYTES_MAX: usize = 256 << 20;
 
 /// What all connections hold.
 pub(crate) struct TotalMemory {

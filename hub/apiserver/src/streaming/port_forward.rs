@@ -11,7 +11,8 @@
 //! - over SPDY a pod's end is told from what it broke off, and what a client breaks off is no failure
 //!   (`a_port_is_forwarded_over_spdy_and_its_failures_are_told`);
 //! - connections of a session, and what each of them holds, are bounded
-//!   (`a_session_has_so_many_connections_and_no_more`).
+//!   (`a_session_has_so_many_connections_and_no_more`), and what a session holds before it says anything is on its
+//!   connection's account (`idle_sessions_hold_no_more_than_there_is`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -68,11 +69,13 @@ pub(crate) async fn port_forward(call: &Call) -> Result<Response<Body>, ApiError
         return Err(ApiError::bad_request("Upgrade request required"));
     }
     let (becomes, answer) = handshake::asked(&call.headers)?.agree(&SERVED)?;
-    let ports = match becomes {
-        Becomes::Channels(_) => ports(&call.raw_query)?,
-        Becomes::Spdy | Becomes::Tunnel => Vec::new(),
+    let (ports, bytes) = match becomes {
+        // What its connections hold is all that there is.
+        Becomes::Channels(_) => (ports(&call.raw_query)?, 0),
+        Becomes::Spdy | Becomes::Tunnel => (Vec::new(), session::SESSION_BYTES),
     };
     call.hub.server.streams.reaches(&spoke)?;
+    let held = call.slot.backlog.hold(bytes).await?;
     let forward = Arc::new(Forward {
         hub: call.hub.clone(),
         user: call.user.clone(),
@@ -88,6 +91,7 @@ pub(crate) async fn port_forward(call: &Call) -> Result<Response<Body>, ApiError
             why = end => debug!(error = %why.message, "a session is ended"),
             () = forward.session(becomes, ports, raw) => {}
         }
+        drop(held);
     });
     Ok(answer)
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use freewheel_hub_apiserver::Limits;
 use freewheel_hub_spdy::Headers;
 use freewheel_hub_spdy::frame::{Control, HEAD_BYTES, Head, data_head};
 use freewheel_hub_spdy::header_block::{Packer, Unpacker};
@@ -311,6 +312,27 @@ async fn a_session_has_so_many_connections_and_no_more() {
     client.control(Control::SynStream { stream: 401, fin: false, headers }).await;
     let refused = Control::RstStream { stream: 401, status: 3 };
     assert_eq!(client.next().await, Got::Control(refused));
+}
+
+#[tokio::test]
+async fn idle_sessions_hold_no_more_than_there_is() {
+    let hub = Hub::bounded(Limits { held_bytes: 4 << 20, ..Limits::default() }).await;
+    let admin = hub.admin();
+    pod(&admin, "p", "pi-7").await;
+    let path = format!("{PODS}/p/portforward");
+    let tunnel = ("sec-websocket-protocol", "SPDY/3.1+portforward.k8s.io");
+    let tunnel = [&WEBSOCKET[..], &[tunnel]].concat();
+    let mut idle = tokio::task::JoinSet::new();
+    for number in 0..13 {
+        let (method, headers) = if number % 2 == 0 { ("POST", &SPDY[..]) } else { ("GET", &*tunnel) };
+        let mut raw = upgrade(&admin, method, &path, headers).await.expect("there is room again");
+        idle.spawn(async move { raw.read(&mut [0]).await });
+    }
+    // Those that there is no room for have made others go.
+    for _ in 0..3 {
+        let gone = timeout(Duration::from_secs(10), idle.join_next()).await.expect("one goes");
+        assert!(!matches!(gone.unwrap().unwrap(), Ok(1..)), "a session says something");
+    }
 }
 
 #[tokio::test]
