@@ -103,6 +103,10 @@ impl Strategy for Validating {
         errors
     }
 
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        warnings(object)
+    }
+
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         row(object, "/spec/validations", now)
     }
@@ -138,6 +142,10 @@ impl Strategy for Mutating {
         errors
     }
 
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        warnings(object)
+    }
+
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         row(object, "/spec/mutations", now)
     }
@@ -149,6 +157,11 @@ fn default(object: &mut Value) {
     if let Some(resources) = spec.get_mut("matchConstraints").and_then(Value::as_object_mut) {
         rules::default_match(resources);
     }
+}
+
+fn warnings(object: &Value) -> Vec<String> {
+    let rules = Place::of(object, "spec").child("matchConstraints").child("resourceRules");
+    rules.items().filter_map(|rule| rules::warning(&rule)).collect()
 }
 
 fn row(object: &Value, parts: &str, now: i64) -> Vec<Value> {
