@@ -12,6 +12,8 @@ use tokio::runtime::Handle;
 
 /// A controller that is not asked about: what a removed cluster leaves behind goes, whatever its rules say.
 const CLEANUP: &str = "cluster-leftovers";
+/// Another one: whether a device is there is for nobody to forbid, as what devices say themselves.
+const PRESENCE: &str = "node-controller";
 const ACCOUNT: &str = "system:serviceaccount:";
 
 /// Who is behind a write.
@@ -44,7 +46,7 @@ impl Who {
                 groups: person.groups.clone(),
                 extra: person.extra.clone(),
             }),
-            Actor::Controller(CLEANUP) => None,
+            Actor::Controller(CLEANUP | PRESENCE) => None,
             Actor::Controller(name) => Some(Self::account("kube-system", name)),
             Actor::Device(_) | Actor::Joining | Actor::Hub => None,
         }
@@ -54,7 +56,7 @@ impl Who {
     pub(crate) fn is_asked_about(actor: &Actor) -> bool {
         match actor {
             Actor::Person(_) => true,
-            Actor::Controller(name) => *name != CLEANUP,
+            Actor::Controller(name) => !matches!(*name, CLEANUP | PRESENCE),
             Actor::Device(_) | Actor::Joining | Actor::Hub => false,
         }
     }

@@ -49,6 +49,20 @@ async fn a_rule_of_one_cluster_is_none_of_another() {
 }
 
 #[tokio::test]
+async fn whether_a_device_is_there_is_for_nobody_to_forbid() {
+    let world = World::new().await;
+    let rules = json!({"resourceRules": [about(&["*"], "", "nodes")]});
+    world.policy_in("pi-7", KIND, never(rules), deny()).await;
+    let node = |name: &str| json!({"metadata": {"name": name}});
+    for actor in [person("ada"), Actor::Controller("replicaset-controller")] {
+        let refused = world.create_in("pi-7", actor, ("v1", "Node"), node("a")).await;
+        assert_eq!(refused.unwrap_err().code, 422);
+    }
+    let presence = Actor::Controller("node-controller");
+    world.create_in("pi-7", presence, ("v1", "Node"), node("a")).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_rule_for_one_version_finds_the_others() {
     let world = World::new().await;
     let old = json!({"operations": ["CREATE"], "apiGroups": ["autoscaling"], "apiVersions": ["v1"],
