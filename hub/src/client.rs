@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::kubeconfig::{Access, KubeconfigError};
+use crate::server_verifier::ServerVerifier;
 
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -316,13 +317,16 @@ fn tls(access: &Access) -> Result<rustls::ClientConfig, ClientError> {
     let mut roots = rustls::RootCertStore::empty();
     let authorities = read(&access.ca_pem, "certificate-authority-data")?;
     // Among those of a host there may be some of a form that nobody uses any more.
-    if roots.add_parsable_certificates(authorities).0 == 0 {
+    if roots.add_parsable_certificates(authorities.iter().cloned()).0 == 0 {
         return Err(ClientError::Malformed("certificate-authority-data"));
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = ServerVerifier::new(roots, authorities, provider.clone());
+    let verifier = verifier.map_err(|_| ClientError::Malformed("certificate-authority-data"))?;
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
     if access.cert_pem.is_empty() {
         return Ok(config.with_no_client_auth());
     }

@@ -9,6 +9,7 @@ mod keys;
 mod kubeconfig;
 mod push;
 mod serve;
+mod server_verifier;
 mod token;
 
 use std::error::Error;

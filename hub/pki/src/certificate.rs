@@ -52,6 +52,16 @@ impl<'a> Certificate<'a> {
         Validity { from: validity.not_before.timestamp(), to: validity.not_after.timestamp() }
     }
 
+    /// Whether it may show who a TLS server is: one that names no purposes is for all of them.
+    #[must_use]
+    pub fn may_serve(&self) -> bool {
+        match self.parsed.extended_key_usage() {
+            Ok(Some(purposes)) => purposes.value.server_auth || purposes.value.any,
+            Ok(None) => true,
+            Err(_) => false,
+        }
+    }
+
     /// Digest of its key's bits, which a request of the same key has, too.
     #[must_use]
     pub fn fingerprint(&self) -> Digest {
