@@ -42,17 +42,18 @@ pub async fn rotate(options: RotateOptions) -> Result<(), KeysError> {
     }
     let id = file.add()?.id();
     println!("made the key {id}");
-    if !is_served(&options.data)? {
-        println!(
-            "no hub runs on {}: the next one that starts there seals everything with it and drops the old keys",
-            options.data.display()
-        );
-        return Ok(());
-    }
     let began = Instant::now();
     while began.elapsed() < WAIT_MAX {
         if is_alone(&file, id)? {
             println!("everything is sealed with it, and the old keys are dropped");
+            return Ok(());
+        }
+        // It may end at any time.
+        if !is_served(&options.data)? {
+            println!(
+                "no hub runs on {}: the next one that starts there seals everything with it and drops the old keys",
+                options.data.display()
+            );
             return Ok(());
         }
         tokio::time::sleep(LOOK_EVERY).await;

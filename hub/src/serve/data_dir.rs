@@ -284,6 +284,9 @@ mod tests {
         opened.store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
         let first = std::fs::read(file.path()).unwrap();
         rotates_to(data.path(), &opened, || file.add().unwrap().id()).await;
+        // One that comes while the hub starts: after it has read those that there are.
+        let added = file.add().unwrap().id();
+        rotates_to(data.path(), &opened, || added).await;
         drop(opened);
         let added = file.add().unwrap().id();
         let opened = open(data.path()).unwrap();

@@ -55,7 +55,8 @@ impl Rotation {
     }
 
     async fn follow(&self) {
-        let (mut seen, mut due) = (self.stamp(), self.store.was_stale() || self.has_old_keys());
+        // The keys were read long before: what was added since is to be seen.
+        let (mut seen, mut due) = (None, self.store.was_stale() || self.has_old_keys());
         loop {
             let done = !due || self.seal_all_anew().await.is_ok();
             sleep(if done { KEY_FILE_LOOKED_AT_EVERY } else { RETRY_AFTER }).await;
