@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 
 use crate::GROUP;
 use crate::policy::{Binding, Hook, Policy, Purpose};
-use crate::turns::TURNS_OF_CLUSTER;
+use crate::turns::ClusterTurns;
 use crate::webhook::{CALLS_OF_CLUSTER, Webhook};
 
 const PLURALS: [&str; 6] = [
@@ -111,15 +111,15 @@ pub(crate) struct Config {
 #[derive(Clone, Debug)]
 pub(crate) struct Bounds {
     /// Evaluations.
-    pub(crate) turns: Arc<Semaphore>,
+    pub(crate) turns: ClusterTurns,
     /// Calls of webhooks.
     pub(crate) calls: Arc<Semaphore>,
 }
 
-impl Default for Bounds {
-    fn default() -> Self {
-        let (turns, calls) = (Semaphore::new(TURNS_OF_CLUSTER), Semaphore::new(CALLS_OF_CLUSTER));
-        Self { turns: Arc::new(turns), calls: Arc::new(calls) }
+impl Bounds {
+    fn of(cluster: &ClusterName) -> Self {
+        let calls = Arc::new(Semaphore::new(CALLS_OF_CLUSTER));
+        Self { turns: ClusterTurns::of(cluster), calls }
     }
 }
 
@@ -253,7 +253,8 @@ fn read(snapshot: &dyn Snapshot) -> Clusters {
         }
     }
     let config = |(cluster, written): (ClusterName, Written)| {
-        (cluster, Arc::new(written.config(Bounds::default())))
+        let bounds = Bounds::of(&cluster);
+        (cluster, Arc::new(written.config(bounds)))
     };
     all.into_iter().map(config).collect()
 }
@@ -268,7 +269,7 @@ fn apply(clusters: &mut Clusters, events: &[Event]) {
         let before = clusters.get(cluster);
         let mut written = before.map(|it| it.written.clone()).unwrap_or_default();
         written.set(resource.plural(), name, event.now.as_deref().and_then(value).as_ref());
-        let bounds = before.map(|it| it.bounds.clone()).unwrap_or_default();
+        let bounds = before.map_or_else(|| Bounds::of(cluster), |it| it.bounds.clone());
         if written.is_empty() {
             clusters.remove(cluster);
         } else {
