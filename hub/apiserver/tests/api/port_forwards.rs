@@ -324,7 +324,8 @@ async fn idle_sessions_hold_no_more_than_there_is() {
     let tunnel = [&WEBSOCKET[..], &[tunnel]].concat();
     let mut idle = tokio::task::JoinSet::new();
     for number in 0..13 {
-        let (method, headers) = if number % 2 == 0 { ("POST", &SPDY[..]) } else { ("GET", &*tunnel) };
+        let (method, headers) =
+            if number % 2 == 0 { ("POST", &SPDY[..]) } else { ("GET", &*tunnel) };
         let mut raw = upgrade(&admin, method, &path, headers).await.expect("there is room again");
         idle.spawn(async move { raw.read(&mut [0]).await });
     }

@@ -67,7 +67,8 @@ pub(super) fn warning(rule: &Place<'_>) -> Option<String> {
         has("apiGroups", "") && has("operations", operation) && names(resource, door)
     });
     let unasked: Vec<_> = unasked.map(|(does, of, by)| format!("{does} {of}/{by}")).collect();
-    let text = "this hub does not ask about these yet, and what would be refused is done all the same";
+    let text =
+        "this hub does not ask about these yet, and what would be refused is done all the same";
     (!unasked.is_empty()).then(|| format!("{}: {text}: {}", rule.path, unasked.join(", ")))
 }
 
@@ -179,7 +180,8 @@ mod tests {
     #[test]
     fn who_means_to_be_asked_about_connections_is_told_that_nobody_asks() {
         let warning = |operations: &[&str], group: &str, resources: &[&str]| {
-            let rule = json!({"apiGroups": [group], "operations": operations, "resources": resources});
+            let rule =
+                json!({"apiGroups": [group], "operations": operations, "resources": resources});
             warning(&Place::at(&rule, "rules[0]")).unwrap_or_default()
         };
         let exec = warning(&["CONNECT"], "", &["pods/exec", "pods/status"]);
