@@ -108,9 +108,8 @@ async fn session(
     up: &Mutex<Option<Begun>>,
     stop: &CancellationToken,
 ) -> Result<Infallible, End> {
-    let cluster = &identity.cluster;
-    let opened = opening::open(inner, identity, link, hello.clone(), up).await;
-    let Opened { state, epoch, signal, begun } = match opened {
+    let opened = opening::open(inner, identity, link, hello.clone(), up);
+    let Opened { state, epoch, signal, begun } = match opened.await {
         Ok(opened) => opened,
         Err(end) => {
             part(&mut send, link, &end).await;
@@ -124,7 +123,7 @@ async fn session(
     let live = Session {
         inner,
         link,
-        cluster,
+        cluster: &identity.cluster,
         identity,
         epoch,
         instance: hello.instance,

@@ -86,7 +86,7 @@ impl Schedule {
                 None => return Some(found),
                 // The moment of the change is a time itself.
                 Some(end) => {
-                    (from, last) = (end, end.checked_sub(SignedDuration::from_secs(1)).ok()?)
+                    (from, last) = (end, end.checked_sub(SignedDuration::from_secs(1)).ok()?);
                 }
             }
         }

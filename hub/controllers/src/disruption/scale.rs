@@ -49,12 +49,11 @@ pub(super) fn of_pods(client: &Client, pods: &[Arc<PodEntry>]) -> Result<Scale, 
     Ok(scale)
 }
 
+/// An object with its kind.
+type Found = (Arc<Kind>, Arc<Stored>);
+
 /// The controller that says how many, with its kind: a set's Deployment in place of the set.
-fn top(
-    client: &Client,
-    owned: &Stored,
-    owner: &Owner,
-) -> Result<Option<(Arc<Kind>, Arc<Stored>)>, String> {
+fn top(client: &Client, owned: &Stored, owner: &Owner) -> Result<Option<Found>, String> {
     let Some((kind, set)) = find(client, owned, owner)? else { return Ok(None) };
     let above = set.object.header.owners.iter().find(|owner| owner.controller);
     let above = above.filter(|above| {
@@ -70,11 +69,7 @@ fn top(
 }
 
 /// What a reference of this object names, if it is that very one.
-fn find(
-    client: &Client,
-    owned: &Stored,
-    owner: &Owner,
-) -> Result<Option<(Arc<Kind>, Arc<Stored>)>, String> {
+fn find(client: &Client, owned: &Stored, owner: &Owner) -> Result<Option<Found>, String> {
     let registry = client.registry(&owned.key.cluster);
     let (version, name) = (&owner.api_version, &owner.kind);
     let kind = registry.by_kind(version, name);
