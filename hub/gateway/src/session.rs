@@ -163,10 +163,9 @@ async fn session(
         inner.forget(&DeletedClusters::One(&identity.uid));
     }
     live.leave(&signal, up).await;
-    if let Err(end) = &ended {
-        part(&mut send, link, end).await;
-    }
-    ended
+    let Err(end) = ended;
+    part(&mut send, link, &end).await;
+    Err(end)
 }
 
 /// Tells the log who is there.
