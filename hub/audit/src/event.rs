@@ -207,7 +207,6 @@ impl Event {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
 fn micro_time<S: Serializer>(time: &Timestamp, out: S) -> Result<S::Ok, S::Error> {
     out.collect_str(&time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"))
 }

@@ -161,7 +161,7 @@ fn has(list: &[String], text: &str) -> bool {
 impl Rule {
     fn check(&self) -> Result<(), String> {
         let paths = &self.non_resource_urls;
-        if !paths.is_empty() && !(self.resources.is_empty() && self.namespaces.is_empty()) {
+        if !(paths.is_empty() || self.resources.is_empty() && self.namespaces.is_empty()) {
             return Err(
                 "nonResourceURLs: rules cannot apply to both regular resources and non-resource URLs".to_owned()
             );

@@ -218,7 +218,7 @@ fn tell(
             }
         }
     }
-    outcome.annotations.into_iter().for_each(|(key, value)| annotations.add(policy, key, value));
+    outcome.annotations.into_iter().for_each(|(key, value)| annotations.add(policy, &key, value));
     denied.extend(outcome.failures.into_iter().map(|why| deny(why, String::new())));
 }
 
@@ -246,7 +246,7 @@ fn audit(review: &Review<'_>, policy: &Policy, binding: &Binding, denial: &Denia
 struct Annotations(BTreeMap<String, Vec<String>>);
 
 impl Annotations {
-    fn add(&mut self, policy: &Policy, key: String, mut value: String) {
+    fn add(&mut self, policy: &Policy, key: &str, mut value: String) {
         value.truncate(value.floor_char_boundary(ANNOTATION_BYTES_MAX));
         let values = self.0.entry(format!("{}/{key}", policy.name)).or_default();
         if !values.contains(&value) {

@@ -196,7 +196,7 @@ impl Forward {
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
-        let told = |error: ApiError| error.message.clone();
+        let told = |error: ApiError| error.message;
         let _held = self.slot.backlog.account.hold_now(CONNECTION_BYTES).map_err(told)?;
         let mut pod = self.connect(port).await.map_err(told)?;
         let carried = copy_bidirectional(client, &mut pod).await;
@@ -205,7 +205,7 @@ impl Forward {
 
     /// The same for a client that cannot say its end.
     async fn until_the_pod_ends(&self, port: u16, client: &mut DuplexStream) -> Result<(), String> {
-        let told = |error: ApiError| error.message.clone();
+        let told = |error: ApiError| error.message;
         let _held = self.slot.backlog.account.hold_now(CONNECTION_BYTES).map_err(told)?;
         let (mut from_pod, mut to_pod) = split(self.connect(port).await.map_err(told)?);
         let (mut from_client, mut to_client) = split(client);

@@ -52,6 +52,7 @@ mod roles;
 mod said;
 #[cfg(test)]
 mod signing_requests;
+#[cfg(test)]
 mod spokes;
 #[cfg(test)]
 mod subresources;

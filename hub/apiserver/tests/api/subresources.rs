@@ -258,8 +258,8 @@ async fn a_pod_is_asked_to_run_within_other_limits() {
     let patch = asked(json!({"requests": {"cpu": "200m"}, "limits": {"memory": "3Mi"}}));
     let answer = admin.patch(&path, "strategic-merge-patch+json", &patch).await;
     assert_eq!(answer.code, 200, "{}", answer.text());
-    let warned = answer.headers.get_all("warning").iter().filter_map(|text| text.to_str().ok());
-    assert!(warned.last().unwrap().contains("a container that runs keeps its limits"));
+    let mut warned = answer.headers.get_all("warning").iter().filter_map(|text| text.to_str().ok());
+    assert!(warned.next_back().unwrap().contains("a container that runs keeps its limits"));
     let resized = answer.json();
     assert_eq!(resized["metadata"]["generation"], 2);
     let container = &resized["spec"]["containers"][0];
