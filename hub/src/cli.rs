@@ -20,7 +20,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Verb {
     /// Run the hub; the first start makes its CA and DIR/admin.kubeconfig
-    Serve(ServeOptions),
+    Serve(Box<ServeOptions>),
     /// Tokens with which spokes join, and logins for tools that push and pull modules
     Token {
         #[command(subcommand)]

@@ -48,7 +48,7 @@ fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
         Verb::Serve(options) => {
             logging();
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            let outcome = runtime.block_on(serve::run(options));
+            let outcome = runtime.block_on(serve::run(*options));
             // Tasks that read disks may be stuck in the kernel; what was acknowledged is synced already.
             runtime.shutdown_timeout(std::time::Duration::from_secs(2));
             Ok(outcome?)

@@ -216,11 +216,8 @@ impl Hub {
         let mut signals = Signals::new()?;
         let stop = CancellationToken::new();
         let (mut parts, signs) = (Tasks::default(), HealthSigns::default());
-        let api = TcpListener::bind(options.listen).await.map_err(listening(
-            "the Kubernetes API",
-            "--listen",
-            options.listen,
-        ))?;
+        let api = TcpListener::bind(options.listen).await;
+        let api = api.map_err(listening("the Kubernetes API", "--listen", options.listen))?;
         let gateway = self.gateway();
         let clock = Arc::new(DefaultTimeProvider);
         let endpoint = Endpoint::hub(Socket::Bind(options.link), gateway.tls(clock)?)
