@@ -404,6 +404,26 @@ fn reasons() {
 }
 
 #[test]
+fn streams_to_pods() {
+    let forward = PortForwardV1 { pod_uid: text("u"), port: 8080 };
+    frozen(&Open::PortForward(forward), "060175903f");
+    let exec = ExecV1 {
+        pod_uid: text("u"),
+        container: text("c"),
+        command: vec![text("l"), text("s")],
+        stdin: true,
+        tty: false,
+    };
+    frozen(&Open::Exec(exec), "070175016302016c01730100");
+    frozen(&ExecInput::Stdin("a".into()), "000161");
+    frozen(&ExecInput::End, "01");
+    frozen(&ExecInput::Resize { columns: 80, rows: 300 }, "0250ac02");
+    frozen(&ExecOutput::Stdout("a".into()), "000161");
+    frozen(&ExecOutput::Stderr("a".into()), "010161");
+    frozen(&ExecOutput::Ended(ExecEndedV1 { code: 3, message: text("m") }), "0206016d");
+}
+
+#[test]
 fn streams() {
     frozen(&Open::Session, "00");
     let logs = LogsV1 {
@@ -436,22 +456,6 @@ fn streams() {
     frozen(&Open::Tunnel(tunnel), "0304726f6f74000a400002a01f010000000000000000000000000000000150");
     frozen(&Open::Renew(RenewV1 { csr: vec![1, 2] }), "04020102");
     frozen(&Open::Figures, "05");
-    let forward = PortForwardV1 { pod_uid: text("u"), port: 8080 };
-    frozen(&Open::PortForward(forward), "060175903f");
-    let exec = ExecV1 {
-        pod_uid: text("u"),
-        container: text("c"),
-        command: vec![text("l"), text("s")],
-        stdin: true,
-        tty: false,
-    };
-    frozen(&Open::Exec(exec), "070175016302016c01730100");
-    frozen(&ExecInput::Stdin("a".into()), "000161");
-    frozen(&ExecInput::End, "01");
-    frozen(&ExecInput::Resize { columns: 80, rows: 300 }, "0250ac02");
-    frozen(&ExecOutput::Stdout("a".into()), "000161");
-    frozen(&ExecOutput::Stderr("a".into()), "010161");
-    frozen(&ExecOutput::Ended(ExecEndedV1 { code: 3, message: text("m") }), "0206016d");
     frozen(&RenewedV1 { certificate: vec![3] }, "0103");
     let datagram = DatagramV1 {
         realm: ClusterName::root(),

@@ -233,10 +233,7 @@ fn a_foreign_network_add_on(kubectl: &Kubectl) {
     ] {
         has(&said.out, &[made]);
     }
-    has(
-        &said.err,
-        &["Warning: DaemonSet: kept without effect", "hostNetwork: kept without effect"],
-    );
+    has(&said.err, &["hostNetwork: kept without effect"]);
     has(&kubectl.run(&["get", "--raw", "/readyz"]), &["ok"]);
 }
 

@@ -86,6 +86,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "objects are written where they are used")]
     fn check(ttl: Value, conditions: Value, expected: Option<i64>) {
         let job = json!({"spec": {"ttlSecondsAfterFinished": ttl, "template": {}},
             "status": {"conditions": conditions}});

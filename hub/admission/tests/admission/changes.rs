@@ -7,6 +7,7 @@ use super::kit::{World, constraints, person, place};
 
 const KIND: &str = "MutatingAdmissionPolicy";
 
+#[expect(clippy::needless_pass_by_value, reason = "objects are written where they are used")]
 fn spec(name: &str, mutation: Value) -> Value {
     json!({"name": name, "matchConstraints": constraints("", "configmaps"), "reinvocationPolicy": "Never",
         "mutations": [mutation]})

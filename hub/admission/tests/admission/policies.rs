@@ -7,6 +7,7 @@ use super::kit::{World, by, constraints, deny, person, place};
 
 const KIND: &str = "ValidatingAdmissionPolicy";
 
+#[expect(clippy::needless_pass_by_value, reason = "objects are written where they are used")]
 fn on_config_maps(validation: Value) -> Value {
     json!({"matchConstraints": constraints("", "configmaps"), "validations": [validation]})
 }

@@ -297,6 +297,7 @@ mod tests {
     use serde_json::Value;
 
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "objects are written where they are used")]
     fn wrong(kind: &str, source: Value, expected: &[&str]) {
         let volume = json!({"name": "v", kind: source});
         let errors = check(&Place::at(&volume, "v"), kind, true);
