@@ -169,7 +169,7 @@ mod tests {
         wrong(|spec| spec["containers"][0]["resources"]["requests"]["cpu"] = json!("1500m"), &[]);
         wrong(
             |spec| {
-                drop(spec["containers"][0]["resources"].as_object_mut().unwrap().remove("limits"))
+                drop(spec["containers"][0]["resources"].as_object_mut().unwrap().remove("limits"));
             },
             &["spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed"],
         );
