@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
-mod fleet;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +13,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use fleet::{ANYWHERE, Fleet, connected};
+use crate::fleet::{ANYWHERE, Fleet, connected};
 
 /// Far more than a test takes; what is lost would be waited for for ever.
 const LOST: Duration = Duration::from_secs(25);

@@ -3,8 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
-mod fleet;
-
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,7 +13,7 @@ use freewheel_link::quic::{Endpoint, any_port};
 use freewheel_link::transport::{Closed, Transport as _};
 use tokio::runtime::Runtime;
 
-use fleet::{ANYWHERE, Fleet, connected};
+use crate::fleet::{ANYWHERE, Fleet, connected};
 
 /// Kills a hub without a word to its spoke and starts it again; answers what the spoke's connection
 /// says within two seconds of its next packet.

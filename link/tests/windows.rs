@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
-mod fleet;
-
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -14,7 +12,7 @@ use freewheel_link::transport::{Priority, Stream, Transport as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use fleet::{ANYWHERE, Fleet, connected};
+use crate::fleet::{ANYWHERE, Fleet, connected};
 
 /// Far more than a test takes; a stream that is stuck would wait for ever.
 const STUCK: Duration = Duration::from_secs(60);

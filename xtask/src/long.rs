@@ -32,7 +32,7 @@ pub fn run(tally: &mut Tally) {
         "crash tests of the store, more seeds and rounds",
         cargo()
             .args(["test", "--quiet", "--locked", "--package", "freewheel-hub-store"])
-            .args(["--test", "kill", "--test", "simulated_disk"])
+            .args(["--test", "store", "--", "kill::", "simulated_disk::"])
             .env("FREEWHEEL_SEEDS", "150..1500")
             .env("FREEWHEEL_ROUNDS", "100"),
     );
@@ -57,7 +57,7 @@ pub fn run(tally: &mut Tally) {
         "damage to the store, more bits",
         cargo()
             .args(["test", "--quiet", "--locked", "--package", "freewheel-hub-store"])
-            .args(["--test", "damage"])
+            .args(["--test", "store", "--", "damage::"])
             .env("FREEWHEEL_SEEDS", "1..40"),
     );
 }

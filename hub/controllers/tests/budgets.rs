@@ -2,12 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken fixture fails its test")]
 
-#[expect(dead_code, reason = "each test file uses its part of the played hub")]
-mod hub;
-
+use crate::hub::{Hub, cluster, condition, deployment, get, is_rolled_out, kind, list, reason};
 use freewheel_hub_objects::{DeleteOptions, ObjectRef, WriteOptions};
 use freewheel_hub_store::Snapshot;
-use hub::{Hub, cluster, condition, deployment, get, is_rolled_out, kind, list, reason};
 use serde_json::{Value, json};
 
 async fn budget(hub: &Hub, name: &str, spec: Value) {

@@ -2,14 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken fixture fails its test")]
 
-#[expect(dead_code, reason = "each test file uses its part of the played hub")]
-mod hub;
-
 use std::time::Duration;
 
+use crate::hub::{self, Hub, condition, get, kind, list};
 use freewheel_hub_objects::{ObjectRef, WriteOptions};
 use freewheel_link::names::ClusterName;
-use hub::{Hub, condition, get, kind, list};
 use serde_json::{Value, json};
 
 const REQUESTS: &str = "certificatesigningrequests";

@@ -2,19 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken fixture fails its test")]
 
-#[expect(dead_code, reason = "each test file uses its part of the played hub")]
-mod hub;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::hub::{self, Hub, deployment, get, is_rolled_out, kind, list};
 use freewheel_hub_objects::{ObjectRef, Propagation, WriteOptions};
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Layer, Revision, Scope, Snapshot, Store, Stored};
-use hub::{Hub, deployment, get, is_rolled_out, kind, list};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 

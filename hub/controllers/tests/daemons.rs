@@ -2,14 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken fixture fails its test")]
 
-#[expect(dead_code, reason = "each test file uses its part of the played hub")]
-mod hub;
-
 use std::collections::BTreeMap;
 
+use crate::hub::{Hub, get, list, serves};
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_store::Snapshot;
-use hub::{Hub, get, list, serves};
 use serde_json::{Value, json};
 
 fn daemon_set(image: &str) -> Value {

@@ -1,10 +1,7 @@
 //! Nodes, scheduling, services and namespaces, with every controller running.
 
-#[expect(dead_code, reason = "each test file uses its part of the played hub")]
-mod hub;
-
+use crate::hub::{self, Hub, condition, deployment, get, is_rolled_out, list, reason};
 use freewheel_hub_objects::Propagation;
-use hub::{Hub, condition, deployment, get, is_rolled_out, list, reason};
 use serde_json::{Value, json};
 
 fn pod(name: &str, cpu: &str) -> Value {

@@ -2,12 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken fixture fails its test")]
 
-#[expect(dead_code, reason = "each test file uses its part of the played hub")]
-mod hub;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::hub::{Hub, deployment, get, is_rolled_out, list};
 use freewheel_hub_api::images::{Running as _, Users};
 use freewheel_hub_api::pins::{Pins, RESOLVED};
 use freewheel_hub_controllers::module_users;
@@ -15,7 +13,6 @@ use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::metadata::ANNOTATION_BYTES_MAX;
 use freewheel_hub_store::{MAX_OBJECT_BYTES, Snapshot};
 use freewheel_link::digest::Digest;
-use hub::{Hub, deployment, get, is_rolled_out, list};
 use serde_json::{Value, json};
 
 /// What the pods with this label are to run.

@@ -2,16 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken fixture fails its test")]
 
-#[expect(dead_code, reason = "each test file uses its part of the played hub")]
-mod hub;
-
 use std::time::Duration;
 
+use crate::hub::{EXITS, Hub, condition, get, list, reason};
 use freewheel_hub_controllers::job::backoff::BACKOFF_FIRST;
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::time;
 use freewheel_hub_store::Snapshot;
-use hub::{EXITS, Hub, condition, get, list, reason};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

@@ -1,13 +1,10 @@
 //! What kinds of all groups have in common, quotas, and what clusters have from the start, with every controller
 //! running.
 
-#[expect(dead_code, reason = "each test file uses its part of the played hub")]
-mod hub;
-
+use crate::hub::{self, Hub, cluster, get, kind, list};
 use freewheel_hub_objects::{DeleteOptions, ObjectRef, Propagation, WriteOptions};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::Snapshot;
-use hub::{Hub, cluster, get, kind, list};
 use serde_json::{Value, json};
 
 async fn make(hub: &Hub, name: &str) -> Result<(), ApiError> {

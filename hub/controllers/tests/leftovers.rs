@@ -2,14 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken fixture fails its test")]
 
-#[expect(dead_code, reason = "each test file uses its part of the played hub")]
-mod hub;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::hub::{Hub, condition, get, kind};
 use async_trait::async_trait;
 use freewheel_hub_controllers::pod_gc::NODE_QUARANTINE;
 use freewheel_hub_objects::Propagation;
@@ -18,7 +16,6 @@ use freewheel_hub_schema::object::{Key, Object, Resource};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Snapshot, Store, Txn};
 use freewheel_link::names::ClusterName;
-use hub::{Hub, condition, get, kind};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::sleep;

@@ -1,13 +1,10 @@
 //! Owners and dependents, adopted, released, orphaned and collected, with every controller running.
 
-#[expect(dead_code, reason = "each test file uses its part of the played hub")]
-mod hub;
-
 use std::time::Duration;
 
+use crate::hub::{self, Hub, deployment, get, list};
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_store::Snapshot;
-use hub::{Hub, deployment, get, list};
 use serde_json::{Value, json};
 
 fn config(name: &str, owners: &Value) -> Value {

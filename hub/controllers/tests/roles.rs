@@ -2,11 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[expect(dead_code, reason = "each test file uses its part of the played hub")]
-mod hub;
-
 use std::sync::Arc;
 
+use crate::hub::{Hub, get, list};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freewheel_hub_controllers::engine::{Client, Controller as _};
@@ -15,7 +13,6 @@ use freewheel_hub_controllers::roles::BootstrapPolicy;
 use freewheel_hub_objects::{Objects, Propagation};
 use freewheel_hub_rbac::policy;
 use freewheel_hub_store::Snapshot;
-use hub::{Hub, get, list};
 use serde_json::{Value, json};
 
 const ALL: [&str; 4] = ["clusterroles", "clusterrolebindings", "roles", "rolebindings"];

@@ -1,16 +1,13 @@
 //! Deployments from apply to undo, with every controller running.
 
-#[expect(dead_code, reason = "each test file uses its part of the played hub")]
-mod hub;
-
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::hub::{Hub, deployment, get, is_rolled_out, list, serves};
 use async_trait::async_trait;
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{CommitError, Committed, Expect, Layer, Limits, Operation, Store, Txn};
-use hub::{Hub, deployment, get, is_rolled_out, list, serves};
 use parking_lot::Mutex;
 use serde_json::json;
 

@@ -2,12 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken fixture fails its test")]
 
-#[expect(dead_code, reason = "each test file uses its part of the played hub")]
-mod hub;
-
+use crate::hub::{Hub, get, list, serves};
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_store::Snapshot;
-use hub::{Hub, get, list, serves};
 use serde_json::{Value, json};
 
 fn stateful_set(replicas: u32) -> Value {

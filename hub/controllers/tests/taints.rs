@@ -1,12 +1,9 @@
 //! Taints of Nodes that nobody hears of, and what they do to pods, with every controller running.
 
-#[expect(dead_code, reason = "each test file uses its part of the played hub")]
-mod hub;
-
 use std::time::Duration;
 
+use crate::hub::{Hub, condition, get, list};
 use freewheel_hub_store::{MAX_OBJECT_BYTES, Snapshot};
-use hub::{Hub, condition, get, list};
 use serde_json::{Value, json};
 
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";

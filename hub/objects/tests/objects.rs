@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod answers;
 mod objects {
     pub(crate) mod admission;
     pub(crate) mod applied;

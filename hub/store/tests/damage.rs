@@ -3,16 +3,11 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-mod promises {
-    #[expect(dead_code, reason = "shared with the promises")]
-    pub(crate) mod kit;
-}
-
 use std::path::{Path, PathBuf};
 
+use crate::promises::kit::{all_pods, listed, put, remove, txn};
 use freewheel_hub_store::Store;
 use freewheel_hub_store::redb::{OpenError, RedbStore};
-use promises::kit::{all_pods, listed, put, remove, txn};
 
 /// Bytes of redb's header: every ninth bit of it is tried.
 const HEADER: usize = 320;

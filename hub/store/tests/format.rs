@@ -2,22 +2,16 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-mod promises {
-    #[expect(dead_code, reason = "shared with the promises")]
-    pub(crate) mod kit;
-    pub(crate) mod toy;
-}
-
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use crate::promises::kit::{all_pods, key, listed, put, read_until, remove, txn};
+use crate::promises::toy::Toy;
 use freewheel_hub_schema::object::{Header, Object, Owner};
 use freewheel_hub_store::redb::{FileDisk, RedbStore};
 use freewheel_hub_store::{Operation, Store, Stored};
-use promises::kit::{all_pods, key, listed, put, read_until, remove, txn};
-use promises::toy::Toy;
 
 fn fixture(format: u32) -> PathBuf {
     let name = format!("tests/fixtures/store-v{format}.redb.gz");

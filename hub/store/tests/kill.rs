@@ -5,12 +5,6 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-mod promises {
-    #[expect(dead_code, reason = "shared with the promises")]
-    pub(crate) mod kit;
-    pub(crate) mod toy;
-}
-
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -18,11 +12,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::promises::kit::{cluster, listed, put, remove, txn};
+use crate::promises::toy::Toy;
 use freewheel_hub_schema::object::Resource;
 use freewheel_hub_store::redb::{FileDisk, RedbStore};
 use freewheel_hub_store::{Operation, Scope, Store};
-use promises::kit::{cluster, listed, put, remove, txn};
-use promises::toy::Toy;
 
 const DIRECTORY: &str = "FREEWHEEL_TEST_WRITER";
 const ROUNDS: u64 = 12;
@@ -152,7 +146,7 @@ fn survive() {
 /// Lets the writer run until it has told `lines` and a moment more; answers its process and whole lines only.
 fn run_and_kill(directory: &Path, lines: usize, after: Duration) -> (u32, Vec<String>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["every_acknowledged_write_survives_kill_9", "--exact", "--nocapture"])
+        .args(["kill::every_acknowledged_write_survives_kill_9", "--exact", "--nocapture"])
         .env(DIRECTORY, directory)
         .stdout(Stdio::piped())
         .spawn()

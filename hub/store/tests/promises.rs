@@ -2,16 +2,15 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod promises {
-    pub(crate) mod commits;
-    pub(crate) mod counters;
-    pub(crate) mod kit;
-    pub(crate) mod reads;
-    pub(crate) mod watches;
-}
+mod commits;
+mod counters;
+pub(crate) mod disk;
+pub(crate) mod kit;
+mod reads;
+pub(crate) mod toy;
+mod watches;
 
-use promises::kit::{Memory, Redb, Sparse};
-use promises::{commits, counters, reads, watches};
+use kit::{Memory, Redb, Sparse};
 
 macro_rules! on_every_backend {
     ($($module:ident :: $promise:ident,)*) => {

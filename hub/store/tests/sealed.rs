@@ -2,21 +2,15 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-mod promises {
-    #[expect(dead_code, reason = "shared with the promises")]
-    pub(crate) mod kit;
-    pub(crate) mod toy;
-}
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::promises::kit::{all_pods, listed, put, remove, txn};
+use crate::promises::toy::Toy;
 use freewheel_hub_schema::object::Resource;
 use freewheel_hub_store::redb::{FileDisk, OpenError, RedbStore};
 use freewheel_hub_store::{Scope, Store};
-use promises::kit::{all_pods, listed, put, remove, txn};
-use promises::toy::Toy;
 
 const CANARY: &str = "the canary in the coal mine";
 

@@ -3,22 +3,15 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-mod promises {
-    pub(crate) mod disk;
-    #[expect(dead_code, reason = "shared with the promises")]
-    pub(crate) mod kit;
-    pub(crate) mod toy;
-}
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::promises::disk::{Failing, Simulated};
+use crate::promises::kit::{self, all_pods, listed, put, read_until, remove, txn};
+use crate::promises::toy::Toy;
 use freewheel_hub_store::redb::{Reads, RedbStore};
 use freewheel_hub_store::{CommitError, Limits, Operation, Store};
-use promises::disk::{Failing, Simulated};
-use promises::kit::{all_pods, listed, put, read_until, remove, txn};
-use promises::toy::Toy;
 
 /// Longer than a disk that refused is left alone.
 fn wait(disk: &Simulated) {
@@ -67,7 +60,7 @@ fn told(known: &BTreeMap<String, String>) -> Vec<String> {
 
 fn halves(store: &Arc<dyn Store>) -> [Vec<String>; 2] {
     ["left", "right"].map(|namespace| {
-        let cluster = Some(promises::kit::cluster("root"));
+        let cluster = Some(kit::cluster("root"));
         let scope =
             freewheel_hub_store::Scope { cluster, namespace: Some(namespace.into()), ..all_pods() };
         listed(&*store.snapshot(), &scope)
@@ -214,7 +207,7 @@ async fn what_a_failed_sync_wrote_after_all_is_found() {
     assert_eq!(listed(&*store.snapshot(), &all_pods()), ["a=2", "b=3"]);
     let told = read_until(&mut watch, 3).await;
     assert_eq!(
-        told.iter().map(promises::kit::tell(1)).collect::<Vec<_>>(),
+        told.iter().map(kit::tell(1)).collect::<Vec<_>>(),
         ["1 >a=1", "2 a=1>a=2", "3 >b=3"]
     );
     let before = listed(&*store.snapshot(), &all_pods());
@@ -233,7 +226,7 @@ async fn what_a_failed_sync_lost_stays_lost() {
     assert_eq!(store.commit(txn(&[], &[put("b", "3")])).await.unwrap().revision, 2);
     assert_eq!(listed(&*store.snapshot(), &all_pods()), ["a=1", "b=3"]);
     let told = read_until(&mut watch, 2).await;
-    assert_eq!(told.iter().map(promises::kit::tell(1)).collect::<Vec<_>>(), ["1 >a=1", "2 >b=3"]);
+    assert_eq!(told.iter().map(kit::tell(1)).collect::<Vec<_>>(), ["1 >a=1", "2 >b=3"]);
     drop((store, watch));
     assert_eq!(listed(&*open(&disk).snapshot(), &all_pods()), ["a=1", "b=3"]);
 }

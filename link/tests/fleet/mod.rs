@@ -1,5 +1,7 @@
 //! A fleet's CA with a hub and spokes over real QUIC on loopback.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 

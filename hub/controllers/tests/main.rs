@@ -1,0 +1,18 @@
+//! The controllers as one, in one binary: each that is linked costs seconds.
+
+mod budgets;
+mod certificates;
+mod crowd;
+mod daemons;
+mod engine;
+mod fleet;
+mod hub;
+mod images;
+mod jobs;
+mod kinds;
+mod leftovers;
+mod owners;
+mod roles;
+mod rollout;
+mod stateful;
+mod taints;

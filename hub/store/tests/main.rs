@@ -1,0 +1,8 @@
+//! What a store promises: on every backend, after crashes, and of what lies on the disk.
+
+mod damage;
+mod format;
+mod kill;
+mod promises;
+mod sealed;
+mod simulated_disk;

@@ -1,0 +1,9 @@
+//! What both ends of a link may rely on: bytes, clocks, and QUIC on loopback.
+
+mod clocks;
+mod fleet;
+mod frozen;
+mod hostile;
+mod nat;
+mod restart;
+mod windows;
