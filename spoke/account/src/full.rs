@@ -22,11 +22,13 @@ pub struct Full {
     pub limit: usize,
     /// What it would have held.
     pub wanted: usize,
+    /// What of that was asked for.
+    pub more: usize,
 }
 
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { level, limit, wanted } = self;
+        let Self { level, limit, wanted, more: _ } = self;
         match level {
             Level::Container => write!(
                 f,

@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(of_run(Ok(Err(())), false).code, 1);
         check(wasmtime::format_err!(I32Exit(0)), false, 0, "Completed");
         check(wasmtime::format_err!(I32Exit(42)), false, 42, "Error");
-        let full = Full { level: Level::Container, limit: 1, wanted: 2 };
+        let full = Full { level: Level::Container, limit: 1, wanted: 2, more: 1 };
         check(full, false, 137, "OOMKilled");
         check(Trap::UnreachableCodeReached, false, 134, "Error");
         check(Trap::UnreachableCodeReached, true, 137, "OOMKilled");

@@ -99,6 +99,21 @@ impl ContainerMemory {
         self.account.most()
     }
 
+    /// The limit of its own, if it has one.
+    pub(crate) fn limit(&self) -> Option<usize> {
+        self.account.limit()
+    }
+
+    /// Changes the limit. What is held already stays.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.account.set_limit(limit as u64);
+    }
+
+    /// Makes the limit as low as this unless more is held; whether it is.
+    pub(crate) fn lower_limit(&self, limit: usize) -> bool {
+        self.account.lower_limit(limit)
+    }
+
     /// Whether the container could have this much in all.
     pub(crate) fn fits(&self, expected: usize) -> bool {
         self.account.has_room_for(expected.saturating_sub(self.used()))
@@ -180,7 +195,6 @@ impl Stack {
 /// to give, a guest that asks on and on comes to its limit the sooner.
 pub(crate) struct Limiter {
     share: Share,
-    refused: bool,
     /// It has much memory.
     large: bool,
     places: Vec<Place>,
@@ -206,7 +220,7 @@ pub(crate) fn all_moved() {
 
 impl Limiter {
     pub(crate) fn new(memory: &Arc<ContainerMemory>) -> Self {
-        Self { share: memory.share(), refused: false, large: false, places: Vec::new() }
+        Self { share: memory.share(), large: false, places: Vec::new() }
     }
 
     /// Bytes that a memory has twice while it grows. Which one grows is not said: of two that are as large, the one
@@ -241,11 +255,6 @@ impl Limiter {
         found.min_by_key(|place| place.room)
     }
 
-    /// Whether this store was refused memory.
-    pub(crate) const fn was_refused(&self) -> bool {
-        self.refused
-    }
-
     /// Bytes of this store.
     pub(crate) const fn own(&self) -> usize {
         self.share.bytes()
@@ -253,7 +262,7 @@ impl Limiter {
 
     fn grow(&mut self, more: usize) -> wasmtime::Result<bool> {
         // An error ends the guest with a reason; refusing would let it die of its own, with none.
-        self.share.add(more).inspect_err(|_| self.refused = true)?;
+        self.share.add(more)?;
         Ok(true)
     }
 }
@@ -277,7 +286,6 @@ impl ResourceLimiter for Limiter {
         let memory = &self.share.memory;
         let left = memory.node().take(twice).inspect_err(|_| {
             memory.refused.store(true, Relaxed);
-            self.refused = true;
         })?;
         let grown = self.grow(desired.saturating_sub(current))?;
         LEFT.with_borrow_mut(|all| all.push(left));
@@ -324,7 +332,7 @@ mod tests {
         let mut second = Limiter::new(&memory);
         assert!(first.memory_growing(0, 60, None).unwrap());
         let refused = full(second.memory_growing(0, 50, None));
-        assert_eq!(refused, Full { level: Level::Container, limit: 100, wanted: 110 });
+        assert_eq!(refused, Full { level: Level::Container, limit: 100, wanted: 110, more: 50 });
         assert!(memory.take_refused());
         drop(first);
         assert!(second.memory_growing(0, 50, None).unwrap());
@@ -413,7 +421,7 @@ mod tests {
         assert!(first.memory_growing(0, 60, None).unwrap());
         assert!(!other.fits(50) && other.fits(40));
         let refused = full(second.memory_growing(0, 50, None));
-        assert_eq!(refused, Full { level: Level::Node, limit: 100, wanted: 110 });
+        assert_eq!(refused, Full { level: Level::Node, limit: 100, wanted: 110, more: 50 });
         assert_eq!((one.used(), other.used()), (60, 0), "nothing stays booked");
         drop(first);
         assert!(second.memory_growing(0, 50, None).unwrap());

@@ -21,7 +21,7 @@ use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::connection_slots::ConnectionSlot;
-use super::pool::Failure;
+use super::failure::Failure;
 use super::request_body::RequestBody;
 use super::request_heads::{Served, Waiting};
 use super::server::Server;
@@ -109,6 +109,7 @@ fn failed(
             response
         }
         Failure::Late
+        | Failure::NoRoom(_)
         | Failure::Trap(_)
         | Failure::Memory(_)
         | Failure::Silent
@@ -118,17 +119,26 @@ fn failed(
             let method = &method[..method.floor_char_boundary(LOGGED_METHOD_BYTES_MAX)];
             let path = &path[..path.floor_char_boundary(LOGGED_PATH_BYTES_MAX)];
             server.pool.note(&format!("request {id} {method} {path}: {failure}"));
-            let (status, what) = match failure {
-                Failure::Late => (StatusCode::GATEWAY_TIMEOUT, "no answer in time"),
-                _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
-            };
-            let mut response = text(status, &format!("{what}, request {id}"));
-            if let Ok(id) = HeaderValue::from_str(&id) {
-                response.headers_mut().insert(REQUEST_ID, id);
-            }
-            response
+            told(failure, &id)
         }
     }
+}
+
+/// The answer to a request whose failure is in the log under this number.
+fn told(failure: &Failure, id: &str) -> Response<HyperOutgoingBody> {
+    let (status, what) = match failure {
+        Failure::Late => (StatusCode::GATEWAY_TIMEOUT, "no answer in time"),
+        Failure::NoRoom(_) => (StatusCode::SERVICE_UNAVAILABLE, "no memory now, try again later"),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+    };
+    let mut response = text(status, &format!("{what}, request {id}"));
+    if let Ok(id) = HeaderValue::from_str(id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+    }
+    response
 }
 
 fn text(status: StatusCode, text: &str) -> Response<HyperOutgoingBody> {

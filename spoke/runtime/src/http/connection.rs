@@ -20,8 +20,8 @@ use wasmtime_wasi_http::io::TokioIo;
 use super::answer::answer;
 use super::connection_slots::ConnectionSlot;
 use super::request_body::RequestBody;
-use super::request_heads::Head;
-use super::server::{REQUEST_HEAD_BYTES_MAX, Server};
+use super::request_heads::{Head, REQUEST_HEAD_BYTES_MAX};
+use super::server::Server;
 
 /// Serves what comes over one connection.
 pub(super) async fn serve(server: Arc<Server>, conn: Conn, slot: Arc<ConnectionSlot>) {

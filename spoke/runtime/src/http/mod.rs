@@ -2,16 +2,19 @@
 //!
 //! ```text
 //! pod's port ─▶ serve ─▶ connection: hyper, one task each ─▶ answer ─▶ pool: idle instances, queue ─▶ one instance
-//!                server: what all connections of a port share       seats: who sits on one and for how long
-//!                heads: what has come of a request                  received: its body, on its way to the guest
+//!                server: what all connections of a port share       connection_slots: who is there and for how long
+//!                request_heads: what has come of a request          request_body: its body, on its way to the guest
+//!                client_memory: what clients may hold               failure: why there is no answer of the guest's
 //! ```
 //!
 //! A container is served on its first TCP containerPort, or on 8080 when it declares none. There is no instance
 //! while there is no traffic.
 
 mod answer;
+mod client_memory;
 mod connection;
 mod connection_slots;
+mod failure;
 mod failure_counts;
 mod pool;
 mod request_body;

@@ -8,7 +8,13 @@
 //! - there are no more than `concurrency` instances, and a request waits [`INSTANCE_WAIT_SECONDS`] seconds for one
 //!   before it is turned away (`a_full_handler_says_so_soon`, `requests_wait_for_instances_instead_of_failing`), also
 //!   where the memory is taken by what clients have sent
-//!   (`requests_wait_while_half_heads_have_the_memory_of_an_instance`);
+//!   (`requests_wait_while_half_heads_have_the_memory_of_an_instance`), or by others of its pod and its node
+//!   (`a_request_waits_while_its_pod_s_memory_is_with_others`);
+//! - what an instance was started for stays its own, whatever clients send from then on
+//!   (`heads_that_come_later_leave_instances_what_they_were_started_for`);
+//! - who has no memory although its own share of the limit would do is told to come again, and not that it failed
+//!   (`a_request_that_others_leave_no_memory_is_told_to_come_again`,
+//!   `an_instance_that_others_leave_no_more_memory_has_its_client_come_again`);
 //! - what makes an instance, the module's own word included, is within the time of the request that it is made for
 //!   (`making_an_instance_is_within_the_request_s_time`);
 //! - a trap or an instance that is out of memory ends the request that caused it and nothing else
@@ -18,64 +24,34 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use freewheel_spoke_account::{Full, Held};
+use freewheel_spoke_account::Held;
 use http::{Request, Response};
-use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use wasmtime::{Result, Store};
-use wasmtime_wasi_http::WasiHttpView as _;
-use wasmtime_wasi_http::p2::bindings::Proxy;
-use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use super::client_memory::ClientMemory;
 use super::connection_slots::ConnectionSlot;
+use super::failure::Failure;
 use super::failure_counts::FailureCounts;
 use super::request_body::RequestBody;
 use super::request_heads::Waiting;
 use crate::container::Container;
-use crate::exit;
 use crate::handler::Handler;
-use crate::mappings::NoneLeft;
-use crate::memory::{ContainerMemory, Share};
+use crate::memory::ContainerMemory;
 use crate::metered::{self, Ending};
-use crate::world::{self, HasFields as _, StoreData};
+use crate::world;
+
+mod instance;
 
 /// Requests that wait for an instance; more are turned away at once.
 const WAITING_REQUESTS_MAX: usize = 1024;
 
 /// Seconds that a request waits for an instance.
 const INSTANCE_WAIT_SECONDS: u32 = 5;
-
-/// How long an instance is kept without work.
-const INSTANCE_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long a handler may go on once its client has gone or has everything.
-const HANDLER_AFTER_CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Why a request has no answer of the guest's.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Failure {
-    #[error("too many requests wait for this pod")]
-    Busy,
-    #[error("the handler failed: {0}")]
-    Trap(String),
-    #[error("out of memory: {0}")]
-    Memory(String),
-    #[error("the handler returned without an answer")]
-    Silent,
-    #[error("the handler answered with an error: {0}")]
-    Code(String),
-    #[error("the handler was ended, it did not begin to answer in time")]
-    Late,
-    #[error("the pod was stopped")]
-    Stopped,
-}
 
 type Answer = Result<Response<HyperOutgoingBody>, Failure>;
 
@@ -88,6 +64,8 @@ struct Job {
     slot: Arc<ConnectionSlot>,
     over: CancellationToken,
     since: u32,
+    /// What was not there when an instance was to be made for it.
+    lacked: Option<String>,
 }
 
 #[derive(Default)]
@@ -97,14 +75,23 @@ struct Inner {
     instances: usize,
     /// Memory of the largest instance so far: whether another one fits.
     instance_bytes: usize,
+    /// An instance could not be made: none is, until something of the memory is free again, or at the next tick.
+    short: bool,
+}
+
+impl Inner {
+    /// What so many instances are started for: each will be as large as the largest was, and has an answer on its way,
+    /// whose body counts as the guest's, too, until it has finished it.
+    const fn promised(&self, instances: usize) -> usize {
+        (self.instance_bytes + 2 * world::SENT_BODY_BYTES).saturating_mul(instances)
+    }
 }
 
 /// The instances of one HTTP container.
 pub(crate) struct Pool {
     container: Arc<Container>,
     handler: Arc<Handler>,
-    /// What is held for clients, on the container's memory.
-    clients: Arc<ContainerMemory>,
+    clients: ClientMemory,
     inner: Mutex<Inner>,
     failure_counts: FailureCounts,
     failures: AtomicU64,
@@ -115,7 +102,7 @@ impl Pool {
     pub(crate) fn new(container: Arc<Container>, handler: Arc<Handler>, least: usize) -> Arc<Self> {
         let inner = Mutex::new(Inner { instance_bytes: least, ..Inner::default() });
         let (failure_counts, failures) = (FailureCounts::default(), AtomicU64::new(0));
-        let clients = container.memory.part();
+        let clients = ClientMemory::new(&container.memory);
         Arc::new(Self { container, handler, clients, inner, failure_counts, failures })
     }
 
@@ -133,7 +120,7 @@ impl Pool {
 
     /// The container's memory, for what is held for its clients.
     pub(super) fn memory(&self) -> Arc<ContainerMemory> {
-        self.clients.clone()
+        self.clients.memory()
     }
 
     /// A line in the container's log.
@@ -156,7 +143,7 @@ impl Pool {
         }
         let (answer, answered) = oneshot::channel();
         let (since, slot, over) = (slot.now(), slot.clone(), over.clone());
-        self.dispatch(Job { request, waiting, answer, slot, over, since })?;
+        self.dispatch(Job { request, waiting, answer, slot, over, since, lacked: None })?;
         answered.await.unwrap_or(Err(Failure::Stopped))
     }
 
@@ -170,13 +157,12 @@ impl Pool {
             }
         }
         match self.grow(&mut inner) {
-            Ok(Some(mapped)) => {
+            Ok(mapped) => {
                 drop(inner);
                 self.start(job, mapped);
                 return Ok(());
             }
-            Ok(None) => {}
-            Err(none) => return Err(Failure::Trap(none.to_string())),
+            Err(lacked) => job.lacked = lacked,
         }
         if WAITING_REQUESTS_MAX <= inner.waiting.len() {
             self.failure_counts.turned_away();
@@ -186,30 +172,29 @@ impl Pool {
         Ok(())
     }
 
-    /// Counts one more instance and takes its mappings; `None`: there is room for no more than run, an error: for none.
-    fn grow(&self, inner: &mut Inner) -> std::result::Result<Option<Held>, NoneLeft> {
+    /// Counts one more instance and takes its mappings. An error: there is room for no more than run, and what is not
+    /// there for a first one.
+    fn grow(&self, inner: &mut Inner) -> Result<Held, Option<String>> {
         let first = inner.instances == 0;
-        if !first && !self.may_grow(inner) {
-            return Ok(None);
+        if inner.short || usize::from(self.container.start.http.concurrency) <= inner.instances {
+            return Err(None);
         }
         // Here and not where the instance is made: of two requests of one moment the second must see what the first
         // has.
-        let mapped = match self.container.map() {
-            Ok(mapped) => mapped,
-            Err(none) if first => return Err(none),
-            Err(_) => return Ok(None),
-        };
+        let mapped = self.container.map().map_err(|none| first.then(|| none.to_string()))?;
+        if !self.promise(inner, inner.instances + 1) && !first {
+            return Err(None);
+        }
         inner.instances += 1;
-        Ok(Some(mapped))
+        Ok(mapped)
     }
 
-    fn may_grow(&self, inner: &Inner) -> bool {
-        // Those that run will be as large as the largest was, and each has an answer on its way, whose body counts as
-        // the guest's, too, until it has finished it. What clients have sent stays.
-        let each = inner.instance_bytes + 2 * world::SENT_BODY_BYTES;
-        let expected = each.saturating_mul(inner.instances + 1).saturating_add(self.clients.used());
-        let most = usize::from(self.container.start.http.concurrency);
-        inner.instances < most && self.container.memory.fits(expected)
+    /// Whether there is memory for so many instances. What clients have sent stays; what they send from now on is within
+    /// the rest.
+    fn promise(&self, inner: &Inner, instances: usize) -> bool {
+        let promised = inner.promised(instances);
+        let expected = promised.saturating_add(self.clients.used());
+        self.container.memory.fits(expected) && self.clients.leaves(promised)
     }
 
     /// Starts an instance for this request; it is counted already.
@@ -229,145 +214,39 @@ impl Pool {
     fn ended(self: &Arc<Self>, killed: bool) {
         let mut inner = self.inner.lock();
         inner.instances -= 1;
+        self.clients.may_have_all_but(inner.promised(inner.instances));
         if killed {
             // Those who wait are told so by dropping them.
             inner.waiting.clear();
         }
-        let Some(job) = next(&mut inner.waiting) else { return };
+        drop(inner);
+        self.start_next();
+    }
+
+    /// Starts an instance for the request that has waited longest; whether there is one, and room for it.
+    fn start_next(self: &Arc<Self>) -> bool {
+        let mut inner = self.inner.lock();
+        let Some(mut job) = next(&mut inner.waiting) else { return false };
         match self.grow(&mut inner) {
-            Ok(Some(mapped)) => {
+            Ok(mapped) => {
                 drop(inner);
                 self.start(job, mapped);
+                true
             }
-            Ok(None) => inner.waiting.push_front(job),
-            Err(none) => {
-                // No instance is left that would take the others when it is done.
-                let waiting = std::mem::take(&mut inner.waiting);
-                drop(inner);
-                for job in std::iter::once(job).chain(waiting) {
-                    self.fail(job.answer, Failure::Trap(none.to_string()));
-                }
+            Err(lacked) => {
+                job.lacked = lacked.or(job.lacked);
+                inner.waiting.push_front(job);
+                false
             }
         }
     }
 
-    async fn work(self: &Arc<Self>, first: Job, mapped: Held) {
-        let mut store = match self.container.handler_store(mapped) {
-            Ok(store) => store,
-            Err(error) => return self.fail(first.answer, Failure::Trap(format!("{error:#}"))),
-        };
-        let reuse = self.container.start.http.reuse;
-        let made = tokio::select! {
-            biased;
-            made = self.handler.instance(&mut store, reuse) => made.map_err(Some),
-            () = self.given_up(&first.slot, &first.over) => Err(None),
-        };
-        let (proxy, mut left) = match made {
-            Ok(made) => made,
-            Err(Some(error)) => return self.fail(first.answer, failure(&store, &error)),
-            Err(None) => return self.fail(first.answer, unanswered(&first.slot)),
-        };
-        let mut job = first;
-        loop {
-            let sound = self.serve(&mut store, &proxy, job).await;
-            left -= 1;
-            let bytes = store.data_mut().memory();
-            let wait = {
-                let mut inner = self.inner.lock();
-                inner.instance_bytes = inner.instance_bytes.max(bytes);
-                if !sound || left == 0 {
-                    return;
-                }
-                match next(&mut inner.waiting) {
-                    Some(next) => Ok(next),
-                    None => {
-                        let (wake, work) = oneshot::channel();
-                        inner.idle.push(wake);
-                        Err(work)
-                    }
-                }
-            };
-            job = match wait {
-                Ok(next) => next,
-                Err(work) => match self.rest(work).await {
-                    Some(next) => next,
-                    None => return,
-                },
-            };
-        }
-    }
-
-    /// Waits for the next request; `None`: none came for a while.
-    async fn rest(&self, mut work: oneshot::Receiver<Job>) -> Option<Job> {
-        if let Ok(Ok(next)) = timeout(INSTANCE_IDLE_TIMEOUT, &mut work).await {
-            return Some(next);
-        }
-        // From here on nobody can send; what was sent in this very moment is still done.
-        work.close();
-        let last = work.try_recv().ok();
-        if last.is_none() {
-            self.inner.lock().idle.retain(|idle| !idle.is_closed());
-        }
-        last
-    }
-
-    /// Lets the instance answer one request; whether it may be given another.
-    async fn serve(&self, store: &mut Store<StoreData>, proxy: &Proxy, job: Job) -> bool {
-        let Job { request, waiting, answer, slot, over, .. } = job;
-        // From here on it is with what the guest holds.
-        let head = waiting.map_or(0, |waiting| waiting.bytes());
-        let answer = Arc::new(Mutex::new(Some(answer)));
-        let refused = Arc::new(AtomicBool::new(false));
-        let called = call(store, proxy, (request, head), answer.clone(), refused.clone());
-        let given = || answer.lock().is_none();
-        let outcome = tokio::select! {
-            biased;
-            outcome = called => outcome.map_err(Some),
-            () = self.given_up(&slot, &over) => Err(None),
-        };
-        let whole = !store.data_mut().abort_unfinished();
-        let failure = match &outcome {
-            Ok(()) if given() => {
-                if !whole {
-                    self.note("the handler left a body unfinished: its connection was broken off");
-                }
-                if whole && !refused.load(Relaxed) {
-                    return self.keeps(store);
-                }
-                return false;
-            }
-            Ok(()) => Failure::Silent,
-            Err(Some(error)) => failure(store, error),
-            Err(None) => unanswered(&slot),
-        };
-        let answer = answer.lock().take();
-        match answer {
-            Some(answer) => self.fail(answer, failure),
-            None => {
-                self.count(&failure);
-                self.note(&format!("after its answer had begun: {failure}"));
-            }
-        }
-        false
-    }
-
-    /// Counts what the guest keeps between two requests; whether it may.
-    fn keeps(&self, store: &mut Store<StoreData>) -> bool {
-        let kept = store.data_mut().count_kept();
-        if let Err(full) = kept {
-            self.count(&Failure::Memory(full.to_string()));
-            self.note(&format!("the instance is ended with what it keeps of its requests: {full}"));
-        }
-        kept.is_ok()
-    }
-
-    /// Until a request has had its time, or its client is gone and it has gone on for long enough.
-    async fn given_up(&self, slot: &ConnectionSlot, over: &CancellationToken) {
-        over.cancelled().await;
-        if !slot.is_late() {
-            let most = Duration::from_secs(self.timeout_seconds().into());
-            tokio::time::sleep(HANDLER_AFTER_CLIENT_TIMEOUT.min(most)).await;
-        }
+    /// What its instance needs is with others: it goes on waiting.
+    fn wait_for_room(&self, mut job: Job, lacked: String) {
+        job.lacked = Some(lacked);
+        let mut inner = self.inner.lock();
+        inner.short = true;
+        inner.waiting.push_front(job);
     }
 
     /// Tells who waits; the log, when nobody does.
@@ -379,82 +258,33 @@ impl Pool {
     }
 
     fn count(&self, failure: &Failure) {
-        if matches!(failure, Failure::Memory(_)) {
+        if matches!(failure, Failure::Memory(_) | Failure::NoRoom(_)) {
             self.failure_counts.out_of_memory(&self.container);
         }
     }
 
-    /// A second has passed: who has waited too long is turned away, and troubles are told.
-    pub(super) fn look(&self, now: u32) {
+    /// A second has passed: who has waited too long is turned away, for the others it is tried again, and troubles are
+    /// told.
+    pub(super) fn look(self: &Arc<Self>, now: u32) {
         let late =
             |job: &Job| INSTANCE_WAIT_SECONDS < now.saturating_sub(job.since) || job.slot.is_late();
         let tired: Vec<Job> = {
             let mut inner = self.inner.lock();
+            inner.short = false;
             // In the order in which they came.
             let count = inner.waiting.iter().take_while(|job| late(job)).count();
             inner.waiting.drain(..count).collect()
         };
         for job in tired {
             self.failure_counts.turned_away();
-            let _ = job.answer.send(Err(Failure::Busy));
+            let _ = job.answer.send(Err(job.lacked.map_or(Failure::Busy, Failure::NoRoom)));
         }
+        while self.start_next() {}
         self.failure_counts.tell(&self.container, now);
     }
-}
-
-/// The answer, on the container's memory until its client has it: the instance is at other requests by then.
-fn held(response: Response<HyperOutgoingBody>, mut share: Share) -> Answer {
-    let head: usize =
-        response.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    let full = |full: Full| Failure::Memory(full.to_string());
-    share.set(head + world::SENT_BODY_BYTES).map_err(full)?;
-    let keep = move |frame| {
-        let _ = &share;
-        frame
-    };
-    Ok(response.map(|body| body.map_frame(keep).boxed_unsync()))
 }
 
 /// The next request that somebody still waits for.
 fn next(waiting: &mut VecDeque<Job>) -> Option<Job> {
     std::iter::from_fn(|| waiting.pop_front()).find(|job| !job.answer.is_closed())
-}
-
-/// Calls the handler with a request and what its head holds. `refused`: it answers with an error.
-async fn call(
-    store: &mut Store<StoreData>,
-    proxy: &Proxy,
-    (request, head): (Request<RequestBody>, usize),
-    answer: Arc<Mutex<Option<oneshot::Sender<Answer>>>>,
-    refused: Arc<AtomicBool>,
-) -> Result<()> {
-    let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
-    store.data_mut().holds_head(&request, head)?;
-    let share = store.data().share();
-    let set = move |response: Result<_, ErrorCode>| {
-        let response = response.map_err(|code| Failure::Code(exit::shortened(&code)));
-        let response = response.and_then(|response| held(response, share));
-        refused.store(response.is_err(), Relaxed);
-        if let Some(answer) = answer.lock().take() {
-            // The client may be gone; the guest finishes all the same.
-            let _ = answer.send(response);
-        }
-    };
-    let out = store.data_mut().http().new_response_outparam_from_callback(set)?;
-    proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await
-}
-
-/// Why a request was given up.
-fn unanswered(slot: &ConnectionSlot) -> Failure {
-    if slot.is_late() {
-        return Failure::Late;
-    }
-    Failure::Trap("its client is gone, and it went on for too long".to_owned())
-}
-
-fn failure(store: &Store<StoreData>, error: &wasmtime::Error) -> Failure {
-    match exit::memory(error, store.data().was_refused()) {
-        Some(text) => Failure::Memory(text),
-        None => Failure::Trap(exit::describe(error)),
-    }
 }

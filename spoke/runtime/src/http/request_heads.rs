@@ -25,6 +25,8 @@
 //! - heads that wait have another eighth, and so has what their connections read into; a request that does not fit is
 //!   turned away (`whole_heads_that_wait_for_an_instance_are_on_the_memory_and_have_an_eighth_of_it`,
 //!   `a_small_request_waits_as_what_its_connection_has_read_into`);
+//! - where instances leave clients little, those that are not served go before a whole request is turned away, and half
+//!   of it stays for heads that come (`a_whole_request_goes_before_half_heads`);
 //! - a connection whose request is being served has nothing that could have to make room
 //!   (`what_comes_of_a_body_after_its_answer_has_begun_is_no_head`,
 //!   `a_stream_that_is_served_stays_whatever_half_heads_strangers_send`).
@@ -41,6 +43,9 @@ use crate::memory::{ContainerMemory, Share};
 /// What hyper reads into from the first byte on, whatever comes.
 const HEAD_BUFFER_BYTES_FIRST: usize = 8 << 10;
 
+/// Largest head of a request, and about as much of an answer waits in hyper.
+pub(super) const REQUEST_HEAD_BYTES_MAX: usize = 64 << 10;
+
 /// Most bytes of all that comes and rests in a container that has no limit, or a large one: as many of the usual size
 /// as there are places for connections.
 const HEADS_BYTES_MAX: usize = 16 << 20;
@@ -48,8 +53,6 @@ const HEADS_BYTES_MAX: usize = 16 << 20;
 /// The heads that come over all connections of a container, and those that wait.
 pub(super) struct RequestHeads {
     memory: Arc<ContainerMemory>,
-    /// The largest head that hyper takes.
-    largest: usize,
     /// Bytes of all that come and rest, and of all that wait.
     most: usize,
     open: Mutex<Open>,
@@ -117,6 +120,14 @@ impl Open {
         }
     }
 
+    /// Sends away one that is not served, unless it is this one: one that rests, or else the oldest head.
+    fn send_one_away(&mut self, but: Option<HeadPlace>) -> bool {
+        let oldest = || self.parts.keys().copied().find(|place| Some(*place) != but);
+        let Some(place) = self.longest_rest().or_else(oldest) else { return false };
+        self.send_away(place);
+        true
+    }
+
     /// Makes room for so much more.
     fn make_room(&mut self, more: usize, most: usize) {
         while most < self.bytes + more {
@@ -130,12 +141,10 @@ impl Open {
         let more = bytes.saturating_sub(self.parts.get(&place)?.share.bytes());
         self.make_room(more, most);
         while !self.parts.get_mut(&place)?.share.grows_to(bytes) {
-            // What rests may well go before somebody is refused.
-            let Some(rest) = self.longest_rest() else {
+            if !self.send_one_away(Some(place)) {
                 self.remove(place);
                 return None;
-            };
-            self.send_away(rest);
+            }
         }
         self.count(place, more);
         Some(())
@@ -143,17 +152,21 @@ impl Open {
 }
 
 impl RequestHeads {
-    /// `largest`: the largest head that hyper takes; one fits in any container.
-    pub(super) fn new(memory: Arc<ContainerMemory>, largest: usize) -> Arc<Self> {
-        let largest = largest.max(HEAD_BUFFER_BYTES_FIRST);
-        let most = (memory.most() / 8).clamp(largest, HEADS_BYTES_MAX);
+    pub(super) fn new(memory: Arc<ContainerMemory>) -> Arc<Self> {
+        let most = part_of(memory.most());
         let (open, waiting) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { memory, largest, most, open, waiting })
+        Arc::new(Self { memory, most, open, waiting })
     }
 
     /// A connection's place; `leave` is cancelled when it has to end.
     pub(super) fn place(self: &Arc<Self>, leave: CancellationToken) -> Arc<Head> {
         Arc::new(Head { heads: self.clone(), leave, state: Mutex::new(HeadState::default()) })
+    }
+
+    /// Bytes of all that wait: with their connections they have twice as much, and leave half of what clients may have.
+    fn waiting_most(&self) -> usize {
+        let quarter = self.memory.limit().map_or(usize::MAX, |limit| limit / 4);
+        quarter.max(REQUEST_HEAD_BYTES_MAX).min(self.most)
     }
 
     /// A place among those that wait, for a head of so many bytes on a connection that has so many for itself.
@@ -162,12 +175,22 @@ impl RequestHeads {
         // What a connection has for itself is on the memory already, and has to be within the eighth as well.
         let most = head.max(connection);
         let mut waiting = self.waiting.lock();
-        if self.most < *waiting + most || !share.fits(head) {
+        if self.waiting_most() < *waiting + most {
             return None;
+        }
+        while !share.fits(head) {
+            if !self.open.lock().send_one_away(None) {
+                return None;
+            }
         }
         *waiting += most;
         Some(Waiting { heads: self.clone(), share, most })
     }
+}
+
+/// Bytes that heads may have which come, where there is so much memory; one fits in any.
+pub(super) fn part_of(memory: usize) -> usize {
+    (memory / 8).clamp(REQUEST_HEAD_BYTES_MAX, HEADS_BYTES_MAX)
 }
 
 /// The head of a request that waits for an instance.
@@ -233,7 +256,7 @@ impl Head {
         let behind = std::mem::replace(&mut state.last, bytes);
         if let Now::Whole(share) = &mut state.now {
             // Where there is no room for it now it is counted, or has to go, when the request is over.
-            share.grows_to(bytes.min(self.heads.largest));
+            share.grows_to(bytes.min(REQUEST_HEAD_BYTES_MAX));
             return Ok(());
         }
         let mut open = self.heads.open.lock();
@@ -250,7 +273,7 @@ impl Head {
             state.came = behind;
         }
         state.came += bytes;
-        let wanted = (HEAD_BUFFER_BYTES_FIRST + state.came).min(self.heads.largest);
+        let wanted = (HEAD_BUFFER_BYTES_FIRST + state.came).min(REQUEST_HEAD_BYTES_MAX);
         open.grow(place, wanted, self.heads.most).ok_or_else(gone)
     }
 
@@ -274,7 +297,7 @@ impl Head {
             Now::Nothing => None,
         };
         let waiting = share.as_ref().and_then(|share| {
-            let own = (HEAD_BUFFER_BYTES_FIRST + state.came).min(self.heads.largest);
+            let own = (HEAD_BUFFER_BYTES_FIRST + state.came).min(REQUEST_HEAD_BYTES_MAX);
             // One that came together with the request before it is in as much as hyper has read into.
             self.heads.wait(if came { own } else { share.bytes() }, share.bytes())
         });
@@ -285,7 +308,7 @@ impl Head {
     /// The request is over; what hyper has read into stays.
     fn rests(&self, state: &mut HeadState) {
         let Now::Whole(share) = &mut state.now else { return };
-        let bytes = state.last.clamp(HEAD_BUFFER_BYTES_FIRST, self.heads.largest);
+        let bytes = state.last.clamp(HEAD_BUFFER_BYTES_FIRST, REQUEST_HEAD_BYTES_MAX);
         if !share.grows_to(bytes) {
             self.leave.cancel();
         }

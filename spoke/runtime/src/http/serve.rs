@@ -19,7 +19,7 @@ use super::connection;
 use super::connection_slots::ConnectionSlots;
 use super::pool::Pool;
 use super::request_heads::RequestHeads;
-use super::server::{REQUEST_HEAD_BYTES_MAX, Server};
+use super::server::Server;
 
 /// The port of an HTTP container that declares none.
 pub(crate) const DEFAULT_PORT: u16 = 8080;
@@ -36,8 +36,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// Serves until it was asked to stop and every request that came is answered.
 pub(crate) async fn serve(pool: Arc<Pool>, listener: Arc<Listener>, stopping: CancellationToken) {
     let slots = ConnectionSlots::new(pool.timeout_seconds());
-    let (heads, draining) =
-        (RequestHeads::new(pool.memory(), REQUEST_HEAD_BYTES_MAX), CancellationToken::new());
+    let (heads, draining) = (RequestHeads::new(pool.memory()), CancellationToken::new());
     let requests = AtomicU64::new(0);
     let server = Arc::new(Server { pool, slots, heads, requests, stopping, draining });
     let mut connections = JoinSet::new();

@@ -9,9 +9,6 @@ use super::connection_slots::ConnectionSlots;
 use super::pool::Pool;
 use super::request_heads::RequestHeads;
 
-/// Largest head of a request, and about as much of an answer waits in hyper.
-pub(super) const REQUEST_HEAD_BYTES_MAX: usize = 64 << 10;
-
 /// What the connections of a port share.
 pub(super) struct Server {
     pub(super) pool: Arc<Pool>,

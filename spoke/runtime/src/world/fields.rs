@@ -93,6 +93,11 @@ impl Fields {
         Self { sizes: HashMap::new(), counted: 0, live: 0, share }
     }
 
+    /// Bytes that are counted.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.share.bytes()
+    }
+
     /// More comes to a handle: so many bytes, in so many values.
     fn grow(
         &mut self,

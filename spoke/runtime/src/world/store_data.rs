@@ -104,14 +104,14 @@ impl StoreData {
         self.limiter.own() + self.handles.bytes() + self.given.bytes()
     }
 
+    /// Bytes of this store, as far as they are counted.
+    pub(crate) const fn booked(&self) -> usize {
+        self.limiter.own() + self.handles.bytes() + self.given.bytes() + self.fields.bytes()
+    }
+
     /// A place for what outlives the store.
     pub(crate) fn share(&self) -> Share {
         self.memory.share()
-    }
-
-    /// Whether this store was refused memory.
-    pub(crate) const fn was_refused(&self) -> bool {
-        self.limiter.was_refused()
     }
 
     /// Breaks off the bodies that the guest has begun and not finished; whether there were any. Left alone, they

@@ -4,11 +4,11 @@ use freewheel_spoke_account::MemoryAccount;
 
 use super::*;
 
-const LARGEST: usize = 64 << 10;
+const LARGEST: usize = REQUEST_HEAD_BYTES_MAX;
 
 fn heads(limit: u64) -> (Arc<ContainerMemory>, Arc<RequestHeads>) {
     let memory = ContainerMemory::new(Some(limit), &MemoryAccount::node());
-    (memory.clone(), RequestHeads::new(memory, LARGEST))
+    (memory.clone(), RequestHeads::new(memory))
 }
 
 fn sent_away(leave: &[CancellationToken]) -> Vec<bool> {
@@ -196,6 +196,33 @@ fn heads_and_those_that_rest_leave_each_other_half() {
     guest.set((8 << 20) - memory.used()).unwrap();
     places[19].heard(HEAD_BUFFER_BYTES_FIRST).unwrap();
     assert!(leave[4].is_cancelled() && !leave[6].is_cancelled());
+}
+
+#[test]
+fn a_whole_request_goes_before_half_heads() {
+    let (memory, heads) = heads(8 << 20);
+    let leave: Vec<_> = (0..40).map(|_| CancellationToken::new()).collect();
+    let places: Vec<_> = leave.iter().map(|leave| heads.place(leave.clone())).collect();
+    for place in &places[..12] {
+        place.heard(LARGEST).unwrap();
+    }
+    // Instances were started for the rest.
+    memory.set_limit(13 * LARGEST);
+    let waiting: Vec<_> = places[12..]
+        .iter()
+        .map(|place| {
+            place.heard(LARGEST).unwrap();
+            place.is_whole()
+        })
+        .collect();
+    let waits = waiting.iter().filter(|(_, waiting)| waiting.is_some()).count();
+    assert_eq!(waits, 3, "a quarter");
+    assert!(
+        sent_away(&leave[..12]).into_iter().all(|gone| gone),
+        "these made room, the oldest first"
+    );
+    assert!(memory.used() <= 13 * LARGEST);
+    assert!(!sent_away(&leave[12..]).into_iter().any(|gone| gone), "and these are served");
 }
 
 #[test]

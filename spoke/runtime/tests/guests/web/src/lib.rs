@@ -24,6 +24,7 @@ impl Guest for Web {
             "/endless" => return endless(out),
             "/event" => return event(out),
             "/echo" => return echo(&request, out),
+            "/after" => return after(&request, out),
             "/half" | "/unfinished" => return half(out, path == "/half"),
             "/nothing" => return std::mem::forget(out),
             "/code" => {
@@ -133,6 +134,18 @@ fn echo(request: &IncomingRequest, out: ResponseOutparam) {
     }
     drop(to);
     OutgoingBody::finish(body, None).unwrap();
+}
+
+/// Takes a MiB once something of the body has come, and answers once all of it has.
+fn after(request: &IncomingRequest, out: ResponseOutparam) {
+    println!("begun");
+    let received = request.consume().unwrap();
+    let from = received.stream().unwrap();
+    from.subscribe().block();
+    let grown = vec![1_u8; 1 << 20];
+    println!("grown");
+    while from.blocking_read(4096).is_ok() {}
+    answer(out, &format!("{}\n", std::hint::black_box(&grown).len()));
 }
 
 /// Half an answer.
