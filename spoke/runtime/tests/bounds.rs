@@ -2,14 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{self, Node, compile, guest, node};
 use freewheel_spoke_agent::ports::Containers as _;
 use freewheel_spoke_engine::{GUEST_STACK_BYTES, footprint};
 use freewheel_spoke_net::{MAX_FILES, POD_RECEIVE_BYTES_MAX};
-use support::{Node, compile, guest, node};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Runs it to its end as OOMKilled, and nothing of it is held by then.

@@ -2,16 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-#[path = "clients/memory.rs"]
 mod memory;
-mod support;
 
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use crate::support::{Node, SOON, Start, guest, node};
 use freewheel_spoke_agent::ports::ContainerId;
 use freewheel_spoke_net::ConnIo;
-use support::{Node, SOON, Start, guest, node};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 

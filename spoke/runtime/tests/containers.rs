@@ -1,15 +1,13 @@
 //! What a container's start, run and end promise.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::{self, bounded, compile, compile_for, guest, node, node_of};
 use freewheel_spoke_agent::host_dir::HostDir;
 use freewheel_spoke_agent::ports::Containers as _;
 use freewheel_spoke_agent::volumes::Mount;
 use freewheel_spoke_engine::footprint;
 use freewheel_spoke_runtime::LogOptions;
-use support::{bounded, compile, compile_for, guest, node, node_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ends_are_told_as_kubernetes_tells_them() {

@@ -2,14 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken fixture fails its test")]
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Node, SOON, guest, node};
 use freewheel_spoke_agent::ports::Containers as _;
 use freewheel_spoke_agent::uplink::Stdin;
 use freewheel_spoke_runtime::{CannotExec, Executing, Source};
-use support::{Node, SOON, guest, node};
 
 fn exec(
     node: &Node,

@@ -2,14 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{self, Node, Start, node};
 use freewheel_spoke_agent::host_dir::HostDir;
 use freewheel_spoke_agent::ports::{ContainerId, Containers as _};
 use freewheel_spoke_agent::volumes::Mount;
-use support::{Node, Start, node};
 
 /// The program `kit` that shows one of the node's files.
 fn shows(node: &Node, pod: &str, container: &str, name: &str) -> Start {

@@ -2,17 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::{self, Node, Start, guest, node};
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{EndpointV1, Protocol, ServicePortV1, ServiceV1};
 use freewheel_spoke_agent::host_dir::HostDir;
 use freewheel_spoke_agent::ports::{ContainerId, Containers as _, Network as _};
 use freewheel_spoke_agent::volumes::Mount;
 use freewheel_spoke_net::Fabric;
-use support::{Node, Start, guest, node};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn web(node: &Node, pod: &str) -> Start {

@@ -2,14 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod support;
-
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::support::{self, Node, compile_core, node};
 use freewheel_spoke_agent::ports::{ContainerId, Containers as _};
 use freewheel_spoke_engine::GUEST_STACK_BYTES;
-use support::{Node, compile_core, node};
 
 /// A program of one page that goes so many calls deep, says hello, and waits for ever.
 fn program(node: &Node, depth: usize) -> PathBuf {

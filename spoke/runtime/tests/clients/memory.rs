@@ -7,8 +7,8 @@ use freewheel_spoke_net::ConnIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 
-use super::support::{Node, SOON, node};
 use super::{get, read_until, send, up, web};
+use crate::support::{Node, SOON, node};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn heads_that_never_end_have_an_eighth_of_the_memory_and_the_newest_stay() {
