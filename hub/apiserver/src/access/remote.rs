@@ -1,8 +1,18 @@
 //! Somebody else who is asked who callers are, or what they may do: a webhook, over which this crate knows nothing but
 //! question and answer.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+/// Questions at a time, each on a connection of its own.
+pub(crate) const QUESTIONS_MAX: usize = 32;
+/// How long a question waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Answers reviews, in JSON.
 #[async_trait]
@@ -12,6 +22,28 @@ pub trait Remote: Send + Sync {
     /// # Errors
     /// When there is no answer, in words for the log.
     async fn ask(&self, review: &Value) -> Result<Value, String>;
+}
+
+/// Somebody who is asked so many questions at a time, and no more.
+pub(crate) struct InTurn {
+    remote: Arc<dyn Remote>,
+    turns: Semaphore,
+}
+
+impl InTurn {
+    pub(crate) fn new(remote: Arc<dyn Remote>, most: usize) -> Self {
+        Self { remote, turns: Semaphore::new(most) }
+    }
+
+    /// What is answered when it is this question's turn.
+    ///
+    /// # Errors
+    /// When there is no answer, or too much is asked.
+    pub(crate) async fn ask(&self, review: &Value) -> Result<Value, String> {
+        let turn = timeout(TURN_TIMEOUT, self.turns.acquire()).await;
+        let _turn = turn.map_err(|_| "too many questions are asked".to_owned())?;
+        self.remote.ask(review).await
+    }
 }
 
 /// Reads documents of issuers of tokens, over HTTPS.

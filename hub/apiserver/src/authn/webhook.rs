@@ -6,44 +6,37 @@
 //! - strangers make few questions at a time: who comes with more is told to wait (`few_questions_are_asked_at_a_time`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use super::bearer::{AskedToken, Known, TokenAuthenticator};
 use super::user::{AUTHENTICATED, User};
 use crate::access::remembered::Remembered;
-use crate::access::remote::Remote;
+use crate::access::remote::{InTurn, QUESTIONS_MAX, Remote};
 use crate::tokens::Issuer;
 
 /// How long an answer counts (`--authentication-token-webhook-cache-ttl`).
 const ANSWER_SECONDS: i64 = 120;
 const ANSWERS_MAX: usize = 4_096;
-/// Questions at a time, and how long one of them waits for its turn.
-const QUESTIONS_MAX: usize = 32;
-const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A token, and for whom it is asked about.
 type Question = ([u8; 32], Vec<String>);
 
 /// Knows whom somebody else knows.
 pub(super) struct TokenWebhook {
-    remote: Arc<dyn Remote>,
+    remote: InTurn,
     /// Knows the time.
     issuer: Issuer,
     known: Remembered<Question, Known>,
-    turns: Semaphore,
 }
 
 impl TokenWebhook {
     /// Asks this one.
     pub(super) fn new(remote: Arc<dyn Remote>, issuer: Issuer) -> Self {
-        let known = Remembered::new(ANSWERS_MAX);
-        Self { remote, issuer, known, turns: Semaphore::new(QUESTIONS_MAX) }
+        let remote = InTurn::new(remote, QUESTIONS_MAX);
+        Self { remote, issuer, known: Remembered::new(ANSWERS_MAX) }
     }
 }
 
@@ -55,8 +48,6 @@ impl TokenAuthenticator for TokenWebhook {
         if let Some(known) = self.known.get(&question, self.issuer.now()) {
             return Ok(Some(known));
         }
-        let turn = timeout(TURN_TIMEOUT, self.turns.acquire()).await;
-        let _turn = turn.map_err(|_| "too many tokens are asked about".to_owned())?;
         let review = json!({
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
             "spec": {"token": token, "audiences": audiences},
@@ -174,7 +165,7 @@ mod tests {
             waiting.spawn(async move { drop(ask(&webhook, "slow").await) });
         }
         tokio::task::yield_now().await;
-        assert_eq!(ask(&webhook, "good").await.unwrap_err(), "too many tokens are asked about");
+        assert_eq!(ask(&webhook, "good").await.unwrap_err(), "too many questions are asked");
         assert_eq!(remote.0.load(Ordering::SeqCst), QUESTIONS_MAX);
         waiting.abort_all();
     }

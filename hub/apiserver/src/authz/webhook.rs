@@ -8,19 +8,16 @@
 //!   (`questions_at_a_time_are_bounded_and_most_are_for_those_who_are_known`, `long_questions_are_not_remembered`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_objects::clock::Clock;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 use tracing::warn;
 
 use super::attributes::{Attributes, Cluster, Resource, What};
 use super::authorizer::{Authorizer, Decision, Rules};
 use crate::access::remembered::Remembered;
-use crate::access::remote::Remote;
+use crate::access::remote::{InTurn, QUESTIONS_MAX, Remote};
 use crate::authn::User;
 
 const ALLOWED_SECONDS: i64 = 300;
@@ -28,40 +25,34 @@ const OTHER_SECONDS: i64 = 30;
 const ANSWERS_MAX: usize = 8_192;
 /// Longer questions are asked each time, as at kube-apiserver: what is remembered is bounded by bytes, too.
 const KEPT_QUESTION_BYTES_MAX: usize = 10_000;
-/// Questions that are asked at a time, each on a connection of its own.
-const QUESTIONS_MAX: usize = 32;
-/// The same for strangers, who keep nobody else from asking.
+/// Questions of strangers that are asked at a time.
 const STRANGERS_QUESTIONS_MAX: usize = 8;
-/// How long a question waits for its turn.
-const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks somebody else.
 #[derive(Clone)]
 pub struct AccessWebhook(Arc<Inner>);
 
 struct Inner {
-    remote: Arc<dyn Remote>,
+    remote: InTurn,
+    /// The same for strangers, who keep nobody else from asking.
+    remote_of_strangers: InTurn,
     clock: Arc<dyn Clock>,
     known: Remembered<String, Decision>,
-    turns: Semaphore,
-    strangers_turns: Semaphore,
 }
 
 impl AccessWebhook {
     /// Asks this one.
     #[must_use]
     pub fn new(remote: Arc<dyn Remote>, clock: Arc<dyn Clock>) -> Self {
-        let known = Remembered::new(ANSWERS_MAX);
-        let turns = Semaphore::new(QUESTIONS_MAX);
-        let strangers_turns = Semaphore::new(STRANGERS_QUESTIONS_MAX);
-        Self(Arc::new(Inner { remote, clock, known, turns, strangers_turns }))
+        let remote_of_strangers = InTurn::new(remote.clone(), STRANGERS_QUESTIONS_MAX);
+        let (remote, known) = (InTurn::new(remote, QUESTIONS_MAX), Remembered::new(ANSWERS_MAX));
+        Self(Arc::new(Inner { remote, remote_of_strangers, clock, known }))
     }
 
     async fn ask(&self, user: &User, review: &Value) -> Result<Value, String> {
-        let turns = if user.is_stranger() { &self.0.strangers_turns } else { &self.0.turns };
-        let turn = timeout(TURN_TIMEOUT, turns.acquire()).await;
-        let _turn = turn.map_err(|_| "too many questions are asked".to_owned())?;
-        self.0.remote.ask(review).await
+        let Inner { remote, remote_of_strangers, .. } = &*self.0;
+        let remote = if user.is_stranger() { remote_of_strangers } else { remote };
+        remote.ask(review).await
     }
 }
 
@@ -142,6 +133,7 @@ fn review(asked: &Attributes<'_>) -> Value {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use freewheel_link::names::ClusterName;
 
