@@ -34,7 +34,10 @@ impl Admission {
     ) -> bool {
         let target = review.target;
         let Some(config) = self.index.of(&target.cluster) else { return false };
+        // What a binding changes of its pod: the binding was asked about.
+        let is_settled = review.stores && review.subresource == Some("binding");
         has(&config, target.kind.plural())
+            && !is_settled
             && Who::is_asked_about(review.actor)
             && !is_configuration(target.kind.group(), target.kind.plural())
     }

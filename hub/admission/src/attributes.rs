@@ -1,4 +1,4 @@
-//! A write as a rule sees it: what is done, to what, by whom.
+//! A write, or an action, as a rule sees it: what is done, to what, by whom.
 
 use std::sync::Arc;
 
@@ -6,9 +6,11 @@ use freewheel_hub_cel::Question;
 use freewheel_hub_objects::{Review, Verb, stored_value};
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::{Key, Resource};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::asker::Who;
+
+const CONNECT: &str = "CONNECT";
 
 /// A write as a rule sees it.
 pub(crate) struct Attributes<'a> {
@@ -23,19 +25,20 @@ pub(crate) struct Attributes<'a> {
     pub(crate) namespace: &'a str,
 }
 
-/// What a door shows: the object, or something that is made of it.
+/// What is shown: an object, or something else that comes by a door of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shown {
     Object,
-    Binding,
     Scale,
+    /// What an action is asked by: it is of a kind of its own.
+    Action,
 }
 
 impl Shown {
-    /// By this door.
-    pub(crate) fn by(subresource: Option<&str>) -> Self {
-        match subresource {
-            Some("binding") => Self::Binding,
+    /// Of this.
+    pub(crate) fn of(review: &Review<'_>) -> Self {
+        match review.subresource {
+            _ if !review.stores => Self::Action,
             Some("scale") => Self::Scale,
             Some(_) | None => Self::Object,
         }
@@ -48,9 +51,9 @@ impl<'a> Attributes<'a> {
         let target = review.target;
         let (operation, object, old) = match review.verb {
             Verb::Create => ("CREATE", Some(object), None),
-            Verb::Update if review.subresource == Some("binding") => ("CREATE", Some(object), None),
             Verb::Update => ("UPDATE", Some(object), review.old),
             Verb::Delete => ("DELETE", None, Some(object)),
+            Verb::Connect => (CONNECT, Some(object), None),
         };
         let said = || object.or(old).and_then(|it| it.pointer("/metadata/name")?.as_str());
         let name = if target.name.is_empty() { said().unwrap_or_default() } else { &target.name };
@@ -67,7 +70,7 @@ impl<'a> Attributes<'a> {
     }
 
     pub(crate) fn shown(&self) -> Shown {
-        Shown::by(self.review.subresource)
+        Shown::of(self.review)
     }
 
     /// Whether it is about a namespace itself.
@@ -79,10 +82,7 @@ impl<'a> Attributes<'a> {
     pub(crate) fn show(&self, value: &Value, version: &Kind) -> Value {
         match self.shown() {
             Shown::Object => converted(value, self.kind(), version),
-            Shown::Binding => json!({
-                "apiVersion": "v1", "kind": "Binding", "metadata": self.reference(value),
-                "target": {"kind": "Node", "name": value.pointer("/spec/nodeName")},
-            }),
+            Shown::Action => value.clone(),
             Shown::Scale => json!({
                 "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": self.reference(value),
                 "spec": {"replicas": self.replicas(value)},
@@ -107,35 +107,40 @@ impl<'a> Attributes<'a> {
 
     /// Group, version and kind of what is shown.
     fn kind_of(&self, version: &Kind) -> Value {
-        let own = (version.group(), version.version(), version.kind());
         let (group, version, kind) = match self.shown() {
-            Shown::Object => own,
-            Shown::Binding => ("", "v1", "Binding"),
+            Shown::Object => (version.group(), version.version(), version.kind()),
             Shown::Scale => ("autoscaling", "v1", "Scale"),
+            Shown::Action => self.object.map(gvk).unwrap_or_default(),
         };
         json!({"group": group, "version": version, "kind": kind})
+    }
+
+    /// Of how it is written; nothing is said of how somebody comes in.
+    fn options(&self) -> Value {
+        let kind = match self.operation {
+            CONNECT => return Value::Null,
+            "UPDATE" => "UpdateOptions",
+            "DELETE" => "DeleteOptions",
+            _ => "CreateOptions",
+        };
+        let mut options = Map::clone(&self.review.options);
+        options.insert("apiVersion".to_owned(), json!("meta.k8s.io/v1"));
+        options.insert("kind".to_owned(), json!(kind));
+        if self.review.dry_run {
+            options.insert("dryRun".to_owned(), json!(["All"]));
+        }
+        options.into()
     }
 
     /// All that is said of the request but its objects (admission/v1 AdmissionRequest), for who is asked about this
     /// version of it.
     pub(crate) fn request(&self, version: &Kind, who: &Who) -> Value {
         let resource = |kind: &Kind| json!({"group": kind.group(), "version": kind.version(), "resource": kind.plural()});
-        let mut options = json!({
-            "apiVersion": "meta.k8s.io/v1",
-            "kind": match self.operation {
-                "UPDATE" => "UpdateOptions",
-                "DELETE" => "DeleteOptions",
-                _ => "CreateOptions",
-            },
-        });
-        if self.review.dry_run {
-            options["dryRun"] = json!(["All"]);
-        }
         let mut request = json!({
             "kind": self.kind_of(version), "resource": resource(version),
             "requestKind": self.kind_of(self.kind()), "requestResource": resource(self.kind()),
             "operation": self.operation, "userInfo": who.info(), "dryRun": self.review.dry_run,
-            "options": options,
+            "options": self.options(),
         });
         for (key, text) in [
             ("name", self.name),
@@ -186,6 +191,13 @@ impl<'a> Attributes<'a> {
 
 fn is_namespace(kind: &Kind) -> bool {
     kind.group().is_empty() && kind.plural() == "namespaces"
+}
+
+/// Group, version and kind, as an object says them.
+pub(crate) fn gvk(object: &Value) -> (&str, &str, &str) {
+    let text = |key: &str| object[key].as_str().unwrap_or_default();
+    let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
+    (group, version, text("kind"))
 }
 
 /// An object in another version of its kind.

@@ -1,4 +1,4 @@
-//! Rules about writes that people make in their cluster: admission policies in CEL, and webhooks.
+//! Rules about what people write and do in their cluster: admission policies in CEL, and webhooks.
 //!
 //! ```text
 //! commit of a configuration ─▶ index: of each cluster, who is asked about which resource

@@ -16,5 +16,5 @@ mod validating;
 pub(crate) use definition::{Binding, Hook, Policy, Purpose};
 pub(crate) use job::{Job, Seen, Selected};
 pub(crate) use mutating::MutatingPolicies;
-pub(crate) use patch::settle;
+pub(crate) use patch::Form;
 pub(crate) use validating::ValidatingPolicies;

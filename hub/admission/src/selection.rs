@@ -114,7 +114,9 @@ impl Selection {
 
     fn has_labels(&self, asked: &Attributes<'_>) -> bool {
         let has = |object: Option<&Value>| {
-            object.is_some_and(|it| self.object.matches_json(it.pointer("/metadata/labels")))
+            // What has no metadata has no labels that it might lack.
+            let meta = object.and_then(|object| object.get("metadata"));
+            meta.is_some_and(|meta| self.object.matches_json(meta.get("labels")))
         };
         self.object.is_everything() || has(asked.object) || has(asked.old)
     }

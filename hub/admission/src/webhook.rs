@@ -3,11 +3,13 @@
 //! ```text
 //! hook        one of a configuration                 wanted   whether it is asked
 //! calls       in turn, in time ─ Caller: HTTPS ─▶ review: what was answered
+//! invocation  one is asked about one write
 //! validating  all at the same time                   mutating   one after the other, with what those before have made
 //! ```
 
 mod calls;
 mod hook;
+mod invocation;
 mod mutating;
 mod patching;
 mod review;

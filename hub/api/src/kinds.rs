@@ -19,6 +19,7 @@ pub mod address;
 mod admission_registration;
 pub mod api_service;
 mod batch;
+mod binding;
 pub mod certificate_signing_request;
 pub mod cluster_role;
 pub mod cluster_role_binding;
@@ -142,6 +143,7 @@ static BUILT_IN: LazyLock<Arc<Layer>> = LazyLock::new(|| {
 });
 
 /// What Deployments and ReplicaSets are scaled by; it has no path of its own.
+static BINDING: LazyLock<Arc<Kind>> = LazyLock::new(|| Arc::new(binding::kind()));
 static SCALE: LazyLock<Arc<Kind>> = LazyLock::new(|| Arc::new(scale::kind()));
 
 /// The layer that all logical clusters share.
@@ -178,6 +180,12 @@ pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Arc<Kin
 #[must_use]
 pub fn by_kind(api_version: &str, kind: &str) -> Option<&'static Arc<Kind>> {
     BUILT_IN.by_kind(api_version, kind)
+}
+
+/// Binding of core/v1.
+#[must_use]
+pub fn binding() -> &'static Arc<Kind> {
+    &BINDING
 }
 
 /// Scale of autoscaling/v1.

@@ -12,6 +12,8 @@
 //!   (`events_are_those_of_kube_apiserver`);
 //! - each refusal is told, also one at the door (`who_is_refused_is_told_of`);
 //! - bodies are told where the policy asks for them, and nowhere else (`bodies_are_told_where_the_policy_asks_for_them`);
+//! - what policies and webhooks have to say to it is among the annotations, patches where it is told of bodies
+//!   (`what_rules_say_of_a_write_is_told`);
 //! - what lasts is told at its beginning and at its end, however it ends (`a_watch_is_told_when_it_begins_and_when_it_ends`).
 
 use std::net::IpAddr;
@@ -22,6 +24,7 @@ use freewheel_hub_audit::{
     Asked, Audit, Counts, Event, Level, ObjectRef, Stage, Told, UserInfo, What,
 };
 use freewheel_hub_metrics::{MetricFamily, MetricKind, Metrics, Sample, Value as Figure};
+use freewheel_hub_objects::Notes;
 use freewheel_hub_objects::clock::Clock;
 use freewheel_hub_schema::protobuf;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
@@ -227,6 +230,13 @@ impl Recording {
         let annotations = &mut self.event.annotations;
         annotations.insert(DECISION.to_owned(), decided.to_owned());
         annotations.insert(REASON.to_owned(), reason.clone().into_owned());
+    }
+
+    /// This was said by those who have a say in it. What was said under a key before stays.
+    pub(crate) fn is_noted(&mut self, notes: &Notes) {
+        for (key, text) in notes.annotations(Level::Request <= self.told.level) {
+            self.event.annotations.entry(key).or_insert(text);
+        }
     }
 
     /// This has come with it.

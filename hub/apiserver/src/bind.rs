@@ -1,7 +1,7 @@
 //! POST to `pods/NAME/binding`, or to `bindings` with the pod's name in the body: the scheduler's word.
 
 use bytes::Bytes;
-use freewheel_hub_objects::Binding;
+use freewheel_hub_objects::{Binding, ObjectRef};
 use freewheel_hub_schema::error::{ApiError, FieldError};
 use http::Response;
 use serde_json::{Value, json};
@@ -18,15 +18,15 @@ pub(crate) fn is_collection(target: &Target<'_>) -> bool {
 }
 
 /// Binds the pod that the body names.
-pub(crate) async fn bind_named(mut call: Call, body: Bytes) -> Result<Response<Body>, ApiError> {
-    let binding = read(&call, body.clone())?;
+pub(crate) async fn bind_named(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    let binding = read(call, body)?;
     let name = binding.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     if name.is_empty() {
         let error = FieldError::required("metadata.name", "name or generateName is required");
         return Err(ApiError::invalid("", "Binding", "", &[error]));
     }
-    name.clone_into(&mut call.name);
-    bind(&call, body).await.map_err(|error| call.tenant.told(error))
+    let place = ObjectRef { name: name.to_owned(), ..call.object_ref() };
+    run(call, (&place, true), &binding).await
 }
 
 fn read(call: &Call, body: Bytes) -> Result<Value, ApiError> {
@@ -35,12 +35,20 @@ fn read(call: &Call, body: Bytes) -> Result<Value, ApiError> {
 
 /// Binds a pod to a node, once.
 pub(crate) async fn bind(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    run(call, (&call.object_ref(), false), &read(call, body)?).await
+}
+
+async fn run(
+    call: &Call,
+    (place, is_named): (&ObjectRef, bool),
+    binding: &Value,
+) -> Result<Response<Body>, ApiError> {
     let how = call.how("CreateOptions")?;
-    let binding = read(call, body)?;
-    decode::check_about(call, &binding, "Binding")?;
-    let node = target(&binding, &call.name)?;
-    let binding = Binding { node: &node, uid: None, metadata: &binding["metadata"] };
-    call.hub.server.objects.bind(&how, &call.object_ref(), &binding).await?;
+    decode::check_about((&place.namespace, &place.name), binding, "Binding")?;
+    let node = target(binding, &place.name)?;
+    let metadata = &binding["metadata"];
+    let binding = Binding { node: &node, uid: None, metadata, is_named };
+    call.hub.server.objects.bind(&how, place, &binding).await?;
     Ok(respond::created_status(call.status_wire()))
 }
 

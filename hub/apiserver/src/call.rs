@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_objects::{Notes, ObjectRef, Person, WriteOptions};
+use freewheel_hub_objects::{Actor, Notes, ObjectRef, Person, WriteOptions};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::namespace::NamespaceName;
 use freewheel_hub_schema::selector::{FieldSelector, LabelSelector};
@@ -168,22 +168,22 @@ impl Call {
         }
     }
 
+    /// The caller, under this name of a field manager.
+    pub(crate) fn actor(&self, manager: String) -> Actor {
+        let User { name, uid, groups, extra, .. } = User::clone(&self.user);
+        Person { name, uid, groups, extra, manager }.into()
+    }
+
     /// How to write; `options` is the kind named in errors, such as `CreateOptions`.
     pub(crate) fn how(&self, options: &str) -> Result<WriteOptions, ApiError> {
         let agent = self.header(&USER_AGENT).unwrap_or_default();
         Ok(WriteOptions {
-            actor: Person {
-                name: self.user.name.clone(),
-                uid: self.user.uid.clone(),
-                groups: self.user.groups.clone(),
-                extra: self.user.extra.clone(),
-                manager: self.query.manager(agent, options)?,
-            }
-            .into(),
+            actor: self.actor(self.query.manager(agent, options)?),
             dry_run: self.query.dry_run(options)?,
             field_validation: self.query.field_validation(options)?,
             makes_nothing: false,
             expect: self.tenant.expect(),
+            options: self.query.options(),
             notes: Some(self.notes.clone()),
         })
     }

@@ -7,7 +7,6 @@ use freewheel_hub_schema::protobuf;
 use freewheel_hub_schema::types::{self, Typed};
 use serde_json::Value;
 
-use crate::call::Call;
 use crate::media::Wire;
 use crate::yaml;
 
@@ -113,18 +112,22 @@ pub(crate) fn object(
 ///
 /// # Errors
 /// 400 when it is another kind or speaks of another object.
-pub(crate) fn check_about(call: &Call, value: &Value, what: &str) -> Result<(), ApiError> {
+pub(crate) fn check_about(
+    (own_namespace, own_name): (&str, &str),
+    value: &Value,
+    what: &str,
+) -> Result<(), ApiError> {
     let text = |path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let kind = text("/kind");
     if !kind.is_empty() && kind != what {
         return Err(ApiError::bad_request(format!("the body is a {kind} and no {what}")));
     }
-    if text("/metadata/name") != call.name {
+    if text("/metadata/name") != own_name {
         let why = format!("name in URL does not match name in {what} object");
         return Err(ApiError::bad_request(why));
     }
     let namespace = text("/metadata/namespace");
-    if !namespace.is_empty() && namespace != call.namespace {
+    if !namespace.is_empty() && namespace != own_namespace {
         return Err(ApiError::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));

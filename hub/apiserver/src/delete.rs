@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use freewheel_hub_objects::{DeleteOptions, Deleted, Propagation, WriteOptions};
+use freewheel_hub_objects::{Action, DeleteOptions, Deleted, Propagation, Verb, WriteOptions};
 use freewheel_hub_schema::error::{ApiError, FieldError};
 use freewheel_hub_schema::kind::Trait;
 use freewheel_hub_schema::protobuf;
@@ -143,7 +143,8 @@ pub(crate) async fn evict(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
         Wire::Protobuf => protobuf::decode(&body)?,
         Wire::Json | Wire::Yaml => parse(&decode::json_bytes(wire, body)?)?,
     };
-    decode::check_about(call, &eviction, "Eviction")?;
+    let mut how = call.how("CreateOptions")?;
+    let eviction = admitted(call, &how, eviction).await?;
     let given = eviction.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));
     if given.get(UNREADABLE) == Some(&json!(true)) {
         let why = "can not be set for pod eviction, try after removing the option";
@@ -151,10 +152,23 @@ pub(crate) async fn evict(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
         return Err(ApiError::invalid("policy", "Eviction", &call.name, &[error]));
     }
     let (dry_run, options) = read_options(&given, &Query::default())?;
-    let mut how = call.how("CreateOptions")?;
     how.dry_run |= dry_run;
     call.hub.server.objects.evict(&how, &call.object_ref(), &options).await?;
     Ok(respond::created_status(call.status_wire()))
+}
+
+/// What those who have a say in it make of an eviction.
+async fn admitted(call: &Call, how: &WriteOptions, mut eviction: Value) -> Result<Value, ApiError> {
+    let about = (&*call.namespace, &*call.name);
+    decode::check_about(about, &eviction, "Eviction")?;
+    // As it is known here, whatever version it was posted in.
+    (eviction["apiVersion"], eviction["kind"]) = (json!("policy/v1"), json!("Eviction"));
+    let action = Action { verb: Verb::Create, subresource: Some("eviction"), object: eviction };
+    let check = |eviction: Value| {
+        decode::check_about(about, &eviction, "Eviction")?;
+        Ok(eviction)
+    };
+    call.hub.server.objects.admit(how, &call.object_ref(), action, check).await
 }
 
 /// Options from the body and the query; the body wins where both speak.

@@ -12,14 +12,12 @@
 //!   resource             verb ▸ permission ▸ call, which is one request for objects
 //!     read, watch          get, list; watch          (encode, frame, frame_cache, splice, continue_token)
 //!     write, apply, delete create, update, patch; server-side apply; delete   (decode, yaml)
-//!     scale, bind          subresources with a body of their own
+//!     scale, bind, connect subresources with a body of their own; ways in, as rules see them
 //!     proxy, streaming     what a device counts; logs, and streams to pods   (device)
 //!     objectless           what is answered without objects   (review)
-//!   describe             discovery, openapi, health: what the hub says about itself
-//!   registry             the image registry's paths
+//!   describe, registry   what the hub says about itself: discovery, openapi, health; the image registry's paths
 //! flow       how many requests are under way, and how much of large answers   (fair_pool, large_answers, workers)
-//! request_metrics  what is counted of requests   (series)
-//! view       the kind that is served over the kind that is stored
+//! request_metrics  what is counted of requests   (series)   view   the kind that is served over the one that is stored
 //! ```
 //!
 //! Guarantees:
@@ -37,6 +35,7 @@ pub mod authz;
 mod bind;
 pub mod body;
 mod call;
+mod connect;
 mod connection_slots;
 mod context;
 mod decode;

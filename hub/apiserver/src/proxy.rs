@@ -33,7 +33,7 @@ use self::device::{DeviceFigures, Page};
 use crate::body::Body;
 use crate::call::Call;
 use crate::streaming::Addressed;
-use crate::{media, respond};
+use crate::{connect, media, respond};
 
 /// About the bytes of the figures of a device with some pods.
 const FIGURES: usize = 128 << 10;
@@ -43,6 +43,7 @@ const AGENT_PORT: &str = "10250";
 
 /// Answers for the path behind `proxy`.
 pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
+    connect::through_proxy(call, "NodeProxyOptions", &call.rest).await?;
     let node = Addressed::read(&call.name, "node")?;
     let page = Page::of(&call.rest).ok_or_else(|| no_such_page(&call.rest))?;
     let spoke = device(call, &node)?;

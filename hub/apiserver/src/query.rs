@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use freewheel_hub_objects::FieldValidation;
 use freewheel_hub_schema::error::{ApiError, FieldError};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 /// Options of all verbs, taken from the query string.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -152,6 +152,14 @@ impl Query {
             Some(error) => Err(ApiError::invalid("meta.k8s.io", options, "", &[error])),
             None => Ok(self.field_manager.clone()),
         }
+    }
+
+    /// Its part of CreateOptions and the like, as it was said.
+    pub(crate) fn options(&self) -> Map<String, Value> {
+        let said =
+            [("fieldManager", &self.field_manager), ("fieldValidation", &self.field_validation)];
+        let said = said.into_iter().filter(|(_, text)| !text.is_empty());
+        said.map(|(key, text)| (key.to_owned(), json!(text))).collect()
     }
 
     /// `resourceVersion` as a number; `None` when it was not given.

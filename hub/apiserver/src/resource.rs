@@ -41,24 +41,35 @@ pub(crate) async fn answer(
     if call.subresource == "proxy" && call.view.served.plural() != "nodes" {
         let body = context.incoming.take();
         let answer = streaming::proxy(&call, (context.method, context.uri), body).await;
-        call.slot.upgrade.keep(&mut context.passage);
-        return answer.map_err(|error| call.failure(error));
+        return Ok(finished(context, &call, answer));
     }
     let (body, mut held) = body_of(&call, verb, context.incoming).await?;
     context.trail.takes(media::body_wire(call.header(&CONTENT_TYPE)).ok(), &body);
-    if by_name {
-        return bind::bind_named(call, body).await;
-    }
-    let answer = run(&call, verb, body, &mut held).await.map_err(|error| call.failure(error));
-    // A failure may say much, too, and its reason may be that nobody writes them any more.
-    let answer = answer.unwrap_or_else(|error| respond::failure_in(call.status_wire(), &error));
-    let mut answer = answer.map(|body| body.keeping(held));
-    call.slot.upgrade.keep(&mut context.passage);
+    let answer = if by_name {
+        bind::bind_named(&call, body).await
+    } else {
+        run(&call, verb, body, &mut held).await
+    };
+    let mut answer = finished(context, &call, answer).map(|body| body.keeping(held));
     if let Some(deprecated) = &call.view.served.deprecated {
         respond::warn(&mut answer, &[deprecated.to_string()]);
     }
-    respond::warn(&mut answer, &call.notes.warnings());
     Ok(answer)
+}
+
+/// The answer, or the failure as its caller is to see it, with what those who have a say in it have said beside.
+fn finished(
+    context: &mut Context<'_>,
+    call: &Call,
+    answer: Result<Response<Body>, ApiError>,
+) -> Response<Body> {
+    // A failure may say much, too, and its reason may be that nobody writes them any more.
+    let mut answer = answer
+        .unwrap_or_else(|error| respond::failure_in(call.status_wire(), &call.failure(error)));
+    call.slot.upgrade.keep(&mut context.passage);
+    context.trail.is_noted(&call.notes);
+    respond::warn(&mut answer, &call.notes.warnings());
+    answer
 }
 
 /// What is asked for, by somebody who may.

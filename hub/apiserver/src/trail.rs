@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use freewheel_hub_objects::Notes;
 use freewheel_hub_schema::error::ApiError;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, request};
@@ -116,6 +117,13 @@ impl Trail {
             recording.is_decided(&decision);
         }
         authz::answer(asked, decision)
+    }
+
+    /// This was said by those who have a say in it.
+    pub(crate) fn is_noted(&mut self, notes: &Notes) {
+        if let Some(recording) = &mut self.recording {
+            recording.is_noted(notes);
+        }
     }
 
     /// This has come with it.

@@ -5,13 +5,14 @@
 //! there ─▶ marked (deletionTimestamp) ─ last finalizer taken off, grace 0 ─▶ gone
 //! ```
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::{Kind, Trait};
 use freewheel_hub_schema::time;
 use freewheel_hub_schema::uid::Uid;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::update::UPDATE_TRIES_MAX;
 use super::{
@@ -49,6 +50,40 @@ pub enum Propagation {
     Foreground,
 }
 
+impl DeleteOptions {
+    /// As those who have a say in it are shown them.
+    fn said(&self) -> Map<String, Value> {
+        let mut said = Map::new();
+        if let Some(seconds) = self.grace_period_seconds {
+            said.insert("gracePeriodSeconds".to_owned(), json!(seconds));
+        }
+        if let Some(propagation) = self.propagation {
+            said.insert("propagationPolicy".to_owned(), json!(propagation.as_str()));
+        }
+        let mut preconditions = Map::new();
+        if let Some(uid) = &self.uid {
+            preconditions.insert("uid".to_owned(), json!(uid.as_str()));
+        }
+        if let Some(revision) = self.revision {
+            preconditions.insert("resourceVersion".to_owned(), json!(revision.to_string()));
+        }
+        if !preconditions.is_empty() {
+            said.insert("preconditions".to_owned(), preconditions.into());
+        }
+        said
+    }
+}
+
+impl Propagation {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Orphan => "Orphan",
+            Self::Background => "Background",
+            Self::Foreground => "Foreground",
+        }
+    }
+}
+
 /// What a delete came to.
 #[derive(Clone, Debug)]
 pub enum Deleted {
@@ -77,7 +112,11 @@ pub(super) async fn delete(
         // A tree of values is larger than its text, and is not kept until the commit is through.
         let (verdict, admitted, freed) = {
             let value = Canonical::of_stored(&old, &target.kind)?;
-            let review = Review { old: Some(&value), ..objects.review(how, Verb::Delete, target) };
+            let review = Review {
+                old: Some(&value),
+                options: Cow::Owned(options.said()),
+                ..objects.review(how, Verb::Delete, target)
+            };
             let admitted = objects.admission.validate(&review, &value).await?;
             check(target, options, &old)?;
             let verdict = decide(&target.kind, &value, options, objects.clock.unix_seconds())?;

@@ -28,7 +28,8 @@ use super::update::UPDATE_TRIES_MAX;
 use super::{Actor, DeleteOptions, ObjectRef, Objects, WriteOptions, meta};
 
 impl Objects {
-    /// Deletes the pod in this place, if its disruption budget lets it go.
+    /// Deletes the pod in this place, if its disruption budget lets it go. Who has a say in it was asked about the eviction
+    /// ([`Objects::admit`]), and is not asked about what comes of it.
     ///
     /// # Errors
     /// 429 when the budget does not; 500 when there are several; 504 when others change it all the time; and as
@@ -39,7 +40,8 @@ impl Objects {
         target: &ObjectRef,
         options: &DeleteOptions,
     ) -> Result<(), ApiError> {
-        Box::pin(evict(self, how, target, options)).await
+        let how = WriteOptions { actor: Actor::Hub, ..how.clone() };
+        Box::pin(evict(self, &how, target, options)).await
     }
 }
 

@@ -10,6 +10,7 @@
 //! actor      who writes; how: what is asked; place: which object
 //! canonical  the one form in which objects are stored; check: mistakes; meta: what the server owns
 //! admission  who else has a say, plugin by plugin; namespace, pins: rules of their own; notes: what they say beside
+//! action     what is asked of an object and stores none: connections, evictions, bindings, requests for tokens
 //! claims     what a write takes and gives back; service: addresses and ports; pending_claims: what others choose just now
 //! apply      what is made or changed by one word; owners: whose which fields are; binding: pods get their nodes
 //! splice     what is stored becomes what is shown
@@ -30,6 +31,7 @@
 //!   (`content_that_is_on_its_way_when_its_namespace_changes_is_looked_at_again`);
 //! - what waits for the disk is text, not trees of values (`no_tree_of_values_waits_for_the_disk`).
 
+mod action;
 mod actor;
 mod admission;
 mod apply;
@@ -58,6 +60,7 @@ mod update;
 mod verb;
 mod write_options;
 
+pub use action::Action;
 pub use actor::{Actor, Person};
 pub use admission::{Invoked, Plugin, Refusal, Review, Rounds};
 pub use apply::Applied;

@@ -19,7 +19,14 @@ pub struct Notes(Mutex<Said>);
 #[derive(Debug, Default)]
 struct Said {
     warnings: Vec<String>,
-    annotations: BTreeMap<String, String>,
+    annotations: BTreeMap<String, Annotation>,
+}
+
+#[derive(Debug)]
+struct Annotation {
+    text: String,
+    /// It may repeat what is in the object.
+    is_body: bool,
 }
 
 impl Notes {
@@ -33,9 +40,19 @@ impl Notes {
 
     /// To the audit. What was said under a key stays.
     pub fn annotate(&self, key: impl Into<String>, value: impl Into<String>) {
+        self.put(shortened(key.into()), value.into(), false);
+    }
+
+    /// The same, where the audit is told of bodies alone: this may repeat what is in one.
+    pub fn annotate_body(&self, key: impl Into<String>, value: impl Into<String>) {
+        self.put(shortened(key.into()), value.into(), true);
+    }
+
+    fn put(&self, key: String, text: String, is_body: bool) {
         let mut said = self.0.lock();
         if said.annotations.len() < EACH_MAX {
-            said.annotations.entry(key.into()).or_insert_with(|| shortened(value.into()));
+            let annotation = || Annotation { text: shortened(text), is_body };
+            said.annotations.entry(key).or_insert_with(annotation);
         }
     }
 
@@ -45,10 +62,12 @@ impl Notes {
         self.0.lock().warnings.clone()
     }
 
-    /// Annotations of the audit event.
+    /// Annotations of the audit event, with those that are told with bodies alone, or without.
     #[must_use]
-    pub fn annotations(&self) -> BTreeMap<String, String> {
-        self.0.lock().annotations.clone()
+    pub fn annotations(&self, with_bodies: bool) -> BTreeMap<String, String> {
+        let said = self.0.lock();
+        let told = said.annotations.iter().filter(|(_, one)| with_bodies || !one.is_body);
+        told.map(|(key, one)| (key.clone(), one.text.clone())).collect()
     }
 }
 
@@ -72,7 +91,7 @@ mod tests {
         notes.warn("0");
         notes.annotate("0", "other");
         assert_eq!(notes.warnings().len(), EACH_MAX);
-        assert_eq!(notes.annotations().len(), EACH_MAX);
-        assert_eq!(notes.annotations()["0"].len(), BYTES_MAX);
+        assert_eq!(notes.annotations(true).len(), EACH_MAX);
+        assert_eq!(notes.annotations(true)["0"].len(), BYTES_MAX);
     }
 }

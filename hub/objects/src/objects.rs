@@ -1,5 +1,6 @@
 //! The pipeline's entries: create, update, modify, delete.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use freewheel_hub_api::kinds;
@@ -99,7 +100,9 @@ impl Objects {
             target,
             subresource: None,
             old: None,
+            stores: true,
             dry_run,
+            options: Cow::Borrowed(&how.options),
             notes,
             rounds,
             store,

@@ -1,4 +1,4 @@
-//! What a write does.
+//! What a write does, or what is asked for beside writes.
 
 /// As plugins and the log are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub enum Verb {
     Update,
     /// A removal, or the mark that leads to one.
     Delete,
+    /// A way into something, by which nothing is written.
+    Connect,
 }
 
 impl Verb {
@@ -19,6 +21,7 @@ impl Verb {
             Self::Create => "create",
             Self::Update => "update",
             Self::Delete => "delete",
+            Self::Connect => "connect",
         }
     }
 }

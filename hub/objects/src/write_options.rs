@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use freewheel_hub_store::Expect;
+use serde_json::{Map, Value};
 
 use super::{Actor, Notes};
 
@@ -32,6 +33,8 @@ pub struct WriteOptions {
     /// What must hold when the write is committed, beside what it says of its own object: that which its writer looked
     /// at first. Where it does not the write is refused, with [`OVERTAKEN`].
     pub expect: Vec<Expect>,
+    /// What its writer says of it in so many words (`fieldManager`, `fieldValidation`), for those who have a say in it.
+    pub options: Map<String, Value>,
     /// Where those who have a say in it may say more; nobody listens where there is none.
     pub notes: Option<Arc<Notes>>,
 }

@@ -4,6 +4,7 @@
 
 mod answers;
 mod objects {
+    pub(crate) mod actions;
     pub(crate) mod admission;
     pub(crate) mod applied;
     pub(crate) mod bindings;

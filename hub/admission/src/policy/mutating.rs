@@ -15,7 +15,7 @@ use freewheel_hub_schema::kind::Kind;
 use serde_json::Value;
 
 use super::job::{Job, Seen, Selected};
-use super::patch::changed;
+use super::patch::{Form, changed};
 use crate::admission::Admission;
 use crate::attributes::{Attributes, Shown, converted};
 
@@ -59,7 +59,7 @@ impl Plugin for MutatingPolicies {
         let (jobs, errors) = {
             let asked = Attributes::of(review, object);
             // What a door makes of an object is not the object.
-            if asked.shown() != Shown::Object {
+            if asked.shown() == Shown::Scale {
                 return Ok(());
             }
             let hooks = config.mutating.about(review.target.kind.plural());
@@ -82,8 +82,10 @@ impl Plugin for MutatingPolicies {
             let is_second = review.rounds.is_second();
             let mut invoked = review.rounds.of(NAME);
             invoked.begin(is_second, object);
-            let kind = review.target.kind.clone();
-            let run = Run { kind, object: object.clone(), invoked, is_second, failed: Vec::new() };
+            let (kind, shown) = (review.target.kind.clone(), Shown::of(review));
+            let object_now = object.clone();
+            let run =
+                Run { kind, shown, object: object_now, invoked, is_second, failed: Vec::new() };
             let work = move || run.all(&jobs.0, &jobs.1, jobs.2.as_ref());
             let run = self.0.turns.run(&config.bounds.turns, work).await;
             let mut run = run.map_err(|error| Refusal::Status(Box::new(error)))?;
@@ -103,6 +105,7 @@ impl Plugin for MutatingPolicies {
 /// The policies that are asked, one after the other.
 struct Run {
     kind: Arc<Kind>,
+    shown: Shown,
     object: Value,
     invoked: Invoked,
     is_second: bool,
@@ -137,10 +140,11 @@ impl Run {
 
     fn one(&mut self, job: &Job, seen: &Seen, namespace: Option<&Arc<Value>>) {
         let mut shown = Value::clone(&seen.object);
+        let form = Form::of(self.shown, &shown, &job.version);
         for mutation in &job.policy.mutations {
             let scope = seen.with(shown.clone()).scope(namespace, job.params());
             let mut evaluation = Evaluation::new(&scope, &job.policy.variables, UNITS_MAX);
-            match changed(mutation, &shown, &job.version, &mut evaluation) {
+            match changed(mutation, &shown, &form, &mut evaluation) {
                 Ok(new) => shown = new,
                 Err(why) => self.fail(job, why),
             }

@@ -1,5 +1,7 @@
 //! What a MutatingAdmissionPolicy makes of an object: by what it lays over it, or by a JSON patch.
 
+use std::sync::Arc;
+
 use freewheel_hub_cel::{Evaluation, Expression, Failed, Value as Cel, json, of_type};
 use freewheel_hub_schema::depth;
 use freewheel_hub_schema::error::ApiError;
@@ -10,32 +12,64 @@ use freewheel_hub_structured_merge::lay_over;
 use serde_json::Value;
 
 use super::definition::{Compiled, Mutation};
+use crate::attributes::{Shown, gvk};
 use crate::conditions::{OUT_OF_BUDGET, failed};
 
-/// What a change makes of an object in this version.
+/// Which form what is changed has, before and after.
+#[derive(Clone, Debug)]
+pub(crate) enum Form {
+    /// An object's of this kind, in this version.
+    Object(Arc<Kind>),
+    /// Group, version and kind of what an action is asked by.
+    Action(String, String, String),
+}
+
+impl Form {
+    /// Of this, in this version of the resource that it is about.
+    pub(crate) fn of(shown: Shown, object: &Value, version: &Arc<Kind>) -> Self {
+        match shown {
+            Shown::Action => {
+                let (group, version, kind) = gvk(object);
+                Self::Action(group.to_owned(), version.to_owned(), kind.to_owned())
+            }
+            Shown::Object | Shown::Scale => Self::Object(version.clone()),
+        }
+    }
+
+    fn typed(&self) -> Typed<'_> {
+        match self {
+            Self::Object(kind) => Typed::from(&**kind),
+            Self::Action(group, version, kind) => {
+                Typed::from((group.as_str(), version.as_str(), kind.as_str()))
+            }
+        }
+    }
+
+    /// An object that somebody changed, in canonical form and with defaults again.
+    pub(crate) fn settle(&self, object: &mut Value) -> Result<(), ApiError> {
+        depth::check(object)?;
+        canonicalise(object, self.typed())?;
+        apply_defaults(object, self.typed());
+        if let Self::Object(kind) = self {
+            kind.strategy.default(object);
+        }
+        Ok(())
+    }
+}
+
+/// What a change makes of an object of this form.
 pub(super) fn changed(
     mutation: &Mutation,
     object: &Value,
-    version: &Kind,
+    form: &Form,
     evaluation: &mut Evaluation<'_>,
 ) -> Result<Value, String> {
     let mut new = match mutation {
-        Mutation::Apply(expression) => {
-            laid_over(evaluate(expression, evaluation)?, object, version)?
-        }
+        Mutation::Apply(expression) => laid_over(evaluate(expression, evaluation)?, object, form)?,
         Mutation::Patch(expression) => patched(evaluate(expression, evaluation)?, object)?,
     };
-    settle(&mut new, version).map_err(|error| error.message)?;
+    form.settle(&mut new).map_err(|error| error.message)?;
     Ok(new)
-}
-
-/// An object that somebody changed, in canonical form and with defaults again.
-pub(crate) fn settle(object: &mut Value, version: &Kind) -> Result<(), ApiError> {
-    depth::check(object)?;
-    canonicalise(object, version)?;
-    apply_defaults(object, version);
-    version.strategy.default(object);
-    Ok(())
 }
 
 fn evaluate<'a>(
@@ -50,11 +84,7 @@ fn evaluate<'a>(
     }
 }
 
-fn laid_over(
-    (made, _): (Cel, &Expression),
-    object: &Value,
-    version: &Kind,
-) -> Result<Value, String> {
+fn laid_over((made, _): (Cel, &Expression), object: &Value, form: &Form) -> Result<Value, String> {
     if of_type(&made) != "Object" {
         return Err(format!("must evaluate to Object but got {}", of_type(&made)));
     }
@@ -62,8 +92,7 @@ fn laid_over(
     for key in ["apiVersion", "kind"] {
         patch[key] = object[key].clone();
     }
-    lay_over(Typed::from(version), object, &patch)
-        .map_err(|why| format!("error applying patch: {why}"))
+    lay_over(form.typed(), object, &patch).map_err(|why| format!("error applying patch: {why}"))
 }
 
 fn patched((made, _): (Cel, &Expression), object: &Value) -> Result<Value, String> {

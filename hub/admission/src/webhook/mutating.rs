@@ -6,21 +6,20 @@ use async_trait::async_trait;
 use freewheel_hub_objects::{Claims, Invoked, Plugin, Refusal, Review, Verb};
 use freewheel_hub_schema::kind::Kind;
 use serde_json::{Value, json};
-use tracing::warn;
 
 use super::hook::Webhook;
+use super::invocation::{Invocation, Sort};
 use super::patching::patched;
-use super::review::{Asked, denial};
 use super::wanted::internal;
 use crate::admission::Admission;
 use crate::attributes::{Attributes, Shown, converted};
-use crate::index::Bounds;
-use crate::policy::Seen;
+use crate::policy::Form;
 
 const NAME: &str = "MutatingAdmissionWebhook";
-const FAILED_OPEN: &str = "failed-open.mutating.webhook.admission.k8s.io/";
 const MUTATION: &str = "mutation.webhook.admission.k8s.io/";
 const PATCH: &str = "patch.webhook.admission.k8s.io/";
+/// Bytes of a patch with who made it that the audit is told.
+const PATCH_BYTES_MAX: usize = 10 << 10;
 
 pub(crate) struct MutatingWebhooks(pub(crate) Arc<Admission>);
 
@@ -72,8 +71,9 @@ impl MutatingWebhooks {
                 continue;
             }
             let place = format!("round_{}_index_{at}", u8::from(is_second));
-            let changed =
-                self.ask((review, &config.bounds), hook, (&version, &seen, &place)).await?;
+            let (sort, bounds, place) = (Sort::Mutating, &config.bounds, &*place);
+            let call = Invocation { sort, hook, review, bounds, seen: &seen, place };
+            let changed = self.ask(&call, &version).await?;
             if let Some(new) = changed {
                 *object = converted(&new, &version, &review.target.kind);
                 invoked.changed();
@@ -89,72 +89,61 @@ impl MutatingWebhooks {
     /// What one makes of an object, where that is another.
     async fn ask(
         &self,
-        (review, bounds): (&Review<'_>, &Bounds),
-        hook: &Webhook,
-        (version, seen, place): (&Arc<Kind>, &Seen, &str),
+        call: &Invocation<'_>,
+        version: &Arc<Kind>,
     ) -> Result<Option<Value>, Refusal> {
-        let answer = async {
-            let mut asked = Asked::of(hook, seen)?;
-            let body = std::mem::take(&mut asked.body);
-            asked.read(&self.0.calls.ask(hook, (review, bounds), body).await?, true)
-        };
-        let answer = match answer.await {
-            Ok(answer) => answer,
-            Err(why) if hook.fails => return Err(internal(hook.failed(&why))),
-            Err(why) => {
-                warn!(
-                    webhook = hook.name,
-                    error = why,
-                    "a webhook does not answer, and may be passed over"
-                );
-                review.annotate(format!("{FAILED_OPEN}{place}"), hook.name.clone());
-                return Ok(None);
-            }
-        };
-        for (key, value) in answer.annotations {
-            review.annotate(format!("{}/{key}", hook.name), value);
-        }
-        answer.warnings.into_iter().for_each(|text| review.warn(text));
-        if !answer.allowed {
-            return Err(Refusal::Status(Box::new(denial(&hook.name, &answer.status))));
-        }
-        let new = match answer.patch {
-            Some(patch) => after(review, hook, (version, seen), &patch)?,
+        let Some(answer) = call.run(&self.0.calls).await? else { return Ok(None) };
+        let patch =
+            answer.patch.as_deref().map(|patch| operations(call.hook, patch)).transpose()?;
+        let patch = patch.filter(|patch| !patch.as_array().is_some_and(Vec::is_empty));
+        let new = match &patch {
+            Some(patch) => after(call, version, patch.clone())?,
             None => None,
         };
-        let mut said = json!({"configuration": hook.configuration, "webhook": hook.name, "mutated": new.is_some()});
-        review.annotate(format!("{MUTATION}{place}"), said.to_string());
-        if new.is_some() {
-            said["patchType"] = json!("JSONPatch");
-            if let Some(map) = said.as_object_mut() {
-                map.remove("mutated");
-            }
-            review.annotate(format!("{PATCH}{place}"), said.to_string());
-        }
+        tell(call, patch.filter(|_| new.is_some()));
         Ok(new)
     }
 }
 
+/// Tells the audit whether somebody has changed an object, and where it is told of bodies by what.
+fn tell(call: &Invocation<'_>, patch: Option<Value>) {
+    let Invocation { hook, review, place, .. } = call;
+    let mut said = json!({"configuration": hook.configuration, "webhook": hook.name});
+    let by = said.clone();
+    said["mutated"] = json!(patch.is_some());
+    review.annotate(format!("{MUTATION}{place}"), said.to_string());
+    if let Some(patch) = patch {
+        let mut said = by;
+        said["patchType"] = json!("JSONPatch");
+        let short = said.to_string();
+        said["patch"] = patch;
+        let whole = said.to_string();
+        let told = if whole.len() <= PATCH_BYTES_MAX { whole } else { short };
+        review.annotate_body(format!("{PATCH}{place}"), told);
+    }
+}
+
+fn operations(hook: &Webhook, patch: &[u8]) -> Result<Value, Refusal> {
+    serde_json::from_slice(patch).map_err(|error| {
+        internal(hook.failed(&format!("received undecodable patch in webhook response: {error}")))
+    })
+}
+
 /// What an object is after a patch, where that is another.
 fn after(
-    review: &Review<'_>,
-    hook: &Webhook,
-    (version, seen): (&Arc<Kind>, &Seen),
-    patch: &[u8],
+    call: &Invocation<'_>,
+    version: &Arc<Kind>,
+    operations: Value,
 ) -> Result<Option<Value>, Refusal> {
-    let operations: Value = serde_json::from_slice(patch).map_err(|error| {
-        internal(hook.failed(&format!("received undecodable patch in webhook response: {error}")))
-    })?;
-    if operations.as_array().is_some_and(Vec::is_empty) {
-        return Ok(None);
-    }
+    let (seen, shown) = (call.seen, Shown::of(call.review));
     // What goes, and what a door makes of an object, is not the object.
-    if seen.object.is_null() || Shown::by(review.subresource) != Shown::Object {
+    if seen.object.is_null() || shown == Shown::Scale {
         return Err(internal(format!(
             "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
-            hook.name
+            call.hook.name
         )));
     }
-    let new = patched(&seen.object, operations, version).map_err(internal)?;
+    let form = Form::of(shown, &seen.object, version);
+    let new = patched(&seen.object, operations, &form).map_err(internal)?;
     Ok((new != *seen.object).then_some(new))
 }

@@ -6,17 +6,10 @@ use async_trait::async_trait;
 use freewheel_hub_objects::{Claims, Plugin, Refusal, Review};
 use futures::future::join_all;
 use serde_json::Value;
-use tracing::warn;
 
-use super::hook::Webhook;
-use super::review::{Asked, denial};
-use super::wanted::internal;
+use super::invocation::{Invocation, Sort};
 use crate::admission::Admission;
 use crate::attributes::Attributes;
-use crate::index::Bounds;
-use crate::policy::Seen;
-
-const FAILED_OPEN: &str = "failed-open.validating.webhook.admission.k8s.io/";
 
 pub(crate) struct ValidatingWebhooks(pub(crate) Arc<Admission>);
 
@@ -38,56 +31,21 @@ impl Plugin for ValidatingWebhooks {
         let Some(config) = self.0.index.of(&review.target.cluster) else {
             return Ok(Claims::default());
         };
-        let asked = Attributes::of(review, object);
+        let (asked, config) = (Attributes::of(review, object), &*config);
         let mut wanted = Vec::new();
         for hook in config.validating_webhooks.about(review.target.kind.plural()) {
             if let Some((_, seen)) = hook.wants(&self.0, &asked, &config.bounds).await? {
                 wanted.push((hook, seen));
             }
         }
-        let calls = wanted
-            .iter()
-            .enumerate()
-            .map(|(at, (hook, seen))| self.ask((review, &config.bounds), hook, (at, seen)));
+        let calls = wanted.iter().enumerate().map(|(at, (hook, seen))| async move {
+            let place = format!("round_0_index_{at}");
+            let (sort, bounds) = (Sort::Validating, &config.bounds);
+            Invocation { sort, hook, review, bounds, seen, place: &place }.run(&self.0.calls).await
+        });
         for answer in join_all(calls).await {
             answer?;
         }
         Ok(Claims::default())
-    }
-}
-
-impl ValidatingWebhooks {
-    async fn ask(
-        &self,
-        (review, bounds): (&Review<'_>, &Bounds),
-        hook: &Webhook,
-        (at, seen): (usize, &Seen),
-    ) -> Result<(), Refusal> {
-        let answer = async {
-            let mut asked = Asked::of(hook, seen)?;
-            let body = std::mem::take(&mut asked.body);
-            asked.read(&self.0.calls.ask(hook, (review, bounds), body).await?, false)
-        };
-        let answer = match answer.await {
-            Ok(answer) => answer,
-            Err(why) if hook.fails => return Err(internal(hook.failed(&why))),
-            Err(why) => {
-                warn!(
-                    webhook = hook.name,
-                    error = why,
-                    "a webhook does not answer, and may be passed over"
-                );
-                review.annotate(format!("{FAILED_OPEN}round_0_index_{at}"), hook.name.clone());
-                return Ok(());
-            }
-        };
-        for (key, value) in answer.annotations {
-            review.annotate(format!("{}/{key}", hook.name), value);
-        }
-        answer.warnings.into_iter().for_each(|text| review.warn(text));
-        if answer.allowed {
-            return Ok(());
-        }
-        Err(Refusal::Status(Box::new(denial(&hook.name, &answer.status))))
     }
 }

@@ -1,6 +1,8 @@
 //! Policies and webhooks, over a pipeline in memory.
 
 #[cfg(test)]
+mod actions;
+#[cfg(test)]
 mod changes;
 #[cfg(test)]
 mod kit;

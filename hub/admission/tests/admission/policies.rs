@@ -92,7 +92,7 @@ async fn a_binding_says_what_comes_of_it() {
     let warning =
         "Validation failed for ValidatingAdmissionPolicy 'rule' with binding 'rule-here': never";
     assert_eq!(notes.warnings(), [warning]);
-    let said = notes.annotations();
+    let said = notes.annotations(true);
     assert_eq!(said["rule/who"], "by ada");
     let failure: Value =
         serde_json::from_str(&said["validation.policy.admission.k8s.io/validation_failure"])

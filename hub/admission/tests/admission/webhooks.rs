@@ -58,7 +58,7 @@ async fn a_webhook_says_no_and_more() {
         "admission webhook \"asked.example.com\" denied the request: bad data"
     );
     assert_eq!(notes.warnings(), ["looked at"]);
-    assert_eq!(notes.annotations()["asked.example.com/seen"], "yes");
+    assert_eq!(notes.annotations(true)["asked.example.com/seen"], "yes");
     world.config_map("b", json!({})).await.unwrap();
 }
 
@@ -77,6 +77,12 @@ async fn a_webhook_that_cannot_be_asked_refuses_or_not() {
         "Internal error occurred: failed calling webhook \"away.example.com\": failed to call webhook: \
          Post \"https://hooks.example.com/away?timeout=10s\": dial tcp: connection refused"
     );
+    let causes = refused.details.unwrap().causes;
+    assert_eq!(
+        causes[0].message,
+        "ValidatingWebhookConfiguration \"away\" has failurePolicy Fail; if its webhook is not to come back, take it out of \
+         the way: kubectl delete validatingwebhookconfiguration away"
+    );
     world.remove("ValidatingWebhookConfiguration", "away").await;
     for kind in ["Validating", "Mutating"] {
         world.webhook(kind, "broken", json!({"failurePolicy": "Ignore"})).await;
@@ -84,7 +90,7 @@ async fn a_webhook_that_cannot_be_asked_refuses_or_not() {
     let (how, notes) = by(person("ada"));
     let at = place("root", "v1", "ConfigMap", "");
     world.objects.create(&how, &at, json!({"metadata": {"name": "a"}})).await.unwrap();
-    let said = notes.annotations();
+    let said = notes.annotations(true);
     assert_eq!(
         said["failed-open.validating.webhook.admission.k8s.io/round_0_index_0"],
         "broken.example.com"
@@ -118,9 +124,16 @@ async fn webhooks_change_what_is_written_and_are_asked_again() {
     let made = freewheel_hub_objects::stored_value(&written.stored).unwrap();
     assert_eq!(made["data"], json!({"own": "x", "count": "2", "second": "here"}));
     assert_eq!(world.asked(), 3, "the second does not ask for another round");
-    let said = notes.annotations();
+    let said = notes.annotations(true);
     assert!(said["mutation.webhook.admission.k8s.io/round_1_index_0"].contains("\"mutated\":true"));
-    assert!(said["patch.webhook.admission.k8s.io/round_0_index_1"].contains("JSONPatch"));
+    let patched: Value =
+        serde_json::from_str(&said["patch.webhook.admission.k8s.io/round_0_index_1"]).unwrap();
+    assert_eq!(patched["patchType"], "JSONPatch");
+    assert_eq!(patched["patch"][0]["path"], "/data/second");
+    // It repeats what is in the object.
+    let without = notes.annotations(false);
+    assert!(without.contains_key("mutation.webhook.admission.k8s.io/round_0_index_1"));
+    assert!(!without.contains_key("patch.webhook.admission.k8s.io/round_0_index_1"));
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ use super::backend::{self, Backend};
 use super::ending;
 use crate::body::Body;
 use crate::call::Call;
+use crate::connect;
 use crate::path;
 use crate::request_body::RequestBody;
 
@@ -58,12 +59,15 @@ pub(crate) async fn proxy(
     body: RequestBody,
 ) -> Result<Response<Body>, ApiError> {
     let (prefix, rest) = split(uri.path());
+    let of_service = call.view.served.plural() == "services";
+    let kind = if of_service { "ServiceProxyOptions" } else { "PodProxyOptions" };
+    connect::through_proxy(call, kind, rest).await?;
     if rest.is_empty() && matches!(*method, Method::GET | Method::HEAD) {
         return redirect(uri);
     }
     let backend = backend::of(call)?;
     let held = call.slot.backlog.hold(CONNECTION_BYTES).await?;
-    let (mut sender, connection) = connect(call, &backend).await?;
+    let (mut sender, connection) = dial(call, &backend).await?;
     let request = request(call, (method, uri), (prefix, rest), body)?;
     let mut answer = sender.send_request(request).await.map_err(|error| unreachable(&error))?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -106,7 +110,7 @@ fn redirect(uri: &Uri) -> Result<Response<Body>, ApiError> {
 
 type Connected = (http1::SendRequest<RequestBody>, AbortOnDropHandle<()>);
 
-async fn connect(call: &Call, backend: &Backend) -> Result<Connected, ApiError> {
+async fn dial(call: &Call, backend: &Backend) -> Result<Connected, ApiError> {
     let Backend { spoke, uid, port } = backend;
     let streams = &call.hub.server.streams;
     let stream = streams.port_forward(spoke, uid, *port, &call.user.name).await;

@@ -27,6 +27,7 @@ use freewheel_link::transport;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use http::Response;
+use serde_json::{Value, json};
 use tokio::io::{
     AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream, copy, copy_bidirectional, split,
 };
@@ -42,6 +43,7 @@ use super::websocket;
 use crate::authn::User;
 use crate::body::Body;
 use crate::call::Call;
+use crate::connect;
 use crate::connection_slots::ConnectionSlot;
 use crate::context::Hub;
 use crate::query::pairs;
@@ -64,6 +66,11 @@ const CONNECTION_BYTES: usize = 4 * session::PIPE_BYTES + (16 << 10);
 pub(crate) async fn port_forward(call: &Call) -> Result<Response<Body>, ApiError> {
     // To read pods is not to reach into them.
     call.check_may("create", &call.subresource).await?;
+    let asked = match named_ports(&call.raw_query)? {
+        ports if ports.is_empty() => json!({}),
+        ports => json!({"ports": ports}),
+    };
+    let asked = connect::admitted(call, "PodPortForwardOptions", asked).await?;
     let Located { spoke, uid, .. } = locate(call)?;
     if !call.slot.upgrade.is_offered() {
         return Err(ApiError::bad_request("Upgrade request required"));
@@ -71,7 +78,7 @@ pub(crate) async fn port_forward(call: &Call) -> Result<Response<Body>, ApiError
     let (becomes, answer) = handshake::asked(&call.headers)?.agree(&SERVED)?;
     let (ports, bytes) = match becomes {
         // What its connections hold is all that there is.
-        Becomes::Channels(_) => (ports(&call.raw_query)?, 0),
+        Becomes::Channels(_) => (ports(&asked)?, 0),
         Becomes::Spdy | Becomes::Tunnel => (Vec::new(), session::SESSION_BYTES),
     };
     call.hub.server.streams.reaches(&spoke)?;
@@ -96,21 +103,30 @@ pub(crate) async fn port_forward(call: &Call) -> Result<Response<Body>, ApiError
     Ok(answer)
 }
 
-/// The ports of a query, of which there is at least one.
-fn ports(query: &str) -> Result<Vec<u16>, ApiError> {
-    let named = pairs(query).filter(|(name, _)| name == "ports");
+/// The ports that a query names; over SPDY, each connection names its own.
+fn named_ports(query: &str) -> Result<Vec<u16>, ApiError> {
     let mut ports = Vec::new();
-    for (_, value) in named {
+    for (_, value) in pairs(query).filter(|(name, _)| name == "ports") {
         for text in value.split(',') {
             let port = text.parse::<u16>().map_err(|_| {
                 ApiError::bad_request(format!("unable to parse {text:?} as a port"))
             })?;
-            if port == 0 {
-                return Err(ApiError::bad_request(format!("port {text:?} must be > 0")));
-            }
             ports.push(port);
         }
     }
+    Ok(ports)
+}
+
+/// The ports that PodPortForwardOptions name, of which there is at least one.
+fn ports(options: &Value) -> Result<Vec<u16>, ApiError> {
+    let named = options["ports"].as_array().into_iter().flatten();
+    let port = |port: &Value| {
+        let number = port.as_u64().and_then(|port| u16::try_from(port).ok());
+        number
+            .filter(|port| *port != 0)
+            .ok_or_else(|| ApiError::bad_request(format!("port \"{port}\" must be > 0")))
+    };
+    let ports = named.map(port).collect::<Result<Vec<u16>, ApiError>>()?;
     match ports.len() {
         0 => Err(ApiError::bad_request("query parameter \"ports\" is required")),
         count if count <= PORTS_MAX => Ok(ports),
@@ -334,7 +350,8 @@ mod tests {
 
     #[test]
     fn ports_of_a_query_are_numbers_in_one_or_many() {
-        assert_eq!(ports("ports=80,81&ports=82").unwrap(), [80, 81, 82]);
+        let of = |query: &str| ports(&json!({"ports": named_ports(query)?}));
+        assert_eq!(of("ports=80,81&ports=82").unwrap(), [80, 81, 82]);
         for (query, text) in [
             ("", "\"ports\" is required"),
             ("ports=", "unable to parse"),
@@ -342,7 +359,7 @@ mod tests {
             ("ports=70000", "unable to parse"),
             (&format!("ports={}", vec!["1"; 33].join(",")), "at most 32 ports"),
         ] {
-            let error = ports(query).unwrap_err();
+            let error = of(query).unwrap_err();
             assert!(error.code == 400 && error.message.contains(text), "{query}: {error:?}");
         }
     }

@@ -25,10 +25,11 @@ use super::handshake::{self, Becomes, Served};
 use super::log;
 use super::pod::{Located, locate};
 use super::upgrade::Raw;
-use super::wants::Wants;
+use super::wants::{self, Wants};
 use super::websocket;
 use crate::body::Body;
 use crate::call::Call;
+use crate::connect;
 
 const SERVED: Served = Served {
     spdy: &["v4.channel.k8s.io"],
@@ -43,8 +44,10 @@ const SESSION_BYTES: usize = 10 * session::PIPE_BYTES;
 /// Answers a request for a command.
 pub(crate) async fn exec(call: &Call) -> Result<Response<Body>, ApiError> {
     call.check_may("create", &call.subresource).await?;
+    let asked = wants::options(&call.raw_query);
+    let asked = connect::admitted(call, "PodExecOptions", asked).await?;
     let Located { spoke, uid, object } = locate(call)?;
-    let mut wants = Wants::read(&call.raw_query)?;
+    let mut wants = Wants::of_exec(&asked)?;
     wants.options.container = log::container(&object, &call.name, &wants.options.container)?;
     let (streams, user) = (&call.hub.server.streams, &call.user.name);
     let command = streams.exec(&spoke, &uid, wants.options.clone(), user);
@@ -55,8 +58,10 @@ pub(crate) async fn exec(call: &Call) -> Result<Response<Body>, ApiError> {
 /// so in one.
 pub(crate) async fn attach(call: &Call) -> Result<Response<Body>, ApiError> {
     call.check_may("create", &call.subresource).await?;
+    let asked = wants::options(&call.raw_query);
+    let asked = connect::admitted(call, "PodAttachOptions", asked).await?;
     let Located { spoke, uid, object } = locate(call)?;
-    let wants = Wants::of_attach(&call.raw_query)?;
+    let wants = Wants::of_attach(&asked)?;
     let container = log::container(&object, &call.name, &wants.options.container)?;
     let options =
         LogOptions { container, follow: true, tail_lines: Some(0), ..LogOptions::default() };

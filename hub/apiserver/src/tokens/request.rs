@@ -2,6 +2,7 @@
 //! pods).
 
 use bytes::Bytes;
+use freewheel_hub_objects::{Action, Verb};
 use freewheel_hub_schema::error::{ApiError, FieldError};
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_schema::time;
@@ -18,6 +19,7 @@ use crate::media::{self, Shape};
 use crate::{decode, respond};
 
 const GROUP: &str = "authentication.k8s.io";
+const API_VERSION: &str = "authentication.k8s.io/v1";
 const KIND: &str = "TokenRequest";
 /// What a token is good for that says nothing.
 const DEFAULT_SECONDS: i64 = 3_600;
@@ -27,12 +29,10 @@ const SECONDS_MAX: i64 = 1 << 32;
 /// POST to `serviceaccounts/NAME/token`.
 pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
     let out = media::negotiate(call.header(&ACCEPT), |wanted| wanted.shape == Shape::Object)?;
-    let request = decode::any(call.body_wire()?, body)?;
-    call.how("CreateOptions")?;
+    let request = admitted(call, decode::any(call.body_wire()?, body)?).await?;
     let store = call.hub.server.objects.store();
     let snapshot = store.snapshot();
     let account = call.hub.server.objects.get_in(&*snapshot, &call.object_ref())?;
-    check_metadata(call, &request, &account)?;
     let issuer = &call.hub.issuer;
     let own = issuer.audiences(&*snapshot, &call.tenant.name);
     let asked = read(&request, &own)?;
@@ -51,7 +51,7 @@ pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, A
         spec["boundObjectRef"] = bound.clone();
     }
     let answer = json!({
-        "kind": KIND, "apiVersion": "authentication.k8s.io/v1",
+        "kind": KIND, "apiVersion": API_VERSION,
         "metadata": {
             "name": call.name, "namespace": &*call.namespace, "uid": &*account.object.header.uid,
             "creationTimestamp": time::from_unix(now),
@@ -63,6 +63,33 @@ pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, A
         },
     });
     Ok(respond::status(201, out.wire, &answer))
+}
+
+/// What those who have a say in it make of a request.
+async fn admitted(call: &Call, mut request: Value) -> Result<Value, ApiError> {
+    check_shape(&request)?;
+    (request["apiVersion"], request["kind"]) = (json!(API_VERSION), json!(KIND));
+    if request["spec"]["expirationSeconds"].is_null() {
+        request["spec"]["expirationSeconds"] = json!(DEFAULT_SECONDS);
+    }
+    let (how, place) = (call.how("CreateOptions")?, call.object_ref());
+    let action = Action { verb: Verb::Create, subresource: Some("token"), object: request };
+    let objects = &call.hub.server.objects;
+    objects.admit(&how, &place, action, |request| whole(call, request)).await
+}
+
+/// A request that is right, with all that is asked for by not saying it.
+fn whole(call: &Call, mut request: Value) -> Result<Value, ApiError> {
+    check_shape(&request)?;
+    let objects = &call.hub.server.objects;
+    let account = objects.get(&call.object_ref())?;
+    check_metadata(call, &request, &account)?;
+    let own = call.hub.issuer.audiences(&*objects.store().snapshot(), &call.tenant.name);
+    let asked = read(&request, &own)?;
+    request["spec"]["audiences"] = json!(asked.audiences);
+    (request["metadata"]["name"], request["metadata"]["namespace"]) =
+        (json!(call.name), json!(call.namespace.as_str()));
+    Ok(request)
 }
 
 fn text<'a>(value: &'a Value, path: &str) -> &'a str {
@@ -92,11 +119,22 @@ fn check_metadata(call: &Call, request: &Value, account: &Stored) -> Result<(), 
     Err(ApiError::conflict(GROUP, KIND, &call.name, &why))
 }
 
+fn check_shape(request: &Value) -> Result<(), ApiError> {
+    const TEXTS: [&str; 7] = [
+        "/metadata/name",
+        "/metadata/namespace",
+        "/metadata/uid",
+        "/spec/boundObjectRef/kind",
+        "/spec/boundObjectRef/apiVersion",
+        "/spec/boundObjectRef/name",
+        "/spec/boundObjectRef/uid",
+    ];
+    // Parents of what may be there have to be objects.
+    decode::check_shape(request, &TEXTS, &["/spec/audiences"])
+}
+
 /// For whom, and for how long: who names no audience means the API itself, at the address that it has now.
 fn read(request: &Value, own: &[String]) -> Result<Asked, ApiError> {
-    let bound =
-        ["kind", "apiVersion", "name", "uid"].map(|key| format!("/spec/boundObjectRef/{key}"));
-    decode::check_shape(request, &bound.each_ref().map(|path| &**path), &["/spec/audiences"])?;
     let audiences = request.pointer("/spec/audiences").and_then(Value::as_array);
     let audiences = audiences.into_iter().flatten().filter_map(Value::as_str);
     let mut audiences: Vec<String> = audiences.map(str::to_owned).collect();

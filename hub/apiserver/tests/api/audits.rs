@@ -218,3 +218,35 @@ async fn what_the_log_takes_is_counted() {
     assert_eq!(line, Some("apiserver_audit_event_total 3"));
     assert!(text.contains("apiserver_audit_error_total{plugin=\"log\"} 0"), "{text}");
 }
+
+#[tokio::test]
+async fn what_rules_say_of_a_write_is_told() {
+    let audited = audited("{level: Metadata, omitStages: [RequestReceived]}").await;
+    let admin = audited.hub.admin();
+    let group = "/apis/admissionregistration.k8s.io/v1";
+    let rule = json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"],
+        "resources": ["secrets", "serviceaccounts/token"]});
+    let spec = json!({"matchConstraints": {"resourceRules": [rule]}, "validations": [{"expression": "object.metadata.name != 'bad'"}],
+        "auditAnnotations": [{"key": "who", "valueExpression": "'by ' + request.userInfo.username"}]});
+    // Nobody says in another's name what was decided.
+    for name in ["rule", "authorization.k8s.io"] {
+        let mut spec = spec.clone();
+        spec["auditAnnotations"][0]["key"] = json!(if name == "rule" { "who" } else { "decision" });
+        let policy = json!({"metadata": {"name": name}, "spec": spec});
+        let made = admin.post(&format!("{group}/validatingadmissionpolicies"), &policy).await;
+        assert_eq!(made.code, 201, "{}", made.text());
+        let binding = json!({"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Audit"]}});
+        let path = format!("{group}/validatingadmissionpolicybindings");
+        assert_eq!(admin.post(&path, &binding).await.code, 201);
+    }
+    let headers =
+        |number: &'static str| [("audit-id", number), ("content-type", "application/json")];
+    assert_eq!(admin.send("POST", SECRETS, &headers("bad"), secret("bad")).await.code, 201);
+    let annotations = &audited.told("bad", 1).await[0]["annotations"];
+    assert_eq!(annotations["rule/who"], "by admin");
+    assert_eq!(annotations["authorization.k8s.io/decision"], "allow");
+    let failure =
+        annotations["validation.policy.admission.k8s.io/validation_failure"].as_str().unwrap();
+    let failure: Value = serde_json::from_str(failure).unwrap();
+    assert_eq!(failure[0]["validationActions"], json!(["Audit"]));
+}

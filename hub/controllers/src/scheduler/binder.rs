@@ -31,7 +31,7 @@ impl Binder {
         let Some(stored) = self.client.snapshot().get(pod).filter(|s| self.is_open(s, uid)) else {
             return Ok(false);
         };
-        let binding = Binding { node, uid: Some(uid), metadata: &Value::Null };
+        let binding = Binding { node, uid: Some(uid), metadata: &Value::Null, is_named: false };
         let how = WriteOptions { expect: vec![there.clone()], ..self.client.how().clone() };
         // Before its node can know: what that tells of the pod comes after.
         let at = self.client.clock.now();

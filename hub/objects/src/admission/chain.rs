@@ -56,6 +56,38 @@ impl Chain {
         Ok(())
     }
 
+    /// What they make of an action and say of it, `check` between the one and the other. What they claim for it is not
+    /// written: nothing of it is.
+    pub(crate) async fn admit<F>(
+        &self,
+        review: &Review<'_>,
+        mut object: Value,
+        check: F,
+    ) -> Result<Value, ApiError>
+    where
+        F: FnOnce(Value) -> Result<Value, ApiError> + Send,
+    {
+        self.round_of_action(review, &mut object).await?;
+        if review.rounds.begins_again() {
+            self.round_of_action(review, &mut object).await?;
+        }
+        let object = check(object)?;
+        self.validate(review, &object).await?;
+        Ok(object)
+    }
+
+    async fn round_of_action(
+        &self,
+        review: &Review<'_>,
+        object: &mut Value,
+    ) -> Result<(), ApiError> {
+        for plugin in self.who_handles(review) {
+            let outcome = plugin.mutate(review, object).await;
+            outcome.map_err(|why| refused(&**plugin, review, object, why))?;
+        }
+        Ok(())
+    }
+
     async fn round(&self, review: &Review<'_>, object: &mut Canonical) -> Result<(), ApiError> {
         for plugin in self.who_handles(review) {
             let outcome = plugin.mutate(review, object.rules()).await;

@@ -27,7 +27,7 @@ impl Plugin for NamespaceLifecycle {
         let kind = &review.target.kind;
         match review.verb {
             Verb::Create => kind.namespaced,
-            Verb::Update => false,
+            Verb::Update | Verb::Connect => false,
             Verb::Delete => kind.has(Trait::HasContent),
         }
     }

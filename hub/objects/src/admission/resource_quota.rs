@@ -43,12 +43,13 @@ impl Plugin for ResourceQuota {
 
     fn handles(&self, review: &Review<'_>) -> bool {
         let kind = &review.target.kind;
-        let counts = kind.namespaced && review.subresource.is_none() && kind.plural() != "events";
+        let is_whole = review.stores && review.subresource.is_none();
+        let counts = kind.namespaced && is_whole && kind.plural() != "events";
         counts
             && match review.verb {
                 Verb::Create => true,
                 Verb::Update => is_quota(kind) || grows(kind),
-                Verb::Delete => false,
+                Verb::Delete | Verb::Connect => false,
             }
     }
 

@@ -1,17 +1,18 @@
 //! What admission is asked about.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use freewheel_hub_schema::name;
 use freewheel_hub_schema::object::Resource;
 use freewheel_hub_store::{Scope, Snapshot, Store};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::rounds::Rounds;
 use crate::clock::{Clock, Random};
 use crate::{Actor, Notes, ObjectRef, Verb};
 
-/// One write, before it is made.
+/// One write before it is made, or one action before it is done.
 pub struct Review<'a> {
     /// Who writes.
     pub actor: &'a Actor,
@@ -23,8 +24,12 @@ pub struct Review<'a> {
     pub subresource: Option<&'a str>,
     /// The object before it, in the kind's own version; none where one is made.
     pub old: Option<&'a Value>,
+    /// An object is stored, or goes. Else it is an [`Action`](crate::Action), whose object is shown in the other's place.
+    pub stores: bool,
     /// Nothing will be written.
     pub dry_run: bool,
+    /// What else its writer says of how to write: CreateOptions and the like.
+    pub options: Cow<'a, Map<String, Value>>,
     /// What plugins say beside their answer goes here, where somebody listens.
     pub notes: Option<&'a Notes>,
     /// How often they were asked.
@@ -75,6 +80,13 @@ impl Review<'_> {
         }
     }
 
+    /// The same, where it is told of bodies alone.
+    pub fn annotate_body(&self, key: impl Into<String>, value: impl Into<String>) {
+        if let Some(notes) = self.notes {
+            notes.annotate_body(key, value);
+        }
+    }
+
     /// Now, in Unix seconds.
     #[must_use]
     pub fn now(&self) -> i64 {
@@ -84,12 +96,14 @@ impl Review<'_> {
     /// Whether a new object is made.
     #[must_use]
     pub fn creates(&self) -> bool {
-        self.verb == Verb::Create
+        self.verb == Verb::Create && self.stores
     }
 
     /// Whether an object is made, or changed by its main door.
     #[must_use]
     pub fn asks_for_it(&self) -> bool {
-        matches!(self.verb, Verb::Create | Verb::Update) && self.subresource.is_none()
+        matches!(self.verb, Verb::Create | Verb::Update)
+            && self.subresource.is_none()
+            && self.stores
     }
 }

@@ -9,7 +9,7 @@ use super::kit::{World, of, pod, refused, value};
 const PLAIN: &Value = &Value::Null;
 
 fn to<'a>(node: &'a str, metadata: &'a Value) -> Binding<'a> {
-    Binding { node, uid: None, metadata }
+    Binding { node, uid: None, metadata, is_named: false }
 }
 
 #[tokio::test]

@@ -74,7 +74,12 @@ async fn a_binding_has_no_owner() {
     let world = World::new().await;
     world.create("pods", pod("p")).await.unwrap();
     let before = owners(&world.read("pods", "p").unwrap());
-    let binding = freewheel_hub_objects::Binding { node: "pi-7", uid: None, metadata: &json!({}) };
+    let binding = freewheel_hub_objects::Binding {
+        node: "pi-7",
+        uid: None,
+        metadata: &json!({}),
+        is_named: false,
+    };
     world.objects.bind(&by("kube-scheduler"), &of("pods", "p"), &binding).await.unwrap();
     let bound = world.read("pods", "p").unwrap();
     assert_eq!((&bound["spec"]["nodeName"], owners(&bound)), (&json!("pi-7"), before));

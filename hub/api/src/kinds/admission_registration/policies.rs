@@ -103,10 +103,6 @@ impl Strategy for Validating {
         errors
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        warnings(object)
-    }
-
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         row(object, "/spec/validations", now)
     }
@@ -142,10 +138,6 @@ impl Strategy for Mutating {
         errors
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        warnings(object)
-    }
-
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         row(object, "/spec/mutations", now)
     }
@@ -157,11 +149,6 @@ fn default(object: &mut Value) {
     if let Some(resources) = spec.get_mut("matchConstraints").and_then(Value::as_object_mut) {
         rules::default_match(resources);
     }
-}
-
-fn warnings(object: &Value) -> Vec<String> {
-    let rules = Place::of(object, "spec").child("matchConstraints").child("resourceRules");
-    rules.items().filter_map(|rule| rules::warning(&rule)).collect()
 }
 
 fn row(object: &Value, parts: &str, now: i64) -> Vec<Value> {

@@ -13,16 +13,6 @@ const OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
 /// What may be changed on its way: what goes cannot.
 const MUTABLE_OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "UPDATE"];
 const CONDITIONS_MAX: usize = 64;
-/// What goes through doors of its own, about which nobody is asked.
-const UNASKED: &[(&str, &str, &str)] = &[
-    ("CONNECT", "pods", "exec"),
-    ("CONNECT", "pods", "attach"),
-    ("CONNECT", "pods", "portforward"),
-    ("CONNECT", "pods", "proxy"),
-    ("CONNECT", "services", "proxy"),
-    ("CREATE", "pods", "eviction"),
-    ("CREATE", "serviceaccounts", "token"),
-];
 
 /// Fills in the scope of each rule.
 pub(super) fn default_scopes(holder: &mut Map<String, Value>, list: &str) {
@@ -50,26 +40,6 @@ pub(super) fn check(rule: &Place<'_>) -> Vec<FieldError> {
     errors.extend(check_resources(&rule.child("resources")));
     errors.extend(rule.child("scope").one_of(&["*", "Cluster", "Namespaced"]));
     errors
-}
-
-/// What a rule is about without effect.
-pub(super) fn warning(rule: &Place<'_>) -> Option<String> {
-    let has = |list: &str, one: &str| {
-        rule.child(list).items().any(|item| item.text() == one || item.text() == "*")
-    };
-    let names = |resource: &str, door: &str| {
-        let is = |named: &str, own: &str| named == own || named == "*";
-        rule.child("resources").items().any(|item| {
-            item.text().split_once('/').is_some_and(|(of, by)| is(of, resource) && is(by, door))
-        })
-    };
-    let unasked = UNASKED.iter().filter(|(operation, resource, door)| {
-        has("apiGroups", "") && has("operations", operation) && names(resource, door)
-    });
-    let unasked: Vec<_> = unasked.map(|(does, of, by)| format!("{does} {of}/{by}")).collect();
-    let text =
-        "this hub does not ask about these yet, and what would be refused is done all the same";
-    (!unasked.is_empty()).then(|| format!("{}: {text}: {}", rule.path, unasked.join(", ")))
 }
 
 /// A list that is not empty, in which `*` stands alone.
@@ -171,33 +141,4 @@ pub(super) fn check_conditions(conditions: &Place<'_>) -> Vec<FieldError> {
 /// There has to be one.
 pub(super) fn check_expression(expression: &Place<'_>, missing: &str) -> Option<FieldError> {
     expression.text().trim().is_empty().then(|| expression.required(missing))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_means_to_be_asked_about_connections_is_told_that_nobody_asks() {
-        let warning = |operations: &[&str], group: &str, resources: &[&str]| {
-            let rule =
-                json!({"apiGroups": [group], "operations": operations, "resources": resources});
-            warning(&Place::at(&rule, "rules[0]")).unwrap_or_default()
-        };
-        let exec = warning(&["CONNECT"], "", &["pods/exec", "pods/status"]);
-        assert!(exec.starts_with("rules[0]: this hub does not ask"), "{exec}");
-        assert!(exec.ends_with(": CONNECT pods/exec"), "{exec}");
-        let all = warning(&["*"], "*", &["*/*"]);
-        assert!(UNASKED.iter().all(|(_, of, by)| all.contains(&format!("{of}/{by}"))), "{all}");
-        let token = warning(&["CREATE", "UPDATE"], "", &["serviceaccounts/*"]);
-        assert!(token.ends_with(": CREATE serviceaccounts/token"), "{token}");
-        for (operations, group, resources) in [
-            (&["*"], "", &["pods"]),
-            (&["UPDATE"], "", &["pods/*"]),
-            (&["*"], "apps", &["*/*"]),
-            (&["CONNECT"], "", &["pods/log"]),
-        ] {
-            assert_eq!(warning(operations, group, resources), "", "{operations:?} {resources:?}");
-        }
-    }
 }

@@ -80,14 +80,6 @@ impl Strategy for Rules {
         errors
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        let hooks = Place::of(object, "webhooks");
-        let of_hook = |hook: Place<'_>| -> Vec<String> {
-            hook.child("rules").items().filter_map(|rule| rules::warning(&rule)).collect()
-        };
-        hooks.items().flat_map(of_hook).collect()
-    }
-
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         vec![name(object), list(object, "/webhooks").len().into(), age(object, now)]
     }
