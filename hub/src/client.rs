@@ -1,28 +1,28 @@
 //! Our own verbs are clients of the API like everybody else: HTTPS with a client certificate.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use freewheel_hub_admission::UNANSWERED;
 use freewheel_hub_pki::{NoRandomness, certificates};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{PrivateKeyDer, ServerName, pem::PemObject as _};
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::host_address;
 use crate::kubeconfig::{Access, KubeconfigError};
 use crate::server_verifier::ServerVerifier;
 
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
-
-/// Where clouds tell a host of itself, and of its secrets: a unique local address, and meant for the host alone.
-const CLOUD_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 /// Why a request came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +132,7 @@ impl Client {
         let host = self.host.trim_matches(['[', ']']);
         let found = tokio::net::lookup_host((host, self.port)).await?;
         let found: Vec<SocketAddr> =
-            found.filter(|at| !self.keeps_out || !is_of_host(at.ip())).collect();
+            found.filter(|at| !self.keeps_out || !host_address::is_of_host(at.ip())).collect();
         if found.is_empty() {
             let why = "there is no address of it that may be dialled";
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
@@ -177,6 +177,20 @@ impl Client {
     ) -> Result<Answer, ClientError> {
         let lost = |source| ClientError::Connect { server: self.access.server.clone(), source };
         let stream = self.dial().await.map_err(lost)?;
+        self.send_over(stream, (method, path, kind), body).await
+    }
+
+    /// One request over this stream, which leads to whom it is for.
+    async fn send_over<S>(
+        &self,
+        stream: S,
+        (method, path, kind): (Method, &str, &str),
+        body: Bytes,
+    ) -> Result<Answer, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let lost = |source| ClientError::Connect { server: self.access.server.clone(), source };
         let name = ServerName::try_from(self.host.trim_matches(['[', ']']).to_owned())
             .map_err(|_| ClientError::Server(self.access.server.clone()))?;
         let stream = self.tls.connect(name, stream).await.map_err(lost)?;
@@ -239,6 +253,18 @@ impl Client {
         self.send(Method::POST, self.whole_path(), "application/json", document.into()).await
     }
 
+    /// The same over a stream that leads there.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn post_over<S>(&self, stream: S, document: Vec<u8>) -> Result<Answer, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let request = (Method::POST, self.whole_path(), "application/json");
+        self.send_over(stream, request, document.into()).await
+    }
+
     /// What stands at the very address that it is for.
     ///
     /// # Errors
@@ -275,12 +301,18 @@ impl Answer {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let registry = &body["errors"][0];
         let text = |value: &Value| value.as_str().map(str::to_owned);
+        let mut causes = body["details"]["causes"].as_array().into_iter().flatten();
+        // Whose webhook is in the way can be said by nobody else, and taken away by who asks.
+        let hint = causes.find(|cause| cause["reason"] == UNANSWERED);
+        let hint = hint.and_then(|cause| cause["message"].as_str());
+        let hint = hint.map(|hint| format!(". {hint}")).unwrap_or_default();
         Err(ClientError::Refused {
             code: self.status,
             reason: text(&body["reason"]).or_else(|| text(&registry["code"])).unwrap_or_default(),
             message: text(&body["message"])
                 .or_else(|| text(&registry["message"]))
-                .unwrap_or_else(|| format!("{} without a message", self.status)),
+                .unwrap_or_else(|| format!("{} without a message", self.status))
+                + &hint,
         })
     }
 
@@ -296,38 +328,6 @@ fn host_and_port(authority: &str) -> Option<(&str, u16)> {
         Some(_) | None => (authority, 443),
     };
     (!host.is_empty()).then_some((host, port))
-}
-
-/// Whether an address is one of this host's interfaces: only from there does what is sent to it come from itself. Nothing
-/// is sent.
-fn is_own(address: IpAddr) -> bool {
-    let any: IpAddr = match address {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let source = || -> io::Result<IpAddr> {
-        let socket = UdpSocket::bind((any, 0))?;
-        socket.connect((address, 9))?;
-        Ok(socket.local_addr()?.ip())
-    };
-    source().is_ok_and(|source| source == address)
-}
-
-/// Whether an address leads to this host itself, or to its own link.
-fn is_of_host(address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    if is_own(address) {
-        return true;
-    }
-    match address {
-        IpAddr::V4(it) => {
-            it.is_loopback() || it.is_unspecified() || it.is_link_local() || it.is_broadcast()
-        }
-        IpAddr::V6(it) => {
-            let is_metadata = it == CLOUD_METADATA;
-            it.is_loopback() || it.is_unspecified() || it.is_unicast_link_local() || is_metadata
-        }
-    }
 }
 
 /// Texts of `Warning: 299 - "text"`.
@@ -376,16 +376,18 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_an_interface_is_the_hosts_own() {
-        for own in ["127.0.0.1", "::ffff:127.0.0.1"] {
-            assert!(is_own(own.parse::<IpAddr>().unwrap().to_canonical()), "{own}");
-        }
-        // The one by which this host would leave, where it can.
-        let leaves = UdpSocket::bind("0.0.0.0:0").unwrap();
-        if leaves.connect("203.0.113.7:9").is_ok() {
-            assert!(is_of_host(leaves.local_addr().unwrap().ip()));
-        }
-        assert!(is_of_host("fd00:ec2::254".parse().unwrap()));
-        assert!(!is_own("203.0.113.7".parse().unwrap()), "somebody else's");
+    fn who_is_refused_for_a_dead_webhook_reads_how_to_take_it_away() {
+        let status = serde_json::json!({"kind": "Status", "reason": "InternalError", "message": "failed calling webhook \"a\": gone",
+            "details": {"causes": [{"reason": UNANSWERED, "message": "kubectl delete validatingwebhookconfiguration a"}]}});
+        let answer = Answer {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            body: status.to_string().into(),
+            warnings: Vec::new(),
+        };
+        let text = answer.success().err().unwrap().to_string();
+        assert_eq!(
+            text,
+            "the hub refused: failed calling webhook \"a\": gone. kubectl delete validatingwebhookconfiguration a"
+        );
     }
 }

@@ -4,6 +4,7 @@ mod accept;
 mod cli;
 mod client;
 mod get;
+mod host_address;
 mod images;
 mod keys;
 mod kubeconfig;

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_api::images::Images;
-use freewheel_hub_apiserver::{Access, Check, Limits, Server, Tls, TlsError};
+use freewheel_hub_apiserver::{Access, Check, Limits, Server, ServiceDialer, Tls, TlsError};
 use freewheel_hub_audit::Audit;
 use freewheel_hub_controllers::{definitions, module_users};
 use freewheel_hub_gateway::{Gateway, Identity, SetupError};
@@ -54,6 +54,7 @@ use tracing::{info, warn};
 use self::certificates::Certificates;
 use crate::cli::ServeOptions;
 use crate::kubeconfig;
+use admission_webhooks::AdmissionWebhooks;
 use data_dir::DataDir;
 use disk::{Disk, WatchedStore};
 use files::FileError;
@@ -170,11 +171,13 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let rotation = Rotation { sealing, store: store.clone() };
     let store: Arc<dyn Store> = Arc::new(WatchedStore { store, disk: disk.clone() });
     let issuer = names::issuer(options.service_account_issuer.as_deref(), &names.api)?;
-    let (access, store) = Access::over(store, files::read(&options, issuer)?);
+    let webhooks = Arc::new(AdmissionWebhooks::default());
+    let files = files::read(&options, issuer, webhooks.clone())?;
+    let (access, store) = Access::over(store, files);
     let objects = access.guard(Objects::new(store));
     definitions::serve_established(&objects);
     let audit = files::audit(&options.audit)?;
-    let hub = Hub { objects, access, audit, disk, pki, modules, fleet_root, names };
+    let hub = Hub { objects, access, webhooks, audit, disk, pki, modules, fleet_root, names };
     hub.serve(&options, rotation).await
 }
 
@@ -203,6 +206,7 @@ fn lock(data: &Path) -> Result<File, ServeError> {
 struct Hub {
     objects: Objects,
     access: Access,
+    webhooks: Arc<AdmissionWebhooks>,
     audit: Option<Arc<Audit>>,
     disk: Arc<Disk>,
     pki: Pki,
@@ -219,6 +223,8 @@ impl Hub {
         let api = TcpListener::bind(options.listen).await;
         let api = api.map_err(listening("the Kubernetes API", "--listen", options.listen))?;
         let gateway = self.gateway();
+        let dialer = ServiceDialer::new(self.objects.store().clone(), gateway.streams());
+        self.webhooks.reach_services(dialer);
         let clock = Arc::new(DefaultTimeProvider);
         let endpoint = Endpoint::hub(Socket::Bind(options.link), gateway.tls(clock)?)
             .map_err(listening("the link to the spokes (UDP)", "--link", options.link))?;

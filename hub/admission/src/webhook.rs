@@ -17,7 +17,8 @@ mod validating;
 mod wanted;
 
 pub(crate) use calls::Calls;
-pub use calls::{Address, CallError, Caller};
+pub use calls::{Address, CallError, Caller, ServicePort};
 pub(crate) use hook::{CALLS_OF_CLUSTER, Webhook};
+pub use invocation::UNANSWERED;
 pub(crate) use mutating::MutatingWebhooks;
 pub(crate) use validating::ValidatingWebhooks;

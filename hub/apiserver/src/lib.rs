@@ -95,5 +95,6 @@ pub use piece::BodyError;
 pub use registry::{LoggedIn, Permitted};
 pub use request_body::RequestBody;
 pub use server::{Limits, serve};
+pub use streaming::ServiceDialer;
 pub use tls::{Tls, TlsError};
 pub use tokens::{Issuer, PodToken};

@@ -9,6 +9,7 @@
 //! port_forward
 //! remote_command   `kubectl exec`, `attach`   (wants, command_streams)
 //! pod_proxy   requests that go on to a pod       backend    who is behind their path   (addressed)
+//! service_dialer   the same for parts of the hub
 //! ```
 //!
 //! A session is a part of its connection's task: it ends with the hub, with its cluster and with its user's certificate,
@@ -25,6 +26,7 @@ mod pod;
 mod pod_proxy;
 mod port_forward;
 mod remote_command;
+mod service_dialer;
 pub(crate) mod upgrade;
 mod wants;
 mod websocket;
@@ -34,3 +36,4 @@ pub(crate) use log::log;
 pub(crate) use pod_proxy::proxy;
 pub(crate) use port_forward::port_forward;
 pub(crate) use remote_command::{attach, exec};
+pub use service_dialer::ServiceDialer;

@@ -26,7 +26,11 @@ pub struct FileError {
 }
 
 /// What the files of these options say.
-pub(super) fn read(options: &ServeOptions, issuer: &str) -> Result<AccessOptions, FileError> {
+pub(super) fn read(
+    options: &ServeOptions,
+    issuer: &str,
+    webhooks: Arc<AdmissionWebhooks>,
+) -> Result<AccessOptions, FileError> {
     let tokens = options.token_auth_file.as_deref();
     let policies = options.authorization_policy_file.as_deref();
     Ok(AccessOptions {
@@ -42,7 +46,7 @@ pub(super) fn read(options: &ServeOptions, issuer: &str) -> Result<AccessOptions
             "--authorization-webhook-config-file",
             options.authorization_webhook_config_file.as_deref(),
         )?,
-        webhooks: Some(Arc::new(AdmissionWebhooks)),
+        webhooks: Some(webhooks),
         issuer: issuer.to_owned(),
     })
 }

@@ -82,9 +82,10 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// The server side of TLS, on loopback.
-    pub(in crate::serve) fn acceptor(pki: &Pki) -> TlsAcceptor {
-        let (own, _) = pki.serving(&[], &[IpAddr::V4(Ipv4Addr::LOCALHOST)]).unwrap();
+    /// The server side of TLS, on loopback and under this name.
+    pub(in crate::serve) fn acceptor(pki: &Pki, name: &str) -> TlsAcceptor {
+        let names: Vec<String> = if name.is_empty() { Vec::new() } else { vec![name.to_owned()] };
+        let (own, _) = pki.serving(&names, &[IpAddr::V4(Ipv4Addr::LOCALHOST)]).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -97,7 +98,7 @@ pub(super) mod tests {
 
     /// A server that answers one request with this, and what it was asked.
     async fn server(pki: &Pki, answer: &'static str) -> (String, tokio::task::JoinHandle<String>) {
-        let acceptor = acceptor(pki);
+        let acceptor = acceptor(pki, "");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let task = tokio::spawn(async move {

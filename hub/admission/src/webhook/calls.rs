@@ -4,6 +4,8 @@
 //! never for one that has just failed it; it comes again by itself.
 //!
 //! Guarantees:
+//! - one behind a Service is called by the Service's name, in the cluster that the rule is of
+//!   (`a_webhook_behind_a_service_is_called_by_its_name`);
 //! - a webhook that does not answer is given up when its time is over (`a_slow_webhook_is_given_up_in_time`);
 //! - it holds up nobody whom it does not select (`a_slow_webhook_holds_up_nobody_else`);
 //! - a controller is not held up by one of a spoke's cluster (`a_controller_is_not_held_up_by_a_spokes_webhook`).
@@ -37,8 +39,23 @@ pub struct Address {
     pub url: String,
     /// Who vouches for it, as PEM; empty: whom the host trusts.
     pub authorities: String,
+    /// The Service that it is behind, whose pods the name in its URL stands for.
+    pub service: Option<ServicePort>,
     /// It is somebody's who owns one cluster: nothing that the hub's host keeps to itself may be reached by it.
     pub of_tenant: bool,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Its logical cluster.
+    pub cluster: ClusterName,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its port, which is a pod's by its name.
+    pub port: u16,
 }
 
 /// Why there is no answer.
@@ -83,7 +100,7 @@ impl Calls {
         body: Vec<u8>,
     ) -> Result<Vec<u8>, String> {
         let (cluster, actor) = (&review.target.cluster, review.actor);
-        let address = address(hook, cluster)?;
+        let address = address(hook, cluster);
         let Some(caller) = &self.caller else {
             return Err("this hub calls no webhooks".to_owned());
         };
@@ -129,20 +146,25 @@ impl Calls {
 }
 
 /// Where a webhook is asked, and for how long it may think.
-fn address(hook: &Webhook, cluster: &ClusterName) -> Result<Address, String> {
-    match &hook.target {
-        Target::Url { url, authorities } => {
+fn address(hook: &Webhook, cluster: &ClusterName) -> Address {
+    let (url, service) = match &hook.target {
+        Target::Url(url) => {
             let has_path = url.trim_start_matches("https://").contains('/');
-            let path = if has_path { "" } else { "/" };
-            Ok(Address {
-                url: format!("{url}{path}?timeout={}s", hook.timeout.as_secs()),
-                authorities: authorities.clone(),
-                of_tenant: !cluster.is_root(),
-            })
+            (format!("{url}{}", if has_path { "" } else { "/" }), None)
         }
-        Target::Service { namespace, name } => Err(format!(
-            "service {namespace}/{name}: the hub is not in the pod network and dials no Services; say where the webhook is by `url`"
-        )),
+        Target::Service { namespace, name, port, path } => {
+            let path = if path.is_empty() { "/" } else { path };
+            let (cluster, port) = (cluster.clone(), *port);
+            let url = format!("https://{name}.{namespace}.svc:{port}{path}");
+            let (namespace, name) = (namespace.clone(), name.clone());
+            (url, Some(ServicePort { cluster, namespace, name, port }))
+        }
+    };
+    Address {
+        url: format!("{url}?timeout={}s", hook.timeout.as_secs()),
+        authorities: hook.authorities.clone(),
+        service,
+        of_tenant: !cluster.is_root(),
     }
 }
 

@@ -15,6 +15,8 @@ use crate::selection::Selection;
 const CALLS_OF_WEBHOOK: usize = 16;
 /// The same of all of a cluster.
 pub(crate) const CALLS_OF_CLUSTER: usize = 32;
+/// The port of a Service that is meant where none is named.
+const HTTPS_PORT: u16 = 443;
 /// How long one is waited for that does not say.
 const TIMEOUT_SECONDS: u64 = 10;
 
@@ -33,6 +35,8 @@ pub(crate) struct Webhook {
     /// It wants to be asked again when others change what it saw.
     pub(super) reinvoked: bool,
     pub(super) target: Target,
+    /// Who vouches for it, as PEM.
+    pub(super) authorities: String,
     /// Calls at a time.
     pub(super) turns: Arc<Semaphore>,
 }
@@ -40,8 +44,8 @@ pub(crate) struct Webhook {
 /// Where it is.
 #[derive(Debug)]
 pub(super) enum Target {
-    Url { url: String, authorities: String },
-    Service { namespace: String, name: String },
+    Url(String),
+    Service { namespace: String, name: String, port: u16, path: String },
 }
 
 fn text(value: &Value) -> String {
@@ -74,13 +78,16 @@ impl Webhook {
             ),
             version: known.next().copied(),
             reinvoked: hook["reinvocationPolicy"] == "IfNeeded",
+            authorities: pem(&text(&client["caBundle"])),
             target: if service.is_null() {
-                let authorities = pem(&text(&client["caBundle"]));
-                Target::Url { url: text(&client["url"]), authorities }
+                Target::Url(text(&client["url"]))
             } else {
+                let port = service["port"].as_u64().and_then(|port| u16::try_from(port).ok());
                 Target::Service {
                     namespace: text(&service["namespace"]),
                     name: text(&service["name"]),
+                    port: port.unwrap_or(HTTPS_PORT),
+                    path: text(&service["path"]),
                 }
             },
             turns: Arc::new(Semaphore::new(CALLS_OF_WEBHOOK)),

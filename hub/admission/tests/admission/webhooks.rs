@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use freewheel_hub_admission::CallError;
+use freewheel_hub_admission::{CallError, ServicePort};
 use freewheel_hub_objects::{Actor, DeleteOptions, WriteOptions};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
@@ -258,4 +258,27 @@ async fn conditions_of_a_webhook_are_asked_first() {
         refused.message,
         "configmaps \"c\" is forbidden: expression 'object.nothing == 1' resulted in error: no such key: nothing"
     );
+}
+
+#[tokio::test]
+async fn a_webhook_behind_a_service_is_called_by_its_name() {
+    let world = World::new().await;
+    let service = json!({"namespace": "hooks", "name": "checks", "path": "/maps"});
+    let client = json!({"service": service, "caBundle": "Y2E="});
+    for cluster in ["root", "pi-7"] {
+        let more = json!({"clientConfig": client});
+        world.webhook_in(cluster, "Validating", "asked", more).await;
+        let value = json!({"metadata": {"name": "a"}});
+        world.create_in(cluster, person("ada"), ("v1", "ConfigMap"), value).await.unwrap();
+        let address = world.webhooks.calls.lock().pop().unwrap().address;
+        assert_eq!(address.url, "https://checks.hooks.svc:443/maps?timeout=10s");
+        assert_eq!(address.authorities, "ca");
+        let port = ServicePort {
+            cluster: cluster.try_into().unwrap(),
+            namespace: "hooks".to_owned(),
+            name: "checks".to_owned(),
+            port: 443,
+        };
+        assert_eq!(address.service, Some(port));
+    }
 }

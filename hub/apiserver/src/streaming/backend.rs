@@ -7,17 +7,18 @@
 use std::sync::Arc;
 
 use freewheel_hub_api::kinds;
-use freewheel_hub_objects::ObjectRef;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_schema::uid::Uid;
-use freewheel_hub_store::{Scope, Stored};
+use freewheel_hub_store::{Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
 use serde_json::Value;
 
 use super::addressed::Addressed;
 use super::pod::spoke_of;
 use crate::call::Call;
+use crate::tenant::Tenant;
 
 /// The port of a URL that names none.
 const HTTP_PORT: u16 = 80;
@@ -42,34 +43,87 @@ pub(super) fn of(call: &Call) -> Result<Backend, ApiError> {
             "error trying to reach service: this hub speaks no TLS to pods".to_owned(),
         ));
     }
-    let place = ObjectRef { name: named.name.to_owned(), ..call.object_ref() };
-    let stored = call.hub.server.objects.get(&place)?;
-    if of_service { service(call, &named, &stored) } else { pod(call, &named, &stored) }
+    let state = call.hub.server.objects.store().snapshot();
+    let (tenant, namespace) = (&call.tenant, &*call.namespace);
+    let place = Place { state: &*state, tenant, namespace };
+    if of_service { place.service(named.name, named.port) } else { place.pod(&named) }
 }
 
 fn unavailable(text: String) -> ApiError {
     ApiError::new(503, "ServiceUnavailable", text)
 }
 
-/// The pod's port that is named, or its first one.
-fn pod(call: &Call, named: &Addressed<'_>, stored: &Stored) -> Result<Backend, ApiError> {
-    let pod = stored.object.value()?;
-    let port = match named.port {
-        "" => first_port(&pod),
-        text => text.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
-            unavailable(format!("error trying to reach service: unknown port {text:?}"))
-        })?,
-    };
-    on(call, &pod, stored, port)
+/// A namespace in which somebody is looked for.
+pub(super) struct Place<'a> {
+    pub(super) state: &'a dyn Snapshot,
+    pub(super) tenant: &'a Tenant,
+    pub(super) namespace: &'a str,
 }
 
-fn on(call: &Call, pod: &Value, stored: &Stored, port: u16) -> Result<Backend, ApiError> {
-    let text = |path: &str| pod.pointer(path).and_then(Value::as_str).unwrap_or_default();
-    if text("/status/podIP").is_empty() {
-        return Err(ApiError::bad_request("address not allowed"));
+impl Place<'_> {
+    /// A port of one of the pods that serve a Service's, named or by its number, drawn anew each time.
+    pub(super) fn service(&self, name: &str, port: &str) -> Result<Backend, ApiError> {
+        let service = self.get("services", name)?.object.value()?;
+        let port = port_name(&service, name, port)?;
+        let mut found: Vec<_> =
+            self.endpoints(name)?.iter().flat_map(|slice| serving(slice, &port)).collect();
+        fastrand::shuffle(&mut found);
+        for (pod, port) in found {
+            let Ok(stored) = self.get("pods", &pod) else { continue };
+            if let Ok(backend) = self.on(&stored.object.value()?, &stored, port) {
+                return Ok(backend);
+            }
+        }
+        Err(unavailable(format!("no endpoints available for service {name:?}")))
     }
-    let spoke = spoke_of(&call.tenant, text("/spec/nodeName"))?;
-    Ok(Backend { spoke, uid: stored.object.header.uid.clone(), port })
+
+    /// The pod's port that is named, or its first one.
+    fn pod(&self, named: &Addressed<'_>) -> Result<Backend, ApiError> {
+        let stored = self.get("pods", named.name)?;
+        let pod = stored.object.value()?;
+        let port = match named.port {
+            "" => first_port(&pod),
+            text => text.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
+                unavailable(format!("error trying to reach service: unknown port {text:?}"))
+            })?,
+        };
+        self.on(&pod, &stored, port)
+    }
+
+    fn on(&self, pod: &Value, stored: &Stored, port: u16) -> Result<Backend, ApiError> {
+        let text = |path: &str| pod.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        if text("/status/podIP").is_empty() {
+            return Err(ApiError::bad_request("address not allowed"));
+        }
+        let spoke = spoke_of(self.tenant, text("/spec/nodeName"))?;
+        Ok(Backend { spoke, uid: stored.object.header.uid.clone(), port })
+    }
+
+    fn get(&self, plural: &str, name: &str) -> Result<Arc<Stored>, ApiError> {
+        let kind = kind("", plural)?;
+        let key = Key::new(kind.storage(), &self.tenant.name, self.namespace, name);
+        self.state.get(&key).ok_or_else(|| ApiError::not_found("", plural, name))
+    }
+
+    /// EndpointSlices of a Service.
+    fn endpoints(&self, service: &str) -> Result<Vec<Value>, ApiError> {
+        let scope = Scope {
+            resource: kind("discovery.k8s.io", "endpointslices")?.storage().clone(),
+            cluster: Some(self.tenant.name.clone()),
+            namespace: Some(self.namespace.into()),
+        };
+        let is_its = |stored: &Arc<Stored>| {
+            let labels = &stored.object.header.labels;
+            labels.get("kubernetes.io/service-name").is_some_and(|name| name == service)
+        };
+        let slices = self.state.range(&scope, None).filter(is_its);
+        slices.map(|stored| stored.object.value()).collect()
+    }
+}
+
+fn kind(group: &str, plural: &str) -> Result<&'static Arc<Kind>, ApiError> {
+    let kind = kinds::find(group, "v1", plural);
+    kind.ok_or_else(|| ApiError::internal(format!("there are no {plural}")))
 }
 
 fn first_port(pod: &Value) -> u16 {
@@ -81,56 +135,14 @@ fn first_port(pod: &Value) -> u16 {
     ports.into_iter().next().unwrap_or(HTTP_PORT)
 }
 
-/// A port of one of the pods that serve a Service's, drawn anew each time.
-fn service(call: &Call, named: &Addressed<'_>, stored: &Stored) -> Result<Backend, ApiError> {
-    let service = stored.object.value()?;
-    let nobody = || unavailable(format!("no endpoints available for service {:?}", call.name));
-    let port = port_name(&service, named)?;
-    let mut found: Vec<_> =
-        endpoints(call, named.name)?.iter().flat_map(|slice| serving(slice, &port)).collect();
-    fastrand::shuffle(&mut found);
-    for (name, port) in found {
-        let place = ObjectRef { kind: pods()?, name, ..call.object_ref() };
-        let Ok(stored) = call.hub.server.objects.get(&place) else { continue };
-        if let Ok(backend) = on(call, &stored.object.value()?, &stored, port) {
-            return Ok(backend);
-        }
-    }
-    Err(nobody())
-}
-
 /// The name of the Service's port with this number, or the name itself.
-fn port_name(service: &Value, named: &Addressed<'_>) -> Result<String, ApiError> {
-    let Ok(number) = named.port.parse::<u64>() else { return Ok(named.port.to_owned()) };
+fn port_name(service: &Value, name: &str, port: &str) -> Result<String, ApiError> {
+    let Ok(number) = port.parse::<u64>() else { return Ok(port.to_owned()) };
     let ports = service.pointer("/spec/ports").and_then(Value::as_array);
     let port = ports.into_iter().flatten().find(|port| port["port"] == number);
-    let name = |port: &Value| port["name"].as_str().unwrap_or_default().to_owned();
-    port.map(name).ok_or_else(|| {
-        unavailable(format!("no service port {number} found for service {:?}", named.name))
-    })
-}
-
-fn pods() -> Result<Arc<Kind>, ApiError> {
-    let kind = kinds::find("", "v1", "pods").cloned();
-    kind.ok_or_else(|| ApiError::internal("there are no pods"))
-}
-
-/// EndpointSlices of a Service.
-fn endpoints(call: &Call, service: &str) -> Result<Vec<Value>, ApiError> {
-    let kind = kinds::find("discovery.k8s.io", "v1", "endpointslices")
-        .ok_or_else(|| ApiError::internal("there are no EndpointSlices"))?;
-    let scope = Scope {
-        resource: kind.storage().clone(),
-        cluster: Some(call.tenant.name.clone()),
-        namespace: Some(call.namespace.clone()),
-    };
-    let snapshot = call.hub.server.objects.store().snapshot();
-    let is_its = |stored: &Arc<Stored>| {
-        let labels = &stored.object.header.labels;
-        labels.get("kubernetes.io/service-name").is_some_and(|name| name == service)
-    };
-    let slices = snapshot.range(&scope, None).filter(is_its);
-    slices.map(|stored| stored.object.value()).collect()
+    let named = |port: &Value| port["name"].as_str().unwrap_or_default().to_owned();
+    port.map(named)
+        .ok_or_else(|| unavailable(format!("no service port {number} found for service {name:?}")))
 }
 
 /// Pods of a slice that are ready, with their port of this name.

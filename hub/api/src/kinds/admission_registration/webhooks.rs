@@ -157,7 +157,27 @@ fn check_client(client: &Place<'_>) -> Vec<FieldError> {
     if !wrong.is_empty() {
         errors.push(port.invalid(&format!("port is not valid: {}", wrong.join(", "))));
     }
+    errors.extend(check_path(&service.child("path")));
     errors
+}
+
+fn check_path(at: &Place<'_>) -> Vec<FieldError> {
+    let path = at.text();
+    if matches!(path, "" | "/") {
+        return Vec::new();
+    }
+    let Some(segments) = path.strip_prefix('/') else {
+        return vec![at.invalid("must start with a '/'")];
+    };
+    let segments = segments.strip_suffix('/').unwrap_or(segments).split('/').enumerate();
+    let wrong = |(index, segment): (usize, &str)| match segment {
+        "" => vec![at.invalid(&format!("segment[{index}] may not be empty"))],
+        segment => names::dns_subdomain(segment)
+            .iter()
+            .map(|why| at.invalid(&format!("segment[{index}]: {why}")))
+            .collect(),
+    };
+    segments.flat_map(wrong).collect()
 }
 
 fn check_url(at: &Place<'_>) -> Vec<FieldError> {
