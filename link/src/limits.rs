@@ -41,6 +41,8 @@ pub const LEDGER_ENTRY_BYTES_MAX: usize = 64 << 20;
 
 /// Logs that a link carries at a time, each way.
 pub const LOG_STREAMS_MAX: usize = 32;
+/// Of those the ones that nobody gets who reads some already: who comes later still finds some.
+pub const LOG_STREAMS_KEPT_FREE: usize = 10;
 /// Modules that a link carries at a time.
 pub const MODULE_STREAMS_MAX: usize = 16;
 /// Connections between pods that a link carries at a time, each way.
@@ -98,6 +100,7 @@ const _: () = {
     );
     assert!(REALM_TUNNELS_MAX < TUNNELS_MAX && TUNNELS_KEPT_FREE < REALM_TUNNELS_MAX / 2);
     assert!(POD_STREAMS_KEPT_FREE < POD_STREAMS_MAX / 2);
+    assert!(LOG_STREAMS_KEPT_FREE < LOG_STREAMS_MAX / 2);
     assert!(LINK_WINDOW_BYTES <= u32::MAX as usize);
 };
 

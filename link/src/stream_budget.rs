@@ -7,7 +7,8 @@
 //!   client from outside, or a spoke that carries its connections, all but [`limits::TUNNELS_KEPT_FREE`], of which
 //!   everybody gets a share (`who_asks_for_all_there_is_leaves_places_for_others`,
 //!   `a_proxy_has_hundreds_and_leaves_places_for_others`);
-//! - whoever has streams to pods leaves places for other users (`a_user_leaves_streams_to_pods_for_others`);
+//! - whoever has streams to pods, or reads logs and looks on, leaves places for other users
+//!   (`a_user_leaves_streams_to_pods_for_others`, `a_user_leaves_logs_for_others`);
 //! - a place comes back when its stream is dropped (`a_place_comes_back_with_its_stream`).
 
 use std::collections::BTreeMap;
@@ -31,8 +32,8 @@ pub const TOO_MANY_REASON: &str = "TooManyRequests";
 /// What a stream is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// A log.
-    Logs,
+    /// A log, or what a program writes, and the user who reads it where that is known.
+    Logs(Option<Arc<str>>),
     /// A module.
     Module,
     /// A connection between pods of this realm, and who asks for it where several do over one link.
@@ -93,14 +94,20 @@ pub struct Budget(Mutex<BudgetState>);
 
 #[derive(Debug, Default)]
 struct BudgetState {
-    logs: usize,
+    logs: UserPlaces,
     modules: usize,
     tunnels: BTreeMap<ClusterName, usize>,
     /// Those of them that somebody in particular has.
     askers: BTreeMap<(ClusterName, Asker), usize>,
     renewals: usize,
     tellings: usize,
-    pod_streams: usize,
+    pod_streams: UserPlaces,
+}
+
+/// Places that users share.
+#[derive(Debug, Default)]
+struct UserPlaces {
+    all: usize,
     /// Those of them that a user has.
     users: BTreeMap<Arc<str>, usize>,
 }
@@ -131,20 +138,36 @@ impl BudgetState {
     }
 }
 
-impl BudgetState {
-    /// Whether there is a place for a stream to a pod.
-    fn has_pod_stream(&self, user: Option<&Arc<str>>) -> Result<(), RefusalV1> {
-        let free = limits::POD_STREAMS_MAX.saturating_sub(self.pod_streams);
+impl UserPlaces {
+    /// Takes a place of so many, of which some are kept for who has few.
+    fn take(
+        &mut self,
+        user: Option<&Arc<str>>,
+        (max, kept_free): (usize, usize),
+        what: &str,
+    ) -> Result<(), RefusalV1> {
+        let free = max.saturating_sub(self.all);
         let own = user.and_then(|user| self.users.get(user)).copied().unwrap_or_default();
-        let is_share = limits::POD_STREAMS_KEPT_FREE < free || 3 * (own + 1) <= free;
-        if 0 < free && (user.is_none() || is_share) {
-            return Ok(());
+        let is_share = kept_free < free || 3 * (own + 1) <= free;
+        if free == 0 || (user.is_some() && !is_share) {
+            let text = format!(
+                "the link carries {} {what} of this device, {own} of them this user's: as many as it may have by now",
+                self.all
+            );
+            return Err(RefusalV1::new(TOO_MANY_REASON, text));
         }
-        let text = format!(
-            "the link carries {} streams to pods of this device, {own} of them this user's: as many as it may have by now",
-            self.pod_streams
-        );
-        Err(RefusalV1::new(TOO_MANY_REASON, text))
+        self.all += 1;
+        if let Some(user) = user {
+            *self.users.entry(user.clone()).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    fn give_back(&mut self, user: Option<&Arc<str>>) {
+        self.all -= 1;
+        if let Some(user) = user {
+            less(&mut self.users, user);
+        }
     }
 }
 
@@ -174,8 +197,17 @@ impl Budget {
         let full = |what: String| Err(RefusalV1::new(TOO_MANY_REASON, what));
         let mut state = self.0.lock();
         let slot = match &of {
-            Use::Logs if limits::LOG_STREAMS_MAX <= state.logs => {
-                return full(format!("the link carries {} logs already", limits::LOG_STREAMS_MAX));
+            Use::Logs(user) => {
+                let places = (limits::LOG_STREAMS_MAX, limits::LOG_STREAMS_KEPT_FREE);
+                state.logs.take(user.as_ref(), places, "logs")?;
+                drop(state);
+                return Ok(StreamPermit { budget: self.clone(), of });
+            }
+            Use::PodStream(user) => {
+                let places = (limits::POD_STREAMS_MAX, limits::POD_STREAMS_KEPT_FREE);
+                state.pod_streams.take(user.as_ref(), places, "streams to pods")?;
+                drop(state);
+                return Ok(StreamPermit { budget: self.clone(), of });
             }
             Use::Module if limits::MODULE_STREAMS_MAX <= state.modules => {
                 return full(format!(
@@ -190,15 +222,7 @@ impl Budget {
                 return full("the spoke is telling its figures already".to_owned());
             }
             Use::Figures => &mut state.tellings,
-            Use::PodStream(user) => {
-                state.has_pod_stream(user.as_ref())?;
-                if let Some(user) = user {
-                    *state.users.entry(user.clone()).or_default() += 1;
-                }
-                &mut state.pod_streams
-            }
             Use::Renewal => &mut state.renewals,
-            Use::Logs => &mut state.logs,
             Use::Module => &mut state.modules,
             Use::Tunnel(realm, asker) => {
                 state.has_room(realm, asker.as_ref())?;
@@ -227,16 +251,11 @@ impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut state = self.budget.0.lock();
         match &self.of {
-            Use::Logs => state.logs -= 1,
+            Use::Logs(user) => state.logs.give_back(user.as_ref()),
+            Use::PodStream(user) => state.pod_streams.give_back(user.as_ref()),
             Use::Module => state.modules -= 1,
             Use::Renewal => state.renewals -= 1,
             Use::Figures => state.tellings -= 1,
-            Use::PodStream(user) => {
-                state.pod_streams -= 1;
-                if let Some(user) = user {
-                    less(&mut state.users, user);
-                }
-            }
             Use::Tunnel(realm, asker) => {
                 less(&mut state.tunnels, realm);
                 if let Some(asker) = asker {
@@ -285,7 +304,7 @@ mod tests {
         assert!(refused.message.contains("connections of root"), "{}", refused.message);
         let own = all(&budget, &tunnel("pi-7"));
         assert_eq!(own.len(), limits::TUNNELS_MAX - limits::REALM_TUNNELS_MAX);
-        assert_eq!(all(&budget, &Use::Logs).len(), limits::LOG_STREAMS_MAX);
+        assert_eq!(all(&budget, &Use::Logs(None)).len(), limits::LOG_STREAMS_MAX);
         assert_eq!(all(&budget, &Use::Module).len(), limits::MODULE_STREAMS_MAX);
         assert_eq!(all(&budget, &Use::Figures).len(), limits::TELLINGS);
     }
@@ -347,8 +366,23 @@ mod tests {
         let bob = all(&budget, &by("bob"));
         assert!(3 <= bob.len() && budget.take(by("eve")).is_ok(), "{}", bob.len());
         drop((ann, bob));
-        assert!(budget.0.lock().users.is_empty());
+        assert!(budget.0.lock().pod_streams.users.is_empty());
         assert_eq!(all(&budget, &Use::PodStream(None)).len(), limits::POD_STREAMS_MAX);
+    }
+
+    #[test]
+    fn a_user_leaves_logs_for_others() {
+        let budget = Arc::new(Budget::default());
+        let by = |user: &str| Use::Logs(Some(user.into()));
+        let ann = all(&budget, &by("ann"));
+        assert_eq!(ann.len(), limits::LOG_STREAMS_MAX - limits::LOG_STREAMS_KEPT_FREE);
+        let refused = budget.take(by("ann")).unwrap_err();
+        assert_eq!(refused.reason, TOO_MANY_REASON);
+        assert!(refused.message.contains("22 logs of this device"), "{refused}");
+        let bob = all(&budget, &by("bob"));
+        assert!(2 <= bob.len() && budget.take(by("eve")).is_ok(), "{}", bob.len());
+        drop((ann, bob));
+        assert!(budget.0.lock().logs.users.is_empty() && budget.0.lock().logs.all == 0);
     }
 
     #[test]

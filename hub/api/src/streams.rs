@@ -50,12 +50,14 @@ pub struct ExecOptions {
 /// Streams to pods, wherever they run.
 #[async_trait]
 pub trait SpokeStreams: Send + Sync {
-    /// Log of one container of the pod with this UID on the spoke called `spoke`.
+    /// Log of one container of the pod with this UID on the spoke called `spoke`. `user` reads it, and has it of a share
+    /// of the link.
     async fn logs(
         &self,
         spoke: &ClusterName,
         pod_uid: &Uid,
         options: LogOptions,
+        user: &str,
     ) -> Result<ByteStream, ApiError>;
 
     /// A connection to a port of the pod with this UID on the spoke called `spoke`, as from inside of the pod. `user`

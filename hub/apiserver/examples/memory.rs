@@ -41,6 +41,7 @@ impl SpokeStreams for NoSpokes {
         spoke: &ClusterName,
         pod_uid: &Uid,
         options: LogOptions,
+        _user: &str,
     ) -> Result<ByteStream, ApiError> {
         let line = format!("{spoke}/{pod_uid}/{}: no spoke here\n", options.container);
         Ok(Box::pin(futures::stream::iter([Ok(Bytes::from(line))])))

@@ -249,6 +249,7 @@ impl SpokeStreams for ToSpokes {
         spoke: &ClusterName,
         pod_uid: &Uid,
         options: LogOptions,
+        user: &str,
     ) -> Result<ByteStream, ApiError> {
         let inner = self.running()?;
         let logs = LogsV1 {
@@ -262,7 +263,8 @@ impl SpokeStreams for ToSpokes {
             tail_lines: options.tail_lines,
             limit_bytes: options.limit_bytes,
         };
-        let stream = open(&inner, spoke, &Open::Logs(logs), Use::Logs, Priority::Logs)
+        let of = Use::Logs(Some(user.into()));
+        let stream = open(&inner, spoke, &Open::Logs(logs), of, Priority::Logs)
             .await
             .map_err(|refusal| api_error(&refusal))?;
         let next = |stream: Option<Stream>| async move {

@@ -34,7 +34,8 @@ pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
     let spoke = spoke_of(&call.tenant, node)?;
     let uid = &stored.object.header.uid;
     let end = ending::of(call);
-    let stream = call.hub.server.streams.logs(&spoke, uid, options).await?;
+    let (streams, user) = (&call.hub.server.streams, &call.user.name);
+    let stream = streams.logs(&spoke, uid, options, user).await?;
     let stream = while_known(call, stream);
     let mut response = Response::new(Body::chunks(ending::until(stream, end)).followed());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));

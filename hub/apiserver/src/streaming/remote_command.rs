@@ -66,7 +66,8 @@ pub(crate) async fn attach(call: &Call) -> Result<Response<Body>, ApiError> {
     let options =
         LogOptions { container, follow: true, tail_lines: Some(0), ..LogOptions::default() };
     log::check_started(&object, &call.name, &options)?;
-    let output = call.hub.server.streams.logs(&spoke, &uid, options);
+    let (streams, user) = (&call.hub.server.streams, &call.user.name);
+    let output = streams.logs(&spoke, &uid, options, user);
     promise(call, wants, async { output.await.map(Source::Log) }).await
 }
 

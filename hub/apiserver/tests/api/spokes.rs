@@ -46,6 +46,7 @@ impl SpokeStreams for Echo {
         spoke: &ClusterName,
         _pod_uid: &Uid,
         options: LogOptions,
+        _user: &str,
     ) -> Result<ByteStream, ApiError> {
         let lines = [format!("{spoke} "), format!("{}\n", options.container)];
         let lines = futures::stream::iter(lines.map(|line| Ok(Bytes::from(line))));

@@ -133,7 +133,7 @@ async fn a_spoke_is_not_asked_for_what_it_cannot_do() {
     let mut session = greet(&*link, HelloV1 { abilities: 0, ..hello("pi-7") }).await;
     assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
     let (streams, name) = (hub.gateway.streams(), ClusterName::try_from("pi-7").unwrap());
-    let logs = streams.logs(&name, &"u".into(), LogOptions::default()).await;
+    let logs = streams.logs(&name, &"u".into(), LogOptions::default(), "ann").await;
     let refused = [streams.figures(&name).await.err(), logs.err()];
     for error in refused.map(Option::unwrap) {
         assert_eq!((error.code, error.reason), (503, "ServiceUnavailable"));

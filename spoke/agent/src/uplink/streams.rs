@@ -43,7 +43,7 @@ pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: 
         Open::Tunnel(request) => Use::Tunnel(request.realm.clone(), None),
         Open::Figures => Use::Figures,
         Open::PortForward(_) | Open::Exec(_) => Use::PodStream(None),
-        _ => Use::Logs,
+        _ => Use::Logs(None),
     };
     let _place = match budget.take(of) {
         Ok(place) => place,

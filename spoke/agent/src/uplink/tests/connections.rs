@@ -205,9 +205,10 @@ async fn streams_of_one_kind_keep_no_other_out() {
     let logs = Open::Logs(LogsV1 { container: "web".into(), ..LogsV1::default() });
     let address = "10.64.0.2:80".parse().unwrap();
     let tunnel = Open::Tunnel(TunnelV1 { realm: ClusterName::root(), from: address, to: address });
-    for (full, of, other) in
-        [(&logs, Use::Logs, &tunnel), (&tunnel, Use::Tunnel(ClusterName::root(), None), &logs)]
-    {
+    for (full, of, other) in [
+        (&logs, Use::Logs(None), &tunnel),
+        (&tunnel, Use::Tunnel(ClusterName::root(), None), &logs),
+    ] {
         let budget = Arc::new(Budget::default());
         let mut places = Vec::new();
         while let Ok(place) = budget.take(of.clone()) {
