@@ -3,13 +3,14 @@
 use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 33] = [
+const ARROWS: [(&str, &[&str]); 34] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-schema", &["link"]),
     ("freewheel-hub-audit", &[]),
     ("freewheel-hub-cel", &["hub-schema"]),
     ("freewheel-hub-custom", &["hub-cel", "hub-schema"]),
     ("freewheel-hub-api", &["hub-cel", "hub-custom", "hub-schema", "link"]),
+    ("freewheel-hub-fairness", &[]),
     ("freewheel-hub-metrics", &[]),
     ("freewheel-hub-pki", &["link"]),
     ("freewheel-hub-rbac", &["hub-schema", "hub-store", "link"]),

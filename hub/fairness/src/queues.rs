@@ -1,0 +1,296 @@
+//! Who waits in one level, and whose turn it is.
+//!
+//! Each flow waits in the shortest queue of its [hand](crate::hand). Queues share the level's seats in virtual time,
+//! in which all that have something to do move at the same pace: next is whose oldest request would be done first if each
+//! queue had its part of the seats all the time. How long a request takes is known when it is over; until then a short
+//! time stands for it.
+//!
+//! A part of the seats is kept for flows that have few: unlike upstream's, requests here last as long as their clients
+//! are slow, and one flow would have all seats until they are over.
+//!
+//! Guarantees:
+//! - no flow has the last quarter of the seats while it has many, and who has none is served with any that is free
+//!   (`a_flow_leaves_seats_for_others`);
+//! - of two queues that always have something waiting each has half, however many wait in them, and however wide and
+//!   long their requests are (`queues_share_the_seats`);
+//! - a request that takes more seats than are free is waited for: none that came later goes before it for ever
+//!   (`a_wide_request_has_its_turn`);
+//! - a queue takes so many and no more (`a_full_queue_refuses`); where there is none, nobody waits
+//!   (`without_queues_nobody_waits`), and where there are no seats, nobody is served
+//!   (`without_seats_nobody_is_served`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::hand;
+use crate::priority_level::Shape;
+
+/// Stands for the time that a request takes until it is over.
+const ASSUMED: Duration = Duration::from_millis(3);
+
+/// One part in so many of the seats is kept for flows that have few.
+const KEPT_PART: u64 = 4;
+/// Of what is free then, a flow has one part in so many.
+const FEW_PARTS: u64 = 3;
+
+/// Why a request is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refusal {
+    /// As many wait as may.
+    QueueFull,
+    /// All seats are taken, and nobody waits here.
+    ConcurrencyLimit,
+    /// It has waited for as long as any does.
+    TimedOut,
+}
+
+impl Refusal {
+    /// As upstream's figures call it.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue-full",
+            Self::ConcurrencyLimit => "concurrency-limit",
+            Self::TimedOut => "time-out",
+        }
+    }
+}
+
+/// The queues of one level, and what is served of it.
+#[derive(Debug, Default)]
+pub(crate) struct Queues {
+    shape: Option<Shape>,
+    pub(crate) limit: u32,
+    /// Those alone in which somebody waits or is served: there may be millions of others.
+    queues: BTreeMap<u32, Queue>,
+    requests: BTreeMap<u64, Place>,
+    /// Seats that each flow has.
+    flows: BTreeMap<u64, u64>,
+    pub(crate) seats_in_use: u64,
+    seats_waited_for: u64,
+    pub(crate) waiting: usize,
+    /// In seconds of seats.
+    virtual_time: f64,
+    as_of: Duration,
+    /// The queue that was served last.
+    last: u32,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<(u64, u32)>,
+    seats_waited_for: u64,
+    seats_in_use: u64,
+    served: usize,
+    /// When its next request begins, in virtual time.
+    begins: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    queue: Option<u32>,
+    flow: u64,
+    width: u32,
+    /// Since when it is served.
+    since: Option<Duration>,
+}
+
+fn seat_seconds(width: u32, time: Duration) -> f64 {
+    f64::from(width) * time.as_secs_f64()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 requests are there")]
+const fn real(number: u64) -> f64 {
+    number as f64
+}
+
+impl Queues {
+    /// None yet, and so many seats.
+    pub(crate) fn of(limit: u32) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// Goes on with these queues and so many seats.
+    pub(crate) fn set(&mut self, now: Duration, shape: Option<Shape>, limit: u32) {
+        self.advance(now);
+        (self.shape, self.limit) = (shape, limit);
+    }
+
+    /// Seats that are used or waited for.
+    pub(crate) fn demand(&self) -> f64 {
+        real(self.seats_in_use + self.seats_waited_for)
+    }
+
+    /// How many queues have something to do.
+    pub(crate) fn active(&self) -> usize {
+        self.queues.len()
+    }
+
+    pub(crate) fn served(&self) -> usize {
+        self.requests.len() - self.waiting
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// A request comes. Who is taken waits for [`Queues::serve`].
+    pub(crate) fn ask(
+        &mut self,
+        now: Duration,
+        (number, flow): (u64, u64),
+        width: u32,
+    ) -> Result<(), Refusal> {
+        self.advance(now);
+        let Some(shape) = self.shape else {
+            if self.limit == 0 || !self.fits(width) || !self.may_have(flow, width) {
+                return Err(Refusal::ConcurrencyLimit);
+            }
+            self.requests.insert(number, Place { queue: None, flow, width, since: Some(now) });
+            *self.flows.entry(flow).or_default() += u64::from(width);
+            self.seats_in_use += u64::from(width);
+            return Ok(());
+        };
+        let at = self.shortest(flow, shape).ok_or(Refusal::QueueFull)?;
+        let virtual_time = self.virtual_time;
+        let queue = self
+            .queues
+            .entry(at)
+            .or_insert_with(|| Queue { begins: virtual_time, ..Queue::default() });
+        queue.waiting.push_back((number, width));
+        queue.seats_waited_for += u64::from(width);
+        self.seats_waited_for += u64::from(width);
+        self.waiting += 1;
+        self.requests.insert(number, Place { queue: Some(at), flow, width, since: None });
+        Ok(())
+    }
+
+    /// Whether there are so many seats. What is wider than all there are has its turn when it is alone.
+    fn fits(&self, width: u32) -> bool {
+        self.seats_in_use == 0 || self.seats_in_use + u64::from(width) <= u64::from(self.limit)
+    }
+
+    /// Whether a flow may have so many more.
+    fn may_have(&self, flow: u64, width: u32) -> bool {
+        let (width, limit) = (u64::from(width), u64::from(self.limit));
+        let own = self.flows.get(&flow).copied().unwrap_or_default();
+        let free = limit.saturating_sub(self.seats_in_use);
+        own == 0 || limit / KEPT_PART < free || FEW_PARTS * (own + width) <= free
+    }
+
+    /// Of those of a flow that have room, the one that has least to do.
+    fn shortest(&self, flow: u64, shape: Shape) -> Option<u32> {
+        let queue = |at: &u32| self.queues.get(at);
+        let has_room =
+            |at: &u32| queue(at).is_none_or(|queue| queue.waiting.len() < shape.length as usize);
+        let work =
+            |at: &u32| queue(at).map_or(0, |queue| queue.seats_waited_for + queue.seats_in_use);
+        let hand = hand::deal(flow, shape.queues, shape.hand_size);
+        hand.into_iter().filter(has_room).min_by_key(work)
+    }
+
+    /// Whether it is served by now.
+    pub(crate) fn is_served(&self, number: u64) -> bool {
+        self.requests.get(&number).is_some_and(|place| place.since.is_some())
+    }
+
+    /// Serves all whose turn it is.
+    pub(crate) fn serve(&mut self, now: Duration, granted: &mut Vec<u64>) {
+        if self.waiting == 0 {
+            return;
+        }
+        self.advance(now);
+        while self.seats_in_use < u64::from(self.limit)
+            && let Some(at) = self.next()
+            && let Some(queue) = self.queues.get_mut(&at)
+            && let Some((number, width)) = queue.waiting.front().copied()
+        {
+            let seats = u64::from(width);
+            // Those behind it would keep it waiting for ever.
+            if self.seats_in_use != 0 && u64::from(self.limit) < self.seats_in_use + seats {
+                return;
+            }
+            queue.waiting.pop_front();
+            queue.served += 1;
+            queue.begins += seat_seconds(width, ASSUMED);
+            (queue.seats_waited_for, queue.seats_in_use) =
+                (queue.seats_waited_for - seats, queue.seats_in_use + seats);
+            (self.seats_waited_for, self.seats_in_use) =
+                (self.seats_waited_for - seats, self.seats_in_use + seats);
+            (self.waiting, self.last) = (self.waiting - 1, at);
+            if let Some(place) = self.requests.get_mut(&number) {
+                place.since = Some(now);
+                *self.flows.entry(place.flow).or_default() += seats;
+            }
+            granted.push(number);
+        }
+    }
+
+    /// Of those whose oldest request may have its seats, the queue where it would be done first; of several the next one
+    /// round.
+    fn next(&self) -> Option<u32> {
+        let mut best: Option<(f64, u32)> = None;
+        let behind = self.queues.range(self.last.saturating_add(1)..);
+        for (at, queue) in behind.chain(self.queues.range(..=self.last)) {
+            let Some((number, width)) = queue.waiting.front() else { continue };
+            let flow = self.requests.get(number).map_or(0, |place| place.flow);
+            if !self.may_have(flow, *width) {
+                continue;
+            }
+            let done = queue.begins + seat_seconds(*width, ASSUMED);
+            if best.is_none_or(|(first, _)| done < first) {
+                best = Some((done, *at));
+            }
+        }
+        best.map(|(_, at)| at)
+    }
+
+    /// A request is over, or waits no more: answers whether it was served.
+    pub(crate) fn leave(&mut self, now: Duration, number: u64) -> Option<bool> {
+        self.advance(now);
+        let place = self.requests.remove(&number)?;
+        let seats = u64::from(place.width);
+        if place.since.is_some() {
+            self.seats_in_use -= seats;
+            let own = self.flows.entry(place.flow).or_default();
+            *own -= seats;
+            if *own == 0 {
+                self.flows.remove(&place.flow);
+            }
+        } else {
+            self.seats_waited_for -= seats;
+            self.waiting -= 1;
+        }
+        if let Some(at) = place.queue
+            && let Some(queue) = self.queues.get_mut(&at)
+        {
+            if let Some(since) = place.since {
+                queue.served -= 1;
+                queue.seats_in_use -= seats;
+                let took = now.saturating_sub(since);
+                queue.begins +=
+                    seat_seconds(place.width, took) - seat_seconds(place.width, ASSUMED);
+            } else {
+                queue.seats_waited_for -= seats;
+                queue.waiting.retain(|(other, _)| *other != number);
+            }
+            if queue.served == 0 && queue.waiting.is_empty() {
+                self.queues.remove(&at);
+            }
+        }
+        Some(place.since.is_some())
+    }
+
+    /// Virtual time goes as fast as each queue that has something to do has seats.
+    fn advance(&mut self, now: Duration) {
+        let lasted = now.saturating_sub(self.as_of).as_secs_f64();
+        self.as_of = self.as_of.max(now);
+        if !self.queues.is_empty() {
+            let seats = self.demand().min(f64::from(self.limit));
+            self.virtual_time += lasted * seats / real(self.queues.len() as u64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
