@@ -12,12 +12,14 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use parking_lot::Mutex;
 
 use crate::authn::{self, User};
 use crate::authz::{Attributes, Resource, What};
 use crate::connection_slots::ConnectionSlot;
 use crate::context::Hub;
 use crate::encode::{self, Encoder};
+use crate::flow::TakenSeat;
 use crate::flow::workers::WorkerQueue;
 use crate::lease::Renewal;
 use crate::media::{self, Shape, Wanted, Wire};
@@ -46,6 +48,8 @@ pub(crate) struct Call {
     pub(crate) notes: Arc<Notes>,
     /// Where it comes from.
     pub(crate) slot: Arc<ConnectionSlot>,
+    /// The seat of what lasts, until it has begun.
+    pub(crate) initializing: Mutex<Option<TakenSeat>>,
 }
 
 impl Call {

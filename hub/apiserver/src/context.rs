@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use freewheel_hub_api::streams::SpokeStreams;
 use freewheel_hub_audit::Audit;
+use freewheel_hub_fairness::Class;
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::Objects;
 use freewheel_hub_schema::error::ApiError;
@@ -15,8 +16,9 @@ use crate::audit::{self, Auditing};
 use crate::authn::{self, Authenticators, Bearers, User};
 use crate::authz::Authorizers;
 use crate::body::Body;
+use crate::flow::asked::Asked;
 use crate::flow::workers::WorkerQueue;
-use crate::flow::{Flow, Flows, Passage};
+use crate::flow::{Flows, Passage};
 use crate::frame_cache::FrameCache;
 use crate::health::Check;
 use crate::memory_account::TotalMemory;
@@ -25,7 +27,7 @@ use crate::request_body::RequestBody;
 use crate::request_metrics::{RequestMetrics, Seen};
 use crate::respond;
 use crate::shutdown::Shutdown;
-use crate::tenant::Tenants;
+use crate::tenant::{Tenant, Tenants};
 use crate::tokens::Issuer;
 use crate::trail::Trail;
 
@@ -94,13 +96,35 @@ impl Hub {
         }
     }
 
+    /// Whose a request is.
+    pub(crate) fn classify(&self, tenant: &Tenant, asked: &Asked<'_>, user: &User) -> Class {
+        self.flows.classify(&tenant.name, &asked.by(user))
+    }
+
     /// Waits for a passage, at whose end the caller may be known no more.
-    pub(crate) async fn pass(&self, user: &User, flow: Flow) -> Result<Passage, ApiError> {
-        let passage = self.flows.pass(user, flow).await?;
-        if user.has_ended(self.server.objects.clock().unix_seconds()) {
-            return Err(authn::unauthorized());
-        }
+    pub(crate) async fn pass(
+        &self,
+        tenant: &Tenant,
+        asked: &Asked<'_>,
+        (user, class): (&User, &Class),
+    ) -> Result<Passage, ApiError> {
+        let objects = &self.server.objects;
+        let width = || asked.width(objects, &tenant.name);
+        let passage = self.flows.pass(&tenant.name, (user, class), width).await?;
+        self.check_known(user)?;
         Ok(passage)
+    }
+
+    /// Waits for a place for what lasts, at whose end the caller may be known no more.
+    pub(crate) async fn last(&self, user: &User) -> Result<Passage, ApiError> {
+        let passage = self.flows.last(user).await?;
+        self.check_known(user)?;
+        Ok(passage)
+    }
+
+    fn check_known(&self, user: &User) -> Result<(), ApiError> {
+        let ended = user.has_ended(self.server.objects.clock().unix_seconds());
+        if ended { Err(authn::unauthorized()) } else { Ok(()) }
     }
 }
 
@@ -116,6 +140,8 @@ pub(crate) struct Context<'a> {
     pub(crate) trail: &'a mut Trail,
     /// Goes along with the answer; health has none.
     pub(crate) passage: Option<Passage>,
+    /// Whose the request is; of health, and of sessions, nobody asks.
+    pub(crate) class: Option<Class>,
 }
 
 impl Context<'_> {

@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::body::Body;
 use crate::context::Context;
 use crate::discovery::{self, Aggregated};
+use crate::flow;
 use crate::flow::workers::WorkerQueue;
 use crate::memory_account::Held;
 use crate::openapi::Asks;
@@ -42,6 +43,10 @@ pub(crate) async fn answer(
     // Of the whole hub, so for nobody whose rights end at a cluster.
     if matches!(route, Route::Metrics) && tenant.name.is_root() {
         return figures(context).await;
+    }
+    if matches!(route, Route::PriorityLevels) {
+        let levels = context.hub.flows.levels(&tenant.name);
+        return Ok(respond::text(200, flow::dump(&levels)));
     }
     if let Route::OpenId(what) = route {
         return Ok(tokens::openid(&context.hub.issuer, &tenant.name, what));
@@ -160,9 +165,14 @@ async fn describe(
             let asked = (check, cluster.is_none());
             Ok(health::answer(probe, asked, query, &context.hub.server.checks))
         }
-        (Route::Unknown | Route::Metrics | Route::OpenId(_) | Route::Resource(_), _) => {
-            Err(respond::no_such_path())
-        }
+        (
+            Route::Unknown
+            | Route::Metrics
+            | Route::PriorityLevels
+            | Route::OpenId(_)
+            | Route::Resource(_),
+            _,
+        ) => Err(respond::no_such_path()),
     };
     answer.map(|response| response.map(|body| body.keeping(held)))
 }

@@ -13,7 +13,8 @@ use crate::authn::{self, Proven, Shown, User};
 use crate::authz::{self, Attributes, Resource, What};
 use crate::body::Body;
 use crate::context::{Context, Extra, Hub};
-use crate::flow::Flow;
+use crate::flow;
+use crate::flow::asked::Asked;
 use crate::path::{self, Route, verb};
 use crate::query::Query;
 use crate::registry::LoggedIn;
@@ -53,8 +54,9 @@ pub(crate) async fn handle(
     let (Parts { method, uri, headers, .. }, mut incoming) = request.into_parts();
     let accept = headers.get(ACCEPT).cloned();
     let (incoming, method, uri) = (&mut incoming, &method, &uri);
-    let passage = None;
-    let mut context = Context { hub, user, method, uri, headers, incoming, seen, trail, passage };
+    let (passage, class) = (None, None);
+    let mut context =
+        Context { hub, user, method, uri, headers, incoming, seen, trail, passage, class };
     let mut response = match answer(&mut context, tenant).await {
         Ok(response) => response,
         Err(error) => {
@@ -63,6 +65,9 @@ pub(crate) async fn handle(
         }
     };
     let passage = context.passage.take();
+    if let Some(class) = &context.class {
+        flow::tell(class, response.headers_mut());
+    }
     debug!(query = uri.query(), code = response.status().as_u16(), "answered");
     // Of health, which has no passage, it is an answer.
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR && passage.is_some() {
@@ -80,13 +85,18 @@ async fn of_registry(
     user: Arc<User>,
     request: Request<RequestBody>,
 ) -> Response<Body> {
-    match hub.pass(&user, Flow::of(request.method())).await {
+    let (root, path) = (Tenant::root(), request.uri().path().to_owned());
+    let asked = Asked::of_path(request.method(), &path);
+    let class = hub.classify(&root, &asked, &user);
+    let mut answer = match hub.pass(&root, &asked, (&*user, &class)).await {
         Ok(passage) => {
             let answer = registry::answer(extra, hub, user, request).await;
             answer.map(|body| body.passing(Some(passage)))
         }
         Err(error) => respond::failure(&error),
-    }
+    };
+    flow::tell(&class, answer.headers_mut());
+    answer
 }
 
 /// Who asks.
@@ -112,8 +122,7 @@ async fn answer(
     run_as_somebody_else(context, tenant.as_ref().ok()).await?;
     check_door(context, cluster, tenant.as_ref().ok(), (path, &route)).await?;
     if !matches!(route, Route::Health { .. }) {
-        let flow = Flow::of(context.method);
-        context.passage = Some(context.hub.pass(&context.user, flow).await?);
+        pass(context, tenant.as_ref().ok(), (path, &route)).await?;
     }
     let tenant = match tenant {
         // The same in every cluster. kubectl asks for these first and drops the message of a refusal, so the
@@ -136,6 +145,25 @@ async fn answer(
             describe::answer(context, &tenant, route).await
         }
     }
+}
+
+/// Waits for the request's turn among those of its cluster; what is for one that is not there is the root's.
+async fn pass(
+    context: &mut Context<'_>,
+    tenant: Option<&Tenant>,
+    (path, route): (&str, &Route<'_>),
+) -> Result<(), ApiError> {
+    let (root, hub, user) = (Tenant::root(), &context.hub, &context.user);
+    let tenant = tenant.unwrap_or(&root);
+    let asked = Asked::of(context.method, context.uri, path, route);
+    let passage = if asked.is_session() {
+        hub.flows.enter(&tenant.name).await?
+    } else {
+        let class = context.class.insert(hub.classify(tenant, &asked, user));
+        hub.pass(tenant, &asked, (&**user, &*class)).await?
+    };
+    context.passage = Some(passage);
+    Ok(())
 }
 
 /// The request goes on as whom it asks to be, where its caller may be that.

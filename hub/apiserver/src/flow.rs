@@ -1,75 +1,76 @@
-//! The room that every request passes: how many are under way at a time, of whom.
+//! What every request passes: the room for those that are under way, and the seats that its cluster serves it in.
 //!
 //! ```text
-//! a stranger's ─▶ strangers ─┐
-//! GET, HEAD ────▶ reads ─────┤
-//! watch, log ───▶ lasting ───┼─▶ answered ─▶ all of it is out, or the watch has ended: the passage is free
-//! all else ─────▶ writes ────┘       └─ a large answer ─▶ room by the byte (heavy)
+//! watch, log, session ─▶ lasting ─────────────────────────────┐
+//! all else ─▶ room, by cluster ─▶ seats of its cluster (KEP-1040) ─▶ answered ─▶ all of it is out: both are free
+//!                                                             └─ a large answer ─▶ room by the byte (heavy)
 //! ```
 //!
-//! Each kind has a [pool](fair_pool) of its own, so that none of them takes another's, and in a pool users share. More
-//! kinds, as upstream's priority levels, are more pools; other flows than users' are other names in them. Health is
-//! asked without a passage: to restart a hub that is busy makes nothing better.
+//! The room is the hub's memory, which [clusters share](fair_pool): each has at most three times what is free, so that
+//! none takes it from the others, and who waits for a seat is in it, too. In it a cluster has [`Bounds::seats`], and its
+//! FlowSchemas and PriorityLevelConfigurations say who of its users gets them ([seats], [configurations]); those of one
+//! cluster are nothing to another's requests. Exempt requests take no seat, and in the root a share of the room for each
+//! user. A watch has its seat until all is out that was there at its beginning. Health is asked without a passage: to
+//! restart a hub that is busy makes nothing better.
 //!
 //! Guarantees:
-//! - requests under way are bounded, by kind and by user; who finds no passage waits for a while, among few, and is
-//!   then told to ask again (`who_asks_for_more_than_a_share_is_told_to_come_back`,
+//! - requests under way are bounded, by cluster and by flow; who finds no place waits for a while, among few, and is
+//!   then told to ask again (`one_client_s_flood_is_refused_and_others_are_served`,
 //!   `requests_beyond_the_bound_come_back_later`);
-//! - what lasts takes no passage of what does not, and is bounded itself
-//!   (`what_lasts_takes_no_passage_of_what_does_not`).
+//! - no cluster takes the room from the others (`a_cluster_leaves_room_for_the_others`);
+//! - what lasts takes no seat, and is bounded itself (`what_lasts_takes_no_seat_and_is_bounded`,
+//!   `a_watch_gives_its_seat_back_when_it_has_begun`).
 
+pub(crate) mod asked;
+mod configurations;
 mod fair_pool;
+mod figures;
 pub(crate) mod large_answers;
+mod priority_levels;
 mod refusal;
+mod seats;
 pub(crate) mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use freewheel_hub_fairness::{Class, LevelState, Request};
+use freewheel_hub_metrics::{Hold, Metrics};
 use freewheel_hub_schema::error::ApiError;
-use http::Method;
+use freewheel_hub_store::Store;
+use freewheel_link::names::ClusterName;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::authn::User;
-use fair_pool::FairPool;
-pub(crate) use fair_pool::PoolShare as Passage;
+use configurations::Configurations;
+use fair_pool::{FairPool, PoolShare};
+use figures::FlowFigures;
 use large_answers::LargeAnswers;
-use refusal::too_many;
+pub(crate) use priority_levels::dump;
+use refusal::{no_seat, too_many};
+use seats::{ClusterSeats, Seat};
 use workers::Workers;
 
-/// How many requests are under way at a time. A user who is alone gets three quarters.
+const SCHEMA_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
+const LEVEL_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
+
+/// How many requests are under way at a time.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    /// Those that read.
-    pub reads: usize,
-    /// Those that write.
-    pub writes: usize,
-    /// Watches, logs and sessions.
+    /// All that do not last, of all clusters. A cluster that is alone gets three quarters.
+    pub requests: usize,
+    /// What one cluster's priority levels share.
+    pub seats: u32,
+    /// Watches, logs and sessions. A user who is alone gets three quarters.
     pub lasting: usize,
-    /// Those of strangers.
-    pub strangers: usize,
 }
 
 impl Default for Bounds {
     /// A request takes some 10 KiB beside what is on an account, so that all of them take less than the answers may.
-    /// kube-apiserver's 400 and 200 are for threads that work; here most of those under way wait for a slow client.
+    /// kube-apiserver's 600 seats are for threads that work; here most of those under way wait for a slow client, and
+    /// six clusters find as many at a time.
     fn default() -> Self {
-        Self { reads: 4_096, writes: 4_096, lasting: 16_384, strangers: 2_048 }
-    }
-}
-
-/// What a request is, as far as others are concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
-    Read,
-    Write,
-    /// It goes on until somebody ends it.
-    Lasting,
-}
-
-impl Flow {
-    /// Before more is known than its method.
-    pub(crate) fn of(method: &Method) -> Self {
-        if matches!(*method, Method::GET | Method::HEAD) { Self::Read } else { Self::Write }
+        Self { requests: 8_192, seats: 1_024, lasting: 16_384 }
     }
 }
 
@@ -78,12 +79,32 @@ pub(crate) fn lasts(verb: &str, subresource: &str) -> bool {
     verb == "watch" || matches!(subresource, "log" | "proxy" | "portforward" | "exec" | "attach")
 }
 
+/// What a request has while it is under way.
+pub(crate) struct Passage {
+    seat: Option<TakenSeat>,
+    _place: PoolShare,
+}
+
+/// A seat, and what counts it.
+pub(crate) struct TakenSeat {
+    _seat: Seat,
+    _counted: Option<Hold>,
+}
+
+impl Passage {
+    /// Takes the seat out of it.
+    pub(crate) fn seat(&mut self) -> Option<TakenSeat> {
+        self.seat.take()
+    }
+}
+
 /// The room.
 pub(crate) struct Flows {
-    reads: Arc<FairPool>,
-    writes: Arc<FairPool>,
+    requests: Arc<FairPool>,
     lasting: Arc<FairPool>,
-    strangers: Arc<FairPool>,
+    configurations: Arc<Configurations>,
+    seats: Arc<ClusterSeats>,
+    figures: Arc<FlowFigures>,
     /// For large answers, by the byte.
     pub(crate) large_answers: LargeAnswers,
     /// For what takes milliseconds.
@@ -92,40 +113,116 @@ pub(crate) struct Flows {
 
 impl Flows {
     /// With these bounds, and this patience for who reads nothing of a large answer.
-    pub(crate) fn new(bounds: &Bounds, patience: Duration) -> Self {
-        let [reads, writes, lasting, strangers] =
-            [bounds.reads, bounds.writes, bounds.lasting, bounds.strangers]
-                // Three of four are a share.
-                .map(|number| FairPool::new(number.max(4)));
+    ///
+    /// # Errors
+    /// When what is suggested for all clusters is no configuration.
+    pub(crate) fn new(
+        bounds: &Bounds,
+        patience: Duration,
+        metrics: &Metrics,
+    ) -> std::io::Result<Self> {
+        // Three of four are a share.
+        let [requests, lasting] =
+            [bounds.requests, bounds.lasting].map(|number| FairPool::new(number.max(4)));
+        let configurations = Arc::new(Configurations::suggested()?);
+        let seats = Arc::new(ClusterSeats::of(bounds.seats.max(1)));
+        let figures = FlowFigures::of(configurations.suggested_names());
+        let (root, own, of_root) = (ClusterName::root(), configurations.clone(), seats.clone());
+        figures.show(metrics, move || of_root.levels(&root, &own.of(&root)));
         let (large_answers, workers) = (LargeAnswers::new(patience), Workers::default());
-        Self { reads, writes, lasting, strangers, large_answers, workers }
+        Ok(Self { requests, lasting, configurations, seats, figures, large_answers, workers })
     }
 
-    /// Waits for a passage.
+    /// Takes in what clusters say about their requests. For ever.
+    pub(crate) async fn follow(&self, store: &dyn Store) {
+        self.configurations.follow(store).await;
+    }
+
+    /// Whose a request is, by what its cluster says.
+    pub(crate) fn classify(&self, cluster: &ClusterName, request: &Request<'_>) -> Class {
+        self.configurations.of(cluster).classify(request)
+    }
+
+    /// Waits for a passage of a request of this class, which takes as many seats as it says.
+    ///
+    /// # Errors
+    /// 429 when there is none.
+    pub(crate) async fn pass(
+        &self,
+        cluster: &ClusterName,
+        (user, class): (&User, &Class),
+        width: impl FnOnce() -> u32,
+    ) -> Result<Passage, ApiError> {
+        let place = if class.level.is_exempt && cluster.is_root() {
+            // No cluster's name has a colon.
+            self.requests.part(&format!("user:{}", user.name), 1).await
+        } else {
+            self.requests.part(cluster.as_str(), 1).await
+        };
+        let place = place.map_err(too_many)?;
+        let asking = self.figures.asks(class);
+        let (width, configuration) =
+            (if class.level.is_exempt { 1 } else { width() }, self.configurations.of(cluster));
+        match self.seats.take((cluster, &configuration), class, width).await {
+            Ok(seat) => {
+                let counted = asking.map(figures::Asking::is_served);
+                let seat = TakenSeat { _seat: seat, _counted: counted };
+                Ok(Passage { seat: Some(seat), _place: place })
+            }
+            Err(why) => {
+                if let Some(asking) = asking {
+                    asking.is_refused(why);
+                }
+                Err(no_seat(why))
+            }
+        }
+    }
+
+    /// Waits for a place of something that is going to last, before it is known who may have it.
+    ///
+    /// # Errors
+    /// 429 when there is none.
+    pub(crate) async fn enter(&self, cluster: &ClusterName) -> Result<Passage, ApiError> {
+        let place = self.requests.part(cluster.as_str(), 1).await.map_err(too_many)?;
+        Ok(Passage { seat: None, _place: place })
+    }
+
+    /// Waits for a place for what lasts.
     ///
     /// # Errors
     /// 429 when there is none for this user.
-    pub(crate) async fn pass(&self, user: &User, flow: Flow) -> Result<Passage, ApiError> {
-        let pool = match flow {
-            _ if user.is_stranger() => &self.strangers,
-            Flow::Read => &self.reads,
-            Flow::Write => &self.writes,
-            Flow::Lasting => &self.lasting,
-        };
-        pool.part(&user.name, 1).await.map_err(too_many)
+    pub(crate) async fn last(&self, user: &User) -> Result<Passage, ApiError> {
+        let place = self.lasting.part(&user.name, 1).await.map_err(too_many)?;
+        Ok(Passage { seat: None, _place: place })
+    }
+
+    /// The priority levels of a cluster at this moment.
+    pub(crate) fn levels(&self, cluster: &ClusterName) -> Vec<LevelState> {
+        self.seats.levels(cluster, &self.configurations.of(cluster))
+    }
+}
+
+/// Says whose its request was, where objects say so.
+pub(crate) fn tell(class: &Class, headers: &mut HeaderMap) {
+    for (name, uid) in [(SCHEMA_UID, &class.schema.uid), (LEVEL_UID, &class.level.uid)] {
+        if let Ok(value) = HeaderValue::from_str(uid)
+            && !uid.is_empty()
+        {
+            headers.insert(name, value);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use freewheel_hub_fairness::What;
     use futures::FutureExt as _;
 
     use super::*;
     use crate::authn::AUTHENTICATED;
 
-    fn room() -> Flows {
-        let bounds = Bounds { reads: 4, writes: 4, lasting: 4, strangers: 4 };
-        Flows::new(&bounds, Duration::from_secs(30))
+    fn room(bounds: &Bounds) -> Flows {
+        Flows::new(bounds, Duration::from_secs(30), &Metrics::default()).unwrap()
     }
 
     fn user(name: &str) -> User {
@@ -133,37 +230,44 @@ mod tests {
         User { name: name.to_owned(), groups, ..User::default() }
     }
 
-    fn pass(room: &Flows, user: &User, flow: Flow) -> Option<Passage> {
-        room.pass(user, flow).now_or_never()?.ok()
+    fn pass(room: &Flows, cluster: &str, user: &User) -> Option<Passage> {
+        let cluster = ClusterName::try_from(cluster).unwrap();
+        let what = What::Path("/api");
+        let request = Request { user: &user.name, groups: &user.groups, verb: "get", what };
+        let class = room.classify(&cluster, &request);
+        room.pass(&cluster, (user, &class), || 1).now_or_never()?.ok()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_asks_for_more_than_a_share_is_told_to_come_back() {
-        let (room, ann, bob) = (room(), user("ann"), user("bob"));
-        let taken: Vec<_> = (0..3).map(|_| pass(&room, &ann, Flow::Write).unwrap()).collect();
-        let refused = room.pass(&ann, Flow::Write).await.err().unwrap();
-        assert_eq!((refused.code, refused.reason), (429, "TooManyRequests"));
-        assert_eq!(refused.to_status()["details"]["retryAfterSeconds"], 1);
-        let others = pass(&room, &bob, Flow::Write);
-        assert!(others.is_some() && pass(&room, &bob, Flow::Write).is_none());
+    async fn a_cluster_leaves_room_for_the_others() {
+        let room = room(&Bounds { requests: 40, seats: 1_024, lasting: 4 });
+        let (ann, mut taken) = (user("ann"), Vec::new());
+        while let Some(passage) = pass(&room, "pi-7", &ann) {
+            taken.push(passage);
+        }
+        assert_eq!(taken.len(), 30);
+        let others: Vec<_> = ["root", "pi-8"].map(|name| pass(&room, name, &ann)).into();
+        assert!(others.iter().all(Option::is_some));
+        // In the root, who is exempt has a share of their own.
+        let master = User { groups: vec!["system:masters".to_owned()], ..user("ann") };
+        let mut masters = Vec::new();
+        while let Some(passage) = pass(&room, "root", &master) {
+            masters.push(passage);
+        }
+        assert_eq!(masters.len(), 6);
+        assert!(pass(&room, "pi-9", &ann).is_some());
         drop(taken);
-        assert!(pass(&room, &ann, Flow::Write).is_some());
+        assert!(pass(&room, "root", &master).is_some());
     }
 
     #[tokio::test]
-    async fn what_lasts_takes_no_passage_of_what_does_not() {
-        let (room, ann, stranger) = (room(), user("ann"), User::anonymous());
-        let all = |flow, user| {
-            let mut taken = Vec::new();
-            while let Some(passage) = pass(&room, user, flow) {
-                taken.push(passage);
-            }
-            taken
-        };
-        let lasting = all(Flow::Lasting, &ann);
-        let strangers = all(Flow::Read, &stranger);
-        assert_eq!((lasting.len(), strangers.len()), (3, 3));
-        assert_eq!((all(Flow::Read, &ann).len(), all(Flow::Write, &ann).len()), (3, 3));
+    async fn what_lasts_takes_no_seat_and_is_bounded() {
+        let room = room(&Bounds { requests: 40, seats: 12, lasting: 4 });
+        let (ann, bob) = (user("ann"), user("bob"));
+        let last = |user| room.last(user).now_or_never().and_then(Result::ok);
+        let lasting: Vec<_> = std::iter::from_fn(|| last(&ann)).collect();
+        assert_eq!(lasting.len(), 3);
+        assert!(last(&bob).is_some() && pass(&room, "root", &ann).is_some());
         assert!(lasts("watch", "") && lasts("get", "log") && !lasts("list", ""));
     }
 }

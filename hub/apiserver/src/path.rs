@@ -26,6 +26,8 @@ pub enum Route<'a> {
     Version,
     /// `/metrics`
     Metrics,
+    /// `/debug/api_priority_and_fairness/dump_priority_levels`
+    PriorityLevels,
     /// `/healthz`, `/livez`, `/readyz`, and one check of it.
     Health {
         /// Which of the three.
@@ -129,6 +131,9 @@ pub fn route(path: &str) -> Route<'_> {
     match head {
         "version" if rest.is_empty() => Route::Version,
         "metrics" if rest.is_empty() => Route::Metrics,
+        "debug" if rest == "api_priority_and_fairness/dump_priority_levels" => {
+            Route::PriorityLevels
+        }
         ".well-known" if rest == "openid-configuration" => Route::OpenId(OpenId::Configuration),
         "openid" if rest == "v1/jwks" => Route::OpenId(OpenId::Keys),
         "healthz" | "livez" | "readyz" => Route::Health { probe: head, check: rest },

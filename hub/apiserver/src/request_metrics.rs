@@ -124,7 +124,7 @@ impl Seen {
             Route::OpenApiV3(_) => "/openapi/v3",
             Route::OpenId(OpenId::Configuration) => "/.well-known/openid-configuration",
             Route::OpenId(OpenId::Keys) => "/openid/v1/jwks",
-            Route::Resource(_) | Route::Unknown => "",
+            Route::Resource(_) | Route::PriorityLevels | Route::Unknown => "",
         });
     }
 

@@ -6,12 +6,13 @@ use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::selector::FieldSelector;
 use http::Response;
 use http::header::CONTENT_TYPE;
+use parking_lot::Mutex;
 
 use crate::authz::{Attributes, Resource, What};
 use crate::body::{self, Body};
 use crate::call::Call;
 use crate::context::Context;
-use crate::flow::{self, Flow};
+use crate::flow;
 use crate::memory_account::Held;
 use crate::path::{Target, verb};
 use crate::query::Query;
@@ -35,8 +36,11 @@ pub(crate) async fn answer(
     let by_name = bind::is_collection(&target);
     let (call, verb) = asked(context, tenant, target).await?;
     if flow::lasts(verb, &call.subresource) {
-        context.passage = Some(call.hub.pass(&call.user, Flow::Lasting).await?);
+        let lasting = call.hub.last(&call.user).await?;
         call.check_still()?;
+        if let Some(mut before) = context.passage.replace(lasting) {
+            *call.initializing.lock() = before.seat();
+        }
     }
     if call.subresource == "proxy" && call.view.served.plural() != "nodes" {
         let body = context.incoming.take();
@@ -125,6 +129,7 @@ async fn asked(
         headers: std::mem::take(&mut context.headers),
         notes: Arc::default(),
         slot: context.incoming.slot().clone(),
+        initializing: Mutex::default(),
     };
     Ok((call, verb))
 }

@@ -124,13 +124,15 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let all = Arc::new(TotalMemory::of(limits.held_bytes));
-    let flows = Flows::new(&limits.flows, limits.unread);
+    let flows = Flows::new(&limits.flows, limits.unread, &server.metrics)?;
     let hub = Arc::new(Hub::new(server, flows, all.clone()));
     let slots = ConnectionSlots::new(limits.known, limits.strangers, all);
     let limits = Arc::new(limits);
     let mut connections = JoinSet::new();
     let tenants = hub.clone();
     let mut ends = pin!(tenants.tenants.follow(&**tenants.server.objects.store()));
+    let flows = hub.clone();
+    let mut flows = pin!(flows.flows.follow(&**flows.server.objects.store()));
     let rights = hub.server.access.rights.clone();
     let mut rights = pin!(rights.follow());
     let large_answers = hub.flows.large_answers.clone();
@@ -145,6 +147,7 @@ pub async fn serve(
             () = stop.cancelled() => break,
             () = &mut ends => continue,
             () = &mut rights => continue,
+            () = &mut flows => continue,
             () = &mut late => continue,
             () = &mut greedy => continue,
             accepted = accept(&listener, &slots) => match accepted {

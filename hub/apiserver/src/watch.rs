@@ -17,7 +17,9 @@
 //! - it makes no more than a [`PIECE_BYTES`] and one object at a time, however much there is
 //!   (`a_watch_sends_what_is_there_in_pieces`), keeps no former state of the store for a client that takes its time
 //!   (`a_slow_watch_goes_on_from_the_newest_state`), and when its connection has room for it only
-//!   (`pieces_that_nobody_takes_are_on_their_connection_s_account`).
+//!   (`pieces_that_nobody_takes_are_on_their_connection_s_account`);
+//! - it has the seat of its request until all that was there at its beginning is out
+//!   (`a_watch_gives_its_seat_back_when_it_has_begun`).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -41,6 +43,7 @@ use crate::body::{Body, Made};
 use crate::call::{Call, Filter};
 use crate::context::Hub;
 use crate::encode::Encoder;
+use crate::flow::TakenSeat;
 use crate::frame::Type;
 use crate::frame_cache::Frame;
 use crate::piece::{BodyError, PIECE_BYTES};
@@ -87,6 +90,8 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
     let deadline = Instant::now() + life(call.query.timeout_seconds);
     let deadline = expires.map_or(deadline, |expires| deadline.min(expires));
     let first = if call.query.bookmarks { Instant::now() + BOOKMARK_EVERY } else { deadline };
+    // What begins with nothing has begun.
+    let seat = call.initializing.lock().take();
     let content_type = encoder.wanted.watch_content_type();
     let mut feed = Feed {
         hub: call.hub.clone(),
@@ -99,7 +104,7 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
         encoder,
         filter,
         scope,
-        initial: initial.then(|| Initial::of(newest, end_mark)),
+        initial: initial.then(|| Initial::of(newest, end_mark, seat)),
         watch: None,
         events: Vec::new().into_iter(),
         closing: None,
@@ -134,11 +139,13 @@ struct Initial {
     since: Instant,
     after: Option<Key>,
     end_mark: bool,
+    /// Free when all of it is out.
+    _seat: Option<TakenSeat>,
 }
 
 impl Initial {
-    fn of(snapshot: Arc<dyn Snapshot>, end_mark: bool) -> Self {
-        Self { snapshot, since: Instant::now(), after: None, end_mark }
+    fn of(snapshot: Arc<dyn Snapshot>, end_mark: bool, seat: Option<TakenSeat>) -> Self {
+        Self { snapshot, since: Instant::now(), after: None, end_mark, _seat: seat }
     }
 }
 

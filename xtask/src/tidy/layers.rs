@@ -48,6 +48,7 @@ const ARROWS: [(&str, &[&str]); 34] = [
             "hub-api",
             "hub-audit",
             "hub-cel",
+            "hub-fairness",
             "hub-metrics",
             "hub-objects",
             "hub-pki",

@@ -76,10 +76,10 @@ pub(crate) mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
-    use crate::flow::Passage;
+    use crate::flow::fair_pool::PoolShare;
 
     /// All turns, so that nobody has one until these are dropped.
-    pub(crate) fn all_turns(workers: &Workers) -> Vec<Passage> {
+    pub(crate) fn all_turns(workers: &Workers) -> Vec<PoolShare> {
         let asks = ["one", "two"].into_iter().flat_map(|user| [user; ENCODERS_AT_ONCE]);
         let turns = asks.filter_map(|user| workers.0.part(user, 1).now_or_never()?.ok());
         let turns: Vec<_> = turns.collect();

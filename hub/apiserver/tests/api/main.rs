@@ -27,6 +27,8 @@ mod endings;
 #[cfg(test)]
 mod evictions;
 #[cfg(test)]
+mod fairness;
+#[cfg(test)]
 mod furniture;
 #[cfg(test)]
 mod idle;

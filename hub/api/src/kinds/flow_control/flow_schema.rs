@@ -6,7 +6,7 @@ use freewheel_hub_schema::kind::{Column, Kind, Strategy};
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
-use super::{UNUSED, conditions, mandatory};
+use super::{conditions, mandatory};
 use crate::kinds::accessors::{
     AGE, NAME, age, child, column, condition, int, name, set_default, text, text_or,
 };
@@ -30,7 +30,6 @@ pub(crate) fn kind() -> Kind {
         .cluster_scoped()
         .with_status()
         .columns(COLUMNS)
-        .without_effect(UNUSED)
 }
 
 struct Rules;

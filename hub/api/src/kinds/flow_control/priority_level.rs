@@ -5,7 +5,7 @@ use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{Column, Kind, Strategy};
 use serde_json::{Value, json};
 
-use super::{UNUSED, conditions, mandatory};
+use super::{conditions, mandatory};
 use crate::kinds::accessors::{AGE, NAME, age, column, name, set_default, text};
 use crate::kinds::place::Place;
 
@@ -30,7 +30,6 @@ pub(crate) fn kind() -> Kind {
         .cluster_scoped()
         .with_status()
         .columns(COLUMNS)
-        .without_effect(UNUSED)
 }
 
 struct Rules;

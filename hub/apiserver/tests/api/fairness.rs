@@ -1,0 +1,177 @@
+//! API Priority and Fairness: who is served while somebody asks for more than there is.
+
+use std::time::Duration;
+
+use freewheel_hub_apiserver::{Bounds, Limits};
+use freewheel_link::names::ClusterName;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::support::{Client, Hub, create, furnish};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const FLOW: &str = "/apis/flowcontrol.apiserver.k8s.io/v1";
+const SCHEMA_UID: &str = "x-kubernetes-pf-flowschema-uid";
+const LEVEL_UID: &str = "x-kubernetes-pf-prioritylevel-uid";
+const LEVELS: &str = "/debug/api_priority_and_fairness/dump_priority_levels";
+
+fn person(hub: &Hub, name: &str) -> Client {
+    hub.client(Some(&hub.authority.client(name, "people")))
+}
+
+/// A hub with so many seats for a cluster, in whose root people may do everything.
+async fn hub(seats: u32) -> Hub {
+    let flows = Bounds { seats, ..Bounds::default() };
+    let hub = Hub::bounded(Limits { flows, ..Limits::default() }).await;
+    let binding = json!({"metadata": {"name": "people"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": "people"}]});
+    create(&hub.objects, "rbac.authorization.k8s.io/v1", "ClusterRoleBinding", binding).await;
+    hub
+}
+
+/// How many requests of a level wait and are served.
+async fn level(admin: &Client, name: &str) -> (usize, usize) {
+    let text = admin.get(LEVELS).await.text();
+    let row = text.lines().find(|line| line.starts_with(&format!("{name},"))).expect("the level");
+    let cells: Vec<_> = row.split(',').map(str::trim).collect();
+    (cells[4].parse().unwrap(), cells[5].parse().unwrap())
+}
+
+#[tokio::test]
+async fn one_client_s_flood_is_refused_and_others_are_served() {
+    // Seventeen of them are for those who belong to nothing in particular; four of those are for who has few.
+    let hub = hub(200).await;
+    let (admin, greedy) = (hub.admin(), person(&hub, "greedy").line().await);
+    let mut asks = JoinSet::new();
+    for _ in 0..1_000 {
+        let greedy = greedy.clone();
+        asks.spawn(async move { greedy.post_nothing(MAPS).await });
+    }
+    // At least so many find neither a seat nor a place in one of six queues of fifty.
+    let refused = async {
+        for _ in 0..600 {
+            let answer = asks.join_next().await.unwrap().unwrap();
+            assert_eq!(answer.status(), 429);
+            assert_eq!(answer.headers()["retry-after"], "5");
+        }
+    };
+    timeout(Duration::from_secs(14), refused).await.expect("all are refused that find no place");
+    let (waiting, served) = level(&admin, "global-default").await;
+    assert!(0 < waiting && waiting <= 300 && 13 <= served, "{waiting} {served}");
+    let other = person(&hub, "other");
+    let served = async {
+        let map = json!({"metadata": {"name": "other"}});
+        assert_eq!(other.post(MAPS, &map).await.code, 201);
+        assert_eq!(other.get(MAPS).await.code, 200);
+    };
+    timeout(Duration::from_secs(10), served).await.expect("others are served meanwhile");
+    let figures = admin.get("/metrics").await.text();
+    let labels = "priority_level=\"global-default\",flow_schema=\"global-default\"";
+    for line in [
+        format!("apiserver_flowcontrol_rejected_requests_total{{{labels},reason=\"queue-full\"}} "),
+        format!("apiserver_flowcontrol_dispatched_requests_total{{{labels}}} "),
+        format!("apiserver_flowcontrol_current_inqueue_requests{{{labels}}} "),
+        format!(
+            "apiserver_flowcontrol_request_wait_duration_seconds_count{{{labels},execute=\"true\"}} "
+        ),
+        "apiserver_flowcontrol_nominal_limit_seats{priority_level=\"global-default\"} 17\n"
+            .to_owned(),
+    ] {
+        assert!(figures.contains(&line), "{line}\n{figures}");
+    }
+}
+
+fn custom_level() -> Value {
+    let queuing = json!({"queues": 8, "handSize": 2, "queueLengthLimit": 10});
+    let limited = json!({"nominalConcurrencyShares": 5,
+        "limitResponse": {"type": "Queue", "queuing": queuing}});
+    json!({"metadata": {"name": "site"}, "spec": {"type": "Limited", "limited": limited}})
+}
+
+fn custom_schema() -> Value {
+    let rule = json!({"subjects": [{"kind": "Group", "group": {"name": "people"}}],
+        "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"],
+            "namespaces": ["*"], "clusterScope": true}]});
+    json!({"metadata": {"name": "visitors"}, "spec": {"matchingPrecedence": 700,
+        "priorityLevelConfiguration": {"name": "site"}, "rules": [rule]}})
+}
+
+#[tokio::test]
+async fn a_clusters_flow_schemas_are_its_own() {
+    let hub = hub(200).await;
+    let (admin, jane) = (hub.admin(), person(&hub, "jane"));
+    let cluster = json!({"metadata": {"name": "pi-7"}, "spec": {"hubAcceptsClient": true}});
+    create(&hub.objects, "cluster.open-cluster-management.io/v1", "ManagedCluster", cluster).await;
+    furnish(&hub.objects, &ClusterName::try_from("pi-7").unwrap()).await;
+    let mut uids = Vec::new();
+    for (plural, object) in
+        [("prioritylevelconfigurations", custom_level()), ("flowschemas", custom_schema())]
+    {
+        let made = admin.post(&format!("/clusters/pi-7{FLOW}/{plural}"), &object).await;
+        assert_eq!(made.code, 201, "{}", made.text());
+        assert!(!made.headers.contains_key("warning"), "{:?}", made.headers);
+        uids.push(made.json()["metadata"]["uid"].as_str().unwrap().to_owned());
+    }
+    let pods = "/api/v1/namespaces/default/pods";
+    let is_told = async {
+        loop {
+            // Who may not do it has passed, too.
+            let answer = jane.get(&format!("/clusters/pi-7{pods}")).await;
+            assert_eq!(answer.code, 403, "{}", answer.text());
+            let told = [LEVEL_UID, SCHEMA_UID].map(|name| answer.headers.get(name).cloned());
+            if let [Some(level), Some(schema)] = told {
+                assert_eq!([level, schema].map(|uid| uid.to_str().unwrap().to_owned()), *uids);
+                break;
+            }
+        }
+    };
+    timeout(Duration::from_secs(20), is_told).await.expect("the schema counts soon");
+    let in_root = jane.get(pods).await;
+    assert_eq!(in_root.code, 200);
+    assert!(!in_root.headers.contains_key(SCHEMA_UID), "what is suggested is no object there");
+    let own = admin.get(&format!("/clusters/pi-7{LEVELS}")).await.text();
+    let root = admin.get(LEVELS).await.text();
+    assert!(own.contains("\nsite,") && !root.contains("\nsite,"), "{own}{root}");
+    assert_eq!(jane.get(&format!("/clusters/pi-7{LEVELS}")).await.code, 403);
+    let figures = admin.get("/metrics").await.text();
+    let line = "apiserver_flowcontrol_dispatched_requests_total{priority_level=\"custom\",flow_schema=\"custom\"} ";
+    assert!(figures.contains(line) && !figures.contains("visitors"), "{figures}");
+    let gone = admin.delete(&format!("/clusters/pi-7{FLOW}/flowschemas/visitors")).await;
+    assert_eq!(gone.code, 200);
+    let is_forgotten = async {
+        while jane.get(&format!("/clusters/pi-7{pods}")).await.headers.contains_key(SCHEMA_UID) {}
+    };
+    timeout(Duration::from_secs(20), is_forgotten).await.expect("and counts no more");
+}
+
+#[tokio::test]
+async fn a_watch_gives_its_seat_back_when_it_has_begun() {
+    // One of them is for those who belong to nothing in particular.
+    let hub = hub(12).await;
+    let (admin, jane) = (hub.admin(), person(&hub, "jane"));
+    let mut watches = Vec::new();
+    for path in [
+        format!("{MAPS}?watch=1&resourceVersion=0"),
+        format!(
+            "{MAPS}?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan"
+        ),
+    ] {
+        let map = json!({"metadata": {"name": format!("m-{}", watches.len())}});
+        assert_eq!(admin.post(MAPS, &map).await.code, 201);
+        let mut watch = jane.watch(&path).await;
+        assert_eq!(watch.brief().await.0, "ADDED");
+        watches.push(watch);
+        let is_free = async { while level(&admin, "global-default").await != (0, 0) {} };
+        timeout(Duration::from_secs(10), is_free).await.expect("its seat is free");
+        let got = timeout(Duration::from_secs(10), jane.get(MAPS)).await.expect("it is served");
+        assert_eq!(got.code, 200);
+    }
+    let map = json!({"metadata": {"name": "late"}});
+    assert_eq!(jane.post(MAPS, &map).await.code, 201);
+    // Both have seen two or one before, and go on.
+    for watch in &mut watches {
+        while watch.brief().await.1 != "late" {}
+    }
+}
