@@ -25,6 +25,8 @@ pub enum ConditionOwner {
     Deployments,
     /// The disruption controller, and the door of evictions, which takes from what it allows.
     Disruption,
+    /// The controller of FlowSchemas.
+    FlowSchemas,
     /// Whoever ends a pod that has not asked for it: the controller of tainted nodes, and the spoke under pressure.
     /// Each says it once, as it ends the pod.
     Eviction,
@@ -152,6 +154,8 @@ conditions! {
     DEFINITION_TERMINATING = of_definition("Terminating");
     /// Kubernetes' own people have approved it.
     DEFINITION_APPROVED = of_definition("KubernetesAPIApprovalPolicyConformant");
+    /// The level that it names is not there.
+    SCHEMA_DANGLING = of("FlowSchema", "Dangling", ConditionOwner::FlowSchemas);
     /// Not every kind could be found.
     NAMESPACE_DISCOVERY = of("Namespace", "NamespaceDeletionDiscoveryFailure", ConditionOwner::Namespaces);
     /// Not every kind could be read.

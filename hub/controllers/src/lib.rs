@@ -43,6 +43,7 @@ pub mod endpoints;
 pub mod engine;
 pub mod events;
 pub mod eviction;
+pub mod flow_schemas;
 pub mod gc;
 mod history;
 pub mod index;
@@ -188,6 +189,7 @@ fn controllers(
         Arc::new(eviction::TaintEviction::new(by("taint-eviction-controller"), indexes.clone())?),
         Arc::new(disruption::Disruptions::new(by("disruption-controller"), indexes.clone())?),
         Arc::new(events::Expiry::new(by("event-expiry"))?),
+        Arc::new(flow_schemas::FlowSchemas::new(by("api-priority-and-fairness"))?),
     ];
     all.extend(of_batch(by, indexes)?);
     all.extend(of_identities(by, config)?);

@@ -106,6 +106,73 @@ async fn clusters_have_their_classes_and_levels_from_the_start() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn levels_are_the_hubs_until_somebody_says_no() {
+    let hub = Hub::with_spokes(&[]).await;
+    let (plural, name) = ("prioritylevelconfigurations", "workload-low");
+    let shares = |s: &dyn Snapshot| {
+        let level = get(s, "root", plural, "", name)?;
+        level["spec"]["limited"]["nominalConcurrencyShares"].as_u64()
+    };
+    hub.eventually("it is there", |s| shares(s) == Some(100)).await;
+    let more = |level: &mut Value| {
+        level["spec"]["limited"]["nominalConcurrencyShares"] = json!(300);
+    };
+    hub.change("root", plural, "", name, more).await;
+    hub.eventually("it is again what it was", |s| shares(s) == Some(100)).await;
+    hub.change("root", plural, "", name, |level| {
+        level["metadata"]["annotations"]["apf.kubernetes.io/autoupdate-spec"] = json!("false");
+        more(level);
+    })
+    .await;
+    // Something that is kept comes after it.
+    hub.change("root", "flowschemas", "", "service-accounts", |schema| {
+        schema["spec"]["matchingPrecedence"] = json!(8_000);
+    })
+    .await;
+    let precedence = |s: &dyn Snapshot| {
+        let schema = get(s, "root", "flowschemas", "", "service-accounts")?;
+        schema["spec"]["matchingPrecedence"].as_u64()
+    };
+    hub.eventually("the other is kept", |s| precedence(s) == Some(9_000)).await;
+    assert_eq!(shares(&*hub.snapshot()), Some(300), "this one is somebody's");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flow_schema_says_whether_its_level_is_there() {
+    let hub = Hub::with_spokes(&["pi-7"]).await;
+    let schema = |name: &str, level: &str| {
+        json!({"metadata": {"name": name}, "spec": {"matchingPrecedence": 700,
+            "priorityLevelConfiguration": {"name": level}}})
+    };
+    for (name, level) in [("own", "site"), ("common", "workload-low")] {
+        hub.create("pi-7", "flowschemas", "", schema(name, level)).await;
+    }
+    let says = |s: &dyn Snapshot, name: &str, status: &str, reason: &str, end: &str| {
+        let schema = get(s, "pi-7", "flowschemas", "", name).unwrap();
+        let condition = &schema["status"]["conditions"][0];
+        let message = condition["message"].as_str().unwrap_or_default();
+        (&condition["type"], &condition["status"], &condition["reason"])
+            == (&json!("Dangling"), &json!(status), &json!(reason))
+            && message.ends_with(end)
+    };
+    let exists = |name: &str| format!("named \"{name}\" and it exists");
+    let lost = "named \"site\" but there is no such object";
+    hub.eventually("one has no level", |s| says(s, "own", "True", "NotFound", lost)).await;
+    let suggested = exists("workload-low");
+    hub.eventually("the other one's is suggested", |s| {
+        says(s, "common", "False", "Found", &suggested)
+    })
+    .await;
+    let level = json!({"metadata": {"name": "site"}, "spec": {"type": "Limited",
+        "limited": {"limitResponse": {"type": "Reject"}}}});
+    hub.create("pi-7", "prioritylevelconfigurations", "", level).await;
+    let own = exists("site");
+    hub.eventually("it has come", |s| says(s, "own", "False", "Found", &own)).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replication_controller_keeps_its_number_and_lets_pods_go() {
     let hub = Hub::with_spokes(&["pi-7"]).await;
     let labels = json!({"app": "old"});

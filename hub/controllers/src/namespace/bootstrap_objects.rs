@@ -1,7 +1,12 @@
 //! Objects without a namespace that every cluster has from the start: PriorityClasses; in the root the levels and
 //! schemas of flow control, and an APIService for each version of each group, too.
 //!
-//! What is there stays as it is, whoever changed it; what was deleted comes back.
+//! What is there stays as it is, whoever changed it; what was deleted comes back. The spec of what has the annotation
+//! [`AUTOUPDATE`] is the hub's as long as it has it, as upstream: who wants another one says `false` there.
+//!
+//! Guarantees:
+//! - levels and schemas are made, made again and kept to what they are to be, unless their annotation says no
+//!   (`clusters_have_their_classes_and_levels_from_the_start`, `levels_are_the_hubs_until_somebody_says_no`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +15,16 @@ use async_trait::async_trait;
 use freewheel_hub_api::kinds::{self, api_service, flow_control::mandatory, priority_class};
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
-use freewheel_hub_store::{Event, Scope, Snapshot};
+use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
 use crate::engine::client::{everywhere, key as key_of, kind};
 use crate::engine::{Client, Controller, Error};
 use crate::node::is_accepted;
+
+/// Whether the hub keeps a spec to what it is to be.
+const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 
 /// The controller.
 pub struct BootstrapObjects {
@@ -65,6 +73,39 @@ fn name_of(object: &Value) -> &str {
     object["metadata"]["name"].as_str().unwrap_or_default()
 }
 
+/// Whether its spec is the hub's.
+fn is_kept(stored: &Stored) -> bool {
+    let annotation = stored.object.value().ok().and_then(|value| {
+        value.pointer("/metadata/annotations")?.get(AUTOUPDATE)?.as_str().map(|it| it == "true")
+    });
+    annotation.unwrap_or_default()
+}
+
+/// Has an object whose spec is the hub's be as it is to be.
+async fn keep(
+    client: &Client,
+    kind: &Arc<Kind>,
+    stored: &Stored,
+    wanted: &Value,
+) -> Result<(), Error> {
+    let doing = "keep what a cluster has from the start";
+    if !is_kept(stored)
+        || stored.object.value().map_err(Error::api(doing))?["spec"] == wanted["spec"]
+    {
+        return Ok(());
+    }
+    let change = |mut value: Value| {
+        if value["metadata"]["annotations"][AUTOUPDATE] == "true" {
+            value["spec"] = wanted["spec"].clone();
+        }
+        Ok(value)
+    };
+    match client.modify_this(kind, stored, None, change).await {
+        Err(error) if error.code != 404 => Err(Error::api(doing)(error)),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 #[async_trait]
 impl Controller for BootstrapObjects {
     fn name(&self) -> &'static str {
@@ -88,8 +129,8 @@ impl Controller for BootstrapObjects {
         let own = self.sets(true).any(|(kind, objects)| {
             *kind.storage() == key.resource && objects.iter().any(|one| name_of(one) == &*key.name)
         });
-        let gone = own && event.now.is_none();
-        gone.then(|| self.key_for(key.cluster.as_str())).into_iter().collect()
+        let changed = event.now.as_ref().is_none_or(|now| is_kept(now));
+        (own && changed).then(|| self.key_for(key.cluster.as_str())).into_iter().collect()
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
@@ -103,7 +144,8 @@ impl Controller for BootstrapObjects {
         };
         for (kind, objects) in self.sets(cluster.is_root()) {
             for object in objects {
-                if snapshot.get(&key_of(kind, &cluster, "", name_of(object))).is_some() {
+                if let Some(stored) = snapshot.get(&key_of(kind, &cluster, "", name_of(object))) {
+                    keep(&client, kind, &stored, object).await?;
                     continue;
                 }
                 if let Err(error) = client.create(kind, &cluster, "", object).await

@@ -1,0 +1,114 @@
+//! Says of each FlowSchema whether the level that it names is there: one whose level is not decides nothing.
+//!
+//! Guarantees:
+//! - the condition follows the level, also one that comes later or goes, in every cluster; levels that are suggested are
+//!   there for all (`a_flow_schema_says_whether_its_level_is_there`).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freewheel_hub_api::conditions::{Condition, SCHEMA_DANGLING};
+use freewheel_hub_api::kinds::flow_control::mandatory;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_store::{Event, Scope, Snapshot};
+use serde_json::Value;
+
+use crate::engine::client::{everywhere, in_cluster, key as key_of, kind};
+use crate::engine::clock::rfc3339;
+use crate::engine::{Client, Controller, Error};
+
+const GROUP: &str = "flowcontrol.apiserver.k8s.io";
+
+/// The controller.
+pub struct FlowSchemas {
+    client: Client,
+    schemas: Arc<Kind>,
+    levels: Arc<Kind>,
+    /// Those that every cluster has.
+    suggested: BTreeSet<String>,
+}
+
+impl FlowSchemas {
+    /// Writes through this client.
+    pub fn new(client: Client) -> Result<Self, Error> {
+        let name = |level: &Value| level["metadata"]["name"].as_str().map(str::to_owned);
+        let suggested = mandatory::levels().iter().filter_map(name).collect();
+        let (schemas, levels) =
+            (kind(GROUP, "v1", "flowschemas")?, kind(GROUP, "v1", "prioritylevelconfigurations")?);
+        Ok(Self { client, schemas, levels, suggested })
+    }
+
+    fn condition(&self, snapshot: &dyn Snapshot, schema: &Key, level: &str) -> Condition<'static> {
+        let key = key_of(&self.levels, &schema.cluster, "", level);
+        let there = self.suggested.contains(level) || snapshot.get(&key).is_some();
+        let named = format!(
+            "This FlowSchema references the PriorityLevelConfiguration object named {level:?}"
+        );
+        if there {
+            Condition::new(&SCHEMA_DANGLING, false, "Found", format!("{named} and it exists"))
+        } else {
+            let text = format!("{named} but there is no such object");
+            Condition::new(&SCHEMA_DANGLING, true, "NotFound", text)
+        }
+    }
+}
+
+/// The level that a schema names.
+fn level_of(schema: &Value) -> &str {
+    let name = schema.pointer("/spec/priorityLevelConfiguration/name");
+    name.and_then(Value::as_str).unwrap_or_default()
+}
+
+#[async_trait]
+impl Controller for FlowSchemas {
+    fn name(&self) -> &'static str {
+        self.client.name()
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        vec![everywhere(&self.schemas), everywhere(&self.levels)]
+    }
+
+    fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
+        let Some(key) = event.key() else { return Vec::new() };
+        if key.resource == *self.schemas.storage() {
+            return event.now.iter().map(|stored| stored.key.clone()).collect();
+        }
+        // One that has changed is as there as it was.
+        if event.before.is_some() && event.now.is_some() {
+            return Vec::new();
+        }
+        let all = now.range(&in_cluster(&self.schemas, &key.cluster), None);
+        let names_it = all.filter(|schema| {
+            schema.object.value().is_ok_and(|schema| level_of(&schema) == &*key.name)
+        });
+        names_it.map(|schema| schema.key.clone()).collect()
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        let snapshot = self.client.snapshot();
+        let Some(stored) = snapshot.get(key) else { return Ok(None) };
+        if stored.object.header.deleting {
+            return Ok(None);
+        }
+        let doing = "say whether a FlowSchema's level is there";
+        let mut schema = stored.object.value().map_err(Error::api(doing))?;
+        let condition = self.condition(&*snapshot, key, level_of(&schema));
+        let now = rfc3339(self.client.clock.now());
+        if !condition.put(&mut schema["status"]["conditions"], &now) {
+            return Ok(None);
+        }
+        let change = |mut value: Value| {
+            condition.put(&mut value["status"]["conditions"], &now);
+            Ok(value)
+        };
+        self.client
+            .modify_this(&self.schemas, &stored, Some("status"), change)
+            .await
+            .map_err(Error::api(doing))?;
+        Ok(None)
+    }
+}
