@@ -127,8 +127,8 @@ fn is_time(text: &str) -> bool {
     shape && text.ends_with('Z') && bytes.iter().take(4).all(u8::is_ascii_digit)
 }
 
-/// What a column says of a time that is a moment ago.
+/// What a column says of a time that is a moment ago, or of one that a script names: that is a day older each day.
 fn is_age(text: &str) -> bool {
-    let digits = text.strip_suffix('s').or_else(|| text.strip_suffix("ms"));
+    let digits = ["ms", "s", "d"].iter().find_map(|unit| text.strip_suffix(unit));
     digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
