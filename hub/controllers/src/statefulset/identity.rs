@@ -13,7 +13,8 @@ pub(super) const POD_INDEX_LABEL: &str = "apps.kubernetes.io/pod-index";
 pub(super) fn ordinal_of(set: &str, pod: &str) -> Option<i64> {
     let (parent, number) = pod.rsplit_once('-')?;
     let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let ordinal: i32 = number.parse().ok().filter(|_| digits && parent == set)?;
+    // `start` and `replicas` have 31 bits each, and the last ordinal is beyond both.
+    let ordinal: u32 = number.parse().ok().filter(|_| digits && parent == set)?;
     // web-01 is another name than web-1.
     (format!("{ordinal}") == number).then_some(i64::from(ordinal))
 }
@@ -130,6 +131,12 @@ mod tests {
     fn names_have_ordinals() {
         let of = |pod: &str| ordinal_of("web", pod);
         assert_eq!((of("web-0"), of("web-12")), (Some(0), Some(12)));
+        let last = i64::from(i32::MAX) + i64::from(i32::MAX) - 1;
+        assert_eq!(
+            of(&format!("web-{last}")),
+            Some(last),
+            "start and replicas may be as large as they go"
+        );
         for other in [
             "web",
             "web-",
