@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use freewheel_hub_pki::read_text;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -123,8 +124,12 @@ pub fn of_webhook(path: &Path) -> Result<Access, KubeconfigError> {
 }
 
 fn read_file(path: PathBuf, login: Login) -> Result<Access, KubeconfigError> {
-    let text = std::fs::read_to_string(&path)
-        .map_err(|source| KubeconfigError::Read { path: path.clone(), source })?;
+    let text = match login {
+        // A person may pipe their own into a command.
+        Login::Certificate => std::fs::read_to_string(&path),
+        Login::Any => read_text(&path),
+    };
+    let text = text.map_err(|source| KubeconfigError::Read { path: path.clone(), source })?;
     parse(&text, path.parent().unwrap_or(Path::new(".")), login)
         .map_err(|why| KubeconfigError::Unusable { path, why })
 }
@@ -186,7 +191,7 @@ fn data(entry: &Value, key: &str, folder: &Path) -> Result<Vec<u8>, String> {
         .as_str()
         .ok_or_else(|| format!("it has no {key}; the hub knows client certificates only"))?;
     let path = folder.join(file);
-    std::fs::read(&path).map_err(|e| format!("{key} {}: {e}", path.display()))
+    read_text(&path).map(String::into_bytes).map_err(|e| format!("{key} {}: {e}", path.display()))
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ use freewheel_hub_gateway::{Gateway, Identity, SetupError};
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_modules::{Modules, OpenError, RootError, compile};
 use freewheel_hub_objects::Objects;
-use freewheel_hub_pki::{Pki, PkiError, Validity, write};
+use freewheel_hub_pki::{Pki, PkiError, Validity, read_text, write};
 use freewheel_hub_store::Store;
 use freewheel_hub_store::redb;
 use freewheel_link::artifact::PublicKey;
@@ -364,7 +364,7 @@ fn write_kubeconfig(pki: &Pki, names: &Names, data: &Path) -> Result<(), PkiErro
     let text = kubeconfig::write("freewheel", &names.api, access);
     let path = data.join("admin.kubeconfig");
     // A person may have set a namespace in it: only what is not ours to keep is written again.
-    let old = std::fs::read_to_string(&path);
+    let old = read_text(&path);
     if old.is_ok_and(|old| kubeconfig::same_access(&old, &text)) {
         return Ok(());
     }

@@ -29,7 +29,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::authority::{Authority, AuthorityError};
 use crate::certificate::Certificate;
-use crate::file::{read, write};
+use crate::file::{read, read_text, write};
 use crate::validity::{Validity, now};
 
 /// Why the keys are not there.
@@ -211,7 +211,7 @@ fn administrator(
     now: i64,
 ) -> Result<(String, String), PkiError> {
     let (cert, key) = (pki.join("admin.crt"), pki.join("admin.key"));
-    if let (Ok(pem), Ok(key_pem)) = (std::fs::read_to_string(&cert), std::fs::read_to_string(&key))
+    if let (Ok(pem), Ok(key_pem)) = (read_text(&cert), read_text(&key))
         && is_good_pair(&pem, &key_pem, authority, now)
     {
         return Ok((pem, key_pem));

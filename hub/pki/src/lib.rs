@@ -39,7 +39,7 @@ mod validity;
 pub use authority::{Authority, AuthorityError};
 pub use certificate::Certificate;
 pub use client_certificate::ClientRequest;
-pub use file::write;
+pub use file::{check_regular, read_text, write};
 pub use jwk_set::{ForeignToken, JwkSet};
 pub use keys::{Pki, PkiError};
 pub use leaf::MASTERS;

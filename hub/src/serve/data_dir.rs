@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use freewheel_hub_modules::{FleetRoot, Modules, Options};
-use freewheel_hub_pki::{Pki, SealingFile};
+use freewheel_hub_pki::{Pki, PkiError, SealingFile, check_regular};
 use freewheel_hub_store::Store as _;
 use freewheel_hub_store::redb::{FileDisk, RedbStore};
 use freewheel_link::artifact::PublicKey;
@@ -54,7 +54,12 @@ impl DataDir {
         let has_data = store.snapshot().revision() != 0;
         let had_keys = has_data || has_registry;
         let pki = Pki::open(data, had_keys)?;
-        let root = FleetRoot::open(&data.join("pki/fleet-root.key"), !had_keys)?;
+        let root = data.join("pki/fleet-root.key");
+        if root.exists() {
+            let unusable = |source| PkiError::File { path: root.clone(), source };
+            check_regular(&root).map_err(unusable)?;
+        }
+        let root = FleetRoot::open(&root, !had_keys)?;
         let fleet_root = root.public();
         sealing.make_first_key()?;
         let options = Options { dir: registry, compiler, root, may_make: !has_data };

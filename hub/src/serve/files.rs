@@ -7,6 +7,7 @@ use freewheel_hub_apiserver::authn::{AuthenticationConfiguration, Provider, Toke
 use freewheel_hub_apiserver::authz::PolicyFile;
 use freewheel_hub_apiserver::{AccessOptions, Remote};
 use freewheel_hub_audit::{Audit, AuditLog, LogOptions, Place, Policy};
+use freewheel_hub_pki::read_text;
 use tracing::warn;
 
 use super::admission_webhooks::AdmissionWebhooks;
@@ -97,7 +98,7 @@ fn parsed<T, E: std::fmt::Display>(
 ) -> Result<Option<T>, FileError> {
     let Some(path) = path else { return Ok(None) };
     let unusable = |why| FileError { flag, path: path.to_path_buf(), why };
-    let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
+    let text = read_text(path).map_err(|error| unusable(error.to_string()))?;
     read(&text).map(Some).map_err(|error| unusable(error.to_string()))
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_apiserver::{Fetch, Remote};
+use freewheel_hub_pki::read_text;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -47,7 +48,7 @@ impl Https {
         let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
         let found = BUNDLES.iter().map(PathBuf::from).find(|bundle| bundle.exists());
         let bundle = named.or(found).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Self { ca_pem: std::fs::read(bundle)? })
+        Ok(Self { ca_pem: read_text(&bundle)?.into_bytes() })
     }
 
     pub(super) fn client(&self, url: &str) -> Result<Client, String> {
