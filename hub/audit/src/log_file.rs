@@ -2,11 +2,12 @@
 //!
 //! Guarantees:
 //! - what was put aside stays as long, and in as many files, as was asked for
-//!   (`a_large_file_is_put_aside_and_old_ones_go`).
+//!   (`a_large_file_is_put_aside_and_old_ones_go`);
+//! - a pipe is refused at once (`a_pipe_is_refused_and_not_waited_for`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
@@ -82,7 +83,14 @@ impl LogFile {
     }
 }
 
+/// What is neither a file nor a character device is not opened: a pipe that nobody reads would hold up the hub's start, or later its requests.
 fn open(path: &Path) -> io::Result<(File, u64)> {
+    let other = std::fs::metadata(path)
+        .is_ok_and(|meta| !meta.is_file() && !meta.file_type().is_char_device());
+    if other {
+        let why = "it is there and neither a file nor a character device (standard output is `-`)";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
     let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
     let bytes = file.metadata()?.len();
     Ok((file, bytes))
@@ -188,5 +196,15 @@ mod tests {
         let mut log = LogFile::open(options(&path)).unwrap();
         log.write(b"more\n", at(9)).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), [&line, &b"more\n"[..]].concat());
+    }
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        let refused = LogFile::open(options(&path)).err().unwrap().to_string();
+        assert!(refused.starts_with("it is there and neither a file nor"), "{refused}");
     }
 }
