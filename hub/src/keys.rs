@@ -1,17 +1,28 @@
 //! `hub keys …`: the keys that the store's Secrets are sealed with, in the data folder.
+//!
+//! Guarantees:
+//! - who rotates keys is told what is waited for, and does not wait for a hub that does nothing
+//!   (`a_hub_that_answers_nobody_is_not_waited_for`).
 
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use freewheel_hub_pki::{KeyId, PkiError, SealingFile, SealingKey};
+use http::Method;
 
 use crate::cli::RotateOptions;
+use crate::client::Client;
 
 /// How long the command waits for the hub. It goes on by itself.
 const WAIT_MAX: Duration = Duration::from_secs(600);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often the hub is asked whether it lives, how long that may take, and for how long it may be silent.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+const ANSWER_MAX: Duration = Duration::from_secs(3);
+const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// Why keys are not rotated.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +54,8 @@ pub async fn rotate(options: RotateOptions) -> Result<(), KeysError> {
     let id = file.add()?.id();
     println!("made the key {id}");
     let began = Instant::now();
+    let mut hub = Presence::new(options.data.join("admin.kubeconfig"), SILENCE_MAX);
+    let mut told = false;
     while began.elapsed() < WAIT_MAX {
         if is_alone(&file, id)? {
             println!("everything is sealed with it, and the old keys are dropped");
@@ -56,12 +69,58 @@ pub async fn rotate(options: RotateOptions) -> Result<(), KeysError> {
             );
             return Ok(());
         }
+        if !told {
+            println!(
+                "waiting until the hub that runs on {} has sealed everything with it (it goes on without this command)",
+                options.data.display()
+            );
+            told = true;
+        }
+        if hub.is_lost().await {
+            println!(
+                "the hub that runs on {} has answered nobody for {} s: see what holds it up. It, or the next one that \
+                 starts there, seals everything with the key and drops the old ones",
+                options.data.display(),
+                SILENCE_MAX.as_secs()
+            );
+            return Ok(());
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     }
     println!(
         "the hub has not sealed everything with it yet and goes on; the old keys stay until then"
     );
     Ok(())
+}
+
+/// Whether the hub answers, as its own kubeconfig reaches it.
+struct Presence {
+    kubeconfig: PathBuf,
+    silence_max: Duration,
+    asked: Option<Instant>,
+    heard: Instant,
+}
+
+impl Presence {
+    fn new(kubeconfig: PathBuf, silence_max: Duration) -> Self {
+        Self { kubeconfig, silence_max, asked: None, heard: Instant::now() }
+    }
+
+    /// Whether it has been silent for too long. Any answer is one, also that it is not ready.
+    async fn is_lost(&mut self) -> bool {
+        if self.asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
+            return false;
+        }
+        self.asked = Some(Instant::now());
+        let ask = async {
+            let client = Client::new(Some(&self.kubeconfig))?;
+            client.send(Method::GET, "/livez", "application/json", Bytes::new()).await
+        };
+        if let Ok(Ok(_)) = tokio::time::timeout(ANSWER_MAX.min(self.silence_max), ask).await {
+            self.heard = Instant::now();
+        }
+        self.silence_max <= self.heard.elapsed()
+    }
 }
 
 /// Whether no key that is older than this one is left.
@@ -79,5 +138,30 @@ fn is_served(data: &Path) -> Result<bool, KeysError> {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(source)) => Err(unknown(source)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubeconfig;
+
+    #[tokio::test]
+    async fn a_hub_that_answers_nobody_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = freewheel_hub_pki::Pki::open(dir.path(), false).unwrap();
+        // It takes connections, as a hub does that was stopped, and says nothing.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = format!("https://{}", listener.local_addr().unwrap());
+        let access = (&*pki.ca_pem, &*pki.admin_pem, &*pki.admin_key_pem);
+        let path = dir.path().join("admin.kubeconfig");
+        std::fs::write(&path, kubeconfig::write("freewheel", &server, access)).unwrap();
+        let began = Instant::now();
+        let mut hub = Presence::new(path, Duration::from_millis(300));
+        while !hub.is_lost().await {
+            assert!(began.elapsed() < Duration::from_secs(30));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(Duration::from_millis(300) <= began.elapsed());
     }
 }
