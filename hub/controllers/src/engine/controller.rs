@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, debug_span, error, info, warn};
 
+use super::queue::BACKOFF_MAX;
 use super::{Error, Queue};
 
 /// How long the informer waits before it reads the store anew after it fell behind.
@@ -59,6 +60,11 @@ pub trait Controller: Send + Sync + 'static {
     /// How many keys are worked on at the same time.
     fn workers(&self) -> usize {
         2
+    }
+
+    /// How long a key waits at most that failed again and again.
+    fn longest_backoff(&self) -> Duration {
+        BACKOFF_MAX
     }
 }
 
@@ -166,18 +172,20 @@ async fn work(controller: Arc<dyn Controller>, queue: Arc<Queue>, stop: Cancella
         let reconciled = AssertUnwindSafe(controller.reconcile(&key)).catch_unwind();
         let outcome = reconciled.instrument(span.clone()).await;
         queue.work.observe(began.elapsed());
-        span.in_scope(|| settle(controller.name(), &queue, &key, outcome));
+        span.in_scope(|| settle(&*controller, &queue, &key, outcome));
         queue.done(&key);
     }
 }
 
 /// When the key's turn comes again.
 fn settle(
-    controller: &'static str,
+    controller: &dyn Controller,
     queue: &Queue,
     key: &Key,
     outcome: std::thread::Result<Result<Option<Duration>, Error>>,
 ) {
+    let longest = controller.longest_backoff();
+    let controller = controller.name();
     match outcome {
         Ok(Ok(again)) => {
             queue.forget(key);
@@ -191,7 +199,7 @@ fn settle(
         }
         Ok(Err(failed)) => {
             let race = failed.is_race();
-            let delay = queue.add_failed(key.clone());
+            let delay = queue.add_failed(key.clone(), longest);
             if race {
                 debug!(error = %failed.chain(), "tries again");
             } else {
@@ -200,7 +208,7 @@ fn settle(
             }
         }
         Err(_) => {
-            queue.add_failed(key.clone());
+            queue.add_failed(key.clone(), longest);
             error!(controller, ?key, "panicked");
         }
     }

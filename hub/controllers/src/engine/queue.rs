@@ -89,12 +89,12 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    /// To be worked on after this key's back-off, which doubles.
-    pub fn add_failed(&self, key: Key) -> Duration {
+    /// To be worked on after this key's back-off, which doubles up to the longest.
+    pub fn add_failed(&self, key: Key, longest: Duration) -> Duration {
         let delay = {
             let mut state = self.state.lock();
             let count = state.failures.entry(key.clone()).or_default();
-            let delay = backoff(*count);
+            let delay = backoff(*count).min(longest);
             *count = count.saturating_add(1);
             state.retries += 1;
             delay
@@ -231,7 +231,7 @@ mod tests {
         queue.done(&key("a"));
         assert_eq!(queue.next().await, key("a"));
         assert_eq!(queue.counts(), Counts { depth: 0, adds: 2, retries: 0 });
-        queue.add_failed(key("b"));
+        queue.add_failed(key("b"), BACKOFF_MAX);
         assert_eq!(queue.counts().retries, 1);
         queue.done(&key("a"));
         assert_eq!(queue.busy(), 0);
@@ -262,12 +262,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn failures_double_the_delay_up_to_the_limit() {
         let queue = Queue::default();
-        let delays: Vec<u64> = (0..20)
-            .map(|_| u64::try_from(queue.add_failed(key("a")).as_millis()).unwrap())
-            .collect();
+        let failed = |longest| queue.add_failed(key("a"), longest);
+        let delays: Vec<u64> =
+            (0..20).map(|_| u64::try_from(failed(BACKOFF_MAX).as_millis()).unwrap()).collect();
         assert_eq!(delays[..4], [5, 10, 20, 40]);
         assert_eq!(delays[19], 1_000_000);
+        let patience = Duration::from_secs(30);
+        assert_eq!(failed(patience), patience, "somebody waits for it");
         queue.forget(&key("a"));
-        assert_eq!(queue.add_failed(key("a")), BACKOFF_FIRST);
+        assert_eq!(failed(patience), BACKOFF_FIRST);
     }
 }

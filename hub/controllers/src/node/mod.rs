@@ -66,6 +66,8 @@ pub use unmanaged::UnmanagedNodes;
 
 /// How soon a Lease is tried again whose namespace is not there.
 const LEASE_RETRY: Duration = Duration::from_secs(1);
+/// How long something that failed again and again waits: as long as a person looks at it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The controller.
 pub struct Nodes {
@@ -253,6 +255,11 @@ pub(crate) fn is_accepted(cluster: &Stored) -> bool {
 impl Controller for Nodes {
     fn name(&self) -> &'static str {
         self.client.name()
+    }
+
+    /// Somebody has plugged in a device, and waits for its Node.
+    fn longest_backoff(&self) -> Duration {
+        PATIENCE
     }
 
     fn scopes(&self) -> Vec<Scope> {

@@ -65,6 +65,10 @@ impl Controller for SilentPods {
         "silent-pods"
     }
 
+    fn longest_backoff(&self) -> Duration {
+        super::PATIENCE
+    }
+
     fn scopes(&self) -> Vec<Scope> {
         vec![everywhere(&self.pods), everywhere(&self.nodes)]
     }
