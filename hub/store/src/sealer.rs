@@ -76,4 +76,6 @@ pub struct Resealed {
     pub next: Option<Vec<u8>>,
     /// Values that were written anew.
     pub rewritten: usize,
+    /// Why one could not be, whose key is gone: it lies as it lay.
+    pub lost: Option<String>,
 }

@@ -122,6 +122,23 @@ async fn sealing_anew_changes_no_object_and_nobody_hears_of_it() {
 }
 
 #[tokio::test]
+async fn a_value_whose_key_was_taken_away_is_told_and_harms_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let toy = Arc::new(Toy { largest: 3, ..Toy::with(5) });
+    let store = open(directory.path(), &toy).unwrap();
+    store.commit(txn(&[], &[put(&secret("a"), "one")])).await.unwrap();
+    toy.key.store(3, Ordering::SeqCst);
+    store.commit(txn(&[], &[put(&secret("b"), "two")])).await.unwrap();
+    toy.key.store(2, Ordering::SeqCst);
+    let step = store.reseal(Vec::new()).await.unwrap();
+    assert_eq!((step.rewritten, step.lost.as_deref()), (1, Some("key 5 is not in the keyring")));
+    // What the store has in memory is all there, and may be written.
+    store.commit(txn(&[], &[put(&secret("a"), "three")])).await.unwrap();
+    let again = store.reseal(Vec::new()).await.unwrap();
+    assert_eq!((again.rewritten, again.lost), (0, None));
+}
+
+#[tokio::test]
 async fn sealing_anew_takes_small_steps() {
     let directory = tempfile::tempdir().unwrap();
     let toy = Arc::new(Toy::with(1));

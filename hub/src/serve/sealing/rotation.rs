@@ -100,6 +100,14 @@ impl Rotation {
                 |error| warn!(%error, "values are not sealed anew yet, and it is tried again"),
             )?;
             rewritten += step.rewritten;
+            if let Some(why) = step.lost {
+                error!(
+                    error = why,
+                    "some values cannot be sealed anew, as their key was taken away while this hub runs: it goes on with what \
+                     it has in memory, and does not start again without that key"
+                );
+                return Err(());
+            }
             let Some(next) = step.next else { break };
             from = next;
             sleep(began.elapsed() * PAUSE_PER_STEP).await;

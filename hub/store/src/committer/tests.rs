@@ -36,7 +36,7 @@ impl Log for Told {
     }
 
     fn reseal(&mut self, _: &[u8]) -> Result<Resealed, Failure> {
-        Ok(Resealed { next: None, rewritten: 0 })
+        Ok(Resealed { next: None, rewritten: 0, lost: None })
     }
 
     fn doubtful(&self) -> &[Event] {
