@@ -136,7 +136,7 @@ impl Jobs {
             return self.leave(job).await.map(|()| None);
         }
         self.claim(job, selector).await?;
-        let pods = self.own(job, selector)?;
+        let pods = self.own(job, selector, Vec::new())?;
         if let Some(rest) = self.throttle.wait(&job.key, pods.len()) {
             return Ok(Some(rest));
         }
@@ -158,7 +158,7 @@ impl Jobs {
         let deadline = if over.is_none() { ending::deadline_in(&wanted, now) } else { None };
         let ends = tally.active.iter().filter(|_| over.is_some());
         let ended = ends.map(|pod| pod.uid().to_owned()).collect();
-        self.track(job, &wanted, &before, (over, &ended, selector)).await?;
+        self.track(job, &wanted, &before, (pods, over, &ended, selector)).await?;
         acted.map_err(Error::api("manage the pods of a Job"))?;
         let wait = if let Action::Wait(wait) = action { Some(wait) } else { None };
         Ok([wait, deadline].into_iter().flatten().min())
@@ -207,10 +207,10 @@ impl Jobs {
         job: &Stored,
         wanted: &Wanted,
         before: &JobStatus,
-        (over, ended, selector): (Option<Ending>, &BTreeSet<String>, &Selector),
+        (known, over, ended, selector): (Vec<JobPod>, Option<Ending>, &BTreeSet<String>, &Selector),
     ) -> Result<(), Error> {
         let now = seconds(self.client.clock.now());
-        let pods = self.own(job, selector)?;
+        let pods = self.own(job, selector, known)?;
         let tally = Tally::of(wanted, &pods);
         // As long as somebody runs it is not over, whatever was decided.
         let over = over.filter(|_| tally.active.is_empty());
@@ -220,6 +220,7 @@ impl Jobs {
         if progress.status != *before {
             written = Some(self.write_status(job, &progress.status).await?);
         }
+        let tally = tally.seen_for_good(&progress.untrack);
         let record = self.record(job, wanted, (&pods, &tally), self.client.clock.now());
         if record != FailureRecord::default() || !tally.new_succeeded.is_empty() {
             self.failures.put(&job.key, &job.object.header.uid, record);

@@ -1,8 +1,12 @@
 //! What a Job does to its pods: takes them under control and lets them go, makes them, ends them, takes its finalizer
 //! off.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Stored;
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -13,7 +17,7 @@ use super::observe::{JobPod, TRACKING_FINALIZER};
 use super::template;
 use crate::control::{Claim, claim, owner_reference};
 use crate::engine::Error;
-use crate::index::{IndexTerm, controlled_or_adoptable};
+use crate::index::{IndexTerm, PodEntry, controlled_or_adoptable};
 use crate::pods::controller_of;
 use crate::selector::Selector;
 
@@ -39,12 +43,23 @@ impl Jobs {
         Ok(())
     }
 
-    /// Its own pods of this moment.
-    pub(super) fn own(&self, job: &Stored, selector: &Selector) -> Result<Vec<JobPod>, Error> {
+    /// Its own pods of this moment; those that are as they were known are not read again.
+    pub(super) fn own(
+        &self,
+        job: &Stored,
+        selector: &Selector,
+        known: Vec<JobPod>,
+    ) -> Result<Vec<JobPod>, Error> {
         let mine = self.indexes.pods.find(IndexTerm::controlled_by(job));
         let matching =
             mine.into_iter().filter(|pod| selector.matches(&pod.stored.object.header.labels));
-        matching.map(|pod| JobPod::read(pod.stored.clone())).collect()
+        let mut known: HashMap<Uid, JobPod> =
+            known.into_iter().map(|pod| (pod.facts.uid().clone(), pod)).collect();
+        let read = |pod: Arc<PodEntry>| match known.remove(&pod.stored.object.header.uid) {
+            Some(known) if known.facts.stored.revision == pod.stored.revision => Ok(known),
+            _ => JobPod::read(pod.stored.clone()),
+        };
+        matching.map(read).collect()
     }
 
     async fn adopt(&self, job: &Stored, pod: &Stored) -> Result<(), ApiError> {

@@ -1,6 +1,6 @@
 //! What a Job's pods come to: how many run, have ended, and what of that is new.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::failure_policy::{Consequence, consequence};
 use super::intervals::Intervals;
@@ -48,6 +48,14 @@ impl<'a> Tally<'a> {
             tally.count_indexes(wanted, pods);
         }
         tally
+    }
+
+    /// The same, of which only these ends are news: others are news once more in the next run.
+    #[must_use]
+    pub fn seen_for_good(mut self, these: &BTreeSet<String>) -> Self {
+        self.new_succeeded.retain(|pod| these.contains(pod.uid()));
+        self.new_failed.retain(|pod| these.contains(pod.uid()));
+        self
     }
 
     fn count_ends(&mut self, wanted: &Wanted, pods: &'a [JobPod]) {

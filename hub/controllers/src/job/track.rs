@@ -262,6 +262,21 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_is_told_to_the_back_off_once_however_many_there_are() {
+        let many = 9_999;
+        let spec = json!({"backoffLimit": many, "completions": many, "parallelism": many});
+        let failed = |number| pod(&format!("p{number}")).exited(1).done();
+        let pods: Vec<JobPod> = (0..UNCOUNTED_MAX + 7).map(failed).collect();
+        let wanted = job(&spec);
+        let (progress, _) = run(&wanted, &pods);
+        assert!(progress.is_full);
+        let tally = Tally::of(&wanted, &pods);
+        assert_eq!(tally.new_failed.len(), UNCOUNTED_MAX + 7);
+        let told = tally.seen_for_good(&progress.untrack);
+        assert_eq!(told.new_failed.len(), UNCOUNTED_MAX, "the others come in the next run");
+    }
+
+    #[test]
     fn it_is_over_when_everybody_is() {
         let wanted = job(&json!({"completions": 1}));
         let pods = [pod("a").exited(0).done(), pod("b").deleting(30).done()];
