@@ -10,7 +10,7 @@
 //	protobuf numbers                           generated.proto, checked against the struct tags
 //	required, default, enum                    OpenAPI v3 of k8s.io/kubernetes
 //	list and map types of server-side apply    structured-merge schema of client-go
-//	ManagedCluster                             Go types and CRD of open-cluster-management.io/api
+//	kinds of Open Cluster Management           Go types and CRDs of open-cluster-management.io/api
 //
 // No prose is copied: descriptions stay where they are.
 package main

@@ -19,7 +19,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
-	ocmv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
+	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
+	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
+	workv1 "open-cluster-management.io/api/work/v1"
+	workv1alpha1 "open-cluster-management.io/api/work/v1alpha1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -46,6 +51,23 @@ var groupVersions = []schema.GroupVersion{
 	{Group: "resource.k8s.io", Version: "v1"},
 	{Group: "scheduling.k8s.io", Version: "v1"},
 	{Group: "storage.k8s.io", Version: "v1"},
+}
+
+// Kinds of Open Cluster Management, and where their CRDs lie.
+var ocmKinds = []struct {
+	version      metav1.GroupVersion
+	object, list any
+	crd          string
+}{
+	{clusterv1.GroupVersion, clusterv1.ManagedCluster{}, clusterv1.ManagedClusterList{}, "managedclusters"},
+	{clusterv1alpha1.GroupVersion, clusterv1alpha1.AddOnPlacementScore{}, clusterv1alpha1.AddOnPlacementScoreList{}, "addonplacementscores"},
+	{clusterv1beta1.GroupVersion, clusterv1beta1.Placement{}, clusterv1beta1.PlacementList{}, "placements"},
+	{clusterv1beta1.GroupVersion, clusterv1beta1.PlacementDecision{}, clusterv1beta1.PlacementDecisionList{}, "placementdecisions"},
+	{clusterv1beta2.GroupVersion, clusterv1beta2.ManagedClusterSet{}, clusterv1beta2.ManagedClusterSetList{}, "managedclustersets"},
+	{clusterv1beta2.GroupVersion, clusterv1beta2.ManagedClusterSetBinding{}, clusterv1beta2.ManagedClusterSetBindingList{}, "managedclustersetbindings"},
+	{workv1.GroupVersion, workv1.AppliedManifestWork{}, workv1.AppliedManifestWorkList{}, "appliedmanifestworks"},
+	{workv1.GroupVersion, workv1.ManifestWork{}, workv1.ManifestWorkList{}, "manifestworks"},
+	{workv1alpha1.GroupVersion, workv1alpha1.ManifestWorkReplicaSet{}, workv1alpha1.ManifestWorkReplicaSetList{}, "manifestworkreplicasets"},
 }
 
 // Kinds of meta/v1; the scheme repeats some in every group version.
@@ -90,9 +112,11 @@ func kinds() (map[schema.GroupVersionKind]reflect.Type, error) {
 	extensions := extensionsv1.SchemeGroupVersion
 	out[extensions.WithKind("CustomResourceDefinition")] = reflect.TypeOf(extensionsv1.CustomResourceDefinition{})
 	out[extensions.WithKind("CustomResourceDefinitionList")] = reflect.TypeOf(extensionsv1.CustomResourceDefinitionList{})
-	ocm := schema.GroupVersion{Group: "cluster.open-cluster-management.io", Version: "v1"}
-	out[ocm.WithKind("ManagedCluster")] = reflect.TypeOf(ocmv1.ManagedCluster{})
-	out[ocm.WithKind("ManagedClusterList")] = reflect.TypeOf(ocmv1.ManagedClusterList{})
+	for _, one := range ocmKinds {
+		for _, t := range []reflect.Type{reflect.TypeOf(one.object), reflect.TypeOf(one.list)} {
+			out[schema.GroupVersionKind{Group: one.version.Group, Version: one.version.Version, Kind: t.Name()}] = t
+		}
+	}
 	return out, nil
 }
 
@@ -126,8 +150,10 @@ func writeTable(m *modules) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := readCRD(m, w.types, openapi); err != nil {
-		return "", err
+	for _, one := range ocmKinds {
+		if err := readCRD(m, one.version, reflect.TypeOf(one.object), one.crd, w.types, openapi); err != nil {
+			return "", err
+		}
 	}
 	inherit(w.types, openapi, merge)
 	var out strings.Builder
@@ -223,11 +249,16 @@ func fieldAttributes(owner string, field goField, api *schemaFacts, merge *merge
 	return out
 }
 
-// Facts of ManagedCluster from its CRD, told as if OpenAPI had told them.
-func readCRD(m *modules, types map[string]*goType, openapi map[string]*schemaFacts) error {
-	files, err := filepath.Glob(filepath.Join(m.dir[modOCM], "cluster/v1/*managedclusters.crd.yaml"))
+// Facts of a kind from its CRD, told as if OpenAPI had told them.
+func readCRD(m *modules, version metav1.GroupVersion, kind reflect.Type, plural string, types map[string]*goType, openapi map[string]*schemaFacts) error {
+	group, _, _ := strings.Cut(version.Group, ".")
+	files, err := filepath.Glob(filepath.Join(m.dir[modOCM], group, version.Version, "*open-cluster-management.io_"+plural+".crd.yaml"))
 	if err != nil || len(files) != 1 {
-		return fmt.Errorf("the CRD of ManagedCluster: %v %w", files, err)
+		return fmt.Errorf("the CRD of %s: %v %w", kind.Name(), files, err)
+	}
+	name, err := modelName(kind)
+	if err != nil {
+		return err
 	}
 	text, err := os.ReadFile(files[0])
 	if err != nil {
@@ -246,12 +277,12 @@ func readCRD(m *modules, types map[string]*goType, openapi map[string]*schemaFac
 	if err := yaml.Unmarshal(text, &crd); err != nil {
 		return err
 	}
-	for _, version := range crd.Spec.Versions {
-		if version.Name == "v1" {
-			return graft("io.open-cluster-management.cluster.v1.ManagedCluster", version.Schema.OpenAPIV3Schema, types, openapi)
+	for _, one := range crd.Spec.Versions {
+		if one.Name == version.Version {
+			return graft(name, one.Schema.OpenAPIV3Schema, types, openapi)
 		}
 	}
-	return fmt.Errorf("%s has no v1", files[0])
+	return fmt.Errorf("%s has no %s", files[0], version.Version)
 }
 
 // Walks the CRD's nested schema and the Go types in step.

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	workv1 "open-cluster-management.io/api/work/v1"
 )
 
 // One struct type, as Go sees it.
@@ -38,11 +39,12 @@ var scalars = map[reflect.Type]string{
 	reflect.TypeOf(resource.Quantity{}):    "quantity",
 	reflect.TypeOf(metav1.Time{}):          "time",
 	reflect.TypeOf(metav1.MicroTime{}):     "microtime",
-	reflect.TypeOf(metav1.Duration{}):      "duration",
+	reflect.TypeOf(metav1.Duration{}):      "string",
 	reflect.TypeOf(intstr.IntOrString{}):   "intstr",
 	reflect.TypeOf(runtime.RawExtension{}): "raw",
 	reflect.TypeOf(metav1.FieldsV1{}):      "fields",
 	reflect.TypeOf(extensionsv1.JSON{}):    "raw",
+	reflect.TypeOf(workv1.Manifest{}):      "raw",
 }
 
 // A schema, or in its place what the table calls this.
@@ -59,9 +61,6 @@ type marshaler interface{ Marshal() ([]byte, error) }
 func modelName(t reflect.Type) (string, error) {
 	if namer, ok := reflect.New(t).Interface().(modelNamer); ok {
 		return namer.OpenAPIModelName(), nil
-	}
-	if rest, ok := strings.CutPrefix(t.PkgPath(), "open-cluster-management.io/api/cluster/"); ok {
-		return "io.open-cluster-management.cluster." + rest + "." + t.Name(), nil
 	}
 	return "", fmt.Errorf("%s has no OpenAPI name", t)
 }

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 pub enum ConditionOwner {
     /// Whoever may approve requests, and the door at which devices join with tokens that accept.
     Approver,
+    /// The controllers of sets of clusters and of what is bound to them.
+    ClusterSets,
     /// The controller of CustomResourceDefinitions.
     Definitions,
     /// The deployment controller.
@@ -36,6 +38,8 @@ pub enum ConditionOwner {
     Namespaces,
     /// The controller that looks after Nodes and ManagedClusters.
     Nodes,
+    /// The controller of Placements.
+    Placements,
     /// The ReplicaSet controller.
     ReplicaSets,
     /// The scheduler, and whoever binds in its place.
@@ -71,8 +75,12 @@ const fn of(object: &'static str, name: &'static str, owner: ConditionOwner) -> 
 }
 
 const fn of_budget(name: &'static str) -> ConditionType {
-    let plain = of("PodDisruptionBudget", name, ConditionOwner::Disruption);
-    ConditionType { always_has_message: true, ..plain }
+    of_meta("PodDisruptionBudget", name, ConditionOwner::Disruption)
+}
+
+/// A Condition of meta/v1.
+const fn of_meta(object: &'static str, name: &'static str, owner: ConditionOwner) -> ConditionType {
+    ConditionType { always_has_message: true, ..of(object, name, owner) }
 }
 
 const fn of_node(name: &'static str, owner: ConditionOwner) -> ConditionType {
@@ -146,6 +154,15 @@ conditions! {
     CLUSTER_CERTIFICATE = of("ManagedCluster", "CertificateExpiring", ConditionOwner::Nodes);
     /// Two devices come with one identity.
     CLUSTER_DUPLICATE = of("ManagedCluster", "DuplicateIdentity", ConditionOwner::Gateway);
+    /// No cluster is in it.
+    SET_EMPTY = of_meta("ManagedClusterSet", "ClusterSetEmpty", ConditionOwner::ClusterSets);
+    /// The set is there.
+    BINDING_BOUND = of_meta("ManagedClusterSetBinding", "Bound", ConditionOwner::ClusterSets);
+    /// All that was asked for is chosen.
+    PLACEMENT_SATISFIED = of_meta("Placement", "PlacementSatisfied", ConditionOwner::Placements);
+    /// It cannot be acted on as it is.
+    PLACEMENT_MISCONFIGURED =
+        of_meta("Placement", "PlacementMisconfigured", ConditionOwner::Placements);
     /// Its names are nobody else's.
     DEFINITION_NAMES_ACCEPTED = of_definition("NamesAccepted");
     /// Its objects are served.

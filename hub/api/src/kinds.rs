@@ -33,6 +33,7 @@ mod devices;
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod event;
+mod fleet;
 pub mod flow_control;
 mod horizontal_pod_autoscaler;
 pub mod lease;
@@ -110,6 +111,11 @@ static BUILT_IN: LazyLock<Arc<Layer>> = LazyLock::new(|| {
         batch::job::kind(),
         certificate_signing_request::kind(),
         managed_cluster::kind(),
+        fleet::add_on_placement_score::kind(),
+        fleet::placement::kind(),
+        fleet::placement_decision::kind(),
+        fleet::cluster_set::kind(),
+        fleet::cluster_set_binding::kind(),
         lease::kind(),
         endpoint_slice::kind(),
         event::kind(),
@@ -229,8 +235,8 @@ mod tests {
         assert_eq!(registry.by_storage(&Resource::new("", "events")).unwrap().group(), "");
     }
 
-    /// As the `PrepareForUpdate` of each status strategy of kube-apiserver; ManagedCluster is a custom
-    /// resource there.
+    /// As the `PrepareForUpdate` of each status strategy of kube-apiserver; what Open Cluster Management has are custom
+    /// resources there.
     #[test]
     fn the_status_door_takes_metadata_as_upstream_does() {
         let owner = json!([{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "1"}]);
@@ -247,8 +253,10 @@ mod tests {
             assert_eq!(new["status"]["y"], 2, "{kind:?}");
             let mut expected = meta.clone();
             match kind.kind() {
-                "ManagedCluster"
-                | "APIService"
+                _ if kind.group().ends_with("open-cluster-management.io") => {
+                    expected = old["metadata"].clone();
+                }
+                "APIService"
                 | "ResourceClaim"
                 | "ServiceCIDR"
                 | "ValidatingAdmissionPolicy"

@@ -1,6 +1,7 @@
 //! Who calls and who may do what, for everything that is served: made once, over the store that all of it is kept in.
 
 mod acceptance;
+mod cluster_sets;
 pub(crate) mod remembered;
 pub(crate) mod remote;
 mod rights;
@@ -19,6 +20,7 @@ use crate::authn::{BearerOptions, Provider, TokenFile};
 use crate::authz::{AccessWebhook, Authorizers, PolicyFile, RoleEscalation};
 use crate::tokens::Issuer;
 use acceptance::Acceptance;
+use cluster_sets::ClusterSets;
 pub use remote::{Fetch, Remote};
 use signers::Signers;
 use signing_request::CertificateRequests;
@@ -81,6 +83,7 @@ impl Access {
         let (authorizers, rights) = (self.authorizers.clone(), self.rights.clone());
         let signers = Signers { authorizers: authorizers.clone() };
         let acceptance = Acceptance { authorizers: authorizers.clone() };
+        let sets = ClusterSets { authorizers: authorizers.clone() };
         let escalation = RoleEscalation { authorizers: authorizers.clone(), rights };
         let rights = Arc::new(rights::Rights { authorizers, store: objects.store().clone() });
         let (index, webhooks) = (self.admission.clone(), self.webhooks.clone());
@@ -88,6 +91,7 @@ impl Access {
             .admitting(Arc::new(CertificateRequests))
             .admitting(Arc::new(signers))
             .admitting(Arc::new(acceptance))
+            .admitting(Arc::new(sets))
             .admitting(Arc::new(escalation))
     }
 }

@@ -46,6 +46,12 @@ impl Meter {
         self.spent
     }
 
+    /// Units that are left.
+    #[must_use]
+    pub const fn left(&self) -> u64 {
+        if self.spent { 0 } else { self.left }
+    }
+
     /// The value of an expression whose variables `bind` gives it, the longest of which has this length. To be called
     /// where there is room ([`crate::STACK_BYTES`]).
     ///

@@ -141,6 +141,12 @@ impl<'a> Evaluation<'a> {
         self.meter.is_spent()
     }
 
+    /// Units that it may still use.
+    #[must_use]
+    pub const fn left(&self) -> u64 {
+        self.meter.left()
+    }
+
     /// The value of an expression.
     ///
     /// # Errors

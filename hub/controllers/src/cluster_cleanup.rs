@@ -33,6 +33,7 @@ use tracing::info;
 
 use crate::engine::client::{everywhere, in_cluster, key as key_of, kind, object_ref};
 use crate::engine::{Client, Controller, Error, Faults};
+use crate::fleet::is_of_cluster;
 use crate::node::is_ours;
 
 /// Looked at again even when no event says that something went.
@@ -108,8 +109,30 @@ impl ClusterCleanup {
             let doing = "delete the Node or a request of a removed cluster";
             faults.note(deleted.map(drop).map_err(Error::api(doing)));
         }
+        let emptied = self.clear_namespace(name, snapshot, faults).await;
         // A pod that somebody's finalizer holds is still bound here, and would be the next device's.
-        self.bound(name, &*self.client.snapshot()).is_empty()
+        emptied && self.bound(name, &*self.client.snapshot()).is_empty()
+    }
+
+    /// The namespace that was made for the cluster. Whether it is gone.
+    async fn clear_namespace(
+        &self,
+        name: &ClusterName,
+        snapshot: &dyn Snapshot,
+        faults: &mut Faults,
+    ) -> bool {
+        let key = key_of(&self.namespaces, &ClusterName::root(), "", name.as_str());
+        let Some(namespace) = snapshot.get(&key).filter(|it| is_of_cluster(it)) else {
+            return true;
+        };
+        if !namespace.object.header.deleting {
+            let uid = &namespace.object.header.uid;
+            let deleted =
+                self.client.delete(&self.namespaces, &key, uid, Propagation::Background).await;
+            let doing = "delete the namespace of a removed cluster";
+            faults.note(deleted.map(drop).map_err(Error::api(doing)));
+        }
+        false
     }
 
     /// Pods of the root that are bound to this spoke.

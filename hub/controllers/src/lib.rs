@@ -19,6 +19,7 @@
 //! disruption  what PodDisruptionBudgets allow
 //! definitions  CustomResourceDefinitions to kinds of their clusters, and their end
 //! cluster_cleanup  what a removed spoke leaves behind
+//! fleet       sets of clusters, and which of them placements choose
 //! resource_quota  what is used of quotas
 //! namespace   what namespaces and clusters have from the start, and how they end
 //! roles       what people may do from the start; roles that are made of others
@@ -43,6 +44,7 @@ pub mod endpoints;
 pub mod engine;
 pub mod events;
 pub mod eviction;
+pub mod fleet;
 pub mod flow_schemas;
 pub mod gc;
 mod history;
@@ -192,6 +194,7 @@ fn controllers(
         Arc::new(flow_schemas::FlowSchemas::new(by("api-priority-and-fairness"))?),
     ];
     all.extend(of_batch(by, indexes)?);
+    all.extend(of_the_fleet(by, indexes)?);
     all.extend(of_identities(by, config)?);
     Ok(all)
 }
@@ -205,6 +208,20 @@ fn of_batch(
         Arc::new(job::Jobs::new(by("job-controller"), indexes.clone())?),
         Arc::new(cron_job::CronJobs::new(by("cronjob-controller"), indexes.clone())?),
         Arc::new(ttl_after_finished::TtlAfterFinished::new(by("ttl-after-finished-controller"))?),
+    ])
+}
+
+/// What is about the clusters of the fleet.
+fn of_the_fleet(
+    by: &dyn Fn(&'static str) -> Client,
+    indexes: &Indexes,
+) -> Result<Vec<Arc<dyn Controller>>, Error> {
+    Ok(vec![
+        Arc::new(fleet::ClusterSets::new(by("managedclusterset-controller"), indexes.clone())?),
+        Arc::new(fleet::SetBindings::new(by("managedclustersetbinding-controller"))?),
+        Arc::new(fleet::ClusterTaints::new(by("managedcluster-taint-controller"))?),
+        Arc::new(fleet::ClusterNamespaces::new(by("managedcluster-namespace-controller"))?),
+        Arc::new(fleet::Placements::new(by("placement-controller"), indexes.clone())?),
     ])
 }
 

@@ -20,6 +20,7 @@
 
 mod accounts;
 mod chain;
+mod cluster_taints;
 mod definitions;
 mod limit_ranger;
 mod namespaces;

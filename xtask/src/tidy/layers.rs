@@ -26,12 +26,14 @@ const ARROWS: [(&str, &[&str]); 34] = [
         "freewheel-hub-admission",
         &["hub-cel", "hub-objects", "hub-schema", "hub-store", "hub-structured-merge", "link"],
     ),
+    ("freewheel-hub-fleet", &["hub-cel", "hub-custom", "hub-schema"]),
     ("freewheel-hub-placement", &["hub-schema", "link"]),
     (
         "freewheel-hub-controllers",
         &[
             "hub-api",
             "hub-custom",
+            "hub-fleet",
             "hub-metrics",
             "hub-objects",
             "hub-placement",

@@ -12,6 +12,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use k8s_openapi::schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 
+use super::fleet::descriptions as fleet;
+
 /// Reads all that is there; costs some milliseconds and a few hundred KB for as long as it is held.
 pub(super) fn read() -> Prose {
     let mut generator = SchemaSettings::openapi3().into_generator();
@@ -21,8 +23,8 @@ pub(super) fn read() -> Prose {
     for (name, schema) in generator.definitions() {
         prose.take(name, schema);
     }
-    for (name, field, text) in OURS {
-        prose.say(&format!("{OCM}{name}"), field, text);
+    for (name, field, text) in fleet::DESCRIPTIONS {
+        prose.say(&format!("{}{name}", fleet::OCM), field, text);
     }
     prose
 }
@@ -112,50 +114,3 @@ fn infrastructure(generator: &mut SchemaGenerator) {
     reach::<storage::v1::VolumeAttachment>(generator);
     reach::<storage::v1::VolumeAttributesClass>(generator);
 }
-
-const OCM: &str = "io.open-cluster-management.cluster.v1.";
-
-/// Type, field, and what is said of it.
-const OURS: &[(&str, &str, &str)] = &[
-    (
-        "ManagedCluster",
-        "",
-        "A device with its own Kubernetes API. Its agent asks to join; the hub's administrator accepts it \
-         by approving its certificate request and setting spec.hubAcceptsClient.",
-    ),
-    ("ManagedCluster", "spec", "What is wanted of the cluster."),
-    ("ManagedCluster", "status", "What was last seen of the cluster."),
-    ("ManagedClusterSpec", "", "What is wanted of a managed cluster."),
-    (
-        "ManagedClusterSpec",
-        "hubAcceptsClient",
-        "Whether the hub lets the cluster's agent in. Taking it back closes the agent's link.",
-    ),
-    (
-        "ManagedClusterSpec",
-        "leaseDurationSeconds",
-        "How often the agent renews its lease, in seconds.",
-    ),
-    (
-        "ManagedClusterSpec",
-        "managedClusterClientConfigs",
-        "Addresses at which the cluster's API can be reached.",
-    ),
-    ("ManagedClusterSpec", "taints", "Keep placements away that do not tolerate them."),
-    ("ManagedClusterStatus", "", "What was last seen of a managed cluster."),
-    ("ManagedClusterStatus", "allocatable", "What workloads may use of the cluster's resources."),
-    ("ManagedClusterStatus", "capacity", "What the cluster's resources are in all."),
-    ("ManagedClusterStatus", "clusterClaims", "Facts that the agent reports, such as its version."),
-    ("ManagedClusterStatus", "conditions", "Accepted, joined and available, each with its reason."),
-    ("ManagedClusterStatus", "version", "The version that the cluster reports."),
-    ("ManagedClusterClaim", "", "A fact that the agent reports."),
-    ("ManagedClusterVersion", "", "Versions that the cluster reports."),
-    ("ClientConfig", "", "An address of the cluster's API and the authority that vouches for it."),
-    ("ClientConfig", "url", "Where the API answers."),
-    ("ClientConfig", "caBundle", "Certificates of the authority, in PEM."),
-    ("Taint", "", "Keeps placements away that do not tolerate it."),
-    ("Taint", "key", "Name of the taint."),
-    ("Taint", "value", "Value of the taint."),
-    ("Taint", "effect", "What it does to placements that do not tolerate it."),
-    ("Taint", "timeAdded", "When it was added."),
-];

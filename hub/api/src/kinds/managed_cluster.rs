@@ -2,6 +2,7 @@
 //!
 //! Guarantees:
 //! - its name is never `root`, which is the hub's own cluster (`root_is_taken`);
+//! - who names no set is in the default one (`who_names_no_set_is_in_the_default_one`);
 //! - it goes only when what it leaves behind is gone, so that the next one of its name begins with nothing
 //!   (`it_is_held_until_what_it_leaves_behind_is_gone`,
 //!   `a_removed_cluster_leaves_nothing_to_the_next_one_of_its_name`).
@@ -23,6 +24,11 @@ pub const DEFAULT_LEASE_SECONDS: i64 = 60;
 
 /// Finalizer of every ManagedCluster: the controller takes it off that removes what the cluster leaves behind.
 pub const CLEANUP_FINALIZER: &str = "freewheel.dev/leftovers";
+
+/// Label of a cluster: the ManagedClusterSet that it is in.
+pub const CLUSTER_SET_LABEL: &str = "cluster.open-cluster-management.io/clusterset";
+/// The set of clusters that name none.
+pub const DEFAULT_CLUSTER_SET: &str = "default";
 
 const EFFECTS: &[&str] = &["NoSelect", "PreferNoSelect", "NoSelectIfNew"];
 const COLUMNS: &[Column] = &[
@@ -66,6 +72,7 @@ impl Strategy for Rules {
     fn prepare_create(&self, object: &mut Value) {
         drop_status(object);
         hold(object);
+        put_into_a_set(object);
     }
 
     /// Elsewhere it is a custom resource.
@@ -74,6 +81,9 @@ impl Strategy for Rules {
         // Who replaces it from a file does not know of this.
         if subresource.is_none() && old.pointer("/metadata/deletionTimestamp").is_none() {
             hold(new);
+        }
+        if subresource.is_none() {
+            put_into_a_set(new);
         }
     }
 
@@ -113,6 +123,17 @@ impl Strategy for Rules {
             status("ManagedClusterConditionAvailable"),
             age(object, now),
         ]
+    }
+}
+
+/// Who names no set is in the default one.
+fn put_into_a_set(object: &mut Value) {
+    let Some(meta) = child(object, "metadata") else { return };
+    let labels = meta.entry("labels").or_insert_with(|| json!({}));
+    if let Some(labels) = labels.as_object_mut()
+        && labels.get(CLUSTER_SET_LABEL).and_then(Value::as_str).is_none_or(str::is_empty)
+    {
+        labels.insert(CLUSTER_SET_LABEL.to_owned(), json!(DEFAULT_CLUSTER_SET));
     }
 }
 
@@ -170,6 +191,19 @@ mod tests {
         let mut let_go = json!({"metadata": {}});
         Rules.prepare_update(None, &mut let_go, &object);
         assert_eq!(let_go["metadata"]["finalizers"], Value::Null);
+    }
+
+    #[test]
+    fn who_names_no_set_is_in_the_default_one() {
+        let mut object = json!({"metadata": {"name": "pi-7"}});
+        Rules.prepare_create(&mut object);
+        assert_eq!(object["metadata"]["labels"], json!({CLUSTER_SET_LABEL: "default"}));
+        let mut moved = json!({"metadata": {"labels": {CLUSTER_SET_LABEL: "north"}}});
+        Rules.prepare_update(None, &mut moved, &object);
+        assert_eq!(moved["metadata"]["labels"], json!({CLUSTER_SET_LABEL: "north"}));
+        let mut emptied = json!({"metadata": {"labels": {CLUSTER_SET_LABEL: "", "site": "attic"}}});
+        Rules.prepare_update(None, &mut emptied, &moved);
+        assert_eq!(emptied["metadata"]["labels"][CLUSTER_SET_LABEL], "default");
     }
 
     #[test]

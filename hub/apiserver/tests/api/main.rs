@@ -15,6 +15,8 @@ mod audits;
 #[cfg(test)]
 mod busy;
 #[cfg(test)]
+mod cluster_sets;
+#[cfg(test)]
 mod definitions;
 #[cfg(test)]
 mod devices;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Hub, create, furnish};
 
-const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+pub const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const GROUP: &str = "rbac.authorization.k8s.io";
 const WHOAMI: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 
@@ -19,31 +19,31 @@ fn headers(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static
     all
 }
 
-fn rule(verbs: &[&str], group: &str, resources: &[&str]) -> Value {
+pub fn rule(verbs: &[&str], group: &str, resources: &[&str]) -> Value {
     json!({"verbs": verbs, "apiGroups": [group], "resources": resources})
 }
 
-fn role(kind: &str, name: &str, rules: &[Value]) -> Value {
+pub fn role(kind: &str, name: &str, rules: &[Value]) -> Value {
     json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind,
         "metadata": {"name": name}, "rules": rules})
 }
 
-fn binding(name: &str, (kind, role): (&str, &str), subject: &Value) -> Value {
+pub fn binding(name: &str, (kind, role): (&str, &str), subject: &Value) -> Value {
     json!({"metadata": {"name": name},
         "roleRef": {"apiGroup": GROUP, "kind": kind, "name": role}, "subjects": [subject]})
 }
 
-fn user(name: &str) -> Value {
+pub fn user(name: &str) -> Value {
     json!({"kind": "User", "apiGroup": GROUP, "name": name})
 }
 
 #[track_caller]
-fn made(answer: &crate::support::Answer) {
+pub fn made(answer: &crate::support::Answer) {
     assert!(matches!(answer.code, 200 | 201), "{}", answer.text());
 }
 
 impl Hub {
-    fn person(&self, name: &str) -> Client {
+    pub fn person(&self, name: &str) -> Client {
         self.client(Some(&self.authority.client(name, "people")))
     }
 }
@@ -383,11 +383,13 @@ async fn who_accepts_a_cluster_has_the_right_to_accept_it() {
     let (admin, jane) = (hub.admin(), hub.person("jane"));
     let group = "cluster.open-cluster-management.io";
     let clusters = format!("/apis/{group}/v1/managedclusters");
-    let writes = rule(&["create", "patch"], group, &["managedclusters"]);
+    let writes = [
+        rule(&["create", "patch"], group, &["managedclusters"]),
+        // Who names no set is in the default one.
+        rule(&["create"], group, &["managedclustersets/join"]),
+    ];
     made(
-        &admin
-            .post(&format!("{RBAC}/clusterroles"), &role("ClusterRole", "write", &[writes]))
-            .await,
+        &admin.post(&format!("{RBAC}/clusterroles"), &role("ClusterRole", "write", &writes)).await,
     );
     let gives = binding("write", ("ClusterRole", "write"), &user("jane"));
     made(&admin.post(&format!("{RBAC}/clusterrolebindings"), &gives).await);

@@ -16,6 +16,7 @@
 //! That of dependents is of every kind that there is: a kind that comes is read when it is looked at the next time.
 
 mod entry;
+mod fleet_entry;
 mod indexer;
 mod term;
 
@@ -37,6 +38,8 @@ pub use entry::{
     Controllable, Dependent, Entry, NamedPort, NodeReachability, PodEntry, PodSummary,
     SelectorOwner, SliceEntry,
 };
+pub use fleet_entry::{ClusterEntry, DecisionEntry};
+pub(crate) use fleet_entry::{PLACEMENT_LABEL, read_cluster};
 pub use indexer::Indexer;
 pub use term::IndexTerm;
 
@@ -212,6 +215,10 @@ pub struct Indexes {
     pub slices: Arc<Index<SliceEntry>>,
     /// Nodes: whether their spokes are heard of, and where they are.
     pub nodes: Arc<Index<NodeReachability>>,
+    /// ManagedClusters by label, with what they are chosen by.
+    pub clusters: Arc<Index<ClusterEntry>>,
+    /// PlacementDecisions by Placement.
+    pub decisions: Arc<Index<DecisionEntry>>,
     /// Everything that has owners, by owner.
     pub dependents: Arc<Index<Dependent>>,
     entries_touched: Arc<AtomicU64>,
@@ -232,6 +239,9 @@ impl Indexes {
             .filter(|kind| kind.selection.is_some())
             .collect();
         let slices = kind("discovery.k8s.io", "v1", "endpointslices")?;
+        let clusters = kind("cluster.open-cluster-management.io", "v1", "managedclusters")?;
+        let decisions =
+            kind("cluster.open-cluster-management.io", "v1beta1", "placementdecisions")?;
         let entries_touched = Arc::new(AtomicU64::new(0));
         Ok(Self {
             pods: Arc::new(Index::new(store, &[&pods], &entries_touched)),
@@ -240,6 +250,8 @@ impl Indexes {
             selector_owners: Arc::new(Index::new(store, &selector_owners, &entries_touched)),
             slices: Arc::new(Index::new(store, &[&slices], &entries_touched)),
             nodes: Arc::new(Index::new(store, &[&nodes], &entries_touched)),
+            clusters: Arc::new(Index::new(store, &[&clusters], &entries_touched)),
+            decisions: Arc::new(Index::new(store, &[&decisions], &entries_touched)),
             dependents: Arc::new(Index::of_owned(store, registries, &entries_touched)),
             entries_touched,
         })

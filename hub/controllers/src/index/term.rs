@@ -23,6 +23,8 @@ pub enum IndexTerm<'a> {
     Asks(&'a Resource, &'a ClusterName, &'a str, &'a str, &'a str),
     /// An object of this resource whose selector asks for no single label.
     AsksOtherwise(&'a Resource, &'a ClusterName, &'a str),
+    /// It is there: every entry of an index that names this term.
+    Any,
     /// Belongs to the Service of this name.
     Service(&'a ClusterName, &'a str, &'a str),
 }

@@ -248,6 +248,13 @@ impl Hub {
         self.objects.delete(&WriteOptions::default(), &place, &options).await.unwrap();
     }
 
+    /// Deletes something of a spoke's own cluster.
+    pub async fn delete_in(&self, realm: &str, plural: &str, namespace: &str, name: &str) {
+        let place = place(realm, plural, namespace, name);
+        let options = DeleteOptions::default();
+        self.objects.delete(&WriteOptions::default(), &place, &options).await.unwrap();
+    }
+
     /// Waits for a state.
     #[track_caller]
     pub fn eventually(

@@ -10,8 +10,8 @@ use super::plugin::Plugin;
 use super::refusal::Refusal;
 use super::review::Review;
 use super::{
-    accounts, definitions, limit_ranger, namespaces, nodes, priority, resource_quota,
-    runtime_class, tolerations,
+    accounts, cluster_taints, definitions, limit_ranger, namespaces, nodes, priority,
+    resource_quota, runtime_class, tolerations,
 };
 use crate::{Canonical, Claims, ObjectRef};
 
@@ -31,6 +31,7 @@ impl Chain {
             Arc::new(priority::Priority),
             Arc::new(tolerations::DefaultTolerationSeconds),
             Arc::new(runtime_class::RuntimeClass),
+            Arc::new(cluster_taints::ManagedClusterTaints),
             Arc::new(resource_quota::ResourceQuota),
         ]))
     }

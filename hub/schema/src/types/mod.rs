@@ -14,6 +14,7 @@
 //! amount     canonical text of quantities
 //! decode     JSON text to values, with every duplicate named
 //! defaults   defaults that the table holds
+//! mistakes   what is missing, and what is none of a closed list
 //! ```
 //!
 //! Guarantees:
@@ -25,6 +26,7 @@ mod canonical;
 mod decode;
 mod defaults;
 mod facts;
+mod mistakes;
 mod scalar;
 mod structural;
 pub mod table;
@@ -38,5 +40,6 @@ pub use canonical::{Unknown, canonicalise};
 pub use decode::{Decoded, decode_json, decode_value, parse_json, read_any, strict_error};
 pub use defaults::apply_defaults;
 pub use facts::TypeFacts;
+pub use mistakes::mistakes_of_facts;
 pub use structural::{NotStructural, Schema, component_name};
 pub use typed::Typed;

@@ -1,0 +1,22 @@
+//! AddOnPlacementScore: what somebody says of a cluster, in the namespace of that cluster.
+
+use freewheel_hub_schema::kind::Kind;
+
+use super::super::place::Place;
+use super::{CLUSTER_GROUP, Rules, no_less, no_more};
+
+/// AddOnPlacementScore of cluster.open-cluster-management.io/v1alpha1.
+pub(in super::super) fn kind() -> Kind {
+    let rules = Rules {
+        mistakes: |object| {
+            let scores = Place::of(object, "status").child("scores");
+            let value = |score: Place<'_>| {
+                let value = score.child("value");
+                no_less(&value, -100).or_else(|| no_more(&value, 100))
+            };
+            scores.items().filter_map(value).collect()
+        },
+        ..Rules::new(CLUSTER_GROUP, "v1alpha1", "AddOnPlacementScore")
+    };
+    rules.kind("addonplacementscores")
+}

@@ -1,0 +1,25 @@
+//! ManagedClusterSetBinding: a namespace may choose from a set of clusters.
+
+use freewheel_hub_schema::kind::Kind;
+
+use super::super::accessors::text;
+use super::super::place::Place;
+use super::{CLUSTER_GROUP, Rules};
+
+/// ManagedClusterSetBinding of cluster.open-cluster-management.io/v1beta2.
+pub(in super::super) fn kind() -> Kind {
+    let rules = Rules {
+        mistakes: |object| {
+            let set = Place::of(object, "spec").child("clusterSet");
+            if set.is_empty() {
+                return vec![set.required("the ManagedClusterSet that it binds")];
+            }
+            // As upstream's webhook says it.
+            let wrong = "The ManagedClusterSetBinding must have the same name as the target ManagedClusterSet";
+            let differs = set.text() != text(object, "/metadata/name");
+            differs.then(|| set.invalid(wrong)).into_iter().collect()
+        },
+        ..Rules::new(CLUSTER_GROUP, "v1beta2", "ManagedClusterSetBinding")
+    };
+    rules.kind("managedclustersetbindings").short(["mclsetbinding", "mclsetbindings"])
+}

@@ -1,0 +1,168 @@
+//! Prose for `explain`, in our own words.
+
+/// How OpenAPI calls types of Open Cluster Management.
+pub(in super::super) const OCM: &str = "io.open-cluster-management.api.";
+
+/// Type, field, and what is said of it.
+pub(in super::super) const DESCRIPTIONS: &[(&str, &str, &str)] = &[
+    (
+        "cluster.v1.ManagedCluster",
+        "",
+        "A device with its own Kubernetes API. Its agent asks to join; the hub's administrator accepts it \
+         by approving its certificate request and setting spec.hubAcceptsClient.",
+    ),
+    ("cluster.v1.ManagedCluster", "spec", "What is wanted of the cluster."),
+    ("cluster.v1.ManagedCluster", "status", "What was last seen of the cluster."),
+    ("cluster.v1.ManagedClusterSpec", "", "What is wanted of a managed cluster."),
+    (
+        "cluster.v1.ManagedClusterSpec",
+        "hubAcceptsClient",
+        "Whether the hub lets the cluster's agent in. Taking it back closes the agent's link.",
+    ),
+    (
+        "cluster.v1.ManagedClusterSpec",
+        "leaseDurationSeconds",
+        "How often the agent renews its lease, in seconds.",
+    ),
+    (
+        "cluster.v1.ManagedClusterSpec",
+        "managedClusterClientConfigs",
+        "Addresses at which the cluster's API can be reached.",
+    ),
+    ("cluster.v1.ManagedClusterSpec", "taints", "Keep placements away that do not tolerate them."),
+    ("cluster.v1.ManagedClusterStatus", "", "What was last seen of a managed cluster."),
+    (
+        "cluster.v1.ManagedClusterStatus",
+        "allocatable",
+        "What workloads may use of the cluster's resources.",
+    ),
+    ("cluster.v1.ManagedClusterStatus", "capacity", "What the cluster's resources are in all."),
+    (
+        "cluster.v1.ManagedClusterStatus",
+        "clusterClaims",
+        "Facts that the agent reports, such as its version.",
+    ),
+    (
+        "cluster.v1.ManagedClusterStatus",
+        "conditions",
+        "Accepted, joined and available, each with its reason.",
+    ),
+    ("cluster.v1.ManagedClusterStatus", "version", "The version that the cluster reports."),
+    ("cluster.v1.ManagedClusterClaim", "", "A fact that the agent reports."),
+    ("cluster.v1.ManagedClusterVersion", "", "Versions that the cluster reports."),
+    (
+        "cluster.v1.ClientConfig",
+        "",
+        "An address of the cluster's API and the authority that vouches for it.",
+    ),
+    ("cluster.v1.ClientConfig", "url", "Where the API answers."),
+    ("cluster.v1.ClientConfig", "caBundle", "Certificates of the authority, in PEM."),
+    ("cluster.v1.Taint", "", "Keeps placements away that do not tolerate it."),
+    ("cluster.v1.Taint", "key", "Name of the taint."),
+    ("cluster.v1.Taint", "value", "Value of the taint."),
+    ("cluster.v1.Taint", "effect", "What it does to placements that do not tolerate it."),
+    ("cluster.v1.Taint", "timeAdded", "When it was added."),
+    (
+        "cluster.v1alpha1.AddOnPlacementScore",
+        "",
+        "What an add-on says of a cluster, in that cluster's namespace: placements may weigh it.",
+    ),
+    ("cluster.v1alpha1.AddOnPlacementScore", "status", "The scores."),
+    ("cluster.v1alpha1.AddOnPlacementScoreStatus", "", "Scores of a cluster."),
+    (
+        "cluster.v1alpha1.AddOnPlacementScoreStatus",
+        "conditions",
+        "Whether the scores could be made.",
+    ),
+    ("cluster.v1alpha1.AddOnPlacementScoreStatus", "scores", "Scores by name, from -100 to 100."),
+    ("cluster.v1alpha1.AddOnPlacementScoreStatus", "validUntil", "When they no longer count."),
+    (
+        "cluster.v1beta1.Placement",
+        "",
+        "Which clusters something goes to: chosen from the sets that its namespace is bound to.",
+    ),
+    ("cluster.v1beta1.Placement", "spec", "What is asked of the clusters."),
+    ("cluster.v1beta1.Placement", "status", "How many were chosen, and why not more."),
+    ("cluster.v1beta1.PlacementSpec", "", "What is asked of clusters."),
+    (
+        "cluster.v1beta1.PlacementSpec",
+        "clusterSets",
+        "Sets to choose from; none: all that the namespace is bound to.",
+    ),
+    (
+        "cluster.v1beta1.PlacementSpec",
+        "numberOfClusters",
+        "How many clusters to choose; all that fit, when it is not said.",
+    ),
+    ("cluster.v1beta1.PlacementSpec", "predicates", "A cluster has to match one of these."),
+    (
+        "cluster.v1beta1.PlacementSpec",
+        "prioritizerPolicy",
+        "Scores by which the best are chosen, and what each of them weighs.",
+    ),
+    (
+        "cluster.v1beta1.PlacementSpec",
+        "spreadPolicy",
+        "How the chosen clusters are spread over topologies.",
+    ),
+    ("cluster.v1beta1.PlacementSpec", "tolerations", "Taints of clusters that are put up with."),
+    ("cluster.v1beta1.PlacementSpec", "decisionStrategy", "How decisions are grouped."),
+    ("cluster.v1beta1.PlacementSpec", "sortBy", "The order of decisions: ClusterName or Score."),
+    (
+        "cluster.v1beta1.PlacementSpec",
+        "scoreRateLimit",
+        "How often new scores are written that choose nobody else.",
+    ),
+    ("cluster.v1beta1.PlacementStatus", "", "What was chosen."),
+    (
+        "cluster.v1beta1.PlacementStatus",
+        "numberOfSelectedClusters",
+        "How many clusters are chosen.",
+    ),
+    (
+        "cluster.v1beta1.PlacementStatus",
+        "decisionGroups",
+        "Groups of decisions, and the PlacementDecisions that hold them.",
+    ),
+    (
+        "cluster.v1beta1.PlacementStatus",
+        "conditions",
+        "PlacementSatisfied and PlacementMisconfigured.",
+    ),
+    ("cluster.v1beta1.PlacementStatus", "lastScoreUpdateTime", "When scores were last written."),
+    (
+        "cluster.v1beta1.PlacementDecision",
+        "",
+        "Some of the clusters that a Placement has chosen, up to 100.",
+    ),
+    ("cluster.v1beta1.PlacementDecision", "status", "The decisions."),
+    ("cluster.v1beta1.PlacementDecisionStatus", "", "Decisions of a Placement."),
+    ("cluster.v1beta1.PlacementDecisionStatus", "decisions", "Chosen clusters, with their scores."),
+    ("cluster.v1beta2.ManagedClusterSet", "", "A group of clusters."),
+    ("cluster.v1beta2.ManagedClusterSet", "spec", "Who is in it."),
+    ("cluster.v1beta2.ManagedClusterSet", "status", "Whether anybody is."),
+    ("cluster.v1beta2.ManagedClusterSetSpec", "", "Who is in a set."),
+    (
+        "cluster.v1beta2.ManagedClusterSetSpec",
+        "clusterSelector",
+        "Clusters that name it by their label clusterset, or that match a selector.",
+    ),
+    (
+        "cluster.v1beta2.ManagedClusterSetSpec",
+        "managedNamespaces",
+        "Namespaces to be there on its clusters.",
+    ),
+    ("cluster.v1beta2.ManagedClusterSetStatus", "", "Whether anybody is in a set."),
+    ("cluster.v1beta2.ManagedClusterSetStatus", "conditions", "ClusterSetEmpty."),
+    (
+        "cluster.v1beta2.ManagedClusterSetBinding",
+        "",
+        "Lets placements of a namespace choose from a set of clusters; it has the name of the set.",
+    ),
+    ("cluster.v1beta2.ManagedClusterSetBinding", "spec", "Which set."),
+    ("cluster.v1beta2.ManagedClusterSetBinding", "status", "Whether the set is there."),
+    ("cluster.v1beta2.ManagedClusterSetBindingSpec", "", "Which set a namespace is bound to."),
+    ("cluster.v1beta2.ManagedClusterSetBindingSpec", "clusterSet", "Name of the set."),
+    ("cluster.v1beta2.ManagedClusterSetBindingStatus", "", "Whether a binding holds."),
+    ("cluster.v1beta2.ManagedClusterSetBindingStatus", "conditions", "Bound."),
+];

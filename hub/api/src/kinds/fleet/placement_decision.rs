@@ -1,0 +1,21 @@
+//! PlacementDecision: some of the clusters that a Placement has chosen.
+
+use freewheel_hub_schema::kind::Kind;
+
+use super::super::place::Place;
+use super::{CLUSTER_GROUP, Rules};
+
+/// Decisions that one of them may hold.
+const DECISIONS_MAX: usize = 100;
+
+/// PlacementDecision of cluster.open-cluster-management.io/v1beta1.
+pub(in super::super) fn kind() -> Kind {
+    let rules = Rules {
+        mistakes: |object| {
+            let decisions = Place::of(object, "status").child("decisions");
+            decisions.no_more(DECISIONS_MAX).into_iter().collect()
+        },
+        ..Rules::new(CLUSTER_GROUP, "v1beta1", "PlacementDecision")
+    };
+    rules.kind("placementdecisions")
+}

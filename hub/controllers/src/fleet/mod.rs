@@ -1,0 +1,25 @@
+//! The fleet as Open Cluster Management has it: sets of clusters, and which of them placements choose.
+//!
+//! ```text
+//! cluster_sets   the sets `default` and `global`, and whether anybody is in a set
+//! set_bindings   whether what a namespace is bound to is there
+//! taints         what keeps placements away from clusters that are not heard of
+//! namespaces     a namespace of the root for each accepted cluster
+//! selection      which sets there are, and who is in them
+//! placements     Placements to PlacementDecisions
+//! ```
+
+mod api_group;
+mod cluster_sets;
+mod namespaces;
+mod placements;
+mod selection;
+mod set_bindings;
+mod taints;
+
+pub use cluster_sets::ClusterSets;
+pub use namespaces::ClusterNamespaces;
+pub(crate) use namespaces::is_of_cluster;
+pub use placements::Placements;
+pub use set_bindings::SetBindings;
+pub use taints::ClusterTaints;

@@ -1,0 +1,144 @@
+//! Sets of clusters, what is bound to them, and what clusters have from the start.
+
+use freewheel_hub_objects::Propagation;
+use serde_json::{Value, json};
+
+use crate::hub::{Hub, condition, get, reason};
+
+const SET_LABEL: &str = "cluster.open-cluster-management.io/clusterset";
+
+fn set(name: &str) -> Value {
+    json!({"metadata": {"name": name}})
+}
+
+fn message(s: &dyn freewheel_hub_store::Snapshot, set: &str) -> String {
+    let set = get(s, "root", "managedclustersets", "", set).unwrap_or_default();
+    set["status"]["conditions"][0]["message"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_says_whether_anybody_is_in_it() {
+    let hub = Hub::with_spokes(&["pi-1", "pi-2"]).await;
+    hub.create("root", "managedclustersets", "", set("north")).await;
+    let by_label = json!({"metadata": {"name": "attic"}, "spec": {"clusterSelector": {
+        "selectorType": "LabelSelector", "labelSelector": {"matchLabels": {"site": "attic"}}}}});
+    hub.create("root", "managedclustersets", "", by_label).await;
+    hub.eventually("nobody is in the new ones, and everybody in the others", |s| {
+        let of = |name: &str| get(s, "root", "managedclustersets", "", name).unwrap_or_default();
+        condition(&of("north"), "ClusterSetEmpty") == "True"
+            && reason(&of("north"), "ClusterSetEmpty") == "NoClusterMatched"
+            && condition(&of("attic"), "ClusterSetEmpty") == "True"
+            && message(s, "default") == "2 ManagedClusters selected"
+            && message(s, "global") == "2 ManagedClusters selected"
+    })
+    .await;
+    hub.change("root", "managedclusters", "", "pi-1", |cluster| {
+        cluster["metadata"]["labels"][SET_LABEL] = json!("north");
+        cluster["metadata"]["labels"]["site"] = json!("attic");
+    })
+    .await;
+    hub.eventually("the one that moved is told of in both", |s| {
+        let north = get(s, "root", "managedclustersets", "", "north").unwrap();
+        condition(&north, "ClusterSetEmpty") == "False"
+            && reason(&north, "ClusterSetEmpty") == "ClustersSelected"
+            && message(s, "north") == "1 ManagedClusters selected"
+            && message(s, "attic") == "1 ManagedClusters selected"
+            && message(s, "default") == "1 ManagedClusters selected"
+            && message(s, "global") == "2 ManagedClusters selected"
+    })
+    .await;
+    hub.delete("managedclusters", "", "pi-1", Propagation::Background).await;
+    hub.eventually("it is empty again", |s| {
+        get(s, "root", "managedclusters", "", "pi-1").is_none()
+            && message(s, "north") == "No ManagedCluster selected"
+            && message(s, "global") == "1 ManagedClusters selected"
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn default_and_global_are_kept() {
+    let hub = Hub::with_spokes(&[]).await;
+    let kind_of = |s: &dyn freewheel_hub_store::Snapshot, name: &str| -> Value {
+        let set = get(s, "root", "managedclustersets", "", name).unwrap_or_default();
+        set["spec"]["clusterSelector"]["selectorType"].clone()
+    };
+    hub.eventually("both are there", |s| {
+        kind_of(s, "default") == "ExclusiveClusterSetLabel"
+            && kind_of(s, "global") == "LabelSelector"
+    })
+    .await;
+    hub.delete("managedclustersets", "", "default", Propagation::Background).await;
+    let narrow =
+        json!({"selectorType": "LabelSelector", "labelSelector": {"matchLabels": {"a": "b"}}});
+    hub.change("root", "managedclustersets", "", "global", |set| {
+        set["spec"]["clusterSelector"] = narrow.clone();
+    })
+    .await;
+    hub.eventually("they are put back", |s| {
+        let global = get(s, "root", "managedclustersets", "", "global").unwrap();
+        kind_of(s, "default") == "ExclusiveClusterSetLabel"
+            && global["spec"]["clusterSelector"]["labelSelector"]["matchLabels"].is_null()
+    })
+    .await;
+    hub.change("root", "managedclustersets", "", "global", |set| {
+        set["metadata"]["annotations"]["cluster.open-cluster-management.io/autoupdate"] =
+            json!("false");
+        set["spec"]["clusterSelector"] = narrow.clone();
+    })
+    .await;
+    hub.create("root", "managedclustersets", "", set("north")).await;
+    hub.eventually("what came later is done", |s| {
+        message(s, "north") == "No ManagedCluster selected"
+    })
+    .await;
+    let global = get(&*hub.snapshot(), "root", "managedclustersets", "", "global").unwrap();
+    assert_eq!(global["spec"]["clusterSelector"], narrow, "somebody wants it so");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_binding_says_whether_its_set_is_there() {
+    let hub = Hub::with_spokes(&[]).await;
+    let binding = json!({"metadata": {"name": "north"}, "spec": {"clusterSet": "north"}});
+    hub.create("root", "managedclustersetbindings", "default", binding).await;
+    let is = |reason_of: &'static str| {
+        move |s: &dyn freewheel_hub_store::Snapshot| {
+            let binding = get(s, "root", "managedclustersetbindings", "default", "north").unwrap();
+            reason(&binding, "Bound") == reason_of
+        }
+    };
+    hub.eventually("there is no set", is("ClusterSetNotFound")).await;
+    hub.create("root", "managedclustersets", "", set("north")).await;
+    hub.eventually("there is", is("ClusterSetBound")).await;
+    hub.delete("managedclustersets", "", "north", Propagation::Background).await;
+    hub.eventually("there is none again", is("ClusterSetNotFound")).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_has_a_namespace_that_goes_with_it() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.create("root", "namespaces", "", json!({"metadata": {"name": "pi-2"}})).await;
+    hub.join("pi-2").await;
+    hub.eventually("it has one", |s| {
+        get(s, "root", "namespaces", "", "pi-1").is_some_and(|own| {
+            own["metadata"]["labels"]["open-cluster-management.io/cluster-name"] == "pi-1"
+        })
+    })
+    .await;
+    for name in ["pi-1", "pi-2"] {
+        hub.create("root", "configmaps", name, json!({"metadata": {"name": "a"}})).await;
+        hub.delete("managedclusters", "", name, Propagation::Background).await;
+    }
+    hub.eventually("both clusters are gone, and the namespace that was made for one", |s| {
+        ["pi-1", "pi-2"].iter().all(|name| get(s, "root", "managedclusters", "", name).is_none())
+            && get(s, "root", "namespaces", "", "pi-1").is_none()
+    })
+    .await;
+    let snapshot = hub.snapshot();
+    assert!(get(&*snapshot, "root", "configmaps", "pi-1", "a").is_none());
+    assert!(get(&*snapshot, "root", "configmaps", "pi-2", "a").is_some(), "it was there before");
+    hub.stop().await;
+}

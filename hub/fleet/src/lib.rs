@@ -1,0 +1,50 @@
+//! Which clusters of the fleet are chosen for what, as Open Cluster Management does it: pure. No I/O, no clock.
+//!
+//! ```text
+//! cluster       what is read of a ManagedCluster
+//! cluster_set   which clusters are in a ManagedClusterSet
+//! placement     what a Placement asks for
+//! selector      labels, claims and CEL that clusters have to match
+//! toleration    taints, and who puts up with them
+//! prioritizer   scores and their weights
+//! spread        not too many from one place
+//! schedule      filters, scores, selects
+//! decisions     who was chosen, in groups and in PlacementDecisions
+//! satisfaction  what is said of all that in conditions
+//! ```
+//!
+//! Guarantees:
+//! - the same clusters, placement and earlier decisions give the same decisions (`equal_scores_are_broken_by_the_name`);
+//! - what cannot be understood chooses nobody and says why (`what_is_misconfigured_chooses_nobody`).
+
+pub mod cluster;
+pub mod cluster_set;
+pub mod decisions;
+pub mod placement;
+pub mod prioritizer;
+pub mod satisfaction;
+pub mod schedule;
+pub mod selector;
+pub mod spread;
+pub mod toleration;
+
+pub use cluster::Cluster;
+pub use cluster_set::ClusterSet;
+pub use placement::Placement;
+pub use schedule::{Schedule, World, schedule};
+
+/// Why a Placement cannot be acted on as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{plugin}:{why}")]
+pub struct Misconfigured {
+    /// What refuses it: `Predicate`, `TaintToleration`; empty where it is the Placement as a whole.
+    pub plugin: &'static str,
+    /// What is wrong.
+    pub why: String,
+}
+
+impl Misconfigured {
+    pub(crate) fn new(plugin: &'static str, why: impl Into<String>) -> Self {
+        Self { plugin, why: why.into() }
+    }
+}
