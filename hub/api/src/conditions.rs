@@ -48,6 +48,8 @@ pub enum ConditionOwner {
     Signer,
     /// The spoke; the gateway writes it down.
     Spoke,
+    /// The controller of ManifestWorkReplicaSets.
+    WorkSets,
     /// The gateway, of what it sees of links.
     Gateway,
 }
@@ -163,6 +165,15 @@ conditions! {
     /// It cannot be acted on as it is.
     PLACEMENT_MISCONFIGURED =
         of_meta("Placement", "PlacementMisconfigured", ConditionOwner::Placements);
+    /// Its placements are there, and choose somebody.
+    SET_PLACEMENT_VERIFIED =
+        of_meta("ManifestWorkReplicaSet", "PlacementVerified", ConditionOwner::WorkSets);
+    /// Everybody has what is wanted.
+    SET_ROLLED_OUT =
+        of_meta("ManifestWorkReplicaSet", "PlacementRolledOut", ConditionOwner::WorkSets);
+    /// What is given is there.
+    SET_WORKS_APPLIED =
+        of_meta("ManifestWorkReplicaSet", "ManifestworkApplied", ConditionOwner::WorkSets);
     /// Its names are nobody else's.
     DEFINITION_NAMES_ACCEPTED = of_definition("NamesAccepted");
     /// Its objects are served.

@@ -194,7 +194,7 @@ fn controllers(
         Arc::new(flow_schemas::FlowSchemas::new(by("api-priority-and-fairness"))?),
     ];
     all.extend(of_batch(by, indexes)?);
-    all.extend(of_the_fleet(by, indexes)?);
+    all.extend(of_the_fleet(by, indexes, config)?);
     all.extend(of_identities(by, config)?);
     Ok(all)
 }
@@ -215,6 +215,7 @@ fn of_batch(
 fn of_the_fleet(
     by: &dyn Fn(&'static str) -> Client,
     indexes: &Indexes,
+    config: &Config,
 ) -> Result<Vec<Arc<dyn Controller>>, Error> {
     Ok(vec![
         Arc::new(fleet::ClusterSets::new(by("managedclusterset-controller"), indexes.clone())?),
@@ -222,6 +223,8 @@ fn of_the_fleet(
         Arc::new(fleet::ClusterTaints::new(by("managedcluster-taint-controller"))?),
         Arc::new(fleet::ClusterNamespaces::new(by("managedcluster-namespace-controller"))?),
         Arc::new(fleet::Placements::new(by("placement-controller"), indexes.clone())?),
+        Arc::new(fleet::Works::new(by("manifestwork-controller"), &config.ca_pem)?),
+        Arc::new(fleet::WorkSets::new(by("manifestworkreplicaset-controller"), indexes.clone())?),
     ])
 }
 

@@ -2,6 +2,10 @@
 
 mod cluster_sets;
 mod placements;
+#[path = "fleet/work_sets.rs"]
+mod work_sets;
+#[path = "fleet/works.rs"]
+mod works;
 
 use crate::hub::{self, Hub, condition, deployment, get, is_rolled_out, list, reason};
 use freewheel_hub_objects::Propagation;

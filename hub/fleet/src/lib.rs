@@ -10,6 +10,8 @@
 //! spread        not too many from one place
 //! schedule      filters, scores, selects
 //! decisions     who was chosen, in groups and in PlacementDecisions
+//! work          what a ManifestWork asks for, and what is said of it
+//! rollout       in which order, and how far
 //! satisfaction  what is said of all that in conditions
 //! ```
 //!
@@ -22,11 +24,13 @@ pub mod cluster_set;
 pub mod decisions;
 pub mod placement;
 pub mod prioritizer;
+pub mod rollout;
 pub mod satisfaction;
 pub mod schedule;
 pub mod selector;
 pub mod spread;
 pub mod toleration;
+pub mod work;
 
 pub use cluster::Cluster;
 pub use cluster_set::ClusterSet;

@@ -5,13 +5,18 @@
 //! cluster_set, cluster_set_binding       groups of clusters, and who may choose from them
 //! placement, placement_decision          what is asked for, and who was chosen
 //! add_on_placement_score                 what others say of a cluster
+//! manifest_work, applied_manifest_work   what is applied in a cluster, and what of it was
+//! manifest_work_replica_set              that for each cluster that is chosen
 //! descriptions                           prose for `explain`
 //! ```
 
 pub(super) mod add_on_placement_score;
+pub(super) mod applied_manifest_work;
 pub(super) mod cluster_set;
 pub(super) mod cluster_set_binding;
 pub(super) mod descriptions;
+pub(super) mod manifest_work;
+pub(super) mod manifest_work_replica_set;
 pub(super) mod placement;
 pub(super) mod placement_decision;
 
@@ -30,6 +35,9 @@ pub(super) const CLUSTER_GROUP: &str = "cluster.open-cluster-management.io";
 
 /// Of kinds that nothing else is shown of.
 const PLAIN: &[Column] = &[NAME, AGE];
+
+/// Of `work.open-cluster-management.io`.
+pub(super) const WORK_GROUP: &str = "work.open-cluster-management.io";
 
 /// What is special about one of these kinds.
 #[derive(Clone, Copy)]

@@ -2,3 +2,5 @@
 
 /// Of clusters, sets and placements.
 pub(super) const CLUSTER_GROUP: &str = "cluster.open-cluster-management.io";
+/// Of works.
+pub(super) const WORK_GROUP: &str = "work.open-cluster-management.io";

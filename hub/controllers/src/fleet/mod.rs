@@ -7,6 +7,8 @@
 //! namespaces     a namespace of the root for each accepted cluster
 //! selection      which sets there are, and who is in them
 //! placements     Placements to PlacementDecisions
+//! works          ManifestWorks to what they say, in their clusters
+//! work_sets      ManifestWorkReplicaSets to ManifestWorks
 //! ```
 
 mod api_group;
@@ -16,6 +18,8 @@ mod placements;
 mod selection;
 mod set_bindings;
 mod taints;
+mod work_sets;
+mod works;
 
 pub use cluster_sets::ClusterSets;
 pub use namespaces::ClusterNamespaces;
@@ -23,3 +27,5 @@ pub(crate) use namespaces::is_of_cluster;
 pub use placements::Placements;
 pub use set_bindings::SetBindings;
 pub use taints::ClusterTaints;
+pub use work_sets::WorkSets;
+pub use works::Works;

@@ -52,6 +52,32 @@ impl Entry for ClusterEntry {
     }
 }
 
+/// Label of a ManifestWork: the ManifestWorkReplicaSet that it is of.
+pub(crate) const WORK_SET_LABEL: &str = "work.open-cluster-management.io/manifestworkreplicaset";
+
+/// A ManifestWork of a set.
+#[derive(Debug)]
+pub struct WorkEntry {
+    /// The stored object.
+    pub stored: Arc<Stored>,
+}
+
+impl Entry for WorkEntry {
+    fn read(stored: Arc<Stored>) -> Self {
+        Self { stored }
+    }
+
+    fn stored(&self) -> &Arc<Stored> {
+        &self.stored
+    }
+
+    fn terms<'a>(&'a self, name: &mut dyn FnMut(IndexTerm<'a>)) {
+        if let Some(set) = self.stored.object.header.labels.get(WORK_SET_LABEL) {
+            name(IndexTerm::Label(&self.stored.key.cluster, "", WORK_SET_LABEL, set));
+        }
+    }
+}
+
 /// A PlacementDecision.
 #[derive(Debug)]
 pub struct DecisionEntry {

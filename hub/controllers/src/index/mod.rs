@@ -38,8 +38,8 @@ pub use entry::{
     Controllable, Dependent, Entry, NamedPort, NodeReachability, PodEntry, PodSummary,
     SelectorOwner, SliceEntry,
 };
-pub use fleet_entry::{ClusterEntry, DecisionEntry};
-pub(crate) use fleet_entry::{PLACEMENT_LABEL, read_cluster};
+pub use fleet_entry::{ClusterEntry, DecisionEntry, WorkEntry};
+pub(crate) use fleet_entry::{PLACEMENT_LABEL, WORK_SET_LABEL, read_cluster};
 pub use indexer::Indexer;
 pub use term::IndexTerm;
 
@@ -219,6 +219,8 @@ pub struct Indexes {
     pub clusters: Arc<Index<ClusterEntry>>,
     /// PlacementDecisions by Placement.
     pub decisions: Arc<Index<DecisionEntry>>,
+    /// ManifestWorks by the set that they are of.
+    pub works: Arc<Index<WorkEntry>>,
     /// Everything that has owners, by owner.
     pub dependents: Arc<Index<Dependent>>,
     entries_touched: Arc<AtomicU64>,
@@ -242,6 +244,7 @@ impl Indexes {
         let clusters = kind("cluster.open-cluster-management.io", "v1", "managedclusters")?;
         let decisions =
             kind("cluster.open-cluster-management.io", "v1beta1", "placementdecisions")?;
+        let works = kind("work.open-cluster-management.io", "v1", "manifestworks")?;
         let entries_touched = Arc::new(AtomicU64::new(0));
         Ok(Self {
             pods: Arc::new(Index::new(store, &[&pods], &entries_touched)),
@@ -252,6 +255,7 @@ impl Indexes {
             nodes: Arc::new(Index::new(store, &[&nodes], &entries_touched)),
             clusters: Arc::new(Index::new(store, &[&clusters], &entries_touched)),
             decisions: Arc::new(Index::new(store, &[&decisions], &entries_touched)),
+            works: Arc::new(Index::new(store, &[&works], &entries_touched)),
             dependents: Arc::new(Index::of_owned(store, registries, &entries_touched)),
             entries_touched,
         })

@@ -1,0 +1,63 @@
+//! ManifestWorkReplicaSet: a ManifestWork for each cluster that placements choose, rolled out in an order.
+
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::kind::{Column, Kind};
+use serde_json::Value;
+
+use super::super::accessors::{NAME, column, condition, name, text};
+use super::super::place::Place;
+use super::{Rules, WORK_GROUP, follows, manifest_work};
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    column("Placement", "string", "Reason"),
+    column("Found", "string", "Configured"),
+    column("ManifestWorks", "string", "Reason"),
+    column("Applied", "string", "Applied"),
+];
+/// As the CRD has them.
+const AMOUNT: &str = r"^((100|[0-9]{1,2})%|[0-9]+)$";
+const DEADLINE: &str = r"^(([0-9])+[h|m|s])|None$";
+
+/// ManifestWorkReplicaSet of work.open-cluster-management.io/v1alpha1.
+pub(in super::super) fn kind() -> Kind {
+    let rules = Rules {
+        mistakes,
+        cells: |object, _| {
+            let of = |kind: &str, pointer: &str| {
+                condition(object, kind).map_or("", |it| text(it, pointer)).into()
+            };
+            vec![
+                name(object),
+                of("PlacementVerified", "/reason"),
+                of("PlacementVerified", "/status"),
+                of("ManifestworkApplied", "/reason"),
+                of("ManifestworkApplied", "/status"),
+            ]
+        },
+        ..Rules::new(WORK_GROUP, "v1alpha1", "ManifestWorkReplicaSet")
+    };
+    rules.kind("manifestworkreplicasets").short(["mwrs"]).columns(COLUMNS)
+}
+
+fn mistakes(object: &Value) -> Vec<FieldError> {
+    let spec = Place::of(object, "spec");
+    let mut found = manifest_work::of_spec(&spec.child("manifestWorkTemplate"));
+    let refs = spec.child("placementRefs");
+    if refs.is_there() && refs.is_empty() {
+        let why = format!("{} in body should have at least 1 items", refs.path);
+        found.push(refs.invalid(&why));
+    }
+    for one in refs.items() {
+        found.extend(one.child("name").must_be());
+        let strategy = one.child("rolloutStrategy");
+        for kind in ["all", "progressive", "progressivePerGroup"] {
+            let settings = strategy.child(kind);
+            found.extend(follows(&settings.child("progressDeadline"), DEADLINE));
+            for amount in ["maxFailures", "maxConcurrency"] {
+                found.extend(follows(&settings.child(amount), AMOUNT));
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,69 @@
+//! What a set says of its works.
+
+use std::sync::Arc;
+
+use freewheel_hub_api::conditions::{
+    Condition, SET_PLACEMENT_VERIFIED, SET_ROLLED_OUT, SET_WORKS_APPLIED,
+};
+use freewheel_hub_store::Stored;
+use serde_json::{Value, json};
+
+use super::WorkSets;
+use super::summary::Summary;
+use crate::engine::Error;
+use crate::engine::clock::rfc3339;
+
+impl WorkSets {
+    pub(super) async fn write_not_found(&self, set: &Arc<Stored>) -> Result<(), Error> {
+        let condition =
+            Condition::new(&SET_PLACEMENT_VERIFIED, false, "PlacementDecisionNotFound", "");
+        let now = rfc3339(self.client.clock.now());
+        let change = |mut value: Value| {
+            condition.put(&mut value["status"]["conditions"], &now);
+            Ok(value)
+        };
+        let said = self.client.modify_this(&self.sets, set, Some("status"), change).await;
+        said.map(drop).map_err(Error::api("write the status of a ManifestWorkReplicaSet"))
+    }
+
+    pub(super) async fn write_status(
+        &self,
+        set: &Arc<Stored>,
+        summaries: &[Summary],
+    ) -> Result<(), Error> {
+        let all = summaries.iter().fold(Summary::default(), |sum, one| sum.plus(one));
+        let verified = if all.desired == 0 { "PlacementDecisionEmpty" } else { "AsExpected" };
+        let is_done = all.succeeded == all.desired;
+        let is_well = all.available == all.total && all.progressing == 0 && all.degraded == 0;
+        let works = match (is_well, 0 < all.progressing && all.degraded == 0) {
+            (true, _) => "AsExpected",
+            (false, true) => "Processing",
+            (false, false) => "NotAsExpected",
+        };
+        let rolled = if is_done { "Complete" } else { "Progressing" };
+        let conditions = [
+            Condition::new(&SET_PLACEMENT_VERIFIED, all.desired != 0, verified, ""),
+            Condition::new(&SET_ROLLED_OUT, is_done, rolled, ""),
+            Condition::new(&SET_WORKS_APPLIED, is_well, works, ""),
+        ];
+        let of_placement = |one: &Summary| {
+            json!({
+                "name": one.placement, "summary": one.told(),
+                "availableDecisionGroups": format!("{} ({} / {} clusters applied)", one.groups, one.total, one.desired),
+            })
+        };
+        let placements: Vec<Value> = summaries.iter().map(of_placement).collect();
+        let now = rfc3339(self.client.clock.now());
+        let change = |mut value: Value| {
+            let status = &mut value["status"];
+            status["summary"] = all.told();
+            status["placementSummary"] = json!(placements);
+            for condition in &conditions {
+                condition.put(&mut status["conditions"], &now);
+            }
+            Ok(value)
+        };
+        let said = self.client.modify_this(&self.sets, set, Some("status"), change).await;
+        said.map(drop).map_err(Error::api("write the status of a ManifestWorkReplicaSet"))
+    }
+}

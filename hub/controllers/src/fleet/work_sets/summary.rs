@@ -1,0 +1,78 @@
+//! What is counted of a set's works.
+
+use std::collections::BTreeMap;
+
+use freewheel_hub_fleet::rollout::{Group, Progress, Stage};
+use serde_json::{Value, json};
+
+use super::own::Own;
+
+/// What is counted of one placement's works.
+#[derive(Debug, Default)]
+pub(super) struct Summary {
+    pub placement: String,
+    pub groups: usize,
+    /// Clusters that it chooses.
+    pub desired: usize,
+    /// Works that there are.
+    pub total: usize,
+    /// Works that are as wanted.
+    updated: usize,
+    pub succeeded: usize,
+    applied: usize,
+    pub available: usize,
+    pub progressing: usize,
+    pub degraded: usize,
+}
+
+impl Summary {
+    pub fn of(
+        placement: &str,
+        groups: &[Group],
+        kept: &[&Own],
+        as_wanted: &[&Own],
+        progress: &BTreeMap<String, Progress>,
+    ) -> Self {
+        let says = |kind: &str| {
+            let holds = |work: &&&Own| {
+                let all = work.object["status"]["conditions"].as_array().into_iter().flatten();
+                all.into_iter().any(|it| it["type"] == kind && it["status"] == "True")
+            };
+            as_wanted.iter().filter(holds).count()
+        };
+        Self {
+            placement: placement.to_owned(),
+            groups: groups.len(),
+            desired: groups.iter().map(|group| group.clusters.len()).sum(),
+            total: kept.len(),
+            updated: as_wanted.len(),
+            succeeded: progress.values().filter(|it| it.stage == Stage::Succeeded).count(),
+            applied: says("Applied"),
+            available: says("Available"),
+            progressing: says("Progressing"),
+            degraded: says("Degraded"),
+        }
+    }
+
+    pub fn told(&self) -> Value {
+        json!({
+            "total": self.total, "desiredTotal": self.desired, "updated": self.updated, "applied": self.applied,
+            "available": self.available, "progressing": self.progressing, "degraded": self.degraded,
+        })
+    }
+
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            placement: String::new(),
+            groups: self.groups + other.groups,
+            desired: self.desired + other.desired,
+            total: self.total + other.total,
+            updated: self.updated + other.updated,
+            succeeded: self.succeeded + other.succeeded,
+            applied: self.applied + other.applied,
+            available: self.available + other.available,
+            progressing: self.progressing + other.progressing,
+            degraded: self.degraded + other.degraded,
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Applies manifests in their cluster, in order, each by its strategy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_hub_fleet::work::order::order;
+use freewheel_hub_fleet::work::{Identifier, UpdateStrategy, Work};
+use freewheel_hub_objects::{Actor, Applied, FieldValidation, ObjectRef, Person, WriteOptions};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::uid::Uid;
+use freewheel_hub_store::Stored;
+use freewheel_link::names::ClusterName;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::condition::holds;
+use super::result::{OneResult, Outcome, same_resource};
+use super::{LOOK_EVERY, SET_RIGHT_EVERY, Works};
+use crate::engine::{Client, Error};
+
+/// Upstream's agent, which may do everything in its cluster.
+const AGENT: &str = "system:serviceaccount:open-cluster-management-agent:klusterlet-work-sa";
+/// Whose fields are those that are applied, when nobody says.
+const MANAGER: &str = "work-agent";
+
+/// What applies in one cluster for one work.
+struct Round<'a> {
+    works: &'a Works,
+    client: &'a Client,
+    cluster: &'a ClusterName,
+    owner: &'a Stored,
+    /// What is as the work's status says it was left: nothing of it is written.
+    rests: bool,
+}
+
+impl Works {
+    pub(super) async fn apply(
+        &self,
+        client: &Client,
+        stored: &Arc<Stored>,
+        object: &Value,
+        work: &Work,
+    ) -> Result<Outcome, Error> {
+        let cluster = ClusterName::try_from(&*stored.key.namespace)
+            .map_err(|error| Error::Refused(error.to_string()))?;
+        let complete = holds(&object["status"]["conditions"], "Complete");
+        let owner = self.keep_applied(client, &cluster, stored).await?;
+        let generation = stored.object.header.generation;
+        let turn = self.turn(stored, generation);
+        let (client, owner_ref) = (client, &*owner);
+        let rests = complete || turn.is_some();
+        let round = Round { works: self, client, cluster: &cluster, owner: owner_ref, rests };
+        let before = &object["status"]["resourceStatus"]["manifests"];
+        let manifests = &work.workload.manifests;
+        let (mut results, mut wrote): (Vec<Option<OneResult>>, bool) =
+            (manifests.iter().map(|_| None).collect(), false);
+        for at in order(manifests) {
+            let (Some(manifest), Some(slot)) = (manifests.get(at), results.get_mut(at)) else {
+                continue;
+            };
+            let (one, changed) = round.one(at, manifest, work, before).await;
+            wrote |= changed;
+            *slot = Some(one);
+        }
+        let results: Vec<OneResult> = results.into_iter().flatten().collect();
+        if wrote {
+            self.set_right.lock().insert(stored.key.clone(), (generation, Instant::now()));
+        }
+        let pending = self.note_applied(client, &cluster, &owner, &results).await?;
+        let unheard = results.iter().any(|it| !it.owned);
+        let polls = (unheard || pending).then_some(LOOK_EVERY);
+        Ok(Outcome { results, look_again: polls.into_iter().chain(turn).min() })
+    }
+
+    /// How long what others changed stays as it is: it was set right just now.
+    fn turn(&self, stored: &Stored, generation: i64) -> Option<Duration> {
+        let all = self.set_right.lock();
+        let (of, at) = all.get(&stored.key)?;
+        let left = SET_RIGHT_EVERY.checked_sub(at.elapsed())?;
+        (*of == generation && !left.is_zero()).then_some(left)
+    }
+}
+
+impl Round<'_> {
+    /// One manifest; whether something was written.
+    async fn one(
+        &self,
+        at: usize,
+        manifest: &Value,
+        work: &Work,
+        before: &Value,
+    ) -> (OneResult, bool) {
+        let text =
+            |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let (api_version, kind, name) =
+            (text("/apiVersion"), text("/kind"), text("/metadata/name"));
+        let registry = self.client.registry(self.cluster);
+        let Some(kind) = registry.by_kind(api_version, kind) else {
+            let why = format!("no matches for kind {kind:?} in version {api_version:?}");
+            let namespace = text("/metadata/namespace");
+            let meta = json!({"ordinal": at, "kind": kind, "name": name, "namespace": namespace});
+            return (
+                OneResult { meta, target: None, outcome: Err(failed(&why)), owned: true },
+                false,
+            );
+        };
+        let namespace = if kind.namespaced { text("/metadata/namespace") } else { "" };
+        let (cluster, kind) = (self.cluster.clone(), kind.clone());
+        let target =
+            ObjectRef { kind, cluster, namespace: namespace.into(), name: name.to_owned() };
+        let kind = &target.kind;
+        let meta = json!({
+            "ordinal": at, "group": kind.group(), "version": kind.version(), "kind": kind.kind(),
+            "resource": kind.plural(), "name": name, "namespace": namespace,
+        });
+        let mut told = before.as_array().into_iter().flatten();
+        let told = told.find(|it| same_resource(&it["resourceMeta"], &meta));
+        let (outcome, owned, wrote) = self.outcome(&target, manifest, work, told).await;
+        (OneResult { meta, target: Some(target), outcome, owned }, wrote)
+    }
+
+    /// What comes of a manifest whose kind is served; whether it goes with the work, and whether something was written.
+    async fn outcome(
+        &self,
+        target: &ObjectRef,
+        manifest: &Value,
+        work: &Work,
+        told: Option<&Value>,
+    ) -> (Result<Option<Arc<Stored>>, String>, bool, bool) {
+        let identifier = Identifier {
+            group: target.kind.group().to_owned(),
+            resource: target.kind.plural().to_owned(),
+            name: target.name.clone(),
+            namespace: target.namespace.to_string(),
+        };
+        let owned = work.owns(&identifier);
+        if target.kind.namespaced && target.namespace.is_empty() {
+            let why = "an empty namespace may not be set when a resource name is provided";
+            return (Err(failed(why)), owned, false);
+        }
+        let there = self.client.objects().get(target).ok();
+        let said = |kind: &str| told.is_some_and(|it| holds(&it["conditions"], kind));
+        if said("Complete") || (self.rests && said("Applied") && there.is_some()) {
+            return (Ok(there), owned, false);
+        }
+        let revision = there.as_ref().map(|it| it.revision);
+        let strategy = work.treatment(&identifier).strategy;
+        let outcome = self.write(target, manifest, strategy, owned).await;
+        let now = |it: &Option<Arc<Stored>>| it.as_ref().map(|it| it.revision);
+        let wrote = outcome.as_ref().is_ok_and(|it| now(it) != revision);
+        (outcome.map_err(|error| failed(&error.message)), owned, wrote)
+    }
+
+    async fn write(
+        &self,
+        target: &ObjectRef,
+        manifest: &Value,
+        strategy: Option<&UpdateStrategy>,
+        owned: bool,
+    ) -> Result<Option<Arc<Stored>>, ApiError> {
+        let objects = self.client.objects();
+        let there = objects.get(target).ok();
+        let kind = strategy.map_or("Update", |it| &*it.kind);
+        let apply = strategy.and_then(|it| it.server_side_apply.as_ref());
+        let manager = apply.map(|it| &*it.field_manager).filter(|it| !it.is_empty());
+        let how = self.how(manager.unwrap_or(MANAGER));
+        let mut manifest = manifest.clone();
+        strip(&mut manifest);
+        let owner = owned.then(|| self.owner());
+        let uid = &self.owner.object.header.uid;
+        match (kind, &there) {
+            ("ReadOnly", _) => return Ok(there),
+            ("ServerSideApply", _) => {
+                let force = apply.is_some_and(|it| it.force);
+                let applied = Applied { config: manifest, force, may_make: true };
+                objects.apply(&how, target, None, &applied).await?;
+            }
+            (_, None) => {
+                put_owner(&mut manifest, owner.as_ref(), uid);
+                return Ok(Some(objects.create(&how, target, manifest).await?.stored));
+            }
+            ("CreateOnly", Some(_)) => {}
+            (_, Some(_)) => {
+                let change = |live: Value| Ok(laid_over(&live, &manifest, owner.as_ref(), uid));
+                return Ok(Some(objects.modify(&how, target, None, change).await?.stored));
+            }
+        }
+        let change = |mut live: Value| {
+            put_owner(&mut live, owner.as_ref(), uid);
+            Ok(live)
+        };
+        Ok(Some(objects.modify(&how, target, None, change).await?.stored))
+    }
+
+    /// As the agent that does this upstream.
+    fn how(&self, manager: &str) -> WriteOptions {
+        let person = Person {
+            name: AGENT.to_owned(),
+            groups: ["system:masters", "system:authenticated"].map(str::to_owned).into(),
+            manager: manager.to_owned(),
+            ..Person::default()
+        };
+        let field_validation = FieldValidation::Ignore;
+        let expect = self.client.how().expect.clone();
+        WriteOptions { field_validation, expect, ..WriteOptions::by(Actor::from(person)) }
+    }
+
+    fn owner(&self) -> Value {
+        let applied: &Kind = &self.works.applied;
+        json!({
+            "apiVersion": applied.api_version(), "kind": applied.kind(),
+            "name": &*self.owner.key.name, "uid": self.owner.object.header.uid.as_str(),
+        })
+    }
+}
+
+fn failed(why: &str) -> String {
+    format!("Failed to apply manifest: {why}")
+}
+
+/// What nobody may say of an object that is to be made.
+fn strip(manifest: &mut Value) {
+    if let Some(meta) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
+        for field in
+            ["uid", "resourceVersion", "managedFields", "creationTimestamp", "ownerReferences"]
+        {
+            meta.remove(field);
+        }
+    }
+}
+
+/// Puts the work's reference on, or takes it off; what others own stays theirs.
+pub(super) fn put_owner(object: &mut Value, owner: Option<&Value>, uid: &Uid) {
+    let list = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+    let mut list: Vec<Value> = list.into_iter().filter(|it| it["uid"] != uid.as_str()).collect();
+    list.extend(owner.cloned());
+    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.insert("ownerReferences".to_owned(), list.into());
+    }
+}
+
+/// A manifest in place of what is there; labels, annotations, owners and finalizers of others stay.
+fn laid_over(live: &Value, manifest: &Value, owner: Option<&Value>, uid: &Uid) -> Value {
+    let mut new = manifest.clone();
+    let mut meta = live["metadata"].clone();
+    for field in ["labels", "annotations"] {
+        let wanted = manifest["metadata"][field].as_object().cloned().unwrap_or_default();
+        for (key, value) in wanted {
+            meta[field][key] = value;
+        }
+    }
+    new["metadata"] = meta;
+    if let Some(status) = live.get("status") {
+        new["status"] = status.clone();
+    }
+    put_owner(&mut new, owner, uid);
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_others_stays() {
+        let live = json!({"metadata": {"name": "a", "resourceVersion": "7", "labels": {"a": "1", "x": "y"},
+            "ownerReferences": [{"uid": "other"}], "finalizers": ["f"]}, "data": {"old": "1"}, "status": {"s": 1}});
+        let manifest =
+            json!({"metadata": {"name": "a", "labels": {"a": "2"}}, "data": {"new": "1"}});
+        let (own, uid) = (json!({"uid": "own"}), Uid::from("own"));
+        let new = laid_over(&live, &manifest, Some(&own), &uid);
+        assert_eq!(new["metadata"]["labels"], json!({"a": "2", "x": "y"}));
+        assert_eq!(new["metadata"]["ownerReferences"], json!([{"uid": "other"}, {"uid": "own"}]));
+        assert_eq!((&new["data"], &new["status"]), (&json!({"new": "1"}), &json!({"s": 1})));
+        assert_eq!(new["metadata"]["finalizers"], json!(["f"]));
+        let left = laid_over(&new, &manifest, None, &uid);
+        assert_eq!(left["metadata"]["ownerReferences"], json!([{"uid": "other"}]));
+    }
+}

@@ -1,0 +1,299 @@
+//! What a work no longer names, and what it leaves when it goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_hub_fleet::work::Work;
+use freewheel_hub_objects::Propagation;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_store::Stored;
+use freewheel_link::names::ClusterName;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::apply::put_owner;
+use super::condition::find;
+use super::result::OneResult;
+use super::{FINALIZER, Works};
+use crate::engine::client::key as key_of;
+use crate::engine::clock::rfc3339;
+use crate::engine::{Client, Error};
+
+/// Holds an AppliedManifestWork until what it owns is gone.
+const APPLIED_FINALIZER: &str = "cluster.open-cluster-management.io/applied-manifest-work-cleanup";
+/// How long what was applied stays when its work is gone and nobody has said that it is to go, too.
+const EVICTION_GRACE: SignedDuration = SignedDuration::from_mins(60);
+/// Between two looks at what is on its way out.
+const GOING_EVERY: Duration = Duration::from_secs(2);
+
+impl Works {
+    /// The record of what a work applies, which owns it.
+    pub(super) async fn keep_applied(
+        &self,
+        client: &Client,
+        cluster: &ClusterName,
+        work: &Stored,
+    ) -> Result<Arc<Stored>, Error> {
+        let key = self.applied_key(cluster, &work.key.name);
+        let labels = &work.object.header.labels;
+        let spec = json!({
+            "hubHash": self.hub_hash, "agentID": cluster.as_str(), "manifestWorkName": &*work.key.name,
+        });
+        let change = |old: Option<Value>| {
+            let mut value =
+                old.unwrap_or_else(|| json!({"metadata": {"finalizers": [APPLIED_FINALIZER]}}));
+            value["metadata"]["labels"] = json!(labels);
+            value["spec"] = spec.clone();
+            Ok(value)
+        };
+        let kept = client.create_or_modify(&self.applied, &key, change).await;
+        Ok(kept.map_err(Error::api("keep an AppliedManifestWork"))?.stored)
+    }
+
+    /// Writes down what is applied now, and removes what is not any more. Whether some of that is still going.
+    pub(super) async fn note_applied(
+        &self,
+        client: &Client,
+        cluster: &ClusterName,
+        owner: &Arc<Stored>,
+        results: &[OneResult],
+    ) -> Result<bool, Error> {
+        let mut now: Vec<Value> = results.iter().filter_map(item).collect();
+        let record = owner.object.value().map_err(Error::api("read an AppliedManifestWork"))?;
+        let before = record["status"]["appliedResources"].as_array().cloned().unwrap_or_default();
+        let same = |a: &Value, b: &Value| {
+            ["group", "resource", "namespace", "name"].iter().all(|field| a[field] == b[field])
+        };
+        // What could not be looked at is not known to be gone, and what could not be applied is no less there.
+        let unknown = results.iter().any(|it| it.target.is_none());
+        let mut gone = Vec::new();
+        for old in before {
+            let named = results.iter().find(|it| resource(it).is_some_and(|own| same(&own, &old)));
+            match named.map(|it| it.outcome.is_err()) {
+                Some(true) => now.push(old),
+                Some(false) => {}
+                None => gone.push(old),
+            }
+        }
+        let mut pending = Vec::new();
+        for old in gone {
+            if unknown || self.remove(client, cluster, &old, owner).await? {
+                pending.push(old);
+            }
+        }
+        let is_pending = !pending.is_empty();
+        now.extend(pending);
+        now.sort_by_key(|it| {
+            ["group", "version", "resource", "namespace", "name"].map(|f| it[f].to_string())
+        });
+        let change = |mut value: Value| {
+            value["status"]["appliedResources"] = json!(now);
+            if let Some(status) = value["status"].as_object_mut() {
+                status.remove("evictionStartTime");
+            }
+            Ok(value)
+        };
+        let noted = client.modify_this(&self.applied, owner, Some("status"), change).await;
+        noted.map_err(Error::api("write the status of an AppliedManifestWork"))?;
+        Ok(is_pending)
+    }
+
+    /// Removes one object that a record owns, if nobody else of its kind does. Whether it is still going.
+    async fn remove(
+        &self,
+        client: &Client,
+        cluster: &ClusterName,
+        item: &Value,
+        owner: &Stored,
+    ) -> Result<bool, Error> {
+        let text = |field: &str| item[field].as_str().unwrap_or_default();
+        let registry = client.registry(cluster);
+        let Some(kind) = registry.find(text("group"), text("version"), text("resource")) else {
+            return Ok(false);
+        };
+        let key = key_of(kind, cluster, text("namespace"), text("name"));
+        let Some(there) = client.snapshot().get(&key) else { return Ok(false) };
+        let header = &there.object.header;
+        let own = &owner.object.header.uid;
+        if !header.owners.iter().any(|it| it.uid == *own) {
+            return Ok(false);
+        }
+        if header.owners.iter().any(|it| it.uid != *own && it.kind == self.applied.kind()) {
+            let let_go = |mut value: Value| {
+                put_owner(&mut value, None, own);
+                Ok(value)
+            };
+            let left = client.modify_this(kind, &there, None, let_go).await;
+            let doing = "leave an object to another work";
+            return done_or_gone(left).map(|()| false).map_err(Error::api(doing));
+        }
+        if header.uid.as_str() != text("uid") {
+            return Ok(false);
+        }
+        if !header.deleting {
+            let deleted = client.delete(kind, &key, &header.uid, Propagation::Background).await;
+            deleted.map_err(Error::api("delete what a work no longer names"))?;
+        }
+        Ok(client.snapshot().get(&key).is_some())
+    }
+
+    /// Removes what a record owns, and then the record. Whether it is gone.
+    async fn clear(&self, cluster: &ClusterName, work: &str) -> Result<bool, Error> {
+        let key = self.applied_key(cluster, work);
+        let Some(record) = self.client.snapshot().get(&key) else { return Ok(true) };
+        let object = record.object.value().map_err(Error::api("read an AppliedManifestWork"))?;
+        let mut pending = Vec::new();
+        for item in object["status"]["appliedResources"].as_array().into_iter().flatten() {
+            if self.remove(&self.client, cluster, item, &record).await? {
+                pending.push(item.clone());
+            }
+        }
+        if !pending.is_empty() {
+            return Ok(false);
+        }
+        let uid = &record.object.header.uid;
+        let deleted = self.client.delete(&self.applied, &key, uid, Propagation::Background).await;
+        deleted.map_err(Error::api("delete an AppliedManifestWork"))?;
+        let free = |mut value: Value| {
+            if let Some(list) = value["metadata"]["finalizers"].as_array_mut() {
+                list.retain(|it| it != APPLIED_FINALIZER);
+            }
+            Ok(value)
+        };
+        let freed = self.client.modify_this(&self.applied, &record, None, free).await;
+        done_or_gone(freed).map(|()| true).map_err(Error::api("let an AppliedManifestWork go"))
+    }
+
+    /// A work that is to go: after what it owns, as long as its cluster is there.
+    pub(super) async fn end(
+        &self,
+        work: &Arc<Stored>,
+        cluster: Option<&ClusterName>,
+    ) -> Result<Option<Duration>, Error> {
+        if let Some(cluster) = cluster {
+            self.orphan(cluster, work).await?;
+            if !self.clear(cluster, &work.key.name).await? {
+                return Ok(Some(GOING_EVERY));
+            }
+        }
+        let free = |mut value: Value| {
+            if let Some(list) = value["metadata"]["finalizers"].as_array_mut() {
+                list.retain(|it| it != FINALIZER);
+            }
+            Ok(value)
+        };
+        let freed = self.client.modify_this(&self.works, work, None, free).await;
+        done_or_gone(freed).map(|()| None).map_err(Error::api("let a ManifestWork go"))
+    }
+
+    /// What the work leaves behind is nobody's: it may have said so only just now, with its end.
+    async fn orphan(&self, cluster: &ClusterName, work: &Stored) -> Result<(), Error> {
+        let object = work.object.value().map_err(Error::api("read a ManifestWork"))?;
+        let spec = Work::read(&object).map_err(|error| Error::Refused(error.to_string()))?;
+        let Some(record) = self.client.snapshot().get(&self.applied_key(cluster, &work.key.name))
+        else {
+            return Ok(());
+        };
+        let own = &record.object.header.uid;
+        let applied = record.object.value().map_err(Error::api("read an AppliedManifestWork"))?;
+        for item in applied["status"]["appliedResources"].as_array().into_iter().flatten() {
+            let text = |field: &str| item[field].as_str().unwrap_or_default().to_owned();
+            let identifier = freewheel_hub_fleet::work::Identifier {
+                group: text("group"),
+                resource: text("resource"),
+                name: text("name"),
+                namespace: text("namespace"),
+            };
+            let registry = self.client.registry(cluster);
+            let kind = registry.find(&text("group"), &text("version"), &text("resource"));
+            let Some(kind) = kind.filter(|_| !spec.owns(&identifier)) else { continue };
+            let key = key_of(kind, cluster, &identifier.namespace, &identifier.name);
+            let Some(there) = self.client.snapshot().get(&key) else { continue };
+            let let_go = |mut value: Value| {
+                put_owner(&mut value, None, own);
+                Ok(value)
+            };
+            let left = self.client.modify_this(kind, &there, None, let_go).await;
+            done_or_gone(left).map_err(Error::api("leave an object behind"))?;
+        }
+        Ok(())
+    }
+
+    /// What was applied for a work that is not there any more, and did not go as works go.
+    pub(super) async fn evict(
+        &self,
+        cluster: &ClusterName,
+        work: &str,
+    ) -> Result<Option<Duration>, Error> {
+        let Some(record) = self.client.snapshot().get(&self.applied_key(cluster, work)) else {
+            return Ok(None);
+        };
+        let object = record.object.value().map_err(Error::api("read an AppliedManifestWork"))?;
+        let now = self.client.clock.now();
+        let began = object["status"]["evictionStartTime"]
+            .as_str()
+            .and_then(|it| it.parse::<Timestamp>().ok());
+        let Some(began) = began else {
+            let change = |mut value: Value| {
+                value["status"]["evictionStartTime"] = json!(rfc3339(now));
+                Ok(value)
+            };
+            let noted =
+                self.client.modify_this(&self.applied, &record, Some("status"), change).await;
+            noted.map_err(Error::api("begin the eviction of an AppliedManifestWork"))?;
+            return Ok(Some(Duration::try_from(EVICTION_GRACE).unwrap_or_default()));
+        };
+        let left = EVICTION_GRACE - now.duration_since(began);
+        if !record.object.header.deleting && left.is_positive() {
+            return Ok(Some(Duration::try_from(left).unwrap_or_default()));
+        }
+        let gone = self.clear(cluster, work).await?;
+        Ok((!gone).then_some(GOING_EVERY))
+    }
+
+    /// A work that is complete goes when its time is over. Something: it goes, or stays until then.
+    pub(super) async fn end_when_complete(
+        &self,
+        stored: &Arc<Stored>,
+        object: &Value,
+        work: &Work,
+    ) -> Result<Option<Option<Duration>>, Error> {
+        let Some(ttl) = work.delete_option.ttl_seconds_after_finished else { return Ok(None) };
+        let complete = find(&object["status"]["conditions"], "Complete");
+        let Some(complete) = complete.filter(|it| it["status"] == "True") else { return Ok(None) };
+        let since =
+            complete["lastTransitionTime"].as_str().and_then(|it| it.parse::<Timestamp>().ok());
+        let now = self.client.clock.now();
+        let left = SignedDuration::from_secs(ttl) - now.duration_since(since.unwrap_or(now));
+        if left.is_positive() {
+            return Ok(Some(Some(Duration::try_from(left).unwrap_or_default())));
+        }
+        let uid = &stored.object.header.uid;
+        let deleted =
+            self.client.delete(&self.works, &stored.key, uid, Propagation::Background).await;
+        deleted.map_err(Error::api("delete a ManifestWork that is complete"))?;
+        Ok(Some(None))
+    }
+}
+
+/// What is gone already is fine.
+fn done_or_gone<T>(outcome: Result<T, ApiError>) -> Result<(), ApiError> {
+    outcome.map(drop).or_else(|error| if error.code == 404 { Ok(()) } else { Err(error) })
+}
+
+/// Which resource a manifest is.
+fn resource(one: &OneResult) -> Option<Value> {
+    let target = one.target.as_ref()?;
+    let kind = &target.kind;
+    Some(json!({
+        "group": kind.group(), "version": kind.version(), "resource": kind.plural(),
+        "namespace": &*target.namespace, "name": target.name,
+    }))
+}
+
+/// What is written down of one manifest that is there.
+fn item(one: &OneResult) -> Option<Value> {
+    let mut item = resource(one)?;
+    item["uid"] = json!(one.outcome.as_ref().ok()?.as_ref()?.object.header.uid.as_str());
+    Some(item)
+}

@@ -1,0 +1,192 @@
+//! ManifestWorks: what lies in a cluster's namespace is applied in that cluster, and what becomes of it is told. The
+//! cluster's own API is served by this hub, so that the agent that does this upstream on the device is a controller here.
+//!
+//! ```text
+//! ManifestWork ─▶ apply, in order ─▶ AppliedManifestWork owns what was applied
+//!      ▲                                    │ changed, gone
+//!      └── status: conditions, feedback ◀───┘
+//!  deleted ─▶ remove what it alone owns ─▶ AppliedManifestWork goes ─▶ it goes
+//! ```
+//!
+//! Guarantees:
+//! - what others change of an owned object is set right at once, and after that once in ten seconds, so that two who
+//!   disagree do not fight (`what_others_change_is_set_right`);
+//! - what a work no longer names goes, unless another work owns it, too (`what_a_work_no_longer_names_goes`);
+//! - a work goes after what it owns, and leaves what it orphans (`a_work_goes_after_what_it_owns`);
+//! - a work whose cluster goes holds nobody up (`works_of_a_cluster_go_with_it`).
+
+mod apply;
+mod condition;
+mod end;
+mod result;
+mod status;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freewheel_hub_fleet::work::Work;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_schema::registry::Registries;
+use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
+use freewheel_link::digest::Digest;
+use freewheel_link::names::ClusterName;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::api_group::{CLUSTER_GROUP, WORK_GROUP};
+use crate::engine::client::{everywhere, in_namespace, key as key_of, kind};
+use crate::engine::{Client, Controller, Error};
+use crate::node::is_accepted;
+
+/// Holds a work until what it owns is gone.
+const FINALIZER: &str = "cluster.open-cluster-management.io/manifest-work-cleanup";
+/// Between two looks at objects that nobody tells of: those that the work does not own.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Between two times that what others change is set right.
+const SET_RIGHT_EVERY: Duration = Duration::from_secs(10);
+
+/// The controller.
+pub struct Works {
+    client: Client,
+    works: Arc<Kind>,
+    applied: Arc<Kind>,
+    clusters: Arc<Kind>,
+    /// What tells this hub from others that apply in the same cluster.
+    hub_hash: String,
+    /// When what was set right last, and of which generation.
+    set_right: Mutex<HashMap<Key, (i64, Instant)>>,
+}
+
+impl Works {
+    /// Writes through this client; the hub is known by its CA.
+    pub fn new(client: Client, ca_pem: &str) -> Result<Self, Error> {
+        Ok(Self {
+            client,
+            works: kind(WORK_GROUP, "v1", "manifestworks")?,
+            applied: kind(WORK_GROUP, "v1", "appliedmanifestworks")?,
+            clusters: kind(CLUSTER_GROUP, "v1", "managedclusters")?,
+            hub_hash: Digest::of(ca_pem.as_bytes()).hex(),
+            set_right: Mutex::default(),
+        })
+    }
+
+    fn applied_key(&self, cluster: &ClusterName, work: &str) -> Key {
+        key_of(&self.applied, cluster, "", &format!("{}-{work}", self.hub_hash))
+    }
+
+    /// The work that an AppliedManifestWork of a cluster is of.
+    fn work_of(&self, cluster: &ClusterName, applied: &str) -> Option<Key> {
+        let name = applied.strip_prefix(&self.hub_hash)?.strip_prefix('-')?;
+        Some(key_of(&self.works, &ClusterName::root(), cluster.as_str(), name))
+    }
+
+    /// Works of a cluster that comes or goes.
+    fn of_cluster(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
+        let Some(key) = event.key() else { return Vec::new() };
+        let turns = |side: &Option<Arc<Stored>>| side.as_ref().map(|it| is_accepted(it));
+        if turns(&event.before) == turns(&event.now) {
+            return Vec::new();
+        }
+        let scope = in_namespace(&self.works, &ClusterName::root(), &key.name);
+        now.range(&scope, None).map(|work| work.key.clone()).collect()
+    }
+
+    async fn sync(
+        &self,
+        stored: &Arc<Stored>,
+        cluster: &Stored,
+    ) -> Result<Option<Duration>, Error> {
+        let object = stored.object.value().map_err(Error::api("read a ManifestWork"))?;
+        let work = Work::read(&object).map_err(|error| Error::Refused(error.to_string()))?;
+        if !has_finalizer(&object) {
+            let hold = |mut value: Value| {
+                let list = &mut value["metadata"]["finalizers"];
+                match list.as_array_mut() {
+                    Some(list) => list.push(json!(FINALIZER)),
+                    None => *list = json!([FINALIZER]),
+                }
+                Ok(value)
+            };
+            let held = self.client.modify_this(&self.works, stored, None, hold).await;
+            held.map_err(Error::api("hold a ManifestWork"))?;
+            // It comes once more by that.
+            return Ok(None);
+        }
+        if let Some(later) = self.end_when_complete(stored, &object, &work).await? {
+            return Ok(later);
+        }
+        let client = self.client.while_there(cluster);
+        let outcome = self.apply(&client, stored, &object, &work).await?;
+        self.write_status(stored, &work, &outcome).await?;
+        if outcome.results.iter().any(|it| it.outcome.is_err()) {
+            return Err(Error::Refused("not all manifests could be applied".to_owned()));
+        }
+        Ok(outcome.look_again)
+    }
+}
+
+fn has_finalizer(object: &Value) -> bool {
+    let all = object["metadata"]["finalizers"].as_array();
+    all.is_some_and(|all| all.iter().any(|it| it == FINALIZER))
+}
+
+#[async_trait]
+impl Controller for Works {
+    fn name(&self) -> &'static str {
+        self.client.name()
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        self.client.objects().kinds().stored().iter().map(|kind| everywhere(kind)).collect()
+    }
+
+    fn kinds(&self) -> Option<&Registries> {
+        Some(self.client.objects().kinds())
+    }
+
+    fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
+        let Some(key) = event.key() else { return Vec::new() };
+        if key.cluster.is_root() {
+            return match &key.resource {
+                one if *one == *self.works.storage() => vec![key.clone()],
+                one if *one == *self.clusters.storage() => self.of_cluster(event, now),
+                _ => Vec::new(),
+            };
+        }
+        if key.resource == *self.applied.storage() {
+            return self.work_of(&key.cluster, &key.name).into_iter().collect();
+        }
+        let sides = event.now.iter().chain(event.before.iter());
+        let owners = sides.flat_map(|side| side.object.header.owners.iter());
+        let ours = owners.filter(|owner| owner.kind == "AppliedManifestWork");
+        let mut keys: Vec<Key> =
+            ours.filter_map(|owner| self.work_of(&key.cluster, &owner.name)).collect();
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        // What lies in a namespace that cannot be a cluster's is nobody's work.
+        let Ok(cluster) = ClusterName::try_from(&*key.namespace) else { return Ok(None) };
+        let snapshot = self.client.snapshot();
+        let managed =
+            snapshot.get(&key_of(&self.clusters, &ClusterName::root(), "", &key.namespace));
+        let managed = managed.filter(|it| !it.object.header.deleting);
+        let Some(work) = snapshot.get(key) else {
+            self.set_right.lock().remove(key);
+            return self.evict(&cluster, &key.name).await;
+        };
+        if work.object.header.deleting {
+            return self.end(&work, managed.is_some().then_some(&cluster)).await;
+        }
+        match managed.filter(|it| is_accepted(it)) {
+            Some(managed) => self.sync(&work, &managed).await,
+            None => Ok(None),
+        }
+    }
+}

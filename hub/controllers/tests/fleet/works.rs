@@ -1,0 +1,285 @@
+//! ManifestWorks: what is applied in clusters, and what becomes of it.
+
+use freewheel_hub_objects::Propagation;
+use freewheel_hub_store::Snapshot;
+use serde_json::{Value, json};
+
+use super::hub::{Hub, condition, deployment, get, list, reason};
+
+fn map(name: &str, value: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"},
+        "data": {"key": value}})
+}
+
+fn work(name: &str, manifests: &[Value], rest: Value) -> Value {
+    let mut spec = rest;
+    spec["workload"] = json!({"manifests": manifests});
+    json!({"metadata": {"name": name}, "spec": spec})
+}
+
+fn work_of(s: &dyn Snapshot, cluster: &str, name: &str) -> Value {
+    get(s, "root", "manifestworks", cluster, name).unwrap_or_default()
+}
+
+fn value(s: &dyn Snapshot, name: &str) -> Value {
+    get(s, "pi-1", "configmaps", "default", name).unwrap_or_default()["data"]["key"].clone()
+}
+
+fn config(name: &str, rest: Value) -> Value {
+    let mut config = rest;
+    config["resourceIdentifier"] =
+        json!({"resource": "configmaps", "name": name, "namespace": "default"});
+    config
+}
+
+/// A hub with a spoke whose namespaces are there.
+async fn hub() -> Hub {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.eventually("namespaces stand", |s| {
+        get(s, "root", "serviceaccounts", "pi-1", "default").is_some()
+            && get(s, "pi-1", "serviceaccounts", "default", "default").is_some()
+    })
+    .await;
+    hub
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_work_is_applied_and_told_of() {
+    let hub = hub().await;
+    let mut web = deployment("web", 2, "a:1");
+    web["apiVersion"] = json!("apps/v1");
+    web["kind"] = json!("Deployment");
+    web["metadata"]["namespace"] = json!("site");
+    let site = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "site"}});
+    let configs = json!({"manifestConfigs": [{
+        "resourceIdentifier": {"group": "apps", "resource": "deployments", "name": "web", "namespace": "site"},
+        "feedbackRules": [{"type": "WellKnownStatus"}, {"type": "JSONPaths", "jsonPaths": [
+            {"name": "image", "path": ".spec.template.spec.containers[0].image"}]}],
+        "conditionRules": [{"type": "CEL", "condition": "Steady",
+            "celExpressions": ["object.status.availableReplicas == object.spec.replicas"]}]}]});
+    // What others stand on comes first, wherever it is written.
+    hub.create("root", "manifestworks", "pi-1", work("web", &[web, site], configs)).await;
+    hub.eventually("its pods run on the device, and it says so", |s| {
+        let work = work_of(s, "pi-1", "web");
+        let manifests = &work["status"]["resourceStatus"]["manifests"];
+        let values =
+            manifests[0]["statusFeedback"]["values"].as_array().cloned().unwrap_or_default();
+        let told = |name: &str| {
+            values.iter().find(|it| it["name"] == name).map(|it| it["fieldValue"].clone())
+        };
+        condition(&work, "Applied") == "True"
+            && reason(&work, "Applied") == "AppliedManifestWorkComplete"
+            && condition(&work, "Available") == "True"
+            && condition(&work, "Steady") == "True"
+            && told("ReadyReplicas") == Some(json!({"type": "Integer", "integer": 2}))
+            && told("image") == Some(json!({"type": "String", "string": "a:1"}))
+            && manifests[0]["resourceMeta"]["resource"] == "deployments"
+            && manifests[1]["resourceMeta"]["ordinal"] == 1
+    })
+    .await;
+    let snapshot = hub.snapshot();
+    let records = list(&*snapshot, "pi-1", "appliedmanifestworks", "");
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0]["spec"]["manifestWorkName"], "web");
+    let applied = records[0]["status"]["appliedResources"].as_array().unwrap();
+    assert_eq!(applied.len(), 2);
+    let web = get(&*snapshot, "pi-1", "deployments", "site", "web").unwrap();
+    assert_eq!(web["metadata"]["ownerReferences"][0]["uid"], records[0]["metadata"]["uid"]);
+    assert!(get(&*snapshot, "root", "deployments", "site", "web").is_none());
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_change_is_set_right() {
+    let hub = hub().await;
+    hub.create("root", "manifestworks", "pi-1", work("a", &[map("a", "1")], json!({}))).await;
+    hub.eventually("it is applied", |s| {
+        value(s, "a") == "1" && condition(&work_of(s, "pi-1", "a"), "Applied") == "True"
+    })
+    .await;
+    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    let began = tokio::time::Instant::now();
+    let spoil = async || {
+        hub.change("pi-1", "configmaps", "default", "a", |it| it["data"]["key"] = json!("2")).await
+    };
+    spoil().await;
+    hub.eventually("it is set right", |s| value(s, "a") == "1").await;
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    spoil().await;
+    hub.eventually("it is set right again", |s| value(s, "a") == "1").await;
+    assert!(5 < began.elapsed().as_secs(), "nobody fights: {:?}", began.elapsed());
+    hub.delete_in("pi-1", "configmaps", "default", "a").await;
+    hub.eventually("it is made again", |s| value(s, "a") == "1").await;
+    hub.change("root", "manifestworks", "pi-1", "a", |it| {
+        it["spec"]["workload"]["manifests"] = json!([map("a", "3")]);
+    })
+    .await;
+    hub.eventually("what is asked for is done at once", |s| value(s, "a") == "3").await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn strategies_say_how_a_manifest_is_applied() {
+    let hub = hub().await;
+    for name in ["once", "looked-at", "fields"] {
+        let mut own = map(name, "own");
+        own["data"]["mine"] = json!("1");
+        hub.create("pi-1", "configmaps", "default", own).await;
+    }
+    let by = |name: &str, strategy: Value| {
+        config(
+            name,
+            json!({"updateStrategy": strategy,
+        "feedbackRules": [{"type": "JSONPaths", "jsonPaths": [{"name": "key", "path": ".data.key"}]}]}),
+        )
+    };
+    let configs = json!({"manifestConfigs": [
+        by("once", json!({"type": "CreateOnly"})),
+        by("new", json!({"type": "CreateOnly"})),
+        by("looked-at", json!({"type": "ReadOnly"})),
+        by("fields", json!({"type": "ServerSideApply", "serverSideApply": {"force": true}})),
+    ]});
+    let manifests = ["once", "new", "looked-at", "fields"].map(|name| map(name, "asked"));
+    hub.create("root", "manifestworks", "pi-1", work("a", &manifests, configs)).await;
+    hub.eventually("each is as its strategy says", |s| {
+        value(s, "once") == "own"
+            && value(s, "new") == "asked"
+            && value(s, "looked-at") == "own"
+            && value(s, "fields") == "asked"
+            && condition(&work_of(s, "pi-1", "a"), "Available") == "True"
+    })
+    .await;
+    let snapshot = hub.snapshot();
+    let of = |name: &str| get(&*snapshot, "pi-1", "configmaps", "default", name).unwrap();
+    assert_eq!(of("fields")["data"]["mine"], "1", "that is somebody else's");
+    let managers = of("fields")["metadata"]["managedFields"].to_string();
+    assert!(managers.contains("work-agent") && managers.contains("\"Apply\""), "{managers}");
+    assert!(of("looked-at")["metadata"]["ownerReferences"].is_null());
+    let told = work_of(&*snapshot, "pi-1", "a")["status"]["resourceStatus"]["manifests"][2]["statusFeedback"].clone();
+    assert_eq!(told["values"][0]["fieldValue"]["string"], "own");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_applied_is_told_and_holds_up_nothing_else() {
+    let hub = hub().await;
+    let odd = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}});
+    let wrong = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "default"},
+        "spec": {"ports": [{"port": 0}]}});
+    hub.create("root", "manifestworks", "pi-1", work("a", &[odd, wrong, map("a", "1")], json!({})))
+        .await;
+    hub.eventually("the one is applied, and the others say why not", |s| {
+        let work = work_of(s, "pi-1", "a");
+        let manifests = &work["status"]["resourceStatus"]["manifests"];
+        let why = |at: usize| {
+            manifests[at]["conditions"][0]["message"].as_str().unwrap_or_default().to_owned()
+        };
+        value(s, "a") == "1"
+            && condition(&work, "Applied") == "False"
+            && why(0).contains("no matches for kind \"Widget\" in version \"example.com/v1\"")
+            && why(1).contains("spec.ports[0].port")
+            && why(2) == "Apply manifest complete"
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_work_no_longer_names_goes() {
+    let hub = hub().await;
+    let all = ["a", "shared"].map(|name| map(name, "1"));
+    hub.create("root", "manifestworks", "pi-1", work("one", &all, json!({}))).await;
+    hub.create("root", "manifestworks", "pi-1", work("two", &[map("shared", "1")], json!({})))
+        .await;
+    let owners = |s: &dyn Snapshot| {
+        let shared = get(s, "pi-1", "configmaps", "default", "shared").unwrap_or_default();
+        shared["metadata"]["ownerReferences"].as_array().map_or(0, Vec::len)
+    };
+    hub.eventually("both own one", |s| owners(s) == 2 && value(s, "a") == "1").await;
+    hub.change("root", "manifestworks", "pi-1", "one", |it| {
+        it["spec"]["workload"]["manifests"] = json!([map("b", "1")]);
+    })
+    .await;
+    hub.eventually("what nobody names is gone", |s| {
+        get(s, "pi-1", "configmaps", "default", "a").is_none()
+            && value(s, "b") == "1"
+            && owners(s) == 1
+    })
+    .await;
+    assert_eq!(value(&*hub.snapshot(), "shared"), "1");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_work_goes_after_what_it_owns() {
+    let hub = hub().await;
+    let mut held = map("held", "1");
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    let leaves = json!({"deleteOption": {"propagationPolicy": "SelectivelyOrphan", "selectivelyOrphans": {
+        "orphaningRules": [{"resource": "configmaps", "name": "left", "namespace": "default"}]}}});
+    hub.create("root", "manifestworks", "pi-1", work("a", &[held, map("left", "1")], leaves)).await;
+    let orphan = json!({"deleteOption": {"propagationPolicy": "Orphan"}});
+    hub.create("root", "manifestworks", "pi-1", work("b", &[map("kept", "1")], orphan)).await;
+    hub.eventually("both are applied", |s| {
+        ["a", "b"].iter().all(|name| condition(&work_of(s, "pi-1", name), "Applied") == "True")
+    })
+    .await;
+    for name in ["a", "b"] {
+        hub.delete("manifestworks", "pi-1", name, Propagation::Background).await;
+    }
+    hub.eventually("the one waits for what it owns", |s| {
+        work_of(s, "pi-1", "b").is_null()
+            && get(s, "pi-1", "configmaps", "default", "held")
+                .is_some_and(|it| it["metadata"]["deletionTimestamp"].is_string())
+    })
+    .await;
+    assert!(!work_of(&*hub.snapshot(), "pi-1", "a").is_null());
+    hub.change("pi-1", "configmaps", "default", "held", |it| {
+        it["metadata"]["finalizers"] = json!([]);
+    })
+    .await;
+    hub.eventually("it goes, and its record", |s| {
+        work_of(s, "pi-1", "a").is_null() && list(s, "pi-1", "appliedmanifestworks", "").is_empty()
+    })
+    .await;
+    let snapshot = hub.snapshot();
+    assert_eq!((value(&*snapshot, "left"), value(&*snapshot, "kept")), (json!("1"), json!("1")));
+    assert!(get(&*snapshot, "pi-1", "configmaps", "default", "held").is_none());
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_work_that_is_complete_rests_and_goes_in_its_time() {
+    let hub = hub().await;
+    let rest = json!({"deleteOption": {"propagationPolicy": "Orphan", "ttlSecondsAfterFinished": 120},
+        "manifestConfigs": [config("a", json!({"updateStrategy": {"type": "CreateOnly"}, "conditionRules": [
+            {"type": "CEL", "condition": "Complete", "celExpressions": ["object.data.key == 'done'"]}]}))]});
+    hub.create("root", "manifestworks", "pi-1", work("a", &[map("a", "1")], rest)).await;
+    hub.eventually("it is not complete", |s| {
+        condition(&work_of(s, "pi-1", "a"), "Complete") == "False"
+    })
+    .await;
+    hub.change("pi-1", "configmaps", "default", "a", |it| it["data"]["key"] = json!("done")).await;
+    hub.eventually("it is complete", |s| condition(&work_of(s, "pi-1", "a"), "Complete") == "True")
+        .await;
+    let began = tokio::time::Instant::now();
+    hub.eventually("it goes", |s| work_of(s, "pi-1", "a").is_null()).await;
+    assert!(100 < began.elapsed().as_secs(), "{:?}", began.elapsed());
+    assert_eq!(value(&*hub.snapshot(), "a"), "done");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn works_of_a_cluster_go_with_it() {
+    let hub = hub().await;
+    hub.create("root", "manifestworks", "pi-1", work("a", &[map("a", "1")], json!({}))).await;
+    hub.eventually("it is applied", |s| value(s, "a") == "1").await;
+    hub.delete("managedclusters", "", "pi-1", Propagation::Background).await;
+    hub.eventually("all is gone", |s| {
+        get(s, "root", "managedclusters", "", "pi-1").is_none()
+            && get(s, "root", "namespaces", "", "pi-1").is_none()
+            && list(s, "pi-1", "appliedmanifestworks", "").is_empty()
+    })
+    .await;
+    hub.stop().await;
+}
