@@ -49,6 +49,50 @@ pub fn from_go(package: &str, version: &str) -> PathBuf {
     folder.join(name)
 }
 
+/// A client of ours in Go, from a folder under `tests/clients`: built each time, since Go knows what is up to date.
+#[must_use]
+pub fn go_client(folder: &str, package: &str) -> PathBuf {
+    let _one = INSTALLING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let name = if package == "." { folder } else { package };
+    let program = root().join("target/tools/clients").join(name);
+    let _ = run(Command::new("go")
+        .args(["build", "-trimpath", "-o"])
+        .arg(&program)
+        .arg(format!("./{package}"))
+        .current_dir(root().join("tests/clients").join(folder)));
+    program
+}
+
+/// The Python of a virtual environment that has a package, such as `kubernetes` at `36.0.0`.
+#[must_use]
+pub fn python_with(package: &str, version: &str) -> PathBuf {
+    let folder = installed(&format!("python-{package}-{version}"), |folder| {
+        let _ = run(Command::new("python3").args(["-m", "venv"]).arg(folder));
+        let _ = run(Command::new(folder.join("bin/python")).args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            &format!("{package}=={version}"),
+        ]));
+    });
+    folder.join("bin/python")
+}
+
+/// A client of ours in Rust, from a workspace of its own under `tests/clients`.
+#[must_use]
+pub fn rust_client(folder: &str) -> PathBuf {
+    let _one = INSTALLING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let target = root().join("target/tools").join(folder);
+    let _ = run(Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--target-dir"])
+        .arg(&target)
+        .current_dir(root().join("tests/clients").join(folder))
+        .env_remove("RUSTFLAGS")
+        .env("CARGO_PROFILE_DEV_DEBUG", "0"));
+    target.join("debug").join(format!("freewheel-client-{folder}"))
+}
+
 /// A program of a crate.
 #[must_use]
 pub fn from_cargo(name: &str, version: &str) -> PathBuf {

@@ -2,5 +2,6 @@
 //! `cargo xtask soak --minutes 30` the soak alone.
 
 mod clients;
+mod go_clients;
 mod soak;
 mod toolchains;
