@@ -3,5 +3,6 @@
 
 mod clients;
 mod go_clients;
+mod helm;
 mod soak;
 mod toolchains;
