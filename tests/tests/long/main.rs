@@ -4,5 +4,6 @@
 mod clients;
 mod go_clients;
 mod helm;
+mod python;
 mod soak;
 mod toolchains;
