@@ -223,8 +223,6 @@ impl Hub {
         let api = TcpListener::bind(options.listen).await;
         let api = api.map_err(listening("the Kubernetes API", "--listen", options.listen))?;
         let gateway = self.gateway();
-        let dialer = ServiceDialer::new(self.objects.store().clone(), gateway.streams());
-        self.webhooks.reach_services(dialer);
         let clock = Arc::new(DefaultTimeProvider);
         let endpoint = Endpoint::hub(Socket::Bind(options.link), gateway.tls(clock)?)
             .map_err(listening("the link to the spokes (UDP)", "--link", options.link))?;
@@ -322,6 +320,8 @@ impl Hub {
         let gateway = Gateway::new(self.objects.clone(), images, identity, "hub");
         gateway.tell_api(&self.names.api);
         gateway.sign_pod_tokens_with(Arc::new(TokenSigner(self.access.issuer(&self.objects))));
+        let dialer = ServiceDialer::new(self.objects.store().clone(), gateway.streams());
+        self.webhooks.reach_services(dialer);
         gateway
     }
 
