@@ -42,6 +42,8 @@ pub enum ConditionOwner {
     Placements,
     /// The ReplicaSet controller.
     ReplicaSets,
+    /// The controller of the range that Services get their addresses from.
+    ServiceRanges,
     /// The scheduler, and whoever binds in its place.
     Scheduler,
     /// The controller that signs requests.
@@ -83,6 +85,11 @@ const fn of_budget(name: &'static str) -> ConditionType {
 /// A Condition of meta/v1.
 const fn of_meta(object: &'static str, name: &'static str, owner: ConditionOwner) -> ConditionType {
     ConditionType { always_has_message: true, ..of(object, name, owner) }
+}
+
+const fn of_range(name: &'static str) -> ConditionType {
+    let plain = of("ServiceCIDR", name, ConditionOwner::ServiceRanges);
+    ConditionType { always_has_message: true, ..plain }
 }
 
 const fn of_node(name: &'static str, owner: ConditionOwner) -> ConditionType {
@@ -195,6 +202,8 @@ conditions! {
     NAMESPACE_CONTENT = of("Namespace", "NamespaceContentRemaining", ConditionOwner::Namespaces);
     /// Something is held.
     NAMESPACE_FINALIZERS = of("Namespace", "NamespaceFinalizersRemaining", ConditionOwner::Namespaces);
+    /// Addresses are given from it.
+    SERVICE_RANGE_READY = of_range("Ready");
     /// It cannot make or remove its pods.
     SET_REPLICA_FAILURE = of("ReplicaSet", "ReplicaFailure", ConditionOwner::ReplicaSets);
     /// A pod of it may be evicted.

@@ -152,6 +152,7 @@ fn controllers(
     let mut all: Vec<Arc<dyn Controller>> = vec![
         Arc::new(namespace::ClusterBootstrap::new(by("bootstrap"), config.advertise)?),
         Arc::new(namespace::BootstrapObjects::new(by("bootstrap-objects"))?),
+        Arc::new(namespace::ServiceRange::new(by("service-cidr-controller"))?),
         Arc::new(namespace::ServiceAccountRootCa::new(
             by("namespace-welcome"),
             config.ca_pem.clone(),

@@ -1,7 +1,7 @@
 //! What kinds of all groups have in common, quotas, and what clusters have from the start, with every controller
 //! running.
 
-use crate::hub::{self, Hub, cluster, get, kind, list};
+use crate::hub::{self, Hub, cluster, condition, get, kind, list};
 use freewheel_hub_objects::{DeleteOptions, ObjectRef, Propagation, WriteOptions};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::Snapshot;
@@ -285,5 +285,53 @@ async fn kinds_of_all_groups_go_with_their_owner_and_their_namespace() {
     assert_eq!(left(&*hub.snapshot(), "attic"), IN_NAMESPACES.len());
     hub.delete("namespaces", "", "attic", Propagation::Background).await;
     hub.eventually("what lay in it is gone", |s| left(s, "attic") == 0).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_cluster_shows_the_range_of_its_services() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let ready = |s: &dyn Snapshot, realm: &str, is: &str| {
+        get(s, realm, "servicecidrs", "", "kubernetes").is_some_and(|range| {
+            range["spec"]["cidrs"] == json!(["10.128.0.0/12"])
+                && range["metadata"]["finalizers"]
+                    == json!(["networking.k8s.io/service-cidr-finalizer"])
+                && condition(&range, "Ready") == is
+        })
+    };
+    hub.eventually("both show it", |s| {
+        ["root", "pi-1"].iter().all(|realm| ready(s, realm, "True"))
+    })
+    .await;
+    hub.delete("servicecidrs", "", "kubernetes", Propagation::Background).await;
+    hub.eventually("it stays, and says why", |s| {
+        let range = get(s, "root", "servicecidrs", "", "kubernetes").unwrap();
+        range["metadata"]["deletionTimestamp"].is_string()
+            && range["status"]["conditions"][0]["reason"] == "Terminating"
+            && ready(s, "root", "False")
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_object_of_an_address_that_is_held_comes_back() {
+    let hub = Hub::with_spokes(&[]).await;
+    let service = json!({"metadata": {"name": "web"}, "spec": {"clusterIP": "10.128.0.9",
+        "ports": [{"port": 80}]}});
+    hub.create("root", "services", "default", service).await;
+    let shown = |s: &dyn Snapshot| get(s, "root", "ipaddresses", "", "10.128.0.9");
+    let first = shown(&*hub.snapshot()).unwrap();
+    hub.delete("ipaddresses", "", "10.128.0.9", Propagation::Background).await;
+    hub.eventually("another one is there", |s| {
+        shown(s).is_some_and(|again| {
+            again["metadata"]["uid"] != first["metadata"]["uid"]
+                && again["metadata"]["labels"] == first["metadata"]["labels"]
+                && again["spec"] == first["spec"]
+        })
+    })
+    .await;
+    hub.delete("services", "default", "web", Propagation::Background).await;
+    hub.eventually("it goes with its Service", |s| shown(s).is_none()).await;
     hub.stop().await;
 }

@@ -10,6 +10,7 @@
 //!   (`what_is_stored_is_canonical_whatever_was_said`);
 //! - nothing is stored that is too deep to be read again (`what_is_too_deep_is_not_stored`).
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 
 use freewheel_hub_schema::depth;
@@ -112,6 +113,13 @@ impl Canonical {
         Ok(())
     }
 
+    /// Of what the pipeline itself makes beside an object.
+    pub(super) fn made(value: Value, target: &ObjectRef) -> Result<Self, ApiError> {
+        let mut made = Self(value);
+        made.reform(target)?;
+        Ok(made)
+    }
+
     /// What is to be stored, once more.
     pub(super) fn of_object(object: &Object, kind: &Kind) -> Result<Self, ApiError> {
         let mut value = object.value()?;
@@ -130,6 +138,12 @@ impl Canonical {
 
     /// For another round.
     pub(super) fn text(&self) -> Result<Text, ApiError> {
+    /// The same of a kind that is stored as it is, and of which selectors look at nothing but names.
+    pub(super) fn plain_object(self) -> Result<Object, ApiError> {
+        depth::check(&self.0)?;
+        Object::from_value(self.0, BTreeMap::new())
+    }
+
         serde_json::to_vec(&self.0).map(Text).map_err(ApiError::internal)
     }
 }

@@ -128,7 +128,8 @@ impl NewObject {
             return Err(Refused::Taken(refusal::already_exists(&target)));
         }
         let ledger = (&*objects.store, &objects.pending_claims);
-        let given = service::claim(ledger, &*objects.chance, &target, value.rules(), None)?;
+        let world = (&*objects.clock, &*objects.chance);
+        let given = service::claim(ledger, world, &target, value.rules(), None)?;
         check::new(&value, &target)?;
         let review = objects.review(how, Verb::Create, &target);
         let admitted = objects.admission.validate(&review, &value).await?;

@@ -11,7 +11,8 @@
 //! canonical  the one form in which objects are stored; check: mistakes; meta: what the server owns
 //! admission  who else has a say, plugin by plugin; namespace, pins: rules of their own; notes: what they say beside
 //! action     what is asked of an object and stores none: connections, evictions, bindings, requests for tokens
-//! claims     what a write takes and gives back; service: addresses and ports; pending_claims: what others choose just now
+//! claims     what a write takes and gives back; service: addresses and ports; ip_address: what is shown of those;
+//!            pending_claims: what others choose just now
 //! apply      what is made or changed by one word; owners: whose which fields are; binding: pods get their nodes
 //! splice     what is stored becomes what is shown
 //! clock      time and chance as traits                 internal  what is stored beside objects
@@ -47,6 +48,7 @@ mod eviction;
 pub mod internal;
 mod meta;
 mod namespace;
+pub mod ip_address;
 mod notes;
 mod object_ref;
 mod objects;

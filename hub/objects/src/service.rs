@@ -38,8 +38,8 @@ use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
 use super::pending_claims::{PendingClaims, Reserved};
-use super::{Claims, ObjectRef};
-use crate::clock::Random;
+use super::{Claims, ObjectRef, ip_address};
+use crate::clock::{Clock, Random};
 use freewheel_hub_store::{Expect, MAX_OPERATIONS, Scope, Snapshot, Store};
 
 const FIRST_CLUSTER_IP: u32 = CLUSTER_IPS.0.to_bits();
@@ -48,8 +48,9 @@ const CLUSTER_IP_COUNT: u32 = 1 << (32 - CLUSTER_IPS.1);
 const STATIC_BAND: u32 = 256;
 const FIRST_NODE_PORT: u32 = *NODE_PORTS.start() as u32;
 const NODE_PORT_COUNT: u32 = *NODE_PORTS.end() as u32 - FIRST_NODE_PORT + 1;
-// The object itself, an address taken and one given back, and two records for each port; expectations are as many.
-const _: () = assert!(3 + 2 * NODE_PORT_COUNT as usize <= MAX_OPERATIONS);
+// The object itself, an address taken and one given back, each with its object, and two records for each port;
+// expectations are as many.
+const _: () = assert!(5 + 2 * NODE_PORT_COUNT as usize <= MAX_OPERATIONS);
 /// Clusters of spokes take the last ports first, all of them the same: what any of them holds is nothing
 /// for the root.
 const SHARED_BAND: u32 = 64;
@@ -71,7 +72,7 @@ pub(super) struct AllocatedService {
 /// Fills in addresses and ports of `new` and says what to write for them.
 pub(super) fn claim(
     (store, pending_claims): (&dyn Store, &Arc<PendingClaims>),
-    chance: &dyn Random,
+    (clock, chance): (&dyn Clock, &dyn Random),
     place: &ObjectRef,
     new: &mut Value,
     old: Option<&Value>,
@@ -93,6 +94,10 @@ pub(super) fn claim(
     let mut claims = Claims::default();
     for key in has.difference(&had) {
         claims.take(key.clone(), owner(place));
+        if key.resource == addresses() {
+            let object = ip_address::born((clock, chance), place, &key.name)?;
+            claims.take(ip_address::key(&key.cluster, &key.name), object);
+        }
         share(&mut claims, key, true);
     }
     for key in had.difference(&has) {
@@ -112,6 +117,9 @@ pub(super) fn release(old: &Value, place: &ObjectRef) -> Claims {
 
 fn give_back(claims: &mut Claims, key: &Key) {
     claims.give_back(key.clone());
+    if key.resource == addresses() {
+        claims.give_back(ip_address::key(&key.cluster, &key.name));
+    }
     share(claims, key, false);
 }
 
@@ -141,8 +149,12 @@ fn owner(place: &ObjectRef) -> Object {
     Object { header: Header::default(), body: Bytes::from(body.to_string()) }
 }
 
+fn addresses() -> Resource {
+    Resource::new("internal", "clusterips")
+}
+
 fn address_key(place: &ObjectRef, address: &str) -> Key {
-    Key::new(&Resource::new("internal", "clusterips"), &place.cluster, "", address)
+    Key::new(&addresses(), &place.cluster, "", address)
 }
 
 fn node_ports() -> Resource {
@@ -207,7 +219,13 @@ struct ServiceAllocator<'a> {
 
 impl ServiceAllocator<'_> {
     fn is_free(&self, key: &Key) -> bool {
-        self.had.contains(key) || self.snapshot.get(key).is_none()
+        self.had.contains(key) || (self.snapshot.get(key).is_none() && !self.is_spoken_for(key))
+    }
+
+    /// Whether somebody has made an IPAddress of it.
+    fn is_spoken_for(&self, key: &Key) -> bool {
+        let object = || self.snapshot.get(&ip_address::key(&key.cluster, &key.name));
+        key.resource == addresses() && object().is_some()
     }
 
     /// Whether nobody has it, nor will in a moment.

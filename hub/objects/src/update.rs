@@ -198,8 +198,8 @@ impl Attempt<'_> {
         let (mut new, mut warnings) = self.take_in(&review, (old, old_value), new).await?;
         let given = if self.subresource.is_none() {
             let ledger = (&*self.objects.store, &self.objects.pending_claims);
-            let chance = &*self.objects.chance;
-            service::claim(ledger, chance, self.target, new.rules(), Some(old_value))?
+            let world = (&*self.objects.clock, &*self.objects.chance);
+            service::claim(ledger, world, self.target, new.rules(), Some(old_value))?
         } else {
             AllocatedService::default()
         };

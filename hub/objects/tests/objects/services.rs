@@ -53,6 +53,64 @@ async fn a_service_gets_an_address_of_its_own() {
     assert!(held(&world, "nodeports").is_empty());
 }
 
+/// Addresses that have an object, and whose they are.
+fn shown(world: &World) -> Vec<String> {
+    let resource = Resource::new("networking.k8s.io", "ipaddresses");
+    let scope = Scope { resource, cluster: None, namespace: None };
+    let snapshot = world.objects.store().snapshot();
+    let all = snapshot.range(&scope, None).map(|stored| {
+        let value = value(&stored);
+        let parent = &value["spec"]["parentRef"];
+        assert_eq!(value["metadata"]["name"], *stored.key.name);
+        assert!(value["metadata"]["uid"].is_string() && value["kind"] == "IPAddress");
+        format!("{}={}", stored.key.name, parent["name"].as_str().unwrap())
+    });
+    all.collect()
+}
+
+#[tokio::test]
+async fn an_address_has_an_object_as_long_as_it_is_held() {
+    let world = World::new().await;
+    let mut wanted = service("web", "ClusterIP");
+    wanted["spec"]["clusterIP"] = json!("10.128.0.9");
+    create(&world, wanted).await;
+    assert_eq!(shown(&world), ["10.128.0.9=web"]);
+    let stored = world.objects.get(&place("ipaddresses", "root", "", "10.128.0.9")).unwrap();
+    assert_eq!(
+        value(&stored)["metadata"]["labels"],
+        json!({"ipaddress.kubernetes.io/ip-family": "IPv4",
+            "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"})
+    );
+    let outside = |mut value: Value| {
+        value["spec"] = json!({"type": "ExternalName", "externalName": "example.com"});
+        Ok(value)
+    };
+    let at = place("services", "root", "default", "web");
+    world.objects.modify(&WriteOptions::default(), &at, None, outside).await.unwrap();
+    assert!(shown(&world).is_empty());
+    let again = create(&world, service("other", "ClusterIP")).await;
+    assert_eq!(shown(&world), [format!("{}=other", again["spec"]["clusterIP"].as_str().unwrap())]);
+    let at = place("services", "root", "default", "other");
+    world.objects.delete(&WriteOptions::default(), &at, &DeleteOptions::default()).await.unwrap();
+    assert!(shown(&world).is_empty());
+}
+
+#[tokio::test]
+async fn an_address_of_somebody_else_is_not_given_away() {
+    let world = World::new().await;
+    let theirs = json!({"metadata": {"name": "10.128.0.9"},
+        "spec": {"parentRef": {"group": "example.com", "resource": "lamps", "name": "one"}}});
+    world.create("ipaddresses", theirs).await.unwrap();
+    let mut wanted = service("web", "ClusterIP");
+    wanted["spec"]["clusterIP"] = json!("10.128.0.9");
+    let error = world.create("services", wanted.clone()).await.unwrap_err();
+    assert!(error.message.contains("provided IP is already allocated"), "{error}");
+    let at = place("ipaddresses", "root", "", "10.128.0.9");
+    world.objects.delete(&WriteOptions::default(), &at, &DeleteOptions::default()).await.unwrap();
+    create(&world, wanted).await;
+    assert_eq!(shown(&world), ["10.128.0.9=web"]);
+}
+
 #[tokio::test]
 async fn an_address_may_be_asked_for_once() {
     let world = World::new().await;

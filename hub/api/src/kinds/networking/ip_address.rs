@@ -21,7 +21,6 @@ pub(crate) fn kind() -> Kind {
         .names_are(NameRule::PathSegment)
         .columns(COLUMNS)
         .with(&[Trait::CountsNoGeneration])
-        .without_effect("addresses of Services are held elsewhere, and none is kept free for it")
 }
 
 struct Rules;
