@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use freewheel_hub_objects::Review;
-use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_objects::{Refusal, Review};
+use freewheel_hub_schema::kind::{Kind, KindId};
 use freewheel_hub_schema::registry::Registries;
 use freewheel_link::names::ClusterName;
 use tokio::runtime::Handle;
@@ -48,27 +48,40 @@ impl Admission {
     }
 
     /// A write in this version.
-    pub(crate) fn seen_in(&self, asked: &Attributes<'_>, version: &Kind) -> Seen {
+    pub(crate) async fn seen_in(
+        &self,
+        asked: &Attributes<'_>,
+        version: &Kind,
+    ) -> Result<Seen, Refusal> {
         let who = Who::is_behind(asked.review.actor).unwrap_or_default();
         let request = asked.request(version, &who);
-        Seen::of(asked, version, request, self.asker(who, &asked.review.target.cluster))
+        let asker = self.asker(who, &asked.review.target.cluster);
+        let seen = Seen::of(asked, version, request, asker).await;
+        seen.map_err(|error| Refusal::Status(Box::new(error)))
     }
 
     /// A write in the version of each job.
-    pub(crate) fn seen(&self, asked: &Attributes<'_>, jobs: &[Job]) -> Vec<Seen> {
-        let mut versions = HashMap::new();
-        let seen = |job: &Job| {
-            let seen = versions
-                .entry(job.version.id())
-                .or_insert_with(|| self.seen_in(asked, &job.version));
-            seen.clone()
-        };
-        jobs.iter().map(seen).collect()
+    pub(crate) async fn seen(
+        &self,
+        asked: &Attributes<'_>,
+        jobs: &[Job],
+    ) -> Result<Vec<Seen>, Refusal> {
+        let mut versions: HashMap<KindId, Seen> = HashMap::new();
+        let mut all = Vec::new();
+        for job in jobs {
+            let seen = match versions.get(&job.version.id()) {
+                Some(seen) => seen.clone(),
+                None => self.seen_in(asked, &job.version).await?,
+            };
+            versions.insert(job.version.id(), seen.clone());
+            all.push(seen);
+        }
+        Ok(all)
     }
 
     /// Which policies are asked, by which bindings and with which parameters.
-    pub(crate) fn select(&self, hooks: &[&Hook], asked: &Attributes<'_>) -> Selected {
+    pub(crate) async fn select(&self, hooks: &[&Hook], asked: &Attributes<'_>) -> Selected {
         let registry = self.kinds.of(&asked.review.target.cluster);
-        Selected::of(hooks, asked, &registry)
+        Selected::of(hooks, asked, &registry).await
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use freewheel_hub_cel::Question;
 use freewheel_hub_objects::{Review, Verb, stored_value};
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::{Key, Resource};
 use serde_json::{Map, Value, json};
@@ -79,16 +80,16 @@ impl<'a> Attributes<'a> {
     }
 
     /// An object as rules see it, in this version.
-    pub(crate) fn show(&self, value: &Value, version: &Kind) -> Value {
-        match self.shown() {
-            Shown::Object => converted(value, self.kind(), version),
+    pub(crate) async fn show(&self, value: &Value, version: &Kind) -> Result<Value, ApiError> {
+        Ok(match self.shown() {
+            Shown::Object => return converted(value, self.kind(), version).await,
             Shown::Action => value.clone(),
             Shown::Scale => json!({
                 "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": self.reference(value),
                 "spec": {"replicas": self.replicas(value)},
                 "status": {"replicas": value.pointer("/status/replicas").cloned().unwrap_or(json!(0))},
             }),
-        }
+        })
     }
 
     fn replicas(&self, value: &Value) -> Value {
@@ -201,11 +202,15 @@ pub(crate) fn gvk(object: &Value) -> (&str, &str, &str) {
 }
 
 /// An object in another version of its kind.
-pub(crate) fn converted(value: &Value, from: &Kind, to: &Kind) -> Value {
+pub(crate) async fn converted(value: &Value, from: &Kind, to: &Kind) -> Result<Value, ApiError> {
     let mut value = value.clone();
-    if from.id() != to.id() {
-        from.strategy.to_stored(&mut value);
-        to.strategy.from_stored(&mut value);
+    if from.id() == to.id() {
+        return Ok(value);
     }
-    value
+    if to.converter().is_some() {
+        return to.out_of_store(value).await;
+    }
+    from.strategy.to_stored(&mut value);
+    to.strategy.from_stored(&mut value);
+    Ok(value)
 }

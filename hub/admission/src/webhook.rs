@@ -17,7 +17,7 @@ mod validating;
 mod wanted;
 
 pub(crate) use calls::Calls;
-pub use calls::{Address, CallError, Caller, ServicePort};
+pub use calls::{Address, CallError, Caller, ServicePort, refusal_of};
 pub(crate) use hook::{CALLS_OF_CLUSTER, Webhook};
 pub use invocation::UNANSWERED;
 pub(crate) use mutating::MutatingWebhooks;

@@ -87,7 +87,9 @@ impl Access {
         let escalation = RoleEscalation { authorizers: authorizers.clone(), rights };
         let rights = Arc::new(rights::Rights { authorizers, store: objects.store().clone() });
         let (index, webhooks) = (self.admission.clone(), self.webhooks.clone());
+        let converters = Arc::new(freewheel_hub_conversion::Webhooks::over(webhooks.clone()));
         freewheel_hub_admission::add_to(objects, index, rights, webhooks)
+            .converting(converters)
             .admitting(Arc::new(CertificateRequests))
             .admitting(Arc::new(signers))
             .admitting(Arc::new(acceptance))

@@ -37,7 +37,7 @@ pub(crate) async fn apply(call: &Call, body: &Bytes) -> Result<Response<Body>, A
     let config = if view.is_plain() { config } else { view.inward(config) };
     let written = laid(call, &how, door(call), config).await?;
     warnings.extend(written.warnings.iter().cloned());
-    answer(if written.created { 201 } else { 200 }, &encoder, &written, &warnings)
+    answer(if written.created { 201 } else { 200 }, &encoder, written, &warnings).await
 }
 
 /// Lays `config` over what is there. What is not there is made by who may.

@@ -16,6 +16,7 @@ use crate::audit::{self, Auditing};
 use crate::authn::{self, Authenticators, Bearers, User};
 use crate::authz::Authorizers;
 use crate::body::Body;
+use crate::converted::Converted;
 use crate::flow::asked::Asked;
 use crate::flow::workers::WorkerQueue;
 use crate::flow::{Flows, Passage};
@@ -66,6 +67,7 @@ pub(crate) struct Hub {
     pub(crate) issuer: Issuer,
     pub(crate) authorizers: Arc<Authorizers>,
     pub(crate) frames: FrameCache,
+    pub(crate) converted: Converted,
     pub(crate) stop: Arc<Shutdown>,
     pub(crate) flows: Flows,
     pub(crate) tenants: Tenants,
@@ -86,6 +88,7 @@ impl Hub {
             issuer,
             authorizers: server.access.authorizers.clone(),
             frames: FrameCache::new(all),
+            converted: Converted::default(),
             stop: Arc::default(),
             flows,
             tenants: Tenants::default(),

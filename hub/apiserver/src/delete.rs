@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::body::Body;
 use crate::call::Call;
+use crate::converted;
 use crate::decode;
 use crate::encode::{Encoder, ListMeta};
 use crate::flow::large_answers::{self, AnswerRoom};
@@ -43,6 +44,7 @@ pub(crate) async fn delete(call: &Call, body: Bytes) -> Result<Response<Body>, A
             Ok(respond::status(200, call.status_wire(), &success))
         }
         Deleted::Gone(stored) | Deleted::Going(stored) => {
+            let stored = converted::one(&call.view.served, stored).await?;
             let bytes = encoder.object(&stored)?;
             Ok(respond::whole(200, encoder.wanted.content_type(), bytes))
         }

@@ -38,6 +38,7 @@ mod call;
 mod connect;
 mod connection_slots;
 mod context;
+mod converted;
 mod decode;
 mod delete;
 mod describe;

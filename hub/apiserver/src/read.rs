@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use self::continue_token::ContinueToken;
 use crate::body::Body;
 use crate::call::{Call, Filter};
+use crate::converted::{self, GROWTH_MAX};
 use crate::encode::{Encoder, LIST_ITEM_EXTRA_BYTES, ListMeta};
 use crate::flow::large_answers::{self, AnswerRoom};
 use crate::flow::workers::WorkerQueue;
@@ -44,6 +45,7 @@ pub(crate) async fn get(call: &Call, held: Option<Held>) -> Result<Response<Body
     let encoder = call.encoder()?;
     let snapshot = not_older(call, call.query.revision()?).await?;
     let stored = call.hub.server.objects.get_in(&*snapshot, &call.object_ref())?;
+    let stored = converted::one(&call.view.served, stored).await?;
     let stored = call.renewal().renew(&stored)?;
     let bytes = encoder.object(&stored)?;
     Ok(respond::compressed(200, encoder.wanted.content_type(), bytes, call.gzip(), held).await)
@@ -99,6 +101,7 @@ pub(crate) async fn encoded<H: Send + 'static>(
     meta: ListMeta,
     held: H,
 ) -> Result<(Bytes, H), ApiError> {
+    let items = converted::all(&encoder.view.served, items).await?;
     let bodies: usize = items.iter().map(|item| item.object.body.len()).sum();
     // What is only copied takes a hundredth of the time.
     let is_copied = encoder.is_plain() && !renewal.may_change();
@@ -124,7 +127,9 @@ pub(crate) fn estimate(
         (false, Wire::Yaml, _) => 12,
         (false, Wire::Json | Wire::Protobuf, _) => 4,
     };
-    times * bodies.map(|body| body + LIST_ITEM_EXTRA_BYTES).sum::<usize>()
+    // What somebody converts is there before and after.
+    let more = encoder.view.served.converter().map_or(0, |_| GROWTH_MAX);
+    (times + more) * bodies.map(|body| body + LIST_ITEM_EXTRA_BYTES).sum::<usize>()
 }
 
 /// Waits for room for so many bytes.

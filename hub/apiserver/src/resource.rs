@@ -217,7 +217,7 @@ async fn run(
     held: &mut Option<Held>,
 ) -> Result<Response<Body>, ApiError> {
     match (call.subresource.as_str(), verb) {
-        ("scale", "get") => scale::get(call),
+        ("scale", "get") => scale::get(call).await,
         ("scale", "update") => scale::update(call, body).await,
         ("scale", "patch") => scale::patch(call, body).await,
         ("log", "get") => streaming::log(call).await,

@@ -1,5 +1,7 @@
 //! autoscaling/v1 Scale: the replica count of a Deployment, a ReplicaSet or a custom resource, and nothing else of it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use freewheel_hub_api::kinds;
 use freewheel_hub_schema::error::{ApiError, FieldError};
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 use crate::apply;
 use crate::body::Body;
 use crate::call::Call;
+use crate::converted;
 use crate::decode;
 use crate::encode::Encoder;
 use crate::media::{Shape, Wanted, Wire, negotiate};
@@ -25,9 +28,9 @@ const SUBRESOURCE: &str = "scale";
 const SCALE: (&str, &str, &str) = ("autoscaling", "v1", "Scale");
 
 /// GET
-pub(crate) fn get(call: &Call) -> Result<Response<Body>, ApiError> {
+pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
     let stored = call.hub.server.objects.get(&call.object_ref())?;
-    answer(call, &stored, &[])
+    answer(call, stored, &[]).await
 }
 
 /// PUT
@@ -46,7 +49,7 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
     let change = |object: Value| with_scale(kind, object, &scale);
     let (objects, door) = (&call.hub.server.objects, Some(SUBRESOURCE));
     let written = objects.modify(&how, &call.object_ref(), door, change).await?;
-    answer(call, &written.stored, &warnings)
+    answer(call, written.stored, &warnings).await
 }
 
 /// PATCH
@@ -66,7 +69,7 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
     };
     let (objects, door) = (&call.hub.server.objects, Some(SUBRESOURCE));
     let written = objects.modify(&how, &call.object_ref(), door, change).await?;
-    answer(call, &written.stored, &unknown.into_inner())
+    answer(call, written.stored, &unknown.into_inner()).await
 }
 
 /// An apply: of the object itself, what a Scale says of it.
@@ -74,7 +77,7 @@ async fn lay(call: &Call, body: &Bytes) -> Result<Response<Body>, ApiError> {
     let (how, scale, warnings) = apply::read(call, body)?;
     let config = config_of(&call.view.stored, &scale)?;
     let written = apply::laid(call, &how, Some(SUBRESOURCE), config).await?;
-    answer(call, &written.stored, &warnings)
+    answer(call, written.stored, &warnings).await
 }
 
 /// What is applied to an object by its Scale.
@@ -101,14 +104,19 @@ fn config_of(kind: &Kind, scale: &Value) -> Result<Value, ApiError> {
     Ok(config)
 }
 
-fn answer(call: &Call, stored: &Stored, warnings: &[String]) -> Result<Response<Body>, ApiError> {
+async fn answer(
+    call: &Call,
+    stored: Arc<Stored>,
+    warnings: &[String],
+) -> Result<Response<Body>, ApiError> {
     let accept = call.headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok());
     let wanted = negotiate(accept, |wanted: Wanted| {
         wanted.shape == Shape::Object || wanted.wire != Wire::Protobuf
     })?;
     let view = View::of(kinds::scale());
     let encoder = Encoder { view, wanted, ..call.encoder()? };
-    let object = call.view.outward(freewheel_hub_objects::stored_value(stored)?);
+    let stored = converted::one(&call.view.served, stored).await?;
+    let object = call.view.outward(freewheel_hub_objects::stored_value(&stored)?);
     let scale = scale_of(&call.view.stored, &object)?;
     let bytes = encoder.shaped(scale)?;
     let mut response = respond::whole(200, wanted.content_type(), bytes);

@@ -21,6 +21,8 @@
 //! - it has the seat of its request until all that was there at its beginning is out
 //!   (`a_watch_gives_its_seat_back_when_it_has_begun`).
 
+mod conversion;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -107,6 +109,7 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
         initial: initial.then(|| Initial::of(newest, end_mark, seat)),
         watch: None,
         events: Vec::new().into_iter(),
+        converting: None,
         closing: None,
         bookmarks: call.query.bookmarks,
         timer: Box::pin(tokio::time::sleep_until(first.min(deadline))),
@@ -168,6 +171,8 @@ struct Feed {
     watch: Option<Box<dyn Watch>>,
     /// Those that have come and were not sent yet.
     events: std::vec::IntoIter<Event>,
+    /// Those that come next, once they are in the version that is watched.
+    converting: Option<BoxFuture<'static, Result<Vec<Event>, ApiError>>>,
     /// The last frame, when there is nothing to watch.
     closing: Option<Bytes>,
     bookmarks: bool,
@@ -225,12 +230,13 @@ impl Feed {
 
     /// Whether there is something that the client does not know yet: no mark may say that it does.
     fn is_behind(&self) -> bool {
-        self.initial.is_some() || !self.events.as_slice().is_empty()
+        self.initial.is_some() || !self.events.as_slice().is_empty() || self.converting.is_some()
     }
 
     fn end(&mut self) {
         self.watch = None;
         self.initial = None;
+        self.converting = None;
         self.events = Vec::new().into_iter();
     }
 
@@ -281,9 +287,14 @@ impl Feed {
             }
         }
         if self.events.as_slice().is_empty()
+            && self.converting.is_none()
             && let Err(why) = self.renew(cx)
         {
             return Poll::Ready(Some(Turn::Broken(why)));
+        }
+        self.convert_initial();
+        if let Some(turn) = self.poll_converted(cx) {
+            return turn.map(Some);
         }
         if self.is_behind() {
             let events = !self.events.as_slice().is_empty();
@@ -293,10 +304,11 @@ impl Feed {
         Poll::Ready(Some(match ready!(watch.poll_next(cx)) {
             // These may be of the next cluster already, before anybody gave the signal.
             Ok(events) => match self.tenant.check(&*self.hub.server.objects.store().snapshot()) {
-                Ok(()) => {
-                    self.events = events.into_iter();
-                    Turn::Events
-                }
+                // What is to be converted is polled there, and wakes this watcher.
+                Ok(()) => match self.take(events) {
+                    true => return self.poll_any_turn(cx),
+                    false => Turn::Events,
+                },
                 Err(gone) => Turn::Broken(gone),
             },
             Err(gone) => Turn::Broken(ApiError::expired(gone.to_string())),
@@ -330,8 +342,8 @@ impl Feed {
         }
         let state = store.snapshot_at(&self.scope.resource, watch.progress()).map_err(too_old)?;
         self.tenant.check(&*store.snapshot())?;
-        self.events = events.into_iter();
         (initial.snapshot, initial.since) = (state, Instant::now());
+        self.take(events);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::body::Body;
 use crate::call::Call;
+use crate::converted;
 use crate::decode;
 use crate::encode::Encoder;
 use crate::respond;
@@ -24,7 +25,7 @@ pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, A
     check_served(call, &value, None)?;
     let written = call.hub.server.objects.create(&how, &call.object_ref(), value).await?;
     warnings.extend(written.warnings.iter().cloned());
-    answer(201, &encoder, &written, &warnings)
+    answer(201, &encoder, written, &warnings).await
 }
 
 /// PUT of an object or a subresource that has its kind.
@@ -65,7 +66,7 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
     }
     let written = written?;
     warnings.extend(written.warnings.iter().cloned());
-    answer(if written.created { 201 } else { 200 }, &encoder, &written, &warnings)
+    answer(if written.created { 201 } else { 200 }, &encoder, written, &warnings).await
 }
 
 /// PATCH of an object or a subresource that has its kind.
@@ -90,7 +91,7 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
     let written = call.hub.server.objects.modify(&how, &place, door(call), change).await?;
     let mut warnings = unknown.into_inner();
     warnings.extend(written.warnings.iter().cloned());
-    answer(200, &encoder, &written, &warnings)
+    answer(200, &encoder, written, &warnings).await
 }
 
 /// The rules of the served version where they are stricter than those of the stored one; both values are in
@@ -118,13 +119,14 @@ pub(crate) fn door(call: &Call) -> Option<&str> {
 }
 
 /// The object as it is after a write.
-pub(crate) fn answer(
+pub(crate) async fn answer(
     code: u16,
     encoder: &Encoder,
-    written: &Written,
+    written: Written,
     warnings: &[String],
 ) -> Result<Response<Body>, ApiError> {
-    let bytes = encoder.object(&written.stored)?;
+    let stored = converted::one(&encoder.view.served, written.stored).await?;
+    let bytes = encoder.object(&stored)?;
     let mut response = respond::whole(code, encoder.wanted.content_type(), bytes);
     respond::warn(&mut response, warnings);
     Ok(response)

@@ -17,7 +17,7 @@ mod structural;
 use std::sync::Arc;
 
 use freewheel_hub_schema::gvk::{Gvk, Gvr};
-use freewheel_hub_schema::kind::{Kind, ScalePaths, Trait};
+use freewheel_hub_schema::kind::{Converter, Kind, ScalePaths, Trait};
 use freewheel_hub_schema::object::Resource as Storage;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -49,9 +49,10 @@ pub fn storage(definition: &Value) -> Storage {
     Storage::new(text(definition, "/spec/group"), text(definition, "/spec/names/plural"))
 }
 
-/// The kinds that a definition makes under its accepted names: one for each version that is served or stored.
+/// The kinds that a definition makes under its accepted names: one for each version that is served or stored. Where there
+/// is somebody who converts, that one is asked.
 #[must_use]
-pub fn kinds(definition: &Value) -> Vec<Kind> {
+pub fn kinds(definition: &Value, converter: Option<&Arc<dyn Converter>>) -> Vec<Kind> {
     let names = Accepted { definition };
     let made = |version: &Value| {
         Arc::new(Version::new(names.gvk(version), version.pointer("/schema/openAPIV3Schema")))
@@ -61,7 +62,13 @@ pub fn kinds(definition: &Value) -> Vec<Kind> {
         versions.iter().map(|version| (version, made(version))).collect();
     let storage = all.iter().find(|(version, _)| flag(version, "/storage"));
     let Some((_, storage)) = storage.cloned() else { return Vec::new() };
-    let (origin, fields) = (origin(definition), selectable(versions));
+    let of_stored = |version: &&Value| flag(version, "/storage");
+    let fields = match converter {
+        // What a webhook makes of it in another version is not known when it is stored.
+        Some(_) => selectable(versions.iter().find(of_stored).map_or(&[], std::slice::from_ref)),
+        None => selectable(versions),
+    };
+    let origin = origin(definition);
     let wanted =
         all.iter().filter(|(version, _)| flag(version, "/served") || flag(version, "/storage"));
     let kind = |(version, form): &(&Value, Arc<Version>)| {
@@ -74,11 +81,15 @@ pub fn kinds(definition: &Value) -> Vec<Kind> {
             columns,
             fields: fields.clone(),
         };
-        names
+        let kind = names
             .kind(version, resource)
             .formed(FormOf(form.clone()))
             .made_of(origin.clone())
-            .columns(heads)
+            .columns(heads);
+        match converter {
+            Some(converter) => kind.converted_by(converter.clone()),
+            None => kind,
+        }
     };
     wanted.map(kind).collect()
 }
@@ -214,7 +225,7 @@ mod tests {
 
     #[test]
     fn each_version_is_a_kind() {
-        let kinds = kinds(&definition());
+        let kinds = kinds(&definition(), None);
         let versions: Vec<&str> = kinds.iter().map(Kind::version).collect();
         assert_eq!(versions, ["v1", "v2"]);
         assert_eq!((kinds[0].list_kind(), kinds[0].singular()), ("Widgets", "widget"));
@@ -230,14 +241,14 @@ mod tests {
         assert!(!kinds[0].origin().is_empty());
         let mut hidden = definition();
         hidden["spec"]["versions"][0]["served"] = json!(false);
-        let hidden = super::kinds(&hidden);
+        let hidden = super::kinds(&hidden, None);
         assert!(!hidden[0].served && hidden[1].served);
         assert_ne!(hidden[0].origin(), kinds[0].origin());
     }
 
     #[test]
     fn an_object_is_stored_in_one_version() {
-        let kinds = kinds(&definition());
+        let kinds = kinds(&definition(), None);
         let newer = &kinds[1].strategy;
         let mut object = json!({"apiVersion": "example.com/v2", "kind": "Widget", "metadata": {"name": "n"},
             "spec": {"new": "x", "both": 1}});

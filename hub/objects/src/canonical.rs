@@ -90,8 +90,8 @@ impl Canonical {
     }
 
     /// What is stored, in the kind's own version.
-    pub(super) fn of_stored(stored: &Stored, kind: &Kind) -> Result<Self, ApiError> {
-        Self::of_object(&stored.object, kind)
+    pub(super) async fn of_stored(stored: &Stored, kind: &Kind) -> Result<Self, ApiError> {
+        Self::of_object(&stored.object, kind).await
     }
 
     /// For the rules of the pipeline, all of which keep the form.
@@ -121,29 +121,31 @@ impl Canonical {
     }
 
     /// What is to be stored, once more.
-    pub(super) fn of_object(object: &Object, kind: &Kind) -> Result<Self, ApiError> {
-        let mut value = object.value()?;
-        kind.strategy.from_stored(&mut value);
-        Ok(Self(value))
+    pub(super) async fn of_object(object: &Object, kind: &Kind) -> Result<Self, ApiError> {
+        kind.out_of_store(object.value()?).await.map(Self)
     }
 
     /// Taken apart for the store, in the stored version.
-    pub(super) fn object(self, kind: &Kind) -> Result<Object, ApiError> {
-        let mut value = self.0;
-        let fields = kind.strategy.selectable_fields(&value);
-        kind.strategy.to_stored(&mut value);
+    pub(super) async fn object(self, kind: &Kind) -> Result<Object, ApiError> {
+        let fields = kind.strategy.selectable_fields(&self.0);
+        let value = kind.into_store(self.0).await?;
+        // Who converts may make something else of what selectors look at.
+        let fields = match kind.converter() {
+            Some(_) => kind.strategy.selectable_fields(&value),
+            None => fields,
+        };
         depth::check(&value)?;
         Object::from_value(value, fields)
     }
 
-    /// For another round.
-    pub(super) fn text(&self) -> Result<Text, ApiError> {
     /// The same of a kind that is stored as it is, and of which selectors look at nothing but names.
     pub(super) fn plain_object(self) -> Result<Object, ApiError> {
         depth::check(&self.0)?;
         Object::from_value(self.0, BTreeMap::new())
     }
 
+    /// For another round.
+    pub(super) fn text(&self) -> Result<Text, ApiError> {
         serde_json::to_vec(&self.0).map(Text).map_err(ApiError::internal)
     }
 }

@@ -133,12 +133,12 @@ impl NewObject {
         check::new(&value, &target)?;
         let review = objects.review(how, Verb::Create, &target);
         let admitted = objects.admission.validate(&review, &value).await?;
-        let object = owners::object(value, &target, owners)?;
+        let object = owners::object(value, &target, owners).await?;
         Ok(Self { target, object, admitted, given })
     }
 
     async fn admit_again(&mut self, objects: &Objects, how: &WriteOptions) -> Result<(), ApiError> {
-        let value = Canonical::of_object(&self.object, &self.target.kind)?;
+        let value = Canonical::of_object(&self.object, &self.target.kind).await?;
         let review = objects.review(how, Verb::Create, &self.target);
         self.admitted = objects.admission.validate(&review, &value).await?;
         Ok(())

@@ -111,7 +111,7 @@ pub(super) async fn delete(
         let old = objects.get(target)?;
         // A tree of values is larger than its text, and is not kept until the commit is through.
         let (verdict, admitted, freed) = {
-            let value = Canonical::of_stored(&old, &target.kind)?;
+            let value = Canonical::of_stored(&old, &target.kind).await?;
             let review = Review {
                 old: Some(&value),
                 options: Cow::Owned(options.said()),
@@ -131,7 +131,7 @@ pub(super) async fn delete(
         let going = match verdict {
             Verdict::Nothing => return Ok(Deleted::Going(old)),
             Verdict::Mark(new) => {
-                claims.replace(read, new.object(&target.kind)?);
+                claims.replace(read, new.object(&target.kind).await?);
                 true
             }
             Verdict::Remove => {

@@ -15,6 +15,7 @@
 //!            pending_claims: what others choose just now
 //! apply      what is made or changed by one word; owners: whose which fields are; binding: pods get their nodes
 //! splice     what is stored becomes what is shown
+//! conversions  who converts custom resources
 //! clock      time and chance as traits                 internal  what is stored beside objects
 //! ```
 //!
@@ -42,13 +43,14 @@ mod check;
 mod claims;
 pub mod clock;
 mod collection;
+mod conversions;
 mod create;
 mod delete;
 mod eviction;
 pub mod internal;
+pub mod ip_address;
 mod meta;
 mod namespace;
-pub mod ip_address;
 mod notes;
 mod object_ref;
 mod objects;
@@ -69,6 +71,7 @@ pub use apply::Applied;
 pub use binding::Binding;
 pub use canonical::{Canonical, Proposal};
 pub use claims::Claims;
+pub use conversions::Conversions;
 pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use notes::Notes;
 pub use object_ref::ObjectRef;

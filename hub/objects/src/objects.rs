@@ -15,7 +15,8 @@ use super::owners::Owners;
 use super::pending_claims::PendingClaims;
 use super::update::{self, Attempt};
 use super::{
-    DeleteOptions, Deleted, ObjectRef, Plugin, Proposal, Review, Rounds, Verb, WriteOptions,
+    Conversions, DeleteOptions, Deleted, ObjectRef, Plugin, Proposal, Review, Rounds, Verb,
+    WriteOptions,
 };
 use super::{create, delete, refusal};
 
@@ -41,6 +42,7 @@ pub struct Objects {
     pub(crate) admission: Chain,
     pub(crate) pending_claims: Arc<PendingClaims>,
     kinds: Arc<Registries>,
+    conversions: Option<Arc<dyn Conversions>>,
 }
 
 impl Objects {
@@ -56,7 +58,7 @@ impl Objects {
         let admission = Chain::built_in();
         let kinds = Arc::new(kinds::registries());
         let pending_claims = Arc::default();
-        Self { store, clock, chance, admission, pending_claims, kinds }
+        Self { store, clock, chance, admission, pending_claims, kinds, conversions: None }
     }
 
     /// The same pipeline with one more who has a say in every write, after all others.
@@ -64,6 +66,18 @@ impl Objects {
     pub fn admitting(mut self, plugin: Arc<dyn Plugin>) -> Self {
         self.admission.push(plugin);
         self
+    }
+
+    /// The same pipeline, with somebody who knows who converts custom resources.
+    #[must_use]
+    pub fn converting(self, conversions: Arc<dyn Conversions>) -> Self {
+        Self { conversions: Some(conversions), ..self }
+    }
+
+    /// Who knows who converts custom resources, where somebody does.
+    #[must_use]
+    pub fn conversions(&self) -> Option<&dyn Conversions> {
+        self.conversions.as_deref()
     }
 
     /// The store beneath, for reads and watches.

@@ -133,16 +133,16 @@ fn same_but_for(key: &str, a: &Value, b: &Value, same: impl Fn(&Value, &Value) -
 }
 
 /// The object for the store; without its owners where it is too large with them, and was not applied.
-pub(super) fn object(
+pub(super) async fn object(
     value: Canonical,
     target: &ObjectRef,
     owners: Owners,
 ) -> Result<Object, ApiError> {
-    let object = value.object(&target.kind)?;
+    let object = value.object(&target.kind).await?;
     if owners == Owners::Said || object.body.len() <= MAX_OBJECT_BYTES {
         return Ok(object);
     }
-    let mut value = Canonical::of_object(&object, &target.kind)?;
+    let mut value = Canonical::of_object(&object, &target.kind).await?;
     drop(take(value.rules()));
-    value.object(&target.kind)
+    value.object(&target.kind).await
 }

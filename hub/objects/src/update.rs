@@ -85,7 +85,7 @@ pub(super) async fn update(
         if !pinned && target.kind.has(Trait::NamesWhatItReplaces) {
             return Err(refusal::unconditional(target));
         }
-        let old_value = Canonical::of_stored(&old, &target.kind)?;
+        let old_value = Canonical::of_stored(&old, &target.kind).await?;
         match attempt.run(&old, old_value, new).await {
             Err(Refused::Again) => {}
             Err(Refused::Final(error)) => return Err(error),
@@ -131,7 +131,7 @@ where
     let Attempt { objects, how, target, .. } = attempt;
     for _ in 0..UPDATE_TRIES_MAX {
         let old = objects.get(target)?;
-        let old_value = Canonical::of_stored(&old, &target.kind)?;
+        let old_value = Canonical::of_stored(&old, &target.kind).await?;
         let mut given = Value::clone(&old_value);
         let revision = Value::String(old.revision.to_string());
         meta::of(&mut given)?.insert("resourceVersion".to_owned(), revision);
@@ -211,7 +211,7 @@ impl Attempt<'_> {
             claims.remove(read);
             claims.join(service::release(old_value, self.target));
             claims.join(admission.release(self.target, old_value));
-            return Ok((Verdict::LetGo(new.object(kind)?, claims), warnings));
+            return Ok((Verdict::LetGo(new.object(kind).await?, claims), warnings));
         }
         // Who sets a label or a status asked for nothing of the spec anew.
         if wants_something_else(&new, old_value) {
@@ -220,7 +220,7 @@ impl Attempt<'_> {
             warnings.extend(door.map(str::to_owned));
         }
         owners::settle_times(new.rules(), old_value)?;
-        let object = owners::object(new, self.target, self.owners)?;
+        let object = owners::object(new, self.target, self.owners).await?;
         if object == old.object {
             return Ok((Verdict::Nothing, warnings));
         }

@@ -2,6 +2,7 @@
 //! asks the registry of its logical cluster ([`crate::registry`]) and holds it as long as that takes.
 
 mod column;
+mod converter;
 mod custom;
 mod form;
 mod role;
@@ -9,6 +10,7 @@ mod strategy;
 mod subresource;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
@@ -18,6 +20,7 @@ use crate::object::Resource;
 use crate::types::{Schema, TypeFacts, Typed};
 
 pub use column::Column;
+pub use converter::{Converter, Converting};
 pub use form::Form;
 pub use role::{Concern, NameRule, Selection, Trait};
 pub use strategy::{
@@ -46,6 +49,7 @@ pub struct Kind {
     storage: Resource,
     schema: Option<Schema>,
     form: Option<Box<dyn Form>>,
+    converter: Option<Arc<dyn Converter>>,
     origin: Text,
     /// There is a path to it. A version that is only stored has none.
     pub served: bool,
@@ -108,6 +112,7 @@ impl Kind {
             storage: Resource::new(&gvk.group, &plural),
             schema: None,
             form: None,
+            converter: None,
             origin: Text::default(),
             served: true,
             gvk,

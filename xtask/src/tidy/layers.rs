@@ -3,7 +3,8 @@
 use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 35] = [
+const ARROWS: [(&str, &[&str]); 36] = [
+const ARROWS: [(&str, &[&str]); 34] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-schema", &["link"]),
     ("freewheel-hub-audit", &[]),
@@ -27,6 +28,7 @@ const ARROWS: [(&str, &[&str]); 35] = [
         &["hub-cel", "hub-objects", "hub-schema", "hub-store", "hub-structured-merge", "link"],
     ),
     ("freewheel-hub-fleet", &["hub-cel", "hub-custom", "hub-schema"]),
+    ("freewheel-hub-conversion", &["hub-admission", "hub-objects", "hub-schema", "link"]),
     ("freewheel-hub-placement", &["hub-schema", "link"]),
     (
         "freewheel-hub-controllers",
@@ -51,6 +53,7 @@ const ARROWS: [(&str, &[&str]); 35] = [
             "hub-audit",
             "hub-cel",
             "hub-fairness",
+            "hub-conversion",
             "hub-metrics",
             "hub-objects",
             "hub-pki",

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use freewheel_hub_cel::{Ask, Authorizer, Question, Scope};
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::registry::Registry;
 use serde_json::Value;
@@ -24,22 +25,20 @@ pub(crate) struct Seen {
 
 impl Seen {
     /// In this version.
-    pub(crate) fn of(
+    pub(crate) async fn of(
         asked: &Attributes<'_>,
         version: &Kind,
         request: Value,
         asker: Arc<dyn Ask>,
-    ) -> Self {
-        let show = |value: Option<&Value>| {
-            Arc::new(value.map_or(Value::Null, |value| asked.show(value, version)))
-        };
-        Self {
-            object: show(asked.object),
-            old: show(asked.old),
-            request: Arc::new(request),
-            asker,
-            question: asked.question(),
+    ) -> Result<Self, ApiError> {
+        let (mut object, mut old) = (Value::Null, Value::Null);
+        for (shown, value) in [(&mut object, asked.object), (&mut old, asked.old)] {
+            if let Some(value) = value {
+                *shown = asked.show(value, version).await?;
+            }
         }
+        let (object, old, request) = (Arc::new(object), Arc::new(old), Arc::new(request));
+        Ok(Self { object, old, request, asker, question: asked.question() })
     }
 
     /// The same write with another object.
@@ -106,13 +105,15 @@ pub(super) struct ConfigError {
 
 impl Selected {
     /// Of these.
-    pub(crate) fn of(hooks: &[&Hook], asked: &Attributes<'_>, registry: &Registry) -> Self {
+    pub(crate) async fn of(hooks: &[&Hook], asked: &Attributes<'_>, registry: &Registry) -> Self {
         let mut selected = Self::default();
-        hooks.iter().for_each(|hook| selected.look_at(hook, asked, registry));
+        for hook in hooks {
+            selected.look_at(hook, asked, registry).await;
+        }
         selected
     }
 
-    fn look_at(&mut self, hook: &Hook, asked: &Attributes<'_>, registry: &Registry) {
+    async fn look_at(&mut self, hook: &Hook, asked: &Attributes<'_>, registry: &Registry) {
         let policy = &hook.policy;
         let no_namespace = |NoNamespace| format!("namespaces {:?} not found", asked.namespace);
         let version = match policy.selection.of(asked, registry).map_err(no_namespace) {
@@ -127,7 +128,7 @@ impl Selected {
         for binding in &hook.bindings {
             let params = match binding.selection.of(asked, registry).map_err(no_namespace) {
                 Ok(None) => continue,
-                Ok(Some(_)) => params::collect(kind, binding.param.as_ref(), asked),
+                Ok(Some(_)) => params::collect(kind, binding.param.as_ref(), asked).await,
                 Err(why) => Err(why),
             };
             match params {

@@ -13,6 +13,7 @@ use freewheel_hub_objects::{Invoked, Plugin, Refusal, Review, Verb};
 use freewheel_hub_schema::error::{ApiError, Cause, Details};
 use freewheel_hub_schema::kind::Kind;
 use serde_json::Value;
+use tokio::runtime::Handle;
 
 use super::job::{Job, Seen, Selected};
 use super::patch::{Form, changed};
@@ -63,8 +64,8 @@ impl Plugin for MutatingPolicies {
                 return Ok(());
             }
             let hooks = config.mutating.about(review.target.kind.plural());
-            let Selected { jobs, errors } = self.0.select(&hooks, &asked);
-            let seen = self.0.seen(&asked, &jobs);
+            let Selected { jobs, errors } = self.0.select(&hooks, &asked).await;
+            let seen = self.0.seen(&asked, &jobs).await?;
             let namespace = asked.home().map(Arc::new);
             ((jobs, seen, namespace), errors)
         };
@@ -82,10 +83,15 @@ impl Plugin for MutatingPolicies {
             let is_second = review.rounds.is_second();
             let mut invoked = review.rounds.of(NAME);
             invoked.begin(is_second, object);
-            let (kind, shown) = (review.target.kind.clone(), Shown::of(review));
-            let object_now = object.clone();
-            let run =
-                Run { kind, shown, object: object_now, invoked, is_second, failed: Vec::new() };
+            let run = Run {
+                kind: review.target.kind.clone(),
+                shown: Shown::of(review),
+                object: object.clone(),
+                invoked,
+                is_second,
+                failed: Vec::new(),
+                handle: Handle::current(),
+            };
             let work = move || run.all(&jobs.0, &jobs.1, jobs.2.as_ref());
             let run = self.0.turns.run(&config.bounds.turns, work).await;
             let mut run = run.map_err(|error| Refusal::Status(Box::new(error)))?;
@@ -110,13 +116,21 @@ struct Run {
     invoked: Invoked,
     is_second: bool,
     failed: Vec<PolicyError>,
+    /// It runs on a thread of its own, and somebody may have to be asked who converts.
+    handle: Handle,
 }
 
 impl Run {
     fn all(mut self, jobs: &[Job], seen: &[Seen], namespace: Option<&Arc<Value>>) -> Self {
         for (job, seen) in jobs.iter().zip(seen) {
             let shown = converted(&self.object, &self.kind, &job.version);
-            let seen = seen.with(shown);
+            let seen = match self.handle.block_on(shown) {
+                Ok(shown) => seen.with(shown),
+                Err(why) => {
+                    self.fail(job, why.message);
+                    continue;
+                }
+            };
             if !job.policy.conditions.is_empty() {
                 match job.policy.conditions.hold(&seen.scope(None, job.params())) {
                     Ok(true) => {}
@@ -150,7 +164,10 @@ impl Run {
             }
         }
         if shown != *seen.object {
-            self.object = converted(&shown, &job.version, &self.kind);
+            match self.handle.block_on(converted(&shown, &job.version, &self.kind)) {
+                Ok(own) => self.object = own,
+                Err(why) => return self.fail(job, why.message),
+            }
             self.invoked.changed();
         }
     }

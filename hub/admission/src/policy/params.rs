@@ -31,7 +31,7 @@ pub(super) fn kind<'a>(
 }
 
 /// Those that a binding names for this request.
-pub(super) fn collect<'a>(
+pub(super) async fn collect<'a>(
     kind: Option<&Arc<Kind>>,
     reference: Option<&'a Value>,
     asked: &Attributes<'a>,
@@ -65,12 +65,13 @@ pub(super) fn collect<'a>(
             "no params found for policy binding with `Deny` parameterNotFoundAction".to_owned()
         );
     }
-    let shown = |stored: &Arc<Stored>| {
-        let mut value = stored_value(stored).map_err(|error| error.message)?;
-        kind.strategy.from_stored(&mut value);
-        Ok(Some(Arc::new(value)))
-    };
-    found.iter().map(shown).collect()
+    let mut all = Vec::new();
+    for stored in found {
+        let value = stored_value(&stored).map_err(|error| error.message)?;
+        let value = kind.out_of_store(value).await.map_err(|error| error.message)?;
+        all.push(Some(Arc::new(value)));
+    }
+    Ok(all)
 }
 
 /// The namespace in which they are looked for.

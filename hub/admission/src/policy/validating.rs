@@ -74,10 +74,11 @@ impl Plugin for ValidatingPolicies {
             return Ok(Claims::default());
         };
         let hooks = config.validating.about(review.target.kind.plural());
-        let selected = self.0.select(&hooks, &asked);
+        let selected = self.0.select(&hooks, &asked).await;
         let mut denied: Vec<Denied> = selected.errors.iter().filter_map(config_error).collect();
         if !selected.jobs.is_empty() {
-            let (jobs, seen) = (selected.jobs.clone(), self.0.seen(&asked, &selected.jobs));
+            let seen = self.0.seen(&asked, &selected.jobs).await?;
+            let jobs = selected.jobs.clone();
             let namespace = asked.home().map(Arc::new);
             let work = move || -> Vec<Outcome> {
                 let each = jobs.iter().zip(&seen);

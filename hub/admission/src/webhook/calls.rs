@@ -125,7 +125,7 @@ impl Calls {
             Err(_) => Err(failed("context deadline exceeded")),
             Ok(Err(CallError::Unreachable(why))) => Err(failed(&why)),
             Ok(Err(CallError::Answered(code, body))) => {
-                Err(format!("failed to call webhook: {}", answered(code, &body)))
+                Err(format!("failed to call webhook: {}", refusal_of(code, &body)))
             }
             Ok(Ok(answer)) => Ok(answer),
         }
@@ -169,7 +169,8 @@ fn address(hook: &Webhook, cluster: &ClusterName) -> Address {
 }
 
 /// What client-go says of an answer that is no success.
-fn answered(code: u16, body: &str) -> String {
+#[must_use]
+pub fn refusal_of(code: u16, body: &str) -> String {
     match code {
         401 => "the server has asked for the client to provide credentials".to_owned(),
         403 => "the server does not allow this method on the requested resource".to_owned(),

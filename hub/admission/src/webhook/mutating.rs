@@ -75,7 +75,8 @@ impl MutatingWebhooks {
             let call = Invocation { sort, hook, review, bounds, seen: &seen, place };
             let changed = self.ask(&call, &version).await?;
             if let Some(new) = changed {
-                *object = converted(&new, &version, &review.target.kind);
+                let own = converted(&new, &version, &review.target.kind).await;
+                *object = own.map_err(|error| Refusal::Status(Box::new(error)))?;
                 invoked.changed();
                 review.rounds.ask_again();
             }

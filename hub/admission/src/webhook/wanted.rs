@@ -26,7 +26,7 @@ impl Webhook {
             .of(asked, &registry)
             .map_err(|_| Refusal::Nowhere { namespace: asked.namespace.to_owned() })?;
         let Some(version) = version else { return Ok(None) };
-        let seen = admission.seen_in(asked, &version);
+        let seen = admission.seen_in(asked, &version).await?;
         if self.conditions.is_empty() {
             return Ok(Some((version, seen)));
         }

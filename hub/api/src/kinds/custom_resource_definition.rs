@@ -4,6 +4,8 @@
 //! - it is held until its objects are gone (`a_definition_goes_after_its_objects`);
 //! - the storage version is among those that objects may be stored in (`versions_that_were_stored_are_remembered`).
 
+mod conversion;
+
 use freewheel_hub_custom::definition::{self, storage_version};
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
@@ -30,6 +32,13 @@ pub(crate) fn kind() -> Kind {
 }
 
 struct Rules;
+
+/// Every mistake of a definition.
+fn check(definition: &Value) -> Vec<FieldError> {
+    let mut errors = definition::check(definition);
+    errors.extend(conversion::check(definition));
+    errors
+}
 
 impl Strategy for Rules {
     fn default(&self, object: &mut Value) {
@@ -78,7 +87,7 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        definition::check(object)
+        check(object)
     }
 
     fn validate_update(
@@ -93,10 +102,10 @@ impl Strategy for Rules {
         let annotations = "/metadata/annotations";
         let same = new.get("spec") == old.get("spec")
             && new.pointer(annotations) == old.pointer(annotations);
-        let mut errors = if same { Vec::new() } else { definition::check(new) };
+        let mut errors = if same { Vec::new() } else { check(new) };
         if !errors.is_empty() {
             // A rule that came after it keeps nobody from changing what is right.
-            let known = definition::check(old);
+            let known = check(old);
             errors.retain(|error| !known.contains(error));
         }
         errors.extend(definition::check_change(new, old));

@@ -17,6 +17,8 @@ mod busy;
 #[cfg(test)]
 mod cluster_sets;
 #[cfg(test)]
+mod conversions;
+#[cfg(test)]
 mod definitions;
 #[cfg(test)]
 mod devices;

@@ -61,7 +61,10 @@ pub fn serve_established(objects: &Objects) {
         if !DEFINITION_ESTABLISHED.holds(&value) {
             continue;
         }
-        let (storage, kinds) = (definition::storage(&value), definition::kinds(&value));
+        let cluster = &stored.key.cluster;
+        let converter = objects.conversions().and_then(|all| all.of(cluster, &value));
+        let kinds = definition::kinds(&value, converter.as_ref());
+        let storage = definition::storage(&value);
         if let Err(taken) = objects.kinds().put(&stored.key.cluster, &storage, kinds) {
             warn!(cluster = %stored.key.cluster, name = %stored.key.name, error = %taken,
                 "a definition is established and not served");
@@ -89,7 +92,10 @@ impl Definitions {
         if names.conflict.is_none() {
             let mut accepted = value.clone();
             accepted["status"]["acceptedNames"] = names.accepted.clone();
-            let (storage, kinds) = (definition::storage(&accepted), definition::kinds(&accepted));
+            let (objects, cluster) = (self.client.objects(), &stored.key.cluster);
+            let converter = objects.conversions().and_then(|all| all.of(cluster, &accepted));
+            let kinds = definition::kinds(&accepted, converter.as_ref());
+            let storage = definition::storage(&accepted);
             let put = self.client.objects().kinds().put(&stored.key.cluster, &storage, kinds);
             if let Err(taken) = put {
                 names.conflict = Some(("PluralConflict", taken.to_string()));

@@ -105,7 +105,7 @@ mod tests {
         let names = Names::decide(&first, &[]);
         assert_eq!((&names.accepted, &names.conflict), (&first["spec"]["names"], &None));
         first["status"]["acceptedNames"] = names.accepted;
-        let own: Vec<Arc<Kind>> = kinds(&first).into_iter().map(Arc::new).collect();
+        let own: Vec<Arc<Kind>> = kinds(&first, None).into_iter().map(Arc::new).collect();
         // Its own names are no other's.
         assert_eq!(Names::decide(&first, &own).conflict, None);
         let refused = |plural: &str, kind: &str, short: &[&str]| {

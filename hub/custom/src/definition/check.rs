@@ -316,7 +316,7 @@ fn check_names(names: Option<&Value>, at: &str) -> Vec<FieldError> {
     errors
 }
 
-/// Objects are converted by nobody but this hub.
+/// Who converts objects. Where the webhook is, is looked at with those that are asked about writes.
 fn check_conversion(definition: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let Some(conversion) = definition.pointer("/spec/conversion") else { return errors };
@@ -332,12 +332,9 @@ fn check_conversion(definition: &Value) -> Vec<FieldError> {
             }
         }
         "" => errors.push(FieldError::required("spec.conversion.strategy", "")),
-        "Webhook" => {
-            let why = "conversion webhooks are not called by this hub yet: serve one version, or versions that differ in nothing but their schema, with strategy None";
-            errors.push(FieldError::forbidden("spec.conversion.strategy", why));
-        }
+        "Webhook" => errors.extend(check_converted(definition)),
         other => {
-            let known = ["None"];
+            let known = ["None", "Webhook"];
             errors.push(FieldError::not_supported(
                 "spec.conversion.strategy",
                 &json!(other),
@@ -346,6 +343,18 @@ fn check_conversion(definition: &Value) -> Vec<FieldError> {
         }
     }
     errors
+}
+
+/// Selectors look at what is stored: what a webhook makes of it in another version is known when it is read.
+fn check_converted(definition: &Value) -> Vec<FieldError> {
+    let versions = list(definition, "/spec/versions").iter().enumerate();
+    let others = versions.filter(|(_, version)| !flag(version, "/storage"));
+    let named = others.filter(|(_, version)| !list(version, "/selectableFields").is_empty());
+    let error = |(index, _): (usize, &Value)| {
+        let why = "where a webhook converts, the storage version alone may have selectable fields: selectors look at what is stored";
+        FieldError::forbidden(format!("spec.versions[{index}].selectableFields"), why)
+    };
+    named.map(error).collect()
 }
 
 fn check_stored_versions(definition: &Value) -> Vec<FieldError> {

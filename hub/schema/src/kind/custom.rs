@@ -1,6 +1,8 @@
 //! What sets a kind apart that came at run time: its form, and what it was made of.
 
-use super::{Form, Kind};
+use std::sync::Arc;
+
+use super::{Converter, Form, Kind};
 use crate::gvk::Text;
 
 impl Kind {
@@ -20,6 +22,12 @@ impl Kind {
     #[must_use]
     pub fn formed(self, form: impl Form + 'static) -> Self {
         Self { form: Some(Box::new(form)), ..self }
+    }
+
+    /// Somebody has to be asked to bring its objects to another version.
+    #[must_use]
+    pub fn converted_by(self, converter: Arc<dyn Converter>) -> Self {
+        Self { converter: Some(converter), ..self }
     }
 
     /// It was made of what this stands for: of the same, the same kind is made again.

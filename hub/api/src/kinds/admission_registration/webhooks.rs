@@ -122,7 +122,8 @@ fn check_name(name: &Place<'_>) -> Option<FieldError> {
     (name.text().split('.').count() < 3).then(|| name.invalid(text))
 }
 
-fn check_reviews(versions: &Place<'_>) -> Vec<FieldError> {
+/// Which reviews it understands.
+pub(in crate::kinds) fn check_reviews(versions: &Place<'_>) -> Vec<FieldError> {
     let known = REVIEWS.join(", ");
     if versions.is_empty() {
         return vec![versions.required(&format!("must specify one of {known}"))];
@@ -142,7 +143,8 @@ fn check_reviews(versions: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_client(client: &Place<'_>) -> Vec<FieldError> {
+/// Where a webhook is.
+pub(in crate::kinds) fn check_client(client: &Place<'_>) -> Vec<FieldError> {
     let (url, service) = (client.child("url"), client.child("service"));
     if url.is_there() == service.is_there() {
         return vec![client.required("exactly one of url or service is required")];

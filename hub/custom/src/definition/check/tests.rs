@@ -102,9 +102,13 @@ fn versions_are_refused_as_by_kube_apiserver() {
     }));
     let mut changed = definition();
     changed["spec"]["conversion"]["strategy"] = json!("Webhook");
-    assert!(
-        check(&changed)[0].message.starts_with("Forbidden: conversion webhooks are not called")
-    );
+    let before = check(&changed).len();
+    changed["spec"]["versions"][0]["storage"] = json!(false);
+    changed["spec"]["versions"][0]["selectableFields"] = json!([{"jsonPath": ".spec.a"}]);
+    assert!(check(&changed).iter().any(|error| {
+        error.message.starts_with("Forbidden: where a webhook converts, the storage version alone")
+    }));
+    assert!(before < check(&changed).len());
 }
 
 #[test]

@@ -1,0 +1,85 @@
+//! What a definition may say of the webhook that converts its objects, with kube-apiserver's words.
+//!
+//! Guarantees:
+//! - a webhook that could not be asked is refused when it is written (`a_webhook_that_cannot_be_asked_is_refused`).
+
+use freewheel_hub_schema::error::FieldError;
+use serde_json::Value;
+
+use crate::kinds::admission_registration::webhooks::{check_client, check_reviews};
+use crate::kinds::place::Place;
+
+/// Every mistake of it.
+pub(super) fn check(definition: &Value) -> Vec<FieldError> {
+    let conversion = Place::of(definition, "spec").child("conversion");
+    if conversion.child("strategy").text() != "Webhook" {
+        return Vec::new();
+    }
+    let webhook = conversion.child("webhook");
+    let at = |field: &str, path: &str| {
+        let place = webhook.child(field);
+        Place { path: format!("{}.{path}", conversion.path), ..place }
+    };
+    let client = at("clientConfig", "webhookClientConfig");
+    let mut errors = if client.is_there() {
+        check_client(&client)
+    } else {
+        vec![client.required("required when strategy is set to Webhook")]
+    };
+    let service = client.child("service");
+    if errors.is_empty() && service.is_there() {
+        let why = "conversion webhooks behind a Service are not called by this hub: say where the webhook is by url";
+        errors.push(FieldError::forbidden(service.path, why));
+    }
+    errors.extend(check_reviews(&at("conversionReviewVersions", "conversionReviewVersions")));
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn wrong(webhook: Value, why: &str) {
+        let definition =
+            json!({"spec": {"conversion": {"strategy": "Webhook", "webhook": webhook}}});
+        let errors: Vec<String> =
+            check(&definition).iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
+        assert!(errors.iter().any(|error| error.contains(why)), "{why:?}: {errors:?}");
+    }
+
+    #[test]
+    fn a_webhook_that_cannot_be_asked_is_refused() {
+        let versions = json!(["v1"]);
+        let good = json!({"clientConfig": {"url": "https://a.example.com/convert"},
+            "conversionReviewVersions": versions});
+        let of = |webhook: &Value| json!({"spec": {"conversion": {"strategy": "Webhook", "webhook": webhook}}});
+        assert_eq!(check(&of(&good)), []);
+        assert_eq!(check(&json!({"spec": {"conversion": {"strategy": "None"}}})), []);
+        wrong(
+            json!({"conversionReviewVersions": versions}),
+            "spec.conversion.webhookClientConfig: Required value: required when strategy is set to Webhook",
+        );
+        wrong(
+            json!({"clientConfig": {}, "conversionReviewVersions": versions}),
+            "exactly one of url or service is required",
+        );
+        wrong(
+            json!({"clientConfig": {"url": "http://a"}, "conversionReviewVersions": versions}),
+            "'https' is the only allowed URL scheme",
+        );
+        wrong(
+            json!({"clientConfig": {"service": {"name": "a", "namespace": "b", "port": 443}},
+                "conversionReviewVersions": versions}),
+            "spec.conversion.webhookClientConfig.service: Forbidden: conversion webhooks behind a Service",
+        );
+        let mut other = good.clone();
+        other["conversionReviewVersions"] = json!(["v2"]);
+        wrong(other, "must include at least one of v1, v1beta1");
+        let mut none = good;
+        none["conversionReviewVersions"] = json!([]);
+        wrong(none, "spec.conversion.conversionReviewVersions: Required value");
+    }
+}
