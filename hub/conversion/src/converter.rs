@@ -174,7 +174,8 @@ impl WebhookConverter {
         }
         let review = Review::of(version, to, sent);
         let authorities = self.webhook.authorities.clone();
-        let address = Address { url: url.clone(), authorities, of_tenant: self.of_tenant };
+        let address =
+            Address { url: url.clone(), authorities, service: None, of_tenant: self.of_tenant };
         let call = async {
             let [definition, cluster, all] = &self.turns;
             let _own = definition.acquire().await;

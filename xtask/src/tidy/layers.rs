@@ -4,7 +4,6 @@ use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
 const ARROWS: [(&str, &[&str]); 36] = [
-const ARROWS: [(&str, &[&str]); 34] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-schema", &["link"]),
     ("freewheel-hub-audit", &[]),
@@ -52,8 +51,8 @@ const ARROWS: [(&str, &[&str]); 34] = [
             "hub-api",
             "hub-audit",
             "hub-cel",
-            "hub-fairness",
             "hub-conversion",
+            "hub-fairness",
             "hub-metrics",
             "hub-objects",
             "hub-pki",
