@@ -83,7 +83,13 @@ struct Device {
 
 #[async_trait]
 impl SpokeStreams for Device {
-    async fn logs(&self, _: &ClusterName, _: &Uid, _: LogOptions) -> Result<ByteStream, ApiError> {
+    async fn logs(
+        &self,
+        _: &ClusterName,
+        _: &Uid,
+        _: LogOptions,
+        _: &str,
+    ) -> Result<ByteStream, ApiError> {
         Err(ApiError::internal("there are no logs"))
     }
 
