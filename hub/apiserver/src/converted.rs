@@ -164,7 +164,7 @@ impl Converted {
         {
             let kept = self.kept.lock();
             for (at, stored) in out.iter_mut().enumerate() {
-                match kept.all.get(&place(&**stored)) {
+                match kept.all.get(&place(stored)) {
                     Some(known) => *stored = known.clone(),
                     None => {
                         places.push(at);
@@ -179,7 +179,7 @@ impl Converted {
         let made = all(kind, missing).await?;
         let mut kept = self.kept.lock();
         for (at, stored) in places.into_iter().zip(made) {
-            kept.keep(place(&*stored), stored.clone());
+            kept.keep(place(&stored), stored.clone());
             if let Some(slot) = out.get_mut(at) {
                 *slot = stored;
             }

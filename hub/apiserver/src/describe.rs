@@ -126,14 +126,13 @@ async fn describe(
 ) -> Result<Response<Body>, ApiError> {
     let backlog = &context.incoming.slot().backlog;
     let held = room(backlog, &registry, &route).await?;
-    let query = context.uri.query().unwrap_or_default();
+    let (query, gzip) = (context.uri.query().unwrap_or_default(), context.gzip());
     let (cluster, path) = path::cluster(context.uri.path());
     let aggregated = Aggregated::wanted(context.header(&ACCEPT));
     let found = |document: Option<Bytes>| {
         let answer = document.map(|bytes| respond::whole(200, media::JSON, bytes));
         answer.ok_or_else(respond::no_such_path)
     };
-    let gzip = context.gzip();
     // What all ask for is nobody's.
     let packs = gzip.map(|_| context.hub.flows.workers.of_all());
     let asks = Asks { packed: &context.hub.packed, backlog, gzip: packs };

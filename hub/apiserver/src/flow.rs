@@ -165,13 +165,13 @@ impl Flows {
             (if class.level.is_exempt { 1 } else { width() }, self.configurations.of(cluster));
         match self.seats.take((cluster, &configuration), class, width).await {
             Ok(seat) => {
-                let counted = asking.map(figures::Asking::is_served);
+                let counted = asking.map(figures::Asking::served);
                 let seat = TakenSeat { _seat: seat, _counted: counted };
                 Ok(Passage { seat: Some(seat), _place: place })
             }
             Err(why) => {
                 if let Some(asking) = asking {
-                    asking.is_refused(why);
+                    asking.refused(why);
                 }
                 Err(no_seat(why))
             }

@@ -9,6 +9,7 @@
 
 mod cluster;
 mod defaults;
+mod fleet;
 mod networking;
 mod shared;
 mod workloads;

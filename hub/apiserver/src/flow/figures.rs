@@ -20,6 +20,12 @@ const REFUSALS: [Refusal; 3] = [Refusal::QueueFull, Refusal::ConcurrencyLimit, R
 
 type Labels = Vec<(&'static str, String)>;
 
+/// A value, and a label of its own beside those of level and schema.
+type Figure = (Option<(&'static str, &'static str)>, Value);
+
+/// What is read of a level.
+type LevelFigure = (&'static str, &'static str, fn(&LevelState) -> u64);
+
 /// The figures.
 pub(crate) struct FlowFigures {
     levels: Vec<Arc<str>>,
@@ -101,7 +107,7 @@ impl FlowFigures {
         metrics: &Metrics,
         root: impl Fn() -> Vec<LevelState> + Clone + Send + Sync + 'static,
     ) {
-        let figures: [(&str, &str, fn(&LevelState) -> u64); 3] = [
+        let figures: [LevelFigure; 3] = [
             (
                 "apiserver_flowcontrol_nominal_limit_seats",
                 "A level's own seats, in the root",
@@ -141,7 +147,7 @@ impl FlowFigures {
         self: &Arc<Self>,
         named: (&'static str, &'static str),
         kind: MetricKind,
-        of: fn(&FlowSeries) -> Vec<(Option<(&'static str, &'static str)>, Value)>,
+        of: fn(&FlowSeries) -> Vec<Figure>,
     ) -> MetricFamily {
         let figures = self.clone();
         MetricFamily::new(named, kind, move || {
@@ -196,14 +202,14 @@ impl Default for FlowSeries {
 
 impl Asking {
     /// It has its seat, as long as what is returned is kept.
-    pub(crate) fn is_served(self) -> Hold {
+    pub(crate) fn served(self) -> Hold {
         self.flows.dispatched.inc();
         self.flows.waited.observe(self.began.elapsed());
         self.flows.executing.hold()
     }
 
     /// It gets none.
-    pub(crate) fn is_refused(self, why: Refusal) {
+    pub(crate) fn refused(self, why: Refusal) {
         self.flows.waited_in_vain.observe(self.began.elapsed());
         let counters = REFUSALS.iter().zip(&self.flows.refused);
         counters.filter(|(refusal, _)| **refusal == why).for_each(|(_, counter)| counter.inc());

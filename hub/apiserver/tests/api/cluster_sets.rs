@@ -12,7 +12,6 @@ async fn sets_are_joined_and_bound_by_right() {
     let group = "cluster.open-cluster-management.io";
     let clusters = format!("/apis/{group}/v1/managedclusters");
     let bindings = format!("/apis/{group}/v1beta2/namespaces/default/managedclustersetbindings");
-    made(&admin.post("/api/v1/namespaces", &json!({"metadata": {"name": "default"}})).await);
     let of = |subresource: &str, set: &str| {
         json!({"verbs": ["create"], "apiGroups": [group], "resources": [format!("managedclustersets/{subresource}")],
             "resourceNames": [set]})

@@ -100,7 +100,7 @@ async fn what_others_change_is_set_right() {
     tokio::time::sleep(std::time::Duration::from_secs(30)).await;
     let began = tokio::time::Instant::now();
     let spoil = async || {
-        hub.change("pi-1", "configmaps", "default", "a", |it| it["data"]["key"] = json!("2")).await
+        hub.change("pi-1", "configmaps", "default", "a", |it| it["data"]["key"] = json!("2")).await;
     };
     spoil().await;
     hub.eventually("it is set right", |s| value(s, "a") == "1").await;

@@ -1,3 +1,5 @@
+//! Who is served when, in one level.
+
 use std::collections::BTreeSet;
 
 use super::*;
@@ -11,7 +13,7 @@ fn queues(limit: u32, length: u32) -> Queues {
     queues
 }
 
-/// Keeps something waiting of each flow, whose requests take so many seats for so long, for a minute; answers the
+/// Keeps something waiting of each flow, whose requests take so many seats for so long, for a while; answers the
 /// seat-seconds of each.
 fn share(limit: u32, flows: &[(u64, u32, Duration)]) -> Vec<f64> {
     let mut queues = queues(limit, 10_000);
@@ -27,7 +29,7 @@ fn share(limit: u32, flows: &[(u64, u32, Duration)]) -> Vec<f64> {
     for at in 0..flows.len() {
         (0..100).for_each(|_| ask(&mut queues, now, at, &mut whose));
     }
-    while now < Duration::from_secs(60) {
+    while now < Duration::from_secs(20) {
         queues.serve(now, &mut granted);
         for number in granted.drain(..) {
             ends.insert((now + flows[whose[&number]].2, number));
@@ -53,7 +55,7 @@ fn queues_share_the_seats() {
         let used = share(10, &flows);
         let ratio = used[0] / used[1];
         assert!((0.8..1.25).contains(&ratio), "{flows:?}: {used:?}");
-        assert!(380.0 < used[0] + used[1], "most seats are used: {used:?}");
+        assert!(126.0 < used[0] + used[1], "most seats are used: {used:?}");
     }
 }
 

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn wrong(webhook: Value, why: &str) {
+    fn wrong(webhook: &Value, why: &str) {
         let definition =
             json!({"spec": {"conversion": {"strategy": "Webhook", "webhook": webhook}}});
         let errors: Vec<String> =
@@ -59,27 +59,27 @@ mod tests {
         assert_eq!(check(&of(&good)), []);
         assert_eq!(check(&json!({"spec": {"conversion": {"strategy": "None"}}})), []);
         wrong(
-            json!({"conversionReviewVersions": versions}),
+            &json!({"conversionReviewVersions": versions}),
             "spec.conversion.webhookClientConfig: Required value: required when strategy is set to Webhook",
         );
         wrong(
-            json!({"clientConfig": {}, "conversionReviewVersions": versions}),
+            &json!({"clientConfig": {}, "conversionReviewVersions": versions}),
             "exactly one of url or service is required",
         );
         wrong(
-            json!({"clientConfig": {"url": "http://a"}, "conversionReviewVersions": versions}),
+            &json!({"clientConfig": {"url": "http://a"}, "conversionReviewVersions": versions}),
             "'https' is the only allowed URL scheme",
         );
         wrong(
-            json!({"clientConfig": {"service": {"name": "a", "namespace": "b", "port": 443}},
+            &json!({"clientConfig": {"service": {"name": "a", "namespace": "b", "port": 443}},
                 "conversionReviewVersions": versions}),
             "spec.conversion.webhookClientConfig.service: Forbidden: conversion webhooks behind a Service",
         );
         let mut other = good.clone();
         other["conversionReviewVersions"] = json!(["v2"]);
-        wrong(other, "must include at least one of v1, v1beta1");
+        wrong(&other, "must include at least one of v1, v1beta1");
         let mut none = good;
         none["conversionReviewVersions"] = json!([]);
-        wrong(none, "spec.conversion.conversionReviewVersions: Required value");
+        wrong(&none, "spec.conversion.conversionReviewVersions: Required value");
     }
 }

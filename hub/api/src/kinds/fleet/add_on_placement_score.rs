@@ -2,11 +2,11 @@
 
 use freewheel_hub_schema::kind::Kind;
 
-use super::super::place::Place;
 use super::{CLUSTER_GROUP, Rules, no_less, no_more};
+use crate::kinds::place::Place;
 
 /// AddOnPlacementScore of cluster.open-cluster-management.io/v1alpha1.
-pub(in super::super) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     let rules = Rules {
         mistakes: |object| {
             let scores = Place::of(object, "status").child("scores");

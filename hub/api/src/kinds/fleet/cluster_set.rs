@@ -2,14 +2,14 @@
 
 use freewheel_hub_schema::kind::{Column, Kind};
 
-use super::super::accessors::{AGE, NAME, age, column, condition, list, name, text};
-use super::super::place::Place;
 use super::{CLUSTER_GROUP, Rules, follows, selector};
+use crate::kinds::accessors::{AGE, NAME, age, column, condition, list, name, text};
+use crate::kinds::place::Place;
 
 const COLUMNS: &[Column] = &[NAME, column("Empty", "string", "Whether no cluster is in it."), AGE];
 
 /// ManagedClusterSet of cluster.open-cluster-management.io/v1beta2.
-pub(in super::super) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     let rules = Rules {
         mistakes: |object| {
             let spec = Place::of(object, "spec");

@@ -2,12 +2,12 @@
 
 use freewheel_hub_schema::kind::Kind;
 
-use super::super::accessors::text;
-use super::super::place::Place;
 use super::{CLUSTER_GROUP, Rules};
+use crate::kinds::accessors::text;
+use crate::kinds::place::Place;
 
 /// ManagedClusterSetBinding of cluster.open-cluster-management.io/v1beta2.
-pub(in super::super) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     let rules = Rules {
         mistakes: |object| {
             let set = Place::of(object, "spec").child("clusterSet");

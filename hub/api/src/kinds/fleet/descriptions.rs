@@ -1,10 +1,10 @@
 //! Prose for `explain`, in our own words.
 
 /// How OpenAPI calls types of Open Cluster Management.
-pub(in super::super) const OCM: &str = "io.open-cluster-management.api.";
+pub(crate) const OCM: &str = "io.open-cluster-management.api.";
 
 /// Type, field, and what is said of it.
-pub(in super::super) const DESCRIPTIONS: &[(&str, &str, &str)] = &[
+pub(crate) const DESCRIPTIONS: &[(&str, &str, &str)] = &[
     (
         "cluster.v1.ManagedCluster",
         "",

@@ -6,14 +6,14 @@ use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::kind::Kind;
 use serde_json::Value;
 
-use super::super::place::Place;
 use super::{Rules, WORK_GROUP, follows};
+use crate::kinds::place::Place;
 
 /// Bytes of all manifests of a work, as upstream's webhook has it.
 const MANIFESTS_BYTES_MAX: usize = 500 << 10;
 
 /// ManifestWork of work.open-cluster-management.io/v1.
-pub(in super::super) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     let rules = Rules { mistakes, ..Rules::new(WORK_GROUP, "v1", "ManifestWork") };
     rules.kind("manifestworks")
 }

@@ -4,9 +4,9 @@ use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::kind::{Column, Kind};
 use serde_json::Value;
 
-use super::super::accessors::{NAME, column, condition, name, text};
-use super::super::place::Place;
 use super::{Rules, WORK_GROUP, follows, manifest_work};
+use crate::kinds::accessors::{NAME, column, condition, name, text};
+use crate::kinds::place::Place;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -20,7 +20,7 @@ const AMOUNT: &str = r"^((100|[0-9]{1,2})%|[0-9]+)$";
 const DEADLINE: &str = r"^(([0-9])+[h|m|s])|None$";
 
 /// ManifestWorkReplicaSet of work.open-cluster-management.io/v1alpha1.
-pub(in super::super) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     let rules = Rules {
         mistakes,
         cells: |object, _| {

@@ -4,9 +4,9 @@ use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::kind::{Column, Kind};
 use serde_json::{Value, json};
 
-use super::super::accessors::{NAME, column, condition, int, name, text};
-use super::super::place::Place;
 use super::{CLUSTER_GROUP, Rules, follows, no_less, no_more, selector};
+use crate::kinds::accessors::{NAME, column, condition, int, name, text};
+use crate::kinds::place::Place;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -23,7 +23,7 @@ const TAINT: &str = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0
 const KEY_BYTES_MAX: usize = 316;
 
 /// Placement of cluster.open-cluster-management.io/v1beta1.
-pub(in super::super) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     let rules = Rules {
         mistakes,
         cells: |object, _| {
@@ -46,6 +46,8 @@ pub(in super::super) fn kind() -> Kind {
 fn mistakes(object: &Value) -> Vec<FieldError> {
     let spec = Place::of(object, "spec");
     let mut found = Vec::new();
+    // Its decisions have it in a label.
+    found.extend(Place::of(object, "metadata").child("name").no_longer(63));
     // Upstream takes a negative number, and its scheduler ends by it.
     found.extend(no_less(&spec.child("numberOfClusters"), 0));
     found.extend(follows(&spec.child("scoreRateLimit"), RATE));

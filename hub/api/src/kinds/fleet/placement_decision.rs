@@ -2,14 +2,14 @@
 
 use freewheel_hub_schema::kind::Kind;
 
-use super::super::place::Place;
 use super::{CLUSTER_GROUP, Rules};
+use crate::kinds::place::Place;
 
 /// Decisions that one of them may hold.
 const DECISIONS_MAX: usize = 100;
 
 /// PlacementDecision of cluster.open-cluster-management.io/v1beta1.
-pub(in super::super) fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     let rules = Rules {
         mistakes: |object| {
             let decisions = Place::of(object, "status").child("decisions");

@@ -1,0 +1,118 @@
+//! Kinds of Open Cluster Management.
+
+use serde_json::{Value, json};
+
+use crate::shared::{create, named, wrong};
+
+const CLUSTER: &str = "cluster.open-cluster-management.io";
+const WORK: &str = "work.open-cluster-management.io";
+
+fn of(group: &str, version: &str, kind: &str, rest: Value) -> Value {
+    named(&format!("{group}/{version}"), kind, rest)
+}
+
+#[test]
+fn sets_and_placements_are_filled_in_as_their_definitions_say() {
+    let set = create(of(CLUSTER, "v1beta2", "ManagedClusterSet", json!({}))).unwrap();
+    assert_eq!(
+        set["spec"],
+        json!({"clusterSelector": {"selectorType": "ExclusiveClusterSetLabel"}})
+    );
+    let spec = json!({"spec": {"prioritizerPolicy": {"configurations": [{"scoreCoordinate": {"builtIn": "Steady"}}]},
+        "tolerations": [{"key": "a"}], "spreadPolicy": {"spreadConstraints": [{"topologyKey": "site", "topologyKeyType": "Label"}]}}});
+    let placement = create(of(CLUSTER, "v1beta1", "Placement", spec)).unwrap();
+    assert_eq!(
+        placement["spec"],
+        json!({"sortBy": "ClusterName", "scoreRateLimit": "1m",
+            "prioritizerPolicy": {"mode": "Additive", "configurations": [
+                {"scoreCoordinate": {"type": "BuiltIn", "builtIn": "Steady"}, "weight": 1}]},
+            "tolerations": [{"key": "a", "operator": "Equal"}],
+            "spreadPolicy": {"spreadConstraints": [{"topologyKey": "site", "topologyKeyType": "Label",
+                "maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway"}]}})
+    );
+}
+
+#[test]
+fn placements_that_make_no_sense() {
+    let spec = json!({"spec": {
+        "numberOfClusters": -1,
+        "sortBy": "Age",
+        "scoreRateLimit": "often",
+        "prioritizerPolicy": {"configurations": [{"weight": 11}]},
+        "decisionStrategy": {"groupStrategy": {"clustersPerDecisionGroup": "0%"}},
+    }});
+    wrong(
+        of(CLUSTER, "v1beta1", "Placement", spec),
+        &[
+            "spec.prioritizerPolicy.configurations[0].scoreCoordinate: Required value",
+            "spec.sortBy: Unsupported value: \"Age\": supported values: \"ClusterName\", \"Score\"",
+            "spec.numberOfClusters: Invalid value: -1: spec.numberOfClusters in body should be greater than or equal to 0",
+            "spec.scoreRateLimit: Invalid value: \"often\": spec.scoreRateLimit in body should match '^[0-9]+[hms]$'",
+            "spec.prioritizerPolicy.configurations[0].weight: Invalid value: 11: spec.prioritizerPolicy.configurations[0].weight in body should be less than or equal to 10",
+            "spec.decisionStrategy.groupStrategy.clustersPerDecisionGroup: Invalid value: \"0%\": spec.decisionStrategy.groupStrategy.clustersPerDecisionGroup in body should match '^((100|[1-9][0-9]{0,1})%|[1-9][0-9]*)$'",
+        ],
+    );
+}
+
+#[test]
+fn works_that_cannot_be_applied() {
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "b"}});
+    let nameless =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "a-"}});
+    let spec = json!({"spec": {"workload": {"manifests": [map, map, nameless]}, "executor": {"subject": {"type": "ServiceAccount"}}}});
+    wrong(
+        of(WORK, "v1", "ManifestWork", spec),
+        &[
+            "spec.workload.manifests[1].metadata.name: Duplicate value: \"a\"",
+            "spec.workload.manifests[2].metadata.name: Required value: name must be set in manifest",
+            "spec.workload.manifests[2].metadata.generateName: Forbidden: generateName must not be set in manifest",
+            "spec.executor: Forbidden: the rights of executors are not asked for yet; without one a work is applied with all rights",
+        ],
+    );
+    let none = json!({"spec": {"workload": {"manifests": []}}});
+    wrong(
+        of(WORK, "v1", "ManifestWork", none),
+        &["spec.workload.manifests: Required value: Workload manifests should not be empty"],
+    );
+    let large = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": "x".repeat(500 << 10)}});
+    let error = create(of(
+        WORK,
+        "v1",
+        "ManifestWork",
+        json!({"spec": {"workload": {"manifests": [large]}}}),
+    ));
+    assert!(error.unwrap_err().message.contains("which exceeds the 512000 limit"));
+}
+
+#[test]
+fn sets_of_works_are_filled_in_and_checked() {
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "b"}});
+    let set = |refs: Value| {
+        of(
+            WORK,
+            "v1alpha1",
+            "ManifestWorkReplicaSet",
+            json!({"spec": {"manifestWorkTemplate": {"workload": {"manifests": [map]}}, "placementRefs": refs}}),
+        )
+    };
+    let filled = create(set(json!([{"name": "all"}]))).unwrap();
+    assert_eq!(filled["spec"]["cascadeDeletionPolicy"], "Background");
+    assert_eq!(filled["spec"]["placementRefs"][0]["rolloutStrategy"]["type"], "All");
+    assert_eq!(
+        filled["spec"]["placementRefs"][0]["rolloutStrategy"]["all"]["progressDeadline"],
+        "None"
+    );
+    wrong(
+        set(json!([])),
+        &[
+            "spec.placementRefs: Invalid value: []: spec.placementRefs in body should have at least 1 items",
+        ],
+    );
+    let odd = json!([{"name": "all", "rolloutStrategy": {"type": "Progressive", "progressive": {"maxConcurrency": "some"}}}]);
+    wrong(
+        set(odd),
+        &[
+            "spec.placementRefs[0].rolloutStrategy.progressive.maxConcurrency: Invalid value: \"some\": spec.placementRefs[0].rolloutStrategy.progressive.maxConcurrency in body should match '^((100|[0-9]{1,2})%|[0-9]+)$'",
+        ],
+    );
+}
