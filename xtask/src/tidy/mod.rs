@@ -7,6 +7,7 @@ mod exceptions;
 mod guarantees;
 mod layers;
 mod sizes;
+mod strays;
 mod tokens;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ pub fn run() -> Result<(), Stop> {
     }
     wrong.extend(guarantees::check(&files));
     wrong.extend(claims::check(&files));
+    wrong.extend(strays::check(&files));
     let shares = catch_alls::shares(&files);
     for share in &shares {
         println!("tidy: note: {}", share.note());
