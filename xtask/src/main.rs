@@ -12,6 +12,7 @@ mod long;
 mod ports;
 mod record;
 mod schema;
+mod suite;
 mod test;
 mod tidy;
 mod up;

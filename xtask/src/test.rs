@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::command::{Stop, cargo, run, target};
-use crate::{guests, kubectl, long, tidy};
+use crate::{guests, kubectl, long, suite, tidy};
 
 /// Passed and failed tests so far.
 #[derive(Default)]
@@ -56,6 +56,16 @@ impl Tally {
         println!("== {name}: {:.0} s", start.elapsed().as_secs_f64());
     }
 
+    /// Runs the workspace's own tests.
+    fn suite(&mut self, binaries: Vec<suite::Binary>, env: &[(&str, PathBuf)]) {
+        let start = Instant::now();
+        println!("== tests");
+        let sum = suite::run(binaries, env);
+        self.passed += sum.passed;
+        self.failed += sum.failed;
+        println!("== tests: {:.0} s", start.elapsed().as_secs_f64());
+    }
+
     fn count(&mut self, command: &mut Command) -> Result<bool, Stop> {
         let mut child = command
             .stdin(Stdio::null())
@@ -72,15 +82,9 @@ impl Tally {
             let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
             bytes.clear();
             println!("{line}");
-            let Some(rest) = line.strip_prefix("test result: ") else { continue };
-            for part in rest.split([';', '.']) {
-                let mut words = part.split_whitespace();
-                match (words.next().and_then(|n| n.parse::<u64>().ok()), words.next()) {
-                    (Some(n), Some("passed")) => self.passed += n,
-                    (Some(n), Some("failed")) => self.failed += n,
-                    _ => {}
-                }
-            }
+            let (passed, failed) = suite::counts(&line);
+            self.passed += passed;
+            self.failed += failed;
         }
         let status = child.wait().map_err(|e| Stop(format!("cannot wait for the tests: {e}")))?;
         Ok(status.success())
@@ -121,16 +125,15 @@ pub fn all(long_tier: bool) -> Result<(), Stop> {
     tally.step("guests", || guests::build().map(|_| ()));
     let mut found = PathBuf::from("kubectl");
     tally.step("kubectl", || kubectl::find().map(|path| found = path));
-    tally.step("build", || {
-        run(cargo().args(["build", "--quiet", "--locked", "--workspace", "--all-targets"]))
-    });
-    tally.harness(
-        "tests",
-        cargo()
-            .args(["test", "--quiet", "--locked", "--workspace", "--no-fail-fast"])
-            .env("FREEWHEEL_BIN", target().join("debug"))
-            .env("FREEWHEEL_GUESTS", target().join("guests"))
-            .env("FREEWHEEL_KUBECTL", found),
+    let mut binaries = Vec::new();
+    tally.step("build", || suite::build().map(|built| binaries = built));
+    tally.suite(
+        binaries,
+        &[
+            ("FREEWHEEL_BIN", target().join("debug")),
+            ("FREEWHEEL_GUESTS", target().join("guests")),
+            ("FREEWHEEL_KUBECTL", found),
+        ],
     );
     if long_tier {
         long::run(&mut tally);

@@ -3,6 +3,7 @@
 mod catch_alls;
 mod circles;
 mod claims;
+mod examples;
 mod exceptions;
 mod guarantees;
 mod layers;
@@ -35,6 +36,7 @@ pub fn run() -> Result<(), Stop> {
     }
     wrong.extend(guarantees::check(&files));
     wrong.extend(claims::check(&files));
+    wrong.extend(examples::check(&files));
     wrong.extend(strays::check(&files));
     let shares = catch_alls::shares(&files);
     for share in &shares {
