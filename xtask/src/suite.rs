@@ -255,7 +255,7 @@ mod tests {
         let mut told = Vec::new();
         let sum =
             all(["counts", "dies", "is missing", "well"].map(binary).into(), &start, &mut |text| {
-                told.push(text.to_owned())
+                told.push(text.to_owned());
             });
         assert_eq!(sum, Sum { passed: 9, failed: 5 });
         assert_eq!(told.len(), 7);
