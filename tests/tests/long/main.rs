@@ -4,6 +4,7 @@
 mod clients;
 mod go_clients;
 mod helm;
+mod k9s;
 mod kube_rs;
 mod python;
 mod soak;
