@@ -36,7 +36,7 @@ pub fn run(tally: &mut Tally) {
             .env("FREEWHEEL_SEEDS", "150..1500")
             .env("FREEWHEEL_ROUNDS", "100"),
     );
-    tally.harness("toolchains, registry clients and soak", &mut long_tests(None));
+    tally.harness("toolchains, clients and soak", &mut long_tests(None));
     match merge_sequences() {
         Ok(command) => tally.harness(
             "server-side apply beside upstream's, more seeds",
