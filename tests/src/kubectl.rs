@@ -47,6 +47,12 @@ impl Kubectl {
         Self { server: Some(server.to_owned()), ..self.clone() }
     }
 
+    /// The same user with another kubectl.
+    #[must_use]
+    pub fn by(&self, program: &Path) -> Self {
+        Self { program: program.to_path_buf(), ..self.clone() }
+    }
+
     /// The command, not started.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {

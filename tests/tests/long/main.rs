@@ -6,6 +6,7 @@ mod go_clients;
 mod helm;
 mod k9s;
 mod kube_rs;
+mod kubectl_verbs;
 mod python;
 mod soak;
 mod toolchains;
