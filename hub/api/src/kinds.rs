@@ -21,6 +21,7 @@ pub mod api_service;
 mod batch;
 mod binding;
 pub mod certificate_signing_request;
+mod client_config;
 pub mod cluster_role;
 pub mod cluster_role_binding;
 pub mod config_map;

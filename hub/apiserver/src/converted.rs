@@ -9,7 +9,7 @@
 //!
 //! Guarantees:
 //! - of the watchers of an event one has it converted (`watchers_share_what_was_converted`);
-//! - who converts makes nobody hold much more than there was (`a_webhook_makes_no_list_much_larger`), or wait for long.
+//! - who converts makes nobody hold much more than there was (`a_webhook_makes_no_list_much_larger`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};

@@ -88,7 +88,6 @@ mod yaml;
 pub use access::{Access, AccessOptions, Fetch, Remote};
 pub use authn::User;
 pub use authz::{CLUSTER_ADMIN, CONFINED};
-pub use body::Body;
 pub use context::{Extra, Server};
 pub use flow::Bounds;
 pub use health::Check;

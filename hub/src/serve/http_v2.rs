@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use freewheel_hub_apiserver::{Body, BodyError, Extra, LoggedIn, Permitted, RequestBody, User};
+use freewheel_hub_apiserver::body::Body;
+use freewheel_hub_apiserver::{BodyError, Extra, LoggedIn, Permitted, RequestBody, User};
 use freewheel_hub_modules::{Modules, RegistryOnly};
 use freewheel_hub_objects::Objects;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::shared::{create, named, wrong};
+use super::shared::{create, named, wrong};
 
 const CLUSTER: &str = "cluster.open-cluster-management.io";
 const WORK: &str = "work.open-cluster-management.io";

@@ -6,7 +6,7 @@
 use freewheel_hub_schema::error::FieldError;
 use serde_json::Value;
 
-use crate::kinds::admission_registration::webhooks::{check_client, check_reviews};
+use crate::kinds::client_config::{check_client, check_reviews};
 use crate::kinds::place::Place;
 
 /// Every mistake of it.
