@@ -1,6 +1,6 @@
 //! The format on disk: what an older build wrote is read, what a newer one wrote is left alone.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

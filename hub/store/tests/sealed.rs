@@ -1,6 +1,6 @@
 //! What is sealed lies nowhere open on the disk, and is read, changed and sealed anew like everything else.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 use std::sync::Arc;

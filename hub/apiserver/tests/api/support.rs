@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use freewheel_hub_apiserver::body::Body;
 use freewheel_hub_apiserver::{
-    Access, AccessOptions, Body, Check, Limits, LoggedIn, RequestBody, Server, Tls, User, serve,
+    Access, AccessOptions, Check, Limits, LoggedIn, RequestBody, Server, Tls, User, serve,
 };
 use freewheel_hub_audit::Audit;
 use freewheel_hub_objects::Objects;

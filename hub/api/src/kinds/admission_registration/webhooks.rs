@@ -1,5 +1,7 @@
 //! ValidatingWebhookConfiguration and MutatingWebhookConfiguration: servers to be asked about writes.
 
+use std::collections::BTreeSet;
+
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
