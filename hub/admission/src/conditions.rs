@@ -47,7 +47,7 @@ impl Conditions {
                         errors = vec![OUT_OF_BUDGET.to_owned()];
                         break;
                     }
-                    Err(Failed::Because(why)) => errors.push(failed(expression, &why)),
+                    Err(why) => errors.push(failed(expression, &why.told(OUT_OF_BUDGET))),
                 },
             }
         }

@@ -286,7 +286,7 @@ mod tests {
                 let Ok(expression) = Expression::read(text, &known) else { return };
                 let run = || {
                     let mut meter = Meter::of(UNITS_MAX);
-                    drop(meter.run(&expression, 0, |context| {
+                    drop(meter.run(&expression, |context| {
                         context.add_variable_from_value("self", free(&json!({"a": 1})));
                     }));
                 };

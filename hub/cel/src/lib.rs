@@ -7,13 +7,14 @@
 //! scope      what the expressions of one request see, and those of them that others use
 //! stack      where there is room for deep ones
 //! library/   what Kubernetes adds to the language; pattern, format: what it knows of text
-//! allowance  what one evaluation may still use
+//! allowance  what one evaluation may still use; weight: what values weigh
 //! ```
 //!
 //! Guarantees:
 //! - no text overflows the stack, whatever it is made of (`no_expression_overflows_the_stack`);
 //! - no expression makes more work than is allowed, whatever it says and whatever it is about
-//!   (`what_never_ends_is_ended`).
+//!   (`what_never_ends_is_ended`, `comparisons_count_what_they_look_at`);
+//! - no evaluation holds more memory than is allowed (`what_grows_without_end_is_ended`).
 
 mod allowance;
 mod expression;
@@ -26,8 +27,11 @@ mod pattern;
 mod scope;
 mod stack;
 mod value;
+mod weight;
 
 pub use cel::common::ast::Expr;
+pub use cel::common::value::{CowVal, Val};
+pub use cel::context::VariableResolver;
 pub use cel::objects;
 pub use cel::{Context, IdedExpr, Value};
 pub use expression::{Expression, Known, parse};
@@ -37,4 +41,5 @@ pub use parts::inside;
 pub use pattern::Pattern;
 pub use scope::{Evaluation, Scope, Variables, known};
 pub use stack::{STACK_BYTES, on_a_stack_of};
-pub use value::{free, json, longest, map, of_type};
+pub use value::{free, json, map, of_type};
+pub use weight::of_json as weight;

@@ -17,6 +17,7 @@ mod formats;
 mod function;
 mod json_patch;
 mod lists;
+mod metering;
 mod quantities;
 mod text;
 mod urls;
@@ -26,6 +27,7 @@ use std::sync::{Arc, LazyLock};
 use cel::{Context, Env, ExecutionError, FunctionContext, Value};
 
 use crate::allowance::Allowance;
+use crate::weight::of_value;
 use function::{Function, Table};
 
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
@@ -107,9 +109,12 @@ pub(super) fn env() -> Arc<Env> {
 /// Whether there is such a function.
 pub(super) fn is_function(name: &str) -> bool {
     let operator = name.starts_with(['_', '@', '!', '-']);
-    operator
-        || STANDARD.contains(&name)
-        || TABLES.iter().any(|table| table.iter().any(|(own, _)| *own == name))
+    operator || STANDARD.contains(&name) || is_added(name)
+}
+
+/// Whether it is one of those that Kubernetes adds: they count what they are asked about, and what they make.
+pub(super) fn is_added(name: &str) -> bool {
+    TABLES.iter().any(|table| table.iter().any(|(own, _)| *own == name))
 }
 
 /// Whether a name is a type's.
@@ -125,11 +130,7 @@ pub(super) fn add(context: &mut Context<'_, '_>, allowance: &Arc<Allowance>) {
         // The evaluator has none of these names.
         let _ = context.add_function(name, run);
     }
-    let (turns, sizes) = (allowance.clone(), allowance.clone());
-    let turn = move |parts: i64| turns.turn(u64::try_from(parts).unwrap_or(u64::MAX));
-    let _ = context.add_function("@turn", turn);
-    let sized = move |call: &FunctionContext<'_, '_>| answer(sized, call, &sizes);
-    let _ = context.add_function("@sized", sized);
+    metering::add(context, allowance);
 }
 
 fn answer(
@@ -137,27 +138,16 @@ fn answer(
     call: &FunctionContext<'_, '_>,
     allowance: &Allowance,
 ) -> Result<Value, ExecutionError> {
-    let all = call.this.iter().chain(&call.args).map(|value| Value::try_from(value.as_ref()));
-    let values = all.collect::<Result<Vec<Value>, ExecutionError>>()?;
-    if !values.iter().all(|value| allowance.length(length(value))) {
+    let all = || call.this.iter().chain(&call.args);
+    if !all().all(|value| allowance.weigh(value.as_ref()).is_some()) {
         return Err(call.error("too much work"));
     }
-    function(&values, allowance).map_err(|why| call.error(why))
-}
-
-/// What was made longer, when that is not too long.
-fn sized(values: &[Value], _: &Allowance) -> Result<Value, String> {
-    values.first().cloned().ok_or_else(|| "no such overload".to_owned())
-}
-
-/// Bytes of a text, and of all that is in a list or map.
-fn length(value: &Value) -> usize {
-    const EACH: usize = 16;
-    match value {
-        Value::String(text) => text.len(),
-        Value::Bytes(bytes) => bytes.len(),
-        Value::List(items) => items.iter().map(|item| EACH + length(item)).sum(),
-        Value::Map(map) => map.map.values().map(|value| 2 * EACH + length(value)).sum(),
-        _ => 0,
+    let values = all().map(|value| Value::try_from(value.as_ref()));
+    let values = values.collect::<Result<Vec<Value>, ExecutionError>>()?;
+    let made = function(&values, allowance).map_err(|why| call.error(why))?;
+    let bytes = of_value(&made);
+    if !allowance.walk(bytes) || !allowance.make(bytes) {
+        return Err(call.error("too much work"));
     }
+    Ok(made)
 }

@@ -1,14 +1,15 @@
-//! How much work rules may make. A rule's loops count their turns here, and what makes text or lists longer counts their
-//! length: a rule that has used up what it may make stops at its next turn, and fails.
+//! How much work rules may make, and how much memory their values may take. A rule's loops count their turns here, every
+//! value that is made or copied counts its size, and every comparison what it looks at: a rule that has used up what it
+//! may use stops there, and fails.
 //!
-//! A unit is a turn of a loop over values of ordinary size, or 128 bytes of text.
+//! A unit is a turn of a loop, or 128 bytes of values.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use cel::{Context, ExecutionError};
 
-use crate::allowance::{Allowance, units};
+use crate::allowance::{Allowance, MADE_BYTES_MAX, units};
 use crate::expression::Expression;
 use crate::library;
 
@@ -18,12 +19,28 @@ const RULE_UNITS_MAX: u64 = 1_000_000;
 pub const UNITS_MAX: u64 = 10 * RULE_UNITS_MAX;
 
 /// Why there is no value.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Failed {
     /// It used up what it may use.
     TooMuchWork,
+    /// Its values take more memory than they may, or are nested too deeply.
+    TooMuchMade,
     /// In the words of kube-apiserver.
     Because(String),
+}
+
+impl Failed {
+    /// What is told of it, where running out of work is told like this.
+    #[must_use]
+    pub fn told(self, out_of_work: &str) -> String {
+        match self {
+            Self::TooMuchWork => out_of_work.to_owned(),
+            Self::TooMuchMade => format!(
+                "the values of an expression may take {MADE_BYTES_MAX} bytes at a time, and some hundred levels; make less of them"
+            ),
+            Self::Because(why) => why,
+        }
+    }
 }
 
 /// What several evaluations together may still use.
@@ -31,13 +48,15 @@ pub enum Failed {
 pub struct Meter {
     left: u64,
     spent: bool,
+    /// Bytes of values that stay from one to the next.
+    kept: u64,
 }
 
 impl Meter {
     /// So many units.
     #[must_use]
     pub const fn of(units: u64) -> Self {
-        Self { left: units, spent: false }
+        Self { left: units, spent: false, kept: 0 }
     }
 
     /// Whether nothing is to be evaluated any more.
@@ -52,38 +71,42 @@ impl Meter {
         if self.spent { 0 } else { self.left }
     }
 
-    /// The value of an expression whose variables `bind` gives it, the longest of which has this length. To be called
-    /// where there is room ([`crate::STACK_BYTES`]).
+    /// Counts values of so many bytes that are made for expressions; whether there was that much left.
+    pub fn give(&mut self, bytes: usize) -> bool {
+        let left = self.left().checked_sub(units(bytes));
+        self.spent |= left.is_none();
+        self.left = left.unwrap_or_default();
+        !self.spent
+    }
+
+    /// The value of an expression whose variables `bind` gives it. To be called where there is room
+    /// ([`crate::STACK_BYTES`]).
     ///
     /// # Errors
     /// When it has none.
     pub fn run<'v>(
         &mut self,
         expression: &Expression,
-        longest: usize,
         bind: impl FnOnce(&mut Context<'_, 'v>),
     ) -> Result<cel::Value, Failed> {
-        self.counted(expression, longest, |allowance| evaluate(expression, allowance, bind))
+        self.counted(expression, |allowance| evaluate(expression, allowance, bind))
     }
 
     /// Runs one evaluation with what it may use.
     pub(crate) fn counted(
         &mut self,
         expression: &Expression,
-        longest: usize,
         run: impl FnOnce(&Arc<Allowance>) -> Result<cel::Value, Failed>,
     ) -> Result<cel::Value, Failed> {
         let allowed = RULE_UNITS_MAX.min(self.left);
-        let turn = units(longest);
-        let allowance = Arc::new(Allowance::new(allowed, turn));
-        let begins = allowance.take(1 + expression.parts() / 4 + turn);
+        let allowance = Arc::new(Allowance::new(allowed, self.kept));
+        let begins = allowance.turn(expression.parts());
         let outcome = if begins { run(&allowance) } else { Err(Failed::TooMuchWork) };
         self.left -= allowed - allowance.left();
-        if allowance.is_spent() {
-            self.spent = true;
-            return Err(Failed::TooMuchWork);
-        }
-        outcome
+        self.kept = allowance.kept();
+        let Some(ended) = allowance.ended() else { return outcome };
+        self.spent |= *ended == Failed::TooMuchWork;
+        Err(ended.clone())
     }
 }
 
@@ -121,8 +144,16 @@ fn told(error: &ExecutionError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
-    use crate::Known;
+    use crate::{Known, STACK_BYTES, on_a_stack_of};
+
+    fn run(text: &str) -> Result<cel::Value, Failed> {
+        let expression = Expression::read(text, &Known::default()).unwrap();
+        let run = || Meter::of(UNITS_MAX).run(&expression, |_| {});
+        on_a_stack_of(STACK_BYTES, run).unwrap()
+    }
 
     #[test]
     fn what_never_ends_is_ended() {
@@ -132,7 +163,56 @@ mod tests {
         let text = format!("{}true{}", loops.concat(), ")".repeat(loops.len()));
         let expression = Expression::read(&text, &Known::default()).unwrap();
         let mut meter = Meter::of(UNITS_MAX);
-        assert_eq!(meter.run(&expression, 0, |_| {}), Err(Failed::TooMuchWork));
+        assert_eq!(meter.run(&expression, |_| {}), Err(Failed::TooMuchWork));
         assert!(meter.is_spent());
+    }
+
+    /// Each of these would take seconds and gigabytes, or for ever.
+    #[test]
+    fn what_grows_without_end_is_ended() {
+        let twice = |n: usize| format!("[1]{}", ".map(x, [x, x])".repeat(n));
+        let ten = ".map(x, [x, x, x, x, x, x, x, x, x, x])";
+        let deep =
+            format!("[1]{}", ".map(x, [[[[[[[[[[[[[[[[[[[[x]]]]]]]]]]]]]]]]]]]])".repeat(30));
+        for text in [
+            format!("size([1]{}) == 1", ten.repeat(12)),
+            format!("size({}) == 1", twice(40)),
+            format!("size([1]{}) == 1 || true", ".map(x, {'a': x, 'b': x})".repeat(30)),
+            format!("size({})", ["optional.of([1, 2, 3]"; 1].concat() + ")" + ".orValue([])")
+                + &format!(" + size({})", twice(30)),
+            format!("[{}].all(y, y == y)", ["[1]", &ten.repeat(7)].concat()),
+            format!("dyn({}) == 1", twice(30)),
+            format!("{} in [[1]]", twice(30)),
+            deep,
+        ] {
+            let begun = Instant::now();
+            let outcome = run(&text);
+            let ended = matches!(outcome, Err(Failed::TooMuchMade | Failed::TooMuchWork));
+            assert!(ended, "{text}: {:?}", outcome.map(|_| "a value"));
+            assert!(begun.elapsed() < Duration::from_secs(5), "{text}: {:?}", begun.elapsed());
+        }
+    }
+
+    #[test]
+    fn comparisons_count_what_they_look_at() {
+        // Two values of 4,096 elements, which are compared 1,000 times.
+        let long = format!("[1]{}", ".map(x, [x, x])".repeat(12));
+        let thousand =
+            "[1,2,3,4,5,6,7,8,9,0].map(a, [1,2,3,4,5,6,7,8,9,0].map(b, [1,2,3,4,5,6,7,8,9,0]))";
+        let over =
+            |what: &str| format!("[{long}].all(l, {thousand}.all(a, a.all(b, b.all(c, {what}))))");
+        assert_eq!(run(&over("l == l")), Err(Failed::TooMuchWork));
+        assert_eq!(run(&over("!(l != l)")), Err(Failed::TooMuchWork));
+        assert_eq!(run(&over("l in [l]")), Err(Failed::TooMuchWork));
+        assert_eq!(run(&over("l != [1] && l != null")), Ok(true.into()));
+    }
+
+    #[test]
+    fn what_a_turn_made_and_is_gone_is_not_there() {
+        // A hundred times a list that takes a hundred kilobytes, and twice that until it is there.
+        let ten = "[1,2,3,4,5,6,7,8,9,0]";
+        let some = format!("[1]{}", ".map(x, [x, x])".repeat(10));
+        let text = format!("{ten}.all(a, {ten}.all(b, size({some}) == 1))");
+        assert_eq!(run(&text), Ok(true.into()));
     }
 }

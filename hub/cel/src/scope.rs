@@ -18,7 +18,8 @@ use crate::allowance::Allowance;
 use crate::expression::{Expression, Known};
 use crate::meter::{self, Failed, Meter};
 use crate::parts::DEPTH_MAX;
-use crate::value::{free, longest};
+use crate::value::free;
+use crate::weight::of_value;
 
 /// Levels that a variable takes beside those of its expression.
 const HOP_DEPTH: usize = 8;
@@ -42,7 +43,6 @@ pub const fn known(params: bool, authorizer: bool) -> &'static [&'static str] {
 #[derive(Default)]
 pub struct Scope {
     values: BTreeMap<&'static str, Held>,
-    longest: usize,
 }
 
 struct Held {
@@ -53,7 +53,6 @@ struct Held {
 impl Scope {
     /// One more value.
     pub fn put(&mut self, name: &'static str, value: Arc<Json>) {
-        self.longest = self.longest.max(longest(&value));
         self.values.insert(name, Held { json: Some(value), made: OnceLock::new() });
     }
 
@@ -153,7 +152,7 @@ impl<'a> Evaluation<'a> {
     /// When it has none.
     pub fn run(&mut self, expression: &Expression) -> Result<Value, Failed> {
         let Self { scope, variables, computed, meter } = self;
-        meter.counted(expression, scope.longest, |allowance| {
+        meter.counted(expression, |allowance| {
             let (allowance, failed) = (allowance.clone(), Mutex::default());
             let sight = Sight { scope, variables, computed, allowance, failed };
             let outcome = sight.evaluate(expression);
@@ -192,11 +191,17 @@ impl Sight<'_> {
                 |why: String| format!("composited variable {name:?} fails to evaluate: {why}");
             let value = match self.evaluate(expression) {
                 Ok(value) => value,
-                Err(Failed::TooMuchWork) => return Err(failed("too much work".to_owned())),
+                Err(why @ (Failed::TooMuchWork | Failed::TooMuchMade)) => {
+                    return Err(failed(why.told("too much work")));
+                }
                 Err(Failed::Because(why)) => {
                     return Err(failed(self.failed.lock().take().unwrap_or(why)));
                 }
             };
+            // The allowance says that it is too much, once for all.
+            if !self.allowance.keep(of_value(&value)) {
+                return Err(failed("too much work".to_owned()));
+            }
             Box::<dyn Val>::try_from(value).map_err(|error| failed(error.to_string()))
         });
         match value {

@@ -40,17 +40,6 @@ pub fn map(fields: HashMap<String, Value>) -> Value {
     Value::Map(Map { map: Arc::new(fields.into_iter().map(key).collect()) })
 }
 
-/// The longest text or list in a value.
-#[must_use]
-pub fn longest(value: &Json) -> usize {
-    match value {
-        Json::String(text) => text.len(),
-        Json::Array(items) => items.iter().map(longest).max().unwrap_or_default().max(items.len()),
-        Json::Object(map) => map.values().map(longest).max().unwrap_or_default().max(map.len()),
-        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
-    }
-}
-
 /// The type of a value, as messages name it.
 #[must_use]
 pub fn of_type(value: &Value) -> String {
@@ -144,7 +133,7 @@ mod tests {
         let known = Known { makes_objects: true, ..Known::default() };
         let expression = Expression::read(text, &known)?;
         let value =
-            Meter::of(UNITS_MAX).run(&expression, 0, |_| {}).map_err(|why| format!("{why:?}"))?;
+            Meter::of(UNITS_MAX).run(&expression, |_| {}).map_err(|why| format!("{why:?}"))?;
         json(&value, "Object")
     }
 

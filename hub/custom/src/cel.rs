@@ -14,9 +14,7 @@ mod rule;
 mod typing;
 mod values;
 
-use freewheel_hub_cel::{
-    Context, Expression, Failed, Meter, STACK_BYTES, UNITS_MAX, on_a_stack_of,
-};
+use freewheel_hub_cel::{Expression, Failed, Meter, STACK_BYTES, UNITS_MAX, on_a_stack_of, weight};
 use freewheel_hub_schema::error::FieldError;
 use serde_json::{Value, json};
 
@@ -88,6 +86,11 @@ impl Walk {
     fn rules(&mut self, schema: &Schema, value: &Value, before: Before<'_>, at: &str, root: bool) {
         let old = before.value().filter(|old| !old.is_null());
         let unchanged = old == Some(value);
+        // Values of a place are made for its rules, and may be copied for what was before.
+        let bytes = weight(value).saturating_add(old.map_or(0, weight).saturating_mul(2));
+        if !self.meter.give(bytes) {
+            return self.failed(at, schema, &out_of_work("the rules of this place"));
+        }
         let scope = values::Scope::new(schema, value, old, root);
         for rule in &schema.validations {
             if self.meter.is_spent() {
@@ -115,13 +118,8 @@ impl Walk {
                     continue;
                 }
                 Ok(_) => format!("rule did not evaluate to a bool: {}", rule.told()),
-                Err(Failed::TooMuchWork) => format!(
-                    "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {}",
-                    rule.told()
-                ),
-                Err(Failed::Because(why)) => {
-                    format!("{why} evaluating rule: {}", rule.told())
-                }
+                Err(Failed::TooMuchWork) => out_of_work(rule.told()),
+                Err(why) => format!("{} evaluating rule: {}", why.told(""), rule.told()),
             };
             self.failed(at, schema, &why);
         }
@@ -133,8 +131,8 @@ impl Walk {
         scope: &values::Scope,
         rule: &Rule,
     ) -> Result<freewheel_hub_cel::Value, Failed> {
-        let bind = |context: &mut Context<'_, '_>| scope.bind(context, rule.optional_old);
-        self.meter.run(expression, scope.longest, bind)
+        let seen = scope.seen(rule.optional_old);
+        self.meter.run(expression, |context| context.set_variable_resolver(&seen))
     }
 
     fn broken(&mut self, rule: &Rule, scope: &values::Scope, of: (&Schema, &Value), at: &str) {
@@ -173,6 +171,12 @@ impl Walk {
         let is = schema.is.map_or("", Type::name);
         self.errors.push(FieldError::invalid(place(at).to_owned(), &json!(is), why));
     }
+}
+
+fn out_of_work(rule: &str) -> String {
+    format!(
+        "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {rule}"
+    )
 }
 
 fn place(at: &str) -> &str {

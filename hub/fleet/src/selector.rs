@@ -7,9 +7,7 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_cel::{
-    Evaluation, Expression, Failed, Known, Scope, Value as CelValue, Variables,
-};
+use freewheel_hub_cel::{Evaluation, Expression, Known, Scope, Value as CelValue, Variables};
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::selector::LabelSelector;
 use serde_json::{Value, json};
@@ -107,7 +105,7 @@ impl ClusterSelector {
         let mut evaluation = Evaluation::new(&scope, &variables, units);
         let all = self.expressions.iter().all(|expression| match evaluation.run(expression) {
             Ok(CelValue::Bool(said)) => said,
-            Ok(_) | Err(Failed::Because(_) | Failed::TooMuchWork) => false,
+            Ok(_) | Err(_) => false,
         });
         budget.left -= units - evaluation.left();
         all

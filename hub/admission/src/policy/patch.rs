@@ -80,7 +80,7 @@ fn evaluate<'a>(
     match evaluation.run(expression) {
         Ok(value) => Ok((value, expression)),
         Err(Failed::TooMuchWork) => Err(OUT_OF_BUDGET.to_owned()),
-        Err(Failed::Because(why)) => Err(failed(expression, &why)),
+        Err(why) => Err(failed(expression, &why.told(OUT_OF_BUDGET))),
     }
 }
 

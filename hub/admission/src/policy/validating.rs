@@ -139,7 +139,7 @@ fn outcome(policy: &Policy, of_conditions: &Scope, scope: &Scope) -> Outcome {
                     continue;
                 }
                 Err(Failed::TooMuchWork) => return denial(OUT_OF_BUDGET.to_owned()),
-                Err(Failed::Because(why)) => failed(expression, &why),
+                Err(why) => failed(expression, &why.told(OUT_OF_BUDGET)),
             },
         };
         if policy.fails {
@@ -179,7 +179,7 @@ fn annotate(policy: &Policy, scope: &Scope, outcome: &mut Outcome) {
                     of_type(&other)
                 )),
                 Err(Failed::TooMuchWork) => Err(OUT_OF_BUDGET.to_owned()),
-                Err(Failed::Because(why)) => Err(failed(expression, &why)),
+                Err(why) => Err(failed(expression, &why.told(OUT_OF_BUDGET))),
             },
         };
         match value {

@@ -6,6 +6,7 @@ use cel::Value;
 
 use super::function::{Table, no_overload};
 use crate::allowance::Allowance;
+use crate::weight::of_value;
 
 pub(super) const FUNCTIONS: Table = &[
     ("isSorted", is_sorted),
@@ -109,7 +110,12 @@ fn sets(
     compare: impl Fn(&[Value], &[Value]) -> bool,
 ) -> Result<Value, String> {
     let [Value::List(one), Value::List(other)] = values else { return no_overload() };
-    if !allowance.length(one.len().saturating_mul(other.len()).saturating_mul(2)) {
+    // Each element of one is compared with each of the other.
+    let pairs = |list: &[Value], times: usize| {
+        list.iter().map(of_value).sum::<usize>().saturating_mul(times.saturating_mul(2))
+    };
+    let looks_at = pairs(one, other.len()).min(pairs(other, one.len()));
+    if !allowance.walk(looks_at.max(one.len().saturating_mul(other.len()))) {
         return Err("too much work".to_owned());
     }
     Ok(Value::Bool(compare(one, other)))

@@ -9,6 +9,7 @@ use regex::Regex;
 use super::function::{Table, no_overload, one_text, text_value};
 use crate::allowance::Allowance;
 use crate::pattern::Pattern;
+use crate::weight::EACH;
 
 pub(super) const FUNCTIONS: Table = &[
     ("charAt", char_at),
@@ -73,7 +74,7 @@ fn replace(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
     };
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let times = text.matches(from.as_str()).count().min(most);
-    if !allowance.length(text.len().saturating_add(times.saturating_mul(to.len()))) {
+    if !allowance.room(text.len().saturating_add(times.saturating_mul(to.len()))) {
         return Err("too much work".to_owned());
     }
     Ok(text_value(text.replacen(from.as_str(), to, times)))
@@ -87,7 +88,12 @@ fn split(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
         }
         [..] => return no_overload(),
     };
-    if !allowance.length(text.len().saturating_mul(32)) {
+    let parts = match separator.is_empty() {
+        true => text.len(),
+        false => text.matches(separator.as_str()).count(),
+    };
+    let parts = parts.min(usize::try_from(most).unwrap_or(usize::MAX)).saturating_add(1);
+    if !allowance.room(text.len().saturating_add(parts.saturating_mul(EACH))) {
         return Err("too much work".to_owned());
     }
     let all = |part: &str| text_value(part);
@@ -119,7 +125,7 @@ fn join(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
         parts.push(text.as_str());
     }
     let texts: usize = parts.iter().map(|part| part.len()).sum();
-    if !allowance.length(texts.saturating_add(separator.len().saturating_mul(parts.len()))) {
+    if !allowance.room(texts.saturating_add(separator.len().saturating_mul(parts.len()))) {
         return Err("too much work".to_owned());
     }
     Ok(text_value(parts.join(separator)))
@@ -147,7 +153,7 @@ fn format(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
         }
         let value = next.next().ok_or_else(|| format!("index {} out of range", arguments.len()))?;
         out.push_str(&formatted(verb, precision, value)?);
-        if !allowance.length(out.len()) {
+        if !allowance.room(out.len()) {
             return Err("too much work".to_owned());
         }
     }
@@ -221,14 +227,22 @@ fn pattern(text: &str, allowance: &Allowance) -> Result<Regex, String> {
     Ok(compiled)
 }
 
+/// A pattern that a text is asked for: the longer it is, the more work, as kube-apiserver counts.
+fn asked(text: &str, of: &str, allowance: &Allowance) -> Result<Regex, String> {
+    if !allowance.walk(text.len().saturating_mul(of.len()) / 4) {
+        return Err("too much work".to_owned());
+    }
+    pattern(of, allowance)
+}
+
 fn matches(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
     let [Value::String(text), Value::String(of)] = values else { return no_overload() };
-    Ok(Value::Bool(pattern(of, allowance)?.is_match(text)))
+    Ok(Value::Bool(asked(text, of, allowance)?.is_match(text)))
 }
 
 fn find(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
     let [Value::String(text), Value::String(of)] = values else { return no_overload() };
-    let found = pattern(of, allowance)?;
+    let found = asked(text, of, allowance)?;
     Ok(text_value(found.find(text).map_or("", |found| found.as_str())))
 }
 
@@ -239,10 +253,17 @@ fn find_all(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
         [..] => return no_overload(),
     };
     let found = pattern(of, allowance)?;
-    if !allowance.length(text.len().saturating_mul(16)) {
-        return Err("too much work".to_owned());
-    }
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    let all = found.find_iter(text).take(most).map(|found| text_value(found.as_str()));
-    Ok(Value::List(Arc::new(all.collect())))
+    let (mut all, mut at) = (Vec::new(), 0);
+    let mut matches = found.find_iter(text).take(most);
+    // Each of them may look at all that is left of the text.
+    while allowance.walk(text.len() - at) {
+        let Some(found) = matches.next() else { return Ok(Value::List(Arc::new(all))) };
+        if all.len().is_power_of_two() && !allowance.room(all.len().saturating_mul(EACH)) {
+            break;
+        }
+        at = found.end();
+        all.push(text_value(found.as_str()));
+    }
+    Err("too much work".to_owned())
 }

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Duration, FixedOffset, NaiveDate};
 use freewheel_hub_cel::objects::OptionalValue;
-use freewheel_hub_cel::{Context, Value, free, longest, map};
+use freewheel_hub_cel::{CowVal, Val, Value, VariableResolver, free, map};
 use serde_json::Value as Json;
 
 use crate::schema::{Schema, Type};
@@ -39,39 +39,52 @@ const RESERVED: [&str; 18] = [
     "return",
 ];
 
-/// What the variables of a rule are.
+/// What the variables of a rule are: made once for all the rules of a place.
 pub(super) struct Scope {
-    pub(super) value: Value,
-    pub(super) old: Option<Value>,
-    /// The longest text or list in them.
-    pub(super) longest: usize,
+    value: Option<Box<dyn Val>>,
+    old: Option<Box<dyn Val>>,
+    optional_old: Option<Box<dyn Val>>,
 }
 
 impl Scope {
+    /// Of a value and what it was before; where some rule asks so, for that as an optional value.
     pub(super) fn new(schema: &Schema, value: &Json, old: Option<&Json>, root: bool) -> Self {
-        let longest = longest(value).max(old.map_or(0, longest));
         let whole = root || schema.embedded;
+        let made = |value: Value| Box::<dyn Val>::try_from(value).ok();
+        let of = |value: &Json| of(schema, value, whole);
+        let optional_old = || {
+            let old = old.map(of).map_or_else(OptionalValue::none, OptionalValue::of);
+            made(Value::Opaque(Arc::new(old)))
+        };
+        let asks = schema.validations.iter().any(|rule| rule.optional_old);
         Self {
-            value: of(schema, value, whole),
-            old: old.map(|old| of(schema, old, whole)),
-            longest,
+            value: made(of(value)),
+            old: old.map(of).and_then(made),
+            optional_old: asks.then(optional_old).flatten(),
         }
     }
 
-    /// Gives a rule its variables.
-    pub(super) fn bind(&self, context: &mut Context<'_, '_>, optional_old: bool) {
-        context.add_variable_from_value("self", self.value.clone());
-        if optional_old {
-            context.add_variable_from_value("oldSelf", self.optional_old());
-        } else if let Some(old) = &self.old {
-            context.add_variable_from_value("oldSelf", old.clone());
-        }
+    /// As a rule sees it.
+    pub(super) fn seen(&self, optional_old: bool) -> Seen<'_> {
+        Seen { scope: self, optional_old }
     }
+}
 
-    /// `oldSelf` of a rule that is asked about new values, too.
-    fn optional_old(&self) -> Value {
-        let old = self.old.clone().map_or_else(OptionalValue::none, OptionalValue::of);
-        Value::Opaque(Arc::new(old))
+/// The variables of one rule.
+pub(super) struct Seen<'a> {
+    scope: &'a Scope,
+    optional_old: bool,
+}
+
+impl VariableResolver for Seen<'_> {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        let found = match variable {
+            "self" => &self.scope.value,
+            "oldSelf" if self.optional_old => &self.scope.optional_old,
+            "oldSelf" => &self.scope.old,
+            _ => return None,
+        };
+        found.as_deref().map(CowVal::Borrowed)
     }
 }
 

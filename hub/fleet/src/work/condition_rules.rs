@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use freewheel_hub_cel::{
-    Evaluation, Expression, Failed, Known, STACK_BYTES, Scope, UNITS_MAX, Value as CelValue,
-    Variables, json as to_json, on_a_stack_of,
+    Evaluation, Expression, Known, STACK_BYTES, Scope, UNITS_MAX, Value as CelValue, Variables,
+    json as to_json, on_a_stack_of,
 };
 use serde_json::{Value, json};
 
@@ -142,10 +142,7 @@ fn run(
     let mut evaluation = Evaluation::new(&scope, &variables, *left);
     let value = evaluation.run(&expression);
     *left = evaluation.left();
-    value.map_err(|failed| match failed {
-        Failed::TooMuchWork => "CEL evaluation budget exceeded".to_owned(),
-        Failed::Because(why) => why,
-    })
+    value.map_err(|failed| failed.told("CEL evaluation budget exceeded"))
 }
 
 #[cfg(test)]
