@@ -211,6 +211,7 @@ pub(crate) async fn converted(value: &Value, from: &Kind, to: &Kind) -> Result<V
         return to.out_of_store(value).await;
     }
     from.strategy.to_stored(&mut value);
-    to.strategy.from_stored(&mut value);
+    // Where its defaults find no room some of them are not there, as if they had not been said.
+    let _ = to.strategy.from_stored(&mut value);
     Ok(value)
 }

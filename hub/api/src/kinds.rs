@@ -292,7 +292,7 @@ mod tests {
                 let mut new = object.clone();
                 let strategy = &kind.strategy;
                 strategy.to_stored(&mut new);
-                strategy.from_stored(&mut new);
+                strategy.from_stored(&mut new).unwrap();
                 strategy.default(&mut new);
                 strategy.prepare_create(&mut new);
                 for door in

@@ -50,7 +50,7 @@ impl Encoder {
         {
             meta.insert("resourceVersion".to_owned(), Value::String(revision.to_string()));
         }
-        Ok(self.view.outward(value))
+        self.view.outward(value)
     }
 
     /// One object.

@@ -116,7 +116,7 @@ async fn answer(
     let view = View::of(kinds::scale());
     let encoder = Encoder { view, wanted, ..call.encoder()? };
     let stored = converted::one(&call.view.served, stored).await?;
-    let object = call.view.outward(freewheel_hub_objects::stored_value(&stored)?);
+    let object = call.view.outward(freewheel_hub_objects::stored_value(&stored)?)?;
     let scale = scale_of(&call.view.stored, &object)?;
     let bytes = encoder.shaped(scale)?;
     let mut response = respond::whole(200, wanted.content_type(), bytes);

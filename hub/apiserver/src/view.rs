@@ -59,12 +59,14 @@ impl View {
     }
 
     /// From the stored form to the served one.
-    #[must_use]
-    pub fn outward(&self, mut value: Value) -> Value {
+    ///
+    /// # Errors
+    /// 500 with its name when what its kind's definition says by now makes nothing of it.
+    pub fn outward(&self, mut value: Value) -> Result<Value, ApiError> {
         if !self.is_verbatim() {
-            self.served.strategy.from_stored(&mut value);
+            self.served.from_stored_object(&mut value)?;
         }
-        value
+        Ok(value)
     }
 
     /// From the served form to the stored one.
@@ -116,7 +118,7 @@ mod tests {
             "involvedObject": {"kind": "Pod", "name": "p"}, "message": "hello", "reason": "Started",
             "source": {"component": "kubelet"}, "count": 3, "reportingComponent": "kubelet",
         });
-        let new = view.outward(core.clone());
+        let new = view.outward(core.clone()).unwrap();
         assert_eq!(
             new,
             json!({

@@ -79,7 +79,7 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
     // The change may run again after a conflict; the last run counts.
     let unknown = Mutex::new(Vec::new());
     let change = |stored: Value| {
-        let document = view.outward(stored.clone());
+        let document = view.outward(stored.clone())?;
         let mut patched = patch.apply(&document, typed)?;
         check_name(call, &patched)?;
         *unknown.lock() = settle(&mut patched, &patch, typed, how.field_validation)?;

@@ -258,7 +258,7 @@ mod tests {
         object["spec"] = json!({"old": "y"});
         let fields = newer.selectable_fields(&object);
         assert_eq!(fields["spec.old"], "y", "what is written in one version is found in the other");
-        newer.from_stored(&mut object);
+        newer.from_stored(&mut object).unwrap();
         assert_eq!(object["apiVersion"], "example.com/v2");
         assert_eq!(object["spec"], json!({"both": 7}));
         let count = |object: &Value| newer.validate(object).len();

@@ -63,8 +63,8 @@ impl Form for FormOf {
         Ok(unknown)
     }
 
-    fn default(&self, object: &mut Value) {
-        defaults::fill_in(self.0.schema(), object);
+    fn default(&self, object: &mut Value) -> Result<(), String> {
+        defaults::fill_in(self.0.schema(), object)
     }
 
     fn facts(&self) -> Option<TypeFacts<'_>> {
@@ -91,7 +91,7 @@ mod tests {
         assert!(version.tree.get().is_none() && version.facts.get().is_none());
         let mut object = json!({"a": null, "b": 1});
         assert_eq!(form.prune(&mut object).unwrap(), ["b"]);
-        form.default(&mut object);
+        form.default(&mut object).unwrap();
         assert_eq!(object, json!({"a": "x"}));
         assert!(version.tree.get().is_some() && form.facts().is_some());
     }

@@ -164,15 +164,15 @@ impl Strategy for Resource {
         let _ = FormOf(stored.clone()).prune(object);
     }
 
-    fn from_stored(&self, object: &mut Value) {
+    fn from_stored(&self, object: &mut Value) -> Result<(), String> {
         if !object.is_object() {
-            return;
+            return Ok(());
         }
         object["apiVersion"] = self.version.api_version().into();
         let form = FormOf(self.version.clone());
         // A schema that came after the object takes out of it what it does not know.
         let _ = form.prune(object);
-        form.default(object);
+        form.default(object)
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {

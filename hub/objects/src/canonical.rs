@@ -100,17 +100,17 @@ impl Canonical {
     }
 
     /// Fills in defaults.
-    pub(super) fn fill_in(&mut self, kind: &Kind) {
-        types::apply_defaults(&mut self.0, kind);
+    pub(super) fn fill_in(&mut self, kind: &Kind) -> Result<(), ApiError> {
+        types::apply_defaults(&mut self.0, kind)?;
         kind.strategy.default(&mut self.0);
+        Ok(())
     }
 
     /// After somebody who does not know the form has changed it: it is the same object, in canonical form again.
     pub(super) fn reform(&mut self, target: &ObjectRef) -> Result<(), ApiError> {
         meta::settle(&mut self.0, target)?;
         types::canonicalise(&mut self.0, &*target.kind)?;
-        self.fill_in(&target.kind);
-        Ok(())
+        self.fill_in(&target.kind)
     }
 
     /// Of what the pipeline itself makes beside an object.
@@ -122,7 +122,15 @@ impl Canonical {
 
     /// What is to be stored, once more.
     pub(super) async fn of_object(object: &Object, kind: &Kind) -> Result<Self, ApiError> {
-        kind.out_of_store(object.value()?).await.map(Self)
+        let mut value = object.value()?;
+        if kind.converter().is_some() {
+            return kind.out_of_store(value).await.map(Self);
+        }
+        if kind.strategy.from_stored(&mut value).is_err() {
+            // Its readers are told. It may be changed and has to be able to go, as it was stored.
+            value = object.value()?;
+        }
+        Ok(Self(value))
     }
 
     /// Taken apart for the store, in the stored version.

@@ -27,7 +27,7 @@ pub(super) async fn create(
     owners: Owners,
 ) -> Result<Written, ApiError> {
     let kind = &target.kind;
-    value.fill_in(kind);
+    value.fill_in(kind)?;
     meta::wipe(value.rules())?;
     if owners == Owners::Tracked {
         Writer { clock: &*objects.clock, how, target, subresource: None }

@@ -243,7 +243,7 @@ impl Attempt<'_> {
             return Err(refusal::other_uid(self.target, uid, &old.object.header.uid));
         }
         self.check_revision(&new, old.revision)?;
-        new.fill_in(kind);
+        new.fill_in(kind)?;
         if self.owners == Owners::Tracked {
             let Self { objects, how, target, subresource, .. } = *self;
             Writer { clock: &*objects.clock, how, target, subresource }

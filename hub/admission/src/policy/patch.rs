@@ -49,7 +49,7 @@ impl Form {
     pub(crate) fn settle(&self, object: &mut Value) -> Result<(), ApiError> {
         depth::check(object)?;
         canonicalise(object, self.typed())?;
-        apply_defaults(object, self.typed());
+        apply_defaults(object, self.typed())?;
         if let Self::Object(kind) = self {
             kind.strategy.default(object);
         }

@@ -153,8 +153,9 @@ impl Strategy for GroupRules {
         Rules.to_stored(object);
     }
 
-    fn from_stored(&self, object: &mut Value) {
+    fn from_stored(&self, object: &mut Value) -> Result<(), String> {
         rename(object, |core, group| (core, group), "events.k8s.io/v1");
+        Ok(())
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
@@ -263,7 +264,7 @@ mod tests {
     #[test]
     fn both_versions_are_one_event() {
         let mut view = core();
-        GroupRules.from_stored(&mut view);
+        GroupRules.from_stored(&mut view).unwrap();
         assert_eq!(view["apiVersion"], "events.k8s.io/v1");
         assert_eq!(view["regarding"]["name"], "web");
         assert_eq!(view["note"], " Started container ");

@@ -46,7 +46,7 @@ fn defaults_of_defaulted_objects_change_nothing() {
         let once = create(body.clone()).unwrap_or_else(|error| panic!("{}: {error}", body["kind"]));
         let kind = kind_of(body);
         let mut twice = once.clone();
-        types::apply_defaults(&mut twice, &**kind);
+        types::apply_defaults(&mut twice, &**kind).unwrap();
         kind.strategy.default(&mut twice);
         assert_eq!(twice, once, "{}", body["kind"]);
         types::canonicalise(&mut twice, &**kind).unwrap();
@@ -68,7 +68,7 @@ fn filled(api_version: &str, kind: &str, given: Value, expected: &Value) {
     }
     let rules = kind_of(&once);
     let mut twice = once.clone();
-    types::apply_defaults(&mut twice, &**rules);
+    types::apply_defaults(&mut twice, &**rules).unwrap();
     rules.strategy.default(&mut twice);
     types::canonicalise(&mut twice, &**rules).unwrap();
     assert_eq!(twice, once, "{kind}");

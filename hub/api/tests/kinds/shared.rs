@@ -24,7 +24,7 @@ fn proposed(mut body: Value) -> Result<Value, ApiError> {
         body["metadata"]["namespace"] = json!("default");
     }
     types::canonicalise(&mut body, &**kind)?;
-    types::apply_defaults(&mut body, &**kind);
+    types::apply_defaults(&mut body, &**kind).unwrap();
     kind.strategy.default(&mut body);
     kind.strategy.prepare_create(&mut body);
     body["metadata"]["uid"] = json!("8f0b2c1e-0000-4000-8000-000000000000");

@@ -465,6 +465,44 @@ async fn a_schema_that_comes_later_says_what_is_read() {
 }
 
 #[tokio::test]
+async fn defaults_make_no_object_too_large() {
+    let (hub, _controllers) = hub().await;
+    let admin = hub.admin();
+    let mut definition = definition();
+    let properties = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+    let fields = definition.pointer_mut(properties).unwrap();
+    fields["list"] = json!({"type": "array", "items": {"type": "object",
+        "properties": {"long": {"type": "string"}}}});
+    let defined = define(&admin, &definition).await;
+    let items = vec![json!({}); 100];
+    made(&admin, WIDGETS, &widget("early", json!({"size": 1, "list": items}))).await;
+
+    let mut newer = defined.clone();
+    newer.pointer_mut(properties).unwrap()["list"]["items"]["properties"]["long"]["default"] =
+        json!("D".repeat(50_000));
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+    let put = admin.put(&path, &newer).await;
+    assert_eq!(put.code, 200, "{}", put.text());
+    let late = widget("late", json!({"size": 1, "list": items}));
+    let mut refusal = admin.post(&format!("{WIDGETS}?dryRun=All"), &late).await;
+    for _ in 0..600 {
+        if refusal.code != 201 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        refusal = admin.post(&format!("{WIDGETS}?dryRun=All"), &late).await;
+    }
+    refused(&refusal, 413, "would add more than 1572864 bytes to it");
+    // What is there already says what is wrong with it, and may go.
+    for path in [WIDGETS, &format!("{WIDGETS}/early")] {
+        refused(&admin.get(path).await, 500, "widgets.example.com \"early\" cannot be read");
+    }
+    let gone = admin.delete(&format!("{WIDGETS}/early")).await;
+    assert_eq!(gone.code, 200, "{}", gone.text());
+    assert_eq!(admin.get(WIDGETS).await.code, 200);
+}
+
+#[tokio::test]
 async fn a_definition_goes_after_its_objects() {
     let (hub, _controllers) = hub().await;
     let admin = hub.admin();

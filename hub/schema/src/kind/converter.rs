@@ -40,14 +40,14 @@ impl Kind {
     /// A stored object in this kind's own version.
     ///
     /// # Errors
-    /// What whoever converts it answers.
+    /// What whoever converts it answers; 500 where its defaults find no room.
     pub async fn out_of_store(&self, mut object: Value) -> Result<Value, ApiError> {
         if let Some(converter) = &self.converter
             && object["apiVersion"] != self.api_version()
         {
             object = one(&**converter, self.api_version(), object).await?;
         }
-        self.strategy.from_stored(&mut object);
+        self.from_stored_object(&mut object)?;
         Ok(object)
     }
 

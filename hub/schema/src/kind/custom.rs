@@ -2,10 +2,27 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::{Converter, Form, Kind};
+use crate::error::ApiError;
 use crate::gvk::Text;
 
 impl Kind {
+    /// From the stored form of an object to the kind's own.
+    ///
+    /// # Errors
+    /// 500 with its name: its definition may have changed since it was stored, so that nothing can be made of it.
+    pub fn from_stored_object(&self, object: &mut Value) -> Result<(), ApiError> {
+        self.strategy.from_stored(object).map_err(|why| {
+            let (name, plural) =
+                (object["metadata"]["name"].as_str().unwrap_or_default(), self.plural());
+            let dot = if self.group().is_empty() { "" } else { "." };
+            let text = format!("{plural}{dot}{} {name:?} cannot be read: {why}", self.group());
+            ApiError::internal(text)
+        })
+    }
+
     /// What one of it and many of it are called, when not by the rule.
     #[must_use]
     pub fn called(self, singular: impl Into<Text>, list_kind: impl Into<Text>) -> Self {

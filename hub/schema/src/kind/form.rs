@@ -16,7 +16,10 @@ pub trait Form: Send + Sync + Debug {
     fn prune(&self, object: &mut Value) -> Result<Vec<String>, String>;
 
     /// Fills in defaults.
-    fn default(&self, object: &mut Value);
+    ///
+    /// # Errors
+    /// They would make it larger than an object may be.
+    fn default(&self, object: &mut Value) -> Result<(), String>;
 
     /// What merges have to know of its fields.
     fn facts(&self) -> Option<TypeFacts<'_>>;

@@ -101,8 +101,13 @@ pub trait Strategy: Send + Sync {
     fn to_stored(&self, _object: &mut Value) {}
 
     /// From the stored form to this version's.
+    ///
+    /// # Errors
+    /// Why it is nothing in this version.
     #[expect(clippy::wrong_self_convention, reason = "it is the object that comes from there")]
-    fn from_stored(&self, _object: &mut Value) {}
+    fn from_stored(&self, _object: &mut Value) -> Result<(), String> {
+        Ok(())
+    }
 
     /// Cells for [`crate::kind::Kind::columns`]. `now` is in Unix seconds, for ages.
     fn row(&self, _object: &Value, _now: i64) -> Vec<Value> {

@@ -5,16 +5,25 @@ use serde_json::{Map, Value};
 use super::facts::TypeFacts;
 use super::table::Shape;
 use super::typed::Typed;
+use crate::error::ApiError;
 
 /// Fills in the defaults that are known of its type, where a field is absent: `protocol: TCP`,
 /// `leaseDurationSeconds: 60`; those of what is in a default, too.
-pub fn apply_defaults<'a>(value: &mut Value, typed: impl Into<Typed<'a>>) {
+///
+/// # Errors
+/// 413 when those of a schema that came at run time would make it larger than an object may be.
+pub fn apply_defaults<'a>(value: &mut Value, typed: impl Into<Typed<'a>>) -> Result<(), ApiError> {
     let Typed { facts, form, .. } = typed.into();
     if let Some(form) = form {
-        form.default(value);
+        form.default(value).map_err(|why| {
+            let kind = value["kind"].as_str().unwrap_or_default();
+            let name = value["metadata"]["name"].as_str().unwrap_or_default();
+            ApiError::new(413, "RequestEntityTooLarge", format!("{kind} {name:?}: {why}"))
+        })?;
     } else if let (Some(one), Value::Object(map)) = (facts, value) {
         object(map, one);
     }
+    Ok(())
 }
 
 fn object(map: &mut Map<String, Value>, one: TypeFacts<'_>) {

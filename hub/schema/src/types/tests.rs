@@ -131,7 +131,7 @@ fn the_canonical_form_of_a_custom_kind_keeps_what_was_given() {
     let group = "cluster.open-cluster-management.io";
     let unknown = canonicalise(&mut value, (group, "v1", "ManagedCluster")).unwrap();
     assert_eq!(unknown.unknown, ["spec.nope"]);
-    apply_defaults(&mut value, (group, "v1", "ManagedCluster"));
+    apply_defaults(&mut value, (group, "v1", "ManagedCluster")).unwrap();
     assert_eq!(
         value,
         json!({
@@ -153,7 +153,7 @@ fn options_of_any_group_are_meta_options() {
 #[test]
 fn defaults_of_the_table_fill_what_is_absent() {
     let mut service = json!({"spec": {"ports": [{"port": 80}]}});
-    apply_defaults(&mut service, ("", "v1", "Service"));
+    apply_defaults(&mut service, ("", "v1", "Service")).unwrap();
     assert_eq!(service, json!({"spec": {"ports": [{"port": 80, "protocol": "TCP"}]}}));
 }
 

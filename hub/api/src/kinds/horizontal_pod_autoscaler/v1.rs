@@ -105,8 +105,9 @@ impl Strategy for Rules {
         into_newer(object);
     }
 
-    fn from_stored(&self, object: &mut Value) {
+    fn from_stored(&self, object: &mut Value) -> Result<(), String> {
         into_older(object);
+        Ok(())
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
@@ -327,7 +328,7 @@ mod tests {
     #[test]
     fn nothing_is_lost_in_the_older_form() {
         let mut older = full();
-        Rules.from_stored(&mut older);
+        Rules.from_stored(&mut older).unwrap();
         assert_eq!(older["apiVersion"], "autoscaling/v1");
         assert_eq!(older["spec"]["targetCPUUtilizationPercentage"], 70);
         assert_eq!(older["status"]["currentCPUUtilizationPercentage"], 20);

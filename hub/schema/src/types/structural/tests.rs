@@ -65,7 +65,7 @@ fn unknown_fields_go_and_defaults_come() {
     let strict = ["metadata.stray", "spec.parts[0].stray", "spec.stray"];
     assert_eq!(decoded.strict, strict.map(|path| format!("unknown field {path:?}")));
     let mut value = decoded.value;
-    apply_defaults(&mut value, &widgets);
+    apply_defaults(&mut value, &widgets).unwrap();
     let whole = json!({
         "apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"},
         "spec": {
@@ -76,7 +76,7 @@ fn unknown_fields_go_and_defaults_come() {
     });
     assert_eq!(value, whole);
     assert_eq!(canonicalise(&mut value, &widgets).unwrap().unknown, Vec::<String>::new());
-    apply_defaults(&mut value, &widgets);
+    apply_defaults(&mut value, &widgets).unwrap();
     assert_eq!(value, whole, "and nothing the second time");
 
     let wrong = canonicalise(&mut json!({"spec": {"parts": [{"name": 1}]}}), &widgets);
