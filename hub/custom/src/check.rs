@@ -7,6 +7,7 @@
 //! Guarantees:
 //! - a mistake that was there before, in a value that is still the same, is nobody's
 //!   (`what_was_wrong_before_and_stays_is_let_be`);
+//! - no object makes more work than one may, whatever its schema says (`a_check_is_bounded`);
 //! - mistakes have the words and paths of kube-apiserver (`mistakes_have_the_words_of_kube_apiserver`).
 
 mod logic;
@@ -14,6 +15,7 @@ mod number;
 mod object;
 mod text;
 mod words;
+mod work;
 
 use freewheel_hub_schema::error::FieldError;
 use serde_json::Value;
@@ -21,48 +23,71 @@ use serde_json::Value;
 use crate::before::Before;
 use crate::schema::{Schema, Type};
 use words::{Mistake, Outcome};
+use work::Work;
 
 /// Every mistake of a value that stands at `path`, which is empty for a whole object.
 #[must_use]
 pub fn check(schema: &Schema, value: &Value, path: &str) -> Vec<FieldError> {
-    told(node(schema, value, "", Before::nothing()), path)
+    check_with(schema, value, path, &Work::default())
+}
+
+fn check_with(schema: &Schema, value: &Value, path: &str, work: &Work) -> Vec<FieldError> {
+    told(node(schema, value, "", Before::nothing(), work), path, work)
 }
 
 /// The same of a value that was another before.
 #[must_use]
 pub fn check_change(schema: &Schema, new: &Value, old: Before<'_>, path: &str) -> Vec<FieldError> {
-    told(compared(schema, new, "", old), path)
+    let work = Work::default();
+    told(compared(schema, new, "", old, &work), path, &work)
 }
 
-fn told(outcome: Outcome, path: &str) -> Vec<FieldError> {
-    outcome.mistakes.into_iter().map(|mistake| mistake.told(path)).collect()
+fn told(outcome: Outcome, path: &str, work: &Work) -> Vec<FieldError> {
+    let mistakes = outcome.mistakes.into_iter().map(|mistake| mistake.told(path));
+    let over = work.is_over().then(|| {
+        let text = "it takes more work to check it against the schema of its kind than an object may make: make its lists shorter, or what the schema says of their elements";
+        FieldError::invalid(if path.is_empty() { "<nil>" } else { path }, &Value::Null, text)
+    });
+    over.into_iter().chain(mistakes).collect()
 }
 
 /// A node; what is wrong with a value that is as it was is left out.
-fn compared(schema: &Schema, value: &Value, path: &str, before: Before<'_>) -> Outcome {
-    let mut outcome = node(schema, value, path, before);
+fn compared(
+    schema: &Schema,
+    value: &Value,
+    path: &str,
+    before: Before<'_>,
+    work: &Work,
+) -> Outcome {
+    let mut outcome = node(schema, value, path, before, work);
     if !outcome.mistakes.is_empty() && before.is(value) {
         outcome.mistakes.clear();
     }
     outcome
 }
 
-fn node(schema: &Schema, value: &Value, path: &str, before: Before<'_>) -> Outcome {
+fn node(schema: &Schema, value: &Value, path: &str, before: Before<'_>, work: &Work) -> Outcome {
     let mut all = Outcome::default();
+    let size = value.as_str().map_or(0, str::len)
+        + schema.rules.values.compared(value)
+        + value.as_object().map_or(0, |_| schema.properties.len() + schema.rules.required.len());
+    if !work.step(size) {
+        return all;
+    }
     if value.is_null() {
         all.join(is_null(schema, path));
-        all.join(values(schema, value, path));
+        all.join(values(schema, value, path, work));
         return all;
     }
     let checks: [Option<Outcome>; 8] = [
         of_type(schema, value, path),
-        Some(logic::check(schema, value, path, before)),
+        Some(logic::check(schema, value, path, before, work)),
         value.as_str().map(|text| text::check(schema, text, path)),
         value.as_str().and_then(|text| text::format(schema, text, path)),
         value.is_number().then(|| number::check(schema, value, path)),
-        value.as_array().map(|items| object::items(schema, items, path, before)),
-        Some(values(schema, value, path)),
-        value.as_object().map(|fields| object::check(schema, fields, path, before)),
+        value.as_array().map(|items| object::items(schema, items, path, before, work)),
+        Some(values(schema, value, path, work)),
+        value.as_object().map(|fields| object::check(schema, fields, path, before, work)),
     ];
     for outcome in checks.into_iter().flatten() {
         all.join(outcome);
@@ -127,21 +152,14 @@ fn of_type(schema: &Schema, value: &Value, path: &str) -> Option<Outcome> {
 }
 
 /// Whether a value is one of those that there may be.
-fn values(schema: &Schema, value: &Value, path: &str) -> Outcome {
+fn values(schema: &Schema, value: &Value, path: &str, work: &Work) -> Outcome {
     let known = &schema.rules.values;
-    if known.is_empty() || known.iter().any(|one| is_equal(one, value)) {
+    if known.all().is_empty() || known.has(value) {
         return Outcome::default();
     }
-    Outcome::wrong(Mistake::not_of(path, value, known))
-}
-
-fn is_equal(one: &Value, other: &Value) -> bool {
-    match (one, other) {
-        (Value::Number(one), Value::Number(other)) => {
-            one == other || one.as_f64() == other.as_f64()
-        }
-        (one, other) => one == other,
-    }
+    // It is told which there are.
+    work.step(4 << 10);
+    Outcome::wrong(Mistake::not_of(path, value, known.all()))
 }
 
 #[cfg(test)]
@@ -279,6 +297,28 @@ mod tests {
             json!({"closed": {"x": 1}}),
             &[r#"spec.closed: Invalid value: "x": spec.closed.x in body is a forbidden property"#],
         );
+    }
+
+    #[test]
+    fn a_check_is_bounded() {
+        let of = |items: Value| Schema::read(&json!({"type": "array", "items": items}));
+        let names = |n: usize| (0..n).map(|n| format!("v{n}")).collect::<Vec<String>>();
+        let begun = std::time::Instant::now();
+        // Each value among thousands, found and missed.
+        let one_of = of(json!({"type": "string", "enum": names(20_000)}));
+        assert_eq!(check(&one_of, &json!(vec!["v19999"; 20_000]), ""), []);
+        let missed = check(&one_of, &json!(vec!["x"; 2_000]), "");
+        assert!((200..1_500).contains(&missed.len()), "{}", missed.len());
+        // Each element against thousands of alternatives, and of names that must be there.
+        let never: Vec<Value> =
+            names(5_000).iter().map(|name| json!({"required": [name]})).collect();
+        let any_of = of(json!({"type": "object", "anyOf": never}));
+        let required = of(json!({"type": "object", "required": names(20_000)}));
+        for schema in [any_of, required] {
+            let all = check_with(&schema, &json!(vec![json!({}); 20_000]), "", &Work::of(20_000));
+            assert!(all[0].message.contains("takes more work to check it"), "{:?}", all[0]);
+        }
+        assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub fn fill_in(schema: &Schema, value: &mut Value) -> Result<(), String> {
 fn inside(schema: &Schema, value: &mut Value, left: &mut usize) -> Result<(), String> {
     match value {
         Value::Object(map) => {
+            // Each name is looked for in each object.
+            take(left, schema.properties.len() / 16)?;
             for (name, of) in &schema.properties {
                 let Some(default) = &of.default else { continue };
                 if map.get(&**name).is_none_or(|value| value.is_null() && !of.nullable) {

@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use crate::schema::Schema;
 use crate::{component, defaults, embedded, prune};
 
+/// Bytes of a schema of which an object may ask much, however small it is.
+const LARGE_BYTES: usize = 256 << 10;
+
 /// One version.
 #[derive(Debug)]
 pub struct Version {
@@ -35,6 +38,11 @@ impl Version {
     #[must_use]
     pub fn schema(&self) -> &Schema {
         self.tree.get_or_init(|| Schema::read(&self.json()))
+    }
+
+    /// Whether it says much.
+    pub(crate) fn is_large(&self) -> bool {
+        LARGE_BYTES < self.text.len()
     }
 
     /// `example.com/v1`

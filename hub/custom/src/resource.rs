@@ -72,6 +72,24 @@ impl Resource {
     }
 }
 
+/// Whether an object has many parts.
+fn is_large(object: &Value) -> bool {
+    const PARTS: usize = 2_000;
+    fn count(value: &Value, left: &mut usize) {
+        *left = left.saturating_sub(1);
+        match value {
+            _ if *left == 0 => {}
+            Value::Array(items) => items.iter().for_each(|item| count(item, left)),
+            Value::Object(map) => map.values().for_each(|value| count(value, left)),
+            Value::String(text) => *left = left.saturating_sub(text.len() / 64),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    let mut left = PARTS;
+    count(object, &mut left);
+    left == 0
+}
+
 /// `/spec/replicas` → `.spec.replicas`
 fn dotted(pointer: &str) -> String {
     pointer.replace('/', ".")
@@ -136,6 +154,10 @@ impl Strategy for Resource {
         let said = cel::check_after(&errors, schema, new, Before::of(old));
         errors.extend(said);
         errors
+    }
+
+    fn checks_take_long(&self, object: &Value) -> bool {
+        self.version.is_large() || self.version.schema().has_rules() || is_large(object)
     }
 
     fn compares(&self) -> bool {

@@ -10,6 +10,7 @@
 
 mod read;
 mod value_type;
+mod values;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ use crate::cel::Rule;
 
 pub use freewheel_hub_cel::Pattern;
 pub use value_type::Type;
+pub use values::Values;
 
 /// A node of the tree.
 #[derive(Debug, Default)]
@@ -102,7 +104,7 @@ pub struct Rules {
     /// `format`, when it is one that is checked.
     pub format: Option<Box<str>>,
     /// `enum`
-    pub values: Vec<Value>,
+    pub values: Values,
     /// `required`
     pub required: Vec<Box<str>>,
     /// `pattern`

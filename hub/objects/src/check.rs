@@ -1,4 +1,6 @@
-//! What is stored is valid: every mistake that a write makes.
+//! What is stored is valid: every mistake that a write makes. Where that takes long it is looked for aside.
+
+mod turns;
 
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::metadata;
@@ -6,8 +8,18 @@ use serde_json::Value;
 
 use super::{ObjectRef, meta};
 
+pub(crate) use turns::Turns;
+
 /// Refuses a new object with every mistake it has.
-pub(super) fn new(value: &Value, target: &ObjectRef) -> Result<(), ApiError> {
+pub(super) async fn new(value: &Value, target: &ObjectRef, turns: &Turns) -> Result<(), ApiError> {
+    if !target.kind.strategy.checks_take_long(value) {
+        return check_new(value, target);
+    }
+    let (value, own) = (value.clone(), target.clone());
+    turns.run(&target.cluster, move || check_new(&value, &own)).await?
+}
+
+fn check_new(value: &Value, target: &ObjectRef) -> Result<(), ApiError> {
     let kind = &target.kind;
     let mut errors = metadata::validate(kind, value, &target.namespace);
     errors.extend(kind.strategy.validate(value));
@@ -19,7 +31,23 @@ pub(super) fn new(value: &Value, target: &ObjectRef) -> Result<(), ApiError> {
 }
 
 /// Refuses a change with every mistake it makes; those that were there before are nobody's fault.
-pub(super) fn change(
+pub(super) async fn change(
+    subresource: Option<&str>,
+    (new, old): (&Value, &Value),
+    target: &ObjectRef,
+    turns: &Turns,
+) -> Result<(), ApiError> {
+    let strategy = &target.kind.strategy;
+    if !strategy.checks_take_long(new) && !strategy.checks_take_long(old) {
+        return check_change(subresource, new, old, target);
+    }
+    let (new, old, own) = (new.clone(), old.clone(), target.clone());
+    let subresource = subresource.map(str::to_owned);
+    let check = move || check_change(subresource.as_deref(), &new, &old, &own);
+    turns.run(&target.cluster, check).await?
+}
+
+fn check_change(
     subresource: Option<&str>,
     new: &Value,
     old: &Value,

@@ -10,6 +10,7 @@ use freewheel_hub_store::{Snapshot, Store, Stored};
 use serde_json::Value;
 
 use super::admission::Chain;
+use super::check::Turns;
 use super::clock::{Clock, Random, SystemClock, SystemRandom};
 use super::owners::Owners;
 use super::pending_claims::PendingClaims;
@@ -41,6 +42,7 @@ pub struct Objects {
     pub(crate) chance: Arc<dyn Random>,
     pub(crate) admission: Chain,
     pub(crate) pending_claims: Arc<PendingClaims>,
+    pub(crate) checks: Arc<Turns>,
     kinds: Arc<Registries>,
     conversions: Option<Arc<dyn Conversions>>,
 }
@@ -58,7 +60,9 @@ impl Objects {
         let admission = Chain::built_in();
         let kinds = Arc::new(kinds::registries());
         let pending_claims = Arc::default();
-        Self { store, clock, chance, admission, pending_claims, kinds, conversions: None }
+        let checks = Arc::default();
+        let conversions = None;
+        Self { store, clock, chance, admission, pending_claims, checks, kinds, conversions }
     }
 
     /// The same pipeline with one more who has a say in every write, after all others.

@@ -203,7 +203,8 @@ impl Attempt<'_> {
         } else {
             AllocatedService::default()
         };
-        check::change(self.subresource, &new, old_value, self.target)?;
+        let both = (&*new, &**old_value);
+        check::change(self.subresource, both, self.target, &self.objects.checks).await?;
         let admitted = admission.validate(&review, &new).await?;
         meta::count_generation(self.subresource, new.rules(), old_value, kind)?;
         let (read, mut claims) = ((old.key.clone(), old.revision), Claims::default());

@@ -4,16 +4,23 @@ use serde_json::Value;
 
 use super::node;
 use super::words::{Mistake, Outcome};
+use super::work::Work;
 use crate::before::Before;
 use crate::schema::{Logic, Schema};
 
-pub(super) fn check(schema: &Schema, value: &Value, path: &str, before: Before<'_>) -> Outcome {
+pub(super) fn check(
+    schema: &Schema,
+    value: &Value,
+    path: &str,
+    before: Before<'_>,
+    work: &Work,
+) -> Outcome {
     let mut all = Outcome::default();
     if let Some(logic) = schema.logic.as_deref() {
-        any(logic, value, path, before, &mut all);
-        one(logic, value, path, before, &mut all);
-        each(logic, value, path, before, &mut all);
-        if logic.not.as_ref().is_some_and(|not| node(not, value, path, before).is_right()) {
+        any(logic, value, path, before, (work, &mut all));
+        one(logic, value, path, before, (work, &mut all));
+        each(logic, value, path, before, (work, &mut all));
+        if logic.not.as_ref().is_some_and(|not| node(not, value, path, before, work).is_right()) {
             all.add(Mistake::nowhere(&format!("{path:?} must not validate the schema (not)")));
         }
     }
@@ -21,10 +28,16 @@ pub(super) fn check(schema: &Schema, value: &Value, path: &str, before: Before<'
     all
 }
 
-fn any(logic: &Logic, value: &Value, path: &str, before: Before<'_>, all: &mut Outcome) {
+fn any(
+    logic: &Logic,
+    value: &Value,
+    path: &str,
+    before: Before<'_>,
+    (work, all): (&Work, &mut Outcome),
+) {
     let mut best: Option<Outcome> = None;
     for schema in &logic.any {
-        let outcome = node(schema, value, path, before);
+        let outcome = node(schema, value, path, before, work);
         if outcome.is_right() {
             return all.join(outcome);
         }
@@ -38,14 +51,20 @@ fn any(logic: &Logic, value: &Value, path: &str, before: Before<'_>, all: &mut O
     }
 }
 
-fn one(logic: &Logic, value: &Value, path: &str, before: Before<'_>, all: &mut Outcome) {
+fn one(
+    logic: &Logic,
+    value: &Value,
+    path: &str,
+    before: Before<'_>,
+    (work, all): (&Work, &mut Outcome),
+) {
     if logic.one.is_empty() {
         return;
     }
     let (mut best, mut first, mut valid): (Option<Outcome>, Option<Outcome>, usize) =
         (None, None, 0);
     for schema in &logic.one {
-        let outcome = node(schema, value, path, before);
+        let outcome = node(schema, value, path, before, work);
         if outcome.is_right() {
             valid += 1;
             best = None;
@@ -68,10 +87,16 @@ fn one(logic: &Logic, value: &Value, path: &str, before: Before<'_>, all: &mut O
     }
 }
 
-fn each(logic: &Logic, value: &Value, path: &str, before: Before<'_>, all: &mut Outcome) {
+fn each(
+    logic: &Logic,
+    value: &Value,
+    path: &str,
+    before: Before<'_>,
+    (work, all): (&Work, &mut Outcome),
+) {
     let mut valid = 0;
     for schema in &logic.all {
-        let outcome = node(schema, value, path, before);
+        let outcome = node(schema, value, path, before, work);
         valid += usize::from(outcome.is_right());
         all.join(outcome);
     }

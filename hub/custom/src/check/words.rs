@@ -3,6 +3,11 @@
 use freewheel_hub_schema::error::FieldError;
 use serde_json::{Value, json};
 
+/// Mistakes of an object: more than anybody is told.
+const MISTAKES_MAX: usize = 1_000;
+/// Bytes of the values that are told of those that there may be.
+const SUPPORTED_BYTES_MAX: usize = 2 << 10;
+
 /// What a check came to.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
@@ -29,7 +34,7 @@ impl Outcome {
     }
 
     pub(super) fn add(&mut self, mistake: Mistake) {
-        if !self.mistakes.contains(&mistake) {
+        if self.mistakes.len() < MISTAKES_MAX && !self.mistakes.contains(&mistake) {
             self.mistakes.push(mistake);
         }
     }
@@ -60,7 +65,13 @@ impl Mistake {
     pub(super) fn not_of(path: &str, value: &Value, known: &[Value]) -> Self {
         let texts =
             known.iter().map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned));
-        let texts: Vec<String> = texts.collect();
+        let mut bytes = 0;
+        let texts: Vec<String> = texts
+            .take_while(|text| {
+                bytes += text.len();
+                bytes <= SUPPORTED_BYTES_MAX
+            })
+            .collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         Self::at(path, FieldError::not_supported("", value, &texts))
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Additional, Bounds, List, Logic, Pattern, Rules, Schema, Type};
+use super::{Additional, Bounds, List, Logic, Pattern, Rules, Schema, Type, Values};
 use crate::cel::Rule;
 use crate::format;
 
@@ -61,7 +61,7 @@ fn rules(map: &Map<String, Value>, is: Option<Type>) -> Rules {
     let format = text(map, "format");
     Rules {
         format: format::is_checked(format, is).then(|| format.into()),
-        values: map.get("enum").and_then(Value::as_array).cloned().unwrap_or_default(),
+        values: Values::new(map.get("enum").and_then(Value::as_array).cloned().unwrap_or_default()),
         required: texts(map, "required"),
         pattern: Some(text(map, "pattern")).filter(|it| !it.is_empty()).map(Pattern::new),
         maximum: bound("maximum", "exclusiveMaximum"),

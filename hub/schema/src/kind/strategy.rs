@@ -70,6 +70,11 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
+    /// Whether the checks of this object may take long, so that they are to be done where nobody waits for a turn.
+    fn checks_take_long(&self, _object: &Value) -> bool {
+        false
+    }
+
     /// Whether [`Strategy::validate_update`] says every mistake of a change, those that were there before left out: then
     /// nobody compares those of the new object with those of the old one.
     fn compares(&self) -> bool {
