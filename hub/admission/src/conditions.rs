@@ -32,10 +32,17 @@ impl Conditions {
         self.all.is_empty()
     }
 
-    /// Whether they hold. To be asked where there is room for an evaluation.
-    pub(crate) fn hold(&self, scope: &Scope) -> Result<bool, String> {
+    /// Whether they hold, with what is left of all units of a request. To be asked where there is room for an evaluation.
+    pub(crate) fn hold(&self, scope: &Scope, left: &mut u64) -> Result<bool, String> {
         let variables = Variables::default();
-        let mut evaluation = Evaluation::new(scope, &variables, UNITS_MAX);
+        let units = UNITS_MAX.min(*left);
+        let mut evaluation = Evaluation::new(scope, &variables, units);
+        let held = self.evaluate(&mut evaluation);
+        *left -= units - evaluation.left();
+        held
+    }
+
+    fn evaluate(&self, evaluation: &mut Evaluation<'_>) -> Result<bool, String> {
         let mut errors = Vec::new();
         for condition in &self.all {
             match condition {

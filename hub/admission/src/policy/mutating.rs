@@ -1,6 +1,8 @@
 //! MutatingAdmissionPolicy: what its expressions make of what is written.
 //!
 //! Guarantees:
+//! - what they make is never larger than a request, and all of them together make as much work as one may
+//!   (`policies_double_a_text_until_it_is_too_large`, `all_policies_of_a_request_share_what_they_may_use`);
 //! - policies are asked one after the other, each about what those before it have made (`a_policy_changes_what_is_written`);
 //! - one that wants to be asked again, and whose object others have changed, is asked once more
 //!   (`a_policy_is_asked_again_where_it_says_so`).
@@ -91,6 +93,7 @@ impl Plugin for MutatingPolicies {
                 is_second,
                 failed: Vec::new(),
                 handle: Handle::current(),
+                left: UNITS_MAX,
             };
             let work = move || run.all(&jobs.0, &jobs.1, jobs.2.as_ref());
             let run = self.0.turns.run(&config.bounds.turns, work).await;
@@ -118,6 +121,8 @@ struct Run {
     failed: Vec<PolicyError>,
     /// It runs on a thread of its own, and somebody may have to be asked who converts.
     handle: Handle,
+    /// Units that are left for all policies together.
+    left: u64,
 }
 
 impl Run {
@@ -132,7 +137,7 @@ impl Run {
                 }
             };
             if !job.policy.conditions.is_empty() {
-                match job.policy.conditions.hold(&seen.scope(None, job.params())) {
+                match job.policy.conditions.hold(&seen.scope(None, job.params()), &mut self.left) {
                     Ok(true) => {}
                     Ok(false) => continue,
                     Err(why) => {
@@ -157,8 +162,10 @@ impl Run {
         let form = Form::of(self.shown, &shown, &job.version);
         for mutation in &job.policy.mutations {
             let scope = seen.with(shown.clone()).scope(namespace, job.params());
-            let mut evaluation = Evaluation::new(&scope, &job.policy.variables, UNITS_MAX);
-            match changed(mutation, &shown, &form, &mut evaluation) {
+            let mut evaluation = Evaluation::new(&scope, &job.policy.variables, self.left);
+            let new = changed(mutation, &shown, &form, &mut evaluation);
+            self.left = evaluation.left();
+            match new {
                 Ok(new) => shown = new,
                 Err(why) => self.fail(job, why),
             }

@@ -9,6 +9,7 @@ use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::patch::{NotPatched, operations_on};
 use freewheel_hub_schema::types::{Typed, apply_defaults, canonicalise};
 use freewheel_hub_structured_merge::lay_over;
+use freewheel_link::limits::API_BODY_BYTES_MAX;
 use serde_json::Value;
 
 use super::definition::{Compiled, Mutation};
@@ -68,8 +69,22 @@ pub(super) fn changed(
         Mutation::Apply(expression) => laid_over(evaluate(expression, evaluation)?, object, form)?,
         Mutation::Patch(expression) => patched(evaluate(expression, evaluation)?, object)?,
     };
+    // Each change may double it, and the next one is asked about what this one has made.
+    check_size(&new)?;
     form.settle(&mut new).map_err(|error| error.message)?;
+    check_size(&new)?;
     Ok(new)
+}
+
+/// An object that is changed is no larger than one that is sent.
+fn check_size(object: &Value) -> Result<(), String> {
+    let bytes = serde_json::to_string(object).map_or(usize::MAX, |text| text.len());
+    if API_BODY_BYTES_MAX < bytes {
+        return Err(format!(
+            "the object would have {bytes} bytes, and may have {API_BODY_BYTES_MAX} like a request"
+        ));
+    }
+    Ok(())
 }
 
 fn evaluate<'a>(

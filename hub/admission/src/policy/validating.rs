@@ -81,11 +81,12 @@ impl Plugin for ValidatingPolicies {
             let jobs = selected.jobs.clone();
             let namespace = asked.home().map(Arc::new);
             let work = move || -> Vec<Outcome> {
-                let each = jobs.iter().zip(&seen);
+                let (each, mut left) = (jobs.iter().zip(&seen), UNITS_MAX);
                 each.map(|(job, seen)| {
                     let param = job.params();
                     let without_namespace = seen.scope(None, param);
-                    outcome(&job.policy, &without_namespace, &seen.scope(namespace.as_ref(), param))
+                    let scope = seen.scope(namespace.as_ref(), param);
+                    outcome(&job.policy, &without_namespace, &scope, &mut left)
                 })
                 .collect()
             };
@@ -110,7 +111,8 @@ fn config_error(error: &ConfigError) -> Option<Denied> {
     })
 }
 
-fn outcome(policy: &Policy, of_conditions: &Scope, scope: &Scope) -> Outcome {
+/// What a policy says, with what is left of all units of a request.
+fn outcome(policy: &Policy, of_conditions: &Scope, scope: &Scope, left: &mut u64) -> Outcome {
     let denial = |message: String| Outcome {
         denials: if policy.fails {
             vec![Denial { message, ..Denial::default() }]
@@ -120,13 +122,23 @@ fn outcome(policy: &Policy, of_conditions: &Scope, scope: &Scope) -> Outcome {
         ..Outcome::default()
     };
     if !policy.conditions.is_empty() {
-        match policy.conditions.hold(of_conditions) {
+        match policy.conditions.hold(of_conditions, left) {
             Ok(true) => {}
             Ok(false) => return Outcome::default(),
             Err(why) => return denial(why),
         }
     }
-    let mut evaluation = Evaluation::new(scope, &policy.variables, UNITS_MAX);
+    let mut evaluation = Evaluation::new(scope, &policy.variables, *left);
+    let denials = denials(policy, &mut evaluation);
+    *left = evaluation.left();
+    let Some(denials) = denials else { return denial(OUT_OF_BUDGET.to_owned()) };
+    let mut outcome = Outcome { denials, ..Outcome::default() };
+    annotate(policy, scope, &mut outcome, left);
+    outcome
+}
+
+/// What its validations say; nothing when there is no work left to ask them.
+fn denials(policy: &Policy, evaluation: &mut Evaluation<'_>) -> Option<Vec<Denial>> {
     let mut denials = Vec::new();
     for (index, validation) in policy.validations.iter().enumerate() {
         let why = match &validation.expression {
@@ -134,11 +146,11 @@ fn outcome(policy: &Policy, of_conditions: &Scope, scope: &Scope) -> Outcome {
             Ok(expression) => match evaluation.run(expression) {
                 Ok(Cel::Bool(true)) => continue,
                 Ok(_) => {
-                    let message = message(validation, &mut evaluation);
+                    let message = message(validation, evaluation);
                     denials.push(Denial { index, message, reason: validation.reason.clone() });
                     continue;
                 }
-                Err(Failed::TooMuchWork) => return denial(OUT_OF_BUDGET.to_owned()),
+                Err(Failed::TooMuchWork) => return None,
                 Err(why) => failed(expression, &why.told(OUT_OF_BUDGET)),
             },
         };
@@ -146,9 +158,7 @@ fn outcome(policy: &Policy, of_conditions: &Scope, scope: &Scope) -> Outcome {
             denials.push(Denial { index, message: why, reason: String::new() });
         }
     }
-    let mut outcome = Outcome { denials, ..Outcome::default() };
-    annotate(policy, scope, &mut outcome);
-    outcome
+    Some(denials)
 }
 
 fn message(validation: &Validation, evaluation: &mut Evaluation<'_>) -> String {
@@ -166,8 +176,8 @@ fn message(validation: &Validation, evaluation: &mut Evaluation<'_>) -> String {
     validation.message.clone()
 }
 
-fn annotate(policy: &Policy, scope: &Scope, outcome: &mut Outcome) {
-    let mut evaluation = Evaluation::new(scope, &policy.variables, UNITS_MAX);
+fn annotate(policy: &Policy, scope: &Scope, outcome: &mut Outcome, left: &mut u64) {
+    let mut evaluation = Evaluation::new(scope, &policy.variables, *left);
     for (key, text, expression) in &policy.annotations {
         let value = match expression {
             Err(why) => Err(compile_error(why)),
@@ -189,6 +199,7 @@ fn annotate(policy: &Policy, scope: &Scope, outcome: &mut Outcome) {
             Err(_) => {}
         }
     }
+    *left = evaluation.left();
 }
 
 /// Does with an outcome what its binding says.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use freewheel_hub_cel::UNITS_MAX;
 use freewheel_hub_objects::Refusal;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
@@ -31,7 +32,10 @@ impl Webhook {
             return Ok(Some((version, seen)));
         }
         let (conditions, of_conditions) = (self.conditions.clone(), seen.clone());
-        let work = move || conditions.hold(&of_conditions.scope(None, None));
+        let work = move || {
+            let mut left = UNITS_MAX;
+            conditions.hold(&of_conditions.scope(None, None), &mut left)
+        };
         let holds = admission.turns.run(&bounds.turns, work).await;
         match holds.map_err(|error| Refusal::Status(Box::new(error)))? {
             Ok(true) => Ok(Some((version, seen))),

@@ -44,6 +44,41 @@ async fn a_policy_changes_what_is_written() {
 }
 
 #[tokio::test]
+async fn policies_double_a_text_until_it_is_too_large() {
+    let world = World::new().await;
+    let double =
+        "[JSONPatch{op: 'replace', path: '/data/a', value: object.data.a + object.data.a}]";
+    let mut rule = spec("double", json_patch(double));
+    rule["mutations"] = json!(vec![json_patch(double); 16]);
+    world.policy(KIND, rule, json!({})).await;
+    let made = world.config_map("c", json!({"a": "v"})).await.unwrap();
+    assert_eq!(made["data"]["a"].as_str().unwrap().len(), 1 << 16);
+    let error = world.config_map("d", json!({"a": "v".repeat(1_000)})).await.unwrap_err();
+    assert!(error.message.contains("and may have 3145728 like a request"), "{error:?}");
+}
+
+#[tokio::test]
+async fn all_policies_of_a_request_share_what_they_may_use() {
+    let world = World::new().await;
+    // Each of its turns looks at the text, which is half of what all of them may use.
+    let ten = "[1,2,3,4,5,6,7,8,9,0]";
+    let looks = format!(
+        "[JSONPatch{{op: 'test', path: '/data/b', value: {ten}.all(a, {ten}.all(b, {ten}.all(c, object.data.a.contains('w')))) ? '' : 'b'}}]"
+    );
+    let rule = |name: &str| {
+        let mut rule = spec(name, json_patch(&looks));
+        rule["mutations"] = json!(vec![json_patch(&looks); 8]);
+        rule
+    };
+    world.policy(KIND, rule("one"), json!({})).await;
+    let data = || json!({"a": "v".repeat(110_000) + "w", "b": ""});
+    world.config_map("c", data()).await.unwrap();
+    world.policy(KIND, rule("two"), json!({})).await;
+    let error = world.config_map("d", data()).await.unwrap_err();
+    assert!(error.message.contains("running out of cost budget"), "{error:?}");
+}
+
+#[tokio::test]
 async fn what_is_changed_has_defaults_and_keys() {
     let world = World::new().await;
     let sidecar = apply(
