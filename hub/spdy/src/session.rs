@@ -47,13 +47,14 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How long the last of a session may take to go out.
 const FAREWELL: Duration = Duration::from_secs(10);
 
-/// Streams as the client opens them.
+/// Streams as the client opens them, each with what it is for: headers may be long, and nobody needs them for as long as
+/// the stream is there.
 #[derive(Debug)]
-pub struct Accept(mpsc::Receiver<Stream>);
+pub struct Accept(mpsc::Receiver<(Stream, Headers)>);
 
 impl Accept {
     /// The next one; `None` when no more will come.
-    pub async fn next(&mut self) -> Option<Stream> {
+    pub async fn next(&mut self) -> Option<(Stream, Headers)> {
         self.0.recv().await
     }
 }
@@ -117,7 +118,7 @@ struct Reading<R> {
     last: u32,
     unpacker: Unpacker,
     out: mpsc::Sender<Outgoing>,
-    opened: mpsc::Sender<Stream>,
+    opened: mpsc::Sender<(Stream, Headers)>,
     pumps: mpsc::Sender<Pump>,
 }
 
@@ -228,13 +229,13 @@ impl<R: AsyncRead + Unpin> Reading<R> {
         self.streams.insert(stream, known);
         let pump = pump(stream, outward, ends.clone(), (self.out.clone(), place.clone()));
         let out = self.out.clone();
-        let new = Stream { id: stream, headers, pipe, ends, out, _place: place };
+        let new = Stream { id: stream, pipe, ends, out, _place: place };
         if fin {
             self.fin(stream, None).await;
         }
         // Without a handler it is dropped, and so refused.
         let _ = self.pumps.send(Box::pin(pump)).await;
-        let _ = self.opened.send(new).await;
+        let _ = self.opened.send((new, headers)).await;
     }
 
     async fn reset(&mut self, stream: u32, status: Status) {

@@ -71,7 +71,7 @@ where
 {
     let (near, far) = duplex(64 << 10);
     let serving = serve(far, 2, async move |mut accept: Accept| {
-        while let Some(stream) = accept.next().await {
+        while let Some((stream, _)) = accept.next().await {
             tokio::spawn(handle(stream));
         }
     });
@@ -150,7 +150,7 @@ async fn a_stream_beyond_the_bound_is_refused() {
 async fn what_was_written_goes_out_before_the_farewell() {
     let (near, far) = duplex(1000);
     let serving = serve(far, 2, async |mut accept: Accept| {
-        let mut stream = accept.next().await.unwrap();
+        let (mut stream, _) = accept.next().await.unwrap();
         stream.accept().await.unwrap();
         stream.write_all(&[7; 30_000]).await.unwrap();
         stream.shutdown().await.unwrap();

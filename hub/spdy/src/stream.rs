@@ -35,7 +35,6 @@ impl Ends {
 #[derive(Debug)]
 pub struct Stream {
     pub(crate) id: u32,
-    pub(crate) headers: Headers,
     pub(crate) pipe: DuplexStream,
     pub(crate) ends: Arc<Ends>,
     pub(crate) out: mpsc::Sender<Outgoing>,
@@ -47,12 +46,6 @@ impl Stream {
     #[must_use]
     pub const fn id(&self) -> u32 {
         self.id
-    }
-
-    /// What it is for.
-    #[must_use]
-    pub const fn headers(&self) -> &Headers {
-        &self.headers
     }
 
     /// Tells the client that it is taken: before that it sends nothing. One that is dropped instead is refused.

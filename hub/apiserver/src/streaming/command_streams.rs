@@ -1,7 +1,8 @@
 //! What a client of a command reads and writes, by whichever protocol, and what is at the other end of it.
 //!
 //! Guarantees:
-//! - a link that breaks off is no success (`a_link_that_breaks_off_is_no_success`);
+//! - a link that breaks off is no success, nor what has to end (`a_link_that_breaks_off_is_no_success`,
+//!   `a_session_that_its_hub_ends_is_told_why`);
 //! - input and output wait for each other nowhere (`input_and_output_wait_for_each_other_nowhere`).
 
 use std::io;
@@ -23,6 +24,7 @@ use tokio::io::{
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
+use super::ending::End;
 use super::wants::Wants;
 
 /// How long a client of SPDY's may take to open its streams, as the kubelet has it.
@@ -68,8 +70,8 @@ impl Streams {
         })
     }
 
-    /// Those that a client opens; `None` when it does not open all of them in time.
-    pub(super) async fn of_spdy(wants: &Wants, mut accept: Accept) -> Option<Self> {
+    /// Those that a client opens; `None` when it does not open all of them in time, or `end` comes.
+    pub(super) async fn of_spdy(wants: &Wants, mut accept: Accept, end: End) -> Option<Self> {
         let until = Instant::now() + STREAMS_TIMEOUT;
         let kinds = [
             ("stdin", wants.options.stdin),
@@ -80,8 +82,14 @@ impl Streams {
         ];
         let mut found: [Option<Stream>; 5] = Default::default();
         while kinds.iter().zip(&found).any(|((_, wanted), found)| *wanted && found.is_none()) {
-            let stream = timeout_at(until, accept.next()).await.ok()??;
-            let kind = stream.headers().get("streamType");
+            let (stream, headers) = tokio::select! {
+                next = timeout_at(until, accept.next()) => next.ok()??,
+                why = end.clone() => {
+                    tell(found[3].as_mut()?, &why.to_status()).await;
+                    return None;
+                }
+            };
+            let kind = headers.get("streamType");
             let place = kinds.iter().position(|(name, wanted)| *wanted && *name == kind);
             // Another one is refused with its drop.
             if let Some(place) = place.filter(|place| found[*place].is_none()) {
@@ -108,24 +116,39 @@ impl Streams {
         })
     }
 
-    /// Carries input and output until there is no more, and tells how it ended.
-    pub(super) async fn carry(self, source: Source) {
+    /// Carries input and output until there is no more, or `end` comes, and tells how it ended.
+    pub(super) async fn carry(self, source: Source, end: End) {
         let Self { stdin, mut stdout, mut stderr, mut errors, resize, mut ends } = self;
         let outputs = (&mut stdout, &mut stderr);
-        let status = match source {
-            Source::Command(command) => forward_command(command, (stdin, resize), outputs).await,
-            Source::Log(log) => forward_log(log, outputs.0.as_mut().or(outputs.1.as_mut())).await,
+        let carried = async {
+            match source {
+                Source::Command(command) => {
+                    forward_command(command, (stdin, resize), outputs).await
+                }
+                Source::Log(log) => {
+                    forward_log(log, outputs.0.as_mut().or(outputs.1.as_mut())).await
+                }
+            }
+        };
+        let status = tokio::select! {
+            biased;
+            status = carried => status,
+            why = end => Some(why.to_status()),
         };
         let Some(status) = status else { return };
         for stream in [&mut stdout, &mut stderr].into_iter().flatten() {
             let _ = stream.shutdown().await;
         }
-        let _ = errors.write_all(status.to_string().as_bytes()).await;
-        let _ = errors.shutdown().await;
+        tell(&mut errors, &status).await;
         for end in &mut ends {
             let _ = end.shutdown().await;
         }
     }
+}
+
+async fn tell(errors: &mut (impl AsyncWrite + Unpin), status: &Value) {
+    let _ = errors.write_all(status.to_string().as_bytes()).await;
+    let _ = errors.shutdown().await;
 }
 
 /// Until the command has ended; how. `None`: the client takes no more.

@@ -2,17 +2,47 @@
 //!
 //! Guarantees:
 //! - what breaks off or has to end does not look complete
-//!   (`a_log_that_breaks_off_ends_with_an_error_and_one_that_ends_does_not`).
+//!   (`a_log_that_breaks_off_ends_with_an_error_and_one_that_ends_does_not`);
+//! - a session tells its client why it ends, and has a moment for it (`a_session_that_its_hub_ends_is_told_why`,
+//!   `a_session_whose_cluster_goes_is_told_so`).
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use freewheel_hub_api::streams::ByteStream;
 use freewheel_hub_schema::error::ApiError;
-use futures::future::OptionFuture;
-use futures::{Stream, StreamExt as _};
+use futures::future::{BoxFuture, OptionFuture, Shared};
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use tracing::debug;
 
 use crate::authn;
 use crate::call::Call;
 use crate::piece::BodyError;
+
+/// How long a session may take to tell that it ends: less than a hub that stops waits for its connections.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The end of a session, which each of its parts may wait for.
+pub(crate) type End = Shared<BoxFuture<'static, ApiError>>;
+
+/// That of a session which this call begins.
+pub(crate) fn of_session(call: &Call) -> End {
+    of(call).boxed().shared()
+}
+
+/// Runs a session until it is over. It tells its client by itself when `end` comes first, and is cut off soon after.
+pub(crate) async fn run(session: impl Future<Output = ()>, end: End) {
+    let late = async {
+        let why = end.await;
+        debug!(error = %why.message, "a session is ended");
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        biased;
+        () = session => {}
+        () = late => {}
+    }
+}
 
 /// Ready when what this call follows has to end, and why.
 pub(crate) fn of(call: &Call) -> impl Future<Output = ApiError> + Send + 'static {

@@ -4,7 +4,9 @@
 //! - who the client is to the hub is not told to the pod: neither its token nor as whom it asks to run
 //!   (`a_request_goes_on_to_a_pod_without_its_credentials`);
 //! - a redirect of the pod's own leads through the proxy again (`a_redirect_leads_through_the_proxy`);
-//! - an answer that breaks off does not look complete (`an_answer_that_breaks_off_does_not_look_complete`).
+//! - an answer that breaks off does not look complete (`an_answer_that_breaks_off_does_not_look_complete`);
+//! - what a connection to a pod holds is on the client's account, whatever it becomes
+//!   (`what_has_changed_its_protocol_behind_a_proxy_is_on_the_account`).
 //!
 //! Neither body is collected here, and both end with the hub, the cluster and the user's certificate, as all that
 //! [`ending`] is asked about.
@@ -31,6 +33,7 @@ use super::ending;
 use crate::body::Body;
 use crate::call::Call;
 use crate::connect;
+use crate::memory_account::Held;
 use crate::path;
 use crate::request_body::RequestBody;
 
@@ -71,7 +74,7 @@ pub(crate) async fn proxy(
     let request = request(call, (method, uri), (prefix, rest), body)?;
     let mut answer = sender.send_request(request).await.map_err(|error| unreachable(&error))?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return change_hands(call, answer, connection);
+        return change_hands(call, answer, (connection, held));
     }
     let host = call.headers.get(HOST).cloned();
     rewrite_location(answer.headers_mut(), prefix, host.as_ref());
@@ -196,7 +199,7 @@ fn rewrite_location(headers: &mut HeaderMap, prefix: &str, host: Option<&HeaderV
 fn change_hands(
     call: &Call,
     mut answer: Response<Incoming>,
-    connection: AbortOnDropHandle<()>,
+    used: (AbortOnDropHandle<()>, Option<Held>),
 ) -> Result<Response<Body>, ApiError> {
     if !call.slot.upgrade.is_offered() {
         return Err(unreachable(&"the pod changes to a protocol that nobody asked for"));
@@ -204,7 +207,8 @@ fn change_hands(
     let upgraded = hyper::upgrade::on(&mut answer);
     let end = ending::of(call);
     call.slot.upgrade.promise(move |mut raw| async move {
-        let _connection = connection;
+        // The connection is driven, and on the account, until the session is over.
+        let _used = used;
         let carried = async {
             let mut pod = TokioIo::new(upgraded.await.map_err(std::io::Error::other)?);
             copy_bidirectional(&mut raw, &mut pod).await

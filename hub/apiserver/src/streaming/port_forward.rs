@@ -10,9 +10,11 @@
 //!   (`a_port_is_forwarded_over_spdy_and_its_failures_are_told`);
 //! - over SPDY a pod's end is told from what it broke off, and what a client breaks off is no failure
 //!   (`a_port_is_forwarded_over_spdy_and_its_failures_are_told`);
+//! - what the hub ends is told in the same way (`a_session_that_its_hub_ends_is_told_why`);
 //! - connections of a session, and what each of them holds, are bounded
 //!   (`a_session_has_so_many_connections_and_no_more`), and what a session holds before it says anything is on its
-//!   connection's account (`idle_sessions_hold_no_more_than_there_is`).
+//!   connection's account (`idle_sessions_hold_no_more_than_there_is`), as are streams that wait for their other one
+//!   (`streams_that_wait_for_their_other_one_are_on_the_account`, `a_request_has_a_short_name`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +23,7 @@ use std::time::Duration;
 
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
-use freewheel_hub_spdy::{Accept, Stream, session};
+use freewheel_hub_spdy::{Accept, Headers, Stream, session};
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport;
 use futures::StreamExt as _;
@@ -35,7 +37,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::channels::{self, Coding};
-use super::ending;
+use super::ending::{self, End};
 use super::handshake::{self, Becomes, Served};
 use super::pod::{Located, locate};
 use super::upgrade::Raw;
@@ -46,6 +48,7 @@ use crate::call::Call;
 use crate::connect;
 use crate::connection_slots::ConnectionSlot;
 use crate::context::Hub;
+use crate::memory_account::Held;
 use crate::query::pairs;
 
 const SERVED: Served = Served {
@@ -59,8 +62,10 @@ const CONNECTIONS_MAX: usize = 32;
 const PORTS_MAX: usize = 32;
 /// How long the second stream of a connection may take, as the kubelet has it.
 const PAIR_TIMEOUT: Duration = Duration::from_secs(30);
-/// What a connection holds: both of its streams, and two buffers between them and the device.
-const CONNECTION_BYTES: usize = 4 * session::PIPE_BYTES + (16 << 10);
+/// What one of both streams of a connection holds, with a buffer between it and the device.
+const STREAM_BYTES: usize = 2 * session::PIPE_BYTES + (8 << 10);
+/// The longest name of a request: clients number them.
+const REQUEST_BYTES_MAX: usize = 64;
 
 /// Answers a request for the connection to become a session.
 pub(crate) async fn port_forward(call: &Call) -> Result<Response<Body>, ApiError> {
@@ -90,14 +95,10 @@ pub(crate) async fn port_forward(call: &Call) -> Result<Response<Body>, ApiError
         pod: format!("{}_{}", call.name, call.namespace),
         spoke,
         uid,
+        end: ending::of_session(call),
     });
-    let end = ending::of(call);
     call.slot.upgrade.promise(move |raw| async move {
-        tokio::select! {
-            biased;
-            why = end => debug!(error = %why.message, "a session is ended"),
-            () = forward.session(becomes, ports, raw) => {}
-        }
+        ending::run(forward.session(becomes, ports, raw), forward.end.clone()).await;
         drop(held);
     });
     Ok(answer)
@@ -146,6 +147,7 @@ struct Forward {
     pod: String,
     spoke: ClusterName,
     uid: Uid,
+    end: End,
 }
 
 impl Forward {
@@ -182,17 +184,20 @@ impl Forward {
                 Some(()) = running.next() => {}
                 stream = accept.next() => {
                     let Some(stream) = stream else { return };
-                    if let Some(pair) = pairs.add(stream).await {
+                    let held = self.slot.backlog.account.hold_now(STREAM_BYTES);
+                    if let Some(pair) = pairs.add(stream, held).await {
                         running.push(self.carry(pair));
                     }
                 }
                 () = pairs.expire() => {}
+                _ = self.end.clone() => break,
             }
         }
+        while running.next().await.is_some() {}
     }
 
     /// One connection, from its streams to the pod's port and back.
-    async fn carry(&self, Pair { port, mut data, mut errors }: Pair) {
+    async fn carry(&self, Pair { port, mut data, mut errors, _held }: Pair) {
         let outcome = self.forward(port, &mut data).await;
         // What a client breaks off it knows.
         if let Err(error) = outcome
@@ -213,16 +218,22 @@ impl Forward {
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let told = |error: ApiError| error.message;
-        let _held = self.slot.backlog.account.hold_now(CONNECTION_BYTES).map_err(told)?;
-        let mut pod = self.connect(port).await.map_err(told)?;
-        let carried = copy_bidirectional(client, &mut pod).await;
-        carried.map(drop).map_err(|error| format!("the connection broke off: {error}"))
+        let carried = async {
+            let mut pod = self.connect(port).await.map_err(told)?;
+            let carried = copy_bidirectional(client, &mut pod).await;
+            carried.map(drop).map_err(|error| format!("the connection broke off: {error}"))
+        };
+        tokio::select! {
+            biased;
+            carried = carried => carried,
+            why = self.end.clone() => Err(why.message),
+        }
     }
 
     /// The same for a client that cannot say its end.
     async fn until_the_pod_ends(&self, port: u16, client: &mut DuplexStream) -> Result<(), String> {
         let told = |error: ApiError| error.message;
-        let _held = self.slot.backlog.account.hold_now(CONNECTION_BYTES).map_err(told)?;
+        let _held = self.slot.backlog.account.hold_now(2 * STREAM_BYTES).map_err(told)?;
         let (mut from_pod, mut to_pod) = split(self.connect(port).await.map_err(told)?);
         let (mut from_client, mut to_client) = split(client);
         let inward = async {
@@ -232,6 +243,7 @@ impl Forward {
         let carried = tokio::select! {
             carried = copy(&mut from_pod, &mut to_client) => carried,
             broken = inward => broken,
+            why = self.end.clone() => return Err(why.message),
         };
         carried.map(drop).map_err(|error| format!("the connection broke off: {error}"))
     }
@@ -272,6 +284,7 @@ struct Pair {
     port: u16,
     data: Stream,
     errors: Stream,
+    _held: [Option<Held>; 2],
 }
 
 /// Streams that wait for their other one, by their request; as many as a session may have.
@@ -282,12 +295,17 @@ struct Waiting {
     stream: Stream,
     is_data: bool,
     until: Instant,
+    held: Option<Held>,
 }
 
 impl Pairs {
-    /// Takes a stream, unless it says nothing that is known: that one is refused with its drop.
-    async fn add(&mut self, stream: Stream) -> Option<Pair> {
-        let headers = stream.headers();
+    /// Takes a stream and what it holds, unless it says nothing that is known or there is no room for it: that one is
+    /// refused with its drop.
+    async fn add(
+        &mut self,
+        (stream, headers): (Stream, Headers),
+        held: Result<Option<Held>, ApiError>,
+    ) -> Option<Pair> {
         let port = headers.get("port").parse::<u16>().ok().filter(|port| *port != 0)?;
         let is_data = match headers.get("streamType") {
             "data" => true,
@@ -297,12 +315,21 @@ impl Pairs {
         let request = match headers.get("requestID") {
             // Clients of old times open both right after another, errors first.
             "" => stream.id().saturating_sub(if is_data { 2 } else { 0 }).to_string(),
-            named => named.to_owned(),
+            named if named.len() <= REQUEST_BYTES_MAX => named.to_owned(),
+            _ => return None,
         };
+        drop(headers);
         stream.accept().await.ok()?;
+        let until = Instant::now() + PAIR_TIMEOUT;
+        let held = match held {
+            Ok(held) => held,
+            Err(error) => {
+                Waiting { stream, is_data, until, held: None }.fail(&error.message).await;
+                return None;
+            }
+        };
         let Some(mut first) = self.0.remove(&request) else {
-            let until = Instant::now() + PAIR_TIMEOUT;
-            self.0.insert(request, Waiting { stream, is_data, until });
+            self.0.insert(request, Waiting { stream, is_data, until, held });
             return None;
         };
         if first.is_data == is_data {
@@ -314,7 +341,7 @@ impl Pairs {
             return None;
         }
         let (data, errors) = if is_data { (stream, first.stream) } else { (first.stream, stream) };
-        Some(Pair { port, data, errors })
+        Some(Pair { port, data, errors, _held: [held, first.held] })
     }
 
     /// Sends away whoever has waited for too long, when that is; never ready while nobody waits.

@@ -10,6 +10,7 @@
 //!   (`a_command_that_cannot_run_is_a_status`);
 //! - how it ended is told on the channel of errors, its code as the cause `ExitCode`
 //!   (`a_command_has_its_input_and_output_and_its_code_is_told`);
+//! - what the hub itself ends is no success either (`a_session_that_its_hub_ends_is_told_why`);
 //! - who goes away ends the command (`a_client_that_goes_away_ends_its_command`).
 
 use freewheel_hub_api::streams::LogOptions;
@@ -20,7 +21,7 @@ use tracing::debug;
 
 use super::channels::{self, Coding};
 use super::command_streams::{Source, Streams};
-use super::ending;
+use super::ending::{self, End};
 use super::handshake::{self, Becomes, Served};
 use super::log;
 use super::pod::{Located, locate};
@@ -38,8 +39,8 @@ const SERVED: Served = Served {
 };
 /// stdin, stdout, stderr, errors, resize.
 const CHANNELS: u8 = 5;
-/// What a session holds.
-const SESSION_BYTES: usize = 10 * session::PIPE_BYTES;
+/// What the streams of a session hold.
+const PIPES_BYTES: usize = 10 * session::PIPE_BYTES;
 
 /// Answers a request for a command.
 pub(crate) async fn exec(call: &Call) -> Result<Response<Body>, ApiError> {
@@ -81,35 +82,35 @@ async fn promise(
         return Err(ApiError::bad_request("Upgrade request required"));
     }
     let (becomes, answer) = handshake::asked(&call.headers)?.agree(&SERVED)?;
-    let held = call.slot.backlog.hold(SESSION_BYTES).await?;
+    let besides = match becomes {
+        Becomes::Channels(_) => 0,
+        Becomes::Spdy | Becomes::Tunnel => session::SESSION_BYTES,
+    };
+    let held = call.slot.backlog.hold(PIPES_BYTES + besides).await?;
     let source = source.await?;
-    let end = ending::of(call);
+    let end = ending::of_session(call);
     call.slot.upgrade.promise(move |raw| async move {
-        tokio::select! {
-            biased;
-            why = end => debug!(error = %why.message, "a session is ended"),
-            () = serve(becomes, wants, source, raw) => {}
-        }
+        ending::run(serve(becomes, wants, (source, end.clone()), raw), end).await;
         drop(held);
     });
     Ok(answer)
 }
 
-async fn serve(becomes: Becomes, wants: Wants, source: Source, raw: Raw) {
+async fn serve(becomes: Becomes, wants: Wants, (source, end): (Source, End), raw: Raw) {
     match becomes {
         Becomes::Channels(protocol) => {
             let socket = websocket::over(raw).await;
             let handle = |channels| async move {
                 if let Some(streams) = Streams::of_channels(&wants, channels).await {
-                    streams.carry(source).await;
+                    streams.carry(source, end).await;
                 }
             };
             channels::serve(socket, Coding::of(protocol), CHANNELS, handle).await;
         }
         Becomes::Spdy | Becomes::Tunnel => {
             let handle = |accept| async move {
-                if let Some(streams) = Streams::of_spdy(&wants, accept).await {
-                    streams.carry(source).await;
+                if let Some(streams) = Streams::of_spdy(&wants, accept, end.clone()).await {
+                    streams.carry(source, end).await;
                 }
             };
             if let Err(error) = session::serve(raw, usize::from(CHANNELS), handle).await {

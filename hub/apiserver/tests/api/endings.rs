@@ -17,7 +17,7 @@ const SECRETS: &str = "/clusters/pi-7/api/v1/namespaces/default/secrets";
 const PODS: &str = "/clusters/pi-7/api/v1/namespaces/default/pods";
 
 /// Makes a cluster of this name, with a namespace; answers a client with a certificate for it.
-async fn cluster(hub: &Hub) -> Client {
+pub async fn cluster(hub: &Hub) -> Client {
     let made = json!({"metadata": {"name": "pi-7"}});
     let made = create(&hub.objects, GROUP, "ManagedCluster", made).await;
     let group =
@@ -30,7 +30,7 @@ async fn cluster(hub: &Hub) -> Client {
 }
 
 /// Takes it away, as when all that it left is removed.
-async fn remove(hub: &Hub) {
+pub async fn remove(hub: &Hub) {
     let (admin, path) = (hub.admin(), format!("/apis/{GROUP}/managedclusters/pi-7"));
     assert_eq!(admin.delete(&path).await.code, 200);
     let free = json!({"metadata": {"finalizers": null}});
@@ -45,7 +45,7 @@ async fn secret(client: &Client, name: &str) -> Value {
 }
 
 /// A pod that runs, with this container.
-async fn pod(site: &Client, container: &str) {
+pub async fn pod(site: &Client, container: &str) {
     pod_on(site, "pi-7", ("p", container)).await;
 }
 

@@ -59,6 +59,7 @@ mod roles;
 #[path = "../../../../link/tests/said/mod.rs"]
 mod said;
 #[cfg(test)]
+mod sessions;
 mod signing_requests;
 #[cfg(test)]
 mod spokes;

@@ -23,13 +23,13 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use crate::support::{Client, Hub};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
-const WEBSOCKET: [(&str, &str); 4] = [
+pub const WEBSOCKET: [(&str, &str); 4] = [
     ("connection", "Upgrade"),
     ("upgrade", "websocket"),
     ("sec-websocket-version", "13"),
     ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
-const SPDY: [(&str, &str); 3] = [
+pub const SPDY: [(&str, &str); 3] = [
     ("connection", "Upgrade"),
     ("upgrade", "SPDY/3.1"),
     ("x-stream-protocol-version", "portforward.k8s.io"),
@@ -38,7 +38,7 @@ const SPDY: [(&str, &str); 3] = [
 pub type Raw = TokioIo<Upgraded>;
 
 /// A pod on this device.
-async fn pod(client: &Client, name: &str, node: &str) {
+pub async fn pod(client: &Client, name: &str, node: &str) {
     let pod = json!({"metadata": {"name": name}, "spec": {
         "nodeName": node, "containers": [{"name": "c", "image": "i"}]}});
     let answer = client.post(PODS, &pod).await;
@@ -70,25 +70,25 @@ pub async fn upgrade(
 }
 
 /// A client of SPDY, over whatever carries it.
-struct Spdy<T> {
+pub struct Spdy<T> {
     io: T,
     packer: Packer,
     unpacker: Unpacker,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Spdy<T> {
-    fn over(io: T) -> Self {
+    pub fn over(io: T) -> Self {
         Self { io, packer: Packer::default(), unpacker: Unpacker::default() }
     }
 
-    async fn control(&mut self, control: Control) {
+    pub async fn control(&mut self, control: Control) {
         let frame = control.write(&mut self.packer).unwrap();
         self.io.write_all(&frame).await.unwrap();
         self.io.flush().await.unwrap();
     }
 
     /// Opens both streams of a connection, as kubectl does.
-    async fn connect(&mut self, first: u32, port: &str) {
+    pub async fn connect(&mut self, first: u32, port: &str) {
         for (stream, kind) in [(first, "error"), (first + 2, "data")] {
             let request = first.to_string();
             let headers =
@@ -100,7 +100,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Spdy<T> {
         self.data(first, true, b"").await;
     }
 
-    async fn data(&mut self, stream: u32, fin: bool, bytes: &[u8]) {
+    pub async fn data(&mut self, stream: u32, fin: bool, bytes: &[u8]) {
         self.io.write_all(&data_head(stream, fin, bytes.len())).await.unwrap();
         self.io.write_all(bytes).await.unwrap();
         self.io.flush().await.unwrap();
@@ -122,7 +122,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Spdy<T> {
         }
     }
 
-    async fn frame(&mut self) -> Option<Got> {
+    pub async fn frame(&mut self) -> Option<Got> {
         let mut head = [0; HEAD_BYTES];
         self.io.read_exact(&mut head).await.ok()?;
         Some(match Head::read(head).unwrap() {
@@ -160,7 +160,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Spdy<T> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Got {
+pub enum Got {
     Control(Control),
     Data(u32, bool, String),
 }
@@ -352,7 +352,7 @@ async fn a_session_ends_with_its_hub() {
 }
 
 /// All of each channel of a session, until its end.
-async fn channels(socket: &mut WebSocketStream<Raw>) -> [String; 5] {
+pub async fn channels(socket: &mut WebSocketStream<Raw>) -> [String; 5] {
     let mut got: [String; 5] = Default::default();
     while let Some(Ok(message)) = timeout(Duration::from_secs(10), socket.next()).await.unwrap() {
         if let Message::Binary(bytes) = message {

@@ -11,7 +11,7 @@ use crate::support::{Client, Hub};
 const ALL: &str = "/api/v1/namespaces/default";
 
 /// A pod that has an address.
-async fn pod(client: &Client, name: &str, node: &str) {
+pub async fn pod(client: &Client, name: &str, node: &str) {
     let ports = json!([{"containerPort": 8080}]);
     let pod = json!({"metadata": {"name": name}, "spec": {
         "nodeName": node, "containers": [{"name": "c", "image": "i", "ports": ports}]}});
