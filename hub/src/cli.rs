@@ -138,6 +138,18 @@ pub enum StoreKind {
 pub enum KeysVerb {
     /// Make a new key; the hub seals everything anew with it and drops the old ones
     Rotate(RotateOptions),
+    /// Add the keys of a copy of pki/sealing.keys to those that are there, so that values of several copies can be read
+    Merge(MergeOptions),
+}
+
+/// `hub keys merge`
+#[derive(Args)]
+pub struct MergeOptions {
+    /// The hub's folder, on this machine
+    #[arg(long)]
+    pub data: PathBuf,
+    /// The copy
+    pub file: PathBuf,
 }
 
 /// `hub keys rotate`

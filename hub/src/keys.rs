@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! - who rotates keys is told what is waited for, and does not wait for a hub that does nothing
-//!   (`a_hub_that_answers_nobody_is_not_waited_for`).
+//!   (`a_hub_that_answers_nobody_is_not_waited_for`), nor for what came to pass by somebody else's key
+//!   (`who_is_overtaken_by_another_rotation_is_told_so`).
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use freewheel_hub_pki::{KeyId, PkiError, SealingFile, SealingKey};
 use http::Method;
 
-use crate::cli::RotateOptions;
+use crate::cli::{MergeOptions, RotateOptions};
 use crate::client::Client;
 
 /// How long the command waits for the hub. It goes on by itself.
@@ -30,6 +31,17 @@ pub enum KeysError {
     /// The folder.
     #[error("{0} is no data folder of a hub that was started: there is no pki/sealing.keys in it")]
     NoKeys(PathBuf),
+    /// Somebody has put another file there.
+    #[error(
+        "{path} is another file than it was: the key {id} was added to it and is gone, and older ones are not. Put the newest \
+         copy of it back, and ask /readyz of the hub what it lacks"
+    )]
+    TakenAway {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        id: KeyId,
+    },
     /// The keys.
     #[error(transparent)]
     Pki(#[from] PkiError),
@@ -53,13 +65,27 @@ pub async fn rotate(options: RotateOptions) -> Result<(), KeysError> {
     }
     let id = file.add()?.id();
     println!("made the key {id}");
+    let added = Added::to(&file.keys()?, id);
     let began = Instant::now();
     let mut hub = Presence::new(options.data.join("admin.kubeconfig"), SILENCE_MAX);
     let mut told = false;
     while began.elapsed() < WAIT_MAX {
-        if is_alone(&file, id)? {
-            println!("everything is sealed with it, and the old keys are dropped");
-            return Ok(());
+        match added.state(&file.keys()?) {
+            State::Waits => {}
+            State::Alone => {
+                println!("everything is sealed with it, and the old keys are dropped");
+                return Ok(());
+            }
+            State::Overtaken(by) => {
+                println!(
+                    "keys that were made later, the newest of them {by}, have taken its place: everything is sealed with \
+                     those, and the old keys are dropped"
+                );
+                return Ok(());
+            }
+            State::TakenAway => {
+                return Err(KeysError::TakenAway { path: file.path().to_path_buf(), id });
+            }
         }
         // It may end at any time.
         if !is_served(&options.data)? {
@@ -88,7 +114,8 @@ pub async fn rotate(options: RotateOptions) -> Result<(), KeysError> {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     println!(
-        "the hub has not sealed everything with it yet and goes on; the old keys stay until then"
+        "the hub has not sealed everything with it yet and goes on; the old keys stay until then. Its /readyz says whether \
+         their file holds it up"
     );
     Ok(())
 }
@@ -123,9 +150,51 @@ impl Presence {
     }
 }
 
-/// Whether no key that is older than this one is left.
-fn is_alone(file: &SealingFile, id: KeyId) -> Result<bool, PkiError> {
-    Ok(file.keys()?.last().map(SealingKey::id) == Some(id))
+/// Adds the keys of a copy of the file to those that are there.
+pub async fn merge(options: MergeOptions) -> Result<(), KeysError> {
+    let added = SealingFile::of(&options.data).merge(&options.file)?;
+    for id in &added {
+        println!("added the key {id}");
+    }
+    println!("{} of its keys were not there", added.len());
+    Ok(())
+}
+
+/// A key that was added, and those that are older.
+struct Added {
+    id: KeyId,
+    older: Vec<KeyId>,
+}
+
+/// What has become of it.
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    /// Older ones are there: something may be sealed with them.
+    Waits,
+    /// None that is older is left.
+    Alone,
+    /// Nor is it: one that was added later seals everything.
+    Overtaken(KeyId),
+    /// It is gone and older ones are not, or there is none at all: it is another file.
+    TakenAway,
+}
+
+impl Added {
+    fn to(keys: &[SealingKey], id: KeyId) -> Self {
+        let older = keys.iter().map(SealingKey::id).skip_while(|key| *key != id).skip(1);
+        Self { id, older: older.collect() }
+    }
+
+    fn state(&self, keys: &[SealingKey]) -> State {
+        let is_old = |key: &SealingKey| self.older.contains(&key.id());
+        let is_there = keys.iter().any(|key| key.id() == self.id);
+        match (keys.first(), is_there, keys.iter().any(is_old)) {
+            (Some(_), true, true) => State::Waits,
+            (Some(_), true, false) => State::Alone,
+            (Some(first), false, false) => State::Overtaken(first.id()),
+            (None, ..) | (Some(_), false, true) => State::TakenAway,
+        }
+    }
 }
 
 fn is_served(data: &Path) -> Result<bool, KeysError> {
@@ -145,6 +214,32 @@ fn is_served(data: &Path) -> Result<bool, KeysError> {
 mod tests {
     use super::*;
     use crate::kubeconfig;
+
+    #[test]
+    fn who_is_overtaken_by_another_rotation_is_told_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = SealingFile::of(dir.path());
+        let old = file.add().unwrap().id();
+        let yesterday = file.keys().unwrap();
+        let ids = [(); 3].map(|()| file.add().unwrap().id());
+        let all = ids.map(|id| Added::to(&file.keys().unwrap(), id));
+        for added in &all {
+            assert_eq!(added.state(&file.keys().unwrap()), State::Waits);
+        }
+        // The hub had seen two of them when it began, and then sees the third.
+        for (unused, states) in [
+            (vec![old, ids[0]], [State::Overtaken(ids[2]), State::Alone, State::Waits]),
+            (vec![ids[1]], [State::Overtaken(ids[2]), State::Overtaken(ids[2]), State::Alone]),
+        ] {
+            file.forget(&unused).unwrap();
+            let keys = file.keys().unwrap();
+            for (added, state) in all.iter().zip(states) {
+                assert_eq!(added.state(&keys), state);
+            }
+        }
+        assert_eq!(all[2].state(&yesterday), State::TakenAway);
+        assert_eq!(all[2].state(&[]), State::TakenAway);
+    }
 
     #[tokio::test]
     async fn a_hub_that_answers_nobody_is_not_waited_for() {

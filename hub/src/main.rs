@@ -68,6 +68,7 @@ fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
         }
         Verb::Token { verb: cli::TokenVerb::Create(options) } => client(token::create(options)),
         Verb::Keys { verb: cli::KeysVerb::Rotate(options) } => client(keys::rotate(options)),
+        Verb::Keys { verb: cli::KeysVerb::Merge(options) } => client(keys::merge(options)),
         Verb::Accept(options) => client(accept::run(options)),
         Verb::Get { verb: cli::GetVerb::Kubeconfig(options) } => client(get::kubeconfig(options)),
         Verb::Push(options) => client(push::run(options)),

@@ -40,7 +40,6 @@ use freewheel_hub_metrics::Metrics;
 use freewheel_hub_modules::{Modules, OpenError, RootError, compile};
 use freewheel_hub_objects::Objects;
 use freewheel_hub_pki::{Pki, PkiError, Validity, read_text, write};
-use freewheel_hub_store::Store;
 use freewheel_hub_store::redb;
 use freewheel_link::artifact::PublicKey;
 use freewheel_link::quic::{Endpoint, Socket};
@@ -168,12 +167,12 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let DataDir { store, sealing, pki, fleet_root, modules } =
         opened.map_err(|e| ServeError::Run(io::Error::other(e)))??;
     modules.known_as(names.registries(options.listen.port()));
-    let rotation = Rotation { sealing, store: store.clone() };
-    let store: Arc<dyn Store> = Arc::new(WatchedStore { store, disk: disk.clone() });
+    let rotation = Rotation { sealing: sealing.clone(), store: store.clone() };
+    let watched = WatchedStore { store, disk: disk.clone(), sealing: Some(sealing) };
     let issuer = names::issuer(options.service_account_issuer.as_deref(), &names.api)?;
     let webhooks = Arc::new(AdmissionWebhooks::default());
     let files = files::read(&options, issuer, webhooks.clone())?;
-    let (access, store) = Access::over(store, files);
+    let (access, store) = Access::over(Arc::new(watched), files);
     let objects = access.guard(Objects::new(store));
     definitions::serve_established(&objects);
     let audit = files::audit(&options.audit)?;
@@ -234,7 +233,7 @@ impl Hub {
             audit: self.audit.clone(),
             streams: gateway.streams(),
             extra: Some(http_v2::handler(self.modules.clone(), self.objects.clone())),
-            checks: self.checks(&signs, &stop),
+            checks: self.checks(&signs, &rotation, &stop),
             metrics: metrics.clone(),
         };
         let limits = limits();
@@ -283,11 +282,12 @@ impl Hub {
         Ok((Tls::new(own.chain, own.key, &[ca])?, served))
     }
 
-    fn checks(&self, signs: &HealthSigns, stop: &CancellationToken) -> Vec<Check> {
+    fn checks(&self, signs: &HealthSigns, keys: &Rotation, stop: &CancellationToken) -> Vec<Check> {
         let mut checks = signs.checks(stop);
-        let (store, room) = (self.disk.clone(), self.disk.clone());
+        let (store, room, keys) = (self.disk.clone(), self.disk.clone(), keys.sealing.clone());
         checks.push(Check::of_readiness("store", move || store.takes_writes()));
         checks.push(Check::of_readiness("disk-space", move || room.has_room()));
+        checks.push(Check::of_readiness("sealing-keys", move || keys.look()));
         checks
     }
 

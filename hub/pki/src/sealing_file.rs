@@ -9,7 +9,7 @@
 //!   (`a_first_start_killed_at_any_step_starts_again`);
 //! - one that was changed by accident is told by name and never used (`a_damaged_file_is_told_by_name_and_never_used`);
 //! - whoever adds a key takes none away that somebody else adds meanwhile
-//!   (`keys_are_added_in_front_and_dropped_by_name`).
+//!   (`keys_are_added_in_front_and_dropped_by_name`, `keys_of_a_copy_are_added_behind_those_that_are_there`).
 
 use std::fs::File;
 use std::io;
@@ -102,6 +102,27 @@ impl SealingFile {
         Ok(key)
     }
 
+    /// Adds the keys of a copy behind those that are there; those that were not there.
+    ///
+    /// # Errors
+    /// When one of both files cannot be read, or the own one cannot be written.
+    pub fn merge(&self, copy: &Path) -> Result<Vec<KeyId>, PkiError> {
+        let copy = Self(copy.to_path_buf());
+        let (added, lines) = (copy.keys()?, copy.content()?.keys);
+        let _lock = self.lock()?;
+        let own = self.keys()?;
+        let mut all = if own.is_empty() { Vec::new() } else { self.content()?.keys };
+        let is_new = |key: &SealingKey| own.iter().all(|own| own.id() != key.id());
+        let added: Vec<KeyId> =
+            added.iter().filter(|key| is_new(key)).map(SealingKey::id).collect();
+        let named: Vec<String> = added.iter().map(KeyId::to_string).collect();
+        all.extend(lines.into_iter().filter(|line| named.contains(&line.id)));
+        if !added.is_empty() {
+            self.put(all)?;
+        }
+        Ok(added)
+    }
+
     /// Drops keys that nothing is sealed with any more, but never the one that seals.
     ///
     /// # Errors
@@ -176,6 +197,20 @@ mod tests {
         let mut sealed = Vec::new();
         file.keys().unwrap()[0].seal(b"here", b"text", &mut sealed).unwrap();
         assert_eq!(file.keys().unwrap()[0].open(b"here", &sealed).unwrap(), b"text");
+    }
+
+    #[test]
+    fn keys_of_a_copy_are_added_behind_those_that_are_there() {
+        let [dir, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let (file, copy) = (SealingFile::of(dir.path()), SealingFile::of(other.path()));
+        assert!(file.merge(copy.path()).unwrap_err().to_string().contains("sealing.keys"));
+        let (old, shared) = (copy.add().unwrap().id(), copy.add().unwrap().id());
+        assert_eq!(file.merge(copy.path()).unwrap(), [shared, old]);
+        file.forget(&[old]).unwrap();
+        let new = file.add().unwrap().id();
+        assert_eq!(file.merge(copy.path()).unwrap(), [old]);
+        assert_eq!(ids(&file), [new, shared, old]);
+        assert!(file.merge(copy.path()).unwrap().is_empty());
     }
 
     #[test]

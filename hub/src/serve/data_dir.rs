@@ -79,6 +79,7 @@ mod tests {
     use freewheel_link::names::ClusterName;
     use tokio_util::sync::CancellationToken;
 
+    use super::super::disk::{Disk, WatchedStore};
     use super::super::sealing::Rotation;
     use super::*;
 
@@ -278,6 +279,84 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(60), alone).await.unwrap();
         stop.cancel();
         running.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_lacks_a_key_in_use_takes_none_away_and_refuses_what_is_to_be_sealed() {
+        let data = tempfile::tempdir().unwrap();
+        let file = SealingFile::of(data.path());
+        let opened = open(data.path()).unwrap();
+        let operation = || put("secrets", "s", CANARY);
+        opened
+            .store
+            .commit(Txn { expect: Vec::new(), operations: vec![operation()] })
+            .await
+            .unwrap();
+        let yesterday = std::fs::read(file.path()).unwrap();
+        rotates_to(data.path(), &opened, || file.add().unwrap().id()).await;
+        let newest = std::fs::read(file.path()).unwrap();
+        let (other, foreign) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        SealingFile::of(foreign.path()).add().unwrap();
+        let foreign = std::fs::read(SealingFile::of(foreign.path()).path()).unwrap();
+        let disk = Disk::new(other.path());
+        let sealing = Some(opened.sealing.clone());
+        let watched = WatchedStore { store: opened.store.clone(), disk: disk.clone(), sealing };
+        let commit =
+            async |operations| watched.commit(Txn { expect: Vec::new(), operations }).await;
+        for (what, found) in [
+            ("put back", Some(&*yesterday)),
+            ("cut", Some(&newest[..newest.len() / 2])),
+            ("another's", Some(&*foreign)),
+            ("gone", None),
+        ] {
+            match found {
+                Some(found) => replace(file.path(), found),
+                None => std::fs::remove_file(file.path()).unwrap(),
+            }
+            let refused = commit(vec![operation()]).await.unwrap_err().to_string();
+            assert!(refused.contains(&file.path().display().to_string()), "{what}: {refused}");
+            assert_eq!(opened.sealing.look().unwrap_err(), commit_error(&refused), "{what}");
+            assert!(disk.takes_writes().is_ok(), "{what}: it is no fault of the disk");
+            commit(vec![put("nodes", what, "{}")]).await.unwrap();
+            commit(vec![Operation::Delete(key("secrets", "none"))]).await.unwrap();
+            replace(file.path(), &newest);
+            commit(vec![operation()]).await.unwrap();
+            assert!(opened.sealing.look().is_ok(), "{what}");
+        }
+        drop((watched, opened));
+        assert_eq!(
+            open(data.path())
+                .unwrap()
+                .store
+                .snapshot()
+                .get(&key("secrets", "s"))
+                .unwrap()
+                .object
+                .body,
+            CANARY
+        );
+        // Nobody knows which copy is which: all of them together open what there is.
+        replace(file.path(), &yesterday);
+        let refused = crate::chain(&open(data.path()).err().unwrap());
+        assert!(refused.contains("1 of its values") && refused.contains("keys merge"), "{refused}");
+        let copy = other.path().join("copy");
+        std::fs::write(&copy, &newest).unwrap();
+        file.merge(&copy).unwrap();
+        let opened = open(data.path()).unwrap();
+        let newest = SealingFile::of(data.path()).keys().unwrap()[0].id();
+        rotates_to(data.path(), &opened, || newest).await;
+    }
+
+    /// As who copies a file does with care: two writes in place within one tick of the clock look like one.
+    fn replace(path: &Path, bytes: &[u8]) {
+        let new = path.with_extension("copied");
+        std::fs::write(&new, bytes).unwrap();
+        std::fs::rename(new, path).unwrap();
+    }
+
+    /// The refusal without the store's words.
+    fn commit_error(text: &str) -> &str {
+        text.strip_prefix("the store cannot write: ").unwrap_or(text)
     }
 
     #[tokio::test]

@@ -31,6 +31,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::sealing::Sealing;
 use super::store_metrics::CommitMetrics;
 
 /// Less room than this and the hub is not ready: the store's file grows in steps of many megabytes, and
@@ -209,6 +210,8 @@ pub struct WatchedStore {
     pub store: Arc<dyn Store>,
     /// Its disk.
     pub disk: Arc<Disk>,
+    /// Says which transactions cannot be written for want of a key.
+    pub sealing: Option<Arc<Sealing>>,
 }
 
 #[async_trait]
@@ -219,6 +222,9 @@ impl Layer for WatchedStore {
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         let began = Instant::now();
+        if let Some(sealing) = &self.sealing {
+            sealing.admits(&txn).map_err(CommitError::Unavailable)?;
+        }
         let mut commit = self.store.commit(txn);
         // What is answered at once has not asked the disk.
         let outcome = match poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx))).await {
@@ -278,7 +284,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path());
         let fickle = Arc::new(Fickle(MemoryStore::new(), AtomicBool::new(true)));
-        let store = WatchedStore { store: fickle.clone(), disk: disk.clone() };
+        let store = WatchedStore { store: fickle.clone(), disk: disk.clone(), sealing: None };
         let store: Arc<dyn Store> = Arc::new(store);
         let stop = CancellationToken::new();
         let watching = tokio::spawn(disk.clone().watch(store.clone(), stop.clone()));
@@ -320,7 +326,7 @@ mod tests {
         let disk = Disk::new(folder.path());
         let standing = Arc::new(Standing(MemoryStore::new(), Semaphore::new(0)));
         let store: Arc<dyn Store> =
-            Arc::new(WatchedStore { store: standing.clone(), disk: disk.clone() });
+            Arc::new(WatchedStore { store: standing.clone(), disk: disk.clone(), sealing: None });
         let stop = CancellationToken::new();
         let watching = tokio::spawn(disk.clone().watch(store.clone(), stop.clone()));
         let asks = store.clone();
@@ -362,8 +368,11 @@ mod tests {
     async fn a_store_that_can_only_be_read_ends_the_hub() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path());
-        let store =
-            WatchedStore { store: Arc::new(Broken(MemoryStore::new())), disk: disk.clone() };
+        let store = WatchedStore {
+            store: Arc::new(Broken(MemoryStore::new())),
+            disk: disk.clone(),
+            sealing: None,
+        };
         let store: Arc<dyn Store> = Arc::new(store);
         let watching = tokio::spawn(disk.watch(store.clone(), CancellationToken::new()));
         store.commit(Txn::default()).await.unwrap_err();

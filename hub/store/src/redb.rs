@@ -94,11 +94,15 @@ pub enum OpenError {
         why: String,
     },
     /// Values in it are sealed and cannot be opened.
-    #[error("{file} cannot be read and was left as it is: {why}")]
+    #[error(
+        "{file} cannot be read and was left as it is, as {values} of its values cannot be opened: {why}"
+    )]
     Sealed {
         /// The file.
         file: String,
-        /// Why.
+        /// How many.
+        values: usize,
+        /// Why the first of them.
         why: SealError,
     },
     /// It is older than what was acknowledged.

@@ -74,14 +74,14 @@ async fn what_is_sealed_is_nowhere_in_the_file() {
 async fn a_store_without_its_key_is_told_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path(), &Arc::new(Toy::with(2))).unwrap();
-    store.commit(txn(&[], &[put(&secret("a"), CANARY)])).await.unwrap();
+    store.commit(txn(&[], &[put(&secret("a"), CANARY), put(&secret("b"), CANARY)])).await.unwrap();
     drop(store);
     let path = directory.path().join("store.redb");
     let before = std::fs::read(&path).unwrap();
     let lost = Arc::new(Toy { largest: 1, ..Toy::with(1) });
     let refused = open(directory.path(), &lost).err().unwrap().to_string();
     let said = format!(
-        "{} cannot be read and was left as it is: key 2 is not in the keyring",
+        "{} cannot be read and was left as it is, as 2 of its values cannot be opened: key 2 is not in the keyring",
         path.display()
     );
     assert_eq!(refused, said);

@@ -12,9 +12,7 @@
 //! - a key is dropped when nothing needs it any more, and all that was there is there afterwards
 //!   (`keys_rotate_while_the_hub_runs_and_when_it_starts`).
 
-use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,9 +37,6 @@ pub struct Rotation {
     pub store: Arc<RedbStore>,
 }
 
-/// By what a changed file is known.
-type Stamp = Option<(u64, i64, i64, u64)>;
-
 impl Rotation {
     /// Until it is told to stop.
     ///
@@ -55,39 +50,19 @@ impl Rotation {
     }
 
     async fn follow(&self) {
-        // The keys were read long before: what was added since is to be seen.
-        let (mut seen, mut due) = (None, self.store.was_stale() || self.has_old_keys());
+        let mut due = self.store.was_stale();
         loop {
-            let done = !due || self.seal_all_anew().await.is_ok();
-            sleep(if done { KEY_FILE_LOOKED_AT_EVERY } else { RETRY_AFTER }).await;
-            due = self.sees_new_keys(&mut seen) || self.has_old_keys() || !done;
+            // Nothing is sealed, nor a key dropped, by a file that is not to be believed.
+            let is_well = self.sealing.look().is_ok();
+            due |= self.has_old_keys();
+            let failed = due && is_well && self.seal_all_anew().await.is_err();
+            due &= failed || !is_well;
+            sleep(if failed { RETRY_AFTER } else { KEY_FILE_LOOKED_AT_EVERY }).await;
         }
-    }
-
-    /// Whether there are other keys in the file than were known.
-    fn sees_new_keys(&self, seen: &mut Stamp) -> bool {
-        let now = self.stamp();
-        if now == *seen {
-            return false;
-        }
-        *seen = now;
-        self.sealing.read().unwrap_or_else(|error| {
-            error!(
-                error = crate::chain(&error),
-                "the keys that Secrets are sealed with cannot be read: this hub goes on with those that it has, and does not \
-                 start again without them"
-            );
-            false
-        })
     }
 
     fn has_old_keys(&self) -> bool {
         !self.sealing.keys.load().old.is_empty()
-    }
-
-    fn stamp(&self) -> Stamp {
-        let of = |file: Metadata| (file.ino(), file.mtime(), file.mtime_nsec(), file.size());
-        std::fs::metadata(self.sealing.file.path()).ok().map(of)
     }
 
     /// All of it, with the keys of this moment.
@@ -117,8 +92,7 @@ impl Rotation {
             return Ok(());
         }
         // Old are those that were old before the first step; one that has become so since may still be in use.
-        let forgotten = self.sealing.file.forget(&keys.old).and_then(|()| self.sealing.read());
-        forgotten.map(|_| ()).map_err(|error: PkiError| {
+        self.sealing.forget(&keys.old).map_err(|error: PkiError| {
             warn!(
                 error = crate::chain(&error),
                 "keys that are of no use any more are not dropped yet"

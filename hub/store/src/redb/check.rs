@@ -21,8 +21,8 @@ use super::OpenError;
 use super::encoding::{Unreadable, decode_key, decode_value, is_current, sum_in};
 use super::log::{Meta, OBJECTS, builder};
 use super::overlay::OverlayDisk;
-use crate::Sealer;
 use crate::store_state::StoreState;
+use crate::{SealError, Sealer};
 
 /// What a whole database holds.
 pub(super) struct Checked {
@@ -92,7 +92,7 @@ struct Loaded {
 
 fn load(database: &Database, file: &str, sealer: &dyn Sealer) -> Result<Loaded, OpenError> {
     let unreadable = |error: Unreadable| match error {
-        Unreadable::Sealed(why) => OpenError::Sealed { file: file.to_owned(), why },
+        Unreadable::Sealed(why) => OpenError::Sealed { file: file.to_owned(), values: 1, why },
         Unreadable::Key(_) | Unreadable::Version(_) | Unreadable::Value | Unreadable::Sum(_) => {
             damaged(file, &error.to_string())
         }
@@ -100,14 +100,21 @@ fn load(database: &Database, file: &str, sealer: &dyn Sealer) -> Result<Loaded, 
     let txn = database.begin_read().map_err(OpenError::from)?;
     let table = txn.open_table(OBJECTS).map_err(OpenError::from)?;
     let (mut state, mut sum, mut stale, mut last) = (StoreState::default(), 0_u64, false, None);
+    let mut lost: Option<(usize, SealError)> = None;
     for entry in table.iter().map_err(OpenError::from)? {
         let (key_bytes, value) = entry.map_err(OpenError::from)?;
         let key = decode_key(key_bytes.value(), last.as_ref()).map_err(unreadable)?;
         let stored = decode_value(key.clone(), key_bytes.value(), value.value(), sealer);
         stale |= !is_current(key_bytes.value(), value.value(), sealer);
-        state.insert(Arc::new(stored.map_err(unreadable)?));
+        match stored {
+            Err(Unreadable::Sealed(why)) => lost.get_or_insert((0, why)).0 += 1,
+            stored => drop(state.insert(Arc::new(stored.map_err(unreadable)?))),
+        }
         sum = sum.wrapping_add(sum_in(value.value()).unwrap_or_default());
         last = Some(key);
+    }
+    if let Some((values, why)) = lost {
+        return Err(OpenError::Sealed { file: file.to_owned(), values, why });
     }
     Ok(Loaded { state, sum, stale })
 }
