@@ -3,7 +3,10 @@
 //! Guarantees:
 //! - what is compressed is on the account of its connection until that is over, whether its client waits for it or not
 //!   (`what_waits_to_be_compressed_is_on_its_account_until_it_is_gone`), and few answers are at a time
-//!   (`few_answers_are_compressed_at_a_time`).
+//!   (`few_answers_are_compressed_at_a_time`);
+//! - a long warning hides none after it (`long_warnings_are_shortened_and_hide_none_after_them`).
+
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -25,8 +28,10 @@ use crate::memory_account::Held;
 
 /// Bodies from here on are compressed when the client takes gzip, as kube-apiserver does.
 pub const COMPRESS_FROM_BYTES: usize = 128 * 1024;
-/// More text than this in Warning headers helps nobody and breaks header limits of clients.
-const MAX_WARNING_BYTES: usize = 4 * 1024;
+/// More characters than this in Warning headers help nobody and break header limits of clients.
+const WARNINGS_CHARS_MAX: usize = 4 * 1024;
+/// What is left of each where there are more.
+const LONG_WARNING_CHARS: usize = 256;
 /// An answer with a body in one piece.
 #[must_use]
 pub fn whole(code: u16, content_type: &'static str, bytes: Bytes) -> Response<Body> {
@@ -131,14 +136,24 @@ pub fn generic(code: u16, reason: &'static str, message: &str) -> ApiError {
     error
 }
 
-/// Adds `Warning: 299 - "…"` headers.
+/// Adds `Warning: 299 - "…"` headers, each text once. Where they are long together each is shortened, so that a long one
+/// does not hide those after it.
 pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
-    let mut left = MAX_WARNING_BYTES;
+    let (mut known, mut texts) = (HashSet::new(), Vec::new());
     for warning in warnings {
-        let clean: String = warning.chars().filter(|c| !c.is_control()).collect();
-        let quoted = format!("299 - \"{}\"", clean.replace('\\', "\\\\").replace('"', "\\\""));
-        let Some(rest) = left.checked_sub(quoted.len()) else { return };
+        let text: String = warning.chars().filter(|c| !c.is_control()).collect();
+        if !text.is_empty() && known.insert(text.clone()) {
+            texts.push(text);
+        }
+    }
+    let all: usize = texts.iter().map(|text| text.chars().count()).sum();
+    let most = if all <= WARNINGS_CHARS_MAX { all } else { LONG_WARNING_CHARS };
+    let mut left = WARNINGS_CHARS_MAX;
+    for text in texts {
+        let text: String = text.chars().take(most).collect();
+        let Some(rest) = left.checked_sub(text.chars().count()) else { return };
         left = rest;
+        let quoted = format!("299 - \"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
         if let Ok(value) = HeaderValue::from_bytes(quoted.as_bytes()) {
             response.headers_mut().append(WARNING, value);
         }
@@ -231,6 +246,28 @@ mod tests {
         warn(&mut response, &[r#"unknown field "spec.x""#.to_owned()]);
         let value = response.headers().get(WARNING).unwrap();
         assert_eq!(value.as_bytes(), br#"299 - "unknown field \"spec.x\"""#);
+    }
+
+    #[test]
+    fn long_warnings_are_shortened_and_hide_none_after_them() {
+        let warned = |warnings: &[String]| -> Vec<String> {
+            let mut response = Response::new(Body::whole(Bytes::new()));
+            warn(&mut response, warnings);
+            let values = response.headers().get_all(WARNING).iter();
+            values.map(|value| String::from_utf8(value.as_bytes().to_vec()).unwrap()).collect()
+        };
+        let (long, short) = ("\u{e9}".repeat(4_097), "a short one".to_owned());
+        let told = format!("299 - \"{}\"", "\u{e9}".repeat(256));
+        assert_eq!(warned(&[long.clone(), short.clone()]), [told, "299 - \"a short one\"".into()]);
+        // What fits is whole.
+        let fits = "x".repeat(4_000);
+        assert_eq!(
+            warned(&[fits.clone(), short]),
+            [format!("299 - \"{fits}\""), "299 - \"a short one\"".into()]
+        );
+        let many: Vec<_> = (0..100).map(|number| format!("{number} {long}")).collect();
+        assert_eq!(warned(&many).len(), 16);
+        assert_eq!(warned(&[String::new(), "twice".into(), "twice".into()]), ["299 - \"twice\""]);
     }
 
     #[tokio::test]
