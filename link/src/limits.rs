@@ -56,6 +56,10 @@ pub const TUNNELS_KEPT_FREE: usize = 80;
 pub const POD_STREAMS_MAX: usize = 36;
 /// Of those the ones that nobody gets who has some already: who comes later still finds some.
 pub const POD_STREAMS_KEPT_FREE: usize = 12;
+/// Commands that a container runs at a time.
+pub const CONTAINER_COMMANDS_MAX: usize = 8;
+/// Of those the ones that nobody gets who has some already.
+pub const CONTAINER_COMMANDS_KEPT_FREE: usize = 2;
 /// Certificates that are renewed over a link at a time.
 pub const RENEWAL_STREAMS_MAX: usize = 1;
 /// Times that a spoke tells at once what it counts.
@@ -100,6 +104,7 @@ const _: () = {
     );
     assert!(REALM_TUNNELS_MAX < TUNNELS_MAX && TUNNELS_KEPT_FREE < REALM_TUNNELS_MAX / 2);
     assert!(POD_STREAMS_KEPT_FREE < POD_STREAMS_MAX / 2);
+    assert!(CONTAINER_COMMANDS_KEPT_FREE < CONTAINER_COMMANDS_MAX / 2);
     assert!(LOG_STREAMS_KEPT_FREE < LOG_STREAMS_MAX / 2);
     assert!(LINK_WINDOW_BYTES <= u32::MAX as usize);
 };

@@ -8,7 +8,8 @@
 //!   everybody gets a share (`who_asks_for_all_there_is_leaves_places_for_others`,
 //!   `a_proxy_has_hundreds_and_leaves_places_for_others`);
 //! - whoever has streams to pods, or reads logs and looks on, leaves places for other users
-//!   (`a_user_leaves_streams_to_pods_for_others`, `a_user_leaves_logs_for_others`);
+//!   (`a_user_leaves_streams_to_pods_for_others`, `a_user_leaves_logs_for_others`), and whoever runs commands in a
+//!   container leaves places in that one (`a_user_leaves_commands_of_a_container_for_others`);
 //! - a place comes back when its stream is dropped (`a_place_comes_back_with_its_stream`).
 
 use std::collections::BTreeMap;
@@ -44,6 +45,8 @@ pub enum Use {
     Figures,
     /// A stream to a pod for a client of the API, and the user who asks for it where that is known.
     PodStream(Option<Arc<str>>),
+    /// Such a stream that is a command, in this container of the device.
+    Command(Option<Arc<str>>, Arc<str>),
 }
 
 /// Who asks for a connection.
@@ -102,6 +105,8 @@ struct BudgetState {
     renewals: usize,
     tellings: usize,
     pod_streams: UserPlaces,
+    /// Those of them that are commands, by container.
+    commands: BTreeMap<Arc<str>, UserPlaces>,
 }
 
 /// Places that users share.
@@ -136,6 +141,37 @@ impl BudgetState {
         }
         Ok(())
     }
+
+    fn take_pod_stream(&mut self, user: Option<&Arc<str>>) -> Result<(), RefusalV1> {
+        let places = (limits::POD_STREAMS_MAX, limits::POD_STREAMS_KEPT_FREE);
+        self.pod_streams.take(user, places, |all| {
+            format!("the link carries {all} streams to pods of this device")
+        })
+    }
+
+    /// One place on the link, and one in the container.
+    fn take_command(
+        &mut self,
+        user: Option<&Arc<str>>,
+        container: &Arc<str>,
+    ) -> Result<(), RefusalV1> {
+        self.take_pod_stream(user)?;
+        let places = (limits::CONTAINER_COMMANDS_MAX, limits::CONTAINER_COMMANDS_KEPT_FREE);
+        let own = self.commands.entry(container.clone()).or_default();
+        let taken = own.take(user, places, |all| format!("the container runs {all} commands"));
+        // Who is refused is not the container's first.
+        taken.inspect_err(|_| self.pod_streams.give_back(user))
+    }
+
+    fn end_command(&mut self, user: Option<&Arc<str>>, container: &Arc<str>) {
+        self.pod_streams.give_back(user);
+        if let Some(own) = self.commands.get_mut(container) {
+            own.give_back(user);
+            if own.all == 0 {
+                self.commands.remove(container);
+            }
+        }
+    }
 }
 
 impl UserPlaces {
@@ -144,15 +180,15 @@ impl UserPlaces {
         &mut self,
         user: Option<&Arc<str>>,
         (max, kept_free): (usize, usize),
-        what: &str,
+        what: impl Fn(usize) -> String,
     ) -> Result<(), RefusalV1> {
         let free = max.saturating_sub(self.all);
         let own = user.and_then(|user| self.users.get(user)).copied().unwrap_or_default();
-        let is_share = kept_free < free || 3 * (own + 1) <= free;
+        let is_share = kept_free < free || own == 0 || 3 * (own + 1) <= free;
         if free == 0 || (user.is_some() && !is_share) {
             let text = format!(
-                "the link carries {} {what} of this device, {own} of them this user's: as many as it may have by now",
-                self.all
+                "{}, {own} of them this user's: as many as it may have by now",
+                what(self.all)
             );
             return Err(RefusalV1::new(TOO_MANY_REASON, text));
         }
@@ -199,13 +235,18 @@ impl Budget {
         let slot = match &of {
             Use::Logs(user) => {
                 let places = (limits::LOG_STREAMS_MAX, limits::LOG_STREAMS_KEPT_FREE);
-                state.logs.take(user.as_ref(), places, "logs")?;
+                let what = |all| format!("the link carries {all} logs of this device");
+                state.logs.take(user.as_ref(), places, what)?;
                 drop(state);
                 return Ok(StreamPermit { budget: self.clone(), of });
             }
             Use::PodStream(user) => {
-                let places = (limits::POD_STREAMS_MAX, limits::POD_STREAMS_KEPT_FREE);
-                state.pod_streams.take(user.as_ref(), places, "streams to pods")?;
+                state.take_pod_stream(user.as_ref())?;
+                drop(state);
+                return Ok(StreamPermit { budget: self.clone(), of });
+            }
+            Use::Command(user, container) => {
+                state.take_command(user.as_ref(), container)?;
                 drop(state);
                 return Ok(StreamPermit { budget: self.clone(), of });
             }
@@ -253,6 +294,7 @@ impl Drop for StreamPermit {
         match &self.of {
             Use::Logs(user) => state.logs.give_back(user.as_ref()),
             Use::PodStream(user) => state.pod_streams.give_back(user.as_ref()),
+            Use::Command(user, container) => state.end_command(user.as_ref(), container),
             Use::Module => state.modules -= 1,
             Use::Renewal => state.renewals -= 1,
             Use::Figures => state.tellings -= 1,
@@ -282,118 +324,5 @@ impl AsyncRead for HeldStreams {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tunnel(realm: &str) -> Use {
-        Use::Tunnel(ClusterName::try_from(realm).unwrap(), None)
-    }
-
-    /// Takes places until there is none.
-    fn all(budget: &Arc<Budget>, of: &Use) -> Vec<StreamPermit> {
-        std::iter::from_fn(|| budget.take(of.clone()).ok()).take(10_000).collect()
-    }
-
-    #[test]
-    fn idle_connections_of_one_realm_keep_nobody_else_out() {
-        let budget = Arc::new(Budget::default());
-        let root = all(&budget, &tunnel("root"));
-        assert_eq!(root.len(), limits::REALM_TUNNELS_MAX);
-        let refused = budget.take(tunnel("root")).unwrap_err();
-        assert_eq!(refused.reason, TOO_MANY_REASON);
-        assert!(refused.message.contains("connections of root"), "{}", refused.message);
-        let own = all(&budget, &tunnel("pi-7"));
-        assert_eq!(own.len(), limits::TUNNELS_MAX - limits::REALM_TUNNELS_MAX);
-        assert_eq!(all(&budget, &Use::Logs(None)).len(), limits::LOG_STREAMS_MAX);
-        assert_eq!(all(&budget, &Use::Module).len(), limits::MODULE_STREAMS_MAX);
-        assert_eq!(all(&budget, &Use::Figures).len(), limits::TELLINGS);
-    }
-
-    #[test]
-    fn who_asks_for_all_there_is_leaves_places_for_others() {
-        let spoke =
-            |last: u8| Asker::Spoke(ClusterName::try_from(format!("pi-{last}").as_str()).unwrap());
-        let pod = |last: u8| Asker::at([10, 64, 0, last].into());
-        let client = |last: u8| Asker::at([192, 168, 1, last].into());
-        let askers: [&dyn Fn(u8) -> Asker; 3] = [&spoke, &pod, &client];
-        for asker in askers {
-            let budget = Arc::new(Budget::default());
-            let by = |last| Use::Tunnel(ClusterName::root(), Some(asker(last)));
-            let first = all(&budget, &by(1));
-            assert!((64..limits::REALM_TUNNELS_MAX).contains(&first.len()), "{}", first.len());
-            let refused = budget.take(by(1)).unwrap_err();
-            assert!(refused.message.contains(&format!("connections of {}", asker(1))), "{refused}");
-            let greedy: Vec<_> = (2..10).map(|last| all(&budget, &by(last))).collect();
-            assert!(budget.take(by(10)).is_ok(), "{:?}", budget.0.lock().askers);
-            drop((first, greedy));
-            assert!(budget.0.lock().askers.is_empty());
-        }
-        // What one guest may have is less than what its device may have at another one.
-        let [device, guest] = [spoke(1), pod(1)].map(|asker| {
-            let budget = Arc::new(Budget::default());
-            all(&budget, &Use::Tunnel(ClusterName::root(), Some(asker))).len()
-        });
-        assert!(guest < limits::REALM_TUNNELS_MAX / 2 && 2 * guest < device, "{guest} {device}");
-    }
-
-    #[test]
-    fn a_proxy_has_hundreds_and_leaves_places_for_others() {
-        let budget = Arc::new(Budget::default());
-        let by =
-            |address: [u8; 4]| Use::Tunnel(ClusterName::root(), Some(Asker::at(address.into())));
-        let proxy = all(&budget, &by([192, 168, 1, 9]));
-        assert_eq!(proxy.len(), limits::REALM_TUNNELS_MAX - limits::TUNNELS_KEPT_FREE);
-        assert!(200 <= proxy.len());
-        // In IPv6's clothes it is no other one.
-        let dressed = Asker::at("::ffff:192.168.1.9".parse().unwrap());
-        assert!(budget.take(Use::Tunnel(ClusterName::root(), Some(dressed))).is_err());
-        let pod = all(&budget, &by([10, 64, 0, 2]));
-        let client = all(&budget, &by([192, 168, 1, 10]));
-        assert!(16 <= pod.len() && 8 <= client.len(), "{} {}", pod.len(), client.len());
-        drop(client);
-        assert!(budget.take(by([192, 168, 1, 11])).is_ok());
-    }
-
-    #[test]
-    fn a_user_leaves_streams_to_pods_for_others() {
-        let budget = Arc::new(Budget::default());
-        let by = |user: &str| Use::PodStream(Some(user.into()));
-        let ann = all(&budget, &by("ann"));
-        assert_eq!(ann.len(), limits::POD_STREAMS_MAX - limits::POD_STREAMS_KEPT_FREE);
-        let refused = budget.take(by("ann")).unwrap_err();
-        assert_eq!(refused.reason, TOO_MANY_REASON);
-        assert!(refused.message.contains("24 streams to pods"), "{refused}");
-        let bob = all(&budget, &by("bob"));
-        assert!(3 <= bob.len() && budget.take(by("eve")).is_ok(), "{}", bob.len());
-        drop((ann, bob));
-        assert!(budget.0.lock().pod_streams.users.is_empty());
-        assert_eq!(all(&budget, &Use::PodStream(None)).len(), limits::POD_STREAMS_MAX);
-    }
-
-    #[test]
-    fn a_user_leaves_logs_for_others() {
-        let budget = Arc::new(Budget::default());
-        let by = |user: &str| Use::Logs(Some(user.into()));
-        let ann = all(&budget, &by("ann"));
-        assert_eq!(ann.len(), limits::LOG_STREAMS_MAX - limits::LOG_STREAMS_KEPT_FREE);
-        let refused = budget.take(by("ann")).unwrap_err();
-        assert_eq!(refused.reason, TOO_MANY_REASON);
-        assert!(refused.message.contains("22 logs of this device"), "{refused}");
-        let bob = all(&budget, &by("bob"));
-        assert!(2 <= bob.len() && budget.take(by("eve")).is_ok(), "{}", bob.len());
-        drop((ann, bob));
-        assert!(budget.0.lock().logs.users.is_empty() && budget.0.lock().logs.all == 0);
-    }
-
-    #[test]
-    fn a_place_comes_back_with_its_stream() {
-        let budget = Arc::new(Budget::default());
-        let places = all(&budget, &Use::Module);
-        assert!(budget.take(Use::Module).is_err());
-        drop(places);
-        assert!(budget.take(Use::Module).is_ok());
-        assert_eq!(budget.0.lock().modules, 0);
-        drop(all(&budget, &tunnel("root")));
-        assert!(budget.0.lock().tunnels.is_empty());
-    }
-}
+#[path = "stream_budget_tests.rs"]
+mod tests;

@@ -309,11 +309,12 @@ impl SpokeStreams for ToSpokes {
     ) -> Result<Stream, ApiError> {
         let inner = self.running()?;
         let ExecOptions { container, command, stdin, tty } = options;
+        let place: Arc<str> = format!("{pod_uid}/{container}").into();
         let ask = ExecV1 { pod_uid: pod_uid.to_string(), container, command, stdin, tty };
         if !ask.is_bounded() {
             return Err(ApiError::bad_request("the command is too long"));
         }
-        let of = Use::PodStream(Some(user.into()));
+        let of = Use::Command(Some(user.into()), place);
         let opened = open(&inner, spoke, &Open::Exec(ask), of, Priority::Tunnels).await;
         opened.map_err(|refusal| api_error(&refusal))
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use freewheel_link::limits;
 use freewheel_spoke_account::Held;
 use freewheel_spoke_agent::ports::{Input, StartContainer};
 use freewheel_spoke_agent::uplink::Stdin;
@@ -26,7 +27,7 @@ use crate::shutdown::Shutdown;
 use crate::world::{self, Mounts, StoreData, StoreParts};
 
 /// Commands that one container runs at a time.
-pub(crate) const COMMANDS_MAX: usize = 8;
+pub(crate) const COMMANDS_MAX: usize = limits::CONTAINER_COMMANDS_MAX;
 
 /// One start of a container.
 pub(crate) struct Container {
