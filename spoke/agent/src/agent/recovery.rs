@@ -24,6 +24,8 @@
 //! - suspects that are gone explain nothing (`a_suspect_that_is_gone_explains_nothing`);
 //! - who takes minutes to kill the agent is found beside a suspect that does nothing
 //!   (`who_kills_slowly_is_found_beside_a_suspect_that_does_nothing`);
+//! - those that need turns are back within two minutes, unless they are more than sixty
+//!   (`ten_pods_are_back_within_two_minutes_after_however_many_bad_ends`);
 //! - a power cut is nobody's doing, and a machine that goes again and again is (`power_cuts_hold_no_pod_back`).
 //!
 //! Not held: one that takes longer than [`SUSPECT_GAP_FIRST_AND_MAX`] allows is not found, and the device runs that long
@@ -39,6 +41,9 @@ const BAD_ENDS_TOLERATED: u32 = 3;
 /// Between two pods: at first, and at most.
 const RECOVERY_GAP_FIRST_AND_MAX: (Duration, Duration) =
     (Duration::from_secs(2), Duration::from_secs(60));
+/// In which all of them come back where they are few: who kills the agent after a longer while than its turn lasts is
+/// found among the suspects.
+const ALL_TURNS: Duration = Duration::from_secs(120);
 /// Before a pod during whose start the agent has died: at first, and at most.
 const SUSPECT_GAP_FIRST_AND_MAX: (Duration, Duration) =
     (Duration::from_secs(300), Duration::from_secs(3600));
@@ -138,7 +143,7 @@ impl Recovery {
         let uids = |pods: Vec<Returning>| pods.into_iter().map(|(.., uid)| uid).collect();
         // When the last of the others has been well for a while. Pods that come later change nothing about it.
         let waits = u32::try_from(others.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        let gaps = (gap(ends.count), suspect_gap(ends.blamed_again));
+        let gaps = (gap(ends.count, waits), suspect_gap(ends.blamed_again));
         let last = gaps.0.saturating_mul(waits);
         Self::OneByOne {
             gaps,
@@ -219,9 +224,38 @@ fn suspect_gap(blamed_again: u32) -> Duration {
     (first * 2_u32.saturating_pow(blamed_again.min(16))).min(most)
 }
 
-/// Between two pods, after this many bad ends.
-fn gap(crashes: u32) -> Duration {
+/// Between two pods, after this many bad ends, when so many wait for the first of them.
+fn gap(crashes: u32, waits: u32) -> Duration {
     let doublings = crashes.saturating_sub(BAD_ENDS_TOLERATED).min(16);
-    (RECOVERY_GAP_FIRST_AND_MAX.0 * 2_u32.saturating_pow(doublings))
-        .min(RECOVERY_GAP_FIRST_AND_MAX.1)
+    let (first, most) = RECOVERY_GAP_FIRST_AND_MAX;
+    let most = most.min(ALL_TURNS / waits.max(1)).max(first);
+    (first * 2_u32.saturating_pow(doublings)).min(most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_pods_are_back_within_two_minutes_after_however_many_bad_ends() {
+        for count in BAD_ENDS_TOLERATED..40 {
+            let ends = BadEnds { count, blamed_again: 0, one_more: true, cut: false };
+            let pods = (0..10).map(|pod| (None, pod, pod.to_string())).collect();
+            let mut recovery = Recovery::begin(ends, pods, Duration::ZERO);
+            let mut turns = Vec::new();
+            while matches!(recovery, Recovery::OneByOne { .. }) {
+                let now = recovery.due().unwrap();
+                if let Turn::Of(..) = recovery.next(now, |_| true) {
+                    turns.push(now);
+                }
+            }
+            assert_eq!(turns.len(), 10);
+            assert!(turns[9] <= Duration::from_secs(120), "{count}: {turns:?}");
+            let apart = turns.windows(2).all(|two| Duration::from_secs(2) <= two[1] - two[0]);
+            assert!(apart, "{count}: {turns:?}");
+        }
+        // Few have longer turns, and many are not brought back together.
+        assert_eq!(gap(40, 1), RECOVERY_GAP_FIRST_AND_MAX.1);
+        assert_eq!(gap(40, 1000), RECOVERY_GAP_FIRST_AND_MAX.0);
+    }
 }
