@@ -6,13 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cel::common::value::Val;
 
-use crate::meter::Failed;
+use crate::failed::{Failed, MADE_BYTES_MAX};
 use crate::weight::{Misfit, compared, weight};
 
 /// Bytes of a value in a unit.
 const UNIT_BYTES: u64 = 128;
-/// Bytes of the values that an evaluation has made and still holds: many are evaluated at a time.
-pub(crate) const MADE_BYTES_MAX: u64 = 16 << 20;
 
 /// What one evaluation may still use.
 #[derive(Debug, Default)]

@@ -18,6 +18,7 @@
 
 mod allowance;
 mod expression;
+mod failed;
 pub mod format;
 mod library;
 mod meter;
@@ -35,8 +36,9 @@ pub use cel::context::VariableResolver;
 pub use cel::objects;
 pub use cel::{Context, IdedExpr, Value};
 pub use expression::{Expression, Known, parse};
+pub use failed::Failed;
 pub use library::authorizer::{Answer, Ask, Authorizer, Question};
-pub use meter::{Failed, Meter, UNITS_MAX};
+pub use meter::{Meter, UNITS_MAX};
 pub use parts::inside;
 pub use pattern::Pattern;
 pub use scope::{Evaluation, Scope, Variables, known};

@@ -9,39 +9,15 @@ use std::sync::Arc;
 
 use cel::{Context, ExecutionError};
 
-use crate::allowance::{Allowance, MADE_BYTES_MAX, units};
+use crate::allowance::{Allowance, units};
 use crate::expression::Expression;
+use crate::failed::Failed;
 use crate::library;
 
 /// Units of one evaluation, as kube-apiserver counts them.
 const RULE_UNITS_MAX: u64 = 1_000_000;
 /// Units of all evaluations that belong together: those for one object, those of one policy.
 pub const UNITS_MAX: u64 = 10 * RULE_UNITS_MAX;
-
-/// Why there is no value.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Failed {
-    /// It used up what it may use.
-    TooMuchWork,
-    /// Its values take more memory than they may, or are nested too deeply.
-    TooMuchMade,
-    /// In the words of kube-apiserver.
-    Because(String),
-}
-
-impl Failed {
-    /// What is told of it, where running out of work is told like this.
-    #[must_use]
-    pub fn told(self, out_of_work: &str) -> String {
-        match self {
-            Self::TooMuchWork => out_of_work.to_owned(),
-            Self::TooMuchMade => format!(
-                "the values of an expression may take {MADE_BYTES_MAX} bytes at a time, and some hundred levels; make less of them"
-            ),
-            Self::Because(why) => why,
-        }
-    }
-}
 
 /// What several evaluations together may still use.
 #[derive(Debug)]

@@ -16,7 +16,8 @@ use serde_json::Value as Json;
 
 use crate::allowance::Allowance;
 use crate::expression::{Expression, Known};
-use crate::meter::{self, Failed, Meter};
+use crate::failed::Failed;
+use crate::meter::{self, Meter};
 use crate::parts::DEPTH_MAX;
 use crate::value::free;
 use crate::weight::of_value;
