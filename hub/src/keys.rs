@@ -70,22 +70,9 @@ pub async fn rotate(options: RotateOptions) -> Result<(), KeysError> {
     let mut hub = Presence::new(options.data.join("admin.kubeconfig"), SILENCE_MAX);
     let mut told = false;
     while began.elapsed() < WAIT_MAX {
-        match added.state(&file.keys()?) {
-            State::Waits => {}
-            State::Alone => {
-                println!("everything is sealed with it, and the old keys are dropped");
-                return Ok(());
-            }
-            State::Overtaken(by) => {
-                println!(
-                    "keys that were made later, the newest of them {by}, have taken its place: everything is sealed with \
-                     those, and the old keys are dropped"
-                );
-                return Ok(());
-            }
-            State::TakenAway => {
-                return Err(KeysError::TakenAway { path: file.path().to_path_buf(), id });
-            }
+        if let Some(news) = added.news(&file)? {
+            println!("{news}");
+            return Ok(());
         }
         // It may end at any time.
         if !is_served(&options.data)? {
@@ -183,6 +170,23 @@ impl Added {
     fn to(keys: &[SealingKey], id: KeyId) -> Self {
         let older = keys.iter().map(SealingKey::id).skip_while(|key| *key != id).skip(1);
         Self { id, older: older.collect() }
+    }
+
+    /// What there is to say when the command is done.
+    fn news(&self, file: &SealingFile) -> Result<Option<String>, KeysError> {
+        match self.state(&file.keys()?) {
+            State::Waits => Ok(None),
+            State::Alone => {
+                Ok(Some("everything is sealed with it, and the old keys are dropped".to_owned()))
+            }
+            State::Overtaken(by) => Ok(Some(format!(
+                "keys that were made later, the newest of them {by}, have taken its place: everything is sealed with \
+                 those, and the old keys are dropped"
+            ))),
+            State::TakenAway => {
+                Err(KeysError::TakenAway { path: file.path().to_path_buf(), id: self.id })
+            }
+        }
     }
 
     fn state(&self, keys: &[SealingKey]) -> State {

@@ -129,7 +129,7 @@ impl Sealing {
             match (&found, &seen.fault) {
                 (Some(why), _) => error!(error = why, "nothing more is sealed with these keys"),
                 (None, Some(_)) => {
-                    info!("the keys that Secrets are sealed with are all there again")
+                    info!("the keys that Secrets are sealed with are all there again");
                 }
                 (None, None) => {}
             }

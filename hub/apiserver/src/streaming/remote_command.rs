@@ -90,7 +90,8 @@ async fn promise(
     let source = source.await?;
     let end = ending::of_session(call);
     call.slot.upgrade.promise(move |raw| async move {
-        ending::run(serve(becomes, wants, (source, end.clone()), raw), end).await;
+        let session = Box::pin(serve(becomes, wants, (source, end.clone()), raw));
+        ending::run(session, end).await;
         drop(held);
     });
     Ok(answer)
