@@ -236,14 +236,13 @@ impl Hub {
             checks: self.checks(&signs, &rotation, &stop),
             metrics: metrics.clone(),
         };
-        let limits = limits();
         let certificates = Certificates {
             data: options.data.clone(),
             tls: tls.clone(),
             gateway: gateway.clone(),
             served,
         };
-        let serving = freewheel_hub_apiserver::serve(api, tls, limits, server, stop.clone());
+        let serving = freewheel_hub_apiserver::serve(api, tls, limits(), server, stop.clone());
         parts.start("API server", serving);
         let controllers = self.controllers(options, metrics, &stop).await?;
         parts.start_checked("controllers", &signs.controllers, together(controllers, stop.clone()));
