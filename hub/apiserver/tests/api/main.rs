@@ -60,6 +60,7 @@ mod roles;
 mod said;
 #[cfg(test)]
 mod sessions;
+#[cfg(test)]
 mod signing_requests;
 #[cfg(test)]
 mod spokes;
