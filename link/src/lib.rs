@@ -9,6 +9,7 @@
 //! plan                        records the hub pushes      (frozen bytes)
 //! report                      what a spoke tells back     (frozen bytes)
 //! ended                       which containers have ended (frozen bytes)
+//! probes                      how their health is looked at (frozen bytes)
 //! allocatable                 what of a device is its guests'
 //! profile                     which compiled modules a device can load
 //! message                     envelopes on the streams    (append-only)
@@ -44,6 +45,7 @@ pub mod meter;
 pub mod names;
 pub mod part;
 pub mod plan;
+pub mod probes;
 pub mod profile;
 pub mod quic;
 pub mod record_set;

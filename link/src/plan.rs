@@ -113,7 +113,7 @@ pub struct PodV1 {
     /// spec.volumes
     pub volumes: Vec<VolumeV1>,
     /// What else it says: [`PodStorageV1`], [`PodEndedV1`],
-    /// [`ContainersEndedV1`](crate::ended::ContainersEndedV1).
+    /// [`ContainersEndedV1`](crate::ended::ContainersEndedV1), [`PodProbesV1`](crate::probes::PodProbesV1).
     pub parts: Parts,
 }
 

@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod probes;
+
 use std::net::{Ipv6Addr, SocketAddr};
 
 use freewheel_link::artifact::{Envelope, SignerCert};

@@ -319,7 +319,7 @@ fn module_store(
 }
 
 /// A way into the agent's queue that never blocks and keeps the order. What waits is bounded by the
-/// containers: each start says two things.
+/// containers: each start says two things, and each of its probes one at a time.
 fn deliver(inputs: mpsc::Sender<Input>) -> Arc<dyn Fn(Input) + Send + Sync> {
     let (sender, mut waiting) = mpsc::unbounded_channel();
     tokio::spawn(async move {

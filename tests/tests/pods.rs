@@ -1,5 +1,7 @@
 //! A pod's life as `kubectl` shows it: crashes, init containers, configuration, sidecars, refusals.
 
+mod probes;
+
 use std::time::Duration;
 
 use freewheel_tests::fleet::PATIENCE;

@@ -13,6 +13,7 @@
 //! config     ConfigMap, Secret → ConfigV1
 //! tokens     the tokens that a Pod asks for → ConfigV1
 //! storage    what a Pod says of the disk → PodStorageV1, a part of it
+//! probes     how a Pod's health is looked at → PodProbesV1, a part of it
 //! service    Service + its EndpointSlices → ServiceV1
 //! node       leased pod ranges, the node's own settings
 //! fit        what stays out of a plan that is larger than a spoke can hold        room    how much it holds, for whom
@@ -35,6 +36,7 @@ mod http;
 mod node;
 mod plan;
 mod pod;
+mod probes;
 mod record_size;
 mod refused;
 mod room;

@@ -18,6 +18,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::containers::container;
 use super::http::http;
+use super::probes::probes;
 use super::record_size;
 use super::refused::{Fault, Refused};
 use super::storage::storage;
@@ -160,6 +161,9 @@ fn parts(spec: &PodSpec, status: Option<&PodStatus>) -> Result<Parts, Fault> {
     let mut parts = Parts::default();
     if let Some(storage) = storage(spec)? {
         parts.put(&storage).map_err(Fault::malformed)?;
+    }
+    if let Some(probes) = probes(spec)? {
+        parts.put(&probes).map_err(Fault::malformed)?;
     }
     if let Some(ended) = status.and_then(ended) {
         parts.put(&ended).map_err(Fault::malformed)?;

@@ -23,6 +23,7 @@ use super::*;
 
 mod ended;
 mod large;
+mod probes;
 
 /// Knows every image but `gone`.
 pub(crate) struct AnyImage;

@@ -12,6 +12,7 @@ use freewheel_link::digest::{Digest, SetDigest};
 use freewheel_link::generation::Generation;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::ServiceV1;
+use freewheel_link::probes::ProbeV1;
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp, UnixMillis};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -20,7 +21,7 @@ use crate::files::{File, Files, Measured};
 use crate::host_dir::{Entered, HostDir};
 use crate::ports::{
     Clock, ContainerId, Containers, Disk, Exit, FilePermits, Input, Modules, Network, PodNetwork,
-    Ports, StartContainer, Uplink,
+    Ports, Probed, StartContainer, Uplink,
 };
 use crate::usage::{Size, Tree};
 
@@ -65,6 +66,8 @@ pub struct FakeEngine {
     pub memory: Mutex<BTreeMap<String, u64>>,
     /// Containers do not end when they are asked to.
     pub stubborn: Mutex<bool>,
+    /// What probes of a container come to that do not succeed, by its name.
+    pub ill: Mutex<BTreeMap<String, Probed>>,
     /// Files that pods may open, all together.
     pub places: Arc<Mutex<usize>>,
     log: Mutex<Vec<String>>,
@@ -79,6 +82,7 @@ impl FakeEngine {
             running: Mutex::default(),
             memory: Mutex::default(),
             stubborn: Mutex::default(),
+            ill: Mutex::default(),
             places: Arc::new(Mutex::new(usize::MAX)),
             log: Mutex::default(),
         }
@@ -90,7 +94,7 @@ impl FakeEngine {
         self.running.lock().values().cloned().collect()
     }
 
-    /// Everything asked so far: `start web/0`, `stop web/0 30s`, `freeze uid`, `forget uid`.
+    /// Everything asked so far: `start web/0`, `stop web/0 30s`, `probe web/0 Liveness`, `freeze uid`, `forget uid`.
     #[must_use]
     pub fn log(&self) -> Vec<String> {
         self.log.lock().clone()
@@ -145,6 +149,13 @@ impl Containers for FakeEngine {
         if !*self.stubborn.lock() {
             self.exit(id, 143, "Error");
         }
+    }
+
+    fn probe(&self, id: &ContainerId, probe: ProbeV1) {
+        self.log.lock().push(format!("probe {}/{} {:?}", id.container, id.attempt, probe.kind));
+        let ill = self.ill.lock().get(&id.container).cloned();
+        let outcome = Input::Probed(id.clone(), probe.kind, ill.unwrap_or(Probed::Success));
+        let _ = self.inputs.try_send(outcome);
     }
 
     fn memory(&self, pod_uid: &str) -> Vec<(String, u64)> {

@@ -14,6 +14,7 @@ use freewheel_link::generation::Generation;
 use freewheel_link::message::RefusalV1;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{HttpV1, Record, RecordKey, ServiceV1};
+use freewheel_link::probes::{ProbeKindV1, ProbeV1};
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp, UnixMillis};
 
 use crate::eviction::Observed;
@@ -96,6 +97,31 @@ pub struct Exit {
     pub message: String,
 }
 
+/// What a look at a container's health has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// It is well.
+    Success,
+    /// It is well, and there is something to be said.
+    Warning(String),
+    /// It is not, and why.
+    Failure(String),
+    /// It could not be looked at, and why.
+    Error(String),
+}
+
+impl Probed {
+    /// Whether it is well; `None`: nobody knows.
+    #[must_use]
+    pub const fn is_well(&self) -> Option<bool> {
+        match self {
+            Self::Success | Self::Warning(_) => Some(true),
+            Self::Failure(_) => Some(false),
+            Self::Error(_) => None,
+        }
+    }
+}
+
 /// Runs containers (spoke-runtime).
 pub trait Containers: Send + Sync {
     /// Starts one; later come [`Input::Started`] and [`Input::Exited`], or `Exited` alone.
@@ -105,6 +131,8 @@ pub trait Containers: Send + Sync {
     fn file_permits(&self, pod_uid: &str, count: usize) -> Option<Box<dyn FilePermits>>;
     /// Asks it to end: listeners close, the guest is told, after `grace` it is killed. `Exited` follows.
     fn stop(&self, id: &ContainerId, grace: Duration);
+    /// Looks at its health, for as long as the probe says at most; [`Input::Probed`] follows, whatever becomes of it.
+    fn probe(&self, id: &ContainerId, probe: ProbeV1);
     /// Bytes of memory that each running container of a pod has.
     fn memory(&self, pod_uid: &str) -> Vec<(String, u64)>;
     /// A pod gets no more memory than it has: it is on its way out, and others are waiting for room.
@@ -177,6 +205,8 @@ pub enum Input {
     /// An instance of an HTTP container was refused memory and ended, with its request; so many so far. Its container
     /// goes on.
     InstanceOutOfMemory(ContainerId, u64),
+    /// What a look at a container's health has come to.
+    Probed(ContainerId, ProbeKindV1, Probed),
     /// A module is there, or why it cannot be: (component, path or (reason, message)).
     Module(Digest, Result<PathBuf, (String, String)>),
     /// The session with the hub that has this number is up (after the greeting), or none is.

@@ -124,7 +124,7 @@ impl Fabric {
         dialled.done().await.map(Conn::into_tunnel)
     }
 
-    /// Connects to a port of a pod as from inside of it: probes reach what listens on the pod's loopback too.
+    /// Connects to a port of a pod as from inside of it: what listens on the pod's loopback is reached, too.
     ///
     /// # Errors
     /// When the pod is not on this node, or nothing listens there.
@@ -138,6 +138,17 @@ impl Fabric {
     /// As [`Fabric::dial_pod`].
     pub fn forward_to_pod(&self, uid: &str, port: u16) -> Result<ConnIo, NetError> {
         self.connect_inside(uid, port).map(Conn::into_tunnel)
+    }
+
+    /// Connects to a port of a pod's own address, as a probe does: whatever policies say, and not to its loopback.
+    ///
+    /// # Errors
+    /// As [`Fabric::dial_pod`].
+    pub fn probe_pod(&self, uid: &str, port: u16) -> Result<ConnIo, NetError> {
+        let pod = self.pod(uid).ok_or(NetError::Unreachable)?;
+        let from = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let to = SocketAddr::new(pod.ip().into(), port);
+        pod.take(Side::outside(from), to, to).map(Conn::into_io)
     }
 
     fn connect_inside(&self, uid: &str, port: u16) -> Result<Conn, NetError> {

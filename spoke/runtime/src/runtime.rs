@@ -1,6 +1,7 @@
 //! All containers of the node.
 
 mod exec;
+mod probes;
 
 use std::collections::HashMap;
 use std::io;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use freewheel_link::figures::PodUseV1;
+use freewheel_link::probes::ProbeV1;
 use freewheel_link::profile::{MemoryProfile as Reserves, Profile};
 use freewheel_spoke_agent::ports::{
     ContainerId, Containers, Exit, FilePermits, Input, StartContainer,
@@ -478,6 +480,10 @@ impl Containers for Runtime {
                 () = shutdown.killed().cancelled() => {}
             }
         });
+    }
+
+    fn probe(&self, id: &ContainerId, probe: ProbeV1) {
+        self.look_at(id, probe);
     }
 
     fn memory(&self, pod_uid: &str) -> Vec<(String, u64)> {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod probes;
+
 use std::time::{Duration, Instant};
 
 use crate::support::{self, Node, Start, guest, node};

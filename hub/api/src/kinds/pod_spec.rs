@@ -61,6 +61,10 @@ pub(super) fn warnings(spec: &Value, path: &str) -> Vec<String> {
                  its name (argv[0]) and is not run"
             ));
         }
+        for kind in probe::KINDS {
+            let probe = container.get(*kind).unwrap_or(&Value::Null);
+            found.extend(probe::warnings(probe, &format!("{path}.{kind}")));
+        }
         for (i, port) in items_of(container, "ports") {
             found.extend(classes::warnings(classes::PORT, port, &format!("{path}.ports[{i}]")));
         }

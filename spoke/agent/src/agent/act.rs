@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use freewheel_link::digest::Digest;
-use freewheel_link::plan::Protocol;
+use freewheel_link::plan::{Protocol, RestartPolicy};
+use freewheel_link::probes::ProbeKindV1;
 use tracing::info;
 
 use super::Agent;
@@ -11,6 +12,17 @@ use crate::env::{arguments, environment};
 use crate::pods::decide::Action;
 use crate::pods::{Done, Pod, Pull, Which, status};
 use crate::ports::{ContainerId, StartContainer};
+
+/// Why a container is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Its pod ends.
+    End,
+    /// It is to run in another way.
+    Change,
+    /// It has failed a probe.
+    Health(ProbeKindV1),
+}
 
 impl Agent {
     /// Does it; whether anything changed.
@@ -24,8 +36,12 @@ impl Agent {
             }
             Action::BackOff(which) => self.back_off(uid, which),
             Action::Start(which, digest) => self.start(uid, which, &digest),
-            Action::Stop(which, grace) => self.stop(uid, which, grace, false),
-            Action::Replace(which, grace) => self.stop(uid, which, grace, true),
+            Action::Stop(which, grace) => self.stop(uid, which, grace, Cause::End),
+            Action::Replace(which, grace) => self.stop(uid, which, grace, Cause::Change),
+            Action::Probe(which, kind) => self.probe(uid, which, kind),
+            Action::Unhealthy(which, kind, grace) => {
+                self.stop(uid, which, grace, Cause::Health(kind))
+            }
             Action::Initialized => self.change(uid, |pod| pod.initializing = false),
             Action::Finish(done) => self.finish(uid, done),
             Action::RemoveNetwork => self.remove_network(uid),
@@ -176,19 +192,34 @@ impl Agent {
         }))
     }
 
-    fn stop(&mut self, uid: &str, which: Which, grace: Duration, replace: bool) -> bool {
+    fn probe(&mut self, uid: &str, which: Which, kind: ProbeKindV1) -> bool {
+        let Some(container) = self.pods.get_mut(uid).and_then(|pod| pod.at_mut(which)) else {
+            return false;
+        };
+        let Some(probe) = container.probes.ask(kind) else { return false };
+        let (name, attempt) = (container.name.clone(), container.restarts);
+        let id = ContainerId { pod: uid.to_owned(), container: name, attempt };
+        self.ports.containers.probe(&id, probe);
+        true
+    }
+
+    fn stop(&mut self, uid: &str, which: Which, grace: Duration, cause: Cause) -> bool {
         let now = self.ports.clock.now();
         let Some(pod) = self.pods.get_mut(uid) else { return false };
-        let stray = pod.sandbox.is_stray();
+        let (stray, policy) = (pod.sandbox.is_stray(), pod.spec.restart);
         let Some(container) = pod.at_mut(which) else { return false };
         let asked = container.stop_by.replace(now + grace).is_some();
-        container.changed |= replace;
+        container.changed |= cause == Cause::Change;
+        container.unhealthy |= matches!(cause, Cause::Health(_));
         let (name, attempt) = (container.name.clone(), container.restarts);
         if !asked {
-            let text = if replace && !stray {
-                format!("Container {name} definition changed, will be restarted")
-            } else {
-                format!("Stopping container {name}")
+            let again = matches!(which, Which::Init(_)) || policy != RestartPolicy::Never;
+            let text = match cause {
+                Cause::Change if !stray => {
+                    format!("Container {name} definition changed, will be restarted")
+                }
+                Cause::Health(kind) => unhealthy(&name, kind, again),
+                Cause::Change | Cause::End => format!("Stopping container {name}"),
             };
             self.event(uid, Some(which), false, "Killing", text);
         }
@@ -209,4 +240,15 @@ impl Agent {
         self.sandboxes.finish(pod);
         true
     }
+}
+
+/// Why a container is killed that has failed a probe, in kubelet's words.
+fn unhealthy(name: &str, kind: ProbeKindV1, again: bool) -> String {
+    let kind = match kind {
+        ProbeKindV1::Startup => "startup",
+        ProbeKindV1::Liveness => "liveness",
+        ProbeKindV1::Readiness => "readiness",
+    };
+    let then = if again { ", will be restarted" } else { "" };
+    format!("Container {name} failed {kind} probe{then}")
 }

@@ -235,6 +235,7 @@ impl Agent {
             Input::Started(id) => self.handle_started(&id),
             Input::Exited(id, exit) => self.handle_exited(&id, &exit),
             Input::InstanceOutOfMemory(id, _) => self.handle_instance_out_of_memory(&id),
+            Input::Probed(id, kind, outcome) => self.handle_probed(&id, kind, &outcome),
             Input::Module(digest, outcome) => self.handle_module(digest, outcome),
             Input::Connected(session) => {
                 let up = session.is_some();

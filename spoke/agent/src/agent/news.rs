@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use freewheel_link::digest::Digest;
 use freewheel_link::plan::ModuleV1;
+use freewheel_link::probes::ProbeKindV1;
 use freewheel_link::report::NodeStatusV1;
 use tracing::info;
 
 use super::{Agent, images};
-use crate::ports::{ContainerId, Exit};
+use crate::pods::events;
+use crate::ports::{ContainerId, Exit, Probed};
 use crate::volumes;
 
 impl Agent {
@@ -68,6 +70,22 @@ impl Agent {
         if current {
             self.status.out_of_memory(pod, which);
         }
+    }
+
+    /// What is found of an earlier start than the current one is old.
+    pub(super) fn handle_probed(&mut self, id: &ContainerId, kind: ProbeKindV1, outcome: &Probed) {
+        let now = self.ports.clock.now();
+        let Some(pod) = self.pods.get_mut(&id.pod) else { return };
+        let Some(which) = pod.find(&id.container) else { return };
+        let Some(container) = pod.at_mut(which) else { return };
+        if container.restarts != id.attempt || !container.running() {
+            return;
+        }
+        container.probes.took(kind, outcome.is_well(), now);
+        if let Some((reason, text)) = events::of_probe(kind, outcome) {
+            self.status.event(pod, Some(which), true, reason, text);
+        }
+        self.turns.touch(&id.pod);
     }
 
     pub(super) fn handle_module(

@@ -22,6 +22,7 @@ mod lives;
 mod mounts;
 mod power_cuts;
 mod pressure;
+mod probes;
 mod pulls;
 mod recovery;
 mod spans;

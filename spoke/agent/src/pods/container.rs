@@ -9,6 +9,7 @@ use freewheel_link::ended::ContainerEndedV1;
 use freewheel_link::report::{TerminatedV1, UnixMillis};
 
 use super::backoff;
+use super::probes::Probes;
 use crate::ledger::{ContainerStateV1, DoingV1};
 use crate::ports::Exit;
 use crate::volumes::LoggedStart;
@@ -102,6 +103,10 @@ pub struct Container {
     pub stop_by: Option<Duration>,
     /// Was told to stop because its record changed.
     pub changed: bool,
+    /// Was told to stop because it has failed a probe.
+    pub unhealthy: bool,
+    /// How its health is looked at.
+    pub probes: Probes,
     /// How it ended is a guess: no life of the agent has seen it.
     pub guessed: bool,
 }
@@ -181,6 +186,8 @@ impl Container {
             pulls: None,
             stop_by: None,
             changed: false,
+            unhealthy: false,
+            probes: Probes::default(),
             guessed: forgotten.is_some() || ran,
         }
     }
@@ -266,6 +273,7 @@ impl Container {
         self.pulls = None;
         self.stop_by = None;
         self.changed = false;
+        self.unhealthy = false;
         self.guessed = false;
     }
 
@@ -275,6 +283,7 @@ impl Container {
             return false;
         }
         self.state = ContainerState::Running { since: unix, at: now };
+        self.probes.begin(now);
         true
     }
 

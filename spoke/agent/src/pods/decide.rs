@@ -16,18 +16,23 @@
 //! - a pod that has ended by the hub's word starts nothing and stops what runs
 //!   (`a_pod_that_is_told_as_ended_starts_nothing_and_stops_what_runs`);
 //! - a pod that may not start still leaves when it must, by its deadline, too
-//!   (`a_refused_or_held_pod_reaches_its_deadline`).
+//!   (`a_refused_or_held_pod_reaches_its_deadline`);
+//! - what fails its startup or liveness probe is killed, and starts again where its policy starts anything again, whatever
+//!   it ends with (`who_fails_its_liveness_probe_is_killed_and_starts_again`).
 
 use std::time::Duration;
 
 use freewheel_link::digest::Digest;
 use freewheel_link::plan::{ContainerV1, ModuleV1, RestartPolicy};
+use freewheel_link::probes::ProbeKindV1;
 use freewheel_link::report::PhaseV1;
 
 use super::{
     Container, ContainerState, DecisionContext, Done, Failure, Fate, Module, Pod, Volumes, Which,
     backoff, readiness,
 };
+
+mod health;
 
 /// The reason that turns into `ImagePullBackOff`. Others (a bad name, a module that cannot be compiled) tell more as
 /// they are.
@@ -57,6 +62,10 @@ pub enum Action {
     Stop(Which, Duration),
     /// Stop a container because its image changed, or its pod's sandbox; it starts again.
     Replace(Which, Duration),
+    /// Look at a container's health.
+    Probe(Which, ProbeKindV1),
+    /// Stop a container because it has failed this probe.
+    Unhealthy(Which, ProbeKindV1, Duration),
     /// Init containers and sidecars are up.
     Initialized,
     /// It has ended for good.
@@ -90,6 +99,13 @@ impl Decision {
 #[must_use]
 pub fn decide(pod: &Pod, ctx: DecisionContext<'_>) -> Decision {
     let mut out = Decision::default();
+    for (which, kind, due) in health::due(pod) {
+        if due <= ctx.now {
+            out.act(Action::Probe(which, kind));
+        } else {
+            out.wake_at(due);
+        }
+    }
     if let Some(termination) = &pod.termination {
         let until = match &pod.fate {
             Fate::Evicted(evicted) => termination.until.min(evicted.until),
@@ -207,7 +223,7 @@ fn outcome(pod: &Pod) -> Option<PhaseV1> {
     let mut phase = PhaseV1::Succeeded;
     for container in &pod.containers {
         let code = container.code()?;
-        if restarts(pod.spec.restart, code) || container.changed {
+        if starts_again(pod.spec.restart, container, code) {
             return None;
         }
         if code != 0 {
@@ -225,6 +241,14 @@ pub const fn restarts(policy: RestartPolicy, code: i32) -> bool {
         RestartPolicy::OnFailure => code != 0,
         RestartPolicy::Never => false,
     }
+}
+
+/// Whether a container that has ended with this code is started again.
+#[must_use]
+pub fn starts_again(policy: RestartPolicy, container: &Container, code: i32) -> bool {
+    // What its probes had killed has not succeeded, whatever it says.
+    let failed = container.unhealthy && policy != RestartPolicy::Never;
+    restarts(policy, code) || container.changed || failed
 }
 
 /// Network and volumes.
@@ -281,12 +305,17 @@ fn sync_container(
         ContainerState::Fresh => start(which, container, spec, ctx, out),
         ContainerState::Starting => {}
         ContainerState::Running { .. } => {
-            if changed && container.stop_by.is_none() {
+            if container.stop_by.is_some() {
+                return;
+            }
+            if changed {
                 out.act(Action::Replace(which, grace(pod)));
+            } else if let Some((kind, grace)) = health::failed(container, grace(pod)) {
+                out.act(Action::Unhealthy(which, kind, grace));
             }
         }
         ContainerState::Ended { how, .. } => {
-            if !restarts(policy, how.code) && !container.changed {
+            if !starts_again(policy, container, how.code) {
                 return;
             }
             match container.due() {

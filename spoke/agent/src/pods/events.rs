@@ -1,10 +1,15 @@
 //! Events about pods, in kubelet's words, because people and tools search for them.
 
+use freewheel_link::message::bounded;
+use freewheel_link::probes::ProbeKindV1;
 use freewheel_link::report::{EventV1, UnixMillis};
 
 use super::backoff;
 use super::{Container, Pod, Which};
-use crate::ports::Exit;
+use crate::ports::{Exit, Probed};
+
+/// Longest message of an event about a probe: it may have come from the guest.
+const PROBE_TEXT_BYTES_MAX: usize = 1024;
 
 /// An event about the pod as a whole.
 #[must_use]
@@ -53,6 +58,25 @@ pub fn of_instance_out_of_memory(pod: &Pod, which: Which, unix: UnixMillis) -> E
     of_container(pod, which, unix, true, "OOMKilling", text)
 }
 
+/// What the outcome of a probe is worth: (reason, message).
+#[must_use]
+pub fn of_probe(kind: ProbeKindV1, outcome: &Probed) -> Option<(&'static str, String)> {
+    let kind = match kind {
+        ProbeKindV1::Startup => "Startup",
+        ProbeKindV1::Liveness => "Liveness",
+        ProbeKindV1::Readiness => "Readiness",
+    };
+    let (reason, text) = match outcome {
+        Probed::Success => return None,
+        Probed::Warning(text) => ("ProbeWarning", format!("{kind} probe warning: {text}")),
+        Probed::Failure(text) => ("Unhealthy", format!("{kind} probe failed: {text}")),
+        Probed::Error(text) => {
+            ("Unhealthy", format!("{kind} probe errored and resulted in unknown state: {text}"))
+        }
+    };
+    Some((reason, bounded(text, PROBE_TEXT_BYTES_MAX)))
+}
+
 /// What an exit is worth: memory and start errors by name, then the crash loop that follows.
 #[must_use]
 pub fn of_exit(
@@ -77,7 +101,8 @@ pub fn of_exit(
         _ => {}
     }
     let waits = !backoff::delay(container.streak).is_zero() && !container.changed;
-    if waits && pod.termination.is_none() && super::decide::restarts(pod.spec.restart, exit.code) {
+    let again = super::decide::starts_again(pod.spec.restart, container, exit.code);
+    if waits && pod.termination.is_none() && again {
         warn(
             "BackOff",
             format!(

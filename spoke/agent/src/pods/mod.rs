@@ -8,6 +8,7 @@
 //! storage   what it may have on the disk
 //! container one container: Fresh ─▶ Starting ─▶ Running ─▶ Ended ─▶ Starting …
 //! readiness whether a container has started and is ready
+//! probes    what its probes have come to, and when they are due
 //! events    in kubelet's words
 //! ```
 //!
@@ -40,6 +41,7 @@ use freewheel_link::digest::Digest;
 use freewheel_link::ended::ContainersEndedV1;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{ContainerV1, PodEndedV1, PodV1};
+use freewheel_link::probes::PodProbesV1;
 use freewheel_link::report::{PhaseV1, PodStatusV1, UnixMillis};
 use tracing::{Span, info_span};
 
@@ -51,12 +53,14 @@ pub mod backoff;
 pub mod container;
 pub mod decide;
 pub mod events;
+pub mod probes;
 mod readiness;
 pub mod sandbox;
 pub mod status;
 pub mod storage;
 
 pub use container::{Container, ContainerState, Failure, Pull};
+pub use probes::Probes;
 pub use sandbox::{Sandbox, Volumes};
 
 /// A clock that says less than this (2026-01-01) was not set since the device has started.
@@ -220,10 +224,16 @@ impl Pod {
         let started = kept.and_then(|state| state.started).unwrap_or(unix);
         let told: Option<ContainersEndedV1> = spec.parts.get().ok().flatten();
         let told = told.map(|told| told.containers).unwrap_or_default();
+        // A part that cannot be read keeps the pod from starting: see [`crate::admission::check`].
+        let probes: Option<PodProbesV1> = spec.parts.get().ok().flatten();
         let of = |list: &[ContainerV1]| {
             let known = kept.map(|state| state.containers.as_slice()).unwrap_or_default();
             let known = container::Known { known, logged: &logged, told: &told };
-            list.iter().map(|c| Container::new(&c.name, &known, now, unix)).collect()
+            let one = |c: &ContainerV1| {
+                let probes = Probes::of(&c.name, probes.as_ref());
+                Container { probes, ..Container::new(&c.name, &known, now, unix) }
+            };
+            list.iter().map(one).collect()
         };
         let ended = Done::told(&spec);
         let done = kept.and_then(|state| Some((state.done.clone()?, state.ip)));

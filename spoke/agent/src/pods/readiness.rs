@@ -1,9 +1,8 @@
 //! Whether a container has started, is ready, and lets the next one start: what is decided by and what the hub is told.
 //!
-//! Kubelet asks its prober here. There are no probes yet, so a container that runs has started and is ready; what they
-//! find counts here and nowhere else.
-//!
 //! Guarantees:
+//! - what runs has started and is ready when its probes say so, or at once where it has none
+//!   (`a_pod_is_ready_when_its_probes_say_so`);
 //! - an init container is waited for until it has succeeded, a sidecar until it has started
 //!   (`init_containers_run_one_after_the_other_and_sidecars_stay`).
 
@@ -13,12 +12,17 @@ use super::{Container, Which};
 
 /// Whether it has come up: as a sidecar it is waited for no longer.
 pub(super) fn has_started(which: Which, container: &Container, spec: &ContainerV1) -> bool {
-    container.running() || (ends(which, spec) && container.code() == Some(0))
+    container.running() && container.probes.has_started()
+        || (ends(which, spec) && container.code() == Some(0))
 }
 
 /// Whether it counts as ready. An init container is when it has succeeded.
 pub(super) fn is_ready(which: Which, container: &Container, spec: &ContainerV1) -> bool {
-    if ends(which, spec) { container.code() == Some(0) } else { container.running() }
+    if ends(which, spec) {
+        container.code() == Some(0)
+    } else {
+        container.running() && container.probes.is_ready()
+    }
 }
 
 /// Whether an init container or sidecar lets the one after it start.

@@ -11,7 +11,7 @@ use freewheel_link::report::{
 };
 
 use super::backoff::{delay, go_text};
-use super::decide::{EVICTED, PULL_FAILED, problem, restarts};
+use super::decide::{EVICTED, PULL_FAILED, problem, starts_again};
 use super::{Container, ContainerState, DecisionContext, Pod, Volumes, Which, readiness};
 use crate::ledger::PodStateV1;
 
@@ -257,7 +257,7 @@ fn again(pod: &Pod, which: Which, container: &Container, spec: &ContainerV1, cod
         Which::Init(_) => RestartPolicy::OnFailure,
         Which::Main(_) => pod.spec.restart,
     };
-    container.changed || restarts(policy, code)
+    starts_again(policy, container, code)
 }
 
 fn why_waiting(

@@ -16,10 +16,12 @@ use std::time::Duration;
 
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::HttpV1;
+use freewheel_link::probes::ProbeV1;
 use freewheel_link::profile::Profile;
 use freewheel_spoke_agent::host_dir::HostDir;
 use freewheel_spoke_agent::ports::{
-    ContainerId, Containers as _, Exit, Input, Network as _, Opened, PodNetwork, StartContainer,
+    ContainerId, Containers as _, Exit, Input, Network as _, Opened, PodNetwork, Probed,
+    StartContainer,
 };
 use freewheel_spoke_agent::volumes::Mount;
 use freewheel_spoke_engine::{compiler_config, footprint};
@@ -122,6 +124,7 @@ struct Inputs {
     started: Vec<ContainerId>,
     exited: HashMap<ContainerId, Exit>,
     out_of_memory: HashMap<ContainerId, u64>,
+    probed: HashMap<ContainerId, Probed>,
 }
 
 /// A node with as many guest threads as the machine has cores.
@@ -165,8 +168,9 @@ fn node_on(profile: Profile, addresses: u64, runtimes: Runtimes) -> Node {
         runtimes,
         deliver: Arc::new(move |input| drop(tell.send(input))),
     });
-    let inputs =
-        Inputs { new, started: Vec::new(), exited: HashMap::new(), out_of_memory: HashMap::new() };
+    let (started, exited) = (Vec::new(), HashMap::new());
+    let (out_of_memory, probed) = (HashMap::new(), HashMap::new());
+    let inputs = Inputs { new, started, exited, out_of_memory, probed };
     let dir = tempfile::tempdir().unwrap();
     Node { runtime: runtime.unwrap(), fabric, dir, inputs: tokio::sync::Mutex::new(inputs) }
 }
@@ -267,6 +271,13 @@ impl Node {
         self.input(|inputs| inputs.out_of_memory.get(id).copied()).await
     }
 
+    /// What a look at a container comes to.
+    pub async fn probe(&self, id: &ContainerId, probe: ProbeV1) -> Probed {
+        self.inputs.lock().await.probed.remove(id);
+        self.runtime.probe(id, probe);
+        self.input(|inputs| inputs.probed.get(id).cloned()).await
+    }
+
     async fn input<T>(&self, seek: impl Fn(&Inputs) -> Option<T>) -> T {
         let mut inputs = self.inputs.lock().await;
         loop {
@@ -279,6 +290,7 @@ impl Node {
                 Input::InstanceOutOfMemory(id, count) => {
                     inputs.out_of_memory.insert(id, count);
                 }
+                Input::Probed(id, _, outcome) => drop(inputs.probed.insert(id, outcome)),
                 other => panic!("unexpected {other:?}"),
             }
         }

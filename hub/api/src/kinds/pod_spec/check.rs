@@ -301,6 +301,20 @@ mod tests {
             ),
             &["spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1"],
         );
+        let grace = json!({"tcpSocket": {"port": 80}, "terminationGracePeriodSeconds": 0});
+        wrong(
+            with("containers", container(grace)),
+            &[
+                "spec.containers[0].livenessProbe.terminationGracePeriodSeconds: Invalid value: 0: must be greater than 0",
+            ],
+        );
+        let readiness = json!({"tcpSocket": {"port": 80}, "terminationGracePeriodSeconds": 5});
+        wrong(
+            with("containers", json!([{"name": "c", "image": "i", "readinessProbe": readiness}])),
+            &[
+                "spec.containers[0].readinessProbe.terminationGracePeriodSeconds: Invalid value: 5: must not be set for readinessProbes",
+            ],
+        );
     }
 
     #[test]

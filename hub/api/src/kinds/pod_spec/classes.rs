@@ -60,7 +60,7 @@ const NOT_SCHEDULED_BY: &str =
     "the scheduler goes by resources, nodeSelector, nodeAffinity, taints and even spreading";
 const NO_TERMINAL: &str = "guests have no terminal";
 const NO_SUCH_VOLUME: &str = "spokes have emptyDir, configMap, secret, projected and downwardAPI; a pod with it is not started";
-const PROBES: &str = "the spoke does not run probes yet; a started container counts as ready";
+const NOT_PROBED: &str = "spokes do not probe so; the container counts as if it had no such probe";
 const HOOKS: &str = "the spoke does not run hooks yet";
 
 /// PodSpec.
@@ -123,16 +123,16 @@ pub const CONTAINER: &[Field] = &[
     kept("imagePullPolicy", "the hub resolves tags, and a spoke keeps what it fetched")
         .unless(&["Always", "IfNotPresent"]),
     kept("lifecycle", HOOKS),
-    kept("livenessProbe", PROBES),
+    works("livenessProbe"),
     works("name"),
     works("ports"),
-    kept("readinessProbe", PROBES),
+    works("readinessProbe"),
     kept("resizePolicy", "a running container keeps its limits"),
     works("resources"),
     works("restartPolicy"),
     kept("restartPolicyRules", "the pod's restartPolicy decides alone"),
     kept("securityContext", NO_USERS),
-    kept("startupProbe", PROBES),
+    works("startupProbe"),
     kept("stdin", NO_TERMINAL),
     kept("stdinOnce", NO_TERMINAL),
     kept("terminationMessagePath", "an exit is told by its code and its log")
@@ -143,6 +143,32 @@ pub const CONTAINER: &[Field] = &[
     works("volumeMounts"),
     kept("workingDir", "guests start at the root of their mounts"),
 ];
+
+/// Probe.
+pub const PROBE: &[Field] = &[
+    works("exec"),
+    works("failureThreshold"),
+    kept("grpc", NOT_PROBED),
+    works("httpGet"),
+    works("initialDelaySeconds"),
+    works("periodSeconds"),
+    works("successThreshold"),
+    works("tcpSocket"),
+    works("terminationGracePeriodSeconds"),
+    works("timeoutSeconds"),
+];
+
+/// HTTPGetAction of a probe.
+pub const PROBE_HTTP: &[Field] = &[
+    kept("host", NOT_PROBED),
+    works("httpHeaders"),
+    works("path"),
+    works("port"),
+    kept("scheme", NOT_PROBED).unless(&["HTTP"]),
+];
+
+/// TCPSocketAction of a probe.
+pub const PROBE_TCP: &[Field] = &[kept("host", NOT_PROBED), works("port")];
 
 /// ContainerPort.
 pub const PORT: &[Field] = &[
@@ -333,6 +359,9 @@ mod tests {
         ("PodSpec", POD),
         ("Container", CONTAINER),
         ("Toleration", TOLERATION),
+        ("Probe", PROBE),
+        ("HTTPGetAction", PROBE_HTTP),
+        ("TCPSocketAction", PROBE_TCP),
         ("ContainerPort", PORT),
         ("VolumeMount", MOUNT),
         ("EnvVarSource", ENV_SOURCE),
@@ -377,6 +406,10 @@ mod tests {
         let modes = json!({"defaultMode": 256, "items": [{"path": "a", "mode": 256}]});
         assert_eq!(warnings(DOWNWARD_VOLUME, &modes, "v"), Vec::<String>::new());
         assert_eq!(warnings(DOWNWARD, &modes["items"][0], "v"), Vec::<String>::new());
+        let get = json!({"port": 80, "path": "/", "scheme": "HTTP"});
+        assert_eq!(warnings(PROBE_HTTP, &get, "p"), Vec::<String>::new());
+        let probe = json!({"httpGet": get, "periodSeconds": 1, "failureThreshold": 3});
+        assert_eq!(warnings(PROBE, &probe, "p"), Vec::<String>::new());
     }
 
     #[test]

@@ -5,9 +5,23 @@ use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::super::accessors::{int, list, text};
+use super::classes;
+
+/// The fields of a container that hold one.
+pub(super) const KINDS: &[&str] = &["livenessProbe", "readinessProbe", "startupProbe"];
 
 const HANDLERS: &[&str] = &["exec", "grpc", "httpGet", "tcpSocket"];
 const HOOKS: &[&str] = &["exec", "httpGet", "sleep", "tcpSocket"];
+
+/// What of a probe is kept without effect.
+pub(super) fn warnings(probe: &Value, path: &str) -> Vec<String> {
+    let mut found = classes::warnings(classes::PROBE, probe, path);
+    for (handler, table) in [("httpGet", classes::PROBE_HTTP), ("tcpSocket", classes::PROBE_TCP)] {
+        let value = probe.get(handler).unwrap_or(&Value::Null);
+        found.extend(classes::warnings(table, value, &format!("{path}.{handler}")));
+    }
+    found
+}
 
 /// Mistakes of a probe; `kind` is its field.
 pub(super) fn check(probe: &Value, path: &str, kind: &str) -> Vec<FieldError> {
@@ -29,6 +43,15 @@ pub(super) fn check(probe: &Value, path: &str, kind: &str) -> Vec<FieldError> {
     if kind != "readinessProbe" && successes > 1 {
         let at = format!("{path}.successThreshold");
         errors.push(FieldError::invalid(at, &json!(successes), "must be 1"));
+    }
+    if let Some(grace) = probe.get("terminationGracePeriodSeconds").filter(|it| !it.is_null()) {
+        let at = format!("{path}.terminationGracePeriodSeconds");
+        if kind == "readinessProbe" {
+            let text = "must not be set for readinessProbes";
+            errors.push(FieldError::invalid(at, grace, text));
+        } else if grace.as_i64().unwrap_or_default() <= 0 {
+            errors.push(FieldError::invalid(at, grace, "must be greater than 0"));
+        }
     }
     errors
 }

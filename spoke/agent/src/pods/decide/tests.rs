@@ -148,13 +148,18 @@ impl Life {
                 container.begin(&image, String::new());
                 format!("start {}/{}", container.name, container.restarts)
             }
-            Action::Stop(which, grace) | Action::Replace(which, grace) => {
-                let replace = matches!(action, Action::Replace(..));
-                let until = self.now + grace;
-                let container = self.pod.at_mut(which).unwrap();
+            Action::Stop(which, grace)
+            | Action::Replace(which, grace)
+            | Action::Unhealthy(which, _, grace) => {
+                let (until, container) = (self.now + grace, self.pod.at_mut(which).unwrap());
                 container.stop_by = Some(until);
-                container.changed |= replace;
+                container.changed |= matches!(action, Action::Replace(..));
+                container.unhealthy |= matches!(action, Action::Unhealthy(..));
                 format!("stop {} {}s", container.name, grace.as_secs())
+            }
+            Action::Probe(which, kind) => {
+                self.pod.at_mut(which).unwrap().probes.ask(kind).unwrap();
+                format!("probe {} {kind:?}", name(&self.pod, which))
             }
             Action::Initialized => {
                 self.pod.initializing = false;

@@ -58,6 +58,7 @@ impl Guest for Web {
                 "slow\n".to_owned()
             }
             "/hang" => {
+                println!("hangs");
                 std::thread::sleep(std::time::Duration::from_secs(3600));
                 String::new()
             }
