@@ -201,12 +201,12 @@ fn heads_and_those_that_rest_leave_each_other_half() {
 #[test]
 fn a_whole_request_goes_before_half_heads() {
     let (memory, heads) = heads(8 << 20);
-    let leave: Vec<_> = (0..40).map(|_| CancellationToken::new()).collect();
+    let leave: Vec<_> = (0..22).map(|_| CancellationToken::new()).collect();
     let places: Vec<_> = leave.iter().map(|leave| heads.place(leave.clone())).collect();
     for place in &places[..12] {
         place.heard(LARGEST).unwrap();
     }
-    // Instances were started for the rest.
+    // Instances were started for the rest. Three that wait have twice as much, and seven more are read into.
     memory.set_limit(13 * LARGEST);
     let waiting: Vec<_> = places[12..]
         .iter()
