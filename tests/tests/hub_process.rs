@@ -15,7 +15,7 @@ fn readiness_is_a_list_of_checks() {
     let fleet = Fleet::hub();
     let kubectl = fleet.kubectl();
     let list = "[+]ping ok\n[+]gateway ok\n[+]controllers ok\n[+]bootstrap ok\n[+]shutdown ok\n\
-                [+]store ok\n[+]disk-space ok\nreadyz check passed\n";
+                [+]store ok\n[+]disk-space ok\n[+]sealing-keys ok\nreadyz check passed\n";
     assert_eq!(kubectl.run(&["get", "--raw", "/readyz?verbose"]), list);
     let list = "[+]ping ok\n[+]gateway ok\n[+]controllers ok\nlivez check passed\n";
     assert_eq!(kubectl.run(&["get", "--raw", "/livez?verbose"]), list);
