@@ -28,7 +28,7 @@ const COLLECTION: &str = "/api/v1/namespaces/bench/configmaps";
 const WATCHERS: u32 = 1000;
 
 pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
-    load::program(plan)?;
+    load::program()?;
     let peer = Peer::start();
     if let Err(stop) = &peer {
         child::go_on()?;

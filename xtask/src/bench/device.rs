@@ -21,7 +21,7 @@ const COMPILER_CRATES: [&str; 4] =
 
 /// P01: proportional set size and private dirty memory, connected, no pods, after a rest.
 pub fn memory(plan: Plan) -> Result<Vec<Row>, Stop> {
-    load::program(plan)?;
+    load::program()?;
     let hub = Hub::start(plan, "memory")?;
     let spoke = hub.spoke(plan, "info")?;
     let rest = Duration::from_secs(if plan.quick { 15 } else { 60 });

@@ -27,7 +27,7 @@ const BUILD: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
-    load::program(plan)?;
+    load::program()?;
     let wasmtime = wasmtime();
     let hub = Hub::start(plan, "http")?;
     let module = hub.push("hello-http")?;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Plan;
 use crate::child;
 use crate::command::{Stop, cargo, run, target};
 
@@ -18,11 +17,8 @@ pub fn path() -> PathBuf {
     target().join("release/freewheel-load")
 }
 
-/// Makes sure that it is there.
-pub fn program(plan: Plan) -> Result<(), Stop> {
-    if plan.built {
-        return Ok(());
-    }
+/// Makes sure that it is there, also where nothing that is measured is built.
+pub fn program() -> Result<(), Stop> {
     run(cargo().args(["build", "--quiet", "--release", "--locked", "--package", "freewheel-load"]))
 }
 

@@ -36,7 +36,7 @@ struct Times {
 }
 
 pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
-    load::program(plan)?;
+    load::program()?;
     let runc = Runc::find();
     let hub = Hub::start(plan, "start")?;
     hub.push("kit")?;
