@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use freewheel_hub_api::kinds;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::openapi::{document, index, v2, v2_protobuf};
+use freewheel_hub_schema::patch;
 use freewheel_hub_schema::registry::Registry;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
@@ -57,6 +58,22 @@ fn every_patch_operation_takes_field_validation_and_dry_run() {
             for name in ["fieldValidation", "dryRun", "fieldManager", "force"] {
                 assert!(parameters.iter().any(|p| p["name"] == name && p["in"] == "query"));
             }
+        }
+    }
+}
+
+#[test]
+fn a_patch_that_is_offered_is_taken() {
+    for kind in kinds::all() {
+        let document = read(&path(kind));
+        let gvk = json!({"group": kind.group(), "version": kind.version(), "kind": kind.kind()});
+        let paths = document["paths"].as_object().unwrap().values();
+        let patches = paths.filter_map(|path| path.get("patch"));
+        let taken = patch::strategic(&json!({}), b"{}", &**kind).is_ok();
+        for one in patches.filter(|patch| patch["x-kubernetes-group-version-kind"] == gvk) {
+            let offered = one["requestBody"]["content"].as_object().unwrap();
+            let strategic = offered.contains_key("application/strategic-merge-patch+json");
+            assert_eq!(strategic, taken, "{kind:?}");
         }
     }
 }

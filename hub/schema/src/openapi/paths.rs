@@ -307,11 +307,13 @@ const PATCH_TYPES: &[&str] = &[
     "application/strategic-merge-patch+json",
 ];
 
-/// A kind that has a form has neither protobuf numbers nor merge keys: `kubectl apply` reads from here which patch to send.
+/// A kind of a CRD, also one that the hub brings along, has neither protobuf numbers nor merge keys: `kubectl apply` reads
+/// from here which patch to send.
 fn content(kind: &Kind, types: &[&str], component: &str) -> Value {
     let schema = reference(component);
+    let native = kind.form().is_none() && kind.facts().is_none_or(|facts| !facts.crd);
     let plain = |name: &&&str| !name.contains("protobuf") && !name.contains("strategic");
-    let types = types.iter().filter(|name| kind.form().is_none() || plain(name));
+    let types = types.iter().filter(|name| native || plain(name));
     types.map(|name| ((*name).to_owned(), json!({ "schema": schema }))).collect()
 }
 
