@@ -193,7 +193,7 @@ async fn snapshot(call: &Call) -> Result<Arc<dyn Snapshot>, ApiError> {
 async fn past(call: &Call, revision: u64) -> Option<Arc<dyn Snapshot>> {
     call.tenant.reaches(revision).ok()?;
     not_older(call, Some(revision)).await.ok()?;
-    call.hub.server.objects.store().snapshot_at(&call.scope().resource, revision).ok()
+    call.hub.server.objects.store().snapshot_at(&call.scope(), revision).ok()
 }
 
 /// A state not older than what was asked for: without a version, than anything that anybody was answered; at 0, any.

@@ -340,7 +340,7 @@ impl Feed {
                 }
             }
         }
-        let state = store.snapshot_at(&self.scope.resource, watch.progress()).map_err(too_old)?;
+        let state = store.snapshot_at(&self.scope, watch.progress()).map_err(too_old)?;
         self.tenant.check(&*store.snapshot())?;
         (initial.snapshot, initial.since) = (state, Instant::now());
         self.take(events);

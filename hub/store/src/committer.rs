@@ -12,15 +12,21 @@
 //!   (`nothing_is_answered_or_seen_before_it_is_durable`), or met
 //!   (`what_was_relied_upon_is_durable_before_it_is_answered`);
 //! - a batch that cannot be written takes those built upon it along
-//!   (`a_lost_batch_takes_along_what_was_built_upon_it`);
+//!   (`a_lost_batch_takes_along_what_was_built_upon_it`), in whichever batch they are
+//!   (`a_lost_batch_takes_along_all_that_are_in_line`);
+//! - a batch is no larger than a part of what the history keeps, unless one transaction alone is: who has read what was
+//!   before the last two of them can go on (`what_gathers_is_written_in_batches_of_a_bounded_size`);
 //! - revisions that were skipped stay skipped, and what was in line before keeps the one that it was given
 //!   (`what_was_skipped_stays_skipped_when_a_batch_is_lost`, `what_was_in_line_before_a_skip_keeps_its_revision`);
-//! - what waits, is being written or is in doubt holds at most [`WAITING_BYTES_MAX`], also when nobody waits for the
-//!   answer any more (`so_much_waits_for_a_disk_that_stands_still_and_the_rest_is_refused`); beside a batch in doubt
+//! - what waits, is being written or is in doubt holds at most [`WAITING_BYTES_MAX`], what it takes away or replaces
+//!   included, also when nobody waits for the answer any more
+//!   (`so_much_waits_for_a_disk_that_stands_still_and_the_rest_is_refused`,
+//!   `what_is_taken_away_waits_with_all_that_it_holds`); beside a batch in doubt
 //!   there is always place for one transaction, as a try to write is what ends the doubt
 //!   (`a_batch_in_doubt_has_its_place_in_line_and_one_that_ends_the_doubt_finds_one`);
 //! - nobody waits for a writer that has died (`a_writer_that_died_leaves_nobody_waiting`).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -37,6 +43,9 @@ use crate::{CommitError, Committed, Event, Expect, Resealed, Revision, Txn};
 /// Most bytes of memory that transactions hold between their check and the disk's answer. A disk may stand still for
 /// as long as it likes, and who drops its request does not take the transaction back.
 const WAITING_BYTES_MAX: usize = 64 << 20;
+/// Most bytes of memory of the transactions that are written at a time, unless one alone has more: a third of the past
+/// that all watchers share ([`crate::Limits`]).
+const BATCH_BYTES_MAX: usize = 8 << 20;
 /// What one of them holds beside its objects.
 const WAITING_TXN_BYTES: usize = 1 << 10;
 /// And each of its events.
@@ -77,13 +86,24 @@ struct ResealStep {
     caller: oneshot::Sender<Result<Resealed, CommitError>>,
 }
 
+/// Transactions that are written together.
+#[derive(Default)]
+struct Batch {
+    events: Vec<Event>,
+    waiting: Vec<Waiting>,
+    /// About how many bytes of memory it holds.
+    bytes: usize,
+}
+
 struct Inbox {
     /// The newest state that a transaction may be built upon; ahead of what is durable.
     pending: StoreState,
     /// Revisions up to this one are skipped, also when a batch is lost and what follows is built anew.
     beyond: Revision,
-    events: Vec<Event>,
-    waiting: Vec<Waiting>,
+    /// Batches that take no more, with the states that they lead to.
+    full: VecDeque<(Batch, StoreState)>,
+    /// What is in line behind them.
+    batch: Batch,
     /// To be taken after the next batch, or when there is none. Another one takes its place.
     reseal: Option<ResealStep>,
     held: Line,
@@ -102,21 +122,52 @@ struct Line {
 }
 
 impl Line {
-    /// Makes room for what changes so much; false when there is none.
+    /// Whether there is room for what holds so much.
+    fn has_room(&self, bytes: usize) -> bool {
+        let busy = self.waits + self.written;
+        busy == 0 || busy + self.doubtful + bytes <= WAITING_BYTES_MAX
+    }
+}
+
+impl Inbox {
+    /// Makes room in line for what changes so much; false when there is none.
     fn takes(&mut self, events: &[Event]) -> bool {
         let bytes = WAITING_TXN_BYTES + bytes_of(events);
-        let busy = self.waits + self.written;
-        let fits = busy == 0 || busy + self.doubtful + bytes <= WAITING_BYTES_MAX;
+        let fits = self.held.has_room(bytes);
         if fits {
-            self.waits += bytes;
+            if 0 < self.batch.bytes && BATCH_BYTES_MAX < self.batch.bytes + bytes {
+                let full = std::mem::take(&mut self.batch);
+                self.full.push_back((full, self.pending.clone()));
+            }
+            self.batch.bytes += bytes;
+            self.held.waits += bytes;
         }
         fits
+    }
+
+    /// The next batch to write, with the state that it leads to.
+    fn next_batch(&mut self) -> (Batch, StoreState) {
+        let last = |inbox: &mut Self| (std::mem::take(&mut inbox.batch), inbox.pending.clone());
+        let next = self.full.pop_front().unwrap_or_else(|| last(self));
+        self.held.written = next.0.bytes;
+        self.held.waits = self.held.waits.saturating_sub(next.0.bytes);
+        next
+    }
+
+    fn is_idle(&self) -> bool {
+        self.full.is_empty() && self.batch.waiting.is_empty()
+    }
+
+    /// Takes all that wait out of line.
+    fn turn_away(&mut self) -> Vec<Waiting> {
+        let full = std::mem::take(&mut self.full).into_iter().map(|(batch, _)| batch);
+        full.chain([std::mem::take(&mut self.batch)]).flat_map(|batch| batch.waiting).collect()
     }
 }
 
 fn bytes_of(events: &[Event]) -> usize {
-    let new = events.iter().flat_map(|event| &event.now).map(|stored| stored.held());
-    events.len() * EVENT_BYTES + new.sum::<usize>()
+    let both = events.iter().flat_map(|event| event.now.iter().chain(&event.before));
+    events.len() * EVENT_BYTES + both.map(|stored| stored.held()).sum::<usize>()
 }
 
 struct Shared {
@@ -137,8 +188,8 @@ impl Committer {
         let inbox = Inbox {
             pending: StoreState::clone(&cache.state()),
             beyond: 0,
-            events: Vec::new(),
-            waiting: Vec::new(),
+            full: VecDeque::new(),
+            batch: Batch::default(),
             reseal: None,
             held: Line::default(),
             workers: None,
@@ -204,7 +255,7 @@ impl Drop for Gone {
         let mut inbox = self.0.inbox.lock();
         inbox.closed = true;
         // Dropping the senders answers who waits.
-        inbox.waiting.clear();
+        drop(inbox.turn_away());
         inbox.reseal = None;
     }
 }
@@ -228,11 +279,11 @@ impl Shared {
             Ok(prepared) => {
                 let revision = prepared.state.revision;
                 if !prepared.events.is_empty() {
-                    if !inbox.held.takes(&prepared.events) {
+                    if !inbox.takes(&prepared.events) {
                         return Entered::Answered(Err(CommitError::Busy));
                     }
                     inbox.pending = prepared.state;
-                    inbox.events.extend(prepared.events);
+                    inbox.batch.events.extend(prepared.events);
                     let answer = Ok(Committed { revision, results: prepared.results });
                     return Self::line_up(&mut inbox, &self.wake, answer);
                 }
@@ -242,14 +293,14 @@ impl Shared {
         // Nothing to write. Who learned of something that is not durable yet waits until it is.
         match self.settle(answer, &expect, &inbox.pending) {
             Ok(answer) => Entered::Answered(answer),
-            Err(_) if !inbox.held.takes(&[]) => Entered::Answered(Err(CommitError::Busy)),
+            Err(_) if !inbox.takes(&[]) => Entered::Answered(Err(CommitError::Busy)),
             Err(answer) => Self::line_up(&mut inbox, &self.wake, answer),
         }
     }
 
     fn line_up(inbox: &mut Inbox, wake: &Condvar, answer: Answer) -> Entered {
         let (caller, receiver) = oneshot::channel();
-        inbox.waiting.push(Waiting { caller, answer });
+        inbox.batch.waiting.push(Waiting { caller, answer });
         inbox.workers = workers();
         wake.notify_one();
         Entered::Waits(receiver)
@@ -298,9 +349,9 @@ impl Shared {
 
     /// Writes what waits; false when there will be nothing more.
     fn write_one(&self, log: &mut impl Log) -> bool {
-        let (events, waiting, state, workers) = {
+        let (Batch { events, waiting, .. }, state, workers) = {
             let mut inbox = self.inbox.lock();
-            while inbox.waiting.is_empty() {
+            while inbox.is_idle() {
                 if inbox.closed {
                     return false;
                 }
@@ -309,10 +360,10 @@ impl Shared {
                 }
                 self.wake.wait(&mut inbox);
             }
-            let events = std::mem::take(&mut inbox.events);
-            let waiting = std::mem::take(&mut inbox.waiting);
-            inbox.held.written = std::mem::take(&mut inbox.held.waits);
-            (events, waiting, inbox.pending.clone(), inbox.workers.take())
+            let (batch, state) = inbox.next_batch();
+            let workers =
+                if inbox.is_idle() { inbox.workers.take() } else { inbox.workers.clone() };
+            (batch, state, workers)
         };
         if waiting.is_empty() {
             self.reseal_one(log);
@@ -372,9 +423,8 @@ impl Shared {
         {
             let mut inbox = self.inbox.lock();
             inbox.pending = StoreState::clone(&self.cache.state());
-            inbox.events.clear();
+            waiting.extend(inbox.turn_away());
             inbox.held = Line { doubtful, ..Line::default() };
-            waiting.append(&mut inbox.waiting);
         }
         for Waiting { caller, .. } in waiting {
             let _ = caller.send(Err(CommitError::Unavailable(why.clone())));

@@ -5,6 +5,10 @@
 //!        └─▶ topic of (resource, cluster) ─▶ that cluster's watchers
 //! ```
 //!
+//! A cluster's past is its own. Beyond the limit the resource that holds most drops its oldest event, whosever that is,
+//! and its cluster keeps it for itself: in a quarter of the room, where the cluster that keeps most gives first. So
+//! nobody's past is shorter than that of all clusters together, and who writes much shortens its own.
+//!
 //! Records of `internal` resources have no history: their events wait for those who follow them, and for nobody else.
 //!
 //! Guarantees:
@@ -14,7 +18,10 @@
 //! - who reads slowly holds little of what it has forgotten meanwhile (`a_read_of_large_objects_is_short`);
 //! - the past counts with all that it holds, texts of keys included
 //!   (`former_bodies_count_however_small_what_replaced_them_is`, `long_names_count_as_well`);
-//! - the resource that holds most gives first (`a_busy_resource_takes_nobody_elses_past`);
+//! - the resource that holds most gives first (`a_busy_resource_takes_nobody_elses_past`), and the cluster that keeps
+//!   most of what all have no more (`a_busy_cluster_takes_no_other_cluster_s_past`);
+//! - what has just been published is there for those who are called for it, however much it is: whoever has read all
+//!   before it misses nothing (`one_large_publication_leaves_nobody_behind_who_had_read_all`);
 //! - internal records take nobody's past and keep none that was read
 //!   (`internal_records_wait_for_their_followers_only`);
 //! - what is left of it after a storm of writes is given back (`the_past_is_given_back_when_it_is_old`).
@@ -27,22 +34,35 @@ mod topic;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use freewheel_hub_schema::object::{Key, Resource};
+use freewheel_hub_schema::object::Key;
 
 use crate::waker::WatchWaker;
 use crate::{Compacted, Event, Revision, Stored};
 
 pub(crate) use cursor::{Cursor, Subscription};
-pub(crate) use topic::Wakeups;
-use topic::{NumberedEvent, Topic, TopicKey, TopicWatchers, Topics};
+use topic::{NumberedEvent, Topic, TopicWatchers, Topics};
+pub(crate) use topic::{TopicKey, Wakeups};
 
 /// How much of the past is kept for watchers and older snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most events of one resource.
     pub events: usize,
-    /// Most bytes of memory that all of them hold beside the objects that are there.
+    /// Most bytes of memory that all of them hold beside the objects that are there, and beside what was published
+    /// last.
     pub bytes: usize,
+}
+
+impl Limits {
+    /// Of the bytes, what is for clusters alone, of what all clusters together have no more.
+    const fn kept(&self) -> usize {
+        self.bytes / 4
+    }
+
+    /// The rest.
+    const fn shared(&self) -> usize {
+        self.bytes - self.kept()
+    }
 }
 
 /// What an event takes by itself, on its topics.
@@ -83,8 +103,8 @@ pub(crate) struct History {
     /// lost. A hub learns of that once, when it has started from an older copy.
     skipped: Vec<(Revision, Revision)>,
     numbers: u64,
-    /// The last number when the past was thinned.
-    trimmed: u64,
+    /// The last number when the past was thinned, and the revision then.
+    trimmed: (u64, Revision),
     topics: Topics,
     /// Who watches everything, or waits for a revision.
     everybody: TopicWatchers,
@@ -100,7 +120,7 @@ impl History {
             beyond: published,
             skipped: Vec::new(),
             numbers: 0,
-            trimmed: 0,
+            trimmed: (0, published),
             topics: Topics::new(published),
             everybody: TopicWatchers::default(),
             next_watcher: 0,
@@ -112,8 +132,8 @@ impl History {
         self.published
     }
 
-    /// The oldest revision of the resource that can be watched from; `None`: of all API objects.
-    pub(crate) fn oldest(&self, of: Option<&Resource>) -> Revision {
+    /// The oldest revision of this part of the key space that can be watched from; `None`: of all API objects.
+    pub(crate) fn oldest(&self, of: Option<&TopicKey>) -> Revision {
         self.topics.oldest(of)
     }
 
@@ -140,6 +160,9 @@ impl History {
         // Each topic once per batch, however many of its events are in it.
         let mut called = HashSet::new();
         let mut wakeups = Vec::new();
+        // What comes now, nobody can have read yet.
+        let before = self.numbers;
+        let is_old = |topic: &Topic| topic.events.front().is_some_and(|it| it.number <= before);
         for event in events {
             let Some(key) = event.key() else { continue };
             self.numbers += 1;
@@ -158,9 +181,9 @@ impl History {
                     topic.add_wakeups(&mut wakeups);
                 }
             }
-            while self.limits.events
-                < self.topics.get(of_resource).map_or(0, |topic| topic.events.len())
-            {
+            let most = self.limits.events;
+            let is_over = |topic: &Topic| most < topic.events.len() && is_old(topic);
+            while self.topics.get(of_resource).is_some_and(is_over) {
                 self.drop_oldest(of_resource);
             }
         }
@@ -169,8 +192,8 @@ impl History {
         }
         self.note_skip(revision, events);
         self.published = revision;
-        while self.limits.bytes < self.topics.bytes() {
-            let Some(heaviest) = self.topics.heaviest(|_| true) else { break };
+        while self.limits.shared() < self.topics.bytes() {
+            let Some(heaviest) = self.topics.heaviest(is_old) else { break };
             self.drop_oldest(heaviest);
         }
         Wakeups(wakeups)
@@ -179,7 +202,7 @@ impl History {
     /// Drops what was there when this was called last, down to a share of the limit. Called every few minutes, it
     /// gives back what a storm of writes has left, and the newest past stays.
     pub(crate) fn trim(&mut self) {
-        let (keep, trimmed) = (self.limits.bytes / IDLE_HISTORY_DIVISOR, self.trimmed);
+        let (keep, (trimmed, then)) = (self.limits.shared() / IDLE_HISTORY_DIVISOR, self.trimmed);
         let is_old =
             |topic: &Topic| topic.events.front().is_some_and(|oldest| oldest.number <= trimmed);
         while keep < self.topics.bytes() {
@@ -192,24 +215,40 @@ impl History {
                 self.drop_oldest(heaviest);
             }
         }
+        let keep = self.limits.kept() / IDLE_HISTORY_DIVISOR;
+        while keep < self.topics.kept_bytes()
+            && self.topics.heaviest_kept().is_some_and(|oldest| oldest.number <= trimmed)
+        {
+            self.drop_kept();
+        }
         for topic in self.topics.of_internal() {
             self.drop_read(topic);
         }
+        self.topics.forget_idle(then);
         self.topics.shrink();
-        self.trimmed = self.numbers;
+        self.trimmed = (self.numbers, self.published);
     }
 
-    /// Drops the oldest event of a resource.
+    /// Drops the oldest event of a resource: its cluster keeps it while there is room.
     fn drop_oldest(&mut self, of_resource: usize) {
         let dropped = self.topics.get_mut(of_resource).and_then(Topic::drop_oldest);
         let Some(event) = dropped else { return };
         self.topics.lighten(of_resource, cost(&event));
         let Some(key) = event.key().filter(|key| !key.resource.is_internal()) else { return };
-        // Both topics hold its events in the same order, so the oldest here is the oldest there.
-        let topic_key = topic_key_of(key);
-        let topic = self.topics.find(&topic_key);
-        self.topics.get_mut(topic).and_then(Topic::drop_oldest);
-        self.topics.free_idle(&topic_key);
+        // Both topics hold its events in the same order, so the oldest here is the first there that is not kept yet.
+        let topic = self.topics.find(&topic_key_of(key));
+        self.topics.keep(topic, cost(&event));
+        while self.limits.kept() < self.topics.kept_bytes() {
+            self.drop_kept();
+        }
+    }
+
+    /// Drops the oldest event that is kept for the cluster for which most is.
+    fn drop_kept(&mut self) {
+        let event = self.topics.drop_kept(cost);
+        if let Some(key) = event.as_ref().and_then(Event::key) {
+            self.topics.free_idle(&topic_key_of(key));
+        }
     }
 
     /// Whether anybody follows these internal records; what all of them have read goes.
@@ -243,10 +282,8 @@ impl History {
         after: Revision,
         waker: &Arc<WatchWaker>,
     ) -> Result<(u64, Vec<Cursor>), Compacted> {
-        let resources = subscriptions
-            .iter()
-            .map(|subscription| self.oldest(Some(subscription.topic_key.resource())));
-        let oldest = resources.max().unwrap_or_else(|| self.oldest(None));
+        let each = subscriptions.iter().map(|one| self.oldest(Some(&one.topic_key)));
+        let oldest = each.max().unwrap_or_else(|| self.oldest(None));
         if after < oldest || self.is_lost(after) {
             return Err(Compacted { asked: after, oldest });
         }
@@ -307,7 +344,7 @@ impl History {
         let mut heads = Vec::with_capacity(cursors.len());
         for (subscription, topic) in self.topics_of(cursors) {
             if after < topic.dropped {
-                let of = subscription.map(|subscription| subscription.topic_key.resource());
+                let of = subscription.map(|subscription| &subscription.topic_key);
                 return Err(Compacted { asked: after, oldest: self.oldest(of) });
             }
             heads.push((subscription, topic.events.range(topic.first_after(after)..).peekable()));
@@ -362,13 +399,13 @@ impl History {
         })
     }
 
-    /// Every event of the resource after `after`, newest first.
-    pub(crate) fn undo(&self, of: &Resource, after: Revision) -> Result<Vec<Event>, Compacted> {
+    /// Every event of this part of the key space after `after`, newest first.
+    pub(crate) fn undo(&self, of: &TopicKey, after: Revision) -> Result<Vec<Event>, Compacted> {
         let oldest = self.oldest(Some(of));
         if after < oldest || self.published < after || self.is_lost(after) {
             return Err(Compacted { asked: after, oldest });
         }
-        let topic = self.topics.look_up(of);
+        let topic = self.topics.peek(of);
         let rest = topic.into_iter().flat_map(|s| s.events.range(s.first_after(after)..).rev());
         Ok(rest.map(|numbered| numbered.event.clone()).collect())
     }

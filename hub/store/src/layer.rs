@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use freewheel_hub_schema::object::Resource;
 
 use crate::{
     CommitError, Committed, Compacted, Fresh, Revision, Scope, Snapshot, Store, Txn, Watch,
@@ -68,11 +67,7 @@ impl<L: Layer> Store for L {
         self.below().wait_for(revision)
     }
 
-    fn snapshot_at(
-        &self,
-        of: &Resource,
-        revision: Revision,
-    ) -> Result<Arc<dyn Snapshot>, Compacted> {
+    fn snapshot_at(&self, of: &Scope, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
         self.below().snapshot_at(of, revision)
     }
 

@@ -326,14 +326,10 @@ pub trait Store: Send + Sync + 'static {
     /// The state at this revision or a later one, once there is one: a client may have seen it at another hub. Waits as
     /// long as its caller does; cancel safe.
     async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot>;
-    /// One resource at exactly this revision, older ones as far back as a watch of it can start (for `continue` and
+    /// One scope at exactly this revision, older ones as far back as a watch of it can start (for `continue` and
     /// exact lists). Nothing else of the snapshot is to be looked at. A revision that is not reached yet is an error
     /// too.
-    fn snapshot_at(
-        &self,
-        of: &Resource,
-        revision: Revision,
-    ) -> Result<Arc<dyn Snapshot>, Compacted>;
+    fn snapshot_at(&self, of: &Scope, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted>;
     /// Gives back memory of the past. To be called every few minutes: what was there at the call before may go.
     fn compact_idle(&self) {}
     /// Events after `after` in any of the scopes; no scopes: of all API objects. Records of `internal` resources have

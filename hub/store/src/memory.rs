@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use freewheel_hub_schema::object::Resource;
 use parking_lot::Mutex;
 
 use crate::history::Limits;
@@ -84,11 +83,7 @@ impl Store for MemoryStore {
         self.cache.state()
     }
 
-    fn snapshot_at(
-        &self,
-        of: &Resource,
-        revision: Revision,
-    ) -> Result<Arc<dyn Snapshot>, Compacted> {
+    fn snapshot_at(&self, of: &Scope, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
         Ok(self.cache.state_at(of, revision)?)
     }
 

@@ -39,7 +39,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use freewheel_hub_schema::object::Resource;
 
 pub use disk::{Disk, FileDisk, Reads};
 pub use encoding::Unreadable;
@@ -241,11 +240,7 @@ impl Store for RedbStore {
         self.cache.state()
     }
 
-    fn snapshot_at(
-        &self,
-        of: &Resource,
-        revision: Revision,
-    ) -> Result<Arc<dyn Snapshot>, Compacted> {
+    fn snapshot_at(&self, of: &Scope, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
         Ok(self.cache.state_at(of, revision)?)
     }
 

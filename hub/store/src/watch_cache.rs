@@ -2,7 +2,7 @@
 //!
 //! Guarantees:
 //! - a state and its events appear together (`what_a_watch_says_a_snapshot_shows`);
-//! - an older revision that the history of a resource reaches is exact, rebuilt by undoing what came after it
+//! - an older revision that the history of a scope reaches is exact, rebuilt by undoing what came after it
 //!   (`older_revisions_are_exact`, `a_rebuilt_state_goes_with_the_past_that_it_was_built_from`);
 //! - whoever has seen one revision goes on from any later one, whether or not it was ours
 //!   (`a_gap_between_revisions_is_no_loss`);
@@ -15,10 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
-use freewheel_hub_schema::object::Resource;
 use parking_lot::{Mutex, RwLock};
 
-use crate::history::{Cursor, History, Limits, Wakeups};
+use crate::history::{Cursor, History, Limits, TopicKey, Wakeups};
 use crate::store_state::StoreState;
 use crate::waker::WatchWaker;
 use crate::{Compacted, Event, Revision, Scope, Watch};
@@ -32,7 +31,7 @@ pub(crate) struct WatchCache {
     history: RwLock<History>,
     /// As the history's, to be looked at without its lock.
     published: AtomicU64,
-    rebuilt: Mutex<VecDeque<(Resource, Arc<StoreState>)>>,
+    rebuilt: Mutex<VecDeque<(TopicKey, Arc<StoreState>)>>,
 }
 
 impl WatchCache {
@@ -82,17 +81,18 @@ impl WatchCache {
         rebuilt.retain(|(of, state)| history.oldest(Some(of)) <= state.revision);
     }
 
-    /// A resource at a revision that its history still reaches.
+    /// A scope at a revision that its history still reaches.
     pub(crate) fn state_at(
         &self,
-        of: &Resource,
+        of: &Scope,
         revision: Revision,
     ) -> Result<Arc<StoreState>, Compacted> {
         let newest = self.state();
         if newest.revision == revision {
             return Ok(newest);
         }
-        let is_it = |(known, state): &&(Resource, Arc<StoreState>)| {
+        let of = &TopicKey::from(of);
+        let is_it = |(known, state): &&(TopicKey, Arc<StoreState>)| {
             known == of && state.revision == revision
         };
         if let Some((_, known)) = self.rebuilt.lock().iter().find(is_it) {
@@ -102,7 +102,7 @@ impl WatchCache {
             let history = self.history.read();
             (self.state(), history.undo(of, revision)?)
         };
-        let mut state = newest.only(of);
+        let mut state = newest.only(of.resource());
         for event in events {
             match (event.before, event.now) {
                 (Some(before), _) => drop(state.insert(before)),
@@ -209,7 +209,7 @@ mod tests {
 
     use super::*;
     use crate::Stored;
-    use freewheel_hub_schema::object::{Key, Object};
+    use freewheel_hub_schema::object::{Key, Object, Resource};
     use freewheel_link::names::ClusterName;
 
     fn pods() -> Resource {
@@ -229,7 +229,8 @@ mod tests {
         };
         publish(1);
         publish(2);
-        let rebuilt = Arc::downgrade(&cache.state_at(&pods(), 1).unwrap());
+        let all = Scope { resource: pods(), cluster: None, namespace: None };
+        let rebuilt = Arc::downgrade(&cache.state_at(&all, 1).unwrap());
         publish(3);
         assert!(rebuilt.upgrade().is_some(), "a list may go on in it");
         publish(4);

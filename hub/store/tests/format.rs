@@ -197,7 +197,7 @@ async fn a_store_opened_again_is_the_same() {
     let mut watch = store.watch(vec![], revision).unwrap();
     store.commit(txn(&[], &[put("next", "1")])).await.unwrap();
     assert_eq!(read_until(&mut watch, revision + 1).await.len(), 1);
-    assert!(store.snapshot_at(&all_pods().resource, revision).is_ok());
+    assert!(store.snapshot_at(&all_pods(), revision).is_ok());
 }
 
 #[test]

@@ -72,6 +72,7 @@ on_every_backend! {
     watches::progress_moves_when_nothing_matched,
     watches::a_watcher_that_fell_behind_is_told,
     watches::a_busy_resource_takes_nobody_elses_past,
+    watches::a_busy_cluster_takes_no_other_cluster_s_past,
     watches::an_idle_watcher_is_not_behind,
     watches::a_cancelled_wait_loses_nothing,
     watches::what_a_watch_says_a_snapshot_shows,

@@ -279,9 +279,9 @@ impl Hub {
     /// Checks a rule about one resource at every revision from now on.
     pub fn always(&mut self, plural: &str, rule: impl Fn(&dyn Snapshot) + Send + 'static) {
         let store = self.objects.store().clone();
-        let of = kind(plural).storage().clone();
-        let scope = Scope { resource: of.clone(), cluster: None, namespace: None };
-        let (_, mut watch) = store.follow(vec![scope]);
+        let resource = kind(plural).storage().clone();
+        let of = Scope { resource, cluster: None, namespace: None };
+        let (_, mut watch) = store.follow(vec![of.clone()]);
         self.background.spawn(async move {
             loop {
                 let events = watch.next().await.unwrap();

@@ -16,19 +16,10 @@ pub(crate) struct Subscription {
 }
 
 impl From<Scope> for Subscription {
-    fn from(Scope { resource, cluster, namespace }: Scope) -> Self {
-        match cluster {
-            None => {
-                Self { topic_key: TopicKey::Resource(resource), cluster: None, namespace: None }
-            }
-            // Internal records are on one topic.
-            Some(_) if resource.is_internal() => {
-                Self { topic_key: TopicKey::Resource(resource), cluster, namespace }
-            }
-            Some(cluster) => {
-                Self { topic_key: TopicKey::Cluster(resource, cluster), cluster: None, namespace }
-            }
-        }
+    fn from(scope: Scope) -> Self {
+        let topic_key = TopicKey::from(&scope);
+        let cluster = scope.cluster.filter(|_| matches!(topic_key, TopicKey::Resource(_)));
+        Self { topic_key, cluster, namespace: scope.namespace }
     }
 }
 

@@ -2,13 +2,17 @@
 
 use std::sync::Weak;
 
-use freewheel_hub_schema::object::{Header, Key, Object, Resource};
+use freewheel_hub_schema::object::{Header, Object, Resource};
 use freewheel_link::names::ClusterName;
 
 use super::*;
 use crate::Scope;
 
 const LIMITS: Limits = Limits { events: 10_000, bytes: 1_000_000 };
+
+fn config_maps() -> TopicKey {
+    TopicKey::Resource(Resource::new("", "configmaps"))
+}
 
 /// Objects that are large at first and small ever after, as those whose trouble was told and is over.
 fn shrink(history: &mut History, objects: u64) -> Vec<Weak<Stored>> {
@@ -42,7 +46,7 @@ fn former_bodies_count_however_small_what_replaced_them_is() {
     let before = shrink(&mut history, 60);
     assert!((5..=10).contains(&alive(&before)), "{} of 100 kB are held", alive(&before));
     assert!(
-        history.undo(&Resource::new("", "configmaps"), history.published() - 4).is_ok(),
+        history.undo(&config_maps(), history.published() - 4).is_ok(),
         "the newest past is there"
     );
 }
@@ -136,4 +140,74 @@ fn internal_records_wait_for_their_followers_only() {
     history.leave(&at, fast);
     history.leave(&its, slow);
     assert_eq!((kept(&history), history.topics.bytes()), (0, 0));
+}
+
+#[test]
+fn one_large_publication_leaves_nobody_behind_who_had_read_all() {
+    let mut history = History::new(0, LIMITS);
+    drop(shrink(&mut history, 3));
+    let (seen, waker) = (history.published(), Arc::default());
+    let scope = Scope { resource: Resource::new("", "configmaps"), cluster: None, namespace: None };
+    let (_, all) = history.join(Vec::new(), seen, &waker).unwrap();
+    let (_, of_resource) = history.join(vec![scope.into()], seen, &waker).unwrap();
+    let gone = (1..=20).map(|number| {
+        let revision = seen + number;
+        let key =
+            Key::new(config_maps().resource(), &ClusterName::root(), "d", &format!("{number}"));
+        let object = Object { header: Header::default(), body: vec![b'x'; 100_000].into() };
+        let before = Some(Arc::new(Stored { key, object, revision, created: revision }));
+        Event { revision, now: None, before }
+    });
+    let gone: Vec<Event> = gone.collect();
+    drop(history.publish(seen + 20, &gone));
+    for cursors in [all, of_resource] {
+        let (mut at, mut events) = (seen, 0);
+        while at < seen + 20 {
+            let read = history.read(&cursors, at).expect("it had read all before");
+            (at, events) = (read.upto, events + read.events.len());
+        }
+        assert_eq!(events, 20);
+    }
+    drop(shrink(&mut history, 1));
+    assert!(history.topics.bytes() <= LIMITS.bytes, "the next one has the limit again");
+}
+
+/// One write of an object of this size in a cluster.
+fn write(history: &mut History, cluster: &str, bytes: usize) -> Revision {
+    let revision = history.published() + 1;
+    let cluster = ClusterName::try_from(cluster).unwrap();
+    let key = Key::new(config_maps().resource(), &cluster, "d", "c");
+    let object = Object { header: Header::default(), body: vec![b'x'; bytes].into() };
+    let before = Some(Arc::new(Stored { key, object, revision, created: revision }));
+    drop(history.publish(revision, &[Event { revision, now: before.clone(), before }]));
+    revision
+}
+
+#[test]
+fn a_cluster_s_past_is_given_back_when_it_is_old_and_who_comes_later_is_told() {
+    let scope = |name: &str| Scope {
+        resource: config_maps().resource().clone(),
+        cluster: Some(ClusterName::try_from(name).unwrap()),
+        namespace: None,
+    };
+    let mut history = History::new(0, LIMITS);
+    let first = write(&mut history, "pi-1", 100);
+    for _ in 0..20 {
+        write(&mut history, "pi-2", 100_000);
+    }
+    let join = |history: &mut History, name: &str, after| {
+        let joined = history.join(vec![scope(name).into()], after, &Arc::default());
+        joined.map(|(number, cursors)| history.leave(&cursors, number)).is_ok()
+    };
+    assert!(join(&mut history, "pi-1", 0), "the other has taken nothing of it");
+    assert!(!join(&mut history, "pi-2", first));
+    assert!(history.topics.kept_bytes() <= LIMITS.kept());
+    for _ in 0..3 {
+        history.trim();
+    }
+    assert!(history.topics.kept_bytes() <= LIMITS.kept() / IDLE_HISTORY_DIVISOR);
+    assert!(join(&mut history, "pi-1", 0), "who keeps little keeps it");
+    assert!(!join(&mut history, "pi-2", first), "it is known how far it goes back");
+    let last = history.published();
+    assert!(join(&mut history, "pi-2", last) && join(&mut history, "pi-3", last));
 }

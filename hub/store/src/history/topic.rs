@@ -2,16 +2,18 @@
 //!
 //! Guarantees:
 //! - a cluster's topic keeps its number while it holds an event or a watcher, so that a watcher finds it without a
-//!   look-up; one that is idle is used again (`an_idle_shelf_is_used_again_and_one_in_use_keeps_its_number`).
+//!   look-up; one that is idle is used again (`an_idle_shelf_is_used_again_and_one_in_use_keeps_its_number`);
+//! - how far back one goes is known for as long as that is less than what is known of all clusters
+//!   (`how_far_back_an_idle_topic_goes_is_known_until_all_go_no_further`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use freewheel_hub_schema::object::Resource;
 use freewheel_link::names::ClusterName;
 
 use crate::waker::WatchWaker;
-use crate::{Event, Revision};
+use crate::{Event, Revision, Scope};
 
 #[derive(Clone)]
 pub(super) struct NumberedEvent {
@@ -26,8 +28,13 @@ pub(super) struct Topic {
     /// Revision of the newest event that was dropped from here.
     pub(super) dropped: Revision,
     pub(super) watchers: TopicWatchers,
-    /// What the events of a resource hold.
+    /// What the events of a resource hold; of a cluster: those of them that are kept for it alone.
     bytes: usize,
+    /// How many of a cluster's events, the first of them, are kept for it alone: the topic of the resource has them no
+    /// more.
+    kept: usize,
+    /// Of a resource: clusters without a topic go back to here.
+    floor: Revision,
 }
 
 /// Watchers by ascending number. Shared with the calls that are under way, so that calling a
@@ -78,15 +85,26 @@ impl Topic {
 
 /// What a topic holds the events of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum TopicKey {
+pub(crate) enum TopicKey {
     Resource(Resource),
     Cluster(Resource, ClusterName),
 }
 
 impl TopicKey {
-    pub(super) fn resource(&self) -> &Resource {
+    pub(crate) fn resource(&self) -> &Resource {
         match self {
             Self::Resource(resource) | Self::Cluster(resource, _) => resource,
+        }
+    }
+}
+
+impl From<&Scope> for TopicKey {
+    fn from(scope: &Scope) -> Self {
+        let resource = scope.resource.clone();
+        match &scope.cluster {
+            // Internal records are on one topic.
+            Some(cluster) if !resource.is_internal() => Self::Cluster(resource, cluster.clone()),
+            _ => Self::Resource(resource),
         }
     }
 }
@@ -103,6 +121,9 @@ pub(super) struct Topics {
     internal: Vec<usize>,
     /// Of all of them.
     bytes: usize,
+    /// Topics of clusters by what they keep for them alone, and all of that.
+    keep: BTreeSet<(usize, usize)>,
+    kept_bytes: usize,
     /// Where the store stood at first.
     base: Revision,
 }
@@ -135,13 +156,25 @@ impl Topics {
         self.get(*self.resources.get(resource)?)
     }
 
-    /// The oldest revision that is kept of the resource, or of all API objects.
-    pub(super) fn oldest(&self, of: Option<&Resource>) -> Revision {
+    /// The oldest revision that is kept of this part of the key space, or of all API objects.
+    pub(super) fn oldest(&self, of: Option<&TopicKey>) -> Revision {
         let dropped = match of {
-            Some(resource) => self.look_up(resource).map(|topic| topic.dropped),
+            Some(TopicKey::Resource(resource)) => self.look_up(resource).map(|it| it.dropped),
+            Some(of @ TopicKey::Cluster(resource, _)) => {
+                let topic = self.clusters.get(of).and_then(|at| self.get(*at));
+                topic.map(|topic| topic.dropped).or_else(|| Some(self.look_up(resource)?.floor))
+            }
             None => self.api.iter().filter_map(|at| Some(self.get(*at)?.dropped)).max(),
         };
         self.base.max(dropped.unwrap_or_default())
+    }
+
+    /// The topic, if there is one.
+    pub(super) fn peek(&self, of: &TopicKey) -> Option<&Topic> {
+        match of {
+            TopicKey::Resource(resource) => self.look_up(resource),
+            TopicKey::Cluster(..) => self.get(*self.clusters.get(of)?),
+        }
     }
 
     /// The resource's topic. It stays: there are as many as kinds, and it knows how far back it goes.
@@ -164,7 +197,11 @@ impl Topics {
         if let Some(topic) = self.clusters.get(topic_key) {
             return *topic;
         }
+        let floor = self.look_up(topic_key.resource()).map_or(0, |of_all| of_all.floor);
         let topic = self.new_topic();
+        if let Some(new) = self.topics.get_mut(topic) {
+            new.dropped = floor;
+        }
         self.clusters.insert(topic_key.clone(), topic);
         topic
     }
@@ -215,13 +252,66 @@ impl Topics {
         }
     }
 
-    /// Lets go of a cluster's topic when it is idle.
+    /// The topic of the resource has dropped the oldest of this cluster's events that it had: now that is kept for the
+    /// cluster alone.
+    pub(super) fn keep(&mut self, topic: usize, bytes: usize) {
+        let Some(its) = self.topics.get_mut(topic) else { return };
+        self.keep.remove(&(its.bytes, topic));
+        (its.kept, its.bytes) = (its.kept + 1, its.bytes + bytes);
+        self.keep.insert((its.bytes, topic));
+        self.kept_bytes += bytes;
+    }
+
+    /// What is kept for clusters alone.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
+    /// The oldest event of the cluster for which most is kept.
+    pub(super) fn heaviest_kept(&self) -> Option<&NumberedEvent> {
+        let (_, topic) = self.keep.last()?;
+        self.get(*topic)?.events.front()
+    }
+
+    /// Drops that one.
+    pub(super) fn drop_kept(&mut self, cost: impl Fn(&Event) -> usize) -> Option<Event> {
+        let (_, at) = self.keep.pop_last()?;
+        let topic = self.topics.get_mut(at)?;
+        let event = topic.drop_oldest()?;
+        let bytes = cost(&event);
+        (topic.kept, topic.bytes) = (topic.kept - 1, topic.bytes.saturating_sub(bytes));
+        if 0 < topic.kept {
+            self.keep.insert((topic.bytes, at));
+        }
+        self.kept_bytes = self.kept_bytes.saturating_sub(bytes);
+        Some(event)
+    }
+
+    /// Lets go of a cluster's topic when it is idle and goes back as far as all.
     pub(super) fn free_idle(&mut self, topic_key: &TopicKey) {
         let Some(topic) = self.clusters.get(topic_key).copied() else { return };
-        if let Some(idle) = self.topics.get_mut(topic).filter(|topic| topic.is_idle()) {
+        let floor = self.look_up(topic_key.resource()).map_or(0, |of_all| of_all.floor);
+        let is_idle = |topic: &&mut Topic| topic.is_idle() && topic.dropped <= floor;
+        if let Some(idle) = self.topics.get_mut(topic).filter(is_idle) {
             *idle = Topic::default();
             self.clusters.remove(topic_key);
             self.free.push(topic);
+        }
+    }
+
+    /// Of clusters whose topics are idle nobody remembers what they dropped up to this revision: all that have none go
+    /// back to there.
+    pub(super) fn forget_idle(&mut self, upto: Revision) {
+        let idle = self.clusters.iter().filter_map(|(topic_key, at)| {
+            let topic = self.get(*at).filter(|it| it.is_idle() && it.dropped <= upto)?;
+            Some((topic_key.clone(), topic.dropped))
+        });
+        for (topic_key, dropped) in idle.collect::<Vec<_>>() {
+            let of_all = self.of_resource(topic_key.resource());
+            if let Some(of_all) = self.topics.get_mut(of_all) {
+                of_all.floor = of_all.floor.max(dropped);
+            }
+            self.free_idle(&topic_key);
         }
     }
 }
@@ -239,7 +329,6 @@ mod tests {
         let (one, two) = (topics.find(&topic_key("pi-1")), topics.find(&topic_key("pi-2")));
         let watchers = Arc::new(vec![(1, Arc::new(WatchWaker::default()))]);
         topics.get_mut(two).unwrap().watchers = watchers;
-        topics.get_mut(one).unwrap().dropped = 5;
         topics.free_idle(&topic_key("pi-1"));
         topics.free_idle(&topic_key("pi-2"));
         assert_eq!(topics.find(&topic_key("pi-3")), one);
@@ -250,7 +339,27 @@ mod tests {
         let at = topics.find(&all);
         topics.get_mut(at).unwrap().dropped = 9;
         topics.free_idle(&all);
-        assert_eq!((topics.find(&all), topics.oldest(Some(&pods))), (at, 9), "it has a past");
-        assert_eq!(topics.oldest(Some(&Resource::new("", "nodes"))), 7);
+        assert_eq!((topics.find(&all), topics.oldest(Some(&all))), (at, 9), "it has a past");
+        let nodes = TopicKey::Resource(Resource::new("", "nodes"));
+        assert_eq!(topics.oldest(Some(&nodes)), 7);
+    }
+
+    #[test]
+    fn how_far_back_an_idle_topic_goes_is_known_until_all_go_no_further() {
+        let pods = Resource::new("", "pods");
+        let topic_key =
+            |name| TopicKey::Cluster(pods.clone(), ClusterName::try_from(name).unwrap());
+        let [one, two] = ["pi-1", "pi-2"].map(topic_key);
+        let mut topics = Topics::new(7);
+        topics.of_resource(&pods);
+        let at = topics.find(&one);
+        topics.get_mut(at).unwrap().dropped = 20;
+        topics.free_idle(&one);
+        let oldest = |topics: &Topics| [&one, &two].map(|of| topics.oldest(Some(of)));
+        assert_eq!(oldest(&topics), [20, 7]);
+        topics.forget_idle(19);
+        assert_eq!(oldest(&topics), [20, 7]);
+        topics.forget_idle(20);
+        assert_eq!((oldest(&topics), topics.clusters.len()), ([20, 20], 0));
     }
 }

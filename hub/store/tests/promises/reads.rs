@@ -90,17 +90,17 @@ pub(crate) async fn older_revisions_are_exact(backend: &dyn Backend) {
         }
         history.push(model.iter().map(|(name, text)| format!("{name}={text}")).collect());
     }
-    let (step, of) = (backend.step(), pods());
+    let step = backend.step();
     for (count, expected) in (0..).zip(&history) {
         let revision = count * step;
-        let mut found = listed(&*store.snapshot_at(&of, revision).unwrap(), &all_pods());
+        let mut found = listed(&*store.snapshot_at(&all_pods(), revision).unwrap(), &all_pods());
         let mut expected: Vec<String> = expected.clone();
         found.sort();
         expected.sort();
         assert_eq!(found, expected, "at revision {revision}");
     }
-    assert_eq!(store.snapshot_at(&of, 3 * step).unwrap().revision(), 3 * step);
-    let first = store.snapshot_at(&of, step).unwrap();
+    assert_eq!(store.snapshot_at(&all_pods(), 3 * step).unwrap().revision(), 3 * step);
+    let first = store.snapshot_at(&all_pods(), step).unwrap();
     let stored = first.range(&all_pods(), None).next().unwrap();
     assert!(said(&stored).ends_with("=1"));
     assert_eq!(stored.revision, step);
@@ -112,7 +112,7 @@ pub(crate) async fn a_revision_out_of_reach_is_an_error(backend: &dyn Backend) {
         write(&store, &[put("a", &round.to_string())]).await;
     }
     let step = backend.step();
-    let at = |revision| store.snapshot_at(&pods(), revision);
+    let at = |revision| store.snapshot_at(&all_pods(), revision);
     assert!(at(30 * step).is_ok());
     assert!(at(20 * step).is_ok());
     let early = 20 * step - 1;
@@ -135,7 +135,7 @@ pub(crate) async fn whoever_was_answered_reads_what_it_wrote(backend: &dyn Backe
                 assert_eq!(store.snapshot().get(&key(&name)), wrote);
                 assert_eq!(store.fresh().await.get(&key(&name)), wrote);
                 assert_eq!(store.wait_for(done.revision).await.get(&key(&name)), wrote);
-                let then = store.snapshot_at(&pods(), done.revision).unwrap();
+                let then = store.snapshot_at(&all_pods(), done.revision).unwrap();
                 assert_eq!(then.get(&key(&name)), wrote);
                 // Without being called: each of these looks finds something, or has all there is.
                 let mut told = Vec::new();

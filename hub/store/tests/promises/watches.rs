@@ -7,7 +7,7 @@ use freewheel_hub_schema::object::Resource;
 use freewheel_hub_store::{Event, Limits, Scope};
 use tokio::time::timeout;
 
-use super::kit::{Backend, all_pods, cluster, put, read_until, remove, said, txn, write};
+use super::kit::{Backend, all_pods, cluster, listed, put, read_until, remove, said, txn, write};
 
 fn secrets() -> Scope {
     Scope { resource: Resource::new("", "secrets"), ..all_pods() }
@@ -142,6 +142,31 @@ pub(crate) async fn a_busy_resource_takes_nobody_elses_past(backend: &dyn Backen
     }
 }
 
+pub(crate) async fn a_busy_cluster_takes_no_other_cluster_s_past(backend: &dyn Backend) {
+    let large = "x".repeat(10_000);
+    let store = backend.open(Limits { events: 10_000, bytes: 400_000 });
+    let start = store.snapshot().revision();
+    let of = |name: &str| Scope { cluster: Some(cluster(name)), ..all_pods() };
+    for round in 0..3 {
+        write(&store, &[put("pods|pi-1|default|a", &round.to_string())]).await;
+    }
+    let then = listed(&*store.snapshot(), &of("pi-1"));
+    let there = write(&store, &[put("pods|pi-1|default|a", "new")]).await.revision;
+    for round in 0..100 {
+        write(&store, &[put("pods|pi-2|default|b", &format!("{round}{large}"))]).await;
+    }
+    assert!(store.watch(vec![all_pods()], there).is_err(), "of all there is no more than fits");
+    assert!(store.watch(vec![of("pi-2")], there).is_err(), "it has emptied its own");
+    let mut watch = store.watch(vec![of("pi-1")], start).unwrap();
+    assert_eq!(read_until(&mut watch, there).await.len(), 4);
+    let page = store.snapshot_at(&of("pi-1"), there - backend.step()).unwrap();
+    assert_eq!(listed(&*page, &of("pi-1")), then, "a list in pages goes on");
+    // Nothing has happened in this one, and it has no past of its own.
+    let mut watch = store.watch(vec![of("pi-3")], start).unwrap();
+    let last = write(&store, &[put("pods|pi-3|default|c", "1")]).await.revision;
+    assert_eq!(read_until(&mut watch, last).await.len(), 1);
+}
+
 pub(crate) async fn an_idle_watcher_is_not_behind(backend: &dyn Backend) {
     let store = backend.open(Limits { events: 10, bytes: 1 << 20 });
     let quiet = Scope { cluster: Some(cluster("pi-7")), ..all_pods() };
@@ -190,8 +215,7 @@ pub(crate) async fn what_a_watch_says_a_snapshot_shows(backend: &dyn Backend) {
         }
         let at = events.last().unwrap().revision;
         assert!(at <= store.snapshot().revision(), "told before it can be read");
-        let shown =
-            super::kit::listed(&*store.snapshot_at(&all_pods().resource, at).unwrap(), &all_pods());
+        let shown = listed(&*store.snapshot_at(&all_pods(), at).unwrap(), &all_pods());
         assert_eq!(shown, model.values().cloned().collect::<Vec<_>>());
     }
     writer.await.unwrap();
@@ -237,7 +261,7 @@ pub(crate) async fn nobody_goes_on_from_revisions_that_were_skipped(backend: &dy
     assert_eq!(first, 5000 + step);
     let told: Vec<_> = read_until(&mut before, first).await.iter().map(|e| e.revision).collect();
     assert_eq!(told, [known, first]);
-    let of = all_pods().resource;
+    let of = all_pods();
     for lost in [known + 1, 4000, 5000] {
         assert!(store.watch(vec![all_pods()], lost).is_err(), "{lost}");
         assert!(store.snapshot_at(&of, lost).is_err(), "{lost}");
