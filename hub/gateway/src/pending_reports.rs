@@ -9,18 +9,24 @@
 //!   (`the_newest_of_each_thing_waits_in_the_order_of_the_stamps`);
 //! - one that is put back stands behind a newer one of the same thing
 //!   (`what_is_put_back_takes_no_newer_one_s_place`);
-//! - what waits is bounded, and who is beyond that waits (`who_reports_on_more_than_there_is_room_for_waits`).
+//! - what waits, is being written or is to be tried again has a bound in bytes of memory, and who is beyond that waits
+//!   (`who_reports_on_more_than_there_is_room_for_waits`, `what_is_being_written_takes_its_room_until_it_is`), also who
+//!   has more to say of something than before (`a_longer_report_of_the_same_thing_waits_for_its_room`) and who has
+//!   little to say of much (`a_report_of_few_bytes_has_the_weight_of_its_place`).
 
 use std::collections::BTreeMap;
 
-use freewheel_link::report::{Report, ReportStamp};
+use freewheel_link::report::{ConditionV1, ContainerStatusV1, Report, ReportStamp};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::events;
 
-/// Bytes of reports that may wait: the states of some thousand pods.
+/// Bytes of memory that reports may take: the states of some two thousand pods.
 const PENDING_REPORT_BYTES_MAX: usize = 4 << 20;
+/// What each takes beside its texts and lists: two places, in trees whose nodes may be half empty.
+const PLACE_BYTES: usize =
+    2 * (size_of::<(ReportStamp, (Report, usize))>() + size_of::<(Subject, ReportStamp)>());
 /// Reports that are written side by side.
 const REPORT_WRITES_AT_ONCE: usize = 256;
 
@@ -57,30 +63,32 @@ pub(crate) struct PendingReports {
 struct Waiting {
     reports: BTreeMap<ReportStamp, (Report, usize)>,
     newest: BTreeMap<Subject, ReportStamp>,
+    /// What waits.
     bytes: usize,
+    /// What was given and has not come to an end.
+    given: usize,
 }
 
 impl Waiting {
     /// Gives it back when there is no room.
     fn put(&mut self, stamp: ReportStamp, report: Report) -> Option<Report> {
-        let subject = Subject::of(&report);
         let weight = weight(&report);
-        let older = self.newest.get(&subject).copied();
-        if older.is_none()
-            && !self.reports.is_empty()
-            && PENDING_REPORT_BYTES_MAX < self.bytes + weight
-        {
+        let older = self.newest.get(&Subject::of(&report)).copied();
+        let freed = older.and_then(|older| self.reports.get(&older)).map_or(0, |(_, freed)| *freed);
+        let held = self.bytes + self.given;
+        // One that is larger than all of the room comes alone.
+        if freed < weight && 0 < held && PENDING_REPORT_BYTES_MAX < held - freed + weight {
             return Some(report);
         }
-        if let Some((_, freed)) = older.and_then(|older| self.reports.remove(&older)) {
+        if let Some(older) = older {
+            self.reports.remove(&older);
             self.bytes -= freed;
         }
-        self.insert(stamp, report);
+        self.insert(stamp, report, weight);
         None
     }
 
-    fn insert(&mut self, stamp: ReportStamp, report: Report) {
-        let weight = weight(&report);
+    fn insert(&mut self, stamp: ReportStamp, report: Report, weight: usize) {
         self.bytes += weight;
         self.newest.insert(Subject::of(&report), stamp);
         self.reports.insert(stamp, (report, weight));
@@ -89,13 +97,28 @@ impl Waiting {
     fn oldest(&mut self) -> Option<(ReportStamp, Report)> {
         let (stamp, (report, weight)) = self.reports.pop_first()?;
         self.bytes -= weight;
+        self.given += weight;
         self.newest.remove(&Subject::of(&report));
         Some((stamp, report))
     }
 }
 
+/// About how many bytes of memory a report takes here.
 fn weight(report: &Report) -> usize {
-    postcard::to_stdvec(report).map_or(0, |bytes| bytes.len())
+    let lists = match report {
+        Report::Pod(pod) => {
+            pod.conditions.len() * size_of::<ConditionV1>()
+                + (pod.init.len() + pod.containers.len()) * size_of::<ContainerStatusV1>()
+        }
+        Report::Node(node) => {
+            node.labels.len() * size_of::<(String, String)>()
+                + node.pressure.len() * size_of::<String>()
+        }
+        Report::PodGone { .. } | Report::Event(_) | Report::NodeEvent(_) => 0,
+    };
+    // Texts are on the wire as they are.
+    let texts = postcard::serialize_with_flavor(report, postcard::ser_flavors::Size::default());
+    PLACE_BYTES + lists + texts.unwrap_or_default()
 }
 
 impl PendingReports {
@@ -109,19 +132,31 @@ impl PendingReports {
         }
     }
 
-    /// Puts back what was given and could not be written, unless a newer one of the same thing waits. There is always
-    /// room for it: there was, and those who come wait.
+    /// Puts back what was given and could not be written, unless a newer one of the same thing waits. Its room was
+    /// never anybody else's.
     pub(crate) fn put_back(&self, stamp: ReportStamp, report: Report) {
         let mut waiting = self.waiting.lock();
         if waiting.newest.contains_key(&Subject::of(&report)) {
-            return;
+            drop(waiting);
+            return self.done(&report);
         }
-        waiting.insert(stamp, report);
+        let weight = weight(&report);
+        waiting.given = waiting.given.saturating_sub(weight);
+        waiting.insert(stamp, report, weight);
         drop(waiting);
         self.came.notify_one();
     }
 
-    /// The oldest that wait, at least one, in the order of their stamps. Cancel safe.
+    /// What was given is written, or will not be: its room is free.
+    pub(crate) fn done(&self, report: &Report) {
+        let mut waiting = self.waiting.lock();
+        waiting.given = waiting.given.saturating_sub(weight(report));
+        drop(waiting);
+        self.went.notify_one();
+    }
+
+    /// The oldest that wait, at least one, in the order of their stamps: each is to be [`PendingReports::done`] with, or
+    /// put back. Cancel safe.
     pub(crate) async fn next(&self) -> Vec<(ReportStamp, Report)> {
         loop {
             let next: Vec<_> = {
@@ -129,7 +164,6 @@ impl PendingReports {
                 std::iter::from_fn(|| waiting.oldest()).take(REPORT_WRITES_AT_ONCE).collect()
             };
             if !next.is_empty() {
-                self.went.notify_one();
                 return next;
             }
             self.came.notified().await;
@@ -140,7 +174,8 @@ impl PendingReports {
 #[cfg(test)]
 mod tests {
     use freewheel_link::names::ClusterName;
-    use freewheel_link::report::NodeEventV1;
+    use freewheel_link::part::Parts;
+    use freewheel_link::report::{NodeEventV1, PhaseV1, PodStatusV1};
     use futures::FutureExt as _;
 
     use super::*;
@@ -173,15 +208,82 @@ mod tests {
         assert!(waiting.newest.is_empty() && waiting.bytes == 0);
     }
 
+    /// A pod with so much to say.
+    fn pod(uid: &str, bytes: usize) -> Report {
+        Report::Pod(PodStatusV1 {
+            realm: ClusterName::root(),
+            namespace: "default".into(),
+            name: "p".into(),
+            uid: uid.into(),
+            phase: PhaseV1::Running,
+            ip: None,
+            started: None,
+            reason: String::new(),
+            message: "x".repeat(bytes),
+            conditions: Vec::new(),
+            init: Vec::new(),
+            containers: Vec::new(),
+            parts: Parts::default(),
+        })
+    }
+
+    /// Puts reports in until one waits; how many there are then.
+    fn fill(pending_reports: &PendingReports, of: impl Fn(u64) -> Report) -> u64 {
+        let puts = (1..1 << 20).take_while(|number| {
+            pending_reports.put(stamp(*number), of(*number)).now_or_never().is_some()
+        });
+        puts.count() as u64
+    }
+
+    #[tokio::test]
+    async fn a_longer_report_of_the_same_thing_waits_for_its_room() {
+        let pending_reports = PendingReports::default();
+        let few = fill(&pending_reports, |number| gone(&number.to_string()));
+        let longer = (1..few.min(10)).take_while(|number| {
+            let report = pod(&number.to_string(), 1 << 20);
+            pending_reports.put(stamp(1 << 30 | number), report).now_or_never().is_some()
+        });
+        assert_eq!(longer.count(), 0, "behind {few} that wait");
+        let shorter = pending_reports.put(stamp(1 << 31), gone("1")).now_or_never();
+        assert!(shorter.is_some(), "it takes no more room than the one before it");
+    }
+
+    #[tokio::test]
+    async fn a_report_of_few_bytes_has_the_weight_of_its_place() {
+        let pending_reports = PendingReports::default();
+        let few = fill(&pending_reports, |number| gone(&number.to_string()));
+        assert!((2_000..16_000).contains(&few), "{few}");
+    }
+
+    #[tokio::test]
+    async fn what_is_being_written_takes_its_room_until_it_is() {
+        let pending_reports = PendingReports::default();
+        let few = fill(&pending_reports, |number| pod(&number.to_string(), 512 << 10));
+        let given = pending_reports.next().await;
+        assert_eq!(given.len() as u64, few);
+        let mut more = Box::pin(pending_reports.put(stamp(99), pod("99", 512 << 10)));
+        assert!((&mut more).now_or_never().is_none(), "all of it is in the writer's hands");
+        let [first, second, ..] = &given[..] else { panic!("{}", given.len()) };
+        pending_reports.put_back(second.0, second.1.clone());
+        assert!((&mut more).now_or_never().is_none(), "it waits again");
+        pending_reports.done(&first.1);
+        assert!(more.now_or_never().is_some());
+    }
+
     #[tokio::test]
     async fn what_is_put_back_takes_no_newer_one_s_place() {
         let pending_reports = PendingReports::default();
+        pending_reports.put(stamp(1), gone("a")).await;
+        pending_reports.put(stamp(2), gone("b")).await;
+        let given = pending_reports.next().await;
         pending_reports.put(stamp(3), gone("a")).await;
-        pending_reports.put_back(stamp(1), gone("a"));
-        pending_reports.put_back(stamp(2), gone("b"));
-        assert_eq!(pending_reports.next().await, [(stamp(2), gone("b")), (stamp(3), gone("a"))]);
+        given.into_iter().for_each(|(stamp, report)| pending_reports.put_back(stamp, report));
+        let next = pending_reports.next().await;
+        assert_eq!(next, [(stamp(2), gone("b")), (stamp(3), gone("a"))]);
         assert!(pending_reports.next().now_or_never().is_none());
-        assert_eq!(pending_reports.waiting.lock().bytes, 0);
+        next.iter().for_each(|(_, report)| pending_reports.done(report));
+        let waiting = pending_reports.waiting.lock();
+        assert_eq!((waiting.bytes, waiting.given), (0, 0));
     }
 
     #[tokio::test]
@@ -197,8 +299,9 @@ mod tests {
         assert!(newer.is_some(), "it takes no more room than the one before it");
         let mut waits = Box::pin(pending_reports.put(stamp(number + 2), large(number + 2)));
         assert!((&mut waits).now_or_never().is_none());
-        let taken = pending_reports.next().await.len();
+        let taken = pending_reports.next().await;
+        taken.iter().for_each(|(_, report)| pending_reports.done(report));
         assert!(waits.now_or_never().is_some());
-        assert_eq!((taken as u64, pending_reports.next().await.len()), (number, 1));
+        assert_eq!((taken.len() as u64, pending_reports.next().await.len()), (number, 1));
     }
 }

@@ -144,6 +144,8 @@ impl Session<'_> {
                     for (stamp, report) in std::mem::take(&mut again).reports {
                         if unkept.misses(stamp, &report) {
                             self.pending_reports.put_back(stamp, report);
+                        } else {
+                            self.pending_reports.done(&report);
                         }
                     }
                     continue;
@@ -159,12 +161,18 @@ impl Session<'_> {
             newest = next.last().map_or(newest, |(last, _)| newest.max(*last));
             let mut reports = Vec::with_capacity(next.len());
             for (stamp, report) in next {
+                if matches!(report, Report::Node(_)) {
+                    self.pending_reports.done(&report);
+                }
                 match report {
                     Report::Node(status) => device.note(stamp, status),
                     report => reports.push((stamp, report)),
                 }
             }
             let Done { mut refused, lost } = self.taken_for_sure(device.address(), &reports).await;
+            let is_lost = |stamp: &ReportStamp| lost.iter().any(|told| told.0 == *stamp);
+            let done = reports.iter().filter(|(stamp, _)| !is_lost(stamp));
+            done.for_each(|(_, report)| self.pending_reports.done(report));
             again.note(&lost);
             refused.extend(lost);
             let stamp = unkept.note(&reports, &refused, newest);
