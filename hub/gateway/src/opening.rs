@@ -94,7 +94,7 @@ pub(crate) async fn open(
     // A greeting that will be refused opens no session.
     PlanSession::greet(&hello, cluster, welcome, None).map_err(End::Left)?;
     hello.held =
-        incarnation::known(&inner.rollback_guard, &inner.objects, identity, hello.held).await?;
+        incarnation::known(&inner.rollback_guard, &inner.objects, identity, hello.held).await;
     welcome.incarnation = incarnation::incarnation(&**store, &*store.snapshot());
     let busy = inner.links.lock().contains_key(cluster);
     if let Greeting::Twin { tell } = inner.duplicates.greets(&identity.uid, hello.instance, busy) {

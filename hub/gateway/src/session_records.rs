@@ -37,7 +37,7 @@ pub(crate) const WRITE_RETRY_EVERY: Duration = Duration::from_secs(2);
 /// Times that a write is tried against somebody else's.
 const WRITE_TRIES_MAX: usize = 16;
 /// What a device waits for is not held up for longer than this by a disk that stands still.
-const DISK_WAIT_MAX: Duration = Duration::from_secs(1);
+pub(crate) const DISK_WAIT_MAX: Duration = Duration::from_secs(1);
 
 fn put(key: Key, found: Option<&Stored>, object: Object) -> Txn {
     let expect = match found {

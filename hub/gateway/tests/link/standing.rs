@@ -71,6 +71,30 @@ async fn a_session_opens_and_ends_while_the_disk_stands_still() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_spoke_from_a_lost_future_keeps_nobody_waiting_while_the_disk_stands_still() {
+    let (hub, stands) = hub(None).await;
+    hub.listen().await;
+    let mut identities = Vec::new();
+    for name in ["pi-6", "pi-7", "pi-8"] {
+        let identity = hub.join(&Device::new(), name, TOKEN).await.unwrap().certificate;
+        identities.push((name, CertificateDer::from(identity)));
+    }
+    stands.store(true, Ordering::Relaxed);
+    let now = hub.objects.store().snapshot().revision();
+    let greeted = identities.into_iter().map(async |(name, identity)| {
+        let ahead = if name == "pi-8" { 0 } else { 5000 };
+        let held = Generation { incarnation: 7, revision: now + ahead };
+        let link = hub.connect(ALPN_SESSION, Some(identity));
+        let mut session = greet(&*link, HelloV1 { held, ..hello(name) }).await;
+        let welcome = tokio::time::timeout(Duration::from_secs(5), heard(&mut session)).await;
+        assert!(matches!(welcome, Ok(HubToSpoke::Welcome(_))), "{name}: {welcome:?}");
+        (link, session)
+    });
+    let _sessions = futures::future::join_all(greeted).await;
+    stands.store(false, Ordering::Relaxed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_port_that_waits_for_its_address_holds_up_no_other_datagram() {
     let (hub, stands) = hub(Some(internal::pod_cidrs())).await;
     let ((pod, _of_pod), (node, mut session)) = (hub.spoke("pi-7").await, hub.spoke("pi-8").await);

@@ -200,6 +200,22 @@ async fn a_spoke_that_takes_no_plan_is_called_late_until_it_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_spoke_from_a_lost_future_has_its_session_while_the_disk_is_full() {
+    let full = Arc::new(AtomicBool::new(false));
+    let hub = Hub::over(Arc::new(Fickle::new(&full)), true, None).await;
+    hub.listen().await;
+    let identity = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    full.store(true, Ordering::Relaxed);
+    let link = hub.connect(ALPN_SESSION, Some(CertificateDer::from(identity)));
+    let revision = hub.objects.store().snapshot().revision() + 5000;
+    let held = Generation { incarnation: 7, revision };
+    let mut session = greet(&*link, HelloV1 { held, ..hello("pi-7") }).await;
+    assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
+    let plan = Holder::default().plan(&mut session).await;
+    assert!(plan.snapshot, "it gets all of its plan");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_device_that_comes_and_goes_while_the_disk_is_full_has_one_end_to_be_written() {
     let full = Arc::new(AtomicBool::new(false));
     let store = Fickle::new(&full);
