@@ -16,6 +16,7 @@
 //! handshakes, pending_sessions, opening  from a first packet to a session in force
 //! stale_sessions  sessions of this hub's earlier life
 //! session, live_session  one connected spoke, and what its parts share     session_end  why it is over
+//! speech     what it is told, and whether it listens
 //! plan_sync  when and how it is told what it should hold
 //! change_fanout  which spokes look again after a change, and at what     sync_signal  what waits for one of them
 //! view       what a plan reads            bound_pods  which pods are where
@@ -78,6 +79,7 @@ mod session_end;
 mod session_ends;
 mod session_metrics;
 mod session_records;
+mod speech;
 pub mod spoke_identity;
 mod stale_sessions;
 mod streams;

@@ -1,6 +1,7 @@
 //! A session at work: what all of its parts share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use freewheel_hub_plan::{Refused, SpokeSet};
@@ -31,6 +32,15 @@ pub(crate) struct Leasing {
     pub(crate) answered: Notify,
 }
 
+/// What there is to write of whether plans land.
+#[derive(Default)]
+pub(crate) struct Lateness {
+    /// It may be something else now.
+    pub(crate) changed: Notify,
+    /// The spoke reads nothing of what it is told.
+    pub(crate) stands: AtomicBool,
+}
+
 /// A session at work.
 pub(crate) struct Session<'a> {
     pub(crate) inner: &'a Inner,
@@ -47,8 +57,7 @@ pub(crate) struct Session<'a> {
     pub(crate) landed: Notify,
     /// A look has asked for tokens of pods.
     pub(crate) tokens_looked_at: Notify,
-    /// There is something to write of what the spoke holds.
-    pub(crate) remembered: Notify,
+    pub(crate) lateness: Lateness,
     pub(crate) answers: Answers,
     pub(crate) leasing: Leasing,
     /// Reports that wait to be written.
@@ -68,5 +77,10 @@ impl Session<'_> {
     /// Since its beginning.
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Whether plans do not land.
+    pub(crate) fn is_late(&self) -> bool {
+        self.lateness.stands.load(Ordering::Relaxed) || self.state.lock().is_late()
     }
 }

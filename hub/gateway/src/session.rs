@@ -9,7 +9,8 @@
 //! - a store that cannot write makes reports wait and ends no session
 //!   (`a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again`), and what else the spoke says is
 //!   heard (`reports_that_wait_for_the_disk_hold_nothing_else_back`);
-//! - a spoke that takes no plans is not called ready (`a_spoke_that_takes_no_plan_is_called_late_until_it_does`);
+//! - a spoke that takes no plans is not called ready (`a_spoke_that_takes_no_plan_is_called_late_until_it_does`), nor is
+//!   one that does not read them ([`crate::speech`]);
 //! - a spoke has its whole plan sent a few times in a row, then twice a minute: who asks for more is sent away
 //!   (`a_device_that_asks_for_everything_again_and_again_is_sent_away_with_the_reason`), and who comes back with
 //!   nothing that is known waits, which is counted apart
@@ -33,14 +34,14 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::select;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::field::{Empty, display};
 use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 
 use crate::answers::Answers;
 use crate::deleted_clusters::DeletedClusters;
-use crate::live_session::{Leasing, Session};
+use crate::live_session::{Lateness, Leasing, Session};
 use crate::opening::{self, Opened, Recv};
 use crate::pending_reports::PendingReports;
 use crate::pending_sessions::PendingPermit;
@@ -131,7 +132,7 @@ async fn session(
         news: Notify::new(),
         landed: Notify::new(),
         tokens_looked_at: Notify::new(),
-        remembered: Notify::new(),
+        lateness: Lateness::default(),
         answers: Answers::default(),
         leasing: Leasing::default(),
         pending_reports: PendingReports::default(),
@@ -271,49 +272,6 @@ impl Session<'_> {
                     let text = "only heartbeats and pods' datagrams come as datagrams";
                     return Err(End::Left(Reason::Violation(text.into())));
                 }
-            }
-        }
-    }
-
-    async fn speak(&self, send: &mut Box<dyn SendHalf>) -> Result<Infallible, End> {
-        let mut late = false;
-        loop {
-            for answer in self.answers.take() {
-                frame::write(send, &answer).await?;
-            }
-            let (next, wake) = {
-                let mut state = self.state.lock();
-                let (now, whose) = (self.now(), &self.identity.uid);
-                // Coming back with nothing costs as much as asking for everything.
-                if state.owes_all(now) && !self.inner.returns.take(whose) {
-                    warn!(cluster = %self.cluster, "the spoke comes back with nothing known again and again");
-                    state.rest_until(now + self.inner.returns.wait(whose));
-                }
-                let next = state.poll(now);
-                if state.is_quiet() {
-                    // Where it was taken that has been seen; where it turned out to be held, nothing has landed.
-                    self.pushed.lock().take();
-                    self.landed.notify_one();
-                }
-                if std::mem::replace(&mut late, state.is_late()) != state.is_late() {
-                    self.remembered.notify_one();
-                }
-                (next, state.wake())
-            };
-            match (next, wake) {
-                (Some(message), _) => {
-                    if matches!(message, HubToSpoke::Plan(_)) {
-                        self.inner.meters.pushes.inc();
-                        self.pushed.lock().get_or_insert_with(Instant::now);
-                    }
-                    frame::write(send, &message).await?;
-                }
-                (None, None) => self.news.notified().await,
-                (None, Some(wake)) => select! {
-                    biased;
-                    () = self.news.notified() => {}
-                    () = sleep_until(self.started + wake) => {}
-                },
             }
         }
     }

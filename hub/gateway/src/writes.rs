@@ -279,9 +279,9 @@ impl Session<'_> {
             }
         }
         loop {
-            let late = self.state.lock().is_late();
+            let late = self.is_late();
             if late == told_late {
-                self.remembered.notified().await;
+                self.lateness.changed.notified().await;
                 continue;
             }
             if late {

@@ -215,6 +215,57 @@ async fn a_spoke_from_a_lost_future_has_its_session_while_the_disk_is_full() {
     assert!(plan.snapshot, "it gets all of its plan");
 }
 
+/// A spoke that has taken its plan, and then much to tell it.
+async fn told_much(hub: &Hub) -> (Arc<memory_transport::MemoryTransport>, Session) {
+    hub.listen().await;
+    let (link, mut session) = hub.spoke("pi-7").await;
+    Holder::default().settle(&mut session).await;
+    let config = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "large", "namespace": "default"},
+        "data": {"k": "x".repeat(1 << 19)},
+    });
+    hub.create(("", "v1", "configmaps"), "default", "large", config).await;
+    let mut reader = pod("reader", "pi-7");
+    reader["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "large"}}]);
+    hub.create(PODS, "default", "reader", reader).await;
+    (link, session)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spoke_that_does_not_read_is_called_late_until_it_does() {
+    let hub = Hub::new(true).await;
+    let (_link, mut session) = told_much(&hub).await;
+    tokio::time::sleep(2 * PLAN_TIMEOUT).await;
+    eventually("it is late", || session_of(&hub, "pi-7").late).await;
+    assert!(session_of(&hub, "pi-7").connected);
+    Holder::default().settle(&mut session).await;
+    eventually("it is late no more", || !session_of(&hub, "pi-7").late).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spoke_that_never_reads_loses_its_session() {
+    let hub = Hub::new(true).await;
+    let (link, _session) = told_much(&hub).await;
+    let closed = tokio::time::timeout(Duration::from_secs(600), link.closed()).await;
+    let closed = closed.expect("it has no session any more");
+    assert!(
+        matches!(&closed, Closed::ByPeer { reason, .. } if reason.contains("has read nothing"))
+    );
+    eventually("its end is written", || !session_of(&hub, "pi-7").connected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spoke_that_reads_slowly_is_not_late() {
+    let hub = Hub::new(true).await;
+    let (_link, mut session) = told_much(&hub).await;
+    let mut some = vec![0; 32 << 10];
+    for _ in 0..16 {
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        session.1.read_exact(&mut some).await.unwrap();
+        assert!(!session_of(&hub, "pi-7").late);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_device_that_comes_and_goes_while_the_disk_is_full_has_one_end_to_be_written() {
     let full = Arc::new(AtomicBool::new(false));
