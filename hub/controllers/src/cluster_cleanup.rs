@@ -31,7 +31,7 @@ use freewheel_link::names::ClusterName;
 use serde_json::Value;
 use tracing::info;
 
-use crate::engine::client::{everywhere, in_cluster, key as key_of, kind, object_ref};
+use crate::engine::client::{all_of, in_cluster, key as key_of, kind, object_ref};
 use crate::engine::{Client, Controller, Error, Faults};
 use crate::fleet::is_of_cluster;
 use crate::node::is_ours;
@@ -253,13 +253,8 @@ impl Controller for ClusterCleanup {
 
     fn scopes(&self) -> Vec<Scope> {
         let records = ["podcidrs", "sessions"];
-        let records = records.map(|plural| Scope {
-            resource: internal(plural),
-            cluster: None,
-            namespace: None,
-        });
-        let content = self.client.objects().kinds().stored();
-        content.iter().map(|kind| everywhere(kind)).chain(records).collect()
+        let content = self.client.objects().kinds().stored().storages(|_| true);
+        content.into_iter().chain(records.map(internal)).map(all_of).collect()
     }
 
     fn kinds(&self) -> Option<&Registries> {

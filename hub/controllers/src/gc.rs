@@ -24,7 +24,7 @@ use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use serde_json::{Value, json};
 
-use crate::engine::client::{everywhere, object_ref};
+use crate::engine::client::object_ref;
 use crate::engine::{Client, Controller, Error, Faults};
 use crate::index::{IndexTerm, Indexes, with_owners};
 
@@ -295,7 +295,7 @@ impl Controller for GarbageCollector {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        with_owners(self.client.objects().kinds()).iter().map(|kind| everywhere(kind)).collect()
+        with_owners(self.client.objects().kinds())
     }
 
     fn kinds(&self) -> Option<&Registries> {

@@ -23,7 +23,7 @@ use freewheel_hub_schema::registry::Registries;
 use freewheel_hub_store::{Event, Expect, Operation, Scope, Snapshot, Stored, Txn};
 use serde_json::{Value, json};
 
-use crate::engine::client::{everywhere, in_namespace, kind};
+use crate::engine::client::{all_of, in_namespace, kind};
 use crate::engine::{Client, Controller, Error};
 
 /// Amounts by the names of a quota.
@@ -120,9 +120,9 @@ impl Controller for ResourceQuotas {
 
     /// All that lies in namespaces may be counted.
     fn scopes(&self) -> Vec<Scope> {
-        let kinds = self.client.objects().kinds().stored().into_iter();
-        let counted = kinds.filter(|kind| kind.namespaced && kind.plural() != "events");
-        counted.map(|kind| everywhere(&kind)).collect()
+        let kinds = self.client.objects().kinds().stored();
+        let counted = kinds.storages(|kind| kind.namespaced && kind.plural() != "events");
+        counted.into_iter().map(all_of).collect()
     }
 
     fn kinds(&self) -> Option<&Registries> {

@@ -6,11 +6,16 @@
 mod said;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use freewheel_hub_api::kinds;
 use freewheel_hub_controllers::engine::{Controller, Error, run};
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{Kind, Strategy};
 use freewheel_hub_schema::object::{Header, Key, Object, Resource};
+use freewheel_hub_schema::registry::Registries;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Event, Operation, Scope, Snapshot, Store, Txn};
 use freewheel_link::names::ClusterName;
@@ -143,6 +148,91 @@ async fn what_is_logged_of_a_reconcile_says_which_it_is() {
         assert!(!lines.is_empty(), "{text}");
         assert!(lines.iter().all(|line| line.contains(whose)), "{lines:?}");
     }
+    stop.cancel();
+    task.await.unwrap();
+}
+
+/// Follows all that is stored, and counts what it is shown.
+struct Walker {
+    registries: Arc<Registries>,
+    shown: AtomicUsize,
+}
+
+#[async_trait]
+impl Controller for Walker {
+    fn name(&self) -> &'static str {
+        "walker-controller"
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        let all = self.registries.stored().storages(|_| true).into_iter();
+        all.map(|resource| Scope { resource, cluster: None, namespace: None }).collect()
+    }
+
+    fn kinds(&self) -> Option<&Registries> {
+        Some(&self.registries)
+    }
+
+    fn keys(&self, _: &Event, _: &dyn Snapshot) -> Vec<Key> {
+        self.shown.fetch_add(1, Ordering::Relaxed);
+        Vec::new()
+    }
+
+    async fn reconcile(&self, _: &Key) -> Result<Option<Duration>, Error> {
+        Ok(None)
+    }
+}
+
+struct Plain;
+
+impl Strategy for Plain {}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_comes_costs_what_is_there_of_it_and_one_that_changes_nothing() {
+    let store = Arc::new(MemoryStore::with_incarnation(1));
+    let (widgets, pods) = (Resource::new("example.com", "widgets"), Resource::new("", "pods"));
+    let clusters = ["root", "pi-1", "pi-2"].map(|name| ClusterName::try_from(name).unwrap());
+    for (resource, cluster, count) in
+        [(&pods, &clusters[0], 500), (&widgets, &clusters[1], 3), (&widgets, &clusters[2], 2)]
+    {
+        for number in 0..count {
+            let key = Key::new(resource, cluster, "default", &number.to_string());
+            let object = Object { header: Header::default(), body: "{}".into() };
+            let operations = vec![Operation::Put(key, object)];
+            store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+        }
+    }
+    let registries = Arc::new(kinds::registries());
+    let walker = Arc::new(Walker { registries: registries.clone(), shown: AtomicUsize::new(0) });
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(run(store.clone(), walker.clone(), stop.clone()));
+    let shown = async |count: usize| {
+        let enough = async {
+            while walker.shown.load(Ordering::Relaxed) < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), enough).await.expect("it is never shown");
+    };
+    let put = |cluster: &ClusterName, origin: &'static str| {
+        let kind = Kind::new(Gvk::new("example.com", "v1", "Widget"), "widgets", Plain);
+        registries.put(cluster, &widgets, vec![kind.made_of(origin)]).unwrap();
+    };
+    shown(500).await;
+    put(&clusters[1], "a");
+    shown(503).await;
+    for origin in ["b", "c", "d"] {
+        put(&clusters[1], origin);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    put(&clusters[2], "a");
+    shown(505).await;
+    let key = Key::new(&widgets, &clusters[2], "default", "new");
+    let object = Object { header: Header::default(), body: "{}".into() };
+    let operations = vec![Operation::Put(key, object)];
+    store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+    shown(506).await;
+    assert_eq!(walker.shown.load(Ordering::Relaxed), 506, "nothing is shown twice");
     stop.cancel();
     task.await.unwrap();
 }

@@ -5,7 +5,7 @@
 //! Registries ─ of(cluster) ─▶ Registry { shared layer, own layer }     as of this moment
 //!     │                          asked by path, by apiVersion and kind, by storage key
 //!     ├ add, remove, forget ─▶ a new own layer for that cluster
-//!     └ changes ─▶ whoever keeps scopes of many kinds looks again
+//!     └ changes ─▶ a storage has come or gone: whoever follows all of them asks which, of which cluster
 //! ```
 //!
 //! A request asks once and keeps what it got. A layer never changes: a cluster that gets a kind gets a new layer,
@@ -14,10 +14,14 @@
 //! Guarantees:
 //! - no two kinds of a cluster have the same path, the same type or, unless one says so, the same storage
 //!   (`what_is_taken_is_refused`);
-//! - a kind of one cluster is none of another's (`a_cluster_has_its_own_kinds_and_nobody_elses`);
+//! - a kind of one cluster is none of another's (`a_cluster_has_its_own_kinds_and_nobody_elses`), also where both have
+//!   one of the same storage (`what_is_asked_of_a_storage_is_asked_of_each_cluster_s_kind`);
+//! - a change that brings and takes no storage is told to nobody who follows them, and one that does names its cluster
+//!   (`what_comes_is_told_by_its_cluster_and_what_changes_is_not`); who waits for the end of a kind hears of its cluster
+//!   alone (`who_waits_for_an_end_hears_of_its_cluster_alone`);
 //! - a kind that is removed is held by nobody here (`what_is_removed_is_freed`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -108,12 +112,59 @@ impl Registry {
     }
 }
 
+type OwnLayers = BTreeMap<ClusterName, Arc<Layer>>;
+
+/// What all clusters store, as of one moment. Cheap to clone.
+#[derive(Clone)]
+pub struct StoredKinds {
+    shared: Arc<Layer>,
+    own: Arc<OwnLayers>,
+}
+
+impl StoredKinds {
+    /// The storages of kinds for which this holds, in any cluster; each once, in order.
+    pub fn storages(&self, wanted: impl Fn(&Kind) -> bool) -> BTreeSet<Resource> {
+        let layers = std::iter::once(&self.shared).chain(self.own.values());
+        let kinds = layers.flat_map(|layer| stored(layer)).filter(|kind| wanted(kind));
+        kinds.map(|kind| kind.storage().clone()).collect()
+    }
+
+    /// The storages that clusters have of their own now and had not before, or had for other kinds of objects.
+    #[must_use]
+    pub fn came_since(&self, before: &Self) -> Vec<(ClusterName, Resource)> {
+        let mut came = Vec::new();
+        for (cluster, now) in self.own.iter() {
+            let then = before.own.get(cluster);
+            if then.is_some_and(|then| Arc::ptr_eq(then, now)) {
+                continue;
+            }
+            let then: BTreeSet<_> = then.into_iter().flat_map(|layer| places(layer)).collect();
+            let new = places(now).filter(|place| !then.contains(place));
+            came.extend(new.map(|(storage, _)| (cluster.clone(), storage.clone())));
+        }
+        came
+    }
+}
+
+/// The kinds of a layer that have objects of their own.
+fn stored(layer: &Layer) -> impl Iterator<Item = &Arc<Kind>> {
+    layer.all().iter().filter(|kind| kind.stored_as.is_none())
+}
+
+/// Where their objects are: whoever follows them asks for nothing else.
+fn places(layer: &Layer) -> impl Iterator<Item = (&Resource, bool)> {
+    stored(layer).map(|kind| (kind.storage(), kind.namespaced))
+}
+
 /// The registries of all logical clusters of a hub.
 pub struct Registries {
     shared: Arc<Layer>,
-    own: ArcSwap<BTreeMap<ClusterName, Arc<Layer>>>,
+    own: ArcSwap<OwnLayers>,
     writing: Mutex<()>,
+    /// Storages have come or gone.
     changed: watch::Sender<u64>,
+    /// The kinds of a cluster have changed; where somebody waits for that.
+    clusters: Mutex<BTreeMap<ClusterName, watch::Sender<()>>>,
 }
 
 impl Registries {
@@ -121,7 +172,8 @@ impl Registries {
     #[must_use]
     pub fn new(shared: Arc<Layer>) -> Self {
         let (changed, _) = watch::channel(0);
-        Self { shared, own: ArcSwap::default(), writing: Mutex::default(), changed }
+        let (own, writing, clusters) = Default::default();
+        Self { shared, own, writing, changed, clusters }
     }
 
     /// What a cluster serves now.
@@ -146,7 +198,7 @@ impl Registries {
         }
         own.push(kind.clone());
         all.insert(cluster.clone(), Arc::new(Layer::new(own)));
-        self.publish(all);
+        self.publish(cluster, all);
         Ok(kind)
     }
 
@@ -183,7 +235,7 @@ impl Registries {
             let before = before.get(cluster).map(|layer| &**layer);
             all.insert(cluster.clone(), Arc::new(Layer::after(before, rest)));
         }
-        self.publish(all);
+        self.publish(cluster, all);
         Ok(())
     }
 
@@ -201,7 +253,7 @@ impl Registries {
         } else {
             all.insert(cluster.clone(), Arc::new(Layer::new(rest)));
         }
-        self.publish(all);
+        self.publish(cluster, all);
         Some(gone)
     }
 
@@ -210,38 +262,50 @@ impl Registries {
         let _alone = self.writing.lock();
         let mut all = (**self.own.load()).clone();
         if all.remove(cluster).is_some() {
-            self.publish(all);
+            self.publish(cluster, all);
         }
     }
 
-    fn publish(&self, all: BTreeMap<ClusterName, Arc<Layer>>) {
+    /// Puts what a cluster has of its own in force.
+    fn publish(&self, cluster: &ClusterName, all: OwnLayers) {
+        let before = self.own.load_full();
+        let there = |own: &OwnLayers| -> BTreeSet<(Resource, bool)> {
+            let places = own.get(cluster).into_iter().flat_map(|layer| places(layer));
+            places.map(|(storage, namespaced)| (storage.clone(), namespaced)).collect()
+        };
+        let is_other = there(&before) != there(&all);
         self.own.store(Arc::new(all));
-        self.changed.send_modify(|version| *version += 1);
+        if is_other {
+            self.changed.send_modify(|version| *version += 1);
+        }
+        let mut clusters = self.clusters.lock();
+        if clusters.get(cluster).is_some_and(|waiting| waiting.send(()).is_err()) {
+            // Nobody waits any more.
+            clusters.remove(cluster);
+        }
     }
 
-    /// The kinds of every cluster that have objects of their own, each storage once, sorted by it: shared ones,
-    /// and of a storage that several clusters have, any of theirs.
+    /// What all clusters store now.
     #[must_use]
-    pub fn stored(&self) -> Vec<Arc<Kind>> {
-        let own = self.own.load();
-        let all = self.shared.all().iter().chain(own.values().flat_map(|layer| layer.all()));
-        let mut all: Vec<Arc<Kind>> =
-            all.filter(|kind| kind.stored_as.is_none()).cloned().collect();
-        all.sort_by(|a, b| a.storage().cmp(b.storage()));
-        all.dedup_by(|a, b| a.storage() == b.storage());
-        all
+    pub fn stored(&self) -> StoredKinds {
+        StoredKinds { shared: self.shared.clone(), own: self.own.load_full() }
     }
 
-    /// Counts up with every change.
+    /// Counts up whenever a storage has come or gone.
     #[must_use]
     pub fn version(&self) -> u64 {
         *self.changed.borrow()
     }
 
-    /// Tells of changes from now on.
+    /// Tells from now on when a storage has come or gone.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    fn changes_of(&self, cluster: &ClusterName) -> watch::Receiver<()> {
+        let mut clusters = self.clusters.lock();
+        clusters.entry(cluster.clone()).or_insert_with(|| watch::Sender::new(())).subscribe()
     }
 
     /// Ready when a cluster's own kind is none of its kinds any more.
@@ -250,7 +314,8 @@ impl Registries {
         cluster: &ClusterName,
         id: KindId,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let (registries, cluster, mut changes) = (self.clone(), cluster.clone(), self.changes());
+        let (registries, cluster) = (self.clone(), cluster.clone());
+        let mut changes = self.changes_of(&cluster);
         async move {
             loop {
                 // What comes after this look is a change.
@@ -278,6 +343,8 @@ fn is_same(old: &[Arc<Kind>], new: &[Kind]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use futures::FutureExt as _;
     use serde_json::json;
 
@@ -327,7 +394,82 @@ mod tests {
         assert!(there.by_kind("example.com/v1", "Widget").is_none());
         assert!(there.by_storage(&storage).is_none());
         registries.add(&ClusterName::root(), widgets()).unwrap();
-        assert_eq!(registries.stored().iter().filter(|k| *k.storage() == storage).count(), 1);
+        assert!(registries.stored().storages(|_| true).contains(&storage));
+    }
+
+    #[test]
+    fn what_is_asked_of_a_storage_is_asked_of_each_cluster_s_kind() {
+        let registries = registries();
+        let first = ClusterName::try_from("a").unwrap();
+        let storage = Resource::new("example.com", "widgets");
+        registries.put(&first, &storage, vec![widgets().cluster_scoped()]).unwrap();
+        registries.put(&pi(), &storage, vec![widgets()]).unwrap();
+        let namespaced = registries.stored().storages(|kind| kind.namespaced);
+        assert!(namespaced.contains(&storage), "{namespaced:?}");
+        assert!(registries.stored().storages(|kind| !kind.namespaced).contains(&storage));
+    }
+
+    #[test]
+    fn what_comes_is_told_by_its_cluster_and_what_changes_is_not() {
+        let registries = registries();
+        let storage = Resource::new("example.com", "widgets");
+        let changes = registries.changes();
+        let put = |cluster: &ClusterName, origin: &'static str| {
+            let before = registries.stored();
+            registries.put(cluster, &storage, vec![widgets().made_of(origin)]).unwrap();
+            registries.stored().came_since(&before)
+        };
+        assert_eq!(put(&pi(), "a"), [(pi(), storage.clone())]);
+        let before = *changes.borrow();
+        for origin in ["b", "c"] {
+            assert_eq!(put(&pi(), origin), [], "a description of it");
+        }
+        assert_eq!(*changes.borrow(), before);
+        let root = ClusterName::root();
+        assert_eq!(
+            put(&root, "a"),
+            [(root.clone(), storage.clone())],
+            "another's of the same name"
+        );
+        let before = registries.stored();
+        let wide = vec![widgets().cluster_scoped().made_of("d")];
+        registries.put(&root, &storage, wide).unwrap();
+        assert_eq!(registries.stored().came_since(&before), [(root, storage.clone())]);
+        let before = registries.stored();
+        registries.put(&pi(), &storage, Vec::new()).unwrap();
+        assert_eq!(registries.stored().came_since(&before), []);
+        assert_eq!(*changes.borrow(), 4, "two came, one is another, one went");
+    }
+
+    /// How often somebody was called.
+    #[derive(Default)]
+    struct Calls(AtomicUsize);
+
+    impl std::task::Wake for Calls {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_waits_for_an_end_hears_of_its_cluster_alone() {
+        let registries = Arc::new(registries());
+        let id = registries.add(&pi(), widgets()).unwrap().id();
+        let its = pi();
+        let mut ends: Vec<_> = (0..3).map(|_| Box::pin(registries.end_of(&its, id))).collect();
+        let count = Arc::new(Calls::default());
+        let waker = count.clone().into();
+        let mut cx = std::task::Context::from_waker(&waker);
+        assert!(ends.iter_mut().all(|end| end.as_mut().poll(&mut cx).is_pending()));
+        let other = ClusterName::try_from("pi-8").unwrap();
+        registries.add(&other, widgets()).unwrap();
+        assert_eq!(count.0.load(Ordering::Relaxed), 0);
+        registries.forget(&pi());
+        assert_eq!(count.0.load(Ordering::Relaxed), 3);
+        assert!(ends.iter_mut().all(|end| end.as_mut().poll(&mut cx).is_ready()));
+        drop(ends);
+        registries.add(&pi(), widgets()).unwrap();
+        assert!(registries.clusters.lock().is_empty(), "nobody waits any more");
     }
 
     #[test]
@@ -376,9 +518,8 @@ mod tests {
         let id = here.find("example.com", "v2", "widgets").unwrap().id();
         assert_eq!(here.by_storage(&storage).unwrap().version(), "v1");
         assert_eq!(here.stored().iter().filter(|kind| *kind.storage() == storage).count(), 1);
-        let before = registries.version();
         registries.put(&pi(), &storage, versions("a")).unwrap();
-        assert_eq!(registries.version(), before, "nothing has changed");
+        assert_eq!(registries.of(&pi()).find("example.com", "v2", "widgets").unwrap().id(), id);
         registries.put(&pi(), &storage, versions("b")).unwrap();
         assert_ne!(registries.of(&pi()).find("example.com", "v2", "widgets").unwrap().id(), id);
         registries.put(&pi(), &storage, Vec::new()).unwrap();

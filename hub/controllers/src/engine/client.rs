@@ -9,7 +9,7 @@ use freewheel_hub_objects::{
 };
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
-use freewheel_hub_schema::object::Key;
+use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_schema::registry::Registry;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::{Expect, Scope, Snapshot, Stored};
@@ -220,7 +220,13 @@ pub fn kind(group: &str, version: &str, plural: &'static str) -> Result<Arc<Kind
 /// All objects of a kind, everywhere.
 #[must_use]
 pub fn everywhere(kind: &Kind) -> Scope {
-    Scope { resource: kind.storage().clone(), cluster: None, namespace: None }
+    all_of(kind.storage().clone())
+}
+
+/// All that is stored there.
+#[must_use]
+pub fn all_of(resource: Resource) -> Scope {
+    Scope { resource, cluster: None, namespace: None }
 }
 
 /// All objects of a kind in one cluster.

@@ -2,16 +2,19 @@
 //!
 //! Guarantees:
 //! - what is logged while a key is worked on says which one, and whose work it is
-//!   (`what_is_logged_of_a_reconcile_says_which_it_is`).
+//!   (`what_is_logged_of_a_reconcile_says_which_it_is`);
+//! - kinds that change are no reason to read the store, and of one that comes to a cluster what that cluster has of it
+//!   is read alone (`a_kind_that_comes_costs_what_is_there_of_it_and_one_that_changes_nothing`).
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_schema::object::Key;
-use freewheel_hub_schema::registry::Registries;
-use freewheel_hub_store::{Event, Scope, Snapshot, Store, Watch};
+use freewheel_hub_schema::object::{Key, Resource};
+use freewheel_hub_schema::registry::{Registries, StoredKinds};
+use freewheel_hub_store::{Event, Scope, Snapshot, Store};
+use freewheel_link::names::ClusterName;
 use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -34,14 +37,14 @@ pub trait Controller: Send + Sync + 'static {
     /// What it watches; empty: everything.
     fn scopes(&self) -> Vec<Scope>;
 
-    /// The registries, when its scopes are of every kind that there is: whenever a kind comes or goes, they are asked
-    /// for again and all is read anew.
+    /// The registries, when its scopes are of every kind that there is: whenever a storage comes or goes, they are asked
+    /// for again, and what is there of one that came to a cluster is read.
     fn kinds(&self) -> Option<&Registries> {
         None
     }
 
     /// The keys that a change of one object touches. Called for every event in order, and at start
-    /// (and after falling behind) once per object as if it had just been created.
+    /// (after falling behind, and when its cluster gets its kind) once per object as if it had just been created.
     fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key>;
 
     /// Brings the world closer to what the key's object asks for. `Some`: look again after that.
@@ -94,9 +97,12 @@ async fn inform(
     stop: CancellationToken,
 ) {
     controller.first().into_iter().for_each(|key| queue.add(key));
-    let mut changes = controller.kinds().map(Registries::changes);
+    let mut kinds = controller.kinds().map(FollowedKinds::new);
     while !stop.is_cancelled() {
-        let mut watch = read_all(&*store, &*controller, &queue);
+        let mut scopes = controller.scopes();
+        let (snapshot, mut watch) = store.follow(scopes.clone());
+        scopes.iter().for_each(|scope| read(&*snapshot, scope, &*controller, &queue));
+        drop(snapshot);
         loop {
             let events = tokio::select! {
                 () = stop.cancelled() => return,
@@ -104,8 +110,17 @@ async fn inform(
                     keys.into_iter().for_each(|key| queue.add(key));
                     continue;
                 }
-                () = changed(&mut changes) => {
-                    watch = read_all(&*store, &*controller, &queue);
+                came = storages_came(&mut kinds) => {
+                    let now = controller.scopes();
+                    if now != scopes {
+                        let Ok(wider) = store.watch(now.clone(), watch.progress()) else { break };
+                        (scopes, watch) = (now, wider);
+                    }
+                    let snapshot = store.snapshot();
+                    for (cluster, resource) in came {
+                        let scope = Scope { resource, cluster: Some(cluster), namespace: None };
+                        read(&*snapshot, &scope, &*controller, &queue);
+                    }
                     continue;
                 }
                 events = watch.next() => events,
@@ -126,27 +141,43 @@ async fn inform(
     }
 }
 
-/// Ready when a kind came or went; never without registries.
-async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
-    if let Some(changes) = changes
-        && changes.changed().await.is_ok()
-    {
-        return;
-    }
-    std::future::pending::<()>().await;
+/// The kinds whose objects are followed.
+struct FollowedKinds<'a> {
+    registries: &'a Registries,
+    changes: watch::Receiver<u64>,
+    known: StoredKinds,
+    /// When it was last looked at them: one cluster's may come and go all the time.
+    looked: Instant,
 }
 
-/// Enqueues what is there, and follows what comes after it.
-fn read_all(store: &dyn Store, controller: &dyn Controller, queue: &Queue) -> Box<dyn Watch> {
-    let scopes = controller.scopes();
-    let (snapshot, watch) = store.follow(scopes.clone());
-    for scope in scopes {
-        for stored in snapshot.range(&scope, None) {
-            let event = Event { revision: stored.revision, now: Some(stored), before: None };
-            enqueue(controller, &event, &*snapshot, queue);
+impl<'a> FollowedKinds<'a> {
+    fn new(registries: &'a Registries) -> Self {
+        // Whatever comes after the receiver is a change, also where it is known already.
+        let changes = registries.changes();
+        Self { registries, changes, known: registries.stored(), looked: Instant::now() }
+    }
+}
+
+/// Ready when a storage came or went, with those that came; never without registries. Cancel safe.
+async fn storages_came(kinds: &mut Option<FollowedKinds<'_>>) -> Vec<(ClusterName, Resource)> {
+    if let Some(kinds) = kinds {
+        tokio::time::sleep_until(kinds.looked + RELIST_PAUSE).await;
+        if kinds.changes.changed().await.is_ok() {
+            let now = kinds.registries.stored();
+            let came = now.came_since(&kinds.known);
+            (kinds.known, kinds.looked) = (now, Instant::now());
+            return came;
         }
     }
-    watch
+    std::future::pending().await
+}
+
+/// Enqueues what is there.
+fn read(snapshot: &dyn Snapshot, scope: &Scope, controller: &dyn Controller, queue: &Queue) {
+    for stored in snapshot.range(scope, None) {
+        let event = Event { revision: stored.revision, now: Some(stored), before: None };
+        enqueue(controller, &event, snapshot, queue);
+    }
 }
 
 fn enqueue(controller: &dyn Controller, event: &Event, now: &dyn Snapshot, queue: &Queue) {

@@ -11,28 +11,29 @@
 //! - an index is never behind what its reader has seen or written: it takes in what the store has published
 //!   before it answers, so there is nothing that expectations would have to bridge
 //!   (`a_look_does_not_wait_to_be_called`, `an_index_that_fell_behind_reads_everything_anew`);
-//! - what a look costs is what it finds and what happened since the last look (`a_look_costs_what_it_finds`).
-//!
-//! That of dependents is of every kind that there is: a kind that comes is read when it is looked at the next time.
+//! - what a look costs is what it finds and what happened since the last look (`a_look_costs_what_it_finds`);
+//! - that of dependents is of every kind that there is: one that comes or goes costs what is there of it, at the next look
+//!   (`a_kind_that_comes_or_goes_costs_what_is_there_of_it`).
 
 mod entry;
 mod fleet_entry;
 mod indexer;
 mod term;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use freewheel_hub_api::kinds;
 use freewheel_hub_schema::kind::{Kind, Trait};
-use freewheel_hub_schema::object::Key;
+use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_schema::registry::Registries;
 use freewheel_hub_store::{Scope, Store, Stored, Watch};
 use parking_lot::Mutex;
 
 use crate::engine::Error;
-use crate::engine::client::{everywhere, kind};
+use crate::engine::client::{all_of, everywhere, kind};
 use crate::selector::Selector;
 pub use entry::{
     Controllable, Dependent, Entry, NamedPort, NodeReachability, PodEntry, PodSummary,
@@ -135,21 +136,28 @@ pub fn controlled_or_adoptable<C: Entry>(
 }
 
 impl<C: Entry> Follower<C> {
-    /// Takes in what is there of kinds that came; how many objects that was. When one went, all is read anew.
+    /// Takes in what is there of storages that came; how many objects that was.
     fn follow_kinds(&mut self, store: &dyn Store, kinds: &Registries) -> u64 {
         let version = Some(kinds.version());
         if self.version == version {
             return 0;
         }
         self.version = version;
-        let wanted: Vec<Scope> = with_owners(kinds).iter().map(|kind| everywhere(kind)).collect();
-        let before = std::mem::replace(&mut self.scopes, wanted);
-        let Some(watch) = self.watch.take() else { return 0 };
-        if before.iter().any(|scope| !self.scopes.contains(scope)) {
+        let wanted = with_owners(kinds);
+        let of = |scopes: &[Scope]| -> BTreeSet<Resource> {
+            scopes.iter().map(|scope| scope.resource.clone()).collect()
+        };
+        let (there, now) = (of(&self.scopes), of(&wanted));
+        if there == now {
             return 0;
         }
-        let (snapshot, mut taken) = (store.snapshot(), 0);
-        for scope in self.scopes.iter().filter(|scope| !before.contains(scope)) {
+        // A storage that went was emptied before, which may not have been read yet.
+        let went = self.watch.is_some() && !there.is_subset(&now);
+        let mut taken = if went { self.catch_up(store) } else { 0 };
+        self.scopes = wanted;
+        let Some(watch) = self.watch.take() else { return taken };
+        let snapshot = store.snapshot();
+        for scope in self.scopes.iter().filter(|scope| !there.contains(&scope.resource)) {
             for stored in snapshot.range(scope, None) {
                 taken += 1;
                 self.indexer.put(stored);
@@ -285,12 +293,11 @@ impl Indexes {
     }
 }
 
-/// Every kind that can have owners that matter, each storage once.
+/// All that can have owners that matter.
 #[must_use]
-pub fn with_owners(kinds: &Registries) -> Vec<Arc<Kind>> {
-    let mut all = kinds.stored();
-    all.retain(|kind| !kind.has(Trait::HasNoOwners));
-    all
+pub fn with_owners(kinds: &Registries) -> Vec<Scope> {
+    let all = kinds.stored().storages(|kind| !kind.has(Trait::HasNoOwners));
+    all.into_iter().map(all_of).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! An index over a store, and what its looks cost.
 
-use freewheel_hub_schema::object::{Object, Resource};
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::Strategy;
+use freewheel_hub_schema::object::Object;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Compacted, Event, Layer, Limits, Operation, Revision, Txn};
 use freewheel_link::names::ClusterName;
@@ -131,6 +133,39 @@ async fn a_look_costs_what_it_finds() {
     put(&store, key("pods", "p70"), pod(Some("u7"), json!({"app": "u7"}), "n")).await;
     assert_eq!(by(&indexes.pods, "u7").len(), 10);
     assert_eq!(indexes.entries_touched() - before, 11, "the pod that changed, and its set");
+}
+
+struct Plain;
+
+impl Strategy for Plain {}
+
+#[tokio::test]
+async fn a_kind_that_comes_or_goes_costs_what_is_there_of_it() {
+    let store = store();
+    let registries = Arc::new(kinds::registries());
+    let indexes = Indexes::new(&store, &registries).unwrap();
+    let widgets = Resource::new("example.com", "widgets");
+    let of = |name: &str| Key::new(&widgets, &ClusterName::root(), "default", name);
+    for n in 0..1_000 {
+        put(&store, key("pods", &format!("p{n}")), pod(Some("u"), json!({}), "")).await;
+    }
+    for name in ["a", "b"] {
+        put(&store, of(name), pod(Some("w"), json!({}), "")).await;
+    }
+    let owned = |uid: &str| indexes.dependents.find(IndexTerm::Owner(uid)).len();
+    assert_eq!((owned("u"), owned("w")), (1_000, 0));
+    let kind = || Kind::new(Gvk::new("example.com", "v1", "Widget"), "widgets", Plain);
+    let before = indexes.entries_touched();
+    registries.put(&ClusterName::root(), &widgets, vec![kind()]).unwrap();
+    assert_eq!(owned("w"), 2);
+    for name in ["a", "b"] {
+        commit(&store, Operation::Delete(of(name))).await;
+    }
+    registries.put(&ClusterName::root(), &widgets, Vec::new()).unwrap();
+    assert_eq!(owned("w"), 0, "it was emptied before it went");
+    let touched = indexes.entries_touched() - before;
+    assert!(touched < 10, "{touched} of a thousand and two");
+    assert_eq!(owned("u"), 1_000);
 }
 
 /// A store that never calls its watchers: one that waited once waits for ever.

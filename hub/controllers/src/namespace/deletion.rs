@@ -25,7 +25,7 @@ use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use futures::future::join_all;
 use parking_lot::Mutex;
 
-use crate::engine::client::{everywhere, in_namespace, key as key_of, kind};
+use crate::engine::client::{all_of, in_namespace, key as key_of, kind};
 use crate::engine::clock::rfc3339;
 use crate::engine::{Client, Controller, Error, Throttle};
 
@@ -205,10 +205,8 @@ impl Controller for NamespaceDeletion {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        let content =
-            self.client.objects().kinds().stored().into_iter().filter(|kind| kind.namespaced);
-        let all = std::iter::once(self.namespaces.clone()).chain(content);
-        all.map(|kind| everywhere(&kind)).collect()
+        let content = self.client.objects().kinds().stored().storages(|kind| kind.namespaced);
+        std::iter::once(self.namespaces.storage().clone()).chain(content).map(all_of).collect()
     }
 
     fn kinds(&self) -> Option<&Registries> {

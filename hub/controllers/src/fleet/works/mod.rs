@@ -38,7 +38,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::api_group::{CLUSTER_GROUP, WORK_GROUP};
-use crate::engine::client::{everywhere, in_namespace, key as key_of, kind};
+use crate::engine::client::{all_of, in_namespace, key as key_of, kind};
 use crate::engine::{Client, Controller, Error};
 use crate::node::is_accepted;
 
@@ -141,7 +141,8 @@ impl Controller for Works {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        self.client.objects().kinds().stored().iter().map(|kind| everywhere(kind)).collect()
+        let content = self.client.objects().kinds().stored().storages(|_| true);
+        content.into_iter().map(all_of).collect()
     }
 
     fn kinds(&self) -> Option<&Registries> {
