@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freewheel_hub_schema::namespace::NamespaceName;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Stored;
@@ -33,8 +32,6 @@ pub(crate) struct BoundPods {
     uids: BTreeMap<Uid, Key>,
     /// Nodes with pods of the root.
     in_root: BTreeSet<String>,
-    /// Namespaces of the root, with their nodes and how many pods those have of them.
-    namespaces: BTreeMap<NamespaceName, BTreeMap<String, usize>>,
 }
 
 /// The node that a pod is bound to: any for one of the root, for one of a spoke's cluster that spoke. What
@@ -50,11 +47,9 @@ impl BoundPods {
         let Stored { key, object, .. } = stored;
         self.uids.insert(object.header.uid.clone(), key.clone());
         let here = self.nodes.entry(node.to_owned()).or_default();
-        let new = here.of_mut(&key.cluster).insert(key.clone());
-        if new && key.cluster.is_root() {
+        here.of_mut(&key.cluster).insert(key.clone());
+        if key.cluster.is_root() {
             self.in_root.insert(node.to_owned());
-            let nodes = self.namespaces.entry(key.namespace.clone()).or_default();
-            *nodes.entry(node.to_owned()).or_default() += 1;
         }
     }
 
@@ -62,27 +57,12 @@ impl BoundPods {
         let Stored { key, object, .. } = stored;
         self.uids.remove(&object.header.uid);
         let Some(here) = self.nodes.get_mut(node) else { return };
-        if !here.of_mut(&key.cluster).remove(key) {
-            return;
-        }
+        here.of_mut(&key.cluster).remove(key);
         if here.root.is_empty() {
             self.in_root.remove(node);
             if here.own.is_empty() {
                 self.nodes.remove(node);
             }
-        }
-        if !key.cluster.is_root() {
-            return;
-        }
-        let Some(nodes) = self.namespaces.get_mut(&key.namespace) else { return };
-        if let Some(count) = nodes.get_mut(node) {
-            *count -= 1;
-            if *count == 0 {
-                nodes.remove(node);
-            }
-        }
-        if nodes.is_empty() {
-            self.namespaces.remove(&key.namespace);
         }
     }
 
@@ -99,10 +79,5 @@ impl BoundPods {
     /// Nodes with pods of the root.
     pub(crate) fn in_root(&self) -> impl Iterator<Item = &str> {
         self.in_root.iter().map(String::as_str)
-    }
-
-    /// Nodes with pods of this namespace of the root.
-    pub(crate) fn in_namespace(&self, namespace: &NamespaceName) -> impl Iterator<Item = &str> {
-        self.namespaces.get(namespace).into_iter().flatten().map(|(node, _)| node.as_str())
     }
 }

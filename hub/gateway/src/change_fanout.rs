@@ -11,7 +11,8 @@
 //!   (`the_first_change_after_a_quiet_time_waits_for_nothing`,
 //!   `of_sessions_that_open_at_the_same_time_the_newest_is_in_force_and_hears_of_changes`); being told once for many
 //!   changes is normal (`a_burst_of_changes_is_a_few_plans`);
-//! - and nobody else is told of a Service (`a_service_of_the_root_wakes_whom_it_concerns`);
+//! - and nobody else is told of a Service (`a_service_of_the_root_wakes_whom_it_concerns`), of a ConfigMap or of a Secret
+//!   (`configuration_wakes_those_alone_whose_pods_name_it`);
 //! - it is told when its Node, in the root or in its own cluster, is another one than before
 //!   (`a_node_that_is_deleted_or_made_anew_has_all_that_its_device_said`) or says something else
 //!   (`what_somebody_writes_into_a_node_s_status_is_as_its_device_said_again`);
@@ -30,12 +31,15 @@ use freewheel_hub_schema::kind::{Concern, Kind};
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_store::{Event, Revision, Scope, Snapshot, Store, Stored};
 use freewheel_link::names::ClusterName;
+use freewheel_link::plan::RecordKey;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::bound_pods::{BoundPods, node_of};
+use crate::config_readers::ConfigReaders;
+use crate::config_records::ConfigRecords;
 use crate::pod_cidr_leases::PodCidrLeases;
 use crate::services::{Services, Touched};
 use crate::sync_signal::SyncSignal;
@@ -70,6 +74,7 @@ struct PendingChanges {
     to_recheck: BTreeSet<String>,
     /// Those with Nodes that have changed.
     nodes: BTreeSet<String>,
+    config: BTreeSet<RecordKey>,
     services: Touched,
 }
 
@@ -85,6 +90,9 @@ pub(crate) struct ChangeFanout {
     pods: Mutex<BoundPods>,
     pub(crate) ranges: PodCidrLeases,
     services: Services,
+    /// ConfigMaps and Secrets as spokes are told of them, and who is.
+    config: ConfigRecords,
+    pub(crate) readers: ConfigReaders,
     signals: Mutex<BTreeMap<ClusterName, Arc<SyncSignal>>>,
     /// Everything up to this revision is in the indexes and noted at the signals; none while nobody follows the store.
     at: Mutex<Option<Revision>>,
@@ -218,6 +226,7 @@ impl ChangeFanout {
                 signal.raise();
             }
         }
+        news.config.iter().for_each(|key| self.readers.tell(key));
         for signal in news.to_recheck.iter().filter_map(|spoke| signals.get(&**spoke)) {
             signal.recheck();
             signal.raise();
@@ -245,7 +254,7 @@ impl ChangeFanout {
         };
         match whom {
             Concern::ItsNode => self.note_pod(event, news),
-            Concern::ItsNamespace => self.note_config(key, news),
+            Concern::ItsNamespace => news.config.extend(config_record_key(key)),
             Concern::ItsName => {
                 if event.now.is_none() {
                     self.services.forget(&key.name);
@@ -284,18 +293,6 @@ impl ChangeFanout {
                 pods.remove(node, stored);
             }
             news.of(node).pods.insert(stored.key.clone());
-        }
-    }
-
-    fn note_config(&self, key: &Key, news: &mut PendingChanges) {
-        let Some(record) = config_record_key(key) else { return };
-        if !key.cluster.is_root() {
-            news.of(key.cluster.as_str()).config.insert(record);
-            return;
-        }
-        let pods = self.pods.lock();
-        for node in pods.in_namespace(&key.namespace) {
-            news.of(node).config.insert(record.clone());
         }
     }
 
@@ -340,8 +337,8 @@ impl ChangeFanout {
 
     /// What a plan reads, in one snapshot.
     pub(crate) fn view<'a>(&'a self, at: &'a dyn Snapshot) -> PlanView<'a> {
-        let (pods, services, ranges) = (&self.pods, &self.services, &self.ranges);
-        PlanView { at, pods, services, ranges, tokens: None }
+        let (pods, config, ranges) = (&self.pods, &self.config, &self.ranges);
+        PlanView { at, pods, config, ranges, tokens: None }
     }
 
     /// The Services of a realm as its spokes are told of them.

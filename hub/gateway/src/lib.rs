@@ -23,6 +23,7 @@
 //! pod_tokens  tokens of service accounts for pods, signed anew in time
 //! pod_cidr_leases  which spoke has which pod addresses      leasing  one that lacks some gets them
 //! services   Services, translated once for all spokes
+//! config_records  ConfigMaps and Secrets in the same way     config_readers  whose pods name them
 //! reports, events, node  what spokes say, as objects      device  the newest that one says of itself
 //! object_refs  where objects are, and of which a spoke may speak
 //! refusals   what cannot be planned, where its user looks
@@ -44,6 +45,8 @@ mod answers;
 mod bound_pods;
 mod change_fanout;
 mod compiling;
+mod config_readers;
+mod config_records;
 mod datagrams;
 mod deleted_clusters;
 mod device;

@@ -18,7 +18,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_plan::{NodeSettings, Refused, SpokePlan};
+use freewheel_hub_plan::{Changes, NodeSettings, Refused, SpokePlan};
 use freewheel_link::generation::Generation;
 use freewheel_link::message::Reason;
 use freewheel_link::names::ClusterName;
@@ -27,6 +27,7 @@ use tokio::select;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::debug;
 
+use crate::config_readers::Reading;
 use crate::live_session::Session;
 use crate::pod_tokens::SpokeTokens;
 use crate::session_end::End;
@@ -44,7 +45,8 @@ const REFUSALS_AT_ONCE: usize = 16;
 
 impl Session<'_> {
     /// Looks at what has changed each time that it is called, and says what should be held.
-    pub(crate) async fn sync_plan(&self, signal: &SyncSignal) -> Result<Infallible, End> {
+    pub(crate) async fn sync_plan(&self, signal: &Arc<SyncSignal>) -> Result<Infallible, End> {
+        let mut reading = self.inner.fanout.readers.reading(signal);
         let mut plan = SpokePlan::new(self.cluster, NodeSettings::default());
         let snapshot = self.inner.objects.store().snapshot();
         if let Some(written) = session_records::session_revision(&*snapshot, self.cluster) {
@@ -55,7 +57,7 @@ impl Session<'_> {
         loop {
             self.in_force(signal)?;
             self.addresses(signal).await?;
-            self.sync(signal, &mut plan);
+            self.sync(signal, &mut reading, &mut plan);
             let looked = Instant::now();
             signal.raised().await;
             self.gather(signal, looked).await?;
@@ -119,7 +121,7 @@ impl Session<'_> {
         }
     }
 
-    fn sync(&self, signal: &SyncSignal, plan: &mut SpokePlan) {
+    fn sync(&self, signal: &SyncSignal, reading: &mut Reading<'_>, plan: &mut SpokePlan) {
         let refused = {
             let (store, fanout) = (self.inner.objects.store(), &self.inner.fanout);
             let (at, changes) = fanout.take(signal);
@@ -132,8 +134,19 @@ impl Session<'_> {
             let view = PlanView { tokens: Some(tokens), ..fanout.view(&*snapshot) };
             let images = &*self.inner.images;
             plan.look(&changes, &view, images);
+            let (named, unnamed) = plan.take_renamed();
+            reading.end(&unnamed);
+            reading.begin(&named);
+            if !named.is_empty() {
+                // What has changed before it was to be told of that, nobody tells.
+                let config = view.changed(named, &*store.snapshot());
+                if !config.is_empty() {
+                    signal.note(Changes { config, ..Changes::default() });
+                    signal.raise();
+                }
+            }
             let services = [&ClusterName::root(), self.cluster].map(|realm| fanout.services(realm));
-            let (set, refused) = plan.set(services, &view, images);
+            let (set, refused) = plan.set(services);
             let generation = Generation {
                 incarnation: incarnation::incarnation(&**store, &*snapshot),
                 // What is newer than that may be missing.

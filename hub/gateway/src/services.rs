@@ -173,26 +173,6 @@ impl Services {
     pub(crate) fn of(&self, realm: &ClusterName) -> Arc<ServiceSet> {
         self.0.lock().get(realm).map(|realm| realm.told.clone()).unwrap_or_default()
     }
-
-    /// All Services of a realm, as they are stored.
-    pub(crate) fn stored(&self, realm: &ClusterName) -> Vec<StoredObject> {
-        let realms = self.0.lock();
-        let all = realms.get(realm).into_iter().flat_map(|realm| realm.services.values());
-        all.filter_map(|service| service.stored.as_deref()).map(found).collect()
-    }
-
-    /// The EndpointSlices of a Service.
-    pub(crate) fn slices(
-        &self,
-        realm: &ClusterName,
-        namespace: &str,
-        name: &str,
-    ) -> Vec<StoredObject> {
-        let realms = self.0.lock();
-        let name = (namespace.into(), name.into());
-        let service = realms.get(realm).and_then(|realm| realm.services.get(&name));
-        service.into_iter().flat_map(|service| service.slices.values()).map(|s| found(s)).collect()
-    }
 }
 
 #[cfg(test)]

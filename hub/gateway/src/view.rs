@@ -1,25 +1,31 @@
 //! What a plan reads: one snapshot, with what one spoke has in it.
 
-use freewheel_hub_objects::internal;
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
-use freewheel_hub_plan::{Source, StoredObject, TokensAsked};
+use freewheel_hub_objects::internal;
+use freewheel_hub_plan::{
+    Refused, Source, StoredObject, TokensAsked, config_map_record, secret_record,
+};
 use freewheel_hub_schema::object::{Key, Resource};
-use freewheel_hub_store::Snapshot;
+use freewheel_hub_store::{Snapshot, Stored};
 use freewheel_link::names::ClusterName;
-use freewheel_link::plan::Record;
+use freewheel_link::plan::{Kind, Record, RecordKey};
+use freewheel_link::record_set::Sealed;
 use parking_lot::Mutex;
 
 use crate::bound_pods::{BoundPods, node_of};
+use crate::config_records::ConfigRecords;
 use crate::pod_cidr_leases::PodCidrLeases;
 use crate::pod_tokens::SpokeTokens;
-use crate::services::{Services, found};
+use crate::services::found;
 
 /// A snapshot and the indexes over it.
 pub(crate) struct PlanView<'a> {
     pub(crate) at: &'a dyn Snapshot,
     pub(crate) pods: &'a Mutex<BoundPods>,
-    pub(crate) services: &'a Services,
+    pub(crate) config: &'a ConfigRecords,
     pub(crate) ranges: &'a PodCidrLeases,
     /// None where only images are looked for.
     pub(crate) tokens: Option<SpokeTokens<'a>>,
@@ -35,6 +41,27 @@ impl PlanView<'_> {
     ) -> Option<StoredObject> {
         let key = Key::new(&Resource::new("", plural), realm, namespace, name);
         self.at.get(&key).map(|stored| found(&stored))
+    }
+
+    /// The ConfigMap or Secret with this key.
+    fn config(&self, key: &RecordKey) -> Option<Arc<Stored>> {
+        let plural = if key.kind == Kind::SECRET_V1 { "secrets" } else { "configmaps" };
+        let (namespace, name) = key.key.split_once('/')?;
+        self.at.get(&Key::new(&Resource::new("", plural), &key.realm, namespace, name))
+    }
+
+    /// Those of these that are others in a later snapshot.
+    pub(crate) fn changed(
+        &self,
+        keys: Vec<RecordKey>,
+        later: &dyn Snapshot,
+    ) -> BTreeSet<RecordKey> {
+        let (pods, config, ranges) = (self.pods, self.config, self.ranges);
+        let later = PlanView { at: later, pods, config, ranges, tokens: None };
+        let revision =
+            |view: &PlanView<'_>, key: &RecordKey| view.config(key).map(|stored| stored.revision);
+        let is_other = |key: &RecordKey| revision(self, key) != revision(&later, key);
+        keys.into_iter().filter(is_other).collect()
     }
 
     fn lease(&self, realm: &ClusterName, spoke: &str, base: Ipv4Addr) -> Option<(String, u64)> {
@@ -61,21 +88,21 @@ impl Source for PlanView<'_> {
         self.one("secrets", realm, namespace, name)
     }
 
+    fn config_record(&self, key: &RecordKey) -> Option<Result<Arc<Sealed>, Refused>> {
+        let stored = self.config(key)?;
+        let translate = || {
+            let made = if key.kind == Kind::SECRET_V1 { secret_record } else { config_map_record };
+            made(&key.realm, &found(&stored))
+        };
+        // What one spoke alone is told, nobody shares.
+        if !key.realm.is_root() {
+            return Some(translate().map(|record| Arc::new(record.into())));
+        }
+        Some(self.config.of(key, stored.revision, translate))
+    }
+
     fn tokens(&self, asked: &TokensAsked) -> Option<Record> {
         self.tokens.as_ref()?.get(asked)
-    }
-
-    fn services(&self, realm: &ClusterName) -> Vec<StoredObject> {
-        self.services.stored(realm)
-    }
-
-    fn endpoint_slices(
-        &self,
-        realm: &ClusterName,
-        namespace: &str,
-        service: &str,
-    ) -> Vec<StoredObject> {
-        self.services.slices(realm, namespace, service)
     }
 
     fn pod_cidrs(&self, realm: &ClusterName, spoke: &str) -> Vec<(String, u64)> {

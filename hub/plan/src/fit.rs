@@ -3,6 +3,7 @@
 //! ```text
 //! node, ranges ─▶ pods that are on the device ─▶ Services ─▶ their configuration that grew ─▶ new pods
 //!                 configuration: what they have    up to half   else they keep what they have    whole, or not at all
+//!                 and all of their tokens
 //!
 //! the cluster of the device itself: three quarters of each at most, so that a quarter is the root's whatever comes
 //! ```
@@ -15,6 +16,8 @@
 //! - a pod that is on the device goes on there while others' configuration grows and when its own does: what grew and
 //!   has no room is what the device had before, or is left out alone
 //!   (`what_grows_takes_no_room_from_pods_that_are_there`, `what_grew_and_has_no_room_stays_as_it_was`);
+//! - tokens that have no room are told at their pod, which waits for them
+//!   (`tokens_that_have_no_room_are_told_at_their_pod`);
 //! - who has the device's own cluster leaves room for the root (`the_cluster_of_a_device_leaves_room_for_the_root`);
 //! - pods that have been on the device for longer stay before newer ones, so that a new pod takes no room from one that
 //!   runs (`a_new_pod_takes_no_room_from_an_older_one`,
@@ -22,84 +25,114 @@
 //!   which the hub made them (`pods_of_one_second_keep_the_order_in_which_the_hub_made_them`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use freewheel_link::names::ClusterName;
-use freewheel_link::plan::{Kind, PodV1, Record, RecordKey};
-use k8s_openapi::api::core::v1::Pod;
+use freewheel_link::plan::{Kind, RecordKey};
+use freewheel_link::record_set::Sealed;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
-use super::config;
-use super::plan::Plan;
-use super::pod::config_of;
-use super::refused::Fault;
+use super::refused::{Fault, Refused};
 use super::room::Room;
-use super::source::Source;
-use super::stored_object::parse;
 use super::versioned::VersionedSet;
 
 /// A pod of the plan, with the keys of all that it brings along.
-struct Member {
-    realm: ClusterName,
-    meta: ObjectMeta,
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) realm: ClusterName,
+    pub(super) namespace: String,
+    pub(super) name: String,
     /// When it got its node, and the revision that created it.
-    age: (Option<Time>, u64),
+    pub(super) age: (Option<Time>, u64),
     /// Whether the device has it.
-    there: bool,
-    own: RecordKey,
-    config: Vec<RecordKey>,
+    pub(super) there: bool,
+    pub(super) own: RecordKey,
+    pub(super) config: Box<[RecordKey]>,
 }
+
+impl Member {
+    fn meta(&self) -> ObjectMeta {
+        ObjectMeta {
+            namespace: Some(self.namespace.clone()),
+            name: Some(self.name.clone()),
+            uid: Some(self.own.key.clone()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    /// Those that are there come before new ones, of them the root's first, and then those that have been there for
+    /// longest.
+    fn turn(&self) -> (bool, bool, &(Option<Time>, u64)) {
+        (!self.there, self.there && !self.realm.is_root(), &self.age)
+    }
+}
+
+/// Records by their keys.
+pub(super) type Records = BTreeMap<RecordKey, Arc<Sealed>>;
 
 /// What fits, and what waits for room.
 struct Fit<'p> {
-    plan: &'p mut Plan,
+    fits: Records,
+    refused: Vec<Refused>,
     /// What the spoke was told last.
     held: &'p VersionedSet,
     room: Room,
-    waiting: BTreeMap<RecordKey, Record>,
-    /// Configuration of which the plan has what the spoke holds, and not what there is now.
-    grown: Vec<RecordKey>,
+    waiting: Records,
+    /// Configuration of which the plan has what the spoke holds, and not what there is now, and a pod that reads it.
+    grown: Vec<(RecordKey, &'p Member)>,
+    /// Tokens of pods that have none yet.
+    signed: Vec<(RecordKey, &'p Member)>,
 }
 
-/// Leaves out what does not fit into `room` bytes, for a spoke that was last told `held`.
+/// What of it fits into `room` bytes, for a spoke that was last told `held`, and what is left out.
 pub(super) fn fit(
-    plan: &mut Plan,
+    records: Records,
+    mut members: Vec<Member>,
     spoke: &ClusterName,
-    source: &dyn Source,
     held: &VersionedSet,
     room: usize,
-) {
-    if Room::new(room).holds(plan.records.values()) {
-        return;
+) -> (Records, Vec<Refused>) {
+    if Room::new(room).holds(records.values().map(|record| &***record)) {
+        return (records, Vec::new());
     }
-    let members = members(plan, spoke, source, held);
+    members.sort_by(|left, right| left.turn().cmp(&right.turn()));
     let of_pods =
         members.iter().flat_map(|member| std::iter::once(&member.own).chain(&member.config));
-    let of_pods: BTreeSet<RecordKey> = of_pods.cloned().collect();
+    let of_pods: BTreeSet<&RecordKey> = of_pods.collect();
     let waits = |key: &RecordKey| key.kind == Kind::SERVICE_V1 || of_pods.contains(key);
-    let (waiting, fixed) =
-        std::mem::take(&mut plan.records).into_iter().partition(|(key, _)| waits(key));
-    plan.records = fixed;
+    let (waiting, fits): (Records, Records) = records.into_iter().partition(|(key, _)| waits(key));
     let mut left = Room::new(room);
-    plan.records.values().for_each(|record| left.fill(&record.key.realm, record.weight()));
-    let (there, new): (Vec<_>, Vec<_>) = members.into_iter().partition(|member| member.there);
-    let mut fit = Fit { plan, held, room: left, waiting, grown: Vec::new() };
-    let there: Vec<Member> = there.into_iter().filter(|member| fit.keep(member)).collect();
+    fits.values().for_each(|record| left.fill(&record.key.realm, record.weight()));
+    let mut fit = Fit {
+        fits,
+        refused: Vec::new(),
+        held,
+        room: left,
+        waiting,
+        grown: Vec::new(),
+        signed: Vec::new(),
+    };
+    let (there, new): (Vec<&Member>, Vec<&Member>) =
+        members.iter().partition(|member| member.there);
+    let there: Vec<&Member> = there.into_iter().filter(|member| fit.keep(member)).collect();
     // What has to be there for a pod to be deleted, or to be told of at all, comes before any configuration.
-    for member in &there {
+    for member in there {
         member.config.iter().for_each(|key| fit.keep_config(member, key));
     }
+    fit.keep_signed();
     fit.add_services(spoke);
     fit.grow();
-    new.iter().for_each(|member| fit.add(member));
+    new.into_iter().for_each(|member| fit.add(member));
+    (fit.fits, fit.refused)
 }
 
-impl Fit<'_> {
+impl<'p> Fit<'p> {
     /// Keeps a pod that the device has; whether there is room.
     fn keep(&mut self, member: &Member) -> bool {
         let Some(record) = self.waiting.remove(&member.own) else { return false };
         let weight = record.weight();
         if self.room.keep(&member.realm, weight) {
-            self.plan.records.insert(member.own.clone(), record);
+            self.fits.insert(member.own.clone(), record);
             return true;
         }
         self.refuse_pod(member, weight);
@@ -107,36 +140,56 @@ impl Fit<'_> {
     }
 
     /// Keeps what a pod on the device reads: as the device has it, where that takes less.
-    fn keep_config(&mut self, member: &Member, key: &RecordKey) {
-        let Some(weight) = self.waiting.get(key).map(Record::weight) else { return };
-        if self.plan.records.contains_key(key) || self.grown.contains(key) {
+    fn keep_config(&mut self, member: &'p Member, key: &RecordKey) {
+        let Some(weight) = self.waiting.get(key).map(|record| record.weight()) else { return };
+        if self.fits.contains_key(key) || self.grown.iter().any(|(grown, _)| grown == key) {
             return;
         }
         match self.held.get(key) {
             Some(before) if before.weight() < weight => {
                 if self.room.keep(&key.realm, before.weight()) {
-                    self.plan.records.insert(key.clone(), Record::clone(before));
+                    self.fits.insert(key.clone(), before.clone());
                 }
-                self.grown.push(key.clone());
+                self.grown.push((key.clone(), member));
             }
-            // The device has the pod without it.
-            None if self.held.get(&member.own).is_some() => self.grown.push(key.clone()),
+            // The device has the pod without it. Tokens come when they are signed, and it waits for nothing else.
+            None if self.held.get(&member.own).is_some() => {
+                let is_tokens = key.kind == Kind::POD_TOKENS_V1;
+                let later = if is_tokens { &mut self.signed } else { &mut self.grown };
+                later.push((key.clone(), member));
+            }
             _ if self.room.keep(&key.realm, weight) => {
-                self.plan.records.extend(self.waiting.remove_entry(key));
+                self.fits.extend(self.waiting.remove_entry(key));
             }
-            _ => self.refuse_config(key, weight),
+            _ => self.refuse_config(member, key, weight),
+        }
+    }
+
+    /// Tokens of pods that are there come before anything that is new.
+    fn keep_signed(&mut self) {
+        for (key, member) in std::mem::take(&mut self.signed) {
+            let Some(weight) = self.waiting.get(&key).map(|record| record.weight()) else {
+                continue;
+            };
+            if self.room.keep(&key.realm, weight) {
+                self.fits.extend(self.waiting.remove_entry(&key));
+            } else {
+                self.refuse_config(member, &key, weight);
+            }
         }
     }
 
     /// What has grown comes where there is room.
     fn grow(&mut self) {
-        for key in std::mem::take(&mut self.grown) {
-            let Some(weight) = self.waiting.get(&key).map(Record::weight) else { continue };
-            let before = self.plan.records.get(&key).map_or(0, Record::weight);
+        for (key, member) in std::mem::take(&mut self.grown) {
+            let Some(weight) = self.waiting.get(&key).map(|record| record.weight()) else {
+                continue;
+            };
+            let before = self.fits.get(&key).map_or(0, |record| record.weight());
             if self.room.add(&key.realm, weight.saturating_sub(before)) {
-                self.plan.records.extend(self.waiting.remove_entry(&key));
+                self.fits.extend(self.waiting.remove_entry(&key));
             } else {
-                self.refuse_config(&key, weight);
+                self.refuse_config(member, &key, weight);
             }
         }
     }
@@ -145,14 +198,13 @@ impl Fit<'_> {
     fn add(&mut self, member: &Member) {
         let keys = std::iter::once(&member.own).chain(&member.config);
         // What is in the plan as it was before it grew is shared as it is.
-        let waits = |key: &&RecordKey| {
-            self.waiting.contains_key(*key) && !self.plan.records.contains_key(*key)
-        };
+        let waits =
+            |key: &&RecordKey| self.waiting.contains_key(*key) && !self.fits.contains_key(*key);
         let keys: BTreeSet<&RecordKey> = keys.filter(waits).collect();
         let weight: usize =
-            keys.iter().filter_map(|key| self.waiting.get(key)).map(Record::weight).sum();
+            keys.iter().filter_map(|key| self.waiting.get(key)).map(|one| one.weight()).sum();
         if self.room.add(&member.realm, weight) {
-            self.plan.records.extend(keys.iter().filter_map(|key| self.waiting.remove_entry(key)));
+            self.fits.extend(keys.iter().filter_map(|key| self.waiting.remove_entry(key)));
         } else {
             self.refuse_pod(member, weight);
         }
@@ -173,7 +225,7 @@ impl Fit<'_> {
                 let Some(record) = self.waiting.remove(&key) else { continue };
                 if weight <= half.left(realm) && self.room.add(realm, weight) {
                     half.fill(realm, weight);
-                    self.plan.records.insert(key, record);
+                    self.fits.insert(key, record);
                     continue;
                 }
                 let message = format!(
@@ -191,17 +243,26 @@ impl Fit<'_> {
             self.room.what_is_left(&member.realm)
         );
         let fault = Fault { reason: "TooLarge", message };
-        self.plan.refused.push(fault.of(&member.realm, "pods", &member.meta));
+        self.refused.push(fault.of(&member.realm, "pods", &member.meta()));
     }
 
-    fn refuse_config(&mut self, key: &RecordKey, weight: usize) {
+    fn refuse_config(&mut self, member: &Member, key: &RecordKey, weight: usize) {
+        let is_there = self.fits.contains_key(key);
+        let left = self.room.what_is_left(&key.realm);
+        if key.kind == Kind::POD_TOKENS_V1 {
+            let but =
+                if is_there { "it keeps those that it has" } else { "it waits for them to start" };
+            let message = format!("the pod's tokens take {weight} bytes, and {left}: {but}");
+            let fault = Fault { reason: "TooLarge", message };
+            let refused = fault.of(&key.realm, "pods", &member.meta());
+            return self.refused.push(Refused { stays: true, ..refused });
+        }
         let resource = if key.kind == Kind::SECRET_V1 { "secrets" } else { "configmaps" };
-        let but = if self.plan.records.contains_key(key) {
+        let but = if is_there {
             "the pods that read it keep what they have"
         } else {
             "the pods that read it go on, and start no container anew without it"
         };
-        let left = self.room.what_is_left(&key.realm);
         self.refuse(resource, key, format!("it takes {weight} bytes, and {left}: {but}"));
     }
 
@@ -213,51 +274,8 @@ impl Fit<'_> {
             ..ObjectMeta::default()
         };
         let refused = Fault { reason: "TooLarge", message }.of(&key.realm, resource, &meta);
-        if !self.plan.refused.contains(&refused) {
-            self.plan.refused.push(refused);
+        if !self.refused.contains(&refused) {
+            self.refused.push(refused);
         }
     }
-}
-
-/// The pods of the plan: those that are there before new ones, of them the root's first, and then those that have been
-/// there for longest.
-fn members(
-    plan: &Plan,
-    spoke: &ClusterName,
-    source: &dyn Source,
-    held: &VersionedSet,
-) -> Vec<Member> {
-    let mut members = Vec::new();
-    for realm in [&ClusterName::root(), spoke] {
-        for found in source.pods(realm, spoke.as_str()) {
-            let Ok(pod) = parse::<Pod>(realm, "pods", &found) else { continue };
-            let age = (since(&pod), found.created);
-            let started = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
-            let meta = pod.metadata;
-            let key = meta.uid.clone().unwrap_or_default();
-            let own = RecordKey { realm: realm.clone(), kind: Kind::POD_V1, key };
-            let Some(record) = plan.records.get(&own) else { continue };
-            let named = record.body::<PodV1>().map(|pod| config_of(&pod)).unwrap_or_default();
-            let named = named.iter();
-            let config = named.map(|(kind, space, name)| config::key(realm, *kind, space, name));
-            let config = config.collect();
-            let there = started || held.get(&own).is_some();
-            members.push(Member { realm: realm.clone(), meta, age, there, own, config });
-        }
-    }
-    let of_tenant = |member: &Member| member.there && !member.realm.is_root();
-    members
-        .sort_by(|left, right| (of_tenant(left), &left.age).cmp(&(of_tenant(right), &right.age)));
-    members
-}
-
-/// When a pod got its node: one that was made for it has it from the start.
-fn since(pod: &Pod) -> Option<Time> {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let bound = conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "True")
-        .and_then(|condition| condition.last_transition_time.clone());
-    bound.max(pod.metadata.creation_timestamp.clone())
 }

@@ -5,7 +5,6 @@
 //! spoke_set  those, and the Services that it shares with others: what it is to hold, and the way there
 //! services   the Services of a realm, one set for all of its spokes
 //! versioned  a set that counts its changes
-//! whole      the whole plan made anew        plan     what that comes to
 //! source     what a plan is made from        stored_object    an object as the store holds it
 //! refused    what cannot be translated, in words for its user
 //! pod        Pod          → PodV1       (containers, volumes, env: one file each)
@@ -26,7 +25,7 @@
 //! disturbs nothing else.
 //!
 //! A record's `revision` is that of the newest object it came from, so a pod's own status writes raise
-//! it. Push a record only when [`differs`] says so.
+//! it. That alone makes no other record: it does not count for its digest.
 
 mod amount;
 mod config;
@@ -34,7 +33,6 @@ mod containers;
 mod fit;
 mod http;
 mod node;
-mod plan;
 mod pod;
 mod probes;
 mod record_size;
@@ -52,12 +50,12 @@ mod tests;
 mod tokens;
 mod versioned;
 mod volumes;
+#[cfg(test)]
 mod whole;
 
 pub use config::{config_map_record, config_record_key, secret_record};
 pub use http::{HTTP_CONCURRENCY, HTTP_REUSE, HTTP_TIMEOUT};
 pub use node::{NodeSettings, node_record, pod_cidr_record};
-pub use plan::{Plan, differs};
 pub use pod::{config_of, left_out, pod_record};
 pub(crate) use refused::Fault;
 pub use refused::Refused;
@@ -69,4 +67,3 @@ pub use spoke_set::{SharedServices, SpokeMembers, SpokeSet};
 pub use stored_object::StoredObject;
 pub use tokens::TokensAsked;
 pub use versioned::VersionedSet;
-pub use whole::records;

@@ -30,6 +30,31 @@ use freewheel_hub_api::pins::{Pins, RESOLVED};
 /// What Kubernetes gives a pod to end in when it says nothing.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 
+/// For how long a pod has been on its device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stay {
+    /// When it got its node: one that was made for it has it from the start.
+    pub(super) since: Option<Time>,
+    /// The device has begun with it.
+    pub(super) started: bool,
+}
+
+impl Stay {
+    fn of(pod: &Pod) -> Self {
+        let status = pod.status.as_ref();
+        let bound = status
+            .and_then(|status| status.conditions.as_ref())
+            .into_iter()
+            .flatten()
+            .find(|condition| condition.type_ == "PodScheduled" && condition.status == "True")
+            .and_then(|condition| condition.last_transition_time.clone());
+        Self {
+            since: bound.max(pod.metadata.creation_timestamp.clone()),
+            started: status.is_some_and(|status| status.start_time.is_some()),
+        }
+    }
+}
+
 /// The record of a pod, and what it holds: ask [`config_of`] for the configuration to send along.
 ///
 /// # Errors
@@ -39,6 +64,15 @@ pub fn pod_record(
     found: &StoredObject,
     images: &dyn Images,
 ) -> Result<(Record, PodV1), Refused> {
+    planned(realm, found, images).map(|(record, pod, _)| (record, pod))
+}
+
+/// The same, and for how long it has been on its device.
+pub(super) fn planned(
+    realm: &ClusterName,
+    found: &StoredObject,
+    images: &dyn Images,
+) -> Result<(Record, PodV1, Stay), Refused> {
     let pod: Pod = parse(realm, "pods", found)?;
     let translate = || -> Result<(Record, PodV1), Fault> {
         let body = body(&pod, images)?;
@@ -49,7 +83,7 @@ pub fn pod_record(
         Ok((record, body))
     };
     let (record, body) = translate().map_err(|fault| fault.of(realm, "pods", &pod.metadata))?;
-    Ok((record_size::check(record, "pods", &pod.metadata)?, body))
+    Ok((record_size::check(record, "pods", &pod.metadata)?, body, Stay::of(&pod)))
 }
 
 /// What a pod asks for that its device leaves out while it runs the rest.

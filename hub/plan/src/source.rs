@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use freewheel_hub_schema::object::Key;
 use freewheel_link::names::ClusterName;
-use freewheel_link::plan::Record;
+use freewheel_link::plan::{Kind, Record, RecordKey};
+use freewheel_link::record_set::Sealed;
 
+use crate::config::{config_map_record, secret_record};
 use crate::refused::Refused;
 use crate::service::{has_node_port, service_record};
 use crate::stored_object::StoredObject;
@@ -26,28 +28,24 @@ pub trait Source {
     fn config_map(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<StoredObject>;
     /// One Secret.
     fn secret(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<StoredObject>;
+    /// The record of a ConfigMap or Secret by its key, if there is one. What is the same for many spokes, a source that
+    /// serves them may keep.
+    fn config_record(&self, key: &RecordKey) -> Option<Result<Arc<Sealed>, Refused>> {
+        let RecordKey { realm, kind, key } = key;
+        let (namespace, name) = key.split_once('/').unwrap_or_default();
+        let made = if *kind == Kind::SECRET_V1 {
+            self.secret(realm, namespace, name).map(|found| secret_record(realm, &found))
+        } else {
+            self.config_map(realm, namespace, name).map(|found| config_map_record(realm, &found))
+        };
+        made.map(|made| made.map(|record| Arc::new(record.into())))
+    }
     /// The tokens that a pod asks for, as far as they are signed. A source that signs none has none.
     fn tokens(&self, _asked: &TokensAsked) -> Option<Record> {
         None
     }
-    /// All Services of a realm.
-    fn services(&self, realm: &ClusterName) -> Vec<StoredObject>;
-    /// The EndpointSlices labelled `kubernetes.io/service-name: <service>`.
-    fn endpoint_slices(
-        &self,
-        realm: &ClusterName,
-        namespace: &str,
-        service: &str,
-    ) -> Vec<StoredObject>;
     /// Names of the pod ranges (`10.64.3.0`) leased to this spoke in a realm, with their revisions.
     fn pod_cidrs(&self, realm: &ClusterName, spoke: &str) -> Vec<(String, u64)>;
-    /// All Services of a realm as spokes are told of them. They are told the same, so a source that serves
-    /// many spokes may keep what was translated.
-    fn service_records(&self, realm: &ClusterName) -> Vec<Arc<ServiceRecord>> {
-        let slices = |namespace: &str, name: &str| self.endpoint_slices(realm, namespace, name);
-        let told = |found: &StoredObject| Arc::new(ServiceRecord::of(realm, found, slices));
-        self.services(realm).iter().map(told).collect()
-    }
 }
 
 /// A Service as every spoke is told of it.

@@ -11,21 +11,23 @@
 //! - what it comes to is what the whole plan made anew would be (`what_is_kept_is_what_would_be_made_anew`);
 //! - what changes costs what it concerns: pods that come one after the other are translated once each
 //!   (`pods_that_come_one_by_one_are_read_once_each`);
-//! - a plan that does not fit is cut as the whole one is (`a_plan_that_does_not_fit_is_cut_until_it_fits_again`).
+//! - a plan that does not fit is cut as the whole one is (`a_plan_that_does_not_fit_is_cut_until_it_fits_again`), of the
+//!   records that there are (`what_does_not_fit_costs_no_translation_at_each_look`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use freewheel_hub_api::images::Images;
 use freewheel_hub_schema::object::Key;
+use freewheel_link::digest::SetDigest;
 use freewheel_link::limits;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Kind, PodV1, Record, RecordKey};
-use freewheel_link::record_set::Sealed;
 
-use crate::config::{config_map_record, key as config_key, secret_record};
+use crate::config::key as config_key;
+use crate::fit::{self, Member};
 use crate::node::{NodeSettings, node_record, pod_cidr_record};
-use crate::pod::{config_of, left_out, pod_record};
+use crate::pod::{Stay, config_of, left_out, planned};
 use crate::refused::Refused;
 use crate::room::Room;
 use crate::services::{Scope, ServiceSet};
@@ -33,7 +35,6 @@ use crate::source::Source;
 use crate::spoke_set::{Own, SharedServices, SpokeSet};
 use crate::tokens::TokensAsked;
 use crate::versioned::VersionedSet;
-use crate::whole::records_after;
 
 /// What has changed of what a spoke's own records are made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +56,9 @@ struct Planned {
     record: Option<RecordKey>,
     /// The configuration that it names.
     config: Box<[RecordKey]>,
+    /// For how long it has been there, and the revision that created it.
+    stay: Stay,
+    created: u64,
 }
 
 /// What one spoke is to hold, and what it was made of.
@@ -74,6 +78,29 @@ pub struct SpokePlan {
     refused: BTreeMap<RecordKey, Refused>,
     /// What the spoke was told last, but for the Services that it shares with others.
     told: VersionedSet,
+    /// Counts what changes of pods beside their records.
+    stays: u64,
+    /// What the last plan was cut to that did not fit.
+    cut: Option<Cut>,
+    /// ConfigMaps and Secrets that are named now and were not, or the other way round.
+    renamed: BTreeSet<RecordKey>,
+}
+
+/// What is left of a plan that does not fit, and of what it was made.
+#[derive(Debug)]
+struct Cut {
+    of: CutOf,
+    left: VersionedSet,
+    refused: Vec<Refused>,
+}
+
+/// All that decides what is left of a plan.
+#[derive(Debug, PartialEq, Eq)]
+struct CutOf {
+    own: u64,
+    told: [(Scope, u64); 2],
+    held: SetDigest,
+    stays: u64,
 }
 
 impl SpokePlan {
@@ -90,6 +117,9 @@ impl SpokePlan {
             own: VersionedSet::default(),
             refused: BTreeMap::new(),
             told: VersionedSet::default(),
+            stays: 0,
+            cut: None,
+            renamed: BTreeSet::new(),
         };
         let about =
             RecordKey { realm: ClusterName::root(), kind: Kind::NODE_V1, key: "node".to_owned() };
@@ -142,21 +172,26 @@ impl SpokePlan {
         self.refused.remove(&about);
         let found = source.pod(key, self.spoke.as_str());
         let left = found.as_ref().and_then(|found| left_out(&key.cluster, found));
-        let made = found.map(|found| pod_record(&key.cluster, &found, images));
+        let created = found.as_ref().map_or(0, |found| found.created);
+        let made = found.map(|found| planned(&key.cluster, &found, images));
         let mut now = Planned::default();
         let (there, mut others) = (made.is_some(), None);
         match made {
-            Some(Ok((record, pod))) => {
+            Some(Ok((record, pod, stay))) => {
                 let named = config_of(&pod).into_iter();
                 let named =
                     named.map(|(kind, space, name)| config_key(&key.cluster, kind, &space, &name));
-                now = Planned { record: Some(record.key.clone()), config: named.collect() };
+                let config = named.collect();
+                now = Planned { record: Some(record.key.clone()), config, stay, created };
                 others = self.ask(&key.cluster, &pod);
                 self.own.put(Arc::new(record.into()));
                 self.refused.extend(left.map(|left| (about, left)));
             }
             Some(Err(refused)) => drop(self.refused.insert(about, refused)),
             None => {}
+        }
+        if (&now.stay, now.created) != (&before.stay, before.created) {
+            self.stays += 1;
         }
         // Another pod of that name has another key.
         if let Some(old) = before.record.filter(|old| now.record.as_ref() != Some(old)) {
@@ -176,13 +211,17 @@ impl SpokePlan {
         for named in now {
             let count = self.config.entry(named.clone()).or_default();
             *count += 1;
-            fresh.extend((*count == 1).then(|| named.clone()));
+            if *count == 1 {
+                fresh.push(named.clone());
+                self.renamed.insert(named.clone());
+            }
         }
         for named in before {
             let Some(count) = self.config.get_mut(named) else { continue };
             *count -= 1;
             if *count == 0 {
                 self.config.remove(named);
+                self.renamed.insert(named.clone());
                 self.tokens.remove(named);
                 self.own.remove(named);
                 self.refused.remove(named);
@@ -200,6 +239,14 @@ impl SpokePlan {
             None => self.tokens.remove(&key),
         };
         (before != asked).then_some(key)
+    }
+
+    /// ConfigMaps and Secrets, by the keys of their records, that its pods have begun to name since this was last
+    /// asked, and those that they name no more.
+    pub fn take_renamed(&mut self) -> (Vec<RecordKey>, Vec<RecordKey>) {
+        let renamed = std::mem::take(&mut self.renamed).into_iter();
+        let config = renamed.filter(|key| key.kind != Kind::POD_TOKENS_V1);
+        config.partition(|key| self.config.contains_key(key))
     }
 
     /// The records of tokens that its pods ask for.
@@ -237,22 +284,20 @@ impl SpokePlan {
     /// What the spoke is to hold together with these Services, of the root and of its own cluster; and what had to be
     /// left out.
     #[must_use]
-    pub fn set(
-        &mut self,
-        services: [Arc<ServiceSet>; 2],
-        source: &dyn Source,
-        images: &dyn Images,
-    ) -> (SpokeSet, Vec<Refused>) {
+    pub fn set(&mut self, services: [Arc<ServiceSet>; 2]) -> (SpokeSet, Vec<Refused>) {
         let [root, realm] = services;
         let told = [(root, &ClusterName::root()), (realm, &self.spoke)]
             .map(|(services, realm)| SharedServices { services, scope: self.scope(realm) });
         let set = SpokeSet { own: Own::Kept(self.own.clone()), told };
-        let (set, refused) = if fits(&set) {
-            let shared = set.told.iter().flat_map(|told| told.services.refused(told.scope));
-            let refused = self.refused.values().chain(shared).cloned().collect();
-            (set, refused)
+        let shared = set.told.iter().flat_map(|told| told.services.refused(told.scope));
+        let mut refused: Vec<Refused> = self.refused.values().chain(shared).cloned().collect();
+        let set = if fits(&set) {
+            self.cut = None;
+            set
         } else {
-            self.cut(set, source, images)
+            let (set, left_out) = self.cut(set);
+            refused.extend(left_out);
+            set
         };
         self.told = set.own.set().clone();
         (set, refused)
@@ -266,17 +311,42 @@ impl SpokePlan {
         if some { Scope::All } else { Scope::NodePorts }
     }
 
-    /// More than a spoke can hold is rare, and what stays out of it follows from all that there is.
-    fn cut(
-        &self,
-        set: SpokeSet,
-        source: &dyn Source,
-        images: &dyn Images,
-    ) -> (SpokeSet, Vec<Refused>) {
-        let plan = records_after(&self.spoke, source, images, &self.settings, &self.told);
-        let sealed = plan.records.into_values().map(|record| Arc::new(Sealed::from(record)));
+    /// What is left of more than a spoke can hold, made anew when something has changed of what decides that.
+    fn cut(&mut self, set: SpokeSet) -> (SpokeSet, Vec<Refused>) {
+        let of = CutOf {
+            own: self.own.version(),
+            told: set.told.each_ref().map(|told| (told.scope, told.set().version())),
+            held: self.told.digest(),
+            stays: self.stays,
+        };
+        let known = self.cut.take().filter(|cut| cut.of == of);
+        let cut = known.unwrap_or_else(|| {
+            let records = set.sealed().map(|record| (record.key.clone(), record.clone())).collect();
+            let (room, members) = (limits::PLAN_BYTES_MAX, self.members());
+            let (left, refused) = fit::fit(records, members, &self.spoke, &self.told, room);
+            Cut { of, left: left.into_values().collect(), refused }
+        });
         let told = set.told.map(|told| SharedServices { scope: Scope::Nothing, ..told });
-        (SpokeSet { own: Own::Cut(sealed.collect()), told }, plan.refused)
+        let set = SpokeSet { own: Own::Cut(cut.left.clone()), told };
+        let refused = cut.refused.clone();
+        self.cut = Some(cut);
+        (set, refused)
+    }
+
+    fn members(&self) -> Vec<Member> {
+        let member = |(key, pod): (&Key, &Planned)| {
+            let own = pod.record.clone()?;
+            Some(Member {
+                realm: key.cluster.clone(),
+                namespace: key.namespace.to_string(),
+                name: key.name.to_string(),
+                age: (pod.stay.since.clone(), pod.created),
+                there: pod.stay.started || self.told.get(&own).is_some(),
+                own,
+                config: pod.config.clone(),
+            })
+        };
+        self.pods.iter().filter_map(member).collect()
     }
 }
 
@@ -309,19 +379,19 @@ fn look_at_config(
     own: &mut VersionedSet,
     refused: &mut BTreeMap<RecordKey, Refused>,
 ) {
-    let RecordKey { realm, kind, key: path } = key;
-    let (namespace, name) = path.split_once('/').unwrap_or_default();
-    let made = if *kind == Kind::SECRET_V1 {
-        source.secret(realm, namespace, name).map(|found| secret_record(realm, &found))
-    } else {
-        source.config_map(realm, namespace, name).map(|found| config_map_record(realm, &found))
-    };
-    if !matches!(made, Some(Ok(_))) {
-        own.remove(key);
-        refused.remove(key);
-    }
-    if let Some(made) = made {
-        put(own, refused, key.clone(), made);
+    match source.config_record(key) {
+        Some(Ok(record)) => {
+            refused.remove(key);
+            own.put(record);
+        }
+        Some(Err(why)) => {
+            own.remove(key);
+            refused.insert(key.clone(), why);
+        }
+        None => {
+            own.remove(key);
+            refused.remove(key);
+        }
     }
 }
 

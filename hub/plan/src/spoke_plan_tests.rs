@@ -30,8 +30,9 @@ struct Objects {
     revision: u64,
     ranges: Vec<(String, u64)>,
     services: [ServiceSet; 2],
-    /// Pods that were read.
+    /// Pods that were read, and configuration.
     read: Cell<usize>,
+    config_read: Cell<usize>,
 }
 
 impl Objects {
@@ -85,6 +86,7 @@ impl Source for Objects {
     }
 
     fn config_map(&self, realm: &ClusterName, _: &str, name: &str) -> Option<StoredObject> {
+        self.config_read.set(self.config_read.get() + 1);
         self.all.get(&key("configmaps", realm, name)).cloned()
     }
 
@@ -95,16 +97,6 @@ impl Source for Objects {
     fn tokens(&self, asked: &TokensAsked) -> Option<Record> {
         let texts = asked.tokens.iter().map(|which| format!("{} {which}", asked.account));
         asked.record(&texts.collect::<Vec<_>>()).ok()
-    }
-
-    fn services(&self, realm: &ClusterName) -> Vec<StoredObject> {
-        let all = self.all.iter();
-        let of = all.filter(|(k, _)| k.resource.plural() == "services" && k.cluster == *realm);
-        of.map(|(_, found)| found.clone()).collect()
-    }
-
-    fn endpoint_slices(&self, _: &ClusterName, _: &str, _: &str) -> Vec<StoredObject> {
-        Vec::new()
     }
 
     fn pod_cidrs(&self, realm: &ClusterName, _: &str) -> Vec<(String, u64)> {
@@ -140,8 +132,8 @@ fn service(node_port: bool, port: u32) -> Value {
 /// What the kept plan comes to, held against the whole one.
 #[track_caller]
 fn check(plan: &mut SpokePlan, objects: &Objects) -> SpokeSet {
-    let (set, mut refused) = plan.set(objects.shared(), objects, &AnyImage);
-    let whole = records(&spoke(), objects, &AnyImage, &NodeSettings::default());
+    let (set, mut refused) = plan.set(objects.shared());
+    let whole = records(&spoke(), objects.shared(), objects, &AnyImage, &NodeSettings::default());
     let named = |key: &RecordKey| format!("{} {} {}", key.realm, key.kind.0, key.key);
     let kept: Vec<_> = set.whole().iter().map(|record| named(&record.key)).collect();
     assert_eq!(kept, whole.records.keys().map(named).collect::<Vec<_>>());
@@ -244,13 +236,13 @@ fn pods_that_come_one_by_one_are_read_once_each() {
     let mut objects = Objects::default();
     let mut plan = SpokePlan::new(&spoke(), NodeSettings::default());
     plan.look(&Changes { everything: true, ..Changes::default() }, &objects, &AnyImage);
-    let mut held = plan.set(objects.shared(), &objects, &AnyImage).0.members();
+    let mut held = plan.set(objects.shared()).0.members();
     for number in 0..500 {
         let one = key("pods", &ClusterName::root(), &format!("p{number}"));
         objects.put(&one, pod(&format!("uid-{number}"), "pi-7", &["all".to_owned()]));
         let changes = Changes { pods: [one].into(), ..Changes::default() };
         plan.look(&changes, &objects, &AnyImage);
-        let set = plan.set(objects.shared(), &objects, &AnyImage).0;
+        let set = plan.set(objects.shared()).0;
         let way = set.since(&held).unwrap();
         assert_eq!((way.put.len(), way.remove.len()), (1, 0));
         held = set.members();
@@ -304,7 +296,7 @@ fn what_grew_and_has_no_room_stays_as_it_was() {
         objects.put(&key("configmaps", &spoke(), name), config_map(1_000_000, "y"));
     }
     plan.look(&everything, &objects, &AnyImage);
-    let (cut, refused) = plan.set(objects.shared(), &objects, &AnyImage);
+    let (cut, refused) = plan.set(objects.shared());
     assert!(cut.weight() <= limits::PLAN_BYTES_MAX);
     let way = cut.since(&before.members()).unwrap();
     assert_eq!((way.put.len(), way.remove.len()), (24, 0), "what has room comes, and nothing goes");
@@ -315,7 +307,7 @@ fn what_grew_and_has_no_room_stays_as_it_was() {
     let late = key("pods", &ClusterName::root(), "late");
     objects.put(&late, pod("uid-late", "pi-7", &[]));
     plan.look(&everything, &objects, &AnyImage);
-    let (again, _) = plan.set(objects.shared(), &objects, &AnyImage);
+    let (again, _) = plan.set(objects.shared());
     let way = again.since(&cut.members()).unwrap();
     assert_eq!((way.put.len(), way.remove.len()), (1, 0));
     // There is room again.
@@ -325,4 +317,37 @@ fn what_grew_and_has_no_room_stays_as_it_was() {
     plan.look(&everything, &objects, &AnyImage);
     let after = check(&mut plan, &objects);
     assert_eq!(after.since(&again.members()).unwrap().put.len(), 29);
+}
+
+#[test]
+fn what_does_not_fit_costs_no_translation_at_each_look() {
+    let root = ClusterName::root();
+    let mut objects = Objects::default();
+    let mut plan = SpokePlan::new(&spoke(), NodeSettings::default());
+    let maps: Vec<String> = (0..36).map(|n| format!("m{n:02}")).collect();
+    for name in &maps {
+        objects.put(&key("configmaps", &root, name), config_map(1_000_000, "x"));
+    }
+    let greedy = key("pods", &root, "greedy");
+    let value = pod("uid-greedy", "pi-7", &maps);
+    objects.put(&greedy, value.clone());
+    plan.look(&Changes { everything: true, ..Changes::default() }, &objects, &AnyImage);
+    let (first, _) = plan.set(objects.shared());
+    let (read, config_read) = (objects.read.get(), objects.config_read.get());
+    let mut cuts = Vec::new();
+    for step in 0..10 {
+        let mut told = value.clone();
+        told["status"]["message"] = json!(step.to_string());
+        objects.put(&greedy, told);
+        let changes = Changes { pods: [greedy.clone()].into(), ..Changes::default() };
+        plan.look(&changes, &objects, &AnyImage);
+        let (set, refused) = plan.set(objects.shared());
+        assert_eq!((set.digest(), refused.len()), (first.digest(), 1));
+        cuts.push(plan.cut.as_ref().map(|cut| std::ptr::from_ref(cut.left.iter().next().unwrap())));
+    }
+    assert_eq!(objects.read.get() - read, 10, "the pod that has changed");
+    assert_eq!(objects.config_read.get(), config_read);
+    cuts.dedup();
+    assert!(cuts.len() <= 2, "what is left is made anew when something enters it");
+    check(&mut plan, &objects);
 }

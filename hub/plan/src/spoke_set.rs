@@ -95,8 +95,12 @@ impl SpokeSet {
         self.sets().map(VersionedSet::weight).sum()
     }
 
+    pub(crate) fn sealed(&self) -> impl Iterator<Item = &Arc<Sealed>> {
+        self.sets().flat_map(VersionedSet::iter)
+    }
+
     pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
-        self.sets().flat_map(VersionedSet::iter).map(|sealed| -> &Record { sealed })
+        self.sealed().map(|sealed| -> &Record { sealed })
     }
 
     fn sets(&self) -> impl Iterator<Item = &VersionedSet> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,9 +18,11 @@ use freewheel_link::plan::{
     feature,
 };
 use freewheel_link::profile::Profile;
+use freewheel_link::record_set::Sealed;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::whole::{Plan, records};
 
 mod ended;
 mod large;
@@ -87,7 +90,24 @@ impl World {
     }
 
     fn plan(&self) -> Plan {
-        records(&spoke(), self, &AnyImage, &NodeSettings::default())
+        let services = [ClusterName::root(), spoke()].map(|realm| self.services(&realm));
+        records(&spoke(), services, self, &AnyImage, &NodeSettings::default())
+    }
+
+    fn services(&self, realm: &ClusterName) -> Arc<ServiceSet> {
+        let mut set = ServiceSet::default();
+        for (value, found) in self.of(realm, "services") {
+            let name = value["metadata"]["name"].as_str().unwrap();
+            let told = ServiceRecord::of(realm, &found, |_, _| self.slices(realm, name));
+            set.put(&service_key(realm, "default", name), told);
+        }
+        Arc::new(set)
+    }
+
+    fn slices(&self, realm: &ClusterName, service: &str) -> Vec<StoredObject> {
+        let its = |v: &Value| v["metadata"]["labels"]["kubernetes.io/service-name"] == service;
+        let all = self.of(realm, "endpointslices").into_iter();
+        all.filter(|(v, _)| its(v)).map(|(_, f)| f).collect()
     }
 }
 
@@ -108,14 +128,6 @@ impl Source for World {
     }
     fn secret(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<StoredObject> {
         self.one(realm, "secrets", namespace, name)
-    }
-    fn services(&self, realm: &ClusterName) -> Vec<StoredObject> {
-        self.of(realm, "services").into_iter().map(|(_, f)| f).collect()
-    }
-    fn endpoint_slices(&self, realm: &ClusterName, _: &str, service: &str) -> Vec<StoredObject> {
-        let its = |v: &Value| v["metadata"]["labels"]["kubernetes.io/service-name"] == service;
-        let all = self.of(realm, "endpointslices").into_iter();
-        all.filter(|(v, _)| its(v)).map(|(_, f)| f).collect()
     }
     fn pod_cidrs(&self, realm: &ClusterName, _: &str) -> Vec<(String, u64)> {
         if realm.is_root() { vec![("10.64.3.0".to_owned(), 7)] } else { Vec::new() }
@@ -138,6 +150,11 @@ fn pod(name: &str, spec: &Value) -> Value {
     }
     json!({"apiVersion": "v1", "kind": "Pod", "spec": spec,
         "metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}")}})
+}
+
+/// Whether a spoke that holds `old` has to be sent `new`.
+fn differs(old: &Record, new: &Record) -> bool {
+    Sealed::from(old.clone()).digest() != Sealed::from(new.clone()).digest()
 }
 
 fn translate(value: &Value) -> Result<(Record, PodV1), Refused> {

@@ -8,6 +8,8 @@ use crate::support::*;
 
 pub(crate) const SERVICES: (&str, &str, &str) = ("", "v1", "services");
 
+pub(crate) const CONFIG_MAPS: (&str, &str, &str) = ("", "v1", "configmaps");
+
 /// What waits in a pipe of a spoke: a larger one would be most of what is measured.
 const PIPE: usize = 1024;
 
@@ -15,6 +17,13 @@ pub(crate) fn service(name: &str, kind: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
         "spec": {"type": kind, "selector": {"app": name}, "ports": [{"port": 80, "protocol": "TCP"}]},
+    })
+}
+
+pub(crate) fn config_map(name: &str, bytes: usize) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"},
+        "data": {"k": "x".repeat(bytes)},
     })
 }
 
@@ -104,6 +113,10 @@ impl Fleet {
             "a NodePort Service" => {
                 let name = format!("outer-{round}");
                 hub.create(SERVICES, "default", &name, service(&name, "NodePort")).await;
+            }
+            "a ConfigMap that nobody names" => {
+                let name = format!("unnamed-{round}");
+                hub.create(CONFIG_MAPS, "default", &name, config_map(&name, 100)).await;
             }
             "a label" => {
                 let label = |mut value: Value| {

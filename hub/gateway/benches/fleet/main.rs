@@ -15,7 +15,7 @@ mod support;
 
 use std::time::Instant;
 
-use fake::{Fleet, SERVICES, service};
+use fake::{CONFIG_MAPS, Fleet, SERVICES, config_map, service};
 use freewheel_hub_metrics::{Format, Metrics};
 use support::*;
 
@@ -67,6 +67,27 @@ async fn sessions(spokes: usize, services: usize) -> Value {
     json!({"spokes": spokes, "services": services, "bytes_per_session": all / spokes as f64})
 }
 
+/// The same where each has a pod of the root, and all of those read one ConfigMap of so many bytes.
+async fn configured(spokes: usize, bytes: usize) -> Value {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    hub.create(CONFIG_MAPS, "default", "all", config_map("all", bytes)).await;
+    for number in 0..spokes {
+        let name = format!("pod-{number}");
+        let mut reader = pod(&name, &format!("pi-{number}"));
+        reader["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "all"}}]);
+        hub.create(PODS, "default", &name, reader).await;
+    }
+    let mut fleet = Fleet::join(hub, spokes).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = memory();
+    fleet.connect(false).await;
+    fleet.rest().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let all = memory() - before;
+    json!({"spokes": spokes, "bytes": bytes, "bytes_per_session": all / spokes as f64})
+}
+
 /// Whom changes of the root wake, and how long it takes until the last of them holds what came of it.
 async fn fan(spokes: usize, busy: usize) -> Value {
     let hub = Hub::new(true).await;
@@ -87,6 +108,7 @@ async fn fan(spokes: usize, busy: usize) -> Value {
             ("a ClusterIP Service", busy),
             ("a NodePort Service", spokes),
             ("a label", 0),
+            ("a ConfigMap that nobody names", 0),
             ("a pod", 1),
         ] {
             let (looked, taken, time) = (looks(&metrics), fleet.taken(), cpu());
@@ -139,6 +161,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let answer = match what.as_str() {
         "sessions" => runtime.block_on(Box::pin(sessions(first, second))),
+        "configured" => runtime.block_on(Box::pin(configured(first, second))),
         "fan" => runtime.block_on(Box::pin(fan(first, second))),
         "pods" => runtime.block_on(Box::pin(pods(first, second))),
         other => panic!("there is no order {other}"),

@@ -1,6 +1,7 @@
 //! What all spokes are told alike: kept once, and told to whom it concerns.
 
 use freewheel_hub_metrics::{Format, Metrics};
+use freewheel_link::plan::ConfigV1;
 
 use crate::support::*;
 
@@ -119,6 +120,72 @@ async fn a_service_of_the_root_wakes_whom_it_concerns() {
         .unwrap();
     woken(&mut busy, &mut idle).await;
     assert!(told(&idle[0].holder).is_empty() && told(&busy.holder).len() == 1);
+}
+
+fn config(kind: &str, name: &str, text: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "default"},
+        "data": {"k": text},
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn configuration_wakes_those_alone_whose_pods_name_it() {
+    let hub = Hub::new(true).await;
+    let metrics = Metrics::default();
+    hub.gateway.show(&metrics);
+    hub.listen().await;
+    let maps = ("", "v1", "configmaps");
+    for name in ["named", "other"] {
+        hub.create(maps, "default", name, config("ConfigMap", name, "old")).await;
+    }
+    for (name, node) in [("one", "pi-1"), ("two", "pi-2")] {
+        let mut reader = pod(name, node);
+        if name == "one" {
+            let from =
+                json!([{"configMapRef": {"name": "named"}}, {"secretRef": {"name": "late"}}]);
+            reader["spec"]["containers"][0]["envFrom"] = from;
+        }
+        hub.create(PODS, "default", name, reader).await;
+    }
+    let mut spokes = [Spoke::of(&hub, "pi-1").await, Spoke::of(&hub, "pi-2").await];
+    let woken = async |spokes: &mut [Spoke; 2]| {
+        for spoke in spokes {
+            spoke.settle().await;
+        }
+        looks(&metrics)
+    };
+    let change = async |name: &str| {
+        let say = |mut value: Value| {
+            value["data"]["k"] = json!("new");
+            Ok(value)
+        };
+        let of = place(maps, "default", name);
+        hub.objects.modify(&WriteOptions::default(), &of, None, say).await.unwrap();
+    };
+    let holds = |spoke: &Spoke, kind| {
+        let all = spoke.holder.set.iter().filter(|record| record.key.kind == kind);
+        all.map(|record| record.body::<ConfigV1>().unwrap().data[0].1.clone()).collect::<Vec<_>>()
+    };
+    let before = woken(&mut spokes).await;
+    assert_eq!(holds(&spokes[0], Kind::CONFIG_MAP_V1), [b"old"]);
+    change("other").await;
+    assert_eq!(woken(&mut spokes).await, before, "nobody names it");
+    change("named").await;
+    assert_eq!(woken(&mut spokes).await, before + 1);
+    assert_eq!(holds(&spokes[0], Kind::CONFIG_MAP_V1), [b"new"]);
+    // What is named and not there is waited for, too.
+    hub.create(("", "v1", "secrets"), "default", "late", config("Secret", "late", "bmV3")).await;
+    assert_eq!(woken(&mut spokes).await, before + 2);
+    assert_eq!(holds(&spokes[0], Kind::SECRET_V1), [b"new"]);
+    // Nobody names it any more.
+    let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+    let of = place(PODS, "default", "one");
+    hub.objects.delete(&WriteOptions::default(), &of, &now).await.unwrap();
+    let gone = woken(&mut spokes).await;
+    let delete = place(maps, "default", "named");
+    hub.objects.delete(&WriteOptions::default(), &delete, &now).await.unwrap();
+    assert_eq!(woken(&mut spokes).await, gone);
 }
 
 #[tokio::test(start_paused = true)]

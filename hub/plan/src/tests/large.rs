@@ -1,6 +1,7 @@
 //! Plans that are larger than a spoke can hold.
 
 use super::*;
+use crate::fit::Member;
 
 /// A pod, made so many seconds after the first, that reads these ConfigMaps.
 fn reader(name: &str, age: usize, maps: &[String]) -> Value {
@@ -93,22 +94,17 @@ fn a_new_pod_takes_no_room_from_an_older_one() {
 #[test]
 fn services_beyond_half_of_a_plan_are_left_out_largest_first() {
     let name = |i: usize| format!("s{i}");
-    let mut plan = Plan::default();
-    for i in 0..4 {
-        let key = RecordKey {
-            realm: ClusterName::root(),
-            kind: Kind::SERVICE_V1,
-            key: format!("default/{}", name(i)),
-        };
-        let record =
-            Record { key: key.clone(), revision: 1, needs: 0, body: vec![0; 1000 * (i + 1)] };
-        plan.records.insert(key, record);
-    }
+    let records = (0..4).map(|i| {
+        let key = service_key(&ClusterName::root(), "default", &name(i));
+        let body = vec![0; 1000 * (i + 1)];
+        let record = Record { key: key.clone(), revision: 1, needs: 0, body };
+        (key, Arc::new(Sealed::from(record)))
+    });
     let held = VersionedSet::default();
-    fit::fit(&mut plan, &spoke(), &World::default(), &held, 8000);
-    let refused: Vec<&str> = plan.refused.iter().map(|refused| &*refused.name).collect();
+    let (fits, refused) = fit::fit(records.collect(), Vec::new(), &spoke(), &held, 8000);
+    let refused: Vec<&str> = refused.iter().map(|refused| &*refused.name).collect();
     assert_eq!(refused, [name(2), name(3)], "the smallest stay");
-    assert_eq!(plan.records.len(), 2);
+    assert_eq!(fits.len(), 2);
 }
 
 /// What is in a plan of a kind and a realm.
@@ -160,4 +156,44 @@ fn the_cluster_of_a_device_leaves_room_for_the_root() {
     let text = "of the 25165824 that a device holds for its own cluster";
     assert!(plan.refused.iter().all(|one| one.message.contains(text)), "{:?}", plan.refused);
     assert_eq!(plan.refused.len(), 7);
+}
+
+/// A record that takes about so many bytes.
+fn sealed(kind: Kind, key: &str, bytes: usize) -> Arc<Sealed> {
+    let key = RecordKey { realm: ClusterName::root(), kind, key: key.to_owned() };
+    Arc::new(Record { key, revision: 1, needs: 0, body: vec![0; bytes] }.into())
+}
+
+/// A pod on the device that reads this.
+fn there(uid: &str, config: &Arc<Sealed>) -> Member {
+    let own = RecordKey { realm: ClusterName::root(), kind: Kind::POD_V1, key: uid.to_owned() };
+    Member {
+        realm: ClusterName::root(),
+        namespace: "default".to_owned(),
+        name: format!("name-of-{uid}"),
+        age: (None, 1),
+        there: true,
+        own,
+        config: [config.key.clone()].into(),
+    }
+}
+
+#[test]
+fn tokens_that_have_no_room_are_told_at_their_pod() {
+    let pods = ["waits", "reads"].map(|uid| sealed(Kind::POD_V1, uid, 10));
+    let map = sealed(Kind::CONFIG_MAP_V1, "default/map", 6000);
+    let held: VersionedSet = pods.iter().chain([&map]).cloned().collect();
+    let left = |tokens: usize| {
+        let tokens = sealed(Kind::POD_TOKENS_V1, "default/waits", tokens);
+        let service = sealed(Kind::SERVICE_V1, "default/new", 900);
+        let members = vec![there("waits", &tokens), there("reads", &map)];
+        let records = pods.iter().chain([&map, &tokens, &service]);
+        let records = records.map(|record| (record.key.clone(), record.clone())).collect();
+        let (fits, refused) = fit::fit(records, members, &spoke(), &held, 8000);
+        assert!(fits.contains_key(&map.key), "what is there stays");
+        let told = refused.iter().map(|one| (one.resource, one.name.to_string(), one.stays));
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(left(1200), [("services", "new".to_owned(), false)], "tokens come before it");
+    assert_eq!(left(2500), [("pods", "name-of-waits".to_owned(), true)]);
 }
