@@ -2,6 +2,11 @@
 //!
 //! Written when the spoke says something new of itself, when its Node was deleted, made anew or written to by somebody
 //! else, and on transitions, not with heartbeats.
+//!
+//! Guarantees:
+//! - a label that a device has no more goes, and nobody else's (`a_label_that_a_device_has_no_more_goes_from_its_nodes`).
+
+use std::collections::BTreeSet;
 
 use freewheel_hub_api::KUBERNETES_VERSION;
 use freewheel_hub_api::conditions::{
@@ -77,19 +82,40 @@ async fn write_node(
                 "status": node_status(spoke, &Value::Null, (status, now)),
             })
         });
-        // Labels of others stay; those that the device has are its own to say.
-        for (key, label) in &labels {
-            value["metadata"]["labels"][key.as_str()] = label.clone();
-        }
+        put_labels(&mut value["metadata"], how.actor.manager(), &labels);
         // The scheduler refuses a pod that needs a feature its spoke lacks.
         value["metadata"]["annotations"]["freewheel.dev/features"] =
             json!(status.features.to_string());
         Ok(value)
     };
-    if objects.create_or_modify(&how, &place, relabel).await?.created {
+    let relabelled = objects.create_or_modify(&how, &place, relabel).await;
+    if relabelled.as_ref().is_ok_and(|written| written.created) {
         return Ok(());
     }
-    write_status(objects, &how, (spoke, &place), (status, now)).await.map(|_| ())
+    // A Node whose labels cannot be written is one all the same, and where it is not there, neither is its status.
+    let told = write_status(objects, &how, (spoke, &place), (status, now)).await;
+    relabelled.and(told).map(|_| ())
+}
+
+/// Labels that the device has are its own to say, also that it has them no more; those of others stay.
+fn put_labels(meta: &mut Value, manager: &str, labels: &Map<String, Value>) {
+    let owners = meta["managedFields"].as_array().cloned().unwrap_or_default();
+    let of = |owner: &Value| -> Vec<String> {
+        let fields = owner.pointer("/fieldsV1/f:metadata/f:labels").and_then(Value::as_object);
+        let keys = fields.into_iter().flat_map(Map::keys);
+        keys.filter_map(|key| key.strip_prefix("f:").map(str::to_owned)).collect()
+    };
+    let (own, others): (Vec<&Value>, Vec<&Value>) =
+        owners.iter().partition(|owner| owner["manager"] == manager);
+    let others: BTreeSet<String> = others.into_iter().flat_map(of).collect();
+    if let Some(there) = meta["labels"].as_object_mut() {
+        for key in own.into_iter().flat_map(of).filter(|key| !others.contains(key)) {
+            there.remove(&key);
+        }
+    }
+    for (key, label) in labels {
+        meta["labels"][key.as_str()] = label.clone();
+    }
 }
 
 async fn write_status(

@@ -169,3 +169,35 @@ async fn a_cluster_made_anew_has_what_its_device_says_once_it_has_joined_again()
     eventually("they are there again", || version().is_some()).await;
     assert_eq!(hub.get(CLUSTERS, "", "pi-7").await["status"]["capacity"]["cpu"], "4");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_label_that_a_device_has_no_more_goes_from_its_nodes() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    Holder::default().settle(&mut session).await;
+    let labelled = |keys: &[&str]| {
+        let labels = keys.iter().map(|key| ((*key).to_owned(), "x".to_owned())).collect();
+        Report::Node(NodeStatusV1 { labels, ..node() })
+    };
+    let has = |realm: &str, key: &str| {
+        let node = hub.objects.get(&node_in(realm)).unwrap().object.value().unwrap();
+        node["metadata"]["labels"].get(key).is_some()
+    };
+    say(&mut session, 1, labelled(&["a", "b"])).await;
+    for realm in ["root", "pi-7"] {
+        eventually("it has both", || has(realm, "a") && has(realm, "b")).await;
+        let label = |mut value: Value| {
+            value["metadata"]["labels"]["theirs"] = json!("x");
+            Ok(value)
+        };
+        let by = WriteOptions::default();
+        hub.objects.modify(&by, &node_in(realm), None, label).await.unwrap();
+    }
+    say(&mut session, 2, labelled(&["b"])).await;
+    for realm in ["root", "pi-7"] {
+        eventually("one is gone", || !has(realm, "a")).await;
+        let stay = ["b", "theirs", "kubernetes.io/arch"];
+        assert!(stay.iter().all(|key| has(realm, key)), "{realm}");
+    }
+}
