@@ -10,7 +10,7 @@
 //!   (`a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again`), and what else the spoke says is
 //!   heard (`reports_that_wait_for_the_disk_hold_nothing_else_back`);
 //! - a spoke that takes no plans is not called ready (`a_spoke_that_takes_no_plan_is_called_late_until_it_does`), nor is
-//!   one that does not read them ([`crate::speech`]);
+//!   one that does not read them (`a_spoke_that_does_not_read_is_called_late_until_it_does`);
 //! - a spoke has its whole plan sent a few times in a row, then twice a minute: who asks for more is sent away
 //!   (`a_device_that_asks_for_everything_again_and_again_is_sent_away_with_the_reason`), and who comes back with
 //!   nothing that is known waits, which is counted apart

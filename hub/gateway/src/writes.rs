@@ -141,13 +141,7 @@ impl Session<'_> {
                     continue;
                 }
                 () = again.due() => {
-                    for (stamp, report) in std::mem::take(&mut again).reports {
-                        if unkept.misses(stamp, &report) {
-                            self.pending_reports.put_back(stamp, report);
-                        } else {
-                            self.pending_reports.done(&report);
-                        }
-                    }
+                    self.try_again(std::mem::take(&mut again), &unkept);
                     continue;
                 }
                 () = signal.node_changed() => {
@@ -170,9 +164,7 @@ impl Session<'_> {
                 }
             }
             let Done { mut refused, lost } = self.taken_for_sure(device.address(), &reports).await;
-            let is_lost = |stamp: &ReportStamp| lost.iter().any(|told| told.0 == *stamp);
-            let done = reports.iter().filter(|(stamp, _)| !is_lost(stamp));
-            done.for_each(|(_, report)| self.pending_reports.done(report));
+            self.free_room(&reports, &lost);
             again.note(&lost);
             refused.extend(lost);
             let stamp = unkept.note(&reports, &refused, newest);
@@ -181,6 +173,24 @@ impl Session<'_> {
             self.answers.took(newest);
             self.news.notify_one();
         }
+    }
+
+    /// Puts those back that others were faster with, but for those that something newer was said of since.
+    fn try_again(&self, again: Again, unkept: &Unkept) {
+        for (stamp, report) in again.reports {
+            if unkept.misses(stamp, &report) {
+                self.pending_reports.put_back(stamp, report);
+            } else {
+                self.pending_reports.done(&report);
+            }
+        }
+    }
+
+    /// What was answered takes no room any more, but for what is to be tried again.
+    fn free_room(&self, reports: &[Told], lost: &[&Told]) {
+        let is_lost = |stamp: &ReportStamp| lost.iter().any(|told| told.0 == *stamp);
+        let done = reports.iter().filter(|(stamp, _)| !is_lost(stamp));
+        done.for_each(|(_, report)| self.pending_reports.done(report));
     }
 
     /// Writes reports until the store has them. Its disk may be full for hours: pods' connections go on over
