@@ -12,6 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use tokio::sync::watch;
+use tokio::task::coop::cooperative;
 
 /// What a piece costs beside its bytes: a guest that writes byte by byte must not make the node hold
 /// many times the bound.
@@ -247,7 +248,8 @@ impl LogSink {
     /// Takes everything that waits, as it was written, for output that goes to no file; `None`: it is closed and empty.
     /// Cancel safe.
     pub async fn taken(&self) -> Option<Vec<(Source, Bytes)>> {
-        let pieces = std::future::poll_fn(|cx| self.poll_take(cx)).await?;
+        // Who writes without a pause leaves others of the thread a turn.
+        let pieces = cooperative(std::future::poll_fn(|cx| self.poll_take(cx))).await?;
         Some(pieces.into_iter().map(|piece| (piece.source, piece.bytes)).collect())
     }
 

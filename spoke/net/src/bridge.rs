@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::poll_proceed;
 
 use crate::conn::Conn;
 use crate::pipe::{Broken, End};
@@ -103,6 +104,7 @@ impl Bridge {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while self.outward == Half::Carrying {
+            let turn = ready!(poll_proceed(cx));
             match conn.rx.front() {
                 Ok(Some(bytes)) => {
                     let count = ready!(stream.as_mut().poll_write(cx, &bytes))?;
@@ -110,6 +112,7 @@ impl Bridge {
                         return Poll::Ready(Err(ErrorKind::WriteZero.into()));
                     }
                     conn.rx.consume(count);
+                    turn.made_progress();
                     self.unflushed = true;
                 }
                 Ok(None) => {
@@ -138,6 +141,7 @@ impl Bridge {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while self.inward == Half::Carrying {
+            let turn = ready!(poll_proceed(cx));
             let room = match conn.tx.room() {
                 Ok(0) => {
                     ready!(conn.tx.poll_writable(cx));
@@ -148,6 +152,7 @@ impl Bridge {
                 Err(Broken) => READ_CHUNK_BYTES,
             };
             let bytes = ready!(read(stream.as_mut(), room.min(READ_CHUNK_BYTES), cx))?;
+            turn.made_progress();
             if bytes.is_empty() {
                 conn.tx.close_write();
                 self.inward = Half::Done;

@@ -1,4 +1,8 @@
 //! A connection in the making, one of its ends, and the same as an async stream for code on the host.
+//!
+//! Guarantees:
+//! - who reads or writes it gives others of its thread a turn, also when the other end is always ready: what hyper or a
+//!   copy does in one poll ends, and it can be aborted (`who_reads_and_writes_gives_others_a_turn`).
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::poll_proceed;
 
 use crate::error::NetError;
 use crate::gates::{Counters, Gate, Gates, Passing, Tally, Toward};
@@ -177,10 +182,12 @@ impl AsyncRead for ConnIo {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        let turn = ready!(poll_proceed(cx));
         loop {
             match self.conn.rx.pull(buf.remaining()) {
                 Ok(Some(bytes)) => {
                     buf.put_slice(&bytes);
+                    turn.made_progress();
                     return Poll::Ready(Ok(()));
                 }
                 Ok(None) => ready!(self.conn.rx.poll_readable(cx)),
@@ -198,6 +205,7 @@ impl AsyncWrite for ConnIo {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let turn = ready!(poll_proceed(cx));
         loop {
             let room = self.conn.tx.room().map_err(|_| broken())?;
             if room == 0 {
@@ -206,6 +214,7 @@ impl AsyncWrite for ConnIo {
             }
             let count = room.min(buf.len());
             let bytes = Bytes::copy_from_slice(&buf[..count]);
+            turn.made_progress();
             return Poll::Ready(self.conn.tx.push(bytes).map(|()| count).map_err(|_| broken()));
         }
     }

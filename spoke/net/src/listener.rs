@@ -6,6 +6,7 @@ use std::sync::Weak;
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
+use tokio::task::coop::cooperative;
 
 use crate::conn::Conn;
 use crate::sockets::{Lender, Slot};
@@ -101,7 +102,8 @@ impl Listener {
     /// When it was closed and nothing waits any more.
     pub async fn accept(&self) -> Result<Conn, Closed> {
         loop {
-            std::future::poll_fn(|cx| self.poll_ready(cx)).await;
+            // Clients that never stop coming leave others of the thread a turn.
+            cooperative(std::future::poll_fn(|cx| self.poll_ready(cx))).await;
             if let Some(conn) = self.try_accept()? {
                 return Ok(conn);
             }

@@ -15,6 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::task::coop::cooperative;
 
 use crate::gates::Loss;
 use crate::receive_memory::{PIECE_OVERHEAD_BYTES, ReceiveMemory};
@@ -149,7 +150,7 @@ impl UdpPort {
     /// The next datagram and its sender.
     pub async fn recv(&self) -> (Bytes, SocketAddr) {
         loop {
-            std::future::poll_fn(|cx| self.poll_ready(cx)).await;
+            cooperative(std::future::poll_fn(|cx| self.poll_ready(cx))).await;
             if let Some(datagram) = self.try_recv() {
                 return datagram;
             }

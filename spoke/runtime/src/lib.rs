@@ -4,6 +4,7 @@
 //! ```text
 //! Runtime     the agent's port `Containers`          container    one start: what it has; run: its run, its end
 //! module      artifacts, loaded once                 handler, http    pods that answer requests
+//! http_client requests of guests and probes
 //! preview1    core programs: what they are given, and its bounds
 //! world       what a store holds: a file for each thing that guests can do, its limits, what a module may import
 //! lanes, metered, ticker, memory, on_stack           CPU and memory: who runs where, how long, how much
@@ -27,6 +28,7 @@ mod figures;
 mod file_calls;
 mod handler;
 mod http;
+mod http_client;
 mod lanes;
 mod mappings;
 mod memory;

@@ -54,3 +54,17 @@ fn a_note_is_bounded() {
     sink.note(&"ü".repeat(1 << 20));
     assert!(sink.0.state.lock().bytes < 2 * NOTE_BYTES_MAX);
 }
+
+#[tokio::test]
+async fn who_takes_all_that_is_written_gives_others_a_turn() {
+    let sink = LogSink::new();
+    let other = tokio::spawn(async {});
+    for _ in 0..10_000 {
+        sink.note("more");
+        sink.taken().await.unwrap();
+        if other.is_finished() {
+            return;
+        }
+    }
+    panic!("a command that never pauses keeps its reader's thread");
+}

@@ -4,6 +4,7 @@ mod bounds;
 mod gates;
 mod node_ports;
 mod service_dial;
+mod turns;
 
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;

@@ -9,11 +9,10 @@ use http::uri::{PathAndQuery, Scheme, Uri};
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
-use tokio_util::task::AbortOnDropHandle;
-use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::handles;
+use crate::http_client;
 
 /// Waits when the guest sets no limits of its own; the same as wasmtime's.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
@@ -76,11 +75,6 @@ async fn send(pod: Arc<PodNet>, mut request: Request<WasiBody>, options: Request
     let conn = timeout(wait, pod.connect(None, to).done()).await;
     let conn = conn.map_err(|_| Error::ConnectionTimeout)?.map_err(to_http)?;
 
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(BUFFER_BYTES_MAX)
-        .handshake(TokioIo::new(conn.into_io()))
-        .await?;
-    let driving = AbortOnDropHandle::new(tokio::spawn(connection));
     if !request.headers().contains_key(header::HOST) {
         let host = HeaderValue::from_str(authority.as_str());
         request.headers_mut().insert(header::HOST, host.map_err(|_| Error::HttpRequestUriInvalid)?);
@@ -90,8 +84,8 @@ async fn send(pod: Arc<PodNet>, mut request: Request<WasiBody>, options: Request
     *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
 
     let wait = options.first_byte_timeout.unwrap_or(DEFAULT_TIMEOUT);
-    let response = timeout(wait, sender.send_request(request)).await;
-    let response = response.map_err(|_| Error::ConnectionReadTimeout)??;
+    let answered = timeout(wait, http_client::ask(conn.into_io(), BUFFER_BYTES_MAX, request)).await;
+    let (response, driving) = answered.map_err(|_| Error::ConnectionReadTimeout)??;
     let done = async move {
         match driving.await {
             Ok(outcome) => outcome.map_err(Error::from),

@@ -110,6 +110,42 @@ async fn what_a_probe_reads_is_bounded() {
     assert_eq!(exec(&node, &program, &["kit", "lines", "2000"], 60).await, Probed::Success);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_never_comes_to_a_final_answer_is_not_heard_for_ever() {
+    let node = node();
+    let id = node.start(node.kit("program", &["begin", ""]));
+    node.logged("program", "ready").await;
+    let any = "0.0.0.0:7004".parse().unwrap();
+    let listener = node.fabric.pod("program").unwrap().listen(any, 8).unwrap();
+    let (told, ended) = std::sync::mpsc::channel();
+    // A thread of its own, as that of a guest that spins: nothing of this runtime holds it up.
+    std::thread::spawn(move || {
+        let conn = loop {
+            if let Some(conn) = listener.try_accept().unwrap() {
+                break conn;
+            }
+            std::thread::yield_now();
+        };
+        let heads = bytes::Bytes::from("HTTP/1.1 100 Continue\r\n\r\n".repeat(100));
+        let begun = std::time::Instant::now();
+        while let Ok(room) = conn.tx.room()
+            && begun.elapsed() < Duration::from_secs(20)
+        {
+            if heads.len() <= room {
+                let _ = conn.tx.push(heads.clone());
+            }
+        }
+        let _ = told.send(conn.tx.room().is_err());
+        conn.reset();
+    });
+    let Probed::Failure(said) = get(&node, &id, 7004, "/").await else { panic!() };
+    assert!(
+        said.ends_with("net/http: server response headers exceeded 262144 bytes; aborted"),
+        "{said}"
+    );
+    assert!(ended.recv().unwrap(), "its connection was kept");
+}
+
 /// Answers each request of a pod's port with the next of these.
 fn answers(node: &Node, pod: &str, all: Vec<String>) {
     let any = "0.0.0.0:7003".parse().unwrap();

@@ -2,19 +2,19 @@
 //!
 //! Redirects within the pod are followed. One that leads elsewhere, or the eleventh, is no failure and is told.
 
+use std::error::Error as _;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use freewheel_link::probes::HttpGetV1;
 use freewheel_spoke_agent::ports::Probed;
 use freewheel_spoke_net::ConnIo;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
-use tokio_util::task::AbortOnDropHandle;
-use wasmtime_wasi_http::io::TokioIo;
+use wasmtime_wasi_http::WasiBody;
 
 use super::target::{PROBE_BYTES_MAX, Target};
+use crate::http_client;
 
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 10;
@@ -92,14 +92,9 @@ impl Target {
     ) -> Result<Answer, String> {
         let request = request(self.address(port), path, headers)?;
         let conn: ConnIo = self.dial(port)?;
-        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-            .max_buf_size(ANSWER_HEAD_BYTES_MAX)
-            .handshake(TokioIo::new(conn))
-            .await
-            .map_err(|error| error.to_string())?;
-        let _driving = AbortOnDropHandle::new(tokio::spawn(connection));
-        let answered = sender.send_request(request).await;
-        read(answered.map_err(|error| words(&error))?).await
+        let answered = http_client::ask(conn, ANSWER_HEAD_BYTES_MAX, request).await;
+        let (answer, _driving) = answered.map_err(|error| words(&error))?;
+        read(answer).await
     }
 }
 
@@ -108,14 +103,14 @@ fn words(error: &hyper::Error) -> String {
     if error.is_incomplete_message() || error.is_closed() {
         return "EOF".to_owned();
     }
-    error.to_string()
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn request(
     address: SocketAddr,
     path: &str,
     headers: &[(String, String)],
-) -> Result<Request<Empty<Bytes>>, String> {
+) -> Result<Request<WasiBody>, String> {
     let uri = url(address, path).parse::<Uri>().map_err(|error| error.to_string())?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let mut all = HeaderMap::new();
@@ -133,7 +128,7 @@ fn request(
     ] {
         all.entry(name).or_insert(value);
     }
-    let mut request = Request::new(Empty::new());
+    let mut request = Request::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
     *request.uri_mut() = path.parse::<Uri>().map_err(|error| error.to_string())?;
     *request.headers_mut() = all;
     Ok(request)
