@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -87,7 +87,11 @@ impl Serve for LinkServer {
     async fn tunnel(&self, request: TunnelV1) -> Result<Box<dyn Duplex>, RefusalV1> {
         let TunnelV1 { realm, from, to } = request;
         let refuse = |error: NetError| {
-            let reason = if error == NetError::Refused { REFUSED } else { "Unreachable" };
+            let reason = match error {
+                NetError::Refused => REFUSED,
+                NetError::Full(_) => TOO_MANY_REASON,
+                _ => "Unreachable",
+            };
             RefusalV1::new(reason, error.to_string())
         };
         let conn = self.fabric.dial_from_link(&realm, from, to).map_err(refuse)?;
@@ -101,7 +105,8 @@ impl Serve for LinkServer {
                 RefusalV1::new("NotFound", format!("pod {pod_uid} is not on this node"))
             }
             error => {
-                let reason = if error == NetError::Refused { REFUSED } else { "Unreachable" };
+                let refused = matches!(error, NetError::Refused | NetError::Full(_));
+                let reason = if refused { REFUSED } else { "Unreachable" };
                 let text = format!(
                     "failed to connect to localhost:{port} inside of the pod: dial tcp4 127.0.0.1:{port}: connect: {error}"
                 );
@@ -228,6 +233,14 @@ impl AsyncRead for Pieces {
     }
 }
 
+/// Why a pod on another node takes no connection more.
+const fn full(to: SocketAddr) -> NetError {
+    match to.ip() {
+        IpAddr::V4(pod) => NetError::Full(pod),
+        IpAddr::V6(_) => NetError::Refused,
+    }
+}
+
 /// The link as the pod network's way to other nodes.
 pub(crate) struct LinkRemote(pub(crate) Handle);
 
@@ -250,7 +263,7 @@ impl Remote for LinkRemote {
                     if count.is_power_of_two() {
                         warn!(count, error = %refusal, "connections to other nodes are refused");
                     }
-                    Err(NetError::Refused)
+                    Err(full(to))
                 }
                 Err(_) => Err(NetError::Unreachable),
             }

@@ -5,7 +5,7 @@
 //!   copy does in one poll ends, and it can be aborted (`who_reads_and_writes_gives_others_a_turn`).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -43,12 +43,20 @@ pub(crate) struct Side {
     pub(crate) slot: Option<Slot>,
     /// What it has come through.
     pub(crate) gates: Gates,
+    /// How many of the sockets that a pod keeps for the node's own connections it may take.
+    pub(crate) kept: usize,
 }
 
 impl Side {
     /// A client that is in no pod: nothing of it counts against one.
     pub(crate) const fn outside(address: SocketAddr) -> Self {
-        Self { address, waiting: None, slot: None, gates: Gates::NONE }
+        Self { address, waiting: None, slot: None, gates: Gates::NONE, kept: 0 }
+    }
+
+    /// The node itself, for which a pod keeps so many places.
+    pub(crate) fn node(kept: usize) -> Self {
+        let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        Self { kept, ..Self::outside(loopback) }
     }
 
     /// The same, after it has come through this gate.

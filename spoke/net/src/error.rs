@@ -1,5 +1,7 @@
 //! What can go wrong in the pod network, in the words of sockets.
 
+use std::net::Ipv4Addr;
+
 /// Why a network operation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetError {
@@ -32,6 +34,9 @@ pub enum NetError {
     /// The pod has as many sockets as it may have.
     #[error("too many sockets in this pod")]
     TooMany,
+    /// The pod at this address has all the sockets that it may have, or the link carries as many connections as it may.
+    #[error("connection refused")]
+    Full(Ipv4Addr),
     /// No answer in time.
     #[error("connection timed out")]
     Timeout,
@@ -41,7 +46,7 @@ impl From<NetError> for std::io::Error {
     fn from(error: NetError) -> Self {
         use std::io::ErrorKind;
         let kind = match error {
-            NetError::Refused => ErrorKind::ConnectionRefused,
+            NetError::Refused | NetError::Full(_) => ErrorKind::ConnectionRefused,
             NetError::Unreachable => ErrorKind::HostUnreachable,
             NetError::InUse => ErrorKind::AddrInUse,
             NetError::NotBindable => ErrorKind::AddrNotAvailable,

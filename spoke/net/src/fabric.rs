@@ -27,6 +27,7 @@ use crate::realm::Realm;
 use crate::remote::Remote;
 use crate::route::{Hop, Source, To};
 use crate::shared::Shared;
+use crate::sockets::{KEPT_FOR_FORWARDS, KEPT_FOR_PROBES};
 
 /// A node's whole pod network.
 pub struct Fabric {
@@ -146,17 +147,15 @@ impl Fabric {
     /// As [`Fabric::dial_pod`].
     pub fn probe_pod(&self, uid: &str, port: u16) -> Result<ConnIo, NetError> {
         let pod = self.pod(uid).ok_or(NetError::Unreachable)?;
-        let from = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
         let to = SocketAddr::new(pod.ip().into(), port);
-        pod.take(Side::outside(from), to, to).map(Conn::into_io)
+        pod.take(Side::node(KEPT_FOR_PROBES), to, to).map(Conn::into_io)
     }
 
     fn connect_inside(&self, uid: &str, port: u16) -> Result<Conn, NetError> {
         let pod = self.pod(uid).ok_or(NetError::Unreachable)?;
-        let from = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
         let dial = |ip: IpAddr| {
             let to = SocketAddr::new(ip, port);
-            pod.take(Side::outside(from), to, to)
+            pod.take(Side::node(KEPT_FOR_FORWARDS), to, to)
         };
         let conn = dial(Ipv4Addr::LOCALHOST.into()).or_else(|_| dial(pod.ip().into()))?;
         Ok(conn)

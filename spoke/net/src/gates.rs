@@ -118,7 +118,7 @@ impl From<NetError> for Loss {
     fn from(error: NetError) -> Self {
         match error {
             NetError::Refused => Self::Refused,
-            NetError::TooMany => Self::TooMany,
+            NetError::TooMany | NetError::Full(_) => Self::TooMany,
             NetError::Unreachable => Self::Unreachable,
             NetError::Denied => Self::Denied,
             NetError::Timeout => Self::TimedOut,

@@ -3,7 +3,9 @@
 //! Guarantees:
 //! - a node port whose places are all taken stays open: the connection that has been silent longest makes room, those
 //!   that never got a byte first (`the_one_that_was_silent_longest_makes_room_and_strangers_go_first`,
-//!   `a_node_port_full_of_silent_clients_serves_the_next`);
+//!   `a_node_port_full_of_silent_clients_serves_the_next`); also where it is the pod that has no more sockets
+//!   (`a_pod_full_of_silent_clients_serves_the_next`), here or on another node
+//!   (`a_pod_elsewhere_that_has_no_more_sockets_serves_the_next`);
 //! - what broke off is reset for the client, also what this process carried when it is killed
 //!   (`a_node_port_resets_its_client_when_the_pod_ends_before_its_time`,
 //!   `a_killed_device_breaks_its_connections_off_wherever_their_clients_are`);
@@ -14,9 +16,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use freewheel_spoke_account::{Held, MemoryAccount};
@@ -44,7 +46,10 @@ const CONNECTIONS_PER_PORT_MIN: usize = 16;
 /// A connection that was silent for so long may have to make room.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
 
-/// How often a full node port looks again, when nobody was silent.
+/// How long a client waits until a pod that has no more sockets has one again.
+const FULL_POD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a full node port looks again, when nobody was silent, or a client tries again whose pod was full.
 const FULL_PORT_RETRY_EVERY: Duration = Duration::from_millis(50);
 
 /// One connection from outside.
@@ -54,6 +59,8 @@ struct InboundConnection {
     last: AtomicU64,
     /// It got something from its pod.
     served: AtomicBool,
+    /// Its pod's address, once it is connected.
+    pod: OnceLock<IpAddr>,
     leave: CancellationToken,
     /// Its place among those of all node ports.
     _place: Option<Held>,
@@ -85,7 +92,7 @@ impl InboundConnections {
         let mut all = self.all.lock();
         let place = if all.len() < self.most { self.node.take(1).ok() } else { None };
         if place.is_none() && CONNECTIONS_PER_PORT_MIN.min(self.most) <= all.len() {
-            self.send_one_away(&all);
+            self.send_one_away(&all, |_| true);
             return None;
         }
         let number = all.last_key_value().map_or(0, |(last, _)| last + 1);
@@ -93,6 +100,7 @@ impl InboundConnections {
             number,
             last: AtomicU64::new(self.now()),
             served: AtomicBool::new(false),
+            pod: OnceLock::new(),
             leave: CancellationToken::new(),
             _place: place,
         });
@@ -110,21 +118,28 @@ impl InboundConnections {
         }
     }
 
-    /// Ends the connection that has been silent longest, one at a time: it has its place until it is gone.
-    fn send_one_away(&self, all: &BTreeMap<u64, Arc<InboundConnection>>) {
-        if all.values().any(|visit| visit.leave.is_cancelled()) {
-            return;
+    /// Ends that one of these connections which has been silent longest, one at a time: it has its place until it is
+    /// gone. Whether one goes.
+    fn send_one_away(
+        &self,
+        all: &BTreeMap<u64, Arc<InboundConnection>>,
+        of: impl Fn(&InboundConnection) -> bool,
+    ) -> bool {
+        let these = || all.values().filter(|visit| of(visit));
+        if these().any(|visit| visit.leave.is_cancelled()) {
+            return true;
         }
         let now = self.now();
-        let silent = all.values().filter(|visit| {
+        let silent = these().filter(|visit| {
             SILENT_AFTER.as_millis() <= u128::from(now.saturating_sub(visit.last.load(Relaxed)))
         });
         let rank = |visit: &&Arc<InboundConnection>| {
             (visit.served.load(Relaxed), visit.last.load(Relaxed), visit.number)
         };
-        if let Some(oldest) = silent.min_by_key(rank) {
+        silent.min_by_key(rank).is_some_and(|oldest| {
             oldest.leave.cancel();
-        }
+            true
+        })
     }
 
     fn left(&self, visit: Arc<InboundConnection>) {
@@ -156,7 +171,7 @@ pub(crate) async fn serve(way: &Arc<NodePortListener>, listener: &TcpListener) {
                 // Out of file descriptors, or a client that was gone already: the node port itself is sound.
                 warn!(port = way.node_port.port, %error, "connection could not be taken");
                 if is_out_of_files(&error) {
-                    visits.send_one_away(&visits.all.lock());
+                    visits.send_one_away(&visits.all.lock(), |_| true);
                 }
                 tokio::time::sleep(BIND_RETRY_FIRST_AND_MAX.0).await;
             }
@@ -189,7 +204,7 @@ async fn carry(
             way.shared.gates.refused(Gate::NodePort, Loss::Full);
             Err(NetError::Timeout)
         }
-        connected = connect(&way, peer) => {
+        connected = connect(&way, peer, (&visits, &visit)) => {
             connected.inspect_err(|error| way.shared.gates.refused(Gate::NodePort, *error))
         }
     };
@@ -208,9 +223,31 @@ async fn carry(
     visits.left(visit);
 }
 
-async fn connect(way: &NodePortListener, peer: SocketAddr) -> Result<Conn, NetError> {
-    let target = way.target.read().clone();
-    target.connect(peer).done().await
+/// Connects a client to its pod. One that has no socket more gets one back: of the node port's own connections to it
+/// the one that was silent longest makes room, and one more each time that this was not enough for so long.
+async fn connect(
+    way: &NodePortListener,
+    peer: SocketAddr,
+    (visits, visit): (&InboundConnections, &InboundConnection),
+) -> Result<Conn, NetError> {
+    let (begun, mut made_room) = (Instant::now(), None::<Instant>);
+    loop {
+        let target = way.target.read().clone();
+        let pod = match target.connect(peer).done().await {
+            Err(NetError::Full(pod)) if begun.elapsed() < FULL_POD_TIMEOUT => IpAddr::V4(pod),
+            connected => {
+                return connected.inspect(|conn| {
+                    let _ = visit.pod.set(conn.peer.ip());
+                });
+            }
+        };
+        if made_room.is_none_or(|at| SILENT_AFTER <= at.elapsed())
+            && visits.send_one_away(&visits.all.lock(), |other| other.pod.get() == Some(&pod))
+        {
+            made_room = Some(Instant::now());
+        }
+        tokio::time::sleep(FULL_PORT_RETRY_EVERY).await;
+    }
 }
 
 /// Remembers when a client's stream was last used.

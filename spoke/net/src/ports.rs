@@ -112,7 +112,13 @@ impl Ports {
     /// # Errors
     /// When the pod has all that it may have.
     pub fn slot(&self) -> Result<Slot, NetError> {
-        self.sockets.slot()
+        self.sockets.slot(0)
+    }
+
+    /// How many sockets it may have.
+    #[must_use]
+    pub const fn sockets_max(&self) -> usize {
+        self.sockets.most()
     }
 
     /// The pod, as it asks for a way.
@@ -199,7 +205,7 @@ impl Ports {
     /// An end in this pod.
     fn side(&self, address: SocketAddr, slot: Slot) -> Side {
         let waiting = Some(self.waiting.clone());
-        Side { address, waiting, slot: Some(slot), gates: Gates::NONE }
+        Side { address, waiting, slot: Some(slot), gates: Gates::NONE, kept: 0 }
     }
 
     /// The address that the pod has for who is there.
@@ -224,7 +230,10 @@ impl Ports {
         };
         let listener = listener.filter(|found| hears(found.address().ip(), to.ip()));
         let listener = listener.ok_or_else(|| refused(Loss::Refused))?;
-        let slot = self.slot().map_err(|_| refused(Loss::TooMany))?;
+        let slot = self.sockets.slot(client.kept).map_err(|_| {
+            refused(Loss::TooMany);
+            NetError::Full(self.who.ip)
+        })?;
         let passing = self.gates.open(client.gates.and(Gate::Pod));
         let (near, far) = Conn::pair(client, seen, self.side(to, slot), &self.waiting);
         near.counted(&passing);

@@ -3,7 +3,9 @@
 //! Guarantees:
 //! - a pod never has more than [`MAX_SOCKETS`] sockets, whoever opens them
 //!   (`a_pod_has_a_bounded_number_of_sockets`);
-//! - and fewer when it has little memory (`a_pod_of_little_memory_has_few_sockets_and_a_small_budget`).
+//! - and fewer when it has little memory (`a_pod_of_little_memory_has_few_sockets_and_a_small_budget`);
+//! - a few places are kept for the node's own connections, which strangers do not take
+//!   (`a_crowd_leaves_a_place_for_the_node_itself`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -20,6 +22,11 @@ const MEMORY_PER_SOCKET: usize = 8 * NARROWEST_PIPE_BYTES;
 
 /// Sockets of a pod that has hardly any memory.
 const FEWEST_SOCKETS: usize = 64;
+
+/// Places beyond those that everybody may take: the first few for port-forward, whose connections last, and all of
+/// them for probes.
+pub(crate) const KEPT_FOR_FORWARDS: usize = 8;
+pub(crate) const KEPT_FOR_PROBES: usize = 16;
 
 /// How many sockets a pod has and may have.
 pub(crate) struct Sockets {
@@ -47,9 +54,14 @@ impl Sockets {
         self.count.load(Relaxed)
     }
 
-    /// Takes a place for one more.
-    pub(crate) fn slot(&self) -> Result<Slot, NetError> {
-        let slot = |count: usize| (count < self.most).then_some(count + 1);
+    /// How many it may have.
+    pub(crate) const fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Takes a place for one more, who may take so many of those that are kept.
+    pub(crate) fn slot(&self, kept: usize) -> Result<Slot, NetError> {
+        let slot = |count: usize| (count < self.most + kept).then_some(count + 1);
         match self.count.fetch_update(Relaxed, Relaxed, slot) {
             Ok(_) => Ok(Slot(self.count.clone())),
             Err(_) => Err(NetError::TooMany),

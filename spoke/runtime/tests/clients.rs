@@ -8,7 +8,9 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::support::{Node, SOON, Start, guest, node};
-use freewheel_spoke_agent::ports::ContainerId;
+use freewheel_link::names::ClusterName;
+use freewheel_link::probes::{ProbeHandlerV1, ProbeKindV1, ProbeV1};
+use freewheel_spoke_agent::ports::{ContainerId, Probed};
 use freewheel_spoke_net::ConnIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
@@ -232,6 +234,49 @@ async fn strangers_do_not_keep_others_out() {
     }
     assert_eq!(node.get("web", 8080, "/hello").await.0, 200);
     assert_eq!(read_all(&mut first).await.1, Ok(()), "the oldest went");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_keep_nobody_out_of_a_small_pod() {
+    let node = node();
+    let limit = 16 << 20;
+    node.pod_of("web", limit);
+    let mut start = web(&node);
+    start.0.memory_limit = Some(limit);
+    let id = up(&node, start).await;
+    let pod = node.fabric.pod("web").unwrap();
+    let to = std::net::SocketAddr::new(pod.ip().into(), 8080);
+    let stranger = async || {
+        let from = "192.0.2.1:1".parse().unwrap();
+        node.fabric.dial(&ClusterName::root(), from, to).await.unwrap()
+    };
+    let mut crowd = Vec::new();
+    for _ in 0..pod.sockets_max() {
+        crowd.push(stranger().await);
+        // The container comes to each of them, long before one has to go that says nothing.
+        timeout(Duration::from_secs(5), async {
+            while 3 * pod.sockets_max() / 4 < pod.sockets() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await
+        .expect("who makes room goes");
+    }
+    let mut one_more = stranger().await;
+    one_more.write_all(b"GET /hello HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
+    read_until(&mut one_more, "0\r\n\r\n").await;
+    let look = ProbeV1 {
+        container: "main".to_owned(),
+        kind: ProbeKindV1::Liveness,
+        handler: ProbeHandlerV1::Tcp(8080),
+        initial_delay_seconds: 0,
+        period_seconds: 10,
+        timeout_seconds: 1,
+        success_threshold: 1,
+        failure_threshold: 3,
+        grace_seconds: None,
+    };
+    assert_eq!(node.probe(&id, look).await, Probed::Success);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,6 +65,24 @@ async fn a_pod_of_little_memory_has_few_sockets_and_a_small_budget() {
 }
 
 #[tokio::test]
+async fn a_crowd_leaves_a_place_for_the_node_itself() {
+    let fabric = fabric();
+    let mut who = pod("web", "10.64.0.1");
+    who.memory_limit = Some(1 << 20);
+    fabric.add_pod(who);
+    let web = fabric.pod("root-web").unwrap();
+    let listener = web.listen(at("0.0.0.0:80"), 4096).unwrap();
+    let crowd: Vec<_> = std::iter::from_fn(|| web.slot().ok()).collect();
+    let outside = fabric.dial(&ClusterName::root(), at("192.0.2.1:1"), at("10.64.0.1:80")).await;
+    assert_eq!(outside.err(), Some(NetError::Full(web.ip())));
+    let forwards: Vec<_> =
+        std::iter::from_fn(|| fabric.forward_to_pod("root-web", 80).ok()).collect();
+    assert!((1..32).contains(&forwards.len()), "{}", forwards.len());
+    assert!(fabric.probe_pod("root-web", 80).is_ok(), "whoever forwards leaves probes a place");
+    drop((crowd, listener));
+}
+
+#[tokio::test]
 async fn datagrams_that_nobody_reads_are_within_one_budget_for_all_ports_of_a_pod() {
     let fabric = fabric();
     let (web, client) = (add(&fabric, "web", "10.64.0.1"), add(&fabric, "client", "10.64.0.2"));
@@ -149,6 +167,7 @@ async fn what_crosses_a_node_shares_one_budget() {
         waiting: None,
         slot: None,
         gates: crate::gates::Gates::NONE,
+        kept: 0,
     };
     let pair = || {
         let ends =

@@ -1,6 +1,7 @@
 //! The pod network's promises, from one pod's point of view.
 
 mod bounds;
+mod full_pods;
 mod gates;
 mod node_ports;
 mod service_dial;

@@ -19,7 +19,7 @@ use crate::testing::{pod, service};
 use crate::{Fabric, NetError, PodNet, Remote, Stream};
 
 /// A port of the kernel that nobody has now.
-async fn free_port() -> u16 {
+pub(super) async fn free_port() -> u16 {
     tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 

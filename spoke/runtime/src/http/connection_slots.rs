@@ -10,7 +10,8 @@
 //!
 //! Guarantees:
 //! - there are no more than [`CONNECTIONS_MAX`] connections, and the oldest stranger makes room when places are short
-//!   (`the_oldest_stranger_makes_room_and_nobody_who_is_served_does`, `strangers_do_not_keep_others_out`);
+//!   (`the_oldest_stranger_makes_room_and_nobody_who_is_served_does`, `strangers_do_not_keep_others_out`), also in a pod
+//!   of little memory, which has few sockets (`strangers_keep_nobody_out_of_a_small_pod`);
 //! - a client that says nothing, or says it too slowly, goes (`who_says_nothing_or_says_it_too_slowly_goes`);
 //! - so does one that does not read (`who_does_not_read_goes_however_the_answer_stands`);
 //! - one whose request is being answered is left alone (`a_request_has_its_time_until_the_answer_begins`).
@@ -22,8 +23,9 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-/// Connections of one container at a time. Half of the sockets that a pod may have: the rest is its guest's.
-pub(super) const CONNECTIONS_MAX: usize = 2048;
+/// Connections of one container at a time, and never more than half of the sockets that its pod may have: the rest is
+/// its guest's, and there is always one for the client for whom another makes room.
+const CONNECTIONS_MAX: usize = 2048;
 
 /// Ticks that a client has for the whole head of its first request, and of every later one from its first byte on.
 const HEAD_TICKS_MAX: u32 = 10;
@@ -164,18 +166,21 @@ pub(super) struct ConnectionSlots {
     clock: Arc<AtomicU32>,
     /// Ticks that a request may take until its answer begins.
     request: u32,
+    most: usize,
 }
 
 impl ConnectionSlots {
-    pub(super) fn new(request: u32) -> Self {
-        Self { taken: Mutex::default(), clock: Arc::default(), request }
+    /// Those in a pod that may have so many sockets.
+    pub(super) fn new(request: u32, sockets: usize) -> Self {
+        let most = CONNECTIONS_MAX.min(sockets / 2);
+        Self { taken: Mutex::default(), clock: Arc::default(), request, most }
     }
 
     /// A place for a connection. When there is none, the client that has waited longest without asking for anything
     /// loses its own: those that never asked first. `None`: all are being served.
     pub(super) fn take(&self) -> Option<Arc<ConnectionSlot>> {
         let mut taken = self.taken.lock();
-        if CONNECTIONS_MAX <= taken.len() {
+        if self.most <= taken.len() {
             let quiet = taken.values().filter(|slot| slot.is_quiet());
             let age = |slot: &&Arc<ConnectionSlot>| {
                 let known = slot.phase.load(Relaxed) == RESTING;
@@ -235,7 +240,7 @@ mod tests {
 
     #[test]
     fn who_says_nothing_or_says_it_too_slowly_goes() {
-        let slots = ConnectionSlots::new(60);
+        let slots = ConnectionSlots::new(60, 4096);
         let (silent, slow) = (slots.take().unwrap(), slots.take().unwrap());
         after(&slots, HEAD_TICKS_MAX);
         slow.heard();
@@ -246,7 +251,7 @@ mod tests {
 
     #[test]
     fn who_comes_back_has_time_for_a_head_of_its_own() {
-        let slots = ConnectionSlots::new(60);
+        let slots = ConnectionSlots::new(60, 4096);
         let slot = slots.take().unwrap();
         slot.heard();
         drop(slot.asks());
@@ -264,7 +269,7 @@ mod tests {
 
     #[test]
     fn who_does_not_read_goes_however_the_answer_stands() {
-        let slots = ConnectionSlots::new(60);
+        let slots = ConnectionSlots::new(60, 4096);
         let slot = slots.take().unwrap();
         drop(slot.asks());
         slot.answers();
@@ -280,7 +285,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_a_byte_for_a_client_that_says_no_more_ends() {
-        let slots = ConnectionSlots::new(60);
+        let slots = ConnectionSlots::new(60, 4096);
         let slot = slots.take().unwrap();
         drop(slot.asks());
         slot.answers();
@@ -296,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_request_has_its_time_until_the_answer_begins() {
-        let slots = ConnectionSlots::new(5);
+        let slots = ConnectionSlots::new(5, 4096);
         let (slow, quick) = (slots.take().unwrap(), slots.take().unwrap());
         let (late, answered) = (slow.asks(), quick.asks());
         quick.answers();
@@ -307,7 +312,7 @@ mod tests {
 
     #[test]
     fn the_oldest_stranger_makes_room_and_nobody_who_is_served_does() {
-        let slots = ConnectionSlots::new(60);
+        let slots = ConnectionSlots::new(60, 4096);
         let all: Vec<_> = (0..CONNECTIONS_MAX).map(|_| slots.take().unwrap()).collect();
         drop(all[0].asks());
         all[1].rests();

@@ -111,6 +111,11 @@ impl Pool {
         self.container.start.http.timeout_seconds
     }
 
+    /// Sockets that its pod may have.
+    pub(super) fn sockets(&self) -> usize {
+        self.container.pod.sockets_max()
+    }
+
     /// A name for a request that failed: unique within the node, as good as unique beyond it.
     pub(super) fn request_id(&self) -> String {
         let number = self.failures.fetch_add(1, Relaxed);

@@ -35,7 +35,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Serves until it was asked to stop and every request that came is answered.
 pub(crate) async fn serve(pool: Arc<Pool>, listener: Arc<Listener>, stopping: CancellationToken) {
-    let slots = ConnectionSlots::new(pool.timeout_seconds());
+    let slots = ConnectionSlots::new(pool.timeout_seconds(), pool.sockets());
     let (heads, draining) = (RequestHeads::new(pool.memory()), CancellationToken::new());
     let requests = AtomicU64::new(0);
     let server = Arc::new(Server { pool, slots, heads, requests, stopping, draining });

@@ -183,17 +183,7 @@ impl Node {
     pub fn container(&self, pod: &str, artifact: &Path) -> Start {
         let uid = pod.to_owned();
         if self.fabric.pod(&uid).is_none() {
-            let last = pod.bytes().fold(7_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
-            self.fabric.add_pod(PodNetwork {
-                uid: uid.clone(),
-                realm: ClusterName::root(),
-                namespace: "default".to_owned(),
-                ip: std::net::Ipv4Addr::new(10, 64, 0, last),
-                hostname: pod.to_owned(),
-                aliases: Vec::new(),
-                host_ports: Vec::new(),
-                memory_limit: None,
-            });
+            self.add_pod(pod, None);
         }
         let start = StartContainer {
             id: ContainerId { pod: uid, container: "main".to_owned(), attempt: 0 },
@@ -211,6 +201,25 @@ impl Node {
             log: self.dir.path().join(format!("{pod}.log")),
         };
         Start(start, Vec::new())
+    }
+
+    /// A pod whose containers have so much memory together.
+    pub fn pod_of(&self, pod: &str, memory_limit: u64) {
+        self.add_pod(pod, Some(memory_limit));
+    }
+
+    fn add_pod(&self, pod: &str, memory_limit: Option<u64>) {
+        let last = pod.bytes().fold(7_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
+        self.fabric.add_pod(PodNetwork {
+            uid: pod.to_owned(),
+            realm: ClusterName::root(),
+            namespace: "default".to_owned(),
+            ip: std::net::Ipv4Addr::new(10, 64, 0, last),
+            hostname: pod.to_owned(),
+            aliases: Vec::new(),
+            host_ports: Vec::new(),
+            memory_limit,
+        });
     }
 
     /// The program `kit` with these words, in a pod of its own.

@@ -1,0 +1,100 @@
+//! Pods that have no socket more for a client of a node port.
+
+use std::net::Ipv4Addr;
+
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+
+use super::node_ports::free_port;
+use super::*;
+
+/// A Service with a node port that leads to this endpoint; the port.
+async fn opened(fabric: &Fabric, ip: &str) -> u16 {
+    let port = free_port().await;
+    let spec = service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+    fabric.set_service(&ClusterName::root(), "default", "web", Some(spec.to(ip, 8080).0));
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    let dial = async || TcpStream::connect(("127.0.0.1", port)).await.ok();
+    eventually(dial).await;
+    port
+}
+
+/// Waits for the echo of a client.
+async fn served(client: &mut TcpStream) {
+    client.write_all(b"hello").await.unwrap();
+    let mut answer = [0; 5];
+    let answered = tokio::time::timeout(Duration::from_secs(20), client.read_exact(&mut answer));
+    answered.await.unwrap().unwrap();
+    assert_eq!(&answer, b"hello");
+}
+
+#[tokio::test]
+async fn a_pod_full_of_silent_clients_serves_the_next() {
+    let fabric = fabric();
+    let mut who = pod("web", "10.64.0.1");
+    // It has 64 sockets, as many as the node port has places.
+    who.memory_limit = Some(1 << 20);
+    fabric.add_pod(who);
+    let web = fabric.pod("root-web").unwrap();
+    echo(&web, 8080);
+    let port = opened(&fabric, "10.64.0.1").await;
+    let dial = || TcpStream::connect(("127.0.0.1", port));
+    eventually(async || (web.sockets() == 1).then_some(())).await;
+    let mut crowd = Vec::new();
+    while web.sockets() < web.sockets_max() {
+        let (before, mut client) = (web.sockets(), dial().await.unwrap());
+        eventually(async || (before < web.sockets()).then_some(())).await;
+        if crowd.is_empty() {
+            served(&mut client).await;
+        }
+        crowd.push(client);
+    }
+    assert!(crowd.len() < 64, "there are places at the node port");
+    served(&mut dial().await.unwrap()).await;
+    served(&mut crowd[0]).await;
+}
+
+/// A node whose pod has few sockets.
+struct Few(Arc<Mutex<usize>>);
+
+impl Remote for Few {
+    fn connect(
+        &self,
+        _: &ClusterName,
+        _: SocketAddr,
+        _: SocketAddr,
+    ) -> futures::future::BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+        let left = self.0.clone();
+        let taken = left.lock().checked_sub(1);
+        let Some(taken) = taken else {
+            return futures::future::ready(Err(NetError::Full(Ipv4Addr::new(10, 64, 7, 7))))
+                .boxed();
+        };
+        *left.lock() = taken;
+        let (near, mut far) = tokio::io::duplex(100);
+        tokio::spawn(async move {
+            let mut bytes = [0; 100];
+            while let Ok(count @ 1..) = far.read(&mut bytes).await {
+                let _ = far.write_all(&bytes[..count]).await;
+            }
+            *left.lock() += 1;
+        });
+        futures::future::ready(Ok(Box::new(near) as Box<dyn Stream>)).boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_pod_elsewhere_that_has_no_more_sockets_serves_the_next() {
+    let fabric = fabric();
+    let places = Arc::new(Mutex::new(8));
+    fabric.set_remote(Arc::new(Few(places.clone())));
+    let port = opened(&fabric, "10.64.7.7").await;
+    let mut crowd = Vec::new();
+    for _ in 0..8 {
+        let before = *places.lock();
+        let client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        eventually(async || (before == 0 || *places.lock() < before).then_some(())).await;
+        crowd.push(client);
+    }
+    served(&mut TcpStream::connect(("127.0.0.1", port)).await.unwrap()).await;
+}
