@@ -2,20 +2,29 @@
 //!
 //! Guarantees:
 //! - what a slow stream has not taken stays in the pod's pipe, where it is counted
-//!   (`slow_clients_from_outside_share_the_budget_of_the_pod_that_serves_them`).
+//!   (`slow_clients_from_outside_share_the_budget_of_the_pod_that_serves_them`);
+//! - what a pod leaves unread in a stream of the link is on its account
+//!   (`what_a_deaf_pod_leaves_in_the_link_is_on_its_account`);
+//! - others of the thread have a turn, also when both sides are always ready
+//!   (`what_is_carried_without_a_pause_gives_others_a_turn`).
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use async_trait::async_trait;
 use bytes::Bytes;
+use freewheel_link::limits::STREAM_WINDOW_BYTES;
+use freewheel_link::transport;
+use freewheel_spoke_agent::uplink::Duplex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop::poll_proceed;
 
-use crate::conn::Conn;
+use crate::conn::{Conn, ConnIo};
 use crate::pipe::{Broken, End};
+use crate::unread::UnreadWindow;
 
 /// Bytes that are read at once.
 const READ_CHUNK_BYTES: usize = 64 << 10;
@@ -41,14 +50,15 @@ pub(crate) enum Ended {
 }
 
 /// Carries bytes between a connection's end and a stream until both directions have ended, or until `outage`: half
-/// of a stream may be silent for ever when its link has gone.
+/// of a stream may be silent for ever when its link has gone. `window`: bytes that wait in the stream itself, in this
+/// process, when they are not read.
 pub(crate) async fn carry(
-    end: Conn,
+    end: &ConnIo,
     stream: &mut impl Stream,
+    window: usize,
     outage: impl Future<Output = ()>,
 ) -> Ended {
-    let end = end.into_tunnel();
-    let mut bridge = Bridge::default();
+    let mut bridge = Bridge { window, ..Bridge::default() };
     let copied = tokio::select! {
         biased;
         copied = poll_fn(|cx| bridge.poll(end.conn(), Pin::new(stream), cx)) => copied,
@@ -67,12 +77,24 @@ pub(crate) async fn carry(
     }
 }
 
+/// Somebody on another node, or a client of the hub's, talks to a pod.
+#[async_trait]
+impl Duplex for ConnIo {
+    async fn carry(self: Box<Self>, stream: transport::Stream) {
+        let mut stream: Box<dyn Stream> = Box::new(stream);
+        carry(&self, &mut stream, STREAM_WINDOW_BYTES, pending()).await;
+    }
+}
+
 /// How far both directions are.
 #[derive(Default)]
 struct Bridge {
     outward: Half,
     inward: Half,
     unflushed: bool,
+    window: usize,
+    /// The window, while the pod does not read.
+    unread: Option<UnreadWindow>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -144,7 +166,13 @@ impl Bridge {
             let turn = ready!(poll_proceed(cx));
             let room = match conn.tx.room() {
                 Ok(0) => {
+                    let window = self.window;
+                    let unread = self.unread.get_or_insert_with(|| conn.tx.count_unread(window));
+                    if unread.poll_goes(cx).is_ready() {
+                        return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
+                    }
                     ready!(conn.tx.poll_writable(cx));
+                    self.unread = None;
                     continue;
                 }
                 Ok(room) => room,

@@ -11,6 +11,7 @@
 //! node_port_listener  a port of the node          node_port, node_port_tcp, node_port_udp    the ways in from the kernel
 //! shared    what all realms share       remote    the way to other nodes
 //! receive_memory  what waits to be read by a pod                    udp_client_quota  how many clients each UDP node port has
+//! unread    what waits for a pod in the link
 //! bridge    a pod's connection to a stream outside            watched_stream  who is told what a stream carries
 //! gates     what is counted, where connections and datagrams go through
 //! ```
@@ -53,6 +54,7 @@ mod testing;
 mod tests;
 mod udp;
 mod udp_client_quota;
+mod unread;
 mod watched_stream;
 
 pub use bridge::Stream;

@@ -209,7 +209,10 @@ async fn carry(
         }
     };
     let ended = match connected {
-        Ok(conn) => bridge::carry(conn, &mut stream, visit.leave.cancelled()).await,
+        // What waits in it is the kernel's.
+        Ok(conn) => {
+            bridge::carry(&conn.into_tunnel(), &mut stream, 0, visit.leave.cancelled()).await
+        }
         Err(error) => {
             debug!(port = way.node_port.port, %peer, %error, "no pod for it");
             Ended::Broken

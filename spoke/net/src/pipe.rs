@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 
 use crate::gates::Tally;
 use crate::receive_memory::{PIECE_OVERHEAD_BYTES, ReceiveMemory};
+use crate::unread::UnreadWindow;
 
 /// How a pipe ended for its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,6 +209,11 @@ impl Pipe {
         }
         state.writer = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// Counts the window of a stream that goes on beyond the pipe and is not read now.
+    pub(crate) fn count_unread(&self, bytes: usize) -> UnreadWindow {
+        self.waiting.unread().count(bytes)
     }
 
     /// The writer is done; the reader gets what is left.

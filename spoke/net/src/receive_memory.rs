@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use freewheel_spoke_account::MemoryAccount;
 
+use crate::unread::Unread;
+
 /// Most bytes that wait in one pipe. 256 KiB keeps both ends busy on one core; more only costs memory.
 pub const PIPE_BYTES_MAX: usize = 256 << 10;
 
@@ -37,6 +39,8 @@ pub struct ReceiveMemory {
     budget: usize,
     narrow: usize,
     bytes: AtomicUsize,
+    /// What waits in the link beside it.
+    unread: Arc<Unread>,
 }
 
 impl ReceiveMemory {
@@ -47,7 +51,12 @@ impl ReceiveMemory {
             (limit / 8).clamp(POD_RECEIVE_BYTES_MIN, POD_RECEIVE_BYTES_MAX)
         });
         let narrow = account.limit().map_or(NARROW_PIPE_BYTES, |_| NARROWEST_PIPE_BYTES);
-        Arc::new(Self { account, budget, narrow, bytes: AtomicUsize::new(0) })
+        let (bytes, unread) = (AtomicUsize::new(0), Unread::new(account.clone()));
+        Arc::new(Self { account, budget, narrow, bytes, unread })
+    }
+
+    pub(crate) const fn unread(&self) -> &Arc<Unread> {
+        &self.unread
     }
 
     pub(crate) fn add(&self, count: usize) {

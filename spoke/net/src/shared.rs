@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use freewheel_link::limits::STREAM_WINDOW_BYTES;
 use freewheel_spoke_account::MemoryAccount;
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
@@ -82,7 +83,7 @@ impl Shared {
         self.remote().map_or_else(never, |remote| remote.outage())
     }
 
-    /// Carries bytes between a connection's end and a stream in a task of its own: see [`carry`].
+    /// Carries bytes between a connection's end and a stream of the link in a task of its own: see [`carry`].
     pub(crate) fn bridge(
         &self,
         end: Conn,
@@ -90,7 +91,7 @@ impl Shared {
         outage: impl Future<Output = ()> + Send + 'static,
     ) {
         let bridge = async move {
-            carry(end, &mut stream, outage).await;
+            carry(&end.into_tunnel(), &mut stream, STREAM_WINDOW_BYTES, outage).await;
         };
         self.tasks.spawn_on(bridge, &self.runtime);
     }

@@ -42,9 +42,9 @@ use freewheel_link::names::ClusterName;
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
 use freewheel_link::spoke_session::SpokeSession;
 use freewheel_link::stream_budget::Budget;
-use freewheel_link::transport::{Dial, Transport};
+use freewheel_link::transport::{Dial, Stream, Transport};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncRead;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -69,11 +69,13 @@ pub struct SpokeInfo {
     pub node: NodeStatusV1,
 }
 
-/// A connection to a pod, as bytes both ways. What is dropped before it was shut down breaks off for the pod, so that
-/// it does not take that for whole: the task that carries it may end anywhere.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Duplex for T {}
+/// A connection to a pod. What is dropped before it was shut down breaks off for the pod, so that it does not take that
+/// for whole: the task that carries it may end anywhere.
+#[async_trait]
+pub trait Duplex: Send + 'static {
+    /// Carries its bytes to and from the hub, until both sides have said all or one of them has broken off.
+    async fn carry(self: Box<Self>, stream: Stream);
+}
 
 /// A log, as bytes until its end.
 pub type LogStream = Box<dyn AsyncRead + Send + Unpin>;

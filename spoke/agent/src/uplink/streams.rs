@@ -4,7 +4,8 @@
 //! - streams of one kind or realm keep no other out (`streams_of_one_kind_keep_no_other_out`,
 //!   `idle_connections_of_one_realm_keep_nobody_else_out`);
 //! - what broke off on one side breaks on the other, and only what ended in order ends in order, also when the session
-//!   ends meanwhile (`what_broke_off_breaks_on_the_other_side_too`).
+//!   ends meanwhile (`what_broke_off_breaks_on_the_other_side_too`,
+//!   `what_broke_off_on_another_node_breaks_here_and_what_ended_ends`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use freewheel_link::limits;
 use freewheel_link::message::{Answer, Open, RefusalV1};
 use freewheel_link::stream_budget::{Budget, Use};
 use freewheel_link::transport::{Priority, SendHalf, Stream};
-use tokio::io::{AsyncWriteExt as _, copy, copy_bidirectional};
+use tokio::io::{AsyncWriteExt as _, copy};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::debug;
@@ -121,7 +122,7 @@ async fn connect(
     recv: Reader,
     pod: Result<Box<dyn Duplex>, RefusalV1>,
 ) {
-    let mut pod = match pod {
+    let pod = match pod {
         Ok(pod) => pod,
         Err(refusal) => return refuse(&mut send, refusal).await,
     };
@@ -129,9 +130,6 @@ async fn connect(
     if frame::write(&mut send, &Answer::Ready).await.is_err() {
         return;
     }
-    let mut stream = Stream { send, recv: Box::new(recv) };
     // Either end may break off, or the session: the drop of both tells both sides.
-    if let Err(error) = copy_bidirectional(&mut stream, &mut pod).await {
-        debug!(%error, "a connection broke off");
-    }
+    pod.carry(Stream { send, recv: Box::new(recv) }).await;
 }

@@ -22,9 +22,9 @@ use freewheel_link::part::Parts;
 use freewheel_link::profile::{Arch, MemoryProfile, Profile};
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
 use freewheel_link::stream_budget::{Budget, Use};
-use freewheel_link::transport::{Dial, DialError, Priority, SendHalf, Transport};
+use freewheel_link::transport::{Dial, DialError, Priority, SendHalf, Stream, Transport};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -62,6 +62,16 @@ impl Dial for Dials {
 
 struct Echo;
 
+/// A connection to a pod that is this stream.
+struct Piped<T>(T);
+
+#[async_trait]
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Duplex for Piped<T> {
+    async fn carry(mut self: Box<Self>, mut stream: Stream) {
+        let _ = tokio::io::copy_bidirectional(&mut stream, &mut self.0).await;
+    }
+}
+
 #[async_trait]
 impl Serve for Echo {
     async fn logs(&self, request: LogsV1) -> Result<LogStream, RefusalV1> {
@@ -77,7 +87,7 @@ impl Serve for Echo {
             let (mut read, mut write) = tokio::io::split(there);
             tokio::io::copy(&mut read, &mut write).await
         });
-        Ok(Box::new(here))
+        Ok(Box::new(Piped(here)))
     }
 
     /// More than is told at once.

@@ -144,6 +144,85 @@ async fn what_waits_for_another_node_is_on_the_sender_s_account_and_in_no_buffer
     eventually(async || (fabric.account().used() == 0).then_some(())).await;
 }
 
+/// A stream of the link that always has more to say.
+struct Flood;
+
+impl tokio::io::AsyncRead for Flood {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        buf.put_slice(&vec![7; buf.remaining()]);
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+impl tokio::io::AsyncWrite for Flood {
+    fn poll_write(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        buf: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        std::task::Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+/// A link over which everybody is flooded.
+struct Floods;
+
+impl Remote for Floods {
+    fn connect(
+        &self,
+        _: &ClusterName,
+        _: SocketAddr,
+        _: SocketAddr,
+    ) -> futures::future::BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+        async { Ok(Box::new(Flood) as Box<dyn Stream>) }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn what_a_deaf_pod_leaves_in_the_link_is_on_its_account() {
+    let window = freewheel_link::limits::STREAM_WINDOW_BYTES;
+    let fabric = fabric();
+    fabric.set_remote(Arc::new(Floods));
+    let (deaf, root) = (add(&fabric, "deaf", "10.64.0.1"), ClusterName::root());
+    let listener = deaf.listen(at("0.0.0.0:80"), 64).unwrap();
+    let mut conns = Vec::new();
+    for port in 1..=20 {
+        let from = SocketAddr::new([10, 64, 7, 7].into(), port);
+        fabric.accept_remote(&root, from, at("10.64.0.1:80"), Flood).unwrap();
+        conns.push(listener.accept().await.unwrap());
+        let Connecting::Later(dial) = deaf.connect(None, at("10.64.7.7:80")) else { panic!() };
+        conns.push(dial.await.unwrap());
+    }
+    let held = settled(&fabric).await;
+    assert!(POD_RECEIVE_BYTES_MAX / 2 + 40 * window <= held, "{held} bytes are counted");
+    assert_eq!(deaf.account().used(), held);
+    // Who reads has nothing more there than in its pipe.
+    for conn in &conns {
+        conn.rx.close_read();
+        conn.tx.reset();
+    }
+    drop((conns, listener));
+    eventually(async || (fabric.account().used() == 0).then_some(())).await;
+}
+
 struct Stuck(parking_lot::Mutex<Option<tokio::io::DuplexStream>>);
 
 impl Remote for Stuck {

@@ -411,6 +411,51 @@ async fn port_forward_reaches_what_listens_on_loopback() {
 }
 
 #[tokio::test]
+async fn what_broke_off_on_another_node_breaks_here_and_what_ended_ends() {
+    use freewheel_link::memory_transport;
+    use freewheel_link::transport::{Priority, Transport as _};
+    use freewheel_spoke_agent::uplink::Duplex as _;
+    let fabric = fabric();
+    let web = add(&fabric, "web", "10.64.0.1");
+    let listener = web.listen(at("0.0.0.0:80"), 16).unwrap();
+    let carried = async || {
+        let (hub, here) = memory_transport::pair();
+        let mut far = hub.open(Priority::Tunnels).await.unwrap();
+        far.write_all(b"half").await.unwrap();
+        let near = here.accept().await.unwrap();
+        let from = at("10.64.7.7:9");
+        let conn = fabric.dial_from_link(&ClusterName::root(), from, at("10.64.0.1:80")).unwrap();
+        let carrying = tokio::spawn(async move {
+            Box::new(conn).carry(near).await;
+            drop((hub, here));
+        });
+        let mut pod = listener.accept().await.unwrap().into_io();
+        pod.read_exact(&mut [0; 4]).await.unwrap();
+        (far, pod, carrying)
+    };
+    let (far, mut pod, _carrying) = carried().await;
+    drop(far);
+    let broken = pod.read(&mut [0]).await.unwrap_err();
+    assert_eq!(broken.kind(), std::io::ErrorKind::ConnectionReset, "the other side broke off");
+    let (_far, mut pod, carrying) = carried().await;
+    carrying.abort();
+    assert!(pod.read(&mut [0]).await.is_err(), "its session ended");
+    let (mut far, pod, carrying) = carried().await;
+    pod.reset();
+    assert!(far.read(&mut [0]).await.is_err(), "the pod broke off");
+    carrying.await.unwrap();
+    let (mut far, mut pod, carrying) = carried().await;
+    far.shutdown().await.unwrap();
+    assert_eq!(pod.read(&mut [0]).await.unwrap(), 0);
+    pod.write_all(b"all").await.unwrap();
+    pod.shutdown().await.unwrap();
+    let mut all = String::new();
+    far.read_to_string(&mut all).await.unwrap();
+    assert_eq!(all, "all", "both have ended in order");
+    carrying.await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_carried_on_from_elsewhere_breaks_off_when_it_goes_too_early() {
     let fabric = fabric();
     let web = add(&fabric, "web", "10.64.0.1");

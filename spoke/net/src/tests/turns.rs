@@ -122,7 +122,7 @@ async fn what_is_carried_without_a_pause_gives_others_a_turn() {
         let rounds = Arc::new(AtomicUsize::new(ROUNDS));
         let mut stream = Eager { pod, rounds: rounds.clone(), listens };
         let carrying = tokio::spawn(async move {
-            bridge::carry(near, &mut stream, std::future::pending()).await;
+            bridge::carry(&near.into_tunnel(), &mut stream, 0, std::future::pending()).await;
         });
         let left = tokio::spawn(async move { rounds.load(Relaxed) }).await.unwrap();
         assert!((1..ROUNDS).contains(&left), "{left}");

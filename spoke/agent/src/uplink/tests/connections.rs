@@ -117,7 +117,7 @@ impl Serve for Broken {
     }
 
     async fn tunnel(&self, _request: TunnelV1) -> Result<Box<dyn Duplex>, RefusalV1> {
-        Ok(Box::new(self.0.lock().take().unwrap()))
+        Ok(Box::new(Piped(self.0.lock().take().unwrap())))
     }
 }
 

@@ -1,0 +1,119 @@
+//! What waits for one pod in windows of the link: a stream to another node that is not read keeps what the link grants
+//! it, beside the pod's pipe.
+//!
+//! Guarantees:
+//! - it is on the pod's account for as long as the pod does not read
+//!   (`what_a_deaf_pod_leaves_in_the_link_is_on_its_account`);
+//! - in a pod with a limit of memory it is no more than a part of that, once it has not been read for a while: who was
+//!   not read for longest goes (`who_is_not_read_for_longest_goes_when_a_small_pod_has_too_many`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use freewheel_spoke_account::MemoryAccount;
+use futures::FutureExt as _;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// A stream may wait so long for a pod that reads slowly, whatever else waits.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Part of a pod's limit of memory that may wait in windows.
+const PART_OF_LIMIT: usize = 8;
+
+/// Windows that wait for one pod.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    account: Arc<MemoryAccount>,
+    most: usize,
+    all: Mutex<BTreeMap<u64, Window>>,
+}
+
+/// A window that waits.
+#[derive(Debug)]
+struct Window {
+    since: Instant,
+    /// Who waits there goes when this is dropped.
+    _stays: oneshot::Sender<()>,
+}
+
+/// A window that is counted, until this is dropped.
+pub(crate) struct UnreadWindow {
+    of: Arc<Unread>,
+    number: u64,
+    bytes: usize,
+    goes: oneshot::Receiver<()>,
+}
+
+impl Unread {
+    pub(crate) fn new(account: Arc<MemoryAccount>) -> Arc<Self> {
+        let most = account.limit().map_or(usize::MAX, |limit| limit / PART_OF_LIMIT);
+        Arc::new(Self { account, most, all: Mutex::default() })
+    }
+
+    /// Counts one more window of so many bytes.
+    pub(crate) fn count(self: &Arc<Self>, bytes: usize) -> UnreadWindow {
+        let (_stays, goes) = oneshot::channel();
+        let now = Instant::now();
+        let mut all = self.all.lock();
+        if self.most < bytes * (all.len() + 1)
+            && let Some(longest) = all.first_entry()
+            && UNREAD_TIMEOUT <= now - longest.get().since
+        {
+            longest.remove();
+        }
+        let number = all.last_key_value().map_or(0, |(last, _)| last + 1);
+        all.insert(number, Window { since: now, _stays });
+        self.account.count(bytes);
+        UnreadWindow { of: self.clone(), number, bytes, goes }
+    }
+}
+
+impl UnreadWindow {
+    /// Ready when its stream has to go.
+    pub(crate) fn poll_goes(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.goes.poll_unpin(cx).map(drop)
+    }
+}
+
+impl Drop for UnreadWindow {
+    fn drop(&mut self) {
+        self.of.all.lock().remove(&self.number);
+        self.of.account.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freewheel_spoke_account::Level;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_read_for_longest_goes_when_a_small_pod_has_too_many() {
+        let node = MemoryAccount::node();
+        let pod = MemoryAccount::within(&node, Level::Pod, Some(1 << 20));
+        let unread = Unread::new(pod.clone());
+        let goes = async |window: &mut UnreadWindow| {
+            std::future::poll_fn(|cx| Poll::Ready(window.poll_goes(cx).is_ready())).await
+        };
+        let mut deaf = unread.count(128 << 10);
+        tokio::time::advance(UNREAD_TIMEOUT / 2).await;
+        let mut slow = unread.count(128 << 10);
+        assert!(!goes(&mut deaf).await, "it may be read yet");
+        tokio::time::advance(UNREAD_TIMEOUT / 2).await;
+        let mut third = unread.count(128 << 10);
+        assert!(goes(&mut deaf).await && !goes(&mut slow).await && !goes(&mut third).await);
+        assert_eq!(pod.used(), 3 << 17, "it is counted until it is gone");
+        drop((deaf, slow, third));
+        assert_eq!((pod.used(), unread.all.lock().len()), (0, 0));
+        let all = Unread::new(node);
+        let mut deaf: Vec<_> = (0..300).map(|_| all.count(128 << 10)).collect();
+        tokio::time::advance(UNREAD_TIMEOUT * 2).await;
+        let _next = all.count(128 << 10);
+        assert!(!goes(&mut deaf[0]).await, "without a limit the node's account is the bound");
+    }
+}
