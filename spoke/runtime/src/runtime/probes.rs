@@ -22,6 +22,7 @@ use self::target::{PROBE_BYTES_MAX, Target};
 use super::Runtime;
 
 mod http_get;
+mod redirect;
 mod target;
 
 /// How often it is tried to look, where there is no outcome.

@@ -182,15 +182,20 @@ async fn redirects_are_followed_within_the_pod() {
     let fine = "HTTP/1.1 204 No Content\r\n\r\n".to_owned();
     let away = redirect("http://example.com/", "go away");
     let mut all = vec![redirect("/next", ""), redirect(&here, ""), fine, away];
-    all.extend((0..11).map(|_| redirect("/again", "")));
+    all.extend((0..10).map(|_| redirect("/again", "")));
+    let failed = "HTTP/1.1 500 GET\r\ncontent-length: 0\r\n\r\n".to_owned();
+    all.extend([redirect("login", ""), failed]);
     all.push("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned());
     all.push("nonsense".to_owned());
     answers(&node, "program", all);
     assert_eq!(get(&node, &id, 7003, "/").await, Probed::Success);
     let told = "Probe terminated redirects, Response body: go away";
     assert_eq!(get(&node, &id, 7003, "/").await, Probed::Warning(told.to_owned()));
-    let told = "Probe terminated redirects, Response body: ";
-    assert_eq!(get(&node, &id, 7003, "/").await, Probed::Warning(told.to_owned()));
+    let told =
+        format!("Get \"http://{}:7003/again\": stopped after 10 redirects", node.ip("program"));
+    assert_eq!(get(&node, &id, 7003, "/").await, failure(&told));
+    let told = failure("HTTP probe failed with statuscode: 500");
+    assert_eq!(get(&node, &id, 7003, "/a%20/b c").await, told, "it is beside the former");
     let told = failure("HTTP probe failed with statuscode: 404");
     assert_eq!(get(&node, &id, 7003, "/").await, told);
     let Probed::Failure(said) = get(&node, &id, 7003, "/x").await else { panic!() };

@@ -1,6 +1,7 @@
 //! A request to a pod, and what its answer says of the pod's health.
 //!
-//! Redirects within the pod are followed. One that leads elsewhere, or the eleventh, is no failure and is told.
+//! Redirects within the pod are followed, and the last answer counts. One that leads elsewhere, or to where TLS is
+//! spoken, is no failure and is told; who goes on redirecting has failed.
 
 use std::error::Error as _;
 use std::net::SocketAddr;
@@ -13,11 +14,21 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use wasmtime_wasi_http::WasiBody;
 
+use super::redirect::{follow, rooted};
 use super::target::{PROBE_BYTES_MAX, Target};
 use crate::http_client;
 
-/// Redirects that are followed.
-const REDIRECTS_MAX: usize = 10;
+/// Requests of one look, with those that redirects lead to.
+const REQUESTS_MAX: usize = 10;
+
+/// Redirects that lead on.
+const FOLLOWED: [StatusCode; 5] = [
+    StatusCode::MOVED_PERMANENTLY,
+    StatusCode::FOUND,
+    StatusCode::SEE_OTHER,
+    StatusCode::TEMPORARY_REDIRECT,
+    StatusCode::PERMANENT_REDIRECT,
+];
 
 /// What a connection reads at once, and the largest head of an answer.
 const ANSWER_HEAD_BYTES_MAX: usize = 16 << 10;
@@ -27,8 +38,7 @@ const USER_AGENT: HeaderValue = HeaderValue::from_static("kube-probe/freewheel")
 
 /// The request, in words.
 pub(super) fn url(address: SocketAddr, path: &str) -> String {
-    let slash = if path.starts_with('/') { "" } else { "/" };
-    format!("http://{address}{slash}{path}")
+    format!("http://{address}{}", rooted(path))
 }
 
 /// What was answered.
@@ -41,17 +51,17 @@ struct Answer {
 
 impl Target {
     pub(super) async fn http_get(&self, get: &HttpGetV1) -> Probed {
-        let (mut port, mut path) = (get.port, get.path.clone());
-        for left in (0..=REDIRECTS_MAX).rev() {
+        let (mut port, mut path) = (get.port, rooted(&get.path));
+        let mut asked = 0;
+        loop {
+            let failure = |why: &str| {
+                Probed::Failure(format!("Get {:?}: {why}", url(self.address(port), &path)))
+            };
             let answer = match self.ask(port, &path, &get.headers).await {
                 Ok(answer) => answer,
-                Err(why) => {
-                    return Probed::Failure(format!(
-                        "Get {:?}: {why}",
-                        url(self.address(port), &path)
-                    ));
-                }
+                Err(why) => return failure(&why),
             };
+            asked += 1;
             if answer.status.is_success() {
                 return Probed::Success;
             }
@@ -59,28 +69,17 @@ impl Target {
                 let code = answer.status.as_u16();
                 return Probed::Failure(format!("HTTP probe failed with statuscode: {code}"));
             }
-            let next = answer.location.as_deref().filter(|_| 0 < left);
-            let Some(next) = next.and_then(|to| self.follow(to, port)) else {
+            let next = answer.location.filter(|_| FOLLOWED.contains(&answer.status));
+            let Some(next) = next.and_then(|to| follow(&to, self.ip, (port, &path))) else {
                 let body = answer.body;
                 return Probed::Warning(format!(
                     "Probe terminated redirects, Response body: {body}"
                 ));
             };
-            (port, path) = next;
-        }
-        Probed::Warning("Probe terminated redirects".to_owned())
-    }
-
-    /// The port and path that a redirect leads to; `None`: somewhere else.
-    fn follow(&self, location: &str, port: u16) -> Option<(u16, String)> {
-        let uri: Uri = location.parse().ok()?;
-        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        match uri.authority() {
-            None => Some((port, path)),
-            Some(to) => {
-                let here = to.host() == self.ip.to_string() && uri.scheme_str() == Some("http");
-                here.then(|| (to.port_u16().unwrap_or(80), path))
+            if asked == REQUESTS_MAX {
+                return failure("stopped after 10 redirects");
             }
+            (port, path) = next;
         }
     }
 
@@ -111,8 +110,6 @@ fn request(
     path: &str,
     headers: &[(String, String)],
 ) -> Result<Request<WasiBody>, String> {
-    let uri = url(address, path).parse::<Uri>().map_err(|error| error.to_string())?;
-    let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let mut all = HeaderMap::new();
     for (name, value) in headers {
         let name = name.parse::<HeaderName>().map_err(|error| error.to_string())?;
@@ -137,8 +134,8 @@ fn request(
 /// Reads an answer to its end, or as much of it as is told.
 async fn read(answer: Response<Incoming>) -> Result<Answer, String> {
     let status = answer.status();
-    let location = answer.headers().get(header::LOCATION).and_then(|to| to.to_str().ok());
-    let location = location.map(str::to_owned);
+    let location = answer.headers().get(header::LOCATION);
+    let location = location.map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
     let (mut body, mut text) = (answer.into_body(), Vec::new());
     while text.len() < PROBE_BYTES_MAX {
         let Some(frame) = body.frame().await else { break };
