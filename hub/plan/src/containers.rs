@@ -40,8 +40,10 @@ pub(super) fn container(
             .flatten()
             .map(mount)
             .collect::<Result<Vec<_>, Fault>>()?,
-        memory_limit: amount(&from.name, "memory", limits.get("memory"), whole)?,
-        cpu_limit_milli: amount(&from.name, "cpu", limits.get("cpu"), milli)?,
+        // As the kernel has it, a limit of zero is none.
+        memory_limit: amount(&from.name, "memory", limits.get("memory"), whole)?
+            .filter(|it| *it != 0),
+        cpu_limit_milli: amount(&from.name, "cpu", limits.get("cpu"), milli)?.filter(|it| *it != 0),
         requests: (
             amount(&from.name, "memory", requests.get("memory"), whole)?,
             amount(&from.name, "cpu", requests.get("cpu"), milli)?,

@@ -449,6 +449,15 @@ fn a_pod_gets_what_its_image_was_when_it_was_looked_up_and_writing_that_down_is_
 }
 
 #[test]
+fn a_limit_of_zero_is_none() {
+    let resources = json!({"limits": {"cpu": "0", "memory": "0"}, "requests": {"cpu": "0"}});
+    let container = json!({"name": "web", "image": "hello", "resources": resources});
+    let (_, pod) = translate(&pod("x", &json!({"containers": [container]}))).unwrap();
+    let web = &pod.containers[0];
+    assert_eq!((web.memory_limit, web.cpu_limit_milli), (None, None));
+}
+
+#[test]
 fn what_a_pod_says_of_the_disk_is_a_part_of_its_record() {
     let resources = json!({"limits": {"ephemeral-storage": "1Gi"},
         "requests": {"ephemeral-storage": "100M", "cpu": "1"}});

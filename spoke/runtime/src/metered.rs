@@ -76,9 +76,11 @@ struct Period {
 }
 
 impl Quota {
-    pub(crate) fn new(milli: u32) -> Self {
+    /// `None`: a quota of nothing is none, as the kernel has it.
+    pub(crate) fn new(milli: u32) -> Option<Arc<Self>> {
         let per_period = u64::from(milli) * 100_000; // 100 ms × n/1000 in ns
-        Self { per_period, state: Mutex::new(Period { start: Instant::now(), used: 0 }) }
+        let state = Mutex::new(Period { start: Instant::now(), used: 0 });
+        (per_period != 0).then(|| Arc::new(Self { per_period, state }))
     }
 
     /// When the guest may go on, if it may not now. Debt is carried into the next period, credit is not.
@@ -354,7 +356,8 @@ mod tests {
 
     #[test]
     fn a_quota_gives_its_share_of_each_period_and_takes_debt_along() {
-        let quota = Quota::new(500);
+        assert!(Quota::new(0).is_none());
+        let quota = Quota::new(500).unwrap();
         let start = quota.state.lock().start;
         assert_eq!(quota.wait(start), None);
         quota.spend(70_000_000);

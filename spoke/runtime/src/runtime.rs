@@ -343,7 +343,7 @@ impl Runtime {
         let meter = Meter {
             usage,
             memory: memory.clone(),
-            quota: start.cpu_limit_milli.map(|milli| Arc::new(Quota::new(milli))),
+            quota: start.cpu_limit_milli.and_then(Quota::new),
             ticker: self.ticker.clone(),
             kill: shutdown.killed().clone(),
         };

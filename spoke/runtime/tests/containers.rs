@@ -364,6 +364,10 @@ async fn guests_that_spin_do_not_disturb_their_neighbours() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_makes_a_guest_wait() {
     let node = node();
+    let mut free = node.kit("free", &["nop"]);
+    free.0.cpu_limit_milli = Some(0);
+    let ended = tokio::time::timeout(support::SOON, node.run(free)).await;
+    assert_eq!(ended.expect("a quota of nothing is none").code, 0);
     let mut worker = node.kit("worker", &["spin"]);
     worker.0.cpu_limit_milli = Some(200);
     let id = node.start(worker);
