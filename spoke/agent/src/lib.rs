@@ -11,7 +11,7 @@
 //! eviction   when the device is short, and which pod goes
 //! remover    takes trees away beside the agent
 //! usage      what of the disk a directory takes
-//! outbox     reports until the hub has them
+//! outbox     reports until the hub has them      event_quota  how many events a pod may tell
 //! uplink/    the session with the hub: dial, greet, report, fetch
 //! agent      the loop: one input after another, no locks
 //! fake       ports for simulations (feature `fake`)
@@ -22,6 +22,7 @@ pub mod admission;
 pub mod agent;
 mod configs;
 pub mod env;
+mod event_quota;
 pub mod eviction;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;

@@ -6,7 +6,8 @@
 //!   (`a_reconnect_repeats_nothing_that_the_hub_has`), before anything newer: a hub that has one report has all before
 //!   it (`what_a_lost_session_took_along_is_said_to_the_next_however_late_the_agent_hears_of_it`);
 //! - what waits is bounded by the number of pods and [`WAITING_EVENTS_MAX`], however long the hub is away
-//!   (`what_waits_for_a_hub_is_bounded`), and no farewell that the hub waits for is lost for that
+//!   (`what_waits_for_a_hub_is_bounded`), of which a pod that tells much leaves others their part
+//!   (`a_pod_that_tells_much_does_not_push_out_what_its_neighbours_tell`), and no farewell that the hub waits for is lost for that
 //!   (`as_many_farewells_wait_as_the_plan_names_pods`);
 //! - what the hub cannot keep is said again to its next session, or when its pod's record changes, and not before
 //!   (`what_the_hub_cannot_keep_is_said_again_to_its_next_session`,
@@ -19,10 +20,12 @@ use freewheel_link::names::ClusterName;
 use freewheel_link::report::{
     EventV1, NodeEventV1, NodeStatusV1, PodStatusV1, Report, ReportStamp, UnixMillis,
 };
+use tracing::debug;
 
+use crate::event_quota::EventQuota;
 use crate::ports::Uplink;
 
-/// Events that wait for a hub; the oldest go first.
+/// Events that wait for a hub; the oldest of the pod that has most go first.
 pub const WAITING_EVENTS_MAX: usize = 256;
 /// Milliseconds by which events of one moment are told apart at most.
 const EVENT_TIME_SPREAD_MILLIS: UnixMillis = 10_000;
@@ -44,6 +47,7 @@ pub struct Outbox {
     /// Events, as they are told.
     events: VecDeque<(u64, Report)>,
     last_event: UnixMillis,
+    quota: EventQuota,
 }
 
 impl Outbox {
@@ -60,6 +64,7 @@ impl Outbox {
             gone: BTreeMap::new(),
             events: VecDeque::new(),
             last_event: 0,
+            quota: EventQuota::default(),
         }
     }
 
@@ -89,6 +94,7 @@ impl Outbox {
     /// A pod is gone. The hub waits to hear of it while the plan still names it (`planned`).
     pub fn gone(&mut self, realm: &ClusterName, uid: &str, planned: bool) {
         self.pods.remove(uid);
+        self.quota.forget(uid);
         let report = Report::PodGone { realm: realm.clone(), uid: uid.to_owned() };
         let sequence = self.send(report);
         if planned {
@@ -109,8 +115,12 @@ impl Outbox {
         self.gone.remove(uid);
     }
 
-    /// Something about a pod that a user should read.
+    /// Something about a pod that a user should read, if it has not told too much.
     pub fn event(&mut self, event: EventV1) {
+        if !self.quota.take(&event.uid, event.at) {
+            debug!(pod = event.uid, reason = event.reason, "the pod tells too many events");
+            return;
+        }
         let at = self.time_of(event.at);
         self.keep_event(Report::Event(EventV1 { at, ..event }));
     }
@@ -134,9 +144,21 @@ impl Outbox {
     fn keep_event(&mut self, event: Report) {
         let sequence = self.send(event.clone());
         if self.events.len() == WAITING_EVENTS_MAX {
-            self.events.pop_front();
+            self.leave_out_an_event();
         }
         self.events.push_back((sequence, event));
+    }
+
+    /// Leaves out the oldest event of the pod of which most wait.
+    fn leave_out_an_event(&mut self) {
+        let mut counts = BTreeMap::<&str, usize>::new();
+        for (_, event) in &self.events {
+            *counts.entry(pod_of(event)).or_default() += 1;
+        }
+        let count = |(_, event): &(u64, Report)| counts.get(pod_of(event)).copied().unwrap_or(0);
+        let most = self.events.iter().map(count).max();
+        let oldest = self.events.iter().position(|event| Some(count(event)) == most);
+        self.events.remove(oldest.unwrap_or(0));
     }
 
     /// The hub has everything up to here. Pod states stay: a hub that was restored has less, and says so in its
@@ -190,6 +212,14 @@ impl Outbox {
         for (_, event) in std::mem::take(&mut self.events) {
             self.keep_event(event);
         }
+    }
+}
+
+/// The UID of the pod that an event is about; empty for the device.
+fn pod_of(event: &Report) -> &str {
+    match event {
+        Report::Event(event) => &event.uid,
+        _ => "",
     }
 }
 
@@ -313,11 +343,33 @@ pub(crate) mod tests {
         let (mut outbox, look) = outbox();
         for at in 0..10_000 {
             outbox.pod(pod("a", "again"));
-            outbox.event(event(at));
+            outbox.event(EventV1 { uid: format!("g{at}"), ..event(at) });
             outbox.gone(&ClusterName::root(), &format!("g{at}"), false);
         }
         outbox.connected(Some(1));
         assert_eq!(look().len(), 1 + WAITING_EVENTS_MAX);
+    }
+
+    #[test]
+    fn a_pod_that_tells_much_does_not_push_out_what_its_neighbours_tell() {
+        let (mut outbox, look) = outbox();
+        outbox.event(EventV1 { reason: "OOMKilling".to_owned(), ..event(1) });
+        // One event each five minutes for a whole day is as much as a pod may tell.
+        for at in (0..24 * 3600).map(|second| 1000 * second) {
+            outbox.event(EventV1 {
+                uid: "noisy".to_owned(),
+                reason: "Unhealthy".to_owned(),
+                ..event(at)
+            });
+        }
+        outbox.event(EventV1 { uid: "quiet".to_owned(), ..event(90_000_000) });
+        outbox.connected(Some(1));
+        let told: Vec<String> = look().into_iter().map(|(_, what)| what).collect();
+        assert_eq!(told.len(), WAITING_EVENTS_MAX);
+        assert_eq!(
+            (told[0].as_str(), told[WAITING_EVENTS_MAX - 1].as_str()),
+            ("OOMKilling", "Pulled")
+        );
     }
 
     #[test]
