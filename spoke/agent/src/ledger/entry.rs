@@ -116,6 +116,17 @@ pub struct ContainerStateV1 {
     pub doing: DoingV1,
     /// How the start before the current one ended.
     pub last: Option<TerminatedV1>,
+    /// Why the current start was stopped, so that it starts again whatever it has ended with.
+    pub stopped: Option<StoppedV1>,
+}
+
+/// Why a container was stopped whose pod goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StoppedV1 {
+    /// Its record has changed, or its pod's sandbox.
+    Changed,
+    /// It has failed its startup or liveness probe.
+    Unhealthy,
 }
 
 /// What a container was doing.

@@ -43,7 +43,7 @@ mod tests;
 
 use contents::Contents;
 pub use contents::Found;
-pub use entry::{ContainerStateV1, DoingV1, PodSource, PodStateV1};
+pub use entry::{ContainerStateV1, DoingV1, PodSource, PodStateV1, StoppedV1};
 use entry::{Entry, LifeV1, PlanEntryV1, TryingV1};
 use format::{FORMAT, Format};
 

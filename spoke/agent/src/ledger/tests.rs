@@ -52,6 +52,7 @@ fn state(uid: &str) -> PodStateV1 {
                 image: "hello".to_owned(),
                 doing: DoingV1::Running(8),
                 last: Some(how.clone()),
+                stopped: None,
             },
             ContainerStateV1 {
                 name: "b".to_owned(),
@@ -59,6 +60,7 @@ fn state(uid: &str) -> PodStateV1 {
                 image: String::new(),
                 doing: DoingV1::Nothing,
                 last: None,
+                stopped: None,
             },
             ContainerStateV1 {
                 name: "c".to_owned(),
@@ -66,6 +68,7 @@ fn state(uid: &str) -> PodStateV1 {
                 image: String::new(),
                 doing: DoingV1::Ended(how),
                 last: None,
+                stopped: Some(StoppedV1::Unhealthy),
             },
         ],
     }

@@ -10,7 +10,7 @@ use freewheel_link::report::{TerminatedV1, UnixMillis};
 
 use super::backoff;
 use super::probes::Probes;
-use crate::ledger::{ContainerStateV1, DoingV1};
+use crate::ledger::{ContainerStateV1, DoingV1, StoppedV1};
 use crate::ports::Exit;
 use crate::volumes::LoggedStart;
 
@@ -105,6 +105,8 @@ pub struct Container {
     pub changed: bool,
     /// Was told to stop because it has failed a probe.
     pub unhealthy: bool,
+    /// Why the start before the current one was stopped.
+    pub was_stopped: Option<StoppedV1>,
     /// How its health is looked at.
     pub probes: Probes,
     /// How it ended is a guess: no life of the agent has seen it.
@@ -134,6 +136,7 @@ impl Known<'_> {
                 image: kept.map(|kept| kept.image.clone()).unwrap_or_default(),
                 doing: DoingV1::Ended(told.how.clone()),
                 last: kept.and_then(|kept| kept.last.clone()),
+                stopped: None,
             })),
         }
     }
@@ -169,6 +172,7 @@ impl Container {
             }),
             Some(DoingV1::Ended(how)) => ended(how.clone()),
         };
+        let stopped = kept.filter(|_| forgotten.is_none()).and_then(|kept| kept.stopped);
         let ran = matches!(kept.map(|kept| &kept.doing), Some(DoingV1::Running(_)));
         Self {
             name: name.to_owned(),
@@ -185,8 +189,9 @@ impl Container {
             pull: None,
             pulls: None,
             stop_by: None,
-            changed: false,
-            unhealthy: false,
+            changed: stopped == Some(StoppedV1::Changed),
+            unhealthy: stopped == Some(StoppedV1::Unhealthy),
+            was_stopped: None,
             probes: Probes::default(),
             guessed: forgotten.is_some() || ran,
         }
@@ -272,6 +277,7 @@ impl Container {
         self.pull = None;
         self.pulls = None;
         self.stop_by = None;
+        self.was_stopped = self.stopped();
         self.changed = false;
         self.unhealthy = false;
         self.guessed = false;
@@ -330,6 +336,19 @@ impl Container {
             image: self.image.clone(),
             doing,
             last,
+            stopped: match self.state {
+                ContainerState::Starting => self.was_stopped,
+                _ => self.stopped(),
+            },
+        }
+    }
+
+    /// Why the current start was stopped.
+    const fn stopped(&self) -> Option<StoppedV1> {
+        match (self.changed, self.unhealthy) {
+            (true, _) => Some(StoppedV1::Changed),
+            (false, true) => Some(StoppedV1::Unhealthy),
+            (false, false) => None,
         }
     }
 }

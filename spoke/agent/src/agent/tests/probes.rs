@@ -111,6 +111,36 @@ async fn who_fails_its_liveness_probe_is_killed_and_starts_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_was_killed_as_unhealthy_has_not_succeeded_after_a_restart_of_the_agent_either() {
+    let disk = SimDisk::default();
+    let mut run = run(&disk);
+    run.is_ill(refused());
+    run.send(Input::Connected(Some(1))).await;
+    let pod =
+        PodV1 { restart: RestartPolicy::OnFailure, ..probed(&[probe(ProbeKindV1::Liveness)]) };
+    run.plan(vec![range(), pod_record(&pod)], vec![]).await;
+    *run.world.engine.stubborn.lock() = true;
+    // It has failed often, so that it waits.
+    for start in 0..3 {
+        for _ in 0..100 {
+            if run.running().is_empty() {
+                seconds(&run, 1).await;
+            }
+        }
+        assert_eq!(run.running(), [format!("a web/{start}")]);
+        seconds(&run, 25).await;
+        run.world.engine.end("web", 0);
+        seconds(&run, 1).await;
+    }
+    assert_eq!(run.running(), [""; 0], "it waits to be started again");
+    run.end().await;
+    let later = self::run(&disk);
+    seconds(&later, 400).await;
+    assert_eq!(later.running(), ["a web/3"], "{:?}", later.said("a"));
+    later.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_not_started_again_ends_by_its_liveness_probe() {
     let run = up(&[probe(ProbeKindV1::Liveness)], RestartPolicy::Never, refused()).await;
     seconds(&run, 20).await;
