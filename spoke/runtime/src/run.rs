@@ -91,7 +91,11 @@ impl Container {
                 Err(error) => return container.ended(Err(error)),
             };
             debug!(target: "freewheel::start", pod = container.start.id.pod, "guest main runs");
-            container.ended(command.wasi_cli_run().call_run(&mut store).await)
+            let result = command.wasi_cli_run().call_run(&mut store).await;
+            if result.as_ref().err().is_none_or(|error| error.is::<I32Exit>()) {
+                store.data_mut().end();
+            }
+            container.ended(result)
         };
         self.program(guest)
     }

@@ -8,5 +8,6 @@ mod exec;
 mod file_calls;
 mod http;
 mod preview1;
+mod sockets;
 mod stacks;
 mod support;

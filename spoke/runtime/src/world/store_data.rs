@@ -1,4 +1,8 @@
 //! What one store holds: a guest's view of the world.
+//!
+//! Guarantees:
+//! - what a guest had begun to say when it trapped or was killed looks complete to nobody
+//!   (`what_a_program_was_saying_when_it_failed_is_broken_off`).
 
 use std::sync::Arc;
 
@@ -19,6 +23,7 @@ use super::handles::{HANDLES_PER_GUEST_MAX, HasHandles};
 use super::lifecycle::{HasShutdown, ShutdownView};
 use super::mounts::{Mounts, MountsView};
 use super::outgoing::Outgoing;
+use super::sockets::tcp::break_off;
 use super::sockets::{HasNet, NetView};
 use crate::file_calls::FileCalls;
 use crate::memory::{ContainerMemory, Limiter, Share};
@@ -55,6 +60,8 @@ pub(crate) struct StoreData {
     files: OpenFiles,
     given: Share,
     _mappings: Held,
+    /// The guest has come to an end of its own: what it leaves open ends as a process's does on Linux.
+    ended: bool,
 }
 
 impl StoreData {
@@ -78,6 +85,7 @@ impl StoreData {
             memory,
             given,
             _mappings: mappings,
+            ended: false,
         };
         let mut store = Store::new(engine, state);
         store.limiter_async(|state| &mut state.limiter);
@@ -128,6 +136,11 @@ impl StoreData {
         any
     }
 
+    /// The guest has ended by itself; whatever it has not said is not missing.
+    pub(crate) const fn end(&mut self) {
+        self.ended = true;
+    }
+
     pub(super) const fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
     }
@@ -140,6 +153,9 @@ impl StoreData {
 impl Drop for StoreData {
     fn drop(&mut self) {
         self.abort_unfinished();
+        if !self.ended {
+            break_off(&mut self.table);
+        }
     }
 }
 

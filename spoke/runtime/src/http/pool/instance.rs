@@ -49,7 +49,11 @@ impl Pool {
                 let mut inner = self.inner.lock();
                 inner.instance_bytes = inner.instance_bytes.max(bytes);
                 inner.short = false;
-                if !sound || left == 0 {
+                if !sound {
+                    return;
+                }
+                if left == 0 {
+                    store.data_mut().end();
                     return;
                 }
                 match next(&mut inner.waiting) {
@@ -65,7 +69,10 @@ impl Pool {
                 Ok(next) => next,
                 Err(work) => match self.rest(work).await {
                     Some(next) => next,
-                    None => return,
+                    None => {
+                        store.data_mut().end();
+                        return;
+                    }
                 },
             };
         }

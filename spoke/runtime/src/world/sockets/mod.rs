@@ -8,7 +8,7 @@
 
 mod names;
 mod streams;
-mod tcp;
+pub(super) mod tcp;
 mod udp;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use freewheel_spoke_net::{Conn, Connecting, Listener, PIPE_BYTES_MAX, Pipe, Slot};
-use wasmtime::component::Resource;
+use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::p2::pipe::{ClosedInputStream, ClosedOutputStream};
 use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
 use wasmtime_wasi_io::streams::{DynInputStream, DynOutputStream};
@@ -86,6 +86,16 @@ impl TcpSocket {
         }
         self.step = None;
         Ok(())
+    }
+}
+
+/// Breaks off what the guest has not ended: its sockets are about to go with everything else of it.
+pub(in crate::world) fn break_off(table: &mut ResourceTable) {
+    for entry in table.iter_mut() {
+        if let Some(TcpSocket { state: TcpState::Connected { tx, .. }, .. }) = entry.downcast_mut()
+        {
+            tx.break_off();
+        }
     }
 }
 

@@ -60,6 +60,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("ready");
             listener.incoming().for_each(|_| println!("accepted or not"));
         }
+        // Says half of what there is to say to each client, and then this happens.
+        "half" => {
+            let listener = TcpListener::bind(arg(2))?;
+            println!("ready");
+            let (mut stream, _) = listener.accept()?;
+            stream.write_all(b"half")?;
+            match arg(3) {
+                "panic" => panic!("panicked on purpose"),
+                "exit" => std::process::exit(0),
+                _ => std::thread::sleep(Duration::from_secs(3600)),
+            }
+        }
         "ask" => println!("{}", ask(arg(2), arg(3))?),
         "rounds" => rounds(arg(2), arg(3).parse()?)?,
         "connect" => match TcpStream::connect(arg(2)) {
