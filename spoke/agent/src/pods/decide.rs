@@ -18,7 +18,8 @@
 //! - a pod that may not start still leaves when it must, by its deadline, too
 //!   (`a_refused_or_held_pod_reaches_its_deadline`);
 //! - what fails its startup or liveness probe is killed, and starts again where its policy starts anything again, whatever
-//!   it ends with (`who_fails_its_liveness_probe_is_killed_and_starts_again`).
+//!   it ends with (`who_fails_its_liveness_probe_is_killed_and_starts_again`), also in a pod that may not start any more
+//!   (`who_fails_its_liveness_probe_in_a_refused_or_held_pod_is_killed`).
 
 use std::time::Duration;
 
@@ -157,7 +158,8 @@ fn sync_pod(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) {
     }
     // A pod that may not start any more still has to leave when it must: nobody is evicted before it has.
     if pod.refused.is_some() || pod.held.is_some() {
-        return;
+        // What runs is looked at, and goes when it has failed.
+        return stop_unhealthy(pod, out);
     }
     if let Some(phase) = outcome(pod) {
         if stop_all(pod, ctx.now + grace(pod), ctx.now, out) {
@@ -204,6 +206,15 @@ fn replace_sandbox(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) {
     }));
     if quiet {
         out.act(Action::RemoveNetwork);
+    }
+}
+
+/// Stops what has failed its startup or liveness probe, and starts nothing.
+fn stop_unhealthy(pod: &Pod, out: &mut Decision) {
+    for (which, container) in health::running(pod).filter(|(_, it)| it.stop_by.is_none()) {
+        if let Some((kind, grace)) = health::failed(container, grace(pod)) {
+            out.act(Action::Unhealthy(which, kind, grace));
+        }
     }
 }
 

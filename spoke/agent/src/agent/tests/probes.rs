@@ -141,6 +141,20 @@ async fn who_was_killed_as_unhealthy_has_not_succeeded_after_a_restart_of_the_ag
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_fails_its_liveness_probe_in_a_refused_or_held_pod_is_killed() {
+    let mut run = up(&[probe(ProbeKindV1::Liveness)], RestartPolicy::Always, None).await;
+    let newer = Record { needs: 1 << 63, ..pod_record(&probed(&[probe(ProbeKindV1::Liveness)])) };
+    run.plan(vec![newer], vec![]).await;
+    assert_eq!(run.running(), ["a web/0"], "what runs goes on");
+    run.is_ill(refused());
+    seconds(&run, 30).await;
+    assert_eq!(run.running(), [""; 0]);
+    seconds(&run, 30).await;
+    assert_eq!(run.running(), [""; 0], "and it may not start again");
+    run.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_not_started_again_ends_by_its_liveness_probe() {
     let run = up(&[probe(ProbeKindV1::Liveness)], RestartPolicy::Never, refused()).await;
     seconds(&run, 20).await;

@@ -8,13 +8,18 @@ use crate::pods::{Container, Pod, Which};
 
 /// When each probe is due of what runs, also of a pod that ends: who sends to it wants to know whether it is ready.
 pub(super) fn due(pod: &Pod) -> impl Iterator<Item = (Which, ProbeKindV1, Duration)> {
-    let init = (0..pod.init.len()).map(Which::Init);
-    let all = init.chain((0..pod.containers.len()).map(Which::Main));
-    let run = all.filter_map(|which| Some((which, pod.at(which)?.0)));
-    run.filter(|(_, container)| container.running()).flat_map(|(which, container)| {
+    running(pod).flat_map(|(which, container)| {
         let ending = pod.termination.is_some() || container.stop_by.is_some();
         container.probes.due(ending).map(move |(kind, due)| (which, kind, due))
     })
+}
+
+/// The containers that run.
+pub(super) fn running(pod: &Pod) -> impl Iterator<Item = (Which, &Container)> {
+    let init = (0..pod.init.len()).map(Which::Init);
+    let all = init.chain((0..pod.containers.len()).map(Which::Main));
+    let known = all.filter_map(|which| Some((which, pod.at(which)?.0)));
+    known.filter(|(_, container)| container.running())
 }
 
 /// The startup or liveness probe that a container has failed, and how long it may take to end, which is `grace` where the
