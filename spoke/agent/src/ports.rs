@@ -108,6 +108,8 @@ pub enum Probed {
     Failure(String),
     /// It could not be looked at, and why.
     Error(String),
+    /// It has ended, or is about to: there is nothing to look at.
+    Ended,
 }
 
 impl Probed {
@@ -117,7 +119,7 @@ impl Probed {
         match self {
             Self::Success | Self::Warning(_) => Some(true),
             Self::Failure(_) => Some(false),
-            Self::Error(_) => None,
+            Self::Error(_) | Self::Ended => None,
         }
     }
 }

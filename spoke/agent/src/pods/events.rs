@@ -67,7 +67,7 @@ pub fn of_probe(kind: ProbeKindV1, outcome: &Probed) -> Option<(&'static str, St
         ProbeKindV1::Readiness => "Readiness",
     };
     let (reason, text) = match outcome {
-        Probed::Success => return None,
+        Probed::Success | Probed::Ended => return None,
         Probed::Warning(text) => ("ProbeWarning", format!("{kind} probe warning: {text}")),
         Probed::Failure(text) => ("Unhealthy", format!("{kind} probe failed: {text}")),
         Probed::Error(text) => {

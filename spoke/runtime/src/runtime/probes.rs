@@ -6,7 +6,8 @@
 //!
 //! Guarantees:
 //! - every look has an outcome within the probe's time (`a_probe_has_an_outcome_within_its_time`), which is told in
-//!   kubelet's words (`probes_are_told_in_kubelets_words`);
+//!   kubelet's words (`probes_are_told_in_kubelets_words`), and of a container that has ended meanwhile nothing is told
+//!   (`a_look_at_what_ends_comes_to_nothing`);
 //! - of what a guest answers no more is read than is told (`what_a_probe_reads_is_bounded`).
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use self::target::{PROBE_BYTES_MAX, Target};
-use super::Runtime;
+use super::{CannotExec, Runtime};
 
 mod http_get;
 mod redirect;
@@ -43,7 +44,7 @@ impl Runtime {
     async fn looked(self: &Arc<Self>, id: &ContainerId, probe: &ProbeV1) -> Probed {
         let container = self.running.lock().get(id).and_then(|one| one.container.upgrade());
         let (Some(container), Some(pod)) = (container, self.fabric.pod(&id.pod)) else {
-            return Probed::Error("container not found".to_owned());
+            return Probed::Ended;
         };
         let killed = container.shutdown.killed().clone();
         let target = Target { runtime: self.clone(), container, ip: pod.ip().into() };
@@ -51,7 +52,7 @@ impl Runtime {
         for _ in 0..PROBE_TRIES_MAX {
             outcome = tokio::select! {
                 outcome = target.look(probe) => outcome,
-                () = killed.cancelled() => return Probed::Error("container is stopping".to_owned()),
+                () = killed.cancelled() => return Probed::Ended,
             };
             if !matches!(outcome, Probed::Error(_)) {
                 break;
@@ -100,6 +101,7 @@ impl Target {
         let started = self.runtime.exec((&id.pod, &id.container), command.to_vec(), None);
         let mut executing = match started {
             Ok(executing) => executing,
+            Err(CannotExec::NotRunning) => return Probed::Ended,
             Err(error) => return Probed::Error(error.to_string()),
         };
         let mut output = Vec::new();

@@ -71,9 +71,23 @@ async fn probes_are_told_in_kubelets_words() {
     let outside = listens("0.0.0.0:7002").unwrap();
     assert_eq!(node.probe(&id, tcp(7002)).await, Probed::Success);
     drop((inside, outside));
-    node.runtime.stop(&id, Duration::ZERO);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_what_ends_comes_to_nothing() {
+    let node = node();
+    let id = up(&node, web(&node, "web")).await;
+    let hang = HttpGetV1 { port: 8080, path: "/hang".to_owned(), headers: Vec::new() };
+    // Who is killed has no outcome to wait for.
+    let looking = node.probe(&id, probe(ProbeHandlerV1::Http(hang), 3600));
+    let killed = async {
+        node.logged("web", "hangs").await;
+        node.runtime.stop(&id, Duration::ZERO);
+    };
+    let (outcome, ()) = tokio::join!(looking, killed);
+    assert_eq!(outcome, Probed::Ended);
     node.exited(&id).await;
-    assert_eq!(node.probe(&id, tcp(7002)).await, Probed::Error("container not found".to_owned()));
+    assert_eq!(node.probe(&id, probe(ProbeHandlerV1::Tcp(8080), 1)).await, Probed::Ended);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,19 +99,11 @@ async fn a_probe_has_an_outcome_within_its_time() {
         "Get \"http://{}:8080/hang\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
         node.ip("web")
     );
-    assert_eq!(node.probe(&id, probe(ProbeHandlerV1::Http(hang.clone()), 1)).await, failure(&told));
+    assert_eq!(node.probe(&id, probe(ProbeHandlerV1::Http(hang), 1)).await, failure(&told));
     let program = node.start(node.kit("program", &["begin", ""]));
     node.logged("program", "ready").await;
     let told = failure("command timed out: \"kit sleep\" timed out after 1s");
     assert_eq!(exec(&node, &program, &["kit", "sleep"], 1).await, told);
-    // Who is killed has no outcome to wait for.
-    let looking = node.probe(&id, probe(ProbeHandlerV1::Http(hang), 3600));
-    let killed = async {
-        node.logged("web", "hangs").await;
-        node.runtime.stop(&id, Duration::ZERO);
-    };
-    let (outcome, ()) = tokio::join!(looking, killed);
-    assert_eq!(outcome, Probed::Error("container is stopping".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -78,6 +78,10 @@ async fn a_pod_is_ready_when_its_probes_say_so() {
     let event = "Warning Unhealthy: Readiness probe errored and resulted in unknown state: container not found";
     assert_eq!(run.events().pop().unwrap(), event);
     assert_eq!(run.health(), (true, true, true));
+    let told = run.events().len();
+    run.is_ill(Some(Probed::Ended));
+    seconds(&run, 10).await;
+    assert_eq!(run.events().len(), told, "of what ends nothing is told");
     run.is_ill(refused());
     seconds(&run, 10).await;
     assert_eq!(run.health(), (true, false, false));
