@@ -1,8 +1,8 @@
 //! A look at a container's health, as the agent asks for it: a request, a connection or a command.
 //!
 //! Requests and connections go to the pod's own address over the pod network, as kubelet's do: what listens on its loopback
-//! alone is not there. A container that answers requests itself is asked where it is served, when nothing listens on the
-//! port that its probe names.
+//! alone is not there. A container that answers requests itself is asked where it is served, when its probe names another
+//! port that it declares and nothing listens on that (`a_probe_looks_at_no_port_but_its_own_container_s`).
 //!
 //! Guarantees:
 //! - every look has an outcome within the probe's time (`a_probe_has_an_outcome_within_its_time`), which is told in

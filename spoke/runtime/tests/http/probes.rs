@@ -41,12 +41,7 @@ fn failure(text: &str) -> Probed {
 async fn probes_are_told_in_kubelets_words() {
     let node = node();
     let id = up(&node, web(&node, "web")).await;
-    assert_eq!(get(&node, &id, 8080, "/hello").await, Probed::Success);
-    assert_eq!(
-        get(&node, &id, 80, "hello").await,
-        Probed::Success,
-        "it answers where it is served"
-    );
+    assert_eq!(get(&node, &id, 8080, "hello").await, Probed::Success);
     let told = failure("HTTP probe failed with statuscode: 500");
     assert_eq!(get(&node, &id, 8080, "/trap").await, told);
     let told = "the container's module answers HTTP requests and is no program: there is no command to run in it";
@@ -88,6 +83,21 @@ async fn a_look_at_what_ends_comes_to_nothing() {
     assert_eq!(outcome, Probed::Ended);
     node.exited(&id).await;
     assert_eq!(node.probe(&id, probe(ProbeHandlerV1::Tcp(8080), 1)).await, Probed::Ended);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_looks_at_no_port_but_its_own_container_s() {
+    let node = node();
+    let mut start = web(&node, "web");
+    start.0.ports = vec![8080, 80];
+    let id = up(&node, start).await;
+    let tcp = |port| probe(ProbeHandlerV1::Tcp(port), 1);
+    for served in [8080, 80] {
+        assert_eq!(node.probe(&id, tcp(served)).await, Probed::Success, "{served}");
+    }
+    // A sidecar's that is dead, or a typing error.
+    let refused = format!("dial tcp {}:9090: connect: connection refused", node.ip("web"));
+    assert_eq!(node.probe(&id, tcp(9090)).await, failure(&refused));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,10 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use freewheel_spoke_net::{ConnIo, NetError};
+use freewheel_spoke_net::ConnIo;
 
 use crate::container::Container;
-use crate::http::DEFAULT_PORT;
 use crate::module::Kind;
 use crate::runtime::Runtime;
 
@@ -28,19 +27,17 @@ impl Target {
 
     /// Connects to a port of the pod; an error in the words of Go's net package.
     pub(super) fn dial(&self, port: u16) -> Result<ConnIo, String> {
-        let pod = &self.container.start.id.pod;
-        let dialled = self.runtime.fabric.probe_pod(pod, port).or_else(|error| {
-            match (error, self.served()) {
-                (NetError::Refused, Some(own)) => self.runtime.fabric.probe_pod(pod, own),
-                (error, _) => Err(error),
-            }
-        });
+        let start = &self.container.start;
+        let at = if self.is_served_elsewhere(port) { start.ports.first() } else { None };
+        let dialled = self.runtime.fabric.probe_pod(&start.id.pod, *at.unwrap_or(&port));
         dialled.map_err(|error| format!("dial tcp {}: connect: {error}", self.address(port)))
     }
 
-    /// Where a container is served that answers requests.
-    fn served(&self) -> Option<u16> {
-        let serves = matches!(self.container.module.kind, Kind::Http(_));
-        serves.then(|| self.container.start.ports.first().copied().unwrap_or(DEFAULT_PORT))
+    /// Whether a port that nobody listens on is one of those that a container declares which answers requests: it is
+    /// served on the first of them.
+    fn is_served_elsewhere(&self, port: u16) -> bool {
+        matches!(self.container.module.kind, Kind::Http(_))
+            && self.container.start.ports.contains(&port)
+            && !self.container.pod.listens(port)
     }
 }
