@@ -77,8 +77,9 @@ impl Conn {
         let of = |own: &Side, other: &Side| {
             own.waiting.as_ref().or(other.waiting.as_ref()).unwrap_or(transit).clone()
         };
-        let to_client = Pipe::new(of(&client, &server));
-        let to_server = Pipe::new(of(&server, &client));
+        let (at_client, at_server) = (of(&client, &server), of(&server, &client));
+        let to_client = Pipe::new(at_client.clone(), at_server.clone());
+        let to_server = Pipe::new(at_server, at_client);
         let (near, far) = (client.address, server.address);
         let client = Self {
             rx: to_client.clone(),

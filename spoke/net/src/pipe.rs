@@ -8,7 +8,9 @@
 //!   pod, little more than its budget (`a_full_pipe_takes_nothing_until_half_of_it_is_read`,
 //!   `a_pod_that_reads_nothing_holds_little_more_than_its_budget`);
 //! - also when it was written byte by byte, or by a guest that does not ask for room
-//!   (`single_bytes_count_as_what_they_cost`, `a_guest_writes_no_more_than_it_was_promised`).
+//!   (`single_bytes_count_as_what_they_cost`, `a_guest_writes_no_more_than_it_was_promised`);
+//! - a writer that asks for room takes none from anybody before it writes: what it was promised and what has become too
+//!   much meanwhile is on its own account (`who_is_promised_room_takes_none_of_its_reader_s`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -47,8 +49,10 @@ pub struct Broken;
 
 #[derive(Default)]
 struct PipeState {
-    queue: VecDeque<Bytes>,
+    queue: VecDeque<Piece>,
     len: usize,
+    /// Bytes that are counted on the writer's account.
+    lent: usize,
     /// Room that a guest was told of and has not used.
     reserved: usize,
     closed: bool,
@@ -61,17 +65,27 @@ struct PipeState {
     tally: Option<Tally>,
 }
 
+/// Bytes that wait.
+struct Piece {
+    bytes: Bytes,
+    /// They are on the writer's account.
+    lent: bool,
+}
+
 /// One direction of a connection.
 pub struct Pipe {
     state: Mutex<PipeState>,
     waiting: Arc<ReceiveMemory>,
+    /// Of the writer.
+    lender: Arc<ReceiveMemory>,
 }
 
 impl Pipe {
-    /// A pipe whose bytes wait on account of its reader.
+    /// A pipe whose bytes wait on account of its reader, and on its writer's those that were promised a place which is
+    /// gone.
     #[must_use]
-    pub fn new(reader: Arc<ReceiveMemory>) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), waiting: reader })
+    pub fn new(reader: Arc<ReceiveMemory>, writer: Arc<ReceiveMemory>) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), waiting: reader, lender: writer })
     }
 
     /// Counts what goes through it from here on.
@@ -101,19 +115,30 @@ impl Pipe {
             if state.ended_for_writer() {
                 return Err(Broken);
             }
-            if bytes.is_empty() {
-                return Ok(());
-            }
-            state.len += bytes.len() + PIECE_OVERHEAD_BYTES;
-            self.waiting.add(bytes.len() + PIECE_OVERHEAD_BYTES);
-            if let Some(tally) = &mut state.tally {
-                tally.add(bytes.len());
-            }
-            state.queue.push_back(bytes);
-            state.reader.take()
+            self.put(&mut state, bytes, false)
         };
         wake(reader);
         Ok(())
+    }
+
+    /// Puts bytes into the queue; who is to be woken.
+    fn put(&self, state: &mut PipeState, bytes: Bytes, lent: bool) -> Option<Waker> {
+        if bytes.is_empty() {
+            return None;
+        }
+        let cost = bytes.len() + PIECE_OVERHEAD_BYTES;
+        state.len += cost;
+        if lent {
+            state.lent += cost;
+            self.lender.add(cost);
+        } else {
+            self.waiting.add(cost);
+        }
+        if let Some(tally) = &mut state.tally {
+            tally.add(bytes.len());
+        }
+        state.queue.push_back(Piece { bytes, lent });
+        state.reader.take()
     }
 
     /// Promises room of at most `most` bytes to the next [`Pipe::push_reserved`]; 0: wait for
@@ -126,11 +151,8 @@ impl Pipe {
         if state.ended_for_writer() {
             return Err(Broken);
         }
-        self.waiting.sub(std::mem::take(&mut state.reserved));
-        let room = self.waiting.capacity().saturating_sub(state.len).min(most);
-        self.waiting.add(room);
-        state.reserved = room;
-        Ok(room)
+        state.reserved = self.waiting.capacity().saturating_sub(state.len).min(most);
+        Ok(state.reserved)
     }
 
     /// Writes bytes into the room that was promised. All of the promise is used up by it.
@@ -138,7 +160,7 @@ impl Pipe {
     /// # Errors
     /// When there are more bytes than that, or the pipe takes none any more.
     pub fn push_reserved(&self, bytes: Bytes) -> Result<(), NotTaken> {
-        {
+        let reader = {
             let mut state = self.state.lock();
             if state.ended_for_writer() {
                 return Err(NotTaken::Broken);
@@ -146,9 +168,12 @@ impl Pipe {
             if state.reserved < bytes.len() {
                 return Err(NotTaken::NotReserved);
             }
-            self.waiting.sub(std::mem::take(&mut state.reserved));
-        }
-        self.push(bytes).map_err(|Broken| NotTaken::Broken)
+            state.reserved = 0;
+            let lent = self.waiting.capacity() < state.len + bytes.len();
+            self.put(&mut state, bytes, lent)
+        };
+        wake(reader);
+        Ok(())
     }
 
     /// Reads at most `max` bytes; `None`: none are there now.
@@ -160,7 +185,7 @@ impl Pipe {
             let state = &mut *self.state.lock();
             let Some(front) = state.front()? else { return Ok(None) };
             let bytes = front.slice(..max.min(front.len()));
-            (bytes, state.consume(max, &self.waiting))
+            (bytes, state.consume(max, self))
         };
         wake(writer);
         Ok(Some(bytes))
@@ -176,7 +201,7 @@ impl Pipe {
 
     /// Takes away so many of the bytes of [`Pipe::front`].
     pub(crate) fn consume(&self, count: usize) {
-        let writer = self.state.lock().consume(count, &self.waiting);
+        let writer = self.state.lock().consume(count, self);
         wake(writer);
     }
 
@@ -218,10 +243,7 @@ impl Pipe {
 
     /// The writer is done; the reader gets what is left.
     pub fn close_write(&self) {
-        self.change(|state| {
-            state.closed = true;
-            std::mem::take(&mut state.reserved)
-        });
+        self.change(|state| state.closed = true);
     }
 
     /// The writer goes before it is done: the reader gets what is left, and then hears that the rest is missing.
@@ -230,7 +252,6 @@ impl Pipe {
         self.change(|state| {
             state.cut |= !state.closed;
             state.closed = true;
-            std::mem::take(&mut state.reserved)
         });
     }
 
@@ -238,7 +259,7 @@ impl Pipe {
     pub fn close_read(&self) {
         self.change(|state| {
             state.broken = true;
-            state.clear()
+            self.clear(state);
         });
     }
 
@@ -246,14 +267,22 @@ impl Pipe {
     pub fn reset(&self) {
         self.change(|state| {
             state.reset = true;
-            state.clear()
+            self.clear(state);
         });
     }
 
-    fn change(&self, change: impl FnOnce(&mut PipeState) -> usize) {
+    /// Drops what is left.
+    fn clear(&self, state: &mut PipeState) {
+        state.queue.clear();
+        let lent = std::mem::take(&mut state.lent);
+        self.lender.sub(lent);
+        self.waiting.sub(std::mem::take(&mut state.len) - lent);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut PipeState)) {
         let (reader, writer) = {
             let mut state = self.state.lock();
-            self.waiting.sub(change(&mut state));
+            change(&mut state);
             (state.reader.take(), state.writer.take())
         };
         wake(reader);
@@ -263,7 +292,8 @@ impl Pipe {
 
 impl Drop for Pipe {
     fn drop(&mut self) {
-        self.waiting.sub(self.state.get_mut().clear());
+        let mut state = std::mem::take(self.state.get_mut());
+        self.clear(&mut state);
     }
 }
 
@@ -277,13 +307,14 @@ impl PipeState {
             _ if self.reset => Err(End::Reset),
             None if self.cut => Err(End::Reset),
             None if self.closed => Err(End::Closed),
-            front => Ok(front),
+            front => Ok(front.map(|piece| &mut piece.bytes)),
         }
     }
 
     /// Takes at most so many bytes of the first piece away. Who is to be woken, because there is room.
-    fn consume(&mut self, count: usize, waiting: &ReceiveMemory) -> Option<Waker> {
-        let front = self.queue.front_mut()?;
+    fn consume(&mut self, count: usize, of: &Pipe) -> Option<Waker> {
+        let Piece { bytes: front, lent } = self.queue.front_mut()?;
+        let (waiting, lent) = (&of.waiting, *lent);
         let freed = if count < front.len() {
             bytes::Buf::advance(front, count);
             count
@@ -294,17 +325,17 @@ impl PipeState {
         };
         let before = self.len;
         self.len -= freed;
-        waiting.sub(freed);
+        if lent {
+            self.lent -= freed;
+            of.lender.sub(freed);
+        } else {
+            waiting.sub(freed);
+        }
         // The writer is woken once half of the pipe is free: two tasks that wake each other for every
         // read spend their time in the scheduler.
         let half = waiting.capacity() / 2;
         let crossed = half <= before && self.len < half;
         if crossed || self.len == 0 { self.writer.take() } else { None }
-    }
-
-    fn clear(&mut self) -> usize {
-        self.queue.clear();
-        std::mem::take(&mut self.len) + std::mem::take(&mut self.reserved)
     }
 }
 
@@ -325,8 +356,13 @@ mod tests {
         ReceiveMemory::new(MemoryAccount::node())
     }
 
+    /// A pipe whose writer has memory of its own.
+    fn of(reader: &Arc<ReceiveMemory>) -> Arc<Pipe> {
+        Pipe::new(reader.clone(), waiting())
+    }
+
     fn pipe() -> Arc<Pipe> {
-        Pipe::new(waiting())
+        of(&waiting())
     }
 
     #[test]
@@ -375,7 +411,7 @@ mod tests {
     #[test]
     fn a_pod_that_reads_nothing_holds_little_more_than_its_budget() {
         let waiting = waiting();
-        let pipes: Vec<_> = (0..100).map(|_| Pipe::new(waiting.clone())).collect();
+        let pipes: Vec<_> = (0..100).map(|_| of(&waiting)).collect();
         for pipe in &pipes {
             let room = pipe.room().unwrap();
             pipe.push(Bytes::from(vec![0; room])).unwrap();
@@ -393,7 +429,7 @@ mod tests {
     #[test]
     fn single_bytes_count_as_what_they_cost() {
         let waiting = waiting();
-        let pipe = Pipe::new(waiting.clone());
+        let pipe = of(&waiting);
         let mut pieces = 0;
         while pipe.room() != Ok(0) {
             pipe.push(Bytes::from_static(b"x")).unwrap();
@@ -410,7 +446,7 @@ mod tests {
     #[test]
     fn a_guest_writes_no_more_than_it_was_promised() {
         let waiting = waiting();
-        let pipe = Pipe::new(waiting.clone());
+        let pipe = of(&waiting);
         let write = |count: usize| pipe.push_reserved(Bytes::from(vec![0; count]));
         assert_eq!(write(1), Err(NotTaken::NotReserved), "it has not asked");
         assert_eq!(pipe.reserve(100), Ok(100));
@@ -425,22 +461,32 @@ mod tests {
     }
 
     #[test]
-    fn promises_to_many_writers_stay_within_the_budget() {
-        let waiting = waiting();
-        let pipes: Vec<_> = (0..1000).map(|_| Pipe::new(waiting.clone())).collect();
-        let promised: Vec<_> =
-            pipes.iter().map(|pipe| pipe.reserve(PIPE_BYTES_MAX).unwrap()).collect();
-        assert!(promised.iter().all(|room| NARROW_PIPE_BYTES <= *room), "everybody keeps moving");
-        for (pipe, room) in pipes.iter().zip(promised) {
-            pipe.push_reserved(Bytes::from(vec![0; room])).unwrap();
+    fn who_is_promised_room_takes_none_of_its_reader_s() {
+        const PROMISE: usize = 64 << 10;
+        let (reader, writer) = (waiting(), waiting());
+        let pipe = || Pipe::new(reader.clone(), writer.clone());
+        let silent: Vec<_> = (0..1000).map(|_| pipe()).collect();
+        assert!(silent.iter().all(|pipe| pipe.reserve(PROMISE) == Ok(PROMISE)));
+        let honest = pipe();
+        assert_eq!(honest.room(), Ok(PIPE_BYTES_MAX), "nobody has written anything");
+        assert_eq!((reader.bytes(), writer.bytes()), (0, 0));
+        // They keep what they were promised, and the reader its budget.
+        for pipe in &silent[..300] {
+            pipe.push_reserved(Bytes::from(vec![7; PROMISE])).unwrap();
         }
-        assert!(
-            waiting.bytes()
-                <= POD_RECEIVE_BYTES_MAX + 1000 * (NARROW_PIPE_BYTES + PIECE_OVERHEAD_BYTES),
-            "{}",
-            waiting.bytes()
-        );
-        drop(pipes);
-        assert_eq!(waiting.bytes(), 0);
+        let all = 300 * (PROMISE + PIECE_OVERHEAD_BYTES);
+        assert!(reader.bytes() <= POD_RECEIVE_BYTES_MAX, "{}", reader.bytes());
+        assert_eq!(reader.bytes() + writer.bytes(), all);
+        for pipe in &silent[..300] {
+            assert_eq!(pipe.pull(PROMISE).unwrap().unwrap().len(), PROMISE);
+        }
+        assert_eq!((reader.bytes(), writer.bytes()), (0, 0));
+        // Nor does anything stay counted of what nobody has read.
+        for pipe in &silent[300..] {
+            pipe.push_reserved(Bytes::from(vec![7; 1 << 10])).unwrap();
+        }
+        silent[300].reset();
+        drop(silent);
+        assert_eq!((reader.bytes(), writer.bytes()), (0, 0));
     }
 }

@@ -81,7 +81,7 @@ impl OutputStream for Writer {
         Ok(())
     }
 
-    /// Asks for nothing: room that is promised and not used is missing elsewhere.
+    /// Promises nothing: who writes asks for itself.
     async fn write_ready(&mut self) -> StreamResult<usize> {
         loop {
             self.ready().await;
