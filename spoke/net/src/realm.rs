@@ -59,8 +59,10 @@ impl Realm {
 
     /// What speaks for the node to pods, where a packet needs an address of the realm to come from.
     pub(crate) fn gateway(&self) -> Arc<Ports> {
-        if let Some(gateway) = self.pod_at(SNAT_ADDRESS.into()) {
-            return gateway;
+        // Those who come at the same moment get the same one.
+        let mut tables = self.tables.write();
+        if let Some(gateway) = tables.pod_at(SNAT_ADDRESS.into()) {
+            return gateway.clone();
         }
         let who = PodNetwork {
             uid: String::new(),
@@ -73,7 +75,7 @@ impl Realm {
             memory_limit: None,
         };
         let gateway = Ports::new(who, &self.shared);
-        self.put_pod(gateway.clone());
+        tables.put_pod(SNAT_ADDRESS, gateway.clone());
         gateway
     }
 

@@ -429,3 +429,23 @@ async fn who_waits_for_a_silent_node_makes_room_like_any_other() {
     assert!(!matches!(made_room.await.expect("it has to go"), Ok(1..)));
     assert!(fabric.visits().used() <= 32);
 }
+
+#[test]
+fn node_ports_of_a_realm_that_open_at_once_have_one_gateway() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let fabric = Fabric::new(runtime.handle().clone());
+    for round in 0..500 {
+        let realm = fabric.realm(&ClusterName::try_from(format!("r{round}").as_str()).unwrap());
+        let both = std::sync::Barrier::new(2);
+        let [one, other] = std::thread::scope(|scope| {
+            let open = || {
+                scope.spawn(|| {
+                    both.wait();
+                    realm.gateway()
+                })
+            };
+            [open(), open()].map(|opens| opens.join().unwrap())
+        });
+        assert!(Arc::ptr_eq(&one, &other), "answers to one of them reach nobody");
+    }
+}
