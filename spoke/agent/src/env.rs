@@ -5,14 +5,16 @@
 //! - no environment and no arguments grow beyond [`ENV_BYTES_MAX`], however often values name each other or come again
 //!   (`values_that_name_each_other_do_not_grow_without_end`);
 //! - they are made in a time that goes with their size, as the agent does nothing else meanwhile
-//!   (`an_environment_of_many_keys_is_made_at_once`).
+//!   (`an_environment_of_many_keys_is_made_at_once`), and without a look at the endpoints of Services
+//!   (`of_a_service_no_more_is_read_than_its_containers_are_told`).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use freewheel_link::plan::{
-    ConfigV1, ContainerV1, EnvSourceV1, Kind, PodV1, Protocol, ServiceV1, StorageV1,
+    ConfigV1, ContainerV1, EnvSourceV1, Kind, PodV1, Protocol, ServicePortV1, StorageV1,
 };
+use serde::Deserialize;
 
 use crate::configs::Configs;
 
@@ -34,8 +36,24 @@ pub struct EnvSources<'a> {
     pub storage: &'a [StorageV1],
     /// A ConfigMap or Secret of the pod's namespace.
     pub config: &'a dyn Fn(Kind, &str) -> Option<ConfigV1>,
-    /// Services of its namespace, and `default/kubernetes`.
-    pub services: &'a [ServiceV1],
+    /// Services of its namespace, and `default/kubernetes`: read when a container starts, and for nothing else.
+    pub services: &'a dyn Fn() -> Vec<LinkedServiceV1>,
+}
+
+/// What a container is told of a Service: the beginning of a [`ServiceV1`](freewheel_link::plan::ServiceV1), without its
+/// endpoints, which may be thousands.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct LinkedServiceV1 {
+    /// metadata.namespace
+    pub namespace: String,
+    /// metadata.name
+    pub name: String,
+    /// spec.clusterIP; `None`: headless or ExternalName.
+    pub cluster_ip: Option<IpAddr>,
+    /// spec.externalName, for type ExternalName.
+    pub external_name: Option<String>,
+    /// spec.ports
+    pub ports: Vec<ServicePortV1>,
 }
 
 /// What the guests of the node have together.
@@ -325,7 +343,7 @@ fn expand<'a>(text: &str, value: impl Fn(&str) -> Option<&'a str>, most: usize) 
 /// `<NAME>_SERVICE_HOST` and its kin, as kubelet and docker links spell them.
 fn service_variables(around: &EnvSources<'_>) -> Vec<(String, String)> {
     let mut out = Vec::new();
-    for service in around.services {
+    for service in (around.services)() {
         let api = service.namespace == "default" && service.name == "kubernetes";
         let linked = around.pod.service_links && service.namespace == around.pod.namespace;
         let (Some(ip), Some(first)) = (service.cluster_ip, service.ports.first()) else { continue };

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::Agent;
 use super::pod_source::PodRef;
+use crate::env::LinkedServiceV1;
 use crate::ledger::PodSource;
 use crate::pods::{Pod, Sandbox};
 use crate::ports::PlanPart;
@@ -186,7 +187,7 @@ impl Agent {
     }
 
     /// Services that a pod's environment may name.
-    pub(super) fn services_for(&self, pod: &Pod) -> Vec<ServiceV1> {
+    pub(super) fn services_for(&self, pod: &Pod) -> Vec<LinkedServiceV1> {
         let own = format!("{}/", pod.spec.namespace);
         let all = self.ledger.records();
         let api = (own != "default/").then(|| {
@@ -196,7 +197,7 @@ impl Agent {
         api.into_iter()
             .flatten()
             .chain(all.below(&pod.realm, Kind::SERVICE_V1, &own))
-            .filter_map(|record| record.body().ok())
+            .filter_map(|record| record.head())
             .collect()
     }
 }

@@ -54,7 +54,7 @@ impl Agent {
     pub(super) fn with_around<T>(&self, pod: &Pod, then: impl FnOnce(&EnvSources<'_>) -> T) -> T {
         let config =
             |kind: Kind, name: &str| self.config_data(&pod.realm, &pod.spec.namespace, kind, name);
-        let services = self.services_for(pod);
+        let services = || self.services_for(pod);
         let storage = of_containers(pod);
         let guests = allocatable::of(self.status.node());
         then(&EnvSources {

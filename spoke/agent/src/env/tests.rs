@@ -1,7 +1,9 @@
 //! Environments as kubelet makes them.
 
 use freewheel_link::part::Parts;
-use freewheel_link::plan::{EnvFromV1, EnvV1, HttpV1, ModuleV1, RestartPolicy, ServicePortV1};
+use freewheel_link::plan::{
+    EndpointV1, EnvFromV1, EnvV1, HttpV1, ModuleV1, Record, RecordKey, RestartPolicy, ServiceV1,
+};
 
 use super::*;
 
@@ -89,15 +91,44 @@ fn resolve(container: &ContainerV1) -> Result<Vec<(String, String)>, String> {
             data: vec![("K".to_owned(), b"v".to_vec()), ("L".to_owned(), b"w".to_vec())],
         })
     };
-    let services =
-        [service("default", "kubernetes"), service("shop", "my-db"), service("other", "far")];
+    let services = || {
+        let all =
+            [service("default", "kubernetes"), service("shop", "my-db"), service("other", "far")];
+        all.map(|service| linked(&service)).to_vec()
+    };
     environment(container, &around(&pod, &config, &services))
+}
+
+/// As it is read from a plan.
+fn linked(service: &ServiceV1) -> LinkedServiceV1 {
+    let key = RecordKey {
+        realm: freewheel_link::names::ClusterName::root(),
+        kind: Kind::SERVICE_V1,
+        key: String::new(),
+    };
+    Record::new(key, 1, 0, service).unwrap().head().unwrap()
+}
+
+#[test]
+fn of_a_service_no_more_is_read_than_its_containers_are_told() {
+    let ip = [10, 64, 0, 9].into();
+    let endpoint = EndpointV1 {
+        ip,
+        node: "pi".to_owned(),
+        hostname: String::new(),
+        ready: true,
+        ports: vec![80],
+    };
+    let whole = ServiceV1 { endpoints: vec![endpoint; 1000], ..service("shop", "my-db") };
+    let ServiceV1 { namespace, name, cluster_ip, external_name, ports, .. } = whole.clone();
+    let told = LinkedServiceV1 { namespace, name, cluster_ip, external_name, ports };
+    assert_eq!(linked(&whole), told);
 }
 
 fn around<'a>(
     pod: &'a PodV1,
     config: &'a dyn Fn(Kind, &str) -> Option<ConfigV1>,
-    services: &'a [ServiceV1],
+    services: &'a dyn Fn() -> Vec<LinkedServiceV1>,
 ) -> EnvSources<'a> {
     EnvSources {
         pod,
@@ -268,7 +299,7 @@ fn an_environment_of_many_keys_is_made_at_once() {
     let container = ContainerV1 { env: [env, vec![open]].concat(), ..container(vec![]) };
     let pod = pod(&container);
     let start = std::time::Instant::now();
-    let env = environment(&container, &around(&pod, &config, &[])).unwrap();
+    let env = environment(&container, &around(&pod, &config, &Vec::new)).unwrap();
     assert!(15_000 < env.len() && reads.get() == 1, "{} reads", reads.get());
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }

@@ -289,7 +289,7 @@ async fn a_core_program_reads_a_single_file_and_changes_nothing() {
         allocatable: Allocatable::default(),
         storage: &[],
         config: &config,
-        services: &[],
+        services: &Vec::new,
     };
     volumes::make(&files, data, &around).unwrap();
     let run = async |name: &str, main: &str| {
