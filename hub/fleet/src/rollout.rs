@@ -11,10 +11,13 @@
 //!
 //! Guarantees:
 //! - no more than so many clusters are under way at once (`so_many_are_under_way_at_once`);
-//! - too many failures stop it where it is (`too_many_failures_stop_it`);
+//! - too many failures stop it where it is, and who takes too long has failed (`too_many_failures_stop_it`,
+//!   `who_takes_too_long_has_failed`);
 //! - mandatory groups come first and tolerate no failure (`mandatory_groups_come_first`).
 
 mod strategy;
+#[cfg(test)]
+mod upstream_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -157,10 +160,11 @@ fn per_cluster(look: &Look<'_>, groups: &[Group], size: usize, failures: usize) 
     let mut step = Step::default();
     let mut failed = 0;
     for (cluster, progress) in look.progress {
-        if !step.breached || progress.stage != Stage::ToApply {
-            look.follow(cluster, progress, &mut step);
+        let mut stage = progress.stage;
+        if !step.breached || stage != Stage::ToApply {
+            stage = look.follow(cluster, progress, &mut step);
         }
-        if matches!(progress.stage, Stage::TimedOut | Stage::Failed) {
+        if matches!(stage, Stage::TimedOut | Stage::Failed) {
             failed += 1;
             step.breached = failures < failed;
         }
@@ -184,19 +188,20 @@ fn per_cluster(look: &Look<'_>, groups: &[Group], size: usize, failures: usize) 
 
 fn per_group(look: &Look<'_>, groups: &[Group], failures: &Value) -> Result<Step, NotAStrategy> {
     let mut step = Step::default();
-    let begun: BTreeMap<&String, &Progress> =
-        look.progress.iter().filter(|(_, progress)| progress.stage != Stage::ToApply).collect();
-    for (cluster, progress) in &begun {
-        look.follow(cluster, progress, &mut step);
-    }
-    let mut all_failed = 0;
+    let begun = look.progress.iter().filter(|(_, progress)| progress.stage != Stage::ToApply);
+    let begun: BTreeMap<&String, Stage> = begun
+        .map(|(cluster, progress)| (cluster, look.follow(cluster, progress, &mut step)))
+        .collect();
+    // Who has failed and has time left is under way, and holds up no other group.
+    let mut failed_under_way = 0;
     for group in groups {
         let most = amount(failures, group.clusters.len(), 0)?;
         let mut failed = 0;
         for cluster in &group.clusters {
-            match begun.get(cluster).map(|progress| progress.stage) {
-                Some(Stage::TimedOut | Stage::Failed) => {
+            match begun.get(cluster) {
+                Some(stage @ (Stage::TimedOut | Stage::Failed)) => {
                     failed += 1;
+                    failed_under_way += usize::from(*stage == Stage::Failed);
                     step.breached = most < failed;
                 }
                 Some(Stage::Progressing | Stage::Succeeded | Stage::ToApply) => {}
@@ -205,8 +210,7 @@ fn per_group(look: &Look<'_>, groups: &[Group], failures: &Value) -> Result<Step
                 }
             }
         }
-        all_failed += failed;
-        if all_failed < step.rolling.len() || step.breached {
+        if failed_under_way < step.rolling.len() || step.breached {
             return Ok(step);
         }
     }
@@ -214,30 +218,31 @@ fn per_group(look: &Look<'_>, groups: &[Group], failures: &Value) -> Result<Step
 }
 
 impl Look<'_> {
-    /// Whether a cluster that has what is wanted is still under way.
-    fn follow(&self, cluster: &str, progress: &Progress, step: &mut Step) {
+    /// Whether a cluster that has what is wanted is still under way; how far it is by the clock.
+    fn follow(&self, cluster: &str, progress: &Progress, step: &mut Step) -> Stage {
         let since = progress.since.unwrap_or(self.now);
         let ends = |after: SignedDuration| since.checked_add(after).unwrap_or(Timestamp::MAX);
         let end = match progress.stage {
             Stage::ToApply => None,
-            Stage::TimedOut => return,
+            Stage::TimedOut => return Stage::TimedOut,
             Stage::Succeeded => {
                 let end = ends(self.soak);
                 if end <= self.now {
-                    return;
+                    return Stage::Succeeded;
                 }
                 Some(end)
             }
             Stage::Progressing | Stage::Failed => match self.deadline.map(ends) {
                 Some(end) if end <= self.now => {
                     step.timed_out.insert(cluster.to_owned());
-                    return;
+                    return Stage::TimedOut;
                 }
                 end => end,
             },
         };
         step.rolling.insert(cluster.to_owned(), progress.stage);
         step.look_again = step.look_again.into_iter().chain(end).min();
+        progress.stage
     }
 }
 
@@ -320,6 +325,26 @@ mod tests {
         assert_eq!(late.timed_out, ["a".to_owned()].into());
         let still = step(with(json!(1)), ABCD, &[("a", Stage::Failed, 990)]);
         assert_eq!((new(&still), still.look_again), (vec!["b"], Some(at(1_050))));
+    }
+
+    #[test]
+    fn who_takes_too_long_has_failed() {
+        let late = [("a", Stage::Progressing, 900)];
+        let one = json!({"type": "Progressive", "progressive": {"maxConcurrency": 1, "progressDeadline": "1m"}});
+        let got = step(one, ABCD, &late);
+        assert_eq!(got.timed_out, ["a".to_owned()].into());
+        assert!(got.breached && new(&got).is_empty(), "{got:?}");
+        let groups: &[(&str, &[&str])] = &[("first", &["a"]), ("", &["b"])];
+        let per_group = json!({"type": "ProgressivePerGroup", "progressivePerGroup": {"progressDeadline": "1m"}});
+        let got = step(per_group, groups, &late);
+        assert!(got.breached && new(&got).is_empty(), "{got:?}");
+        let tolerant = json!({"type": "ProgressivePerGroup",
+            "progressivePerGroup": {"progressDeadline": "1m", "maxFailures": 1}});
+        assert_eq!(new(&step(tolerant.clone(), groups, &late)), ["b"]);
+        // A group is not done while one of it is under way, whoever else was too late.
+        let groups: &[(&str, &[&str])] = &[("first", &["a", "b"]), ("", &["c"])];
+        let at_it = [late[0], ("b", Stage::Progressing, 990)];
+        assert_eq!(new(&step(tolerant, groups, &at_it)), Vec::<&str>::new());
     }
 
     #[test]
