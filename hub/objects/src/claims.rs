@@ -71,6 +71,32 @@ impl Claims {
         self.operations.extend(more.operations);
     }
 
+    /// The object of this key once more, in its last form: what was expected of it stays.
+    pub(super) fn supersede(&mut self, key: &Key, more: Self) {
+        let is_it = |operation: &Operation| matches!(operation, Operation::Put(at, _) if at == key);
+        let Some(at) = self.operations.iter().position(is_it) else { return self.join(more) };
+        for operation in more.operations {
+            match self.operations.get_mut(at).filter(|_| is_it(&operation)) {
+                Some(slot) => *slot = operation,
+                None => self.operations.push(operation),
+            }
+        }
+        self.expect.extend(more.expect.into_iter().filter(|expect| expect.key() != key));
+    }
+
+    /// The object that is written under this key.
+    pub(super) fn object(&self, key: &Key) -> Option<&Object> {
+        self.operations.iter().find_map(|operation| match operation {
+            Operation::Put(at, object) if at == key => Some(object),
+            _ => None,
+        })
+    }
+
+    /// Whether nothing is written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.operations.is_empty()
+    }
+
     /// How much has to hold.
     pub(super) fn expectations(&self) -> usize {
         self.expect.len()

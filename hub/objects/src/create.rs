@@ -8,13 +8,14 @@ use freewheel_hub_schema::object::Object;
 
 use super::canonical::Formed;
 use super::owners::{self, Owners, Writer};
+use super::pending_claims::Reserved;
 use super::refusal::NotCommitted;
 use super::service::AllocatedService;
 use super::{
     Canonical, Claims, ObjectRef, Objects, Verb, WriteOptions, Written, check, meta, pins, refusal,
     service,
 };
-use freewheel_hub_store::{CommitError, Operation, Revision, Stored, Txn};
+use freewheel_hub_store::{CommitError, Committed, Operation, Revision, Stored, Txn};
 
 /// How often a name, address or port may be just then taken. Every round somebody got through.
 const CLAIM_TRIES_MAX: u32 = 64;
@@ -23,22 +24,12 @@ pub(super) async fn create(
     objects: &Objects,
     how: &WriteOptions,
     target: &ObjectRef,
-    (mut value, mut warnings): Formed,
+    formed: Formed,
     owners: Owners,
 ) -> Result<Written, ApiError> {
     let kind = &target.kind;
-    value.fill_in(kind)?;
-    meta::wipe(value.rules())?;
-    if owners == Owners::Tracked {
-        Writer { clock: &*objects.clock, how, target, subresource: None }
-            .track(None, value.rules());
-    }
-    warnings.extend(pins::keep(how, kind, value.rules(), None));
-    let review = objects.review(how, Verb::Create, target);
-    objects.admission.mutate(&review, &mut value).await?;
+    let (value, warnings) = prepare(objects, how, target, formed, owners).await?;
     let generated = meta::text(&value, "name").is_empty();
-    kind.strategy.prepare_create(value.rules());
-    warnings.extend(kind.warnings(&value));
     // Only a proposal that chance may have to repeat is kept, as text: a tree of values is many times larger.
     let may_repeat = generated || kind.has(Trait::HoldsAddresses);
     let again = may_repeat.then(|| value.text()).transpose()?;
@@ -59,7 +50,30 @@ pub(super) async fn create(
     Err(refusal::modified(target))
 }
 
-enum Refused {
+/// What a new object gets before it has a name.
+pub(super) async fn prepare(
+    objects: &Objects,
+    how: &WriteOptions,
+    target: &ObjectRef,
+    (mut value, mut warnings): Formed,
+    owners: Owners,
+) -> Result<Formed, ApiError> {
+    let kind = &target.kind;
+    value.fill_in(kind)?;
+    meta::wipe(value.rules())?;
+    if owners == Owners::Tracked {
+        Writer { clock: &*objects.clock, how, target, subresource: None }
+            .track(None, value.rules());
+    }
+    warnings.extend(pins::keep(how, kind, value.rules(), None));
+    let review = objects.review(how, Verb::Create, target);
+    objects.admission.mutate(&review, &mut value).await?;
+    kind.strategy.prepare_create(value.rules());
+    warnings.extend(kind.warnings(&value));
+    Ok((value, warnings))
+}
+
+pub(super) enum Refused {
     /// The name is taken.
     Taken(ApiError),
     /// An address or port was taken meanwhile.
@@ -100,7 +114,7 @@ async fn attempt(
 }
 
 /// A new object that is ready to be written, in which no tree of values is left.
-struct NewObject {
+pub(super) struct NewObject {
     target: ObjectRef,
     object: Object,
     /// What admission claims for it.
@@ -110,7 +124,7 @@ struct NewObject {
 }
 
 impl NewObject {
-    async fn propose(
+    pub(super) async fn propose(
         (objects, how): (&Objects, &WriteOptions),
         target: &ObjectRef,
         mut value: Canonical,
@@ -144,6 +158,11 @@ impl NewObject {
         Ok(())
     }
 
+    /// What it takes, what it is, and what nobody else chooses until it is written.
+    pub(super) fn taken(self) -> (Claims, Object, Option<Reserved>) {
+        (self.claims(), self.object, self.given.reserved)
+    }
+
     /// Its name first, then what admission claims.
     fn claims(&self) -> Claims {
         let mut claims = Claims::default();
@@ -163,16 +182,10 @@ impl Objects {
         claims: Claims,
         revision_before: Revision,
     ) -> Result<Arc<Stored>, NotCommitted> {
-        let mut txn = claims.into_txn();
         if how.dry_run {
-            return Ok(pretend(txn, revision_before)?);
+            return Ok(pretend(claims.into_txn(), revision_before)?);
         }
-        let own = txn.expect.len();
-        txn.expect.extend(how.expect.iter().cloned());
-        let committed = self.store.commit(txn).await.map_err(|error| match error {
-            CommitError::Unmet { index, .. } if own <= index => NotCommitted::Overtaken,
-            other => NotCommitted::Store(other),
-        })?;
+        let committed = self.commit_all(how, claims).await?;
         let first = committed.results.into_iter().next().flatten();
         let stored = first.ok_or_else(|| {
             CommitError::Unavailable("the store lost the result of a write".to_owned())
@@ -191,6 +204,23 @@ impl Objects {
             );
         }
         Ok(stored)
+    }
+}
+
+impl Objects {
+    /// Commits all of it while what its writer looked at first is so.
+    pub(super) async fn commit_all(
+        &self,
+        how: &WriteOptions,
+        claims: Claims,
+    ) -> Result<Committed, NotCommitted> {
+        let mut txn = claims.into_txn();
+        let own = txn.expect.len();
+        txn.expect.extend(how.expect.iter().cloned());
+        self.store.commit(txn).await.map_err(|error| match error {
+            CommitError::Unmet { index, .. } if own <= index => NotCommitted::Overtaken,
+            other => NotCommitted::Store(other),
+        })
     }
 }
 

@@ -13,6 +13,7 @@
 //! action     what is asked of an object and stores none: connections, evictions, bindings, requests for tokens
 //! claims     what a write takes and gives back; service: addresses and ports; ip_address: what is shown of those;
 //!            pending_claims: what others choose just now
+//! together   several objects in one transaction
 //! apply      what is made or changed by one word; owners: whose which fields are; binding: pods get their nodes
 //! splice     what is stored becomes what is shown
 //! conversions  who converts custom resources
@@ -60,6 +61,7 @@ mod pins;
 mod refusal;
 mod service;
 mod splice;
+mod together;
 mod update;
 mod verb;
 mod write_options;
@@ -77,5 +79,6 @@ pub use notes::Notes;
 pub use object_ref::ObjectRef;
 pub use objects::{Objects, Written};
 pub use splice::{stored_bytes, stored_bytes_at, stored_value};
+pub use together::{Change, Wanted};
 pub use verb::Verb;
 pub use write_options::{FieldValidation, OVERTAKEN, WriteOptions};

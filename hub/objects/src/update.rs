@@ -44,7 +44,7 @@ impl From<ApiError> for Refused {
 
 /// What an update comes to. No tree of values is in it, which is many times its text and not kept until the commit is
 /// through.
-enum Verdict {
+pub(super) enum Verdict {
     Nothing,
     /// With what was chosen for it.
     Put(Claims, Option<Reserved>),
@@ -183,7 +183,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn decide(
+    pub(super) async fn decide(
         &self,
         old: &Stored,
         old_value: &Canonical,

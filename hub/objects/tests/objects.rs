@@ -16,4 +16,5 @@ mod objects {
     pub(crate) mod owners;
     pub(crate) mod quotas;
     pub(crate) mod services;
+    pub(crate) mod together;
 }

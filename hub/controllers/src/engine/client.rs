@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use freewheel_hub_api::kinds;
 use freewheel_hub_objects::{
-    Actor, DeleteOptions, Deleted, FieldValidation, ObjectRef, Objects, Propagation, WriteOptions,
-    Written,
+    Actor, DeleteOptions, Deleted, FieldValidation, ObjectRef, Objects, Propagation, Wanted,
+    WriteOptions, Written,
 };
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
@@ -139,6 +139,11 @@ impl Client {
         F: Fn(Value) -> Result<Value, ApiError> + Send + Sync,
     {
         self.objects.modify(&self.how, &object_ref(kind, key), subresource, change).await
+    }
+
+    /// Makes several objects what they are to be, all at one revision.
+    pub async fn write_together(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Written>, ApiError> {
+        self.objects.write_together(&self.how, wanted).await
     }
 
     /// Changes this very object, again when somebody else was faster: 404 when its name is another one's by now.

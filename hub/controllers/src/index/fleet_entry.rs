@@ -93,6 +93,13 @@ impl DecisionEntry {
         (&self.stored.key.namespace, own.map(String::as_str).unwrap_or_default())
     }
 
+    /// Whether this very Placement has made it, and not another one of its name.
+    pub fn is_of(&self, placement: &Stored) -> bool {
+        let header = &self.stored.object.header;
+        self.stored.key.namespace == placement.key.namespace
+            && header.owners.iter().any(|owner| owner.uid == placement.object.header.uid)
+    }
+
     /// Clusters that are chosen in it, read at the first call.
     pub fn clusters(&self) -> &[String] {
         self.clusters.get_or_init(|| {

@@ -338,3 +338,36 @@ async fn a_change_of_a_cluster_concerns_placements_that_may_choose_it() {
     assert_eq!(touched().await, ["default/cel"], "only expressions look at that");
     hub.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_stays_chosen_is_in_a_decision_at_any_moment() {
+    let mut hub = hub(&["pi-2", "pi-3"]).await;
+    let one_by_one =
+        json!({"decisionStrategy": {"groupStrategy": {"clustersPerDecisionGroup": 1}}});
+    hub.create("root", "placements", "default", placement("all", one_by_one)).await;
+    hub.eventually("both are chosen", |s| chosen(s, "all") == ["pi-2", "pi-3"]).await;
+    hub.always("placementdecisions", |s| {
+        let now = chosen(s, "all");
+        assert!(["pi-2", "pi-3"].iter().all(|it| now.iter().any(|own| own == it)), "{now:?}");
+        for decision in list(s, "root", "placementdecisions", "default") {
+            let index = &decision["metadata"]["labels"]["cluster.open-cluster-management.io/decision-group-index"];
+            let canary = &decision["metadata"]["labels"]["cluster.open-cluster-management.io/decision-group-name"];
+            let first = &decision["status"]["decisions"][0]["clusterName"];
+            assert!(canary != "canary" || (first == "pi-3" && index == "0"), "{decision}");
+        }
+    });
+    hub.join("pi-1").await;
+    hub.eventually("all three are", |s| chosen(s, "all") == ["pi-1", "pi-2", "pi-3"]).await;
+    hub.change("root", "managedclusters", "", "pi-3", |it| {
+        it["metadata"]["labels"]["canary"] = json!("true");
+    })
+    .await;
+    hub.change("root", "placements", "default", "all", |it| {
+        it["spec"]["decisionStrategy"]["groupStrategy"]["decisionGroups"] = json!([{"groupName": "canary",
+            "groupClusterSelector": {"labelSelector": {"matchLabels": {"canary": "true"}}}}]);
+    })
+    .await;
+    hub.eventually("the canary is the first", |s| chosen(s, "all") == ["pi-3", "pi-1", "pi-2"])
+        .await;
+    hub.stop().await;
+}

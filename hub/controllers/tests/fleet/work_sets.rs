@@ -190,3 +190,51 @@ async fn a_set_goes_after_its_works_if_it_is_asked_to() {
     assert_eq!(given(&*hub.snapshot(), "site"), Vec::new());
     hub.stop().await;
 }
+
+/// Clusters with a work, and its UID.
+fn uids(s: &dyn Snapshot) -> Vec<(String, Value)> {
+    let resource = kind("manifestworks").storage().clone();
+    let scope = freewheel_hub_store::Scope { resource, cluster: None, namespace: None };
+    let all = s.range(&scope, None);
+    all.map(|it| (it.key.namespace.to_string(), json!(it.object.header.uid.as_str()))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_placement_that_is_replaced_takes_no_work_away() {
+    let hub = hub(&["pi-1", "pi-2"]).await;
+    let all = set("1", json!({"type": "All"}), "Background");
+    hub.create("root", "manifestworkreplicasets", "default", all).await;
+    hub.eventually("all have it", |s| given(s, "site").len() == 2).await;
+    let before = uids(&*hub.snapshot());
+    let owner = |s: &dyn Snapshot| {
+        let decision = get(s, "root", "placementdecisions", "default", "all-decision-1")?;
+        Some(decision["metadata"]["ownerReferences"][0]["uid"].clone())
+    };
+    let settled = async |round: usize| {
+        hub.eventually("the new one has decided", |s| {
+            let placement = get(s, "root", "placements", "default", "all").unwrap_or_default();
+            let count = &placement["status"]["numberOfSelectedClusters"];
+            *count == 2 && owner(s).as_ref() == Some(&placement["metadata"]["uid"])
+        })
+        .await;
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        assert_eq!(uids(&*hub.snapshot()), before, "round {round}");
+    };
+    let new = || json!({"metadata": {"name": "all"}, "spec": {}});
+    for round in 0..3 {
+        hub.delete("placements", "default", "all", Propagation::Background).await;
+        if round == 1 {
+            hub.eventually("its decisions are gone", |s| owner(s).is_none()).await;
+        }
+        hub.create("root", "placements", "default", new()).await;
+        settled(round).await;
+    }
+    hub.delete("placementdecisions", "default", "all-decision-1", Propagation::Background).await;
+    settled(3).await;
+    hub.change("root", "placements", "default", "all", |it| {
+        it["spec"]["numberOfClusters"] = json!(1);
+    })
+    .await;
+    hub.eventually("who is chosen no more still loses it", |s| given(s, "site").len() == 1).await;
+    hub.stop().await;
+}

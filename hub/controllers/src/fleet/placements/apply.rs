@@ -7,7 +7,8 @@ use std::time::Duration;
 use freewheel_hub_api::conditions::{Condition, PLACEMENT_MISCONFIGURED, PLACEMENT_SATISFIED};
 use freewheel_hub_fleet::decisions::{Group, Slice, slices};
 use freewheel_hub_fleet::schedule::Chosen;
-use freewheel_hub_objects::Propagation;
+use freewheel_hub_objects::{Propagation, Wanted};
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::Stored;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use super::Placements;
 use super::observe::Decided;
 use crate::engine::Error;
-use crate::engine::client::key as key_of;
+use crate::engine::client::{key as key_of, object_ref};
 use crate::engine::clock::rfc3339;
 use crate::index::PLACEMENT_LABEL;
 
@@ -23,6 +24,10 @@ const GROUP_INDEX_LABEL: &str = "cluster.open-cluster-management.io/decision-gro
 const GROUP_NAME_LABEL: &str = "cluster.open-cluster-management.io/decision-group-name";
 /// Bytes of an event that tells scores.
 const SCORES_TOLD_MAX: usize = 1000;
+/// Decisions that are written in one transaction, of which each is some 1,200 bytes beside its clusters ...
+const SLICES_TOGETHER_MAX: usize = 2_000;
+/// ... and clusters in them, with some 120 bytes for each: together well below what a transaction holds.
+const CLUSTERS_TOGETHER_MAX: usize = 20_000;
 
 impl Placements {
     pub(super) async fn apply(
@@ -42,9 +47,7 @@ impl Placements {
         let mut told = false;
         // Scores alone wait for their turn.
         if turn.is_none() {
-            for slice in &wanted {
-                told |= self.write(stored, slice, decided).await?;
-            }
+            told = self.write(stored, &wanted, decided).await?;
             self.remove(stored, &wanted, &there).await?;
         }
         let waits = turn.filter(|_| wanted.iter().any(|slice| is_changed(slice, &there)));
@@ -56,47 +59,65 @@ impl Placements {
         Ok(later.into_iter().chain(waits).min())
     }
 
-    /// Makes a decision what it is to be. Whether its clusters or their scores are others now.
+    /// Makes decisions what they are to be, in one step: who moves from one to another is in one of them at any time.
+    /// Whether clusters or their scores are others now.
     async fn write(
         &self,
         placement: &Arc<Stored>,
-        slice: &Slice<'_>,
+        slices: &[Slice<'_>],
         decided: &Decided,
     ) -> Result<bool, Error> {
-        let key =
-            key_of(&self.decisions, &placement.key.cluster, &placement.key.namespace, &slice.name);
-        let labels = labels(&placement.key.name, slice);
+        let client = self.client.while_there(placement);
+        let mut told = false;
+        for part in parts(slices) {
+            let wanted: Vec<Wanted<'_>> =
+                part.iter().map(|slice| self.wanted(placement, slice)).collect();
+            let written = client.write_together(&wanted).await;
+            let written = written.map_err(Error::api("write PlacementDecisions"))?;
+            for (slice, one) in part.iter().zip(written) {
+                if one.created {
+                    self.tell(placement, "DecisionCreate", &slice.name, "created");
+                }
+                if one.changed && !(one.created && slice.clusters.is_empty()) {
+                    self.tell_update(placement, &slice.name, decided);
+                    told = true;
+                }
+            }
+        }
+        Ok(told)
+    }
+
+    fn wanted<'a>(&'a self, placement: &'a Stored, slice: &'a Slice<'_>) -> Wanted<'a> {
+        let Key { cluster, namespace, name, .. } = &placement.key;
+        let key = key_of(&self.decisions, cluster, namespace, &slice.name);
+        let uid = placement.object.header.uid.as_str();
         let owner = json!({
             "apiVersion": self.placements.api_version(), "kind": self.placements.kind(),
-            "name": &*placement.key.name, "uid": placement.object.header.uid.as_str(),
-            "controller": true, "blockOwnerDeletion": true,
+            "name": &**name, "uid": uid, "controller": true, "blockOwnerDeletion": true,
         });
-        let client = self.client.while_there(placement);
-        let is_new = client.snapshot().get(&key).is_none();
-        let change = |old: Option<Value>| {
-            let mut value =
-                old.unwrap_or_else(|| json!({"metadata": {"ownerReferences": [owner]}}));
-            for (name, text) in &labels {
-                value["metadata"]["labels"][*name] = json!(text);
+        let change = move |old: Option<Value>| {
+            let mut value = old.unwrap_or_else(|| json!({"metadata": {}}));
+            for (label, text) in labels(name, slice) {
+                value["metadata"]["labels"][label] = json!(text);
             }
+            let owners = &mut value["metadata"]["ownerReferences"];
+            let mut all = owners.as_array().cloned().unwrap_or_default();
+            if all.iter().all(|it| it["uid"] != uid) {
+                // That of another Placement of this name, which is gone.
+                all.retain(|it| it["controller"] != true);
+                all.push(owner.clone());
+            }
+            *owners = json!(all);
             Ok(value)
         };
-        let written = client.create_or_modify(&self.decisions, &key, change).await;
-        written.map_err(Error::api("write a PlacementDecision"))?;
-        if is_new {
-            self.tell(placement, "DecisionCreate", &slice.name, "created");
-        }
         let list = decisions(slice.clusters);
-        let change = |mut value: Value| {
+        let status = move |old: Option<Value>| {
+            let mut value = old.unwrap_or_default();
             value["status"]["decisions"] = list.clone();
             Ok(value)
         };
-        let written = client.modify(&self.decisions, &key, Some("status"), change).await;
-        let written = written.map_err(Error::api("write the status of a PlacementDecision"))?;
-        if written.changed {
-            self.tell_update(placement, &slice.name, decided);
-        }
-        Ok(written.changed)
+        let target = object_ref(&self.decisions, &key);
+        Wanted { target, change: Box::new(change), status: Box::new(status) }
     }
 
     /// Removes decisions that are none any more.
@@ -182,6 +203,24 @@ impl Placements {
             recorder.normal(&self.placements, placement, own, "ScoreUpdate", text);
         }
     }
+}
+
+/// So many decisions as fit into a transaction. Who has more of them has them written part by part.
+fn parts<'a, 'b>(slices: &'a [Slice<'b>]) -> Vec<&'a [Slice<'b>]> {
+    let (mut out, mut rest, mut clusters) = (Vec::new(), slices, 0);
+    let mut at = 0;
+    while let Some(slice) = rest.get(at) {
+        clusters += slice.clusters.len();
+        if 0 < at && (SLICES_TOGETHER_MAX <= at || CLUSTERS_TOGETHER_MAX < clusters) {
+            let (part, more) = rest.split_at(at);
+            out.push(part);
+            (rest, at, clusters) = (more, 0, 0);
+            continue;
+        }
+        at += 1;
+    }
+    out.push(rest);
+    out
 }
 
 fn labels(placement: &str, slice: &Slice<'_>) -> [(&'static str, String); 3] {
@@ -273,6 +312,24 @@ fn every(rate: &str) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_much_for_one_transaction_is_parted() {
+        let clusters: Vec<Chosen> =
+            (0..100).map(|n| Chosen { name: n.to_string(), score: 0 }).collect();
+        let slice = |n: usize| Slice {
+            name: n.to_string(),
+            group_index: n,
+            group_name: "",
+            clusters: &clusters[..n],
+        };
+        let sizes = |all: &[Slice<'_>]| parts(all).iter().map(|it| it.len()).collect::<Vec<_>>();
+        let full: Vec<Slice<'_>> = (0..450).map(|_| slice(100)).collect();
+        assert_eq!(sizes(&full), [200, 200, 50]);
+        let small: Vec<Slice<'_>> = (0..4_001).map(|_| slice(1)).collect();
+        assert_eq!(sizes(&small), [2_000, 2_000, 1]);
+        assert_eq!(sizes(&small[..1]), [1]);
+    }
 
     #[test]
     fn rates_are_read() {

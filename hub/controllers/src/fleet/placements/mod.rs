@@ -11,7 +11,8 @@
 //!   (`a_change_of_a_cluster_concerns_placements_that_may_choose_it`);
 //! - what was chosen stays chosen while nothing speaks against it (`what_was_chosen_stays`);
 //! - scores alone are written as often as the Placement allows (`scores_alone_wait_for_their_turn`);
-//! - whoever changes a decision, or takes one away, sees it put back (`decisions_are_put_back`).
+//! - whoever changes a decision, or takes one away, sees it put back (`decisions_are_put_back`);
+//! - who stays chosen is in one of the decisions at any moment (`who_stays_chosen_is_in_a_decision_at_any_moment`).
 
 mod apply;
 mod observe;
@@ -62,7 +63,8 @@ impl Placements {
     }
 }
 
-fn is_left_to_others(placement: &Value) -> bool {
+/// Whether somebody else makes its decisions.
+pub(super) fn is_left_to_others(placement: &Value) -> bool {
     placement["metadata"]["annotations"][DISABLED] == "true"
 }
 

@@ -20,6 +20,9 @@ use crate::engine::client::{in_namespace, key as key_of};
 use crate::fleet::selection::members;
 use crate::index::{ClusterEntry, IndexTerm, PLACEMENT_LABEL};
 
+/// Clusters that are chosen from in no time.
+const FEW: usize = 64;
+
 /// What a Placement is decided from.
 pub(super) struct Observed {
     placement: Placement,
@@ -118,8 +121,12 @@ impl Placements {
         let own = (&*placement.key.namespace, &*placement.key.name);
         let (mut chosen, mut others) = (BTreeSet::new(), BTreeMap::new());
         for decision in self.indexes.decisions.find(IndexTerm::Any) {
-            if decision.placement() == own {
+            if decision.is_of(placement) {
                 chosen.extend(decision.clusters().iter().cloned());
+                continue;
+            }
+            if decision.placement() == own {
+                // Of one that had this name before.
                 continue;
             }
             for cluster in decision.clusters() {
@@ -134,22 +141,22 @@ impl Placements {
         let (namespace, name) = (&*placement.key.namespace, &*placement.key.name);
         let root = ClusterName::root();
         let term = IndexTerm::Label(&root, namespace, PLACEMENT_LABEL, name);
-        let found = self.indexes.decisions.find(term);
-        found.into_iter().map(|decision| decision.stored.clone()).collect()
+        let found = self.indexes.decisions.find(term).into_iter();
+        found.filter(|it| it.is_of(placement)).map(|it| it.stored.clone()).collect()
     }
 }
 
 impl Observed {
-    /// Expressions take their time: they are evaluated where nobody waits for that.
+    /// Expressions take their time, and so does a choice from many: they are made where nobody waits for that.
     pub(super) async fn decide(self) -> Result<Decided, Error> {
         let asks = |it: &freewheel_hub_fleet::placement::Predicate| {
             !it.required_cluster_selector.cel_selector.cel_expressions.is_empty()
         };
-        if !self.placement.predicates.iter().any(asks) {
+        if self.members.len() <= FEW && !self.placement.predicates.iter().any(asks) {
             return Ok(self.decide_now());
         }
         let decided = tokio::task::spawn_blocking(move || self.decide_now()).await;
-        decided.map_err(|error| Error::Refused(format!("cannot evaluate expressions: {error}")))
+        decided.map_err(|error| Error::Refused(format!("cannot decide: {error}")))
     }
 
     fn decide_now(&self) -> Decided {

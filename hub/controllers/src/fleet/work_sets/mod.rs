@@ -10,9 +10,11 @@
 //!
 //! Guarantees:
 //! - a template goes on only as far as those that have it are well (`a_rollout_waits_for_those_that_have_it`);
-//! - who is no longer chosen loses the work (`a_set_follows_its_placements`);
+//! - who is no longer chosen loses the work (`a_set_follows_its_placements`), and nobody else does, whatever becomes of
+//!   the Placement and its decisions (`a_placement_that_is_replaced_takes_no_work_away`);
 //! - a set goes with its works; under `Foreground` after them (`a_set_goes_after_its_works_if_it_is_asked_to`).
 
+mod choice;
 mod own;
 mod status;
 mod summary;
@@ -36,7 +38,8 @@ use serde_json::{Value, json};
 use super::api_group::{CLUSTER_GROUP, WORK_GROUP};
 use crate::engine::client::{everywhere, in_namespace, key as key_of, kind};
 use crate::engine::{Client, Controller, Error};
-use crate::index::{IndexTerm, Indexes, PLACEMENT_LABEL, WORK_SET_LABEL};
+use crate::index::{IndexTerm, Indexes, WORK_SET_LABEL};
+use choice::Choice;
 use own::Own;
 use summary::Summary;
 
@@ -88,24 +91,6 @@ impl WorkSets {
         let key = &work.stored.key;
         let deleted = self.client.delete(&self.works, key, uid, Propagation::Background).await;
         deleted.map(drop).map_err(Error::api("delete a ManifestWork of a set"))
-    }
-
-    /// The decision groups of a Placement; nothing, when it is not there.
-    fn groups(&self, namespace: &str, placement: &str) -> Option<Vec<Group>> {
-        let root = ClusterName::root();
-        self.client.snapshot().get(&key_of(&self.placements, &root, namespace, placement))?;
-        let term = IndexTerm::Label(&root, namespace, PLACEMENT_LABEL, placement);
-        let mut groups: BTreeMap<i32, Group> = BTreeMap::new();
-        for decision in self.indexes.decisions.find(term) {
-            let labels = &decision.stored.object.header.labels;
-            let index =
-                labels.get(GROUP_INDEX_LABEL).and_then(|it| it.parse().ok()).unwrap_or_default();
-            let group = groups.entry(index).or_default();
-            group.index = index;
-            group.name = labels.get(GROUP_NAME_LABEL).cloned().unwrap_or_default();
-            group.clusters.extend(decision.clusters().iter().cloned());
-        }
-        Some(groups.into_values().collect())
     }
 
     async fn end(&self, set: &Arc<Stored>, object: &Value) -> Result<Option<Duration>, Error> {
@@ -202,8 +187,11 @@ impl WorkSets {
         let (mut summaries, mut later) = (Vec::new(), None);
         for reference in &refs {
             let placement = reference["name"].as_str().unwrap_or_default();
-            let Some(groups) = self.groups(&set.key.namespace, placement) else {
-                return self.write_not_found(set).await.map(|()| None);
+            let groups = match self.choice(&set.key.namespace, placement)? {
+                Choice::Groups(groups) => groups,
+                Choice::NotFound => return self.write_not_found(set).await.map(|()| None),
+                // The Placement's status brings it here again.
+                Choice::Unsettled => return Ok(None),
             };
             let (summary, again) = self.roll_out(set, object, reference, (&groups, &works)).await?;
             summaries.push(summary);
