@@ -231,6 +231,9 @@ fn settle(
         Ok(Err(failed)) => {
             let race = failed.is_race();
             let delay = queue.add_failed(key.clone(), longest);
+            if let Error::Partly { look_again: Some(sooner), .. } = failed {
+                queue.add_after(key.clone(), sooner);
+            }
             if race {
                 debug!(error = %failed.chain(), "tries again");
             } else {

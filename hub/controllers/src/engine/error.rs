@@ -1,5 +1,7 @@
 //! Why a reconcile did not come to its end.
 
+use std::time::Duration;
+
 use freewheel_hub_objects::OVERTAKEN;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::CommitError;
@@ -34,6 +36,15 @@ pub enum Error {
     /// The object says something that cannot be acted on; a change of it enqueues it again.
     #[error("{0}")]
     Refused(String),
+    /// Some of it could not be done, and its status says what: it is tried again without a warning, after its back-off or
+    /// when it is to be looked at anyway.
+    #[error("{why}")]
+    Partly {
+        /// What could not be done.
+        why: &'static str,
+        /// When it is to be looked at anyway.
+        look_again: Option<Duration>,
+    },
 }
 
 /// The first of what failed while the rest went on: one object that resists holds up no other.
@@ -60,7 +71,7 @@ impl Error {
         move |source| Self::Api { doing, source }
     }
 
-    /// Somebody else was faster: normal under concurrency, tried again without a warning.
+    /// Somebody else was faster, or the status says it all: tried again without a warning.
     #[must_use]
     pub fn is_race(&self) -> bool {
         match self {
@@ -69,6 +80,7 @@ impl Error {
                     || (source.code == 409 && ["Conflict", OVERTAKEN].contains(&source.reason))
             }
             Self::Commit { source, .. } => matches!(source, CommitError::Unmet { .. }),
+            Self::Partly { .. } => true,
             Self::NoSuchKind(_) | Self::Refused(_) | Self::SigningError(_) => false,
         }
     }
@@ -81,7 +93,8 @@ impl Error {
             Self::Commit { .. }
             | Self::SigningError(_)
             | Self::NoSuchKind(_)
-            | Self::Refused(_) => None,
+            | Self::Refused(_)
+            | Self::Partly { .. } => None,
         }
     }
 

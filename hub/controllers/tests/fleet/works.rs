@@ -4,7 +4,7 @@ use freewheel_hub_objects::Propagation;
 use freewheel_hub_store::Snapshot;
 use serde_json::{Value, json};
 
-use super::hub::{Hub, condition, deployment, get, list, reason};
+use super::hub::{EXITS, Hub, condition, deployment, get, list, reason};
 
 fn map(name: &str, value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"},
@@ -155,8 +155,142 @@ async fn strategies_say_how_a_manifest_is_applied() {
     let managers = of("fields")["metadata"]["managedFields"].to_string();
     assert!(managers.contains("work-agent") && managers.contains("\"Apply\""), "{managers}");
     assert!(of("looked-at")["metadata"]["ownerReferences"].is_null());
-    let told = work_of(&*snapshot, "pi-1", "a")["status"]["resourceStatus"]["manifests"][2]["statusFeedback"].clone();
-    assert_eq!(told["values"][0]["fieldValue"]["string"], "own");
+    let told = |s: &dyn Snapshot, work: &str, at: usize| {
+        let manifest = &work_of(s, "pi-1", work)["status"]["resourceStatus"]["manifests"][at];
+        manifest["statusFeedback"]["values"][0]["fieldValue"]["string"].clone()
+    };
+    assert_eq!(told(&*snapshot, "a", 2), "own");
+    hub.change("pi-1", "configmaps", "default", "looked-at", |it| it["data"]["key"] = json!("new"))
+        .await;
+    hub.eventually("what is looked at is looked at again", |s| told(s, "a", 2) == "new").await;
+    // Nobody names an owner of what is only looked at, when it comes.
+    let later = json!({"manifestConfigs": [by("later", json!({"type": "ReadOnly"}))]});
+    hub.create("root", "manifestworks", "pi-1", work("b", &[map("later", "asked")], later)).await;
+    hub.eventually("it is not there", |s| {
+        condition(&work_of(s, "pi-1", "b"), "Available") == "False"
+    })
+    .await;
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    hub.create("pi-1", "configmaps", "default", map("later", "own")).await;
+    hub.eventually("it is seen", |s| told(s, "b", 0) == "own").await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_applied_is_tried_again() {
+    let hub = hub().await;
+    let mut late = map("late", "1");
+    late["metadata"]["namespace"] = json!("later");
+    hub.create("root", "manifestworks", "pi-1", work("a", &[late, map("good", "1")], json!({})))
+        .await;
+    hub.eventually("its namespace is not there", |s| {
+        condition(&work_of(s, "pi-1", "a"), "Applied") == "False" && value(s, "good") == "1"
+    })
+    .await;
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    // Twice, so that the second time is within the ten seconds.
+    for key in ["2", "3"] {
+        hub.change("pi-1", "configmaps", "default", "good", |it| it["data"]["key"] = json!(key))
+            .await;
+        let began = tokio::time::Instant::now();
+        hub.eventually("what can be done is done", |s| value(s, "good") == "1").await;
+        assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
+    }
+    hub.create("pi-1", "namespaces", "", json!({"metadata": {"name": "later"}})).await;
+    let began = tokio::time::Instant::now();
+    hub.eventually("it is applied", |s| {
+        get(s, "pi-1", "configmaps", "later", "late").is_some()
+            && condition(&work_of(s, "pi-1", "a"), "Applied") == "True"
+    })
+    .await;
+    assert!(began.elapsed().as_secs() <= 300, "{:?}", began.elapsed());
+    hub.stop().await;
+}
+
+/// A Job that runs once.
+fn job(name: &str) -> Value {
+    json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": "default"},
+        "spec": {"template": {"spec": {"restartPolicy": "Never",
+            "containers": [{"name": "c", "image": "a:1"}]}}}})
+}
+
+/// With the rule that is known of Jobs.
+fn completes(name: &str) -> Value {
+    json!({"resourceIdentifier": {"group": "batch", "resource": "jobs", "name": name, "namespace": "default"},
+        "conditionRules": [{"type": "WellKnownConditions", "condition": "Complete"}]})
+}
+
+/// The pod of a Job ends well.
+async fn finish(hub: &Hub, job: &str) {
+    let all = list(&*hub.snapshot(), "pi-1", "pods", "default");
+    let of_it = |it: &&Value| it["metadata"]["labels"]["batch.kubernetes.io/job-name"] == job;
+    let name = all.iter().find(of_it).unwrap()["metadata"]["name"].as_str().unwrap().to_owned();
+    hub.change("pi-1", "pods", "default", &name, |it| {
+        it["metadata"]["annotations"][EXITS] = json!("0");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_is_told_of_though_it_cannot_be_updated() {
+    let hub = hub().await;
+    let configs = json!({"manifestConfigs": [completes("once")]});
+    hub.create("root", "manifestworks", "pi-1", work("a", &[job("once")], configs)).await;
+    hub.eventually("it runs", |s| {
+        let job = get(s, "pi-1", "jobs", "default", "once").unwrap_or_default();
+        job["status"]["active"] == 1 && condition(&work_of(s, "pi-1", "a"), "Complete") == "False"
+    })
+    .await;
+    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    hub.change("pi-1", "jobs", "default", "once", |it| {
+        it["metadata"]["labels"]["seen"] = json!("true");
+    })
+    .await;
+    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    let work = work_of(&*hub.snapshot(), "pi-1", "a");
+    assert_eq!(condition(&work, "Available"), "True", "{work}");
+    finish(&hub, "once").await;
+    hub.eventually("it is complete", |s| condition(&work_of(s, "pi-1", "a"), "Complete") == "True")
+        .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_complete_and_gone_is_not_made_again() {
+    let hub = hub().await;
+    let configs = json!({"manifestConfigs": [completes("once")]});
+    hub.create("root", "manifestworks", "pi-1", work("a", &[job("once")], configs)).await;
+    hub.eventually("it runs", |s| {
+        let job = get(s, "pi-1", "jobs", "default", "once").unwrap_or_default();
+        job["status"]["active"] == 1 && condition(&work_of(s, "pi-1", "a"), "Complete") == "False"
+    })
+    .await;
+    finish(&hub, "once").await;
+    hub.eventually("it is complete", |s| condition(&work_of(s, "pi-1", "a"), "Complete") == "True")
+        .await;
+    hub.delete_in("pi-1", "jobs", "default", "once").await;
+    hub.eventually("it is tidied away", |s| get(s, "pi-1", "jobs", "default", "once").is_none())
+        .await;
+    hub.change("root", "manifestworks", "pi-1", "a", |it| {
+        it["spec"]["workload"]["manifests"] = json!([job("once"), map("new", "1")]);
+    })
+    .await;
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    let snapshot = hub.snapshot();
+    assert!(get(&*snapshot, "pi-1", "jobs", "default", "once").is_none(), "it runs once");
+    assert!(value(&*snapshot, "new").is_null(), "a complete work is left as it is");
+    let work = work_of(&*snapshot, "pi-1", "a");
+    assert_eq!(condition(&work, "Complete"), "True");
+    let applied = &work["status"]["conditions"].as_array().unwrap()[0];
+    assert_eq!((&applied["type"], &applied["observedGeneration"]), (&json!("Applied"), &json!(1)));
+    hub.change("root", "manifestworks", "pi-1", "a", |it| {
+        it["spec"]["manifestConfigs"] = json!([]);
+    })
+    .await;
+    hub.eventually("who does not ask for it any more has it again", |s| {
+        get(s, "pi-1", "jobs", "default", "once").is_some() && value(s, "new") == "1"
+    })
+    .await;
     hub.stop().await;
 }
 
@@ -233,7 +367,11 @@ async fn a_work_goes_after_what_it_owns() {
                 .is_some_and(|it| it["metadata"]["deletionTimestamp"].is_string())
     })
     .await;
-    assert!(!work_of(&*hub.snapshot(), "pi-1", "a").is_null());
+    hub.eventually("it says so", |s| {
+        let work = work_of(s, "pi-1", "a");
+        condition(&work, "Deleting") == "True" && reason(&work, "Deleting") == "WorkDeleting"
+    })
+    .await;
     hub.change("pi-1", "configmaps", "default", "held", |it| {
         it["metadata"]["finalizers"] = json!([]);
     })
@@ -266,6 +404,29 @@ async fn a_work_that_is_complete_rests_and_goes_in_its_time() {
     hub.eventually("it goes", |s| work_of(s, "pi-1", "a").is_null()).await;
     assert!(100 < began.elapsed().as_secs(), "{:?}", began.elapsed());
     assert_eq!(value(&*hub.snapshot(), "a"), "done");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_ttl_is_one() {
+    let hub = hub().await;
+    let rest = |ttl: i64| {
+        json!({"deleteOption": {"ttlSecondsAfterFinished": ttl},
+            "manifestConfigs": [config("a", json!({"conditionRules": [
+                {"type": "CEL", "condition": "Complete", "celExpressions": ["true"]}]}))]})
+    };
+    let mut of_a_set = work("of-a-set", &[map("b", "1")], rest(0));
+    of_a_set["metadata"]["labels"] =
+        json!({"work.open-cluster-management.io/manifestworkreplicaset": "default.nobody"});
+    of_a_set["spec"]["manifestConfigs"][0]["resourceIdentifier"]["name"] = json!("b");
+    hub.create("root", "manifestworks", "pi-1", of_a_set).await;
+    for ttl in [i64::MIN, -1] {
+        hub.create("root", "manifestworks", "pi-1", work("a", &[map("a", "1")], rest(ttl))).await;
+        hub.eventually("it goes at once", |s| work_of(s, "pi-1", "a").is_null()).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    let left = work_of(&*hub.snapshot(), "pi-1", "of-a-set");
+    assert_eq!(condition(&left, "Complete"), "True", "its set decides about it: {left}");
     hub.stop().await;
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::condition::holds;
-use super::result::{OneResult, Outcome, same_resource};
+use super::result::{OneResult, Outcome, Told};
 use super::{LOOK_EVERY, SET_RIGHT_EVERY, Works};
 use crate::engine::{Client, Error};
 
@@ -32,6 +32,15 @@ struct Round<'a> {
     owner: &'a Stored,
     /// What is as the work's status says it was left: nothing of it is written.
     rests: bool,
+    /// The work is complete: nothing is written at all, and what is new in it is left alone.
+    complete: bool,
+}
+
+/// What is asked for a manifest whose kind is served.
+struct Asked<'a> {
+    strategy: Option<&'a UpdateStrategy>,
+    owned: bool,
+    may_complete: bool,
 }
 
 impl Works {
@@ -49,9 +58,10 @@ impl Works {
         let generation = stored.object.header.generation;
         let turn = self.turn(stored, generation);
         let (client, owner_ref) = (client, &*owner);
-        let rests = complete || turn.is_some();
-        let round = Round { works: self, client, cluster: &cluster, owner: owner_ref, rests };
-        let before = &object["status"]["resourceStatus"]["manifests"];
+        let rests = turn.is_some();
+        let round =
+            Round { works: self, client, cluster: &cluster, owner: owner_ref, rests, complete };
+        let before = Told::of(object);
         let manifests = &work.workload.manifests;
         let (mut results, mut wrote): (Vec<Option<OneResult>>, bool) =
             (manifests.iter().map(|_| None).collect(), false);
@@ -59,18 +69,18 @@ impl Works {
             let (Some(manifest), Some(slot)) = (manifests.get(at), results.get_mut(at)) else {
                 continue;
             };
-            let (one, changed) = round.one(at, manifest, work, before).await;
+            let (one, changed) = round.one(at, manifest, work, &before).await;
             wrote |= changed;
-            *slot = Some(one);
+            *slot = one;
         }
         let results: Vec<OneResult> = results.into_iter().flatten().collect();
         if wrote {
             self.set_right.lock().insert(stored.key.clone(), (generation, Instant::now()));
         }
-        let pending = self.note_applied(client, &cluster, &owner, &results).await?;
-        let unheard = results.iter().any(|it| !it.owned);
+        let pending = !complete && self.note_applied(client, &cluster, &owner, &results).await?;
+        let unheard = results.iter().any(|it| !it.heard);
         let polls = (unheard || pending).then_some(LOOK_EVERY);
-        Ok(Outcome { results, look_again: polls.into_iter().chain(turn).min() })
+        Ok(Outcome { results, complete, look_again: polls.into_iter().chain(turn).min() })
     }
 
     /// How long what others changed stays as it is: it was set right just now.
@@ -89,8 +99,8 @@ impl Round<'_> {
         at: usize,
         manifest: &Value,
         work: &Work,
-        before: &Value,
-    ) -> (OneResult, bool) {
+        told: &Told<'_>,
+    ) -> (Option<OneResult>, bool) {
         let text =
             |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (api_version, kind, name) =
@@ -100,74 +110,79 @@ impl Round<'_> {
             let why = format!("no matches for kind {kind:?} in version {api_version:?}");
             let namespace = text("/metadata/namespace");
             let meta = json!({"ordinal": at, "kind": kind, "name": name, "namespace": namespace});
-            return (
-                OneResult { meta, target: None, outcome: Err(failed(&why)), owned: true },
-                false,
-            );
+            let fault = Some(failed(&why));
+            let one = OneResult {
+                meta,
+                target: None,
+                there: None,
+                fault,
+                heard: true,
+                may_complete: false,
+            };
+            return ((!self.complete).then_some(one), false);
         };
         let namespace = if kind.namespaced { text("/metadata/namespace") } else { "" };
         let (cluster, kind) = (self.cluster.clone(), kind.clone());
         let target =
             ObjectRef { kind, cluster, namespace: namespace.into(), name: name.to_owned() };
-        let kind = &target.kind;
-        let meta = json!({
-            "ordinal": at, "group": kind.group(), "version": kind.version(), "kind": kind.kind(),
-            "resource": kind.plural(), "name": name, "namespace": namespace,
-        });
-        let mut told = before.as_array().into_iter().flatten();
-        let told = told.find(|it| same_resource(&it["resourceMeta"], &meta));
-        let (outcome, owned, wrote) = self.outcome(&target, manifest, work, told).await;
-        (OneResult { meta, target: Some(target), outcome, owned }, wrote)
+        let meta = meta_of(at, &target);
+        let told = told.get(&meta);
+        if self.complete && told.is_none() {
+            return (None, false);
+        }
+        let asked = Asked::of(work, &target);
+        let there = self.client.objects().get(&target).ok();
+        let (written, wrote) = self.outcome(&target, manifest, &asked, told, there.clone()).await;
+        let heard = asked.owned && asked.strategy.is_none_or(|it| it.kind != "ReadOnly");
+        let (there, fault) = match written {
+            Ok(now) => (now, None),
+            Err(why) => (there, Some(why)),
+        };
+        let may_complete = asked.may_complete;
+        (Some(OneResult { meta, target: Some(target), there, fault, heard, may_complete }), wrote)
     }
 
-    /// What comes of a manifest whose kind is served; whether it goes with the work, and whether something was written.
+    /// What comes of a manifest whose kind is served; whether something was written.
     async fn outcome(
         &self,
         target: &ObjectRef,
         manifest: &Value,
-        work: &Work,
+        asked: &Asked<'_>,
         told: Option<&Value>,
-    ) -> (Result<Option<Arc<Stored>>, String>, bool, bool) {
-        let identifier = Identifier {
-            group: target.kind.group().to_owned(),
-            resource: target.kind.plural().to_owned(),
-            name: target.name.clone(),
-            namespace: target.namespace.to_string(),
-        };
-        let owned = work.owns(&identifier);
+        there: Option<Arc<Stored>>,
+    ) -> (Result<Option<Arc<Stored>>, String>, bool) {
         if target.kind.namespaced && target.namespace.is_empty() {
             let why = "an empty namespace may not be set when a resource name is provided";
-            return (Err(failed(why)), owned, false);
+            return (Err(failed(why)), false);
         }
-        let there = self.client.objects().get(target).ok();
         let said = |kind: &str| told.is_some_and(|it| holds(&it["conditions"], kind));
-        if said("Complete") || (self.rests && said("Applied") && there.is_some()) {
-            return (Ok(there), owned, false);
+        let rests = self.rests && said("Applied") && there.is_some();
+        if self.complete || said("Complete") || rests {
+            return (Ok(there), false);
         }
         let revision = there.as_ref().map(|it| it.revision);
-        let strategy = work.treatment(&identifier).strategy;
-        let outcome = self.write(target, manifest, strategy, owned).await;
+        let outcome = self.write(target, manifest, asked).await;
         let now = |it: &Option<Arc<Stored>>| it.as_ref().map(|it| it.revision);
         let wrote = outcome.as_ref().is_ok_and(|it| now(it) != revision);
-        (outcome.map_err(|error| failed(&error.message)), owned, wrote)
+        (outcome.map_err(|error| failed(&error.message)), wrote)
     }
 
     async fn write(
         &self,
         target: &ObjectRef,
         manifest: &Value,
-        strategy: Option<&UpdateStrategy>,
-        owned: bool,
+        asked: &Asked<'_>,
     ) -> Result<Option<Arc<Stored>>, ApiError> {
         let objects = self.client.objects();
         let there = objects.get(target).ok();
+        let strategy = asked.strategy;
         let kind = strategy.map_or("Update", |it| &*it.kind);
         let apply = strategy.and_then(|it| it.server_side_apply.as_ref());
         let manager = apply.map(|it| &*it.field_manager).filter(|it| !it.is_empty());
         let how = self.how(manager.unwrap_or(MANAGER));
         let mut manifest = manifest.clone();
         strip(&mut manifest);
-        let owner = owned.then(|| self.owner());
+        let owner = asked.owned.then(|| self.owner());
         let uid = &self.owner.object.header.uid;
         match (kind, &there) {
             ("ReadOnly", _) => return Ok(there),
@@ -215,8 +230,36 @@ impl Round<'_> {
     }
 }
 
+impl<'a> Asked<'a> {
+    fn of(work: &'a Work, target: &ObjectRef) -> Self {
+        let identifier = Identifier {
+            group: target.kind.group().to_owned(),
+            resource: target.kind.plural().to_owned(),
+            name: target.name.clone(),
+            namespace: target.namespace.to_string(),
+        };
+        let treatment = work.treatment(&identifier);
+        let may_complete = treatment.conditions.iter().any(|rule| rule.condition == "Complete");
+        let (strategy, owned) = (treatment.strategy, work.owns(&identifier));
+        Self { strategy, owned, may_complete }
+    }
+}
+
+fn meta_of(at: usize, target: &ObjectRef) -> Value {
+    let kind = &target.kind;
+    json!({
+        "ordinal": at, "group": kind.group(), "version": kind.version(), "kind": kind.kind(),
+        "resource": kind.plural(), "name": target.name, "namespace": &*target.namespace,
+    })
+}
+
+/// No text of another takes more than so many bytes of a work's status.
+pub(super) const FAULT_BYTES_MAX: usize = 1024;
+
 fn failed(why: &str) -> String {
-    format!("Failed to apply manifest: {why}")
+    let end = why.floor_char_boundary(FAULT_BYTES_MAX);
+    let (text, dots) = (&why[..end], if end < why.len() { "..." } else { "" });
+    format!("Failed to apply manifest: {text}{dots}")
 }
 
 /// What nobody may say of an object that is to be made.

@@ -1,5 +1,6 @@
 //! What a work no longer names, and what it leaves when it goes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +12,14 @@ use freewheel_link::names::ClusterName;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::apply::put_owner;
-use super::condition::find;
+use super::apply::{FAULT_BYTES_MAX, put_owner};
+use super::condition::{Said, find};
 use super::result::OneResult;
 use super::{FINALIZER, Works};
 use crate::engine::client::key as key_of;
 use crate::engine::clock::rfc3339;
-use crate::engine::{Client, Error};
+use crate::engine::{Client, Error, Faults};
+use crate::index::WORK_SET_LABEL;
 
 /// Holds an AppliedManifestWork until what it owns is gone.
 const APPLIED_FINALIZER: &str = "cluster.open-cluster-management.io/applied-manifest-work-cleanup";
@@ -61,23 +63,20 @@ impl Works {
         let mut now: Vec<Value> = results.iter().filter_map(item).collect();
         let record = owner.object.value().map_err(Error::api("read an AppliedManifestWork"))?;
         let before = record["status"]["appliedResources"].as_array().cloned().unwrap_or_default();
-        let same = |a: &Value, b: &Value| {
-            ["group", "resource", "namespace", "name"].iter().all(|field| a[field] == b[field])
-        };
         // What could not be looked at is not known to be gone, and what could not be applied is no less there.
         let unknown = results.iter().any(|it| it.target.is_none());
-        let mut gone = Vec::new();
+        let named: HashMap<[String; 4], &OneResult> =
+            results.iter().filter_map(|it| Some((place(&resource(it)?), it))).collect();
+        let (mut gone, mut pending, mut faults) = (Vec::new(), Vec::new(), Going::default());
         for old in before {
-            let named = results.iter().find(|it| resource(it).is_some_and(|own| same(&own, &old)));
-            match named.map(|it| it.outcome.is_err()) {
+            match named.get(&place(&old)).map(|it| it.fault.is_some()) {
                 Some(true) => now.push(old),
                 Some(false) => {}
                 None => gone.push(old),
             }
         }
-        let mut pending = Vec::new();
         for old in gone {
-            if unknown || self.remove(client, cluster, &old, owner).await? {
+            if unknown || faults.going(self.remove(client, cluster, &old, owner).await) {
                 pending.push(old);
             }
         }
@@ -95,6 +94,7 @@ impl Works {
         };
         let noted = client.modify_this(&self.applied, owner, Some("status"), change).await;
         noted.map_err(Error::api("write the status of an AppliedManifestWork"))?;
+        faults.0.end()?;
         Ok(is_pending)
     }
 
@@ -142,13 +142,12 @@ impl Works {
         let key = self.applied_key(cluster, work);
         let Some(record) = self.client.snapshot().get(&key) else { return Ok(true) };
         let object = record.object.value().map_err(Error::api("read an AppliedManifestWork"))?;
-        let mut pending = Vec::new();
+        let (mut pending, mut faults) = (false, Going::default());
         for item in object["status"]["appliedResources"].as_array().into_iter().flatten() {
-            if self.remove(&self.client, cluster, item, &record).await? {
-                pending.push(item.clone());
-            }
+            pending |= faults.going(self.remove(&self.client, cluster, item, &record).await);
         }
-        if !pending.is_empty() {
+        faults.0.end()?;
+        if pending {
             return Ok(false);
         }
         let uid = &record.object.header.uid;
@@ -171,8 +170,12 @@ impl Works {
         cluster: Option<&ClusterName>,
     ) -> Result<Option<Duration>, Error> {
         if let Some(cluster) = cluster {
+            // Who cannot be left behind is not removed either.
             self.orphan(cluster, work).await?;
-            if !self.clear(cluster, &work.key.name).await? {
+            let cleared = self.clear(cluster, &work.key.name).await;
+            if !matches!(cleared, Ok(true)) {
+                self.say_deleting(work, cleared.as_ref().err()).await?;
+                cleared?;
                 return Ok(Some(GOING_EVERY));
             }
         }
@@ -186,6 +189,26 @@ impl Works {
         done_or_gone(freed).map(|()| None).map_err(Error::api("let a ManifestWork go"))
     }
 
+    /// It waits for what it owns, and for what stands in the way of that.
+    async fn say_deleting(&self, work: &Stored, fault: Option<&Error>) -> Result<(), Error> {
+        let mut text = "ManifestWork is being deleted".to_owned();
+        if let Some(fault) = fault {
+            text.push_str(": ");
+            text.push_str(&fault.chain());
+        }
+        let message = &text[..text.floor_char_boundary(FAULT_BYTES_MAX)];
+        let observed = Some(work.object.header.generation);
+        let (kind, status, reason) = ("Deleting", "True", "WorkDeleting");
+        let now = rfc3339(self.client.clock.now());
+        let change = |mut value: Value| {
+            let said = Said { kind, status, reason, message, observed };
+            said.put(&mut value["status"]["conditions"], &now);
+            Ok(value)
+        };
+        let said = self.client.modify_this(&self.works, work, Some("status"), change).await;
+        done_or_gone(said).map_err(Error::api("write the status of a ManifestWork"))
+    }
+
     /// What the work leaves behind is nobody's: it may have said so only just now, with its end.
     async fn orphan(&self, cluster: &ClusterName, work: &Stored) -> Result<(), Error> {
         let object = work.object.value().map_err(Error::api("read a ManifestWork"))?;
@@ -196,6 +219,7 @@ impl Works {
         };
         let own = &record.object.header.uid;
         let applied = record.object.value().map_err(Error::api("read an AppliedManifestWork"))?;
+        let mut faults = Faults::default();
         for item in applied["status"]["appliedResources"].as_array().into_iter().flatten() {
             let text = |field: &str| item[field].as_str().unwrap_or_default().to_owned();
             let identifier = freewheel_hub_fleet::work::Identifier {
@@ -214,9 +238,9 @@ impl Works {
                 Ok(value)
             };
             let left = self.client.modify_this(kind, &there, None, let_go).await;
-            done_or_gone(left).map_err(Error::api("leave an object behind"))?;
+            faults.note(done_or_gone(left).map_err(Error::api("leave an object behind")));
         }
-        Ok(())
+        faults.end()
     }
 
     /// What was applied for a work that is not there any more, and did not go as works go.
@@ -259,12 +283,17 @@ impl Works {
         work: &Work,
     ) -> Result<Option<Option<Duration>>, Error> {
         let Some(ttl) = work.delete_option.ttl_seconds_after_finished else { return Ok(None) };
+        if stored.object.header.labels.contains_key(WORK_SET_LABEL) {
+            // Its set would give it to the cluster again, and what has run once would run for ever.
+            return Ok(None);
+        }
         let complete = find(&object["status"]["conditions"], "Complete");
         let Some(complete) = complete.filter(|it| it["status"] == "True") else { return Ok(None) };
         let since =
             complete["lastTransitionTime"].as_str().and_then(|it| it.parse::<Timestamp>().ok());
         let now = self.client.clock.now();
-        let left = SignedDuration::from_secs(ttl) - now.duration_since(since.unwrap_or(now));
+        let since = now.duration_since(since.unwrap_or(now));
+        let left = SignedDuration::from_secs(ttl).saturating_sub(since);
         if left.is_positive() {
             return Ok(Some(Some(Duration::try_from(left).unwrap_or_default())));
         }
@@ -273,6 +302,23 @@ impl Works {
             self.client.delete(&self.works, &stored.key, uid, Propagation::Background).await;
         deleted.map_err(Error::api("delete a ManifestWork that is complete"))?;
         Ok(Some(None))
+    }
+}
+
+/// What stood in the way of some, while the others went.
+#[derive(Default)]
+struct Going(Faults);
+
+impl Going {
+    /// Whether one is still there.
+    fn going(&mut self, outcome: Result<bool, Error>) -> bool {
+        match outcome {
+            Ok(going) => going,
+            Err(error) => {
+                self.0.note(Err(error));
+                true
+            }
+        }
     }
 }
 
@@ -294,6 +340,13 @@ fn resource(one: &OneResult) -> Option<Value> {
 /// What is written down of one manifest that is there.
 fn item(one: &OneResult) -> Option<Value> {
     let mut item = resource(one)?;
-    item["uid"] = json!(one.outcome.as_ref().ok()?.as_ref()?.object.header.uid.as_str());
+    let there = one.there.as_ref().filter(|_| one.fault.is_none())?;
+    item["uid"] = json!(there.object.header.uid.as_str());
     Some(item)
+}
+
+/// Which resource is written down.
+fn place(item: &Value) -> [String; 4] {
+    let text = |field: &str| item[field].as_str().unwrap_or_default().to_owned();
+    ["group", "resource", "namespace", "name"].map(text)
 }

@@ -11,6 +11,9 @@
 //! Guarantees:
 //! - what others change of an owned object is set right at once, and after that once in ten seconds, so that two who
 //!   disagree do not fight (`what_others_change_is_set_right`);
+//! - what could not be applied is tried again, without an end (`what_could_not_be_applied_is_tried_again`);
+//! - what is complete stays so when it is tidied away, and a complete work is left as it is
+//!   (`what_is_complete_and_gone_is_not_made_again`);
 //! - what a work no longer names goes, unless another work owns it, too (`what_a_work_no_longer_names_goes`);
 //! - a work goes after what it owns, and leaves what it orphans (`a_work_goes_after_what_it_owns`);
 //! - a work whose cluster goes holds nobody up (`works_of_a_cluster_go_with_it`).
@@ -48,6 +51,8 @@ const FINALIZER: &str = "cluster.open-cluster-management.io/manifest-work-cleanu
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Between two times that what others change is set right.
 const SET_RIGHT_EVERY: Duration = Duration::from_secs(10);
+/// Longest time between two tries of what could not be applied, about that of upstream's looks at all there is.
+const LONGEST_BACKOFF: Duration = Duration::from_mins(4);
 
 /// The controller.
 pub struct Works {
@@ -122,8 +127,9 @@ impl Works {
         let client = self.client.while_there(cluster);
         let outcome = self.apply(&client, stored, &object, &work).await?;
         self.write_status(stored, &work, &outcome).await?;
-        if outcome.results.iter().any(|it| it.outcome.is_err()) {
-            return Err(Error::Refused("not all manifests could be applied".to_owned()));
+        if outcome.results.iter().any(|it| it.fault.is_some()) {
+            let (why, look_again) = ("not all manifests could be applied", outcome.look_again);
+            return Err(Error::Partly { why, look_again });
         }
         Ok(outcome.look_again)
     }
@@ -169,6 +175,11 @@ impl Controller for Works {
         keys.sort();
         keys.dedup();
         keys
+    }
+
+    /// What stands in the way may be gone at any time, and nobody tells of it.
+    fn longest_backoff(&self) -> Duration {
+        LONGEST_BACKOFF
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {

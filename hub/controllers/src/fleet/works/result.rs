@@ -1,5 +1,6 @@
 //! What came of a work's manifests.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,22 +14,42 @@ pub(super) struct OneResult {
     pub meta: Value,
     /// Which resource it is; nothing, when its kind is not served.
     pub target: Option<ObjectRef>,
-    /// The object, if it is there, or why it could not be applied.
-    pub outcome: Result<Option<Arc<Stored>>, String>,
-    /// It goes with the work.
-    pub owned: bool,
+    /// The object, if it is there.
+    pub there: Option<Arc<Stored>>,
+    /// Why it could not be applied, if it could not.
+    pub fault: Option<String>,
+    /// Its changes bring the work here: it names the work's record as its owner.
+    pub heard: bool,
+    /// Its rules may say that it is complete.
+    pub may_complete: bool,
 }
 
 /// What came of all of them, in the order in which the work has them.
 pub(super) struct Outcome {
     pub results: Vec<OneResult>,
+    /// The work was complete: it was looked at, and nothing was applied.
+    pub complete: bool,
     pub look_again: Option<Duration>,
 }
 
-/// Whether two `resourceMeta` are of one resource, wherever the work has it.
-pub(super) fn same_resource(a: &Value, b: &Value) -> bool {
-    ["group", "version", "kind", "namespace", "name"].iter().all(|field| {
-        let text = |it: &Value| it[*field].as_str().unwrap_or_default().to_owned();
-        text(a) == text(b)
-    })
+/// What a work's status says of its manifests, by resource, wherever the work has them.
+pub(super) struct Told<'a>(HashMap<[&'a str; 5], &'a Value>);
+
+impl<'a> Told<'a> {
+    /// By the work.
+    pub fn of(work: &'a Value) -> Self {
+        let all = work["status"]["resourceStatus"]["manifests"].as_array().into_iter().flatten();
+        // The first one counts.
+        Self(all.rev().map(|it| (resource(&it["resourceMeta"]), it)).collect())
+    }
+
+    /// Of the resource of this `resourceMeta`.
+    pub fn get(&self, meta: &Value) -> Option<&'a Value> {
+        self.0.get(&resource(meta)).copied()
+    }
+}
+
+fn resource(meta: &Value) -> [&str; 5] {
+    ["group", "version", "kind", "namespace", "name"]
+        .map(|field| meta[field].as_str().unwrap_or_default())
 }

@@ -11,20 +11,23 @@ use serde_json::{Value, json};
 
 use super::Works;
 use super::condition::Said;
-use super::result::{OneResult, Outcome, same_resource};
+use super::result::{OneResult, Outcome, Told};
 use crate::engine::Error;
 use crate::engine::clock::rfc3339;
 
 /// What is seen of one manifest.
 struct Seen {
     meta: Value,
-    applied: Result<(), String>,
+    /// Whether it was applied, or why not; nothing, when that was not tried.
+    applied: Option<Result<(), String>>,
     /// Status, reason and message of its being there.
     available: (&'static str, &'static str, &'static str),
     feedback: Vec<Value>,
     /// Status, reason and message of its values; nothing, when it is not there.
     synced: Option<(&'static str, &'static str, String)>,
     by_rules: Vec<BySaid>,
+    /// It is not there, and stays complete if it was: that is no less so when what was done is tidied away.
+    was_complete: bool,
 }
 
 impl Works {
@@ -34,7 +37,12 @@ impl Works {
         work: &Work,
         outcome: &Outcome,
     ) -> Result<(), Error> {
-        let seen: Vec<Seen> = outcome.results.iter().map(|it| see(it, work)).collect();
+        let seen = |one: &OneResult| {
+            let mut seen = see(one, work);
+            seen.applied = seen.applied.filter(|_| !outcome.complete);
+            seen
+        };
+        let seen: Vec<Seen> = outcome.results.iter().map(seen).collect();
         let (generation, now) = (stored.object.header.generation, rfc3339(self.client.clock.now()));
         let change = |mut value: Value| {
             put(&mut value, &seen, generation, &now);
@@ -47,16 +55,17 @@ impl Works {
 
 fn see(one: &OneResult, work: &Work) -> Seen {
     let meta = one.meta.clone();
-    let applied = one.outcome.as_ref().map(drop).map_err(Clone::clone);
+    let applied = Some(one.fault.clone().map_or(Ok(()), Err));
     let none = (Vec::new(), None, Vec::new());
-    let (available, (feedback, synced, by_rules)) = match (&one.target, &one.outcome) {
+    let (available, (feedback, synced, by_rules)) = match (&one.target, &one.there) {
         (None, _) => (("Unknown", "IncompleteResourceMeta", "Resource meta is incomplete"), none),
-        (Some(_), Ok(Some(there))) => {
+        (Some(_), Some(there)) => {
             (("True", "ResourceAvailable", "Resource is available"), looked_at(one, there, work))
         }
-        (Some(_), _) => (("False", "ResourceNotAvailable", "Resource is not available"), none),
+        (Some(_), None) => (("False", "ResourceNotAvailable", "Resource is not available"), none),
     };
-    Seen { meta, applied, available, feedback, synced, by_rules }
+    let was_complete = one.may_complete && one.there.is_none();
+    Seen { meta, applied, available, feedback, synced, by_rules, was_complete }
 }
 
 type Looked = (Vec<Value>, Option<(&'static str, &'static str, String)>, Vec<BySaid>);
@@ -84,13 +93,14 @@ fn looked_at(one: &OneResult, there: &Stored, work: &Work) -> Looked {
 }
 
 fn put(work: &mut Value, seen: &[Seen], generation: i64, now: &str) {
-    let before =
-        work["status"]["resourceStatus"]["manifests"].as_array().cloned().unwrap_or_default();
+    let before = Told::of(work);
     let manifests: Vec<Value> =
-        seen.iter().map(|one| manifest(one, &before, generation, now)).collect();
+        seen.iter().map(|one| manifest(one, before.get(&one.meta), generation, now)).collect();
     let list = &mut work["status"]["conditions"];
+    let was_tried = seen.iter().any(|one| one.applied.is_some());
     let made = aggregate::applied(&manifests)
         .into_iter()
+        .filter(|_| was_tried)
         .chain([aggregate::available(&manifests)])
         .chain(aggregate::by_rules(&manifests));
     for Aggregate { kind, status, reason, message } in made {
@@ -101,15 +111,16 @@ fn put(work: &mut Value, seen: &[Seen], generation: i64, now: &str) {
     work["status"]["resourceStatus"]["manifests"] = manifests.into();
 }
 
-fn manifest(one: &Seen, before: &[Value], generation: i64, now: &str) -> Value {
-    let old = before.iter().find(|it| same_resource(&it["resourceMeta"], &one.meta));
+fn manifest(one: &Seen, old: Option<&Value>, generation: i64, now: &str) -> Value {
     let mut list = old.map(|it| it["conditions"].clone()).unwrap_or_default();
     let observed = Some(generation);
-    let (status, reason, message) = match &one.applied {
-        Ok(()) => ("True", "AppliedManifestComplete", "Apply manifest complete"),
-        Err(why) => ("False", "AppliedManifestFailed", &**why),
-    };
-    Said { kind: "Applied", status, reason, message, observed }.put(&mut list, now);
+    if let Some(applied) = &one.applied {
+        let (status, reason, message) = match applied {
+            Ok(()) => ("True", "AppliedManifestComplete", "Apply manifest complete"),
+            Err(why) => ("False", "AppliedManifestFailed", &**why),
+        };
+        Said { kind: "Applied", status, reason, message, observed }.put(&mut list, now);
+    }
     let (status, reason, message) = one.available;
     Said { kind: "Available", status, reason, message, observed: None }.put(&mut list, now);
     if let Some((status, reason, message)) = &one.synced {
@@ -121,12 +132,24 @@ fn manifest(one: &Seen, before: &[Value], generation: i64, now: &str) -> Value {
         let (kind, reason, message) = (&*said.kind, said.reason, &*said.message);
         Said { kind, status, reason, message, observed }.put(&mut list, now);
     }
+    if one.was_complete {
+        keep_complete(&mut list, generation);
+    }
     prune(&mut list, generation);
     let mut out = json!({"resourceMeta": one.meta, "conditions": list});
     if !one.feedback.is_empty() {
         out["statusFeedback"] = json!({"values": one.feedback});
     }
     out
+}
+
+/// What is complete is so of this generation, too.
+fn keep_complete(list: &mut Value, generation: i64) {
+    let mut all = list.as_array_mut().into_iter().flatten();
+    let complete = all.find(|it| it["type"] == "Complete" && it["status"] == "True");
+    if let Some(complete) = complete.filter(|it| aggregate::is_made_by_rule(it)) {
+        complete["observedGeneration"] = json!(generation);
+    }
 }
 
 /// What rules made that are none any more.
@@ -144,11 +167,12 @@ mod tests {
     fn what_rules_made_goes_with_them() {
         let seen = |by_rules| Seen {
             meta: json!({"ordinal": 0, "kind": "Job", "name": "a"}),
-            applied: Ok(()),
+            applied: Some(Ok(())),
             available: ("True", "ResourceAvailable", "Resource is available"),
             feedback: vec![json!({"name": "n"})],
             synced: None,
             by_rules,
+            was_complete: false,
         };
         let said = BySaid {
             kind: "Complete".into(),
