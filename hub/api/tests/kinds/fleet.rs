@@ -69,6 +69,18 @@ fn works_that_cannot_be_applied() {
             "spec.executor: Forbidden: the rights of executors are not asked for yet; without one a work is applied with all rights",
         ],
     );
+    let some = |count: usize| -> Value {
+        let one = |n: usize| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": n.to_string(), "namespace": "b"}});
+        let all: Vec<Value> = (0..count).map(one).collect();
+        of(WORK, "v1", "ManifestWork", json!({"spec": {"workload": {"manifests": all}}}))
+    };
+    create(some(1_000)).unwrap();
+    wrong(
+        some(1_001),
+        &[
+            "spec.workload.manifests: Forbidden: more than 1000 manifests: what is said of them would not fit into the work",
+        ],
+    );
     let none = json!({"spec": {"workload": {"manifests": []}}});
     wrong(
         of(WORK, "v1", "ManifestWork", none),
@@ -115,4 +127,25 @@ fn sets_of_works_are_filled_in_and_checked() {
             "spec.placementRefs[0].rolloutStrategy.progressive.maxConcurrency: Invalid value: \"some\": spec.placementRefs[0].rolloutStrategy.progressive.maxConcurrency in body should match '^((100|[0-9]{1,2})%|[0-9]+)$'",
         ],
     );
+    let with = |field: &str, text: &str| {
+        set(
+            json!([{"name": "all", "rolloutStrategy": {"type": "Progressive", "progressive": {field: text}}}]),
+        )
+    };
+    for (field, text, good) in [
+        ("progressDeadline", "5m", true),
+        ("progressDeadline", "None", true),
+        ("progressDeadline", "5mfoo", false),
+        ("progressDeadline", "5|", false),
+        ("progressDeadline", "xNone", false),
+        ("minSuccessTime", "0", true),
+        ("minSuccessTime", "1h30m", true),
+        ("minSuccessTime", "1.5h", true),
+        ("minSuccessTime", "250ms", true),
+        ("minSuccessTime", "soon", false),
+        ("minSuccessTime", "5", false),
+        ("minSuccessTime", "-5s", false),
+    ] {
+        assert_eq!(create(with(field, text)).is_ok(), good, "{field} {text}");
+    }
 }

@@ -228,6 +228,8 @@ fn settle(
             queue.forget(key);
             debug!(error = %why, "cannot act on it");
         }
+        // It is neither done nor has it failed: its back-off stays as it is.
+        Ok(Err(Error::Later)) => {}
         Ok(Err(failed)) => {
             let race = failed.is_race();
             let delay = queue.add_failed(key.clone(), longest);

@@ -36,6 +36,12 @@ pub enum Error {
     /// The object says something that cannot be acted on; a change of it enqueues it again.
     #[error("{0}")]
     Refused(String),
+    /// What there is could not be looked at.
+    #[error("cannot look at it: {0}")]
+    Look(String),
+    /// It is not the key's turn: whoever counts turns brings it again.
+    #[error("it is not its turn")]
+    Later,
     /// Some of it could not be done, and its status says what: it is tried again without a warning, after its back-off or
     /// when it is to be looked at anyway.
     #[error("{why}")]
@@ -81,7 +87,11 @@ impl Error {
             }
             Self::Commit { source, .. } => matches!(source, CommitError::Unmet { .. }),
             Self::Partly { .. } => true,
-            Self::NoSuchKind(_) | Self::Refused(_) | Self::SigningError(_) => false,
+            Self::NoSuchKind(_)
+            | Self::Refused(_)
+            | Self::Look(_)
+            | Self::Later
+            | Self::SigningError(_) => false,
         }
     }
 
@@ -94,6 +104,8 @@ impl Error {
             | Self::SigningError(_)
             | Self::NoSuchKind(_)
             | Self::Refused(_)
+            | Self::Look(_)
+            | Self::Later
             | Self::Partly { .. } => None,
         }
     }

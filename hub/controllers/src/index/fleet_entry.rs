@@ -4,6 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use freewheel_hub_fleet::Cluster;
 use freewheel_hub_store::Stored;
+use freewheel_link::digest::Digest;
+use jiff::Timestamp;
+use serde_json::Value;
 use tracing::warn;
 
 use super::IndexTerm;
@@ -55,16 +58,102 @@ impl Entry for ClusterEntry {
 /// Label of a ManifestWork: the ManifestWorkReplicaSet that it is of.
 pub(crate) const WORK_SET_LABEL: &str = "work.open-cluster-management.io/manifestworkreplicaset";
 
+/// Label of a ManifestWork of a set: the Placement that has chosen its cluster.
+pub(crate) const WORK_PLACEMENT_LABEL: &str = "work.open-cluster-management.io/placementname";
+/// Annotation of a ManifestWork of a set: when it was given what it asks for now.
+pub(crate) const GIVEN_ANNOTATION: &str = "freewheel.dev/given";
+
 /// A ManifestWork of a set.
 #[derive(Debug)]
 pub struct WorkEntry {
     /// The stored object.
     pub stored: Arc<Stored>,
+    facts: OnceLock<WorkFacts>,
+}
+
+/// What a set wants to know of a work. What it applies is as large as works may be, and of no interest but for whether it
+/// is the same.
+#[derive(Debug)]
+pub struct WorkFacts {
+    /// The Placement that it is of.
+    pub placement: String,
+    /// Digest of its spec.
+    pub spec: Digest,
+    /// The generation of that.
+    pub generation: i64,
+    /// When it was given that.
+    pub given: Option<Timestamp>,
+    /// Its conditions that are asked for.
+    pub conditions: Vec<WorkCondition>,
+}
+
+/// A condition of a work.
+#[derive(Debug)]
+pub struct WorkCondition {
+    /// `Applied`, `Available`, `Progressing`, `Degraded`
+    pub kind: &'static str,
+    /// Whether it is `True`.
+    pub holds: bool,
+    /// Whether it is `False`.
+    pub fails: bool,
+    /// The generation that it is about.
+    pub observed: Option<i64>,
+    /// Since when it is so.
+    pub since: Option<Timestamp>,
+}
+
+/// Digest of a work's spec.
+pub(crate) fn spec_digest(spec: &Value) -> Digest {
+    Digest::of(spec.to_string().as_bytes())
+}
+
+impl WorkFacts {
+    /// Of the object.
+    pub(crate) fn read(work: &Value) -> Self {
+        let meta = &work["metadata"];
+        let time = |it: &Value| it.as_str().and_then(|it| it.parse().ok());
+        let condition = |kind: &'static str| {
+            let mut all = work["status"]["conditions"].as_array().into_iter().flatten();
+            let found = all.find(|it| it["type"] == kind)?;
+            Some(WorkCondition {
+                kind,
+                holds: found["status"] == "True",
+                fails: found["status"] == "False",
+                observed: found["observedGeneration"].as_i64(),
+                since: time(&found["lastTransitionTime"]),
+            })
+        };
+        let kinds = ["Applied", "Available", "Progressing", "Degraded"];
+        Self {
+            placement: meta["labels"][WORK_PLACEMENT_LABEL].as_str().unwrap_or_default().to_owned(),
+            spec: spec_digest(&work["spec"]),
+            generation: meta["generation"].as_i64().unwrap_or_default(),
+            given: time(&meta["annotations"][GIVEN_ANNOTATION]),
+            conditions: kinds.into_iter().filter_map(condition).collect(),
+        }
+    }
+
+    /// Its condition of this type.
+    pub fn condition(&self, kind: &str) -> Option<&WorkCondition> {
+        self.conditions.iter().find(|it| it.kind == kind)
+    }
+}
+
+impl WorkEntry {
+    /// What a set wants to know of it, read at the first call.
+    pub fn facts(&self) -> &WorkFacts {
+        self.facts.get_or_init(|| WorkFacts::read(&self.stored.object.value().unwrap_or_default()))
+    }
+
+    /// The cluster that it is for.
+    pub fn cluster(&self) -> &str {
+        &self.stored.key.namespace
+    }
 }
 
 impl Entry for WorkEntry {
     fn read(stored: Arc<Stored>) -> Self {
-        Self { stored }
+        Self { stored, facts: OnceLock::new() }
     }
 
     fn stored(&self) -> &Arc<Stored> {

@@ -39,8 +39,11 @@ pub use entry::{
     Controllable, Dependent, Entry, NamedPort, NodeReachability, PodEntry, PodSummary,
     SelectorOwner, SliceEntry,
 };
-pub use fleet_entry::{ClusterEntry, DecisionEntry, WorkEntry};
-pub(crate) use fleet_entry::{PLACEMENT_LABEL, WORK_SET_LABEL, read_cluster};
+pub use fleet_entry::{ClusterEntry, DecisionEntry, WorkCondition, WorkEntry, WorkFacts};
+pub(crate) use fleet_entry::{
+    GIVEN_ANNOTATION, PLACEMENT_LABEL, WORK_PLACEMENT_LABEL, WORK_SET_LABEL, read_cluster,
+    spec_digest,
+};
 pub use indexer::Indexer;
 pub use term::IndexTerm;
 

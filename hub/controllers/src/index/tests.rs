@@ -214,3 +214,32 @@ async fn a_look_does_not_wait_to_be_called() {
     }
     assert_eq!(indexes.entries_touched(), 10 + 2 * (1..=10).sum::<u64>(), "nothing was read anew");
 }
+
+#[tokio::test]
+async fn a_work_of_a_set_is_read_once_per_version() {
+    let store = store();
+    let works = Indexes::new(&store, &Arc::new(kinds::registries())).unwrap().works;
+    let root = ClusterName::root();
+    let resource = Resource::new("work.open-cluster-management.io", "manifestworks");
+    let key = |cluster: &str| Key::new(&resource, &root, cluster, "site");
+    let work = |applied: &str| {
+        json!({"metadata": {"labels": {WORK_SET_LABEL: "default.site"}}, "spec": {"workload": {}},
+            "status": {"conditions": [{"type": "Applied", "status": applied}]}})
+    };
+    for cluster in ["a", "b", "c"] {
+        put(&store, key(cluster), work("False")).await;
+    }
+    let all = || works.find(IndexTerm::Label(&root, "", WORK_SET_LABEL, "default.site"));
+    let before = all();
+    let read: Vec<*const WorkFacts> =
+        before.iter().map(|it| std::ptr::from_ref(it.facts())).collect();
+    put(&store, key("b"), work("True")).await;
+    let now = all();
+    let again: Vec<*const WorkFacts> =
+        now.iter().map(|it| std::ptr::from_ref(it.facts())).collect();
+    let same: Vec<bool> = read.iter().zip(&again).map(|(a, b)| a == b).collect();
+    assert_eq!(same, [true, false, true]);
+    let applied = |at: usize| now[at].facts().condition("Applied").unwrap().holds;
+    assert_eq!([applied(0), applied(1)], [false, true]);
+    assert_eq!(now[0].facts().spec, now[1].facts().spec);
+}

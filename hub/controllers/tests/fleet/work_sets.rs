@@ -238,3 +238,52 @@ async fn a_placement_that_is_replaced_takes_no_work_away() {
     hub.eventually("who is chosen no more still loses it", |s| given(s, "site").len() == 1).await;
     hub.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_template_soaks_each_time_it_changes() {
+    let hub = hub(&["pi-1", "pi-2"]).await;
+    let strategy = json!({"type": "Progressive", "progressive": {"maxConcurrency": 1, "minSuccessTime": "60s"}});
+    // No rule says how it goes on: it is done when it is there.
+    let plain = |value: &str| {
+        let mut template = template(value);
+        template.as_object_mut().unwrap().remove("manifestConfigs");
+        template
+    };
+    let mut set = set("1", strategy, "Background");
+    set["spec"]["manifestWorkTemplate"] = plain("1");
+    hub.create("root", "manifestworkreplicasets", "default", set).await;
+    hub.eventually("all have it", |s| given(s, "site") == pairs(&[("pi-1", "1"), ("pi-2", "1")]))
+        .await;
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    for value in ["2", "3"] {
+        hub.change("root", "manifestworkreplicasets", "default", "site", |it| {
+            it["spec"]["manifestWorkTemplate"] = plain(value);
+        })
+        .await;
+        hub.eventually("one has the new one", |s| given(s, "site")[0].1 == value).await;
+        let began = tokio::time::Instant::now();
+        hub.eventually("the other one has", |s| given(s, "site")[1].1 == value).await;
+        assert!(50 < began.elapsed().as_secs(), "it soaks: {:?}", began.elapsed());
+    }
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_strategy_that_cannot_be_followed_is_told_of() {
+    let hub = hub(&["pi-1"]).await;
+    hub.create("root", "placements", "default", json!({"metadata": {"name": "more"}, "spec": {}}))
+        .await;
+    let endless =
+        json!({"type": "Progressive", "progressive": {"minSuccessTime": "99999999999999999h"}});
+    let mut set = set("1", endless, "Background");
+    set["spec"]["placementRefs"].as_array_mut().unwrap().push(json!({"name": "more"}));
+    hub.create("root", "manifestworkreplicasets", "default", set).await;
+    hub.eventually("it is told of, and the other placement goes on", |s| {
+        let set = get(s, "root", "manifestworkreplicasets", "default", "site").unwrap();
+        reason(&set, "PlacementVerified") == "NotAsExpected"
+            && set["status"]["conditions"].to_string().contains("is no duration")
+            && given(s, "site") == pairs(&[("pi-1", "1")])
+    })
+    .await;
+    hub.stop().await;
+}

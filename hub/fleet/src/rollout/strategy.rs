@@ -50,6 +50,19 @@ pub struct MandatoryGroup {
 #[error("{0}")]
 pub struct NotAStrategy(pub(super) String);
 
+impl Strategy {
+    /// As it stands in an object; nothing is the default.
+    ///
+    /// # Errors
+    /// When it has another form: what is not understood is not taken for the default, which is everybody at once.
+    pub fn read(asked: &Value) -> Result<Self, NotAStrategy> {
+        if asked.is_null() {
+            return Ok(Self::default());
+        }
+        Self::deserialize(asked).map_err(|error| NotAStrategy(error.to_string()))
+    }
+}
+
 /// A number or a percentage of a total; `default` where that is nothing, or more than all.
 pub(super) fn amount(asked: &Value, total: usize, default: usize) -> Result<usize, NotAStrategy> {
     let wrong = || {

@@ -12,6 +12,10 @@ use crate::kinds::place::Place;
 /// Bytes of all manifests of a work, as upstream's webhook has it.
 const MANIFESTS_BYTES_MAX: usize = 500 << 10;
 
+/// Manifests of a work. Of each its status says some 500 bytes at least, beside its names: with manifests as large as they
+/// may be that is what an object holds. Upstream has no such limit, and its works say nothing at all above some 2,000.
+const MANIFESTS_MAX: usize = 1_000;
+
 /// ManifestWork of work.open-cluster-management.io/v1.
 pub(crate) fn kind() -> Kind {
     let rules = Rules { mistakes, ..Rules::new(WORK_GROUP, "v1", "ManifestWork") };
@@ -51,6 +55,12 @@ pub(super) fn of_spec(spec: &Place<'_>) -> Vec<FieldError> {
 fn manifests(list: &Place<'_>) -> Vec<FieldError> {
     if list.is_empty() {
         return vec![list.required("Workload manifests should not be empty")];
+    }
+    if MANIFESTS_MAX < list.items().count() {
+        let why = format!(
+            "more than {MANIFESTS_MAX} manifests: what is said of them would not fit into the work"
+        );
+        return vec![FieldError::forbidden(&*list.path, &why)];
     }
     let bytes: usize = list.items().map(|manifest| manifest.value.to_string().len()).sum();
     if MANIFESTS_BYTES_MAX < bytes {

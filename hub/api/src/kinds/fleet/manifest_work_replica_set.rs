@@ -15,9 +15,12 @@ const COLUMNS: &[Column] = &[
     column("ManifestWorks", "string", "Reason"),
     column("Applied", "string", "Applied"),
 ];
-/// As the CRD has them.
+/// As the CRD has it.
 const AMOUNT: &str = r"^((100|[0-9]{1,2})%|[0-9]+)$";
-const DEADLINE: &str = r"^(([0-9])+[h|m|s])|None$";
+/// What the CRD means, whose alternatives are not anchored together, and with bars for units.
+const DEADLINE: &str = r"^(([0-9]+[hms])|None)$";
+/// A duration as Go writes it. The CRD lets anything through, and the rollout stands still then.
+const DURATION: &str = r"^(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$";
 
 /// ManifestWorkReplicaSet of work.open-cluster-management.io/v1alpha1.
 pub(crate) fn kind() -> Kind {
@@ -54,6 +57,7 @@ fn mistakes(object: &Value) -> Vec<FieldError> {
         for kind in ["all", "progressive", "progressivePerGroup"] {
             let settings = strategy.child(kind);
             found.extend(follows(&settings.child("progressDeadline"), DEADLINE));
+            found.extend(follows(&settings.child("minSuccessTime"), DURATION));
             for amount in ["maxFailures", "maxConcurrency"] {
                 found.extend(follows(&settings.child(amount), AMOUNT));
             }

@@ -5,16 +5,15 @@
 //!   (`decisions_that_are_not_whole_say_nothing`, `a_placement_that_is_replaced_takes_no_work_away`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use freewheel_hub_fleet::rollout::Group;
-use freewheel_link::names::ClusterName;
 use serde_json::Value;
 
-use super::{GROUP_INDEX_LABEL, GROUP_NAME_LABEL, WorkSets};
-use crate::engine::Error;
-use crate::engine::client::key as key_of;
-use crate::fleet::placements::is_left_to_others;
-use crate::index::{IndexTerm, PLACEMENT_LABEL};
+use crate::index::DecisionEntry;
+
+const GROUP_INDEX_LABEL: &str = "cluster.open-cluster-management.io/decision-group-index";
+const GROUP_NAME_LABEL: &str = "cluster.open-cluster-management.io/decision-group-name";
 
 /// What is known of whom a Placement chooses.
 #[derive(Debug)]
@@ -34,17 +33,12 @@ struct Decided {
     names: BTreeSet<String>,
 }
 
-impl WorkSets {
-    pub(super) fn choice(&self, namespace: &str, placement: &str) -> Result<Choice, Error> {
-        let root = ClusterName::root();
-        let key = key_of(&self.placements, &root, namespace, placement);
-        let Some(stored) = self.client.snapshot().get(&key) else { return Ok(Choice::NotFound) };
-        let object = stored.object.value().map_err(Error::api("read a Placement"))?;
-        let by_others = is_left_to_others(&object);
+impl Choice {
+    /// By the Placement's decisions; with a status that tells of them, or `None` where others make them, who say no more
+    /// than that.
+    pub fn of(status: Option<&Value>, decisions: &[Arc<DecisionEntry>]) -> Self {
         let mut decided: BTreeMap<i32, Decided> = BTreeMap::new();
-        let term = IndexTerm::Label(&root, namespace, PLACEMENT_LABEL, placement);
-        let found = self.indexes.decisions.find(term).into_iter();
-        for decision in found.filter(|it| by_others || it.is_of(&stored)) {
+        for decision in decisions {
             let labels = &decision.stored.object.header.labels;
             let index =
                 labels.get(GROUP_INDEX_LABEL).and_then(|it| it.parse().ok()).unwrap_or_default();
@@ -54,11 +48,11 @@ impl WorkSets {
             group.clusters.extend(decision.clusters().iter().cloned());
             names.insert(decision.stored.key.name.to_string());
         }
-        Ok(match (by_others, decided.is_empty()) {
-            (true, true) => Choice::NotFound,
-            (false, _) if !agree(&object["status"], &decided) => Choice::Unsettled,
-            _ => Choice::Groups(decided.into_values().map(|it| it.group).collect()),
-        })
+        match status {
+            None if decided.is_empty() => Self::NotFound,
+            Some(status) if !agree(status, &decided) => Self::Unsettled,
+            _ => Self::Groups(decided.into_values().map(|it| it.group).collect()),
+        }
     }
 }
 

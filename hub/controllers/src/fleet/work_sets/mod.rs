@@ -15,7 +15,7 @@
 //! - a set goes with its works; under `Foreground` after them (`a_set_goes_after_its_works_if_it_is_asked_to`).
 
 mod choice;
-mod own;
+mod names;
 mod status;
 mod summary;
 
@@ -29,28 +29,26 @@ use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
-use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
 use jiff::Timestamp;
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::api_group::{CLUSTER_GROUP, WORK_GROUP};
+use super::placements::is_left_to_others;
 use crate::engine::client::{everywhere, in_namespace, key as key_of, kind};
-use crate::engine::{Client, Controller, Error};
-use crate::index::{IndexTerm, Indexes, WORK_SET_LABEL};
+use crate::engine::clock::rfc3339;
+use crate::engine::{Client, Controller, Error, Faults, Throttle};
+use crate::index::{
+    GIVEN_ANNOTATION, IndexTerm, Indexes, PLACEMENT_LABEL, WORK_PLACEMENT_LABEL, WORK_SET_LABEL,
+    WorkCondition, WorkEntry, WorkFacts, spec_digest,
+};
 use choice::Choice;
-use own::Own;
-use summary::Summary;
+use names::{is_cut, label, may_be_cut, work_name};
+use summary::{RolledOut, Summary};
 
 const FINALIZER: &str = "work.open-cluster-management.io/manifest-work-cleanup";
-const WORK_PLACEMENT_LABEL: &str = "work.open-cluster-management.io/placementname";
-const GROUP_INDEX_LABEL: &str = "cluster.open-cluster-management.io/decision-group-index";
-const GROUP_NAME_LABEL: &str = "cluster.open-cluster-management.io/decision-group-name";
-/// Bytes of a label's value.
-const LABEL_BYTES_MAX: usize = 63;
-/// Bytes of a set's name in its works' names: what is applied has a name in front of that.
-const NAME_BYTES_MAX: usize = 120;
+/// Works of which is read what is new before others get a turn.
+const READ_AT_A_TIME: usize = 16;
 
 /// The controller.
 pub struct WorkSets {
@@ -60,6 +58,7 @@ pub struct WorkSets {
     works: Arc<Kind>,
     placements: Arc<Kind>,
     decisions: Arc<Kind>,
+    throttle: Throttle,
 }
 
 impl WorkSets {
@@ -72,21 +71,16 @@ impl WorkSets {
             works: kind(WORK_GROUP, "v1", "manifestworks")?,
             placements: kind(CLUSTER_GROUP, "v1beta1", "placements")?,
             decisions: kind(CLUSTER_GROUP, "v1beta1", "placementdecisions")?,
+            throttle: Throttle::default(),
         })
     }
 
-    fn works_of(&self, set: &Key) -> Vec<Own> {
+    fn works_of(&self, set: &Key) -> Vec<Arc<WorkEntry>> {
         let (root, label) = (ClusterName::root(), label(set));
-        let found = self.indexes.works.find(IndexTerm::Label(&root, "", WORK_SET_LABEL, &label));
-        let read = |stored: &Arc<Stored>| {
-            let placement = stored.object.header.labels.get(WORK_PLACEMENT_LABEL).cloned();
-            let object = stored.object.value().ok()?;
-            Some(Own { stored: stored.clone(), object, placement: placement.unwrap_or_default() })
-        };
-        found.iter().filter_map(|entry| read(&entry.stored)).collect()
+        self.indexes.works.find(IndexTerm::Label(&root, "", WORK_SET_LABEL, &label))
     }
 
-    async fn delete(&self, work: &Own) -> Result<(), Error> {
+    async fn delete(&self, work: &WorkEntry) -> Result<(), Error> {
         let uid = &work.stored.object.header.uid;
         let key = &work.stored.key;
         let deleted = self.client.delete(&self.works, key, uid, Propagation::Background).await;
@@ -124,31 +118,38 @@ impl WorkSets {
         set: &Arc<Stored>,
         object: &Value,
         reference: &Value,
-        (groups, works): (&[Group], &[Own]),
-    ) -> Result<(Summary, Option<Timestamp>), Error> {
+        (groups, works): (&[Group], &[Arc<WorkEntry>]),
+        faults: &mut Faults,
+    ) -> RolledOut {
         let placement = reference["name"].as_str().unwrap_or_default();
-        let template = &object["spec"]["manifestWorkTemplate"];
-        let chosen: BTreeSet<&String> = groups.iter().flat_map(|group| &group.clusters).collect();
-        let own: Vec<&Own> = works.iter().filter(|work| work.placement == placement).collect();
-        let is_chosen = |work: &&&Own| chosen.iter().any(|it| **it == *work.stored.key.namespace);
-        for gone in own.iter().filter(|work| !is_chosen(work)) {
-            self.delete(gone).await?;
+        let template = spec_digest(&object["spec"]["manifestWorkTemplate"]);
+        let chosen: BTreeSet<&str> =
+            groups.iter().flat_map(|group| &group.clusters).map(String::as_str).collect();
+        let own = works.iter().filter(|work| work.facts().placement == placement);
+        let (kept, gone): (Vec<&WorkEntry>, Vec<&WorkEntry>) =
+            own.map(|work| &**work).partition(|work| chosen.contains(work.cluster()));
+        for work in gone {
+            faults.note(self.delete(work).await);
         }
-        let kept: Vec<&Own> = own.iter().filter(|work| is_chosen(work)).copied().collect();
-        let as_wanted: Vec<&Own> =
-            kept.iter().filter(|work| work.object["spec"] == *template).copied().collect();
+        let as_wanted: Vec<&WorkEntry> =
+            kept.iter().filter(|work| work.facts().spec == template).copied().collect();
         let progress: BTreeMap<String, Progress> = as_wanted
             .iter()
-            .map(|work| (work.stored.key.namespace.to_string(), progress(&work.object)))
+            .map(|work| (work.cluster().to_owned(), progress(work.facts())))
             .collect();
-        let strategy = Strategy::deserialize(&reference["rolloutStrategy"]).unwrap_or_default();
-        let step = next(&strategy, groups, &progress, self.client.clock.now())
-            .map_err(|error| Error::Refused(error.to_string()))?;
-        for cluster in step.to_apply() {
-            self.give(set, object, placement, cluster).await?;
-        }
         let summary = Summary::of(placement, groups, &kept, &as_wanted, &progress);
-        Ok((summary, step.look_again))
+        let now = self.client.clock.now();
+        let step = Strategy::read(&reference["rolloutStrategy"])
+            .and_then(|strategy| next(&strategy, groups, &progress, now));
+        let step = match step {
+            Ok(step) => step,
+            Err(wrong) => return RolledOut { summary, look_again: None, wrong: Some(wrong) },
+        };
+        for cluster in step.to_apply() {
+            // One that resists holds up no other.
+            faults.note(self.give(set, object, placement, cluster).await);
+        }
+        RolledOut { summary, look_again: step.look_again, wrong: None }
     }
 
     async fn give(
@@ -162,6 +163,7 @@ impl WorkSets {
         let key = key_of(&self.works, &ClusterName::root(), cluster, &name);
         let labels = &object["metadata"]["labels"];
         let spec = &object["spec"]["manifestWorkTemplate"];
+        let now = rfc3339(self.client.clock.now());
         let change = |old: Option<Value>| {
             let mut value = old.unwrap_or_else(|| json!({"metadata": {}}));
             for (label, text) in labels.as_object().into_iter().flatten() {
@@ -169,7 +171,10 @@ impl WorkSets {
             }
             value["metadata"]["labels"][WORK_SET_LABEL] = json!(label(&set.key));
             value["metadata"]["labels"][WORK_PLACEMENT_LABEL] = json!(placement);
-            value["spec"] = spec.clone();
+            if value["spec"] != *spec {
+                value["metadata"]["annotations"][GIVEN_ANNOTATION] = json!(now);
+                value["spec"] = spec.clone();
+            }
             Ok(value)
         };
         let client = self.client.while_there(set);
@@ -179,78 +184,107 @@ impl WorkSets {
 
     async fn sync(&self, set: &Arc<Stored>, object: &Value) -> Result<Option<Duration>, Error> {
         let works = self.works_of(&set.key);
-        let refs = object["spec"]["placementRefs"].as_array().cloned().unwrap_or_default();
-        let named = |work: &&Own| refs.iter().any(|it| it["name"] == *work.placement);
-        for left in works.iter().filter(|work| !named(work)) {
-            self.delete(left).await?;
+        if let Some(rest) = self.throttle.wait(&set.key, works.len()) {
+            return Ok(Some(rest));
         }
-        let (mut summaries, mut later) = (Vec::new(), None);
+        for some in works.chunks(READ_AT_A_TIME) {
+            // What is new of them is read, and others may work meanwhile.
+            for work in some {
+                work.facts();
+            }
+            tokio::task::yield_now().await;
+        }
+        let refs = object["spec"]["placementRefs"].as_array().cloned().unwrap_or_default();
+        let named =
+            |work: &&Arc<WorkEntry>| refs.iter().any(|it| it["name"] == *work.facts().placement);
+        let mut faults = Faults::default();
+        for left in works.iter().filter(|work| !named(work)) {
+            faults.note(self.delete(left).await);
+        }
+        let (mut all, mut later) = (Vec::new(), None);
+        let mut is_known = true;
         for reference in &refs {
             let placement = reference["name"].as_str().unwrap_or_default();
-            let groups = match self.choice(&set.key.namespace, placement)? {
-                Choice::Groups(groups) => groups,
-                Choice::NotFound => return self.write_not_found(set).await.map(|()| None),
+            match self.choice(&set.key.namespace, placement)? {
+                Choice::Groups(groups) => {
+                    let given = (&*groups, &*works);
+                    let one = self.roll_out(set, object, reference, given, &mut faults).await;
+                    later = later.into_iter().chain(one.look_again).min();
+                    all.push(one);
+                }
                 // The Placement's status brings it here again.
-                Choice::Unsettled => return Ok(None),
-            };
-            let (summary, again) = self.roll_out(set, object, reference, (&groups, &works)).await?;
-            summaries.push(summary);
-            later = later.into_iter().chain(again).min();
+                Choice::Unsettled => is_known = false,
+                Choice::NotFound => {
+                    self.write_not_found(set).await?;
+                    is_known = false;
+                    break;
+                }
+            }
         }
-        self.write_status(set, &summaries).await?;
+        if is_known {
+            self.write_status(set, &all).await?;
+        }
+        faults.end()?;
         let now = self.client.clock.now();
         Ok(later
             .map(|at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or_default()))
     }
+
+    /// The sets that this label of a work may be of.
+    fn labelled(&self, wanted: &str, now: &dyn Snapshot) -> Vec<Key> {
+        let root = ClusterName::root();
+        let plain = wanted.split_once('.');
+        let plain = plain.map(|(namespace, name)| key_of(&self.sets, &root, namespace, name));
+        let mut found: Vec<Key> = plain.into_iter().collect();
+        if may_be_cut(wanted) {
+            let all = now.range(&everywhere(&self.sets), None);
+            let cut = all.filter(|set| is_cut(&set.key) && label(&set.key) == wanted);
+            found.extend(cut.map(|set| set.key.clone()));
+        }
+        found
+    }
+
+    /// Whom a Placement chooses.
+    fn choice(&self, namespace: &str, placement: &str) -> Result<Choice, Error> {
+        let root = ClusterName::root();
+        let key = key_of(&self.placements, &root, namespace, placement);
+        let Some(stored) = self.client.snapshot().get(&key) else { return Ok(Choice::NotFound) };
+        let object = stored.object.value().map_err(Error::api("read a Placement"))?;
+        let by_others = is_left_to_others(&object);
+        let term = IndexTerm::Label(&root, namespace, PLACEMENT_LABEL, placement);
+        let mut decisions = self.indexes.decisions.find(term);
+        decisions.retain(|it| by_others || it.is_of(&stored));
+        Ok(Choice::of((!by_others).then_some(&object["status"]), &decisions))
+    }
 }
 
 /// How far a work is that is as wanted, as it says itself.
-fn progress(work: &Value) -> Progress {
-    let generation = &work["metadata"]["generation"];
-    let of = |kind: &str| {
-        let all = work["status"]["conditions"].as_array();
-        all.and_then(|all| all.iter().find(|it| it["type"] == kind))
-    };
-    let since = |it: &Value| it["lastTransitionTime"].as_str().and_then(|at| at.parse().ok());
-    let seen = |it: &&Value| it["observedGeneration"] == *generation;
+fn progress(work: &WorkFacts) -> Progress {
+    let of = |kind: &str| work.condition(kind);
+    let seen = |it: &&WorkCondition| it.observed == Some(work.generation);
+    // What it says may be so for long: of what it was given now it is so since then.
+    let since = |it: &WorkCondition| it.since.max(work.given);
     let to_apply = Progress { stage: Stage::ToApply, since: None };
-    let applied = of("Applied").filter(seen).filter(|it| it["status"] == "True");
+    let applied = of("Applied").filter(seen).filter(|it| it.holds);
     if applied.is_none() || of("Degraded").is_some_and(|it| !seen(&it)) {
         return to_apply;
     }
-    let degraded = of("Degraded").filter(|it| it["status"] == "True");
+    let degraded = of("Degraded").filter(|it| it.holds);
     match (of("Progressing"), degraded) {
         (Some(it), _) if !seen(&it) => to_apply,
-        (Some(it), _) if it["status"] == "False" => {
-            Progress { stage: Stage::Succeeded, since: since(it) }
-        }
+        (Some(it), _) if it.fails => Progress { stage: Stage::Succeeded, since: since(it) },
         (Some(_), Some(it)) => Progress { stage: Stage::Failed, since: since(it) },
         (Some(it), None) => Progress { stage: Stage::Progressing, since: since(it) },
         (None, _) => {
             let there = of("Available").filter(seen);
-            let is_there = there.is_some_and(|it| it["status"] == "True");
-            let stage = if is_there { Stage::Succeeded } else { Stage::Progressing };
-            Progress { stage, since: there.and_then(since) }
+            let stage = if there.is_some_and(|it| it.holds) {
+                Stage::Succeeded
+            } else {
+                Stage::Progressing
+            };
+            Progress { stage, since: there.map_or(work.given, since) }
         }
     }
-}
-
-/// Whose a work is, as a label can say it.
-fn label(set: &Key) -> String {
-    let plain = format!("{}.{}", set.namespace, set.name);
-    if plain.len() <= LABEL_BYTES_MAX {
-        return plain;
-    }
-    let hash = Digest::of(plain.as_bytes()).hex();
-    let cut: String = plain.chars().take(LABEL_BYTES_MAX - 33).collect();
-    format!("{cut}-{}", hash.get(..32).unwrap_or_default())
-}
-
-/// What the works of a set are called that are of one placement.
-fn work_name(set: &Key, placement: &str) -> String {
-    let hash = Digest::of(format!("{}/{}/{placement}", set.namespace, set.name).as_bytes()).hex();
-    let cut: String = set.name.chars().take(NAME_BYTES_MAX).collect();
-    format!("{}-{}", cut.trim_end_matches(['.', '-']), hash.get(..10).unwrap_or_default())
 }
 
 #[async_trait]
@@ -274,12 +308,7 @@ impl Controller for WorkSets {
             let sides = event.now.iter().chain(event.before.iter());
             let labels: BTreeSet<&String> =
                 sides.filter_map(|side| side.object.header.labels.get(WORK_SET_LABEL)).collect();
-            if labels.is_empty() {
-                return Vec::new();
-            }
-            let all = now.range(&everywhere(&self.sets), None);
-            let whose = all.filter(|set| labels.contains(&label(&set.key)));
-            return whose.map(|set| set.key.clone()).collect();
+            return labels.iter().flat_map(|label| self.labelled(label, now)).collect();
         }
         // A Placement, or decisions of one: sets of its namespace say whom they name.
         let all = now.range(&in_namespace(&self.sets, &root, &key.namespace), None);
@@ -287,7 +316,10 @@ impl Controller for WorkSets {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let Some(set) = self.client.snapshot().get(key) else { return Ok(None) };
+        let Some(set) = self.client.snapshot().get(key) else {
+            self.throttle.forget(key);
+            return Ok(None);
+        };
         let object = set.object.value().map_err(Error::api("read a ManifestWorkReplicaSet"))?;
         if set.object.header.deleting {
             return self.end(&set, &object).await;
@@ -313,20 +345,6 @@ impl Controller for WorkSets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use freewheel_hub_schema::object::Resource;
-
-    #[test]
-    fn long_names_are_cut_and_told_apart() {
-        let resource = Resource::new(WORK_GROUP, "manifestworkreplicasets");
-        let key = |name: &str| Key::new(&resource, &ClusterName::root(), "site", name);
-        assert_eq!(label(&key("web")), "site.web");
-        let (a, b) = ("x".repeat(200), format!("{}y", "x".repeat(199)));
-        let labels = [label(&key(&a)), label(&key(&b))];
-        assert!(labels[0] != labels[1] && labels.iter().all(|it| it.len() <= LABEL_BYTES_MAX));
-        assert!(work_name(&key(&a), "p") != work_name(&key(&b), "p"));
-        assert!(work_name(&key(&a), "p") != work_name(&key(&a), "q"));
-        assert!(work_name(&key(&a), "p").len() < 140);
-    }
 
     #[test]
     fn a_work_says_how_far_it_is() {
@@ -348,7 +366,13 @@ mod tests {
             ),
             (&[("Applied", "True", 2), ("Progressing", "False", 2)], Stage::Succeeded),
         ] {
-            assert_eq!(progress(&work(conditions)).stage, expected, "{conditions:?}");
+            let facts = WorkFacts::read(&work(conditions));
+            assert_eq!(progress(&facts).stage, expected, "{conditions:?}");
         }
+        let mut given = work(&[("Applied", "True", 2), ("Available", "True", 2)]);
+        let since = |work: &Value| progress(&WorkFacts::read(work)).since.unwrap().to_string();
+        assert_eq!(since(&given), "2026-01-01T00:00:00Z");
+        given["metadata"]["annotations"][GIVEN_ANNOTATION] = json!("2026-01-08T00:00:00Z");
+        assert_eq!(since(&given), "2026-01-08T00:00:00Z", "it was there before, with another spec");
     }
 }

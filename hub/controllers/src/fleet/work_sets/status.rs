@@ -9,7 +9,7 @@ use freewheel_hub_store::Stored;
 use serde_json::{Value, json};
 
 use super::WorkSets;
-use super::summary::Summary;
+use super::summary::{RolledOut, Summary};
 use crate::engine::Error;
 use crate::engine::clock::rfc3339;
 
@@ -29,10 +29,17 @@ impl WorkSets {
     pub(super) async fn write_status(
         &self,
         set: &Arc<Stored>,
-        summaries: &[Summary],
+        rolled_out: &[RolledOut],
     ) -> Result<(), Error> {
-        let all = summaries.iter().fold(Summary::default(), |sum, one| sum.plus(one));
-        let verified = if all.desired == 0 { "PlacementDecisionEmpty" } else { "AsExpected" };
+        let all = rolled_out.iter().fold(Summary::default(), |sum, one| sum.plus(&one.summary));
+        let wrong = rolled_out.iter().find_map(|one| one.wrong.as_ref());
+        let verified = match wrong {
+            Some(_) => "NotAsExpected",
+            None if all.desired == 0 => "PlacementDecisionEmpty",
+            None => "AsExpected",
+        };
+        let (is_verified, why) =
+            (verified == "AsExpected", wrong.map(ToString::to_string).unwrap_or_default());
         let is_done = all.succeeded == all.desired;
         let is_well = all.available == all.total && all.progressing == 0 && all.degraded == 0;
         let works = match (is_well, 0 < all.progressing && all.degraded == 0) {
@@ -42,7 +49,7 @@ impl WorkSets {
         };
         let rolled = if is_done { "Complete" } else { "Progressing" };
         let conditions = [
-            Condition::new(&SET_PLACEMENT_VERIFIED, all.desired != 0, verified, ""),
+            Condition::new(&SET_PLACEMENT_VERIFIED, is_verified, verified, &*why),
             Condition::new(&SET_ROLLED_OUT, is_done, rolled, ""),
             Condition::new(&SET_WORKS_APPLIED, is_well, works, ""),
         ];
@@ -52,7 +59,8 @@ impl WorkSets {
                 "availableDecisionGroups": format!("{} ({} / {} clusters applied)", one.groups, one.total, one.desired),
             })
         };
-        let placements: Vec<Value> = summaries.iter().map(of_placement).collect();
+        let placements: Vec<Value> =
+            rolled_out.iter().map(|one| of_placement(&one.summary)).collect();
         let now = rfc3339(self.client.clock.now());
         let change = |mut value: Value| {
             let status = &mut value["status"];

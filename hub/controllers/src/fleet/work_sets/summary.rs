@@ -2,10 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use freewheel_hub_fleet::rollout::{Group, Progress, Stage};
+use freewheel_hub_fleet::rollout::{Group, NotAStrategy, Progress, Stage};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::own::Own;
+use crate::index::WorkEntry;
+
+/// What was done for one placement of a set.
+pub(super) struct RolledOut {
+    pub summary: Summary,
+    /// When there is more to do though nothing changes.
+    pub look_again: Option<Timestamp>,
+    /// Why nothing new is given to anybody.
+    pub wrong: Option<NotAStrategy>,
+}
 
 /// What is counted of one placement's works.
 #[derive(Debug, Default)]
@@ -29,14 +39,13 @@ impl Summary {
     pub fn of(
         placement: &str,
         groups: &[Group],
-        kept: &[&Own],
-        as_wanted: &[&Own],
+        kept: &[&WorkEntry],
+        as_wanted: &[&WorkEntry],
         progress: &BTreeMap<String, Progress>,
     ) -> Self {
         let says = |kind: &str| {
-            let holds = |work: &&&Own| {
-                let all = work.object["status"]["conditions"].as_array().into_iter().flatten();
-                all.into_iter().any(|it| it["type"] == kind && it["status"] == "True")
+            let holds = |work: &&&WorkEntry| {
+                work.facts().condition(kind).is_some_and(|condition| condition.holds)
             };
             as_wanted.iter().filter(holds).count()
         };
