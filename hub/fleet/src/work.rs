@@ -186,6 +186,12 @@ impl Work {
         out
     }
 
+    /// Whether conditions are made of what is applied.
+    #[must_use]
+    pub fn has_rules(&self) -> bool {
+        self.manifest_configs.iter().any(|it| !it.condition_rules.is_empty())
+    }
+
     /// Whether a manifest goes with the work.
     #[must_use]
     pub fn owns(&self, one: &Identifier) -> bool {

@@ -1,10 +1,12 @@
 //! ManifestWorks: what is applied in clusters, and what becomes of it.
 
+use async_trait::async_trait;
 use freewheel_hub_objects::Propagation;
-use freewheel_hub_store::Snapshot;
+use freewheel_hub_store::memory::MemoryStore;
+use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Snapshot, Store, Txn};
 use serde_json::{Value, json};
 
-use super::hub::{EXITS, Hub, condition, deployment, get, list, reason};
+use super::hub::{EXITS, Hub, condition, deployment, get, kind, list, reason};
 
 fn map(name: &str, value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"},
@@ -221,6 +223,7 @@ fn completes(name: &str) -> Value {
 }
 
 /// The pod of a Job ends well.
+#[expect(clippy::unwrap_used, reason = "a broken fixture fails its test")]
 async fn finish(hub: &Hub, job: &str) {
     let all = list(&*hub.snapshot(), "pi-1", "pods", "default");
     let of_it = |it: &&Value| it["metadata"]["labels"]["batch.kubernetes.io/job-name"] == job;
@@ -427,6 +430,61 @@ async fn any_ttl_is_one() {
     tokio::time::sleep(std::time::Duration::from_secs(600)).await;
     let left = work_of(&*hub.snapshot(), "pi-1", "of-a-set");
     assert_eq!(condition(&left, "Complete"), "True", "its set decides about it: {left}");
+    hub.stop().await;
+}
+
+/// A store in which ConfigMaps of `pi-1` take long.
+struct Slow(MemoryStore);
+
+#[async_trait]
+impl Layer for Slow {
+    fn below(&self) -> &dyn Store {
+        &self.0
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let slow = |operation: &Operation| {
+            let key = operation.key();
+            key.cluster.as_str() == "pi-1" && key.resource == *kind("configmaps").storage()
+        };
+        if txn.operations.iter().any(slow) {
+            tokio::time::sleep(std::time::Duration::from_millis(900)).await;
+        }
+        self.0.commit(txn).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn works_of_one_cluster_hold_up_no_other() {
+    let hub = Hub::over(Slow(MemoryStore::with_incarnation(1)), &["pi-1", "pi-2"]).await;
+    hub.eventually("namespaces stand", |s| {
+        ["pi-1", "pi-2"].iter().all(|spoke| {
+            get(s, "root", "serviceaccounts", spoke, "default").is_some()
+                && get(s, spoke, "serviceaccounts", "default", "default").is_some()
+        })
+    })
+    .await;
+    let names = |of: usize| (0..30).map(move |n| format!("map-{of}-{n}"));
+    for of in 0..4 {
+        let all: Vec<Value> = names(of).map(|name| map(&name, "1")).collect();
+        hub.create("root", "manifestworks", "pi-1", work(&format!("many-{of}"), &all, json!({})))
+            .await;
+    }
+    hub.eventually("they are at it", |s| value(s, "map-0-0") == "1").await;
+    let began = tokio::time::Instant::now();
+    hub.create("root", "manifestworks", "pi-2", work("one", &[map("one", "1")], json!({}))).await;
+    hub.eventually("the other cluster has what it asks for", |s| {
+        condition(&work_of(s, "pi-2", "one"), "Applied") == "True"
+    })
+    .await;
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    hub.eventually("all of them come to their end", |s| {
+        (0..4).all(|of| {
+            condition(&work_of(s, "pi-1", &format!("many-{of}")), "Applied") == "True"
+                && names(of).all(|name| value(s, &name) == "1")
+        })
+    })
+    .await;
     hub.stop().await;
 }
 

@@ -2,8 +2,10 @@
 //!
 //! Guarantees:
 //! - an expression that is none, or fails, is a False that says why (`rules_say_what_they_find_or_why_not`);
-//! - expressions of one object make a bounded amount of work (`rules_say_what_they_find_or_why_not`).
+//! - expressions of all objects of a work together make a bounded amount of work
+//!   (`expressions_of_a_work_have_one_budget`).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use freewheel_hub_cel::{
@@ -27,43 +29,129 @@ pub struct Said {
     pub message: String,
 }
 
+const KNOWN: &str = "WellKnownConditions";
 const EVALUATED: &str = "ConditionRuleEvaluated";
 const EXPRESSION_ERROR: &str = "ConditionRuleExpressionError";
 
-/// What these rules say of an object. Rules of what is known say nothing of kinds of which nothing is known.
-#[must_use]
-pub fn evaluate(object: &Arc<Value>, rules: &[ConditionRule]) -> Vec<Said> {
-    let all = || {
-        let mut left = UNITS_MAX;
-        rules.iter().filter_map(|rule| of_rule(object, rule, &mut left)).collect()
+/// An object, and the rules about it.
+pub type Subject<'a> = (Arc<Value>, &'a [ConditionRule]);
+
+/// What the rules of a work say of its objects, in their order. Rules of what is known say nothing of kinds of which
+/// nothing is known. All expressions together have one budget: what is left when it is spent says so.
+///
+/// # Errors
+/// There is no thread to evaluate them on.
+pub fn evaluate<'a>(all: &[Subject<'a>]) -> Result<Vec<Vec<Said>>, String> {
+    let work = || {
+        let mut bench = Bench { left: UNITS_MAX, read: HashMap::new() };
+        let mut said = Vec::with_capacity(all.len());
+        for (object, rules) in all {
+            let rules: &'a [ConditionRule] = rules;
+            let of_it = rules.iter().filter_map(|rule| bench.of_rule(object, rule));
+            said.push(of_it.collect());
+        }
+        said
     };
-    if rules.is_empty() {
-        return Vec::new();
+    let mut rules = all.iter().flat_map(|(_, rules)| *rules);
+    if rules.any(|rule| rule.kind != KNOWN || !rule.message_expression.is_empty()) {
+        return on_a_stack_of(STACK_BYTES, work);
     }
-    on_a_stack_of(STACK_BYTES, all).unwrap_or_default()
+    Ok(work())
 }
 
-fn of_rule(object: &Arc<Value>, rule: &ConditionRule, left: &mut u64) -> Option<Said> {
-    let said =
-        |holds, reason, message| Said { kind: rule.condition.clone(), holds, reason, message };
-    let outcome = if rule.kind == "WellKnownConditions" {
-        Ok(known(object, &rule.condition)?)
-    } else {
-        by_expressions(object, &rule.cel_expressions, left)
-    };
-    let (holds, own) = match outcome {
-        Ok((holds, text)) => (holds, text),
-        Err(why) => return Some(said(false, EXPRESSION_ERROR, why)),
-    };
-    let made = message(object, rule, holds, left);
-    let default = || {
-        let kind = &rule.condition;
-        if holds { format!("Manifest is {kind}") } else { format!("Manifest is not {kind}") }
-    };
-    let own = if rule.message.is_empty() { own } else { Some(rule.message.clone()) };
-    let made = made.map(|made| made.unwrap_or_else(|why| why)).filter(|text| !text.is_empty());
-    let text = made.or(own).unwrap_or_else(default);
-    Some(said(holds, EVALUATED, text))
+/// What all rules of a work share.
+struct Bench<'a> {
+    /// Units of work.
+    left: u64,
+    /// Expressions that were read, by their texts and whether they see a result.
+    read: HashMap<(&'a str, bool), Result<Expression, String>>,
+}
+
+impl<'a> Bench<'a> {
+    fn of_rule(&mut self, object: &Arc<Value>, rule: &'a ConditionRule) -> Option<Said> {
+        let said =
+            |holds, reason, message| Said { kind: rule.condition.clone(), holds, reason, message };
+        let outcome = if rule.kind == KNOWN {
+            Ok(known(object, &rule.condition)?)
+        } else {
+            self.by_expressions(object, &rule.cel_expressions)
+        };
+        let (holds, own) = match outcome {
+            Ok((holds, text)) => (holds, text),
+            Err(why) => return Some(said(false, EXPRESSION_ERROR, why)),
+        };
+        let made = self.message(object, rule, holds);
+        let default = || {
+            let kind = &rule.condition;
+            if holds { format!("Manifest is {kind}") } else { format!("Manifest is not {kind}") }
+        };
+        let own = if rule.message.is_empty() { own } else { Some(rule.message.clone()) };
+        let made = made.map(|made| made.unwrap_or_else(|why| why)).filter(|text| !text.is_empty());
+        let text = made.or(own).unwrap_or_else(default);
+        Some(said(holds, EVALUATED, text))
+    }
+
+    fn by_expressions(
+        &mut self,
+        object: &Arc<Value>,
+        expressions: &'a [String],
+    ) -> Result<(bool, Option<String>), String> {
+        for text in expressions {
+            match self.run(object, text, None)? {
+                CelValue::Bool(true) => {}
+                CelValue::Bool(false) => return Ok((false, None)),
+                other => {
+                    return Err(format!(
+                        "expected bool result, got {}",
+                        freewheel_hub_cel::of_type(&other)
+                    ));
+                }
+            }
+        }
+        Ok((true, None))
+    }
+
+    fn message(
+        &mut self,
+        object: &Arc<Value>,
+        rule: &'a ConditionRule,
+        holds: bool,
+    ) -> Option<Result<String, String>> {
+        if rule.message_expression.is_empty() {
+            return None;
+        }
+        let made = self.run(object, &rule.message_expression, Some(holds));
+        Some(made.and_then(|value| {
+            let Value::String(text) = to_json(&value, "messageExpression")? else {
+                return Err("expected message expression to have a string result".to_owned());
+            };
+            Ok(text)
+        }))
+    }
+
+    fn run(
+        &mut self,
+        object: &Arc<Value>,
+        text: &'a str,
+        result: Option<bool>,
+    ) -> Result<CelValue, String> {
+        let names: &[&str] = if result.is_some() { &["object", "result"] } else { &["object"] };
+        let read = self.read.entry((text, result.is_some()));
+        let expression = read
+            .or_insert_with(|| Expression::read(text, &Known { names, ..Known::default() }))
+            .as_ref()
+            .map_err(Clone::clone)?;
+        let mut scope = Scope::default();
+        scope.put("object", object.clone());
+        if let Some(result) = result {
+            scope.put("result", Arc::new(json!(result)));
+        }
+        let variables = Variables::default();
+        let mut evaluation = Evaluation::new(&scope, &variables, self.left);
+        let value = evaluation.run(expression);
+        self.left = evaluation.left();
+        value.map_err(|failed| failed.told("CEL evaluation budget exceeded"))
+    }
 }
 
 /// What is known of Jobs and Pods.
@@ -87,64 +175,6 @@ fn known(object: &Value, condition: &str) -> Option<(bool, Option<String>)> {
     }
 }
 
-fn by_expressions(
-    object: &Arc<Value>,
-    expressions: &[String],
-    left: &mut u64,
-) -> Result<(bool, Option<String>), String> {
-    for text in expressions {
-        match run(object, text, None, left)? {
-            CelValue::Bool(true) => {}
-            CelValue::Bool(false) => return Ok((false, None)),
-            other => {
-                return Err(format!(
-                    "expected bool result, got {}",
-                    freewheel_hub_cel::of_type(&other)
-                ));
-            }
-        }
-    }
-    Ok((true, None))
-}
-
-fn message(
-    object: &Arc<Value>,
-    rule: &ConditionRule,
-    holds: bool,
-    left: &mut u64,
-) -> Option<Result<String, String>> {
-    if rule.message_expression.is_empty() {
-        return None;
-    }
-    let made = run(object, &rule.message_expression, Some(holds), left);
-    Some(made.and_then(|value| {
-        let Value::String(text) = to_json(&value, "messageExpression")? else {
-            return Err("expected message expression to have a string result".to_owned());
-        };
-        Ok(text)
-    }))
-}
-
-fn run(
-    object: &Arc<Value>,
-    text: &str,
-    result: Option<bool>,
-    left: &mut u64,
-) -> Result<CelValue, String> {
-    let names: &[&str] = if result.is_some() { &["object", "result"] } else { &["object"] };
-    let expression = Expression::read(text, &Known { names, ..Known::default() })?;
-    let mut scope = Scope::default();
-    scope.put("object", object.clone());
-    if let Some(result) = result {
-        scope.put("result", Arc::new(json!(result)));
-    }
-    let variables = Variables::default();
-    let mut evaluation = Evaluation::new(&scope, &variables, *left);
-    let value = evaluation.run(&expression);
-    *left = evaluation.left();
-    value.map_err(|failed| failed.told("CEL evaluation budget exceeded"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,7 +185,8 @@ mod tests {
             "active": 2, "conditions": [{"type": "Complete", "status": "True"}]}}));
         let said = |rules: Value| -> Vec<(bool, &'static str, String)> {
             let rules: Vec<ConditionRule> = serde_json::from_value(rules).unwrap();
-            evaluate(&job, &rules).into_iter().map(|it| (it.holds, it.reason, it.message)).collect()
+            let said = evaluate(&[(job.clone(), &rules)]).unwrap().remove(0);
+            said.into_iter().map(|it| (it.holds, it.reason, it.message)).collect()
         };
         let cel =
             |text: &str| json!([{"type": "CEL", "condition": "Ok", "celExpressions": [text]}]);
@@ -176,5 +207,27 @@ mod tests {
         let told = json!([{"type": "CEL", "condition": "Ok", "celExpressions": ["true"],
             "messageExpression": "result ? 'active: ' + string(object.status.active) : 'none'"}]);
         assert_eq!(said(told)[0].2, "active: 2");
+    }
+
+    #[test]
+    fn expressions_of_a_work_have_one_budget() {
+        let many: Vec<i32> = (0..1_000).collect();
+        let object = Arc::new(json!({"all": many}));
+        // A million rounds for each object.
+        let text = "object.all.all(a, object.all.all(b, a >= 0 && b >= 0))".to_owned();
+        let rule = ConditionRule {
+            kind: "CEL".to_owned(),
+            condition: "Ok".to_owned(),
+            cel_expressions: vec![text],
+            ..ConditionRule::default()
+        };
+        let rules = [rule];
+        let all: Vec<Subject<'_>> = (0..200).map(|_| (object.clone(), &rules[..])).collect();
+        let said = evaluate(&all).unwrap();
+        assert_eq!(said.len(), 200, "each says something");
+        let spent = |it: &Said| it.message.contains("CEL evaluation budget exceeded");
+        let over = said.iter().flatten().filter(|it| spent(it) && !it.holds).count();
+        let held = said.iter().flatten().filter(|it| it.holds).count();
+        assert!(held < 10 && over + held == 200, "{held} {over}");
     }
 }

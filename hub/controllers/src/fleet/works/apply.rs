@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::condition::holds;
-use super::result::{OneResult, Outcome, Told};
-use super::{LOOK_EVERY, SET_RIGHT_EVERY, Works};
+use super::result::{OneResult, Outcome, Told, Unfinished};
+use super::{LOOK_EVERY, ROUND_MAX, SET_RIGHT_EVERY, Works};
 use crate::engine::{Client, Error};
 
 /// Upstream's agent, which may do everything in its cluster.
@@ -44,13 +44,14 @@ struct Asked<'a> {
 }
 
 impl Works {
+    /// Applies what is not applied yet. Nothing, when its time was over before all of it was.
     pub(super) async fn apply(
         &self,
         client: &Client,
         stored: &Arc<Stored>,
         object: &Value,
         work: &Work,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<Option<Outcome>, Error> {
         let cluster = ClusterName::try_from(&*stored.key.namespace)
             .map_err(|error| Error::Refused(error.to_string()))?;
         let complete = holds(&object["status"]["conditions"], "Complete");
@@ -62,25 +63,27 @@ impl Works {
         let round =
             Round { works: self, client, cluster: &cluster, owner: owner_ref, rests, complete };
         let before = Told::of(object);
-        let manifests = &work.workload.manifests;
-        let (mut results, mut wrote): (Vec<Option<OneResult>>, bool) =
-            (manifests.iter().map(|_| None).collect(), false);
-        for at in order(manifests) {
-            let (Some(manifest), Some(slot)) = (manifests.get(at), results.get_mut(at)) else {
-                continue;
-            };
-            let (one, changed) = round.one(at, manifest, work, &before).await;
-            wrote |= changed;
-            *slot = one;
+        let begun = self.unfinished.lock().remove(&stored.key);
+        let mut so_far = begun.filter(|it| it.generation == generation).unwrap_or_default();
+        so_far.generation = generation;
+        let is_whole = so_far.done == 0;
+        if !round.go_on(work, &before, &mut so_far).await {
+            self.unfinished.lock().insert(stored.key.clone(), so_far);
+            return Ok(None);
         }
-        let results: Vec<OneResult> = results.into_iter().flatten().collect();
+        let Unfinished { mut results, wrote, .. } = so_far;
+        results.sort_by_key(|(at, _)| *at);
+        let results: Vec<OneResult> = results.into_iter().map(|(_, one)| one).collect();
         if wrote {
             self.set_right.lock().insert(stored.key.clone(), (generation, Instant::now()));
         }
         let pending = !complete && self.note_applied(client, &cluster, &owner, &results).await?;
         let unheard = results.iter().any(|it| !it.heard);
         let polls = (unheard || pending).then_some(LOOK_EVERY);
-        Ok(Outcome { results, complete, look_again: polls.into_iter().chain(turn).min() })
+        // What has changed since it was looked at was heard while the rest was done.
+        let missed = (!is_whole && is_overtaken(client, &results)).then_some(SET_RIGHT_EVERY);
+        let look_again = polls.into_iter().chain(turn).chain(missed).min();
+        Ok(Some(Outcome { results, complete, look_again }))
     }
 
     /// How long what others changed stays as it is: it was set right just now.
@@ -92,7 +95,34 @@ impl Works {
     }
 }
 
+/// Whether something is another by now than it was when it was looked at.
+fn is_overtaken(client: &Client, results: &[OneResult]) -> bool {
+    let snapshot = client.snapshot();
+    results.iter().any(|one| {
+        let now = one.target.as_ref().and_then(|target| snapshot.get(&target.key()));
+        now.map(|it| it.revision) != one.there.as_ref().map(|it| it.revision)
+    })
+}
+
 impl Round<'_> {
+    /// Manifests in their order, as long as there is time; whether that was all.
+    async fn go_on(&self, work: &Work, before: &Told<'_>, so_far: &mut Unfinished) -> bool {
+        let manifests = &work.workload.manifests;
+        let began = Instant::now();
+        for at in order(manifests).into_iter().skip(so_far.done) {
+            if ROUND_MAX <= began.elapsed() {
+                return false;
+            }
+            if let Some(manifest) = manifests.get(at) {
+                let (one, changed) = self.one(at, manifest, work, before).await;
+                so_far.results.extend(one.map(|one| (at, one)));
+                so_far.wrote |= changed;
+            }
+            so_far.done += 1;
+        }
+        true
+    }
+
     /// One manifest; whether something was written.
     async fn one(
         &self,

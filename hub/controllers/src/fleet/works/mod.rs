@@ -12,6 +12,7 @@
 //! - what others change of an owned object is set right at once, and after that once in ten seconds, so that two who
 //!   disagree do not fight (`what_others_change_is_set_right`);
 //! - what could not be applied is tried again, without an end (`what_could_not_be_applied_is_tried_again`);
+//! - works of one cluster hold up none of another's (`works_of_one_cluster_hold_up_no_other`);
 //! - what is complete stays so when it is tidied away, and a complete work is left as it is
 //!   (`what_is_complete_and_gone_is_not_made_again`);
 //! - what a work no longer names goes, unless another work owns it, too (`what_a_work_no_longer_names_goes`);
@@ -23,6 +24,7 @@ mod condition;
 mod end;
 mod result;
 mod status;
+mod turns;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,6 +42,8 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use self::result::Unfinished;
+use self::turns::Turns;
 use super::api_group::{CLUSTER_GROUP, WORK_GROUP};
 use crate::engine::client::{all_of, in_namespace, key as key_of, kind};
 use crate::engine::{Client, Controller, Error};
@@ -53,6 +57,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const SET_RIGHT_EVERY: Duration = Duration::from_secs(10);
 /// Longest time between two tries of what could not be applied, about that of upstream's looks at all there is.
 const LONGEST_BACKOFF: Duration = Duration::from_mins(4);
+/// Works that are worked on at a time, of all clusters.
+const WORKERS: usize = 10;
+/// How long a work is worked on before others have their turn.
+const ROUND_MAX: Duration = Duration::from_secs(2);
 
 /// The controller.
 pub struct Works {
@@ -64,6 +72,9 @@ pub struct Works {
     hub_hash: String,
     /// When what was set right last, and of which generation.
     set_right: Mutex<HashMap<Key, (i64, Instant)>>,
+    /// Rounds that took longer than their time.
+    unfinished: Mutex<HashMap<Key, Unfinished>>,
+    turns: Turns,
 }
 
 impl Works {
@@ -76,6 +87,8 @@ impl Works {
             clusters: kind(CLUSTER_GROUP, "v1", "managedclusters")?,
             hub_hash: Digest::of(ca_pem.as_bytes()).hex(),
             set_right: Mutex::default(),
+            unfinished: Mutex::default(),
+            turns: Turns::default(),
         })
     }
 
@@ -107,6 +120,7 @@ impl Works {
     ) -> Result<Option<Duration>, Error> {
         let object = stored.object.value().map_err(Error::api("read a ManifestWork"))?;
         let work = Work::read(&object).map_err(|error| Error::Refused(error.to_string()))?;
+        let work = Arc::new(work);
         if !has_finalizer(&object) {
             let hold = |mut value: Value| {
                 let list = &mut value["metadata"]["finalizers"];
@@ -125,13 +139,18 @@ impl Works {
             return Ok(later);
         }
         let client = self.client.while_there(cluster);
-        let outcome = self.apply(&client, stored, &object, &work).await?;
-        self.write_status(stored, &work, &outcome).await?;
-        if outcome.results.iter().any(|it| it.fault.is_some()) {
-            let (why, look_again) = ("not all manifests could be applied", outcome.look_again);
+        let Some(outcome) = self.apply(&client, stored, &object, &work).await? else {
+            // After all others that wait.
+            return Ok(Some(Duration::ZERO));
+        };
+        let look_again = outcome.look_again;
+        let has_faults = outcome.results.iter().any(|it| it.fault.is_some());
+        self.write_status(stored, &work, outcome).await?;
+        if has_faults {
+            let why = "not all manifests could be applied";
             return Err(Error::Partly { why, look_again });
         }
-        Ok(outcome.look_again)
+        Ok(look_again)
     }
 }
 
@@ -182,15 +201,26 @@ impl Controller for Works {
         LONGEST_BACKOFF
     }
 
+    /// Each of them may wait for somebody: a webhook, a disk.
+    fn workers(&self) -> usize {
+        WORKERS
+    }
+
+    async fn outside(&self) -> Vec<Key> {
+        self.turns.freed().await
+    }
+
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
         // What lies in a namespace that cannot be a cluster's is nobody's work.
         let Ok(cluster) = ClusterName::try_from(&*key.namespace) else { return Ok(None) };
+        let Some(_turn) = self.turns.begin(&cluster, key) else { return Err(Error::Later) };
         let snapshot = self.client.snapshot();
         let managed =
             snapshot.get(&key_of(&self.clusters, &ClusterName::root(), "", &key.namespace));
         let managed = managed.filter(|it| !it.object.header.deleting);
         let Some(work) = snapshot.get(key) else {
             self.set_right.lock().remove(key);
+            self.unfinished.lock().remove(key);
             return self.evict(&cluster, &key.name).await;
         };
         if work.object.header.deleting {

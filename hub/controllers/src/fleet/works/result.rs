@@ -24,6 +24,16 @@ pub(super) struct OneResult {
     pub may_complete: bool,
 }
 
+/// What came of some of them, and how many that are, in the order in which they are applied.
+#[derive(Default)]
+pub(super) struct Unfinished {
+    pub generation: i64,
+    pub done: usize,
+    pub results: Vec<(usize, OneResult)>,
+    /// Whether something was written.
+    pub wrote: bool,
+}
+
 /// What came of all of them, in the order in which the work has them.
 pub(super) struct Outcome {
     pub results: Vec<OneResult>,

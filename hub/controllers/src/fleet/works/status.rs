@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use freewheel_hub_fleet::work::aggregate::{self, Aggregate};
-use freewheel_hub_fleet::work::condition_rules::{Said as BySaid, evaluate};
+use freewheel_hub_fleet::work::condition_rules::{Said as BySaid, Subject, evaluate};
 use freewheel_hub_fleet::work::feedback::values;
-use freewheel_hub_fleet::work::{Identifier, Work};
-use freewheel_hub_store::Stored;
+use freewheel_hub_fleet::work::{FeedbackRule, Identifier, Work};
+use freewheel_hub_store::{MAX_OBJECT_BYTES, Stored};
 use serde_json::{Value, json};
 
 use super::Works;
@@ -14,6 +14,13 @@ use super::condition::Said;
 use super::result::{OneResult, Outcome, Told};
 use crate::engine::Error;
 use crate::engine::clock::rfc3339;
+
+/// Manifests without expressions that are looked at in no time.
+const FEW: usize = 32;
+/// Bytes of a work with its status, with room for what the API server adds.
+const WORK_BYTES_MAX: usize = MAX_OBJECT_BYTES - (16 << 10);
+/// Why there are no values.
+const TOO_MUCH: &str = "too much for this work";
 
 /// What is seen of one manifest.
 struct Seen {
@@ -24,7 +31,7 @@ struct Seen {
     available: (&'static str, &'static str, &'static str),
     feedback: Vec<Value>,
     /// Status, reason and message of its values; nothing, when it is not there.
-    synced: Option<(&'static str, &'static str, String)>,
+    synced: Synced,
     by_rules: Vec<BySaid>,
     /// It is not there, and stays complete if it was: that is no less so when what was done is tidied away.
     was_complete: bool,
@@ -34,18 +41,25 @@ impl Works {
     pub(super) async fn write_status(
         &self,
         stored: &Arc<Stored>,
-        work: &Work,
-        outcome: &Outcome,
+        work: &Arc<Work>,
+        outcome: Outcome,
     ) -> Result<(), Error> {
-        let seen = |one: &OneResult| {
-            let mut seen = see(one, work);
-            seen.applied = seen.applied.filter(|_| !outcome.complete);
-            seen
+        let complete = outcome.complete;
+        let seen = if outcome.results.len() <= FEW && !work.has_rules() {
+            see(&outcome.results, work)
+        } else {
+            // Expressions take their time, and so do many manifests: nobody waits for that.
+            let work = work.clone();
+            let looked = tokio::task::spawn_blocking(move || see(&outcome.results, &work)).await;
+            looked.unwrap_or_else(|error| Err(error.to_string()))
         };
-        let seen: Vec<Seen> = outcome.results.iter().map(seen).collect();
+        let mut seen = seen.map_err(Error::Look)?;
+        if complete {
+            seen.iter_mut().for_each(|one| one.applied = None);
+        }
         let (generation, now) = (stored.object.header.generation, rfc3339(self.client.clock.now()));
         let change = |mut value: Value| {
-            put(&mut value, &seen, generation, &now);
+            put_what_fits(&mut value, &seen, generation, &now);
             Ok(value)
         };
         let said = self.client.modify_this(&self.works, stored, Some("status"), change).await;
@@ -53,35 +67,61 @@ impl Works {
     }
 }
 
-fn see(one: &OneResult, work: &Work) -> Seen {
-    let meta = one.meta.clone();
-    let applied = Some(one.fault.clone().map_or(Ok(()), Err));
-    let none = (Vec::new(), None, Vec::new());
-    let (available, (feedback, synced, by_rules)) = match (&one.target, &one.there) {
-        (None, _) => (("Unknown", "IncompleteResourceMeta", "Resource meta is incomplete"), none),
-        (Some(_), Some(there)) => {
-            (("True", "ResourceAvailable", "Resource is available"), looked_at(one, there, work))
-        }
-        (Some(_), None) => (("False", "ResourceNotAvailable", "Resource is not available"), none),
-    };
-    let was_complete = one.may_complete && one.there.is_none();
-    Seen { meta, applied, available, feedback, synced, by_rules, was_complete }
+/// What is seen of all manifests.
+fn see(results: &[OneResult], work: &Work) -> Result<Vec<Seen>, String> {
+    let mut seen = Vec::with_capacity(results.len());
+    let mut subjects: Vec<Subject<'_>> = Vec::with_capacity(results.len());
+    for one in results {
+        let treatment = work.treatment(&identifier(&one.meta));
+        let object = one.there.as_ref().map(|it| it.object.value().unwrap_or_default());
+        seen.push(see_one(one, object.as_ref(), treatment.feedback));
+        let rules = if object.is_some() { treatment.conditions } else { &[] };
+        // What no rule is about is not kept.
+        let object = object.filter(|_| !rules.is_empty()).unwrap_or_default();
+        subjects.push((Arc::new(object), rules));
+    }
+    for (one, said) in seen.iter_mut().zip(evaluate(&subjects)?) {
+        one.by_rules = said;
+    }
+    Ok(seen)
 }
 
-type Looked = (Vec<Value>, Option<(&'static str, &'static str, String)>, Vec<BySaid>);
+fn see_one(one: &OneResult, there: Option<&Value>, rules: &[FeedbackRule]) -> Seen {
+    let available = match (&one.target, there) {
+        (None, _) => ("Unknown", "IncompleteResourceMeta", "Resource meta is incomplete"),
+        (Some(_), Some(_)) => ("True", "ResourceAvailable", "Resource is available"),
+        (Some(_), None) => ("False", "ResourceNotAvailable", "Resource is not available"),
+    };
+    let (feedback, synced) = match there.filter(|_| one.target.is_some()) {
+        Some(there) => feedback(there, rules),
+        None => (Vec::new(), None),
+    };
+    Seen {
+        meta: one.meta.clone(),
+        applied: Some(one.fault.clone().map_or(Ok(()), Err)),
+        available,
+        feedback,
+        synced,
+        by_rules: Vec::new(),
+        was_complete: one.may_complete && there.is_none(),
+    }
+}
 
-fn looked_at(one: &OneResult, there: &Stored, work: &Work) -> Looked {
-    let object = there.object.value().unwrap_or_default();
-    let text = |field: &str| one.meta[field].as_str().unwrap_or_default().to_owned();
-    let identifier = Identifier {
+fn identifier(meta: &Value) -> Identifier {
+    let text = |field: &str| meta[field].as_str().unwrap_or_default().to_owned();
+    Identifier {
         group: text("group"),
         resource: text("resource"),
         name: text("name"),
         namespace: text("namespace"),
-    };
-    let treatment = work.treatment(&identifier);
-    let (found, failed) = values(&object, treatment.feedback);
-    let synced = if treatment.feedback.is_empty() {
+    }
+}
+
+type Synced = Option<(&'static str, &'static str, String)>;
+
+fn feedback(there: &Value, rules: &[FeedbackRule]) -> (Vec<Value>, Synced) {
+    let (found, failed) = values(there, rules);
+    let synced = if rules.is_empty() {
         ("True", "NoStatusFeedbackSynced", String::new())
     } else if failed.is_empty() {
         ("True", "StatusFeedbackSynced", String::new())
@@ -89,7 +129,44 @@ fn looked_at(one: &OneResult, there: &Stored, work: &Work) -> Looked {
         let text = format!("Sync status feedback failed with error {}", failed.join(", "));
         ("False", "StatusFeedbackSyncFailed", text)
     };
-    (found, Some(synced), evaluate(&Arc::new(object), treatment.conditions))
+    (found, Some(synced))
+}
+
+/// What is said of many manifests is said in short where it would be more than a work may hold.
+fn put_what_fits(work: &mut Value, seen: &[Seen], generation: i64, now: &str) {
+    let before = work["status"].clone();
+    put(work, seen, generation, now);
+    for form in [short, bare] {
+        if work.to_string().len() <= WORK_BYTES_MAX {
+            return;
+        }
+        work["status"] = before.clone();
+        let seen: Vec<Seen> = seen.iter().map(form).collect();
+        put(work, &seen, generation, now);
+    }
+}
+
+/// No values, and no texts beside reasons.
+fn short(one: &Seen) -> Seen {
+    let no_values = ("False", "StatusFeedbackSyncFailed", TOO_MUCH.to_owned());
+    let without = |(status, reason, _): &(&'static str, &'static str, String)| {
+        if one.feedback.is_empty() { (*status, *reason, String::new()) } else { no_values.clone() }
+    };
+    let said = |said: &BySaid| BySaid { message: String::new(), ..said.clone() };
+    let fault = |fault: &Result<(), String>| fault.as_ref().copied().map_err(|_| String::new());
+    Seen {
+        meta: one.meta.clone(),
+        applied: one.applied.as_ref().map(fault),
+        feedback: Vec::new(),
+        synced: one.synced.as_ref().map(without),
+        by_rules: one.by_rules.iter().map(said).collect(),
+        ..*one
+    }
+}
+
+/// The same without what rules say, of which there may be any number.
+fn bare(one: &Seen) -> Seen {
+    Seen { by_rules: Vec::new(), ..short(one) }
 }
 
 fn put(work: &mut Value, seen: &[Seen], generation: i64, now: &str) {
@@ -162,6 +239,42 @@ fn prune(list: &mut Value, generation: i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_of_many_manifests_fits() {
+        let manifests: Vec<Value> = (0..1_000)
+            .map(|n| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("{n:0>200}"),
+                "namespace": "n".repeat(60)}, "data": {"key": "x".repeat(150)}}))
+            .collect();
+        let meta = |n: usize| {
+            json!({"ordinal": n, "version": "v1", "kind": "ConfigMap", "resource": "configmaps", "group": "",
+                "name": format!("{n:0>200}"), "namespace": "n".repeat(60)})
+        };
+        let seen: Vec<Seen> = (0..1_000)
+            .map(|n| Seen {
+                meta: meta(n),
+                applied: Some(Err("x".repeat(1_000))),
+                available: ("False", "ResourceNotAvailable", "Resource is not available"),
+                feedback: vec![json!({"name": "n", "fieldValue": {"type": "String", "string": "y".repeat(500)}})],
+                synced: Some(("True", "StatusFeedbackSynced", String::new())),
+                by_rules: Vec::new(),
+                was_complete: false,
+            })
+            .collect();
+        let mut work = json!({"spec": {"workload": {"manifests": manifests}}});
+        let began = std::time::Instant::now();
+        put_what_fits(&mut work, &seen, 1, "2026-01-01T00:00:00Z");
+        let first = work.clone();
+        put_what_fits(&mut work, &seen, 1, "2026-01-01T00:00:10Z");
+        assert!(began.elapsed() < std::time::Duration::from_secs(3), "{:?}", began.elapsed());
+        assert!(first == work, "what is the same is said in the same way");
+        assert!(work.to_string().len() <= WORK_BYTES_MAX, "{}", work.to_string().len());
+        let one = &work["status"]["resourceStatus"]["manifests"][7];
+        assert_eq!(one["conditions"][0]["reason"], "AppliedManifestFailed");
+        assert_eq!(one["conditions"][2]["message"], TOO_MUCH);
+        assert!(one["statusFeedback"].is_null());
+        assert_eq!(work["status"]["conditions"][0]["status"], "False");
+    }
 
     #[test]
     fn what_rules_made_goes_with_them() {
