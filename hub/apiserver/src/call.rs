@@ -20,6 +20,7 @@ use crate::connection_slots::ConnectionSlot;
 use crate::context::Hub;
 use crate::encode::{self, Encoder};
 use crate::flow::TakenSeat;
+use crate::flow::shares::Sharer;
 use crate::flow::workers::WorkerQueue;
 use crate::lease::Renewal;
 use crate::media::{self, Shape, Wanted, Wire};
@@ -143,9 +144,14 @@ impl Call {
         media::status_wire(self.header(&ACCEPT))
     }
 
+    /// Who holds what the hub holds for the caller.
+    pub(crate) fn sharer(&self) -> Sharer<'_> {
+        Sharer::of(&self.tenant.name, &self.user.name)
+    }
+
     /// Who does what takes long for the caller.
     pub(crate) fn worker_queue(&self) -> WorkerQueue<'_> {
-        self.hub.flows.workers.of(&self.user.name)
+        self.hub.flows.workers.of(self.sharer())
     }
 
     /// Who compresses the answer, when the client takes that.

@@ -183,6 +183,7 @@ mod tests {
     use freewheel_hub_metrics::{MetricFamily, MetricKind, Sample, Value};
 
     use super::*;
+    use crate::flow::shares::Sharer;
     use crate::flow::workers::Workers;
 
     #[tokio::test(start_paused = true)]
@@ -196,7 +197,7 @@ mod tests {
         }));
         let (format, mut texts) = (Format::Prometheus, Vec::new());
         let refused = loop {
-            match counted(&metrics, format, workers.of("reader"), &backlog).await {
+            match counted(&metrics, format, workers.of(Sharer::in_root("reader")), &backlog).await {
                 Ok(text) => texts.push(text),
                 Err(error) => break error,
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use freewheel_hub_schema::error::ApiError;
+use freewheel_link::names::ClusterName;
 use http::header::ACCEPT;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -55,8 +56,9 @@ pub(crate) async fn handle(
     let accept = headers.get(ACCEPT).cloned();
     let (incoming, method, uri) = (&mut incoming, &method, &uri);
     let (passage, class) = (None, None);
+    let cluster = tenant.as_ref().map_or_else(|_| ClusterName::root(), |it| it.name.clone());
     let mut context =
-        Context { hub, user, method, uri, headers, incoming, seen, trail, passage, class };
+        Context { hub, user, cluster, method, uri, headers, incoming, seen, trail, passage, class };
     let mut response = match answer(&mut context, tenant).await {
         Ok(response) => response,
         Err(error) => {

@@ -6,8 +6,9 @@
 //!                                                             └─ a large answer ─▶ room by the byte (heavy)
 //! ```
 //!
-//! The room is the hub's memory, which [clusters share](fair_pool): each has at most three times what is free, so that
-//! none takes it from the others, and who waits for a seat is in it, too. In it a cluster has [`Bounds::seats`], and its
+//! The room is the hub's memory, which [clusters share](shares): each has at most three times what is free, so that
+//! none takes it from the others, and who waits for a seat is in it, too. What lasts, large answers and work that takes
+//! long are shared in the same way, and in each cluster by its users. In it a cluster has [`Bounds::seats`], and its
 //! FlowSchemas and PriorityLevelConfigurations say who of its users gets them ([seats], [configurations]); those of one
 //! cluster are nothing to another's requests. Exempt requests take no seat, and in the root a share of the room for each
 //! user. A watch has its seat until all is out that was there at its beginning. Health is asked without a passage: to
@@ -18,7 +19,8 @@
 //!   then told to ask again (`one_client_s_flood_is_refused_and_others_are_served`,
 //!   `requests_beyond_the_bound_come_back_later`);
 //! - no cluster takes the room from the others (`a_cluster_leaves_room_for_the_others`);
-//! - what lasts takes no seat, and is bounded itself (`what_lasts_takes_no_seat_and_is_bounded`,
+//! - what lasts takes no seat, and is bounded itself, by cluster and in that by user
+//!   (`what_lasts_takes_no_seat_and_is_bounded`, `one_cluster_s_users_take_no_place_of_another_s`,
 //!   `a_watch_gives_its_seat_back_when_it_has_begun`).
 
 pub(crate) mod asked;
@@ -29,6 +31,7 @@ pub(crate) mod large_answers;
 mod priority_levels;
 mod refusal;
 mod seats;
+pub(crate) mod shares;
 pub(crate) mod workers;
 
 use std::sync::Arc;
@@ -49,6 +52,7 @@ use large_answers::LargeAnswers;
 pub(crate) use priority_levels::dump;
 use refusal::{no_seat, too_many};
 use seats::{ClusterSeats, Seat};
+use shares::Sharer;
 use workers::Workers;
 
 const SCHEMA_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
@@ -61,7 +65,7 @@ pub struct Bounds {
     pub requests: usize,
     /// What one cluster's priority levels share.
     pub seats: u32,
-    /// Watches, logs and sessions. A user who is alone gets three quarters.
+    /// Watches, logs and sessions. A cluster that is alone gets three quarters, and so does somebody in the root.
     pub lasting: usize,
 }
 
@@ -153,13 +157,9 @@ impl Flows {
         (user, class): (&User, &Class),
         width: impl FnOnce() -> u32,
     ) -> Result<Passage, ApiError> {
-        let place = if class.level.is_exempt && cluster.is_root() {
-            // No cluster's name has a colon.
-            self.requests.part(&format!("user:{}", user.name), 1).await
-        } else {
-            self.requests.part(cluster.as_str(), 1).await
-        };
-        let place = place.map_err(too_many)?;
+        let is_own = class.level.is_exempt && cluster.is_root();
+        let sharer = if is_own { Sharer::of(cluster, &user.name) } else { Sharer::all_of(cluster) };
+        let place = self.requests.part(sharer, 1).await.map_err(too_many)?;
         let asking = self.figures.asks(class);
         let (width, configuration) =
             (if class.level.is_exempt { 1 } else { width() }, self.configurations.of(cluster));
@@ -183,16 +183,21 @@ impl Flows {
     /// # Errors
     /// 429 when there is none.
     pub(crate) async fn enter(&self, cluster: &ClusterName) -> Result<Passage, ApiError> {
-        let place = self.requests.part(cluster.as_str(), 1).await.map_err(too_many)?;
+        let place = self.requests.part(Sharer::all_of(cluster), 1).await.map_err(too_many)?;
         Ok(Passage { seat: None, _place: place })
     }
 
     /// Waits for a place for what lasts.
     ///
     /// # Errors
-    /// 429 when there is none for this user.
-    pub(crate) async fn last(&self, user: &User) -> Result<Passage, ApiError> {
-        let place = self.lasting.part(&user.name, 1).await.map_err(too_many)?;
+    /// 429 when there is none for this user of this cluster.
+    pub(crate) async fn last(
+        &self,
+        cluster: &ClusterName,
+        user: &User,
+    ) -> Result<Passage, ApiError> {
+        let place = self.lasting.part(Sharer::of(cluster, &user.name), 1).await;
+        let place = place.map_err(too_many)?;
         Ok(Passage { seat: None, _place: place })
     }
 
@@ -260,14 +265,35 @@ mod tests {
         assert!(pass(&room, "root", &master).is_some());
     }
 
+    fn last(room: &Flows, cluster: &str, name: &str) -> Option<Passage> {
+        let cluster = ClusterName::try_from(cluster).unwrap();
+        room.last(&cluster, &user(name)).now_or_never()?.ok()
+    }
+
+    #[tokio::test]
+    async fn one_cluster_s_users_take_no_place_of_another_s() {
+        let room = room(&Bounds { requests: 40, seats: 12, lasting: 1_024 });
+        let names: Vec<_> = (0..20).map(|number| format!("u-{number}")).collect();
+        let taken: Vec<_> = names
+            .iter()
+            .flat_map(|name| std::iter::from_fn(|| last(&room, "pi-7", name)))
+            .collect();
+        assert_eq!(taken.len(), 768, "three quarters");
+        for name in ["u-0", "somebody"] {
+            for cluster in ["pi-8", "root"] {
+                assert!(last(&room, cluster, name).is_some(), "{name} in {cluster}");
+            }
+        }
+        assert!(last(&room, "pi-7", "somebody").is_none());
+    }
+
     #[tokio::test]
     async fn what_lasts_takes_no_seat_and_is_bounded() {
         let room = room(&Bounds { requests: 40, seats: 12, lasting: 4 });
-        let (ann, bob) = (user("ann"), user("bob"));
-        let last = |user| room.last(user).now_or_never().and_then(Result::ok);
-        let lasting: Vec<_> = std::iter::from_fn(|| last(&ann)).collect();
+        let lasting: Vec<_> = std::iter::from_fn(|| last(&room, "root", "ann")).collect();
         assert_eq!(lasting.len(), 3);
-        assert!(last(&bob).is_some() && pass(&room, "root", &ann).is_some());
+        assert!(last(&room, "root", "bob").is_some());
+        assert!(pass(&room, "root", &user("ann")).is_some());
         assert!(lasts("watch", "") && lasts("get", "log") && !lasts("list", ""));
     }
 }

@@ -137,7 +137,7 @@ async fn room(call: &Call, bytes: usize) -> Result<AnswerRoom, ApiError> {
     if bytes < large_answers::LARGE_ANSWER_BYTES {
         return call.slot.backlog.hold(bytes).await.map(AnswerRoom::small);
     }
-    call.hub.flows.large_answers.room(&call.user.name, bytes).await
+    call.hub.flows.large_answers.room(call.sharer(), bytes).await
 }
 
 fn collect(
@@ -296,6 +296,7 @@ mod tests {
     use freewheel_link::names::ClusterName;
 
     use super::*;
+    use crate::flow::shares::Sharer;
     use crate::flow::workers::Workers;
     use crate::flow::workers::tests::all_turns;
     use crate::media::{PLAIN, Shape, Wanted};
@@ -370,7 +371,13 @@ mod tests {
         let list = |bytes: usize| {
             let how = (encoder("configmaps", wanted), Renewal::default());
             let meta = ListMeta::default();
-            Box::pin(encoded(workers.of("three"), how, vec![item(bytes)], meta, ()))
+            Box::pin(encoded(
+                workers.of(Sharer::in_root("three")),
+                how,
+                vec![item(bytes)],
+                meta,
+                (),
+            ))
         };
         let turns = all_turns(&workers);
         assert!(futures::poll!(list(100)).is_ready());
@@ -389,7 +396,13 @@ mod tests {
             let encoder = encoder("leases", PLAIN);
             let renewal = Renewal::of(&encoder.view.stored, "kube-node-lease", &objects);
             let (how, meta) = ((encoder, renewal), ListMeta::default());
-            Box::pin(encoded(workers.of("three"), how, vec![item(bytes)], meta, ()))
+            Box::pin(encoded(
+                workers.of(Sharer::in_root("three")),
+                how,
+                vec![item(bytes)],
+                meta,
+                (),
+            ))
         };
         let turns = all_turns(&workers);
         assert!(futures::poll!(list(100)).is_ready());

@@ -236,6 +236,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::flow::shares::Sharer;
     use crate::flow::workers::Workers;
     use crate::flow::workers::tests::all_turns;
     use crate::memory_account::MemoryAccount;
@@ -327,7 +328,7 @@ mod tests {
         let there = Arc::new(());
         let workers = Workers::default();
         let (all, bytes) = (all_turns(&workers), seen(&there));
-        let worker_queue = Some(workers.of("three"));
+        let worker_queue = Some(workers.of(Sharer::in_root("three")));
         let mut packs = Box::pin(compressed(200, JSON, bytes.clone(), worker_queue, None));
         assert!(futures::poll!(packs.as_mut()).is_pending());
         drop(bytes);

@@ -1,22 +1,21 @@
-//! Who gets how much of a room, and who waits: bytes of large answers, and requests.
+//! Who gets how much of a room, and who waits: bytes of large answers, requests, what lasts, and work.
 //!
 //! ```text
-//! part ─▶ it fits, and is no more than the user's share ─▶ Part ─▶ dropped: whoever holds least comes next
+//! part ─▶ it fits, and is no more than the holder's share ─▶ Part ─▶ dropped: whoever holds least comes next
 //!   └───▶ waits among few ─▶ 429
 //! ```
 //!
-//! A share is not a number: a user holds at most [`SHARE_OF_FREE`] as much as is free then. Who is alone gets three
-//! quarters; the more users there are, the less each of them takes, and there is always something for who comes next.
-//! Nobody has to be counted, and nobody's room has to be taken away.
+//! What a [share](super::shares) is goes by clusters, and in them by users.
 //!
 //! Guarantees:
-//! - no user holds more than three quarters, however much they ask for (`no_user_takes_what_is_left_for_others`);
+//! - nobody holds more than three quarters, however much they ask for (`no_user_takes_what_is_left_for_others`), nor
+//!   under however many names (`names_of_one_cluster_share_its_room_and_its_places_to_wait`);
 //! - who holds nothing gets whatever fits in what is free (`no_user_takes_what_is_left_for_others`);
 //! - nobody waits behind somebody who asks for more than there is (`a_large_ask_holds_up_no_small_one`);
 //! - room that comes back goes to who holds least, and then to who came first (`who_holds_least_comes_next`);
-//! - nobody waits longer than [`SHARE_WAIT_MAX`], nor beside more than [`USER_WAITING_MAX`] of their own and
-//!   [`ALL_WAITING_MAX`] in all; who goes away meanwhile takes nothing along
-//!   (`who_waits_is_bounded_in_time_and_number`, `who_goes_away_while_waiting_takes_nothing_along`).
+//! - nobody waits longer than [`SHARE_WAIT_MAX`], nor beside more than [`USER_WAITING_MAX`] of their own,
+//!   [`CLUSTER_WAITING_MAX`] of their cluster's and their share of [`ALL_WAITING_MAX`] in all; who goes away meanwhile
+//!   takes nothing along (`who_waits_is_bounded_in_time_and_number`, `who_goes_away_while_waiting_takes_nothing_along`).
 //!
 //! Not promised: a turn for who asks for much while others ask for little all the time. They are told to ask in pieces.
 
@@ -28,13 +27,15 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// A user who holds something holds at most so many times what is free.
-const SHARE_OF_FREE: usize = 3;
+use super::shares::{Holder, SHARE_OF_FREE, Sharer, Shares};
+
 /// How long room is waited for: clients give up after half a minute.
 const SHARE_WAIT_MAX: Duration = Duration::from_secs(20);
 /// Asks of one user that wait, as kube-apiserver's queues.
 const USER_WAITING_MAX: usize = 50;
-/// Asks that wait, of all users: each keeps the moment that it is going to answer of.
+/// The same of one cluster's users together.
+const CLUSTER_WAITING_MAX: usize = 100;
+/// Asks that wait, of all clusters: each keeps the moment that it is going to answer of.
 const ALL_WAITING_MAX: usize = 500;
 
 /// All the room there is, in bytes or in requests.
@@ -44,22 +45,16 @@ pub(crate) struct FairPool {
 }
 
 struct PoolState {
-    free: usize,
-    users: BTreeMap<Arc<str>, PoolUser>,
+    room: Shares,
+    /// Places among those who wait, which are shared, too.
+    places: Shares,
     /// In the order of their coming.
     waiting: BTreeMap<u64, PoolRequest>,
     next: u64,
 }
 
-/// A user who holds something, or waits.
-#[derive(Default)]
-struct PoolUser {
-    held: usize,
-    waiting: usize,
-}
-
 struct PoolRequest {
-    user: Arc<str>,
+    holder: Holder,
     units: usize,
     granted: oneshot::Sender<PoolShare>,
 }
@@ -67,7 +62,7 @@ struct PoolRequest {
 /// Room that is held; it is free again when this is dropped.
 pub(crate) struct PoolShare {
     pool: Arc<FairPool>,
-    pub(crate) user: Arc<str>,
+    holder: Holder,
     units: usize,
 }
 
@@ -99,19 +94,19 @@ struct PoolWaiter {
 
 impl FairPool {
     pub(crate) fn new(size: usize) -> Arc<Self> {
-        let (users, waiting) = (BTreeMap::new(), BTreeMap::new());
-        let state = Mutex::new(PoolState { free: size, users, waiting, next: 0 });
+        let (room, places) = (Shares::of(size), Shares::of(ALL_WAITING_MAX));
+        let state = Mutex::new(PoolState { room, places, waiting: BTreeMap::new(), next: 0 });
         Arc::new(Self { size, state })
     }
 
     /// Waits for so much. What is larger than anybody's share counts as much as a share.
     pub(crate) async fn part(
         self: &Arc<Self>,
-        user: &str,
+        sharer: Sharer<'_>,
         units: usize,
     ) -> Result<PoolShare, PoolFull> {
         let units = units.min(self.size / (SHARE_OF_FREE + 1) * SHARE_OF_FREE);
-        let mut waits = match self.ask(user, units)? {
+        let mut waits = match self.ask(sharer.into(), units)? {
             Ok(part) => return Ok(part),
             Err(waits) => waits,
         };
@@ -125,39 +120,38 @@ impl FairPool {
     /// The part, or a place among those who wait.
     fn ask(
         self: &Arc<Self>,
-        user: &str,
+        holder: Holder,
         units: usize,
     ) -> Result<Result<PoolShare, PoolWaiter>, PoolFull> {
         let mut state = self.state.lock();
-        let user: Arc<str> = user.into();
-        if state.fits(&user, units) {
-            state.take(&user, units);
-            return Ok(Ok(PoolShare { pool: self.clone(), user, units }));
+        if state.room.fits(&holder, units) {
+            state.room.take(&holder, units);
+            return Ok(Ok(PoolShare { pool: self.clone(), holder, units }));
         }
-        let waiting = state.users.get(&user).map_or(0, |pool_user| pool_user.waiting);
-        if USER_WAITING_MAX <= waiting || ALL_WAITING_MAX <= state.waiting.len() {
+        let (of_cluster, own) = state.places.held_by(&holder);
+        let is_crowded = USER_WAITING_MAX <= own || CLUSTER_WAITING_MAX <= of_cluster;
+        if is_crowded || !state.places.fits(&holder, 1) {
             return Err(PoolFull::Crowded);
         }
         state.next += 1;
         let (number, (sender, granted)) = (state.next, oneshot::channel());
-        state.users.entry(user.clone()).or_default().waiting += 1;
-        state.waiting.insert(number, PoolRequest { user, units, granted: sender });
+        state.places.take(&holder, 1);
+        state.waiting.insert(number, PoolRequest { holder, units, granted: sender });
         Ok(Err(PoolWaiter { pool: self.clone(), number, granted }))
     }
 
     #[cfg(test)]
-    pub(crate) fn held_by(&self, user: &str) -> usize {
-        self.state.lock().held(&user.into())
+    pub(crate) fn held_by(&self, sharer: Sharer<'_>) -> usize {
+        self.state.lock().room.held_by(&sharer.into()).1
     }
 
-    fn give_back(self: &Arc<Self>, user: &Arc<str>, units: usize) {
+    fn give_back(self: &Arc<Self>, holder: &Holder, units: usize) {
         let mut state = self.state.lock();
-        state.free += units;
-        state.change(user, |pool_user| pool_user.held = pool_user.held.saturating_sub(units));
+        state.room.give_back(holder, units);
         let mut left_over = Vec::new();
         while let Some(ask) = state.next() {
-            state.take(&ask.user, ask.units);
-            let part = PoolShare { pool: self.clone(), user: ask.user, units: ask.units };
+            state.room.take(&ask.holder, ask.units);
+            let part = PoolShare { pool: self.clone(), holder: ask.holder, units: ask.units };
             left_over.extend(ask.granted.send(part).err());
         }
         // What nobody waited for any more comes back here.
@@ -167,33 +161,10 @@ impl FairPool {
 }
 
 impl PoolState {
-    fn held(&self, user: &Arc<str>) -> usize {
-        self.users.get(user).map_or(0, |pool_user| pool_user.held)
-    }
-
-    fn fits(&self, user: &Arc<str>, units: usize) -> bool {
-        let Some(left) = self.free.checked_sub(units) else { return false };
-        let held = self.held(user);
-        held == 0 || held + units <= SHARE_OF_FREE * left
-    }
-
-    fn take(&mut self, user: &Arc<str>, units: usize) {
-        self.free -= units;
-        self.users.entry(user.clone()).or_default().held += units;
-    }
-
-    fn change(&mut self, user: &Arc<str>, change: impl FnOnce(&mut PoolUser)) {
-        let Some(pool_user) = self.users.get_mut(user) else { return };
-        change(pool_user);
-        if pool_user.held == 0 && pool_user.waiting == 0 {
-            self.users.remove(user);
-        }
-    }
-
     /// Whose turn it is of those who find room.
     fn next(&mut self) -> Option<PoolRequest> {
-        let fit = self.waiting.iter().filter(|(_, ask)| self.fits(&ask.user, ask.units));
-        let number = fit.min_by_key(|(number, ask)| (self.held(&ask.user), **number));
+        let fit = self.waiting.iter().filter(|(_, ask)| self.room.fits(&ask.holder, ask.units));
+        let number = fit.min_by_key(|(number, ask)| (self.room.held_by(&ask.holder), **number));
         let number = *number?.0;
         self.forget(number)
     }
@@ -201,25 +172,30 @@ impl PoolState {
     /// It does not wait any more.
     fn forget(&mut self, number: u64) -> Option<PoolRequest> {
         let ask = self.waiting.remove(&number)?;
-        self.change(&ask.user, |pool_user| pool_user.waiting = pool_user.waiting.saturating_sub(1));
+        self.places.give_back(&ask.holder, 1);
         Some(ask)
     }
 }
 
 impl PoolShare {
+    /// The name of the user who holds it, empty for nobody in particular.
+    pub(crate) fn user(&self) -> &Arc<str> {
+        self.holder.user()
+    }
+
     /// Gives back what is not needed.
     pub(crate) fn shrink(&mut self, units: usize) {
         let more = self.units.saturating_sub(units);
         self.units -= more;
         if more != 0 {
-            self.pool.give_back(&self.user, more);
+            self.pool.give_back(&self.holder, more);
         }
     }
 }
 
 impl Drop for PoolShare {
     fn drop(&mut self) {
-        self.pool.give_back(&self.user, self.units);
+        self.pool.give_back(&self.holder, self.units);
     }
 }
 
@@ -231,6 +207,7 @@ impl Drop for PoolWaiter {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_link::names::ClusterName;
     use futures::FutureExt as _;
     use tokio::task::JoinHandle;
     use tokio::time::Instant;
@@ -238,7 +215,7 @@ mod tests {
     use super::*;
 
     fn now(pool: &Arc<FairPool>, user: &str, units: usize) -> Option<PoolShare> {
-        pool.part(user, units).now_or_never()?.ok()
+        pool.part(Sharer::in_root(user), units).now_or_never()?.ok()
     }
 
     async fn waits(
@@ -248,7 +225,7 @@ mod tests {
     ) -> JoinHandle<Result<PoolShare, PoolFull>> {
         let (pool, before) = (pool.clone(), pool.state.lock().waiting.len());
         let asks = pool.clone();
-        let task = tokio::spawn(async move { asks.part(user, units).await });
+        let task = tokio::spawn(async move { asks.part(Sharer::in_root(user), units).await });
         while pool.state.lock().waiting.len() == before {
             tokio::task::yield_now().await;
         }
@@ -275,7 +252,7 @@ mod tests {
         assert!(now(&pool, "third", 100).is_some(), "and not alone");
         drop(largest);
         let state = pool.state.lock();
-        assert!(state.free == 400 && state.users.is_empty());
+        assert!(state.room.free() == 400 && state.room.is_idle());
     }
 
     #[tokio::test]
@@ -319,7 +296,7 @@ mod tests {
         for _ in 0..USER_WAITING_MAX {
             waiting.push(waits(&pool, "c", 1).await);
         }
-        assert_eq!(pool.part("c", 1).await.err(), Some(PoolFull::Crowded));
+        assert_eq!(pool.part(Sharer::in_root("c"), 1).await.err(), Some(PoolFull::Crowded));
         assert_eq!(start.elapsed(), Duration::ZERO);
         waiting.push(waits(&pool, "d", 1).await);
         for task in waiting {
@@ -329,13 +306,40 @@ mod tests {
         for user in 0..ALL_WAITING_MAX / USER_WAITING_MAX {
             for _ in 0..USER_WAITING_MAX {
                 let (asks, user) = (pool.clone(), format!("user-{user}"));
-                tokio::spawn(async move { asks.part(&user, 1).await.err() });
+                tokio::spawn(async move { asks.part(Sharer::in_root(&user), 1).await.err() });
             }
         }
-        while pool.state.lock().waiting.len() < ALL_WAITING_MAX {
+        // The last one has a share of the places that are left.
+        while pool.state.lock().waiting.len() < ALL_WAITING_MAX - 13 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(pool.part("e", 1).await.err(), Some(PoolFull::Crowded));
+        assert_eq!(pool.part(Sharer::in_root("user-0"), 1).await.err(), Some(PoolFull::Crowded));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_of_one_cluster_share_its_room_and_its_places_to_wait() {
+        let (pool, cluster) = (FairPool::new(400), ClusterName::try_from("pi-7").unwrap());
+        let names: Vec<_> = (0..20).map(|number| format!("user-{number}")).collect();
+        let (mut held, mut waiting) = (Vec::new(), 0);
+        for name in &names {
+            let sharer = Sharer::of(&cluster, name);
+            while let Some(part) = pool.part(sharer, 1).now_or_never() {
+                held.push(part.unwrap());
+            }
+        }
+        assert_eq!(held.len(), 300);
+        for name in &names {
+            for _ in 0..ALL_WAITING_MAX {
+                let (asks, cluster, name) = (pool.clone(), cluster.clone(), name.clone());
+                tokio::spawn(async move { asks.part(Sharer::of(&cluster, &name), 1).await.err() });
+            }
+            tokio::task::yield_now().await;
+            waiting = pool.state.lock().waiting.len();
+        }
+        assert_eq!(waiting, CLUSTER_WAITING_MAX);
+        assert!(now(&pool, "user-0", 100).is_some(), "in the root somebody else has that name");
+        let other = waits(&pool, "user-0", 400).await;
+        assert!(!other.is_finished(), "and there are places to wait");
     }
 
     #[tokio::test]
@@ -352,6 +356,6 @@ mod tests {
         gone.abort();
         drop(gone.await);
         let state = pool.state.lock();
-        assert!(state.free == 400 && state.users.is_empty());
+        assert!(state.room.free() == 400 && state.room.is_idle());
     }
 }

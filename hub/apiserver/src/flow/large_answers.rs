@@ -8,7 +8,7 @@
 //! - all large answers under way together hold [`LARGE_ANSWERS_BYTES_MAX`] at most; one that is larger than three
 //!   quarters of it passes and leaves a quarter to others. Who finds no room waits for a while and is then told to ask
 //!   again, or in pieces (`large_answers_that_nobody_reads_hold_no_more_than_the_room`);
-//! - no user holds all of it while others wait (`one_user_s_large_answers_leave_room_for_the_next_one_s`);
+//! - no cluster and no user holds all of it while others wait (`one_user_s_large_answers_leave_room_for_the_next_one_s`);
 //! - room is held as long as the bytes are, and as much as they are, compressed or not
 //!   (`room_is_held_as_long_as_the_bytes_are`, `a_compressed_answer_holds_the_room_that_it_takes`);
 //! - a client that takes nothing for long, or less than [`READ_BYTES_PER_SECOND_MIN`], is cut off and sees that its
@@ -28,6 +28,7 @@ use crate::memory_account::Held;
 use crate::piece::{BodyError, PIECE_BYTES};
 
 use super::fair_pool::{FairPool, PoolFull, PoolShare};
+use super::shares::Sharer;
 
 /// For all large answers together.
 const LARGE_ANSWERS_BYTES_MAX: usize = 192 << 20;
@@ -102,9 +103,13 @@ impl LargeAnswers {
         Self(Arc::new(Shared { pool: FairPool::new(bytes), patience, answers, more }))
     }
 
-    /// Waits for room for an answer of about this many bytes to this user.
-    pub(crate) async fn room(&self, user: &str, bytes: usize) -> Result<AnswerRoom, ApiError> {
-        match self.0.pool.part(user, bytes).await {
+    /// Waits for room for an answer of about this many bytes to them.
+    pub(crate) async fn room(
+        &self,
+        sharer: Sharer<'_>,
+        bytes: usize,
+    ) -> Result<AnswerRoom, ApiError> {
+        match self.0.pool.part(sharer, bytes).await {
             Ok(part) => Ok(AnswerRoom(Kind::Large(part, self.0.clone()))),
             Err(full) => Err(no_room(full)),
         }
@@ -150,7 +155,7 @@ impl AnswerRoom {
         let began = Instant::now();
         let needs = Duration::from_secs(bytes.len() as u64 / READ_BYTES_PER_SECOND_MIN);
         let answer = Arc::new(Answer {
-            user: room.user.clone(),
+            user: room.user().clone(),
             began,
             latest: began + 2 * shared.patience + needs,
             state: Mutex::new(AnswerState::Going(Rest { bytes, moved: began, _room: room })),
@@ -211,7 +216,7 @@ impl Outgoing {
 fn no_room(full: PoolFull) -> ApiError {
     let text = match full {
         PoolFull::Waited => {
-            "as many large answers are on their way as the hub has memory for, or as this user has a share of: ask again, or in pieces (limit=500)"
+            "as many large answers are on their way as the hub has memory for, or as this cluster or user has a share of: ask again, or in pieces (limit=500)"
         }
         PoolFull::Crowded => {
             "too many requests for large answers wait already: ask again later, or in pieces (limit=500)"
@@ -241,12 +246,18 @@ mod tests {
     }
 
     async fn answer(large_answers: &LargeAnswers, asked: usize, bytes: usize) -> Body {
-        Body::in_room(vec![7; bytes].into(), large_answers.room("reader", asked).await.unwrap())
+        Body::in_room(
+            vec![7; bytes].into(),
+            large_answers.room(Sharer::in_root("reader"), asked).await.unwrap(),
+        )
     }
 
     /// Whether there is room for so much at once, for somebody who has nothing.
     fn has_room(large_answers: &LargeAnswers, bytes: usize) -> bool {
-        large_answers.room("other", bytes).now_or_never().is_some_and(|room| room.is_ok())
+        large_answers
+            .room(Sharer::in_root("other"), bytes)
+            .now_or_never()
+            .is_some_and(|room| room.is_ok())
     }
 
     async fn take(body: &mut Body) -> Result<usize, BodyError> {
@@ -261,13 +272,13 @@ mod tests {
             answer(&large_answers, 8 << 20, 8 << 20).await,
             answer(&large_answers, 4 << 20, 4 << 20).await,
         ];
-        let refused = large_answers.room("reader", 2 << 20).await.err().unwrap();
+        let refused = large_answers.room(Sharer::in_root("reader"), 2 << 20).await.err().unwrap();
         assert_eq!((refused.code, refused.reason), (429, "TooManyRequests"));
         assert!(refused.message.contains("limit=500"), "{refused}");
         assert_eq!(refused.to_status()["details"]["retryAfterSeconds"], 1);
         assert!(has_room(&large_answers, 4 << 20) && !has_room(&large_answers, (4 << 20) + 1));
         drop(unread);
-        let largest = large_answers.room("reader", 100 << 20).await.unwrap();
+        let largest = large_answers.room(Sharer::in_root("reader"), 100 << 20).await.unwrap();
         assert!(has_room(&large_answers, 4 << 20), "the largest passes");
         drop(largest);
         assert!(has_room(&large_answers, 12 << 20));
@@ -277,14 +288,16 @@ mod tests {
     async fn one_user_s_large_answers_leave_room_for_the_next_one_s() {
         let large_answers = small();
         let mut unread = Vec::new();
-        while let Some(room) = large_answers.room("greedy", 2 << 20).now_or_never() {
+        while let Some(room) = large_answers.room(Sharer::in_root("greedy"), 2 << 20).now_or_never()
+        {
             unread.push(Body::in_room(vec![7; 2 << 20].into(), room.unwrap()));
         }
         assert_eq!(unread.len(), 6);
         // The greedy one's asks wait, and nobody behind them.
-        let (asks, waits) = (large_answers.clone(), large_answers.room("greedy", 2 << 20));
+        let (asks, waits) =
+            (large_answers.clone(), large_answers.room(Sharer::in_root("greedy"), 2 << 20));
         let waits = async { waits.await.err().map(|error| error.code) };
-        let other = async { asks.room("other", 4 << 20).await.is_ok() };
+        let other = async { asks.room(Sharer::in_root("other"), 4 << 20).await.is_ok() };
         assert_eq!(futures::join!(waits, other), (Some(429), true));
     }
 
@@ -314,14 +327,14 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(1);
         let noise: Vec<u8> = (0..4 << 20).map(|_| random.u8(..)).collect();
         for (bytes, much) in [(noise, 4 << 20), (vec![7; 4 << 20], 0)] {
-            let room = large_answers.room("reader", 8 << 20).await.unwrap();
+            let room = large_answers.room(Sharer::in_root("reader"), 8 << 20).await.unwrap();
             let packed = respond::large("text/plain", bytes.into(), Some(workers.of_all()), room);
             let packed = packed.await.unwrap();
             assert_eq!(packed.headers()["content-encoding"], "gzip");
-            let held = large_answers.0.pool.held_by("reader");
+            let held = large_answers.0.pool.held_by(Sharer::in_root("reader"));
             assert!((much..much + (1 << 19)).contains(&held), "{much}: {held}");
             drop(packed);
-            assert_eq!(large_answers.0.pool.held_by("reader"), 0);
+            assert_eq!(large_answers.0.pool.held_by(Sharer::in_root("reader")), 0);
         }
     }
 

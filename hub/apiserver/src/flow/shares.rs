@@ -1,0 +1,210 @@
+//! Who holds how much of something that clusters share, and in each of them its users.
+//!
+//! A share is not a number: nobody who holds something holds more than [`SHARE_OF_FREE`] times what is free then. Who is
+//! alone gets three quarters; the more there are, the less each of them takes, and there is always something for who
+//! comes next. Nobody has to be counted, and nobody's share has to be taken away.
+//!
+//! A cluster says itself who its users are, and has as many as it likes, so first of all each cluster has a share, and
+//! its users have theirs of that. In the root the hub's own people are told apart: each of them counts as a cluster does.
+//!
+//! Guarantees:
+//! - no cluster, and nobody in the root, holds more than three quarters, however many users it has
+//!   (`no_cluster_takes_what_is_left_for_others`);
+//! - no user of a cluster takes what is left for its others (`no_user_takes_their_cluster_s_share`);
+//! - who holds nothing gets whatever fits in what is free (`no_cluster_takes_what_is_left_for_others`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use freewheel_link::names::ClusterName;
+
+/// Who holds something holds at most so many times what is free.
+pub(crate) const SHARE_OF_FREE: usize = 3;
+
+/// Who asks for a share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sharer<'a> {
+    /// `None` for the root.
+    cluster: Option<&'a str>,
+    /// Empty for all users of the cluster together.
+    user: &'a str,
+}
+
+/// Whose a share is: a cluster's, or a user's of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Name {
+    /// Empty for the root.
+    cluster: Arc<str>,
+    /// Empty for all of them together.
+    user: Arc<str>,
+}
+
+/// Who holds a share.
+#[derive(Clone, Debug)]
+pub(crate) struct Holder {
+    first: Name,
+    /// In that; `None` where the first is all there is to tell.
+    own: Option<Name>,
+}
+
+/// So much of something, and who holds how much of it.
+#[derive(Debug)]
+pub(crate) struct Shares {
+    free: usize,
+    held: BTreeMap<Name, usize>,
+}
+
+impl<'a> Sharer<'a> {
+    /// A user of a cluster.
+    pub(crate) fn of(cluster: &'a ClusterName, user: &'a str) -> Self {
+        Self { cluster: (!cluster.is_root()).then_some(cluster.as_str()), user }
+    }
+
+    /// All of a cluster together.
+    pub(crate) fn all_of(cluster: &'a ClusterName) -> Self {
+        Self::of(cluster, "")
+    }
+
+    /// A user of the root.
+    pub(crate) const fn in_root(user: &'a str) -> Self {
+        Self { cluster: None, user }
+    }
+
+    /// What all ask for is nobody's.
+    pub(crate) const fn everybody() -> Self {
+        Self::in_root("")
+    }
+}
+
+impl From<Sharer<'_>> for Holder {
+    fn from(Sharer { cluster, user }: Sharer<'_>) -> Self {
+        let name =
+            |user: &str| Name { cluster: cluster.unwrap_or_default().into(), user: user.into() };
+        match cluster {
+            Some(_) if !user.is_empty() => Self { first: name(""), own: Some(name(user)) },
+            Some(_) | None => Self { first: name(user), own: None },
+        }
+    }
+}
+
+impl Holder {
+    /// The user's name, empty for nobody in particular.
+    pub(crate) fn user(&self) -> &Arc<str> {
+        &self.own.as_ref().unwrap_or(&self.first).user
+    }
+
+    fn names(&self) -> impl Iterator<Item = &Name> {
+        std::iter::once(&self.first).chain(&self.own)
+    }
+}
+
+/// Whether one who holds so much may have so much more of what is free.
+const fn may_have(held: usize, units: usize, free: usize) -> bool {
+    match free.checked_sub(units) {
+        None => false,
+        Some(left) => held == 0 || held + units <= SHARE_OF_FREE * left,
+    }
+}
+
+impl Shares {
+    /// So much, which nobody holds.
+    pub(crate) const fn of(free: usize) -> Self {
+        Self { free, held: BTreeMap::new() }
+    }
+
+    fn held(&self, name: &Name) -> usize {
+        self.held.get(name).copied().unwrap_or_default()
+    }
+
+    /// How much whoever has this share holds, first of all of them and then themselves.
+    pub(crate) fn held_by(&self, holder: &Holder) -> (usize, usize) {
+        let first = self.held(&holder.first);
+        (first, holder.own.as_ref().map_or(first, |own| self.held(own)))
+    }
+
+    /// Whether they may have so much more.
+    pub(crate) fn fits(&self, holder: &Holder, units: usize) -> bool {
+        let (of_all, own) = self.held_by(holder);
+        // Of what is free, a cluster that holds something may have so much.
+        let of_cluster = (SHARE_OF_FREE * self.free).saturating_sub(of_all) / (SHARE_OF_FREE + 1);
+        may_have(of_all, units, self.free)
+            && (holder.own.is_none() || of_all == 0 || may_have(own, units, of_cluster))
+    }
+
+    pub(crate) fn take(&mut self, holder: &Holder, units: usize) {
+        self.free = self.free.saturating_sub(units);
+        for name in holder.names() {
+            *self.held.entry(name.clone()).or_default() += units;
+        }
+    }
+
+    pub(crate) fn give_back(&mut self, holder: &Holder, units: usize) {
+        self.free += units;
+        for name in holder.names() {
+            if let Some(held) = self.held.get_mut(name) {
+                *held = held.saturating_sub(units);
+                if *held == 0 {
+                    self.held.remove(name);
+                }
+            }
+        }
+    }
+
+    /// What nobody holds.
+    #[cfg(test)]
+    pub(crate) const fn free(&self) -> usize {
+        self.free
+    }
+
+    /// Whether nobody holds anything.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.held.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes one after the other for as long as they may have one more.
+    fn take_all(shares: &mut Shares, cluster: &str, user: &str) -> usize {
+        let cluster = ClusterName::try_from(cluster).unwrap();
+        let holder = Holder::from(Sharer::of(&cluster, user));
+        let mut taken = 0;
+        while shares.fits(&holder, 1) {
+            shares.take(&holder, 1);
+            taken += 1;
+        }
+        taken
+    }
+
+    #[test]
+    fn no_cluster_takes_what_is_left_for_others() {
+        let mut shares = Shares::of(1_024);
+        let all = (0..50).map(|at| take_all(&mut shares, "pi-7", &format!("user-{at}")));
+        assert_eq!(all.sum::<usize>(), 768);
+        assert_eq!(take_all(&mut shares, "root", "ann"), 192, "of what is left");
+        assert_eq!(take_all(&mut shares, "root", "user-0"), 48, "whatever the others are called");
+        let cluster = ClusterName::try_from("pi-8").unwrap();
+        let third = Holder::from(Sharer::of(&cluster, "carl"));
+        assert!(shares.fits(&third, 16) && !shares.fits(&third, 17));
+    }
+
+    #[test]
+    fn no_user_takes_their_cluster_s_share() {
+        let mut shares = Shares::of(1_024);
+        assert_eq!(take_all(&mut shares, "pi-7", "greedy"), 576);
+        assert_eq!(take_all(&mut shares, "pi-7", "second"), 144);
+        assert_eq!(take_all(&mut shares, "pi-7", "third"), 36);
+        assert_eq!(shares.free(), 1_024 - 756);
+        let cluster = ClusterName::try_from("pi-7").unwrap();
+        let greedy = Holder::from(Sharer::of(&cluster, "greedy"));
+        shares.give_back(&greedy, 576);
+        assert_eq!(take_all(&mut shares, "pi-7", "greedy"), 441);
+        for (user, units) in [("greedy", 441), ("second", 144), ("third", 36)] {
+            shares.give_back(&Holder::from(Sharer::of(&cluster, user)), units);
+        }
+        assert!(shares.is_idle() && shares.free() == 1_024);
+    }
+}
