@@ -369,7 +369,7 @@ impl Drop for Recording {
         }
         for stage in stages {
             if let Some(line) = self.line_at(stage) {
-                self.by.audit.log.write_now(line);
+                self.by.audit.log.write_now(line, None);
             }
         }
     }

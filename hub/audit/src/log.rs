@@ -2,16 +2,20 @@
 //!
 //! ```text
 //! request ─ waits for room, as long as the disk takes something ─▶ buffer of so many bytes ─▶ one writer ─▶ file
-//!                                                                                      └ refused: counted, told, gone
+//! end of a request that nobody waits for ─▶ beside it, and bounded as well ┘                 └ refused: counted, told, gone
 //! ```
 //!
 //! Guarantees:
 //! - while the disk takes what it is given nothing is lost, however much comes: who makes the events waits
-//!   (`a_burst_beyond_the_buffer_is_written_whole`);
+//!   (`a_burst_beyond_the_buffer_is_written_whole`), and what nobody can wait with has room of its own
+//!   (`what_ends_at_once_loses_nothing_while_the_disk_takes_events`);
+//! - what one request loses has no other go on without waiting: only a disk that refuses or stands still does
+//!   (`what_is_lost_beside_a_well_disk_changes_nothing_for_others`);
 //! - a disk that is full, or stands still, stops nobody: what it does not take is counted and told, and requests go on
 //!   (`a_full_disk_is_counted_and_stops_nobody`, `a_disk_that_stands_still_stops_nobody_for_long`);
 //! - what was taken is written before the log ends (`a_burst_beyond_the_buffer_is_written_whole`).
 
+use std::any::Any;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,6 +32,9 @@ use crate::log_file::{LogFile, LogOptions};
 
 /// Bytes of events that wait for the disk.
 const BUFFER_BYTES: usize = 16 << 20;
+/// Bytes of events beside them that nobody can wait with: ends of watches, logs and sessions, which may all end at once,
+/// and of requests whose clients have gone. Before, their requests held more than that.
+const UNWAITED_BYTES_MAX: usize = 128 << 20;
 /// How long a request waits for room. A disk that writes makes some in milliseconds.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Most that is written at once.
@@ -42,6 +49,8 @@ pub struct Counts {
     lost: AtomicU64,
     /// The disk refuses, or stands still, and that was told.
     failing: AtomicBool,
+    /// There was more at once than there is room for, and that was told.
+    crowded: AtomicBool,
 }
 
 impl Counts {
@@ -64,23 +73,40 @@ impl Counts {
         }
     }
 
+    /// It is lost for what there was at once, and not for the disk.
+    fn has_no_room(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        if !self.crowded.swap(true, Ordering::Relaxed) {
+            error!(
+                "more events end at once than there is room for; some are missing in the audit log"
+            );
+        }
+    }
+
     fn takes(&self) {
+        self.crowded.store(false, Ordering::Relaxed);
         if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
             info!(lost = self.lost(), "the audit log takes events again");
         }
     }
 }
 
-/// A line, and its place in the buffer.
+/// What keeps an account of a line.
+type Account = Box<dyn Any + Send>;
+
+/// A line, and its place in the buffer or beside it.
 struct Line {
     bytes: Vec<u8>,
     room: OwnedSemaphorePermit,
+    /// It is on somebody's account until this is dropped.
+    held: Option<Account>,
 }
 
 /// Where events go.
 pub struct AuditLog {
     lines: Option<UnboundedSender<Line>>,
     room: Arc<Semaphore>,
+    beside: Arc<Semaphore>,
     counts: Arc<Counts>,
     ended: Mutex<std::sync::mpsc::Receiver<()>>,
 }
@@ -106,8 +132,9 @@ impl AuditLog {
             writer.run();
             let _ = ends.send(());
         })?;
-        let room = Arc::new(Semaphore::new(BUFFER_BYTES));
-        Ok(Self { lines: Some(lines), room, counts, ended: Mutex::new(ended) })
+        let [room, beside] =
+            [BUFFER_BYTES, UNWAITED_BYTES_MAX].map(|bytes| Arc::new(Semaphore::new(bytes)));
+        Ok(Self { lines: Some(lines), room, beside, counts, ended: Mutex::new(ended) })
     }
 
     /// What became of events.
@@ -119,28 +146,35 @@ impl AuditLog {
     /// Takes a line when there is room for it; one for which there is none for long is lost. While the disk fails nobody
     /// waits for it: who found out has done so for all.
     pub async fn write(&self, line: Vec<u8>) {
-        if self.counts.failing.load(Ordering::Relaxed) {
-            return self.write_now(line);
-        }
         self.counts.events.fetch_add(1, Ordering::Relaxed);
+        let is_failing = self.counts.failing.load(Ordering::Relaxed);
+        let patience = if is_failing { Duration::ZERO } else { ROOM_WAIT_MAX };
         let room = self.room.clone().acquire_many_owned(room_of(&line));
-        match timeout(ROOM_WAIT_MAX, room).await {
-            Ok(Ok(room)) => self.send(line, room),
+        match timeout(patience, room).await {
+            Ok(Ok(room)) => self.send(line, room, None),
             Ok(Err(_)) | Err(_) => self.counts.loses(1, "the disk stands still"),
         }
     }
 
-    /// The same where nobody can wait.
-    pub fn write_now(&self, line: Vec<u8>) {
+    /// The same where nobody can wait. What accounts for the line is kept until it is written.
+    pub fn write_now(&self, line: Vec<u8>, held: Option<Account>) {
         self.counts.events.fetch_add(1, Ordering::Relaxed);
-        match self.room.clone().try_acquire_many_owned(room_of(&line)) {
-            Ok(room) => self.send(line, room),
-            Err(_) => self.counts.loses(1, "as many events wait for the disk as may"),
+        let room = room_of(&line);
+        // While the disk fails nothing piles up.
+        if self.counts.failing.load(Ordering::Relaxed) {
+            return match self.room.clone().try_acquire_many_owned(room) {
+                Ok(room) => self.send(line, room, None),
+                Err(_) => self.counts.loses(1, "as many events wait for the disk as may"),
+            };
+        }
+        match self.beside.clone().try_acquire_many_owned(room) {
+            Ok(room) => self.send(line, room, held),
+            Err(_) => self.counts.has_no_room(),
         }
     }
 
-    fn send(&self, bytes: Vec<u8>, room: OwnedSemaphorePermit) {
-        let sent = self.lines.as_ref().map(|lines| lines.send(Line { bytes, room }));
+    fn send(&self, bytes: Vec<u8>, room: OwnedSemaphorePermit, held: Option<Account>) {
+        let sent = self.lines.as_ref().map(|lines| lines.send(Line { bytes, room, held }));
         if !matches!(sent, Some(Ok(()))) {
             self.counts.loses(1, "the writer of the audit log has ended");
         }
@@ -168,18 +202,16 @@ struct Writer<W> {
 impl<W: FnMut(&[u8], Timestamp) -> io::Result<()>> Writer<W> {
     fn run(mut self) {
         while let Some(first) = self.lines.blocking_recv() {
-            let (mut batch, mut events) = (first.bytes, 1);
-            let mut rooms = first.room;
+            let (mut batch, mut rooms) = (first.bytes, vec![(first.room, first.held)]);
             while batch.len() < BATCH_BYTES
-                && let Ok(Line { bytes, room }) = self.lines.try_recv()
+                && let Ok(Line { bytes, room, held }) = self.lines.try_recv()
             {
                 batch.extend(bytes);
-                rooms.merge(room);
-                events += 1;
+                rooms.push((room, held));
             }
             match (self.write)(&batch, Timestamp::now()) {
                 Ok(()) => self.counts.takes(),
-                Err(error) => self.counts.loses(events, &error.to_string()),
+                Err(error) => self.counts.loses(rooms.len() as u64, &error.to_string()),
             }
         }
     }
@@ -211,13 +243,69 @@ mod tests {
         for _ in 0..40 {
             log.write(line.clone()).await;
         }
-        log.write_now(b"the last\n".to_vec());
+        log.write_now(b"the last\n".to_vec(), None);
         let counts = log.counts().clone();
         drop(log);
         assert_eq!((counts.events(), counts.lost()), (41, 0));
         let written = std::fs::read(&path).unwrap();
         assert_eq!(written.len(), 40 * line.len() + 9);
         assert!(written.ends_with(b"x\nthe last\n"));
+    }
+
+    #[tokio::test]
+    async fn what_ends_at_once_loses_nothing_while_the_disk_takes_events() {
+        let written = Arc::<AtomicU64>::default();
+        let (goes_on, waits) = std::sync::mpsc::channel::<()>();
+        let counted = written.clone();
+        let log = AuditLog::over(move |lines, _| {
+            // It is slow until all of them wait, and takes what it is given.
+            let _ = waits.recv();
+            let ends = lines.iter().filter(|byte| **byte == b'\n').count();
+            counted.fetch_add(ends as u64, Ordering::Relaxed);
+            Ok(())
+        });
+        let log = Arc::new(log.unwrap());
+        let line = [&vec![b'x'; 1 << 20][..], b"\n"].concat();
+        for _ in 0..15 {
+            log.write(line.clone()).await;
+        }
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..5 {
+            let (log, line) = (log.clone(), line.clone());
+            waiting.spawn(async move { log.write(line).await });
+        }
+        tokio::task::yield_now().await;
+        for _ in 0..50 {
+            log.write_now(line.clone(), None);
+        }
+        assert_eq!(log.counts().lost(), 0);
+        assert!(!log.counts().failing.load(Ordering::Relaxed), "requests wait for it yet");
+        drop(goes_on);
+        waiting.join_all().await;
+        let counts = log.counts().clone();
+        drop(Arc::into_inner(log).unwrap());
+        assert_eq!((counts.events(), counts.lost()), (70, 0));
+        assert_eq!(written.load(Ordering::Relaxed), 70);
+    }
+
+    #[tokio::test]
+    async fn what_is_lost_beside_a_well_disk_changes_nothing_for_others() {
+        let (goes_on, waits) = std::sync::mpsc::channel::<()>();
+        let log = AuditLog::over(move |_, _| {
+            let _ = waits.recv();
+            Ok(())
+        });
+        let (log, held) = (log.unwrap(), Arc::new(()));
+        for _ in 0..200 {
+            log.write_now(vec![b'x'; 1 << 20], Some(Box::new(held.clone())));
+        }
+        let lost = log.counts().lost();
+        assert!((70..=72).contains(&lost), "{lost}");
+        assert_eq!(Arc::strong_count(&held) as u64, 201 - lost, "they are on their accounts yet");
+        assert!(!log.counts().failing.load(Ordering::Relaxed));
+        drop(goes_on);
+        drop(log);
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 
     #[tokio::test]
@@ -246,7 +334,7 @@ mod tests {
             log.write(vec![b'x'; 1 << 20]).await;
         }
         assert_eq!(start.elapsed().as_secs(), ROOM_WAIT_MAX.as_secs(), "one waits, and no other");
-        log.write_now(vec![b'x'; 1 << 20]);
+        log.write_now(vec![b'x'; 1 << 20], None);
         assert_eq!(log.counts().lost(), 3);
         drop(moves);
     }
