@@ -2,7 +2,11 @@
 //!
 //! Guarantees:
 //! - what was put aside stays as long, and in as many files, as was asked for
-//!   (`a_large_file_is_put_aside_and_old_ones_go`);
+//!   (`a_large_file_is_put_aside_and_old_ones_go`, `a_life_longer_than_time_is_for_ever`);
+//! - a file that somebody has moved or removed is made anew when it would be put aside
+//!   (`a_file_that_somebody_moved_away_is_made_anew`), and where none can be made, the old one goes on until one can
+//!   (`where_no_file_can_be_made_the_old_one_goes_on`);
+//! - a device is never put aside (`a_device_is_never_put_aside`);
 //! - a pipe is refused at once (`a_pipe_is_refused_and_not_waited_for`).
 
 use std::fs::{File, OpenOptions};
@@ -11,6 +15,7 @@ use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
+use tracing::warn;
 
 /// Where events go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +44,19 @@ const STAMP: &str = "%Y-%m-%dT%H-%M-%S%.3f";
 
 pub(crate) enum LogFile {
     Stdout(io::Stdout),
-    File { options: LogOptions, path: PathBuf, file: File, bytes: u64 },
+    File(OneFile),
+}
+
+/// The file, as it is open.
+pub(crate) struct OneFile {
+    options: LogOptions,
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    /// It is no device, which nobody puts aside.
+    is_regular: bool,
+    /// No other one could be made, and that was told.
+    is_stuck: bool,
 }
 
 impl LogFile {
@@ -53,7 +70,8 @@ impl LogFile {
         }
         let (file, bytes) = open(&path)?;
         prune(&path, &options, Timestamp::now());
-        Ok(Self::File { options, path, file, bytes })
+        let is_regular = file.metadata()?.is_file();
+        Ok(Self::File(OneFile { options, path, file, bytes, is_regular, is_stuck: false }))
     }
 
     /// Writes whole lines.
@@ -64,22 +82,54 @@ impl LogFile {
                 out.write_all(lines)?;
                 out.flush()
             }
-            Self::File { options, path, file, bytes } => {
-                let more = lines.len() as u64;
-                if *bytes != 0 && options.bytes_max < *bytes + more {
-                    std::fs::rename(&*path, aside(path, now))?;
-                    (*file, *bytes) = open(path)?;
-                    prune(path, options, now);
+            Self::File(file) => file.write(lines, now),
+        }
+    }
+}
+
+impl OneFile {
+    fn write(&mut self, lines: &[u8], now: Timestamp) -> io::Result<()> {
+        let more = lines.len() as u64;
+        if self.is_regular && self.bytes != 0 && self.options.bytes_max < self.bytes + more {
+            let next = self.next(now, open);
+            if let (Err(error), false) = (&next, self.is_stuck) {
+                warn!(%error, path = %self.path.display(), "no other file can be made for the audit log; this one grows");
+            }
+            self.is_stuck = next.is_err();
+        }
+        if let Err(error) = self.file.write_all(lines) {
+            // What did not fit is not to stand there by half, before the next line.
+            let _ = self.file.set_len(self.bytes);
+            return Err(error);
+        }
+        self.bytes += more;
+        Ok(())
+    }
+
+    /// Puts the file aside and goes on in the next one. Where there is none, this one stays what it is.
+    fn next(
+        &mut self,
+        now: Timestamp,
+        open: impl FnOnce(&Path) -> io::Result<(File, u64)>,
+    ) -> io::Result<()> {
+        let aside = aside(&self.path, now);
+        let is_aside = match std::fs::rename(&self.path, &aside) {
+            Ok(()) => true,
+            // Somebody has done so before.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        match open(&self.path) {
+            Ok((file, bytes)) => (self.file, self.bytes) = (file, bytes),
+            Err(error) => {
+                if is_aside {
+                    let _ = std::fs::rename(&aside, &self.path);
                 }
-                if let Err(error) = file.write_all(lines) {
-                    // What did not fit is not to stand there by half, before the next line.
-                    let _ = file.set_len(*bytes);
-                    return Err(error);
-                }
-                *bytes += more;
-                Ok(())
+                return Err(error);
             }
         }
+        prune(&self.path, &self.options, now);
+        Ok(())
     }
 }
 
@@ -132,13 +182,15 @@ fn prune(path: &Path, options: &LogOptions, now: Timestamp) {
         .collect();
     put_aside.sort();
     let days = i64::from(options.age_days_max);
-    let oldest = (now - SignedDuration::from_hours(24 * days)).strftime(STAMP).to_string();
+    // What reaches back to before there was a time is for ever.
+    let oldest = now.checked_sub(SignedDuration::from_hours(24 * days)).ok().filter(|_| days != 0);
+    let oldest = oldest.map(|oldest| oldest.strftime(STAMP).to_string());
     let beyond = match options.backups_max {
         0 => 0,
         most => put_aside.len().saturating_sub(most),
     };
     for (at, (stamp, path)) in put_aside.into_iter().enumerate() {
-        if at < beyond || (days != 0 && stamp < oldest) {
+        if at < beyond || oldest.as_ref().is_some_and(|oldest| stamp < *oldest) {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -196,6 +248,57 @@ mod tests {
         let mut log = LogFile::open(options(&path)).unwrap();
         log.write(b"more\n", at(9)).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), [&line, &b"more\n"[..]].concat());
+    }
+
+    #[test]
+    fn a_file_that_somebody_moved_away_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let mut log = LogFile::open(options(&path)).unwrap();
+        let line = [&[b'x'; 59][..], b"\n"].concat();
+        log.write(&line, Timestamp::UNIX_EPOCH).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        log.write(&line, Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), line);
+        assert_eq!(names(folder.path()), ["audit.log"]);
+    }
+
+    #[test]
+    fn where_no_file_can_be_made_the_old_one_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let LogFile::File(mut log) = LogFile::open(options(&path)).unwrap() else {
+            panic!("a file")
+        };
+        log.write(b"one\n", Timestamp::UNIX_EPOCH).unwrap();
+        let full = |_: &Path| Err(io::Error::other("too many open files"));
+        assert!(log.next(Timestamp::UNIX_EPOCH, full).is_err());
+        log.write(b"two\n", Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"one\ntwo\n");
+        assert_eq!(names(folder.path()), ["audit.log"]);
+    }
+
+    #[test]
+    fn a_device_is_never_put_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        let mut log = LogFile::open(options(&path)).unwrap();
+        for _ in 0..10 {
+            log.write(&[b'x'; 60], Timestamp::UNIX_EPOCH).unwrap();
+        }
+        assert_eq!(names(folder.path()), ["audit.log"]);
+        assert_eq!(std::fs::read_link(&path).unwrap(), Path::new("/dev/null"));
+    }
+
+    #[test]
+    fn a_life_longer_than_time_is_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let long = LogOptions { age_days_max: u32::MAX, ..options(&path) };
+        std::fs::write(folder.path().join("audit-1999-09-09T01-46-41.000.log"), "old").unwrap();
+        drop(LogFile::open(long).unwrap());
+        assert_eq!(names(folder.path()).len(), 2);
     }
 
     #[test]
