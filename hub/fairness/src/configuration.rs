@@ -5,7 +5,8 @@
 //!   there counts for nothing (`the_first_schema_that_matches_counts`);
 //! - what a cluster has itself is in the place of what has the same name (`a_clusters_own_is_in_the_place_of_a_name`);
 //! - no cluster makes its requests be compared with more than [`SCHEMAS_MAX`] schemas, or keeps more than
-//!   [`LEVELS_MAX`] levels (`too_many_are_left_out_and_counted`).
+//!   [`LEVELS_MAX`] levels (`too_many_are_left_out_and_counted`), and what all of its schemas say together is bounded,
+//!   too, whatever is in one of them (`a_cluster_s_rules_are_bounded_together`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +14,13 @@ use std::sync::Arc;
 use crate::flow_schema::FlowSchema;
 use crate::priority_level::PriorityLevel;
 use crate::request::Request;
+use crate::rule::Caller;
 
 /// Schemas of a cluster that act. Each request is compared with them.
 pub const SCHEMAS_MAX: usize = 500;
+/// Names, groups, verbs, resources, namespaces and paths in the schemas of a cluster that act: to compare a request with
+/// all of them takes a tenth of a millisecond, which nobody has waited for a seat for yet.
+pub const TERMS_MAX: usize = 10_000;
 /// Levels of a cluster that act.
 pub const LEVELS_MAX: usize = 100;
 
@@ -67,6 +72,14 @@ impl Configuration {
         schemas.sort_by(|one, other| {
             (one.precedence, &one.name).cmp(&(other.precedence, &other.name))
         });
+        let mut terms = 0;
+        schemas.retain(|schema| {
+            // One that leads nowhere is not asked.
+            let asked = if levels.contains_key(&*schema.level) { schema.terms } else { 0 };
+            let fits = terms + asked <= TERMS_MAX;
+            terms += if fits { asked } else { 0 };
+            fits
+        });
         schemas.truncate(SCHEMAS_MAX);
         let left_out = all - levels.len() - schemas.len();
         let leads =
@@ -78,7 +91,8 @@ impl Configuration {
     /// Whose this request is.
     #[must_use]
     pub fn classify(&self, request: &Request<'_>) -> Class {
-        let found = self.schemas.iter().find(|(schema, _)| schema.matches(request));
+        let caller = Caller::of(request);
+        let found = self.schemas.iter().find(|(schema, _)| schema.matches(&caller));
         let (schema, level) = found.unwrap_or(&self.catch_all).clone();
         let flow = schema.flow(request);
         Class { schema, level, flow }
@@ -89,7 +103,7 @@ impl Configuration {
 mod tests {
     use super::*;
     use crate::request::What;
-    use crate::testing::{limited, request, schema};
+    use crate::testing::{limited, request, schema, wide};
 
     fn catch_all() -> (Arc<PriorityLevel>, Arc<FlowSchema>) {
         (limited(CATCH_ALL, 5, None), schema(CATCH_ALL, 10_000, "nobody", CATCH_ALL))
@@ -128,6 +142,19 @@ mod tests {
         let configuration = Configuration::of([level, high, own], schemas).unwrap();
         let class = configuration.classify(&request("ann"));
         assert_eq!((&*class.level.name, class.level.shares), ("high", 90));
+    }
+
+    #[test]
+    fn a_cluster_s_rules_are_bounded_together() {
+        let (level, last) = catch_all();
+        let heavy = (0..30).map(|at| wide(&format!("heavy-{at:02}"), 5, 1_000));
+        let light = schema("light", 6, "ann", CATCH_ALL);
+        let schemas = heavy.chain([light, last]);
+        let configuration = Configuration::of([level], schemas).unwrap();
+        assert_eq!(configuration.left_out, 21);
+        // What is small enough acts yet.
+        assert_eq!(class(&configuration, "ann").0, "light");
+        assert_eq!(class(&configuration, "user-7").0, "heavy-00");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::request::Request;
-use crate::rule::Rule;
+use crate::rule::{Caller, Rule};
 
 /// A FlowSchema as it acts.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct FlowSchema {
     pub(crate) level: String,
     distinguisher: Option<Distinguisher>,
     rules: Vec<Rule>,
+    /// How many texts a request is compared with at most.
+    pub(crate) terms: usize,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -61,12 +63,13 @@ impl FlowSchema {
             precedence: spec.matching_precedence,
             level: spec.priority_level_configuration.name,
             distinguisher: spec.distinguisher_method,
+            terms: spec.rules.iter().map(Rule::terms).sum(),
             rules: spec.rules,
         })
     }
 
-    pub(crate) fn matches(&self, request: &Request<'_>) -> bool {
-        self.rules.iter().any(|rule| rule.matches(request))
+    pub(crate) fn matches(&self, caller: &Caller<'_>) -> bool {
+        self.rules.iter().any(|rule| rule.matches(caller))
     }
 
     /// Which of its flows a request belongs to.

@@ -4,6 +4,8 @@
 //! - subjects, verbs, groups, resources, scopes and paths match as upstream has them (`subjects_match`,
 //!   `resources_match`, `paths_match`).
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 
 use crate::request::{Request, Resource, What};
@@ -63,11 +65,39 @@ struct PathRule {
     urls: Vec<String>,
 }
 
+/// A request, as rules look at it: its caller may be in many groups.
+pub(crate) struct Caller<'a> {
+    request: &'a Request<'a>,
+    groups: HashSet<&'a str>,
+    /// Namespace and name, of a service account.
+    account: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> Caller<'a> {
+    pub(crate) fn of(request: &'a Request<'a>) -> Self {
+        let groups = request.groups.iter().map(String::as_str).collect();
+        let account = request.user.strip_prefix(ACCOUNT_PREFIX);
+        Self { request, groups, account: account.and_then(|account| account.split_once(':')) }
+    }
+}
+
 impl Rule {
-    pub(crate) fn matches(&self, request: &Request<'_>) -> bool {
-        if !self.subjects.iter().any(|subject| subject.is(request)) {
+    /// How many texts a request is compared with at most, to find out whether it is meant.
+    pub(crate) fn terms(&self) -> usize {
+        let of_resources = |rule: &ResourceRule| {
+            rule.verbs.len() + rule.api_groups.len() + rule.resources.len() + rule.namespaces.len()
+        };
+        let of_paths = |rule: &PathRule| rule.verbs.len() + rule.urls.len();
+        let resources = self.resource_rules.iter().map(of_resources).sum::<usize>();
+        let paths = self.non_resource_rules.iter().map(of_paths).sum::<usize>();
+        1 + self.subjects.len() + resources + paths
+    }
+
+    pub(crate) fn matches(&self, caller: &Caller<'_>) -> bool {
+        if !self.subjects.iter().any(|subject| subject.is(caller)) {
             return false;
         }
+        let request = caller.request;
         match &request.what {
             What::Resource(what) => {
                 self.resource_rules.iter().any(|rule| rule.matches(request.verb, what))
@@ -80,14 +110,13 @@ impl Rule {
 }
 
 impl Subject {
-    fn is(&self, request: &Request<'_>) -> bool {
+    fn is(&self, caller: &Caller<'_>) -> bool {
         match self {
-            Self::User { user } => user.name == "*" || user.name == request.user,
-            Self::Group { group } => group.name == "*" || request.groups.contains(&group.name),
+            Self::User { user } => user.name == "*" || user.name == caller.request.user,
+            Self::Group { group } => group.name == "*" || caller.groups.contains(&*group.name),
             Self::ServiceAccount { service_account: Account { namespace, name } } => {
-                let account = request.user.strip_prefix(ACCOUNT_PREFIX);
-                let account = account.and_then(|account| account.split_once(':'));
-                account.is_some_and(|(its, own)| its == namespace && (name == "*" || name == own))
+                let is = |(its, own)| its == namespace && (name == "*" || name == own);
+                caller.account.is_some_and(is)
             }
         }
     }
@@ -167,7 +196,7 @@ mod tests {
                 "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["/api"]}]}));
             let what = What::Path("/api");
             let request = Request { user: name, groups: &groups, verb: "get", what };
-            assert_eq!(rule.matches(&request), is, "{rule:?} {name}");
+            assert_eq!(rule.matches(&Caller::of(&request)), is, "{rule:?} {name}");
         }
     }
 
@@ -194,7 +223,7 @@ mod tests {
             let (plural, subresource) = resource.split_once('/').unwrap_or((resource, ""));
             let what = What::Resource(Resource { group, plural, subresource, namespace });
             let request = Request { user: "ann", groups: &[], verb, what };
-            assert_eq!(rule.matches(&request), is, "{request:?}");
+            assert_eq!(rule.matches(&Caller::of(&request)), is, "{request:?}");
         }
     }
 
@@ -211,7 +240,7 @@ mod tests {
             let rule = rule(json!({"subjects": [{"kind": "User", "user": {"name": "*"}}],
                 "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": [url]}]}));
             let request = Request { user: "ann", groups: &[], verb: "get", what: What::Path(path) };
-            assert_eq!(rule.matches(&request), is, "{url} {path}");
+            assert_eq!(rule.matches(&Caller::of(&request)), is, "{url} {path}");
         }
     }
 }

@@ -27,7 +27,18 @@ pub(crate) fn limited(name: &str, shares: u32, queuing: Option<Value>) -> Arc<Pr
 
 /// One of a user's requests, or everybody's.
 pub(crate) fn schema(name: &str, precedence: u32, user: &str, to: &str) -> Arc<FlowSchema> {
-    let rule = json!({"subjects": [{"kind": "User", "user": {"name": user}}],
+    of_users(name, precedence, &json!([{"kind": "User", "user": {"name": user}}]), to)
+}
+
+/// One of the requests of so many users, in `catch-all`.
+pub(crate) fn wide(name: &str, precedence: u32, users: usize) -> Arc<FlowSchema> {
+    let user = |at| json!({"kind": "User", "user": {"name": format!("user-{at}")}});
+    let subjects: Vec<Value> = (0..users).map(user).collect();
+    of_users(name, precedence, &json!(subjects), "catch-all")
+}
+
+fn of_users(name: &str, precedence: u32, subjects: &Value, to: &str) -> Arc<FlowSchema> {
+    let rule = json!({"subjects": subjects,
         "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"],
             "namespaces": ["*"], "clusterScope": true}]});
     let object = json!({"spec": {"priorityLevelConfiguration": {"name": to},
