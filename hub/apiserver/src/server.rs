@@ -129,15 +129,7 @@ pub async fn serve(
     let slots = ConnectionSlots::new(limits.known, limits.strangers, all);
     let limits = Arc::new(limits);
     let mut connections = JoinSet::new();
-    let tenants = hub.clone();
-    let mut ends = pin!(tenants.tenants.follow(&**tenants.server.objects.store()));
-    let flows = hub.clone();
-    let mut flows = pin!(flows.flows.follow(&**flows.server.objects.store()));
-    let rights = hub.server.access.rights.clone();
-    let mut rights = pin!(rights.follow());
-    let large_answers = hub.flows.large_answers.clone();
-    let mut late = pin!(large_answers.cut_off_the_late());
-    let mut greedy = pin!(slots.cut_off_the_greedy());
+    let mut keepers = keepers(&hub, &slots);
     if let Ok(address) = listener.local_addr() {
         info!(%address, known = limits.known, strangers = limits.strangers, "API server listens");
     }
@@ -145,11 +137,10 @@ pub async fn serve(
         while connections.try_join_next().is_some() {}
         let (stream, place) = tokio::select! {
             () = stop.cancelled() => break,
-            () = &mut ends => continue,
-            () = &mut rights => continue,
-            () = &mut flows => continue,
-            () = &mut late => continue,
-            () = &mut greedy => continue,
+            // None of them ends by itself.
+            Some(_) = keepers.join_next() => {
+                return Err(std::io::Error::other("what all connections need has ended"));
+            }
             accepted = accept(&listener, &slots) => match accepted {
                 Some(accepted) => accepted,
                 None => continue,
@@ -163,6 +154,22 @@ pub async fn serve(
     hub.stop.begin();
     while connections.join_next().await.is_some() {}
     Ok(())
+}
+
+/// What goes on beside the connections, each in a task of its own: what one of them has to do keeps nobody out.
+fn keepers(hub: &Arc<Hub>, slots: &Arc<ConnectionSlots>) -> JoinSet<()> {
+    let mut keepers = JoinSet::new();
+    let tenants = hub.clone();
+    keepers.spawn(async move { tenants.tenants.follow(&**tenants.server.objects.store()).await });
+    let flows = hub.clone();
+    keepers.spawn(async move { flows.flows.follow(&**flows.server.objects.store()).await });
+    let rights = hub.server.access.rights.clone();
+    keepers.spawn(async move { rights.follow().await });
+    let large_answers = hub.flows.large_answers.clone();
+    keepers.spawn(async move { large_answers.cut_off_the_late().await });
+    let slots = slots.clone();
+    keepers.spawn(async move { slots.cut_off_the_greedy().await });
+    keepers
 }
 
 async fn accept(
