@@ -1,9 +1,10 @@
 //! Who waits in one level, and whose turn it is.
 //!
-//! Each flow waits in the shortest queue of its [hand](crate::hand). Queues share the level's seats in virtual time,
-//! in which all that have something to do move at the same pace: next is whose oldest request would be done first if each
-//! queue had its part of the seats all the time. How long a request takes is known when it is over; until then a short
-//! time stands for it.
+//! Each flow waits in the shortest queue of its [hand](crate::hand). Queues share the level's seats in virtual time: each
+//! goes on in it by what it is served, and next is the one whose oldest request would be done first. It is now what the
+//! first of those who waited would have begun at as somebody was served last, so that who uses what others leave is not
+//! behind them for that, and where a request that comes begins at the earliest (start-time fair queueing). How long a request takes is known when it is over; until then a
+//! short time stands for it.
 //!
 //! A part of the seats is kept for flows that have few: unlike upstream's, requests here last as long as their clients
 //! are slow, and one flow would have all seats until they are over.
@@ -13,6 +14,8 @@
 //!   (`a_flow_leaves_seats_for_others`);
 //! - of two queues that always have something waiting each has half, however many wait in them, and however wide and
 //!   long their requests are (`queues_share_the_seats`);
+//! - who asks for little for long has no more for it later: no request begins before it has come
+//!   (`who_asks_for_little_for_long_gains_no_credit`);
 //! - a request that takes more seats than are free is waited for: none that came later goes before it for ever
 //!   (`a_wide_request_has_its_turn`);
 //! - a queue takes so many and no more (`a_full_queue_refuses`); where there is none, nobody waits
@@ -69,21 +72,28 @@ pub(crate) struct Queues {
     pub(crate) seats_in_use: u64,
     seats_waited_for: u64,
     pub(crate) waiting: usize,
-    /// In seconds of seats.
+    /// In seconds of seats: when the first of those who waited began, as somebody was served last.
     virtual_time: f64,
-    as_of: Duration,
     /// The queue that was served last.
     last: u32,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: VecDeque<(u64, u32)>,
+    waiting: VecDeque<Waiting>,
     seats_waited_for: u64,
     seats_in_use: u64,
     served: usize,
     /// When its next request begins, in virtual time.
     begins: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    number: u64,
+    width: u32,
+    /// When it came, in virtual time.
+    came: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +114,16 @@ const fn real(number: u64) -> f64 {
     number as f64
 }
 
+impl Queue {
+    /// A queue that never gets empty, and uses less than its part, would fall behind virtual time for ever, and then go
+    /// before all others until it has caught up.
+    fn begin_no_earlier_than_it_came(&mut self) {
+        if let Some(first) = self.waiting.front() {
+            self.begins = self.begins.max(first.came);
+        }
+    }
+}
+
 impl Queues {
     /// None yet, and so many seats.
     pub(crate) fn of(limit: u32) -> Self {
@@ -111,8 +131,7 @@ impl Queues {
     }
 
     /// Goes on with these queues and so many seats.
-    pub(crate) fn set(&mut self, now: Duration, shape: Option<Shape>, limit: u32) {
-        self.advance(now);
+    pub(crate) fn set(&mut self, shape: Option<Shape>, limit: u32) {
         (self.shape, self.limit) = (shape, limit);
     }
 
@@ -141,7 +160,6 @@ impl Queues {
         (number, flow): (u64, u64),
         width: u32,
     ) -> Result<(), Refusal> {
-        self.advance(now);
         let Some(shape) = self.shape else {
             if self.limit == 0 || !self.fits(width) || !self.may_have(flow, width) {
                 return Err(Refusal::ConcurrencyLimit);
@@ -157,7 +175,8 @@ impl Queues {
             .queues
             .entry(at)
             .or_insert_with(|| Queue { begins: virtual_time, ..Queue::default() });
-        queue.waiting.push_back((number, width));
+        queue.waiting.push_back(Waiting { number, width, came: virtual_time });
+        queue.begin_no_earlier_than_it_came();
         queue.seats_waited_for += u64::from(width);
         self.seats_waited_for += u64::from(width);
         self.waiting += 1;
@@ -199,11 +218,10 @@ impl Queues {
         if self.waiting == 0 {
             return;
         }
-        self.advance(now);
         while self.seats_in_use < u64::from(self.limit)
-            && let Some(at) = self.next()
+            && let Some((at, earliest)) = self.next()
             && let Some(queue) = self.queues.get_mut(&at)
-            && let Some((number, width)) = queue.waiting.front().copied()
+            && let Some(Waiting { number, width, .. }) = queue.waiting.front().copied()
         {
             let seats = u64::from(width);
             // Those behind it would keep it waiting for ever.
@@ -211,8 +229,10 @@ impl Queues {
                 return;
             }
             queue.waiting.pop_front();
+            self.virtual_time = self.virtual_time.max(earliest);
             queue.served += 1;
             queue.begins += seat_seconds(width, ASSUMED);
+            queue.begin_no_earlier_than_it_came();
             (queue.seats_waited_for, queue.seats_in_use) =
                 (queue.seats_waited_for - seats, queue.seats_in_use + seats);
             (self.seats_waited_for, self.seats_in_use) =
@@ -227,12 +247,13 @@ impl Queues {
     }
 
     /// Of those whose oldest request may have its seats, the queue where it would be done first; of several the next one
-    /// round.
-    fn next(&self) -> Option<u32> {
-        let mut best: Option<(f64, u32)> = None;
+    /// round. And when the first of all that wait would begin, of those as well who may have no more seats.
+    fn next(&self) -> Option<(u32, f64)> {
+        let (mut best, mut earliest): (Option<(f64, u32)>, _) = (None, f64::INFINITY);
         let behind = self.queues.range(self.last.saturating_add(1)..);
         for (at, queue) in behind.chain(self.queues.range(..=self.last)) {
-            let Some((number, width)) = queue.waiting.front() else { continue };
+            let Some(Waiting { number, width, .. }) = queue.waiting.front() else { continue };
+            earliest = earliest.min(queue.begins);
             let flow = self.requests.get(number).map_or(0, |place| place.flow);
             if !self.may_have(flow, *width) {
                 continue;
@@ -242,12 +263,11 @@ impl Queues {
                 best = Some((done, *at));
             }
         }
-        best.map(|(_, at)| at)
+        best.map(|(_, at)| (at, earliest))
     }
 
     /// A request is over, or waits no more: answers whether it was served.
     pub(crate) fn leave(&mut self, now: Duration, number: u64) -> Option<bool> {
-        self.advance(now);
         let place = self.requests.remove(&number)?;
         let seats = u64::from(place.width);
         if place.since.is_some() {
@@ -272,23 +292,14 @@ impl Queues {
                     seat_seconds(place.width, took) - seat_seconds(place.width, ASSUMED);
             } else {
                 queue.seats_waited_for -= seats;
-                queue.waiting.retain(|(other, _)| *other != number);
+                queue.waiting.retain(|other| other.number != number);
             }
+            queue.begin_no_earlier_than_it_came();
             if queue.served == 0 && queue.waiting.is_empty() {
                 self.queues.remove(&at);
             }
         }
         Some(place.since.is_some())
-    }
-
-    /// Virtual time goes as fast as each queue that has something to do has seats.
-    fn advance(&mut self, now: Duration) {
-        let lasted = now.saturating_sub(self.as_of).as_secs_f64();
-        self.as_of = self.as_of.max(now);
-        if !self.queues.is_empty() {
-            let seats = self.demand().min(f64::from(self.limit));
-            self.virtual_time += lasted * seats / real(self.queues.len() as u64);
-        }
     }
 }
 

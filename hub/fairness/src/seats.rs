@@ -144,7 +144,7 @@ impl Seats {
             let level = self.levels.entry(name.clone()).or_insert_with(|| Level::new(spec, share));
             (level.level, level.share) = (spec.clone(), share);
             let current = level.queues.limit.clamp(share.least, share.most);
-            level.set(now, current);
+            level.set(current);
         }
         self.configuration = configuration;
         for level in self.levels.values_mut() {
@@ -242,7 +242,7 @@ impl Seats {
         for (name, given) in names.into_iter().zip(share_out(seats, &needs)) {
             if let Some(level) = self.levels.get_mut(&name) {
                 // Who has shares is never without a seat.
-                level.set(now, whole(given).max(level.share.nominal.min(1)));
+                level.set(whole(given).max(level.share.nominal.min(1)));
                 level.serve(now, &mut self.granted);
             }
         }
@@ -261,9 +261,9 @@ impl Level {
         Self { level: spec.clone(), goes: false, share, queues, demand, counts }
     }
 
-    fn set(&mut self, now: Duration, current: u32) {
+    fn set(&mut self, current: u32) {
         let limit = if self.level.is_exempt { u32::MAX } else { current };
-        self.queues.set(now, self.level.shape, limit);
+        self.queues.set(self.level.shape, limit);
     }
 
     fn serve(&mut self, now: Duration, granted: &mut Vec<u64>) {

@@ -9,7 +9,7 @@ const MS: Duration = Duration::from_millis(1);
 fn queues(limit: u32, length: u32) -> Queues {
     let mut queues = Queues::default();
     let shape = Shape { queues: 64, hand_size: 1, length };
-    queues.set(Duration::ZERO, Some(shape), limit);
+    queues.set(Some(shape), limit);
     queues
 }
 
@@ -57,6 +57,59 @@ fn queues_share_the_seats() {
         assert!((0.8..1.25).contains(&ratio), "{flows:?}: {used:?}");
         assert!(126.0 < used[0] + used[1], "most seats are used: {used:?}");
     }
+}
+
+/// A flow that always has something, and never much, gains nothing by it for later.
+#[test]
+fn who_asks_for_little_for_long_gains_no_credit() {
+    let (mut queues, mut granted) = (queues(100, 10_000), Vec::new());
+    let second = Duration::from_secs(1);
+    // For ten minutes flow 2 uses what there is, and one request of flow 1 begins before the last one ends.
+    queues.ask(Duration::ZERO, (1, 1), 1).unwrap();
+    (1_000..1_099).for_each(|number| queues.ask(Duration::ZERO, (number, 2), 1).unwrap());
+    queues.serve(Duration::ZERO, &mut granted);
+    let (mut number, mut long, mut others) = (10_000, 1, (1_000..1_099).collect::<Vec<u64>>());
+    for at in 1..600 {
+        let now = at * second;
+        let over: Vec<u64> = std::mem::take(&mut others);
+        for one in &over {
+            number += 1;
+            others.push(number);
+            queues.leave(now, *one).unwrap();
+            queues.ask(now, (number, 2), 1).unwrap();
+        }
+        number += 1;
+        queues.ask(now, (number, 1), 1).unwrap();
+        queues.serve(now, &mut granted);
+        queues.leave(now, long).unwrap();
+        queues.serve(now, &mut granted);
+        long = number;
+    }
+    // Then both want all of it.
+    let now = 600 * second;
+    let mut whose = BTreeMap::new();
+    for (flow, count) in [(1, 4_000), (2, 4_000)] {
+        for _ in 0..count {
+            number += 1;
+            whose.insert(number, flow);
+            queues.ask(now, (number, flow), 1).unwrap();
+        }
+    }
+    queues.leave(now, long).unwrap();
+    others.iter().for_each(|one| assert!(queues.leave(now, *one).is_some()));
+    let mut used = BTreeMap::<u64, u32>::new();
+    for at in 0..20 {
+        granted.clear();
+        queues.serve(now + at * second, &mut granted);
+        for one in &granted {
+            *used.entry(whose[one]).or_default() += 1;
+        }
+        granted
+            .iter()
+            .for_each(|one| assert!(queues.leave(now + (at + 1) * second, *one).is_some()));
+    }
+    let ratio = f64::from(used[&1]) / f64::from(used[&2]);
+    assert!((0.8..1.25).contains(&ratio), "{used:?}");
 }
 
 #[test]
@@ -124,7 +177,7 @@ fn a_full_queue_refuses() {
 #[test]
 fn without_queues_nobody_waits() {
     let mut queues = Queues::default();
-    queues.set(Duration::ZERO, None, 2);
+    queues.set(None, 2);
     queues.ask(MS, (1, 1), 1).unwrap();
     queues.ask(MS, (2, 1), 1).unwrap();
     assert_eq!(queues.ask(MS, (3, 2), 1), Err(Refusal::ConcurrencyLimit));
@@ -139,6 +192,6 @@ fn without_seats_nobody_is_served() {
     queues.ask(MS, (1, 1), 1).unwrap();
     queues.serve(MS, &mut granted);
     assert!(granted.is_empty() && queues.waiting == 1);
-    queues.set(MS, None, 0);
+    queues.set(None, 0);
     assert_eq!(queues.ask(MS, (2, 1), 1), Err(Refusal::ConcurrencyLimit));
 }
