@@ -10,8 +10,8 @@
 //! none takes it from the others, and who waits for a seat is in it, too. What lasts, large answers and work that takes
 //! long are shared in the same way, and in each cluster by its users. In it a cluster has [`Bounds::seats`], and its
 //! FlowSchemas and PriorityLevelConfigurations say who of its users gets them ([seats], [configurations]); those of one
-//! cluster are nothing to another's requests. Exempt requests take no seat, and in the root a share of the room for each
-//! user. A watch has its seat until all is out that was there at its beginning. Health is asked without a passage: to
+//! cluster are nothing to another's requests. Exempt requests take no seat of these: in the root a share of the room for
+//! each user, in another cluster, which says itself who is exempt, as many seats beside the others at most. A watch has its seat until all is out that was there at its beginning. Health is asked without a passage: to
 //! restart a hub that is busy makes nothing better.
 //!
 //! Guarantees:
@@ -132,7 +132,7 @@ impl Flows {
         let seats = Arc::new(ClusterSeats::of(bounds.seats.max(1)));
         let figures = FlowFigures::of(configurations.suggested_names());
         let (root, own, of_root) = (ClusterName::root(), configurations.clone(), seats.clone());
-        figures.show(metrics, move || of_root.levels(&root, &own.of(&root)));
+        figures.show(metrics, move || of_root.levels(&root, || own.of(&root)));
         let (large_answers, workers) = (LargeAnswers::new(patience), Workers::default());
         Ok(Self { requests, lasting, configurations, seats, figures, large_answers, workers })
     }
@@ -161,9 +161,9 @@ impl Flows {
         let sharer = if is_own { Sharer::of(cluster, &user.name) } else { Sharer::all_of(cluster) };
         let place = self.requests.part(sharer, 1).await.map_err(too_many)?;
         let asking = self.figures.asks(class);
-        let (width, configuration) =
-            (if class.level.is_exempt { 1 } else { width() }, self.configurations.of(cluster));
-        match self.seats.take((cluster, &configuration), class, width).await {
+        let width = if is_own { 1 } else { width() };
+        let said = || self.configurations.of(cluster);
+        match self.seats.take((cluster, said), class, width).await {
             Ok(seat) => {
                 let counted = asking.map(figures::Asking::served);
                 let seat = TakenSeat { _seat: seat, _counted: counted };
@@ -203,7 +203,7 @@ impl Flows {
 
     /// The priority levels of a cluster at this moment.
     pub(crate) fn levels(&self, cluster: &ClusterName) -> Vec<LevelState> {
-        self.seats.levels(cluster, &self.configurations.of(cluster))
+        self.seats.levels(cluster, || self.configurations.of(cluster))
     }
 }
 
@@ -263,6 +263,18 @@ mod tests {
         assert!(pass(&room, "pi-9", &ann).is_some());
         drop(taken);
         assert!(pass(&room, "root", &master).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_calls_all_its_requests_exempt_has_a_bound() {
+        let room = room(&Bounds { requests: 1_024, seats: 40, lasting: 4 });
+        let master = User { groups: vec!["system:masters".to_owned()], ..user("ann") };
+        let all =
+            |cluster| -> Vec<_> { std::iter::from_fn(|| pass(&room, cluster, &master)).collect() };
+        let own = all("pi-7");
+        assert_eq!(own.len(), 30);
+        assert!(pass(&room, "pi-7", &user("bob")).is_some(), "beside those of its levels");
+        assert!(100 < all("root").len(), "in the root nobody but masters is exempt");
     }
 
     fn last(room: &Flows, cluster: &str, name: &str) -> Option<Passage> {

@@ -3,6 +3,7 @@
 //! Guarantees:
 //! - of the schemas that match, the one of the lowest precedence counts, then of the first name; one whose level is not
 //!   there counts for nothing (`the_first_schema_that_matches_counts`);
+//! - levels that are suggested act, whatever a cluster calls its own (`levels_that_come_first_are_put_out_by_no_name`);
 //! - what a cluster has itself is in the place of what has the same name (`a_clusters_own_is_in_the_place_of_a_name`);
 //! - no cluster makes its requests be compared with more than [`SCHEMAS_MAX`] schemas, or keeps more than
 //!   [`LEVELS_MAX`] levels (`too_many_are_left_out_and_counted`), and what all of its schemas say together is bounded,
@@ -50,23 +51,28 @@ pub struct Class {
 }
 
 impl Configuration {
-    /// These, of which later ones are in the place of earlier ones of their name. `None` without `catch-all`.
+    /// These, of which later ones are in the place of earlier ones of their name, and keep that when there are too many.
+    /// `None` without `catch-all`.
     #[must_use]
     pub fn of(
         levels: impl IntoIterator<Item = Arc<PriorityLevel>>,
         schemas: impl IntoIterator<Item = Arc<FlowSchema>>,
     ) -> Option<Self> {
-        let mut levels: BTreeMap<_, _> =
-            levels.into_iter().map(|level| (level.name.clone(), level)).collect();
+        let (mut all_levels, mut in_turn) = (BTreeMap::new(), Vec::new());
+        for level in levels {
+            let name = level.name.clone();
+            if all_levels.insert(name.clone(), level).is_none() {
+                in_turn.push(name);
+            }
+        }
         let schemas: BTreeMap<_, _> =
             schemas.into_iter().map(|schema| (schema.name.clone(), schema)).collect();
-        let all = levels.len() + schemas.len();
-        let mut kept = 0;
-        levels.retain(|name, _| {
-            let fixed = matches!(&**name, EXEMPT | CATCH_ALL);
-            kept += usize::from(!fixed);
-            fixed || kept <= LEVELS_MAX - 2
-        });
+        let all = all_levels.len() + schemas.len();
+        let (fixed, others): (Vec<_>, Vec<_>) =
+            in_turn.into_iter().partition(|name| matches!(&**name, EXEMPT | CATCH_ALL));
+        let kept = fixed.into_iter().chain(others.into_iter().take(LEVELS_MAX - 2));
+        let levels: BTreeMap<_, _> =
+            kept.filter_map(|name| all_levels.remove_entry(&name)).collect();
         let catch_all = (schemas.get(CATCH_ALL)?.clone(), levels.get(CATCH_ALL)?.clone());
         let mut schemas: Vec<_> = schemas.into_values().collect();
         schemas.sort_by(|one, other| {
@@ -155,6 +161,17 @@ mod tests {
         // What is small enough acts yet.
         assert_eq!(class(&configuration, "ann").0, "light");
         assert_eq!(class(&configuration, "user-7").0, "heavy-00");
+    }
+
+    #[test]
+    fn levels_that_come_first_are_put_out_by_no_name() {
+        let (level, last) = catch_all();
+        let own = (0..LEVELS_MAX).map(|at| limited(&format!("a-{at:03}"), 1, None));
+        let levels = [level, limited("workload-low", 10, None)].into_iter().chain(own);
+        let schemas = [schema("service-accounts", 9, "ann", "workload-low"), last];
+        let configuration = Configuration::of(levels, schemas).unwrap();
+        assert_eq!(class(&configuration, "ann").1, "workload-low");
+        assert_eq!((configuration.levels.len(), configuration.left_out), (99, 3));
     }
 
     #[test]

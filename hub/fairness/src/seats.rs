@@ -13,7 +13,10 @@
 //!   (`whatever_happens_seats_add_up`);
 //! - who asks for much gets the seats that others do not need, and gives them back (`seats_are_lent_and_come_back`);
 //! - a level that goes serves those who are in it (`a_level_that_goes_serves_who_is_in_it`);
-//! - exempt requests never wait (`who_is_exempt_never_waits`).
+//! - levels lend and borrow also when nobody comes or goes, if somebody [looks](Seats::look)
+//!   (`who_waits_alone_gets_what_others_lend`);
+//! - exempt requests never wait (`who_is_exempt_never_waits`), and where there is a bound on them, those beyond it are
+//!   refused (`a_cluster_that_calls_all_its_requests_exempt_has_a_bound`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +37,8 @@ const WIDTH_PERCENT_MAX: u32 = 15;
 #[derive(Debug)]
 pub struct Seats {
     total: u32,
+    /// What exempt requests may take beside them.
+    exempt: u32,
     configuration: Arc<Configuration>,
     levels: BTreeMap<Arc<str>, Level>,
     next: u64,
@@ -114,13 +119,13 @@ pub struct LevelState {
 }
 
 impl Seats {
-    /// So many, shared as this says.
+    /// So many, shared as this says, and for exempt requests so many beside them.
     #[must_use]
-    pub fn new(total: u32, configuration: Arc<Configuration>) -> Self {
-        let levels = BTreeMap::new();
-        let (shared, granted) = (Duration::ZERO, Vec::new());
+    pub fn new((total, exempt): (u32, u32), configuration: Arc<Configuration>) -> Self {
+        let (levels, shared, granted) = (BTreeMap::new(), Duration::ZERO, Vec::new());
+        let own = configuration.clone();
         let mut seats =
-            Self { total, configuration: configuration.clone(), levels, next: 0, shared, granted };
+            Self { total, exempt, configuration: own, levels, next: 0, shared, granted };
         seats.configure(Duration::ZERO, configuration);
         seats
     }
@@ -144,7 +149,7 @@ impl Seats {
             let level = self.levels.entry(name.clone()).or_insert_with(|| Level::new(spec, share));
             (level.level, level.share) = (spec.clone(), share);
             let current = level.queues.limit.clamp(share.least, share.most);
-            level.set(current);
+            level.set(if spec.is_exempt { self.exempt } else { current });
         }
         self.configuration = configuration;
         for level in self.levels.values_mut() {
@@ -165,7 +170,9 @@ impl Seats {
         let Some(level) = self.levels.get_mut(&name) else {
             return Asked::Refused(Refusal::ConcurrencyLimit);
         };
-        let most = (level.share.nominal * WIDTH_PERCENT_MAX).div_ceil(100).max(1);
+        let of = if level.level.is_exempt { self.total } else { level.share.nominal };
+        let most = (u64::from(of) * u64::from(WIDTH_PERCENT_MAX)).div_ceil(100).max(1);
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
         if let Err(refusal) = level.queues.ask(now, (number, class.flow), width.clamp(1, most)) {
             level.counts.refused += 1;
             return Asked::Refused(refusal);
@@ -202,6 +209,13 @@ impl Seats {
         }
     }
 
+    /// Has levels lend and borrow anew, when it is time: somebody has to look while somebody waits. Answers when it is
+    /// time again.
+    pub fn look(&mut self, now: Duration) -> Duration {
+        self.share(now);
+        self.shared + SHARED_EVERY
+    }
+
     /// Numbers of those who waited and are served now.
     pub fn granted(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.granted)
@@ -224,7 +238,8 @@ impl Seats {
             return;
         }
         self.shared = now;
-        let mut seats: f64 = self.levels.values().map(|level| f64::from(level.share.nominal)).sum();
+        let stay = self.levels.values().filter(|level| !level.goes);
+        let mut seats: f64 = stay.map(|level| f64::from(level.share.nominal)).sum();
         let (mut needs, mut names) = (Vec::new(), Vec::new());
         for (name, level) in self.levels.iter_mut().filter(|(_, level)| !level.goes) {
             let peak = level.demand.look(now);
@@ -262,8 +277,7 @@ impl Level {
     }
 
     fn set(&mut self, current: u32) {
-        let limit = if self.level.is_exempt { u32::MAX } else { current };
-        self.queues.set(self.level.shape, limit);
+        self.queues.set(self.level.shape, current);
     }
 
     fn serve(&mut self, now: Duration, granted: &mut Vec<u64>) {

@@ -6,7 +6,9 @@
 //! Guarantees:
 //! - a seat is free when its request is over, however it ends, also of who goes away while waiting
 //!   (`a_seat_comes_back_however_its_request_ends`);
-//! - nobody waits longer than [`SEAT_WAIT_MAX`] (`nobody_waits_for_a_seat_for_ever`);
+//! - nobody waits longer than [`SEAT_WAIT_MAX`] (`nobody_waits_for_a_seat_for_ever`), and who waits alone has levels
+//!   lend what others do not need (`who_waits_alone_gets_what_others_lend`);
+//! - a request that looks late has no older configuration come back (`what_is_said_is_read_when_it_counts`);
 //! - of clusters that ask for nothing nothing is kept (`clusters_that_ask_for_nothing_are_forgotten`).
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,7 +21,7 @@ use freewheel_hub_fairness::{
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until};
 
 /// How long a seat is waited for: a quarter of the time that kube-apiserver gives a request.
 const SEAT_WAIT_MAX: Duration = Duration::from_secs(15);
@@ -67,31 +69,43 @@ impl ClusterSeats {
     /// Waits for a request of this class, which takes so many seats.
     pub(crate) async fn take(
         &self,
-        (name, configuration): (&ClusterName, &Arc<Configuration>),
+        (name, configuration): (&ClusterName, impl FnOnce() -> Arc<Configuration>),
         class: &Class,
         width: u32,
     ) -> Result<Seat, Refusal> {
         let (mut seat, granted) = self.cluster(name, configuration).ask(class, width)?;
-        let Some(granted) = granted else { return Ok(seat) };
-        match timeout(SEAT_WAIT_MAX, granted).await {
-            Ok(Ok(())) => Ok(seat),
-            Ok(Err(_)) | Err(_) => {
-                seat.end = End::TimedOut;
-                Err(Refusal::TimedOut)
+        let Some(mut granted) = granted else { return Ok(seat) };
+        let latest = Instant::now() + SEAT_WAIT_MAX;
+        loop {
+            let again = seat.cluster.look();
+            tokio::select! {
+                biased;
+                is_granted = &mut granted => match is_granted {
+                    Ok(()) => return Ok(seat),
+                    Err(_) => break,
+                },
+                () = sleep_until(latest) => break,
+                () = sleep_until(again) => {}
             }
         }
+        seat.end = End::TimedOut;
+        Err(Refusal::TimedOut)
     }
 
     /// The levels of a cluster at this moment.
     pub(crate) fn levels(
         &self,
         name: &ClusterName,
-        configuration: &Arc<Configuration>,
+        configuration: impl FnOnce() -> Arc<Configuration>,
     ) -> Vec<LevelState> {
         self.cluster(name, configuration).state.lock().seats.levels().collect()
     }
 
-    fn cluster(&self, name: &ClusterName, configuration: &Arc<Configuration>) -> Arc<Cluster> {
+    fn cluster(
+        &self,
+        name: &ClusterName,
+        configuration: impl FnOnce() -> Arc<Configuration>,
+    ) -> Arc<Cluster> {
         let mut clusters = self.clusters.lock();
         if let Some(found) = clusters.all.get(name) {
             let found = found.clone();
@@ -105,7 +119,9 @@ impl ClusterSeats {
             });
             clusters.used = clusters.all.len();
         }
-        let seats = Seats::new(self.total, configuration.clone());
+        // In the root nobody but the hub's own people says who is exempt.
+        let exempt = if name.is_root() { u32::MAX } else { self.total };
+        let seats = Seats::new((self.total, exempt), configuration());
         let state = Mutex::new(State { seats, waiting: BTreeMap::new() });
         let made = Arc::new(Cluster { began: self.began, state });
         clusters.all.insert(name.clone(), made.clone());
@@ -114,12 +130,22 @@ impl ClusterSeats {
 }
 
 impl Cluster {
-    fn configure(&self, configuration: &Arc<Configuration>) {
+    /// Goes on with what its cluster says by now, which is read here: of two who come together none has the older one.
+    fn configure(&self, configuration: impl FnOnce() -> Arc<Configuration>) {
         let mut state = self.state.lock();
-        if !Arc::ptr_eq(state.seats.configuration(), configuration) {
-            state.seats.configure(self.began.elapsed(), configuration.clone());
+        let configuration = configuration();
+        if !Arc::ptr_eq(state.seats.configuration(), &configuration) {
+            state.seats.configure(self.began.elapsed(), configuration);
             state.wake();
         }
+    }
+
+    /// Has levels lend and borrow, also when nobody comes or goes; answers when it is time again.
+    fn look(&self) -> Instant {
+        let mut state = self.state.lock();
+        let again = state.seats.look(self.began.elapsed());
+        state.wake();
+        self.began + again
     }
 
     /// A seat; one that is waited for, with what says that it is there.
@@ -194,7 +220,7 @@ mod tests {
             let request = Request { user: "ann", groups: &groups, verb: "get", what };
             let class = self.1.classify(&request);
             let cluster = ClusterName::try_from(name).unwrap();
-            self.0.take((&cluster, &self.1), &class, 1).await
+            self.0.take((&cluster, || self.1.clone()), &class, 1).await
         }
 
         fn now(&self, name: &str) -> Option<Seat> {
@@ -202,7 +228,7 @@ mod tests {
         }
 
         fn state(&self) -> (usize, usize) {
-            let levels = self.0.levels(&ClusterName::root(), &self.1);
+            let levels = self.0.levels(&ClusterName::root(), || self.1.clone());
             let own = levels.iter().find(|level| &*level.name == "global-default").unwrap();
             (own.executing, own.waiting)
         }
@@ -246,6 +272,28 @@ mod tests {
         drop(served);
         drop(taken);
         assert_eq!(room.state(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_said_is_read_when_it_counts() {
+        let (room, root) = (Room::new(), ClusterName::root());
+        let _seat = room.now("root").unwrap();
+        let cluster = room.0.clusters.lock().all[&root].clone();
+        room.0.levels(&root, || {
+            assert!(cluster.state.is_locked(), "somebody newer may come in between");
+            room.1.clone()
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_alone_gets_what_others_lend() {
+        let room = Room::new();
+        let _taken: Vec<_> = (0..3).map(|_| room.now("root").unwrap()).collect();
+        let began = Instant::now();
+        // Nobody else comes or goes.
+        let seat = room.take("root").await;
+        assert!(seat.is_ok(), "it is lent by others");
+        assert_eq!(began.elapsed().as_secs(), 10);
     }
 
     #[tokio::test]

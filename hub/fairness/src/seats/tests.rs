@@ -41,7 +41,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_flow_of_a_thousand_holds_up_no_small_one() {
-    let mut seats = Seats::new(100, configuration(50));
+    let mut seats = Seats::new((100, u32::MAX), configuration(50));
     let (mut served, mut waiting, mut refused) = (Vec::new(), 0, 0);
     for _ in 0..1_000 {
         match ask(&mut seats, SECOND, "greedy") {
@@ -74,7 +74,7 @@ fn a_flow_of_a_thousand_holds_up_no_small_one() {
 
 #[test]
 fn seats_are_lent_and_come_back() {
-    let (mut seats, mut now) = (Seats::new(100, configuration(500)), SECOND);
+    let (mut seats, mut now) = (Seats::new((100, u32::MAX), configuration(500)), SECOND);
     let mut greedy = Vec::new();
     let mut take = |seats: &mut Seats, now, count: usize| {
         for _ in 0..count {
@@ -109,7 +109,7 @@ fn seats_are_lent_and_come_back() {
 
 #[test]
 fn a_level_that_goes_serves_who_is_in_it() {
-    let mut seats = Seats::new(100, configuration(50));
+    let mut seats = Seats::new((100, u32::MAX), configuration(50));
     let mut anns = Vec::new();
     for _ in 0..50 {
         match ask(&mut seats, SECOND, "ann") {
@@ -137,7 +137,7 @@ fn a_level_that_goes_serves_who_is_in_it() {
 
 #[test]
 fn who_is_exempt_never_waits() {
-    let mut seats = Seats::new(10, configuration(50));
+    let mut seats = Seats::new((10, u32::MAX), configuration(50));
     for _ in 0..10_000 {
         assert!(matches!(ask(&mut seats, SECOND, "root"), Asked::Granted(_)));
     }
@@ -185,7 +185,8 @@ impl Model {
 fn whatever_happens_seats_add_up() {
     for seed in 0..20 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut seats = Seats::new(random.u32(5..200), configuration(random.u32(1..20)));
+        let mut seats =
+            Seats::new((random.u32(5..200), u32::MAX), configuration(random.u32(1..20)));
         let (mut model, mut now) = (Model::default(), Duration::ZERO);
         for _ in 0..2_000 {
             now += Duration::from_millis(random.u64(0..40));
