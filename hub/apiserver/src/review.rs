@@ -276,7 +276,7 @@ async fn whose(bearers: &Bearers, cluster: Cluster<'_>, review: &Value) -> Resul
         Ok(known) => json!({
             "authenticated": true, "user": info(&known.user), "audiences": known.audiences,
         }),
-        Err(why) => json!({"user": {}, "error": why}),
+        Err(why) => json!({"user": {}, "error": why.to_string()}),
     };
     Ok(json!({
         "kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1",

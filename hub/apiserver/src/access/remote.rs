@@ -12,7 +12,7 @@ use tokio::time::timeout;
 /// Questions at a time, each on a connection of its own.
 pub(crate) const QUESTIONS_MAX: usize = 32;
 /// How long a question waits for its turn.
-const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Answers reviews, in JSON.
 #[async_trait]
@@ -22,6 +22,17 @@ pub trait Remote: Send + Sync {
     /// # Errors
     /// When there is no answer, in words for the log.
     async fn ask(&self, review: &Value) -> Result<Value, String>;
+}
+
+/// Why there is no answer. What has not been said is neither yes nor no: to ask again may help.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoAnswer {
+    /// As much is asked as may be.
+    #[error("too many questions are asked")]
+    Crowded,
+    /// In words for the log.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Somebody who is asked so many questions at a time, and no more.
@@ -39,10 +50,10 @@ impl InTurn {
     ///
     /// # Errors
     /// When there is no answer, or too much is asked.
-    pub(crate) async fn ask(&self, review: &Value) -> Result<Value, String> {
+    pub(crate) async fn ask(&self, review: &Value) -> Result<Value, NoAnswer> {
         let turn = timeout(TURN_TIMEOUT, self.turns.acquire()).await;
-        let _turn = turn.map_err(|_| "too many questions are asked".to_owned())?;
-        self.remote.ask(review).await
+        let _turn = turn.map_err(|_| NoAnswer::Crowded)?;
+        self.remote.ask(review).await.map_err(NoAnswer::Failed)
     }
 }
 

@@ -12,7 +12,7 @@ use freewheel_hub_store::Store;
 use freewheel_link::join::Token;
 use serde_json::Value;
 
-use super::bearer::{AskedToken, Known, TokenAuthenticator};
+use super::bearer::{AskedToken, Known, NotTaken, TokenAuthenticator};
 use super::user::{AUTHENTICATED, User};
 use crate::tokens::Issuer;
 
@@ -28,7 +28,7 @@ pub(super) struct BootstrapTokens {
 
 #[async_trait]
 impl TokenAuthenticator for BootstrapTokens {
-    async fn token(&self, asked: AskedToken<'_>) -> Result<Option<Known>, String> {
+    async fn token(&self, asked: AskedToken<'_>) -> Result<Option<Known>, NotTaken> {
         let Ok(token) = asked.token.parse::<Token>() else { return Ok(None) };
         let name = format!("bootstrap-token-{}", token.id());
         let secrets = Resource::new("", "secrets");

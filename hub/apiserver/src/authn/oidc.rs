@@ -26,8 +26,9 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::bearer::{AskedToken, Known, TokenAuthenticator};
+use super::bearer::{AskedToken, Known, NotTaken, TokenAuthenticator};
 use super::user::{AUTHENTICATED, User};
+use crate::access::remote::NoAnswer;
 use crate::tokens::Issuer;
 pub use configuration::{AuthenticationConfiguration, ConfigurationError, Provider};
 use configuration::{Claim, Jwt};
@@ -54,6 +55,8 @@ pub(super) struct Oidc {
 struct Keys {
     set: JwkSet,
     at: Option<i64>,
+    /// Why there were none then.
+    lacks: Option<String>,
 }
 
 impl Oidc {
@@ -91,7 +94,7 @@ impl Oidc {
         // Who does not answer is not asked again at once.
         let at = Some(self.issuer.now());
         let set = fetched.as_ref().map_or_else(|_| now.set.clone(), Clone::clone);
-        let keys = Arc::new(Keys { set, at });
+        let keys = Arc::new(Keys { set, at, lacks: fetched.as_ref().err().cloned() });
         self.keys.store(keys.clone());
         // What a provider has said once is good for as long as it says nothing else.
         if keys.set.has(token.key()) { Ok(keys) } else { fetched.map(|_| keys) }
@@ -117,15 +120,22 @@ impl Oidc {
 
 #[async_trait]
 impl TokenAuthenticator for Oidc {
-    async fn token(&self, asked: AskedToken<'_>) -> Result<Option<Known>, String> {
+    async fn token(&self, asked: AskedToken<'_>) -> Result<Option<Known>, NotTaken> {
         let Some(token) = ForeignToken::read(asked.token) else { return Ok(None) };
         let jwt = &self.provider.jwt;
         let said: Value = serde_json::from_slice(token.unproven_claims()).unwrap_or_default();
         if said["iss"] != *jwt.issuer.url {
             return Ok(None);
         }
-        let keys = self.keys(&token).await?;
-        let claims = keys.set.claims(&token).ok_or("oidc: failed to verify id token signature")?;
+        let keys = self.keys(&token).await.map_err(NoAnswer::Failed)?;
+        let claims = keys.set.claims(&token);
+        let claims = claims.ok_or_else(|| match &keys.lacks {
+            // It may be signed with a key that could not be fetched.
+            Some(why) if !keys.set.has(token.key()) => NoAnswer::Failed(why.clone()).into(),
+            Some(_) | None => {
+                NotTaken::from("oidc: failed to verify id token signature".to_owned())
+            }
+        })?;
         let claims: Value = serde_json::from_slice(&claims).map_err(|error| error.to_string())?;
         let user = user(jwt, &claims, self.issuer.now())?;
         Ok(asked.known(Arc::new(user), None))
@@ -254,7 +264,7 @@ jwt:
         (Oidc::new(providers.remove(0), issuer), elsewhere, clock)
     }
 
-    async fn ask(oidc: &Oidc, token: &str) -> Result<Option<Arc<User>>, String> {
+    async fn ask(oidc: &Oidc, token: &str) -> Result<Option<Arc<User>>, NotTaken> {
         let own = ["api".to_owned()];
         let cluster = Cluster { name: &ClusterName::root(), uid: None };
         let asked = AskedToken { token, cluster, audiences: &own, own: &own };
@@ -369,7 +379,11 @@ jwt:
         assert!(first.unwrap().is_some() && second.0.unwrap().is_some(), "the old key is good");
         assert!(second.1 < FETCH_TIMEOUT, "one of them asks");
         let stranger = TokenKey::read(&TokenKey::generate().unwrap()).unwrap();
-        assert!(ask(&oidc, &stranger.sign(&claims(|_| {})).unwrap()).await.is_err());
+        let strange = stranger.sign(&claims(|_| {})).unwrap();
+        for _ in 0..2 {
+            let why = ask(&oidc, &strange).await.unwrap_err();
+            assert!(matches!(why, NotTaken::Unanswered(_)), "it may be new: {why}");
+        }
         assert!(start.elapsed() <= FETCH_TIMEOUT * 2);
     }
 }

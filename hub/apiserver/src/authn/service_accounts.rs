@@ -11,7 +11,7 @@ use freewheel_hub_store::Store;
 use freewheel_link::names::ClusterName;
 use sha2::{Digest as _, Sha256};
 
-use super::bearer::{AskedToken, Known, TokenAuthenticator};
+use super::bearer::{AskedToken, Known, NotTaken, TokenAuthenticator};
 use crate::access::remembered::Remembered;
 use crate::tokens::{AccountToken, Issuer};
 
@@ -52,7 +52,7 @@ impl ServiceAccounts {
 
 #[async_trait]
 impl TokenAuthenticator for ServiceAccounts {
-    async fn token(&self, asked: AskedToken<'_>) -> Result<Option<Known>, String> {
+    async fn token(&self, asked: AskedToken<'_>) -> Result<Option<Known>, NotTaken> {
         let Some(token) = self.verified(&asked) else { return Ok(None) };
         let (snapshot, now) = (self.store.snapshot(), self.issuer.now());
         let user = token.user(&*snapshot, asked.cluster.name, now);
@@ -60,10 +60,8 @@ impl TokenAuthenticator for ServiceAccounts {
         let says = token.audiences();
         let known = asked.known(Arc::new(user), (!says.is_empty()).then_some(says));
         known.map(Some).ok_or_else(|| {
-            format!(
-                "token audiences {says:?} is invalid for the target audiences {:?}",
-                asked.audiences
-            )
+            let asked = asked.audiences;
+            format!("token audiences {says:?} is invalid for the target audiences {asked:?}").into()
         })
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 
-use super::bearer::{AskedToken, Known, TokenAuthenticator};
+use super::bearer::{AskedToken, Known, NotTaken, TokenAuthenticator};
 use super::user::{AUTHENTICATED, User};
 
 /// Why a file of tokens is none.
@@ -78,7 +78,7 @@ fn fields(line: &str) -> Option<Vec<String>> {
 
 #[async_trait]
 impl TokenAuthenticator for TokenFile {
-    async fn token(&self, asked: AskedToken<'_>) -> Result<Option<Known>, String> {
+    async fn token(&self, asked: AskedToken<'_>) -> Result<Option<Known>, NotTaken> {
         // By its hash, so that how long it takes tells nothing of those that are there.
         let digest: [u8; 32] = Sha256::digest(asked.token).into();
         Ok(self.0.get(&digest).and_then(|user| asked.known(user.clone(), None)))

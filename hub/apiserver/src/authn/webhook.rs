@@ -2,24 +2,41 @@
 //! there. What is said of a token counts for two minutes, as at kube-apiserver.
 //!
 //! Guarantees:
-//! - an answer is asked for once, and counts for as long as it is said to (`who_is_known_elsewhere_is_asked_about_once`);
-//! - strangers make few questions at a time: who comes with more is told to wait (`few_questions_are_asked_at_a_time`).
+//! - an answer is asked for once, yes or no, and counts for as long as it is said to
+//!   (`who_is_known_elsewhere_is_asked_about_once`, `who_is_refused_is_asked_about_once`), and those who come with the
+//!   same token at the same time wait for one answer (`those_who_ask_the_same_wait_for_one_answer`);
+//! - few questions are asked at a time, and who finds no turn is told to ask again (`few_questions_are_asked_at_a_time`);
+//!   strangers' tokens keep nobody waiting whose token was good before
+//!   (`tokens_that_were_good_wait_for_no_stranger_s`);
+//! - that nobody answers is in the log, once (`few_questions_are_asked_at_a_time`).
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
+use tokio::time::timeout;
+use tracing::{info, warn};
 
-use super::bearer::{AskedToken, Known, TokenAuthenticator};
+use super::bearer::{AskedToken, Known, NotTaken, TokenAuthenticator};
 use super::user::{AUTHENTICATED, User};
 use crate::access::remembered::Remembered;
-use crate::access::remote::{InTurn, QUESTIONS_MAX, Remote};
+use crate::access::remote::{InTurn, NoAnswer, QUESTIONS_MAX, Remote, TURN_TIMEOUT};
 use crate::tokens::Issuer;
 
 /// How long an answer counts (`--authentication-token-webhook-cache-ttl`).
 const ANSWER_SECONDS: i64 = 120;
 const ANSWERS_MAX: usize = 4_096;
+/// How long it is known of a token that it was good: an hour is what most of them live.
+const GOOD_SECONDS: i64 = 3_600;
+/// Questions at a time about tokens that were good, beside those about others.
+const GOOD_QUESTIONS_MAX: usize = 16;
+/// So many questions are kept before those are looked for that nobody asks any more.
+const ASKED_KEPT_MIN: usize = 64;
 
 /// A token, and for whom it is asked about.
 type Question = ([u8; 32], Vec<String>);
@@ -27,47 +44,133 @@ type Question = ([u8; 32], Vec<String>);
 /// Knows whom somebody else knows.
 pub(super) struct TokenWebhook {
     remote: InTurn,
+    /// The same about tokens that were good.
+    remote_of_good: InTurn,
     /// Knows the time.
     issuer: Issuer,
     known: Remembered<Question, Known>,
+    /// Whose they are not.
+    refused: Remembered<Question, ()>,
+    /// Tokens that were somebody's.
+    good: Remembered<[u8; 32], ()>,
+    asked: Mutex<Asked>,
+    /// There is no answer, and that was told.
+    is_failing: AtomicBool,
+}
+
+/// What is being asked.
+#[derive(Default)]
+struct Asked {
+    all: HashMap<Question, Weak<Turn<()>>>,
+    /// How many were left when those that nobody asks were looked for.
+    used: usize,
+}
+
+impl Asked {
+    /// The turn of those who ask this.
+    fn turn(&mut self, question: &Question) -> Arc<Turn<()>> {
+        if let Some(turn) = self.all.get(question).and_then(Weak::upgrade) {
+            return turn;
+        }
+        if ASKED_KEPT_MIN.max(2 * self.used) <= self.all.len() {
+            self.all.retain(|_, turn| turn.strong_count() != 0);
+            self.used = self.all.len();
+        }
+        let turn = Arc::default();
+        self.all.insert(question.clone(), Arc::downgrade(&turn));
+        turn
+    }
 }
 
 impl TokenWebhook {
     /// Asks this one.
     pub(super) fn new(remote: Arc<dyn Remote>, issuer: Issuer) -> Self {
-        let remote = InTurn::new(remote, QUESTIONS_MAX);
-        Self { remote, issuer, known: Remembered::new(ANSWERS_MAX) }
+        Self {
+            remote_of_good: InTurn::new(remote.clone(), GOOD_QUESTIONS_MAX),
+            remote: InTurn::new(remote, QUESTIONS_MAX),
+            issuer,
+            known: Remembered::new(ANSWERS_MAX),
+            refused: Remembered::new(ANSWERS_MAX),
+            good: Remembered::new(ANSWERS_MAX),
+            asked: Mutex::default(),
+            is_failing: AtomicBool::default(),
+        }
+    }
+
+    /// What was said of it, if that counts yet.
+    fn remembered(&self, question: &Question) -> Option<Option<Known>> {
+        let now = self.issuer.now();
+        let known = self.known.get(question, now).map(Some);
+        known.or_else(|| self.refused.get(question, now).map(|()| None))
+    }
+
+    /// Until those who ask the same have their answer.
+    async fn turn(&self, question: &Question) -> Result<OwnedMutexGuard<()>, NoAnswer> {
+        let turn = self.asked.lock().turn(question);
+        timeout(TURN_TIMEOUT, turn.lock_owned()).await.map_err(|_| NoAnswer::Crowded)
+    }
+
+    async fn ask(&self, token: &[u8; 32], review: &Value) -> Result<Value, NoAnswer> {
+        let was_good = self.good.get(token, self.issuer.now()).is_some();
+        let remote = if was_good { &self.remote_of_good } else { &self.remote };
+        let answer = remote.ask(review).await;
+        match &answer {
+            Err(error @ NoAnswer::Failed(_)) => {
+                if !self.is_failing.swap(true, Ordering::Relaxed) {
+                    warn!(%error, "the webhook that knows tokens does not answer");
+                }
+            }
+            Err(NoAnswer::Crowded) => {}
+            Ok(_) => {
+                if self.is_failing.swap(false, Ordering::Relaxed) {
+                    info!("the webhook that knows tokens answers again");
+                }
+            }
+        }
+        answer
+    }
+
+    fn remember(&self, question: &Question, known: Option<&Known>) {
+        let now = self.issuer.now();
+        let until = now.saturating_add(ANSWER_SECONDS);
+        match known {
+            Some(known) => {
+                self.known.put(question, known, until);
+                self.good.put(&question.0, &(), now.saturating_add(GOOD_SECONDS));
+            }
+            None => self.refused.put(question, &(), until),
+        }
     }
 }
 
 #[async_trait]
 impl TokenAuthenticator for TokenWebhook {
-    async fn token(&self, asked: AskedToken<'_>) -> Result<Option<Known>, String> {
+    async fn token(&self, asked: AskedToken<'_>) -> Result<Option<Known>, NotTaken> {
         let (token, audiences) = (asked.token, asked.audiences);
-        let question = (Sha256::digest(token).into(), audiences.to_vec());
-        if let Some(known) = self.known.get(&question, self.issuer.now()) {
-            return Ok(Some(known));
+        let question: Question = (Sha256::digest(token).into(), audiences.to_vec());
+        if let Some(said) = self.remembered(&question) {
+            return Ok(said);
+        }
+        let _turn = self.turn(&question).await?;
+        if let Some(said) = self.remembered(&question) {
+            return Ok(said);
         }
         let review = json!({
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
             "spec": {"token": token, "audiences": audiences},
         });
-        let answer = self.remote.ask(&review).await?;
+        let answer = self.ask(&question.0, &review).await?;
         let status = &answer["status"];
-        if status["authenticated"] != true {
-            return match status["error"].as_str().filter(|error| !error.is_empty()) {
-                Some(error) => Err(error.to_owned()),
-                None => Ok(None),
-            };
-        }
-        let says = status["audiences"].as_array().filter(|all| !all.is_empty());
-        let says = says.map(|all| list(all));
-        let known =
-            user(&status["user"]).and_then(|user| asked.known(Arc::new(user), says.as_deref()));
-        if let Some(known) = &known {
-            let until = self.issuer.now().saturating_add(ANSWER_SECONDS);
-            self.known.put(&question, known, until);
-        }
+        let known = if status["authenticated"] == true {
+            let says = status["audiences"].as_array().filter(|all| !all.is_empty());
+            let says = says.map(|all| list(all));
+            user(&status["user"]).and_then(|user| asked.known(Arc::new(user), says.as_deref()))
+        } else if let Some(error) = status["error"].as_str().filter(|error| !error.is_empty()) {
+            return Err(error.to_owned().into());
+        } else {
+            None
+        };
+        self.remember(&question, known.as_ref());
         Ok(known)
     }
 }
@@ -91,7 +194,7 @@ fn user(said: &Value) -> Option<User> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicI64, AtomicUsize};
 
     use freewheel_hub_objects::clock::Clock;
     use freewheel_hub_store::memory::MemoryStore;
@@ -113,7 +216,8 @@ mod tests {
                 "good" => json!({"authenticated": true, "user": {"username": "jane", "uid": "7",
                     "groups": ["dev"], "extra": {"a": ["b"]}}}),
                 "old" => json!({"error": "it is old"}),
-                "slow" => std::future::pending().await,
+                slow if slow.starts_with("slow") => std::future::pending().await,
+                "away" => return Err("it is away".to_owned()),
                 _ => json!({}),
             }}))
         }
@@ -128,7 +232,7 @@ mod tests {
         }
     }
 
-    async fn ask(webhook: &TokenWebhook, token: &str) -> Result<Option<Known>, String> {
+    async fn ask(webhook: &TokenWebhook, token: &str) -> Result<Option<Known>, NotTaken> {
         let own = ["api".to_owned()];
         let cluster = Cluster { name: &ClusterName::root(), uid: None };
         webhook.token(AskedToken { token, cluster, audiences: &own, own: &own }).await
@@ -150,7 +254,22 @@ mod tests {
         assert!(ask(&webhook, "good").await.unwrap().is_some());
         assert_eq!(remote.0.load(Ordering::SeqCst), 2);
         assert!(ask(&webhook, "unknown").await.unwrap().is_none());
-        assert_eq!(ask(&webhook, "old").await.unwrap_err(), "it is old");
+        let why = ask(&webhook, "old").await.unwrap_err();
+        assert_eq!(why, NotTaken::Refused("it is old".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_is_asked_about_once() {
+        let (remote, clock) = (Arc::new(Elsewhere::default()), Arc::new(Hands::default()));
+        let issuer = Issuer::new(Arc::new(MemoryStore::new()), clock.clone(), "https://hub");
+        let webhook = TokenWebhook::new(remote.clone(), issuer);
+        for _ in 0..3 {
+            assert!(ask(&webhook, "unknown").await.unwrap().is_none());
+        }
+        assert_eq!(remote.0.load(Ordering::SeqCst), 1);
+        clock.0.store(ANSWER_SECONDS + 1, Ordering::SeqCst);
+        assert!(ask(&webhook, "unknown").await.unwrap().is_none());
+        assert_eq!(remote.0.load(Ordering::SeqCst), 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -160,13 +279,56 @@ mod tests {
         let issuer = Issuer::new(Arc::new(MemoryStore::new()), clock, "https://hub");
         let webhook = Arc::new(TokenWebhook::new(remote.clone(), issuer));
         let mut waiting = tokio::task::JoinSet::new();
-        for _ in 0..QUESTIONS_MAX {
+        for number in 0..QUESTIONS_MAX {
             let webhook = webhook.clone();
-            waiting.spawn(async move { drop(ask(&webhook, "slow").await) });
+            waiting.spawn(async move { drop(ask(&webhook, &format!("slow-{number}")).await) });
         }
         tokio::task::yield_now().await;
-        assert_eq!(ask(&webhook, "good").await.unwrap_err(), "too many questions are asked");
+        let why = ask(&webhook, "good").await.unwrap_err();
+        assert_eq!(why, NotTaken::Unanswered(NoAnswer::Crowded));
         assert_eq!(remote.0.load(Ordering::SeqCst), QUESTIONS_MAX);
-        waiting.abort_all();
+        waiting.shutdown().await;
+        let why = ask(&webhook, "away").await.unwrap_err();
+        assert_eq!(why, NotTaken::Unanswered(NoAnswer::Failed("it is away".to_owned())));
+        assert!(webhook.is_failing.load(Ordering::SeqCst));
+        assert!(ask(&webhook, "good").await.unwrap().is_some());
+        assert!(!webhook.is_failing.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_that_were_good_wait_for_no_stranger_s() {
+        let (remote, clock) = (Arc::new(Elsewhere::default()), Arc::new(Hands::default()));
+        let issuer = Issuer::new(Arc::new(MemoryStore::new()), clock.clone(), "https://hub");
+        let webhook = Arc::new(TokenWebhook::new(remote.clone(), issuer));
+        assert!(ask(&webhook, "good").await.unwrap().is_some());
+        clock.0.store(ANSWER_SECONDS + 1, Ordering::SeqCst);
+        let mut waiting = tokio::task::JoinSet::new();
+        for number in 0..2 * QUESTIONS_MAX {
+            let webhook = webhook.clone();
+            waiting.spawn(async move { drop(ask(&webhook, &format!("slow-{number}")).await) });
+        }
+        tokio::task::yield_now().await;
+        let start = tokio::time::Instant::now();
+        assert!(ask(&webhook, "good").await.unwrap().is_some());
+        assert!(start.elapsed().is_zero());
+        waiting.shutdown().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_ask_the_same_wait_for_one_answer() {
+        let (remote, clock) = (Arc::new(Elsewhere::default()), Arc::new(Hands::default()));
+        let issuer = Issuer::new(Arc::new(MemoryStore::new()), clock, "https://hub");
+        let webhook = TokenWebhook::new(remote.clone(), issuer);
+        let all = (0..100).map(|_| ask(&webhook, "good"));
+        let all = futures::future::join_all(all).await;
+        assert!(all.into_iter().all(|said| said.unwrap().is_some()));
+        let same = (0..100).map(|_| ask(&webhook, "slow"));
+        let same = futures::future::join_all(same);
+        assert!(timeout(TURN_TIMEOUT / 2, same).await.is_err());
+        assert_eq!(remote.0.load(Ordering::SeqCst), 2);
+        for number in 0..1_000 {
+            drop(ask(&webhook, &format!("none-{number}")).await);
+        }
+        assert!(webhook.asked.lock().all.len() <= ASKED_KEPT_MIN);
     }
 }

@@ -17,7 +17,7 @@ use tracing::warn;
 use super::attributes::{Attributes, Cluster, Resource, What};
 use super::authorizer::{Authorizer, Decision, Rules};
 use crate::access::remembered::Remembered;
-use crate::access::remote::{InTurn, QUESTIONS_MAX, Remote};
+use crate::access::remote::{InTurn, NoAnswer, QUESTIONS_MAX, Remote};
 use crate::authn::User;
 
 const ALLOWED_SECONDS: i64 = 300;
@@ -49,7 +49,7 @@ impl AccessWebhook {
         Self(Arc::new(Inner { remote, remote_of_strangers, clock, known }))
     }
 
-    async fn ask(&self, user: &User, review: &Value) -> Result<Value, String> {
+    async fn ask(&self, user: &User, review: &Value) -> Result<Value, NoAnswer> {
         let Inner { remote, remote_of_strangers, .. } = &*self.0;
         let remote = if user.is_stranger() { remote_of_strangers } else { remote };
         remote.ask(review).await
@@ -71,7 +71,7 @@ impl Authorizer for AccessWebhook {
         let status = match self.ask(asked.user, &review).await {
             Ok(answer) => answer.get("status").cloned().unwrap_or_default(),
             Err(error) => {
-                warn!(error, "the webhook that decides on access does not answer");
+                warn!(%error, "the webhook that decides on access does not answer");
                 return Decision::none();
             }
         };
