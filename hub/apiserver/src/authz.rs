@@ -42,7 +42,7 @@ pub use attributes::{Attributes, Cluster, Resource, What};
 pub use authorizer::{Authorizer, Decision, Reason, Rules};
 pub use confined::CONFINED;
 use confined::Confined;
-pub(crate) use confined::may_ask_for;
+pub(crate) use confined::{home, may_ask_for};
 pub(crate) use escalation::{RoleEscalation, user_of};
 use probes::Probes;
 use roles::Roles;

@@ -6,6 +6,9 @@
 //!               ▼
 //! ```
 //!
+//! Places of the known are [shared](crate::flow::shares) by clusters, and in them by users; beyond their share they sit
+//! among the strangers.
+//!
 //! Whom we know shows only at the end of a handshake, so all come in by one line, and it has to be quick: as many
 //! strangers a second as there are places for them, over what a handshake takes.
 //!
@@ -13,6 +16,9 @@
 //! - however many strangers come, those whom we know keep places of their own
 //!   (`strangers_take_no_place_of_those_whom_the_hub_knows`,
 //!   `the_oldest_stranger_that_asks_nothing_goes_and_the_known_stay`);
+//! - nobody takes all places of the known (`nobody_takes_all_places_of_the_known`): when they are short, whoever has
+//!   none gets that of the oldest which asks nothing of those who have most
+//!   (`who_has_no_place_gets_one_of_those_who_have_most`);
 //! - a stranger is let be for a few times what a handshake takes just now (`connection_slots/pace.rs`), so that a crowd that
 //!   shakes hands does not throw itself out (`who_has_just_come_is_let_be_and_the_next_waits`), and strangers who flood
 //!   keep nobody waiting for long (`those_whom_we_know_get_through_soon_while_strangers_flood`,
@@ -40,6 +46,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
+use crate::flow::shares::{Holder, Sharer, Shares};
 use crate::memory_account::TotalMemory;
 use crate::send_backlog::SendBacklog;
 use crate::streaming::upgrade::Upgrade;
@@ -56,17 +63,23 @@ pub(crate) struct ConnectionSlots {
     /// Somebody has left.
     left: Notify,
     strangers: usize,
-    known: usize,
     all: Arc<TotalMemory>,
 }
 
-#[derive(Default)]
 struct HeldSlots {
     next: u64,
     /// In the order of their coming.
     strangers: BTreeMap<u64, Arc<ConnectionSlot>>,
-    known: BTreeMap<u64, Arc<ConnectionSlot>>,
+    known: BTreeMap<u64, KnownSlot>,
+    /// Places of the known.
+    places: Shares,
     pace: Pace,
+}
+
+/// One of those whom we know.
+struct KnownSlot {
+    slot: Arc<ConnectionSlot>,
+    holder: Holder,
 }
 
 /// One connection, as the door sees it.
@@ -94,8 +107,15 @@ pub(crate) struct ConnectionSlot {
 impl ConnectionSlots {
     /// So many for those whom we know, so many for strangers.
     pub(crate) fn new(known: usize, strangers: usize, all: Arc<TotalMemory>) -> Arc<Self> {
-        let (held, left) = (Mutex::default(), Notify::new());
-        Arc::new(Self { held, left, strangers: strangers.max(1), known, all })
+        let (places, left) = (Shares::of(known), Notify::new());
+        let held = HeldSlots {
+            next: 0,
+            strangers: BTreeMap::new(),
+            known: BTreeMap::new(),
+            places,
+            pace: Pace::default(),
+        };
+        Arc::new(Self { held: Mutex::new(held), left, strangers: strangers.max(1), all })
     }
 
     /// A place for a stranger from this address; waits while all of them are held by people who have just come.
@@ -129,7 +149,8 @@ impl ConnectionSlots {
 
     fn slots(&self) -> Vec<Arc<ConnectionSlot>> {
         let held = self.held.lock();
-        held.known.values().chain(held.strangers.values()).cloned().collect()
+        let known = held.known.values().map(|known| &known.slot);
+        known.chain(held.strangers.values()).cloned().collect()
     }
 }
 
@@ -162,6 +183,32 @@ impl HeldSlots {
     }
 }
 
+impl HeldSlots {
+    /// Whoever has no place of the known gets that of the oldest that asks nothing, of those who have most of them.
+    fn make_place(&mut self, holder: &Holder) {
+        let most = self.places.most();
+        if most < 2 || self.places.held_by(holder).0 != 0 {
+            return;
+        }
+        let goes = self.known.values().find(|known| {
+            self.places.held_by(&known.holder).0 == most
+                && known.slot.requests.load(Ordering::Relaxed) == 0
+        });
+        if let Some(slot) = goes.map(|known| known.slot.clone()) {
+            debug!("places are short: one of those who have most is sent away");
+            self.leave(slot.number);
+            slot.send_away();
+        }
+    }
+
+    /// One of the known has no place any more.
+    fn leave(&mut self, number: u64) {
+        if let Some(known) = self.known.remove(&number) {
+            self.places.give_back(&known.holder, 1);
+        }
+    }
+}
+
 /// A place that is held; it is free again when this is dropped.
 pub(crate) struct ConnectionPermit {
     slots: Arc<ConnectionSlots>,
@@ -170,13 +217,21 @@ pub(crate) struct ConnectionPermit {
 
 impl ConnectionPermit {
     /// Whoever sits here is known from now on. Beyond the places for such, they sit among the strangers.
-    pub(crate) fn known(&self) {
+    pub(crate) fn known(&self, who: Sharer<'_>) {
         let mut held = self.slots.held.lock();
-        if held.known.len() < self.slots.known
+        if !held.strangers.contains_key(&self.slot.number) {
+            return;
+        }
+        let holder = Holder::from(who);
+        if !held.places.fits(&holder, 1) {
+            held.make_place(&holder);
+        }
+        if held.places.fits(&holder, 1)
             && let Some(slot) = held.strangers.remove(&self.slot.number)
         {
             held.pace.note(slot.age());
-            held.known.insert(slot.number, slot);
+            held.places.take(&holder, 1);
+            held.known.insert(slot.number, KnownSlot { slot, holder });
             self.slot.known.store(true, Ordering::Relaxed);
             self.slots.left.notify_one();
         }
@@ -188,7 +243,7 @@ impl Drop for ConnectionPermit {
         self.slot.upgrade.forget();
         let mut held = self.slots.held.lock();
         if self.slot.known.load(Ordering::Relaxed) {
-            held.known.remove(&self.slot.number);
+            held.leave(self.slot.number);
         } else {
             held.strangers.remove(&self.slot.number);
         }

@@ -18,12 +18,19 @@ use crate::flow;
 use crate::flow::asked::Asked;
 use crate::path::{self, Route, verb};
 use crate::query::Query;
-use crate::registry::LoggedIn;
 use crate::request_body::RequestBody;
 use crate::request_metrics::Seen;
 use crate::tenant::Tenant;
 use crate::trail::Trail;
 use crate::{describe, media, registry, resource, respond};
+
+/// In an answer's extensions: who has shown by a token who they are, and where. Their connection is no stranger's any
+/// more.
+#[derive(Clone)]
+pub(crate) struct KnownBy {
+    pub(crate) cluster: ClusterName,
+    pub(crate) user: Arc<User>,
+}
 
 /// Answers a request, whatever it is.
 pub(crate) async fn handle(
@@ -44,7 +51,9 @@ pub(crate) async fn handle(
     trail.is_by(&user);
     trail.begin(hub.auditing.as_ref(), &mut request, Some(&user)).await;
     // Who shows a token sits on a connection that was a stranger's until then.
-    let logs_in = proven.is_none() && !user.is_stranger();
+    let cluster = tenant.as_ref().map_or_else(|_| ClusterName::root(), |it| it.name.clone());
+    let known_by = (proven.is_none() && !user.is_stranger())
+        .then(|| KnownBy { cluster: cluster.clone(), user: user.clone() });
     if registry::has(request.uri().path())
         && let Some(extra) = &hub.server.extra
         && !impersonate::is_asked(request.headers())
@@ -56,7 +65,6 @@ pub(crate) async fn handle(
     let accept = headers.get(ACCEPT).cloned();
     let (incoming, method, uri) = (&mut incoming, &method, &uri);
     let (passage, class) = (None, None);
-    let cluster = tenant.as_ref().map_or_else(|_| ClusterName::root(), |it| it.name.clone());
     let mut context =
         Context { hub, user, cluster, method, uri, headers, incoming, seen, trail, passage, class };
     let mut response = match answer(&mut context, tenant).await {
@@ -75,8 +83,8 @@ pub(crate) async fn handle(
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR && passage.is_some() {
         context.trail.failed(&context.user, method, uri.path());
     }
-    if logs_in {
-        response.extensions_mut().insert(LoggedIn);
+    if let Some(known_by) = known_by {
+        response.extensions_mut().insert(known_by);
     }
     response.map(|body| body.passing(passage))
 }

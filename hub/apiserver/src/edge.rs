@@ -27,7 +27,8 @@ use crate::authn::Proven;
 use crate::body::Body;
 use crate::connection_slots::ConnectionPermit;
 use crate::context::Hub;
-use crate::dispatch;
+use crate::dispatch::{self, KnownBy};
+use crate::flow::shares::Sharer;
 use crate::piece::BRIEF_ANSWER_BYTES;
 use crate::registry::LoggedIn;
 use crate::request_body::RequestBody;
@@ -66,9 +67,7 @@ pub(crate) async fn answer(
             respond::failure(error)
         }
     };
-    if response.extensions().get::<LoggedIn>().is_some() {
-        place.known();
-    }
+    note_login(&place, &response);
     let response = trail.answered(counted(response, backlog, reads)).await;
     let (mut parts, mut body) = seen.end(response).into_parts();
     trail.tell(&mut parts.headers);
@@ -83,6 +82,16 @@ pub(crate) async fn answer(
         body = body.holding(unread, http2);
     }
     Response::from_parts(parts, body.during(busy, stream::reset()))
+}
+
+/// Whoever has shown who they are sits on a place of the known from then on.
+fn note_login(place: &ConnectionPermit, response: &Response<Body>) {
+    if let Some(KnownBy { cluster, user }) = response.extensions().get() {
+        place.known(Sharer::of(cluster, &user.name));
+    } else if response.extensions().get::<LoggedIn>().is_some() {
+        // The registry's own logins name nobody.
+        place.known(Sharer::in_root(""));
+    }
 }
 
 /// Bytes of what comes before a request's body, some of them twice: much of it is looked at again later.

@@ -29,9 +29,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::authn::Proven;
+use crate::authz;
 use crate::connection_slots::{ConnectionPermit, ConnectionSlot, ConnectionSlots};
 use crate::context::{Hub, Server};
 use crate::edge;
+use crate::flow::shares::Sharer;
 use crate::flow::{Bounds, Flows};
 use crate::memory_account::{ALL_CONNECTIONS_BYTES_MAX, TotalMemory};
 use crate::shutdown::Begun;
@@ -214,8 +216,8 @@ impl Connection {
         let proven = Proven::of(&self.tls, tls.peer_certificates());
         let is_http2 = tls.alpn_protocol() == Some(b"h2");
         let known = proven.is_some();
-        if known {
-            place.known();
+        if let Some(user) = proven.as_ref().map(Proven::user) {
+            place.known(Sharer::at(authz::home(user), &user.name));
         }
         let name = proven.as_ref().map_or("a stranger", |proven| &proven.user().name);
         place.slot.taken_by(format!("{name} at {peer}"));

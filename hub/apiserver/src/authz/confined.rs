@@ -43,3 +43,9 @@ pub(crate) fn may_ask_for(user: &User, name: &str) -> bool {
     let is_home = |home: &str| home.split_once(':').is_some_and(|(own, _)| own == name);
     homes.peek().is_none() || homes.any(is_home)
 }
+
+/// The cluster that somebody is let into alone, by its name.
+pub(crate) fn home(user: &User) -> Option<&str> {
+    let home = user.groups.iter().find_map(|group| group.strip_prefix(CONFINED))?;
+    home.split_once(':').map(|(name, _)| name)
+}

@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::net::Ipv4Addr;
 
+use freewheel_link::names::ClusterName;
 use futures::FutureExt as _;
 use tokio::task::JoinHandle;
 
@@ -21,18 +22,18 @@ pub(super) async fn come(
     slots: &Arc<ConnectionSlots>,
     known: bool,
 ) -> (Arc<ConnectionSlot>, JoinHandle<()>) {
-    come_from(SOMEWHERE, slots, known).await
+    come_from(SOMEWHERE, slots, known.then_some(Sharer::in_root("ann"))).await
 }
 
 async fn come_from(
     from: IpAddr,
     slots: &Arc<ConnectionSlots>,
-    known: bool,
+    known: Option<Sharer<'_>>,
 ) -> (Arc<ConnectionSlot>, JoinHandle<()>) {
     let place = slots.take(from).await;
     let slot = place.slot.clone();
-    if known {
-        place.known();
+    if let Some(who) = known {
+        place.known(who);
     }
     let task = tokio::spawn(async move {
         let _place = place;
@@ -99,7 +100,7 @@ async fn waits(slots: &Arc<ConnectionSlots>, strangers: u64) -> Duration {
         let task = tokio::spawn(async move {
             sleep(handshake).await;
             if known {
-                place.known();
+                place.known(Sharer::in_root("ann"));
             }
             pending::<()>().await;
         });
@@ -121,19 +122,63 @@ async fn those_whom_we_know_get_through_soon_while_strangers_flood() {
 #[tokio::test(start_paused = true)]
 async fn who_comes_alone_is_let_be_while_a_crowd_has_to_go() {
     let slots = slots(1, 8);
-    let (_, alone) = come_from([192, 0, 2, 1].into(), &slots, false).await;
+    let (_, alone) = come_from([192, 0, 2, 1].into(), &slots, None).await;
     let mut crowd = Vec::new();
     for last in 1..8 {
-        crowd.push(come_from([198, 51, 100, last].into(), &slots, false).await.1);
+        crowd.push(come_from([198, 51, 100, last].into(), &slots, None).await.1);
     }
     for _ in 0..40 {
-        let (_, next) = come_from([203, 0, 113, 1].into(), &slots, false).await;
+        let (_, next) = come_from([203, 0, 113, 1].into(), &slots, None).await;
         next.abort();
-        crowd.push(come_from([198, 51, 100, 1].into(), &slots, false).await.1);
+        crowd.push(come_from([198, 51, 100, 1].into(), &slots, None).await.1);
     }
     assert!(!alone.is_finished());
     let gone = crowd.iter().filter(|one| one.is_finished()).count();
     assert!(33 <= gone, "{gone}");
+}
+
+/// The same, by this name in this cluster.
+async fn come_as(
+    slots: &Arc<ConnectionSlots>,
+    cluster: &str,
+    name: &str,
+) -> (Arc<ConnectionSlot>, JoinHandle<()>) {
+    let cluster = ClusterName::try_from(cluster).unwrap();
+    come_from(SOMEWHERE, slots, Some(Sharer::of(&cluster, name))).await
+}
+
+fn is_known(slot: &ConnectionSlot) -> bool {
+    slot.known.load(Ordering::Relaxed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_takes_all_places_of_the_known() {
+    let (slots, mut came) = (slots(8, 64), Vec::new());
+    for at in 0..20 {
+        came.push(come_as(&slots, "pi-7", &format!("user-{at}")).await);
+    }
+    assert_eq!(came.iter().filter(|(slot, _)| is_known(slot)).count(), 6);
+    let (admin, _task) = come_as(&slots, "root", "admin").await;
+    assert!(is_known(&admin));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_no_place_gets_one_of_those_who_have_most() {
+    let (slots, mut came) = (slots(8, 64), Vec::new());
+    for (cluster, count) in [("pi-7", 6), ("pi-8", 1), ("pi-9", 1)] {
+        for at in 0..count {
+            came.push(come_as(&slots, cluster, &format!("user-{at}")).await);
+        }
+    }
+    let _busy = came[0].0.busy();
+    let (next, _task) = come_as(&slots, "root", "admin").await;
+    assert!(is_known(&next));
+    let gone =
+        came.iter().position(|(slot, _)| !slots.held.lock().known.contains_key(&slot.number));
+    assert_eq!(gone, Some(1), "the oldest that asks nothing");
+    assert!(came.remove(1).1.await.unwrap_err().is_cancelled());
+    let (again, _task) = come_as(&slots, "pi-7", "user-1").await;
+    assert!(!is_known(&again), "who has some gets nobody else's");
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,7 +198,7 @@ async fn idle_is_who_neither_asks_nor_reads() {
     let start = Instant::now();
     place.slot.idle_for(long, short).await;
     assert_eq!(start.elapsed().as_secs(), 15);
-    place.known();
+    place.known(Sharer::in_root("ann"));
     let start = Instant::now();
     let busy = place.slot.busy();
     let watch = timeout(Duration::from_secs(3600), place.slot.idle_for(long, short));

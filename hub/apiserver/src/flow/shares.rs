@@ -39,6 +39,13 @@ struct Name {
     user: Arc<str>,
 }
 
+impl Name {
+    /// Whether it is beneath no other.
+    fn is_first(&self) -> bool {
+        self.cluster.is_empty() || self.user.is_empty()
+    }
+}
+
 /// Who holds a share.
 #[derive(Clone, Debug)]
 pub(crate) struct Holder {
@@ -63,6 +70,11 @@ impl<'a> Sharer<'a> {
     /// All of a cluster together.
     pub(crate) fn all_of(cluster: &'a ClusterName) -> Self {
         Self::of(cluster, "")
+    }
+
+    /// A user of the cluster of this name, or of the root.
+    pub(crate) const fn at(cluster: Option<&'a str>, user: &'a str) -> Self {
+        Self { cluster, user }
     }
 
     /// A user of the root.
@@ -120,6 +132,12 @@ impl Shares {
     pub(crate) fn held_by(&self, holder: &Holder) -> (usize, usize) {
         let first = self.held(&holder.first);
         (first, holder.own.as_ref().map_or(first, |own| self.held(own)))
+    }
+
+    /// How much whoever holds most has.
+    pub(crate) fn most(&self) -> usize {
+        let first = self.held.iter().filter(|(name, _)| name.is_first());
+        first.map(|(_, held)| *held).max().unwrap_or_default()
     }
 
     /// Whether they may have so much more.
