@@ -21,7 +21,7 @@ use crate::encode::Encoder;
 use crate::media::{Shape, Wanted, Wire, negotiate};
 use crate::respond;
 use crate::view::View;
-use crate::write::{Patch, settle};
+use crate::write::{Form, Patch, settle};
 
 const SUBRESOURCE: &str = "scale";
 
@@ -57,8 +57,9 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
     if apply::is_apply(call) {
         return lay(call, &body).await;
     }
+    let form = Form::of(call)?;
     let how = call.how("PatchOptions")?;
-    let patch = Patch::read(call, body, &how)?;
+    let patch = Patch::read(call, (form, body), &how)?;
     let kind = &call.view.stored;
     let unknown = Mutex::new(Vec::new());
     let change = |object: Value| {

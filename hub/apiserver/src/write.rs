@@ -71,9 +71,10 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
 
 /// PATCH of an object or a subresource that has its kind.
 pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    let form = Form::of(call)?;
     let encoder = call.encoder()?;
     let how = call.how("PatchOptions")?;
-    let patch = Patch::read(call, body, &how)?;
+    let patch = Patch::read(call, (form, body), &how)?;
     let view = &call.view;
     let typed = Typed::from(&*view.served);
     // The change may run again after a conflict; the last run counts.
@@ -211,28 +212,38 @@ pub(crate) struct Patch {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(crate) enum Form {
     Json,
     Merge,
     Strategic,
 }
 
+impl Form {
+    /// By its content type, which is looked at before all else.
+    pub(crate) fn of(call: &Call) -> Result<Self, ApiError> {
+        match call.content_type() {
+            "application/json-patch+json" => Ok(Self::Json),
+            "application/merge-patch+json" => Ok(Self::Merge),
+            "application/strategic-merge-patch+json" => Ok(Self::Strategic),
+            _ => {
+                let text = "415: Unsupported Media Type";
+                Err(respond::generic(415, "UnsupportedMediaType", text))
+            }
+        }
+    }
+}
+
 impl Patch {
-    /// From the body, by its content type.
-    pub(crate) fn read(call: &Call, body: Bytes, how: &WriteOptions) -> Result<Self, ApiError> {
+    /// From a body of this form.
+    pub(crate) fn read(
+        call: &Call,
+        (form, body): (Form, Bytes),
+        how: &WriteOptions,
+    ) -> Result<Self, ApiError> {
         if call.query.force.is_some() {
             let wrong = FieldError::forbidden("force", "may not be specified for non-apply patch");
             return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &[wrong]));
         }
-        let form = match call.content_type() {
-            "application/json-patch+json" => Form::Json,
-            "application/merge-patch+json" => Form::Merge,
-            "application/strategic-merge-patch+json" => Form::Strategic,
-            _ => {
-                let text = "415: Unsupported Media Type";
-                return Err(respond::generic(415, "UnsupportedMediaType", text));
-            }
-        };
         let strict = match how.field_validation {
             FieldValidation::Ignore => Vec::new(),
             FieldValidation::Strict | FieldValidation::Warn => {

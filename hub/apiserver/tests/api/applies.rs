@@ -236,6 +236,11 @@ async fn what_cannot_be_applied_is_told() {
         let answer = apply(&admin, path, body).await;
         assert_eq!((answer.code, answer.json()["message"].as_str()), (code, Some(message)));
     }
+    // What is no patch at all is told first.
+    for query in ["force=true", "dryRun=some"] {
+        let odd = admin.patch(&format!("{at}?{query}"), "odd-patch", &json!({})).await;
+        assert_eq!((odd.code, &odd.json()["reason"]), (415, &json!("UnsupportedMediaType")));
+    }
     let forced = admin.patch(&format!("{at}?force=true"), "merge-patch+json", &json!({})).await;
     assert_eq!(
         forced.json()["message"],
