@@ -12,10 +12,14 @@
 //!   (`events_are_those_of_kube_apiserver`);
 //! - each refusal is told, also one at the door (`who_is_refused_is_told_of`);
 //! - bodies are told where the policy asks for them, and nowhere else (`bodies_are_told_where_the_policy_asks_for_them`);
+//! - what is kept to be told is on its connection's account until it is written
+//!   (`bodies_that_are_told_of_are_on_their_connection_s_account_as_well`,
+//!   `what_a_watch_is_asked_with_is_on_the_account_of_its_connection`);
 //! - what policies and webhooks have to say to it is among the annotations, patches where it is told of bodies
 //!   (`what_rules_say_of_a_write_is_told`);
 //! - what lasts is told at its beginning and at its end, however it ends (`a_watch_is_told_when_it_begins_and_when_it_ends`).
 
+use std::any::Any;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -37,11 +41,17 @@ use crate::authn::User;
 use crate::authz::{Decision, Resource};
 use crate::body::Body;
 use crate::media::{self, Wire};
+use crate::memory_account::Held;
 use crate::path::verb;
 use crate::path::{self, Route, Target};
 use crate::query::Query;
 use crate::series::Labels;
 use crate::{flow, yaml};
+
+/// A body that is told of is there itself, as text, and in the line that is written.
+const BODY_COPIES: usize = 3;
+/// Addresses that a client says to have come by.
+const FORWARDED_MAX: usize = 15;
 
 /// Of what a client calls itself, as kube-apiserver has it.
 const USER_AGENT_BYTES_MAX: usize = 1_024;
@@ -68,6 +78,10 @@ pub(crate) struct Recording {
     /// It is about objects.
     has_objects: bool,
     progress: Progress,
+    /// What accounts for what it was asked with.
+    heading: Option<Arc<Held>>,
+    /// And for the text of its body.
+    _text: Option<Held>,
 }
 
 /// Tells by this clock of requests, where there is somebody to tell, and shows what becomes of events in the metrics.
@@ -181,7 +195,7 @@ impl Recording {
     pub(crate) async fn begin<B>(
         by: &Auditing,
         request: &mut Request<B>,
-        (number, from): (&str, Option<IpAddr>),
+        (number, from, heading): (&str, Option<IpAddr>, Option<&Arc<Held>>),
         user: Option<&User>,
     ) -> Option<Box<Self>> {
         let info = Info::of(request.method(), request.uri());
@@ -209,7 +223,9 @@ impl Recording {
         if told.level == Level::RequestResponse {
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
-        let mut recording = Box::new(Self { by: by.clone(), told, event, has_objects, progress });
+        let (by, heading) = (by.clone(), heading.cloned());
+        let mut recording =
+            Box::new(Self { by, told, event, has_objects, progress, heading, _text: None });
         if progress != Progress::Refused {
             recording.tell(Stage::RequestReceived).await;
         }
@@ -239,8 +255,14 @@ impl Recording {
         }
     }
 
-    /// This has come with it.
-    pub(crate) fn takes(&mut self, wire: Option<Wire>, body: &Bytes) {
+    /// How many times a body is there that comes with it: its text is told, in a line.
+    pub(crate) fn copies(&self) -> usize {
+        let is_told = self.has_objects && Level::Request <= self.told.level;
+        if is_told { BODY_COPIES } else { 1 }
+    }
+
+    /// This has come with it, and there was room for so many [copies](Self::copies).
+    pub(crate) fn takes(&mut self, wire: Option<Wire>, body: &Bytes, held: Option<&mut Held>) {
         if body.is_empty() || !self.has_objects {
             return;
         }
@@ -264,7 +286,10 @@ impl Recording {
             self.is_named(named);
         }
         if asks_for_it {
-            self.event.request_object = Some(self.text(value, !is_patch));
+            let text = self.text(value, !is_patch);
+            // Of another encoding than JSON it may be longer than was thought.
+            self._text = held.map(|held| held.split_or_more((BODY_COPIES - 1) * text.len()));
+            self.event.request_object = Some(text);
         }
     }
 
@@ -369,7 +394,9 @@ impl Drop for Recording {
         }
         for stage in stages {
             if let Some(line) = self.line_at(stage) {
-                self.by.audit.log.write_now(line, None);
+                let held = self.heading.clone();
+                let held = held.map(|held| -> Box<dyn Any + Send> { Box::new(held) });
+                self.by.audit.log.write_now(line, held);
             }
         }
     }
@@ -404,7 +431,8 @@ fn user_info(user: &User) -> UserInfo {
 fn source_ips(headers: &HeaderMap, from: Option<IpAddr>) -> Vec<String> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let read = |text: &str| text.trim().parse::<IpAddr>().ok();
-    let mut ips: Vec<IpAddr> = text("x-forwarded-for").split(',').filter_map(read).collect();
+    let mut ips: Vec<IpAddr> =
+        text("x-forwarded-for").split(',').filter_map(read).take(FORWARDED_MAX).collect();
     ips.extend(read(text("x-real-ip")).filter(|ip| !ips.contains(ip)));
     ips.extend(from.filter(|from| ips.last() != Some(from)));
     ips.iter().map(IpAddr::to_string).collect()
@@ -494,6 +522,9 @@ mod tests {
         headers.insert("x-forwarded-for", "1.1.1.1, nonsense,2.2.2.2".parse().unwrap());
         headers.insert("x-real-ip", "10.0.0.9".parse().unwrap());
         assert_eq!(source_ips(&headers, Some(from)), ["1.1.1.1", "2.2.2.2", "10.0.0.9"]);
+        headers.insert("x-forwarded-for", vec!["1.1.1.1"; 8_000].join(",").parse().unwrap());
+        let ips = source_ips(&headers, Some(from));
+        assert_eq!((ips.len(), ips.last().unwrap().as_str()), (16, "10.0.0.9"));
         headers.insert(USER_AGENT, "x".repeat(1_100).parse().unwrap());
         assert_eq!(user_agent(&headers).len(), 1_024 + "...TRUNCATED".len());
     }

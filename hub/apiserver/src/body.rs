@@ -5,6 +5,10 @@
 //!   (`pieces_are_made_as_there_is_room_for_them`, `small_answers_wait_for_room_as_well`);
 //! - what has said its end is not asked again, however long the request takes to end after it
 //!   (`a_pod_is_bound_once_and_its_log_comes_from_there`);
+//! - what comes with a request and is not read is read and thrown away while its answer lasts
+//!   (`a_body_that_nobody_wants_is_not_kept_while_its_answer_lasts`);
+//! - what a request was asked with is on its connection's account for as long as an answer is made of it
+//!   (`what_a_watch_is_asked_with_is_on_the_account_of_its_connection`);
 //! - an answer over HTTP/2 of more than a frame does not end before it is out, so that it can be reset until then
 //!   (`a_long_answer_ends_when_it_is_out`).
 
@@ -26,6 +30,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::connection_slots::Busy;
+use crate::connection_slots::unread_window::InWindow;
 use crate::flow::Passage;
 use crate::flow::large_answers::{AnswerRoom, Outgoing, RoomedBytes};
 use crate::memory_account::{Held, Shared};
@@ -39,6 +44,9 @@ pub use read::{MAX_BODY_BYTES, MAX_BODY_PAUSE, MAX_BODY_TIME, read};
 const UNREAD_BODY_LINGER: Duration = Duration::from_secs(10);
 /// … and how long nothing of it may come: a client that has seen the answer stops.
 const UNREAD_BODY_PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Frames of it that are thrown away before others have their turn.
+const UNREAD_FRAMES_AT_ONCE: usize = 32;
 
 /// A response body: one buffer, or chunks that come as they come.
 pub struct Body {
@@ -61,6 +69,8 @@ pub struct Body {
     slice: usize,
     /// To be dropped when it is out.
     _until_out: Option<Box<dyn Any + Send>>,
+    /// What accounts for what was asked, which is needed while the answer is made.
+    _heading: Option<Arc<Held>>,
     /// It counts among the answers that last.
     _counted: Option<Hold>,
     /// Its request is under way as long as it is.
@@ -83,11 +93,26 @@ impl From<Bytes> for Made {
 
 struct Unread {
     rest: Incoming,
+    /// What accounts for what the transport keeps of it.
+    _window: Option<InWindow>,
     /// Until when it is read beside the answer, and the end of that at the latest; `None` to let it be.
     reading: Option<(Pin<Box<Sleep>>, Instant)>,
 }
 
 impl Unread {
+    /// Lets go of what has come, while the answer goes on; answers whether there may be more.
+    fn throw_away(&mut self, cx: &mut Context<'_>) -> bool {
+        for _ in 0..UNREAD_FRAMES_AT_ONCE {
+            match http_body::Body::poll_frame(Pin::new(&mut self.rest), cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(_) => return false,
+                Poll::Pending => return true,
+            }
+        }
+        cx.waker().wake_by_ref();
+        true
+    }
+
     /// Ready when the client has stopped sending, or had its time.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some((pause, latest)) = &mut self.reading else { return Poll::Ready(()) };
@@ -160,10 +185,23 @@ impl Body {
     /// The same, holding what was not read of the request. With `read_on` this body ends when the client
     /// has sent all of it, or had its time: until then it can read the answer.
     #[must_use]
-    pub(crate) fn holding(self, rest: Incoming, read_on: bool) -> Self {
+    pub(crate) fn holding(
+        self,
+        (rest, window): (Incoming, Option<InWindow>),
+        read_on: bool,
+    ) -> Self {
         let reading = read_on
             .then(|| (Box::pin(sleep(UNREAD_BODY_PAUSE_MAX)), Instant::now() + UNREAD_BODY_LINGER));
-        Self { unread: Some(Unread { rest, reading }), ..self }
+        Self { unread: Some(Unread { rest, _window: window, reading }), ..self }
+    }
+
+    /// The same, which keeps what accounts for its request for as long as it is made as it is read.
+    #[must_use]
+    pub(crate) fn asked_with(mut self, heading: Option<Arc<Held>>) -> Self {
+        if matches!(self.kind, Kind::Chunks(_) | Kind::Foreign(_)) {
+            self._heading = heading;
+        }
+        self
     }
 
     /// The same, read by somebody who may stop to look at it.
@@ -249,6 +287,12 @@ impl Body {
             Kind::Foreign(body) => http_body::Body::poll_frame(Pin::new(body), cx),
             Kind::Large(answer) => Poll::Ready(answer.next().map(|piece| piece.map(Frame::data))),
         };
+        if next.is_pending()
+            && let Some(unread) = self.unread.as_mut().filter(|unread| unread.reading.is_some())
+            && !unread.throw_away(cx)
+        {
+            self.unread = None;
+        }
         if !matches!(next, Poll::Ready(None)) {
             return (next, shared);
         }
@@ -306,6 +350,7 @@ impl From<Kind> for Body {
             ends_when_out: false,
             slice: PIECE_BYTES,
             _until_out: None,
+            _heading: None,
             _counted: None,
             _passage: None,
             _busy: None,

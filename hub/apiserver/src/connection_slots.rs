@@ -32,6 +32,7 @@ mod greedy;
 mod pace;
 #[cfg(test)]
 mod tests;
+pub(crate) mod unread_window;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -51,6 +52,7 @@ use crate::memory_account::TotalMemory;
 use crate::send_backlog::SendBacklog;
 use crate::streaming::upgrade::Upgrade;
 use pace::Pace;
+use unread_window::UnreadWindow;
 
 /// When strangers have to go it is this part of their places at a time: to find them, all are looked at.
 const STRANGERS_EVICTED_DIVISOR: usize = 32;
@@ -100,6 +102,8 @@ pub(crate) struct ConnectionSlot {
     unread: AtomicBool,
     /// What the hub holds for whoever sits there.
     pub(crate) backlog: SendBacklog,
+    /// What the transport keeps for them of bodies on their way.
+    pub(crate) window: UnreadWindow,
     /// What the connection becomes.
     pub(crate) upgrade: Upgrade,
 }
@@ -265,6 +269,7 @@ impl ConnectionSlot {
             came: AtomicU64::new(0),
             unread: AtomicBool::new(false),
             backlog: SendBacklog::new(all),
+            window: UnreadWindow::default(),
             upgrade: Upgrade::default(),
         }
     }

@@ -8,7 +8,8 @@
 //!   `a_refusal_over_http_1_is_not_taken_back_by_a_reset`);
 //! - both for a while (`who_never_stops_sending_gets_the_answer_and_then_an_end`);
 //! - headers of more than a few kilobytes are on their connection's account until there is an answer
-//!   (`headers_are_on_the_account_of_their_connection`);
+//!   (`headers_are_on_the_account_of_their_connection`), and as long as that lasts
+//!   (`what_a_watch_is_asked_with_is_on_the_account_of_its_connection`);
 //! - an answer of more than a few kilobytes is on its connection's account before it is sent: one that was made without
 //!   room for it is thrown away, and its client told to ask again, unless it says what was done
 //!   (`what_is_made_without_room_is_not_kept`).
@@ -16,6 +17,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use freewheel_hub_schema::error::ApiError;
 use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::response::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -25,10 +27,12 @@ use tracing::Instrument as _;
 
 use crate::authn::Proven;
 use crate::body::Body;
-use crate::connection_slots::ConnectionPermit;
+use crate::connection_slots::unread_window::InWindow;
+use crate::connection_slots::{ConnectionPermit, ConnectionSlot};
 use crate::context::Hub;
 use crate::dispatch::{self, KnownBy};
 use crate::flow::shares::Sharer;
+use crate::memory_account::Held;
 use crate::piece::BRIEF_ANSWER_BYTES;
 use crate::registry::LoggedIn;
 use crate::request_body::RequestBody;
@@ -50,23 +54,26 @@ pub(crate) async fn answer(
     let (parts, incoming) = request.into_parts();
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
     let backlog = &place.slot.backlog;
-    let bytes = heading(&parts);
-    // It is there already: who waits for room would keep it on nobody's account meanwhile.
-    let heading =
-        if bytes <= BRIEF_ANSWER_BYTES { Ok(None) } else { backlog.account.hold_now(bytes) };
-    let (received, rest) = RequestBody::new(incoming, place.slot.clone());
+    let room = room(&place.slot, &parts, http2.then_some(&incoming));
+    let (heading, window, no_room) = match room {
+        Ok((heading, window)) => (heading.map(Arc::new), window, None),
+        Err(error) => (None, None, Some(error)),
+    };
+    let (received, rest) = RequestBody::new(incoming, window, place.slot.clone());
     let (mut seen, mut trail) = (hub.meters.begin(&parts.method), Trail::of(&parts, from));
-    let response = match &heading {
-        Ok(_) => {
+    trail.is_asked_with(heading.clone());
+    let response = match &no_room {
+        None => {
             let request = Request::from_parts(parts, received);
             let span = trail.span().clone();
             dispatch::handle(hub, proven, request, (&mut seen, &mut trail)).instrument(span).await
         }
-        Err(error) => {
+        Some(error) => {
             drop(received);
             respond::failure(error)
         }
     };
+    place.slot.upgrade.keep_heading(heading.as_ref());
     note_login(&place, &response);
     let response = trail.answered(counted(response, backlog, reads)).await;
     let (mut parts, mut body) = seen.end(response).into_parts();
@@ -81,6 +88,7 @@ pub(crate) async fn answer(
         }
         body = body.holding(unread, http2);
     }
+    let body = body.asked_with(heading);
     Response::from_parts(parts, body.during(busy, stream::reset()))
 }
 
@@ -92,6 +100,20 @@ fn note_login(place: &ConnectionPermit, response: &Response<Body>) {
         // The registry's own logins name nobody.
         place.known(Sharer::in_root(""));
     }
+}
+
+/// Room for what comes before a request's body, and for what the transport keeps of that. It is there already: who waits
+/// for room would keep it on nobody's account meanwhile.
+fn room(
+    slot: &ConnectionSlot,
+    parts: &http::request::Parts,
+    incoming: Option<&Incoming>,
+) -> Result<(Option<Held>, Option<InWindow>), ApiError> {
+    let (account, bytes) = (&slot.backlog.account, heading(parts));
+    let window = incoming.map(|body| slot.window.hold(account, body)).transpose()?.flatten();
+    // What is read of it takes as much again.
+    let held = if bytes <= BRIEF_ANSWER_BYTES { None } else { account.hold_now(2 * bytes)? };
+    Ok((held, window))
 }
 
 /// Bytes of what comes before a request's body, some of them twice: much of it is looked at again later.

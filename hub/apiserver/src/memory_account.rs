@@ -221,6 +221,28 @@ impl Held {
         Ok(())
     }
 
+    /// A part of it, as far as there is so much, which is free when that is dropped.
+    pub(crate) fn split(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { account: self.account.clone(), bytes, shared: None }
+    }
+
+    /// The same, and what it lacks of that beside it: the bytes are there already.
+    pub(crate) fn split_or_more(&mut self, bytes: usize) -> Self {
+        let mut part = self.split(bytes);
+        let more = bytes - part.bytes;
+        part.bytes = bytes;
+        self.account.held.fetch_add(more, Ordering::SeqCst);
+        self.account.all.add(more);
+        part
+    }
+
+    /// How much it is.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Gives back what is not needed.
     pub(crate) fn shrink(&mut self, bytes: usize) {
         let more = self.bytes.saturating_sub(bytes);
@@ -320,6 +342,17 @@ mod tests {
         let rest = at_once(&account, 1).expect("at once");
         drop((most, rest));
         assert!(at_once(&account, CONNECTION_BODY_BYTES_MAX).is_some());
+        assert_eq!((account.held(), account.all.held()), (0, 0));
+    }
+
+    #[test]
+    fn a_part_is_free_when_it_is_dropped() {
+        let account = account();
+        let mut held = account.piece(10);
+        let part = held.split(4);
+        drop(held);
+        assert_eq!((part.bytes(), account.held()), (4, 4));
+        drop(part);
         assert_eq!((account.held(), account.all.held()), (0, 0));
     }
 

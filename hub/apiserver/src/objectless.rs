@@ -44,10 +44,10 @@ async fn answered(
     let out = media::negotiate(context.header(&ACCEPT), |wanted| wanted.shape == Shape::Object)?;
     let wires = (media::body_wire(context.header(&CONTENT_TYPE))?, out.wire);
     let (slot, comes) = (context.incoming.slot().clone(), body::declared(context.incoming));
-    let _held = slot.backlog.hold(comes).await?;
+    let mut held = slot.backlog.hold(context.trail.copies() * comes).await?;
     let _comes = slot.backlog.account.coming(comes);
     let body = body::read(context.incoming).await?;
-    context.trail.takes(Some(wires.0), &body);
+    context.trail.takes(Some(wires.0), &body, held.as_mut());
     let hub = &context.hub;
     let asks = Asks { authorizers: &hub.authorizers, bearers: &hub.bearers, user, cluster };
     let namespace = target.namespace.as_deref().unwrap_or_default();

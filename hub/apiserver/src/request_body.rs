@@ -3,7 +3,9 @@
 //! Guarantees:
 //! - what is not read of a body is not lost with its reader. In HTTP/2, to let go of it before the answer is out
 //!   would reset the stream, and the client would never see the answer
-//!   (`a_refusal_arrives_even_when_the_body_has_not`, `a_refusal_over_http_2_leaves_its_client_the_time_to_send`).
+//!   (`a_refusal_arrives_even_when_the_body_has_not`, `a_refusal_over_http_2_leaves_its_client_the_time_to_send`);
+//! - what the transport keeps of it is on its connection's account until all of it has come
+//!   (`bodies_that_wait_are_on_the_account_once`).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,37 +17,47 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 
 use crate::connection_slots::ConnectionSlot;
+use crate::connection_slots::unread_window::InWindow;
 use crate::piece::BodyError;
 
 /// The body of a request.
 pub struct RequestBody {
     incoming: Option<Incoming>,
     back: Rest,
+    window: Option<InWindow>,
     slot: Arc<ConnectionSlot>,
 }
 
 /// Where the rest of a body is found when its reader has let go of it.
 #[derive(Clone, Default)]
-pub(crate) struct Rest(Option<Arc<Mutex<Option<Incoming>>>>);
+pub(crate) struct Rest(Option<Arc<Mutex<Option<Unread>>>>);
+
+/// What was not read, and what accounts for it.
+pub(crate) type Unread = (Incoming, Option<InWindow>);
 
 impl Rest {
     /// What was not read.
-    pub(crate) fn take(&self) -> Option<Incoming> {
+    pub(crate) fn take(&self) -> Option<Unread> {
         self.0.as_ref()?.lock().take()
     }
 }
 
 impl RequestBody {
     /// A body, and where its rest will be.
-    pub(crate) fn new(incoming: Incoming, slot: Arc<ConnectionSlot>) -> (Self, Rest) {
+    pub(crate) fn new(
+        incoming: Incoming,
+        window: Option<InWindow>,
+        slot: Arc<ConnectionSlot>,
+    ) -> (Self, Rest) {
         // Most requests have none.
         let back = if incoming.is_end_stream() { Rest(None) } else { Rest(Some(Arc::default())) };
-        (Self { incoming: Some(incoming), back: back.clone(), slot }, back)
+        (Self { incoming: Some(incoming), back: back.clone(), window, slot }, back)
     }
 
     /// All of it, to be read by somebody else.
     pub(crate) fn take(&mut self) -> Self {
-        Self { incoming: self.incoming.take(), back: self.back.clone(), slot: self.slot.clone() }
+        let (incoming, window) = (self.incoming.take(), self.window.take());
+        Self { incoming, back: self.back.clone(), window, slot: self.slot.clone() }
     }
 
     /// Where it comes from.
@@ -59,7 +71,7 @@ impl Drop for RequestBody {
         if let (Some(rest), Some(back)) = (self.incoming.take(), &self.back.0)
             && !rest.is_end_stream()
         {
-            *back.lock() = Some(rest);
+            *back.lock() = Some((rest, self.window.take()));
         }
     }
 }
@@ -73,7 +85,11 @@ impl http_body::Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        Pin::new(incoming).poll_frame(cx).map(|next| next.map(|frame| frame.map_err(Into::into)))
+        let next = Pin::new(&mut *incoming).poll_frame(cx);
+        if incoming.is_end_stream() {
+            self.window = None;
+        }
+        next.map(|next| next.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -47,8 +47,10 @@ pub(crate) async fn answer(
         let answer = streaming::proxy(&call, (context.method, context.uri), body).await;
         return Ok(finished(context, &call, answer));
     }
-    let (body, mut held) = body_of(&call, verb, context.incoming).await?;
-    context.trail.takes(media::body_wire(call.header(&CONTENT_TYPE)).ok(), &body);
+    let copies = context.trail.copies();
+    let (body, mut held) = body_of(&call, verb, (context.incoming, copies)).await?;
+    let wire = media::body_wire(call.header(&CONTENT_TYPE)).ok();
+    context.trail.takes(wire, &body, held.as_mut());
     let answer = if by_name {
         bind::bind_named(&call, body).await
     } else {
@@ -149,7 +151,7 @@ fn named(query: &Query, view: &View, verb: &str) -> Option<String> {
 async fn body_of(
     call: &Call,
     verb: &str,
-    incoming: &mut RequestBody,
+    (incoming, copies): (&mut RequestBody, usize),
 ) -> Result<(bytes::Bytes, Option<Held>), ApiError> {
     let reads = matches!(verb, "get" | "list" | "watch");
     let comes = if reads { 0 } else { body::declared(incoming) };
@@ -160,7 +162,7 @@ async fn body_of(
         // It may be another encoding's, or there in two.
         call.hub.server.objects.get(&call.object_ref()).map_or(0, |it| 2 * it.object.body.len())
     };
-    let held = call.slot.backlog.hold(comes + answered).await?;
+    let held = call.slot.backlog.hold(copies * comes + answered).await?;
     let body = if reads {
         bytes::Bytes::new()
     } else {

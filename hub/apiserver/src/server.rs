@@ -30,6 +30,7 @@ use tracing::{debug, info, warn};
 
 use crate::authn::Proven;
 use crate::authz;
+use crate::connection_slots::unread_window::WINDOW_BYTES;
 use crate::connection_slots::{ConnectionPermit, ConnectionSlot, ConnectionSlots};
 use crate::context::{Hub, Server};
 use crate::edge;
@@ -264,11 +265,8 @@ impl Connection {
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20))
             .adaptive_window(false);
-        if !known {
-            builder
-                .initial_stream_window_size(STRANGER_WINDOW_BYTES)
-                .initial_connection_window_size(STRANGER_WINDOW_BYTES);
-        }
+        let window = if known { WINDOW_BYTES } else { STRANGER_WINDOW_BYTES };
+        builder.initial_stream_window_size(window).initial_connection_window_size(window);
         builder
     }
 }

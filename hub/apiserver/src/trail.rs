@@ -12,6 +12,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_hub_objects::Notes;
@@ -26,6 +27,7 @@ use crate::authn::User;
 use crate::authz::{self, Attributes, Authorizer as _, Authorizers};
 use crate::body::Body;
 use crate::media::Wire;
+use crate::memory_account::Held;
 use crate::path::Target;
 use crate::tenant::Tenant;
 
@@ -41,6 +43,8 @@ pub(crate) struct Trail {
     span: Span,
     /// Where the request comes from.
     from: Option<IpAddr>,
+    /// What accounts for what it was asked with.
+    heading: Option<Arc<Held>>,
     /// What the audit log is told of it, if anything.
     recording: Option<Box<Recording>>,
 }
@@ -59,12 +63,17 @@ impl Trail {
             verb = Empty,
             resource = Empty,
         );
-        Self { number, span, from, recording: None }
+        Self { number, span, from, heading: None, recording: None }
     }
 
     /// Where what is logged of it belongs.
     pub(crate) const fn span(&self) -> &Span {
         &self.span
+    }
+
+    /// This accounts for what it was asked with.
+    pub(crate) fn is_asked_with(&mut self, heading: Option<Arc<Held>>) {
+        self.heading = heading;
     }
 
     /// It is this caller's.
@@ -93,7 +102,8 @@ impl Trail {
     ) {
         let Some(auditing) = auditing else { return };
         let number = String::from_utf8_lossy(self.number.as_bytes());
-        self.recording = Recording::begin(auditing, request, (&number, self.from), user).await;
+        let from = (&*number, self.from, self.heading.as_ref());
+        self.recording = Recording::begin(auditing, request, from, user).await;
     }
 
     /// It runs as somebody else.
@@ -126,10 +136,15 @@ impl Trail {
         }
     }
 
-    /// This has come with it.
-    pub(crate) fn takes(&mut self, wire: Option<Wire>, body: &Bytes) {
+    /// How many times a body is there that comes with it: the audit log may be told of all of it.
+    pub(crate) fn copies(&self) -> usize {
+        self.recording.as_ref().map_or(1, |recording| recording.copies())
+    }
+
+    /// This has come with it, and there was room for so many [copies](Self::copies).
+    pub(crate) fn takes(&mut self, wire: Option<Wire>, body: &Bytes, held: Option<&mut Held>) {
         if let Some(recording) = &mut self.recording {
-            recording.takes(wire, body);
+            recording.takes(wire, body, held);
         }
     }
 

@@ -1,8 +1,8 @@
 //! Label and field selectors: parsed once, matched many times against headers.
 //!
 //! Guarantees:
-//! - a text has up to [`MAX_TEXT`] bytes and [`MAX_REQUIREMENTS`] requirements, and what is beyond is refused
-//!   (`what_is_beyond_the_bounds_is_refused`);
+//! - a text has up to [`MAX_TEXT`] bytes, [`MAX_REQUIREMENTS`] requirements and [`MAX_VALUES`] values, and what is beyond
+//!   is refused (`what_is_beyond_the_bounds_is_refused`);
 //! - any text is answered (`hostile_texts_are_answered_and_never_panic`).
 
 mod field;
@@ -19,6 +19,8 @@ pub use requirement::{Operator, Requirement};
 pub const MAX_TEXT: usize = 64 * 1024;
 /// Most requirements in one selector.
 pub const MAX_REQUIREMENTS: usize = 1024;
+/// Most values in one selector: each takes many times its own length for as long as a watch lasts.
+pub const MAX_VALUES: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -78,6 +80,13 @@ mod tests {
         let values = |times: usize| format!("a in ({})", list("x", times));
         assert!(LabelSelector::parse(&values(MAX_TEXT / 2 - 10)).is_ok());
         assert!(LabelSelector::parse(&values(MAX_TEXT / 2)).is_err());
+
+        let different = |times: usize| {
+            let all: Vec<_> = (0..times).map(|at| format!("v{at}")).collect();
+            format!("a in ({}),b in ({})", all[..times / 2].join(","), all[times / 2..].join(","))
+        };
+        assert!(LabelSelector::parse(&different(4_096)).is_ok());
+        assert!(LabelSelector::parse(&different(4_097)).is_err());
 
         let name = "metadata.name=x";
         assert!(FieldSelector::parse(&list(name, MAX_REQUIREMENTS), pods).is_ok());

@@ -4,6 +4,8 @@
 //! - a session is run by its connection's task, so that whoever ends the one ends the other
 //!   (`a_session_ends_with_its_hub`).
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use http::{Request, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -12,6 +14,7 @@ use parking_lot::Mutex;
 use tracing::debug;
 
 use crate::flow::Passage;
+use crate::memory_account::Held;
 
 /// What is spoken after HTTP.
 pub(crate) type Raw = TokioIo<Upgraded>;
@@ -27,6 +30,8 @@ struct State {
     session: Option<BoxFuture<'static, ()>>,
     /// A session is under way as its request was.
     passage: Option<Passage>,
+    /// What accounts for what it was asked with.
+    heading: Option<Arc<Held>>,
 }
 
 impl Upgrade {
@@ -66,6 +71,14 @@ impl Upgrade {
         }
     }
 
+    /// Keeps what accounts for the request of a session that is promised.
+    pub(crate) fn keep_heading(&self, heading: Option<&Arc<Held>>) {
+        let mut state = self.0.lock();
+        if state.session.is_some() {
+            state.heading = heading.cloned();
+        }
+    }
+
     /// The connection is gone: what was promised of it is, too. A session has its connection, which would have it for ever.
     pub(crate) fn forget(&self) {
         let state = std::mem::take(&mut *self.0.lock());
@@ -74,10 +87,10 @@ impl Upgrade {
 
     /// The session, if there is one.
     pub(crate) async fn run(&self) {
-        let State { session, passage, .. } = std::mem::take(&mut *self.0.lock());
+        let State { session, passage, heading, .. } = std::mem::take(&mut *self.0.lock());
         if let Some(session) = session {
             session.await;
         }
-        drop(passage);
+        drop((passage, heading));
     }
 }

@@ -64,6 +64,22 @@ fn secret(name: &str) -> String {
 }
 
 #[tokio::test]
+async fn bodies_that_are_told_of_are_on_their_connection_s_account_as_well() {
+    let audited = audited("{level: Request}").await;
+    let line = audited.hub.admin().line().await;
+    // Of none of these is it known how large it will be, and nothing comes.
+    let mut stuck = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let line = line.clone();
+        stuck.spawn(async move { line.post_nothing(SECRETS).await.status() });
+    }
+    for _ in 0..3 {
+        let told = tokio::time::timeout(Duration::from_secs(40), stuck.join_next()).await;
+        assert_eq!(told.expect("there is room for one").unwrap().unwrap(), 429);
+    }
+}
+
+#[tokio::test]
 async fn events_are_those_of_kube_apiserver() {
     let audited = audited("{level: Metadata}").await;
     let admin = audited.hub.admin();

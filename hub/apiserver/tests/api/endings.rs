@@ -317,6 +317,11 @@ async fn a_delete_of_a_collection_that_waits_is_not_for_the_next_cluster() {
         let line = line.clone();
         bodies.spawn(async move { line.post_nothing(SECRETS).await });
     }
+    // Nor do the headers of those that wait behind them.
+    for _ in 0..60 {
+        let line = line.clone();
+        bodies.spawn(async move { line.post_nothing_with(SECRETS, 40_000).await });
+    }
     assert_eq!(line.get("/version").await.status(), 200);
     let waits = line.clone();
     let waits = tokio::spawn(async move { waits.delete(SECRETS).await });

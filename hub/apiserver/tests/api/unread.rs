@@ -371,6 +371,55 @@ async fn headers_are_on_the_account_of_their_connection() {
     assert_eq!(hub.admin().line().await.post_of(MAPS, map.into()).await.status(), 201);
 }
 
+#[tokio::test]
+async fn what_a_watch_is_asked_with_is_on_the_account_of_its_connection() {
+    let hub = Hub::start().await;
+    let line = hub.admin().line().await;
+    let labels: Vec<_> = (0..1_000).map(|at| format!("k{at}!={}", "v".repeat(50))).collect();
+    let path = format!("{MAPS}?watch=true&labelSelector={}", labels.join(","));
+    let (mut open, mut refused) = (Vec::new(), 0);
+    for _ in 0..250 {
+        let answer = line.get(&path).await;
+        match answer.status().as_u16() {
+            200 => open.push(answer),
+            429 => refused += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert!((20..=110).contains(&open.len()) && 140 <= refused, "{} and {refused}", open.len());
+    drop(open);
+    let goes = async {
+        while line.get(&path).await.status() != 200 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), goes).await.expect("it is free when they are over");
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_wants_is_not_kept_while_its_answer_lasts() {
+    let hub = Hub::start().await;
+    let stream = TokioIo::new(hub.admin().connect("h2").await);
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let (sent, end) = (Arc::new(AtomicUsize::new(0)), Arc::new(tokio::sync::Notify::new()));
+    let (counted, all) = (sent.clone(), end.clone());
+    let pieces = futures::stream::poll_fn(move |_| {
+        if 4 << 20 < counted.fetch_add(64 << 10, Ordering::SeqCst) {
+            all.notify_one();
+            return Poll::Ready(None);
+        }
+        let piece = hyper::body::Frame::data(Bytes::from(vec![7; 64 << 10]));
+        Poll::Ready(Some(Ok::<_, io::Error>(piece)))
+    });
+    let body = http_body_util::StreamBody::new(pieces);
+    let request = Request::get(format!("https://localhost{MAPS}?watch=true")).body(body).unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    timeout(Duration::from_secs(20), end.notified()).await.expect("it is read and thrown away");
+    drop(answer);
+}
+
 /// The next event of a watch whose client reads only when it is asked to.
 async fn event(body: &mut Incoming, rest: &mut Vec<u8>) -> (String, String, usize) {
     loop {

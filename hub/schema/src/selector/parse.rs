@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::lexer::{Lexer, Token};
 use super::requirement::{Operator, Requirement};
-use super::{MAX_REQUIREMENTS, MAX_TEXT};
+use super::{MAX_REQUIREMENTS, MAX_TEXT, MAX_VALUES};
 use crate::error::ApiError;
 use crate::name;
 
@@ -14,7 +14,7 @@ pub(super) fn requirements(text: &str) -> Result<Vec<Requirement>, ApiError> {
         return Err(ApiError::bad_request("labelSelector is too long"));
     }
     let mut lexer = Lexer::new(text);
-    let mut requirements = Vec::new();
+    let (mut requirements, mut values) = (Vec::new(), 0);
     match lexer.peek() {
         Token::End => return Ok(requirements),
         Token::Word(_) | Token::Not => {}
@@ -29,7 +29,12 @@ pub(super) fn requirements(text: &str) -> Result<Vec<Requirement>, ApiError> {
         if requirements.len() == MAX_REQUIREMENTS {
             return Err(ApiError::bad_request("labelSelector has too many requirements"));
         }
-        requirements.push(requirement(&mut lexer)?);
+        let next = requirement(&mut lexer)?;
+        values += next.operator.values();
+        if MAX_VALUES < values {
+            return Err(ApiError::bad_request("labelSelector has too many values"));
+        }
+        requirements.push(next);
         match lexer.next() {
             Token::End => return Ok(requirements),
             Token::Comma => {}

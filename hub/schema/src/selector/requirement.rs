@@ -28,6 +28,16 @@ pub enum Operator {
     Less(i64),
 }
 
+impl Operator {
+    /// How many values it has.
+    pub(super) fn values(&self) -> usize {
+        match self {
+            Self::In(values) | Self::NotIn(values) => values.len(),
+            Self::Exists | Self::DoesNotExist | Self::Greater(_) | Self::Less(_) => 0,
+        }
+    }
+}
+
 impl Requirement {
     pub(super) fn holds(&self, value: Option<&str>) -> bool {
         let number = || value.and_then(|v| v.parse::<i64>().ok());
