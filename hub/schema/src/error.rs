@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::told::{TOLD_BYTES_MAX, shortened};
+
 /// Most mistakes that one answer names: a body of thousands must not make an answer of megabytes.
 pub const MAX_CAUSES: usize = 200;
-/// Most bytes of a value, and of a path to one, that a mistake repeats: what was sent need not come back as a whole.
-const VALUE_SHOWN_BYTES_MAX: usize = 1024;
+/// The reason of what could not be looked at (apimachinery's field.InternalError).
+const NOT_NOW: &str = "InternalError";
 
 /// The cause that new content of a namespace is refused for while it goes.
 pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
@@ -143,6 +145,27 @@ impl FieldError {
         }
     }
 
+    /// It could not be looked at now, and may be another time. Whoever gets it among the mistakes of an object answers that
+    /// the hub is busy.
+    #[must_use]
+    pub fn not_now(field: impl Into<String>, why: &str) -> Self {
+        let message = format!("Internal error: {why}");
+        Self { reason: NOT_NOW, field: field.into(), message }
+    }
+
+    /// Whether it says so.
+    #[must_use]
+    pub fn is_not_now(&self) -> bool {
+        self.reason == NOT_NOW
+    }
+
+    /// As far as anybody is told.
+    #[must_use]
+    pub fn in_short(self) -> Self {
+        let Self { reason, field, message } = self;
+        Self { reason, field: shown(field), message: shortened(message, 2 * TOLD_BYTES_MAX) }
+    }
+
     /// The same value twice in a list that is a set.
     #[must_use]
     pub fn duplicate(field: impl Into<String>, value: &Value) -> Self {
@@ -211,7 +234,8 @@ impl ApiError {
             .iter()
             .take(MAX_CAUSES)
             .map(|e| {
-                (shown(e.field.clone()), shortened(e.message.clone(), 2 * VALUE_SHOWN_BYTES_MAX))
+                let FieldError { field, message, .. } = e.clone().in_short();
+                (field, message)
             })
             .collect();
         let mut seen = BTreeSet::new();
@@ -245,6 +269,14 @@ impl ApiError {
     #[must_use]
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
+    }
+
+    /// 503: too much goes on at the moment.
+    #[must_use]
+    pub fn busy(message: impl Into<String>) -> Self {
+        let details = Details { retry_after_seconds: Some(1), ..Details::default() };
+        let details = Some(Box::new(details));
+        Self { code: 503, reason: "ServiceUnavailable", message: message.into(), details }
     }
 
     /// 500: our fault.
@@ -319,17 +351,7 @@ impl Cause {
 
 /// What a mistake repeats of what was sent.
 fn shown(text: String) -> String {
-    shortened(text, VALUE_SHOWN_BYTES_MAX)
-}
-
-/// The text, or its beginning and how long it is.
-fn shortened(mut text: String, most: usize) -> String {
-    if most < text.len() {
-        let bytes = text.len();
-        text.truncate(text.floor_char_boundary(most));
-        text.push_str(&format!("… ({bytes} bytes)"));
-    }
-    text
+    shortened(text, TOLD_BYTES_MAX)
 }
 
 fn qualified(group: &str, what: &str) -> String {

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! error      a Kubernetes Status on its way to the caller
+//! field_errors  mistakes of an object as they are found; path: where they are; told: how much of what is long
 //! object     key, header, canonical JSON: what the store holds
 //! uid        what tells one object from the next of its name
 //! depth      how many levels it may have
@@ -23,6 +24,7 @@
 
 pub mod depth;
 pub mod error;
+pub mod field_errors;
 pub mod gvk;
 pub mod kind;
 pub mod layer;
@@ -32,6 +34,7 @@ pub mod namespace;
 pub mod object;
 pub mod openapi;
 pub mod patch;
+pub mod path;
 pub mod protobuf;
 pub mod quantity;
 pub mod registry;
@@ -39,5 +42,6 @@ pub mod selector;
 mod shared_text;
 pub mod table;
 pub mod time;
+pub mod told;
 pub mod types;
 pub mod uid;
