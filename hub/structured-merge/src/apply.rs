@@ -81,11 +81,10 @@ pub(crate) fn apply(
 fn conflicts(managers: &Managers, writing: &Writing<'_>, changed: &Set) -> Vec<ConflictWith> {
     let others = managers.0.iter().filter(|entry| !entry.manager.is(writing.manager));
     let of = |entry: &Entry| {
-        let manager = entry.manager.clone();
-        let paths = entry.set().intersection(changed).paths().into_iter();
-        paths.map(move |path| ConflictWith(Conflict { manager: manager.clone(), path }))
+        let (manager, fields) = (entry.manager.clone(), entry.set().intersection(changed));
+        (!fields.is_empty()).then_some(ConflictWith(Conflict { manager, fields }))
     };
-    others.flat_map(of).collect()
+    others.filter_map(of).collect()
 }
 
 /// Without what the applier named last time and nobody owns now.

@@ -159,7 +159,7 @@ impl Walk {
     fn field(&mut self, key: &str, old: Option<&Value>, new: Option<&Value>, atom: &MapAtom<'_>) {
         // Most of what is looked at is the same, and needs no path.
         if old != new {
-            self.inside(PathElement::Field(key.to_owned()), old, new, atom.at(key));
+            self.inside(PathElement::Field(key.into()), old, new, atom.at(key));
         }
     }
 
@@ -258,7 +258,7 @@ mod tests {
             "metadata": {"labels": {"a": "b"}}});
         let new = json!({"spec": {"ports": [{"port": 80, "name": "b"}, {"port": 82}], "selector": {"x": "y"}},
             "metadata": {"labels": {"a": "b"}}});
-        let shown = |set: &Set| set.paths().iter().map(|p| path::shown(p)).collect::<Vec<_>>();
+        let shown = |set: &Set| set.paths().iter().map(path::shown).collect::<Vec<_>>();
         let told = compare(&old, &new, service);
         assert_eq!(shown(&told.modified), [r#".spec.ports[port=80,protocol="TCP"].name"#]);
         assert_eq!(

@@ -1,16 +1,21 @@
 //! What keeps an object from being applied.
+//!
+//! Guarantees:
+//! - conflicts take no more memory than what they are about, and no more is told of them than anybody reads
+//!   (`many_conflicts_in_long_names_are_told_in_short`).
 
-use freewheel_hub_schema::error::{ApiError, Cause, Details};
+use freewheel_hub_schema::error::{ApiError, Cause, Details, MAX_CAUSES};
 
 use crate::managers::{Manager, Operation};
-use crate::path::{self, PathElement};
+use crate::path;
 use crate::scalar;
+use crate::set::Set;
 
-/// A field that somebody else owns, and that would become another.
+/// Fields that somebody else owns, and that would become others.
 #[derive(Clone, Debug)]
 pub(crate) struct Conflict {
     pub(crate) manager: Manager,
-    pub(crate) path: Vec<PathElement>,
+    pub(crate) fields: Set,
 }
 
 /// Why an object is not applied.
@@ -24,7 +29,7 @@ pub enum NotApplied {
     Conflicts(Vec<ConflictWith>),
 }
 
-/// A field that somebody else owns.
+/// Fields that somebody else owns.
 #[derive(Debug)]
 pub struct ConflictWith(pub(crate) Conflict);
 
@@ -39,31 +44,52 @@ impl From<NotApplied> for ApiError {
 }
 
 fn of_conflicts(conflicts: &[ConflictWith]) -> ApiError {
-    let mut error = ApiError::new(409, "Conflict", message(conflicts));
-    let causes = conflicts.iter().map(|ConflictWith(one)| Cause {
-        reason: "FieldManagerConflict".to_owned(),
-        message: format!("conflict with {}", shown(&one.manager)),
-        field: path::shown(&one.path),
+    let count = conflicts.iter().map(|ConflictWith(one)| one.fields.len()).sum();
+    let told = told(conflicts);
+    let mut error = ApiError::new(409, "Conflict", message(&told, count));
+    let causes = told.into_iter().flat_map(|(manager, fields)| {
+        let message = format!("conflict with {}", shown(manager));
+        let reason = "FieldManagerConflict".to_owned();
+        let cause = move |field| Cause { reason: reason.clone(), message: message.clone(), field };
+        fields.into_iter().map(cause)
     });
     error.details = Some(Box::new(Details { causes: causes.collect(), ..Details::default() }));
     error
 }
 
-fn message(conflicts: &[ConflictWith]) -> String {
-    if let [ConflictWith(one)] = conflicts {
-        let (who, what) = (shown(&one.manager), path::shown(&one.path));
+/// Who owns which fields, as far as anybody is told.
+fn told(conflicts: &[ConflictWith]) -> Vec<(&Manager, Vec<String>)> {
+    let mut left = MAX_CAUSES;
+    let mut all = Vec::new();
+    for ConflictWith(one) in conflicts {
+        let mut fields = Vec::new();
+        if left == 0 {
+            break;
+        }
+        one.fields.each(&mut |path| {
+            fields.push(path::shown(path.iter().copied()));
+            left -= 1;
+            left != 0
+        });
+        all.push((&one.manager, fields));
+    }
+    all
+}
+
+fn message(told: &[(&Manager, Vec<String>)], count: usize) -> String {
+    if let ([(manager, fields)], 1) = (told, count) {
+        let (who, what) = (shown(manager), fields.concat());
         return format!("Apply failed with 1 conflict: conflict with {who}: {what}");
     }
     let mut lines = Vec::new();
-    let mut last: Option<&Manager> = None;
-    for ConflictWith(one) in conflicts {
-        if !last.is_some_and(|last| last.is(&one.manager)) {
-            lines.push(format!("conflicts with {}:", shown(&one.manager)));
-        }
-        lines.push(format!("- {}", path::shown(&one.path)));
-        last = Some(&one.manager);
+    for (manager, fields) in told {
+        lines.push(format!("conflicts with {}:", shown(manager)));
+        lines.extend(fields.iter().map(|field| format!("- {field}")));
     }
-    format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
+    if MAX_CAUSES < count {
+        lines.push(format!("and {} more", count - MAX_CAUSES));
+    }
+    format!("Apply failed with {count} conflicts: {}", lines.join("\n"))
 }
 
 fn shown(manager: &Manager) -> String {

@@ -42,7 +42,7 @@ impl Walk {
 
     fn map(&mut self, map: &Map<String, Value>, atom: &MapAtom<'_>) {
         for (key, inner) in map {
-            self.path.push(PathElement::Field(key.clone()));
+            self.path.push(PathElement::Field(key.as_str().into()));
             self.visit(inner, atom.at(key));
             let is_empty = inner.is_null() || inner.as_object().is_some_and(Map::is_empty);
             // A field of a struct is there by what is inside, a key of a map by itself.
@@ -56,7 +56,7 @@ impl Walk {
     fn list(&mut self, items: &[Value], atom: &ListAtom<'_>) {
         let (mut seen, mut twice) = (Set::default(), Set::default());
         // What is no element of such a list is told by a step to nothing, by which the list has something in it.
-        let nothing = || PathElement::Key(Vec::new());
+        let nothing = || PathElement::Key([].into());
         let step = |item| element::step(atom, item).unwrap_or_else(|_| nothing());
         let steps: Vec<_> = items.iter().map(step).collect();
         for step in &steps {
@@ -108,7 +108,7 @@ mod tests {
         let told = |gates| {
             let set = of(&json!({"spec": {"schedulingGates": gates}}), pod);
             let all = with_named_fields(&set, pod);
-            all.has(&["spec", "schedulingGates"].map(|name| PathElement::Field(name.to_owned())))
+            all.has(&["spec", "schedulingGates"].map(|name| PathElement::Field(name.into())))
         };
         assert!(told(json!([null])));
         assert!(!told(json!([])));
@@ -122,7 +122,7 @@ mod tests {
             "spec": {"containers": [{"name": "c", "ports": [{"containerPort": 80}], "args": ["x"]}],
                 "nodeSelector": {"n": "m"}, "securityContext": {}, "volumes": []},
         });
-        let shown: Vec<_> = of(&value, pod).paths().iter().map(|p| path::shown(p)).collect();
+        let shown: Vec<_> = of(&value, pod).paths().iter().map(path::shown).collect();
         assert_eq!(
             shown,
             [

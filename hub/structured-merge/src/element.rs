@@ -49,5 +49,5 @@ fn keys(list: &ListAtom<'_>, item: &Value) -> Result<PathElement, String> {
         ));
     }
     keys.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(PathElement::Key(keys))
+    Ok(PathElement::Key(keys.into()))
 }

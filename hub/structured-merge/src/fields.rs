@@ -57,6 +57,17 @@ pub(crate) fn write(set: &Set) -> Map<String, Value> {
 
 /// Whether something is in both.
 pub(crate) fn touches(fields: &Map<String, Value>, set: &Set) -> bool {
+    if fields.len() < set.nodes.len() {
+        return fields.iter().any(|(key, inner)| {
+            let (Ok(step), Value::Object(inner)) = (PathElement::read(key), inner) else {
+                return false;
+            };
+            let node = set.nodes.get(&step);
+            node.is_some_and(|node| {
+                (node.member && is_member(inner)) || touches(inner, &node.children)
+            })
+        });
+    }
     set.nodes.iter().any(|(step, node)| {
         let Some(Value::Object(inner)) = fields.get(&step.text()) else { return false };
         (node.member && is_member(inner)) || touches(inner, &node.children)

@@ -29,7 +29,11 @@ pub(crate) fn conflicts_left(
     api_version: &str,
 ) -> Vec<ConflictWith> {
     let Some(allowed) = allowed(live, typed, api_version) else { return conflicts };
-    conflicts.into_iter().filter(|ConflictWith(one)| !allowed.has(&one.path)).collect()
+    let left = |ConflictWith(mut one): ConflictWith| {
+        one.fields.remove(&allowed);
+        (!one.fields.is_empty()).then_some(ConflictWith(one))
+    };
+    conflicts.into_iter().filter_map(left).collect()
 }
 
 /// What was applied by the client and is still so.

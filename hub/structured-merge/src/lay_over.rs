@@ -4,12 +4,16 @@
 //! - nothing that is owned as a whole is changed so, of which what is not said would go
 //!   (`what_is_owned_as_a_whole_is_not_laid_over`).
 
+use freewheel_hub_schema::told::TOLD_BYTES_MAX;
 use freewheel_hub_schema::types::Typed;
 use serde_json::Value;
 
 use crate::atom::TypeRef;
 use crate::merge::merge;
 use crate::ownership::{check_fits, root};
+
+/// Places of what is owned as a whole that are told.
+const WHOLES_MAX: usize = 100;
 
 /// `patch` laid over `live`.
 ///
@@ -31,12 +35,19 @@ pub fn lay_over(typed: Typed<'_>, live: &Value, patch: &Value) -> Result<Value, 
     Ok(merge(Some(live), Some(patch), root(typed)).unwrap_or_default())
 }
 
+fn tell(path: &str, found: &mut Vec<String>) {
+    if found.len() < WHOLES_MAX {
+        let short = &path[..path.floor_char_boundary(TOLD_BYTES_MAX)];
+        found.push(short.to_owned());
+    }
+}
+
 /// Paths of what is owned as a whole.
 fn find_wholes(typed: TypeRef<'_>, value: &Value, path: &mut String, found: &mut Vec<String>) {
     let (atom, length) = (typed.resolve(), path.len());
     if let (Value::Object(fields), Some(map)) = (value, &atom.map) {
         if map.atomic {
-            found.push(path.clone());
+            tell(path, found);
         }
         for (key, value) in fields {
             path.push('.');
@@ -47,7 +58,7 @@ fn find_wholes(typed: TypeRef<'_>, value: &Value, path: &mut String, found: &mut
     }
     if let (Value::Array(items), Some(list)) = (value, &atom.list) {
         if list.atomic {
-            found.push(path.clone());
+            tell(path, found);
         }
         for (index, item) in items.iter().enumerate() {
             path.push_str(&format!("[{index}]"));

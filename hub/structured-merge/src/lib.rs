@@ -5,7 +5,7 @@
 //! apply         merge, prune, conflicts        track   who owns what after any other write
 //! lay_over      the same without owners, for admission policies
 //! last_applied  kubectl's annotation           conflict   why an object is not applied
-//! managers      metadata.managedFields: who owns what, and since when
+//! managers      metadata.managedFields: who owns what, and since when; entry: one of them; oldest: those that become one
 //! fields, set, path     fieldsV1; sets of paths; paths
 //! merge, compare, content, prune, reform, mistakes     one walk each over objects and their type in step
 //! unset         what Go holds of fields that were never set
@@ -23,12 +23,14 @@ mod compare;
 mod conflict;
 mod content;
 mod element;
+mod entry;
 mod fields;
 mod last_applied;
 mod lay_over;
 mod managers;
 mod merge;
 mod mistakes;
+mod oldest;
 mod ownership;
 mod path;
 mod prune;

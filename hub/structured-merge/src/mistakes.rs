@@ -1,8 +1,10 @@
 //! What is wrong with a value, by its type.
 //!
 //! Guarantees:
+//! - of what is wrong no more is kept than anybody is told (`no_more_is_told_than_anybody_reads`);
 //! - an object that is applied is checked before anything is made of it (`what_is_wrong_is_told_by_its_place`).
 
+use freewheel_hub_schema::told::{TOLD_BYTES_MAX, shortened};
 use serde_json::Value;
 
 use crate::atom::{Form, ListAtom, MapAtom, Scalar, TypeRef};
@@ -10,6 +12,9 @@ use crate::element;
 use crate::path::{self, PathElement};
 use crate::scalar::as_go;
 use crate::set::Set;
+
+/// Mistakes that are told.
+const MISTAKES_MAX: usize = 200;
 
 /// What is wrong, by place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +26,10 @@ impl Mistakes {
         match self.0.as_slice() {
             [] => None,
             [one] => Some(one.clone()),
-            many => Some(format!("errors:\n  {}", many.join("\n  "))),
+            many => {
+                let more = if many.len() < MISTAKES_MAX { "" } else { "\n  and perhaps more" };
+                Some(format!("errors:\n  {}{more}", many.join("\n  ")))
+            }
         }
     }
 }
@@ -40,13 +48,23 @@ struct Walk {
 }
 
 impl Walk {
+    fn is_full(&self) -> bool {
+        MISTAKES_MAX <= self.mistakes.0.len()
+    }
+
     fn tell(&mut self, what: &str) {
+        if self.is_full() {
+            return;
+        }
+        let what = shortened(what.to_owned(), TOLD_BYTES_MAX);
         let at = path::shown(&self.path);
-        let text = if at.is_empty() { what.to_owned() } else { format!("{at}: {what}") };
-        self.mistakes.0.push(text);
+        self.mistakes.0.push(if at.is_empty() { what } else { format!("{at}: {what}") });
     }
 
     fn visit(&mut self, value: &Value, typed: TypeRef<'_>) {
+        if self.is_full() {
+            return;
+        }
         match typed.resolve().deduce(Some(value)).form() {
             Form::Map(map) => self.map(value, &map),
             Form::List(list) => self.list(value, &list),
@@ -67,7 +85,7 @@ impl Walk {
             return;
         };
         for (key, inner) in map {
-            self.path.push(PathElement::Field(key.clone()));
+            self.path.push(PathElement::Field(key.as_str().into()));
             match atom.at(key) {
                 TypeRef::Unknown => {
                     self.tell("field not declared in schema");
@@ -166,6 +184,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn no_more_is_told_than_anybody_reads() {
+        let config_map = TypeRef::Object(TypeFacts::find("", "v1", "ConfigMap").unwrap());
+        let long = "x".repeat(100_000);
+        let data: Value = (0..1_000).map(|n| (format!("{long}{n}"), json!([long]))).collect();
+        let told = of(&Value::from_iter([("data", data)]), config_map, false).message().unwrap();
+        assert!(told.starts_with("errors:\n  .data.xxx") && told.len() < 1 << 20, "{}", told.len());
+    }
 
     #[test]
     fn what_is_wrong_is_told_by_its_place() {

@@ -302,6 +302,23 @@ mod tests {
     }
 
     #[test]
+    fn many_conflicts_in_long_names_are_told_in_short() {
+        let long = "x".repeat(10_000);
+        let data = |value: &str| (0..1_000).map(|n| (format!("{long}{n}"), json!(value))).collect();
+        let first = lay("a", None, &data("0"), false).unwrap();
+        let error = lay("b", Some(&first), &data("1"), false).unwrap_err();
+        let error = freewheel_hub_schema::error::ApiError::from(error);
+        let text = &error.message;
+        assert!(
+            text.starts_with(
+                "Apply failed with 1000 conflicts: conflicts with \"a\":\n- .data.xxx"
+            )
+        );
+        assert!(text.ends_with("and 800 more") && text.len() < 1 << 20, "{}", text.len());
+        assert_eq!(error.details.unwrap().causes.len(), 200);
+    }
+
+    #[test]
     fn what_is_left_out_goes() {
         let first = lay("a", None, &json!({"x": "1", "y": "1"}), false).unwrap();
         let second = lay("b", Some(&first), &json!({"y": "1"}), false).unwrap();

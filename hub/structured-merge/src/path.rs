@@ -8,19 +8,21 @@
 //! ```
 
 use std::cmp::Ordering;
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
+use freewheel_hub_schema::told::Told;
 use serde_json::Value;
 
 use crate::scalar;
 
-/// One step.
+/// One step. What stands in the paths of all that is inside of a value is shared by them, and told to be the same at a look.
 #[derive(Clone, Debug)]
 pub enum PathElement {
     /// A field of a struct, or a key of a map.
-    Field(String),
+    Field(Arc<str>),
     /// An element of a list that has keys, by name in order.
-    Key(Vec<(String, Value)>),
+    Key(Arc<[(String, Value)]>),
     /// A value of a set.
     Value(Value),
     /// A place in a list.
@@ -41,7 +43,7 @@ impl PathElement {
     pub(crate) fn read(text: &str) -> Result<Self, NotAStep> {
         let broken = |_| NotAStep::Broken;
         match text.split_at_checked(2) {
-            Some(("f:", name)) => Ok(Self::Field(name.to_owned())),
+            Some(("f:", name)) => Ok(Self::Field(name.into())),
             Some(("v:", json)) => serde_json::from_str(json).map(Self::Value).map_err(broken),
             Some(("k:", json)) => match serde_json::from_str(json) {
                 // A JSON object is sorted by name.
@@ -82,13 +84,15 @@ impl PathElement {
 impl Ord for PathElement {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
+            (Self::Field(a), Self::Field(b)) if Arc::ptr_eq(a, b) => Ordering::Equal,
+            (Self::Key(a), Self::Key(b)) if Arc::ptr_eq(a, b) => Ordering::Equal,
             (Self::Field(a), Self::Field(b)) => a.cmp(b),
             (Self::Index(a), Self::Index(b)) => a.cmp(b),
             (Self::Value(a), Self::Value(b)) => scalar::compare(a, b),
             (Self::Key(a), Self::Key(b)) => {
                 let differs = a
                     .iter()
-                    .zip(b)
+                    .zip(b.iter())
                     .map(|((na, a), (nb, b))| na.cmp(nb).then_with(|| scalar::compare(a, b)))
                     .find(|order| order.is_ne());
                 differs.unwrap_or_else(|| a.len().cmp(&b.len()))
@@ -127,9 +131,14 @@ impl fmt::Display for PathElement {
     }
 }
 
-/// A path as messages show it: `.spec.ports[port=80,protocol="TCP"]`.
-pub(crate) fn shown(path: &[PathElement]) -> String {
-    path.iter().map(ToString::to_string).collect()
+/// A path as messages show it: `.spec.ports[port=80,protocol="TCP"]`, or the beginning of a long one.
+pub(crate) fn shown<'a>(path: impl IntoIterator<Item = &'a PathElement>) -> String {
+    let mut told = Told::default();
+    for step in path {
+        // It takes whatever is written to it.
+        let _ = write!(told, "{step}");
+    }
+    told.end()
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub(crate) fn without(value: &Value, gone: &Set, typed: TypeRef<'_>) -> Value {
 fn of_map(map: &Map<String, Value>, gone: &Set, atom: &MapAtom<'_>) -> Value {
     let mut out = Map::new();
     for (key, inner) in map {
-        let step = PathElement::Field(key.clone());
+        let step = PathElement::Field(key.as_str().into());
         if gone.has_member(&step) {
             continue;
         }

@@ -29,8 +29,7 @@ impl Set {
     pub(crate) fn of_fields(paths: &[&[&str]]) -> Self {
         let mut out = Self::default();
         for path in paths {
-            let path: Vec<_> =
-                path.iter().map(|name| PathElement::Field((*name).to_owned())).collect();
+            let path: Vec<_> = path.iter().map(|name| PathElement::Field((*name).into())).collect();
             out.insert(&path);
         }
         out
@@ -121,24 +120,44 @@ impl Set {
         });
     }
 
-    /// Every path, those that end here before those that go on.
-    pub(crate) fn paths(&self) -> Vec<Vec<PathElement>> {
-        let mut out = Vec::new();
-        self.collect(&mut Vec::new(), &mut out);
-        out
+    /// How many paths there are.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.values().map(|node| usize::from(node.member) + node.children.len()).sum()
     }
 
-    fn collect(&self, path: &mut Vec<PathElement>, out: &mut Vec<Vec<PathElement>>) {
+    /// Shows every path, those that end here before those that go on, as long as `see` wants more.
+    pub(crate) fn each<'a>(&'a self, see: &mut impl FnMut(&[&'a PathElement]) -> bool) {
+        self.walk(&mut Vec::new(), see);
+    }
+
+    fn walk<'a>(
+        &'a self,
+        path: &mut Vec<&'a PathElement>,
+        see: &mut impl FnMut(&[&'a PathElement]) -> bool,
+    ) -> bool {
+        let mut goes_on = true;
         for step in self.nodes.iter().filter(|(_, node)| node.member).map(|(step, _)| step) {
-            path.push(step.clone());
-            out.push(path.clone());
+            path.push(step);
+            goes_on = goes_on && see(path);
             path.pop();
         }
         for (step, node) in &self.nodes {
-            path.push(step.clone());
-            node.children.collect(path, out);
+            path.push(step);
+            goes_on = goes_on && node.children.walk(path, see);
             path.pop();
         }
+        goes_on
+    }
+
+    /// Every path.
+    #[cfg(test)]
+    pub(crate) fn paths(&self) -> Vec<Vec<PathElement>> {
+        let mut out = Vec::new();
+        self.each(&mut |path| {
+            out.push(path.iter().copied().cloned().collect());
+            true
+        });
+        out
     }
 }
 
