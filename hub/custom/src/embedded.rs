@@ -4,12 +4,17 @@
 //! - their metadata has the form that all metadata has, and is checked as such (`what_is_embedded_is_an_object`).
 
 use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::field_errors::FieldErrors;
+use freewheel_hub_schema::path::Path;
+use freewheel_hub_schema::told::{TOLD_BYTES_MAX, shortened};
 use freewheel_hub_schema::types::{TypeFacts, Typed, canonicalise};
 use freewheel_hub_schema::{metadata, name};
 use serde_json::{Value, json};
 
 use crate::schema::Schema;
 
+/// Unknown fields that are told: more than anybody is.
+const UNKNOWN_MAX: usize = 1_000;
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// Brings the metadata of all that is embedded into form; answers the paths of what it had beyond that.
@@ -18,22 +23,22 @@ const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 /// Where something is of the wrong type.
 pub fn coerce(schema: &Schema, value: &mut Value) -> Result<Vec<String>, String> {
     let mut unknown = Vec::new();
-    walk(schema, value, "", &mut |object, path| {
+    walk(schema, value, &Path::root(""), &mut |object, path| {
         let Value::Object(map) = object else { return Ok(()) };
         for key in ["apiVersion", "kind"] {
             if map.get(key).is_some_and(|value| !value.is_string()) {
-                let value = &map[key];
-                return Err(format!("{path}.{key}: Invalid value: {value}: must be a string"));
+                let (value, at) = (told(&map[key]), path.field(key).told());
+                return Err(format!("{at}: Invalid value: {value}: must be a string"));
             }
         }
         let Some(meta) = map.get_mut("metadata") else { return Ok(()) };
         let facts = TypeFacts::by_name(OBJECT_META);
         let typed = Typed { group: "", version: "v1", kind: "ObjectMeta", facts, form: None };
-        let shown = meta.to_string();
-        let found = canonicalise(meta, typed).map_err(|error| {
-            format!("{path}.metadata: Invalid value: {shown}: {}", error.message)
-        })?;
-        unknown.extend(found.unknown.iter().map(|field| format!("{path}.metadata.{field}")));
+        let (shown, at) = (told(meta), path.field("metadata"));
+        let found = canonicalise(meta, typed)
+            .map_err(|error| format!("{}: Invalid value: {shown}: {}", at.told(), error.message))?;
+        let room = UNKNOWN_MAX.saturating_sub(unknown.len());
+        unknown.extend(found.unknown.iter().take(room).map(|field| at.field(field).told()));
         Ok(())
     })?;
     Ok(unknown)
@@ -42,20 +47,21 @@ pub fn coerce(schema: &Schema, value: &mut Value) -> Result<Vec<String>, String>
 /// Every mistake of what is embedded.
 #[must_use]
 pub fn check(schema: &Schema, value: &Value, path: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    look(schema, value, path, &mut errors);
-    errors
+    let mut errors = FieldErrors::default();
+    look(schema, value, &Path::root(path), &mut errors);
+    errors.into_vec()
 }
 
-fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+/// A value in a message.
+fn told(value: &Value) -> String {
+    shortened(value.to_string(), TOLD_BYTES_MAX)
 }
 
 fn walk(
     schema: &Schema,
     value: &mut Value,
-    path: &str,
-    seen: &mut impl FnMut(&mut Value, &str) -> Result<(), String>,
+    path: &Path<'_>,
+    seen: &mut impl FnMut(&mut Value, &Path<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
     if schema.embedded && !path.is_empty() {
         seen(value, path)?;
@@ -64,14 +70,14 @@ fn walk(
         Value::Object(map) => {
             for (key, value) in map.iter_mut() {
                 if let Some(of) = schema.field(key) {
-                    walk(of, value, &join(path, key), seen)?;
+                    walk(of, value, &path.field(key), seen)?;
                 }
             }
         }
         Value::Array(items) => {
             let Some(of) = schema.items.as_deref() else { return Ok(()) };
             for (index, item) in items.iter_mut().enumerate() {
-                walk(of, item, &format!("{path}[{index}]"), seen)?;
+                walk(of, item, &path.index(index), seen)?;
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -79,59 +85,60 @@ fn walk(
     Ok(())
 }
 
-fn look(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+fn look(schema: &Schema, value: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     match value {
+        _ if errors.is_full() => {}
         Value::Object(map) => {
             if schema.embedded && !path.is_empty() {
                 errors.extend(one(value, path));
             }
             for (key, value) in map {
                 if let Some(of) = schema.field(key) {
-                    look(of, value, &join(path, key), errors);
+                    look(of, value, &path.field(key), errors);
                 }
             }
         }
         Value::Array(items) => {
             let Some(of) = schema.items.as_deref() else { return };
             for (index, item) in items.iter().enumerate() {
-                look(of, item, &format!("{path}[{index}]"), errors);
+                look(of, item, &path.index(index), errors);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
-fn one(object: &Value, path: &str) -> Vec<FieldError> {
+fn one(object: &Value, path: &Path<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let text = |key: &str| object.get(key).and_then(Value::as_str);
+    let (version_at, kind_at) = (path.field("apiVersion"), path.field("kind"));
     match text("apiVersion") {
-        None => errors.push(FieldError::required(join(path, "apiVersion"), "")),
+        None => errors.push(FieldError::required(version_at, "")),
         Some("") => {
-            let at = join(path, "apiVersion");
-            errors.push(FieldError::invalid(at, &json!(""), "must not be empty"));
+            errors.push(FieldError::invalid(version_at, &json!(""), "must not be empty"));
         }
         Some(version) if version.matches('/').count() > 1 => {
             let text = format!("unexpected GroupVersion string: {version}");
-            errors.push(FieldError::invalid(join(path, "apiVersion"), &json!(version), &text));
+            errors.push(FieldError::invalid(version_at, &json!(version), &text));
         }
         Some(_) => {}
     }
     match text("kind") {
-        None => errors.push(FieldError::required(join(path, "kind"), "")),
+        None => errors.push(FieldError::required(kind_at, "")),
         Some("") => {
-            errors.push(FieldError::invalid(join(path, "kind"), &json!(""), "must not be empty"));
+            errors.push(FieldError::invalid(kind_at, &json!(""), "must not be empty"));
         }
         Some(kind) => {
             let wrong = name::dns1035_label(&kind.to_lowercase());
             if !wrong.is_empty() {
                 let text =
                     format!("may have mixed case, but should otherwise match: {}", wrong.join(","));
-                errors.push(FieldError::invalid(join(path, "kind"), &json!(kind), &text));
+                errors.push(FieldError::invalid(kind_at, &json!(kind), &text));
             }
         }
     }
     if let Some(meta) = object.get("metadata") {
-        let at = join(path, "metadata");
+        let at = path.field("metadata").told();
         let named = meta.get("name").and_then(Value::as_str).unwrap_or_default();
         for complaint in name::path_segment(named).into_iter().filter(|_| !named.is_empty()) {
             errors.push(FieldError::invalid(format!("{at}.name"), &json!(named), &complaint));

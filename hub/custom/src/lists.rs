@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 
 use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::field_errors::FieldErrors;
+use freewheel_hub_schema::path::Path;
 use serde_json::{Map, Value};
 
 use crate::schema::{List, Schema};
@@ -13,28 +15,27 @@ use crate::schema::{List, Schema};
 /// What is there twice in a value that stands at `path`, empty for a whole object.
 #[must_use]
 pub fn check(schema: &Schema, value: &Value, path: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    node(schema, value, path, &mut errors);
-    errors
+    let mut errors = FieldErrors::default();
+    node(schema, value, &Path::root(path), &mut errors);
+    errors.into_vec()
 }
 
-fn node(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+fn node(schema: &Schema, value: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     match value {
         Value::Array(items) => {
-            errors.extend(twice(&schema.list, items, path));
+            twice(&schema.list, items, path, errors);
             if let Some(of) = schema.items.as_deref() {
                 for (index, item) in items.iter().enumerate() {
-                    node(of, item, &format!("{path}[{index}]"), errors);
+                    node(of, item, &path.index(index), errors);
                 }
             }
         }
         Value::Object(map) => {
             for (key, value) in map {
                 if let Some(of) = schema.properties.get(key.as_str()) {
-                    let dot = if path.is_empty() { "" } else { "." };
-                    node(of, value, &format!("{path}{dot}{key}"), errors);
+                    node(of, value, &path.field(key), errors);
                 } else if let Some(of) = schema.additional.each() {
-                    node(of, value, &format!("{path}[{key}]"), errors);
+                    node(of, value, &path.key(key), errors);
                 }
             }
         }
@@ -42,30 +43,28 @@ fn node(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldError>
     }
 }
 
-fn twice(list: &List, items: &[Value], path: &str) -> Vec<FieldError> {
+fn twice(list: &List, items: &[Value], path: &Path<'_>, errors: &mut FieldErrors) {
     let keyed: Vec<Value> = match list {
-        List::Atomic => return Vec::new(),
+        List::Atomic => return,
         List::Set => items.to_vec(),
         List::Map(keys) => {
             let odd = items.iter().position(|item| !item.is_null() && !item.is_object());
             if let Some((index, item)) = odd.and_then(|index| Some((index, items.get(index)?))) {
                 let text = "must be an object for an array of list-type map";
-                return vec![FieldError::invalid(format!("{path}[{index}]"), item, text)];
+                return errors.push(FieldError::invalid(path.index(index), item, text));
             }
             items.iter().map(|item| key_of(keys, item)).collect()
         }
     };
     let mut seen: HashMap<String, usize> = HashMap::new();
-    let mut errors = Vec::new();
     for (index, key) in keyed.iter().enumerate() {
         let times = seen.entry(key.to_string()).or_default();
         *times += 1;
         // Of more than two, the first that is too much.
         if *times == 2 {
-            errors.push(FieldError::duplicate(format!("{path}[{index}]"), key));
+            errors.tell(|| FieldError::duplicate(path.index(index), key));
         }
     }
-    errors
 }
 
 fn key_of(keys: &[Box<str>], item: &Value) -> Value {

@@ -2,8 +2,11 @@
 //!
 //! Guarantees:
 //! - what goes, and what it is called, is what kube-apiserver says (`what_is_unknown_goes`);
+//! - what goes of an object takes no more memory than the object, however long its names are
+//!   (`long_names_are_not_copied_for_each_element`);
 //! - a null stays where a value may be null, or where a default takes its place (`nulls`).
 
+use freewheel_hub_schema::path::Path;
 use serde_json::{Map, Value};
 
 use crate::schema::Schema;
@@ -11,10 +14,13 @@ use crate::schema::Schema;
 /// Fields of every object, which a schema need not name.
 const META: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
+/// Unknown fields that are told: more than anybody is.
+const UNKNOWN_MAX: usize = 1_000;
+
 /// Takes out of an object of the API what its schema does not know; answers the paths, sorted.
 pub fn prune(schema: &Schema, object: &mut Value) -> Vec<String> {
     let mut unknown = Vec::new();
-    node(object, Some(schema), true, "", &mut unknown);
+    node(object, Some(schema), true, &Path::root(""), &mut unknown);
     unknown.sort();
     unknown
 }
@@ -22,7 +28,7 @@ pub fn prune(schema: &Schema, object: &mut Value) -> Vec<String> {
 /// The same of a value that stands inside of one.
 pub fn prune_inside(schema: &Schema, value: &mut Value) -> Vec<String> {
     let mut unknown = Vec::new();
-    node(value, Some(schema), schema.embedded, ".", &mut unknown);
+    node(value, Some(schema), schema.embedded, &Path::root("."), &mut unknown);
     unknown
 }
 
@@ -30,7 +36,7 @@ fn node(
     value: &mut Value,
     schema: Option<&Schema>,
     whole: bool,
-    path: &str,
+    path: &Path<'_>,
     unknown: &mut Vec<String>,
 ) {
     if let Some(schema) = schema.filter(|schema| schema.open) {
@@ -41,14 +47,14 @@ fn node(
         Value::Array(items) => {
             let of = schema.and_then(|schema| schema.items.as_deref());
             for (index, item) in items.iter_mut().enumerate() {
-                inside(item, of, &format!("{path}[{index}]"), unknown);
+                inside(item, of, &path.index(index), unknown);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
-fn inside(value: &mut Value, schema: Option<&Schema>, path: &str, unknown: &mut Vec<String>) {
+fn inside(value: &mut Value, schema: Option<&Schema>, path: &Path<'_>, unknown: &mut Vec<String>) {
     node(value, schema, schema.is_some_and(|schema| schema.embedded), path, unknown);
 }
 
@@ -56,14 +62,14 @@ fn object(
     map: &mut Map<String, Value>,
     schema: Option<&Schema>,
     whole: bool,
-    path: &str,
+    path: &Path<'_>,
     unknown: &mut Vec<String>,
 ) {
     map.retain(|key, value| {
         if schema.is_some() && whole && META.contains(&key.as_str()) {
             return true;
         }
-        let here = join(path, key);
+        let here = path.field(key);
         let property = schema.and_then(|schema| schema.properties.get(key.as_str()));
         if property.is_some() {
             inside(value, property, &here, unknown);
@@ -73,20 +79,28 @@ fn object(
             inside(value, schema.additional.each(), &here, unknown);
             return true;
         }
-        unknown.push(here);
+        if unknown.len() < UNKNOWN_MAX {
+            unknown.push(here.told());
+        }
         false
     });
 }
 
 /// Of what keeps unknown fields, those that it knows are looked at.
-fn open(value: &mut Value, schema: &Schema, whole: bool, path: &str, unknown: &mut Vec<String>) {
+fn open(
+    value: &mut Value,
+    schema: &Schema,
+    whole: bool,
+    path: &Path<'_>,
+    unknown: &mut Vec<String>,
+) {
     match value {
         Value::Object(map) => {
             for (key, value) in map.iter_mut() {
                 if whole && META.contains(&key.as_str()) {
                     continue;
                 }
-                let here = join(path, key);
+                let here = path.field(key);
                 if let Some(property) = schema.properties.get(key.as_str()) {
                     inside(value, Some(property), &here, unknown);
                 } else if schema.additional.is_said() {
@@ -97,15 +111,11 @@ fn open(value: &mut Value, schema: &Schema, whole: bool, path: &str, unknown: &m
         Value::Array(items) => {
             let Some(of) = schema.items.as_deref() else { return };
             for (index, item) in items.iter_mut().enumerate() {
-                open(item, of, of.embedded, &format!("{path}[{index}]"), unknown);
+                open(item, of, of.embedded, &path.index(index), unknown);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
-}
-
-fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 /// Takes out nulls where no value may be null and no default is.
@@ -187,6 +197,29 @@ mod tests {
                 },
             })
         );
+    }
+
+    #[test]
+    fn long_names_are_not_copied_for_each_element() {
+        let schema =
+            Schema::read(&json!({"type": "object", "properties": {"spec": {"type": "object",
+            "additionalProperties": {"type": "array", "items": {"type": "object"}}}}}));
+        let long = "x".repeat(1 << 20);
+        let object = |item: Value| {
+            let spec = Value::from_iter([(long.clone(), Value::from(vec![item; 20_000]))]);
+            Value::from_iter([("spec", spec)])
+        };
+        let begun = std::time::Instant::now();
+        let mut right = object(json!({}));
+        assert_eq!(prune(&schema, &mut right), Vec::<String>::new());
+        let unknown = prune(&schema, &mut object(json!({"a": 1})));
+        assert!(unknown.iter().map(String::len).sum::<usize>() < 2 << 20);
+        assert_eq!(crate::lists::check(&schema, &right, ""), []);
+        assert_eq!(crate::embedded::coerce(&schema, &mut right), Ok(Vec::new()));
+        assert_eq!(crate::embedded::check(&schema, &right, ""), []);
+        assert_eq!(crate::check::check(&schema, &right, ""), []);
+        assert!(begun.elapsed().as_secs() < 3, "{:?}", begun.elapsed());
+        assert_eq!(unknown.len(), UNKNOWN_MAX);
     }
 
     #[test]
