@@ -3,7 +3,8 @@
 //!
 //! Guarantees:
 //! - what nobody asks for is not evaluated (`a_variable_is_evaluated_when_it_is_asked_for_and_once`);
-//! - a chain of them is no deeper than one expression may be (`a_chain_of_variables_is_bounded`).
+//! - a chain of them is no deeper than one expression may be (`a_chain_of_variables_is_bounded`);
+//! - one that has another's name uses the other, and never itself (`a_variable_of_a_name_uses_those_before_it`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -155,7 +156,8 @@ impl<'a> Evaluation<'a> {
         let Self { scope, variables, computed, meter } = self;
         meter.counted(expression, |allowance| {
             let (allowance, failed) = (allowance.clone(), Mutex::default());
-            let sight = Sight { scope, variables, computed, allowance, failed };
+            let known = variables.names.len();
+            let sight = Sight { scope, variables, known, computed, allowance, failed };
             let outcome = sight.evaluate(expression);
             match (outcome, sight.failed.into_inner()) {
                 (Err(Failed::Because(_)), Some(why)) => Err(Failed::Because(why)),
@@ -169,6 +171,8 @@ impl<'a> Evaluation<'a> {
 struct Sight<'a> {
     scope: &'a Scope,
     variables: &'a Variables,
+    /// How many of the variables it knows: those that stand before it.
+    known: usize,
     computed: &'a [OnceLock<Result<Box<dyn Val>, String>>],
     allowance: Arc<Allowance>,
     /// Why a variable that was asked for has no value: the evaluator only knows that it has none.
@@ -181,30 +185,10 @@ impl Sight<'_> {
     }
 
     fn variable(&self, name: &str) -> Option<&dyn Val> {
-        let at = self.variables.names.iter().rposition(|own| own == name)?;
-        let (expression, computed) = (self.variables.all.get(at)?, self.computed.get(at)?);
-        // It uses those before it only.
-        let value = computed.get_or_init(|| {
-            let expression = expression
-                .as_ref()
-                .map_err(|why| format!("composited variable {name:?} fails to compile: {why}"))?;
-            let failed =
-                |why: String| format!("composited variable {name:?} fails to evaluate: {why}");
-            let value = match self.evaluate(expression) {
-                Ok(value) => value,
-                Err(why @ (Failed::TooMuchWork | Failed::TooMuchMade)) => {
-                    return Err(failed(why.told("too much work")));
-                }
-                Err(Failed::Because(why)) => {
-                    return Err(failed(self.failed.lock().take().unwrap_or(why)));
-                }
-            };
-            // The allowance says that it is too much, once for all.
-            if !self.allowance.keep(of_value(&value)) {
-                return Err(failed("too much work".to_owned()));
-            }
-            Box::<dyn Val>::try_from(value).map_err(|error| failed(error.to_string()))
-        });
+        let before = self.variables.names.get(..self.known)?;
+        let at = before.iter().rposition(|own| own == name)?;
+        let (compiled, computed) = (self.variables.all.get(at)?, self.computed.get(at)?);
+        let value = computed.get_or_init(|| self.compute(name, at, compiled));
         match value {
             Ok(value) => Some(&**value),
             Err(why) => {
@@ -212,6 +196,37 @@ impl Sight<'_> {
                 None
             }
         }
+    }
+
+    /// The value of the variable at a place. It sees those before it alone, so that none ever waits for itself.
+    fn compute(
+        &self,
+        name: &str,
+        at: usize,
+        compiled: &Result<Expression, String>,
+    ) -> Result<Box<dyn Val>, String> {
+        let expression = compiled
+            .as_ref()
+            .map_err(|why| format!("composited variable {name:?} fails to compile: {why}"))?;
+        let failed = |why: String| format!("composited variable {name:?} fails to evaluate: {why}");
+        let allowance = self.allowance.clone();
+        let Self { scope, variables, computed, .. } = *self;
+        let sight =
+            Sight { scope, variables, known: at, computed, allowance, failed: Mutex::default() };
+        let value = match sight.evaluate(expression) {
+            Ok(value) => value,
+            Err(why @ (Failed::TooMuchWork | Failed::TooMuchMade)) => {
+                return Err(failed(why.told("too much work")));
+            }
+            Err(Failed::Because(why)) => {
+                return Err(failed(sight.failed.into_inner().unwrap_or(why)));
+            }
+        };
+        // The allowance says that it is too much, once for all.
+        if !self.allowance.keep(of_value(&value)) {
+            return Err(failed("too much work".to_owned()));
+        }
+        Box::<dyn Val>::try_from(value).map_err(|error| failed(error.to_string()))
     }
 }
 
@@ -285,6 +300,18 @@ mod tests {
         assert!(
             matches!(run(&all, "variables.a"), Err(Failed::Because(why)) if why.contains("fails to compile"))
         );
+    }
+
+    #[test]
+    fn a_variable_of_a_name_uses_those_before_it() {
+        let (told, done) = std::sync::mpsc::channel();
+        // One that waits for itself never ends, and nobody could end it.
+        std::thread::spawn(move || {
+            let all = variables(&[("a", "1"), ("a", "variables.a + 1"), ("b", "variables.a")]);
+            let _ = told.send(run(&all, "variables.a == 2 && variables.b == 2"));
+        });
+        let outcome = done.recv_timeout(std::time::Duration::from_secs(20));
+        assert_eq!(outcome, Ok(Ok(Value::Bool(true))));
     }
 
     #[test]
