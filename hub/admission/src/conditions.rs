@@ -1,4 +1,10 @@
 //! Conditions under which somebody is asked (`matchConditions`).
+//!
+//! Guarantees:
+//! - they are compiled where they are asked, so that nobody waits for those of others
+//!   (`conditions_are_compiled_when_they_are_asked`).
+
+use std::sync::OnceLock;
 
 use freewheel_hub_cel::{Evaluation, Expression, Failed, Known, Scope, Value, Variables, known};
 use serde_json::Value as Json;
@@ -13,23 +19,33 @@ const UNITS_MAX: u64 = 2_500_000;
 /// All of them have to be true.
 #[derive(Debug)]
 pub(crate) struct Conditions {
-    all: Vec<Result<Expression, String>>,
+    said: Vec<String>,
+    has_params: bool,
+    compiled: OnceLock<Vec<Result<Expression, String>>>,
     /// What cannot be evaluated is an error, and not a no.
     fails: bool,
 }
 
 impl Conditions {
     pub(crate) fn read(holder: &Json, has_params: bool) -> Self {
-        let known = Known { names: known(has_params, true), ..Known::default() };
         let list = holder["matchConditions"].as_array().into_iter().flatten();
-        let read = |condition: &Json| {
-            Expression::read(condition["expression"].as_str().unwrap_or_default(), &known)
-        };
-        Self { all: list.map(read).collect(), fails: holder["failurePolicy"] != "Ignore" }
+        let text = |condition: &Json| condition["expression"].as_str().unwrap_or_default().into();
+        Self {
+            said: list.map(text).collect(),
+            has_params,
+            compiled: OnceLock::new(),
+            fails: holder["failurePolicy"] != "Ignore",
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.said.is_empty()
+    }
+
+    fn all(&self) -> &[Result<Expression, String>] {
+        let known = Known { names: known(self.has_params, true), ..Known::default() };
+        let read = |text: &String| Expression::read(text, &known).map_err(|why| why.to_string());
+        self.compiled.get_or_init(|| self.said.iter().map(read).collect())
     }
 
     /// Whether they hold, with what is left of all units of a request. To be asked where there is room for an evaluation.
@@ -44,7 +60,7 @@ impl Conditions {
 
     fn evaluate(&self, evaluation: &mut Evaluation<'_>) -> Result<bool, String> {
         let mut errors = Vec::new();
-        for condition in &self.all {
+        for condition in self.all() {
             match condition {
                 Err(why) => errors.push(compile_error(why)),
                 Ok(expression) => match evaluation.run(expression) {
@@ -76,4 +92,29 @@ pub(crate) fn failed(expression: &Expression, why: &str) -> String {
 /// Why an expression is none.
 pub(crate) fn compile_error(why: &str) -> String {
     format!("compilation error: compilation failed: {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use freewheel_hub_cel::{STACK_BYTES, on_a_stack_of};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn conditions_are_compiled_when_they_are_asked() {
+        let said = json!({"matchConditions": [{"name": "a", "expression": "object.a == 1"}]});
+        let conditions = Conditions::read(&said, false);
+        assert!(conditions.compiled.get().is_none() && !conditions.is_empty());
+        let mut scope = Scope::default();
+        scope.put("object", Arc::new(json!({"a": 1})));
+        let hold = || {
+            let mut left = UNITS_MAX;
+            conditions.hold(&scope, &mut left)
+        };
+        assert_eq!(on_a_stack_of(STACK_BYTES, hold).unwrap(), Ok(true));
+        assert!(conditions.compiled.get().is_some());
+    }
 }

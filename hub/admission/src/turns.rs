@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_cel::STACK_BYTES;
-use freewheel_hub_schema::error::{ApiError, Details};
+use freewheel_hub_cel::begin_where_there_is_room;
+use freewheel_hub_schema::error::ApiError;
 use freewheel_link::names::ClusterName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
@@ -63,8 +63,7 @@ impl Turns {
             let _turns = turns;
             let _ = told.send(work());
         };
-        let thread = std::thread::Builder::new().name("cel".to_owned()).stack_size(STACK_BYTES);
-        thread.spawn(job).map_err(|_| busy())?;
+        begin_where_there_is_room(job).map_err(|_| busy())?;
         done.await.map_err(|_| ApiError::internal("an expression could not be evaluated"))
     }
 }
@@ -74,10 +73,7 @@ async fn turn(of: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 }
 
 fn busy() -> ApiError {
-    let text = "as many admission expressions are evaluated as may be; try again";
-    let mut error = ApiError::new(503, "ServiceUnavailable", text);
-    error.details = Some(Box::new(Details { retry_after_seconds: Some(1), ..Details::default() }));
-    error
+    ApiError::busy("as many admission expressions are evaluated as may be; try again")
 }
 
 #[cfg(test)]

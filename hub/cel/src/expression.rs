@@ -9,13 +9,15 @@ use cel::IdedExpr;
 use cel::common::ast::{CallExpr, EntryExpr, Expr};
 
 use crate::library;
+use crate::literals::without_literals;
 use crate::metered::meter;
 use crate::parts::{DEPTH_MAX, depth, inside, parts};
 use crate::stack::{STACK_BYTES, on_a_stack_of};
+use crate::unread::Unread;
 
 /// Bytes of an expression.
 const TEXT_BYTES_MAX: usize = 16 << 10;
-/// Letters of it that are neither of a word nor space, and each `in`, also of longer words: each level of what the parser makes takes one.
+/// Letters of its code that are neither of a word nor space, and each `in`: each level of what the parser makes takes one.
 const SIGNS_MAX: usize = 2_000;
 
 /// What an expression may speak of.
@@ -44,7 +46,7 @@ impl Expression {
     ///
     /// # Errors
     /// Why it is none.
-    pub fn read(text: &str, known: &Known<'_>) -> Result<Self, String> {
+    pub fn read(text: &str, known: &Known<'_>) -> Result<Self, Unread> {
         check_text(text)?;
         let read = || Self::of(parse_bounded(text)?, known);
         let read: Self = on_a_stack_of(STACK_BYTES, read)??;
@@ -87,6 +89,11 @@ impl Expression {
         self.depth
     }
 
+    /// The variables that it uses which are expressions themselves.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
+        self.uses.iter().filter_map(|name| name.strip_prefix("variables."))
+    }
+
     /// Whether it speaks of a variable; of one that is an expression itself, `variables.NAME`.
     #[must_use]
     pub fn uses(&self, name: &str) -> bool {
@@ -98,9 +105,9 @@ impl Expression {
 ///
 /// # Errors
 /// Why it is none.
-pub fn parse(text: &str) -> Result<IdedExpr, String> {
+pub fn parse(text: &str) -> Result<IdedExpr, Unread> {
     check_text(text)?;
-    on_a_stack_of(STACK_BYTES, || parse_bounded(text))?
+    Ok(on_a_stack_of(STACK_BYTES, || parse_bounded(text))??)
 }
 
 /// Bounds the levels of what the parser will make.
@@ -108,8 +115,9 @@ fn check_text(text: &str) -> Result<(), String> {
     if TEXT_BYTES_MAX < text.len() {
         return Err(format!("an expression may have {TEXT_BYTES_MAX} bytes"));
     }
+    let code = without_literals(text);
     let mut open = 0_usize;
-    for letter in text.chars() {
+    for letter in code.chars() {
         match letter {
             '(' | '[' | '{' => open += 1,
             ')' | ']' | '}' => open = open.saturating_sub(1),
@@ -119,12 +127,25 @@ fn check_text(text: &str) -> Result<(), String> {
             return Err("an expression may not be nested so deeply".to_owned());
         }
     }
-    let is_sign = |letter: &char| !letter.is_alphanumeric() && !letter.is_whitespace();
-    let signs = text.chars().filter(is_sign).count() + text.matches("in").count();
-    if SIGNS_MAX < signs {
-        return Err(format!("an expression may have {SIGNS_MAX} operators and brackets"));
+    if SIGNS_MAX < signs(&code) {
+        return Err(format!(
+            "an expression may have {SIGNS_MAX} operators and brackets outside of its texts"
+        ));
     }
     Ok(())
+}
+
+/// How many signs there are of which the parser may make a level. Of what a comma separates it makes none.
+fn signs(code: &str) -> usize {
+    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let is_sign = |letter: &char| !is_word(*letter) && !letter.is_whitespace() && *letter != ',';
+    let ins = |word: &str| {
+        // A number may have the operator right behind it.
+        let is_name = word.starts_with(|first: char| first.is_alphabetic() || first == '_');
+        if is_name { usize::from(word == "in") } else { word.matches("in").count() }
+    };
+    let words = code.split(|letter| !is_word(letter));
+    code.chars().filter(is_sign).count() + words.map(ins).sum::<usize>()
 }
 
 /// Deep trees are made here, and go here.
@@ -273,6 +294,13 @@ mod tests {
             "(".repeat(n),
             "[".repeat(n),
             "{".repeat(n),
+            format!("[1{}]", ",1".repeat(n / 2)),
+            format!("[{}", ",".repeat(n)),
+            format!("size(1{}", ",1".repeat(n / 2)),
+            format!("'\\q{}", "(".repeat(n)),
+            format!("'\n{}'", "-".repeat(n)),
+            format!("&'{}'", "[".repeat(n)),
+            format!("xr'\\'{}", "!".repeat(n)),
         ]
     }
 
@@ -298,8 +326,20 @@ mod tests {
             }
         }
         let long = format!("1{}", "+1".repeat(SIGNS_MAX + 1));
-        assert!(parse(&long).unwrap_err().contains("operators"));
+        assert!(parse(&long).unwrap_err().to_string().contains("operators"));
         assert!(parse(&format!("{}[]", "1in ".repeat(SIGNS_MAX + 1))).is_err());
         assert!(parse(&format!("1{}", "+1".repeat(50))).is_ok());
+    }
+    #[test]
+    fn texts_and_lists_of_them_are_as_long_as_there_is_room() {
+        let known = Known { names: &["self"], ..Known::default() };
+        let names: Vec<String> = (0..1_000).map(|n| format!("'in-{n}.a_b'")).collect();
+        let allowed = format!("self in [{}]", names.join(","));
+        let told =
+            format!("self != '' ? '' : '{}'", "(what in the world is it, then?) ".repeat(300));
+        let matched = format!("self.matches('^({})$')", "[(.)]+|".repeat(500));
+        for text in [allowed, told, matched] {
+            assert!(Expression::read(&text, &known).is_ok(), "{}", &text[..40]);
+        }
     }
 }

@@ -16,6 +16,8 @@ use crate::library;
 
 /// Units of one evaluation, as kube-apiserver counts them.
 const RULE_UNITS_MAX: u64 = 1_000_000;
+/// Units that an evaluation takes to begin: what it may ask has to be laid out.
+const BEGIN_UNITS: u64 = 20;
 /// Units of all evaluations that belong together: those for one object, those of one policy.
 pub const UNITS_MAX: u64 = 10 * RULE_UNITS_MAX;
 
@@ -76,7 +78,7 @@ impl Meter {
     ) -> Result<cel::Value, Failed> {
         let allowed = RULE_UNITS_MAX.min(self.left);
         let allowance = Arc::new(Allowance::new(allowed, self.kept));
-        let begins = allowance.turn(expression.parts());
+        let begins = allowance.take(BEGIN_UNITS) && allowance.turn(expression.parts());
         let outcome = if begins { run(&allowance) } else { Err(Failed::TooMuchWork) };
         self.left -= allowed - allowance.left();
         self.kept = allowance.kept();
@@ -181,6 +183,17 @@ mod tests {
         assert_eq!(run(&over("!(l != l)")), Err(Failed::TooMuchWork));
         assert_eq!(run(&over("l in [l]")), Err(Failed::TooMuchWork));
         assert_eq!(run(&over("l != [1] && l != null")), Ok(true.into()));
+    }
+
+    #[test]
+    fn to_begin_is_counted_as_well() {
+        let expression = Expression::read("true", &Known::default()).unwrap();
+        let mut meter = Meter::of(10_000);
+        let mut times = 0;
+        while meter.run(&expression, |_| {}).is_ok() {
+            times += 1;
+        }
+        assert!((100..600).contains(&times) && meter.is_spent(), "{times}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! - a chain of them is no deeper than one expression may be (`a_chain_of_variables_is_bounded`);
 //! - one that has another's name uses the other, and never itself (`a_variable_of_a_name_uses_those_before_it`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use cel::Value;
@@ -20,6 +20,7 @@ use crate::expression::{Expression, Known};
 use crate::failed::Failed;
 use crate::meter::{self, Meter};
 use crate::parts::DEPTH_MAX;
+use crate::unread::Unread;
 use crate::value::free;
 use crate::weight::of_value;
 
@@ -81,8 +82,8 @@ impl Scope {
 pub struct Variables {
     names: Vec<String>,
     all: Vec<Result<Expression, String>>,
-    /// Levels of each, with those of what it uses.
-    depths: Vec<usize>,
+    /// Levels of those of each name, with those of what they use.
+    depths: HashMap<String, usize>,
 }
 
 impl Variables {
@@ -90,10 +91,13 @@ impl Variables {
     ///
     /// # Errors
     /// Why it is none. It is kept all the same, and whoever asks for it fails.
-    pub fn add(&mut self, name: &str, text: &str, known: &[&str]) -> Result<(), String> {
+    pub fn add(&mut self, name: &str, text: &str, known: &[&str]) -> Result<(), Unread> {
         let read = self.read(text, &Known { names: known, ..Known::default() });
         let failed = read.as_ref().err().cloned();
-        self.depths.push(read.as_ref().map_or(0, |read| HOP_DEPTH + self.depth_of(read)));
+        let read = read.map_err(|why| why.to_string());
+        let depth = read.as_ref().map_or(0, |read| HOP_DEPTH + self.depth_of(read));
+        let deepest = self.depths.entry(name.to_owned()).or_default();
+        *deepest = depth.max(*deepest);
         self.names.push(name.to_owned());
         self.all.push(read);
         failed.map_or(Ok(()), Err)
@@ -103,20 +107,18 @@ impl Variables {
     ///
     /// # Errors
     /// Why it is none.
-    pub fn read(&self, text: &str, known: &Known<'_>) -> Result<Expression, String> {
+    pub fn read(&self, text: &str, known: &Known<'_>) -> Result<Expression, Unread> {
         let expression = Expression::read(text, &Known { variables: &self.names, ..*known })?;
         if DEPTH_MAX < self.depth_of(&expression) {
-            return Err(
-                "an expression may not be nested so deeply, with those that it uses".to_owned()
-            );
+            let why = "an expression may not be nested so deeply, with those that it uses";
+            return Err(Unread::Wrong(why.to_owned()));
         }
         Ok(expression)
     }
 
     fn depth_of(&self, expression: &Expression) -> usize {
-        let used = self.names.iter().zip(&self.depths);
-        let used = used.filter(|(name, _)| expression.uses(&format!("variables.{name}")));
-        expression.depth() + used.map(|(_, depth)| *depth).max().unwrap_or_default()
+        let used = expression.variables().filter_map(|name| self.depths.get(name));
+        expression.depth() + used.copied().max().unwrap_or_default()
     }
 }
 
@@ -264,7 +266,8 @@ mod tests {
     fn run(variables: &Variables, text: &str) -> Result<Value, Failed> {
         let mut scope = Scope::default();
         scope.put("object", Arc::new(json!({"spec": {"replicas": 3, "names": ["a", "b"]}})));
-        let expression = variables.read(text, &known()).map_err(Failed::Because)?;
+        let expression =
+            variables.read(text, &known()).map_err(|why| Failed::Because(why.to_string()))?;
         on_a_stack_of(STACK_BYTES, || {
             Evaluation::new(&scope, variables, UNITS_MAX).run(&expression)
         })

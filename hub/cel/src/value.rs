@@ -131,7 +131,7 @@ mod tests {
 
     fn made(text: &str) -> Result<Json, String> {
         let known = Known { makes_objects: true, ..Known::default() };
-        let expression = Expression::read(text, &known)?;
+        let expression = Expression::read(text, &known).map_err(|why| why.to_string())?;
         let value =
             Meter::of(UNITS_MAX).run(&expression, |_| {}).map_err(|why| format!("{why:?}"))?;
         json(&value, "Object")

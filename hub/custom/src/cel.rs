@@ -8,14 +8,22 @@
 //! Guarantees:
 //! - no rule makes more work than is allowed, whatever it says and whatever it is about
 //!   (`a_rule_that_never_ends_is_ended`);
+//! - however many rules are broken, and whatever they say of that, it takes a few megabytes at most
+//!   (`mistakes_of_rules_are_bounded`);
+//! - that there is no thread to ask a rule is no mistake of the object's, nor kept of the rule
+//!   (`without_a_thread_nothing_is_said_of_a_rule`);
 //! - a rule that cannot be evaluated is a mistake of the object, never passed over (`what_fails_is_told`).
 
 mod rule;
 mod typing;
 mod values;
 
-use freewheel_hub_cel::{Expression, Failed, Meter, STACK_BYTES, UNITS_MAX, on_a_stack_of, weight};
+use freewheel_hub_cel::{
+    Expression, Failed, Meter, NoRoom, STACK_BYTES, UNITS_MAX, Unread, on_a_stack_of, weight,
+};
 use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::field_errors::FieldErrors;
+use freewheel_hub_schema::path::Path;
 use serde_json::{Value, json};
 
 use crate::before::Before;
@@ -30,26 +38,44 @@ const MESSAGE_BYTES_MAX: usize = 5 * 1024;
 /// What rules say of an object, or of a change of one.
 #[must_use]
 pub fn check(schema: &Schema, object: &Value, before: Before<'_>) -> Vec<FieldError> {
+    check_on(STACK_BYTES, schema, object, before)
+}
+
+/// The same on a stack of this size.
+fn check_on(stack: usize, schema: &Schema, object: &Value, before: Before<'_>) -> Vec<FieldError> {
     if !schema.has_rules() {
         return Vec::new();
     }
     let walk = || {
-        let mut walk = Walk { meter: Meter::of(UNITS_MAX), errors: Vec::new() };
-        walk.node(schema, object, before, "", true);
-        walk.errors
+        let mut walk = Walk { meter: Meter::of(UNITS_MAX), errors: FieldErrors::default() };
+        walk.node(schema, object, before, &Path::root(""), true);
+        walk.errors.into_vec()
     };
-    on_a_stack_of(STACK_BYTES, walk)
-        .unwrap_or_else(|why| vec![FieldError::invalid("<nil>", &json!("null"), &why)])
+    on_a_stack_of(stack, walk).unwrap_or_else(|why| match why {
+        NoRoom::NoThread => vec![FieldError::not_now("<nil>", &why.to_string())],
+        NoRoom::Panicked => vec![FieldError::invalid("<nil>", &json!("null"), &why.to_string())],
+    })
 }
 
 struct Walk {
     meter: Meter,
-    errors: Vec<FieldError>,
+    errors: FieldErrors,
 }
 
 impl Walk {
-    fn node(&mut self, schema: &Schema, value: &Value, before: Before<'_>, at: &str, root: bool) {
-        if value.is_null() || !schema.has_rules() || self.meter.is_spent() {
+    fn is_over(&self) -> bool {
+        self.meter.is_spent() || self.errors.is_full()
+    }
+
+    fn node(
+        &mut self,
+        schema: &Schema,
+        value: &Value,
+        before: Before<'_>,
+        at: &Path<'_>,
+        root: bool,
+    ) {
+        if value.is_null() || !schema.has_rules() || self.is_over() {
             return;
         }
         if !schema.validations.is_empty() {
@@ -63,16 +89,15 @@ impl Walk {
                 let Some(of) = schema.items.as_deref() else { return };
                 let old = before.list(schema);
                 for (index, item) in items.iter().enumerate() {
-                    self.node(of, item, old.element(item), &format!("{at}[{index}]"), false);
+                    self.node(of, item, old.element(item), &at.index(index), false);
                 }
             }
             Value::Object(map) => {
                 for (key, value) in map {
                     let (of, at) = match schema.properties.get(key.as_str()) {
-                        Some(of) if at.is_empty() => (of, key.clone()),
-                        Some(of) => (of, format!("{at}.{key}")),
+                        Some(of) => (of, at.field(key)),
                         None => match schema.additional.each() {
-                            Some(of) => (of, format!("{at}[{key}]")),
+                            Some(of) => (of, at.key(key)),
                             None => continue,
                         },
                     };
@@ -83,7 +108,14 @@ impl Walk {
         }
     }
 
-    fn rules(&mut self, schema: &Schema, value: &Value, before: Before<'_>, at: &str, root: bool) {
+    fn rules(
+        &mut self,
+        schema: &Schema,
+        value: &Value,
+        before: Before<'_>,
+        at: &Path<'_>,
+        root: bool,
+    ) {
         let old = before.value().filter(|old| !old.is_null());
         let unchanged = old == Some(value);
         // Values of a place are made for its rules, and may be copied for what was before.
@@ -93,16 +125,10 @@ impl Walk {
         }
         let scope = values::Scope::new(schema, value, old, root);
         for rule in &schema.validations {
-            if self.meter.is_spent() {
+            if self.is_over() {
                 return;
             }
-            let expression = match rule.expression() {
-                Ok(expression) => expression,
-                Err(why) => {
-                    self.failed(at, schema, &format!("rule compile error: {why}"));
-                    continue;
-                }
-            };
+            let Some(expression) = self.compiled(rule, schema, at) else { continue };
             let speaks_of_old = expression.uses("oldSelf");
             if speaks_of_old && old.is_none() && !rule.optional_old {
                 continue;
@@ -125,6 +151,25 @@ impl Walk {
         }
     }
 
+    /// What a rule is, or nothing, where that is a mistake.
+    fn compiled<'r>(
+        &mut self,
+        rule: &'r Rule,
+        schema: &Schema,
+        at: &Path<'_>,
+    ) -> Option<&'r Expression> {
+        match rule.expression() {
+            Ok(expression) => return Some(expression),
+            Err(Unread::NotNow(why)) => {
+                self.errors.push(FieldError::not_now(place(at), &why.to_string()));
+            }
+            Err(Unread::Wrong(why)) => {
+                self.failed(at, schema, &format!("rule compile error: {why}"));
+            }
+        }
+        None
+    }
+
     fn ask(
         &mut self,
         expression: &Expression,
@@ -135,7 +180,7 @@ impl Walk {
         self.meter.run(expression, |context| context.set_variable_resolver(&seen))
     }
 
-    fn broken(&mut self, rule: &Rule, scope: &values::Scope, of: (&Schema, &Value), at: &str) {
+    fn broken(&mut self, rule: &Rule, scope: &values::Scope, of: (&Schema, &Value), at: &Path<'_>) {
         let (schema, value) = of;
         let mut detail = String::new();
         if let Some(expression) = rule.message_expression()
@@ -167,9 +212,9 @@ impl Walk {
         self.errors.push(error);
     }
 
-    fn failed(&mut self, at: &str, schema: &Schema, why: &str) {
+    fn failed(&mut self, at: &Path<'_>, schema: &Schema, why: &str) {
         let is = schema.is.map_or("", Type::name);
-        self.errors.push(FieldError::invalid(place(at).to_owned(), &json!(is), why));
+        self.errors.push(FieldError::invalid(place(at), &json!(is), why));
     }
 }
 
@@ -179,8 +224,8 @@ fn out_of_work(rule: &str) -> String {
     )
 }
 
-fn place(at: &str) -> &str {
-    if at.is_empty() { "<nil>" } else { at }
+fn place(at: &Path<'_>) -> String {
+    if at.is_empty() { "<nil>".to_owned() } else { at.told() }
 }
 
 /// Whole objects and lists are not shown.

@@ -3,7 +3,7 @@
 //! ```text
 //! check        whether one may be stored
 //! structural   whether a schema is structural
-//! rules        what else a schema may say
+//! rules        what else a schema may say; mistakes: what is found of it, and how much is looked for
 //! approval     groups of Kubernetes' own need somebody's word
 //! ```
 
@@ -11,9 +11,11 @@ mod accessors;
 mod approval;
 mod check;
 mod defaults;
+mod mistakes;
 mod rules;
 mod structural;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use freewheel_hub_schema::gvk::{Gvk, Gvr};
@@ -183,10 +185,11 @@ fn scale_paths(scale: &Value) -> ScalePaths {
 /// Fields that versions let selectors name, each once.
 fn selectable(versions: &[Value]) -> Vec<(String, Option<JsonPath>)> {
     let mut all: Vec<(String, Option<JsonPath>)> = Vec::new();
+    let mut seen = HashSet::new();
     for field in versions.iter().flat_map(|version| list(version, "/selectableFields")) {
         let path = text(field, "/jsonPath");
         let name = path.strip_prefix('.').unwrap_or(path).to_owned();
-        if !all.iter().any(|(other, _)| *other == name) {
+        if seen.insert(name.clone()) {
             all.push((name, JsonPath::read(path)));
         }
     }

@@ -11,6 +11,7 @@
 //! columns, json_path                    what `kubectl get` shows
 //! component                             what OpenAPI says
 //! format                                formats of text
+//! work                                  how much of it a check may make
 //! ```
 
 pub mod before;
@@ -28,3 +29,4 @@ pub mod lists;
 pub mod prune;
 mod resource;
 pub mod schema;
+mod work;

@@ -162,7 +162,7 @@ fn filter<'a>(
         clusters.iter().filter(is_in).copied().collect()
     };
     let matched = if selectors.iter().any(ClusterSelector::has_expressions) {
-        on_a_stack_of(STACK_BYTES, matching).map_err(wrong)?
+        on_a_stack_of(STACK_BYTES, matching).map_err(|why| wrong(why.to_string()))?
     } else {
         matching()
     };

@@ -2,7 +2,7 @@
 
 mod turns;
 
-use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::error::{ApiError, FieldError};
 use freewheel_hub_schema::metadata;
 use serde_json::Value;
 
@@ -24,10 +24,19 @@ fn check_new(value: &Value, target: &ObjectRef) -> Result<(), ApiError> {
     let mut errors = metadata::validate(kind, value, &target.namespace);
     errors.extend(kind.strategy.validate(value));
     errors.extend(kind.strategy.validate_create(value));
+    refused(target, value, &errors)
+}
+
+/// What is answered to these mistakes.
+fn refused(target: &ObjectRef, value: &Value, errors: &[FieldError]) -> Result<(), ApiError> {
+    let kind = &target.kind;
+    if let Some(not_now) = errors.iter().find(|error| error.is_not_now()) {
+        return Err(ApiError::busy(format!("{}: {}", not_now.field, not_now.message)));
+    }
     if errors.is_empty() {
         return Ok(());
     }
-    Err(ApiError::invalid(kind.group(), kind.kind(), meta::text(value, "name"), &errors))
+    Err(ApiError::invalid(kind.group(), kind.kind(), meta::text(value, "name"), errors))
 }
 
 /// Refuses a change with every mistake it makes; those that were there before are nobody's fault.
@@ -66,12 +75,9 @@ fn check_change(
     if !errors.is_empty() {
         // A rule that came after the object keeps nobody from writing its status or letting it go.
         let known = mistakes(old);
-        errors.retain(|error| !known.contains(error));
+        errors.retain(|error| error.is_not_now() || !known.contains(error));
     }
     errors.extend(metadata::validate_update(new, old));
     errors.extend(kind.strategy.validate_update(subresource, new, old));
-    if errors.is_empty() {
-        return Ok(());
-    }
-    Err(ApiError::invalid(kind.group(), kind.kind(), meta::text(new, "name"), &errors))
+    refused(target, new, &errors)
 }

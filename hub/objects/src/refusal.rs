@@ -123,9 +123,5 @@ fn of_commit(error: &CommitError, target: &ObjectRef) -> ApiError {
 }
 
 fn unavailable(why: &str) -> ApiError {
-    let message = format!("the store cannot write at the moment: {why}");
-    let mut error = ApiError::new(503, "ServiceUnavailable", message);
-    let details = Details { retry_after_seconds: Some(1), ..Details::default() };
-    error.details = Some(Box::new(details));
-    error
+    ApiError::busy(format!("the store cannot write at the moment: {why}"))
 }

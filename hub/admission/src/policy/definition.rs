@@ -1,6 +1,10 @@
-//! Admission policies, compiled: what a ValidatingAdmissionPolicy and a MutatingAdmissionPolicy have in common.
+//! Admission policies: what a ValidatingAdmissionPolicy and a MutatingAdmissionPolicy have in common.
+//!
+//! Guarantees:
+//! - a policy is compiled in a turn of its own cluster, so that neither who writes nor the hub's start waits for it
+//!   (`a_policy_is_compiled_when_it_is_first_asked`).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use freewheel_hub_cel::{Expression, Known, Variables, known};
 use serde_json::Value;
@@ -28,12 +32,21 @@ pub(crate) struct Policy {
     /// `apiVersion` and `kind` of its parameters.
     pub(super) params: Option<(String, String)>,
     pub(super) conditions: Conditions,
+    /// It wants to be asked again when others change what it saw.
+    pub(super) reinvoked: bool,
+    purpose: Purpose,
+    /// JSON of its `spec`.
+    said: Box<str>,
+    rules: OnceLock<Rules>,
+}
+
+/// What a policy says, compiled.
+#[derive(Debug)]
+pub(super) struct Rules {
     pub(super) variables: Variables,
     pub(super) validations: Vec<Validation>,
     pub(super) annotations: Vec<(String, String, Compiled)>,
     pub(super) mutations: Vec<Mutation>,
-    /// It wants to be asked again when others change what it saw.
-    pub(super) reinvoked: bool,
 }
 
 #[derive(Debug)]
@@ -100,7 +113,8 @@ impl Compiler {
     fn read(&self, expression: &Value, authorizer: bool) -> Compiled {
         let names = known(self.has_params, authorizer);
         let known = Known { names, makes_objects: self.mutates, ..Known::default() };
-        self.variables.read(expression.as_str().unwrap_or_default(), &known)
+        let read = self.variables.read(expression.as_str().unwrap_or_default(), &known);
+        read.map_err(|why| why.to_string())
     }
 
     fn validation(&self, said: &Value) -> Validation {
@@ -127,22 +141,39 @@ impl Policy {
     /// From what was written.
     pub(crate) fn read(body: &Value, purpose: Purpose) -> Self {
         let spec = &body["spec"];
-        let compiler = Compiler::of(spec, purpose);
         let params = spec.get("paramKind").filter(|params| !params.is_null());
-        let annotation = |said: &Value| {
-            let value = &said["valueExpression"];
-            (text(&said["key"]), text(value), compiler.read(value, false))
-        };
         Self {
             name: text(&body["metadata"]["name"]),
             selection: Selection::of_policy(spec.get("matchConstraints")),
             fails: spec["failurePolicy"] != "Ignore",
             params: params.map(|params| (text(&params["apiVersion"]), text(&params["kind"]))),
-            conditions: Conditions::read(spec, compiler.has_params),
+            conditions: Conditions::read(spec, params.is_some()),
+            reinvoked: spec["reinvocationPolicy"] == "IfNeeded",
+            purpose,
+            said: spec.to_string().into(),
+            rules: OnceLock::new(),
+        }
+    }
+
+    /// What it says. To be asked where there is room for an evaluation.
+    pub(super) fn rules(&self) -> &Rules {
+        // Our own text, so it parses.
+        let said = || serde_json::from_str(&self.said).unwrap_or_default();
+        self.rules.get_or_init(|| Rules::read(&said(), self.purpose))
+    }
+}
+
+impl Rules {
+    fn read(spec: &Value, purpose: Purpose) -> Self {
+        let compiler = Compiler::of(spec, purpose);
+        let annotation = |said: &Value| {
+            let value = &said["valueExpression"];
+            (text(&said["key"]), text(value), compiler.read(value, false))
+        };
+        Self {
             validations: list(&spec["validations"]).map(|it| compiler.validation(it)).collect(),
             annotations: list(&spec["auditAnnotations"]).map(annotation).collect(),
             mutations: list(&spec["mutations"]).map(|it| compiler.mutation(it)).collect(),
-            reinvoked: spec["reinvocationPolicy"] == "IfNeeded",
             variables: compiler.variables,
         }
     }
@@ -159,5 +190,22 @@ impl Binding {
             selection: Selection::of_policy(spec.get("matchResources")),
             actions: list(&spec["validationActions"]).map(text).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freewheel_hub_cel::{STACK_BYTES, on_a_stack_of};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_policy_is_compiled_when_it_is_first_asked() {
+        let policy = json!({"metadata": {"name": "p"}, "spec": {"validations": [{"expression": "true"}, {"expression": "tr("}]}});
+        let policy = Policy::read(&policy, Purpose::Validating);
+        assert!(policy.rules.get().is_none());
+        let right = || policy.rules().validations.iter().map(|it| it.expression.is_ok()).collect();
+        assert_eq!(on_a_stack_of(STACK_BYTES, right), Ok(vec![true, false]));
     }
 }

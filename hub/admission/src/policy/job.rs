@@ -9,9 +9,12 @@ use freewheel_hub_schema::registry::Registry;
 use serde_json::Value;
 
 use super::definition::{Binding, Hook, Policy};
-use super::params::{self, Param};
+use super::params::{self, Param, Params};
 use crate::attributes::Attributes;
 use crate::selection::NoNamespace;
+
+/// Jobs of one write. kube-apiserver has no such bound.
+const JOBS_MAX: usize = 1_000;
 
 /// A write as the expressions of one policy or webhook see it.
 #[derive(Clone)]
@@ -94,6 +97,7 @@ impl Job {
 pub(crate) struct Selected {
     pub(super) jobs: Vec<Job>,
     pub(super) errors: Vec<ConfigError>,
+    params: Params,
 }
 
 /// A policy that cannot be asked, and by which binding.
@@ -126,9 +130,13 @@ impl Selected {
             Err(why) => return self.fail(policy, None, why),
         };
         for binding in &hook.bindings {
+            let left = JOBS_MAX.saturating_sub(self.jobs.len());
             let params = match binding.selection.of(asked, registry).map_err(no_namespace) {
                 Ok(None) => continue,
-                Ok(Some(_)) => params::collect(kind, binding.param.as_ref(), asked).await,
+                Ok(Some(_)) if left == 0 => Err(format!(
+                    "{JOBS_MAX} bindings and parameters of policies are asked about a request"
+                )),
+                Ok(Some(_)) => self.params.of(kind, binding.param.as_ref(), asked, left).await,
                 Err(why) => Err(why),
             };
             match params {

@@ -5,24 +5,30 @@
 //!   (`policies_double_a_text_until_it_is_too_large`, `all_policies_of_a_request_share_what_they_may_use`);
 //! - policies are asked one after the other, each about what those before it have made (`a_policy_changes_what_is_written`);
 //! - one that wants to be asked again, and whose object others have changed, is asked once more
-//!   (`a_policy_is_asked_again_where_it_says_so`).
+//!   (`a_policy_is_asked_again_where_it_says_so`);
+//! - who converts objects holds up no policy of another cluster (`a_slow_conversion_holds_up_no_other_clusters_policy`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_cel::{Evaluation, UNITS_MAX};
 use freewheel_hub_objects::{Invoked, Plugin, Refusal, Review, Verb};
 use freewheel_hub_schema::error::{ApiError, Cause, Details};
-use freewheel_hub_schema::kind::Kind;
 use serde_json::Value;
-use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout_at};
 
-use super::job::{Job, Seen, Selected};
+use super::job::{ConfigError, Job, Seen, Selected};
 use super::patch::{Form, changed};
 use crate::admission::Admission;
 use crate::attributes::{Attributes, Shown, converted};
+use crate::index::Bounds;
 
 const NAME: &str = "MutatingAdmissionPolicy";
+/// Policies that do not let a write in, and are told of.
+const FAILURES_MAX: usize = 200;
+/// How long all conversions may take that the policies of one write need.
+const CONVERSIONS_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) struct MutatingPolicies(pub(crate) Arc<Admission>);
 
@@ -35,6 +41,16 @@ struct PolicyError {
 }
 
 impl PolicyError {
+    /// Of one that cannot be asked.
+    fn of(error: &ConfigError) -> Self {
+        Self {
+            policy: error.policy.name.clone(),
+            binding: error.binding.as_ref().map(|binding| binding.name.clone()),
+            why: error.told(),
+            reason: "",
+        }
+    }
+
     fn told(&self) -> String {
         let Self { policy, binding, why, .. } = self;
         match binding {
@@ -59,83 +75,113 @@ impl Plugin for MutatingPolicies {
 
     async fn mutate(&self, review: &Review<'_>, object: &mut Value) -> Result<(), Refusal> {
         let Some(config) = self.0.index.of(&review.target.cluster) else { return Ok(()) };
-        let (jobs, errors) = {
+        let (jobs, seen, namespace, errors) = {
             let asked = Attributes::of(review, object);
             // What a door makes of an object is not the object.
             if asked.shown() == Shown::Scale {
                 return Ok(());
             }
             let hooks = config.mutating.about(review.target.kind.plural());
-            let Selected { jobs, errors } = self.0.select(&hooks, &asked).await;
+            let Selected { jobs, errors, .. } = self.0.select(&hooks, &asked).await;
             let seen = self.0.seen(&asked, &jobs).await?;
-            let namespace = asked.home().map(Arc::new);
-            ((jobs, seen, namespace), errors)
+            (jobs, seen, asked.home().map(Arc::new), errors)
         };
-        let mut failed: Vec<PolicyError> = errors
-            .iter()
-            .filter(|error| error.policy.fails)
-            .map(|error| PolicyError {
-                policy: error.policy.name.clone(),
-                binding: error.binding.as_ref().map(|binding| binding.name.clone()),
-                why: error.told(),
-                reason: "",
-            })
-            .collect();
-        if !jobs.0.is_empty() {
+        let mut failed: Vec<PolicyError> =
+            errors.iter().filter(|error| error.policy.fails).map(PolicyError::of).collect();
+        if !jobs.is_empty() {
             let is_second = review.rounds.is_second();
             let mut invoked = review.rounds.of(NAME);
             invoked.begin(is_second, object);
-            let run = Run {
-                kind: review.target.kind.clone(),
-                shown: Shown::of(review),
-                object: object.clone(),
-                invoked,
-                is_second,
-                failed: Vec::new(),
-                handle: Handle::current(),
-                left: UNITS_MAX,
-            };
-            let work = move || run.all(&jobs.0, &jobs.1, jobs.2.as_ref());
-            let run = self.0.turns.run(&config.bounds.turns, work).await;
+            let shown = Shown::of(review);
+            let run = Run { shown, invoked, is_second, failed, namespace, left: UNITS_MAX };
+            let run = self.run(run, (&jobs, &seen), review, (object, &config.bounds)).await;
             let mut run = run.map_err(|error| Refusal::Status(Box::new(error)))?;
-            failed.append(&mut run.failed);
-            if *object != run.object {
-                run.invoked.changed();
-                review.rounds.ask_again();
-                *object = run.object;
-            }
             run.invoked.end(object);
             review.rounds.remember(NAME, run.invoked);
+            failed = run.failed;
         }
         if failed.is_empty() { Ok(()) } else { Err(refusal(&failed, review, object)) }
     }
 }
 
+impl MutatingPolicies {
+    /// Asks all of them: in one turn those that follow each other and see the object in the same version. Who converts it
+    /// from one to the next is waited for between two turns.
+    async fn run(
+        &self,
+        mut run: Run,
+        (jobs, seen): (&[Job], &[Seen]),
+        review: &Review<'_>,
+        (object, bounds): (&mut Value, &Bounds),
+    ) -> Result<Run, ApiError> {
+        let before = object.clone();
+        let (kind, deadline) = (&review.target.kind, Instant::now() + CONVERSIONS_TIMEOUT);
+        let (mut is_another, mut from) = (false, 0);
+        for together in jobs.chunk_by(|one, next| one.version.id() == next.version.id()) {
+            let (Some(first), Some(seen)) = (together.first(), seen.get(from)) else { break };
+            from += together.len();
+            let version = &first.version;
+            let shown = match is_another {
+                false => Ok(Value::clone(&seen.object)),
+                true => in_time(deadline, converted(object, kind, version)).await,
+            };
+            let shown = match shown {
+                Ok(shown) => shown,
+                Err(why) => {
+                    together.iter().for_each(|job| run.fail(job, why.clone()));
+                    continue;
+                }
+            };
+            let (together, seen) = (together.to_vec(), seen.clone());
+            let work = move || run.ask(&together, &seen, shown);
+            let (back, changed) = self.0.turns.run(&bounds.turns, work).await?;
+            run = back;
+            let Some((new, job)) = changed else { continue };
+            match in_time(deadline, converted(&new, version, kind)).await {
+                Ok(own) => (*object, is_another) = (own, true),
+                Err(why) => run.fail(&job, why),
+            }
+        }
+        if *object != before {
+            run.invoked.changed();
+            review.rounds.ask_again();
+        }
+        Ok(run)
+    }
+}
+
+/// What is converted before this moment.
+async fn in_time(
+    deadline: Instant,
+    converted: impl Future<Output = Result<Value, ApiError>>,
+) -> Result<Value, String> {
+    match timeout_at(deadline, converted).await {
+        Ok(converted) => converted.map_err(|error| error.message),
+        Err(_) => Err(format!(
+            "the conversions that the policies of a request need may take {}s together",
+            CONVERSIONS_TIMEOUT.as_secs()
+        )),
+    }
+}
+
 /// The policies that are asked, one after the other.
 struct Run {
-    kind: Arc<Kind>,
     shown: Shown,
-    object: Value,
     invoked: Invoked,
     is_second: bool,
     failed: Vec<PolicyError>,
-    /// It runs on a thread of its own, and somebody may have to be asked who converts.
-    handle: Handle,
+    /// That the object is in.
+    namespace: Option<Arc<Value>>,
     /// Units that are left for all policies together.
     left: u64,
 }
 
 impl Run {
-    fn all(mut self, jobs: &[Job], seen: &[Seen], namespace: Option<&Arc<Value>>) -> Self {
-        for (job, seen) in jobs.iter().zip(seen) {
-            let shown = converted(&self.object, &self.kind, &job.version);
-            let seen = match self.handle.block_on(shown) {
-                Ok(shown) => seen.with(shown),
-                Err(why) => {
-                    self.fail(job, why.message);
-                    continue;
-                }
-            };
+    /// Asks some that see the object like this; answers what they have made of it, and which of them was the last to.
+    fn ask(mut self, jobs: &[Job], seen: &Seen, shown: Value) -> (Self, Option<(Value, Job)>) {
+        let (mut shown, mut last) = (shown, None);
+        for job in jobs {
+            let seen = seen.with(shown.clone());
             if !job.policy.conditions.is_empty() {
                 match job.policy.conditions.hold(&seen.scope(None, job.params()), &mut self.left) {
                     Ok(true) => {}
@@ -149,20 +195,25 @@ impl Run {
             if !self.invoked.is_due(self.is_second, &job.id()) {
                 continue;
             }
-            self.one(job, &seen, namespace);
+            let new = self.one(job, &seen);
+            if new != shown {
+                (shown, last) = (new, Some(job.clone()));
+                self.invoked.changed();
+            }
             if job.policy.reinvoked {
                 self.invoked.asked(&job.id());
             }
         }
-        self
+        (self, last.map(|last| (shown, last)))
     }
 
-    fn one(&mut self, job: &Job, seen: &Seen, namespace: Option<&Arc<Value>>) {
+    fn one(&mut self, job: &Job, seen: &Seen) -> Value {
+        let rules = job.policy.rules();
         let mut shown = Value::clone(&seen.object);
         let form = Form::of(self.shown, &shown, &job.version);
-        for mutation in &job.policy.mutations {
-            let scope = seen.with(shown.clone()).scope(namespace, job.params());
-            let mut evaluation = Evaluation::new(&scope, &job.policy.variables, self.left);
+        for mutation in &rules.mutations {
+            let scope = seen.with(shown.clone()).scope(self.namespace.as_ref(), job.params());
+            let mut evaluation = Evaluation::new(&scope, &rules.variables, self.left);
             let new = changed(mutation, &shown, &form, &mut evaluation);
             self.left = evaluation.left();
             match new {
@@ -170,17 +221,12 @@ impl Run {
                 Err(why) => self.fail(job, why),
             }
         }
-        if shown != *seen.object {
-            match self.handle.block_on(converted(&shown, &job.version, &self.kind)) {
-                Ok(own) => self.object = own,
-                Err(why) => return self.fail(job, why.message),
-            }
-            self.invoked.changed();
-        }
+        shown
     }
 
     fn fail(&mut self, job: &Job, why: String) {
-        if job.policy.fails {
+        // Of the others nobody is told.
+        if job.policy.fails && self.failed.len() < FAILURES_MAX {
             self.failed.push(PolicyError {
                 policy: job.policy.name.clone(),
                 binding: Some(job.binding.name.clone()),

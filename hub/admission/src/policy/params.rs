@@ -2,12 +2,16 @@
 //!
 //! Guarantees:
 //! - a parameter that is looked for in the request's own namespace is one of no other
-//!   (`parameters_are_those_of_the_requests_namespace`).
+//!   (`parameters_are_those_of_the_requests_namespace`);
+//! - each of them is read once for a write, and a write takes no more of them than it may
+//!   (`a_write_takes_as_many_parameters_as_it_may`).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use freewheel_hub_objects::{ObjectRef, stored_value};
 use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_schema::registry::Registry;
 use freewheel_hub_schema::selector::LabelSelector;
 use freewheel_hub_store::{Scope, Stored};
@@ -30,48 +34,92 @@ pub(super) fn kind<'a>(
     })
 }
 
-/// Those that a binding names for this request.
-pub(super) async fn collect<'a>(
-    kind: Option<&Arc<Kind>>,
-    reference: Option<&'a Value>,
-    asked: &Attributes<'a>,
-) -> Result<Vec<Param>, String> {
-    let (Some(kind), Some(reference)) = (kind, reference) else { return Ok(vec![None]) };
-    let said = |key: &str| reference[key].as_str().unwrap_or_default();
-    let namespace = home(kind, said("namespace"), asked)?;
-    let (state, cluster) = (asked.review.state(), asked.review.target.cluster.clone());
-    let found: Vec<Arc<Stored>> = match said("name") {
-        "" => {
-            let selector = LabelSelector::from_json(reference.get("selector"), "selector")
-                .map_err(|_| "one of name or selector must be provided".to_owned())?;
-            let namespace = Some(namespace).filter(|_| kind.namespaced).map(Into::into);
-            let scope =
-                Scope { resource: kind.storage().clone(), cluster: Some(cluster), namespace };
-            let all = state.range(&scope, None);
-            all.filter(|one| selector.matches(&one.object.header.labels)).collect()
+/// Objects that are looked at for one write, whether they are parameters or not. kube-apiserver has no such bounds.
+const LOOKED_AT_MAX: usize = 100_000;
+/// Bytes of those that are.
+const BYTES_MAX: usize = 4 << 20;
+
+/// The parameters of one write.
+#[derive(Default)]
+pub(super) struct Params {
+    read: HashMap<Key, Arc<Value>>,
+    bytes: usize,
+    looked_at: usize,
+}
+
+impl Params {
+    /// Those that a binding names for this request, which may be so many.
+    pub(super) async fn of<'a>(
+        &mut self,
+        kind: Option<&Arc<Kind>>,
+        reference: Option<&'a Value>,
+        asked: &Attributes<'a>,
+        most: usize,
+    ) -> Result<Vec<Param>, String> {
+        let (Some(kind), Some(reference)) = (kind, reference) else { return Ok(vec![None]) };
+        let found = self.find(kind, reference, asked, most)?;
+        if found.is_empty() && reference["parameterNotFoundAction"] == "Deny" {
+            return Err(
+                "no params found for policy binding with `Deny` parameterNotFoundAction".to_owned()
+            );
         }
-        name => {
-            let place = ObjectRef {
-                kind: kind.clone(),
-                cluster,
-                namespace: namespace.into(),
-                name: name.to_owned(),
-            };
-            state.get(&place.key()).into_iter().collect()
+        let mut all = Vec::new();
+        for stored in found {
+            all.push(Some(self.read(kind, &stored).await?));
         }
-    };
-    if found.is_empty() && said("parameterNotFoundAction") == "Deny" {
-        return Err(
-            "no params found for policy binding with `Deny` parameterNotFoundAction".to_owned()
-        );
+        Ok(all)
     }
-    let mut all = Vec::new();
-    for stored in found {
-        let value = stored_value(&stored).map_err(|error| error.message)?;
+
+    fn find<'a>(
+        &mut self,
+        kind: &Arc<Kind>,
+        reference: &'a Value,
+        asked: &Attributes<'a>,
+        most: usize,
+    ) -> Result<Vec<Arc<Stored>>, String> {
+        let said = |key: &str| reference[key].as_str().unwrap_or_default();
+        let namespace = home(kind, said("namespace"), asked)?;
+        let (state, cluster) = (asked.review.state(), asked.review.target.cluster.clone());
+        if !said("name").is_empty() {
+            let (namespace, name) = (namespace.into(), said("name").to_owned());
+            let place = ObjectRef { kind: kind.clone(), cluster, namespace, name };
+            return Ok(state.get(&place.key()).into_iter().collect());
+        }
+        let selector = LabelSelector::from_json(reference.get("selector"), "selector")
+            .map_err(|_| "one of name or selector must be provided".to_owned())?;
+        let namespace = Some(namespace).filter(|_| kind.namespaced).map(Into::into);
+        let scope = Scope { resource: kind.storage().clone(), cluster: Some(cluster), namespace };
+        let mut found = Vec::new();
+        for one in state.range(&scope, None) {
+            self.looked_at += 1;
+            if LOOKED_AT_MAX < self.looked_at {
+                return Err(format!("a request looks at {LOOKED_AT_MAX} objects for parameters"));
+            }
+            if !selector.matches(&one.object.header.labels) {
+                continue;
+            }
+            if most <= found.len() {
+                return Err("a request is asked about with no more parameters".to_owned());
+            }
+            found.push(one);
+        }
+        Ok(found)
+    }
+
+    async fn read(&mut self, kind: &Kind, stored: &Stored) -> Result<Arc<Value>, String> {
+        if let Some(read) = self.read.get(&stored.key) {
+            return Ok(read.clone());
+        }
+        self.bytes += stored.object.body.len();
+        if BYTES_MAX < self.bytes {
+            return Err(format!("the parameters of a request may have {BYTES_MAX} bytes together"));
+        }
+        let value = stored_value(stored).map_err(|error| error.message)?;
         let value = kind.out_of_store(value).await.map_err(|error| error.message)?;
-        all.push(Some(Arc::new(value)));
+        let value = Arc::new(value);
+        self.read.insert(stored.key.clone(), value.clone());
+        Ok(value)
     }
-    Ok(all)
 }
 
 /// The namespace in which they are looked for.

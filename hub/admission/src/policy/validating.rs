@@ -3,7 +3,9 @@
 //! Guarantees:
 //! - it says so in kube-apiserver's words, with its codes and reasons (`a_policy_refuses_in_upstreams_words`);
 //! - what cannot be evaluated is refused, or let in where the policy says `Ignore`
-//!   (`what_cannot_be_evaluated_is_refused_or_ignored`).
+//!   (`what_cannot_be_evaluated_is_refused_or_ignored`);
+//! - however many denials there are, the first that denies counts, and the others take some megabytes at most
+//!   (`denials_are_told_as_far_as_there_is_room`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +23,9 @@ use crate::admission::Admission;
 use crate::attributes::Attributes;
 use crate::conditions::{OUT_OF_BUDGET, compile_error, failed};
 
-/// Bytes of a message that an expression may make.
+/// Denials of a request that are told of: more than anybody reads.
+const DENIALS_MAX: usize = 1_000;
+/// Bytes of a message that an expression may make, and of one that a policy says.
 const MESSAGE_BYTES_MAX: usize = 5 * 1024;
 /// Bytes of an annotation of the audit.
 const ANNOTATION_BYTES_MAX: usize = 10 * 1024;
@@ -36,6 +40,16 @@ struct Outcome {
     annotations: Vec<(String, String)>,
     /// Annotations that could not be made, where that is a refusal.
     failures: Vec<String>,
+}
+
+impl Outcome {
+    /// With as many denials as there is room for, but for the first, by which a binding denies.
+    fn within(mut self, room: &mut usize) -> Self {
+        self.denials.truncate((*room).max(1));
+        self.failures.truncate(1);
+        *room = room.saturating_sub(self.denials.len());
+        self
+    }
 }
 
 #[derive(Debug, Default)]
@@ -75,18 +89,20 @@ impl Plugin for ValidatingPolicies {
         };
         let hooks = config.validating.about(review.target.kind.plural());
         let selected = self.0.select(&hooks, &asked).await;
-        let mut denied: Vec<Denied> = selected.errors.iter().filter_map(config_error).collect();
+        let mut denied = selected.errors.iter().find_map(config_error);
         if !selected.jobs.is_empty() {
             let seen = self.0.seen(&asked, &selected.jobs).await?;
             let jobs = selected.jobs.clone();
             let namespace = asked.home().map(Arc::new);
             let work = move || -> Vec<Outcome> {
                 let (each, mut left) = (jobs.iter().zip(&seen), UNITS_MAX);
+                let mut room = DENIALS_MAX;
                 each.map(|(job, seen)| {
                     let param = job.params();
                     let without_namespace = seen.scope(None, param);
                     let scope = seen.scope(namespace.as_ref(), param);
-                    outcome(&job.policy, &without_namespace, &scope, &mut left)
+                    let outcome = outcome(&job.policy, &without_namespace, &scope, &mut left);
+                    outcome.within(&mut room)
                 })
                 .collect()
             };
@@ -98,7 +114,7 @@ impl Plugin for ValidatingPolicies {
             }
             annotations.publish(review);
         }
-        denied.into_iter().next().map_or_else(|| Ok(Claims::default()), |first| Err(refusal(first)))
+        denied.map_or_else(|| Ok(Claims::default()), |first| Err(refusal(first)))
     }
 }
 
@@ -121,6 +137,7 @@ fn outcome(policy: &Policy, of_conditions: &Scope, scope: &Scope, left: &mut u64
         },
         ..Outcome::default()
     };
+    let rules = policy.rules();
     if !policy.conditions.is_empty() {
         match policy.conditions.hold(of_conditions, left) {
             Ok(true) => {}
@@ -128,7 +145,7 @@ fn outcome(policy: &Policy, of_conditions: &Scope, scope: &Scope, left: &mut u64
             Err(why) => return denial(why),
         }
     }
-    let mut evaluation = Evaluation::new(scope, &policy.variables, *left);
+    let mut evaluation = Evaluation::new(scope, &rules.variables, *left);
     let denials = denials(policy, &mut evaluation);
     *left = evaluation.left();
     let Some(denials) = denials else { return denial(OUT_OF_BUDGET.to_owned()) };
@@ -140,7 +157,7 @@ fn outcome(policy: &Policy, of_conditions: &Scope, scope: &Scope, left: &mut u64
 /// What its validations say; nothing when there is no work left to ask them.
 fn denials(policy: &Policy, evaluation: &mut Evaluation<'_>) -> Option<Vec<Denial>> {
     let mut denials = Vec::new();
-    for (index, validation) in policy.validations.iter().enumerate() {
+    for (index, validation) in policy.rules().validations.iter().enumerate() {
         let why = match &validation.expression {
             Err(why) => compile_error(why),
             Ok(expression) => match evaluation.run(expression) {
@@ -173,12 +190,14 @@ fn message(validation: &Validation, evaluation: &mut Evaluation<'_>) -> String {
     if validation.message.is_empty() {
         return format!("failed expression: {}", validation.text);
     }
-    validation.message.clone()
+    let whole = &validation.message;
+    whole[..whole.floor_char_boundary(MESSAGE_BYTES_MAX)].to_owned()
 }
 
 fn annotate(policy: &Policy, scope: &Scope, outcome: &mut Outcome, left: &mut u64) {
-    let mut evaluation = Evaluation::new(scope, &policy.variables, *left);
-    for (key, text, expression) in &policy.annotations {
+    let rules = policy.rules();
+    let mut evaluation = Evaluation::new(scope, &rules.variables, *left);
+    for (key, text, expression) in &rules.annotations {
         let value = match expression {
             Err(why) => Err(compile_error(why)),
             Ok(expression) => match evaluation.run(expression) {
@@ -207,7 +226,7 @@ fn tell(
     review: &Review<'_>,
     job: &Job,
     outcome: Outcome,
-    denied: &mut Vec<Denied>,
+    denied: &mut Option<Denied>,
     annotations: &mut Annotations,
 ) {
     let (policy, binding) = (&*job.policy, &*job.binding);
@@ -220,7 +239,9 @@ fn tell(
     for denial in outcome.denials {
         for action in &binding.actions {
             match action.as_str() {
-                "Deny" => denied.push(deny(denial.message.clone(), denial.reason.clone())),
+                "Deny" if denied.is_none() => {
+                    *denied = Some(deny(denial.message.clone(), denial.reason.clone()));
+                }
                 "Warn" => review.warn(format!(
                     "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {}",
                     policy.name, binding.name, denial.message
@@ -231,7 +252,8 @@ fn tell(
         }
     }
     outcome.annotations.into_iter().for_each(|(key, value)| annotations.add(policy, &key, value));
-    denied.extend(outcome.failures.into_iter().map(|why| deny(why, String::new())));
+    let failed = outcome.failures.into_iter().next();
+    *denied = denied.take().or_else(|| failed.map(|why| deny(why, String::new())));
 }
 
 fn audit(review: &Review<'_>, policy: &Policy, binding: &Binding, denial: &Denial) {
@@ -283,4 +305,23 @@ fn refusal(denied: Denied) -> Refusal {
     };
     let causes = vec![Cause { message: why.clone(), ..Cause::default() }];
     Refusal::Denied { code, reason, why, causes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn denials_are_told_as_far_as_there_is_room() {
+        let mut room = DENIALS_MAX;
+        let told = |count: usize, room: &mut usize| {
+            let denials = (0..count).map(|index| Denial { index, ..Denial::default() }).collect();
+            let outcome = Outcome { denials, ..Outcome::default() }.within(room);
+            (outcome.denials.len(), outcome.denials.first().map(|first| first.index))
+        };
+        assert_eq!(told(900, &mut room), (900, Some(0)));
+        assert_eq!(told(900, &mut room), (100, Some(0)));
+        assert_eq!(told(900, &mut room), (1, Some(0)), "by which its binding denies");
+        assert_eq!(told(0, &mut room), (0, None));
+    }
 }

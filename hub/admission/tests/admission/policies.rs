@@ -215,3 +215,43 @@ async fn a_policy_that_is_none_is_not_kept() {
     }
     world.create(at, KIND, policy("variables.a.x == 'y'")).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_write_takes_as_many_parameters_as_it_may() {
+    let world = World::new().await;
+    for number in 0..40 {
+        let value = json!({"metadata": {"name": format!("p{number}"), "labels": {"params": "yes"}},
+            "data": {"text": "x".repeat(100_000)}});
+        world.create("v1", "ConfigMap", value).await.unwrap();
+    }
+    let spec = |name: &str, fails: &str| {
+        json!({"name": name, "matchConstraints": constraints("", "secrets"), "failurePolicy": fails,
+            "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}, "validations": [{"expression": "true"}]})
+    };
+    let selector = json!({"matchLabels": {"params": "yes"}});
+    let binding = json!({"validationActions": ["Deny"],
+        "paramRef": {"selector": selector, "parameterNotFoundAction": "Deny"}});
+    world.policy(KIND, spec("many", "Fail"), binding.clone()).await;
+    let bind = async |policy: &str, numbers: std::ops::Range<usize>| {
+        for number in numbers {
+            let mut spec = binding.clone();
+            spec["policyName"] = json!(policy);
+            let value = json!({"metadata": {"name": format!("{policy}-{number}")}, "spec": spec});
+            let kind = "ValidatingAdmissionPolicyBinding";
+            world.create("admissionregistration.k8s.io/v1", kind, value).await.unwrap();
+        }
+    };
+    bind("many", 0..20).await;
+    let secret =
+        async |name: &str| world.create("v1", "Secret", json!({"metadata": {"name": name}})).await;
+    // Each parameter is read once: without that they would be more than they may be together.
+    secret("a").await.unwrap();
+    bind("many", 20..30).await;
+    let refused = secret("b").await.unwrap_err();
+    assert!(refused.message.contains("failed to configure binding: "), "{}", refused.message);
+    assert!(refused.message.contains("1000 bindings and parameters"), "{}", refused.message);
+    world.remove(KIND, "many").await;
+    world.policy(KIND, spec("ignored", "Ignore"), binding.clone()).await;
+    bind("ignored", 0..30).await;
+    secret("b").await.unwrap();
+}

@@ -1,6 +1,6 @@
 //! What is said of what a cluster is made of, where it is wrong, in the words of a kube-apiserver 1.36.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::shared::{change, create, kind_of, mistakes, named, update, wrong};
 
@@ -312,6 +312,38 @@ fn admission_and_aggregation() {
             "metadata.name: Invalid value: \"x\": must be `spec.version+\".\"+spec.group`: \"v1.g\"",
             "spec.groupPriorityMinimum: Invalid value: 0: must be positive and less than 20000",
         ],
+    );
+}
+
+#[test]
+fn admission_has_as_many_expressions_as_it_may() {
+    let policy = |spec: Value| {
+        named("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", json!({"spec": spec}))
+    };
+    let rules = json!([{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]);
+    let constraints = json!({"resourceRules": rules});
+    let spec = |variables: Value, validations: Value| {
+        policy(
+            json!({"matchConstraints": constraints, "variables": variables, "validations": validations}),
+        )
+    };
+    let twice =
+        json!([{"name": "a", "expression": "1"}, {"name": "a", "expression": "variables.a"}]);
+    let always = json!({"expression": "true"});
+    wrong(spec(twice, json!([always])), &["spec.variables[1].name: Duplicate value: \"a\""]);
+    wrong(
+        spec(json!([]), json!(vec![always; 1_001])),
+        &["spec: Too many: 1001: must have at most 1000 items"],
+    );
+    let condition = json!({"name": "a", "expression": "true"});
+    let hook = json!({"name": "a.b.c", "matchConditions": vec![condition; 600]});
+    wrong(
+        named(
+            "admissionregistration.k8s.io/v1",
+            "MutatingWebhookConfiguration",
+            json!({"webhooks": [hook, hook]}),
+        ),
+        &["webhooks: Too many: 1200: must have at most 1000 items"],
     );
 }
 

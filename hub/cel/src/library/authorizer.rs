@@ -218,7 +218,8 @@ mod tests {
         let asked = Authorizer::of_resource(Arc::new(Door), here);
         scope.put_value("authorizer.requestResource", asked);
         let known = Known { names: &["authorizer"], ..Known::default() };
-        let expression = Expression::read(text, &known).map_err(Failed::Because)?;
+        let expression =
+            Expression::read(text, &known).map_err(|why| Failed::Because(why.to_string()))?;
         Evaluation::new(&scope, &Variables::default(), UNITS_MAX).run(&expression)
     }
 

@@ -4,11 +4,10 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use cel::Value;
-use regex::Regex;
 
 use super::function::{Table, no_overload, one_text, text_value};
 use crate::allowance::Allowance;
-use crate::pattern::Pattern;
+use crate::pattern::Made;
 use crate::weight::EACH;
 
 pub(super) const FUNCTIONS: Table = &[
@@ -201,23 +200,17 @@ fn shown(value: &Value) -> String {
 const KEPT: usize = 16;
 
 thread_local! {
-    static PATTERNS: RefCell<Vec<(String, Regex)>> = const { RefCell::new(Vec::new()) };
+    static PATTERNS: RefCell<Vec<(String, Made)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Units that it costs to compile a pattern.
-const COMPILE_UNITS: u64 = 200;
-
-fn pattern(text: &str, allowance: &Allowance) -> Result<Regex, String> {
+fn pattern(text: &str, allowance: &Allowance) -> Result<Made, String> {
     let kept = PATTERNS.with_borrow(|kept| {
         kept.iter().find(|(own, _)| own == text).map(|(_, pattern)| pattern.clone())
     });
     if let Some(kept) = kept {
         return Ok(kept);
     }
-    if !allowance.take(COMPILE_UNITS) {
-        return Err("too much work".to_owned());
-    }
-    let compiled = Pattern::compile(text)?;
+    let compiled = Made::of(text, |units| allowance.take(units))?;
     PATTERNS.with_borrow_mut(|kept| {
         if kept.len() == KEPT {
             kept.remove(0);
@@ -227,23 +220,24 @@ fn pattern(text: &str, allowance: &Allowance) -> Result<Regex, String> {
     Ok(compiled)
 }
 
-/// A pattern that a text is asked for: the longer it is, the more work, as kube-apiserver counts.
-fn asked(text: &str, of: &str, allowance: &Allowance) -> Result<Regex, String> {
-    if !allowance.walk(text.len().saturating_mul(of.len()) / 4) {
+/// A pattern that a text is asked for: the longer both are, the more work, as kube-apiserver counts.
+fn asked(text: &str, of: &str, allowance: &Allowance) -> Result<Made, String> {
+    let made = pattern(of, allowance)?;
+    if !allowance.walk(text.len()) || !allowance.take(made.looks(text)) {
         return Err("too much work".to_owned());
     }
-    pattern(of, allowance)
+    Ok(made)
 }
 
 fn matches(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
     let [Value::String(text), Value::String(of)] = values else { return no_overload() };
-    Ok(Value::Bool(asked(text, of, allowance)?.is_match(text)))
+    Ok(Value::Bool(asked(text, of, allowance)?.regex().is_match(text)))
 }
 
 fn find(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
     let [Value::String(text), Value::String(of)] = values else { return no_overload() };
-    let found = asked(text, of, allowance)?;
-    Ok(text_value(found.find(text).map_or("", |found| found.as_str())))
+    let made = asked(text, of, allowance)?;
+    Ok(text_value(made.regex().find(text).map_or("", |found| found.as_str())))
 }
 
 fn find_all(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
@@ -252,12 +246,12 @@ fn find_all(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
         [Value::String(text), Value::String(of), Value::Int(most)] => (text, of, *most),
         [..] => return no_overload(),
     };
-    let found = pattern(of, allowance)?;
+    let made = pattern(of, allowance)?;
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let (mut all, mut at) = (Vec::new(), 0);
-    let mut matches = found.find_iter(text).take(most);
+    let mut matches = made.regex().find_iter(text).take(most);
     // Each of them may look at all that is left of the text.
-    while allowance.walk(text.len() - at) {
+    while text.get(at..).is_some_and(|rest| allowance.take(made.looks(rest))) {
         let Some(found) = matches.next() else { return Ok(Value::List(Arc::new(all))) };
         if all.len().is_power_of_two() && !allowance.room(all.len().saturating_mul(EACH)) {
             break;

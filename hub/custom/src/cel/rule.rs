@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use freewheel_hub_cel::{Expression, Known};
+use freewheel_hub_cel::{Expression, Known, Unread};
 use serde_json::Value;
 
 /// What a rule may speak of.
@@ -41,17 +41,30 @@ impl Rule {
         }
     }
 
-    /// Parsed when it is first asked.
-    pub(super) fn expression(&self) -> &Result<Expression, String> {
-        self.expression.get_or_init(|| Expression::read(&self.text, &KNOWN))
+    /// Parsed when it is first asked. That it could not be looked at is not kept.
+    pub(super) fn expression(&self) -> Result<&Expression, Unread> {
+        let kept = match self.expression.get() {
+            Some(kept) => kept,
+            None => match Expression::read(&self.text, &KNOWN) {
+                Ok(read) => self.expression.get_or_init(|| Ok(read)),
+                Err(Unread::Wrong(why)) => self.expression.get_or_init(|| Err(why)),
+                Err(why @ Unread::NotNow(_)) => return Err(why),
+            },
+        };
+        kept.as_ref().map_err(|why| Unread::Wrong(why.clone()))
     }
 
     pub(super) fn message_expression(&self) -> Option<&Expression> {
-        let read = || {
-            let said = Some(self.message_text.as_str()).filter(|text| !text.is_empty());
-            said.and_then(|text| Expression::read(text, &KNOWN).ok())
-        };
-        self.message_expression.get_or_init(read).as_ref()
+        if self.message_text.is_empty() {
+            return None;
+        }
+        if let Some(kept) = self.message_expression.get() {
+            return kept.as_ref();
+        }
+        match Expression::read(&self.message_text, &KNOWN) {
+            Err(Unread::NotNow(_)) => None,
+            read => self.message_expression.get_or_init(|| read.ok()).as_ref(),
+        }
     }
 
     /// What is said of it: its message, else itself.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{check, wrong};
+use super::{check, check_on, wrong};
 use crate::before::Before;
 use crate::schema::Schema;
 
@@ -223,4 +223,26 @@ fn mistakes_in_a_rule_are_found_before_it_is_kept() {
     assert_eq!(said(&"(".repeat(500)).len(), 1);
     let rule = json!({"rule": "self.a > 1", "optionalOldSelf": true});
     assert_eq!(wrong(&schema, &rule)[0].0, "optionalOldSelf");
+}
+
+#[test]
+fn mistakes_of_rules_are_bounded() {
+    let message = "m".repeat(4_000);
+    let rule = json!([{"rule": "false", "message": message}]);
+    let each = json!({"type": "integer", "x-kubernetes-validations": rule});
+    let schema = Schema::read(
+        &json!({"type": "object", "properties": {"l": {"type": "array", "items": each}}}),
+    );
+    let errors = check(&schema, &json!({"l": vec![1; 20_000]}), Before::nothing());
+    let bytes: usize = errors.iter().map(|error| error.message.len() + error.field.len()).sum();
+    assert!((200..2_000).contains(&errors.len()) && bytes < 4 << 20, "{} {bytes}", errors.len());
+}
+
+#[test]
+fn without_a_thread_nothing_is_said_of_a_rule() {
+    let schema = schema(json!({"rule": "self.a > 1"}), fields());
+    let object = json!({"spec": {"a": 2}});
+    let errors = check_on(usize::MAX / 4, &schema, &object, Before::nothing());
+    assert!(errors.len() == 1 && errors[0].is_not_now(), "{errors:?}");
+    assert_eq!(check(&schema, &object, Before::nothing()), []);
 }

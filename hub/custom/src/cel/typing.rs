@@ -21,7 +21,8 @@ fn mistakes(schema: &Schema, rule: &Value) -> Vec<(&'static str, String)> {
         if text(key).is_empty() {
             continue;
         }
-        let read = parse(text(key)).and_then(|parsed| match undefined(schema, &parsed) {
+        let parsed = parse(text(key)).map_err(|why| why.to_string());
+        let read = parsed.and_then(|parsed| match undefined(schema, &parsed) {
             Some(field) => Err(format!("undefined field '{field}'")),
             None => Expression::of(parsed, &KNOWN),
         });

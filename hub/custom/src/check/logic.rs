@@ -1,17 +1,18 @@
 //! Schemas that hold together: anyOf, oneOf, allOf, not.
 
+use freewheel_hub_schema::path::Path;
 use serde_json::Value;
 
 use super::node;
 use super::words::{Mistake, Outcome};
-use super::work::Work;
 use crate::before::Before;
 use crate::schema::{Logic, Schema};
+use crate::work::Work;
 
 pub(super) fn check(
     schema: &Schema,
     value: &Value,
-    path: &str,
+    path: &Path<'_>,
     before: Before<'_>,
     work: &Work,
 ) -> Outcome {
@@ -21,7 +22,10 @@ pub(super) fn check(
         one(logic, value, path, before, (work, &mut all));
         each(logic, value, path, before, (work, &mut all));
         if logic.not.as_ref().is_some_and(|not| node(not, value, path, before, work).is_right()) {
-            all.add(Mistake::nowhere(&format!("{path:?} must not validate the schema (not)")));
+            all.add(Mistake::nowhere(&format!(
+                "{:?} must not validate the schema (not)",
+                path.told()
+            )));
         }
     }
     all.matched += 1;
@@ -31,7 +35,7 @@ pub(super) fn check(
 fn any(
     logic: &Logic,
     value: &Value,
-    path: &str,
+    path: &Path<'_>,
     before: Before<'_>,
     (work, all): (&Work, &mut Outcome),
 ) {
@@ -46,7 +50,10 @@ fn any(
         }
     }
     if let Some(best) = best {
-        all.add(Mistake::nowhere(&format!("{path:?} must validate at least one schema (anyOf)")));
+        all.add(Mistake::nowhere(&format!(
+            "{:?} must validate at least one schema (anyOf)",
+            path.told()
+        )));
         all.join(best);
     }
 }
@@ -54,7 +61,7 @@ fn any(
 fn one(
     logic: &Logic,
     value: &Value,
-    path: &str,
+    path: &Path<'_>,
     before: Before<'_>,
     (work, all): (&Work, &mut Outcome),
 ) {
@@ -80,6 +87,7 @@ fn one(
         0 => "Found none valid".to_owned(),
         valid => format!("Found {valid} valid alternatives"),
     };
+    let path = path.told();
     let text = format!("{path:?} must validate one and only one schema (oneOf). {found}");
     all.add(Mistake::nowhere(&text));
     if let Some(best) = best {
@@ -90,7 +98,7 @@ fn one(
 fn each(
     logic: &Logic,
     value: &Value,
-    path: &str,
+    path: &Path<'_>,
     before: Before<'_>,
     (work, all): (&Work, &mut Outcome),
 ) {
@@ -102,6 +110,7 @@ fn each(
     }
     if valid != logic.all.len() {
         let more = if valid == 0 { ". None validated" } else { "" };
+        let path = path.told();
         let text = format!("{path:?} must validate all the schemas (allOf){more}");
         all.add(Mistake::nowhere(&text));
     }

@@ -1,11 +1,12 @@
 //! Rules for numbers.
 
+use freewheel_hub_schema::path::Path;
 use serde_json::Value;
 
 use super::words::{Mistake, Outcome};
 use crate::schema::{Schema, Type};
 
-pub(super) fn check(schema: &Schema, value: &Value, path: &str) -> Outcome {
+pub(super) fn check(schema: &Schema, value: &Value, path: &Path<'_>) -> Outcome {
     let mut all = Outcome::default();
     let rules = &schema.rules;
     let whole = value.as_i64();
@@ -14,6 +15,7 @@ pub(super) fn check(schema: &Schema, value: &Value, path: &str) -> Outcome {
         && rules.format.as_deref() == Some("int32")
         && whole.is_some_and(|whole| i32::try_from(whole).is_err())
     {
+        let path = path.told();
         let text = format!("Checked value must be of type integer with format int32 in {path}");
         all.add(Mistake::nowhere(&text));
     }

@@ -1,17 +1,18 @@
 //! Rules for objects and lists, and what is in them.
 
+use freewheel_hub_schema::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::compared;
 use super::words::{Mistake, Outcome};
-use super::work::Work;
 use crate::before::Before;
 use crate::schema::{Additional, Bounds, Schema};
+use crate::work::Work;
 
 pub(super) fn items(
     schema: &Schema,
     items: &[Value],
-    path: &str,
+    path: &Path<'_>,
     before: Before<'_>,
     work: &Work,
 ) -> Outcome {
@@ -19,7 +20,7 @@ pub(super) fn items(
     if let Some(of) = schema.items.as_deref() {
         let old = before.list(schema);
         for (index, item) in items.iter().enumerate() {
-            all.join(compared(of, item, &format!("{path}[{index}]"), old.element(item), work));
+            all.join(compared(of, item, &path.index(index), old.element(item), work));
         }
     }
     let Bounds { least, most } = schema.rules.items;
@@ -38,7 +39,7 @@ pub(super) fn items(
 pub(super) fn check(
     schema: &Schema,
     fields: &Map<String, Value>,
-    path: &str,
+    path: &Path<'_>,
     before: Before<'_>,
     work: &Work,
 ) -> Outcome {
@@ -61,16 +62,15 @@ pub(super) fn check(
             }
             (None, Additional::Of(of)) => of,
         };
-        all.join(compared(of, value, &format!("{path}.{key}"), before.field(key), work));
+        all.join(compared(of, value, &path.dotted(key), before.field(key), work));
     }
     for (name, of) in &schema.properties {
         let Some(value) = fields.get(&**name) else { continue };
-        let place = if path.is_empty() { (**name).to_owned() } else { format!("{path}.{name}") };
-        all.join(compared(of, value, &place, before.field(name), work));
+        all.join(compared(of, value, &path.field(name), before.field(name), work));
     }
     for name in &schema.rules.required {
         if !fields.contains_key(&**name) && work.step(0) {
-            all.add(Mistake::required(&format!("{path}.{name}")));
+            all.add(Mistake::required(&path.field(name)));
         }
     }
     all

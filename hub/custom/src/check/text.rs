@@ -1,13 +1,15 @@
 //! Rules for text.
 
+use freewheel_hub_schema::path::Path;
 use serde_json::Value;
 
 use super::words::{Mistake, Outcome};
 use crate::format as formats;
-use crate::schema::{Schema, Type};
+use crate::schema::{Pattern, Schema, Type};
+use crate::work::Work;
 
 /// The first rule that a text breaks.
-pub(super) fn check(schema: &Schema, text: &str, path: &str) -> Outcome {
+pub(super) fn check(schema: &Schema, text: &str, path: &Path<'_>, work: &Work) -> Outcome {
     let rules = &schema.rules;
     let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
     let value = || Value::String(text.to_owned());
@@ -15,7 +17,7 @@ pub(super) fn check(schema: &Schema, text: &str, path: &str) -> Outcome {
         Mistake::too_long(path, most)
     } else if let Some(least) = rules.length.least.filter(|least| length < *least) {
         Mistake::rule(path, &value(), &format!("should be at least {least} chars long"))
-    } else if let Some(pattern) = rules.pattern.as_ref().filter(|it| !it.matches(text)) {
+    } else if let Some(pattern) = rules.pattern.as_ref().filter(|it| lacks(it, text, work)) {
         Mistake::rule(path, &value(), &format!("should match '{}'", pattern.text()))
     } else {
         return Outcome::default();
@@ -23,8 +25,13 @@ pub(super) fn check(schema: &Schema, text: &str, path: &str) -> Outcome {
     Outcome::wrong(mistake)
 }
 
+/// Whether a text lacks what a pattern asks for. Where there is no work left nothing is said of it.
+fn lacks(pattern: &Pattern, text: &str, work: &Work) -> bool {
+    pattern.matches_for(text, |units| work.units(units)) == Some(false)
+}
+
 /// Whether a text has the format that is asked for.
-pub(super) fn format(schema: &Schema, text: &str, path: &str) -> Option<Outcome> {
+pub(super) fn format(schema: &Schema, text: &str, path: &Path<'_>) -> Option<Outcome> {
     if !matches!(schema.is, None | Some(Type::String)) {
         return None;
     }

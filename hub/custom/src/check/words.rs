@@ -1,6 +1,7 @@
 //! What is said of a value, in the words of kube-openapi's validator.
 
 use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::path::Path;
 use serde_json::{Value, json};
 
 /// Mistakes of an object: more than anybody is told.
@@ -50,19 +51,19 @@ impl Outcome {
 }
 
 impl Mistake {
-    fn at(path: &str, error: FieldError) -> Self {
-        Self { place: Some(path.to_owned()), error }
+    fn at(path: &Path<'_>, error: FieldError) -> Self {
+        Self { place: Some(path.told()), error: error.in_short() }
     }
 
     /// Of another type.
-    pub(super) fn of_type(path: &str, asked: &str, found: &str) -> Self {
-        let text = format!("{path} in body must be of type {asked}: {found:?}");
+    pub(super) fn of_type(path: &Path<'_>, asked: &str, found: &str) -> Self {
+        let text = format!("{} in body must be of type {asked}: {found:?}", path.told());
         let error = FieldError::invalid("", &json!(found), &text);
         Self::at(path, FieldError { reason: "FieldValueTypeInvalid", ..error })
     }
 
     /// None of those that there may be.
-    pub(super) fn not_of(path: &str, value: &Value, known: &[Value]) -> Self {
+    pub(super) fn not_of(path: &Path<'_>, value: &Value, known: &[Value]) -> Self {
         let texts =
             known.iter().map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned));
         let mut bytes = 0;
@@ -77,25 +78,25 @@ impl Mistake {
     }
 
     /// It breaks a rule, which `what` says after the place.
-    pub(super) fn rule(path: &str, value: &Value, what: &str) -> Self {
-        Self::at(path, FieldError::invalid("", value, &format!("{path} in body {what}")))
+    pub(super) fn rule(path: &Path<'_>, value: &Value, what: &str) -> Self {
+        Self::at(path, FieldError::invalid("", value, &format!("{} in body {what}", path.told())))
     }
 
-    pub(super) fn required(path: &str) -> Self {
+    pub(super) fn required(path: &Path<'_>) -> Self {
         Self::at(path, FieldError::required("", ""))
     }
 
-    pub(super) fn too_long(path: &str, most: i64) -> Self {
+    pub(super) fn too_long(path: &Path<'_>, most: i64) -> Self {
         Self::at(path, FieldError::too_long("", usize::try_from(most).unwrap_or_default()))
     }
 
-    pub(super) fn too_many(path: &str, found: usize, most: i64) -> Self {
+    pub(super) fn too_many(path: &Path<'_>, found: usize, most: i64) -> Self {
         Self::at(path, FieldError::too_many("", found, usize::try_from(most).unwrap_or_default()))
     }
 
     /// A field that nobody may have.
-    pub(super) fn forbidden_field(path: &str, key: &str) -> Self {
-        let text = format!("{path}.{key} in body is a forbidden property");
+    pub(super) fn forbidden_field(path: &Path<'_>, key: &str) -> Self {
+        let text = format!("{} in body is a forbidden property", path.dotted(key).told());
         Self::at(path, FieldError::invalid("", &json!(key), &text))
     }
 

@@ -1,11 +1,17 @@
 //! What a schema may say, beside being structural.
 
+use std::collections::HashSet;
+
+use freewheel_hub_cel::weight;
 use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::path::Path;
 use serde_json::{Value, json};
 
 use super::accessors::{flag, list, text};
+use super::mistakes::Mistakes;
 use super::{defaults, structural};
 use crate::schema::{Schema, Type};
+use crate::work::Work;
 use crate::{cel, format};
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
@@ -37,6 +43,18 @@ const AT_ROOT_KEYS: [&str; 23] = [
     "nullable",
 ];
 
+/// Keys by which the elements of a list are told apart. kube-apiserver has no such bound.
+const LIST_KEYS_MAX: usize = 64;
+/// Bytes of the default of one. kube-apiserver has no such bound.
+const KEY_BYTES_MAX: usize = 1 << 10;
+/// What an object may be told to be refused for.
+const REASONS: [&str; 4] =
+    ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
+/// Units of work that it takes to read a rule, beside those of its text.
+const RULE_UNITS: u64 = 200;
+/// Texts that tell what does not work: more than anybody is told.
+const WARNINGS_MAX: usize = 100;
+
 /// Where a walk is.
 #[derive(Clone, Copy)]
 struct Place<'a> {
@@ -47,48 +65,56 @@ struct Place<'a> {
 }
 
 /// Every mistake of the `schema` of a version.
-pub(super) fn check(schema: Option<&Value>, at: &str, has_status: bool) -> Vec<FieldError> {
+pub(super) fn check(
+    schema: Option<&Value>,
+    at: &Path<'_>,
+    has_status: bool,
+    work: &Work,
+) -> Vec<FieldError> {
     let Some(schema) = schema.and_then(|schema| schema.get("openAPIV3Schema")) else {
         return Vec::new();
     };
-    let at = format!("{at}.openAPIV3Schema");
-    let mut errors = Vec::new();
+    let at = &at.field("openAPIV3Schema");
+    let mut errors = Mistakes::within(work);
     if has_status {
-        errors.extend(check_root(schema, &at));
+        errors.extend(check_root(schema, at));
     }
     if flag(schema, "/nullable") {
         let why = "nullable cannot be true at the root";
-        errors.push(FieldError::forbidden(format!("{at}.nullable"), why));
+        errors.push(FieldError::forbidden(at.field("nullable"), why));
     }
-    let unstructured = structural::check(schema, &at);
+    let unstructured = structural::check(schema, at, work);
     if unstructured.is_empty() {
-        errors.extend(defaults::check(schema, &at));
+        defaults::check(schema, at, &mut errors);
     }
     errors.extend(unstructured);
     let place = Place { no_defaults: None, in_meta: false, depth: 0 };
-    walk(schema, &at, place, &mut errors);
-    errors
+    walk(schema, at, place, &mut errors);
+    errors.into_vec()
 }
 
-fn check_root(schema: &Value, at: &str) -> Option<FieldError> {
+fn check_root(schema: &Value, at: &Path<'_>) -> Option<FieldError> {
     let is = text(schema, "/type");
     if !is.is_empty() && is != "object" {
         let why = "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
-        return Some(FieldError::invalid(format!("{at}.type"), &json!(is), why));
+        return Some(FieldError::invalid(at.field("type"), &json!(is), why));
     }
     let odd = schema.as_object()?.keys().any(|key| !AT_ROOT_KEYS.contains(&key.as_str()));
     let why = format!(
         "only {AT_ROOT} fields are allowed at the root of the schema if the status subresource is enabled"
     );
-    odd.then(|| FieldError::invalid(at, schema, &why))
+    odd.then(|| FieldError::invalid(*at, schema, &why))
 }
 
-fn walk(schema: &Value, at: &str, place: Place<'_>, errors: &mut Vec<FieldError>) {
+fn walk(schema: &Value, at: &Path<'_>, place: Place<'_>, errors: &mut Mistakes<'_>) {
+    if !errors.goes_on() {
+        return;
+    }
     standard(schema, at, place, errors);
     if flag(schema, "/uniqueItems") {
         let why =
             "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
-        errors.push(FieldError::forbidden(format!("{at}.uniqueItems"), why));
+        errors.push(FieldError::forbidden(at.field("uniqueItems"), why));
     }
     let root = place.depth == 0;
     let place = Place { depth: place.depth + 1, ..place };
@@ -97,12 +123,12 @@ fn walk(schema: &Value, at: &str, place: Place<'_>, errors: &mut Vec<FieldError>
         let named = properties.is_some_and(|properties| !properties.is_empty());
         if named && *each != Value::Bool(true) {
             let why = "additionalProperties and properties are mutual exclusive";
-            errors.push(FieldError::forbidden(format!("{at}.additionalProperties"), why));
+            errors.push(FieldError::forbidden(at.field("additionalProperties"), why));
         }
         let why = Some("inside additionalProperties applying to object metadata");
         let no_defaults = if place.in_meta { why } else { place.no_defaults };
         let inside = Place { no_defaults, ..place };
-        walk(each, &format!("{at}.additionalProperties"), inside, errors);
+        walk(each, &at.field("additionalProperties"), inside, errors);
     }
     let embedded = flag(schema, "/x-kubernetes-embedded-resource");
     for (key, field) in properties.into_iter().flatten() {
@@ -110,18 +136,18 @@ fn walk(schema: &Value, at: &str, place: Place<'_>, errors: &mut Vec<FieldError>
         let why = format!("in top-level {key}");
         let no_defaults = if meta && root { Some(&*why) } else { place.no_defaults };
         let inside = Place { no_defaults, in_meta: place.in_meta || meta, ..place };
-        walk(field, &format!("{at}.properties[{key}]"), inside, errors);
+        walk(field, &at.entry("properties", key), inside, errors);
     }
     if let Some(not) = schema.get("not") {
-        walk(not, &format!("{at}.not"), place, errors);
+        walk(not, &at.field("not"), place, errors);
     }
     for key in ["allOf", "oneOf", "anyOf"] {
         for (index, one) in list(schema, &format!("/{key}")).iter().enumerate() {
-            walk(one, &format!("{at}.{key}[{index}]"), place, errors);
+            walk(one, &at.item(key, index), place, errors);
         }
     }
     if let Some(items) = schema.get("items") {
-        walk(items, &format!("{at}.items"), place, errors);
+        walk(items, &at.field("items"), place, errors);
     }
     extensions(schema, at, errors);
     list_keys(schema, at, errors);
@@ -129,36 +155,34 @@ fn walk(schema: &Value, at: &str, place: Place<'_>, errors: &mut Vec<FieldError>
 }
 
 /// What Kubernetes does not take of OpenAPI.
-fn standard(schema: &Value, at: &str, place: Place<'_>, errors: &mut Vec<FieldError>) {
+fn standard(schema: &Value, at: &Path<'_>, place: Place<'_>, errors: &mut Mistakes<'_>) {
     let is = text(schema, "/type");
     if is == "null" {
         let why = "type cannot be set to null, use nullable as an alternative";
-        errors.push(FieldError::forbidden(format!("{at}.type"), why));
+        errors.push(FieldError::forbidden(at.field("type"), why));
     } else if !is.is_empty() && !TYPES.contains(&is) {
-        errors.push(FieldError::not_supported(format!("{at}.type"), &json!(is), &TYPES));
+        errors.push(FieldError::not_supported(at.field("type"), &json!(is), &TYPES));
     }
     if let Some(why) = place.no_defaults.filter(|_| schema.get("default").is_some()) {
-        errors.push(FieldError::forbidden(
-            format!("{at}.default"),
-            &format!("must not be set {why}"),
-        ));
+        let why = format!("must not be set {why}");
+        errors.push(FieldError::forbidden(at.field("default"), &why));
     }
     for key in ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"]
     {
         if schema.get(key).is_some() {
             let why = format!("{key} is not supported");
-            errors.push(FieldError::forbidden(format!("{at}.{key}"), &why));
+            errors.push(FieldError::forbidden(at.field(key), &why));
         }
     }
     if place.in_meta && flag(schema, "/x-kubernetes-embedded-resource") {
-        let field = format!("{at}.x-kubernetes-embedded-resource");
+        let field = at.field("x-kubernetes-embedded-resource");
         errors.push(FieldError::forbidden(field, "must not be used inside of resource meta"));
     }
 }
 
-fn extensions(schema: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn extensions(schema: &Value, at: &Path<'_>, errors: &mut Mistakes<'_>) {
     if schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(false)) {
-        let field = format!("{at}.x-kubernetes-preserve-unknown-fields");
+        let field = at.field("x-kubernetes-preserve-unknown-fields");
         errors.push(FieldError::invalid(field, &json!(false), "must be true or undefined"));
     }
     let is = text(schema, "/type");
@@ -169,12 +193,12 @@ fn extensions(schema: &Value, at: &str, errors: &mut Vec<FieldError>) {
         let Some(said) = schema.get(key).and_then(Value::as_str) else { continue };
         let why = format!("must be {wanted} if {key} is specified");
         if is.is_empty() {
-            errors.push(FieldError::required(format!("{at}.type"), &why));
+            errors.push(FieldError::required(at.field("type"), &why));
         } else if is != wanted {
-            errors.push(FieldError::invalid(format!("{at}.type"), &json!(is), &why));
+            errors.push(FieldError::invalid(at.field("type"), &json!(is), &why));
         }
         if !known.contains(&said) {
-            errors.push(FieldError::not_supported(format!("{at}.{key}"), &json!(said), known));
+            errors.push(FieldError::not_supported(at.field(key), &json!(said), known));
         }
     }
     if text(schema, "/x-kubernetes-list-type") != "set" {
@@ -185,11 +209,13 @@ fn extensions(schema: &Value, at: &str, errors: &mut Vec<FieldError>) {
     let why = "must be atomic as item of a list with x-kubernetes-list-type=set";
     match (text(items, "/type"), own("x-kubernetes-list-type"), own("x-kubernetes-map-type")) {
         ("array", Some(said), _) if said != "atomic" => {
-            let field = format!("{at}.items.x-kubernetes-list-type");
+            let items = at.field("items");
+            let field = items.field("x-kubernetes-list-type");
             errors.push(FieldError::invalid(field, &json!(said), why));
         }
         ("object", _, said) if said != Some("atomic") => {
-            let field = format!("{at}.items.x-kubernetes-map-type");
+            let items = at.field("items");
+            let field = items.field("x-kubernetes-map-type");
             errors.push(FieldError::invalid(field, &json!(said), why));
         }
         _ => {}
@@ -197,11 +223,11 @@ fn extensions(schema: &Value, at: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// Keys that tell the elements of a list apart.
-fn list_keys(schema: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn list_keys(schema: &Value, at: &Path<'_>, errors: &mut Mistakes<'_>) {
     let keys = list(schema, "/x-kubernetes-list-map-keys");
     let is = schema.get("x-kubernetes-list-type").and_then(Value::as_str);
     if !keys.is_empty() && is != Some("map") {
-        let field = format!("{at}.x-kubernetes-list-type");
+        let field = at.field("x-kubernetes-list-type");
         let why = "must be map if x-kubernetes-list-map-keys is non-empty";
         errors.push(match is {
             None => FieldError::required(field, why),
@@ -213,102 +239,120 @@ fn list_keys(schema: &Value, at: &str, errors: &mut Vec<FieldError>) {
         && items.is_some_and(|items| flag(items, "/nullable"))
     {
         let why = format!("cannot be nullable when x-kubernetes-list-type is {is}");
-        errors.push(FieldError::forbidden(format!("{at}.items.nullable"), &why));
+        errors.push(FieldError::forbidden(at.field("items").field("nullable"), &why));
     }
     if is != Some("map") {
         return;
     }
     if keys.is_empty() {
-        let field = format!("{at}.x-kubernetes-list-map-keys");
+        let field = at.field("x-kubernetes-list-map-keys");
         let why = "must not be empty if x-kubernetes-list-type is map";
         errors.push(FieldError::required(field, why));
     }
     let Some(items) = items else {
         let why = "must have a schema if x-kubernetes-list-type is map";
-        errors.push(FieldError::required(format!("{at}.items"), why));
+        errors.push(FieldError::required(at.field("items"), why));
         return;
     };
     if text(items, "/type") != "object" {
         let why = "must be object if parent array's x-kubernetes-list-type is map";
-        let field = format!("{at}.items.type");
+        let field = at.field("items").field("type").told();
         errors.push(FieldError::invalid(field, &json!(text(items, "/type")), why));
         return;
     }
-    for (index, key) in keys.iter().filter_map(Value::as_str).enumerate() {
-        list_key(items, key, at, errors);
-        if keys.iter().take(index).any(|other| other == key) {
-            let field = format!("{at}.x-kubernetes-list-map-keys");
-            errors.push(FieldError::invalid(
-                field,
-                &json!(keys),
-                "must not contain duplicate entries",
-            ));
-        }
+    named_keys(items, keys, at, errors);
+}
+
+/// Whether the keys of a list are what its elements have.
+fn named_keys(items: &Value, keys: &[Value], at: &Path<'_>, errors: &mut Mistakes<'_>) {
+    if LIST_KEYS_MAX < keys.len() {
+        // Each of them is looked for in each element.
+        let field = at.field("x-kubernetes-list-map-keys");
+        errors.push(FieldError::too_many(field, keys.len(), LIST_KEYS_MAX));
+        return;
+    }
+    let required: HashSet<&str> =
+        list(items, "/required").iter().filter_map(Value::as_str).collect();
+    let mut seen = HashSet::new();
+    let mut is_twice = false;
+    for key in keys.iter().filter_map(Value::as_str) {
+        list_key(items, key, required.contains(key), at, errors);
+        is_twice |= !seen.insert(key);
+    }
+    if is_twice {
+        let field = at.field("x-kubernetes-list-map-keys");
+        let why = "must not contain duplicate entries";
+        errors.push(FieldError::invalid(field, &json!(keys), why));
     }
 }
 
-fn list_key(items: &Value, key: &str, at: &str, errors: &mut Vec<FieldError>) {
-    let place = format!("{at}.items.properties[{key}]");
+fn list_key(items: &Value, key: &str, is_required: bool, at: &Path<'_>, errors: &mut Mistakes<'_>) {
     let Some(field) = items.get("properties").and_then(|all| all.get(key)) else {
-        let (field, why) = (
-            format!("{at}.x-kubernetes-list-map-keys"),
-            "entries must all be names of item properties",
-        );
+        let why = "entries must all be names of item properties";
+        let field = at.field("x-kubernetes-list-map-keys");
         errors.push(FieldError::invalid(field, &json!([key]), why));
         return;
     };
+    let inside = at.field("items");
+    let place = inside.entry("properties", key);
     if matches!(text(field, "/type"), "array" | "object") {
         let why = "must be a scalar type if parent array's x-kubernetes-list-type is map";
-        errors.push(FieldError::invalid(format!("{place}.type"), &json!("object"), why));
+        errors.push(FieldError::invalid(place.field("type"), &json!("object"), why));
     }
-    let required = list(items, "/required").iter().any(|one| one == key);
-    if !required && field.get("default").is_none() {
+    let default = field.get("default");
+    if !is_required && default.is_none() {
         let why = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property";
-        errors.push(FieldError::required(format!("{place}.default"), why));
+        errors.push(FieldError::required(place.field("default"), why));
+    }
+    if default.and_then(Value::as_str).is_some_and(|default| KEY_BYTES_MAX < default.len()) {
+        // It is a part of the path to each element that has none of its own.
+        errors.push(FieldError::too_long(place.field("default"), KEY_BYTES_MAX));
     }
     if flag(field, "/nullable") {
         let why = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable";
-        errors.push(FieldError::forbidden(format!("{place}.nullable"), why));
+        errors.push(FieldError::forbidden(place.field("nullable"), why));
     }
 }
 
 /// `x-kubernetes-validations`
-fn rules(schema: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn rules(schema: &Value, at: &Path<'_>, errors: &mut Mistakes<'_>) {
     let all = list(schema, "/x-kubernetes-validations");
     if all.is_empty() {
         return;
     }
+    // The tree is made anew for each place that has rules.
+    if !errors.work().step(weight(schema) / 4) {
+        return;
+    }
     let node = Schema::read(schema);
     for (index, rule) in all.iter().enumerate() {
-        let at = format!("{at}.x-kubernetes-validations[{index}]");
+        let before = errors.len();
+        let at = &at.item("x-kubernetes-validations", index);
         let own = |key: &str| rule.get(key).and_then(Value::as_str).unwrap_or_default();
         let (message, lines) = (own("message"), |text: &str| text.contains(['\n', '\r']));
-        let wrong = |key: &str, why: &str| {
-            FieldError::invalid(format!("{at}.{key}"), &json!(own(key)), why)
-        };
+        let wrong =
+            |key: &str, why: &str| FieldError::invalid(at.field(key), &json!(own(key)), why);
         if own("rule").trim().is_empty() {
-            errors.push(FieldError::required(format!("{at}.rule"), "rule is not specified"));
+            errors.push(FieldError::required(at.field("rule"), "rule is not specified"));
         } else if !message.is_empty() && message.trim().is_empty() {
             errors.push(wrong("message", "must be non-empty if specified"));
         } else if lines(message.trim()) {
             errors.push(wrong("message", "must not contain line breaks"));
         } else if lines(own("rule").trim()) && message.trim().is_empty() {
             let why = "message must be specified if rule contains line breaks";
-            errors.push(FieldError::required(format!("{at}.message"), why));
+            errors.push(FieldError::required(at.field("message"), why));
         }
-        let reasons = [
-            "FieldValueDuplicate",
-            "FieldValueForbidden",
-            "FieldValueInvalid",
-            "FieldValueRequired",
-        ];
-        if rule.get("reason").is_some() && !reasons.contains(&own("reason")) {
-            let field = format!("{at}.reason");
-            errors.push(FieldError::not_supported(field, &json!(own("reason")), &reasons));
+        if rule.get("reason").is_some() && !REASONS.contains(&own("reason")) {
+            let field = at.field("reason");
+            errors.push(FieldError::not_supported(field, &json!(own("reason")), &REASONS));
         }
-        if !errors.iter().any(|error| error.field.starts_with(&at)) {
+        if errors.len() == before && errors.goes_on() {
+            let bytes = own("rule").len() + own("messageExpression").len();
+            if !errors.work().units(RULE_UNITS + 4 * u64::try_from(bytes).unwrap_or(u64::MAX)) {
+                return;
+            }
             for (key, why) in cel::wrong(&node, rule) {
-                errors.push(FieldError::invalid(format!("{at}.{key}"), rule, &why));
+                errors.push(FieldError::invalid(at.field(key), rule, &why));
             }
         }
         if lines(own("fieldPath")) {
@@ -333,7 +377,7 @@ fn look(schema: &Value, found: &mut Vec<String>) {
     let format = text(schema, "/format");
     if !format.is_empty() && !format::is_checked(format, Type::read(text(schema, "/type"))) {
         let text = format!("unrecognized format {format:?}");
-        if !found.contains(&text) {
+        if found.len() < WARNINGS_MAX && !found.contains(&text) {
             found.push(text);
         }
     }

@@ -1,10 +1,13 @@
 //! Whether a schema is structural: each field is named, with its type, outside of what only says which values are right.
 
 use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::accessors::{flag, list, text};
+use super::mistakes::Mistakes;
 use crate::schema::Pattern;
+use crate::work::Work;
 
 /// How a mistake about the type is told.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -15,10 +18,11 @@ enum Level {
 }
 
 /// Every way in which a schema is not structural, sorted.
-pub(super) fn check(schema: &Value, at: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
+pub(super) fn check(schema: &Value, at: &Path<'_>, work: &Work) -> Vec<FieldError> {
+    let mut errors = Mistakes::within(work);
     invariants(schema, Level::Root, at, &mut errors);
     complete(schema, Some(schema), at, at, &mut errors);
+    let mut errors = errors.into_vec();
     errors.sort_by(|a, b| (&a.field, &a.message).cmp(&(&b.field, &b.message)));
     errors
 }
@@ -27,24 +31,27 @@ fn fields(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
     schema.get("properties").and_then(Value::as_object).into_iter().flatten()
 }
 
-fn invariants(schema: &Value, level: Level, at: &str, errors: &mut Vec<FieldError>) {
+fn invariants(schema: &Value, level: Level, at: &Path<'_>, errors: &mut Mistakes<'_>) {
+    if !errors.goes_on() {
+        return;
+    }
     let is = text(schema, "/type");
     if is == "array" && schema.get("items").is_none() {
-        errors.push(FieldError::required(format!("{at}.items"), "must be specified"));
+        errors.push(FieldError::required(at.field("items"), "must be specified"));
     }
     if let Some(items) = schema.get("items") {
-        invariants(items, Level::Item, &format!("{at}.items"), errors);
+        invariants(items, Level::Item, &at.field("items"), errors);
     }
     for (key, field) in fields(schema) {
-        invariants(field, Level::Field, &format!("{at}.properties[{key}]"), errors);
+        invariants(field, Level::Field, &at.entry("properties", key), errors);
     }
     if let Some(each) = schema.get("additionalProperties") {
         if level == Level::Root {
-            let field = format!("{at}.additionalProperties");
+            let field = at.field("additionalProperties");
             errors.push(FieldError::forbidden(field, "must not be used at the root"));
         }
         if each.is_object() {
-            invariants(each, Level::Field, &format!("{at}.additionalProperties"), errors);
+            invariants(each, Level::Field, &at.field("additionalProperties"), errors);
         }
     }
     extensions(schema, at, errors);
@@ -54,29 +61,29 @@ fn invariants(schema: &Value, level: Level, at: &str, errors: &mut Vec<FieldErro
     meta(schema, level, at, errors);
 }
 
-fn extensions(schema: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn extensions(schema: &Value, at: &Path<'_>, errors: &mut Mistakes<'_>) {
     if !flag(schema, "/x-kubernetes-int-or-string") {
         return;
     }
     for key in ["x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"] {
         if schema.get(key) == Some(&Value::Bool(true)) {
             let why = "must be false if x-kubernetes-int-or-string is true";
-            errors.push(FieldError::invalid(format!("{at}.{key}"), &json!(true), why));
+            errors.push(FieldError::invalid(at.field(key), &json!(true), why));
         }
     }
 }
 
-fn of_type(schema: &Value, level: Level, at: &str, errors: &mut Vec<FieldError>) {
-    let (is, field) = (text(schema, "/type"), format!("{at}.type"));
+fn of_type(schema: &Value, level: Level, at: &Path<'_>, errors: &mut Mistakes<'_>) {
+    let (is, field) = (text(schema, "/type"), at.field("type"));
     let embedded = flag(schema, "/x-kubernetes-embedded-resource");
     let free = flag(schema, "/x-kubernetes-int-or-string")
         || flag(schema, "/x-kubernetes-preserve-unknown-fields");
     if embedded && is != "object" {
         let why = "must be object if x-kubernetes-embedded-resource is true";
         errors.push(if is.is_empty() {
-            FieldError::required(field.clone(), why)
+            FieldError::required(field, why)
         } else {
-            FieldError::invalid(field.clone(), &json!(is), why)
+            FieldError::invalid(field, &json!(is), why)
         });
     } else if is.is_empty() && !free {
         let why = match level {
@@ -84,11 +91,11 @@ fn of_type(schema: &Value, level: Level, at: &str, errors: &mut Vec<FieldError>)
             Level::Item => "must not be empty for specified array items",
             Level::Field => "must not be empty for specified object fields",
         };
-        errors.push(FieldError::required(field.clone(), why));
+        errors.push(FieldError::required(field, why));
     }
     if embedded && schema.get("additionalProperties").is_some() {
         let why = "must not be used if x-kubernetes-embedded-resource is set";
-        errors.push(FieldError::forbidden(format!("{at}.additionalProperties"), why));
+        errors.push(FieldError::forbidden(at.field("additionalProperties"), why));
     }
     if level == Level::Root && !is.is_empty() && is != "object" {
         errors.push(FieldError::invalid(field, &json!(is), "must be object at the root"));
@@ -96,22 +103,26 @@ fn of_type(schema: &Value, level: Level, at: &str, errors: &mut Vec<FieldError>)
 }
 
 /// What a schema may say of the metadata that every object has.
-fn meta(schema: &Value, level: Level, at: &str, errors: &mut Vec<FieldError>) {
+fn meta(schema: &Value, level: Level, at: &Path<'_>, errors: &mut Mistakes<'_>) {
     let embedded = flag(schema, "/x-kubernetes-embedded-resource");
     let property = |key: &str| schema.pointer(&format!("/properties/{key}"));
     let whole = level == Level::Root || embedded;
     for key in ["kind", "apiVersion"] {
         if let Some(field) = property(key).filter(|field| whole && text(field, "/type") != "string")
         {
-            let at = format!("{at}.properties[{key}].type");
-            errors.push(FieldError::invalid(at, &json!(text(field, "/type")), "must be string"));
+            let at = at.entry("properties", key);
+            errors.push(FieldError::invalid(
+                at.field("type"),
+                &json!(text(field, "/type")),
+                "must be string",
+            ));
         }
     }
     if let Some(meta) = property("metadata") {
-        let at = format!("{at}.properties[metadata]");
+        let at = at.entry("properties", "metadata");
         let is = text(meta, "/type");
         if whole && is != "object" {
-            errors.push(FieldError::invalid(format!("{at}.type"), &json!(is), "must be object"));
+            errors.push(FieldError::invalid(at.field("type"), &json!(is), "must be object"));
         }
         if level == Level::Root && !says_names_alone(meta) {
             let why = "must not specify anything other than name and generateName, but metadata is implicitly specified";
@@ -121,7 +132,7 @@ fn meta(schema: &Value, level: Level, at: &str, errors: &mut Vec<FieldError>) {
     let open = flag(schema, "/x-kubernetes-preserve-unknown-fields");
     if embedded && !open && fields(schema).next().is_none() {
         let why = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields";
-        errors.push(FieldError::required(format!("{at}.properties"), why));
+        errors.push(FieldError::required(at.field("properties"), why));
     }
 }
 
@@ -144,50 +155,54 @@ fn values_of_int_or_string(schema: &Value) -> IntOrString {
     IntOrString { any: schema.get("anyOf") == Some(&both), first_of_all: first == Some(&both) }
 }
 
-fn value_rules(schema: &Value, skip: IntOrString, at: &str, errors: &mut Vec<FieldError>) {
-    let nested = |schema: &Value, skip: bool, at: String, errors: &mut Vec<FieldError>| {
+fn value_rules(schema: &Value, skip: IntOrString, at: &Path<'_>, errors: &mut Mistakes<'_>) {
+    let nested = |schema: &Value, skip: bool, at: Path<'_>, errors: &mut Mistakes<'_>| {
         nested(schema, IntOrString { any: skip, first_of_all: false }, &at, errors);
     };
     for (key, skipped) in [("anyOf", skip.any), ("oneOf", false)] {
         for (index, one) in list(schema, &format!("/{key}")).iter().enumerate() {
             if !skipped {
-                nested(one, false, format!("{at}.{key}[{index}]"), errors);
+                nested(one, false, at.item(key, index), errors);
             }
         }
     }
     for (index, one) in list(schema, "/allOf").iter().enumerate() {
         let skipped = skip.first_of_all && index == 0;
-        nested(one, skipped, format!("{at}.allOf[{index}]"), errors);
+        nested(one, skipped, at.item("allOf", index), errors);
     }
     if let Some(not) = schema.get("not") {
-        nested(not, false, format!("{at}.not"), errors);
+        nested(not, false, at.field("not"), errors);
     }
     let pattern = text(schema, "/pattern");
-    if let Some(why) = Pattern::wrong(pattern) {
+    let look = |work: &Work| Pattern::wrong(pattern, |units| work.units(units));
+    if let Some(why) = errors.of_pattern(pattern, look) {
         let why = format!("must be a valid regular expression, but isn't: {why}");
-        errors.push(FieldError::invalid(format!("{at}.pattern"), &json!(pattern), &why));
+        errors.push(FieldError::invalid(at.field("pattern"), &json!(pattern), &why));
     }
 }
 
 /// What stands under allOf, anyOf, oneOf and not: rules for values and nothing else.
-fn nested(schema: &Value, skip: IntOrString, at: &str, errors: &mut Vec<FieldError>) {
+fn nested(schema: &Value, skip: IntOrString, at: &Path<'_>, errors: &mut Mistakes<'_>) {
     let Value::Object(said) = schema else { return };
+    if !errors.goes_on() {
+        return;
+    }
     value_rules(schema, skip, at, errors);
     let plain = IntOrString::default();
     if let Some(items) = said.get("items") {
-        nested(items, plain, &format!("{at}.items"), errors);
+        nested(items, plain, &at.field("items"), errors);
     }
     for (key, field) in fields(schema) {
-        nested(field, plain, &format!("{at}.properties[{key}]"), errors);
+        nested(field, plain, &at.entry("properties", key), errors);
     }
     forbidden(said, at, errors);
     if said.get("properties").is_some_and(|all| all.get("metadata").is_some()) {
         let why = "must not be specified in a nested context";
-        errors.push(FieldError::forbidden(format!("{at}.properties[metadata]"), why));
+        errors.push(FieldError::forbidden(at.entry("properties", "metadata"), why));
     }
 }
 
-fn forbidden(said: &Map<String, Value>, at: &str, errors: &mut Vec<FieldError>) {
+fn forbidden(said: &Map<String, Value>, at: &Path<'_>, errors: &mut Mistakes<'_>) {
     for (key, what) in [
         ("type", "must be empty to be structural"),
         ("additionalProperties", "must be undefined to be structural"),
@@ -204,7 +219,7 @@ fn forbidden(said: &Map<String, Value>, at: &str, errors: &mut Vec<FieldError>) 
         ("x-kubernetes-validations", "must be empty to be structural"),
     ] {
         if said.get(key).is_some_and(|value| *value != Value::Bool(false)) {
-            errors.push(FieldError::forbidden(format!("{at}.{key}"), what));
+            errors.push(FieldError::forbidden(at.field(key), what));
         }
     }
 }
@@ -213,38 +228,42 @@ fn forbidden(said: &Map<String, Value>, at: &str, errors: &mut Vec<FieldError>) 
 fn complete(
     rules: &Value,
     schema: Option<&Value>,
-    at: &str,
-    from: &str,
-    errors: &mut Vec<FieldError>,
+    at: &Path<'_>,
+    from: &Path<'_>,
+    errors: &mut Mistakes<'_>,
 ) {
+    if !errors.goes_on() {
+        return;
+    }
     for key in ["allOf", "anyOf", "oneOf"] {
         for (index, one) in list(rules, &format!("/{key}")).iter().enumerate() {
-            complete_nested(one, schema, at, &format!("{from}.{key}[{index}]"), errors);
+            complete_nested(one, schema, at, &from.item(key, index), errors);
         }
     }
     if let Some(not) = rules.get("not") {
-        complete_nested(not, schema, at, &format!("{from}.not"), errors);
+        complete_nested(not, schema, at, &from.field("not"), errors);
     }
 }
 
 fn complete_nested(
     rules: &Value,
     schema: Option<&Value>,
-    at: &str,
-    from: &str,
-    errors: &mut Vec<FieldError>,
+    at: &Path<'_>,
+    from: &Path<'_>,
+    errors: &mut Mistakes<'_>,
 ) {
     let Some(schema) = schema else {
-        errors.push(FieldError::required(at, &format!("because it is defined in {from}")));
+        let why = format!("because it is defined in {}", from.told());
+        errors.push(FieldError::required(*at, &why));
         return;
     };
     complete(rules, Some(schema), at, from, errors);
     if let Some(items) = rules.get("items") {
-        let (at, from) = (format!("{at}.items"), format!("{from}.items"));
+        let (at, from) = (at.field("items"), from.field("items"));
         complete_nested(items, schema.get("items"), &at, &from, errors);
     }
     for (key, field) in fields(rules) {
-        let (at, from) = (format!("{at}.properties[{key}]"), format!("{from}.properties[{key}]"));
+        let (at, from) = (at.entry("properties", key), from.entry("properties", key));
         let own = schema.get("properties").and_then(|all| all.get(key));
         complete_nested(field, own, &at, &from, errors);
     }

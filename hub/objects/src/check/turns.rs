@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_schema::error::{ApiError, Details};
+use freewheel_hub_schema::error::ApiError;
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -73,10 +73,7 @@ async fn turn(of: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 }
 
 fn busy() -> ApiError {
-    let text = "as many objects are checked against their schemas as may be; try again";
-    let mut error = ApiError::new(503, "ServiceUnavailable", text);
-    error.details = Some(Box::new(Details { retry_after_seconds: Some(1), ..Details::default() }));
-    error
+    ApiError::busy("as many objects are checked against their schemas as may be; try again")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait, keep_all_but_sta
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
-use super::expressions::{Spoken, check_conditions};
+use super::expressions::{Spoken, check_conditions, too_many, where_there_is_room};
 use super::{GROUP, rules};
 use crate::kinds::accessors::{AGE, NAME, age, child, column, list, name, set_default, text};
 use crate::kinds::place::Place;
@@ -82,25 +82,11 @@ impl Strategy for Validating {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
-        let (spoken, mut errors) = check(&spec, false);
-        let (validations, annotations) =
-            (spec.child("validations"), spec.child("auditAnnotations"));
-        if validations.is_empty() && annotations.is_empty() {
-            let text = "validations or auditAnnotations must contain at least one item";
-            errors.extend([validations.required(text), annotations.required(text)]);
-            return errors;
-        }
-        for validation in validations.items() {
-            errors.extend(check_validation(&validation));
-            errors.extend(spoken.check(&validation.child("expression"), true));
-            errors.extend(spoken.check(&validation.child("messageExpression"), false));
-        }
-        errors.extend(check_annotations(&annotations, text(object, "/metadata/name")));
-        for annotation in annotations.items() {
-            errors.extend(spoken.check(&annotation.child("valueExpression"), false));
-        }
-        errors
+        where_there_is_room(|| check_validating(object))
+    }
+
+    fn checks_take_long(&self, _: &Value) -> bool {
+        true
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
@@ -118,24 +104,11 @@ impl Strategy for Mutating {
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
-        let (spoken, mut errors) = check(&spec, true);
-        let mutations = spec.child("mutations");
-        if mutations.is_empty() {
-            errors.push(mutations.required("mutations must contain at least one item"));
-        }
-        for mutation in mutations.items() {
-            errors.extend(check_mutation(&mutation));
-            for way in ["applyConfiguration", "jsonPatch"] {
-                errors.extend(spoken.check(&mutation.child(way).child("expression"), true));
-            }
-        }
-        let again = spec.child("reinvocationPolicy");
-        errors.extend(again.must_be());
-        if !again.is_empty() {
-            errors.extend(again.one_of(&["IfNeeded", "Never"]));
-        }
-        errors
+        where_there_is_room(|| check_mutating(object))
+    }
+
+    fn checks_take_long(&self, _: &Value) -> bool {
+        true
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
@@ -159,8 +132,60 @@ fn row(object: &Value, parts: &str, now: i64) -> Vec<Value> {
     vec![name(object), list(object, parts).len().into(), params.into(), age(object, now)]
 }
 
-/// What both have.
-fn check(spec: &Place<'_>, mutates: bool) -> (Spoken, Vec<FieldError>) {
+fn check_validating(object: &Value) -> Vec<FieldError> {
+    let spec = Place::of(object, "spec");
+    let (spoken, mut errors) = match check(&spec, false) {
+        Ok(checked) => checked,
+        Err(too_many) => return vec![too_many],
+    };
+    let (validations, annotations) = (spec.child("validations"), spec.child("auditAnnotations"));
+    if validations.is_empty() && annotations.is_empty() {
+        let text = "validations or auditAnnotations must contain at least one item";
+        errors.extend([validations.required(text), annotations.required(text)]);
+        return errors;
+    }
+    for validation in validations.items() {
+        errors.extend(check_validation(&validation));
+        errors.extend(spoken.check(&validation.child("expression"), true));
+        errors.extend(spoken.check(&validation.child("messageExpression"), false));
+    }
+    errors.extend(check_annotations(&annotations, text(object, "/metadata/name")));
+    for annotation in annotations.items() {
+        errors.extend(spoken.check(&annotation.child("valueExpression"), false));
+    }
+    errors
+}
+
+fn check_mutating(object: &Value) -> Vec<FieldError> {
+    let spec = Place::of(object, "spec");
+    let (spoken, mut errors) = match check(&spec, true) {
+        Ok(checked) => checked,
+        Err(too_many) => return vec![too_many],
+    };
+    let mutations = spec.child("mutations");
+    if mutations.is_empty() {
+        errors.push(mutations.required("mutations must contain at least one item"));
+    }
+    for mutation in mutations.items() {
+        errors.extend(check_mutation(&mutation));
+        for way in ["applyConfiguration", "jsonPatch"] {
+            errors.extend(spoken.check(&mutation.child(way).child("expression"), true));
+        }
+    }
+    let again = spec.child("reinvocationPolicy");
+    errors.extend(again.must_be());
+    if !again.is_empty() {
+        errors.extend(again.one_of(&["IfNeeded", "Never"]));
+    }
+    errors
+}
+
+/// What both have; nothing else is looked at where it is too much.
+fn check(spec: &Place<'_>, mutates: bool) -> Result<(Spoken, Vec<FieldError>), FieldError> {
+    let lists = ["matchConditions", "variables", "validations", "auditAnnotations", "mutations"];
+    if let Some(too_many) = too_many("spec", &lists.map(|list| spec.child(list))) {
+        return Err(too_many);
+    }
     let policy = spec.child("failurePolicy");
     let mut errors: Vec<_> = policy.must_be().into_iter().collect();
     if !policy.is_empty() {
@@ -180,8 +205,13 @@ fn check(spec: &Place<'_>, mutates: bool) -> (Spoken, Vec<FieldError>) {
     let conditions = spec.child("matchConditions");
     errors.extend(rules::check_conditions(&conditions));
     errors.extend(check_conditions(&conditions, params.is_there()));
+    let mut taken = BTreeSet::new();
     for variable in spec.child("variables").items() {
         let name = variable.child("name");
+        if !name.is_empty() && !taken.insert(name.text()) {
+            // The second would hide the first.
+            errors.push(name.duplicate());
+        }
         if name.text().trim().is_empty() {
             errors.push(name.required("name is not specified"));
         } else if !is_identifier(name.text()) {
@@ -192,7 +222,7 @@ fn check(spec: &Place<'_>, mutates: bool) -> (Spoken, Vec<FieldError>) {
     }
     let (spoken, wrong) = Spoken::of(spec, mutates);
     errors.extend(wrong);
-    (spoken, errors)
+    Ok((spoken, errors))
 }
 
 fn is_identifier(name: &str) -> bool {

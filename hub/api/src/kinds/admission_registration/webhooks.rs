@@ -8,7 +8,8 @@ use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
-use super::{GROUP, expressions, rules};
+use super::expressions::{self, too_many, where_there_is_room};
+use super::{GROUP, rules};
 use crate::kinds::accessors::{AGE, NAME, age, column, items, list, name, set_default};
 use crate::kinds::client_config::{check_client, check_reviews};
 use crate::kinds::place::Place;
@@ -64,9 +65,28 @@ impl Strategy for Rules {
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
+        where_there_is_room(|| self.check(object))
+    }
+
+    fn checks_take_long(&self, _: &Value) -> bool {
+        true
+    }
+
+    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
+        vec![name(object), list(object, "/webhooks").len().into(), age(object, now)]
+    }
+}
+
+impl Rules {
+    fn check(&self, object: &Value) -> Vec<FieldError> {
         let mut taken = BTreeSet::new();
+        let hooks: Vec<_> = Place::of(object, "webhooks").items().collect();
+        let conditions: Vec<_> = hooks.iter().map(|hook| hook.child("matchConditions")).collect();
         let mut errors = Vec::new();
-        for hook in Place::of(object, "webhooks").items() {
+        if let Some(too_many) = too_many("webhooks", &conditions) {
+            return vec![too_many];
+        }
+        for hook in hooks {
             errors.extend(check_hook(&hook));
             if self.mutates {
                 errors.extend(hook.child("reinvocationPolicy").one_of(&["IfNeeded", "Never"]));
@@ -78,10 +98,6 @@ impl Strategy for Rules {
             }
         }
         errors
-    }
-
-    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
-        vec![name(object), list(object, "/webhooks").len().into(), age(object, now)]
     }
 }
 

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{check, check_change};
+use freewheel_hub_cel::{STACK_BYTES, on_a_stack_of};
+
+use super::{check, check_change, check_within};
+use crate::work::Work;
 
 fn definition() -> Value {
     json!({
@@ -249,4 +252,77 @@ fn names_that_are_in_use_stay() {
     assert_eq!(fields, ["spec.scope", "spec.names.kind"]);
     new["spec"]["group"] = json!("other.com");
     assert_eq!(check_change(&new, &old).len(), 3);
+}
+
+/// A definition whose one version has this schema.
+#[expect(clippy::needless_pass_by_value, reason = "schemas are written where they are used")]
+fn with_schema(schema: Value) -> Value {
+    json!({"metadata": {"name": "widgets.example.com"}, "status": {"storedVersions": ["v1"]},
+        "spec": {"group": "example.com", "scope": "Namespaced", "conversion": {"strategy": "None"},
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}})
+}
+
+fn fields(count: usize, field: impl Fn(usize) -> Value) -> Value {
+    let fields = (0..count).map(|number| (format!("a{number}"), field(number)));
+    Value::from_iter([("type", json!("object")), ("properties", fields.collect())])
+}
+
+#[test]
+fn mistakes_in_long_names_are_told_in_short() {
+    let inner = fields(5_000, |_| json!({}));
+    let outer = Value::from_iter([("x".repeat(10_000), inner)]);
+    let errors = check(&with_schema(json!({"type": "object", "properties": outer})));
+    let bytes: usize = errors.iter().map(|error| error.message.len() + error.field.len()).sum();
+    assert!((200..2_000).contains(&errors.len()) && bytes < 4 << 20, "{} {bytes}", errors.len());
+}
+
+/// Each of these took minutes.
+#[test]
+fn a_check_of_a_definition_is_bounded() {
+    let list = |keys: Vec<&str>| {
+        json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": keys,
+            "items": {"type": "object", "required": ["a"], "properties": {"a": {"type": "string"}}}})
+    };
+    let mut versions = with_schema(json!({"type": "object"}));
+    let version = versions["spec"]["versions"][0].clone();
+    versions["spec"]["versions"] = Value::from(vec![version; 20_000]);
+    versions["status"]["storedVersions"] = (0..20_000).map(|n| json!(format!("v{n}"))).collect();
+    let rule = |n: usize| json!({"type": "string", "x-kubernetes-validations": [{"rule": format!("self != '{n}'")}]});
+    let deep = (0..50).fold(
+        fields(5_000, |_| json!({"type": "string"})),
+        |inner, _| json!({"type": "object", "default": {}, "properties": {"a": inner}}),
+    );
+    for (what, definition) in [
+        (
+            "keys",
+            with_schema(json!({"type": "object", "properties": {"l": list(vec!["a"; 100_000])}})),
+        ),
+        ("versions", versions),
+        (
+            "patterns",
+            with_schema(fields(
+                20_000,
+                |n| json!({"type": "string", "pattern": format!(r"\pL{{20}}{n}")}),
+            )),
+        ),
+        ("rules", with_schema(fields(40_000, rule))),
+        ("defaults", with_schema(deep)),
+    ] {
+        let begun = std::time::Instant::now();
+        let check = || check_within(&definition, &Work::of(100_000));
+        let errors = on_a_stack_of(STACK_BYTES, check).unwrap();
+        assert!(begun.elapsed().as_secs() < 10, "{what}: {:?}", begun.elapsed());
+        assert!(!errors.is_empty(), "{what}");
+    }
+    // Honest ones are far from that.
+    let twice =
+        check(&with_schema(json!({"type": "object", "properties": {"l": list(vec!["a", "a"])}})));
+    let at = "spec.validation.openAPIV3Schema.properties[l].x-kubernetes-list-map-keys";
+    assert_eq!((twice.len(), &*twice[0].field), (1, at));
+    let many = check(&with_schema(fields(
+        2_000,
+        |_| json!({"type": "string", "pattern": "^[a-z]([-a-z0-9]*[a-z0-9])?$"}),
+    )));
+    assert_eq!(many, []);
 }
