@@ -1,11 +1,11 @@
 //! Who is asked about which resource, in each cluster: kept beside the store, as the rights of people are.
 //!
 //! ```text
-//! commit of a configuration ─▶ store ─▶ catch up: compiled, by resource ─▶ answered
+//! commit of a configuration ─▶ store ─▶ catch up: by resource, compiled when it is asked ─▶ answered
 //! write ─▶ what was published last: no lock, no wait
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -16,14 +16,14 @@ use freewheel_hub_store::{
     CommitError, Committed, Event, Layer, Scope, Snapshot, Store, Stored, Txn, Watch,
 };
 use freewheel_link::names::ClusterName;
+use imbl::OrdMap;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use crate::GROUP;
 use crate::policy::{Binding, Hook, Policy, Purpose};
 use crate::turns::ClusterTurns;
-use crate::webhook::{CALLS_OF_CLUSTER, Webhook};
+use crate::webhook::Webhook;
 
 const PLURALS: [&str; 6] = [
     "validatingadmissionpolicies",
@@ -112,30 +112,27 @@ pub(crate) struct Config {
 pub(crate) struct Bounds {
     /// Evaluations.
     pub(crate) turns: ClusterTurns,
-    /// Calls of webhooks.
-    pub(crate) calls: Arc<Semaphore>,
 }
 
 impl Bounds {
     fn of(cluster: &ClusterName) -> Self {
-        let calls = Arc::new(Semaphore::new(CALLS_OF_CLUSTER));
-        Self { turns: ClusterTurns::of(cluster), calls }
+        Self { turns: ClusterTurns::of(cluster) }
     }
 }
 
 /// What is written of it, by name.
 #[derive(Clone, Debug, Default)]
 struct Written {
-    policies: [BTreeMap<String, Arc<Policy>>; 2],
-    bindings: [BTreeMap<String, Arc<Binding>>; 2],
-    webhooks: [BTreeMap<String, Vec<Arc<Webhook>>>; 2],
+    policies: [OrdMap<String, Arc<Policy>>; 2],
+    bindings: [OrdMap<String, Arc<Binding>>; 2],
+    webhooks: [OrdMap<String, Vec<Arc<Webhook>>>; 2],
 }
 
 impl Written {
     fn is_empty(&self) -> bool {
-        self.policies.iter().all(BTreeMap::is_empty)
-            && self.bindings.iter().all(BTreeMap::is_empty)
-            && self.webhooks.iter().all(BTreeMap::is_empty)
+        self.policies.iter().all(OrdMap::is_empty)
+            && self.bindings.iter().all(OrdMap::is_empty)
+            && self.webhooks.iter().all(OrdMap::is_empty)
     }
 
     fn set(&mut self, plural: &str, name: &str, body: Option<&Value>) {
@@ -166,13 +163,16 @@ impl Written {
         else {
             return Lookup::default();
         };
-        let bound = |policy: &Arc<Policy>| {
-            let own = bindings.values().filter(|one| one.policy == policy.name).cloned();
-            let bindings: Vec<Arc<Binding>> = own.collect();
+        let mut by_policy: HashMap<&str, Vec<Arc<Binding>>> = HashMap::new();
+        for binding in bindings.values() {
+            by_policy.entry(&binding.policy).or_default().push(binding.clone());
+        }
+        let mut bound = |policy: &Arc<Policy>| {
             // A policy that is bound to nothing asks nobody.
-            (!bindings.is_empty()).then(|| Hook { policy: policy.clone(), bindings })
+            let bindings = by_policy.remove(&*policy.name)?;
+            Some(Hook { policy: policy.clone(), bindings })
         };
-        let all = policies.values().filter_map(bound).collect();
+        let all = policies.values().filter_map(&mut bound).collect();
         Lookup::of(all, |hook: &Hook| hook.policy.selection.plurals())
     }
 
@@ -193,7 +193,7 @@ impl Written {
     }
 }
 
-fn put<T>(all: &mut BTreeMap<String, T>, name: &str, one: Option<T>) {
+fn put<T: Clone>(all: &mut OrdMap<String, T>, name: &str, one: Option<T>) {
     match one {
         Some(one) => drop(all.insert(name.to_owned(), one)),
         None => drop(all.remove(name)),

@@ -39,7 +39,10 @@ mod webhook;
 pub use asker::{Authorizer, Who};
 pub use index::Index;
 pub use plugin::add_to;
-pub use webhook::{Address, CallError, Caller, ServicePort, UNANSWERED, refusal_of};
+pub use webhook::{
+    Address, CALL_WAIT, CallError, CallPermit, CallPermits, Caller, ClusterCalls, ServicePort,
+    UNANSWERED, refusal_of,
+};
 
 /// The group of all that is said here.
 pub(crate) const GROUP: &str = "admissionregistration.k8s.io";

@@ -4,15 +4,17 @@
 //! - what is in the version asked for is nobody's to convert, and what is asked is bounded
 //!   (`many_objects_are_asked_about_in_batches`);
 //! - a webhook that does not answer is given up, and harms its own definition alone
-//!   (`a_webhook_that_hangs_is_given_up_and_harms_no_other`);
+//!   (`a_webhook_that_hangs_is_given_up_and_harms_no_other`, `webhooks_of_some_clusters_hold_up_no_other`);
+//! - that there was no call for it is none of its failures (`who_was_not_asked_is_not_silent`);
 //! - one of a spoke's cluster that has just not answered holds up nobody for a while
 //!   (`a_tenants_webhook_that_hangs_is_left_alone_for_a_while`).
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_admission::{Address, CallError, Caller, refusal_of};
+use freewheel_hub_admission::{
+    Address, CALL_WAIT, CallError, CallPermits, Caller, ClusterCalls, refusal_of,
+};
 use freewheel_hub_objects::Conversions;
 use freewheel_hub_schema::kind::{Converter, Converting};
 use freewheel_link::names::ClusterName;
@@ -25,9 +27,7 @@ use crate::error::ConversionError;
 use crate::review::{Fault, Review};
 use crate::webhook::Webhook;
 
-/// Calls at a time of the root's webhooks, and of those of all spokes' clusters.
-const CALLS: usize = 64;
-/// Of them, those of one cluster, and of one definition.
+/// Calls at a time of one cluster's webhooks, and of one definition's.
 const CALLS_OF_CLUSTER: usize = 16;
 const CALLS_OF_DEFINITION: usize = 8;
 /// How long one may take, as at kube-apiserver, and one of a spoke's cluster, for which the hub's own controllers may wait.
@@ -42,31 +42,14 @@ const BATCH_BYTES: usize = 512 << 10;
 /// All webhooks that convert.
 pub struct Webhooks {
     caller: Option<Arc<dyn Caller>>,
-    of_root: Arc<Semaphore>,
-    of_tenants: Arc<Semaphore>,
-    of_cluster: Mutex<HashMap<ClusterName, Weak<Semaphore>>>,
+    permits: CallPermits,
 }
 
 impl Webhooks {
     /// Over who calls them, where somebody does.
     #[must_use]
     pub fn over(caller: Option<Arc<dyn Caller>>) -> Self {
-        let (of_root, of_tenants) = (Semaphore::new(CALLS), Semaphore::new(CALLS));
-        let (of_root, of_tenants) = (Arc::new(of_root), Arc::new(of_tenants));
-        Self { caller, of_root, of_tenants, of_cluster: Mutex::default() }
-    }
-
-    fn turns(&self, cluster: &ClusterName) -> [Arc<Semaphore>; 3] {
-        let all = if cluster.is_root() { &self.of_root } else { &self.of_tenants };
-        let mut clusters = self.of_cluster.lock();
-        let known = clusters.get(cluster).and_then(Weak::upgrade);
-        let own = known.unwrap_or_else(|| {
-            let own = Arc::new(Semaphore::new(CALLS_OF_CLUSTER));
-            clusters.retain(|_, turns| turns.strong_count() != 0);
-            clusters.insert(cluster.clone(), Arc::downgrade(&own));
-            own
-        });
-        [Arc::new(Semaphore::new(CALLS_OF_DEFINITION)), own, all.clone()]
+        Self { caller, permits: CallPermits::of_clusters_with(CALLS_OF_CLUSTER) }
     }
 }
 
@@ -79,7 +62,8 @@ impl Conversions for Webhooks {
             caller: self.caller.clone(),
             of_tenant: !cluster.is_root(),
             limit,
-            turns: self.turns(cluster),
+            turns: Semaphore::new(CALLS_OF_DEFINITION),
+            permits: self.permits.of(cluster),
             silent_since: Mutex::default(),
         }))
     }
@@ -91,8 +75,8 @@ struct WebhookConverter {
     caller: Option<Arc<dyn Caller>>,
     of_tenant: bool,
     limit: Duration,
-    /// Of the definition, of its cluster, of all.
-    turns: [Arc<Semaphore>; 3],
+    turns: Semaphore,
+    permits: Arc<ClusterCalls>,
     /// When it has not answered.
     silent_since: Mutex<Option<Instant>>,
 }
@@ -176,13 +160,14 @@ impl WebhookConverter {
         let authorities = self.webhook.authorities.clone();
         let address =
             Address { url: url.clone(), authorities, service: None, of_tenant: self.of_tenant };
-        let call = async {
-            let [definition, cluster, all] = &self.turns;
-            let _own = definition.acquire().await;
-            let _of_cluster = cluster.acquire().await;
-            let _turn = all.acquire().await;
-            caller.call(&address, review.body(texts)).await
+        // As many of its own calls go on as may: they have as long to be answered.
+        let Ok(_own) = timeout(self.limit, self.turns.acquire()).await else {
+            return Err(ConversionError::TimedOut { kind, url });
         };
+        let Some(_permit) = self.permits.permit(CALL_WAIT).await else {
+            return Err(ConversionError::Busy { kind });
+        };
+        let call = caller.call(&address, review.body(texts));
         let Ok(answer) = timeout(self.limit, call).await else {
             *self.silent_since.lock() = Some(Instant::now());
             return Err(ConversionError::TimedOut { kind, url });
@@ -277,7 +262,7 @@ mod tests {
         let all = Webhooks::over(Some(Arc::new(Played::default())));
         let (hangs, good) = (converter(&all, "root", "hang"), converter(&all, "root", "good"));
         let mut stuck = tokio::task::JoinSet::new();
-        for _ in 0..2 * CALLS {
+        for _ in 0..128 {
             let hangs = hangs.clone();
             stuck.spawn(async move { hangs.convert("e.com/v2", widgets(1, 1)).await });
         }
@@ -308,6 +293,40 @@ mod tests {
         tokio::time::sleep(TENANT_PAUSE).await;
         let later = hangs.convert("e.com/v2", widgets(1, 1)).await.unwrap_err();
         assert!(later.message.ends_with("context deadline exceeded"), "{}", later.message);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn webhooks_of_some_clusters_hold_up_no_other() {
+        let all = Webhooks::over(Some(Arc::new(Played::default())));
+        let mut stuck = tokio::task::JoinSet::new();
+        for cluster in 0..10 {
+            for _ in 0..2 {
+                let hangs = converter(&all, &format!("pi-{cluster}"), "hang");
+                for _ in 0..CALLS_OF_DEFINITION {
+                    let hangs = hangs.clone();
+                    stuck.spawn(async move { hangs.convert("e.com/v2", widgets(1, 1)).await });
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let (good, began) = (converter(&all, "pi-99", "good"), Instant::now());
+        good.convert("e.com/v2", widgets(1, 1)).await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_not_asked_is_not_silent() {
+        let all = Webhooks::over(Some(Arc::new(Played::default())));
+        let (good, began) = (converter(&all, "pi-7", "good"), Instant::now());
+        let calls = all.permits.of(&ClusterName::try_from("pi-7").unwrap());
+        let mut held = Vec::new();
+        while let Some(permit) = calls.permit(Duration::ZERO).await {
+            held.push(permit);
+        }
+        let error = good.convert("e.com/v2", widgets(1, 1)).await.unwrap_err();
+        assert_eq!((error.code, began.elapsed()), (503, CALL_WAIT), "{}", error.message);
+        drop(held);
+        good.convert("e.com/v2", widgets(1, 1)).await.unwrap();
     }
 
     #[tokio::test]

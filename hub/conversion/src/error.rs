@@ -37,6 +37,12 @@ pub enum ConversionError {
         /// Version and kind.
         kind: String,
     },
+    /// It was not asked, as as many are as may be.
+    #[error("conversion webhook for {kind} was not asked: as many are as may be; try again")]
+    Busy {
+        /// Version and kind.
+        kind: String,
+    },
     /// What it answered is not what it was given in another version.
     #[error("conversion webhook for {kind} returned {why}")]
     Wrong {
@@ -48,8 +54,12 @@ pub enum ConversionError {
 }
 
 impl From<ConversionError> for ApiError {
-    /// As kube-apiserver answers: 500, with no reason that a client could act on.
+    /// As kube-apiserver answers: 500, with no reason that a client could act on; and where nobody was asked, that it may
+    /// try again.
     fn from(error: ConversionError) -> Self {
-        Self::new(500, "", error.to_string())
+        match error {
+            ConversionError::Busy { .. } => Self::busy(error.to_string()),
+            error => Self::new(500, "", error.to_string()),
+        }
     }
 }

@@ -7,7 +7,9 @@
 //! - one behind a Service is called by the Service's name, in the cluster that the rule is of
 //!   (`a_webhook_behind_a_service_is_called_by_its_name`);
 //! - a webhook that does not answer is given up when its time is over (`a_slow_webhook_is_given_up_in_time`);
-//! - it holds up nobody whom it does not select (`a_slow_webhook_holds_up_nobody_else`);
+//! - it holds up nobody whom it does not select, in its cluster or another (`a_slow_webhook_holds_up_nobody_else`,
+//!   `slow_webhooks_of_some_clusters_hold_up_no_other`);
+//! - that there is no call for a webhook is none of its failures (`a_webhook_that_was_not_called_has_not_failed`);
 //! - a controller is not held up by one of a spoke's cluster (`a_controller_is_not_held_up_by_a_spokes_webhook`).
 
 use std::sync::Arc;
@@ -17,14 +19,13 @@ use async_trait::async_trait;
 use freewheel_hub_objects::{Actor, Review};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::hook::{Target, Webhook};
-use crate::index::Bounds;
+use super::permits::{CALL_WAIT, CallPermits};
 
-/// Calls at a time of the root's webhooks, and of those of all spokes' clusters.
-const CALLS: usize = 64;
+/// Calls of one cluster's webhooks at a time.
+const CALLS_OF_CLUSTER: usize = 32;
 /// How long a controller waits for a webhook of a spoke's cluster.
 const CONTROLLER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long it does not ask one again that has failed it.
@@ -67,6 +68,21 @@ pub enum CallError {
     Answered(u16, String),
 }
 
+/// Why there is no answer that could be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoAnswer {
+    /// As many calls go on as may, and it was not asked.
+    Busy,
+    /// It was asked in vain, in the words of kube-apiserver.
+    Because(String),
+}
+
+impl From<String> for NoAnswer {
+    fn from(why: String) -> Self {
+        Self::Because(why)
+    }
+}
+
 /// Calls webhooks over HTTPS. Whoever gives up a call drops it.
 #[async_trait]
 pub trait Caller: Send + Sync {
@@ -80,54 +96,57 @@ pub trait Caller: Send + Sync {
 /// All calls.
 pub(crate) struct Calls {
     caller: Option<Arc<dyn Caller>>,
-    of_root: Semaphore,
-    of_tenants: Semaphore,
+    permits: CallPermits,
     /// Which have just failed a controller, by cluster and webhook, and since when.
     failed: Mutex<Vec<(ClusterName, String, Instant)>>,
 }
 
 impl Calls {
     pub(crate) fn over(caller: Option<Arc<dyn Caller>>) -> Self {
-        let (of_root, of_tenants) = (Semaphore::new(CALLS), Semaphore::new(CALLS));
-        Self { caller, of_root, of_tenants, failed: Mutex::default() }
+        let permits = CallPermits::of_clusters_with(CALLS_OF_CLUSTER);
+        Self { caller, permits, failed: Mutex::default() }
     }
 
-    /// What a webhook answers.
+    /// What a webhook answers. Its time begins with its call; those who wait while as many of its own calls go on as may
+    /// have as long to wait.
     pub(super) async fn ask(
         &self,
         hook: &Webhook,
-        (review, bounds): (&Review<'_>, &Bounds),
+        review: &Review<'_>,
         body: Vec<u8>,
-    ) -> Result<Vec<u8>, String> {
+    ) -> Result<Vec<u8>, NoAnswer> {
         let (cluster, actor) = (&review.target.cluster, review.actor);
         let address = address(hook, cluster);
         let Some(caller) = &self.caller else {
-            return Err("this hub calls no webhooks".to_owned());
+            return Err("this hub calls no webhooks".to_owned().into());
         };
-        let failed = |why: &str| format!("failed to call webhook: Post {:?}: {why}", address.url);
+        let failed = |why: &str| {
+            NoAnswer::Because(format!("failed to call webhook: Post {:?}: {why}", address.url))
+        };
         let bounded = !cluster.is_root() && matches!(actor, Actor::Controller(_));
         if bounded && self.has_just_failed(cluster, hook) {
             return Err(failed("it has just not answered; it is asked again in some seconds"));
         }
         let limit = if bounded { hook.timeout.min(CONTROLLER_TIMEOUT) } else { hook.timeout };
-        let call = async {
-            let all = if cluster.is_root() { &self.of_root } else { &self.of_tenants };
-            let _own = hook.turns.acquire().await;
-            let _of_cluster = bounds.calls.acquire().await;
-            let _turn = all.acquire().await;
-            caller.call(&address, body).await
+        let outcome = match timeout(limit, hook.turns.acquire()).await {
+            Err(_) => None,
+            Ok(_own) => {
+                let of_cluster = self.permits.of(cluster);
+                let permit = of_cluster.permit(limit.min(CALL_WAIT)).await;
+                let _permit = permit.ok_or(NoAnswer::Busy)?;
+                timeout(limit, caller.call(&address, body)).await.ok()
+            }
         };
-        let outcome = timeout(limit, call).await;
-        if bounded && !matches!(outcome, Ok(Ok(_))) {
+        if bounded && !matches!(outcome, Some(Ok(_))) {
             self.note_failure(cluster, hook);
         }
         match outcome {
-            Err(_) => Err(failed("context deadline exceeded")),
-            Ok(Err(CallError::Unreachable(why))) => Err(failed(&why)),
-            Ok(Err(CallError::Answered(code, body))) => {
-                Err(format!("failed to call webhook: {}", refusal_of(code, &body)))
+            None => Err(failed("context deadline exceeded")),
+            Some(Err(CallError::Unreachable(why))) => Err(failed(&why)),
+            Some(Err(CallError::Answered(code, body))) => {
+                Err(format!("failed to call webhook: {}", refusal_of(code, &body)).into())
             }
-            Ok(Ok(answer)) => Ok(answer),
+            Some(Ok(answer)) => Ok(answer),
         }
     }
 

@@ -13,8 +13,6 @@ use crate::selection::Selection;
 
 /// Calls of one webhook at a time.
 const CALLS_OF_WEBHOOK: usize = 16;
-/// The same of all of a cluster.
-pub(crate) const CALLS_OF_CLUSTER: usize = 32;
 /// The port of a Service that is meant where none is named.
 const HTTPS_PORT: u16 = 443;
 /// How long one is waited for that does not say.

@@ -9,10 +9,9 @@ use freewheel_hub_objects::{Refusal, Review};
 use freewheel_hub_schema::error::{ApiError, Cause, Details};
 use tracing::warn;
 
-use super::calls::Calls;
+use super::calls::{Calls, NoAnswer};
 use super::hook::Webhook;
 use super::review::{Answer, Asked, denial};
-use crate::index::Bounds;
 use crate::policy::Seen;
 
 /// The cause of a refusal that tells whom nobody has answered for.
@@ -46,7 +45,6 @@ pub(super) struct Invocation<'a> {
     pub(super) sort: Sort,
     pub(super) hook: &'a Webhook,
     pub(super) review: &'a Review<'a>,
-    pub(super) bounds: &'a Bounds,
     pub(super) seen: &'a Seen,
     /// Round and index, as the audit is told them.
     pub(super) place: &'a str,
@@ -58,8 +56,16 @@ impl Invocation<'_> {
         let Self { hook, review, .. } = *self;
         let answer = match self.answer(calls).await {
             Ok(answer) => answer,
-            Err(why) if hook.fails => return Err(self.unanswered(&why)),
+            Err(NoAnswer::Busy) if hook.fails => {
+                let error = ApiError::busy("as many webhooks are called as may be; try again");
+                return Err(Refusal::Status(Box::new(error)));
+            }
+            Err(NoAnswer::Because(why)) if hook.fails => return Err(self.unanswered(&why)),
             Err(why) => {
+                let why = match why {
+                    NoAnswer::Busy => "as many webhooks are called as may be".to_owned(),
+                    NoAnswer::Because(why) => why,
+                };
                 warn!(
                     webhook = hook.name,
                     error = why,
@@ -81,11 +87,11 @@ impl Invocation<'_> {
         Ok(Some(answer))
     }
 
-    async fn answer(&self, calls: &Calls) -> Result<Answer, String> {
+    async fn answer(&self, calls: &Calls) -> Result<Answer, NoAnswer> {
         let mut asked = Asked::of(self.hook, self.seen)?;
         let body = std::mem::take(&mut asked.body);
-        let answer = calls.ask(self.hook, (self.review, self.bounds), body).await?;
-        asked.read(&answer, self.sort == Sort::Mutating)
+        let answer = calls.ask(self.hook, self.review, body).await?;
+        Ok(asked.read(&answer, self.sort == Sort::Mutating)?)
     }
 
     /// In kube-apiserver's words; and in the details what its administrator has to know.

@@ -71,8 +71,8 @@ impl MutatingWebhooks {
                 continue;
             }
             let place = format!("round_{}_index_{at}", u8::from(is_second));
-            let (sort, bounds, place) = (Sort::Mutating, &config.bounds, &*place);
-            let call = Invocation { sort, hook, review, bounds, seen: &seen, place };
+            let (sort, place) = (Sort::Mutating, &*place);
+            let call = Invocation { sort, hook, review, seen: &seen, place };
             let changed = self.ask(&call, &version).await?;
             if let Some(new) = changed {
                 let own = converted(&new, &version, &review.target.kind).await;

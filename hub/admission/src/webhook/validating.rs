@@ -40,8 +40,8 @@ impl Plugin for ValidatingWebhooks {
         }
         let calls = wanted.iter().enumerate().map(|(at, (hook, seen))| async move {
             let place = format!("round_0_index_{at}");
-            let (sort, bounds) = (Sort::Validating, &config.bounds);
-            Invocation { sort, hook, review, bounds, seen, place: &place }.run(&self.0.calls).await
+            let sort = Sort::Validating;
+            Invocation { sort, hook, review, seen, place: &place }.run(&self.0.calls).await
         });
         for answer in join_all(calls).await {
             answer?;

@@ -11,4 +11,6 @@ mod policies;
 #[cfg(test)]
 mod selections;
 #[cfg(test)]
+mod tenants;
+#[cfg(test)]
 mod webhooks;
