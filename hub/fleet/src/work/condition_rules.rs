@@ -54,7 +54,7 @@ pub fn evaluate<'a>(all: &[Subject<'a>]) -> Result<Vec<Vec<Said>>, String> {
     };
     let mut rules = all.iter().flat_map(|(_, rules)| *rules);
     if rules.any(|rule| rule.kind != KNOWN || !rule.message_expression.is_empty()) {
-        return on_a_stack_of(STACK_BYTES, work);
+        return on_a_stack_of(STACK_BYTES, work).map_err(|why| why.to_string());
     }
     Ok(work())
 }
@@ -137,8 +137,9 @@ impl<'a> Bench<'a> {
     ) -> Result<CelValue, String> {
         let names: &[&str] = if result.is_some() { &["object", "result"] } else { &["object"] };
         let read = self.read.entry((text, result.is_some()));
+        let known = Known { names, ..Known::default() };
         let expression = read
-            .or_insert_with(|| Expression::read(text, &Known { names, ..Known::default() }))
+            .or_insert_with(|| Expression::read(text, &known).map_err(|why| why.to_string()))
             .as_ref()
             .map_err(Clone::clone)?;
         let mut scope = Scope::default();
