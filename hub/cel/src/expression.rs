@@ -140,8 +140,8 @@ fn signs(code: &str) -> usize {
     let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
     let is_sign = |letter: &char| !is_word(*letter) && !letter.is_whitespace() && *letter != ',';
     let ins = |word: &str| {
-        // A number may have the operator right behind it.
-        let is_name = word.starts_with(|first: char| first.is_alphabetic() || first == '_');
+        // A number may have the operator right behind it, and so may a letter that is none of the language's.
+        let is_name = word.is_ascii() && !word.starts_with(|first: char| first.is_ascii_digit());
         if is_name { usize::from(word == "in") } else { word.matches("in").count() }
     };
     let words = code.split(|letter| !is_word(letter));
@@ -301,6 +301,7 @@ mod tests {
             format!("'\n{}'", "-".repeat(n)),
             format!("&'{}'", "[".repeat(n)),
             format!("xr'\\'{}", "!".repeat(n)),
+            format!("1{}", " \u{e9}in 1".repeat(n)),
         ]
     }
 
@@ -327,9 +328,12 @@ mod tests {
         }
         let long = format!("1{}", "+1".repeat(SIGNS_MAX + 1));
         assert!(parse(&long).unwrap_err().to_string().contains("operators"));
-        assert!(parse(&format!("{}[]", "1in ".repeat(SIGNS_MAX + 1))).is_err());
+        for operator in ["1in ", "1 \u{e9}in "] {
+            assert!(check_text(&format!("{}[]", operator.repeat(SIGNS_MAX + 1))).is_err());
+        }
         assert!(parse(&format!("1{}", "+1".repeat(50))).is_ok());
     }
+
     #[test]
     fn texts_and_lists_of_them_are_as_long_as_there_is_room() {
         let known = Known { names: &["self"], ..Known::default() };
