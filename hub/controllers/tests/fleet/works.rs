@@ -454,6 +454,52 @@ impl Layer for Slow {
     }
 }
 
+/// A store that does not let `a-stuck` go.
+struct Stuck(MemoryStore);
+
+#[async_trait]
+impl Layer for Stuck {
+    fn below(&self) -> &dyn Store {
+        &self.0
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let stuck = |operation: &Operation| matches!(operation, Operation::Delete(key) if &*key.name == "a-stuck");
+        if txn.operations.iter().any(stuck) {
+            return Err(CommitError::Unavailable("it is stuck".to_owned()));
+        }
+        self.0.commit(txn).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_removed_is_told_and_holds_up_nothing_else() {
+    let hub = Hub::over(Stuck(MemoryStore::with_incarnation(1)), &["pi-1"]).await;
+    hub.eventually("namespaces stand", |s| {
+        get(s, "root", "serviceaccounts", "pi-1", "default").is_some()
+            && get(s, "pi-1", "serviceaccounts", "default", "default").is_some()
+    })
+    .await;
+    let all = ["a-stuck", "b", "c"].map(|name| map(name, "1"));
+    hub.create("root", "manifestworks", "pi-1", work("w", &all, json!({}))).await;
+    hub.eventually("they are applied", |s| {
+        condition(&work_of(s, "pi-1", "w"), "Applied") == "True"
+    })
+    .await;
+    hub.change("root", "manifestworks", "pi-1", "w", |it| {
+        it["spec"]["workload"]["manifests"] = json!([map("c", "1")]);
+    })
+    .await;
+    hub.eventually("the one that it names no more goes", |s| value(s, "b").is_null()).await;
+    hub.delete("manifestworks", "pi-1", "w", Propagation::Background).await;
+    hub.eventually("all go that can, and it says why it waits", |s| {
+        let conditions = work_of(s, "pi-1", "w")["status"]["conditions"].to_string();
+        value(s, "c").is_null() && value(s, "a-stuck") == "1" && conditions.contains("it is stuck")
+    })
+    .await;
+    hub.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn works_of_one_cluster_hold_up_no_other() {
     let hub = Hub::over(Slow(MemoryStore::with_incarnation(1)), &["pi-1", "pi-2"]).await;

@@ -17,6 +17,8 @@
 //!   (`what_is_complete_and_gone_is_not_made_again`);
 //! - what a work no longer names goes, unless another work owns it, too (`what_a_work_no_longer_names_goes`);
 //! - a work goes after what it owns, and leaves what it orphans (`a_work_goes_after_what_it_owns`);
+//! - what cannot be removed is told of, and holds up nothing else
+//!   (`what_cannot_be_removed_is_told_and_holds_up_nothing_else`);
 //! - a work whose cluster goes holds nobody up (`works_of_a_cluster_go_with_it`).
 
 mod apply;
