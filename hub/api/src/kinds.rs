@@ -54,6 +54,7 @@ pub mod priority_class;
 pub mod rbac;
 pub mod replica_set;
 mod replication_controller;
+pub mod resource_metrics;
 mod resource_name;
 mod resource_quota;
 pub mod role;
@@ -125,6 +126,8 @@ static BUILT_IN: LazyLock<Arc<Layer>> = LazyLock::new(|| {
         event::kind(),
         flow_control::flow_schema::kind(),
         flow_control::priority_level::kind(),
+        resource_metrics::of_nodes(),
+        resource_metrics::of_pods(),
         networking::ingress::kind(),
         networking::ingress_class::kind(),
         networking::ip_address::kind(),

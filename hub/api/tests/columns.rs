@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use freewheel_hub_api::kinds;
+use freewheel_hub_api::kinds::{self, resource_metrics};
+use freewheel_hub_schema::kind::Kind;
 use serde_json::json;
 
 /// Name, type, format, priority.
@@ -18,8 +20,9 @@ fn recorded() -> BTreeMap<String, Vec<Recorded>> {
 #[test]
 fn columns_are_those_of_kube_apiserver() {
     let recorded = recorded();
-    let foreign = "open-cluster-management.io";
-    for kind in kinds::all().iter().filter(|kind| !kind.group().ends_with(foreign)) {
+    let foreign = ["open-cluster-management.io", resource_metrics::GROUP];
+    let own = |kind: &&Arc<Kind>| !foreign.iter().any(|group| kind.group().ends_with(group));
+    for kind in kinds::all().iter().filter(own) {
         let path = format!("{}/{}", kind.api_version(), kind.plural());
         let expected = recorded.get(&path).unwrap_or_else(|| panic!("no {path}"));
         let columns = kind.columns.iter();

@@ -42,7 +42,7 @@ fn the_index_names_every_group_version_with_its_hash() {
 
 #[test]
 fn every_patch_operation_takes_field_validation_and_dry_run() {
-    for kind in kinds::all() {
+    for kind in kinds::all().iter().filter(|kind| kind.verbs.contains(&"patch")) {
         let document = read(&path(kind));
         let paths = document["paths"].as_object().unwrap();
         let gvk = json!({"group": kind.group(), "version": kind.version(), "kind": kind.kind()});

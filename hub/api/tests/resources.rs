@@ -1,6 +1,8 @@
 //! Kinds are named and served as by a kube-apiserver 1.36: names, verbs, categories, subresources.
 
-use freewheel_hub_api::kinds;
+use std::sync::Arc;
+
+use freewheel_hub_api::kinds::{self, resource_metrics};
 use freewheel_hub_schema::kind::{Kind, Subresource};
 use serde_json::{Map, Value, json};
 
@@ -38,13 +40,29 @@ fn sub_entry(kind: &Kind, sub: &Subresource) -> Value {
 fn kinds_are_those_of_kube_apiserver() {
     let recorded: Vec<Value> =
         serde_json::from_str(include_str!("fixtures/kube-apiserver-resources.json")).unwrap();
-    let foreign = "open-cluster-management.io";
-    for kind in kinds::all().iter().filter(|kind| !kind.group().ends_with(foreign)) {
+    let foreign = ["open-cluster-management.io", resource_metrics::GROUP];
+    let own = |kind: &&Arc<Kind>| !foreign.iter().any(|group| kind.group().ends_with(group));
+    for kind in kinds::all().iter().filter(own) {
         assert!(recorded.contains(&main_entry(kind)), "{kind:?}: {}", main_entry(kind));
         for sub in &kind.subresources {
             let entry = sub_entry(kind, sub);
             assert!(recorded.contains(&entry), "{kind:?}/{}: {entry}", sub.name);
         }
+    }
+}
+
+/// As the APIResourceList of metrics-server 0.8 has them.
+#[test]
+fn metrics_are_served_as_by_metrics_server() {
+    for (plural, kind, namespaced) in
+        [("nodes", "NodeMetrics", false), ("pods", "PodMetrics", true)]
+    {
+        let entry = main_entry(kinds::find(resource_metrics::GROUP, "v1beta1", plural).unwrap());
+        let expected = json!({
+            "groupVersion": "metrics.k8s.io/v1beta1", "name": plural, "singularName": "",
+            "kind": kind, "namespaced": namespaced, "verbs": ["get", "list"],
+        });
+        assert_eq!(entry, expected);
     }
 }
 

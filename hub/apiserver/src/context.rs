@@ -33,6 +33,7 @@ use crate::shutdown::Shutdown;
 use crate::tenant::{Tenant, Tenants};
 use crate::tokens::Issuer;
 use crate::trail::Trail;
+use crate::usage::Samples;
 
 /// A handler for `/v2/…`, the image registry's paths. It gets the caller, when the hub knows who that is, with
 /// [`Permitted`](crate::Permitted) among the request's extensions when they have the right to do that. It decides
@@ -76,6 +77,7 @@ pub(crate) struct Hub {
     pub(crate) packed: Packed,
     pub(crate) meters: Arc<RequestMetrics>,
     pub(crate) auditing: Option<Auditing>,
+    pub(crate) samples: Samples,
 }
 
 impl Hub {
@@ -97,6 +99,7 @@ impl Hub {
             packed: Packed::default(),
             meters: RequestMetrics::shown_in(&server.metrics),
             auditing: audit::begin(server.audit.as_ref(), objects.clock(), &server.metrics),
+            samples: Samples::new(server.streams.clone(), objects.clock().clone()),
             server,
         }
     }

@@ -102,7 +102,19 @@ impl Encoder {
         }
         let values = items.iter().map(|stored| {
             let stored = renewal.renew(stored)?;
-            let value = self.value(&stored, stored.revision)?;
+            self.value(&stored, stored.revision)
+        });
+        self.list_of(meta.value(), values)
+    }
+
+    /// A list of served objects, with this metadata.
+    pub(crate) fn list_of(
+        &self,
+        meta: Value,
+        values: impl Iterator<Item = Result<Value, ApiError>>,
+    ) -> Result<Bytes, ApiError> {
+        let values = values.map(|value| {
+            let value = value?;
             Ok(match self.wanted.shape {
                 Shape::Object => value,
                 Shape::Metadata => partial_metadata(&value),
@@ -126,11 +138,11 @@ impl Encoder {
     }
 
     /// A list without its items, and the field that they go to.
-    fn head(&self, meta: &ListMeta) -> (Value, &'static str) {
+    fn head(&self, meta: Value) -> (Value, &'static str) {
         let (api_version, kind) = match self.wanted.shape {
             Shape::Table { beta } => {
                 let mut table = self.table(&[], beta);
-                table["metadata"] = meta.value();
+                table["metadata"] = meta;
                 if let Some(table) = table.as_object_mut() {
                     table.remove("rows");
                 }
@@ -142,7 +154,7 @@ impl Encoder {
             }
             Shape::Metadata => ("meta.k8s.io/v1", "PartialObjectMetadataList".to_owned()),
         };
-        let head = json!({"apiVersion": api_version, "kind": kind, "metadata": meta.value()});
+        let head = json!({"apiVersion": api_version, "kind": kind, "metadata": meta});
         (head, "items")
     }
 

@@ -7,14 +7,13 @@
 //! context    what all requests share, and what one has before it is known what of
 //! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ objects, or what is no resource
 //!   path, query, media   what the URL and the headers say
-//!   tenant               which logical cluster, as long as it is there
-//!   authn, authz         who calls, what they may do   (access, tokens)
+//!   tenant, authn, authz which logical cluster, as long as it is there; who calls, what they may do   (access, tokens)
 //!   resource             verb ▸ permission ▸ call, which is one request for objects
 //!     read, watch          get, list; watch          (encode, frame, frame_cache, splice, continue_token)
 //!     write, apply, delete create, update, patch; server-side apply; delete   (decode, yaml)
 //!     scale, bind, connect subresources with a body of their own; ways in, as rules see them
 //!     proxy, streaming     what a device counts; logs, and streams to pods   (device)
-//!     objectless           what is answered without objects   (review)
+//!     objectless, usage    what is answered without objects; what nodes and pods take   (review, samples, sample)
 //!   describe, registry   what the hub says about itself: discovery, openapi, health; the image registry's paths
 //! flow       how many requests are under way, and how much of large answers   (fair_pool, large_answers, workers)
 //! request_metrics  what is counted of requests   (series)   view   the kind that is served over the one that is stored
@@ -80,6 +79,7 @@ mod tenant;
 pub mod tls;
 mod tokens;
 mod trail;
+mod usage;
 mod view;
 mod watch;
 mod write;

@@ -78,7 +78,7 @@ pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
     Ok(respond::compressed(200, content_type, text, call.gzip(), held).await)
 }
 
-/// The device of this Node. In a cluster that is its own: its owner may write Nodes of any name there.
+/// The device of this Node.
 fn device(call: &Call, node: &Addressed<'_>) -> Result<ClusterName, ApiError> {
     let place = ObjectRef { name: node.name.to_owned(), ..call.object_ref() };
     let stored = call.hub.server.objects.get(&place)?;
@@ -93,10 +93,7 @@ fn device(call: &Call, node: &Addressed<'_>) -> Result<ClusterName, ApiError> {
         );
         return Err(unavailable(text));
     }
-    let named = ClusterName::try_from(&*stored.key.name).ok();
-    let whose = &call.tenant.name;
-    let is_here = |name: &ClusterName| !name.is_root() && (whose.is_root() || name == whose);
-    named.filter(is_here).ok_or_else(|| {
+    call.tenant.device(&stored.key.name).ok_or_else(|| {
         unavailable(format!("no device of this hub is behind the node {:?}", node.name))
     })
 }

@@ -133,7 +133,7 @@ pub(crate) fn estimate(
 }
 
 /// Waits for room for so many bytes.
-async fn room(call: &Call, bytes: usize) -> Result<AnswerRoom, ApiError> {
+pub(crate) async fn room(call: &Call, bytes: usize) -> Result<AnswerRoom, ApiError> {
     if bytes < large_answers::LARGE_ANSWER_BYTES {
         return call.slot.backlog.hold(bytes).await.map(AnswerRoom::small);
     }

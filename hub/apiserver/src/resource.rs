@@ -20,8 +20,8 @@ use crate::request_body::RequestBody;
 use crate::tenant::Tenant;
 use crate::view::View;
 use crate::{
-    apply, bind, delete, media, objectless, proxy, read, respond, scale, streaming, tokens, watch,
-    write,
+    apply, bind, delete, media, objectless, proxy, read, respond, scale, streaming, tokens, usage,
+    watch, write,
 };
 
 /// Answers a request for objects.
@@ -231,6 +231,8 @@ async fn run(
         ("binding", "create") => bind::bind(call, body).await,
         ("token", "create") => tokens::create(call, body).await,
         ("eviction", "create") => delete::evict(call, body).await,
+        ("", "get") if usage::is_asked(call) => usage::get(call, held.take()).await,
+        ("", "list") if usage::is_asked(call) => usage::list(call).await,
         (_, "get") => read::get(call, held.take()).await,
         ("", "list") => read::list(call).await,
         ("", "watch") => watch::watch(call).await,

@@ -91,6 +91,13 @@ impl Tenant {
         if same { Ok(()) } else { Err(self.gone()) }
     }
 
+    /// The device behind a Node of this name. In a cluster that is its own: its owner may write Nodes of any name
+    /// there.
+    pub(crate) fn device(&self, node: &str) -> Option<ClusterName> {
+        let named = ClusterName::try_from(node).ok().filter(|name| !name.is_root());
+        named.filter(|name| self.name.is_root() || *name == self.name)
+    }
+
     /// What must hold when something is written here.
     pub(crate) fn expect(&self) -> Vec<Expect> {
         let held = self.managed.as_ref().zip(key_of(&self.name));
@@ -134,6 +141,11 @@ fn key_of(name: &ClusterName) -> Option<Key> {
 
 fn find(snapshot: &dyn Snapshot, name: &ClusterName) -> Option<Arc<Stored>> {
     snapshot.get(&key_of(name)?)
+}
+
+/// Which of all clusters that ever had this name has it now.
+pub(crate) fn uid(snapshot: &dyn Snapshot, name: &ClusterName) -> Option<Uid> {
+    find(snapshot, name).map(|stored| stored.object.header.uid.clone())
 }
 
 /// The ends of managed clusters, for what runs on in them.

@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn every_cluster_has_its_policy() {
-        assert_eq!((of(false).count(), of(true).count()), (20, 133));
+        assert_eq!((of(false).count(), of(true).count()), (21, 134));
         for object in of(true) {
             let is_role = matches!(object.plural, "roles" | "clusterroles");
             assert_eq!(object.value.get("roleRef").is_none(), is_role, "{}", object.name);
@@ -72,7 +72,14 @@ mod tests {
             assert_eq!(annotation, "true", "{}", object.name);
         }
         let find = |name: &str| of(false).find(|object| object.name == name);
-        for name in ["cluster-admin", "admin", "edit", "view", "system:discovery"] {
+        for name in [
+            "cluster-admin",
+            "admin",
+            "edit",
+            "view",
+            "system:discovery",
+            "system:aggregated-metrics-reader",
+        ] {
             assert!(find(name).is_some(), "{name}");
         }
     }

@@ -145,6 +145,12 @@ impl Kind {
         Self { namespaced: false, ..self }
     }
 
+    /// Discovery names no singular of it.
+    #[must_use]
+    pub fn without_singular(self) -> Self {
+        Self { singular: Text::default(), ..self }
+    }
+
     /// It exists in the root only.
     #[must_use]
     pub fn in_the_root_only(self) -> Self {

@@ -102,6 +102,18 @@ impl Quantity {
         self.nano == 0
     }
 
+    /// So many billionths.
+    #[must_use]
+    pub fn of_nano(nano: i128, format: Format) -> Self {
+        Self { nano: nano.clamp(-CAP, CAP), format }
+    }
+
+    /// So many whole units.
+    #[must_use]
+    pub fn of(units: i128, format: Format) -> Self {
+        Self::of_nano(units.saturating_mul(NANO), format)
+    }
+
     /// So many thousandths.
     #[must_use]
     pub const fn of_milli(milli: i64, format: Format) -> Self {

@@ -36,6 +36,8 @@ const PRIORITIES: &[(&str, &str, u32, u32)] = &[
     ("discovery.k8s.io", "v1", 16_200, 15),
     ("events.k8s.io", "v1", 17_750, 15),
     ("flowcontrol.apiserver.k8s.io", "v1", 16_100, 21),
+    // As metrics-server's manifest has it.
+    ("metrics.k8s.io", "v1beta1", 100, 100),
     ("networking.k8s.io", "v1", 17_200, 15),
     ("node.k8s.io", "v1", 16_300, 15),
     ("policy", "v1", 17_100, 15),

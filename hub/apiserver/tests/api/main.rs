@@ -77,6 +77,8 @@ mod transcripts;
 #[cfg(test)]
 mod unread;
 #[cfg(test)]
+mod usage;
+#[cfg(test)]
 mod verbs;
 #[cfg(test)]
 mod watches;

@@ -1,7 +1,7 @@
 //! Devices that are none: what they say says what they were asked.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,6 +28,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 #[derive(Default)]
 pub struct Echo {
     pub followed: Arc<AtomicUsize>,
+    /// Who was asked for figures, in turn.
+    pub figures_asked: Arc<Mutex<Vec<String>>>,
 }
 
 /// Something that goes on.
@@ -161,6 +163,7 @@ impl SpokeStreams for Echo {
 
     /// A pod of the root and one of its own; a spoke called `away` is.
     async fn figures(&self, spoke: &ClusterName) -> Result<Vec<Figures>, ApiError> {
+        self.figures_asked.lock().unwrap().push(spoke.to_string());
         self.reaches(spoke)?;
         let pod = |realm: &ClusterName| {
             Figures::Pod(PodUseV1 {

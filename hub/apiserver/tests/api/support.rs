@@ -1,8 +1,8 @@
 //! A hub's API in this process, and a client for it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -131,6 +131,8 @@ pub struct Hub {
     pub ahead: Arc<AtomicI64>,
     /// Logs that somebody reads on, and commands that run.
     pub followed: Arc<AtomicUsize>,
+    /// Which devices were asked for figures, in turn.
+    pub figures_asked: Arc<Mutex<Vec<String>>>,
     /// Stops the server when dropped.
     pub stop: DropGuard,
     pub served: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -184,7 +186,7 @@ impl Hub {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let echo = Echo::default();
-        let followed = echo.followed.clone();
+        let (followed, figures_asked) = (echo.followed.clone(), echo.figures_asked.clone());
         let server = Server {
             audit,
             objects: objects.clone(),
@@ -195,7 +197,8 @@ impl Hub {
             metrics: freewheel_hub_metrics::Metrics::default(),
         };
         let served = tokio::spawn(serve(listener, tls, limits, server, stop.clone()));
-        Self { address, authority, objects, ahead, followed, stop: stop.drop_guard(), served }
+        let stop = stop.drop_guard();
+        Self { address, authority, objects, ahead, followed, figures_asked, stop, served }
     }
 
     /// Somebody who may do everything.

@@ -1,0 +1,269 @@
+//! metrics.k8s.io: what nodes and pods take, in the form of metrics-server, from what their devices count.
+//!
+//! ```text
+//! Nodes and Pods that are asked for ─▶ their devices ─▶ of each one sample ─▶ what it says of them
+//! samples   who is asked, when, and how long an answer counts
+//! sample    one answer of a device, and what came of it since the answer before
+//! ```
+//!
+//! Devices are asked when somebody asks here: for one object its own device, for a list those of its objects. Nothing
+//! is read from the store but the objects themselves, whose names and labels these have. Who does not answer in time is
+//! left out, as by metrics-server, which ignores `limit` as well.
+//!
+//! Guarantees:
+//! - a cluster's own API shows its own device and of that its own pods (`a_cluster_sees_what_its_own_device_says_of_it`);
+//! - selectors, tables, and what is not known are as at metrics-server (`metrics_are_told_as_by_metrics_server`,
+//!   `what_nobody_measured_is_not_found`);
+//! - for one pod no other device is asked than its own (`a_pod_s_own_device_alone_is_asked`).
+
+mod sample;
+mod samples;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use freewheel_hub_api::kinds::resource_metrics::GROUP;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_schema::quantity::{Format, Quantity};
+use freewheel_hub_schema::time;
+use freewheel_hub_store::Stored;
+use freewheel_link::names::ClusterName;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use http::Response;
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
+
+use self::sample::{PodUse, Sample, Use};
+use self::samples::Device;
+use crate::body::Body;
+use crate::call::Call;
+use crate::encode::Encoder;
+use crate::lease::Renewal;
+use crate::media::Shape;
+use crate::memory_account::Held;
+use crate::{read, respond, tenant};
+
+pub(crate) use self::samples::Samples;
+
+/// How long a question takes at most. Who asks for a whole fleet wants those who are there.
+const QUESTION_MAX: Duration = Duration::from_secs(10);
+/// What waits for one device takes about so many bytes.
+const WAITING_BYTES: usize = 2 << 10;
+/// What the store has of a container of a pod is more.
+const CONTAINER_BYTES_MIN: usize = 64;
+
+/// Whether a request is for what is measured.
+pub(crate) fn is_asked(call: &Call) -> bool {
+    call.view.served.group() == GROUP
+}
+
+/// Of one node or pod, for whose answer this is held.
+pub(crate) async fn get(call: &Call, held: Option<Held>) -> Result<Response<Body>, ApiError> {
+    let encoder = call.encoder()?;
+    let stored = match call.hub.server.objects.get(&call.object_ref()) {
+        Ok(stored) => stored,
+        // It speaks of the Node or Pod, and not of what is measured of it.
+        Err(error) => return Ok(respond::failure_in(call.status_wire(), &error)),
+    };
+    let measured = measured(call, vec![stored]).await.pop();
+    call.check_still()?;
+    let measured = measured.ok_or_else(|| not_measured(call))?;
+    let kind = &encoder.view.served;
+    let mut value = measured.value(&now(call));
+    value["apiVersion"] = json!(kind.api_version());
+    value["kind"] = json!(kind.kind());
+    let bytes = encoder.shaped(value)?;
+    Ok(respond::compressed(200, encoder.wanted.content_type(), bytes, call.gzip(), held).await)
+}
+
+/// Of all that match.
+pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
+    let encoder = call.encoder()?;
+    let filter = call.filter()?;
+    read::validate(&call.query, false)?;
+    let snapshot = call.hub.server.objects.store().fresh().await;
+    call.tenant.check(&*snapshot)?;
+    let scope = call.scope();
+    let all = || snapshot.range(&scope, None).filter(|stored| filter.matches(stored));
+    let bodies: Vec<usize> = all().map(|stored| stored.object.body.len()).collect();
+    let (renewal, gzip) = (Renewal::default(), call.gzip());
+    let bytes = read::estimate(&encoder, &renewal, gzip.is_some(), bodies.iter().copied());
+    let room = read::room(call, bytes + bodies.len() * WAITING_BYTES).await?;
+    let found = all().collect();
+    drop(snapshot);
+    let measured = measured(call, found).await;
+    call.check_still()?;
+    let (now, content_type) = (now(call), encoder.wanted.content_type());
+    let write = move || written(&encoder, measured, &now);
+    let (bytes, room) = call.worker_queue().run(room, write).await?;
+    respond::large(content_type, bytes, gzip, room).await
+}
+
+fn written(encoder: &Encoder, measured: Vec<Measured>, now: &str) -> Result<Bytes, ApiError> {
+    let values = measured.into_iter().map(|one| {
+        let mut value = one.value(now);
+        // As part of a list it has its type from there.
+        if !matches!(encoder.wanted.shape, Shape::Object) {
+            value["apiVersion"] = json!(encoder.view.served.api_version());
+            value["kind"] = json!(encoder.view.served.kind());
+        }
+        Ok(value)
+    });
+    encoder.list_of(json!({}), values)
+}
+
+fn now(call: &Call) -> String {
+    time::from_unix(call.hub.server.objects.clock().unix_seconds())
+}
+
+/// In the words of metrics-server, in which a resource is called otherwise than in its path.
+fn not_measured(call: &Call) -> ApiError {
+    if call.view.served.namespaced {
+        let name = format!("{}/{}", &*call.namespace, call.name);
+        return ApiError::not_found(GROUP, "podmetrics", &name);
+    }
+    ApiError::not_found(GROUP, "nodemetrics", &call.name)
+}
+
+/// A Node or Pod, and what is measured of it.
+struct Measured {
+    stored: Arc<Stored>,
+    taken: Taken,
+    /// When, in Unix seconds.
+    at: i64,
+    window: Duration,
+}
+
+enum Taken {
+    Node(Use),
+    Pod(Arc<PodUse>),
+}
+
+/// What their devices say of these, in their order.
+async fn measured(call: &Call, all: Vec<Arc<Stored>>) -> Vec<Measured> {
+    let (until, samples) = (Instant::now() + QUESTION_MAX, &call.hub.samples);
+    let asked = by_device(call, all).into_iter().map(|(device, stored)| async move {
+        let sample = timeout_at(until, samples.newest(&device)).await.ok().flatten();
+        // It may say much: what is not asked for goes with it at once.
+        let said = sample.map(|sample| {
+            stored.into_iter().filter_map(|one| said(call, &sample, one)).collect::<Vec<_>>()
+        });
+        said.unwrap_or_default()
+    });
+    let mut asked: FuturesUnordered<_> = asked.collect();
+    let mut found = Vec::new();
+    while let Some(more) = asked.next().await {
+        found.extend(more);
+    }
+    found.sort_by(|a, b| place(&a.stored.key).cmp(&place(&b.stored.key)));
+    found
+}
+
+/// Each device with what it counts for.
+fn by_device(call: &Call, all: Vec<Arc<Stored>>) -> Vec<(Device, Vec<Arc<Stored>>)> {
+    let mut by_name = BTreeMap::<ClusterName, Vec<Arc<Stored>>>::new();
+    for stored in all {
+        if let Some(name) = device(call, &stored) {
+            by_name.entry(name).or_default().push(stored);
+        }
+    }
+    let clusters = call.hub.server.objects.store().snapshot();
+    let of = |(name, stored)| (Device { uid: tenant::uid(&*clusters, &name), name }, stored);
+    by_name.into_iter().map(of).collect()
+}
+
+fn place(key: &Key) -> (&str, &str) {
+    (&*key.namespace, &*key.name)
+}
+
+/// Who counts for it.
+fn device(call: &Call, stored: &Stored) -> Option<ClusterName> {
+    let node = if call.view.served.namespaced {
+        stored.object.header.fields.get("spec.nodeName")?
+    } else {
+        &*stored.key.name
+    };
+    call.tenant.device(node)
+}
+
+fn said(call: &Call, sample: &Sample, stored: Arc<Stored>) -> Option<Measured> {
+    let taken = if call.view.served.namespaced {
+        let (namespace, name) = place(&stored.key);
+        Taken::Pod(sample.pod(&call.tenant.name, namespace, name)?)
+    } else {
+        Taken::Node(sample.device()?)
+    };
+    Some(Measured { stored, taken, at: sample.time, window: sample.window? })
+}
+
+impl Measured {
+    /// Without its type.
+    fn value(&self, now: &str) -> Value {
+        let (namespace, name) = place(&self.stored.key);
+        let mut meta = json!({"name": name, "creationTimestamp": now});
+        if !namespace.is_empty() {
+            meta["namespace"] = json!(namespace);
+        }
+        let labels = &self.stored.object.header.labels;
+        if !labels.is_empty() {
+            meta["labels"] = json!(labels);
+        }
+        let mut value = json!({
+            "metadata": meta, "timestamp": time::from_unix(self.at), "window": length(self.window),
+        });
+        match &self.taken {
+            Taken::Node(taken) => value["usage"] = usage(*taken),
+            Taken::Pod(pod) => {
+                // No more than what it is made of, whatever a device says.
+                let most = self.stored.object.body.len() / CONTAINER_BYTES_MIN;
+                let containers = pod.containers().take(most);
+                let one = |(name, taken)| json!({"name": name, "usage": usage(taken)});
+                value["containers"] = containers.map(one).collect();
+            }
+        }
+        value
+    }
+}
+
+fn usage(taken: Use) -> Value {
+    json!({
+        "cpu": Quantity::of_nano(taken.cpu_nanos.into(), Format::Decimal).to_string(),
+        "memory": Quantity::of(taken.memory.into(), Format::Binary).to_string(),
+    })
+}
+
+/// As Go writes a duration, to the millisecond.
+fn length(window: Duration) -> String {
+    let (seconds, millis) = (window.as_secs(), window.subsec_millis());
+    let (minutes, seconds) = (seconds / 60, seconds % 60);
+    let fraction = format!("{seconds}.{millis:03}");
+    let seconds = fraction.trim_end_matches('0').trim_end_matches('.');
+    match minutes {
+        0 => format!("{seconds}s"),
+        minutes if minutes < 60 => format!("{minutes}m{seconds}s"),
+        minutes => format!("{}h{}m{seconds}s", minutes / 60, minutes % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_written_as_go_does() {
+        for (millis, text) in [
+            (1_000, "1s"),
+            (15_050, "15.05s"),
+            (500, "0.5s"),
+            (60_000, "1m0s"),
+            (70_001, "1m10.001s"),
+            (3_600_000, "1h0m0s"),
+        ] {
+            assert_eq!(length(Duration::from_millis(millis)), text);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Who is asked for figures, when, and how long an answer counts.
+//!
+//! ```text
+//! nothing known ─ask─▶ first ──a second──▶ ask ─▶ measured ──15 s──▶ ask ─▶ measured …
+//!        ▲                                            └──── a minute without a question ────┐
+//!        └──────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Processor time is a difference, so it takes two answers. Where somebody looks all the time, the one before is some
+//! seconds older, and the window is what lies between. The first who looks waits for a second answer, after a second,
+//! or longer where the link is slow: what an answer takes is how wrong its time may be. Nothing is kept on the device
+//! for that, and nothing is asked while nobody looks.
+//!
+//! Guarantees:
+//! - an answer counts for all who ask within [`FRESH`] (`an_answer_counts_for_a_while`), and those who ask together
+//!   have a device asked once, also when one of them goes away (`who_ask_together_ask_once`,
+//!   `who_goes_away_leaves_what_was_said_to_the_next`);
+//! - the first who looks has figures of a short window, whoever looks on those since the answer before
+//!   (`two_answers_make_a_window`), and on a slow link the window is longer (`a_slow_link_has_a_longer_window`);
+//! - a device that does not answer is not asked again at once, and holds up nobody else
+//!   (`who_does_not_answer_is_left_alone`); one that is busy is asked until it answers
+//!   (`who_is_busy_is_asked_again`);
+//! - what one device said is nothing of the next one of its name (`a_later_device_of_a_name_is_another_one`);
+//! - what is kept of all devices has a bound, and goes with time
+//!   (`what_is_kept_has_a_bound`, `what_nobody_asks_for_goes`).
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use freewheel_hub_api::streams::SpokeStreams;
+use freewheel_hub_objects::clock::Clock;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::uid::Uid;
+use freewheel_link::names::ClusterName;
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as Turn, Semaphore};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::debug;
+
+use super::sample::{Asked, Sample};
+
+/// How long an answer counts: as often as metrics-server asks.
+pub(crate) const FRESH: Duration = Duration::from_secs(15);
+/// How long it is one to measure from. What was a minute ago is not what is.
+const KEPT: Duration = Duration::from_secs(60);
+/// The shortest window, and the longest that anybody waits for.
+const WINDOW: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// A window is so many times as long as an answer takes.
+const WINDOW_TO_ANSWER: u32 = 10;
+/// How long one device may take.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How long one that has failed is left alone.
+const FAILED: Duration = Duration::from_secs(5);
+/// Until one that answers somebody else is asked again.
+const BUSY: Duration = Duration::from_millis(100);
+/// So many devices are asked at a time; each may say some megabytes before it is heard out.
+const ASKED_MAX: usize = 64;
+/// What all answers that are kept may take: those of some hundred thousand containers. Of whom there is no room for,
+/// each question is the first.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+
+/// A device: a later one of its name is another one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Device {
+    pub(crate) name: ClusterName,
+    /// Of its cluster, when there is one.
+    pub(crate) uid: Option<Uid>,
+}
+
+/// What devices have said.
+pub(crate) struct Samples {
+    streams: Arc<dyn SpokeStreams>,
+    clock: Arc<dyn Clock>,
+    turns: Semaphore,
+    devices: Mutex<Devices>,
+    kept: Arc<AtomicUsize>,
+}
+
+struct Devices {
+    /// Who asks one holds its turn until there is an answer.
+    all: HashMap<Device, Arc<Turn<Known>>>,
+    swept: Instant,
+}
+
+/// What is known of a device.
+#[derive(Default)]
+struct Known {
+    newest: Option<Kept>,
+    failed: Option<Instant>,
+}
+
+/// An answer that is counted as long as it is kept.
+struct Kept {
+    sample: Arc<Sample>,
+    bytes: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Known {
+    /// One that still counts.
+    fn fresh(&self) -> Option<Arc<Sample>> {
+        self.younger(FRESH).filter(|sample| sample.window.is_some())
+    }
+
+    fn younger(&self, age: Duration) -> Option<Arc<Sample>> {
+        let newest = self.newest.as_ref().map(|kept| &kept.sample);
+        newest.filter(|sample| sample.asked.at.elapsed() < age).cloned()
+    }
+
+    fn is_left_alone(&self) -> bool {
+        self.failed.is_some_and(|at| at.elapsed() < FAILED)
+    }
+
+    fn says_nothing(&self) -> bool {
+        self.younger(KEPT).is_none() && !self.is_left_alone()
+    }
+}
+
+impl Samples {
+    /// Of the devices that are reached by these.
+    pub(crate) fn new(streams: Arc<dyn SpokeStreams>, clock: Arc<dyn Clock>) -> Self {
+        let devices = Devices { all: HashMap::new(), swept: Instant::now() };
+        let (turns, devices) = (Semaphore::new(ASKED_MAX), Mutex::new(devices));
+        Self { streams, clock, turns, devices, kept: Arc::default() }
+    }
+
+    /// What the device says, with a window; `None` when it does not answer.
+    pub(crate) async fn newest(&self, device: &Device) -> Option<Arc<Sample>> {
+        let (place, spoke) = (self.place(device), &device.name);
+        // Whoever comes next finds the answer; when this one goes away before, the next one asks.
+        let mut known = place.lock().await;
+        if let Some(fresh) = known.fresh() {
+            return Some(fresh);
+        }
+        if known.is_left_alone() {
+            return None;
+        }
+        match self.measure(spoke, &mut known).await {
+            Ok(sample) => {
+                known.failed = None;
+                Some(sample)
+            }
+            Err(error) => {
+                debug!(cluster = spoke.as_str(), %error, "a device tells no figures");
+                known.failed = Some(Instant::now());
+                None
+            }
+        }
+    }
+
+    async fn measure(
+        &self,
+        spoke: &ClusterName,
+        known: &mut Known,
+    ) -> Result<Arc<Sample>, ApiError> {
+        let before = match known.younger(KEPT) {
+            Some(before) => before,
+            None => {
+                let first = self.ask(spoke, None).await?;
+                self.keep(known, &first);
+                first
+            }
+        };
+        let Asked { at, took } = before.asked;
+        sleep_until(at + (WINDOW_TO_ANSWER * took).clamp(WINDOW.0, WINDOW.1)).await;
+        let sample = self.ask(spoke, Some(&before)).await?;
+        self.keep(known, &sample);
+        Ok(sample)
+    }
+
+    /// Asks, when it is this device's turn.
+    async fn ask(
+        &self,
+        spoke: &ClusterName,
+        before: Option<&Sample>,
+    ) -> Result<Arc<Sample>, ApiError> {
+        let _turn = self.turns.acquire().await.map_err(ApiError::internal)?;
+        let answer = timeout(ANSWER_MAX, self.answer(spoke, before)).await;
+        answer.unwrap_or_else(|_| {
+            let text = format!("the spoke {spoke} takes too long to tell its figures");
+            Err(ApiError::new(504, "Timeout", text))
+        })
+    }
+
+    async fn answer(
+        &self,
+        spoke: &ClusterName,
+        before: Option<&Sample>,
+    ) -> Result<Arc<Sample>, ApiError> {
+        loop {
+            let began = Instant::now();
+            match self.streams.figures(spoke).await {
+                // It tells them to one at a time, and may have somebody else.
+                Err(error) if error.code == 429 => sleep(BUSY).await,
+                told => {
+                    let took = began.elapsed();
+                    let asked = Asked { at: began + took / 2, took };
+                    let when = (asked, self.clock.unix_seconds());
+                    return Ok(Arc::new(Sample::read(told?, spoke, when, before)));
+                }
+            }
+        }
+    }
+
+    /// Keeps it in the place of the one before, where there is room.
+    fn keep(&self, known: &mut Known, sample: &Arc<Sample>) {
+        known.newest = None;
+        let (bytes, all) = (sample.bytes(), self.kept.clone());
+        if all.fetch_add(bytes, Ordering::Relaxed) + bytes <= KEPT_BYTES_MAX {
+            known.newest = Some(Kept { sample: sample.clone(), bytes, all });
+        } else {
+            all.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn place(&self, device: &Device) -> Arc<Turn<Known>> {
+        let mut devices = self.devices.lock();
+        if KEPT <= devices.swept.elapsed() {
+            devices.swept = Instant::now();
+            // Who is asked right now is held by those who ask.
+            devices.all.retain(|_, known| {
+                1 < Arc::strong_count(known)
+                    || known.try_lock().is_ok_and(|known| !known.says_nothing())
+            });
+        }
+        devices.all.entry(device.clone()).or_default().clone()
+    }
+}

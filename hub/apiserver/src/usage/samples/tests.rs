@@ -1,0 +1,232 @@
+//! Devices that are asked for figures in no time, over hours that pass in none.
+
+use async_trait::async_trait;
+use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions};
+use freewheel_hub_objects::clock::SystemClock;
+use freewheel_hub_schema::uid::Uid;
+use freewheel_link::figures::{ContainerUseV1, DeviceV1, Figures, PodUseV1};
+use freewheel_link::transport::Stream;
+use tokio::time::{advance, timeout};
+
+use super::*;
+
+/// Devices that tell figures, and nothing else.
+#[derive(Default)]
+struct Devices {
+    asked: AtomicUsize,
+    /// How often they are busy at first.
+    busy: AtomicUsize,
+    /// How long an answer takes.
+    slow: Duration,
+    containers: usize,
+}
+
+fn no_streams() -> ApiError {
+    ApiError::bad_request("it has figures alone")
+}
+
+#[async_trait]
+impl SpokeStreams for Devices {
+    async fn logs(
+        &self,
+        _spoke: &ClusterName,
+        _pod_uid: &Uid,
+        _options: LogOptions,
+        _user: &str,
+    ) -> Result<ByteStream, ApiError> {
+        Err(no_streams())
+    }
+
+    async fn port_forward(
+        &self,
+        _spoke: &ClusterName,
+        _pod_uid: &Uid,
+        _port: u16,
+        _user: &str,
+    ) -> Result<Stream, ApiError> {
+        Err(no_streams())
+    }
+
+    async fn exec(
+        &self,
+        _spoke: &ClusterName,
+        _pod_uid: &Uid,
+        _options: ExecOptions,
+        _user: &str,
+    ) -> Result<Stream, ApiError> {
+        Err(no_streams())
+    }
+
+    fn reaches(&self, _spoke: &ClusterName) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    /// One called `silent` says nothing.
+    async fn figures(&self, spoke: &ClusterName) -> Result<Vec<Figures>, ApiError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if spoke.as_str() == "silent" {
+            return std::future::pending().await;
+        }
+        if 0 < self.busy.load(Ordering::SeqCst) {
+            self.busy.fetch_sub(1, Ordering::SeqCst);
+            return Err(ApiError::new(429, "TooManyRequests", "somebody else has them"));
+        }
+        sleep(self.slow).await;
+        let name = "n".repeat(60);
+        let container = ContainerUseV1 { name, ..ContainerUseV1::default() };
+        let pod = PodUseV1 {
+            realm: ClusterName::root(),
+            namespace: "default".to_owned(),
+            name: "web".to_owned(),
+            containers: vec![container; self.containers],
+        };
+        Ok(vec![Figures::Device(DeviceV1::default()), Figures::Pod(pod)])
+    }
+}
+
+/// They, and what is known of them.
+fn made(devices: Devices) -> (Arc<Devices>, Samples) {
+    let devices = Arc::new(devices);
+    (devices.clone(), Samples::new(devices, Arc::new(SystemClock)))
+}
+
+fn named(name: &str) -> Device {
+    Device { name: ClusterName::try_from(name).unwrap(), uid: None }
+}
+
+impl Devices {
+    #[track_caller]
+    fn were_asked(&self, times: usize) {
+        assert_eq!(self.asked.load(Ordering::SeqCst), times);
+    }
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_counts_for_a_while() {
+    let (devices, samples) = made(Devices::default());
+    let pi = named("pi-7");
+    let first = samples.newest(&pi).await.unwrap();
+    devices.were_asked(2);
+    advance(FRESH - Duration::from_millis(1)).await;
+    assert!(Arc::ptr_eq(&first, &samples.newest(&pi).await.unwrap()));
+    devices.were_asked(2);
+    advance(Duration::from_millis(1)).await;
+    assert!(!Arc::ptr_eq(&first, &samples.newest(&pi).await.unwrap()));
+    devices.were_asked(3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_answers_make_a_window() {
+    let (devices, samples) = made(Devices::default());
+    let pi = named("pi-7");
+    let window = async || samples.newest(&pi).await.unwrap().window.unwrap();
+    assert_eq!(window().await, secs(1));
+    advance(secs(40)).await;
+    assert_eq!(window().await, secs(40));
+    devices.were_asked(3);
+    advance(KEPT).await;
+    assert_eq!(window().await, secs(1), "what was a minute ago does not count");
+    devices.were_asked(5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_link_has_a_longer_window() {
+    for (slow, expected) in [(50, 1_000), (300, 3_000), (2_000, 5_000)] {
+        let slow = Duration::from_millis(slow);
+        let (_, samples) = made(Devices { slow, ..Devices::default() });
+        let window = samples.newest(&named("pi-7")).await.unwrap().window.unwrap();
+        // It is measured between the middles of both.
+        let expected = Duration::from_millis(expected) + slow / 2;
+        assert_eq!(window, expected, "{slow:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_ask_together_ask_once() {
+    let (devices, samples) = made(Devices { slow: secs(1), ..Devices::default() });
+    let pi = named("pi-7");
+    let all = futures::future::join_all((0..50).map(|_| samples.newest(&pi))).await;
+    devices.were_asked(2);
+    assert!(all.iter().all(Option::is_some));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_away_leaves_what_was_said_to_the_next() {
+    let (devices, samples) = made(Devices::default());
+    let pi = named("pi-7");
+    assert!(timeout(Duration::from_millis(500), samples.newest(&pi)).await.is_err());
+    devices.were_asked(1);
+    assert_eq!(samples.newest(&pi).await.unwrap().window, Some(secs(1)));
+    devices.were_asked(2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_answer_is_left_alone() {
+    let (devices, samples) = made(Devices::default());
+    let (silent, pi) = (named("silent"), named("pi-7"));
+    let began = Instant::now();
+    let other = async {
+        assert!(samples.newest(&pi).await.is_some());
+        began.elapsed()
+    };
+    let (nothing, other) = tokio::join!(samples.newest(&silent), other);
+    assert!(nothing.is_none());
+    assert_eq!((other, began.elapsed()), (secs(1), ANSWER_MAX));
+    devices.were_asked(3);
+    assert!(samples.newest(&silent).await.is_none());
+    devices.were_asked(3);
+    advance(FAILED).await;
+    assert!(samples.newest(&silent).await.is_none());
+    devices.were_asked(4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_device_of_a_name_is_another_one() {
+    let (devices, samples) = made(Devices::default());
+    for uid in ["1", "2"] {
+        let device = Device { uid: Some(uid.into()), ..named("pi-7") };
+        assert_eq!(samples.newest(&device).await.unwrap().window, Some(secs(1)));
+    }
+    devices.were_asked(4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_busy_is_asked_again() {
+    let (devices, samples) = made(Devices { busy: AtomicUsize::new(3), ..Devices::default() });
+    assert!(samples.newest(&named("pi-7")).await.is_some());
+    devices.were_asked(5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_has_a_bound() {
+    let (devices, samples) = made(Devices { containers: 32_000, ..Devices::default() });
+    let mut last = named("pi-0");
+    for number in 0..13 {
+        last = named(&format!("pi-{number}"));
+        let sample = samples.newest(&last).await.unwrap();
+        assert!(sample.pod(&ClusterName::root(), "default", "web").is_some());
+    }
+    let kept = samples.kept.load(Ordering::SeqCst);
+    assert!((KEPT_BYTES_MAX / 2..=KEPT_BYTES_MAX).contains(&kept), "{kept}");
+    devices.were_asked(26);
+    assert!(samples.newest(&named("pi-0")).await.is_some());
+    let before = devices.asked.load(Ordering::SeqCst);
+    assert!(samples.newest(&last).await.is_some(), "there is no room for it");
+    devices.were_asked(before + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_asks_for_goes() {
+    let (_, samples) = made(Devices { containers: 10, ..Devices::default() });
+    samples.newest(&named("pi-7")).await.unwrap();
+    let one = samples.kept.load(Ordering::SeqCst);
+    advance(KEPT).await;
+    samples.newest(&named("pi-8")).await.unwrap();
+    assert_eq!(samples.kept.load(Ordering::SeqCst), one);
+    let known: Vec<_> = samples.devices.lock().all.keys().cloned().collect();
+    assert_eq!(known, [named("pi-8")]);
+}
