@@ -28,3 +28,4 @@ mod roles;
 mod rolling_update;
 mod status;
 mod streams;
+mod usage;
