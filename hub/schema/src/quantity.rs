@@ -263,6 +263,19 @@ mod tests {
     }
 
     #[test]
+    fn amounts_are_written_as_go_writes_them() {
+        for (nano, text) in [(0, "0"), (1, "1n"), (123_456_000, "123456u"), (250_000_000, "250m")] {
+            assert_eq!(Quantity::of_nano(nano, Format::Decimal).to_string(), text);
+        }
+        for (bytes, text) in [(0, "0"), (1_000, "1k"), (7 << 10, "7Ki"), (3 << 30, "3Gi")] {
+            assert_eq!(Quantity::of(bytes, Format::Binary).to_string(), text);
+        }
+        // More than there is of anything.
+        let most = Quantity::of(u64::MAX.into(), Format::Binary);
+        assert_eq!(most.to_string().parse(), Ok(most));
+    }
+
+    #[test]
     fn texts_that_go_reads_are_read_alike() {
         for line in include_str!("types/fixtures/quantities.txt").lines() {
             let (text, go) = line.split_once('=').unwrap();
