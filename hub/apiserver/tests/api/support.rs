@@ -150,7 +150,7 @@ impl Hub {
 
     /// One whose store forgets the past soon.
     pub async fn forgetful() -> Self {
-        let limits = freewheel_hub_store::Limits { events: 4, bytes: 1 << 20 };
+        let limits = freewheel_hub_store::Limits { events: 4, bytes: 1 << 10 };
         Self::over(MemoryStore::with_limits(1, limits), Limits::default()).await
     }
 

@@ -8,6 +8,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -116,10 +117,10 @@ async fn inform(
                         let Ok(wider) = store.watch(now.clone(), watch.progress()) else { break };
                         (scopes, watch) = (now, wider);
                     }
-                    let snapshot = store.snapshot();
                     for (cluster, resource) in came {
                         let scope = Scope { resource, cluster: Some(cluster), namespace: None };
-                        read(&*snapshot, &scope, &*controller, &queue);
+                        read_past(&*store, &scope, &*controller, &queue);
+                        read(&*store.snapshot(), &scope, &*controller, &queue);
                     }
                     continue;
                 }
@@ -170,6 +171,18 @@ async fn storages_came(kinds: &mut Option<FollowedKinds<'_>>) -> Vec<(ClusterNam
         }
     }
     std::future::pending().await
+}
+
+/// Enqueues what has gone where nobody looked: it may have come and gone before it was followed.
+fn read_past(store: &dyn Store, scope: &Scope, controller: &dyn Controller, queue: &Queue) {
+    let from = |revision| store.watch(vec![scope.clone()], revision);
+    let Ok(mut past) = from(0).or_else(|dropped| from(dropped.oldest)) else { return };
+    let mut nobody = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Ok(events)) = past.poll_next(&mut nobody) {
+        let now = store.snapshot();
+        let gone = events.iter().filter(|event| event.now.is_none());
+        gone.for_each(|event| enqueue(controller, event, &*now, queue));
+    }
 }
 
 /// Enqueues what is there.

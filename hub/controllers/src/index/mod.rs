@@ -159,6 +159,7 @@ impl<C: Entry> Follower<C> {
         let mut taken = if went { self.catch_up(store) } else { 0 };
         self.scopes = wanted;
         let Some(watch) = self.watch.take() else { return taken };
+        let seen = watch.progress();
         let snapshot = store.snapshot();
         for scope in self.scopes.iter().filter(|scope| !there.contains(&scope.resource)) {
             for stored in snapshot.range(scope, None) {
@@ -167,7 +168,7 @@ impl<C: Entry> Follower<C> {
             }
         }
         // What has happened there since the last look comes once more.
-        self.watch = store.watch(self.scopes.clone(), watch.progress()).ok();
+        self.watch = store.watch(self.scopes.clone(), seen).ok();
         taken
     }
 
