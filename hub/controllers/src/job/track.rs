@@ -10,7 +10,8 @@
 //! Guarantees:
 //! - no pod is counted twice, wherever a run breaks off: what is uncounted is written before its finalizer goes, and
 //!   becomes a number after that (`a_pod_is_counted_once_wherever_it_breaks_off`);
-//! - a Job is not over while one of its pods is on its way out (`it_is_over_when_everybody_is`).
+//! - a Job is not over while one of its pods is on its way out (`it_is_over_when_everybody_is`);
+//! - it ends whatever the clock said when it began (`a_job_that_began_later_than_now_ends_when_it_began`).
 
 use std::collections::BTreeSet;
 
@@ -169,7 +170,8 @@ pub fn finish(status: &mut JobStatus, ending: &Ending, now: Timestamp) -> bool {
     let kind = if ending.succeeded { &JOB_COMPLETE } else { &JOB_FAILED };
     say(status, kind, true, (&ending.reason, &ending.message), now);
     if ending.succeeded {
-        status.completion_time = Some(Time(now));
+        // A clock that was ahead when it began has been set since: nothing ends before it began.
+        status.completion_time = status.start_time.clone().max(Some(Time(now)));
     }
     true
 }
@@ -289,6 +291,18 @@ mod tests {
         status.terminating = Some(0);
         assert!(finish(&mut status, &over, now()) && holds(&status, "Complete"));
         assert_eq!(status.completion_time, Some(Time(now())));
+    }
+
+    #[test]
+    fn a_job_that_began_later_than_now_ends_when_it_began() {
+        let wanted = job(&json!({"completions": 1}));
+        let (Progress { mut status, .. }, over) = run(&wanted, &[pod("a").exited(0).done()]);
+        settle(&mut status, |_| false);
+        // As a hub says whose clock was ahead.
+        let ahead = Time(now() + std::time::Duration::from_secs(20 * 24 * 60 * 60));
+        status.start_time = Some(ahead.clone());
+        assert!(finish(&mut status, &over.unwrap(), now()));
+        assert_eq!(status.completion_time, Some(ahead));
     }
 
     #[test]
