@@ -1,17 +1,26 @@
-//! Quantities as the whole numbers that a record carries, rounded up as Kubernetes does.
+//! Quantities as the whole numbers that a record carries, rounded up as Kubernetes does. What is beyond them is the
+//! largest: no device has as much, and who says "as good as none" by it means that.
+//!
+//! Guarantees:
+//! - a quantity that the API takes has a number (`quantities_become_whole_numbers_rounded_up`).
 
-/// Value of a quantity in whole units (bytes), rounded up; `None` when it is none, negative or too large.
+/// Digits behind the point: the API keeps nine.
+const FRACTION_DIGITS_MAX: usize = 18;
+/// Powers of ten beyond this say no more.
+const EXPONENT_MAX: i32 = 64;
+
+/// Value of a quantity in whole units (bytes), rounded up; `None` when it is none, or negative.
 pub(crate) fn whole(quantity: &str) -> Option<u64> {
-    u64::try_from(scaled(quantity, 0)?).ok()
+    Some(u64::try_from(scaled(quantity, 0)?).unwrap_or(u64::MAX))
 }
 
 /// Value of a quantity in thousandths (of a core), rounded up.
 pub(crate) fn milli(quantity: &str) -> Option<u32> {
-    u32::try_from(scaled(quantity, 3)?).ok()
+    Some(u32::try_from(scaled(quantity, 3)?).unwrap_or(u32::MAX))
 }
 
 /// `quantity` times 10^`places`, rounded up.
-fn scaled(quantity: &str, places: i32) -> Option<i128> {
+fn scaled(quantity: &str, places: i32) -> Option<u128> {
     let end = quantity
         .bytes()
         .position(|b| !matches!(b, b'0'..=b'9' | b'.' | b'+'))
@@ -19,19 +28,17 @@ fn scaled(quantity: &str, places: i32) -> Option<i128> {
     let (number, suffix) = quantity.split_at_checked(end)?;
     let number = number.strip_prefix('+').unwrap_or(number);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if (whole.is_empty() && fraction.is_empty()) || 18 < whole.len() + fraction.len() {
+    let written = format!("{whole}{fraction}");
+    let digits = !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits || FRACTION_DIGITS_MAX < fraction.len() {
         return None;
     }
-    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
     let (binary, mut power) = unit(suffix)?;
     power += places - i32::try_from(fraction.len()).ok()?;
-    let value = digits.checked_shl(binary).filter(|v| v >> binary == digits)?;
-    let factor = 10_i128.checked_pow(power.unsigned_abs())?;
-    if power < 0 {
-        Some(value / factor + i128::from(value % factor != 0))
-    } else {
-        value.checked_mul(factor)
-    }
+    // Whatever is too large for these is too large for what is asked for.
+    let value = written.parse::<u128>().unwrap_or(u128::MAX).saturating_mul(1 << binary);
+    let factor = 10_u128.saturating_pow(power.unsigned_abs());
+    Some(if power < 0 { value.div_ceil(factor) } else { value.saturating_mul(factor) })
 }
 
 /// Power of two and power of ten that a suffix stands for.
@@ -55,7 +62,7 @@ fn unit(suffix: &str) -> Option<(u32, i32)> {
         "Ei" => (60, 0),
         other => {
             let exponent: i32 = other.strip_prefix(['e', 'E'])?.parse().ok()?;
-            (0, (-18..=18).contains(&exponent).then_some(exponent)?)
+            (0, exponent.clamp(-EXPONENT_MAX, EXPONENT_MAX))
         }
     })
 }
@@ -73,20 +80,28 @@ mod tests {
             ("100m", Some(1)),
             ("1e3", Some(1000)),
             ("8Ei", Some(8 << 60)),
-            ("16Ei", None),
+            ("16Ei", Some(u64::MAX)),
+            ("9223372036854775807", Some(i64::MAX as u64)),
             ("-1", None),
             ("", None),
             (".", None),
             ("1Q", None),
             ("é", None),
-            ("99999999999999999999", None),
-            ("1e999", None),
+            ("99999999999999999999", Some(u64::MAX)),
+            ("1e999", Some(u64::MAX)),
+            ("0e999", Some(0)),
+            ("1e-999", Some(1)),
+            ("1.+2", None),
         ] {
             assert_eq!(whole(quantity), bytes, "{quantity:?}");
         }
-        for (quantity, thousandths) in
-            [("500m", Some(500)), ("2", Some(2000)), ("0.1", Some(100)), ("1u", Some(1))]
-        {
+        for (quantity, thousandths) in [
+            ("500m", Some(500)),
+            ("2", Some(2000)),
+            ("0.1", Some(100)),
+            ("1u", Some(1)),
+            ("1099511627776", Some(u32::MAX)),
+        ] {
             assert_eq!(milli(quantity), thousandths, "{quantity:?}");
         }
     }

@@ -165,21 +165,13 @@ fn body(pod: &Pod, images: &dyn Images) -> Result<PodV1, Fault> {
         restart: restart(spec)?,
         priority: spec.priority.unwrap_or(0),
         grace_seconds: seconds(
-            "spec.terminationGracePeriodSeconds",
             spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS),
-        )?,
-        deadline_seconds: spec
-            .active_deadline_seconds
-            .map(|s| seconds("spec.activeDeadlineSeconds", s))
-            .transpose()?,
+        ),
+        deadline_seconds: spec.active_deadline_seconds.map(seconds),
         deleting: meta
             .deletion_timestamp
             .as_ref()
-            .map(|_| {
-                let grace = meta.deletion_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
-                seconds("metadata.deletionGracePeriodSeconds", grace)
-            })
-            .transpose()?,
+            .map(|_| seconds(meta.deletion_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS))),
         service_links: spec.enable_service_links.unwrap_or(true),
         host_aliases: spec.host_aliases.iter().flatten().flat_map(aliases).collect(),
         init,
@@ -277,10 +269,11 @@ fn restart(spec: &PodSpec) -> Result<RestartPolicy, Fault> {
     }
 }
 
-fn seconds(field: &str, value: i64) -> Result<u32, Fault> {
+/// 136 years at most, which is for ever.
+fn seconds(value: i64) -> u32 {
     // Kubernetes takes a negative grace period for one second.
     let value = if value < 0 { 1 } else { value };
-    u32::try_from(value).map_err(|_| Fault::invalid(format!("{field}: {value} is too large")))
+    u32::try_from(value).unwrap_or(u32::MAX)
 }
 
 fn aliases(alias: &HostAlias) -> Vec<(String, String)> {

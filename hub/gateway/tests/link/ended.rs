@@ -132,7 +132,7 @@ async fn a_pod_ends_once_whatever_its_device_forgets() {
 /// A pod that the API takes and the wire does not.
 fn odd(name: &str) -> Value {
     let mut pod = pod(name, "pi-7");
-    pod["spec"]["terminationGracePeriodSeconds"] = json!(5_000_000_000_i64);
+    pod["spec"]["volumes"] = json!([{"name": "v", "hostPath": {"path": "/v"}}]);
     pod
 }
 
@@ -155,7 +155,7 @@ async fn a_refusal_takes_no_end_back_that_came_just_before() {
     hub.create(PODS, "default", "web", odd("web")).await;
     eventually("somebody was faster", || times.load(Ordering::SeqCst) == 0).await;
     hub.create(PODS, "default", "later", odd("later")).await;
-    eventually("the next one is refused", || status("later")["reason"] == "InvalidField").await;
+    eventually("the next one is refused", || status("later")["reason"] == "UnsupportedField").await;
     assert_eq!(status("web")["phase"], "Succeeded");
     assert_eq!(status("web").get("reason"), None);
 }

@@ -74,10 +74,10 @@ async fn a_pod_without_room_for_the_reason_is_told_of_by_an_event() {
     hub.listen().await;
     let (_link, mut session) = hub.spoke("pi-7").await;
     let mut holder = Holder::default();
-    // The API takes any number here, and the wire does not.
+    // The API takes it, and the wire does not.
     let odd = |name: &str, bytes: usize| {
         let mut pod = pod(name, "pi-7");
-        pod["spec"]["terminationGracePeriodSeconds"] = json!(5_000_000_000_i64);
+        pod["spec"]["volumes"] = json!([{"name": "v", "hostPath": {"path": "/v"}}]);
         pod["spec"]["containers"][0]["env"] = json!([{"name": "E", "value": "x".repeat(bytes)}]);
         pod
     };
@@ -114,10 +114,10 @@ async fn a_pod_without_room_for_the_reason_is_told_of_by_an_event() {
         until(&mut holder, &mut session, 0, 0).await;
     }
     let [event] = &told()[..] else { panic!("{:?}", told()) };
-    assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("InvalidField")));
+    assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("UnsupportedField")));
     assert_eq!(event["count"], 1);
     let message = event["message"].as_str().unwrap();
-    assert!(message.contains("terminationGracePeriodSeconds: 5000000000"), "{message}");
+    assert!(message.contains("volume \"v\""), "{message}");
     // What has room has it all.
     let first = hub.get(PODS, "default", "odd-1").await;
     assert_eq!(first["status"]["message"], event["message"]);
