@@ -162,7 +162,7 @@ spec:
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: refused, annotations: {freewheel.dev/http-instance-reuse: many}}
+metadata: {name: annotated}
 spec:
   containers: [{name: c, image: 'kit:v1', args: [tick]}]
 ---
@@ -292,10 +292,14 @@ fn refusal(kubectl: &Kubectl) {
         &["describe", "pod", "live"],
         &["UnsupportedField", "\"eye\" will not start"],
     );
-    let parts = ["InvalidField", "freewheel.dev/http-instance-reuse", "Warning"];
-    let _ = shows(kubectl, &["describe", "pod", "refused"], &parts);
-    let _ = shows(kubectl, &["get", "pod", "refused"], &["InvalidField"]);
-    kubectl.does(&["delete", "pod", "refused", "--timeout=20s"]);
+    // A typing error is told at once, and what runs goes on.
+    let _ = shows(kubectl, &["get", "pod", "annotated"], &["Running"]);
+    let key = "freewheel.dev/http-instance-reuse";
+    let said = kubectl.fails(&["annotate", "pod", "annotated", &format!("{key}=many")]);
+    let at = format!("metadata.annotations[{key}]: Invalid value: \"many\"");
+    assert!(said.contains(&at), "{said}");
+    let _ = shows(kubectl, &["get", "pod", "annotated"], &["Running"]);
+    kubectl.does(&["delete", "pod", "annotated", "--wait=false"]);
 }
 
 fn missing_configuration(kubectl: &Kubectl) {

@@ -4,6 +4,7 @@
 //! kinds/     one file per kind, and the layer that all logical clusters share
 //! conditions which conditions the hub writes, whose they are, and how one is put
 //! cron       when a CronJob runs
+//! http_annotations  how a pod's annotations say that it serves HTTP
 //! images     what an `image:` stands for, as a trait
 //! pins       what it stood for when it was looked up
 //! quota      what an object counts for in a ResourceQuota
@@ -14,6 +15,7 @@
 pub mod conditions;
 pub mod cron;
 pub mod disruption;
+pub mod http_annotations;
 pub mod images;
 pub mod kinds;
 pub mod pins;

@@ -54,7 +54,6 @@ mod volumes;
 mod whole;
 
 pub use config::{config_map_record, config_record_key, secret_record};
-pub use http::{HTTP_CONCURRENCY, HTTP_REUSE, HTTP_TIMEOUT};
 pub use node::{NodeSettings, node_record, pod_cidr_record};
 pub use pod::{config_of, left_out, pod_record};
 pub(crate) use refused::Fault;

@@ -17,7 +17,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::containers::container;
-use super::http::http;
+use super::http::{self, http};
 use super::probes::probes;
 use super::record_size;
 use super::refused::{Fault, Refused};
@@ -89,20 +89,34 @@ pub(super) fn planned(
 /// What a pod asks for that its device leaves out while it runs the rest.
 #[must_use]
 pub fn left_out(realm: &ClusterName, found: &StoredObject) -> Option<Refused> {
-    const LIST: &[u8] = b"\"ephemeralContainers\"";
+    const MARKS: [&[u8]; 2] = [b"\"ephemeralContainers\"", b"\"freewheel.dev/http-"];
     // Few have any, which shows without parsing.
-    if !found.body.windows(LIST.len()).any(|part| part == LIST) {
+    let has = |mark: &[u8]| found.body.windows(mark.len()).any(|part| part == mark);
+    if !MARKS.into_iter().any(has) {
         return None;
     }
     let pod: Pod = parse(realm, "pods", found).ok()?;
-    let all = pod.spec?.ephemeral_containers.unwrap_or_default();
-    let names: Vec<_> = all.iter().map(|one| format!("{:?}", one.name)).collect();
+    let annotations = http::left_out(pod.metadata.annotations.iter().flatten());
+    let fault = match (never_started(pod.spec.as_ref()?), annotations) {
+        (None, wrong) if wrong.is_empty() => return None,
+        (None, wrong) => Fault::invalid(wrong.join("; ")),
+        (Some(message), mut wrong) => {
+            wrong.insert(0, message);
+            Fault::unsupported(wrong.join("; "))
+        }
+    };
+    Some(Refused { stays: true, ..fault.of(realm, "pods", &pod.metadata) })
+}
+
+/// The containers that were to come into a pod that runs.
+fn never_started(spec: &PodSpec) -> Option<String> {
+    let all = spec.ephemeral_containers.iter().flatten();
+    let names: Vec<_> = all.map(|one| format!("{:?}", one.name)).collect();
     let message = format!(
         "spec.ephemeralContainers: spokes start no further containers in a pod that runs: {} will not start",
         names.join(", ")
     );
-    let refused = Fault::unsupported(message).of(realm, "pods", &pod.metadata);
-    (!names.is_empty()).then_some(Refused { stays: true, ..refused })
+    (!names.is_empty()).then_some(message)
 }
 
 /// The ConfigMaps and Secrets that a pod names, and its tokens: (kind, namespace, name).
@@ -149,7 +163,7 @@ fn body(pod: &Pod, images: &dyn Images) -> Result<PodV1, Fault> {
     let pins = resolved.map(|at| Pins::read(&annotations.remove(at).1)).unwrap_or_default();
     let resolve = |image: &str| images.resolve(&pins.apply(image));
     let containers_of = |list: &[k8s_openapi::api::core::v1::Container], init: bool| {
-        let one = |c| container(c, init, http(&annotations, c)?, &resolve);
+        let one = |c| container(c, init, http(&annotations, c), &resolve);
         list.iter().map(one).collect::<Result<Vec<_>, Fault>>()
     };
     let init = containers_of(spec.init_containers.as_deref().unwrap_or_default(), true)?;

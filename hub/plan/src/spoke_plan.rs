@@ -9,6 +9,7 @@
 //!
 //! Guarantees:
 //! - what it comes to is what the whole plan made anew would be (`what_is_kept_is_what_would_be_made_anew`);
+//! - nothing that is written into a pod that runs takes it from its device (`a_pod_that_runs_stays_whatever_is_written_into_it`);
 //! - what changes costs what it concerns: pods that come one after the other are translated once each
 //!   (`pods_that_come_one_by_one_are_read_once_each`);
 //! - a plan that does not fit is cut as the whole one is (`a_plan_that_does_not_fit_is_cut_until_it_fits_again`), of the

@@ -232,6 +232,46 @@ fn what_is_kept_is_what_would_be_made_anew() {
 }
 
 #[test]
+fn a_pod_that_runs_stays_whatever_is_written_into_it() {
+    let one = key("pods", &ClusterName::root(), "data");
+    let changes = Changes { pods: [one.clone()].into(), ..Changes::default() };
+    let mut objects = Objects::default();
+    let mut plan = SpokePlan::new(&spoke(), NodeSettings::default());
+    let written = |uid: &str, annotations: Value, limits: Value| {
+        let mut value = pod(uid, "pi-7", &["all".to_owned()]);
+        value["metadata"]["annotations"] = annotations;
+        value["spec"]["containers"][0]["resources"] = json!({"limits": limits});
+        value
+    };
+    objects.put(&one, written("uid-data", json!({}), json!({"memory": "64Mi"})));
+    plan.look(&changes, &objects, &AnyImage);
+    let held = check(&mut plan, &objects).members();
+    let reuse = "freewheel.dev/http-instance-reuse";
+    for (annotations, limits, told) in [
+        (json!({reuse: "0"}), json!({}), 1),
+        (json!({format!("{reuse}.web"): "many"}), json!({}), 1),
+        (json!({}), json!({"memory": "9223372036854775807"}), 0),
+        (json!({}), json!({"memory": "16Ei", "cpu": "1099511627776"}), 0),
+    ] {
+        objects.put(&one, written("uid-data", annotations, limits));
+        plan.look(&changes, &objects, &AnyImage);
+        let now = check(&mut plan, &objects);
+        assert_eq!(now.since(&held).unwrap().remove, []);
+        let (_, refused) = plan.set(objects.shared());
+        assert_eq!(refused.len(), told, "{refused:?}");
+        assert!(refused.iter().all(|one| one.stays && one.message.contains(reuse)), "{refused:?}");
+    }
+    // Another one takes its place, and a deleted one goes.
+    objects.put(&one, written("uid-other", json!({reuse: "0"}), json!({})));
+    plan.look(&changes, &objects, &AnyImage);
+    let gone = check(&mut plan, &objects).since(&held).unwrap().remove;
+    assert_eq!(gone.iter().map(|key| &*key.key).collect::<Vec<_>>(), ["uid-data"]);
+    objects.remove(&one);
+    plan.look(&changes, &objects, &AnyImage);
+    assert!(check(&mut plan, &objects).whole().iter().all(|record| record.key.key == "node"));
+}
+
+#[test]
 fn pods_that_come_one_by_one_are_read_once_each() {
     let mut objects = Objects::default();
     let mut plan = SpokePlan::new(&spoke(), NodeSettings::default());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use freewheel_hub_api::http_annotations::{HTTP_CONCURRENCY, HTTP_REUSE};
 use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
 use freewheel_hub_api::pins::{Pins, RESOLVED};
 use freewheel_hub_schema::object::{Key, Resource};

@@ -10,6 +10,7 @@
 //! Guarantees:
 //! - spec.nodeName is set once, through the door `binding` where the pod was not made with one
 //!   (`a_binding_keeps_its_condition_and_moves_nothing_else`, `a_pod_changes_little`);
+//! - an annotation that means something to a device says what it can take (`an_annotation_with_a_meaning_has_one`);
 //! - of what runs, nothing but the image changes under a pod's feet (`a_pod_changes_little`).
 
 mod doors;
@@ -29,6 +30,7 @@ use super::accessors::{
 };
 use super::node::PROXY;
 use super::pod_spec;
+use crate::http_annotations;
 use crate::pins::RESOLVED;
 
 pub use pod_spec::qos_class;
@@ -159,9 +161,12 @@ impl Strategy for Rules {
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        let come = !list(object, "/spec/ephemeralContainers").is_empty();
-        let at = "spec.ephemeralContainers";
-        come.then(|| FieldError::forbidden(at, "cannot be set on create")).into_iter().collect()
+        let mut errors = check_annotations(object, &Value::Null);
+        if !list(object, "/spec/ephemeralContainers").is_empty() {
+            let at = "spec.ephemeralContainers";
+            errors.push(FieldError::forbidden(at, "cannot be set on create"));
+        }
+        errors
     }
 
     fn validate_update(
@@ -170,12 +175,14 @@ impl Strategy for Rules {
         new: &Value,
         old: &Value,
     ) -> Vec<FieldError> {
-        match subresource {
+        let mut errors = check_annotations(new, old);
+        errors.extend(match subresource {
             None => pod_spec::check_update(new, old),
             Some("binding") => check_binding(new, old).into_iter().collect(),
             Some(door @ ("ephemeralcontainers" | "resize")) => doors::check(door, new, old),
             Some(_) => Vec::new(),
-        }
+        });
+        errors
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
@@ -256,6 +263,11 @@ fn keep_observed(new: &mut Value, old: &Value) {
     }
 }
 
+/// A typing error is refused here: on a device it could but be left out.
+fn check_annotations(new: &Value, old: &Value) -> Vec<FieldError> {
+    http_annotations::check(&new["metadata"], &old["metadata"], "metadata")
+}
+
 /// The door `binding` names the node, once, and changes nothing else of the spec.
 fn check_binding(new: &Value, old: &Value) -> Option<FieldError> {
     let bare = |object: &Value| {
@@ -323,6 +335,24 @@ mod tests {
         moved["spec"]["nodeName"] = json!("pi-7");
         moved["spec"]["containers"] = json!([]);
         assert_eq!(Rules.validate_update(Some("binding"), &moved, &new).len(), 1);
+    }
+
+    #[test]
+    fn an_annotation_with_a_meaning_has_one() {
+        let old = pod();
+        let mut new = old.clone();
+        new["metadata"]["annotations"] = json!({"freewheel.dev/http-instance-reuse": "0"});
+        let places = |errors: Vec<FieldError>| errors.into_iter().map(|one| one.field).collect();
+        let at: Vec<String> =
+            vec!["metadata.annotations[freewheel.dev/http-instance-reuse]".into()];
+        let found: Vec<String> = places(Rules.validate_create(&new));
+        assert_eq!(found, at);
+        for door in [None, Some("status"), Some("resize")] {
+            let found: Vec<String> = places(Rules.validate_update(door, &new, &old));
+            assert_eq!(found, at, "{door:?}");
+            // What was stored before this was looked at holds up nobody.
+            assert_eq!(Rules.validate_update(door, &new, &new), []);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::accessors::{int, list, text};
 use super::place::Place;
 use super::pod_spec;
+use crate::http_annotations;
 
 /// Fills in the defaults of `spec.template`.
 pub(super) fn default(spec: &mut Map<String, Value>) {
@@ -109,8 +110,10 @@ pub(super) fn warnings(object: &Value) -> Vec<String> {
 
 /// Warnings about the fields of any template.
 pub(super) fn warnings_of(template: &Place<'_>) -> Vec<String> {
-    let pod = template.child("spec");
-    pod_spec::warnings(pod.value, &pod.path)
+    let (meta, pod) = (template.child("metadata"), template.child("spec"));
+    let mut all = pod_spec::warnings(pod.value, &pod.path);
+    all.extend(http_annotations::warnings(meta.value, &meta.path));
+    all
 }
 
 /// Containers, Images and Selector.
