@@ -36,7 +36,7 @@ use super::store_metrics::CommitMetrics;
 
 /// Less room than this and the hub is not ready: the store's file grows in steps of many megabytes, and
 /// an operator should hear of it before the first write is refused.
-const FREE_BYTES_MIN: u64 = 64 << 20;
+pub(super) const FREE_BYTES_MIN: u64 = 64 << 20;
 /// How soon a disk that refused is tried again, at first and at last: every try opens the database anew.
 const DISK_RETRY_FIRST_AND_MAX: (Duration, Duration) =
     (Duration::from_secs(1), Duration::from_secs(15));
@@ -112,7 +112,13 @@ impl Disk {
         }
     }
 
-    fn free(&self) -> io::Result<u64> {
+    /// Where it is looked at.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Bytes that are free.
+    pub(super) fn free(&self) -> io::Result<u64> {
         let found = rustix::fs::statvfs(&self.folder)?;
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }

@@ -1,0 +1,206 @@
+//! Room of the store's disk that is kept for what makes room: deletions, and for statuses and bindings.
+//!
+//! ```text
+//! free:  ≥ reserve      everything
+//!        ≥ reserve / 2  what exists grows by a little, as by a name in managedFields
+//!        less           what exists does not grow
+//! ```
+//!
+//! It is held against what is asked for by an object's main door: a create, or an update that makes the object larger.
+//! Deletions, statuses, bindings, what devices say and what the hub notes for itself are never refused for it.
+//!
+//! Guarantees:
+//! - who fills the disk is refused while there is room, and everybody can still delete
+//!   (`below_the_reserve_nothing_is_made_and_everything_can_go`);
+//! - what is made smaller is written (`below_the_reserve_what_exists_may_shrink`).
+
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use freewheel_hub_objects::{Actor, Claims, Plugin, Refusal, Review};
+use freewheel_hub_schema::error::ApiError;
+use serde_json::Value;
+
+use super::disk::{Disk, FREE_BYTES_MIN};
+
+/// By so many bytes an object may grow in the first half of the reserve.
+const SMALL_GROWTH_BYTES: usize = 4 << 10;
+
+/// What of the reserve is left for a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Enough,
+    Half,
+    Little,
+}
+
+/// Keeps the reserve.
+pub struct DiskReserve {
+    free: Box<dyn Fn() -> io::Result<u64> + Send + Sync>,
+    reserve: u64,
+    place: String,
+}
+
+impl DiskReserve {
+    /// Of the disk under the store: the hub is not ready while it is touched.
+    pub fn of(disk: Arc<Disk>) -> Self {
+        let place = disk.folder().display().to_string();
+        Self { free: Box::new(move || disk.free()), reserve: FREE_BYTES_MIN, place }
+    }
+
+    /// With the bytes that are free. A disk that cannot be looked at says more of that when it is written to.
+    fn room(&self) -> (Room, u64) {
+        let Ok(free) = (self.free)() else { return (Room::Enough, 0) };
+        let room = match free {
+            free if self.reserve <= free => Room::Enough,
+            free if self.reserve / 2 <= free => Room::Half,
+            _ => Room::Little,
+        };
+        (room, free)
+    }
+
+    fn refusal(&self, review: &Review<'_>, free: u64) -> Refusal {
+        let text = format!(
+            "{} {:?} is not written: the disk of {} has {} MiB free, and the last {} are for what makes room: delete \
+             something, or give it a larger disk",
+            review.target.kind.plural(),
+            review.target.name,
+            self.place,
+            free >> 20,
+            self.reserve >> 20,
+        );
+        Refusal::Status(Box::new(ApiError::new(507, "InsufficientStorage", text)))
+    }
+}
+
+/// Whether there is room for an object that is to take the place of another, or of none.
+fn fits(room: Room, old: Option<&Value>, new: &Value) -> bool {
+    let size = |value: &Value| value.to_string().len();
+    match (room, old) {
+        (Room::Enough, _) => true,
+        (_, None) => false,
+        (Room::Half, Some(old)) => size(new) <= size(old) + SMALL_GROWTH_BYTES,
+        (Room::Little, Some(old)) => size(new) <= size(old),
+    }
+}
+
+#[async_trait]
+impl Plugin for DiskReserve {
+    fn name(&self) -> &'static str {
+        "DiskReserve"
+    }
+
+    fn handles(&self, review: &Review<'_>) -> bool {
+        // What a device reports has happened, and its pods' ends wait in line behind it.
+        matches!(review.actor, Actor::Person(_) | Actor::Controller(_)) && review.asks_for_it()
+    }
+
+    fn keeps_form(&self) -> bool {
+        true
+    }
+
+    async fn validate(&self, review: &Review<'_>, object: &Value) -> Result<Claims, Refusal> {
+        let (room, free) = self.room();
+        if fits(room, review.old, object) {
+            return Ok(Claims::default());
+        }
+        Err(self.refusal(review, free))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use freewheel_hub_api::kinds;
+    use freewheel_hub_objects::{DeleteOptions, ObjectRef, Objects, Person, WriteOptions};
+    use freewheel_hub_store::memory::MemoryStore;
+    use freewheel_link::names::ClusterName;
+    use serde_json::json;
+
+    use super::*;
+
+    const RESERVE: u64 = 64 << 20;
+
+    fn place(name: &str) -> ObjectRef {
+        let kind = kinds::find("", "v1", "nodes").unwrap().clone();
+        let (cluster, namespace) = (ClusterName::root(), "".into());
+        ObjectRef { kind, cluster, namespace, name: name.to_owned() }
+    }
+
+    fn node(name: &str, bytes: usize) -> Value {
+        let annotations = json!({"a": "x".repeat(bytes)});
+        json!({"apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": name, "annotations": annotations}})
+    }
+
+    /// With a disk that has as much room as is said last.
+    fn objects() -> (Objects, Arc<AtomicU64>) {
+        let free = Arc::new(AtomicU64::new(RESERVE));
+        let told = free.clone();
+        let reserve = DiskReserve {
+            free: Box::new(move || Ok(told.load(Ordering::SeqCst))),
+            reserve: RESERVE,
+            place: "/data".to_owned(),
+        };
+        let objects = Objects::new(Arc::new(MemoryStore::new())).admitting(Arc::new(reserve));
+        (objects, free)
+    }
+
+    fn how() -> WriteOptions {
+        WriteOptions::by(Actor::from(Person::default()))
+    }
+
+    async fn create(objects: &Objects, name: &str) -> Result<(), ApiError> {
+        objects.create(&how(), &place(name), node(name, 1000)).await.map(drop)
+    }
+
+    async fn write(
+        objects: &Objects,
+        door: Option<&str>,
+        change: impl Fn(&mut Value) + Send + Sync,
+    ) -> Result<(), ApiError> {
+        let change = |mut value: Value| {
+            change(&mut value);
+            Ok(value)
+        };
+        objects.modify(&how(), &place("a"), door, change).await.map(drop)
+    }
+
+    fn filled(bytes: usize) -> impl Fn(&mut Value) {
+        move |value| value["metadata"]["annotations"]["a"] = "x".repeat(bytes).into()
+    }
+
+    #[tokio::test]
+    async fn below_the_reserve_nothing_is_made_and_everything_can_go() {
+        let (objects, free) = objects();
+        create(&objects, "a").await.unwrap();
+        free.store(RESERVE - 1, Ordering::SeqCst);
+        let refused = create(&objects, "b").await.unwrap_err();
+        assert_eq!((refused.code, refused.reason), (507, "InsufficientStorage"));
+        let said = "nodes \"b\" is not written: the disk of /data has 63 MiB free";
+        assert!(refused.message.starts_with(said), "{refused}");
+        assert_eq!(write(&objects, None, filled(10_000)).await.unwrap_err().code, 507);
+        free.store(1 << 20, Ordering::SeqCst);
+        let status = |value: &mut Value| {
+            value["status"] = json!({"nodeInfo": {"machineID": "x".repeat(10_000)}});
+        };
+        write(&objects, Some("status"), status).await.unwrap();
+        objects.delete(&how(), &place("a"), &DeleteOptions::default()).await.unwrap();
+        assert_eq!(objects.get(&place("a")).unwrap_err().code, 404);
+        free.store(RESERVE, Ordering::SeqCst);
+        create(&objects, "b").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn below_the_reserve_what_exists_may_shrink() {
+        let (objects, free) = objects();
+        create(&objects, "a").await.unwrap();
+        free.store(RESERVE / 2, Ordering::SeqCst);
+        write(&objects, None, filled(2_000)).await.unwrap();
+        free.store(RESERVE / 2 - 1, Ordering::SeqCst);
+        assert_eq!(write(&objects, None, filled(3_000)).await.unwrap_err().code, 507);
+        write(&objects, None, filled(10)).await.unwrap();
+    }
+}
