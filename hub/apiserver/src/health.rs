@@ -3,9 +3,13 @@
 //! Alive is what a restart would not make better; ready is who can serve all of the API. Everybody may
 //! ask whether, so the list names what fails and withholds why: the reason is in the log, and at
 //! `/readyz/NAME` of the root for who may ask there.
+//!
+//! Guarantees:
+//! - the log has a line for each change of a check, however often it is asked (`a_change_is_told_once`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{HeaderValue, Response};
 use tracing::info;
@@ -22,6 +26,8 @@ pub struct Check {
     pub vital: bool,
     /// `Err` says why not.
     pub run: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// As it was told last.
+    fails: Arc<AtomicBool>,
 }
 
 impl Check {
@@ -31,7 +37,7 @@ impl Check {
         name: &'static str,
         run: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
-        Self { name, vital: false, run: Arc::new(run) }
+        Self { name, vital: false, run: Arc::new(run), fails: Arc::default() }
     }
 
     /// What a hub that is alive needs.
@@ -41,6 +47,22 @@ impl Check {
         run: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
         Self { vital: true, ..Self::of_readiness(name, run) }
+    }
+
+    /// Whether it holds, for the log too when that has changed.
+    fn look(&self) -> Result<(), String> {
+        let holds = (self.run)();
+        if self.changes(holds.is_err()) {
+            match &holds {
+                Ok(()) => info!(check = self.name, "a health check holds again"),
+                Err(error) => info!(check = self.name, error, "a health check fails"),
+            }
+        }
+        holds
+    }
+
+    fn changes(&self, fails: bool) -> bool {
+        self.fails.swap(fails, Ordering::Relaxed) != fails
     }
 }
 
@@ -58,7 +80,7 @@ pub fn answer(
         "" => all(probe, query, checks),
         "ping" => respond::text(200, "ok".to_owned()),
         name => match checks.into_iter().find(|check| check.name == name) {
-            Some(check) => one(probe, check, told),
+            Some(check) => one(check, told),
             None => return respond::failure(&respond::no_such_path()),
         },
     };
@@ -67,11 +89,10 @@ pub fn answer(
     response
 }
 
-fn one(probe: &str, check: &Check, told: bool) -> Response<Body> {
-    match (check.run)() {
+fn one(check: &Check, told: bool) -> Response<Body> {
+    match check.look() {
         Ok(()) => respond::text(200, "ok".to_owned()),
-        Err(why) if !told => {
-            info!(probe, check = check.name, error = why, "a health check fails");
+        Err(_) if !told => {
             respond::text(500, "internal server error: reason withheld\n".to_owned())
         }
         Err(why) => respond::text(500, format!("internal server error: {why}\n")),
@@ -93,15 +114,14 @@ fn all<'a>(probe: &str, query: &str, checks: impl Iterator<Item = &'a Check>) ->
         }
         match holds() {
             Ok(()) => lines.push_str(&format!("[+]{name} ok\n")),
-            Err(why) => {
+            Err(_) => {
                 failed = true;
-                info!(probe, check = name, error = why, "a health check fails");
                 lines.push_str(&format!("[-]{name} failed: reason withheld\n"));
             }
         }
     };
     line("ping", &|| Ok(()));
-    checks.for_each(|check| line(check.name, &*check.run));
+    checks.for_each(|check| line(check.name, &|| check.look()));
     if !excluded.is_empty() {
         let names: Vec<_> = excluded.iter().map(|name| format!("{name:?}")).collect();
         let names = names.join(",");
@@ -144,6 +164,14 @@ mod tests {
         check("readyz", "", "verbose", 500, list).await;
         check("readyz", "store", "", 500, "internal server error: no space left\n").await;
         check("readyz", "gateway", "", 200, "ok").await;
+    }
+
+    #[test]
+    fn a_change_is_told_once() {
+        let check = Check::of_readiness("store", || Ok(()));
+        let told = [true, true, false, false, true].map(|fails| check.clone().changes(fails));
+        assert_eq!(told, [true, false, true, false, true]);
+        assert!(!Check::of_life("gateway", || Ok(())).changes(false), "it is well at first");
     }
 
     #[tokio::test]
