@@ -18,6 +18,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
 use tracing::warn;
 
+use crate::COMPLAINT_RATE;
 use crate::token_bucket::TokenBucket;
 
 /// Times in a row that a device may have something new to say of itself, and per second after that.
@@ -33,19 +34,38 @@ pub(crate) struct DeviceReports {
     /// It is to be written.
     unwritten: bool,
     bucket: TokenBucket,
+    /// How often the log still has it that it says what cannot be.
+    complaints: TokenBucket,
 }
 
 impl DeviceReports {
     /// With what it greeted with.
     pub(crate) fn new(own: NodeStatusV1, peer: IpAddr) -> Self {
         let bucket = TokenBucket::new(NODE_STATUS_BURST, NODE_STATUSES_PER_SECOND);
-        let newest = checked(own, peer);
-        Self { peer, newest, stamp: ReportStamp::default(), unwritten: true, bucket }
+        let complaints = TokenBucket::new(COMPLAINT_RATE.0, COMPLAINT_RATE.1);
+        let stamp = ReportStamp::default();
+        let mut all = Self { peer, newest: own, stamp, unwritten: true, bucket, complaints };
+        all.check();
+        all
     }
 
     /// It is so now.
     pub(crate) fn note(&mut self, stamp: ReportStamp, status: NodeStatusV1) {
-        (self.newest, self.stamp, self.unwritten) = (checked(status, self.peer), stamp, true);
+        (self.newest, self.stamp, self.unwritten) = (status, stamp, true);
+        self.check();
+    }
+
+    /// Keeps of it what can be so.
+    fn check(&mut self) {
+        self.newest.bound();
+        let address = self.newest.address;
+        if is_a_nodes(address, self.peer) {
+            return;
+        }
+        if self.complaints.take() {
+            warn!(%address, "a device calls an address its own that is no node's");
+        }
+        self.newest.address = Ipv4Addr::UNSPECIFIED.into();
     }
 
     /// The newest that it has said.
@@ -80,16 +100,6 @@ impl DeviceReports {
         self.unwritten &= !may;
         may.then(|| (self.stamp, Report::Node(self.newest.clone())))
     }
-}
-
-/// What a device says of itself, as far as it can be so.
-fn checked(mut status: NodeStatusV1, peer: IpAddr) -> NodeStatusV1 {
-    status.bound();
-    if !is_a_nodes(status.address, peer) {
-        warn!(address = %status.address, "a device calls an address its own that is no node's");
-        status.address = Ipv4Addr::UNSPECIFIED.into();
-    }
-    status
 }
 
 /// kubelet's rule for its own address. Loopback leads to a device on the hub's own machine and to no other.

@@ -134,6 +134,8 @@ const SESSION_RATE: (u32, f64) = (16, 0.2);
 const RESYNC_RATE: (u32, f64) = (4, 1.0 / 30.0);
 /// The same for coming back with nothing known, which is no mistake: it waits, and is not sent away.
 const EMPTY_RETURN_RATE: (u32, f64) = (4, 1.0 / 30.0);
+/// A line of the log about what a spoke says and cannot be, and one in so many seconds after it.
+const COMPLAINT_RATE: (u32, f64) = (1, 1.0 / 60.0);
 
 /// A spoke's connection that is in force.
 pub(crate) struct Link {
@@ -187,6 +189,8 @@ pub(crate) struct Inner {
     pub(crate) drifts: TokenBuckets,
     /// How often each spoke may still come back with nothing known and have all of its plan at once.
     pub(crate) returns: TokenBuckets,
+    /// How often the log still has it that a spoke says what cannot be.
+    pub(crate) complaints: TokenBuckets,
     /// Addresses that each spoke may still ask for by datagrams.
     pub(crate) doors: TokenBuckets,
     /// Ends of sessions that are not written yet.
@@ -258,6 +262,7 @@ impl Gateway {
             sessions: TokenBuckets::new(SESSION_RATE.0, SESSION_RATE.1),
             drifts: TokenBuckets::new(RESYNC_RATE.0, RESYNC_RATE.1),
             returns: TokenBuckets::new(EMPTY_RETURN_RATE.0, EMPTY_RETURN_RATE.1),
+            complaints: TokenBuckets::new(COMPLAINT_RATE.0, COMPLAINT_RATE.1),
             doors: TokenBuckets::new(
                 datagrams::DATAGRAM_LEASE_BURST,
                 datagrams::DATAGRAM_LEASES_PER_SECOND,

@@ -49,6 +49,12 @@ pub(crate) async fn take(
         Report::Event(seen) => events::take(inner, identity, seen).await,
         Report::NodeEvent(seen) => events::take_own(inner, identity, seen).await,
     };
+    if let Err(error) = &outcome
+        && (error.code, error.reason) == (403, NO_PLACE)
+        && inner.complaints.take(spoke.as_str())
+    {
+        warn!(cluster = %spoke, "a spoke reports about another cluster; dropped");
+    }
     match outcome {
         Err(error)
             if error.code == 404
@@ -102,7 +108,7 @@ async fn pod_status(
     // Whoever is believed here is behind the Services that select the pod.
     let ranges = &inner.fanout.ranges;
     let ip = pod.ip.filter(|ip| ranges.is_for_pods_of(&pod.realm, spoke, *ip));
-    if ip != pod.ip {
+    if ip != pod.ip && inner.complaints.take(spoke.as_str()) {
         warn!(cluster = %spoke, pod = pod.name, ip = ?pod.ip, "a pod's address is none of its device's");
     }
     let change = |mut value: Value| {

@@ -230,7 +230,9 @@ impl Session<'_> {
     /// Tells the spoke that a report cannot be kept.
     async fn refuse(&self, (stamp, report): &Told, error: &ApiError) {
         let pod = pod_of(report);
-        warn!(cluster = %self.cluster, pod, %error, "a report cannot be kept");
+        if self.inner.complaints.take(self.cluster.as_str()) {
+            warn!(cluster = %self.cluster, pod, %error, "a report cannot be kept");
+        }
         // What came with the greeting has no number.
         if *stamp == ReportStamp::default() {
             return;
