@@ -3,6 +3,7 @@
 mod bounds;
 mod full_pods;
 mod gates;
+mod node_port_clients;
 mod node_ports;
 mod service_dial;
 mod turns;
