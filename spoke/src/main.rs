@@ -6,7 +6,7 @@
 //! device    what this machine is       serve     what the hub may open here, and the way to other spokes
 //! files     what may be open           hide      the token off the command line
 //! figures   what is counted here
-//! mappings  how many mappings of memory
+//! mappings  how many mappings of memory     heap  memory that is given back
 //! dial      the way to the hub, with what this device has to show
 //! run       everything wired, until a signal
 //! ```
@@ -21,6 +21,7 @@ mod dial;
 mod doctor;
 mod exec;
 mod figures;
+mod heap;
 mod hide_token;
 mod identity;
 mod interfaces;

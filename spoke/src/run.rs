@@ -40,6 +40,7 @@ use crate::data::{Data, LedgerFile, MachineClock};
 use crate::device::{self, Device};
 use crate::device_watch::{self, Probe};
 use crate::dial::{OwnDial, keep_certificate};
+use crate::heap;
 use crate::identity::{self, Identity, IdentityError, Joining};
 use crate::mappings;
 use crate::open_files;
@@ -61,6 +62,7 @@ const MODULE_FILE_THREADS: usize = 6;
 /// Runs until SIGTERM or SIGINT. Pods end with the process and come back at the next start.
 pub(crate) fn run(options: cli::Run) -> Result<(), Box<dyn Error>> {
     open_files::raise();
+    heap::maintain()?;
     let data = Data::open(&options.data)?;
     let control = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
