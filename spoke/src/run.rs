@@ -25,7 +25,7 @@ use freewheel_link::tls::FloorClock;
 use freewheel_spoke_agent::agent::{Agent, Config};
 use freewheel_spoke_agent::eviction::{self, Threshold};
 use freewheel_spoke_agent::files::DiskFiles;
-use freewheel_spoke_agent::ports::{Input, Ports};
+use freewheel_spoke_agent::ports::{Input, NodePortNews, Ports};
 use freewheel_spoke_agent::uplink::{Handle, SpokeInfo};
 use freewheel_spoke_modules::{Setup, Store};
 use freewheel_spoke_net::Fabric;
@@ -103,7 +103,8 @@ async fn live(
 
     let control = tokio::runtime::Handle::current();
     let (inputs, queue) = mpsc::channel(INPUT_QUEUE_LENGTH);
-    let fabric = pod_network(&control, open_files::for_clients(probe.device.files));
+    let clients = open_files::for_clients(probe.device.files);
+    let fabric = pod_network(&control, clients, deliver(inputs.clone()));
     let logs = device::for_logs(node.storage);
     let runtime =
         guests(profile, addresses, &probe.device, logs, &fabric, &control, inputs.clone())?;
@@ -196,12 +197,20 @@ fn guests(
     })?)
 }
 
-fn pod_network(control: &tokio::runtime::Handle, clients: u64) -> Arc<Fabric> {
+fn pod_network(
+    control: &tokio::runtime::Handle,
+    clients: u64,
+    deliver: Arc<dyn Fn(Input) + Send + Sync>,
+) -> Arc<Fabric> {
     let fabric = Fabric::new(control.clone());
     fabric.visits().set_limit(clients);
-    fabric.on_port_problem(|problem| match &problem.error {
-        Some(cause) => warn!(owner = problem.owner, cause, "a port of the node cannot be opened"),
-        None => info!(owner = problem.owner, "a port of the node is open"),
+    fabric.on_port_problem(move |problem| {
+        let (owner, error) = (problem.owner.clone(), problem.error.clone());
+        if error.is_none() {
+            info!(owner, "a port of the node has no problem any more");
+        }
+        let (port, protocol) = (problem.node_port.port, problem.node_port.protocol);
+        deliver(Input::NodePort(NodePortNews { owner, port, protocol, error }));
     });
     fabric
 }
@@ -321,7 +330,8 @@ fn module_store(
 }
 
 /// A way into the agent's queue that never blocks and keeps the order. What waits is bounded by the
-/// containers: each start says two things, and each of its probes one at a time.
+/// containers: each start says two things, and each of its probes one at a time; and by the ports of the node, each of
+/// which is tried every few seconds.
 fn deliver(inputs: mpsc::Sender<Input>) -> Arc<dyn Fn(Input) + Send + Sync> {
     let (sender, mut waiting) = mpsc::unbounded_channel();
     tokio::spawn(async move {

@@ -13,7 +13,7 @@ use freewheel_link::digest::Digest;
 use freewheel_link::generation::Generation;
 use freewheel_link::message::RefusalV1;
 use freewheel_link::names::ClusterName;
-use freewheel_link::plan::{HttpV1, Record, RecordKey, ServiceV1};
+use freewheel_link::plan::{HttpV1, Protocol, Record, RecordKey, ServiceV1};
 use freewheel_link::probes::{ProbeKindV1, ProbeV1};
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp, UnixMillis};
 
@@ -217,12 +217,27 @@ pub enum Input {
     ReportsTaken(ReportStamp),
     /// The hub cannot keep this report; said before [`Input::ReportsTaken`] of one that is as new.
     ReportRefused(ReportStamp, RefusalV1),
+    /// A port of the node cannot be opened, or can again.
+    NodePort(NodePortNews),
     /// Something about the device changed.
     Node(NodeStatusV1),
     /// What the device has left.
     Signals(Observed),
     /// Stop all containers gracefully? No: stop the agent and leave the ledger as it is.
     Shutdown,
+}
+
+/// What has become of a hostPort or NodePort.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodePortNews {
+    /// `pod/<uid>`, or what else wants it, in words.
+    pub owner: String,
+    /// Its number.
+    pub port: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Why it cannot be opened.
+    pub error: Option<String>,
 }
 
 /// A plan delta, whole: the link has put its frames together.

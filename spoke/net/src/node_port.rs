@@ -36,7 +36,7 @@ pub struct PortProblem {
     pub node_port: NodePort,
     /// `pod/<uid>` or `service/<realm>/<namespace>/<name>`.
     pub owner: String,
-    /// Why; `None`: it is open now.
+    /// Why; `None`: it is open now, or not wanted any more.
     pub error: Option<String>,
 }
 
@@ -127,7 +127,10 @@ impl NodePorts {
                 .get(node_port)
                 .is_some_and(|claims| claims.iter().any(|(holder, _)| holder == owner))
         };
-        self.problems.now.lock().retain(|(node_port, owner), _| claimed(node_port, owner));
+        let known: Vec<_> = self.problems.now.lock().keys().cloned().collect();
+        for (node_port, owner) in known.iter().filter(|(port, owner)| !claimed(port, owner)) {
+            self.problems.report(*node_port, owner, None);
+        }
         let Some(address) = *address else { return };
         for (node_port, claims) in claims {
             let Some((owner, target)) = claims.first() else { continue };

@@ -250,6 +250,7 @@ impl Agent {
                 let pod = self.status.refused(stamp);
                 warn!(pod, reason = why.reason, error = %why, "the hub cannot keep a report");
             }
+            Input::NodePort(news) => self.handle_node_port(news),
             Input::Node(node) => self.handle_node(node),
             Input::Signals(left) => self.handle_signals(&left),
             Input::Shutdown => {}

@@ -10,7 +10,8 @@ use tracing::info;
 
 use super::{Agent, images};
 use crate::pods::events;
-use crate::ports::{ContainerId, Exit, Probed};
+use crate::pods::status::PORT_NOT_OPENED;
+use crate::ports::{ContainerId, Exit, NodePortNews, Probed};
 use crate::volumes;
 
 impl Agent {
@@ -26,6 +27,27 @@ impl Agent {
             shown.iter().for_each(|uid| self.refresh_volumes(uid));
         }
         self.tell_node();
+    }
+
+    /// A pod with a hostPort that another program has is told of, and is not ready: its clients reach that program. Of
+    /// other ports the Node tells.
+    pub(super) fn handle_node_port(&mut self, news: NodePortNews) {
+        let NodePortNews { owner, port, protocol, error } = news;
+        let Some(uid) = owner.strip_prefix("pod/") else {
+            if let Some(error) = error {
+                self.status.node_warning(PORT_NOT_OPENED, format!("{owner}: {error}"));
+            }
+            return;
+        };
+        let Some(pod) = self.pods.get_mut(uid) else { return };
+        if let Some(error) = error {
+            let text = format!("hostPort {port}: {error}");
+            self.status.event(pod, None, true, PORT_NOT_OPENED, text.clone());
+            pod.closed_ports.insert((port, protocol), text);
+        } else {
+            pod.closed_ports.remove(&(port, protocol));
+        }
+        self.turns.touch(uid);
     }
 
     pub(super) fn handle_started(&mut self, id: &ContainerId) {

@@ -20,6 +20,7 @@ mod farewells;
 mod instances;
 mod lives;
 mod mounts;
+mod node_ports;
 mod power_cuts;
 mod pressure;
 mod probes;

@@ -40,7 +40,7 @@ use std::time::Duration;
 use freewheel_link::digest::Digest;
 use freewheel_link::ended::ContainersEndedV1;
 use freewheel_link::names::ClusterName;
-use freewheel_link::plan::{ContainerV1, PodEndedV1, PodV1};
+use freewheel_link::plan::{ContainerV1, PodEndedV1, PodV1, Protocol};
 use freewheel_link::probes::PodProbesV1;
 use freewheel_link::report::{PhaseV1, PodStatusV1, UnixMillis};
 use tracing::{Span, info_span};
@@ -177,6 +177,8 @@ pub struct Pod {
     pub init: Vec<Container>,
     /// Containers, in the order of the record.
     pub containers: Vec<Container>,
+    /// Why hostPorts of it are not open.
+    pub closed_ports: BTreeMap<(u16, Protocol), String>,
     /// What the hub was last told.
     pub said: Option<PodStatusV1>,
 }
@@ -259,6 +261,7 @@ impl Pod {
             termination: None,
             init: of(&spec.init),
             containers: of(&spec.containers),
+            closed_ports: BTreeMap::new(),
             said: None,
             spec,
         };

@@ -18,6 +18,9 @@ use crate::ledger::PodStateV1;
 /// How long a failed pull reads `ErrImagePull` before it reads `ImagePullBackOff`.
 pub const PULL_ERROR_SHOWN: Duration = Duration::from_secs(10);
 
+/// Reason of a port of the node that is not open.
+pub const PORT_NOT_OPENED: &str = "PortNotOpened";
+
 /// The pod's status now. `unix` dates what has just changed.
 #[must_use]
 pub fn status(pod: &Pod, ctx: DecisionContext<'_>, unix: UnixMillis) -> PodStatusV1 {
@@ -115,7 +118,9 @@ fn conditions(
             format!("containers with unready status: [{}]", unready.join(" ")),
         )
     };
-    let ready = unready.is_empty() && !done;
+    let well = unready.is_empty() && !done;
+    let no_way_in = no_way_in(pod).filter(|_| well);
+    let ready = well && no_way_in.is_none();
     let initialized = !pod.initializing || completed;
     let not_initialized = (
         "ContainersNotInitialized".to_owned(),
@@ -133,8 +138,8 @@ fn conditions(
     [
         ("PodReadyToStartContainers", prepared, String::new(), not_prepared),
         ("Initialized", initialized, initialized_reason, not_initialized),
-        ("Ready", ready, String::new(), not_ready.clone()),
-        ("ContainersReady", ready, String::new(), not_ready),
+        ("Ready", ready, String::new(), no_way_in.unwrap_or_else(|| not_ready.clone())),
+        ("ContainersReady", well, String::new(), not_ready),
     ]
     .into_iter()
     .map(|(kind, holds, held, (reason, message))| {
@@ -144,6 +149,12 @@ fn conditions(
     })
     .chain(disruption(pod, unix))
     .collect()
+}
+
+/// Clients of its hostPort reach another program.
+fn no_way_in(pod: &Pod) -> Option<(String, String)> {
+    let closed: Vec<_> = pod.closed_ports.values().map(String::as_str).collect();
+    (!closed.is_empty()).then(|| (PORT_NOT_OPENED.to_owned(), closed.join("; ")))
 }
 
 /// That the spoke itself ended the pod: controllers count such a failure apart.

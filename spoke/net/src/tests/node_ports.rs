@@ -139,6 +139,22 @@ async fn a_host_port_goes_to_the_first_who_asks_and_then_to_the_next() {
 }
 
 #[tokio::test]
+async fn who_hears_of_a_port_that_cannot_be_opened_hears_when_that_is_over() {
+    let fabric = fabric();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = told.clone();
+    fabric.on_port_problem(move |problem| heard.lock().push(problem.error.is_some()));
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut who = pod("web", "10.64.0.1");
+    who.host_ports = vec![(taken.local_addr().unwrap().port(), 8080, false)];
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    fabric.add_pod(who);
+    eventually(async || (*told.lock() == [true]).then_some(())).await;
+    fabric.remove_pod("root-web");
+    assert_eq!(*told.lock(), [true, false], "its pod may come back with another port");
+}
+
+#[tokio::test]
 async fn a_udp_node_port_carries_answers_back() {
     let fabric = fabric();
     let dns = add(&fabric, "dns", "10.64.0.1");
