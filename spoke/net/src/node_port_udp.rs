@@ -22,7 +22,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::gates::{Gate, Gates, Loss, Passing, Toward};
+use crate::gates::{Gate, Gates, Loss, Toward};
 use crate::node_port_listener::NodePortListener;
 use crate::realm::Realm;
 use crate::route::Source;
