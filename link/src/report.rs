@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::message::bounded;
+use crate::message::{RefusalV1, bounded};
 use crate::names::ClusterName;
 use crate::part::Parts;
 
@@ -262,6 +262,14 @@ impl Report {
     }
 }
 
+impl RefusalV1 {
+    /// [`Report::bound`], for what a spoke says instead of a stream.
+    pub fn bound(&mut self) {
+        line(&mut self.reason, 64);
+        text(&mut self.message, 1024);
+    }
+}
+
 impl PodStatusV1 {
     fn bound(&mut self) {
         let names = [&mut self.namespace, &mut self.name, &mut self.uid, &mut self.reason];
@@ -388,6 +396,10 @@ mod tests {
         report.bound();
         (event.reason, event.message) = (one.into(), "ab\ncdé".into());
         assert_eq!(report, Report::Event(event));
+        let mut refusal = RefusalV1 { reason: odd.into(), message: odd.repeat(1000) };
+        refusal.bound();
+        assert_eq!(refusal.reason, one);
+        assert!(refusal.message.starts_with("ab\ncdéab\n") && refusal.message.len() <= 1024);
     }
 
     #[test]

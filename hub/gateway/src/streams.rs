@@ -33,7 +33,7 @@ use freewheel_link::frame::{self, FrameError, FrameReader};
 use freewheel_link::limits;
 use freewheel_link::message::{
     Answer, ExecV1, LogsV1, ModuleHeaderV1, ModuleRequestV1, Open, PortForwardV1, RefusalV1,
-    TunnelV1, ability, bounded, is_pod_address,
+    TunnelV1, ability, is_pod_address,
 };
 use freewheel_link::names::ClusterName;
 use freewheel_link::stream_budget::{Asker, Budget, TOO_MANY_REASON, Use};
@@ -219,10 +219,10 @@ async fn open(
         frame::write(&mut send, open).await.map_err(|_| offline())?;
         match recv.next::<Answer>().await {
             Ok(Some(Answer::Ready)) => Ok(Stream { send, recv: Box::new(recv) }),
-            Ok(Some(Answer::Refused(refusal))) => Err(RefusalV1 {
-                reason: bounded(refusal.reason, 64),
-                message: bounded(refusal.message, 1024),
-            }),
+            Ok(Some(Answer::Refused(mut refusal))) => {
+                refusal.bound();
+                Err(refusal)
+            }
             Ok(None) | Err(_) => Err(offline()),
         }
     };

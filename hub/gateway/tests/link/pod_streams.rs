@@ -63,6 +63,8 @@ async fn streams_to_pods_come_through_and_refusals_keep_their_words() {
     let words = vec!["ls".to_owned(), "-l".to_owned()];
     let refused = exec(words).await.unwrap_err();
     assert_eq!((refused.code, &*refused.message), (400, "ls+-l"));
+    let odd = exec(vec!["\u{1b}[31m\0no\n".to_owned()]).await.unwrap_err();
+    assert_eq!(&*odd.message, "[31mno\n", "what a terminal would obey goes");
     let long = exec(vec!["x".repeat(40_000)]).await.unwrap_err();
     assert_eq!((long.code, &*long.message), (400, "the command is too long"));
 }
