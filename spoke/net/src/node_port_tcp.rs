@@ -6,6 +6,8 @@
 //!   `a_node_port_full_of_silent_clients_serves_the_next`); also where it is the pod that has no more sockets
 //!   (`a_pod_full_of_silent_clients_serves_the_next`), here or on another node
 //!   (`a_pod_elsewhere_that_has_no_more_sockets_serves_the_next`);
+//! - of the clients of a full pod few wait, and the others are refused
+//!   (`few_wait_for_a_full_pod_and_the_others_are_refused_at_once`);
 //! - what broke off is reset for the client, also what this process carried when it is killed
 //!   (`a_node_port_resets_its_client_when_the_pod_ends_before_its_time`,
 //!   `a_killed_device_breaks_its_connections_off_wherever_their_clients_are`);
@@ -25,7 +27,7 @@ use freewheel_spoke_account::{Held, MemoryAccount};
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -49,7 +51,11 @@ const SILENT_AFTER: Duration = Duration::from_secs(1);
 /// How long a client waits until a pod that has no more sockets has one again.
 const FULL_POD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often a full node port looks again, when nobody was silent, or a client tries again whose pod was full.
+/// Clients of a node port that wait for a place in a full pod. Each of them asks again and again, also over the link.
+const FULL_POD_WAITERS_MAX: usize = 16;
+
+/// How often a full node port looks again, when nobody was silent. A client whose pod was full tries again so soon, and
+/// each time later.
 const FULL_PORT_RETRY_EVERY: Duration = Duration::from_millis(50);
 
 /// One connection from outside.
@@ -75,12 +81,15 @@ struct InboundConnections {
     all: Mutex<BTreeMap<u64, Arc<InboundConnection>>>,
     /// Somebody has left.
     freed: Notify,
+    /// Turns to wait for a place in a full pod.
+    waiting: Semaphore,
 }
 
 impl InboundConnections {
     fn new(most: usize, node: Arc<MemoryAccount>) -> Arc<Self> {
         let (opened, freed) = (Instant::now(), Notify::new());
-        Arc::new(Self { opened, most, node, all: Mutex::default(), freed })
+        let waiting = Semaphore::new(FULL_POD_WAITERS_MAX);
+        Arc::new(Self { opened, most, node, all: Mutex::default(), freed, waiting })
     }
 
     fn now(&self) -> u64 {
@@ -234,10 +243,16 @@ async fn connect(
     (visits, visit): (&InboundConnections, &InboundConnection),
 ) -> Result<Conn, NetError> {
     let (begun, mut made_room) = (Instant::now(), None::<Instant>);
+    let (mut turn, mut pause) = (None, FULL_PORT_RETRY_EVERY);
     loop {
         let target = way.target.read().clone();
         let pod = match target.connect(peer).done().await {
-            Err(NetError::Full(pod)) if begun.elapsed() < FULL_POD_TIMEOUT => IpAddr::V4(pod),
+            Err(error @ NetError::Full(pod)) if begun.elapsed() < FULL_POD_TIMEOUT => {
+                if turn.is_none() {
+                    turn = Some(visits.waiting.try_acquire().map_err(|_| error)?);
+                }
+                IpAddr::V4(pod)
+            }
             connected => {
                 return connected.inspect(|conn| {
                     let _ = visit.pod.set(conn.peer.ip());
@@ -249,7 +264,8 @@ async fn connect(
         {
             made_room = Some(Instant::now());
         }
-        tokio::time::sleep(FULL_PORT_RETRY_EVERY).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(SILENT_AFTER);
     }
 }
 

@@ -98,3 +98,24 @@ async fn a_pod_elsewhere_that_has_no_more_sockets_serves_the_next() {
     }
     served(&mut TcpStream::connect(("127.0.0.1", port)).await.unwrap()).await;
 }
+
+#[tokio::test]
+async fn few_wait_for_a_full_pod_and_the_others_are_refused_at_once() {
+    let fabric = fabric();
+    fabric.set_remote(Arc::new(Few(Arc::default())));
+    let port = opened(&fabric, "10.64.7.7").await;
+    let (refused, mut refusals) = tokio::sync::mpsc::unbounded_channel();
+    for _ in 0..40 {
+        let refused = refused.clone();
+        tokio::spawn(async move {
+            if let Ok(mut client) = TcpStream::connect(("127.0.0.1", port)).await {
+                let _ = client.read(&mut [0]).await;
+            }
+            let _ = refused.send(());
+        });
+    }
+    for _ in 0..20 {
+        let at_once = tokio::time::timeout(Duration::from_secs(5), refusals.recv());
+        assert_eq!(at_once.await, Ok(Some(())));
+    }
+}
