@@ -5,7 +5,7 @@
 //!   (`slow_clients_from_outside_share_the_budget_of_the_pod_that_serves_them`);
 //! - what a pod leaves unread in a stream of the link is on its account
 //!   (`what_a_deaf_pod_leaves_in_the_link_is_on_its_account`);
-//! - others of the thread have a turn, also when both sides are always ready
+//! - others of the thread have a turn, also when both sides are always ready, and so has each of the two directions
 //!   (`what_is_carried_without_a_pause_gives_others_a_turn`).
 
 use std::cell::Cell;
@@ -91,6 +91,8 @@ impl Duplex for ConnIo {
 struct Bridge {
     outward: Half,
     inward: Half,
+    /// Who is first uses up the turn: they change places.
+    inward_first: bool,
     unflushed: bool,
     window: usize,
     /// The window, while the pod does not read.
@@ -113,9 +115,15 @@ impl Bridge {
         mut stream: Pin<&mut S>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let outward = self.outward(conn, stream.as_mut(), cx)?;
-        let inward = self.inward(conn, stream, cx)?;
-        if outward.is_ready() && inward.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        let mut ended = true;
+        self.inward_first = !self.inward_first;
+        for inward in [self.inward_first, !self.inward_first] {
+            let stream = stream.as_mut();
+            let half =
+                if inward { self.inward(conn, stream, cx) } else { self.outward(conn, stream, cx) };
+            ended &= half?.is_ready();
+        }
+        if ended { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     /// From the pod.

@@ -61,6 +61,8 @@ struct Eager {
     pod: Conn,
     rounds: Arc<AtomicUsize>,
     listens: bool,
+    /// It was read, with so many rounds left.
+    read: Arc<AtomicUsize>,
 }
 
 impl Eager {
@@ -75,6 +77,7 @@ impl AsyncRead for Eager {
         _: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.read.fetch_max(self.rounds.load(Relaxed), Relaxed);
         if self.listens || !self.goes_on() {
             return Poll::Pending;
         }
@@ -120,12 +123,18 @@ async fn what_is_carried_without_a_pause_gives_others_a_turn() {
         let pod = listener.accept().await.unwrap();
         say(&pod.tx);
         let rounds = Arc::new(AtomicUsize::new(ROUNDS));
-        let mut stream = Eager { pod, rounds: rounds.clone(), listens };
+        let read = Arc::new(AtomicUsize::new(0));
+        let mut stream = Eager { pod, rounds: rounds.clone(), listens, read: read.clone() };
         let carrying = tokio::spawn(async move {
             bridge::carry(&near.into_tunnel(), &mut stream, 0, std::future::pending()).await;
         });
+        let all = rounds.clone();
         let left = tokio::spawn(async move { rounds.load(Relaxed) }).await.unwrap();
         assert!((1..ROUNDS).contains(&left), "{left}");
+        while 0 < all.load(Relaxed) {
+            tokio::task::yield_now().await;
+        }
+        assert!(0 < read.load(Relaxed), "what the pod says leaves no turn to what it is told");
         carrying.abort();
     }
 }
