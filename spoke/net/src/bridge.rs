@@ -175,8 +175,10 @@ impl Bridge {
             let room = match conn.tx.room() {
                 Ok(0) => {
                     let window = self.window;
-                    let unread = self.unread.get_or_insert_with(|| conn.tx.count_unread(window));
-                    if unread.poll_goes(cx).is_ready() {
+                    let count = || conn.tx.count_unread(window);
+                    // What waits in the kernel is no window.
+                    if 0 < window && self.unread.get_or_insert_with(count).poll_goes(cx).is_ready()
+                    {
                         return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
                     }
                     ready!(conn.tx.poll_writable(cx));
@@ -185,7 +187,10 @@ impl Bridge {
                 }
                 Ok(room) => room,
                 // The pod does not listen any more. What it has said still goes out before anybody is told.
-                Err(Broken) => READ_CHUNK_BYTES,
+                Err(Broken) => {
+                    self.unread = None;
+                    READ_CHUNK_BYTES
+                }
             };
             let bytes = ready!(read(stream.as_mut(), room.min(READ_CHUNK_BYTES), cx))?;
             turn.made_progress();

@@ -4,8 +4,10 @@
 //! Guarantees:
 //! - it is on the pod's account for as long as the pod does not read
 //!   (`what_a_deaf_pod_leaves_in_the_link_is_on_its_account`);
-//! - in a pod with a limit of memory it is no more than a part of that, once it has not been read for a while: who was
-//!   not read for longest goes (`who_is_not_read_for_longest_goes_when_a_small_pod_has_too_many`).
+//! - in a pod with a limit of memory it is no more than a part of that once it has not been read for a while: who was
+//!   not read for longest goes (`who_is_not_read_for_longest_goes_when_a_small_pod_has_too_many`);
+//! - and never more than twice that part, however many come at once (`what_comes_at_once_takes_no_more_than_twice_that_part`);
+//! - what waits in the kernel goes for no window (`what_waits_in_the_kernel_is_no_window`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,13 +31,15 @@ const PART_OF_LIMIT: usize = 8;
 pub(crate) struct Unread {
     account: Arc<MemoryAccount>,
     most: usize,
-    all: Mutex<BTreeMap<u64, Window>>,
+    /// The number of the next one, and all that are there.
+    all: Mutex<(u64, BTreeMap<u64, Window>)>,
 }
 
 /// A window that waits.
 #[derive(Debug)]
 struct Window {
     since: Instant,
+    bytes: usize,
     /// Who waits there goes when this is dropped.
     _stays: oneshot::Sender<()>,
 }
@@ -58,15 +62,19 @@ impl Unread {
     pub(crate) fn count(self: &Arc<Self>, bytes: usize) -> UnreadWindow {
         let (_stays, goes) = oneshot::channel();
         let now = Instant::now();
-        let mut all = self.all.lock();
-        if self.most < bytes * (all.len() + 1)
+        let mut guard = self.all.lock();
+        let (next, all) = &mut *guard;
+        let mut held = bytes + all.values().map(|window| window.bytes).sum::<usize>();
+        // Beyond twice the part nobody's patience counts: the pod itself would go.
+        while self.most < held
             && let Some(longest) = all.first_entry()
-            && UNREAD_TIMEOUT <= now - longest.get().since
+            && (self.most.saturating_mul(2) < held || UNREAD_TIMEOUT <= now - longest.get().since)
         {
-            longest.remove();
+            held -= longest.remove().bytes;
         }
-        let number = all.last_key_value().map_or(0, |(last, _)| last + 1);
-        all.insert(number, Window { since: now, _stays });
+        let number = *next;
+        *next += 1;
+        all.insert(number, Window { since: now, bytes, _stays });
         self.account.count(bytes);
         UnreadWindow { of: self.clone(), number, bytes, goes }
     }
@@ -81,7 +89,7 @@ impl UnreadWindow {
 
 impl Drop for UnreadWindow {
     fn drop(&mut self) {
-        self.of.all.lock().remove(&self.number);
+        self.of.all.lock().1.remove(&self.number);
         self.of.account.give_back(self.bytes);
     }
 }
@@ -92,28 +100,59 @@ mod tests {
 
     use super::*;
 
+    /// Whether it has to go.
+    fn goes(window: &mut UnreadWindow) -> Option<()> {
+        std::future::poll_fn(|cx| window.poll_goes(cx)).now_or_never()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_is_not_read_for_longest_goes_when_a_small_pod_has_too_many() {
         let node = MemoryAccount::node();
         let pod = MemoryAccount::within(&node, Level::Pod, Some(1 << 20));
         let unread = Unread::new(pod.clone());
-        let goes = async |window: &mut UnreadWindow| {
-            std::future::poll_fn(|cx| Poll::Ready(window.poll_goes(cx).is_ready())).await
-        };
         let mut deaf = unread.count(128 << 10);
         tokio::time::advance(UNREAD_TIMEOUT / 2).await;
         let mut slow = unread.count(128 << 10);
-        assert!(!goes(&mut deaf).await, "it may be read yet");
+        assert!(goes(&mut deaf).is_none(), "it may be read yet");
         tokio::time::advance(UNREAD_TIMEOUT / 2).await;
         let mut third = unread.count(128 << 10);
-        assert!(goes(&mut deaf).await && !goes(&mut slow).await && !goes(&mut third).await);
+        assert!(
+            goes(&mut deaf).is_some() && goes(&mut slow).is_none() && goes(&mut third).is_none()
+        );
         assert_eq!(pod.used(), 3 << 17, "it is counted until it is gone");
         drop((deaf, slow, third));
-        assert_eq!((pod.used(), unread.all.lock().len()), (0, 0));
+        assert_eq!((pod.used(), unread.all.lock().1.len()), (0, 0));
         let all = Unread::new(node);
         let mut deaf: Vec<_> = (0..300).map(|_| all.count(128 << 10)).collect();
         tokio::time::advance(UNREAD_TIMEOUT * 2).await;
         let _next = all.count(128 << 10);
-        assert!(!goes(&mut deaf[0]).await, "without a limit the node's account is the bound");
+        assert!(goes(&mut deaf[0]).is_none(), "without a limit the node's account is the bound");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_at_once_takes_no_more_than_twice_that_part() {
+        let node = MemoryAccount::node();
+        let pod = MemoryAccount::within(&node, Level::Pod, Some(16 << 20));
+        let unread = Unread::new(pod.clone());
+        let mut all: Vec<_> = (0..100).map(|_| unread.count(128 << 10)).collect();
+        all.retain_mut(|window| goes(window).is_none());
+        assert_eq!((pod.used(), all.len()), (4 << 20, 32));
+        tokio::time::advance(UNREAD_TIMEOUT).await;
+        let next = unread.count(128 << 10);
+        all.retain_mut(|window| goes(window).is_none());
+        drop(next);
+        assert_eq!((pod.used(), all.len()), (15 << 17, 15), "all that waited too long have gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_takes_nobody_s_place_with_it() {
+        let pod = MemoryAccount::within(&MemoryAccount::node(), Level::Pod, Some(512 << 10));
+        let unread = Unread::new(pod.clone());
+        let mut deaf = unread.count(128 << 10);
+        tokio::time::advance(UNREAD_TIMEOUT).await;
+        let mut next = unread.count(128 << 10);
+        assert!(goes(&mut deaf).is_some());
+        drop(deaf);
+        assert!(goes(&mut next).is_none() && pod.used() == 128 << 10);
     }
 }

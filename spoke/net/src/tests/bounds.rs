@@ -223,6 +223,31 @@ async fn what_a_deaf_pod_leaves_in_the_link_is_on_its_account() {
     eventually(async || (fabric.account().used() == 0).then_some(())).await;
 }
 
+#[tokio::test]
+async fn what_waits_in_the_kernel_is_no_window() {
+    let fabric = fabric();
+    let mut who = pod("deaf", "10.64.0.1");
+    who.memory_limit = Some(1 << 20);
+    fabric.add_pod(who);
+    let (deaf, client) = (fabric.pod("root-deaf").unwrap(), add(&fabric, "client", "10.64.0.2"));
+    let listener = deaf.listen(at("0.0.0.0:80"), 64).unwrap();
+    let near = connect(&client, "10.64.0.1:80").unwrap();
+    let _far = listener.accept().await.unwrap();
+    let upload = tokio::spawn(async move {
+        crate::bridge::carry(&near.into_tunnel(), &mut Flood, 0, std::future::pending()).await
+    });
+    settled(&fabric).await;
+    let mut conns = Vec::new();
+    for port in 1..=3 {
+        let from = SocketAddr::new([10, 64, 7, 7].into(), port);
+        fabric.accept_remote(&ClusterName::root(), from, at("10.64.0.1:80"), Flood).unwrap();
+        conns.push(listener.accept().await.unwrap());
+    }
+    let broken = || conns.iter().any(|conn| conn.rx.front().is_err());
+    eventually(async || broken().then_some(())).await;
+    assert!(!upload.is_finished(), "it goes for what waits in streams of the link");
+}
+
 struct Stuck(parking_lot::Mutex<Option<tokio::io::DuplexStream>>);
 
 impl Remote for Stuck {
