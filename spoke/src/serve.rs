@@ -2,6 +2,7 @@
 //!
 //! Guarantees:
 //! - a log is looked for where a slow card holds up no packets (`a_log_is_looked_for_beside_the_packets`);
+//! - a pod on another node counts as full only when it says so itself (`a_pod_is_full_only_where_it_says_so_itself`);
 //! - a start whose log the disk does not take says so, and has not the log of the one before it
 //!   (`a_log_that_the_disk_does_not_take_is_not_the_one_before_it`).
 
@@ -36,6 +37,8 @@ use crate::{exec, figures};
 
 /// Nobody listens there.
 const REFUSED: &str = "ConnectionRefused";
+/// The pod has all the sockets that it may have.
+const POD_FULL: &str = "PodFull";
 /// How long it is looked for a log.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
 /// Connections to other nodes that found no place on the link; told at 1, 2, 4 and so on.
@@ -86,15 +89,7 @@ impl Serve for LinkServer {
 
     async fn tunnel(&self, request: TunnelV1) -> Result<Box<dyn Duplex>, RefusalV1> {
         let TunnelV1 { realm, from, to } = request;
-        let refuse = |error: NetError| {
-            let reason = match error {
-                NetError::Refused => REFUSED,
-                NetError::Full(_) => TOO_MANY_REASON,
-                _ => "Unreachable",
-            };
-            RefusalV1::new(reason, error.to_string())
-        };
-        let conn = self.fabric.dial_from_link(&realm, from, to).map_err(refuse)?;
+        let conn = self.fabric.dial_from_link(&realm, from, to).map_err(not_connected)?;
         Ok(Box::new(conn))
     }
 
@@ -233,11 +228,31 @@ impl AsyncRead for Pieces {
     }
 }
 
-/// Why a pod on another node takes no connection more.
-const fn full(to: SocketAddr) -> NetError {
-    match to.ip() {
-        IpAddr::V4(pod) => NetError::Full(pod),
-        IpAddr::V6(_) => NetError::Refused,
+/// Why somebody on another node is not connected to a pod here.
+fn not_connected(error: NetError) -> RefusalV1 {
+    let reason = match error {
+        NetError::Refused => REFUSED,
+        NetError::Full(_) => POD_FULL,
+        _ => "Unreachable",
+    };
+    RefusalV1::new(reason, error.to_string())
+}
+
+/// The same for a pod here and a pod on another node.
+fn not_reached(error: &FetchError, to: SocketAddr) -> NetError {
+    let FetchError::Refused(refusal) = error else { return NetError::Unreachable };
+    match (refusal.reason.as_str(), to.ip()) {
+        (POD_FULL, IpAddr::V4(pod)) => NetError::Full(pod),
+        (REFUSED | POD_FULL, _) => NetError::Refused,
+        (TOO_MANY_REASON, _) => {
+            // It is the link's places that are taken: whoever leaves the pod makes none.
+            let count = REFUSALS.fetch_add(1, Ordering::Relaxed) + 1;
+            if count.is_power_of_two() {
+                warn!(count, error = %refusal, "connections to other nodes are refused");
+            }
+            NetError::Refused
+        }
+        _ => NetError::Unreachable,
     }
 }
 
@@ -255,17 +270,7 @@ impl Remote for LinkRemote {
         Box::pin(async move {
             match uplink.tunnel(TunnelV1 { realm, from, to }).await {
                 Ok(stream) => Ok(Box::new(stream) as Box<dyn Stream>),
-                Err(FetchError::Refused(refusal)) if refusal.reason == REFUSED => {
-                    Err(NetError::Refused)
-                }
-                Err(FetchError::Refused(refusal)) if refusal.reason == TOO_MANY_REASON => {
-                    let count = REFUSALS.fetch_add(1, Ordering::Relaxed) + 1;
-                    if count.is_power_of_two() {
-                        warn!(count, error = %refusal, "connections to other nodes are refused");
-                    }
-                    Err(full(to))
-                }
-                Err(_) => Err(NetError::Unreachable),
+                Err(error) => Err(not_reached(&error, to)),
             }
         })
     }
@@ -292,6 +297,7 @@ impl Remote for LinkRemote {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::pin::pin;
 
     use freewheel_spoke_runtime::{RuntimeOptions, Runtimes, addresses, choose_profile};
@@ -315,6 +321,17 @@ mod tests {
             deliver: Arc::new(|_| {}),
         };
         LinkServer::new(data, &Runtime::new(options).unwrap(), &fabric, &Handle::new())
+    }
+
+    #[test]
+    fn a_pod_is_full_only_where_it_says_so_itself() {
+        let (pod, to) = (Ipv4Addr::new(10, 64, 7, 7), "10.64.7.7:80".parse().unwrap());
+        let refused = |refusal| not_reached(&FetchError::Refused(refusal), to);
+        assert_eq!(refused(not_connected(NetError::Full(pod))), NetError::Full(pod));
+        assert_eq!(refused(not_connected(NetError::Refused)), NetError::Refused);
+        assert_eq!(refused(not_connected(NetError::Timeout)), NetError::Unreachable);
+        // The asker's share of the link, the device's own, or the hub's.
+        assert_eq!(refused(RefusalV1::new(TOO_MANY_REASON, "enough")), NetError::Refused);
     }
 
     #[tokio::test]

@@ -34,7 +34,7 @@ pub enum NetError {
     /// The pod has as many sockets as it may have.
     #[error("too many sockets in this pod")]
     TooMany,
-    /// The pod at this address has all the sockets that it may have, or the link carries as many connections as it may.
+    /// The pod at this address has all the sockets that it may have.
     #[error("connection refused")]
     Full(Ipv4Addr),
     /// No answer in time.
