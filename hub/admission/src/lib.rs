@@ -40,8 +40,8 @@ pub use asker::{Authorizer, Who};
 pub use index::Index;
 pub use plugin::add_to;
 pub use webhook::{
-    Address, CALL_WAIT, CallError, CallPermit, CallPermits, Caller, ClusterCalls, ServicePort,
-    UNANSWERED, refusal_of,
+    Address, CALL_WAIT, CallError, CallPermit, CallPermits, Caller, ClientConfig, ClusterCalls,
+    ServicePort, UNANSWERED, refusal_of,
 };
 
 /// The group of all that is said here.

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! hook        one of a configuration                 wanted   whether it is asked
+//! client_config  where its owner says that it is     address  where it is called
 //! permits     how many calls at a time
 //! calls       in turn, in time ─ Caller: HTTPS ─▶ review: what was answered
 //! invocation  one is asked about one write
 //! validating  all at the same time                   mutating   one after the other, with what those before have made
 //! ```
 
+mod address;
 mod calls;
+mod client_config;
 mod hook;
 mod invocation;
 mod mutating;
@@ -18,8 +21,10 @@ mod review;
 mod validating;
 mod wanted;
 
+pub use address::{Address, ServicePort};
 pub(crate) use calls::Calls;
-pub use calls::{Address, CallError, Caller, ServicePort, refusal_of};
+pub use calls::{CallError, Caller, refusal_of};
+pub use client_config::ClientConfig;
 pub(crate) use hook::Webhook;
 pub use invocation::UNANSWERED;
 pub(crate) use mutating::MutatingWebhooks;

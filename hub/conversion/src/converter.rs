@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_admission::{
-    Address, CALL_WAIT, CallError, CallPermits, Caller, ClusterCalls, refusal_of,
+    CALL_WAIT, CallError, CallPermits, Caller, ClusterCalls, refusal_of,
 };
 use freewheel_hub_objects::Conversions;
 use freewheel_hub_schema::kind::{Converter, Converting};
@@ -56,11 +56,10 @@ impl Webhooks {
 impl Conversions for Webhooks {
     fn of(&self, cluster: &ClusterName, definition: &Value) -> Option<Arc<dyn Converter>> {
         let limit = if cluster.is_root() { TIMEOUT } else { TENANT_TIMEOUT };
-        let webhook = Webhook::of(definition, limit)?;
+        let webhook = Webhook::of(cluster, definition, limit)?;
         Some(Arc::new(WebhookConverter {
             webhook,
             caller: self.caller.clone(),
-            of_tenant: !cluster.is_root(),
             limit,
             turns: Semaphore::new(CALLS_OF_DEFINITION),
             permits: self.permits.of(cluster),
@@ -73,7 +72,6 @@ impl Conversions for Webhooks {
 struct WebhookConverter {
     webhook: Webhook,
     caller: Option<Arc<dyn Caller>>,
-    of_tenant: bool,
     limit: Duration,
     turns: Semaphore,
     permits: Arc<ClusterCalls>,
@@ -151,15 +149,13 @@ impl WebhookConverter {
             .webhook
             .version
             .ok_or_else(|| unusable("no supported conversion review versions (v1, v1beta1)"))?;
-        let url = self.webhook.url.clone().ok_or_else(|| unusable("it is reached by no url"))?;
         let caller = self.caller.as_ref().ok_or_else(|| unusable("this hub calls no webhooks"))?;
-        if self.of_tenant && self.is_resting() {
+        let address = &self.webhook.address;
+        let url = address.url.clone();
+        if address.of_tenant && self.is_resting() {
             return Err(ConversionError::Resting { kind });
         }
         let review = Review::of(version, to, sent);
-        let authorities = self.webhook.authorities.clone();
-        let address =
-            Address { url: url.clone(), authorities, service: None, of_tenant: self.of_tenant };
         // As many of its own calls go on as may: they have as long to be answered.
         let Ok(_own) = timeout(self.limit, self.turns.acquire()).await else {
             return Err(ConversionError::TimedOut { kind, url });
@@ -167,7 +163,7 @@ impl WebhookConverter {
         let Some(_permit) = self.permits.permit(CALL_WAIT).await else {
             return Err(ConversionError::Busy { kind });
         };
-        let call = caller.call(&address, review.body(texts));
+        let call = caller.call(address, review.body(texts));
         let Ok(answer) = timeout(self.limit, call).await else {
             *self.silent_since.lock() = Some(Instant::now());
             return Err(ConversionError::TimedOut { kind, url });
@@ -193,6 +189,7 @@ impl WebhookConverter {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
+    use freewheel_hub_admission::Address;
     use serde_json::json;
 
     use super::*;

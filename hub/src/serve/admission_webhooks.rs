@@ -1,10 +1,12 @@
-//! Admission webhooks are called over HTTPS, each call on a connection of its own.
+//! Webhooks that admit what is written, and those that convert it, are called over HTTPS, each call on a connection of its
+//! own.
 //!
 //! Guarantees:
 //! - an answer is bounded, and whom no authority vouches for that the configuration names is told nothing
 //!   (`webhooks_are_asked_over_tls`);
 //! - one behind a Service is reached in a pod of its, and has to be who the Service's name says
-//!   (`a_webhook_behind_a_service_is_reached_in_its_pod`);
+//!   (`a_webhook_behind_a_service_is_reached_in_its_pod`,
+//!   `a_conversion_webhook_behind_a_service_is_reached_in_its_pod`);
 //! - a webhook of a spoke's cluster reaches nothing that the hub's host keeps to itself
 //!   (`a_tenants_webhook_reaches_nothing_of_the_host`).
 

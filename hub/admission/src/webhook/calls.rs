@@ -4,8 +4,6 @@
 //! never for one that has just failed it; it comes again by itself.
 //!
 //! Guarantees:
-//! - one behind a Service is called by the Service's name, in the cluster that the rule is of
-//!   (`a_webhook_behind_a_service_is_called_by_its_name`);
 //! - a webhook that does not answer is given up when its time is over (`a_slow_webhook_is_given_up_in_time`);
 //! - it holds up nobody whom it does not select, in its cluster or another (`a_slow_webhook_holds_up_nobody_else`,
 //!   `slow_webhooks_of_some_clusters_hold_up_no_other`);
@@ -21,7 +19,8 @@ use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::hook::{Target, Webhook};
+use super::address::Address;
+use super::hook::Webhook;
 use super::permits::{CALL_WAIT, CallPermits};
 
 /// Calls of one cluster's webhooks at a time.
@@ -32,32 +31,6 @@ const CONTROLLER_TIMEOUT: Duration = Duration::from_secs(1);
 const CONTROLLER_PAUSE: Duration = Duration::from_secs(10);
 /// Webhooks that have just failed a controller, of which is known.
 const FAILED_MAX: usize = 1_024;
-
-/// Where a webhook is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// `https://HOST[:PORT][/PATH]`, with what is asked.
-    pub url: String,
-    /// Who vouches for it, as PEM; empty: whom the host trusts.
-    pub authorities: String,
-    /// The Service that it is behind, whose pods the name in its URL stands for.
-    pub service: Option<ServicePort>,
-    /// It is somebody's who owns one cluster: nothing that the hub's host keeps to itself may be reached by it.
-    pub of_tenant: bool,
-}
-
-/// A port of a Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServicePort {
-    /// Its logical cluster.
-    pub cluster: ClusterName,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its port, which is a pod's by its name.
-    pub port: u16,
-}
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +89,7 @@ impl Calls {
         body: Vec<u8>,
     ) -> Result<Vec<u8>, NoAnswer> {
         let (cluster, actor) = (&review.target.cluster, review.actor);
-        let address = address(hook, cluster);
+        let address = hook.client.address(cluster, hook.timeout);
         let Some(caller) = &self.caller else {
             return Err("this hub calls no webhooks".to_owned().into());
         };
@@ -161,29 +134,6 @@ impl Calls {
         if failed.len() < FAILED_MAX {
             failed.push((cluster.clone(), hook.id(), Instant::now()));
         }
-    }
-}
-
-/// Where a webhook is asked, and for how long it may think.
-fn address(hook: &Webhook, cluster: &ClusterName) -> Address {
-    let (url, service) = match &hook.target {
-        Target::Url(url) => {
-            let has_path = url.trim_start_matches("https://").contains('/');
-            (format!("{url}{}", if has_path { "" } else { "/" }), None)
-        }
-        Target::Service { namespace, name, port, path } => {
-            let path = if path.is_empty() { "/" } else { path };
-            let (cluster, port) = (cluster.clone(), *port);
-            let url = format!("https://{name}.{namespace}.svc:{port}{path}");
-            let (namespace, name) = (namespace.clone(), name.clone());
-            (url, Some(ServicePort { cluster, namespace, name, port }))
-        }
-    };
-    Address {
-        url: format!("{url}?timeout={}s", hook.timeout.as_secs()),
-        authorities: hook.authorities.clone(),
-        service,
-        of_tenant: !cluster.is_root(),
     }
 }
 

@@ -3,18 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use super::client_config::ClientConfig;
 use crate::conditions::Conditions;
 use crate::selection::Selection;
 
 /// Calls of one webhook at a time.
 const CALLS_OF_WEBHOOK: usize = 16;
-/// The port of a Service that is meant where none is named.
-const HTTPS_PORT: u16 = 443;
 /// How long one is waited for that does not say.
 const TIMEOUT_SECONDS: u64 = 10;
 
@@ -32,18 +29,10 @@ pub(crate) struct Webhook {
     pub(super) version: Option<&'static str>,
     /// It wants to be asked again when others change what it saw.
     pub(super) reinvoked: bool,
-    pub(super) target: Target,
-    /// Who vouches for it, as PEM.
-    pub(super) authorities: String,
+    /// Where it is.
+    pub(super) client: ClientConfig,
     /// Calls at a time.
     pub(super) turns: Arc<Semaphore>,
-}
-
-/// Where it is.
-#[derive(Debug)]
-pub(super) enum Target {
-    Url(String),
-    Service { namespace: String, name: String, port: u16, path: String },
 }
 
 fn text(value: &Value) -> String {
@@ -63,8 +52,6 @@ impl Webhook {
         let versions = hook["admissionReviewVersions"].as_array().into_iter().flatten();
         let mut known =
             versions.filter_map(|version| KNOWN.iter().find(|known| version == **known));
-        let client = &hook["clientConfig"];
-        let service = &client["service"];
         Self {
             configuration: configuration.to_owned(),
             name: text(&hook["name"]),
@@ -76,18 +63,7 @@ impl Webhook {
             ),
             version: known.next().copied(),
             reinvoked: hook["reinvocationPolicy"] == "IfNeeded",
-            authorities: pem(&text(&client["caBundle"])),
-            target: if service.is_null() {
-                Target::Url(text(&client["url"]))
-            } else {
-                let port = service["port"].as_u64().and_then(|port| u16::try_from(port).ok());
-                Target::Service {
-                    namespace: text(&service["namespace"]),
-                    name: text(&service["name"]),
-                    port: port.unwrap_or(HTTPS_PORT),
-                    path: text(&service["path"]),
-                }
-            },
+            client: ClientConfig::read(&hook["clientConfig"]),
             turns: Arc::new(Semaphore::new(CALLS_OF_WEBHOOK)),
         }
     }
@@ -101,9 +77,4 @@ impl Webhook {
     pub(super) fn failed(&self, why: &str) -> String {
         format!("failed calling webhook {:?}: {why}", self.name)
     }
-}
-
-/// A `caBundle`, which is PEM in base64.
-fn pem(bundle: &str) -> String {
-    STANDARD.decode(bundle).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
 }

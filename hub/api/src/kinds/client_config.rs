@@ -4,11 +4,22 @@ use std::collections::BTreeSet;
 
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::name as names;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
+use super::accessors::set_default;
 use super::place::Place;
 
 const REVIEWS: &[&str] = &["v1", "v1beta1"];
+/// The port of a Service that is meant where none is named.
+const HTTPS_PORT: u16 = 443;
+
+/// What is meant by what is not said of where a webhook is.
+pub(super) fn default_client(webhook: &mut Map<String, Value>) {
+    let service = webhook.get_mut("clientConfig").and_then(|client| client.get_mut("service"));
+    if let Some(service) = service.and_then(Value::as_object_mut) {
+        set_default(service, "port", HTTPS_PORT);
+    }
+}
 
 /// Which reviews it understands.
 pub(super) fn check_reviews(versions: &Place<'_>) -> Vec<FieldError> {
@@ -40,8 +51,13 @@ pub(super) fn check_client(client: &Place<'_>) -> Vec<FieldError> {
     if url.is_there() {
         return check_url(&url);
     }
-    let mut errors: Vec<_> =
-        ["name", "namespace"].iter().filter_map(|field| service.child(field).must_be()).collect();
+    let mut errors = Vec::new();
+    for field in ["name", "namespace"] {
+        let at = service.child(field);
+        if at.is_empty() {
+            errors.push(at.required(&format!("service {field} is required")));
+        }
+    }
     let port = service.child("port");
     let wrong = names::port_number(port.int().unwrap_or_default());
     if !wrong.is_empty() {

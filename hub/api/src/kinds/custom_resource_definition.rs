@@ -2,6 +2,8 @@
 //!
 //! Guarantees:
 //! - it is held until its objects are gone (`a_definition_goes_after_its_objects`);
+//! - a webhook behind a Service is at the port of HTTPS where none is named
+//!   (`a_service_whose_port_is_not_named_is_reached_at_that_of_https`);
 //! - the storage version is among those that objects may be stored in (`versions_that_were_stored_are_remembered`).
 
 mod conversion;
@@ -13,6 +15,7 @@ use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait, keep_other_half}
 use serde_json::{Value, json};
 
 use super::accessors::{NAME, child, column, name, set_default, text};
+use super::client_config::default_client;
 
 /// Finalizer under which its objects are deleted.
 pub const CLEANUP_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
@@ -44,6 +47,9 @@ impl Strategy for Rules {
     fn default(&self, object: &mut Value) {
         let Some(spec) = child(object, "spec") else { return };
         set_default(spec, "conversion", json!({"strategy": "None"}));
+        let webhook =
+            spec.get_mut("conversion").and_then(|conversion| conversion.get_mut("webhook"));
+        webhook.and_then(Value::as_object_mut).into_iter().for_each(default_client);
         let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut) else { return };
         let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
         if !kind.is_empty() {
@@ -162,6 +168,20 @@ mod tests {
         assert_eq!(object["status"]["storedVersions"], json!(["v1"]));
         let each = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/additionalProperties";
         assert_eq!(object.pointer(each).unwrap(), &json!({"type": "string"}));
+        assert_eq!(Rules.validate(&object), []);
+    }
+
+    #[test]
+    fn a_service_whose_port_is_not_named_is_reached_at_that_of_https() {
+        let mut object = definition();
+        object["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {
+            "clientConfig": {"service": {"namespace": "hooks", "name": "converts"}},
+            "conversionReviewVersions": ["v1"]}});
+        let gvk = ("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+        canonicalise(&mut object, gvk).unwrap();
+        Rules.default(&mut object);
+        let service = "/spec/conversion/webhook/clientConfig/service";
+        assert_eq!(object.pointer(service).unwrap()["port"], 443);
         assert_eq!(Rules.validate(&object), []);
     }
 

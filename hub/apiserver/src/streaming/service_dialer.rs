@@ -46,7 +46,11 @@ impl ServiceDialer {
             let state = self.store.snapshot();
             let tenant = Tenant::find(&*state, Some(cluster.as_str()))?;
             let place = Place { state: &*state, tenant: &tenant, namespace };
-            place.service(name, &port.to_string())?
+            place.service(name, &port.to_string()).map_err(|error| match error.code {
+                // kube-apiserver asks its own cache here, which names the resource in the singular.
+                404 => ApiError::not_found("", "service", name),
+                _ => error,
+            })?
         };
         self.streams.port_forward(&spoke, &uid, port, USER).await
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_admission::{Address, CallError, Caller};
+use freewheel_hub_admission::{Address, CallError, Caller, ServicePort};
 use freewheel_hub_apiserver::AccessOptions;
 use freewheel_hub_controllers::definitions::Definitions;
 use freewheel_hub_controllers::engine;
@@ -35,7 +35,7 @@ enum Mood {
 /// v1 says `hostPort: a:80`, v2 `host: a` and `port: 80`.
 struct Played {
     mood: Mutex<Mood>,
-    calls: Mutex<usize>,
+    calls: Mutex<Vec<Address>>,
 }
 
 fn convert(object: &mut Value, to: &str) {
@@ -55,8 +55,8 @@ fn convert(object: &mut Value, to: &str) {
 
 #[async_trait]
 impl Caller for Played {
-    async fn call(&self, _: &Address, review: Vec<u8>) -> Result<Vec<u8>, CallError> {
-        *self.calls.lock() += 1;
+    async fn call(&self, address: &Address, review: Vec<u8>) -> Result<Vec<u8>, CallError> {
+        self.calls.lock().push(address.clone());
         let mood = *self.mood.lock();
         if mood == Mood::Broken {
             return Err(CallError::Unreachable("connection refused".to_owned()));
@@ -120,6 +120,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        Self::of(&definition()).await
+    }
+
+    async fn of(definition: &Value) -> Self {
         let played = Arc::new(Played { mood: Mutex::new(Mood::Good), calls: Mutex::default() });
         let options = AccessOptions { webhooks: Some(played.clone()), ..AccessOptions::default() };
         let hub = Hub::with(options).await;
@@ -130,7 +134,7 @@ impl World {
         let controller = tokio::spawn(engine::run(store, controller, CancellationToken::new()));
         let admin = hub.admin();
         let world = Self { hub, admin, played, _controller: controller };
-        let made = world.admin.post(DEFINITIONS, &definition()).await;
+        let made = world.admin.post(DEFINITIONS, definition).await;
         assert_eq!(made.code, 201, "{}", made.text());
         world.until(|world| async move { world.admin.get(V2).await.code == 200 }).await;
         world
@@ -151,7 +155,7 @@ impl World {
     }
 
     fn calls(&self) -> usize {
-        *self.played.calls.lock()
+        self.played.calls.lock().len()
     }
 
     /// As it is stored.
@@ -230,6 +234,29 @@ async fn an_object_is_read_and_written_in_every_version() {
     assert_eq!(ports, [&json!(80), &json!(84)]);
     let all = admin.delete(V2).await;
     assert_eq!(all.json()["items"][1]["spec"]["host"], "d", "{}", all.text());
+}
+
+#[tokio::test]
+async fn a_webhook_behind_a_service_is_called_by_its_name() {
+    let mut behind = definition();
+    behind["spec"]["conversion"]["webhook"]["clientConfig"] = json!({"caBundle": "Y2E=",
+        "service": {"namespace": "hooks", "name": "converts", "path": "/crd"}});
+    let world = World::of(&behind).await;
+    let service = "/spec/conversion/webhook/clientConfig/service/port";
+    assert_eq!(world.admin.get(DEFINITION).await.json().pointer(service), Some(&json!(443)));
+    assert_eq!(world.admin.post(V1, &first("one", "a:80")).await.code, 201);
+    let read = world.admin.get(&format!("{V2}/one")).await.json();
+    assert_eq!(read["spec"], json!({"host": "a", "port": 80}));
+    let address = world.played.calls.lock().pop().unwrap();
+    assert_eq!(address.url, "https://converts.hooks.svc:443/crd?timeout=30s");
+    assert_eq!(address.authorities, "ca");
+    let port = ServicePort {
+        cluster: freewheel_link::names::ClusterName::root(),
+        namespace: "hooks".to_owned(),
+        name: "converts".to_owned(),
+        port: 443,
+    };
+    assert_eq!(address.service, Some(port));
 }
 
 #[tokio::test]

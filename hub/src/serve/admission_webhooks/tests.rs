@@ -56,7 +56,7 @@ async fn named(pki: &Pki, name: &str, says: Says) -> String {
                 continue;
             }
             response["uid"] = review["request"]["uid"].clone();
-            let answer = json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response});
+            let answer = json!({"kind": review["kind"], "apiVersion": review["apiVersion"], "response": response});
             let answer = answer.to_string();
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", answer.len());
             stream.write_all(format!("{head}{answer}").as_bytes()).await.unwrap();
@@ -248,10 +248,14 @@ async fn a_tenants_webhook_reaches_nothing_of_the_host() {
 
 /// Service `checks` of two ports, whose `tls` is a pod's 8443 on pi-7.
 async fn service(objects: &Objects) {
-    let at = |version: &str, kind: &str| place("root", version, kind);
     let ports = json!([{"name": "plain", "port": 80}, {"name": "tls", "port": 443}]);
     let service = json!({"metadata": {"name": "checks"}, "spec": {"ports": ports}});
-    create(objects, &at("v1", "Service"), service).await.unwrap();
+    create(objects, &place("root", "v1", "Service"), service).await.unwrap();
+}
+
+/// The pod behind it.
+async fn endpoint(objects: &Objects) {
+    let at = |version: &str, kind: &str| place("root", version, kind);
     let account = json!({"metadata": {"name": "default"}});
     create(objects, &at("v1", "ServiceAccount"), account).await.unwrap();
     let pod = json!({"metadata": {"name": "checks-1"}, "spec": {"nodeName": "pi-7",
@@ -290,8 +294,9 @@ async fn a_webhook_behind_a_service_is_reached_in_its_pod() {
         configure(&objects, "root", "ValidatingWebhookConfiguration", hook).await;
         let maps = place("root", "v1", "ConfigMap");
         let early = create(&objects, &maps, config_map("good")).await.unwrap_err();
-        assert!(early.message.ends_with("services \"checks\" not found"), "{early}");
+        assert!(early.message.ends_with("?timeout=10s\": service \"checks\" not found"), "{early}");
         service(&objects).await;
+        endpoint(&objects).await;
         let mut told = Vec::new();
         for name in tries {
             told.push(create(&objects, &maps, config_map(name)).await.map_err(|why| why.message));
@@ -307,4 +312,58 @@ async fn a_webhook_behind_a_service_is_reached_in_its_pod() {
     let stranger = told[0].as_ref().unwrap_err();
     let post = "Post \"https://checks.default.svc:443/maps?timeout=10s\": dial tcp: ";
     assert!(stranger.contains(post), "{stranger}");
+}
+
+/// Widgets of two versions, which whoever is behind Service `checks` converts.
+fn definition(pki: &Pki) -> Value {
+    let version = |name: &str, storage: bool| {
+        json!({"name": name, "served": true, "storage": storage, "schema": {"openAPIV3Schema": {
+            "type": "object", "x-kubernetes-preserve-unknown-fields": true}}})
+    };
+    let service = json!({"namespace": "default", "name": "checks", "path": "/convert"});
+    json!({"metadata": {"name": "widgets.example.com"}, "spec": {
+        "group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "widgets", "kind": "Widget"},
+        "versions": [version("v1", true), version("v2", false)],
+        "conversion": {"strategy": "Webhook", "webhook": {
+            "clientConfig": {"caBundle": bundle(pki), "service": service},
+            "conversionReviewVersions": ["v1"]}}}})
+}
+
+#[tokio::test]
+async fn a_conversion_webhook_behind_a_service_is_reached_in_its_pod() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = Pki::open(dir.path(), false).unwrap();
+    let says: Says = |request| {
+        let mut objects = request["objects"].clone();
+        for object in objects.as_array_mut().unwrap() {
+            object["apiVersion"] = request["desiredAPIVersion"].clone();
+            object["spec"]["converted"] = json!(true);
+        }
+        json!({"result": {"status": "Success"}, "convertedObjects": objects})
+    };
+    let url = named(&pki, "checks.default.svc", says).await;
+    let to = url.trim_start_matches("https://").to_owned();
+    let objects = furnished_with("root", Some(Arc::new(Device { port: 8443, to }))).await;
+    let definitions = place("root", "apiextensions.k8s.io/v1", "CustomResourceDefinition");
+    let definition = create(&objects, &definitions, definition(&pki)).await.unwrap();
+    let converter = objects.conversions().unwrap().of(&ClusterName::root(), &definition).unwrap();
+    let convert = async || {
+        let widget = json!({"apiVersion": "example.com/v1", "kind": "Widget",
+            "metadata": {"name": "w", "namespace": "default"}, "spec": {"size": 1}});
+        let converted = converter.convert("example.com/v2", vec![widget]).await;
+        converted.map_err(|error| (error.code, error.message))
+    };
+    let failed = |why: &str| {
+        let post = "Post \"https://checks.default.svc:443/convert?timeout=30s\"";
+        let kind = "example.com/v1, Kind=Widget";
+        Err((500, format!("conversion webhook for {kind} failed: {post}: {why}")))
+    };
+    assert_eq!(convert().await, failed("service \"checks\" not found"));
+    service(&objects).await;
+    assert_eq!(convert().await, failed("no endpoints available for service \"checks\""));
+    endpoint(&objects).await;
+    let converted = convert().await.unwrap();
+    assert_eq!(converted[0]["apiVersion"], "example.com/v2");
+    assert_eq!(converted[0]["spec"], json!({"size": 1, "converted": true}));
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::expressions::{self, too_many, where_there_is_room};
 use super::{GROUP, rules};
 use crate::kinds::accessors::{AGE, NAME, age, column, items, list, name, set_default};
-use crate::kinds::client_config::{check_client, check_reviews};
+use crate::kinds::client_config::{check_client, check_reviews, default_client};
 use crate::kinds::place::Place;
 
 const COLUMNS: &[Column] = &[NAME, column("Webhooks", "integer", "How many there are."), AGE];
@@ -54,10 +54,7 @@ impl Strategy for Rules {
             if self.mutates {
                 set_default(hook, "reinvocationPolicy", "Never");
             }
-            let service = hook.get_mut("clientConfig").and_then(|client| client.get_mut("service"));
-            if let Some(service) = service.and_then(Value::as_object_mut) {
-                set_default(service, "port", 443);
-            }
+            default_client(hook);
             rules::default_scopes(hook, "rules");
         }
     }

@@ -26,11 +26,6 @@ pub(super) fn check(definition: &Value) -> Vec<FieldError> {
     } else {
         vec![client.required("required when strategy is set to Webhook")]
     };
-    let service = client.child("service");
-    if errors.is_empty() && service.is_there() {
-        let why = "conversion webhooks behind a Service are not called by this hub: say where the webhook is by url";
-        errors.push(FieldError::forbidden(service.path, why));
-    }
     errors.extend(check_reviews(&at("conversionReviewVersions", "conversionReviewVersions")));
     errors
 }
@@ -70,11 +65,23 @@ mod tests {
             &json!({"clientConfig": {"url": "http://a"}, "conversionReviewVersions": versions}),
             "'https' is the only allowed URL scheme",
         );
-        wrong(
-            &json!({"clientConfig": {"service": {"name": "a", "namespace": "b", "port": 443}},
-                "conversionReviewVersions": versions}),
-            "spec.conversion.webhookClientConfig.service: Forbidden: conversion webhooks behind a Service",
-        );
+        let behind = |service: Value| json!({"clientConfig": {"service": service}, "conversionReviewVersions": versions});
+        let service = json!({"name": "a", "namespace": "b", "port": 443, "path": "/convert"});
+        assert_eq!(check(&of(&behind(service.clone()))), []);
+        for (field, value, why) in [
+            ("name", json!(""), "name: Required value: service name is required"),
+            ("namespace", json!(""), "namespace: Required value: service namespace is required"),
+            (
+                "port",
+                json!(65_536),
+                "port: Invalid value: 65536: port is not valid: must be between 1 and 65535, inclusive",
+            ),
+            ("path", json!("convert"), "path: Invalid value: \"convert\": must start with a '/'"),
+        ] {
+            let mut service = service.clone();
+            service[field] = value;
+            wrong(&behind(service), &format!("spec.conversion.webhookClientConfig.service.{why}"));
+        }
         let mut other = good.clone();
         other["conversionReviewVersions"] = json!(["v2"]);
         wrong(&other, "must include at least one of v1, v1beta1");
