@@ -181,7 +181,7 @@ impl Call {
     /// The caller, under this name of a field manager.
     pub(crate) fn actor(&self, manager: String) -> Actor {
         let User { name, uid, groups, extra, .. } = User::clone(&self.user);
-        Person { name, uid, groups, extra, manager }.into()
+        Person { name, uid, groups, extra, manager, by_controller: false }.into()
     }
 
     /// How to write; `options` is the kind named in errors, such as `CreateOptions`.

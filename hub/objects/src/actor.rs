@@ -35,6 +35,8 @@ pub struct Person {
     pub extra: BTreeMap<String, Vec<String>>,
     /// `fieldManager` of the request, else derived from the user agent.
     pub manager: String,
+    /// A controller of the hub writes in this name, as the program does upstream that it stands for. No request says so.
+    pub by_controller: bool,
 }
 
 impl From<Person> for Actor {
@@ -55,6 +57,17 @@ impl Actor {
             Self::Device(cluster) => format!("system:node:{cluster}").into(),
             Self::Joining => Cow::Borrowed("system:bootstrap"),
             Self::Hub => Cow::Borrowed("system:freewheel:hub"),
+        }
+    }
+
+    /// Whether a controller of the hub writes, in its own name or another: it works for all clusters, and comes again by
+    /// itself.
+    #[must_use]
+    pub fn is_controller(&self) -> bool {
+        match self {
+            Self::Controller(_) => true,
+            Self::Person(person) => person.by_controller,
+            Self::Device(_) | Self::Joining | Self::Hub => false,
         }
     }
 

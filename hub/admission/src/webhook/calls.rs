@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use freewheel_hub_objects::{Actor, Review};
+use freewheel_hub_objects::Review;
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 use tokio::time::timeout;
@@ -96,17 +96,23 @@ impl Calls {
         let failed = |why: &str| {
             NoAnswer::Because(format!("failed to call webhook: Post {:?}: {why}", address.url))
         };
-        let bounded = !cluster.is_root() && matches!(actor, Actor::Controller(_));
+        let bounded = !cluster.is_root() && actor.is_controller();
         if bounded && self.has_just_failed(cluster, hook) {
             return Err(failed("it has just not answered; it is asked again in some seconds"));
         }
         let limit = if bounded { hook.timeout.min(CONTROLLER_TIMEOUT) } else { hook.timeout };
+        let begun = tokio::time::Instant::now();
         let outcome = match timeout(limit, hook.turns.acquire()).await {
             Err(_) => None,
             Ok(_own) => {
+                // A controller comes again by itself: it does not queue for a call, and its time is one for all.
+                let (wait, limit) = if bounded {
+                    (Duration::ZERO, limit.saturating_sub(begun.elapsed()))
+                } else {
+                    (limit.min(CALL_WAIT), limit)
+                };
                 let of_cluster = self.permits.of(cluster);
-                let permit = of_cluster.permit(limit.min(CALL_WAIT)).await;
-                let _permit = permit.ok_or(NoAnswer::Busy)?;
+                let _permit = of_cluster.permit(wait).await.ok_or(NoAnswer::Busy)?;
                 timeout(limit, caller.call(&address, body)).await.ok()
             }
         };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use freewheel_hub_admission::{CallError, ServicePort};
-use freewheel_hub_objects::{Actor, DeleteOptions, WriteOptions};
+use freewheel_hub_objects::{Actor, DeleteOptions, Person, WriteOptions};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
@@ -232,6 +232,13 @@ async fn a_controller_is_not_held_up_by_a_spokes_webhook() {
         "{took:?} {why}"
     );
     let (took, why) = create(controller()).await;
+    assert!(
+        took < Duration::from_millis(100) && why.contains("it has just not answered"),
+        "{took:?} {why}"
+    );
+    // Nor is one that writes in the name of what it stands for.
+    let agent = Person { name: "agent".into(), by_controller: true, ..Person::default() };
+    let (took, why) = create(agent.into()).await;
     assert!(
         took < Duration::from_millis(100) && why.contains("it has just not answered"),
         "{took:?} {why}"
