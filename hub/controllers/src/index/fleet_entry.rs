@@ -60,7 +60,8 @@ pub(crate) const WORK_SET_LABEL: &str = "work.open-cluster-management.io/manifes
 
 /// Label of a ManifestWork of a set: the Placement that has chosen its cluster.
 pub(crate) const WORK_PLACEMENT_LABEL: &str = "work.open-cluster-management.io/placementname";
-/// Annotation of a ManifestWork of a set: when it was given what it asks for now.
+/// Annotation of a ManifestWork of a set: when it was given what it asks for now, and the digest of that, as the set says
+/// it: admission may make another of it.
 pub(crate) const GIVEN_ANNOTATION: &str = "freewheel.dev/given";
 
 /// A ManifestWork of a set.
@@ -107,6 +108,11 @@ pub(crate) fn spec_digest(spec: &Value) -> Digest {
     Digest::of(spec.to_string().as_bytes())
 }
 
+/// When [`GIVEN_ANNOTATION`] says that it was given.
+fn given_at(annotation: &str) -> Option<Timestamp> {
+    annotation.split(' ').next()?.parse().ok()
+}
+
 impl WorkFacts {
     /// Of the object.
     pub(crate) fn read(work: &Value) -> Self {
@@ -128,7 +134,7 @@ impl WorkFacts {
             placement: meta["labels"][WORK_PLACEMENT_LABEL].as_str().unwrap_or_default().to_owned(),
             spec: spec_digest(&work["spec"]),
             generation: meta["generation"].as_i64().unwrap_or_default(),
-            given: time(&meta["annotations"][GIVEN_ANNOTATION]),
+            given: meta["annotations"][GIVEN_ANNOTATION].as_str().and_then(given_at),
             conditions: kinds.into_iter().filter_map(condition).collect(),
         }
     }

@@ -240,6 +240,44 @@ async fn a_placement_that_is_replaced_takes_no_work_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_placement_that_is_replaced_keeps_who_is_silent() {
+    let hub = hub(&["pi-1", "pi-2"]).await;
+    let all = set("1", json!({"type": "All"}), "Background");
+    hub.create("root", "manifestworkreplicasets", "default", all).await;
+    hub.eventually("all have it", |s| given(s, "site").len() == 2).await;
+    hub.connect("pi-2", false).await;
+    hub.eventually("one is silent", |s| {
+        let cluster = get(s, "root", "managedclusters", "", "pi-2").unwrap_or_default();
+        cluster["spec"]["taints"][0]["effect"] == "NoSelectIfNew"
+    })
+    .await;
+    // Its decisions stay when it goes: somebody else owns them, too.
+    let keeper = json!({"metadata": {"name": "keeper"}});
+    hub.create("root", "configmaps", "default", keeper).await;
+    let keeper = get(&*hub.snapshot(), "root", "configmaps", "default", "keeper");
+    let uid = keeper.unwrap_or_default()["metadata"]["uid"].clone();
+    hub.change("root", "placementdecisions", "default", "all-decision-1", |it| {
+        let owners = it["metadata"]["ownerReferences"].as_array_mut();
+        let keeper =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "keeper", "uid": uid.clone()});
+        owners.into_iter().for_each(|all| all.push(keeper.clone()));
+    })
+    .await;
+    let before = uids(&*hub.snapshot());
+    hub.delete("placements", "default", "all", Propagation::Background).await;
+    hub.create("root", "placements", "default", json!({"metadata": {"name": "all"}, "spec": {}}))
+        .await;
+    hub.eventually("the new one has decided", |s| {
+        let placement = get(s, "root", "placements", "default", "all").unwrap_or_default();
+        placement["status"]["numberOfSelectedClusters"].is_number()
+    })
+    .await;
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    assert_eq!(uids(&*hub.snapshot()), before);
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_template_soaks_each_time_it_changes() {
     let hub = hub(&["pi-1", "pi-2"]).await;
     let strategy = json!({"type": "Progressive", "progressive": {"maxConcurrency": 1, "minSuccessTime": "60s"}});

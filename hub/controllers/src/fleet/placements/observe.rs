@@ -121,12 +121,9 @@ impl Placements {
         let own = (&*placement.key.namespace, &*placement.key.name);
         let (mut chosen, mut others) = (BTreeSet::new(), BTreeMap::new());
         for decision in self.indexes.decisions.find(IndexTerm::Any) {
-            if decision.is_of(placement) {
+            // Also of one that had this name before, as long as they are there: who is silent keeps its place.
+            if decision.is_of(placement) || decision.placement() == own {
                 chosen.extend(decision.clusters().iter().cloned());
-                continue;
-            }
-            if decision.placement() == own {
-                // Of one that had this name before.
                 continue;
             }
             for cluster in decision.clusters() {

@@ -11,10 +11,14 @@
 //! Guarantees:
 //! - a template goes on only as far as those that have it are well (`a_rollout_waits_for_those_that_have_it`);
 //! - who is no longer chosen loses the work (`a_set_follows_its_placements`), and nobody else does, whatever becomes of
-//!   the Placement and its decisions (`a_placement_that_is_replaced_takes_no_work_away`);
+//!   the Placement and its decisions (`a_placement_that_is_replaced_takes_no_work_away`); also no cluster that is silent,
+//!   as long as the decisions of the Placement that was replaced are there
+//!   (`a_placement_that_is_replaced_keeps_who_is_silent`): once they are collected, nobody knows that it was chosen, as
+//!   upstream;
 //! - a set goes with its works; under `Foreground` after them (`a_set_goes_after_its_works_if_it_is_asked_to`).
 
 mod choice;
+mod given;
 mod names;
 mod status;
 mod summary;
@@ -39,8 +43,8 @@ use crate::engine::client::{everywhere, in_namespace, key as key_of, kind};
 use crate::engine::clock::rfc3339;
 use crate::engine::{Client, Controller, Error, Faults, Throttle};
 use crate::index::{
-    GIVEN_ANNOTATION, IndexTerm, Indexes, PLACEMENT_LABEL, WORK_PLACEMENT_LABEL, WORK_SET_LABEL,
-    WorkCondition, WorkEntry, WorkFacts, spec_digest,
+    IndexTerm, Indexes, PLACEMENT_LABEL, WORK_PLACEMENT_LABEL, WORK_SET_LABEL, WorkCondition,
+    WorkEntry, WorkFacts, spec_digest,
 };
 use choice::Choice;
 use names::{is_cut, label, may_be_cut, work_name};
@@ -171,10 +175,7 @@ impl WorkSets {
             }
             value["metadata"]["labels"][WORK_SET_LABEL] = json!(label(&set.key));
             value["metadata"]["labels"][WORK_PLACEMENT_LABEL] = json!(placement);
-            if value["spec"] != *spec {
-                value["metadata"]["annotations"][GIVEN_ANNOTATION] = json!(now);
-                value["spec"] = spec.clone();
-            }
+            given::put(&mut value, spec, &now);
             Ok(value)
         };
         let client = self.client.while_there(set);
@@ -345,6 +346,7 @@ impl Controller for WorkSets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::GIVEN_ANNOTATION;
 
     #[test]
     fn a_work_says_how_far_it_is() {
