@@ -1,6 +1,8 @@
 //! Nodes, scheduling, services and namespaces, with every controller running.
 
 mod cluster_sets;
+#[path = "fleet/held_works.rs"]
+mod held_works;
 mod placements;
 #[path = "fleet/work_sets.rs"]
 mod work_sets;

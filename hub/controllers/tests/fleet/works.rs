@@ -1,29 +1,29 @@
 //! ManifestWorks: what is applied in clusters, and what becomes of it.
 
-use async_trait::async_trait;
+use std::time::Duration;
+
 use freewheel_hub_objects::Propagation;
-use freewheel_hub_store::memory::MemoryStore;
-use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Snapshot, Store, Txn};
+use freewheel_hub_store::Snapshot;
 use serde_json::{Value, json};
 
-use super::hub::{EXITS, Hub, condition, deployment, get, kind, list, reason};
+use super::hub::{EXITS, Hub, condition, deployment, get, list, reason};
 
-fn map(name: &str, value: &str) -> Value {
+pub fn map(name: &str, value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"},
         "data": {"key": value}})
 }
 
-fn work(name: &str, manifests: &[Value], rest: Value) -> Value {
+pub fn work(name: &str, manifests: &[Value], rest: Value) -> Value {
     let mut spec = rest;
     spec["workload"] = json!({"manifests": manifests});
     json!({"metadata": {"name": name}, "spec": spec})
 }
 
-fn work_of(s: &dyn Snapshot, cluster: &str, name: &str) -> Value {
+pub fn work_of(s: &dyn Snapshot, cluster: &str, name: &str) -> Value {
     get(s, "root", "manifestworks", cluster, name).unwrap_or_default()
 }
 
-fn value(s: &dyn Snapshot, name: &str) -> Value {
+pub fn value(s: &dyn Snapshot, name: &str) -> Value {
     get(s, "pi-1", "configmaps", "default", name).unwrap_or_default()["data"]["key"].clone()
 }
 
@@ -99,7 +99,7 @@ async fn what_others_change_is_set_right() {
         value(s, "a") == "1" && condition(&work_of(s, "pi-1", "a"), "Applied") == "True"
     })
     .await;
-    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
     let began = tokio::time::Instant::now();
     let spoil = async || {
         hub.change("pi-1", "configmaps", "default", "a", |it| it["data"]["key"] = json!("2")).await;
@@ -172,7 +172,7 @@ async fn strategies_say_how_a_manifest_is_applied() {
         condition(&work_of(s, "pi-1", "b"), "Available") == "False"
     })
     .await;
-    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     hub.create("pi-1", "configmaps", "default", map("later", "own")).await;
     hub.eventually("it is seen", |s| told(s, "b", 0) == "own").await;
     hub.stop().await;
@@ -189,7 +189,7 @@ async fn what_could_not_be_applied_is_tried_again() {
         condition(&work_of(s, "pi-1", "a"), "Applied") == "False" && value(s, "good") == "1"
     })
     .await;
-    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
     // Twice, so that the second time is within the ten seconds.
     for key in ["2", "3"] {
         hub.change("pi-1", "configmaps", "default", "good", |it| it["data"]["key"] = json!(key))
@@ -244,12 +244,12 @@ async fn what_is_there_is_told_of_though_it_cannot_be_updated() {
         job["status"]["active"] == 1 && condition(&work_of(s, "pi-1", "a"), "Complete") == "False"
     })
     .await;
-    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
     hub.change("pi-1", "jobs", "default", "once", |it| {
         it["metadata"]["labels"]["seen"] = json!("true");
     })
     .await;
-    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
     let work = work_of(&*hub.snapshot(), "pi-1", "a");
     assert_eq!(condition(&work, "Available"), "True", "{work}");
     finish(&hub, "once").await;
@@ -278,7 +278,7 @@ async fn what_is_complete_and_gone_is_not_made_again() {
         it["spec"]["workload"]["manifests"] = json!([job("once"), map("new", "1")]);
     })
     .await;
-    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
     let snapshot = hub.snapshot();
     assert!(get(&*snapshot, "pi-1", "jobs", "default", "once").is_none(), "it runs once");
     assert!(value(&*snapshot, "new").is_null(), "a complete work is left as it is");
@@ -427,110 +427,9 @@ async fn any_ttl_is_one() {
         hub.create("root", "manifestworks", "pi-1", work("a", &[map("a", "1")], rest(ttl))).await;
         hub.eventually("it goes at once", |s| work_of(s, "pi-1", "a").is_null()).await;
     }
-    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
     let left = work_of(&*hub.snapshot(), "pi-1", "of-a-set");
     assert_eq!(condition(&left, "Complete"), "True", "its set decides about it: {left}");
-    hub.stop().await;
-}
-
-/// A store in which ConfigMaps of `pi-1` take long.
-struct Slow(MemoryStore);
-
-#[async_trait]
-impl Layer for Slow {
-    fn below(&self) -> &dyn Store {
-        &self.0
-    }
-
-    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        let slow = |operation: &Operation| {
-            let key = operation.key();
-            key.cluster.as_str() == "pi-1" && key.resource == *kind("configmaps").storage()
-        };
-        if txn.operations.iter().any(slow) {
-            tokio::time::sleep(std::time::Duration::from_millis(900)).await;
-        }
-        self.0.commit(txn).await
-    }
-}
-
-/// A store that does not let `a-stuck` go.
-struct Stuck(MemoryStore);
-
-#[async_trait]
-impl Layer for Stuck {
-    fn below(&self) -> &dyn Store {
-        &self.0
-    }
-
-    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        let stuck = |operation: &Operation| matches!(operation, Operation::Delete(key) if &*key.name == "a-stuck");
-        if txn.operations.iter().any(stuck) {
-            return Err(CommitError::Unavailable("it is stuck".to_owned()));
-        }
-        self.0.commit(txn).await
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_cannot_be_removed_is_told_and_holds_up_nothing_else() {
-    let hub = Hub::over(Stuck(MemoryStore::with_incarnation(1)), &["pi-1"]).await;
-    hub.eventually("namespaces stand", |s| {
-        get(s, "root", "serviceaccounts", "pi-1", "default").is_some()
-            && get(s, "pi-1", "serviceaccounts", "default", "default").is_some()
-    })
-    .await;
-    let all = ["a-stuck", "b", "c"].map(|name| map(name, "1"));
-    hub.create("root", "manifestworks", "pi-1", work("w", &all, json!({}))).await;
-    hub.eventually("they are applied", |s| {
-        condition(&work_of(s, "pi-1", "w"), "Applied") == "True"
-    })
-    .await;
-    hub.change("root", "manifestworks", "pi-1", "w", |it| {
-        it["spec"]["workload"]["manifests"] = json!([map("c", "1")]);
-    })
-    .await;
-    hub.eventually("the one that it names no more goes", |s| value(s, "b").is_null()).await;
-    hub.delete("manifestworks", "pi-1", "w", Propagation::Background).await;
-    hub.eventually("all go that can, and it says why it waits", |s| {
-        let conditions = work_of(s, "pi-1", "w")["status"]["conditions"].to_string();
-        value(s, "c").is_null() && value(s, "a-stuck") == "1" && conditions.contains("it is stuck")
-    })
-    .await;
-    hub.stop().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn works_of_one_cluster_hold_up_no_other() {
-    let hub = Hub::over(Slow(MemoryStore::with_incarnation(1)), &["pi-1", "pi-2"]).await;
-    hub.eventually("namespaces stand", |s| {
-        ["pi-1", "pi-2"].iter().all(|spoke| {
-            get(s, "root", "serviceaccounts", spoke, "default").is_some()
-                && get(s, spoke, "serviceaccounts", "default", "default").is_some()
-        })
-    })
-    .await;
-    let names = |of: usize| (0..30).map(move |n| format!("map-{of}-{n}"));
-    for of in 0..4 {
-        let all: Vec<Value> = names(of).map(|name| map(&name, "1")).collect();
-        hub.create("root", "manifestworks", "pi-1", work(&format!("many-{of}"), &all, json!({})))
-            .await;
-    }
-    hub.eventually("they are at it", |s| value(s, "map-0-0") == "1").await;
-    let began = tokio::time::Instant::now();
-    hub.create("root", "manifestworks", "pi-2", work("one", &[map("one", "1")], json!({}))).await;
-    hub.eventually("the other cluster has what it asks for", |s| {
-        condition(&work_of(s, "pi-2", "one"), "Applied") == "True"
-    })
-    .await;
-    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
-    hub.eventually("all of them come to their end", |s| {
-        (0..4).all(|of| {
-            condition(&work_of(s, "pi-1", &format!("many-{of}")), "Applied") == "True"
-                && names(of).all(|name| value(s, &name) == "1")
-        })
-    })
-    .await;
     hub.stop().await;
 }
 

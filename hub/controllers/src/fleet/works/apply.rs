@@ -68,8 +68,10 @@ impl Works {
         so_far.generation = generation;
         let is_whole = so_far.done == 0;
         if !round.go_on(work, &before, &mut so_far).await {
+            // The work may be another before the round goes on, or be on its way out.
+            let noted = self.note_so_far(client, &owner, &so_far.results).await;
             self.unfinished.lock().insert(stored.key.clone(), so_far);
-            return Ok(None);
+            return noted.map(|()| None);
         }
         let Unfinished { mut results, wrote, .. } = so_far;
         results.sort_by_key(|(at, _)| *at);
@@ -77,13 +79,18 @@ impl Works {
         if wrote {
             self.set_right.lock().insert(stored.key.clone(), (generation, Instant::now()));
         }
-        let pending = !complete && self.note_applied(client, &cluster, &owner, &results).await?;
+        let noted = if complete {
+            Ok(false)
+        } else {
+            self.note_applied(client, &cluster, &owner, &results).await
+        };
+        let pending = !matches!(noted, Ok(false));
         let unheard = results.iter().any(|it| !it.heard);
         let polls = (unheard || pending).then_some(LOOK_EVERY);
         // What has changed since it was looked at was heard while the rest was done.
         let missed = (!is_whole && is_overtaken(client, &results)).then_some(SET_RIGHT_EVERY);
         let look_again = polls.into_iter().chain(turn).chain(missed).min();
-        Ok(Some(Outcome { results, complete, look_again }))
+        Ok(Some(Outcome { results, complete, left: noted.err(), look_again }))
     }
 
     /// How long what others changed stays as it is: it was set right just now.
@@ -244,6 +251,7 @@ impl Round<'_> {
             name: AGENT.to_owned(),
             groups: ["system:masters", "system:authenticated"].map(str::to_owned).into(),
             manager: manager.to_owned(),
+            by_controller: true,
             ..Person::default()
         };
         let field_validation = FieldValidation::Ignore;

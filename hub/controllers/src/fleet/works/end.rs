@@ -52,6 +52,28 @@ impl Works {
         Ok(kept.map_err(Error::api("keep an AppliedManifestWork"))?.stored)
     }
 
+    /// Writes down what is applied before all of it is: a work that is another by then, or is to go, knows of it by that.
+    pub(super) async fn note_so_far(
+        &self,
+        client: &Client,
+        owner: &Stored,
+        results: &[(usize, OneResult)],
+    ) -> Result<(), Error> {
+        let new: Vec<Value> = results.iter().filter_map(|(_, one)| item(one)).collect();
+        let change = |mut value: Value| {
+            let list = &mut value["status"]["appliedResources"];
+            let old = list.as_array().cloned().unwrap_or_default();
+            let all = old.into_iter().chain(new.iter().cloned());
+            let all: HashMap<[String; 4], Value> = all.map(|it| (place(&it), it)).collect();
+            let mut all: Vec<Value> = all.into_values().collect();
+            sort(&mut all);
+            *list = json!(all);
+            Ok(value)
+        };
+        let noted = client.modify_this(&self.applied, owner, Some("status"), change).await;
+        noted.map(drop).map_err(Error::api("write the status of an AppliedManifestWork"))
+    }
+
     /// Writes down what is applied now, and removes what is not any more. Whether some of that is still going.
     pub(super) async fn note_applied(
         &self,
@@ -82,9 +104,7 @@ impl Works {
         }
         let is_pending = !pending.is_empty();
         now.extend(pending);
-        now.sort_by_key(|it| {
-            ["group", "version", "resource", "namespace", "name"].map(|f| it[f].to_string())
-        });
+        sort(&mut now);
         let change = |mut value: Value| {
             value["status"]["appliedResources"] = json!(now);
             if let Some(status) = value["status"].as_object_mut() {
@@ -171,8 +191,10 @@ impl Works {
     ) -> Result<Option<Duration>, Error> {
         if let Some(cluster) = cluster {
             // Who cannot be left behind is not removed either.
-            self.orphan(cluster, work).await?;
-            let cleared = self.clear(cluster, &work.key.name).await;
+            let cleared = match self.orphan(cluster, work).await {
+                Ok(()) => self.clear(cluster, &work.key.name).await,
+                Err(error) => Err(error),
+            };
             if !matches!(cleared, Ok(true)) {
                 self.say_deleting(work, cleared.as_ref().err()).await?;
                 cleared?;
@@ -343,6 +365,13 @@ fn item(one: &OneResult) -> Option<Value> {
     let there = one.there.as_ref().filter(|_| one.fault.is_none())?;
     item["uid"] = json!(there.object.header.uid.as_str());
     Some(item)
+}
+
+/// In an order that does not depend on the work's.
+fn sort(items: &mut [Value]) {
+    items.sort_by_cached_key(|it| {
+        ["group", "version", "resource", "namespace", "name"].map(|f| it[f].to_string())
+    });
 }
 
 /// Which resource is written down.

@@ -12,10 +12,12 @@
 //! - what others change of an owned object is set right at once, and after that once in ten seconds, so that two who
 //!   disagree do not fight (`what_others_change_is_set_right`);
 //! - what could not be applied is tried again, without an end (`what_could_not_be_applied_is_tried_again`);
-//! - works of one cluster hold up none of another's (`works_of_one_cluster_hold_up_no_other`);
+//! - works of one cluster hold up none of another's (`works_of_one_cluster_hold_up_no_other`,
+//!   `works_of_some_clusters_hold_up_no_other`);
 //! - what is complete stays so when it is tidied away, and a complete work is left as it is
 //!   (`what_is_complete_and_gone_is_not_made_again`);
-//! - what a work no longer names goes, unless another work owns it, too (`what_a_work_no_longer_names_goes`);
+//! - what a work no longer names goes, unless another work owns it, too (`what_a_work_no_longer_names_goes`),
+//!   also what an unfinished round has applied (`what_a_long_round_has_applied_goes_with_the_rest`);
 //! - a work goes after what it owns, and leaves what it orphans (`a_work_goes_after_what_it_owns`);
 //! - what cannot be removed is told of, and holds up nothing else
 //!   (`what_cannot_be_removed_is_told_and_holds_up_nothing_else`);
@@ -60,7 +62,7 @@ const SET_RIGHT_EVERY: Duration = Duration::from_secs(10);
 /// Longest time between two tries of what could not be applied, about that of upstream's looks at all there is.
 const LONGEST_BACKOFF: Duration = Duration::from_mins(4);
 /// Works that are worked on at a time, of all clusters.
-const WORKERS: usize = 10;
+const WORKERS: usize = 64;
 /// How long a work is worked on before others have their turn.
 const ROUND_MAX: Duration = Duration::from_secs(2);
 
@@ -141,13 +143,16 @@ impl Works {
             return Ok(later);
         }
         let client = self.client.while_there(cluster);
-        let Some(outcome) = self.apply(&client, stored, &object, &work).await? else {
+        let Some(mut outcome) = self.apply(&client, stored, &object, &work).await? else {
             // After all others that wait.
             return Ok(Some(Duration::ZERO));
         };
-        let look_again = outcome.look_again;
+        let (look_again, left) = (outcome.look_again, outcome.left.take());
         let has_faults = outcome.results.iter().any(|it| it.fault.is_some());
-        self.write_status(stored, &work, outcome).await?;
+        self.write_status(stored, &work, outcome, left.as_ref()).await?;
+        if let Some(left) = left {
+            return Err(left);
+        }
         if has_faults {
             let why = "not all manifests could be applied";
             return Err(Error::Partly { why, look_again });
@@ -203,7 +208,7 @@ impl Controller for Works {
         LONGEST_BACKOFF
     }
 
-    /// Each of them may wait for somebody: a webhook, a disk.
+    /// Each of them may wait for somebody: a webhook, a disk. They are tasks, and cost little while they do.
     fn workers(&self) -> usize {
         WORKERS
     }

