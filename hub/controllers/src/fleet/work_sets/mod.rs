@@ -11,10 +11,10 @@
 //! Guarantees:
 //! - a template goes on only as far as those that have it are well (`a_rollout_waits_for_those_that_have_it`);
 //! - who is no longer chosen loses the work (`a_set_follows_its_placements`), and nobody else does, whatever becomes of
-//!   the Placement and its decisions (`a_placement_that_is_replaced_takes_no_work_away`); also no cluster that is silent,
-//!   as long as the decisions of the Placement that was replaced are there
-//!   (`a_placement_that_is_replaced_keeps_who_is_silent`): once they are collected, nobody knows that it was chosen, as
-//!   upstream;
+//!   the Placement and its decisions (`a_placement_that_is_replaced_takes_no_work_away`);
+//! - a cluster that is silent keeps it when the Placement is replaced, unless the old decisions were collected before
+//!   the new one is looked at: nobody knows of it then, as upstream
+//!   (`a_placement_that_is_replaced_keeps_who_is_silent`);
 //! - a set goes with its works; under `Foreground` after them (`a_set_goes_after_its_works_if_it_is_asked_to`).
 
 mod choice;
