@@ -18,7 +18,8 @@
 //! - the first who looks has figures of a short window, whoever looks on those since the answer before
 //!   (`two_answers_make_a_window`), and on a slow link the window is longer (`a_slow_link_has_a_longer_window`);
 //! - a device that does not answer is not asked again at once, and holds up nobody else
-//!   (`who_does_not_answer_is_left_alone`); one that is busy is asked until it answers
+//!   (`who_does_not_answer_is_left_alone`), however many of them there are, once they have been asked
+//!   (`many_who_do_not_answer_hold_up_nobody_else`); one that is busy is asked until it answers
 //!   (`who_is_busy_is_asked_again`);
 //! - what one device said is nothing of the next one of its name (`a_later_device_of_a_name_is_another_one`);
 //! - what is kept of all devices has a bound, and goes with time
@@ -60,6 +61,10 @@ const FAILED: Duration = Duration::from_secs(5);
 const BUSY: Duration = Duration::from_millis(100);
 /// So many devices are asked at a time; each may say some megabytes before it is heard out.
 const ASKED_MAX: usize = 64;
+/// And so many of those who were asked in vain last: each may be asked for as long as it may take.
+const DOUBTFUL_ASKED_MAX: usize = 8;
+/// How long one that failed is among those.
+const DOUBTED: Duration = Duration::from_secs(600);
 /// What all answers that are kept may take: those of some hundred thousand containers. Of whom there is no room for,
 /// each question is the first.
 const KEPT_BYTES_MAX: usize = 64 << 20;
@@ -77,6 +82,8 @@ pub(crate) struct Samples {
     streams: Arc<dyn SpokeStreams>,
     clock: Arc<dyn Clock>,
     turns: Semaphore,
+    /// Of those who were asked in vain last.
+    doubtful_turns: Semaphore,
     devices: Mutex<Devices>,
     kept: Arc<AtomicUsize>,
 }
@@ -92,6 +99,8 @@ struct Devices {
 struct Known {
     newest: Option<Kept>,
     failed: Option<Instant>,
+    /// It was asked, and nothing has come, be it because nobody waited for it.
+    doubtful: bool,
 }
 
 /// An answer that is counted as long as it is kept.
@@ -123,7 +132,7 @@ impl Known {
     }
 
     fn says_nothing(&self) -> bool {
-        self.younger(KEPT).is_none() && !self.is_left_alone()
+        self.younger(KEPT).is_none() && self.failed.is_none_or(|at| DOUBTED <= at.elapsed())
     }
 }
 
@@ -131,8 +140,9 @@ impl Samples {
     /// Of the devices that are reached by these.
     pub(crate) fn new(streams: Arc<dyn SpokeStreams>, clock: Arc<dyn Clock>) -> Self {
         let devices = Devices { all: HashMap::new(), swept: Instant::now() };
-        let (turns, devices) = (Semaphore::new(ASKED_MAX), Mutex::new(devices));
-        Self { streams, clock, turns, devices, kept: Arc::default() }
+        let [turns, doubtful_turns] = [ASKED_MAX, DOUBTFUL_ASKED_MAX].map(Semaphore::new);
+        let (devices, kept) = (Mutex::new(devices), Arc::default());
+        Self { streams, clock, turns, doubtful_turns, devices, kept }
     }
 
     /// What the device says, with a window; `None` when it does not answer.
@@ -147,10 +157,7 @@ impl Samples {
             return None;
         }
         match self.measure(spoke, &mut known).await {
-            Ok(sample) => {
-                known.failed = None;
-                Some(sample)
-            }
+            Ok(sample) => Some(sample),
             Err(error) => {
                 debug!(cluster = spoke.as_str(), %error, "a device tells no figures");
                 known.failed = Some(Instant::now());
@@ -167,48 +174,52 @@ impl Samples {
         let before = match known.younger(KEPT) {
             Some(before) => before,
             None => {
-                let first = self.ask(spoke, None).await?;
+                let first = self.ask(spoke, known, None).await?;
                 self.keep(known, &first);
                 first
             }
         };
         let Asked { at, took } = before.asked;
         sleep_until(at + (WINDOW_TO_ANSWER * took).clamp(WINDOW.0, WINDOW.1)).await;
-        let sample = self.ask(spoke, Some(&before)).await?;
+        let sample = self.ask(spoke, known, Some(&before)).await?;
         self.keep(known, &sample);
         Ok(sample)
     }
 
-    /// Asks, when it is this device's turn.
+    /// Asks, when it is this device's turn, which it has while it is asked and no longer.
     async fn ask(
         &self,
         spoke: &ClusterName,
+        known: &mut Known,
         before: Option<&Sample>,
     ) -> Result<Arc<Sample>, ApiError> {
-        let _turn = self.turns.acquire().await.map_err(ApiError::internal)?;
-        let answer = timeout(ANSWER_MAX, self.answer(spoke, before)).await;
-        answer.unwrap_or_else(|_| {
-            let text = format!("the spoke {spoke} takes too long to tell its figures");
-            Err(ApiError::new(504, "Timeout", text))
-        })
-    }
-
-    async fn answer(
-        &self,
-        spoke: &ClusterName,
-        before: Option<&Sample>,
-    ) -> Result<Arc<Sample>, ApiError> {
+        let (was_doubtful, mut left) = (known.doubtful, ANSWER_MAX);
+        let turns = if was_doubtful { &self.doubtful_turns } else { &self.turns };
         loop {
+            let turn = turns.acquire().await.map_err(ApiError::internal)?;
             let began = Instant::now();
-            match self.streams.figures(spoke).await {
+            // Until there is an answer: whoever asks may go away before.
+            known.doubtful = true;
+            if was_doubtful {
+                known.failed = Some(began);
+            }
+            let told = timeout(left, self.streams.figures(spoke)).await;
+            drop(turn);
+            let took = began.elapsed();
+            match told {
                 // It tells them to one at a time, and may have somebody else.
-                Err(error) if error.code == 429 => sleep(BUSY).await,
-                told => {
-                    let took = began.elapsed();
+                Ok(Err(error)) if error.code == 429 && took + BUSY < left => {
+                    sleep(BUSY).await;
+                    left -= took + BUSY;
+                }
+                Ok(told) => {
                     let asked = Asked { at: began + took / 2, took };
                     let when = (asked, self.clock.unix_seconds());
-                    return Ok(Arc::new(Sample::read(told?, spoke, when, before)));
+                    let sample = Arc::new(Sample::read(told?, spoke, when, before));
+                    (known.failed, known.doubtful) = (None, false);
+                    return Ok(sample);
                 }
+                Err(_) => return Err(too_late(spoke)),
             }
         }
     }
@@ -236,4 +247,9 @@ impl Samples {
         }
         devices.all.entry(device.clone()).or_default().clone()
     }
+}
+
+fn too_late(spoke: &ClusterName) -> ApiError {
+    let text = format!("the spoke {spoke} takes too long to tell its figures");
+    ApiError::new(504, "Timeout", text)
 }

@@ -6,6 +6,7 @@ use freewheel_hub_objects::clock::SystemClock;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_link::figures::{ContainerUseV1, DeviceV1, Figures, PodUseV1};
 use freewheel_link::transport::Stream;
+use futures::FutureExt as _;
 use tokio::time::{advance, timeout};
 
 use super::*;
@@ -61,10 +62,10 @@ impl SpokeStreams for Devices {
         Ok(())
     }
 
-    /// One called `silent` says nothing.
+    /// Those called `silent` say nothing.
     async fn figures(&self, spoke: &ClusterName) -> Result<Vec<Figures>, ApiError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        if spoke.as_str() == "silent" {
+        if spoke.as_str().starts_with("silent") {
             return std::future::pending().await;
         }
         if 0 < self.busy.load(Ordering::SeqCst) {
@@ -182,6 +183,34 @@ async fn who_does_not_answer_is_left_alone() {
     advance(FAILED).await;
     assert!(samples.newest(&silent).await.is_none());
     devices.were_asked(4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_who_do_not_answer_hold_up_nobody_else() {
+    let (devices, samples) = made(Devices::default());
+    let (all, pi) = ((0..200).map(|at| named(&format!("silent-{at}"))), named("pi-7"));
+    let all: Vec<_> = all.collect();
+    let silent = || futures::future::join_all(all.iter().map(|one| samples.newest(one)));
+    // Nobody waits for the last ones of them.
+    assert!(timeout(secs(18), silent()).await.is_err());
+    devices.were_asked(200);
+    advance(FAILED).await;
+    let began = Instant::now();
+    let other = async {
+        assert!(samples.newest(&pi).await.is_some());
+        began.elapsed()
+    };
+    let (nothing, other) = tokio::join!(timeout(secs(8), silent()), other);
+    assert!(nothing.is_err(), "they have few turns");
+    assert_eq!(other, secs(1));
+    // Who was asked again in vain is left alone, also when nobody has waited for it.
+    let mut left_alone = 0;
+    for one in &all {
+        // Each has a turn of the runtime's.
+        tokio::task::yield_now().await;
+        left_alone += usize::from(samples.newest(one).now_or_never().is_some());
+    }
+    assert_eq!(left_alone, 2 * DOUBTFUL_ASKED_MAX);
 }
 
 #[tokio::test(start_paused = true)]
