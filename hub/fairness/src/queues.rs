@@ -15,7 +15,8 @@
 //! - of two queues that always have something waiting each has half, however many wait in them, and however wide and
 //!   long their requests are (`queues_share_the_seats`);
 //! - who asks for little for long has no more for it later: no request begins before it has come
-//!   (`who_asks_for_little_for_long_gains_no_credit`);
+//!   (`who_asks_for_little_for_long_gains_no_credit`), also while somebody waits who may have no more seats
+//!   (`who_may_have_no_more_seats_does_not_stop_time`);
 //! - a request that takes more seats than are free is waited for: none that came later goes before it for ever
 //!   (`a_wide_request_has_its_turn`);
 //! - a queue takes so many and no more (`a_full_queue_refuses`); where there is none, nobody waits
@@ -84,6 +85,8 @@ struct Queue {
     seats_waited_for: u64,
     seats_in_use: u64,
     served: usize,
+    /// When those that are served began, of each of their seats, in seconds.
+    since: f64,
     /// When its next request begins, in virtual time.
     begins: f64,
 }
@@ -115,6 +118,12 @@ const fn real(number: u64) -> f64 {
 }
 
 impl Queue {
+    /// When its next request begins if those that are served end now.
+    fn would_begin(&self, now: Duration) -> f64 {
+        let took = real(self.seats_in_use) * (now.as_secs_f64() - ASSUMED.as_secs_f64());
+        self.begins + (took - self.since).max(0.0)
+    }
+
     /// A queue that never gets empty, and uses less than its part, would fall behind virtual time for ever, and then go
     /// before all others until it has caught up.
     fn begin_no_earlier_than_it_came(&mut self) {
@@ -219,7 +228,7 @@ impl Queues {
             return;
         }
         while self.seats_in_use < u64::from(self.limit)
-            && let Some((at, earliest)) = self.next()
+            && let Some((at, earliest)) = self.next(now)
             && let Some(queue) = self.queues.get_mut(&at)
             && let Some(Waiting { number, width, .. }) = queue.waiting.front().copied()
         {
@@ -231,6 +240,7 @@ impl Queues {
             queue.waiting.pop_front();
             self.virtual_time = self.virtual_time.max(earliest);
             queue.served += 1;
+            queue.since += seat_seconds(width, now);
             queue.begins += seat_seconds(width, ASSUMED);
             queue.begin_no_earlier_than_it_came();
             (queue.seats_waited_for, queue.seats_in_use) =
@@ -247,17 +257,20 @@ impl Queues {
     }
 
     /// Of those whose oldest request may have its seats, the queue where it would be done first; of several the next one
-    /// round. And when the first of all that wait would begin, of those as well who may have no more seats.
-    fn next(&self) -> Option<(u32, f64)> {
+    /// round. And when the first of all that wait would begin, of those as well who may have no more seats. Those are told by
+    /// what they use until now: time would stand still for as long as their clients are slow, and who comes later would go
+    /// before those who were served meanwhile.
+    fn next(&self, now: Duration) -> Option<(u32, f64)> {
         let (mut best, mut earliest): (Option<(f64, u32)>, _) = (None, f64::INFINITY);
         let behind = self.queues.range(self.last.saturating_add(1)..);
         for (at, queue) in behind.chain(self.queues.range(..=self.last)) {
             let Some(Waiting { number, width, .. }) = queue.waiting.front() else { continue };
-            earliest = earliest.min(queue.begins);
             let flow = self.requests.get(number).map_or(0, |place| place.flow);
             if !self.may_have(flow, *width) {
+                earliest = earliest.min(queue.would_begin(now));
                 continue;
             }
+            earliest = earliest.min(queue.begins);
             let done = queue.begins + seat_seconds(*width, ASSUMED);
             if best.is_none_or(|(first, _)| done < first) {
                 best = Some((done, *at));
@@ -286,6 +299,7 @@ impl Queues {
         {
             if let Some(since) = place.since {
                 queue.served -= 1;
+                queue.since -= seat_seconds(place.width, since);
                 queue.seats_in_use -= seats;
                 let took = now.saturating_sub(since);
                 queue.begins +=

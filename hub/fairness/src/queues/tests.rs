@@ -113,6 +113,45 @@ fn who_asks_for_little_for_long_gains_no_credit() {
 }
 
 #[test]
+fn who_may_have_no_more_seats_does_not_stop_time() {
+    let (mut queues, mut granted) = (queues(100, 10_000), Vec::new());
+    let (second, mut whose) = (Duration::from_secs(1), BTreeMap::new());
+    let mut ask = |queues: &mut Queues, now, flow: u64, count| {
+        for _ in 0..count {
+            let number = whose.len() as u64;
+            whose.insert(number, flow);
+            queues.ask(now, (number, flow), 1).unwrap();
+        }
+    };
+    // Flow 1 has what it may have for ten minutes and asks for more; flow 2 uses what is left.
+    ask(&mut queues, Duration::ZERO, 1, 200);
+    queues.serve(Duration::ZERO, &mut granted);
+    assert_eq!(granted.len(), 75);
+    ask(&mut queues, Duration::ZERO, 2, 5_000);
+    let mut live = Vec::new();
+    for at in 0..600 {
+        granted.clear();
+        live.drain(..).for_each(|one| assert!(queues.leave(at * second, one).is_some()));
+        queues.serve(at * second, &mut granted);
+        live.extend(&granted);
+    }
+    // Then it goes, and another one comes.
+    ask(&mut queues, 600 * second, 3, 3_000);
+    (0..200).for_each(|one| assert!(queues.leave(600 * second, one).is_some()));
+    assert_eq!(queues.active(), 2);
+    let mut used = BTreeMap::<u64, u32>::new();
+    for at in 600..620 {
+        granted.clear();
+        live.drain(..).for_each(|one| assert!(queues.leave(at * second, one).is_some()));
+        queues.serve(at * second, &mut granted);
+        granted.iter().for_each(|one| *used.entry(whose[one]).or_default() += 1);
+        live.extend(&granted);
+    }
+    let ratio = f64::from(used[&2]) / f64::from(used[&3]);
+    assert!((0.8..1.25).contains(&ratio), "{used:?}");
+}
+
+#[test]
 fn a_wide_request_has_its_turn() {
     let (mut queues, mut granted) = (queues(4, 100), Vec::new());
     queues.ask(Duration::ZERO, (1, 1), 1).unwrap();
