@@ -11,15 +11,20 @@
 //!   (`what_ends_at_once_loses_nothing_while_the_disk_takes_events`);
 //! - what one request loses has no other go on without waiting: only a disk that refuses or stands still does
 //!   (`what_is_lost_beside_a_well_disk_changes_nothing_for_others`);
+//! - a disk that is slow and goes on loses nothing, however long it takes for what is before
+//!   (`a_disk_that_goes_on_is_waited_for`);
 //! - a disk that is full, or stands still, stops nobody: what it does not take is counted and told, and requests go on
 //!   (`a_full_disk_is_counted_and_stops_nobody`, `a_disk_that_stands_still_stops_nobody_for_long`);
-//! - what was taken is written before the log ends (`a_burst_beyond_the_buffer_is_written_whole`).
+//! - what was taken is written before the log ends (`a_burst_beyond_the_buffer_is_written_whole`), or counted as lost
+//!   (`what_is_not_written_at_the_end_is_counted`).
 
 use std::any::Any;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -35,17 +40,19 @@ const BUFFER_BYTES: usize = 16 << 20;
 /// Bytes of events beside them that nobody can wait with: ends of watches, logs and sessions, which may all end at once,
 /// and of requests whose clients have gone. Before, their requests held more than that.
 const UNWAITED_BYTES_MAX: usize = 128 << 20;
-/// How long a request waits for room. A disk that writes makes some in milliseconds.
+/// How long a request waits for the disk to write something; for room as long as it does.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Most that is written at once.
 const BATCH_BYTES: usize = 256 << 10;
-/// How long whoever ends the log waits for the writer.
-const DRAIN_MAX: Duration = Duration::from_secs(3);
+/// How long whoever ends the log waits for the disk to write something, and for all of it: whoever stops the hub does not
+/// wait for much longer.
+const DRAIN_MAX: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(20));
 
 /// What became of events.
 #[derive(Debug, Default)]
 pub struct Counts {
     events: AtomicU64,
+    written: AtomicU64,
     lost: AtomicU64,
     /// The disk refuses, or stands still, and that was told.
     failing: AtomicBool,
@@ -66,6 +73,10 @@ impl Counts {
         self.lost.load(Ordering::Relaxed)
     }
 
+    fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
     fn loses(&self, events: u64, why: &str) {
         self.lost.fetch_add(events, Ordering::Relaxed);
         if !self.failing.swap(true, Ordering::Relaxed) {
@@ -83,7 +94,8 @@ impl Counts {
         }
     }
 
-    fn takes(&self) {
+    fn takes(&self, events: u64) {
+        self.written.fetch_add(events, Ordering::Relaxed);
         self.crowded.store(false, Ordering::Relaxed);
         if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
             info!(lost = self.lost(), "the audit log takes events again");
@@ -147,12 +159,24 @@ impl AuditLog {
     /// waits for it: who found out has done so for all.
     pub async fn write(&self, line: Vec<u8>) {
         self.counts.events.fetch_add(1, Ordering::Relaxed);
-        let is_failing = self.counts.failing.load(Ordering::Relaxed);
-        let patience = if is_failing { Duration::ZERO } else { ROOM_WAIT_MAX };
-        let room = self.room.clone().acquire_many_owned(room_of(&line));
-        match timeout(patience, room).await {
-            Ok(Ok(room)) => self.send(line, room, None),
-            Ok(Err(_)) | Err(_) => self.counts.loses(1, "the disk stands still"),
+        match self.room_for(&line).await {
+            Some(room) => self.send(line, room, None),
+            None => self.counts.loses(1, "the disk stands still"),
+        }
+    }
+
+    /// Waits for it for as long as the disk goes on: what is before may be much.
+    async fn room_for(&self, line: &[u8]) -> Option<OwnedSemaphorePermit> {
+        let mut room = pin!(self.room.clone().acquire_many_owned(room_of(line)));
+        loop {
+            let (seen, is_failing) =
+                (self.counts.written(), self.counts.failing.load(Ordering::Relaxed));
+            let patience = if is_failing { Duration::ZERO } else { ROOM_WAIT_MAX };
+            match timeout(patience, &mut room).await {
+                Ok(room) => return room.ok(),
+                Err(_) if is_failing || self.counts.written() == seen => return None,
+                Err(_) => {}
+            }
         }
     }
 
@@ -184,7 +208,20 @@ impl AuditLog {
 impl Drop for AuditLog {
     fn drop(&mut self) {
         self.lines = None;
-        let _ = self.ended.lock().recv_timeout(DRAIN_MAX);
+        let (began, ended) = (Instant::now(), self.ended.lock());
+        let mut seen = self.counts.written();
+        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(DRAIN_MAX.0) {
+            let written = self.counts.written();
+            if written == seen || DRAIN_MAX.1 <= began.elapsed() {
+                break;
+            }
+            seen = written;
+        }
+        let known = self.counts.written() + self.counts.lost();
+        let left = self.counts.events().saturating_sub(known);
+        if left != 0 {
+            self.counts.loses(left, "the disk was too slow for what there was at the end");
+        }
     }
 }
 
@@ -210,7 +247,7 @@ impl<W: FnMut(&[u8], Timestamp) -> io::Result<()>> Writer<W> {
                 rooms.push((room, held));
             }
             match (self.write)(&batch, Timestamp::now()) {
-                Ok(()) => self.counts.takes(),
+                Ok(()) => self.counts.takes(rooms.len() as u64),
                 Err(error) => self.counts.loses(rooms.len() as u64, &error.to_string()),
             }
         }
@@ -317,8 +354,56 @@ mod tests {
         let counts = log.counts().clone();
         drop(log);
         assert_eq!((counts.events(), counts.lost()), (1_000, 1_000));
-        counts.takes();
+        counts.takes(0);
         assert!(!counts.failing.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_goes_on_is_waited_for() {
+        let (goes_on, waits) = std::sync::mpsc::channel::<()>();
+        let log = AuditLog::over(move |_, _| {
+            let _ = waits.recv();
+            Ok(())
+        });
+        let log = Arc::new(log.unwrap());
+        let (counts, line) = (log.counts().clone(), vec![b'x'; 1 << 20]);
+        // They are before those that fill the buffer, and the disk takes one of them in four seconds.
+        (0..3).for_each(|_| log.write_now(line.clone(), None));
+        for _ in 0..16 {
+            log.write(line.clone()).await;
+        }
+        let (waiting, mebibyte) = (log.clone(), line.clone());
+        let waiting = tokio::spawn(async move { waiting.write(mebibyte).await });
+        for written in 1..=3 {
+            tokio::time::advance(Duration::from_secs(4)).await;
+            goes_on.send(()).unwrap();
+            while counts.written() < written {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!((counts.lost(), waiting.is_finished()), (0, false));
+        goes_on.send(()).unwrap();
+        while !waiting.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        drop(goes_on);
+        drop(Arc::into_inner(log).unwrap());
+        assert_eq!((counts.events(), counts.written(), counts.lost()), (20, 20, 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_written_at_the_end_is_counted() {
+        let (moves, stands) = std::sync::mpsc::channel::<()>();
+        let log = AuditLog::over(move |_, _| {
+            let _ = stands.recv();
+            Ok(())
+        })
+        .unwrap();
+        (0..7).for_each(|_| log.write_now(vec![b'x'; 1 << 20], None));
+        let counts = log.counts().clone();
+        drop(log);
+        assert_eq!((counts.events(), counts.lost()), (7, 7));
+        drop(moves);
     }
 
     #[tokio::test(start_paused = true)]
