@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use freewheel_hub_schema::error::ApiError;
 use http::header::{CONTENT_LENGTH, HeaderValue};
-use http::response::Parts;
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -27,12 +27,11 @@ use tracing::Instrument as _;
 
 use crate::authn::Proven;
 use crate::body::Body;
-use crate::connection_slots::unread_window::InWindow;
-use crate::connection_slots::{ConnectionPermit, ConnectionSlot};
+use crate::connection_slots::ConnectionPermit;
 use crate::context::Hub;
 use crate::dispatch::{self, KnownBy};
 use crate::flow::shares::Sharer;
-use crate::memory_account::Held;
+use crate::memory_account::{Held, MemoryAccount};
 use crate::piece::BRIEF_ANSWER_BYTES;
 use crate::registry::LoggedIn;
 use crate::request_body::RequestBody;
@@ -54,10 +53,11 @@ pub(crate) async fn answer(
     let (parts, incoming) = request.into_parts();
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
     let backlog = &place.slot.backlog;
-    let room = room(&place.slot, &parts, http2.then_some(&incoming));
-    let (heading, window, no_room) = match room {
-        Ok((heading, window)) => (heading.map(Arc::new), window, None),
-        Err(error) => (None, None, Some(error)),
+    let account = &backlog.account;
+    let window = http2.then(|| place.slot.window.hold(account, &incoming)).flatten();
+    let (heading, no_room) = match room(account, &parts) {
+        Ok(heading) => (heading.map(Arc::new), None),
+        Err(error) => (None, Some(error)),
     };
     let (received, rest) = RequestBody::new(incoming, window, place.slot.clone());
     let (mut seen, mut trail) = (hub.meters.begin(&parts.method), Trail::of(&parts, from));
@@ -102,22 +102,19 @@ fn note_login(place: &ConnectionPermit, response: &Response<Body>) {
     }
 }
 
-/// Room for what comes before a request's body, and for what the transport keeps of that. It is there already: who waits
-/// for room would keep it on nobody's account meanwhile.
-fn room(
-    slot: &ConnectionSlot,
-    parts: &http::request::Parts,
-    incoming: Option<&Incoming>,
-) -> Result<(Option<Held>, Option<InWindow>), ApiError> {
-    let (account, bytes) = (&slot.backlog.account, heading(parts));
-    let window = incoming.map(|body| slot.window.hold(account, body)).transpose()?.flatten();
+/// Room for what comes before a request's body. It is there already: who waits for room would keep it on nobody's account
+/// meanwhile.
+fn room(account: &Arc<MemoryAccount>, parts: &Parts) -> Result<Option<Held>, ApiError> {
+    let bytes = heading(parts);
+    if bytes <= BRIEF_ANSWER_BYTES {
+        return Ok(None);
+    }
     // What is read of it takes as much again.
-    let held = if bytes <= BRIEF_ANSWER_BYTES { None } else { account.hold_now(2 * bytes)? };
-    Ok((held, window))
+    Ok(account.hold_now(2 * bytes)?.map(Held::for_heading))
 }
 
 /// Bytes of what comes before a request's body, some of them twice: much of it is looked at again later.
-fn heading(parts: &http::request::Parts) -> usize {
+fn heading(parts: &Parts) -> usize {
     let path = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
     let fields = parts.headers.iter().map(|(name, value)| 64 + name.as_str().len() + value.len());
     2 * path + fields.sum::<usize>()
@@ -145,7 +142,7 @@ fn is_bodiless(status: StatusCode) -> bool {
 }
 
 /// HEAD tells how long the body would have been; other answers without a body have no length.
-fn say_length(parts: &mut Parts, body: &Body, head: bool) {
+fn say_length(parts: &mut http::response::Parts, body: &Body, head: bool) {
     if is_bodiless(parts.status) {
         parts.headers.remove(CONTENT_LENGTH);
     } else if head && let Some(length) = body.size_hint().exact().filter(|length| 0 < *length) {

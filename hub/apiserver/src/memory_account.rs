@@ -20,6 +20,7 @@
 //!   (`what_is_shared_is_theirs_who_hold_it_in_equal_parts`).
 
 mod all;
+mod portion;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,11 +33,15 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 pub(crate) use all::{ALL_CONNECTIONS_BYTES_MAX, Shared, TotalMemory};
+use portion::Portion;
 
 /// Bytes that one connection may make the hub hold.
 pub(crate) const CONNECTION_BYTES_MAX: usize = 16 << 20;
 /// The part of it for what is asked for before it is there.
 const CONNECTION_BODY_BYTES_MAX: usize = 12 << 20;
+/// The most that one request takes for its body and its answer, which is enough for any: its connection holds as well
+/// what it was asked with and what the transport keeps of its body, and it would wait for itself.
+const REQUEST_BYTES_MAX: usize = CONNECTION_BODY_BYTES_MAX - (512 << 10);
 /// How long a request waits for its part: clients give up after half a minute.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How often who waits for other connections looks again. To wake all of them for every byte would cost more.
@@ -48,7 +53,9 @@ pub(crate) struct MemoryAccount {
     /// What of it others may hold as well.
     shared: Mutex<Pieces>,
     /// The part of it that is for bodies on their way.
-    coming: AtomicUsize,
+    coming: Arc<AtomicUsize>,
+    /// The part of it that requests were asked with.
+    headings: Arc<AtomicUsize>,
     all: Arc<TotalMemory>,
     asks: Queue,
     pieces: Queue,
@@ -82,19 +89,16 @@ pub(crate) struct Held {
     bytes: usize,
     /// Its number, when others may hold the same bytes: they are counted once for all.
     shared: Option<u64>,
-}
-
-/// A body on its way.
-pub(crate) struct IncomingBody {
-    account: Arc<MemoryAccount>,
-    bytes: usize,
+    /// It is for something that nobody takes.
+    portion: Option<Portion>,
 }
 
 impl MemoryAccount {
     pub(crate) fn new(all: Arc<TotalMemory>) -> Arc<Self> {
         let (asks, pieces) = (Queue::default(), Queue::default());
-        let ([held, coming], shared) = ([(); 2].map(|()| AtomicUsize::new(0)), Mutex::default());
-        Arc::new(Self { held, shared, coming, all, asks, pieces })
+        let (held, shared) = (AtomicUsize::new(0), Mutex::default());
+        let [coming, headings] = [(); 2].map(|()| Arc::default());
+        Arc::new(Self { held, shared, coming, headings, all, asks, pieces })
     }
 
     pub(crate) fn held(&self) -> usize {
@@ -110,9 +114,8 @@ impl MemoryAccount {
     }
 
     /// So many bytes of what is held are for a body that is on its way, until this is dropped.
-    pub(crate) fn coming(self: &Arc<Self>, bytes: usize) -> IncomingBody {
-        self.coming.fetch_add(bytes, Ordering::Relaxed);
-        IncomingBody { account: self.clone(), bytes }
+    pub(crate) fn coming(&self, bytes: usize) -> Portion {
+        Portion::of(&self.coming, bytes)
     }
 
     /// What is held for bodies on their way.
@@ -120,24 +123,29 @@ impl MemoryAccount {
         self.coming.load(Ordering::Relaxed)
     }
 
+    /// What is held of that which requests were asked with.
+    pub(crate) fn headings(&self) -> usize {
+        self.headings.load(Ordering::Relaxed)
+    }
+
     /// Waits for so many bytes; the most that there is is enough for anything.
     pub(crate) async fn hold(self: &Arc<Self>, bytes: usize) -> Result<Option<Held>, ApiError> {
         if bytes == 0 {
             return Ok(None);
         }
-        let bytes = bytes.min(CONNECTION_BODY_BYTES_MAX);
+        let bytes = bytes.min(REQUEST_BYTES_MAX);
         if self.take(bytes).is_err()
             && timeout(ROOM_WAIT_MAX, self.until_it_fits(bytes)).await.is_err()
         {
             return Err(too_much(self.all.lacks(bytes)));
         }
-        Ok(Some(Held { account: self.clone(), bytes, shared: None }))
+        Ok(Some(Held::of(self, bytes)))
     }
 
     /// The same at once, or not at all.
     pub(crate) fn hold_now(self: &Arc<Self>, bytes: usize) -> Result<Option<Held>, ApiError> {
         match self.take(bytes) {
-            Ok(()) => Ok(Some(Held { account: self.clone(), bytes, shared: None })),
+            Ok(()) => Ok(Some(Held::of(self, bytes))),
             Err(full) => Err(too_much(matches!(full, Full::All))),
         }
     }
@@ -193,7 +201,7 @@ impl MemoryAccount {
     pub(crate) fn piece(self: &Arc<Self>, bytes: usize) -> Held {
         self.held.fetch_add(bytes, Ordering::SeqCst);
         self.all.add(bytes);
-        Held { account: self.clone(), bytes, shared: None }
+        Held::of(self, bytes)
     }
 
     /// A piece that others may hold as well.
@@ -205,11 +213,40 @@ impl MemoryAccount {
         let number = shared.next;
         shared.of.insert(number, what.clone());
         drop(shared);
-        Held { account: self.clone(), bytes: what.bytes(), shared: Some(number) }
+        let mut held = Held::of(self, what.bytes());
+        held.shared = Some(number);
+        held
     }
 }
 
 impl Held {
+    fn of(account: &Arc<MemoryAccount>, bytes: usize) -> Self {
+        Self { account: account.clone(), bytes, shared: None, portion: None }
+    }
+
+    /// It is for what a request was asked with.
+    pub(crate) fn for_heading(mut self) -> Self {
+        self.portion = Some(Portion::of(&self.account.headings, self.bytes));
+        self
+    }
+
+    /// It is for bodies that are on their way.
+    pub(crate) fn for_bodies(mut self) -> Self {
+        self.portion = Some(Portion::of(&self.account.coming, self.bytes));
+        self
+    }
+
+    /// Takes as much as is there already, or comes whatever happens.
+    pub(crate) fn grow_to(&mut self, bytes: usize) {
+        let more = bytes.saturating_sub(self.bytes);
+        self.account.held.fetch_add(more, Ordering::SeqCst);
+        self.account.all.add(more);
+        self.bytes += more;
+        if let Some(portion) = &mut self.portion {
+            portion.grow(more);
+        }
+    }
+
     /// Takes as much as it turned out to need, at once or not at all.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
         let more = bytes.saturating_sub(self.bytes);
@@ -225,7 +262,7 @@ impl Held {
     pub(crate) fn split(&mut self, bytes: usize) -> Self {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
-        Self { account: self.account.clone(), bytes, shared: None }
+        Self::of(&self.account, bytes)
     }
 
     /// The same, and what it lacks of that beside it: the bytes are there already.
@@ -270,12 +307,6 @@ impl Drop for Held {
             shared.forget_piece();
         }
         self.give_back(self.bytes);
-    }
-}
-
-impl Drop for IncomingBody {
-    fn drop(&mut self) {
-        self.account.coming.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -333,14 +364,15 @@ mod tests {
     async fn what_a_connection_holds_is_bounded_and_comes_back() {
         let account = account();
         let mut most = at_once(&account, 100 << 20).unwrap();
+        let heading = account.hold_now(CONNECTION_BODY_BYTES_MAX - REQUEST_BYTES_MAX).unwrap();
         assert!(account.hold(0).await.unwrap().is_none(), "nothing needs nothing");
         let refused = account.hold(1).await.err().unwrap();
         assert_eq!((refused.code, refused.reason), (429, "TooManyRequests"));
         assert!(refused.message.contains("this connection"), "{refused}");
         assert!(account.has_room(), "for pieces there is always some");
-        most.shrink(CONNECTION_BODY_BYTES_MAX - 1);
+        most.shrink(REQUEST_BYTES_MAX - 1);
         let rest = at_once(&account, 1).expect("at once");
-        drop((most, rest));
+        drop((most, rest, heading));
         assert!(at_once(&account, CONNECTION_BODY_BYTES_MAX).is_some());
         assert_eq!((account.held(), account.all.held()), (0, 0));
     }

@@ -45,8 +45,12 @@ async fn answered(
     let wires = (media::body_wire(context.header(&CONTENT_TYPE))?, out.wire);
     let (slot, comes) = (context.incoming.slot().clone(), body::declared(context.incoming));
     let mut held = slot.backlog.hold(context.trail.copies() * comes).await?;
-    let _comes = slot.backlog.account.coming(comes);
+    let coming = slot.backlog.account.coming(comes);
     let body = body::read(context.incoming).await?;
+    drop(coming);
+    if let Some(held) = &mut held {
+        held.shrink(context.trail.copies() * body.len());
+    }
     context.trail.takes(Some(wires.0), &body, held.as_mut());
     let hub = &context.hub;
     let asks = Asks { authorizers: &hub.authorizers, bearers: &hub.bearers, user, cluster };

@@ -162,13 +162,17 @@ async fn body_of(
         // It may be another encoding's, or there in two.
         call.hub.server.objects.get(&call.object_ref()).map_or(0, |it| 2 * it.object.body.len())
     };
-    let held = call.slot.backlog.hold(copies * comes + answered).await?;
+    let mut held = call.slot.backlog.hold(copies * comes + answered).await?;
     let body = if reads {
         bytes::Bytes::new()
     } else {
         let _comes = call.slot.backlog.account.coming(comes);
         body::read(incoming).await?
     };
+    // Of one whose length nobody told it was as much as may come.
+    if let Some(held) = &mut held {
+        held.shrink(copies * body.len() + answered);
+    }
     if !reads || held.is_some() {
         // It may have taken minutes.
         call.check_still()?;

@@ -30,7 +30,7 @@ use tracing::{debug, info, warn};
 
 use crate::authn::Proven;
 use crate::authz;
-use crate::connection_slots::unread_window::WINDOW_BYTES;
+use crate::connection_slots::unread_window::{OF_STRANGERS, OF_THE_KNOWN};
 use crate::connection_slots::{ConnectionPermit, ConnectionSlot, ConnectionSlots};
 use crate::context::{Hub, Server};
 use crate::edge;
@@ -110,8 +110,6 @@ impl Limits {
     }
 }
 
-/// What strangers may make us hold of a body on one HTTP/2 connection: it is never read.
-const STRANGER_WINDOW_BYTES: u32 = 64 * 1024;
 /// For an idle client to take leave.
 const IDLE_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -230,7 +228,7 @@ impl Connection {
         });
         let stream = TokioIo::new(stream);
         let outcome = if is_http2 {
-            let connection = self.http2(known).serve_connection(stream, service);
+            let connection = self.http2(known, &place.slot).serve_connection(stream, service);
             let end = http2::Connection::graceful_shutdown;
             attend(&self.limits, self.hub.stop.begun(), &place.slot, connection, end).await
         } else {
@@ -255,8 +253,10 @@ impl Connection {
         builder
     }
 
-    fn http2(&self, known: bool) -> http2::Builder<Streams> {
+    fn http2(&self, known: bool, slot: &ConnectionSlot) -> http2::Builder<Streams> {
         let limits = &self.limits;
+        let windows = if known { OF_THE_KNOWN } else { OF_STRANGERS };
+        slot.window.opens(windows);
         let mut builder = http2::Builder::new(Streams);
         builder
             .timer(TokioTimer::new())
@@ -264,9 +264,9 @@ impl Connection {
             .max_header_list_size(limits.header_bytes)
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20))
-            .adaptive_window(false);
-        let window = if known { WINDOW_BYTES } else { STRANGER_WINDOW_BYTES };
-        builder.initial_stream_window_size(window).initial_connection_window_size(window);
+            .adaptive_window(false)
+            .initial_stream_window_size(windows.body)
+            .initial_connection_window_size(windows.connection);
         builder
     }
 }

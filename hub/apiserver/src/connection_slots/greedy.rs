@@ -4,7 +4,9 @@
 //! - it is who would take longest to take what is held for them, at the pace of the last second, and as many as it
 //!   takes to be an eighth below the bound (`who_takes_longest_to_take_what_is_held_is_greedy`). Of what they share
 //!   with others their part counts (`who_keeps_what_was_shared_goes_and_nobody_else`), and what they send for no more
-//!   than the bodies that they are sending (`who_shares_and_who_sends_is_told_from_who_takes_nothing`). Who shares
+//!   than the bodies that they are sending (`who_shares_and_who_sends_is_told_from_who_takes_nothing`), what the
+//!   transport keeps of those among them; what they asked with counts little, as nobody can take it
+//!   (`who_sends_slowly_and_who_watches_stay_before_who_takes_slowly`). Who shares
 //!   gives back nothing before the last of them goes: a moment later the next ones do
 //!   (`however_many_keep_the_same_all_of_them_go`);
 //! - others are let be, and find room (`who_holds_most_and_takes_least_goes_when_all_hold_too_much`).
@@ -20,6 +22,9 @@ use super::{ConnectionSlot, ConnectionSlots};
 
 /// For how long everybody is looked at before somebody goes.
 const OBSERVED_FOR: Duration = Duration::from_secs(1);
+/// Whoever asks for something that lasts is taken to take what it was asked with at this pace: many bytes of that are
+/// greed, those of a long token are none.
+const HEADING_PACE: u64 = 64 << 10;
 /// How soon it shows that it was not enough: who waits looks again several times meanwhile.
 const EVICTION_PAUSE: Duration = Duration::from_millis(200);
 
@@ -60,19 +65,21 @@ impl ConnectionSlots {
             let before = before.get(&slot.number).copied().unwrap_or_default();
             let (now, account) = (slot.traffic(), &slot.backlog.account);
             let (took, sent) = (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1));
-            Load { held: account.own(), took, coming: account.is_coming(), sent, whose: slot }
+            let (coming, headings) = (account.is_coming(), account.headings());
+            Load { held: account.own(), took, coming, sent, headings, whose: slot }
         };
         self.slots().into_iter().map(load).collect()
     }
 }
 
 /// What somebody makes the hub hold, and the bytes that they took meanwhile; the part of it that is for
-/// bodies of theirs which are on their way, and the bytes that they sent.
+/// bodies of theirs which are on their way, and the bytes that they sent; and the part that requests were asked with.
 struct Load<T> {
     held: usize,
     took: u64,
     coming: usize,
     sent: u64,
+    headings: usize,
     whose: T,
 }
 
@@ -81,7 +88,10 @@ impl<T> Load<T> {
     fn time(&self) -> u128 {
         let coming = self.coming.min(self.held);
         let time = |bytes: usize, moved: u64| ((bytes as u128) << 32) / (u128::from(moved) + 1);
-        time(self.held - coming, self.took) + time(coming, self.sent)
+        let headings = self.headings.min(self.held - coming);
+        time(self.held - coming - headings, self.took)
+            + time(coming, self.sent)
+            + time(headings, HEADING_PACE)
     }
 }
 
@@ -111,7 +121,8 @@ mod tests {
     #[test]
     fn who_takes_longest_to_take_what_is_held_is_greedy() {
         let check = |excess, expected: &[&str]| {
-            let load = |whose, held, took| Load { held, took, coming: 0, sent: 0, whose };
+            let load =
+                |whose, held, took| Load { held, took, coming: 0, sent: 0, headings: 0, whose };
             let loads = vec![
                 load("fast", 16 << 20, 8 << 20),
                 load("stuck", 16 << 20, 0),
@@ -128,6 +139,24 @@ mod tests {
         check(16 << 20, &["stuck"]);
         check(17 << 20, &["stuck", "slow"]);
         check(usize::MAX, &["stuck", "slow", "small", "sends", "fast"]);
+    }
+
+    #[test]
+    fn who_sends_slowly_and_who_watches_stay_before_who_takes_slowly() {
+        let window = 256 << 10;
+        let load = |whose, held| Load { held, took: 0, coming: 0, sent: 0, headings: 0, whose };
+        let loads = vec![
+            Load {
+                coming: (3 << 20) + window,
+                sent: 12 << 10,
+                ..load("sends", (3 << 20) + window)
+            },
+            Load { headings: 20 << 10, ..load("watches", 20 << 10) },
+            Load { headings: 12 << 20, ..load("asks with much", 12 << 20) },
+            Load { took: 1 << 10, ..load("slow", 16 << 20) },
+        ];
+        let gone: Vec<_> = greedy(loads, usize::MAX).iter().map(|load| load.whose).collect();
+        assert_eq!(gone, ["slow", "sends", "asks with much", "watches"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,56 +3,73 @@
 //!
 //! Guarantees:
 //! - it is on its connection's account for as long as a body is there that may fill it, once for all of them
-//!   (`bodies_that_wait_are_on_the_account_once`).
+//!   (`bodies_that_wait_are_on_the_account_once`), and as large as that connection has it
+//!   (`strangers_who_send_nothing_leave_room_for_the_known`);
+//! - one body that waits leaves room in it for others
+//!   (`a_body_that_waits_for_a_seat_holds_up_no_other_level_of_its_connection`).
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
-use freewheel_hub_schema::error::ApiError;
 use http_body::Body;
 use parking_lot::Mutex;
 
 use crate::memory_account::{Held, MemoryAccount};
 use crate::piece::BRIEF_ANSWER_BYTES;
 
-/// The window of those whom we know, for one request and for a whole connection. Over a line of 100 ms it lets 2.5 MB
-/// a second through.
-pub(crate) const WINDOW_BYTES: u32 = 256 * 1024;
+/// How much comes before it is read.
+#[derive(Clone, Copy)]
+pub(crate) struct WindowSizes {
+    /// Of one body.
+    pub(crate) body: u32,
+    /// Of all bodies of a connection.
+    pub(crate) connection: u32,
+}
+
+/// For those whom we know. Over a line of 100 ms it lets 2.5 MB a second of one body through; those that wait for their
+/// turn leave room for others, which may be of another priority.
+pub(crate) const OF_THE_KNOWN: WindowSizes =
+    WindowSizes { body: 256 * 1024, connection: 1024 * 1024 };
+/// For strangers: what they send is hardly ever read.
+pub(crate) const OF_STRANGERS: WindowSizes = WindowSizes { body: 64 * 1024, connection: 64 * 1024 };
 
 /// Of one connection.
 #[derive(Default)]
-pub(crate) struct UnreadWindow(Mutex<Weak<Mutex<Held>>>);
+pub(crate) struct UnreadWindow {
+    /// As the connection was opened with, whoever shows to be at its other end later.
+    sizes: OnceLock<WindowSizes>,
+    held: Mutex<Weak<Mutex<Held>>>,
+}
 
 /// One body's part in it.
 pub(crate) type InWindow = Arc<Mutex<Held>>;
 
 impl UnreadWindow {
-    /// A body comes, which may fill it; none that is brief, and none of which all is there.
-    ///
-    /// # Errors
-    /// 429 when there is no room for that.
-    pub(crate) fn hold<B: Body>(
-        &self,
-        account: &Arc<MemoryAccount>,
-        body: &B,
-    ) -> Result<Option<InWindow>, ApiError> {
-        let window = WINDOW_BYTES as usize;
+    /// The connection is opened with these.
+    pub(crate) fn opens(&self, sizes: WindowSizes) {
+        let _ = self.sizes.set(sizes);
+    }
+
+    /// A body comes, which may fill it; none that is brief, and none of which all is there. Its bytes come whether
+    /// there is room for them or not, and who they are from is not known yet: nobody is refused for them, and who makes
+    /// us hold too much has to go.
+    pub(crate) fn hold<B: Body>(&self, account: &Arc<MemoryAccount>, body: &B) -> Option<InWindow> {
+        let WindowSizes { body: most, connection } = *self.sizes.get().unwrap_or(&OF_STRANGERS);
         let length = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
-        let bytes = length.map_or(window, |bytes| bytes.min(window));
+        let bytes = length.map_or(most as usize, |bytes| bytes.min(most as usize));
         if body.is_end_stream() || bytes <= BRIEF_ANSWER_BYTES {
-            return Ok(None);
+            return None;
         }
-        let mut held = self.0.lock();
+        let mut held = self.held.lock();
         if let Some(all) = held.upgrade() {
             let mut all_held = all.lock();
-            let more = window.min(all_held.bytes() + bytes);
-            all_held.grow(more)?;
+            let more = (connection as usize).min(all_held.bytes() + bytes);
+            all_held.grow_to(more);
             drop(all_held);
-            return Ok(Some(all));
+            return Some(all);
         }
-        let Some(first) = account.hold_now(bytes)? else { return Ok(None) };
-        let first = Arc::new(Mutex::new(first));
+        let first = Arc::new(Mutex::new(account.piece(bytes).for_bodies()));
         *held = Arc::downgrade(&first);
-        Ok(Some(first))
+        Some(first)
     }
 }
 
@@ -68,22 +85,34 @@ mod tests {
         let (window, account) = (UnreadWindow::default(), MemoryAccount::new(Arc::default()));
         let comes = |bytes: usize| {
             let body = Full::new(Bytes::from(vec![7; bytes]));
-            window.hold(&account, &body).unwrap()
+            window.hold(&account, &body)
         };
+        window.opens(OF_THE_KNOWN);
         assert!(comes(0).is_none() && comes(BRIEF_ANSWER_BYTES).is_none());
         let first = comes(100_000);
         assert_eq!(account.held(), 100_000);
         let second = comes(100_000);
-        assert_eq!(account.held(), 200_000);
+        assert_eq!((account.held(), account.is_coming()), (200_000, 200_000));
         let many: Vec<_> = (0..1_000).map(|_| comes(100_000)).collect();
-        assert_eq!(account.held(), WINDOW_BYTES as usize);
+        assert_eq!((account.held(), account.is_coming()), (1 << 20, 1 << 20));
         drop((first, many));
-        assert_eq!(account.held(), WINDOW_BYTES as usize, "one may fill it yet");
+        assert_eq!(account.held(), 1 << 20, "one may fill it yet");
         drop(second);
-        assert_eq!(account.held(), 0);
+        assert_eq!((account.held(), account.is_coming()), (0, 0));
         let all = account.hold_now(12 << 20).unwrap();
-        let body = Full::new(Bytes::from(vec![7; 100_000]));
-        assert_eq!(window.hold(&account, &body).err().unwrap().code, 429);
-        drop(all);
+        let more = comes(100_000);
+        assert_eq!(account.held(), (12 << 20) + 100_000, "nobody is refused for it");
+        drop((all, more));
+    }
+
+    #[test]
+    fn a_stranger_s_is_as_large_as_a_stranger_has_it() {
+        let (window, account) = (UnreadWindow::default(), MemoryAccount::new(Arc::default()));
+        window.opens(OF_STRANGERS);
+        let bodies =
+            [(); 3].map(|()| window.hold(&account, &Full::new(Bytes::from(vec![7; 60_000]))));
+        assert_eq!(account.held(), 64 << 10);
+        drop(bodies);
+        assert_eq!(account.held(), 0);
     }
 }

@@ -175,3 +175,29 @@ async fn a_watch_gives_its_seat_back_when_it_has_begun() {
         while watch.brief().await.1 != "late" {}
     }
 }
+
+#[tokio::test]
+async fn a_body_that_waits_for_a_seat_holds_up_no_other_level_of_its_connection() {
+    let hub = hub(200).await;
+    let (admin, greedy) = (hub.admin(), person(&hub, "greedy").line().await);
+    let mut asks = JoinSet::new();
+    for _ in 0..40 {
+        let greedy = greedy.clone();
+        asks.spawn(async move { greedy.post_nothing(MAPS).await });
+    }
+    let waiting = async |least: usize| {
+        let waits = async { while level(&admin, "global-default").await.0 < least {} };
+        timeout(Duration::from_secs(10), waits).await.expect("they wait");
+        level(&admin, "global-default").await.0
+    };
+    let before = waiting(20).await;
+    let line = admin.line().await;
+    let large = json!({"metadata": {"name": "large"}, "data": {"text": "x".repeat(600_000)}});
+    let (other, large) = (line.clone(), large.to_string().into());
+    asks.spawn(async move { other.post_as(("greedy", "people"), MAPS, large).await });
+    waiting(before + 1).await;
+    let lease = json!({"metadata": {"name": "leader"}}).to_string();
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let leads = timeout(Duration::from_secs(5), line.post_of(leases, lease.into())).await;
+    assert_eq!(leads.expect("it needs no seat of theirs").status(), 201);
+}

@@ -502,6 +502,21 @@ impl Line {
         self.0.clone().send_request(request).await.unwrap()
     }
 
+    /// Posts it as somebody else, of these.
+    pub async fn post_as(
+        &self,
+        (user, group): (&str, &str),
+        path: &str,
+        body: Bytes,
+    ) -> http::Response<Incoming> {
+        let request = Request::post(format!("https://localhost{path}"))
+            .header("impersonate-user", user)
+            .header("impersonate-group", group)
+            .body(full(body))
+            .unwrap();
+        self.0.clone().send_request(request).await.unwrap()
+    }
+
     pub async fn watch(&self, path: &str) -> Watcher {
         let response = self.get(path).await;
         assert_eq!(response.status(), 200);

@@ -491,3 +491,31 @@ async fn a_slow_watch_goes_on_from_the_newest_state() {
     assert_eq!(admin.post(MAPS, &last).await.code, 201);
     assert_eq!(event(&mut body, &mut rest).await.1, "last", "nothing comes twice");
 }
+
+#[tokio::test]
+async fn strangers_who_send_nothing_leave_room_for_the_known() {
+    // What all of them together hold would be more than there is, if each were taken for one of the known.
+    let limits = Limits { strangers: 128, held_bytes: 60 * (256 << 10), ..Limits::default() };
+    let hub = Hub::bounded(limits).await;
+    let (line, mut strangers) = (hub.admin().line().await, JoinSet::new());
+    for _ in 0..64 {
+        let stranger = hub.client(None).line().await;
+        let (asked, asks) = tokio::sync::oneshot::channel();
+        strangers.spawn(async move {
+            let mut last = stranger.post_nothing(MAPS).await;
+            let _ = asked.send(());
+            loop {
+                // More often than what is unread of the one before is let go of.
+                sleep(Duration::from_millis(500)).await;
+                let next = stranger.post_nothing(MAPS).await;
+                drop(std::mem::replace(&mut last, next));
+            }
+        });
+        asks.await.unwrap();
+    }
+    for number in 0..20 {
+        let map = json!({"metadata": {"name": format!("m{number}")}, "data": {"text": "x".repeat(10_000)}});
+        let answer = line.post_of(MAPS, map.to_string().into()).await;
+        assert_eq!(answer.status(), 201, "{number}");
+    }
+}
