@@ -2,9 +2,15 @@
 //! running.
 
 use crate::hub::{self, Hub, cluster, condition, get, kind, list};
+use freewheel_hub_controllers::engine::{Client, Controller as _};
+use freewheel_hub_controllers::events::Recorder;
+use freewheel_hub_controllers::namespace::NamespaceDeletion;
 use freewheel_hub_objects::{DeleteOptions, ObjectRef, Propagation, WriteOptions};
 use freewheel_hub_schema::error::ApiError;
-use freewheel_hub_store::Snapshot;
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{Kind, Strategy};
+use freewheel_hub_schema::object::{Header, Key, Object, Resource};
+use freewheel_hub_store::{Event, Operation, Snapshot, Txn};
 use serde_json::{Value, json};
 
 async fn make(hub: &Hub, name: &str) -> Result<(), ApiError> {
@@ -333,5 +339,38 @@ async fn the_object_of_an_address_that_is_held_comes_back() {
     .await;
     hub.delete("services", "default", "web", Propagation::Background).await;
     hub.eventually("it goes with its Service", |s| shown(s).is_none()).await;
+    hub.stop().await;
+}
+
+struct Plain;
+
+impl Strategy for Plain {}
+
+#[tokio::test(start_paused = true)]
+async fn no_namespace_goes_with_an_object_of_its_name() {
+    let hub = Hub::with_spokes(&["pi-1", "pi-2"]).await;
+    let widgets = Resource::new("example.com", "widgets");
+    let own = || Kind::new(Gvk::new("example.com", "v1", "Widget"), "widgets", Plain);
+    for (name, kind) in [("pi-1", own().cluster_scoped()), ("pi-2", own())] {
+        hub.objects.kinds().put(&cluster(name), &widgets, vec![kind]).unwrap();
+    }
+    hub.create("pi-1", "namespaces", "", json!({"metadata": {"name": "prod"}})).await;
+    hub.create("pi-1", "configmaps", "prod", json!({"metadata": {"name": "kept"}})).await;
+    let widget = Key::new(&widgets, &cluster("pi-1"), "", "prod");
+    let finalizers = vec!["example.com/hold".to_owned()];
+    let header = Header { deleting: true, finalizers, ..Header::default() };
+    let object = Object { header, body: "{}".into() };
+    let operations = vec![Operation::Put(widget.clone(), object)];
+    hub.objects.store().commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+    let recorder = Recorder::channel(&hub.objects).0;
+    let client = Client::new(hub.objects.clone(), "namespace-controller", recorder);
+    let controller = NamespaceDeletion::new(client).unwrap();
+    let now = hub.snapshot().get(&widget);
+    let event = Event { revision: hub.snapshot().revision(), now, before: None };
+    for key in controller.keys(&event, &*hub.snapshot()).iter().chain([&widget]) {
+        controller.reconcile(key).await.unwrap();
+        let kept = get(&*hub.snapshot(), "pi-1", "configmaps", "prod", "kept");
+        assert!(kept.is_some(), "{key:?} empties the namespace of its name");
+    }
     hub.stop().await;
 }

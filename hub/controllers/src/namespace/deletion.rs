@@ -3,6 +3,8 @@
 //! Guarantees:
 //! - the namespace goes only when nothing is left in it of any namespaced kind, built in or its cluster's own
 //!   (`a_namespace_goes_with_everything_in_it`, `a_kind_that_comes_at_run_time_is_a_kind_like_any_other`);
+//! - nothing else that goes empties the namespace of its name, whatever another cluster's kind of that storage is
+//!   (`no_namespace_goes_with_an_object_of_its_name`);
 //! - what stands in the way is written in its conditions (`what_remains_is_said`);
 //! - pods go first, so that what guards them outlives them
 //!   (`what_guards_pods_outlives_them_in_a_namespace_that_goes`).
@@ -215,8 +217,11 @@ impl Controller for NamespaceDeletion {
 
     fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
         let Some(key) = event.key() else { return Vec::new() };
-        let namespace = if key.namespace.is_empty() {
+        let namespace = if key.resource == *self.namespaces.storage() {
             key.clone()
+        } else if key.namespace.is_empty() {
+            // Its kind is in namespaces in another cluster alone.
+            return Vec::new();
         } else if event.before.is_none() || event.now.is_none() {
             key_of(&self.namespaces, &key.cluster, "", &key.namespace)
         } else {
@@ -227,6 +232,9 @@ impl Controller for NamespaceDeletion {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        if key.resource != *self.namespaces.storage() {
+            return Ok(None);
+        }
         let Some(namespace) = self.client.snapshot().get(key) else {
             self.throttle.forget(key);
             self.sizes.lock().remove(key);
