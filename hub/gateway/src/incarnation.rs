@@ -9,9 +9,9 @@
 //!
 //! Guarantees:
 //! - revisions of the lost future are never used again, and who watches from one of them is told to list anew; a spoke
-//!   that holds more than there ever was gets all of its plan, whether it is believed or not; it is said as an event
+//!   that holds more than there ever was gets all of its plan, whether it is believed or not
 //!   (`a_spoke_from_a_lost_future_proves_the_roll_back_and_does_what_the_hub_wants`);
-//! - what a spoke says that it holds keeps no other from its session, whatever the disk does
+//! - it is said as an event, and what a spoke says that it holds keeps no other from its session, whatever the disk does
 //!   (`a_spoke_from_a_lost_future_keeps_nobody_waiting_while_the_disk_stands_still`), nor that spoke itself
 //!   (`a_spoke_from_a_lost_future_has_its_session_while_the_disk_is_full`).
 //!
@@ -27,11 +27,12 @@ use freewheel_link::names::ClusterName;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tracing::{debug, error, warn};
+use tracing::{Instrument as _, debug, error, warn};
 
 use crate::object_refs::{CLUSTERS, object_ref, stamp};
-use crate::session_records::{DISK_WAIT_MAX, in_time};
+use crate::session_records::DISK_WAIT_MAX;
 use crate::spoke_identity::{SpokeIdentity, how};
 
 /// How far beyond what a spoke holds the lost future may have gone: weeks of writes.
@@ -46,9 +47,17 @@ struct StoreIncarnation {
     since: i64,
 }
 
-/// The incarnation that this process found first: another one now means that it has found a roll-back.
+/// One roll-back is found at most.
 #[derive(Default)]
-pub(crate) struct RollbackGuard(Mutex<Option<u64>>);
+pub(crate) struct RollbackGuard(Mutex<Rollback>);
+
+#[derive(Default)]
+struct Rollback {
+    /// The incarnation that this process found first: another one now means that it has found a roll-back.
+    first: Option<u64>,
+    /// The new life is written and told of, however long the disk takes and whoever waits for it.
+    beginning: Option<JoinHandle<()>>,
+}
 
 fn key() -> Key {
     Key::new(&Resource::new("internal", "lives"), &ClusterName::root(), "", "hub")
@@ -72,26 +81,17 @@ pub(crate) async fn known(
         return held;
     }
     // Others may be ahead as well, and one of them begins the new life for all.
-    let guard = timeout(DISK_WAIT_MAX, rollback_guard.0.lock()).await;
-    let begun = match guard {
-        Ok(mut first) => begin(&mut first, objects, identity, held).await,
-        Err(_) => None,
-    };
-    match begun {
-        Some(Begun::Now(copy)) => {
-            // An event is no reason to wait, either.
-            let _ = timeout(DISK_WAIT_MAX, tell(objects, identity, held.revision, copy)).await;
-            held
-        }
-        Some(Begun::Before) => held,
-        None => {
-            warn!(
-                cluster = %identity.cluster, generation = held.revision,
-                "a spoke holds a plan that this hub has never made; it is sent everything anew"
-            );
-            Generation::NONE
-        }
+    if let Ok(mut rollback) = timeout(DISK_WAIT_MAX, rollback_guard.0.lock()).await {
+        begin(&mut rollback, objects, identity, held).await;
     }
+    if !is_ahead(objects, held) {
+        return held;
+    }
+    warn!(
+        cluster = %identity.cluster, generation = held.revision,
+        "a spoke holds a plan that this hub has never made; it is sent everything anew"
+    );
+    Generation::NONE
 }
 
 /// Whether this is of the life that there is, and was never reached in it.
@@ -101,59 +101,73 @@ fn is_ahead(objects: &Objects, held: Generation) -> bool {
     held.incarnation == ours && snapshot.revision() < held.revision
 }
 
-/// A new life of the store.
-enum Begun {
-    /// By this spoke's word, and the revision at which the copy ended.
-    Now(Revision),
-    /// What the spoke holds is of the life before.
-    Before,
-}
-
-/// Begins a new life of the store, the first time that a spoke is ahead of it in this life of the process.
+/// Begins a new life of the store, the first time that a spoke is ahead of it in this life of the process. Returns when
+/// it has begun, or after a moment.
 async fn begin(
-    first: &mut Option<u64>,
+    rollback: &mut Rollback,
     objects: &Objects,
     identity: &SpokeIdentity,
     held: Generation,
-) -> Option<Begun> {
+) {
     let store = objects.store();
     let snapshot = store.snapshot();
     let (ours, now) = (incarnation(&**store, &*snapshot), snapshot.revision());
-    let first = *first.get_or_insert(ours);
-    if held.incarnation != ours || held.revision <= now {
-        return Some(Begun::Before);
+    let first = *rollback.first.get_or_insert(ours);
+    let ahead = held.revision.saturating_sub(now);
+    if held.incarnation != ours || first != ours || !(1..=BELIEVED_AHEAD_REVISIONS).contains(&ahead)
+    {
+        return;
     }
-    if first != ours || BELIEVED_AHEAD_REVISIONS < held.revision - now {
-        return None;
+    if rollback.beginning.as_ref().is_some_and(JoinHandle::is_finished) {
+        rollback.beginning = None;
     }
-    let mut seed = ours.to_be_bytes().to_vec();
+    let beginning = rollback.beginning.get_or_insert_with(|| {
+        let txn = new_life(objects, &*snapshot, held);
+        let (objects, identity) = (objects.clone(), identity.clone());
+        let write = async move { write(&objects, &identity, txn, (held.revision, now)).await };
+        tokio::spawn(write.in_current_span())
+    });
+    // It has said itself what came of it.
+    let _ = timeout(DISK_WAIT_MAX, beginning).await;
+}
+
+/// What makes it one, from a revision that the lost future cannot have reached.
+fn new_life(objects: &Objects, snapshot: &dyn Snapshot, held: Generation) -> Txn {
+    let mut seed = held.incarnation.to_be_bytes().to_vec();
     seed.extend(held.revision.to_be_bytes());
-    seed.extend(now.to_be_bytes());
+    seed.extend(snapshot.revision().to_be_bytes());
     let bytes: [u8; 8] = Digest::of(&seed).0[..8].try_into().unwrap_or_default();
     let since = objects.clock().unix_seconds();
     let beyond = held.revision + LOST_REVISIONS;
     let life = StoreIncarnation { incarnation: u64::from_be_bytes(bytes) | 1, beyond, since };
     let body = serde_json::to_vec(&life).unwrap_or_default();
     let object = Object { header: Header::default(), body: body.into() };
-    // One that is in line behind a disk that stands still is not begun a second time.
     let expect = match snapshot.get(&key()) {
         Some(before) => Expect::Revision(key(), before.revision),
         None => Expect::Absent(key()),
     };
-    store.skip_to(beyond);
-    let operations = vec![Operation::Put(key(), object)];
-    let written = in_time(store.commit(Txn { expect: vec![expect], operations })).await;
-    if let Err(error) = written {
+    objects.store().skip_to(beyond);
+    Txn { expect: vec![expect], operations: vec![Operation::Put(key(), object)] }
+}
+
+/// Writes it, and tells of it as soon as that is so.
+async fn write(
+    objects: &Objects,
+    identity: &SpokeIdentity,
+    txn: Txn,
+    (held, now): (Revision, Revision),
+) {
+    if let Err(error) = objects.store().commit(txn).await {
         warn!(cluster = %identity.cluster, %error, "a new life of the store cannot be written yet");
-        return None;
+        return;
     }
     error!(
-        cluster = %identity.cluster, generation = held.revision, now,
+        cluster = %identity.cluster, generation = held, now,
         "a device says that it has taken a later plan than this hub's store can have made: the store is an older copy, \
          unless the device is wrong. What was written after the copy is lost; all devices are sent what is here, and \
          pods that are not here end"
     );
-    Some(Begun::Now(now))
+    tell(objects, identity, held, now).await;
 }
 
 /// Says it where its user looks: at the cluster that has proven it.

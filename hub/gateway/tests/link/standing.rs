@@ -9,7 +9,9 @@ use crate::unwell::session_of;
 
 /// Stands still, while it is told so, for what is written of this resource, or of any.
 struct Standing {
-    store: MemoryStore,
+    store: Arc<MemoryStore>,
+    /// What is written in the end is so in the order in which it was asked for.
+    line: Arc<tokio::sync::Mutex<()>>,
     stands: Arc<AtomicBool>,
     of: Option<Resource>,
 }
@@ -17,22 +19,30 @@ struct Standing {
 #[async_trait]
 impl Layer for Standing {
     fn below(&self) -> &dyn Store {
-        &self.store
+        &*self.store
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         let its = |key: &Key| self.of.as_ref().is_none_or(|of| key.resource == *of);
-        let its = txn.operations.iter().any(|operation| its(operation.key()));
-        while its && self.stands.load(Ordering::Relaxed) {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        if !txn.operations.iter().any(|operation| its(operation.key())) {
+            return self.store.commit(txn).await;
         }
-        self.store.commit(txn).await
+        let (store, line, stands) = (self.store.clone(), self.line.clone(), self.stands.clone());
+        let written = tokio::spawn(async move {
+            let _turn = line.lock().await;
+            while stands.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            store.commit(txn).await
+        });
+        written.await.unwrap()
     }
 }
 
 async fn hub(of: Option<Resource>) -> (Hub, Arc<AtomicBool>) {
     let stands = Arc::new(AtomicBool::new(false));
-    let store = Standing { store: MemoryStore::with_incarnation(7), stands: stands.clone(), of };
+    let (store, line) = (Arc::new(MemoryStore::with_incarnation(7)), Arc::default());
+    let store = Standing { store, line, stands: stands.clone(), of };
     (Hub::over(Arc::new(store), true, None).await, stands)
 }
 
@@ -92,6 +102,15 @@ async fn a_spoke_from_a_lost_future_keeps_nobody_waiting_while_the_disk_stands_s
     });
     let _sessions = futures::future::join_all(greeted).await;
     stands.store(false, Ordering::Relaxed);
+    let events = Scope { resource: Resource::new("", "events"), cluster: None, namespace: None };
+    let told = || {
+        let events = hub.objects.store().snapshot().range(&events, None).collect::<Vec<_>>();
+        let values = events.iter().map(|event| event.object.value().unwrap());
+        values.filter(|event| event["reason"] == "HubRolledBack").count()
+    };
+    eventually("the roll-back is told, however late it was written", || 0 < told()).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(told(), 1, "by one of them");
 }
 
 #[tokio::test(start_paused = true)]
