@@ -20,6 +20,7 @@ use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Event, Operation, Scope, Snapshot, Store, Txn};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -183,56 +184,144 @@ impl Controller for Walker {
     }
 }
 
+impl Walker {
+    async fn shows(&self, count: usize) {
+        let enough = async {
+            while self.shown.load(Ordering::Relaxed) < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), enough).await.expect("it is never shown");
+    }
+}
+
+/// A walker over a store with widgets in some clusters.
+struct Walk {
+    store: Arc<MemoryStore>,
+    walker: Arc<Walker>,
+    stop: CancellationToken,
+}
+
+impl Walk {
+    fn new() -> Self {
+        let registries = Arc::new(kinds::registries());
+        let walker = Arc::new(Walker { registries, shown: AtomicUsize::new(0) });
+        let store = Arc::new(MemoryStore::with_incarnation(1));
+        Self { store, walker, stop: CancellationToken::new() }
+    }
+
+    fn start(&self) -> JoinHandle<()> {
+        tokio::spawn(run(self.store.clone(), self.walker.clone(), self.stop.clone()))
+    }
+
+    /// What the cluster's kind is made of; nothing: it has none any more.
+    fn define(&self, cluster: &ClusterName, origin: Option<&'static str>) {
+        let kind = || Kind::new(Gvk::new("example.com", "v1", "Widget"), "widgets", Plain);
+        let made = origin.map(|origin| kind().made_of(origin)).into_iter().collect();
+        self.walker.registries.put(cluster, &widgets(), made).unwrap();
+    }
+
+    async fn write(&self, operation: Operation) {
+        let operations = vec![operation];
+        self.store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+    }
+
+    async fn put(&self, resource: &Resource, cluster: &ClusterName, name: &str) {
+        let object = Object { header: Header::default(), body: "{}".into() };
+        let key = Key::new(resource, cluster, "default", name);
+        self.write(Operation::Put(key, object)).await;
+    }
+
+    async fn delete(&self, resource: &Resource, cluster: &ClusterName, name: &str) {
+        self.write(Operation::Delete(Key::new(resource, cluster, "default", name))).await;
+    }
+}
+
+fn widgets() -> Resource {
+    Resource::new("example.com", "widgets")
+}
+
 struct Plain;
 
 impl Strategy for Plain {}
 
 #[tokio::test(start_paused = true)]
 async fn a_kind_that_comes_costs_what_is_there_of_it_and_one_that_changes_nothing() {
-    let store = Arc::new(MemoryStore::with_incarnation(1));
-    let (widgets, pods) = (Resource::new("example.com", "widgets"), Resource::new("", "pods"));
+    let walk = Walk::new();
+    let pods = Resource::new("", "pods");
     let clusters = ["root", "pi-1", "pi-2"].map(|name| ClusterName::try_from(name).unwrap());
     for (resource, cluster, count) in
-        [(&pods, &clusters[0], 500), (&widgets, &clusters[1], 3), (&widgets, &clusters[2], 2)]
+        [(&pods, &clusters[0], 500), (&widgets(), &clusters[1], 3), (&widgets(), &clusters[2], 2)]
     {
         for number in 0..count {
-            let key = Key::new(resource, cluster, "default", &number.to_string());
-            let object = Object { header: Header::default(), body: "{}".into() };
-            let operations = vec![Operation::Put(key, object)];
-            store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+            walk.put(resource, cluster, &number.to_string()).await;
         }
     }
-    let registries = Arc::new(kinds::registries());
-    let walker = Arc::new(Walker { registries: registries.clone(), shown: AtomicUsize::new(0) });
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(run(store.clone(), walker.clone(), stop.clone()));
-    let shown = async |count: usize| {
-        let enough = async {
-            while walker.shown.load(Ordering::Relaxed) < count {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), enough).await.expect("it is never shown");
-    };
-    let put = |cluster: &ClusterName, origin: &'static str| {
-        let kind = Kind::new(Gvk::new("example.com", "v1", "Widget"), "widgets", Plain);
-        registries.put(cluster, &widgets, vec![kind.made_of(origin)]).unwrap();
-    };
-    shown(500).await;
-    put(&clusters[1], "a");
-    shown(503).await;
+    let task = walk.start();
+    walk.walker.shows(500).await;
+    walk.define(&clusters[1], Some("a"));
+    walk.walker.shows(503).await;
     for origin in ["b", "c", "d"] {
-        put(&clusters[1], origin);
+        walk.define(&clusters[1], Some(origin));
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    put(&clusters[2], "a");
-    shown(505).await;
-    let key = Key::new(&widgets, &clusters[2], "default", "new");
-    let object = Object { header: Header::default(), body: "{}".into() };
-    let operations = vec![Operation::Put(key, object)];
-    store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
-    shown(506).await;
-    assert_eq!(walker.shown.load(Ordering::Relaxed), 506, "nothing is shown twice");
-    stop.cancel();
+    walk.define(&clusters[2], Some("a"));
+    walk.walker.shows(505).await;
+    walk.put(&widgets(), &clusters[2], "new").await;
+    walk.walker.shows(506).await;
+    assert_eq!(walk.walker.shown.load(Ordering::Relaxed), 506, "nothing is shown twice");
+    walk.stop.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_gone_of_a_kind_is_shown_once_however_often_that_comes() {
+    let walk = Walk::new();
+    let cluster = ClusterName::try_from("pi-1").unwrap();
+    let task = walk.start();
+    walk.define(&cluster, Some("a"));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for number in 0..1000 {
+        walk.put(&widgets(), &cluster, &number.to_string()).await;
+        walk.delete(&widgets(), &cluster, &number.to_string()).await;
+    }
+    walk.walker.shows(2000).await;
+    for _ in 0..2 {
+        for origin in [None, Some("a")] {
+            walk.define(&cluster, origin);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+    assert_eq!(walk.walker.shown.load(Ordering::Relaxed), 2000);
+    // What has come and gone before it was looked at again is new.
+    walk.define(&cluster, None);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    walk.define(&cluster, Some("a"));
+    walk.put(&widgets(), &cluster, "brief").await;
+    walk.delete(&widgets(), &cluster, "brief").await;
+    walk.walker.shows(2001).await;
+    walk.stop.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_just_before_its_kind_is_shown() {
+    let walk = Walk::new();
+    let cluster = ClusterName::try_from("pi-1").unwrap();
+    let task = walk.start();
+    // Whether the kinds or the events are looked at first is left to chance.
+    for round in 0..20 {
+        walk.define(&cluster, Some("a"));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        walk.put(&widgets(), &cluster, "last").await;
+        walk.walker.shows(2 * round + 1).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        walk.delete(&widgets(), &cluster, "last").await;
+        walk.define(&cluster, None);
+        walk.walker.shows(2 * round + 2).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(walk.walker.shown.load(Ordering::Relaxed), 40, "and once");
+    walk.stop.cancel();
     task.await.unwrap();
 }

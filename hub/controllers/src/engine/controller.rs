@@ -4,17 +4,18 @@
 //! - what is logged while a key is worked on says which one, and whose work it is
 //!   (`what_is_logged_of_a_reconcile_says_which_it_is`);
 //! - kinds that change are no reason to read the store, and of one that comes to a cluster what that cluster has of it
-//!   is read alone (`a_kind_that_comes_costs_what_is_there_of_it_and_one_that_changes_nothing`).
+//!   is read alone (`a_kind_that_comes_costs_what_is_there_of_it_and_one_that_changes_nothing`), without the past that
+//!   was read when it was the present (`what_has_gone_of_a_kind_is_shown_once_however_often_that_comes`);
+//! - what goes is read also where its kind goes right behind it (`what_goes_just_before_its_kind_is_shown`).
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_schema::registry::{Registries, StoredKinds};
-use freewheel_hub_store::{Event, Scope, Snapshot, Store};
+use freewheel_hub_store::{Compacted, Event, Revision, Scope, Snapshot, Store, Watch};
 use freewheel_link::names::ClusterName;
 use futures::FutureExt;
 use tokio::sync::watch;
@@ -28,6 +29,8 @@ use super::{Error, Queue};
 
 /// How long the informer waits before it reads the store anew after it fell behind.
 const RELIST_PAUSE: Duration = Duration::from_millis(100);
+/// Objects that are read in one go: others have their turn as well.
+const READ_AT_ONCE: usize = 1024;
 
 /// Observes, decides and applies for one key at a time.
 #[async_trait]
@@ -98,11 +101,13 @@ async fn inform(
     stop: CancellationToken,
 ) {
     controller.first().into_iter().for_each(|key| queue.add(key));
-    let mut kinds = controller.kinds().map(FollowedKinds::new);
+    let mut kinds = controller.kinds().map(|kinds| FollowedKinds::new(&*store, kinds));
     while !stop.is_cancelled() {
         let mut scopes = controller.scopes();
         let (snapshot, mut watch) = store.follow(scopes.clone());
-        scopes.iter().for_each(|scope| read(&*snapshot, scope, &*controller, &queue));
+        for scope in &scopes {
+            read(&*snapshot, scope, (&*controller, &queue)).await;
+        }
         drop(snapshot);
         loop {
             let events = tokio::select! {
@@ -111,16 +116,10 @@ async fn inform(
                     keys.into_iter().for_each(|key| queue.add(key));
                     continue;
                 }
-                came = storages_came(&mut kinds) => {
-                    let now = controller.scopes();
-                    if now != scopes {
-                        let Ok(wider) = store.watch(now.clone(), watch.progress()) else { break };
-                        (scopes, watch) = (now, wider);
-                    }
-                    for (cluster, resource) in came {
-                        let scope = Scope { resource, cluster: Some(cluster), namespace: None };
-                        read_past(&*store, &scope, &*controller, &queue);
-                        read(&*store.snapshot(), &scope, &*controller, &queue);
+                came = storages_came(&*store, &mut kinds) => {
+                    let followed = (&mut scopes, &mut watch);
+                    if refollow(&*store, followed, came, (&*controller, &queue)).await.is_err() {
+                        break;
                     }
                     continue;
                 }
@@ -147,47 +146,102 @@ struct FollowedKinds<'a> {
     registries: &'a Registries,
     changes: watch::Receiver<u64>,
     known: StoredKinds,
-    /// When it was last looked at them: one cluster's may come and go all the time.
+    /// The store's, or one before it, when it was last looked at them.
+    seen: Revision,
+    /// When that was: one cluster's may come and go all the time.
     looked: Instant,
 }
 
 impl<'a> FollowedKinds<'a> {
-    fn new(registries: &'a Registries) -> Self {
+    fn new(store: &dyn Store, registries: &'a Registries) -> Self {
         // Whatever comes after the receiver is a change, also where it is known already.
-        let changes = registries.changes();
-        Self { registries, changes, known: registries.stored(), looked: Instant::now() }
+        let (changes, seen) = (registries.changes(), store.snapshot().revision());
+        Self { registries, changes, known: registries.stored(), seen, looked: Instant::now() }
     }
 }
 
+/// A revision at which none of these storages was there, and which came to which cluster.
+type Came = (Revision, Vec<(ClusterName, Resource)>);
+
 /// Ready when a storage came or went, with those that came; never without registries. Cancel safe.
-async fn storages_came(kinds: &mut Option<FollowedKinds<'_>>) -> Vec<(ClusterName, Resource)> {
+async fn storages_came(store: &dyn Store, kinds: &mut Option<FollowedKinds<'_>>) -> Came {
     if let Some(kinds) = kinds {
         tokio::time::sleep_until(kinds.looked + RELIST_PAUSE).await;
         if kinds.changes.changed().await.is_ok() {
+            let since = std::mem::replace(&mut kinds.seen, store.snapshot().revision());
             let now = kinds.registries.stored();
             let came = now.came_since(&kinds.known);
             (kinds.known, kinds.looked) = (now, Instant::now());
-            return came;
+            return (since, came);
         }
     }
     std::future::pending().await
 }
 
-/// Enqueues what has gone where nobody looked: it may have come and gone before it was followed.
-fn read_past(store: &dyn Store, scope: &Scope, controller: &dyn Controller, queue: &Queue) {
-    let from = |revision| store.watch(vec![scope.clone()], revision);
-    let Ok(mut past) = from(0).or_else(|dropped| from(dropped.oldest)) else { return };
-    let mut nobody = Context::from_waker(Waker::noop());
-    while let Poll::Ready(Ok(events)) = past.poll_next(&mut nobody) {
-        let now = store.snapshot();
-        let gone = events.iter().filter(|event| event.now.is_none());
-        gone.for_each(|event| enqueue(controller, event, &*now, queue));
+/// Follows what the controller wants to follow now, and enqueues what there is and was of the storages that came.
+async fn refollow(
+    store: &dyn Store,
+    (scopes, watch): (&mut Vec<Scope>, &mut Box<dyn Watch>),
+    (since, came): Came,
+    (controller, queue): (&dyn Controller, &Queue),
+) -> Result<(), Compacted> {
+    let now = controller.scopes();
+    if now != *scopes {
+        // A storage that went was emptied before, which may not have been read yet.
+        catch_up(store, &mut **watch, |_| true, (controller, queue)).await?;
+        *watch = store.watch(now.clone(), watch.progress())?;
+        *scopes = now;
     }
+    for (cluster, resource) in came {
+        let scope = Scope { resource, cluster: Some(cluster), namespace: None };
+        read_past(store, (&scope, since), (controller, queue)).await;
+        read(&*store.snapshot(), &scope, (controller, queue)).await;
+    }
+    Ok(())
+}
+
+/// Enqueues what of these events was published by now.
+async fn catch_up(
+    store: &dyn Store,
+    watch: &mut dyn Watch,
+    wanted: fn(&Event) -> bool,
+    (controller, queue): (&dyn Controller, &Queue),
+) -> Result<(), Compacted> {
+    let published = store.snapshot().revision();
+    while watch.progress() < published
+        && let Some(read) = watch.next().now_or_never()
+    {
+        let (events, now) = (read?, store.snapshot());
+        let wanted = events.iter().filter(|event| wanted(event));
+        wanted.for_each(|event| enqueue(controller, event, &*now, queue));
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// Enqueues what has gone since then where nobody looked: it may have come and gone before it was followed.
+async fn read_past(
+    store: &dyn Store,
+    (scope, since): (&Scope, Revision),
+    (controller, queue): (&dyn Controller, &Queue),
+) {
+    let from = |revision| store.watch(vec![scope.clone()], revision);
+    let Ok(mut past) = from(since).or_else(|dropped| from(dropped.oldest)) else { return };
+    let gone = |event: &Event| event.now.is_none();
+    // What is kept no more is read by nobody, then as before.
+    let _ = catch_up(store, &mut *past, gone, (controller, queue)).await;
 }
 
 /// Enqueues what is there.
-fn read(snapshot: &dyn Snapshot, scope: &Scope, controller: &dyn Controller, queue: &Queue) {
-    for stored in snapshot.range(scope, None) {
+async fn read(
+    snapshot: &dyn Snapshot,
+    scope: &Scope,
+    (controller, queue): (&dyn Controller, &Queue),
+) {
+    for (before, stored) in snapshot.range(scope, None).enumerate() {
+        if before % READ_AT_ONCE == READ_AT_ONCE - 1 {
+            tokio::task::yield_now().await;
+        }
         let event = Event { revision: stored.revision, now: Some(stored), before: None };
         enqueue(controller, &event, snapshot, queue);
     }
