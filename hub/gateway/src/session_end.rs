@@ -27,8 +27,6 @@ pub(crate) enum End {
     Often,
     #[error("its pods were called not ready while it was silent: it has to say again how they are")]
     Unsaid,
-    #[error("this device has read nothing of what it is told for minutes")]
-    Deaf,
 }
 
 impl End {
@@ -51,7 +49,6 @@ impl End {
             Self::Closed(_)
             | Self::Store(_)
             | Self::Unsaid
-            | Self::Deaf
             | Self::Left(Reason::Stopping | Reason::Silent) => code::STOPPING,
         }
     }
