@@ -29,9 +29,10 @@ pub fn spoke() -> Result<PathBuf, Stop> {
     let build = ["rustc", "--locked", "--profile", "dist", "--features", "ships"];
     let mut command = cargo();
     command.args(build).args(["--package", "freewheel-spoke", "--bin", "spoke"]);
-    // Functions of the same code become one (60 kB). It is asked for where Rust brings the linker that knows it.
+    // Functions of the same code become one (60 kB), and texts that end alike. It is asked for where Rust brings the linker
+    // that knows it.
     if cfg!(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")) {
-        command.args(["--", "-C", "link-arg=-Wl,--icf=all"]);
+        command.args(["--", "-C", "link-arg=-Wl,--icf=all,-O2,--hash-style=gnu"]);
     }
     run(&mut command)?;
     Ok(target().join("dist/spoke"))
