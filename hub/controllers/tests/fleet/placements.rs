@@ -137,8 +137,10 @@ async fn a_placement_says_why_it_gets_nothing() {
 #[tokio::test(start_paused = true)]
 async fn what_was_chosen_stays() {
     let hub = hub(&["pi-2", "pi-3"]).await;
-    hub.create("root", "placements", "default", placement("one", json!({"numberOfClusters": 1})))
-        .await;
+    // By the default weights it would move to who has no decisions: others' count as much as its own.
+    let stays = json!({"numberOfClusters": 1, "prioritizerPolicy": {"configurations": [
+        {"scoreCoordinate": {"type": "BuiltIn", "builtIn": "Steady"}, "weight": 3}]}});
+    hub.create("root", "placements", "default", placement("one", stays)).await;
     hub.eventually("the first is chosen", |s| chosen(s, "one") == ["pi-2"]).await;
     hub.join("pi-1").await;
     let cel = json!({"predicates": [{"requiredClusterSelector": {"celSelector": {"celExpressions":
@@ -146,7 +148,19 @@ async fn what_was_chosen_stays() {
     hub.create("root", "placements", "default", placement("later", cel)).await;
     hub.eventually("the new one is chosen by others", |s| chosen(s, "later") == ["pi-1", "pi-2"])
         .await;
-    assert_eq!(chosen(&*hub.snapshot(), "one"), ["pi-2"]);
+    hub.change("root", "placements", "default", "one", |it| {
+        it["spec"]["scoreRateLimit"] = json!("0s");
+    })
+    .await;
+    hub.eventually("it looks again, and sees that others have it too", |s| {
+        let all = list(s, "root", "placementdecisions", "default");
+        let own = all.iter().find(|it| it["metadata"]["name"] == "one-decision-1");
+        own.is_some_and(|it| {
+            it["status"]["decisions"]
+                == json!([{"clusterName": "pi-2", "reason": "", "score": 200}])
+        })
+    })
+    .await;
     hub.delete("managedclusters", "", "pi-2", Propagation::Background).await;
     hub.eventually("who goes is chosen no more", |s| {
         // Balance: nobody has chosen pi-3 yet.
