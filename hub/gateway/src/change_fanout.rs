@@ -122,9 +122,11 @@ impl ChangeFanout {
         }
     }
 
-    /// Notes the same for all, and calls them.
-    fn raise_all(&self, changes: &Changes, to_recheck: bool) {
-        for signal in self.signals.lock().values() {
+    /// Notes the same for all, and calls them. What is noted and how far it goes are one.
+    fn raise_all(&self, changes: &Changes, upto: Option<Revision>) {
+        let to_recheck = upto.is_some();
+        let signals = self.signals.lock();
+        for signal in signals.values() {
             signal.note(changes.clone());
             if to_recheck {
                 signal.recheck();
@@ -132,6 +134,7 @@ impl ChangeFanout {
             }
             signal.raise();
         }
+        upto.into_iter().for_each(|revision| self.is_at(revision));
     }
 
     /// What waits for this session, and the revision that it comes up to, if anybody follows the store.
@@ -175,7 +178,7 @@ impl ChangeFanout {
                     () = stop.cancelled() => return,
                     Ok(()) = images.changed() => {
                         let changes = Changes { images: true, ..Changes::default() };
-                        self.raise_all(&changes, false);
+                        self.raise_all(&changes, None);
                     }
                     events = watch.next() => match events {
                         Ok(events) => self.note_all(&events, watch.progress()),
@@ -205,8 +208,8 @@ impl ChangeFanout {
         }
         self.ranges.rebuild(snapshot);
         self.services.translate(self.services.rebuild(snapshot));
-        self.is_at(snapshot.revision());
-        self.raise_all(&Changes { everything: true, ..Changes::default() }, true);
+        let everything = Changes { everything: true, ..Changes::default() };
+        self.raise_all(&everything, Some(snapshot.revision()));
     }
 
     fn note_all(&self, events: &[Event], upto: Revision) {

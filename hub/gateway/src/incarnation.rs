@@ -13,14 +13,21 @@
 //!   (`a_spoke_from_a_lost_future_proves_the_roll_back_and_does_what_the_hub_wants`);
 //! - it is said as an event, and what a spoke says that it holds keeps no other from its session, whatever the disk does
 //!   (`a_spoke_from_a_lost_future_keeps_nobody_waiting_while_the_disk_stands_still`), nor that spoke itself
-//!   (`a_spoke_from_a_lost_future_has_its_session_while_the_disk_is_full`).
+//!   (`a_spoke_from_a_lost_future_has_its_session_while_the_disk_is_full`);
+//! - nobody of a lost future is believed while the new life is not written yet, however far others have written
+//!   meanwhile, and it is written and told of as soon as there is room
+//!   (`a_roll_back_that_a_full_disk_held_up_is_told_when_there_is_room`).
 //!
 //! Assumes: one roll-back per life of the process. Nothing proves what a device says: one that lies can cost the fleet
-//! one snapshot, and its watchers a list, once in that life.
+//! one snapshot, and its watchers a list, once in that life. A kill between the new life and its event loses the event;
+//! the log has it.
+
+use std::sync::OnceLock;
 
 use freewheel_hub_objects::Objects;
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::object::{Header, Key, Object, Resource};
-use freewheel_hub_store::{Expect, Operation, Revision, Snapshot, Store, Txn};
+use freewheel_hub_store::{CommitError, Expect, Operation, Revision, Snapshot, Store, Txn};
 use freewheel_link::digest::Digest;
 use freewheel_link::generation::Generation;
 use freewheel_link::names::ClusterName;
@@ -28,11 +35,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
-use tracing::{Instrument as _, debug, error, warn};
+use tokio::time::{sleep, timeout};
+use tracing::{Instrument as _, error, warn};
 
 use crate::object_refs::{CLUSTERS, object_ref, stamp};
-use crate::session_records::DISK_WAIT_MAX;
+use crate::session_records::{DISK_WAIT_MAX, WRITE_RETRY_EVERY};
 use crate::spoke_identity::{SpokeIdentity, how};
 
 /// How far beyond what a spoke holds the lost future may have gone: weeks of writes.
@@ -49,7 +56,11 @@ struct StoreIncarnation {
 
 /// One roll-back is found at most.
 #[derive(Default)]
-pub(crate) struct RollbackGuard(Mutex<Rollback>);
+pub(crate) struct RollbackGuard {
+    rollback: Mutex<Rollback>,
+    /// Revisions after this one may be of the future that is lost: what others write before the new life is beyond it.
+    kept_until: OnceLock<Revision>,
+}
 
 #[derive(Default)]
 struct Rollback {
@@ -77,14 +88,14 @@ pub(crate) async fn known(
     identity: &SpokeIdentity,
     held: Generation,
 ) -> Generation {
-    if !is_ahead(objects, held) {
+    if !rollback_guard.is_ahead(objects, held) {
         return held;
     }
     // Others may be ahead as well, and one of them begins the new life for all.
-    if let Ok(mut rollback) = timeout(DISK_WAIT_MAX, rollback_guard.0.lock()).await {
-        begin(&mut rollback, objects, identity, held).await;
+    if let Ok(mut rollback) = timeout(DISK_WAIT_MAX, rollback_guard.rollback.lock()).await {
+        begin(&mut rollback, &rollback_guard.kept_until, objects, identity, held).await;
     }
-    if !is_ahead(objects, held) {
+    if !rollback_guard.is_ahead(objects, held) {
         return held;
     }
     warn!(
@@ -94,17 +105,21 @@ pub(crate) async fn known(
     Generation::NONE
 }
 
-/// Whether this is of the life that there is, and was never reached in it.
-fn is_ahead(objects: &Objects, held: Generation) -> bool {
-    let snapshot = objects.store().snapshot();
-    let ours = incarnation(&**objects.store(), &*snapshot);
-    held.incarnation == ours && snapshot.revision() < held.revision
+impl RollbackGuard {
+    /// Whether this is of the life that there is, and was never reached in it.
+    fn is_ahead(&self, objects: &Objects, held: Generation) -> bool {
+        let snapshot = objects.store().snapshot();
+        let ours = incarnation(&**objects.store(), &*snapshot);
+        let reached = self.kept_until.get().copied().unwrap_or_else(|| snapshot.revision());
+        held.incarnation == ours && reached < held.revision
+    }
 }
 
 /// Begins a new life of the store, the first time that a spoke is ahead of it in this life of the process. Returns when
 /// it has begun, or after a moment.
 async fn begin(
     rollback: &mut Rollback,
+    kept_until: &OnceLock<Revision>,
     objects: &Objects,
     identity: &SpokeIdentity,
     held: Generation,
@@ -118,10 +133,9 @@ async fn begin(
     {
         return;
     }
-    if rollback.beginning.as_ref().is_some_and(JoinHandle::is_finished) {
-        rollback.beginning = None;
-    }
     let beginning = rollback.beginning.get_or_insert_with(|| {
+        // Before anybody writes beyond it.
+        let now = *kept_until.get_or_init(|| now);
         let txn = new_life(objects, &*snapshot, held);
         let (objects, identity) = (objects.clone(), identity.clone());
         let write = async move { write(&objects, &identity, txn, (held.revision, now)).await };
@@ -150,16 +164,20 @@ fn new_life(objects: &Objects, snapshot: &dyn Snapshot, held: Generation) -> Txn
     Txn { expect: vec![expect], operations: vec![Operation::Put(key(), object)] }
 }
 
-/// Writes it, and tells of it as soon as that is so.
+/// Writes it, and tells of it as soon as that is so, each as often as the disk refuses it.
 async fn write(
     objects: &Objects,
     identity: &SpokeIdentity,
     txn: Txn,
     (held, now): (Revision, Revision),
 ) {
-    if let Err(error) = objects.store().commit(txn).await {
+    while let Err(error) = objects.store().commit(txn.clone()).await {
+        if matches!(error, CommitError::Unmet { .. }) {
+            // There is one.
+            return;
+        }
         warn!(cluster = %identity.cluster, %error, "a new life of the store cannot be written yet");
-        return;
+        sleep(WRITE_RETRY_EVERY).await;
     }
     error!(
         cluster = %identity.cluster, generation = held, now,
@@ -167,11 +185,22 @@ async fn write(
          unless the device is wrong. What was written after the copy is lost; all devices are sent what is here, and \
          pods that are not here end"
     );
-    tell(objects, identity, held, now).await;
+    while let Err(error) = tell(objects, identity, held, now).await {
+        warn!(cluster = %identity.cluster, %error, "the event about the older copy cannot be written yet");
+        if error.code < 500 && error.code != 429 {
+            return;
+        }
+        sleep(WRITE_RETRY_EVERY).await;
+    }
 }
 
 /// Says it where its user looks: at the cluster that has proven it.
-async fn tell(objects: &Objects, identity: &SpokeIdentity, held: u64, now: u64) {
+async fn tell(
+    objects: &Objects,
+    identity: &SpokeIdentity,
+    held: u64,
+    now: u64,
+) -> Result<(), ApiError> {
     let spoke = &identity.cluster;
     let at = objects.clock().unix_seconds();
     let at = stamp(u64::try_from(at).unwrap_or_default() * 1000);
@@ -192,11 +221,6 @@ async fn tell(objects: &Objects, identity: &SpokeIdentity, held: u64, now: u64) 
         "source": {"component": "hub"}, "reportingComponent": "hub", "reportingInstance": "hub",
         "firstTimestamp": at, "lastTimestamp": at, "count": 1,
     });
-    let written = async {
-        let place = object_ref(("", "v1", "events"), &ClusterName::root(), "default", &name)?;
-        objects.create(&how(objects, identity), &place, event).await
-    };
-    if let Err(error) = written.await {
-        debug!(%error, "the event about the older copy cannot be written");
-    }
+    let place = object_ref(("", "v1", "events"), &ClusterName::root(), "default", &name)?;
+    objects.create(&how(objects, identity), &place, event).await.map(drop)
 }

@@ -12,8 +12,8 @@
 //! All of it is one transaction: it is so together, or not at all. What only counts is written without being read
 //! before, so that a burst of writes that count at one key costs one commit each.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use freewheel_hub_schema::object::{Key, Object};
 use freewheel_hub_store::{Expect, Operation, Revision, Txn};
@@ -92,6 +92,14 @@ impl Claims {
         })
     }
 
+    /// What is counted, and where.
+    pub(super) fn counted(&self) -> impl Iterator<Item = (&Key, i64)> {
+        self.operations.iter().filter_map(|operation| match operation {
+            Operation::Add(key, by) => Some((key, *by)),
+            _ => None,
+        })
+    }
+
     /// Whether nothing is written.
     pub(super) fn is_empty(&self) -> bool {
         self.operations.is_empty()
@@ -102,8 +110,14 @@ impl Claims {
         self.expect.len()
     }
 
-    /// All of it. What is counted at one key by several is added up: a transaction writes no key twice.
-    pub(super) fn into_txn(self) -> Txn {
+    /// All of it. What is counted at one key by several is added up, and held against its bound once: a transaction
+    /// writes no key twice.
+    pub(super) fn into_txn(mut self) -> Txn {
+        let mut bounded = HashSet::new();
+        self.expect.retain(|expect| match expect {
+            Expect::AtMost(counter, most) => bounded.insert((counter.clone(), *most)),
+            _ => true,
+        });
         let mut operations: Vec<Operation> = Vec::with_capacity(self.operations.len());
         let mut counters = HashMap::new();
         for operation in self.operations {

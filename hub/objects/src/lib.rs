@@ -81,4 +81,4 @@ pub use objects::{Objects, Written};
 pub use splice::{stored_bytes, stored_bytes_at, stored_value};
 pub use together::{Change, Wanted};
 pub use verb::Verb;
-pub use write_options::{FieldValidation, OVERTAKEN, WriteOptions};
+pub use write_options::{Counted, FieldValidation, OVERTAKEN, WriteOptions};

@@ -123,6 +123,7 @@ impl Objects {
             options: Cow::Borrowed(&how.options),
             notes,
             rounds,
+            counted: &how.counted,
             store,
             clock,
             chance,

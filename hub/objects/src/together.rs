@@ -2,14 +2,16 @@
 //!
 //! Guarantees:
 //! - all of it is written at one revision, or nothing is (`what_is_written_together_is_of_one_revision`);
-//! - each object goes through the same rules as it would alone (`one_that_may_not_be_is_in_the_way_of_all`).
+//! - what stays as it is is there as well (`what_stays_as_it_is_is_there`);
+//! - each object goes through the same rules as it would alone, and what those before it count is counted
+//!   (`one_that_may_not_be_is_in_the_way_of_all`, `a_quota_is_asked_for_all_of_them`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::object::Object;
-use freewheel_hub_store::Stored;
+use freewheel_hub_store::{Expect, Stored};
 use serde_json::Value;
 
 use super::owners::Owners;
@@ -18,6 +20,7 @@ use super::update::{Attempt, Refused, UPDATE_TRIES_MAX, Verdict};
 use super::{
     Canonical, Claims, ObjectRef, Objects, Proposal, WriteOptions, Written, create, refusal,
 };
+use crate::write_options::Counted;
 
 /// What becomes of what is there, or of nothing. It may run several times.
 pub type Change<'a> = Box<dyn Fn(Option<Value>) -> Result<Value, ApiError> + Send + Sync + 'a>;
@@ -70,10 +73,12 @@ impl Objects {
         how: &WriteOptions,
         wanted: &[Wanted<'_>],
     ) -> Result<Vec<Written>, Refused> {
+        let how = &WriteOptions { counted: Counted::new(), ..how.clone() };
         let mut pieces = Vec::with_capacity(wanted.len());
         let mut claims = Claims::default();
         for one in wanted {
             let mut piece = self.piece(how, one).await?;
+            piece.claims.counted().for_each(|(counter, by)| how.counted.add(counter, by));
             claims.join(std::mem::take(&mut piece.claims));
             pieces.push((&one.target, piece));
         }
@@ -140,7 +145,11 @@ impl Objects {
         let (verdict, warnings) = self.step(how, target, None, (&old, &wanted.change)).await?;
         let (claims, reserved) = match verdict {
             Verdict::Put(claims, reserved) => (claims, reserved),
-            Verdict::Nothing => (Claims::default(), None),
+            Verdict::Nothing => {
+                let mut claims = Claims::default();
+                claims.expect(Expect::Revision(old.key.clone(), old.revision));
+                (claims, None)
+            }
             Verdict::LetGo(..) => {
                 return Err(refusal::conflict(target, "it is on its way out").into());
             }

@@ -1,8 +1,11 @@
 //! How to write: who does, and what is asked of the pipeline.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::Expect;
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use super::{Actor, Notes};
@@ -37,6 +40,32 @@ pub struct WriteOptions {
     pub options: Map<String, Value>,
     /// Where those who have a say in it may say more; nobody listens where there is none.
     pub notes: Option<Arc<Notes>>,
+    /// What other objects of the same transaction count; nobody but [`Objects::write_together`](crate::Objects) fills it.
+    pub counted: Counted,
+}
+
+/// What is counted by objects that are written in one transaction, so far.
+#[derive(Clone, Debug, Default)]
+pub struct Counted(Option<Arc<Mutex<HashMap<Key, i64>>>>);
+
+impl Counted {
+    /// Of a transaction that has nothing yet.
+    pub(crate) fn new() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// So much more.
+    pub(crate) fn add(&self, counter: &Key, by: i64) {
+        let Some(all) = &self.0 else { return };
+        let mut all = all.lock();
+        let sum = all.entry(counter.clone()).or_default();
+        *sum = sum.saturating_add(by);
+    }
+
+    /// How much it is.
+    pub(crate) fn of(&self, counter: &Key) -> i64 {
+        self.0.as_ref().and_then(|all| all.lock().get(counter).copied()).unwrap_or_default()
+    }
 }
 
 impl WriteOptions {

@@ -4,6 +4,8 @@
 //! - a state and its events appear together (`what_a_watch_says_a_snapshot_shows`);
 //! - an older revision that the history of a scope reaches is exact, rebuilt by undoing what came after it
 //!   (`older_revisions_are_exact`, `a_rebuilt_state_goes_with_the_past_that_it_was_built_from`);
+//! - what was rebuilt for one cluster holds no other cluster's objects for longer than their own past does
+//!   (`what_one_cluster_had_rebuilt_holds_no_other_s_past`);
 //! - whoever has seen one revision goes on from any later one, whether or not it was ours
 //!   (`a_gap_between_revisions_is_no_loss`);
 //! - whoever waits for a revision is called when it or a later one is there (`a_revision_ahead_is_waited_for`).
@@ -75,10 +77,14 @@ impl WatchCache {
         self.forget_lost(&history);
     }
 
-    /// A state that was rebuilt holds every object of its time.
+    /// A state that was rebuilt holds every object of its resource and time, those of other clusters as well: it goes
+    /// with the past of all of them, and a cluster whose own goes further back has it built again.
     fn forget_lost(&self, history: &History) {
         let mut rebuilt = self.rebuilt.lock();
-        rebuilt.retain(|(of, state)| history.oldest(Some(of)) <= state.revision);
+        rebuilt.retain(|(of, state)| {
+            let of_all = TopicKey::Resource(of.resource().clone());
+            history.oldest(Some(&of_all)).max(history.oldest(Some(of))) <= state.revision
+        });
     }
 
     /// A scope at a revision that its history still reaches.
@@ -208,7 +214,7 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::Stored;
+    use crate::{Snapshot, Stored};
     use freewheel_hub_schema::object::{Key, Object, Resource};
     use freewheel_link::names::ClusterName;
 
@@ -236,6 +242,42 @@ mod tests {
         publish(4);
         publish(5);
         assert!(rebuilt.upgrade().is_none());
+    }
+
+    #[test]
+    fn what_one_cluster_had_rebuilt_holds_no_other_s_past() {
+        let cache = WatchCache::new(StoreState::default(), Limits { events: 3, bytes: 8 << 10 });
+        let of = |cluster: &str, revision| {
+            let cluster = ClusterName::try_from(cluster).unwrap();
+            let key = Key::new(&pods(), &cluster, "d", "a");
+            let object = Object { header: Default::default(), body: "{}".into() };
+            Arc::new(Stored { key, object, revision, created: 1 })
+        };
+        let quiet = Scope {
+            resource: pods(),
+            cluster: Some(ClusterName::try_from("quiet").unwrap()),
+            namespace: None,
+        };
+        let mut state = StoreState::default();
+        let mut publish = |stored: Arc<Stored>| {
+            let before = state.insert(stored.clone());
+            state.revision = stored.revision;
+            let event = Event { revision: stored.revision, now: Some(stored), before };
+            drop(cache.publish(state.clone(), &[event]));
+        };
+        publish(of("quiet", 1));
+        let busy = of("busy", 2);
+        let held = Arc::downgrade(&busy);
+        publish(busy);
+        publish(of("quiet", 3));
+        drop(cache.state_at(&quiet, 2).unwrap());
+        for revision in 4..40 {
+            publish(of("busy", revision));
+        }
+        assert!(held.upgrade().is_none(), "the past of the busy one is over");
+        let then = cache.state_at(&quiet, 2).expect("that of the quiet one is not");
+        let key = Key::new(&pods(), quiet.cluster.as_ref().unwrap(), "d", "a");
+        assert_eq!(Snapshot::get(&*then, &key).unwrap().revision, 1);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use freewheel_hub_schema::object::Resource;
+
 use crate::support::*;
 
 /// A store whose disk is full when it is told so, and now and then so is the line for it; and how often it has refused
@@ -213,6 +215,46 @@ async fn a_spoke_from_a_lost_future_has_its_session_while_the_disk_is_full() {
     assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
     let plan = Holder::default().plan(&mut session).await;
     assert!(plan.snapshot, "it gets all of its plan");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_roll_back_that_a_full_disk_held_up_is_told_when_there_is_room() {
+    let full = Arc::new(AtomicBool::new(false));
+    let hub = Hub::over(Arc::new(Fickle::new(&full)), true, None).await;
+    hub.listen().await;
+    let mut identities = Vec::new();
+    for name in ["pi-7", "pi-8"] {
+        let joined = hub.join(&Device::new(), name, TOKEN).await.unwrap();
+        identities.push(CertificateDer::from(joined.certificate));
+    }
+    let revision = hub.objects.store().snapshot().revision() + 5000;
+    let held = Generation { incarnation: 7, revision };
+    let greeted = async |name: &str, identity: &CertificateDer<'static>| {
+        let link = hub.connect(ALPN_SESSION, Some(identity.clone()));
+        let mut session = greet(&*link, HelloV1 { held, ..hello(name) }).await;
+        let HubToSpoke::Welcome(welcome) = heard(&mut session).await else { panic!("no welcome") };
+        let plan = Holder::default().plan(&mut session).await;
+        assert!(plan.snapshot, "{name} gets all of its plan");
+        (link, session, welcome.incarnation)
+    };
+    full.store(true, Ordering::Relaxed);
+    let _first = greeted("pi-7", &identities[0]).await;
+    full.store(false, Ordering::Relaxed);
+    // Whoever writes before the new life is there writes beyond the lost future.
+    hub.create(("", "v1", "configmaps"), "default", "later", json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "later", "namespace": "default"},
+    }))
+    .await;
+    let _second = greeted("pi-8", &identities[1]).await;
+    let events = Scope { resource: Resource::new("", "events"), cluster: None, namespace: None };
+    let told = || {
+        let events = hub.objects.store().snapshot().range(&events, None).collect::<Vec<_>>();
+        let values = events.iter().map(|event| event.object.value().unwrap());
+        values.filter(|event| event["reason"] == "HubRolledBack").count()
+    };
+    eventually("it is told", || told() == 1).await;
+    let (.., incarnation) = greeted("pi-7", &identities[0]).await;
+    assert_ne!(incarnation, 7, "it is another life");
 }
 
 /// A spoke that has taken its plan, and then much to tell it.

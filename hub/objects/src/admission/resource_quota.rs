@@ -173,7 +173,7 @@ impl Share<'_> {
                 claims.count(counter, by);
                 continue;
             }
-            let used = i64::try_from(state.counter(&counter)).unwrap_or(i64::MAX);
+            let used = review.counter(&*state, &counter);
             if most.milli_value() < used.saturating_add(by) {
                 exceeded.push((name, *asked, Quantity::of_milli(used, most.format()), *most));
             } else if by != 0 {

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use freewheel_hub_schema::name;
-use freewheel_hub_schema::object::Resource;
+use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_store::{Scope, Snapshot, Store};
 use serde_json::{Map, Value};
 
 use super::rounds::Rounds;
 use crate::clock::{Clock, Random};
+use crate::write_options::Counted;
 use crate::{Actor, Notes, ObjectRef, Verb};
 
 /// One write before it is made, or one action before it is done.
@@ -34,6 +35,7 @@ pub struct Review<'a> {
     pub notes: Option<&'a Notes>,
     /// How often they were asked.
     pub rounds: Rounds,
+    pub(crate) counted: &'a Counted,
     pub(crate) store: &'a dyn Store,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) chance: &'a dyn Random,
@@ -44,6 +46,12 @@ impl Review<'_> {
     #[must_use]
     pub fn state(&self) -> Arc<dyn Snapshot> {
         self.store.snapshot()
+    }
+
+    /// Where a counter stands, with what is counted by other objects of the same transaction.
+    pub(super) fn counter(&self, state: &dyn Snapshot, counter: &Key) -> i64 {
+        let stands = i64::try_from(state.counter(counter)).unwrap_or(i64::MAX);
+        stands.saturating_add(self.counted.of(counter))
     }
 
     /// Where all objects of a resource are, in the cluster of the object.

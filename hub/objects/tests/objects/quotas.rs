@@ -21,7 +21,7 @@ fn limiting(hard: &Value) -> Value {
 }
 
 /// A quota of which a controller has said what is used: nothing.
-async fn in_force(world: &World, hard: &Value) -> String {
+pub(super) async fn in_force(world: &World, hard: &Value) -> String {
     let made = value(&world.create("resourcequotas", limiting(hard)).await.unwrap().stored);
     let known = |mut quota: Value| {
         quota["status"] = json!({"hard": hard, "used": {}});

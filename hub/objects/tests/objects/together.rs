@@ -11,6 +11,7 @@ use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Store, Txn};
 use serde_json::{Value, json};
 
 use super::kit::{World, of};
+use super::quotas::in_force;
 
 const KIND: &str = "placementdecisions";
 
@@ -73,7 +74,21 @@ async fn one_that_may_not_be_is_in_the_way_of_all() {
     assert!(world.read(KIND, "a").is_none() && world.read(KIND, "b").is_none());
 }
 
-/// Somebody takes `a` away just before the next write of it.
+#[tokio::test]
+async fn a_quota_is_asked_for_all_of_them() {
+    let world = World::new().await;
+    let name = "count/placementdecisions.cluster.open-cluster-management.io";
+    in_force(&world, &json!({name: "2"})).await;
+    let three = ["a", "b", "c"].map(|name| decision(name, "one", 1));
+    let refused = write(&world, &three).await.unwrap_err();
+    assert_eq!(refused.code, 403);
+    let why = format!("exceeded quota: q, requested: {name}=1, used: {name}=2, limited: {name}=2");
+    assert!(refused.message.contains(&why), "{}", refused.message);
+    assert!(world.read(KIND, "a").is_none());
+    assert!(write(&world, &three[..2]).await.unwrap().iter().all(|it| it.created));
+}
+
+/// Somebody takes `a` away just before the next write of it, or of `b`.
 struct Going(MemoryStore, Arc<AtomicBool>);
 
 #[async_trait]
@@ -83,8 +98,8 @@ impl Layer for Going {
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        let at = of(KIND, "a").key();
-        let of_it = txn.operations.iter().any(|operation| *operation.key() == at);
+        let (at, other) = (of(KIND, "a").key(), of(KIND, "b").key());
+        let of_it = txn.operations.iter().any(|it| *it.key() == at || *it.key() == other);
         if of_it && self.1.swap(false, Ordering::SeqCst) {
             let gone = vec![Operation::Delete(at)];
             self.0.commit(Txn { expect: Vec::new(), operations: gone }).await?;
@@ -103,4 +118,16 @@ async fn who_was_faster_with_one_makes_all_be_looked_at_again() {
     let again = write(&world, &[decision("a", "one", 1), decision("b", "two", 2)]).await.unwrap();
     assert_eq!(again.iter().map(|it| it.created).collect::<Vec<_>>(), [true, false]);
     assert_eq!((seen(&world, "a").1, seen(&world, "b").1), (1, 2));
+}
+
+#[tokio::test]
+async fn what_stays_as_it_is_is_there() {
+    let soon = Arc::new(AtomicBool::new(false));
+    let store = Going(MemoryStore::with_incarnation(1), soon.clone());
+    let world = World::over(Arc::new(store)).await;
+    write(&world, &[decision("a", "one", 2), decision("b", "two", 1)]).await.unwrap();
+    soon.store(true, Ordering::SeqCst);
+    let again = write(&world, &[decision("a", "one", 2), decision("b", "two", 2)]).await.unwrap();
+    assert_eq!(again.iter().map(|it| it.created).collect::<Vec<_>>(), [true, false]);
+    assert_eq!((seen(&world, "a").1, seen(&world, "b").1), (2, 2));
 }
