@@ -4,16 +4,17 @@
 //! - what is in the version asked for is nobody's to convert, and what is asked is bounded
 //!   (`many_objects_are_asked_about_in_batches`);
 //! - a webhook that does not answer is given up, and harms its own definition alone
-//!   (`a_webhook_that_hangs_is_given_up_and_harms_no_other`, `webhooks_of_some_clusters_hold_up_no_other`);
+//!   (`a_webhook_that_hangs_is_given_up_and_harms_no_other`, `webhooks_of_some_clusters_hold_up_no_other`), unless several
+//!   of one cluster hang, which may hold up others of that cluster until they are given up;
 //! - that there was no call for it is none of its failures (`who_was_not_asked_is_not_silent`);
-//! - one of a spoke's cluster that has just not answered holds up nobody for a while
-//!   (`a_tenants_webhook_that_hangs_is_left_alone_for_a_while`).
+//! - one of a spoke's cluster that has just not answered holds up nobody for a while, nor those who waited for it
+//!   meanwhile (`a_tenants_webhook_that_hangs_is_left_alone_for_a_while`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_admission::{
-    CALL_WAIT, CallError, CallPermits, Caller, ClusterCalls, refusal_of,
+    CALL_WAIT, CallError, CallPermits, Caller, ClusterCalls, OWN_CALLS_OF_ONE, refusal_of,
 };
 use freewheel_hub_objects::Conversions;
 use freewheel_hub_schema::kind::{Converter, Converting};
@@ -55,13 +56,16 @@ impl Webhooks {
 
 impl Conversions for Webhooks {
     fn of(&self, cluster: &ClusterName, definition: &Value) -> Option<Arc<dyn Converter>> {
-        let limit = if cluster.is_root() { TIMEOUT } else { TENANT_TIMEOUT };
+        let root = (TIMEOUT, CALLS_OF_DEFINITION);
+        let (limit, own) =
+            if cluster.is_root() { root } else { (TENANT_TIMEOUT, OWN_CALLS_OF_ONE) };
         let webhook = Webhook::of(cluster, definition, limit)?;
         Some(Arc::new(WebhookConverter {
             webhook,
             caller: self.caller.clone(),
             limit,
             turns: Semaphore::new(CALLS_OF_DEFINITION),
+            own: Arc::new(Semaphore::new(own)),
             permits: self.permits.of(cluster),
             silent_since: Mutex::default(),
         }))
@@ -74,6 +78,8 @@ struct WebhookConverter {
     caller: Option<Arc<dyn Caller>>,
     limit: Duration,
     turns: Semaphore,
+    /// Of the calls that its cluster has of its own, those that it may have.
+    own: Arc<Semaphore>,
     permits: Arc<ClusterCalls>,
     /// When it has not answered.
     silent_since: Mutex<Option<Instant>>,
@@ -152,15 +158,20 @@ impl WebhookConverter {
         let caller = self.caller.as_ref().ok_or_else(|| unusable("this hub calls no webhooks"))?;
         let address = &self.webhook.address;
         let url = address.url.clone();
-        if address.of_tenant && self.is_resting() {
+        let rests = || address.of_tenant && self.is_resting();
+        if rests() {
             return Err(ConversionError::Resting { kind });
         }
         let review = Review::of(version, to, sent);
         // As many of its own calls go on as may: they have as long to be answered.
-        let Ok(_own) = timeout(self.limit, self.turns.acquire()).await else {
+        let Ok(_turn) = timeout(self.limit, self.turns.acquire()).await else {
             return Err(ConversionError::TimedOut { kind, url });
         };
-        let Some(_permit) = self.permits.permit(CALL_WAIT).await else {
+        // Those before may just have found out that it does not answer.
+        if rests() {
+            return Err(ConversionError::Resting { kind });
+        }
+        let Some(_permit) = self.permits.permit_of(&self.own, CALL_WAIT).await else {
             return Err(ConversionError::Busy { kind });
         };
         let call = caller.call(address, review.body(texts));
@@ -290,6 +301,15 @@ mod tests {
         tokio::time::sleep(TENANT_PAUSE).await;
         let later = hangs.convert("e.com/v2", widgets(1, 1)).await.unwrap_err();
         assert!(later.message.ends_with("context deadline exceeded"), "{}", later.message);
+        tokio::time::sleep(TENANT_PAUSE).await;
+        let (began, mut all) = (Instant::now(), tokio::task::JoinSet::new());
+        for _ in 0..CALLS_OF_DEFINITION {
+            let hangs = hangs.clone();
+            all.spawn(async move { hangs.convert("e.com/v2", widgets(1, 1)).await });
+        }
+        tokio::time::sleep(TENANT_TIMEOUT / 2).await;
+        let waited = hangs.convert("e.com/v2", widgets(1, 1)).await.unwrap_err();
+        assert_eq!(began.elapsed(), TENANT_TIMEOUT, "{}", waited.message);
     }
 
     #[tokio::test(start_paused = true)]
@@ -304,6 +324,11 @@ mod tests {
                     stuck.spawn(async move { hangs.convert("e.com/v2", widgets(1, 1)).await });
                 }
             }
+        }
+        let own = converter(&all, "pi-99", "hang");
+        for _ in 0..CALLS_OF_DEFINITION {
+            let hangs = own.clone();
+            stuck.spawn(async move { hangs.convert("e.com/v2", widgets(1, 1)).await });
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
         let (good, began) = (converter(&all, "pi-99", "good"), Instant::now());

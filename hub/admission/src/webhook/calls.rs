@@ -103,6 +103,8 @@ impl Calls {
         let limit = if bounded { hook.timeout.min(CONTROLLER_TIMEOUT) } else { hook.timeout };
         let begun = tokio::time::Instant::now();
         let outcome = match timeout(limit, hook.turns.acquire()).await {
+            // It was not asked: others are.
+            Err(_) if bounded => return Err(NoAnswer::Busy),
             Err(_) => None,
             Ok(_own) => {
                 // A controller comes again by itself: it does not queue for a call, and its time is one for all.

@@ -19,6 +19,8 @@ use tokio::time::timeout;
 const CALLS: usize = 64;
 /// Calls that each spoke's cluster has of its own: there are as many clusters as there are devices.
 const OWN_CALLS: usize = 4;
+/// Of those, what one that may hang has of them, where others of its cluster are to have one left.
+pub const OWN_CALLS_OF_ONE: usize = OWN_CALLS - 1;
 /// How long a call is waited for, before the time begins that a webhook has.
 pub const CALL_WAIT: Duration = Duration::from_secs(10);
 
@@ -78,8 +80,26 @@ impl ClusterCalls {
         Self { own, more, shared: shared.clone() }
     }
 
+    /// The same for one that may have a part of what the cluster has of its own, so that others have some left.
+    pub async fn permit_of(&self, part: &Arc<Semaphore>, wait: Duration) -> Option<CallPermit> {
+        let own = async {
+            let of_part = turn(part).await;
+            [turn(&self.own).await, of_part]
+        };
+        self.either(own, wait).await
+    }
+
     /// A call, when there is one within this time.
     pub async fn permit(&self, wait: Duration) -> Option<CallPermit> {
+        self.either(async { [turn(&self.own).await, None] }, wait).await
+    }
+
+    /// One of its own, or else one that is shared.
+    async fn either(
+        &self,
+        own: impl Future<Output = [Option<OwnedSemaphorePermit>; 2]>,
+        wait: Duration,
+    ) -> Option<CallPermit> {
         let more = async {
             let of_cluster = turn(&self.more).await;
             [of_cluster, turn(&self.shared).await]
@@ -87,7 +107,7 @@ impl ClusterCalls {
         let either = async {
             tokio::select! {
                 biased;
-                own = turn(&self.own) => [own, None],
+                own = own => own,
                 more = more => more,
             }
         };

@@ -144,3 +144,25 @@ async fn a_webhook_that_was_not_called_has_not_failed() {
     waiting.shutdown().await;
     create().await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_that_others_keep_busy_has_not_failed() {
+    let world = World::new().await;
+    world.webhook_in("pi-7", "Validating", "slow", json!({"timeoutSeconds": 30})).await;
+    let mut waiting = JoinSet::new();
+    for name in 0..16 {
+        let (objects, at) = (world.objects.clone(), place("pi-7", "v1", "ConfigMap", ""));
+        let value = json!({"metadata": {"name": format!("c{name}")}});
+        waiting.spawn(async move {
+            objects.create(&WriteOptions::by(person("ada")), &at, value).await.map(drop)
+        });
+    }
+    sleep(Duration::from_millis(10)).await;
+    for _ in 0..2 {
+        let value = json!({"metadata": {"generateName": "d"}});
+        let actor = Actor::Controller("job-controller");
+        let busy = world.create_in("pi-7", actor, ("v1", "ConfigMap"), value).await.unwrap_err();
+        assert_eq!((busy.code, busy.reason), (503, "ServiceUnavailable"), "{}", busy.message);
+    }
+    waiting.shutdown().await;
+}
