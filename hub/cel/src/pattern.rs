@@ -97,10 +97,15 @@ pub(crate) struct Made {
 
 impl Made {
     /// Of this text, where `pay` takes the work of it.
-    pub(crate) fn of(text: &str, pay: impl FnOnce(u64) -> bool) -> Result<Self, String> {
+    pub(crate) fn of(text: &str, pay: impl Fn(u64) -> bool) -> Result<Self, String> {
+        let too_much = || "too much work".to_owned();
+        // What is refused was looked at as well.
+        if !pay(size::EACH_UNITS) {
+            return Err(too_much());
+        }
         let (text, size) = looked_at(text)?;
-        if !pay(size.units) {
-            return Err("too much work".to_owned());
+        if !pay(size.units.saturating_sub(size::EACH_UNITS)) {
+            return Err(too_much());
         }
         Ok(Self { regex: compile(&text)?, size })
     }

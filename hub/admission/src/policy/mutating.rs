@@ -136,10 +136,11 @@ impl MutatingPolicies {
             let work = move || run.ask(&together, &seen, shown);
             let (back, changed) = self.0.turns.run(&bounds.turns, work).await?;
             run = back;
-            let Some((new, job)) = changed else { continue };
+            let Some((new, by)) = changed else { continue };
             match in_time(deadline, converted(&new, version, kind)).await {
                 Ok(own) => (*object, is_another) = (own, true),
-                Err(why) => run.fail(&job, why),
+                // What each of them changed is lost.
+                Err(why) => by.iter().for_each(|job| run.fail(job, why.clone())),
             }
         }
         if *object != before {
@@ -177,9 +178,9 @@ struct Run {
 }
 
 impl Run {
-    /// Asks some that see the object like this; answers what they have made of it, and which of them was the last to.
-    fn ask(mut self, jobs: &[Job], seen: &Seen, shown: Value) -> (Self, Option<(Value, Job)>) {
-        let (mut shown, mut last) = (shown, None);
+    /// Asks some that see the object like this; answers what they have made of it, and which of them have.
+    fn ask(mut self, jobs: &[Job], seen: &Seen, shown: Value) -> (Self, Option<(Value, Vec<Job>)>) {
+        let (mut shown, mut by) = (shown, Vec::new());
         for job in jobs {
             let seen = seen.with(shown.clone());
             if !job.policy.conditions.is_empty() {
@@ -197,14 +198,16 @@ impl Run {
             }
             let new = self.one(job, &seen);
             if new != shown {
-                (shown, last) = (new, Some(job.clone()));
+                shown = new;
+                by.push(job.clone());
                 self.invoked.changed();
             }
             if job.policy.reinvoked {
                 self.invoked.asked(&job.id());
             }
         }
-        (self, last.map(|last| (shown, last)))
+        let changed = (!by.is_empty()).then_some((shown, by));
+        (self, changed)
     }
 
     fn one(&mut self, job: &Job, seen: &Seen) -> Value {

@@ -3,14 +3,16 @@
 //! Guarantees:
 //! - a parameter that is looked for in the request's own namespace is one of no other
 //!   (`parameters_are_those_of_the_requests_namespace`);
-//! - each of them is read once for a write, and a write takes no more of them than it may
-//!   (`a_write_takes_as_many_parameters_as_it_may`).
+//! - each of them is read once for a write in each version that is asked for, and a write takes no more of them than it
+//!   may (`a_write_takes_as_many_parameters_as_it_may`, `a_parameter_is_shown_in_the_version_of_its_policy`);
+//! - what one binding asks for beyond that takes nothing from the others
+//!   (`parameters_that_are_too_many_for_one_policy_are_there_for_another`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use freewheel_hub_objects::{ObjectRef, stored_value};
-use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::kind::{Kind, KindId};
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_schema::registry::Registry;
 use freewheel_hub_schema::selector::LabelSelector;
@@ -42,7 +44,8 @@ const BYTES_MAX: usize = 4 << 20;
 /// The parameters of one write.
 #[derive(Default)]
 pub(super) struct Params {
-    read: HashMap<Key, Arc<Value>>,
+    read: HashMap<(KindId, Key), Arc<Value>>,
+    /// Bytes of them.
     bytes: usize,
     looked_at: usize,
 }
@@ -63,9 +66,26 @@ impl Params {
                 "no params found for policy binding with `Deny` parameterNotFoundAction".to_owned()
             );
         }
-        let mut all = Vec::new();
+        let bytes = self.bytes;
+        let (mut all, mut new) = (Vec::new(), Vec::new());
         for stored in found {
-            all.push(Some(self.read(kind, &stored).await?));
+            let key = (kind.id(), stored.key.clone());
+            let value = match self.read.get(&key) {
+                Some(read) => Ok(read.clone()),
+                None => {
+                    new.push(key.clone());
+                    self.read(key, kind, &stored).await
+                }
+            };
+            match value {
+                Ok(value) => all.push(Some(value)),
+                Err(why) => {
+                    // Nobody is asked with them.
+                    new.iter().for_each(|key| drop(self.read.remove(key)));
+                    self.bytes = bytes;
+                    return Err(why);
+                }
+            }
         }
         Ok(all)
     }
@@ -106,10 +126,12 @@ impl Params {
         Ok(found)
     }
 
-    async fn read(&mut self, kind: &Kind, stored: &Stored) -> Result<Arc<Value>, String> {
-        if let Some(read) = self.read.get(&stored.key) {
-            return Ok(read.clone());
-        }
+    async fn read(
+        &mut self,
+        key: (KindId, Key),
+        kind: &Kind,
+        stored: &Stored,
+    ) -> Result<Arc<Value>, String> {
         self.bytes += stored.object.body.len();
         if BYTES_MAX < self.bytes {
             return Err(format!("the parameters of a request may have {BYTES_MAX} bytes together"));
@@ -117,7 +139,7 @@ impl Params {
         let value = stored_value(stored).map_err(|error| error.message)?;
         let value = kind.out_of_store(value).await.map_err(|error| error.message)?;
         let value = Arc::new(value);
-        self.read.insert(stored.key.clone(), value.clone());
+        self.read.insert(key, value.clone());
         Ok(value)
     }
 }

@@ -255,3 +255,27 @@ async fn a_write_takes_as_many_parameters_as_it_may() {
     bind("ignored", 0..30).await;
     secret("b").await.unwrap();
 }
+
+#[tokio::test]
+async fn parameters_that_are_too_many_for_one_policy_are_there_for_another() {
+    let world = World::new().await;
+    let made = async |name: String, labels: Value, bytes: usize| {
+        let value = json!({"metadata": {"name": name, "labels": labels}, "data": {"text": "x".repeat(bytes)}});
+        world.create("v1", "ConfigMap", value).await.unwrap();
+    };
+    for number in 0..6 {
+        made(format!("large-{number}"), json!({"params": "large"}), 1_000_000).await;
+    }
+    made("small".to_owned(), json!({"params": "small"}), 1_000).await;
+    for (name, fails, validation) in [("a-large", "Ignore", "true"), ("b-small", "Fail", "false")] {
+        let spec = json!({"name": name, "matchConstraints": constraints("", "secrets"), "failurePolicy": fails,
+            "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}, "validations": [{"expression": validation, "message": "asked"}]});
+        let selector = json!({"matchLabels": {"params": &name[2..]}});
+        let binding = json!({"validationActions": ["Deny"],
+            "paramRef": {"selector": selector, "parameterNotFoundAction": "Deny"}});
+        world.policy(KIND, spec, binding).await;
+    }
+    let refused = world.create("v1", "Secret", json!({"metadata": {"name": "s"}})).await;
+    let refused = refused.unwrap_err();
+    assert!(refused.message.ends_with("denied request: asked"), "{}", refused.message);
+}

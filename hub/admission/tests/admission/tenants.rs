@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_objects::{Actor, ObjectRef, WriteOptions};
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::gvk::{Gvk, Gvr};
 use freewheel_hub_schema::kind::{Converter, Converting, Kind, Strategy};
 use freewheel_link::names::ClusterName;
@@ -165,4 +166,65 @@ async fn a_webhook_that_others_keep_busy_has_not_failed() {
         assert_eq!((busy.code, busy.reason), (503, "ServiceUnavailable"), "{}", busy.message);
     }
     waiting.shutdown().await;
+}
+
+/// Shows what is stored as `max` in v1 as `limit` in v2, and takes nothing back in which there is a `bad`.
+struct Renames;
+
+impl Converter for Renames {
+    fn convert<'a>(&'a self, to: &'a str, mut objects: Vec<Value>) -> Converting<'a> {
+        Box::pin(async move {
+            let (from, into) = if to.ends_with("v2") { ("max", "limit") } else { ("limit", "max") };
+            for object in &mut objects {
+                if object.get("bad").is_some() {
+                    return Err(ApiError::new(500, "InternalError", "it cannot be converted"));
+                }
+                object["apiVersion"] = to.into();
+                let fields = object.as_object_mut().unwrap();
+                if let Some(value) = fields.remove(from) {
+                    fields.insert(into.to_owned(), value);
+                }
+            }
+            Ok(objects)
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_parameter_is_shown_in_the_version_of_its_policy() {
+    let world = World::new().await;
+    let converter: Arc<dyn Converter> = Arc::new(Renames);
+    let at = widgets(&world, "pi-7", &converter);
+    let widget = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "max": 3});
+    world.objects.create(&WriteOptions::by(person("ada")), &at, widget).await.unwrap();
+    for (name, version, field) in [("a", "v1", "max"), ("b", "v2", "limit")] {
+        let spec = json!({"name": name, "matchConstraints": constraints("", "configmaps"),
+            "paramKind": {"apiVersion": format!("example.com/{version}"), "kind": "Widget"},
+            "validations": [{"expression": format!("params.{field} == 3")}]});
+        let mut binding = deny();
+        binding["paramRef"] = json!({"name": "w", "parameterNotFoundAction": "Deny"});
+        world.policy_in("pi-7", "ValidatingAdmissionPolicy", spec, binding).await;
+    }
+    let value = json!({"metadata": {"name": "c"}});
+    world.create_in("pi-7", person("ada"), ("v1", "ConfigMap"), value).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_converted_back_fails_all_that_changed_it() {
+    let world = World::new().await;
+    let converter: Arc<dyn Converter> = Arc::new(Renames);
+    let at = widgets(&world, "pi-7", &converter);
+    for (name, fails, path) in [("a-must", "Fail", "good"), ("b-nice", "Ignore", "bad")] {
+        let rule = json!({"operations": ["CREATE"], "apiGroups": ["example.com"], "apiVersions": ["v2"], "resources": ["widgets"]});
+        let change = json!({"patchType": "JSONPatch", "jsonPatch": {
+            "expression": format!("[JSONPatch{{op: 'add', path: '/{path}', value: 'x'}}]")}});
+        let spec = json!({"name": name, "matchConstraints": {"resourceRules": [rule]}, "failurePolicy": fails,
+            "reinvocationPolicy": "Never", "mutations": [change]});
+        world.policy_in("pi-7", "MutatingAdmissionPolicy", spec, json!({})).await;
+    }
+    let widget =
+        json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}});
+    let made = world.objects.create(&WriteOptions::by(person("ada")), &at, widget).await;
+    let refused = made.map(drop).unwrap_err();
+    assert!(refused.message.contains("it cannot be converted"), "{}", refused.message);
 }

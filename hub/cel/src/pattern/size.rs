@@ -19,7 +19,7 @@ const TABLES_MAX: usize = 64;
 const TABLE_LETTERS: u32 = 4_096;
 
 /// Units of work ([`crate::UNITS_MAX`]) that each pattern takes, and bytes of the engine that take one.
-const EACH_UNITS: u64 = 200;
+pub(super) const EACH_UNITS: u64 = 200;
 const UNIT_BYTES: u64 = 32;
 /// Units that a table takes whose letters are looked for in both cases.
 const FOLD_UNITS: u64 = 10_000;

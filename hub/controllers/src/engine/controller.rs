@@ -8,6 +8,7 @@
 //!   was read when it was the present (`what_has_gone_of_a_kind_is_shown_once_however_often_that_comes`);
 //! - what goes is read also where its kind goes right behind it (`what_goes_just_before_its_kind_is_shown`).
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +68,11 @@ pub trait Controller: Send + Sync + 'static {
     /// How many keys are worked on at the same time.
     fn workers(&self) -> usize {
         2
+    }
+
+    /// What may have waited for a kind that a cluster had none of, and whose objects cannot tell.
+    fn of_new_storage(&self, _cluster: &ClusterName, _now: &dyn Snapshot) -> Vec<Key> {
+        Vec::new()
     }
 
     /// How long a key waits at most that failed again and again.
@@ -192,6 +198,11 @@ async fn refollow(
         *watch = store.watch(now.clone(), watch.progress())?;
         *scopes = now;
     }
+    let clusters: BTreeSet<&ClusterName> = came.iter().map(|(cluster, _)| cluster).collect();
+    for cluster in clusters {
+        let waited = controller.of_new_storage(cluster, &*store.snapshot());
+        waited.into_iter().for_each(|key| queue.add(key));
+    }
     for (cluster, resource) in came {
         let scope = Scope { resource, cluster: Some(cluster), namespace: None };
         read_past(store, (&scope, since), (controller, queue)).await;
@@ -300,7 +311,9 @@ fn settle(
         Ok(Err(failed)) => {
             let race = failed.is_race();
             let delay = queue.add_failed(key.clone(), longest);
-            if let Error::Partly { look_again: Some(sooner), .. } = failed {
+            if let Error::Partly { look_again: Some(sooner), .. }
+            | Error::Left { look_again: Some(sooner), .. } = failed
+            {
                 queue.add_after(key.clone(), sooner);
             }
             if race {

@@ -42,6 +42,15 @@ pub enum Error {
     /// It is not the key's turn: whoever counts turns brings it again.
     #[error("it is not its turn")]
     Later,
+    /// Something was left undone: it is tried again after its back-off, and looked at before when it is to be anyway.
+    #[error("not all could be removed")]
+    Left {
+        /// Why.
+        #[source]
+        left: Box<Error>,
+        /// When it is to be looked at anyway.
+        look_again: Option<Duration>,
+    },
     /// Some of it could not be done, and its status says what: it is tried again without a warning, after its back-off or
     /// when it is to be looked at anyway.
     #[error("{why}")]
@@ -86,6 +95,7 @@ impl Error {
                     || (source.code == 409 && ["Conflict", OVERTAKEN].contains(&source.reason))
             }
             Self::Commit { source, .. } => matches!(source, CommitError::Unmet { .. }),
+            Self::Left { left, .. } => left.is_race(),
             Self::Partly { .. } => true,
             Self::NoSuchKind(_)
             | Self::Refused(_)
@@ -99,6 +109,7 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> Option<u16> {
         match self {
+            Self::Left { left, .. } => left.code(),
             Self::Api { source, .. } => Some(source.code),
             Self::Commit { .. }
             | Self::SigningError(_)

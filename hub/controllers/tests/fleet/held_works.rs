@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_objects::Propagation;
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{Kind, Strategy};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Snapshot, Store, Txn};
+use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
 use super::hub::{Hub, condition, get, list};
@@ -135,6 +138,58 @@ async fn what_a_long_round_has_applied_goes_with_the_rest() {
     hub.delete("manifestworks", "pi-1", "b", Propagation::Background).await;
     hub.eventually("it goes", |s| work_of(s, "pi-1", "b").is_null()).await;
     assert!(all_are_gone(&*hub.snapshot()), "it goes after what it owns");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_work_that_is_made_anew_begins_anew() {
+    let slow = Slow::in_clusters(&["pi-1"], Duration::from_millis(900));
+    let hub = hub_over(slow, &["pi-1"]).await;
+    let maps: Vec<Value> = (0..6).map(|n| map(&format!("map-{n}"), "1")).collect();
+    for _ in 0..3 {
+        hub.create("root", "manifestworks", "pi-1", work("a", &maps, json!({}))).await;
+        hub.eventually("some are there", |s| value(s, "map-1") == "1").await;
+        // What it owns is not looked at again, by whoever takes its name.
+        hub.change("root", "manifestworks", "pi-1", "a", |it| {
+            it["metadata"]["finalizers"] = json!([]);
+        })
+        .await;
+        hub.delete("manifestworks", "pi-1", "a", Propagation::Background).await;
+        for n in 0..6 {
+            if !value(&*hub.snapshot(), &format!("map-{n}")).is_null() {
+                hub.delete_in("pi-1", "configmaps", "default", &format!("map-{n}")).await;
+            }
+        }
+    }
+    hub.create("root", "manifestworks", "pi-1", work("a", &maps, json!({}))).await;
+    hub.eventually("it is applied", |s| condition(&work_of(s, "pi-1", "a"), "Applied") == "True")
+        .await;
+    for n in 0..6 {
+        assert_eq!(value(&*hub.snapshot(), &format!("map-{n}")), "1", "{n}");
+    }
+    hub.stop().await;
+}
+
+/// Nothing is special about it.
+struct Plain;
+
+impl Strategy for Plain {}
+
+#[tokio::test(start_paused = true)]
+async fn a_work_that_waits_for_a_kind_is_applied_as_soon_as_it_is_there() {
+    let hub = hub_over(MemoryStore::with_incarnation(1), &["pi-1"]).await;
+    let widget =
+        json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}});
+    hub.create("root", "manifestworks", "pi-1", work("a", &[widget], json!({}))).await;
+    hub.eventually("it waits", |s| condition(&work_of(s, "pi-1", "a"), "Applied") == "False").await;
+    tokio::time::sleep(Duration::from_mins(20)).await;
+    let cluster = ClusterName::try_from("pi-1").unwrap();
+    let kind = Kind::new(Gvk::new("example.com", "v1", "Widget"), "widgets", Plain);
+    hub.objects.kinds().add(&cluster, kind.cluster_scoped()).unwrap();
+    let began = tokio::time::Instant::now();
+    hub.eventually("it is applied", |s| condition(&work_of(s, "pi-1", "a"), "Applied") == "True")
+        .await;
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
     hub.stop().await;
 }
 

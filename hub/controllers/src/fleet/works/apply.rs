@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::condition::holds;
-use super::result::{OneResult, Outcome, Told, Unfinished};
+use super::result::{OneResult, Outcome, Told, Unfinished, Version};
 use super::{LOOK_EVERY, ROUND_MAX, SET_RIGHT_EVERY, Works};
 use crate::engine::{Client, Error};
 
@@ -56,16 +56,16 @@ impl Works {
             .map_err(|error| Error::Refused(error.to_string()))?;
         let complete = holds(&object["status"]["conditions"], "Complete");
         let owner = self.keep_applied(client, &cluster, stored).await?;
-        let generation = stored.object.header.generation;
-        let turn = self.turn(stored, generation);
+        let of = Version::of(stored);
+        let turn = self.turn(stored, &of);
         let (client, owner_ref) = (client, &*owner);
         let rests = turn.is_some();
         let round =
             Round { works: self, client, cluster: &cluster, owner: owner_ref, rests, complete };
         let before = Told::of(object);
         let begun = self.unfinished.lock().remove(&stored.key);
-        let mut so_far = begun.filter(|it| it.generation == generation).unwrap_or_default();
-        so_far.generation = generation;
+        let mut so_far = begun.filter(|it| it.of == of).unwrap_or_default();
+        so_far.of = of.clone();
         let is_whole = so_far.done == 0;
         if !round.go_on(work, &before, &mut so_far).await {
             // The work may be another before the round goes on, or be on its way out.
@@ -77,7 +77,7 @@ impl Works {
         results.sort_by_key(|(at, _)| *at);
         let results: Vec<OneResult> = results.into_iter().map(|(_, one)| one).collect();
         if wrote {
-            self.set_right.lock().insert(stored.key.clone(), (generation, Instant::now()));
+            self.set_right.lock().insert(stored.key.clone(), (of, Instant::now()));
         }
         let noted = if complete {
             Ok(false)
@@ -94,11 +94,11 @@ impl Works {
     }
 
     /// How long what others changed stays as it is: it was set right just now.
-    fn turn(&self, stored: &Stored, generation: i64) -> Option<Duration> {
+    fn turn(&self, stored: &Stored, of: &Version) -> Option<Duration> {
         let all = self.set_right.lock();
-        let (of, at) = all.get(&stored.key)?;
+        let (then, at) = all.get(&stored.key)?;
         let left = SET_RIGHT_EVERY.checked_sub(at.elapsed())?;
-        (*of == generation && !left.is_zero()).then_some(left)
+        (then == of && !left.is_zero()).then_some(left)
     }
 }
 

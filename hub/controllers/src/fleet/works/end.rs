@@ -11,11 +11,12 @@ use freewheel_hub_store::Stored;
 use freewheel_link::names::ClusterName;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::apply::{FAULT_BYTES_MAX, put_owner};
 use super::condition::{Said, find};
 use super::result::OneResult;
-use super::{FINALIZER, Works};
+use super::{FINALIZER, ROUND_MAX, Works};
 use crate::engine::client::key as key_of;
 use crate::engine::clock::rfc3339;
 use crate::engine::{Client, Error, Faults};
@@ -97,9 +98,11 @@ impl Works {
                 None => gone.push(old),
             }
         }
-        for old in gone {
-            if unknown || faults.going(self.remove(client, cluster, &old, owner).await) {
-                pending.push(old);
+        let began = Instant::now();
+        for old in from_anywhere(&gone, client.clock.now()) {
+            let waits = unknown || ROUND_MAX <= began.elapsed();
+            if waits || faults.going(self.remove(client, cluster, old, owner).await) {
+                pending.push(old.clone());
             }
         }
         let is_pending = !pending.is_empty();
@@ -163,7 +166,14 @@ impl Works {
         let Some(record) = self.client.snapshot().get(&key) else { return Ok(true) };
         let object = record.object.value().map_err(Error::api("read an AppliedManifestWork"))?;
         let (mut pending, mut faults) = (false, Going::default());
-        for item in object["status"]["appliedResources"].as_array().into_iter().flatten() {
+        let began = Instant::now();
+        let all = object["status"]["appliedResources"].as_array().map_or(&[][..], Vec::as_slice);
+        for item in from_anywhere(all, self.client.clock.now()) {
+            if ROUND_MAX <= began.elapsed() {
+                // Others have their turn. What goes is gone by the next one.
+                pending = true;
+                break;
+            }
             pending |= faults.going(self.remove(&self.client, cluster, item, &record).await);
         }
         faults.0.end()?;
@@ -192,7 +202,8 @@ impl Works {
         if let Some(cluster) = cluster {
             // Who cannot be left behind is not removed either.
             let cleared = match self.orphan(cluster, work).await {
-                Ok(()) => self.clear(cluster, &work.key.name).await,
+                Ok(true) => self.clear(cluster, &work.key.name).await,
+                Ok(false) => Ok(false),
                 Err(error) => Err(error),
             };
             if !matches!(cleared, Ok(true)) {
@@ -232,17 +243,22 @@ impl Works {
     }
 
     /// What the work leaves behind is nobody's: it may have said so only just now, with its end.
-    async fn orphan(&self, cluster: &ClusterName, work: &Stored) -> Result<(), Error> {
+    /// Whether that is done: it is as long as a round may be.
+    async fn orphan(&self, cluster: &ClusterName, work: &Stored) -> Result<bool, Error> {
         let object = work.object.value().map_err(Error::api("read a ManifestWork"))?;
         let spec = Work::read(&object).map_err(|error| Error::Refused(error.to_string()))?;
         let Some(record) = self.client.snapshot().get(&self.applied_key(cluster, &work.key.name))
         else {
-            return Ok(());
+            return Ok(true);
         };
         let own = &record.object.header.uid;
         let applied = record.object.value().map_err(Error::api("read an AppliedManifestWork"))?;
-        let mut faults = Faults::default();
-        for item in applied["status"]["appliedResources"].as_array().into_iter().flatten() {
+        let (mut faults, began) = (Faults::default(), Instant::now());
+        let all = applied["status"]["appliedResources"].as_array().map_or(&[][..], Vec::as_slice);
+        for item in from_anywhere(all, self.client.clock.now()) {
+            if ROUND_MAX <= began.elapsed() {
+                return faults.end().map(|()| false);
+            }
             let text = |field: &str| item[field].as_str().unwrap_or_default().to_owned();
             let identifier = freewheel_hub_fleet::work::Identifier {
                 group: text("group"),
@@ -262,7 +278,7 @@ impl Works {
             let left = self.client.modify_this(kind, &there, None, let_go).await;
             faults.note(done_or_gone(left).map_err(Error::api("leave an object behind")));
         }
-        faults.end()
+        faults.end().map(|()| true)
     }
 
     /// What was applied for a work that is not there any more, and did not go as works go.
@@ -342,6 +358,15 @@ impl Going {
             }
         }
     }
+}
+
+/// All of them, beginning with another one each time: who takes long to refuse is not always before the others, which
+/// have what is left of a round.
+fn from_anywhere(all: &[Value], now: Timestamp) -> impl Iterator<Item = &Value> {
+    let chance = now.as_second().unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let at = usize::try_from(chance).unwrap_or_default() % all.len().max(1);
+    let (before, after) = all.split_at(at);
+    after.iter().chain(before)
 }
 
 /// What is gone already is fine.

@@ -12,6 +12,9 @@
 //! - what others change of an owned object is set right at once, and after that once in ten seconds, so that two who
 //!   disagree do not fight (`what_others_change_is_set_right`);
 //! - what could not be applied is tried again, without an end (`what_could_not_be_applied_is_tried_again`);
+//! - it is applied as soon as the kind that it waits for is there
+//!   (`a_work_that_waits_for_a_kind_is_applied_as_soon_as_it_is_there`), and another of its name begins anew
+//!   (`a_work_that_is_made_anew_begins_anew`);
 //! - works of one cluster hold up none of another's (`works_of_one_cluster_hold_up_no_other`,
 //!   `works_of_some_clusters_hold_up_no_other`);
 //! - what is complete stays so when it is tidied away, and a complete work is left as it is
@@ -46,7 +49,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use self::result::Unfinished;
+use self::result::{Unfinished, Version};
 use self::turns::Turns;
 use super::api_group::{CLUSTER_GROUP, WORK_GROUP};
 use crate::engine::client::{all_of, in_namespace, key as key_of, kind};
@@ -74,8 +77,8 @@ pub struct Works {
     clusters: Arc<Kind>,
     /// What tells this hub from others that apply in the same cluster.
     hub_hash: String,
-    /// When what was set right last, and of which generation.
-    set_right: Mutex<HashMap<Key, (i64, Instant)>>,
+    /// When what was set right last.
+    set_right: Mutex<HashMap<Key, (Version, Instant)>>,
     /// Rounds that took longer than their time.
     unfinished: Mutex<HashMap<Key, Unfinished>>,
     turns: Turns,
@@ -151,7 +154,7 @@ impl Works {
         let has_faults = outcome.results.iter().any(|it| it.fault.is_some());
         self.write_status(stored, &work, outcome, left.as_ref()).await?;
         if let Some(left) = left {
-            return Err(left);
+            return Err(Error::Left { left: Box::new(left), look_again });
         }
         if has_faults {
             let why = "not all manifests could be applied";
@@ -201,6 +204,12 @@ impl Controller for Works {
         keys.sort();
         keys.dedup();
         keys
+    }
+
+    /// Works that may have waited for it.
+    fn of_new_storage(&self, cluster: &ClusterName, now: &dyn Snapshot) -> Vec<Key> {
+        let scope = in_namespace(&self.works, &ClusterName::root(), cluster.as_str());
+        now.range(&scope, None).map(|work| work.key.clone()).collect()
     }
 
     /// What stands in the way may be gone at any time, and nobody tells of it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_objects::ObjectRef;
+use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Stored;
 use serde_json::Value;
 
@@ -26,10 +27,25 @@ pub(super) struct OneResult {
     pub may_complete: bool,
 }
 
+/// Which work it is, and in which generation: another of its name begins anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Version {
+    uid: Uid,
+    generation: i64,
+}
+
+impl Version {
+    /// Of a work as it is.
+    pub fn of(work: &Stored) -> Self {
+        let header = &work.object.header;
+        Self { uid: header.uid.clone(), generation: header.generation }
+    }
+}
+
 /// What came of some of them, and how many that are, in the order in which they are applied.
 #[derive(Default)]
 pub(super) struct Unfinished {
-    pub generation: i64,
+    pub of: Version,
     pub done: usize,
     pub results: Vec<(usize, OneResult)>,
     /// Whether something was written.
