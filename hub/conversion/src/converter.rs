@@ -3,9 +3,8 @@
 //! Guarantees:
 //! - what is in the version asked for is nobody's to convert, and what is asked is bounded
 //!   (`many_objects_are_asked_about_in_batches`);
-//! - a webhook that does not answer is given up, and harms its own definition alone
-//!   (`a_webhook_that_hangs_is_given_up_and_harms_no_other`, `webhooks_of_some_clusters_hold_up_no_other`), unless several
-//!   of one cluster hang, which may hold up others of that cluster until they are given up;
+//! - a webhook that does not answer is given up, and harms its own definition alone, where it is the only one of its
+//!   cluster (`a_webhook_that_hangs_is_given_up_and_harms_no_other`, `webhooks_of_some_clusters_hold_up_no_other`);
 //! - that there was no call for it is none of its failures (`who_was_not_asked_is_not_silent`);
 //! - one of a spoke's cluster that has just not answered holds up nobody for a while, nor those who waited for it
 //!   meanwhile (`a_tenants_webhook_that_hangs_is_left_alone_for_a_while`).
