@@ -1,5 +1,6 @@
 //! What clients that do not read may make the node hold, wherever they are.
 
+use super::outside::Elsewhere;
 use super::*;
 use crate::{PIPE_BYTES_MAX, POD_RECEIVE_BYTES_MAX, ReceiveMemory};
 
@@ -56,10 +57,7 @@ async fn slow_clients_from_outside_share_the_budget_of_the_pod_that_serves_them(
 #[tokio::test]
 async fn a_pod_of_little_memory_has_few_sockets_and_a_small_budget() {
     let fabric = fabric();
-    let mut who = pod("web", "10.64.0.1");
-    who.memory_limit = Some(4 << 20);
-    fabric.add_pod(who);
-    let web = fabric.pod("root-web").unwrap();
+    let web = add_small(&fabric, "web", "10.64.0.1", 4 << 20);
     let slots: Vec<_> = std::iter::from_fn(|| web.slot().ok()).collect();
     assert_eq!(slots.len(), 256);
 }
@@ -67,10 +65,7 @@ async fn a_pod_of_little_memory_has_few_sockets_and_a_small_budget() {
 #[tokio::test]
 async fn a_crowd_leaves_a_place_for_the_node_itself() {
     let fabric = fabric();
-    let mut who = pod("web", "10.64.0.1");
-    who.memory_limit = Some(1 << 20);
-    fabric.add_pod(who);
-    let web = fabric.pod("root-web").unwrap();
+    let web = add_small(&fabric, "web", "10.64.0.1", 1 << 20);
     let listener = web.listen(at("0.0.0.0:80"), 4096).unwrap();
     let crowd: Vec<_> = std::iter::from_fn(|| web.slot().ok()).collect();
     let outside = fabric.dial(&ClusterName::root(), at("192.0.2.1:1"), at("10.64.0.1:80")).await;
@@ -129,7 +124,11 @@ async fn what_waits_for_another_node_is_on_the_sender_s_account_and_in_no_buffer
     // A link that takes one piece and then nothing.
     let (near, far) = tokio::io::duplex(1000);
     let near = parking_lot::Mutex::new(Some(near));
-    fabric.set_remote(Arc::new(Stuck(near)));
+    let once = move || {
+        let stream = near.lock().take().ok_or(NetError::Refused);
+        async move { stream.map(|stream| Box::new(stream) as Box<dyn Stream>) }.boxed()
+    };
+    fabric.set_remote(Arc::new(Elsewhere(once)));
     let Connecting::Later(dial) = client.connect(None, at("10.64.7.7:80")) else {
         panic!("it is on no other node")
     };
@@ -182,25 +181,12 @@ impl tokio::io::AsyncWrite for Flood {
     }
 }
 
-/// A link over which everybody is flooded.
-struct Floods;
-
-impl Remote for Floods {
-    fn connect(
-        &self,
-        _: &ClusterName,
-        _: SocketAddr,
-        _: SocketAddr,
-    ) -> futures::future::BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
-        async { Ok(Box::new(Flood) as Box<dyn Stream>) }.boxed()
-    }
-}
-
 #[tokio::test]
 async fn what_a_deaf_pod_leaves_in_the_link_is_on_its_account() {
     let window = freewheel_link::limits::STREAM_WINDOW_BYTES;
     let fabric = fabric();
-    fabric.set_remote(Arc::new(Floods));
+    let flooded = || async { Ok(Box::new(Flood) as Box<dyn Stream>) }.boxed();
+    fabric.set_remote(Arc::new(Elsewhere(flooded)));
     let (deaf, root) = (add(&fabric, "deaf", "10.64.0.1"), ClusterName::root());
     let listener = deaf.listen(at("0.0.0.0:80"), 64).unwrap();
     let mut conns = Vec::new();
@@ -226,10 +212,8 @@ async fn what_a_deaf_pod_leaves_in_the_link_is_on_its_account() {
 #[tokio::test]
 async fn what_waits_in_the_kernel_is_no_window() {
     let fabric = fabric();
-    let mut who = pod("deaf", "10.64.0.1");
-    who.memory_limit = Some(1 << 20);
-    fabric.add_pod(who);
-    let (deaf, client) = (fabric.pod("root-deaf").unwrap(), add(&fabric, "client", "10.64.0.2"));
+    let deaf = add_small(&fabric, "deaf", "10.64.0.1", 1 << 20);
+    let client = add(&fabric, "client", "10.64.0.2");
     let listener = deaf.listen(at("0.0.0.0:80"), 64).unwrap();
     let near = connect(&client, "10.64.0.1:80").unwrap();
     let _far = listener.accept().await.unwrap();
@@ -246,20 +230,6 @@ async fn what_waits_in_the_kernel_is_no_window() {
     let broken = || conns.iter().any(|conn| conn.rx.front().is_err());
     eventually(async || broken().then_some(())).await;
     assert!(!upload.is_finished(), "it goes for what waits in streams of the link");
-}
-
-struct Stuck(parking_lot::Mutex<Option<tokio::io::DuplexStream>>);
-
-impl Remote for Stuck {
-    fn connect(
-        &self,
-        _: &ClusterName,
-        _: SocketAddr,
-        _: SocketAddr,
-    ) -> futures::future::BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
-        let stream = self.0.lock().take().ok_or(NetError::Refused);
-        async move { stream.map(|stream| Box::new(stream) as Box<dyn Stream>) }.boxed()
-    }
 }
 
 #[tokio::test]
@@ -312,10 +282,7 @@ async fn a_pod_that_answers_and_leaves_is_heard_to_the_end() {
 async fn what_strangers_send_leaves_a_small_pod_most_of_its_memory() {
     for limit in [1, 16, 64] {
         let (fabric, limit) = (fabric(), limit << 20);
-        let mut who = pod("web", "10.64.0.1");
-        who.memory_limit = Some(limit);
-        fabric.add_pod(who);
-        let web = fabric.pod("root-web").unwrap();
+        let web = add_small(&fabric, "web", "10.64.0.1", limit);
         let _listener = web.listen(at("0.0.0.0:80"), 4096).unwrap();
         let (udp, to_udp) = (web.bind_udp(at("0.0.0.0:53")).unwrap(), at("10.64.0.1:53"));
         let mut crowd = Vec::new();

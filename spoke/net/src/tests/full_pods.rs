@@ -2,20 +2,17 @@
 
 use std::net::Ipv4Addr;
 
+use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
-use super::node_ports::free_port;
+use super::outside::{Elsewhere, client_of, node_port};
 use super::*;
 
-/// A Service with a node port that leads to this endpoint; the port.
-async fn opened(fabric: &Fabric, ip: &str) -> u16 {
-    let port = free_port().await;
-    let spec = service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
-    fabric.set_service(&ClusterName::root(), "default", "web", Some(spec.to(ip, 8080).0));
-    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
-    let dial = async || TcpStream::connect(("127.0.0.1", port)).await.ok();
-    eventually(dial).await;
+/// A Service with a node port that leads to this pod, once it is open; the port.
+async fn opened(fabric: &Fabric, pod: &str) -> u16 {
+    let port = node_port(fabric, pod).await;
+    client_of(port).await;
     port
 }
 
@@ -31,11 +28,8 @@ async fn served(client: &mut TcpStream) {
 #[tokio::test]
 async fn a_pod_full_of_silent_clients_serves_the_next() {
     let fabric = fabric();
-    let mut who = pod("web", "10.64.0.1");
     // It has 64 sockets, as many as the node port has places.
-    who.memory_limit = Some(1 << 20);
-    fabric.add_pod(who);
-    let web = fabric.pod("root-web").unwrap();
+    let web = add_small(&fabric, "web", "10.64.0.1", 1 << 20);
     echo(&web, 8080);
     let port = opened(&fabric, "10.64.0.1").await;
     let dial = || TcpStream::connect(("127.0.0.1", port));
@@ -54,40 +48,31 @@ async fn a_pod_full_of_silent_clients_serves_the_next() {
     served(&mut crowd[0]).await;
 }
 
-/// A node whose pod has few sockets.
-struct Few(Arc<Mutex<usize>>);
-
-impl Remote for Few {
-    fn connect(
-        &self,
-        _: &ClusterName,
-        _: SocketAddr,
-        _: SocketAddr,
-    ) -> futures::future::BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
-        let left = self.0.clone();
-        let taken = left.lock().checked_sub(1);
-        let Some(taken) = taken else {
-            return futures::future::ready(Err(NetError::Full(Ipv4Addr::new(10, 64, 7, 7))))
-                .boxed();
-        };
-        *left.lock() = taken;
-        let (near, mut far) = tokio::io::duplex(100);
-        tokio::spawn(async move {
-            let mut bytes = [0; 100];
-            while let Ok(count @ 1..) = far.read(&mut bytes).await {
-                let _ = far.write_all(&bytes[..count]).await;
-            }
-            *left.lock() += 1;
-        });
-        futures::future::ready(Ok(Box::new(near) as Box<dyn Stream>)).boxed()
-    }
+/// The way to a pod of another node that has so many sockets left.
+fn few(left: &Arc<Mutex<usize>>) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+    let left = left.clone();
+    let taken = left.lock().checked_sub(1);
+    let Some(taken) = taken else {
+        return ready(Err(NetError::Full(Ipv4Addr::new(10, 64, 7, 7)))).boxed();
+    };
+    *left.lock() = taken;
+    let (near, mut far) = tokio::io::duplex(100);
+    tokio::spawn(async move {
+        let mut bytes = [0; 100];
+        while let Ok(count @ 1..) = far.read(&mut bytes).await {
+            let _ = far.write_all(&bytes[..count]).await;
+        }
+        *left.lock() += 1;
+    });
+    ready(Ok(Box::new(near) as Box<dyn Stream>)).boxed()
 }
 
 #[tokio::test]
 async fn a_pod_elsewhere_that_has_no_more_sockets_serves_the_next() {
     let fabric = fabric();
     let places = Arc::new(Mutex::new(8));
-    fabric.set_remote(Arc::new(Few(places.clone())));
+    let left = places.clone();
+    fabric.set_remote(Arc::new(Elsewhere(move || few(&left))));
     let port = opened(&fabric, "10.64.7.7").await;
     let mut crowd = Vec::new();
     for _ in 0..8 {
@@ -102,7 +87,7 @@ async fn a_pod_elsewhere_that_has_no_more_sockets_serves_the_next() {
 #[tokio::test]
 async fn few_wait_for_a_full_pod_and_the_others_are_refused_at_once() {
     let fabric = fabric();
-    fabric.set_remote(Arc::new(Few(Arc::default())));
+    fabric.set_remote(Arc::new(Elsewhere(|| few(&Arc::default()))));
     let port = opened(&fabric, "10.64.7.7").await;
     let (refused, mut refusals) = tokio::sync::mpsc::unbounded_channel();
     for _ in 0..40 {

@@ -5,6 +5,7 @@ mod full_pods;
 mod gates;
 mod node_port_clients;
 mod node_ports;
+mod outside;
 mod service_dial;
 mod turns;
 
@@ -15,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::Protocol;
-use freewheel_spoke_agent::ports::Network as _;
+use freewheel_spoke_agent::ports::{Network as _, PodNetwork};
 use futures::FutureExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Handle;
@@ -33,6 +34,12 @@ fn fabric() -> Arc<Fabric> {
 
 fn add(fabric: &Fabric, name: &str, ip: &str) -> Arc<PodNet> {
     fabric.add_pod(pod(name, ip));
+    fabric.pod(&format!("root-{name}")).unwrap()
+}
+
+/// A pod with this limit of memory.
+fn add_small(fabric: &Fabric, name: &str, ip: &str, memory: u64) -> Arc<PodNet> {
+    fabric.add_pod(PodNetwork { memory_limit: Some(memory), ..pod(name, ip) });
     fabric.pod(&format!("root-{name}")).unwrap()
 }
 

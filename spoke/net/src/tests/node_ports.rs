@@ -14,14 +14,10 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UdpSocket;
 
+use super::outside::{Elsewhere, client_of, free_port, node_port};
 use super::{add, ask, at, echo, eventually, fabric};
 use crate::testing::{pod, service};
 use crate::{Fabric, NetError, PodNet, Remote, Stream};
-
-/// A port of the kernel that nobody has now.
-pub(super) async fn free_port() -> u16 {
-    tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
-}
 
 #[tokio::test]
 async fn a_node_port_leads_to_the_service() {
@@ -368,12 +364,7 @@ async fn a_node_port_resets_its_client_when_the_pod_ends_before_its_time() {
     let fabric = fabric();
     let web = add(&fabric, "web", "10.64.0.1");
     let listener = web.listen(at("0.0.0.0:8080"), 16).unwrap();
-    let port = free_port().await;
-    let spec = service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
-    fabric.set_service(&ClusterName::root(), "default", "web", Some(spec.to("10.64.0.1", 8080).0));
-    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
-    let dial = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
-    let mut client = eventually(async || dial().await).await;
+    let mut client = client_of(node_port(&fabric, "10.64.0.1").await).await;
     let conn = listener.accept().await.unwrap();
     conn.tx.push(Bytes::from_static(b"half")).unwrap();
     let mut half = [0; 4];
@@ -389,15 +380,11 @@ async fn a_node_port_full_of_silent_clients_serves_the_next() {
     let fabric = fabric();
     let web = add(&fabric, "web", "10.64.0.1");
     echo(&web, 8080);
-    let port = free_port().await;
-    let spec = service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
-    fabric.set_service(&ClusterName::root(), "default", "web", Some(spec.to("10.64.0.1", 8080).0));
-    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
-    let dial = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
-    let mut crowd = vec![eventually(async || dial().await).await];
+    let port = node_port(&fabric, "10.64.0.1").await;
+    let mut crowd = vec![client_of(port).await];
     // More than a node port carries in tests.
     while crowd.len() < 100 {
-        crowd.push(dial().await.unwrap());
+        crowd.push(client_of(port).await);
     }
     // The last one came in while all others said nothing.
     let mut last = crowd.pop().unwrap();
@@ -410,34 +397,16 @@ async fn a_node_port_full_of_silent_clients_serves_the_next() {
     assert_eq!(&answer, b"hello");
 }
 
-/// A node that is silent.
-struct Silent;
-
-impl Remote for Silent {
-    fn connect(
-        &self,
-        _: &ClusterName,
-        _: SocketAddr,
-        _: SocketAddr,
-    ) -> futures::future::BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
-        futures::future::pending().boxed()
-    }
-}
-
 #[tokio::test]
 async fn who_waits_for_a_silent_node_makes_room_like_any_other() {
     let fabric = fabric();
-    fabric.set_remote(Arc::new(Silent));
+    fabric.set_remote(Arc::new(Elsewhere(|| futures::future::pending().boxed())));
     fabric.visits().set_limit(32);
-    let port = free_port().await;
-    let spec = service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
-    fabric.set_service(&ClusterName::root(), "default", "web", Some(spec.to("10.64.7.7", 80).0));
-    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
-    let dial = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
-    let mut first = eventually(async || dial().await).await;
+    let port = node_port(&fabric, "10.64.7.7").await;
+    let mut first = client_of(port).await;
     let mut crowd = Vec::new();
     for _ in 0..40 {
-        crowd.push(dial().await.unwrap());
+        crowd.push(client_of(port).await);
     }
     // Long before a node is given up that does not answer.
     let mut byte = [0];
