@@ -43,8 +43,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 /// How the carrying of bytes ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// Both sides have said all, or one of them does not listen any more.
+    /// Both sides have said all.
     Whole,
+    /// The pod has said all, and does not listen any more.
+    Unheard,
     /// Something is missing.
     Broken,
 }
@@ -70,7 +72,7 @@ pub(crate) async fn carry(
             // A broken stream must not look like a finished one to the pod.
             end.reset();
             match error.kind() {
-                ErrorKind::BrokenPipe => Ended::Whole,
+                ErrorKind::BrokenPipe => Ended::Unheard,
                 _ => Ended::Broken,
             }
         }

@@ -13,6 +13,7 @@
 //! receive_memory  what waits to be read by a pod                    udp_client_quota  how many clients each UDP node port has
 //! unread    what waits for a pod in the link
 //! bridge    a pod's connection to a stream outside            watched_stream  who is told what a stream carries
+//! send_queue  what the kernel holds of what was written to a stream
 //! gates     what is counted, where connections and datagrams go through
 //! ```
 //!
@@ -43,6 +44,7 @@ mod realm;
 mod receive_memory;
 mod remote;
 mod route;
+mod send_queue;
 mod service;
 mod service_dial;
 mod shared;

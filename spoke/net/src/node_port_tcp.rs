@@ -10,7 +10,9 @@
 //!   (`few_wait_for_a_full_pod_and_the_others_are_refused_at_once`);
 //! - what broke off is reset for the client, also what this process carried when it is killed
 //!   (`a_node_port_resets_its_client_when_the_pod_ends_before_its_time`,
-//!   `a_killed_device_breaks_its_connections_off_wherever_their_clients_are`);
+//!   `a_killed_device_breaks_its_connections_off_wherever_their_clients_are`), and the client has all that was said before
+//!   (`a_client_has_all_that_its_pod_said_before_it_broke_off`), also one that its pod does not listen to any more
+//!   (`a_client_that_still_talks_has_the_whole_answer`);
 //! - all node ports together have no more connections than the node has descriptors for, also while their pods are
 //!   being reached, and each may have a few whatever the others have
 //!   (`a_door_that_has_taken_all_descriptors_leaves_the_others_a_few`,
@@ -37,6 +39,7 @@ use crate::conn::Conn;
 use crate::error::NetError;
 use crate::gates::{Gate, Loss};
 use crate::node_port_listener::{BIND_RETRY_FIRST_AND_MAX, NodePortListener};
+use crate::send_queue;
 use crate::watched_stream::{Watched, Watcher};
 
 /// Connections that one node port carries at a time. Tests open more than that, twice, with the files of one process.
@@ -227,7 +230,14 @@ async fn carry(
             Ended::Broken
         }
     };
-    if ended == Ended::Whole {
+    if ended != Ended::Whole {
+        // What follows is a reset, which takes away what the client does not have yet.
+        tokio::select! {
+            () = visit.leave.cancelled() => {}
+            () = send_queue::taken(stream.stream()) => {}
+        }
+    }
+    if ended != Ended::Broken {
         let _ = SockRef::from(stream.stream()).set_linger(None);
     }
     // The place is free when the descriptor is.

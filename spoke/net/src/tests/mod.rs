@@ -1,5 +1,6 @@
 //! The pod network's promises, from one pod's point of view.
 
+mod answers;
 mod bounds;
 mod full_pods;
 mod gates;
