@@ -50,8 +50,9 @@ impl Agent {
             }
         }
         // Who has no limit has most: among those with limits there is no choice.
+        let (underway, now) = (self.underway(), self.ports.clock.now());
         if measured.all
-            && let Some(relief) = self.pressure.measured(measured.whole, self.underway())
+            && let Some(relief) = self.pressure.measured(measured.whole, underway, now)
         {
             self.relieve(relief, &measured.pods);
         }
@@ -160,6 +161,6 @@ impl Agent {
         self.event(uid, None, true, EVICTED, why);
         self.turns.touch(uid);
         self.meter.forget_all();
-        self.pressure.evicted();
+        self.pressure.evicted(now);
     }
 }

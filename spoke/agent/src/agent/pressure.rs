@@ -3,7 +3,7 @@
 //! ```text
 //! a look ─▶ conditions of the Node
 //!        ├▶ memory is short ─▶ a pod goes
-//!        └▶ the disk is: Untouched ─▶ Made ─a look later─▶ NotEnough: all pods are measured ─▶ a pod goes ─▶ Made
+//!        └▶ the disk is: Untouched ─▶ Made ─a look later─▶ NotEnough: all pods are measured ─▶ a pod goes ─▶ Untouched
 //! ```
 //!
 //! Guarantees:
@@ -16,7 +16,8 @@
 //! - one pod goes at a time, and the next look decides about the next
 //!   (`memory_pressure_evicts_one_pod_after_another_in_kubelets_order`), when what the last one had is free
 //!   (`a_pod_stays_while_another_ones_files_are_removed`) or nothing gets free
-//!   (`a_removal_that_frees_nothing_does_not_spare_a_full_disk`);
+//!   (`a_removal_that_frees_nothing_does_not_spare_a_full_disk`), and the figures of the disk say what that was worth
+//!   (`a_large_pod_goes_alone_where_that_is_enough`);
 //! - for a disk of the modules' own nobody goes: no pod has anything there
 //!   (`a_full_disk_of_the_modules_own_evicts_nobody`); and it hides no other shortage
 //!   (`a_full_disk_of_the_modules_own_hides_no_other_shortage`);
@@ -28,6 +29,12 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::eviction::{Observed, PRESSURE_TRANSITION_PERIOD, Shortage, Signal, Threshold, Watch};
+
+/// How long what is removed may take before the next pod goes without it, as kubelet's `podCleanupTimeout`.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long figures of the disk may be older than what they are to say, as kubelet's: file systems give back what was
+/// removed when they next write.
+const FIGURES_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// What was done for a disk that is short, before a pod goes for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +104,10 @@ pub(super) struct Pressure {
     room: RoomMaking,
     images_room: RoomMaking,
     freeing: Freeing,
+    /// When something was last taken away for the disk.
+    acted: Duration,
+    /// From when on its figures say what that was worth.
+    fresh_from: Duration,
 }
 
 impl Pressure {
@@ -109,6 +120,8 @@ impl Pressure {
             room: RoomMaking::Untouched,
             images_room: RoomMaking::Untouched,
             freeing: Freeing::default(),
+            acted: Duration::ZERO,
+            fresh_from: Duration::ZERO,
         }
     }
 
@@ -193,7 +206,7 @@ impl Pressure {
             self.freeing.look(short);
         }
         // What is on its way out is not free yet.
-        if underway.going || of_disk && self.waits_for_removal(short, underway) {
+        if self.waits(short, underway, now) {
             return;
         }
         match self.room {
@@ -201,9 +214,10 @@ impl Pressure {
             // What that frees shows at the next look.
             RoomMaking::Untouched => {
                 warn!("the disk is short of room: what nobody needs goes");
-                self.room = RoomMaking::Made;
+                (self.room, self.acted) = (RoomMaking::Made, now);
                 out.push(Relief::Clear);
             }
+            _ if now < self.fresh_from => {}
             RoomMaking::Made | RoomMaking::NotEnough => {
                 self.room = RoomMaking::NotEnough;
                 out.push(Relief::Measure);
@@ -221,17 +235,31 @@ impl Pressure {
         }
     }
 
-    /// Whether files are being removed that may be enough: while there is some room left, or it gets more. A removal
-    /// may take long, and the disk must not be full meanwhile.
-    fn waits_for_removal(&self, short: &Shortage, underway: Underway) -> bool {
-        underway.removing && (short.threshold / 2 < short.available || self.freeing.grows)
+    /// Whether a pod is on its way out, or files of the disk that is short are being removed that may be enough: for a
+    /// while, while there is some room left, or while it gets more. A removal may take long, and the disk must not be
+    /// full meanwhile.
+    fn waits(&mut self, short: &Shortage, underway: Underway, now: Duration) -> bool {
+        let removes = underway.removing
+            && !short.signal.is_memory()
+            && (now < self.acted + CLEANUP_TIMEOUT
+                || short.threshold / 2 < short.available
+                || self.freeing.grows);
+        let waits = underway.going || removes;
+        if waits {
+            self.fresh_from = now + FIGURES_AGE_MAX;
+        }
+        waits
     }
 
     /// All pods were measured, and `whole`: all of each was seen. What that is good for.
-    pub(super) fn measured(&self, whole: bool, underway: Underway) -> Option<Relief> {
+    pub(super) fn measured(
+        &mut self,
+        whole: bool,
+        underway: Underway,
+        now: Duration,
+    ) -> Option<Relief> {
         let short = self.short.filter(|short| !short.signal.is_memory())?;
-        let waits = underway.going || self.waits_for_removal(&short, underway);
-        if self.room != RoomMaking::NotEnough || waits {
+        if self.room != RoomMaking::NotEnough || self.waits(&short, underway, now) {
             return None;
         }
         // Who has most may not be known yet: while there is still some room, it is looked for further.
@@ -239,10 +267,9 @@ impl Pressure {
         Some(if further { Relief::Measure } else { Relief::Evict(short) })
     }
 
-    /// A pod goes: what was asked before says nothing of what is left when it is gone, and a new look comes first.
-    pub(super) fn evicted(&mut self) {
-        if self.room == RoomMaking::NotEnough {
-            self.room = RoomMaking::Made;
-        }
+    /// A pod goes: what was asked before says nothing of what is left when it is gone, and its logs are needed by nobody.
+    pub(super) fn evicted(&mut self, now: Duration) {
+        (self.room, self.acted) = (RoomMaking::Untouched, now);
+        self.fresh_from = now + FIGURES_AGE_MAX;
     }
 }

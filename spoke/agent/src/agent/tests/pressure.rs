@@ -141,6 +141,7 @@ async fn room_is_made_before_a_pod_goes_also_while_another_is_on_its_way_out() {
     run.send(left(Signal::Disk, 1 << 20)).await;
     assert_eq!(*run.world.modules.cleared.lock(), 1);
     assert_eq!(run.names(), ["a"], "what nobody needs goes first");
+    seconds(&run, 10).await;
     run.send(left(Signal::Disk, 1 << 20)).await;
     run.rest().await;
     assert_eq!(run.names(), [""; 0], "that was not enough");
@@ -206,8 +207,11 @@ async fn a_pod_whose_files_are_too_many_to_see_is_not_spared() {
     assert_eq!(run.names(), ["good"]);
     // Without room somebody has to go by what is known.
     *run.world.files.too_large.lock() = true;
-    run.send(left(Signal::Disk, 100 << 20)).await;
-    run.rest().await;
+    seconds(&run, 10).await;
+    for _ in 0..2 {
+        run.send(left(Signal::Disk, 100 << 20)).await;
+        run.rest().await;
+    }
     assert_eq!(run.names(), [""; 0]);
 }
 
@@ -231,6 +235,7 @@ async fn what_is_still_being_removed_holds_up_room_on_the_disk_and_no_memory() {
     run.send(left(Signal::Memory, 50 << 20)).await;
     assert_eq!(run.names(), ["b"], "memory does not come of what is removed from the disk");
     *run.world.files.removing.lock() = false;
+    seconds(&run, 10).await;
     for _ in 0..2 {
         run.send(left(Signal::Disk, 1 << 20)).await;
     }
@@ -272,13 +277,17 @@ async fn a_pod_stays_while_another_ones_files_are_removed() {
     assert_eq!(run.names(), ["b"]);
     // Nor is a measurement that ends while files are removed.
     *run.world.files.removing.lock() = false;
-    run.send(left(Signal::Disk, 900 << 20)).await;
-    run.rest().await;
+    seconds(&run, 10).await;
+    for _ in 0..2 {
+        run.send(left(Signal::Disk, 900 << 20)).await;
+        run.rest().await;
+    }
     *run.world.files.removing.lock() = true;
     run.world.files.finish();
     run.rest().await;
     assert_eq!(run.names(), ["b"]);
     *run.world.files.removing.lock() = false;
+    seconds(&run, 10).await;
     run.send(left(Signal::Disk, 900 << 20)).await;
     run.rest().await;
     run.world.files.finish();
@@ -298,10 +307,55 @@ async fn a_removal_that_frees_nothing_does_not_spare_a_full_disk() {
         run.rest().await;
     }
     assert_eq!(run.names(), ["a"], "it frees something");
-    for _ in 0..3 {
+    for _ in 0..2 {
         run.send(left(Signal::Disk, 1)).await;
         run.rest().await;
     }
+    assert_eq!(run.names(), ["a"], "it may yet");
+    for _ in 0..5 {
+        seconds(&run, 15).await;
+        run.send(left(Signal::Disk, 1)).await;
+        run.rest().await;
+    }
+    assert_eq!(run.names(), [""; 0]);
+}
+
+/// A second after the other of a disk that is short.
+async fn looks(run: &Run, count: u32, available: u64) {
+    for _ in 0..count {
+        run.send(left(Signal::Disk, available)).await;
+        seconds(run, 1).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_pod_goes_alone_where_that_is_enough() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(Some(1))).await;
+    let pods = ["large", "b", "c"].map(|name| pod_record(&pod(name)));
+    run.plan(pods.into_iter().chain([range()]).collect(), vec![]).await;
+    for (name, bytes) in [("large", 10 << 30), ("b", 2 << 20), ("c", 1 << 20)] {
+        run.fills(name, bytes);
+    }
+    looks(&run, 2, 0).await;
+    assert_eq!(run.names(), ["b", "c"]);
+    // Its files are removed, which says nothing for a while; nor do the figures for a while after.
+    *run.world.files.removing.lock() = true;
+    looks(&run, 25, 0).await;
+    *run.world.files.removing.lock() = false;
+    run.world.files.removed.lock().clear();
+    looks(&run, 9, 0).await;
+    assert_eq!(run.names(), ["b", "c"]);
+    let logs = [PathBuf::from("/data/pods/uid-large")];
+    assert_eq!(*run.world.files.removed.lock(), logs, "what it has logged takes room, too");
+    looks(&run, 60, 10 << 30).await;
+    assert_eq!(run.names(), ["b", "c"]);
+    // Where it was not enough, the next one goes, and waits for its turn.
+    looks(&run, 3, 0).await;
+    assert_eq!(run.names(), ["c"]);
+    looks(&run, 8, 0).await;
+    assert_eq!(run.names(), ["c"]);
+    looks(&run, 4, 0).await;
     assert_eq!(run.names(), [""; 0]);
 }
 
