@@ -2,9 +2,11 @@
 //!
 //! Guarantees:
 //! - of a pod that is gone nothing stays in memory but its UID, and that only while its source still wants it
-//!   (`of_a_deleted_pod_nothing_stays_in_memory`).
+//!   (`of_a_deleted_pod_nothing_stays_in_memory`);
+//! - a mount that fails is told when it fails again (`a_mount_is_told_to_fail_when_what_it_needs_does_not_come`).
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use freewheel_link::allocatable;
 use freewheel_link::names::ClusterName;
@@ -15,7 +17,10 @@ use super::Agent;
 use super::pod_source::PodRef;
 use super::storage::of_containers;
 use crate::env::{Allocatable, EnvSources};
-use crate::pods::{Pod, Sandbox};
+use crate::pods::{Pod, Sandbox, Volumes};
+
+/// What a pod mounts and cannot have for so long is told.
+const MOUNT_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Agent {
     pub(super) fn add_network(&mut self, uid: &str) -> bool {
@@ -80,7 +85,10 @@ impl Agent {
         let at = self.ports.clock.now();
         let Some(pod) = self.pods.get(uid) else { return false };
         let outcome = self.make_volumes(pod);
-        if let Err(message) = &outcome {
+        // What a pod names may come a moment after it.
+        if let Err(message) = &outcome
+            && matches!(pod.sandbox.volumes(), Volumes::Failed { at: before, .. } if *before + MOUNT_PATIENCE <= at)
+        {
             self.event(uid, None, true, "FailedMount", message.clone());
         }
         self.change(uid, |pod| pod.sandbox.volumes_tried(outcome, at))

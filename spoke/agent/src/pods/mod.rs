@@ -403,9 +403,7 @@ impl Pod {
         for container in self.init.iter_mut().chain(&mut self.containers) {
             container.failure = None;
         }
-        if let Volumes::Failed { .. } = self.sandbox.volumes() {
-            self.sandbox.set_volumes(Volumes::Absent);
-        }
+        self.sandbox.try_volumes_at_once();
     }
 
     /// How long the pod has been active on this spoke.

@@ -118,6 +118,15 @@ impl Sandbox {
         });
     }
 
+    /// Volumes that could not be made are tried at once.
+    pub const fn try_volumes_at_once(&mut self) {
+        if let Self::Up { volumes, .. } | Self::Stray { volumes, .. } = self
+            && let Volumes::Failed { tries, .. } = volumes
+        {
+            *tries = 0;
+        }
+    }
+
     /// The address that it is up with is another device's, or its own again; whether it has gone astray just now.
     pub fn set_stray(&mut self, stray: bool) -> bool {
         let before = self.is_stray();

@@ -1,7 +1,7 @@
 //! What is opened for a container, and when.
 
 use freewheel_link::plan::{
-    DownwardFileV1, DownwardSourceV1, DownwardV1, MountV1, VolumeSourceV1, VolumeV1,
+    DownwardFileV1, DownwardSourceV1, DownwardV1, MountV1, ProjectedV1, VolumeSourceV1, VolumeV1,
 };
 
 use super::*;
@@ -69,4 +69,45 @@ async fn what_is_shown_of_the_node_follows_it() {
     // What guests have nothing of changes nothing.
     run.send(Input::Node(NodeStatusV1 { cpu_milli: 2000, kernel: "7".to_owned(), ..node() })).await;
     assert_eq!(*run.world.files.written.lock() - written, 2);
+}
+
+/// A pod that mounts these ConfigMaps.
+fn configured(name: &str, maps: &[&str]) -> PodV1 {
+    let volume = |map: &&str| {
+        let (kind, name) = (Kind::CONFIG_MAP_V1, (*map).to_owned());
+        let (items, optional, mode) = (vec![], false, 0o644);
+        let source = VolumeSourceV1::Config(ProjectedV1 { kind, name, items, optional, mode });
+        VolumeV1 { name: (*map).to_owned(), source }
+    };
+    PodV1 { volumes: maps.iter().map(volume).collect(), ..pod(name) }
+}
+
+fn config(name: &str) -> Record {
+    record(Kind::CONFIG_MAP_V1, &format!("default/{name}"), &ConfigV1 { data: vec![] })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mount_is_told_to_fail_when_what_it_needs_does_not_come() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(Some(1))).await;
+    let told = |run: &Run| {
+        run.events().iter().filter(|event| event.starts_with("Warning FailedMount")).count()
+    };
+    // The first of a namespace: what its namespace gives it comes a moment later, one after the other.
+    run.plan(vec![range(), pod_record(&configured("first", &["ca", "token"]))], vec![]).await;
+    run.plan(vec![config("ca")], vec![]).await;
+    assert_eq!(run.names(), [""; 0]);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    run.plan(vec![config("token")], vec![]).await;
+    assert_eq!((run.names(), told(&run)), (vec!["first".to_owned()], 0));
+    // What does not come is told when it was tried again, and with each later try.
+    run.plan(vec![pod_record(&configured("late", &["never"]))], vec![]).await;
+    seconds(&run, 5).await;
+    assert_eq!(told(&run), 0);
+    seconds(&run, 6).await;
+    assert_eq!((run.names(), told(&run)), (vec!["first".to_owned()], 1));
+    seconds(&run, 20).await;
+    assert_eq!(told(&run), 2);
+    run.plan(vec![config("never")], vec![]).await;
+    assert_eq!(run.names(), ["first", "late"]);
 }
