@@ -46,6 +46,8 @@ const CERTIFICATE_CHECK_MIN_AND_MAX: (Duration, Duration) =
 const RENEWAL_PAUSE_SECONDS: u64 = 24 * 60 * 60;
 /// After a renewal that failed.
 const RENEWAL_RETRY_AFTER: Duration = Duration::from_secs(600);
+/// A certificate is renewed with one part in so many of its life left, each device's its own.
+pub(crate) const RENEWAL_SHARES: (f64, f64) = (4.0, 5.0);
 /// The hub's time is written down when it differs by this much from what is there: flash wears out.
 const TIME_STEP_SECONDS_MIN: u64 = 3600;
 
@@ -239,7 +241,7 @@ pub(crate) async fn keep_certificate(
     stop: CancellationToken,
 ) {
     // All devices of a fleet that joined on one day do not come on one day again.
-    let share = 4.0 + rng.f64();
+    let share = RENEWAL_SHARES.0 + (RENEWAL_SHARES.1 - RENEWAL_SHARES.0) * rng.f64();
     let mut wait = CERTIFICATE_CHECK_MIN_AND_MAX.0;
     let mut renewed_at = None;
     let turns = Arc::new(Semaphore::new(1));
@@ -297,13 +299,13 @@ fn until_due((from, to): (u64, u64), now: u64, share: f64) -> Duration {
 }
 
 /// Whether less than one part in `share` of a certificate's life is left.
-fn is_due((from, to): (u64, u64), now: u64, share: f64) -> bool {
+pub(crate) fn is_due((from, to): (u64, u64), now: u64, share: f64) -> bool {
     let (left, life) = (to.saturating_sub(now) as f64, to.saturating_sub(from) as f64);
     left * share < life
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::net::Ipv4Addr;
 
     use freewheel_link::digest::Digest;
@@ -314,8 +316,15 @@ mod tests {
     use super::*;
     use crate::identity::tests::{GOOD, OVER, certificate, joined};
 
+    impl OwnDial {
+        /// As if a hub had proven a certificate of this life.
+        pub(crate) fn prove(&self, life: (u64, u64)) {
+            *self.proven.lock() = life;
+        }
+    }
+
     /// With a token at hand, for a hub that nobody can look up.
-    fn dial(data: &Path) -> OwnDial {
+    pub(crate) fn dial(data: &Path) -> OwnDial {
         let endpoint = Endpoint::spoke(Socket::Bind((Ipv4Addr::LOCALHOST, 0).into())).unwrap();
         let joining = Joining {
             hub: "nowhere".to_owned(),
@@ -327,7 +336,7 @@ mod tests {
         OwnDial::new(data.to_owned(), endpoint, Arc::new(FloorClock::new(0)), Some(joining))
     }
 
-    fn welcome(now: u64) -> WelcomeV1 {
+    pub(crate) fn welcome(now: u64) -> WelcomeV1 {
         WelcomeV1 {
             protocol: 1,
             abilities: 0,
@@ -340,7 +349,7 @@ mod tests {
     }
 
     /// What is written beside the dial is there within a bound.
-    async fn soon(there: impl Fn() -> bool) {
+    pub(crate) async fn soon(there: impl Fn() -> bool) {
         let look = async {
             while !there() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -418,7 +427,7 @@ mod tests {
         dial.turned_away(&Reason::NotAccepted);
         let held = || identity::refusal(data.path()).map(|(_, reason)| reason);
         soon(|| held() == Some(Reason::NotAccepted)).await;
-        *dial.proven.lock() = GOOD;
+        dial.prove(GOOD);
         dial.welcomed(&welcome(2_000_000_000));
         soon(|| identity::told(data.path()) == 2_000_000_000).await;
         assert_eq!(held(), None);

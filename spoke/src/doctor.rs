@@ -6,6 +6,11 @@
 //! - whatever is wrong has a cause and a next step (`every_finding_names_cause_and_next_step`);
 //! - a key that the hub still knows is never advised to be thrown away, unless two devices have it
 //!   (`no_cause_advises_to_throw_away_what_the_hub_still_knows`, `a_damaged_certificate_costs_no_key`);
+//! - the disk is called short from where on the agent evicts pods for it
+//!   (`the_doctor_and_the_agent_call_the_same_disk_short`);
+//! - advice about clocks and certificates helps who follows it (`a_certificate_that_should_be_renewed_is_when_the_agent_looks`,
+//!   `a_clock_that_a_wrong_hub_calls_slow_is_right_once_the_hub_is`,
+//!   `a_time_that_was_told_wrongly_is_forgotten_between_two_lives`);
 //! - what the hub said last, when it turned this device away, is told in its words
 //!   (`a_copied_data_directory_is_noticed_and_the_two_do_not_fight`).
 
@@ -20,18 +25,23 @@ use freewheel_link::message::Reason;
 use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket};
 use freewheel_link::tls::{BUILT_UNIX_SECONDS, FloorClock};
 use freewheel_link::transport::{Closed, DialError, Fault, Transport as _, Whose, code};
+use freewheel_spoke_account::MemoryAccount;
+use freewheel_spoke_agent::eviction::{self, Candidate, Observed, Signal, Watch};
 use freewheel_spoke_agent::ledger::{Found, Ledger};
 
 use crate::data::{damaged_ledger, read_ledger};
+use crate::device::Device;
+use crate::dial::{RENEWAL_SHARES, is_due};
 use crate::identity::{self, Identity};
-use crate::{cli, device, mappings, open_files};
+use crate::{cli, mappings, open_files};
 
 /// The hub's clock may be ahead by this much without anything being wrong here.
 const CLOCK_AHEAD_SECONDS_MAX: u64 = 3600;
 /// How long the hub may take to say that it does not take the certificate.
 const VERDICT_TIMEOUT: Duration = Duration::from_millis(700);
-/// Less free space than this stops modules and logs.
-const FREE_BYTES_MIN: u64 = 64 << 20;
+/// What helps where the clocks of hub and device differ, and nobody knows which is wrong.
+const COMPARE: &str = "compare `date -u` here and on the hub, and set whichever is wrong, best by a time service; keep DIR/identity \
+     (what a wrong hub told is forgotten when DIR/identity/told is deleted while `spoke run` is stopped)";
 
 /// A node with less room for pods is not what its memory says: kubelet's default.
 const FEW_PODS_BELOW: u32 = 110;
@@ -101,19 +111,19 @@ fn unix_now() -> u64 {
 fn unjoined() -> Finding {
     Bad(
         "this device has not joined a hub".to_owned(),
-        "on the hub: `hub token create`, then run the line that it prints here".to_owned(),
+        "if it has, mount its data directory; else `hub token create` on the hub, and run the line that it prints here"
+            .to_owned(),
     )
 }
 
 fn clock(now: u64, told: u64) -> Finding {
-    let step = "start a time service (systemd-timesyncd, chrony); pods run meanwhile";
     if now < BUILT_UNIX_SECONDS {
-        return Bad("the clock was never set".to_owned(), step.to_owned());
+        return Bad("the clock was never set".to_owned(), COMPARE.to_owned());
     }
     if now + CLOCK_AHEAD_SECONDS_MAX < told {
-        let days = (told - now) / 86_400;
-        let cause = format!("the clock is {days} days behind what the hub's showed already");
-        return Bad(cause, step.to_owned());
+        let hours = (told - now) / 3600;
+        let cause = format!("the clock is {hours} hours behind what the hub's showed already");
+        return Bad(cause, COMPARE.to_owned());
     }
     Good(format!("set (Unix time {now})"))
 }
@@ -122,7 +132,7 @@ fn disk(data: &Path) -> Finding {
     if !data.is_dir() {
         return Bad(
             format!("{} is no directory", data.display()),
-            "give --data the directory that `spoke run` uses".to_owned(),
+            "give --data the directory that `spoke run` uses, or mount its disk".to_owned(),
         );
     }
     // A file of its own: the agent may be running.
@@ -138,14 +148,18 @@ fn disk(data: &Path) -> Finding {
         };
         return Bad(format!("cannot write to {}: {error}", data.display()), step.to_owned());
     }
-    let (size, free) = device::disk(data);
-    if free < FREE_BYTES_MIN {
-        return Bad(
-            format!("{} MiB free of {} MiB", free >> 20, size >> 20),
-            "make room; modules and logs need some".to_owned(),
-        );
+    room(&Device::probe().left(data, &MemoryAccount::node()))
+}
+
+/// Judged by the thresholds at which the agent evicts pods, unless it was given others.
+fn room(left: &Observed) -> Finding {
+    let short = Watch::new(eviction::defaults()).look(left, Duration::ZERO).short;
+    if let Some(short) = short.into_iter().find(|short| !short.signal.is_memory()) {
+        let cause = eviction::message(&short, &Candidate::default());
+        return Bad(cause, "make room: below that pods are evicted".to_owned());
     }
-    Good(format!("{} MiB free of {} MiB", free >> 20, size >> 20))
+    let free = left.get(&Signal::Disk).map_or(0, |left| left.available);
+    Good(format!("{} MiB free", free >> 20))
 }
 
 /// The ledger now, and one that was found damaged before.
@@ -229,8 +243,14 @@ fn certificate(identity: &Identity, time: &Arc<FloorClock>) -> Finding {
              keep DIR/identity"
                 .to_owned(),
         ),
-        (Ok(_), (_, end)) => {
-            Good(format!("{}, {} days left", identity.cluster, (end - now) / 86_400))
+        (Ok(_), (from, end)) => {
+            let left = format!("{}, {} days left", identity.cluster, (end - now) / 86_400);
+            // What is due at the latest.
+            if !is_due((from, end), now, RENEWAL_SHARES.1) {
+                return Good(left);
+            }
+            let step = "see that `spoke run` reaches the hub: it renews it by itself, with its key";
+            Bad(format!("{left}: it should be renewed by now"), step.to_owned())
         }
     }
 }
@@ -248,7 +268,9 @@ fn turned_away(identity: &Identity, reason: &Reason, minutes: u64) -> Finding {
         Reason::Cloned => "find the copy of this device's data directory; on one of the two devices remove \
                            DIR/identity and join under a name of its own"
             .to_owned(),
-        Reason::Expired => "see clock and certificate above; then start `spoke run`".to_owned(),
+        Reason::Expired => {
+            format!("let `spoke run` go on: it asks for a new one with its key; if this stays, {COMPARE}")
+        }
         _ => "see the agent's log".to_owned(),
     };
     Bad(format!("turned this device away {minutes} minutes ago: {reason}"), step)
@@ -289,10 +311,7 @@ async fn udp(identity: &Identity, time: &Arc<FloorClock>) -> Finding {
 fn next_step(error: &DialError) -> &'static str {
     match error {
         DialError::WrongHub { .. } => "another hub answers there: correct --hub, or join anew",
-        DialError::Clock { .. } => {
-            "compare `date -u` here and on the hub; set whichever is wrong; nothing is wrong with the identity \
-             (a device without a clock forgets the time of a hub that was wrong when DIR/identity/told is deleted)"
-        }
+        DialError::Clock { .. } => COMPARE,
         DialError::Lookup { .. } => "see dns above",
         DialError::Connect { closed, .. } => match closed {
             Closed::Certificate { whose: Whose::Ours, fault: Fault::Time, .. } => {
@@ -353,6 +372,8 @@ async fn shake(hub: &str, tls: ClientTls) -> Result<Finding, DialError> {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_spoke_agent::eviction::Left;
+
     use super::*;
 
     #[test]
@@ -362,7 +383,7 @@ mod tests {
         );
         assert!(matches!(clock(BUILT_UNIX_SECONDS, BUILT_UNIX_SECONDS), Good(_)));
         assert!(
-            matches!(clock(BUILT_UNIX_SECONDS, BUILT_UNIX_SECONDS + 86_400 * 3), Bad(cause, _) if cause.contains("3 days behind"))
+            matches!(clock(BUILT_UNIX_SECONDS, BUILT_UNIX_SECONDS + 86_400 * 3), Bad(cause, _) if cause.contains("72 hours behind"))
         );
         assert!(matches!(disk(Path::new("/nowhere")), Bad(..)));
         let dir = tempfile::tempdir().unwrap();
@@ -372,6 +393,80 @@ mod tests {
         );
         assert!(matches!(memory_mappings(65_530), Good(_)));
         assert!(matches!(unjoined(), Bad(_, step) if step.contains("hub token create")));
+    }
+
+    #[test]
+    fn the_doctor_and_the_agent_call_the_same_disk_short() {
+        let capacity = 8 << 30;
+        let plenty = Left { available: capacity, capacity };
+        let (mut few, mut all) = (0, 0);
+        for signal in [Signal::Disk, Signal::Inodes, Signal::Images] {
+            for percent in 0..100 {
+                let left = Left { available: capacity / 100 * percent, capacity };
+                let mut seen = Observed::from([(Signal::Disk, plenty), (Signal::Memory, plenty)]);
+                seen.insert(signal, left);
+                let mut agent = Watch::new(crate::run::thresholds(vec![], vec![]));
+                let short = !agent.look(&seen, Duration::ZERO).short.is_empty();
+                assert_eq!(matches!(room(&seen), Bad(..)), short, "{signal:?} {percent} %");
+                (few, all) = (few + usize::from(short), all + 1);
+            }
+        }
+        assert!(0 < few && few < all, "{few} of {all}");
+    }
+
+    const DAY: u64 = 86_400;
+
+    #[test]
+    fn a_certificate_that_should_be_renewed_is_when_the_agent_looks() {
+        let (data, now) = (tempfile::tempdir().unwrap(), unix_now());
+        let clock = Arc::new(FloorClock::new(0));
+        for (left, good) in [(300, true), (80, true), (70, false), (20, false)] {
+            let life = (now - (365 - left) * DAY, now + left * DAY + 3600);
+            let identity = identity::tests::joined(data.path(), life);
+            let found = certificate(&identity, &clock);
+            assert_eq!(matches!(found, Good(_)), good, "{left} days");
+            if let Bad(cause, step) = found {
+                assert!(cause.contains(&format!("{left} days left")), "{cause}");
+                assert!(step.contains("`spoke run`"), "{step}");
+                // Who follows it: the agent renews it at its next look, whatever its share is.
+                assert!(is_due(life, now, RENEWAL_SHARES.0) && is_due(life, now, RENEWAL_SHARES.1));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_a_wrong_hub_calls_slow_is_right_once_the_hub_is() {
+        use freewheel_link::transport::Dial as _;
+        let (data, now) = (tempfile::tempdir().unwrap(), unix_now());
+        identity::tests::joined(data.path(), identity::tests::GOOD);
+        let dial = crate::dial::tests::dial(data.path());
+        let judged = || clock(now, identity::told(data.path()));
+        let told = async |time: u64| {
+            dial.welcomed(&crate::dial::tests::welcome(time));
+            crate::dial::tests::soon(|| identity::told(data.path()) == time).await;
+        };
+        dial.prove(identity::tests::GOOD);
+        told(now + 20 * DAY).await;
+        assert!(
+            matches!(judged(), Bad(_, step) if step.contains("on the hub")),
+            "the hub's may be wrong"
+        );
+        told(now).await;
+        assert!(matches!(judged(), Good(_)));
+    }
+
+    #[test]
+    fn a_time_that_was_told_wrongly_is_forgotten_between_two_lives() {
+        let data = tempfile::tempdir().unwrap();
+        identity::tests::joined(data.path(), identity::tests::GOOD);
+        let wrong = unix_now() + 1000 * DAY;
+        identity::note_time(data.path(), wrong, 0).unwrap();
+        let running = identity::clock(data.path());
+        std::fs::remove_file(data.path().join("identity/told")).unwrap();
+        assert!(wrong <= running.now(), "who runs knows it still");
+        assert!(identity::clock(data.path()).now() < wrong);
+        let step = next_step(&DialError::Clock { host: String::new(), detail: String::new() });
+        assert!(step.contains("deleted while `spoke run` is stopped"), "{step}");
     }
 
     #[test]

@@ -243,7 +243,7 @@ pub struct Share {
 }
 
 /// A pod that may have to go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidate {
     /// Its UID.
     pub uid: String,
