@@ -6,15 +6,20 @@
 //! DIR/ledger.damaged   one that could not be read as it was written, for people to look at
 //! DIR/pods/      volumes and logs
 //! ```
+//!
+//! Guarantees:
+//! - a ledger that is removed under the agent is written anew, and in no directory but the one that the agent began
+//!   with (`a_ledger_is_kept_where_it_was_begun_and_nowhere_else`).
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use freewheel_link::report::UnixMillis;
 use freewheel_spoke_agent::ports::{Clock, Disk};
+use rustix::fs::StatVfsMountFlags;
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +46,7 @@ impl Data {
         let failed = |source| DataError::Unusable { dir: dir.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         let dir = dir.canonicalize().map_err(failed)?;
-        let path = dir.join("lock");
+        let path = lock_of(&dir);
         let made =
             OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let lock = made.or_else(|error| File::open(&path).map_err(|_| error)).map_err(failed)?;
@@ -60,12 +65,30 @@ impl Data {
 /// The ledger's file.
 pub(crate) struct LedgerFile {
     path: PathBuf,
+    /// The directory's lock, by which it is known again.
+    lock: Option<FileId>,
     file: parking_lot::Mutex<Option<File>>,
+}
+
+/// A file, whatever its name: device and inode.
+type FileId = (u64, u64);
+
+fn id(found: io::Result<fs::Metadata>) -> Option<FileId> {
+    found.ok().map(|found| (found.dev(), found.ino()))
+}
+
+fn lock_of(dir: &Path) -> PathBuf {
+    dir.join("lock")
 }
 
 impl LedgerFile {
     pub(crate) fn new(dir: &Path) -> Self {
-        Self { path: dir.join("ledger"), file: parking_lot::Mutex::default() }
+        let lock = id(fs::metadata(lock_of(dir)));
+        Self { path: dir.join("ledger"), lock, file: parking_lot::Mutex::default() }
+    }
+
+    fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
@@ -100,14 +123,28 @@ impl Disk for LedgerFile {
     }
 
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
+        if id(fs::metadata(lock_of(self.dir()))) != self.lock {
+            // Not a place to begin anew: the identity and the pods' files are not there.
+            return Err(io::Error::other(
+                "the data directory is gone, or another: put it back, or restart",
+            ));
+        }
         write_whole(&self.path, bytes)?;
         // The old file is open still: the next append belongs to the new one.
         *self.file.lock() = None;
-        Ok(())
+        self.with(|_| Ok(()))
+    }
+
+    fn is_kept(&self) -> bool {
+        let held = self.with(|file| file.metadata());
+        id(held) == id(fs::metadata(&self.path))
+            && id(fs::metadata(lock_of(self.dir()))) == self.lock
+            && rustix::fs::statvfs(self.dir())
+                .is_ok_and(|disk| !disk.f_flag.contains(StatVfsMountFlags::RDONLY))
     }
 
     fn keep_aside(&self) -> io::Result<()> {
-        let aside = damaged_ledger(self.path.parent().unwrap_or(Path::new(".")));
+        let aside = damaged_ledger(self.dir());
         match fs::remove_file(&aside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -207,5 +244,31 @@ mod tests {
         file.append(b"five").unwrap();
         assert_eq!(file.read().unwrap(), b"fourfive");
         assert_ne!(file.salt(), file.salt());
+    }
+
+    #[test]
+    fn a_ledger_is_kept_where_it_was_begun_and_nowhere_else() {
+        let all = tempfile::tempdir().unwrap();
+        let (home, away) = (all.path().join("home"), all.path().join("away"));
+        let _held = Data::open(&home).unwrap();
+        let file = LedgerFile::new(&home);
+        file.replace(b"one").unwrap();
+        assert!(file.is_kept());
+        fs::remove_file(home.join("ledger")).unwrap();
+        assert!(!file.is_kept());
+        file.replace(b"two").unwrap();
+        assert!(file.is_kept());
+        fs::rename(&home, &away).unwrap();
+        assert!(!file.is_kept() && file.replace(b"three").is_err());
+        fs::create_dir(&home).unwrap();
+        assert!(!file.is_kept() && file.replace(b"three").is_err());
+        assert_eq!(fs::read_dir(&home).unwrap().count(), 0, "nothing is begun there");
+        fs::remove_dir(&home).unwrap();
+        fs::rename(&away, &home).unwrap();
+        assert!(file.is_kept());
+        assert_eq!(file.read().unwrap(), b"two");
+        // Emptied: the identity is gone with it.
+        fs::remove_file(home.join("lock")).unwrap();
+        assert!(!file.is_kept() && file.replace(b"three").is_err());
     }
 }

@@ -78,7 +78,8 @@ fn write(file: &File, kib: u64, taken: u64) {
 }
 
 /// The command that gives a program mounts of its own: as root, or as root of a user namespace.
-fn unshare() -> Vec<String> {
+#[must_use]
+pub fn unshare() -> Vec<String> {
     let ways = [vec!["unshare", "--mount"], vec!["unshare", "--map-root-user", "--mount"]];
     let works = |way: &Vec<&str>| {
         let tried = Command::new(way[0])

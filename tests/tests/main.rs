@@ -7,6 +7,7 @@ mod bad_modules;
 mod broken_off;
 mod certificates;
 mod custom_resources;
+mod data_folder;
 mod documented_guests;
 mod examples;
 mod figures;

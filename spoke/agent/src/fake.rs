@@ -375,6 +375,10 @@ impl Disk for SimDisk {
         })
     }
 
+    fn is_kept(&self) -> bool {
+        self.0.lock().refuses != Some(io::ErrorKind::ReadOnlyFilesystem)
+    }
+
     fn keep_aside(&self) -> io::Result<()> {
         self.write(|file| file.aside = Some(file.bytes.clone()))
     }

@@ -279,6 +279,8 @@ pub trait Disk: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Replaces the whole file atomically and durably (compaction).
     fn replace(&self, bytes: &[u8]) -> io::Result<()>;
+    /// Whether the file is still where the next start looks for it, on a disk that takes writes.
+    fn is_kept(&self) -> bool;
     /// Keeps the file as it is under another name beside it, in place of one that was kept before.
     fn keep_aside(&self) -> io::Result<()>;
     /// A number that nobody can guess.

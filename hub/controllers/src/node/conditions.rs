@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use freewheel_hub_api::conditions::{
     CLUSTER_ACCEPTED, CLUSTER_AVAILABLE, CLUSTER_CERTIFICATE, CLUSTER_JOINED, Condition,
-    ConditionStatus, ConditionType, NODE_DISK_PRESSURE, NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE,
-    NODE_READY,
+    ConditionStatus, ConditionType, NODE_DISK_PRESSURE, NODE_LEDGER_UNWRITABLE,
+    NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE, NODE_READONLY_FILESYSTEM, NODE_READY,
 };
 use freewheel_hub_objects::internal::SessionRecord;
 use freewheel_hub_store::Stored;
@@ -40,6 +40,8 @@ pub enum Presence {
     Connected,
     /// It is here and takes no plan: what is wanted of it is not done.
     Late,
+    /// It is here, and its disk keeps nothing of what it is told.
+    Forgetful,
     /// It is here, and has not said what it is.
     Untold,
     /// It was here.
@@ -61,6 +63,12 @@ pub fn ready(presence: Presence) -> Condition<'static> {
             "PlansDoNotLand",
             "The spoke is connected and takes no plan; what it holds goes on.",
         ),
+        Presence::Forgetful => (
+            ConditionStatus::False,
+            "LedgerUnwritable",
+            "The spoke cannot write to its data directory: its pods run, and what changes is lost when it restarts; \
+             `spoke doctor` there says why.",
+        ),
         Presence::Untold => {
             let text = "The spoke has not said what it is yet.";
             (ConditionStatus::Unknown, "NodeStatusNeverUpdated", text)
@@ -73,14 +81,22 @@ pub fn ready(presence: Presence) -> Condition<'static> {
     Condition::new(&NODE_READY, status, reason, message)
 }
 
-/// The same for one Node: one in which its spoke has said nothing is not Ready, whoever made it.
+/// The same for one Node: one in which its spoke has said nothing is not Ready, whoever made it, and neither is one that
+/// says that it keeps nothing.
 #[must_use]
 pub fn of_node(node: &Value, spoke: Presence) -> Presence {
     let agent = node.pointer("/status/nodeInfo/kubeletVersion").and_then(Value::as_str);
     match spoke {
         Presence::Connected | Presence::Late if agent.is_none_or(str::is_empty) => Presence::Untold,
+        Presence::Connected
+            if [&NODE_READONLY_FILESYSTEM, &NODE_LEDGER_UNWRITABLE]
+                .iter()
+                .any(|trouble| trouble.holds(node)) =>
+        {
+            Presence::Forgetful
+        }
         Presence::Connected | Presence::Late => spoke,
-        Presence::Never | Presence::Untold | Presence::Silent => spoke,
+        Presence::Never | Presence::Forgetful | Presence::Untold | Presence::Silent => spoke,
     }
 }
 
@@ -316,6 +332,23 @@ mod tests {
         };
         assert!(not_ready(&ready(presence)));
         assert!(cluster_conditions(true, presence).iter().any(not_ready));
+    }
+
+    #[test]
+    fn whose_disk_keeps_nothing_is_not_ready() {
+        let of = |kind: &str, status: &str| {
+            let node = json!({"status": {
+                "nodeInfo": {"kubeletVersion": "v1"},
+                "conditions": [{"type": kind, "status": status}],
+            }});
+            let ready = ready(of_node(&node, Presence::Connected));
+            (ready.status, ready.reason.into_owned())
+        };
+        for kind in ["LedgerUnwritable", "ReadonlyFilesystem"] {
+            assert_eq!(of(kind, "True"), (ConditionStatus::False, "LedgerUnwritable".to_owned()));
+            assert_eq!(of(kind, "False").0, ConditionStatus::True);
+        }
+        assert_eq!(of("LedgerDamaged", "True").0, ConditionStatus::True, "it has begun anew");
     }
 
     #[test]

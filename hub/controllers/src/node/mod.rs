@@ -3,13 +3,16 @@
 //! ```text
 //! accepted ─▶ Node in the root and in its own cluster, each with its Lease
 //! connected ─▶ Ready=True, Available=True      silent ─▶ Ready=Unknown, Available=Unknown, tainted
-//!     └─ takes no plan ─▶ Ready=False, Available=False, tainted
+//!     ├─ takes no plan ─▶ Ready=False, Available=False, tainted
+//!     └─ its disk keeps nothing ─▶ Ready=False, tainted
 //! ```
 //!
 //! Guarantees:
 //! - silence ends no pod that has not asked for it (`a_silent_spoke_is_unknown_and_keeps_its_pods`,
 //!   `silence_evicts_whoever_asks_for_it`);
 //! - a condition that says the same keeps its time (`what_says_the_same_is_left_as_it_is`);
+//! - a Node whose spoke cannot keep what it is told is not Ready (`whose_disk_keeps_nothing_is_not_ready`), and its pods
+//!   run (`a_device_whose_data_folder_goes_is_not_ready_until_it_is_back`);
 //! - a cordoned Node and one under pressure have the taint that says so (`a_cordoned_node_says_so_in_a_taint`,
 //!   `a_node_under_pressure_has_the_taint_that_keeps_new_pods_away`);
 //! - a ManagedCluster's labels are on its Nodes, and what others put on a Node stays
@@ -130,14 +133,14 @@ impl Nodes {
         };
         let change = |mut value: Value| -> Result<Value, ApiError> {
             let presence = of_node(&value, presence);
-            let silent = presence != Presence::Connected;
+            let silent = !matches!(presence, Presence::Connected | Presence::Forgetful);
             put_labels(&mut value, &key.name, labels);
             put_taint(&mut value, UNREACHABLE, silent, &now);
             // It ends the pods of whoever asked for it; see `eviction`.
             let was_here = presence == Presence::Silent;
             put_taint_of(&mut value, (UNREACHABLE, "NoExecute"), was_here, &now);
             // Admission gives it to Nodes that have yet to say something; of a spoke we know.
-            put_taint(&mut value, NOT_READY, false, &now);
+            put_taint(&mut value, NOT_READY, presence == Presence::Forgetful, &now);
             let cordoned = value["spec"]["unschedulable"] == json!(true);
             put_taint(&mut value, UNSCHEDULABLE, cordoned, &now);
             for (condition, taint) in PRESSURES {
@@ -208,7 +211,7 @@ impl Nodes {
     fn tell(&self, node: &Stored, presence: Presence) {
         let reason = match presence {
             Presence::Connected => "NodeReady",
-            Presence::Silent | Presence::Late => "NodeNotReady",
+            Presence::Silent | Presence::Late | Presence::Forgetful => "NodeNotReady",
             // Nothing has changed: it has only come.
             Presence::Never | Presence::Untold => return,
         };

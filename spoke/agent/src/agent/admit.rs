@@ -12,6 +12,7 @@ use freewheel_link::plan::{PodV1, Protocol};
 use freewheel_link::report::PhaseV1;
 
 use super::Agent;
+use super::persist::REFUSAL;
 use super::pod_source::PodRef;
 use crate::eviction::{Signal, refusal};
 use crate::pods::decide::EVICTED;
@@ -31,7 +32,7 @@ impl Agent {
         } else if self.lacks_ports(pod) {
             self.reject(uid, NODE_PORTS, NO_FREE_PORTS);
         } else if let Some(refusal) = self.keep.refusal() {
-            self.event(uid, None, true, refusal.condition(), refusal.explain().to_owned());
+            self.event(uid, None, true, refusal.condition(), REFUSAL.to_owned());
         }
     }
 

@@ -263,7 +263,7 @@ impl Agent {
 
     /// Until the next timer; `None`: only an input changes anything.
     fn wake(&self) -> Option<Duration> {
-        let all = [self.turns.next(), self.keep.due(), self.meter.due(), self.recovery.due()];
+        let all = [self.turns.next(), Some(self.keep.due()), self.meter.due(), self.recovery.due()];
         let next = all.into_iter().flatten().min()?;
         Some(next.saturating_sub(self.ports.clock.now()))
     }

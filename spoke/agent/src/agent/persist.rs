@@ -3,7 +3,8 @@
 //! Guarantees:
 //! - a full, failing or read-only disk is tried again, and nothing is acknowledged meanwhile
 //!   (`a_plan_is_not_acknowledged_while_the_disk_is_full`), also where it took nothing from the start
-//!   (`a_device_whose_disk_takes_no_writes_runs_what_it_can_read`);
+//!   (`a_device_whose_disk_takes_no_writes_runs_what_it_can_read`), and told also where nothing is written
+//!   (`an_idle_device_tells_that_its_disk_takes_no_writes`);
 //! - the end of a pod is durable at once, and not told before (`an_end_is_told_once_it_is_durable`,
 //!   `what_the_hub_was_told_of_an_end_no_power_cut_takes_back`).
 
@@ -19,13 +20,15 @@ use crate::ledger::Ledger;
 pub(super) const SYNC_WITHIN: Duration = Duration::from_secs(2);
 /// A full or failing disk is tried again this often.
 pub(super) const DISK_RETRY: Duration = Duration::from_secs(5);
+/// Whether the ledger is still there, and on a disk that takes writes, is looked at this often while nothing is written.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a disk takes no writes, as the Node says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// It may only be read: a kernel does that to a card with errors.
     ReadOnly,
-    /// It is full, or fails.
+    /// It is full, fails or is not there.
     Failing,
 }
 
@@ -44,19 +47,10 @@ impl Refusal {
             Self::Failing => "LedgerUnwritable",
         }
     }
-
-    /// What that means, for people.
-    pub(super) const fn explain(self) -> &'static str {
-        match self {
-            Self::ReadOnly => {
-                "the node's disk is read-only: pods run, and what changes is lost when the node restarts"
-            }
-            Self::Failing => {
-                "the node's disk takes no writes: pods run, and what changes is lost when the node restarts"
-            }
-        }
-    }
 }
+
+/// What that means, for people.
+pub(super) const REFUSAL: &str = "the node's disk takes no writes: pods run, and what changes is lost when the node restarts; `spoke doctor` says why";
 
 /// How far the ledger's file is behind.
 #[derive(Debug)]
@@ -67,8 +61,8 @@ pub(super) struct Keep {
     untold: bool,
     /// UIDs of pods whose ends are not durable yet.
     ends: BTreeSet<String>,
-    /// When all of it has to be.
-    sync_at: Option<Duration>,
+    /// When all of it has to be, or it is looked whether it still is.
+    sync_at: Duration,
     /// Why the disk did not take the last write.
     refusal: Option<Refusal>,
     /// The ledger could not be read as it was written, and the hub has not sent its plan since.
@@ -102,7 +96,7 @@ impl Keep {
         if refusal.is_some() {
             error!("the ledger can be read and not written: pods run as it says");
         }
-        let sync_at = refusal.map(|_| now + DISK_RETRY);
+        let sync_at = now + DISK_RETRY;
         Self { behind: true, untold: false, ends: BTreeSet::new(), sync_at, refusal, doubtful }
     }
 
@@ -111,8 +105,8 @@ impl Keep {
         self.refusal
     }
 
-    /// When it has to be written.
-    pub(super) const fn due(&self) -> Option<Duration> {
+    /// When it has to be written, or looked at.
+    pub(super) const fn due(&self) -> Duration {
         self.sync_at
     }
 
@@ -146,9 +140,9 @@ impl Keep {
         std::mem::replace(&mut self.doubtful, false)
     }
 
-    /// Writes a plan and the ends of pods at once, the rest within [`SYNC_WITHIN`].
+    /// Writes a plan and the ends of pods at once, the rest within [`SYNC_WITHIN`]; looks whether it still is there.
     pub(super) fn store(&mut self, ledger: &mut Ledger, now: Duration) -> Durable {
-        let due = self.sync_at.is_some_and(|at| at <= now);
+        let due = self.sync_at <= now;
         if self.refusal.is_some() && !due {
             return Durable::default();
         }
@@ -159,14 +153,18 @@ impl Keep {
             if self.refusal.replace(refusal).is_none() {
                 error!(error = &error as &dyn std::error::Error, "the ledger cannot be written");
             }
-            self.sync_at = Some(now + DISK_RETRY);
+            self.sync_at = now + DISK_RETRY;
             return Durable::default();
         }
         if self.refusal.take().is_some() {
             info!("the ledger can be written again");
         }
-        let next = self.sync_at.filter(|_| !due).unwrap_or(now + SYNC_WITHIN);
-        self.sync_at = ledger.dirty().then_some(next);
+        if at_once {
+            self.sync_at = now + LOOK_EVERY;
+        }
+        if ledger.dirty() {
+            self.sync_at = self.sync_at.min(now + SYNC_WITHIN);
+        }
         self.untold = false;
         Durable { plan: std::mem::take(&mut self.behind), ends: std::mem::take(&mut self.ends) }
     }

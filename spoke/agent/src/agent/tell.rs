@@ -13,7 +13,7 @@ use freewheel_link::generation::Generation;
 use tracing::{error, info};
 
 use super::Agent;
-use super::persist::Refusal;
+use super::persist::{REFUSAL, Refusal};
 
 /// Condition of a node whose ledger was damaged.
 const LEDGER_DAMAGED: &str = "LedgerDamaged";
@@ -30,7 +30,7 @@ impl Agent {
     /// Says at the Node that the disk takes no writes.
     pub(super) fn tell_refusal(&mut self) {
         if let Some(refusal) = self.keep.refusal() {
-            self.status.node_warning(refusal.condition(), refusal.explain().to_owned());
+            self.status.node_warning(refusal.condition(), REFUSAL.to_owned());
         }
     }
 

@@ -389,7 +389,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Makes everything recorded so far durable.
+    /// Makes everything recorded so far durable, where the next start finds it.
     ///
     /// # Errors
     /// When the disk refuses. Nothing is lost: the next call writes the whole ledger anew.
@@ -408,6 +408,8 @@ impl Ledger {
     }
 
     fn make_durable(&mut self) -> Result<(), LedgerError> {
+        // What was written to a file that nobody finds again was not kept.
+        self.broken |= !self.disk.is_kept();
         self.hand_over()?;
         if self.unsynced {
             if let Err(error) = self.disk.sync() {

@@ -158,3 +158,22 @@ async fn a_device_whose_disk_takes_no_writes_runs_what_it_can_read() {
         third.end().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_device_tells_that_its_disk_takes_no_writes() {
+    use std::io::ErrorKind;
+    let disk = SimDisk::default();
+    let mut run = run(&disk);
+    run.send(Input::Connected(Some(1))).await;
+    run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
+    seconds(&run, 30).await;
+    assert_eq!(of_the_node(&run).0, [""; 0]);
+    disk.set_refuses(Some(ErrorKind::ReadOnlyFilesystem));
+    seconds(&run, 11).await;
+    assert_eq!(of_the_node(&run).0, ["ReadonlyFilesystem"]);
+    assert_eq!(run.names(), ["a"]);
+    disk.set_refuses(None);
+    seconds(&run, 11).await;
+    assert_eq!(of_the_node(&run).0, [""; 0]);
+    run.end().await;
+}
