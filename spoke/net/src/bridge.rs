@@ -3,8 +3,8 @@
 //! Guarantees:
 //! - what a slow stream has not taken stays in the pod's pipe, where it is counted
 //!   (`slow_clients_from_outside_share_the_budget_of_the_pod_that_serves_them`);
-//! - what a pod leaves unread in a stream of the link is on its account
-//!   (`what_a_deaf_pod_leaves_in_the_link_is_on_its_account`);
+//! - what a pod leaves unread in a stream of the link is on its account, until it reads
+//!   (`what_a_deaf_pod_leaves_in_the_link_is_on_its_account`, `a_pod_that_has_read_leaves_nothing_in_the_link`);
 //! - others of the thread have a turn, also when both sides are always ready, and so has each of the two directions
 //!   (`what_is_carried_without_a_pause_gives_others_a_turn`).
 
@@ -184,16 +184,13 @@ impl Bridge {
                         return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
                     }
                     ready!(conn.tx.poll_writable(cx));
-                    self.unread = None;
                     continue;
                 }
                 Ok(room) => room,
                 // The pod does not listen any more. What it has said still goes out before anybody is told.
-                Err(Broken) => {
-                    self.unread = None;
-                    READ_CHUNK_BYTES
-                }
+                Err(Broken) => READ_CHUNK_BYTES,
             };
+            self.unread = None;
             let bytes = ready!(read(stream.as_mut(), room.min(READ_CHUNK_BYTES), cx))?;
             turn.made_progress();
             if bytes.is_empty() {

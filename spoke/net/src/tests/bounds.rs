@@ -200,13 +200,41 @@ async fn what_a_deaf_pod_leaves_in_the_link_is_on_its_account() {
     let held = settled(&fabric).await;
     assert!(POD_RECEIVE_BYTES_MAX / 2 + 40 * window <= held, "{held} bytes are counted");
     assert_eq!(deaf.account().used(), held);
-    // Who reads has nothing more there than in its pipe.
     for conn in &conns {
         conn.rx.close_read();
         conn.tx.reset();
     }
     drop((conns, listener));
     eventually(async || (fabric.account().used() == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_has_read_leaves_nothing_in_the_link() {
+    const MORE_THAN_A_PIPE: usize = PIPE_BYTES_MAX + (44 << 10);
+    let window = freewheel_link::limits::STREAM_WINDOW_BYTES;
+    let fabric = fabric();
+    let mut who = pod("web", "10.64.0.1");
+    who.memory_limit = Some(16 << 20);
+    fabric.add_pod(who);
+    let web = fabric.pod("root-web").unwrap();
+    let listener = web.listen(at("0.0.0.0:80"), 64).unwrap();
+    let mut uploads = Vec::new();
+    // More of them than may leave a window unread.
+    for port in 1..=40 {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let from = SocketAddr::new([10, 64, 7, 7].into(), port);
+        fabric.accept_remote(&ClusterName::root(), from, at("10.64.0.1:80"), near).unwrap();
+        uploads.push((far, listener.accept().await.unwrap().into_io()));
+    }
+    for _ in 0..2 {
+        for (far, upload) in &mut uploads {
+            far.write_all(&[7; MORE_THAN_A_PIPE]).await.unwrap();
+            let full = || PIPE_BYTES_MAX + window <= web.account().used();
+            eventually(async || full().then_some(())).await;
+            upload.read_exact(&mut [0; MORE_THAN_A_PIPE]).await.unwrap();
+            eventually(async || (web.account().used() == 0).then_some(())).await;
+        }
+    }
 }
 
 #[tokio::test]
