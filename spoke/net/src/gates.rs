@@ -9,7 +9,8 @@
 //!
 //! A connection counts at each gate that it goes through, and is open there until both of its ends have gone. Of
 //! datagrams the link does not know which are answers: those that come from other nodes count as to who serves, those
-//! that go there as to who has asked. Counts are relaxed atomics: no lock, and bytes in lots ([`LOT`]).
+//! that go there as to who has asked. Who waits at a node port for a full pod asks again and again, and each time counts
+//! as refused at the gates behind it. Counts are relaxed atomics: no lock, and bytes in lots ([`LOT`]).
 //!
 //! Guarantees:
 //! - a connection is counted at every gate on its way, with its bytes, and open while it lasts

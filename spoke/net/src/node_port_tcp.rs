@@ -6,6 +6,10 @@
 //!   `a_node_port_full_of_silent_clients_serves_the_next`); also where it is the pod that has no more sockets
 //!   (`a_pod_full_of_silent_clients_serves_the_next`), here or on another node
 //!   (`a_pod_elsewhere_that_has_no_more_sockets_serves_the_next`);
+//! - for a full pod one client is sent away, and no other before that has let one in, or for a minute: a pod that lets
+//!   nobody go does not lose all (`a_pod_that_lets_nobody_go_loses_one_client_and_no_more`,
+//!   `one_who_was_sent_away_in_vain_is_the_last_for_a_while`), nor does one that is full while another has room
+//!   (`nobody_is_sent_away_while_another_pod_has_room`);
 //! - of the clients of a full pod few wait, and the others are refused
 //!   (`few_wait_for_a_full_pod_and_the_others_are_refused_at_once`);
 //! - what broke off is reset for the client, also what this process carried when it is killed
@@ -54,6 +58,9 @@ const SILENT_AFTER: Duration = Duration::from_secs(1);
 /// How long a client waits until a pod that has no more sockets has one again.
 const FULL_POD_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long nobody is sent away for a pod after that has let nobody in.
+const IN_VAIN_FOR: Duration = Duration::from_secs(60);
+
 /// Clients of a node port that wait for a place in a full pod. Each of them asks again and again, also over the link.
 const FULL_POD_WAITERS_MAX: usize = 16;
 
@@ -82,6 +89,8 @@ struct InboundConnections {
     /// Those of all node ports.
     node: Arc<MemoryAccount>,
     all: Mutex<BTreeMap<u64, Arc<InboundConnection>>>,
+    /// Pods for which somebody was sent away, and nobody has come in since.
+    made_room: Mutex<Vec<(IpAddr, Instant)>>,
     /// Somebody has left.
     freed: Notify,
     /// Turns to wait for a place in a full pod.
@@ -92,7 +101,8 @@ impl InboundConnections {
     fn new(most: usize, node: Arc<MemoryAccount>) -> Arc<Self> {
         let (opened, freed) = (Instant::now(), Notify::new());
         let waiting = Semaphore::new(FULL_POD_WAITERS_MAX);
-        Arc::new(Self { opened, most, node, all: Mutex::default(), freed, waiting })
+        let (all, made_room) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { opened, most, node, all, made_room, freed, waiting })
     }
 
     fn now(&self) -> u64 {
@@ -104,7 +114,7 @@ impl InboundConnections {
         let mut all = self.all.lock();
         let place = if all.len() < self.most { self.node.take(1).ok() } else { None };
         if place.is_none() && CONNECTIONS_PER_PORT_MIN.min(self.most) <= all.len() {
-            self.send_one_away(&all, |_| true);
+            self.send_one_away(&all, None);
             return None;
         }
         let number = all.last_key_value().map_or(0, |(last, _)| last + 1);
@@ -130,14 +140,15 @@ impl InboundConnections {
         }
     }
 
-    /// Ends that one of these connections which has been silent longest, one at a time: it has its place until it is
-    /// gone. Whether one goes.
+    /// Ends that one of these connections, or of those to this pod, which has been silent longest, one at a time: it has
+    /// its place until it is gone. Whether one goes.
     fn send_one_away(
         &self,
         all: &BTreeMap<u64, Arc<InboundConnection>>,
-        of: impl Fn(&InboundConnection) -> bool,
+        pod: Option<&IpAddr>,
     ) -> bool {
-        let these = || all.values().filter(|visit| of(visit));
+        let these =
+            || all.values().filter(|visit| pod.is_none_or(|pod| visit.pod.get() == Some(pod)));
         if these().any(|visit| visit.leave.is_cancelled()) {
             return true;
         }
@@ -152,6 +163,23 @@ impl InboundConnections {
             oldest.leave.cancel();
             true
         })
+    }
+
+    /// Sends one away that this full pod has, if the last one was not in vain.
+    fn make_room_in(&self, pod: IpAddr) {
+        let mut made = self.made_room.lock();
+        made.retain(|(_, since)| since.elapsed() < IN_VAIN_FOR);
+        if made.iter().all(|(other, _)| *other != pod)
+            && self.send_one_away(&self.all.lock(), Some(&pod))
+        {
+            made.push((pod, Instant::now()));
+        }
+    }
+
+    /// This pod has let somebody in.
+    fn came_in(&self, visit: &InboundConnection, pod: IpAddr) {
+        self.made_room.lock().retain(|(other, _)| *other != pod);
+        let _ = visit.pod.set(pod);
     }
 
     fn left(&self, visit: Arc<InboundConnection>) {
@@ -183,7 +211,7 @@ pub(crate) async fn serve(way: &Arc<NodePortListener>, listener: &TcpListener) {
                 // Out of file descriptors, or a client that was gone already: the node port itself is sound.
                 warn!(port = way.node_port.port, %error, "connection could not be taken");
                 if is_out_of_files(&error) {
-                    visits.send_one_away(&visits.all.lock(), |_| true);
+                    visits.send_one_away(&visits.all.lock(), None);
                 }
                 tokio::time::sleep(BIND_RETRY_FIRST_AND_MAX.0).await;
             }
@@ -246,33 +274,26 @@ async fn carry(
 }
 
 /// Connects a client to its pod. One that has no socket more gets one back: of the node port's own connections to it
-/// the one that was silent longest makes room, and one more each time that this was not enough for so long.
+/// the one that was silent longest makes room.
 async fn connect(
     way: &NodePortListener,
     peer: SocketAddr,
     (visits, visit): (&InboundConnections, &InboundConnection),
 ) -> Result<Conn, NetError> {
-    let (begun, mut made_room) = (Instant::now(), None::<Instant>);
+    let begun = Instant::now();
     let (mut turn, mut pause) = (None, FULL_PORT_RETRY_EVERY);
     loop {
         let target = way.target.read().clone();
-        let pod = match target.connect(peer).done().await {
+        match target.connect(peer).done().await {
             Err(error @ NetError::Full(pod)) if begun.elapsed() < FULL_POD_TIMEOUT => {
                 if turn.is_none() {
                     turn = Some(visits.waiting.try_acquire().map_err(|_| error)?);
                 }
-                IpAddr::V4(pod)
+                visits.make_room_in(pod.into());
             }
             connected => {
-                return connected.inspect(|conn| {
-                    let _ = visit.pod.set(conn.peer.ip());
-                });
+                return connected.inspect(|conn| visits.came_in(visit, conn.peer.ip()));
             }
-        };
-        if made_room.is_none_or(|at| SILENT_AFTER <= at.elapsed())
-            && visits.send_one_away(&visits.all.lock(), |other| other.pod.get() == Some(&pod))
-        {
-            made_room = Some(Instant::now());
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(SILENT_AFTER);
@@ -338,6 +359,27 @@ mod tests {
                 && !later.leave.is_cancelled()
                 && !fourth.leave.is_cancelled()
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_was_sent_away_in_vain_is_the_last_for_a_while() {
+        let visits = InboundConnections::new(100, MemoryAccount::node());
+        let pods = [IpAddr::from([10, 64, 0, 1]), IpAddr::from([10, 64, 0, 2])];
+        let there: Vec<_> = (0..8).map(|_| visits.enter().unwrap()).collect();
+        there.iter().zip(pods.iter().cycle()).for_each(|(visit, pod)| visits.came_in(visit, *pod));
+        tokio::time::advance(SILENT_AFTER).await;
+        let full = |pod: usize| {
+            visits.make_room_in(pods[pod]);
+            let gone = there.iter().filter(|visit| visit.leave.is_cancelled()).cloned();
+            gone.inspect(|visit| visits.left(visit.clone())).count()
+        };
+        assert_eq!([full(0), full(0), full(1), full(0)], [1, 1, 2, 2], "each pod for itself");
+        tokio::time::advance(IN_VAIN_FOR / 2).await;
+        assert_eq!(full(0), 2);
+        visits.came_in(&visits.enter().unwrap(), pods[0]);
+        assert_eq!([full(0), full(0), full(1)], [3, 3, 3], "it was not in vain");
+        tokio::time::advance(IN_VAIN_FOR / 2).await;
+        assert_eq!([full(1), full(1)], [4, 4]);
     }
 
     #[tokio::test(start_paused = true)]

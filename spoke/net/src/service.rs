@@ -79,10 +79,10 @@ impl Service {
         protocol: Protocol,
         port: u16,
         client: IpAddr,
-        may: impl Fn(SocketAddr) -> bool,
+        may: &dyn Fn(SocketAddr) -> bool,
     ) -> Result<SocketAddr, NetError> {
         self.choose(protocol, port, client, may)
-            .or_else(|| self.choose(protocol, port, client, |_| true))
+            .or_else(|| self.choose(protocol, port, client, &|_| true))
             .ok_or(NetError::Refused)
     }
 
@@ -92,7 +92,7 @@ impl Service {
         protocol: Protocol,
         port: u16,
         client: IpAddr,
-        may: impl Fn(SocketAddr) -> bool,
+        may: &dyn Fn(SocketAddr) -> bool,
     ) -> Option<SocketAddr> {
         let ready = self.endpoints(protocol, port)?;
         let in_turn = || {
@@ -149,7 +149,7 @@ mod tests {
             service("web").at("10.128.0.9").port(80).to("10.64.0.1", 8080).to("10.64.0.2", 8080);
         let web = Service::new(spec.unready("10.64.0.3", 8080).0, None);
         let mut seen: Vec<_> = (0..4)
-            .map(|_| web.pick(Protocol::Tcp, 80, client(9), |_| true).unwrap().to_string())
+            .map(|_| web.pick(Protocol::Tcp, 80, client(9), &|_| true).unwrap().to_string())
             .collect();
         seen.sort();
         assert_eq!(seen, ["10.64.0.1:8080", "10.64.0.1:8080", "10.64.0.2:8080", "10.64.0.2:8080"]);
@@ -159,8 +159,8 @@ mod tests {
     fn a_service_refuses_ports_that_it_does_not_have() {
         let web =
             Service::new(service("web").at("10.128.0.9").port(80).to("10.64.0.1", 8080).0, None);
-        assert_eq!(web.pick(Protocol::Tcp, 81, client(9), |_| true), Err(NetError::Refused));
-        assert_eq!(web.pick(Protocol::Udp, 80, client(9), |_| true), Err(NetError::Refused));
+        assert_eq!(web.pick(Protocol::Tcp, 81, client(9), &|_| true), Err(NetError::Refused));
+        assert_eq!(web.pick(Protocol::Udp, 80, client(9), &|_| true), Err(NetError::Refused));
     }
 
     #[test]
@@ -168,15 +168,15 @@ mod tests {
         let two =
             service("web").at("10.128.0.9").port(80).to("10.64.0.1", 8080).to("10.64.0.2", 8080);
         let web = Service::new(two.sticky(60).0, None);
-        let first = web.pick(Protocol::Tcp, 80, client(9), |_| true).unwrap();
+        let first = web.pick(Protocol::Tcp, 80, client(9), &|_| true).unwrap();
         for _ in 0..5 {
-            assert_eq!(web.pick(Protocol::Tcp, 80, client(9), |_| true), Ok(first));
+            assert_eq!(web.pick(Protocol::Tcp, 80, client(9), &|_| true), Ok(first));
         }
         let other = if first.ip() == client(1) { "10.64.0.2" } else { "10.64.0.1" };
         let one = service("web").at("10.128.0.9").port(80).to(other, 8080).sticky(60);
         let web = Service::new(one.0, Some(&web));
         assert_eq!(
-            web.pick(Protocol::Tcp, 80, client(9), |_| true).unwrap().ip().to_string(),
+            web.pick(Protocol::Tcp, 80, client(9), &|_| true).unwrap().ip().to_string(),
             other
         );
     }

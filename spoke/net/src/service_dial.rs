@@ -4,9 +4,12 @@
 //! ```text
 //! turn ──▶ here: connected
 //!     └──▶ on another node ──▶ answers: connected
-//!                          ├─▶ silent for a moment, or no way: a pod here, or one more on another node
+//!                          ├─▶ silent for a moment, no way, or full: a pod here, or one more on another node
 //!                          └─▶ the link is known to be down: passed over from the start
 //! ```
+//!
+//! A pod here that is full is passed over from the start, too. Session affinity gives way, as it does to a link that is
+//! down.
 //!
 //! Pods on other nodes are reached through the hub. While it is away, or their node is, a Service still has
 //! the pods that are here.
@@ -14,6 +17,8 @@
 //! Guarantees:
 //! - only the making of a connection is tried more than once, so a client's bytes go to one endpoint and to no
 //!   other (`a_slow_answer_that_comes_too_late_costs_no_client_a_byte`);
+//! - a client is refused as one too many only when no pod here has room, nor one of those elsewhere that were tried
+//!   (`a_pod_that_is_full_is_passed_over_while_another_has_room`);
 //! - nobody waits for a link that is known to be down
 //!   (`a_link_that_is_known_to_be_down_is_not_tried_and_a_new_one_is_at_once`).
 
@@ -31,6 +36,7 @@ use crate::conn::{Conn, Connecting, Side};
 use crate::endpoint_health::EndpointFault;
 use crate::error::NetError;
 use crate::gates::Gate;
+use crate::ports::Ports;
 use crate::realm::{CONNECT_TIMEOUT, Realm};
 use crate::remote::RemoteStream;
 use crate::route::{Hop, Link, Route, Source, Standing, To};
@@ -72,7 +78,9 @@ impl Realm {
         seen: Option<SocketAddr>,
     ) -> Connecting {
         let ip = client.address.ip();
-        let first = match service.pick(Protocol::Tcp, port, ip, |it| self.may_reach(it)) {
+        let roomy = service.choose(Protocol::Tcp, port, ip, &|it| self.has_room(it));
+        let any = || service.pick(Protocol::Tcp, port, ip, &|it| self.may_reach(it));
+        let first = match roomy.map_or_else(any, Ok) {
             Ok(first) => first,
             Err(error) => return Connecting::Now(Err(error)),
         };
@@ -98,15 +106,21 @@ impl Realm {
     ) -> Result<SocketAddr, NetError> {
         let may = |endpoint| self.may_reach(endpoint);
         match former.filter(|former| service.serves(Protocol::Udp, port, *former)) {
-            None => service.pick(Protocol::Udp, port, client, may),
+            None => service.pick(Protocol::Udp, port, client, &may),
             Some(former) if self.standing(former) != Standing::CutOff => Ok(former),
-            Some(former) => Ok(service.choose(Protocol::Udp, port, client, may).unwrap_or(former)),
+            Some(former) => Ok(service.choose(Protocol::Udp, port, client, &may).unwrap_or(former)),
         }
     }
 
     /// Whether nothing speaks against sending a new client there.
     fn may_reach(&self, endpoint: SocketAddr) -> bool {
         self.standing(endpoint) == Standing::Good
+    }
+
+    /// The same, and it is not known to be full.
+    fn has_room(&self, endpoint: SocketAddr) -> bool {
+        let free = |pod: Arc<Ports>| pod.sockets() < pod.sockets_max();
+        self.pod_at(endpoint.ip()).map_or_else(|| self.may_reach(endpoint), free)
     }
 
     fn is_here(&self, endpoint: SocketAddr) -> bool {
@@ -131,7 +145,12 @@ impl Realm {
                     race.leave();
                     return Ok(self.join(client, seen.unwrap_or(endpoint), endpoint, far));
                 }
-                Some((_, Err(error))) if is_no_way(error) => failure = error,
+                // Others may have room; who is full may have it soon.
+                Some((_, Err(error))) if is_no_way(error) || matches!(error, NetError::Full(_)) => {
+                    if !matches!(failure, NetError::Full(_)) {
+                        failure = error;
+                    }
+                }
                 // A pod said no: that is an answer.
                 Some((_, Err(error))) => return Err(error),
                 None => {}
@@ -157,10 +176,11 @@ impl Realm {
         client: IpAddr,
         tried: &[SocketAddr],
     ) -> Option<SocketAddr> {
-        let fresh = |endpoint| !tried.contains(&endpoint) && self.may_reach(endpoint);
+        let fresh = |endpoint| !tried.contains(&endpoint) && self.has_room(endpoint);
+        let here = |endpoint| self.is_here(endpoint) && fresh(endpoint);
         service
-            .choose(Protocol::Tcp, port, client, |endpoint| self.is_here(endpoint))
-            .or_else(|| service.choose(Protocol::Tcp, port, client, fresh))
+            .choose(Protocol::Tcp, port, client, &here)
+            .or_else(|| service.choose(Protocol::Tcp, port, client, &fresh))
     }
 }
 

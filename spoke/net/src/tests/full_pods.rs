@@ -25,11 +25,15 @@ async fn served(client: &mut TcpStream) {
     assert_eq!(&answer, b"hello");
 }
 
+/// A pod of 64 sockets, as many as a node port has places.
+fn small(fabric: &Fabric) -> Arc<PodNet> {
+    add_small(fabric, "web", "10.64.0.1", 1 << 20)
+}
+
 #[tokio::test]
 async fn a_pod_full_of_silent_clients_serves_the_next() {
     let fabric = fabric();
-    // It has 64 sockets, as many as the node port has places.
-    let web = add_small(&fabric, "web", "10.64.0.1", 1 << 20);
+    let web = small(&fabric);
     echo(&web, 8080);
     let port = opened(&fabric, "10.64.0.1").await;
     let dial = || TcpStream::connect(("127.0.0.1", port));
@@ -46,6 +50,65 @@ async fn a_pod_full_of_silent_clients_serves_the_next() {
     assert!(crowd.len() < 64, "there are places at the node port");
     served(&mut dial().await.unwrap()).await;
     served(&mut crowd[0]).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_lets_nobody_go_loses_one_client_and_no_more() {
+    let fabric = fabric();
+    let web = small(&fabric);
+    let listener = web.listen(at("0.0.0.0:8080"), 64).unwrap();
+    let port = opened(&fabric, "10.64.0.1").await;
+    let dial = || TcpStream::connect(("127.0.0.1", port));
+    drop(listener.accept().await.unwrap().into_io());
+    // Its guest holds on to what it has: it computes for long.
+    let (mut old, mut held) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        let mut client = dial().await.unwrap();
+        let conn = listener.accept().await.unwrap();
+        conn.tx.push(Bytes::from_static(b"x")).unwrap();
+        client.read_exact(&mut [0]).await.unwrap();
+        old.push(client);
+        held.push(conn);
+    }
+    let own: Vec<_> = std::iter::from_fn(|| web.slot().ok()).collect();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let mut crowd = Vec::new();
+    for _ in 0..16 {
+        crowd.push(dial().await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    old.retain_mut(|client| client.read(&mut [0]).now_or_never().is_none());
+    assert_eq!(old.len(), 19, "another one would have brought nobody in either");
+    // They wait, and come in when it goes on.
+    drop(own);
+    tokio::time::timeout(Duration::from_secs(5), listener.accept()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn nobody_is_sent_away_while_another_pod_has_room() {
+    let fabric = fabric();
+    let (web, spare) = (small(&fabric), add(&fabric, "spare", "10.64.0.2"));
+    echo(&web, 8080);
+    echo(&spare, 8080);
+    let port = opened(&fabric, "10.64.0.1").await;
+    let dial = || TcpStream::connect(("127.0.0.1", port));
+    let mut old = Vec::new();
+    for _ in 0..10 {
+        let mut client = dial().await.unwrap();
+        served(&mut client).await;
+        old.push(client);
+    }
+    let _own: Vec<_> = std::iter::from_fn(|| web.slot().ok()).collect();
+    let both = service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+    let both = both.to("10.64.0.1", 8080).to("10.64.0.2", 8080).0;
+    fabric.set_service(&ClusterName::root(), "default", "web", Some(both));
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    for _ in 0..10 {
+        served(&mut dial().await.unwrap()).await;
+    }
+    for client in &mut old {
+        served(client).await;
+    }
 }
 
 /// The way to a pod of another node that has so many sockets left.

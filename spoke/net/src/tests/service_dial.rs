@@ -288,3 +288,21 @@ async fn a_flow_of_datagrams_moves_when_its_endpoint_is_cut_off_and_stays_when_n
     nodes.link.up.send_replace(Some(3));
     assert_eq!(send("7"), (false, true));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_full_is_passed_over_while_another_has_room() {
+    let nodes = Nodes::new(both());
+    let full = |pod: &PodNet| -> Vec<_> { std::iter::from_fn(|| pod.slot().ok()).collect() };
+    let near = full(&nodes.here.pod("root-near").unwrap());
+    for _ in 0..4 {
+        assert_eq!(nodes.answers().await, (Ok("far".to_owned()), Duration::ZERO));
+    }
+    let _far = full(&nodes.link.there.pod("root-far").unwrap());
+    for _ in 0..2 {
+        assert!(matches!(nodes.answers().await.0, Err(NetError::Full(_))));
+    }
+    drop(near);
+    for _ in 0..4 {
+        assert_eq!(nodes.answers().await, (Ok(NEAR.to_owned()), Duration::ZERO));
+    }
+}
