@@ -8,7 +8,8 @@
 //!
 //! Guarantees:
 //! - a node port that stays wanted stays open when its Service changes, and connections live on after their node port
-//!   has closed (`a_door_outlives_a_change_of_its_service_and_connections_outlive_their_door`).
+//!   has closed (`a_door_outlives_a_change_of_its_service_and_connections_outlive_their_door`);
+//! - who hears of problems has heard last what holds (`the_last_that_is_told_is_what_holds`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -42,11 +43,9 @@ pub struct PortProblem {
 
 type Tell = Arc<dyn Fn(&PortProblem) + Send + Sync>;
 
+/// What is told is told under the lock: the last that is told is what holds.
 #[derive(Default)]
-struct Problems {
-    now: Mutex<BTreeMap<(NodePort, String), PortProblem>>,
-    tell: RwLock<Option<Tell>>,
-}
+struct Problems(Mutex<(BTreeMap<(NodePort, String), PortProblem>, Option<Tell>)>);
 
 #[derive(Default)]
 struct NodePortsState {
@@ -69,11 +68,11 @@ impl NodePorts {
     }
 
     pub(crate) fn on_problem(&self, tell: Tell) {
-        *self.problems.tell.write() = Some(tell);
+        self.problems.0.lock().1 = Some(tell);
     }
 
     pub(crate) fn problems(&self) -> Vec<PortProblem> {
-        self.problems.now.lock().values().cloned().collect()
+        self.problems.0.lock().0.values().cloned().collect()
     }
 
     /// Replaces what one owner wants.
@@ -127,16 +126,16 @@ impl NodePorts {
                 .get(node_port)
                 .is_some_and(|claims| claims.iter().any(|(holder, _)| holder == owner))
         };
-        let known: Vec<_> = self.problems.now.lock().keys().cloned().collect();
+        let known: Vec<_> = self.problems.0.lock().0.keys().cloned().collect();
         for (node_port, owner) in known.iter().filter(|(port, owner)| !claimed(port, owner)) {
-            self.problems.report(*node_port, owner, None);
+            self.problems.report(*node_port, owner, None, None);
         }
         let Some(address) = *address else { return };
         for (node_port, claims) in claims {
             let Some((owner, target)) = claims.first() else { continue };
             for (late, _) in claims.iter().skip(1) {
                 let error = format!("port {} of the node is taken by {owner}", node_port.port);
-                self.problems.report(*node_port, late, Some(error));
+                self.problems.report(*node_port, late, Some(error), None);
             }
             let way = || {
                 let way = Arc::new(NodePortListener {
@@ -157,18 +156,25 @@ impl NodePorts {
 }
 
 impl Problems {
-    fn report(&self, node_port: NodePort, owner: &str, error: Option<String>) {
+    /// What one says that is closed by now is old.
+    fn report(
+        &self,
+        node_port: NodePort,
+        owner: &str,
+        error: Option<String>,
+        closed: Option<&CancellationToken>,
+    ) {
         let problem = PortProblem { node_port, owner: owner.to_owned(), error };
         let key = (node_port, owner.to_owned());
-        let changed = {
-            let mut now = self.now.lock();
-            if problem.error.is_some() {
-                now.insert(key, problem.clone()).as_ref() != Some(&problem)
-            } else {
-                now.remove(&key).is_some()
-            }
+        let (now, tell) = &mut *self.0.lock();
+        if closed.is_some_and(CancellationToken::is_cancelled) {
+            return;
+        }
+        let changed = if problem.error.is_some() {
+            now.insert(key, problem.clone()).as_ref() != Some(&problem)
+        } else {
+            now.remove(&key).is_some()
         };
-        let tell = self.tell.read().clone();
         if let (true, Some(tell)) = (changed, tell) {
             tell(&problem);
         }
@@ -179,11 +185,12 @@ impl Problems {
 async fn keep_open(way: Arc<NodePortListener>, bind: SocketAddr, problems: Arc<Problems>) {
     let (mut wait, longest) = BIND_RETRY_FIRST_AND_MAX;
     let mut failures = 0;
+    let report = |error| problems.report(way.node_port, &way.owner, error, Some(&way.closed));
     loop {
         let served = match way.node_port.protocol {
             Protocol::Tcp => match TcpListener::bind(bind).await {
                 Ok(listener) => {
-                    problems.report(way.node_port, &way.owner, None);
+                    report(None);
                     node_port_tcp::serve(&way, &listener).await;
                     Ok(())
                 }
@@ -191,7 +198,7 @@ async fn keep_open(way: Arc<NodePortListener>, bind: SocketAddr, problems: Arc<P
             },
             Protocol::Udp => match tokio::net::UdpSocket::bind(bind).await {
                 Ok(socket) => {
-                    problems.report(way.node_port, &way.owner, None);
+                    report(None);
                     node_port_udp::serve(&way, socket).await;
                     Ok(())
                 }
@@ -207,15 +214,48 @@ async fn keep_open(way: Arc<NodePortListener>, bind: SocketAddr, problems: Arc<P
             warn!(address = %bind, owner = way.owner, %error, "port of the node cannot be opened");
         }
         if BIND_FAILURES_UNTOLD <= failures {
-            problems.report(
-                way.node_port,
-                &way.owner,
-                Some(format!("cannot listen on {bind}: {error}")),
-            );
+            report(Some(format!("cannot listen on {bind}: {error}")));
         }
         tokio::select! {
             () = way.closed.cancelled() => return,
             () = tokio::time::sleep(wait) => wait = (wait * 2).min(longest),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn the_last_that_is_told_is_what_holds() {
+        let (problems, told) = (Problems::default(), Arc::new(Mutex::new(None)));
+        let last = told.clone();
+        let tell = move |problem: &PortProblem| {
+            std::thread::yield_now();
+            *last.lock() = problem.error.clone();
+        };
+        problems.0.lock().1 = Some(Arc::new(tell));
+        let node_port = NodePort { protocol: Protocol::Tcp, port: 80 };
+        for _ in 0..5000 {
+            let both = Barrier::new(2);
+            std::thread::scope(|scope| {
+                for error in [None, Some("taken".to_owned())] {
+                    let (both, problems) = (&both, &problems);
+                    scope.spawn(move || {
+                        both.wait();
+                        problems.report(node_port, "pod/a", error, None);
+                    });
+                }
+            });
+            let now = problems.0.lock().0.pop_first().and_then(|(_, problem)| problem.error);
+            assert_eq!(told.lock().take(), now);
+        }
+        let closed = CancellationToken::new();
+        closed.cancel();
+        problems.report(node_port, "pod/a", Some("taken".to_owned()), Some(&closed));
+        assert!(problems.0.lock().0.is_empty() && told.lock().is_none(), "its address was another");
     }
 }
