@@ -9,6 +9,7 @@
 //! Guarantees:
 //! - a node port that stays wanted stays open when its Service changes, and connections live on after their node port
 //!   has closed (`a_door_outlives_a_change_of_its_service_and_connections_outlive_their_door`);
+//! - who comes too late for a port is not told whose it is (`whose_port_it_is_nobody_else_is_told`);
 //! - who hears of problems has heard last what holds (`the_last_that_is_told_is_what_holds`).
 
 use std::collections::{BTreeMap, HashMap};
@@ -134,7 +135,11 @@ impl NodePorts {
         for (node_port, claims) in claims {
             let Some((owner, target)) = claims.first() else { continue };
             for (late, _) in claims.iter().skip(1) {
-                let error = format!("port {} of the node is taken by {owner}", node_port.port);
+                // Whose it is stays here: the late one may be another cluster's.
+                let error = format!(
+                    "port {} of the node is taken by another pod or Service",
+                    node_port.port
+                );
                 self.problems.report(*node_port, late, Some(error), None);
             }
             let way = || {

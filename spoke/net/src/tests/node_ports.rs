@@ -16,7 +16,7 @@ use tokio::net::UdpSocket;
 
 use super::outside::{Elsewhere, client_of, free_port, node_port};
 use super::{add, ask, at, echo, eventually, fabric};
-use crate::testing::{pod, service};
+use crate::testing::{pod, pod_in, service};
 use crate::{Fabric, NetError, PodNet, Remote, Stream};
 
 #[tokio::test]
@@ -132,6 +132,21 @@ async fn a_host_port_goes_to_the_first_who_asks_and_then_to_the_next() {
         Some(answer)
     });
     assert_eq!(&answered.await, b"hello");
+}
+
+#[tokio::test]
+async fn whose_port_it_is_nobody_else_is_told() {
+    let fabric = fabric();
+    let port = free_port().await;
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    let vault = service("vault").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+    fabric.set_service(&ClusterName::root(), "payments", "vault", Some(vault.0));
+    let mut late = pod_in(&ClusterName::try_from("pi-7").unwrap(), "curious", "10.64.0.1");
+    late.host_ports = vec![(port, 8080, false)];
+    fabric.add_pod(late);
+    let [problem] = &fabric.port_problems()[..] else { panic!("the port is another one's") };
+    let told = format!("port {port} of the node is taken by another pod or Service");
+    assert_eq!((problem.owner.as_str(), problem.error.as_ref()), ("pod/pi-7-curious", Some(&told)));
 }
 
 #[tokio::test]
