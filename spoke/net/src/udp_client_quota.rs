@@ -1,7 +1,9 @@
 //! The clients that UDP node ports of a realm have, and who goes when there are more than there are places.
 //!
-//! With a forged address anybody can be many clients, and each of them is answered. So a client is proven when it
-//! spoke again after an answer, which it must have heard of; and nobody is refused: somebody else goes.
+//! With a forged address anybody can be many clients, and each of them is answered. So a client counts as proven when it
+//! spoke again after an answer. That is dearer to forge and not impossible, as nothing here knows what an answer says:
+//! who sends twice from each of a thousand addresses has all places, and pushes silent clients out. Nobody is refused:
+//! somebody else goes.
 //!
 //! Guarantees:
 //! - silent flows end (`a_silent_flow_ends_and_sooner_until_its_client_is_proven`);
