@@ -3,28 +3,23 @@
 //!
 //! Guarantees:
 //! - it is on the pod's account for as long as the pod does not read
-//!   (`what_a_deaf_pod_leaves_in_the_link_is_on_its_account`);
-//! - in a pod with a limit of memory it is no more than a part of that once it has not been read for a while: who was
-//!   not read for longest goes (`who_is_not_read_for_longest_goes_when_a_small_pod_has_too_many`);
-//! - and never more than twice that part, however many come at once (`what_comes_at_once_takes_no_more_than_twice_that_part`);
+//!   (`what_a_deaf_pod_leaves_in_the_link_is_on_its_account`, `a_pod_that_has_read_leaves_nothing_in_the_link`);
+//! - in a pod with a limit of memory it is no more than a quarter of that, however many come at once: who was not read
+//!   for longest goes (`who_is_not_read_for_longest_goes_when_a_small_pod_has_too_many`,
+//!   `what_comes_at_once_takes_no_more_than_a_quarter`);
 //! - what waits in the kernel goes for no window (`what_waits_in_the_kernel_is_no_window`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use freewheel_spoke_account::MemoryAccount;
 use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
-
-/// A stream may wait so long for a pod that reads slowly, whatever else waits.
-const UNREAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Part of a pod's limit of memory that may wait in windows.
-const PART_OF_LIMIT: usize = 8;
+const PART_OF_LIMIT: usize = 4;
 
 /// Windows that wait for one pod.
 #[derive(Debug)]
@@ -38,7 +33,6 @@ pub(crate) struct Unread {
 /// A window that waits.
 #[derive(Debug)]
 struct Window {
-    since: Instant,
     bytes: usize,
     /// Who waits there goes when this is dropped.
     _stays: oneshot::Sender<()>,
@@ -61,20 +55,17 @@ impl Unread {
     /// Counts one more window of so many bytes.
     pub(crate) fn count(self: &Arc<Self>, bytes: usize) -> UnreadWindow {
         let (_stays, goes) = oneshot::channel();
-        let now = Instant::now();
         let mut guard = self.all.lock();
         let (next, all) = &mut *guard;
         let mut held = bytes + all.values().map(|window| window.bytes).sum::<usize>();
-        // Beyond twice the part nobody's patience counts: the pod itself would go.
         while self.most < held
-            && let Some(longest) = all.first_entry()
-            && (self.most.saturating_mul(2) < held || UNREAD_TIMEOUT <= now - longest.get().since)
+            && let Some((_, longest)) = all.pop_first()
         {
-            held -= longest.remove().bytes;
+            held -= longest.bytes;
         }
         let number = *next;
         *next += 1;
-        all.insert(number, Window { since: now, bytes, _stays });
+        all.insert(number, Window { bytes, _stays });
         self.account.count(bytes);
         UnreadWindow { of: self.clone(), number, bytes, goes }
     }
@@ -105,54 +96,35 @@ mod tests {
         std::future::poll_fn(|cx| window.poll_goes(cx)).now_or_never()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_is_not_read_for_longest_goes_when_a_small_pod_has_too_many() {
+    #[test]
+    fn who_is_not_read_for_longest_goes_when_a_small_pod_has_too_many() {
         let node = MemoryAccount::node();
         let pod = MemoryAccount::within(&node, Level::Pod, Some(1 << 20));
         let unread = Unread::new(pod.clone());
         let mut deaf = unread.count(128 << 10);
-        tokio::time::advance(UNREAD_TIMEOUT / 2).await;
         let mut slow = unread.count(128 << 10);
         assert!(goes(&mut deaf).is_none(), "it may be read yet");
-        tokio::time::advance(UNREAD_TIMEOUT / 2).await;
         let mut third = unread.count(128 << 10);
         assert!(
             goes(&mut deaf).is_some() && goes(&mut slow).is_none() && goes(&mut third).is_none()
         );
         assert_eq!(pod.used(), 3 << 17, "it is counted until it is gone");
-        drop((deaf, slow, third));
+        drop(deaf);
+        assert!(goes(&mut slow).is_none(), "who goes takes nobody's place with it");
+        drop((slow, third));
         assert_eq!((pod.used(), unread.all.lock().1.len()), (0, 0));
         let all = Unread::new(node);
         let mut deaf: Vec<_> = (0..300).map(|_| all.count(128 << 10)).collect();
-        tokio::time::advance(UNREAD_TIMEOUT * 2).await;
-        let _next = all.count(128 << 10);
         assert!(goes(&mut deaf[0]).is_none(), "without a limit the node's account is the bound");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_comes_at_once_takes_no_more_than_twice_that_part() {
+    #[test]
+    fn what_comes_at_once_takes_no_more_than_a_quarter() {
         let node = MemoryAccount::node();
         let pod = MemoryAccount::within(&node, Level::Pod, Some(16 << 20));
         let unread = Unread::new(pod.clone());
         let mut all: Vec<_> = (0..100).map(|_| unread.count(128 << 10)).collect();
         all.retain_mut(|window| goes(window).is_none());
         assert_eq!((pod.used(), all.len()), (4 << 20, 32));
-        tokio::time::advance(UNREAD_TIMEOUT).await;
-        let next = unread.count(128 << 10);
-        all.retain_mut(|window| goes(window).is_none());
-        drop(next);
-        assert_eq!((pod.used(), all.len()), (15 << 17, 15), "all that waited too long have gone");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_goes_takes_nobody_s_place_with_it() {
-        let pod = MemoryAccount::within(&MemoryAccount::node(), Level::Pod, Some(512 << 10));
-        let unread = Unread::new(pod.clone());
-        let mut deaf = unread.count(128 << 10);
-        tokio::time::advance(UNREAD_TIMEOUT).await;
-        let mut next = unread.count(128 << 10);
-        assert!(goes(&mut deaf).is_some());
-        drop(deaf);
-        assert!(goes(&mut next).is_none() && pod.used() == 128 << 10);
     }
 }
