@@ -4,7 +4,7 @@
 //! - a pod never has more than [`MAX_SOCKETS`] sockets, whoever opens them
 //!   (`a_pod_has_a_bounded_number_of_sockets`);
 //! - and fewer when it has little memory (`a_pod_of_little_memory_has_few_sockets_and_a_small_budget`);
-//! - a few places are kept for the node's own connections, which strangers do not take
+//! - beyond those, [`KEPT_FOR_PROBES`] are kept for the node's own connections, which strangers do not take
 //!   (`a_crowd_leaves_a_place_for_the_node_itself`).
 
 use std::sync::Arc;
