@@ -21,6 +21,7 @@ mod open_files;
 mod process;
 mod sealing;
 mod signer;
+mod spare_room;
 mod store_metrics;
 mod tasks;
 mod webhook;
@@ -170,6 +171,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         opened.map_err(|e| ServeError::Run(io::Error::other(e)))??;
     modules.known_as(names.registries(options.listen.port()));
     let rotation = Rotation { sealing: sealing.clone(), store: store.clone() };
+    disk.spare.is_of(&store);
     let watched = WatchedStore { store, disk: disk.clone(), sealing: Some(sealing) };
     let issuer = names::issuer(options.service_account_issuer.as_deref(), &names.api)?;
     let webhooks = Arc::new(AdmissionWebhooks::default());

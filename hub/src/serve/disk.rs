@@ -10,6 +10,8 @@
 //! - a disk that takes the largest object again is noticed without anybody's help, and no sooner: on a full disk
 //!   small writes still find a gap now and then (`a_disk_that_refused_is_tried_until_it_takes_a_write`,
 //!   `a_full_disk_refuses_writes_loses_nothing_and_heals`);
+//! - room in the store's own file counts as room (`what_is_deleted_is_room_again`), but where the file can grow no more
+//!   by a large object (`room_in_pieces_is_none_on_a_full_disk`);
 //! - a disk that stands still, with neither a yes nor a no, counts as one that refuses
 //!   (`a_disk_that_stands_still_is_told_until_it_goes_on`).
 
@@ -32,11 +34,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::sealing::Sealing;
+use super::spare_room::{COUNT_EVERY, SpareRoom};
 use super::store_metrics::CommitMetrics;
 
 /// Less room than this and the hub is not ready: the store's file grows in steps of many megabytes, and
 /// an operator should hear of it before the first write is refused.
 pub(super) const FREE_BYTES_MIN: u64 = 64 << 20;
+/// What the largest object takes in the store's file.
+const LARGEST_BYTES: u64 = 2 * MAX_OBJECT_BYTES.next_power_of_two() as u64;
 /// How soon a disk that refused is tried again, at first and at last: every try opens the database anew.
 const DISK_RETRY_FIRST_AND_MAX: (Duration, Duration) =
     (Duration::from_secs(1), Duration::from_secs(15));
@@ -68,6 +73,10 @@ impl Drop for PendingWrite<'_> {
 /// What is known of the disk.
 pub struct Disk {
     folder: PathBuf,
+    /// Bytes of it that are free.
+    free: fn(&Path) -> io::Result<u64>,
+    /// Room in the store's own file.
+    pub(super) spare: SpareRoom,
     /// Why it refused the last write that had to reach it.
     failing: Mutex<Option<String>>,
     refused: Notify,
@@ -85,6 +94,8 @@ impl Disk {
         let (refused, stopped) = (Notify::new(), CancellationToken::new());
         Arc::new(Self {
             folder,
+            free: on_disk,
+            spare: SpareRoom::default(),
             failing: Mutex::default(),
             refused,
             line: Mutex::default(),
@@ -100,7 +111,7 @@ impl Disk {
 
     /// Fails when little room is left.
     pub fn has_room(&self) -> Result<(), String> {
-        match self.free() {
+        match self.room() {
             Ok(free) if free < FREE_BYTES_MIN => Err(format!(
                 "{} has {} MiB free, less than {}",
                 self.folder.display(),
@@ -117,10 +128,21 @@ impl Disk {
         &self.folder
     }
 
-    /// Bytes that are free.
-    pub(super) fn free(&self) -> io::Result<u64> {
-        let found = rustix::fs::statvfs(&self.folder)?;
-        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    /// Bytes that what is written finds: those that are free on the disk, and those in the store's own file. What is free
+    /// in that may be in pieces which are too small for a large object, for which it has to grow.
+    pub(super) fn room(&self) -> io::Result<u64> {
+        let free = self.free()?;
+        let spare = if LARGEST_BYTES <= free { self.spare.bytes() } else { 0 };
+        Ok(free.saturating_add(spare))
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        (self.free)(&self.folder)
+    }
+
+    /// Whether it is worth a look what the store's own file has.
+    fn is_short(&self) -> bool {
+        self.free().is_ok_and(|free| free < FREE_BYTES_MIN)
     }
 
     /// The store's words and where to look.
@@ -176,6 +198,7 @@ impl Disk {
             () = self.stopped.cancelled() => Err(io::Error::other(CommitError::Stopped)),
             () = self.try_again_and_again(&*store) => Ok(()),
             () = self.look() => Ok(()),
+            () = self.spare.count_again_and_again(COUNT_EVERY, || self.is_short()) => Ok(()),
         }
     }
 
@@ -198,6 +221,12 @@ impl Disk {
             }
         }
     }
+}
+
+/// Bytes that are free on the disk of a folder.
+fn on_disk(folder: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(folder)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// A write that means nothing and differs from the one before.
@@ -256,133 +285,4 @@ impl Layer for WatchedStore {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use freewheel_hub_store::memory::MemoryStore;
-    use tokio::sync::Semaphore;
-
-    use super::*;
-
-    /// A store whose disk is nearly full when it is told so: small writes fit.
-    struct Fickle(MemoryStore, AtomicBool);
-
-    #[async_trait]
-    impl Layer for Fickle {
-        fn below(&self) -> &dyn Store {
-            &self.0
-        }
-
-        async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-            let large = |operation: &Operation| match operation {
-                Operation::Put(_, object) => object.body.len() > 1024,
-                Operation::Delete(_) | Operation::Add(..) => false,
-            };
-            if self.1.load(Ordering::SeqCst) && txn.operations.iter().any(large) {
-                return Err(CommitError::Unavailable("no space left".to_owned()));
-            }
-            self.0.commit(txn).await
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_disk_that_refused_is_tried_until_it_takes_a_write() {
-        let folder = tempfile::tempdir().unwrap();
-        let disk = Disk::new(folder.path());
-        let fickle = Arc::new(Fickle(MemoryStore::new(), AtomicBool::new(true)));
-        let store = WatchedStore { store: fickle.clone(), disk: disk.clone(), sealing: None };
-        let store: Arc<dyn Store> = Arc::new(store);
-        let stop = CancellationToken::new();
-        let watching = tokio::spawn(disk.clone().watch(store.clone(), stop.clone()));
-        let refused = store.commit(trial(0, 4096)).await.unwrap_err().to_string();
-        assert!(refused.contains("no space left (the disk of "), "{refused}");
-        assert!(refused.contains(&*folder.path().to_string_lossy()), "{refused}");
-        assert_eq!(disk.takes_writes(), Err("no space left".to_owned()));
-        store.commit(trial(0, 0)).await.unwrap();
-        tokio::time::sleep(DISK_RETRY_FIRST_AND_MAX.1 * 3).await;
-        assert!(disk.takes_writes().is_err(), "small writes prove nothing");
-        fickle.1.store(false, Ordering::SeqCst);
-        tokio::time::sleep(DISK_RETRY_FIRST_AND_MAX.1 * 2).await;
-        assert_eq!(disk.takes_writes(), Ok(()));
-        let Operation::Put(key, _) = &trial(0, 0).operations[0] else { panic!("no put") };
-        let left = store.snapshot().get(key).unwrap();
-        assert!(left.object.body.len() < 16, "the room is given back");
-        stop.cancel();
-        watching.await.unwrap().unwrap();
-    }
-
-    /// A store whose disk says nothing until there is a permit.
-    struct Standing(MemoryStore, Semaphore);
-
-    #[async_trait]
-    impl Layer for Standing {
-        fn below(&self) -> &dyn Store {
-            &self.0
-        }
-
-        async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-            let _moves = self.1.acquire().await.unwrap();
-            self.0.commit(txn).await
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_disk_that_stands_still_is_told_until_it_goes_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let disk = Disk::new(folder.path());
-        let standing = Arc::new(Standing(MemoryStore::new(), Semaphore::new(0)));
-        let store: Arc<dyn Store> =
-            Arc::new(WatchedStore { store: standing.clone(), disk: disk.clone(), sealing: None });
-        let stop = CancellationToken::new();
-        let watching = tokio::spawn(disk.clone().watch(store.clone(), stop.clone()));
-        let asks = store.clone();
-        let write = tokio::spawn(async move { asks.commit(trial(0, 0)).await });
-        sleep(DISK_STALLED_AFTER - STALL_CHECK_EVERY).await;
-        assert_eq!(disk.takes_writes(), Ok(()));
-        sleep(STALL_CHECK_EVERY * 2).await;
-        assert!(
-            disk.takes_writes().unwrap_err().starts_with("the disk stands still: a write waits")
-        );
-        // Also when nobody waits any more.
-        write.abort();
-        sleep(DISK_STALLED_AFTER * 10).await;
-        assert!(disk.takes_writes().is_err());
-        standing.1.add_permits(1);
-        sleep(DISK_RETRY_FIRST_AND_MAX.1).await;
-        assert_eq!(disk.takes_writes(), Ok(()));
-        sleep(DISK_STALLED_AFTER * 10).await;
-        assert_eq!(disk.takes_writes(), Ok(()));
-        stop.cancel();
-        watching.await.unwrap().unwrap();
-    }
-
-    /// A store whose writer has panicked.
-    struct Broken(MemoryStore);
-
-    #[async_trait]
-    impl Layer for Broken {
-        fn below(&self) -> &dyn Store {
-            &self.0
-        }
-
-        async fn commit(&self, _: Txn) -> Result<Committed, CommitError> {
-            Err(CommitError::Stopped)
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_store_that_can_only_be_read_ends_the_hub() {
-        let folder = tempfile::tempdir().unwrap();
-        let disk = Disk::new(folder.path());
-        let store = WatchedStore {
-            store: Arc::new(Broken(MemoryStore::new())),
-            disk: disk.clone(),
-            sealing: None,
-        };
-        let store: Arc<dyn Store> = Arc::new(store);
-        let watching = tokio::spawn(disk.watch(store.clone(), CancellationToken::new()));
-        store.commit(Txn::default()).await.unwrap_err();
-        let why = watching.await.unwrap().unwrap_err();
-        assert_eq!(why.to_string(), "the store's writer has stopped");
-    }
-}
+mod tests;

@@ -46,7 +46,7 @@ impl DiskReserve {
     /// Of the disk under the store: the hub is not ready while it is touched.
     pub fn of(disk: Arc<Disk>) -> Self {
         let place = disk.folder().display().to_string();
-        Self { free: Box::new(move || disk.free()), reserve: FREE_BYTES_MIN, place }
+        Self { free: Box::new(move || disk.room()), reserve: FREE_BYTES_MIN, place }
     }
 
     /// With the bytes that are free. A disk that cannot be looked at says more of that when it is written to.
@@ -63,7 +63,7 @@ impl DiskReserve {
     fn refusal(&self, review: &Review<'_>, free: u64) -> Refusal {
         let text = format!(
             "{} {:?} is not written: the disk of {} has {} MiB free, and the last {} are for what makes room: delete \
-             something, or give it a larger disk",
+             something, which counts some seconds later, or give it a larger disk",
             review.target.kind.plural(),
             review.target.name,
             self.place,

@@ -26,6 +26,8 @@
 //!   (`a_batch_in_doubt_has_its_place_in_line_and_one_that_ends_the_doubt_finds_one`);
 //! - nobody waits for a writer that has died (`a_writer_that_died_leaves_nobody_waiting`).
 
+mod steps;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -58,6 +60,9 @@ pub(crate) trait Log: Send + 'static {
 
     /// Writes some of what lies otherwise on disk than it would be written now, beginning at this key.
     fn reseal(&mut self, from: &[u8]) -> Result<Resealed, Failure>;
+
+    /// Counts how much of its file is in use.
+    fn count_spare(&mut self) -> Result<(), Failure>;
 
     /// Those of a batch that failed and may be on disk nevertheless: they are held until that is known.
     fn doubtful(&self) -> &[Event];
@@ -106,6 +111,8 @@ struct Inbox {
     batch: Batch,
     /// To be taken after the next batch, or when there is none. Another one takes its place.
     reseal: Option<ResealStep>,
+    /// Those who wait for a count, which comes then as well.
+    counts: Vec<oneshot::Sender<Result<(), CommitError>>>,
     held: Line,
     /// Where who committed last runs; see [`call`].
     workers: Option<Handle>,
@@ -158,6 +165,11 @@ impl Inbox {
         self.full.is_empty() && self.batch.waiting.is_empty()
     }
 
+    /// Whether somebody waits for what is done between two batches.
+    fn has_steps(&self) -> bool {
+        self.reseal.is_some() || !self.counts.is_empty()
+    }
+
     /// Takes all that wait out of line.
     fn turn_away(&mut self) -> Vec<Waiting> {
         let full = std::mem::take(&mut self.full).into_iter().map(|(batch, _)| batch);
@@ -191,6 +203,7 @@ impl Committer {
             full: VecDeque::new(),
             batch: Batch::default(),
             reseal: None,
+            counts: Vec::new(),
             held: Line::default(),
             workers: None,
             closed: false,
@@ -235,6 +248,20 @@ impl Committer {
         self.shared.wake.notify_one();
         answer.await.unwrap_or(Err(CommitError::Stopped))
     }
+
+    /// Answers when it is counted how much of the file is in use.
+    pub(crate) async fn count_spare(&self) -> Result<(), CommitError> {
+        let (caller, answer) = oneshot::channel();
+        {
+            let mut inbox = self.shared.inbox.lock();
+            if inbox.closed {
+                return Err(CommitError::Stopped);
+            }
+            inbox.counts.push(caller);
+        }
+        self.shared.wake.notify_one();
+        answer.await.unwrap_or(Err(CommitError::Stopped))
+    }
 }
 
 impl Drop for Committer {
@@ -257,6 +284,7 @@ impl Drop for Gone {
         // Dropping the senders answers who waits.
         drop(inbox.turn_away());
         inbox.reseal = None;
+        inbox.counts.clear();
     }
 }
 
@@ -355,7 +383,7 @@ impl Shared {
                 if inbox.closed {
                     return false;
                 }
-                if inbox.reseal.is_some() {
+                if inbox.has_steps() {
                     break;
                 }
                 self.wake.wait(&mut inbox);
@@ -366,7 +394,7 @@ impl Shared {
             (batch, state, workers)
         };
         if waiting.is_empty() {
-            self.reseal_one(log);
+            self.take_steps(log);
             return true;
         }
         let written = if events.is_empty() { Ok(()) } else { log.write(&events, state.revision) };
@@ -383,27 +411,8 @@ impl Shared {
             }
             Err(failure) => self.fail(failure, bytes_of(log.doubtful()), waiting),
         }
-        self.reseal_one(log);
+        self.take_steps(log);
         true
-    }
-
-    /// Takes the step of resealing that somebody waits for.
-    fn reseal_one(&self, log: &mut impl Log) {
-        let Some(ResealStep { from, caller }) = self.inbox.lock().reseal.take() else { return };
-        let answer = match log.reseal(&from) {
-            Ok(done) => {
-                self.inbox.lock().held.doubtful = 0;
-                Ok(done)
-            }
-            Err(Failure::Refused(why)) => Err(CommitError::Unavailable(why)),
-            Err(found @ Failure::Found(_)) => {
-                // What is in line was built without it.
-                self.fail(found, bytes_of(log.doubtful()), Vec::new());
-                Err(CommitError::Unavailable("the disk has just come back".to_owned()))
-            }
-        };
-        // Who asked may have gone meanwhile.
-        let _ = caller.send(answer);
     }
 
     /// Goes back to what is durable and tells everybody who built upon more.

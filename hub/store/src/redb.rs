@@ -10,6 +10,7 @@
 //! patience  how long a disk that refused is left alone
 //! log       batches as redb transactions, and the way back after the disk failed
 //!   reseal    writes anew what lies otherwise than it would be written now
+//! spare_pages  room in the file itself
 //! ```
 //!
 //! Guarantees:
@@ -24,7 +25,8 @@
 //! - opening says what it reads and when it is through (`opening_says_what_it_reads_and_when_it_is_through`);
 //! - what is to be sealed lies nowhere open, neither after changes nor after deletions
 //!   (`what_is_sealed_is_nowhere_in_the_file`), and without its key the store is refused and left alone
-//!   (`a_store_without_its_key_is_told_and_left_alone`).
+//!   (`a_store_without_its_key_is_told_and_left_alone`);
+//! - what was deleted is room again, before the file grows (`what_was_deleted_is_room_in_the_file`).
 
 mod check;
 mod disk;
@@ -33,6 +35,7 @@ mod log;
 mod overlay;
 mod progress;
 mod retry;
+mod spare_pages;
 mod witness;
 
 use std::path::Path;
@@ -49,6 +52,7 @@ use crate::watch_cache::WatchCache;
 use crate::{CommitError, Committed, Compacted, Resealed, Revision, Scope, SealError, Sealer};
 use crate::{Snapshot, Store, Txn, Unsealed, Watch};
 use log::RedbLog;
+use spare_pages::SparePages;
 
 /// The format that this build writes, and the only one that it reads.
 const STORE_FORMAT: u64 = 3;
@@ -156,6 +160,7 @@ pub struct RedbStore {
     incarnation: u64,
     cache: Arc<WatchCache>,
     committer: Committer,
+    spare: Arc<SparePages>,
     stale: bool,
 }
 
@@ -213,12 +218,27 @@ impl RedbStore {
         self.committer.reseal(from).await
     }
 
+    /// Room in the file itself, as far as it is [known](Self::count_spare): what is written takes it before the file grows.
+    #[must_use]
+    pub fn spare_bytes(&self) -> u64 {
+        self.spare.bytes()
+    }
+
+    /// Counts the pages that are in use, all of which are read for it between two batches of commits.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn count_spare(&self) -> Result<(), CommitError> {
+        self.committer.count_spare().await
+    }
+
     fn start(opened: log::Opened<impl Disk>, limits: Limits) -> Result<Self, OpenError> {
         let cache = WatchCache::new(opened.state, limits);
+        let spare = opened.log.spare();
         let committer =
             Committer::start(Arc::clone(&cache), opened.log).map_err(OpenError::Thread)?;
         let (incarnation, stale) = (opened.incarnation, opened.stale);
-        Ok(Self { incarnation, cache, committer, stale })
+        Ok(Self { incarnation, cache, committer, spare, stale })
     }
 }
 

@@ -6,3 +6,4 @@ mod kill;
 mod promises;
 mod sealed;
 mod simulated_disk;
+mod spare_pages;

@@ -35,6 +35,11 @@ pub trait Disk: Send + 'static {
     /// What a person knows it by.
     fn name(&self) -> String;
 
+    /// The file that it is, where it is one.
+    fn file(&self) -> Option<PathBuf> {
+        None
+    }
+
     /// Opens it; `None` when nothing was ever made there.
     ///
     /// # Errors
@@ -108,6 +113,10 @@ impl Disk for FileDisk {
 
     fn name(&self) -> String {
         self.directory.join(FILE).display().to_string()
+    }
+
+    fn file(&self) -> Option<PathBuf> {
+        Some(self.directory.join(FILE))
     }
 
     fn open(&mut self, reads: Reads) -> io::Result<Option<FileBackend>> {

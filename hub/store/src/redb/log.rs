@@ -23,6 +23,7 @@ use super::disk::{Disk, Reads};
 use super::encoding::{encode_key, encode_value, sum_in, sum_of};
 use super::progress::CountingDisk;
 use super::retry::RetryDelay;
+use super::spare_pages::SparePages;
 use super::{OpenError, STORE_FORMAT};
 use crate::committer::{Failure, Log};
 use crate::store_state::StoreState;
@@ -55,6 +56,7 @@ pub(super) struct RedbLog<D: Disk> {
     value: Vec<u8>,
     /// The witness could not be written when it was tried last.
     unwitnessed: bool,
+    spare: Arc<SparePages>,
 }
 
 /// A batch that may be on disk or not, and the numbers that it wrote along.
@@ -104,6 +106,7 @@ impl<D: Disk> RedbLog<D> {
         // Every page has just come from the disk.
         let backend = there(&mut disk, Reads::Remembered)?;
         let database = open_on(backend)?;
+        let spare = Arc::new(SparePages::of(disk.file()));
         let Meta { incarnation, revision, sum, .. } = meta;
         let (seconds, objects) = (began.elapsed().as_secs_f32(), state.len());
         tracing::info!(file, objects, revision, seconds, "the store is read");
@@ -119,6 +122,7 @@ impl<D: Disk> RedbLog<D> {
             key: Vec::new(),
             value: Vec::new(),
             unwitnessed: false,
+            spare,
         };
         log.witness(true);
         Ok(Opened { log, incarnation, state, stale })
@@ -160,6 +164,7 @@ impl<D: Disk> RedbLog<D> {
                         let added = encode_value(&self.key, now, &*self.sealer, &mut self.value)
                             .map_err(|e| redb::Error::Corrupted(e.to_string()))?;
                         sum = sum.wrapping_add(added);
+                        self.spare.written(self.key.len() + self.value.len());
                         objects.insert(self.key.as_slice(), self.value.as_slice())?
                     }
                     None => objects.remove(self.key.as_slice())?,
@@ -215,6 +220,20 @@ impl<D: Disk> RedbLog<D> {
 }
 
 impl<D: Disk> RedbLog<D> {
+    /// Room in the file itself.
+    pub(super) fn spare(&self) -> Arc<SparePages> {
+        self.spare.clone()
+    }
+
+    fn try_count_spare(&self) -> Result<(), redb::Error> {
+        let Some(database) = &self.database else { return Err(redb::Error::PreviousIo) };
+        let txn = database.begin_write()?;
+        let stats = txn.stats()?;
+        txn.abort()?;
+        self.spare.counted(stats.allocated_pages().saturating_mul(stats.page_size() as u64));
+        Ok(())
+    }
+
     /// Opens a database that has failed, when it is time to try.
     fn ready(&mut self) -> Result<(), Failure> {
         if self.database.is_some() {
@@ -250,6 +269,11 @@ impl<D: Disk> Log for RedbLog<D> {
     fn reseal(&mut self, from: &[u8]) -> Result<Resealed, Failure> {
         self.ready()?;
         self.try_reseal(from).map_err(|error| self.failed(&error))
+    }
+
+    fn count_spare(&mut self) -> Result<(), Failure> {
+        self.ready()?;
+        self.try_count_spare().map_err(|error| self.failed(&error))
     }
 
     fn doubtful(&self) -> &[Event] {

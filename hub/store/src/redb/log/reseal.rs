@@ -92,6 +92,7 @@ impl<D: Disk> RedbLog<D> {
                 };
                 let added = encode_value(key, &stored, sealer, &mut self.value);
                 sum = sum.wrapping_add(added.map_err(|error| corrupted(&error))?);
+                self.spare.written(key.len() + self.value.len());
                 let before = objects.insert(key.as_slice(), self.value.as_slice())?;
                 let gone = before.and_then(|before| sum_in(before.value()));
                 sum = sum.wrapping_sub(gone.unwrap_or_default());
