@@ -1,24 +1,28 @@
-//! Room of the store's disk that is kept for what makes room: deletions, and for statuses and bindings.
+//! Room of the store's disk that is kept for what makes room: deletions, and for what devices and controllers say.
 //!
 //! ```text
 //! free:  ≥ reserve      everything
 //!        ≥ reserve / 2  what exists grows by a little, as by a name in managedFields
+//!        ≥ reserve / 4  what exists grows by a condition, and not by its main door
 //!        less           what exists does not grow
 //! ```
 //!
-//! It is held against what is asked for by an object's main door: a create, or an update that makes the object larger.
-//! Deletions, statuses, bindings, what devices say and what the hub notes for itself are never refused for it.
+//! Free is what the disk has, and what the store's own file has free in it ([`Disk::room`]). It is held against what
+//! people write, by whichever door, and against what controllers ask for by an object's main door. Deletions, statuses
+//! and bindings of controllers, what devices say and what the hub notes for itself are never refused for it.
 //!
 //! Guarantees:
 //! - who fills the disk is refused while there is room, and everybody can still delete
-//!   (`below_the_reserve_nothing_is_made_and_everything_can_go`);
+//!   (`below_the_reserve_nothing_is_made_and_everything_can_go`), by whatever door they fill it
+//!   (`what_people_write_by_other_doors_leaves_the_last_of_it_as_well`);
+//! - what was deleted is room for what comes next (`what_is_deleted_is_room_again`);
 //! - what is made smaller is written (`below_the_reserve_what_exists_may_shrink`).
 
 use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use freewheel_hub_objects::{Actor, Claims, Plugin, Refusal, Review};
+use freewheel_hub_objects::{Actor, Claims, Plugin, Refusal, Review, Verb};
 use freewheel_hub_schema::error::ApiError;
 use serde_json::Value;
 
@@ -26,12 +30,15 @@ use super::disk::{Disk, FREE_BYTES_MIN};
 
 /// By so many bytes an object may grow in the first half of the reserve.
 const SMALL_GROWTH_BYTES: usize = 4 << 10;
+/// And by so many in the next quarter, where it is no spec that grows: about a condition.
+const CONDITION_BYTES: usize = 512;
 
 /// What of the reserve is left for a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Room {
     Enough,
     Half,
+    Quarter,
     Little,
 }
 
@@ -55,6 +62,7 @@ impl DiskReserve {
         let room = match free {
             free if self.reserve <= free => Room::Enough,
             free if self.reserve / 2 <= free => Room::Half,
+            free if self.reserve / 4 <= free => Room::Quarter,
             _ => Room::Little,
         };
         (room, free)
@@ -74,15 +82,17 @@ impl DiskReserve {
     }
 }
 
-/// Whether there is room for an object that is to take the place of another, or of none.
-fn fits(room: Room, old: Option<&Value>, new: &Value) -> bool {
+/// Whether there is room for an object that is to take the place of another, or of none, by its main door or another.
+fn fits(room: Room, is_main: bool, old: Option<&Value>, new: &Value) -> bool {
     let size = |value: &Value| value.to_string().len();
-    match (room, old) {
-        (Room::Enough, _) => true,
-        (_, None) => false,
-        (Room::Half, Some(old)) => size(new) <= size(old) + SMALL_GROWTH_BYTES,
-        (Room::Little, Some(old)) => size(new) <= size(old),
-    }
+    let grows_by = match (room, old) {
+        (Room::Enough, _) => return true,
+        (_, None) => return false,
+        (Room::Half, Some(_)) => SMALL_GROWTH_BYTES,
+        (Room::Quarter, Some(_)) if !is_main => CONDITION_BYTES,
+        (Room::Quarter | Room::Little, Some(_)) => 0,
+    };
+    old.is_some_and(|old| size(new) <= size(old) + grows_by)
 }
 
 #[async_trait]
@@ -92,8 +102,12 @@ impl Plugin for DiskReserve {
     }
 
     fn handles(&self, review: &Review<'_>) -> bool {
-        // What a device reports has happened, and its pods' ends wait in line behind it.
-        matches!(review.actor, Actor::Person(_) | Actor::Controller(_)) && review.asks_for_it()
+        match review.actor {
+            Actor::Person(_) => review.stores && matches!(review.verb, Verb::Create | Verb::Update),
+            Actor::Controller(_) => review.asks_for_it(),
+            // What a device reports has happened, and its pods' ends wait in line behind it.
+            Actor::Device(_) | Actor::Joining | Actor::Hub => false,
+        }
     }
 
     fn keeps_form(&self) -> bool {
@@ -102,7 +116,7 @@ impl Plugin for DiskReserve {
 
     async fn validate(&self, review: &Review<'_>, object: &Value) -> Result<Claims, Refusal> {
         let (room, free) = self.room();
-        if fits(room, review.old, object) {
+        if fits(room, review.subresource.is_none(), review.old, object) {
             return Ok(Claims::default());
         }
         Err(self.refusal(review, free))
@@ -183,14 +197,40 @@ mod tests {
         assert!(refused.message.starts_with(said), "{refused}");
         assert_eq!(write(&objects, None, filled(10_000)).await.unwrap_err().code, 507);
         free.store(1 << 20, Ordering::SeqCst);
-        let status = |value: &mut Value| {
-            value["status"] = json!({"nodeInfo": {"machineID": "x".repeat(10_000)}});
-        };
-        write(&objects, Some("status"), status).await.unwrap();
         objects.delete(&how(), &place("a"), &DeleteOptions::default()).await.unwrap();
         assert_eq!(objects.get(&place("a")).unwrap_err().code, 404);
         free.store(RESERVE, Ordering::SeqCst);
         create(&objects, "b").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_people_write_by_other_doors_leaves_the_last_of_it_as_well() {
+        let (objects, free) = objects();
+        create(&objects, "a").await.unwrap();
+        let status = |bytes: usize| {
+            move |value: &mut Value| {
+                value["status"] = json!({"nodeInfo": {"machineID": "x".repeat(bytes)}});
+            }
+        };
+        let by_status = async |bytes| write(&objects, Some("status"), status(bytes)).await;
+        for (room, grows, too_much) in [
+            (RESERVE - 1, 3_000, 100_000),
+            (RESERVE / 2 - 1, 3_200, 7_000),
+            (RESERVE / 4 - 1, 3_200, 3_300),
+        ] {
+            free.store(room, Ordering::SeqCst);
+            let refused = by_status(too_much).await.unwrap_err();
+            assert_eq!(refused.code, 507, "{room}");
+            by_status(grows).await.unwrap();
+        }
+        // Controllers bring about what was asked for before, and make room.
+        let how = WriteOptions::by(Actor::Controller("node-controller"));
+        let more = status(100_000);
+        let change = |mut value: Value| {
+            more(&mut value);
+            Ok(value)
+        };
+        objects.modify(&how, &place("a"), Some("status"), change).await.unwrap();
     }
 
     #[tokio::test]
