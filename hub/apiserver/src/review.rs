@@ -4,7 +4,8 @@
 //! - what a review says is what a request is answered (`a_review_says_what_a_request_is_answered`), for others as well
 //!   (`a_review_of_somebody_else_says_what_they_are_answered`), and for strangers
 //!   (`a_review_says_of_strangers_what_they_are_answered`);
-//! - what has another shape is refused, and not taken for another question (`a_question_of_another_shape_is_no_question`).
+//! - what has another shape is refused, and not taken for another question (`a_question_of_another_shape_is_no_question`),
+//!   and so is more than anybody is to be asked about (`a_review_of_a_token_names_so_many_audiences_at_most`).
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,10 @@ use crate::respond;
 
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
+
+/// Those for whom a token may be, in one review, and the length of one of them. kube-apiserver has no such bounds.
+const AUDIENCES_MAX: usize = 64;
+const AUDIENCE_BYTES_MAX: usize = 1_024;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,6 +277,7 @@ async fn whose(bearers: &Bearers, cluster: Cluster<'_>, review: &Value) -> Resul
     let audiences = review.pointer("/spec/audiences").and_then(Value::as_array);
     let audiences = audiences.into_iter().flatten().filter_map(Value::as_str);
     let audiences: Vec<String> = audiences.map(str::to_owned).collect();
+    check_audiences(&audiences)?;
     let status = match bearers.known(token, cluster, &audiences).await {
         Ok(known) => json!({
             "authenticated": true, "user": info(&known.user), "audiences": known.audiences,
@@ -282,6 +288,21 @@ async fn whose(bearers: &Bearers, cluster: Cluster<'_>, review: &Value) -> Resul
         "kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1",
         "metadata": {}, "spec": review["spec"], "status": status,
     }))
+}
+
+/// Who may ask is not who knows the answer: what is passed on has a bound.
+fn check_audiences(audiences: &[String]) -> Result<(), ApiError> {
+    let at = "spec.audiences";
+    let mut errors = Vec::new();
+    if AUDIENCES_MAX < audiences.len() {
+        errors.push(FieldError::too_many(at, audiences.len(), AUDIENCES_MAX));
+    }
+    let long = audiences.iter().position(|one| AUDIENCE_BYTES_MAX < one.len());
+    errors.extend(long.map(|one| FieldError::too_long(format!("{at}[{one}]"), AUDIENCE_BYTES_MAX)));
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid(AUTHENTICATION, Question::Whose.kind(), "", &errors))
 }
 
 fn told(rules: &Rules) -> Value {

@@ -1,9 +1,14 @@
 //! Answers that cost more to find than to keep: a bounded number of them, each for a while.
 //!
-//! Reading takes no lock: what is remembered is published as a whole. When there is too much of it, all of it is
-//! forgotten: nothing is wrong without it but slower.
+//! Reading takes no lock: what is remembered is published as a whole. What counts no more goes when there is much. When
+//! there is too much that does, all of it is forgotten: nothing is wrong without it but slower.
+//!
+//! Guarantees:
+//! - what counts no more keeps nothing that does from being remembered, nor is it kept for long
+//!   (`what_counts_no_more_goes_when_there_is_much`).
 
 use std::hash::Hash;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use imbl::HashMap;
@@ -12,6 +17,8 @@ use imbl::HashMap;
 pub(crate) struct Remembered<K, V> {
     all: ArcSwap<HashMap<K, Kept<V>>>,
     most: usize,
+    /// The second in which it was looked last for what counts no more, which all is looked at for.
+    swept: AtomicI64,
 }
 
 #[derive(Clone)]
@@ -24,7 +31,7 @@ struct Kept<V> {
 impl<K: Clone + Eq + Hash, V: Clone> Remembered<K, V> {
     /// So many at most.
     pub(crate) fn new(most: usize) -> Self {
-        Self { all: ArcSwap::default(), most }
+        Self { all: ArcSwap::default(), most, swept: AtomicI64::new(i64::MIN) }
     }
 
     /// What is remembered of this at a moment.
@@ -33,11 +40,18 @@ impl<K: Clone + Eq + Hash, V: Clone> Remembered<K, V> {
         all.get(key).filter(|kept| now <= kept.until).map(|kept| kept.value.clone())
     }
 
-    /// Remembers this until the end of a second.
-    pub(crate) fn put(&self, key: &K, value: &V, until: i64) {
+    /// Remembers this from now until the end of a second.
+    pub(crate) fn put(&self, key: &K, value: &V, now: i64, until: i64) {
+        let is_much = |all: &HashMap<_, _>| self.most / 2 <= all.len();
+        let sweeps = is_much(&self.all.load()) && self.swept.swap(now, Ordering::Relaxed) != now;
         self.all.rcu(|all| {
-            let is_full = self.most <= all.len();
-            let mut all = if is_full { HashMap::new() } else { HashMap::clone(all) };
+            let mut all = HashMap::clone(all);
+            if sweeps {
+                all.retain(|_, kept| now <= kept.until);
+            }
+            if self.most <= all.len() {
+                all = HashMap::new();
+            }
             all.insert(key.clone(), Kept { value: value.clone(), until });
             all
         });
@@ -51,15 +65,26 @@ mod tests {
     #[test]
     fn little_is_remembered_and_not_for_ever() {
         let known = Remembered::new(2);
-        known.put(&"a", &1, 10);
+        known.put(&"a", &1, 0, 10);
         assert_eq!(
             (known.get(&"a", 10), known.get(&"a", 11), known.get(&"b", 0)),
             (Some(1), None, None)
         );
-        known.put(&"a", &2, 20);
+        known.put(&"a", &2, 0, 20);
         assert_eq!(known.get(&"a", 11), Some(2));
-        known.put(&"b", &3, 20);
-        known.put(&"c", &4, 20);
+        known.put(&"b", &3, 0, 20);
+        known.put(&"c", &4, 0, 20);
         assert_eq!((known.get(&"a", 0), known.get(&"c", 0)), (None, Some(4)));
+    }
+
+    #[test]
+    fn what_counts_no_more_goes_when_there_is_much() {
+        let known = Remembered::new(8);
+        (0..4).for_each(|key| known.put(&key, &(), 0, 10));
+        assert_eq!(known.all.load().len(), 4);
+        known.put(&4, &(), 11, 20);
+        assert_eq!(known.all.load().len(), 1);
+        (5..12).for_each(|key| known.put(&key, &(), 12, 20));
+        assert!((4..12).all(|key| known.get(&key, 20).is_some()), "all of them count");
     }
 }

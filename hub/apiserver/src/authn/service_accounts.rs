@@ -45,7 +45,7 @@ impl ServiceAccounts {
         }
         let signed = self.issuer.signed(&*self.store.snapshot(), cluster.name, asked.token)?;
         let token = Arc::new(AccountToken::read(&signed.claims, asked.token)?);
-        self.verified.put(&place, &token, i64::MAX);
+        self.verified.put(&place, &token, 0, i64::MAX);
         Some(token)
     }
 }

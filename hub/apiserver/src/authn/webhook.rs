@@ -5,6 +5,7 @@
 //! - an answer is asked for once, yes or no, and counts for as long as it is said to
 //!   (`who_is_known_elsewhere_is_asked_about_once`, `who_is_refused_is_asked_about_once`), and those who come with the
 //!   same token at the same time wait for one answer (`those_who_ask_the_same_wait_for_one_answer`);
+//! - of a question nothing is kept that grows with it (`what_is_remembered_holds_nothing_of_the_question`);
 //! - few questions are asked at a time, and who finds no turn is told to ask again (`few_questions_are_asked_at_a_time`);
 //!   strangers' tokens keep nobody waiting whose token was good before
 //!   (`tokens_that_were_good_wait_for_no_stranger_s`);
@@ -31,6 +32,8 @@ use crate::tokens::Issuer;
 /// How long an answer counts (`--authentication-token-webhook-cache-ttl`).
 const ANSWER_SECONDS: i64 = 120;
 const ANSWERS_MAX: usize = 4_096;
+/// A token that is good for more than these many bytes of audiences is asked about each time.
+const KEPT_AUDIENCES_BYTES_MAX: usize = 2 << 10;
 /// How long it is known of a token that it was good: an hour is what most of them live.
 const GOOD_SECONDS: i64 = 3_600;
 /// Questions at a time about tokens that were good, beside those about others.
@@ -38,8 +41,18 @@ const GOOD_QUESTIONS_MAX: usize = 16;
 /// So many questions are kept before those are looked for that nobody asks any more.
 const ASKED_KEPT_MIN: usize = 64;
 
-/// A token, and for whom it is asked about.
-type Question = ([u8; 32], Vec<String>);
+/// A token and for whom it is asked about, by their digest: who asks says as much as a body may have.
+type Question = [u8; 32];
+
+/// The digest of both, each with its length.
+fn question(token: &str, audiences: &[String]) -> Question {
+    let mut digest = Sha256::new();
+    for text in [token].into_iter().chain(audiences.iter().map(String::as_str)) {
+        digest.update((text.len() as u64).to_le_bytes());
+        digest.update(text);
+    }
+    digest.finalize().into()
+}
 
 /// Knows whom somebody else knows.
 pub(super) struct TokenWebhook {
@@ -77,7 +90,7 @@ impl Asked {
             self.used = self.all.len();
         }
         let turn = Arc::default();
-        self.all.insert(question.clone(), Arc::downgrade(&turn));
+        self.all.insert(*question, Arc::downgrade(&turn));
         turn
     }
 }
@@ -130,15 +143,18 @@ impl TokenWebhook {
         answer
     }
 
-    fn remember(&self, question: &Question, known: Option<&Known>) {
+    fn remember(&self, (token, question): (&[u8; 32], &Question), known: Option<&Known>) {
         let now = self.issuer.now();
         let until = now.saturating_add(ANSWER_SECONDS);
         match known {
             Some(known) => {
-                self.known.put(question, known, until);
-                self.good.put(&question.0, &(), now.saturating_add(GOOD_SECONDS));
+                let audiences: usize = known.audiences.iter().map(String::len).sum();
+                if audiences <= KEPT_AUDIENCES_BYTES_MAX {
+                    self.known.put(question, known, now, until);
+                }
+                self.good.put(token, &(), now, now.saturating_add(GOOD_SECONDS));
             }
-            None => self.refused.put(question, &(), until),
+            None => self.refused.put(question, &(), now, until),
         }
     }
 }
@@ -147,7 +163,7 @@ impl TokenWebhook {
 impl TokenAuthenticator for TokenWebhook {
     async fn token(&self, asked: AskedToken<'_>) -> Result<Option<Known>, NotTaken> {
         let (token, audiences) = (asked.token, asked.audiences);
-        let question: Question = (Sha256::digest(token).into(), audiences.to_vec());
+        let question = question(token, audiences);
         if let Some(said) = self.remembered(&question) {
             return Ok(said);
         }
@@ -159,7 +175,8 @@ impl TokenAuthenticator for TokenWebhook {
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
             "spec": {"token": token, "audiences": audiences},
         });
-        let answer = self.ask(&question.0, &review).await?;
+        let digest = Sha256::digest(token).into();
+        let answer = self.ask(&digest, &review).await?;
         let status = &answer["status"];
         let known = if status["authenticated"] == true {
             let says = status["audiences"].as_array().filter(|all| !all.is_empty());
@@ -170,7 +187,7 @@ impl TokenAuthenticator for TokenWebhook {
         } else {
             None
         };
-        self.remember(&question, known.as_ref());
+        self.remember((&digest, &question), known.as_ref());
         Ok(known)
     }
 }
@@ -270,6 +287,36 @@ mod tests {
         clock.0.store(ANSWER_SECONDS + 1, Ordering::SeqCst);
         assert!(ask(&webhook, "unknown").await.unwrap().is_none());
         assert_eq!(remote.0.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_holds_nothing_of_the_question() {
+        let remote = Arc::new(Elsewhere::default());
+        let issuer =
+            Issuer::new(Arc::new(MemoryStore::new()), Arc::new(Hands::default()), "https://hub");
+        let webhook = TokenWebhook::new(remote.clone(), issuer);
+        assert!(!std::mem::needs_drop::<Question>(), "it is as large as it looks");
+        let ask = async |token: &'static str, audiences: &[&str]| {
+            let audiences: Vec<_> = audiences.iter().map(|&one| one.to_owned()).collect();
+            let (own, root) = (["api".to_owned()], ClusterName::root());
+            let cluster = Cluster { name: &root, uid: None };
+            let asked = AskedToken { token, cluster, audiences: &audiences, own: &own };
+            webhook.token(asked).await.unwrap()
+        };
+        // Where one ends and the next begins makes another question.
+        let questions: [(&str, &[&str]); 5] = [
+            ("t", &["a", "b"]),
+            ("t", &["ab"]),
+            ("t", &["", "ab"]),
+            ("ta", &["b"]),
+            ("t", &["b", "a"]),
+        ];
+        for (number, (token, audiences)) in questions.into_iter().enumerate() {
+            for _ in 0..2 {
+                assert!(ask(token, audiences).await.is_none());
+            }
+            assert_eq!(remote.0.load(Ordering::SeqCst), number + 1, "{token} {audiences:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -84,7 +84,8 @@ impl Authorizer for AccessWebhook {
             (true, true) => return Decision::none(),
         };
         if question.len() < KEPT_QUESTION_BYTES_MAX {
-            known.put(&question, &decision, clock.unix_seconds().saturating_add(seconds));
+            let now = clock.unix_seconds();
+            known.put(&question, &decision, now, now.saturating_add(seconds));
         }
         decision
     }

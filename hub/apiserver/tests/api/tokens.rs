@@ -342,6 +342,25 @@ async fn a_token_of_one_cluster_is_none_in_another() {
 }
 
 #[tokio::test]
+async fn a_review_of_a_token_names_so_many_audiences_at_most() {
+    let hub = Hub::start().await;
+    let ask = async |audiences: &[String]| {
+        let spec = json!({"token": "t", "audiences": audiences});
+        hub.admin().post(REVIEWS, &json!({"spec": spec})).await
+    };
+    let [some, many] = [64, 65].map(|number| vec!["https://vault".to_owned(); number]);
+    assert_eq!(ask(&some).await.code, 201);
+    let refused = ask(&many).await;
+    assert_eq!(refused.code, 422, "{}", refused.text());
+    let text = "spec.audiences: Too many: 65: must have at most 64 items";
+    assert!(refused.text().contains(text), "{}", refused.text());
+    let refused = ask(&["a".to_owned(), "x".repeat(1_025)]).await;
+    assert_eq!(refused.code, 422, "{}", refused.text());
+    assert!(refused.text().contains("spec.audiences[1]: Too long"), "{}", refused.text());
+    assert_eq!(ask(&["x".repeat(1_024)]).await.code, 201);
+}
+
+#[tokio::test]
 async fn a_request_of_another_shape_gets_no_token() {
     let hub = Hub::start().await;
     account(&hub, "", "a").await;
