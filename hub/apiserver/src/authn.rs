@@ -40,7 +40,7 @@ pub use oidc::{AuthenticationConfiguration, ConfigurationError, Provider};
 pub use proven::Proven;
 use service_accounts::ServiceAccounts;
 pub use token_file::{TokenFile, TokenFileError};
-pub use user::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User};
+pub use user::{ANONYMOUS, AUTHENTICATED, Home, UNAUTHENTICATED, User};
 use webhook::TokenWebhook;
 
 /// All who know callers, in the order in which they are asked.

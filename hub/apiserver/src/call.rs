@@ -146,7 +146,7 @@ impl Call {
 
     /// Who holds what the hub holds for the caller.
     pub(crate) fn sharer(&self) -> Sharer<'_> {
-        Sharer::of(&self.tenant.name, &self.user.name)
+        Sharer::from(&*self.user)
     }
 
     /// Who does what takes long for the caller.

@@ -8,7 +8,6 @@ use freewheel_hub_fairness::Class;
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::Objects;
 use freewheel_hub_schema::error::ApiError;
-use freewheel_link::names::ClusterName;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, Method, Request, Response, Uri};
 
@@ -124,8 +123,8 @@ impl Hub {
     }
 
     /// Waits for a place for what lasts, at whose end the caller may be known no more.
-    pub(crate) async fn last(&self, tenant: &Tenant, user: &User) -> Result<Passage, ApiError> {
-        let passage = self.flows.last(&tenant.name, user).await?;
+    pub(crate) async fn last(&self, user: &User) -> Result<Passage, ApiError> {
+        let passage = self.flows.last(user).await?;
         self.check_known(user)?;
         Ok(passage)
     }
@@ -140,8 +139,6 @@ impl Hub {
 pub(crate) struct Context<'a> {
     pub(crate) hub: Arc<Hub>,
     pub(crate) user: Arc<User>,
-    /// The logical cluster that it is for; the root of what is for one that is not there.
-    pub(crate) cluster: ClusterName,
     pub(crate) method: &'a Method,
     pub(crate) uri: &'a Uri,
     pub(crate) headers: HeaderMap,
@@ -157,7 +154,7 @@ pub(crate) struct Context<'a> {
 impl Context<'_> {
     /// Who does what takes long for the caller.
     pub(crate) fn worker_queue(&self) -> WorkerQueue<'_> {
-        self.hub.flows.workers.of(Sharer::of(&self.cluster, &self.user.name))
+        self.hub.flows.workers.of(Sharer::from(&*self.user))
     }
 
     /// Who compresses the answer, when the client takes that.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use freewheel_hub_schema::error::ApiError;
-use freewheel_link::names::ClusterName;
 use http::header::ACCEPT;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -24,13 +23,9 @@ use crate::tenant::Tenant;
 use crate::trail::Trail;
 use crate::{describe, media, registry, resource, respond};
 
-/// In an answer's extensions: who has shown by a token who they are, and where. Their connection is no stranger's any
-/// more.
+/// In an answer's extensions: who has shown by a token who they are. Their connection is no stranger's any more.
 #[derive(Clone)]
-pub(crate) struct KnownBy {
-    pub(crate) cluster: ClusterName,
-    pub(crate) user: Arc<User>,
-}
+pub(crate) struct KnownBy(pub(crate) Arc<User>);
 
 /// Answers a request, whatever it is.
 pub(crate) async fn handle(
@@ -51,9 +46,7 @@ pub(crate) async fn handle(
     trail.is_by(&user);
     trail.begin(hub.auditing.as_ref(), &mut request, Some(&user)).await;
     // Who shows a token sits on a connection that was a stranger's until then.
-    let cluster = tenant.as_ref().map_or_else(|_| ClusterName::root(), |it| it.name.clone());
-    let known_by = (proven.is_none() && !user.is_stranger())
-        .then(|| KnownBy { cluster: cluster.clone(), user: user.clone() });
+    let known_by = (proven.is_none() && !user.is_stranger()).then(|| KnownBy(user.clone()));
     if registry::has(request.uri().path())
         && let Some(extra) = &hub.server.extra
         && !impersonate::is_asked(request.headers())
@@ -66,7 +59,7 @@ pub(crate) async fn handle(
     let (incoming, method, uri) = (&mut incoming, &method, &uri);
     let (passage, class) = (None, None);
     let mut context =
-        Context { hub, user, cluster, method, uri, headers, incoming, seen, trail, passage, class };
+        Context { hub, user, method, uri, headers, incoming, seen, trail, passage, class };
     let mut response = match answer(&mut context, tenant).await {
         Ok(response) => response,
         Err(error) => {
@@ -167,7 +160,7 @@ async fn pass(
     let tenant = tenant.unwrap_or(&root);
     let asked = Asked::of(context.method, context.uri, path, route);
     let passage = if asked.is_session() {
-        hub.flows.enter(&tenant.name).await?
+        hub.flows.enter(&tenant.name, user).await?
     } else {
         let class = context.class.insert(hub.classify(tenant, &asked, user));
         hub.pass(tenant, &asked, (&**user, &*class)).await?

@@ -94,8 +94,8 @@ pub(crate) async fn answer(
 
 /// Whoever has shown who they are sits on a place of the known from then on.
 fn note_login(place: &ConnectionPermit, response: &Response<Body>) {
-    if let Some(KnownBy { cluster, user }) = response.extensions().get() {
-        place.known(Sharer::of(cluster, &user.name));
+    if let Some(KnownBy(user)) = response.extensions().get() {
+        place.known(Sharer::from(&**user));
     } else if response.extensions().get::<LoggedIn>().is_some() {
         // The registry's own logins name nobody.
         place.known(Sharer::in_root(""));

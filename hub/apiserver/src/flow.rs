@@ -18,7 +18,8 @@
 //! - requests under way are bounded, by cluster and by flow; who finds no place waits for a while, among few, and is
 //!   then told to ask again (`one_client_s_flood_is_refused_and_others_are_served`,
 //!   `requests_beyond_the_bound_come_back_later`);
-//! - no cluster takes the room from the others (`a_cluster_leaves_room_for_the_others`);
+//! - no cluster takes the room from the others (`a_cluster_leaves_room_for_the_others`), nor does somebody who asks in many
+//!   of them (`who_names_many_clusters_has_one_share_of_all`);
 //! - what lasts takes no seat, and is bounded itself, by cluster and in that by user
 //!   (`what_lasts_takes_no_seat_and_is_bounded`, `one_cluster_s_users_take_no_place_of_another_s`,
 //!   `a_watch_gives_its_seat_back_when_it_has_begun`).
@@ -158,8 +159,8 @@ impl Flows {
         width: impl FnOnce() -> u32,
     ) -> Result<Passage, ApiError> {
         let is_own = class.level.is_exempt && cluster.is_root();
-        let sharer = if is_own { Sharer::of(cluster, &user.name) } else { Sharer::all_of(cluster) };
-        let place = self.requests.part(sharer, 1).await.map_err(too_many)?;
+        let place = self.requests.part(sharer(cluster, user, is_own), 1).await;
+        let place = place.map_err(too_many)?;
         let asking = self.figures.asks(class);
         let width = if is_own { 1 } else { width() };
         let said = || self.configurations.of(cluster);
@@ -182,21 +183,22 @@ impl Flows {
     ///
     /// # Errors
     /// 429 when there is none.
-    pub(crate) async fn enter(&self, cluster: &ClusterName) -> Result<Passage, ApiError> {
-        let place = self.requests.part(Sharer::all_of(cluster), 1).await.map_err(too_many)?;
+    pub(crate) async fn enter(
+        &self,
+        cluster: &ClusterName,
+        user: &User,
+    ) -> Result<Passage, ApiError> {
+        let place = self.requests.part(sharer(cluster, user, false), 1).await;
+        let place = place.map_err(too_many)?;
         Ok(Passage { seat: None, _place: place })
     }
 
     /// Waits for a place for what lasts.
     ///
     /// # Errors
-    /// 429 when there is none for this user of this cluster.
-    pub(crate) async fn last(
-        &self,
-        cluster: &ClusterName,
-        user: &User,
-    ) -> Result<Passage, ApiError> {
-        let place = self.lasting.part(Sharer::of(cluster, &user.name), 1).await;
+    /// 429 when there is none for this user.
+    pub(crate) async fn last(&self, user: &User) -> Result<Passage, ApiError> {
+        let place = self.lasting.part(user.into(), 1).await;
         let place = place.map_err(too_many)?;
         Ok(Passage { seat: None, _place: place })
     }
@@ -205,6 +207,14 @@ impl Flows {
     pub(crate) fn levels(&self, cluster: &ClusterName) -> Vec<LevelState> {
         self.seats.levels(cluster, || self.configurations.of(cluster))
     }
+}
+
+/// Who holds the place of a request while it is under way: a cluster's own users together, as those of the root; each of
+/// the root's who asks elsewhere, or is exempt there.
+fn sharer<'a>(cluster: &ClusterName, user: &'a User, is_own: bool) -> Sharer<'a> {
+    let sharer = Sharer::from(user);
+    let is_guest = sharer.is_of_root() && !cluster.is_root();
+    if is_own || is_guest { sharer } else { sharer.together() }
 }
 
 /// Says whose its request was, where objects say so.
@@ -224,7 +234,7 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
-    use crate::authn::AUTHENTICATED;
+    use crate::authn::{AUTHENTICATED, Home};
 
     fn room(bounds: &Bounds) -> Flows {
         Flows::new(bounds, Duration::from_secs(30), &Metrics::default()).unwrap()
@@ -235,7 +245,16 @@ mod tests {
         User { name: name.to_owned(), groups, ..User::default() }
     }
 
+    /// Whom the cluster of this name knows.
+    fn of(cluster: &str, user: &User) -> User {
+        User { home: Home::Cluster(ClusterName::try_from(cluster).unwrap()), ..user.clone() }
+    }
+
     fn pass(room: &Flows, cluster: &str, user: &User) -> Option<Passage> {
+        pass_of_root(room, cluster, &of(cluster, user))
+    }
+
+    fn pass_of_root(room: &Flows, cluster: &str, user: &User) -> Option<Passage> {
         let cluster = ClusterName::try_from(cluster).unwrap();
         let what = What::Path("/api");
         let request = Request { user: &user.name, groups: &user.groups, verb: "get", what };
@@ -277,9 +296,9 @@ mod tests {
         assert!(100 < all("root").len(), "in the root nobody but masters is exempt");
     }
 
+    /// The same for a user whom that cluster knows.
     fn last(room: &Flows, cluster: &str, name: &str) -> Option<Passage> {
-        let cluster = ClusterName::try_from(cluster).unwrap();
-        room.last(&cluster, &user(name)).now_or_never()?.ok()
+        room.last(&of(cluster, &user(name))).now_or_never()?.ok()
     }
 
     #[tokio::test]
@@ -297,6 +316,28 @@ mod tests {
             }
         }
         assert!(last(&room, "pi-7", "somebody").is_none());
+    }
+
+    /// Somebody of the root asks in each of many clusters.
+    #[tokio::test]
+    async fn who_names_many_clusters_has_one_share_of_all() {
+        let room = room(&Bounds { requests: 1_024, seats: 1_024, lasting: 1_024 });
+        let clusters: Vec<_> = (0..512).map(|at| format!("pi-{at}")).collect();
+        // What lasts is nobody's but theirs, wherever it is.
+        let last_of_root = |name| room.last(&user(name)).now_or_never()?.ok();
+        let taken: Vec<_> = std::iter::from_fn(|| last_of_root("tool")).collect();
+        assert_eq!(taken.len(), 768, "three quarters");
+        let ann: Vec<_> = std::iter::from_fn(|| last_of_root("ann")).collect();
+        assert_eq!(ann.len(), 192, "of what is left");
+        assert!(last(&room, "pi-0", "its own").is_some(), "its cluster holds nothing");
+        let taken: Vec<_> = clusters
+            .iter()
+            .flat_map(|cluster| [(); 2].map(|()| pass_of_root(&room, cluster, &user("tool"))))
+            .flatten()
+            .collect();
+        assert_eq!(taken.len(), 768, "the same while they are under way");
+        assert!(pass(&room, "pi-0", &user("its own")).is_some());
+        assert!(pass_of_root(&room, "root", &user("ann")).is_some());
     }
 
     #[tokio::test]

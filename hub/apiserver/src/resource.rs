@@ -36,7 +36,7 @@ pub(crate) async fn answer(
     let by_name = bind::is_collection(&target);
     let (call, verb) = asked(context, tenant, target).await?;
     if flow::lasts(verb, &call.subresource) {
-        let lasting = call.hub.last(&call.tenant, &call.user).await?;
+        let lasting = call.hub.last(&call.user).await?;
         call.check_still()?;
         if let Some(mut before) = context.passage.replace(lasting) {
             *call.initializing.lock() = before.seat();

@@ -228,7 +228,7 @@ fn subject(spec: &Value) -> User {
         uid: text(spec, "/uid").to_owned(),
         groups: list(&spec["groups"]),
         extra,
-        until: None,
+        ..User::default()
     }
 }
 

@@ -29,7 +29,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::authn::Proven;
-use crate::authz;
 use crate::connection_slots::unread_window::{OF_STRANGERS, OF_THE_KNOWN};
 use crate::connection_slots::{ConnectionPermit, ConnectionSlot, ConnectionSlots};
 use crate::context::{Hub, Server};
@@ -216,7 +215,7 @@ impl Connection {
         let is_http2 = tls.alpn_protocol() == Some(b"h2");
         let known = proven.is_some();
         if let Some(user) = proven.as_ref().map(Proven::user) {
-            place.known(Sharer::at(authz::home(user), &user.name));
+            place.known(Sharer::from(&**user));
         }
         let name = proven.as_ref().map_or("a stranger", |proven| &proven.user().name);
         place.slot.taken_by(format!("{name} at {peer}"));

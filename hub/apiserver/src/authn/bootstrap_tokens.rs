@@ -13,7 +13,7 @@ use freewheel_link::join::Token;
 use serde_json::Value;
 
 use super::bearer::{AskedToken, Known, NotTaken, TokenAuthenticator};
-use super::user::{AUTHENTICATED, User};
+use super::user::{AUTHENTICATED, Home, User};
 use crate::tokens::Issuer;
 
 const GROUP: &str = "system:bootstrappers";
@@ -37,7 +37,9 @@ impl TokenAuthenticator for BootstrapTokens {
         let found = found.filter(|found| !found.object.header.deleting);
         let secret = found.and_then(|found| found.object.value().ok()).unwrap_or_default();
         let user = user(&secret, &token, self.issuer.now());
-        Ok(user.and_then(|user| asked.known(Arc::new(user), None)))
+        let home = Home::Cluster(asked.cluster.name.clone());
+        let user = user.map(|user| Arc::new(User { home, ..user }));
+        Ok(user.and_then(|user| asked.known(user, None)))
     }
 }
 

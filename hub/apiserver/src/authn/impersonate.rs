@@ -10,13 +10,14 @@
 //! - it ends when its caller is known no more (`who_runs_as_somebody_else_ends_with_their_certificate`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use freewheel_hub_rbac::split_service_account_name;
 use freewheel_hub_schema::error::ApiError;
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 
-use super::user::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User};
+use super::user::{ANONYMOUS, AUTHENTICATED, Home, UNAUTHENTICATED, User};
 use crate::authz::{
     Attributes, Authorizer as _, Authorizers, Cluster, Decision, Resource, What, forbidden,
 };
@@ -93,8 +94,8 @@ impl Wanted {
         asks
     }
 
-    /// That user, as long as the caller is one.
-    fn user(self, until: Option<i64>) -> User {
+    /// That user, as long as the caller is one, who answers for them.
+    fn user(self, caller: &Arc<User>) -> User {
         let mut groups = self.groups;
         if let (true, Some((namespace, _))) =
             (groups.is_empty(), split_service_account_name(&self.user))
@@ -108,7 +109,8 @@ impl Wanted {
             (!has(AUTHENTICATED) && !has(UNAUTHENTICATED)).then_some(AUTHENTICATED)
         };
         groups.extend(implied.map(str::to_owned));
-        User { name: self.user, uid: self.uid, groups, extra: self.extra, until }
+        let (home, until) = (Home::RunBy(caller.clone()), caller.until);
+        User { name: self.user, uid: self.uid, groups, extra: self.extra, home, until }
     }
 }
 
@@ -118,7 +120,7 @@ impl Wanted {
 /// 400 for what names nobody, 403 for whom the caller may not be.
 pub(crate) async fn run_as(
     authorizers: &Authorizers,
-    caller: &User,
+    caller: &Arc<User>,
     cluster: Cluster<'_>,
     headers: &HeaderMap,
 ) -> Result<User, ApiError> {
@@ -131,7 +133,7 @@ pub(crate) async fn run_as(
             Decision::Deny(why) | Decision::NoOpinion(why) => return Err(forbidden(&asked, &why)),
         }
     }
-    Ok(wanted.user(caller.until))
+    Ok(wanted.user(caller))
 }
 
 /// What is no encoding stands for itself.
@@ -148,7 +150,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        Ok(Wanted::read(&map).map_err(|error| error.code)?.user(None))
+        Ok(Wanted::read(&map).map_err(|error| error.code)?.user(&Arc::default()))
     }
 
     #[test]

@@ -12,6 +12,7 @@ use freewheel_link::names::ClusterName;
 use sha2::{Digest as _, Sha256};
 
 use super::bearer::{AskedToken, Known, NotTaken, TokenAuthenticator};
+use super::user::{Home, User};
 use crate::access::remembered::Remembered;
 use crate::tokens::{AccountToken, Issuer};
 
@@ -56,7 +57,8 @@ impl TokenAuthenticator for ServiceAccounts {
         let Some(token) = self.verified(&asked) else { return Ok(None) };
         let (snapshot, now) = (self.store.snapshot(), self.issuer.now());
         let user = token.user(&*snapshot, asked.cluster.name, now);
-        let user = user.map_err(|why| why.to_string())?;
+        let home = Home::Cluster(asked.cluster.name.clone());
+        let user = User { home, ..user.map_err(|why| why.to_string())? };
         let says = token.audiences();
         let known = asked.known(Arc::new(user), (!says.is_empty()).then_some(says));
         known.map(Some).ok_or_else(|| {

@@ -1,7 +1,10 @@
 //! A caller, as their authenticator knows them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+
+use freewheel_link::names::ClusterName;
 
 /// The group of all whom the hub knows.
 pub const AUTHENTICATED: &str = "system:authenticated";
@@ -9,6 +12,18 @@ pub const AUTHENTICATED: &str = "system:authenticated";
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// The name of all others.
 pub const ANONYMOUS: &str = "system:anonymous";
+
+/// Who answers for a caller: what all share is theirs to take, whatever the caller asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Home {
+    /// The hub knows them: they are told apart by their names.
+    #[default]
+    Hub,
+    /// A cluster knows them by something of its own, and says itself who they are.
+    Cluster(ClusterName),
+    /// Somebody runs as them.
+    RunBy(Arc<User>),
+}
 
 /// A caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +36,8 @@ pub struct User {
     pub groups: Vec<String>,
     /// What else their authenticator knows, by keys of its own.
     pub extra: BTreeMap<String, Vec<String>>,
+    /// Who answers for them.
+    pub home: Home,
     /// The last second in which they are known, since the Unix epoch; `None` for no end.
     pub until: Option<i64>,
 }

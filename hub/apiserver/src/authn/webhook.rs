@@ -206,7 +206,7 @@ fn user(said: &Value) -> Option<User> {
     }
     let extra = said["extra"].as_object().into_iter().flatten();
     let extra = extra.filter_map(|(key, values)| Some((key.clone(), list(values.as_array()?))));
-    Some(User { name, uid: text("uid"), groups, extra: extra.collect(), until: None })
+    Some(User { name, uid: text("uid"), groups, extra: extra.collect(), ..User::default() })
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ impl RoleEscalation {
 /// All that is known of a writer: who decides elsewhere may look at any of it.
 pub(crate) fn user_of(person: &Person) -> User {
     let Person { name, uid, groups, extra, .. } = person.clone();
-    User { name, uid, groups, extra, until: None }
+    User { name, uid, groups, extra, ..User::default() }
 }
 
 /// Whether nothing changes but who is waited for before it goes.

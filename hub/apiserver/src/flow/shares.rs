@@ -6,17 +6,24 @@
 //!
 //! A cluster says itself who its users are, and has as many as it likes, so first of all each cluster has a share, and
 //! its users have theirs of that. In the root the hub's own people are told apart: each of them counts as a cluster does.
+//! Which of both somebody is, who knows them says ([`Home`]), and not what they ask for: somebody of the root has one
+//! share, in however many clusters they look.
 //!
 //! Guarantees:
 //! - no cluster, and nobody in the root, holds more than three quarters, however many users it has
 //!   (`no_cluster_takes_what_is_left_for_others`);
 //! - no user of a cluster takes what is left for its others (`no_user_takes_their_cluster_s_share`);
+//! - nobody has another share for each cluster that they ask for, or for each whom they run as
+//!   (`a_share_is_that_of_who_answers_for_it`, `who_names_many_clusters_has_one_share_of_all`);
 //! - who holds nothing gets whatever fits in what is free (`no_cluster_takes_what_is_left_for_others`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use freewheel_link::names::ClusterName;
+
+use crate::authn::{Home, User};
+use crate::authz;
 
 /// Who holds something holds at most so many times what is free.
 pub(crate) const SHARE_OF_FREE: usize = 3;
@@ -67,14 +74,14 @@ impl<'a> Sharer<'a> {
         Self { cluster: (!cluster.is_root()).then_some(cluster.as_str()), user }
     }
 
-    /// All of a cluster together.
-    pub(crate) fn all_of(cluster: &'a ClusterName) -> Self {
-        Self::of(cluster, "")
+    /// All that are of their cluster together, or of the root.
+    pub(crate) const fn together(self) -> Self {
+        Self { user: "", ..self }
     }
 
-    /// A user of the cluster of this name, or of the root.
-    pub(crate) const fn at(cluster: Option<&'a str>, user: &'a str) -> Self {
-        Self { cluster, user }
+    /// Whether it is somebody of the root.
+    pub(crate) const fn is_of_root(self) -> bool {
+        self.cluster.is_none()
     }
 
     /// A user of the root.
@@ -85,6 +92,16 @@ impl<'a> Sharer<'a> {
     /// What all ask for is nobody's.
     pub(crate) const fn everybody() -> Self {
         Self::in_root("")
+    }
+}
+
+impl<'a> From<&'a User> for Sharer<'a> {
+    fn from(user: &'a User) -> Self {
+        match &user.home {
+            Home::RunBy(caller) => Self::from(&**caller),
+            Home::Cluster(cluster) => Self::of(cluster, &user.name),
+            Home::Hub => Self { cluster: authz::home(user), user: &user.name },
+        }
     }
 }
 
@@ -195,6 +212,27 @@ mod tests {
             taken += 1;
         }
         taken
+    }
+
+    #[test]
+    fn a_share_is_that_of_who_answers_for_it() {
+        let named = |name: &str, home| User { name: name.to_owned(), home, ..User::default() };
+        let pi = || Home::Cluster(ClusterName::try_from("pi-7").unwrap());
+        let confined = format!("{}pi-7:0123", authz::CONFINED);
+        let site = User { groups: vec![confined], ..named("site", Home::Hub) };
+        let run_by = |caller: &User| Home::RunBy(Arc::new(caller.clone()));
+        let in_root = Home::Cluster(ClusterName::root());
+        for (user, cluster, name) in [
+            (named("ann", Home::Hub), None, "ann"),
+            (named("robot", pi()), Some("pi-7"), "robot"),
+            (named("robot", in_root), None, "robot"),
+            (named("other", run_by(&site)), Some("pi-7"), "site"),
+            (named("other", run_by(&named("ann", Home::Hub))), None, "ann"),
+            (site, Some("pi-7"), "site"),
+        ] {
+            let sharer = Sharer::from(&user);
+            assert_eq!((sharer.cluster, sharer.user), (cluster, name), "{user:?}");
+        }
     }
 
     #[test]

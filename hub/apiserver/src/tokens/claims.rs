@@ -6,8 +6,6 @@
 //! of a Secret    iss, sub, kubernetes.io/serviceaccount/…; without an end, as long as the Secret holds it
 //! ```
 
-use std::collections::BTreeMap;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freewheel_hub_rbac::service_account_name;
@@ -321,7 +319,6 @@ fn account_user(namespace: &str, name: &str, uid: &str) -> User {
             format!("{SERVICE_ACCOUNTS}:{namespace}"),
             AUTHENTICATED.to_owned(),
         ],
-        extra: BTreeMap::new(),
-        until: None,
+        ..User::default()
     }
 }
