@@ -8,7 +8,8 @@
 //! Guarantees:
 //! - while the disk takes what it is given nothing is lost, however much comes: who makes the events waits
 //!   (`a_burst_beyond_the_buffer_is_written_whole`), and what nobody can wait with has room of its own
-//!   (`what_ends_at_once_loses_nothing_while_the_disk_takes_events`);
+//!   (`what_ends_at_once_loses_nothing_while_the_disk_takes_events`), as has what somebody waited with who is gone
+//!   (`who_goes_away_while_an_event_waits_for_room_takes_none_along`);
 //! - what one request loses has no other go on without waiting: only a disk that refuses or stands still does
 //!   (`what_is_lost_beside_a_well_disk_changes_nothing_for_others`);
 //! - a disk that is slow and goes on loses nothing, however long it takes for what is before
@@ -37,8 +38,8 @@ use crate::log_file::{LogFile, LogOptions};
 
 /// Bytes of events that wait for the disk.
 const BUFFER_BYTES: usize = 16 << 20;
-/// Bytes of events beside them that nobody can wait with: ends of watches, logs and sessions, which may all end at once,
-/// and of requests whose clients have gone. Before, their requests held more than that.
+/// Bytes of events beside them that nobody can wait with, or waits with any more: ends of watches, logs and sessions,
+/// which may all end at once, and of requests whose clients have gone. Before, their requests held more than that.
 const UNWAITED_BYTES_MAX: usize = 128 << 20;
 /// How long a request waits for the disk to write something; for room as long as it does.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -114,6 +115,20 @@ struct Line {
     held: Option<Account>,
 }
 
+/// A line that somebody waits with, who may go away.
+struct WaitingLine<'a> {
+    log: &'a AuditLog,
+    line: Option<Vec<u8>>,
+}
+
+impl Drop for WaitingLine<'_> {
+    fn drop(&mut self) {
+        if let Some(line) = self.line.take() {
+            self.log.send_beside(line, None);
+        }
+    }
+}
+
 /// Where events go.
 pub struct AuditLog {
     lines: Option<UnboundedSender<Line>>,
@@ -156,10 +171,13 @@ impl AuditLog {
     }
 
     /// Takes a line when there is room for it; one for which there is none for long is lost. While the disk fails nobody
-    /// waits for it: who found out has done so for all.
+    /// waits for it: who found out has done so for all. The line of who goes away meanwhile is taken beside.
     pub async fn write(&self, line: Vec<u8>) {
         self.counts.events.fetch_add(1, Ordering::Relaxed);
-        match self.room_for(&line).await {
+        let mut waits = WaitingLine { log: self, line: Some(line) };
+        let room = self.room_for(waits.line.as_deref().unwrap_or_default()).await;
+        let Some(line) = waits.line.take() else { return };
+        match room {
             Some(room) => self.send(line, room, None),
             None => self.counts.loses(1, "the disk stands still"),
         }
@@ -183,6 +201,10 @@ impl AuditLog {
     /// The same where nobody can wait. What accounts for the line is kept until it is written.
     pub fn write_now(&self, line: Vec<u8>, held: Option<Account>) {
         self.counts.events.fetch_add(1, Ordering::Relaxed);
+        self.send_beside(line, held);
+    }
+
+    fn send_beside(&self, line: Vec<u8>, held: Option<Account>) {
         let room = room_of(&line);
         // While the disk fails nothing piles up.
         if self.counts.failing.load(Ordering::Relaxed) {
@@ -389,6 +411,33 @@ mod tests {
         drop(goes_on);
         drop(Arc::into_inner(log).unwrap());
         assert_eq!((counts.events(), counts.written(), counts.lost()), (20, 20, 0));
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_while_an_event_waits_for_room_takes_none_along() {
+        let (goes_on, waits) = std::sync::mpsc::channel::<()>();
+        let written = Arc::<AtomicU64>::default();
+        let counted = written.clone();
+        let log = AuditLog::over(move |lines, _| {
+            let _ = waits.recv();
+            counted.fetch_add(lines.len() as u64, Ordering::Relaxed);
+            Ok(())
+        })
+        .unwrap();
+        let line = vec![b'x'; 1 << 20];
+        for _ in 0..16 {
+            log.write(line.clone()).await;
+        }
+        for _ in 0..3 {
+            let gone = timeout(Duration::ZERO, log.write(line.clone())).await;
+            assert!(gone.is_err(), "it waited for room");
+        }
+        let counts = log.counts().clone();
+        assert_eq!((counts.events(), counts.lost()), (19, 0));
+        drop(goes_on);
+        drop(log);
+        assert_eq!((counts.events(), counts.written(), counts.lost()), (19, 19, 0));
+        assert_eq!(written.load(Ordering::Relaxed), 19 << 20);
     }
 
     #[tokio::test]
