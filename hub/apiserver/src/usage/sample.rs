@@ -10,9 +10,10 @@
 //! - processor time is what was used in the window (`processor_time_is_what_was_used_in_the_window`);
 //! - a device speaks for pods of no other cluster, and of two pods of one name the newer is told
 //!   (`a_device_speaks_for_its_own_pods`);
-//! - what is kept of an answer is counted (`what_is_kept_is_counted`).
+//! - what is kept of an answer is counted (`what_is_kept_is_counted`);
+//! - whatever a device says, it is read about as fast as it comes (`an_answer_of_many_containers_is_read_at_once`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,21 +106,21 @@ impl Sample {
         before: Option<&Self>,
     ) -> Self {
         let window = before.map(|before| asked.at.saturating_duration_since(before.asked.at));
-        let (mut device, mut pods) = (DeviceV1::default(), BTreeMap::new());
+        let (mut device, mut pods) = (DeviceV1::default(), BTreeMap::<_, (u64, PodUseV1)>::new());
         for one in told {
             match one {
                 Figures::Device(told) => device = told,
                 Figures::Pod(pod) if pod.realm.is_root() || pod.realm == *spoke => {
                     let name = (pod.realm.clone(), (&*pod.namespace).into(), (&*pod.name).into());
-                    let is_newer = |other: &PodUseV1| started(other) <= started(&pod);
-                    if pods.get(&name).is_none_or(is_newer) {
-                        pods.insert(name, pod);
+                    let started = started(&pod);
+                    if pods.get(&name).is_none_or(|(other, _)| *other <= started) {
+                        pods.insert(name, (started, pod));
                     }
                 }
                 Figures::Pod(_) | Figures::Gate(_) => {}
             }
         }
-        let pods = pods.into_iter().map(|(name, pod)| {
+        let pods = pods.into_iter().map(|(name, (_, pod))| {
             let before = before.map(|before| before.pods.get(&name).map(|pod| &*pod.containers));
             let pod = PodUse::read(pod.containers, window, before.map(Option::unwrap_or_default));
             (name, Arc::new(pod))
@@ -172,10 +173,15 @@ impl PodUse {
         window: Option<Duration>,
         before: Option<&[ContainerUse]>,
     ) -> Self {
+        let before = before.map(|all| {
+            let totals = all.iter().map(|one| ((&*one.name, one.started), one.cpu.total));
+            totals.collect::<HashMap<_, _>>()
+        });
         let containers = told.into_iter().map(|one| {
-            let same =
-                |other: &&ContainerUse| *other.name == *one.name && other.started == one.started;
-            let before = before.map(|all| all.iter().find(same).map_or(0, |it| it.cpu.total));
+            let total = |all: &HashMap<_, u64>| {
+                all.get(&(&*one.name, one.started)).copied().unwrap_or_default()
+            };
+            let before = before.as_ref().map(total);
             ContainerUse {
                 cpu: Counted::after(one.cpu_ns, before),
                 started: one.started,
@@ -284,6 +290,31 @@ mod tests {
         assert_eq!(of(&sample, "pi-8", "a"), None);
         assert_eq!(of(&sample, "root", "twice"), Some(vec![one("web", 5), one("young", 5)]));
         assert_eq!((of(&sample, "root", "empty"), of(&sample, "root", "b")), (None, None));
+    }
+
+    #[test]
+    fn an_answer_of_many_containers_is_read_at_once() {
+        let names = |prefix: &str| -> Vec<_> {
+            (0..32_000).map(|at| format!("{prefix}-{at:05}")).collect()
+        };
+        let told = |prefix: &str| {
+            let names = names(prefix);
+            let containers: Vec<_> = names.iter().map(|name| (&**name, 1, MILLI)).collect();
+            vec![pod("root", "a", &containers)]
+        };
+        let first = after(None, Duration::ZERO, told("a"));
+        let second = told("b");
+        let began = std::time::Instant::now();
+        let next = after(Some(&first), Duration::from_secs(1), second);
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        assert_eq!(of(&next, "root", "a").unwrap().len(), 32_000);
+        // Nor is it counted anew how old a pod is for each other one of its name.
+        let mut again = told("c");
+        again.extend((0..32_000).map(|_| pod("root", "a", &[])));
+        let began = std::time::Instant::now();
+        let next = after(Some(&next), Duration::from_secs(1), again);
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        assert_eq!(of(&next, "root", "a").unwrap().len(), 32_000);
     }
 
     #[test]
