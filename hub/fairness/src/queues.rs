@@ -11,7 +11,8 @@
 //!
 //! Guarantees:
 //! - no flow has the last quarter of the seats while it has many, and who has none is served with any that is free
-//!   (`a_flow_leaves_seats_for_others`);
+//!   (`a_flow_leaves_seats_for_others`), also behind one who may have no more
+//!   (`who_has_none_is_served_behind_one_who_may_have_no_more`);
 //! - of two queues that always have something waiting each has half, however many wait in them, and however wide and
 //!   long their requests are (`queues_share_the_seats`);
 //! - who asks for little for long has no more for it later: no request begins before it has come
@@ -94,9 +95,19 @@ struct Queue {
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     number: u64,
+    flow: u64,
     width: u32,
     /// When it came, in virtual time.
     came: f64,
+}
+
+/// Whose turn it is.
+struct Next {
+    queue: u32,
+    /// In that.
+    place: usize,
+    /// When the first of all that wait would begin, in virtual time.
+    earliest: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -184,7 +195,7 @@ impl Queues {
             .queues
             .entry(at)
             .or_insert_with(|| Queue { begins: virtual_time, ..Queue::default() });
-        queue.waiting.push_back(Waiting { number, width, came: virtual_time });
+        queue.waiting.push_back(Waiting { number, flow, width, came: virtual_time });
         queue.begin_no_earlier_than_it_came();
         queue.seats_waited_for += u64::from(width);
         self.seats_waited_for += u64::from(width);
@@ -228,16 +239,16 @@ impl Queues {
             return;
         }
         while self.seats_in_use < u64::from(self.limit)
-            && let Some((at, earliest)) = self.next(now)
+            && let Some(Next { queue: at, place, earliest }) = self.next(now)
             && let Some(queue) = self.queues.get_mut(&at)
-            && let Some(Waiting { number, width, .. }) = queue.waiting.front().copied()
+            && let Some(Waiting { number, flow, width, .. }) = queue.waiting.get(place).copied()
         {
             let seats = u64::from(width);
             // Those behind it would keep it waiting for ever.
             if self.seats_in_use != 0 && u64::from(self.limit) < self.seats_in_use + seats {
                 return;
             }
-            queue.waiting.pop_front();
+            queue.waiting.remove(place);
             self.virtual_time = self.virtual_time.max(earliest);
             queue.served += 1;
             queue.since += seat_seconds(width, now);
@@ -248,35 +259,53 @@ impl Queues {
             (self.seats_waited_for, self.seats_in_use) =
                 (self.seats_waited_for - seats, self.seats_in_use + seats);
             (self.waiting, self.last) = (self.waiting - 1, at);
-            if let Some(place) = self.requests.get_mut(&number) {
-                place.since = Some(now);
-                *self.flows.entry(place.flow).or_default() += seats;
+            if let Some(request) = self.requests.get_mut(&number) {
+                request.since = Some(now);
+                *self.flows.entry(flow).or_default() += seats;
             }
             granted.push(number);
         }
     }
 
-    /// Of those whose oldest request may have its seats, the queue where it would be done first; of several the next one
-    /// round. And when the first of all that wait would begin, of those as well who may have no more seats. Those are told by
-    /// what they use until now: time would stand still for as long as their clients are slow, and who comes later would go
-    /// before those who were served meanwhile.
-    fn next(&self, now: Duration) -> Option<(u32, f64)> {
-        let (mut best, mut earliest): (Option<(f64, u32)>, _) = (None, f64::INFINITY);
+    /// Of the oldest requests in each queue that may have their seats the one that would be done first; of several the next
+    /// one round. And when the first of all that wait would begin, of those as well who may have no more seats. Those are
+    /// told by what they use until now: time would stand still for as long as their clients are slow, and who comes later
+    /// would go before those who were served meanwhile.
+    fn next(&self, now: Duration) -> Option<Next> {
+        let (mut best, mut earliest): (Option<(f64, u32, usize)>, _) = (None, f64::INFINITY);
         let behind = self.queues.range(self.last.saturating_add(1)..);
         for (at, queue) in behind.chain(self.queues.range(..=self.last)) {
-            let Some(Waiting { number, width, .. }) = queue.waiting.front() else { continue };
-            let flow = self.requests.get(number).map_or(0, |place| place.flow);
-            if !self.may_have(flow, *width) {
-                earliest = earliest.min(queue.would_begin(now));
+            if queue.waiting.is_empty() {
                 continue;
             }
-            earliest = earliest.min(queue.begins);
-            let done = queue.begins + seat_seconds(*width, ASSUMED);
-            if best.is_none_or(|(first, _)| done < first) {
-                best = Some((done, *at));
+            let place = self.first_that_may(queue);
+            let is_first = place == Some(0);
+            earliest = earliest.min(if is_first { queue.begins } else { queue.would_begin(now) });
+            let Some((place, width)) =
+                place.and_then(|at| Some((at, queue.waiting.get(at)?.width)))
+            else {
+                continue;
+            };
+            let done = queue.begins + seat_seconds(width, ASSUMED);
+            if best.is_none_or(|(first, ..)| done < first) {
+                best = Some((done, *at, place));
             }
         }
-        best.map(|(_, at)| (at, earliest))
+        best.map(|(_, queue, place)| Next { queue, place, earliest })
+    }
+
+    /// The first in a queue whose flow may have its seats: one that may not is not in the way of those behind it.
+    fn first_that_may(&self, queue: &Queue) -> Option<usize> {
+        // Most of those in a row are of one flow.
+        let mut refused = None;
+        queue.waiting.iter().position(|one| {
+            let asks = (one.flow, one.width);
+            let may = refused != Some(asks) && self.may_have(one.flow, one.width);
+            if !may {
+                refused = Some(asks);
+            }
+            may
+        })
     }
 
     /// A request is over, or waits no more: answers whether it was served.

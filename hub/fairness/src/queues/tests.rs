@@ -197,6 +197,26 @@ fn a_flow_leaves_seats_for_others() {
 }
 
 #[test]
+fn who_has_none_is_served_behind_one_who_may_have_no_more() {
+    let (mut queues, mut granted) = (Queues::default(), Vec::new());
+    queues.set(Some(Shape { queues: 1, hand_size: 1, length: 50 }), 40);
+    (0..32).for_each(|number| queues.ask(Duration::ZERO, (number, 1), 1).unwrap());
+    queues.serve(Duration::ZERO, &mut granted);
+    assert_eq!((granted.len(), queues.waiting), (30, 2));
+    granted.clear();
+    for (number, flow) in [(100, 2), (101, 3)] {
+        queues.ask(MS, (number, flow), 1).unwrap();
+        queues.serve(MS, &mut granted);
+    }
+    assert_eq!((granted.as_slice(), queues.waiting), (&[100, 101][..], 2));
+    // Whoever has less than before goes on, in the order of coming.
+    granted.clear();
+    (0..3).for_each(|over| assert!(queues.leave(2 * MS, over).is_some()));
+    queues.serve(2 * MS, &mut granted);
+    assert_eq!(granted, [30]);
+}
+
+#[test]
 fn a_full_queue_refuses() {
     let (mut queues, mut granted) = (queues(1, 2), Vec::new());
     for number in 1..4 {
