@@ -110,7 +110,7 @@ fn room(account: &Arc<MemoryAccount>, parts: &Parts) -> Result<Option<Held>, Api
         return Ok(None);
     }
     // What is read of it takes as much again.
-    Ok(account.hold_now(2 * bytes)?.map(Held::for_heading))
+    account.hold_heading(2 * bytes).map(Some)
 }
 
 /// Bytes of what comes before a request's body, some of them twice: much of it is looked at again later.

@@ -3,12 +3,15 @@
 //! ```text
 //! hold ─▶ it fits, or waits until it does ─▶ Held        bodies and answers, whose size is known before they are there
 //! room ─▶ there is some, or waits ─▶ piece ─▶ Held       pieces of answers, whose size is known when they are made
+//! hold_heading ─▶ it fits, or is refused ─▶ Held         what requests were asked with, which lasts as long as they do
 //! ```
 //!
 //! Guarantees:
 //! - what is known before takes [`CONNECTION_BODY_BYTES_MAX`] of a connection's account at most, so that its watches
 //!   always find room; who finds none waits for a while and is then told to ask again
 //!   (`what_a_connection_holds_is_bounded_and_comes_back`);
+//! - what requests were asked with is an account of its own, so that what lasts takes no room from what comes and goes
+//!   (`what_watches_were_asked_with_leaves_requests_their_room`);
 //! - nobody waits behind somebody who asks for more than there is (`who_asks_for_much_holds_up_nobody`), nor for their
 //!   own to come back when it was others' that lacked (`who_found_no_room_in_all_is_not_left_waiting_for_its_own`);
 //! - pieces are made when there is less than [`CONNECTION_BYTES_MAX`] only, one after the other, so that it is exceeded
@@ -20,6 +23,7 @@
 //!   (`what_is_shared_is_theirs_who_hold_it_in_equal_parts`).
 
 mod all;
+mod full;
 mod portion;
 
 use std::collections::BTreeMap;
@@ -27,21 +31,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use freewheel_hub_schema::error::{ApiError, Details};
+use freewheel_hub_schema::error::ApiError;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 pub(crate) use all::{ALL_CONNECTIONS_BYTES_MAX, Shared, TotalMemory};
+use full::Full;
 use portion::Portion;
 
 /// Bytes that one connection may make the hub hold.
 pub(crate) const CONNECTION_BYTES_MAX: usize = 16 << 20;
 /// The part of it for what is asked for before it is there.
 const CONNECTION_BODY_BYTES_MAX: usize = 12 << 20;
+/// The most that the transport keeps of a connection's bodies which nobody has read.
+pub(crate) const WINDOW_BYTES_MAX: usize = 1 << 20;
 /// The most that one request takes for its body and its answer, which is enough for any: its connection holds as well
-/// what it was asked with and what the transport keeps of its body, and it would wait for itself.
-const REQUEST_BYTES_MAX: usize = CONNECTION_BODY_BYTES_MAX - (512 << 10);
+/// what the transport keeps of its body and of others, and it would wait for itself.
+const REQUEST_BYTES_MAX: usize = CONNECTION_BODY_BYTES_MAX - WINDOW_BYTES_MAX;
+/// The most that requests were asked with: as many as a connection may have at a time, each with a token of 8 KiB.
+const HEADINGS_BYTES_MAX: usize = 18 << 20;
 /// How long a request waits for its part: clients give up after half a minute.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How often who waits for other connections looks again. To wake all of them for every byte would cost more.
@@ -54,8 +63,8 @@ pub(crate) struct MemoryAccount {
     shared: Mutex<Pieces>,
     /// The part of it that is for bodies on their way.
     coming: Arc<AtomicUsize>,
-    /// The part of it that requests were asked with.
-    headings: Arc<AtomicUsize>,
+    /// What requests were asked with, beside it.
+    headings: AtomicUsize,
     all: Arc<TotalMemory>,
     asks: Queue,
     pieces: Queue,
@@ -75,14 +84,6 @@ struct Queue {
     less: Notify,
 }
 
-/// What there is no room in.
-enum Full {
-    /// In what all connections may hold.
-    All,
-    /// In what this one may hold.
-    Own,
-}
-
 /// A part of an account; it is free again when this is dropped.
 pub(crate) struct Held {
     account: Arc<MemoryAccount>,
@@ -91,13 +92,15 @@ pub(crate) struct Held {
     shared: Option<u64>,
     /// It is for something that nobody takes.
     portion: Option<Portion>,
+    /// It is on the account of what requests were asked with.
+    is_heading: bool,
 }
 
 impl MemoryAccount {
     pub(crate) fn new(all: Arc<TotalMemory>) -> Arc<Self> {
         let (asks, pieces) = (Queue::default(), Queue::default());
         let (held, shared) = (AtomicUsize::new(0), Mutex::default());
-        let [coming, headings] = [(); 2].map(|()| Arc::default());
+        let (coming, headings) = (Arc::default(), AtomicUsize::new(0));
         Arc::new(Self { held, shared, coming, headings, all, asks, pieces })
     }
 
@@ -105,12 +108,13 @@ impl MemoryAccount {
         self.held.load(Ordering::SeqCst)
     }
 
-    /// What nobody else holds, and its part of what is shared: when all who hold that are gone, there is so much less.
+    /// What nobody else holds, what requests were asked with, and its part of what is shared: when all who hold that are
+    /// gone, there is so much less.
     pub(crate) fn own(&self) -> usize {
         let shared = self.shared.lock();
         let counts = |(bytes, parts), one: &Arc<Shared>| (bytes + one.bytes(), parts + one.part());
         let (bytes, parts) = shared.of.values().fold((0, 0), counts);
-        self.held().saturating_sub(bytes) + parts
+        self.held().saturating_sub(bytes) + parts + self.headings()
     }
 
     /// So many bytes of what is held are for a body that is on its way, until this is dropped.
@@ -125,7 +129,21 @@ impl MemoryAccount {
 
     /// What is held of that which requests were asked with.
     pub(crate) fn headings(&self) -> usize {
-        self.headings.load(Ordering::Relaxed)
+        self.headings.load(Ordering::SeqCst)
+    }
+
+    /// So many bytes that a request was asked with, at once or not at all.
+    pub(crate) fn hold_heading(self: &Arc<Self>, bytes: usize) -> Result<Held, ApiError> {
+        if self.all.lacks(bytes) {
+            return Err(Full::All.into());
+        }
+        let more = |held: usize| Some(held + bytes).filter(|held| *held <= HEADINGS_BYTES_MAX);
+        let taken = self.headings.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
+        taken.map_err(|_| Full::Headings)?;
+        self.all.add(bytes);
+        let mut held = Held::of(self, bytes);
+        held.is_heading = true;
+        Ok(held)
     }
 
     /// Waits for so many bytes; the most that there is is enough for anything.
@@ -137,7 +155,8 @@ impl MemoryAccount {
         if self.take(bytes).is_err()
             && timeout(ROOM_WAIT_MAX, self.until_it_fits(bytes)).await.is_err()
         {
-            return Err(too_much(self.all.lacks(bytes)));
+            let full = if self.all.lacks(bytes) { Full::All } else { Full::Own };
+            return Err(full.into());
         }
         Ok(Some(Held::of(self, bytes)))
     }
@@ -146,7 +165,7 @@ impl MemoryAccount {
     pub(crate) fn hold_now(self: &Arc<Self>, bytes: usize) -> Result<Option<Held>, ApiError> {
         match self.take(bytes) {
             Ok(()) => Ok(Some(Held::of(self, bytes))),
-            Err(full) => Err(too_much(matches!(full, Full::All))),
+            Err(full) => Err(full.into()),
         }
     }
 
@@ -172,7 +191,7 @@ impl MemoryAccount {
                 Ok(()) => return,
                 Err(Full::All) => sleep(ROOM_CHECK_EVERY).await,
                 // Something is held then, and whoever gives it back calls.
-                Err(Full::Own) => less.await,
+                Err(Full::Own | Full::Headings) => less.await,
             }
         }
     }
@@ -221,13 +240,8 @@ impl MemoryAccount {
 
 impl Held {
     fn of(account: &Arc<MemoryAccount>, bytes: usize) -> Self {
-        Self { account: account.clone(), bytes, shared: None, portion: None }
-    }
-
-    /// It is for what a request was asked with.
-    pub(crate) fn for_heading(mut self) -> Self {
-        self.portion = Some(Portion::of(&self.account.headings, self.bytes));
-        self
+        let account = account.clone();
+        Self { account, bytes, shared: None, portion: None, is_heading: false }
     }
 
     /// It is for bodies that are on their way.
@@ -251,8 +265,7 @@ impl Held {
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
         let more = bytes.saturating_sub(self.bytes);
         if more != 0 {
-            let full = |full| too_much(matches!(full, Full::All));
-            self.account.take(more).map_err(full)?;
+            self.account.take(more)?;
             self.bytes += more;
         }
         Ok(())
@@ -284,11 +297,19 @@ impl Held {
     pub(crate) fn shrink(&mut self, bytes: usize) {
         let more = self.bytes.saturating_sub(bytes);
         self.bytes -= more;
+        if let Some(portion) = &mut self.portion {
+            portion.shrink(more);
+        }
         self.give_back(more);
     }
 
     fn give_back(&self, bytes: usize) {
         let account = &self.account;
+        if self.is_heading {
+            // Nobody waits for room there.
+            account.headings.fetch_sub(bytes, Ordering::SeqCst);
+            return account.all.give_back(bytes);
+        }
         account.held.fetch_sub(bytes, Ordering::SeqCst);
         if self.shared.is_none() {
             account.all.give_back(bytes);
@@ -333,17 +354,6 @@ impl Drop for InQueue<'_> {
     }
 }
 
-fn too_much(of_all: bool) -> ApiError {
-    let text = if of_all {
-        "the hub holds as much for its clients as it has memory for: ask again"
-    } else {
-        "this connection asks for more at a time than it reads: read the answers, or ask for less at once"
-    };
-    let mut error = ApiError::new(429, "TooManyRequests", text.to_owned());
-    error.details = Some(Box::new(Details { retry_after_seconds: Some(5), ..Details::default() }));
-    error
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicBool;
@@ -364,7 +374,7 @@ mod tests {
     async fn what_a_connection_holds_is_bounded_and_comes_back() {
         let account = account();
         let mut most = at_once(&account, 100 << 20).unwrap();
-        let heading = account.hold_now(CONNECTION_BODY_BYTES_MAX - REQUEST_BYTES_MAX).unwrap();
+        let window = account.hold_now(WINDOW_BYTES_MAX).unwrap();
         assert!(account.hold(0).await.unwrap().is_none(), "nothing needs nothing");
         let refused = account.hold(1).await.err().unwrap();
         assert_eq!((refused.code, refused.reason), (429, "TooManyRequests"));
@@ -372,9 +382,25 @@ mod tests {
         assert!(account.has_room(), "for pieces there is always some");
         most.shrink(REQUEST_BYTES_MAX - 1);
         let rest = at_once(&account, 1).expect("at once");
-        drop((most, rest, heading));
+        drop((most, rest, window));
         assert!(at_once(&account, CONNECTION_BODY_BYTES_MAX).is_some());
         assert_eq!((account.held(), account.all.held()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_watches_were_asked_with_leaves_requests_their_room() {
+        let account = account();
+        let watches: Vec<_> = (0..800).map(|_| account.hold_heading(17_400)).collect();
+        assert!(watches.iter().all(Result::is_ok));
+        assert!(at_once(&account, CONNECTION_BODY_BYTES_MAX / 2).is_some());
+        // There is a bound to them as well, which is told by its name.
+        let more: Vec<_> = (0..800).map(|_| account.hold_heading(17_400)).collect();
+        let refused = more.into_iter().find_map(Result::err).unwrap();
+        assert_eq!(refused.code, 429);
+        assert!(refused.message.contains("headers"), "{refused}");
+        drop(watches);
+        assert!(account.hold_heading(17_400).is_ok());
+        assert_eq!((account.held(), account.headings(), account.all.held()), (0, 0, 0));
     }
 
     #[test]

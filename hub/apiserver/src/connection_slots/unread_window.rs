@@ -3,7 +3,8 @@
 //!
 //! Guarantees:
 //! - it is on its connection's account for as long as a body is there that may fill it, once for all of them
-//!   (`bodies_that_wait_are_on_the_account_once`), and as large as that connection has it
+//!   (`bodies_that_wait_are_on_the_account_once`), as far as those which are there may fill it
+//!   (`it_is_as_large_as_the_bodies_in_it`), and as large as that connection has it
 //!   (`strangers_who_send_nothing_leave_room_for_the_known`);
 //! - one body that waits leaves room in it for others
 //!   (`a_body_that_waits_for_a_seat_holds_up_no_other_level_of_its_connection`).
@@ -13,7 +14,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use http_body::Body;
 use parking_lot::Mutex;
 
-use crate::memory_account::{Held, MemoryAccount};
+use crate::memory_account::{Held, MemoryAccount, WINDOW_BYTES_MAX};
 use crate::piece::BRIEF_ANSWER_BYTES;
 
 /// How much comes before it is read.
@@ -29,6 +30,7 @@ pub(crate) struct WindowSizes {
 /// turn leave room for others, which may be of another priority.
 pub(crate) const OF_THE_KNOWN: WindowSizes =
     WindowSizes { body: 256 * 1024, connection: 1024 * 1024 };
+const _: () = assert!(OF_THE_KNOWN.connection as usize <= WINDOW_BYTES_MAX);
 /// For strangers: what they send is hardly ever read.
 pub(crate) const OF_STRANGERS: WindowSizes = WindowSizes { body: 64 * 1024, connection: 64 * 1024 };
 
@@ -37,11 +39,39 @@ pub(crate) const OF_STRANGERS: WindowSizes = WindowSizes { body: 64 * 1024, conn
 pub(crate) struct UnreadWindow {
     /// As the connection was opened with, whoever shows to be at its other end later.
     sizes: OnceLock<WindowSizes>,
-    held: Mutex<Weak<Mutex<Held>>>,
+    bodies: Mutex<Weak<Mutex<Bodies>>>,
+}
+
+/// What is held for the bodies that are in it.
+struct Bodies {
+    held: Held,
+    /// All that they may keep in it, each alone.
+    bytes: usize,
+    /// All that fits in it.
+    most: usize,
+}
+
+impl Bodies {
+    fn account(&mut self) {
+        let bytes = self.bytes.min(self.most);
+        self.held.grow_to(bytes);
+        self.held.shrink(bytes);
+    }
 }
 
 /// One body's part in it.
-pub(crate) type InWindow = Arc<Mutex<Held>>;
+pub(crate) struct InWindow {
+    bodies: Arc<Mutex<Bodies>>,
+    bytes: usize,
+}
+
+impl Drop for InWindow {
+    fn drop(&mut self) {
+        let mut bodies = self.bodies.lock();
+        bodies.bytes -= self.bytes;
+        bodies.account();
+    }
+}
 
 impl UnreadWindow {
     /// The connection is opened with these.
@@ -59,17 +89,18 @@ impl UnreadWindow {
         if body.is_end_stream() || bytes <= BRIEF_ANSWER_BYTES {
             return None;
         }
-        let mut held = self.held.lock();
-        if let Some(all) = held.upgrade() {
-            let mut all_held = all.lock();
-            let more = (connection as usize).min(all_held.bytes() + bytes);
-            all_held.grow_to(more);
-            drop(all_held);
-            return Some(all);
-        }
-        let first = Arc::new(Mutex::new(account.piece(bytes).for_bodies()));
-        *held = Arc::downgrade(&first);
-        Some(first)
+        let mut there = self.bodies.lock();
+        let bodies = there.upgrade().unwrap_or_else(|| {
+            let (held, most) = (account.piece(0).for_bodies(), connection as usize);
+            let first = Arc::new(Mutex::new(Bodies { held, bytes: 0, most }));
+            *there = Arc::downgrade(&first);
+            first
+        });
+        let mut all = bodies.lock();
+        all.bytes += bytes;
+        all.account();
+        drop(all);
+        Some(InWindow { bodies, bytes })
     }
 }
 
@@ -96,13 +127,28 @@ mod tests {
         let many: Vec<_> = (0..1_000).map(|_| comes(100_000)).collect();
         assert_eq!((account.held(), account.is_coming()), (1 << 20, 1 << 20));
         drop((first, many));
-        assert_eq!(account.held(), 1 << 20, "one may fill it yet");
+        assert_eq!(account.held(), 100_000, "one may fill it yet");
         drop(second);
         assert_eq!((account.held(), account.is_coming()), (0, 0));
         let all = account.hold_now(12 << 20).unwrap();
         let more = comes(100_000);
         assert_eq!(account.held(), (12 << 20) + 100_000, "nobody is refused for it");
         drop((all, more));
+    }
+
+    #[test]
+    fn it_is_as_large_as_the_bodies_in_it() {
+        let (window, account) = (UnreadWindow::default(), MemoryAccount::new(Arc::default()));
+        window.opens(OF_THE_KNOWN);
+        let comes = |bytes: usize| window.hold(&account, &Full::new(Bytes::from(vec![7; bytes])));
+        let mut bodies: Vec<_> = (0..5).map(|_| comes(300_000)).collect();
+        assert_eq!((account.held(), account.is_coming()), (1 << 20, 1 << 20));
+        bodies.truncate(1);
+        assert_eq!((account.held(), account.is_coming()), (256 << 10, 256 << 10));
+        bodies.push(comes(100_000));
+        assert_eq!(account.held(), (256 << 10) + 100_000);
+        drop(bodies);
+        assert_eq!((account.held(), account.is_coming()), (0, 0));
     }
 
     #[test]

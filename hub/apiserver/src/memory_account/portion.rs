@@ -20,6 +20,13 @@ impl Portion {
         self.all.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
     }
+
+    /// So many less.
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        let less = bytes.min(self.bytes);
+        self.all.fetch_sub(less, Ordering::Relaxed);
+        self.bytes -= less;
+    }
 }
 
 impl Drop for Portion {
