@@ -16,6 +16,7 @@
 //!   `what_nobody_measured_is_not_found`);
 //! - for one pod no other device is asked than its own (`a_pod_s_own_device_alone_is_asked`).
 
+mod doubtful;
 mod sample;
 mod samples;
 

@@ -19,7 +19,8 @@
 //!   (`two_answers_make_a_window`), and on a slow link the window is longer (`a_slow_link_has_a_longer_window`);
 //! - a device that does not answer is not asked again at once, and holds up nobody else
 //!   (`who_does_not_answer_is_left_alone`), however many of them there are, once they have been asked
-//!   (`many_who_do_not_answer_hold_up_nobody_else`); one that is busy is asked until it answers
+//!   (`many_who_do_not_answer_hold_up_nobody_else`), one among them neither that answers again
+//!   (`one_that_failed_once_has_its_turn_among_those_who_never_answer`); one that is busy is asked until it answers
 //!   (`who_is_busy_is_asked_again`);
 //! - what one device said is nothing of the next one of its name (`a_later_device_of_a_name_is_another_one`);
 //! - what is kept of all devices has a bound, and goes with time
@@ -38,11 +39,13 @@ use freewheel_hub_objects::clock::Clock;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_link::names::ClusterName;
+use futures::future::Either;
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turn, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
 
+use super::doubtful::DoubtfulTurns;
 use super::sample::{Asked, Sample};
 
 /// How long an answer counts: as often as metrics-server asks.
@@ -83,7 +86,7 @@ pub(crate) struct Samples {
     clock: Arc<dyn Clock>,
     turns: Semaphore,
     /// Of those who were asked in vain last.
-    doubtful_turns: Semaphore,
+    doubtful_turns: Arc<DoubtfulTurns>,
     devices: Mutex<Devices>,
     kept: Arc<AtomicUsize>,
 }
@@ -140,7 +143,8 @@ impl Samples {
     /// Of the devices that are reached by these.
     pub(crate) fn new(streams: Arc<dyn SpokeStreams>, clock: Arc<dyn Clock>) -> Self {
         let devices = Devices { all: HashMap::new(), swept: Instant::now() };
-        let [turns, doubtful_turns] = [ASKED_MAX, DOUBTFUL_ASKED_MAX].map(Semaphore::new);
+        let turns = Semaphore::new(ASKED_MAX);
+        let doubtful_turns = DoubtfulTurns::of(DOUBTFUL_ASKED_MAX);
         let (devices, kept) = (Mutex::new(devices), Arc::default());
         Self { streams, clock, turns, doubtful_turns, devices, kept }
     }
@@ -194,9 +198,12 @@ impl Samples {
         before: Option<&Sample>,
     ) -> Result<Arc<Sample>, ApiError> {
         let (was_doubtful, mut left) = (known.doubtful, ANSWER_MAX);
-        let turns = if was_doubtful { &self.doubtful_turns } else { &self.turns };
         loop {
-            let turn = turns.acquire().await.map_err(ApiError::internal)?;
+            let turn = if was_doubtful {
+                Either::Right(self.doubtful_turns.turn(known.failed).await)
+            } else {
+                Either::Left(self.turns.acquire().await.map_err(ApiError::internal)?)
+            };
             let began = Instant::now();
             // Until there is an answer: whoever asks may go away before.
             known.doubtful = true;

@@ -186,6 +186,30 @@ async fn who_does_not_answer_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_failed_once_has_its_turn_among_those_who_never_answer() {
+    let (devices, samples) =
+        made(Devices { slow: Duration::from_millis(50), ..Devices::default() });
+    let mut all: Vec<_> = (0..17).map(|at| named(&format!("silent-{at:02}"))).collect();
+    // It fails once.
+    let last = named("zz");
+    devices.busy.store(1_000, Ordering::SeqCst);
+    assert!(samples.newest(&last).await.is_none());
+    devices.busy.store(0, Ordering::SeqCst);
+    // As a list asks, in the order of names and not for long.
+    let silent = futures::future::join_all(all.iter().map(|one| samples.newest(one)));
+    assert!(timeout(secs(10), silent).await.is_ok());
+    all.push(last);
+    let mut found = 0;
+    for _ in 0..3 {
+        advance(FRESH).await;
+        let asked = all.iter().map(|one| timeout(secs(10), samples.newest(one)));
+        let answers = futures::future::join_all(asked).await;
+        found += answers.into_iter().flatten().flatten().count();
+    }
+    assert_ne!(found, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_who_do_not_answer_hold_up_nobody_else() {
     let (devices, samples) = made(Devices::default());
     let (all, pi) = ((0..200).map(|at| named(&format!("silent-{at}"))), named("pi-7"));
