@@ -6,6 +6,8 @@
 //! - a file that somebody has moved or removed is made anew when it would be put aside
 //!   (`a_file_that_somebody_moved_away_is_made_anew`), and where none can be made, the old one goes on until one can
 //!   (`where_no_file_can_be_made_the_old_one_goes_on`);
+//! - one that somebody emptied, as logrotate does with `copytruncate`, goes on where its end is now
+//!   (`a_file_that_somebody_emptied_is_as_long_as_it_is`);
 //! - a device is never put aside (`a_device_is_never_put_aside`);
 //! - a pipe is refused at once (`a_pipe_is_refused_and_not_waited_for`).
 
@@ -90,6 +92,10 @@ impl LogFile {
 impl OneFile {
     fn write(&mut self, lines: &[u8], now: Timestamp) -> io::Result<()> {
         let more = lines.len() as u64;
+        // Somebody may have emptied it: what it is cut back to is not to be longer than it was.
+        if let Ok(found) = self.file.metadata() {
+            self.bytes = found.len();
+        }
         if self.is_regular && self.bytes != 0 && self.options.bytes_max < self.bytes + more {
             let next = self.next(now, open);
             if let (Err(error), false) = (&next, self.is_stuck) {
@@ -261,6 +267,20 @@ mod tests {
         log.write(&line, Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), line);
         assert_eq!(names(folder.path()), ["audit.log"]);
+    }
+
+    #[test]
+    fn a_file_that_somebody_emptied_is_as_long_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let mut log = LogFile::open(options(&path)).unwrap();
+        let line = [&[b'x'; 59][..], b"\n"].concat();
+        log.write(&line, Timestamp::UNIX_EPOCH).unwrap();
+        // As logrotate does with `copytruncate`.
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        log.write(&line, Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(names(folder.path()), ["audit.log"], "it is no large one");
+        assert_eq!(std::fs::read(&path).unwrap(), line);
     }
 
     #[test]
