@@ -195,6 +195,7 @@ impl Call {
             expect: self.tenant.expect(),
             options: self.query.options(),
             notes: Some(self.notes.clone()),
+            ..WriteOptions::default()
         })
     }
 
