@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use freewheel_hub_schema::quantity::Quantity;
 use freewheel_link::digest::Digest;
 use freewheel_link::profile::Profile;
 
@@ -98,6 +99,9 @@ pub struct ServeOptions {
     /// [default: Secrets and keys of tokens, with those of DIR/pki/sealing.keys]
     #[arg(long)]
     pub encryption_provider_config: Option<PathBuf>,
+    /// Most bytes that the cluster of a spoke may have in the store, such as 500Mi
+    #[arg(long, default_value = "1Gi", value_parser = quota)]
+    pub cluster_quota_bytes: u64,
     /// What is told to the audit log
     #[command(flatten)]
     pub audit: AuditOptions,
@@ -266,6 +270,19 @@ pub struct PushOptions {
     pub kubeconfig: Option<PathBuf>,
 }
 
+/// What a cluster has from the start, and an object of the largest size, fit in.
+const CLUSTER_QUOTA_BYTES_MIN: i64 = 4 << 20;
+
+/// `1Gi`, `500M`, `1073741824`.
+fn quota(text: &str) -> Result<u64, String> {
+    let amount: Quantity = text.parse().map_err(|_| format!("{text:?} is no amount as 500Mi"))?;
+    let bytes = amount.value();
+    if bytes < CLUSTER_QUOTA_BYTES_MIN {
+        return Err(format!("a cluster needs {} MiB at least", CLUSTER_QUOTA_BYTES_MIN >> 20));
+    }
+    u64::try_from(bytes).map_err(|error| error.to_string())
+}
+
 /// `90s`, `30m`, `24h`, `7d`.
 fn duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("{text:?} is no duration such as 90s, 30m, 24h or 7d");
@@ -304,6 +321,15 @@ mod tests {
         assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
         for bad in ["", "h", "24", "-1h", "0s", "1w", "99999999999999999999h", "1é"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn quotas() {
+        assert_eq!(quota("1Gi"), Ok(1 << 30));
+        assert_eq!(quota("5000000"), Ok(5_000_000));
+        for bad in ["", "much", "0", "-1Gi", "1Mi"] {
+            assert!(quota(bad).is_err(), "{bad}");
         }
     }
 }

@@ -7,6 +7,7 @@
 mod admission_webhooks;
 mod announce;
 mod certificates;
+mod cluster_quota;
 mod data_dir;
 mod disk;
 mod disk_reserve;
@@ -56,6 +57,7 @@ use self::certificates::Certificates;
 use crate::cli::ServeOptions;
 use crate::kubeconfig;
 use admission_webhooks::AdmissionWebhooks;
+use cluster_quota::ClusterQuota;
 use data_dir::DataDir;
 use disk::{Disk, WatchedStore};
 use disk_reserve::DiskReserve;
@@ -178,7 +180,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let files = files::read(&options, issuer, webhooks.clone())?;
     let (access, store) = Access::over(Arc::new(watched), files);
     let reserve = Arc::new(DiskReserve::of(disk.clone()));
-    let objects = access.guard(Objects::new(store)).admitting(reserve);
+    let quota = Arc::new(ClusterQuota::of(options.cluster_quota_bytes));
+    let objects = access.guard(Objects::new(store)).admitting(reserve).admitting(quota);
     definitions::serve_established(&objects);
     let audit = files::audit(&options.audit)?;
     let hub = Hub { objects, access, webhooks, audit, disk, pki, modules, fleet_root, names };
@@ -231,7 +234,7 @@ impl Hub {
         let endpoint = Endpoint::hub(Socket::Bind(options.link), gateway.tls(clock)?)
             .map_err(listening("the link to the spokes (UDP)", "--link", options.link))?;
         let (tls, served) = self.tls()?;
-        let metrics = self.metrics(&gateway, &options.data);
+        let metrics = self.metrics(&gateway, options);
         let server = Server {
             objects: self.objects.clone(),
             access: self.access.clone(),
@@ -329,10 +332,11 @@ impl Hub {
         gateway
     }
 
-    fn metrics(&self, gateway: &Gateway, data: &Path) -> Metrics {
+    fn metrics(&self, gateway: &Gateway, options: &ServeOptions) -> Metrics {
         let metrics = Metrics::default();
         gateway.show(&metrics);
-        store_metrics::show(&metrics, &self.objects, &self.disk.commits, data);
+        store_metrics::show(&metrics, &self.objects, &self.disk.commits, &options.data);
+        store_metrics::show_clusters(&metrics, &self.objects, options.cluster_quota_bytes);
         process::show(&metrics);
         metrics
     }

@@ -11,7 +11,7 @@ use crate::hub::{self, Hub, deployment, get, is_rolled_out, kind, list};
 use freewheel_hub_objects::{ObjectRef, Propagation, WriteOptions};
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::memory::MemoryStore;
-use freewheel_hub_store::{Layer, Revision, Scope, Snapshot, Store, Stored};
+use freewheel_hub_store::{Layer, Revision, Scope, Snapshot, Store, Stored, StoredBytes};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -44,6 +44,10 @@ impl Snapshot for Walked {
             self.walked.fetch_add(1, Ordering::Relaxed);
         };
         Box::new(self.snapshot.range(scope, after).inspect(count))
+    }
+
+    fn stored_bytes(&self) -> StoredBytes {
+        self.snapshot.stored_bytes()
     }
 }
 

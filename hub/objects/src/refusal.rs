@@ -4,6 +4,7 @@ use freewheel_hub_schema::error::{ApiError, Details, FieldError};
 
 use super::{OVERTAKEN, ObjectRef};
 use freewheel_hub_store::CommitError;
+use freewheel_link::names::ClusterName;
 
 const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
@@ -115,11 +116,25 @@ fn of_commit(error: &CommitError, target: &ObjectRef) -> ApiError {
         CommitError::TooLarge(why) => {
             ApiError::new(413, "RequestEntityTooLarge", format!("Request entity too large: {why}"))
         }
+        CommitError::ClusterFull { cluster, held, most, .. } => full(target, cluster, *held, *most),
         CommitError::Malformed(_) => ApiError::internal(error),
         CommitError::Busy => unavailable("as many writes wait for its disk as may wait; try again"),
         CommitError::Unavailable(why) => unavailable(why),
         CommitError::Stopped => unavailable("its writer has stopped"),
     }
+}
+
+/// 507, as for a full disk. Of a full etcd kube-apiserver answers 500 without a reason, which no client can tell from a
+/// mistake of the server's.
+fn full(target: &ObjectRef, cluster: &ClusterName, held: u64, most: u64) -> ApiError {
+    let text = format!(
+        "{} {:?} is not written: cluster {:?} has {held} bytes stored of {most} that it may have: delete something, or \
+         have its quota raised (--cluster-quota-bytes of the hub)",
+        target.kind.plural(),
+        target.name,
+        cluster.as_str(),
+    );
+    ApiError::new(507, "InsufficientStorage", text)
 }
 
 fn unavailable(why: &str) -> ApiError {

@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! - objects are counted when somebody looks, by kinds that are built in: kinds of clusters' own are their owners'
-//!   names (`objects_are_counted_by_kinds_that_are_built_in`).
+//!   names (`objects_are_counted_by_kinds_that_are_built_in`);
+//! - of clusters those are shown that have most: a fleet has too many to show (`the_largest_clusters_are_shown`).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,12 +19,16 @@ use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_store::{CommitError, Scope, Snapshot};
 use freewheel_link::names::ClusterName;
 
+/// Of so many clusters their bytes are shown.
+const CLUSTERS_SHOWN_MAX: usize = 20;
+
 /// Transactions.
 #[derive(Debug)]
 pub struct CommitMetrics {
     ok: Counter,
     conflict: Counter,
     too_large: Counter,
+    cluster_full: Counter,
     malformed: Counter,
     busy: Counter,
     unavailable: Counter,
@@ -33,10 +38,10 @@ pub struct CommitMetrics {
 impl Default for CommitMetrics {
     fn default() -> Self {
         let none = Counter::default;
-        let (ok, conflict, too_large) = (none(), none(), none());
+        let (ok, conflict, too_large, cluster_full) = (none(), none(), none(), none());
         let (malformed, busy, unavailable) = (none(), none(), none());
         let time = Arc::new(DurationHistogram::new(QUICK_SECONDS_BUCKETS));
-        Self { ok, conflict, too_large, malformed, busy, unavailable, time }
+        Self { ok, conflict, too_large, cluster_full, malformed, busy, unavailable, time }
     }
 }
 
@@ -47,6 +52,7 @@ impl CommitMetrics {
             Ok(_) => &self.ok,
             Err(CommitError::Unmet { .. }) => &self.conflict,
             Err(CommitError::TooLarge(_)) => &self.too_large,
+            Err(CommitError::ClusterFull { .. }) => &self.cluster_full,
             Err(CommitError::Malformed(_)) => &self.malformed,
             Err(CommitError::Busy) => &self.busy,
             Err(CommitError::Unavailable(_) | CommitError::Stopped) => &self.unavailable,
@@ -62,6 +68,7 @@ impl CommitMetrics {
             ("ok", &self.ok),
             ("conflict", &self.conflict),
             ("too_large", &self.too_large),
+            ("cluster_full", &self.cluster_full),
             ("malformed", &self.malformed),
             ("busy", &self.busy),
             ("unavailable", &self.unavailable),
@@ -98,6 +105,25 @@ pub fn show(metrics: &Metrics, objects: &Objects, commits: &Arc<CommitMetrics>, 
     let named = ("apiserver_storage_objects", "Objects in the store, of all clusters");
     let at = objects.store().clone();
     metrics.show(MetricFamily::new(named, MetricKind::Gauge, move || count(&*at.snapshot())));
+}
+
+/// Shows how much clusters have of what they may have.
+pub fn show_clusters(metrics: &Metrics, objects: &Objects, quota: u64) {
+    let help = "Bytes that a cluster has in the store, of those that have most";
+    let named = ("freewheel_store_cluster_bytes", help);
+    let at = objects.store().clone();
+    metrics.show(MetricFamily::new(named, MetricKind::Gauge, move || largest(&*at.snapshot())));
+    let help = "Most bytes that a cluster of a spoke may have in the store";
+    let named = ("freewheel_store_cluster_quota_bytes", help);
+    metrics.show(MetricFamily::one(named, MetricKind::Gauge, move || Some(Value::Whole(quota))));
+}
+
+fn largest(snapshot: &dyn Snapshot) -> Vec<Sample> {
+    let bytes = snapshot.stored_bytes();
+    let mut all: Vec<_> = bytes.clusters().collect();
+    all.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    let shown = all.into_iter().take(CLUSTERS_SHOWN_MAX);
+    shown.map(|(name, bytes)| labelled(("cluster", name.as_str()), Value::Whole(bytes))).collect()
 }
 
 fn count(snapshot: &dyn Snapshot) -> Vec<Sample> {
@@ -147,5 +173,21 @@ mod tests {
             (of("pods"), of("deployments.apps"), of("madeups.made.up")),
             (Some(2), Some(0), None)
         );
+    }
+
+    #[tokio::test]
+    async fn the_largest_clusters_are_shown() {
+        let store = MemoryStore::new();
+        for number in 0..2 * CLUSTERS_SHOWN_MAX {
+            let cluster = ClusterName::try_from(format!("pi-{number:02}").as_str()).unwrap();
+            let key = Key::new(&Resource::new("", "pods"), &cluster, "default", "a");
+            let body = "x".repeat(100 * number).into();
+            let object = Object { header: Header::default(), body };
+            let operations = vec![Operation::Put(key, object)];
+            store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+        }
+        let shown = largest(&*store.snapshot());
+        let names: Vec<_> = shown.iter().map(|sample| sample.labels[0].1.as_str()).collect();
+        assert_eq!((names.len(), names[0], names[19]), (20, "pi-39", "pi-20"));
     }
 }

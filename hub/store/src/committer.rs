@@ -361,7 +361,11 @@ impl Shared {
                 let same = durable.find(&found.key).is_some_and(|now| Arc::ptr_eq(now, found));
                 if same { Ok(answer) } else { Err(answer) }
             }
-            Err(CommitError::Unmet { found: None, .. } | CommitError::Malformed(_)) => Err(answer),
+            Err(
+                CommitError::Unmet { found: None, .. }
+                | CommitError::ClusterFull { .. }
+                | CommitError::Malformed(_),
+            ) => Err(answer),
             Ok(committed) => {
                 let old = |stored: &Option<Arc<crate::Stored>>| {
                     stored.as_ref().is_some_and(|stored| stored.revision <= durable.revision)

@@ -3,6 +3,7 @@
 //! ```text
 //! txn       what a transaction does to a state: expectations, limits, events
 //! counter   numbers that many add to at once
+//! stored_bytes  how many bytes each cluster has; room: what it may have
 //! store_state  the persistent ordered map of one moment, O(1) to keep
 //! history   recent events, shared by all watchers; each is called by its waker
 //! watch_cache  what readers see: the newest durable state and the history
@@ -31,8 +32,10 @@ mod history;
 mod layer;
 pub mod memory;
 pub mod redb;
+mod room;
 mod sealer;
 mod store_state;
+mod stored_bytes;
 mod txn;
 mod waker;
 mod watch_cache;
@@ -40,6 +43,7 @@ mod watch_cache;
 pub use history::Limits;
 pub use layer::Layer;
 pub use sealer::{Resealed, SealError, Sealer, Unsealed};
+pub use stored_bytes::StoredBytes;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -47,6 +51,7 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use freewheel_hub_schema::namespace::NamespaceName;
 use freewheel_hub_schema::object::{Key, Object, Resource};
+use freewheel_link::names::ClusterName;
 use futures::future::{self, BoxFuture, Either, Ready};
 
 /// The state after a transaction that changed something. Later ones are larger, and nothing else follows from the
@@ -129,6 +134,9 @@ pub enum Expect {
     Created(Key, Revision),
     /// The counter under the key is at most this, what the transaction adds to it included.
     AtMost(Key, u64),
+    /// The cluster of the key has at most so many bytes stored, or the transaction gives it no more than it had; else
+    /// the answer is [`CommitError::ClusterFull`].
+    ClusterAtMost(Key, u64),
 }
 
 impl Expect {
@@ -140,7 +148,8 @@ impl Expect {
             | Self::Present(key)
             | Self::Revision(key, _)
             | Self::Created(key, _)
-            | Self::AtMost(key, _) => key,
+            | Self::AtMost(key, _)
+            | Self::ClusterAtMost(key, _) => key,
         }
     }
 
@@ -207,6 +216,18 @@ pub enum CommitError {
     /// Too many expectations, operations or bytes.
     #[error("{0}")]
     TooLarge(String),
+    /// The cluster would have more bytes stored than it may ([`Expect::ClusterAtMost`]).
+    #[error("cluster {cluster} has {held} bytes stored, and {more} more are beyond its {most}")]
+    ClusterFull {
+        /// Which.
+        cluster: ClusterName,
+        /// What it has.
+        held: u64,
+        /// What would come to it.
+        more: u64,
+        /// What it may have.
+        most: u64,
+    },
     /// No transaction can do this: a key twice, or a counter that is none. A mistake of whoever wrote it.
     #[error("a transaction that makes no sense: {0}")]
     Malformed(String),
@@ -247,7 +268,7 @@ pub struct Scope {
     /// The resource.
     pub resource: Resource,
     /// One cluster, or all.
-    pub cluster: Option<freewheel_link::names::ClusterName>,
+    pub cluster: Option<ClusterName>,
     /// One namespace, or all; only with a cluster.
     pub namespace: Option<NamespaceName>,
 }
@@ -268,6 +289,8 @@ pub trait Snapshot: Send + Sync {
     fn counter(&self, key: &Key) -> u64 {
         self.get(key).and_then(|stored| counter::read(&stored.object)).unwrap_or_default()
     }
+    /// How many bytes each cluster has.
+    fn stored_bytes(&self) -> StoredBytes;
     /// How many objects are in the scope.
     fn count(&self, scope: &Scope) -> usize {
         self.range(scope, None).count()

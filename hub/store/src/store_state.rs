@@ -1,7 +1,7 @@
 //! Everything that is stored at one revision: a persistent map, so that keeping a state is O(1).
 //!
 //! Per resource one ordered set of the stored objects themselves, which know their keys: nodes hold
-//! one pointer per object, and copying a path never copies a key.
+//! one pointer per object, and copying a path never copies a key. Beside them is what each cluster has in bytes.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use freewheel_hub_schema::object::{Key, Resource};
 use imbl::{OrdMap, OrdSet};
 
+use crate::stored_bytes::{StoredBytes, bytes_of};
 use crate::{Event, Revision, Scope, Snapshot, Stored};
 
 /// The objects of one resource in key order.
@@ -50,19 +51,26 @@ impl Ord for Entry {
 pub(crate) struct StoreState {
     pub(crate) revision: Revision,
     tables: OrdMap<Resource, Table>,
+    bytes: StoredBytes,
 }
 
 impl StoreState {
+    /// How many bytes each cluster has.
+    pub(crate) fn bytes(&self) -> &StoredBytes {
+        &self.bytes
+    }
+
     /// What is under the key.
     pub(crate) fn find(&self, key: &Key) -> Option<&Arc<Stored>> {
         self.tables.get(&key.resource)?.get(key).map(|entry| &entry.0)
     }
 
-    /// The same with one resource only.
+    /// The same with one resource only, and nobody's bytes.
     pub(crate) fn only(&self, resource: &Resource) -> Self {
         let tables = self.tables.get_key_value(resource);
         let tables = tables.map(|(name, table)| (name.clone(), table.clone()));
-        Self { revision: self.revision, tables: tables.into_iter().collect() }
+        let tables = tables.into_iter().collect();
+        Self { revision: self.revision, tables, bytes: StoredBytes::default() }
     }
 
     /// How many objects there are.
@@ -72,12 +80,19 @@ impl StoreState {
 
     /// Puts it there; answers what was there.
     pub(crate) fn insert(&mut self, stored: Arc<Stored>) -> Option<Arc<Stored>> {
-        if let Some(table) = self.tables.get_mut(&stored.key.resource) {
-            return table.insert(Entry(stored)).map(|entry| entry.0);
-        }
-        let resource = stored.key.resource.clone();
-        self.tables.insert(resource, Table::unit(Entry(stored)));
-        None
+        let come = bytes_of(&stored.key, &stored.object);
+        let cluster = stored.key.cluster.clone();
+        let before = match self.tables.get_mut(&stored.key.resource) {
+            Some(table) => table.insert(Entry(stored)).map(|entry| entry.0),
+            None => {
+                let resource = stored.key.resource.clone();
+                self.tables.insert(resource, Table::unit(Entry(stored)));
+                None
+            }
+        };
+        let go = before.as_ref().map_or(0, |before| bytes_of(&before.key, &before.object));
+        self.bytes.change(&cluster, come, go);
+        before
     }
 
     /// Takes it away; answers what was there.
@@ -86,6 +101,9 @@ impl StoreState {
         let gone = table.remove(key).map(|entry| entry.0);
         if table.is_empty() {
             self.tables.remove(&key.resource);
+        }
+        if let Some(gone) = &gone {
+            self.bytes.change(&key.cluster, 0, bytes_of(key, &gone.object));
         }
         gone
     }
@@ -138,6 +156,10 @@ impl Snapshot for StoreState {
         Box::new(
             rest.take_while(move |entry| scope.contains(&entry.0.key)).map(|e| Arc::clone(&e.0)),
         )
+    }
+
+    fn stored_bytes(&self) -> StoredBytes {
+        self.bytes.clone()
     }
 
     fn count(&self, scope: &Scope) -> usize {

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use freewheel_hub_schema::object::{Header, Key, Object, Owner};
+use freewheel_hub_schema::object::{Key, Object};
 
-use crate::counter;
 use crate::store_state::StoreState;
+use crate::stored_bytes::{bytes_of_key, texts_of};
 use crate::{CommitError, DELETION_EXTRA_BYTES, Event, Expect, MAX_OBJECT_BYTES, MAX_OPERATIONS};
 use crate::{MAX_REQUEST_BYTES, Operation, Revision, Stored, Txn};
+use crate::{counter, room};
 
 /// Longest key in bytes: four parts of at most 253 characters and change.
 const MAX_KEY_BYTES: usize = 2_048;
@@ -128,7 +129,7 @@ fn check_object(key: &Key, object: &Object) -> Result<(), CommitError> {
 fn check_key(key: &Key) -> Result<(), CommitError> {
     let parts = [key.resource.as_str(), key.cluster.as_str(), &key.namespace, &key.name];
     // Zero bytes end the parts of a key on disk.
-    if MAX_KEY_BYTES < bytes_of(key) || parts.iter().any(|part| part.contains('\0')) {
+    if MAX_KEY_BYTES < bytes_of_key(key) || parts.iter().any(|part| part.contains('\0')) {
         return Err(CommitError::TooLarge(format!(
             "a key of {} is too long or has a zero byte",
             key.resource
@@ -137,32 +138,13 @@ fn check_key(key: &Key) -> Result<(), CommitError> {
     Ok(())
 }
 
-fn bytes_of(key: &Key) -> usize {
-    4 + key.resource.as_str().len()
-        + key.cluster.as_str().len()
-        + key.namespace.len()
-        + key.name.len()
-}
-
-/// What is read of an object and stored beside its body.
-fn texts_of(header: &Header) -> usize {
-    let pairs = header.labels.iter().chain(&header.fields);
-    let owner = |owner: &Owner| {
-        owner.api_version.len() + owner.kind.len() + owner.name.len() + owner.uid.len()
-    };
-    header.uid.len()
-        + pairs.map(|(name, value)| name.len() + value.len()).sum::<usize>()
-        + header.owners.iter().map(owner).sum::<usize>()
-        + header.finalizers.iter().map(String::len).sum::<usize>()
-}
-
 fn check_bytes(txn: &Txn) -> Result<(), CommitError> {
     let keys = txn.expect.iter().map(Expect::key).chain(txn.operations.iter().map(Operation::key));
     let values = txn.operations.iter().map(|operation| match operation {
         Operation::Put(_, object) => object.body.len() + texts_of(&object.header),
         Operation::Delete(_) | Operation::Add(..) => 0,
     });
-    let much: usize = keys.map(bytes_of).chain(values).sum();
+    let much: usize = keys.map(bytes_of_key).chain(values).sum();
     if MAX_REQUEST_BYTES < much {
         return Err(CommitError::TooLarge(format!(
             "a transaction has at most {MAX_REQUEST_BYTES} bytes, this one has {much}"
@@ -176,6 +158,10 @@ fn check_expectations(state: &StoreState, txn: &Txn) -> Result<(), CommitError> 
         let found = state.find(expected.key());
         let holds = match (expected, found) {
             (Expect::AtMost(key, most), _) => counter::fits(state, key, *most, &txn.operations)?,
+            (Expect::ClusterAtMost(key, most), _) => {
+                room::check(state, &key.cluster, *most, &txn.operations)?;
+                true
+            }
             (Expect::Absent(_), found) => found.is_none(),
             (_, None) => false,
             (Expect::Present(_), Some(_)) => true,

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod bytes;
 mod commits;
 mod counters;
 pub(crate) mod disk;
@@ -51,6 +52,9 @@ on_every_backend! {
     commits::of_many_writers_of_one_revision_one_wins,
     commits::concurrent_writers_each_get_a_revision,
     commits::created_stays_and_a_second_life_starts_anew,
+    bytes::bytes_are_those_of_what_is_there_after_a_restart,
+    bytes::a_cluster_has_so_many_bytes_at_most_against_a_crowd,
+    bytes::a_full_cluster_may_shrink_and_others_grow,
     counters::additions_at_once_all_count,
     counters::a_guard_holds_against_a_crowd,
     counters::a_counter_at_zero_leaves_nothing,

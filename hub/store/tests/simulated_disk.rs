@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::promises::disk::{Failing, Simulated};
-use crate::promises::kit::{self, all_pods, listed, put, read_until, remove, txn};
+use crate::promises::kit::{self, all_pods, listed, object, put, read_until, remove, txn};
 use crate::promises::toy::Toy;
 use freewheel_hub_store::redb::{Reads, RedbStore};
 use freewheel_hub_store::{CommitError, Limits, Operation, Store};
@@ -227,8 +227,14 @@ async fn what_a_failed_sync_lost_stays_lost() {
     assert_eq!(listed(&*store.snapshot(), &all_pods()), ["a=1", "b=3"]);
     let told = read_until(&mut watch, 2).await;
     assert_eq!(told.iter().map(kit::tell(1)).collect::<Vec<_>>(), ["1 >a=1", "2 >b=3"]);
+    let bytes = store.snapshot().stored_bytes();
     drop((store, watch));
-    assert_eq!(listed(&*open(&disk).snapshot(), &all_pods()), ["a=1", "b=3"]);
+    let again = open(&disk).snapshot();
+    assert_eq!(listed(&*again, &all_pods()), ["a=1", "b=3"]);
+    assert_eq!(bytes, again.stored_bytes(), "what was lost is nobody's");
+    let text = 4 + "pods".len() + "root".len() + "default".len() + 1 + "u".len();
+    let body = object("1").body.len();
+    assert_eq!(bytes.of(&kit::cluster("root")), 2 * (text + body) as u64);
 }
 
 /// A store whose secrets were sealed by one key and are to be by another.

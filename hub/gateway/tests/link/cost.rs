@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use freewheel_hub_schema::object::Resource;
+use freewheel_hub_store::StoredBytes;
 
 use crate::support::*;
 
@@ -45,6 +46,10 @@ impl Snapshot for Counted {
             self.walked.fetch_add(1, Ordering::Relaxed);
         };
         Box::new(self.inner.range(scope, after).inspect(count))
+    }
+
+    fn stored_bytes(&self) -> StoredBytes {
+        self.inner.stored_bytes()
     }
 }
 

@@ -23,6 +23,11 @@ pub(crate) trait Backend {
     fn fresh(&self) -> Arc<dyn Store> {
         self.open(Limits::default())
     }
+
+    /// What was there when the one before was closed, where anything is kept.
+    fn again(&self) -> Option<Arc<dyn Store>> {
+        None
+    }
 }
 
 pub(crate) struct Memory;
@@ -57,6 +62,10 @@ impl Redb {
 impl Backend for Redb {
     fn open(&self, limits: Limits) -> Arc<dyn Store> {
         Arc::new(RedbStore::open_on(FileDisk::new(self.0.path()), limits).unwrap())
+    }
+
+    fn again(&self) -> Option<Arc<dyn Store>> {
+        Some(self.fresh())
     }
 }
 
