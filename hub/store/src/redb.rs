@@ -6,6 +6,7 @@
 //! witness   which revision was acknowledged, beside the file
 //! trial     a disk that keeps its writes to itself
 //! check     reads a database through and through before anything is built upon it
+//! compaction  gives back to the disk what is free in the file, at a start
 //! progress  tells how far that has come
 //! patience  how long a disk that refused is left alone
 //! log       batches as redb transactions, and the way back after the disk failed
@@ -29,6 +30,7 @@
 //! - what was deleted is room again, before the file grows (`what_was_deleted_is_room_in_the_file`).
 
 mod check;
+mod compaction;
 mod disk;
 mod encoding;
 mod log;

@@ -1,5 +1,6 @@
 //! What a store promises: on every backend, after crashes, and of what lies on the disk.
 
+mod compaction;
 mod damage;
 mod format;
 mod kill;

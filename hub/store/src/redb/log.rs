@@ -19,6 +19,7 @@ use std::time::Instant;
 use redb::{Database, Durability, ReadableDatabase, StorageBackend, TableDefinition, TableError};
 
 use super::check::{self, Checked};
+use super::compaction;
 use super::disk::{Disk, Reads};
 use super::encoding::{encode_key, encode_value, sum_in, sum_of};
 use super::progress::CountingDisk;
@@ -105,7 +106,11 @@ impl<D: Disk> RedbLog<D> {
         }
         // Every page has just come from the disk.
         let backend = there(&mut disk, Reads::Remembered)?;
-        let database = open_on(backend)?;
+        let mut database = Some(open_on(backend)?);
+        let stored = state.bytes().clusters().map(|(_, bytes)| bytes).sum();
+        if compaction::is_due(bytes, stored) {
+            database = database.and_then(|database| compaction::run(database, &file, bytes));
+        }
         let spare = Arc::new(SparePages::of(disk.file()));
         let Meta { incarnation, revision, sum, .. } = meta;
         let (seconds, objects) = (began.elapsed().as_secs_f32(), state.len());
@@ -113,7 +118,7 @@ impl<D: Disk> RedbLog<D> {
         let mut log = Self {
             disk,
             sealer,
-            database: Some(database),
+            database,
             durable: revision,
             incarnation,
             sum,
