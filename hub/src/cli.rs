@@ -237,12 +237,14 @@ pub struct ImagesOptions {
 /// `hub rm`
 #[derive(Args)]
 pub struct RmOptions {
-    /// What
-    #[command(flatten)]
-    pub image: ImageOptions,
+    /// NAME:TAG, or NAME@DIGEST
+    pub name: String,
     /// Also what pods run, which then cannot start again
     #[arg(long)]
     pub force: bool,
+    /// Else $KUBECONFIG
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// `hub inspect`

@@ -13,6 +13,8 @@ use crate::client::{Client, ClientError};
 
 /// Names that are asked for at a time.
 const NAMES_PER_PAGE: usize = 500;
+/// Tags that an error names.
+const TAGS_SHOWN_MAX: usize = 20;
 
 /// Why nothing is shown or removed.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,16 @@ pub enum ImageError {
     /// Not there.
     #[error("there is no {0} in the hub's registry; `hub images` lists what there is")]
     None(String),
+    /// Of several one is to be named: nobody should lose `latest` who thought of another.
+    #[error(
+        "{name:?} says neither a tag nor a digest: give {name}:TAG, or {name}@DIGEST for an image with all its tags; {tags}"
+    )]
+    Which {
+        /// What was given.
+        name: String,
+        /// What there is.
+        tags: String,
+    },
     /// The hub.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -91,12 +103,16 @@ pub async fn inspect(options: ImageOptions) -> Result<(), ImageError> {
 /// Removes a tag, or with a digest all that it is called by.
 ///
 /// # Errors
-/// When there is none, or the hub refuses: somebody runs it.
-pub async fn remove(RmOptions { image: options, force }: RmOptions) -> Result<(), ImageError> {
-    let client = Client::new(options.kubeconfig.as_deref())?.at_root();
-    let (name, reference) = own(&options.name, &client)?;
+/// When there is none, when it is not said which, or the hub refuses: somebody runs it.
+pub async fn remove(options: RmOptions) -> Result<(), ImageError> {
+    let RmOptions { name: asked, force, kubeconfig } = options;
+    let client = Client::new(kubeconfig.as_deref())?.at_root();
+    let (name, reference) = own(&asked, &client)?;
+    if !names_one(&asked) {
+        return Err(which(&client, asked, &name).await?);
+    }
     let found = find(&client, &name, &reference).await?;
-    let found = found.ok_or_else(|| ImageError::None(options.name.clone()))?;
+    let found = found.ok_or(ImageError::None(asked))?;
     let forced = if force { "?force=true" } else { "" };
     let path = format!("/v2/{name}/manifests/{reference}{forced}");
     let answer = client.send(Method::DELETE, &path, "application/json", Bytes::new()).await?;
@@ -111,6 +127,23 @@ pub async fn remove(RmOptions { image: options, force }: RmOptions) -> Result<()
         );
     }
     Ok(())
+}
+
+/// Whether a name that is a reference says its tag or digest: a colon before the last slash is a port's.
+fn names_one(reference: &str) -> bool {
+    reference.contains('@') || reference.rsplit('/').next().is_some_and(|last| last.contains(':'))
+}
+
+/// Asks for one of those that there are.
+async fn which(client: &Client, asked: String, name: &str) -> Result<ImageError, ClientError> {
+    let tags = names(client, &format!("/v2/{name}/tags/list"), "tags").await?;
+    if tags.is_empty() {
+        return Ok(ImageError::None(asked));
+    }
+    let shown = tags.iter().take(TAGS_SHOWN_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = tags.len().saturating_sub(TAGS_SHOWN_MAX);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    Ok(ImageError::Which { name: asked, tags: format!("its tags are {shown}{more}") })
 }
 
 /// Repository, and tag or digest.
@@ -191,5 +224,16 @@ mod tests {
     #[test]
     fn sizes_for_people() {
         assert_eq!([0, 9_999, 357_000, 18_400_000].map(size), ["0B", "9999B", "357kB", "18MB"]);
+    }
+
+    #[test]
+    fn a_name_says_which_one_by_its_tag_or_digest() {
+        for one in ["app:v1", "hub:6443/team/app:v1", "app@sha256:00", "hub:6443/app:v1@sha256:00"]
+        {
+            assert!(names_one(one), "{one}");
+        }
+        for several in ["app", "team/app", "hub:6443/app"] {
+            assert!(!names_one(several), "{several}");
+        }
     }
 }
