@@ -5,8 +5,7 @@
 //! renew      a new certificate for a key that has one
 //! duplicates  two devices with one identity
 //! token_bucket  how much one spoke may say
-//! client     certificates of people
-//! door       (here) handshakes, admission, which protocol
+//! (here)     the door: handshakes, admission, which protocol
 //! joins      how many devices join at a time     fair_eviction  who makes room, there and at handshakes
 //! tokens     what devices join with
 //! enrol, register, issue  a token and a key become a certificate, after two yeses
@@ -38,8 +37,8 @@
 //! Guarantees:
 //! - nobody has a session whose key the handshake has not proven, or whom the hub's owner does not let in
 //!   (`over_quic_a_device_joins_once_the_pinned_ca_is_right`, `a_certificate_speaks_for_its_own_cluster_only`);
-//! - strangers keep no device out, neither with handshakes nor with joins
-//!   (`handshakes_that_never_end_keep_no_device_out`, `strangers_keep_nobody_with_a_good_token_out`).
+//! - strangers keep no device out with handshakes (`handshakes_that_never_end_keep_no_device_out`), and with joins none
+//!   that has a good token for longer than a moment (`strangers_keep_nobody_with_a_good_token_out`).
 
 mod answers;
 mod bound_pods;

@@ -1,8 +1,8 @@
 //! What a spoke says, as objects: pod status, the end of a pod.
 //!
 //! Guarantees:
-//! - a report changes only objects of the spoke that sent it, pods bound to it by UID
-//!   (`a_spoke_reports_on_its_own_pods_and_on_nobody_elses`);
+//! - a report changes only objects of the spoke that sent it, its Nodes and pods bound to it by UID
+//!   (`a_spoke_reports_on_its_own_pods_and_on_nobody_elses`), and makes Events;
 //! - a pod has an address of its device's own ranges, whatever the device says
 //!   (`a_device_gives_its_pods_no_address_but_its_own`);
 //! - a report that the store has no room for is told at its pod
@@ -30,8 +30,8 @@ use crate::object_refs::{NO_PLACE, PODS, is_here, may_speak, object_ref, stamp};
 use crate::spoke_identity::{SpokeIdentity, how};
 use crate::{Inner, events, node};
 
-/// Writes one report; `host` is the address of its device, unspecified where it has none. What no longer fits (an object that is gone, or has another
-/// UID) is done with.
+/// Writes one report; `host` is the address of its device, unspecified where it has none. What no longer fits (an
+/// object that is gone, or has another UID) is done with.
 ///
 /// # Errors
 /// When it cannot be written: the report is not taken, and comes again.

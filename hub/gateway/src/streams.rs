@@ -1,4 +1,5 @@
-//! Streams beside the session: modules to a spoke, logs and figures from one, tunnels between two.
+//! Streams beside the session: modules and certificates to a spoke, logs and figures from one, commands and forwarded
+//! ports in its pods, tunnels between two.
 //!
 //! Guarantees:
 //! - a spoke gets a tunnel in the root and in its own cluster only, and from a pod's address only where that is leased

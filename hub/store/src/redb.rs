@@ -4,11 +4,11 @@
 //! encoding  keys and values on disk, frozen
 //! disk      where the file lives; a simulated disk may stand in
 //! witness   which revision was acknowledged, beside the file
-//! trial     a disk that keeps its writes to itself
+//! overlay   a disk that keeps its writes to itself
 //! check     reads a database through and through before anything is built upon it
 //! compaction  gives back to the disk what is free in the file, at a start
 //! progress  tells how far that has come
-//! patience  how long a disk that refused is left alone
+//! retry     how long a disk that refused is left alone
 //! log       batches as redb transactions, and the way back after the disk failed
 //!   reseal    writes anew what lies otherwise than it would be written now
 //! spare_pages  room in the file itself
