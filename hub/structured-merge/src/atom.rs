@@ -105,7 +105,7 @@ impl<'a> Atom<'a> {
     fn of_object(facts: TypeFacts<'a>, atomic: bool) -> Self {
         let one = facts.of_type();
         // A struct without fields is free.
-        let free = one.open || one.fields.is_empty();
+        let free = one.free || one.fields.is_empty();
         let element = if free { TypeRef::Deduced } else { TypeRef::Unknown };
         let atomic = atomic || one.atomic;
         Self { map: Some(MapAtom { fields: Some(facts), element, atomic }), ..Self::default() }
@@ -115,8 +115,14 @@ impl<'a> Atom<'a> {
     fn of_shape(owner: TypeFacts<'a>, shape: &'a Shape, field: Option<&'a Field>) -> Option<Self> {
         let scalar = |scalar| Self { scalar: Some(scalar), ..Self::default() };
         let atomic = field.is_some_and(|field| field.atomic);
+        let element = |inner: &'a Shape| match field.and_then(|field| field.element.as_deref()) {
+            Some(said) => TypeRef::Field(owner, said),
+            None => TypeRef::Element(owner, inner),
+        };
         Some(match shape {
             Shape::Raw | Shape::Either(..) => return None,
+            // What a schema of its own calls so has no type there: only the check of the value says what it may be.
+            Shape::IntOrString if owner.crd => return None,
             Shape::String | Shape::Bytes => scalar(Scalar::String),
             Shape::Bool => scalar(Scalar::Boolean),
             Shape::Int32 | Shape::Int64 | Shape::Float => scalar(Scalar::Numeric),
@@ -125,14 +131,14 @@ impl<'a> Atom<'a> {
             }
             Shape::Object(id) => Self::of_object(owner.at(*id), atomic),
             Shape::Map(inner) => {
-                let element = TypeRef::Element(owner, inner);
-                Self { map: Some(MapAtom { fields: None, element, atomic }), ..Self::default() }
+                let map = MapAtom { fields: None, element: element(inner), atomic };
+                Self { map: Some(map), ..Self::default() }
             }
             Shape::Fields => {
                 let map = MapAtom { fields: None, element: TypeRef::Deduced, atomic };
                 Self { map: Some(map), ..Self::default() }
             }
-            Shape::List(inner) => Self::of_list(TypeRef::Element(owner, inner), field),
+            Shape::List(inner) => Self::of_list(element(inner), field),
             Shape::Strings => Self::of_list(TypeRef::Untyped, field),
         })
     }

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Upstream's rules are those of sigs.k8s.io/structured-merge-diff and of k8s.io/apimachinery's managed fields; a fuzzer
-//! compares the two (`sequences_of_writes_come_to_what_upstream_makes_of_them`). What is not so here: a kind has one
+//! compares the two (`sequences_of_writes_come_to_what_upstream_makes_of_them`,
+//! `writes_by_random_schemas_come_to_what_upstream_makes_of_them`). What is not so here: a kind has one
 //! schema, so that sets that name another version of it are taken to be of this one.
 
 mod apply;

@@ -1,7 +1,8 @@
-//! Random sequences of writes, and what upstream's own field manager made of them (`xtask/schema-go/merge-sequences`).
+//! Random sequences of writes, and what upstream's own field manager made of them (`xtask/schema-go/merge-sequences`):
+//! of built-in kinds, of one with a schema of its own, and of kinds with random schemas.
 //!
-//! Some hundred are committed; with `FREEWHEEL_MERGE_SEQUENCES`, a command line that writes more of them, those are
-//! played as well.
+//! Some hundred of each are committed; with `FREEWHEEL_MERGE_SEQUENCES`, a command line that writes more of them, those
+//! are played as well.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -16,16 +17,27 @@ use freewheel_hub_structured_merge::{Door, Manager, Operation, Writing, applied,
 use serde_json::{Value, json};
 
 static COMMITTED: &[u8] = include_bytes!("sequences.jsonl.gz");
+static SHAPES: &[u8] = include_bytes!("shapes.jsonl.gz");
 static WIDGET: &str = include_str!("widget.json");
 
 #[test]
 fn sequences_of_writes_come_to_what_upstream_makes_of_them() {
-    let mut played = play(BufReader::new(GzDecoder::new(COMMITTED)));
+    play_all(COMMITTED, &[]);
+}
+
+#[test]
+fn writes_by_random_schemas_come_to_what_upstream_makes_of_them() {
+    play_all(SHAPES, &["-shapes"]);
+}
+
+/// Plays those that are committed, and more where somebody writes them.
+fn play_all(committed: &[u8], flags: &[&str]) {
+    let mut played = play(BufReader::new(GzDecoder::new(committed)));
     assert!(300 <= played, "{played} sequences are committed");
     if let Ok(command) = std::env::var("FREEWHEEL_MERGE_SEQUENCES") {
         let mut words = command.split(' ');
         let mut command = Command::new(words.next().unwrap_or_default());
-        let mut child = command.args(words).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.args(words).args(flags).stdout(Stdio::piped()).spawn().unwrap();
         let more = play(BufReader::new(child.stdout.take().unwrap()));
         assert!(child.wait().unwrap().success());
         assert_ne!(more, 0);
@@ -35,16 +47,23 @@ fn sequences_of_writes_come_to_what_upstream_makes_of_them() {
 }
 
 fn play(lines: impl BufRead) -> usize {
+    let structural = |gvk: Gvk, schema: &Value| Schema::structural(&gvk, schema).unwrap();
     let widget = Gvk::new("example.com", "v1", "Widget");
-    let schema = Schema::structural(&widget, &serde_json::from_str(WIDGET).unwrap()).unwrap();
+    let widget = structural(widget, &serde_json::from_str(WIDGET).unwrap());
     let mut played = 0;
     for line in lines.lines() {
         let sequence: Value = serde_json::from_str(&line.unwrap()).unwrap();
         let (group, version) = split_api_version(sequence["apiVersion"].as_str().unwrap());
         let kind = sequence["kind"].as_str().unwrap();
+        let own = sequence
+            .get("schema")
+            .map(|schema| structural(Gvk::new("example.com", "v1", "Shape"), schema));
+        let facts = match kind {
+            "Widget" => Some(widget.facts()),
+            _ => own.as_ref().map(Schema::facts),
+        };
         let typed = match kind {
-            "Widget" => Typed { group, version, kind, facts: Some(schema.facts()), form: None },
-            "Free" => Typed { group, version, kind, facts: None, form: None },
+            "Widget" | "Shape" | "Free" => Typed { group, version, kind, facts, form: None },
             _ => Typed::from((group, version, kind)),
         };
         let mut live = None;

@@ -150,6 +150,9 @@ func (g *generator) free(depth int) any {
 
 // A value that a structural schema allows.
 func (g *generator) structural(schema map[string]any, depth int) any {
+	if schema["nullable"] == true && g.chance(0.15) {
+		return nil
+	}
 	if schema["x-kubernetes-int-or-string"] == true {
 		return g.typed(reflect.TypeOf(intstr.IntOrString{}), depth)
 	}
@@ -160,6 +163,8 @@ func (g *generator) structural(schema map[string]any, depth int) any {
 		return g.chance(0.5)
 	case "integer":
 		return g.Intn(3)
+	case "number":
+		return float64(g.Intn(3)) / 2
 	case "array":
 		out := []any{}
 		for range g.Intn(4) {

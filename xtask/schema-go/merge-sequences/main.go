@@ -1,8 +1,10 @@
 // Writes random sequences of writes, and what apimachinery's field manager makes of them, one sequence a line.
 //
 //	merge-sequences -openapi DIR -widget FILE -from 0 -to 100
+//	merge-sequences -openapi DIR -widget FILE -from 0 -to 100 -shapes
 //
-// DIR is api/openapi-spec/v3 of k8s.io/kubernetes; what FILE holds is a structural schema. A seed is a sequence: the same one on every machine.
+// DIR is api/openapi-spec/v3 of k8s.io/kubernetes; what FILE holds is a structural schema. A seed is a sequence: the same one on every
+// machine. With -shapes, the kind of each has a random schema of its own, which is in its line.
 package main
 
 import (
@@ -15,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -33,7 +36,9 @@ type sequence struct {
 	Seed       int64  `json:"seed"`
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
-	Steps      []step `json:"steps"`
+	// What the kind is, where it is one of this sequence alone.
+	Schema map[string]any `json:"schema,omitempty"`
+	Steps  []step         `json:"steps"`
 }
 
 // One write, and what came of it.
@@ -66,6 +71,8 @@ var documents = []string{"api__v1", "apis__apps__v1", "apis__networking.k8s.io__
 type world struct {
 	builtIn, own managedfields.TypeConverter
 	widget       map[string]any
+	// The types that all objects have.
+	models map[string]*spec.Schema
 }
 
 func newWorld(dir, widgetFile string) (*world, error) {
@@ -97,19 +104,21 @@ func newWorld(dir, widgetFile string) (*world, error) {
 	if err := json.Unmarshal(widget, &out.widget); err != nil {
 		return nil, err
 	}
-	own := &spec.Schema{}
-	if err := json.Unmarshal(widget, own); err != nil {
-		return nil, err
-	}
-	text := spec.StringProperty()
-	own.Properties["apiVersion"], own.Properties["kind"] = *text, *text
-	own.Properties["metadata"] = *spec.RefSchema("#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
-	own.AddExtension("x-kubernetes-group-version-kind", []any{
-		map[string]any{"group": "example.com", "version": "v1", "kind": "Widget"},
-	})
-	models["com.example.v1.Widget"] = own
-	out.own, err = managedfields.NewTypeConverter(models, false)
+	out.models = models
+	out.own, err = out.converter("Widget", out.widget)
+	out.models = ofMetadata(models)
 	return out, err
+}
+
+// The types that metadata is made of, so that a converter with a schema of its own is made in no time.
+func ofMetadata(models map[string]*spec.Schema) map[string]*spec.Schema {
+	out := map[string]*spec.Schema{}
+	for name, one := range models {
+		if strings.HasPrefix(name, "io.k8s.apimachinery.pkg.apis.meta.v1.") {
+			out[name] = one
+		}
+	}
+	return out
 }
 
 // Objects of kinds of their own are what they are.
@@ -132,16 +141,26 @@ func (unconverted) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
 // A kind, and its field manager for each door.
 type player struct {
 	*generator
-	gvk     schema.GroupVersionKind
-	isOwn   bool
-	world   *world
+	gvk   schema.GroupVersionKind
+	isOwn bool
+	world *world
+	// The schema of a kind of its own, and what upstream makes of it.
+	schema  map[string]any
+	types   managedfields.TypeConverter
 	doors   map[string]*managedfields.FieldManager
 	live    runtime.Object
 	created bool
 }
 
 func newPlayer(w *world, g *generator, gvk schema.GroupVersionKind) *player {
-	p := &player{generator: g, gvk: gvk, world: w, isOwn: gvk.Group == "example.com"}
+	p := &player{generator: g, gvk: gvk, world: w, isOwn: gvk.Group == "example.com", schema: w.widget, types: w.own}
+	if gvk.Kind == "Shape" {
+		var err error
+		p.schema = g.shape()
+		if p.types, err = w.converter(gvk.Kind, p.schema); err != nil {
+			panic(err)
+		}
+	}
 	p.doors = map[string]*managedfields.FieldManager{}
 	version := fieldpath.APIVersion(gvk.GroupVersion().String())
 	for door, reset := range map[string]string{"": "status", "status": "spec"} {
@@ -155,7 +174,7 @@ func newPlayer(w *world, g *generator, gvk schema.GroupVersionKind) *player {
 			types := managedfields.NewDeducedTypeConverter()
 			p.doors[door], err = managedfields.NewDefaultCRDFieldManager(types, none, none, none, gvk, gvk.GroupVersion(), door, fields)
 		case p.isOwn:
-			p.doors[door], err = managedfields.NewDefaultCRDFieldManager(w.own, none, none, none, gvk, gvk.GroupVersion(), door, fields)
+			p.doors[door], err = managedfields.NewDefaultCRDFieldManager(p.types, none, none, none, gvk, gvk.GroupVersion(), door, fields)
 		default:
 			p.doors[door], err = managedfields.NewDefaultFieldManager(w.builtIn, scheme.Scheme, none, scheme.Scheme, gvk, gvk.GroupVersion(), door, fields)
 		}
@@ -186,7 +205,7 @@ func (p *player) base() map[string]any {
 	case p.gvk.Kind == "Free":
 		value = map[string]any{"spec": p.free(4), "status": p.free(2)}
 	case p.isOwn:
-		value = p.structural(p.world.widget, 6)
+		value = p.structural(p.schema, 6)
 	default:
 		value = p.typed(reflect.TypeOf(p.empty()).Elem(), 7)
 	}
@@ -305,6 +324,9 @@ func (p *player) play(number int, bases []map[string]any) (step, bool) {
 	if p.chance(0.4) {
 		wanted = p.mixed(wanted, p.part(bases[p.Intn(len(bases))], 0.6))
 	}
+	if p.gvk.Kind == "Shape" && p.chance(0.04) {
+		wanted = map[string]any{}
+	}
 	body := p.named(wanted)
 	var result runtime.Object
 	var err error
@@ -400,12 +422,19 @@ func (p *player) keep(result runtime.Object, number int) {
 	p.live, p.created = result, true
 }
 
-func (w *world) sequence(seed int64) sequence {
+func (w *world) sequence(seed int64, shapes bool) sequence {
 	g := &generator{rand.New(rand.NewSource(seed))}
-	gvk := kinds[g.Intn(len(kinds))]
+	gvk := schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Shape"}
+	if !shapes {
+		gvk = kinds[g.Intn(len(kinds))]
+	}
 	p := newPlayer(w, g, gvk)
 	bases := []map[string]any{p.base(), p.base()}
 	out := sequence{Seed: seed, APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind}
+	if shapes {
+		out.Schema = p.schema
+		bases = append(bases, p.base())
+	}
 	steps := 2 + g.Intn(6)
 	if g.chance(0.05) {
 		steps = 24
@@ -424,6 +453,7 @@ func main() {
 	widget := flag.String("widget", "", "structural schema of the kind of its own")
 	from := flag.Int64("from", 0, "first seed")
 	to := flag.Int64("to", 100, "seed after the last one")
+	shapes := flag.Bool("shapes", false, "a random schema for each sequence")
 	flag.Parse()
 	w, err := newWorld(*dir, *widget)
 	if err != nil {
@@ -432,7 +462,7 @@ func main() {
 	out := bufio.NewWriter(os.Stdout)
 	defer out.Flush()
 	for seed := *from; seed < *to; seed++ {
-		line, err := json.Marshal(w.sequence(seed))
+		line, err := json.Marshal(w.sequence(seed, *shapes))
 		if err != nil {
 			log.Fatal("merge-sequences: ", err)
 		}

@@ -50,7 +50,7 @@ impl Schema {
     /// # Errors
     /// When a part of it does not say what it is.
     pub fn structural(gvk: &Gvk, schema: &Value) -> Result<Self, NotStructural> {
-        let mut reading = Reading { types: Vec::new() };
+        let mut reading = Reading { types: Vec::new(), free: false };
         let path = "openAPIV3Schema";
         let Some(own) = schema.as_object().filter(|own| text(own, "type") == "object") else {
             return Err(wrong(path, "must be of type object"));
@@ -76,6 +76,8 @@ pub fn component_name(gvk: &Gvk) -> String {
 
 struct Reading {
     types: Vec<Type>,
+    /// It is inside of a type that is open.
+    free: bool,
 }
 
 type Object = Map<String, Value>;
@@ -94,6 +96,9 @@ impl Reading {
         one.crd = true;
         one.atomic = text(schema, "x-kubernetes-map-type") == "atomic";
         one.open = is_set(schema, "x-kubernetes-preserve-unknown-fields");
+        let outside = self.free;
+        self.free |= one.open;
+        one.free = self.free;
         // The types inside come behind it.
         self.types.push(one);
         let required = texts(schema, "required");
@@ -113,6 +118,7 @@ impl Reading {
             field.required = required.iter().any(|one| one == key);
             fields.push(Arc::new(field));
         }
+        self.free = outside;
         fields.sort_by(|a, b| a.name.cmp(&b.name));
         self.types[place].layout.clone_from(&fields);
         self.types[place].fields = fields;
@@ -125,9 +131,17 @@ impl Reading {
         schema: &Value,
         path: &str,
     ) -> Result<Field, NotStructural> {
-        let shape = self.shape(&format!("{owner}.{key}"), schema, path)?;
         let Value::Object(schema) = schema else { return Err(wrong(path, "must be an object")) };
+        let element = match elements(schema) {
+            Some((part, inner)) => {
+                Some(self.field((owner, key), inner, &format!("{path}.{part}"))?)
+            }
+            None => None,
+        };
+        let inner = element.as_ref().map(|element| &element.shape);
+        let shape = self.shape(&format!("{owner}.{key}"), schema, path, inner)?;
         let mut field = Field::new(key.to_owned(), shape);
+        field.element = element.filter(says_more).map(Arc::new);
         field.default = schema.get("default").cloned();
         field.values = texts(schema, "enum");
         if let Some(Value::Object(items)) = schema.get("items") {
@@ -155,8 +169,14 @@ impl Reading {
         Ok(field)
     }
 
-    fn shape(&mut self, name: &str, schema: &Value, path: &str) -> Result<Shape, NotStructural> {
-        let Value::Object(schema) = schema else { return Err(wrong(path, "must be an object")) };
+    /// What a field holds; `inner` is what the elements of its list or map hold.
+    fn shape(
+        &mut self,
+        name: &str,
+        schema: &Object,
+        path: &str,
+        inner: Option<&Shape>,
+    ) -> Result<Shape, NotStructural> {
         if schema.contains_key("$ref") {
             return Err(wrong(path, "$ref is not supported"));
         }
@@ -164,6 +184,7 @@ impl Reading {
             return Ok(Shape::IntOrString);
         }
         let open = is_set(schema, "x-kubernetes-preserve-unknown-fields");
+        let boxed = inner.cloned().map(Box::new);
         Ok(match (text(schema, "type"), text(schema, "format")) {
             ("string", "byte") => Shape::Bytes,
             ("string", _) => Shape::String,
@@ -171,17 +192,11 @@ impl Reading {
             ("integer", "int32") => Shape::Int32,
             ("integer", _) => Shape::Int64,
             ("number", _) => Shape::Float,
-            ("array", _) => {
-                let items = schema.get("items").ok_or_else(|| wrong(path, "needs items"))?;
-                Shape::List(Box::new(self.shape(name, items, &format!("{path}.items"))?))
-            }
-            ("object", _) => match schema.get("additionalProperties") {
-                Some(inner @ Value::Object(_)) => {
-                    let path = format!("{path}.additionalProperties");
-                    Shape::Map(Box::new(self.shape(name, inner, &path)?))
-                }
-                Some(Value::Bool(true)) => Shape::Map(Box::new(Shape::Raw)),
-                _ => {
+            ("array", _) => Shape::List(boxed.ok_or_else(|| wrong(path, "needs items"))?),
+            ("object", _) => match (boxed, schema.get("additionalProperties")) {
+                (Some(inner), _) => Shape::Map(inner),
+                (None, Some(Value::Bool(true))) => Shape::Map(Box::new(Shape::Raw)),
+                (None, _) => {
                     let whole = is_set(schema, "x-kubernetes-embedded-resource");
                     Shape::Object(self.object(name, schema, path, whole)?)
                 }
@@ -190,6 +205,22 @@ impl Reading {
             (other, _) => return Err(wrong(path, &format!("unsupported type {other:?}"))),
         })
     }
+}
+
+/// The schema of the elements of a list or map, and where it is.
+fn elements(schema: &Object) -> Option<(&'static str, &Value)> {
+    let part = match text(schema, "type") {
+        "array" => "items",
+        "object" => "additionalProperties",
+        _ => return None,
+    };
+    let inner = schema.get(part).filter(|inner| part == "items" || inner.is_object());
+    inner.map(|inner| (part, inner))
+}
+
+/// Whether server-side apply is told more of an element than its shape says.
+fn says_more(element: &Field) -> bool {
+    element.atomic || element.list != ListType::None || element.element.is_some()
 }
 
 fn wrong(path: &str, why: &str) -> NotStructural {

@@ -57,6 +57,8 @@ pub struct Type {
     pub crd: bool,
     /// Fields that it does not name are kept as they are.
     pub open: bool,
+    /// Server-side apply takes fields that it does not name as they are: it is open, or inside of what is.
+    pub free: bool,
     /// Kinds that are this type.
     pub kinds: Vec<Gvk>,
     /// Fields in Go's order, with `.` for flattened structs.
@@ -95,6 +97,8 @@ pub struct Field {
     pub list: ListType,
     /// A map or struct that server-side apply owns as a whole.
     pub atomic: bool,
+    /// What server-side apply is told of the elements of its list or map, where that is more than their shape.
+    pub element: Option<Arc<Field>>,
     /// Allowed values.
     pub values: Vec<Text>,
     /// Allowed values of a list's items.
@@ -255,6 +259,7 @@ impl Type {
             atomic: false,
             crd: false,
             open: false,
+            free: false,
             kinds: Vec::new(),
             layout: Vec::new(),
             fields: Vec::new(),
@@ -305,6 +310,7 @@ impl Field {
             merge: Merge::default(),
             list: ListType::None,
             atomic: false,
+            element: None,
             values: Vec::new(),
             item_values: Vec::new(),
             default: None,
