@@ -16,10 +16,10 @@ pub fn run(tally: &mut Tally) {
     tally.check("spoke size and symbols", spoke);
     tally.check("up, first start", || forget_up().and_then(|()| up()));
     tally.check("up, from the kept data", up);
-    // What held must hold.
-    tally.check("conformance, class a1", || {
-        run_command(cargo().args(["xtask", "conformance", "a1"]))
-    });
+    // What held must hold, whichever form clients speak.
+    for content in ["protobuf", "json"] {
+        tally.check(&format!("conformance, class a1, in {content}"), || conformance(content));
+    }
     // Seeds that the short tier does not have.
     tally.harness(
         "simulation of the fleet, more seeds",
@@ -37,6 +37,23 @@ pub fn run(tally: &mut Tally) {
             .env("FREEWHEEL_ROUNDS", "100"),
     );
     tally.harness("toolchains, clients and soak", &mut long_tests(None));
+    merges(tally);
+    tally.harness(
+        "damage to the store, more bits",
+        cargo()
+            .args(["test", "--quiet", "--locked", "--package", "freewheel-hub-store"])
+            .args(["--test", "store", "--", "damage::"])
+            .env("FREEWHEEL_SEEDS", "1..40"),
+    );
+}
+
+/// What the API server alone holds of upstream's specs.
+fn conformance(content: &str) -> Result<(), Stop> {
+    run_command(cargo().args(["xtask", "conformance", "a1", "--content", content]))
+}
+
+/// Sequences of writes that are not committed, of built-in kinds and of random schemas.
+fn merges(tally: &mut Tally) {
     match merge_sequences() {
         Ok(command) => tally.harness(
             "server-side apply beside upstream's, more seeds",
@@ -53,13 +70,6 @@ pub fn run(tally: &mut Tally) {
         ),
         Err(why) => tally.check("server-side apply beside upstream's", || Err(why)),
     }
-    tally.harness(
-        "damage to the store, more bits",
-        cargo()
-            .args(["test", "--quiet", "--locked", "--package", "freewheel-hub-store"])
-            .args(["--test", "store", "--", "damage::"])
-            .env("FREEWHEEL_SEEDS", "1..40"),
-    );
 }
 
 /// So many seeds are played in the long tier.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::content::Content;
 use super::outcome::{Story, short};
 use super::server::Server;
 use super::spec::Spec;
@@ -28,6 +29,7 @@ pub struct Runner<'a> {
     pub suite: PathBuf,
     pub kubectl: PathBuf,
     pub server: &'a Server,
+    pub content: Content,
     pub bound: Duration,
     /// Where logs are.
     pub folder: PathBuf,
@@ -106,6 +108,7 @@ impl Runner<'_> {
                 flag("kubeconfig", &self.server.kubeconfig),
                 flag("kubectl-path", &self.kubectl),
                 flag("e2e-output-dir", &scratch),
+                self.content.flag(),
                 format!("--num-nodes={}", self.server.nodes),
                 format!("--ginkgo.focus={}", focus(&names)),
                 // The longest a whole batch may take: each spec is bounded by itself.

@@ -4,17 +4,20 @@
 //! spec     which there are, by class                  table    docs/conformance.md, and what may not be lost
 //! server   a hub of its own, or kube-apiserver        queue    who runs what when
 //! batch    one process of upstream's runner           outcome  what it told
+//! content  JSON or protobuf
 //! ```
 //!
 //! The runner is upstream's specs as one program (`tests/conformance/e2e`), built with Go once.
 
 mod batch;
+mod content;
 mod outcome;
 mod queue;
 mod server;
 mod spec;
 mod table;
 
+use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,6 +27,7 @@ use clap::Args;
 use crate::command::{Stop, empty, root, target};
 use crate::{build_binaries, child, kubectl, upstream};
 use batch::Runner;
+use content::Content;
 use outcome::Outcome;
 use queue::{Next, Queue};
 use server::{Against, Server};
@@ -39,6 +43,9 @@ pub struct Options {
     /// Whose API
     #[arg(long, value_enum, default_value = "hub")]
     against: Against,
+    /// What the suite's clients speak
+    #[arg(long, value_enum, default_value = "protobuf")]
+    content: Content,
     /// Seconds that a spec may take; six times as long where it calls itself slow
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
     bound: u64,
@@ -73,23 +80,33 @@ pub fn run(options: &Options) -> Result<(), Stop> {
     let nodes = options.spokes.unwrap_or(default);
     let server = Server::start(options.against, &folder, &kubectl, nodes)?;
     let bound = Duration::from_secs(options.bound);
-    let runner =
-        Runner { suite, kubectl, server: &server, bound, folder, batches: AtomicUsize::new(0) };
+    let (content, batches) = (options.content, AtomicUsize::new(0));
+    let runner = Runner { suite, kubectl, server: &server, content, bound, folder, batches };
     let page = root().join("docs/conformance.md");
     let mut table = Table::read(&std::fs::read_to_string(&page).unwrap_or_default());
     let mut outcomes = work(&runner, &specs, options.jobs)?;
     if options.against == Against::Hub {
         once_more(&runner, &specs, &table, &mut outcomes)?;
     }
-    tell(&specs, &outcomes);
+    tell(&specs, &outcomes, content);
     println!("Logs are in {}", runner.folder.display());
     if options.against == Against::Kube {
         return Ok(());
     }
-    let news = table.compare(&outcomes);
+    keep(&page, &mut table, &outcomes, options)
+}
+
+/// Judges by the table, and writes what is new into it when that is asked for.
+fn keep(
+    page: &Path,
+    table: &mut Table,
+    outcomes: &Outcomes,
+    options: &Options,
+) -> Result<(), Stop> {
+    let news = table.compare(outcomes, options.content);
     if options.write {
-        table.take(&outcomes);
-        std::fs::write(&page, table.render())
+        table.take(outcomes, options.content);
+        std::fs::write(page, table.render())
             .map_err(|e| Stop(format!("cannot write {}: {e}", page.display())))?;
     } else if !news.gained.is_empty() {
         println!("{} more hold than docs/conformance.md says; --write them", news.gained.len());
@@ -142,7 +159,7 @@ fn once_more(
     table: &Table,
     outcomes: &mut Outcomes,
 ) -> Result<(), Stop> {
-    let lost = table.compare(outcomes).lost;
+    let lost = table.compare(outcomes, runner.content).lost;
     let again: Vec<Spec> = specs.iter().copied().filter(|spec| lost.contains(&spec.name)).collect();
     if again.is_empty() {
         return Ok(());
@@ -156,8 +173,8 @@ fn once_more(
 }
 
 /// Prints what holds by class, and why the rest does not.
-fn tell(specs: &[Spec], outcomes: &Outcomes) {
-    println!();
+fn tell(specs: &[Spec], outcomes: &Outcomes, content: Content) {
+    println!("\nin {}:", content.title());
     for class in &CLASSES {
         let of: Vec<&Spec> = specs.iter().filter(|spec| spec.class == class.name).collect();
         if of.is_empty() {

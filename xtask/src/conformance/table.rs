@@ -1,12 +1,15 @@
-//! `docs/conformance.md`: what became of each spec in the last run that was written down.
+//! `docs/conformance.md`: what became of each spec in the last run that was written down, by the form that it was run in.
 //!
 //! Guarantees:
 //! - what is written is read again as it was (`what_is_written_is_read_again`);
-//! - a spec that the table says is held and that a run loses is told, and stays held there (`a_loss_is_told_and_not_written`).
+//! - a spec that the table says is held and that a run loses is told, and stays held there (`a_loss_is_told_and_not_written`);
+//! - a run in one form says nothing of the other (`a_form_is_told_by_itself`);
+//! - what is committed is what this writes (`the_committed_page_is_what_is_written`).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::content::{CONTENTS, Content};
 use super::outcome::Outcome;
 use super::spec::{self, CLASSES, Class};
 
@@ -16,7 +19,7 @@ pub type Outcomes = BTreeMap<&'static str, Outcome>;
 /// The table.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Table {
-    outcomes: Outcomes,
+    outcomes: BTreeMap<(&'static str, Content), Outcome>,
 }
 
 /// What a run found that the table does not say.
@@ -33,7 +36,8 @@ const HEAD: &str = "\
 *What of upstream's conformance specs the hub holds, spec by spec.*
 
 `cargo xtask conformance CLASS… --write` runs them and writes this table; a run that loses a spec which is held here fails, and
-`cargo xtask test --all` runs class a1. Only who takes a row away by hand can take a promise back.
+`cargo xtask test --all` runs class a1 in both forms. Only who takes a row away by hand can take a promise back. The suite's
+clients speak protobuf, as they do by default, or JSON (`--content json`); what is lost is told with the first failing line.
 ";
 
 impl Table {
@@ -41,51 +45,57 @@ impl Table {
     pub fn read(text: &str) -> Self {
         let names: BTreeMap<&str, &'static str> =
             spec::all().map(|spec| (spec.name, spec.name)).collect();
-        let row = |line: &str| {
-            let mut cells = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ");
-            let (name, state) = (names.get(cells.next()?)?, cells.next()?);
-            let why = cells.next().unwrap_or_default().trim();
-            match state {
-                "held" => Some((*name, Outcome::Held)),
-                "lost" => Some((*name, Outcome::Lost(why.to_owned()))),
-                _ => None,
+        let mut outcomes = BTreeMap::new();
+        for line in text.lines() {
+            let row = line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |"));
+            let mut cells = row.unwrap_or_default().split(" | ");
+            let Some(name) = cells.next().and_then(|name| names.get(name)) else { continue };
+            for (content, cell) in CONTENTS.into_iter().zip(cells) {
+                let outcome = match cell {
+                    "held" => Some(Outcome::Held),
+                    _ => cell.strip_prefix("lost: ").map(|why| Outcome::Lost(why.to_owned())),
+                };
+                outcomes.extend(outcome.map(|outcome| ((*name, content), outcome)));
             }
-        };
-        Self { outcomes: text.lines().filter_map(row).collect() }
+        }
+        Self { outcomes }
     }
 
     /// The page.
     pub fn render(&self) -> String {
         let mut page = HEAD.to_owned();
-        page.push_str(
-            "\n| class | what its specs need | held | lost | not run |\n|---|---|---|---|---|\n",
-        );
+        let titles = CONTENTS.map(Content::title).join(" | ");
+        // Writing to a text cannot fail.
+        let _ = writeln!(page, "\n| class | what its specs need | | held | lost | not run |");
+        page.push_str("|---|---|---|---|---|---|\n");
         for class in &CLASSES {
-            let (held, lost) = self.counts(class);
-            let rest = class.specs().count() - held - lost;
-            // Writing to a text cannot fail.
-            let _ =
-                writeln!(page, "| {} | {} | {held} | {lost} | {rest} |", class.name, class.needs);
+            for content in CONTENTS {
+                let (held, lost) = self.counts(class, content);
+                let rest = class.specs().count() - held - lost;
+                let (name, needs, form) = (class.name, class.needs, content.title());
+                let _ = writeln!(page, "| {name} | {needs} | {form} | {held} | {lost} | {rest} |");
+            }
         }
         for class in &CLASSES {
             let _ = writeln!(page, "\n## {}: {}\n", class.name, class.needs);
-            page.push_str("| spec | | first failing line |\n|---|---|---|\n");
+            let _ = writeln!(page, "| spec | {titles} |\n|---|---|---|");
             for name in class.specs() {
-                let (state, why) = match self.outcomes.get(name) {
-                    Some(Outcome::Held) => ("held", ""),
-                    Some(Outcome::Lost(why)) => ("lost", why.as_str()),
-                    None => ("not run", ""),
-                };
-                let _ = writeln!(page, "| {name} | {state} | {why} |");
+                let cells = CONTENTS.map(|content| match self.outcomes.get(&(name, content)) {
+                    Some(Outcome::Held) => "held".to_owned(),
+                    Some(Outcome::Lost(why)) => format!("lost: {why}"),
+                    None => "not run".to_owned(),
+                });
+                let _ = writeln!(page, "| {name} | {} |", cells.join(" | "));
             }
         }
         page
     }
 
-    fn counts(&self, class: &Class) -> (usize, usize) {
+    fn counts(&self, class: &Class, content: Content) -> (usize, usize) {
         let of = |held: bool| {
             let fits = |name: &&str| {
-                self.outcomes.get(*name).is_some_and(|o| (*o == Outcome::Held) == held)
+                let outcome = self.outcomes.get(&(*name, content));
+                outcome.is_some_and(|outcome| (*outcome == Outcome::Held) == held)
             };
             class.specs().filter(fits).count()
         };
@@ -93,15 +103,15 @@ impl Table {
     }
 
     /// Whether it promises this spec.
-    pub fn holds(&self, name: &str) -> bool {
-        self.outcomes.get(name) == Some(&Outcome::Held)
+    fn holds(&self, name: &'static str, content: Content) -> bool {
+        self.outcomes.get(&(name, content)) == Some(&Outcome::Held)
     }
 
     /// What is new in a run's outcomes.
-    pub fn compare(&self, run: &Outcomes) -> News {
+    pub fn compare(&self, run: &Outcomes, content: Content) -> News {
         let mut news = News::default();
         for (name, outcome) in run {
-            match (self.holds(name), outcome) {
+            match (self.holds(name, content), outcome) {
                 (true, Outcome::Lost(_)) => news.lost.push(name),
                 (false, Outcome::Held) => news.gained.push(name),
                 _ => {}
@@ -111,10 +121,10 @@ impl Table {
     }
 
     /// Takes over a run's outcomes, but for losses.
-    pub fn take(&mut self, run: &Outcomes) {
+    pub fn take(&mut self, run: &Outcomes, content: Content) {
         for (name, outcome) in run {
-            if *outcome == Outcome::Held || !self.holds(name) {
-                self.outcomes.insert(name, outcome.clone());
+            if *outcome == Outcome::Held || !self.holds(name, content) {
+                self.outcomes.insert((name, content), outcome.clone());
             }
         }
     }
@@ -133,29 +143,61 @@ mod tests {
         Outcome::Lost(why.to_owned())
     }
 
+    /// What a run in protobuf found.
+    fn of(run: &Outcomes) -> Table {
+        let mut table = Table::default();
+        table.take(run, Content::Protobuf);
+        table
+    }
+
     #[test]
     fn what_is_written_is_read_again() {
         let [one, two, _] = names();
-        let outcomes = Outcomes::from([(one, Outcome::Held), (two, lost("no such kind"))]);
-        let table = Table { outcomes };
+        let mut table = of(&Outcomes::from([(one, Outcome::Held), (two, lost("no such kind"))]));
+        table.take(&Outcomes::from([(one, lost("no JSON"))]), Content::Json);
         let page = table.render();
         assert_eq!(Table::read(&page), table);
-        assert!(page.contains("\n| a1 | the API server alone | 1 | 1 | 113 |\n"), "{page}");
+        for row in [
+            "\n| a1 | the API server alone | protobuf | 1 | 1 | 113 |\n".to_owned(),
+            "\n| a1 | the API server alone | JSON | 0 | 1 | 114 |\n".to_owned(),
+            format!("\n| {one} | held | lost: no JSON |\n"),
+            format!("\n| {two} | lost: no such kind | not run |\n"),
+        ] {
+            assert!(page.contains(&row), "{row}{page}");
+        }
         let gone = page.replace(one, "[sig-x] a spec that upstream has removed");
-        assert_eq!(Table::read(&gone).outcomes, Outcomes::from([(two, lost("no such kind"))]));
+        assert_eq!(Table::read(&gone), of(&Outcomes::from([(two, lost("no such kind"))])));
     }
 
     #[test]
     fn a_loss_is_told_and_not_written() {
         let [one, two, three] = names();
-        let outcomes = Outcomes::from([(one, Outcome::Held), (two, lost("before"))]);
-        let mut table = Table { outcomes };
+        let mut table = of(&Outcomes::from([(one, Outcome::Held), (two, lost("before"))]));
         let run =
             Outcomes::from([(one, lost("now")), (two, lost("after")), (three, Outcome::Held)]);
-        assert_eq!(table.compare(&run), News { lost: vec![one], gained: vec![three] });
-        table.take(&run);
+        let news = table.compare(&run, Content::Protobuf);
+        assert_eq!(news, News { lost: vec![one], gained: vec![three] });
+        table.take(&run, Content::Protobuf);
         let taken =
             Outcomes::from([(one, Outcome::Held), (two, lost("after")), (three, Outcome::Held)]);
-        assert_eq!(table.outcomes, taken);
+        assert_eq!(table, of(&taken));
+    }
+
+    #[test]
+    fn a_form_is_told_by_itself() {
+        let [one, two, _] = names();
+        let mut table = of(&Outcomes::from([(one, Outcome::Held)]));
+        let run = Outcomes::from([(one, lost("now")), (two, Outcome::Held)]);
+        let news = table.compare(&run, Content::Json);
+        assert_eq!(news, News { lost: vec![], gained: vec![two] });
+        table.take(&run, Content::Json);
+        assert!(table.holds(one, Content::Protobuf) && table.holds(two, Content::Json));
+        assert!(!table.holds(one, Content::Json) && !table.holds(two, Content::Protobuf));
+    }
+
+    #[test]
+    fn the_committed_page_is_what_is_written() {
+        let page = include_str!("../../../docs/conformance.md");
+        assert_eq!(Table::read(page).render(), page);
     }
 }
