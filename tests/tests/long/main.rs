@@ -8,5 +8,6 @@ mod k9s;
 mod kube_rs;
 mod kubectl_verbs;
 mod python;
+mod schemathesis;
 mod soak;
 mod toolchains;
