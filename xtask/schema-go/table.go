@@ -19,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	addonv1alpha1 "open-cluster-management.io/api/addon/v1alpha1"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
@@ -59,8 +61,16 @@ var ocmKinds = []struct {
 	object, list any
 	crd          string
 }{
+	{addonv1alpha1.GroupVersion, addonv1alpha1.AddOnDeploymentConfig{}, addonv1alpha1.AddOnDeploymentConfigList{}, "addondeploymentconfigs"},
+	{addonv1alpha1.GroupVersion, addonv1alpha1.AddOnTemplate{}, addonv1alpha1.AddOnTemplateList{}, "addontemplates"},
+	{addonv1alpha1.GroupVersion, addonv1alpha1.ClusterManagementAddOn{}, addonv1alpha1.ClusterManagementAddOnList{}, "clustermanagementaddons"},
+	{addonv1alpha1.GroupVersion, addonv1alpha1.ManagedClusterAddOn{}, addonv1alpha1.ManagedClusterAddOnList{}, "managedclusteraddons"},
+	{addonv1beta1.GroupVersion, addonv1beta1.AddOnDeploymentConfig{}, addonv1beta1.AddOnDeploymentConfigList{}, "addondeploymentconfigs"},
+	{addonv1beta1.GroupVersion, addonv1beta1.ClusterManagementAddOn{}, addonv1beta1.ClusterManagementAddOnList{}, "clustermanagementaddons"},
+	{addonv1beta1.GroupVersion, addonv1beta1.ManagedClusterAddOn{}, addonv1beta1.ManagedClusterAddOnList{}, "managedclusteraddons"},
 	{clusterv1.GroupVersion, clusterv1.ManagedCluster{}, clusterv1.ManagedClusterList{}, "managedclusters"},
 	{clusterv1alpha1.GroupVersion, clusterv1alpha1.AddOnPlacementScore{}, clusterv1alpha1.AddOnPlacementScoreList{}, "addonplacementscores"},
+	{clusterv1alpha1.GroupVersion, clusterv1alpha1.ClusterClaim{}, clusterv1alpha1.ClusterClaimList{}, "clusterclaims"},
 	{clusterv1beta1.GroupVersion, clusterv1beta1.Placement{}, clusterv1beta1.PlacementList{}, "placements"},
 	{clusterv1beta1.GroupVersion, clusterv1beta1.PlacementDecision{}, clusterv1beta1.PlacementDecisionList{}, "placementdecisions"},
 	{clusterv1beta2.GroupVersion, clusterv1beta2.ManagedClusterSet{}, clusterv1beta2.ManagedClusterSetList{}, "managedclustersets"},

@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 /// Who in the hub sets a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConditionOwner {
+    /// The controllers of add-ons.
+    AddOns,
     /// Whoever may approve requests, and the door at which devices join with tokens that accept.
     Approver,
     /// The controllers of sets of clusters and of what is bound to them.
@@ -85,6 +87,10 @@ const fn of_budget(name: &'static str) -> ConditionType {
 /// A Condition of meta/v1.
 const fn of_meta(object: &'static str, name: &'static str, owner: ConditionOwner) -> ConditionType {
     ConditionType { always_has_message: true, ..of(object, name, owner) }
+}
+
+const fn of_add_on(name: &'static str) -> ConditionType {
+    of_meta("ManagedClusterAddOn", name, ConditionOwner::AddOns)
 }
 
 const fn of_range(name: &'static str) -> ConditionType {
@@ -181,6 +187,21 @@ conditions! {
     /// What is given is there.
     SET_WORKS_APPLIED =
         of_meta("ManifestWorkReplicaSet", "ManifestworkApplied", ConditionOwner::WorkSets);
+    /// Its agent is well.
+    ADD_ON_AVAILABLE = of_add_on("Available");
+    /// It is to be set up by what is wanted by now.
+    ADD_ON_CONFIGURED = of_add_on("Configured");
+    /// It is being set up.
+    ADD_ON_PROGRESSING = of_add_on("Progressing");
+    /// What it is made of is on its cluster.
+    ADD_ON_MANIFESTS_APPLIED = of_add_on("ManifestApplied");
+    /// Its agent has the rights that it asks for.
+    ADD_ON_REGISTERED = of_add_on("RegistrationApplied");
+    /// What is done before it goes is done.
+    ADD_ON_HOOKS_COMPLETED = of_add_on("HookManifestCompleted");
+    /// Clusters of a placement are being set up.
+    INSTALL_PROGRESSING =
+        of_meta("ClusterManagementAddOn", "Progressing", ConditionOwner::AddOns);
     /// Its names are nobody else's.
     DEFINITION_NAMES_ACCEPTED = of_definition("NamesAccepted");
     /// Its objects are served.

@@ -226,6 +226,9 @@ fn of_the_fleet(
         Arc::new(fleet::Placements::new(by("placement-controller"), indexes.clone())?),
         Arc::new(fleet::Works::new(by("manifestwork-controller"), &config.ca_pem)?),
         Arc::new(fleet::WorkSets::new(by("manifestworkreplicaset-controller"), indexes.clone())?),
+        Arc::new(fleet::AddOns::new(by("addon-manager"), indexes.clone())?),
+        Arc::new(fleet::AddOnInstances::new(by("addon-agent-controller"), indexes.clone())?),
+        Arc::new(fleet::AddOnFeatures::new(by("addon-feature-controller"))?),
     ])
 }
 

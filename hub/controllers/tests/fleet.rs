@@ -1,5 +1,7 @@
 //! Nodes, scheduling, services and namespaces, with every controller running.
 
+#[path = "fleet/add_ons.rs"]
+mod add_ons;
 mod cluster_sets;
 #[path = "fleet/held_works.rs"]
 mod held_works;

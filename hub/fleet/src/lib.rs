@@ -10,6 +10,7 @@
 //! spread        not too many from one place
 //! schedule      filters, scores, selects
 //! decisions     who was chosen, in groups and in PlacementDecisions
+//! add_on        by what add-ons are set up, and what their templates come to
 //! work          what a ManifestWork asks for, and what is said of it
 //! rollout       in which order, and how far
 //! satisfaction  what is said of all that in conditions
@@ -19,6 +20,7 @@
 //! - the same clusters, placement and earlier decisions give the same decisions (`equal_scores_are_broken_by_the_name`);
 //! - what cannot be understood chooses nobody and says why (`what_is_misconfigured_chooses_nobody`).
 
+pub mod add_on;
 pub mod cluster;
 pub mod cluster_set;
 pub mod decisions;

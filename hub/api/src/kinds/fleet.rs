@@ -2,15 +2,18 @@
 //! resources: the status door takes the status alone, and what their CRDs ask for is asked for here.
 //!
 //! ```text
+//! add_ons                                add-ons, on which clusters they are, how they are set up
 //! cluster_set, cluster_set_binding       groups of clusters, and who may choose from them
 //! placement, placement_decision          what is asked for, and who was chosen
 //! add_on_placement_score                 what others say of a cluster
 //! manifest_work, applied_manifest_work   what is applied in a cluster, and what of it was
 //! manifest_work_replica_set              that for each cluster that is chosen
+//! view                                   a version that is stored in another one's form
 //! descriptions                           prose for `explain`
 //! ```
 
 pub(super) mod add_on_placement_score;
+pub(super) mod add_ons;
 pub(super) mod applied_manifest_work;
 pub(super) mod cluster_set;
 pub(super) mod cluster_set_binding;
@@ -19,6 +22,7 @@ pub(super) mod manifest_work;
 pub(super) mod manifest_work_replica_set;
 pub(super) mod placement;
 pub(super) mod placement_decision;
+mod view;
 
 use freewheel_hub_cel::Pattern;
 use freewheel_hub_schema::error::FieldError;
@@ -29,6 +33,9 @@ use serde_json::Value;
 
 use super::accessors::{AGE, NAME, age, name};
 use super::place::Place;
+
+/// Of `addon.open-cluster-management.io`.
+pub(super) const ADD_ON_GROUP: &str = "addon.open-cluster-management.io";
 
 /// Of `cluster.open-cluster-management.io`.
 pub(super) const CLUSTER_GROUP: &str = "cluster.open-cluster-management.io";
@@ -67,13 +74,19 @@ impl Rules {
 
     /// The kind, served in the root only, with a status.
     pub fn kind(self, plural: &'static str) -> Kind {
-        let (group, version, kind) = self.gvk;
-        Kind::new(Gvk::new(group, version, kind), plural, self)
-            .in_the_root_only()
-            .with_status()
-            .columns(PLAIN)
-            .with(&[Trait::NamesWhatItReplaces])
+        self.kind_without_status(plural).with_status()
     }
+
+    /// The same of a kind without one.
+    pub fn kind_without_status(self, plural: &'static str) -> Kind {
+        let (group, version, kind) = self.gvk;
+        of_the_root(Kind::new(Gvk::new(group, version, kind), plural, self))
+    }
+}
+
+/// What all of these kinds have in common.
+fn of_the_root(kind: Kind) -> Kind {
+    kind.in_the_root_only().columns(PLAIN).with(&[Trait::NamesWhatItReplaces])
 }
 
 impl Strategy for Rules {

@@ -149,3 +149,115 @@ fn sets_of_works_are_filled_in_and_checked() {
         assert_eq!(create(with(field, text)).is_ok(), good, "{field} {text}");
     }
 }
+
+const ADD_ON: &str = "addon.open-cluster-management.io";
+
+#[test]
+fn add_ons_are_filled_in_and_checked() {
+    for version in ["v1alpha1", "v1beta1"] {
+        let plain =
+            create(of(ADD_ON, version, "ClusterManagementAddOn", json!({"spec": {}}))).unwrap();
+        assert_eq!(plain["spec"]["installStrategy"], json!({"type": "Manual"}));
+        let there = json!({"namespace": "default", "name": "all"});
+        let odd = json!({"namespace": "default", "name": "odd",
+            "rolloutStrategy": {"type": "Progressive", "progressive": {"maxConcurrency": "some"}}});
+        let strategy = json!({"type": "Placements", "placements": [there, there, odd]});
+        let place = "spec.installStrategy.placements";
+        let wrong_amount = "rolloutStrategy.progressive.maxConcurrency";
+        wrong(
+            of(
+                ADD_ON,
+                version,
+                "ClusterManagementAddOn",
+                json!({"spec": {"installStrategy": strategy}}),
+            ),
+            &[
+                &format!(
+                    "{place}[1]: Duplicate value: {{\"name\":\"all\",\"namespace\":\"default\",\"rolloutStrategy\":{}}}",
+                    "{\"type\":\"All\"}"
+                ),
+                &format!(
+                    "{place}[2].{wrong_amount}: Invalid value: \"some\": {place}[2].{wrong_amount} in body should match '^((100|[0-9]{{1,2}})%|[0-9]+)$'"
+                ),
+            ],
+        );
+    }
+    let odd = json!({"spec": {"installStrategy": {"type": "Always"}}});
+    wrong(
+        of(ADD_ON, "v1alpha1", "ClusterManagementAddOn", odd),
+        &[
+            "spec.installStrategy.type: Unsupported value: \"Always\": supported values: \"Manual\", \"Placements\"",
+        ],
+    );
+    let instance =
+        create(of(ADD_ON, "v1alpha1", "ManagedClusterAddOn", json!({"spec": {}}))).unwrap();
+    assert_eq!(instance["spec"]["installNamespace"], "open-cluster-management-agent-addon");
+    let odd = json!({"spec": {"installNamespace": "A B"}});
+    wrong(
+        of(ADD_ON, "v1alpha1", "ManagedClusterAddOn", odd),
+        &[
+            "spec.installNamespace: Invalid value: \"A B\": spec.installNamespace in body should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'",
+        ],
+    );
+}
+
+#[test]
+fn configurations_and_templates_of_add_ons_are_checked() {
+    let spec = json!({"spec": {"customizedVariables": [{"name": "1A", "value": "x"}], "agentInstallNamespace": "A",
+        "resourceRequirements": [{"containerID": "x:y:z", "resources": {}}]}});
+    for version in ["v1alpha1", "v1beta1"] {
+        wrong(
+            of(ADD_ON, version, "AddOnDeploymentConfig", spec.clone()),
+            &[
+                "spec.customizedVariables[0].name: Invalid value: \"1A\": spec.customizedVariables[0].name in body should match '^[a-zA-Z_][_a-zA-Z0-9]*$'",
+                "spec.agentInstallNamespace: Invalid value: \"A\": spec.agentInstallNamespace in body should match '^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$'",
+                "spec.resourceRequirements[0].containerID: Invalid value: \"x:y:z\": spec.resourceRequirements[0].containerID in body should match '^(deployments|daemonsets|statefulsets|replicasets|jobs|cronjobs|pods|\\*):.+:.+$'",
+            ],
+        );
+    }
+    let registration = json!([{"type": "CustomSigner", "customSigner": {"signerName": "me", "signingCA": {"name": "ca"}}}]);
+    let spec = json!({"spec": {"addonName": "a", "agentSpec": {}, "registration": registration}});
+    wrong(
+        of(ADD_ON, "v1alpha1", "AddOnTemplate", spec),
+        &[
+            "spec.registration[0].customSigner.signerName: Invalid value: \"me\": spec.registration[0].customSigner.signerName in body should match '^([a-z0-9][a-z0-9-]*[a-z0-9]\\.)+[a-z]+\\/[a-z0-9-\\.]+$'",
+        ],
+    );
+}
+
+#[test]
+fn add_ons_are_named_as_in_open_cluster_management() {
+    use freewheel_hub_api::kinds;
+    for (plural, version, short, columns) in [
+        (
+            "clustermanagementaddons",
+            "v1alpha1",
+            &["cma", "cmas"][..],
+            &["Name", "DISPLAY NAME", "CRD NAME"][..],
+        ),
+        ("clustermanagementaddons", "v1beta1", &["cma", "cmas"], &["Name", "DISPLAY NAME"]),
+        (
+            "managedclusteraddons",
+            "v1alpha1",
+            &["mca", "mcas"],
+            &["Name", "Available", "Degraded", "Progressing"],
+        ),
+        (
+            "managedclusteraddons",
+            "v1beta1",
+            &["mca", "mcas"],
+            &["Name", "Available", "Degraded", "Progressing"],
+        ),
+        ("addondeploymentconfigs", "v1alpha1", &[], &["Name", "Age"]),
+        ("addondeploymentconfigs", "v1beta1", &[], &["Name", "Age"]),
+        ("addontemplates", "v1alpha1", &[], &["Name", "ADDON NAME"]),
+    ] {
+        let kind = kinds::find(ADD_ON, version, plural).unwrap();
+        assert_eq!(kind.short_names, short, "{kind:?}");
+        let found: Vec<_> = kind.columns.iter().map(|column| &*column.name).collect();
+        assert_eq!(found, columns, "{kind:?}");
+        let has_status = plural.starts_with("cluster") || plural.starts_with("managed");
+        assert_eq!(kind.subresource_named("status").is_some(), has_status, "{kind:?}");
+        assert_eq!(kind.storage(), kinds::find(ADD_ON, "v1alpha1", plural).unwrap().storage());
+    }
+}

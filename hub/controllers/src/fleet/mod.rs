@@ -7,11 +7,15 @@
 //! namespaces     a namespace of the root for each accepted cluster
 //! selection      which sets there are, and who is in them
 //! placements     Placements to PlacementDecisions
+//! choice         whom a Placement has chosen, as soon as that is whole
 //! works          ManifestWorks to what they say, in their clusters
 //! work_sets      ManifestWorkReplicaSets to ManifestWorks
+//! add_ons        ClusterManagementAddOns to ManagedClusterAddOns, and those to ManifestWorks
 //! ```
 
+mod add_ons;
 mod api_group;
+mod choice;
 mod cluster_sets;
 mod namespaces;
 mod placements;
@@ -21,6 +25,7 @@ mod taints;
 mod work_sets;
 mod works;
 
+pub use add_ons::{AddOnFeatures, AddOnInstances, AddOns};
 pub use cluster_sets::ClusterSets;
 pub use namespaces::ClusterNamespaces;
 pub(crate) use namespaces::is_of_cluster;

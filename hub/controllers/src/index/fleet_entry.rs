@@ -173,6 +173,31 @@ impl Entry for WorkEntry {
     }
 }
 
+/// A ManagedClusterAddOn, which is found by its name in whatever namespace.
+#[derive(Debug)]
+pub struct AddOnEntry {
+    /// The stored object.
+    pub stored: Arc<Stored>,
+}
+
+/// By what a ManagedClusterAddOn is found: the name that it has on each cluster.
+pub(crate) const ADD_ON_NAME: &str = "metadata.name";
+
+impl Entry for AddOnEntry {
+    fn read(stored: Arc<Stored>) -> Self {
+        Self { stored }
+    }
+
+    fn stored(&self) -> &Arc<Stored> {
+        &self.stored
+    }
+
+    fn terms<'a>(&'a self, name: &mut dyn FnMut(IndexTerm<'a>)) {
+        let key = &self.stored.key;
+        name(IndexTerm::Label(&key.cluster, "", ADD_ON_NAME, &key.name));
+    }
+}
+
 /// A PlacementDecision.
 #[derive(Debug)]
 pub struct DecisionEntry {

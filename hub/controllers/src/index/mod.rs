@@ -39,10 +39,12 @@ pub use entry::{
     Controllable, Dependent, Entry, NamedPort, NodeReachability, PodEntry, PodSummary,
     SelectorOwner, SliceEntry,
 };
-pub use fleet_entry::{ClusterEntry, DecisionEntry, WorkCondition, WorkEntry, WorkFacts};
 pub(crate) use fleet_entry::{
-    GIVEN_ANNOTATION, PLACEMENT_LABEL, WORK_PLACEMENT_LABEL, WORK_SET_LABEL, read_cluster,
-    spec_digest,
+    ADD_ON_NAME, GIVEN_ANNOTATION, PLACEMENT_LABEL, WORK_PLACEMENT_LABEL, WORK_SET_LABEL,
+    read_cluster, spec_digest,
+};
+pub use fleet_entry::{
+    AddOnEntry, ClusterEntry, DecisionEntry, WorkCondition, WorkEntry, WorkFacts,
 };
 pub use indexer::Indexer;
 pub use term::IndexTerm;
@@ -233,6 +235,8 @@ pub struct Indexes {
     pub decisions: Arc<Index<DecisionEntry>>,
     /// ManifestWorks by the set that they are of.
     pub works: Arc<Index<WorkEntry>>,
+    /// ManagedClusterAddOns by name.
+    pub add_ons: Arc<Index<AddOnEntry>>,
     /// Everything that has owners, by owner.
     pub dependents: Arc<Index<Dependent>>,
     entries_touched: Arc<AtomicU64>,
@@ -257,6 +261,7 @@ impl Indexes {
         let decisions =
             kind("cluster.open-cluster-management.io", "v1beta1", "placementdecisions")?;
         let works = kind("work.open-cluster-management.io", "v1", "manifestworks")?;
+        let add_ons = kind("addon.open-cluster-management.io", "v1alpha1", "managedclusteraddons")?;
         let entries_touched = Arc::new(AtomicU64::new(0));
         Ok(Self {
             pods: Arc::new(Index::new(store, &[&pods], &entries_touched)),
@@ -268,6 +273,7 @@ impl Indexes {
             clusters: Arc::new(Index::new(store, &[&clusters], &entries_touched)),
             decisions: Arc::new(Index::new(store, &[&decisions], &entries_touched)),
             works: Arc::new(Index::new(store, &[&works], &entries_touched)),
+            add_ons: Arc::new(Index::new(store, &[&add_ons], &entries_touched)),
             dependents: Arc::new(Index::of_owned(store, registries, &entries_touched)),
             entries_touched,
         })

@@ -53,14 +53,20 @@ fn mistakes(object: &Value) -> Vec<FieldError> {
     }
     for one in refs.items() {
         found.extend(one.child("name").must_be());
-        let strategy = one.child("rolloutStrategy");
-        for kind in ["all", "progressive", "progressivePerGroup"] {
-            let settings = strategy.child(kind);
-            found.extend(follows(&settings.child("progressDeadline"), DEADLINE));
-            found.extend(follows(&settings.child("minSuccessTime"), DURATION));
-            for amount in ["maxFailures", "maxConcurrency"] {
-                found.extend(follows(&settings.child(amount), AMOUNT));
-            }
+        found.extend(of_rollout(&one.child("rolloutStrategy")));
+    }
+    found
+}
+
+/// Mistakes of a rollout's strategy, wherever it stands.
+pub(super) fn of_rollout(strategy: &Place<'_>) -> Vec<FieldError> {
+    let mut found = Vec::new();
+    for kind in ["all", "progressive", "progressivePerGroup"] {
+        let settings = strategy.child(kind);
+        found.extend(follows(&settings.child("progressDeadline"), DEADLINE));
+        found.extend(follows(&settings.child("minSuccessTime"), DURATION));
+        for amount in ["maxFailures", "maxConcurrency"] {
+            found.extend(follows(&settings.child(amount), AMOUNT));
         }
     }
     found

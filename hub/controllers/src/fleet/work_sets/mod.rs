@@ -17,7 +17,6 @@
 //!   (`a_placement_that_is_replaced_keeps_who_is_silent`);
 //! - a set goes with its works; under `Foreground` after them (`a_set_goes_after_its_works_if_it_is_asked_to`).
 
-mod choice;
 mod given;
 mod names;
 mod status;
@@ -38,15 +37,14 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::api_group::{CLUSTER_GROUP, WORK_GROUP};
-use super::placements::is_left_to_others;
+use super::choice::{Choice, choice};
 use crate::engine::client::{everywhere, in_namespace, key as key_of, kind};
 use crate::engine::clock::rfc3339;
 use crate::engine::{Client, Controller, Error, Faults, Throttle};
 use crate::index::{
-    IndexTerm, Indexes, PLACEMENT_LABEL, WORK_PLACEMENT_LABEL, WORK_SET_LABEL, WorkCondition,
-    WorkEntry, WorkFacts, spec_digest,
+    IndexTerm, Indexes, WORK_PLACEMENT_LABEL, WORK_SET_LABEL, WorkCondition, WorkEntry, WorkFacts,
+    spec_digest,
 };
-use choice::Choice;
 use names::{is_cut, label, may_be_cut, work_name};
 use summary::{RolledOut, Summary};
 
@@ -247,15 +245,9 @@ impl WorkSets {
 
     /// Whom a Placement chooses.
     fn choice(&self, namespace: &str, placement: &str) -> Result<Choice, Error> {
-        let root = ClusterName::root();
-        let key = key_of(&self.placements, &root, namespace, placement);
-        let Some(stored) = self.client.snapshot().get(&key) else { return Ok(Choice::NotFound) };
-        let object = stored.object.value().map_err(Error::api("read a Placement"))?;
-        let by_others = is_left_to_others(&object);
-        let term = IndexTerm::Label(&root, namespace, PLACEMENT_LABEL, placement);
-        let mut decisions = self.indexes.decisions.find(term);
-        decisions.retain(|it| by_others || it.is_of(&stored));
-        Ok(Choice::of((!by_others).then_some(&object["status"]), &decisions))
+        let of = (&*self.client.snapshot(), &*self.placements);
+        let chosen = choice(of, &self.indexes, (namespace, placement));
+        chosen.map_err(Error::api("read a Placement"))
     }
 }
 

@@ -8,9 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use freewheel_hub_fleet::rollout::Group;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_store::Snapshot;
+use freewheel_link::names::ClusterName;
 use serde_json::Value;
 
-use crate::index::DecisionEntry;
+use super::placements::is_left_to_others;
+use crate::engine::client::key;
+use crate::index::{DecisionEntry, IndexTerm, Indexes, PLACEMENT_LABEL};
 
 const GROUP_INDEX_LABEL: &str = "cluster.open-cluster-management.io/decision-group-index";
 const GROUP_NAME_LABEL: &str = "cluster.open-cluster-management.io/decision-group-name";
@@ -24,6 +30,24 @@ pub(super) enum Choice {
     Unsettled,
     /// These are chosen.
     Groups(Vec<Group>),
+}
+
+/// Whom the Placement of this namespace and name chooses.
+pub(super) fn choice(
+    (snapshot, placements): (&dyn Snapshot, &Kind),
+    indexes: &Indexes,
+    (namespace, name): (&str, &str),
+) -> Result<Choice, ApiError> {
+    let root = ClusterName::root();
+    let Some(stored) = snapshot.get(&key(placements, &root, namespace, name)) else {
+        return Ok(Choice::NotFound);
+    };
+    let object = stored.object.value()?;
+    let by_others = is_left_to_others(&object);
+    let term = IndexTerm::Label(&root, namespace, PLACEMENT_LABEL, name);
+    let mut decisions = indexes.decisions.find(term);
+    decisions.retain(|it| by_others || it.is_of(&stored));
+    Ok(Choice::of((!by_others).then_some(&object["status"]), &decisions))
 }
 
 /// Decisions of one group.

@@ -1,0 +1,113 @@
+//! What the template of an add-on comes to on a cluster.
+
+use freewheel_hub_fleet::add_on::configs::{Config, Reference};
+use freewheel_hub_fleet::add_on::setting::Setting;
+use freewheel_hub_fleet::add_on::template::{agent_namespace, render};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_store::Snapshot;
+use serde_json::Value;
+
+use super::super::api_group::ADD_ON_GROUP;
+use super::config_object::{ConfigKinds, ConfigObject, DEPLOYMENT_CONFIGS, TEMPLATES};
+
+const IMAGE_REGISTRIES: &str = "open-cluster-management.io/image-registries";
+
+/// An add-on that is made of a template.
+pub(super) struct Agent {
+    /// The template's spec.
+    pub template: Value,
+    /// Its manifests on the cluster.
+    pub manifests: Vec<Value>,
+    /// Where it is there.
+    pub namespace: String,
+    /// By what it is set up.
+    pub references: Vec<Reference>,
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoAgent {
+    /// Something that it is made by is another than what it is to be made by now: it is as it was until then.
+    #[error("its configuration is on its way")]
+    Later,
+    /// It cannot be made.
+    #[error("{0}")]
+    Wrong(String),
+    /// What is stored cannot be read.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+/// Whether an add-on is made of templates.
+pub(super) fn is_by_template(add_on: &Value) -> bool {
+    let supported = add_on["spec"]["supportedConfigs"].as_array().into_iter().flatten();
+    supported.into_iter().any(|it| it["group"] == ADD_ON_GROUP && it["resource"] == TEMPLATES)
+}
+
+impl Agent {
+    /// Of an instance on its cluster.
+    pub fn of(
+        (instance, cluster): (&Value, &Value),
+        kinds: &ConfigKinds,
+        now: &dyn Snapshot,
+    ) -> Result<Self, NoAgent> {
+        let name = text(instance, "/metadata/name");
+        let references = Reference::all(&instance["status"]["configReferences"]);
+        let Some(template) = wanted(&references, TEMPLATES) else {
+            let namespace = text(instance, "/metadata/namespace");
+            let why = format!("addon {namespace}/{name} template not found in status");
+            return Err(NoAgent::Wrong(why));
+        };
+        let template = read(name, template, "template", (kinds, now))?.value["spec"].take();
+        let config = match wanted(&references, DEPLOYMENT_CONFIGS) {
+            Some(wanted) => {
+                read(name, wanted, "deployment config", (kinds, now))?.value["spec"].take()
+            }
+            None => Value::Null,
+        };
+        let registries = cluster["metadata"]["annotations"][IMAGE_REGISTRIES].as_str();
+        let setting = Setting {
+            add_on: name,
+            cluster: text(cluster, "/metadata/name"),
+            config: &config,
+            image_registries: registries.unwrap_or_default(),
+        };
+        let manifests = render(&template, &setting);
+        let manifests = manifests.map_err(|wrong| NoAgent::Wrong(wrong.to_string()))?;
+        let namespace = agent_namespace(&template, &config);
+        Ok(Self { template, manifests, namespace, references })
+    }
+
+    /// Whether it asks for credentials.
+    pub fn is_registered(&self) -> bool {
+        self.template["registration"].as_array().is_some_and(|all| !all.is_empty())
+    }
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The first of this kind, as upstream.
+fn wanted<'a>(references: &'a [Reference], resource: &str) -> Option<&'a Reference> {
+    references.iter().find(|it| it.desired.config.is(ADD_ON_GROUP, resource))
+}
+
+/// The object as it is to be by now.
+fn read(
+    add_on: &str,
+    wanted: &Reference,
+    what: &str,
+    (kinds, now): (&ConfigKinds, &dyn Snapshot),
+) -> Result<ConfigObject, NoAgent> {
+    let Config { resource, name, .. } = &wanted.desired.config;
+    if wanted.desired.hash.is_empty() {
+        let why = format!("addon {add_on} {what} desired spec hash is empty");
+        return Err(NoAgent::Wrong(why));
+    }
+    let object = kinds.get(now, &wanted.desired.config)?;
+    let Some(object) = object else {
+        return Err(NoAgent::Wrong(format!("{resource}.{ADD_ON_GROUP} {name:?} not found")));
+    };
+    if object.hash == wanted.desired.hash { Ok(object) } else { Err(NoAgent::Later) }
+}

@@ -1,0 +1,134 @@
+//! Objects that add-ons are set up by: AddOnDeploymentConfigs and AddOnTemplates. Of other kinds the controllers of the
+//! add-ons that know them tell the digests.
+
+use std::sync::Arc;
+
+use freewheel_hub_fleet::add_on::configs::{Config, Desired};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::{Key, Resource};
+use freewheel_hub_store::{Snapshot, Stored};
+use freewheel_link::digest::Digest;
+use freewheel_link::names::ClusterName;
+use serde_json::Value;
+
+use super::super::api_group::ADD_ON_GROUP;
+use crate::engine::Error;
+use crate::engine::client::{key, kind};
+
+pub(super) const TEMPLATES: &str = "addontemplates";
+pub(super) const DEPLOYMENT_CONFIGS: &str = "addondeploymentconfigs";
+
+/// The kinds that are known here.
+pub(super) struct ConfigKinds {
+    pub templates: Arc<Kind>,
+    pub deployment_configs: Arc<Kind>,
+}
+
+/// One of those objects.
+pub(super) struct ConfigObject {
+    /// The object.
+    pub value: Value,
+    /// Its generation.
+    pub generation: i64,
+    /// The digest of what it says.
+    pub hash: String,
+}
+
+impl ConfigKinds {
+    pub fn new() -> Result<Self, Error> {
+        Ok(Self {
+            templates: kind(ADD_ON_GROUP, "v1alpha1", TEMPLATES)?,
+            deployment_configs: kind(ADD_ON_GROUP, "v1alpha1", DEPLOYMENT_CONFIGS)?,
+        })
+    }
+
+    /// Whether objects of one of these kinds are stored there.
+    pub fn are_in(&self, resource: &Resource) -> bool {
+        resource == self.templates.storage() || resource == self.deployment_configs.storage()
+    }
+
+    fn kind_of(&self, config: &Config) -> Option<&Kind> {
+        if config.is(ADD_ON_GROUP, TEMPLATES) {
+            return Some(&self.templates);
+        }
+        config.is(ADD_ON_GROUP, DEPLOYMENT_CONFIGS).then_some(&*self.deployment_configs)
+    }
+
+    /// The object; nothing, when its kind is none of these, or there is none.
+    pub fn get(
+        &self,
+        now: &dyn Snapshot,
+        config: &Config,
+    ) -> Result<Option<ConfigObject>, ApiError> {
+        let Some(kind) = self.kind_of(config) else { return Ok(None) };
+        let key = key(kind, &ClusterName::root(), &config.namespace, &config.name);
+        now.get(&key).map(|stored| ConfigObject::of(&stored)).transpose()
+    }
+
+    /// What is wanted of an object now. Of a kind that others know it is what they said.
+    pub fn desired(
+        &self,
+        now: &dyn Snapshot,
+        config: Config,
+        said: &str,
+    ) -> Result<Desired, ApiError> {
+        let hash = match self.kind_of(&config) {
+            Some(_) => self.get(now, &config)?.map(|object| object.hash).unwrap_or_default(),
+            None => said.to_owned(),
+        };
+        Ok(Desired { config, hash })
+    }
+}
+
+impl ConfigObject {
+    fn of(stored: &Stored) -> Result<Self, ApiError> {
+        let value = stored.object.value()?;
+        let (generation, hash) = (stored.object.header.generation, spec_hash(&value));
+        Ok(Self { value, generation, hash })
+    }
+}
+
+/// The digest of what an object says beside its type, its metadata and its status, as upstream has it: of JSON as Go
+/// writes it, which has these characters escaped.
+fn spec_hash(object: &Value) -> String {
+    let mut said = object.as_object().cloned().unwrap_or_default();
+    said.retain(|key, _| !["apiVersion", "kind", "metadata", "status"].contains(&&**key));
+    let mut text = Value::Object(said).to_string();
+    for (plain, escaped) in [
+        ("<", "\\u003c"),
+        (">", "\\u003e"),
+        ("&", "\\u0026"),
+        ("\u{2028}", "\\u2028"),
+        ("\u{2029}", "\\u2029"),
+    ] {
+        if text.contains(plain) {
+            text = text.replace(plain, escaped);
+        }
+    }
+    Digest::of(text.as_bytes()).hex()
+}
+
+/// Whether an object's text has this name in quotes: it may be one that names it.
+pub(super) fn may_name(stored: &Stored, config: &Key) -> bool {
+    let name = format!("\"{}\"", config.name);
+    memchr::memmem::find(&stored.object.body, name.as_bytes()).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// What addon-framework's GetSpecHash says of the same objects.
+    #[test]
+    fn digests_are_upstreams() {
+        let object = json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "a"}, "status": {"x": 1},
+            "spec": {"b": "<&>", "a": [1, true, null]}});
+        assert_eq!(
+            spec_hash(&object),
+            Digest::of(br#"{"spec":{"a":[1,true,null],"b":"\u003c\u0026\u003e"}}"#).hex()
+        );
+        assert_eq!(spec_hash(&json!({"metadata": {}})), Digest::of(b"{}").hex());
+    }
+}

@@ -1,0 +1,94 @@
+//! A ManagedClusterAddOn for each cluster that is chosen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use freewheel_hub_objects::Propagation;
+use freewheel_hub_store::Stored;
+use freewheel_link::names::ClusterName;
+use serde_json::{Value, json};
+
+use super::super::api_group::ADD_ON_GROUP;
+use super::catalogue::AddOns;
+use super::progression::Placement;
+use crate::engine::client::key as key_of;
+use crate::engine::{Error, Faults};
+use crate::index::AddOnEntry;
+
+impl AddOns {
+    /// Puts it on clusters that are chosen, and takes it off others.
+    pub(super) async fn install(
+        &self,
+        add_on: &Arc<Stored>,
+        placements: &[Placement],
+        instances: &[Arc<AddOnEntry>],
+        faults: &mut Faults,
+    ) {
+        let groups = placements.iter().flat_map(|placement| &placement.groups);
+        let chosen: BTreeSet<&str> =
+            groups.flat_map(|group| &group.clusters).map(String::as_str).collect();
+        let there: BTreeSet<&str> = instances.iter().map(|it| &*it.stored.key.namespace).collect();
+        for cluster in chosen.difference(&there) {
+            faults.note(self.put_on(add_on, cluster).await);
+        }
+        for gone in instances.iter().filter(|it| !chosen.contains(&*it.stored.key.namespace)) {
+            let (key, header) = (&gone.stored.key, &gone.stored.object.header);
+            if header.deleting {
+                continue;
+            }
+            let deleted = self
+                .client
+                .delete(&self.instances, key, &header.uid, Propagation::Background)
+                .await;
+            faults.note(deleted.map(drop).map_err(Error::api("take an add-on off a cluster")));
+        }
+    }
+
+    async fn put_on(&self, add_on: &Arc<Stored>, cluster: &str) -> Result<(), Error> {
+        let root = ClusterName::root();
+        let managed = self.client.snapshot().get(&key_of(&self.clusters, &root, "", cluster));
+        // Who is gone is chosen no more in a moment.
+        let Some(managed) = managed else { return Ok(()) };
+        let object = managed.object.value().map_err(Error::api("read a ManagedCluster"))?;
+        let notes = object["metadata"]["annotations"].as_object().into_iter().flatten();
+        let notes: BTreeMap<&String, &Value> =
+            notes.filter(|(name, _)| name.starts_with(ADD_ON_GROUP)).collect();
+        let mut meta = json!({"name": &*add_on.key.name, "ownerReferences": [self.owner(add_on)]});
+        if !notes.is_empty() {
+            meta["annotations"] = json!(notes);
+        }
+        let instance = json!({"metadata": meta, "spec": {}});
+        let client = self.client.while_there(add_on);
+        match client.create(&self.instances, &root, cluster, &instance).await {
+            Err(taken) if taken.reason == "AlreadyExists" => Ok(()),
+            made => made.map(drop).map_err(Error::api("put an add-on on a cluster")),
+        }
+    }
+
+    fn owner(&self, add_on: &Stored) -> Value {
+        json!({
+            "apiVersion": "addon.open-cluster-management.io/v1beta1", "kind": self.add_ons.kind(),
+            "name": &*add_on.key.name, "uid": add_on.object.header.uid.as_str(),
+            "controller": true, "blockOwnerDeletion": true,
+        })
+    }
+
+    /// It goes with the add-on.
+    pub(super) async fn own(&self, instance: &Arc<Stored>, add_on: &Stored) -> Result<(), Error> {
+        let uid = &add_on.object.header.uid;
+        if instance.object.header.owners.iter().any(|owner| owner.uid == *uid) {
+            return Ok(());
+        }
+        let owner = self.owner(add_on);
+        let change = |mut value: Value| {
+            let owners = &mut value["metadata"]["ownerReferences"];
+            let mut all = owners.as_array().cloned().unwrap_or_default();
+            all.retain(|it| it["controller"] != true);
+            all.push(owner.clone());
+            *owners = json!(all);
+            Ok(value)
+        };
+        let owned = self.client.modify_this(&self.instances, instance, None, change).await;
+        owned.map(drop).map_err(Error::api("own a ManagedClusterAddOn"))
+    }
+}

@@ -1,0 +1,272 @@
+//! ManagedClusterAddOns: the work that the template of each comes to, and what is said of it.
+//!
+//! ```text
+//! AddOnTemplate + AddOnDeploymentConfig ─▶ manifests ─▶ ManifestWork addon-NAME-deploy-0
+//!        ▲ as the instance is to be set up by now            │ Applied, Available, feedback
+//!        └──────────── status: lastAppliedConfig ◀───────────┘
+//! ```
+//!
+//! Guarantees:
+//! - what a template comes to is on the cluster, and follows what it is set up by
+//!   (`a_template_is_applied_as_it_is_set_up`, `an_instance_is_set_up_by_what_it_names_itself`);
+//! - a template that changes goes on only as its rollout says (`a_configuration_goes_on_as_far_as_those_that_have_it`);
+//! - what cannot be made is told (`a_template_that_comes_to_nothing_is_told_of`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freewheel_hub_api::conditions::{
+    ADD_ON_AVAILABLE, ADD_ON_CONFIGURED, ADD_ON_MANIFESTS_APPLIED, ADD_ON_REGISTERED,
+    CLUSTER_AVAILABLE, Condition, ConditionStatus,
+};
+use freewheel_hub_fleet::add_on::health::of_work;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
+use freewheel_link::names::ClusterName;
+use serde_json::{Value, json};
+
+use super::super::api_group::{ADD_ON_GROUP, CLUSTER_GROUP, WORK_GROUP};
+use super::agent::{Agent, NoAgent, is_by_template};
+use super::asked::is_managed;
+use super::config_object::{ConfigKinds, DEPLOYMENT_CONFIGS, TEMPLATES};
+use super::health::{namespace, of_lease, of_silent};
+use super::said::{NAME_LABEL, applied};
+use crate::engine::client::{everywhere, in_namespace, key as key_of, kind};
+use crate::engine::clock::rfc3339;
+use crate::engine::{Client, Controller, Error};
+use crate::index::{ADD_ON_NAME, IndexTerm, Indexes};
+
+/// The controller.
+pub struct AddOnInstances {
+    pub(super) client: Client,
+    indexes: Indexes,
+    add_ons: Arc<Kind>,
+    pub(super) instances: Arc<Kind>,
+    clusters: Arc<Kind>,
+    pub(super) works: Arc<Kind>,
+    leases: Arc<Kind>,
+    configs: ConfigKinds,
+}
+
+/// What is to be said of an instance.
+#[derive(Default)]
+struct Said {
+    conditions: Vec<Condition<'static>>,
+    /// Fields of the status.
+    fields: Vec<(&'static str, Value)>,
+    look_again: Option<Duration>,
+}
+
+impl AddOnInstances {
+    /// Writes through this client.
+    pub fn new(client: Client, indexes: Indexes) -> Result<Self, Error> {
+        Ok(Self {
+            client,
+            indexes,
+            add_ons: kind(ADD_ON_GROUP, "v1alpha1", "clustermanagementaddons")?,
+            instances: kind(ADD_ON_GROUP, "v1alpha1", "managedclusteraddons")?,
+            clusters: kind(CLUSTER_GROUP, "v1", "managedclusters")?,
+            works: kind(WORK_GROUP, "v1", "manifestworks")?,
+            leases: kind("coordination.k8s.io", "v1", "leases")?,
+            configs: ConfigKinds::new()?,
+        })
+    }
+
+    async fn sync(
+        &self,
+        stored: &Arc<Stored>,
+        (object, cluster, add_on): (&Value, &Value, Option<&Value>),
+    ) -> Result<Option<Duration>, Error> {
+        let mut said = Said::default();
+        let add_on = add_on.filter(|it| is_managed(it));
+        if add_on.is_some_and(is_by_template) {
+            if !self.set_up(stored, (object, cluster), &mut said).await? {
+                return Ok(None);
+            }
+        } else if object["status"]["healthCheck"]["mode"] != "Customized" {
+            self.by_lease(stored, object, &mut said)?;
+        }
+        if let Some(silent) = of_silent(cluster) {
+            said.conditions.retain(|it| it.kind != &ADD_ON_AVAILABLE);
+            said.conditions.push(silent);
+        }
+        let look_again = said.look_again;
+        let is_managed = add_on.is_some();
+        let stored = self.say(stored, &said).await?;
+        if is_managed {
+            self.tell_progress(&stored).await?;
+        }
+        Ok(look_again)
+    }
+
+    fn by_lease(&self, stored: &Stored, object: &Value, said: &mut Said) -> Result<(), Error> {
+        let Ok(cluster) = ClusterName::try_from(&*stored.key.namespace) else { return Ok(()) };
+        let name = &stored.key.name;
+        let lease = key_of(&self.leases, &cluster, namespace(object), name);
+        let lease = self.client.snapshot().get(&lease).map(|it| it.object.value());
+        let lease = lease.transpose().map_err(Error::api("read the lease of an add-on"))?;
+        let (condition, rest) = of_lease(name, lease.as_ref(), self.client.clock.now());
+        said.conditions.push(condition);
+        said.look_again = rest;
+        Ok(())
+    }
+
+    /// Brings what a template comes to onto the cluster; whether there is something to say of that now.
+    async fn set_up(
+        &self,
+        stored: &Arc<Stored>,
+        (object, cluster): (&Value, &Value),
+        said: &mut Said,
+    ) -> Result<bool, Error> {
+        let kinds = [DEPLOYMENT_CONFIGS, TEMPLATES]
+            .map(|it| json!({"group": ADD_ON_GROUP, "resource": it}));
+        said.fields.push(("supportedConfigs", json!(kinds)));
+        said.fields.push(("healthCheck", json!({"mode": "Customized"})));
+        let agent = match Agent::of((object, cluster), &self.configs, &*self.client.snapshot()) {
+            Ok(agent) => agent,
+            // Of what it was made of nothing changes until then.
+            Err(NoAgent::Later) => return Ok(true),
+            Err(NoAgent::Wrong(why)) => {
+                if ADD_ON_CONFIGURED.holds(object) {
+                    let text = format!("failed to get manifest from agent interface: {why}");
+                    said.conditions.push(applied(false, "ManifestWorkApplyFailed", text));
+                }
+                return Ok(true);
+            }
+            Err(NoAgent::Api(error)) => return Err(Error::api("read a template")(error)),
+        };
+        said.fields.push(("namespace", json!(agent.namespace)));
+        said.conditions.push(registered(&agent));
+        if !ADD_ON_CONFIGURED.holds(object) {
+            return Ok(true);
+        }
+        if !self.hold(stored, &agent).await? {
+            // It comes once more by that.
+            return Ok(false);
+        }
+        let (work, told) = self.deploy(stored, &agent).await?;
+        said.conditions.extend(told);
+        let was_applied = ADD_ON_MANIFESTS_APPLIED.find(object).is_some();
+        let is_applied = said.conditions.iter().any(|it| it.kind == &ADD_ON_MANIFESTS_APPLIED);
+        if was_applied || is_applied {
+            let health = of_work(&stored.key.name, &agent.manifests, work.as_ref());
+            let status = ConditionStatus::read(health.status);
+            let health = Condition::new(&ADD_ON_AVAILABLE, status, health.reason, health.message);
+            said.conditions.push(health);
+        }
+        Ok(true)
+    }
+
+    async fn say(&self, stored: &Arc<Stored>, said: &Said) -> Result<Arc<Stored>, Error> {
+        let now = rfc3339(self.client.clock.now());
+        let change = |mut value: Value| {
+            for (field, told) in &said.fields {
+                value["status"][*field] = told.clone();
+            }
+            for condition in &said.conditions {
+                condition.put(&mut value["status"]["conditions"], &now);
+            }
+            Ok(value)
+        };
+        let told = self.client.modify_this(&self.instances, stored, Some("status"), change).await;
+        Ok(told.map_err(Error::api("write the status of a ManagedClusterAddOn"))?.stored)
+    }
+
+    fn named(&self, name: &str) -> Vec<Key> {
+        let root = ClusterName::root();
+        let all = self.indexes.add_ons.find(IndexTerm::Label(&root, "", ADD_ON_NAME, name));
+        all.iter().map(|it| it.stored.key.clone()).collect()
+    }
+
+    /// Instances of a cluster of which something is another now that matters to them.
+    fn of_cluster(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
+        let Some(key) = event.key() else { return Vec::new() };
+        let facts = |side: &Option<Arc<Stored>>| {
+            let object = side.as_ref()?.object.value().ok()?;
+            let meta = &object["metadata"];
+            let available = CLUSTER_AVAILABLE.find(&object).cloned();
+            Some((meta["annotations"].clone(), meta["deletionTimestamp"].clone(), available))
+        };
+        if facts(&event.before) == facts(&event.now) {
+            return Vec::new();
+        }
+        let scope = in_namespace(&self.instances, &ClusterName::root(), &key.name);
+        now.range(&scope, None).map(|it| it.key.clone()).collect()
+    }
+}
+
+fn registered(agent: &Agent) -> Condition<'static> {
+    if agent.is_registered() {
+        let why = "Failed to set permission for hub agent: agents of add-ons get no credentials for this hub yet";
+        return Condition::new(&ADD_ON_REGISTERED, false, "SetPermissionFailed", why);
+    }
+    let text = "Registration of the addon agent is configured";
+    Condition::new(&ADD_ON_REGISTERED, true, "SetPermissionApplied", text)
+}
+
+#[async_trait]
+impl Controller for AddOnInstances {
+    fn name(&self) -> &'static str {
+        self.client.name()
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        [&self.add_ons, &self.instances, &self.clusters, &self.works, &self.leases]
+            .map(|kind| everywhere(kind))
+            .into()
+    }
+
+    fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
+        let Some(key) = event.key() else { return Vec::new() };
+        let root = ClusterName::root();
+        match &key.resource {
+            one if *one == *self.instances.storage() => vec![key.clone()],
+            one if *one == *self.add_ons.storage() => self.named(&key.name),
+            one if *one == *self.clusters.storage() => self.of_cluster(event, now),
+            one if *one == *self.works.storage() => {
+                let sides = event.now.iter().chain(event.before.iter());
+                let names = sides.filter_map(|it| it.object.header.labels.get(NAME_LABEL));
+                let mut keys: Vec<Key> =
+                    names.map(|it| key_of(&self.instances, &root, &key.namespace, it)).collect();
+                keys.dedup();
+                keys
+            }
+            // A lease of a cluster: it has the name of its add-on.
+            _ if key.cluster.is_root() => Vec::new(),
+            _ => {
+                let instance = key_of(&self.instances, &root, key.cluster.as_str(), &key.name);
+                now.get(&instance).map(|it| it.key.clone()).into_iter().collect()
+            }
+        }
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        let now = self.client.snapshot();
+        let root = ClusterName::root();
+        let Some(stored) = now.get(key) else { return Ok(None) };
+        let value = |key: &Key| now.get(key).map(|it| it.object.value()).transpose();
+        let object = stored.object.value().map_err(Error::api("read a ManagedClusterAddOn"))?;
+        let cluster = value(&key_of(&self.clusters, &root, "", &key.namespace));
+        let cluster = cluster.map_err(Error::api("read a ManagedCluster"))?;
+        let cluster = cluster.filter(|it| it["metadata"]["deletionTimestamp"].is_null());
+        if stored.object.header.deleting {
+            let agent = cluster.as_ref().map(|it| Agent::of((&object, it), &self.configs, &*now));
+            let agent = agent.and_then(Result::ok);
+            return match cluster {
+                Some(_) => self.end(&stored, agent.as_ref()).await,
+                None => self.let_go(&stored).await,
+            };
+        }
+        let Some(cluster) = cluster else { return Ok(None) };
+        let add_on = value(&key_of(&self.add_ons, &root, "", &key.name));
+        let add_on = add_on.map_err(Error::api("read a ClusterManagementAddOn"))?;
+        let owned = |it: &Value| {
+            let uid = it["metadata"]["uid"].as_str().unwrap_or_default();
+            stored.object.header.owners.iter().any(|owner| *owner.uid == *uid)
+        };
+        let add_on = add_on.filter(owned);
+        self.sync(&stored, (&object, &cluster, add_on.as_ref())).await
+    }
+}

@@ -1,0 +1,37 @@
+//! Add-ons: which clusters get them, by what they are set up there, and what becomes of them.
+//!
+//! ```text
+//! catalogue      ClusterManagementAddOns to ManagedClusterAddOns, in the order of their rollouts
+//! progression    what is wanted where, and what is said of it: pure
+//! instances      ManagedClusterAddOns to ManifestWorks, and what is said of them
+//! asked          what a ClusterManagementAddOn asks for
+//! install        a ManagedClusterAddOn for each cluster that is chosen
+//! configure      what each of those is set up by
+//! agent          what the template of one comes to
+//! deploy         the work that this comes to
+//! progress       how far that is
+//! said           what works of add-ons say
+//! hooks          what is done before one goes
+//! health         whether one is well, by its lease or by its work
+//! features       labels of clusters that say which add-ons they have
+//! config_object  objects that add-ons are set up by
+//! ```
+
+mod agent;
+mod asked;
+mod catalogue;
+mod config_object;
+mod configure;
+mod deploy;
+mod features;
+mod health;
+mod hooks;
+mod install;
+mod instances;
+mod progress;
+mod progression;
+mod said;
+
+pub use catalogue::AddOns;
+pub use features::AddOnFeatures;
+pub use instances::AddOnInstances;

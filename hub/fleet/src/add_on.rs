@@ -1,0 +1,17 @@
+//! Add-ons: by what they are set up on which cluster, and what comes of their templates there.
+//!
+//! ```text
+//! configs    objects that an add-on is set up by, and how far a cluster is with them
+//! setting    what a template is rendered with
+//! template   manifests of a template, with what a configuration says of them
+//! pods       what a configuration says of their pods
+//! agent      the work that a template comes to on a cluster
+//! health     whether what was applied is well
+//! ```
+
+pub mod agent;
+pub mod configs;
+pub mod health;
+mod pods;
+pub mod setting;
+pub mod template;
