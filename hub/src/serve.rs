@@ -6,6 +6,7 @@
 
 mod admission_webhooks;
 mod announce;
+mod caller_rights;
 mod certificates;
 mod cluster_quota;
 mod data_dir;
@@ -57,6 +58,7 @@ use self::certificates::Certificates;
 use crate::cli::ServeOptions;
 use crate::kubeconfig;
 use admission_webhooks::AdmissionWebhooks;
+use caller_rights::CallersRights;
 use cluster_quota::ClusterQuota;
 use data_dir::DataDir;
 use disk::{Disk, WatchedStore};
@@ -312,6 +314,7 @@ impl Hub {
             handlers: Arc::new(Handlers(self.modules.clone())),
             authority: Arc::new(Signer(self.pki.authority.clone())),
             tokens: Arc::new(TokenSigner(self.access.issuer(&self.objects))),
+            rights: Arc::new(CallersRights(self.access.rights(self.objects.store()))),
             seed: fastrand::u64(..),
             metrics,
         };

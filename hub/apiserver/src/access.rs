@@ -1,7 +1,9 @@
 //! Who calls and who may do what, for everything that is served: made once, over the store that all of it is kept in.
 
 mod acceptance;
+mod callers;
 mod cluster_sets;
+mod executors;
 pub(crate) mod remembered;
 pub(crate) mod remote;
 mod rights;
@@ -20,7 +22,9 @@ use crate::authn::{BearerOptions, Provider, TokenFile};
 use crate::authz::{AccessWebhook, Authorizers, PolicyFile, RoleEscalation};
 use crate::tokens::Issuer;
 use acceptance::Acceptance;
+pub use callers::{CallerRights, WantedRight};
 use cluster_sets::ClusterSets;
+use executors::Executors;
 pub use remote::{Fetch, Remote};
 use signers::Signers;
 use signing_request::CertificateRequests;
@@ -76,6 +80,12 @@ impl Access {
         Issuer::new(objects.store().clone(), objects.clock().clone(), &self.issuer)
     }
 
+    /// What callers may do, by what is in this store.
+    #[must_use]
+    pub fn rights(&self, store: &Arc<dyn Store>) -> CallerRights {
+        CallerRights { authorizers: self.authorizers.clone(), store: store.clone() }
+    }
+
     /// The same pipeline with those who have a say in what callers write about rights and identities, and with the rules
     /// about writes that people make.
     #[must_use]
@@ -84,6 +94,7 @@ impl Access {
         let signers = Signers { authorizers: authorizers.clone() };
         let acceptance = Acceptance { authorizers: authorizers.clone() };
         let sets = ClusterSets { authorizers: authorizers.clone() };
+        let executors = Executors { authorizers: authorizers.clone() };
         let escalation = RoleEscalation { authorizers: authorizers.clone(), rights };
         let rights = Arc::new(rights::Rights { authorizers, store: objects.store().clone() });
         let (index, webhooks) = (self.admission.clone(), self.webhooks.clone());
@@ -94,6 +105,7 @@ impl Access {
             .admitting(Arc::new(signers))
             .admitting(Arc::new(acceptance))
             .admitting(Arc::new(sets))
+            .admitting(Arc::new(executors))
             .admitting(Arc::new(escalation))
     }
 }

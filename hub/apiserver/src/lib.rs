@@ -85,7 +85,7 @@ mod watch;
 mod write;
 mod yaml;
 
-pub use access::{Access, AccessOptions, Fetch, Remote};
+pub use access::{Access, AccessOptions, CallerRights, Fetch, Remote, WantedRight};
 pub use authn::User;
 pub use authz::{CLUSTER_ADMIN, CONFINED};
 pub use context::{Extra, Server};

@@ -22,6 +22,7 @@
 //! fleet       sets of clusters, and which of them placements choose
 //! resource_quota  what is used of quotas
 //! namespace   what namespaces and clusters have from the start, and how they end
+//! rights      what callers may do, as controllers ask it
 //! roles       what people may do from the start; roles that are made of others
 //! gc, pod_gc  what nobody owns, and pods without a node
 //! signing     approved certificate requests of people to certificates, and the end of old requests
@@ -59,6 +60,7 @@ pub mod pod_gc;
 pub mod pods;
 pub mod replicaset;
 pub mod resource_quota;
+pub mod rights;
 pub mod roles;
 pub mod scheduler;
 pub mod selector;
@@ -98,6 +100,8 @@ pub struct Config {
     pub authority: Arc<dyn signing::Authority>,
     /// Signs tokens of service accounts.
     pub tokens: Arc<dyn token_secrets::Tokens>,
+    /// Knows what callers may do.
+    pub rights: Arc<dyn rights::Rights>,
     /// Breaks the scheduler's ties: the same seed and the same history give the same placements.
     pub seed: u64,
     /// Where the work of the controllers is shown.
@@ -224,7 +228,11 @@ fn of_the_fleet(
         Arc::new(fleet::ClusterTaints::new(by("managedcluster-taint-controller"))?),
         Arc::new(fleet::ClusterNamespaces::new(by("managedcluster-namespace-controller"))?),
         Arc::new(fleet::Placements::new(by("placement-controller"), indexes.clone())?),
-        Arc::new(fleet::Works::new(by("manifestwork-controller"), &config.ca_pem)?),
+        Arc::new(fleet::Works::new(
+            by("manifestwork-controller"),
+            &config.ca_pem,
+            config.rights.clone(),
+        )?),
         Arc::new(fleet::WorkSets::new(by("manifestworkreplicaset-controller"), indexes.clone())?),
         Arc::new(fleet::AddOns::new(by("addon-manager"), indexes.clone())?),
         Arc::new(fleet::AddOnInstances::new(by("addon-agent-controller"), indexes.clone())?),

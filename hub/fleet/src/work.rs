@@ -5,6 +5,7 @@
 //! feedback         values of what was applied
 //! condition_rules  conditions that expressions make of what was applied
 //! aggregate        what all manifests together say of the work
+//! ignored          what of a manifest is left to others
 //! ```
 //!
 //! Guarantees:
@@ -15,6 +16,7 @@
 pub mod aggregate;
 pub mod condition_rules;
 pub mod feedback;
+pub mod ignored;
 pub mod order;
 
 use serde::Deserialize;
@@ -30,6 +32,37 @@ pub struct Work {
     pub delete_option: DeleteOption,
     /// How single manifests are treated.
     pub manifest_configs: Vec<ManifestConfig>,
+    /// Whose rights decide what may be applied; nobody's, when there is none.
+    pub executor: Option<Executor>,
+}
+
+/// Whose rights decide what may be applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Executor {
+    /// Who.
+    pub subject: ExecutorSubject,
+}
+
+/// Who that is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ExecutorSubject {
+    /// `ServiceAccount`
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// A service account of the cluster.
+    pub service_account: Option<Account>,
+}
+
+/// A service account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Account {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// What is applied.
@@ -130,6 +163,20 @@ pub struct ServerSideApply {
     pub force: bool,
     /// Whose the fields are.
     pub field_manager: String,
+    /// Fields that are left to others.
+    pub ignore_fields: Vec<IgnoreField>,
+}
+
+/// Fields that are left to others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct IgnoreField {
+    /// `OnSpokePresent`: once the object is there; `OnSpokeChange`: once others have changed them.
+    pub condition: String,
+    /// By paths of Kubernetes.
+    pub json_paths: Vec<String>,
+    /// By pointers of RFC 6901.
+    pub json_pointers: Vec<String>,
 }
 
 /// A condition to report.

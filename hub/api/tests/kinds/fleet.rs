@@ -66,7 +66,7 @@ fn works_that_cannot_be_applied() {
             "spec.workload.manifests[1].metadata.name: Duplicate value: \"a\"",
             "spec.workload.manifests[2].metadata.name: Required value: name must be set in manifest",
             "spec.workload.manifests[2].metadata.generateName: Forbidden: generateName must not be set in manifest",
-            "spec.executor: Forbidden: the rights of executors are not asked for yet; without one a work is applied with all rights",
+            "spec.executor.subject.serviceAccount: Required value: executor service account can not be nil",
         ],
     );
     let some = |count: usize| -> Value {
@@ -94,6 +94,30 @@ fn works_that_cannot_be_applied() {
         json!({"spec": {"workload": {"manifests": [large]}}}),
     ));
     assert!(error.unwrap_err().message.contains("which exceeds the 512000 limit"));
+}
+
+#[test]
+fn executors_and_ignored_fields_are_checked() {
+    let one = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "b"}});
+    let ignored = json!([{"jsonPaths": [".data"]}, {"condition": "OnSpokePresent", "jqPathExpressions": [".data"]}]);
+    let config = json!({"resourceIdentifier": {"resource": "configmaps", "name": "a"},
+        "updateStrategy": {"type": "ServerSideApply", "serverSideApply": {"ignoreFields": ignored}}});
+    let account = json!({"namespace": "B", "name": "a"});
+    let spec = json!({"spec": {"workload": {"manifests": [one]}, "manifestConfigs": [config],
+        "executor": {"subject": {"type": "ServiceAccount", "serviceAccount": account}}}});
+    let ignored = "spec.manifestConfigs[0].updateStrategy.serverSideApply.ignoreFields[1]";
+    wrong(
+        of(WORK, "v1", "ManifestWork", spec),
+        &[
+            r#"spec.executor.subject.serviceAccount.namespace: Invalid value: "B": spec.executor.subject.serviceAccount.namespace in body should match '^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)$'"#,
+            &format!(
+                r#"{ignored}: Duplicate value: {{"condition":"OnSpokePresent","jqPathExpressions":[".data"]}}"#
+            ),
+            &format!(
+                "{ignored}.jqPathExpressions: Forbidden: there is no jq here; name the fields by jsonPaths or jsonPointers"
+            ),
+        ],
+    );
 }
 
 #[test]

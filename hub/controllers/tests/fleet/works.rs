@@ -447,3 +447,99 @@ async fn works_of_a_cluster_go_with_it() {
     .await;
     hub.stop().await;
 }
+
+fn executor(namespace: &str, name: &str) -> Value {
+    json!({"subject": {"type": "ServiceAccount", "serviceAccount": {"namespace": namespace, "name": name}}})
+}
+
+fn applied<'a>(work: &'a Value, ordinal: usize, field: &str) -> &'a str {
+    let all = work["status"]["resourceStatus"]["manifests"][ordinal]["conditions"].as_array();
+    let found = all.into_iter().flatten().find(|it| it["type"] == "Applied");
+    found.and_then(|it| it[field].as_str()).unwrap_or_default()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_executor_applies_what_it_may_and_nothing_else() {
+    let hub = hub().await;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "default"}});
+    let rest = json!({"executor": executor("default", "configmaps")});
+    let both = work("mixed", &[map("a", "1"), secret], rest);
+    hub.create("root", "manifestworks", "pi-1", both).await;
+    hub.eventually("what it may is applied, and what it may not is told", |s| {
+        let work = work_of(s, "pi-1", "mixed");
+        value(s, "a") == "1"
+            && applied(&work, 0, "status") == "True"
+            && applied(&work, 1, "reason") == "AppliedManifestFailed"
+            && applied(&work, 1, "message")
+                == "Failed to apply manifest: not allowed to apply the resource  secrets, default s, will try again in 1m0s"
+            && condition(&work, "Applied") == "False"
+    })
+    .await;
+    assert!(get(&*hub.snapshot(), "pi-1", "secrets", "default", "s").is_none());
+    hub.change("root", "manifestworks", "pi-1", "mixed", |it| {
+        it["spec"]["executor"] = executor("default", "all");
+    })
+    .await;
+    hub.eventually("another one may do all of it", |s| {
+        get(s, "pi-1", "secrets", "default", "s").is_some()
+            && condition(&work_of(s, "pi-1", "mixed"), "Applied") == "True"
+    })
+    .await;
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": {"name": "r", "namespace": "default"}, "rules": []});
+    let gives =
+        work("gives", std::slice::from_ref(&role), json!({"executor": executor("pi", "all")}));
+    hub.create("root", "manifestworks", "pi-1", gives).await;
+    hub.eventually("nobody gives away what they do not have", |s| {
+        applied(&work_of(s, "pi-1", "gives"), 0, "message")
+            == "Failed to apply manifest: not allowed to apply the resource rbac.authorization.k8s.io roles, default r, error: permission escalation, will try again in 1m0s"
+    })
+    .await;
+    assert!(get(&*hub.snapshot(), "pi-1", "roles", "default", "r").is_none());
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn fields_that_are_left_to_others_stay() {
+    let hub = hub().await;
+    let two = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "default"},
+        "data": {"key": "1", "theirs": "first"}});
+    let with = |ignored: Value| {
+        let apply = json!({"force": true, "ignoreFields": ignored});
+        let strategy = json!({"type": "ServerSideApply", "serverSideApply": apply});
+        json!({"manifestConfigs": [config("a", json!({"updateStrategy": strategy}))]})
+    };
+    let ignored = json!([{"condition": "OnSpokePresent", "jsonPaths": [".data.theirs"]}]);
+    let left = work("left", std::slice::from_ref(&two), with(ignored));
+    hub.create("root", "manifestworks", "pi-1", left).await;
+    let theirs = |s: &dyn Snapshot| {
+        get(s, "pi-1", "configmaps", "default", "a").unwrap_or_default()["data"]["theirs"].clone()
+    };
+    hub.eventually("all of it is made at first", |s| theirs(s) == "first" && value(s, "a") == "1")
+        .await;
+    hub.change("pi-1", "configmaps", "default", "a", |it| {
+        it["data"]["theirs"] = json!("second");
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(theirs(&*hub.snapshot()), "second", "it is theirs");
+    hub.change("root", "manifestworks", "pi-1", "left", |it| {
+        it["spec"]["workload"]["manifests"][0]["data"]["key"] = json!("2");
+    })
+    .await;
+    hub.eventually("the rest follows", |s| value(s, "a") == "2").await;
+    assert_eq!(theirs(&*hub.snapshot()), "second", "it is still theirs");
+    let wrong = json!([{"condition": "OnSpokePresent", "jsonPointers": ["data"]}]);
+    hub.change("root", "manifestworks", "pi-1", "left", |it| {
+        it["spec"]["manifestConfigs"] = with(wrong.clone())["manifestConfigs"].clone();
+    })
+    .await;
+    hub.eventually("what is no pointer is told of", |s| {
+        let work = work_of(s, "pi-1", "left");
+        applied(&work, 0, "reason") == "AppliedManifestSSAIgnoreFieldError"
+            && applied(&work, 0, "message")
+                .starts_with("Failed to process ignoreFields: JSON Pointer error in 'data'")
+    })
+    .await;
+    hub.stop().await;
+}

@@ -10,13 +10,17 @@ use async_trait::async_trait;
 use freewheel_hub_api::kinds;
 use freewheel_hub_controllers::endpoints::Handlers;
 use freewheel_hub_controllers::index::Indexes;
+use freewheel_hub_controllers::rights::{RightAsked, Rights};
 use freewheel_hub_controllers::signing::{Authority, RequestedCertificate, SigningError};
 use freewheel_hub_controllers::token_secrets::{SecretToken, Tokens};
 use freewheel_hub_controllers::{Config, start_over};
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::clock::SeededRandom;
 use freewheel_hub_objects::internal::{SessionRecord, session_key};
-use freewheel_hub_objects::{DeleteOptions, ObjectRef, Objects, Propagation, WriteOptions};
+use freewheel_hub_objects::{
+    Actor, Claims, DeleteOptions, ObjectRef, Objects, Plugin, Propagation, Refusal, Review,
+    WriteOptions,
+};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_store::memory::MemoryStore;
@@ -75,6 +79,37 @@ impl Tokens for Names {
     }
 }
 
+/// An account may do everything with the resource that it is called after.
+struct ByName;
+
+#[async_trait]
+impl Rights for ByName {
+    async fn may(&self, asked: RightAsked<'_>) -> bool {
+        let of_resource = asked.user.rsplit(':').next().unwrap_or_default();
+        of_resource == "all" || (of_resource == asked.resource && asked.groups.len() == 3)
+    }
+}
+
+/// Refuses roles that service accounts write.
+struct NoRolesOfAccounts;
+
+#[async_trait]
+impl Plugin for NoRolesOfAccounts {
+    fn name(&self) -> &'static str {
+        "NoRolesOfAccounts"
+    }
+
+    fn handles(&self, review: &Review<'_>) -> bool {
+        let Actor::Person(person) = review.actor else { return false };
+        review.target.kind.plural() == "roles"
+            && person.name.starts_with("system:serviceaccount:pi:")
+    }
+
+    async fn validate(&self, _: &Review<'_>, _: &Value) -> Result<Claims, Refusal> {
+        Err(Refusal::forbidden("it gives away what it does not have"))
+    }
+}
+
 pub struct Hub {
     pub objects: Objects,
     /// What the controllers find each other's objects by.
@@ -110,7 +145,8 @@ impl Hub {
     pub async fn over(store: impl Store, spokes: &[&str]) -> Self {
         let clock = SimulatedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
         let objects =
-            Objects::with(Arc::new(store), Arc::new(clock), Arc::new(SeededRandom::new(7)));
+            Objects::with(Arc::new(store), Arc::new(clock), Arc::new(SeededRandom::new(7)))
+                .admitting(Arc::new(NoRolesOfAccounts));
         let stop = CancellationToken::new();
         let registry = Arc::new(Registry::default());
         let config = Config {
@@ -120,6 +156,7 @@ impl Hub {
             images: registry.clone(),
             authority: Arc::new(Notary),
             tokens: Arc::new(Names),
+            rights: Arc::new(ByName),
             seed: 7,
             metrics: Metrics::default(),
         };

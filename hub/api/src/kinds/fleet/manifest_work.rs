@@ -16,6 +16,9 @@ const MANIFESTS_BYTES_MAX: usize = 500 << 10;
 /// may be that is what an object holds. Upstream has no such limit, and its works say nothing at all above some 2,000.
 const MANIFESTS_MAX: usize = 1_000;
 
+/// As the CRD has it.
+const ACCOUNT: &str = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)$";
+
 /// ManifestWork of work.open-cluster-management.io/v1.
 pub(crate) fn kind() -> Kind {
     let rules = Rules { mistakes, ..Rules::new(WORK_GROUP, "v1", "ManifestWork") };
@@ -29,18 +32,20 @@ fn mistakes(object: &Value) -> Vec<FieldError> {
 /// Mistakes of a work's spec, wherever it stands.
 pub(super) fn of_spec(spec: &Place<'_>) -> Vec<FieldError> {
     let mut found = manifests(&spec.child("workload").child("manifests"));
-    let executor = spec.child("executor");
-    if executor.is_there() {
-        let why = "the rights of executors are not asked for yet; without one a work is applied with all rights";
-        found.push(executor.forbidden(why));
-    }
+    found.extend(of_executor(&spec.child("executor")));
     for config in spec.child("manifestConfigs").items() {
         let apply = config.child("updateStrategy").child("serverSideApply");
         found.extend(follows(&apply.child("fieldManager"), "^work-agent"));
-        let ignored = apply.child("ignoreFields");
-        if !ignored.is_empty() {
-            let why = "fields cannot be left to others yet; leave them out of the manifest, so that nobody here owns them";
-            found.push(ignored.forbidden(why));
+        let mut conditions = BTreeSet::new();
+        for ignored in apply.child("ignoreFields").items() {
+            if !conditions.insert(ignored.child("condition").text()) {
+                found.push(ignored.duplicate());
+            }
+            let expressions = ignored.child("jqPathExpressions");
+            if !expressions.is_empty() {
+                let why = "there is no jq here; name the fields by jsonPaths or jsonPointers";
+                found.push(expressions.forbidden(why));
+            }
         }
         for rule in config.child("conditionRules").items() {
             let condition = rule.child("condition");
@@ -50,6 +55,18 @@ pub(super) fn of_spec(spec: &Place<'_>) -> Vec<FieldError> {
         }
     }
     found
+}
+
+/// Mistakes of whose rights are asked for.
+fn of_executor(executor: &Place<'_>) -> Vec<FieldError> {
+    let subject = executor.child("subject");
+    let account = subject.child("serviceAccount");
+    if subject.child("type").text() == "ServiceAccount" && !account.is_there() {
+        return vec![account.required("executor service account can not be nil")];
+    }
+    let parts = ["namespace", "name"].map(|field| account.child(field));
+    let there = parts.iter().filter(|part| part.is_there());
+    there.filter_map(|part| follows(part, ACCOUNT).or_else(|| part.no_longer(253))).collect()
 }
 
 fn manifests(list: &Place<'_>) -> Vec<FieldError> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use freewheel_hub_fleet::work::ignored::NotAPointer;
 use freewheel_hub_fleet::work::order::order;
 use freewheel_hub_fleet::work::{Identifier, UpdateStrategy, Work};
 use freewheel_hub_objects::{Actor, Applied, FieldValidation, ObjectRef, Person, WriteOptions};
@@ -15,7 +16,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::condition::holds;
-use super::result::{OneResult, Outcome, Told, Unfinished, Version};
+use super::executor::{Account, NotAllowed, TRY_AGAIN};
+use super::ignored::to_apply;
+use super::result::{Fault, OneResult, Outcome, Told, Unfinished, Version};
 use super::{LOOK_EVERY, ROUND_MAX, SET_RIGHT_EVERY, Works};
 use crate::engine::{Client, Error};
 
@@ -34,6 +37,8 @@ struct Round<'a> {
     rests: bool,
     /// The work is complete: nothing is written at all, and what is new in it is left alone.
     complete: bool,
+    /// Whose rights decide what is applied.
+    executor: Result<Option<Account>, NotAllowed>,
 }
 
 /// What is asked for a manifest whose kind is served.
@@ -58,10 +63,15 @@ impl Works {
         let owner = self.keep_applied(client, &cluster, stored).await?;
         let of = Version::of(stored);
         let turn = self.turn(stored, &of);
-        let (client, owner_ref) = (client, &*owner);
-        let rests = turn.is_some();
-        let round =
-            Round { works: self, client, cluster: &cluster, owner: owner_ref, rests, complete };
+        let round = Round {
+            works: self,
+            client,
+            cluster: &cluster,
+            owner: &owner,
+            rests: turn.is_some(),
+            complete,
+            executor: Account::of(work),
+        };
         let before = Told::of(object);
         let begun = self.unfinished.lock().remove(&stored.key);
         let mut so_far = begun.filter(|it| it.of == of).unwrap_or_default();
@@ -85,11 +95,8 @@ impl Works {
             self.note_applied(client, &cluster, &owner, &results).await
         };
         let pending = !matches!(noted, Ok(false));
-        let unheard = results.iter().any(|it| !it.heard);
-        let polls = (unheard || pending).then_some(LOOK_EVERY);
-        // What has changed since it was looked at was heard while the rest was done.
-        let missed = (!is_whole && is_overtaken(client, &results)).then_some(SET_RIGHT_EVERY);
-        let look_again = polls.into_iter().chain(turn).chain(missed).min();
+        let missed = !is_whole && is_overtaken(client, &results);
+        let look_again = look_again(&results, (pending, missed), turn);
         Ok(Some(Outcome { results, complete, left: noted.err(), look_again }))
     }
 
@@ -100,6 +107,20 @@ impl Works {
         let left = SET_RIGHT_EVERY.checked_sub(at.elapsed())?;
         (then == of && !left.is_zero()).then_some(left)
     }
+}
+
+/// When to look again though nobody tells of anything.
+fn look_again(
+    results: &[OneResult],
+    (pending, missed): (bool, bool),
+    turn: Option<Duration>,
+) -> Option<Duration> {
+    let unheard = results.iter().any(|it| !it.heard);
+    let denied = results.iter().any(|it| it.fault.as_ref().is_some_and(|it| it.is_of_rights));
+    let polls = (unheard || pending).then_some(LOOK_EVERY);
+    // What has changed since it was looked at was heard while the rest was done.
+    let missed = missed.then_some(SET_RIGHT_EVERY);
+    polls.into_iter().chain(turn).chain(missed).chain(denied.then_some(TRY_AGAIN)).min()
 }
 
 /// Whether something is another by now than it was when it was looked at.
@@ -187,7 +208,7 @@ impl Round<'_> {
         asked: &Asked<'_>,
         told: Option<&Value>,
         there: Option<Arc<Stored>>,
-    ) -> (Result<Option<Arc<Stored>>, String>, bool) {
+    ) -> (Result<Option<Arc<Stored>>, Fault>, bool) {
         if target.kind.namespaced && target.namespace.is_empty() {
             let why = "an empty namespace may not be set when a resource name is provided";
             return (Err(failed(why)), false);
@@ -197,11 +218,31 @@ impl Round<'_> {
         if self.complete || said("Complete") || rests {
             return (Ok(there), false);
         }
+        if let Err(denied) = self.is_allowed(target, manifest, asked).await {
+            return (Err(denied), false);
+        }
         let revision = there.as_ref().map(|it| it.revision);
         let outcome = self.write(target, manifest, asked).await;
         let now = |it: &Option<Arc<Stored>>| it.as_ref().map(|it| it.revision);
         let wrote = outcome.as_ref().is_ok_and(|it| now(it) != revision);
-        (outcome.map_err(|error| failed(&error.message)), wrote)
+        (outcome, wrote)
+    }
+
+    /// Whether the work's executor may do this.
+    async fn is_allowed(
+        &self,
+        target: &ObjectRef,
+        manifest: &Value,
+        asked: &Asked<'_>,
+    ) -> Result<(), Fault> {
+        let account = match &self.executor {
+            Ok(None) => return Ok(()),
+            Ok(Some(account)) => account,
+            Err(wrong) => return Err(failed(&wrong.to_string())),
+        };
+        let (rights, objects) = (&self.works.rights, self.client.objects());
+        let allowed = account.may_apply(rights, objects, (target, manifest, asked.owned)).await;
+        allowed.map_err(|why| Fault { is_of_rights: true, ..failed(&why.to_string()) })
     }
 
     async fn write(
@@ -209,7 +250,7 @@ impl Round<'_> {
         target: &ObjectRef,
         manifest: &Value,
         asked: &Asked<'_>,
-    ) -> Result<Option<Arc<Stored>>, ApiError> {
+    ) -> Result<Option<Arc<Stored>>, Fault> {
         let objects = self.client.objects();
         let there = objects.get(target).ok();
         let strategy = asked.strategy;
@@ -225,24 +266,34 @@ impl Round<'_> {
             ("ReadOnly", _) => return Ok(there),
             ("ServerSideApply", _) => {
                 let force = apply.is_some_and(|it| it.force);
-                let applied = Applied { config: manifest, force, may_make: true };
-                objects.apply(&how, target, None, &applied).await?;
+                let config = to_apply(manifest, apply, there.as_deref())
+                    .map_err(|wrong| not_ignored(&wrong))?;
+                if let Some(config) = config {
+                    let applied = Applied { config, force, may_make: true };
+                    objects
+                        .apply(&how, target, None, &applied)
+                        .await
+                        .map_err(|error| refused(&error))?;
+                }
             }
             (_, None) => {
                 put_owner(&mut manifest, owner.as_ref(), uid);
-                return Ok(Some(objects.create(&how, target, manifest).await?.stored));
+                let made = objects.create(&how, target, manifest).await;
+                return Ok(Some(made.map_err(|error| refused(&error))?.stored));
             }
             ("CreateOnly", Some(_)) => {}
             (_, Some(_)) => {
                 let change = |live: Value| Ok(laid_over(&live, &manifest, owner.as_ref(), uid));
-                return Ok(Some(objects.modify(&how, target, None, change).await?.stored));
+                let changed = objects.modify(&how, target, None, change).await;
+                return Ok(Some(changed.map_err(|error| refused(&error))?.stored));
             }
         }
         let change = |mut live: Value| {
             put_owner(&mut live, owner.as_ref(), uid);
             Ok(live)
         };
-        Ok(Some(objects.modify(&how, target, None, change).await?.stored))
+        let owned = objects.modify(&how, target, None, change).await;
+        Ok(Some(owned.map_err(|error| refused(&error))?.stored))
     }
 
     /// As the agent that does this upstream.
@@ -294,10 +345,24 @@ fn meta_of(at: usize, target: &ObjectRef) -> Value {
 /// No text of another takes more than so many bytes of a work's status.
 pub(super) const FAULT_BYTES_MAX: usize = 1024;
 
-fn failed(why: &str) -> String {
+fn cut(why: &str) -> String {
     let end = why.floor_char_boundary(FAULT_BYTES_MAX);
     let (text, dots) = (&why[..end], if end < why.len() { "..." } else { "" });
-    format!("Failed to apply manifest: {text}{dots}")
+    format!("{text}{dots}")
+}
+
+fn failed(why: &str) -> Fault {
+    let message = format!("Failed to apply manifest: {}", cut(why));
+    Fault { reason: "AppliedManifestFailed", message, is_of_rights: false }
+}
+
+fn refused(error: &ApiError) -> Fault {
+    failed(&error.message)
+}
+
+fn not_ignored(wrong: &NotAPointer) -> Fault {
+    let message = format!("Failed to process ignoreFields: {}", cut(&wrong.to_string()));
+    Fault { reason: "AppliedManifestSSAIgnoreFieldError", message, is_of_rights: false }
 }
 
 /// What nobody may say of an object that is to be made.

@@ -24,11 +24,16 @@
 //! - a work goes after what it owns, and leaves what it orphans (`a_work_goes_after_what_it_owns`);
 //! - what cannot be removed is told of, and holds up nothing else
 //!   (`what_cannot_be_removed_is_told_and_holds_up_nothing_else`);
+//! - of a work with an executor only what that account may do itself is applied
+//!   (`an_executor_applies_what_it_may_and_nothing_else`);
+//! - fields that are left to others stay as others have them (`fields_that_are_left_to_others_stay`);
 //! - a work whose cluster goes holds nobody up (`works_of_a_cluster_go_with_it`).
 
 mod apply;
 mod condition;
 mod end;
+mod executor;
+mod ignored;
 mod result;
 mod status;
 mod turns;
@@ -55,6 +60,7 @@ use super::api_group::{CLUSTER_GROUP, WORK_GROUP};
 use crate::engine::client::{all_of, in_namespace, key as key_of, kind};
 use crate::engine::{Client, Controller, Error};
 use crate::node::is_accepted;
+use crate::rights::Rights;
 
 /// Holds a work until what it owns is gone.
 const FINALIZER: &str = "cluster.open-cluster-management.io/manifest-work-cleanup";
@@ -82,12 +88,14 @@ pub struct Works {
     /// Rounds that took longer than their time.
     unfinished: Mutex<HashMap<Key, Unfinished>>,
     turns: Turns,
+    rights: Arc<dyn Rights>,
 }
 
 impl Works {
-    /// Writes through this client; the hub is known by its CA.
-    pub fn new(client: Client, ca_pem: &str) -> Result<Self, Error> {
+    /// Writes through this client; the hub is known by its CA, and others know what callers may do.
+    pub fn new(client: Client, ca_pem: &str, rights: Arc<dyn Rights>) -> Result<Self, Error> {
         Ok(Self {
+            rights,
             client,
             works: kind(WORK_GROUP, "v1", "manifestworks")?,
             applied: kind(WORK_GROUP, "v1", "appliedmanifestworks")?,

@@ -11,6 +11,15 @@ use serde_json::Value;
 
 use crate::engine::Error;
 
+/// Why a manifest could not be applied.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    pub reason: &'static str,
+    pub message: String,
+    /// Somebody lacks the rights, and may have them soon.
+    pub is_of_rights: bool,
+}
+
 /// What came of one manifest.
 pub(super) struct OneResult {
     /// `resourceMeta`
@@ -20,7 +29,7 @@ pub(super) struct OneResult {
     /// The object, if it is there.
     pub there: Option<Arc<Stored>>,
     /// Why it could not be applied, if it could not.
-    pub fault: Option<String>,
+    pub fault: Option<Fault>,
     /// Its changes bring the work here: it names the work's record as its owner.
     pub heard: bool,
     /// Its rules may say that it is complete.

@@ -27,7 +27,7 @@ const TOO_MUCH: &str = "too much for this work";
 struct Seen {
     meta: Value,
     /// Whether it was applied, or why not; nothing, when that was not tried.
-    applied: Option<Result<(), String>>,
+    applied: Option<Result<(), (&'static str, String)>>,
     /// Status, reason and message of its being there.
     available: (&'static str, &'static str, &'static str),
     feedback: Vec<Value>,
@@ -113,7 +113,7 @@ fn see_one(one: &OneResult, there: Option<&Value>, rules: &[FeedbackRule]) -> Se
     };
     Seen {
         meta: one.meta.clone(),
-        applied: Some(one.fault.clone().map_or(Ok(()), Err)),
+        applied: Some(one.fault.clone().map_or(Ok(()), |it| Err((it.reason, it.message)))),
         available,
         feedback,
         synced,
@@ -168,7 +168,9 @@ fn short(one: &Seen) -> Seen {
         if one.feedback.is_empty() { (*status, *reason, String::new()) } else { no_values.clone() }
     };
     let said = |said: &BySaid| BySaid { message: String::new(), ..said.clone() };
-    let fault = |fault: &Result<(), String>| fault.as_ref().copied().map_err(|_| String::new());
+    let fault = |fault: &Result<(), (&'static str, String)>| {
+        fault.as_ref().copied().map_err(|(reason, _)| (*reason, String::new()))
+    };
     Seen {
         meta: one.meta.clone(),
         applied: one.applied.as_ref().map(fault),
@@ -209,7 +211,7 @@ fn manifest(one: &Seen, old: Option<&Value>, generation: i64, now: &str) -> Valu
     if let Some(applied) = &one.applied {
         let (status, reason, message) = match applied {
             Ok(()) => ("True", "AppliedManifestComplete", "Apply manifest complete"),
-            Err(why) => ("False", "AppliedManifestFailed", &**why),
+            Err((reason, why)) => ("False", *reason, &**why),
         };
         Said { kind: "Applied", status, reason, message, observed }.put(&mut list, now);
     }
@@ -268,7 +270,7 @@ mod tests {
         let seen: Vec<Seen> = (0..1_000)
             .map(|n| Seen {
                 meta: meta(n),
-                applied: Some(Err("x".repeat(1_000))),
+                applied: Some(Err(("AppliedManifestFailed", "x".repeat(1_000)))),
                 available: ("False", "ResourceNotAvailable", "Resource is not available"),
                 feedback: vec![json!({"name": "n", "fieldValue": {"type": "String", "string": "y".repeat(500)}})],
                 synced: Some(("True", "StatusFeedbackSynced", String::new())),
