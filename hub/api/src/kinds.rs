@@ -121,6 +121,7 @@ static BUILT_IN: LazyLock<Arc<Layer>> = LazyLock::new(|| {
         certificate_signing_request::kind(),
         managed_cluster::kind(),
         fleet::add_on_placement_score::kind(),
+        fleet::cluster_claim::kind(),
         fleet::placement::kind(),
         fleet::placement_decision::kind(),
         fleet::cluster_set::kind(),

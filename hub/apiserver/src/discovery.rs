@@ -400,8 +400,15 @@ mod tests {
     fn clusters_of_spokes_manage_no_clusters() {
         const ROOT_ONLY: &str = "cluster.open-cluster-management.io";
         let spoke = kinds::registry(&ClusterName::try_from("pi-7").unwrap());
-        assert!(group(&kinds::registry(&ClusterName::root()), ROOT_ONLY).is_some());
-        assert!(group(&spoke, ROOT_ONLY).is_none());
+        let root = kinds::registry(&ClusterName::root());
+        assert!(resources(&root, ROOT_ONLY, "v1").is_some());
         assert!(resources(&spoke, ROOT_ONLY, "v1").is_none());
+        assert!(resources(&spoke, ROOT_ONLY, "v1beta1").is_none());
+        let own = resources(&spoke, ROOT_ONLY, "v1alpha1").unwrap();
+        let own: serde_json::Value = serde_json::from_slice(&own).unwrap();
+        let names: Vec<_> =
+            own["resources"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
+        assert_eq!(names, ["clusterclaims"], "what it tells of itself is its own");
+        assert!(group(&spoke, "addon.open-cluster-management.io").is_none());
     }
 }

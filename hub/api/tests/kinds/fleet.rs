@@ -285,3 +285,15 @@ fn add_ons_are_named_as_in_open_cluster_management() {
         assert_eq!(kind.storage(), kinds::find(ADD_ON, "v1alpha1", plural).unwrap().storage());
     }
 }
+
+#[test]
+fn claims_say_something() {
+    let claim =
+        |value: &str| of(CLUSTER, "v1alpha1", "ClusterClaim", json!({"spec": {"value": value}}));
+    create(claim("north")).unwrap();
+    wrong(
+        claim(""),
+        &["spec.value: Invalid value: \"\": spec.value in body should be at least 1 chars long"],
+    );
+    wrong(claim(&"x".repeat(1025)), &["spec.value: Too long: may not be more than 1024 bytes"]);
+}

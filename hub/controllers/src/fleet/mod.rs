@@ -1,6 +1,7 @@
 //! The fleet as Open Cluster Management has it: sets of clusters, and which of them placements choose.
 //!
 //! ```text
+//! claims         what clusters tell of themselves
 //! cluster_sets   the sets `default` and `global`, and whether anybody is in a set
 //! set_bindings   whether what a namespace is bound to is there
 //! taints         what keeps placements away from clusters that are not heard of
@@ -16,6 +17,7 @@
 mod add_ons;
 mod api_group;
 mod choice;
+mod claims;
 mod cluster_sets;
 mod namespaces;
 mod placements;
@@ -26,6 +28,7 @@ mod work_sets;
 mod works;
 
 pub use add_ons::{AddOnFeatures, AddOnInstances, AddOns};
+pub use claims::ClusterClaims;
 pub use cluster_sets::ClusterSets;
 pub use namespaces::ClusterNamespaces;
 pub(crate) use namespaces::is_of_cluster;

@@ -142,3 +142,56 @@ async fn a_cluster_has_a_namespace_that_goes_with_it() {
     assert!(get(&*snapshot, "root", "configmaps", "pi-2", "a").is_some(), "it was there before");
     hub.stop().await;
 }
+
+fn claims(s: &dyn freewheel_hub_store::Snapshot) -> Vec<(String, String)> {
+    let cluster = get(s, "root", "managedclusters", "", "pi-1").unwrap();
+    let all = cluster["status"]["clusterClaims"].as_array().cloned().unwrap_or_default();
+    let text = |it: &Value, key: &str| it[key].as_str().unwrap().to_owned();
+    all.iter().map(|it| (text(it, "name"), text(it, "value"))).collect()
+}
+
+fn claim(name: &str, value: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"value": value}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_tells_its_claims() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let has = |name: &'static str, value: &'static str| {
+        move |s: &dyn freewheel_hub_store::Snapshot| {
+            claims(s).contains(&(name.to_owned(), value.to_owned()))
+        }
+    };
+    hub.eventually("its device is known", has("kubeversion.open-cluster-management.io", "v1.36.0"))
+        .await;
+    assert!(has("product.open-cluster-management.io", "Freewheel")(&*hub.snapshot()));
+    let names = [("site", "north"), ("product.open-cluster-management.io", "Own")];
+    for (name, value) in names {
+        hub.create("pi-1", "clusterclaims", "", claim(name, value)).await;
+    }
+    let mut hidden = claim("hidden", "x");
+    hidden["metadata"]["labels"] = json!({"open-cluster-management.io/spoke-only": ""});
+    hub.create("pi-1", "clusterclaims", "", hidden).await;
+    hub.eventually("it tells of itself", has("site", "north")).await;
+    hub.eventually("its own word counts", has("product.open-cluster-management.io", "Own")).await;
+    assert!(!claims(&*hub.snapshot()).iter().any(|(name, _)| name == "hidden"));
+    for n in 0..25 {
+        hub.create("pi-1", "clusterclaims", "", claim(&format!("z{n:02}"), "1")).await;
+    }
+    hub.eventually("reserved ones and twenty others are told", |s| {
+        let names: Vec<String> = claims(s).into_iter().map(|(name, _)| name).collect();
+        names.len() == 24 && names[0] == "id.k8s.io" && names[4] == "site" && names[5] == "z00"
+    })
+    .await;
+    hub.eventually("that there are more is told", |s| {
+        let events = crate::hub::list(s, "root", "events", "default");
+        events.iter().any(|it| it["reason"] == "CustomClusterClaimsTruncated")
+    })
+    .await;
+    hub.delete_in("pi-1", "clusterclaims", "", "site").await;
+    hub.eventually("what goes is told no more", |s| {
+        !claims(s).iter().any(|(name, _)| name == "site")
+    })
+    .await;
+    hub.stop().await;
+}

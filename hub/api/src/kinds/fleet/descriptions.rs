@@ -48,6 +48,9 @@ pub(crate) const DESCRIPTIONS: &[(&str, &str, &str)] = &[
         "Accepted, joined and available, each with its reason.",
     ),
     ("cluster.v1.ManagedClusterStatus", "version", "The version that the cluster reports."),
+    ("cluster.v1alpha1.ClusterClaim", "", "A fact about the cluster that it lies in."),
+    ("cluster.v1alpha1.ClusterClaim", "spec", "What is said."),
+    ("cluster.v1alpha1.ClusterClaimSpec", "value", "What is said, in up to 1024 characters."),
     ("cluster.v1.ManagedClusterClaim", "", "A fact that the agent reports."),
     ("cluster.v1.ManagedClusterVersion", "", "Versions that the cluster reports."),
     (
