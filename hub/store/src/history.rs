@@ -93,6 +93,28 @@ pub(crate) struct ReadEvents {
     pub(crate) upto: Revision,
 }
 
+/// What one read has taken so far.
+#[derive(Default)]
+struct Reading {
+    events: Vec<Event>,
+    /// Of their objects.
+    bytes: usize,
+}
+
+impl Reading {
+    /// One more; or, when there is enough and its revision is another, the one that was read to its end.
+    fn take(&mut self, event: &Event) -> Option<Revision> {
+        let is_much = READ_EVENTS_MAX <= self.events.len() || READ_BYTES_MAX <= self.bytes;
+        let last = self.events.last().filter(|_| is_much).map(|last| last.revision);
+        if last.is_some_and(|last| last < event.revision) {
+            return last;
+        }
+        self.bytes += [&event.before, &event.now].into_iter().flatten().map(body).sum::<usize>();
+        self.events.push(event.clone());
+        None
+    }
+}
+
 /// The history.
 pub(crate) struct History {
     limits: Limits,
@@ -341,19 +363,42 @@ impl History {
         cursors: &[Cursor],
         after: Revision,
     ) -> Result<ReadEvents, Compacted> {
-        let mut heads = Vec::with_capacity(cursors.len());
         for (subscription, topic) in self.topics_of(cursors) {
             if after < topic.dropped {
                 let of = subscription.map(|subscription| &subscription.topic_key);
                 return Err(Compacted { asked: after, oldest: self.oldest(of) });
             }
-            heads.push((subscription, topic.events.range(topic.first_after(after)..).peekable()));
         }
-        let (mut events, mut bytes) = (Vec::<Event>::new(), 0);
-        // Merges the topics by number; an event on several topics is taken once.
+        let mut reading = Reading::default();
+        // Most watchers read one topic, which is in order as it is.
+        let upto = match cursors {
+            [Cursor::Topic(subscription, at)] => {
+                let topic = self.topics.get(*at);
+                let rest = topic.map(|topic| topic.after(after));
+                let mut rest = rest.into_iter().flatten().map(|numbered| &numbered.event);
+                rest.find_map(|event| subscription.wants(event).then(|| reading.take(event))?)
+            }
+            several => self.merge(several, after, &mut reading),
+        };
+        let upto = upto.unwrap_or_else(|| self.published.max(after));
+        Ok(ReadEvents { events: reading.events, upto })
+    }
+
+    /// Reads several topics by number; an event on several of them is taken once. Answers how far that went, when it is
+    /// not all there is.
+    fn merge(
+        &self,
+        cursors: &[Cursor],
+        after: Revision,
+        reading: &mut Reading,
+    ) -> Option<Revision> {
+        let mut heads = Vec::with_capacity(cursors.len());
+        for (subscription, topic) in self.topics_of(cursors) {
+            heads.push((subscription, topic.after(after).peekable()));
+        }
         loop {
             let numbers = heads.iter_mut().filter_map(|(_, head)| Some(head.peek()?.number));
-            let Some(number) = numbers.min() else { break };
+            let number = numbers.min()?;
             let mut taken: Option<&Event> = None;
             for (subscription, head) in &mut heads {
                 let next = head.next_if(|numbered| numbered.number == number);
@@ -362,22 +407,18 @@ impl History {
                 });
                 taken = taken.or(wanted.map(|numbered| &numbered.event));
             }
-            let Some(event) = taken else { continue };
-            let is_much = READ_EVENTS_MAX <= events.len() || READ_BYTES_MAX <= bytes;
-            let last = events.last().map(|last| last.revision);
-            if let Some(upto) = last.filter(|last| is_much && *last < event.revision) {
-                return Ok(ReadEvents { events, upto });
+            if let Some(event) = taken
+                && let Some(upto) = reading.take(event)
+            {
+                return Some(upto);
             }
-            bytes += [&event.before, &event.now].into_iter().flatten().map(body).sum::<usize>();
-            events.push(event.clone());
         }
-        Ok(ReadEvents { events, upto: self.published.max(after) })
     }
 
     /// Whether anything after `after` waits for the stands.
     pub(crate) fn waits(&self, cursors: &[Cursor], after: Revision) -> bool {
         self.topics_of(cursors).any(|(subscription, topic)| {
-            let mut rest = topic.events.range(topic.first_after(after)..);
+            let mut rest = topic.after(after);
             let wants = |numbered: &NumberedEvent| {
                 subscription.is_none_or(|subscription| subscription.wants(&numbered.event))
             };
@@ -406,7 +447,7 @@ impl History {
             return Err(Compacted { asked: after, oldest });
         }
         let topic = self.topics.peek(of);
-        let rest = topic.into_iter().flat_map(|s| s.events.range(s.first_after(after)..).rev());
+        let rest = topic.into_iter().flat_map(|topic| topic.after(after).rev());
         Ok(rest.map(|numbered| numbered.event.clone()).collect())
     }
 }

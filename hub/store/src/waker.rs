@@ -3,12 +3,16 @@
 //! Guarantees:
 //! - a call that comes before the watcher waits is not lost, and many before it looks are one
 //!   (`calls_before_the_look_are_one`);
-//! - who waits is woken (`who_waits_is_woken`).
+//! - who waits is woken, each time and wherever it waits by then (`who_waits_is_woken`,
+//!   `who_waits_again_is_woken_again`).
+//!
+//! Who is woken again and again is the same task each time, and looks twice or thrice each time before it waits: its
+//! waker stays where it is, and one more look costs a load.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Context;
+use std::task::{Context, Waker};
 
-use futures::task::AtomicWaker;
+use parking_lot::Mutex;
 
 use crate::Revision;
 
@@ -16,7 +20,8 @@ use crate::Revision;
 #[derive(Default)]
 pub(crate) struct WatchWaker {
     woken: AtomicBool,
-    waker: AtomicWaker,
+    /// Whom a call wakes; it stays for the next one.
+    task: Mutex<Option<Waker>>,
     seen: AtomicU64,
 }
 
@@ -33,48 +38,93 @@ impl WatchWaker {
 
     /// Calls the watcher.
     pub(crate) fn wake(&self) {
+        // First the call: whoever is woken finds it, and who puts its waker there afterwards looks for it then.
         self.woken.store(true, Ordering::Release);
-        self.waker.wake();
+        if let Some(task) = &*self.task.lock() {
+            task.wake_by_ref();
+        }
     }
 
-    /// Whether it was woken since the last look; if not, the task is woken when it is.
-    pub(crate) fn take_woken(&self, cx: &Context<'_>) -> bool {
-        if self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::AcqRel) {
+    /// Whether it was called since the last look; if not, the task is woken when it is. `waits` is the watcher's own
+    /// copy of whom a call wakes.
+    pub(crate) fn take_woken(&self, waits: &mut Option<Waker>, cx: &Context<'_>) -> bool {
+        if self.take() {
             return true;
         }
-        self.waker.register(cx.waker());
-        // It may have been woken between the look and the registration.
-        self.woken.swap(false, Ordering::AcqRel)
+        if waits.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            return false;
+        }
+        *waits = Some(cx.waker().clone());
+        *self.task.lock() = Some(cx.waker().clone());
+        // It may have been called between the look and the registration.
+        self.take()
+    }
+
+    fn take(&self) -> bool {
+        self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::AcqRel)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::task::{Context, Waker};
+    use std::future::poll_fn;
+    use std::sync::Arc;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
 
     use super::*;
 
     #[test]
     fn calls_before_the_look_are_one() {
         let (waker, cx) = (WatchWaker::default(), Context::from_waker(Waker::noop()));
-        assert!(!waker.take_woken(&cx));
+        let mut waits = None;
+        assert!(!waker.take_woken(&mut waits, &cx));
         waker.wake();
         waker.wake();
-        assert!(waker.take_woken(&cx));
-        assert!(!waker.take_woken(&cx));
+        assert!(waker.take_woken(&mut waits, &cx));
+        assert!(!waker.take_woken(&mut waits, &cx));
+    }
+
+    /// Ready when it is called.
+    async fn called(waker: Arc<WatchWaker>, waits: &mut Option<Waker>) {
+        let called = poll_fn(|cx| match waker.take_woken(waits, cx) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        });
+        timeout(Duration::from_secs(10), called).await.unwrap();
     }
 
     #[tokio::test]
     async fn who_waits_is_woken() {
-        let waker = std::sync::Arc::new(WatchWaker::default());
+        let waker = Arc::new(WatchWaker::default());
         let theirs = waker.clone();
-        let waits = tokio::spawn(std::future::poll_fn(move |cx| match theirs.take_woken(cx) {
-            true => std::task::Poll::Ready(()),
-            false => std::task::Poll::Pending,
-        }));
+        let waits = tokio::spawn(async move { called(theirs, &mut None).await });
         tokio::task::yield_now().await;
         waker.wake();
-        let bound = std::time::Duration::from_secs(10);
-        tokio::time::timeout(bound, waits).await.unwrap().unwrap();
+        waits.await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_waits_again_is_woken_again() {
+        let (waker, (told, mut heard)) = (Arc::new(WatchWaker::default()), mpsc::channel(1));
+        let theirs = waker.clone();
+        let waits = tokio::spawn(async move {
+            let mut waits = None;
+            for _ in 0..10_000 {
+                called(theirs.clone(), &mut waits).await;
+                told.send(()).await.unwrap();
+            }
+            // Another task than before.
+            tokio::spawn(async move { called(theirs, &mut waits).await }).await.unwrap();
+        });
+        for _ in 0..10_000 {
+            waker.wake();
+            heard.recv().await.unwrap();
+        }
+        waker.wake();
+        waits.await.unwrap();
     }
 }

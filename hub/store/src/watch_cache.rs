@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
@@ -135,7 +135,7 @@ impl WatchCache {
         let waker = Arc::new(WatchWaker::default());
         let subscriptions = scopes.into_iter().map(Into::into).collect();
         let (number, cursors) = self.history.write().join(subscriptions, after, &waker)?;
-        Ok(Box::new(Watcher { cache: Arc::clone(self), cursors, number, waker }))
+        Ok(Box::new(Watcher { cache: Arc::clone(self), cursors, number, waker, waits: None }))
     }
 
     /// The state at this revision or a later one, once there is one.
@@ -144,7 +144,13 @@ impl WatchCache {
             let waker = Arc::new(WatchWaker::default());
             let number = self.history.write().join_all_topics(&waker);
             // It leaves also when its caller has waited long enough.
-            let waits = Watcher { cache: Arc::clone(self), cursors: Vec::new(), number, waker };
+            let mut waits = Watcher {
+                cache: Arc::clone(self),
+                cursors: Vec::new(),
+                number,
+                waker,
+                waits: None,
+            };
             poll_fn(|cx| waits.poll_for(revision, cx)).await;
         }
         self.state()
@@ -158,15 +164,17 @@ struct Watcher {
     number: u64,
     /// It also says what was read.
     waker: Arc<WatchWaker>,
+    /// The task that it wakes.
+    waits: Option<Waker>,
 }
 
 impl Watcher {
-    fn poll_for(&self, revision: Revision, cx: &Context<'_>) -> Poll<()> {
+    fn poll_for(&mut self, revision: Revision, cx: &Context<'_>) -> Poll<()> {
         loop {
             if revision <= self.cache.published.load(Ordering::Acquire) {
                 return Poll::Ready(());
             }
-            if !self.waker.take_woken(cx) {
+            if !self.waker.take_woken(&mut self.waits, cx) {
                 return Poll::Pending;
             }
         }
@@ -180,7 +188,7 @@ impl Watch for Watcher {
             // Who has read everything reads again when called. What is published is also found
             // before the call, which comes a moment later: whoever wrote it may be looking.
             let caught_up = self.cache.published.load(Ordering::Acquire) <= seen;
-            if caught_up && !self.waker.take_woken(cx) {
+            if caught_up && !self.waker.take_woken(&mut self.waits, cx) {
                 return Poll::Pending;
             }
             let read = self.cache.history.read().read(&self.cursors, seen)?;

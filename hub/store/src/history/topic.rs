@@ -6,7 +6,7 @@
 //! - how far back one goes is known for as long as that is less than what is known of all clusters
 //!   (`how_far_back_an_idle_topic_goes_is_known_until_all_go_no_further`).
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque, vec_deque};
 use std::sync::Arc;
 
 use freewheel_hub_schema::object::Resource;
@@ -14,6 +14,9 @@ use freewheel_link::names::ClusterName;
 
 use crate::waker::WatchWaker;
 use crate::{Event, Revision, Scope};
+
+/// So many of the newest events are looked at one by one, from the last: it is where most readers stand.
+const FEW_EVENTS: usize = 4;
 
 #[derive(Clone)]
 pub(super) struct NumberedEvent {
@@ -73,8 +76,17 @@ impl Topic {
         Some(oldest)
     }
 
-    pub(super) fn first_after(&self, revision: Revision) -> usize {
-        self.events.partition_point(|numbered| numbered.event.revision <= revision)
+    /// Its events after this revision. Who has read all but the newest few, as watchers have, does not search for them.
+    pub(super) fn after(&self, revision: Revision) -> vec_deque::Iter<'_, NumberedEvent> {
+        let is_read = |at: usize| {
+            self.events.get(at).is_none_or(|numbered| numbered.event.revision <= revision)
+        };
+        let few = self.events.len().saturating_sub(FEW_EVENTS);
+        let first = match (few..self.events.len()).rfind(|at| is_read(*at)) {
+            Some(read) => read + 1,
+            None => self.events.partition_point(|numbered| numbered.event.revision <= revision),
+        };
+        self.events.range(first..)
     }
 
     /// Nobody reads it and it holds nothing: a new one would be the same to everybody.
