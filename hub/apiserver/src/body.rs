@@ -304,7 +304,13 @@ impl Body {
 
     /// The same as its connection gets it.
     fn poll_counted(&mut self, cx: &mut Context<'_>) -> Next {
-        let Some(sending) = self.sending.clone() else { return self.poll_next(cx).0 };
+        let Some(sending) = self.sending.take() else { return self.poll_next(cx).0 };
+        let next = self.poll_sending(&sending, cx);
+        self.sending = Some(sending);
+        next
+    }
+
+    fn poll_sending(&mut self, sending: &Arc<Sending>, cx: &mut Context<'_>) -> Next {
         if !self.rest.is_empty() {
             let slice = self.rest.split_to(self.slice.min(self.rest.len()));
             return Poll::Ready(Some(Ok(Frame::data(sending.give(slice, None)))));
@@ -327,7 +333,7 @@ impl Body {
             Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
         };
         let is_counted = matches!(self.kind, Kind::Whole { cut: false, .. }) && sending.is_held();
-        let held = (!is_counted).then(|| sending.hold(bytes.len(), shared.as_ref()));
+        let held = (!is_counted).then(|| sending.hold(bytes.len(), shared));
         let mut bytes = sending.give(bytes, held);
         if self.slice < bytes.len() {
             self.rest = bytes;

@@ -304,16 +304,17 @@ impl ConnectionSlot {
         self.came.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    fn moves(&self) {
-        let now = u64::try_from(self.age().as_millis()).unwrap_or(u64::MAX);
-        self.moved.store(now, Ordering::Relaxed);
+    fn moves(&self, now: Instant) {
+        let age = u64::try_from((now - self.since).as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(age, Ordering::Relaxed);
     }
 
     /// So many bytes went out at once: a client that reads a long answer slowly is not idle.
     pub(crate) fn wrote(&self, bytes: usize) {
-        self.backlog.sent(bytes);
+        let now = Instant::now();
+        self.backlog.sent(bytes, now);
         if PING_BYTES_MAX <= bytes {
-            self.moves();
+            self.moves(now);
         }
     }
 
@@ -364,7 +365,7 @@ impl Busy {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.moves();
+        self.0.moves(Instant::now());
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -16,13 +16,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::KindId;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_schema::table::Include;
 use freewheel_hub_store::{Revision, Stored};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 use crate::encode::Encoder;
 use crate::frame::Type;
@@ -37,7 +38,7 @@ const REVISION_SLOTS: usize = 16;
 /// The frames.
 pub(crate) struct FrameCache {
     all: Arc<TotalMemory>,
-    slots: [RwLock<Option<(FrameKey, Frame)>>; REVISION_SLOTS],
+    slots: [ArcSwapOption<(FrameKey, Frame)>; REVISION_SLOTS],
     kept: Mutex<Kept>,
 }
 
@@ -152,7 +153,7 @@ impl FrameCache {
     ) -> Result<Frame, ApiError> {
         let [low, ..] = revision.to_le_bytes();
         let slot = &self.slots[usize::from(low) % REVISION_SLOTS];
-        if let Some((key, frame)) = &*slot.read()
+        if let Some((key, frame)) = slot.load().as_deref()
             && key.is_of(encoder, kind, stored, revision)
         {
             return Ok(frame.clone());
@@ -170,7 +171,7 @@ impl FrameCache {
         })?;
         let frame = Frame::of(bytes, &self.all);
         *made = Some(frame.clone());
-        *slot.write() = Some((key.clone(), frame.clone()));
+        slot.store(Some(Arc::new((key.clone(), frame.clone()))));
         self.kept.lock().keep(key, making.clone(), frame.bytes.len());
         Ok(frame)
     }

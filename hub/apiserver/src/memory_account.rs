@@ -26,7 +26,6 @@ mod all;
 mod full;
 mod portion;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -70,11 +69,39 @@ pub(crate) struct MemoryAccount {
     pieces: Queue,
 }
 
-/// Pieces of one connection that are shared, by their numbers.
+/// Pieces of one connection that are shared, by their places. Mostly there are few at a time, and one comes and goes
+/// with each event of each watcher.
 #[derive(Default)]
 struct Pieces {
-    next: u64,
-    of: BTreeMap<u64, Arc<Shared>>,
+    of: Vec<Option<Arc<Shared>>>,
+    free: Vec<usize>,
+}
+
+/// Places that a connection keeps when all of them are free.
+const FREE_PLACES_KEPT: usize = 8;
+
+impl Pieces {
+    /// One more; its place.
+    fn put(&mut self, piece: Arc<Shared>) -> usize {
+        let place = self.free.pop().unwrap_or(self.of.len());
+        match self.of.get_mut(place) {
+            Some(free) => *free = Some(piece),
+            None => self.of.push(Some(piece)),
+        }
+        place
+    }
+
+    fn take(&mut self, place: usize) -> Option<Arc<Shared>> {
+        let piece = self.of.get_mut(place)?.take()?;
+        self.free.push(place);
+        if self.free.len() == self.of.len() {
+            self.of.clear();
+            self.free.clear();
+            self.of.shrink_to(FREE_PLACES_KEPT);
+            self.free.shrink_to(FREE_PLACES_KEPT);
+        }
+        Some(piece)
+    }
 }
 
 /// Those who wait for there to be less.
@@ -88,8 +115,8 @@ struct Queue {
 pub(crate) struct Held {
     account: Arc<MemoryAccount>,
     bytes: usize,
-    /// Its number, when others may hold the same bytes: they are counted once for all.
-    shared: Option<u64>,
+    /// Its place, when others may hold the same bytes: they are counted once for all.
+    shared: Option<usize>,
     /// It is for something that nobody takes.
     portion: Option<Portion>,
     /// It is on the account of what requests were asked with.
@@ -113,7 +140,7 @@ impl MemoryAccount {
     pub(crate) fn own(&self) -> usize {
         let shared = self.shared.lock();
         let counts = |(bytes, parts), one: &Arc<Shared>| (bytes + one.bytes(), parts + one.part());
-        let (bytes, parts) = shared.of.values().fold((0, 0), counts);
+        let (bytes, parts) = shared.of.iter().flatten().fold((0, 0), counts);
         self.held().saturating_sub(bytes) + parts + self.headings()
     }
 
@@ -224,16 +251,12 @@ impl MemoryAccount {
     }
 
     /// A piece that others may hold as well.
-    pub(crate) fn shared(self: &Arc<Self>, what: &Arc<Shared>) -> Held {
-        self.held.fetch_add(what.bytes(), Ordering::SeqCst);
+    pub(crate) fn shared(self: &Arc<Self>, what: Arc<Shared>) -> Held {
+        let bytes = what.bytes();
+        self.held.fetch_add(bytes, Ordering::SeqCst);
         what.add_piece();
-        let mut shared = self.shared.lock();
-        shared.next += 1;
-        let number = shared.next;
-        shared.of.insert(number, what.clone());
-        drop(shared);
-        let mut held = Held::of(self, what.bytes());
-        held.shared = Some(number);
+        let mut held = Held::of(self, bytes);
+        held.shared = Some(self.shared.lock().put(what));
         held
     }
 }
@@ -323,7 +346,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let shared = self.shared.and_then(|number| self.account.shared.lock().of.remove(&number));
+        let shared = self.shared.and_then(|place| self.account.shared.lock().take(place));
         if let Some(shared) = shared {
             shared.forget_piece();
         }
@@ -464,7 +487,7 @@ mod tests {
         let all = Arc::new(TotalMemory::of(8 << 20));
         let [one, two] = [(); 2].map(|()| MemoryAccount::new(all.clone()));
         let shared = all.share(1 << 20);
-        let again = [one.shared(&shared), two.shared(&shared)];
+        let again = [one.shared(shared.clone()), two.shared(shared.clone())];
         let most = at_once(&one, 7 << 20).expect("what is shared counts once");
         assert!(!all.was_short());
         let refused = two.hold(1).await.err().unwrap();
@@ -489,14 +512,35 @@ mod tests {
         let [one, two] = [(); 2].map(|()| MemoryAccount::new(all.clone()));
         let frame = all.share(4 << 20);
         let own = one.piece(1 << 20);
-        let first = one.shared(&frame);
+        let first = one.shared(frame.clone());
         assert_eq!((one.own(), two.own()), (5 << 20, 0));
-        let more = [two.shared(&frame), two.shared(&frame), one.shared(&frame)];
+        let more =
+            [two.shared(frame.clone()), two.shared(frame.clone()), one.shared(frame.clone())];
         assert_eq!((one.own(), two.own()), (3 << 20, 2 << 20));
         drop((first, more));
         assert_eq!((one.own(), two.own(), two.held()), (1 << 20, 0, 0));
         drop((own, frame));
         assert_eq!((one.own(), all.held()), (0, 0));
+    }
+
+    #[test]
+    fn places_of_what_is_shared_are_used_again_and_given_back() {
+        let all = Arc::new(TotalMemory::default());
+        let one = MemoryAccount::new(all.clone());
+        let frame = all.share(1 << 10);
+        for many in [3, 1000, 1] {
+            let mut held: Vec<_> = (0..many).map(|_| one.shared(frame.clone())).collect();
+            // The first, and again one in its place.
+            drop(held.swap_remove(0));
+            held.push(one.shared(frame.clone()));
+            let places = |shared: &Pieces| (shared.of.len(), shared.free.len());
+            assert_eq!((places(&one.shared.lock()), one.held()), ((many, 0), many << 10));
+            drop(held);
+            let shared = one.shared.lock();
+            assert!(shared.of.is_empty() && shared.of.capacity() <= FREE_PLACES_KEPT);
+            assert!(shared.free.is_empty() && shared.free.capacity() <= FREE_PLACES_KEPT);
+        }
+        assert_eq!((one.held(), one.own()), (0, 0));
     }
 
     #[tokio::test]

@@ -102,10 +102,10 @@ impl SendBacklog {
         Self { account: MemoryAccount::new(all), answers, since: Instant::now(), moved, socket }
     }
 
-    /// The socket took so many bytes.
-    pub(crate) fn sent(&self, bytes: usize) {
+    /// The socket took so many bytes just now.
+    pub(crate) fn sent(&self, bytes: usize, now: Instant) {
         self.socket.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.socket.at.store(self.after(Instant::now()), Ordering::Relaxed);
+        self.socket.at.store(self.after(now), Ordering::Relaxed);
         self.socket.full.store(false, Ordering::Relaxed);
     }
 
@@ -374,7 +374,7 @@ mod tests {
             .unzip();
         let takes = |bytes: usize, times: usize| async move {
             for _ in 0..times {
-                backlog.sent(bytes);
+                backlog.sent(bytes, Instant::now());
                 backlog.socket_is_full();
                 let ends = timeout(Duration::from_secs(10), backlog.not_taken_for(SHORT, LONG));
                 assert!(ends.await.is_err(), "the socket takes something");

@@ -53,9 +53,12 @@ impl Sending {
     }
 
     /// A part of the account for a piece.
-    pub(crate) fn hold(&self, bytes: usize, shared: Option<&Arc<Shared>>) -> Held {
+    pub(crate) fn hold(&self, bytes: usize, shared: Option<Arc<Shared>>) -> Held {
         let account = &self.slot().backlog.account;
-        shared.map_or_else(|| account.piece(bytes), |shared| account.shared(shared))
+        match shared {
+            Some(shared) => account.shared(shared),
+            None => account.piece(bytes),
+        }
     }
 
     /// Ready when a piece may be made.

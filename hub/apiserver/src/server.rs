@@ -37,6 +37,7 @@ use crate::flow::shares::Sharer;
 use crate::flow::{Bounds, Flows};
 use crate::memory_account::{ALL_CONNECTIONS_BYTES_MAX, TotalMemory};
 use crate::shutdown::Begun;
+use crate::shutdown::own_waker::SeldomReady;
 use crate::socket::Socket;
 use crate::stream::Streams;
 use crate::tls::Tls;
@@ -283,13 +284,24 @@ where
 {
     let mut connection = pin!(connection);
     let mut unread = pin!(slot.backlog.not_taken_for(limits.unread, limits.lost));
-    let idle = tokio::select! {
-        biased;
-        outcome = connection.as_mut() => return outcome,
-        () = &mut stop => false,
-        () = &mut unread => return not_read(),
-        () = slot.idle_for(limits.idle, limits.stranger_idle) => true,
+    let idle = {
+        let idle = slot.idle_for(limits.idle, limits.stranger_idle);
+        let ends = pin!(async {
+            tokio::select! {
+                biased;
+                () = &mut stop => Some(false),
+                () = &mut unread => None,
+                () = idle => Some(true),
+            }
+        });
+        tokio::select! {
+            biased;
+            outcome = connection.as_mut() => return outcome,
+            // The connection is woken for all that is sent, and none of these is ready before the end.
+            ends = SeldomReady::new(ends) => ends,
+        }
     };
+    let Some(idle) = idle else { return not_read() };
     ask_to_end(connection.as_mut());
     if idle {
         let farewell = async {

@@ -1,9 +1,12 @@
 //! The signal to stop, for the many that wait for it beside something else.
 //!
-//! Until then, being polled for another reason costs a look at a flag, not a lock that every connection shares.
+//! Until then, being polled for another reason costs a look at a flag, not a lock that every connection shares. Who waits
+//! for more than the signal does so with a [waker of its own](own_waker).
 //!
 //! Guarantees:
 //! - who waits is woken when it begins (`who_waits_is_woken_however_often_it_was_polled`).
+
+pub(crate) mod own_waker;
 
 use std::pin::Pin;
 use std::sync::Arc;

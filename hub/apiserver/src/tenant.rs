@@ -91,6 +91,14 @@ impl Tenant {
         if same { Ok(()) } else { Err(self.gone()) }
     }
 
+    /// The same, in the newest state, which nobody asks for where there is nothing that could be gone.
+    ///
+    /// # Errors
+    /// 410 as well.
+    pub(crate) fn check_newest(&self, store: &dyn Store) -> Result<(), ApiError> {
+        if self.managed.is_none() { Ok(()) } else { self.check(&*store.snapshot()) }
+    }
+
     /// The device behind a Node of this name. In a cluster that is its own: its owner may write Nodes of any name
     /// there.
     pub(crate) fn device(&self, node: &str) -> Option<ClusterName> {

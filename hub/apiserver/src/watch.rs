@@ -51,6 +51,7 @@ use crate::frame_cache::Frame;
 use crate::piece::{BodyError, PIECE_BYTES};
 use crate::read;
 use crate::shutdown::Begun;
+use crate::shutdown::own_waker::OwnWaker;
 use crate::tenant::Tenant;
 
 /// How often an idle watch says how far it has come.
@@ -112,6 +113,7 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
         converting: None,
         closing: None,
         bookmarks: call.query.bookmarks,
+        ends: OwnWaker::new(),
         timer: Box::pin(tokio::time::sleep_until(first.min(deadline))),
         deadline,
     };
@@ -176,6 +178,8 @@ struct Feed {
     /// The last frame, when there is nothing to watch.
     closing: Option<Bytes>,
     bookmarks: bool,
+    /// Wakes for the ends above and for the timer.
+    ends: OwnWaker,
     timer: Pin<Box<Sleep>>,
     deadline: Instant,
 }
@@ -257,34 +261,12 @@ impl Feed {
         if self.watch.is_none() {
             return Poll::Ready(None);
         }
-        if self.stopped.poll_unpin(cx).is_ready() {
-            return Poll::Ready(Some(Turn::End));
-        }
-        if let Some(gone) = &mut self.gone
-            && gone.poll_unpin(cx).is_ready()
+        if let Some(waker) = self.ends.woken(cx)
+            && let Some(turn) = self.poll_ends(&mut Context::from_waker(&waker))
         {
-            return Poll::Ready(Some(Turn::Broken(self.tenant.gone())));
-        }
-        if let Some(removed) = &mut self.removed
-            && removed.poll_unpin(cx).is_ready()
-        {
-            self.removed = None;
-            let why = format!("{:?} is served no more", self.encoder.view.served);
-            return Poll::Ready(Some(Turn::Broken(ApiError::expired(why))));
-        }
-        if self.timer.as_mut().poll(cx).is_ready() {
-            let now = Instant::now();
-            if self.expires.is_some_and(|expires| expires <= now) {
-                return Poll::Ready(Some(Turn::Broken(authn::unauthorized())));
-            }
-            if self.deadline <= now {
-                return Poll::Ready(Some(Turn::End));
-            }
-            let next = (now + BOOKMARK_EVERY).min(self.deadline);
-            self.timer.as_mut().reset(next);
-            if !self.is_behind() {
-                return Poll::Ready(Some(Turn::Mark));
-            }
+            // Those behind it were not polled.
+            self.ends.poll_again();
+            return Poll::Ready(Some(turn));
         }
         if self.events.as_slice().is_empty()
             && self.converting.is_none()
@@ -303,7 +285,7 @@ impl Feed {
         let Some(watch) = self.watch.as_mut() else { return Poll::Ready(None) };
         Poll::Ready(Some(match ready!(watch.poll_next(cx)) {
             // These may be of the next cluster already, before anybody gave the signal.
-            Ok(events) => match self.tenant.check(&*self.hub.server.objects.store().snapshot()) {
+            Ok(events) => match self.tenant.check_newest(&**self.hub.server.objects.store()) {
                 // What is to be converted is polled there, and wakes this watcher.
                 Ok(()) => match self.take(events) {
                     true => return self.poll_any_turn(cx),
@@ -313,6 +295,40 @@ impl Feed {
             },
             Err(gone) => Turn::Broken(ApiError::expired(gone.to_string())),
         }))
+    }
+
+    /// What has ended, or that a mark is due.
+    fn poll_ends(&mut self, cx: &mut Context<'_>) -> Option<Turn> {
+        if self.stopped.poll_unpin(cx).is_ready() {
+            return Some(Turn::End);
+        }
+        if let Some(gone) = &mut self.gone
+            && gone.poll_unpin(cx).is_ready()
+        {
+            return Some(Turn::Broken(self.tenant.gone()));
+        }
+        if let Some(removed) = &mut self.removed
+            && removed.poll_unpin(cx).is_ready()
+        {
+            self.removed = None;
+            let why = format!("{:?} is served no more", self.encoder.view.served);
+            return Some(Turn::Broken(ApiError::expired(why)));
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if self.expires.is_some_and(|expires| expires <= now) {
+                return Some(Turn::Broken(authn::unauthorized()));
+            }
+            if self.deadline <= now {
+                return Some(Turn::End);
+            }
+            let next = (now + BOOKMARK_EVERY).min(self.deadline);
+            self.timer.as_mut().reset(next);
+            if !self.is_behind() {
+                return Some(Turn::Mark);
+            }
+        }
+        None
     }
 
     /// Goes on with the beginning from a newer state, when the one that it is read from is kept for long: what happened
@@ -341,7 +357,7 @@ impl Feed {
             }
         }
         let state = store.snapshot_at(&self.scope, watch.progress()).map_err(too_old)?;
-        self.tenant.check(&*store.snapshot())?;
+        self.tenant.check_newest(&**store)?;
         (initial.snapshot, initial.since) = (state, Instant::now());
         self.take(events);
         Ok(())

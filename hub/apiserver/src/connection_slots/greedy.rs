@@ -196,7 +196,7 @@ mod tests {
         let (asks, second) = come(&slots, true).await;
         // Of one that many were sent, and all the others took.
         let frames = all.share(130 << 20);
-        let piece = keeps.backlog.account.shared(&frames);
+        let piece = keeps.backlog.account.shared(frames.clone());
         let asked = tokio::spawn(async move { asks.backlog.hold(12 << 20).await.is_ok() });
         assert!(first.await.unwrap_err().is_cancelled());
         drop((frames, piece));
@@ -215,7 +215,7 @@ mod tests {
         let mut keep = JoinSet::new();
         for _ in 0..100 {
             let (slot, serves) = come(&slots, true).await;
-            let piece = slot.backlog.account.shared(&frame);
+            let piece = slot.backlog.account.shared(frame.clone());
             keep.spawn(async move {
                 let _ = serves.await;
                 drop((piece, slot));
@@ -241,7 +241,7 @@ mod tests {
         // Of what all have, to cut one off gives little back.
         let frames = all.share(4 << 20);
         let slots = [&shares, &sends, &takes];
-        let _shared = slots.map(|slot| slot.backlog.account.shared(&frames));
+        let _shared = slots.map(|slot| slot.backlog.account.shared(frames.clone()));
         let held = sends.backlog.account.piece(60 << 20);
         let _held = takes.backlog.account.piece(60 << 20);
         let moves = tokio::spawn(async move {

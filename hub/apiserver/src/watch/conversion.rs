@@ -43,6 +43,9 @@ impl Feed {
 
     /// Of those that are there at the beginning, the next that have to be converted.
     pub(super) fn convert_initial(&mut self) {
+        if self.initial.is_none() {
+            return;
+        }
         let waits = self.encoder.view.served.converter().is_some()
             && self.converting.is_none()
             && self.events.as_slice().is_empty();
