@@ -17,8 +17,8 @@
 //! - an answer goes to the node that its question came through
 //!   (`an_answer_goes_to_the_node_that_the_question_came_through`).
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,7 +26,8 @@ use std::sync::atomic::Ordering;
 use freewheel_link::message::{DatagramV1, HubToSpoke, SNAT_ADDRESS, ability};
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport::Transport;
-use tokio::sync::mpsc;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tracing::debug;
 
 use crate::spoke_identity::SpokeIdentity;
@@ -38,7 +39,41 @@ pub(crate) const DATAGRAM_LEASE_BURST: u32 = 4;
 pub(crate) const DATAGRAM_LEASES_PER_SECOND: f64 = 0.2;
 
 /// Datagrams from a spoke's ports that wait for an address of its own; more are dropped.
-pub(crate) const WAITING_DATAGRAMS_MAX: usize = 16;
+const WAITING_DATAGRAMS_MAX: usize = 16;
+
+/// Those of one session. Mostly there are none, and a channel would keep room for twice as many.
+#[derive(Default)]
+pub(crate) struct WaitingDatagrams {
+    line: Mutex<VecDeque<DatagramV1>>,
+    came: Notify,
+}
+
+impl WaitingDatagrams {
+    /// One more; whether there is room for it.
+    fn put(&self, datagram: DatagramV1) -> bool {
+        let mut line = self.line.lock();
+        let has_room = line.len() < WAITING_DATAGRAMS_MAX;
+        if has_room {
+            line.push_back(datagram);
+            self.came.notify_one();
+        }
+        has_room
+    }
+
+    /// The one that has waited longest.
+    async fn next(&self) -> DatagramV1 {
+        loop {
+            {
+                let mut line = self.line.lock();
+                if let Some(datagram) = line.pop_front() {
+                    return datagram;
+                }
+                *line = VecDeque::new();
+            }
+            self.came.notified().await;
+        }
+    }
+}
 
 /// Where a datagram goes.
 enum Way {
@@ -55,12 +90,12 @@ enum Way {
 pub(crate) fn relay(
     inner: &Inner,
     identity: &SpokeIdentity,
-    waiting_datagrams: &mpsc::Sender<DatagramV1>,
+    waiting_datagrams: &WaitingDatagrams,
     datagram: DatagramV1,
 ) {
     let taken = match way(inner, identity, datagram) {
         Way::To(link, datagram) => send(&link, datagram),
-        Way::Unaddressed(datagram) => waiting_datagrams.try_send(datagram).is_ok(),
+        Way::Unaddressed(datagram) => waiting_datagrams.put(datagram),
         Way::Nowhere => false,
     };
     if !taken {
@@ -72,10 +107,11 @@ pub(crate) fn relay(
 pub(crate) async fn send_waiting_datagrams(
     inner: &Inner,
     identity: &SpokeIdentity,
-    mut waiting: mpsc::Receiver<DatagramV1>,
+    waiting: &WaitingDatagrams,
 ) -> Infallible {
-    while let Some(datagram) = waiting.recv().await {
-        lease_address(inner, &datagram.realm, identity).await;
+    loop {
+        let datagram = waiting.next().await;
+        Box::pin(lease_address(inner, &datagram.realm, identity)).await;
         let sent = match way(inner, identity, datagram) {
             Way::To(link, datagram) => send(&link, datagram),
             Way::Unaddressed(_) | Way::Nowhere => false,
@@ -84,7 +120,6 @@ pub(crate) async fn send_waiting_datagrams(
             inner.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
-    pending().await
 }
 
 fn send(link: &Arc<dyn Transport>, datagram: DatagramV1) -> bool {

@@ -136,7 +136,8 @@ pub(crate) async fn watch(inner: &Inner, identity: &SpokeIdentity) -> Infallible
             let rest = inner.duplicates.calm_in(&identity.uid);
             if rest.is_zero() {
                 let text = "One device uses this identity";
-                if let Err(error) = write(inner, identity, false, "OneDevice", text).await {
+                let written = Box::pin(write(inner, identity, false, "OneDevice", text)).await;
+                if let Err(error) = written {
                     debug!(cluster = %identity.cluster, %error, "cannot say that one device has this identity");
                     wait = DUPLICATE_TOLD_EVERY;
                 }

@@ -64,13 +64,13 @@ impl Session<'_> {
             let mut pause = WRITE_RETRY_EVERY;
             let mut told = Vec::new();
             loop {
-                let failed = self.lease_missing().await;
+                let failed = Box::pin(self.lease_missing()).await;
                 if failed.is_empty() {
                     break;
                 }
                 // Pods without an address wait; everything else goes on.
                 self.leasing.answered.notify_waiters();
-                self.tell(&failed, &mut told).await;
+                Box::pin(self.tell(&failed, &mut told)).await;
                 let is_full = |(_, error): &(_, LeaseError)| match error {
                     LeaseError::NetworkFull => true,
                     LeaseError::Commit(_) => false,

@@ -445,13 +445,14 @@ impl Gateway {
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => link.close(code::STOPPING, "the hub is stopping"),
-                    () = enrol::serve(&self.inner, link.clone(), stranger) => {}
+                    () = Box::pin(enrol::serve(&self.inner, link.clone(), stranger)) => {}
                 }
             }
             Some(ALPN_SESSION) => match peer.certificate.as_ref().and_then(SpokeIdentity::read) {
                 Some(identity) => {
                     let span = session::span(&identity, peer.address);
-                    session::serve(&self.inner, link, identity, stop).instrument(span).await;
+                    let session = Box::pin(session::serve(&self.inner, link, identity, stop));
+                    session.instrument(span).await;
                 }
                 None => {
                     warn!(peer = %peer.address, "a session without a spoke's certificate is refused");

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use freewheel_hub_plan::{Refused, SpokeSet};
 use freewheel_link::hub_session::HubSession;
-use freewheel_link::message::DatagramV1;
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport::Transport;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::Inner;
 use crate::answers::Answers;
+use crate::datagrams::WaitingDatagrams;
 use crate::pending_reports::PendingReports;
 use crate::session_records::Begun;
 use crate::spoke_identity::SpokeIdentity;
@@ -67,7 +67,7 @@ pub(crate) struct Session<'a> {
     /// What the last look had to leave out of the plan.
     pub(crate) refused: watch::Sender<Vec<Refused>>,
     /// Datagrams that wait for an address of the spoke's own.
-    pub(crate) waiting_datagrams: mpsc::Sender<DatagramV1>,
+    pub(crate) waiting_datagrams: WaitingDatagrams,
     /// What the store is to know of this session.
     pub(crate) begun: Mutex<Begun>,
     pub(crate) started: Instant,

@@ -27,12 +27,13 @@ use freewheel_link::frame::{self, FrameError};
 use freewheel_link::hub_session::Effect;
 use freewheel_link::message::{HelloV1, HubToSpoke, Reason, SpokeToHub};
 use freewheel_link::record_set::Held;
+use freewheel_link::report::{Report, ReportStamp};
 use freewheel_link::stream_budget::Budget;
 use freewheel_link::transport::{SendHalf, Transport};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::select;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,7 @@ use tracing::field::{Empty, display};
 use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 
 use crate::answers::Answers;
+use crate::datagrams::WaitingDatagrams;
 use crate::deleted_clusters::DeletedClusters;
 use crate::live_session::{Lateness, Leasing, Session};
 use crate::opening::{self, Opened, Recv};
@@ -68,9 +70,10 @@ pub(crate) async fn serve(
     // A session that the store still calls up, or may yet.
     let open = Mutex::new(None);
     let waiting = inner.pending_sessions.wait(&identity.uid, &link);
-    let end = match opening::greeted(&link).await {
+    let end = match Box::pin(opening::greeted(&link)).await {
         Ok(greeting) => {
-            let end = session(inner, &link, &identity, greeting, waiting, &open, stop).await;
+            let session = session(inner, &link, &identity, greeting, waiting, &open, stop);
+            let end = Box::pin(session).await;
             match end {
                 Ok(never) => match never {},
                 Err(end) => end,
@@ -109,7 +112,7 @@ async fn session(
     up: &Mutex<Option<Begun>>,
     stop: &CancellationToken,
 ) -> Result<Infallible, End> {
-    let opened = opening::open(inner, identity, link, hello.clone(), up);
+    let opened = Box::pin(opening::open(inner, identity, link, hello.clone(), up));
     let Opened { state, epoch, signal, begun } = match opened.await {
         Ok(opened) => opened,
         Err(end) => {
@@ -120,7 +123,6 @@ async fn session(
     compiling::note_profile(inner, &hello.node.profile);
     drop(waiting);
     in_session(hello.instance, epoch);
-    let (waiting_datagrams, waiting) = mpsc::channel(datagrams::WAITING_DATAGRAMS_MAX);
     let live = Session {
         inner,
         link,
@@ -138,32 +140,33 @@ async fn session(
         pending_reports: PendingReports::default(),
         pushed: Mutex::new(None),
         refused: watch::Sender::default(),
-        waiting_datagrams,
+        waiting_datagrams: WaitingDatagrams::default(),
         begun: Mutex::new(begun),
         started: Instant::now(),
     };
+    // Each apart: what one of them needs while it is at work is not kept while it waits, nor is room for it twice.
     let ended = select! {
         biased;
         () = stop.cancelled() => Err(End::Left(Reason::Stopping)),
         closed = link.closed() => Err(End::Closed(closed)),
-        ended = live.listen(recv) => ended,
-        ended = live.beats() => ended,
-        ended = live.speak(&mut send) => ended,
-        ended = live.sync_plan(&signal) => ended,
-        never = live.lease() => match never {},
-        ended = live.write(hello.node, &signal) => ended,
-        ended = live.remember() => ended,
-        never = live.give_back() => match never {},
-        never = live.tell_refused() => match never {},
-        never = live.keep_tokens(&signal) => match never {},
-        never = datagrams::send_waiting_datagrams(inner, identity, waiting) => match never {},
-        ended = live.streams(inner) => ended,
-        never = duplicates::watch(inner, identity) => match never {},
+        ended = Box::pin(live.listen(recv)) => ended,
+        ended = Box::pin(live.beats()) => ended,
+        ended = Box::pin(live.speak(&mut send)) => ended,
+        ended = Box::pin(live.sync_plan(&signal)) => ended,
+        never = Box::pin(live.lease()) => match never {},
+        ended = Box::pin(live.write(hello.node, &signal)) => ended,
+        ended = Box::pin(live.remember()) => ended,
+        never = Box::pin(live.give_back()) => match never {},
+        never = Box::pin(live.tell_refused()) => match never {},
+        never = Box::pin(live.keep_tokens(&signal)) => match never {},
+        never = Box::pin(live.send_waiting_datagrams()) => match never {},
+        ended = Box::pin(live.streams(inner)) => ended,
+        never = Box::pin(duplicates::watch(inner, identity)) => match never {},
     };
     if matches!(ended, Err(End::Left(Reason::Unknown | Reason::Replaced))) {
         inner.forget(&DeletedClusters::One(&identity.uid));
     }
-    live.leave(&signal, up).await;
+    Box::pin(live.leave(&signal, up)).await;
     let Err(end) = ended;
     part(&mut send, link, &end).await;
     Err(end)
@@ -218,18 +221,19 @@ impl Session<'_> {
         }
     }
 
-    async fn hear(&self, message: SpokeToHub) -> Result<(), End> {
+    /// Takes what the spoke says, but for a report: whoever listens puts that where it waits to be written.
+    fn hear(&self, message: SpokeToHub) -> Result<Option<(ReportStamp, Box<Report>)>, End> {
         let effect = self.state.lock().hear(message, self.now()).map_err(End::Left)?;
         self.news.notify_one();
         match effect {
-            None => Ok(()),
+            None => Ok(None),
             Some(Effect::Left(reason)) => Err(End::Left(reason)),
             Some(Effect::Acked(generation)) => {
                 debug!(cluster = %self.cluster, generation = generation.revision, "plan taken");
                 if let Some(since) = self.pushed.lock().take() {
                     self.inner.meters.landing.observe(since.elapsed());
                 }
-                Ok(())
+                Ok(None)
             }
             // All of a plan is the most that a word of a spoke costs.
             Some(Effect::Drifted) if !self.inner.drifts.take(&self.identity.uid) => {
@@ -239,22 +243,28 @@ impl Session<'_> {
             Some(Effect::Drifted) => {
                 warn!(cluster = %self.cluster, "the spoke holds something else; sending everything");
                 self.inner.fanout.raise(self.cluster);
-                Ok(())
+                Ok(None)
             }
             Some(Effect::Report(stamp, mut report)) => {
                 report.bound();
-                // No room makes the spoke wait, and nobody else.
-                self.pending_reports.put(stamp, *report).await;
-                Ok(())
+                Ok(Some((stamp, report)))
             }
         }
     }
 
+    async fn send_waiting_datagrams(&self) -> Infallible {
+        datagrams::send_waiting_datagrams(self.inner, self.identity, &self.waiting_datagrams).await
+    }
+
     async fn listen(&self, mut recv: Recv) -> Result<Infallible, End> {
         loop {
-            match recv.next_known::<SpokeToHub>(&self.inner.skipped).await? {
-                Some(message) => self.hear(message).await?,
-                None => return Err(End::Closed(over(self.link).await)),
+            let said = recv.next_known::<SpokeToHub>(&self.inner.skipped).await?;
+            let Some(heard) = said.map(|message| self.hear(message)).transpose()? else {
+                return Err(End::Closed(over(self.link).await));
+            };
+            if let Some((stamp, report)) = heard {
+                // No room makes the spoke wait, and nobody else.
+                Box::pin(self.pending_reports.put(stamp, *report)).await;
             }
         }
     }
@@ -263,7 +273,7 @@ impl Session<'_> {
         loop {
             let bytes = self.link.datagram().await?;
             match frame::decode(&bytes) {
-                Ok(beat @ SpokeToHub::Heartbeat { .. }) => self.hear(beat).await?,
+                Ok(beat @ SpokeToHub::Heartbeat { .. }) => drop(self.hear(beat)?),
                 Ok(SpokeToHub::Datagram(sent)) => {
                     datagrams::relay(self.inner, self.identity, &self.waiting_datagrams, sent);
                 }

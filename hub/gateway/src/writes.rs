@@ -133,7 +133,7 @@ impl Session<'_> {
                     if let Some(own) = device.take() {
                         // Each greeting says it again.
                         let own = [own];
-                        let done = self.taken_for_sure(device.address(), &own).await;
+                        let done = Box::pin(self.taken_for_sure(device.address(), &own)).await;
                         if !done.lost.is_empty() {
                             device.lost();
                         }
@@ -145,7 +145,8 @@ impl Session<'_> {
                     continue;
                 }
                 () = signal.node_changed() => {
-                    if !node::has(&self.inner.objects, self.identity, device.newest()).await {
+                    let has = node::has(&self.inner.objects, self.identity, device.newest());
+                    if !Box::pin(has).await {
                         device.lost();
                     }
                     continue;
@@ -163,7 +164,8 @@ impl Session<'_> {
                     report => reports.push((stamp, report)),
                 }
             }
-            let Done { mut refused, lost } = self.taken_for_sure(device.address(), &reports).await;
+            let taken = Box::pin(self.taken_for_sure(device.address(), &reports));
+            let Done { mut refused, lost } = taken.await;
             self.free_room(&reports, &lost);
             again.note(&lost);
             refused.extend(lost);
@@ -278,9 +280,8 @@ impl Session<'_> {
         let mut told_late = false;
         let begun = self.begun.lock().clone();
         if !begun.written {
-            while let Err(error) =
-                session_records::write_session(store, self.identity, &begun.session).await
-            {
+            let write = || session_records::write_session(store, self.identity, &begun.session);
+            while let Err(error) = Box::pin(write()).await {
                 debug!(cluster = %self.cluster, %error, "cannot write that a session is up");
                 sleep(WRITE_RETRY_EVERY).await;
             }
@@ -299,7 +300,8 @@ impl Session<'_> {
             if late {
                 warn!(cluster = %self.cluster, "the spoke is connected and takes no plan");
             }
-            match session_records::write_late(store, self.identity, self.epoch, late).await {
+            let write = session_records::write_late(store, self.identity, self.epoch, late);
+            match Box::pin(write).await {
                 Ok(()) => told_late = late,
                 Err(error) => {
                     debug!(cluster = %self.cluster, %error, "cannot write whether the spoke takes plans");

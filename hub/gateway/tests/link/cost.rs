@@ -1,4 +1,4 @@
-//! What a session reads of the store does not grow with the fleet.
+//! What a session reads of the store does not grow with the fleet, and one that waits takes little memory.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -132,5 +132,16 @@ async fn an_event_costs_no_walk_over_all_that_is_named_like_its_pod() {
         let snapshot = hub.objects.store().snapshot();
         let ours = |stored: &Arc<Stored>| stored.object.header.fields["source"] == "kubelet";
         assert_eq!(snapshot.range(&scope, None).filter(ours).count(), told);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_has_room_for_what_it_does_and_not_for_all_that_it_could_do() {
+    let hub = Hub::new(true).await;
+    for protocol in [ALPN_SESSION, ALPN_JOIN] {
+        let (_near, far) = memory_transport::pair();
+        let serves = hub.gateway.serve_link(far, Some(protocol), &hub.stop);
+        let bytes = size_of_val(&serves);
+        assert!(bytes <= 1024, "{bytes} bytes for as long as it lasts");
     }
 }
