@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 pub const FRAME_BODY_BYTES_MAX: usize = crate::limits::FRAME_BYTES_MAX;
 
 /// Read at once; what an idle stream keeps.
-const READ_CHUNK_BYTES: usize = 4096;
+const READ_CHUNK_BYTES: usize = 1024;
 
 /// Why a frame cannot be read or written.
 #[derive(Debug, thiserror::Error)]
