@@ -4,6 +4,7 @@ mod acceptance;
 mod callers;
 mod cluster_sets;
 mod executors;
+mod node_restriction;
 pub(crate) mod remembered;
 pub(crate) mod remote;
 mod rights;
@@ -25,6 +26,7 @@ use acceptance::Acceptance;
 pub use callers::{CallerRights, WantedRight};
 use cluster_sets::ClusterSets;
 use executors::Executors;
+use node_restriction::NodeRestriction;
 pub use remote::{Fetch, Remote};
 use signers::Signers;
 use signing_request::CertificateRequests;
@@ -68,8 +70,9 @@ impl Access {
         let bearers = BearerOptions { file: tokens, providers, webhook: token_webhook };
         let webhook =
             access_webhook.map(|remote| AccessWebhook::new(remote, Arc::new(SystemClock)));
+        let pods = store.clone();
         let (rights, store) = Index::over(store);
-        let authorizers = Arc::new(Authorizers::over(rights.clone(), policies, webhook));
+        let authorizers = Arc::new(Authorizers::over(pods, rights.clone(), policies, webhook));
         let (admission, store) = freewheel_hub_admission::Index::over(store);
         (Self { authorizers, rights, bearers, admission, webhooks, issuer }, store)
     }
@@ -95,6 +98,9 @@ impl Access {
         let acceptance = Acceptance { authorizers: authorizers.clone() };
         let sets = ClusterSets { authorizers: authorizers.clone() };
         let executors = Executors { authorizers: authorizers.clone() };
+        // What others make of what a node writes is not the node's.
+        let nodes = NodeRestriction { authorizers: authorizers.clone() };
+        let objects = objects.admitting(Arc::new(nodes));
         let escalation = RoleEscalation { authorizers: authorizers.clone(), rights };
         let rights = Arc::new(rights::Rights { authorizers, store: objects.store().clone() });
         let (index, webhooks) = (self.admission.clone(), self.webhooks.clone());

@@ -57,9 +57,9 @@ pub(crate) async fn laid(
     let what = Resource {
         group: call.view.served.group(),
         plural: call.view.served.plural(),
-        subresource: "",
         namespace: call.namespace.as_str(),
         name: &call.name,
+        ..Resource::default()
     };
     let (cluster, what) = (call.tenant.cluster(), What::Resource(what));
     let asked = Attributes { user: &call.user, verb: "create", cluster, what };

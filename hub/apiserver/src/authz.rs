@@ -2,7 +2,8 @@
 //! that none of them gives.
 //!
 //! ```text
-//! Attributes { user, verb, cluster, resource | path } ─▶ confined ─▶ masters ─▶ probes ─▶ cluster's administrators ─▶ roles ─▶ policy file ─▶ webhook
+//! Attributes { user, verb, cluster, resource | path } ─▶ confined ─▶ masters ─▶ probes ─▶ cluster's administrators ─▶ nodes
+//!                                                     ─▶ roles ─▶ policy file ─▶ webhook
 //! ```
 //!
 //! Masters come before all that has to be looked up. Requests and reviews of access ask the same.
@@ -23,6 +24,7 @@ mod attributes;
 mod authorizer;
 mod confined;
 mod escalation;
+mod node;
 mod probes;
 mod roles;
 mod webhook;
@@ -32,6 +34,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use freewheel_hub_rbac::Index;
 use freewheel_hub_schema::error::{ApiError, Details};
+use freewheel_hub_store::Store;
 use tracing::trace;
 
 use crate::authn::User;
@@ -44,6 +47,8 @@ pub use confined::CONFINED;
 use confined::Confined;
 pub(crate) use confined::{home, may_ask_for};
 pub(crate) use escalation::{RoleEscalation, user_of};
+use node::Nodes;
+pub(crate) use node::{LEASES, MIRROR, Needed, ephemeral_claim, needs, node_of, text};
 use probes::Probes;
 use roles::Roles;
 pub(crate) use webhook::AccessWebhook;
@@ -52,9 +57,10 @@ pub(crate) use webhook::AccessWebhook;
 pub struct Authorizers(Vec<Box<dyn Authorizer>>);
 
 impl Authorizers {
-    /// Where these roles are given, this by a file, and the rest by somebody else.
+    /// Where these roles are given, this by a file, and the rest by somebody else. Pods are in the store.
     #[must_use]
     pub(crate) fn over(
+        store: Arc<dyn Store>,
         rights: Arc<Index>,
         policies: PolicyFile,
         webhook: Option<AccessWebhook>,
@@ -65,6 +71,7 @@ impl Authorizers {
             Box::new(Masters),
             Box::new(Probes),
             Box::new(ClusterAdmins),
+            Box::new(Nodes::over(store)),
             Box::new(Roles(rights)),
             Box::new(policies),
         ];
@@ -184,8 +191,9 @@ mod tests {
 
     /// Where nobody was given a role.
     fn authorizers() -> Authorizers {
-        let (rights, _) = Index::over(Arc::new(MemoryStore::new()));
-        Authorizers::over(rights, PolicyFile::default(), None)
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let (rights, _) = Index::over(store.clone());
+        Authorizers::over(store, rights, PolicyFile::default(), None)
     }
 
     /// What a caller gets to hear in the root.

@@ -82,6 +82,7 @@ impl Call {
             subresource,
             namespace: &self.namespace,
             name: &self.name,
+            fields: "",
         };
         let (user, cluster, what) = (&*self.user, self.tenant.cluster(), What::Resource(what));
         let asked = Attributes { user, verb, cluster, what };

@@ -94,8 +94,7 @@ async fn asked(
     let own = if target.subresource == Some("proxy") { "" } else { raw_query.as_str() };
     let mut query = Query::parse(own)?;
     query.watch |= target.watch;
-    let verb = verb::of(context.method, &target, &query);
-    let verb = verb.ok_or_else(respond::method_not_allowed)?;
+    let verb = verb_of(context, &target, &query)?;
     // What is left out at the end must not make it the end of something larger.
     if matches!(verb, "delete" | "deletecollection")
         && target.subresource != Some("proxy")
@@ -109,8 +108,9 @@ async fn asked(
     // A name in the path is what is read, whatever a selector says.
     let named = named(&query, &view, verb).filter(|_| target.name.is_none());
     what.name = named.as_deref().unwrap_or(what.name);
-    let (cluster, what) = (tenant.cluster(), What::Resource(what));
-    let attributes = Attributes { user: &context.user, verb, cluster, what };
+    what.fields = fields(&query, &target, verb);
+    let (user, cluster, what) = (&*context.user, tenant.cluster(), What::Resource(what));
+    let attributes = Attributes { user, verb, cluster, what };
     context.trail.check(&context.hub.authorizers, &attributes).await?;
     if by_name {
         check_binding_path(&target, verb)?;
@@ -134,6 +134,20 @@ async fn asked(
         initializing: Mutex::default(),
     };
     Ok((call, verb))
+}
+
+fn verb_of(
+    context: &Context<'_>,
+    target: &Target<'_>,
+    query: &Query,
+) -> Result<&'static str, ApiError> {
+    verb::of(context.method, target, query).ok_or_else(respond::method_not_allowed)
+}
+
+/// The selector that leaves a part of a collection; where a path names an object, that one is meant whatever it says.
+fn fields<'a>(query: &'a Query, target: &Target<'_>, verb: &str) -> &'a str {
+    let selects = matches!(verb, "list" | "watch" | "deletecollection");
+    if selects && target.name.is_none() { &query.field_selector } else { "" }
 }
 
 /// The one name that a selector leaves of a collection: who may do it to that object may do it so.

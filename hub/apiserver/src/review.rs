@@ -232,12 +232,37 @@ fn subject(spec: &Value) -> User {
     }
 }
 
+/// What is left of a collection by its fields, as a query says it.
+fn selected(fields: &Value) -> String {
+    let raw = text(fields, "/rawSelector");
+    if !raw.is_empty() {
+        return raw.to_owned();
+    }
+    let term = |one: &Value| {
+        let sign = match (text(one, "/operator"), one["values"].as_array()?.as_slice()) {
+            ("In", [value]) => format!("={}", escaped(value.as_str()?)),
+            ("NotIn", [value]) => format!("!={}", escaped(value.as_str()?)),
+            _ => return None,
+        };
+        Some(format!("{}{sign}", text(one, "/key")))
+    };
+    let all = fields["requirements"].as_array().into_iter().flatten();
+    // What is not understood leaves more than is said, so that nobody has a right by it.
+    all.filter_map(term).collect::<Vec<_>>().join(",")
+}
+
+/// As it is written in a field selector.
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace(',', r"\,").replace('=', r"\=")
+}
+
 async fn may(
     (authorizers, user, cluster): (&Authorizers, &User, Cluster<'_>),
     question: Question,
     review: &Value,
 ) -> Value {
     let spec = &review["spec"];
+    let fields = selected(&spec["resourceAttributes"]["fieldSelector"]);
     let (verb, what) = if spec.get("nonResourceAttributes").is_some() {
         let path = text(spec, "/nonResourceAttributes/path");
         (text(spec, "/nonResourceAttributes/verb"), What::Path(path))
@@ -248,6 +273,7 @@ async fn may(
             subresource: text(spec, "/resourceAttributes/subresource"),
             namespace: text(spec, "/resourceAttributes/namespace"),
             name: text(spec, "/resourceAttributes/name"),
+            fields: &fields,
         };
         (text(spec, "/resourceAttributes/verb"), What::Resource(resource))
     };

@@ -87,6 +87,12 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Every common name of its subject.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let subject = &self.parsed.certification_request_info.subject;
+        subject.iter_common_name().filter_map(|name| name.as_str().ok())
+    }
+
     /// Every organisation of its subject.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         let subject = &self.parsed.certification_request_info.subject;

@@ -48,9 +48,9 @@ impl Plugin for Acceptance {
         let what = Resource {
             group: REGISTER,
             plural: CLUSTERS,
-            namespace: "",
             name,
             subresource: "accept",
+            ..Resource::default()
         };
         let user = user_of(person);
         let asked = Attributes {

@@ -29,7 +29,8 @@ impl ClusterSets {
     async fn may(&self, review: &Review<'_>, subresource: &str, set: &str) -> Result<(), String> {
         let Actor::Person(person) = review.actor else { return Ok(()) };
         let root = Tenant::root();
-        let what = Resource { group: GROUP, plural: SETS, namespace: "", name: set, subresource };
+        let named = Resource { name: set, subresource, ..Resource::default() };
+        let what = Resource { group: GROUP, plural: SETS, ..named };
         let user = user_of(person);
         let (cluster, what) = (root.cluster(), What::Resource(what));
         let asked = Attributes { user: &user, verb: "create", cluster, what };

@@ -35,6 +35,7 @@ impl Authorizer for Rights {
                 subresource: &question.subresource,
                 namespace: &question.namespace,
                 name: &question.name,
+                fields: "",
             }),
         };
         let asked =

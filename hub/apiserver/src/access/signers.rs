@@ -85,7 +85,7 @@ impl Signers {
         let cluster = review.target.cluster.as_str();
         let Ok(tenant) = Tenant::find(&*review.state(), Some(cluster)) else { return false };
         let group = review.target.kind.group();
-        let what = Resource { group, plural: "signers", namespace: "", name, subresource: "" };
+        let what = Resource { group, plural: "signers", name, ..Resource::default() };
         let (user, cluster, what) = (user_of(person), tenant.cluster(), What::Resource(what));
         let asked = Attributes { user: &user, verb: deed.verb(), cluster, what };
         matches!(self.authorizers.decide(&asked).await, Decision::Allow(_))

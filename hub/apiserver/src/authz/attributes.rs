@@ -58,6 +58,8 @@ pub struct Resource<'a> {
     pub namespace: &'a str,
     /// Object's name, empty for none.
     pub name: &'a str,
+    /// Of a collection the `fieldSelector` that leaves a part of it; empty for all of it.
+    pub fields: &'a str,
 }
 
 impl<'a> From<&'a Target<'_>> for Resource<'a> {
@@ -72,6 +74,7 @@ impl<'a> From<&'a Target<'_>> for Resource<'a> {
             subresource: target.subresource.unwrap_or_default(),
             namespace: target.namespace.as_deref().unwrap_or(home),
             name,
+            fields: "",
         }
     }
 }

@@ -37,6 +37,12 @@ fn is_elsewhere(user: &User, cluster: Cluster<'_>) -> bool {
     homes.peek().is_some() && !homes.any(|home| cluster.is(home))
 }
 
+/// Whether somebody is known in this cluster: the root knows those who are let in everywhere.
+pub(super) fn is_known_in(user: &User, cluster: Cluster<'_>) -> bool {
+    let mut homes = user.groups.iter().filter_map(|group| group.strip_prefix(CONFINED)).peekable();
+    if homes.peek().is_none() { cluster.name.is_root() } else { homes.any(|home| cluster.is(home)) }
+}
+
 /// The same before it is known which cluster a name stands for, if any: who is let into another one does not hear.
 pub(crate) fn may_ask_for(user: &User, name: &str) -> bool {
     let mut homes = user.groups.iter().filter_map(|group| group.strip_prefix(CONFINED)).peekable();

@@ -69,7 +69,7 @@ impl RoleEscalation {
             plural: target.kind.plural(),
             namespace: &target.namespace,
             name,
-            subresource: "",
+            ..Resource::default()
         };
         if self.may(review, person, ("escalate", what)).await {
             return Ok(());
@@ -103,8 +103,13 @@ impl RoleEscalation {
             "Role" => RoleRef::Role(name.to_owned()),
             _ => RoleRef::ClusterRole(name.to_owned()),
         };
-        let what =
-            Resource { group: GROUP, plural: role.plural(), namespace, name, subresource: "" };
+        let what = Resource {
+            group: GROUP,
+            plural: role.plural(),
+            namespace,
+            name,
+            ..Resource::default()
+        };
         if self.may(review, person, ("bind", what)).await {
             return Ok(());
         }

@@ -60,7 +60,7 @@ fn request<'a>(asked: &Attributes<'a>) -> (Request<'a>, &'a str) {
     let verb = asked.verb;
     match asked.what {
         What::Path(path) => (Request::Path { verb, path }, ""),
-        What::Resource(Resource { group, plural, subresource, namespace, name }) => {
+        What::Resource(Resource { group, plural, subresource, namespace, name, .. }) => {
             (Request::Resource { verb, group, resource: plural, subresource, name }, namespace)
         }
     }

@@ -109,7 +109,7 @@ fn review(asked: &Attributes<'_>) -> Value {
     let verb = asked.verb;
     match asked.what {
         What::Path(path) => spec["nonResourceAttributes"] = json!({"path": path, "verb": verb}),
-        What::Resource(Resource { group, plural, subresource, namespace, name }) => {
+        What::Resource(Resource { group, plural, subresource, namespace, name, .. }) => {
             let mut what = json!({"verb": verb});
             for (key, text) in [
                 ("namespace", namespace),

@@ -42,6 +42,8 @@ mod leases;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod nodes;
+#[cfg(test)]
 mod own_kinds;
 #[cfg(test)]
 mod port_forwards;

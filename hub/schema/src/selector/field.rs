@@ -37,6 +37,18 @@ impl FieldSelector {
     /// # Errors
     /// 400 when the text is no selector, or names a field that the kind does not offer.
     pub fn parse(text: &str, kind: &Kind) -> Result<Self, ApiError> {
+        let mut read = Self::read(text)?;
+        for term in &mut read.terms {
+            term.field = offered(&term.field, kind)?.to_owned();
+        }
+        Ok(read)
+    }
+
+    /// The same of no kind in particular: any field may be named.
+    ///
+    /// # Errors
+    /// 400 when the text is no selector.
+    pub fn read(text: &str) -> Result<Self, ApiError> {
         if text.len() > MAX_TEXT {
             return Err(ApiError::bad_request("fieldSelector is too long"));
         }
@@ -53,10 +65,14 @@ impl FieldSelector {
                     "invalid selector: '{text}'; can't understand '{part}'"
                 ))
             })?;
-            let field = offered(field, kind)?;
             terms.push(Term { field: field.to_owned(), equal, value: unescape(value)? });
         }
         Ok(Self { terms })
+    }
+
+    /// Its terms: a field, whether it has this value or any other, and the value.
+    pub fn terms(&self) -> impl Iterator<Item = (&str, bool, &str)> {
+        self.terms.iter().map(|term| (&*term.field, term.equal, &*term.value))
     }
 
     /// Whether an object with this name, namespace and header fields satisfies it.
