@@ -248,7 +248,9 @@ fn of_identities(
 ) -> Result<Vec<Arc<dyn Controller>>, Error> {
     let (tokens, authority) = (&config.tokens, &config.authority);
     let (ca, tokens_by) = (&config.ca_pem, by("tokens-controller"));
+    let trust = by("cluster-authentication-trust-controller");
     Ok(vec![
+        Arc::new(namespace::AuthenticationTrust::new(trust, ca.clone())?),
         Arc::new(roles::BootstrapPolicy::new(by("rbac-bootstrap"))?),
         Arc::new(roles::RoleAggregation::new(by("clusterrole-aggregation-controller"))?),
         Arc::new(token_secrets::TokenSecrets::new(tokens_by, tokens.clone(), ca)?),
