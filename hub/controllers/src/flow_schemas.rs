@@ -1,8 +1,10 @@
-//! Says of each FlowSchema whether the level that it names is there: one whose level is not decides nothing.
+//! Says of each FlowSchema whether the level that it names is there and acts: one whose level does not decides nothing.
 //!
 //! Guarantees:
 //! - the condition follows the level, also one that comes later or goes, in every cluster; levels that are suggested are
-//!   there for all (`a_flow_schema_says_whether_its_level_is_there`).
+//!   there for all (`a_flow_schema_says_whether_its_level_is_there`);
+//! - a level that is one too many is no level, and becomes one when there is room
+//!   (`a_flow_schema_says_that_its_level_is_one_too_many`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,9 +13,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freewheel_hub_api::conditions::{Condition, SCHEMA_DANGLING};
 use freewheel_hub_api::kinds::flow_control::mandatory;
+use freewheel_hub_fairness::{LEVELS_MAX, levels_that_act};
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot};
+use freewheel_link::names::ClusterName;
 use serde_json::Value;
 
 use crate::engine::client::{everywhere, in_cluster, key as key_of, kind};
@@ -43,16 +47,39 @@ impl FlowSchemas {
 
     fn condition(&self, snapshot: &dyn Snapshot, schema: &Key, level: &str) -> Condition<'static> {
         let key = key_of(&self.levels, &schema.cluster, "", level);
-        let there = self.suggested.contains(level) || snapshot.get(&key).is_some();
+        let is_suggested = self.suggested.contains(level);
+        let there = is_suggested || snapshot.get(&key).is_some();
         let named = format!(
             "This FlowSchema references the PriorityLevelConfiguration object named {level:?}"
         );
-        if there {
+        if there && !is_suggested && !self.acts(snapshot, &schema.cluster, level) {
+            let text = format!(
+                "{named} and it exists, but it does not act: of a cluster's levels {LEVELS_MAX} do, the suggested \
+                 ones and then those that come first by their names"
+            );
+            Condition::new(&SCHEMA_DANGLING, true, "TooManyLevels", text)
+        } else if there {
             Condition::new(&SCHEMA_DANGLING, false, "Found", format!("{named} and it exists"))
         } else {
             let text = format!("{named} but there is no such object");
             Condition::new(&SCHEMA_DANGLING, true, "NotFound", text)
         }
+    }
+}
+
+impl FlowSchemas {
+    /// Levels that a cluster has beside the suggested ones, by name.
+    fn own(&self, snapshot: &dyn Snapshot, cluster: &ClusterName) -> Vec<Arc<str>> {
+        let all = snapshot.range(&in_cluster(&self.levels, cluster), None);
+        let names = all.map(|level| level.key.name.clone());
+        names.filter(|name| !self.suggested.contains(&**name)).collect()
+    }
+
+    /// Whether a level is one of those that requests are told apart by, and not left out as one too many.
+    fn acts(&self, snapshot: &dyn Snapshot, cluster: &ClusterName, level: &str) -> bool {
+        let own = self.own(snapshot, cluster);
+        let suggested = self.suggested.iter().map(String::as_str);
+        levels_that_act(suggested.chain(own.iter().map(|name| &**name))).any(|name| name == level)
     }
 }
 
@@ -82,10 +109,17 @@ impl Controller for FlowSchemas {
             return Vec::new();
         }
         let all = now.range(&in_cluster(&self.schemas, &key.cluster), None);
-        let names_it = all.filter(|schema| {
-            schema.object.value().is_ok_and(|schema| level_of(&schema) == &*key.name)
+        // Where there are as many as may act, one that comes or goes changes which others do.
+        let levels = self.suggested.len() + self.own(now, &key.cluster).len();
+        let is_crowded = LEVELS_MAX <= levels;
+        let concerns = all.filter(|schema| {
+            let concerns = |schema: Value| {
+                let level = level_of(&schema);
+                level == &*key.name || is_crowded && !self.suggested.contains(level)
+            };
+            schema.object.value().is_ok_and(concerns)
         });
-        names_it.map(|schema| schema.key.clone()).collect()
+        concerns.map(|schema| schema.key.clone()).collect()
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {

@@ -179,6 +179,39 @@ async fn a_flow_schema_says_whether_its_level_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_flow_schema_says_that_its_level_is_one_too_many() {
+    let hub = Hub::with_spokes(&["pi-7"]).await;
+    let level = |name: &str| {
+        json!({"metadata": {"name": name}, "spec": {"type": "Limited",
+            "limited": {"limitResponse": {"type": "Reject"}}}})
+    };
+    for number in 0..100 {
+        let level = level(&format!("l-{number:03}"));
+        hub.create("pi-7", "prioritylevelconfigurations", "", level).await;
+    }
+    for (name, of) in [("first", "l-000"), ("last", "l-099")] {
+        let schema = json!({"metadata": {"name": name}, "spec": {"matchingPrecedence": 700,
+            "priorityLevelConfiguration": {"name": of}}});
+        hub.create("pi-7", "flowschemas", "", schema).await;
+    }
+    let says = |s: &dyn Snapshot, name: &str| {
+        let schema = get(s, "pi-7", "flowschemas", "", name).unwrap();
+        let condition = &schema["status"]["conditions"][0];
+        let text = |key: &str| condition[key].as_str().unwrap_or_default().to_owned();
+        format!("{} {}", text("status"), text("reason"))
+    };
+    hub.eventually("one acts", |s| says(s, "first") == "False Found").await;
+    hub.eventually("one is too many", |s| says(s, "last") == "True TooManyLevels").await;
+    for number in 0..20 {
+        let name = format!("l-{number:03}");
+        hub.delete_in("pi-7", "prioritylevelconfigurations", "", &name).await;
+    }
+    hub.eventually("there is room for it", |s| says(s, "last") == "False Found").await;
+    hub.eventually("its own is gone", |s| says(s, "first") == "True NotFound").await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replication_controller_keeps_its_number_and_lets_pods_go() {
     let hub = Hub::with_spokes(&["pi-7"]).await;
     let labels = json!({"app": "old"});

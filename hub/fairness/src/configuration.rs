@@ -40,6 +40,16 @@ pub struct Configuration {
     pub left_out: usize,
 }
 
+/// Which levels act, of those that a cluster has, in the order in which they come: two always, and of the rest so many that
+/// they are [`LEVELS_MAX`].
+pub fn levels_that_act<N: AsRef<str>>(
+    in_turn: impl IntoIterator<Item = N>,
+) -> impl Iterator<Item = N> {
+    let is_fixed = |name: &N| matches!(name.as_ref(), EXEMPT | CATCH_ALL);
+    let (fixed, others): (Vec<_>, Vec<_>) = in_turn.into_iter().partition(is_fixed);
+    fixed.into_iter().chain(others.into_iter().take(LEVELS_MAX - 2))
+}
+
 /// Whose a request is.
 #[derive(Clone, Debug)]
 pub struct Class {
@@ -68,9 +78,7 @@ impl Configuration {
         let schemas: BTreeMap<_, _> =
             schemas.into_iter().map(|schema| (schema.name.clone(), schema)).collect();
         let all = all_levels.len() + schemas.len();
-        let (fixed, others): (Vec<_>, Vec<_>) =
-            in_turn.into_iter().partition(|name| matches!(&**name, EXEMPT | CATCH_ALL));
-        let kept = fixed.into_iter().chain(others.into_iter().take(LEVELS_MAX - 2));
+        let kept = levels_that_act(in_turn);
         let levels: BTreeMap<_, _> =
             kept.filter_map(|name| all_levels.remove_entry(&name)).collect();
         let catch_all = (schemas.get(CATCH_ALL)?.clone(), levels.get(CATCH_ALL)?.clone());

@@ -30,7 +30,7 @@ mod sharing;
 mod testing;
 pub mod work;
 
-pub use configuration::{Class, Configuration};
+pub use configuration::{Class, Configuration, LEVELS_MAX, levels_that_act};
 pub use flow_schema::FlowSchema;
 pub use priority_level::PriorityLevel;
 pub use queues::Refusal;

@@ -34,6 +34,7 @@ const ARROWS: [(&str, &[&str]); 36] = [
         &[
             "hub-api",
             "hub-custom",
+            "hub-fairness",
             "hub-fleet",
             "hub-metrics",
             "hub-objects",
