@@ -14,6 +14,7 @@
 //! - bodies are told where the policy asks for them, and nowhere else (`bodies_are_told_where_the_policy_asks_for_them`);
 //! - what is kept to be told is on its connection's account until it is written
 //!   (`bodies_that_are_told_of_are_on_their_connection_s_account_as_well`,
+//!   `answers_that_are_told_of_are_on_their_connection_s_account_as_well`,
 //!   `what_a_watch_is_asked_with_is_on_the_account_of_its_connection`);
 //! - what policies and webhooks have to say to it is among the annotations, patches where it is told of bodies
 //!   (`what_rules_say_of_a_write_is_told`);
@@ -41,7 +42,7 @@ use crate::authn::User;
 use crate::authz::{Decision, Resource};
 use crate::body::Body;
 use crate::media::{self, Wire};
-use crate::memory_account::Held;
+use crate::memory_account::{Held, MemoryAccount};
 use crate::path::verb;
 use crate::path::{self, Route, Target};
 use crate::query::Query;
@@ -50,6 +51,8 @@ use crate::{flow, yaml};
 
 /// A body that is told of is there itself, as text, and in the line that is written.
 const BODY_COPIES: usize = 3;
+/// Of an answer, which is on its way out by itself, there are the text and the line.
+const ANSWER_COPIES: usize = 2;
 /// Addresses that a client says to have come by.
 const FORWARDED_MAX: usize = 15;
 
@@ -70,6 +73,9 @@ pub(crate) struct Auditing {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
+/// Number and address of a request, what accounts for what it was asked with, and for what is made of it.
+type Asking<'a> = (&'a str, Option<IpAddr>, Option<&'a Arc<Held>>, Option<&'a Arc<MemoryAccount>>);
+
 /// One request that is told of.
 pub(crate) struct Recording {
     by: Auditing,
@@ -80,8 +86,11 @@ pub(crate) struct Recording {
     progress: Progress,
     /// What accounts for what it was asked with.
     heading: Option<Arc<Held>>,
+    account: Option<Arc<MemoryAccount>>,
     /// And for the text of its body.
     _text: Option<Held>,
+    /// And for that of its answer.
+    _answer: Option<Held>,
 }
 
 /// Tells by this clock of requests, where there is somebody to tell, and shows what becomes of events in the metrics.
@@ -195,7 +204,7 @@ impl Recording {
     pub(crate) async fn begin<B>(
         by: &Auditing,
         request: &mut Request<B>,
-        (number, from, heading): (&str, Option<IpAddr>, Option<&Arc<Held>>),
+        (number, from, heading, account): Asking<'_>,
         user: Option<&User>,
     ) -> Option<Box<Self>> {
         let info = Info::of(request.method(), request.uri());
@@ -224,8 +233,17 @@ impl Recording {
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
         let (by, heading) = (by.clone(), heading.cloned());
-        let mut recording =
-            Box::new(Self { by, told, event, has_objects, progress, heading, _text: None });
+        let mut recording = Box::new(Self {
+            by,
+            told,
+            event,
+            has_objects,
+            progress,
+            heading,
+            account: account.cloned(),
+            _text: None,
+            _answer: None,
+        });
         if progress != Progress::Refused {
             recording.tell(Stage::RequestReceived).await;
         }
@@ -316,7 +334,7 @@ impl Recording {
 
     /// This is its answer; what lasts is told of again when that is over.
     pub(crate) async fn answered(mut self: Box<Self>, response: Response<Body>) -> Response<Body> {
-        self.notes(&response);
+        self._answer = self.notes(&response);
         match self.progress {
             Progress::Refused => self.tell_last(Stage::ResponseStarted).await,
             Progress::Brief => self.tell_last(Stage::ResponseComplete).await,
@@ -330,7 +348,8 @@ impl Recording {
         response
     }
 
-    fn notes(&mut self, response: &Response<Body>) {
+    /// Notes the answer, and what accounts for the text of its object.
+    fn notes(&mut self, response: &Response<Body>) -> Option<Held> {
         let code = response.status().as_u16();
         let mut status = json!({"metadata": {}, "code": code});
         let asks_for_it = self.has_objects && self.told.level == Level::RequestResponse;
@@ -341,15 +360,26 @@ impl Recording {
         }
         self.event.response_status = Some(status);
         if !asks_for_it || self.progress == Progress::Lasting {
-            return;
+            return None;
         }
-        match value {
-            Some(value) => self.event.response_object = Some(self.text(value, true)),
-            None => {
-                let why = "left out: it goes out in pieces, or is no object".to_owned();
-                self.event.annotations.insert(LEFT_OUT.to_owned(), why);
-            }
+        let Some(value) = value else {
+            self.leaves_out("it goes out in pieces, or is no object");
+            return None;
+        };
+        let text = self.text(value, true);
+        // The request waits for the disk with it, and with the line that it is in.
+        let account = self.account.as_ref();
+        let held = account.map(|account| account.hold_now(ANSWER_COPIES * text.len()));
+        if let Some(Err(_)) = held {
+            self.leaves_out("its connection holds as much as it may");
+            return None;
         }
+        self.event.response_object = Some(text);
+        held?.ok()?
+    }
+
+    fn leaves_out(&mut self, why: &str) {
+        self.event.annotations.insert(LEFT_OUT.to_owned(), format!("left out: {why}"));
     }
 
     fn line_at(&mut self, stage: Stage) -> Option<Vec<u8>> {

@@ -61,7 +61,7 @@ pub(crate) async fn answer(
     };
     let (received, rest) = RequestBody::new(incoming, window, place.slot.clone());
     let (mut seen, mut trail) = (hub.meters.begin(&parts.method), Trail::of(&parts, from));
-    trail.is_asked_with(heading.clone());
+    trail.is_asked_with(heading.clone(), account);
     let response = match &no_room {
         None => {
             let request = Request::from_parts(parts, received);

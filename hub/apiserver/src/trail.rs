@@ -27,7 +27,7 @@ use crate::authn::User;
 use crate::authz::{self, Attributes, Authorizer as _, Authorizers};
 use crate::body::Body;
 use crate::media::Wire;
-use crate::memory_account::Held;
+use crate::memory_account::{Held, MemoryAccount};
 use crate::path::Target;
 use crate::tenant::Tenant;
 
@@ -45,6 +45,8 @@ pub(crate) struct Trail {
     from: Option<IpAddr>,
     /// What accounts for what it was asked with.
     heading: Option<Arc<Held>>,
+    /// And for what is made of it.
+    account: Option<Arc<MemoryAccount>>,
     /// What the audit log is told of it, if anything.
     recording: Option<Box<Recording>>,
 }
@@ -63,7 +65,7 @@ impl Trail {
             verb = Empty,
             resource = Empty,
         );
-        Self { number, span, from, heading: None, recording: None }
+        Self { number, span, from, heading: None, account: None, recording: None }
     }
 
     /// Where what is logged of it belongs.
@@ -71,9 +73,13 @@ impl Trail {
         &self.span
     }
 
-    /// This accounts for what it was asked with.
-    pub(crate) fn is_asked_with(&mut self, heading: Option<Arc<Held>>) {
-        self.heading = heading;
+    /// This accounts for what it was asked with, and this for what is made of it.
+    pub(crate) fn is_asked_with(
+        &mut self,
+        heading: Option<Arc<Held>>,
+        account: &Arc<MemoryAccount>,
+    ) {
+        (self.heading, self.account) = (heading, Some(account.clone()));
     }
 
     /// It is this caller's.
@@ -102,7 +108,7 @@ impl Trail {
     ) {
         let Some(auditing) = auditing else { return };
         let number = String::from_utf8_lossy(self.number.as_bytes());
-        let from = (&*number, self.from, self.heading.as_ref());
+        let from = (&*number, self.from, self.heading.as_ref(), self.account.as_ref());
         self.recording = Recording::begin(auditing, request, from, user).await;
     }
 
