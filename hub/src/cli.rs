@@ -92,6 +92,19 @@ pub struct ServeOptions {
     /// kubeconfig of a webhook that is asked what callers may do in the root, after roles and policies
     #[arg(long)]
     pub authorization_webhook_config_file: Option<PathBuf>,
+    /// How long what that webhook said of a token counts
+    #[arg(long, default_value = "2m", value_parser = ttl)]
+    pub authentication_token_webhook_cache_ttl: Duration,
+    /// How long what the webhook that decides has allowed counts
+    #[arg(long, default_value = "5m", value_parser = ttl)]
+    pub authorization_webhook_cache_authorized_ttl: Duration,
+    /// How long what it has not allowed counts
+    #[arg(long, default_value = "30s", value_parser = ttl)]
+    pub authorization_webhook_cache_unauthorized_ttl: Duration,
+    /// File with an AuthorizationConfiguration of apiserver.config.k8s.io: who decides what callers may do, in which order;
+    /// webhooks among them with conditions in CEL [default: nodes, roles, the policy file, the webhook]
+    #[arg(long, conflicts_with = "authorization_webhook_config_file")]
+    pub authorization_config: Option<PathBuf>,
     /// `https://…` that tokens of service accounts are from [default: where the API is reached]
     #[arg(long)]
     pub service_account_issuer: Option<String>,
@@ -283,6 +296,11 @@ fn quota(text: &str) -> Result<u64, String> {
         return Err(format!("a cluster needs {} MiB at least", CLUSTER_QUOTA_BYTES_MIN >> 20));
     }
     u64::try_from(bytes).map_err(|error| error.to_string())
+}
+
+/// The same, or nothing at all.
+fn ttl(text: &str) -> Result<Duration, String> {
+    if matches!(text, "0" | "0s") { Ok(Duration::ZERO) } else { duration(text) }
 }
 
 /// `90s`, `30m`, `24h`, `7d`.

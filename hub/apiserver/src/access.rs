@@ -5,6 +5,7 @@ mod callers;
 mod cluster_sets;
 mod executors;
 mod node_restriction;
+pub(crate) mod question_figures;
 pub(crate) mod remembered;
 pub(crate) mod remote;
 mod rights;
@@ -15,12 +16,11 @@ use std::sync::Arc;
 
 use freewheel_hub_admission::Caller;
 use freewheel_hub_objects::Objects;
-use freewheel_hub_objects::clock::SystemClock;
 use freewheel_hub_rbac::Index;
 use freewheel_hub_store::Store;
 
-use crate::authn::{BearerOptions, Provider, TokenFile};
-use crate::authz::{AccessWebhook, Authorizers, PolicyFile, RoleEscalation};
+use crate::authn::{BearerOptions, Provider, TokenFile, TokenWebhookOptions};
+use crate::authz::{AuthorizerOptions, Authorizers, RoleEscalation};
 use crate::tokens::Issuer;
 use acceptance::Acceptance;
 pub use callers::{CallerRights, WantedRight};
@@ -36,14 +36,12 @@ use signing_request::CertificateRequests;
 pub struct AccessOptions {
     /// Who is known by a token of a file.
     pub tokens: TokenFile,
-    /// What a file of policies gives.
-    pub policies: PolicyFile,
+    /// Who decides what callers may do, after those whom nobody chooses; nobody: nodes and roles.
+    pub authorizers: Vec<AuthorizerOptions>,
     /// OpenID providers that are believed.
     pub providers: Vec<Arc<Provider>>,
     /// Who is asked whose a token is that nobody here knows.
-    pub token_webhook: Option<Arc<dyn Remote>>,
-    /// Who is asked what callers may do in the root, after all others.
-    pub access_webhook: Option<Arc<dyn Remote>>,
+    pub token_webhook: Option<TokenWebhookOptions>,
     /// Who calls admission webhooks; none are called where there is nobody.
     pub webhooks: Option<Arc<dyn Caller>>,
     /// `https://HOST:PORT` of the API, which tokens of service accounts are from.
@@ -65,14 +63,15 @@ impl Access {
     /// By what is in this store. Whatever writes is to write to the second: what it is answered counts then.
     #[must_use]
     pub fn over(store: Arc<dyn Store>, options: AccessOptions) -> (Self, Arc<dyn Store>) {
-        let AccessOptions { tokens, providers, policies, issuer, .. } = options;
-        let AccessOptions { token_webhook, access_webhook, webhooks, .. } = options;
+        let AccessOptions { tokens, providers, token_webhook, webhooks, issuer, .. } = options;
         let bearers = BearerOptions { file: tokens, providers, webhook: token_webhook };
-        let webhook =
-            access_webhook.map(|remote| AccessWebhook::new(remote, Arc::new(SystemClock)));
-        let pods = store.clone();
-        let (rights, store) = Index::over(store);
-        let authorizers = Arc::new(Authorizers::over(pods, rights.clone(), policies, webhook));
+        let mut chosen = options.authorizers;
+        if chosen.is_empty() {
+            chosen = vec![AuthorizerOptions::Node, AuthorizerOptions::Rbac];
+        }
+        let (rights, indexed) = Index::over(store.clone());
+        let authorizers = Arc::new(Authorizers::over(&store, &rights, chosen));
+        let store = indexed;
         let (admission, store) = freewheel_hub_admission::Index::over(store);
         (Self { authorizers, rights, bearers, admission, webhooks, issuer }, store)
     }

@@ -39,7 +39,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::authn::User;
-use crate::authz::{Decision, Resource};
+use crate::authz::{Decision, Reason, Resource};
 use crate::body::Body;
 use crate::media::{self, Wire};
 use crate::memory_account::{Held, MemoryAccount};
@@ -260,6 +260,8 @@ impl Recording {
         let (decided, reason) = match decision {
             Decision::Allow(reason) => ("allow", reason),
             Decision::Deny(reason) | Decision::NoOpinion(reason) => ("forbid", reason),
+            // As kube-apiserver says it of what it cannot find out.
+            Decision::Unanswered(_) => ("forbid", &Reason::Borrowed("internal error")),
         };
         let annotations = &mut self.event.annotations;
         annotations.insert(DECISION.to_owned(), decided.to_owned());

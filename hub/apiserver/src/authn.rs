@@ -25,10 +25,10 @@ mod webhook;
 
 use std::sync::Arc;
 
+use freewheel_hub_metrics::Metrics;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::Store;
 
-use crate::access::remote::Remote;
 use crate::tokens::Issuer;
 pub use authenticator::{Authenticator, Shown, unauthorized};
 pub(crate) use bearer::Bearers;
@@ -42,6 +42,7 @@ use service_accounts::ServiceAccounts;
 pub use token_file::{TokenFile, TokenFileError};
 pub use user::{ANONYMOUS, AUTHENTICATED, Home, UNAUTHENTICATED, User};
 use webhook::TokenWebhook;
+pub use webhook::TokenWebhookOptions;
 
 /// All who know callers, in the order in which they are asked.
 pub struct Authenticators {
@@ -54,14 +55,16 @@ pub struct Authenticators {
 pub(crate) struct BearerOptions {
     pub(crate) file: TokenFile,
     pub(crate) providers: Vec<Arc<Provider>>,
-    pub(crate) webhook: Option<Arc<dyn Remote>>,
+    pub(crate) webhook: Option<TokenWebhookOptions>,
 }
 
-/// All who know tokens of callers: those of a file, those that are in a store, and those whom somebody else knows.
+/// All who know tokens of callers: those of a file, those that are in a store, and those whom somebody else knows; with
+/// figures of what these are asked.
 pub(crate) fn bearers(
     BearerOptions { file, providers, webhook }: BearerOptions,
     issuer: &Issuer,
     store: &Arc<dyn Store>,
+    metrics: &Metrics,
 ) -> Arc<Bearers> {
     let (issuer, store) = (issuer.clone(), store.clone());
     let mut members: Vec<Box<dyn TokenAuthenticator>> = vec![
@@ -72,8 +75,10 @@ pub(crate) fn bearers(
     for provider in providers {
         members.push(Box::new(Oidc::new(provider, issuer.clone())));
     }
-    if let Some(remote) = webhook {
-        members.push(Box::new(TokenWebhook::new(remote, issuer.clone())));
+    if let Some(options) = webhook {
+        let webhook = TokenWebhook::new(options, issuer.clone());
+        webhook.show(metrics);
+        members.push(Box::new(webhook));
     }
     Arc::new(Bearers { members, issuer, store })
 }

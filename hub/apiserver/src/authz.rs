@@ -3,8 +3,10 @@
 //!
 //! ```text
 //! Attributes { user, verb, cluster, resource | path } ─▶ confined ─▶ masters ─▶ probes ─▶ cluster's administrators ─▶ nodes
-//!                                                     ─▶ roles ─▶ policy file ─▶ webhook
+//!                                                     ─▶ roles ─▶ policy file ─▶ webhooks
 //! ```
+//!
+//! From the nodes on a file may say another order (`--authorization-config`), and who of them is asked.
 //!
 //! Masters come before all that has to be looked up. Requests and reviews of access ask the same.
 //!
@@ -15,90 +17,42 @@
 //! - nor the next cluster of its name (`watches_and_logs_end_with_their_cluster_and_read_nothing_of_the_next`);
 //! - who is let into one cluster alone has no right elsewhere, whoever would give it
 //!   (`who_is_confined_to_a_cluster_has_no_right_elsewhere`);
-//! - the first opinion counts, and without one nothing may be done (`the_first_opinion_counts`);
+//! - the first opinion counts, and without one nothing may be done, or nobody knows whether it may where one of them was not
+//!   answered (`the_first_opinion_counts`);
+//! - whoever a file lets decide in the root, in other clusters their own roles count
+//!   (`whoever_decides_in_the_root_roles_count_in_other_clusters`);
 //! - what a review says is what a request is answered (`a_review_says_what_a_request_is_answered`).
 
 mod abac;
 mod admins;
+mod always;
 mod attributes;
 mod authorizer;
+mod authorizers;
+mod configuration;
 mod confined;
 mod escalation;
+mod match_conditions;
 mod node;
 mod probes;
 mod roles;
 mod webhook;
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use freewheel_hub_rbac::Index;
 use freewheel_hub_schema::error::{ApiError, Details};
-use freewheel_hub_store::Store;
 use tracing::trace;
 
-use crate::authn::User;
 pub use abac::{PolicyFile, PolicyFileError};
 pub use admins::CLUSTER_ADMIN;
-use admins::{ClusterAdmins, Masters};
 pub use attributes::{Attributes, Cluster, Resource, What};
 pub use authorizer::{Authorizer, Decision, Reason, Rules};
+pub use authorizers::{AuthorizerOptions, Authorizers};
+pub use configuration::{
+    AuthorizationConfiguration, AuthorizationConfigurationError, Member, WebhookOptions,
+};
 pub use confined::CONFINED;
-use confined::Confined;
 pub(crate) use confined::{home, may_ask_for};
 pub(crate) use escalation::{RoleEscalation, user_of};
-use node::Nodes;
 pub(crate) use node::{LEASES, MIRROR, Needed, ephemeral_claim, needs, node_of, text};
-use probes::Probes;
-use roles::Roles;
-pub(crate) use webhook::AccessWebhook;
-
-/// All who decide, in the order in which they are asked.
-pub struct Authorizers(Vec<Box<dyn Authorizer>>);
-
-impl Authorizers {
-    /// Where these roles are given, this by a file, and the rest by somebody else. Pods are in the store.
-    #[must_use]
-    pub(crate) fn over(
-        store: Arc<dyn Store>,
-        rights: Arc<Index>,
-        policies: PolicyFile,
-        webhook: Option<AccessWebhook>,
-    ) -> Self {
-        let mut members: Vec<Box<dyn Authorizer>> = vec![
-            // Before all who may do something.
-            Box::new(Confined),
-            Box::new(Masters),
-            Box::new(Probes),
-            Box::new(ClusterAdmins),
-            Box::new(Nodes::over(store)),
-            Box::new(Roles(rights)),
-            Box::new(policies),
-        ];
-        members.extend(webhook.map(|webhook| Box::new(webhook) as Box<_>));
-        Self(members)
-    }
-}
-
-#[async_trait]
-impl Authorizer for Authorizers {
-    async fn decide(&self, asked: &Attributes<'_>) -> Decision {
-        let mut reasons = Vec::new();
-        for member in &self.0 {
-            match member.decide(asked).await {
-                Decision::NoOpinion(reason) if reason.is_empty() => {}
-                Decision::NoOpinion(reason) => reasons.push(reason),
-                decided => return decided,
-            }
-        }
-        Decision::NoOpinion(reasons.join("\n").into())
-    }
-
-    fn rules(&self, user: &User, place: (Cluster<'_>, &str), rules: &mut Rules) {
-        // In the other order, so that who denies takes away what others give.
-        self.0.iter().rev().for_each(|member| member.rules(user, place, rules));
-    }
-}
 
 impl Authorizers {
     /// Lets the caller pass or refuses in kube-apiserver's words.
@@ -113,7 +67,8 @@ impl Authorizers {
 /// What was decided, in kube-apiserver's words.
 ///
 /// # Errors
-/// 403; of a stranger too, as kube-apiserver has it where it lets strangers ask.
+/// 403; of a stranger too, as kube-apiserver has it where it lets strangers ask. 500 where somebody who may have allowed it
+/// has not answered.
 pub(crate) fn answer(asked: &Attributes<'_>, decision: Decision) -> Result<(), ApiError> {
     match decision {
         Decision::Allow(reason) => {
@@ -121,6 +76,8 @@ pub(crate) fn answer(asked: &Attributes<'_>, decision: Decision) -> Result<(), A
             Ok(())
         }
         Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(asked, &reason)),
+        // Not a no: a client that reads one gives up.
+        Decision::Unanswered(why) => Err(ApiError::internal(why)),
     }
 }
 
@@ -176,13 +133,20 @@ fn refused(asked: &Attributes<'_>, what: &Resource<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
     use freewheel_hub_pki::MASTERS;
+    use freewheel_hub_rbac::Index;
+    use freewheel_hub_schema::object::{Header, Key, Object, Resource as Storage};
     use freewheel_hub_schema::uid::Uid;
     use freewheel_hub_store::memory::MemoryStore;
+    use freewheel_hub_store::{Operation, Store, Txn};
     use freewheel_link::names::ClusterName;
+    use serde_json::json;
 
     use super::*;
-    use crate::authn::AUTHENTICATED;
+    use crate::authn::{AUTHENTICATED, User};
 
     fn user(group: &str) -> User {
         let groups = vec![group.to_owned(), AUTHENTICATED.to_owned()];
@@ -193,7 +157,7 @@ mod tests {
     fn authorizers() -> Authorizers {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let (rights, _) = Index::over(store.clone());
-        Authorizers::over(store, rights, PolicyFile::default(), None)
+        Authorizers::over(&store, &rights, vec![AuthorizerOptions::Node, AuthorizerOptions::Rbac])
     }
 
     /// What a caller gets to hear in the root.
@@ -240,6 +204,43 @@ mod tests {
             authorizers().rules(&user("people"), (cluster, ""), &mut few);
             authorizers().rules(&caller, (cluster, ""), &mut rules);
             assert_eq!(format!("{few:?}") != format!("{rules:?}"), may, "{name} {uid:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_decides_in_the_root_roles_count_in_other_clusters() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let (rights, store) = Index::over(store);
+        for name in ["root", "pi-7"] {
+            let cluster = ClusterName::try_from(name).unwrap();
+            let put = |plural: &str, body: serde_json::Value| {
+                let resource = Storage::new("rbac.authorization.k8s.io", plural);
+                let key = Key::new(&resource, &cluster, "", "x");
+                let body = body.to_string().into();
+                Operation::Put(key, Object { header: Header::default(), body })
+            };
+            let rule = json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]});
+            let subject = json!({"kind": "Group", "name": "people"});
+            let role = json!({"kind": "ClusterRole", "name": "x"});
+            let operations = vec![
+                put("clusterroles", json!({"rules": [rule]})),
+                put("clusterrolebindings", json!({"roleRef": role, "subjects": [subject]})),
+            ];
+            store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+        }
+        let secrets = What::Resource(Resource { plural: "secrets", ..Resource::default() });
+        for (chosen, in_root) in
+            [(AuthorizerOptions::Rbac, true), (AuthorizerOptions::Always(false), false)]
+        {
+            let all = Authorizers::over(&store, &rights, vec![chosen]);
+            for (name, may) in [("root", in_root), ("pi-7", true), ("pi-8", false)] {
+                let name = ClusterName::try_from(name).unwrap();
+                let cluster = Cluster { name: &name, uid: None };
+                let user = user("people");
+                let asked = Attributes { user: &user, verb: "get", cluster, what: secrets };
+                let decision = all.decide(&asked).await;
+                assert_eq!(matches!(decision, Decision::Allow(_)), may, "{name} {in_root}");
+            }
         }
     }
 
@@ -303,12 +304,16 @@ mod tests {
         let allow = || Decision::Allow("yes".into());
         let deny = || Decision::Deny("no".into());
         let none = |why: &'static str| Decision::NoOpinion(why.into());
+        let lost = |why: &'static str| Decision::Unanswered(why.into());
         let user = user("people");
         for (members, decided) in [
             (vec![none("a"), allow(), deny()], allow()),
             (vec![none("a"), deny(), allow()], deny()),
             (vec![none("a"), Decision::none(), none("b")], none("a\nb")),
             (vec![], Decision::none()),
+            (vec![lost("x"), allow()], allow()),
+            (vec![lost("x"), deny()], deny()),
+            (vec![none("a"), lost("x"), none("b"), lost("y")], lost("x\ny")),
         ] {
             let members = members.into_iter().map(|one| Box::new(Condition(one)) as Box<_>);
             let cluster = Cluster { name: &ClusterName::root(), uid: None };

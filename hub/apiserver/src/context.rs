@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, Uri};
 use crate::access::Access;
 use crate::audit::{self, Auditing};
 use crate::authn::{self, Authenticators, Bearers, User};
-use crate::authz::Authorizers;
+use crate::authz::{Authorizer as _, Authorizers};
 use crate::body::Body;
 use crate::converted::Converted;
 use crate::flow::asked::Asked;
@@ -84,7 +84,9 @@ impl Hub {
     pub(crate) fn new(server: Server, flows: Flows, all: Arc<TotalMemory>) -> Self {
         let objects = &server.objects;
         let issuer = server.access.issuer(objects);
-        let bearers = authn::bearers(server.access.bearers.clone(), &issuer, objects.store());
+        let (options, metrics) = (server.access.bearers.clone(), &server.metrics);
+        let bearers = authn::bearers(options, &issuer, objects.store(), metrics);
+        server.access.authorizers.show(metrics);
         Self {
             authenticators: Authenticators::with(bearers.clone()),
             bearers,

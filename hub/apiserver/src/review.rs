@@ -278,13 +278,14 @@ async fn may(
         (text(spec, "/resourceAttributes/verb"), What::Resource(resource))
     };
     let asked = Attributes { user, verb, cluster, what };
-    let (mut status, why) = match authorizers.decide(&asked).await {
-        Decision::Allow(why) => (json!({"allowed": true}), why),
-        Decision::NoOpinion(why) => (json!({"allowed": false}), why),
-        Decision::Deny(why) => (json!({"allowed": false, "denied": true}), why),
+    let (mut status, key, why) = match authorizers.decide(&asked).await {
+        Decision::Allow(why) => (json!({"allowed": true}), "reason", why),
+        Decision::NoOpinion(why) => (json!({"allowed": false}), "reason", why),
+        Decision::Deny(why) => (json!({"allowed": false, "denied": true}), "reason", why),
+        Decision::Unanswered(why) => (json!({"allowed": false}), "evaluationError", why),
     };
     if !why.is_empty() {
-        status["reason"] = json!(why);
+        status[key] = json!(why);
     }
     let namespace = text(review, "/metadata/namespace");
     let metadata = if namespace.is_empty() { json!({}) } else { json!({"namespace": namespace}) };

@@ -1,10 +1,18 @@
 //! Files that say who callers are and what they may do, or who is asked for that.
+//!
+//! Guarantees:
+//! - who decides what callers may do is who the command line names, in its order or that of its file
+//!   (`who_decides_is_who_the_command_line_says_in_that_order`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use freewheel_hub_apiserver::authn::{AuthenticationConfiguration, Provider, TokenFile};
-use freewheel_hub_apiserver::authz::PolicyFile;
+use freewheel_hub_apiserver::authn::{
+    AuthenticationConfiguration, Provider, TokenFile, TokenWebhookOptions,
+};
+use freewheel_hub_apiserver::authz::{
+    AuthorizationConfiguration, AuthorizerOptions, Member, PolicyFile, WebhookOptions,
+};
 use freewheel_hub_apiserver::{AccessOptions, Remote};
 use freewheel_hub_audit::{Audit, AuditLog, LogOptions, Place, Policy};
 use freewheel_hub_pki::read_text;
@@ -33,22 +41,70 @@ pub(super) fn read(
     webhooks: Arc<AdmissionWebhooks>,
 ) -> Result<AccessOptions, FileError> {
     let tokens = options.token_auth_file.as_deref();
-    let policies = options.authorization_policy_file.as_deref();
+    let token_webhook = webhook(
+        "--authentication-token-webhook-config-file",
+        options.authentication_token_webhook_config_file.as_deref(),
+    )?;
+    let ttl = options.authentication_token_webhook_cache_ttl;
     Ok(AccessOptions {
         tokens: parsed("--token-auth-file", tokens, TokenFile::read)?.unwrap_or_default(),
-        policies: parsed("--authorization-policy-file", policies, PolicyFile::read)?
-            .unwrap_or_default(),
+        authorizers: authorizers(options)?,
         providers: providers(options.authentication_config.as_deref())?,
-        token_webhook: webhook(
-            "--authentication-token-webhook-config-file",
-            options.authentication_token_webhook_config_file.as_deref(),
-        )?,
-        access_webhook: webhook(
-            "--authorization-webhook-config-file",
-            options.authorization_webhook_config_file.as_deref(),
-        )?,
+        token_webhook: token_webhook.map(|remote| TokenWebhookOptions { remote, ttl }),
         webhooks: Some(webhooks),
         issuer: issuer.to_owned(),
+    })
+}
+
+/// Who decides what callers may do, in their order.
+fn authorizers(options: &ServeOptions) -> Result<Vec<AuthorizerOptions>, FileError> {
+    let policies = options.authorization_policy_file.as_deref();
+    let policies = parsed("--authorization-policy-file", policies, PolicyFile::read)?;
+    let path = options.authorization_config.as_deref();
+    let read = parsed(AUTHORIZERS, path, AuthorizationConfiguration::read)?;
+    if let Some(AuthorizationConfiguration(members)) = read {
+        let of = |one| configured(one, path.unwrap_or(Path::new("")), policies.as_ref());
+        return members.into_iter().map(of).collect();
+    }
+    let mut all = vec![AuthorizerOptions::Node, AuthorizerOptions::Rbac];
+    all.extend(policies.map(AuthorizerOptions::Abac));
+    let remote = webhook(
+        "--authorization-webhook-config-file",
+        options.authorization_webhook_config_file.as_deref(),
+    )?;
+    let asked = WebhookOptions {
+        allowed_ttl: Some(options.authorization_webhook_cache_authorized_ttl),
+        other_ttl: Some(options.authorization_webhook_cache_unauthorized_ttl),
+        ..WebhookOptions::default()
+    };
+    all.extend(remote.map(|remote| AuthorizerOptions::Webhook(asked, remote)));
+    Ok(all)
+}
+
+const AUTHORIZERS: &str = "--authorization-config";
+
+/// One who decides, as the file in `path` says.
+fn configured(
+    one: Member,
+    path: &Path,
+    policies: Option<&PolicyFile>,
+) -> Result<AuthorizerOptions, FileError> {
+    let unusable =
+        |why: &str| FileError { flag: AUTHORIZERS, path: path.to_path_buf(), why: why.to_owned() };
+    Ok(match one {
+        Member::Node => AuthorizerOptions::Node,
+        Member::Rbac => AuthorizerOptions::Rbac,
+        Member::Abac => {
+            let why = "authorizer of type ABAC needs --authorization-policy-file";
+            AuthorizerOptions::Abac(policies.ok_or_else(|| unusable(why))?.clone())
+        }
+        Member::AlwaysAllow => AuthorizerOptions::Always(true),
+        Member::AlwaysDeny => AuthorizerOptions::Always(false),
+        Member::Webhook(options, kubeconfig) => {
+            let remote = webhook(AUTHORIZERS, Some(&kubeconfig))?;
+            let remote = remote.ok_or_else(|| unusable("it names no kubeconfig"))?;
+            AuthorizerOptions::Webhook(options, remote)
+        }
     })
 }
 
@@ -123,4 +179,85 @@ fn webhook(flag: &'static str, path: Option<&Path>) -> Result<Option<Arc<dyn Rem
         FileError { flag, path, why }
     };
     Ok(Some(Arc::new(Webhook(client.map_err(unusable)?))))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use clap::Parser as _;
+    use freewheel_hub_pki::Pki;
+
+    use super::*;
+    use crate::cli::{Cli, Verb};
+
+    /// Who decides where the hub is started like this.
+    fn chosen(more: &[&str]) -> Result<Vec<AuthorizerOptions>, FileError> {
+        let line = ["hub", "serve", "--data", "/data"].iter().chain(more);
+        let Verb::Serve(options) = Cli::try_parse_from(line).unwrap().verb else { unreachable!() };
+        authorizers(&options)
+    }
+
+    fn word(one: &AuthorizerOptions) -> String {
+        match one {
+            AuthorizerOptions::Node => "node".to_owned(),
+            AuthorizerOptions::Rbac => "roles".to_owned(),
+            AuthorizerOptions::Abac(_) => "policies".to_owned(),
+            AuthorizerOptions::Always(may) => format!("always {may}"),
+            AuthorizerOptions::Webhook(options, _) => {
+                let seconds = options.allowed_ttl.map(|ttl| ttl.as_secs());
+                format!("webhook {} {seconds:?}", options.name)
+            }
+        }
+    }
+
+    #[test]
+    fn who_decides_is_who_the_command_line_says_in_that_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = STANDARD.encode(Pki::open(folder.path(), false).unwrap().ca_pem.clone());
+        let write = |name: &str, text: String| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let kubeconfig = write(
+            "opa",
+            format!(
+                "{{clusters: [{{name: a, cluster: {{server: 'https://opa', certificate-authority-data: {ca}}}}}], \
+                 users: [{{name: u, user: {{}}}}], contexts: [{{name: c, context: {{cluster: a, user: u}}}}], \
+                 current-context: c}}"
+            ),
+        );
+        let told = |more: &[&str]| {
+            let words = chosen(more).map(|all| all.iter().map(word).collect::<Vec<_>>());
+            words.map_err(|error| error.to_string())
+        };
+        assert_eq!(told(&[]).unwrap(), ["node", "roles"]);
+        let policies = write("policies", String::new());
+        let flags = ["--authorization-policy-file", &policies];
+        let asked = ["--authorization-webhook-config-file", &kubeconfig];
+        let ttl = ["--authorization-webhook-cache-authorized-ttl", "10s"];
+        let all = [flags, asked, ttl].concat();
+        let words = ["node", "roles", "policies", "webhook default Some(10)"];
+        assert_eq!(told(&all).unwrap(), words);
+        let config = format!(
+            "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\nauthorizers:\n\
+             - {{type: Webhook, name: opa, webhook: {{timeout: 3s, subjectAccessReviewVersion: v1, failurePolicy: Deny, \
+             connectionInfo: {{type: KubeConfigFile, kubeConfigFile: '{kubeconfig}'}}}}}}\n\
+             - {{type: RBAC, name: rbac}}\n"
+        );
+        let path = write("config", config.clone());
+        let flag = ["--authorization-config", &path];
+        assert_eq!(told(&flag).unwrap(), ["webhook opa Some(300)", "roles"]);
+        let path = write("more", config + "- {type: ABAC, name: abac}\n");
+        let flag = ["--authorization-config", &path];
+        let why = told(&flag).unwrap_err();
+        assert!(
+            why.ends_with("authorizer of type ABAC needs --authorization-policy-file"),
+            "{why}"
+        );
+        assert!(told(&[&flags[..], &flag[..]].concat()).is_ok());
+        std::fs::remove_file(&kubeconfig).unwrap();
+        assert!(told(&flag).unwrap_err().contains("/opa"), "the kubeconfig is looked for");
+    }
 }

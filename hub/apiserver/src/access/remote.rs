@@ -1,18 +1,33 @@
 //! Somebody else who is asked who callers are, or what they may do: a webhook, over which this crate knows nothing but
 //! question and answer.
+//!
+//! Guarantees:
+//! - so many questions are asked at a time and no more, and none is waited for longer than it may take
+//!   (`who_does_not_answer_is_given_up_in_time`);
+//! - who keeps somebody waiting in vain is left alone for a while, and then asked by one
+//!   (`who_hangs_is_left_alone_and_asked_again_by_one`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+
+use super::question_figures::{Outcome, QuestionFigures};
 
 /// Questions at a time, each on a connection of its own.
 pub(crate) const QUESTIONS_MAX: usize = 32;
 /// How long a question waits for its turn.
 pub(crate) const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer is waited for where nobody says so, as at kube-apiserver.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Who takes so long to fail holds somebody up; who fails sooner does not.
+const SLOW: Duration = Duration::from_secs(3);
+/// How long nobody asks one that has just held somebody up in vain.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// Answers reviews, in JSON.
 #[async_trait]
@@ -37,13 +52,35 @@ pub(crate) enum NoAnswer {
 
 /// Somebody who is asked so many questions at a time, and no more.
 pub(crate) struct InTurn {
-    remote: Arc<dyn Remote>,
     turns: Semaphore,
+    one: Arc<One>,
+}
+
+/// Whoever is asked, by however many lines.
+struct One {
+    remote: Arc<dyn Remote>,
+    limit: Duration,
+    /// When it was last found to hang, or asked whether it does yet.
+    hangs_since: Mutex<Option<Instant>>,
+    figures: Arc<QuestionFigures>,
 }
 
 impl InTurn {
-    pub(crate) fn new(remote: Arc<dyn Remote>, most: usize) -> Self {
-        Self { remote, turns: Semaphore::new(most) }
+    /// So many questions at a time, each of which is waited for so long.
+    pub(crate) fn new(remote: Arc<dyn Remote>, most: usize, limit: Duration) -> Self {
+        let (hangs_since, figures) = (Mutex::default(), Arc::default());
+        let one = Arc::new(One { remote, limit, hangs_since, figures });
+        Self { turns: Semaphore::new(most), one }
+    }
+
+    /// Another line to the same one, with turns of its own.
+    pub(crate) fn beside(&self, most: usize) -> Self {
+        Self { turns: Semaphore::new(most), one: self.one.clone() }
+    }
+
+    /// What has become of the questions.
+    pub(crate) fn figures(&self) -> &Arc<QuestionFigures> {
+        &self.one.figures
     }
 
     /// What is answered when it is this question's turn.
@@ -51,9 +88,42 @@ impl InTurn {
     /// # Errors
     /// When there is no answer, or too much is asked.
     pub(crate) async fn ask(&self, review: &Value) -> Result<Value, NoAnswer> {
+        self.one.check()?;
         let turn = timeout(TURN_TIMEOUT, self.turns.acquire()).await;
         let _turn = turn.map_err(|_| NoAnswer::Crowded)?;
-        self.remote.ask(review).await.map_err(NoAnswer::Failed)
+        let One { remote, limit, hangs_since, figures } = &*self.one;
+        let began = Instant::now();
+        let answer = timeout(*limit, remote.ask(review)).await;
+        let took = began.elapsed();
+        let (outcome, answer) = match answer {
+            Ok(Ok(answer)) => (Outcome::Success, Ok(answer)),
+            Ok(Err(why)) => (Outcome::Error, Err(why)),
+            Err(_) => {
+                let why = format!("no answer within {} s", limit.as_secs_f64());
+                (Outcome::Timeout, Err(why))
+            }
+        };
+        figures.count(outcome, took);
+        *hangs_since.lock() = (answer.is_err() && SLOW.min(*limit) <= took).then(Instant::now);
+        answer.map_err(NoAnswer::Failed)
+    }
+}
+
+impl One {
+    /// Lets through who finds nothing wrong, and after a while one who finds out.
+    fn check(&self) -> Result<(), NoAnswer> {
+        let mut since = self.hangs_since.lock();
+        match *since {
+            Some(at) if at.elapsed() < PAUSE => {
+                let why = "it has just not answered; it is asked again in some seconds";
+                Err(NoAnswer::Failed(why.to_owned()))
+            }
+            Some(_) => {
+                *since = Some(Instant::now());
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -65,4 +135,71 @@ pub trait Fetch: Send + Sync {
     /// # Errors
     /// When there is none, in words for the log.
     async fn get(&self, url: &str) -> Result<Vec<u8>, String>;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Elsewhere {
+        hangs: AtomicBool,
+        asked: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Remote for Elsewhere {
+        async fn ask(&self, _: &Value) -> Result<Value, String> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            if self.hangs.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            Ok(json!({}))
+        }
+    }
+
+    fn hanging() -> (Arc<Elsewhere>, InTurn) {
+        let remote = Arc::new(Elsewhere::default());
+        remote.hangs.store(true, Ordering::SeqCst);
+        let line = InTurn::new(remote.clone(), QUESTIONS_MAX, ANSWER_TIMEOUT);
+        (remote, line)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_answer_is_given_up_in_time() {
+        let (_remote, line) = hanging();
+        let began = Instant::now();
+        let why = line.ask(&json!({})).await.unwrap_err();
+        assert_eq!(began.elapsed(), ANSWER_TIMEOUT);
+        assert_eq!(why, NoAnswer::Failed("no answer within 30 s".to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_hangs_is_left_alone_and_asked_again_by_one() {
+        let (remote, line) = hanging();
+        let other = line.beside(1);
+        assert!(line.ask(&json!({})).await.is_err());
+        let began = Instant::now();
+        for _ in 0..100 {
+            assert!(line.ask(&json!({})).await.is_err());
+            assert!(other.ask(&json!({})).await.is_err());
+        }
+        assert!(began.elapsed().is_zero(), "nobody waits for it");
+        assert_eq!(remote.asked.load(Ordering::SeqCst), 1);
+        tokio::time::sleep(PAUSE).await;
+        let review = json!({});
+        let all = (0..10).map(|_| line.ask(&review));
+        let began = Instant::now();
+        assert!(futures::future::join_all(all).await.iter().all(Result::is_err));
+        assert_eq!((began.elapsed(), remote.asked.load(Ordering::SeqCst)), (ANSWER_TIMEOUT, 2));
+        remote.hangs.store(false, Ordering::SeqCst);
+        tokio::time::sleep(PAUSE).await;
+        for _ in 0..3 {
+            assert!(line.ask(&json!({})).await.is_ok());
+        }
+    }
 }

@@ -40,10 +40,14 @@ impl Authorizer for Rights {
         };
         let asked =
             Attributes { user: &user, verb: &question.verb, cluster: tenant.cluster(), what };
-        let (allowed, reason) = match self.authorizers.decide(&asked).await {
-            Decision::Allow(reason) => (true, reason),
-            Decision::Deny(reason) | Decision::NoOpinion(reason) => (false, reason),
+        let none = String::new;
+        let (allowed, reason, error) = match self.authorizers.decide(&asked).await {
+            Decision::Allow(reason) => (true, reason.into_owned(), none()),
+            Decision::Deny(reason) | Decision::NoOpinion(reason) => {
+                (false, reason.into_owned(), none())
+            }
+            Decision::Unanswered(why) => (false, none(), why.into_owned()),
         };
-        Answer { allowed, reason: reason.into_owned(), error: String::new() }
+        Answer { allowed, reason, error }
     }
 }

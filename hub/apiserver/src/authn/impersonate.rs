@@ -18,9 +18,7 @@ use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 
 use super::user::{ANONYMOUS, AUTHENTICATED, Home, UNAUTHENTICATED, User};
-use crate::authz::{
-    Attributes, Authorizer as _, Authorizers, Cluster, Decision, Resource, What, forbidden,
-};
+use crate::authz::{Attributes, Authorizers, Cluster, Resource, What};
 
 const PREFIX: &str = "impersonate-";
 const EXTRA: &str = "impersonate-extra-";
@@ -128,10 +126,7 @@ pub(crate) async fn run_as(
     for ask in wanted.asks() {
         let what = What::Resource(ask);
         let asked = Attributes { user: caller, verb: "impersonate", cluster, what };
-        match authorizers.decide(&asked).await {
-            Decision::Allow(_) => {}
-            Decision::Deny(why) | Decision::NoOpinion(why) => return Err(forbidden(&asked, &why)),
-        }
+        authorizers.check(&asked).await?;
     }
     Ok(wanted.user(caller))
 }

@@ -1,5 +1,5 @@
 //! Callers by a token that somebody else knows (`--authentication-token-webhook-config-file`): a TokenReview is sent
-//! there. What is said of a token counts for two minutes, as at kube-apiserver.
+//! there. What is said of a token counts for two minutes where nobody says otherwise, as at kube-apiserver.
 //!
 //! Guarantees:
 //! - an answer is asked for once, yes or no, and counts for as long as it is said to
@@ -14,8 +14,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use freewheel_hub_metrics::Metrics;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -26,11 +28,11 @@ use tracing::{info, warn};
 use super::bearer::{AskedToken, Known, NotTaken, TokenAuthenticator};
 use super::user::{AUTHENTICATED, User};
 use crate::access::remembered::Remembered;
-use crate::access::remote::{InTurn, NoAnswer, QUESTIONS_MAX, Remote, TURN_TIMEOUT};
+use crate::access::remote::{
+    ANSWER_TIMEOUT, InTurn, NoAnswer, QUESTIONS_MAX, Remote, TURN_TIMEOUT,
+};
 use crate::tokens::Issuer;
 
-/// How long an answer counts (`--authentication-token-webhook-cache-ttl`).
-const ANSWER_SECONDS: i64 = 120;
 const ANSWERS_MAX: usize = 4_096;
 /// A token that is good for more than these many bytes of audiences is asked about each time.
 const KEPT_AUDIENCES_BYTES_MAX: usize = 2 << 10;
@@ -54,8 +56,18 @@ fn question(token: &str, audiences: &[String]) -> Question {
     digest.finalize().into()
 }
 
+/// Who is asked whose a token is, and for how long what is said counts (`--authentication-token-webhook-cache-ttl`).
+#[derive(Clone)]
+pub struct TokenWebhookOptions {
+    /// Who.
+    pub remote: Arc<dyn Remote>,
+    /// For how long.
+    pub ttl: Duration,
+}
+
 /// Knows whom somebody else knows.
 pub(super) struct TokenWebhook {
+    seconds: i64,
     remote: InTurn,
     /// The same about tokens that were good.
     remote_of_good: InTurn,
@@ -97,10 +109,12 @@ impl Asked {
 
 impl TokenWebhook {
     /// Asks this one.
-    pub(super) fn new(remote: Arc<dyn Remote>, issuer: Issuer) -> Self {
+    pub(super) fn new(options: TokenWebhookOptions, issuer: Issuer) -> Self {
+        let remote = InTurn::new(options.remote, QUESTIONS_MAX, ANSWER_TIMEOUT);
         Self {
-            remote_of_good: InTurn::new(remote.clone(), GOOD_QUESTIONS_MAX),
-            remote: InTurn::new(remote, QUESTIONS_MAX),
+            seconds: i64::try_from(options.ttl.as_secs()).unwrap_or(i64::MAX),
+            remote_of_good: remote.beside(GOOD_QUESTIONS_MAX),
+            remote,
             issuer,
             known: Remembered::new(ANSWERS_MAX),
             refused: Remembered::new(ANSWERS_MAX),
@@ -108,6 +122,16 @@ impl TokenWebhook {
             asked: Mutex::default(),
             is_failing: AtomicBool::default(),
         }
+    }
+
+    /// Shows what has become of questions.
+    pub(super) fn show(&self, metrics: &Metrics) {
+        let figures = self.remote.figures();
+        let help = "Questions to the webhook whose a token is, by what became of them";
+        metrics.show(figures.counted(("authentication_token_webhook_request", help), Vec::new()));
+        let help = "Time in seconds of questions to the webhook whose a token is";
+        let named = ("authentication_token_webhook_request_duration_seconds", help);
+        metrics.show(figures.timed(named, Vec::new()));
     }
 
     /// What was said of it, if that counts yet.
@@ -145,7 +169,7 @@ impl TokenWebhook {
 
     fn remember(&self, (token, question): (&[u8; 32], &Question), known: Option<&Known>) {
         let now = self.issuer.now();
-        let until = now.saturating_add(ANSWER_SECONDS);
+        let until = now.saturating_add(self.seconds);
         match known {
             Some(known) => {
                 let audiences: usize = known.audiences.iter().map(String::len).sum();
@@ -220,6 +244,8 @@ mod tests {
     use super::*;
     use crate::authz::Cluster;
 
+    const ANSWER_SECONDS: i64 = 120;
+
     /// Knows `good`, and counts.
     #[derive(Default)]
     struct Elsewhere(AtomicUsize);
@@ -238,6 +264,11 @@ mod tests {
                 _ => json!({}),
             }}))
         }
+    }
+
+    fn options(remote: &Arc<Elsewhere>) -> TokenWebhookOptions {
+        let ttl = Duration::from_secs(ANSWER_SECONDS.unsigned_abs());
+        TokenWebhookOptions { remote: remote.clone(), ttl }
     }
 
     #[derive(Default)]
@@ -259,7 +290,7 @@ mod tests {
     async fn who_is_known_elsewhere_is_asked_about_once() {
         let (remote, clock) = (Arc::new(Elsewhere::default()), Arc::new(Hands::default()));
         let issuer = Issuer::new(Arc::new(MemoryStore::new()), clock.clone(), "https://hub");
-        let webhook = TokenWebhook::new(remote.clone(), issuer);
+        let webhook = TokenWebhook::new(options(&remote), issuer);
         for _ in 0..3 {
             let user = ask(&webhook, "good").await.unwrap().unwrap().user;
             assert_eq!((&*user.name, &*user.uid), ("jane", "7"));
@@ -279,7 +310,7 @@ mod tests {
     async fn who_is_refused_is_asked_about_once() {
         let (remote, clock) = (Arc::new(Elsewhere::default()), Arc::new(Hands::default()));
         let issuer = Issuer::new(Arc::new(MemoryStore::new()), clock.clone(), "https://hub");
-        let webhook = TokenWebhook::new(remote.clone(), issuer);
+        let webhook = TokenWebhook::new(options(&remote), issuer);
         for _ in 0..3 {
             assert!(ask(&webhook, "unknown").await.unwrap().is_none());
         }
@@ -324,7 +355,7 @@ mod tests {
         let remote = Arc::new(Elsewhere::default());
         let clock = Arc::new(Hands::default());
         let issuer = Issuer::new(Arc::new(MemoryStore::new()), clock, "https://hub");
-        let webhook = Arc::new(TokenWebhook::new(remote.clone(), issuer));
+        let webhook = Arc::new(TokenWebhook::new(options(&remote), issuer));
         let mut waiting = tokio::task::JoinSet::new();
         for number in 0..QUESTIONS_MAX {
             let webhook = webhook.clone();
@@ -346,7 +377,7 @@ mod tests {
     async fn tokens_that_were_good_wait_for_no_stranger_s() {
         let (remote, clock) = (Arc::new(Elsewhere::default()), Arc::new(Hands::default()));
         let issuer = Issuer::new(Arc::new(MemoryStore::new()), clock.clone(), "https://hub");
-        let webhook = Arc::new(TokenWebhook::new(remote.clone(), issuer));
+        let webhook = Arc::new(TokenWebhook::new(options(&remote), issuer));
         assert!(ask(&webhook, "good").await.unwrap().is_some());
         clock.0.store(ANSWER_SECONDS + 1, Ordering::SeqCst);
         let mut waiting = tokio::task::JoinSet::new();
@@ -365,7 +396,7 @@ mod tests {
     async fn those_who_ask_the_same_wait_for_one_answer() {
         let (remote, clock) = (Arc::new(Elsewhere::default()), Arc::new(Hands::default()));
         let issuer = Issuer::new(Arc::new(MemoryStore::new()), clock, "https://hub");
-        let webhook = TokenWebhook::new(remote.clone(), issuer);
+        let webhook = TokenWebhook::new(options(&remote), issuer);
         let all = (0..100).map(|_| ask(&webhook, "good"));
         let all = futures::future::join_all(all).await;
         assert!(all.into_iter().all(|said| said.unwrap().is_some()));

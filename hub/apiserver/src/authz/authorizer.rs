@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use async_trait::async_trait;
+use freewheel_hub_metrics::Metrics;
 use freewheel_hub_rbac::PolicyRule;
 use serde::Serialize;
 
@@ -21,6 +22,8 @@ pub enum Decision {
     Deny(Reason),
     /// Others decide; where none does, it may not be done.
     NoOpinion(Reason),
+    /// Others decide; where none does, it is not known whether it may be done: to ask again may help.
+    Unanswered(Reason),
 }
 
 impl Decision {
@@ -39,6 +42,9 @@ pub trait Authorizer: Send + Sync {
 
     /// Adds what this one allows a caller in a cluster, and in a namespace of it, where that can be listed.
     fn rules(&self, user: &User, place: (Cluster<'_>, &str), rules: &mut Rules);
+
+    /// Shows what it counts.
+    fn show(&self, _: &Metrics) {}
 }
 
 /// What a caller may do, as SelfSubjectRulesReviews tell it.

@@ -3,19 +3,30 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use freewheel_hub_rbac::{Index, Request, Who};
+use freewheel_hub_rbac::{ClusterRights, Index, Request, Who};
+use freewheel_link::names::ClusterName;
 
 use super::attributes::{Attributes, Cluster, Resource, What};
 use super::authorizer::{Authorizer, Decision, Rules};
 use crate::authn::User;
 
 /// Allows what bindings give.
-pub(super) struct Roles(pub(super) Arc<Index>);
+pub(super) struct Roles {
+    pub(super) rights: Arc<Index>,
+    /// They count in the root, too: whoever says who decides there says it of no other cluster.
+    pub(super) in_root: bool,
+}
+
+impl Roles {
+    fn of(&self, cluster: &ClusterName) -> Option<Arc<ClusterRights>> {
+        if cluster.is_root() && !self.in_root { None } else { self.rights.of(cluster) }
+    }
+}
 
 #[async_trait]
 impl Authorizer for Roles {
     async fn decide(&self, asked: &Attributes<'_>) -> Decision {
-        let Some(rights) = self.0.of(asked.cluster.name) else { return Decision::none() };
+        let Some(rights) = self.of(asked.cluster.name) else { return Decision::none() };
         let (request, namespace) = request(asked);
         let mut lacking = Lacking::default();
         for given in rights.given(who(asked.user), namespace) {
@@ -36,7 +47,7 @@ impl Authorizer for Roles {
     }
 
     fn rules(&self, user: &User, (cluster, namespace): (Cluster<'_>, &str), rules: &mut Rules) {
-        let Some(rights) = self.0.of(cluster.name) else { return };
+        let Some(rights) = self.of(cluster.name) else { return };
         let mut lacking = Lacking::default();
         for given in rights.given(who(user), namespace) {
             match given {

@@ -1,27 +1,33 @@
-//! What somebody else says that callers may do (`--authorization-webhook-config-file`): a SubjectAccessReview is sent
-//! there, of what is asked in the root. What is allowed counts for five minutes, what is not for half of one, as at
-//! kube-apiserver.
+//! What somebody else says that callers may do (`--authorization-webhook-config-file`, or the webhooks of
+//! `--authorization-config`): a SubjectAccessReview is sent there, of what is asked in the root and of what its conditions
+//! select. What is allowed counts for five minutes, what is not for half of one, where nobody says otherwise.
 //!
 //! Guarantees:
-//! - it is asked after all others, and who does not answer has no say (`who_decides_elsewhere_is_asked_once`);
+//! - it is asked in its turn, and of who does not answer it is not known whether they would have allowed it, or it is
+//!   denied (`who_decides_elsewhere_is_asked_once`, `who_cannot_be_asked_denies_where_that_was_said`);
+//! - it is not asked about what its conditions leave out (`what_conditions_leave_out_is_not_asked`);
 //! - strangers neither flood it nor fill the memory with what it said
-//!   (`questions_at_a_time_are_bounded_and_most_are_for_those_who_are_known`, `long_questions_are_not_remembered`).
+//!   (`questions_at_a_time_are_bounded_and_most_are_for_those_who_are_known`, `long_questions_are_not_remembered`);
+//! - what becomes of it is counted (`questions_are_counted_by_what_became_of_them`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use freewheel_hub_metrics::{Counter, MetricFamily, MetricKind, Metrics, Sample, Value as Figure};
 use freewheel_hub_objects::clock::Clock;
+use freewheel_hub_schema::selector::FieldSelector;
 use serde_json::{Value, json};
 use tracing::warn;
 
 use super::attributes::{Attributes, Cluster, Resource, What};
 use super::authorizer::{Authorizer, Decision, Rules};
+use super::configuration::WebhookOptions;
+use super::match_conditions::Matched;
 use crate::access::remembered::Remembered;
 use crate::access::remote::{InTurn, NoAnswer, QUESTIONS_MAX, Remote};
 use crate::authn::User;
 
-const ALLOWED_SECONDS: i64 = 300;
-const OTHER_SECONDS: i64 = 30;
 const ANSWERS_MAX: usize = 8_192;
 /// Longer questions are asked each time, as at kube-apiserver: what is remembered is bounded by bytes, too.
 const KEPT_QUESTION_BYTES_MAX: usize = 10_000;
@@ -30,29 +36,98 @@ const STRANGERS_QUESTIONS_MAX: usize = 8;
 
 /// Asks somebody else.
 #[derive(Clone)]
-pub struct AccessWebhook(Arc<Inner>);
+pub(super) struct AccessWebhook(Arc<Inner>);
 
 struct Inner {
+    options: WebhookOptions,
     remote: InTurn,
     /// The same for strangers, who keep nobody else from asking.
     remote_of_strangers: InTurn,
     clock: Arc<dyn Clock>,
     known: Remembered<String, Decision>,
+    /// How often it did not answer and others went on without it.
+    went_on: Counter,
+    /// How often conditions left something out, and had no value.
+    left_out: Counter,
+    unknown: Counter,
 }
 
 impl AccessWebhook {
     /// Asks this one.
-    #[must_use]
-    pub fn new(remote: Arc<dyn Remote>, clock: Arc<dyn Clock>) -> Self {
-        let remote_of_strangers = InTurn::new(remote.clone(), STRANGERS_QUESTIONS_MAX);
-        let (remote, known) = (InTurn::new(remote, QUESTIONS_MAX), Remembered::new(ANSWERS_MAX));
-        Self(Arc::new(Inner { remote, remote_of_strangers, clock, known }))
+    pub(super) fn new(
+        remote: Arc<dyn Remote>,
+        clock: Arc<dyn Clock>,
+        options: WebhookOptions,
+    ) -> Self {
+        let remote = InTurn::new(remote, QUESTIONS_MAX, options.timeout);
+        Self(Arc::new(Inner {
+            remote_of_strangers: remote.beside(STRANGERS_QUESTIONS_MAX),
+            remote,
+            options,
+            clock,
+            known: Remembered::new(ANSWERS_MAX),
+            went_on: Counter::default(),
+            left_out: Counter::default(),
+            unknown: Counter::default(),
+        }))
+    }
+}
+
+impl Inner {
+    async fn ask(&self, user: &User, review: &Value) -> Result<Value, NoAnswer> {
+        let lines = (&self.remote_of_strangers, &self.remote);
+        let line = if user.is_stranger() { lines.0 } else { lines.1 };
+        line.ask(review).await
     }
 
-    async fn ask(&self, user: &User, review: &Value) -> Result<Value, NoAnswer> {
-        let Inner { remote, remote_of_strangers, .. } = &*self.0;
-        let remote = if user.is_stranger() { remote_of_strangers } else { remote };
-        remote.ask(review).await
+    /// What comes of it where nobody has said anything.
+    fn without_answer(&self, why: String) -> Decision {
+        if self.options.fails_closed {
+            let name = &self.options.name;
+            return Decision::Deny(format!("webhook {name:?} does not answer").into());
+        }
+        self.went_on.inc();
+        Decision::Unanswered(why.into())
+    }
+
+    /// What is asked about, and for how long what is decided counts.
+    async fn decide(&self, user: &User, spec: Value) -> (Decision, Option<Duration>) {
+        let WebhookOptions { name, allowed_ttl, other_ttl, .. } = &self.options;
+        match self.options.conditions.matched(&spec) {
+            Matched::Asked => {}
+            Matched::Left => {
+                self.left_out.inc();
+                return (Decision::none(), *other_ttl);
+            }
+            Matched::Unknown(why) => {
+                self.unknown.inc();
+                warn!(webhook = name, %why, "a condition of a webhook has no value");
+                let denied = Decision::Deny(format!("webhook {name:?} cannot be asked").into());
+                let decision = if self.options.fails_closed {
+                    denied
+                } else {
+                    Decision::Unanswered(why.into())
+                };
+                return (decision, None);
+            }
+        }
+        let status = match self.ask(user, &review(spec)).await {
+            Ok(answer) => answer.get("status").cloned().unwrap_or_default(),
+            Err(error) => {
+                warn!(webhook = name, %error, "the webhook that decides on access does not answer");
+                return (self.without_answer(error.to_string()), None);
+            }
+        };
+        let why = status["reason"].as_str().unwrap_or_default().to_owned().into();
+        match (status["allowed"] == true, status["denied"] == true) {
+            (true, false) => (Decision::Allow(why), *allowed_ttl),
+            (false, true) => (Decision::Deny(why), *other_ttl),
+            (false, false) => (Decision::NoOpinion(why), *other_ttl),
+            (true, true) => {
+                let why = "webhook subject access review returned both allow and deny response";
+                (self.without_answer(why.to_owned()), None)
+            }
+        }
     }
 }
 
@@ -63,27 +138,14 @@ impl Authorizer for AccessWebhook {
             return Decision::none();
         }
         let Inner { clock, known, .. } = &*self.0;
-        let review = review(asked);
-        let question = review["spec"].to_string();
+        let spec = spec(asked);
+        let question = spec.to_string();
         if let Some(decision) = known.get(&question, clock.unix_seconds()) {
             return decision;
         }
-        let status = match self.ask(asked.user, &review).await {
-            Ok(answer) => answer.get("status").cloned().unwrap_or_default(),
-            Err(error) => {
-                warn!(%error, "the webhook that decides on access does not answer");
-                return Decision::none();
-            }
-        };
-        let why = status["reason"].as_str().unwrap_or_default().to_owned().into();
-        let (decision, seconds) = match (status["allowed"] == true, status["denied"] == true) {
-            (true, false) => (Decision::Allow(why), ALLOWED_SECONDS),
-            (false, true) => (Decision::Deny(why), OTHER_SECONDS),
-            (false, false) => (Decision::NoOpinion(why), OTHER_SECONDS),
-            // It says both.
-            (true, true) => return Decision::none(),
-        };
-        if question.len() < KEPT_QUESTION_BYTES_MAX {
+        let (decision, ttl) = self.0.decide(asked.user, spec).await;
+        if let Some(ttl) = ttl.filter(|_| question.len() < KEPT_QUESTION_BYTES_MAX) {
+            let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
             let now = clock.unix_seconds();
             known.put(&question, &decision, now, now.saturating_add(seconds));
         }
@@ -95,34 +157,73 @@ impl Authorizer for AccessWebhook {
             rules.may_be_more("webhook authorizer does not support user rule resolution");
         }
     }
+
+    fn show(&self, metrics: &Metrics) {
+        let of = |key| vec![(key, self.0.options.name.clone())];
+        let figures = self.0.remote.figures();
+        let help = "Questions to webhooks about what callers may do, by what became of them";
+        let named = ("apiserver_authorization_webhook_evaluations", help);
+        metrics.show(figures.counted(named, of("name")));
+        let help = "Time in seconds of questions to webhooks about what callers may do";
+        metrics.show(
+            figures.timed(("apiserver_authorization_webhook_duration_seconds", help), of("name")),
+        );
+        let count = |named, labels: Vec<(&'static str, String)>, of: fn(&Inner) -> &Counter| {
+            let own = self.0.clone();
+            metrics.show(MetricFamily::new(named, MetricKind::Counter, move || {
+                vec![Sample { labels: labels.clone(), value: Figure::Whole(of(&own).get()) }]
+            }));
+        };
+        let help = "Questions to webhooks without an answer, after which others decided";
+        let named = ("apiserver_authorization_webhook_evaluations_fail_open", help);
+        count(named, of("name"), |it| &it.went_on);
+        let typed = || vec![("name", self.0.options.name.clone()), ("type", "Webhook".to_owned())];
+        let help = "Questions that the conditions of a webhook left out";
+        let named = ("apiserver_authorization_match_condition_exclusions", help);
+        count(named, typed(), |it| &it.left_out);
+        let help = "Questions for which the conditions of a webhook had no value";
+        let named = ("apiserver_authorization_match_condition_evaluation_errors", help);
+        count(named, typed(), |it| &it.unknown);
+    }
 }
 
-fn review(asked: &Attributes<'_>) -> Value {
+/// What is asked, with all texts, as conditions see it.
+fn spec(asked: &Attributes<'_>) -> Value {
     let User { name, uid, groups, extra, .. } = asked.user;
-    let mut spec = json!({"user": name, "groups": groups});
-    if !uid.is_empty() {
-        spec["uid"] = json!(uid);
-    }
-    if !extra.is_empty() {
-        spec["extra"] = json!(extra);
-    }
+    let mut spec = json!({"user": name, "groups": groups, "uid": uid, "extra": extra});
     let verb = asked.verb;
     match asked.what {
         What::Path(path) => spec["nonResourceAttributes"] = json!({"path": path, "verb": verb}),
-        What::Resource(Resource { group, plural, subresource, namespace, name, .. }) => {
-            let mut what = json!({"verb": verb});
-            for (key, text) in [
-                ("namespace", namespace),
-                ("group", group),
-                ("resource", plural),
-                ("subresource", subresource),
-                ("name", name),
-            ] {
-                if !text.is_empty() {
-                    what[key] = json!(text);
-                }
+        What::Resource(Resource { group, plural, subresource, namespace, name, fields }) => {
+            spec["resourceAttributes"] = json!({"namespace": namespace, "verb": verb, "group": group,
+                "resource": plural, "subresource": subresource, "name": name});
+            let selector = FieldSelector::read(fields).unwrap_or_default();
+            let requirements: Vec<Value> = selector
+                .terms()
+                .map(|(key, is, value)| {
+                    let operator = if is { "In" } else { "NotIn" };
+                    json!({"key": key, "operator": operator, "values": [value]})
+                })
+                .collect();
+            if !requirements.is_empty() {
+                let selector = json!({"requirements": requirements});
+                spec["resourceAttributes"]["fieldSelector"] = selector;
             }
-            spec["resourceAttributes"] = what;
+        }
+    }
+    spec
+}
+
+/// The same as it is sent: without what is empty.
+fn review(mut spec: Value) -> Value {
+    let is_empty = |value: &Value| match value {
+        Value::String(text) => text.is_empty(),
+        Value::Object(all) => all.is_empty(),
+        _ => false,
+    };
+    for path in ["", "/resourceAttributes"] {
+        if let Some(all) = spec.pointer_mut(path).and_then(Value::as_object_mut) {
+            all.retain(|_, value| !is_empty(value));
         }
     }
     json!({
@@ -140,6 +241,7 @@ mod tests {
 
     use super::*;
     use crate::authn::AUTHENTICATED;
+    use crate::authz::match_conditions::MatchConditions;
 
     #[derive(Default)]
     struct Elsewhere(AtomicUsize);
@@ -171,7 +273,7 @@ mod tests {
     #[tokio::test]
     async fn who_decides_elsewhere_is_asked_once() {
         let (remote, clock) = (Arc::new(Elsewhere::default()), Arc::new(Hands::default()));
-        let webhook = AccessWebhook::new(remote.clone(), clock.clone());
+        let webhook = AccessWebhook::new(remote.clone(), clock.clone(), WebhookOptions::default());
         let decide = |cluster: &'static str, user: &'static str, plural: &'static str| {
             let webhook = webhook.clone();
             async move {
@@ -190,11 +292,12 @@ mod tests {
         }
         assert_eq!(count(), 3);
         assert_eq!(decide("pi-7", "jane", "pods").await, Decision::none(), "it counts in the root");
-        assert_eq!(decide("root", "jane", "both").await, Decision::none());
-        assert_eq!(decide("root", "jane", "nodes").await, Decision::none());
+        let both = "webhook subject access review returned both allow and deny response";
+        assert_eq!(decide("root", "jane", "both").await, Decision::Unanswered(both.into()));
+        assert_eq!(decide("root", "jane", "nodes").await, Decision::Unanswered("away".into()));
         assert_eq!(decide("root", "jane", "odd").await, Decision::NoOpinion("".into()));
         assert_eq!(count(), 6);
-        clock.0.store(OTHER_SECONDS + 1, Ordering::SeqCst);
+        clock.0.store(31, Ordering::SeqCst);
         decide("root", "bob", "pods").await;
         decide("root", "jane", "pods").await;
         assert_eq!(count(), 7, "what is allowed counts for longer");
@@ -229,7 +332,11 @@ mod tests {
     #[tokio::test]
     async fn questions_at_a_time_are_bounded_and_most_are_for_those_who_are_known() {
         let remote = Arc::new(Slow::default());
-        let webhook = AccessWebhook::new(remote.clone(), Arc::new(Hands::default()));
+        let webhook = AccessWebhook::new(
+            remote.clone(),
+            Arc::new(Hands::default()),
+            WebhookOptions::default(),
+        );
         let groups = vec![AUTHENTICATED.to_owned()];
         let jane = User { name: "jane".to_owned(), groups, ..User::default() };
         for (user, most) in [(User::anonymous(), STRANGERS_QUESTIONS_MAX), (jane, QUESTIONS_MAX)] {
@@ -244,7 +351,11 @@ mod tests {
     #[tokio::test]
     async fn long_questions_are_not_remembered() {
         let remote = Arc::new(Slow::default());
-        let webhook = AccessWebhook::new(remote.clone(), Arc::new(Hands::default()));
+        let webhook = AccessWebhook::new(
+            remote.clone(),
+            Arc::new(Hands::default()),
+            WebhookOptions::default(),
+        );
         let long = "n".repeat(KEPT_QUESTION_BYTES_MAX);
         for (name, times) in [("short", 1), (&*long, 3)] {
             let before = remote.asked.load(Ordering::SeqCst);
@@ -252,6 +363,68 @@ mod tests {
             asks(&webhook, &User::default(), name).await;
             asks(&webhook, &User::default(), name).await;
             assert_eq!(remote.asked.load(Ordering::SeqCst) - before, times);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_cannot_be_asked_denies_where_that_was_said() {
+        let options = WebhookOptions { fails_closed: true, ..WebhookOptions::default() };
+        let webhook =
+            AccessWebhook::new(Arc::new(Elsewhere::default()), Arc::new(Hands::default()), options);
+        let name = ClusterName::root();
+        let user = User { name: "jane".to_owned(), ..User::default() };
+        let what = What::Resource(Resource { plural: "nodes", ..Resource::default() });
+        let cluster = Cluster { name: &name, uid: None };
+        let decision =
+            webhook.decide(&Attributes { user: &user, verb: "get", cluster, what }).await;
+        assert_eq!(decision, Decision::Deny("webhook \"default\" does not answer".into()));
+    }
+
+    #[tokio::test]
+    async fn what_conditions_leave_out_is_not_asked() {
+        let remote = Arc::new(Elsewhere::default());
+        let text = "has(request.resourceAttributes.fieldSelector) || request.user != 'jane'";
+        let conditions = MatchConditions::read([text.to_owned()]).unwrap();
+        let options = WebhookOptions { conditions, ..WebhookOptions::default() };
+        let webhook = AccessWebhook::new(remote.clone(), Arc::new(Hands::default()), options);
+        let name = ClusterName::root();
+        for (who, fields, decided, asked) in [
+            ("jane", "", Decision::none(), 0),
+            ("jane", "", Decision::none(), 0),
+            ("jane", "a=b,c!=d", Decision::Allow("".into()), 1),
+            ("bob", "", Decision::none(), 2),
+        ] {
+            let user = User { name: who.to_owned(), ..User::default() };
+            let what = What::Resource(Resource { plural: "pods", fields, ..Resource::default() });
+            let cluster = Cluster { name: &name, uid: None };
+            let asks = Attributes { user: &user, verb: "list", cluster, what };
+            assert_eq!(webhook.decide(&asks).await, decided, "{who} {fields}");
+            assert_eq!(remote.0.load(Ordering::SeqCst), asked, "{who} {fields}");
+        }
+        assert_eq!(webhook.0.left_out.get(), 1, "and it is remembered");
+    }
+
+    #[tokio::test]
+    async fn questions_are_counted_by_what_became_of_them() {
+        let remote = Arc::new(Elsewhere::default());
+        let webhook =
+            AccessWebhook::new(remote, Arc::new(Hands::default()), WebhookOptions::default());
+        let metrics = Metrics::default();
+        webhook.show(&metrics);
+        let name = ClusterName::root();
+        for plural in ["pods", "secrets", "nodes"] {
+            let user = User { name: "jane".to_owned(), ..User::default() };
+            let what = What::Resource(Resource { plural, ..Resource::default() });
+            let cluster = Cluster { name: &name, uid: None };
+            webhook.decide(&Attributes { user: &user, verb: "get", cluster, what }).await;
+        }
+        let text = metrics.text(freewheel_hub_metrics::Format::Prometheus).unwrap();
+        for line in [
+            "apiserver_authorization_webhook_evaluations_total{name=\"default\",result=\"success\"} 2",
+            "apiserver_authorization_webhook_evaluations_total{name=\"default\",result=\"error\"} 1",
+            "apiserver_authorization_webhook_evaluations_fail_open_total{name=\"default\"} 1",
+        ] {
+            assert!(text.contains(line), "{text}");
         }
     }
 }

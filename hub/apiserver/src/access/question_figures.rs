@@ -1,0 +1,79 @@
+//! What has become of questions to somebody else, and how long they took.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_hub_metrics::{
+    Counter, DurationHistogram, MetricFamily, MetricKind, QUICK_SECONDS_BUCKETS, Sample, Value,
+};
+
+/// What became of one, in kube-apiserver's words.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outcome {
+    Success,
+    Error,
+    Timeout,
+}
+
+const OUTCOMES: [(Outcome, &str); 3] =
+    [(Outcome::Success, "success"), (Outcome::Error, "error"), (Outcome::Timeout, "timeout")];
+
+/// All questions to one.
+#[derive(Debug)]
+pub(crate) struct QuestionFigures([(Counter, Arc<DurationHistogram>); 3]);
+
+impl Default for QuestionFigures {
+    fn default() -> Self {
+        let none = || (Counter::default(), Arc::new(DurationHistogram::new(QUICK_SECONDS_BUCKETS)));
+        Self([none(), none(), none()])
+    }
+}
+
+impl QuestionFigures {
+    /// One more, which took so long.
+    pub(crate) fn count(&self, outcome: Outcome, took: Duration) {
+        if let Some((count, times)) = self.0.get(outcome as usize) {
+            count.inc();
+            times.observe(took);
+        }
+    }
+
+    /// How many there were, by what became of them.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        OUTCOMES.iter().zip(&self.0).map(|((_, word), (count, _))| (*word, count.get()))
+    }
+
+    fn times(&self) -> impl Iterator<Item = (&'static str, Arc<DurationHistogram>)> {
+        OUTCOMES.iter().zip(&self.0).map(|((_, word), (_, times))| (*word, times.clone()))
+    }
+
+    /// How many there were, under this name and with these labels before what became of them.
+    pub(crate) fn counted(
+        self: &Arc<Self>,
+        named: (&'static str, &'static str),
+        labels: Vec<(&'static str, String)>,
+    ) -> MetricFamily {
+        let own = self.clone();
+        MetricFamily::new(named, MetricKind::Counter, move || {
+            own.counts().map(|(word, count)| sample(&labels, word, Value::Whole(count))).collect()
+        })
+    }
+
+    /// How long they took.
+    pub(crate) fn timed(
+        self: &Arc<Self>,
+        named: (&'static str, &'static str),
+        labels: Vec<(&'static str, String)>,
+    ) -> MetricFamily {
+        let own = self.clone();
+        MetricFamily::new(named, MetricKind::Histogram, move || {
+            let timed = own.times();
+            timed.map(|(word, times)| sample(&labels, word, Value::Histogram(times))).collect()
+        })
+    }
+}
+
+fn sample(labels: &[(&'static str, String)], word: &str, value: Value) -> Sample {
+    let own = ("result", word.to_owned());
+    Sample { labels: labels.iter().cloned().chain([own]).collect(), value }
+}
