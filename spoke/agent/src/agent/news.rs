@@ -30,12 +30,12 @@ impl Agent {
     }
 
     /// A pod with a hostPort that another program has is told of, and is not ready: its clients reach that program. Of
-    /// other ports the Node tells.
+    /// other ports the Node tells, and not whose they are: its events are read in two clusters.
     pub(super) fn handle_node_port(&mut self, news: NodePortNews) {
         let NodePortNews { owner, port, protocol, error } = news;
         let Some(uid) = owner.strip_prefix("pod/") else {
             if let Some(error) = error {
-                self.status.node_warning(PORT_NOT_OPENED, format!("{owner}: {error}"));
+                self.status.node_warning(PORT_NOT_OPENED, format!("NodePort {port}: {error}"));
             }
             return;
         };
