@@ -280,6 +280,41 @@ async fn strangers_keep_nobody_out_of_a_small_pod() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn strangers_keep_nobody_out_of_a_small_pod_of_two_http_containers() {
+    let (node, limit) = (node(), 16 << 20);
+    node.pod_of("web", limit);
+    let pod = node.fabric.pod("web").unwrap();
+    let ports = [8080, 8081];
+    for port in ports {
+        let mut start = web(&node);
+        start.0.id.container = port.to_string();
+        start.0.ports = vec![port];
+        start.0.memory_limit = Some(limit);
+        up(&node, start).await;
+    }
+    let stranger = async |port| {
+        let to = std::net::SocketAddr::new(pod.ip().into(), port);
+        node.fabric.dial(&ClusterName::root(), "192.0.2.1:1".parse().unwrap(), to).await
+    };
+    let mut crowd = Vec::new();
+    for port in ports.into_iter().cycle().take(pod.sockets_max() + 100) {
+        crowd.push(stranger(port).await.expect("somebody makes room"));
+        timeout(Duration::from_secs(5), async {
+            while pod.sockets_max() <= pod.sockets() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await
+        .expect("who makes room goes");
+    }
+    for port in ports {
+        let mut one_more = stranger(port).await.unwrap();
+        one_more.write_all(b"GET /hello HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
+        read_until(&mut one_more, "0\r\n\r\n").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn making_an_instance_is_within_the_request_s_time() {
     let node = node();
     let mut start = node.container("web", &guest("counter"));

@@ -11,7 +11,9 @@
 //! Guarantees:
 //! - there are no more than [`CONNECTIONS_MAX`] connections, and the oldest stranger makes room when places are short
 //!   (`the_oldest_stranger_makes_room_and_nobody_who_is_served_does`, `strangers_do_not_keep_others_out`), also in a pod
-//!   of little memory, which has few sockets (`strangers_keep_nobody_out_of_a_small_pod`);
+//!   of little memory, which has few sockets, and where others have most of them
+//!   (`strangers_keep_nobody_out_of_a_small_pod`,
+//!   `strangers_keep_nobody_out_of_a_small_pod_of_two_http_containers`);
 //! - a client that says nothing, or says it too slowly, goes (`who_says_nothing_or_says_it_too_slowly_goes`);
 //! - so does one that does not read (`who_does_not_read_goes_however_the_answer_stands`);
 //! - one whose request is being answered is left alone (`a_request_has_its_time_until_the_answer_begins`).
@@ -24,7 +26,8 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// Connections of one container at a time, and never more than half of the sockets that its pod may have: the rest is
-/// its guest's, and there is always one for the client for whom another makes room.
+/// its guest's, and there is always one for the client for whom another makes room. Where others of the pod have more
+/// than that, somebody makes room before the last is taken.
 const CONNECTIONS_MAX: usize = 2048;
 
 /// Ticks that a client has for the whole head of its first request, and of every later one from its first byte on.
@@ -176,21 +179,25 @@ impl ConnectionSlots {
         Self { taken: Mutex::default(), clock: Arc::default(), request, most }
     }
 
-    /// A place for a connection. When there is none, the client that has waited longest without asking for anything
-    /// loses its own: those that never asked first. `None`: all are being served.
-    pub(super) fn take(&self) -> Option<Arc<ConnectionSlot>> {
+    /// The client that has waited longest without asking for anything loses its place: those that never asked first.
+    /// `None`: all are being served.
+    pub(super) fn make_room(&self) -> Option<()> {
         let mut taken = self.taken.lock();
-        if self.most <= taken.len() {
-            let quiet = taken.values().filter(|slot| slot.is_quiet());
-            let age = |slot: &&Arc<ConnectionSlot>| {
-                let known = slot.phase.load(Relaxed) == RESTING;
-                (known, slot.since.load(Relaxed), slot.number)
-            };
-            let oldest = quiet.min_by_key(age).map(|slot| slot.number)?;
-            if let Some(slot) = taken.remove(&oldest) {
-                slot.leave.cancel();
-            }
+        let quiet = taken.values().filter(|slot| slot.is_quiet());
+        let age = |slot: &&Arc<ConnectionSlot>| {
+            let known = slot.phase.load(Relaxed) == RESTING;
+            (known, slot.since.load(Relaxed), slot.number)
+        };
+        let oldest = quiet.min_by_key(age).map(|slot| slot.number)?;
+        taken.remove(&oldest).map(|slot| slot.leave.cancel())
+    }
+
+    /// A place for a connection, made if there is none. `None`: all are being served.
+    pub(super) fn take(&self) -> Option<Arc<ConnectionSlot>> {
+        if self.most <= self.taken.lock().len() {
+            self.make_room()?;
         }
+        let mut taken = self.taken.lock();
         let number = taken.last_key_value().map_or(0, |(last, _)| last + 1);
         let slot = Arc::new(ConnectionSlot {
             number,

@@ -116,6 +116,11 @@ impl Pool {
         self.container.pod.sockets_max()
     }
 
+    /// Whether hardly any of them are left.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.sockets() - self.sockets() / 8 <= self.container.pod.sockets()
+    }
+
     /// A name for a request that failed: unique within the node, as good as unique beyond it.
     pub(super) fn request_id(&self) -> String {
         let number = self.failures.fetch_add(1, Relaxed);

@@ -69,6 +69,9 @@ pub(crate) async fn serve(pool: Arc<Pool>, listener: Arc<Listener>, stopping: Ca
 }
 
 fn take(server: &Arc<Server>, conn: Conn, connections: &mut JoinSet<()>) {
+    if server.pool.is_crowded() {
+        server.slots.make_room();
+    }
     match server.slots.take() {
         Some(slot) => drop(connections.spawn(connection::serve(server.clone(), conn, slot))),
         // All places are taken by requests that are being served.
