@@ -197,7 +197,8 @@ async fn redirects_are_followed_within_the_pod() {
     let here = format!("http://{}:7003/there", node.ip("program"));
     let fine = "HTTP/1.1 204 No Content\r\n\r\n".to_owned();
     let away = redirect("http://example.com/", "go away");
-    let mut all = vec![redirect("/next", ""), redirect(&here, ""), fine, away];
+    let nowhere = redirect("", "no way");
+    let mut all = vec![redirect("/next", ""), redirect(&here, ""), fine, away, nowhere];
     all.extend((0..10).map(|_| redirect("/again", "")));
     let failed = "HTTP/1.1 500 GET\r\ncontent-length: 0\r\n\r\n".to_owned();
     all.extend([redirect("login", ""), failed]);
@@ -206,6 +207,8 @@ async fn redirects_are_followed_within_the_pod() {
     answers(&node, "program", all);
     assert_eq!(get(&node, &id, 7003, "/").await, Probed::Success);
     let told = "Probe terminated redirects, Response body: go away";
+    assert_eq!(get(&node, &id, 7003, "/").await, Probed::Warning(told.to_owned()));
+    let told = "Probe terminated redirects, Response body: no way";
     assert_eq!(get(&node, &id, 7003, "/").await, Probed::Warning(told.to_owned()));
     let told =
         format!("Get \"http://{}:7003/again\": stopped after 10 redirects", node.ip("program"));

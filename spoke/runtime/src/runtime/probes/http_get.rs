@@ -69,7 +69,9 @@ impl Target {
                 let code = answer.status.as_u16();
                 return Probed::Failure(format!("HTTP probe failed with statuscode: {code}"));
             }
-            let next = answer.location.filter(|_| FOLLOWED.contains(&answer.status));
+            // An empty one leads nowhere for Go's client, and the answer counts as it is.
+            let leads = |to: &String| !to.is_empty() && FOLLOWED.contains(&answer.status);
+            let next = answer.location.filter(leads);
             let Some(next) = next.and_then(|to| follow(&to, self.ip, (port, &path))) else {
                 let body = answer.body;
                 return Probed::Warning(format!(
