@@ -207,13 +207,15 @@ impl Agent {
         let now = self.ports.clock.now();
         let Some(pod) = self.pods.get_mut(uid) else { return false };
         let (stray, policy) = (pod.sandbox.is_stray(), pod.spec.restart);
+        let may_start = pod.refused.is_none() && pod.held.is_none();
         let Some(container) = pod.at_mut(which) else { return false };
         let asked = container.stop_by.replace(now + grace).is_some();
         container.changed |= cause == Cause::Change;
         container.unhealthy |= matches!(cause, Cause::Health(_));
         let (name, attempt) = (container.name.clone(), container.restarts);
         if !asked {
-            let again = matches!(which, Which::Init(_)) || policy != RestartPolicy::Never;
+            let again =
+                may_start && (matches!(which, Which::Init(_)) || policy != RestartPolicy::Never);
             let text = match cause {
                 Cause::Change if !stray => {
                     format!("Container {name} definition changed, will be restarted")

@@ -153,6 +153,8 @@ async fn who_fails_its_liveness_probe_in_a_refused_or_held_pod_is_killed() {
     run.is_ill(refused());
     seconds(&run, 30).await;
     assert_eq!(run.running(), [""; 0]);
+    let told = "Normal Killing: Container web failed liveness probe".to_owned();
+    assert!(run.events().contains(&told), "{:?}", run.events());
     seconds(&run, 30).await;
     assert_eq!(run.running(), [""; 0], "and it may not start again");
     run.end().await;
