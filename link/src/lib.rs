@@ -22,6 +22,7 @@
 //! hub_session, spoke_session  who says what next: no I/O, no clock
 //! backoff                     how long to wait before the next try
 //! join, labels                how a device becomes a spoke; what it may not say of itself
+//! heap                        memory that the allocator keeps, given back
 //! tls, quic                   the only rustls configurations; the only file that names quinn
 //! ```
 
@@ -35,6 +36,7 @@ pub mod figures;
 mod fit;
 pub mod frame;
 pub mod generation;
+pub mod heap;
 pub mod hub_session;
 pub mod join;
 pub mod labels;

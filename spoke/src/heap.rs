@@ -8,31 +8,22 @@
 //! - what containers took is given back soon after they have ended
 //!   (`what_containers_left_below_something_kept_is_given_back`).
 
-#![expect(
-    unsafe_code,
-    reason = "tells glibc's allocator to give back what it does not need; a decision in ARCHITECTURE.md"
-)]
-
 use std::io;
-use std::time::Duration;
 
-/// How often memory is looked at, which costs a read of a line.
-const HEAP_CHECK_EVERY: Duration = Duration::from_secs(5);
+use freewheel_link::heap::{CHECK_EVERY, TRIM_WORTH_BYTES, give_back, resident, set_heaps_max};
+
 /// Every so many looks memory is given back although no growth was seen: guests that end may hide it.
 const TRIM_EVERY_CHECKS: u32 = 60;
-/// Less than this is not worth the allocator's locks.
-const TRIM_WORTH_BYTES: u64 = 8 << 20;
-/// Heaps that threads share. glibc would make eight for each core, each of which keeps its own.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
+/// Heaps that threads share.
 const HEAPS_MAX: i32 = 2;
 
 /// Looks again and again, in a thread of its own: it waits for locks and walks all that is free.
 pub(crate) fn maintain() -> io::Result<()> {
-    few_heaps();
+    set_heaps_max(HEAPS_MAX);
     let looks = || {
         let mut heap = Heap { kept: resident(), looks: 0 };
         loop {
-            std::thread::sleep(HEAP_CHECK_EVERY);
+            std::thread::sleep(CHECK_EVERY);
             heap.look();
         }
     };
@@ -56,37 +47,6 @@ impl Heap {
         }
     }
 }
-
-/// Bytes of memory that this process has.
-fn resident() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 =
-        text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();
-    pages * rustix::param::page_size() as u64
-}
-
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn few_heaps() {
-    // SAFETY: it takes no pointer, sets one number and takes the allocator's own lock.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, HEAPS_MAX);
-    }
-}
-
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn give_back() {
-    // SAFETY: malloc_trim takes no pointer, touches free memory only and takes the allocator's own locks; it may
-    // be called from any thread at any time.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
-/// Other allocators give back by themselves, or cannot be told.
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn few_heaps() {}
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn give_back() {}
 
 #[cfg(test)]
 mod tests {

@@ -21,15 +21,8 @@ use support::*;
 
 /// Proportional set size of this process in bytes, after it has given back what it does not need, as the hub's program
 /// does when it is quiet (`hub/src/serve/heap.rs`).
-#[expect(
-    unsafe_code,
-    reason = "tells glibc's allocator to give back what it does not need, as the hub does"
-)]
 fn memory() -> f64 {
-    // SAFETY: malloc_trim takes no pointer, touches free memory only and takes the allocator's own locks.
-    unsafe {
-        libc::malloc_trim(0);
-    }
+    freewheel_link::heap::give_back();
     let text = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
     line.split_whitespace().next().unwrap().parse::<f64>().unwrap() * 1024.0
