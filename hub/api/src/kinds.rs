@@ -24,6 +24,7 @@ pub mod certificate_signing_request;
 mod client_config;
 pub mod cluster_role;
 pub mod cluster_role_binding;
+pub mod component_status;
 pub mod config_map;
 mod controller_revision;
 pub mod custom_resource_definition;
@@ -79,6 +80,7 @@ use freewheel_link::names::ClusterName;
 
 static BUILT_IN: LazyLock<Arc<Layer>> = LazyLock::new(|| {
     let all = [
+        component_status::kind(),
         config_map::kind(),
         endpoints::kind(),
         event::core(),

@@ -240,7 +240,8 @@ pub fn resources(registry: &Registry, group: &str, version: &str) -> Option<Byte
             verbs: kind.verbs,
             short_names: &kind.short_names,
             categories: &kind.categories,
-            storage_version_hash: Some(storage_hash(kind)),
+            // What nobody makes is not stored.
+            storage_version_hash: kind.verbs.contains(&"create").then(|| storage_hash(kind)),
         });
         for sub in &kind.subresources {
             resources.push(Resource {

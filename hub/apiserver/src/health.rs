@@ -50,7 +50,7 @@ impl Check {
     }
 
     /// Whether it holds, for the log too when that has changed.
-    fn look(&self) -> Result<(), String> {
+    pub(crate) fn look(&self) -> Result<(), String> {
         let holds = (self.run)();
         if self.changes(holds.is_err()) {
             match &holds {

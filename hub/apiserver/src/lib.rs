@@ -14,6 +14,7 @@
 //!     scale, bind, connect subresources with a body of their own; ways in, as rules see them
 //!     proxy, streaming     what a device counts; logs, and streams to pods   (device)
 //!     objectless, usage    what is answered without objects; what nodes and pods take   (review, samples, sample)
+//!     components           the hub's own health as objects
 //!   describe, registry   what the hub says about itself: discovery, openapi, health; the image registry's paths
 //! flow       how many requests are under way, and how much of large answers   (fair_pool, large_answers, workers)
 //! request_metrics  what is counted of requests   (series)   view   the kind that is served over the one that is stored
@@ -34,6 +35,7 @@ pub mod authz;
 mod bind;
 pub mod body;
 mod call;
+mod components;
 mod connect;
 mod connection_slots;
 mod context;

@@ -20,8 +20,8 @@ use crate::request_body::RequestBody;
 use crate::tenant::Tenant;
 use crate::view::View;
 use crate::{
-    apply, bind, delete, media, objectless, proxy, read, respond, scale, streaming, tokens, usage,
-    watch, write,
+    apply, bind, components, delete, media, objectless, proxy, read, respond, scale, streaming,
+    tokens, usage, watch, write,
 };
 
 /// Answers a request for objects.
@@ -249,6 +249,8 @@ async fn run(
         ("binding", "create") => bind::bind(call, body).await,
         ("token", "create") => tokens::create(call, body).await,
         ("eviction", "create") => delete::evict(call, body).await,
+        ("", "get") if components::is_asked(call) => components::get(call).await,
+        ("", "list") if components::is_asked(call) => components::list(call).await,
         ("", "get") if usage::is_asked(call) => usage::get(call, held.take()).await,
         ("", "list") if usage::is_asked(call) => usage::list(call).await,
         (_, "get") => read::get(call, held.take()).await,

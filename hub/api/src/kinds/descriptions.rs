@@ -44,6 +44,7 @@ fn reach<T: JsonSchema>(generator: &mut SchemaGenerator) {
 
 fn core_kinds(generator: &mut SchemaGenerator) {
     reach::<core::v1::Binding>(generator);
+    reach::<core::v1::ComponentStatus>(generator);
     reach::<core::v1::ConfigMap>(generator);
     reach::<core::v1::Endpoints>(generator);
     reach::<core::v1::Event>(generator);

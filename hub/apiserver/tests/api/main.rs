@@ -17,6 +17,8 @@ mod busy;
 #[cfg(test)]
 mod cluster_sets;
 #[cfg(test)]
+mod components;
+#[cfg(test)]
 mod conversions;
 #[cfg(test)]
 mod definitions;

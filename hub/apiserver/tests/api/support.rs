@@ -1,7 +1,7 @@
 //! A hub's API in this process, and a client for it.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -133,6 +133,8 @@ pub struct Hub {
     pub followed: Arc<AtomicUsize>,
     /// Which devices were asked for figures, in turn.
     pub figures_asked: Arc<Mutex<Vec<String>>>,
+    /// Whether its store takes no writes, as its checks have it.
+    pub store_fails: Arc<AtomicBool>,
     /// Stops the server when dropped.
     pub stop: DropGuard,
     pub served: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -187,18 +189,34 @@ impl Hub {
         let stop = CancellationToken::new();
         let echo = Echo::default();
         let (followed, figures_asked) = (echo.followed.clone(), echo.figures_asked.clone());
+        let store_fails = Arc::new(AtomicBool::new(false));
+        let fails = store_fails.clone();
+        let store = move || {
+            let fails = fails.load(Ordering::SeqCst);
+            if fails { Err("no space left".to_owned()) } else { Ok(()) }
+        };
         let server = Server {
             audit,
             objects: objects.clone(),
             access,
             streams: Arc::new(echo),
             extra: Some(Arc::new(|user, request| Box::pin(whoami(user, request)))),
-            checks: vec![Check::of_readiness("store", || Ok(()))],
+            checks: vec![Check::of_readiness("store", store)],
             metrics: freewheel_hub_metrics::Metrics::default(),
         };
         let served = tokio::spawn(serve(listener, tls, limits, server, stop.clone()));
         let stop = stop.drop_guard();
-        Self { address, authority, objects, ahead, followed, figures_asked, stop, served }
+        Self {
+            address,
+            authority,
+            objects,
+            ahead,
+            followed,
+            figures_asked,
+            store_fails,
+            stop,
+            served,
+        }
     }
 
     /// Somebody who may do everything.
