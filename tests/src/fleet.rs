@@ -20,6 +20,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Hub and spokes; everything ends and is deleted with it.
 pub struct Fleet {
     hub: Option<Process>,
+    /// More words of its command line.
+    hub_flags: Vec<String>,
     spokes: BTreeMap<String, (Option<Process>, Ipv4Addr)>,
     /// Words before the command line of a spoke.
     fronts: BTreeMap<String, Vec<String>>,
@@ -33,6 +35,12 @@ impl Fleet {
     /// A hub alone, ready.
     #[must_use]
     pub fn hub() -> Self {
+        Self::hub_with(&[])
+    }
+
+    /// The same with these flags for `hub serve`, in each of its lives.
+    #[must_use]
+    pub fn hub_with(flags: &[&str]) -> Self {
         // Every fleet of every test process has addresses of its own in 127.0.0.0/8.
         static COUNT: AtomicU8 = AtomicU8::new(1);
         let [low, high, ..] = std::process::id().to_le_bytes();
@@ -47,7 +55,8 @@ impl Fleet {
             .port();
         let dir = tempfile::tempdir().expect("a folder");
         let (spokes, fronts) = (BTreeMap::new(), BTreeMap::new());
-        let mut fleet = Self { hub: None, spokes, fronts, api, link, dir, net };
+        let hub_flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let mut fleet = Self { hub: None, hub_flags, spokes, fronts, api, link, dir, net };
         fleet.start_hub();
         fleet
     }
@@ -75,6 +84,7 @@ impl Fleet {
             "--link",
             &format!("127.0.0.1:{}", self.link),
         ]);
+        command.args(&self.hub_flags);
         self.hub = Some(Process::start(&mut command, &self.path("hub.log")));
         eventually("the hub is ready", PATIENCE, || {
             if let Some(status) = self.hub.as_mut().and_then(Process::ended) {

@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_modules;
 mod broken_off;
 mod certificates;
+mod cluster_quota;
 mod custom_resources;
 mod data_folder;
 mod documented_guests;

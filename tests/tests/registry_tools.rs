@@ -56,6 +56,14 @@ fn images_are_listed_inspected_and_removed() {
     let shown = fleet.hub_cli(&["inspect", &own]);
     has(&shown, &["Tags:     v1, v2", "Image:    app@sha256:", "Module:   sha256:", "File:     "]);
     let pinned = shown.split_whitespace().find(|word| word.starts_with("app@")).expect("a digest");
+    for (name, said) in [
+        ("app", &["\"app\" says neither a tag nor a digest", "app:TAG", "tags are v1, v2"][..]),
+        ("none", &["there is no none in the hub's registry", "hub images"]),
+    ] {
+        let refused = fleet.try_hub_cli(&["rm", name]);
+        assert!(!refused.status.success());
+        has(&String::from_utf8_lossy(&refused.stderr), said);
+    }
     has(&fleet.hub_cli(&["rm", "app:v1"]), &["app:v1 removed", pinned]);
     assert!(!fleet.hub_cli(&["images"]).contains("v1"));
     has(&fleet.hub_cli(&["rm", pinned]), &["removed, with its tags"]);
