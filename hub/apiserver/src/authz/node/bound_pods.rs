@@ -193,7 +193,7 @@ mod tests {
             drop(known);
             commit(&*store, Operation::Put(key.clone(), first.clone())).await;
         }
-        assert!(!pods.known.lock().as_ref().unwrap().nodes.is_empty());
+        assert!(needs(&pods, "root", "one", "s"));
     }
 
     #[tokio::test]
