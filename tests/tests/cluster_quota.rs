@@ -52,12 +52,12 @@ fn a_cluster_that_is_full_stands_in_nobody_elses_way() {
     fleet.start_hub();
     fleet.node_ready("pi-1");
     assert_eq!(fill(&first, "again").0, 0);
-    first.run(&["annotate", "configmap", "fill-0", "example.org/note=here"]);
-    first.run(&["delete", "configmap", "fill-0", "fill-1"]);
+    let _ = first.run(&["annotate", "configmap", "fill-0", "example.org/note=here"]);
+    let _ = first.run(&["delete", "configmap", "fill-0", "fill-1"]);
     config_map(&first, "room").expect("what was deleted is room");
-    first.run(&["create", "namespace", "away"]);
-    first.run(&["delete", "namespace", "away"]);
-    fleet.kubectl().run(&["delete", "managedcluster", "pi-1", "--wait=false"]);
+    let _ = first.run(&["create", "namespace", "away"]);
+    let _ = first.run(&["delete", "namespace", "away"]);
+    let _ = fleet.kubectl().run(&["delete", "managedcluster", "pi-1", "--wait=false"]);
     eventually("nothing of a cluster is left when it is gone", PATIENCE, || {
         let text = fleet.kubectl().run(&["get", "--raw", "/metrics"]);
         let gone = !text.contains("freewheel_store_cluster_bytes{cluster=\"pi-1\"}");

@@ -311,11 +311,6 @@ impl Held {
         part
     }
 
-    /// How much it is.
-    pub(crate) const fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// Gives back what is not needed.
     pub(crate) fn shrink(&mut self, bytes: usize) {
         let more = self.bytes.saturating_sub(bytes);
@@ -432,7 +427,7 @@ mod tests {
         let mut held = account.piece(10);
         let part = held.split(4);
         drop(held);
-        assert_eq!((part.bytes(), account.held()), (4, 4));
+        assert_eq!((part.bytes, account.held()), (4, 4));
         drop(part);
         assert_eq!((account.held(), account.all.held()), (0, 0));
     }

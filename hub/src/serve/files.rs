@@ -72,11 +72,10 @@ fn authorizers(options: &ServeOptions) -> Result<Vec<AuthorizerOptions>, FileErr
         "--authorization-webhook-config-file",
         options.authorization_webhook_config_file.as_deref(),
     )?;
-    let asked = WebhookOptions {
-        allowed_ttl: Some(options.authorization_webhook_cache_authorized_ttl),
-        other_ttl: Some(options.authorization_webhook_cache_unauthorized_ttl),
-        ..WebhookOptions::default()
-    };
+    let asked = WebhookOptions::cached_for(
+        options.authorization_webhook_cache_authorized_ttl,
+        options.authorization_webhook_cache_unauthorized_ttl,
+    );
     all.extend(remote.map(|remote| AuthorizerOptions::Webhook(asked, remote)));
     Ok(all)
 }

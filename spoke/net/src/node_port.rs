@@ -44,9 +44,12 @@ pub struct PortProblem {
 
 type Tell = Arc<dyn Fn(&PortProblem) + Send + Sync>;
 
+/// Problems by port and owner.
+type ByOwner = BTreeMap<(NodePort, String), PortProblem>;
+
 /// What is told is told under the lock: the last that is told is what holds.
 #[derive(Default)]
-struct Problems(Mutex<(BTreeMap<(NodePort, String), PortProblem>, Option<Tell>)>);
+struct Problems(Mutex<(ByOwner, Option<Tell>)>);
 
 #[derive(Default)]
 struct NodePortsState {

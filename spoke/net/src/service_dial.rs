@@ -147,9 +147,7 @@ impl Realm {
                 }
                 // Others may have room; who is full may have it soon.
                 Some((_, Err(error))) if is_no_way(error) || matches!(error, NetError::Full(_)) => {
-                    if !matches!(failure, NetError::Full(_)) {
-                        failure = error;
-                    }
+                    failure = if matches!(failure, NetError::Full(_)) { failure } else { error };
                 }
                 // A pod said no: that is an answer.
                 Some((_, Err(error))) => return Err(error),

@@ -54,16 +54,19 @@ impl Plugin for Executors {
             namespace: &review.target.namespace,
             name: &service_account_name(namespace, name),
             subresource: "",
+            fields: "",
         };
         let user = user_of(person);
         let (cluster, what) = (root.cluster(), What::Resource(what));
         let asked = Attributes { user: &user, verb: "execute-as", cluster, what };
         match self.authorizers.decide(&asked).await {
             Decision::Allow(_) => Ok(Claims::default()),
-            Decision::Deny(_) | Decision::NoOpinion(_) => Err(Refusal::forbidden(format!(
-                "user {} cannot manipulate the Manifestwork with executor {namespace}/{name} in namespace {}",
-                user.name, review.target.namespace
-            ))),
+            Decision::Deny(_) | Decision::NoOpinion(_) | Decision::Unanswered(_) => {
+                Err(Refusal::forbidden(format!(
+                    "user {} cannot manipulate the Manifestwork with executor {namespace}/{name} in namespace {}",
+                    user.name, review.target.namespace
+                )))
+            }
         }
     }
 }

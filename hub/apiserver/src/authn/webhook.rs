@@ -325,7 +325,7 @@ mod tests {
         let remote = Arc::new(Elsewhere::default());
         let issuer =
             Issuer::new(Arc::new(MemoryStore::new()), Arc::new(Hands::default()), "https://hub");
-        let webhook = TokenWebhook::new(remote.clone(), issuer);
+        let webhook = TokenWebhook::new(options(&remote), issuer);
         assert!(!std::mem::needs_drop::<Question>(), "it is as large as it looks");
         let ask = async |token: &'static str, audiences: &[&str]| {
             let audiences: Vec<_> = audiences.iter().map(|&one| one.to_owned()).collect();

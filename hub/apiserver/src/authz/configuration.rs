@@ -74,6 +74,14 @@ impl Default for WebhookOptions {
     }
 }
 
+impl WebhookOptions {
+    /// Whose answers count for so long: those that allow, and all others.
+    #[must_use]
+    pub fn cached_for(allowed: Duration, other: Duration) -> Self {
+        Self { allowed_ttl: Some(allowed), other_ttl: Some(other), ..Self::default() }
+    }
+}
+
 /// Who decides, in their order.
 #[derive(Clone, Debug)]
 pub struct AuthorizationConfiguration(pub Vec<Member>);
