@@ -69,8 +69,9 @@ impl Access {
         if chosen.is_empty() {
             chosen = vec![AuthorizerOptions::Node, AuthorizerOptions::Rbac];
         }
-        let (rights, indexed) = Index::over(store.clone());
-        let authorizers = Arc::new(Authorizers::over(&store, &rights, chosen));
+        let below = store.clone();
+        let (rights, indexed) = Index::over(store);
+        let authorizers = Arc::new(Authorizers::over(&below, &rights, chosen));
         let store = indexed;
         let (admission, store) = freewheel_hub_admission::Index::over(store);
         (Self { authorizers, rights, bearers, admission, webhooks, issuer }, store)

@@ -13,8 +13,7 @@
 //!     write, apply, delete create, update, patch; server-side apply; delete   (decode, yaml)
 //!     scale, bind, connect subresources with a body of their own; ways in, as rules see them
 //!     proxy, streaming     what a device counts; logs, and streams to pods   (device)
-//!     objectless, usage    what is answered without objects; what nodes and pods take   (review, samples, sample)
-//!     components           the hub's own health as objects
+//!     objectless, usage    what is answered without objects; what nodes and pods take   (review, samples, sample, components)
 //!   describe, registry   what the hub says about itself: discovery, openapi, health; the image registry's paths
 //! flow       how many requests are under way, and how much of large answers   (fair_pool, large_answers, workers)
 //! request_metrics  what is counted of requests   (series)   view   the kind that is served over the one that is stored
@@ -24,8 +23,7 @@
 //! - a stranger reads the version and health, and else a Status that says why not
 //!   (`strangers_read_the_version_and_health_and_nothing_else`);
 //! - what does not exist is a Status, too (`paths_and_methods_that_do_not_exist_say_so`);
-//! - answers are those of kube-apiserver, but for what is listed with its reason
-//!   (`answers_are_those_of_kube_apiserver`).
+//! - answers are kube-apiserver's, but for what is listed with its reason (`answers_are_those_of_kube_apiserver`).
 
 mod access;
 mod apply;

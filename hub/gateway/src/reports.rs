@@ -1,8 +1,8 @@
 //! What a spoke says, as objects: pod status, the end of a pod.
 //!
 //! Guarantees:
-//! - a report changes only objects of the spoke that sent it, its Nodes and pods bound to it by UID
-//!   (`a_spoke_reports_on_its_own_pods_and_on_nobody_elses`), and makes Events;
+//! - a report changes only objects of the spoke that sent it, its Nodes and pods bound to it by UID, and makes Events
+//!   (`a_spoke_reports_on_its_own_pods_and_on_nobody_elses`);
 //! - a pod has an address of its device's own ranges, whatever the device says
 //!   (`a_device_gives_its_pods_no_address_but_its_own`);
 //! - a report that the store has no room for is told at its pod

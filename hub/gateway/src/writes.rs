@@ -117,6 +117,16 @@ impl Again {
 }
 
 impl Session<'_> {
+    /// What a device says of itself. Each greeting says it again.
+    async fn write_own(&self, device: &mut DeviceReports) {
+        let Some(own) = device.take() else { return };
+        let own = [own];
+        let done = self.taken_for_sure(device.address(), &own).await;
+        if !done.lost.is_empty() {
+            device.lost();
+        }
+    }
+
     /// Writes reports, many at a time, and answers when they are durable.
     pub(crate) async fn write(
         &self,
@@ -130,14 +140,7 @@ impl Session<'_> {
             let next = select! {
                 biased;
                 () = device.due() => {
-                    if let Some(own) = device.take() {
-                        // Each greeting says it again.
-                        let own = [own];
-                        let done = Box::pin(self.taken_for_sure(device.address(), &own)).await;
-                        if !done.lost.is_empty() {
-                            device.lost();
-                        }
-                    }
+                    Box::pin(self.write_own(&mut device)).await;
                     continue;
                 }
                 () = again.due() => {

@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn who_decides_is_who_the_command_line_says_in_that_order() {
         let folder = tempfile::tempdir().unwrap();
-        let ca = STANDARD.encode(Pki::open(folder.path(), false).unwrap().ca_pem.clone());
+        let ca = STANDARD.encode(Pki::open(folder.path(), false).unwrap().ca_pem);
         let write = |name: &str, text: String| {
             let path = folder.path().join(name);
             std::fs::write(&path, text).unwrap();

@@ -188,7 +188,7 @@ impl AuthorizationConfiguration {
 fn member(one: Authorizer) -> Result<Member, AuthorizationConfigurationError> {
     let Authorizer { kind, name, webhook } = one;
     let plain = match (&*kind, webhook) {
-        ("Webhook", Some(webhook)) => return asked(name, webhook),
+        ("Webhook", Some(webhook)) => return asked(&name, webhook),
         ("Webhook", None) => return wrong(format!("authorizer {name:?} needs a webhook")),
         (_, Some(_)) => return wrong(format!("authorizer {name:?} of type {kind} has no webhook")),
         ("Node", None) => Member::Node,
@@ -206,19 +206,19 @@ fn of(name: &str, what: &str, why: &str) -> AuthorizationConfigurationError {
     AuthorizationConfigurationError(format!("webhook {name:?}: {what} {why}"))
 }
 
-fn asked(name: String, webhook: Webhook) -> Result<Member, AuthorizationConfigurationError> {
-    let fails_closed = check_words(&name, &webhook)?;
+fn asked(name: &str, webhook: Webhook) -> Result<Member, AuthorizationConfigurationError> {
+    let fails_closed = check_words(name, &webhook)?;
     let path = webhook.connection_info.kube_config_file;
     if !path.is_absolute() {
-        return Err(of(&name, "connectionInfo.kubeConfigFile", "must be an absolute path"));
+        return Err(of(name, "connectionInfo.kubeConfigFile", "must be an absolute path"));
     }
-    let timeout = time(&name, "timeout", &webhook.timeout)?;
+    let timeout = time(name, "timeout", &webhook.timeout)?;
     if timeout.is_zero() || TIMEOUT_MAX < timeout {
         let why = format!("must be > 0s and <= {} s", TIMEOUT_MAX.as_secs());
-        return Err(of(&name, "timeout", &why));
+        return Err(of(name, "timeout", &why));
     }
     let ttl = |what: &str, text: Option<String>, default, is_kept: bool| {
-        let ttl = text.map_or(Ok(default), |text| time(&name, what, &text))?;
+        let ttl = text.map_or(Ok(default), |text| time(name, what, &text))?;
         Ok::<_, AuthorizationConfigurationError>(is_kept.then_some(ttl))
     };
     let kept = (webhook.cache_authorized_requests, webhook.cache_unauthorized_requests);
@@ -229,8 +229,8 @@ fn asked(name: String, webhook: Webhook) -> Result<Member, AuthorizationConfigur
         timeout,
         fails_closed,
         conditions: MatchConditions::read(texts)
-            .map_err(|why| of(&name, "matchConditions", &why))?,
-        name: name.clone(),
+            .map_err(|why| of(name, "matchConditions", &why))?,
+        name: name.to_owned(),
     };
     Ok(Member::Webhook(options, path))
 }

@@ -340,7 +340,9 @@ fn with_hook() -> Value {
         "metadata": {"name": "tidy", "namespace": "default", "annotations": {format!("{GROUP}/addon-pre-delete"): ""}},
         "spec": {"template": {"metadata": {"annotations": {super::hub::EXITS: "0"}},
             "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "a:1"}]}}}});
-    with_hook["spec"]["agentSpec"]["workload"]["manifests"].as_array_mut().unwrap().push(hook);
+    if let Some(all) = with_hook["spec"]["agentSpec"]["workload"]["manifests"].as_array_mut() {
+        all.push(hook);
+    }
     with_hook
 }
 

@@ -144,9 +144,9 @@ async fn a_cluster_has_a_namespace_that_goes_with_it() {
 }
 
 fn claims(s: &dyn freewheel_hub_store::Snapshot) -> Vec<(String, String)> {
-    let cluster = get(s, "root", "managedclusters", "", "pi-1").unwrap();
+    let cluster = get(s, "root", "managedclusters", "", "pi-1").unwrap_or_default();
     let all = cluster["status"]["clusterClaims"].as_array().cloned().unwrap_or_default();
-    let text = |it: &Value, key: &str| it[key].as_str().unwrap().to_owned();
+    let text = |it: &Value, key: &str| it[key].as_str().unwrap_or_default().to_owned();
     all.iter().map(|it| (text(it, "name"), text(it, "value"))).collect()
 }
 

@@ -78,7 +78,7 @@ async fn a_client_that_takes_nothing_of_what_broke_off_is_not_waited_for() {
     assert_eq!(places(), 1, "it may take it yet");
     let left = async {
         while 0 < places() {
-            tokio::time::sleep(Duration::from_millis(50)).await
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), left).await.unwrap();

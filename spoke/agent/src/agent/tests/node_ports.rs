@@ -41,8 +41,8 @@ async fn a_pod_whose_host_port_another_program_has_is_told_of_and_not_ready() {
 async fn a_node_port_that_another_program_has_is_told_of_at_the_node() {
     let run = run(&SimDisk::default());
     run.send(Input::Connected(Some(1))).await;
-    run.send(news("service/root/payments/vault", TAKEN)).await;
-    run.send(news("service/root/payments/vault", None)).await;
+    run.send(news(concat!("service/", "root", "/payments/vault"), TAKEN)).await;
+    run.send(news(concat!("service/", "root", "/payments/vault"), None)).await;
     let told: Vec<_> = {
         let reports = run.world.uplink.reports.lock();
         let told = reports.iter().filter_map(|(_, report)| match report {

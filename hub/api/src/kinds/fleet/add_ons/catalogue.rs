@@ -83,7 +83,6 @@ fn into_newer(object: &mut Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
 
     #[test]
