@@ -25,6 +25,8 @@ use crate::engine::clock::rfc3339;
 use crate::engine::{Client, Controller, Error};
 
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
+/// Why a level that is there does not act.
+const TOO_MANY: &str = "TooManyLevels";
 
 /// The controller.
 pub struct FlowSchemas {
@@ -57,7 +59,7 @@ impl FlowSchemas {
                 "{named} and it exists, but it does not act: of a cluster's levels {LEVELS_MAX} do, the suggested \
                  ones and then those that come first by their names"
             );
-            Condition::new(&SCHEMA_DANGLING, true, "TooManyLevels", text)
+            Condition::new(&SCHEMA_DANGLING, true, TOO_MANY, text)
         } else if there {
             Condition::new(&SCHEMA_DANGLING, false, "Found", format!("{named} and it exists"))
         } else {
@@ -109,13 +111,15 @@ impl Controller for FlowSchemas {
             return Vec::new();
         }
         let all = now.range(&in_cluster(&self.schemas, &key.cluster), None);
-        // Where there are as many as may act, one that comes or goes changes which others do.
+        // Where there are as many as may act, one that comes changes which others do. One that goes makes room for those
+        // that were told that there is none: how many there were then is not known any more.
         let levels = self.suggested.len() + self.own(now, &key.cluster).len();
-        let is_crowded = LEVELS_MAX <= levels;
+        let is_crowded = event.now.is_some() && LEVELS_MAX <= levels;
         let concerns = all.filter(|schema| {
             let concerns = |schema: Value| {
                 let level = level_of(&schema);
-                level == &*key.name || is_crowded && !self.suggested.contains(level)
+                let waits = schema["status"]["conditions"][0]["reason"] == TOO_MANY;
+                level == &*key.name || waits || is_crowded && !self.suggested.contains(level)
             };
             schema.object.value().is_ok_and(concerns)
         });

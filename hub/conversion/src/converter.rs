@@ -173,6 +173,9 @@ impl WebhookConverter {
         let Some(_permit) = self.permits.permit_of(&self.own, CALL_WAIT).await else {
             return Err(ConversionError::Busy { kind });
         };
+        if rests() {
+            return Err(ConversionError::Resting { kind });
+        }
         let call = caller.call(address, review.body(texts));
         let Ok(answer) = timeout(self.limit, call).await else {
             *self.silent_since.lock() = Some(Instant::now());
@@ -333,6 +336,11 @@ mod tests {
         let (good, began) = (converter(&all, "pi-99", "good"), Instant::now());
         good.convert("e.com/v2", widgets(1, 1)).await.unwrap();
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        // Who waited for a call of one that is silent by then does not ask it again.
+        while let Some(outcome) = stuck.join_next().await {
+            outcome.unwrap().unwrap_err();
+        }
+        assert!(began.elapsed() <= TENANT_TIMEOUT, "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

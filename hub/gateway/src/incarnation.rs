@@ -16,7 +16,8 @@
 //!   (`a_spoke_from_a_lost_future_has_its_session_while_the_disk_is_full`);
 //! - nobody of a lost future is believed while the new life is not written yet, however far others have written
 //!   meanwhile, and it is written and told of as soon as there is room
-//!   (`a_roll_back_that_a_full_disk_held_up_is_told_when_there_is_room`).
+//!   (`a_roll_back_that_a_full_disk_held_up_is_told_when_there_is_room`);
+//! - who lives in the new life goes on with what it holds (`who_lives_in_the_new_life_goes_on_with_what_it_holds`).
 //!
 //! Assumes: one roll-back per life of the process. Nothing proves what a device says: one that lies can cost the fleet
 //! one snapshot, and its watchers a list, once in that life. A kill between the new life and its event loses the event;
@@ -58,8 +59,9 @@ struct StoreIncarnation {
 #[derive(Default)]
 pub(crate) struct RollbackGuard {
     rollback: Mutex<Rollback>,
-    /// Revisions after this one may be of the future that is lost: what others write before the new life is beyond it.
-    kept_until: OnceLock<Revision>,
+    /// Which life is over, and since when: what comes after that revision may be of the future that is lost, and what
+    /// others write before the new life is there is beyond it.
+    ended: OnceLock<Generation>,
 }
 
 #[derive(Default)]
@@ -93,7 +95,7 @@ pub(crate) async fn known(
     }
     // Others may be ahead as well, and one of them begins the new life for all.
     if let Ok(mut rollback) = timeout(DISK_WAIT_MAX, rollback_guard.rollback.lock()).await {
-        begin(&mut rollback, &rollback_guard.kept_until, objects, identity, held).await;
+        begin(&mut rollback, &rollback_guard.ended, objects, identity, held).await;
     }
     if !rollback_guard.is_ahead(objects, held) {
         return held;
@@ -110,7 +112,8 @@ impl RollbackGuard {
     fn is_ahead(&self, objects: &Objects, held: Generation) -> bool {
         let snapshot = objects.store().snapshot();
         let ours = incarnation(&**objects.store(), &*snapshot);
-        let reached = self.kept_until.get().copied().unwrap_or_else(|| snapshot.revision());
+        let ended = self.ended.get().filter(|ended| ended.incarnation == ours);
+        let reached = ended.map_or_else(|| snapshot.revision(), |ended| ended.revision);
         held.incarnation == ours && reached < held.revision
     }
 }
@@ -119,7 +122,7 @@ impl RollbackGuard {
 /// it has begun, or after a moment.
 async fn begin(
     rollback: &mut Rollback,
-    kept_until: &OnceLock<Revision>,
+    ended: &OnceLock<Generation>,
     objects: &Objects,
     identity: &SpokeIdentity,
     held: Generation,
@@ -135,7 +138,8 @@ async fn begin(
     }
     let beginning = rollback.beginning.get_or_insert_with(|| {
         // Before anybody writes beyond it.
-        let now = *kept_until.get_or_init(|| now);
+        let life = Generation { incarnation: ours, revision: now };
+        let now = ended.get_or_init(|| life).revision;
         let txn = new_life(objects, &*snapshot, held);
         let (objects, identity) = (objects.clone(), identity.clone());
         let write = async move { write(&objects, &identity, txn, (held.revision, now)).await };
@@ -173,7 +177,12 @@ async fn write(
 ) {
     while let Err(error) = objects.store().commit(txn.clone()).await {
         if matches!(error, CommitError::Unmet { .. }) {
-            // There is one.
+            // It was written though the disk did not say so, or somebody else has.
+            let there = objects.store().snapshot().get(&key());
+            let own = |it: &Operation| matches!((it, &there), (Operation::Put(_, life), Some(there)) if *life == there.object);
+            if txn.operations.iter().any(own) {
+                break;
+            }
             return;
         }
         warn!(cluster = %identity.cluster, %error, "a new life of the store cannot be written yet");

@@ -3,6 +3,7 @@
 //! Guarantees:
 //! - a call that comes before the watcher waits is not lost, and many before it looks are one
 //!   (`calls_before_the_look_are_one`);
+//! - who does not look is woken once (`who_does_not_look_is_woken_once`);
 //! - who waits is woken, each time and wherever it waits by then (`who_waits_is_woken`,
 //!   `who_waits_again_is_woken_again`).
 //!
@@ -38,8 +39,11 @@ impl WatchWaker {
 
     /// Calls the watcher.
     pub(crate) fn wake(&self) {
-        // First the call: whoever is woken finds it, and who puts its waker there afterwards looks for it then.
-        self.woken.store(true, Ordering::Release);
+        // First the call: whoever is woken finds it, and who puts its waker there afterwards looks for it then. Who was
+        // called and has not looked yet is awake, or does not read.
+        if self.woken.swap(true, Ordering::AcqRel) {
+            return;
+        }
         if let Some(task) = &*self.task.lock() {
             task.wake_by_ref();
         }
@@ -76,6 +80,31 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+
+    /// How often it was woken.
+    #[derive(Default)]
+    struct Counts(AtomicU64);
+
+    impl std::task::Wake for Counts {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_does_not_look_is_woken_once() {
+        let (waker, counts) = (WatchWaker::default(), Arc::new(Counts::default()));
+        let task = Waker::from(counts.clone());
+        let (mut waits, cx) = (None, Context::from_waker(&task));
+        for looks in 1..3 {
+            assert!(!waker.take_woken(&mut waits, &cx));
+            for _ in 0..3 {
+                waker.wake();
+            }
+            assert_eq!(counts.0.load(Ordering::Relaxed), looks);
+            assert!(waker.take_woken(&mut waits, &cx));
+        }
+    }
 
     #[test]
     fn calls_before_the_look_are_one() {

@@ -66,26 +66,15 @@ impl Params {
                 "no params found for policy binding with `Deny` parameterNotFoundAction".to_owned()
             );
         }
-        let bytes = self.bytes;
-        let (mut all, mut new) = (Vec::new(), Vec::new());
+        let new = |it: &&Arc<Stored>| !self.read.contains_key(&(kind.id(), it.key.clone()));
+        let more: usize = found.iter().filter(new).map(|it| it.object.body.len()).sum();
+        // Before any of them is read: what is too much for one binding takes nothing from the others.
+        if BYTES_MAX < self.bytes + more {
+            return Err(format!("the parameters of a request may have {BYTES_MAX} bytes together"));
+        }
+        let mut all = Vec::new();
         for stored in found {
-            let key = (kind.id(), stored.key.clone());
-            let value = match self.read.get(&key) {
-                Some(read) => Ok(read.clone()),
-                None => {
-                    new.push(key.clone());
-                    self.read(key, kind, &stored).await
-                }
-            };
-            match value {
-                Ok(value) => all.push(Some(value)),
-                Err(why) => {
-                    // Nobody is asked with them.
-                    new.iter().for_each(|key| drop(self.read.remove(key)));
-                    self.bytes = bytes;
-                    return Err(why);
-                }
-            }
+            all.push(Some(self.read(kind, &stored).await?));
         }
         Ok(all)
     }
@@ -126,16 +115,12 @@ impl Params {
         Ok(found)
     }
 
-    async fn read(
-        &mut self,
-        key: (KindId, Key),
-        kind: &Kind,
-        stored: &Stored,
-    ) -> Result<Arc<Value>, String> {
-        self.bytes += stored.object.body.len();
-        if BYTES_MAX < self.bytes {
-            return Err(format!("the parameters of a request may have {BYTES_MAX} bytes together"));
+    async fn read(&mut self, kind: &Kind, stored: &Stored) -> Result<Arc<Value>, String> {
+        let key = (kind.id(), stored.key.clone());
+        if let Some(read) = self.read.get(&key) {
+            return Ok(read.clone());
         }
+        self.bytes += stored.object.body.len();
         let value = stored_value(stored).map_err(|error| error.message)?;
         let value = kind.out_of_store(value).await.map_err(|error| error.message)?;
         let value = Arc::new(value);

@@ -102,9 +102,13 @@ impl Calls {
         }
         let limit = if bounded { hook.timeout.min(CONTROLLER_TIMEOUT) } else { hook.timeout };
         let begun = tokio::time::Instant::now();
-        let outcome = match timeout(limit, hook.turns.acquire()).await {
+        let turn = match hook.turns.try_acquire() {
+            Ok(turn) => Ok(Ok(turn)),
             // It was not asked: others are.
             Err(_) if bounded => return Err(NoAnswer::Busy),
+            Err(_) => timeout(limit, hook.turns.acquire()).await,
+        };
+        let outcome = match turn {
             Err(_) => None,
             Ok(_own) => {
                 // A controller comes again by itself: it does not queue for a call, and its time is one for all.

@@ -51,3 +51,28 @@ async fn a_spoke_from_a_lost_future_proves_the_roll_back_and_does_what_the_hub_w
         assert!(plan.snapshot && plan.to.revision < lost + (1 << 25));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_lives_in_the_new_life_goes_on_with_what_it_holds() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    let lost = hub.objects.store().snapshot().revision() + 5000;
+    let ahead = Generation { incarnation: 7, revision: lost };
+    let (_link, _session, _) = hub.spoke_with("pi-7", ahead).await;
+    let joined = hub.join(&Device::new(), "pi-8", TOKEN).await.unwrap();
+    let identity = CertificateDer::from(joined.certificate);
+    let link = hub.connect(ALPN_SESSION, Some(identity.clone()));
+    let mut session = greet(&*link, hello("pi-8")).await;
+    let mut holder = Holder::default();
+    let first = holder.plan(&mut session).await;
+    holder.took(&mut session, &first).await;
+    holder.settle(&mut session).await;
+    link.close(0, "gone");
+    eventually("its session has ended", || hub.gateway.connected().len() == 1).await;
+    hub.create(PODS, "default", "later", pod("later", "pi-8")).await;
+    let link = hub.connect(ALPN_SESSION, Some(identity));
+    let held = HelloV1 { held: first.to, digest: holder.set.digest(), ..hello("pi-8") };
+    let mut session = greet(&*link, held).await;
+    let plan = holder.plan(&mut session).await;
+    assert!(!plan.snapshot, "it holds a plan of this life");
+}

@@ -217,6 +217,45 @@ async fn a_spoke_from_a_lost_future_has_its_session_while_the_disk_is_full() {
     assert!(plan.snapshot, "it gets all of its plan");
 }
 
+/// A store that writes a new life, and says of it that it may not have.
+struct Doubtful(MemoryStore, AtomicBool);
+
+#[async_trait]
+impl Layer for Doubtful {
+    fn below(&self) -> &dyn Store {
+        &self.0
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let of_life =
+            txn.operations.iter().any(|it| it.key().resource == Resource::new("internal", "lives"));
+        let written = self.0.commit(txn).await;
+        if of_life && !self.1.swap(true, Ordering::Relaxed) {
+            return Err(CommitError::Unavailable("fsync: input/output error".into()));
+        }
+        written
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_life_that_was_written_in_doubt_is_told() {
+    let store = Doubtful(MemoryStore::with_incarnation(7), AtomicBool::new(false));
+    let hub = Hub::over(Arc::new(store), true, None).await;
+    hub.listen().await;
+    let revision = hub.objects.store().snapshot().revision() + 5000;
+    let held = Generation { incarnation: 7, revision };
+    let (_link, _session, _) = hub.spoke_with("pi-7", held).await;
+    eventually("it is told", || rolled_back(&hub) == 1).await;
+}
+
+/// How often a roll-back was told of.
+fn rolled_back(hub: &Hub) -> usize {
+    let events = Scope { resource: Resource::new("", "events"), cluster: None, namespace: None };
+    let events = hub.objects.store().snapshot().range(&events, None).collect::<Vec<_>>();
+    let values = events.iter().map(|event| event.object.value().unwrap());
+    values.filter(|event| event["reason"] == "HubRolledBack").count()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_roll_back_that_a_full_disk_held_up_is_told_when_there_is_room() {
     let full = Arc::new(AtomicBool::new(false));
@@ -246,13 +285,7 @@ async fn a_roll_back_that_a_full_disk_held_up_is_told_when_there_is_room() {
     }))
     .await;
     let _second = greeted("pi-8", &identities[1]).await;
-    let events = Scope { resource: Resource::new("", "events"), cluster: None, namespace: None };
-    let told = || {
-        let events = hub.objects.store().snapshot().range(&events, None).collect::<Vec<_>>();
-        let values = events.iter().map(|event| event.object.value().unwrap());
-        values.filter(|event| event["reason"] == "HubRolledBack").count()
-    };
-    eventually("it is told", || told() == 1).await;
+    eventually("it is told", || rolled_back(&hub) == 1).await;
     let (.., incarnation) = greeted("pi-7", &identities[0]).await;
     assert_ne!(incarnation, 7, "it is another life");
 }
