@@ -499,6 +499,63 @@ async fn an_executor_applies_what_it_may_and_nothing_else() {
     hub.stop().await;
 }
 
+fn of_rbac(kind: &str, name: &str, rest: Value) -> Value {
+    let mut object = rest;
+    object["apiVersion"] = json!("rbac.authorization.k8s.io/v1");
+    object["kind"] = json!(kind);
+    object["metadata"]["name"] = json!(name);
+    object["metadata"]["namespace"] = json!("default");
+    object
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_executor_gives_away_nothing_by_another_way() {
+    let hub = hub().await;
+    for name in ["there", "by-apply"] {
+        hub.create("pi-1", "roles", "default", json!({"metadata": {"name": name}, "rules": []}))
+            .await;
+    }
+    let all = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
+    let subject = json!({"kind": "ServiceAccount", "name": "all", "namespace": "pi"});
+    let role_ref =
+        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "later"});
+    let manifests = [
+        of_rbac("Role", "there", json!({"rules": all.clone()})),
+        of_rbac("Role", "by-apply", json!({"rules": all.clone()})),
+        of_rbac("Role", "new", json!({"metadata": {"resourceVersion": "1"}, "rules": all})),
+        of_rbac("RoleBinding", "bound", json!({"subjects": [subject], "roleRef": role_ref})),
+    ];
+    let by_apply = json!({"resourceIdentifier": {"group": "rbac.authorization.k8s.io",
+            "resource": "roles", "name": "by-apply", "namespace": "default"},
+        "updateStrategy": {"type": "ServerSideApply", "serverSideApply": {"force": true}}});
+    let rest = json!({"executor": executor("pi", "all"), "manifestConfigs": [by_apply]});
+    hub.create("root", "manifestworks", "pi-1", work("gives", &manifests, rest)).await;
+    hub.eventually("none of it is applied", |s| {
+        let work = work_of(s, "pi-1", "gives");
+        let why = |at: usize| applied(&work, at, "message").to_owned();
+        (0..3).all(|at| why(at).contains("error: permission escalation"))
+            && why(3)
+                == "Failed to apply manifest: roles.rbac.authorization.k8s.io \"later\" not found"
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(150)).await;
+    let snapshot = hub.snapshot();
+    for name in ["there", "by-apply"] {
+        let role = get(&*snapshot, "pi-1", "roles", "default", name).unwrap();
+        assert_eq!(role["rules"], json!([]), "{name}");
+    }
+    assert!(get(&*snapshot, "pi-1", "roles", "default", "new").is_none());
+    assert!(get(&*snapshot, "pi-1", "rolebindings", "default", "bound").is_none());
+    let rest = json!({"executor": executor("default", "all")});
+    hub.create("root", "manifestworks", "pi-1", work("has", &manifests, rest)).await;
+    hub.eventually("who has it gives it", |s| {
+        let role = get(s, "pi-1", "roles", "default", "there").unwrap_or_default();
+        condition(&work_of(s, "pi-1", "has"), "Applied") == "True" && role["rules"] != json!([])
+    })
+    .await;
+    hub.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn fields_that_are_left_to_others_stay() {
     let hub = hub().await;

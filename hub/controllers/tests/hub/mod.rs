@@ -90,7 +90,7 @@ impl Rights for ByName {
     }
 }
 
-/// Refuses roles that service accounts write.
+/// Refuses roles that service accounts write, and knows no role that they bind.
 struct NoRolesOfAccounts;
 
 #[async_trait]
@@ -101,12 +101,17 @@ impl Plugin for NoRolesOfAccounts {
 
     fn handles(&self, review: &Review<'_>) -> bool {
         let Actor::Person(person) = review.actor else { return false };
-        review.target.kind.plural() == "roles"
+        ["roles", "rolebindings"].contains(&review.target.kind.plural())
             && person.name.starts_with("system:serviceaccount:pi:")
     }
 
-    async fn validate(&self, _: &Review<'_>, _: &Value) -> Result<Claims, Refusal> {
-        Err(Refusal::forbidden("it gives away what it does not have"))
+    async fn validate(&self, review: &Review<'_>, object: &Value) -> Result<Claims, Refusal> {
+        let Some(role) = object.get("roleRef") else {
+            return Err(Refusal::forbidden("it gives away what it does not have"));
+        };
+        let name = role["name"].as_str().unwrap_or_default().to_owned();
+        let (group, plural) = (review.target.kind.group().to_owned(), "roles".to_owned());
+        Err(Refusal::NotFound { group, plural, name })
     }
 }
 

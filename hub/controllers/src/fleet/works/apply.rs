@@ -9,7 +9,6 @@ use freewheel_hub_fleet::work::{Identifier, UpdateStrategy, Work};
 use freewheel_hub_objects::{Actor, Applied, FieldValidation, ObjectRef, Person, WriteOptions};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
-use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Stored;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
@@ -18,6 +17,7 @@ use tokio::time::Instant;
 use super::condition::holds;
 use super::executor::{Account, NotAllowed, TRY_AGAIN};
 use super::ignored::to_apply;
+use super::manifest::{laid_over, put_owner, strip};
 use super::result::{Fault, OneResult, Outcome, Told, Unfinished, Version};
 use super::{LOOK_EVERY, ROUND_MAX, SET_RIGHT_EVERY, Works};
 use crate::engine::{Client, Error};
@@ -218,7 +218,7 @@ impl Round<'_> {
         if self.complete || said("Complete") || rests {
             return (Ok(there), false);
         }
-        if let Err(denied) = self.is_allowed(target, manifest, asked).await {
+        if let Err(denied) = self.is_allowed(target, asked).await {
             return (Err(denied), false);
         }
         let revision = there.as_ref().map(|it| it.revision);
@@ -229,20 +229,14 @@ impl Round<'_> {
     }
 
     /// Whether the work's executor may do this.
-    async fn is_allowed(
-        &self,
-        target: &ObjectRef,
-        manifest: &Value,
-        asked: &Asked<'_>,
-    ) -> Result<(), Fault> {
+    async fn is_allowed(&self, target: &ObjectRef, asked: &Asked<'_>) -> Result<(), Fault> {
         let account = match &self.executor {
             Ok(None) => return Ok(()),
             Ok(Some(account)) => account,
             Err(wrong) => return Err(failed(&wrong.to_string())),
         };
-        let (rights, objects) = (&self.works.rights, self.client.objects());
-        let allowed = account.may_apply(rights, objects, (target, manifest, asked.owned)).await;
-        allowed.map_err(|why| Fault { is_of_rights: true, ..failed(&why.to_string()) })
+        let allowed = account.may_apply(&self.works.rights, (target, asked.owned)).await;
+        allowed.map_err(|why| denied(&why))
     }
 
     async fn write(
@@ -257,7 +251,8 @@ impl Round<'_> {
         let kind = strategy.map_or("Update", |it| &*it.kind);
         let apply = strategy.and_then(|it| it.server_side_apply.as_ref());
         let manager = apply.map(|it| &*it.field_manager).filter(|it| !it.is_empty());
-        let how = self.how(manager.unwrap_or(MANAGER));
+        let how = self.how(target, manager.unwrap_or(MANAGER));
+        let refused = |error: ApiError| self.refused(target, &error);
         let mut manifest = manifest.clone();
         strip(&mut manifest);
         let owner = asked.owned.then(|| self.owner());
@@ -270,22 +265,19 @@ impl Round<'_> {
                     .map_err(|wrong| not_ignored(&wrong))?;
                 if let Some(config) = config {
                     let applied = Applied { config, force, may_make: true };
-                    objects
-                        .apply(&how, target, None, &applied)
-                        .await
-                        .map_err(|error| refused(&error))?;
+                    objects.apply(&how, target, None, &applied).await.map_err(refused)?;
                 }
             }
             (_, None) => {
                 put_owner(&mut manifest, owner.as_ref(), uid);
                 let made = objects.create(&how, target, manifest).await;
-                return Ok(Some(made.map_err(|error| refused(&error))?.stored));
+                return Ok(Some(made.map_err(refused)?.stored));
             }
             ("CreateOnly", Some(_)) => {}
             (_, Some(_)) => {
                 let change = |live: Value| Ok(laid_over(&live, &manifest, owner.as_ref(), uid));
                 let changed = objects.modify(&how, target, None, change).await;
-                return Ok(Some(changed.map_err(|error| refused(&error))?.stored));
+                return Ok(Some(changed.map_err(refused)?.stored));
             }
         }
         let change = |mut live: Value| {
@@ -293,21 +285,34 @@ impl Round<'_> {
             Ok(live)
         };
         let owned = objects.modify(&how, target, None, change).await;
-        Ok(Some(owned.map_err(|error| refused(&error))?.stored))
+        Ok(Some(owned.map_err(refused)?.stored))
+    }
+
+    /// The executor, of what gives rights away.
+    fn giver(&self, target: &ObjectRef) -> Option<Person> {
+        self.executor.as_ref().ok()?.as_ref()?.gives(target)
     }
 
     /// As the agent that does this upstream.
-    fn how(&self, manager: &str) -> WriteOptions {
-        let person = Person {
+    fn how(&self, target: &ObjectRef, manager: &str) -> WriteOptions {
+        let agent = || Person {
             name: AGENT.to_owned(),
             groups: ["system:masters", "system:authenticated"].map(str::to_owned).into(),
-            manager: manager.to_owned(),
             by_controller: true,
             ..Person::default()
         };
+        let person = self.giver(target).unwrap_or_else(agent);
+        let person = Person { manager: manager.to_owned(), ..person };
         let field_validation = FieldValidation::Ignore;
         let expect = self.client.how().expect.clone();
         WriteOptions { field_validation, expect, ..WriteOptions::by(Actor::from(person)) }
+    }
+
+    fn refused(&self, target: &ObjectRef, error: &ApiError) -> Fault {
+        if error.code == 403 && self.giver(target).is_some() {
+            return denied(&NotAllowed::to_give(target));
+        }
+        failed(&error.message)
     }
 
     fn owner(&self) -> Value {
@@ -356,71 +361,11 @@ fn failed(why: &str) -> Fault {
     Fault { reason: "AppliedManifestFailed", message, is_of_rights: false }
 }
 
-fn refused(error: &ApiError) -> Fault {
-    failed(&error.message)
+fn denied(why: &NotAllowed) -> Fault {
+    Fault { is_of_rights: true, ..failed(&why.to_string()) }
 }
 
 fn not_ignored(wrong: &NotAPointer) -> Fault {
     let message = format!("Failed to process ignoreFields: {}", cut(&wrong.to_string()));
     Fault { reason: "AppliedManifestSSAIgnoreFieldError", message, is_of_rights: false }
-}
-
-/// What nobody may say of an object that is to be made.
-fn strip(manifest: &mut Value) {
-    if let Some(meta) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
-        for field in
-            ["uid", "resourceVersion", "managedFields", "creationTimestamp", "ownerReferences"]
-        {
-            meta.remove(field);
-        }
-    }
-}
-
-/// Puts the work's reference on, or takes it off; what others own stays theirs.
-pub(super) fn put_owner(object: &mut Value, owner: Option<&Value>, uid: &Uid) {
-    let list = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
-    let mut list: Vec<Value> = list.into_iter().filter(|it| it["uid"] != uid.as_str()).collect();
-    list.extend(owner.cloned());
-    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        meta.insert("ownerReferences".to_owned(), list.into());
-    }
-}
-
-/// A manifest in place of what is there; labels, annotations, owners and finalizers of others stay.
-fn laid_over(live: &Value, manifest: &Value, owner: Option<&Value>, uid: &Uid) -> Value {
-    let mut new = manifest.clone();
-    let mut meta = live["metadata"].clone();
-    for field in ["labels", "annotations"] {
-        let wanted = manifest["metadata"][field].as_object().cloned().unwrap_or_default();
-        for (key, value) in wanted {
-            meta[field][key] = value;
-        }
-    }
-    new["metadata"] = meta;
-    if let Some(status) = live.get("status") {
-        new["status"] = status.clone();
-    }
-    put_owner(&mut new, owner, uid);
-    new
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_others_stays() {
-        let live = json!({"metadata": {"name": "a", "resourceVersion": "7", "labels": {"a": "1", "x": "y"},
-            "ownerReferences": [{"uid": "other"}], "finalizers": ["f"]}, "data": {"old": "1"}, "status": {"s": 1}});
-        let manifest =
-            json!({"metadata": {"name": "a", "labels": {"a": "2"}}, "data": {"new": "1"}});
-        let (own, uid) = (json!({"uid": "own"}), Uid::from("own"));
-        let new = laid_over(&live, &manifest, Some(&own), &uid);
-        assert_eq!(new["metadata"]["labels"], json!({"a": "2", "x": "y"}));
-        assert_eq!(new["metadata"]["ownerReferences"], json!([{"uid": "other"}, {"uid": "own"}]));
-        assert_eq!((&new["data"], &new["status"]), (&json!({"new": "1"}), &json!({"s": 1})));
-        assert_eq!(new["metadata"]["finalizers"], json!(["f"]));
-        let left = laid_over(&new, &manifest, None, &uid);
-        assert_eq!(left["metadata"]["ownerReferences"], json!([{"uid": "other"}]));
-    }
 }

@@ -13,8 +13,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::apply::{FAULT_BYTES_MAX, put_owner};
+use super::apply::FAULT_BYTES_MAX;
 use super::condition::{Said, find};
+use super::manifest::put_owner;
 use super::result::OneResult;
 use super::{FINALIZER, ROUND_MAX, Works};
 use crate::engine::client::key as key_of;

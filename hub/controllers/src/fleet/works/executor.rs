@@ -1,11 +1,14 @@
 //! Whose rights decide what of a work may be applied: a service account of the cluster itself.
+//!
+//! Guarantees:
+//! - it gives away nothing that it does not have, whatever is there already and however it is asked for
+//!   (`an_executor_gives_away_nothing_by_another_way`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_fleet::work::{Executor, Work};
-use freewheel_hub_objects::{Actor, FieldValidation, ObjectRef, Objects, Person, WriteOptions};
-use serde_json::Value;
+use freewheel_hub_objects::{ObjectRef, Person};
 
 use crate::rights::{RightAsked, Rights};
 
@@ -63,49 +66,46 @@ impl Account {
     pub async fn may_apply(
         &self,
         rights: &Arc<dyn Rights>,
-        objects: &Objects,
-        (target, manifest, is_owned): (&ObjectRef, &Value, bool),
+        (target, is_owned): (&ObjectRef, bool),
     ) -> Result<(), NotAllowed> {
-        let (group, resource) = (target.kind.group(), target.kind.plural());
-        let place = format!("{} {}", target.namespace, target.name);
-        let told = || (group.to_owned(), resource.to_owned(), place.clone());
         for verb in VERBS.into_iter().filter(|verb| is_owned || *verb != "delete") {
             let asked = RightAsked {
                 cluster: &target.cluster,
                 user: &self.user,
                 groups: &self.groups,
                 verb,
-                group,
-                resource,
+                group: target.kind.group(),
+                resource: target.kind.plural(),
                 namespace: &target.namespace,
                 name: &target.name,
             };
             if !rights.may(asked).await {
-                let (group, resource, place) = told();
+                let (group, resource, place) = told(target);
                 return Err(NotAllowed::Rights { group, resource, place });
             }
-        }
-        if group == RBAC && self.is_refused(objects, target, manifest).await {
-            let (group, resource, place) = told();
-            return Err(NotAllowed::Escalation { group, resource, place });
         }
         Ok(())
     }
 
-    /// Whether it is refused to make this, were it not there.
-    async fn is_refused(&self, objects: &Objects, target: &ObjectRef, manifest: &Value) -> bool {
-        let person = Person {
-            name: self.user.clone(),
-            groups: self.groups.clone(),
-            by_controller: true,
-            ..Person::default()
-        };
-        let how = WriteOptions {
-            field_validation: FieldValidation::Ignore,
-            dry_run: true,
-            ..WriteOptions::by(Actor::from(person))
-        };
-        let made = objects.create(&how, target, manifest.clone()).await;
-        made.is_err_and(|error| error.code == 403)
+    /// Who writes what gives rights away: the account itself, so that the very write that is made is looked at, and not one
+    /// that is like it.
+    pub fn gives(&self, target: &ObjectRef) -> Option<Person> {
+        let (name, groups) = (self.user.clone(), self.groups.clone());
+        let person = Person { name, groups, by_controller: true, ..Person::default() };
+        (target.kind.group() == RBAC).then_some(person)
     }
+}
+
+impl NotAllowed {
+    /// What it is when it is refused to give rights away.
+    pub fn to_give(target: &ObjectRef) -> Self {
+        let (group, resource, place) = told(target);
+        Self::Escalation { group, resource, place }
+    }
+}
+
+/// What is not to be applied, and where.
+fn told(target: &ObjectRef) -> (String, String, String) {
+    let place = format!("{} {}", target.namespace, target.name);
+    (target.kind.group().to_owned(), target.kind.plural().to_owned(), place)
 }

@@ -25,7 +25,7 @@
 //! - what cannot be removed is told of, and holds up nothing else
 //!   (`what_cannot_be_removed_is_told_and_holds_up_nothing_else`);
 //! - of a work with an executor only what that account may do itself is applied
-//!   (`an_executor_applies_what_it_may_and_nothing_else`);
+//!   (`an_executor_applies_what_it_may_and_nothing_else`, `an_executor_gives_away_nothing_by_another_way`);
 //! - fields that are left to others stay as others have them (`fields_that_are_left_to_others_stay`);
 //! - a work whose cluster goes holds nobody up (`works_of_a_cluster_go_with_it`).
 
@@ -34,6 +34,7 @@ mod condition;
 mod end;
 mod executor;
 mod ignored;
+mod manifest;
 mod result;
 mod status;
 mod turns;
