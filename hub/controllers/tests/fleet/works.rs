@@ -557,6 +557,25 @@ async fn an_executor_gives_away_nothing_by_another_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_manifest_of_a_wrong_form_is_told_of() {
+    let hub = hub().await;
+    let mut odd = map("b", "1");
+    odd["metadata"]["annotations"] = json!("x");
+    let strategy = json!({"type": "ServerSideApply", "serverSideApply": {
+        "ignoreFields": [{"condition": "OnSpokePresent", "jsonPaths": [".data.a"]}]}});
+    let rest = json!({"manifestConfigs": [config("b", json!({"updateStrategy": strategy}))]});
+    hub.create("root", "manifestworks", "pi-1", work("a", &[map("a", "1"), odd], rest)).await;
+    hub.eventually("the other one is applied, and it says why it is not", |s| {
+        let work = work_of(s, "pi-1", "a");
+        applied(&work, 0, "status") == "True"
+            && applied(&work, 1, "status") == "False"
+            && applied(&work, 1, "message").starts_with("Failed to apply manifest: ")
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn fields_that_are_left_to_others_stay() {
     let hub = hub().await;
     let two = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "default"},

@@ -1,4 +1,8 @@
 //! Server-side apply that leaves fields to others: what is applied is known by its digest, which the object keeps.
+//!
+//! Guarantees:
+//! - a manifest of a wrong form stays one, and is told of (`a_digest_is_put_where_there_is_a_place_for_it`,
+//!   `a_manifest_of_a_wrong_form_is_told_of`).
 
 use freewheel_hub_fleet::work::ServerSideApply;
 use freewheel_hub_fleet::work::ignored::{NotAPointer, without};
@@ -22,7 +26,7 @@ pub(super) fn to_apply(
     let mut rest = without(&manifest, ignored)?;
     let hash = Digest::of(rest.to_string().as_bytes()).hex();
     let with_hash = |mut manifest: Value| {
-        manifest["metadata"]["annotations"][HASH] = json!(hash);
+        put_hash(&mut manifest, &hash);
         manifest
     };
     let Some(there) = there else { return Ok(Some(with_hash(manifest))) };
@@ -32,4 +36,39 @@ pub(super) fn to_apply(
     }
     rest = with_hash(rest);
     Ok(Some(rest))
+}
+
+/// Puts the digest on. Where there is something that is no map it stays: whoever reads the manifest says what is wrong.
+fn put_hash(manifest: &mut Value, hash: &str) {
+    let mut place = manifest;
+    for field in ["metadata", "annotations", HASH] {
+        if place.is_null() {
+            *place = json!({});
+        }
+        let Some(map) = place.as_object_mut() else { return };
+        place = map.entry(field).or_insert(Value::Null);
+    }
+    *place = json!(hash);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_put_where_there_is_a_place_for_it() {
+        for (manifest, has_place) in [
+            (json!({}), true),
+            (json!({"metadata": {"annotations": null}}), true),
+            (json!({"metadata": {"annotations": {"a": "b"}}}), true),
+            (json!({"metadata": {"annotations": "x"}}), false),
+            (json!({"metadata": [1]}), false),
+            (json!("x"), false),
+        ] {
+            let mut with = manifest.clone();
+            put_hash(&mut with, "h");
+            let is_put = with["metadata"]["annotations"][HASH] == "h";
+            assert_eq!((is_put, with == manifest), (has_place, !has_place), "{manifest}");
+        }
+    }
 }
