@@ -12,7 +12,9 @@
 //!
 //! Guarantees:
 //! - reserved ones are all told, and of others the first twenty by name (`reserved_claims_come_first`);
-//! - a claim that comes, changes or goes is told of (`a_cluster_tells_its_claims`).
+//! - a claim that comes, changes or goes is told of (`a_cluster_tells_its_claims`);
+//! - what clusters say takes little of the root, of whatever length it is: what is too long is left out, and that is told
+//!   (`a_claim_that_is_too_long_is_told_of_and_takes_no_place`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
 use super::api_group::CLUSTER_GROUP;
+use super::told_once::ToldOnce;
 use crate::engine::client::{all_of, everywhere, key as key_of, kind};
 use crate::engine::{Client, Controller, Error};
 
@@ -39,6 +42,10 @@ const RESERVED: [&str; 4] = [
 ];
 /// Others that are told.
 const CUSTOM_MAX: usize = 20;
+/// Longest name and longest value of a claim that is told, as those of ClusterClaims are: a kind that a cluster defines
+/// itself has no bounds here, and what it says lies in an object of the root. All together are below 32 KiB.
+const NAME_BYTES_MAX: usize = 253;
+const VALUE_BYTES_MAX: usize = 1024;
 /// Label of what stays in its cluster.
 const SPOKE_ONLY: &str = "open-cluster-management.io/spoke-only";
 
@@ -50,6 +57,7 @@ pub struct ClusterClaims {
     claims: Arc<Kind>,
     /// A kind that clusters may define for themselves.
     properties: Resource,
+    too_long: ToldOnce,
 }
 
 /// What is told, and how many others there are that are not.
@@ -57,6 +65,8 @@ pub struct ClusterClaims {
 struct Told {
     claims: Vec<Value>,
     custom: usize,
+    /// Why some are not that are too long.
+    too_long: Option<String>,
 }
 
 impl ClusterClaims {
@@ -68,6 +78,7 @@ impl ClusterClaims {
             nodes: kind("", "v1", "nodes")?,
             claims: kind(CLUSTER_GROUP, "v1alpha1", "clusterclaims")?,
             properties: Resource::new("about.k8s.io", "clusterproperties"),
+            too_long: ToldOnce::default(),
         })
     }
 
@@ -121,12 +132,24 @@ fn of_device(uid: &str, node: &Value) -> BTreeMap<String, String> {
 
 /// What is told of these.
 fn told(known: &BTreeMap<String, String>) -> Told {
+    let fits = |(name, value): &(&String, &String)| {
+        name.len() <= NAME_BYTES_MAX && value.len() <= VALUE_BYTES_MAX
+    };
+    let (known, long): (Vec<_>, Vec<_>) = known.iter().partition(fits);
+    let too_long = long.first().map(|(name, _)| {
+        let name = &name[..name.floor_char_boundary(NAME_BYTES_MAX)];
+        let count = long.len();
+        format!(
+            "{count} cluster claims are not exposed, {name:?} first: a name has {NAME_BYTES_MAX} bytes at most, and a \
+             value {VALUE_BYTES_MAX}."
+        )
+    });
     let (reserved, custom): (Vec<_>, Vec<_>) =
-        known.iter().partition(|(name, _)| RESERVED.contains(&&***name));
+        known.into_iter().partition(|(name, _)| RESERVED.contains(&&***name));
     let custom_count = custom.len();
     let all = reserved.into_iter().chain(custom.into_iter().take(CUSTOM_MAX));
     let claims = all.map(|(name, value)| json!({"name": name, "value": value})).collect();
-    Told { claims, custom: custom_count }
+    Told { claims, custom: custom_count, too_long }
 }
 
 #[async_trait]
@@ -163,13 +186,21 @@ impl Controller for ClusterClaims {
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
         let now = self.client.snapshot();
         let cluster = now.get(key).filter(|it| !it.object.header.deleting);
-        let Some(cluster) = cluster else { return Ok(None) };
+        let Some(cluster) = cluster else {
+            self.too_long.is_news(key, None);
+            return Ok(None);
+        };
         let object = cluster.object.value().map_err(Error::api("read a ManagedCluster"))?;
         // Who was never here tells nothing.
         if !CLUSTER_JOINED.holds(&object) {
             return Ok(None);
         }
-        let Told { claims, custom } = told(&self.known(&cluster, &*now)?);
+        let Told { claims, custom, too_long } = told(&self.known(&cluster, &*now)?);
+        let (recorder, own) = (&self.client.recorder, self.client.name());
+        if self.too_long.is_news(key, too_long.as_deref()) {
+            let text = too_long.unwrap_or_default();
+            recorder.warning(&self.clusters, &cluster, own, "ClusterClaimsTooLong", text);
+        }
         if object["status"]["clusterClaims"] == json!(claims) {
             return Ok(None);
         }
@@ -185,7 +216,6 @@ impl Controller for ClusterClaims {
                 "{custom} cluster claims are found. It exceeds the max number of custom cluster claims ({CUSTOM_MAX}). \
                  {left} custom cluster claims are not exposed."
             );
-            let (recorder, own) = (&self.client.recorder, self.client.name());
             let reason = "CustomClusterClaimsTruncated";
             recorder.normal(&self.clusters, &cluster, own, reason, text);
         }
@@ -205,6 +235,17 @@ mod tests {
         let names: Vec<&str> = told.claims.iter().map(|it| it["name"].as_str().unwrap()).collect();
         assert_eq!(names[..4], RESERVED);
         assert_eq!((names.len(), names[4], names[23], told.custom), (24, "a00", "a19", 25));
+    }
+
+    #[test]
+    fn what_is_too_long_takes_no_place() {
+        let known = [("a", 1025), ("b", 1024), ("id.k8s.io", 4000)];
+        let known = known.map(|(name, bytes)| (name.to_owned(), "x".repeat(bytes)));
+        let told = told(&known.into());
+        assert_eq!((told.claims.len(), &told.claims[0]["name"], told.custom), (1, &json!("b"), 1));
+        assert!(
+            told.too_long.unwrap().starts_with("2 cluster claims are not exposed, \"a\" first")
+        );
     }
 
     #[test]

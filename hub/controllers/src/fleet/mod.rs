@@ -4,6 +4,7 @@
 //! claims         what clusters tell of themselves
 //! cluster_sets   the sets `default` and `global`, and whether anybody is in a set
 //! set_bindings   whether what a namespace is bound to is there
+//! told_once      what was told of an object last
 //! taints         what keeps placements away from clusters that are not heard of
 //! namespaces     a namespace of the root for each accepted cluster
 //! selection      which sets there are, and who is in them
@@ -24,6 +25,7 @@ mod placements;
 mod selection;
 mod set_bindings;
 mod taints;
+mod told_once;
 mod work_sets;
 mod works;
 

@@ -1,9 +1,11 @@
 //! Sets of clusters, what is bound to them, and what clusters have from the start.
 
 use freewheel_hub_objects::Propagation;
+use freewheel_hub_schema::object::{Key, Object, Resource};
+use freewheel_hub_store::{Operation, Txn};
 use serde_json::{Value, json};
 
-use crate::hub::{Hub, condition, get, reason};
+use crate::hub::{Hub, cluster, condition, get, reason};
 
 const SET_LABEL: &str = "cluster.open-cluster-management.io/clusterset";
 
@@ -191,6 +193,49 @@ async fn a_cluster_tells_its_claims() {
     hub.delete_in("pi-1", "clusterclaims", "", "site").await;
     hub.eventually("what goes is told no more", |s| {
         !claims(s).iter().any(|(name, _)| name == "site")
+    })
+    .await;
+    hub.stop().await;
+}
+
+/// A property of about.k8s.io, of any length: its kind is the cluster's own.
+#[expect(clippy::unwrap_used, reason = "a broken fixture fails its test")]
+async fn put_property(hub: &Hub, name: &str, value: &str) {
+    let resource = Resource::new("about.k8s.io", "clusterproperties");
+    let key = Key::new(&resource, &cluster("pi-1"), "", name);
+    let value = json!({"metadata": {"name": name, "uid": name}, "spec": {"value": value}});
+    let object = Object::from_value(value, std::collections::BTreeMap::new()).unwrap();
+    let operations = vec![Operation::Put(key, object)];
+    hub.objects.store().commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_is_too_long_is_told_of_and_takes_no_place() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    for n in 0..20 {
+        put_property(&hub, &format!("a{n:02}"), &"x".repeat(100_000)).await;
+    }
+    put_property(&hub, "fits", &"x".repeat(1024)).await;
+    hub.create("pi-1", "clusterclaims", "", claim("site", "north")).await;
+    hub.eventually("all that fit are told", |s| {
+        let names: Vec<String> = claims(s).into_iter().map(|(name, _)| name).collect();
+        ["fits", "site"].iter().all(|name| names.iter().any(|it| it == name))
+            && !names.iter().any(|it| it == "a00")
+    })
+    .await;
+    let told = |s: &dyn freewheel_hub_store::Snapshot| {
+        let events = crate::hub::list(s, "root", "events", "default");
+        let found = events.into_iter().find(|it| it["reason"] == "ClusterClaimsTooLong");
+        found.map(|it| it["message"].as_str().unwrap().to_owned())
+    };
+    hub.eventually("and that others are not", |s| {
+        told(s).is_some_and(|it| it.starts_with("20 cluster claims are not exposed"))
+    })
+    .await;
+    let root = get(&*hub.snapshot(), "root", "managedclusters", "", "pi-1").unwrap();
+    assert!(root.to_string().len() < 64 * 1024);
+    hub.change("root", "managedclusters", "", "pi-1", |it| {
+        it["spec"]["hubAcceptsClient"] = json!(false);
     })
     .await;
     hub.stop().await;
