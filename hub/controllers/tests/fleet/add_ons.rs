@@ -6,12 +6,12 @@ use freewheel_hub_objects::Propagation;
 use freewheel_hub_store::Snapshot;
 use serde_json::{Value, json};
 
-use super::hub::{Hub, condition, get, list, reason};
+use super::hub::{Hub, condition, get, reason};
 
-const GROUP: &str = "addon.open-cluster-management.io";
+pub const GROUP: &str = "addon.open-cluster-management.io";
 
 /// A hub whose clusters' namespaces are there, with a placement of all of them.
-async fn hub(spokes: &[&str]) -> Hub {
+pub async fn hub(spokes: &[&str]) -> Hub {
     let hub = Hub::with_spokes(spokes).await;
     hub.eventually("namespaces stand", |s| {
         spokes.iter().all(|spoke| {
@@ -27,11 +27,11 @@ async fn hub(spokes: &[&str]) -> Hub {
     hub
 }
 
-fn add_on(strategy: &Value, supported: &Value) -> Value {
+pub fn add_on(strategy: &Value, supported: &Value) -> Value {
     json!({"metadata": {"name": "web"}, "spec": {"installStrategy": strategy, "supportedConfigs": supported}})
 }
 
-fn by_placements(rollout: Value) -> Value {
+pub fn by_placements(rollout: Value) -> Value {
     let mut placement = json!({"namespace": "default", "name": "all"});
     if !rollout.is_null() {
         placement["rolloutStrategy"] = rollout;
@@ -39,28 +39,28 @@ fn by_placements(rollout: Value) -> Value {
     json!({"type": "Placements", "placements": [placement]})
 }
 
-fn by_template() -> Value {
+pub fn by_template() -> Value {
     json!([
         {"group": GROUP, "resource": "addontemplates", "defaultConfig": {"name": "web"}},
         {"group": GROUP, "resource": "addondeploymentconfigs"}])
 }
 
-fn template(value: &str) -> Value {
+pub fn template(value: &str) -> Value {
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "site", "namespace": "default"},
         "data": {"cluster": "{{CLUSTER_NAME}}", "value": value, "site": "{{SITE}}"}});
     json!({"metadata": {"name": "web"}, "spec": {"addonName": "web", "agentSpec": {"workload": {"manifests": [map]}}}})
 }
 
-fn installed(s: &dyn Snapshot, cluster: &str) -> Option<Value> {
+pub fn installed(s: &dyn Snapshot, cluster: &str) -> Option<Value> {
     get(s, "root", "managedclusteraddons", cluster, "web")
 }
 
-fn on_cluster(s: &dyn Snapshot, cluster: &str, field: &str) -> Option<String> {
+pub fn on_cluster(s: &dyn Snapshot, cluster: &str, field: &str) -> Option<String> {
     let map = get(s, cluster, "configmaps", "default", "site")?;
     map["data"][field].as_str().map(str::to_owned)
 }
 
-fn message(object: &Value, kind: &str) -> String {
+pub fn message(object: &Value, kind: &str) -> String {
     let all = object["status"]["conditions"].as_array().into_iter().flatten();
     let found = all.into_iter().find(|it| it["type"] == kind);
     found.and_then(|it| it["message"].as_str()).unwrap_or_default().to_owned()
@@ -278,7 +278,7 @@ async fn a_template_that_comes_to_nothing_is_told_of() {
 }
 
 /// An agent that says that it is there.
-async fn renew(hub: &Hub, cluster: &str, anew: bool) {
+pub async fn renew(hub: &Hub, cluster: &str, anew: bool) {
     let now = freewheel_hub_schema::time::from_unix(hub.objects.clock().unix_seconds());
     let now = format!("{}.000000Z", now.trim_end_matches('Z'));
     if anew {
@@ -329,81 +329,6 @@ async fn of_a_cluster_that_is_not_heard_of_nobody_knows() {
         condition(&instance, "Available") == "Unknown"
             && reason(&instance, "Available")
                 == reason(&cluster, "ManagedClusterConditionAvailable")
-    })
-    .await;
-    hub.stop().await;
-}
-
-fn with_hook() -> Value {
-    let mut with_hook = template("1");
-    let hook = json!({"apiVersion": "batch/v1", "kind": "Job",
-        "metadata": {"name": "tidy", "namespace": "default", "annotations": {format!("{GROUP}/addon-pre-delete"): ""}},
-        "spec": {"template": {"metadata": {"annotations": {super::hub::EXITS: "0"}},
-            "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "a:1"}]}}}});
-    if let Some(all) = with_hook["spec"]["agentSpec"]["workload"]["manifests"].as_array_mut() {
-        all.push(hook);
-    }
-    with_hook
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_add_on_goes_after_its_hooks() {
-    let hub = hub(&["pi-1"]).await;
-    hub.create("root", "addontemplates", "", with_hook()).await;
-    hub.create(
-        "root",
-        "clustermanagementaddons",
-        "",
-        add_on(&json!({"type": "Manual"}), &by_template()),
-    )
-    .await;
-    hub.create(
-        "root",
-        "managedclusteraddons",
-        "pi-1",
-        json!({"metadata": {"name": "web"}, "spec": {}}),
-    )
-    .await;
-    hub.eventually("it is on the cluster, without its hook", |s| {
-        installed(s, "pi-1").is_some_and(|it| {
-            it["metadata"]["finalizers"][0] == format!("{GROUP}/addon-pre-delete")
-        }) && on_cluster(s, "pi-1", "value").is_some()
-            && list(s, "pi-1", "jobs", "default").is_empty()
-    })
-    .await;
-    hub.delete("managedclusteraddons", "pi-1", "web", Propagation::Background).await;
-    hub.eventually("the hook runs while the add-on is there", |s| {
-        get(s, "pi-1", "jobs", "default", "tidy").is_some()
-            && reason(&installed(s, "pi-1").unwrap(), "HookManifestCompleted")
-                == "HookManifestIsNotCompleted"
-            && on_cluster(s, "pi-1", "value").is_some()
-    })
-    .await;
-    hub.eventually("it goes after that", |s| {
-        installed(s, "pi-1").is_none() && on_cluster(s, "pi-1", "value").is_none()
-    })
-    .await;
-    hub.stop().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_add_on_of_a_cluster_that_goes_waits_for_nobody() {
-    let hub = hub(&["pi-1"]).await;
-    hub.create("root", "addontemplates", "", with_hook()).await;
-    hub.create(
-        "root",
-        "clustermanagementaddons",
-        "",
-        add_on(&by_placements(Value::Null), &by_template()),
-    )
-    .await;
-    hub.eventually("it is held", |s| {
-        installed(s, "pi-1").is_some_and(|it| it["metadata"]["finalizers"].is_array())
-    })
-    .await;
-    hub.delete("managedclusters", "", "pi-1", Propagation::Background).await;
-    hub.eventually("both are gone", |s| {
-        installed(s, "pi-1").is_none() && get(s, "root", "managedclusters", "", "pi-1").is_none()
     })
     .await;
     hub.stop().await;

@@ -30,6 +30,9 @@ pub(super) enum NoAgent {
     /// Something that it is made by is another than what it is to be made by now: it is as it was until then.
     #[error("its configuration is on its way")]
     Later,
+    /// There is no template.
+    #[error("{0}")]
+    NoTemplate(String),
     /// It cannot be made.
     #[error("{0}")]
     Wrong(String),
@@ -44,24 +47,36 @@ pub(super) fn is_by_template(add_on: &Value) -> bool {
     supported.into_iter().any(|it| it["group"] == ADD_ON_GROUP && it["resource"] == TEMPLATES)
 }
 
+/// As what an add-on is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Made {
+    /// As it was given: what has changed since waits for its rollout.
+    AsGiven,
+    /// As all of it is now, as upstream does at the end of an add-on: no rollout goes on to one that goes.
+    AsItIs,
+}
+
 impl Agent {
     /// Of an instance on its cluster.
     pub fn of(
         (instance, cluster): (&Value, &Value),
-        kinds: &ConfigKinds,
-        now: &dyn Snapshot,
+        made: Made,
+        (kinds, now): (&ConfigKinds, &dyn Snapshot),
     ) -> Result<Self, NoAgent> {
         let name = text(instance, "/metadata/name");
         let references = Reference::all(&instance["status"]["configReferences"]);
         let Some(template) = wanted(&references, TEMPLATES) else {
             let namespace = text(instance, "/metadata/namespace");
             let why = format!("addon {namespace}/{name} template not found in status");
-            return Err(NoAgent::Wrong(why));
+            return Err(NoAgent::NoTemplate(why));
         };
-        let template = read(name, template, "template", (kinds, now))?.value["spec"].take();
+        let sources = (made, kinds, now);
+        let template = read(name, template, "template", sources)?;
+        let template = template.map_err(NoAgent::NoTemplate)?.value["spec"].take();
         let config = match wanted(&references, DEPLOYMENT_CONFIGS) {
             Some(wanted) => {
-                read(name, wanted, "deployment config", (kinds, now))?.value["spec"].take()
+                let config = read(name, wanted, "deployment config", sources)?;
+                config.map_err(NoAgent::Wrong)?.value["spec"].take()
             }
             None => Value::Null,
         };
@@ -93,21 +108,25 @@ fn wanted<'a>(references: &'a [Reference], resource: &str) -> Option<&'a Referen
     references.iter().find(|it| it.desired.config.is(ADD_ON_GROUP, resource))
 }
 
-/// The object as it is to be by now.
+/// The object as it is to be; or why there is none.
 fn read(
     add_on: &str,
     wanted: &Reference,
     what: &str,
-    (kinds, now): (&ConfigKinds, &dyn Snapshot),
-) -> Result<ConfigObject, NoAgent> {
+    (made, kinds, now): (Made, &ConfigKinds, &dyn Snapshot),
+) -> Result<Result<ConfigObject, String>, NoAgent> {
     let Config { resource, name, .. } = &wanted.desired.config;
-    if wanted.desired.hash.is_empty() {
-        let why = format!("addon {add_on} {what} desired spec hash is empty");
-        return Err(NoAgent::Wrong(why));
+    let as_given = made == Made::AsGiven;
+    if as_given && wanted.desired.hash.is_empty() {
+        return Ok(Err(format!("addon {add_on} {what} desired spec hash is empty")));
     }
     let object = kinds.get(now, &wanted.desired.config)?;
     let Some(object) = object else {
-        return Err(NoAgent::Wrong(format!("{resource}.{ADD_ON_GROUP} {name:?} not found")));
+        return Ok(Err(format!("{resource}.{ADD_ON_GROUP} {name:?} not found")));
     };
-    if object.hash == wanted.desired.hash { Ok(object) } else { Err(NoAgent::Later) }
+    if as_given && object.hash != wanted.desired.hash {
+        Err(NoAgent::Later)
+    } else {
+        Ok(Ok(object))
+    }
 }

@@ -2,9 +2,11 @@
 //! waits until they are through.
 //!
 //! Guarantees:
-//! - an add-on goes after its hooks are done (`an_add_on_goes_after_its_hooks`);
-//! - one whose cluster goes, or of whose template nothing is left, waits for nobody
-//!   (`an_add_on_of_a_cluster_that_goes_waits_for_nobody`).
+//! - an add-on goes after its hooks are done (`an_add_on_goes_after_its_hooks`), as its template has them then, whatever is
+//!   on its way (`an_add_on_goes_after_its_hooks_while_its_template_changes`);
+//! - hooks that cannot be made are told of and waited for (`hooks_that_cannot_be_made_are_told_of_and_waited_for`);
+//! - one whose cluster or template goes waits for nobody (`an_add_on_of_a_cluster_that_goes_waits_for_nobody`,
+//!   `an_add_on_without_its_template_waits_for_nobody`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +18,24 @@ use freewheel_hub_store::Stored;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
-use super::agent::Agent;
+use super::agent::{Agent, Made, NoAgent};
 use super::instances::AddOnInstances;
 use crate::engine::Error;
 use crate::engine::client::key as key_of;
 use crate::engine::clock::rfc3339;
 
 const FINALIZER: &str = "addon.open-cluster-management.io/addon-pre-delete";
+
+/// Between two looks at what hooks are made of: nobody tells of that when it changes.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What is to be done before an add-on goes.
+enum Hook {
+    Work(Arc<Stored>),
+    Nothing,
+    /// There may be something, and it cannot be made.
+    Wrong(String),
+}
 
 pub(super) fn is_held(instance: &Stored) -> bool {
     instance.object.header.finalizers.iter().any(|it| it == FINALIZER)
@@ -63,28 +76,66 @@ impl AddOnInstances {
     pub(super) async fn end(
         &self,
         stored: &Arc<Stored>,
-        agent: Option<&Agent>,
+        of: (&Value, &Value),
     ) -> Result<Option<Duration>, Error> {
         if !is_held(stored) {
             return Ok(None);
         }
         let key = self.hook_key(stored);
-        let mut work = self.client.snapshot().get(&key);
-        if work.is_none() {
-            let Some(spec) = agent.and_then(|agent| hooks(&agent.manifests)) else {
-                return self.put_finalizer(stored, false).await.map(|()| None);
-            };
-            work = Some(self.apply(stored, &key, spec, None).await?);
-        }
-        let Some(work) = work else { return Ok(None) };
+        let work = match self.hook_work(stored, &key, of).await? {
+            Hook::Work(work) => work,
+            Hook::Nothing => return self.put_finalizer(stored, false).await.map(|()| None),
+            Hook::Wrong(why) => {
+                let text = format!("cannot make hook manifestWork {}: {why}", key.name);
+                self.tell_of_hooks(stored, false, text).await?;
+                return Ok(Some(LOOK_EVERY));
+            }
+        };
         let object = work.object.value().map_err(Error::api("read a ManifestWork"))?;
         let is_done = hooks_are_done(&object);
-        let (reason, verb) = if is_done {
-            ("HookManifestIsCompleted", "is completed")
-        } else {
-            ("HookManifestIsNotCompleted", "is not completed")
-        };
+        let verb = if is_done { "is completed" } else { "is not completed" };
         let text = format!("hook manifestWork {} {verb}.", key.name);
+        self.tell_of_hooks(stored, is_done, text).await?;
+        if is_done {
+            self.put_finalizer(stored, false).await?;
+        }
+        // The work tells when it is done.
+        Ok(None)
+    }
+
+    /// The work that is there, or that is made of the template as it is now: a rollout does not go on to who goes.
+    async fn hook_work(
+        &self,
+        stored: &Arc<Stored>,
+        key: &Key,
+        of: (&Value, &Value),
+    ) -> Result<Hook, Error> {
+        let now = self.client.snapshot();
+        if let Some(work) = now.get(key) {
+            return Ok(Hook::Work(work));
+        }
+        let agent = match Agent::of(of, Made::AsItIs, (&self.configs, &*now)) {
+            Ok(agent) => agent,
+            Err(NoAgent::NoTemplate(_)) => return Ok(Hook::Nothing),
+            Err(wrong) => return Ok(Hook::Wrong(wrong.to_string())),
+        };
+        let Some(spec) = hooks(&agent.manifests) else { return Ok(Hook::Nothing) };
+        match self.apply(stored, key, spec, None).await {
+            Ok(work) => Ok(Hook::Work(work)),
+            Err(Error::Api { source, .. }) if [403, 422].contains(&source.code) => {
+                Ok(Hook::Wrong(source.message))
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    async fn tell_of_hooks(
+        &self,
+        stored: &Arc<Stored>,
+        is_done: bool,
+        text: String,
+    ) -> Result<(), Error> {
+        let reason = if is_done { "HookManifestIsCompleted" } else { "HookManifestIsNotCompleted" };
         let condition = Condition::new(&ADD_ON_HOOKS_COMPLETED, is_done, reason, text);
         let now = rfc3339(self.client.clock.now());
         let change = |mut value: Value| {
@@ -92,12 +143,7 @@ impl AddOnInstances {
             Ok(value)
         };
         let said = self.client.modify_this(&self.instances, stored, Some("status"), change).await;
-        said.map_err(Error::api("tell of the hooks of an add-on"))?;
-        if is_done {
-            self.put_finalizer(stored, false).await?;
-        }
-        // The work tells when it is done.
-        Ok(None)
+        said.map(drop).map_err(Error::api("tell of the hooks of an add-on"))
     }
 
     fn hook_key(&self, instance: &Stored) -> Key {

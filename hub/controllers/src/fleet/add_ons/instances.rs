@@ -28,7 +28,7 @@ use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
 use super::super::api_group::{ADD_ON_GROUP, CLUSTER_GROUP, WORK_GROUP};
-use super::agent::{Agent, NoAgent, is_by_template};
+use super::agent::{Agent, Made, NoAgent, is_by_template};
 use super::asked::is_managed;
 use super::config_object::{ConfigKinds, DEPLOYMENT_CONFIGS, TEMPLATES};
 use super::health::{namespace, of_lease, of_silent};
@@ -47,7 +47,7 @@ pub struct AddOnInstances {
     clusters: Arc<Kind>,
     pub(super) works: Arc<Kind>,
     leases: Arc<Kind>,
-    configs: ConfigKinds,
+    pub(super) configs: ConfigKinds,
 }
 
 /// What is to be said of an instance.
@@ -124,11 +124,12 @@ impl AddOnInstances {
             .map(|it| json!({"group": ADD_ON_GROUP, "resource": it}));
         said.fields.push(("supportedConfigs", json!(kinds)));
         said.fields.push(("healthCheck", json!({"mode": "Customized"})));
-        let agent = match Agent::of((object, cluster), &self.configs, &*self.client.snapshot()) {
+        let now = self.client.snapshot();
+        let agent = match Agent::of((object, cluster), Made::AsGiven, (&self.configs, &*now)) {
             Ok(agent) => agent,
             // Of what it was made of nothing changes until then.
             Err(NoAgent::Later) => return Ok(true),
-            Err(NoAgent::Wrong(why)) => {
+            Err(NoAgent::NoTemplate(why) | NoAgent::Wrong(why)) => {
                 if ADD_ON_CONFIGURED.holds(object) {
                     let text = format!("failed to get manifest from agent interface: {why}");
                     said.conditions.push(applied(false, "ManifestWorkApplyFailed", text));
@@ -252,10 +253,8 @@ impl Controller for AddOnInstances {
         let cluster = cluster.map_err(Error::api("read a ManagedCluster"))?;
         let cluster = cluster.filter(|it| it["metadata"]["deletionTimestamp"].is_null());
         if stored.object.header.deleting {
-            let agent = cluster.as_ref().map(|it| Agent::of((&object, it), &self.configs, &*now));
-            let agent = agent.and_then(Result::ok);
             return match cluster {
-                Some(_) => self.end(&stored, agent.as_ref()).await,
+                Some(cluster) => self.end(&stored, (&object, &cluster)).await,
                 None => self.let_go(&stored).await,
             };
         }

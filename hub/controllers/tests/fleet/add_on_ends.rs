@@ -1,0 +1,165 @@
+//! Add-ons that go, after what is to be done before.
+
+use std::time::Duration;
+
+use freewheel_hub_objects::Propagation;
+use freewheel_hub_store::Snapshot;
+use serde_json::{Value, json};
+
+use super::add_ons::{
+    GROUP, add_on, by_placements, by_template, hub, installed, message, on_cluster, template,
+};
+use super::hub::{condition, get, list, reason};
+
+fn with_hook() -> Value {
+    let mut with_hook = template("1");
+    let hook = json!({"apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": "tidy", "namespace": "default", "annotations": {format!("{GROUP}/addon-pre-delete"): ""}},
+        "spec": {"template": {"metadata": {"annotations": {super::hub::EXITS: "0"}},
+            "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "a:1"}]}}}});
+    if let Some(all) = with_hook["spec"]["agentSpec"]["workload"]["manifests"].as_array_mut() {
+        all.push(hook);
+    }
+    with_hook
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_on_goes_after_its_hooks() {
+    let hub = hub(&["pi-1"]).await;
+    hub.create("root", "addontemplates", "", with_hook()).await;
+    hub.create(
+        "root",
+        "clustermanagementaddons",
+        "",
+        add_on(&json!({"type": "Manual"}), &by_template()),
+    )
+    .await;
+    hub.create(
+        "root",
+        "managedclusteraddons",
+        "pi-1",
+        json!({"metadata": {"name": "web"}, "spec": {}}),
+    )
+    .await;
+    hub.eventually("it is on the cluster, without its hook", |s| {
+        installed(s, "pi-1").is_some_and(|it| {
+            it["metadata"]["finalizers"][0] == format!("{GROUP}/addon-pre-delete")
+        }) && on_cluster(s, "pi-1", "value").is_some()
+            && list(s, "pi-1", "jobs", "default").is_empty()
+    })
+    .await;
+    hub.delete("managedclusteraddons", "pi-1", "web", Propagation::Background).await;
+    hub.eventually("the hook runs while the add-on is there", |s| {
+        get(s, "pi-1", "jobs", "default", "tidy").is_some()
+            && reason(&installed(s, "pi-1").unwrap(), "HookManifestCompleted")
+                == "HookManifestIsNotCompleted"
+            && on_cluster(s, "pi-1", "value").is_some()
+    })
+    .await;
+    hub.eventually("it goes after that", |s| {
+        installed(s, "pi-1").is_none() && on_cluster(s, "pi-1", "value").is_none()
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_on_of_a_cluster_that_goes_waits_for_nobody() {
+    let hub = hub(&["pi-1"]).await;
+    hub.create("root", "addontemplates", "", with_hook()).await;
+    hub.create(
+        "root",
+        "clustermanagementaddons",
+        "",
+        add_on(&by_placements(Value::Null), &by_template()),
+    )
+    .await;
+    hub.eventually("it is held", |s| {
+        installed(s, "pi-1").is_some_and(|it| it["metadata"]["finalizers"].is_array())
+    })
+    .await;
+    hub.delete("managedclusters", "", "pi-1", Propagation::Background).await;
+    hub.eventually("both are gone", |s| {
+        installed(s, "pi-1").is_none() && get(s, "root", "managedclusters", "", "pi-1").is_none()
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_on_goes_after_its_hooks_while_its_template_changes() {
+    let hub = hub(&["pi-1", "pi-2"]).await;
+    let one = json!({"type": "Progressive", "progressive": {"maxConcurrency": 1, "minSuccessTime": "600s"}});
+    hub.create("root", "addontemplates", "", with_hook()).await;
+    hub.create("root", "clustermanagementaddons", "", add_on(&by_placements(one), &by_template()))
+        .await;
+    hub.eventually("both have it", |s| {
+        ["pi-1", "pi-2"].iter().all(|it| on_cluster(s, it, "value").as_deref() == Some("1"))
+    })
+    .await;
+    hub.change("root", "addontemplates", "", "web", |it| {
+        it["spec"]["agentSpec"]["workload"]["manifests"][0]["data"]["value"] = json!("2");
+    })
+    .await;
+    hub.eventually("the first has the new one", |s| {
+        on_cluster(s, "pi-1", "value").as_deref() == Some("2")
+    })
+    .await;
+    assert_eq!(on_cluster(&*hub.snapshot(), "pi-2", "value").as_deref(), Some("1"));
+    hub.delete("managedclusteraddons", "pi-2", "web", Propagation::Background).await;
+    hub.eventually("the hook of the other runs", |s| {
+        get(s, "pi-2", "jobs", "default", "tidy").is_some()
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_that_cannot_be_made_are_told_of_and_waited_for() {
+    let hub = hub(&["pi-1"]).await;
+    let config = json!({"metadata": {"name": "own"}, "spec": {"agentInstallNamespace": ""}});
+    hub.create("root", "addontemplates", "", with_hook()).await;
+    hub.create("root", "addondeploymentconfigs", "default", config.clone()).await;
+    let manual = add_on(&json!({"type": "Manual"}), &by_template());
+    hub.create("root", "clustermanagementaddons", "", manual).await;
+    let configs = json!([{"group": GROUP, "resource": "addondeploymentconfigs",
+        "namespace": "default", "name": "own"}]);
+    let instance = json!({"metadata": {"name": "web"}, "spec": {"configs": configs}});
+    hub.create("root", "managedclusteraddons", "pi-1", instance).await;
+    hub.eventually("it is held", |s| {
+        installed(s, "pi-1").is_some_and(|it| it["metadata"]["finalizers"].is_array())
+    })
+    .await;
+    hub.delete("addondeploymentconfigs", "default", "own", Propagation::Background).await;
+    hub.delete("managedclusteraddons", "pi-1", "web", Propagation::Background).await;
+    hub.eventually("that it cannot be made is told", |s| {
+        let instance = installed(s, "pi-1").unwrap();
+        condition(&instance, "HookManifestCompleted") == "False"
+            && message(&instance, "HookManifestCompleted").contains("\"own\" not found")
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(installed(&*hub.snapshot(), "pi-1").is_some(), "it waits");
+    hub.create("root", "addondeploymentconfigs", "default", config).await;
+    hub.eventually("the hook runs", |s| get(s, "pi-1", "jobs", "default", "tidy").is_some()).await;
+    hub.eventually("and then it goes", |s| installed(s, "pi-1").is_none()).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_on_without_its_template_waits_for_nobody() {
+    let hub = hub(&["pi-1"]).await;
+    hub.create("root", "addontemplates", "", with_hook()).await;
+    let manual = add_on(&json!({"type": "Manual"}), &by_template());
+    hub.create("root", "clustermanagementaddons", "", manual).await;
+    let instance = json!({"metadata": {"name": "web"}, "spec": {}});
+    hub.create("root", "managedclusteraddons", "pi-1", instance).await;
+    hub.eventually("it is held", |s| {
+        installed(s, "pi-1").is_some_and(|it| it["metadata"]["finalizers"].is_array())
+    })
+    .await;
+    hub.delete("addontemplates", "", "web", Propagation::Background).await;
+    hub.delete("managedclusteraddons", "pi-1", "web", Propagation::Background).await;
+    hub.eventually("it goes", |s| installed(s, "pi-1").is_none()).await;
+    hub.stop().await;
+}
