@@ -7,7 +7,7 @@ use freewheel_hub_store::Snapshot;
 use serde_json::{Value, json};
 
 use super::add_ons::{
-    GROUP, add_on, by_placements, by_template, hub, installed, message, on_cluster, template,
+    GROUP, add_on, by_placements, by_template, hub, installed, message, on_cluster, renew, template,
 };
 use super::hub::{condition, get, list, reason};
 
@@ -161,5 +161,52 @@ async fn an_add_on_without_its_template_waits_for_nobody() {
     hub.delete("addontemplates", "", "web", Propagation::Background).await;
     hub.delete("managedclusteraddons", "pi-1", "web", Propagation::Background).await;
     hub.eventually("it goes", |s| installed(s, "pi-1").is_none()).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_makes_no_label_stands_in_nobodys_way() {
+    let hub = hub(&["pi-1"]).await;
+    let instance =
+        |name: &str| json!({"metadata": {"name": name}, "spec": {"installNamespace": "default"}});
+    let long = "a".repeat(60);
+    hub.create("root", "managedclusteraddons", "pi-1", instance(&long)).await;
+    hub.create("root", "managedclusteraddons", "pi-1", instance("web")).await;
+    renew(&hub, "pi-1", true).await;
+    let label = |s: &dyn Snapshot, name: &str| {
+        let cluster = get(s, "root", "managedclusters", "", "pi-1").unwrap();
+        let label = format!("feature.open-cluster-management.io/addon-{name}");
+        cluster["metadata"]["labels"][label].clone()
+    };
+    hub.eventually("the other one is labelled", |s| label(s, "web") == "available").await;
+    assert!(label(&*hub.snapshot(), &long).is_null());
+    hub.eventually("and that this one is not is told", |s| {
+        list(s, "root", "events", "default").iter().any(|it| {
+            it["reason"] == "AddOnNotLabelled" && it["message"].as_str().unwrap().contains(&long)
+        })
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_on_whose_name_is_too_long_for_its_work_says_so_and_can_go() {
+    let hub = hub(&["pi-1"]).await;
+    let long = "a".repeat(64);
+    hub.create("root", "addontemplates", "", with_hook()).await;
+    let mut manual = add_on(&json!({"type": "Manual"}), &by_template());
+    manual["metadata"]["name"] = json!(long);
+    hub.create("root", "clustermanagementaddons", "", manual).await;
+    let instance = json!({"metadata": {"name": long}, "spec": {}});
+    hub.create("root", "managedclusteraddons", "pi-1", instance).await;
+    let of = |s: &dyn Snapshot| get(s, "root", "managedclusteraddons", "pi-1", &long);
+    hub.eventually("it says why not", |s| {
+        let instance = of(s).unwrap();
+        reason(&instance, "ManifestApplied") == "ManifestWorkApplyFailed"
+            && message(&instance, "ManifestApplied").contains("63")
+    })
+    .await;
+    hub.delete("managedclusteraddons", "pi-1", &long, Propagation::Background).await;
+    hub.eventually("it goes", |s| of(s).is_none()).await;
     hub.stop().await;
 }

@@ -1,4 +1,8 @@
 //! Labels of clusters that say which add-ons they have, and how those are: Placements choose by them.
+//!
+//! Guarantees:
+//! - an add-on whose name makes no label has none, is told of, and keeps no other from its own
+//!   (`a_name_that_makes_no_label_stands_in_nobodys_way`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,44 +11,57 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freewheel_hub_api::conditions::{ADD_ON_AVAILABLE, CLUSTER_AVAILABLE};
 use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::name::LABEL_MAX;
 use freewheel_hub_schema::object::Key;
-use freewheel_hub_store::{Event, Scope, Snapshot};
+use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
 use super::super::api_group::{ADD_ON_GROUP, CLUSTER_GROUP};
+use super::super::told_once::ToldOnce;
 use crate::engine::client::{everywhere, in_namespace, key as key_of, kind};
 use crate::engine::{Client, Controller, Error};
 
 const PREFIX: &str = "feature.open-cluster-management.io/addon-";
+/// Longest name of an add-on that makes a label.
+const NAME_BYTES_MAX: usize = LABEL_MAX - "addon-".len();
 
 /// The controller.
 pub struct AddOnFeatures {
     client: Client,
     clusters: Arc<Kind>,
     instances: Arc<Kind>,
+    not_labelled: ToldOnce,
 }
+
+/// The labels of a cluster, by name.
+type Labels = BTreeMap<String, &'static str>;
 
 impl AddOnFeatures {
     /// Writes through this client.
     pub fn new(client: Client) -> Result<Self, Error> {
         let clusters = kind(CLUSTER_GROUP, "v1", "managedclusters")?;
         let instances = kind(ADD_ON_GROUP, "v1alpha1", "managedclusteraddons")?;
-        Ok(Self { client, clusters, instances })
+        Ok(Self { client, clusters, instances, not_labelled: ToldOnce::default() })
     }
 
-    fn wanted(
-        &self,
-        cluster: &str,
-        now: &dyn Snapshot,
-    ) -> Result<BTreeMap<String, &'static str>, Error> {
+    /// Labels of a cluster's add-ons, and why there are none of some.
+    fn wanted(&self, cluster: &str, now: &dyn Snapshot) -> Result<(Labels, Option<String>), Error> {
         let scope = in_namespace(&self.instances, &ClusterName::root(), cluster);
         let all = now.range(&scope, None).filter(|it| !it.object.header.deleting);
-        let label = |stored: Arc<freewheel_hub_store::Stored>| {
+        let (fit, long): (Vec<_>, Vec<_>) = all.partition(|it| it.key.name.len() <= NAME_BYTES_MAX);
+        let why = long.first().map(|it| {
+            let (count, name) = (long.len(), &it.key.name);
+            format!(
+                "{count} add-ons have no label, {name} first: its name has more than {NAME_BYTES_MAX} letters."
+            )
+        });
+        let label = |stored: Arc<Stored>| {
             let object = stored.object.value()?;
             Ok((format!("{PREFIX}{}", stored.key.name), value(&object)))
         };
-        all.map(label).collect::<Result<_, _>>().map_err(Error::api("read a ManagedClusterAddOn"))
+        let labels = fit.into_iter().map(label).collect::<Result<_, _>>();
+        Ok((labels.map_err(Error::api("read a ManagedClusterAddOn"))?, why))
     }
 }
 
@@ -58,7 +75,7 @@ fn value(instance: &Value) -> &'static str {
 }
 
 /// Puts labels of add-ons on a cluster, and no others; whether that changes anything.
-fn put(cluster: &mut Value, wanted: &BTreeMap<String, &'static str>) -> bool {
+fn put(cluster: &mut Value, wanted: &Labels) -> bool {
     let labels = cluster["metadata"]["labels"].as_object().cloned().unwrap_or_default();
     let mut new = labels.clone();
     new.retain(|name, _| !name.starts_with(PREFIX) || wanted.contains_key(name));
@@ -91,9 +108,17 @@ impl Controller for AddOnFeatures {
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
         let now = self.client.snapshot();
         let cluster = now.get(key).filter(|it| !it.object.header.deleting);
-        let Some(cluster) = cluster else { return Ok(None) };
+        let Some(cluster) = cluster else {
+            self.not_labelled.is_news(key, None);
+            return Ok(None);
+        };
         let mut object = cluster.object.value().map_err(Error::api("read a ManagedCluster"))?;
-        let wanted = self.wanted(&key.name, &*now)?;
+        let (wanted, why_not) = self.wanted(&key.name, &*now)?;
+        if self.not_labelled.is_news(key, why_not.as_deref()) {
+            let (recorder, own) = (&self.client.recorder, self.client.name());
+            let text = why_not.unwrap_or_default();
+            recorder.warning(&self.clusters, &cluster, own, "AddOnNotLabelled", text);
+        }
         if CLUSTER_AVAILABLE.find(&object).is_none() || !put(&mut object, &wanted) {
             return Ok(None);
         }

@@ -10,7 +10,8 @@
 //! - what a template comes to is on the cluster, and follows what it is set up by
 //!   (`a_template_is_applied_as_it_is_set_up`, `an_instance_is_set_up_by_what_it_names_itself`);
 //! - a template that changes goes on only as its rollout says (`a_configuration_goes_on_as_far_as_those_that_have_it`);
-//! - what cannot be made is told (`a_template_that_comes_to_nothing_is_told_of`).
+//! - what cannot be made is told (`a_template_that_comes_to_nothing_is_told_of`,
+//!   `an_add_on_whose_name_is_too_long_for_its_work_says_so_and_can_go`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use freewheel_hub_api::conditions::{
 };
 use freewheel_hub_fleet::add_on::health::of_work;
 use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::name::LABEL_MAX;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
@@ -124,6 +126,14 @@ impl AddOnInstances {
             .map(|it| json!({"group": ADD_ON_GROUP, "resource": it}));
         said.fields.push(("supportedConfigs", json!(kinds)));
         said.fields.push(("healthCheck", json!({"mode": "Customized"})));
+        // Nothing could ever be made for it, hooks included: it is not held, so that it can go.
+        if LABEL_MAX < stored.key.name.len() {
+            let text = format!(
+                "failed to apply manifestWork: the name of the add-on is a label of its work, of {LABEL_MAX} bytes at most"
+            );
+            said.conditions.push(applied(false, "ManifestWorkApplyFailed", text));
+            return Ok(true);
+        }
         let now = self.client.snapshot();
         let agent = match Agent::of((object, cluster), Made::AsGiven, (&self.configs, &*now)) {
             Ok(agent) => agent,
