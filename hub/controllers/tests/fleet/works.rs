@@ -599,6 +599,9 @@ async fn fields_that_are_left_to_others_stay() {
     .await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(theirs(&*hub.snapshot()), "second", "it is theirs");
+    hub.change("pi-1", "configmaps", "default", "a", |it| it["data"]["key"] = json!("0")).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(value(&*hub.snapshot(), "a"), "0", "it is set right when the manifest changes");
     hub.change("root", "manifestworks", "pi-1", "left", |it| {
         it["spec"]["workload"]["manifests"][0]["data"]["key"] = json!("2");
     })

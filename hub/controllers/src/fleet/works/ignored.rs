@@ -1,5 +1,8 @@
 //! Server-side apply that leaves fields to others: what is applied is known by its digest, which the object keeps.
 //!
+//! As upstream a manifest with `ignoreFields` is applied when it changes, or its digest is gone, and only then: what others
+//! change meanwhile stays until then, also in fields that are not left to them. Only owners are put at once.
+//!
 //! Guarantees:
 //! - a manifest of a wrong form stays one, and is told of (`a_digest_is_put_where_there_is_a_place_for_it`,
 //!   `a_manifest_of_a_wrong_form_is_told_of`).

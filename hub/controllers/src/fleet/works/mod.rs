@@ -10,7 +10,8 @@
 //!
 //! Guarantees:
 //! - what others change of an owned object is set right at once, and after that once in ten seconds, so that two who
-//!   disagree do not fight (`what_others_change_is_set_right`);
+//!   disagree do not fight (`what_others_change_is_set_right`); of one with `ignoreFields` only when its manifest changes,
+//!   as upstream (`fields_that_are_left_to_others_stay`);
 //! - what could not be applied is tried again, without an end (`what_could_not_be_applied_is_tried_again`);
 //! - it is applied as soon as the kind that it waits for is there
 //!   (`a_work_that_waits_for_a_kind_is_applied_as_soon_as_it_is_there`), and another of its name begins anew
