@@ -4,10 +4,13 @@
 //! Guarantees:
 //! - so many questions are asked at a time and no more, and none is waited for longer than it may take
 //!   (`who_does_not_answer_is_given_up_in_time`);
-//! - who keeps somebody waiting in vain is left alone for a while, and then asked by one
-//!   (`who_hangs_is_left_alone_and_asked_again_by_one`).
+//! - who keeps somebody waiting in vain is left alone for a while by those of the same line, and then asked by one
+//!   (`who_hangs_is_left_alone_and_asked_again_by_one`,
+//!   `what_one_line_waited_for_in_vain_another_asks_and_an_answer_is_for_both`); who goes away without an answer was not
+//!   that one (`who_goes_away_leaves_the_one_try_to_the_next`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -53,6 +56,8 @@ pub(crate) enum NoAnswer {
 /// Somebody who is asked so many questions at a time, and no more.
 pub(crate) struct InTurn {
     turns: Semaphore,
+    /// Of this line alone: what strangers wait for in vain keeps nobody else from asking.
+    pause: Mutex<Option<Pause>>,
     one: Arc<One>,
 }
 
@@ -60,22 +65,46 @@ pub(crate) struct InTurn {
 struct One {
     remote: Arc<dyn Remote>,
     limit: Duration,
-    /// When it was last found to hang, or asked whether it does yet.
-    hangs_since: Mutex<Option<Instant>>,
+    /// How often it has answered, whichever line.
+    answers: AtomicU64,
     figures: Arc<QuestionFigures>,
+}
+
+/// It was found to hang, or is asked whether it does yet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Pause {
+    since: Instant,
+    /// How many answers there were by then: one more ends it.
+    answers: u64,
+}
+
+/// The one who finds out whether it hangs yet. Who goes away before they know leaves that to the next.
+struct Trial<'a> {
+    line: &'a InTurn,
+    before: Pause,
+    own: Pause,
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        let mut pause = self.line.pause.lock();
+        if *pause == Some(self.own) {
+            *pause = Some(self.before);
+        }
+    }
 }
 
 impl InTurn {
     /// So many questions at a time, each of which is waited for so long.
     pub(crate) fn new(remote: Arc<dyn Remote>, most: usize, limit: Duration) -> Self {
-        let (hangs_since, figures) = (Mutex::default(), Arc::default());
-        let one = Arc::new(One { remote, limit, hangs_since, figures });
-        Self { turns: Semaphore::new(most), one }
+        let (answers, figures) = (AtomicU64::default(), Arc::default());
+        let one = Arc::new(One { remote, limit, answers, figures });
+        Self { turns: Semaphore::new(most), pause: Mutex::default(), one }
     }
 
     /// Another line to the same one, with turns of its own.
     pub(crate) fn beside(&self, most: usize) -> Self {
-        Self { turns: Semaphore::new(most), one: self.one.clone() }
+        Self { turns: Semaphore::new(most), pause: Mutex::default(), one: self.one.clone() }
     }
 
     /// What has become of the questions.
@@ -88,15 +117,18 @@ impl InTurn {
     /// # Errors
     /// When there is no answer, or too much is asked.
     pub(crate) async fn ask(&self, review: &Value) -> Result<Value, NoAnswer> {
-        self.one.check()?;
+        let _trial = self.check()?;
         let turn = timeout(TURN_TIMEOUT, self.turns.acquire()).await;
         let _turn = turn.map_err(|_| NoAnswer::Crowded)?;
-        let One { remote, limit, hangs_since, figures } = &*self.one;
+        let One { remote, limit, answers, figures } = &*self.one;
         let began = Instant::now();
         let answer = timeout(*limit, remote.ask(review)).await;
         let took = began.elapsed();
         let (outcome, answer) = match answer {
-            Ok(Ok(answer)) => (Outcome::Success, Ok(answer)),
+            Ok(Ok(answer)) => {
+                answers.fetch_add(1, Ordering::Relaxed);
+                (Outcome::Success, Ok(answer))
+            }
             Ok(Err(why)) => (Outcome::Error, Err(why)),
             Err(_) => {
                 let why = format!("no answer within {} s", limit.as_secs_f64());
@@ -104,26 +136,29 @@ impl InTurn {
             }
         };
         figures.count(outcome, took);
-        *hangs_since.lock() = (answer.is_err() && SLOW.min(*limit) <= took).then(Instant::now);
+        let hangs = answer.is_err() && SLOW.min(*limit) <= took;
+        *self.pause.lock() = hangs.then(|| self.pause_from_now());
         answer.map_err(NoAnswer::Failed)
     }
-}
 
-impl One {
+    fn pause_from_now(&self) -> Pause {
+        Pause { since: Instant::now(), answers: self.one.answers.load(Ordering::Relaxed) }
+    }
+
     /// Lets through who finds nothing wrong, and after a while one who finds out.
-    fn check(&self) -> Result<(), NoAnswer> {
-        let mut since = self.hangs_since.lock();
-        match *since {
-            Some(at) if at.elapsed() < PAUSE => {
-                let why = "it has just not answered; it is asked again in some seconds";
-                Err(NoAnswer::Failed(why.to_owned()))
-            }
-            Some(_) => {
-                *since = Some(Instant::now());
-                Ok(())
-            }
-            None => Ok(()),
+    fn check(&self) -> Result<Option<Trial<'_>>, NoAnswer> {
+        let mut pause = self.pause.lock();
+        let own = self.pause_from_now();
+        let Some(before) = pause.filter(|pause| pause.answers == own.answers) else {
+            *pause = None;
+            return Ok(None);
+        };
+        if before.since.elapsed() < PAUSE {
+            let why = "it has just not answered; it is asked again in some seconds";
+            return Err(NoAnswer::Failed(why.to_owned()));
         }
+        *pause = Some(own);
+        Ok(Some(Trial { line: self, before, own }))
     }
 }
 
@@ -139,8 +174,9 @@ pub trait Fetch: Send + Sync {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
 
+    use futures::FutureExt as _;
     use serde_json::json;
 
     use super::*;
@@ -181,12 +217,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_hangs_is_left_alone_and_asked_again_by_one() {
         let (remote, line) = hanging();
-        let other = line.beside(1);
         assert!(line.ask(&json!({})).await.is_err());
         let began = Instant::now();
         for _ in 0..100 {
             assert!(line.ask(&json!({})).await.is_err());
-            assert!(other.ask(&json!({})).await.is_err());
         }
         assert!(began.elapsed().is_zero(), "nobody waits for it");
         assert_eq!(remote.asked.load(Ordering::SeqCst), 1);
@@ -201,5 +235,26 @@ mod tests {
         for _ in 0..3 {
             assert!(line.ask(&json!({})).await.is_ok());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_away_leaves_the_one_try_to_the_next() {
+        let (remote, line) = hanging();
+        assert!(line.ask(&json!({})).await.is_err());
+        tokio::time::sleep(PAUSE).await;
+        assert!(line.ask(&json!({})).now_or_never().is_none(), "it is asked, and left");
+        remote.hangs.store(false, Ordering::SeqCst);
+        assert!(line.ask(&json!({})).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_one_line_waited_for_in_vain_another_asks_and_an_answer_is_for_both() {
+        let (remote, line) = hanging();
+        let other = line.beside(1);
+        assert!(line.ask(&json!({})).await.is_err());
+        remote.hangs.store(false, Ordering::SeqCst);
+        assert!(line.ask(&json!({})).await.is_err(), "it pauses");
+        assert!(other.ask(&json!({})).await.is_ok());
+        assert!(line.ask(&json!({})).await.is_ok());
     }
 }

@@ -7,8 +7,8 @@
 //!   same token at the same time wait for one answer (`those_who_ask_the_same_wait_for_one_answer`);
 //! - of a question nothing is kept that grows with it (`what_is_remembered_holds_nothing_of_the_question`);
 //! - few questions are asked at a time, and who finds no turn is told to ask again (`few_questions_are_asked_at_a_time`);
-//!   strangers' tokens keep nobody waiting whose token was good before
-//!   (`tokens_that_were_good_wait_for_no_stranger_s`);
+//!   strangers' tokens keep nobody waiting whose token was good before, nor from asking
+//!   (`tokens_that_were_good_wait_for_no_stranger_s`, `tokens_that_were_good_do_not_pause_where_stranger_s_hang`);
 //! - that nobody answers is in the log, once (`few_questions_are_asked_at_a_time`).
 
 use std::collections::HashMap;
@@ -390,6 +390,19 @@ mod tests {
         assert!(ask(&webhook, "good").await.unwrap().is_some());
         assert!(start.elapsed().is_zero());
         waiting.shutdown().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_that_were_good_do_not_pause_where_stranger_s_hang() {
+        let (remote, clock) = (Arc::new(Elsewhere::default()), Arc::new(Hands::default()));
+        let issuer = Issuer::new(Arc::new(MemoryStore::new()), clock.clone(), "https://hub");
+        let webhook = TokenWebhook::new(options(&remote), issuer);
+        assert!(ask(&webhook, "good").await.unwrap().is_some());
+        clock.0.store(ANSWER_SECONDS + 1, Ordering::SeqCst);
+        assert!(ask(&webhook, "slow").await.is_err());
+        assert!(ask(&webhook, "unknown").await.is_err(), "strangers' pause");
+        assert!(ask(&webhook, "good").await.unwrap().is_some());
+        assert!(ask(&webhook, "unknown").await.unwrap().is_none(), "it answers again");
     }
 
     #[tokio::test(start_paused = true)]
