@@ -261,7 +261,9 @@ impl Recording {
             Decision::Allow(reason) => ("allow", reason),
             Decision::Deny(reason) | Decision::NoOpinion(reason) => ("forbid", reason),
             // As kube-apiserver says it of what it cannot find out.
-            Decision::Unanswered(_) => ("forbid", &Reason::Borrowed("internal error")),
+            Decision::Unanswered(_) | Decision::Failed(_) => {
+                ("forbid", &Reason::Borrowed("internal error"))
+            }
         };
         let annotations = &mut self.event.annotations;
         annotations.insert(DECISION.to_owned(), decided.to_owned());

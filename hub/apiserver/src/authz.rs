@@ -77,7 +77,7 @@ pub(crate) fn answer(asked: &Attributes<'_>, decision: Decision) -> Result<(), A
         }
         Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(asked, &reason)),
         // Not a no: a client that reads one gives up.
-        Decision::Unanswered(why) => Err(ApiError::internal(why)),
+        Decision::Unanswered(why) | Decision::Failed(why) => Err(ApiError::internal(why)),
     }
 }
 
@@ -305,6 +305,7 @@ mod tests {
         let deny = || Decision::Deny("no".into());
         let none = |why: &'static str| Decision::NoOpinion(why.into());
         let lost = |why: &'static str| Decision::Unanswered(why.into());
+        let failed = || Decision::Failed("z".into());
         let user = user("people");
         for (members, decided) in [
             (vec![none("a"), allow(), deny()], allow()),
@@ -313,6 +314,7 @@ mod tests {
             (vec![], Decision::none()),
             (vec![lost("x"), allow()], allow()),
             (vec![lost("x"), deny()], deny()),
+            (vec![lost("x"), failed(), allow()], failed()),
             (vec![none("a"), lost("x"), none("b"), lost("y")], lost("x\ny")),
         ] {
             let members = members.into_iter().map(|one| Box::new(Condition(one)) as Box<_>);

@@ -3,7 +3,8 @@
 //! Guarantees:
 //! - what a review says is what a request is answered (`a_review_says_what_a_request_is_answered`), for others as well
 //!   (`a_review_of_somebody_else_says_what_they_are_answered`), and for strangers
-//!   (`a_review_says_of_strangers_what_they_are_answered`);
+//!   (`a_review_says_of_strangers_what_they_are_answered`); what nobody knows is no reason but an error
+//!   (`what_nobody_knows_is_said_as_an_error`);
 //! - what has another shape is refused, and not taken for another question (`a_question_of_another_shape_is_no_question`),
 //!   and so is more than anybody is to be asked about (`a_review_of_a_token_names_so_many_audiences_at_most`).
 
@@ -278,21 +279,29 @@ async fn may(
         (text(spec, "/resourceAttributes/verb"), What::Resource(resource))
     };
     let asked = Attributes { user, verb, cluster, what };
-    let (mut status, key, why) = match authorizers.decide(&asked).await {
-        Decision::Allow(why) => (json!({"allowed": true}), "reason", why),
-        Decision::NoOpinion(why) => (json!({"allowed": false}), "reason", why),
-        Decision::Deny(why) => (json!({"allowed": false, "denied": true}), "reason", why),
-        Decision::Unanswered(why) => (json!({"allowed": false}), "evaluationError", why),
-    };
-    if !why.is_empty() {
-        status[key] = json!(why);
-    }
+    let status = decided(authorizers.decide(&asked).await);
     let namespace = text(review, "/metadata/namespace");
     let metadata = if namespace.is_empty() { json!({}) } else { json!({"namespace": namespace}) };
     json!({
         "kind": question.kind(), "apiVersion": "authorization.k8s.io/v1",
         "metadata": metadata, "spec": spec, "status": status,
     })
+}
+
+/// What was decided, as `status` of a review.
+fn decided(decision: Decision) -> Value {
+    let (none, denied) = (json!({"allowed": false}), json!({"allowed": false, "denied": true}));
+    let (mut status, key, why) = match decision {
+        Decision::Allow(why) => (json!({"allowed": true}), "reason", why),
+        Decision::NoOpinion(why) => (none, "reason", why),
+        Decision::Deny(why) => (denied, "reason", why),
+        Decision::Unanswered(why) => (none, "evaluationError", why),
+        Decision::Failed(why) => (denied, "evaluationError", why),
+    };
+    if !why.is_empty() {
+        status[key] = json!(why);
+    }
+    status
 }
 
 /// Whose token that is, for those who are named.
@@ -337,4 +346,29 @@ fn told(rules: &Rules) -> Value {
         "kind": "SelfSubjectRulesReview", "apiVersion": "authorization.k8s.io/v1",
         "metadata": {}, "spec": {}, "status": rules,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_knows_is_said_as_an_error() {
+        for (decision, status) in [
+            (
+                Decision::Deny("no".into()),
+                json!({"allowed": false, "denied": true, "reason": "no"}),
+            ),
+            (
+                Decision::Unanswered("away".into()),
+                json!({"allowed": false, "evaluationError": "away"}),
+            ),
+            (
+                Decision::Failed("away".into()),
+                json!({"allowed": false, "denied": true, "evaluationError": "away"}),
+            ),
+        ] {
+            assert_eq!(decided(decision), status);
+        }
+    }
 }

@@ -61,12 +61,13 @@ impl Plugin for Acceptance {
         };
         match self.authorizers.decide(&asked).await {
             Decision::Allow(_) => Ok(Claims::default()),
-            Decision::Deny(_) | Decision::NoOpinion(_) | Decision::Unanswered(_) => {
-                Err(Refusal::forbidden(format!(
-                    "user {:?} cannot update the HubAcceptsClient field",
-                    user.name
-                )))
-            }
+            Decision::Deny(_)
+            | Decision::NoOpinion(_)
+            | Decision::Unanswered(_)
+            | Decision::Failed(_) => Err(Refusal::forbidden(format!(
+                "user {:?} cannot update the HubAcceptsClient field",
+                user.name
+            ))),
         }
     }
 }

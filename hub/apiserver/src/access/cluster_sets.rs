@@ -36,9 +36,10 @@ impl ClusterSets {
         let asked = Attributes { user: &user, verb: "create", cluster, what };
         match self.authorizers.decide(&asked).await {
             Decision::Allow(_) => Ok(()),
-            Decision::Deny(_) | Decision::NoOpinion(_) | Decision::Unanswered(_) => {
-                Err(user.name.clone())
-            }
+            Decision::Deny(_)
+            | Decision::NoOpinion(_)
+            | Decision::Unanswered(_)
+            | Decision::Failed(_) => Err(user.name.clone()),
         }
     }
 }

@@ -61,12 +61,13 @@ impl Plugin for Executors {
         let asked = Attributes { user: &user, verb: "execute-as", cluster, what };
         match self.authorizers.decide(&asked).await {
             Decision::Allow(_) => Ok(Claims::default()),
-            Decision::Deny(_) | Decision::NoOpinion(_) | Decision::Unanswered(_) => {
-                Err(Refusal::forbidden(format!(
-                    "user {} cannot manipulate the Manifestwork with executor {namespace}/{name} in namespace {}",
-                    user.name, review.target.namespace
-                )))
-            }
+            Decision::Deny(_)
+            | Decision::NoOpinion(_)
+            | Decision::Unanswered(_)
+            | Decision::Failed(_) => Err(Refusal::forbidden(format!(
+                "user {} cannot manipulate the Manifestwork with executor {namespace}/{name} in namespace {}",
+                user.name, review.target.namespace
+            ))),
         }
     }
 }

@@ -46,7 +46,7 @@ impl Authorizer for Rights {
             Decision::Deny(reason) | Decision::NoOpinion(reason) => {
                 (false, reason.into_owned(), none())
             }
-            Decision::Unanswered(why) => (false, none(), why.into_owned()),
+            Decision::Unanswered(why) | Decision::Failed(why) => (false, none(), why.into_owned()),
         };
         Answer { allowed, reason, error }
     }

@@ -24,6 +24,8 @@ pub enum Decision {
     NoOpinion(Reason),
     /// Others decide; where none does, it is not known whether it may be done: to ask again may help.
     Unanswered(Reason),
+    /// Nobody else decides, and it is not known whether it may be done: to ask again may help.
+    Failed(Reason),
 }
 
 impl Decision {

@@ -5,6 +5,8 @@
 //! Guarantees:
 //! - it is asked in its turn, and of who does not answer it is not known whether they would have allowed it, or it is
 //!   denied (`who_decides_elsewhere_is_asked_once`, `who_cannot_be_asked_denies_where_that_was_said`);
+//! - who denies and allows at once has decided, and nobody after it is asked
+//!   (`who_denies_and_allows_at_once_ends_the_question`);
 //! - it is not asked about what its conditions leave out (`what_conditions_leave_out_is_not_asked`);
 //! - strangers neither flood it nor fill the memory with what it said
 //!   (`questions_at_a_time_are_bounded_and_most_are_for_those_who_are_known`, `long_questions_are_not_remembered`);
@@ -124,8 +126,9 @@ impl Inner {
             (false, true) => (Decision::Deny(why), *other_ttl),
             (false, false) => (Decision::NoOpinion(why), *other_ttl),
             (true, true) => {
+                // Whatever its policy is where it says nothing: nobody after it may allow what it denies.
                 let why = "webhook subject access review returned both allow and deny response";
-                (self.without_answer(why.to_owned()), None)
+                (Decision::Failed(why.into()), None)
             }
         }
     }
@@ -241,6 +244,8 @@ mod tests {
 
     use super::*;
     use crate::authn::AUTHENTICATED;
+    use crate::authz::always::Always;
+    use crate::authz::authorizers::Authorizers;
     use crate::authz::match_conditions::MatchConditions;
 
     #[derive(Default)]
@@ -293,7 +298,7 @@ mod tests {
         assert_eq!(count(), 3);
         assert_eq!(decide("pi-7", "jane", "pods").await, Decision::none(), "it counts in the root");
         let both = "webhook subject access review returned both allow and deny response";
-        assert_eq!(decide("root", "jane", "both").await, Decision::Unanswered(both.into()));
+        assert_eq!(decide("root", "jane", "both").await, Decision::Failed(both.into()));
         assert_eq!(decide("root", "jane", "nodes").await, Decision::Unanswered("away".into()));
         assert_eq!(decide("root", "jane", "odd").await, Decision::NoOpinion("".into()));
         assert_eq!(count(), 6);
@@ -301,6 +306,23 @@ mod tests {
         decide("root", "bob", "pods").await;
         decide("root", "jane", "pods").await;
         assert_eq!(count(), 7, "what is allowed counts for longer");
+    }
+
+    #[tokio::test]
+    async fn who_denies_and_allows_at_once_ends_the_question() {
+        for fails_closed in [false, true] {
+            let options = WebhookOptions { fails_closed, ..WebhookOptions::default() };
+            let hands = Arc::new(Hands::default());
+            let webhook = AccessWebhook::new(Arc::new(Elsewhere::default()), hands, options);
+            let all = Authorizers(vec![Box::new(webhook.clone()), Box::new(Always(true))]);
+            let what = What::Resource(Resource { plural: "both", ..Resource::default() });
+            let cluster = Cluster { name: &ClusterName::root(), uid: None };
+            let groups = vec![AUTHENTICATED.to_owned()];
+            let user = User { name: "jane".to_owned(), groups, ..User::default() };
+            let asked = Attributes { user: &user, verb: "get", cluster, what };
+            assert_eq!(all.check(&asked).await.map_err(|error| error.code), Err(500));
+            assert_eq!(webhook.0.went_on.get(), 0, "nobody went on");
+        }
     }
 
     /// Never has more than some questions at a time.
