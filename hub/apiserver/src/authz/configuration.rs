@@ -55,7 +55,7 @@ pub struct WebhookOptions {
     pub other_ttl: Option<Duration>,
     /// How long it is waited for.
     pub timeout: Duration,
-    /// Who cannot be asked denies.
+    /// Where they cannot be asked, nobody goes on.
     pub fails_closed: bool,
     /// Under which it is asked.
     pub(super) conditions: MatchConditions,

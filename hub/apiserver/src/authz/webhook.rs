@@ -3,8 +3,9 @@
 //! select. What is allowed counts for five minutes, what is not for half of one, where nobody says otherwise.
 //!
 //! Guarantees:
-//! - it is asked in its turn, and of who does not answer it is not known whether they would have allowed it, or it is
-//!   denied (`who_decides_elsewhere_is_asked_once`, `who_cannot_be_asked_denies_where_that_was_said`);
+//! - it is asked in its turn, and of who does not answer it is not known whether they would have allowed it: others are
+//!   asked (`who_decides_elsewhere_is_asked_once`), or nobody is
+//!   (`where_that_was_said_nobody_goes_on_without_an_answer`);
 //! - who denies and allows at once has decided, and nobody after it is asked
 //!   (`who_denies_and_allows_at_once_ends_the_question`);
 //! - it is not asked about what its conditions leave out (`what_conditions_leave_out_is_not_asked`);
@@ -83,13 +84,20 @@ impl Inner {
     }
 
     /// What comes of it where nobody has said anything.
-    fn without_answer(&self, why: String) -> Decision {
+    fn without_answer(&self, why: &NoAnswer) -> Decision {
         if self.options.fails_closed {
-            let name = &self.options.name;
-            return Decision::Deny(format!("webhook {name:?} does not answer").into());
+            return self.failed(&match why {
+                NoAnswer::Crowded => why.to_string(),
+                NoAnswer::Failed(why) => format!("it does not answer: {why}"),
+            });
         }
         self.went_on.inc();
-        Decision::Unanswered(why.into())
+        Decision::Unanswered(why.to_string().into())
+    }
+
+    /// Nobody goes on without it. It has not said no: a client that reads one gives up.
+    fn failed(&self, why: &str) -> Decision {
+        Decision::Failed(format!("webhook {:?}: {why}", self.options.name).into())
     }
 
     /// What is asked about, and for how long what is decided counts.
@@ -104,9 +112,8 @@ impl Inner {
             Matched::Unknown(why) => {
                 self.unknown.inc();
                 warn!(webhook = name, %why, "a condition of a webhook has no value");
-                let denied = Decision::Deny(format!("webhook {name:?} cannot be asked").into());
                 let decision = if self.options.fails_closed {
-                    denied
+                    self.failed(&format!("it cannot be asked: {why}"))
                 } else {
                     Decision::Unanswered(why.into())
                 };
@@ -117,7 +124,7 @@ impl Inner {
             Ok(answer) => answer.get("status").cloned().unwrap_or_default(),
             Err(error) => {
                 warn!(webhook = name, %error, "the webhook that decides on access does not answer");
-                return (self.without_answer(error.to_string()), None);
+                return (self.without_answer(&error), None);
             }
         };
         let why = status["reason"].as_str().unwrap_or_default().to_owned().into();
@@ -389,17 +396,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_cannot_be_asked_denies_where_that_was_said() {
-        let options = WebhookOptions { fails_closed: true, ..WebhookOptions::default() };
-        let webhook =
-            AccessWebhook::new(Arc::new(Elsewhere::default()), Arc::new(Hands::default()), options);
-        let name = ClusterName::root();
-        let user = User { name: "jane".to_owned(), ..User::default() };
-        let what = What::Resource(Resource { plural: "nodes", ..Resource::default() });
-        let cluster = Cluster { name: &name, uid: None };
-        let decision =
-            webhook.decide(&Attributes { user: &user, verb: "get", cluster, what }).await;
-        assert_eq!(decision, Decision::Deny("webhook \"default\" does not answer".into()));
+    async fn where_that_was_said_nobody_goes_on_without_an_answer() {
+        let conditions = MatchConditions::read(["request.user == request.none".to_owned()]);
+        for (conditions, why) in [
+            (MatchConditions::default(), "webhook \"default\": it does not answer: away"),
+            (conditions.unwrap(), "webhook \"default\": it cannot be asked: "),
+        ] {
+            let options =
+                WebhookOptions { fails_closed: true, conditions, ..WebhookOptions::default() };
+            let hands = Arc::new(Hands::default());
+            let webhook = AccessWebhook::new(Arc::new(Elsewhere::default()), hands, options);
+            let all = Authorizers(vec![Box::new(webhook.clone()), Box::new(Always(true))]);
+            let groups = vec![AUTHENTICATED.to_owned()];
+            let user = User { name: "jane".to_owned(), groups, ..User::default() };
+            let what = What::Resource(Resource { plural: "nodes", ..Resource::default() });
+            let cluster = Cluster { name: &ClusterName::root(), uid: None };
+            let asked = Attributes { user: &user, verb: "get", cluster, what };
+            let error = all.check(&asked).await.unwrap_err();
+            assert_eq!(error.code, 500, "no 403, after which clients give up");
+            assert!(error.message.contains(why), "{}", error.message);
+            assert_eq!(webhook.0.went_on.get(), 0, "nobody went on");
+        }
     }
 
     #[tokio::test]
