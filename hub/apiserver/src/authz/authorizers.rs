@@ -34,7 +34,7 @@ pub enum AuthorizerOptions {
     Rbac,
     /// By a file of policies.
     Abac(PolicyFile),
-    /// Allows everything, or denies it.
+    /// Allows everything to all who are known, or denies it.
     Always(bool),
     /// By asking somebody else.
     Webhook(WebhookOptions, Arc<dyn Remote>),

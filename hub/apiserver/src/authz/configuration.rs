@@ -36,7 +36,7 @@ pub enum Member {
     Rbac,
     /// By a file of policies.
     Abac,
-    /// Allows everything.
+    /// Allows everything to all who are known.
     AlwaysAllow,
     /// Denies everything.
     AlwaysDeny,
