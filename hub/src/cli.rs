@@ -103,7 +103,11 @@ pub struct ServeOptions {
     pub authorization_webhook_cache_unauthorized_ttl: Duration,
     /// File with an AuthorizationConfiguration of apiserver.config.k8s.io: who decides what callers may do, in which order;
     /// webhooks among them with conditions in CEL [default: nodes, roles, the policy file, the webhook]
-    #[arg(long, conflicts_with = "authorization_webhook_config_file")]
+    #[arg(long, conflicts_with_all = [
+        "authorization_webhook_config_file",
+        "authorization_webhook_cache_authorized_ttl",
+        "authorization_webhook_cache_unauthorized_ttl",
+    ])]
     pub authorization_config: Option<PathBuf>,
     /// `https://…` that tokens of service accounts are from [default: where the API is reached]
     #[arg(long)]

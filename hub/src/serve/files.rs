@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! - who decides what callers may do is who the command line names, in its order or that of its file
-//!   (`who_decides_is_who_the_command_line_says_in_that_order`).
+//!   (`who_decides_is_who_the_command_line_says_in_that_order`); beside its file no flag says what would be left out
+//!   (`what_a_file_of_authorizers_says_is_not_said_by_flags_as_well`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,11 +59,18 @@ pub(super) fn read(
 
 /// Who decides what callers may do, in their order.
 fn authorizers(options: &ServeOptions) -> Result<Vec<AuthorizerOptions>, FileError> {
-    let policies = options.authorization_policy_file.as_deref();
-    let policies = parsed("--authorization-policy-file", policies, PolicyFile::read)?;
+    let policy_path = options.authorization_policy_file.as_deref();
+    let policies = parsed(POLICIES, policy_path, PolicyFile::read)?;
     let path = options.authorization_config.as_deref();
     let read = parsed(AUTHORIZERS, path, AuthorizationConfiguration::read)?;
     if let Some(AuthorizationConfiguration(members)) = read {
+        // Left out without a word, those would be refused who have their rights from it.
+        if let Some(path) = policy_path
+            && !members.iter().any(|one| matches!(one, Member::Abac))
+        {
+            let why = format!("no authorizer of {AUTHORIZERS} has the type ABAC");
+            return Err(FileError { flag: POLICIES, path: path.to_path_buf(), why });
+        }
         let of = |one| configured(one, path.unwrap_or(Path::new("")), policies.as_ref());
         return members.into_iter().map(of).collect();
     }
@@ -81,6 +89,7 @@ fn authorizers(options: &ServeOptions) -> Result<Vec<AuthorizerOptions>, FileErr
 }
 
 const AUTHORIZERS: &str = "--authorization-config";
+const POLICIES: &str = "--authorization-policy-file";
 
 /// One who decides, as the file in `path` says.
 fn configured(
@@ -197,6 +206,21 @@ mod tests {
         authorizers(&options)
     }
 
+    #[test]
+    fn what_a_file_of_authorizers_says_is_not_said_by_flags_as_well() {
+        for flag in [
+            ["--authorization-webhook-config-file", "/opa"],
+            ["--authorization-webhook-cache-authorized-ttl", "0s"],
+            ["--authorization-webhook-cache-unauthorized-ttl", "0s"],
+        ] {
+            let line = ["hub", "serve", "--data", "/data", "--authorization-config", "/file"];
+            assert!(Cli::try_parse_from(line).is_ok());
+            let error = Cli::try_parse_from([&line[..], &flag[..]].concat()).err();
+            let kind = error.map(|error| error.kind());
+            assert_eq!(kind, Some(clap::error::ErrorKind::ArgumentConflict), "{flag:?}");
+        }
+    }
+
     fn word(one: &AuthorizerOptions) -> String {
         match one {
             AuthorizerOptions::Node => "node".to_owned(),
@@ -248,6 +272,8 @@ mod tests {
         let path = write("config", config.clone());
         let flag = ["--authorization-config", &path];
         assert_eq!(told(&flag).unwrap(), ["webhook opa Some(300)", "roles"]);
+        let why = told(&[&flags[..], &flag[..]].concat()).unwrap_err();
+        assert!(why.starts_with("cannot use --authorization-policy-file"), "{why}");
         let path = write("more", config + "- {type: ABAC, name: abac}\n");
         let flag = ["--authorization-config", &path];
         let why = told(&flag).unwrap_err();
