@@ -6,10 +6,13 @@
 //!   `a_node_port_full_of_silent_clients_serves_the_next`); also where it is the pod that has no more sockets
 //!   (`a_pod_full_of_silent_clients_serves_the_next`), here or on another node
 //!   (`a_pod_elsewhere_that_has_no_more_sockets_serves_the_next`);
-//! - for a full pod one client is sent away, and no other before that has let one in, or for a minute: a pod that lets
-//!   nobody go does not lose all (`a_pod_that_lets_nobody_go_loses_one_client_and_no_more`,
+//! - for a full pod one client is sent away, and no other before that has let one in, or for some seconds: a pod that
+//!   lets nobody go does not lose all (`a_pod_that_lets_nobody_go_loses_one_client_at_a_time`,
 //!   `one_who_was_sent_away_in_vain_is_the_last_for_a_while`), nor does one that is full while another has room
-//!   (`nobody_is_sent_away_while_another_pod_has_room`);
+//!   (`nobody_is_sent_away_while_another_pod_has_room`), and it shuts nobody out
+//!   (`a_place_that_somebody_else_takes_keeps_nobody_out_for_long`);
+//! - it is one that has a socket there (`who_has_no_socket_in_a_full_pod_any_more_does_not_go_for_it`), and one for each
+//!   that comes, however many pods are full (`one_client_sends_one_away_however_many_pods_are_full`);
 //! - of the clients of a full pod few wait, and the others are refused
 //!   (`few_wait_for_a_full_pod_and_the_others_are_refused_at_once`);
 //! - what broke off is reset for the client, also what this process carried when it is killed
@@ -43,6 +46,7 @@ use crate::conn::Conn;
 use crate::error::NetError;
 use crate::gates::{Gate, Loss};
 use crate::node_port_listener::{BIND_RETRY_FIRST_AND_MAX, NodePortListener};
+use crate::pipe::Pipe;
 use crate::send_queue;
 use crate::watched_stream::{Watched, Watcher};
 
@@ -58,8 +62,9 @@ const SILENT_AFTER: Duration = Duration::from_secs(1);
 /// How long a client waits until a pod that has no more sockets has one again.
 const FULL_POD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long nobody is sent away for a pod after that has let nobody in.
-const IN_VAIN_FOR: Duration = Duration::from_secs(60);
+/// How long nobody is sent away for a pod after that has let nobody in: its guest keeps what it has, or somebody else has
+/// taken the place.
+pub(crate) const IN_VAIN_FOR: Duration = Duration::from_secs(5);
 
 /// Clients of a node port that wait for a place in a full pod. Each of them asks again and again, also over the link.
 const FULL_POD_WAITERS_MAX: usize = 16;
@@ -75,11 +80,18 @@ struct InboundConnection {
     last: AtomicU64,
     /// It got something from its pod.
     served: AtomicBool,
-    /// Its pod's address, once it is connected.
-    pod: OnceLock<IpAddr>,
+    /// Its pod's address and what goes there, once it is connected.
+    pod: OnceLock<(IpAddr, Arc<Pipe>)>,
     leave: CancellationToken,
     /// Its place among those of all node ports.
     _place: Option<Held>,
+}
+
+impl InboundConnection {
+    /// Whether it has a socket in this pod. Its client may stay after that has closed it.
+    fn is_in(&self, pod: IpAddr) -> bool {
+        self.pod.get().is_some_and(|(own, toward)| *own == pod && toward.has_reader())
+    }
 }
 
 /// All connections of a node port.
@@ -145,10 +157,9 @@ impl InboundConnections {
     fn send_one_away(
         &self,
         all: &BTreeMap<u64, Arc<InboundConnection>>,
-        pod: Option<&IpAddr>,
+        pod: Option<IpAddr>,
     ) -> bool {
-        let these =
-            || all.values().filter(|visit| pod.is_none_or(|pod| visit.pod.get() == Some(pod)));
+        let these = || all.values().filter(|visit| pod.is_none_or(|pod| visit.is_in(pod)));
         if these().any(|visit| visit.leave.is_cancelled()) {
             return true;
         }
@@ -165,21 +176,22 @@ impl InboundConnections {
         })
     }
 
-    /// Sends one away that this full pod has, if the last one was not in vain.
-    fn make_room_in(&self, pod: IpAddr) {
+    /// Sends one away that this full pod has, if the last one was not in vain. Whether one goes.
+    fn make_room_in(&self, pod: IpAddr) -> bool {
         let mut made = self.made_room.lock();
         made.retain(|(_, since)| since.elapsed() < IN_VAIN_FOR);
-        if made.iter().all(|(other, _)| *other != pod)
-            && self.send_one_away(&self.all.lock(), Some(&pod))
-        {
+        let goes = made.iter().all(|(other, _)| *other != pod)
+            && self.send_one_away(&self.all.lock(), Some(pod));
+        if goes {
             made.push((pod, Instant::now()));
         }
+        goes
     }
 
     /// This pod has let somebody in.
-    fn came_in(&self, visit: &InboundConnection, pod: IpAddr) {
+    fn came_in(&self, visit: &InboundConnection, pod: IpAddr, toward: Arc<Pipe>) {
         self.made_room.lock().retain(|(other, _)| *other != pod);
-        let _ = visit.pod.set(pod);
+        let _ = visit.pod.set((pod, toward));
     }
 
     fn left(&self, visit: Arc<InboundConnection>) {
@@ -274,14 +286,14 @@ async fn carry(
 }
 
 /// Connects a client to its pod. One that has no socket more gets one back: of the node port's own connections to it
-/// the one that was silent longest makes room.
+/// the one that was silent longest makes room, once.
 async fn connect(
     way: &NodePortListener,
     peer: SocketAddr,
     (visits, visit): (&InboundConnections, &InboundConnection),
 ) -> Result<Conn, NetError> {
     let begun = Instant::now();
-    let (mut turn, mut pause) = (None, FULL_PORT_RETRY_EVERY);
+    let (mut turn, mut made_room, mut pause) = (None, false, FULL_PORT_RETRY_EVERY);
     loop {
         let target = way.target.read().clone();
         match target.connect(peer).done().await {
@@ -289,10 +301,11 @@ async fn connect(
                 if turn.is_none() {
                     turn = Some(visits.waiting.try_acquire().map_err(|_| error)?);
                 }
-                visits.make_room_in(pod.into());
+                made_room = made_room || visits.make_room_in(pod.into());
             }
             connected => {
-                return connected.inspect(|conn| visits.came_in(visit, conn.peer.ip()));
+                let came_in = |conn: &Conn| visits.came_in(visit, conn.peer.ip(), conn.tx.clone());
+                return connected.inspect(came_in);
             }
         }
         tokio::time::sleep(pause).await;
@@ -329,6 +342,7 @@ impl Watcher for Traffic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::receive_memory::ReceiveMemory;
 
     #[tokio::test(start_paused = true)]
     async fn the_one_that_was_silent_longest_makes_room_and_strangers_go_first() {
@@ -366,7 +380,11 @@ mod tests {
         let visits = InboundConnections::new(100, MemoryAccount::node());
         let pods = [IpAddr::from([10, 64, 0, 1]), IpAddr::from([10, 64, 0, 2])];
         let there: Vec<_> = (0..8).map(|_| visits.enter().unwrap()).collect();
-        there.iter().zip(pods.iter().cycle()).for_each(|(visit, pod)| visits.came_in(visit, *pod));
+        let memory = ReceiveMemory::new(MemoryAccount::node());
+        let come_in = |visit: &InboundConnection, pod: IpAddr| {
+            visits.came_in(visit, pod, Pipe::new(memory.clone(), memory.clone()));
+        };
+        there.iter().zip(pods.iter().cycle()).for_each(|(visit, pod)| come_in(visit, *pod));
         tokio::time::advance(SILENT_AFTER).await;
         let full = |pod: usize| {
             visits.make_room_in(pods[pod]);
@@ -376,7 +394,7 @@ mod tests {
         assert_eq!([full(0), full(0), full(1), full(0)], [1, 1, 2, 2], "each pod for itself");
         tokio::time::advance(IN_VAIN_FOR / 2).await;
         assert_eq!(full(0), 2);
-        visits.came_in(&visits.enter().unwrap(), pods[0]);
+        come_in(&visits.enter().unwrap(), pods[0]);
         assert_eq!([full(0), full(0), full(1)], [3, 3, 3], "it was not in vain");
         tokio::time::advance(IN_VAIN_FOR / 2).await;
         assert_eq!([full(1), full(1)], [4, 4]);

@@ -105,6 +105,12 @@ impl Pipe {
         Ok(self.waiting.capacity().saturating_sub(state.len))
     }
 
+    /// Whether somebody may still read it.
+    pub(crate) fn has_reader(&self) -> bool {
+        let state = self.state.lock();
+        !(state.broken || state.reset)
+    }
+
     /// Writes bytes. The caller has asked for [`Pipe::room`].
     ///
     /// # Errors

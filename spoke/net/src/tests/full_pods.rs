@@ -8,6 +8,8 @@ use tokio::net::TcpStream;
 
 use super::outside::{Elsewhere, client_of, node_port};
 use super::*;
+use crate::Listener;
+use crate::node_port_tcp::IN_VAIN_FOR;
 
 /// A Service with a node port that leads to this pod, once it is open; the port.
 async fn opened(fabric: &Fabric, pod: &str) -> u16 {
@@ -23,6 +25,42 @@ async fn served(client: &mut TcpStream) {
     let answered = tokio::time::timeout(Duration::from_secs(20), client.read_exact(&mut answer));
     answered.await.unwrap().unwrap();
     assert_eq!(&answer, b"hello");
+}
+
+/// So many clients that were served, and what the guest has of them.
+async fn clients(port: u16, listener: &Listener, count: usize) -> (Vec<TcpStream>, Vec<Conn>) {
+    let (mut clients, mut held) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let mut client = client_of(port).await;
+        let conn = listener.accept().await.unwrap();
+        conn.tx.push(Bytes::from_static(b"x")).unwrap();
+        client.read_exact(&mut [0]).await.unwrap();
+        clients.push(client);
+        held.push(conn);
+    }
+    (clients, held)
+}
+
+/// How many of them have heard nothing, which are still there.
+fn left(clients: &mut [TcpStream]) -> usize {
+    clients
+        .iter_mut()
+        .filter_map(|client| client.read(&mut [0]).now_or_never().is_none().then_some(()))
+        .count()
+}
+
+/// Has a guest let those go that are reset.
+fn let_go(held: Vec<Conn>) {
+    for conn in held {
+        tokio::spawn(async move {
+            let _ = conn.into_io().read(&mut [0]).await;
+        });
+    }
+}
+
+/// The next client of this listener.
+async fn next(listener: &Listener) -> Conn {
+    tokio::time::timeout(Duration::from_secs(5), listener.accept()).await.unwrap().unwrap()
 }
 
 /// A pod of 64 sockets, as many as a node port has places.
@@ -53,7 +91,7 @@ async fn a_pod_full_of_silent_clients_serves_the_next() {
 }
 
 #[tokio::test]
-async fn a_pod_that_lets_nobody_go_loses_one_client_and_no_more() {
+async fn a_pod_that_lets_nobody_go_loses_one_client_at_a_time() {
     let fabric = fabric();
     let web = small(&fabric);
     let listener = web.listen(at("0.0.0.0:8080"), 64).unwrap();
@@ -61,15 +99,7 @@ async fn a_pod_that_lets_nobody_go_loses_one_client_and_no_more() {
     let dial = || TcpStream::connect(("127.0.0.1", port));
     drop(listener.accept().await.unwrap().into_io());
     // Its guest holds on to what it has: it computes for long.
-    let (mut old, mut held) = (Vec::new(), Vec::new());
-    for _ in 0..20 {
-        let mut client = dial().await.unwrap();
-        let conn = listener.accept().await.unwrap();
-        conn.tx.push(Bytes::from_static(b"x")).unwrap();
-        client.read_exact(&mut [0]).await.unwrap();
-        old.push(client);
-        held.push(conn);
-    }
+    let (mut old, _held) = clients(port, &listener, 20).await;
     let own: Vec<_> = std::iter::from_fn(|| web.slot().ok()).collect();
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let mut crowd = Vec::new();
@@ -77,11 +107,74 @@ async fn a_pod_that_lets_nobody_go_loses_one_client_and_no_more() {
         crowd.push(dial().await.unwrap());
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
-    old.retain_mut(|client| client.read(&mut [0]).now_or_never().is_none());
-    assert_eq!(old.len(), 19, "another one would have brought nobody in either");
+    assert_eq!(left(&mut old), 19, "another one would have brought nobody in either");
     // They wait, and come in when it goes on.
     drop(own);
-    tokio::time::timeout(Duration::from_secs(5), listener.accept()).await.unwrap().unwrap();
+    next(&listener).await;
+}
+
+#[tokio::test]
+async fn who_has_no_socket_in_a_full_pod_any_more_does_not_go_for_it() {
+    let fabric = fabric();
+    let web = small(&fabric);
+    let listener = web.listen(at("0.0.0.0:8080"), 64).unwrap();
+    let port = opened(&fabric, "10.64.0.1").await;
+    drop(listener.accept().await.unwrap().into_io());
+    let (_dead, ended) = clients(port, &listener, 3).await;
+    ended.into_iter().for_each(|conn| drop(conn.into_io()));
+    let (mut old, held) = clients(port, &listener, 20).await;
+    let_go(held);
+    let _own: Vec<_> = std::iter::from_fn(|| web.slot().ok()).collect();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let _client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    next(&listener).await;
+    assert_eq!(left(&mut old), 19);
+}
+
+#[tokio::test]
+async fn a_place_that_somebody_else_takes_keeps_nobody_out_for_long() {
+    let fabric = fabric();
+    let web = small(&fabric);
+    let listener = web.listen(at("0.0.0.0:8080"), 64).unwrap();
+    let port = opened(&fabric, "10.64.0.1").await;
+    drop(listener.accept().await.unwrap().into_io());
+    let (mut old, held) = clients(port, &listener, 20).await;
+    let mut own: Vec<_> = std::iter::from_fn(|| web.slot().ok()).collect();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let _first = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    eventually(async || (left(&mut old) == 19).then_some(())).await;
+    own.push({
+        let_go(held);
+        eventually(async || web.slot().ok()).await
+    });
+    tokio::time::sleep(IN_VAIN_FOR).await;
+    let _second = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    next(&listener).await;
+}
+
+#[tokio::test]
+async fn one_client_sends_one_away_however_many_pods_are_full() {
+    let fabric = fabric();
+    let port = node_port(&fabric, "10.64.0.1").await;
+    let of = || service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+    let set = |to| fabric.set_service(&ClusterName::root(), "default", "web", Some(to));
+    let (mut all, mut old, mut kept) = (of(), Vec::new(), Vec::new());
+    for pod in 1..=5 {
+        let ip = format!("10.64.0.{pod}");
+        let web = add_small(&fabric, &format!("web{pod}"), &ip, 1 << 20);
+        let listener = web.listen(at("0.0.0.0:8080"), 64).unwrap();
+        set(of().to(&ip, 8080).0);
+        let (clients, held) = clients(port, &listener, 3).await;
+        old.extend(clients);
+        let own: Vec<_> = std::iter::from_fn(|| web.slot().ok()).collect();
+        kept.push((listener, held, own));
+        all = all.to(&ip, 8080);
+    }
+    set(all.0);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let _client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(left(&mut old), 14);
 }
 
 #[tokio::test]
