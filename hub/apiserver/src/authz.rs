@@ -37,6 +37,7 @@ mod node;
 mod probes;
 mod roles;
 mod webhook;
+mod webhook_figures;
 
 use freewheel_hub_schema::error::{ApiError, Details};
 use tracing::trace;
@@ -321,7 +322,7 @@ mod tests {
             let cluster = Cluster { name: &ClusterName::root(), uid: None };
             let what = What::Path("/x");
             let asked = Attributes { user: &user, verb: "get", cluster, what };
-            let union = Authorizers(members.collect());
+            let union = Authorizers::of(members.collect());
             assert_eq!(union.decide(&asked).await, decided);
             assert_eq!(union.check(&asked).await.is_ok(), decided == allow());
         }

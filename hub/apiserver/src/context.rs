@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, Uri};
 use crate::access::Access;
 use crate::audit::{self, Auditing};
 use crate::authn::{self, Authenticators, Bearers, User};
-use crate::authz::{Authorizer as _, Authorizers};
+use crate::authz::Authorizers;
 use crate::body::Body;
 use crate::converted::Converted;
 use crate::flow::asked::Asked;

@@ -18,6 +18,9 @@ pub(crate) enum Outcome {
 const OUTCOMES: [(Outcome, &str); 3] =
     [(Outcome::Success, "success"), (Outcome::Error, "error"), (Outcome::Timeout, "timeout")];
 
+/// Those of one, and by which labels it is told from others.
+pub(crate) type Labelled = (Vec<(&'static str, String)>, Arc<QuestionFigures>);
+
 /// All questions to one.
 #[derive(Debug)]
 pub(crate) struct QuestionFigures([(Counter, Arc<DurationHistogram>); 3]);
@@ -47,28 +50,23 @@ impl QuestionFigures {
         OUTCOMES.iter().zip(&self.0).map(|((_, word), (_, times))| (*word, times.clone()))
     }
 
-    /// How many there were, under this name and with these labels before what became of them.
-    pub(crate) fn counted(
-        self: &Arc<Self>,
-        named: (&'static str, &'static str),
-        labels: Vec<(&'static str, String)>,
-    ) -> MetricFamily {
-        let own = self.clone();
+    /// How many there were of each of these, under this name and with its labels before what became of them.
+    pub(crate) fn counted(named: (&'static str, &'static str), all: Vec<Labelled>) -> MetricFamily {
         MetricFamily::new(named, MetricKind::Counter, move || {
-            own.counts().map(|(word, count)| sample(&labels, word, Value::Whole(count))).collect()
+            let of = |(labels, own): &Labelled| -> Vec<Sample> {
+                own.counts().map(|(word, n)| sample(labels, word, Value::Whole(n))).collect()
+            };
+            all.iter().flat_map(of).collect()
         })
     }
 
     /// How long they took.
-    pub(crate) fn timed(
-        self: &Arc<Self>,
-        named: (&'static str, &'static str),
-        labels: Vec<(&'static str, String)>,
-    ) -> MetricFamily {
-        let own = self.clone();
+    pub(crate) fn timed(named: (&'static str, &'static str), all: Vec<Labelled>) -> MetricFamily {
         MetricFamily::new(named, MetricKind::Histogram, move || {
-            let timed = own.times();
-            timed.map(|(word, times)| sample(&labels, word, Value::Histogram(times))).collect()
+            let of = |(labels, own): &Labelled| -> Vec<Sample> {
+                own.times().map(|(word, it)| sample(labels, word, Value::Histogram(it))).collect()
+            };
+            all.iter().flat_map(of).collect()
         })
     }
 }

@@ -27,6 +27,7 @@ use tracing::{info, warn};
 
 use super::bearer::{AskedToken, Known, NotTaken, TokenAuthenticator};
 use super::user::{AUTHENTICATED, User};
+use crate::access::question_figures::QuestionFigures;
 use crate::access::remembered::Remembered;
 use crate::access::remote::{
     ANSWER_TIMEOUT, InTurn, NoAnswer, QUESTIONS_MAX, Remote, TURN_TIMEOUT,
@@ -126,12 +127,13 @@ impl TokenWebhook {
 
     /// Shows what has become of questions.
     pub(super) fn show(&self, metrics: &Metrics) {
-        let figures = self.remote.figures();
+        let all = || vec![(Vec::new(), self.remote.figures().clone())];
         let help = "Questions to the webhook whose a token is, by what became of them";
-        metrics.show(figures.counted(("authentication_token_webhook_request", help), Vec::new()));
+        let named = ("authentication_token_webhook_request", help);
+        metrics.show(QuestionFigures::counted(named, all()));
         let help = "Time in seconds of questions to the webhook whose a token is";
         let named = ("authentication_token_webhook_request_duration_seconds", help);
-        metrics.show(figures.timed(named, Vec::new()));
+        metrics.show(QuestionFigures::timed(named, all()));
     }
 
     /// What was said of it, if that counts yet.

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use async_trait::async_trait;
-use freewheel_hub_metrics::Metrics;
 use freewheel_hub_rbac::PolicyRule;
 use serde::Serialize;
 
@@ -44,9 +43,6 @@ pub trait Authorizer: Send + Sync {
 
     /// Adds what this one allows a caller in a cluster, and in a namespace of it, where that can be listed.
     fn rules(&self, user: &User, place: (Cluster<'_>, &str), rules: &mut Rules);
-
-    /// Shows what it counts.
-    fn show(&self, _: &Metrics) {}
 }
 
 /// What a caller may do, as SelfSubjectRulesReviews tell it.

@@ -19,11 +19,16 @@ use super::node::Nodes;
 use super::probes::Probes;
 use super::roles::Roles;
 use super::webhook::AccessWebhook;
+use super::webhook_figures::WebhookFigures;
 use crate::access::remote::Remote;
 use crate::authn::User;
 
 /// All who decide, in the order in which they are asked.
-pub struct Authorizers(pub(super) Vec<Box<dyn Authorizer>>);
+pub struct Authorizers {
+    members: Vec<Box<dyn Authorizer>>,
+    /// Of those of them who ask somebody else.
+    figures: Vec<Arc<WebhookFigures>>,
+}
 
 /// Who decides, after those whom nobody chooses.
 #[derive(Clone)]
@@ -57,6 +62,7 @@ impl Authorizers {
         if !chosen.iter().any(|one| matches!(one, AuthorizerOptions::Rbac)) {
             members.push(roles(false));
         }
+        let mut figures = Vec::new();
         members.extend(chosen.into_iter().map(|one| -> Box<dyn Authorizer> {
             match one {
                 AuthorizerOptions::Node => Box::new(Nodes::over(store.clone())),
@@ -64,11 +70,24 @@ impl Authorizers {
                 AuthorizerOptions::Abac(policies) => Box::new(policies),
                 AuthorizerOptions::Always(may) => Box::new(Always(may)),
                 AuthorizerOptions::Webhook(options, remote) => {
-                    Box::new(AccessWebhook::new(remote, Arc::new(SystemClock), options))
+                    let webhook = AccessWebhook::new(remote, Arc::new(SystemClock), options);
+                    figures.push(webhook.figures().clone());
+                    Box::new(webhook)
                 }
             }
         }));
-        Self(members)
+        Self { members, figures }
+    }
+
+    /// These decide.
+    #[cfg(test)]
+    pub(super) fn of(members: Vec<Box<dyn Authorizer>>) -> Self {
+        Self { members, figures: Vec::new() }
+    }
+
+    /// Shows what is counted of those who ask somebody else.
+    pub(crate) fn show(&self, metrics: &Metrics) {
+        WebhookFigures::show(&self.figures, metrics);
     }
 }
 
@@ -76,7 +95,7 @@ impl Authorizers {
 impl Authorizer for Authorizers {
     async fn decide(&self, asked: &Attributes<'_>) -> Decision {
         let (mut reasons, mut unanswered) = (Vec::new(), Vec::new());
-        for member in &self.0 {
+        for member in &self.members {
             match member.decide(asked).await {
                 Decision::NoOpinion(reason) if reason.is_empty() => {}
                 Decision::NoOpinion(reason) => reasons.push(reason),
@@ -93,10 +112,6 @@ impl Authorizer for Authorizers {
 
     fn rules(&self, user: &User, place: (Cluster<'_>, &str), rules: &mut Rules) {
         // In the other order, so that who denies takes away what others give.
-        self.0.iter().rev().for_each(|member| member.rules(user, place, rules));
-    }
-
-    fn show(&self, metrics: &Metrics) {
-        self.0.iter().for_each(|member| member.show(metrics));
+        self.members.iter().rev().for_each(|member| member.rules(user, place, rules));
     }
 }

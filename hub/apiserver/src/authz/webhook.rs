@@ -10,14 +10,12 @@
 //!   (`who_denies_and_allows_at_once_ends_the_question`);
 //! - it is not asked about what its conditions leave out (`what_conditions_leave_out_is_not_asked`);
 //! - strangers neither flood it nor fill the memory with what it said
-//!   (`questions_at_a_time_are_bounded_and_most_are_for_those_who_are_known`, `long_questions_are_not_remembered`);
-//! - what becomes of it is counted (`questions_are_counted_by_what_became_of_them`).
+//!   (`questions_at_a_time_are_bounded_and_most_are_for_those_who_are_known`, `long_questions_are_not_remembered`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_metrics::{Counter, MetricFamily, MetricKind, Metrics, Sample, Value as Figure};
 use freewheel_hub_objects::clock::Clock;
 use freewheel_hub_schema::selector::FieldSelector;
 use serde_json::{Value, json};
@@ -27,6 +25,7 @@ use super::attributes::{Attributes, Cluster, Resource, What};
 use super::authorizer::{Authorizer, Decision, Rules};
 use super::configuration::WebhookOptions;
 use super::match_conditions::Matched;
+use super::webhook_figures::WebhookFigures;
 use crate::access::remembered::Remembered;
 use crate::access::remote::{InTurn, NoAnswer, QUESTIONS_MAX, Remote};
 use crate::authn::User;
@@ -48,11 +47,7 @@ struct Inner {
     remote_of_strangers: InTurn,
     clock: Arc<dyn Clock>,
     known: Remembered<String, Decision>,
-    /// How often it did not answer and others went on without it.
-    went_on: Counter,
-    /// How often conditions left something out, and had no value.
-    left_out: Counter,
-    unknown: Counter,
+    figures: Arc<WebhookFigures>,
 }
 
 impl AccessWebhook {
@@ -63,16 +58,20 @@ impl AccessWebhook {
         options: WebhookOptions,
     ) -> Self {
         let remote = InTurn::new(remote, QUESTIONS_MAX, options.timeout);
+        let figures = WebhookFigures::of(&options.name, remote.figures());
         Self(Arc::new(Inner {
+            figures: Arc::new(figures),
             remote_of_strangers: remote.beside(STRANGERS_QUESTIONS_MAX),
             remote,
             options,
             clock,
             known: Remembered::new(ANSWERS_MAX),
-            went_on: Counter::default(),
-            left_out: Counter::default(),
-            unknown: Counter::default(),
         }))
+    }
+
+    /// What has become of the questions.
+    pub(super) fn figures(&self) -> &Arc<WebhookFigures> {
+        &self.0.figures
     }
 }
 
@@ -91,7 +90,7 @@ impl Inner {
                 NoAnswer::Failed(why) => format!("it does not answer: {why}"),
             });
         }
-        self.went_on.inc();
+        self.figures.went_on.inc();
         Decision::Unanswered(why.to_string().into())
     }
 
@@ -106,11 +105,11 @@ impl Inner {
         match self.options.conditions.matched(&spec) {
             Matched::Asked => {}
             Matched::Left => {
-                self.left_out.inc();
+                self.figures.left_out.inc();
                 return (Decision::none(), *other_ttl);
             }
             Matched::Unknown(why) => {
-                self.unknown.inc();
+                self.figures.unknown.inc();
                 warn!(webhook = name, %why, "a condition of a webhook has no value");
                 let decision = if self.options.fails_closed {
                     self.failed(&format!("it cannot be asked: {why}"))
@@ -166,34 +165,6 @@ impl Authorizer for AccessWebhook {
         if cluster.name.is_root() {
             rules.may_be_more("webhook authorizer does not support user rule resolution");
         }
-    }
-
-    fn show(&self, metrics: &Metrics) {
-        let of = |key| vec![(key, self.0.options.name.clone())];
-        let figures = self.0.remote.figures();
-        let help = "Questions to webhooks about what callers may do, by what became of them";
-        let named = ("apiserver_authorization_webhook_evaluations", help);
-        metrics.show(figures.counted(named, of("name")));
-        let help = "Time in seconds of questions to webhooks about what callers may do";
-        metrics.show(
-            figures.timed(("apiserver_authorization_webhook_duration_seconds", help), of("name")),
-        );
-        let count = |named, labels: Vec<(&'static str, String)>, of: fn(&Inner) -> &Counter| {
-            let own = self.0.clone();
-            metrics.show(MetricFamily::new(named, MetricKind::Counter, move || {
-                vec![Sample { labels: labels.clone(), value: Figure::Whole(of(&own).get()) }]
-            }));
-        };
-        let help = "Questions to webhooks without an answer, after which others decided";
-        let named = ("apiserver_authorization_webhook_evaluations_fail_open", help);
-        count(named, of("name"), |it| &it.went_on);
-        let typed = || vec![("name", self.0.options.name.clone()), ("type", "Webhook".to_owned())];
-        let help = "Questions that the conditions of a webhook left out";
-        let named = ("apiserver_authorization_match_condition_exclusions", help);
-        count(named, typed(), |it| &it.left_out);
-        let help = "Questions for which the conditions of a webhook had no value";
-        let named = ("apiserver_authorization_match_condition_evaluation_errors", help);
-        count(named, typed(), |it| &it.unknown);
     }
 }
 
@@ -321,14 +292,14 @@ mod tests {
             let options = WebhookOptions { fails_closed, ..WebhookOptions::default() };
             let hands = Arc::new(Hands::default());
             let webhook = AccessWebhook::new(Arc::new(Elsewhere::default()), hands, options);
-            let all = Authorizers(vec![Box::new(webhook.clone()), Box::new(Always(true))]);
+            let all = Authorizers::of(vec![Box::new(webhook.clone()), Box::new(Always(true))]);
             let what = What::Resource(Resource { plural: "both", ..Resource::default() });
             let cluster = Cluster { name: &ClusterName::root(), uid: None };
             let groups = vec![AUTHENTICATED.to_owned()];
             let user = User { name: "jane".to_owned(), groups, ..User::default() };
             let asked = Attributes { user: &user, verb: "get", cluster, what };
             assert_eq!(all.check(&asked).await.map_err(|error| error.code), Err(500));
-            assert_eq!(webhook.0.went_on.get(), 0, "nobody went on");
+            assert_eq!(webhook.0.figures.went_on.get(), 0, "nobody went on");
         }
     }
 
@@ -406,7 +377,7 @@ mod tests {
                 WebhookOptions { fails_closed: true, conditions, ..WebhookOptions::default() };
             let hands = Arc::new(Hands::default());
             let webhook = AccessWebhook::new(Arc::new(Elsewhere::default()), hands, options);
-            let all = Authorizers(vec![Box::new(webhook.clone()), Box::new(Always(true))]);
+            let all = Authorizers::of(vec![Box::new(webhook.clone()), Box::new(Always(true))]);
             let groups = vec![AUTHENTICATED.to_owned()];
             let user = User { name: "jane".to_owned(), groups, ..User::default() };
             let what = What::Resource(Resource { plural: "nodes", ..Resource::default() });
@@ -415,7 +386,7 @@ mod tests {
             let error = all.check(&asked).await.unwrap_err();
             assert_eq!(error.code, 500, "no 403, after which clients give up");
             assert!(error.message.contains(why), "{}", error.message);
-            assert_eq!(webhook.0.went_on.get(), 0, "nobody went on");
+            assert_eq!(webhook.0.figures.went_on.get(), 0, "nobody went on");
         }
     }
 
@@ -440,30 +411,6 @@ mod tests {
             assert_eq!(webhook.decide(&asks).await, decided, "{who} {fields}");
             assert_eq!(remote.0.load(Ordering::SeqCst), asked, "{who} {fields}");
         }
-        assert_eq!(webhook.0.left_out.get(), 1, "and it is remembered");
-    }
-
-    #[tokio::test]
-    async fn questions_are_counted_by_what_became_of_them() {
-        let remote = Arc::new(Elsewhere::default());
-        let webhook =
-            AccessWebhook::new(remote, Arc::new(Hands::default()), WebhookOptions::default());
-        let metrics = Metrics::default();
-        webhook.show(&metrics);
-        let name = ClusterName::root();
-        for plural in ["pods", "secrets", "nodes"] {
-            let user = User { name: "jane".to_owned(), ..User::default() };
-            let what = What::Resource(Resource { plural, ..Resource::default() });
-            let cluster = Cluster { name: &name, uid: None };
-            webhook.decide(&Attributes { user: &user, verb: "get", cluster, what }).await;
-        }
-        let text = metrics.text(freewheel_hub_metrics::Format::Prometheus).unwrap();
-        for line in [
-            "apiserver_authorization_webhook_evaluations_total{name=\"default\",result=\"success\"} 2",
-            "apiserver_authorization_webhook_evaluations_total{name=\"default\",result=\"error\"} 1",
-            "apiserver_authorization_webhook_evaluations_fail_open_total{name=\"default\"} 1",
-        ] {
-            assert!(text.contains(line), "{text}");
-        }
+        assert_eq!(webhook.0.figures.left_out.get(), 1, "and it is remembered");
     }
 }
