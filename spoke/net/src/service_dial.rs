@@ -18,7 +18,8 @@
 //! - only the making of a connection is tried more than once, so a client's bytes go to one endpoint and to no
 //!   other (`a_slow_answer_that_comes_too_late_costs_no_client_a_byte`);
 //! - a client is refused as one too many only when no pod here has room, nor one of those elsewhere that were tried
-//!   (`a_pod_that_is_full_is_passed_over_while_another_has_room`);
+//!   (`a_pod_that_is_full_is_passed_over_while_another_has_room`), and as one whom no way leads to a pod only when none is
+//!   here (`a_full_pod_here_is_the_answer_when_no_way_leads_to_the_others`);
 //! - nobody waits for a link that is known to be down
 //!   (`a_link_that_is_known_to_be_down_is_not_tried_and_a_new_one_is_at_once`).
 
@@ -159,14 +160,15 @@ impl Realm {
                     let hop = self.hop(from, here, Protocol::Tcp);
                     return self.connect_pod(hop, from, client, seen).done().await;
                 }
-                Some(next) if race.tried.len() < REMOTE_TRIES_MAX => race.enter(next),
-                _ if race.waiting.is_empty() => return Err(failure),
-                _ => patience = None,
+                Some(next) => race.enter(next),
+                None if race.waiting.is_empty() => return Err(failure),
+                None => patience = None,
             }
         }
     }
 
-    /// An endpoint for a client that those in the race keep waiting: a pod here if there is one.
+    /// An endpoint for a client that those in the race keep waiting: a pod here if there is one, and a full one rather
+    /// than none, as that may let somebody go.
     fn other(
         &self,
         service: &Service,
@@ -174,11 +176,12 @@ impl Realm {
         client: IpAddr,
         tried: &[SocketAddr],
     ) -> Option<SocketAddr> {
-        let fresh = |endpoint| !tried.contains(&endpoint) && self.has_room(endpoint);
-        let here = |endpoint| self.is_here(endpoint) && fresh(endpoint);
-        service
-            .choose(Protocol::Tcp, port, client, &here)
-            .or_else(|| service.choose(Protocol::Tcp, port, client, &fresh))
+        let choose =
+            |may: &dyn Fn(SocketAddr) -> bool| service.choose(Protocol::Tcp, port, client, may);
+        let more = tried.len() < REMOTE_TRIES_MAX;
+        choose(&|it| self.is_here(it) && self.has_room(it))
+            .or_else(|| choose(&|it| more && !tried.contains(&it) && self.has_room(it)))
+            .or_else(|| choose(&|it| self.is_here(it)))
     }
 }
 

@@ -306,3 +306,20 @@ async fn a_pod_that_is_full_is_passed_over_while_another_has_room() {
         assert_eq!(nodes.answers().await, (Ok(NEAR.to_owned()), Duration::ZERO));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_full_pod_here_is_the_answer_when_no_way_leads_to_the_others() {
+    for (way, wait) in [(NodePortListener::Silent, 400), (NodePortListener::Broken, 0)] {
+        for elsewhere in [1, 5] {
+            let all = (1..=elsewhere).fold(web(), |web, pod| web.to(&format!("10.64.1.{pod}"), 80));
+            let nodes = Nodes::new(all.to("10.64.0.1", 80));
+            let near = nodes.here.pod("root-near").unwrap();
+            let _near: Vec<_> = std::iter::from_fn(|| near.slot().ok()).collect();
+            nodes.link.set(way);
+            let (answer, took) = nodes.answers().await;
+            assert_eq!(answer, Err(NetError::Full("10.64.0.1".parse().unwrap())));
+            let most = wait * elsewhere.min(3);
+            assert!(took.as_millis() < most + 20, "{took:?} instead of {most} ms");
+        }
+    }
+}
