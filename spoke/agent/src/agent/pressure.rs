@@ -16,7 +16,8 @@
 //! - one pod goes at a time, and the next look decides about the next
 //!   (`memory_pressure_evicts_one_pod_after_another_in_kubelets_order`), when what the last one had is free
 //!   (`a_pod_stays_while_another_ones_files_are_removed`) or nothing gets free
-//!   (`a_removal_that_frees_nothing_does_not_spare_a_full_disk`), and the figures of the disk say what that was worth
+//!   (`a_removal_that_frees_nothing_does_not_spare_a_full_disk`,
+//!   `a_removal_that_another_pod_eats_up_does_not_spare_a_full_disk`), and the figures of the disk say what that was worth
 //!   (`a_large_pod_goes_alone_where_that_is_enough`);
 //! - for a disk of the modules' own nobody goes: no pod has anything there
 //!   (`a_full_disk_of_the_modules_own_evicts_nobody`); and it hides no other shortage
@@ -239,13 +240,14 @@ impl Pressure {
     /// while, while there is some room left, or while it gets more. A removal may take long, and the disk must not be
     /// full meanwhile.
     fn waits(&mut self, short: &Shortage, underway: Underway, now: Duration) -> bool {
-        let removes = underway.removing
-            && !short.signal.is_memory()
-            && (now < self.acted + CLEANUP_TIMEOUT
-                || short.threshold / 2 < short.available
-                || self.freeing.grows);
+        let early = now < self.acted + CLEANUP_TIMEOUT;
+        let some = short.threshold / 2 < short.available;
+        let removes =
+            underway.removing && !short.signal.is_memory() && (early || some || self.freeing.grows);
         let waits = underway.going || removes;
-        if waits {
+        // Where hardly any room is left a look with more of it is waited for, and not for what it was worth: others may
+        // take that at once.
+        if underway.going || removes && (early || some) {
             self.fresh_from = now + FIGURES_AGE_MAX;
         }
         waits
