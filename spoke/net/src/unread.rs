@@ -4,8 +4,9 @@
 //! Guarantees:
 //! - it is on the pod's account for as long as the pod does not read
 //!   (`what_a_deaf_pod_leaves_in_the_link_is_on_its_account`, `a_pod_that_has_read_leaves_nothing_in_the_link`);
-//! - in a pod with a limit of memory it is no more than a quarter of that, however many come at once: who was not read
-//!   for longest goes (`who_is_not_read_for_longest_goes_when_a_small_pod_has_too_many`,
+//! - in a pod with a limit of memory it is no more than a quarter of that, or one window, however many come at once: the
+//!   one goes whose pipe has been full for longest, which one that is read a little may be: a pipe takes no more before
+//!   half of it is read (`whose_pipe_has_been_full_for_longest_goes_when_a_small_pod_has_too_many`,
 //!   `what_comes_at_once_takes_no_more_than_a_quarter`);
 //! - what waits in the kernel goes for no window (`what_waits_in_the_kernel_is_no_window`).
 
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_read_for_longest_goes_when_a_small_pod_has_too_many() {
+    fn whose_pipe_has_been_full_for_longest_goes_when_a_small_pod_has_too_many() {
         let node = MemoryAccount::node();
         let pod = MemoryAccount::within(&node, Level::Pod, Some(1 << 20));
         let unread = Unread::new(pod.clone());
