@@ -5,6 +5,8 @@ mod add_on_ends;
 #[path = "fleet/add_ons.rs"]
 mod add_ons;
 mod cluster_sets;
+#[path = "fleet/executors.rs"]
+mod executors;
 #[path = "fleet/held_works.rs"]
 mod held_works;
 mod placements;

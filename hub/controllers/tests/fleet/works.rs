@@ -6,6 +6,7 @@ use freewheel_hub_objects::Propagation;
 use freewheel_hub_store::Snapshot;
 use serde_json::{Value, json};
 
+use super::executors::applied;
 use super::hub::{EXITS, Hub, condition, deployment, get, list, reason};
 
 pub fn map(name: &str, value: &str) -> Value {
@@ -35,7 +36,7 @@ fn config(name: &str, rest: Value) -> Value {
 }
 
 /// A hub with a spoke whose namespaces are there.
-async fn hub() -> Hub {
+pub async fn hub() -> Hub {
     let hub = Hub::with_spokes(&["pi-1"]).await;
     hub.eventually("namespaces stand", |s| {
         get(s, "root", "serviceaccounts", "pi-1", "default").is_some()
@@ -443,114 +444,6 @@ async fn works_of_a_cluster_go_with_it() {
         get(s, "root", "managedclusters", "", "pi-1").is_none()
             && get(s, "root", "namespaces", "", "pi-1").is_none()
             && list(s, "pi-1", "appliedmanifestworks", "").is_empty()
-    })
-    .await;
-    hub.stop().await;
-}
-
-fn executor(namespace: &str, name: &str) -> Value {
-    json!({"subject": {"type": "ServiceAccount", "serviceAccount": {"namespace": namespace, "name": name}}})
-}
-
-fn applied<'a>(work: &'a Value, ordinal: usize, field: &str) -> &'a str {
-    let all = work["status"]["resourceStatus"]["manifests"][ordinal]["conditions"].as_array();
-    let found = all.into_iter().flatten().find(|it| it["type"] == "Applied");
-    found.and_then(|it| it[field].as_str()).unwrap_or_default()
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_executor_applies_what_it_may_and_nothing_else() {
-    let hub = hub().await;
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "default"}});
-    let rest = json!({"executor": executor("default", "configmaps")});
-    let both = work("mixed", &[map("a", "1"), secret], rest);
-    hub.create("root", "manifestworks", "pi-1", both).await;
-    hub.eventually("what it may is applied, and what it may not is told", |s| {
-        let work = work_of(s, "pi-1", "mixed");
-        value(s, "a") == "1"
-            && applied(&work, 0, "status") == "True"
-            && applied(&work, 1, "reason") == "AppliedManifestFailed"
-            && applied(&work, 1, "message")
-                == "Failed to apply manifest: not allowed to apply the resource  secrets, default s, will try again in 1m0s"
-            && condition(&work, "Applied") == "False"
-    })
-    .await;
-    assert!(get(&*hub.snapshot(), "pi-1", "secrets", "default", "s").is_none());
-    hub.change("root", "manifestworks", "pi-1", "mixed", |it| {
-        it["spec"]["executor"] = executor("default", "all");
-    })
-    .await;
-    hub.eventually("another one may do all of it", |s| {
-        get(s, "pi-1", "secrets", "default", "s").is_some()
-            && condition(&work_of(s, "pi-1", "mixed"), "Applied") == "True"
-    })
-    .await;
-    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
-        "metadata": {"name": "r", "namespace": "default"}, "rules": []});
-    let gives =
-        work("gives", std::slice::from_ref(&role), json!({"executor": executor("pi", "all")}));
-    hub.create("root", "manifestworks", "pi-1", gives).await;
-    hub.eventually("nobody gives away what they do not have", |s| {
-        applied(&work_of(s, "pi-1", "gives"), 0, "message")
-            == "Failed to apply manifest: not allowed to apply the resource rbac.authorization.k8s.io roles, default r, error: permission escalation, will try again in 1m0s"
-    })
-    .await;
-    assert!(get(&*hub.snapshot(), "pi-1", "roles", "default", "r").is_none());
-    hub.stop().await;
-}
-
-fn of_rbac(kind: &str, name: &str, rest: Value) -> Value {
-    let mut object = rest;
-    object["apiVersion"] = json!("rbac.authorization.k8s.io/v1");
-    object["kind"] = json!(kind);
-    object["metadata"]["name"] = json!(name);
-    object["metadata"]["namespace"] = json!("default");
-    object
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_executor_gives_away_nothing_by_another_way() {
-    let hub = hub().await;
-    for name in ["there", "by-apply"] {
-        hub.create("pi-1", "roles", "default", json!({"metadata": {"name": name}, "rules": []}))
-            .await;
-    }
-    let all = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
-    let subject = json!({"kind": "ServiceAccount", "name": "all", "namespace": "pi"});
-    let role_ref =
-        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "later"});
-    let manifests = [
-        of_rbac("Role", "there", json!({"rules": all.clone()})),
-        of_rbac("Role", "by-apply", json!({"rules": all.clone()})),
-        of_rbac("Role", "new", json!({"metadata": {"resourceVersion": "1"}, "rules": all})),
-        of_rbac("RoleBinding", "bound", json!({"subjects": [subject], "roleRef": role_ref})),
-    ];
-    let by_apply = json!({"resourceIdentifier": {"group": "rbac.authorization.k8s.io",
-            "resource": "roles", "name": "by-apply", "namespace": "default"},
-        "updateStrategy": {"type": "ServerSideApply", "serverSideApply": {"force": true}}});
-    let rest = json!({"executor": executor("pi", "all"), "manifestConfigs": [by_apply]});
-    hub.create("root", "manifestworks", "pi-1", work("gives", &manifests, rest)).await;
-    hub.eventually("none of it is applied", |s| {
-        let work = work_of(s, "pi-1", "gives");
-        let why = |at: usize| applied(&work, at, "message").to_owned();
-        (0..3).all(|at| why(at).contains("error: permission escalation"))
-            && why(3)
-                == "Failed to apply manifest: roles.rbac.authorization.k8s.io \"later\" not found"
-    })
-    .await;
-    tokio::time::sleep(Duration::from_secs(150)).await;
-    let snapshot = hub.snapshot();
-    for name in ["there", "by-apply"] {
-        let role = get(&*snapshot, "pi-1", "roles", "default", name).unwrap();
-        assert_eq!(role["rules"], json!([]), "{name}");
-    }
-    assert!(get(&*snapshot, "pi-1", "roles", "default", "new").is_none());
-    assert!(get(&*snapshot, "pi-1", "rolebindings", "default", "bound").is_none());
-    let rest = json!({"executor": executor("default", "all")});
-    hub.create("root", "manifestworks", "pi-1", work("has", &manifests, rest)).await;
-    hub.eventually("who has it gives it", |s| {
-        let role = get(s, "pi-1", "roles", "default", "there").unwrap_or_default();
-        condition(&work_of(s, "pi-1", "has"), "Applied") == "True" && role["rules"] != json!([])
     })
     .await;
     hub.stop().await;
