@@ -7,7 +7,8 @@
 //! - a key that the hub still knows is never advised to be thrown away, unless two devices have it
 //!   (`no_cause_advises_to_throw_away_what_the_hub_still_knows`, `a_damaged_certificate_costs_no_key`);
 //! - the disk is called short from where on the agent evicts pods for it
-//!   (`the_doctor_and_the_agent_call_the_same_disk_short`);
+//!   (`the_doctor_and_the_agent_call_the_same_disk_short`), and one of the modules' own, for which it evicts none, from
+//!   where on it gives modules back (`a_disk_of_the_modules_own_that_is_short_is_named_and_evicts_nobody`);
 //! - advice about clocks and certificates helps who follows it (`a_certificate_that_should_be_renewed_is_when_the_agent_looks`,
 //!   `a_clock_that_a_wrong_hub_calls_slow_is_right_once_the_hub_is`,
 //!   `a_time_that_was_told_wrongly_is_forgotten_between_two_lives`);
@@ -26,7 +27,7 @@ use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket};
 use freewheel_link::tls::{BUILT_UNIX_SECONDS, FloorClock};
 use freewheel_link::transport::{Closed, DialError, Fault, Transport as _, Whose, code};
 use freewheel_spoke_account::MemoryAccount;
-use freewheel_spoke_agent::eviction::{self, Candidate, Observed, Signal, Watch};
+use freewheel_spoke_agent::eviction::{self, Candidate, Observed, Shortage, Signal, Watch};
 use freewheel_spoke_agent::ledger::{Found, Ledger};
 
 use crate::data::{damaged_ledger, read_ledger};
@@ -154,9 +155,16 @@ fn disk(data: &Path) -> Finding {
 /// Judged by the thresholds at which the agent evicts pods, unless it was given others.
 fn room(left: &Observed) -> Finding {
     let short = Watch::new(eviction::defaults()).look(left, Duration::ZERO).short;
-    if let Some(short) = short.into_iter().find(|short| !short.signal.is_memory()) {
-        let cause = eviction::message(&short, &Candidate::default());
-        return Bad(cause, "make room: below that pods are evicted".to_owned());
+    let apart = left.get(&Signal::Images) != left.get(&Signal::Disk);
+    let of_pods = |short: &&Shortage| !(apart && short.signal == Signal::Images);
+    let mut disks = short.iter().filter(|short| !short.signal.is_memory());
+    if let Some(short) = disks.clone().find(of_pods).or_else(|| disks.next()) {
+        let step = if of_pods(&short) {
+            "make room: below that pods are evicted"
+        } else {
+            "make room on the disk of DIR/modules: no new module has a place there"
+        };
+        return Bad(eviction::message(short, &Candidate::default()), step.to_owned());
     }
     let free = left.get(&Signal::Disk).map_or(0, |left| left.available);
     Good(format!("{} MiB free", free >> 20))
@@ -412,6 +420,22 @@ mod tests {
             }
         }
         assert!(0 < few && few < all, "{few} of {all}");
+    }
+
+    #[test]
+    fn a_disk_of_the_modules_own_that_is_short_is_named_and_evicts_nobody() {
+        let plenty = Left { available: 8 << 30, capacity: 8 << 30 };
+        let little = Left { available: 1, capacity: 1 << 30 };
+        let mut seen = Observed::from([(Signal::Disk, plenty), (Signal::Memory, plenty)]);
+        seen.insert(Signal::Images, little);
+        let Bad(_, step) = room(&seen) else { panic!("it is short") };
+        assert!(step.contains("DIR/modules") && !step.contains("pods are evicted"), "{step}");
+        for (signal, left) in [(Signal::Disk, little), (Signal::Inodes, little)] {
+            let mut seen = seen.clone();
+            seen.insert(signal, left);
+            let Bad(_, step) = room(&seen) else { panic!("it is short") };
+            assert!(step.contains("pods are evicted"), "{signal:?}: {step}");
+        }
     }
 
     const DAY: u64 = 86_400;
