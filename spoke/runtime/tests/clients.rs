@@ -315,6 +315,39 @@ async fn strangers_keep_nobody_out_of_a_small_pod_of_two_http_containers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sockets_that_its_pod_has_elsewhere_cost_no_client_its_connection() {
+    let (node, limit) = (node(), 16 << 20);
+    node.pod_of("web", limit);
+    let mut start = web(&node);
+    start.0.memory_limit = Some(limit);
+    up(&node, start).await;
+    let pod = node.fabric.pod("web").unwrap();
+    let to = std::net::SocketAddr::new(pod.ip().into(), 8080);
+    let client = async || {
+        let from = "192.0.2.1:1".parse().unwrap();
+        let conn = node.fabric.dial(&ClusterName::root(), from, to).await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+        conn
+    };
+    let ask = async |conn: &mut ConnIo| {
+        conn.write_all(b"GET /hello HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
+        read_until(conn, "0\r\n\r\n").await;
+    };
+    let most = pod.sockets_max();
+    let others: Vec<_> = (pod.sockets()..most - most / 8).map(|_| pod.slot().unwrap()).collect();
+    assert!(8 <= most - pod.sockets(), "there is room");
+    let (mut first, _second) = (client().await, client().await);
+    ask(&mut first).await;
+    let _third = client().await;
+    ask(&mut first).await;
+    drop(others);
+    // Hardly any is left: who has just come stays, and the others go one by one.
+    let _others: Vec<_> = (pod.sockets()..most - 2).map(|_| pod.slot().unwrap()).collect();
+    let (mut fourth, _fifth) = (client().await, client().await);
+    ask(&mut fourth).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn making_an_instance_is_within_the_request_s_time() {
     let node = node();
     let mut start = node.container("web", &guest("counter"));

@@ -13,14 +13,15 @@
 //!   (`the_oldest_stranger_makes_room_and_nobody_who_is_served_does`, `strangers_do_not_keep_others_out`), also in a pod
 //!   of little memory, which has few sockets, and where others have most of them
 //!   (`strangers_keep_nobody_out_of_a_small_pod`,
-//!   `strangers_keep_nobody_out_of_a_small_pod_of_two_http_containers`);
+//!   `strangers_keep_nobody_out_of_a_small_pod_of_two_http_containers`), and nobody does before places are short, or who
+//!   has just come (`sockets_that_its_pod_has_elsewhere_cost_no_client_its_connection`);
 //! - a client that says nothing, or says it too slowly, goes (`who_says_nothing_or_says_it_too_slowly_goes`);
 //! - so does one that does not read (`who_does_not_read_goes_however_the_answer_stands`);
 //! - one whose request is being answered is left alone (`a_request_has_its_time_until_the_answer_begins`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -166,6 +167,8 @@ impl ConnectionSlot {
 /// All places of a container.
 pub(super) struct ConnectionSlots {
     taken: Mutex<BTreeMap<u64, Arc<ConnectionSlot>>>,
+    /// Who was sent away last for the pod's sockets.
+    leaving: Mutex<Weak<ConnectionSlot>>,
     clock: Arc<AtomicU32>,
     /// Ticks that a request may take until its answer begins.
     request: u32,
@@ -176,26 +179,39 @@ impl ConnectionSlots {
     /// Those in a pod that may have so many sockets.
     pub(super) fn new(request: u32, sockets: usize) -> Self {
         let most = CONNECTIONS_MAX.min(sockets / 2);
-        Self { taken: Mutex::default(), clock: Arc::default(), request, most }
+        let (taken, leaving) = (Mutex::default(), Mutex::default());
+        Self { taken, leaving, clock: Arc::default(), request, most }
     }
 
-    /// The client that has waited longest without asking for anything loses its place: those that never asked first.
-    /// `None`: all are being served.
-    pub(super) fn make_room(&self) -> Option<()> {
+    /// The pod has hardly a socket left: somebody makes room who is quiet since an earlier tick, one at a time.
+    pub(super) fn make_room(&self) {
+        let mut leaving = self.leaving.lock();
+        if leaving.strong_count() == 0 {
+            *leaving = self.send_one_away(self.clock.load(Relaxed)).unwrap_or_default();
+        }
+    }
+
+    /// The client that has waited longest without asking for anything, and since before this tick, loses its place:
+    /// those that never asked first. `None`: there is none.
+    fn send_one_away(&self, before: u32) -> Option<Weak<ConnectionSlot>> {
         let mut taken = self.taken.lock();
-        let quiet = taken.values().filter(|slot| slot.is_quiet());
+        let is_quiet =
+            |slot: &&Arc<ConnectionSlot>| slot.is_quiet() && slot.since.load(Relaxed) < before;
+        let quiet = taken.values().filter(is_quiet);
         let age = |slot: &&Arc<ConnectionSlot>| {
             let known = slot.phase.load(Relaxed) == RESTING;
             (known, slot.since.load(Relaxed), slot.number)
         };
         let oldest = quiet.min_by_key(age).map(|slot| slot.number)?;
-        taken.remove(&oldest).map(|slot| slot.leave.cancel())
+        let slot = taken.remove(&oldest)?;
+        slot.leave.cancel();
+        Some(Arc::downgrade(&slot))
     }
 
     /// A place for a connection, made if there is none. `None`: all are being served.
     pub(super) fn take(&self) -> Option<Arc<ConnectionSlot>> {
         if self.most <= self.taken.lock().len() {
-            self.make_room()?;
+            self.send_one_away(u32::MAX)?;
         }
         let mut taken = self.taken.lock();
         let number = taken.last_key_value().map_or(0, |(last, _)| last + 1);

@@ -116,9 +116,9 @@ impl Pool {
         self.container.pod.sockets_max()
     }
 
-    /// Whether hardly any of them are left.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.sockets() - self.sockets() / 8 <= self.container.pod.sockets()
+    /// How many of them are free.
+    pub(super) fn sockets_left(&self) -> usize {
+        self.sockets().saturating_sub(self.container.pod.sockets())
     }
 
     /// A name for a request that failed: unique within the node, as good as unique beyond it.

@@ -30,6 +30,9 @@ const QUIET_PORT_AFTER: Duration = Duration::from_millis(500);
 /// Longest linger, if the grace period is long.
 const STOP_LINGER_MAX: Duration = Duration::from_secs(5);
 
+/// Where its pod has fewer sockets left, somebody makes room for the next client.
+const SOCKETS_LEFT_MIN: usize = 4;
+
 /// How often somebody looks at what has lasted too long, while there are connections.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -69,9 +72,7 @@ pub(crate) async fn serve(pool: Arc<Pool>, listener: Arc<Listener>, stopping: Ca
 }
 
 fn take(server: &Arc<Server>, conn: Conn, connections: &mut JoinSet<()>) {
-    if server.pool.is_crowded() {
-        server.slots.make_room();
-    }
+    make_room(server);
     match server.slots.take() {
         Some(slot) => drop(connections.spawn(connection::serve(server.clone(), conn, slot))),
         // All places are taken by requests that are being served.
@@ -83,6 +84,14 @@ fn take(server: &Arc<Server>, conn: Conn, connections: &mut JoinSet<()>) {
 fn look(server: &Server) {
     let now = server.slots.tick();
     server.pool.look(now);
+    // Where all had just come nobody went, and a full pod lets no other in that would ask.
+    make_room(server);
+}
+
+fn make_room(server: &Server) {
+    if server.pool.sockets_left() < SOCKETS_LEFT_MIN {
+        server.slots.make_room();
+    }
 }
 
 /// Waits for the stop, and then until clients have found other pods.
