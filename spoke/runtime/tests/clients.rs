@@ -296,18 +296,22 @@ async fn strangers_keep_nobody_out_of_a_small_pod_of_two_http_containers() {
         let to = std::net::SocketAddr::new(pod.ip().into(), port);
         node.fabric.dial(&ClusterName::root(), "192.0.2.1:1".parse().unwrap(), to).await
     };
-    let mut crowd = Vec::new();
-    for port in ports.into_iter().cycle().take(pod.sockets_max() + 100) {
-        crowd.push(stranger(port).await.expect("somebody makes room"));
-        timeout(Duration::from_secs(5), async {
+    // Somebody goes each second, and whoever comes in between finds no socket.
+    let room = async || {
+        let left = async {
             while pod.sockets_max() <= pod.sockets() {
                 sleep(Duration::from_millis(1)).await;
             }
-        })
-        .await
-        .expect("who makes room goes");
+        };
+        timeout(Duration::from_secs(5), left).await.expect("who makes room goes");
+    };
+    let mut crowd = Vec::new();
+    for port in ports.into_iter().cycle().take(pod.sockets_max() + 100) {
+        room().await;
+        crowd.push(stranger(port).await.expect("somebody makes room"));
     }
     for port in ports {
+        room().await;
         let mut one_more = stranger(port).await.unwrap();
         one_more.write_all(b"GET /hello HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
         read_until(&mut one_more, "0\r\n\r\n").await;
