@@ -11,10 +11,12 @@
 //! - events are kube-apiserver's, with the number that the answer has, and the logical cluster among their annotations
 //!   (`events_are_those_of_kube_apiserver`);
 //! - each refusal is told, also one at the door (`who_is_refused_is_told_of`);
-//! - bodies are told where the policy asks for them, and nowhere else (`bodies_are_told_where_the_policy_asks_for_them`);
+//! - bodies are told where the policy asks for them, and nowhere else (`bodies_are_told_where_the_policy_asks_for_them`),
+//!   however full their connection is
+//!   (`what_is_read_is_told_however_full_its_connection_is`);
 //! - what is kept to be told is on its connection's account until it is written
 //!   (`bodies_that_are_told_of_are_on_their_connection_s_account_as_well`,
-//!   `answers_that_are_told_of_are_on_their_connection_s_account_as_well`,
+//!   `who_fills_a_connection_leaves_nothing_out_of_what_is_told`,
 //!   `what_a_watch_is_asked_with_is_on_the_account_of_its_connection`);
 //! - what policies and webhooks have to say to it is among the annotations, patches where it is told of bodies
 //!   (`what_rules_say_of_a_write_is_told`);
@@ -371,15 +373,11 @@ impl Recording {
             return None;
         };
         let text = self.text(value, true);
-        // The request waits for the disk with it, and with the line that it is in.
-        let account = self.account.as_ref();
-        let held = account.map(|account| account.hold_now(ANSWER_COPIES * text.len()));
-        if let Some(Err(_)) = held {
-            self.leaves_out("its connection holds as much as it may");
-            return None;
-        }
+        // The request waits for the disk with it, and with the line that it is in. Both are there already, and who fills
+        // a connection has no say in what is told of it: nothing more is made there until they are gone.
+        let held = self.account.as_ref().map(|account| account.piece(ANSWER_COPIES * text.len()));
         self.event.response_object = Some(text);
-        held?.ok()?
+        held
     }
 
     fn leaves_out(&mut self, why: &str) {
@@ -523,7 +521,36 @@ fn drop_managed_fields(value: &mut Value) {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_hub_audit::{AuditLog, LogOptions, Place, Policy};
+    use freewheel_hub_objects::clock::SystemClock;
+
     use super::*;
+    use crate::memory_account::CONNECTION_BYTES_MAX;
+    use crate::respond;
+
+    #[tokio::test]
+    async fn who_fills_a_connection_leaves_nothing_out_of_what_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::File(folder.path().join("audit.log"));
+        let options = LogOptions { place, bytes_max: 1 << 20, age_days_max: 0, backups_max: 0 };
+        let rules = "rules: [{level: RequestResponse}]";
+        let policy = format!("apiVersion: audit.k8s.io/v1\nkind: Policy\n{rules}");
+        let log = AuditLog::open(options).unwrap();
+        let audit = Arc::new(Audit { policy: Policy::read(&policy).unwrap(), log });
+        let by = Auditing { audit, clock: Arc::new(SystemClock) };
+        let account = MemoryAccount::new(Arc::default());
+        let full = account.piece(CONNECTION_BYTES_MAX);
+        let mut request = Request::get("/api/v1/namespaces/n/secrets").body(()).unwrap();
+        let (asking, user) = (("1", None, None, Some(&account)), User::default());
+        let recording = Recording::begin(&by, &mut request, asking, Some(&user)).await;
+        let mut recording = recording.unwrap();
+        let text = r#"{"items":[],"kind":"SecretList"}"#;
+        let held = recording.notes(&respond::whole(200, media::JSON, text.into()));
+        assert_eq!(recording.event.response_object.as_deref(), Some(text));
+        assert_eq!(account.held(), CONNECTION_BYTES_MAX + ANSWER_COPIES * text.len());
+        drop((held, full));
+        assert_eq!(account.held(), 0);
+    }
 
     #[test]
     fn a_request_is_known_by_verb_and_object() {
