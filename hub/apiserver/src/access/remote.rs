@@ -4,7 +4,8 @@
 //! Guarantees:
 //! - so many questions are asked at a time and no more, and none is waited for longer than it may take
 //!   (`who_does_not_answer_is_given_up_in_time`);
-//! - who keeps somebody waiting in vain is left alone for a while by those of the same line, and then asked by one
+//! - who keeps somebody waiting in vain is left alone for a while by those of the same line, also by those who stand in it
+//!   already (`who_stood_in_line_does_not_ask_who_hangs`), and then asked by one, however long that waits
 //!   (`who_hangs_is_left_alone_and_asked_again_by_one`,
 //!   `what_one_line_waited_for_in_vain_another_asks_and_an_answer_is_for_both`); who goes away without an answer was not
 //!   that one (`who_goes_away_leaves_the_one_try_to_the_next`).
@@ -73,7 +74,8 @@ struct One {
 /// It was found to hang, or is asked whether it does yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Pause {
-    since: Instant,
+    /// Until then nobody asks it; without an end, as long as one finds out.
+    until: Option<Instant>,
     /// How many answers there were by then: one more ends it.
     answers: u64,
 }
@@ -117,9 +119,11 @@ impl InTurn {
     /// # Errors
     /// When there is no answer, or too much is asked.
     pub(crate) async fn ask(&self, review: &Value) -> Result<Value, NoAnswer> {
-        let _trial = self.check()?;
+        self.check()?;
         let turn = timeout(TURN_TIMEOUT, self.turns.acquire()).await;
         let _turn = turn.map_err(|_| NoAnswer::Crowded)?;
+        // Those before may just have found out that it hangs.
+        let _trial = self.trial()?;
         let One { remote, limit, answers, figures } = &*self.one;
         let began = Instant::now();
         let answer = timeout(*limit, remote.ask(review)).await;
@@ -137,28 +141,38 @@ impl InTurn {
         };
         figures.count(outcome, took);
         let hangs = answer.is_err() && SLOW.min(*limit) <= took;
-        *self.pause.lock() = hangs.then(|| self.pause_from_now());
+        *self.pause.lock() = hangs.then(|| self.pause_until(Some(Instant::now() + PAUSE)));
         answer.map_err(NoAnswer::Failed)
     }
 
-    fn pause_from_now(&self) -> Pause {
-        Pause { since: Instant::now(), answers: self.one.answers.load(Ordering::Relaxed) }
+    fn pause_until(&self, until: Option<Instant>) -> Pause {
+        Pause { until, answers: self.one.answers.load(Ordering::Relaxed) }
     }
 
-    /// Lets through who finds nothing wrong, and after a while one who finds out.
-    fn check(&self) -> Result<Option<Trial<'_>>, NoAnswer> {
+    /// Lets nobody through while it pauses.
+    fn check(&self) -> Result<(), NoAnswer> {
+        self.ended(&mut self.pause.lock()).map(drop)
+    }
+
+    /// The same, and makes the first who comes after a pause the one who finds out.
+    fn trial(&self) -> Result<Option<Trial<'_>>, NoAnswer> {
         let mut pause = self.pause.lock();
-        let own = self.pause_from_now();
-        let Some(before) = pause.filter(|pause| pause.answers == own.answers) else {
-            *pause = None;
-            return Ok(None);
-        };
-        if before.since.elapsed() < PAUSE {
+        let Some(before) = self.ended(&mut pause)? else { return Ok(None) };
+        let own = self.pause_until(None);
+        *pause = Some(own);
+        Ok(Some(Trial { line: self, before, own }))
+    }
+
+    /// The pause that has ended by its time, where there was one that no answer has ended.
+    fn ended(&self, pause: &mut Option<Pause>) -> Result<Option<Pause>, NoAnswer> {
+        let answers = self.one.answers.load(Ordering::Relaxed);
+        *pause = pause.filter(|pause| pause.answers == answers);
+        let lasts = |pause: Pause| pause.until.is_none_or(|until| Instant::now() < until);
+        if pause.is_some_and(lasts) {
             let why = "it has just not answered; it is asked again in some seconds";
             return Err(NoAnswer::Failed(why.to_owned()));
         }
-        *pause = Some(own);
-        Ok(Some(Trial { line: self, before, own }))
+        Ok(*pause)
     }
 }
 
@@ -226,7 +240,11 @@ mod tests {
         assert_eq!(remote.asked.load(Ordering::SeqCst), 1);
         tokio::time::sleep(PAUSE).await;
         let review = json!({});
-        let all = (0..10).map(|_| line.ask(&review));
+        // Some of them come while the one waits for longer than it was left alone.
+        let all = (0..10_u32).map(|number| {
+            let later = tokio::time::sleep(number * ANSWER_TIMEOUT / 10);
+            later.then(|()| line.ask(&review))
+        });
         let began = Instant::now();
         assert!(futures::future::join_all(all).await.iter().all(Result::is_err));
         assert_eq!((began.elapsed(), remote.asked.load(Ordering::SeqCst)), (ANSWER_TIMEOUT, 2));
@@ -235,6 +253,17 @@ mod tests {
         for _ in 0..3 {
             assert!(line.ask(&json!({})).await.is_ok());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stood_in_line_does_not_ask_who_hangs() {
+        let remote = Arc::new(Elsewhere::default());
+        remote.hangs.store(true, Ordering::SeqCst);
+        let line = InTurn::new(remote.clone(), 1, SLOW);
+        let (began, review) = (Instant::now(), json!({}));
+        let all = (0..3).map(|_| line.ask(&review));
+        assert!(futures::future::join_all(all).await.iter().all(Result::is_err));
+        assert_eq!((began.elapsed(), remote.asked.load(Ordering::SeqCst)), (SLOW, 1));
     }
 
     #[tokio::test(start_paused = true)]
