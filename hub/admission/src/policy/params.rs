@@ -6,14 +6,17 @@
 //! - each of them is read once for a write in each version that is asked for, and a write takes no more of them than it
 //!   may (`a_write_takes_as_many_parameters_as_it_may`, `a_parameter_is_shown_in_the_version_of_its_policy`);
 //! - what one binding asks for beyond that takes nothing from the others
-//!   (`parameters_that_are_too_many_for_one_policy_are_there_for_another`).
+//!   (`parameters_that_are_too_many_for_one_policy_are_there_for_another`,
+//!   `a_collection_that_is_too_large_for_one_policy_leaves_others_theirs`), nor does what cannot be converted, which is
+//!   tried once (`a_parameter_that_cannot_be_converted_takes_no_room`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use freewheel_hub_objects::{ObjectRef, stored_value};
 use freewheel_hub_schema::kind::{Kind, KindId};
-use freewheel_hub_schema::object::Key;
+use freewheel_hub_schema::namespace::NamespaceName;
+use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_schema::registry::Registry;
 use freewheel_hub_schema::selector::LabelSelector;
 use freewheel_hub_store::{Scope, Stored};
@@ -44,10 +47,13 @@ const BYTES_MAX: usize = 4 << 20;
 /// The parameters of one write.
 #[derive(Default)]
 pub(super) struct Params {
-    read: HashMap<(KindId, Key), Arc<Value>>,
-    /// Bytes of them.
+    /// What was read, or why it cannot be.
+    read: HashMap<(KindId, Key), Result<Arc<Value>, String>>,
+    /// Bytes of what was.
     bytes: usize,
     looked_at: usize,
+    /// Collections of which not all can be looked at: no object is looked at twice in vain.
+    too_large: HashSet<(Resource, Option<NamespaceName>)>,
 }
 
 impl Params {
@@ -97,12 +103,19 @@ impl Params {
         let selector = LabelSelector::from_json(reference.get("selector"), "selector")
             .map_err(|_| "one of name or selector must be provided".to_owned())?;
         let namespace = Some(namespace).filter(|_| kind.namespaced).map(Into::into);
+        let collection = (kind.storage().clone(), namespace.clone());
+        let too_large = || format!("a request looks at {LOOKED_AT_MAX} objects for parameters");
+        if self.too_large.contains(&collection) {
+            return Err(too_large());
+        }
         let scope = Scope { resource: kind.storage().clone(), cluster: Some(cluster), namespace };
-        let mut found = Vec::new();
+        let (mut found, before) = (Vec::new(), self.looked_at);
         for one in state.range(&scope, None) {
             self.looked_at += 1;
             if LOOKED_AT_MAX < self.looked_at {
-                return Err(format!("a request looks at {LOOKED_AT_MAX} objects for parameters"));
+                self.looked_at = before;
+                self.too_large.insert(collection);
+                return Err(too_large());
             }
             if !selector.matches(&one.object.header.labels) {
                 continue;
@@ -118,15 +131,21 @@ impl Params {
     async fn read(&mut self, kind: &Kind, stored: &Stored) -> Result<Arc<Value>, String> {
         let key = (kind.id(), stored.key.clone());
         if let Some(read) = self.read.get(&key) {
-            return Ok(read.clone());
+            return read.clone();
         }
-        self.bytes += stored.object.body.len();
-        let value = stored_value(stored).map_err(|error| error.message)?;
-        let value = kind.out_of_store(value).await.map_err(|error| error.message)?;
-        let value = Arc::new(value);
-        self.read.insert(key, value.clone());
-        Ok(value)
+        let read = shown(kind, stored).await.map(Arc::new);
+        if read.is_ok() {
+            self.bytes += stored.object.body.len();
+        }
+        self.read.insert(key, read.clone());
+        read
     }
+}
+
+/// A stored object in this version.
+async fn shown(kind: &Kind, stored: &Stored) -> Result<Value, String> {
+    let value = stored_value(stored).map_err(|error| error.message)?;
+    kind.out_of_store(value).await.map_err(|error| error.message)
 }
 
 /// The namespace in which they are looked for.

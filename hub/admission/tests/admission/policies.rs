@@ -1,6 +1,9 @@
 //! What validating policies say.
 
 use freewheel_hub_objects::{Actor, DeleteOptions, WriteOptions};
+use freewheel_hub_schema::object::{Header, Key, Object, Resource};
+use freewheel_hub_store::{MAX_OPERATIONS, Operation, Txn};
+use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
 use super::kit::{World, by, constraints, deny, person, place};
@@ -271,6 +274,36 @@ async fn parameters_that_are_too_many_for_one_policy_are_there_for_another() {
         let spec = json!({"name": name, "matchConstraints": constraints("", "secrets"), "failurePolicy": fails,
             "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}, "validations": [{"expression": validation, "message": "asked"}]});
         let selector = json!({"matchLabels": {"params": &name[2..]}});
+        let binding = json!({"validationActions": ["Deny"],
+            "paramRef": {"selector": selector, "parameterNotFoundAction": "Deny"}});
+        world.policy(KIND, spec, binding).await;
+    }
+    let refused = world.create("v1", "Secret", json!({"metadata": {"name": "s"}})).await;
+    let refused = refused.unwrap_err();
+    assert!(refused.message.ends_with("denied request: asked"), "{}", refused.message);
+}
+
+#[tokio::test]
+async fn a_collection_that_is_too_large_for_one_policy_leaves_others_theirs() {
+    let world = World::new().await;
+    let root = ClusterName::root();
+    let resource = Resource::new("", "configmaps");
+    let put = |number: usize| {
+        let key = Key::new(&resource, &root, "default", &format!("c{number}"));
+        Operation::Put(key, Object { header: Header::default(), body: "{}".into() })
+    };
+    for first in (0..=100_000).step_by(MAX_OPERATIONS) {
+        let operations = (first..first + MAX_OPERATIONS).map(put).collect();
+        let store = world.objects.store();
+        store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+    }
+    let of = json!({"metadata": {"name": "p", "labels": {"params": "yes"}}});
+    world.create("v1", "ServiceAccount", of).await.unwrap();
+    let two = [("a-large", "ConfigMap", "Ignore"), ("b-small", "ServiceAccount", "Fail")];
+    for (name, kind, fails) in two {
+        let spec = json!({"name": name, "matchConstraints": constraints("", "secrets"), "failurePolicy": fails,
+            "paramKind": {"apiVersion": "v1", "kind": kind}, "validations": [{"expression": "false", "message": "asked"}]});
+        let selector = json!({"matchLabels": {"params": "yes"}});
         let binding = json!({"validationActions": ["Deny"],
             "paramRef": {"selector": selector, "parameterNotFoundAction": "Deny"}});
         world.policy(KIND, spec, binding).await;

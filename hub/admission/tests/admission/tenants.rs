@@ -1,6 +1,7 @@
 //! What the rules of some clusters may take from those of others: nothing that these would miss.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use freewheel_hub_objects::{Actor, ObjectRef, WriteOptions};
@@ -170,8 +171,9 @@ async fn a_webhook_that_others_keep_busy_has_not_failed() {
     waiting.shutdown().await;
 }
 
-/// Shows what is stored as `max` in v1 as `limit` in v2, and takes nothing back in which there is a `bad`.
-struct Renames;
+/// Shows what is stored as `max` in v1 as `limit` in v2, and converts nothing in which there is a `bad`, which it counts.
+#[derive(Default)]
+struct Renames(AtomicUsize);
 
 impl Converter for Renames {
     fn convert<'a>(&'a self, to: &'a str, mut objects: Vec<Value>) -> Converting<'a> {
@@ -179,6 +181,7 @@ impl Converter for Renames {
             let (from, into) = if to.ends_with("v2") { ("max", "limit") } else { ("limit", "max") };
             for object in &mut objects {
                 if object.get("bad").is_some() {
+                    self.0.fetch_add(1, Ordering::SeqCst);
                     return Err(ApiError::new(500, "InternalError", "it cannot be converted"));
                 }
                 object["apiVersion"] = to.into();
@@ -195,7 +198,7 @@ impl Converter for Renames {
 #[tokio::test]
 async fn a_parameter_is_shown_in_the_version_of_its_policy() {
     let world = World::new().await;
-    let converter: Arc<dyn Converter> = Arc::new(Renames);
+    let converter: Arc<dyn Converter> = Arc::new(Renames::default());
     let at = widgets(&world, "pi-7", &converter);
     let widget = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "max": 3});
     world.objects.create(&WriteOptions::by(person("ada")), &at, widget).await.unwrap();
@@ -212,9 +215,39 @@ async fn a_parameter_is_shown_in_the_version_of_its_policy() {
 }
 
 #[tokio::test]
+async fn a_parameter_that_cannot_be_converted_takes_no_room() {
+    let world = World::new().await;
+    let renames = Arc::new(Renames::default());
+    let converter: Arc<dyn Converter> = renames.clone();
+    let at = widgets(&world, "pi-7", &converter);
+    for (name, field, bytes) in [("w-bad", "bad", 1_300_000), ("w-good", "text", 400_000)] {
+        let widget = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name},
+            "max": 3, field: "x".repeat(bytes)});
+        world.objects.create(&WriteOptions::by(person("ada")), &at, widget).await.unwrap();
+    }
+    // Thrice the one and the other are more than a write may take.
+    for (name, param, fails) in [
+        ("a", "w-bad", "Ignore"),
+        ("b", "w-bad", "Ignore"),
+        ("c", "w-bad", "Ignore"),
+        ("d", "w-good", "Fail"),
+    ] {
+        let spec = json!({"name": name, "matchConstraints": constraints("", "configmaps"), "failurePolicy": fails,
+            "paramKind": {"apiVersion": "example.com/v2", "kind": "Widget"},
+            "validations": [{"expression": "params.limit == 3"}]});
+        let mut binding = deny();
+        binding["paramRef"] = json!({"name": param, "parameterNotFoundAction": "Deny"});
+        world.policy_in("pi-7", "ValidatingAdmissionPolicy", spec, binding).await;
+    }
+    let value = json!({"metadata": {"name": "c"}});
+    world.create_in("pi-7", person("ada"), ("v1", "ConfigMap"), value).await.unwrap();
+    assert_eq!(renames.0.load(Ordering::SeqCst), 1, "it is tried once");
+}
+
+#[tokio::test]
 async fn what_cannot_be_converted_back_fails_all_that_changed_it() {
     let world = World::new().await;
-    let converter: Arc<dyn Converter> = Arc::new(Renames);
+    let converter: Arc<dyn Converter> = Arc::new(Renames::default());
     let at = widgets(&world, "pi-7", &converter);
     for (name, fails, path) in [("a-must", "Fail", "good"), ("b-nice", "Ignore", "bad")] {
         let rule = json!({"operations": ["CREATE"], "apiGroups": ["example.com"], "apiVersions": ["v2"], "resources": ["widgets"]});
