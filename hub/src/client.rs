@@ -85,6 +85,8 @@ pub struct Client {
 pub struct Answer {
     /// HTTP code.
     pub status: StatusCode,
+    /// What the body is said to be; empty for nothing.
+    pub content_type: String,
     /// Body.
     pub body: Bytes,
     /// What it has to say beside its answer.
@@ -213,13 +215,16 @@ impl Client {
             .map_err(|e| ClientError::Answer(e.to_string()))?;
         let response = sender.send_request(request).await?;
         let status = response.status();
-        let warnings = warnings(response.headers());
+        let headers = response.headers();
+        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_owned();
+        let warnings = warnings(headers);
         let body = Limited::new(response.into_body(), self.answer_bytes_max)
             .collect()
             .await
             .map_err(|e| ClientError::Answer(e.to_string()))?;
         driver.abort();
-        Ok(Answer { status, body: body.to_bytes(), warnings })
+        Ok(Answer { status, content_type, body: body.to_bytes(), warnings })
     }
 
     /// A JSON request whose answer must be a success.
@@ -381,6 +386,7 @@ mod tests {
             "details": {"causes": [{"reason": UNANSWERED, "message": "kubectl delete validatingwebhookconfiguration a"}]}});
         let answer = Answer {
             status: StatusCode::INTERNAL_SERVER_ERROR,
+            content_type: "application/json".to_owned(),
             body: status.to_string().into(),
             warnings: Vec::new(),
         };

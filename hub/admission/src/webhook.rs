@@ -5,6 +5,7 @@
 //! client_config  where its owner says that it is     address  where it is called
 //! permits     how many calls at a time
 //! calls       in turn, in time ─ Caller: HTTPS ─▶ review: what was answered
+//!             or ─▶ unsuccessful: what is told of an answer that is no success
 //! invocation  one is asked about one write
 //! validating  all at the same time                   mutating   one after the other, with what those before have made
 //! ```
@@ -18,15 +19,17 @@ mod mutating;
 mod patching;
 mod permits;
 mod review;
+mod unsuccessful;
 mod validating;
 mod wanted;
 
 pub use address::{Address, ServicePort};
 pub(crate) use calls::Calls;
-pub use calls::{CallError, Caller, refusal_of};
+pub use calls::{CallError, Caller};
 pub use client_config::ClientConfig;
 pub(crate) use hook::Webhook;
 pub use invocation::UNANSWERED;
 pub(crate) use mutating::MutatingWebhooks;
 pub use permits::{CALL_WAIT, CallPermit, CallPermits, ClusterCalls, OWN_CALLS_OF_ONE};
+pub use unsuccessful::Unsuccessful;
 pub(crate) use validating::ValidatingWebhooks;

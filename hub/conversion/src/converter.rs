@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_admission::{
-    CALL_WAIT, CallError, CallPermits, Caller, ClusterCalls, OWN_CALLS_OF_ONE, refusal_of,
+    CALL_WAIT, CallError, CallPermits, Caller, ClusterCalls, OWN_CALLS_OF_ONE,
 };
 use freewheel_hub_objects::Conversions;
 use freewheel_hub_schema::kind::{Converter, Converting};
@@ -184,7 +184,7 @@ impl WebhookConverter {
         let answer = answer.map_err(|error| {
             let why = match error {
                 CallError::Unreachable(why) => format!("Post {url:?}: {why}"),
-                CallError::Answered(code, body) => refusal_of(code, &body),
+                CallError::Answered(answer) => answer.to_string(),
             };
             ConversionError::Failed { kind: kind.clone(), why }
         })?;

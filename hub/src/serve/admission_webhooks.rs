@@ -13,7 +13,7 @@
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
-use freewheel_hub_admission::{Address, CallError, Caller, ServicePort};
+use freewheel_hub_admission::{Address, CallError, Caller, ServicePort, Unsuccessful};
 use freewheel_hub_apiserver::ServiceDialer;
 use freewheel_link::transport::Stream;
 
@@ -22,8 +22,6 @@ use crate::client::ClientError;
 
 /// Largest answer that is read: an object's worth of patches.
 const ANSWER_BYTES_MAX: usize = 3 << 20;
-/// Bytes of an answer that is no success that are told.
-const TOLD_BYTES_MAX: usize = 512;
 
 /// Calls them.
 #[derive(Default)]
@@ -63,9 +61,8 @@ impl Caller for AdmissionWebhooks {
         if answer.status.is_success() {
             return Ok(answer.body.to_vec());
         }
-        let mut body = String::from_utf8_lossy(&answer.body).into_owned();
-        body.truncate(body.floor_char_boundary(TOLD_BYTES_MAX));
-        Err(CallError::Answered(answer.status.as_u16(), body))
+        let code = answer.status.as_u16();
+        Err(CallError::Answered(Unsuccessful::of(code, &answer.content_type, &answer.body)))
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use super::address::Address;
 use super::hook::Webhook;
 use super::permits::{CALL_WAIT, CallPermits};
+use super::unsuccessful::Unsuccessful;
 
 /// Calls of one cluster's webhooks at a time.
 const CALLS_OF_CLUSTER: usize = 32;
@@ -37,8 +38,8 @@ const FAILED_MAX: usize = 1_024;
 pub enum CallError {
     /// Nobody was reached, or understood.
     Unreachable(String),
-    /// It answered with a code that is no success, and this.
-    Answered(u16, String),
+    /// It answered with a code that is no success.
+    Answered(Unsuccessful),
 }
 
 /// Why there is no answer that could be read.
@@ -128,8 +129,8 @@ impl Calls {
         match outcome {
             None => Err(failed("context deadline exceeded")),
             Some(Err(CallError::Unreachable(why))) => Err(failed(&why)),
-            Some(Err(CallError::Answered(code, body))) => {
-                Err(format!("failed to call webhook: {}", refusal_of(code, &body)).into())
+            Some(Err(CallError::Answered(answer))) => {
+                Err(format!("failed to call webhook: {answer}").into())
             }
             Some(Ok(answer)) => Ok(answer),
         }
@@ -146,22 +147,5 @@ impl Calls {
         if failed.len() < FAILED_MAX {
             failed.push((cluster.clone(), hook.id(), Instant::now()));
         }
-    }
-}
-
-/// What client-go says of an answer that is no success.
-#[must_use]
-pub fn refusal_of(code: u16, body: &str) -> String {
-    match code {
-        401 => "the server has asked for the client to provide credentials".to_owned(),
-        403 => "the server does not allow this method on the requested resource".to_owned(),
-        404 => "the server could not find the requested resource".to_owned(),
-        429 => "the server has received too many requests and has asked us to try again later"
-            .to_owned(),
-        503 => "the server is currently unable to handle the request".to_owned(),
-        500.. => {
-            format!("an error on the server ({body:?}) has prevented the request from succeeding")
-        }
-        _ => "the server rejected our request for an unknown reason".to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use freewheel_hub_admission::{CallError, ServicePort};
+use freewheel_hub_admission::{CallError, ServicePort, Unsuccessful};
 use freewheel_hub_objects::{Actor, DeleteOptions, Person, WriteOptions};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
@@ -65,7 +65,7 @@ async fn a_webhook_says_no_and_more() {
 #[tokio::test]
 async fn a_webhook_that_cannot_be_asked_refuses_or_not() {
     let world = World::with(|call| match call.address.url.contains("broken") {
-        true => Err(CallError::Answered(500, "oops".to_owned())),
+        true => Err(CallError::Answered(Unsuccessful::of(500, "", b"oops"))),
         false => Err(CallError::Unreachable("dial tcp: connection refused".to_owned())),
     })
     .await;
