@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use freewheel_hub_schema::duration;
 use freewheel_hub_schema::quantity::Quantity;
 use freewheel_link::digest::Digest;
 use freewheel_link::profile::Profile;
@@ -192,7 +193,7 @@ pub enum TokenVerb {
 #[derive(Args)]
 pub struct TokenOptions {
     /// How long it can be used, for example 30m, 24h, 7d
-    #[arg(long, default_value = "24h", value_parser = duration)]
+    #[arg(long, default_value = "24h", value_parser = lifetime)]
     pub ttl: Duration,
     /// Accept the spoke that joins with it, without `hub accept`
     #[arg(long, conflicts_with = "registry")]
@@ -302,30 +303,22 @@ fn quota(text: &str) -> Result<u64, String> {
     u64::try_from(bytes).map_err(|error| error.to_string())
 }
 
-/// The same, or nothing at all.
+/// `5m0s`, as kube-apiserver's flags have it; nothing at all with `0s`.
 fn ttl(text: &str) -> Result<Duration, String> {
-    if matches!(text, "0" | "0s") { Ok(Duration::ZERO) } else { duration(text) }
+    let read = duration::read(text).map_err(|error| error.to_string())?;
+    Duration::try_from(read).map_err(|_| format!("{text:?} is less than nothing"))
 }
 
-/// `90s`, `30m`, `24h`, `7d`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let bad = || format!("{text:?} is no duration such as 90s, 30m, 24h or 7d");
-    let split =
-        text.len().checked_sub(1).filter(|at| text.is_char_boundary(*at)).ok_or_else(bad)?;
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().map_err(|_| bad())?;
-    let seconds = match unit {
-        "s" => Some(number),
-        "m" => number.checked_mul(60),
-        "h" => number.checked_mul(3600),
-        "d" => number.checked_mul(86_400),
-        _ => None,
-    };
-    // A century is more than any token should live, and keeps dates within four digits.
-    seconds
-        .filter(|s| (1..=100 * 365 * 86_400).contains(s))
-        .map(Duration::from_secs)
-        .ok_or_else(bad)
+/// A century is more than any token should live, and keeps dates within four digits.
+const LIFETIME_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// `90s`, `1h30m`, and days: `7d`.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
+    let days = days.and_then(|days| days.checked_mul(86_400)).map(Duration::from_secs);
+    days.or_else(|| ttl(text).ok())
+        .filter(|time| (Duration::from_secs(1)..=LIFETIME_MAX).contains(time))
+        .ok_or_else(|| format!("{text:?} is no duration such as 90s, 30m, 24h or 7d"))
 }
 
 #[cfg(test)]
@@ -340,12 +333,22 @@ mod tests {
     }
 
     #[test]
-    fn durations() {
-        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
-        assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
+    fn lifetimes() {
+        assert_eq!(lifetime("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(lifetime("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        assert_eq!(lifetime("1h30m"), Ok(Duration::from_secs(5_400)));
         for bad in ["", "h", "24", "-1h", "0s", "1w", "99999999999999999999h", "1é"] {
-            assert!(duration(bad).is_err(), "{bad}");
+            assert!(lifetime(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn times_of_webhooks_are_those_of_kube_apiserver() {
+        for (text, seconds) in [("5m0s", 300), ("1m30s", 90), ("2m", 120), ("0s", 0), ("0", 0)] {
+            assert_eq!(ttl(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        assert_eq!(ttl("5").unwrap_err(), "time: missing unit in duration \"5\"");
+        assert!(ttl("-5m").is_err() && ttl("7d").is_err());
     }
 
     #[test]

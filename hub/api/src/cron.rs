@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use freewheel_hub_schema::duration;
+
 /// When something runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cron {
@@ -73,7 +75,7 @@ impl Cron {
         let Some(text) = schedule.strip_prefix("@every ") else {
             return Err(format!("unrecognized descriptor: {schedule}"));
         };
-        let every = duration(text).ok_or_else(|| {
+        let every = period(text).ok_or_else(|| {
             format!("failed to parse duration {schedule}: time: invalid duration {text:?}")
         })?;
         Ok(Self::Every(every))
@@ -96,38 +98,9 @@ fn read_fields(schedule: &str) -> Result<Cron, String> {
 }
 
 /// `1h30m`, in whole seconds and one at least.
-fn duration(text: &str) -> Option<Duration> {
-    let negative = text.starts_with('-');
-    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let mut sum = 0.0;
-    if rest.is_empty() {
-        return None;
-    }
-    if rest == "0" {
-        rest = "";
-    }
-    while !rest.is_empty() {
-        let digits = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-        let number: f64 = rest[..rest.len() - digits.len()].parse().ok()?;
-        const UNITS: [(&str, f64); 8] = [
-            ("ns", 1e-9),
-            ("us", 1e-6),
-            ("\u{b5}s", 1e-6),
-            ("\u{3bc}s", 1e-6),
-            ("ms", 1e-3),
-            ("s", 1.0),
-            ("m", 60.0),
-            ("h", 3600.0),
-        ];
-        let (unit, seconds) = UNITS.into_iter().find(|(unit, _)| digits.starts_with(unit))?;
-        rest = &digits[unit.len()..];
-        sum += number * seconds;
-    }
-    const NANOS_MAX: f64 = 9.223_372_036_854_776e18;
-    if NANOS_MAX < sum * 1e9 {
-        return None;
-    }
-    let seconds = if negative { 0 } else { Duration::try_from_secs_f64(sum).ok()?.as_secs() };
+fn period(text: &str) -> Option<Duration> {
+    let read = duration::read(text).ok()?;
+    let seconds = Duration::try_from(read).map_or(0, |period| period.as_secs());
     Some(Duration::from_secs(seconds.max(1)))
 }
 

@@ -4,6 +4,7 @@ mod acceptance;
 mod callers;
 mod cluster_sets;
 mod executors;
+pub(crate) mod file_versions;
 mod node_restriction;
 pub(crate) mod question_figures;
 pub(crate) mod remembered;

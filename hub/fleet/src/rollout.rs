@@ -25,7 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 pub use strategy::{MandatoryGroup, NotAStrategy, Settings, Strategy};
-use strategy::{amount, duration};
+use strategy::{amount, time};
 
 /// Clusters of one decision group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,8 +117,8 @@ pub fn next(
         .collect();
     let look = Look {
         progress: &progress,
-        soak: duration(&settings.min_success_time)?.unwrap_or_default(),
-        deadline: duration(&settings.progress_deadline)?,
+        soak: time(&settings.min_success_time)?.unwrap_or_default(),
+        deadline: time(&settings.progress_deadline)?,
         now,
     };
     if matches!(&*strategy.kind, "" | "All") {
@@ -391,8 +391,9 @@ mod tests {
             of(json!({"type": "Progressive", "progressive": {"maxConcurrency": "two"}}))
                 .contains("not a percentage")
         );
-        assert!(
-            of(json!({"type": "All", "all": {"progressDeadline": "soon"}})).contains("no duration")
-        );
+        for text in ["soon", "PT5M", "5 minutes"] {
+            let why = of(json!({"type": "All", "all": {"progressDeadline": text}}));
+            assert!(why.contains("no duration"), "{why}");
+        }
     }
 }

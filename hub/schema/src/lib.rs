@@ -18,11 +18,12 @@
 //! openapi/   the documents that kubectl validates and explains by
 //! patch/     JSON, merge and strategic merge patches
 //! selector   label and field selectors
-//! quantity, time, name    the scalar formats
+//! quantity, time, duration, name    the scalar formats
 //! table      server-side columns
 //! ```
 
 pub mod depth;
+pub mod duration;
 pub mod error;
 pub mod field_errors;
 pub mod gvk;

@@ -9,13 +9,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use freewheel_hub_schema::name;
-use jiff::SignedDuration;
+use freewheel_hub_schema::{duration, name};
 use serde::Deserialize;
 
 use super::match_conditions::MatchConditions;
+use crate::access::file_versions;
 
-const GROUP: &str = "apiserver.config.k8s.io/";
 /// How long what is allowed counts where nobody says so, and what is not.
 const ALLOWED_TTL: Duration = Duration::from_secs(300);
 const OTHER_TTL: Duration = Duration::from_secs(30);
@@ -157,11 +156,7 @@ impl AuthorizationConfiguration {
     pub fn read(text: &str) -> Result<Self, AuthorizationConfigurationError> {
         let File { api_version, kind, authorizers } = serde_saphyr::from_str(text)
             .map_err(|error| AuthorizationConfigurationError(error.to_string()))?;
-        if !api_version.starts_with(GROUP) || kind != "AuthorizationConfiguration" {
-            return wrong(format!(
-                "it is {kind} of {api_version}, and not AuthorizationConfiguration of {GROUP}v1"
-            ));
-        }
+        file_versions::check(&api_version, &kind, "AuthorizationConfiguration").or_else(wrong)?;
         if authorizers.is_empty() {
             return wrong("at least one authorization mode must be defined");
         }
@@ -218,7 +213,9 @@ fn asked(name: &str, webhook: Webhook) -> Result<Member, AuthorizationConfigurat
         return Err(of(name, "timeout", &why));
     }
     let ttl = |what: &str, text: Option<String>, default, is_kept: bool| {
-        let ttl = text.map_or(Ok(default), |text| time(name, what, &text))?;
+        let said = text.map_or(Ok(Duration::ZERO), |text| time(name, what, &text))?;
+        // Not to keep answers is said by the fields beside.
+        let ttl = if said.is_zero() { default } else { said };
         Ok::<_, AuthorizationConfigurationError>(is_kept.then_some(ttl))
     };
     let kept = (webhook.cache_authorized_requests, webhook.cache_unauthorized_requests);
@@ -260,9 +257,8 @@ fn check_words(name: &str, webhook: &Webhook) -> Result<bool, AuthorizationConfi
 }
 
 fn time(name: &str, what: &str, text: &str) -> Result<Duration, AuthorizationConfigurationError> {
-    let time = text.parse::<SignedDuration>();
-    let time =
-        time.map_err(|error| of(name, what, &format!("{text:?} is no duration: {error}")))?;
+    let time = duration::read(text);
+    let time = time.map_err(|error| of(name, what, &format!("is no duration: {error}")))?;
     Duration::try_from(time).map_err(|_| of(name, what, "must not be negative"))
 }
 
@@ -298,6 +294,7 @@ mod tests {
         for (change, why) in [
             (("timeout: 3s", "timeout: 31s"), "timeout must be > 0s"),
             (("timeout: 3s", "timeout: soon"), "is no duration"),
+            (("timeout: 3s", "timeout: PT3S"), "is no duration"),
             (("failurePolicy: Deny", "failurePolicy: Ignore"), "failurePolicy"),
             (("kubeConfigFile: /opa", "kubeConfigFile: opa"), "must be an absolute path"),
             (("type: KubeConfigFile", "type: InClusterConfig"), "connectionInfo.type"),
@@ -320,5 +317,20 @@ mod tests {
         }
         let plain = WebhookOptions::default();
         assert_eq!(plain.allowed_ttl, Some(Duration::from_secs(300)));
+        let zero = read(&format!("{{{}}}", HOOK.replace("1m30s", "0s"))).unwrap();
+        let [Member::Webhook(hook, _)] = &*zero else { panic!("{zero:?}") };
+        assert_eq!(hook.allowed_ttl, plain.allowed_ttl, "as if nothing were said");
+        let text = |version: &str| {
+            let rbac = "authorizers: [{type: RBAC, name: rbac}]";
+            format!(
+                "apiVersion: apiserver.config.k8s.io/{version}\nkind: AuthorizationConfiguration\n{rbac}"
+            )
+        };
+        for (version, is_known) in
+            [("v1", true), ("v1beta1", true), ("anything", false), ("", false)]
+        {
+            let read = AuthorizationConfiguration::read(&text(version));
+            assert_eq!(read.is_ok(), is_known, "{version}");
+        }
     }
 }

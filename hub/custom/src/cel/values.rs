@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Duration, FixedOffset, NaiveDate};
 use freewheel_hub_cel::objects::OptionalValue;
 use freewheel_hub_cel::{CowVal, Val, Value, VariableResolver, free, map};
+use freewheel_hub_schema::duration;
 use serde_json::Value as Json;
 
 use crate::schema::{Schema, Type};
@@ -133,7 +134,7 @@ fn of_text(format: Option<&str>, text: &str) -> Value {
             DateTime::parse_from_rfc3339(text).map_or_else(|_| plain(), Value::Timestamp)
         }
         "date" => date(text).map_or_else(plain, Value::Timestamp),
-        "duration" => duration(text).map_or_else(plain, Value::Duration),
+        "duration" => length(text).map_or_else(plain, Value::Duration),
         "byte" => {
             STANDARD.decode(text).map_or_else(|_| plain(), |bytes| Value::Bytes(Arc::new(bytes)))
         }
@@ -147,39 +148,8 @@ fn date(text: &str) -> Option<DateTime<FixedOffset>> {
 }
 
 /// `1h30m`, as Go reads it.
-fn duration(text: &str) -> Option<Duration> {
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let mut nanos = 0_f64;
-    if rest != "0" && rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() && rest != "0" {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let (number, tail) = rest.split_at(digits);
-        let unit = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(unit);
-        let factor = match unit {
-            "ns" => 1e0,
-            "us" | "µs" | "μs" => 1e3,
-            "ms" => 1e6,
-            "s" => 1e9,
-            "m" => 6e10,
-            "h" => 36e11,
-            _ => return None,
-        };
-        nanos += number.parse::<f64>().ok()? * factor;
-        rest = tail;
-    }
-    let nanos = if negative { -nanos } else { nanos };
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a duration is whole nanoseconds, and a cast saturates"
-    )]
-    let whole = nanos as i64;
-    Some(Duration::nanoseconds(whole))
+fn length(text: &str) -> Option<Duration> {
+    i64::try_from(duration::read(text).ok()?.as_nanos()).ok().map(Duration::nanoseconds)
 }
 
 /// A field's name as an expression can say it.

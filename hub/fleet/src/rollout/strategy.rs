@@ -1,5 +1,6 @@
 //! A rollout's strategy, and how its amounts and durations are read.
 
+use freewheel_hub_schema::duration;
 use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::Value;
@@ -84,13 +85,10 @@ pub(super) fn amount(asked: &Value, total: usize, default: usize) -> Result<usiz
 }
 
 /// `None`, or a duration as Go writes it; nothing for none.
-pub(super) fn duration(text: &str) -> Result<Option<SignedDuration>, NotAStrategy> {
+pub(super) fn time(text: &str) -> Result<Option<SignedDuration>, NotAStrategy> {
     if text.is_empty() || text == "None" {
         return Ok(None);
     }
-    if text == "0" {
-        return Ok(Some(SignedDuration::ZERO));
-    }
-    let read: Result<SignedDuration, _> = text.parse();
-    read.map(Some).map_err(|_| NotAStrategy(format!("{text:?} is no duration (30s, 5m, 1h)")))
+    let wrong = |_| NotAStrategy(format!("{text:?} is no duration (30s, 5m, 1h)"));
+    duration::read(text).map(Some).map_err(wrong)
 }

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::access::file_versions;
 use crate::access::remote::Fetch;
-
-const GROUP: &str = "apiserver.config.k8s.io/";
 
 /// Why a configuration is none that can be obeyed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -150,12 +149,8 @@ impl AuthenticationConfiguration {
     pub fn read(text: &str) -> Result<Self, ConfigurationError> {
         let File { api_version, kind, jwt } =
             serde_saphyr::from_str(text).map_err(|error| ConfigurationError(error.to_string()))?;
-        if !api_version.starts_with(GROUP) || kind != "AuthenticationConfiguration" {
-            let text = format!(
-                "it is {kind} of {api_version}, and not AuthenticationConfiguration of {GROUP}v1"
-            );
-            return Err(ConfigurationError(text));
-        }
+        file_versions::check(&api_version, &kind, "AuthenticationConfiguration")
+            .map_err(ConfigurationError)?;
         for (at, one) in jwt.iter().enumerate() {
             one.issuer.check()?;
             if jwt.iter().take(at).any(|other| other.issuer.url == one.issuer.url) {
@@ -211,5 +206,7 @@ mod tests {
             assert!(said.contains(why), "{why}: {said}");
         }
         assert!(AuthenticationConfiguration::read("kind: Pod\napiVersion: v1").is_err());
+        let of_no_version = file(plain).replace("v1beta1", "v2");
+        assert!(AuthenticationConfiguration::read(&of_no_version).is_err());
     }
 }
