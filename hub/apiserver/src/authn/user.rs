@@ -56,6 +56,12 @@ impl User {
         !self.is_in(AUTHENTICATED)
     }
 
+    /// Whether nobody has shown who that is, as a request's caller is told by it and as a review may say it.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.name == ANONYMOUS || self.is_in(UNAUTHENTICATED)
+    }
+
     /// Whether they are a member of this group.
     #[must_use]
     pub fn is_in(&self, group: &str) -> bool {
