@@ -56,6 +56,7 @@ pub(crate) async fn laid(
     }
     let what = Resource {
         group: call.view.served.group(),
+        version: call.view.served.version(),
         plural: call.view.served.plural(),
         namespace: call.namespace.as_str(),
         name: &call.name,

@@ -36,6 +36,7 @@ mod match_conditions;
 mod node;
 mod probes;
 mod roles;
+mod subject_access_review;
 mod webhook;
 mod webhook_figures;
 

@@ -78,11 +78,12 @@ impl Call {
         let kind = &self.view.served;
         let what = Resource {
             group: kind.group(),
+            version: kind.version(),
             plural: kind.plural(),
             subresource,
             namespace: &self.namespace,
             name: &self.name,
-            fields: "",
+            ..Resource::default()
         };
         let (user, cluster, what) = (&*self.user, self.tenant.cluster(), What::Resource(what));
         let asked = Attributes { user, verb, cluster, what };

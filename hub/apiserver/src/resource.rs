@@ -108,7 +108,7 @@ async fn asked(
     // A name in the path is what is read, whatever a selector says.
     let named = named(&query, &view, verb).filter(|_| target.name.is_none());
     what.name = named.as_deref().unwrap_or(what.name);
-    what.fields = fields(&query, &target, verb);
+    (what.fields, what.labels) = selectors(&query, &target, verb);
     let (user, cluster, what) = (&*context.user, tenant.cluster(), What::Resource(what));
     let attributes = Attributes { user, verb, cluster, what };
     context.trail.check(&context.hub.authorizers, &attributes).await?;
@@ -144,10 +144,12 @@ fn verb_of(
     verb::of(context.method, target, query).ok_or_else(respond::method_not_allowed)
 }
 
-/// The selector that leaves a part of a collection; where a path names an object, that one is meant whatever it says.
-fn fields<'a>(query: &'a Query, target: &Target<'_>, verb: &str) -> &'a str {
+/// The selectors that leave a part of a collection, by its fields and by its labels; where a path names an object, that one
+/// is meant whatever they say.
+fn selectors<'a>(query: &'a Query, target: &Target<'_>, verb: &str) -> (&'a str, &'a str) {
     let selects = matches!(verb, "list" | "watch" | "deletecollection");
-    if selects && target.name.is_none() { &query.field_selector } else { "" }
+    let all = (&*query.field_selector, &*query.label_selector);
+    if selects && target.name.is_none() { all } else { ("", "") }
 }
 
 /// The one name that a selector leaves of a collection: who may do it to that object may do it so.

@@ -3,7 +3,8 @@
 //! Guarantees:
 //! - what a review says is what a request is answered (`a_review_says_what_a_request_is_answered`), for others as well
 //!   (`a_review_of_somebody_else_says_what_they_are_answered`), and for strangers
-//!   (`a_review_says_of_strangers_what_they_are_answered`); what nobody knows is no reason but an error
+//!   (`a_review_says_of_strangers_what_they_are_answered`), also about a part of a collection
+//!   (`a_part_of_a_collection_is_asked_about_by_its_labels`); what nobody knows is no reason but an error
 //!   (`what_nobody_knows_is_said_as_an_error`);
 //! - what has another shape is refused, and not taken for another question (`a_question_of_another_shape_is_no_question`),
 //!   and so is more than anybody is to be asked about (`a_review_of_a_token_names_so_many_audiences_at_most`).
@@ -12,7 +13,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use freewheel_hub_schema::error::{ApiError, FieldError};
-use freewheel_hub_schema::time;
+use freewheel_hub_schema::selector::LabelSelector;
+use freewheel_hub_schema::{name, time};
 use http::Response;
 use serde_json::{Value, json};
 
@@ -149,11 +151,12 @@ fn who(user: &User) -> Value {
 }
 
 /// What a question about a right is made of.
-const TEXTS: [&str; 10] = [
+const TEXTS: [&str; 11] = [
     "/spec/user",
     "/spec/uid",
     "/spec/resourceAttributes/verb",
     "/spec/resourceAttributes/group",
+    "/spec/resourceAttributes/version",
     "/spec/resourceAttributes/resource",
     "/spec/resourceAttributes/subresource",
     "/spec/resourceAttributes/namespace",
@@ -252,6 +255,34 @@ fn selected(fields: &Value) -> String {
     all.filter_map(term).collect::<Vec<_>>().join(",")
 }
 
+/// The same by its labels.
+fn labelled(labels: &Value) -> String {
+    let raw = text(labels, "/rawSelector");
+    if !raw.is_empty() {
+        return raw.to_owned();
+    }
+    let term = |one: &Value| {
+        let key = text(one, "/key");
+        let values = one["values"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let values: Vec<&str> = values.collect();
+        let are_values =
+            !values.is_empty() && values.iter().all(|one| name::label_value(one).is_empty());
+        let list = values.join(",");
+        let term = match text(one, "/operator") {
+            "In" if are_values => format!("{key} in ({list})"),
+            "NotIn" if are_values => format!("{key} notin ({list})"),
+            "Exists" => key.to_owned(),
+            "DoesNotExist" => format!("!{key}"),
+            _ => return None,
+        };
+        // As above: what would say something else than it is meant to is left out.
+        let read = LabelSelector::parse(&term).ok()?;
+        matches!(read.requirements(), [read] if read.key == key).then_some(term)
+    };
+    let all = labels["requirements"].as_array().into_iter().flatten();
+    all.filter_map(term).collect::<Vec<_>>().join(",")
+}
+
 /// As it is written in a field selector.
 fn escaped(value: &str) -> String {
     value.replace('\\', r"\\").replace(',', r"\,").replace('=', r"\=")
@@ -264,17 +295,20 @@ async fn may(
 ) -> Value {
     let spec = &review["spec"];
     let fields = selected(&spec["resourceAttributes"]["fieldSelector"]);
+    let labels = labelled(&spec["resourceAttributes"]["labelSelector"]);
     let (verb, what) = if spec.get("nonResourceAttributes").is_some() {
         let path = text(spec, "/nonResourceAttributes/path");
         (text(spec, "/nonResourceAttributes/verb"), What::Path(path))
     } else {
         let resource = Resource {
             group: text(spec, "/resourceAttributes/group"),
+            version: text(spec, "/resourceAttributes/version"),
             plural: text(spec, "/resourceAttributes/resource"),
             subresource: text(spec, "/resourceAttributes/subresource"),
             namespace: text(spec, "/resourceAttributes/namespace"),
             name: text(spec, "/resourceAttributes/name"),
             fields: &fields,
+            labels: &labels,
         };
         (text(spec, "/resourceAttributes/verb"), What::Resource(resource))
     };
@@ -351,6 +385,24 @@ fn told(rules: &Rules) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_of_a_collection_is_asked_about_by_its_labels() {
+        let one = |key: &str, operator: &str, values: &[&str]| json!({"key": key, "operator": operator, "values": values});
+        let all = [
+            one("a", "In", &["x", "y"]),
+            one("b", "NotIn", &["z"]),
+            one("c", "Exists", &[]),
+            one("d", "DoesNotExist", &[]),
+            one("e,f", "Exists", &[]),
+            one("g", "Near", &["x"]),
+            one("h", "NotIn", &["x,y"]),
+            one("i", "In", &[]),
+        ];
+        assert_eq!(labelled(&json!({"requirements": all})), "a in (x,y),b notin (z),c,!d");
+        assert_eq!(labelled(&json!({"rawSelector": "a=b"})), "a=b");
+        assert_eq!(labelled(&Value::Null), "");
+    }
 
     #[test]
     fn what_nobody_knows_is_said_as_an_error() {

@@ -42,14 +42,8 @@ impl CallerRights {
         let Ok(tenant) = tenant else { return false };
         let WantedRight { user, groups, verb, group, resource: plural, namespace, name } = *wanted;
         let user = User { name: user.to_owned(), groups: groups.to_vec(), ..User::default() };
-        let what = What::Resource(Resource {
-            group,
-            plural,
-            subresource: "",
-            namespace,
-            name,
-            fields: "",
-        });
+        let what = Resource { group, plural, namespace, name, ..Resource::default() };
+        let what = What::Resource(what);
         let asked = Attributes { user: &user, verb, cluster: tenant.cluster(), what };
         matches!(self.authorizers.decide(&asked).await, Decision::Allow(_))
     }

@@ -53,8 +53,7 @@ impl Plugin for Executors {
             plural: WORKS,
             namespace: &review.target.namespace,
             name: &service_account_name(namespace, name),
-            subresource: "",
-            fields: "",
+            ..Resource::default()
         };
         let user = user_of(person);
         let (cluster, what) = (root.cluster(), What::Resource(what));

@@ -35,7 +35,7 @@ impl Authorizer for Rights {
                 subresource: &question.subresource,
                 namespace: &question.namespace,
                 name: &question.name,
-                fields: "",
+                ..Resource::default()
             }),
         };
         let asked =

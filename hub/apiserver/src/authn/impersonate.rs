@@ -72,7 +72,7 @@ impl Wanted {
 
     /// Everything that the caller has to have the right to.
     fn asks(&self) -> Vec<Resource<'_>> {
-        let core = |plural, name| Resource { plural, name, ..Resource::default() };
+        let core = |plural, name| Resource { version: "v1", plural, name, ..Resource::default() };
         let mut asks = vec![match split_service_account_name(&self.user) {
             Some((namespace, name)) => Resource { namespace, ..core("serviceaccounts", name) },
             None => core("users", &self.user),

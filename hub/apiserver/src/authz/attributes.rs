@@ -50,6 +50,8 @@ pub enum What<'a> {
 pub struct Resource<'a> {
     /// API group, empty for core.
     pub group: &'a str,
+    /// Version of the group, empty for any.
+    pub version: &'a str,
     /// Plural resource.
     pub plural: &'a str,
     /// Subresource, empty for none.
@@ -60,6 +62,8 @@ pub struct Resource<'a> {
     pub name: &'a str,
     /// Of a collection the `fieldSelector` that leaves a part of it; empty for all of it.
     pub fields: &'a str,
+    /// The same by its `labelSelector`.
+    pub labels: &'a str,
 }
 
 impl<'a> From<&'a Target<'_>> for Resource<'a> {
@@ -70,11 +74,13 @@ impl<'a> From<&'a Target<'_>> for Resource<'a> {
         let home = if is_namespace { name } else { "" };
         Self {
             group: target.group,
+            version: target.version,
             plural: target.plural,
             subresource: target.subresource.unwrap_or_default(),
             namespace: target.namespace.as_deref().unwrap_or(home),
             name,
             fields: "",
+            labels: "",
         }
     }
 }

@@ -10,21 +10,22 @@
 //!   (`who_denies_and_allows_at_once_ends_the_question`);
 //! - it is not asked about what its conditions leave out (`what_conditions_leave_out_is_not_asked`);
 //! - strangers neither flood it nor fill the memory with what it said
-//!   (`questions_at_a_time_are_bounded_and_most_are_for_those_who_are_known`, `long_questions_are_not_remembered`).
+//!   (`questions_at_a_time_are_bounded_and_most_are_for_those_who_are_known`, `long_questions_are_not_remembered`), nor
+//!   have it forgotten of those who are known (`what_strangers_ask_is_remembered_in_the_place_of_no_other_s`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_objects::clock::Clock;
-use freewheel_hub_schema::selector::FieldSelector;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tracing::warn;
 
-use super::attributes::{Attributes, Cluster, Resource, What};
+use super::attributes::{Attributes, Cluster};
 use super::authorizer::{Authorizer, Decision, Rules};
 use super::configuration::WebhookOptions;
 use super::match_conditions::Matched;
+use super::subject_access_review::{review, spec};
 use super::webhook_figures::WebhookFigures;
 use crate::access::remembered::Remembered;
 use crate::access::remote::{InTurn, NoAnswer, QUESTIONS_MAX, Remote};
@@ -33,8 +34,9 @@ use crate::authn::User;
 const ANSWERS_MAX: usize = 8_192;
 /// Longer questions are asked each time, as at kube-apiserver: what is remembered is bounded by bytes, too.
 const KEPT_QUESTION_BYTES_MAX: usize = 10_000;
-/// Questions of strangers that are asked at a time.
+/// Questions of strangers that are asked at a time, and answers to them that are remembered.
 const STRANGERS_QUESTIONS_MAX: usize = 8;
+const STRANGERS_ANSWERS_MAX: usize = 1_024;
 
 /// Asks somebody else.
 #[derive(Clone)]
@@ -42,12 +44,17 @@ pub(super) struct AccessWebhook(Arc<Inner>);
 
 struct Inner {
     options: WebhookOptions,
-    remote: InTurn,
-    /// The same for strangers, who keep nobody else from asking.
-    remote_of_strangers: InTurn,
+    of_the_known: Questions,
+    of_strangers: Questions,
     clock: Arc<dyn Clock>,
-    known: Remembered<String, Decision>,
     figures: Arc<WebhookFigures>,
+}
+
+/// Questions about some, in a line and a memory of their own: what strangers ask keeps nobody else from asking, nor is it
+/// remembered in the place of what others asked.
+struct Questions {
+    remote: InTurn,
+    answers: Remembered<String, Decision>,
 }
 
 impl AccessWebhook {
@@ -59,14 +66,13 @@ impl AccessWebhook {
     ) -> Self {
         let remote = InTurn::new(remote, QUESTIONS_MAX, options.timeout);
         let figures = WebhookFigures::of(&options.name, remote.figures());
-        Self(Arc::new(Inner {
-            figures: Arc::new(figures),
-            remote_of_strangers: remote.beside(STRANGERS_QUESTIONS_MAX),
-            remote,
-            options,
-            clock,
-            known: Remembered::new(ANSWERS_MAX),
-        }))
+        let of_strangers = Questions {
+            remote: remote.beside(STRANGERS_QUESTIONS_MAX),
+            answers: Remembered::new(STRANGERS_ANSWERS_MAX),
+        };
+        let of_the_known = Questions { remote, answers: Remembered::new(ANSWERS_MAX) };
+        let figures = Arc::new(figures);
+        Self(Arc::new(Inner { options, of_the_known, of_strangers, clock, figures }))
     }
 
     /// What has become of the questions.
@@ -76,10 +82,8 @@ impl AccessWebhook {
 }
 
 impl Inner {
-    async fn ask(&self, user: &User, review: &Value) -> Result<Value, NoAnswer> {
-        let lines = (&self.remote_of_strangers, &self.remote);
-        let line = if user.is_stranger() { lines.0 } else { lines.1 };
-        line.ask(review).await
+    fn about(&self, user: &User) -> &Questions {
+        if user.is_stranger() { &self.of_strangers } else { &self.of_the_known }
     }
 
     /// What comes of it where nobody has said anything.
@@ -119,7 +123,7 @@ impl Inner {
                 return (decision, None);
             }
         }
-        let status = match self.ask(user, &review(spec)).await {
+        let status = match self.about(user).remote.ask(&review(spec)).await {
             Ok(answer) => answer.get("status").cloned().unwrap_or_default(),
             Err(error) => {
                 warn!(webhook = name, %error, "the webhook that decides on access does not answer");
@@ -146,17 +150,17 @@ impl Authorizer for AccessWebhook {
         if !asked.cluster.name.is_root() {
             return Decision::none();
         }
-        let Inner { clock, known, .. } = &*self.0;
+        let (clock, answers) = (&self.0.clock, &self.0.about(asked.user).answers);
         let spec = spec(asked);
         let question = spec.to_string();
-        if let Some(decision) = known.get(&question, clock.unix_seconds()) {
+        if let Some(decision) = answers.get(&question, clock.unix_seconds()) {
             return decision;
         }
         let (decision, ttl) = self.0.decide(asked.user, spec).await;
         if let Some(ttl) = ttl.filter(|_| question.len() < KEPT_QUESTION_BYTES_MAX) {
             let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
             let now = clock.unix_seconds();
-            known.put(&question, &decision, now, now.saturating_add(seconds));
+            answers.put(&question, &decision, now, now.saturating_add(seconds));
         }
         decision
     }
@@ -168,61 +172,18 @@ impl Authorizer for AccessWebhook {
     }
 }
 
-/// What is asked, with all texts, as conditions see it.
-fn spec(asked: &Attributes<'_>) -> Value {
-    let User { name, uid, groups, extra, .. } = asked.user;
-    let mut spec = json!({"user": name, "groups": groups, "uid": uid, "extra": extra});
-    let verb = asked.verb;
-    match asked.what {
-        What::Path(path) => spec["nonResourceAttributes"] = json!({"path": path, "verb": verb}),
-        What::Resource(Resource { group, plural, subresource, namespace, name, fields }) => {
-            spec["resourceAttributes"] = json!({"namespace": namespace, "verb": verb, "group": group,
-                "resource": plural, "subresource": subresource, "name": name});
-            let selector = FieldSelector::read(fields).unwrap_or_default();
-            let requirements: Vec<Value> = selector
-                .terms()
-                .map(|(key, is, value)| {
-                    let operator = if is { "In" } else { "NotIn" };
-                    json!({"key": key, "operator": operator, "values": [value]})
-                })
-                .collect();
-            if !requirements.is_empty() {
-                let selector = json!({"requirements": requirements});
-                spec["resourceAttributes"]["fieldSelector"] = selector;
-            }
-        }
-    }
-    spec
-}
-
-/// The same as it is sent: without what is empty.
-fn review(mut spec: Value) -> Value {
-    let is_empty = |value: &Value| match value {
-        Value::String(text) => text.is_empty(),
-        Value::Object(all) => all.is_empty(),
-        _ => false,
-    };
-    for path in ["", "/resourceAttributes"] {
-        if let Some(all) = spec.pointer_mut(path).and_then(Value::as_object_mut) {
-            all.retain(|_, value| !is_empty(value));
-        }
-    }
-    json!({
-        "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
-        "metadata": {}, "spec": spec,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
     use std::time::Duration;
 
     use freewheel_link::names::ClusterName;
+    use serde_json::json;
 
     use super::*;
     use crate::authn::AUTHENTICATED;
     use crate::authz::always::Always;
+    use crate::authz::attributes::{Resource, What};
     use crate::authz::authorizers::Authorizers;
     use crate::authz::match_conditions::MatchConditions;
 
@@ -349,6 +310,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_strangers_ask_is_remembered_in_the_place_of_no_other_s() {
+        let remote = Arc::new(Elsewhere::default());
+        let hands = Arc::new(Hands::default());
+        let webhook = AccessWebhook::new(remote.clone(), hands, WebhookOptions::default());
+        let groups = vec![AUTHENTICATED.to_owned()];
+        let jane = User { name: "jane".to_owned(), groups, ..User::default() };
+        asks(&webhook, &jane, "mine").await;
+        for name in 0..ANSWERS_MAX {
+            asks(&webhook, &User::anonymous(), &name.to_string()).await;
+        }
+        let before = remote.0.load(Ordering::SeqCst);
+        assert_eq!(before, 1 + ANSWERS_MAX);
+        assert_eq!(asks(&webhook, &jane, "mine").await, Decision::Allow("".into()));
+        assert_eq!(remote.0.load(Ordering::SeqCst), before, "it is known yet");
+    }
+
+    #[tokio::test]
     async fn long_questions_are_not_remembered() {
         let remote = Arc::new(Slow::default());
         let webhook = AccessWebhook::new(
@@ -393,24 +371,33 @@ mod tests {
     #[tokio::test]
     async fn what_conditions_leave_out_is_not_asked() {
         let remote = Arc::new(Elsewhere::default());
-        let text = "has(request.resourceAttributes.fieldSelector) || request.user != 'jane'";
-        let conditions = MatchConditions::read([text.to_owned()]).unwrap();
-        let options = WebhookOptions { conditions, ..WebhookOptions::default() };
+        let conditions = MatchConditions::read([
+            "has(request.resourceAttributes.fieldSelector) || request.user != 'jane'".to_owned(),
+            "request.resourceAttributes.version in ['v1', '*']".to_owned(),
+            "!has(request.resourceAttributes.labelSelector) || \
+                request.resourceAttributes.labelSelector.requirements.all(r, r.values == ['x'])"
+                .to_owned(),
+        ]);
+        let options =
+            WebhookOptions { conditions: conditions.unwrap(), ..WebhookOptions::default() };
         let webhook = AccessWebhook::new(remote.clone(), Arc::new(Hands::default()), options);
         let name = ClusterName::root();
-        for (who, fields, decided, asked) in [
-            ("jane", "", Decision::none(), 0),
-            ("jane", "", Decision::none(), 0),
-            ("jane", "a=b,c!=d", Decision::Allow("".into()), 1),
-            ("bob", "", Decision::none(), 2),
+        for (who, (version, fields, labels), decided, asked) in [
+            ("jane", ("v1", "", ""), Decision::none(), 0),
+            ("jane", ("v1", "", ""), Decision::none(), 0),
+            ("jane", ("v1", "a=b,c!=d", ""), Decision::Allow("".into()), 1),
+            ("jane", ("v2", "a=b,c!=d", ""), Decision::none(), 1),
+            ("jane", ("v1", "a=b,c!=d", "a=x"), Decision::Allow("".into()), 2),
+            ("jane", ("v1", "a=b,c!=d", "a=y"), Decision::none(), 2),
+            ("bob", ("", "", ""), Decision::none(), 3),
         ] {
             let user = User { name: who.to_owned(), ..User::default() };
-            let what = What::Resource(Resource { plural: "pods", fields, ..Resource::default() });
-            let cluster = Cluster { name: &name, uid: None };
+            let what = Resource { plural: "pods", version, fields, labels, ..Resource::default() };
+            let (cluster, what) = (Cluster { name: &name, uid: None }, What::Resource(what));
             let asks = Attributes { user: &user, verb: "list", cluster, what };
-            assert_eq!(webhook.decide(&asks).await, decided, "{who} {fields}");
-            assert_eq!(remote.0.load(Ordering::SeqCst), asked, "{who} {fields}");
+            assert_eq!(webhook.decide(&asks).await, decided, "{who} {what:?}");
+            assert_eq!(remote.0.load(Ordering::SeqCst), asked, "{who} {what:?}");
         }
-        assert_eq!(webhook.0.figures.left_out.get(), 1, "and it is remembered");
+        assert_eq!(webhook.0.figures.left_out.get(), 3, "and it is remembered");
     }
 }
