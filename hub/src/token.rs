@@ -113,7 +113,11 @@ fn body(id: &str, secret: &str, options: &TokenOptions) -> Value {
     }
     json!({
         "apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
-        "metadata": {"name": format!("bootstrap-token-{id}"), "namespace": "kube-system"},
+        "metadata": {
+            "name": format!("bootstrap-token-{id}"), "namespace": "kube-system",
+            // By this tools for Open Cluster Management find the newest one, to show or to remove it.
+            "labels": {"app": "cluster-manager"},
+        },
         "data": data,
     })
 }

@@ -346,9 +346,18 @@ fn namespaces(fleet: &Fleet, kubectl: &Kubectl) {
     let namespaces = kubectl.run(&["get", "namespaces"]);
     assert_eq!(
         Table::read(&namespaces).column("NAME"),
-        ["default", "kube-node-lease", "kube-public", "kube-system", "pi-1", "pi-2", "team"]
+        [
+            "default",
+            "kube-node-lease",
+            "kube-public",
+            "kube-system",
+            "open-cluster-management",
+            "pi-1",
+            "pi-2",
+            "team"
+        ]
     );
-    assert_eq!(Table::read(&namespaces).column("STATUS"), ["Active"; 7]);
+    assert_eq!(Table::read(&namespaces).column("STATUS"), ["Active"; 8]);
     let deleted = kubectl.run(&["delete", "namespace", "team", "--timeout=60s"]);
     assert_eq!(deleted, "namespace \"team\" deleted\n");
     has(&kubectl.fails(&["get", "namespace", "team"]), &["NotFound"]);

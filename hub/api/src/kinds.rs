@@ -35,7 +35,7 @@ mod devices;
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod event;
-mod fleet;
+pub mod fleet;
 pub mod flow_control;
 mod horizontal_pod_autoscaler;
 pub mod lease;
@@ -144,6 +144,8 @@ static BUILT_IN: LazyLock<Arc<Layer>> = LazyLock::new(|| {
         networking::network_policy::kind(),
         networking::service_cidr::kind(),
         runtime_class::kind(),
+        fleet::operators::of_hubs(),
+        fleet::operators::of_agents(),
         pod_disruption_budget::kind(),
         cluster_role_binding::kind(),
         cluster_role::kind(),

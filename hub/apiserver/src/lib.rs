@@ -13,7 +13,7 @@
 //!     write, apply, delete create, update, patch; server-side apply; delete   (decode, yaml)
 //!     scale, bind, connect subresources with a body of their own; ways in, as rules see them
 //!     proxy, streaming     what a device counts; logs, and streams to pods   (device)
-//!     objectless, usage    what is answered without objects; what nodes and pods take   (review, samples, sample, components)
+//!     objectless, usage, computed  without stored objects: reviews; what pods take; what the hub is   (review, samples)
 //!   describe, registry   what the hub says about itself: discovery, openapi, health; the image registry's paths
 //! flow       how many requests are under way, and how much of large answers   (fair_pool, large_answers, workers)
 //! request_metrics  what is counted of requests   (series)   view   the kind that is served over the one that is stored
@@ -33,7 +33,7 @@ pub mod authz;
 mod bind;
 pub mod body;
 mod call;
-mod components;
+mod computed;
 mod connect;
 mod connection_slots;
 mod context;

@@ -20,7 +20,7 @@ use crate::request_body::RequestBody;
 use crate::tenant::Tenant;
 use crate::view::View;
 use crate::{
-    apply, bind, components, delete, media, objectless, proxy, read, respond, scale, streaming,
+    apply, bind, computed, delete, media, objectless, proxy, read, respond, scale, streaming,
     tokens, usage, watch, write,
 };
 
@@ -238,6 +238,14 @@ async fn run(
     body: bytes::Bytes,
     held: &mut Option<Held>,
 ) -> Result<Response<Body>, ApiError> {
+    if let Some(objects) = computed::objects(call) {
+        // Nothing else is done with them.
+        return if verb == "list" {
+            computed::list(call, objects).await
+        } else {
+            computed::get(call, objects).await
+        };
+    }
     match (call.subresource.as_str(), verb) {
         ("scale", "get") => scale::get(call).await,
         ("scale", "update") => scale::update(call, body).await,
@@ -251,8 +259,6 @@ async fn run(
         ("binding", "create") => bind::bind(call, body).await,
         ("token", "create") => tokens::create(call, body).await,
         ("eviction", "create") => delete::evict(call, body).await,
-        ("", "get") if components::is_asked(call) => components::get(call).await,
-        ("", "list") if components::is_asked(call) => components::list(call).await,
         ("", "get") if usage::is_asked(call) => usage::get(call, held.take()).await,
         ("", "list") if usage::is_asked(call) => usage::list(call).await,
         (_, "get") => read::get(call, held.take()).await,

@@ -43,10 +43,10 @@ fn ready_endpoints(s: &dyn freewheel_hub_store::Snapshot, service: &str) -> usiz
 async fn every_cluster_has_its_furniture() {
     let hub = Hub::with_spokes(&["pi-1"]).await;
     hub.eventually("both clusters are furnished", |s| {
-        // The root has a namespace for the spoke, too.
-        [("root", 5), ("pi-1", 4)].iter().all(|(realm, namespaces)| {
+        // The root has a namespace for the spoke, too, and one with the account that agents ask to join as.
+        [("root", 6, 7), ("pi-1", 4, 4)].iter().all(|(realm, namespaces, accounts)| {
             list(s, realm, "namespaces", "").len() == *namespaces
-                && list(s, realm, "serviceaccounts", "").len() == *namespaces
+                && list(s, realm, "serviceaccounts", "").len() == *accounts
                 && list(s, realm, "configmaps", "").len() == *namespaces + 1
                 && get(s, realm, "services", "default", "kubernetes")
                     .is_some_and(|svc| svc["spec"]["clusterIP"] == "10.128.0.1")

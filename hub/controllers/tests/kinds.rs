@@ -112,6 +112,38 @@ async fn clusters_have_their_classes_and_levels_from_the_start() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_root_has_what_tools_for_open_cluster_management_look_for() {
+    let hub = Hub::with_spokes(&["pi-7"]).await;
+    let (namespace, account) = ("open-cluster-management", "agent-registration-bootstrap");
+    let established = |s: &dyn Snapshot, name: &str| {
+        let definition = get(s, "root", "customresourcedefinitions", "", name);
+        definition.is_some_and(|it| condition(&it, "Established") == "True")
+    };
+    hub.eventually("the root has definitions, and whom agents ask as", |s| {
+        established(s, "clustermanagers.operator.open-cluster-management.io")
+            && established(s, "klusterlets.operator.open-cluster-management.io")
+            && established(s, "managedclusters.cluster.open-cluster-management.io")
+            && get(s, "root", "serviceaccounts", namespace, account).is_some()
+            && get(s, "root", "clusterroles", "", "open-cluster-management:bootstrap").is_some()
+    })
+    .await;
+    let binding = "open-cluster-management:bootstrap:agent-registration";
+    let binding = get(&*hub.snapshot(), "root", "clusterrolebindings", "", binding).unwrap();
+    assert_eq!(binding["subjects"][0]["name"], account);
+    let of_spoke = list(&*hub.snapshot(), "pi-7", "customresourcedefinitions", "");
+    assert_eq!(of_spoke, Vec::<Value>::new(), "there are thousands of them");
+    // Whoever takes it away has ended what was given out under it.
+    let before = get(&*hub.snapshot(), "root", "serviceaccounts", namespace, account).unwrap();
+    hub.delete("serviceaccounts", namespace, account, Propagation::Background).await;
+    hub.eventually("there is another one", |s| {
+        let now = get(s, "root", "serviceaccounts", namespace, account);
+        now.is_some_and(|now| now["metadata"]["uid"] != before["metadata"]["uid"])
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn levels_are_the_hubs_until_somebody_says_no() {
     let hub = Hub::with_spokes(&[]).await;
     let (plural, name) = ("prioritylevelconfigurations", "workload-low");

@@ -4,8 +4,9 @@
 //! token ok ─▶ ManagedCluster + CertificateSigningRequest ─▶ approved and hubAcceptsClient ─▶ signed
 //! ```
 //!
-//! A device's request is signed here alone: its approval is half of what it takes. The controller that
-//! signs people's requests knows it by the user it names, which nobody else can be.
+//! A device's request is signed here alone: its approval is half of what it takes. It is asked by whom its token makes
+//! it, as in Open Cluster Management, whose tools look for that; the controller that signs people's requests knows it by
+//! an extra which names the cluster, and which no request of the API can have by itself.
 //!
 //! Guarantees:
 //! - without a valid token nothing is written (`a_wrong_token_writes_nothing_and_says_what_to_do`);
@@ -14,7 +15,8 @@
 //! - a device that does not read what it is told is not kept (`who_does_not_take_the_answer_is_not_kept`);
 //! - a name that is taken does not use a token up (`a_name_that_is_taken_does_not_use_a_token_up`);
 //! - a device gives itself no label that others decide by
-//!   (`a_device_gives_itself_no_label_that_others_decide_by`).
+//!   (`a_device_gives_itself_no_label_that_others_decide_by`);
+//! - who asks for a device is known by its token (`a_device_is_asked_for_by_whom_its_token_makes_it`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +24,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freewheel_hub_api::conditions::{Condition, REQUEST_APPROVED, REQUEST_DENIED};
+use freewheel_hub_api::kinds::certificate_signing_request::JOINING_CLUSTER;
 use freewheel_hub_objects::{Actor, OVERTAKEN, Objects, WriteOptions};
-use freewheel_hub_pki::{AuthorityError, VerifiedRequest, agent_group, encode};
+use freewheel_hub_pki::{AuthorityError, VerifiedRequest, encode};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::object::Resource;
 use freewheel_hub_schema::time;
@@ -53,6 +56,10 @@ use crate::{register, renew};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A device is asked to come back after this long, so that forgotten ones hold nothing.
 const ACCEPTANCE_WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// What who has a token is a member of, in Kubernetes and in Open Cluster Management.
+const BOOTSTRAP_GROUPS: [&str; 3] =
+    ["system:bootstrappers", "system:bootstrappers:managedcluster", "system:authenticated"];
 
 pub(crate) const REQUESTS_KIND: (&str, &str, &str) =
     ("certificates.k8s.io", "v1", "certificatesigningrequests");
@@ -186,7 +193,8 @@ async fn admit(
     token.spend(objects, &uid).await?;
     let csr_name = format!("{name}-{}", &mark.hex()[..10]);
     forget_spent(objects, &csr_name, request, &uid).await?;
-    request_certificate(objects, (&name, &uid), &csr_name, &request.csr, accepts).await?;
+    let asked = (csr_name.as_str(), &*token.id, accepts);
+    request_certificate(objects, (&name, &uid), asked, &request.csr).await?;
     wait(hub, (&name, &uid), &csr_name, request, send).await
 }
 
@@ -206,14 +214,12 @@ fn check_labels(request: &JoinRequestV1) -> Result<(), Refusal> {
 async fn request_certificate(
     objects: &Objects,
     (name, uid): (&ClusterName, &str),
-    csr_name: &str,
+    (csr_name, token_id, auto): (&str, &str, bool),
     csr: &[u8],
-    auto: bool,
 ) -> Result<(), Refusal> {
     let how = how_for(objects, (name, uid));
     let place = object_ref(REQUESTS_KIND, &ClusterName::root(), "", csr_name)?;
     if objects.get(&place).is_err() {
-        let group = agent_group(name);
         let value = json!({
             "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
             "metadata": {
@@ -223,7 +229,9 @@ async fn request_certificate(
             "spec": {
                 "request": STANDARD.encode(encode("CERTIFICATE REQUEST", csr)),
                 "signerName": "kubernetes.io/kube-apiserver-client",
-                "username": group, "groups": [group, "system:authenticated"],
+                "username": format!("system:bootstrap:{token_id}"),
+                "groups": BOOTSTRAP_GROUPS,
+                "extra": {JOINING_CLUSTER: [name.as_str()]},
                 "usages": ["digital signature", "client auth"],
             },
         });

@@ -19,6 +19,7 @@
 //!   (`a_quota_holds_against_a_crowd`).
 
 mod accounts;
+mod built_in_definitions;
 mod chain;
 mod cluster_taints;
 mod definitions;

@@ -4,6 +4,7 @@
 //! every-cluster  what people are given: admin, edit, view, discovery, …
 //! root           what components of a Kubernetes cluster run as
 //! controllers    the roles of its controllers
+//! fleet          what agents of Open Cluster Management ask to join by, with the names and rules that it gives them
 //! ```
 //!
 //! No component runs in a spoke's own cluster, so it has the first of these alone: there are thousands of them.
@@ -17,6 +18,7 @@ static EVERY_CLUSTER: LazyLock<Vec<PolicyObject>> =
 static ROOT: LazyLock<Vec<PolicyObject>> = LazyLock::new(|| {
     let mut all = read(include_str!("../policy/root.json"));
     all.extend(read(include_str!("../policy/controllers.json")));
+    all.extend(read(include_str!("../policy/fleet.json")));
     all
 });
 
@@ -64,7 +66,7 @@ mod tests {
 
     #[test]
     fn every_cluster_has_its_policy() {
-        assert_eq!((of(false).count(), of(true).count()), (21, 134));
+        assert_eq!((of(false).count(), of(true).count()), (21, 137));
         for object in of(true) {
             let is_role = matches!(object.plural, "roles" | "clusterroles");
             assert_eq!(object.value.get("roleRef").is_none(), is_role, "{}", object.name);

@@ -7,6 +7,7 @@ mod helm;
 mod k9s;
 mod kube_rs;
 mod kubectl_verbs;
+mod ocm_clients;
 mod python;
 mod schemathesis;
 mod soak;

@@ -21,6 +21,9 @@ use serde_json::{Value, json};
 use super::accessors::{AGE, NAME, age, column, int, list, name, text};
 use conditions::{DECISIONS, check_conditions, keep_decision, of_type, put_conditions};
 
+/// Where the extra of who asks names the cluster that a device joins as: the gateway alone says so, and signs it.
+pub const JOINING_CLUSTER: &str = "freewheel.dev/joining-cluster";
+
 /// The one signer of this hub.
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 const USAGES: &[&str] = &[

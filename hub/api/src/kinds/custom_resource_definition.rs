@@ -6,6 +6,7 @@
 //!   (`a_service_whose_port_is_not_named_is_reached_at_that_of_https`);
 //! - the storage version is among those that objects may be stored in (`versions_that_were_stored_are_remembered`).
 
+pub mod built_in;
 mod conversion;
 
 use freewheel_hub_custom::definition::{self, storage_version};
@@ -31,7 +32,7 @@ pub(crate) fn kind() -> Kind {
         .category(["api-extensions"])
         .with_status()
         .columns(COLUMNS)
-        .with(&[Trait::NamesWhatItReplaces])
+        .with(&[Trait::NamesWhatItReplaces, Trait::DefinesKinds])
 }
 
 struct Rules;

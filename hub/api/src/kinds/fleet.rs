@@ -9,6 +9,7 @@
 //! add_on_placement_score                 what others say of a cluster
 //! manifest_work, applied_manifest_work   what is applied in a cluster, and what of it was
 //! manifest_work_replica_set              that for each cluster that is chosen
+//! operators                              what hubs and agents are installed by elsewhere: what they are
 //! view                                   a version that is stored in another one's form
 //! descriptions                           prose for `explain`
 //! ```
@@ -22,6 +23,7 @@ pub(super) mod cluster_set_binding;
 pub(super) mod descriptions;
 pub(super) mod manifest_work;
 pub(super) mod manifest_work_replica_set;
+pub mod operators;
 pub(super) mod placement;
 pub(super) mod placement_decision;
 mod view;
@@ -88,7 +90,8 @@ impl Rules {
 
 /// What all of these kinds have in common.
 fn of_the_root(kind: Kind) -> Kind {
-    kind.in_the_root_only().columns(PLAIN).with(&[Trait::NamesWhatItReplaces])
+    let traits = &[Trait::NamesWhatItReplaces, Trait::HasDefinition];
+    kind.in_the_root_only().columns(PLAIN).with(traits)
 }
 
 impl Strategy for Rules {

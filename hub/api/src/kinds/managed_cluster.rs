@@ -55,7 +55,7 @@ pub(crate) fn kind() -> Kind {
     .columns(COLUMNS)
     .names_are(NameRule::DnsLabel)
     // As everything that is not built into Kubernetes.
-    .with(&[Trait::NamesWhatItReplaces])
+    .with(&[Trait::NamesWhatItReplaces, Trait::HasDefinition])
 }
 
 struct Rules;

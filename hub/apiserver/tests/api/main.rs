@@ -46,6 +46,8 @@ mod metrics;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+mod operators;
+#[cfg(test)]
 mod own_kinds;
 #[cfg(test)]
 mod port_forwards;

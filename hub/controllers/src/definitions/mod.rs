@@ -5,12 +5,15 @@
 //! deleted ─▶ Terminating ─▶ its objects ─▶ finalizer off ─▶ gone ─▶ kinds out of the registry
 //! ```
 //!
+//! One of a kind that is built in makes nothing and takes nothing with it: what it is about is served as it is.
+//!
 //! Guarantees:
 //! - who reads that a definition is established finds its objects served
 //!   (`a_definition_makes_a_kind_of_its_cluster`);
 //! - what is established is served again before anybody is answered after a restart
 //!   (`what_is_established_is_served_from_the_start`);
-//! - a definition goes after its objects (`a_definition_goes_after_its_objects`).
+//! - a definition goes after its objects (`a_definition_goes_after_its_objects`);
+//! - what is built in is established and stays (`what_is_built_in_has_definitions_that_stay`).
 
 mod names;
 
@@ -26,8 +29,9 @@ use freewheel_hub_api::kinds;
 use freewheel_hub_api::kinds::custom_resource_definition::CLEANUP_FINALIZER;
 use freewheel_hub_custom::definition::{self, text};
 use freewheel_hub_objects::{Objects, Propagation};
-use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::kind::{Kind, Trait};
 use freewheel_hub_schema::object::{Key, Resource};
+use freewheel_hub_schema::registry::Registry;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use futures::future::join_all;
 use serde_json::Value;
@@ -62,14 +66,22 @@ pub fn serve_established(objects: &Objects) {
             continue;
         }
         let cluster = &stored.key.cluster;
+        let storage = definition::storage(&value);
+        if is_built_in(&objects.kinds().of(cluster), &storage) {
+            continue;
+        }
         let converter = objects.conversions().and_then(|all| all.of(cluster, &value));
         let kinds = definition::kinds(&value, converter.as_ref());
-        let storage = definition::storage(&value);
         if let Err(taken) = objects.kinds().put(&stored.key.cluster, &storage, kinds) {
             warn!(cluster = %stored.key.cluster, name = %stored.key.name, error = %taken,
                 "a definition is established and not served");
         }
     }
+}
+
+/// Whether a cluster serves what is stored there without a definition.
+fn is_built_in(registry: &Registry, storage: &Resource) -> bool {
+    registry.by_storage(storage).is_some_and(|kind| kind.has(Trait::HasDefinition))
 }
 
 /// Where the objects of a definition are, by its own key.
@@ -89,13 +101,13 @@ impl Definitions {
     async fn establish(&self, stored: &Stored, value: &Value) -> Result<Option<Duration>, Error> {
         let registry = self.client.registry(&stored.key.cluster);
         let mut names = Names::decide(value, registry.own());
-        if names.conflict.is_none() {
+        let storage = definition::storage(value);
+        if names.conflict.is_none() && !is_built_in(&registry, &storage) {
             let mut accepted = value.clone();
             accepted["status"]["acceptedNames"] = names.accepted.clone();
             let (objects, cluster) = (self.client.objects(), &stored.key.cluster);
             let converter = objects.conversions().and_then(|all| all.of(cluster, &accepted));
             let kinds = definition::kinds(&accepted, converter.as_ref());
-            let storage = definition::storage(&accepted);
             let put = self.client.objects().kinds().put(&stored.key.cluster, &storage, kinds);
             if let Err(taken) = put {
                 names.conflict = Some(("PluralConflict", taken.to_string()));
@@ -143,6 +155,11 @@ impl Definitions {
         let terminating = |going, reason, message| {
             [Condition::new(&DEFINITION_TERMINATING, going, reason, message)]
         };
+        if is_built_in(&self.client.registry(&stored.key.cluster), &storage_of(&stored.key)) {
+            // Its objects are the hub's.
+            let said = terminating(false, "BuiltIn", "the hub serves its objects itself");
+            return self.write_status(stored, &said, None, true).await.map(|()| None);
+        }
         if !DEFINITION_ESTABLISHED.holds(value) {
             let said = terminating(false, "NeverEstablished", "resource was never established");
             return self.write_status(stored, &said, None, true).await.map(|()| None);

@@ -1,19 +1,24 @@
-//! Objects without a namespace that every cluster has from the start: PriorityClasses; in the root the levels and
-//! schemas of flow control, and an APIService for each version of each group, too.
+//! Objects that every cluster has from the start: PriorityClasses; in the root the levels and schemas of flow control,
+//! an APIService for each version of each group, the definitions of kinds that are custom resources elsewhere, and the
+//! account as which agents of Open Cluster Management ask to join, too.
 //!
 //! What is there stays as it is, whoever changed it; what was deleted comes back. The spec of what has the annotation
-//! [`AUTOUPDATE`] is the hub's as long as it has it, as upstream: who wants another one says `false` there.
+//! [`AUTOUPDATE`] is the hub's as long as it has it, as upstream: who wants another one says `false` there. Definitions are
+//! the hub's in any case: another version of it may serve other ones.
 //!
 //! Guarantees:
 //! - levels and schemas are made, made again and kept to what they are to be, unless their annotation says no
-//!   (`clusters_have_their_classes_and_levels_from_the_start`, `levels_are_the_hubs_until_somebody_says_no`).
+//!   (`clusters_have_their_classes_and_levels_from_the_start`, `levels_are_the_hubs_until_somebody_says_no`);
+//! - tools for Open Cluster Management find what they look for on a hub
+//!   (`the_root_has_what_tools_for_open_cluster_management_look_for`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use freewheel_hub_api::kinds::custom_resource_definition::built_in;
 use freewheel_hub_api::kinds::{self, api_service, flow_control::mandatory, priority_class};
-use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::kind::{Kind, Trait};
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
@@ -25,6 +30,10 @@ use crate::node::is_accepted;
 
 /// Whether the hub keeps a spec to what it is to be.
 const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
+/// Where tools for Open Cluster Management look for its own objects.
+const FLEET_NAMESPACE: &str = "open-cluster-management";
+/// The account as which an agent of Open Cluster Management asks to join.
+const JOINING_ACCOUNT: &str = "agent-registration-bootstrap";
 
 /// The controller.
 pub struct BootstrapObjects {
@@ -47,6 +56,10 @@ impl BootstrapObjects {
         let levels = kind(flow, "v1", "prioritylevelconfigurations")?;
         let schemas = kind(flow, "v1", "flowschemas")?;
         let services = kind("apiregistration.k8s.io", "v1", "apiservices")?;
+        let definitions = kind("apiextensions.k8s.io", "v1", "customresourcedefinitions")?;
+        let namespace = json!({"metadata": {"name": FLEET_NAMESPACE}});
+        let account = json!({"metadata": {"name": JOINING_ACCOUNT, "namespace": FLEET_NAMESPACE}});
+        let built_in = || kinds::all().iter().map(|kind| &**kind);
         Ok(Self {
             client,
             clusters: kind("cluster.open-cluster-management.io", "v1", "managedclusters")?,
@@ -54,7 +67,10 @@ impl BootstrapObjects {
             in_the_root: vec![
                 (levels, mandatory::levels()),
                 (schemas, mandatory::schemas()),
-                (services, api_service::local(kinds::all().iter().map(|kind| &**kind))),
+                (services, api_service::local(built_in())),
+                (definitions, built_in::definitions(built_in())),
+                (kind("", "v1", "namespaces")?, vec![namespace]),
+                (kind("", "v1", "serviceaccounts")?, vec![account]),
             ],
         })
     }
@@ -69,12 +85,17 @@ impl BootstrapObjects {
     }
 }
 
-fn name_of(object: &Value) -> &str {
-    object["metadata"]["name"].as_str().unwrap_or_default()
+/// Namespace and name.
+fn place_of(object: &Value) -> (&str, &str) {
+    let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
+    (text("namespace"), text("name"))
 }
 
 /// Whether its spec is the hub's.
-fn is_kept(stored: &Stored) -> bool {
+fn is_kept(kind: &Kind, stored: &Stored) -> bool {
+    if kind.has(Trait::DefinesKinds) {
+        return true;
+    }
     let annotation = stored.object.value().ok().and_then(|value| {
         value.pointer("/metadata/annotations")?.get(AUTOUPDATE)?.as_str().map(|it| it == "true")
     });
@@ -89,13 +110,14 @@ async fn keep(
     wanted: &Value,
 ) -> Result<(), Error> {
     let doing = "keep what a cluster has from the start";
-    if !is_kept(stored)
+    if !is_kept(kind, stored)
         || stored.object.value().map_err(Error::api(doing))?["spec"] == wanted["spec"]
     {
         return Ok(());
     }
     let change = |mut value: Value| {
-        if value["metadata"]["annotations"][AUTOUPDATE] == "true" {
+        let annotation = &value["metadata"]["annotations"][AUTOUPDATE];
+        if kind.has(Trait::DefinesKinds) || annotation == "true" {
             value["spec"] = wanted["spec"].clone();
         }
         Ok(value)
@@ -126,11 +148,13 @@ impl Controller for BootstrapObjects {
         if key.resource == *self.clusters.storage() {
             return vec![self.key_for(&key.name)];
         }
-        let own = self.sets(true).any(|(kind, objects)| {
-            *kind.storage() == key.resource && objects.iter().any(|one| name_of(one) == &*key.name)
+        let place = (&*key.namespace, &*key.name);
+        let own = self.sets(key.cluster.is_root()).find(|(kind, objects)| {
+            *kind.storage() == key.resource && objects.iter().any(|one| place_of(one) == place)
         });
-        let changed = event.now.as_ref().is_none_or(|now| is_kept(now));
-        (own && changed).then(|| self.key_for(key.cluster.as_str())).into_iter().collect()
+        let changed = |kind: &Kind| event.now.as_ref().is_none_or(|now| is_kept(kind, now));
+        let own = own.filter(|(kind, _)| changed(kind));
+        own.map(|_| self.key_for(key.cluster.as_str())).into_iter().collect()
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
@@ -144,11 +168,12 @@ impl Controller for BootstrapObjects {
         };
         for (kind, objects) in self.sets(cluster.is_root()) {
             for object in objects {
-                if let Some(stored) = snapshot.get(&key_of(kind, &cluster, "", name_of(object))) {
+                let (namespace, name) = place_of(object);
+                if let Some(stored) = snapshot.get(&key_of(kind, &cluster, namespace, name)) {
                     keep(&client, kind, &stored, object).await?;
                     continue;
                 }
-                if let Err(error) = client.create(kind, &cluster, "", object).await
+                if let Err(error) = client.create(kind, &cluster, namespace, object).await
                     && error.reason != "AlreadyExists"
                 {
                     return Err(Error::api("create what a cluster has from the start")(error));

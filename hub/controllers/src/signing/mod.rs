@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use freewheel_hub_api::conditions::{Condition, REQUEST_FAILED};
+use freewheel_hub_api::kinds::certificate_signing_request::JOINING_CLUSTER;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
@@ -41,8 +42,6 @@ pub use cleaner::Cleaner;
 
 /// The signer that is ours.
 pub const CLIENT_SIGNER_NAME: &str = "kubernetes.io/kube-apiserver-client";
-/// How the user begins that a device's request names: the API server lets nobody claim it.
-const SPOKES: &str = "system:open-cluster-management:";
 /// How long a certificate is valid, and at most (`--cluster-signing-duration`).
 pub const CERTIFICATE_VALIDITY_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// At least: clocks differ by minutes.
@@ -130,7 +129,7 @@ fn decide(request: &CertificateSigningRequest, in_root: bool) -> SigningDecision
                     in every cluster of the hub";
         return SigningDecision::Fail(text.to_owned());
     }
-    if request.spec.username.as_deref().is_some_and(|user| user.starts_with(SPOKES)) {
+    if request.spec.extra.as_ref().is_some_and(|extra| extra.contains_key(JOINING_CLUSTER)) {
         return SigningDecision::Leave;
     }
     SigningDecision::Sign(life(request.spec.expiration_seconds))
@@ -261,7 +260,7 @@ mod tests {
     #[test]
     fn devices_and_the_signers_of_others_are_left_alone() {
         let mut device = request(CLIENT_SIGNER_NAME, &["Approved"]);
-        device.spec.username = Some(format!("{SPOKES}pi-7"));
+        device.spec.extra = Some([(JOINING_CLUSTER.to_owned(), vec!["pi-7".to_owned()])].into());
         assert_eq!(decide(&device, true), SigningDecision::Leave);
         assert_eq!(
             decide(&request("example.com/mine", &["Approved"]), true),

@@ -126,6 +126,19 @@ async fn two_yeses_make_a_spoke_and_a_second_device_cannot_have_its_name() {
 }
 
 #[tokio::test]
+async fn a_device_is_asked_for_by_whom_its_token_makes_it() {
+    let hub = Hub::new(true).await;
+    hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap();
+    let [csr] = &hub.requests()[..] else { panic!("{:?}", hub.requests()) };
+    let spec = hub.get(REQUESTS, "", csr).await["spec"].take();
+    let (id, _) = TOKEN.split_once('.').unwrap();
+    assert_eq!(spec["username"], format!("system:bootstrap:{id}"));
+    let groups = spec["groups"].as_array().unwrap();
+    assert!(groups.contains(&json!("system:bootstrappers:managedcluster")), "{groups:?}");
+    assert_eq!(spec["extra"], json!({"freewheel.dev/joining-cluster": ["pi-7"]}));
+}
+
+#[tokio::test]
 async fn a_cluster_that_joins_says_where_its_api_is_unless_somebody_has_said_so() {
     let hub = Hub::new(true).await;
     hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap();

@@ -10,8 +10,8 @@ use super::plugin::Plugin;
 use super::refusal::Refusal;
 use super::review::Review;
 use super::{
-    accounts, cluster_taints, definitions, limit_ranger, namespaces, nodes, priority,
-    resource_quota, runtime_class, tolerations,
+    accounts, built_in_definitions, cluster_taints, definitions, limit_ranger, namespaces, nodes,
+    priority, resource_quota, runtime_class, tolerations,
 };
 use crate::{Canonical, Claims, ObjectRef};
 
@@ -25,6 +25,7 @@ impl Chain {
         Self(Arc::new(vec![
             Arc::new(namespaces::NamespaceLifecycle),
             Arc::new(definitions::DefinitionLifecycle),
+            Arc::new(built_in_definitions::BuiltInDefinitions),
             Arc::new(limit_ranger::LimitRanger),
             Arc::new(accounts::ServiceAccount),
             Arc::new(nodes::TaintNodesByCondition),

@@ -61,6 +61,11 @@ pub enum Trait {
     NamesWhatItReplaces,
     /// It asks for a certificate: who asks, and what is given, is checked where the caller is known.
     AsksForACertificate,
+    /// Objects of it make kinds.
+    DefinesKinds,
+    /// Elsewhere it is a custom resource: its definition is there for those who look for one, and the hub serves it whatever
+    /// that says.
+    HasDefinition,
 }
 
 /// Name rules of apimachinery's validation.
