@@ -4,62 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::hub::counting::{Counting, Reads};
 use crate::hub::{self, Hub, deployment, get, is_rolled_out, kind, list};
 use freewheel_hub_objects::{ObjectRef, Propagation, WriteOptions};
-use freewheel_hub_schema::object::Key;
-use freewheel_hub_store::memory::MemoryStore;
-use freewheel_hub_store::{Layer, Revision, Scope, Snapshot, Store, Stored, StoredBytes};
+use freewheel_hub_store::Snapshot;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-
-/// A store that counts every object that a walk over a snapshot touches.
-struct Counting {
-    store: MemoryStore,
-    walked: Arc<AtomicU64>,
-}
-
-struct Walked {
-    snapshot: Arc<dyn Snapshot>,
-    walked: Arc<AtomicU64>,
-}
-
-impl Snapshot for Walked {
-    fn revision(&self) -> Revision {
-        self.snapshot.revision()
-    }
-
-    fn get(&self, key: &Key) -> Option<Arc<Stored>> {
-        self.snapshot.get(key)
-    }
-
-    fn range<'a>(
-        &'a self,
-        scope: &Scope,
-        after: Option<&Key>,
-    ) -> Box<dyn Iterator<Item = Arc<Stored>> + Send + 'a> {
-        let count = |_: &Arc<Stored>| {
-            self.walked.fetch_add(1, Ordering::Relaxed);
-        };
-        Box::new(self.snapshot.range(scope, after).inspect(count))
-    }
-
-    fn stored_bytes(&self) -> StoredBytes {
-        self.snapshot.stored_bytes()
-    }
-}
-
-impl Layer for Counting {
-    fn below(&self) -> &dyn Store {
-        &self.store
-    }
-
-    fn snapshot(&self) -> Arc<dyn Snapshot> {
-        Arc::new(Walked { snapshot: self.store.snapshot(), walked: self.walked.clone() })
-    }
-}
 
 fn service(name: &str) -> Value {
     json!({"metadata": {"name": name}, "spec": {"selector": {"app": name}, "ports": [{"port": 80}]}})
@@ -83,9 +35,8 @@ async fn settle() {
 
 #[tokio::test(start_paused = true)]
 async fn a_change_of_one_pod_costs_its_own_set() {
-    let walked = Arc::new(AtomicU64::new(0));
-    let store = Counting { store: MemoryStore::with_incarnation(1), walked: walked.clone() };
-    let hub = Hub::over(store, &["pi-1", "pi-2", "pi-3", "pi-4"]).await;
+    let reads = Reads::default();
+    let hub = Hub::over(Counting::new(&reads), &["pi-1", "pi-2", "pi-3", "pi-4"]).await;
     for n in 0..40 {
         let name = format!("app-{n:02}");
         hub.create("root", "services", "default", service(&name)).await;
@@ -95,7 +46,7 @@ async fn a_change_of_one_pod_costs_its_own_set() {
         hub.eventually("all run", |s| available(s, &format!("app-{n:02}")) == 10).await;
     }
     settle().await;
-    let seen = || walked.load(Ordering::Relaxed) + hub.indexes.entries_touched();
+    let seen = || reads.walked() + hub.indexes.entries_touched();
     let pod = list(&*hub.snapshot(), "root", "pods", "default").pop().unwrap();
     let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
 

@@ -1,5 +1,7 @@
 //! Nodes, scheduling, services and namespaces, with every controller running.
 
+#[path = "fleet/add_on_costs.rs"]
+mod add_on_costs;
 #[path = "fleet/add_on_ends.rs"]
 mod add_on_ends;
 #[path = "fleet/add_ons.rs"]

@@ -35,6 +35,7 @@ pub use registry::Registry;
 
 #[path = "../../src/testing/clock.rs"]
 mod clock;
+pub mod counting;
 mod registry;
 
 /// Simulated time that no state takes longer to reach.

@@ -17,7 +17,7 @@ use crate::rollout::{Progress, Stage};
 const NO_DEFAULT: &str = "__reserved_no_default__";
 
 /// Names an object that an add-on is set up by.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Config {
     /// API group.
     pub group: String,
@@ -30,7 +30,7 @@ pub struct Config {
 }
 
 /// One with the digest of what it says; empty, when it is not there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Desired {
     /// Which.
     pub config: Config,
@@ -39,7 +39,7 @@ pub struct Desired {
 }
 
 /// What a cluster was given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Reference {
     /// What is wanted there.
     pub desired: Desired,

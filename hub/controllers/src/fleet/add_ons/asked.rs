@@ -1,6 +1,9 @@
 //! What a ClusterManagementAddOn asks for.
 
+use std::sync::Arc;
+
 use freewheel_hub_fleet::rollout::{Settings, Strategy};
+use freewheel_hub_store::{Event, Stored};
 use serde_json::Value;
 
 const LIFECYCLE: &str = "addon.open-cluster-management.io/lifecycle";
@@ -10,6 +13,18 @@ const PLACEMENTS: &str = "/spec/installStrategy/placements";
 pub(super) fn is_managed(add_on: &Value) -> bool {
     let said = &add_on["metadata"]["annotations"][LIFECYCLE];
     said.is_null() || said == "addon-manager"
+}
+
+/// Whether it asks for something else now, or is another one. How far it says that it is changes with each of its clusters.
+pub(super) fn asks_for_something_else(event: &Event) -> bool {
+    let asked = |stored: &Option<Arc<Stored>>| {
+        let stored = stored.as_ref()?;
+        let object = stored.object.value().ok()?;
+        let header = &stored.object.header;
+        let annotations = object["metadata"]["annotations"].clone();
+        Some((header.uid.clone(), header.generation, header.deleting, annotations))
+    };
+    asked(&event.before) != asked(&event.now)
 }
 
 /// Whether placements say where it is.

@@ -4,16 +4,17 @@
 //! - an add-on is on the clusters that are chosen, and on no others, whatever becomes of decisions that are not whole
 //!   (`an_add_on_follows_its_placements`);
 //! - a configuration goes on only as far as its rollout says (`a_configuration_goes_on_as_far_as_those_that_have_it`);
-//! - who says that he looks after an add-on himself does (`an_add_on_that_looks_after_itself_is_left_alone`).
+//! - who says that he looks after an add-on himself does (`an_add_on_that_looks_after_itself_is_left_alone`);
+//! - what changes on one cluster costs what is of it there, on however many clusters the add-on is
+//!   (`what_changes_on_a_cluster_costs_that_cluster`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::conditions::ADD_ON_PROGRESSING;
 use freewheel_hub_fleet::add_on::configs::{Config, Desired, Reference};
-use freewheel_hub_fleet::rollout::Strategy;
+use freewheel_hub_fleet::rollout::{Group, Strategy};
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
@@ -22,23 +23,36 @@ use serde_json::{Value, json};
 
 use super::super::api_group::{ADD_ON_GROUP, CLUSTER_GROUP};
 use super::super::choice::{Choice, choice};
-use super::asked::{asked_placements, is_by_placements, is_managed, put_concurrency, said_of};
-use super::config_object::{ConfigKinds, may_name};
-use super::progression::{Instance, Placement, Plan, plan};
+use super::asked::{
+    asked_placements, asks_for_something_else, is_by_placements, is_managed, put_concurrency,
+    said_of,
+};
+use super::config_object::{ConfigKinds, config_of, may_name};
+use super::known::{Known, KnownAddOns, Touched};
+use super::progression::{Placement, Plan, plan};
 use crate::engine::client::{everywhere, key as key_of, kind};
 use crate::engine::{Client, Controller, Error, Faults};
-use crate::index::{ADD_ON_NAME, AddOnEntry, IndexTerm, Indexes};
+use crate::index::{Indexes, PLACEMENT_LABEL};
 
 /// The controller.
 pub struct AddOns {
     pub(super) client: Client,
-    indexes: Indexes,
+    pub(super) indexes: Indexes,
     pub(super) add_ons: Arc<Kind>,
     pub(super) instances: Arc<Kind>,
     pub(super) clusters: Arc<Kind>,
     placements: Arc<Kind>,
     decisions: Arc<Kind>,
     pub(super) configs: ConfigKinds,
+    known: KnownAddOns,
+}
+
+/// What came of a look.
+enum Looked {
+    /// It is done; to be done again then, though nothing changes.
+    Done(Option<Duration>),
+    /// Decisions of a placement are on their way.
+    Unsettled,
 }
 
 impl AddOns {
@@ -53,6 +67,7 @@ impl AddOns {
             placements: kind(CLUSTER_GROUP, "v1beta1", "placements")?,
             decisions: kind(CLUSTER_GROUP, "v1beta1", "placementdecisions")?,
             configs: ConfigKinds::new()?,
+            known: KnownAddOns::default(),
         })
     }
 
@@ -60,26 +75,23 @@ impl AddOns {
         key_of(&self.add_ons, &ClusterName::root(), "", name)
     }
 
-    fn instances_of(&self, add_on: &str) -> Vec<Arc<AddOnEntry>> {
-        let root = ClusterName::root();
-        self.indexes.add_ons.find(IndexTerm::Label(&root, "", ADD_ON_NAME, add_on))
+    pub(super) fn instance_key(&self, add_on: &str, cluster: &str) -> Key {
+        key_of(&self.instances, &ClusterName::root(), cluster, add_on)
     }
 
     /// The placements by which an add-on is installed; nothing, while decisions of one are on their way.
     fn placements(
         &self,
         object: &Value,
+        known: &mut Known,
         now: &dyn Snapshot,
     ) -> Result<Option<Vec<Placement>>, Error> {
         let mut out = Vec::new();
         for asked in asked_placements(object) {
             let text = |key: &str| asked[key].as_str().unwrap_or_default().to_owned();
             let (namespace, name) = (text("namespace"), text("name"));
-            let chosen = choice((now, &self.placements), &self.indexes, (&namespace, &name));
-            let groups = match chosen.map_err(Error::api("read a Placement"))? {
-                Choice::Groups(groups) => groups,
-                Choice::NotFound => Vec::new(),
-                Choice::Unsettled => return Ok(None),
+            let Some(groups) = self.groups((&namespace, &name), known, now)? else {
+                return Ok(None);
             };
             let strategy = Strategy::read(&asked["rolloutStrategy"]);
             let mut strategy = strategy.map_err(|wrong| Error::Refused(wrong.to_string()))?;
@@ -92,6 +104,27 @@ impl AddOns {
             out.push(Placement { namespace, name, configs, strategy, groups });
         }
         Ok(Some(out))
+    }
+
+    /// Whom a Placement chooses.
+    fn groups(
+        &self,
+        (namespace, name): (&str, &str),
+        known: &mut Known,
+        now: &dyn Snapshot,
+    ) -> Result<Option<Arc<[Group]>>, Error> {
+        let place = (namespace.to_owned(), name.to_owned());
+        if let Some(groups) = known.choices.get(&place) {
+            return Ok(Some(groups.clone()));
+        }
+        let chosen = choice((now, &self.placements), &self.indexes, (namespace, name));
+        let groups: Arc<[Group]> = match chosen.map_err(Error::api("read a Placement"))? {
+            Choice::Groups(groups) => groups.into(),
+            Choice::NotFound => Arc::default(),
+            Choice::Unsettled => return Ok(None),
+        };
+        known.choices.insert(place, groups.clone());
+        Ok(Some(groups))
     }
 
     /// How many a Placement has in a group, as it says it.
@@ -109,7 +142,7 @@ impl AddOns {
     }
 
     /// Configurations that a list names, as they are now.
-    fn desired(
+    pub(super) fn desired(
         &self,
         list: &Value,
         said: &Value,
@@ -138,52 +171,58 @@ impl AddOns {
         .map_err(Error::api("read a configuration of an add-on"))
     }
 
-    fn instance(&self, stored: &Stored, now: &dyn Snapshot) -> Result<Instance, Error> {
-        let object = stored.object.value().map_err(Error::api("read a ManagedClusterAddOn"))?;
-        let own =
-            self.desired(&object["spec"]["configs"], &object["status"]["configReferences"], now)?;
-        let mut references = Reference::all(&object["status"]["configReferences"]);
-        for reference in &mut references {
-            // Its own are given to it as they are: they are nobody's rollout.
-            if let Some(own) = own.iter().find(|own| own.config == reference.desired.config) {
-                reference.desired.hash.clone_from(&own.hash);
-            }
-        }
-        let said = ADD_ON_PROGRESSING.find(&object);
-        let text = |key: &str| said.and_then(|it| it[key].as_str()).unwrap_or_default();
-        let progress = (text("reason").to_owned(), text("lastTransitionTime").parse().ok());
-        Ok(Instance { cluster: stored.key.namespace.to_string(), own, references, progress })
-    }
-
-    async fn sync(&self, stored: &Arc<Stored>, object: &Value) -> Result<Option<Duration>, Error> {
+    async fn look(
+        &self,
+        (stored, object): (&Arc<Stored>, &Value),
+        known: &mut Known,
+        touched: &Touched,
+    ) -> Result<Looked, Error> {
         let now = self.client.snapshot();
-        let Some(placements) = self.placements(object, &*now)? else { return Ok(None) };
-        let instances = self.instances_of(&stored.key.name);
+        self.read(stored, known, (touched, &*now))?;
+        let Some(placements) = self.placements(object, known, &*now)? else {
+            return Ok(Looked::Unsettled);
+        };
         let mut faults = Faults::default();
         if is_by_placements(object) {
-            self.install(stored, &placements, &instances, &mut faults).await;
+            self.install(stored, &placements, (known, touched), &mut faults).await;
         }
         let defaults = object["spec"]["supportedConfigs"].as_array().into_iter().flatten();
         let said = &object["status"]["defaultconfigReferences"];
         let defaults = self.with_hashes(defaults.filter_map(Config::default_of), said, &*now)?;
-        let there = instances.iter().filter(|it| !it.stored.object.header.deleting);
-        let there: Vec<Instance> =
-            there.map(|it| self.instance(&it.stored, &*now)).collect::<Result<_, _>>()?;
+        let there = known.members.values().filter(|it| !it.deleting).map(|it| &it.instance);
         let said = (&object["status"]["installProgressions"], self.client.clock.now());
-        let plan = plan(&defaults, &placements, &there, said);
+        let plan = plan(&defaults, &placements, there, said);
         let plan = plan.map_err(|wrong| Error::Refused(wrong.to_string()))?;
         let told = self.write_status(stored, &defaults, &plan).await;
         faults.note(told);
-        for entry in &instances {
-            let instance = there.iter().find(|it| it.cluster == *entry.stored.key.namespace);
-            let Some(instance) = instance else { continue };
-            let change = plan.changes.get(&instance.cluster);
-            faults.note(self.own(&entry.stored, stored).await);
-            faults.note(self.configure(&entry.stored, instance, change, &*now).await);
-        }
+        self.settle(stored, known, &plan, (&mut faults, &*now)).await;
         faults.end()?;
         let rest = plan.look_again.map(|at| at.duration_since(self.client.clock.now()));
-        Ok(rest.map(|rest| Duration::try_from(rest).unwrap_or_default()))
+        Ok(Looked::Done(rest.map(|rest| Duration::try_from(rest).unwrap_or_default())))
+    }
+
+    /// Brings to what is planned who is not there yet.
+    async fn settle(
+        &self,
+        add_on: &Stored,
+        known: &mut Known,
+        plan: &Plan,
+        (faults, now): (&mut Faults, &dyn Snapshot),
+    ) {
+        for (cluster, member) in known.members.iter_mut().filter(|(_, it)| !it.deleting) {
+            let change = plan.changes.get(cluster).cloned().unwrap_or_default();
+            if member.settled.as_ref() == Some(&change) {
+                continue;
+            }
+            // Who is gone by now is touched by that.
+            let key = self.instance_key(&add_on.key.name, cluster);
+            let Some(instance) = now.get(&key) else { continue };
+            let mut done = member.is_owned || faults.note(self.own(&instance, add_on).await);
+            done &= faults.note(self.configure(&instance, &member.instance, &change, now).await);
+            if done {
+                member.settled = Some(change);
+            }
+        }
     }
 
     async fn write_status(
@@ -205,13 +244,15 @@ impl AddOns {
     /// Add-ons that may be set up by this object.
     fn set_up_by(&self, config: &Key, now: &dyn Snapshot) -> Vec<Key> {
         let named = now.range(&everywhere(&self.add_ons), None).filter(|it| may_name(it, config));
-        let mut keys: BTreeSet<Key> = named.map(|it| it.key.clone()).collect();
-        let own = now.range(&everywhere(&self.instances), None).filter(|it| may_name(it, config));
-        keys.extend(own.map(|it| self.key(&it.key.name)));
-        keys.into_iter().collect()
+        let mut names: BTreeSet<String> = named.map(|it| it.key.name.to_string()).collect();
+        for name in &names {
+            self.known.touch(name, Touched { everything: true, ..Touched::default() });
+        }
+        names.extend(self.known.touch_named(&config_of(config)));
+        names.iter().map(|name| self.key(name)).collect()
     }
 
-    /// Add-ons that are installed by this Placement.
+    /// Add-ons that are installed by this Placement, whose choice may be another now.
     fn installed_by(&self, namespace: &str, name: Option<&str>, now: &dyn Snapshot) -> Vec<Key> {
         let names = |stored: &Arc<Stored>| {
             let object = stored.object.value().unwrap_or_default();
@@ -219,8 +260,12 @@ impl AddOns {
                 it["namespace"] == namespace && name.is_none_or(|name| it["name"] == name)
             })
         };
-        let all = now.range(&everywhere(&self.add_ons), None);
-        all.filter(names).map(|it| it.key.clone()).collect()
+        let all = now.range(&everywhere(&self.add_ons), None).filter(names);
+        let keys: Vec<Key> = all.map(|it| it.key.clone()).collect();
+        for key in &keys {
+            self.known.touch(&key.name, Touched { choice: true, ..Touched::default() });
+        }
+        keys
     }
 }
 
@@ -241,23 +286,60 @@ impl Controller for AddOns {
     fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
         let Some(key) = event.key() else { return Vec::new() };
         match &key.resource {
-            one if *one == *self.add_ons.storage() => vec![key.clone()],
-            one if *one == *self.instances.storage() => vec![self.key(&key.name)],
+            one if *one == *self.add_ons.storage() => {
+                // Read anew, it may have changed before.
+                let everything = event.before.is_none() || asks_for_something_else(event);
+                self.known.touch(&key.name, Touched { everything, ..Touched::default() });
+                vec![key.clone()]
+            }
+            one if *one == *self.instances.storage() => {
+                let clusters = [key.namespace.to_string()].into();
+                self.known.touch(&key.name, Touched { clusters, ..Touched::default() });
+                vec![self.key(&key.name)]
+            }
             one if self.configs.are_in(one) => self.set_up_by(key, now),
             one if *one == *self.placements.storage() => {
                 self.installed_by(&key.namespace, Some(&key.name), now)
             }
-            _ => self.installed_by(&key.namespace, None, now),
+            _ => {
+                let sides = event.now.iter().chain(event.before.iter());
+                let names: BTreeSet<&String> =
+                    sides.filter_map(|it| it.object.header.labels.get(PLACEMENT_LABEL)).collect();
+                let of = |name: &String| self.installed_by(&key.namespace, Some(name), now);
+                names.into_iter().flat_map(of).collect()
+            }
         }
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        let name = &key.name;
+        // Before anything is read: what comes from here on is looked at once more.
+        let (mut known, touched) = self.known.take(name);
         let stored = self.client.snapshot().get(key);
-        let Some(stored) = stored.filter(|it| !it.object.header.deleting) else { return Ok(None) };
+        let Some(stored) = stored.filter(|it| !it.object.header.deleting) else {
+            self.known.forget(name);
+            return Ok(None);
+        };
         let object = stored.object.value().map_err(Error::api("read a ClusterManagementAddOn"))?;
         if !is_managed(&object) {
+            self.known.forget(name);
             return Ok(None);
         }
-        self.sync(&stored, &object).await
+        match self.look((&stored, &object), &mut known, &touched).await {
+            Ok(Looked::Done(again)) => {
+                self.known.put(name, known, Touched::default());
+                Ok(again)
+            }
+            Ok(Looked::Unsettled) => {
+                self.known.put(name, known, touched);
+                Ok(None)
+            }
+            // It is as it was read, and waits for somebody to ask for something else.
+            Err(refused @ Error::Refused(_)) => {
+                self.known.put(name, known, Touched::default());
+                Err(refused)
+            }
+            Err(failed) => Err(failed),
+        }
     }
 }

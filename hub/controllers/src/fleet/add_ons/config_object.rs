@@ -109,6 +109,16 @@ fn spec_hash(object: &Value) -> String {
     Digest::of(text.as_bytes()).hex()
 }
 
+/// How add-ons name this object.
+pub(super) fn config_of(key: &Key) -> Config {
+    Config {
+        group: key.resource.group().to_owned(),
+        resource: key.resource.plural().to_owned(),
+        namespace: key.namespace.to_string(),
+        name: key.name.to_string(),
+    }
+}
+
 /// Whether an object's text has this name in quotes: it may be one that names it.
 pub(super) fn may_name(stored: &Stored, config: &Key) -> bool {
     let name = format!("\"{}\"", config.name);

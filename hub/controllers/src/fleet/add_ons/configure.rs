@@ -19,11 +19,11 @@ impl AddOns {
         &self,
         stored: &Arc<Stored>,
         instance: &Instance,
-        change: Option<&Change>,
+        change: &Change,
         now: &dyn Snapshot,
     ) -> Result<(), Error> {
         let mut generations = BTreeMap::new();
-        let given = change.and_then(|it| it.given.as_ref());
+        let given = change.given.as_deref();
         let all = given.into_iter().flat_map(|it| it.iter().map(|one| &one.config));
         for config in all.chain(instance.references.iter().map(|it| &it.desired.config)) {
             let object = self.configs.get(now, config);
@@ -31,7 +31,7 @@ impl AddOns {
             generations.extend(object.map(|it| (config.clone(), it.generation)));
         }
         let time = rfc3339(self.client.clock.now());
-        let condition = change.and_then(|it| it.is_configured).map(configured);
+        let condition = change.is_configured.map(configured);
         let change = |mut value: Value| {
             let list = &mut value["status"]["configReferences"];
             put_own(list, &instance.own);

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::super::api_group::ADD_ON_GROUP;
 use super::catalogue::AddOns;
+use super::known::{Known, Touched};
 use super::progression::Placement;
 use crate::engine::client::key as key_of;
 use crate::engine::{Error, Faults};
-use crate::index::AddOnEntry;
 
 impl AddOns {
     /// Puts it on clusters that are chosen, and takes it off others.
@@ -21,27 +21,34 @@ impl AddOns {
         &self,
         add_on: &Arc<Stored>,
         placements: &[Placement],
-        instances: &[Arc<AddOnEntry>],
+        (known, touched): (&Known, &Touched),
         faults: &mut Faults,
     ) {
-        let groups = placements.iter().flat_map(|placement| &placement.groups);
-        let chosen: BTreeSet<&str> =
-            groups.flat_map(|group| &group.clusters).map(String::as_str).collect();
-        let there: BTreeSet<&str> = instances.iter().map(|it| &*it.stored.key.namespace).collect();
-        for cluster in chosen.difference(&there) {
-            faults.note(self.put_on(add_on, cluster).await);
+        let chosen = |cluster: &str| placements.iter().any(|it| it.chooses(cluster));
+        let mut looked_at: BTreeSet<&str> = touched.clusters.iter().map(String::as_str).collect();
+        if touched.everything || touched.choice {
+            let groups = placements.iter().flat_map(|placement| &*placement.groups);
+            looked_at.extend(groups.flat_map(|group| &group.clusters).map(String::as_str));
+            looked_at.extend(known.members.keys().map(String::as_str));
         }
-        for gone in instances.iter().filter(|it| !chosen.contains(&*it.stored.key.namespace)) {
-            let (key, header) = (&gone.stored.key, &gone.stored.object.header);
-            if header.deleting {
-                continue;
-            }
-            let deleted = self
-                .client
-                .delete(&self.instances, key, &header.uid, Propagation::Background)
-                .await;
-            faults.note(deleted.map(drop).map_err(Error::api("take an add-on off a cluster")));
+        for cluster in looked_at {
+            let done = match known.members.get(cluster) {
+                None if chosen(cluster) => self.put_on(add_on, cluster).await,
+                Some(member) if !member.deleting && !chosen(cluster) => {
+                    self.take_off(add_on, cluster).await
+                }
+                None | Some(_) => Ok(()),
+            };
+            faults.note(done);
         }
+    }
+
+    async fn take_off(&self, add_on: &Stored, cluster: &str) -> Result<(), Error> {
+        let key = self.instance_key(&add_on.key.name, cluster);
+        let Some(instance) = self.client.snapshot().get(&key) else { return Ok(()) };
+        let uid = &instance.object.header.uid;
+        let deleted = self.client.delete(&self.instances, &key, uid, Propagation::Background).await;
+        deleted.map(drop).map_err(Error::api("take an add-on off a cluster"))
     }
 
     async fn put_on(&self, add_on: &Arc<Stored>, cluster: &str) -> Result<(), Error> {

@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 
 use super::super::api_group::{ADD_ON_GROUP, CLUSTER_GROUP, WORK_GROUP};
 use super::agent::{Agent, Made, NoAgent, is_by_template};
-use super::asked::is_managed;
+use super::asked::{asks_for_something_else, is_managed};
 use super::config_object::{ConfigKinds, DEPLOYMENT_CONFIGS, TEMPLATES};
 use super::health::{namespace, of_lease, of_silent};
 use super::said::{NAME_LABEL, applied};
@@ -185,7 +185,11 @@ impl AddOnInstances {
         Ok(told.map_err(Error::api("write the status of a ManagedClusterAddOn"))?.stored)
     }
 
-    fn named(&self, name: &str) -> Vec<Key> {
+    /// Instances of an add-on that asks for something else now. How far it says that it is concerns none of them.
+    fn named(&self, event: &Event, name: &str) -> Vec<Key> {
+        if event.before.is_some() && !asks_for_something_else(event) {
+            return Vec::new();
+        }
         let root = ClusterName::root();
         let all = self.indexes.add_ons.find(IndexTerm::Label(&root, "", ADD_ON_NAME, name));
         all.iter().map(|it| it.stored.key.clone()).collect()
@@ -234,7 +238,7 @@ impl Controller for AddOnInstances {
         let root = ClusterName::root();
         match &key.resource {
             one if *one == *self.instances.storage() => vec![key.clone()],
-            one if *one == *self.add_ons.storage() => self.named(&key.name),
+            one if *one == *self.add_ons.storage() => self.named(event, &key.name),
             one if *one == *self.clusters.storage() => self.of_cluster(event, now),
             one if *one == *self.works.storage() => {
                 let sides = event.now.iter().chain(event.before.iter());

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! catalogue      ClusterManagementAddOns to ManagedClusterAddOns, in the order of their rollouts
+//! members        an add-on on its clusters, as it is read
+//! known          what is known of them from the looks before
 //! progression    what is wanted where, and what is said of it: pure
 //! instances      ManagedClusterAddOns to ManifestWorks, and what is said of them
 //! asked          what a ClusterManagementAddOn asks for
@@ -28,6 +30,8 @@ mod health;
 mod hooks;
 mod install;
 mod instances;
+mod known;
+mod members;
 mod progress;
 mod progression;
 mod said;

@@ -12,6 +12,7 @@
 //! - a placement is done when all whom it sets up have all that it wants (`a_placement_is_done_when_all_have_it`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use freewheel_hub_api::conditions::{Condition, INSTALL_PROGRESSING};
 use freewheel_hub_fleet::add_on::configs::{Config, Configs, Desired, Reference};
@@ -27,25 +28,32 @@ pub(super) struct Placement {
     pub configs: Vec<Desired>,
     pub strategy: Strategy,
     /// Whom it chooses; nobody, when there is no such placement.
-    pub groups: Vec<Group>,
+    pub groups: Arc<[Group]>,
+}
+
+impl Placement {
+    /// Whether it chooses this cluster.
+    pub fn chooses(&self, cluster: &str) -> bool {
+        self.groups.iter().any(|group| group.clusters.contains(cluster))
+    }
 }
 
 /// The add-on on one cluster.
 pub(super) struct Instance {
     pub cluster: String,
     /// Its own configurations, as they are now.
-    pub own: Vec<Desired>,
+    pub own: Arc<[Desired]>,
     /// What it was given, its own as they are now.
-    pub references: Vec<Reference>,
+    pub references: Arc<[Reference]>,
     /// The reason of its progress, and since when that is so.
     pub progress: (String, Option<Timestamp>),
 }
 
 /// What becomes of an instance.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
     /// It is given this now.
-    pub given: Option<Configs>,
+    pub given: Option<Arc<Configs>>,
     /// Whether it has been given what is wanted, when that is known.
     pub is_configured: Option<bool>,
 }
@@ -64,32 +72,32 @@ pub(super) struct Plan {
 /// Whom one placement, or none, sets up.
 struct Node<'a> {
     placement: Option<&'a Placement>,
-    desired: Configs,
+    desired: Arc<Configs>,
     children: Vec<Child<'a>>,
     step: Step,
 }
 
 struct Child<'a> {
     instance: &'a Instance,
-    desired: Configs,
+    desired: Arc<Configs>,
     progress: Progress,
 }
 
 /// What is to be done for these instances, with what was said before.
-pub(super) fn plan(
+pub(super) fn plan<'a>(
     defaults: &[Desired],
-    placements: &[Placement],
-    instances: &[Instance],
+    placements: &'a [Placement],
+    instances: impl Iterator<Item = &'a Instance>,
     (said, now): (&Value, Timestamp),
 ) -> Result<Plan, NotAStrategy> {
-    let defaults = Configs::of(defaults.iter().cloned());
+    let defaults = Arc::new(Configs::of(defaults.iter().cloned()));
     let mut nodes: Vec<Node<'_>> = placements
         .iter()
         .map(|placement| {
             let desired = defaults.overridden_by(placement.configs.iter().cloned());
             Node {
                 placement: Some(placement),
-                desired,
+                desired: Arc::new(desired),
                 children: Vec::new(),
                 step: Step::default(),
             }
@@ -112,7 +120,6 @@ pub(super) fn plan(
     let mut plan = Plan::default();
     for at in 0..nodes.len() {
         let later: BTreeSet<&str> = nodes.iter().skip(at + 1).flat_map(Node::clusters).collect();
-        let later: BTreeSet<String> = later.into_iter().map(str::to_owned).collect();
         let Some(node) = nodes.get_mut(at) else { continue };
         node.roll_out(now)?;
         plan.look_again = plan.look_again.into_iter().chain(node.step.look_again).min();
@@ -124,16 +131,20 @@ pub(super) fn plan(
 
 impl<'a> Node<'a> {
     fn clusters(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        let groups = self.placement.into_iter().flat_map(|placement| &placement.groups);
+        let groups = self.placement.into_iter().flat_map(|placement| &*placement.groups);
         groups.flat_map(|group| &group.clusters).map(String::as_str)
     }
 
     fn chooses(&self, cluster: &str) -> bool {
-        self.clusters().any(|it| it == cluster)
+        self.placement.is_some_and(|placement| placement.chooses(cluster))
     }
 
     fn add(&mut self, instance: &'a Instance) {
-        let desired = self.desired.overridden_by(instance.own.iter().cloned());
+        let desired = if instance.own.is_empty() {
+            self.desired.clone()
+        } else {
+            Arc::new(self.desired.overridden_by(instance.own.iter().cloned()))
+        };
         let (reason, since) = &instance.progress;
         let progress = desired.progress(&instance.references, reason, *since);
         self.children.push(Child { instance, desired, progress });
@@ -178,13 +189,14 @@ impl<'a> Node<'a> {
         let counts = |it: &&Child<'_>| {
             it.progress.stage == stage
                 && !self.step.rolling.contains_key(&it.instance.cluster)
-                && it.desired.is_same_but_for(&self.desired, &own(it))
+                && (Arc::ptr_eq(&it.desired, &self.desired)
+                    || it.desired.is_same_but_for(&self.desired, &own(it)))
         };
         self.children.iter().filter(counts).count()
     }
 
     /// Its item of `status.installProgressions`.
-    fn progression(&self, said: &Value, later: &BTreeSet<String>, now: Timestamp) -> Option<Value> {
+    fn progression(&self, said: &Value, later: &BTreeSet<&str>, now: Timestamp) -> Option<Value> {
         let placement = self.placement?;
         let chosen: BTreeSet<&str> = self.clusters().collect();
         let total = chosen.len();
@@ -273,7 +285,7 @@ mod tests {
             name: name.into(),
             configs: configs.to_vec(),
             strategy: Strategy::read(strategy).unwrap(),
-            groups: vec![Group { clusters, ..Group::default() }],
+            groups: [Group { clusters, ..Group::default() }].into(),
         }
     }
 
@@ -282,7 +294,7 @@ mod tests {
             |it: &Desired| Reference { desired: it.clone(), applied: applied.then(|| it.clone()) };
         let references = given.iter().map(reference).collect();
         let progress = (String::new(), None);
-        Instance { cluster: cluster.into(), own: Vec::new(), references, progress }
+        Instance { cluster: cluster.into(), own: Arc::default(), references, progress }
     }
 
     #[test]
@@ -300,11 +312,11 @@ mod tests {
         let plan = plan(
             std::slice::from_ref(&a),
             &placements,
-            &instances,
+            instances.iter(),
             (&Value::Null, Timestamp::UNIX_EPOCH),
         )
         .unwrap();
-        let given = |cluster: &str| plan.changes[cluster].given.clone().unwrap();
+        let given = |cluster: &str| (*plan.changes[cluster].given.clone().unwrap()).clone();
         assert_eq!(given("pi-1"), Configs::of([a.clone()]));
         assert_eq!(given("pi-2"), Configs::of([b]));
         assert_eq!(given("pi-3"), Configs::of([a]), "nobody has chosen it");
@@ -328,7 +340,7 @@ mod tests {
             plan(
                 std::slice::from_ref(&wanted),
                 &placements,
-                &[first, second],
+                [first, second].iter(),
                 (said, Timestamp::UNIX_EPOCH),
             )
             .unwrap()
