@@ -175,6 +175,8 @@ impl Controller for BootstrapObjects {
                 }
                 if let Err(error) = client.create(kind, &cluster, namespace, object).await
                     && error.reason != "AlreadyExists"
+                    // What goes with its namespace comes back with it.
+                    && !error.is_namespace_terminating()
                 {
                     return Err(Error::api("create what a cluster has from the start")(error));
                 }
