@@ -38,7 +38,7 @@ pub(crate) async fn answer(
         return Err(respond::no_such_path());
     }
     if !matches!(*context.method, Method::GET | Method::HEAD) {
-        return Err(respond::method_not_allowed());
+        return Err(ApiError::method_not_allowed());
     }
     // Of the whole hub, so for nobody whose rights end at a cluster.
     if matches!(route, Route::Metrics) && tenant.name.is_root() {

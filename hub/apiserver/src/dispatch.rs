@@ -226,7 +226,7 @@ async fn check_stranger(
     };
     let query = Query::parse(context.uri.query().unwrap_or_default())?;
     let verb = verb::of(context.method, target, &query);
-    let verb = verb.ok_or_else(respond::method_not_allowed)?;
+    let verb = verb.ok_or_else(ApiError::method_not_allowed)?;
     let what = What::Resource(Resource::from(target));
     let asked = Attributes { user: &context.user, verb, cluster: place.cluster(), what };
     if tenant.is_none() {

@@ -16,7 +16,7 @@
 //!     objectless, usage, computed  without stored objects: reviews; what pods take; what the hub is   (review, samples)
 //!   describe, registry   what the hub says about itself: discovery, openapi, health; the image registry's paths
 //! flow       how many requests are under way, and how much of large answers   (fair_pool, large_answers, workers)
-//! request_metrics  what is counted of requests   (series)   view   the kind that is served over the one that is stored
+//! request_metrics  what is counted of requests   (series)
 //! ```
 //!
 //! Guarantees:
@@ -80,7 +80,6 @@ pub mod tls;
 mod tokens;
 mod trail;
 mod usage;
-mod view;
 mod watch;
 mod write;
 mod yaml;
@@ -90,6 +89,7 @@ pub use authn::User;
 pub use authz::{CLUSTER_ADMIN, CONFINED};
 pub use context::{Extra, Server};
 pub use flow::Bounds;
+use freewheel_hub_schema::view;
 pub use health::Check;
 pub use piece::BodyError;
 pub use registry::{LoggedIn, Permitted};

@@ -9,7 +9,6 @@ use crate::body::{self, Body};
 use crate::context::Context;
 use crate::media::{self, Shape};
 use crate::path::Target;
-use crate::respond;
 use crate::review::{self, Asks, Question};
 use crate::tenant::Tenant;
 
@@ -35,7 +34,7 @@ async fn answered(
     (question, target): (Question, &Target<'_>),
 ) -> Result<Response<Body>, ApiError> {
     if *context.method != Method::POST || target.name.is_some() {
-        return Err(respond::method_not_allowed());
+        return Err(ApiError::method_not_allowed());
     }
     let (user, cluster) = (&context.user, tenant.cluster());
     let asked = Attributes { user, verb: "create", cluster, what: What::Resource(target.into()) };

@@ -141,7 +141,7 @@ fn verb_of(
     target: &Target<'_>,
     query: &Query,
 ) -> Result<&'static str, ApiError> {
-    verb::of(context.method, target, query).ok_or_else(respond::method_not_allowed)
+    verb::of(context.method, target, query).ok_or_else(ApiError::method_not_allowed)
 }
 
 /// The selectors that leave a part of a collection, by its fields and by its labels; where a path names an object, that one
@@ -208,7 +208,7 @@ fn check_path_shape(view: &View, target: &Target<'_>, verb: &str) -> Result<(), 
         let allowed = kind.verbs.contains(&verb)
             && (verb == "watch" || collection != target.name.is_some())
             && (in_namespace || !kind.namespaced || matches!(verb, "list" | "watch"));
-        return if allowed { Ok(()) } else { Err(respond::method_not_allowed()) };
+        return if allowed { Ok(()) } else { Err(ApiError::method_not_allowed()) };
     };
     if kind.lacks.contains(&subresource) {
         let plural = kind.plural();
@@ -219,7 +219,7 @@ fn check_path_shape(view: &View, target: &Target<'_>, verb: &str) -> Result<(), 
     }
     let known = kind.subresource_named(subresource);
     let known = known.ok_or_else(respond::no_such_path)?;
-    if known.verbs.contains(&verb) { Ok(()) } else { Err(respond::method_not_allowed()) }
+    if known.verbs.contains(&verb) { Ok(()) } else { Err(ApiError::method_not_allowed()) }
 }
 
 /// Bindings are made, in a namespace, and never seen again.
@@ -228,7 +228,7 @@ fn check_binding_path(target: &Target<'_>, verb: &str) -> Result<(), ApiError> {
         return Err(respond::no_such_path());
     }
     let made = verb == "create" && target.namespace.is_some() && target.name.is_none();
-    if made { Ok(()) } else { Err(respond::method_not_allowed()) }
+    if made { Ok(()) } else { Err(ApiError::method_not_allowed()) }
 }
 
 /// Does it. What is held for it goes along with what is done elsewhere meanwhile.
@@ -252,7 +252,7 @@ async fn run(
         ("scale", "patch") => scale::patch(call, body).await,
         ("log", "get") => streaming::log(call).await,
         ("proxy", "get") => proxy::get(call).await,
-        ("proxy", _) => Err(respond::method_not_allowed()),
+        ("proxy", _) => Err(ApiError::method_not_allowed()),
         ("attach", "get" | "create") => streaming::attach(call).await,
         ("exec", "get" | "create") => streaming::exec(call).await,
         ("portforward", "get" | "create") => streaming::port_forward(call).await,
@@ -270,6 +270,6 @@ async fn run(
         (_, "patch") => write::patch(call, body).await,
         ("", "delete") => delete::delete(call, body).await,
         ("", "deletecollection") => delete::collection(call, body).await,
-        _ => Err(respond::method_not_allowed()),
+        _ => Err(ApiError::method_not_allowed()),
     }
 }

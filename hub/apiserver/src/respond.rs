@@ -118,16 +118,6 @@ pub fn no_such_path() -> ApiError {
     generic(404, "NotFound", "the server could not find the requested resource")
 }
 
-/// 405: not on this path.
-#[must_use]
-pub fn method_not_allowed() -> ApiError {
-    generic(
-        405,
-        "MethodNotAllowed",
-        "the server does not allow this method on the requested resource",
-    )
-}
-
 /// A Failure with kube-apiserver's empty `details`.
 #[must_use]
 pub fn generic(code: u16, reason: &'static str, message: &str) -> ApiError {

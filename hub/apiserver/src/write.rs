@@ -22,7 +22,7 @@ pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, A
     let encoder = call.encoder()?;
     let how = call.how("CreateOptions")?;
     let (value, mut warnings) = read_object(call, body, &how)?;
-    check_served(call, &value, None)?;
+    call.view.check(&value, None)?;
     let written = call.hub.server.objects.create(&how, &call.object_ref(), value).await?;
     warnings.extend(written.warnings.iter().cloned());
     answer(201, &encoder, written, &warnings).await
@@ -44,10 +44,10 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
     if !call.view.is_plain() {
         match call.hub.server.objects.get(&call.object_ref()) {
             Ok(old) => {
-                check_served(call, &value, Some(&old.object.value()?))?;
+                call.view.check(&value, Some(&old.object.value()?))?;
             }
             Err(_) if may_make => {
-                check_served(call, &value, None)?;
+                call.view.check(&value, None)?;
             }
             Err(absent) => return Err(absent),
         }
@@ -85,7 +85,7 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
         check_name(call, &patched)?;
         *unknown.lock() = settle(&mut patched, &patch, typed, how.field_validation)?;
         let new = view.inward(patched);
-        check_served(call, &new, Some(&stored))?;
+        view.check(&new, Some(&stored))?;
         Ok(new)
     };
     let place = call.object_ref();
@@ -93,25 +93,6 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
     let mut warnings = unknown.into_inner();
     warnings.extend(written.warnings.iter().cloned());
     answer(200, &encoder, written, &warnings).await
-}
-
-/// The rules of the served version where they are stricter than those of the stored one; both values are in
-/// the stored form.
-fn check_served(call: &Call, new: &Value, old: Option<&Value>) -> Result<(), ApiError> {
-    if call.view.is_plain() {
-        return Ok(());
-    }
-    let strategy = &call.view.served.strategy;
-    let errors = match old {
-        None => strategy.validate(new),
-        Some(old) => strategy.validate_update(None, new, old),
-    };
-    if errors.is_empty() {
-        return Ok(());
-    }
-    let stored = &call.view.stored;
-    let name = new.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    Err(ApiError::invalid(stored.group(), stored.kind(), name, &errors))
 }
 
 /// The subresource, if it is about one.
@@ -151,7 +132,8 @@ fn read_object(
             ));
         }
     }
-    Ok((call.view.taken_in(value), warnings))
+    let view = &call.view;
+    Ok((if view.is_plain() { value } else { value.inward(kind) }, warnings))
 }
 
 fn check_name(call: &Call, value: &Value) -> Result<(), ApiError> {

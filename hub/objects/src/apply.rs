@@ -70,6 +70,7 @@ impl Objects {
         subresource: Option<&str>,
         applied: &Applied,
     ) -> Result<Written, ApiError> {
+        target.check_is_written()?;
         let writer = Writer { clock: &*self.clock, how, target, subresource };
         let Applied { config, force, may_make } = applied;
         let may_make = *may_make && subresource.is_none();

@@ -59,6 +59,7 @@ pub(super) async fn prepare(
     owners: Owners,
 ) -> Result<Formed, ApiError> {
     let kind = &target.kind;
+    target.check_is_written()?;
     value.fill_in(kind)?;
     meta::wipe(value.rules())?;
     if owners == Owners::Tracked {

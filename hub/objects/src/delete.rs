@@ -107,6 +107,7 @@ pub(super) async fn delete(
     target: &ObjectRef,
     options: &DeleteOptions,
 ) -> Result<Deleted, ApiError> {
+    target.check_is_no_view()?;
     for _ in 0..UPDATE_TRIES_MAX {
         let old = objects.get(target)?;
         // A tree of values is larger than its text, and is not kept until the commit is through.

@@ -32,6 +32,8 @@
 //!   (`a_write_whose_reason_is_gone_is_not_made`);
 //! - nothing new comes into a namespace that has begun to go
 //!   (`content_that_is_on_its_way_when_its_namespace_changes_is_looked_at_again`);
+//! - nothing is written by the name of a kind that is another's view, or of which nothing is stored
+//!   (`nobody_lays_a_view_over_what_it_shows`, `nothing_is_stored_by_a_name_that_is_none`);
 //! - what waits for the disk is text, not trees of values (`no_tree_of_values_waits_for_the_disk`).
 
 mod action;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::namespace::NamespaceName;
 use freewheel_hub_schema::object::Key;
@@ -26,5 +27,15 @@ impl ObjectRef {
     pub fn key(&self) -> Key {
         let namespace = if self.kind.namespaced { self.namespace.as_str() } else { "" };
         Key::new(self.kind.storage(), &self.cluster, namespace, &self.name)
+    }
+
+    /// That objects are written by the name of its kind.
+    pub(crate) fn check_is_written(&self) -> Result<(), ApiError> {
+        if self.kind.is_written() { Ok(()) } else { Err(ApiError::method_not_allowed()) }
+    }
+
+    /// The same for who takes away: what was stored by a name that is none any more can go.
+    pub(crate) fn check_is_no_view(&self) -> Result<(), ApiError> {
+        if self.kind.is_view() { Err(ApiError::method_not_allowed()) } else { Ok(()) }
     }
 }

@@ -190,6 +190,7 @@ impl Attempt<'_> {
         new: Formed,
     ) -> Result<(Verdict, Vec<String>), ApiError> {
         let (admission, kind) = (&self.objects.admission, &self.target.kind);
+        self.target.check_is_written()?;
         let review = Review {
             subresource: self.subresource,
             old: Some(old_value),

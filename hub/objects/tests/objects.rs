@@ -17,4 +17,5 @@ mod objects {
     pub(crate) mod quotas;
     pub(crate) mod services;
     pub(crate) mod together;
+    pub(crate) mod written;
 }

@@ -210,6 +210,13 @@ impl ApiError {
         )
     }
 
+    /// 405: this is not done to what is there, or not to what is of its kind. kube-apiserver says no more.
+    #[must_use]
+    pub fn method_not_allowed() -> Self {
+        let why = "the server does not allow this method on the requested resource";
+        Self { details: Some(Box::default()), ..Self::new(405, "MethodNotAllowed", why) }
+    }
+
     /// 409: the name is taken.
     #[must_use]
     pub fn already_exists(group: &str, resource: &str, name: &str) -> Self {

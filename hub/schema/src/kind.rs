@@ -8,6 +8,7 @@ mod form;
 mod role;
 mod strategy;
 mod subresource;
+mod written;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -13,6 +13,7 @@
 //! kind       one descriptor per kind, and the Strategy that is special about it
 //! layer      some kinds together
 //! registry   which of them a logical cluster serves: the layer that all share, and its own
+//! view       the kind that is served over the one that is written
 //! types/     the committed table of facts: fields, defaults, keys, proto numbers; what reads it
 //! protobuf/  objects in Kubernetes' protobuf
 //! openapi/   the documents that kubectl validates and explains by
@@ -46,3 +47,4 @@ pub mod time;
 pub mod told;
 pub mod types;
 pub mod uid;
+pub mod view;

@@ -12,4 +12,5 @@ mod defaults;
 mod fleet;
 mod networking;
 mod shared;
+mod views;
 mod workloads;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::pins::RESOLVED;
 use freewheel_hub_objects::{DeleteOptions, OVERTAKEN, ObjectRef, WriteOptions, Written};
-use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Object;
+use freewheel_hub_schema::view::View;
 use freewheel_hub_store::{Expect, Operation, Txn};
 use freewheel_link::digest::Digest;
+use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -237,26 +238,29 @@ async fn modify_gives_up_on_a_foreign_resource_version() {
 #[tokio::test]
 async fn events_of_both_groups_are_one() {
     let world = World::new().await;
-    let core = kinds::find("", "v1", "events").unwrap();
-    let new = kinds::find("events.k8s.io", "v1", "events").unwrap();
-    let at = |kind: &Arc<Kind>, name: &str| ObjectRef { kind: kind.clone(), ..of("events", name) };
+    let registry = kinds::registry(&ClusterName::root());
+    let view = View::find(&registry, "events.k8s.io", "v1", "events").unwrap();
+    let at = |name: &str| ObjectRef { kind: view.stored.clone(), ..of("events", name) };
     let sent = json!({
+        "apiVersion": "events.k8s.io/v1", "kind": "Event",
         "metadata": {"name": "e"}, "eventTime": "2026-01-01T00:00:00.000000Z", "note": "hello",
         "reason": "Tested", "action": "Test", "type": "Normal", "reportingController": "test",
         "reportingInstance": "test-1",
         "regarding": {"kind": "Pod", "name": "p", "namespace": "default"},
     });
-    world.objects.create(&WriteOptions::default(), &at(new, ""), sent).await.unwrap();
-    let stored = value(&world.objects.get(&at(core, "e")).unwrap());
+    let sent = view.taken_in(sent).unwrap();
+    world.objects.create(&WriteOptions::default(), &at(""), sent).await.unwrap();
+    let stored = value(&world.objects.get(&at("e")).unwrap());
     assert_eq!((&stored["apiVersion"], &stored["message"]), (&json!("v1"), &json!("hello")));
     assert_eq!(stored["involvedObject"]["name"], "p");
-    let change = |mut value: Value| {
-        assert_eq!(value["note"], "hello");
-        value["series"] = json!({"count": 2, "lastObservedTime": "2026-01-01T00:00:01.000000Z"});
-        Ok(value)
+    let change = |live: Value| {
+        let mut shown = view.outward(live)?;
+        assert_eq!(shown["note"], "hello");
+        shown["series"] = json!({"count": 2, "lastObservedTime": "2026-01-01T00:00:01.000000Z"});
+        view.taken_in(shown)
     };
     let written =
-        world.objects.modify(&WriteOptions::default(), &at(new, "e"), None, change).await.unwrap();
+        world.objects.modify(&WriteOptions::default(), &at("e"), None, change).await.unwrap();
     assert_eq!(value(&written.stored)["message"], "hello");
     assert_eq!(value(&written.stored)["series"]["count"], 2);
 }

@@ -1,17 +1,18 @@
-//! The kind that is served and the kind that is written: the same, but for events. A request looks them up once, and
-//! holds them as long as it goes on.
+//! The kind that is served and the kind that is written: the same, but for views. Who writes in the name of somebody else,
+//! a request or a manifest, looks them up once, and holds them as long as that goes on.
 //!
 //! events.k8s.io/v1 Events are a view of core/v1 Events: other names for the same facts. They are
 //! converted on the way in and out; patches apply to what the client sees.
 
 use std::sync::Arc;
 
-use freewheel_hub_objects::Canonical;
-use freewheel_hub_schema::error::ApiError;
-use freewheel_hub_schema::gvk::Gvr;
-use freewheel_hub_schema::kind::Kind;
-use freewheel_hub_schema::registry::Registry;
 use serde_json::Value;
+
+use crate::error::ApiError;
+use crate::gvk::Gvr;
+use crate::kind::Kind;
+use crate::registry::Registry;
+use crate::types;
 
 /// How a resource is shown.
 #[derive(Clone, Debug)]
@@ -28,12 +29,23 @@ impl View {
     /// The view behind a path; `None` when nothing is served there.
     #[must_use]
     pub fn find(registry: &Registry, group: &str, version: &str, plural: &str) -> Option<Self> {
-        let served = registry.find(group, version, plural)?;
+        Self::over(registry, registry.find(group, version, plural)?)
+    }
+
+    /// The view that an object says it is of; `None` when no path leads to that.
+    #[must_use]
+    pub fn by_kind(registry: &Registry, api_version: &str, kind: &str) -> Option<Self> {
+        let served = registry.by_kind(api_version, kind)?;
+        Self::over(registry, served).filter(|view| view.served.served)
+    }
+
+    fn over(registry: &Registry, served: &Arc<Kind>) -> Option<Self> {
         let stored = match &served.stored_as {
-            None => served,
-            // It is written in any of its versions, and says itself how that is stored.
-            Some(_) if served.form().is_some() => served,
-            Some(Gvr { group, version, resource }) => registry.find(group, version, resource)?,
+            Some(Gvr { group, version, resource }) if served.is_view() => {
+                registry.find(group, version, resource)?
+            }
+            // In whichever of its versions it is written, it says itself how that is stored.
+            Some(_) | None => served,
         };
         let may_go = registry.own().iter().any(|own| own.id() == served.id());
         Some(Self { served: served.clone(), stored: stored.clone(), may_go })
@@ -48,7 +60,14 @@ impl View {
     /// Whether it is written as it is served.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.served.stored_as.is_none() || self.served.id() == self.stored.id()
+        self.served.id() == self.stored.id()
+    }
+
+    /// Whether its objects may be made and changed.
+    #[must_use]
+    pub fn takes_writes(&self) -> bool {
+        let verbs = self.served.verbs;
+        ["create", "update", "patch"].iter().all(|verb| verbs.contains(verb))
     }
 
     /// Whether stored bytes can go out as they are. A form that came with its kind may be another by now than it was
@@ -78,10 +97,37 @@ impl View {
         value
     }
 
-    /// The same of what was decoded.
-    #[must_use]
-    pub fn taken_in(&self, value: Canonical) -> Canonical {
-        if self.is_plain() { value } else { value.inward(&self.served) }
+    /// From what somebody says in the served form, whatever that is, to the stored one.
+    ///
+    /// # Errors
+    /// 400 where it is none of the served kind's.
+    pub fn taken_in(&self, mut value: Value) -> Result<Value, ApiError> {
+        if !self.is_plain() {
+            types::canonicalise(&mut value, &*self.served)?;
+        }
+        Ok(self.inward(value))
+    }
+
+    /// Refuses what the rules of the served kind do, where they are stricter than those of the stored one. Both objects
+    /// are in the stored form.
+    ///
+    /// # Errors
+    /// 422 with all of it.
+    pub fn check(&self, new: &Value, old: Option<&Value>) -> Result<(), ApiError> {
+        if self.is_plain() {
+            return Ok(());
+        }
+        let strategy = &self.served.strategy;
+        let errors = match old {
+            None => strategy.validate(new),
+            Some(old) => strategy.validate_update(None, new, old),
+        };
+        if errors.is_empty() {
+            return Ok(());
+        }
+        let (group, kind) = (self.stored.group(), self.stored.kind());
+        let name = new.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        Err(ApiError::invalid(group, kind, name, &errors))
     }
 
     /// An error that names the stored kind, in the words of the served one.
@@ -98,37 +144,5 @@ impl View {
             );
         }
         error
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use freewheel_hub_api::kinds;
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn events_have_two_faces() {
-        let registry = kinds::registry(&freewheel_link::names::ClusterName::root());
-        let view = View::find(&registry, "events.k8s.io", "v1", "events").unwrap();
-        assert!(!view.is_plain());
-        let core = json!({
-            "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "default"},
-            "involvedObject": {"kind": "Pod", "name": "p"}, "message": "hello", "reason": "Started",
-            "source": {"component": "kubelet"}, "count": 3, "reportingComponent": "kubelet",
-        });
-        let new = view.outward(core.clone()).unwrap();
-        assert_eq!(
-            new,
-            json!({
-                "apiVersion": "events.k8s.io/v1", "kind": "Event",
-                "metadata": {"name": "e", "namespace": "default"},
-                "regarding": {"kind": "Pod", "name": "p"}, "note": "hello", "reason": "Started",
-                "deprecatedSource": {"component": "kubelet"}, "deprecatedCount": 3,
-                "reportingController": "kubelet",
-            })
-        );
-        assert_eq!(view.inward(new), core);
     }
 }
