@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::hub::{condition, get};
 use super::works::{hub, map, value, work, work_of};
 
-fn executor(namespace: &str, name: &str) -> Value {
+pub fn executor(namespace: &str, name: &str) -> Value {
     json!({"subject": {"type": "ServiceAccount", "serviceAccount": {"namespace": namespace, "name": name}}})
 }
 
@@ -51,7 +51,7 @@ async fn an_executor_applies_what_it_may_and_nothing_else() {
     hub.create("root", "manifestworks", "pi-1", gives).await;
     hub.eventually("nobody gives away what they do not have", |s| {
         applied(&work_of(s, "pi-1", "gives"), 0, "message")
-            == "Failed to apply manifest: not allowed to apply the resource rbac.authorization.k8s.io roles, default r, error: permission escalation, will try again in 1m0s"
+            == "Failed to apply manifest: not allowed to apply the resource rbac.authorization.k8s.io roles, default r, error: roles.rbac.authorization.k8s.io \"r\" is forbidden: it gives away what it does not have, will try again in 1m0s"
     })
     .await;
     assert!(get(&*hub.snapshot(), "pi-1", "roles", "default", "r").is_none());
@@ -92,7 +92,7 @@ async fn an_executor_gives_away_nothing_by_another_way() {
     hub.eventually("none of it is applied", |s| {
         let work = work_of(s, "pi-1", "gives");
         let why = |at: usize| applied(&work, at, "message").to_owned();
-        (0..3).all(|at| why(at).contains("error: permission escalation"))
+        (0..3).all(|at| why(at).contains("it gives away what it does not have"))
             && why(3)
                 == "Failed to apply manifest: roles.rbac.authorization.k8s.io \"later\" not found"
     })
@@ -110,6 +110,86 @@ async fn an_executor_gives_away_nothing_by_another_way() {
     hub.eventually("who has it gives it", |s| {
         let role = get(s, "pi-1", "roles", "default", "there").unwrap_or_default();
         condition(&work_of(s, "pi-1", "has"), "Applied") == "True" && role["rules"] != json!([])
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_executor_is_told_what_stands_in_its_way() {
+    let hub = hub().await;
+    hub.create("pi-1", "namespaces", "", json!({"metadata": {"name": "going"}})).await;
+    let held = json!({"metadata": {"name": "held", "finalizers": ["example.com/hold"]}});
+    hub.create("pi-1", "configmaps", "going", held).await;
+    hub.delete_in("pi-1", "namespaces", "", "going").await;
+    let mut role = of_rbac("Role", "r", json!({"rules": []}));
+    role["metadata"]["namespace"] = json!("going");
+    let rest = json!({"executor": executor("default", "all")});
+    hub.create("root", "manifestworks", "pi-1", work("late", &[role], rest)).await;
+    hub.eventually("it is the namespace, and not what the role gives", |s| {
+        let why = applied(&work_of(s, "pi-1", "late"), 0, "message").to_owned();
+        why.contains("because it is being terminated") && !why.contains("escalation")
+    })
+    .await;
+    hub.stop().await;
+}
+
+fn shows(resource: &str, name: &str, path: &str) -> Value {
+    json!({"resourceIdentifier": {"resource": resource, "name": name, "namespace": "default"},
+        "feedbackRules": [{"type": "JSONPaths", "jsonPaths": [{"name": "word", "path": path}]}],
+        "conditionRules": [{"type": "CEL", "condition": "Complete", "celExpressions": ["has(object.data)"]}]})
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_executor_may_not_read_is_not_shown() {
+    let hub = hub().await;
+    let secret = json!({"metadata": {"name": "s"}, "data": {"word": "c2VjcmV0"}});
+    hub.create("pi-1", "secrets", "default", secret).await;
+    let manifest = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "default"},
+        "data": {"word": "b3duCg=="}});
+    for strategy in ["Update", "ReadOnly", "ServerSideApply"] {
+        let mut config = shows("secrets", "s", ".data.word");
+        config["updateStrategy"] = json!({"type": strategy});
+        let rest =
+            json!({"executor": executor("default", "configmaps"), "manifestConfigs": [config]});
+        let name = strategy.to_lowercase();
+        hub.create(
+            "root",
+            "manifestworks",
+            "pi-1",
+            work(&name, std::slice::from_ref(&manifest), rest),
+        )
+        .await;
+        hub.eventually("it is not even told whether it is there", |s| {
+            let work = work_of(s, "pi-1", &name);
+            let all = work["status"]["resourceStatus"]["manifests"][0]["conditions"].clone();
+            let available = all.as_array().into_iter().flatten().find(|it| it["type"] == "Available");
+            available.is_some_and(|it| {
+                (&it["status"], &it["reason"]) == (&json!("Unknown"), &json!("FetchingResourceFailed"))
+                    && it["message"]
+                        == "Failed to fetch resource: not allowed to get the resource  secrets, default s"
+            }) && applied(&work, 0, "status") == "False"
+        })
+        .await;
+        let status = work_of(&*hub.snapshot(), "pi-1", &name)["status"].to_string();
+        assert!(!status.contains("c2VjcmV0") && !status.contains("\"Complete\""), "{status}");
+    }
+    hub.change("root", "manifestworks", "pi-1", "readonly", |it| {
+        it["spec"]["executor"] = executor("default", "secrets");
+    })
+    .await;
+    hub.eventually("who may read it is shown it", |s| {
+        work_of(s, "pi-1", "readonly")["status"].to_string().contains("c2VjcmV0")
+    })
+    .await;
+    hub.change("root", "manifestworks", "pi-1", "readonly", |it| {
+        it["spec"]["executor"] = executor("default", "configmaps");
+    })
+    .await;
+    hub.eventually("also of a work that is complete and writes nothing", |s| {
+        let work = work_of(s, "pi-1", "readonly");
+        condition(&work, "Complete") == "True"
+            && !work["status"]["resourceStatus"].to_string().contains("c2VjcmV0")
     })
     .await;
     hub.stop().await;

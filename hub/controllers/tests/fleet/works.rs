@@ -454,17 +454,23 @@ async fn a_manifest_of_a_wrong_form_is_told_of() {
     let hub = hub().await;
     let mut odd = map("b", "1");
     odd["metadata"]["annotations"] = json!("x");
+    hub.create("pi-1", "configmaps", "default", map("c", "own")).await;
+    let mut over = map("c", "1");
+    over["metadata"]["labels"] = json!(["x"]);
     let strategy = json!({"type": "ServerSideApply", "serverSideApply": {
         "ignoreFields": [{"condition": "OnSpokePresent", "jsonPaths": [".data.a"]}]}});
     let rest = json!({"manifestConfigs": [config("b", json!({"updateStrategy": strategy}))]});
-    hub.create("root", "manifestworks", "pi-1", work("a", &[map("a", "1"), odd], rest)).await;
-    hub.eventually("the other one is applied, and it says why it is not", |s| {
+    hub.create("root", "manifestworks", "pi-1", work("a", &[map("a", "1"), odd, over], rest)).await;
+    hub.eventually("the other one is applied, and it says why these are not", |s| {
         let work = work_of(s, "pi-1", "a");
         applied(&work, 0, "status") == "True"
-            && applied(&work, 1, "status") == "False"
-            && applied(&work, 1, "message").starts_with("Failed to apply manifest: ")
+            && (1..3).all(|at| {
+                applied(&work, at, "status") == "False"
+                    && applied(&work, at, "message").starts_with("Failed to apply manifest: ")
+            })
     })
     .await;
+    assert_eq!(value(&*hub.snapshot(), "c"), "own");
     hub.stop().await;
 }
 

@@ -3,22 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_fleet::work::ignored::NotAPointer;
+use freewheel_hub_fleet::work::Work;
 use freewheel_hub_fleet::work::order::order;
-use freewheel_hub_fleet::work::{Identifier, UpdateStrategy, Work};
 use freewheel_hub_objects::{Actor, Applied, FieldValidation, ObjectRef, Person, WriteOptions};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::view::View;
 use freewheel_hub_store::Stored;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::asked::Asked;
 use super::condition::holds;
 use super::executor::{Account, NotAllowed, TRY_AGAIN};
+use super::fault::Fault;
 use super::ignored::to_apply;
-use super::manifest::{laid_over, put_owner, strip};
-use super::result::{Fault, OneResult, Outcome, Told, Unfinished, Version};
+use super::manifest::{put_owner, strip};
+use super::result::{OneResult, Outcome, There, Told, Unfinished, Version};
 use super::{LOOK_EVERY, ROUND_MAX, SET_RIGHT_EVERY, Works};
 use crate::engine::{Client, Error};
 
@@ -39,13 +41,6 @@ struct Round<'a> {
     complete: bool,
     /// Whose rights decide what is applied.
     executor: Result<Option<Account>, NotAllowed>,
-}
-
-/// What is asked for a manifest whose kind is served.
-struct Asked<'a> {
-    strategy: Option<&'a UpdateStrategy>,
-    owned: bool,
-    may_complete: bool,
 }
 
 impl Works {
@@ -127,8 +122,13 @@ fn look_again(
 fn is_overtaken(client: &Client, results: &[OneResult]) -> bool {
     let snapshot = client.snapshot();
     results.iter().any(|one| {
+        let was = match &one.there {
+            There::Is(object) => Some(object.revision),
+            There::IsNot => None,
+            There::Unseen(_) => return false,
+        };
         let now = one.target.as_ref().and_then(|target| snapshot.get(&target.key()));
-        now.map(|it| it.revision) != one.there.as_ref().map(|it| it.revision)
+        now.map(|it| it.revision) != was
     })
 }
 
@@ -161,131 +161,136 @@ impl Round<'_> {
     ) -> (Option<OneResult>, bool) {
         let text =
             |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let (api_version, kind, name) =
-            (text("/apiVersion"), text("/kind"), text("/metadata/name"));
         let registry = self.client.registry(self.cluster);
-        let Some(kind) = registry.by_kind(api_version, kind) else {
-            let why = format!("no matches for kind {kind:?} in version {api_version:?}");
-            let namespace = text("/metadata/namespace");
-            let meta = json!({"ordinal": at, "kind": kind, "name": name, "namespace": namespace});
-            let fault = Some(failed(&why));
-            let one = OneResult {
-                meta,
-                target: None,
-                there: None,
-                fault,
-                heard: true,
-                may_complete: false,
-            };
-            return ((!self.complete).then_some(one), false);
+        let Some(view) = View::by_kind(&registry, text("/apiVersion"), text("/kind")) else {
+            return ((!self.complete).then(|| OneResult::unserved(at, manifest)), false);
         };
+        let (kind, name) = (view.served.clone(), text("/metadata/name").to_owned());
         let namespace = if kind.namespaced { text("/metadata/namespace") } else { "" };
-        let (cluster, kind) = (self.cluster.clone(), kind.clone());
-        let target =
-            ObjectRef { kind, cluster, namespace: namespace.into(), name: name.to_owned() };
-        let meta = meta_of(at, &target);
+        let (cluster, namespace) = (self.cluster.clone(), namespace.into());
+        let asked = Asked::of(work, ObjectRef { kind, cluster, namespace, name }, view);
+        let meta = asked.meta(at);
         let told = told.get(&meta);
         if self.complete && told.is_none() {
             return (None, false);
         }
-        let asked = Asked::of(work, &target);
-        let there = self.client.objects().get(&target).ok();
-        let (written, wrote) = self.outcome(&target, manifest, &asked, told, there.clone()).await;
-        let heard = asked.owned && asked.strategy.is_none_or(|it| it.kind != "ReadOnly");
+        let there = self.look(&asked).await;
+        let revision = there.object().map(|it| it.revision);
+        let written = self.outcome(&asked, manifest, told, &there).await;
         let (there, fault) = match written {
             Ok(now) => (now, None),
             Err(why) => (there, Some(why)),
         };
-        let may_complete = asked.may_complete;
-        (Some(OneResult { meta, target: Some(target), there, fault, heard, may_complete }), wrote)
+        let wrote = fault.is_none() && there.object().map(|it| it.revision) != revision;
+        let (heard, may_complete) = (asked.is_heard(), asked.may_complete);
+        let target = Some(asked.target);
+        (Some(OneResult { meta, target, there, fault, heard, may_complete }), wrote)
     }
 
-    /// What comes of a manifest whose kind is served; whether something was written.
+    /// What is there, as far as it may be seen.
+    async fn look(&self, asked: &Asked<'_>) -> There {
+        let may_see = match &self.executor {
+            // Nothing is stored of it, or another kind is.
+            Ok(_) if !asked.view.takes_writes() => Err(ApiError::method_not_allowed().message),
+            Ok(None) => Ok(()),
+            Ok(Some(account)) => {
+                let may_see = account.may_see(&self.works.rights, &asked.target).await;
+                may_see.map_err(|why| why.to_string())
+            }
+            Err(wrong) => Err(wrong.to_string()),
+        };
+        let found = || There::of(self.client.objects().get(&asked.place()).ok());
+        may_see.map_or_else(There::Unseen, |()| found())
+    }
+
+    /// What comes of a manifest whose kind is served.
     async fn outcome(
         &self,
-        target: &ObjectRef,
-        manifest: &Value,
         asked: &Asked<'_>,
+        manifest: &Value,
         told: Option<&Value>,
-        there: Option<Arc<Stored>>,
-    ) -> (Result<Option<Arc<Stored>>, Fault>, bool) {
+        there: &There,
+    ) -> Result<There, Fault> {
+        let target = &asked.target;
         if target.kind.namespaced && target.namespace.is_empty() {
             let why = "an empty namespace may not be set when a resource name is provided";
-            return (Err(failed(why)), false);
+            return Err(Fault::failed(why));
         }
         let said = |kind: &str| told.is_some_and(|it| holds(&it["conditions"], kind));
-        let rests = self.rests && said("Applied") && there.is_some();
+        let rests = self.rests && said("Applied") && there.object().is_some();
         if self.complete || said("Complete") || rests {
-            return (Ok(there), false);
+            return Ok(there.clone());
         }
-        if let Err(denied) = self.is_allowed(target, asked).await {
-            return (Err(denied), false);
+        if !asked.view.takes_writes() {
+            return Err(ApiError::method_not_allowed().into());
         }
-        let revision = there.as_ref().map(|it| it.revision);
-        let outcome = self.write(target, manifest, asked).await;
-        let now = |it: &Option<Arc<Stored>>| it.as_ref().map(|it| it.revision);
-        let wrote = outcome.as_ref().is_ok_and(|it| now(it) != revision);
-        (outcome, wrote)
+        self.is_allowed(asked).await?;
+        self.write(asked, manifest).await.map(There::of)
     }
 
     /// Whether the work's executor may do this.
-    async fn is_allowed(&self, target: &ObjectRef, asked: &Asked<'_>) -> Result<(), Fault> {
+    async fn is_allowed(&self, asked: &Asked<'_>) -> Result<(), Fault> {
         let account = match &self.executor {
             Ok(None) => return Ok(()),
             Ok(Some(account)) => account,
-            Err(wrong) => return Err(failed(&wrong.to_string())),
+            Err(wrong) => return Err(Fault::failed(&wrong.to_string())),
         };
-        let allowed = account.may_apply(&self.works.rights, (target, asked.owned)).await;
-        allowed.map_err(|why| denied(&why))
+        let what = (&asked.target, asked.owned);
+        let allowed = account.may_apply(&self.works.rights, what).await;
+        allowed.map_err(|why| Fault::denied(&why))
     }
 
     async fn write(
         &self,
-        target: &ObjectRef,
-        manifest: &Value,
         asked: &Asked<'_>,
+        manifest: &Value,
     ) -> Result<Option<Arc<Stored>>, Fault> {
-        let objects = self.client.objects();
-        let there = objects.get(target).ok();
-        let strategy = asked.strategy;
-        let kind = strategy.map_or("Update", |it| &*it.kind);
-        let apply = strategy.and_then(|it| it.server_side_apply.as_ref());
-        let manager = apply.map(|it| &*it.field_manager).filter(|it| !it.is_empty());
-        let how = self.how(target, manager.unwrap_or(MANAGER));
-        let refused = |error: ApiError| self.refused(target, &error);
+        let (objects, place) = (self.client.objects(), asked.place());
+        let there = objects.get(&place).ok();
+        let kind = asked.strategy.map_or("Update", |it| &*it.kind);
+        let how = self.how(asked);
+        let refused = |error: ApiError| self.refused(asked, error);
         let mut manifest = manifest.clone();
         strip(&mut manifest);
-        let owner = asked.owned.then(|| self.owner());
-        let uid = &self.owner.object.header.uid;
+        let reference = asked.owned.then(|| self.owner());
+        let owner = (reference.as_ref(), &self.owner.object.header.uid);
         match (kind, &there) {
             ("ReadOnly", _) => return Ok(there),
-            ("ServerSideApply", _) => {
-                let force = apply.is_some_and(|it| it.force);
-                let config = to_apply(manifest, apply, there.as_deref())
-                    .map_err(|wrong| not_ignored(&wrong))?;
-                if let Some(config) = config {
-                    let applied = Applied { config, force, may_make: true };
-                    objects.apply(&how, target, None, &applied).await.map_err(refused)?;
-                }
-            }
+            ("ServerSideApply", _) => self.lay(asked, (manifest, there.as_deref()), &how).await?,
             (_, None) => {
-                put_owner(&mut manifest, owner.as_ref(), uid);
-                let made = objects.create(&how, target, manifest).await;
+                let new = asked.made(manifest, owner).map_err(refused)?;
+                let made = objects.create(&how, &place, new).await;
                 return Ok(Some(made.map_err(refused)?.stored));
             }
             ("CreateOnly", Some(_)) => {}
             (_, Some(_)) => {
-                let change = |live: Value| Ok(laid_over(&live, &manifest, owner.as_ref(), uid));
-                let changed = objects.modify(&how, target, None, change).await;
+                let change = |live: Value| asked.changed(&live, &manifest, owner);
+                let changed = objects.modify(&how, &place, None, change).await;
                 return Ok(Some(changed.map_err(refused)?.stored));
             }
         }
         let change = |mut live: Value| {
-            put_owner(&mut live, owner.as_ref(), uid);
+            put_owner(&mut live, owner.0, owner.1);
             Ok(live)
         };
-        let owned = objects.modify(&how, target, None, change).await;
+        let owned = objects.modify(&how, &place, None, change).await;
         Ok(Some(owned.map_err(refused)?.stored))
+    }
+
+    /// By server-side apply.
+    async fn lay(
+        &self,
+        asked: &Asked<'_>,
+        (manifest, there): (Value, Option<&Stored>),
+        how: &WriteOptions,
+    ) -> Result<(), Fault> {
+        let apply = asked.strategy.and_then(|it| it.server_side_apply.as_ref());
+        let config = to_apply(manifest, apply, there).map_err(|it| Fault::not_ignored(&it))?;
+        let Some(config) = config else { return Ok(()) };
+        let (config, force) = (asked.view.inward(config), apply.is_some_and(|it| it.force));
+        let applied = Applied { config, force, may_make: true };
+        let laid = self.client.objects().apply(how, &asked.place(), None, &applied).await;
+        laid.map(drop).map_err(|error| self.refused(asked, error))
     }
 
     /// The executor, of what gives rights away.
@@ -294,25 +299,28 @@ impl Round<'_> {
     }
 
     /// As the agent that does this upstream.
-    fn how(&self, target: &ObjectRef, manager: &str) -> WriteOptions {
+    fn how(&self, asked: &Asked<'_>) -> WriteOptions {
         let agent = || Person {
             name: AGENT.to_owned(),
             groups: ["system:masters", "system:authenticated"].map(str::to_owned).into(),
             by_controller: true,
             ..Person::default()
         };
-        let person = self.giver(target).unwrap_or_else(agent);
-        let person = Person { manager: manager.to_owned(), ..person };
+        let apply = asked.strategy.and_then(|it| it.server_side_apply.as_ref());
+        let manager = apply.map(|it| &*it.field_manager).filter(|it| !it.is_empty());
+        let person = self.giver(&asked.target).unwrap_or_else(agent);
+        let person = Person { manager: manager.unwrap_or(MANAGER).to_owned(), ..person };
         let field_validation = FieldValidation::Ignore;
         let expect = self.client.how().expect.clone();
         WriteOptions { field_validation, expect, ..WriteOptions::by(Actor::from(person)) }
     }
 
-    fn refused(&self, target: &ObjectRef, error: &ApiError) -> Fault {
+    fn refused(&self, asked: &Asked<'_>, error: ApiError) -> Fault {
+        let (error, target) = (asked.view.error(error), &asked.target);
         if error.code == 403 && self.giver(target).is_some() {
-            return denied(&NotAllowed::to_give(target));
+            return Fault::denied(&NotAllowed::to_write(target, error.message));
         }
-        failed(&error.message)
+        error.into()
     }
 
     fn owner(&self) -> Value {
@@ -322,50 +330,4 @@ impl Round<'_> {
             "name": &*self.owner.key.name, "uid": self.owner.object.header.uid.as_str(),
         })
     }
-}
-
-impl<'a> Asked<'a> {
-    fn of(work: &'a Work, target: &ObjectRef) -> Self {
-        let identifier = Identifier {
-            group: target.kind.group().to_owned(),
-            resource: target.kind.plural().to_owned(),
-            name: target.name.clone(),
-            namespace: target.namespace.to_string(),
-        };
-        let treatment = work.treatment(&identifier);
-        let may_complete = treatment.conditions.iter().any(|rule| rule.condition == "Complete");
-        let (strategy, owned) = (treatment.strategy, work.owns(&identifier));
-        Self { strategy, owned, may_complete }
-    }
-}
-
-fn meta_of(at: usize, target: &ObjectRef) -> Value {
-    let kind = &target.kind;
-    json!({
-        "ordinal": at, "group": kind.group(), "version": kind.version(), "kind": kind.kind(),
-        "resource": kind.plural(), "name": target.name, "namespace": &*target.namespace,
-    })
-}
-
-/// No text of another takes more than so many bytes of a work's status.
-pub(super) const FAULT_BYTES_MAX: usize = 1024;
-
-fn cut(why: &str) -> String {
-    let end = why.floor_char_boundary(FAULT_BYTES_MAX);
-    let (text, dots) = (&why[..end], if end < why.len() { "..." } else { "" });
-    format!("{text}{dots}")
-}
-
-fn failed(why: &str) -> Fault {
-    let message = format!("Failed to apply manifest: {}", cut(why));
-    Fault { reason: "AppliedManifestFailed", message, is_of_rights: false }
-}
-
-fn denied(why: &NotAllowed) -> Fault {
-    Fault { is_of_rights: true, ..failed(&why.to_string()) }
-}
-
-fn not_ignored(wrong: &NotAPointer) -> Fault {
-    let message = format!("Failed to process ignoreFields: {}", cut(&wrong.to_string()));
-    Fault { reason: "AppliedManifestSSAIgnoreFieldError", message, is_of_rights: false }
 }

@@ -7,14 +7,15 @@ use std::time::Duration;
 use freewheel_hub_fleet::work::Work;
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::view::View;
 use freewheel_hub_store::Stored;
 use freewheel_link::names::ClusterName;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::apply::FAULT_BYTES_MAX;
 use super::condition::{Said, find};
+use super::fault::FAULT_BYTES_MAX;
 use super::manifest::put_owner;
 use super::result::OneResult;
 use super::{FINALIZER, ROUND_MAX, Works};
@@ -132,10 +133,11 @@ impl Works {
     ) -> Result<bool, Error> {
         let text = |field: &str| item[field].as_str().unwrap_or_default();
         let registry = client.registry(cluster);
-        let Some(kind) = registry.find(text("group"), text("version"), text("resource")) else {
+        let view = View::find(&registry, text("group"), text("version"), text("resource"));
+        let Some(View { stored: kind, .. }) = view.filter(View::takes_writes) else {
             return Ok(false);
         };
-        let key = key_of(kind, cluster, text("namespace"), text("name"));
+        let key = key_of(&kind, cluster, text("namespace"), text("name"));
         let Some(there) = client.snapshot().get(&key) else { return Ok(false) };
         let header = &there.object.header;
         let own = &owner.object.header.uid;
@@ -147,7 +149,7 @@ impl Works {
                 put_owner(&mut value, None, own);
                 Ok(value)
             };
-            let left = client.modify_this(kind, &there, None, let_go).await;
+            let left = client.modify_this(&kind, &there, None, let_go).await;
             let doing = "leave an object to another work";
             return done_or_gone(left).map(|()| false).map_err(Error::api(doing));
         }
@@ -155,7 +157,7 @@ impl Works {
             return Ok(false);
         }
         if !header.deleting {
-            let deleted = client.delete(kind, &key, &header.uid, Propagation::Background).await;
+            let deleted = client.delete(&kind, &key, &header.uid, Propagation::Background).await;
             deleted.map_err(Error::api("delete what a work no longer names"))?;
         }
         Ok(client.snapshot().get(&key).is_some())
@@ -268,15 +270,16 @@ impl Works {
                 namespace: text("namespace"),
             };
             let registry = self.client.registry(cluster);
-            let kind = registry.find(&text("group"), &text("version"), &text("resource"));
-            let Some(kind) = kind.filter(|_| !spec.owns(&identifier)) else { continue };
-            let key = key_of(kind, cluster, &identifier.namespace, &identifier.name);
+            let view = View::find(&registry, &text("group"), &text("version"), &text("resource"));
+            let view = view.filter(|view| view.takes_writes() && !spec.owns(&identifier));
+            let Some(View { stored: kind, .. }) = view else { continue };
+            let key = key_of(&kind, cluster, &identifier.namespace, &identifier.name);
             let Some(there) = self.client.snapshot().get(&key) else { continue };
             let let_go = |mut value: Value| {
                 put_owner(&mut value, None, own);
                 Ok(value)
             };
-            let left = self.client.modify_this(kind, &there, None, let_go).await;
+            let left = self.client.modify_this(&kind, &there, None, let_go).await;
             faults.note(done_or_gone(left).map_err(Error::api("leave an object behind")));
         }
         faults.end().map(|()| true)
@@ -388,7 +391,7 @@ fn resource(one: &OneResult) -> Option<Value> {
 /// What is written down of one manifest that is there.
 fn item(one: &OneResult) -> Option<Value> {
     let mut item = resource(one)?;
-    let there = one.there.as_ref().filter(|_| one.fault.is_none())?;
+    let there = one.there.object().filter(|_| one.fault.is_none())?;
     item["uid"] = json!(there.object.header.uid.as_str());
     Some(item)
 }

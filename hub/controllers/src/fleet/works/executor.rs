@@ -35,11 +35,14 @@ pub(super) enum NotAllowed {
         "not allowed to apply the resource {group} {resource}, {place}, will try again in 1m0s"
     )]
     Rights { group: String, resource: String, place: String },
-    /// It would give away what it does not have.
+    /// The account may not see this.
+    #[error("not allowed to get the resource {group} {resource}, {place}")]
+    Sight { group: String, resource: String, place: String },
+    /// It would give away what it does not have, or something else stands in its way.
     #[error(
-        "not allowed to apply the resource {group} {resource}, {place}, error: permission escalation, will try again in 1m0s"
+        "not allowed to apply the resource {group} {resource}, {place}, error: {why}, will try again in 1m0s"
     )]
-    Escalation { group: String, resource: String, place: String },
+    Refused { group: String, resource: String, place: String, why: String },
 }
 
 impl Account {
@@ -69,22 +72,38 @@ impl Account {
         (target, is_owned): (&ObjectRef, bool),
     ) -> Result<(), NotAllowed> {
         for verb in VERBS.into_iter().filter(|verb| is_owned || *verb != "delete") {
-            let asked = RightAsked {
-                cluster: &target.cluster,
-                user: &self.user,
-                groups: &self.groups,
-                verb,
-                group: target.kind.group(),
-                resource: target.kind.plural(),
-                namespace: &target.namespace,
-                name: &target.name,
-            };
-            if !rights.may(asked).await {
+            if !rights.may(self.asks(verb, target)).await {
                 let (group, resource, place) = told(target);
                 return Err(NotAllowed::Rights { group, resource, place });
             }
         }
         Ok(())
+    }
+
+    /// Whether it may see an object: what is said of it is said to whoever reads the work.
+    pub async fn may_see(
+        &self,
+        rights: &Arc<dyn Rights>,
+        target: &ObjectRef,
+    ) -> Result<(), NotAllowed> {
+        if rights.may(self.asks("get", target)).await {
+            return Ok(());
+        }
+        let (group, resource, place) = told(target);
+        Err(NotAllowed::Sight { group, resource, place })
+    }
+
+    fn asks<'a>(&'a self, verb: &'a str, target: &'a ObjectRef) -> RightAsked<'a> {
+        RightAsked {
+            cluster: &target.cluster,
+            user: &self.user,
+            groups: &self.groups,
+            verb,
+            group: target.kind.group(),
+            resource: target.kind.plural(),
+            namespace: &target.namespace,
+            name: &target.name,
+        }
     }
 
     /// Who writes what gives rights away: the account itself, so that the very write that is made is looked at, and not one
@@ -97,10 +116,10 @@ impl Account {
 }
 
 impl NotAllowed {
-    /// What it is when it is refused to give rights away.
-    pub fn to_give(target: &ObjectRef) -> Self {
+    /// What was written in the account's own name, and refused for this reason.
+    pub fn to_write(target: &ObjectRef, why: String) -> Self {
         let (group, resource, place) = told(target);
-        Self::Escalation { group, resource, place }
+        Self::Refused { group, resource, place, why }
     }
 }
 

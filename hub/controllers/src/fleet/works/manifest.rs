@@ -1,7 +1,8 @@
 //! A manifest as it is written: without what nobody may say of an object, and in place of what is there.
 //!
 //! Guarantees:
-//! - labels, annotations, owners and finalizers of others stay (`what_is_others_stays`).
+//! - labels, annotations, owners and finalizers of others stay (`what_is_others_stays`);
+//! - what has a wrong form keeps it, so that whoever reads the object tells of it (`a_wrong_form_stays_one`).
 
 use freewheel_hub_schema::uid::Uid;
 use serde_json::Value;
@@ -32,9 +33,14 @@ pub(super) fn laid_over(live: &Value, manifest: &Value, owner: Option<&Value>, u
     let mut new = manifest.clone();
     let mut meta = live["metadata"].clone();
     for field in ["labels", "annotations"] {
-        let wanted = manifest["metadata"][field].as_object().cloned().unwrap_or_default();
-        for (key, value) in wanted {
-            meta[field][key] = value;
+        match &manifest["metadata"][field] {
+            Value::Null => {}
+            Value::Object(wanted) => {
+                for (key, value) in wanted {
+                    meta[field][key] = value.clone();
+                }
+            }
+            no_map => meta[field] = no_map.clone(),
         }
     }
     new["metadata"] = meta;
@@ -64,5 +70,17 @@ mod tests {
         assert_eq!(new["metadata"]["finalizers"], json!(["f"]));
         let left = laid_over(&new, &manifest, None, &uid);
         assert_eq!(left["metadata"]["ownerReferences"], json!([{"uid": "other"}]));
+    }
+
+    #[test]
+    fn a_wrong_form_stays_one() {
+        let live = json!({"metadata": {"name": "a", "labels": {"a": "1"}}});
+        for (said, stays) in
+            [(json!("x"), json!("x")), (json!([1]), json!([1])), (json!(null), json!({"a": "1"}))]
+        {
+            let manifest = json!({"metadata": {"name": "a", "labels": said}});
+            let new = laid_over(&live, &manifest, None, &Uid::from("own"));
+            assert_eq!(new["metadata"]["labels"], stays);
+        }
     }
 }

@@ -27,13 +27,17 @@
 //!   (`what_cannot_be_removed_is_told_and_holds_up_nothing_else`);
 //! - of a work with an executor only what that account may do itself is applied
 //!   (`an_executor_applies_what_it_may_and_nothing_else`, `an_executor_gives_away_nothing_by_another_way`);
+//! - a manifest is written as its kind is stored, and as nothing else (`a_manifest_is_written_as_its_kind_is_stored`,
+//!   `a_kind_that_nobody_writes_is_written_by_no_work`, `nothing_is_taken_away_by_a_name_that_nobody_writes`);
 //! - fields that are left to others stay as others have them (`fields_that_are_left_to_others_stay`);
 //! - a work whose cluster goes holds nobody up (`works_of_a_cluster_go_with_it`).
 
 mod apply;
+mod asked;
 mod condition;
 mod end;
 mod executor;
+mod fault;
 mod ignored;
 mod manifest;
 mod result;

@@ -7,17 +7,33 @@ use std::time::Duration;
 use freewheel_hub_objects::ObjectRef;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Stored;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::fault::Fault;
 use crate::engine::Error;
 
-/// Why a manifest could not be applied.
+/// What is known of the object of a manifest.
 #[derive(Clone, Debug)]
-pub(super) struct Fault {
-    pub reason: &'static str,
-    pub message: String,
-    /// Somebody lacks the rights, and may have them soon.
-    pub is_of_rights: bool,
+pub(super) enum There {
+    Is(Arc<Stored>),
+    IsNot,
+    /// Nobody has looked, for this reason.
+    Unseen(String),
+}
+
+impl There {
+    /// What was found.
+    pub fn of(found: Option<Arc<Stored>>) -> Self {
+        found.map_or(Self::IsNot, Self::Is)
+    }
+
+    /// The object, if it is there and was seen.
+    pub fn object(&self) -> Option<&Arc<Stored>> {
+        match self {
+            Self::Is(object) => Some(object),
+            Self::IsNot | Self::Unseen(_) => None,
+        }
+    }
 }
 
 /// What came of one manifest.
@@ -26,14 +42,28 @@ pub(super) struct OneResult {
     pub meta: Value,
     /// Which resource it is; nothing, when its kind is not served.
     pub target: Option<ObjectRef>,
-    /// The object, if it is there.
-    pub there: Option<Arc<Stored>>,
+    /// The object.
+    pub there: There,
     /// Why it could not be applied, if it could not.
     pub fault: Option<Fault>,
     /// Its changes bring the work here: it names the work's record as its owner.
     pub heard: bool,
     /// Its rules may say that it is complete.
     pub may_complete: bool,
+}
+
+impl OneResult {
+    /// Of a manifest, the one in this place, whose kind is not served.
+    pub fn unserved(at: usize, manifest: &Value) -> Self {
+        let text =
+            |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let (version, kind) = (text("/apiVersion"), text("/kind"));
+        let why = format!("no matches for kind {kind:?} in version {version:?}");
+        let (name, namespace) = (text("/metadata/name"), text("/metadata/namespace"));
+        let meta = json!({"ordinal": at, "kind": kind, "name": name, "namespace": namespace});
+        let (there, fault) = (There::IsNot, Some(Fault::failed(&why)));
+        Self { meta, target: None, there, fault, heard: true, may_complete: false }
+    }
 }
 
 /// Which work it is, and in which generation: another of its name begins anew.

@@ -1,5 +1,10 @@
 //! What a work says of its manifests: whether they are applied and there, values of them, and conditions by rules.
+//!
+//! Guarantees:
+//! - rules are asked of an object as it is in its manifest's version (`a_manifest_is_written_as_its_kind_is_stored`), and
+//!   of what the work's executor may read alone (`what_an_executor_may_not_read_is_not_shown`).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use freewheel_hub_fleet::work::aggregate::{self, Aggregate};
@@ -10,9 +15,9 @@ use freewheel_hub_store::{MAX_OBJECT_BYTES, Stored};
 use serde_json::{Value, json};
 
 use super::Works;
-use super::apply::FAULT_BYTES_MAX;
 use super::condition::Said;
-use super::result::{OneResult, Outcome, Told};
+use super::fault::{FAULT_BYTES_MAX, cut};
+use super::result::{OneResult, Outcome, There, Told};
 use crate::engine::Error;
 use crate::engine::clock::rfc3339;
 
@@ -29,7 +34,7 @@ struct Seen {
     /// Whether it was applied, or why not; nothing, when that was not tried.
     applied: Option<Result<(), (&'static str, String)>>,
     /// Status, reason and message of its being there.
-    available: (&'static str, &'static str, &'static str),
+    available: (&'static str, &'static str, Cow<'static, str>),
     feedback: Vec<Value>,
     /// Status, reason and message of its values; nothing, when it is not there.
     synced: Synced,
@@ -88,7 +93,7 @@ fn see(results: &[OneResult], work: &Work) -> Result<Vec<Seen>, String> {
     let mut subjects: Vec<Subject<'_>> = Vec::with_capacity(results.len());
     for one in results {
         let treatment = work.treatment(&identifier(&one.meta));
-        let object = one.there.as_ref().map(|it| it.object.value().unwrap_or_default());
+        let object = shown(one);
         seen.push(see_one(one, object.as_ref(), treatment.feedback));
         let rules = if object.is_some() { treatment.conditions } else { &[] };
         // What no rule is about is not kept.
@@ -101,13 +106,30 @@ fn see(results: &[OneResult], work: &Work) -> Result<Vec<Seen>, String> {
     Ok(seen)
 }
 
+/// The object of a manifest, in the manifest's own version. Who converts where that takes a webhook is not asked: then it
+/// is as it is stored.
+fn shown(one: &OneResult) -> Option<Value> {
+    let (stored, kind) = (one.there.object()?, &one.target.as_ref()?.kind);
+    let mut value = stored.object.value().unwrap_or_default();
+    if kind.converter().is_none() && kind.from_stored_object(&mut value).is_err() {
+        value = stored.object.value().unwrap_or_default();
+    }
+    Some(value)
+}
+
 fn see_one(one: &OneResult, there: Option<&Value>, rules: &[FeedbackRule]) -> Seen {
-    let available = match (&one.target, there) {
-        (None, _) => ("Unknown", "IncompleteResourceMeta", "Resource meta is incomplete"),
-        (Some(_), Some(_)) => ("True", "ResourceAvailable", "Resource is available"),
-        (Some(_), None) => ("False", "ResourceNotAvailable", "Resource is not available"),
+    let available = match (&one.target, &one.there) {
+        (None, _) => ("Unknown", "IncompleteResourceMeta", "Resource meta is incomplete".into()),
+        (Some(_), There::Is(_)) => ("True", "ResourceAvailable", "Resource is available".into()),
+        (Some(_), There::IsNot) => {
+            ("False", "ResourceNotAvailable", "Resource is not available".into())
+        }
+        (Some(_), There::Unseen(why)) => {
+            let text = format!("Failed to fetch resource: {}", cut(why));
+            ("Unknown", "FetchingResourceFailed", text.into())
+        }
     };
-    let (feedback, synced) = match there.filter(|_| one.target.is_some()) {
+    let (feedback, synced) = match there {
         Some(there) => feedback(there, rules),
         None => (Vec::new(), None),
     };
@@ -171,13 +193,15 @@ fn short(one: &Seen) -> Seen {
     let fault = |fault: &Result<(), (&'static str, String)>| {
         fault.as_ref().copied().map_err(|(reason, _)| (*reason, String::new()))
     };
+    let (status, reason, _) = one.available;
     Seen {
         meta: one.meta.clone(),
         applied: one.applied.as_ref().map(fault),
+        available: (status, reason, Cow::Borrowed("")),
         feedback: Vec::new(),
         synced: one.synced.as_ref().map(without),
         by_rules: one.by_rules.iter().map(said).collect(),
-        ..*one
+        was_complete: one.was_complete,
     }
 }
 
@@ -215,7 +239,7 @@ fn manifest(one: &Seen, old: Option<&Value>, generation: i64, now: &str) -> Valu
         };
         Said { kind: "Applied", status, reason, message, observed }.put(&mut list, now);
     }
-    let (status, reason, message) = one.available;
+    let (status, reason, message) = &one.available;
     Said { kind: "Available", status, reason, message, observed: None }.put(&mut list, now);
     if let Some((status, reason, message)) = &one.synced {
         let kind = "StatusFeedbackSynced";
@@ -271,7 +295,7 @@ mod tests {
             .map(|n| Seen {
                 meta: meta(n),
                 applied: Some(Err(("AppliedManifestFailed", "x".repeat(1_000)))),
-                available: ("False", "ResourceNotAvailable", "Resource is not available"),
+                available: ("False", "ResourceNotAvailable", "Resource is not available".into()),
                 feedback: vec![json!({"name": "n", "fieldValue": {"type": "String", "string": "y".repeat(500)}})],
                 synced: Some(("True", "StatusFeedbackSynced", String::new())),
                 by_rules: Vec::new(),
@@ -298,7 +322,7 @@ mod tests {
         let seen = |by_rules| Seen {
             meta: json!({"ordinal": 0, "kind": "Job", "name": "a"}),
             applied: Some(Ok(())),
-            available: ("True", "ResourceAvailable", "Resource is available"),
+            available: ("True", "ResourceAvailable", "Resource is available".into()),
             feedback: vec![json!({"name": "n"})],
             synced: None,
             by_rules,
