@@ -14,14 +14,18 @@
 //! - reserved ones are all told, and of others the first twenty by name (`reserved_claims_come_first`);
 //! - a claim that comes, changes or goes is told of (`a_cluster_tells_its_claims`);
 //! - what clusters say takes little of the root, of whatever length it is: what is too long is left out, and that is told
-//!   (`a_claim_that_is_too_long_is_told_of_and_takes_no_place`).
+//!   (`a_claim_that_is_too_long_is_told_of_and_takes_no_place`, `all_of_them_have_so_much_room_as_they_are_written`);
+//! - and little of the hub's time, however much there is: what is not told is not read
+//!   (`what_is_not_told_is_not_read`).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_api::conditions::CLUSTER_JOINED;
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
@@ -43,9 +47,17 @@ const RESERVED: [&str; 4] = [
 /// Others that are told.
 const CUSTOM_MAX: usize = 20;
 /// Longest name and longest value of a claim that is told, as those of ClusterClaims are: a kind that a cluster defines
-/// itself has no bounds here, and what it says lies in an object of the root. All together are below 32 KiB.
+/// itself has no bounds here, and what it says lies in an object of the root.
 const NAME_BYTES_MAX: usize = 253;
 const VALUE_BYTES_MAX: usize = 1024;
+/// Bytes of all that is told, as JSON writes it: one byte of a value may be six there.
+const TOLD_BYTES_MAX: usize = 32 << 10;
+/// Longest object that is read for its value, with whatever else it says of itself.
+const OBJECT_BYTES_MAX: usize = 64 << 10;
+/// Bytes of all objects that are read for one look.
+const READ_BYTES_MAX: usize = 2 << 20;
+/// Objects of a kind that are counted for one look. Those that are told come first.
+const COUNTED_MAX: usize = 10_000;
 /// Label of what stays in its cluster.
 const SPOKE_ONLY: &str = "open-cluster-management.io/spoke-only";
 
@@ -60,14 +72,16 @@ pub struct ClusterClaims {
     too_long: ToldOnce,
 }
 
-/// What is told, and how many others there are that are not.
-#[derive(Debug, PartialEq, Eq)]
-struct Told {
-    claims: Vec<Value>,
-    custom: usize,
-    /// Why some are not that are too long.
-    too_long: Option<String>,
+/// What is said under a name.
+#[derive(Debug)]
+enum Claim {
+    /// What is known of the device.
+    Known(String),
+    /// What an object of the cluster says.
+    Said(Arc<Stored>),
 }
+
+type Claims = BTreeMap<Arc<str>, Claim>;
 
 impl ClusterClaims {
     /// Writes through this client.
@@ -83,29 +97,26 @@ impl ClusterClaims {
     }
 
     /// What is known of a cluster, by name.
-    fn known(
-        &self,
-        cluster: &Stored,
-        now: &dyn Snapshot,
-    ) -> Result<BTreeMap<String, String>, Error> {
+    fn known(&self, cluster: &Stored, now: &dyn Snapshot) -> Result<Claims, Error> {
         let Ok(name) = ClusterName::try_from(&*cluster.key.name) else {
-            return Ok(BTreeMap::new());
+            return Ok(Claims::new());
         };
         let node = now.get(&key_of(&self.nodes, &ClusterName::root(), "", &cluster.key.name));
         let node = node.map(|it| it.object.value()).transpose();
         let node = node.map_err(Error::api("read a Node"))?.unwrap_or_default();
-        let mut out = of_device(&cluster.object.header.uid, &node);
+        let of_device = of_device(&cluster.object.header.uid, &node).into_iter();
+        let mut out: Claims =
+            of_device.map(|(name, value)| (name.into(), Claim::Known(value))).collect();
         for resource in [self.claims.storage(), &self.properties] {
+            let reserved =
+                RESERVED.iter().filter_map(|it| now.get(&Key::new(resource, &name, "", it)));
             let (resource, cluster) = (resource.clone(), Some(name.clone()));
             let scope = Scope { resource, cluster, namespace: None };
-            let said = now.range(&scope, None).filter(|it| {
+            let all = reserved.chain(now.range(&scope, None).take(COUNTED_MAX));
+            let said = all.filter(|it| {
                 !it.object.header.deleting && !it.object.header.labels.contains_key(SPOKE_ONLY)
             });
-            for stored in said {
-                let object = stored.object.value().map_err(Error::api("read a ClusterClaim"))?;
-                let value = object["spec"]["value"].as_str().unwrap_or_default();
-                out.insert(stored.key.name.to_string(), value.to_owned());
-            }
+            out.extend(said.map(|it| (it.key.name.clone(), Claim::Said(it))));
         }
         Ok(out)
     }
@@ -130,26 +141,86 @@ fn of_device(uid: &str, node: &Value) -> BTreeMap<String, String> {
     said.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
+/// What is told, and what is not.
+#[derive(Debug, Default)]
+struct Told {
+    claims: Vec<Value>,
+    /// How many there are beside reserved ones, as far as they are not too long.
+    custom: usize,
+    /// How many are too long, and the first of them.
+    long: usize,
+    first_long: String,
+    /// Bytes of objects that were read.
+    read: usize,
+    /// Bytes of what is told.
+    bytes: usize,
+}
+
 /// What is told of these.
-fn told(known: &BTreeMap<String, String>) -> Told {
-    let fits = |(name, value): &(&String, &String)| {
-        name.len() <= NAME_BYTES_MAX && value.len() <= VALUE_BYTES_MAX
-    };
-    let (known, long): (Vec<_>, Vec<_>) = known.iter().partition(fits);
-    let too_long = long.first().map(|(name, _)| {
-        let name = &name[..name.floor_char_boundary(NAME_BYTES_MAX)];
-        let count = long.len();
-        format!(
-            "{count} cluster claims are not exposed, {name:?} first: a name has {NAME_BYTES_MAX} bytes at most, and a \
-             value {VALUE_BYTES_MAX}."
-        )
-    });
-    let (reserved, custom): (Vec<_>, Vec<_>) =
-        known.into_iter().partition(|(name, _)| RESERVED.contains(&&***name));
-    let custom_count = custom.len();
-    let all = reserved.into_iter().chain(custom.into_iter().take(CUSTOM_MAX));
-    let claims = all.map(|(name, value)| json!({"name": name, "value": value})).collect();
-    Told { claims, custom: custom_count, too_long }
+fn told(known: &Claims) -> Result<Told, ApiError> {
+    let mut told = Told::default();
+    for (name, claim) in RESERVED.iter().filter_map(|name| known.get_key_value(*name)) {
+        told.take(name, claim)?;
+    }
+    let reserved = told.claims.len();
+    for (name, claim) in known.iter().filter(|(name, _)| !RESERVED.contains(&&***name)) {
+        let has_place = told.claims.len() < reserved + CUSTOM_MAX && told.read < READ_BYTES_MAX;
+        told.custom += usize::from(!has_place || told.take(name, claim)?);
+    }
+    Ok(told)
+}
+
+impl Told {
+    /// Takes one that fits; whether it does.
+    fn take(&mut self, name: &str, claim: &Claim) -> Result<bool, ApiError> {
+        if let Some(value) = self.value(name, claim)? {
+            let one = json!({"name": name, "value": value});
+            let bytes = one.to_string().len() + 1;
+            if value.len() <= VALUE_BYTES_MAX && self.bytes + bytes <= TOLD_BYTES_MAX {
+                self.bytes += bytes;
+                self.claims.push(one);
+                return Ok(true);
+            }
+        }
+        if self.long == 0 {
+            self.first_long = name[..name.floor_char_boundary(NAME_BYTES_MAX)].to_owned();
+        }
+        self.long += 1;
+        Ok(false)
+    }
+
+    /// What is said, if that is not too long to be read.
+    fn value<'a>(
+        &mut self,
+        name: &str,
+        claim: &'a Claim,
+    ) -> Result<Option<Cow<'a, str>>, ApiError> {
+        if NAME_BYTES_MAX < name.len() {
+            return Ok(None);
+        }
+        let stored = match claim {
+            Claim::Known(value) => return Ok(Some(value.into())),
+            Claim::Said(stored) => stored,
+        };
+        let bytes = stored.object.body.len();
+        if OBJECT_BYTES_MAX < bytes {
+            return Ok(None);
+        }
+        self.read += bytes;
+        let object = stored.object.value()?;
+        Ok(Some(object["spec"]["value"].as_str().unwrap_or_default().to_owned().into()))
+    }
+
+    /// Why some are not told that are too long.
+    fn too_long(&self) -> Option<String> {
+        let Self { long, first_long, .. } = self;
+        (0 < *long).then(|| {
+            format!(
+                "{long} cluster claims are not exposed, {first_long:?} first: a name has {NAME_BYTES_MAX} bytes at most, a \
+                 value {VALUE_BYTES_MAX}, and all together {TOLD_BYTES_MAX} as JSON writes them."
+            )
+        })
+    }
 }
 
 #[async_trait]
@@ -195,7 +266,9 @@ impl Controller for ClusterClaims {
         if !CLUSTER_JOINED.holds(&object) {
             return Ok(None);
         }
-        let Told { claims, custom, too_long } = told(&self.known(&cluster, &*now)?);
+        let told = told(&self.known(&cluster, &*now)?);
+        let told = told.map_err(Error::api("read the claims of a cluster"))?;
+        let (too_long, Told { claims, custom, .. }) = (told.too_long(), told);
         let (recorder, own) = (&self.client.recorder, self.client.name());
         if self.too_long.is_news(key, too_long.as_deref()) {
             let text = too_long.unwrap_or_default();
@@ -225,13 +298,19 @@ impl Controller for ClusterClaims {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_hub_schema::object::{Header, Object};
+
     use super::*;
+
+    fn known(all: impl IntoIterator<Item = (String, String)>) -> Claims {
+        all.into_iter().map(|(name, value)| (name.into(), Claim::Known(value))).collect()
+    }
 
     #[test]
     fn reserved_claims_come_first() {
         let custom = (0..25).map(|n| (format!("a{n:02}"), n.to_string()));
         let reserved = RESERVED.iter().map(|name| ((*name).to_owned(), "x".to_owned()));
-        let told = told(&custom.chain(reserved).collect());
+        let told = told(&known(custom.chain(reserved))).unwrap();
         let names: Vec<&str> = told.claims.iter().map(|it| it["name"].as_str().unwrap()).collect();
         assert_eq!(names[..4], RESERVED);
         assert_eq!((names.len(), names[4], names[23], told.custom), (24, "a00", "a19", 25));
@@ -239,13 +318,47 @@ mod tests {
 
     #[test]
     fn what_is_too_long_takes_no_place() {
-        let known = [("a", 1025), ("b", 1024), ("id.k8s.io", 4000)];
-        let known = known.map(|(name, bytes)| (name.to_owned(), "x".repeat(bytes)));
-        let told = told(&known.into());
+        let long = [("a", 1025), ("b", 1024), ("id.k8s.io", 4000)];
+        let told = told(&known(long.map(|(name, bytes)| (name.to_owned(), "x".repeat(bytes)))));
+        let told = told.unwrap();
         assert_eq!((told.claims.len(), &told.claims[0]["name"], told.custom), (1, &json!("b"), 1));
-        assert!(
-            told.too_long.unwrap().starts_with("2 cluster claims are not exposed, \"a\" first")
-        );
+        let why = told.too_long().unwrap();
+        assert!(why.starts_with("2 cluster claims are not exposed, \"id.k8s.io\" first"), "{why}");
+    }
+
+    #[test]
+    fn all_of_them_have_so_much_room_as_they_are_written() {
+        let long = (0..CUSTOM_MAX).map(|n| (format!("a{n:02}"), "\u{1}".repeat(VALUE_BYTES_MAX)));
+        let short = ("b".to_owned(), "short".to_owned());
+        let told = told(&known(long.chain([short]))).unwrap();
+        assert!(json!(told.claims).to_string().len() <= TOLD_BYTES_MAX + 1);
+        let names: Vec<&str> = told.claims.iter().map(|it| it["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["a00", "a01", "a02", "a03", "a04", "b"]);
+        assert_eq!((told.long, told.custom), (15, 6));
+    }
+
+    #[test]
+    fn what_is_not_told_is_not_read() {
+        let stored = |name: &str, body: Vec<u8>| {
+            let key =
+                Key::new(&Resource::new("about.k8s.io", "all"), &ClusterName::root(), "", name);
+            let object = Object { header: Header::default(), body: body.into() };
+            let stored = Stored { key, object, revision: 1, created: 1 };
+            (name.into(), Claim::Said(Arc::new(stored)))
+        };
+        let says = |n: usize| stored(&format!("a{n:02}"), br#"{"spec":{"value":"x"}}"#.to_vec());
+        let mut all: Claims = (0..CUSTOM_MAX).map(says).collect();
+        all.extend([stored("a00-long", vec![b' '; OBJECT_BYTES_MAX + 1])]);
+        all.extend([stored("b", b"nobody reads this".to_vec())]);
+        let told = told(&all).unwrap();
+        assert_eq!((told.claims.len(), told.long, told.custom), (CUSTOM_MAX, 1, CUSTOM_MAX + 1));
+        // Many that are long for what they say.
+        let mut body = vec![b' '; OBJECT_BYTES_MAX - 10_000];
+        body.extend(format!(r#"{{"spec":{{"value":"{}"}}}}"#, "x".repeat(2_000)).bytes());
+        let many: Claims = (0..1_000).map(|n| stored(&format!("{n:03}"), body.clone())).collect();
+        let told = super::told(&many).unwrap();
+        assert!(told.read < READ_BYTES_MAX + OBJECT_BYTES_MAX, "{}", told.read);
+        assert_eq!((told.claims.len(), told.long + told.custom), (0, 1_000));
     }
 
     #[test]
