@@ -210,3 +210,52 @@ async fn an_add_on_whose_name_is_too_long_for_its_work_says_so_and_can_go() {
     hub.eventually("it goes", |s| of(s).is_none()).await;
     hub.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_add_on_runs_its_own_hooks() {
+    let hub = hub(&["pi-1"]).await;
+    hub.create("root", "addontemplates", "", with_hook()).await;
+    let manual = add_on(&json!({"type": "Manual"}), &by_template());
+    hub.create("root", "clustermanagementaddons", "", manual).await;
+    let instance = json!({"metadata": {"name": "web"}, "spec": {}});
+    hub.create("root", "managedclusteraddons", "pi-1", instance.clone()).await;
+    hub.eventually("it is held", |s| {
+        installed(s, "pi-1").is_some_and(|it| it["metadata"]["finalizers"].is_array())
+    })
+    .await;
+    // What is left of one of its name: it is through, and somebody holds it.
+    let template = with_hook();
+    let manifests = &template["spec"]["agentSpec"]["workload"]["manifests"];
+    let config = json!({"resourceIdentifier": {"group": "batch", "resource": "jobs", "name": "tidy",
+        "namespace": "default"}, "feedbackRules": [{"type": "WellKnownStatus"}]});
+    let left = json!({"metadata": {"name": "addon-web-pre-delete", "finalizers": ["example.com/hold"]},
+        "spec": {"workload": {"manifests": [manifests[1]]}, "manifestConfigs": [config]}});
+    hub.create("root", "manifestworks", "pi-1", left).await;
+    let job = |s: &dyn Snapshot| get(s, "pi-1", "jobs", "default", "tidy");
+    hub.eventually("its job is done", |s| {
+        let work = get(s, "root", "manifestworks", "pi-1", "addon-web-pre-delete").unwrap();
+        work["status"]["resourceStatus"].to_string().contains("JobComplete")
+            && job(s).is_some_and(|it| it["status"]["succeeded"] == 1)
+    })
+    .await;
+    let first = job(&*hub.snapshot()).unwrap()["metadata"]["uid"].clone();
+    hub.delete("managedclusteraddons", "pi-1", "web", Propagation::Background).await;
+    hub.eventually("that it waits is told", |s| {
+        let instance = installed(s, "pi-1").unwrap_or_default();
+        message(&instance, "HookManifestCompleted")
+            .contains("another one of its name has yet to go")
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(installed(&*hub.snapshot(), "pi-1").is_some(), "it waits");
+    hub.change("root", "manifestworks", "pi-1", "addon-web-pre-delete", |it| {
+        it["metadata"]["finalizers"] = json!([]);
+    })
+    .await;
+    hub.eventually("its own hook runs", |s| {
+        job(s).is_some_and(|it| it["metadata"]["uid"] != first && it["status"]["succeeded"] == 1)
+    })
+    .await;
+    hub.eventually("and then it goes", |s| installed(s, "pi-1").is_none()).await;
+    hub.stop().await;
+}

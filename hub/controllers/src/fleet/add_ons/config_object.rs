@@ -29,8 +29,6 @@ pub(super) struct ConfigKinds {
 pub(super) struct ConfigObject {
     /// The object.
     pub value: Value,
-    /// Its generation.
-    pub generation: i64,
     /// The digest of what it says.
     pub hash: String,
 }
@@ -66,6 +64,13 @@ impl ConfigKinds {
         now.get(&key).map(|stored| ConfigObject::of(&stored)).transpose()
     }
 
+    /// Its generation, which is known without reading what it says: each of its instances is told it, and it may be large.
+    pub fn generation(&self, now: &dyn Snapshot, config: &Config) -> Option<i64> {
+        let kind = self.kind_of(config)?;
+        let stored = now.get(&key(kind, &ClusterName::root(), &config.namespace, &config.name))?;
+        Some(stored.object.header.generation)
+    }
+
     /// What is wanted of an object now. Of a kind that others know it is what they said.
     pub fn desired(
         &self,
@@ -84,8 +89,8 @@ impl ConfigKinds {
 impl ConfigObject {
     fn of(stored: &Stored) -> Result<Self, ApiError> {
         let value = stored.object.value()?;
-        let (generation, hash) = (stored.object.header.generation, spec_hash(&value));
-        Ok(Self { value, generation, hash })
+        let hash = spec_hash(&value);
+        Ok(Self { value, hash })
     }
 }
 
@@ -128,6 +133,9 @@ pub(super) fn may_name(stored: &Stored, config: &Key) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use freewheel_hub_schema::object::{Header, Object};
+    use freewheel_hub_store::memory::MemoryStore;
+    use freewheel_hub_store::{Operation, Store as _, Txn};
     use serde_json::json;
 
     /// What addon-framework's GetSpecHash says of the same objects.
@@ -140,5 +148,27 @@ mod tests {
             Digest::of(br#"{"spec":{"a":[1,true,null],"b":"\u003c\u0026\u003e"}}"#).hex()
         );
         assert_eq!(spec_hash(&json!({"metadata": {}})), Digest::of(b"{}").hex());
+    }
+
+    #[tokio::test]
+    async fn a_generation_is_known_without_reading_the_object() {
+        let store = MemoryStore::with_incarnation(1);
+        let kinds = ConfigKinds::new().unwrap();
+        let place = key(&kinds.templates, &ClusterName::root(), "", "web");
+        let header = Header { generation: 7, ..Header::default() };
+        let object = Object { header, body: b"nobody reads this".as_slice().into() };
+        let operations = vec![Operation::Put(place, object)];
+        store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+        let config = |name: &str| Config {
+            group: ADD_ON_GROUP.to_owned(),
+            resource: TEMPLATES.to_owned(),
+            namespace: String::new(),
+            name: name.to_owned(),
+        };
+        let now = store.snapshot();
+        assert_eq!(kinds.generation(&*now, &config("web")), Some(7));
+        assert_eq!(kinds.generation(&*now, &config("other")), None);
+        let other = Config { resource: "configmaps".to_owned(), ..config("web") };
+        assert_eq!(kinds.generation(&*now, &other), None);
     }
 }

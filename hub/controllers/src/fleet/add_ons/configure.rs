@@ -26,9 +26,8 @@ impl AddOns {
         let given = change.given.as_deref();
         let all = given.into_iter().flat_map(|it| it.iter().map(|one| &one.config));
         for config in all.chain(instance.references.iter().map(|it| &it.desired.config)) {
-            let object = self.configs.get(now, config);
-            let object = object.map_err(Error::api("read a configuration of an add-on"))?;
-            generations.extend(object.map(|it| (config.clone(), it.generation)));
+            let generation = self.configs.generation(now, config);
+            generations.extend(generation.map(|it| (config.clone(), it)));
         }
         let time = rfc3339(self.client.clock.now());
         let condition = change.is_configured.map(configured);

@@ -55,7 +55,12 @@ impl AddOnInstances {
 
     async fn undeploy(&self, key: &Key) -> Result<(), Error> {
         let Some(work) = self.client.snapshot().get(key) else { return Ok(()) };
-        let uid = &work.object.header.uid;
+        self.remove(&work).await
+    }
+
+    /// Deletes a work.
+    pub(super) async fn remove(&self, work: &Stored) -> Result<(), Error> {
+        let (key, uid) = (&work.key, &work.object.header.uid);
         let deleted = self.client.delete(&self.works, key, uid, Propagation::Background).await;
         deleted.map(drop).map_err(Error::api("delete the ManifestWork of an add-on"))
     }

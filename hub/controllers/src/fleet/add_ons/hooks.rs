@@ -4,6 +4,7 @@
 //! Guarantees:
 //! - an add-on goes after its hooks are done (`an_add_on_goes_after_its_hooks`), as its template has them then, whatever is
 //!   on its way (`an_add_on_goes_after_its_hooks_while_its_template_changes`);
+//! - hooks are of this very add-on: what one of its name has left behind goes first (`an_add_on_runs_its_own_hooks`);
 //! - hooks that cannot be made are told of and waited for (`hooks_that_cannot_be_made_are_told_of_and_waited_for`);
 //! - one whose cluster or template goes waits for nobody (`an_add_on_of_a_cluster_that_goes_waits_for_nobody`,
 //!   `an_add_on_without_its_template_waits_for_nobody`).
@@ -112,7 +113,7 @@ impl AddOnInstances {
     ) -> Result<Hook, Error> {
         let now = self.client.snapshot();
         if let Some(work) = now.get(key) {
-            return Ok(Hook::Work(work));
+            return self.own_work(stored, work).await;
         }
         let agent = match Agent::of(of, Made::AsItIs, (&self.configs, &*now)) {
             Ok(agent) => agent,
@@ -127,6 +128,19 @@ impl AddOnInstances {
             }
             Err(other) => Err(other),
         }
+    }
+
+    /// A work of the hooks' name, if it is this add-on's and stays. Another one's says nothing of these hooks, whatever is
+    /// done of it: it goes, and then they are made.
+    async fn own_work(&self, stored: &Stored, work: Arc<Stored>) -> Result<Hook, Error> {
+        let (header, uid) = (&work.object.header, &stored.object.header.uid);
+        if !header.deleting && header.owners.iter().any(|owner| owner.uid == *uid) {
+            return Ok(Hook::Work(work));
+        }
+        if !header.deleting {
+            self.remove(&work).await?;
+        }
+        Ok(Hook::Wrong("another one of its name has yet to go".to_owned()))
     }
 
     async fn tell_of_hooks(
