@@ -3,10 +3,12 @@
 //! Guarantees:
 //! - the condition follows the level, also one that comes later or goes, in every cluster; levels that are suggested are
 //!   there for all (`a_flow_schema_says_whether_its_level_is_there`);
-//! - a level that is one too many is no level, and becomes one when there is room
-//!   (`a_flow_schema_says_that_its_level_is_one_too_many`).
+//! - a level that is one too many is no level, and becomes one when there is room, whatever else its schema says
+//!   (`a_flow_schema_says_that_its_level_is_one_too_many`);
+//! - what comes of a level costs those that name it, or one that acts by that or does not any more
+//!   (`a_level_costs_the_schemas_that_it_concerns`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +20,13 @@ use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot};
 use freewheel_link::names::ClusterName;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::engine::client::{everywhere, in_cluster, key as key_of, kind};
 use crate::engine::clock::rfc3339;
 use crate::engine::{Client, Controller, Error};
+use crate::index::{IndexTerm, Indexes, level_of};
 
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 /// Why a level that is there does not act.
@@ -35,16 +39,20 @@ pub struct FlowSchemas {
     levels: Arc<Kind>,
     /// Those that every cluster has.
     suggested: BTreeSet<String>,
+    indexes: Indexes,
+    /// Which of its own levels act in a cluster, as it was when one came or went.
+    acting: Mutex<HashMap<ClusterName, BTreeSet<Arc<str>>>>,
 }
 
 impl FlowSchemas {
     /// Writes through this client.
-    pub fn new(client: Client) -> Result<Self, Error> {
+    pub fn new(client: Client, indexes: Indexes) -> Result<Self, Error> {
         let name = |level: &Value| level["metadata"]["name"].as_str().map(str::to_owned);
         let suggested = mandatory::levels().iter().filter_map(name).collect();
         let (schemas, levels) =
             (kind(GROUP, "v1", "flowschemas")?, kind(GROUP, "v1", "prioritylevelconfigurations")?);
-        Ok(Self { client, schemas, levels, suggested })
+        let acting = Mutex::default();
+        Ok(Self { client, schemas, levels, suggested, indexes, acting })
     }
 
     fn condition(&self, snapshot: &dyn Snapshot, schema: &Key, level: &str) -> Condition<'static> {
@@ -54,7 +62,8 @@ impl FlowSchemas {
         let named = format!(
             "This FlowSchema references the PriorityLevelConfiguration object named {level:?}"
         );
-        if there && !is_suggested && !self.acts(snapshot, &schema.cluster, level) {
+        let acts = || is_suggested || self.acting(snapshot, &schema.cluster).contains(level);
+        if there && !acts() {
             let text = format!(
                 "{named} and it exists, but it does not act: of a cluster's levels {LEVELS_MAX} do, the suggested \
                  ones and then those that come first by their names"
@@ -70,25 +79,28 @@ impl FlowSchemas {
 }
 
 impl FlowSchemas {
-    /// Levels that a cluster has beside the suggested ones, by name.
-    fn own(&self, snapshot: &dyn Snapshot, cluster: &ClusterName) -> Vec<Arc<str>> {
+    /// Levels of a cluster that requests are told apart by, and that are not left out as one too many, beside the suggested
+    /// ones. No more are looked at than may act.
+    fn acting(&self, snapshot: &dyn Snapshot, cluster: &ClusterName) -> BTreeSet<Arc<str>> {
+        let is_own = |name: &Arc<str>| !self.suggested.contains(&**name);
         let all = snapshot.range(&in_cluster(&self.levels, cluster), None);
-        let names = all.map(|level| level.key.name.clone());
-        names.filter(|name| !self.suggested.contains(&**name)).collect()
+        let own = all.map(|level| level.key.name.clone()).filter(is_own).take(LEVELS_MAX);
+        let suggested = self.suggested.iter().map(|name| Arc::<str>::from(name.as_str()));
+        levels_that_act(suggested.chain(own)).filter(is_own).collect()
     }
 
-    /// Whether a level is one of those that requests are told apart by, and not left out as one too many.
-    fn acts(&self, snapshot: &dyn Snapshot, cluster: &ClusterName, level: &str) -> bool {
-        let own = self.own(snapshot, cluster);
-        let suggested = self.suggested.iter().map(String::as_str);
-        levels_that_act(suggested.chain(own.iter().map(|name| &**name))).any(|name| name == level)
+    /// Levels that act now and did not when this was asked last, and those that did.
+    fn turned(&self, snapshot: &dyn Snapshot, cluster: &ClusterName) -> Vec<Arc<str>> {
+        let now = self.acting(snapshot, cluster);
+        let mut all = self.acting.lock();
+        let before = if now.is_empty() {
+            all.remove(cluster)
+        } else {
+            all.insert(cluster.clone(), now.clone())
+        };
+        // At start each schema is looked at anyhow.
+        before.map_or_else(Vec::new, |before| before.symmetric_difference(&now).cloned().collect())
     }
-}
-
-/// The level that a schema names.
-fn level_of(schema: &Value) -> &str {
-    let name = schema.pointer("/spec/priorityLevelConfiguration/name");
-    name.and_then(Value::as_str).unwrap_or_default()
 }
 
 #[async_trait]
@@ -110,20 +122,15 @@ impl Controller for FlowSchemas {
         if event.before.is_some() && event.now.is_some() {
             return Vec::new();
         }
-        let all = now.range(&in_cluster(&self.schemas, &key.cluster), None);
-        // Where there are as many as may act, one that comes changes which others do. One that goes makes room for those
-        // that were told that there is none: how many there were then is not known any more.
-        let levels = self.suggested.len() + self.own(now, &key.cluster).len();
-        let is_crowded = event.now.is_some() && LEVELS_MAX <= levels;
-        let concerns = all.filter(|schema| {
-            let concerns = |schema: Value| {
-                let level = level_of(&schema);
-                let waits = schema["status"]["conditions"][0]["reason"] == TOO_MANY;
-                level == &*key.name || waits || is_crowded && !self.suggested.contains(level)
-            };
-            schema.object.value().is_ok_and(concerns)
-        });
-        concerns.map(|schema| schema.key.clone()).collect()
+        let mut levels = self.turned(now, &key.cluster);
+        levels.push(key.name.clone());
+        levels.sort_unstable();
+        levels.dedup();
+        let of = |level: &Arc<str>| {
+            let term = IndexTerm::Level(&key.cluster, level);
+            self.indexes.flow_schemas.find(term)
+        };
+        levels.iter().flat_map(of).map(|schema| schema.stored.key.clone()).collect()
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {

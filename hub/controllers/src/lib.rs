@@ -196,7 +196,7 @@ fn controllers(
         Arc::new(eviction::TaintEviction::new(by("taint-eviction-controller"), indexes.clone())?),
         Arc::new(disruption::Disruptions::new(by("disruption-controller"), indexes.clone())?),
         Arc::new(events::Expiry::new(by("event-expiry"))?),
-        Arc::new(flow_schemas::FlowSchemas::new(by("api-priority-and-fairness"))?),
+        Arc::new(flow_schemas::FlowSchemas::new(by("api-priority-and-fairness"), indexes.clone())?),
     ];
     all.extend(of_batch(by, indexes)?);
     all.extend(of_the_fleet(by, indexes, config)?);

@@ -79,6 +79,39 @@ async fn a_change_of_one_pod_costs_its_own_set() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_level_costs_the_schemas_that_it_concerns() {
+    let walked = Arc::new(AtomicU64::new(0));
+    let store = Counting { store: MemoryStore::with_incarnation(1), walked: walked.clone() };
+    let hub = Hub::over(store, &["pi-1"]).await;
+    let create = async |name: &str| {
+        let level = json!({"metadata": {"name": name}, "spec": {"type": "Limited",
+            "limited": {"limitResponse": {"type": "Reject"}}}});
+        hub.create("pi-1", "prioritylevelconfigurations", "", level).await;
+    };
+    for n in 0..150 {
+        create(&format!("l-{n:03}")).await;
+    }
+    for n in 0..200 {
+        let schema = json!({"metadata": {"name": format!("s-{n:03}")}, "spec": {"matchingPrecedence": 700,
+            "priorityLevelConfiguration": {"name": "l-050"}}});
+        hub.create("pi-1", "flowschemas", "", schema).await;
+    }
+    let told = |s: &dyn Snapshot| {
+        let all = list(s, "pi-1", "flowschemas", "");
+        all.iter().filter(|it| it["status"]["conditions"][0]["reason"] == "Found").count()
+    };
+    hub.eventually("all are told of", |s| told(s) == 200).await;
+    settle().await;
+    let before = walked.load(Ordering::Relaxed) + hub.indexes.entries_touched();
+    create("k-000").await;
+    settle().await;
+    let seen = walked.load(Ordering::Relaxed) + hub.indexes.entries_touched() - before;
+    // As many levels as may act, for who tells requests apart by them as well.
+    assert!(seen <= 1_000, "{seen} objects were looked at for a level");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_thousand_replicas_cost_few_writes_that_are_not_about_one_of_them() {
     let spokes: Vec<String> = (0..10).map(|n| format!("pi-{n}")).collect();
     let spokes: Vec<&str> = spokes.iter().map(String::as_str).collect();

@@ -228,18 +228,32 @@ async fn a_flow_schema_says_that_its_level_is_one_too_many() {
     }
     let says = |s: &dyn Snapshot, name: &str| {
         let schema = get(s, "pi-7", "flowschemas", "", name).unwrap();
-        let condition = &schema["status"]["conditions"][0];
+        let all = schema["status"]["conditions"].as_array().into_iter().flatten();
+        let condition = all.into_iter().find(|it| it["type"] == "Dangling").cloned();
+        let condition = condition.unwrap_or_default();
         let text = |key: &str| condition[key].as_str().unwrap_or_default().to_owned();
         format!("{} {}", text("status"), text("reason"))
     };
     hub.eventually("one acts", |s| says(s, "first") == "False Found").await;
     hub.eventually("one is too many", |s| says(s, "last") == "True TooManyLevels").await;
+    hub.change_status("pi-7", "flowschemas", "", "last", |schema| {
+        let other = json!({"type": "Other", "status": "True", "reason": "Own", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let own = schema["status"]["conditions"][0].clone();
+        schema["status"]["conditions"] = json!([other, own]);
+    })
+    .await;
     for number in 0..20 {
         let name = format!("l-{number:03}");
         hub.delete_in("pi-7", "prioritylevelconfigurations", "", &name).await;
     }
     hub.eventually("there is room for it", |s| says(s, "last") == "False Found").await;
     hub.eventually("its own is gone", |s| says(s, "first") == "True NotFound").await;
+    for number in 0..20 {
+        let level = level(&format!("k-{number:03}"));
+        hub.create("pi-7", "prioritylevelconfigurations", "", level).await;
+    }
+    hub.eventually("others are before it", |s| says(s, "last") == "True TooManyLevels").await;
     hub.stop().await;
 }
 

@@ -18,6 +18,7 @@
 mod entry;
 mod fleet_entry;
 mod indexer;
+mod schema_entry;
 mod term;
 
 use std::collections::BTreeSet;
@@ -47,6 +48,8 @@ pub use fleet_entry::{
     AddOnEntry, ClusterEntry, DecisionEntry, WorkCondition, WorkEntry, WorkFacts,
 };
 pub use indexer::Indexer;
+pub use schema_entry::SchemaEntry;
+pub(crate) use schema_entry::level_of;
 pub use term::IndexTerm;
 
 /// The entries of some kinds, never behind the store.
@@ -237,6 +240,8 @@ pub struct Indexes {
     pub works: Arc<Index<WorkEntry>>,
     /// ManagedClusterAddOns by name.
     pub add_ons: Arc<Index<AddOnEntry>>,
+    /// FlowSchemas by the level that they name.
+    pub flow_schemas: Arc<Index<SchemaEntry>>,
     /// Everything that has owners, by owner.
     pub dependents: Arc<Index<Dependent>>,
     entries_touched: Arc<AtomicU64>,
@@ -262,6 +267,7 @@ impl Indexes {
             kind("cluster.open-cluster-management.io", "v1beta1", "placementdecisions")?;
         let works = kind("work.open-cluster-management.io", "v1", "manifestworks")?;
         let add_ons = kind("addon.open-cluster-management.io", "v1alpha1", "managedclusteraddons")?;
+        let flow_schemas = kind("flowcontrol.apiserver.k8s.io", "v1", "flowschemas")?;
         let entries_touched = Arc::new(AtomicU64::new(0));
         Ok(Self {
             pods: Arc::new(Index::new(store, &[&pods], &entries_touched)),
@@ -274,6 +280,7 @@ impl Indexes {
             decisions: Arc::new(Index::new(store, &[&decisions], &entries_touched)),
             works: Arc::new(Index::new(store, &[&works], &entries_touched)),
             add_ons: Arc::new(Index::new(store, &[&add_ons], &entries_touched)),
+            flow_schemas: Arc::new(Index::new(store, &[&flow_schemas], &entries_touched)),
             dependents: Arc::new(Index::of_owned(store, registries, &entries_touched)),
             entries_touched,
         })

@@ -27,6 +27,8 @@ pub enum IndexTerm<'a> {
     Any,
     /// Belongs to the Service of this name.
     Service(&'a ClusterName, &'a str, &'a str),
+    /// Names this level of flow control.
+    Level(&'a ClusterName, &'a str),
 }
 
 impl<'a> IndexTerm<'a> {
