@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use crate::hub::{self, Hub, condition, get, kind, list};
-use freewheel_hub_objects::{ObjectRef, WriteOptions};
+use freewheel_hub_objects::{ObjectRef, Propagation, WriteOptions};
+use freewheel_hub_store::Snapshot;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
@@ -96,6 +97,45 @@ async fn requests_that_are_over_are_deleted_in_their_time() {
         tokio::time::sleep(Duration::from_secs(minutes * 60)).await;
         let found: Vec<_> = all.into_iter().filter(|name| there(name)).collect();
         assert_eq!(found, left, "{minutes} minutes later");
+    }
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn servers_beside_the_api_are_told_how_its_clients_are_known() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    const NAME: &str = "extension-apiserver-authentication";
+    let config = |s: &dyn Snapshot, realm: &str| get(s, realm, "configmaps", "kube-system", NAME);
+    let ca = |s: &dyn Snapshot, realm: &str| {
+        let root = get(s, realm, "configmaps", "default", "kube-root-ca.crt")?;
+        let own = config(s, realm)?;
+        Some(own["data"]["client-ca-file"] == root["data"]["ca.crt"])
+    };
+    for realm in ["root", "pi-1"] {
+        hub.eventually("it is there", |s| ca(s, realm) == Some(true)).await;
+    }
+    hub.change("root", "configmaps", "kube-system", NAME, |config| {
+        config["data"] = json!({"client-ca-file": "none", "requestheader-allowed-names": "[]"});
+    })
+    .await;
+    hub.eventually("it is right again", |s| ca(s, "root") == Some(true)).await;
+    let own = config(&*hub.snapshot(), "root").unwrap();
+    assert_eq!(own["data"]["requestheader-allowed-names"], "[]", "this is somebody's");
+    hub.delete("configmaps", "kube-system", NAME, Propagation::Background).await;
+    hub.eventually("it is put back", |s| ca(s, "root") == Some(true)).await;
+    for (namespace, name, key) in
+        [("kube-system", NAME, "client-ca-file"), ("default", "kube-root-ca.crt", "ca.crt")]
+    {
+        hub.change("root", "configmaps", namespace, name, |config| {
+            config["immutable"] = json!(true);
+            config["data"][key] = json!("none");
+        })
+        .await;
+        hub.eventually("what cannot be changed is made anew", |s| {
+            let config = get(s, "root", "configmaps", namespace, name);
+            config.is_some_and(|it| it["data"][key] != "none" && it["immutable"].is_null())
+        })
+        .await;
     }
     hub.stop().await;
 }

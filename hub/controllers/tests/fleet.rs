@@ -12,6 +12,7 @@ mod executors;
 #[path = "fleet/held_works.rs"]
 mod held_works;
 mod placements;
+mod work_kinds;
 #[path = "fleet/work_sets.rs"]
 mod work_sets;
 #[path = "fleet/works.rs"]
@@ -19,7 +20,6 @@ mod works;
 
 use crate::hub::{self, Hub, condition, deployment, get, is_rolled_out, list, reason};
 use freewheel_hub_objects::Propagation;
-use freewheel_hub_store::Snapshot;
 use serde_json::{Value, json};
 
 fn pod(name: &str, cpu: &str) -> Value {
@@ -64,31 +64,6 @@ async fn every_cluster_has_its_furniture() {
         get(s, "root", "configmaps", "default", "kube-root-ca.crt").is_some()
     })
     .await;
-    hub.stop().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn servers_beside_the_api_are_told_how_its_clients_are_known() {
-    let hub = Hub::with_spokes(&["pi-1"]).await;
-    const NAME: &str = "extension-apiserver-authentication";
-    let config = |s: &dyn Snapshot, realm: &str| get(s, realm, "configmaps", "kube-system", NAME);
-    let ca = |s: &dyn Snapshot, realm: &str| {
-        let root = get(s, realm, "configmaps", "default", "kube-root-ca.crt")?;
-        let own = config(s, realm)?;
-        Some(own["data"]["client-ca-file"] == root["data"]["ca.crt"])
-    };
-    for realm in ["root", "pi-1"] {
-        hub.eventually("it is there", |s| ca(s, realm) == Some(true)).await;
-    }
-    hub.change("root", "configmaps", "kube-system", NAME, |config| {
-        config["data"] = json!({"client-ca-file": "none", "requestheader-allowed-names": "[]"});
-    })
-    .await;
-    hub.eventually("it is right again", |s| ca(s, "root") == Some(true)).await;
-    let own = config(&*hub.snapshot(), "root").unwrap();
-    assert_eq!(own["data"]["requestheader-allowed-names"], "[]", "this is somebody's");
-    hub.delete("configmaps", "kube-system", NAME, Propagation::Background).await;
-    hub.eventually("it is put back", |s| ca(s, "root") == Some(true)).await;
     hub.stop().await;
 }
 

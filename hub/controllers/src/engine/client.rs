@@ -127,6 +127,26 @@ impl Client {
         self.objects.create_or_modify(&self.how, &object_ref(kind, key), change).await
     }
 
+    /// The same of what is the hub's own, as kube-apiserver does with what has become too long: where a change is refused,
+    /// because somebody has made it immutable or filled it, it is made anew.
+    pub async fn insist<F>(
+        &self,
+        kind: &Arc<Kind>,
+        key: &Key,
+        change: F,
+    ) -> Result<Written, ApiError>
+    where
+        F: Fn(Option<Value>) -> Result<Value, ApiError> + Send + Sync,
+    {
+        let refused = match self.create_or_modify(kind, key, &change).await {
+            Err(refused) if [413, 422].contains(&refused.code) => refused,
+            outcome => return outcome,
+        };
+        let Some(there) = self.snapshot().get(key) else { return Err(refused) };
+        self.delete(kind, key, &there.object.header.uid, Propagation::Background).await?;
+        self.create_or_modify(kind, key, change).await
+    }
+
     /// Changes an object, again when somebody else was faster.
     pub async fn modify<F>(
         &self,

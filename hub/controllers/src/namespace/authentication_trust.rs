@@ -6,8 +6,8 @@
 //! requests that way. What another one has put there for a front of its own stays.
 //!
 //! Guarantees:
-//! - it is there in every cluster, and again when somebody has changed or deleted it
-//!   (`servers_beside_the_api_are_told_how_its_clients_are_known`).
+//! - it is there in every cluster, and again when somebody has changed or deleted it, also into what cannot be changed
+//!   again (`servers_beside_the_api_are_told_how_its_clients_are_known`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +78,7 @@ impl Controller for AuthenticationTrust {
             value["data"][CLIENT_CA] = json!(self.ca_pem);
             Ok(value)
         };
-        let written = self.client.create_or_modify(&self.configs, key, change).await;
+        let written = self.client.insist(&self.configs, key, change).await;
         written.map_err(Error::api("write by what clients are known"))?;
         Ok(None)
     }

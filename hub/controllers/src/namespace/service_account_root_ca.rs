@@ -97,7 +97,7 @@ impl Controller for ServiceAccountRootCa {
             value["data"] = data.clone();
             Ok(value)
         };
-        let written = self.client.create_or_modify(&self.configs, &config, change).await;
+        let written = self.client.insist(&self.configs, &config, change).await;
         written.map_err(Error::api("write the root CA's ConfigMap"))?;
         Ok(None)
     }
