@@ -12,6 +12,7 @@ use freewheel_link::names::ClusterName;
 use freewheel_link::probes::{ProbeHandlerV1, ProbeKindV1, ProbeV1};
 use freewheel_spoke_agent::ports::{ContainerId, Probed};
 use freewheel_spoke_net::ConnIo;
+use futures::future::join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 
@@ -296,22 +297,23 @@ async fn strangers_keep_nobody_out_of_a_small_pod_of_two_http_containers() {
         let to = std::net::SocketAddr::new(pod.ip().into(), port);
         node.fabric.dial(&ClusterName::root(), "192.0.2.1:1".parse().unwrap(), to).await
     };
-    // Somebody goes each second, and whoever comes in between finds no socket.
-    let room = async || {
-        let left = async {
-            while pod.sockets_max() <= pod.sockets() {
+    let mut crowd = Vec::new();
+    let (all, together) = (pod.sockets_max(), 8);
+    for round in 0..all / together + 20 {
+        let port = ports[round % 2];
+        let come = join_all((0..together).map(|_| stranger(port))).await;
+        crowd.extend(come.into_iter().map(|conn| conn.expect("there is a socket for each")));
+        // Their containers come to all of them, long before those have to go that say nothing.
+        timeout(Duration::from_secs(5), async {
+            while all - all / 16 < pod.sockets() {
                 sleep(Duration::from_millis(1)).await;
             }
-        };
-        timeout(Duration::from_secs(5), left).await.expect("who makes room goes");
-    };
-    let mut crowd = Vec::new();
-    for port in ports.into_iter().cycle().take(pod.sockets_max() + 100) {
-        room().await;
-        crowd.push(stranger(port).await.expect("somebody makes room"));
+        })
+        .await
+        .expect("who makes room goes");
     }
     for port in ports {
-        room().await;
+        crowd.extend(join_all((0..together).map(|_| stranger(port))).await.into_iter().flatten());
         let mut one_more = stranger(port).await.unwrap();
         one_more.write_all(b"GET /hello HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
         read_until(&mut one_more, "0\r\n\r\n").await;
@@ -338,6 +340,13 @@ async fn sockets_that_its_pod_has_elsewhere_cost_no_client_its_connection() {
         read_until(conn, "0\r\n\r\n").await;
     };
     let most = pod.sockets_max();
+    // Also the first after a while, and the one that has the last of them.
+    for left in [1, 2] {
+        let _others: Vec<_> = (pod.sockets()..most - left).map(|_| pod.slot().unwrap()).collect();
+        ask(&mut client().await).await;
+        sleep(Duration::from_millis(1100)).await;
+        ask(&mut client().await).await;
+    }
     let others: Vec<_> = (pod.sockets()..most - most / 8).map(|_| pod.slot().unwrap()).collect();
     assert!(8 <= most - pod.sockets(), "there is room");
     let (mut first, _second) = (client().await, client().await);

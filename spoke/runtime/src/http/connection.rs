@@ -18,13 +18,14 @@ use tracing::debug;
 use wasmtime_wasi_http::io::TokioIo;
 
 use super::answer::answer;
-use super::connection_slots::ConnectionSlot;
+use super::connection_slots::{ConnectionSlot, Place};
 use super::request_body::RequestBody;
 use super::request_heads::{Head, REQUEST_HEAD_BYTES_MAX};
 use super::server::Server;
 
 /// Serves what comes over one connection.
 pub(super) async fn serve(server: Arc<Server>, conn: Conn, slot: Arc<ConnectionSlot>) {
+    let _place = Place(&server.slots, &slot);
     let (rx, tx) = (conn.rx.clone(), conn.tx.clone());
     let head = server.heads.place(slot.leave.clone());
     let wire = Wire { tx: tx.clone(), slot: slot.clone(), head: head.clone() };
@@ -38,7 +39,6 @@ pub(super) async fn serve(server: Arc<Server>, conn: Conn, slot: Arc<ConnectionS
     };
     if !begun {
         tx.close_write();
-        server.slots.give_back(&slot);
         return;
     }
     let service = service_fn(|request| {
@@ -81,7 +81,6 @@ pub(super) async fn serve(server: Arc<Server>, conn: Conn, slot: Arc<ConnectionS
     if let Err(error) = outcome {
         debug!(%error, "connection to an HTTP pod broke");
     }
-    server.slots.give_back(&slot);
 }
 
 /// Watches a connection for hyper. Dropped before it was shut down, it is broken off.

@@ -11,25 +11,34 @@
 //! Guarantees:
 //! - there are no more than [`CONNECTIONS_MAX`] connections, and the oldest stranger makes room when places are short
 //!   (`the_oldest_stranger_makes_room_and_nobody_who_is_served_does`, `strangers_do_not_keep_others_out`), also in a pod
-//!   of little memory, which has few sockets, and where others have most of them
-//!   (`strangers_keep_nobody_out_of_a_small_pod`,
-//!   `strangers_keep_nobody_out_of_a_small_pod_of_two_http_containers`), and nobody does before places are short, or who
-//!   has just come (`sockets_that_its_pod_has_elsewhere_cost_no_client_its_connection`);
+//!   of little memory, which has few sockets (`strangers_keep_nobody_out_of_a_small_pod`);
+//! - of its pod's sockets those who ask for nothing leave free one for three that they have, or an eighth of all, so
+//!   that strangers who come at once do not take the last
+//!   (`strangers_keep_nobody_out_of_a_small_pod_of_two_http_containers`), and nobody goes for what others have
+//!   (`sockets_that_its_pod_has_elsewhere_cost_no_client_its_connection`);
+//! - one goes for each socket that is missing, and is counted until its own is free
+//!   (`who_was_sent_away_is_counted_until_the_socket_is_free`), and who has just come goes for a crowd alone
+//!   (`who_has_just_come_goes_for_a_crowd_alone`);
 //! - a client that says nothing, or says it too slowly, goes (`who_says_nothing_or_says_it_too_slowly_goes`);
 //! - so does one that does not read (`who_does_not_read_goes_however_the_answer_stands`);
 //! - one whose request is being answered is left alone (`a_request_has_its_time_until_the_answer_begins`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// Connections of one container at a time, and never more than half of the sockets that its pod may have: the rest is
-/// its guest's, and there is always one for the client for whom another makes room. Where others of the pod have more
-/// than that, somebody makes room before the last is taken.
+/// its guest's, and there is always one for the client for whom another makes room.
 const CONNECTIONS_MAX: usize = 2048;
+
+/// Part of its pod's sockets that quiet clients leave free. Of those that never asked, more than that are a crowd.
+const FREE_PART: usize = 8;
+
+/// Where others have most of the sockets, quiet clients that have so many leave one free.
+const QUIET_PER_FREE: usize = 3;
 
 /// Ticks that a client has for the whole head of its first request, and of every later one from its first byte on.
 const HEAD_TICKS_MAX: u32 = 10;
@@ -130,6 +139,11 @@ impl ConnectionSlot {
         matches!(self.phase.load(Relaxed), NEW | HEADING | RESTING)
     }
 
+    /// Whether its first request has not come yet, or a later one has only begun to.
+    fn is_stranger(&self) -> bool {
+        matches!(self.phase.load(Relaxed), NEW | HEADING)
+    }
+
     /// Whether a write waits for the client to read.
     pub(super) fn waits(&self, waits: bool) {
         let flows = self.unread.load(Relaxed) == WRITE_FLOWS;
@@ -164,57 +178,96 @@ impl ConnectionSlot {
     }
 }
 
+/// Gives a connection's place back when it is dropped: after all else, its socket too.
+pub(super) struct Place<'a>(pub(super) &'a ConnectionSlots, pub(super) &'a Arc<ConnectionSlot>);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let Self(slots, slot) = self;
+        let mut places = slots.places.lock();
+        if places.taken.get(&slot.number).is_some_and(|held| Arc::ptr_eq(held, slot)) {
+            places.taken.remove(&slot.number);
+        } else {
+            places.leaving -= 1;
+        }
+    }
+}
+
 /// All places of a container.
 pub(super) struct ConnectionSlots {
-    taken: Mutex<BTreeMap<u64, Arc<ConnectionSlot>>>,
-    /// Who was sent away last for the pod's sockets.
-    leaving: Mutex<Weak<ConnectionSlot>>,
+    places: Mutex<Places>,
     clock: Arc<AtomicU32>,
     /// Ticks that a request may take until its answer begins.
     request: u32,
     most: usize,
+    /// Sockets that quiet clients leave free.
+    free: usize,
+}
+
+#[derive(Default)]
+struct Places {
+    taken: BTreeMap<u64, Arc<ConnectionSlot>>,
+    /// How many were sent away and have their sockets still.
+    leaving: usize,
+}
+
+impl Places {
+    fn quiet(&self) -> impl Iterator<Item = &Arc<ConnectionSlot>> {
+        self.taken.values().filter(|slot| slot.is_quiet())
+    }
+
+    /// The client that has waited longest without asking for anything, and since before this tick, loses its place:
+    /// those that never asked first. `None`: there is none.
+    fn send_one_away(&mut self, before: u32) -> Option<()> {
+        let age = |slot: &&Arc<ConnectionSlot>| {
+            (!slot.is_stranger(), slot.since.load(Relaxed), slot.number)
+        };
+        let waiting = self.quiet().filter(|slot| slot.since.load(Relaxed) < before);
+        let oldest = waiting.min_by_key(age)?.number;
+        self.taken.remove(&oldest)?.leave.cancel();
+        self.leaving += 1;
+        Some(())
+    }
 }
 
 impl ConnectionSlots {
     /// Those in a pod that may have so many sockets.
     pub(super) fn new(request: u32, sockets: usize) -> Self {
-        let most = CONNECTIONS_MAX.min(sockets / 2);
-        let (taken, leaving) = (Mutex::default(), Mutex::default());
-        Self { taken, leaving, clock: Arc::default(), request, most }
+        let (most, free) = (CONNECTIONS_MAX.min(sockets / 2), sockets / FREE_PART);
+        Self { places: Mutex::default(), clock: Arc::default(), request, most, free }
     }
 
-    /// The pod has hardly a socket left: somebody makes room who is quiet since an earlier tick, one at a time.
-    pub(super) fn make_room(&self) {
-        let mut leaving = self.leaving.lock();
-        if leaving.strong_count() == 0 {
-            *leaving = self.send_one_away(self.clock.load(Relaxed)).unwrap_or_default();
+    /// Quiet clients leave sockets of their pod free, of which so many are `left`.
+    pub(super) fn make_room(&self, left: impl Fn() -> usize) {
+        let mut places = self.places.lock();
+        loop {
+            let left = left() + places.leaving;
+            if self.free <= left {
+                return;
+            }
+            let (quiet, before) = (places.quiet().count(), self.before(&places));
+            if quiet <= left * QUIET_PER_FREE || places.send_one_away(before).is_none() {
+                return;
+            }
         }
     }
 
-    /// The client that has waited longest without asking for anything, and since before this tick, loses its place:
-    /// those that never asked first. `None`: there is none.
-    fn send_one_away(&self, before: u32) -> Option<Weak<ConnectionSlot>> {
-        let mut taken = self.taken.lock();
-        let is_quiet =
-            |slot: &&Arc<ConnectionSlot>| slot.is_quiet() && slot.since.load(Relaxed) < before;
-        let quiet = taken.values().filter(is_quiet);
-        let age = |slot: &&Arc<ConnectionSlot>| {
-            let known = slot.phase.load(Relaxed) == RESTING;
-            (known, slot.since.load(Relaxed), slot.number)
-        };
-        let oldest = quiet.min_by_key(age).map(|slot| slot.number)?;
-        let slot = taken.remove(&oldest)?;
-        slot.leave.cancel();
-        Some(Arc::downgrade(&slot))
+    /// Since before which tick those are quiet that have to go: a whole tick has passed, however soon the first one came.
+    /// Of a crowd any may.
+    fn before(&self, places: &Places) -> u32 {
+        let strangers = places.quiet().filter(|slot| slot.is_stranger()).count();
+        let whole = self.clock.load(Relaxed).saturating_sub(1);
+        if self.free < strangers { u32::MAX } else { whole }
     }
 
     /// A place for a connection, made if there is none. `None`: all are being served.
     pub(super) fn take(&self) -> Option<Arc<ConnectionSlot>> {
-        if self.most <= self.taken.lock().len() {
-            self.send_one_away(u32::MAX)?;
+        let mut places = self.places.lock();
+        if self.most <= places.taken.len() {
+            let before = self.before(&places);
+            places.send_one_away(before).or_else(|| places.send_one_away(u32::MAX))?;
         }
-        let mut taken = self.taken.lock();
-        let number = taken.last_key_value().map_or(0, |(last, _)| last + 1);
+        let number = places.taken.last_key_value().map_or(0, |(last, _)| last + 1);
         let slot = Arc::new(ConnectionSlot {
             number,
             phase: AtomicU8::new(NEW),
@@ -226,25 +279,18 @@ impl ConnectionSlots {
             silent: AtomicBool::new(false),
             late: AtomicBool::new(false),
         });
-        taken.insert(number, slot.clone());
+        places.taken.insert(number, slot.clone());
         Some(slot)
     }
 
-    pub(super) fn give_back(&self, slot: &Arc<ConnectionSlot>) {
-        let mut taken = self.taken.lock();
-        if taken.get(&slot.number).is_some_and(|held| Arc::ptr_eq(held, slot)) {
-            taken.remove(&slot.number);
-        }
-    }
-
     pub(super) fn is_empty(&self) -> bool {
-        self.taken.lock().is_empty()
+        self.places.lock().taken.is_empty()
     }
 
     /// A second has passed; its number.
     pub(super) fn tick(&self) -> u32 {
         let now = self.clock.fetch_add(1, Relaxed) + 1;
-        for slot in self.taken.lock().values() {
+        for slot in self.places.lock().taken.values() {
             slot.judge(now, self.request);
         }
         now
@@ -348,7 +394,59 @@ mod tests {
         assert!(all[1].leave.is_cancelled(), "then one between two requests");
         assert!(slots.take().is_none());
         assert!(!all[0].leave.is_cancelled());
-        slots.give_back(&all[0]);
+        drop(Place(&slots, &all[0]));
         assert!(slots.take().is_some());
+    }
+
+    /// How many of them were told to go.
+    fn gone(all: &[Arc<ConnectionSlot>]) -> usize {
+        all.iter().filter(|slot| slot.leave.is_cancelled()).count()
+    }
+
+    #[test]
+    fn who_has_just_come_goes_for_a_crowd_alone() {
+        let slots = ConnectionSlots::new(60, 64);
+        let mut all: Vec<_> = (0..8).map(|_| slots.take().unwrap()).collect();
+        for _ in 0..2 {
+            slots.make_room(|| 0);
+            assert_eq!(gone(&all), 0, "the first tick may come a moment later");
+            slots.tick();
+        }
+        slots.make_room(|| 0);
+        assert_eq!(gone(&all[..3]), gone(&all), "the oldest");
+        assert_eq!(gone(&all), 2, "one free socket for each three that are there");
+        let slots = ConnectionSlots::new(60, 64);
+        all = (0..20).map(|_| slots.take().unwrap()).collect();
+        slots.make_room(|| 5);
+        assert_eq!((gone(&all), gone(&all[..2])), (2, 2));
+        all.extend((0..3).map(|_| slots.take().unwrap()));
+        slots.make_room(|| 2);
+        assert_eq!((gone(&all), gone(&all[..5])), (5, 5));
+        slots.make_room(|| 8);
+        assert_eq!(gone(&all), 5, "there are enough");
+        // Clients that were served are no crowd that costs others anything.
+        let slots = ConnectionSlots::new(60, 64);
+        all = (0..32).map(|_| slots.take().unwrap()).collect();
+        all.iter().for_each(|slot| slot.rests());
+        after(&slots, 2);
+        let next: Vec<_> = (0..3).map(|_| slots.take().unwrap()).collect();
+        slots.make_room(|| 1);
+        assert_eq!((gone(&all[..3]), gone(&next)), (3, 0));
+    }
+
+    #[test]
+    fn who_was_sent_away_is_counted_until_the_socket_is_free() {
+        let slots = ConnectionSlots::new(60, 64);
+        let all: Vec<_> = (0..8).map(|_| slots.take().unwrap()).collect();
+        after(&slots, 2);
+        let free = |expected| {
+            slots.make_room(|| 0);
+            assert_eq!(gone(&all), expected);
+        };
+        free(2);
+        free(2);
+        // The slot itself lives on with a handler that has answered.
+        drop(Place(&slots, &all[0]));
+        free(3);
     }
 }

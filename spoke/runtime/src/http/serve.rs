@@ -30,9 +30,6 @@ const QUIET_PORT_AFTER: Duration = Duration::from_millis(500);
 /// Longest linger, if the grace period is long.
 const STOP_LINGER_MAX: Duration = Duration::from_secs(5);
 
-/// Where its pod has fewer sockets left, somebody makes room for the next client.
-const SOCKETS_LEFT_MIN: usize = 4;
-
 /// How often somebody looks at what has lasted too long, while there are connections.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -89,9 +86,7 @@ fn look(server: &Server) {
 }
 
 fn make_room(server: &Server) {
-    if server.pool.sockets_left() < SOCKETS_LEFT_MIN {
-        server.slots.make_room();
-    }
+    server.slots.make_room(|| server.pool.sockets_left());
 }
 
 /// Waits for the stop, and then until clients have found other pods.
