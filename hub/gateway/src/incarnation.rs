@@ -14,14 +14,16 @@
 //! - it is said as an event, and what a spoke says that it holds keeps no other from its session, whatever the disk does
 //!   (`a_spoke_from_a_lost_future_keeps_nobody_waiting_while_the_disk_stands_still`), nor that spoke itself
 //!   (`a_spoke_from_a_lost_future_has_its_session_while_the_disk_is_full`);
-//! - nobody of a lost future is believed while the new life is not written yet, however far others have written
-//!   meanwhile, and it is written and told of as soon as there is room
+//! - nobody of a lost future is believed in the life of the process that has found it, though the new life is not written
+//!   yet and however far others have written meanwhile; and it is written and told of soon after there is room
 //!   (`a_roll_back_that_a_full_disk_held_up_is_told_when_there_is_room`);
 //! - who lives in the new life goes on with what it holds (`who_lives_in_the_new_life_goes_on_with_what_it_holds`).
 //!
 //! Assumes: one roll-back per life of the process. Nothing proves what a device says: one that lies can cost the fleet
 //! one snapshot, and its watchers a list, once in that life. A kill between the new life and its event loses the event;
-//! the log has it.
+//! the log has it. A kill in the seconds in which a full disk has taken a write beyond the lost future and not the new
+//! life yet loses the roll-back: nobody is ahead any more. Revisions are not used again all the same, and the next process
+//! knows of nobody what he holds, so that each gets all of its plan once more.
 
 use std::sync::OnceLock;
 
