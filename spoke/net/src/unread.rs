@@ -4,10 +4,11 @@
 //! Guarantees:
 //! - it is on the pod's account for as long as the pod does not read
 //!   (`what_a_deaf_pod_leaves_in_the_link_is_on_its_account`, `a_pod_that_has_read_leaves_nothing_in_the_link`);
-//! - in a pod with a limit of memory it is no more than a quarter of that, or one window, however many come at once: the
-//!   one goes whose pipe has been full for longest, which one that is read a little may be: a pipe takes no more before
-//!   half of it is read (`whose_pipe_has_been_full_for_longest_goes_when_a_small_pod_has_too_many`,
-//!   `what_comes_at_once_takes_no_more_than_a_quarter`);
+//! - in a pod with a limit of memory those that stay have no more than a quarter of that, or one window, however many
+//!   come at once (`what_comes_at_once_takes_no_more_than_a_quarter`); the others go at their tasks' next turn, and are
+//!   counted until then. The one goes that was counted first of those whose pipes had no room whenever they were looked at
+//!   since: one of which little is read is looked at when half of it is read, or when its other direction has something
+//!   (`whose_pipe_has_been_full_for_longest_goes_when_a_small_pod_has_too_many`);
 //! - what waits in the kernel goes for no window (`what_waits_in_the_kernel_is_no_window`).
 
 use std::collections::BTreeMap;
