@@ -289,7 +289,7 @@ pub trait Snapshot: Send + Sync {
     fn counter(&self, key: &Key) -> u64 {
         self.get(key).and_then(|stored| counter::read(&stored.object)).unwrap_or_default()
     }
-    /// How many bytes each cluster has.
+    /// How many bytes each cluster has; in a state of the past ([`Store::snapshot_at`]) nobody has any.
     fn stored_bytes(&self) -> StoredBytes;
     /// How many objects are in the scope.
     fn count(&self, scope: &Scope) -> usize {

@@ -65,12 +65,25 @@ impl StoreState {
         self.tables.get(&key.resource)?.get(key).map(|entry| &entry.0)
     }
 
-    /// The same with one resource only, and nobody's bytes.
-    pub(crate) fn only(&self, resource: &Resource) -> Self {
+    /// One resource as it was at this revision, and nobody's bytes: what has happened since is undone.
+    pub(crate) fn rebuilt(
+        &self,
+        resource: &Resource,
+        revision: Revision,
+        since: impl IntoIterator<Item = Event>,
+    ) -> Self {
         let tables = self.tables.get_key_value(resource);
         let tables = tables.map(|(name, table)| (name.clone(), table.clone()));
         let tables = tables.into_iter().collect();
-        Self { revision: self.revision, tables, bytes: StoredBytes::default() }
+        let mut past = Self { revision, tables, bytes: StoredBytes::default() };
+        for event in since {
+            match (event.before, event.now) {
+                (Some(before), _) => drop(past.insert(before)),
+                (None, Some(now)) => drop(past.remove(&now.key)),
+                (None, None) => {}
+            }
+        }
+        Self { bytes: StoredBytes::default(), ..past }
     }
 
     /// How many objects there are.

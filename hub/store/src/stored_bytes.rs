@@ -4,8 +4,9 @@
 //! where it comes and goes.
 //!
 //! Guarantees:
-//! - it is what is there, at every revision: after a restart (`bytes_are_those_of_what_is_there_after_a_restart`), and
-//!   when a batch was lost (`what_a_failed_sync_lost_stays_lost`).
+//! - it is what is there in the newest state: after a restart (`bytes_are_those_of_what_is_there_after_a_restart`), and
+//!   when a batch was lost (`what_a_failed_sync_lost_stays_lost`); one resource of the past has nobody's
+//!   (`what_is_rebuilt_of_the_past_has_nobodys_bytes`).
 
 use freewheel_hub_schema::object::{Header, Key, Object, Owner};
 use freewheel_link::names::ClusterName;

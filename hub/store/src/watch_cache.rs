@@ -108,16 +108,7 @@ impl WatchCache {
             let history = self.history.read();
             (self.state(), history.undo(of, revision)?)
         };
-        let mut state = newest.only(of.resource());
-        for event in events {
-            match (event.before, event.now) {
-                (Some(before), _) => drop(state.insert(before)),
-                (None, Some(now)) => drop(state.remove(&now.key)),
-                (None, None) => {}
-            }
-        }
-        state.revision = revision;
-        let state = Arc::new(state);
+        let state = Arc::new(newest.rebuilt(of.resource(), revision, events));
         let mut rebuilt = self.rebuilt.lock();
         rebuilt.push_back((of.clone(), Arc::clone(&state)));
         if REBUILT_STATES_MAX < rebuilt.len() {

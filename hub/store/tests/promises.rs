@@ -53,6 +53,7 @@ on_every_backend! {
     commits::concurrent_writers_each_get_a_revision,
     commits::created_stays_and_a_second_life_starts_anew,
     bytes::bytes_are_those_of_what_is_there_after_a_restart,
+    bytes::what_is_rebuilt_of_the_past_has_nobodys_bytes,
     bytes::a_cluster_has_so_many_bytes_at_most_against_a_crowd,
     bytes::a_full_cluster_may_shrink_and_others_grow,
     counters::additions_at_once_all_count,

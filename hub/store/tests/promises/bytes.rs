@@ -5,7 +5,7 @@ use std::sync::Arc;
 use freewheel_hub_store::{CommitError, Expect, Operation, Store};
 use tokio::task::JoinSet;
 
-use super::kit::{Backend, cluster, key, put, remove, txn, write};
+use super::kit::{Backend, all_pods, cluster, key, put, remove, txn, write};
 
 fn bytes(store: &Arc<dyn Store>, of: &str) -> u64 {
     store.snapshot().stored_bytes().of(&cluster(of))
@@ -39,6 +39,16 @@ pub(crate) async fn bytes_are_those_of_what_is_there_after_a_restart(backend: &d
         let left: Vec<_> = again.snapshot().stored_bytes().clusters().map(|one| one.1).collect();
         assert_eq!(left, [other], "a cluster without objects leaves nothing");
     }
+}
+
+pub(crate) async fn what_is_rebuilt_of_the_past_has_nobodys_bytes(backend: &dyn Backend) {
+    let store = backend.fresh();
+    write(&store, &[put(&pod("pi-7", "a"), "one"), put(&pod("pi-8", "a"), "one")]).await;
+    let then = store.snapshot().revision();
+    write(&store, &[remove(&pod("pi-7", "a")), put(&pod("pi-8", "b"), "two")]).await;
+    let past = store.snapshot_at(&all_pods(), then).unwrap();
+    assert_eq!(past.range(&all_pods(), None).count(), 2);
+    assert_eq!(past.stored_bytes().clusters().count(), 0);
 }
 
 pub(crate) async fn a_cluster_has_so_many_bytes_at_most_against_a_crowd(backend: &dyn Backend) {
