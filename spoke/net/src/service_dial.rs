@@ -8,8 +8,8 @@
 //!                          └─▶ the link is known to be down: passed over from the start
 //! ```
 //!
-//! A pod here that is full is passed over from the start, too. Session affinity gives way, as it does to a link that is
-//! down.
+//! A pod here that is full is passed over from the start, too, and asked once no other has answered in good time. Session
+//! affinity gives way, as it does to a link that is down.
 //!
 //! Pods on other nodes are reached through the hub. While it is away, or their node is, a Service still has
 //! the pods that are here.
@@ -18,8 +18,9 @@
 //! - only the making of a connection is tried more than once, so a client's bytes go to one endpoint and to no
 //!   other (`a_slow_answer_that_comes_too_late_costs_no_client_a_byte`);
 //! - a client is refused as one too many only when no pod here has room, nor one of those elsewhere that were tried
-//!   (`a_pod_that_is_full_is_passed_over_while_another_has_room`), and as one whom no way leads to a pod only when none is
-//!   here (`a_full_pod_here_is_the_answer_when_no_way_leads_to_the_others`);
+//!   (`a_pod_that_is_full_is_passed_over_while_another_has_room`) and have answered within [`STICKY_ANSWER_WAIT`]
+//!   (`a_slow_pod_with_room_is_waited_for_while_others_are_full`), and as one whom no way leads to a pod only when none
+//!   is here (`a_full_pod_here_is_the_answer_when_no_way_leads_to_the_others`);
 //! - nobody waits for a link that is known to be down
 //!   (`a_link_that_is_known_to_be_down_is_not_tried_and_a_new_one_is_at_once`).
 
@@ -79,7 +80,7 @@ impl Realm {
         seen: Option<SocketAddr>,
     ) -> Connecting {
         let ip = client.address.ip();
-        let roomy = service.choose(Protocol::Tcp, port, ip, &|it| self.has_room(it));
+        let roomy = self.roomy(&service, port, ip, &|_| true);
         let any = || service.pick(Protocol::Tcp, port, ip, &|it| self.may_reach(it));
         let first = match roomy.map_or_else(any, Ok) {
             Ok(first) => first,
@@ -124,6 +125,21 @@ impl Realm {
         self.pod_at(endpoint.ip()).map_or_else(|| self.may_reach(endpoint), free)
     }
 
+    /// One that is not known to be full, and a slow one rather than none.
+    fn roomy(
+        &self,
+        service: &Service,
+        port: u16,
+        client: IpAddr,
+        may: &dyn Fn(SocketAddr) -> bool,
+    ) -> Option<SocketAddr> {
+        let choose = |fit: &dyn Fn(SocketAddr) -> bool| {
+            service.choose(Protocol::Tcp, port, client, &|it| may(it) && fit(it))
+        };
+        choose(&|it| self.has_room(it))
+            .or_else(|| choose(&|it| self.standing(it) == Standing::Slow))
+    }
+
     fn is_here(&self, endpoint: SocketAddr) -> bool {
         self.pod_at(endpoint.ip()).is_some()
     }
@@ -141,7 +157,10 @@ impl Realm {
         race.enter(first);
         let mut failure = NetError::Unreachable;
         loop {
-            match race.next(patience).await {
+            let outcome = race.next(patience).await;
+            // Those that are still silent have had all the time there is for an answer.
+            let late = outcome.is_none() && patience == Some(STICKY_ANSWER_WAIT);
+            match outcome {
                 Some((endpoint, Ok(far))) => {
                     race.leave();
                     return Ok(self.join(client, seen.unwrap_or(endpoint), endpoint, far));
@@ -154,34 +173,39 @@ impl Realm {
                 Some((_, Err(error))) => return Err(error),
                 None => {}
             }
-            match self.other(service, port, client.address.ip(), &race.tried) {
+            let over = late || race.waiting.is_empty();
+            match self.other(service, port, client.address.ip(), &race.tried, over) {
                 Some(here) if self.is_here(here) => {
                     race.leave();
                     let hop = self.hop(from, here, Protocol::Tcp);
                     return self.connect_pod(hop, from, client, seen).done().await;
                 }
                 Some(next) => race.enter(next),
-                None if race.waiting.is_empty() => return Err(failure),
-                None => patience = None,
+                None if race.waiting.is_empty() || late && matches!(failure, NetError::Full(_)) => {
+                    race.leave();
+                    return Err(failure);
+                }
+                // Where nobody has said yet that it is full, the last that are silent have until they time out.
+                None => patience = (!late).then_some(STICKY_ANSWER_WAIT),
             }
         }
     }
 
-    /// An endpoint for a client that those in the race keep waiting: a pod here if there is one, and a full one rather
-    /// than none, as that may let somebody go.
+    /// An endpoint for a client that those in the race keep waiting: a pod here if there is one, and when the race is
+    /// `over` a full one rather than none, as that may let somebody go.
     fn other(
         &self,
         service: &Service,
         port: u16,
         client: IpAddr,
         tried: &[SocketAddr],
+        over: bool,
     ) -> Option<SocketAddr> {
-        let choose =
-            |may: &dyn Fn(SocketAddr) -> bool| service.choose(Protocol::Tcp, port, client, may);
+        let roomy = |may: &dyn Fn(SocketAddr) -> bool| self.roomy(service, port, client, may);
         let more = tried.len() < REMOTE_TRIES_MAX;
-        choose(&|it| self.is_here(it) && self.has_room(it))
-            .or_else(|| choose(&|it| more && !tried.contains(&it) && self.has_room(it)))
-            .or_else(|| choose(&|it| self.is_here(it)))
+        roomy(&|it| self.is_here(it))
+            .or_else(|| roomy(&|it| more && !tried.contains(&it)))
+            .or_else(|| service.choose(Protocol::Tcp, port, client, &|it| over && self.is_here(it)))
     }
 }
 

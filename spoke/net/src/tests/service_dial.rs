@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::{add, ask, at, fabric};
+use crate::sockets::Slot;
 use crate::testing::{ServiceBuilder, service};
 use crate::{Fabric, NetError, PodNet, Remote, Stream};
 
@@ -27,6 +28,8 @@ const WEB: &str = "10.128.0.9:80";
 enum NodePortListener {
     /// An answer after so long.
     Answers(Duration),
+    /// The same for one pod there; the others answer at once.
+    OneAnswers(&'static str, Duration),
     Silent,
     Broken,
 }
@@ -63,6 +66,8 @@ impl Remote for Link {
         async move {
             match way {
                 NodePortListener::Answers(after) => sleep(after).await,
+                NodePortListener::OneAnswers(pod, _) if to.ip().to_string() != pod => {}
+                NodePortListener::OneAnswers(_, after) => sleep(after).await,
                 NodePortListener::Silent => std::future::pending().await,
                 NodePortListener::Broken => return Err(NetError::Unreachable),
             }
@@ -292,12 +297,11 @@ async fn a_flow_of_datagrams_moves_when_its_endpoint_is_cut_off_and_stays_when_n
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_is_full_is_passed_over_while_another_has_room() {
     let nodes = Nodes::new(both());
-    let full = |pod: &PodNet| -> Vec<_> { std::iter::from_fn(|| pod.slot().ok()).collect() };
-    let near = full(&nodes.here.pod("root-near").unwrap());
+    let near = fill(&nodes.here.pod("root-near").unwrap());
     for _ in 0..4 {
         assert_eq!(nodes.answers().await, (Ok("far".to_owned()), Duration::ZERO));
     }
-    let _far = full(&nodes.link.there.pod("root-far").unwrap());
+    let _far = fill(&nodes.link.there.pod("root-far").unwrap());
     for _ in 0..2 {
         assert!(matches!(nodes.answers().await.0, Err(NetError::Full(_))));
     }
@@ -307,18 +311,57 @@ async fn a_pod_that_is_full_is_passed_over_while_another_has_room() {
     }
 }
 
+/// All sockets that a pod has left.
+fn fill(pod: &PodNet) -> Vec<Slot> {
+    std::iter::from_fn(|| pod.slot().ok()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_pod_with_room_is_waited_for_while_others_are_full() {
+    let slow = Duration::from_millis(700);
+    for web in [both(), both().sticky(60)] {
+        let nodes = Nodes::new(web);
+        let _near = fill(&nodes.here.pod("root-near").unwrap());
+        nodes.link.set(NodePortListener::Answers(slow));
+        // Also by those who know already that it is slow.
+        for _ in 0..4 {
+            let (answer, took) = nodes.answers().await;
+            assert_eq!(answer, Ok("far".to_owned()));
+            assert!(took < slow + Duration::from_millis(20), "{took:?}");
+        }
+    }
+    // Also where another one elsewhere has said that it is full.
+    for near_too in [true, false] {
+        let two = web().to("10.64.1.2", 80).to("10.64.1.1", 80);
+        let nodes = Nodes::new(if near_too { two.to("10.64.0.1", 80) } else { two });
+        let full = add(&nodes.link.there, "full", "10.64.1.2");
+        nodes.serve(&full, "full");
+        let _full = (fill(&full), fill(&nodes.here.pod("root-near").unwrap()));
+        nodes.link.set(NodePortListener::OneAnswers("10.64.1.1", slow));
+        for _ in 0..4 {
+            assert_eq!(nodes.answers().await.0, Ok("far".to_owned()));
+        }
+        // Who has waited that long is told what is known.
+        nodes.link.set(NodePortListener::OneAnswers("10.64.1.1", Duration::from_secs(60)));
+        let (answer, took) = nodes.answers().await;
+        assert!(matches!(answer, Err(NetError::Full(_))), "{answer:?}");
+        assert!(took < Duration::from_secs(3), "{took:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_full_pod_here_is_the_answer_when_no_way_leads_to_the_others() {
-    for (way, wait) in [(NodePortListener::Silent, 400), (NodePortListener::Broken, 0)] {
+    for (way, first, last) in
+        [(NodePortListener::Silent, 400, 2000), (NodePortListener::Broken, 0, 0)]
+    {
         for elsewhere in [1, 5] {
             let all = (1..=elsewhere).fold(web(), |web, pod| web.to(&format!("10.64.1.{pod}"), 80));
             let nodes = Nodes::new(all.to("10.64.0.1", 80));
-            let near = nodes.here.pod("root-near").unwrap();
-            let _near: Vec<_> = std::iter::from_fn(|| near.slot().ok()).collect();
+            let _near = fill(&nodes.here.pod("root-near").unwrap());
             nodes.link.set(way);
             let (answer, took) = nodes.answers().await;
             assert_eq!(answer, Err(NetError::Full("10.64.0.1".parse().unwrap())));
-            let most = wait * elsewhere.min(3);
+            let most = first * elsewhere.min(3) + last;
             assert!(took.as_millis() < most + 20, "{took:?} instead of {most} ms");
         }
     }
