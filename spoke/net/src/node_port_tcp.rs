@@ -6,13 +6,14 @@
 //!   `a_node_port_full_of_silent_clients_serves_the_next`); also where it is the pod that has no more sockets
 //!   (`a_pod_full_of_silent_clients_serves_the_next`), here or on another node
 //!   (`a_pod_elsewhere_that_has_no_more_sockets_serves_the_next`);
-//! - for a full pod one client is sent away, and no other before that has let one in, or for some seconds: a pod that
-//!   lets nobody go does not lose all (`a_pod_that_lets_nobody_go_loses_one_client_at_a_time`,
-//!   `one_who_was_sent_away_in_vain_is_the_last_for_a_while`), nor does one that is full while another has room
-//!   (`nobody_is_sent_away_while_another_pod_has_room`), and it shuts nobody out
-//!   (`a_place_that_somebody_else_takes_keeps_nobody_out_for_long`);
-//! - it is one that has a socket there (`who_has_no_socket_in_a_full_pod_any_more_does_not_go_for_it`), and one for each
-//!   that comes, however many pods are full (`one_client_sends_one_away_however_many_pods_are_full`);
+//! - for a full pod one client is sent away, and no other before that has let one in, or for some seconds
+//!   (`one_who_was_sent_away_in_vain_is_the_last_for_a_while`): a pod that lets nobody go loses one in [`IN_VAIN_FOR`] at
+//!   most, and only while somebody comes (`a_pod_that_lets_nobody_go_loses_one_client_at_a_time`), and it shuts nobody out
+//!   (`a_place_that_somebody_else_takes_keeps_nobody_out_for_long`); nobody goes while another pod has room
+//!   (`nobody_is_sent_away_while_another_pod_has_room`);
+//! - it is one that has a socket there (`who_has_no_socket_in_a_full_pod_any_more_does_not_go_for_it`), also one whom the
+//!   pod does not hear any more (`who_is_not_heard_any_more_and_has_a_socket_goes_for_a_full_pod`), and one for each that
+//!   comes, however many pods are full (`one_client_sends_one_away_however_many_pods_are_full`);
 //! - of the clients of a full pod few wait, and the others are refused
 //!   (`few_wait_for_a_full_pod_and_the_others_are_refused_at_once`);
 //! - what broke off is reset for the client, also what this process carried when it is killed
@@ -80,17 +81,28 @@ struct InboundConnection {
     last: AtomicU64,
     /// It got something from its pod.
     served: AtomicBool,
-    /// Its pod's address and what goes there, once it is connected.
-    pod: OnceLock<(IpAddr, Arc<Pipe>)>,
+    /// Once it is connected.
+    pod: OnceLock<Reached>,
     leave: CancellationToken,
     /// Its place among those of all node ports.
     _place: Option<Held>,
 }
 
+/// The pod that a client is connected to.
+struct Reached {
+    pod: IpAddr,
+    from: Arc<Pipe>,
+    /// `None`: it is on another node, and its end is all that is heard of it.
+    toward: Option<Arc<Pipe>>,
+}
+
 impl InboundConnection {
     /// Whether it has a socket in this pod. Its client may stay after that has closed it.
     fn is_in(&self, pod: IpAddr) -> bool {
-        self.pod.get().is_some_and(|(own, toward)| *own == pod && toward.has_reader())
+        let is_open = |it: &Reached| {
+            it.from.has_writer() || it.toward.as_ref().is_some_and(|toward| toward.has_reader())
+        };
+        self.pod.get().is_some_and(|it| it.pod == pod && is_open(it))
     }
 }
 
@@ -189,9 +201,9 @@ impl InboundConnections {
     }
 
     /// This pod has let somebody in.
-    fn came_in(&self, visit: &InboundConnection, pod: IpAddr, toward: Arc<Pipe>) {
-        self.made_room.lock().retain(|(other, _)| *other != pod);
-        let _ = visit.pod.set((pod, toward));
+    fn came_in(&self, visit: &InboundConnection, reached: Reached) {
+        self.made_room.lock().retain(|(other, _)| *other != reached.pod);
+        let _ = visit.pod.set(reached);
     }
 
     fn left(&self, visit: Arc<InboundConnection>) {
@@ -304,8 +316,11 @@ async fn connect(
                 made_room = made_room || visits.make_room_in(pod.into());
             }
             connected => {
-                let came_in = |conn: &Conn| visits.came_in(visit, conn.peer.ip(), conn.tx.clone());
-                return connected.inspect(came_in);
+                return connected.inspect(|conn| {
+                    let (pod, from) = (conn.peer.ip(), conn.rx.clone());
+                    let toward = target.realm.pod_at(pod).map(|_| conn.tx.clone());
+                    visits.came_in(visit, Reached { pod, from, toward });
+                });
             }
         }
         tokio::time::sleep(pause).await;
@@ -382,7 +397,8 @@ mod tests {
         let there: Vec<_> = (0..8).map(|_| visits.enter().unwrap()).collect();
         let memory = ReceiveMemory::new(MemoryAccount::node());
         let come_in = |visit: &InboundConnection, pod: IpAddr| {
-            visits.came_in(visit, pod, Pipe::new(memory.clone(), memory.clone()));
+            let from = Pipe::new(memory.clone(), memory.clone());
+            visits.came_in(visit, Reached { pod, from, toward: None });
         };
         there.iter().zip(pods.iter().cycle()).for_each(|(visit, pod)| come_in(visit, *pod));
         tokio::time::advance(SILENT_AFTER).await;

@@ -105,6 +105,12 @@ impl Pipe {
         Ok(self.waiting.capacity().saturating_sub(state.len))
     }
 
+    /// Whether somebody may still write it.
+    pub(crate) fn has_writer(&self) -> bool {
+        let state = self.state.lock();
+        !(state.closed || state.reset)
+    }
+
     /// Whether somebody may still read it.
     pub(crate) fn has_reader(&self) -> bool {
         let state = self.state.lock();

@@ -113,22 +113,53 @@ async fn a_pod_that_lets_nobody_go_loses_one_client_at_a_time() {
     next(&listener).await;
 }
 
+/// A node with the pod of [`small`], and one that has it behind a link.
+fn nodes() -> [(Arc<Fabric>, Arc<PodNet>); 2] {
+    let (here, near, there) = (fabric(), fabric(), fabric());
+    let far = there.clone();
+    near.set_remote(Arc::new(Elsewhere(move || {
+        let (stream, end) = tokio::io::duplex(1024);
+        let (client, pod) = (at("192.0.2.1:1"), at("10.64.0.1:8080"));
+        let taken = far.accept_remote(&ClusterName::root(), client, pod, end);
+        ready(taken.map(|()| Box::new(stream) as Box<dyn Stream>)).boxed()
+    })));
+    let (web, elsewhere) = (small(&here), small(&there));
+    [(here, web), (near, elsewhere)]
+}
+
 #[tokio::test]
 async fn who_has_no_socket_in_a_full_pod_any_more_does_not_go_for_it() {
-    let fabric = fabric();
-    let web = small(&fabric);
-    let listener = web.listen(at("0.0.0.0:8080"), 64).unwrap();
-    let port = opened(&fabric, "10.64.0.1").await;
-    drop(listener.accept().await.unwrap().into_io());
-    let (_dead, ended) = clients(port, &listener, 3).await;
-    ended.into_iter().for_each(|conn| drop(conn.into_io()));
-    let (mut old, held) = clients(port, &listener, 20).await;
-    let_go(held);
-    let _own: Vec<_> = std::iter::from_fn(|| web.slot().ok()).collect();
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    let _client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    next(&listener).await;
-    assert_eq!(left(&mut old), 19);
+    for (fabric, web) in nodes() {
+        let listener = web.listen(at("0.0.0.0:8080"), 64).unwrap();
+        let port = opened(&fabric, "10.64.0.1").await;
+        drop(listener.accept().await.unwrap().into_io());
+        let (_dead, ended) = clients(port, &listener, 3).await;
+        ended.into_iter().for_each(|conn| drop(conn.into_io()));
+        let (mut old, held) = clients(port, &listener, 20).await;
+        let_go(held);
+        let _own: Vec<_> = std::iter::from_fn(|| web.slot().ok()).collect();
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        let _client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        next(&listener).await;
+        assert_eq!(left(&mut old), 19);
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_heard_any_more_and_has_a_socket_goes_for_a_full_pod() {
+    for (fabric, web) in nodes() {
+        let listener = web.listen(at("0.0.0.0:8080"), 64).unwrap();
+        let port = opened(&fabric, "10.64.0.1").await;
+        drop(listener.accept().await.unwrap().into_io());
+        let (mut old, held) = clients(port, &listener, 20).await;
+        held.iter().for_each(|conn| conn.rx.close_read());
+        let_go(held);
+        let _own: Vec<_> = std::iter::from_fn(|| web.slot().ok()).collect();
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        let _client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        next(&listener).await;
+        assert_eq!(left(&mut old), 19);
+    }
 }
 
 #[tokio::test]
