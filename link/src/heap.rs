@@ -5,9 +5,12 @@
 //! Guarantees:
 //! - what was freed is given back, whatever lies above it (`what_was_freed_below_something_kept_is_given_back`).
 
-#![expect(
-    unsafe_code,
-    reason = "tells glibc's allocator to give back what it does not need; a decision in ARCHITECTURE.md"
+#![cfg_attr(
+    all(target_os = "linux", target_env = "gnu"),
+    expect(
+        unsafe_code,
+        reason = "tells glibc's allocator to give back what it does not need; a decision in ARCHITECTURE.md"
+    )
 )]
 
 use std::time::Duration;

@@ -17,8 +17,12 @@ const TRIM_EVERY_CHECKS: u32 = 60;
 /// Heaps that threads share.
 const HEAPS_MAX: i32 = 2;
 
-/// Looks again and again, in a thread of its own: it waits for locks and walks all that is free.
+/// Looks again and again, in a thread of its own: it waits for locks and walks all that is free. musl's allocator gives
+/// back by itself, and cannot be told.
 pub(crate) fn maintain() -> io::Result<()> {
+    if !cfg!(all(target_os = "linux", target_env = "gnu")) {
+        return Ok(());
+    }
     set_heaps_max(HEAPS_MAX);
     let looks = || {
         let mut heap = Heap { kept: resident(), looks: 0 };

@@ -3,7 +3,7 @@
 use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 36] = [
+const ARROWS: [(&str, &[&str]); 38] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-schema", &["link"]),
     ("freewheel-hub-audit", &[]),
@@ -100,6 +100,8 @@ const ARROWS: [(&str, &[&str]); 36] = [
     // Budgets are what the pod network and the runtime book on alike; neither is to be asked for the other's.
     ("freewheel-spoke-account", &[]),
     ("freewheel-spoke-agent", &["link"]),
+    ("freewheel-spoke-allocator", &[]),
+    ("freewheel-spoke-bytes", &[]),
     ("freewheel-spoke-engine", &["link"]),
     ("freewheel-spoke-logs", &["spoke-agent"]),
     ("freewheel-spoke-net", &["link", "spoke-account", "spoke-agent"]),
@@ -116,6 +118,8 @@ const ARROWS: [(&str, &[&str]); 36] = [
             "link",
             "spoke-account",
             "spoke-agent",
+            "spoke-allocator",
+            "spoke-bytes",
             "spoke-engine",
             "spoke-modules",
             "spoke-net",

@@ -1,0 +1,371 @@
+//! Pieces of memory that a thread has freed, by their size.
+//!
+//! A piece has its size's class by its layout alone, and none has a header.
+//!
+//! Guarantees:
+//! - whoever holds a piece holds it alone, with what was written to it (`pieces_are_their_holders_alone`);
+//! - a thread keeps a bounded number of bytes, and nothing once it has ended (`a_thread_keeps_little_and_leaves_nothing`);
+//! - what is freed is what is given next to the same thread (`what_was_freed_is_given_again`);
+//! - a class is large enough for all that is of it (`a_size_fits_into_its_class`).
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::cell::RefCell;
+use std::ptr::null_mut;
+
+#[cfg(test)]
+use tests::SOURCE;
+/// Where pieces come from.
+#[cfg(not(test))]
+const SOURCE: std::alloc::System = std::alloc::System;
+
+/// Keeps pieces for the thread that frees them.
+pub(crate) struct Allocator;
+
+/// Classes up to 128 bytes differ by this; every doubling beyond has four.
+const UNIT: usize = 16;
+const LARGEST: usize = 16 << 10;
+const CLASSES: usize = 36;
+/// What a thread keeps of one class, at most: so many pieces and bytes, but at least two pieces.
+const PIECES_MAX: usize = 64;
+const BYTES_MAX: usize = 8 << 10;
+/// What every source aligns to by itself.
+const ALIGN: usize = 2 * size_of::<usize>();
+
+/// The class of all sizes from the next smaller one's up to its own; `None` for what is not kept.
+#[inline(always)]
+const fn class(layout: Layout) -> Option<usize> {
+    if LARGEST < layout.size() || ALIGN < layout.align() {
+        return None;
+    }
+    // The last unit that is begun, counted from zero.
+    let last = layout.size().saturating_sub(1) / UNIT;
+    if last < 8 {
+        return Some(last);
+    }
+    let doublings = last.ilog2() as usize;
+    Some(8 + (doublings - 3) * 4 + (last >> (doublings - 2)) % 4)
+}
+
+/// What every piece of a class is asked from the source with.
+#[inline(always)]
+const fn piece(class: usize) -> Layout {
+    let units = match class.checked_sub(8) {
+        None => class + 1,
+        Some(beyond) => (5 + beyond % 4) << (beyond / 4 + 1),
+    };
+    // SAFETY: ALIGN is a power of two, and no class is larger than LARGEST.
+    unsafe { Layout::from_size_align_unchecked(units * UNIT, ALIGN) }
+}
+
+/// Free pieces of one class: each holds the address of the next.
+#[derive(Clone, Copy)]
+struct List {
+    first: *mut u8,
+    room: usize,
+}
+
+/// What one thread keeps.
+struct Kept([List; CLASSES]);
+
+thread_local!(static KEPT: RefCell<Kept> = const { RefCell::new(Kept::new()) });
+
+impl Kept {
+    const fn new() -> Self {
+        let mut lists = [List { first: null_mut(), room: 0 }; CLASSES];
+        let mut at = 0;
+        while at < CLASSES {
+            lists[at].room = pieces_max(at);
+            at += 1;
+        }
+        Self(lists)
+    }
+}
+
+const fn pieces_max(class: usize) -> usize {
+    let pieces = BYTES_MAX / piece(class).size();
+    if pieces < 2 {
+        2
+    } else if PIECES_MAX < pieces {
+        PIECES_MAX
+    } else {
+        pieces
+    }
+}
+
+impl List {
+    /// Null when there is none.
+    #[inline(always)]
+    fn take(&mut self) -> *mut u8 {
+        let first = self.first;
+        if !first.is_null() {
+            // SAFETY: a piece in the list is free, of at least UNIT bytes, and begins with what `keep` wrote.
+            self.first = unsafe { first.cast::<*mut u8>().read() };
+            self.room += 1;
+        }
+        first
+    }
+
+    /// Whether there was room for it.
+    ///
+    /// # Safety
+    /// The piece came from the source with the layout of this list's class, and nobody else has it.
+    #[inline(always)]
+    unsafe fn keep(&mut self, piece: *mut u8) -> bool {
+        if self.room == 0 {
+            return false;
+        }
+        // SAFETY: it is ours, of at least UNIT bytes and aligned to ALIGN.
+        unsafe { piece.cast::<*mut u8>().write(self.first) };
+        self.first = piece;
+        self.room -= 1;
+        true
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        for (class, list) in self.0.iter_mut().enumerate() {
+            loop {
+                let free = list.take();
+                if free.is_null() {
+                    break;
+                }
+                // SAFETY: what is in the list came from the source with the layout of its class.
+                unsafe { SOURCE.dealloc(free, piece(class)) };
+            }
+        }
+    }
+}
+
+/// The thread's list of a class, while the thread has any: it frees things at its end, too.
+#[inline(always)]
+fn with<R>(class: usize, then: impl FnOnce(&mut List) -> R) -> Option<R> {
+    KEPT.try_with(|kept| then(&mut kept.borrow_mut().0[class])).ok()
+}
+
+// SAFETY: a piece is in the hands of the source, of one list or of one caller, and goes from one to the next in the
+// calls below; its layout towards the source is that of its class, which follows from the caller's layout alone.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let Some(class) = class(layout) else {
+            // SAFETY: the caller's promise.
+            return unsafe { SOURCE.alloc(layout) };
+        };
+        match with(class, List::take) {
+            Some(kept) if !kept.is_null() => kept,
+            // SAFETY: no class is of size zero.
+            Some(_) | None => unsafe { SOURCE.alloc(piece(class)) },
+        }
+    }
+
+    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        let Some(class) = class(layout) else {
+            // SAFETY: the caller's promise; what has no class came from the source with this layout.
+            return unsafe { SOURCE.dealloc(old, layout) };
+        };
+        // SAFETY: it came from `alloc` with a layout of this class, and the caller gives it up.
+        if with(class, |list| unsafe { list.keep(old) }) != Some(true) {
+            // SAFETY: as above, and no list has taken it.
+            unsafe { SOURCE.dealloc(old, piece(class)) };
+        }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if class(layout).is_none() {
+            // Fresh pages are zero already.
+            // SAFETY: the caller's promise.
+            return unsafe { SOURCE.alloc_zeroed(layout) };
+        }
+        // SAFETY: the caller's promise, and a new piece has at least the layout's size.
+        unsafe {
+            let new = self.alloc(layout);
+            if !new.is_null() {
+                new.write_bytes(0, layout.size());
+            }
+            new
+        }
+    }
+
+    unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller's promise: the size is not zero and does not overflow with this alignment.
+        let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        let (was, is) = (class(layout), class(wanted));
+        if was.is_none() && is.is_none() {
+            // Large ones may move as whole pages, which copies nothing.
+            // SAFETY: the caller's promise.
+            return unsafe { SOURCE.realloc(old, layout, size) };
+        }
+        if was == is {
+            return old;
+        }
+        // SAFETY: the two pieces are different ones, both of at least the bytes that are copied.
+        unsafe {
+            let new = self.alloc(wanted);
+            if !new.is_null() {
+                new.copy_from_nonoverlapping(old, size.min(layout.size()));
+                self.dealloc(old, layout);
+            }
+            new
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::alloc::System;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use parking_lot::{Mutex, MutexGuard};
+
+    use super::*;
+
+    /// The system's allocator, counting what it has given.
+    pub(super) struct Counted {
+        bytes: AtomicUsize,
+        calls: AtomicUsize,
+    }
+
+    pub(super) static SOURCE: Counted =
+        Counted { bytes: AtomicUsize::new(0), calls: AtomicUsize::new(0) };
+
+    // SAFETY: all of it is the system's allocator.
+    unsafe impl GlobalAlloc for Counted {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            self.bytes.fetch_add(layout.size(), Ordering::SeqCst);
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            // SAFETY: the caller's promise.
+            unsafe { System.alloc(layout) }
+        }
+
+        unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+            self.bytes.fetch_sub(layout.size(), Ordering::SeqCst);
+            // SAFETY: the caller's promise.
+            unsafe { System.dealloc(old, layout) }
+        }
+    }
+
+    /// One test at a time counts.
+    fn alone() -> MutexGuard<'static, ()> {
+        static TURN: Mutex<()> = Mutex::new(());
+        TURN.lock()
+    }
+
+    fn layout(size: usize) -> Layout {
+        Layout::from_size_align(size, 8).unwrap()
+    }
+
+    fn alloc(size: usize) -> *mut u8 {
+        // SAFETY: no test asks for nothing.
+        let new = unsafe { Allocator.alloc(layout(size)) };
+        assert!(!new.is_null());
+        new
+    }
+
+    fn free(old: *mut u8, size: usize) {
+        // SAFETY: tests free what they have, once, with its size.
+        unsafe { Allocator.dealloc(old, layout(size)) }
+    }
+
+    #[test]
+    fn a_size_fits_into_its_class() {
+        let mut before = None;
+        for size in 1..=LARGEST {
+            let class = class(layout(size)).unwrap();
+            assert!(size <= piece(class).size(), "{size}");
+            // No smaller class would do, and none is left out.
+            let smaller = class.checked_sub(1).map(|smaller| piece(smaller).size());
+            assert!(smaller < Some(size), "{size}: {smaller:?}");
+            assert!(before == Some(class) || before == class.checked_sub(1), "{size}");
+            before = Some(class);
+        }
+        assert_eq!(before, Some(CLASSES - 1));
+        assert_eq!(piece(CLASSES - 1).size(), LARGEST);
+        assert_eq!(class(layout(LARGEST + 1)), None);
+        assert_eq!(class(Layout::from_size_align(8, 64).unwrap()), None);
+    }
+
+    #[test]
+    fn what_was_freed_is_given_again() {
+        let _turn = alone();
+        let first = alloc(100);
+        free(first, 100);
+        let calls = SOURCE.calls.load(Ordering::SeqCst);
+        assert_eq!(alloc(97), first);
+        assert_eq!(SOURCE.calls.load(Ordering::SeqCst), calls);
+        free(first, 97);
+        // Another thread has none of it.
+        let other = std::thread::spawn(|| {
+            let other = alloc(100);
+            let address = other.addr();
+            free(other, 100);
+            address
+        });
+        assert_ne!(other.join().unwrap(), first.addr());
+    }
+
+    #[test]
+    fn a_thread_keeps_little_and_leaves_nothing() {
+        let _turn = alone();
+        let before = SOURCE.bytes.load(Ordering::SeqCst);
+        let much = || {
+            for class in 0..CLASSES {
+                let size = piece(class).size();
+                let pieces: Vec<_> = (0..1000).map(|_| alloc(size)).collect();
+                pieces.into_iter().for_each(|piece| free(piece, size));
+            }
+            SOURCE.bytes.load(Ordering::SeqCst)
+        };
+        let kept = std::thread::spawn(much).join().unwrap() - before;
+        assert!((128 << 10..512 << 10).contains(&kept), "{kept}");
+        assert_eq!(SOURCE.bytes.load(Ordering::SeqCst), before);
+    }
+
+    /// Pieces of all sizes come, grow, shrink and go, each filled with a byte of its own.
+    #[test]
+    fn pieces_are_their_holders_alone() {
+        let _turn = alone();
+        let mut dice = fastrand::Rng::with_seed(7);
+        let mut held: Vec<(*mut u8, usize, u8)> = Vec::new();
+        for turn in 0..200_000_u32 {
+            let size = 1 + (dice.usize(..3 * LARGEST) >> dice.u32(..14));
+            let mark = turn.to_le_bytes()[0];
+            let (piece, size) = match dice.u32(..4) {
+                0 | 1 if 300 < held.len() => continue,
+                0 => (alloc(size), size),
+                1 => {
+                    // SAFETY: the size is not zero.
+                    let piece = unsafe { Allocator.alloc_zeroed(layout(size)) };
+                    assert!(all(piece, size, 0), "{size}");
+                    (piece, size)
+                }
+                _ if held.is_empty() => continue,
+                2 => {
+                    let (piece, old, mark) = held.swap_remove(dice.usize(..held.len()));
+                    // SAFETY: the piece is held with this layout.
+                    let moved = unsafe { Allocator.realloc(piece, layout(old), size) };
+                    assert!(all(moved, old.min(size), mark), "{old} {size}");
+                    (moved, size)
+                }
+                _ => {
+                    let (piece, size, mark) = held.swap_remove(dice.usize(..held.len()));
+                    assert!(all(piece, size, mark), "{size}");
+                    free(piece, size);
+                    continue;
+                }
+            };
+            assert_eq!(piece.addr() % 8, 0);
+            // SAFETY: the piece is ours and of this size.
+            unsafe { piece.write_bytes(mark, size) };
+            held.push((piece, size, mark));
+        }
+        for (piece, size, mark) in held {
+            assert!(all(piece, size, mark), "{size}");
+            free(piece, size);
+        }
+    }
+
+    fn all(piece: *mut u8, size: usize, mark: u8) -> bool {
+        // SAFETY: tests ask for what they hold and have filled.
+        unsafe { std::slice::from_raw_parts(piece, size) }.iter().all(|byte| *byte == mark)
+    }
+}
