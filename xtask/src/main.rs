@@ -5,6 +5,7 @@ mod child;
 mod command;
 mod conformance;
 mod dist;
+mod elf;
 mod guests;
 mod kube;
 mod kubectl;
@@ -55,7 +56,7 @@ enum Chore {
     /// Write what kube-apiserver answers into the scripts that the hub is compared by
     Record,
     /// Build the hub and the spoke as they ship, into target/dist
-    Dist,
+    Dist(dist::Options),
     /// Check layers, file sizes and names
     Tidy,
     /// Build the example modules into target/guests
@@ -77,7 +78,7 @@ fn main() -> std::process::ExitCode {
         Chore::Bench(options) => bench::run(&options),
         Chore::Conformance(options) => conformance::run(&options),
         Chore::Record => record::run(),
-        Chore::Dist => dist::build(),
+        Chore::Dist(options) => dist::build(&options),
         Chore::Tidy => tidy::run(),
         Chore::Schema { check } => schema::run(check),
         Chore::Guests => {

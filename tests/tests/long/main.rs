@@ -10,5 +10,6 @@ mod kubectl_verbs;
 mod ocm_clients;
 mod python;
 mod schemathesis;
+mod shipped;
 mod soak;
 mod toolchains;
