@@ -11,6 +11,7 @@
 //! - this machine's spoke takes no other than the one that builds the rest
 //!   (`a_machine_builds_for_itself_with_its_own_compiler`).
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -33,8 +34,6 @@ pub enum Device {
     X86_64,
     #[value(name = "aarch64-unknown-linux-musl")]
     Aarch64,
-    #[value(name = "armv7-unknown-linux-musleabihf")]
-    Armv7,
 }
 
 /// The spoke as it ships, for whatever machine.
@@ -54,7 +53,12 @@ const SPOKE: [&str; 10] = [
 /// Functions of the same code become one (60 kB), and texts that end alike; places that are to be filled in when it
 /// starts take a bit each, not 24 bytes (350 kB). A dynamic program would need a new C library for that; a static one
 /// fills them in itself.
-const LINK: &str = "link-args=--icf=all -O2 -z pack-relative-relocs";
+const LINK: [&str; 4] = ["--icf=all", "-O2", "-z", "pack-relative-relocs"];
+
+/// How a static program is linked that may lie anywhere in memory, and musl's files that begin and end it. Rust does so by
+/// itself for some devices only; the others' programs would lie at an address that everybody knows.
+const MOVABLE: [&str; 4] = ["-pie", "--no-dynamic-linker", "-z", "text"];
+const MOVABLE_FILES: [&str; 5] = ["rcrt1.o", "crti.o", "crtbeginS.o", "crtendS.o", "crtn.o"];
 
 /// Builds what is asked for and says where it is.
 pub fn build(options: &Options) -> Result<(), Stop> {
@@ -109,7 +113,6 @@ impl Device {
         match self {
             Self::X86_64 => "x86_64-unknown-linux-musl",
             Self::Aarch64 => "aarch64-unknown-linux-musl",
-            Self::Armv7 => "armv7-unknown-linux-musleabihf",
         }
     }
 
@@ -118,7 +121,6 @@ impl Device {
         match self {
             Self::X86_64 => "x86_64",
             Self::Aarch64 => "aarch64",
-            Self::Armv7 => "armv7",
         }
     }
 
@@ -135,10 +137,6 @@ impl Device {
             Self::Aarch64 => {
                 (vec!["aarch64-linux-musl-gcc", "aarch64-linux-gnu-gcc"], "gcc-aarch64-linux-gnu")
             }
-            Self::Armv7 => (
-                vec!["arm-linux-musleabihf-gcc", "arm-linux-gnueabihf-gcc"],
-                "gcc-arm-linux-gnueabihf",
-            ),
         }
     }
 
@@ -149,13 +147,15 @@ impl Device {
 
     /// Builds the spoke and puts it among the programs that ship under this name.
     fn spoke(self, name: &str) -> Result<PathBuf, Stop> {
-        self.add_library()?;
+        let library = self.library()?;
         let word = self.name().replace('-', "_");
         let (cc, flags) = (format!("CC_{word}"), format!("CFLAGS_{word}"));
         let mut command = cargo();
         command.args(SPOKE).args(["--target", self.name()]);
         // Rust's own linker knows every device. It starts without a compiler in front.
-        command.args(["--", "-C", "linker=rust-lld", "-C", LINK]);
+        command
+            .args(["--", "-C", "linker=rust-lld"])
+            .args(self.link(&library.join("self-contained")));
         if std::env::var_os(&cc).is_none() {
             command.env(&cc, self.compiler(&cc)?);
         }
@@ -167,18 +167,40 @@ impl Device {
         put(&target().join(self.name()).join("dist/spoke"), name)
     }
 
-    /// Rust's library for the device, which nothing but this takes.
-    fn add_library(self) -> Result<(), Stop> {
-        let ask = ["--print", "target-libdir", "--target", self.name()];
-        let folder = output(Command::new("rustc").args(ask).current_dir(root()))?;
-        if Path::new(folder.trim()).exists() {
-            return Ok(());
+    /// What the compiler is told of linking; `musl` is where Rust has musl.
+    fn link(self, musl: &Path) -> Vec<OsString> {
+        let mut words: Vec<OsString> = LINK.iter().map(OsString::from).collect();
+        let mut told: Vec<OsString> = Vec::new();
+        match self {
+            Self::X86_64 => {}
+            Self::Aarch64 => {
+                told.extend(["-C".into(), "link-self-contained=no".into()]);
+                words.extend(MOVABLE.iter().map(OsString::from));
+                words.extend(MOVABLE_FILES.iter().map(|file| musl.join(file).into_os_string()));
+                words.extend(["-L".into(), musl.as_os_str().to_owned()]);
+            }
         }
-        println!("installing Rust's library for {} …", self.name());
-        let add = ["target", "add", self.name()];
-        run(Command::new("rustup").args(add).current_dir(root())).map_err(|Stop(why)| {
-            Stop(format!("the spoke is linked to Rust's library for {}: {why}", self.name()))
-        })
+        for word in words {
+            let mut argument = OsString::from("link-arg=");
+            argument.push(word);
+            told.extend(["-C".into(), argument]);
+        }
+        told
+    }
+
+    /// Where Rust's library for the device is, which nothing but this takes.
+    fn library(self) -> Result<PathBuf, Stop> {
+        let ask = ["--print", "target-libdir", "--target", self.name()];
+        let said = output(Command::new("rustc").args(ask).current_dir(root()))?;
+        let folder = PathBuf::from(said.trim());
+        if !folder.exists() {
+            println!("installing Rust's library for {} …", self.name());
+            let add = ["target", "add", self.name()];
+            run(Command::new("rustup").args(add).current_dir(root())).map_err(|Stop(why)| {
+                Stop(format!("the spoke is linked to Rust's library for {}: {why}", self.name()))
+            })?;
+        }
+        Ok(folder)
     }
 
     /// The first of its compilers that there is. `variable` names another.
