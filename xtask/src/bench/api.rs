@@ -2,75 +2,22 @@
 
 use serde_json::{Value, json};
 
-use super::figures::{Ratios, column, median, spread, time};
-use super::hub::Hub;
-use super::peer::Peer;
-use super::row::{Row, Verdict};
+use super::both::Both;
+use super::figures::{column, median, spread, time};
+use super::row::Row;
 use super::{Plan, load};
-use crate::child;
 use crate::command::Stop;
-
-/// Both sides, driven in turns.
-struct Both {
-    hub: Hub,
-    peer: Result<Peer, Stop>,
-    plan: Plan,
-}
-
-/// What each side answered, round by round.
-#[derive(Default)]
-struct Turns {
-    ours: Vec<Value>,
-    theirs: Vec<Value>,
-}
 
 const COLLECTION: &str = "/api/v1/namespaces/bench/configmaps";
 const WATCHERS: u32 = 1000;
 
 pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
-    load::program()?;
-    let peer = Peer::start();
-    if let Err(stop) = &peer {
-        child::go_on()?;
-        println!("{stop}");
-    }
-    let both = Both { hub: Hub::start(plan, "api")?, peer, plan };
+    let both = Both::start(plan, "api")?;
     // Watches first: what creates leave in the allocators would hide a watch's memory.
     Ok(vec![both.fan_out()?, both.creates()?, both.gets()?])
 }
 
 impl Both {
-    /// A B A B: the same order to each side in turn.
-    fn turns(
-        &self,
-        what: &str,
-        mut order: impl FnMut(u32, &Value, bool) -> Value,
-    ) -> Result<Turns, Stop> {
-        let mut turns = Turns::default();
-        for round in 0..self.plan.rounds {
-            let ours = load::ask(&order(round, &self.hub.server(), true))?;
-            println!("{what}, round {}: ours   {}", round + 1, brief(&ours));
-            turns.ours.push(sound(ours)?);
-            if let Ok(peer) = &self.peer {
-                let theirs = load::ask(&order(round, &peer.server, false))?;
-                println!("{what}, round {}: theirs {}", round + 1, brief(&theirs));
-                turns.theirs.push(sound(theirs)?);
-            }
-        }
-        Ok(turns)
-    }
-
-    fn seconds(&self) -> f64 {
-        if self.plan.quick { 2.0 } else { 5.0 }
-    }
-
-    fn verdict(&self, holds: bool) -> Verdict {
-        match &self.peer {
-            Ok(_) => Verdict::of(self.plan, holds),
-            Err(stop) => Verdict::None(stop.0.clone()),
-        }
-    }
-
     fn creates(&self) -> Result<Row, Stop> {
         let server = |server: &Value| json!({"do": "fill", "server": server, "path": COLLECTION, "prefix": "get", "connections": 1, "count": 1000});
         load::ask(&server(&self.hub.server()))?;
@@ -202,47 +149,5 @@ impl Both {
             stretch: ("≤ 0.2 ×, ≤ 48 KiB", self.verdict(holds(0.2, 48.0))),
             raw: turns.raw(),
         })
-    }
-}
-
-impl Turns {
-    fn ratios(&self, field: &str) -> Ratios {
-        Ratios::of(&column(&self.ours, field), &column(&self.theirs, field))
-    }
-
-    fn lines(&self, what: &str) -> Vec<String> {
-        let line = |side: &str, rounds: &[Value]| {
-            format!(
-                "{what} {side} {:>6.0}/s, {}",
-                median(&column(rounds, "per_second")),
-                spread(rounds, "")
-            )
-        };
-        let mut lines = vec![line("ours:  ", &self.ours)];
-        if !self.theirs.is_empty() {
-            lines.push(line("theirs:", &self.theirs));
-        }
-        lines
-    }
-
-    fn raw(&self) -> Value {
-        json!({"ours": self.ours, "theirs": self.theirs})
-    }
-}
-
-/// A round in which requests failed is no measurement.
-fn sound(round: Value) -> Result<Value, Stop> {
-    match round["failed"].as_u64() {
-        None | Some(0) => Ok(round),
-        Some(n) => Err(Stop(format!("{n} requests failed: {}", round["first_failure"]))),
-    }
-}
-
-fn brief(round: &Value) -> String {
-    let one = std::slice::from_ref(round);
-    if round["last"].is_object() {
-        spread(one, "last.")
-    } else {
-        format!("{:.0}/s, {}", round["per_second"].as_f64().unwrap_or_default(), spread(one, ""))
     }
 }

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -48,7 +48,11 @@ impl Hub {
                 "freewheel-hub",
             ]))?;
         }
-        let dir = fresh(name)?;
+        Ok(Self::launch(fresh(name)?)?.0)
+    }
+
+    /// Starts one on the data that this folder has, and says after how many seconds it was ready.
+    pub fn launch(dir: PathBuf) -> Result<(Self, f64), Stop> {
         let (api, link) = (free_tcp()?, free_udp()?);
         let mut command = Command::new(target().join("release/hub"));
         command.args(["serve", "--data"]).arg(dir.join("hub"));
@@ -59,12 +63,24 @@ impl Hub {
             &format!("127.0.0.1:{link}"),
         ]);
         command.env("FREEWHEEL_LOG", "warn").env("RUST_LOG", "warn");
+        let start = Instant::now();
         let process = Child::start("the hub", &command, &dir.join("hub.log"))?;
         let mut hub = Self { process, dir, api, link };
-        let (server, keys) = (hub.server(), hub.dir.join("hub/pki/admin.key"));
-        hub.process
-            .until("the hub answers", PATIENCE, || keys.exists() && answers(&server, "/readyz"))?;
-        Ok(hub)
+        let until = json!({
+            "do": "until", "server": hub.server(), "path": "/readyz", "seconds": PATIENCE.as_secs(),
+        });
+        let ready = load::ask(&until);
+        let seconds = start.elapsed().as_secs_f64();
+        // One that has ended says why.
+        hub.process.until("the hub answers", Duration::ZERO, || ready.is_ok())?;
+        Ok((hub, seconds))
+    }
+
+    /// Ends it and starts it again on the same data.
+    pub fn again(self) -> Result<(Self, f64), Stop> {
+        let Self { process, dir, .. } = self;
+        drop(process);
+        Self::launch(dir)
     }
 
     /// How it is reached.

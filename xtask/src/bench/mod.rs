@@ -5,7 +5,9 @@
 //! row      one gate: what was measured, whether it holds      figures  medians and ranges
 //! proc     what /proc tells of processes
 //! load     the load generator (tests/bench/load)              hub      our hub and a spoke      peer  kube-apiserver + etcd
-//! api      P25 P26 P28      device  P01 P02      start  P07 P40      http  P13      fleet  P20S P22S P23S
+//! both     our hub and kube-apiserver, driven in turns
+//! api      P25 P26 P28      lists  P27 P29      stored  P30 P31      overload  P33
+//! device  P01 P02      start  P07 P40      http  P13      fleet  P20S P22S P23S
 //! ```
 //!
 //! * Both sides run at the same time on the same disk and are driven in turns, A B A B, by the same one-threaded driver.
@@ -13,16 +15,20 @@
 //! * What cannot be had on a machine is named and gets no verdict.
 
 mod api;
+mod both;
 mod device;
 mod figures;
 mod fleet;
 mod http;
 mod hub;
+mod lists;
 mod load;
+mod overload;
 mod peer;
 mod proc;
 mod row;
 mod start;
+mod stored;
 
 use std::path::PathBuf;
 
@@ -36,7 +42,7 @@ use row::Row;
 /// What `bench` can be told.
 #[derive(Args)]
 pub struct Options {
-    /// Which of P01 P02 P07 P13 P20S P22S P23S P25 P26 P28 P40; all when none is named
+    /// Which of P01 P02 P07 P13 P20S P22S P23S P25 to P31 P33 P40, or of the groups api, device, fleet; all when none is named
     names: Vec<String>,
     /// Turns of each side; below five there is no verdict
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -58,30 +64,29 @@ struct Plan {
     built: bool,
 }
 
-/// A bench: the gates it measures, and how.
-type Bench = (&'static [&'static str], fn(Plan) -> Result<Vec<Row>, Stop>);
+/// A bench: its group, the gates it measures, and how.
+type Bench = (&'static str, &'static [&'static str], fn(Plan) -> Result<Vec<Row>, Stop>);
 
-const BENCHES: [Bench; 6] = [
-    (&["P02"], device::size),
-    (&["P25", "P26", "P28"], api::run),
-    (&["P01"], device::memory),
-    (&["P07", "P40"], start::run),
-    (&["P13"], http::run),
-    (&["P20S", "P22S", "P23S"], fleet::run),
+const BENCHES: [Bench; 9] = [
+    ("device", &["P02"], device::size),
+    ("api", &["P25", "P26", "P28"], api::run),
+    ("api", &["P27", "P29"], lists::run),
+    ("api", &["P30", "P31"], stored::run),
+    ("api", &["P33"], overload::run),
+    ("device", &["P01"], device::memory),
+    ("device", &["P07", "P40"], start::run),
+    ("device", &["P13"], http::run),
+    ("fleet", &["P20S", "P22S", "P23S"], fleet::run),
 ];
 
 /// Measures and prints.
 pub fn run(options: &Options) -> Result<(), Stop> {
-    let known: Vec<&str> = BENCHES.iter().flat_map(|(ids, _)| *ids).copied().collect();
-    let names: Vec<String> = options.names.iter().map(|name| name.to_uppercase()).collect();
-    if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
-        return Err(Stop(format!("there is no bench {name}; there are {}", known.join(" "))));
-    }
-    let wanted = |id: &str| names.is_empty() || names.iter().any(|name| name == id);
+    let named = chosen(&options.names)?;
+    let wanted = |id: &str| named.contains(&id);
     child::listen()?;
     let plan = Plan { rounds: options.rounds, quick: options.quick, built: options.built };
     let mut rows = Vec::new();
-    for (ids, bench) in BENCHES {
+    for (_, ids, bench) in BENCHES {
         if !ids.iter().any(|id| wanted(id)) {
             continue;
         }
@@ -105,6 +110,31 @@ pub fn run(options: &Options) -> Result<(), Stop> {
         println!("{row}");
     }
     keep(plan, &rows)
+}
+
+/// The gates that are asked for, by name or by group.
+fn chosen(names: &[String]) -> Result<Vec<&'static str>, Stop> {
+    let ids = |wanted: &dyn Fn(&str, &str) -> bool| -> Vec<&'static str> {
+        let all =
+            BENCHES.iter().flat_map(|(group, ids, _)| ids.iter().map(move |id| (*group, *id)));
+        all.filter(|(group, id)| wanted(group, id)).map(|(_, id)| id).collect()
+    };
+    if names.is_empty() {
+        return Ok(ids(&|_, _| true));
+    }
+    let mut chosen = Vec::new();
+    for name in names {
+        let found =
+            ids(&|group, id| name.eq_ignore_ascii_case(group) || name.eq_ignore_ascii_case(id));
+        if found.is_empty() {
+            let known = ids(&|_, _| true).join(" ");
+            return Err(Stop(format!(
+                "there is no bench {name}; there are {known}, api, device and fleet"
+            )));
+        }
+        chosen.extend(found);
+    }
+    Ok(chosen)
 }
 
 /// The folder for everything that a bench keeps.
@@ -154,4 +184,22 @@ fn keep(plan: Plan, rows: &[Row]) -> Result<(), Stop> {
         .map_err(|e| Stop(format!("cannot write {}: {e}", path.display())))?;
     println!("All figures: {}", path.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chosen;
+
+    #[test]
+    fn gates_are_chosen_by_name_and_by_group() {
+        let asked =
+            |names: &[&str]| chosen(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
+        assert_eq!(asked(&["p28"]).ok(), Some(vec!["P28"]));
+        let api = ["P25", "P26", "P28", "P27", "P29", "P30", "P31", "P33"];
+        assert_eq!(asked(&["api"]).ok(), Some(api.to_vec()));
+        assert_eq!(asked(&["P02", "fleet"]).ok().map(|ids| ids.len()), Some(4));
+        assert!(asked(&[]).is_ok_and(|ids| 10 < ids.len()));
+        let error = asked(&["P99"]).err().map(|stop| stop.0).unwrap_or_default();
+        assert!(error.contains("P99") && error.contains("P28"), "{error}");
+    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -25,6 +25,8 @@ pub struct Server {
     address: SocketAddr,
     /// Without it the connection is plain.
     tls: Option<Files>,
+    /// A bearer token in place of the client certificate.
+    token: Option<String>,
 }
 
 /// PEM files.
@@ -41,18 +43,25 @@ pub struct Dialer {
     address: SocketAddr,
     host: String,
     tls: Option<TlsConnector>,
+    authorization: Option<HeaderValue>,
 }
 
 /// One connection.
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     host: String,
+    authorization: Option<HeaderValue>,
 }
 
 impl Dialer {
     pub fn new(server: &Server) -> Result<Self, LoadError> {
-        let tls = server.tls.as_ref().map(connector).transpose()?;
-        Ok(Self { address: server.address, host: server.address.to_string(), tls })
+        let token = server.token.as_deref();
+        let tls = server.tls.as_ref().map(|tls| connector(tls, token.is_none())).transpose()?;
+        let authorization = token
+            .map(|token| HeaderValue::try_from(format!("Bearer {token}")))
+            .transpose()
+            .map_err(http::Error::from)?;
+        Ok(Self { address: server.address, host: server.address.to_string(), tls, authorization })
     }
 
     pub async fn open(&self) -> Result<Connection, LoadError> {
@@ -67,7 +76,11 @@ impl Dialer {
                 speak(TokioIo::new(stream)).await?
             }
         };
-        Ok(Connection { sender, host: self.host.clone() })
+        Ok(Connection {
+            sender,
+            host: self.host.clone(),
+            authorization: self.authorization.clone(),
+        })
     }
 }
 
@@ -99,9 +112,26 @@ impl Connection {
             };
             request = request.header("content-type", kind);
         }
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
         let request = request.header("accept", "application/json").body(Full::new(body))?;
         self.sender.ready().await?;
         Ok(self.sender.send_request(request).await?)
+    }
+
+    /// As `start`, for a body that is read as it comes; it must be answered with 200.
+    pub async fn begin(
+        &mut self,
+        method: Method,
+        path: &str,
+    ) -> Result<Response<Incoming>, LoadError> {
+        let what = format!("{method} {path}");
+        let answer = self.start(method, path, Bytes::new()).await?;
+        match answer.status().as_u16() {
+            200 => Ok(answer),
+            status => Err(LoadError::Answer { what, status, body: String::new() }),
+        }
     }
 
     /// Status and whole body.
@@ -135,17 +165,22 @@ impl Connection {
     }
 }
 
-fn connector(files: &Files) -> Result<TlsConnector, LoadError> {
+fn connector(files: &Files, with_certificate: bool) -> Result<TlsConnector, LoadError> {
     let mut roots = rustls::RootCertStore::empty();
     for cert in certificates(&files.ca)? {
         roots.add(cert)?;
     }
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| malformed(&files.key, &e))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(certificates(&files.cert)?, key)?;
+        .with_root_certificates(roots);
+    let config = if with_certificate {
+        let key =
+            PrivateKeyDer::from_pem_file(&files.key).map_err(|e| malformed(&files.key, &e))?;
+        config.with_client_auth_cert(certificates(&files.cert)?, key)?
+    } else {
+        config.with_no_client_auth()
+    };
     Ok(TlsConnector::from(Arc::new(config)))
 }
 

@@ -21,6 +21,17 @@ pub enum Kind {
     Page,
 }
 
+/// What `create` makes.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Made {
+    /// With 1 KiB of data
+    #[default]
+    ConfigMap,
+    /// That no scheduler looks at
+    Pod,
+}
+
 /// How much of it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +45,9 @@ pub struct Order {
     connections: usize,
     #[serde(default)]
     seconds: f64,
+    /// What is created.
+    #[serde(default)]
+    object: Made,
     /// The most requests; `get` asks for `prefix-0` to `prefix-(count - 1)`.
     count: u64,
 }
@@ -59,6 +73,22 @@ pub fn config_map(name: &str, mark: &str) -> Bytes {
     }
     let object = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": value},
+    });
+    object.to_string().into()
+}
+
+/// A pod for a scheduler that is not there: it stays as it was made.
+fn pod(name: &str) -> Bytes {
+    let container = json!({
+        "name": "web", "image": "registry.example.com/shop/web:v1",
+        "ports": [{"containerPort": 8080}],
+        "env": [{"name": "LEVEL", "value": "info"}],
+        "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}},
+    });
+    let object = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": "web", "track": "stable"}},
+        "spec": {"schedulerName": "nobody", "automountServiceAccountToken": false, "containers": [container]},
     });
     object.to_string().into()
 }
@@ -135,10 +165,15 @@ impl Shared {
     }
 
     fn request(&self, number: u64) -> (Method, String, Bytes, u16) {
-        let Order { path, prefix, count, .. } = &self.order;
+        let Order { path, prefix, count, object, .. } = &self.order;
         match self.kind {
             Kind::Create => {
-                (Method::POST, path.clone(), config_map(&format!("{prefix}-{number}"), ""), 201)
+                let name = format!("{prefix}-{number}");
+                let body = match object {
+                    Made::ConfigMap => config_map(&name, ""),
+                    Made::Pod => pod(&name),
+                };
+                (Method::POST, path.clone(), body, 201)
             }
             // A step that is prime to every count used visits all objects in no useful order.
             Kind::Get => {

@@ -38,7 +38,7 @@ pub struct Order {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One event: which write, and when it was seen.
-type Seen = (u32, Instant);
+pub type Seen = (u32, Instant);
 
 pub async fn run(order: Order) -> Result<Value, LoadError> {
     let dialer = Dialer::new(&order.server)?;
@@ -53,11 +53,7 @@ pub async fn run(order: Order) -> Result<Value, LoadError> {
     let mut open = Vec::with_capacity(order.watchers);
     for _ in 0..order.watchers {
         let mut connection = dialer.open().await?;
-        let answer = connection.start(Method::GET, &watch, Bytes::new()).await?;
-        if answer.status().as_u16() != 200 {
-            let status = answer.status().as_u16();
-            return Err(LoadError::Answer { what: watch, status, body: String::new() });
-        }
+        let answer = connection.begin(Method::GET, &watch).await?;
         tokio::task::spawn_local(follow(answer.into_body(), tell.clone()));
         open.push(connection);
     }
@@ -116,7 +112,7 @@ async fn all_saw(
 }
 
 /// Tells of every event that carries a mark.
-async fn follow(mut body: Incoming, tell: mpsc::UnboundedSender<Seen>) {
+pub async fn follow(mut body: Incoming, tell: mpsc::UnboundedSender<Seen>) {
     let mut line: Vec<u8> = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {
         let Ok(data) = frame.into_data() else { continue };
@@ -142,7 +138,10 @@ fn mark(line: &[u8]) -> Option<u32> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-async fn resource_version(connection: &mut Connection, path: &str) -> Result<String, LoadError> {
+pub async fn resource_version(
+    connection: &mut Connection,
+    path: &str,
+) -> Result<String, LoadError> {
     let list =
         connection.must(Method::GET, &format!("{path}?limit=1"), Bytes::new(), &[200]).await?;
     let list: Value = serde_json::from_slice(&list)?;

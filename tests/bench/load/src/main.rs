@@ -11,11 +11,15 @@
 mod ask;
 mod client;
 mod closed;
+mod echo;
 mod fan;
 mod figures;
+mod flood;
 mod keys;
+mod list;
 mod serve;
 mod starts;
+mod until;
 
 use serde::Deserialize;
 
@@ -33,6 +37,14 @@ enum Order {
     Page(closed::Order),
     /// Create the objects that `get` asks for
     Fill(closed::Order),
+    /// Write, read it back, see its event
+    Echo(echo::Order),
+    /// One whole list
+    List(list::Order),
+    /// More clients than a server has room for, who do not wait when they are told to
+    Flood(flood::Order),
+    /// Ask for a page until it is there
+    Until(until::Order),
     /// One request
     Ask(ask::Order),
     /// Many watchers, one writer
@@ -127,6 +139,10 @@ fn run(order: &str) -> Result<serde_json::Value, LoadError> {
             Order::Get(order) => closed::run(order, closed::Kind::Get).await,
             Order::Page(order) => closed::run(order, closed::Kind::Page).await,
             Order::Fill(order) => closed::fill(&order).await,
+            Order::Echo(order) => echo::run(order).await,
+            Order::List(order) => list::run(&order).await,
+            Order::Flood(order) => flood::run(order).await,
+            Order::Until(order) => until::run(&order).await,
             Order::Ask(order) => ask::run(&order).await,
             Order::Fan(order) => fan::run(order).await,
             Order::Starts(order) => starts::run(order).await,
