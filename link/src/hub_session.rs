@@ -156,6 +156,12 @@ impl<S: PlanSet> HubSession<S> {
         self.welcome.epoch
     }
 
+    /// What the spoke is known to hold.
+    #[must_use]
+    pub const fn known(&self) -> Option<&Held<S::Members>> {
+        self.held.as_ref()
+    }
+
     /// What to remember of the spoke for its next session; this one is over.
     #[must_use]
     pub const fn take_known(&mut self) -> Option<Held<S::Members>> {

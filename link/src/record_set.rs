@@ -250,7 +250,9 @@ impl Members {
         self.0.is_empty()
     }
 
-    fn digest_of(&self, key: &RecordKey) -> Option<&Digest> {
+    /// The digest of the record with this key, if it has one.
+    #[must_use]
+    pub fn digest_of(&self, key: &RecordKey) -> Option<&Digest> {
         let at = self.0.binary_search_by(|(held, _)| held.cmp(key)).ok()?;
         self.0.get(at).map(|(_, digest)| digest)
     }

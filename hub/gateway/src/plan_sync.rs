@@ -48,6 +48,9 @@ impl Session<'_> {
     pub(crate) async fn sync_plan(&self, signal: &Arc<SyncSignal>) -> Result<Infallible, End> {
         let mut reading = self.inner.fanout.readers.reading(signal);
         let mut plan = SpokePlan::new(self.cluster, NodeSettings::default());
+        if let Some(held) = self.state.lock().known() {
+            plan = plan.after(&held.members);
+        }
         let snapshot = self.inner.objects.store().snapshot();
         if let Some(written) = session_records::session_revision(&*snapshot, self.cluster) {
             // What is called newer than all before must show all that was there when the session began.

@@ -3,6 +3,7 @@
 //! ```text
 //! node, ranges ─▶ pods that are on the device ─▶ Services ─▶ their configuration that grew ─▶ new pods
 //!                 configuration: what they have    up to half   else they keep what they have    whole, or not at all
+//!                 what has changed while they were away
 //!                 and all of their tokens
 //!
 //! the cluster of the device itself: three quarters of each at most, so that a quarter is the root's whatever comes
@@ -16,6 +17,9 @@
 //! - a pod that is on the device goes on there while others' configuration grows and when its own does: what grew and
 //!   has no room is what the device had before, or is left out alone
 //!   (`what_grows_takes_no_room_from_pods_that_are_there`, `what_grew_and_has_no_room_stays_as_it_was`);
+//! - what a device has and what is as it was stays on it also when it comes back: what has no room since before that
+//!   takes none then, and neither do new pods
+//!   (`what_had_no_room_takes_none_from_others_when_a_device_comes_back`);
 //! - tokens that have no room are told at their pod, which waits for them
 //!   (`tokens_that_have_no_room_are_told_at_their_pod`);
 //! - who has the device's own cluster leaves room for the root (`the_cluster_of_a_device_leaves_room_for_the_root`);
@@ -29,7 +33,7 @@ use std::sync::Arc;
 
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Kind, RecordKey};
-use freewheel_link::record_set::Sealed;
+use freewheel_link::record_set::{Members, Sealed};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use super::refused::{Fault, Refused};
@@ -67,6 +71,22 @@ impl Member {
     }
 }
 
+/// What a spoke is known to have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held<'p> {
+    /// What it was told last in its session.
+    pub(super) told: &'p VersionedSet,
+    /// What it had when that began, until it is told anything: nobody keeps the bytes for so long.
+    pub(super) had: &'p Members,
+}
+
+impl Held<'_> {
+    /// Whether it has a record with this key, in whatever form.
+    pub(super) fn has(self, key: &RecordKey) -> bool {
+        self.told.get(key).is_some() || self.had.digest_of(key).is_some()
+    }
+}
+
 /// Records by their keys.
 pub(super) type Records = BTreeMap<RecordKey, Arc<Sealed>>;
 
@@ -74,22 +94,23 @@ pub(super) type Records = BTreeMap<RecordKey, Arc<Sealed>>;
 struct Fit<'p> {
     fits: Records,
     refused: Vec<Refused>,
-    /// What the spoke was told last.
-    held: &'p VersionedSet,
+    held: Held<'p>,
     room: Room,
     waiting: Records,
     /// Configuration of which the plan has what the spoke holds, and not what there is now, and a pod that reads it.
     grown: Vec<(RecordKey, &'p Member)>,
+    /// Configuration that the spoke has in a form of which nobody has the bytes.
+    changed: Vec<(RecordKey, &'p Member)>,
     /// Tokens of pods that have none yet.
     signed: Vec<(RecordKey, &'p Member)>,
 }
 
-/// What of it fits into `room` bytes, for a spoke that was last told `held`, and what is left out.
+/// What of it fits into `room` bytes, for a spoke that has `held`, and what is left out.
 pub(super) fn fit(
     records: Records,
     mut members: Vec<Member>,
     spoke: &ClusterName,
-    held: &VersionedSet,
+    held: Held<'_>,
     room: usize,
 ) -> (Records, Vec<Refused>) {
     if Room::new(room).holds(records.values().map(|record| &***record)) {
@@ -110,6 +131,7 @@ pub(super) fn fit(
         room: left,
         waiting,
         grown: Vec::new(),
+        changed: Vec::new(),
         signed: Vec::new(),
     };
     let (there, new): (Vec<&Member>, Vec<&Member>) =
@@ -119,6 +141,7 @@ pub(super) fn fit(
     for member in there {
         member.config.iter().for_each(|key| fit.keep_config(member, key));
     }
+    fit.keep_changed();
     fit.keep_signed();
     fit.add_services(spoke);
     fit.grow();
@@ -141,41 +164,57 @@ impl<'p> Fit<'p> {
 
     /// Keeps what a pod on the device reads: as the device has it, where that takes less.
     fn keep_config(&mut self, member: &'p Member, key: &RecordKey) {
-        let Some(weight) = self.waiting.get(key).map(|record| record.weight()) else { return };
-        if self.fits.contains_key(key) || self.grown.iter().any(|(grown, _)| grown == key) {
+        let Some(record) = self.waiting.get(key) else { return };
+        let (weight, digest) = (record.weight(), *record.digest());
+        let mut waiting = self.grown.iter().chain(&self.changed);
+        if self.fits.contains_key(key) || waiting.any(|(known, _)| known == key) {
             return;
         }
-        match self.held.get(key) {
-            Some(before) if before.weight() < weight => {
+        match (self.held.told.get(key), self.held.had.digest_of(key)) {
+            (Some(before), _) if before.weight() < weight => {
                 if self.room.keep(&key.realm, before.weight()) {
                     self.fits.insert(key.clone(), before.clone());
                 }
                 self.grown.push((key.clone(), member));
             }
+            (None, Some(had)) if *had != digest => self.changed.push((key.clone(), member)),
             // The device has the pod without it. Tokens come when they are signed, and it waits for nothing else.
-            None if self.held.get(&member.own).is_some() => {
+            (None, None) if self.held.has(&member.own) => {
                 let is_tokens = key.kind == Kind::POD_TOKENS_V1;
                 let later = if is_tokens { &mut self.signed } else { &mut self.grown };
                 later.push((key.clone(), member));
             }
-            _ if self.room.keep(&key.realm, weight) => {
-                self.fits.extend(self.waiting.remove_entry(key));
-            }
-            _ => self.refuse_config(member, key, weight),
+            (Some(_) | None, Some(_) | None) => self.keep_or_refuse(member, key, weight),
         }
+    }
+
+    fn keep_or_refuse(&mut self, member: &Member, key: &RecordKey, weight: usize) {
+        if self.room.keep(&key.realm, weight) {
+            self.fits.extend(self.waiting.remove_entry(key));
+        } else {
+            self.refuse_config(member, key, weight);
+        }
+    }
+
+    /// What has changed while the device was away comes behind all that is as it was, the smallest first.
+    fn keep_changed(&mut self) {
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.sort_by_key(|(key, _)| self.waiting.get(key).map(|record| record.weight()));
+        self.keep_each(changed);
     }
 
     /// Tokens of pods that are there come before anything that is new.
     fn keep_signed(&mut self) {
-        for (key, member) in std::mem::take(&mut self.signed) {
+        let signed = std::mem::take(&mut self.signed);
+        self.keep_each(signed);
+    }
+
+    fn keep_each(&mut self, all: Vec<(RecordKey, &'p Member)>) {
+        for (key, member) in all {
             let Some(weight) = self.waiting.get(&key).map(|record| record.weight()) else {
                 continue;
             };
-            if self.room.keep(&key.realm, weight) {
-                self.fits.extend(self.waiting.remove_entry(&key));
-            } else {
-                self.refuse_config(member, &key, weight);
-            }
+            self.keep_or_refuse(member, &key, weight);
         }
     }
 

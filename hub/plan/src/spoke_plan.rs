@@ -24,16 +24,17 @@ use freewheel_link::digest::SetDigest;
 use freewheel_link::limits;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Kind, PodV1, Record, RecordKey};
+use freewheel_link::record_set::Members;
 
 use crate::config::key as config_key;
-use crate::fit::{self, Member};
+use crate::fit::{self, Held, Member};
 use crate::node::{NodeSettings, node_record, pod_cidr_record};
 use crate::pod::{Stay, config_of, left_out, planned};
 use crate::refused::Refused;
 use crate::room::Room;
 use crate::services::{Scope, ServiceSet};
 use crate::source::Source;
-use crate::spoke_set::{Own, SharedServices, SpokeSet};
+use crate::spoke_set::{Own, SharedServices, SpokeMembers, SpokeSet};
 use crate::tokens::TokensAsked;
 use crate::versioned::VersionedSet;
 
@@ -79,6 +80,8 @@ pub struct SpokePlan {
     refused: BTreeMap<RecordKey, Refused>,
     /// What the spoke was told last, but for the Services that it shares with others.
     told: VersionedSet,
+    /// What it had when its session began, until it is told anything.
+    had: Members,
     /// Counts what changes of pods beside their records.
     stays: u64,
     /// What the last plan was cut to that did not fit.
@@ -118,6 +121,7 @@ impl SpokePlan {
             own: VersionedSet::default(),
             refused: BTreeMap::new(),
             told: VersionedSet::default(),
+            had: Members::default(),
             stays: 0,
             cut: None,
             renamed: BTreeSet::new(),
@@ -126,6 +130,12 @@ impl SpokePlan {
             RecordKey { realm: ClusterName::root(), kind: Kind::NODE_V1, key: "node".to_owned() };
         plan.put(about, node_record(spoke, &plan.settings));
         plan
+    }
+
+    /// The same for a spoke that has this already, from a session before.
+    #[must_use]
+    pub fn after(self, held: &SpokeMembers) -> Self {
+        Self { had: held.own(), ..self }
     }
 
     /// Takes in what has changed, as it is in `source`.
@@ -301,6 +311,7 @@ impl SpokePlan {
             set
         };
         self.told = set.own.set().clone();
+        self.had = Members::default();
         (set, refused)
     }
 
@@ -324,7 +335,7 @@ impl SpokePlan {
         let cut = known.unwrap_or_else(|| {
             let records = set.sealed().map(|record| (record.key.clone(), record.clone())).collect();
             let (room, members) = (limits::PLAN_BYTES_MAX, self.members());
-            let (left, refused) = fit::fit(records, members, &self.spoke, &self.told, room);
+            let (left, refused) = fit::fit(records, members, &self.spoke, self.held(), room);
             Cut { of, left: left.into_values().collect(), refused }
         });
         let told = set.told.map(|told| SharedServices { scope: Scope::Nothing, ..told });
@@ -332,6 +343,10 @@ impl SpokePlan {
         let refused = cut.refused.clone();
         self.cut = Some(cut);
         (set, refused)
+    }
+
+    fn held(&self) -> Held<'_> {
+        Held { told: &self.told, had: &self.had }
     }
 
     fn members(&self) -> Vec<Member> {
@@ -342,7 +357,7 @@ impl SpokePlan {
                 namespace: key.namespace.to_string(),
                 name: key.name.to_string(),
                 age: (pod.stay.since.clone(), pod.created),
-                there: pod.stay.started || self.told.get(&own).is_some(),
+                there: pod.stay.started || self.held().has(&own),
                 own,
                 config: pod.config.clone(),
             })

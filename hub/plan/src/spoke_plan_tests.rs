@@ -360,6 +360,55 @@ fn what_grew_and_has_no_room_stays_as_it_was() {
 }
 
 #[test]
+fn what_had_no_room_takes_none_from_others_when_a_device_comes_back() {
+    let (root, everything) =
+        (ClusterName::root(), Changes { everything: true, ..Changes::default() });
+    let mut objects = Objects::default();
+    let mut plan = SpokePlan::new(&spoke(), NodeSettings::default());
+    let names: Vec<String> = (0..34).map(|n| format!("n{n:02}")).collect();
+    for (name, number) in names.iter().zip(0..) {
+        let mut value = pod(&format!("uid-{name}"), "pi-7", std::slice::from_ref(name));
+        // Some run, and the others wait for their modules.
+        if number % 2 == 0 {
+            value["status"]["startTime"] = json!("2026-11-20T12:01:00Z");
+        }
+        objects.put(&key("pods", &root, name), value);
+        let bytes = if number == 0 { 10 } else { 990_000 };
+        objects.put(&key("configmaps", &root, name), config_map(bytes, "x"));
+    }
+    plan.look(&everything, &objects, &AnyImage);
+    let (first, refused) = plan.set(objects.shared());
+    assert_eq!(refused, []);
+    // The oldest pod's grows, and has no room.
+    objects.put(&key("configmaps", &root, "n00"), config_map(1_000_000, "y"));
+    plan.look(&everything, &objects, &AnyImage);
+    let (full, refused) = plan.set(objects.shared());
+    assert_eq!((full.digest(), refused.len()), (first.digest(), 1));
+    // Its link is lost, and a new pod comes before it is back.
+    let held = full.members().past();
+    let late = pod("uid-late", "pi-7", &[]);
+    objects.put(&key("pods", &root, "late"), late);
+    let mut later = SpokePlan::new(&spoke(), NodeSettings::default()).after(&held);
+    later.look(&everything, &objects, &AnyImage);
+    for _ in 0..2 {
+        let (back, refused) = later.set(objects.shared());
+        let way = back.since(&held).unwrap();
+        let put: Vec<&str> = way.put.iter().map(|record| &*record.key.key).collect();
+        let gone: Vec<&str> = way.remove.iter().map(|key| &*key.key).collect();
+        assert_eq!((put, gone), (vec!["uid-late"], vec!["default/n00"]));
+        let [told] = &refused[..] else { panic!("{refused:?}") };
+        assert_eq!((told.resource, &*told.name), ("configmaps", "n00"));
+        let text = "the pods that read it go on, and start no container anew without it";
+        assert!(told.message.ends_with(text), "{told}");
+    }
+    // Where nobody knows what it has, older ones come first.
+    let mut blind = SpokePlan::new(&spoke(), NodeSettings::default());
+    blind.look(&everything, &objects, &AnyImage);
+    let gone = blind.set(objects.shared()).0.since(&held).unwrap().remove;
+    assert!(gone.iter().any(|key| key.key == "default/n33"), "{gone:?}");
+}
+
+#[test]
 fn what_does_not_fit_costs_no_translation_at_each_look() {
     let root = ClusterName::root();
     let mut objects = Objects::default();

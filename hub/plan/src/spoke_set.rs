@@ -86,6 +86,14 @@ impl SpokeMembers {
         };
         Self { own: OwnMembers::Past(own), told: self.told }
     }
+
+    /// The records that are in no other spoke's plan.
+    pub(crate) fn own(&self) -> Members {
+        match &self.own {
+            OwnMembers::Of(own) => own.set().iter().collect(),
+            OwnMembers::Past(members) => members.clone(),
+        }
+    }
 }
 
 impl SpokeSet {

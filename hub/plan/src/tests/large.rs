@@ -1,7 +1,9 @@
 //! Plans that are larger than a spoke can hold.
 
+use freewheel_link::record_set::Members;
+
 use super::*;
-use crate::fit::Member;
+use crate::fit::{Held, Member};
 
 /// A pod, made so many seconds after the first, that reads these ConfigMaps.
 fn reader(name: &str, age: usize, maps: &[String]) -> Value {
@@ -101,7 +103,8 @@ fn services_beyond_half_of_a_plan_are_left_out_largest_first() {
         (key, Arc::new(Sealed::from(record)))
     });
     let held = VersionedSet::default();
-    let (fits, refused) = fit::fit(records.collect(), Vec::new(), &spoke(), &held, 8000);
+    let held = Held { told: &held, had: &Members::default() };
+    let (fits, refused) = fit::fit(records.collect(), Vec::new(), &spoke(), held, 8000);
     let refused: Vec<&str> = refused.iter().map(|refused| &*refused.name).collect();
     assert_eq!(refused, [name(2), name(3)], "the smallest stay");
     assert_eq!(fits.len(), 2);
@@ -189,7 +192,8 @@ fn tokens_that_have_no_room_are_told_at_their_pod() {
         let members = vec![there("waits", &tokens), there("reads", &map)];
         let records = pods.iter().chain([&map, &tokens, &service]);
         let records = records.map(|record| (record.key.clone(), record.clone())).collect();
-        let (fits, refused) = fit::fit(records, members, &spoke(), &held, 8000);
+        let held = Held { told: &held, had: &Members::default() };
+        let (fits, refused) = fit::fit(records, members, &spoke(), held, 8000);
         assert!(fits.contains_key(&map.key), "what is there stays");
         let told = refused.iter().map(|one| (one.resource, one.name.to_string(), one.stays));
         told.collect::<Vec<_>>()
