@@ -143,11 +143,24 @@ async fn what_is_logged_of_a_reconcile_says_which_it_is() {
     let stop = CancellationToken::new();
     let task = tokio::spawn(run(store.clone(), odd.clone(), stop.clone()));
     odd.looks("fails", 2).await;
-    let whose = "reconcile{controller=\"odd-controller\" resource=things.internal cluster=root namespace= name=fails}";
+    let whose = |name: &str| {
+        format!(
+            "reconcile{{controller=\"odd-controller\" resource=things.internal cluster=root namespace= name={name}}}"
+        )
+    };
     for text in ["looks", "will try again"] {
         let lines = said.lines(text);
         assert!(!lines.is_empty(), "{text}");
-        assert!(lines.iter().all(|line| line.contains(whose)), "{lines:?}");
+        assert!(lines.iter().all(|line| line.contains(&whose("fails"))), "{lines:?}");
+    }
+    put(&*store, "panics", "1").await;
+    odd.looks("panics", 2).await;
+    let lines = said.lines("panicked");
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    for text in
+        [&*whose("panics"), "as the test wants it", "will try again", "name=panics", "delay=5ms"]
+    {
+        assert!(line.contains(text), "{text}: {line}");
     }
     stop.cancel();
     task.await.unwrap();

@@ -26,10 +26,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, debug_span, error, info, warn};
 
 use super::queue::BACKOFF_MAX;
-use super::{Error, Queue};
+use super::{Error, Queue, panicked};
 
 /// How long the informer waits before it reads the store anew after it fell behind.
 const RELIST_PAUSE: Duration = Duration::from_millis(100);
+/// And at most, after it panicked again and again.
+const REINFORM_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Objects that are read in one go: others have their turn as well.
 const READ_AT_ONCE: usize = 1024;
 
@@ -96,8 +98,34 @@ pub(crate) async fn run_over(
     for _ in 0..controller.workers().max(1) {
         tasks.spawn(work(controller.clone(), queue.clone(), stop.clone()));
     }
-    tasks.spawn(inform(store, controller, queue, stop));
-    while tasks.join_next().await.is_some() {}
+    let name = controller.name();
+    tasks.spawn(keep_informed(store, controller, queue, stop));
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(died) = ended {
+            error!(controller = name, error = %died, "a part of a controller is gone");
+        }
+    }
+}
+
+/// Informs until `stop`, from the beginning after each panic.
+async fn keep_informed(
+    store: Arc<dyn Store>,
+    controller: Arc<dyn Controller>,
+    queue: Arc<Queue>,
+    stop: CancellationToken,
+) {
+    let mut pause = RELIST_PAUSE;
+    loop {
+        let informs = inform(store.clone(), controller.clone(), queue.clone(), stop.clone());
+        let Err(panic) = AssertUnwindSafe(informs).catch_unwind().await else { return };
+        queue.count_panic();
+        let (controller, panic) = (controller.name(), panicked::words(&*panic));
+        error!(controller, ?panic, ?pause, "panicked; will read everything anew");
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => pause = (2 * pause).min(REINFORM_PAUSE_MAX),
+        }
+    }
 }
 
 async fn inform(
@@ -262,7 +290,11 @@ fn enqueue(controller: &dyn Controller, event: &Event, now: &dyn Snapshot, queue
     // A mistake in one controller's mapping must not end its informer.
     match std::panic::catch_unwind(AssertUnwindSafe(|| controller.keys(event, now))) {
         Ok(keys) => keys.into_iter().for_each(|key| queue.add(key)),
-        Err(_) => error!(controller = controller.name(), "panicked over an event"),
+        Err(panic) => {
+            queue.count_panic();
+            let (controller, panic) = (controller.name(), panicked::words(&*panic));
+            error!(controller, key = ?event.key(), ?panic, "panicked over an event");
+        }
     }
 }
 
@@ -323,9 +355,85 @@ fn settle(
                     error = %failed.chain(), "will try again");
             }
         }
-        Err(_) => {
-            queue.add_failed(key.clone(), longest);
-            error!(controller, ?key, "panicked");
+        Err(panic) => {
+            queue.count_panic();
+            let delay = queue.add_failed(key.clone(), longest);
+            error!(controller, resource = %key.resource, cluster = %key.cluster, name = %key.name,
+                namespace = %key.namespace, ?delay, panic = ?panicked::words(&*panic),
+                "panicked; will try again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use freewheel_hub_schema::object::{Header, Object};
+    use freewheel_hub_store::memory::MemoryStore;
+    use freewheel_hub_store::{Operation, Txn};
+
+    use super::*;
+
+    /// Panics once in everything that it is asked.
+    #[derive(Default)]
+    struct Panics {
+        scoped: AtomicUsize,
+        keyed: AtomicUsize,
+        looked: AtomicUsize,
+    }
+
+    fn once(times: &AtomicUsize) {
+        assert_ne!(times.fetch_add(1, Ordering::Relaxed), 0, "as the test wants it");
+    }
+
+    #[async_trait]
+    impl Controller for Panics {
+        fn name(&self) -> &'static str {
+            "panics"
+        }
+
+        fn scopes(&self) -> Vec<Scope> {
+            once(&self.scoped);
+            vec![Scope {
+                resource: Resource::new("internal", "things"),
+                cluster: None,
+                namespace: None,
+            }]
+        }
+
+        fn keys(&self, event: &Event, _: &dyn Snapshot) -> Vec<Key> {
+            once(&self.keyed);
+            event.key().cloned().into_iter().collect()
+        }
+
+        async fn reconcile(&self, _: &Key) -> Result<Option<Duration>, Error> {
+            once(&self.looked);
+            Ok(None)
+        }
+    }
+
+    async fn put(store: &MemoryStore, name: &str) {
+        let key = Key::new(&Resource::new("internal", "things"), &ClusterName::root(), "", name);
+        let object = Object { header: Header::default(), body: "1".into() };
+        let operations = vec![Operation::Put(key, object)];
+        store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_panics_is_counted_and_goes_on() {
+        let store = Arc::new(MemoryStore::with_incarnation(1));
+        put(&store, "a").await;
+        let (panics, queue, stop) =
+            (Arc::new(Panics::default()), Arc::new(Queue::default()), CancellationToken::new());
+        let run = run_over(store.clone(), (panics.clone(), queue.clone()), stop.clone());
+        let run = tokio::spawn(run);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        put(&store, "b").await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(panics.looked.load(Ordering::Relaxed), 2, "once more, after its back-off");
+        assert_eq!((queue.counts().panics, queue.counts().retries), (3, 1));
+        stop.cancel();
+        run.await.unwrap();
     }
 }

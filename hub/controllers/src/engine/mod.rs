@@ -11,7 +11,9 @@
 //!   (`controllers_that_fall_behind_still_get_there`);
 //! - one key is worked on by one worker at a time (`a_key_waits_once_and_is_worked_on_by_one`);
 //! - a failing key backs off alone and disturbs no other
-//!   (`failures_and_panics_are_tried_again_and_disturb_nobody`).
+//!   (`failures_and_panics_are_tried_again_and_disturb_nobody`);
+//! - who panics says where and why, is counted, and goes on (`who_panics_is_counted_and_goes_on`,
+//!   `what_is_logged_of_a_reconcile_says_which_it_is`).
 //!
 //! There is no cache that may be behind the store: a snapshot is O(1) and in this process, and the
 //! indexes beside it catch up before they answer, so a controller reads its own writes and needs no
@@ -22,6 +24,7 @@ pub mod client;
 pub mod clock;
 pub mod controller;
 pub mod error;
+mod panicked;
 pub mod queue;
 mod queue_metrics;
 pub mod throttle;

@@ -49,6 +49,7 @@ struct QueueState {
     failures: HashMap<Key, u32>,
     adds: u64,
     retries: u64,
+    panics: u64,
 }
 
 /// What has become of a queue since its start.
@@ -60,6 +61,8 @@ pub struct Counts {
     pub adds: u64,
     /// Keys that were added again after a failure.
     pub retries: u64,
+    /// How often its controller panicked.
+    pub panics: u64,
 }
 
 impl Queue {
@@ -101,6 +104,11 @@ impl Queue {
         };
         self.add_after(key, delay);
         delay
+    }
+
+    /// Counts that its controller panicked.
+    pub(super) fn count_panic(&self) {
+        self.state.lock().panics += 1;
     }
 
     /// Ends a key's back-off.
@@ -158,7 +166,7 @@ impl Queue {
     pub fn counts(&self) -> Counts {
         let state = self.state.lock();
         let depth = u64::try_from(state.ready.len()).unwrap_or(u64::MAX);
-        Counts { depth, adds: state.adds, retries: state.retries }
+        Counts { depth, adds: state.adds, retries: state.retries, panics: state.panics }
     }
 
     /// Keys that are ready or being worked on.
@@ -230,7 +238,7 @@ mod tests {
         assert!(second.is_err(), "it is still being worked on");
         queue.done(&key("a"));
         assert_eq!(queue.next().await, key("a"));
-        assert_eq!(queue.counts(), Counts { depth: 0, adds: 2, retries: 0 });
+        assert_eq!(queue.counts(), Counts { depth: 0, adds: 2, retries: 0, panics: 0 });
         queue.add_failed(key("b"), BACKOFF_MAX);
         assert_eq!(queue.counts().retries, 1);
         queue.done(&key("a"));
