@@ -91,7 +91,8 @@ async fn of_registry(
     let (root, path) = (Tenant::root(), request.uri().path().to_owned());
     let asked = Asked::of_path(request.method(), &path);
     let class = hub.classify(&root, &asked, &user);
-    let mut answer = match hub.pass(&root, &asked, (&*user, &class)).await {
+    let passage = request.body().unread_until(hub.pass(&root, &asked, (&*user, &class))).await;
+    let mut answer = match passage {
         Ok(passage) => {
             let answer = registry::answer(extra, hub, user, request).await;
             answer.map(|body| body.passing(Some(passage)))
@@ -160,10 +161,10 @@ async fn pass(
     let tenant = tenant.unwrap_or(&root);
     let asked = Asked::of(context.method, context.uri, path, route);
     let passage = if asked.is_session() {
-        hub.flows.enter(&tenant.name, user).await?
+        context.incoming.unread_until(hub.flows.enter(&tenant.name, user)).await?
     } else {
         let class = context.class.insert(hub.classify(tenant, &asked, user));
-        hub.pass(tenant, &asked, (&**user, &*class)).await?
+        context.incoming.unread_until(hub.pass(tenant, &asked, (&**user, &*class))).await?
     };
     context.passage = Some(passage);
     Ok(())

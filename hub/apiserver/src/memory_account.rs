@@ -36,7 +36,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 pub(crate) use all::{ALL_CONNECTIONS_BYTES_MAX, Shared, TotalMemory};
-use full::Full;
+pub(crate) use full::Full;
 use portion::Portion;
 
 /// Bytes that one connection may make the hub hold.
@@ -218,7 +218,7 @@ impl MemoryAccount {
                 Ok(()) => return,
                 Err(Full::All) => sleep(ROOM_CHECK_EVERY).await,
                 // Something is held then, and whoever gives it back calls.
-                Err(Full::Own | Full::Headings) => less.await,
+                Err(Full::Own | Full::Headings | Full::Unread) => less.await,
             }
         }
     }

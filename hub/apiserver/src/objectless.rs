@@ -43,7 +43,8 @@ async fn answered(
     let out = media::negotiate(context.header(&ACCEPT), |wanted| wanted.shape == Shape::Object)?;
     let wires = (media::body_wire(context.header(&CONTENT_TYPE))?, out.wire);
     let (slot, comes) = (context.incoming.slot().clone(), body::declared(context.incoming));
-    let mut held = slot.backlog.hold(context.trail.copies() * comes).await?;
+    let room = slot.backlog.hold(context.trail.copies() * comes);
+    let mut held = context.incoming.unread_until(room).await?;
     let coming = slot.backlog.account.coming(comes);
     let body = body::read(context.incoming).await?;
     drop(coming);

@@ -5,13 +5,17 @@
 //!   would reset the stream, and the client would never see the answer
 //!   (`a_refusal_arrives_even_when_the_body_has_not`, `a_refusal_over_http_2_leaves_its_client_the_time_to_send`);
 //! - what the transport keeps of it is on its connection's account until all of it has come
-//!   (`bodies_that_wait_are_on_the_account_once`).
+//!   (`bodies_that_wait_are_on_the_account_once`);
+//! - who waits for something before it is read leaves others of the connection their room
+//!   (`bodies_that_wait_leave_the_room_of_one`).
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use freewheel_hub_schema::error::ApiError;
+use futures::FutureExt as _;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -52,6 +56,23 @@ impl RequestBody {
         // Most requests have none.
         let back = if incoming.is_end_stream() { Rest(None) } else { Rest(Some(Arc::default())) };
         (Self { incoming: Some(incoming), back: back.clone(), window, slot }, back)
+    }
+
+    /// What is waited for before it is read, while what comes of it stays with the transport.
+    ///
+    /// # Errors
+    /// Those of the wait; 429 where too much of its connection waits already.
+    pub(crate) async fn unread_until<T>(
+        &self,
+        wait: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let mut wait = pin!(wait);
+        // Hardly anybody has to.
+        if let Some(ready) = wait.as_mut().now_or_never() {
+            return ready;
+        }
+        let _waiting = self.slot.window.wait(self)?;
+        wait.await
     }
 
     /// All of it, to be read by somebody else.

@@ -178,7 +178,8 @@ async fn body_of(
         // It may be another encoding's, or there in two.
         call.hub.server.objects.get(&call.object_ref()).map_or(0, |it| 2 * it.object.body.len())
     };
-    let mut held = call.slot.backlog.hold(copies * comes + answered).await?;
+    let room = call.slot.backlog.hold(copies * comes + answered);
+    let mut held = incoming.unread_until(room).await?;
     let body = if reads {
         bytes::Bytes::new()
     } else {

@@ -6,15 +6,19 @@
 //!   (`bodies_that_wait_are_on_the_account_once`), as far as those which are there may fill it
 //!   (`it_is_as_large_as_the_bodies_in_it`), and as large as that connection has it
 //!   (`strangers_who_send_nothing_leave_room_for_the_known`);
-//! - one body that waits leaves room in it for others
-//!   (`a_body_that_waits_for_a_seat_holds_up_no_other_level_of_its_connection`).
+//! - bodies that wait for something before they are read leave room in it for others, as many as come: who would fill it is
+//!   told to ask again (`bodies_that_wait_leave_the_room_of_one`,
+//!   `bodies_that_wait_for_seats_hold_up_no_other_level_of_their_connection`,
+//!   `bodies_that_wait_for_room_do_not_hold_up_those_that_have_some`).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
+use freewheel_hub_schema::error::ApiError;
 use http_body::Body;
 use parking_lot::Mutex;
 
-use crate::memory_account::{Held, MemoryAccount, WINDOW_BYTES_MAX};
+use crate::memory_account::{Full, Held, MemoryAccount, WINDOW_BYTES_MAX};
 use crate::piece::BRIEF_ANSWER_BYTES;
 
 /// How much comes before it is read.
@@ -40,6 +44,20 @@ pub(crate) struct UnreadWindow {
     /// As the connection was opened with, whoever shows to be at its other end later.
     sizes: OnceLock<WindowSizes>,
     bodies: Mutex<Weak<Mutex<Bodies>>>,
+    /// What bodies may keep in it that nobody reads before something else is over.
+    waiting: AtomicUsize,
+}
+
+/// A body that waits, until this is dropped.
+pub(crate) struct Waiting<'w> {
+    window: &'w UnreadWindow,
+    bytes: usize,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.window.waiting.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// What is held for the bodies that are in it.
@@ -79,14 +97,28 @@ impl UnreadWindow {
         let _ = self.sizes.set(sizes);
     }
 
+    /// A body is not read before something else is over. Those that wait leave the room of one in it, or else those that
+    /// are read would not come either. A single one may wait in any case: where one fills it, there are no others.
+    ///
+    /// # Errors
+    /// 429 where it would leave less.
+    pub(crate) fn wait<B: Body>(&self, body: &B) -> Result<Option<Waiting<'_>>, ApiError> {
+        let Some(WindowSizes { body: one, connection }) = self.sizes.get() else { return Ok(None) };
+        let bytes = in_window(body, *one as usize);
+        let most = (connection - one) as usize;
+        let more =
+            |waiting: usize| (waiting == 0 || waiting + bytes <= most).then_some(waiting + bytes);
+        let taken = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.map(|_| Some(Waiting { window: self, bytes })).map_err(|_| Full::Unread.into())
+    }
+
     /// A body comes, which may fill it; none that is brief, and none of which all is there. Its bytes come whether
     /// there is room for them or not, and who they are from is not known yet: nobody is refused for them, and who makes
     /// us hold too much has to go.
     pub(crate) fn hold<B: Body>(&self, account: &Arc<MemoryAccount>, body: &B) -> Option<InWindow> {
         let WindowSizes { body: most, connection } = *self.sizes.get().unwrap_or(&OF_STRANGERS);
-        let length = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
-        let bytes = length.map_or(most as usize, |bytes| bytes.min(most as usize));
-        if body.is_end_stream() || bytes <= BRIEF_ANSWER_BYTES {
+        let bytes = in_window(body, most as usize);
+        if bytes <= BRIEF_ANSWER_BYTES {
             return None;
         }
         let mut there = self.bodies.lock();
@@ -102,6 +134,15 @@ impl UnreadWindow {
         drop(all);
         Some(InWindow { bodies, bytes })
     }
+}
+
+/// As much of a body as comes before it is read.
+fn in_window<B: Body>(body: &B, most: usize) -> usize {
+    if body.is_end_stream() {
+        return 0;
+    }
+    let length = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    length.map_or(most, |bytes| bytes.min(most))
 }
 
 #[cfg(test)]
@@ -160,5 +201,29 @@ mod tests {
         assert_eq!(account.held(), 64 << 10);
         drop(bodies);
         assert_eq!(account.held(), 0);
+    }
+
+    #[test]
+    fn bodies_that_wait_leave_the_room_of_one() {
+        let body = |bytes: usize| Full::new(Bytes::from(vec![7; bytes]));
+        let (known, stranger, of_http_1) =
+            (UnreadWindow::default(), UnreadWindow::default(), UnreadWindow::default());
+        known.opens(OF_THE_KNOWN);
+        stranger.opens(OF_STRANGERS);
+        let three: Vec<_> = [(); 3].map(|()| known.wait(&body(3 << 20)).unwrap()).into();
+        assert_eq!(known.waiting.load(Ordering::Relaxed), 768 << 10);
+        let refused = known.wait(&body(100)).err().unwrap();
+        assert_eq!((refused.code, refused.reason), (429, "TooManyRequests"));
+        assert!(refused.message.contains("wait on this connection"), "{}", refused.message);
+        assert!(known.wait(&body(0)).is_ok(), "what is all there takes no room");
+        drop(three);
+        let many: Vec<_> = (0..1_000).map(|_| known.wait(&body(700)).unwrap()).collect();
+        assert_eq!(known.waiting.load(Ordering::Relaxed), 700_000);
+        drop(many);
+        let one = stranger.wait(&body(3 << 20)).unwrap();
+        assert!(stranger.wait(&body(1)).is_err());
+        drop(one);
+        assert_eq!(stranger.waiting.load(Ordering::Relaxed), 0);
+        assert!((0..9).all(|_| of_http_1.wait(&body(3 << 20)).is_ok_and(|it| it.is_none())));
     }
 }

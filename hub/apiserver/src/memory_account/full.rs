@@ -3,13 +3,15 @@
 use freewheel_hub_schema::error::{ApiError, Details};
 
 /// What there is no room in.
-pub(super) enum Full {
+pub(crate) enum Full {
     /// In what all connections may hold.
     All,
     /// In what this one may hold.
     Own,
     /// In what its requests may be asked with.
     Headings,
+    /// In what comes of its bodies before they are read.
+    Unread,
 }
 
 impl From<Full> for ApiError {
@@ -21,6 +23,9 @@ impl From<Full> for ApiError {
             }
             Full::Headings => {
                 "too many requests with long headers or paths last on this connection: end some, or open another"
+            }
+            Full::Unread => {
+                "too many requests with large bodies wait on this connection: ask again, or open another"
             }
         };
         let mut error = Self::new(429, "TooManyRequests", text.to_owned());

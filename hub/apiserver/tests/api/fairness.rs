@@ -47,7 +47,7 @@ async fn one_client_s_flood_is_refused_and_others_are_served() {
     let mut asks = JoinSet::new();
     for _ in 0..1_000 {
         let greedy = greedy.clone();
-        asks.spawn(async move { greedy.post_nothing(MAPS).await });
+        asks.spawn(async move { greedy.post_no_little(MAPS).await });
     }
     // At least so many find neither a seat nor a place in one of six queues of fifty.
     let refused = async {
@@ -177,13 +177,13 @@ async fn a_watch_gives_its_seat_back_when_it_has_begun() {
 }
 
 #[tokio::test]
-async fn a_body_that_waits_for_a_seat_holds_up_no_other_level_of_its_connection() {
+async fn bodies_that_wait_for_seats_hold_up_no_other_level_of_their_connection() {
     let hub = hub(200).await;
     let (admin, greedy) = (hub.admin(), person(&hub, "greedy").line().await);
     let mut asks = JoinSet::new();
     for _ in 0..40 {
         let greedy = greedy.clone();
-        asks.spawn(async move { greedy.post_nothing(MAPS).await });
+        asks.spawn(async move { greedy.post_no_little(MAPS).await });
     }
     let waiting = async |least: usize| {
         let waits = async { while level(&admin, "global-default").await.0 < least {} };
@@ -193,9 +193,21 @@ async fn a_body_that_waits_for_a_seat_holds_up_no_other_level_of_its_connection(
     let before = waiting(20).await;
     let line = admin.line().await;
     let large = json!({"metadata": {"name": "large"}, "data": {"text": "x".repeat(600_000)}});
-    let (other, large) = (line.clone(), large.to_string().into());
-    asks.spawn(async move { other.post_as(("greedy", "people"), MAPS, large).await });
-    waiting(before + 1).await;
+    let mut larges = JoinSet::new();
+    for _ in 0..8 {
+        let (other, large) = (line.clone(), large.to_string().into());
+        larges.spawn(async move { other.post_as(("greedy", "people"), MAPS, large).await });
+    }
+    waiting(before + 3).await;
+    // Who would fill what comes before it is read is told so.
+    for _ in 0..5 {
+        let told = timeout(Duration::from_secs(10), larges.join_next()).await;
+        let told = told.expect("it does not wait").unwrap().unwrap();
+        assert_eq!(
+            (told.status().as_u16(), &told.headers()["retry-after"]),
+            (429, &"5".parse().unwrap())
+        );
+    }
     let lease = json!({"metadata": {"name": "leader"}}).to_string();
     let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
     let leads = timeout(Duration::from_secs(5), line.post_of(leases, lease.into())).await;

@@ -501,6 +501,14 @@ impl Line {
         self.ask("POST", path, never).await
     }
 
+    /// The same of a body of which it is known that it is small.
+    pub async fn post_no_little(&self, path: &str) -> http::Response<Incoming> {
+        let never = StreamBody::new(futures::stream::pending()).boxed_unsync();
+        let uri = format!("https://localhost{path}");
+        let request = Request::post(uri).header("content-length", 100).body(never).unwrap();
+        self.0.clone().send_request(request).await.unwrap()
+    }
+
     /// The same with so many bytes of headers.
     pub async fn post_nothing_with(&self, path: &str, bytes: usize) -> http::Response<Incoming> {
         let never = StreamBody::new(futures::stream::pending()).boxed_unsync();

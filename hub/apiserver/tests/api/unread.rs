@@ -349,6 +349,25 @@ async fn bodies_that_do_not_come_are_waited_for_in_turn() {
 }
 
 #[tokio::test]
+async fn bodies_that_wait_for_room_do_not_hold_up_those_that_have_some() {
+    let hub = Hub::start().await;
+    let line = hub.admin().line().await;
+    assert_eq!(line.get("/version").await.status(), 200);
+    // Seven have room at a time, and what comes of five more would fill the window that all share.
+    let mut posts = JoinSet::new();
+    for number in 0..12 {
+        // What is large in it are spaces.
+        let map = json!({"metadata": {"name": format!("m{number}")}}).to_string();
+        let (line, map) = (line.clone(), format!("{map}{}", " ".repeat(1_450_000)).into());
+        posts.spawn(async move { line.post_of(MAPS, map).await.status().as_u16() });
+    }
+    let ended = timeout(Duration::from_secs(15), posts.join_all()).await;
+    let codes = ended.expect("nobody waits until others give up");
+    let of = |code: u16| codes.iter().filter(|one| **one == code).count();
+    assert!(7 <= of(201) && of(201) + of(429) == 12, "{codes:?}");
+}
+
+#[tokio::test]
 async fn headers_are_on_the_account_of_their_connection() {
     let hub = Hub::start().await;
     let line = hub.admin().line().await;
