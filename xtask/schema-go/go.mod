@@ -8,6 +8,7 @@ require (
 	k8s.io/apimachinery v0.36.4
 	k8s.io/client-go v0.36.4
 	k8s.io/kube-aggregator v0.36.4
+	k8s.io/metrics v0.36.4
 	open-cluster-management.io/api v1.3.0
 	sigs.k8s.io/yaml v1.6.0
 )

@@ -19,11 +19,13 @@ const (
 	modClientGo     = "k8s.io/client-go"
 	modAggregator   = "k8s.io/kube-aggregator"
 	modExtensions   = "k8s.io/apiextensions-apiserver"
+	modMetrics      = "k8s.io/metrics"
 	modOCM          = "open-cluster-management.io/api"
 )
 
 var moduleNames = []string{
-	modKubernetes, modAPI, modApimachinery, modClientGo, modAggregator, modExtensions, modOCM,
+	modKubernetes, modAPI, modApimachinery, modClientGo, modAggregator, modExtensions, modMetrics,
+	modOCM,
 }
 
 func findModules() (*modules, error) {

@@ -20,7 +20,7 @@ var (
 
 func readProto(m *modules) (protoNumbers, error) {
 	out := protoNumbers{}
-	for _, module := range []string{modAPI, modApimachinery, modAggregator, modExtensions} {
+	for _, module := range []string{modAPI, modApimachinery, modAggregator, modExtensions, modMetrics} {
 		err := filepath.WalkDir(m.dir[module], func(path string, entry os.DirEntry, err error) error {
 			if err != nil || entry.Name() != "generated.proto" {
 				return err

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 	addonv1alpha1 "open-cluster-management.io/api/addon/v1alpha1"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
@@ -46,6 +47,7 @@ var groupVersions = []schema.GroupVersion{
 	{Group: "discovery.k8s.io", Version: "v1"},
 	{Group: "events.k8s.io", Version: "v1"},
 	{Group: "flowcontrol.apiserver.k8s.io", Version: "v1"},
+	{Group: "metrics.k8s.io", Version: "v1beta1"},
 	{Group: "networking.k8s.io", Version: "v1"},
 	{Group: "node.k8s.io", Version: "v1"},
 	{Group: "policy", Version: "v1"},
@@ -102,11 +104,14 @@ var metaKinds = map[string]any{
 func kinds() (map[schema.GroupVersionKind]reflect.Type, error) {
 	out := map[schema.GroupVersionKind]reflect.Type{}
 	known := scheme.Scheme.AllKnownTypes()
-	aggregator := runtime.NewScheme()
-	if err := apiregistrationv1.AddToScheme(aggregator); err != nil {
+	others := runtime.NewScheme()
+	if err := apiregistrationv1.AddToScheme(others); err != nil {
 		return nil, err
 	}
-	maps.Copy(known, aggregator.AllKnownTypes())
+	if err := metricsv1beta1.AddToScheme(others); err != nil {
+		return nil, err
+	}
+	maps.Copy(known, others.AllKnownTypes())
 	for gvk, t := range known {
 		if _, meta := metaKinds[gvk.Kind]; meta || !slices.Contains(groupVersions, gvk.GroupVersion()) {
 			continue
@@ -160,6 +165,11 @@ func writeTable(m *modules) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	for name, t := range w.types {
+		if openapi[name] == nil && strings.HasPrefix(name, "io.k8s.metrics.") {
+			openapi[name] = requiredByGo(t)
+		}
+	}
 	for _, one := range ocmKinds {
 		if err := readCRD(m, one.version, reflect.TypeOf(one.object), one.crd, w.types, openapi); err != nil {
 			return "", err
@@ -179,6 +189,18 @@ func writeTable(m *modules) (string, error) {
 		writeType(&out, t, openapi[name], merge[name], gvks[name])
 	}
 	return out.String(), nil
+}
+
+// Types of which no document tells: what Go always writes is required, as openapi-gen has it.
+func requiredByGo(t *goType) *schemaFacts {
+	facts := &schemaFacts{Properties: map[string]*property{}}
+	for _, field := range t.fields {
+		facts.Properties[field.name] = &property{}
+		if !field.omitEmpty {
+			facts.Required = append(facts.Required, field.name)
+		}
+	}
+	return facts
 }
 
 // A struct that is only ever laid flat into another has no schema of its own: what is known of its

@@ -138,6 +138,10 @@ func (w *walker) field(owner *goType, field reflect.StructField) error {
 	if err != nil {
 		return err
 	}
+	if owner.proto && field.Type == reflect.TypeOf(metav1.Duration{}) {
+		// Text in JSON, and a message on the wire.
+		typ = "duration"
+	}
 	out.typ = typ
 	owner.fields = append(owner.fields, out)
 	return nil

@@ -13,7 +13,7 @@
 //! Guarantees:
 //! - a cluster's own API shows its own device and of that its own pods (`a_cluster_sees_what_its_own_device_says_of_it`);
 //! - selectors, tables, and what is not known are as at metrics-server (`metrics_are_told_as_by_metrics_server`,
-//!   `what_nobody_measured_is_not_found`);
+//!   `what_nobody_measured_is_not_found`), in protobuf too (`metrics_are_told_in_protobuf`);
 //! - for one pod no other device is asked than its own (`a_pod_s_own_device_alone_is_asked`).
 
 mod doubtful;
@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use freewheel_hub_api::kinds::resource_metrics::GROUP;
+use freewheel_hub_schema::duration::GoDuration;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_schema::quantity::{Format, Quantity};
@@ -237,34 +238,8 @@ fn usage(taken: Use) -> Value {
     })
 }
 
-/// As Go writes a duration, to the millisecond.
+/// To the millisecond.
 fn length(window: Duration) -> String {
-    let (seconds, millis) = (window.as_secs(), window.subsec_millis());
-    let (minutes, seconds) = (seconds / 60, seconds % 60);
-    let fraction = format!("{seconds}.{millis:03}");
-    let seconds = fraction.trim_end_matches('0').trim_end_matches('.');
-    match minutes {
-        0 => format!("{seconds}s"),
-        minutes if minutes < 60 => format!("{minutes}m{seconds}s"),
-        minutes => format!("{}h{}m{seconds}s", minutes / 60, minutes % 60),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn windows_are_written_as_go_does() {
-        for (millis, text) in [
-            (1_000, "1s"),
-            (15_050, "15.05s"),
-            (500, "0.5s"),
-            (60_000, "1m0s"),
-            (70_001, "1m10.001s"),
-            (3_600_000, "1h0m0s"),
-        ] {
-            assert_eq!(length(Duration::from_millis(millis)), text);
-        }
-    }
+    let millis = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+    GoDuration::of_nanos(millis.saturating_mul(1_000_000)).to_string()
 }

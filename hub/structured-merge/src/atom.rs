@@ -123,7 +123,7 @@ impl<'a> Atom<'a> {
             Shape::Raw | Shape::Either(..) => return None,
             // What a schema of its own calls so has no type there: only the check of the value says what it may be.
             Shape::IntOrString if owner.crd => return None,
-            Shape::String | Shape::Bytes => scalar(Scalar::String),
+            Shape::String | Shape::Bytes | Shape::Duration => scalar(Scalar::String),
             Shape::Bool => scalar(Scalar::Boolean),
             Shape::Int32 | Shape::Int64 | Shape::Float => scalar(Scalar::Numeric),
             Shape::Quantity | Shape::Time | Shape::MicroTime | Shape::IntOrString => {

@@ -12,15 +12,14 @@ use std::borrow::Cow;
 use freewheel_hub_schema::gvk::{Gvk, Gvr};
 use freewheel_hub_schema::kind::{Column, Kind, Strategy};
 use freewheel_hub_schema::quantity::Quantity;
-use freewheel_hub_schema::types::Schema;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::accessors::{NAME, list, name, text};
 
 /// The API group.
 pub const GROUP: &str = "metrics.k8s.io";
 /// Where the words of both are found.
-pub(super) const COMPONENTS: &str = "io.k8s.metrics.v1beta1.";
+pub(super) const COMPONENTS: &str = "io.k8s.metrics.pkg.apis.metrics.v1beta1.";
 /// What is said of both.
 pub(super) const DESCRIPTIONS: &[(&str, &str, &str)] = &[
     ("NodeMetrics", "", "What a node takes: all of its machine."),
@@ -35,6 +34,17 @@ pub(super) const DESCRIPTIONS: &[(&str, &str, &str)] = &[
     ("PodMetrics", "timestamp", "When it was measured, the end of the window."),
     ("PodMetrics", "window", "How long processor time was counted up to then."),
     ("PodMetrics", "containers", "Each container that runs, with what it takes."),
+    ("ContainerMetrics", "", "What a container takes."),
+    ("ContainerMetrics", "name", "Its name in the pod."),
+    (
+        "ContainerMetrics",
+        "usage",
+        "Processors that were busy on average, and memory that is in use, in bytes.",
+    ),
+    ("NodeMetricsList", "", "What nodes take."),
+    ("NodeMetricsList", "items", "Each node of which figures are known."),
+    ("PodMetricsList", "", "What pods take."),
+    ("PodMetricsList", "items", "Each pod of which figures are known."),
 ];
 
 const COLUMNS: &[Column] = &[
@@ -52,42 +62,20 @@ const fn shown(name: &'static str, format: &'static str, description: &'static s
 
 /// NodeMetrics of metrics.k8s.io/v1beta1.
 pub(crate) fn of_nodes() -> Kind {
-    kind("NodeMetrics", "nodes", ("usage", &usage())).cluster_scoped()
+    kind("NodeMetrics", "nodes").cluster_scoped()
 }
 
 /// PodMetrics of metrics.k8s.io/v1beta1.
 pub(crate) fn of_pods() -> Kind {
-    let container = json!({
-        "type": "object", "required": ["name", "usage"],
-        "properties": {"name": {"type": "string"}, "usage": usage()},
-    });
-    kind("PodMetrics", "pods", ("containers", &json!({"type": "array", "items": container})))
+    kind("PodMetrics", "pods")
 }
 
-fn usage() -> Value {
-    json!({"type": "object", "additionalProperties": {"type": "string"}})
-}
-
-fn kind(kind: &'static str, plural: &'static str, (field, what): (&str, &Value)) -> Kind {
-    let gvk = Gvk::new(GROUP, "v1beta1", kind);
-    let mut schema = json!({
-        "type": "object", "required": ["timestamp", "window", field],
-        "properties": {
-            "timestamp": {"type": "string", "format": "date-time"}, "window": {"type": "string"},
-        },
-    });
-    schema["properties"][field] = what.clone();
-    let schema = Schema::structural(&gvk, &schema);
-    let kind = Kind::new(gvk, plural, Rules)
+fn kind(kind: &'static str, plural: &'static str) -> Kind {
+    Kind::new(Gvk::new(GROUP, "v1beta1", kind), plural, Rules)
         .without_singular()
         .verbs(&["get", "list"])
         .columns(COLUMNS)
-        .stored_as(Gvr::new("", "v1", plural));
-    match schema {
-        Ok(schema) => kind.with_schema(schema),
-        // Nothing would be said of their fields; a test reads them.
-        Err(_) => kind,
-    }
+        .stored_as(Gvr::new("", "v1", plural))
 }
 
 struct Rules;
@@ -107,6 +95,8 @@ impl Strategy for Rules {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

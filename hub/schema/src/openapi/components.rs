@@ -279,7 +279,8 @@ fn said<'a>(owner: TypeFacts<'_>, field: &Field, prose: &'a Prose) -> Option<&'a
 fn of_shape(shape: &Shape, owner: TypeFacts<'_>) -> Value {
     let named = |name: &str| json!({ "allOf": [reference(name)] });
     match shape {
-        Shape::String => json!({"type": "string"}),
+        // Go's own form of a duration has no format that OpenAPI knows.
+        Shape::String | Shape::Duration => json!({"type": "string"}),
         Shape::Bool => json!({"type": "boolean"}),
         Shape::Int32 => json!({"type": "integer", "format": "int32"}),
         Shape::Int64 => json!({"type": "integer", "format": "int64"}),
@@ -321,6 +322,7 @@ fn element(shape: &Shape, owner: TypeFacts<'_>) -> Value {
         | Shape::Strings
         | Shape::Time
         | Shape::MicroTime
+        | Shape::Duration
         | Shape::IntOrString
         | Shape::Raw
         | Shape::Fields

@@ -7,6 +7,7 @@ use serde_json::{Map, Number, Value};
 
 use super::wire::{Malformed, Reader, WireType};
 use crate::depth::DEPTH_MAX;
+use crate::duration::GoDuration;
 use crate::types::TypeFacts;
 use crate::types::table::{Field, Shape, Simple};
 
@@ -155,6 +156,7 @@ impl Budget {
             Shape::Quantity => quantity(reader.bytes(wire_type)?)?,
             Shape::Time => moment(reader.bytes(wire_type)?, false)?,
             Shape::MicroTime => moment(reader.bytes(wire_type)?, true)?,
+            Shape::Duration => duration(reader.bytes(wire_type)?)?,
             Shape::IntOrString => int_or_string(reader.bytes(wire_type)?)?,
             Shape::Raw | Shape::Fields => raw(reader.bytes(wire_type)?)?,
             Shape::Strings => self.strings(reader.bytes(wire_type)?)?,
@@ -256,6 +258,20 @@ fn moment(bytes: &[u8], micro: bool) -> Result<Value, Malformed> {
     let moment = moment.map_err(|_| Malformed::Value)?;
     let text = if micro { crate::time::micros(moment) } else { crate::time::seconds(moment) };
     Ok(Value::String(text))
+}
+
+/// Duration { 1: nanoseconds }
+fn duration(bytes: &[u8]) -> Result<Value, Malformed> {
+    let mut reader = Reader::new(bytes);
+    let mut nanos = 0;
+    while let Some((number, wire_type)) = reader.tag()? {
+        if number == 1 {
+            nanos = reader.integer(wire_type)?;
+        } else {
+            reader.skip(wire_type)?;
+        }
+    }
+    Ok(Value::String(GoDuration::of_nanos(nanos).to_string()))
 }
 
 /// IntOrString { 1: type (1 is text), 2: intVal, 3: strVal }

@@ -68,6 +68,33 @@ fn a_watch_frame_is_what_go_writes() {
     }
 }
 
+/// As the .proto of k8s.io/metrics has it, and as Go writes what it holds by value.
+#[test]
+fn metrics_are_written_by_their_numbers() {
+    let window: [u8; 8] = [0x1a, 6, 8, 0x80, 0x8d, 0xb3, 0x88, 0x38];
+    for kind in ["NodeMetrics", "PodMetrics"] {
+        let mut value = json!({
+            "apiVersion": "metrics.k8s.io/v1beta1", "kind": kind, "metadata": {"name": "a"},
+            "timestamp": "2026-01-01T00:00:00Z", "window": "15.05s",
+        });
+        let usage = json!({"cpu": "5n", "memory": "1Ki"});
+        let (field, what) = match kind {
+            "NodeMetrics" => ("usage", usage),
+            _ => ("containers", json!([{"name": "c", "usage": usage}])),
+        };
+        value[field] = what;
+        canonical(&mut value);
+        let written = encode(&value).unwrap();
+        assert_eq!(decode(&written).unwrap(), value);
+        assert!(written.windows(window.len()).any(|bytes| bytes == window), "{written:02x?}");
+        // Map entries: key and Quantity, in field 4 of a node and in field 2 of a container.
+        let number = if kind == "NodeMetrics" { 4 } else { 2 };
+        let entry =
+            [&[number << 3 | 2, 11, 0x0a, 3][..], b"cpu", &[0x12, 4, 0x0a, 2], b"5n"].concat();
+        assert!(written.windows(entry.len()).any(|bytes| bytes == entry), "{written:02x?}");
+    }
+}
+
 #[test]
 fn json_in_is_what_go_makes_of_it() {
     for (path, bytes) in fixtures(".in.json") {

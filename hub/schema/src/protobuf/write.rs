@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::wire::{put_bytes, put_double, put_integer};
+use crate::duration::GoDuration;
 use crate::types::TypeFacts;
 use crate::types::table::{Field, Shape, Simple};
 
@@ -77,6 +78,13 @@ fn time(out: &mut Vec<u8>, value: Option<&Value>) -> Option<()> {
     Some(())
 }
 
+/// Nanoseconds.
+fn duration(out: &mut Vec<u8>, value: Option<&Value>) -> Option<()> {
+    let text = value.map_or(Some("0s"), Value::as_str)?;
+    put_integer(out, 1, text.parse::<GoDuration>().ok()?.nanos());
+    Some(())
+}
+
 /// One value; `None` is Go's zero value.
 fn single(
     out: &mut Vec<u8>,
@@ -109,6 +117,9 @@ fn single(
         }
         (Shape::Time | Shape::MicroTime, value) => {
             nested(out, number, |out| time(out, value).ok_or_else(wrong))?;
+        }
+        (Shape::Duration, value) => {
+            nested(out, number, |out| duration(out, value).ok_or_else(wrong))?;
         }
         (Shape::IntOrString, value) => {
             nested(out, number, |out| int_or_string(out, value).ok_or_else(wrong))?;

@@ -6,6 +6,7 @@ use super::facts::TypeFacts;
 use super::scalar;
 use super::table::{Field, Shape, Simple};
 use super::typed::Typed;
+use crate::duration::GoDuration;
 use crate::error::ApiError;
 
 /// How many unknown fields are named; more only make the answer unreadable.
@@ -173,6 +174,7 @@ impl Walk {
                 }
                 Ok(())
             }
+            (Shape::Duration, Value::String(text)) => scalar::duration(text),
             (Shape::Quantity, _) => scalar::quantity(value),
             (Shape::Object(id), Value::Object(map)) => self.object(map, owner.at(*id), path),
             (Shape::List(inner), Value::Array(items)) => {
@@ -284,6 +286,7 @@ fn zero(shape: &Shape, owner: TypeFacts<'_>) -> Value {
         Shape::Bool => Value::Bool(false),
         Shape::Int32 | Shape::Int64 | Shape::Float | Shape::IntOrString => Value::from(0),
         Shape::Quantity => Value::from("0"),
+        Shape::Duration => Value::from(GoDuration::default().to_string()),
         Shape::Object(id) => {
             let mut map = Map::new();
             fill(&mut map, owner.at(*id));
@@ -303,7 +306,7 @@ fn is_omitted(field: &Field, value: &Value) -> bool {
     }
     match &field.shape {
         Shape::Object(_) => field.omit_zero && value.as_object().is_some_and(Map::is_empty),
-        Shape::Raw | Shape::Fields | Shape::Quantity | Shape::Either(..) => false,
+        Shape::Raw | Shape::Fields | Shape::Quantity | Shape::Duration | Shape::Either(..) => false,
         _ if !field.omit_empty => false,
         _ => match value {
             Value::String(text) => text.is_empty(),

@@ -6,6 +6,7 @@ use jiff::civil::{DateTime, date};
 use serde_json::{Number, Value};
 
 use super::amount;
+use crate::duration::{GoDuration, NotADuration};
 use crate::time;
 
 /// Checks base64 and drops the line ends that Go's decoder skips.
@@ -52,6 +53,13 @@ pub(super) fn moment(text: &mut String, micro: bool) -> Result<bool, String> {
     })?;
     *text = time::write_rfc3339(moment, micro);
     Ok(moment == ZERO)
+}
+
+/// A duration in the form in which Go writes it.
+pub(super) fn duration(text: &mut String) -> Result<(), String> {
+    let read: GoDuration = text.parse().map_err(|why: NotADuration| why.to_string())?;
+    *text = read.to_string();
+    Ok(())
 }
 
 /// A quantity may be text or a number.

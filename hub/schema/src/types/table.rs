@@ -8,7 +8,7 @@
 //! F NAME SHAPE FACTS…     a field, in Go's order; the name "." lays a struct's fields flat
 //! ```
 //!
-//! Shapes: `string bool int32 int64 float64 bytes quantity time microtime intstr raw fields strings`,
+//! Shapes: `string bool int32 int64 float64 bytes quantity time microtime duration intstr raw fields strings`,
 //! `@TYPE`, `@TYPE|bool`, `@TYPE|strings`, `@TYPE|list`, `[]SHAPE`, `{}SHAPE`, and `*` before what may be absent. Facts: `e` omitempty,
 //! `z` omitzero, `p=` protobuf number, `r` required, `s=`/`y=` strategic merge and its key, `l=`/`k=`
 //! list type and keys, `m=atomic`, `n=`/`i=` enum of the field or its items, `d=` default.
@@ -155,6 +155,8 @@ pub enum Shape {
     Time,
     /// meta/v1 MicroTime
     MicroTime,
+    /// meta/v1 Duration: text, and nanoseconds in protobuf.
+    Duration,
     /// intstr.IntOrString
     IntOrString,
     /// runtime.RawExtension: any object.
@@ -344,6 +346,7 @@ impl Table {
             Shape::Quantity => "resource.Quantity",
             Shape::Time => "v1.Time",
             Shape::MicroTime => "v1.MicroTime",
+            Shape::Duration => "v1.Duration",
             Shape::IntOrString => "intstr.IntOrString",
             Shape::Raw => "runtime.RawExtension",
             Shape::Fields => "v1.FieldsV1",

@@ -142,7 +142,7 @@ impl Field {
         }
         match self.shape {
             // omitempty does not reach structs.
-            Shape::Object(_) | Shape::Quantity => true,
+            Shape::Object(_) | Shape::Quantity | Shape::Duration => true,
             // Of lists and maps Go writes null, which some clients refuse; ours are empty.
             Shape::String
             | Shape::Bool
@@ -203,6 +203,7 @@ impl Shape {
             "quantity" => Self::Quantity,
             "time" => Self::Time,
             "microtime" => Self::MicroTime,
+            "duration" => Self::Duration,
             "intstr" => Self::IntOrString,
             "raw" => Self::Raw,
             "fields" => Self::Fields,
