@@ -279,7 +279,7 @@ pub trait Disk: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Replaces the whole file atomically and durably (compaction).
     fn replace(&self, bytes: &[u8]) -> io::Result<()>;
-    /// Whether the file is still where the next start looks for it, on a disk that takes writes.
+    /// Whether the file is still where the next start looks for it, on a disk that is not read-only.
     fn is_kept(&self) -> bool;
     /// Keeps the file as it is under another name beside it, in place of one that was kept before.
     fn keep_aside(&self) -> io::Result<()>;

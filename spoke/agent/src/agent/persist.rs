@@ -3,8 +3,9 @@
 //! Guarantees:
 //! - a full, failing or read-only disk is tried again, and nothing is acknowledged meanwhile
 //!   (`a_plan_is_not_acknowledged_while_the_disk_is_full`), also where it took nothing from the start
-//!   (`a_device_whose_disk_takes_no_writes_runs_what_it_can_read`), and told also where nothing is written
-//!   (`an_idle_device_tells_that_its_disk_takes_no_writes`);
+//!   (`a_device_whose_disk_takes_no_writes_runs_what_it_can_read`). One that is read-only or not there is told of also where
+//!   nothing is written; that it is full or fails shows at the next write, as looks that write would wear flash for nothing
+//!   (`an_idle_device_tells_that_its_disk_is_read_only`);
 //! - the end of a pod is durable at once, and not told before (`an_end_is_told_once_it_is_durable`,
 //!   `what_the_hub_was_told_of_an_end_no_power_cut_takes_back`).
 
@@ -20,7 +21,7 @@ use crate::ledger::Ledger;
 pub(super) const SYNC_WITHIN: Duration = Duration::from_secs(2);
 /// A full or failing disk is tried again this often.
 pub(super) const DISK_RETRY: Duration = Duration::from_secs(5);
-/// Whether the ledger is still there, and on a disk that takes writes, is looked at this often while nothing is written.
+/// Whether the ledger is still there, and on a disk that is not read-only, is looked at this often while nothing is written.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a disk takes no writes, as the Node says it.

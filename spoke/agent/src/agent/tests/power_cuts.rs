@@ -160,7 +160,7 @@ async fn a_device_whose_disk_takes_no_writes_runs_what_it_can_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_device_tells_that_its_disk_takes_no_writes() {
+async fn an_idle_device_tells_that_its_disk_is_read_only() {
     use std::io::ErrorKind;
     let disk = SimDisk::default();
     let mut run = run(&disk);
@@ -175,5 +175,12 @@ async fn an_idle_device_tells_that_its_disk_takes_no_writes() {
     disk.set_refuses(None);
     seconds(&run, 11).await;
     assert_eq!(of_the_node(&run).0, [""; 0]);
+    // That it is full shows when there is something to write.
+    disk.set_refuses(Some(ErrorKind::StorageFull));
+    seconds(&run, 60).await;
+    assert_eq!(of_the_node(&run).0, [""; 0]);
+    run.plan(vec![pod_record(&pod("b"))], vec![]).await;
+    seconds(&run, 3).await;
+    assert_eq!(of_the_node(&run).0, ["LedgerUnwritable"]);
     run.end().await;
 }
