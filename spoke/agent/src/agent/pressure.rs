@@ -17,7 +17,8 @@
 //!   (`memory_pressure_evicts_one_pod_after_another_in_kubelets_order`), when what the last one had is free
 //!   (`a_pod_stays_while_another_ones_files_are_removed`) or nothing gets free
 //!   (`a_removal_that_frees_nothing_does_not_spare_a_full_disk`,
-//!   `a_removal_that_another_pod_eats_up_does_not_spare_a_full_disk`), and the figures of the disk say what that was worth
+//!   `a_removal_that_another_pod_eats_up_does_not_spare_a_full_disk`,
+//!   `a_measurement_that_ends_with_a_little_more_does_not_spare_a_full_disk`), and the figures of the disk say what that was worth
 //!   (`a_large_pod_goes_alone_where_that_is_enough`);
 //! - for a disk of the modules' own nobody goes: no pod has anything there
 //!   (`a_full_disk_of_the_modules_own_evicts_nobody`); and it hides no other shortage
@@ -57,6 +58,9 @@ struct Freeing {
     last: Option<(Signal, u64)>,
     /// There is more than at the last look; at the first nobody knows.
     grows: bool,
+    /// How much was left when the last measurement came to nothing. Where there is no more, growth is no reason for the
+    /// next: others take at once what is freed.
+    awaited: u64,
 }
 
 impl Freeing {
@@ -198,7 +202,7 @@ impl Pressure {
         self.short = short.copied();
         let Some(short) = short else {
             self.room = RoomMaking::Untouched;
-            self.freeing.last = None;
+            (self.freeing.last, self.freeing.awaited) = (None, 0);
             return;
         };
         self.tell(short, now, out);
@@ -261,7 +265,9 @@ impl Pressure {
         now: Duration,
     ) -> Option<Relief> {
         let short = self.short.filter(|short| !short.signal.is_memory())?;
+        self.freeing.grows &= self.freeing.awaited < short.available;
         if self.room != RoomMaking::NotEnough || self.waits(&short, underway, now) {
+            self.freeing.awaited = short.available;
             return None;
         }
         // Who has most may not be known yet: while there is still some room, it is looked for further.
@@ -271,7 +277,7 @@ impl Pressure {
 
     /// A pod goes: what was asked before says nothing of what is left when it is gone, and its logs are needed by nobody.
     pub(super) fn evicted(&mut self, now: Duration) {
-        (self.room, self.acted) = (RoomMaking::Untouched, now);
+        (self.room, self.acted, self.freeing.awaited) = (RoomMaking::Untouched, now, 0);
         self.fresh_from = now + FIGURES_AGE_MAX;
     }
 }

@@ -374,6 +374,23 @@ async fn a_removal_that_another_pod_eats_up_does_not_spare_a_full_disk() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_measurement_that_ends_with_a_little_more_does_not_spare_a_full_disk() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(Some(1))).await;
+    run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
+    run.fills("a", 1 << 20);
+    *run.world.files.removing.lock() = true;
+    *run.world.files.slow.lock() = Some(vec![]);
+    for _ in 0..60 {
+        looks(&run, 1, 1 << 20).await;
+        looks(&run, 1, 2 << 20).await;
+        run.world.files.finish();
+        run.rest().await;
+    }
+    assert_eq!(run.names(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn guests_at_their_bound_lose_the_one_that_has_most() {
     let mut run = run(&SimDisk::default());
     run.send(Input::Connected(Some(1))).await;
