@@ -3,7 +3,8 @@
 //! Guarantees:
 //! - a certificate has the subject and other names that were asked for, byte by byte, for as long as was asked for
 //!   (`a_persons_certificate_has_the_subject_and_the_time_that_were_asked_for`);
-//! - it is never a spoke's or an administrator's (`nobody_becomes_an_administrator_or_a_spoke_by_a_signature`);
+//! - it is never a spoke's or an administrator's (`nobody_becomes_an_administrator_or_a_spoke_by_a_signature`), and nobody
+//!   reads more in it than was looked at (`a_subject_that_others_read_more_in_is_not_signed`);
 //! - it is for clients alone (`usages_are_those_of_a_client`) and never outlives the CA
 //!   (`a_certificate_never_outlives_the_ca`).
 
@@ -125,7 +126,7 @@ fn parts(leaf: &[u8]) -> yasna::ASN1Result<([Vec<u8>; PARTS], Vec<u8>)> {
 
 /// Nobody becomes an administrator or a spoke by a signature alone.
 fn check_claims(asked: &VerifiedRequest<'_>) -> Result<(), AuthorityError> {
-    let (names, groups) = asked.claims();
+    let (names, groups) = asked.claims()?;
     if groups.contains(&MASTERS) {
         let text = format!("the group {MASTERS:?} is not given to anybody by a signing request");
         return Err(AuthorityError::Refused(text));
@@ -166,13 +167,14 @@ mod tests {
     use std::time::Duration;
 
     use freewheel_link::names::ClusterName;
-    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+    use rcgen::{BasicConstraints, CertificateParams, DnType, DnValue, IsCa, KeyPair};
     use rustls_pki_types::PrivateKeyDer;
     use x509_parser::prelude::{FromDer as _, X509Certificate};
 
     use super::*;
     use crate::certificate::Certificate;
     use crate::leaf::subject;
+    use crate::request::RequestError;
     use crate::spoke_subject::{agent_group, agent_name};
 
     /// 2026-01-01T00:00:00Z
@@ -256,6 +258,26 @@ mod tests {
         let spoke = ClusterName::try_from("pi-7").unwrap();
         refused(&agent_name(&spoke), "dev", &["client auth"], "hub token create");
         refused("jane", &agent_group(&spoke), &["client auth"], "hub token create");
+    }
+
+    #[test]
+    fn a_subject_that_others_read_more_in_is_not_signed() {
+        let texts = [
+            DnValue::BmpString(MASTERS.try_into().unwrap()),
+            DnValue::TeletexString(MASTERS.try_into().unwrap()),
+            DnValue::UniversalString(MASTERS.try_into().unwrap()),
+        ];
+        for text in texts {
+            for kind in [DnType::OrganizationName, DnType::CommonName, DnType::LocalityName] {
+                let mut params = CertificateParams::default();
+                params.distinguished_name = subject("jane", Some("dev"));
+                params.distinguished_name.push(kind, text.clone());
+                let asked = params.serialize_request(&KeyPair::generate().unwrap()).unwrap();
+                let signed = sign(&asked.pem().unwrap(), &["client auth"], SHORTLY);
+                let unread = matches!(signed, Err(AuthorityError::Request(RequestError::Unread)));
+                assert!(unread, "{text:?}: {signed:?}");
+            }
+        }
     }
 
     #[test]

@@ -37,6 +37,12 @@ pub enum RequestError {
          P-384, Ed25519)"
     )]
     Unsigned,
+    /// Others may read more in it than is read here.
+    #[error(
+        "an attribute of its subject is of a kind that is not read (UTF8String, PrintableString, IA5String and \
+         NumericString are)"
+    )]
+    Unread,
 }
 
 /// Whose signature a request has.
@@ -87,16 +93,18 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Every common name of its subject.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    /// Every common name and every organisation of its subject.
+    ///
+    /// # Errors
+    /// When there is an attribute that others may read and we do not.
+    pub fn claims(&self) -> Result<(Vec<&str>, Vec<&str>), RequestError> {
         let subject = &self.parsed.certification_request_info.subject;
-        subject.iter_common_name().filter_map(|name| name.as_str().ok())
-    }
-
-    /// Every organisation of its subject.
-    pub fn groups(&self) -> impl Iterator<Item = &str> {
-        let subject = &self.parsed.certification_request_info.subject;
-        subject.iter_organization().filter_map(|group| group.as_str().ok())
+        if subject.iter_attributes().any(|attribute| attribute.as_str().is_err()) {
+            return Err(RequestError::Unread);
+        }
+        let names = subject.iter_common_name().filter_map(|name| name.as_str().ok());
+        let groups = subject.iter_organization().filter_map(|group| group.as_str().ok());
+        Ok((names.collect(), groups.collect()))
     }
 }
 
@@ -132,11 +140,9 @@ impl<'a> VerifiedRequest<'a> {
         self.0.parsed.certification_request_info.subject.as_raw()
     }
 
-    /// Every common name and organisation of the subject.
-    pub(crate) fn claims(&self) -> (Vec<&str>, Vec<&str>) {
-        let subject = &self.0.parsed.certification_request_info.subject;
-        let names = subject.iter_common_name().filter_map(|name| name.as_str().ok());
-        (names.collect(), self.0.groups().collect())
+    /// See [`Request::claims`].
+    pub(crate) fn claims(&self) -> Result<(Vec<&str>, Vec<&str>), RequestError> {
+        self.0.claims()
     }
 
     /// The public key with its algorithm.
@@ -236,7 +242,7 @@ mod tests {
         let (pem, key) = ask("jane", &["dev", "ops", "qa"]).unwrap();
         let csr = Request::in_pem(pem.as_bytes()).unwrap();
         let request = VerifiedRequest::read(&csr).unwrap();
-        assert_eq!(request.claims(), (vec!["jane"], vec!["dev", "ops", "qa"]));
+        assert_eq!(request.claims(), Ok((vec!["jane"], vec!["dev", "ops", "qa"])));
         assert!(KeyPair::from_pem(&key).is_ok());
     }
 

@@ -158,7 +158,7 @@ fn signing_request(write: &NodeWrite<'_>) -> Judged {
     let request = Request::read(&der).map_err(|error| refused(&error))?;
     let own = format!("system:node:{}", write.node);
     // With several names, another reader may take another one for its name.
-    if request.names().eq([own.as_str()]) {
+    if request.claims().map_err(|error| refused(&error))?.0 == [own.as_str()] {
         return Ok(());
     }
     Err(Refusal::forbidden(format!("can only create a node CSR with CN={own}")))

@@ -1,9 +1,13 @@
 //! What a node may read and write through the API: what its own pods need, and what it has to say of itself.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use freewheel_link::names::ClusterName;
+use rcgen::{DnType, DnValue};
 use serde_json::{Value, json};
 
 use crate::roles::made;
+use crate::signing_requests::named;
 use crate::support::{Client, Hub, create, create_in, furnish};
 
 const HERE: &str = "/api/v1/namespaces/default";
@@ -396,5 +400,29 @@ async fn a_review_says_of_a_node_what_it_is_answered() {
     ] {
         let answer = admin.post(reviews, &ask(what.clone())).await.json();
         assert_eq!(answer["status"]["allowed"], may, "{what} {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_asks_for_a_certificate_of_its_own_name_alone() {
+    let hub = hub().await;
+    let pi = node(&hub, "pi-7");
+    // A kind for itself, though it is the common name: rcgen keeps one value of each.
+    let other = || DnType::CustomDnType(vec![2, 5, 4, 3]);
+    let own = || (DnType::CommonName, "system:node:pi-7".into());
+    let hidden = DnValue::BmpString("system:node:pi-8".try_into().unwrap());
+    for (pem, code, why) in [
+        (named([own()]), 201, ""),
+        (named([own(), (other(), "system:node:pi-8".into())]), 403, "can only create a node CSR"),
+        (named([own(), (other(), hidden)]), 403, "unable to parse csr"),
+    ] {
+        let request = json!({"metadata": {"generateName": "pi-"}, "spec": {
+            "request": STANDARD.encode(pem), "signerName": "kubernetes.io/kubelet-serving",
+            "usages": ["server auth"],
+        }});
+        let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+        let answer = pi.post(path, &request).await;
+        assert_eq!(answer.code, code, "{}", answer.text());
+        assert!(answer.text().contains(why), "{}", answer.text());
     }
 }

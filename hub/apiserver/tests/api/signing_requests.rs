@@ -2,17 +2,23 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{CertificateParams, DnType, KeyPair};
+use rcgen::{CertificateParams, DnType, DnValue, KeyPair};
 use serde_json::{Value, json};
 
 use crate::support::{Authority, Hub};
 
 const PATH: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 
-fn pem(group: &str) -> String {
+fn pem(group: impl Into<DnValue>) -> String {
+    named([(DnType::CommonName, "jane".into()), (DnType::OrganizationName, group.into())])
+}
+
+/// A request whose subject has these.
+pub(crate) fn named<const N: usize>(subject: [(DnType, DnValue); N]) -> String {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.push(DnType::CommonName, "jane");
-    params.distinguished_name.push(DnType::OrganizationName, group);
+    for (kind, text) in subject {
+        params.distinguished_name.push(kind, text);
+    }
     params.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap()
 }
 
@@ -47,6 +53,21 @@ async fn nobody_asks_to_be_an_administrator() {
     assert_eq!(answer.code, 201, "what others sign is their business");
     let warning = answer.headers["warning"].to_str().unwrap();
     assert!(warning.contains("this hub signs for"), "{warning}");
+}
+
+#[tokio::test]
+async fn what_others_read_more_in_than_we_do_is_refused_at_once() {
+    let hub = Hub::start().await;
+    let hidden = || DnValue::BmpString("system:masters".try_into().unwrap());
+    let answer = hub.admin().post(PATH, &request("jane", &pem(hidden()))).await;
+    assert_eq!(answer.code, 422, "{}", answer.text());
+    let cause = answer.json()["details"]["causes"][0].clone();
+    assert_eq!(cause["field"], "spec.request");
+    assert!(cause["message"].as_str().unwrap().contains("UTF8String"), "{cause}");
+    let mut elsewhere = request("jane", &pem(hidden()));
+    elsewhere["spec"]["signerName"] = json!("example.com/mine");
+    let answer = hub.admin().post(PATH, &elsewhere).await;
+    assert_eq!(answer.code, 201, "what others sign is their business");
 }
 
 #[tokio::test]
