@@ -162,7 +162,7 @@ fn room(left: &Observed) -> Finding {
         let step = if of_pods(&short) {
             "make room: below that pods are evicted"
         } else {
-            "make room on the disk of DIR/modules: no new module has a place there"
+            "make room on the disk of DIR/modules: below that no new pod is taken on"
         };
         return Bad(eviction::message(short, &Candidate::default()), step.to_owned());
     }
@@ -429,7 +429,7 @@ mod tests {
         let mut seen = Observed::from([(Signal::Disk, plenty), (Signal::Memory, plenty)]);
         seen.insert(Signal::Images, little);
         let Bad(_, step) = room(&seen) else { panic!("it is short") };
-        assert!(step.contains("DIR/modules") && !step.contains("pods are evicted"), "{step}");
+        assert!(step.contains("DIR/modules") && step.contains("no new pod"), "{step}");
         for (signal, left) in [(Signal::Disk, little), (Signal::Inodes, little)] {
             let mut seen = seen.clone();
             seen.insert(signal, left);
