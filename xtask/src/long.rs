@@ -15,7 +15,6 @@ pub fn run(tally: &mut Tally) {
     tally.check("doc", doc);
     tally.check("deny", deny);
     tally.check("spoke size, symbols and needs", spoke);
-    tally.check("spoke of 64-bit ARM", || examine(&dist::Device::Aarch64.ships()?));
     match shipped_tests() {
         Ok(mut command) => tally.harness("the shipped spoke in a fleet", &mut command),
         Err(why) => tally.check("the shipped spoke in a fleet", || Err(why)),
