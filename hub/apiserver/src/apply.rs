@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use freewheel_hub_objects::{Applied, FieldValidation, WriteOptions, Written};
 use freewheel_hub_schema::error::{ApiError, FieldError};
+use freewheel_hub_yaml as yaml;
 use http::Response;
 use serde_json::Value;
 
@@ -10,7 +11,6 @@ use crate::authz::{Attributes, Resource, What};
 use crate::body::Body;
 use crate::call::Call;
 use crate::write::{answer, door};
-use crate::yaml::{self, keys};
 
 /// The one form in which objects are applied.
 const APPLY: &str = "application/apply-patch+yaml";
@@ -88,7 +88,7 @@ pub(crate) fn read(
     if twice.is_empty() || how.field_validation == FieldValidation::Ignore {
         return Ok((how, config, Vec::new()));
     }
-    let twice = keys::twice(&String::from_utf8_lossy(body));
+    let twice = yaml::twice(&String::from_utf8_lossy(body));
     if how.field_validation == FieldValidation::Strict {
         return Err(ApiError::bad_request(format!(
             "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {}",

@@ -34,6 +34,7 @@ use freewheel_hub_metrics::{MetricFamily, MetricKind, Metrics, Sample, Value as 
 use freewheel_hub_objects::Notes;
 use freewheel_hub_objects::clock::Clock;
 use freewheel_hub_schema::protobuf;
+use freewheel_hub_yaml as yaml;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, Uri};
 use jiff::Timestamp;
@@ -43,13 +44,13 @@ use serde_json::{Map, Value, json};
 use crate::authn::User;
 use crate::authz::{Decision, Reason, Resource};
 use crate::body::Body;
+use crate::flow;
 use crate::media::{self, Wire};
 use crate::memory_account::{Held, MemoryAccount};
 use crate::path::verb;
 use crate::path::{self, Route, Target};
 use crate::query::Query;
 use crate::series::Labels;
-use crate::{flow, yaml};
 
 /// A body that is told of is there itself, as text, and in the line that is written.
 const BODY_COPIES: usize = 3;

@@ -5,10 +5,10 @@ use freewheel_hub_objects::{Canonical, FieldValidation};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::protobuf;
 use freewheel_hub_schema::types::{self, Typed};
+use freewheel_hub_yaml as yaml;
 use serde_json::Value;
 
 use crate::media::Wire;
-use crate::yaml;
 
 fn yaml_to_json(bytes: &[u8]) -> Result<Bytes, ApiError> {
     let (value, _) = yaml::read(bytes)?;

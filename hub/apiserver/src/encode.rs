@@ -18,6 +18,7 @@ use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::table::{self, Include, partial_metadata};
 use freewheel_hub_schema::{protobuf, time};
 use freewheel_hub_store::Stored;
+use freewheel_hub_yaml as yaml;
 use serde_json::{Value, json};
 
 use crate::lease::Renewal;
@@ -233,7 +234,7 @@ impl ListMeta {
 pub(crate) fn to_wire(wire: Wire, value: &Value) -> Result<Bytes, ApiError> {
     let mut bytes = match wire {
         Wire::Json => serde_json::to_vec(value).map_err(ApiError::internal)?,
-        Wire::Yaml => serde_saphyr::to_string(value).map_err(ApiError::internal)?.into_bytes(),
+        Wire::Yaml => yaml::write(value)?.into_bytes(),
         Wire::Protobuf => protobuf::encode(value)?,
     };
     // It is held until its client has read it, and may have room for twice as much.

@@ -10,7 +10,7 @@
 //!   tenant, authn, authz which logical cluster, as long as it is there; who calls, what they may do   (access, tokens)
 //!   resource             verb ▸ permission ▸ call, which is one request for objects
 //!     read, watch          get, list; watch          (encode, frame, frame_cache, splice, continue_token)
-//!     write, apply, delete create, update, patch; server-side apply; delete   (decode, yaml)
+//!     write, apply, delete create, update, patch; server-side apply; delete   (decode)
 //!     scale, bind, connect subresources with a body of their own; ways in, as rules see them
 //!     proxy, streaming     what a device counts; logs, and streams to pods   (device)
 //!     objectless, usage, computed  without stored objects: reviews; what pods take; what the hub is   (review, samples)
@@ -82,7 +82,6 @@ mod trail;
 mod usage;
 mod watch;
 mod write;
-mod yaml;
 
 pub use access::{Access, AccessOptions, CallerRights, Fetch, Remote, WantedRight};
 pub use authn::User;

@@ -4,6 +4,7 @@ use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
 const ARROWS: [(&str, &[&str]); 38] = [
+const ARROWS: [(&str, &[&str]); 37] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-schema", &["link"]),
     ("freewheel-hub-audit", &[]),
@@ -15,6 +16,7 @@ const ARROWS: [(&str, &[&str]); 38] = [
     ("freewheel-hub-pki", &["link"]),
     ("freewheel-hub-rbac", &["hub-schema", "hub-store", "link"]),
     ("freewheel-hub-spdy", &[]),
+    ("freewheel-hub-yaml", &["hub-schema"]),
     ("freewheel-hub-plan", &["hub-api", "hub-schema", "link"]),
     ("freewheel-hub-store", &["hub-schema", "link"]),
     ("freewheel-hub-structured-merge", &["hub-schema"]),
@@ -61,6 +63,7 @@ const ARROWS: [(&str, &[&str]); 38] = [
             "hub-schema",
             "hub-spdy",
             "hub-store",
+            "hub-yaml",
             "link",
         ],
     ),

@@ -1,6 +1,8 @@
 //! YAML, as Kubernetes reads it.
-
-pub(crate) mod keys;
+//!
+//! Guarantees:
+//! - flags, numbers and texts are those of Kubernetes' own reader (`yaml_is_that_of_kubernetes_own_reader`);
+//! - what is none is told by its line (`what_is_no_yaml_is_told_by_its_line`).
 
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::types;
@@ -12,7 +14,7 @@ use serde_json::Value;
 ///
 /// # Errors
 /// 400 for what is none.
-pub(crate) fn read(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
+pub fn read(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
     let wrong = |why: &str| ApiError::bad_request(format!("error converting YAML to JSON: {why}"));
     let text = std::str::from_utf8(bytes).map_err(|_| wrong("yaml: the body is not UTF-8"))?;
     let options = serde_saphyr::options! {
@@ -35,7 +37,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
 ///
 /// # Errors
 /// 400 for what is none.
-pub(crate) fn or_json(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
+pub fn or_json(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
     // What machines send is JSON, which is read many times faster.
     match types::parse_json(bytes) {
         Ok(read) => Ok(read),

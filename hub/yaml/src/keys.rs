@@ -10,7 +10,8 @@ use serde_saphyr::Spanned;
 const TOLD_MAX: usize = 100;
 
 /// All of a text, from its first line on; nothing of what is no YAML.
-pub(crate) fn twice(text: &str) -> Vec<String> {
+#[must_use]
+pub fn twice(text: &str) -> Vec<String> {
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
         with_snippet: false,
