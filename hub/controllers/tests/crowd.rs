@@ -80,9 +80,8 @@ async fn a_change_of_one_pod_costs_its_own_set() {
 
 #[tokio::test(start_paused = true)]
 async fn a_level_costs_the_schemas_that_it_concerns() {
-    let walked = Arc::new(AtomicU64::new(0));
-    let store = Counting { store: MemoryStore::with_incarnation(1), walked: walked.clone() };
-    let hub = Hub::over(store, &["pi-1"]).await;
+    let reads = Reads::default();
+    let hub = Hub::over(Counting::new(&reads), &["pi-1"]).await;
     let create = async |name: &str| {
         let level = json!({"metadata": {"name": name}, "spec": {"type": "Limited",
             "limited": {"limitResponse": {"type": "Reject"}}}});
@@ -102,10 +101,10 @@ async fn a_level_costs_the_schemas_that_it_concerns() {
     };
     hub.eventually("all are told of", |s| told(s) == 200).await;
     settle().await;
-    let before = walked.load(Ordering::Relaxed) + hub.indexes.entries_touched();
+    let before = reads.walked() + hub.indexes.entries_touched();
     create("k-000").await;
     settle().await;
-    let seen = walked.load(Ordering::Relaxed) + hub.indexes.entries_touched() - before;
+    let seen = reads.walked() + hub.indexes.entries_touched() - before;
     // As many levels as may act, for who tells requests apart by them as well.
     assert!(seen <= 1_000, "{seen} objects were looked at for a level");
     hub.stop().await;
