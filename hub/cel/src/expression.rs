@@ -29,6 +29,8 @@ pub struct Known<'a> {
     pub variables: &'a [String],
     /// It may make objects: `Object{…}`, `JSONPatch{…}`.
     pub makes_objects: bool,
+    /// It has the functions of Open Cluster Management as well.
+    pub of_fleet: bool,
 }
 
 /// An expression.
@@ -58,7 +60,7 @@ impl Expression {
     /// # Errors
     /// Why it is none.
     pub fn of(parsed: IdedExpr, known: &Known<'_>) -> Result<Self, String> {
-        let mut names = Names::default();
+        let mut names = Names { of_fleet: known.of_fleet, ..Names::default() };
         names.look(&parsed, &mut known.names.iter().map(|name| (*name).to_owned()).collect());
         if let Some(unknown) = names.unknown {
             return Err(format!("undeclared reference to '{unknown}' (in container '')"));
@@ -163,6 +165,7 @@ fn parse_bounded(text: &str) -> Result<IdedExpr, String> {
 /// Names that an expression says.
 #[derive(Default)]
 struct Names {
+    of_fleet: bool,
     unknown: Option<String>,
     used: BTreeSet<String>,
     /// Types of objects that it makes, and the fields of those that are no part of what is written.
@@ -246,7 +249,9 @@ impl Names {
         });
         let spaced = qualified.filter(|name| library::is_function(name));
         if spaced.is_none() {
-            if !library::is_function(&call.func_name) {
+            let name = &call.func_name;
+            let is_kept = library::is_of_fleet(name) && !self.of_fleet;
+            if is_kept || !library::is_function(name) {
                 self.unknown.get_or_insert_with(|| call.func_name.clone());
             }
             if let Some(target) = &call.target {

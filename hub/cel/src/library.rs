@@ -4,8 +4,9 @@
 //! text       charAt indexOf lastIndexOf lowerAscii upperAscii replace split join substring trim reverse
 //!            matches find findAll
 //! lists      isSorted sum min max indexOf lastIndexOf sets.contains sets.equivalent sets.intersects
-//! quantity, ip, cidr, url, format, jsonpatch
+//! quantity, semver, ip, cidr, url, format, jsonpatch
 //! authorizer what somebody may do
+//! fleet      parseJSON hasConditions, in expressions of Open Cluster Management alone
 //! ```
 //!
 //! Guarantees:
@@ -13,6 +14,7 @@
 
 mod addresses;
 pub(crate) mod authorizer;
+mod fleet;
 mod formats;
 mod function;
 mod json_patch;
@@ -21,6 +23,7 @@ mod metering;
 mod quantities;
 mod text;
 mod urls;
+mod versions;
 
 use std::sync::{Arc, LazyLock};
 
@@ -32,15 +35,17 @@ use function::{Function, Table};
 
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
-static TABLES: [Table; 8] = [
+static TABLES: [Table; 10] = [
     addresses::FUNCTIONS,
     authorizer::FUNCTIONS,
+    fleet::FUNCTIONS,
     formats::FUNCTIONS,
     json_patch::FUNCTIONS,
     lists::FUNCTIONS,
     quantities::FUNCTIONS,
     text::FUNCTIONS,
     urls::FUNCTIONS,
+    versions::FUNCTIONS,
 ];
 
 /// What the evaluator brings itself.
@@ -112,9 +117,19 @@ pub(super) fn is_function(name: &str) -> bool {
     operator || STANDARD.contains(&name) || is_added(name)
 }
 
+/// Whether it is one that expressions of the fleet alone have.
+pub(super) fn is_of_fleet(name: &str) -> bool {
+    fleet::FUNCTIONS.iter().any(|(own, _)| *own == name)
+}
+
 /// Whether it is one of those that Kubernetes adds: they count what they are asked about, and what they make.
 pub(super) fn is_added(name: &str) -> bool {
-    TABLES.iter().any(|table| table.iter().any(|(own, _)| *own == name))
+    added().any(|own| own == name)
+}
+
+/// The names of those.
+pub(super) fn added() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().flat_map(|table| table.iter()).map(|(name, _)| *name)
 }
 
 /// Whether a name is a type's.

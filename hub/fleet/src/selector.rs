@@ -63,7 +63,7 @@ impl ClusterSelector {
             asked.claim_selector.as_ref().and_then(|claims| claims.get("matchExpressions"));
         let claims = json!({"matchExpressions": claims.unwrap_or(&Value::Null)});
         let read = |expression: &String| {
-            let known = Known { names: NAMES, ..Known::default() };
+            let known = Known { names: NAMES, of_fleet: true, ..Known::default() };
             Expression::read(expression, &known).map_err(|why| format!("compilation failed: {why}"))
         };
         Ok(Self {
@@ -180,6 +180,13 @@ mod tests {
         assert!(!says("managedCluster.metadata.labels['v'] == '2'", &mut budget));
         assert!(!says("managedCluster.metadata.labels['nothing'] == '2'", &mut budget));
         assert!(!says("managedCluster.metadata.labels['v']", &mut budget));
+        let version = "semver(managedCluster.metadata.labels['v'], true)";
+        assert!(says(&format!("{version}.isLessThan(semver('1.32.0'))"), &mut budget));
+        assert!(!says(&format!("{version}.isGreaterThan(semver('1.31.0'))"), &mut budget));
+        assert!(!says("semver(managedCluster.metadata.labels['v']).major() == 1", &mut budget));
+        let json = "'{\"cpu\": 3, \"zones\": [\"a\"]}'.parseJSON()";
+        assert!(says(&format!("{json}.cpu > 2.5 && 'a' in {json}.zones"), &mut budget));
+        assert!(!says("'{'.parseJSON().cpu == 1", &mut budget));
         let unknown = selector(json!({"celSelector": {"celExpressions": ["cluster.x == 1"]}}));
         assert!(unknown.unwrap_err().starts_with("compilation failed: undeclared reference"));
     }

@@ -10,7 +10,7 @@ use super::function::{Table, added, no_overload, one, text_value};
 use crate::allowance::Allowance;
 
 /// Units that a question costs, as at kube-apiserver.
-const QUESTION_UNITS: u64 = 350_000;
+pub(crate) const QUESTION_UNITS: u64 = 350_000;
 
 /// Knows what people may do.
 pub trait Ask: Send + Sync {

@@ -8,6 +8,7 @@ use cel::objects::Opaque;
 use freewheel_hub_schema::types::canonical_quantity;
 
 use super::function::{Table, added, no_overload, one, one_text};
+use super::versions;
 
 const BILLION: i128 = 1_000_000_000;
 
@@ -109,6 +110,8 @@ fn arithmetic(values: &[Value], make: fn(i128, i128) -> Option<i128>) -> Result<
     make(one, other).map(made).ok_or_else(|| "integer overflow".to_owned())
 }
 
+/// Of two quantities, or of two versions: the functions have the same names.
 fn compare(values: &[Value]) -> Result<Ordering, String> {
-    two(values).map(|(one, other)| one.cmp(&other))
+    let versions = versions::compare(values);
+    versions.unwrap_or_else(|| two(values).map(|(one, other)| one.cmp(&other)))
 }

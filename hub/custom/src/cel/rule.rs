@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// What a rule may speak of.
 pub(super) const KNOWN: Known<'_> =
-    Known { names: &["self", "oldSelf"], variables: &[], makes_objects: false };
+    Known { names: &["self", "oldSelf"], variables: &[], makes_objects: false, of_fleet: false };
 
 /// One rule.
 #[derive(Debug)]

@@ -137,7 +137,7 @@ impl<'a> Bench<'a> {
     ) -> Result<CelValue, String> {
         let names: &[&str] = if result.is_some() { &["object", "result"] } else { &["object"] };
         let read = self.read.entry((text, result.is_some()));
-        let known = Known { names, ..Known::default() };
+        let known = Known { names, of_fleet: true, ..Known::default() };
         let expression = read
             .or_insert_with(|| Expression::read(text, &known).map_err(|why| why.to_string()))
             .as_ref()
@@ -201,6 +201,9 @@ mod tests {
             said(cel("object.status.active > 2")),
             [(false, EVALUATED, "Manifest is not Ok".to_owned())]
         );
+        let ready = "hasConditions(object.status) && object.status.conditions.exists(c, c.type == 'Complete')";
+        assert!(said(cel(ready))[0].0 && !said(cel("hasConditions(object.status.active)"))[0].0);
+        assert_eq!(said(cel("hasConditions(object)"))[0].1, EVALUATED);
         let (holds, reason, why) = said(cel("object.status.nothing > 2")).remove(0);
         assert_eq!((holds, reason, &*why), (false, EXPRESSION_ERROR, "no such key: nothing"));
         assert_eq!(said(cel("object.status.active"))[0].1, EXPRESSION_ERROR);
