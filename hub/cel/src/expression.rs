@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use cel::IdedExpr;
-use cel::common::ast::{CallExpr, EntryExpr, Expr};
+use cel::common::ast::{CallExpr, EntryExpr, Expr, SourceInfo};
 
 use crate::library;
 use crate::literals::without_literals;
@@ -112,6 +112,15 @@ pub fn parse(text: &str) -> Result<IdedExpr, Unread> {
     Ok(on_a_stack_of(STACK_BYTES, || parse_bounded(text))??)
 }
 
+/// The same, with the places of its parts.
+///
+/// # Errors
+/// Why it is none.
+pub(crate) fn parse_placed(text: &str) -> Result<(IdedExpr, SourceInfo), Unread> {
+    check_text(text)?;
+    Ok(on_a_stack_of(STACK_BYTES, || parse_with_places(text))??)
+}
+
 /// Bounds the levels of what the parser will make.
 fn check_text(text: &str) -> Result<(), String> {
     if TEXT_BYTES_MAX < text.len() {
@@ -152,11 +161,15 @@ fn signs(code: &str) -> usize {
 
 /// Deep trees are made here, and go here.
 fn parse_bounded(text: &str) -> Result<IdedExpr, String> {
-    let parsed = library::env().parser().parse(text).map_err(|errors| {
+    parse_with_places(text).map(|(parsed, _)| parsed)
+}
+
+fn parse_with_places(text: &str) -> Result<(IdedExpr, SourceInfo), String> {
+    let parsed = library::env().parser().parse_with_source_info(text).map_err(|errors| {
         let text = errors.to_string();
         text.lines().next().unwrap_or_default().to_owned()
     })?;
-    if DEPTH_MAX < depth(&parsed, 0) {
+    if DEPTH_MAX < depth(&parsed.0, 0) {
         return Err("an expression may not be nested so deeply".to_owned());
     }
     Ok(parsed)

@@ -7,6 +7,7 @@
 //! scope      what the expressions of one request see, and those of them that others use
 //! stack      where there is room for deep ones
 //! library/   what Kubernetes adds to the language; pattern, format: what it knows of text
+//! typing/    what an expression comes to before it is evaluated, and what is wrong with it
 //! allowance  what one evaluation may still use; weight: what values weigh
 //! ```
 //!
@@ -28,6 +29,7 @@ mod parts;
 mod pattern;
 mod scope;
 mod stack;
+pub mod typing;
 mod unread;
 mod value;
 mod weight;

@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(told(&flag).unwrap(), ["webhook opa Some(300)", "roles"]);
         let why = told(&[&flags[..], &flag[..]].concat()).unwrap_err();
         assert!(why.starts_with("cannot use --authorization-policy-file"), "{why}");
-        let path = write("more", config + "- {type: ABAC, name: abac}\n");
+        let path = write("more", format!("{config}- {{type: ABAC, name: abac}}\n"));
         let flag = ["--authorization-config", &path];
         let why = told(&flag).unwrap_err();
         assert!(
@@ -282,6 +282,15 @@ mod tests {
             "{why}"
         );
         assert!(told(&[&flags[..], &flag[..]].concat()).is_ok());
+        let conditions = "failurePolicy: Deny, matchConditionSubjectAccessReviewVersion: v1, \
+            matchConditions: [{expression: 'request.usr == 1'}]";
+        let path = write("odd", config.replace("failurePolicy: Deny", conditions));
+        let why = told(&["--authorization-config", &path]).unwrap_err();
+        let begin = format!(
+            "cannot use --authorization-config {path}: webhook \"opa\": matchConditions[0].expression: Invalid value: \
+             \"request.usr == 1\": compilation failed: ERROR: <input>:1:8: undefined field 'usr'"
+        );
+        assert!(why.starts_with(&begin), "{why}");
         std::fs::remove_file(&kubeconfig).unwrap();
         assert!(told(&flag).unwrap_err().contains("/opa"), "the kubeconfig is looked for");
     }

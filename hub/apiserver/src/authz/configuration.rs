@@ -219,14 +219,14 @@ fn asked(name: &str, webhook: Webhook) -> Result<Member, AuthorizationConfigurat
         Ok::<_, AuthorizationConfigurationError>(is_kept.then_some(ttl))
     };
     let kept = (webhook.cache_authorized_requests, webhook.cache_unauthorized_requests);
-    let texts = webhook.match_conditions.into_iter().map(|one| one.expression);
+    let texts = webhook.match_conditions.into_iter().map(|one| one.expression).collect();
     let options = WebhookOptions {
         allowed_ttl: ttl("authorizedTTL", webhook.authorized_ttl, ALLOWED_TTL, kept.0)?,
         other_ttl: ttl("unauthorizedTTL", webhook.unauthorized_ttl, OTHER_TTL, kept.1)?,
         timeout,
         fails_closed,
         conditions: MatchConditions::read(texts)
-            .map_err(|why| of(name, "matchConditions", &why))?,
+            .map_err(|why| AuthorizationConfigurationError(format!("webhook {name:?}: {why}")))?,
         name: name.to_owned(),
     };
     Ok(Member::Webhook(options, path))
@@ -301,6 +301,11 @@ mod tests {
             (("SubjectAccessReviewVersion: v1,", "SubjectAccessReviewVersion: v2,"), "none of v1"),
             (("request.user == 'jane'", "request.user =="), "matchConditions"),
             (("request.user == 'jane'", "user == 'jane'"), "matchConditions"),
+            (("request.user == 'jane'", "request.usr == 'jane'"), {
+                "webhook \"opa\": matchConditions[0].expression: Invalid value: \"request.usr == 'jane'\": compilation \
+                 failed: ERROR: <input>:1:8: undefined field 'usr'"
+            }),
+            (("request.user == 'jane'", "request.user"), "must evaluate to bool but got string"),
             (("name: opa", "name: Opa"), "DNS subdomain"),
         ] {
             let wrong = HOOK.replace(change.0, change.1);

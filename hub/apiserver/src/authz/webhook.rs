@@ -346,7 +346,9 @@ mod tests {
 
     #[tokio::test]
     async fn where_that_was_said_nobody_goes_on_without_an_answer() {
-        let conditions = MatchConditions::read(["request.user == request.none".to_owned()]);
+        let conditions = MatchConditions::read(vec![
+            "request.user == request.nonResourceAttributes.path".to_owned(),
+        ]);
         for (conditions, why) in [
             (MatchConditions::default(), "webhook \"default\": it does not answer: away"),
             (conditions.unwrap(), "webhook \"default\": it cannot be asked: "),
@@ -371,7 +373,7 @@ mod tests {
     #[tokio::test]
     async fn what_conditions_leave_out_is_not_asked() {
         let remote = Arc::new(Elsewhere::default());
-        let conditions = MatchConditions::read([
+        let conditions = MatchConditions::read(vec![
             "has(request.resourceAttributes.fieldSelector) || request.user != 'jane'".to_owned(),
             "request.resourceAttributes.version in ['v1', '*']".to_owned(),
             "!has(request.resourceAttributes.labelSelector) || \

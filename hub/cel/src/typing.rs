@@ -1,0 +1,106 @@
+//! What an expression comes to before anybody evaluates it: the type of its value, and where it says of values what cannot
+//! be said of them, in the words of kube-apiserver.
+//!
+//! ```text
+//! text ─ Parsed ─┐
+//! Names ─────────┴▶ walk ─▶ Checked { is: type, mistakes: "ERROR: <input>:1:7: undefined field 'x' …" }
+//!   value_type  what a value may be, and which types agree
+//!   fields      what objects have, by the facts of their types
+//!   signature   what functions take and answer: signatures.txt
+//!   mistake     a mistake by its place in the text
+//! ```
+//!
+//! What is not known for sure is anything, of which nothing is wrong. Whether names and functions are there at all
+//! [`Expression`](crate::Expression) says.
+//!
+//! Guarantees:
+//! - what is wrong for sure is told by its place, in upstream's words (`mistakes_are_told_by_their_place`);
+//! - of what evaluation may make sense of, nothing is said (`what_may_be_right_is_no_mistake`).
+
+mod fields;
+mod mistake;
+mod signature;
+#[cfg(test)]
+mod tests;
+mod value_type;
+mod walk;
+
+use std::collections::{BTreeMap, HashMap};
+
+use cel::IdedExpr;
+use cel::common::ast::SourceInfo;
+
+use crate::expression::parse_placed;
+use crate::unread::Unread;
+
+pub use fields::Record;
+pub(crate) use signature::first_of_overloads;
+pub use value_type::Type;
+
+/// What an expression may speak of, by name; `a.b` is one as well.
+#[derive(Clone, Debug, Default)]
+pub struct Names<'a>(BTreeMap<String, Type<'a>>);
+
+impl<'a> Names<'a> {
+    /// One more.
+    #[must_use]
+    pub fn with(mut self, name: &str, of: Type<'a>) -> Self {
+        self.put(name, of);
+        self
+    }
+
+    /// One more, or the same for something else.
+    pub fn put(&mut self, name: &str, of: Type<'a>) {
+        self.0.insert(name.to_owned(), of);
+    }
+
+    fn find(&self, name: &str) -> Option<&Type<'a>> {
+        self.0.get(name)
+    }
+}
+
+/// What is known of an expression.
+#[derive(Clone, Debug)]
+pub struct Checked<'a> {
+    /// What its value is.
+    pub is: Type<'a>,
+    /// What is wrong with it; empty, where that is nothing.
+    pub mistakes: String,
+}
+
+/// An expression with the places of its parts.
+#[derive(Debug)]
+pub struct Parsed {
+    tree: IdedExpr,
+    places: SourceInfo,
+}
+
+impl Parsed {
+    /// From its text.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn read(text: &str) -> Result<Self, Unread> {
+        let (tree, places) = parse_placed(text)?;
+        Ok(Self { tree, places })
+    }
+
+    /// What it comes to where it speaks of these. To be asked where there is room ([`crate::STACK_BYTES`]).
+    #[must_use]
+    pub fn check<'a>(&self, names: &Names<'a>) -> Checked<'a> {
+        let mut walk = walk::Walk::new(names);
+        let is = walk.part(&self.tree);
+        Checked { is, mistakes: mistake::told(walk.mistakes(), &self.places) }
+    }
+
+    pub(crate) const fn tree(&self) -> &IdedExpr {
+        &self.tree
+    }
+
+    /// What each part is.
+    pub(crate) fn types<'a>(&self, names: &Names<'a>) -> HashMap<u64, Type<'a>> {
+        let mut walk = walk::Walk::new(names);
+        walk.part(&self.tree);
+        walk.types()
+    }
+}

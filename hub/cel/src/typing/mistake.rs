@@ -1,0 +1,45 @@
+//! A mistake by its place in an expression's text, as kube-apiserver shows it: line and column, and the line itself.
+
+use cel::common::ast::SourceInfo;
+
+/// So many of one expression are told.
+const TOLD_MAX: usize = 100;
+/// A longer line is not shown.
+const LINE_BYTES_MAX: usize = 16_384;
+
+/// What is wrong with a part of an expression.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Mistake {
+    /// The part.
+    pub(super) part: u64,
+    pub(super) why: String,
+}
+
+/// All of them, from the first place to the last.
+pub(super) fn told(mistakes: Vec<Mistake>, places: &SourceInfo) -> String {
+    let place = |mistake: Mistake| {
+        let start = places.offset_for(mistake.part).map_or(0, |(start, _)| start);
+        (start as usize, mistake.why)
+    };
+    let mut all: Vec<(usize, String)> = mistakes.into_iter().map(place).collect();
+    all.sort_by_key(|(start, _)| *start);
+    let shown = all.iter().take(TOLD_MAX).map(|(start, why)| shown(*start, why, &places.source));
+    shown.collect::<Vec<_>>().join("\n")
+}
+
+/// One at this byte of a text.
+fn shown(start: usize, why: &str, text: &str) -> String {
+    let before = text.get(..start).unwrap_or_default();
+    let line = before.matches('\n').count();
+    let before = before.rsplit('\n').next().unwrap_or_default();
+    let told = format!("ERROR: <input>:{}:{}: {why}", line + 1, before.chars().count() + 1);
+    let whole = text.split('\n').nth(line).unwrap_or_default();
+    if LINE_BYTES_MAX < whole.len() {
+        return told;
+    }
+    let wide = |letter: char, plain, wide| if letter.is_ascii() { plain } else { wide };
+    let dots: String = before.chars().map(|letter| wide(letter, '.', '\u{ff0e}')).collect();
+    let at = whole.get(before.len()..).and_then(|rest| rest.chars().next());
+    let mark = wide(at.unwrap_or(' '), '^', '\u{ff3e}');
+    format!("{told}\n | {}\n | {dots}{mark}", whole.replace('\t', " "))
+}

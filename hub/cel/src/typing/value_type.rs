@@ -1,0 +1,183 @@
+//! What a value may be, as far as that is known before there is one, and which types agree.
+
+use std::fmt;
+use std::sync::Arc;
+
+use freewheel_hub_schema::types::TypeFacts;
+
+use super::fields::Record;
+
+/// What a value may be.
+#[derive(Clone, Debug)]
+pub enum Type<'a> {
+    /// Anything: evaluation knows.
+    Dyn,
+    /// Nothing has said it yet: what the elements of `[]` are.
+    Free,
+    /// `null`
+    Null,
+    /// `bool`
+    Bool,
+    /// `int`
+    Int,
+    /// `uint`
+    Uint,
+    /// `double`
+    Double,
+    /// `string`
+    String,
+    /// A text whose schema may call it a time, a duration or bytes: the facts of its type do not say.
+    Text,
+    /// `bytes`
+    Bytes,
+    /// `timestamp`
+    Timestamp,
+    /// `duration`
+    Duration,
+    /// What `type(x)` answers.
+    Of(Box<Type<'a>>),
+    /// `list(A)`
+    List(Box<Type<'a>>),
+    /// `map(A, B)`
+    Map(Box<Type<'a>>, Box<Type<'a>>),
+    /// `optional_type(A)`
+    Optional(Box<Type<'a>>),
+    /// What only functions make sense of.
+    Opaque(&'static str),
+    /// An object whose fields are known.
+    Object(TypeFacts<'a>),
+    /// The same, of what is no type of the API.
+    Record(Arc<Record<'a>>),
+    /// What a signature leaves open: the first thing or the second.
+    Param(usize),
+}
+
+impl<'a> Type<'a> {
+    /// A list of these.
+    pub(crate) fn list(of: Self) -> Self {
+        Self::List(Box::new(of))
+    }
+
+    /// A map of these. What cannot be a key may be anything.
+    pub(crate) fn map(key: Self, value: Self) -> Self {
+        let is_key = matches!(
+            key,
+            Type::Bool
+                | Type::Int
+                | Type::Uint
+                | Type::String
+                | Type::Text
+                | Type::Free
+                | Type::Param(_)
+        );
+        Self::Map(Box::new(if is_key { key } else { Type::Dyn }), Box::new(value))
+    }
+
+    /// One of these, or nothing.
+    pub(super) fn optional(of: Self) -> Self {
+        match of {
+            Type::Optional(_) => of,
+            of => Type::Optional(Box::new(of)),
+        }
+    }
+
+    /// What the value of a variable (`variables.NAME`) is known to be where it is used: as upstream, an object may be
+    /// anything there.
+    #[must_use]
+    pub fn of_variable(self) -> Self {
+        match self {
+            Type::List(of) => Type::list(of.of_variable()),
+            Type::Map(key, value) => Type::map(key.of_variable(), value.of_variable()),
+            plain @ (Type::Bool
+            | Type::Int
+            | Type::Uint
+            | Type::Double
+            | Type::String
+            | Type::Text
+            | Type::Bytes
+            | Type::Timestamp
+            | Type::Duration) => plain,
+            Type::Dyn
+            | Type::Free
+            | Type::Null
+            | Type::Of(_)
+            | Type::Optional(_)
+            | Type::Opaque(_)
+            | Type::Object(_)
+            | Type::Record(_)
+            | Type::Param(_) => Type::Dyn,
+        }
+    }
+
+    /// Whether `null` may stand in its place.
+    fn is_nullable(&self) -> bool {
+        matches!(
+            self,
+            Type::Null
+                | Type::Optional(_)
+                | Type::Opaque(_)
+                | Type::Object(_)
+                | Type::Record(_)
+                | Type::Timestamp
+                | Type::Duration
+                | Type::Text
+        )
+    }
+
+    /// It has fields, and evaluation takes it for a map.
+    fn is_object(&self) -> bool {
+        matches!(self, Type::Object(_) | Type::Record(_) | Type::Map(..))
+    }
+
+    fn may_be_text(&self) -> bool {
+        matches!(self, Type::String | Type::Text | Type::Bytes | Type::Timestamp | Type::Duration)
+    }
+}
+
+/// What both are, or nothing, where no value is both.
+pub(super) fn join<'a>(one: &Type<'a>, other: &Type<'a>) -> Option<Type<'a>> {
+    Some(match (one, other) {
+        (Type::Dyn, _) | (_, Type::Dyn) => Type::Dyn,
+        (Type::Free, it) | (it, Type::Free) => it.clone(),
+        (Type::Null, it) | (it, Type::Null) if it.is_nullable() => it.clone(),
+        (Type::Text, it) | (it, Type::Text) if it.may_be_text() => it.clone(),
+        (Type::Of(a), Type::Of(b)) => Type::Of(Box::new(join(a, b).unwrap_or(Type::Dyn))),
+        (Type::List(a), Type::List(b)) => Type::list(join(a, b)?),
+        (Type::Optional(a), Type::Optional(b)) => Type::optional(join(a, b)?),
+        (Type::Map(key, value), Type::Map(other_key, other_value)) => {
+            Type::map(join(key, other_key)?, join(value, other_value)?)
+        }
+        (Type::Object(a), Type::Object(b)) if a.name == b.name => Type::Object(*a),
+        (Type::Opaque(a), Type::Opaque(b)) => (a == b).then(|| one.clone())?,
+        (one, other) if one.is_object() && other.is_object() => Type::Dyn,
+        (one, other) => {
+            let same = std::mem::discriminant(one) == std::mem::discriminant(other);
+            same.then(|| one.clone())?
+        }
+    })
+}
+
+impl fmt::Display for Type<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Type::Dyn | Type::Free => f.write_str("dyn"),
+            Type::Null => f.write_str("null"),
+            Type::Bool => f.write_str("bool"),
+            Type::Int => f.write_str("int"),
+            Type::Uint => f.write_str("uint"),
+            Type::Double => f.write_str("double"),
+            Type::String | Type::Text => f.write_str("string"),
+            Type::Bytes => f.write_str("bytes"),
+            Type::Timestamp => f.write_str("timestamp"),
+            Type::Duration => f.write_str("duration"),
+            Type::Of(of) => write!(f, "type({of})"),
+            Type::List(of) => write!(f, "list({of})"),
+            Type::Map(key, value) => write!(f, "map({key}, {value})"),
+            Type::Optional(of) => write!(f, "optional_type({of})"),
+            Type::Opaque(name) => f.write_str(name),
+            Type::Object(facts) => f.write_str(facts.short_name()),
+            Type::Record(record) => f.write_str(record.name),
+            Type::Param(place) => write!(f, "_var{place}"),
+        }
+    }
+}

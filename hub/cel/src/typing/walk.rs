@@ -1,0 +1,234 @@
+//! The walk over an expression that finds what each part of it is.
+
+use std::collections::HashMap;
+
+use cel::IdedExpr;
+use cel::common::ast::{
+    CallExpr, ComprehensionExpr, EntryExpr, Expr, ListExpr, LiteralValue, MapExpr, SelectExpr,
+    operators,
+};
+
+use super::Names;
+use super::fields::{Selected, select};
+use super::mistake::Mistake;
+use super::signature::{self, Call};
+use super::value_type::{Type, join};
+use crate::library;
+use crate::parts::inside;
+
+/// One walk.
+pub(super) struct Walk<'n, 'a> {
+    names: &'n Names<'a>,
+    /// Variables of loops, the innermost last.
+    locals: Vec<(String, Type<'a>)>,
+    types: HashMap<u64, Type<'a>>,
+    mistakes: Vec<Mistake>,
+}
+
+impl<'n, 'a> Walk<'n, 'a> {
+    /// Of what speaks of these.
+    pub(super) fn new(names: &'n Names<'a>) -> Self {
+        Self { names, locals: Vec::new(), types: HashMap::new(), mistakes: Vec::new() }
+    }
+
+    /// What each part is.
+    pub(super) fn types(self) -> HashMap<u64, Type<'a>> {
+        self.types
+    }
+
+    /// What is wrong.
+    pub(super) fn mistakes(self) -> Vec<Mistake> {
+        self.mistakes
+    }
+
+    /// What a part is.
+    pub(super) fn part(&mut self, part: &IdedExpr) -> Type<'a> {
+        let is = self.look(part);
+        self.types.insert(part.id, is.clone());
+        is
+    }
+
+    fn look(&mut self, part: &IdedExpr) -> Type<'a> {
+        match &part.expr {
+            Expr::Ident(name) => self.name(name),
+            Expr::Literal(literal) => of_literal(literal),
+            Expr::Select(it) => self.select(part.id, it),
+            Expr::Call(it) => self.call(part.id, it),
+            Expr::List(it) => self.list(it),
+            Expr::Map(it) => self.map(it),
+            Expr::Comprehension(it) => self.each(it),
+            Expr::Struct(_) | Expr::Unspecified => {
+                for part in inside(part) {
+                    self.part(part);
+                }
+                Type::Dyn
+            }
+        }
+    }
+
+    /// What is wrong may be anything: it is told once.
+    fn wrong(&mut self, part: u64, why: String) -> Type<'a> {
+        self.mistakes.push(Mistake { part, why });
+        Type::Dyn
+    }
+
+    fn name(&self, name: &str) -> Type<'a> {
+        let name = name.trim_start_matches('.');
+        let local = self.locals.iter().rev().find(|(own, _)| own == name).map(|(_, of)| of);
+        match local.or_else(|| self.names.find(name)) {
+            Some(of) => of.clone(),
+            None if library::is_type(name) => Type::Of(Box::new(Type::Dyn)),
+            None => Type::Dyn,
+        }
+    }
+
+    fn select(&mut self, part: u64, it: &SelectExpr) -> Type<'a> {
+        let found = self.field(part, &it.operand, &it.field);
+        if it.test { Type::Bool } else { found }
+    }
+
+    fn field(&mut self, part: u64, operand: &IdedExpr, field: &str) -> Type<'a> {
+        if let Expr::Ident(space) = &operand.expr
+            && !self.locals.iter().any(|(own, _)| own == space)
+            && let Some(of) = self.names.find(&format!("{space}.{field}"))
+        {
+            return of.clone();
+        }
+        let (of, is_optional) = match self.part(operand) {
+            Type::Optional(of) => (*of, true),
+            of => (of, false),
+        };
+        let found = match select(&of, field) {
+            Selected::Field(of) => of,
+            Selected::Undefined => self.wrong(part, format!("undefined field '{field}'")),
+            Selected::NoObject => {
+                self.wrong(part, format!("type '{of}' does not support field selection"))
+            }
+        };
+        if is_optional { Type::optional(found) } else { found }
+    }
+
+    fn call(&mut self, part: u64, it: &CallExpr) -> Type<'a> {
+        if it.func_name == operators::OPT_SELECT
+            && let [operand, field] = it.args.as_slice()
+            && let Expr::Literal(LiteralValue::String(field)) = &field.expr
+        {
+            return Type::optional(self.field(part, operand, field.inner()));
+        }
+        if let Some(target) = it.target.as_deref()
+            && let Expr::Ident(space) = &target.expr
+        {
+            let name = format!("{space}.{}", it.func_name);
+            if library::is_function(&name) {
+                return self.answer(part, &name, None, &it.args);
+            }
+        }
+        self.answer(part, &it.func_name, it.target.as_deref(), &it.args)
+    }
+
+    fn answer(
+        &mut self,
+        part: u64,
+        name: &str,
+        target: Option<&IdedExpr>,
+        args: &[IdedExpr],
+    ) -> Type<'a> {
+        let given: Vec<Type<'a>> =
+            target.into_iter().chain(args).map(|part| self.part(part)).collect();
+        match signature::call(name, target.is_some(), &given) {
+            Call::Answers(of) => of,
+            Call::NoOverload => {
+                let shown: Vec<String> = given.iter().map(ToString::to_string).collect();
+                let shown = match (target, shown.split_first()) {
+                    (Some(_), Some((receiver, args))) => {
+                        format!("{receiver}.({})", args.join(", "))
+                    }
+                    (Some(_) | None, _) => format!("({})", shown.join(", ")),
+                };
+                let why = format!("found no matching overload for '{name}' applied to '{shown}'");
+                self.wrong(part, why)
+            }
+        }
+    }
+
+    fn list(&mut self, it: &ListExpr) -> Type<'a> {
+        let mut of = Type::Free;
+        for (place, element) in it.elements.iter().enumerate() {
+            let element = match self.part(element) {
+                Type::Optional(of) if it.optional_indices.contains(&place) => *of,
+                of => of,
+            };
+            of = join(&of, &element).unwrap_or(Type::Dyn);
+        }
+        Type::list(of)
+    }
+
+    fn map(&mut self, it: &MapExpr) -> Type<'a> {
+        let (mut key, mut value) = (Type::Free, Type::Free);
+        for entry in &it.entries {
+            let EntryExpr::MapEntry(entry) = &entry.expr else { continue };
+            key = join(&key, &self.part(&entry.key)).unwrap_or(Type::Dyn);
+            let held = match self.part(&entry.value) {
+                Type::Optional(of) if entry.optional => *of,
+                of => of,
+            };
+            value = join(&value, &held).unwrap_or(Type::Dyn);
+        }
+        Type::map(key, value)
+    }
+
+    fn each(&mut self, it: &ComprehensionExpr) -> Type<'a> {
+        let range = self.part(&it.iter_range);
+        let item = match range {
+            Type::List(of) => *of,
+            Type::Map(key, _) => *key,
+            Type::Object(_) | Type::Record(_) => Type::String,
+            Type::Dyn | Type::Free | Type::Optional(_) | Type::Param(_) => Type::Dyn,
+            other @ (Type::Null
+            | Type::Bool
+            | Type::Int
+            | Type::Uint
+            | Type::Double
+            | Type::String
+            | Type::Text
+            | Type::Bytes
+            | Type::Timestamp
+            | Type::Duration
+            | Type::Of(_)
+            | Type::Opaque(_)) => {
+                let why = format!(
+                    "expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)"
+                );
+                self.wrong(it.iter_range.id, why)
+            }
+        };
+        let start = self.part(&it.accu_init);
+        let before = self.locals.len();
+        self.locals.push((it.accu_var.clone(), start.clone()));
+        // Of two, the first is the place of a list.
+        let item = if it.iter_var2.is_some() { Type::Dyn } else { item };
+        self.locals.push((it.iter_var.clone(), item));
+        self.locals.extend(it.iter_var2.clone().map(|name| (name, Type::Dyn)));
+        self.part(&it.loop_cond);
+        let step = self.part(&it.loop_step);
+        self.locals.truncate(before);
+        // What begins as an empty list becomes one of what is added.
+        let made = join(&start, &step).unwrap_or(Type::Dyn);
+        self.locals.push((it.accu_var.clone(), made));
+        let result = self.part(&it.result);
+        self.locals.truncate(before);
+        result
+    }
+}
+
+fn of_literal<'a>(literal: &LiteralValue) -> Type<'a> {
+    match literal {
+        LiteralValue::Boolean(_) => Type::Bool,
+        LiteralValue::Bytes(_) => Type::Bytes,
+        LiteralValue::Double(_) => Type::Double,
+        LiteralValue::Int(_) => Type::Int,
+        LiteralValue::Null => Type::Null,
+        LiteralValue::String(_) => Type::String,
+        LiteralValue::UInt(_) => Type::Uint,
+    }
+}
