@@ -7,6 +7,7 @@
 //! http_annotations  how a pod's annotations say that it serves HTTP
 //! images     what an `image:` stands for, as a trait
 //! pins       what it stood for when it was looked up
+//! policy_typing  what the expressions of a ValidatingAdmissionPolicy say of objects that cannot be said of them
 //! quota      what an object counts for in a ResourceQuota
 //! streams    how a request reaches a spoke, as a trait
 //! time_zone  which time zones there are
@@ -19,6 +20,7 @@ pub mod http_annotations;
 pub mod images;
 pub mod kinds;
 pub mod pins;
+pub mod policy_typing;
 pub mod quota;
 pub mod streams;
 pub mod time_zone;

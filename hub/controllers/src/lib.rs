@@ -18,6 +18,7 @@
 //! eviction    NoExecute taints to ends of pods
 //! disruption  what PodDisruptionBudgets allow
 //! definitions  CustomResourceDefinitions to kinds of their clusters, and their end
+//! policy_typing  what expressions of admission policies say of objects that cannot be said of them
 //! cluster_cleanup  what a removed spoke leaves behind
 //! fleet       sets of clusters, and which of them placements choose
 //! resource_quota  what is used of quotas
@@ -58,6 +59,7 @@ pub mod pins;
 mod pod_control;
 pub mod pod_gc;
 pub mod pods;
+pub mod policy_typing;
 pub mod replicaset;
 pub mod resource_quota;
 pub mod rights;
@@ -197,6 +199,9 @@ fn controllers(
         Arc::new(disruption::Disruptions::new(by("disruption-controller"), indexes.clone())?),
         Arc::new(events::Expiry::new(by("event-expiry"))?),
         Arc::new(flow_schemas::FlowSchemas::new(by("api-priority-and-fairness"), indexes.clone())?),
+        Arc::new(policy_typing::PolicyTyping::new(by(
+            "validatingadmissionpolicy-status-controller",
+        ))?),
     ];
     all.extend(of_batch(by, indexes)?);
     all.extend(of_the_fleet(by, indexes, config)?);

@@ -12,6 +12,7 @@ mod jobs;
 mod kinds;
 mod leftovers;
 mod owners;
+mod policies;
 mod roles;
 mod rollout;
 mod stateful;

@@ -1,0 +1,345 @@
+//! What the expressions of a ValidatingAdmissionPolicy say of objects that cannot be said of them: `expressionWarnings` of
+//! its status, in the words of kube-apiserver.
+//!
+//! ```text
+//! matchConstraints ─▶ kinds ─┐
+//! paramKind ─────────────────┼▶ names ─ variables ─▶ each expression by each kind ─▶ warnings
+//! what all requests have ────┘
+//! ```
+//!
+//! A kind that nobody serves, and what its schema leaves open, are warned of by nobody.
+//!
+//! Guarantees:
+//! - a warning names its field, and each kind of which it holds (`warnings_name_field_and_kind`);
+//! - kinds are those that are named, ten at most (`kinds_are_those_that_are_named`);
+//! - warnings leave room for the rest of the object (`warnings_are_bounded`).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use freewheel_hub_cel::typing::{Names, Parsed, Record, Type};
+use freewheel_hub_cel::{NoRoom, STACK_BYTES, on_a_stack_of};
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::registry::Registry;
+use freewheel_hub_schema::types::TypeFacts;
+use serde_json::{Value, json};
+
+/// So many kinds are looked at, as at kube-apiserver.
+const KINDS_MAX: usize = 10;
+/// Bytes of all warnings of a policy. kube-apiserver has no such bound, and cannot keep what is too long.
+const WARNINGS_BYTES_MAX: usize = 256 << 10;
+
+/// `status.typeChecking.expressionWarnings` of a policy. It takes its time.
+///
+/// # Errors
+/// Nobody can look at it at the moment.
+pub fn warnings(policy: &Value, registry: &Registry) -> Result<Vec<Value>, NoRoom> {
+    on_a_stack_of(STACK_BYTES, || look(&policy["spec"], registry))
+}
+
+fn look(spec: &Value, registry: &Registry) -> Vec<Value> {
+    let kinds = kinds(spec, registry);
+    let variables: Vec<(&str, Option<Parsed>)> = list(&spec["variables"])
+        .map(|one| (text(&one["name"]), Parsed::read(text(&one["expression"])).ok()))
+        .collect();
+    let params = params(spec, registry);
+    let by_kind: Vec<(String, Names<'_>)> = kinds
+        .iter()
+        .filter_map(|kind| Some((told(kind), names(kind.facts()?, params.clone(), &variables))))
+        .collect();
+    let mut warnings = Warnings::default();
+    for (place, validation) in list(&spec["validations"]).enumerate() {
+        for field in ["expression", "messageExpression"] {
+            if warnings.is_full() {
+                return warnings.all;
+            }
+            let Ok(parsed) = Parsed::read(text(&validation[field])) else { continue };
+            let wrong = by_kind.iter().map(|(kind, names)| (kind, parsed.check(names).mistakes));
+            let wrong = wrong.filter(|(_, mistakes)| !mistakes.is_empty());
+            let lines: Vec<String> =
+                wrong.map(|(kind, mistakes)| format!("{kind}: {mistakes}\n")).collect();
+            if !lines.is_empty() {
+                warnings.add(format!("spec.validations[{place}].{field}"), lines.join("\n"));
+            }
+        }
+    }
+    warnings.all
+}
+
+/// Warnings as they are kept.
+#[derive(Default)]
+struct Warnings {
+    all: Vec<Value>,
+    bytes: usize,
+}
+
+impl Warnings {
+    const fn is_full(&self) -> bool {
+        WARNINGS_BYTES_MAX < self.bytes
+    }
+
+    /// One more. Where there is no room for it, that is the last one.
+    fn add(&mut self, field: String, warning: String) {
+        self.bytes += field.len() + warning.len();
+        let last = "this warning and what else there may be to warn of is too long to be kept";
+        let warning = if self.is_full() { last.to_owned() } else { warning };
+        self.all.push(json!({"fieldRef": field, "warning": warning}));
+    }
+}
+
+/// The kinds that a policy names, sorted: those of its rules without a wildcard.
+fn kinds<'a>(spec: &Value, registry: &'a Registry) -> Vec<&'a Arc<Kind>> {
+    let mut found: Vec<&Arc<Kind>> = Vec::new();
+    for rule in list(&spec["matchConstraints"]["resourceRules"]) {
+        let (groups, versions) = (texts(&rule["apiGroups"]), texts(&rule["apiVersions"]));
+        if groups.iter().chain(&versions).any(|one| one.contains('*')) {
+            continue;
+        }
+        let plurals = texts(&rule["resources"]);
+        let plurals: Vec<&str> =
+            plurals.into_iter().filter(|one| !one.contains(['*', '/'])).collect();
+        for group in &groups {
+            for version in &versions {
+                let of = |plural: &&str| registry.find(group, version, plural);
+                for kind in plurals.iter().filter_map(of) {
+                    if KINDS_MAX <= found.len() {
+                        return sorted(found);
+                    }
+                    if !found.iter().any(|other| other.id() == kind.id()) {
+                        found.push(kind);
+                    }
+                }
+            }
+        }
+    }
+    sorted(found)
+}
+
+fn sorted(mut kinds: Vec<&Arc<Kind>>) -> Vec<&Arc<Kind>> {
+    kinds.sort_by_key(|kind| (kind.group(), kind.version(), kind.kind()));
+    kinds
+}
+
+/// `apps/v1, Kind=Deployment`
+fn told(kind: &Kind) -> String {
+    format!("{}/{}, Kind={}", kind.group(), kind.version(), kind.kind())
+}
+
+/// What the parameters of a policy are.
+fn params<'a>(spec: &Value, registry: &'a Registry) -> Type<'a> {
+    let params = &spec["paramKind"];
+    let kind = registry.by_kind(text(&params["apiVersion"]), text(&params["kind"]));
+    kind.and_then(|kind| kind.facts()).map_or(Type::Dyn, Type::Object)
+}
+
+/// What expressions about a kind may speak of. A variable sees those before it.
+fn names<'a>(
+    object: TypeFacts<'a>,
+    params: Type<'a>,
+    variables: &[(&str, Option<Parsed>)],
+) -> Names<'a> {
+    let of_group = |name| Type::Opaque(name);
+    let none = Record { name: "variables", ..Record::default() };
+    let mut names = Names::default()
+        .with("object", Type::Object(object))
+        .with("oldObject", Type::Object(object))
+        .with("params", params)
+        .with("request", request())
+        .with("namespaceObject", known("io.k8s.api.core.v1.Namespace"))
+        .with("authorizer", of_group("kubernetes.authorization.Authorizer"))
+        .with("authorizer.requestResource", of_group("kubernetes.authorization.ResourceCheck"))
+        .with("variables", Type::Record(Arc::new(none)));
+    for (name, parsed) in variables {
+        let is = parsed.as_ref().map_or(Type::Dyn, |parsed| parsed.check(&names).is);
+        names.put(&format!("variables.{name}"), is.of_variable());
+    }
+    names
+}
+
+fn known(name: &str) -> Type<'static> {
+    TypeFacts::by_name(name).map_or(Type::Dyn, Type::Object)
+}
+
+/// What is said of a request (admission/v1 AdmissionRequest), but the objects.
+fn request<'a>() -> Type<'a> {
+    let texts = |name: &'static str, fields: &[&str]| {
+        let fields = fields.iter().map(|field| ((*field).to_owned(), Type::String)).collect();
+        Record { name, fields }
+    };
+    let kind = texts("GroupVersionKind", &["group", "version", "kind"]);
+    let resource = texts("GroupVersionResource", &["group", "version", "resource"]);
+    let plain = ["name", "namespace", "operation", "subResource", "requestSubResource"];
+    let mut request = texts("AdmissionRequest", &plain);
+    let (kind, resource) = (Type::Record(Arc::new(kind)), Type::Record(Arc::new(resource)));
+    request.fields.extend(
+        [
+            ("kind", kind.clone()),
+            ("requestKind", kind),
+            ("resource", resource.clone()),
+            ("requestResource", resource),
+            ("userInfo", known("io.k8s.api.authentication.v1.UserInfo")),
+            ("dryRun", Type::Bool),
+            ("options", Type::Dyn),
+        ]
+        .map(|(name, of)| (name.to_owned(), of)),
+    );
+    Type::Record(Arc::new(request))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// Each once, sorted.
+fn texts(value: &Value) -> BTreeSet<&str> {
+    list(value).filter_map(Value::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use freewheel_link::names::ClusterName;
+
+    use super::*;
+    use crate::kinds;
+
+    fn registry() -> Registry {
+        kinds::registry(&ClusterName::root())
+    }
+
+    fn policy(more: Value) -> Value {
+        let rules = json!([{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"],
+            "resources": ["deployments"]}]);
+        let mut spec = json!({"matchConstraints": {"resourceRules": rules}});
+        spec.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
+        json!({"spec": spec})
+    }
+
+    fn told_of(more: Value) -> Vec<(String, String)> {
+        let all = warnings(&policy(more), &registry()).unwrap();
+        let pair =
+            |one: Value| (text(&one["fieldRef"]).to_owned(), text(&one["warning"]).to_owned());
+        all.into_iter().map(pair).collect()
+    }
+
+    fn expression(expression: &str) -> Value {
+        json!({"validations": [{"expression": expression}]})
+    }
+
+    #[test]
+    fn warnings_name_field_and_kind() {
+        let wrong = json!({"validations": [
+            {"expression": "object.spec.replicas > 1", "messageExpression": "'got ' + object.spec.replicas"},
+            {"expression": "object.spec.replicas > '1'", "messageExpression": "string(object.spec.replicas)"},
+        ]});
+        let told = told_of(wrong);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(told[0].0, "spec.validations[0].messageExpression");
+        assert!(told[0].1.contains("overload for '_+_' applied to '(string, int)'"), "{told:?}");
+        let whole = "apps/v1, Kind=Deployment: ERROR: <input>:1:22: found no matching overload for '_>_' applied to \
+            '(int, string)'\n | object.spec.replicas > '1'\n | .....................^\n";
+        assert_eq!(told[1], ("spec.validations[1].expression".to_owned(), whole.to_owned()));
+
+        let rules = json!([{"apiGroups": ["apps", ""], "apiVersions": ["v1"], "operations": ["*"],
+            "resources": ["deployments", "pods"]}]);
+        let both = json!({"matchConstraints": {"resourceRules": rules},
+            "validations": [{"expression": "object.spec.size == 1"}]});
+        let told = told_of(both);
+        assert_eq!(told.len(), 1, "{told:?}");
+        let starts = told[0].1.lines().filter_map(|line| line.split_once(": ERROR"));
+        let kinds: Vec<&str> = starts.map(|(kind, _)| kind).collect();
+        assert_eq!(kinds, ["/v1, Kind=Pod", "apps/v1, Kind=Deployment"]);
+    }
+
+    #[test]
+    fn what_policies_may_speak_of_is_known() {
+        let right = json!({
+            "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
+            "variables": [
+                {"name": "replicas", "expression": "object.spec.replicas"},
+                {"name": "spec", "expression": "object.spec"},
+                {"name": "twice", "expression": "variables.replicas * 2"},
+            ],
+            "validations": [
+                {"expression": "variables.twice > 1 && variables.spec.anything == 1 && has(variables.twice)"},
+                {"expression": "params.data['a'] == request.userInfo.username && params.data.b != ''"},
+                {"expression": "request.kind.kind == 'x' && request.resource.resource in request.userInfo.groups && !request.dryRun"},
+                {"expression": "namespaceObject.metadata.labels.env == 'x' && request.options.anything == 1"},
+                {"expression": "authorizer.requestResource.check('get').allowed()"},
+                {"expression": "oldObject == null || object.spec.template == oldObject.spec.template"},
+            ],
+        });
+        let told = told_of(right);
+        assert!(told.is_empty(), "{told:?}");
+        let wrong = |text: &str, more: &Value| {
+            let mut all = expression(text);
+            all.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
+            let told = told_of(all);
+            assert_eq!(told.len(), 1, "{text}: {told:?}");
+            told[0].1.clone()
+        };
+        let variables = json!({"variables": [{"name": "name", "expression": "'x'"}]});
+        assert!(wrong("variables.other", &variables).contains("undefined field 'other'"));
+        assert!(wrong("variables.name == 1", &variables).contains("'(string, int)'"));
+        let params = json!({"paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}});
+        assert!(wrong("params.spec == 1", &params).contains("undefined field 'spec'"));
+        assert!(wrong("request.object == null", &json!({})).contains("undefined field 'object'"));
+        let unknown = json!({"paramKind": {"apiVersion": "x.dev/v1", "kind": "Nobody"},
+            "validations": [{"expression": "params.spec == 1"}]});
+        assert!(told_of(unknown).is_empty());
+    }
+
+    #[test]
+    fn kinds_are_those_that_are_named() {
+        let named = |rules: Value| {
+            let spec = json!({"matchConstraints": {"resourceRules": rules}});
+            let registry = registry();
+            kinds(&spec, &registry).into_iter().map(|kind| told(kind)).collect::<Vec<_>>()
+        };
+        let rule = |group: &str, version: &str, resources: &[&str]| json!({"apiGroups": [group], "apiVersions": [version], "resources": resources});
+        let apps = rule("apps", "v1", &["deployments"]);
+        assert_eq!(named(json!([apps.clone()])), ["apps/v1, Kind=Deployment"]);
+        assert_eq!(
+            named(json!([apps.clone(), rule("", "v1", &["pods"])])),
+            ["/v1, Kind=Pod", "apps/v1, Kind=Deployment"]
+        );
+        assert!(named(json!([rule("apps", "v1", &["*"])])).is_empty());
+        assert!(named(json!([rule("", "v1", &["pods/*", "pods/log"])])).is_empty());
+        assert!(named(json!([rule("x.dev", "v1", &["nothing"])])).is_empty());
+        assert_eq!(
+            named(json!([apps.clone(), rule("apps", "*", &["deployments"]), apps])).len(),
+            1
+        );
+        let many = [
+            "pods",
+            "secrets",
+            "services",
+            "nodes",
+            "events",
+            "endpoints",
+            "configmaps",
+            "namespaces",
+            "limitranges",
+            "resourcequotas",
+            "serviceaccounts",
+            "podtemplates",
+        ];
+        assert_eq!(named(json!([rule("", "v1", &many)])).len(), KINDS_MAX);
+        assert_eq!(warnings(&json!({}), &registry()), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn warnings_are_bounded() {
+        let long = format!("object.nothing == '{}'", "x".repeat(10_000));
+        let all: Vec<Value> = (0..100).map(|_| json!({"expression": long})).collect();
+        let told = told_of(json!({"validations": all}));
+        let bytes: usize = told.iter().map(|(field, warning)| field.len() + warning.len()).sum();
+        assert!(bytes < WARNINGS_BYTES_MAX + 1_000, "{bytes}");
+        let (last, rest) = told.split_last().unwrap();
+        assert!(last.1.contains("too long to be kept") && 10 < rest.len(), "{last:?}");
+        assert!(rest.iter().all(|(_, warning)| warning.contains("undefined field 'nothing'")));
+    }
+}
