@@ -8,6 +8,7 @@
 //! stack      where there is room for deep ones
 //! library/   what Kubernetes adds to the language; pattern, format: what it knows of text
 //! typing/    what an expression comes to before it is evaluated, and what is wrong with it
+//! cost/      what an expression costs at most
 //! allowance  what one evaluation may still use; weight: what values weigh
 //! ```
 //!
@@ -18,6 +19,7 @@
 //! - no evaluation holds more memory than is allowed (`what_grows_without_end_is_ended`).
 
 mod allowance;
+pub mod cost;
 mod expression;
 mod failed;
 pub mod format;

@@ -14,6 +14,7 @@
 //!   (`without_a_thread_nothing_is_said_of_a_rule`);
 //! - a rule that cannot be evaluated is a mistake of the object, never passed over (`what_fails_is_told`).
 
+mod declared;
 mod rule;
 mod typing;
 mod values;
@@ -29,6 +30,7 @@ use serde_json::{Value, json};
 use crate::before::Before;
 use crate::schema::{Schema, Type};
 
+pub use declared::declared;
 pub use rule::Rule;
 pub use typing::wrong;
 

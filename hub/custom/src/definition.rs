@@ -12,6 +12,7 @@ mod approval;
 mod check;
 mod defaults;
 mod mistakes;
+mod rule_costs;
 mod rules;
 mod structural;
 

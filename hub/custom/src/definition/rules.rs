@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::accessors::{flag, list, text};
 use super::mistakes::Mistakes;
-use super::{defaults, structural};
+use super::{defaults, rule_costs, structural};
 use crate::schema::{Schema, Type};
 use crate::work::Work;
 use crate::{cel, format};
@@ -51,7 +51,7 @@ const KEY_BYTES_MAX: usize = 1 << 10;
 const REASONS: [&str; 4] =
     ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
 /// Units of work that it takes to read a rule, beside those of its text.
-const RULE_UNITS: u64 = 200;
+pub(super) const RULE_UNITS: u64 = 200;
 /// Texts that tell what does not work: more than anybody is told.
 const WARNINGS_MAX: usize = 100;
 
@@ -90,6 +90,9 @@ pub(super) fn check(
     errors.extend(unstructured);
     let place = Place { no_defaults: None, in_meta: false, depth: 0 };
     walk(schema, at, place, &mut errors);
+    if errors.len() == 0 {
+        rule_costs::check(schema, at, &mut errors);
+    }
     errors.into_vec()
 }
 

@@ -326,3 +326,81 @@ fn a_check_of_a_definition_is_bounded() {
     )));
     assert_eq!(many, []);
 }
+
+const TAGS: &str = "spec.validation.openAPIV3Schema.properties[tags]";
+const ADVICE: &str = "(try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)";
+
+fn with_tags(tags: Value) -> Value {
+    json!({"type": "object", "properties": {"tags": tags}})
+}
+
+/// Tags with a rule, of which there are so many of so many letters at most.
+fn tags(most: Option<u64>, letters: Option<u64>) -> Value {
+    let rule = json!([{"rule": "self.all(x, x.contains('gpu'))"}]);
+    let mut tags =
+        json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-validations": rule});
+    most.into_iter().for_each(|most| tags["maxItems"] = json!(most));
+    letters.into_iter().for_each(|most| tags["items"]["maxLength"] = json!(most));
+    with_tags(tags)
+}
+
+/// What is said of the first rule of tags that costs more than anybody may have for all.
+#[track_caller]
+fn costs_far_too_much(schema: Value, key: &str) {
+    let place = format!("{TAGS}.x-kubernetes-validations[0].{key}: Forbidden:");
+    let factor = "exceeds budget by factor of more than 100x";
+    let whole = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
+    let mistakes = [
+        format!("{place} estimated {key} cost {factor} {ADVICE}"),
+        format!(
+            "{place} contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
+        ),
+        format!("spec.validation.openAPIV3Schema: Forbidden: {whole} {factor} {ADVICE}"),
+    ];
+    wrong_schema(schema, &mistakes.each_ref().map(String::as_str));
+}
+
+/// Figures of k8s.io/apiextensions-apiserver of Kubernetes 1.36.
+#[test]
+fn rules_that_may_cost_too_much_are_refused() {
+    costs_far_too_much(tags(None, None), "rule");
+    let why = format!(
+        "{TAGS}.x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of"
+    );
+    for (letters, most) in [(16, 909_090), (63, 333_333), (253, 94_339), (1_024, 24_154)] {
+        wrong_schema(tags(Some(most), Some(letters)), &[]);
+        let mut above = definition();
+        above["spec"]["versions"][0]["schema"]["openAPIV3Schema"] =
+            tags(Some(most + 1), Some(letters));
+        let told: Vec<String> = check(&above)
+            .iter()
+            .map(|error| format!("{}: {}", error.field, error.message))
+            .collect();
+        let is_one = told.len() == 1 && told[0].starts_with(&format!("{why} 1.0000"));
+        assert!(is_one, "{letters}: {told:?}");
+    }
+    wrong_schema(tags(Some(1_818_180), Some(16)), &[&format!("{why} 2.0x {ADVICE}")]);
+    let told = |expression: &str| {
+        let rule = json!([{"rule": "self < 5", "messageExpression": expression}]);
+        with_tags(json!({"type": "integer", "x-kubernetes-validations": rule}))
+    };
+    costs_far_too_much(told("'it is ' + string(self)"), "messageExpression");
+    wrong_schema(told("'it is %d'.format([self])"), &[]);
+}
+
+/// Where nobody says how often, it is as often as there is room for the least of them.
+#[test]
+fn rules_cost_as_much_as_there_may_be_values() {
+    let inside = |most: Option<u64>| {
+        let rule = json!([{"rule": "self.contains('x')"}]);
+        let items = json!({"type": "string", "maxLength": 64, "x-kubernetes-validations": rule});
+        let mut list = json!({"type": "array", "items": items});
+        most.into_iter().for_each(|most| list["maxItems"] = json!(most));
+        with_tags(list)
+    };
+    wrong_schema(inside(Some(100_000)), &[]);
+    let factor = format!(
+        "{TAGS}.items.x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of 2.8x {ADVICE}"
+    );
+    wrong_schema(inside(None), &[&factor]);
+}

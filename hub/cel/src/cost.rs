@@ -1,0 +1,44 @@
+//! What an expression costs at most, estimated before anybody evaluates it: in kube-apiserver's units and by its rules, from
+//! how much there may be of what it speaks of. A definition is refused by that, so an estimate is what upstream's is, also where
+//! another one would be better.
+//!
+//! ```text
+//! schema ─ Declared: types, and how much of each ─┐
+//! text ─ Parsed: parts and their types ───────────┴▶ walk ─ calls: what functions cost ─▶ units at most
+//!   range   from so many to so many, as far as numbers go
+//! ```
+//!
+//! Guarantees:
+//! - estimates are kube-apiserver's (`estimates_are_those_of_kube_apiserver`).
+
+mod calls;
+mod declared;
+mod range;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub use declared::{Declared, REQUEST_BYTES_MAX};
+
+use crate::typing::{Names, Parsed};
+
+/// Estimates what expressions about `self` cost.
+pub struct Estimator<'a> {
+    root: &'a Declared,
+    names: Names<'static>,
+}
+
+impl<'a> Estimator<'a> {
+    /// Of this.
+    #[must_use]
+    pub fn of(root: &'a Declared) -> Self {
+        let of = root.type_of();
+        Self { root, names: Names::default().with("self", of.clone()).with("oldSelf", of) }
+    }
+
+    /// What an expression costs at most. To be asked where there is room ([`crate::STACK_BYTES`]).
+    #[must_use]
+    pub fn at_most(&self, parsed: &Parsed) -> u64 {
+        walk::Walk::new(parsed.types(&self.names), self.root).part(parsed.tree()).most
+    }
+}
