@@ -1,7 +1,5 @@
 //! What is said of admission policies.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::hub::{Hub, get};
 use freewheel_hub_store::Snapshot;
 use serde_json::{Value, json};

@@ -75,6 +75,7 @@ fn of_shape<'a>(owner: TypeFacts<'a>, shape: &Shape) -> Type<'a> {
         | Shape::Quantity
         | Shape::Time
         | Shape::MicroTime
+        | Shape::Duration
         | Shape::IntOrString
         | Shape::Raw
         | Shape::Fields
