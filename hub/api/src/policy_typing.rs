@@ -210,7 +210,7 @@ mod tests {
         kinds::registry(&ClusterName::root())
     }
 
-    fn policy(more: Value) -> Value {
+    fn policy(more: &Value) -> Value {
         let rules = json!([{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"],
             "resources": ["deployments"]}]);
         let mut spec = json!({"matchConstraints": {"resourceRules": rules}});
@@ -218,7 +218,7 @@ mod tests {
         json!({"spec": spec})
     }
 
-    fn told_of(more: Value) -> Vec<(String, String)> {
+    fn told_of(more: &Value) -> Vec<(String, String)> {
         let all = warnings(&policy(more), &registry()).unwrap();
         let pair =
             |one: Value| (text(&one["fieldRef"]).to_owned(), text(&one["warning"]).to_owned());
@@ -235,7 +235,7 @@ mod tests {
             {"expression": "object.spec.replicas > 1", "messageExpression": "'got ' + object.spec.replicas"},
             {"expression": "object.spec.replicas > '1'", "messageExpression": "string(object.spec.replicas)"},
         ]});
-        let told = told_of(wrong);
+        let told = told_of(&wrong);
         assert_eq!(told.len(), 2, "{told:?}");
         assert_eq!(told[0].0, "spec.validations[0].messageExpression");
         assert!(told[0].1.contains("overload for '_+_' applied to '(string, int)'"), "{told:?}");
@@ -247,7 +247,7 @@ mod tests {
             "resources": ["deployments", "pods"]}]);
         let both = json!({"matchConstraints": {"resourceRules": rules},
             "validations": [{"expression": "object.spec.size == 1"}]});
-        let told = told_of(both);
+        let told = told_of(&both);
         assert_eq!(told.len(), 1, "{told:?}");
         let starts = told[0].1.lines().filter_map(|line| line.split_once(": ERROR"));
         let kinds: Vec<&str> = starts.map(|(kind, _)| kind).collect();
@@ -272,12 +272,12 @@ mod tests {
                 {"expression": "oldObject == null || object.spec.template == oldObject.spec.template"},
             ],
         });
-        let told = told_of(right);
+        let told = told_of(&right);
         assert!(told.is_empty(), "{told:?}");
         let wrong = |text: &str, more: &Value| {
             let mut all = expression(text);
             all.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
-            let told = told_of(all);
+            let told = told_of(&all);
             assert_eq!(told.len(), 1, "{text}: {told:?}");
             told[0].1.clone()
         };
@@ -289,7 +289,7 @@ mod tests {
         assert!(wrong("request.object == null", &json!({})).contains("undefined field 'object'"));
         let unknown = json!({"paramKind": {"apiVersion": "x.dev/v1", "kind": "Nobody"},
             "validations": [{"expression": "params.spec == 1"}]});
-        assert!(told_of(unknown).is_empty());
+        assert!(told_of(&unknown).is_empty());
     }
 
     #[test]
@@ -335,7 +335,7 @@ mod tests {
     fn warnings_are_bounded() {
         let long = format!("object.nothing == '{}'", "x".repeat(10_000));
         let all: Vec<Value> = (0..100).map(|_| json!({"expression": long})).collect();
-        let told = told_of(json!({"validations": all}));
+        let told = told_of(&json!({"validations": all}));
         let bytes: usize = told.iter().map(|(field, warning)| field.len() + warning.len()).sum();
         assert!(bytes < WARNINGS_BYTES_MAX + 1_000, "{bytes}");
         let (last, rest) = told.split_last().unwrap();

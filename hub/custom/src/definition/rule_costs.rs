@@ -145,7 +145,7 @@ impl Costs {
         self.total = self.total.saturating_add(cost);
         if TOLD_LEAST <= cost {
             self.most.push((cost, place));
-            self.most.sort_by(|one, other| other.0.cmp(&one.0));
+            self.most.sort_by_key(|one| std::cmp::Reverse(one.0));
             self.most.truncate(TOLD_MAX);
         }
     }

@@ -331,7 +331,9 @@ const TAGS: &str = "spec.validation.openAPIV3Schema.properties[tags]";
 const ADVICE: &str = "(try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)";
 
 fn with_tags(tags: Value) -> Value {
-    json!({"type": "object", "properties": {"tags": tags}})
+    let mut schema = json!({"type": "object"});
+    schema["properties"]["tags"] = tags;
+    schema
 }
 
 /// Tags with a rule, of which there are so many of so many letters at most.
