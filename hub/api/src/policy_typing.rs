@@ -59,7 +59,7 @@ fn look(spec: &Value, registry: &Registry) -> Vec<Value> {
             let lines: Vec<String> =
                 wrong.map(|(kind, mistakes)| format!("{kind}: {mistakes}\n")).collect();
             if !lines.is_empty() {
-                warnings.add(format!("spec.validations[{place}].{field}"), lines.join("\n"));
+                warnings.add(&format!("spec.validations[{place}].{field}"), lines.join("\n"));
             }
         }
     }
@@ -79,7 +79,7 @@ impl Warnings {
     }
 
     /// One more. Where there is no room for it, that is the last one.
-    fn add(&mut self, field: String, warning: String) {
+    fn add(&mut self, field: &str, warning: String) {
         self.bytes += field.len() + warning.len();
         let last = "this warning and what else there may be to warn of is too long to be kept";
         let warning = if self.is_full() { last.to_owned() } else { warning };
@@ -301,16 +301,16 @@ mod tests {
         };
         let rule = |group: &str, version: &str, resources: &[&str]| json!({"apiGroups": [group], "apiVersions": [version], "resources": resources});
         let apps = rule("apps", "v1", &["deployments"]);
-        assert_eq!(named(json!([apps.clone()])), ["apps/v1, Kind=Deployment"]);
+        assert_eq!(named(json!([apps])), ["apps/v1, Kind=Deployment"]);
         assert_eq!(
-            named(json!([apps.clone(), rule("", "v1", &["pods"])])),
+            named(json!([apps, rule("", "v1", &["pods"])])),
             ["/v1, Kind=Pod", "apps/v1, Kind=Deployment"]
         );
         assert!(named(json!([rule("apps", "v1", &["*"])])).is_empty());
         assert!(named(json!([rule("", "v1", &["pods/*", "pods/log"])])).is_empty());
         assert!(named(json!([rule("x.dev", "v1", &["nothing"])])).is_empty());
         assert_eq!(
-            named(json!([apps.clone(), rule("apps", "*", &["deployments"]), apps])).len(),
+            named(json!([apps, rule("apps", "*", &["deployments"]), apps])).len(),
             1
         );
         let many = [
