@@ -309,10 +309,7 @@ mod tests {
         assert!(named(json!([rule("apps", "v1", &["*"])])).is_empty());
         assert!(named(json!([rule("", "v1", &["pods/*", "pods/log"])])).is_empty());
         assert!(named(json!([rule("x.dev", "v1", &["nothing"])])).is_empty());
-        assert_eq!(
-            named(json!([apps, rule("apps", "*", &["deployments"]), apps])).len(),
-            1
-        );
+        assert_eq!(named(json!([apps, rule("apps", "*", &["deployments"]), apps])).len(), 1);
         let many = [
             "pods",
             "secrets",

@@ -22,10 +22,8 @@ use cel::common::ast::{
 
 use crate::library;
 use crate::parts::{inside, parts};
+use crate::value::TYPE_KEY;
 use crate::weight::EACH;
-
-/// The key under which an object that an expression makes says its type.
-pub(crate) const TYPE_KEY: &str = "@type";
 
 fn call(name: &str, args: Vec<IdedExpr>) -> IdedExpr {
     let call = CallExpr { func_name: name.to_owned(), target: None, args };

@@ -19,13 +19,14 @@
 
 mod fields;
 mod mistake;
+mod names;
 mod signature;
 #[cfg(test)]
 mod tests;
 mod value_type;
 mod walk;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use cel::IdedExpr;
 use cel::common::ast::SourceInfo;
@@ -34,30 +35,9 @@ use crate::expression::parse_placed;
 use crate::unread::Unread;
 
 pub use fields::Record;
+pub use names::Names;
 pub(crate) use signature::first_of_overloads;
 pub use value_type::Type;
-
-/// What an expression may speak of, by name; `a.b` is one as well.
-#[derive(Clone, Debug, Default)]
-pub struct Names<'a>(BTreeMap<String, Type<'a>>);
-
-impl<'a> Names<'a> {
-    /// One more.
-    #[must_use]
-    pub fn with(mut self, name: &str, of: Type<'a>) -> Self {
-        self.put(name, of);
-        self
-    }
-
-    /// One more, or the same for something else.
-    pub fn put(&mut self, name: &str, of: Type<'a>) {
-        self.0.insert(name.to_owned(), of);
-    }
-
-    fn find(&self, name: &str) -> Option<&Type<'a>> {
-        self.0.get(name)
-    }
-}
 
 /// What is known of an expression.
 #[derive(Clone, Debug)]

@@ -13,7 +13,8 @@ use cel::Value;
 use cel::objects::{Key, Map};
 use serde_json::{Number, Value as Json};
 
-use crate::metered::TYPE_KEY;
+/// The key under which an object that an expression makes says its type.
+pub(crate) const TYPE_KEY: &str = "@type";
 
 /// A value of which nothing is known.
 #[must_use]

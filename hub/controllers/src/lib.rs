@@ -198,15 +198,25 @@ fn controllers(
         Arc::new(eviction::TaintEviction::new(by("taint-eviction-controller"), indexes.clone())?),
         Arc::new(disruption::Disruptions::new(by("disruption-controller"), indexes.clone())?),
         Arc::new(events::Expiry::new(by("event-expiry"))?),
-        Arc::new(flow_schemas::FlowSchemas::new(by("api-priority-and-fairness"), indexes.clone())?),
-        Arc::new(policy_typing::PolicyTyping::new(by(
-            "validatingadmissionpolicy-status-controller",
-        ))?),
     ];
+    all.extend(of_requests(by, indexes)?);
     all.extend(of_batch(by, indexes)?);
     all.extend(of_the_fleet(by, indexes, config)?);
     all.extend(of_identities(by, config)?);
     Ok(all)
+}
+
+/// What says how requests are let in and admitted.
+fn of_requests(
+    by: &dyn Fn(&'static str) -> Client,
+    indexes: &Indexes,
+) -> Result<Vec<Arc<dyn Controller>>, Error> {
+    Ok(vec![
+        Arc::new(flow_schemas::FlowSchemas::new(by("api-priority-and-fairness"), indexes.clone())?),
+        Arc::new(policy_typing::PolicyTyping::new(by(
+            "validatingadmissionpolicy-status-controller",
+        ))?),
+    ])
 }
 
 /// What makes pods that come to an end.

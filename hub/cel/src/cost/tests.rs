@@ -1,3 +1,5 @@
+//! What expressions cost at most, beside what upstream comes to.
+
 use super::*;
 use crate::{STACK_BYTES, on_a_stack_of};
 

@@ -1,3 +1,5 @@
+//! What is told of expressions, beside what upstream tells.
+
 use std::sync::Arc;
 
 use freewheel_hub_schema::gvk::Gvk;

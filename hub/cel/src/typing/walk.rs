@@ -8,9 +8,9 @@ use cel::common::ast::{
     operators,
 };
 
-use super::Names;
 use super::fields::{Selected, select};
 use super::mistake::Mistake;
+use super::names::Names;
 use super::signature::{self, Call};
 use super::value_type::{Type, join};
 use crate::library;

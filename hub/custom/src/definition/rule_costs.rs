@@ -13,9 +13,11 @@ use serde_json::Value;
 
 use super::accessors::{flag, list, text};
 use super::mistakes::Mistakes;
-use super::rules::RULE_UNITS;
 use crate::cel::declared;
 use crate::schema::Schema;
+
+/// Units of work that it takes to read a rule, beside those of its text.
+pub(super) const RULE_UNITS: u64 = 200;
 
 /// Units of one expression in one object, as at kube-apiserver.
 const EXPRESSION_MAX: u64 = 10_000_000;

@@ -50,8 +50,6 @@ const KEY_BYTES_MAX: usize = 1 << 10;
 /// What an object may be told to be refused for.
 const REASONS: [&str; 4] =
     ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
-/// Units of work that it takes to read a rule, beside those of its text.
-pub(super) const RULE_UNITS: u64 = 200;
 /// Texts that tell what does not work: more than anybody is told.
 const WARNINGS_MAX: usize = 100;
 
@@ -351,7 +349,10 @@ fn rules(schema: &Value, at: &Path<'_>, errors: &mut Mistakes<'_>) {
         }
         if errors.len() == before && errors.goes_on() {
             let bytes = own("rule").len() + own("messageExpression").len();
-            if !errors.work().units(RULE_UNITS + 4 * u64::try_from(bytes).unwrap_or(u64::MAX)) {
+            if !errors
+                .work()
+                .units(rule_costs::RULE_UNITS + 4 * u64::try_from(bytes).unwrap_or(u64::MAX))
+            {
                 return;
             }
             for (key, why) in cel::wrong(&node, rule) {
