@@ -132,7 +132,7 @@ pub fn cluster(name: &str) -> ClusterName {
 }
 
 pub fn kind(plural: &str) -> Arc<Kind> {
-    kinds::all().iter().find(|k| k.plural() == plural).unwrap().clone()
+    kinds::all().iter().find(|k| k.plural() == plural && !k.is_view()).unwrap().clone()
 }
 
 fn place(realm: &str, plural: &str, namespace: &str, name: &str) -> ObjectRef {
