@@ -6,6 +6,7 @@ mod command;
 mod conformance;
 mod dist;
 mod elf;
+mod fuzz;
 mod guests;
 mod kube;
 mod kubectl;
@@ -53,6 +54,8 @@ enum Chore {
     Bench(bench::Options),
     /// Run upstream's conformance specs against the hub
     Conformance(conformance::Options),
+    /// Give whatever bytes to what reads what people write
+    Fuzz(fuzz::Options),
     /// Write what kube-apiserver answers into the scripts that the hub is compared by
     Record,
     /// Build the hub and the spoke as they ship, into target/dist
@@ -77,6 +80,7 @@ fn main() -> std::process::ExitCode {
         Chore::Soak { minutes } => long::soak(minutes),
         Chore::Bench(options) => bench::run(&options),
         Chore::Conformance(options) => conformance::run(&options),
+        Chore::Fuzz(options) => fuzz::run(&options),
         Chore::Record => record::run(),
         Chore::Dist => dist::build(),
         Chore::Tidy => tidy::run(),

@@ -3,7 +3,7 @@
 use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 39] = [
+const ARROWS: [(&str, &[&str]); 40] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-schema", &["link"]),
     ("freewheel-hub-audit", &[]),
@@ -11,6 +11,11 @@ const ARROWS: [(&str, &[&str]); 39] = [
     ("freewheel-hub-custom", &["hub-cel", "hub-schema"]),
     ("freewheel-hub-api", &["hub-cel", "hub-custom", "hub-schema", "link"]),
     ("freewheel-hub-fairness", &[]),
+    // It drives what reads, and ships with nothing.
+    (
+        "freewheel-hub-fuzz",
+        &["hub-api", "hub-cel", "hub-custom", "hub-schema", "hub-structured-merge", "hub-yaml"],
+    ),
     ("freewheel-hub-metrics", &[]),
     ("freewheel-hub-pki", &["link"]),
     ("freewheel-hub-rbac", &["hub-schema", "hub-store", "link"]),
