@@ -8,9 +8,11 @@
 //! ```
 //!
 //! Guarantees:
-//! - revisions of the lost future are never used again, and who watches from one of them is told to list anew; a spoke
-//!   that holds more than there ever was gets all of its plan, whether it is believed or not
+//! - once it is known, revisions of the lost future are not used any more, and whoever watches, or goes on from before, is
+//!   told to list anew; a spoke that holds more than there ever was gets all of its plan, whether it is believed or not
 //!   (`a_spoke_from_a_lost_future_proves_the_roll_back_and_does_what_the_hub_wants`);
+//! - the first write beyond it is the new life's, whosever it is and whatever ends the process then: who comes when the hub
+//!   has passed what he holds is believed nothing (`a_new_life_is_in_the_first_write_beyond_the_lost_one`);
 //! - it is said as an event, and what a spoke says that it holds keeps no other from its session, whatever the disk does
 //!   (`a_spoke_from_a_lost_future_keeps_nobody_waiting_while_the_disk_stands_still`), nor that spoke itself
 //!   (`a_spoke_from_a_lost_future_has_its_session_while_the_disk_is_full`);
@@ -21,9 +23,8 @@
 //!
 //! Assumes: one roll-back per life of the process. Nothing proves what a device says: one that lies can cost the fleet
 //! one snapshot, and its watchers a list, once in that life. A kill between the new life and its event loses the event;
-//! the log has it. A kill in the seconds in which a full disk has taken a write beyond the lost future and not the new
-//! life yet loses the roll-back: nobody is ahead any more. Revisions are not used again all the same, and the next process
-//! knows of nobody what he holds, so that each gets all of its plan once more.
+//! the log has it. A spoke that comes when the hub has used the revision that it holds again, before any has come that
+//! proves the roll-back, proves nothing: it is sent what is otherwise here, by digest, as after each start.
 
 use std::sync::OnceLock;
 
@@ -151,7 +152,7 @@ async fn begin(
     let _ = timeout(DISK_WAIT_MAX, beginning).await;
 }
 
-/// What makes it one, from a revision that the lost future cannot have reached.
+/// What makes it one, from a revision that the lost future cannot have reached. Whoever writes next writes it.
 fn new_life(objects: &Objects, snapshot: &dyn Snapshot, held: Generation) -> Txn {
     let mut seed = held.incarnation.to_be_bytes().to_vec();
     seed.extend(held.revision.to_be_bytes());
@@ -166,8 +167,17 @@ fn new_life(objects: &Objects, snapshot: &dyn Snapshot, held: Generation) -> Txn
         Some(before) => Expect::Revision(key(), before.revision),
         None => Expect::Absent(key()),
     };
-    objects.store().skip_to(beyond);
-    Txn { expect: vec![expect], operations: vec![Operation::Put(key(), object)] }
+    let life = Operation::Put(key(), object);
+    objects.store().skip_to(beyond, life.clone());
+    Txn { expect: vec![expect], operations: vec![life] }
+}
+
+/// Whether it is there: another's write has taken it along, or it was written though the disk did not say so.
+fn is_written(store: &dyn Store, life: &Txn) -> bool {
+    let there = store.snapshot().get(&key());
+    life.operations.iter().any(|it| {
+        matches!((it, &there), (Operation::Put(_, life), Some(there)) if *life == there.object)
+    })
 }
 
 /// Writes it, and tells of it as soon as that is so, each as often as the disk refuses it.
@@ -177,14 +187,13 @@ async fn write(
     txn: Txn,
     (held, now): (Revision, Revision),
 ) {
-    while let Err(error) = objects.store().commit(txn.clone()).await {
+    let store = objects.store();
+    while let Err(error) = store.commit(txn.clone()).await {
+        if is_written(&**store, &txn) {
+            break;
+        }
         if matches!(error, CommitError::Unmet { .. }) {
-            // It was written though the disk did not say so, or somebody else has.
-            let there = objects.store().snapshot().get(&key());
-            let own = |it: &Operation| matches!((it, &there), (Operation::Put(_, life), Some(there)) if *life == there.object);
-            if txn.operations.iter().any(own) {
-                break;
-            }
+            // Somebody else has begun another one.
             return;
         }
         warn!(cluster = %identity.cluster, %error, "a new life of the store cannot be written yet");

@@ -17,7 +17,8 @@
 //! - a batch is no larger than a part of what the history keeps, unless one transaction alone is: who has read what was
 //!   before the last two of them can go on (`what_gathers_is_written_in_batches_of_a_bounded_size`);
 //! - revisions that were skipped stay skipped, and what was in line before keeps the one that it was given
-//!   (`what_was_skipped_stays_skipped_when_a_batch_is_lost`, `what_was_in_line_before_a_skip_keeps_its_revision`);
+//!   (`what_was_skipped_stays_skipped_when_a_batch_is_lost`, `what_was_in_line_before_a_skip_keeps_its_revision`); nothing
+//!   is durable beyond them without their mark (`the_first_write_beyond_a_skip_takes_its_mark_along`);
 //! - what waits, is being written or is in doubt holds at most [`WAITING_BYTES_MAX`], what it takes away or replaces
 //!   included, also when nobody waits for the answer any more
 //!   (`so_much_waits_for_a_disk_that_stands_still_and_the_rest_is_refused`,
@@ -38,7 +39,7 @@ use tokio::sync::oneshot;
 
 use crate::history::Wakeups;
 use crate::store_state::StoreState;
-use crate::txn::prepare;
+use crate::txn::{Skip, prepare_next};
 use crate::watch_cache::WatchCache;
 use crate::{CommitError, Committed, Event, Expect, Resealed, Revision, Txn};
 
@@ -103,8 +104,8 @@ struct Batch {
 struct Inbox {
     /// The newest state that a transaction may be built upon; ahead of what is durable.
     pending: StoreState,
-    /// Revisions up to this one are skipped, also when a batch is lost and what follows is built anew.
-    beyond: Revision,
+    /// What is skipped, also when a batch is lost and what follows is built anew.
+    skip: Option<Skip>,
     /// Batches that take no more, with the states that they lead to.
     full: VecDeque<(Batch, StoreState)>,
     /// What is in line behind them.
@@ -199,7 +200,7 @@ impl Committer {
     pub(crate) fn start(cache: Arc<WatchCache>, mut log: impl Log) -> std::io::Result<Self> {
         let inbox = Inbox {
             pending: StoreState::clone(&cache.state()),
-            beyond: 0,
+            skip: None,
             full: VecDeque::new(),
             batch: Batch::default(),
             reseal: None,
@@ -219,10 +220,10 @@ impl Committer {
         Ok(Self { shared, writer: Some(writer) })
     }
 
-    /// The next transaction gets a revision beyond this one.
-    pub(crate) fn skip_to(&self, beyond: Revision) {
-        let inbox = &mut *self.shared.inbox.lock();
-        inbox.beyond = inbox.beyond.max(beyond);
+    /// The next transaction gets a revision beyond these, and takes their mark along.
+    pub(crate) fn skip_to(&self, skip: Skip) {
+        let beyond = skip.beyond;
+        skip.put_into(&mut self.shared.inbox.lock().skip);
         self.shared.cache.skip_to(beyond);
     }
 
@@ -301,8 +302,8 @@ impl Shared {
             return Entered::Answered(Err(CommitError::Stopped));
         }
         // This hub is the only one that writes here. What is in line already keeps the revision that it has.
-        let revision = inbox.pending.revision.max(inbox.beyond) + 1;
-        let (answer, expect) = match prepare(&inbox.pending, revision, txn) {
+        let prepared = prepare_next(&inbox.pending, 1, inbox.skip.as_ref(), txn);
+        let (answer, expect) = match prepared {
             Err(error) => (Err(error), Vec::new()),
             Ok(prepared) => {
                 let revision = prepared.state.revision;

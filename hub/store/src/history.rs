@@ -24,7 +24,9 @@
 //!   before it misses nothing (`one_large_publication_leaves_nobody_behind_who_had_read_all`);
 //! - internal records take nobody's past and keep none that was read
 //!   (`internal_records_wait_for_their_followers_only`);
-//! - what is left of it after a storm of writes is given back (`the_past_is_given_back_when_it_is_old`).
+//! - what is left of it after a storm of writes is given back (`the_past_is_given_back_when_it_is_old`);
+//! - nobody goes on from before a skip (`nobody_goes_on_from_revisions_that_were_skipped`), and who watches is told
+//!   (`who_watches_is_told_of_a_skip`).
 //!
 //! Watchers are woken after publishing ([`Wakeups`]), which their number does not make slower.
 
@@ -121,9 +123,9 @@ pub(crate) struct History {
     published: Revision,
     /// Revisions up to this one are to be skipped.
     beyond: Revision,
-    /// Revisions after the first and up to the second were, each time: whoever has seen one saw it in a future that is
-    /// lost. A hub learns of that once, when it has started from an older copy.
-    skipped: Vec<(Revision, Revision)>,
+    /// Nobody goes on from a revision before this one, as they were skipped: a hub that has started from an older copy
+    /// learns late of the future that is lost, and has used some of its revisions again by then.
+    begun: Revision,
     numbers: u64,
     /// The last number when the past was thinned, and the revision then.
     trimmed: (u64, Revision),
@@ -140,7 +142,7 @@ impl History {
             limits,
             published,
             beyond: published,
-            skipped: Vec::new(),
+            begun: 0,
             numbers: 0,
             trimmed: (0, published),
             topics: Topics::new(published),
@@ -156,25 +158,21 @@ impl History {
 
     /// The oldest revision of this part of the key space that can be watched from; `None`: of all API objects.
     pub(crate) fn oldest(&self, of: Option<&TopicKey>) -> Revision {
-        self.topics.oldest(of)
+        self.topics.oldest(of).max(self.begun)
     }
 
-    /// What is published next is beyond this revision, and nobody goes on from those in between.
+    /// What is published next is beyond this revision, and nobody goes on from an earlier one.
     pub(crate) fn skip_to(&mut self, beyond: Revision) {
         self.beyond = self.beyond.max(beyond);
     }
 
-    fn is_lost(&self, revision: Revision) -> bool {
-        self.skipped.iter().any(|(from, upto)| *from < revision && revision <= *upto)
-    }
-
-    /// What had been on its way when it was told to skip is not beyond.
-    fn note_skip(&mut self, revision: Revision, events: &[Event]) {
-        if self.beyond <= self.published || revision <= self.beyond {
-            return;
+    /// Begins anew with the first revision beyond those that are skipped: what had been on its way before is not. Who
+    /// watches is told, whatever he watches.
+    fn note_skip(&mut self, revision: Revision, wakeups: &mut Vec<TopicWatchers>) {
+        if self.published < self.beyond && self.beyond < revision {
+            self.begun = self.beyond + 1;
+            self.topics.add_all_wakeups(wakeups);
         }
-        let before = events.iter().map(|event| event.revision).rfind(|at| *at <= self.beyond);
-        self.skipped.push((before.unwrap_or(self.published), self.beyond));
     }
 
     /// Takes in the events of whole revisions, in order. Who wants them is still to be called.
@@ -212,7 +210,7 @@ impl History {
         if !self.everybody.is_empty() {
             wakeups.push(Arc::clone(&self.everybody));
         }
-        self.note_skip(revision, events);
+        self.note_skip(revision, &mut wakeups);
         self.published = revision;
         while self.limits.shared() < self.topics.bytes() {
             let Some(heaviest) = self.topics.heaviest(is_old) else { break };
@@ -306,7 +304,7 @@ impl History {
     ) -> Result<(u64, Vec<Cursor>), Compacted> {
         let each = subscriptions.iter().map(|one| self.oldest(Some(&one.topic_key)));
         let oldest = each.max().unwrap_or_else(|| self.oldest(None));
-        if after < oldest || self.is_lost(after) {
+        if after < oldest {
             return Err(Compacted { asked: after, oldest });
         }
         if subscriptions.is_empty() {
@@ -363,6 +361,9 @@ impl History {
         cursors: &[Cursor],
         after: Revision,
     ) -> Result<ReadEvents, Compacted> {
+        if after < self.begun {
+            return Err(Compacted { asked: after, oldest: self.begun });
+        }
         for (subscription, topic) in self.topics_of(cursors) {
             if after < topic.dropped {
                 let of = subscription.map(|subscription| &subscription.topic_key);
@@ -417,13 +418,15 @@ impl History {
 
     /// Whether anything after `after` waits for the stands.
     pub(crate) fn waits(&self, cursors: &[Cursor], after: Revision) -> bool {
-        self.topics_of(cursors).any(|(subscription, topic)| {
-            let mut rest = topic.after(after);
-            let wants = |numbered: &NumberedEvent| {
-                subscription.is_none_or(|subscription| subscription.wants(&numbered.event))
-            };
-            after < topic.dropped || rest.any(wants)
-        })
+        let mut topics = self.topics_of(cursors);
+        after < self.begun
+            || topics.any(|(subscription, topic)| {
+                let mut rest = topic.after(after);
+                let wants = |numbered: &NumberedEvent| {
+                    subscription.is_none_or(|subscription| subscription.wants(&numbered.event))
+                };
+                after < topic.dropped || rest.any(wants)
+            })
     }
 
     fn topics_of<'a>(
@@ -443,7 +446,7 @@ impl History {
     /// Every event of this part of the key space after `after`, newest first.
     pub(crate) fn undo(&self, of: &TopicKey, after: Revision) -> Result<Vec<Event>, Compacted> {
         let oldest = self.oldest(Some(of));
-        if after < oldest || self.published < after || self.is_lost(after) {
+        if after < oldest || self.published < after {
             return Err(Compacted { asked: after, oldest });
         }
         let topic = self.topics.peek(of);

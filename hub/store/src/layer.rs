@@ -6,7 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    CommitError, Committed, Compacted, Fresh, Revision, Scope, Snapshot, Store, Txn, Watch,
+    CommitError, Committed, Compacted, Fresh, Operation, Revision, Scope, Snapshot, Store, Txn,
+    Watch,
 };
 
 /// What is not written out goes to the store below.
@@ -39,8 +40,8 @@ impl<L: Layer> Store for L {
         self.below().incarnation()
     }
 
-    fn skip_to(&self, beyond: Revision) {
-        self.below().skip_to(beyond);
+    fn skip_to(&self, beyond: Revision, mark: Operation) {
+        self.below().skip_to(beyond, mark);
     }
 
     fn commit<'a, 'f>(&'a self, txn: Txn) -> Boxed<'f, Result<Committed, CommitError>>

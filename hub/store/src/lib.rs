@@ -334,9 +334,10 @@ pub type Fresh<'a> = Either<Ready<Arc<dyn Snapshot>>, BoxFuture<'a, Arc<dyn Snap
 pub trait Store: Send + Sync + 'static {
     /// Random and constant for the life of this data; a restore makes a new one.
     fn incarnation(&self) -> u64;
-    /// Lets the next commit have a revision beyond this one, and nobody go on from the revisions in between:
-    /// they were those of a future that is lost. Durable with that commit.
-    fn skip_to(&self, beyond: Revision);
+    /// Lets the next commit that changes something have a revision beyond this one and do `mark` as well, whosever it is;
+    /// nobody goes on from an earlier revision then, who is watching neither: it may be one of a future that is lost.
+    /// Durable with that commit.
+    fn skip_to(&self, beyond: Revision, mark: Operation);
     /// Commits, durably, before it returns. Who drops the future does not take the transaction back.
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError>;
     /// The newest durable state that is known here.

@@ -8,9 +8,11 @@ use parking_lot::Mutex;
 
 use crate::history::Limits;
 use crate::store_state::StoreState;
-use crate::txn::prepare;
+use crate::txn::{Skip, prepare_next};
 use crate::watch_cache::WatchCache;
-use crate::{CommitError, Committed, Compacted, Revision, Scope, Snapshot, Store, Txn, Watch};
+use crate::{
+    CommitError, Committed, Compacted, Operation, Revision, Scope, Snapshot, Store, Txn, Watch,
+};
 
 /// A store in memory; commits happen inside the call.
 pub struct MemoryStore {
@@ -18,8 +20,8 @@ pub struct MemoryStore {
     /// From one revision to the next.
     step: Revision,
     cache: Arc<WatchCache>,
-    /// Held while a transaction is checked and published: the next one's revision is beyond this.
-    writing: Mutex<Revision>,
+    /// Held while a transaction is checked and published.
+    writing: Mutex<Option<Skip>>,
 }
 
 impl Default for MemoryStore {
@@ -61,16 +63,14 @@ impl Store for MemoryStore {
         self.incarnation
     }
 
-    fn skip_to(&self, beyond: Revision) {
-        let mut skipped = self.writing.lock();
-        *skipped = beyond.max(*skipped);
+    fn skip_to(&self, beyond: Revision, mark: Operation) {
+        Skip { beyond, mark }.put_into(&mut self.writing.lock());
         self.cache.skip_to(beyond);
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        let beyond = self.writing.lock();
-        let state = self.cache.state();
-        let prepared = prepare(&state, state.revision.max(*beyond) + self.step, txn)?;
+        let skip = self.writing.lock();
+        let prepared = prepare_next(&self.cache.state(), self.step, skip.as_ref(), txn)?;
         let revision = prepared.state.revision;
         if !prepared.events.is_empty() {
             // Called here and now, in their order: the same calls make the same run.

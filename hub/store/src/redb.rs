@@ -50,9 +50,10 @@ pub use encoding::Unreadable;
 
 use crate::committer::Committer;
 use crate::history::Limits;
+use crate::txn::Skip;
 use crate::watch_cache::WatchCache;
-use crate::{CommitError, Committed, Compacted, Resealed, Revision, Scope, SealError, Sealer};
-use crate::{Snapshot, Store, Txn, Unsealed, Watch};
+use crate::{CommitError, Committed, Compacted, Operation, Resealed, Revision, Scope, SealError};
+use crate::{Sealer, Snapshot, Store, Txn, Unsealed, Watch};
 use log::RedbLog;
 use spare_pages::SparePages;
 
@@ -250,8 +251,8 @@ impl Store for RedbStore {
         self.incarnation
     }
 
-    fn skip_to(&self, beyond: Revision) {
-        self.committer.skip_to(beyond);
+    fn skip_to(&self, beyond: Revision, mark: Operation) {
+        self.committer.skip_to(Skip { beyond, mark });
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {

@@ -26,12 +26,47 @@ pub(crate) struct Prepared {
     pub(crate) expect: Vec<Expect>,
 }
 
-/// Checks the transaction against `state` and works out what it comes to at `revision`, which is a later one.
-pub(crate) fn prepare(
+/// Where revisions begin anew, and what is written with the first of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Skip {
+    pub(crate) beyond: Revision,
+    pub(crate) mark: Operation,
+}
+
+impl Skip {
+    /// The one that goes further counts.
+    pub(crate) fn put_into(self, known: &mut Option<Self>) {
+        if known.as_ref().is_none_or(|known| known.beyond < self.beyond) {
+            *known = Some(self);
+        }
+    }
+}
+
+/// As [`prepare`], so many revisions on, or beyond those that are to be skipped: whatever is the first there does what
+/// marks it as well.
+pub(crate) fn prepare_next(
     state: &StoreState,
-    revision: Revision,
+    step: Revision,
+    skip: Option<&Skip>,
     txn: Txn,
 ) -> Result<Prepared, CommitError> {
+    let Some(skip) = skip.filter(|skip| state.revision < skip.beyond) else {
+        return prepare(state, state.revision + step, txn);
+    };
+    let revision = skip.beyond + step;
+    let mut prepared = prepare(state, revision, txn)?;
+    // Who changes nothing skips nothing.
+    if !prepared.events.is_empty() {
+        let mark = Txn { expect: Vec::new(), operations: vec![skip.mark.clone()] };
+        let marked = prepare(&prepared.state, revision, mark)?;
+        prepared.state = marked.state;
+        prepared.events.extend(marked.events);
+    }
+    Ok(prepared)
+}
+
+/// Checks the transaction against `state` and works out what it comes to at `revision`, which is a later one.
+fn prepare(state: &StoreState, revision: Revision, txn: Txn) -> Result<Prepared, CommitError> {
     check_form(&txn)?;
     check_expectations(state, &txn)?;
     let mut next = state.clone();

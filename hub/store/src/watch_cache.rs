@@ -53,7 +53,7 @@ impl WatchCache {
         self.state.load_full()
     }
 
-    /// What is published next is beyond this revision, and nobody goes on from those in between.
+    /// What is published next is beyond this revision, and nobody goes on from an earlier one.
     pub(crate) fn skip_to(&self, beyond: Revision) {
         self.history.write().skip_to(beyond);
     }

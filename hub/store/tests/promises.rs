@@ -82,6 +82,6 @@ on_every_backend! {
     watches::a_cancelled_wait_loses_nothing,
     watches::what_a_watch_says_a_snapshot_shows,
     watches::nobody_goes_on_from_revisions_that_were_skipped,
-    watches::what_was_on_its_way_before_a_skip_is_known,
+    watches::who_watches_is_told_of_a_skip,
     watches::every_watcher_sees_every_revision_under_load,
 }

@@ -1,6 +1,9 @@
 //! A hub whose folder was put back from a copy, and spokes that have seen what came after it.
 
+use freewheel_hub_schema::object::Resource;
+
 use crate::support::*;
+use crate::unwell::rolled_back;
 
 async fn holds_pod(session: &mut Session) -> PlanV1 {
     let mut holder = Holder::default();
@@ -21,7 +24,9 @@ async fn a_spoke_from_a_lost_future_proves_the_roll_back_and_does_what_the_hub_w
         hub.create(PODS, "default", name, pod(name, name)).await;
     }
     let store = hub.objects.store();
-    let lost = store.snapshot().revision() + 5000;
+    // The lost future may have had this one as well, with something else in it.
+    let before = store.snapshot().revision();
+    let lost = before + 5000;
     let held = Generation { incarnation: 7, revision: lost };
     let (_link, mut session, welcome) = hub.spoke_with("pi-7", held).await;
     assert_ne!(welcome.incarnation, 7, "it is a life of its own");
@@ -34,7 +39,7 @@ async fn a_spoke_from_a_lost_future_proves_the_roll_back_and_does_what_the_hub_w
         cluster: None,
         namespace: None,
     };
-    for seen in [lost - 4000, lost, lost + 1000] {
+    for seen in [before, lost - 4000, lost, lost + 1000] {
         assert!(store.watch(vec![scope("pods")], seen).is_err(), "{seen} is of the lost future");
     }
     let events = store.snapshot().range(&scope("events"), None).collect::<Vec<_>>();
@@ -75,4 +80,41 @@ async fn who_lives_in_the_new_life_goes_on_with_what_it_holds() {
     let mut session = greet(&*link, held).await;
     let plan = holder.plan(&mut session).await;
     assert!(!plan.snapshot, "it holds a plan of this life");
+}
+
+/// A store whose disk has room for all but a new life by itself.
+struct Cramped(MemoryStore);
+
+#[async_trait]
+impl Layer for Cramped {
+    fn below(&self) -> &dyn Store {
+        &self.0
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let of_life = |it: &Operation| it.key().resource == Resource::new("internal", "lives");
+        if txn.operations.iter().any(of_life) {
+            return Err(CommitError::Unavailable("no space left on device".into()));
+        }
+        self.0.commit(txn).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_life_is_in_the_first_write_beyond_the_lost_one() {
+    let hub = Hub::over(Arc::new(Cramped(MemoryStore::with_incarnation(7))), true, None).await;
+    hub.listen().await;
+    let joined = hub.join(&Device::new(), "pi-8", TOKEN).await.unwrap();
+    let store = hub.objects.store();
+    let held = Generation { incarnation: 7, revision: store.snapshot().revision() + 5000 };
+    // That its session is open is written after the hub has given up waiting for the new life.
+    let (_link, _session, _) = hub.spoke_with("pi-7", held).await;
+    assert!(held.revision < store.snapshot().revision(), "the hub has passed what pi-8 holds");
+    eventually("it is told", || rolled_back(&hub) == 1).await;
+    // As if it had been killed just then.
+    let next = hub.restarted();
+    let link = next.connect(ALPN_SESSION, Some(CertificateDer::from(joined.certificate)));
+    let mut session = greet(&*link, HelloV1 { held, ..hello("pi-8") }).await;
+    let HubToSpoke::Welcome(welcome) = heard(&mut session).await else { panic!("no welcome") };
+    assert_ne!(welcome.incarnation, 7, "what it holds is of another life");
 }

@@ -249,7 +249,7 @@ async fn a_new_life_that_was_written_in_doubt_is_told() {
 }
 
 /// How often a roll-back was told of.
-fn rolled_back(hub: &Hub) -> usize {
+pub(crate) fn rolled_back(hub: &Hub) -> usize {
     let events = Scope { resource: Resource::new("", "events"), cluster: None, namespace: None };
     let events = hub.objects.store().snapshot().range(&events, None).collect::<Vec<_>>();
     let values = events.iter().map(|event| event.object.value().unwrap());

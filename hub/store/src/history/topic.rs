@@ -155,6 +155,11 @@ impl Topics {
         self.internal.clone()
     }
 
+    /// All who watch some of it.
+    pub(super) fn add_all_wakeups(&self, wakeups: &mut Vec<TopicWatchers>) {
+        self.topics.iter().for_each(|topic| topic.add_wakeups(wakeups));
+    }
+
     pub(super) fn get(&self, topic: usize) -> Option<&Topic> {
         self.topics.get(topic)
     }
