@@ -18,8 +18,8 @@
 //!   until one has missed nothing (`a_walk_that_starts_anew_takes_nothing_back`,
 //!   `a_directory_that_is_renamed_takes_nothing_back`);
 //! - an empty file costs an inode, whatever names it has (`what_is_on_the_disk_counts_once_and_nothing_else`);
-//! - what has no name any more counts as long as it is open, unless it lay deeper than the kernel tells, on a path that
-//!   is longer than a page (`files_without_a_name_count_while_they_are_open`);
+//! - what has no name any more counts as long as it is open (`files_without_a_name_count_while_they_are_open`), however
+//!   deep it lay (`files_without_a_name_count_however_deep_they_lay`);
 //! - a file that is shown counts where it lies, and once its name there is gone as what is shown
 //!   (`what_is_shown_counts_once_its_name_in_the_volume_is_gone`);
 //! - what is remembered of all trees has one bound in bytes, whatever guests make
@@ -38,6 +38,7 @@ use walk::Walk;
 pub use disk_size::Size;
 
 mod disk_size;
+mod mapped;
 mod sub_path_files;
 mod unlinked;
 mod walk;

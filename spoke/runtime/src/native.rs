@@ -1,4 +1,4 @@
-//! With `stacks` the only unsafe code of the spoke: what no safe wrapper covers.
+//! With `stacks` the only unsafe code of this crate: what no safe wrapper covers.
 
 #![expect(unsafe_code, reason = "maps memory, and loads native code that others have verified")]
 

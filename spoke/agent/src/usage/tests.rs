@@ -272,6 +272,31 @@ fn files_without_a_name_count_while_they_are_open() {
 }
 
 #[test]
+fn files_without_a_name_count_however_deep_they_lay() {
+    use std::io::Write as _;
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let deep = nest(dir.path(), &"d".repeat(200), 30);
+    let (flags, mode) = (OFlags::RDWR | OFlags::CREATE, Mode::RUSR | Mode::WUSR);
+    let make = |name: String| {
+        let mut file = std::fs::File::from(openat(&deep, &*name, flags, mode).unwrap());
+        rustix::fs::unlinkat(&deep, &*name, rustix::fs::AtFlags::empty()).unwrap();
+        file.write_all(&[1; 16 << 10]).unwrap();
+        file.sync_all().unwrap();
+        file
+    };
+    // More than are looked at in one go.
+    let files: Vec<_> = (0..100).map(|number| make(format!("f{number}"))).collect();
+    let dirs = [dir.path().to_owned(), other.path().to_owned()];
+    let sizes = Measurer::default().measure(&dirs, 0);
+    assert!((100 * (16 << 10)..4 << 20).contains(&sizes[0].bytes), "{sizes:?}");
+    assert!((130..150).contains(&sizes[0].inodes), "{sizes:?}");
+    assert!(sizes[1].bytes < 1 << 20, "{sizes:?}");
+    drop(files);
+    assert!(size(dir.path()).bytes < 100 * (16 << 10));
+    remove(dir);
+}
+
+#[test]
 fn what_is_remembered_of_all_trees_has_one_bound() {
     let dir = tempfile::tempdir().unwrap();
     let dirs = ["a", "b", "c", "d"].map(|name| dir.path().join(name));
