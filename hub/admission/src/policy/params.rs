@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! - a parameter that is looked for in the request's own namespace is one of no other
-//!   (`parameters_are_those_of_the_requests_namespace`);
+//!   (`parameters_are_those_of_the_requests_namespace`), and is shown as its kind, which may be a view of what is stored,
+//!   or is of no kind that has parameters (`who_names_figures_for_parameters_reads_no_pods`);
 //! - each of them is read once for a write in each version that is asked for, and a write takes no more of them than it
 //!   may (`a_write_takes_as_many_parameters_as_it_may`, `a_parameter_is_shown_in_the_version_of_its_policy`);
 //! - what one binding asks for beyond that takes nothing from the others
@@ -33,7 +34,8 @@ pub(super) fn kind<'a>(
     registry: &'a Registry,
 ) -> Result<Option<&'a Arc<Kind>>, String> {
     let Some((version, kind)) = named else { return Ok(None) };
-    registry.by_kind(version, kind).map(Some).ok_or_else(|| {
+    // What is only answered has no objects here, but for those of the kind that it tells of.
+    registry.by_kind(version, kind).filter(|kind| kind.is_kept()).map(Some).ok_or_else(|| {
         let slash = if version.contains('/') { "" } else { "/" };
         format!("failed to find resource referenced by paramKind: '{slash}{version}, Kind={kind}'")
     })

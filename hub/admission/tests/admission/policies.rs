@@ -126,6 +126,41 @@ async fn conditions_say_who_is_asked() {
 }
 
 #[tokio::test]
+async fn who_names_figures_for_parameters_reads_no_pods() {
+    let world = World::new().await;
+    let how = WriteOptions::default();
+    let pods = place("root", "v1", "Pod", "");
+    let pod = json!({"metadata": {"name": "web"}, "spec": {"containers": [
+        {"name": "c", "image": "app:v1", "env": [{"name": "PASSWORD", "value": "hush"}]},
+    ]}});
+    world.objects.create(&how, &pods, pod).await.unwrap();
+    let events = place("root", "v1", "Event", "");
+    let event = json!({"metadata": {"name": "e"}, "reason": "Hurt", "message": "it hurts", "type": "Normal",
+        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": "default", "name": "web"}});
+    world.objects.create(&how, &events, event).await.unwrap();
+    let rule = |name: &str, version: &str, kind: &str, resource: &str, says: &str| {
+        json!({
+            "name": name, "paramKind": {"apiVersion": version, "kind": kind},
+            "matchConstraints": constraints("", resource),
+            "validations": [{"expression": "false", "messageExpression": says}],
+        })
+    };
+    let of = |name: &str| json!({"validationActions": ["Deny"], "paramRef": {"name": name, "parameterNotFoundAction": "Deny"}});
+    let says = "params.spec.containers[0].env[0].value";
+    let figures = rule("figures", "metrics.k8s.io/v1beta1", "PodMetrics", "secrets", says);
+    world.policy(KIND, figures, of("web")).await;
+    let refused = world.create("v1", "Secret", json!({"metadata": {"name": "a"}})).await;
+    let refused = refused.unwrap_err().message;
+    let why = "failed to find resource referenced by paramKind: 'metrics.k8s.io/v1beta1, Kind=PodMetrics'";
+    assert!(refused.contains(why) && !refused.contains("hush"), "{refused}");
+    // A view of what is stored is read as what it is.
+    let view = rule("view", "events.k8s.io/v1", "Event", "configmaps", "params.note");
+    world.policy(KIND, view, of("e")).await;
+    let refused = world.config_map("c", json!({})).await.unwrap_err().message;
+    assert!(refused.ends_with("denied request: it hurts"), "{refused}");
+}
+
+#[tokio::test]
 async fn parameters_are_those_of_the_requests_namespace() {
     let world = World::new().await;
     let at = place("root", "v1", "Namespace", "");

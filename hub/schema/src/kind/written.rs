@@ -1,4 +1,4 @@
-//! Whether objects are written by the name of a kind.
+//! Whether objects are written, and kept, by the name of a kind.
 //!
 //! ```text
 //! written   most kinds, in each of their versions that says itself how it is stored
@@ -19,5 +19,12 @@ impl Kind {
     #[must_use]
     pub fn is_written(&self) -> bool {
         !self.is_view() && ["create", "get"].iter().all(|verb| self.verbs.contains(verb))
+    }
+
+    /// Whether what lies in the store by its name, or by the name of what it is a view of, are its objects: what is only
+    /// answered, figures of what another kind stores among it, nobody can follow.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        ["get", "list", "watch"].iter().all(|verb| self.verbs.contains(verb))
     }
 }
