@@ -28,10 +28,11 @@ impl<'a> Certificate<'a> {
         Some(Self { der, parsed, alone: rest.is_empty() })
     }
 
-    /// The subject's first common name.
+    /// The subject's common name. Of several the last one, as everybody reads it whose program is made with Go: nobody is
+    /// one user here and another there.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        self.parsed.subject().iter_common_name().next()?.as_str().ok()
+        self.parsed.subject().iter_common_name().last()?.as_str().ok()
     }
 
     /// The subject's organisations, which Kubernetes takes for groups.
@@ -88,5 +89,38 @@ impl<'a> Certificate<'a> {
     /// Whether it is for this key.
     pub(crate) fn is_of(&self, key: &KeyPair) -> bool {
         self.parsed.public_key().raw == key.subject_public_key_info()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue};
+
+    use super::*;
+
+    /// A certificate whose subject has these common names.
+    fn named(names: &[DnValue]) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        // rcgen takes another kind for another attribute.
+        let kinds = [DnType::CommonName, DnType::CustomDnType(vec![2, 5, 4, 3])];
+        for (kind, name) in kinds.into_iter().zip(names) {
+            params.distinguished_name.push(kind, name.clone());
+        }
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn of_several_names_the_last_is_whose_it_is() {
+        let text = |text: &str| DnValue::Utf8String(text.to_owned());
+        let name = |names: &[DnValue]| {
+            let der = named(names);
+            Certificate::read(&der).unwrap().name().map(str::to_owned)
+        };
+        assert_eq!(name(&[text("jane")]).as_deref(), Some("jane"));
+        assert_eq!(name(&[text("jane"), text("admin")]).as_deref(), Some("admin"));
+        // Who cannot be read is nobody, and not somebody else.
+        assert_eq!(name(&[text("jane"), DnValue::BmpString("admin".try_into().unwrap())]), None);
+        assert_eq!(name(&[]), None);
     }
 }

@@ -4,7 +4,8 @@
 //! - a certificate has the subject and other names that were asked for, byte by byte, for as long as was asked for
 //!   (`a_persons_certificate_has_the_subject_and_the_time_that_were_asked_for`);
 //! - it is never a spoke's or an administrator's (`nobody_becomes_an_administrator_or_a_spoke_by_a_signature`), and nobody
-//!   reads more in it than was looked at (`a_subject_that_others_read_more_in_is_not_signed`);
+//!   reads more in it than was looked at (`a_subject_that_others_read_more_in_is_not_signed`), or another name
+//!   (`a_subject_of_several_names_is_not_signed`);
 //! - it is for clients alone (`usages_are_those_of_a_client`) and never outlives the CA
 //!   (`a_certificate_never_outlives_the_ca`).
 
@@ -130,6 +131,10 @@ fn check_claims(asked: &VerifiedRequest<'_>) -> Result<(), AuthorityError> {
     if groups.contains(&MASTERS) {
         let text = format!("the group {MASTERS:?} is not given to anybody by a signing request");
         return Err(AuthorityError::Refused(text));
+    }
+    if 1 < names.len() {
+        let text = "its subject has several common names, of which readers take one or another";
+        return Err(AuthorityError::Refused(text.to_owned()));
     }
     match names.iter().chain(&groups).find(|name| name.starts_with(SPOKES)) {
         Some(name) => Err(AuthorityError::Refused(format!(
@@ -277,6 +282,19 @@ mod tests {
                 let unread = matches!(signed, Err(AuthorityError::Request(RequestError::Unread)));
                 assert!(unread, "{text:?}: {signed:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_subject_of_several_names_is_not_signed() {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = subject("jane", Some("dev"));
+        // rcgen takes another kind for another attribute.
+        params.distinguished_name.push(DnType::CustomDnType(vec![2, 5, 4, 3]), "admin");
+        let asked = params.serialize_request(&KeyPair::generate().unwrap()).unwrap();
+        match sign(&asked.pem().unwrap(), &["client auth"], SHORTLY) {
+            Err(AuthorityError::Refused(text)) => assert!(text.contains("several common names")),
+            other => panic!("{other:?}"),
         }
     }
 
