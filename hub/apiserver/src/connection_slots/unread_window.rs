@@ -9,6 +9,7 @@
 //! - bodies that wait for something before they are read leave room in it for others, as many as come: who would fill it is
 //!   told to ask again (`bodies_that_wait_leave_the_room_of_one`,
 //!   `bodies_that_wait_for_seats_hold_up_no_other_level_of_their_connection`,
+//!   `a_body_that_waits_leaves_others_of_a_token_s_connection_their_room`,
 //!   `bodies_that_wait_for_room_do_not_hold_up_those_that_have_some`).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,8 +36,11 @@ pub(crate) struct WindowSizes {
 pub(crate) const OF_THE_KNOWN: WindowSizes =
     WindowSizes { body: 256 * 1024, connection: 1024 * 1024 };
 const _: () = assert!(OF_THE_KNOWN.connection as usize <= WINDOW_BYTES_MAX);
-/// For strangers: what they send is hardly ever read.
-pub(crate) const OF_STRANGERS: WindowSizes = WindowSizes { body: 64 * 1024, connection: 64 * 1024 };
+/// For strangers, of whom most send what is never read. Whoever shows a token with each request is one to the transport, and
+/// a body of theirs that waits leaves room for another.
+pub(crate) const OF_STRANGERS: WindowSizes =
+    WindowSizes { body: 64 * 1024, connection: 128 * 1024 };
+const _: () = assert!(2 * OF_STRANGERS.body <= OF_STRANGERS.connection);
 
 /// Of one connection.
 #[derive(Default)]
@@ -98,7 +102,7 @@ impl UnreadWindow {
     }
 
     /// A body is not read before something else is over. Those that wait leave the room of one in it, or else those that
-    /// are read would not come either. A single one may wait in any case: where one fills it, there are no others.
+    /// are read would not come either. A single one may wait in any case.
     ///
     /// # Errors
     /// 429 where it would leave less.
@@ -198,7 +202,7 @@ mod tests {
         window.opens(OF_STRANGERS);
         let bodies =
             [(); 3].map(|()| window.hold(&account, &Full::new(Bytes::from(vec![7; 60_000]))));
-        assert_eq!(account.held(), 64 << 10);
+        assert_eq!(account.held(), 128 << 10);
         drop(bodies);
         assert_eq!(account.held(), 0);
     }

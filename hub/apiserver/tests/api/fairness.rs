@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use freewheel_hub_apiserver::{Bounds, Limits};
+use freewheel_hub_apiserver::authn::TokenFile;
+use freewheel_hub_apiserver::{AccessOptions, Bounds, Limits};
+use freewheel_hub_store::memory::MemoryStore;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -22,8 +24,13 @@ fn person(hub: &Hub, name: &str) -> Client {
 
 /// A hub with so many seats for a cluster, in whose root people may do everything.
 async fn hub(seats: u32) -> Hub {
+    hub_with(seats, AccessOptions::default()).await
+}
+
+async fn hub_with(seats: u32, options: AccessOptions) -> Hub {
     let flows = Bounds { seats, ..Bounds::default() };
-    let hub = Hub::bounded(Limits { flows, ..Limits::default() }).await;
+    let limits = Limits { flows, ..Limits::default() };
+    let hub = Hub::made(MemoryStore::new().sparse(3), limits, (options, None)).await;
     let binding = json!({"metadata": {"name": "people"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": "people"}]});
@@ -211,5 +218,38 @@ async fn bodies_that_wait_for_seats_hold_up_no_other_level_of_their_connection()
     let lease = json!({"metadata": {"name": "leader"}}).to_string();
     let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
     let leads = timeout(Duration::from_secs(5), line.post_of(leases, lease.into())).await;
+    assert_eq!(leads.expect("it needs no seat of theirs").status(), 201);
+}
+
+#[tokio::test]
+async fn a_body_that_waits_leaves_others_of_a_token_s_connection_their_room() {
+    let tokens = TokenFile::read("s3cret,root,u-1,\"system:masters\"\n").unwrap();
+    let hub = hub_with(200, AccessOptions { tokens, ..AccessOptions::default() }).await;
+    let (admin, greedy) = (hub.admin(), person(&hub, "greedy").line().await);
+    let mut asks = JoinSet::new();
+    for _ in 0..40 {
+        let greedy = greedy.clone();
+        asks.spawn(async move { greedy.post_no_little(MAPS).await });
+    }
+    let waiting = async |least: usize| {
+        let waits = async { while level(&admin, "global-default").await.0 < least {} };
+        timeout(Duration::from_secs(10), waits).await.expect("they wait");
+    };
+    waiting(20).await;
+    let before = level(&admin, "global-default").await.0;
+    let line = hub.client(None).line().await;
+    let known = ("authorization", "Bearer s3cret");
+    let large = json!({"metadata": {"name": "large"}, "data": {"text": "x".repeat(600_000)}});
+    let (other, large) = (line.clone(), large.to_string().into());
+    asks.spawn(async move {
+        let headers = [known, ("impersonate-user", "greedy"), ("impersonate-group", "people")];
+        other.post_with(&headers, MAPS, large).await
+    });
+    waiting(before + 1).await;
+    let lease = json!({"metadata": {"name": "leader"}}).to_string();
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let headers = [known];
+    let leads = line.post_with(&headers, leases, lease.into());
+    let leads = timeout(Duration::from_secs(5), leads).await;
     assert_eq!(leads.expect("it needs no seat of theirs").status(), 201);
 }

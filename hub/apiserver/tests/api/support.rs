@@ -535,12 +535,22 @@ impl Line {
         path: &str,
         body: Bytes,
     ) -> http::Response<Incoming> {
-        let request = Request::post(format!("https://localhost{path}"))
-            .header("impersonate-user", user)
-            .header("impersonate-group", group)
-            .body(full(body))
-            .unwrap();
-        self.0.clone().send_request(request).await.unwrap()
+        let headers = [("impersonate-user", user), ("impersonate-group", group)];
+        self.post_with(&headers, path, body).await
+    }
+
+    /// Posts it with these headers.
+    pub async fn post_with(
+        &self,
+        headers: &[(&str, &str)],
+        path: &str,
+        body: Bytes,
+    ) -> http::Response<Incoming> {
+        let mut request = Request::post(format!("https://localhost{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.0.clone().send_request(request.body(full(body)).unwrap()).await.unwrap()
     }
 
     pub async fn watch(&self, path: &str) -> Watcher {
