@@ -87,6 +87,9 @@ pub struct ServeOptions {
     /// File with an AuthenticationConfiguration of apiserver.config.k8s.io: OpenID providers whose tokens are believed
     #[arg(long)]
     pub authentication_config: Option<PathBuf>,
+    /// The same of one provider
+    #[command(flatten)]
+    pub oidc: OidcOptions,
     /// kubeconfig of a webhook that is asked whose a token is
     #[arg(long)]
     pub authentication_token_webhook_config_file: Option<PathBuf>,
@@ -126,6 +129,42 @@ pub struct ServeOptions {
     /// Where objects are stored
     #[arg(long, value_enum, default_value = "redb")]
     pub store: StoreKind,
+}
+
+/// One OpenID provider whose tokens are believed, as kube-apiserver's flags say it.
+#[derive(Args)]
+#[group(
+    requires_all = ["oidc_issuer_url", "oidc_client_id"],
+    conflicts_with = "authentication_config"
+)]
+pub struct OidcOptions {
+    /// `https://…` of an OpenID provider whose tokens are believed; in the place of --authentication-config
+    #[arg(long)]
+    pub oidc_issuer_url: Option<String>,
+    /// The audience that its tokens have to be for
+    #[arg(long)]
+    pub oidc_client_id: Option<String>,
+    /// File with the authorities that vouch for it [default: those of this host]
+    #[arg(long)]
+    pub oidc_ca_file: Option<PathBuf>,
+    /// The claim that is a user's name [default: sub]
+    #[arg(long)]
+    pub oidc_username_claim: Option<String>,
+    /// What is put before names, nothing with `-` [default: `URL#`, nothing where the claim is email]
+    #[arg(long, allow_hyphen_values = true)]
+    pub oidc_username_prefix: Option<String>,
+    /// The claim that is a user's groups, a text or a list
+    #[arg(long)]
+    pub oidc_groups_claim: Option<String>,
+    /// What is put before groups
+    #[arg(long)]
+    pub oidc_groups_prefix: Option<String>,
+    /// A claim that a token has to have, with this value; may be given several times
+    #[arg(long = "oidc-required-claim", value_name = "KEY=VALUE", value_parser = pair)]
+    pub oidc_required_claims: Vec<(String, String)>,
+    /// Algorithms that its tokens may be signed by, with commas [default: RS256]
+    #[arg(long, value_delimiter = ',')]
+    pub oidc_signing_algs: Vec<String>,
 }
 
 /// What is told of requests, and where.
@@ -307,6 +346,12 @@ fn quota(text: &str) -> Result<u64, String> {
 fn ttl(text: &str) -> Result<Duration, String> {
     let read = duration::read(text).map_err(|error| error.to_string())?;
     Duration::try_from(read).map_err(|_| format!("{text:?} is less than nothing"))
+}
+
+/// `key=value`, as kube-apiserver's flags have it.
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("malformed pair, expect string=string")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 /// A century is more than any token should live, and keeps dates within four digits.

@@ -36,7 +36,7 @@ use bearer::TokenAuthenticator;
 use bootstrap_tokens::BootstrapTokens;
 use certificate::{People, Spokes};
 use oidc::Oidc;
-pub use oidc::{AuthenticationConfiguration, ConfigurationError, Provider};
+pub use oidc::{AuthenticationConfiguration, ConfigurationError, OidcFlags, Provider};
 pub use proven::Proven;
 use service_accounts::ServiceAccounts;
 pub use token_file::{TokenFile, TokenFileError};

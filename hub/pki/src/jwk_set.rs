@@ -13,6 +13,9 @@ use ring::signature::{
 };
 use serde::Deserialize;
 
+/// The algorithms of signatures that are known here, as tokens call them.
+const ALGORITHMS: [&str; 5] = ["RS256", "RS384", "RS512", "ES256", "ES384"];
+
 /// Largest token that is looked at.
 const TOKEN_BYTES_MAX: usize = 64 << 10;
 
@@ -71,6 +74,12 @@ impl JwkSet {
         let set: Set = serde_json::from_slice(text).ok()?;
         let shown = set.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok());
         Some(Self(shown.filter_map(NamedKey::of).collect()))
+    }
+
+    /// Whether a signature of this algorithm may be verified.
+    #[must_use]
+    pub fn knows(algorithm: &str) -> bool {
+        ALGORITHMS.contains(&algorithm)
     }
 
     /// Whether there is a key of this name.
@@ -153,6 +162,12 @@ impl<'a> ForeignToken<'a> {
             [header, claims, signature].map(|part| URL_SAFE_NO_PAD.decode(part).ok());
         let header = serde_json::from_slice(&header?).ok()?;
         Some(Self { header, signed, claims: claims?, signature: signature? })
+    }
+
+    /// The algorithm that it says it is signed by.
+    #[must_use]
+    pub fn algorithm(&self) -> &str {
+        &self.header.alg
     }
 
     /// The key that it says has signed it; empty where it says none.

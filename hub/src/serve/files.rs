@@ -3,13 +3,14 @@
 //! Guarantees:
 //! - who decides what callers may do is who the command line names, in its order or that of its file
 //!   (`who_decides_is_who_the_command_line_says_in_that_order`); beside its file no flag says what would be left out
-//!   (`what_a_file_of_authorizers_says_is_not_said_by_flags_as_well`).
+//!   (`what_a_file_of_authorizers_says_is_not_said_by_flags_as_well`), nor beside that of OpenID providers
+//!   (`a_provider_is_said_by_flags_or_by_a_file`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use freewheel_hub_apiserver::authn::{
-    AuthenticationConfiguration, Provider, TokenFile, TokenWebhookOptions,
+    AuthenticationConfiguration, OidcFlags, Provider, TokenFile, TokenWebhookOptions,
 };
 use freewheel_hub_apiserver::authz::{
     AuthorizationConfiguration, AuthorizerOptions, Member, PolicyFile, WebhookOptions,
@@ -22,7 +23,7 @@ use tracing::warn;
 use super::admission_webhooks::AdmissionWebhooks;
 use super::sealing::EncryptionConfiguration;
 use super::webhook::{Https, Webhook};
-use crate::cli::{AuditOptions, ServeOptions};
+use crate::cli::{AuditOptions, OidcOptions, ServeOptions};
 use crate::client::{Client, ClientError};
 use crate::kubeconfig;
 
@@ -50,7 +51,7 @@ pub(super) fn read(
     Ok(AccessOptions {
         tokens: parsed("--token-auth-file", tokens, TokenFile::read)?.unwrap_or_default(),
         authorizers: authorizers(options)?,
-        providers: providers(options.authentication_config.as_deref())?,
+        providers: providers(options)?,
         token_webhook: token_webhook.map(|remote| TokenWebhookOptions { remote, ttl }),
         webhooks: Some(webhooks),
         issuer: issuer.to_owned(),
@@ -166,17 +167,48 @@ fn parsed<T, E: std::fmt::Display>(
     read(&text).map(Some).map_err(|error| unusable(error.to_string()))
 }
 
-fn providers(path: Option<&Path>) -> Result<Vec<Arc<Provider>>, FileError> {
-    const FLAG: &str = "--authentication-config";
-    let Some(path) = path else { return Ok(Vec::new()) };
-    let read = parsed(FLAG, Some(path), AuthenticationConfiguration::read)?.unwrap_or_default();
-    let reached = read.providers(|authorities| Https::trusting(authorities).map(Arc::new));
+const PROVIDERS: &str = "--authentication-config";
+const PROVIDER: &str = "--oidc-issuer-url";
+
+/// The OpenID providers that a file says, or flags one.
+fn providers(options: &ServeOptions) -> Result<Vec<Arc<Provider>>, FileError> {
+    let path = options.authentication_config.as_deref();
+    let file = parsed(PROVIDERS, path, AuthenticationConfiguration::read)?;
+    let (flag, path, said) = match (file, path, &options.oidc.oidc_issuer_url) {
+        (Some(file), Some(path), _) => (PROVIDERS, path, file),
+        (_, _, Some(url)) => (PROVIDER, Path::new(url), provider(&options.oidc, url)?),
+        (_, _, None) => return Ok(Vec::new()),
+    };
+    let reached = said.providers(|authorities| Https::trusting(authorities).map(Arc::new));
     let unusable = |why: std::io::Error| FileError {
-        flag: FLAG,
+        flag,
         path: path.to_path_buf(),
         why: format!("the authorities of this host are not found: {why}"),
     };
     reached.map_err(unusable)
+}
+
+/// The one that flags say.
+fn provider(options: &OidcOptions, url: &str) -> Result<AuthenticationConfiguration, FileError> {
+    // Not when the first token comes.
+    let vouches = |text: &str| {
+        let https = Https::trusting(text).map_err(|error| error.to_string())?;
+        https.client("https://localhost").map(|_| text.to_owned())
+    };
+    let authority = parsed("--oidc-ca-file", options.oidc_ca_file.as_deref(), vouches)?;
+    let flags = OidcFlags {
+        issuer_url: url.to_owned(),
+        client_id: options.oidc_client_id.clone().unwrap_or_default(),
+        certificate_authority: authority.unwrap_or_default(),
+        username_claim: options.oidc_username_claim.clone(),
+        username_prefix: options.oidc_username_prefix.clone(),
+        groups_claim: options.oidc_groups_claim.clone(),
+        groups_prefix: options.oidc_groups_prefix.clone(),
+        required_claims: options.oidc_required_claims.iter().cloned().collect(),
+        signing_algorithms: options.oidc_signing_algs.clone(),
+    };
+    let unusable = |why| FileError { flag: PROVIDER, path: url.into(), why };
+    AuthenticationConfiguration::of_flags(flags).map_err(|error| unusable(error.to_string()))
 }
 
 fn webhook(flag: &'static str, path: Option<&Path>) -> Result<Option<Arc<dyn Remote>>, FileError> {
@@ -219,6 +251,60 @@ mod tests {
             let kind = error.map(|error| error.kind());
             assert_eq!(kind, Some(clap::error::ErrorKind::ArgumentConflict), "{flag:?}");
         }
+    }
+
+    /// What is said of providers where the hub is started like this.
+    fn known(more: &[&str]) -> Result<usize, String> {
+        let line = ["hub", "serve", "--data", "/data"].iter().chain(more);
+        let Verb::Serve(options) =
+            Cli::try_parse_from(line).map_err(|error| error.to_string())?.verb
+        else {
+            unreachable!()
+        };
+        providers(&options).map(|all| all.len()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_provider_is_said_by_flags_or_by_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, Pki::open(folder.path(), false).unwrap().ca_pem).unwrap();
+        let issuer = ["--oidc-issuer-url=https://issuer", "--oidc-client-id=hub"];
+        let of = |more: &[&str]| {
+            let ca = format!("--oidc-ca-file={}", ca.display());
+            known(&[&issuer[..], &[ca.as_str()][..], more].concat())
+        };
+        assert_eq!((known(&[]), of(&[])), (Ok(0), Ok(1)));
+        let all = [
+            "--oidc-username-claim=email",
+            "--oidc-username-prefix",
+            "-",
+            "--oidc-groups-claim=groups",
+            "--oidc-groups-prefix=oidc:",
+            "--oidc-required-claim=hd=example.com",
+            "--oidc-required-claim=a=b=c",
+            "--oidc-signing-algs=RS256,ES256",
+        ];
+        assert_eq!(of(&all), Ok(1));
+        for (more, why) in [
+            (
+                "--oidc-signing-algs=RS256,HS256",
+                "https://issuer: oidc: unsupported signing alg: \"HS256\"",
+            ),
+            ("--oidc-required-claim=hd", "malformed pair, expect string=string"),
+            ("--authentication-config=/file", "cannot be used with"),
+        ] {
+            let said = of(&[more]).unwrap_err();
+            assert!(said.contains(why), "{said}");
+        }
+        for alone in [issuer[0], issuer[1], all[0], all[3], all[5], all[7]] {
+            let said = known(&[alone]).unwrap_err();
+            assert!(said.contains("required arguments"), "{alone}: {said}");
+        }
+        std::fs::write(&ca, "no certificate").unwrap();
+        assert!(of(&[]).unwrap_err().starts_with("cannot use --oidc-ca-file"));
+        let missing = known(&[&issuer[..], &["--oidc-ca-file=/none"][..]].concat()).unwrap_err();
+        assert!(missing.starts_with("cannot use --oidc-ca-file /none"), "{missing}");
     }
 
     fn word(one: &AuthorizerOptions) -> String {

@@ -1,4 +1,4 @@
-//! Callers by a token of an OpenID provider (`--authentication-config`): a JWT whose issuer, audience and claims are those
+//! Callers by a token of an OpenID provider (`--authentication-config`, `--oidc-issuer-url`): a JWT whose issuer, audience and claims are those
 //! of the configuration.
 //!
 //! ```text
@@ -7,7 +7,8 @@
 //!
 //! Guarantees:
 //! - a token is good for the issuer and the audience that are configured, as long as it says, and no other is
-//!   (`a_token_of_a_provider_is_good_for_what_it_says`);
+//!   (`a_token_of_a_provider_is_good_for_what_it_says`), nor one that is signed otherwise than it may be
+//!   (`a_token_is_signed_as_flags_allow_it`);
 //! - a provider that does not answer keeps nobody waiting whose key is known
 //!   (`a_provider_that_hangs_stalls_nobody_whose_key_is_known`);
 //! - keys are asked for when one is missing, and not with each token that names one that nobody has
@@ -30,7 +31,7 @@ use super::bearer::{AskedToken, Known, NotTaken, TokenAuthenticator};
 use super::user::{AUTHENTICATED, User};
 use crate::access::remote::NoAnswer;
 use crate::tokens::Issuer;
-pub use configuration::{AuthenticationConfiguration, ConfigurationError, Provider};
+pub use configuration::{AuthenticationConfiguration, ConfigurationError, OidcFlags, Provider};
 use configuration::{Claim, Jwt};
 
 /// Keys are not asked for more often than this, whoever comes with a token.
@@ -127,6 +128,7 @@ impl TokenAuthenticator for Oidc {
         if said["iss"] != *jwt.issuer.url {
             return Ok(None);
         }
+        check_algorithm(jwt, token.algorithm())?;
         let keys = self.keys(&token).await.map_err(NoAnswer::Failed)?;
         let claims = keys.set.claims(&token);
         let claims = claims.ok_or_else(|| match &keys.lacks {
@@ -140,6 +142,17 @@ impl TokenAuthenticator for Oidc {
         let user = user(jwt, &claims, self.issuer.now())?;
         Ok(asked.known(Arc::new(user), None))
     }
+}
+
+/// Whether a provider's tokens may be signed so.
+fn check_algorithm(jwt: &Jwt, algorithm: &str) -> Result<(), String> {
+    let allowed = &jwt.algorithms;
+    if allowed.is_empty() || allowed.iter().any(|one| one == algorithm) {
+        return Ok(());
+    }
+    Err(format!(
+        "oidc: verify token: oidc: id token signed with unsupported algorithm, expected {allowed:?} got {algorithm:?}"
+    ))
 }
 
 /// Whom the claims of a token name that was verified.
@@ -251,6 +264,10 @@ jwt:
 ";
 
     fn oidc() -> (Oidc, Arc<Elsewhere>, Arc<Hands>) {
+        oidc_of(AuthenticationConfiguration::read(CONFIGURATION).unwrap())
+    }
+
+    fn oidc_of(read: AuthenticationConfiguration) -> (Oidc, Arc<Elsewhere>, Arc<Hands>) {
         let key = TokenKey::read(&TokenKey::generate().unwrap()).unwrap();
         let elsewhere = Arc::new(Elsewhere {
             key,
@@ -259,7 +276,6 @@ jwt:
         });
         let clock = Arc::new(Hands(AtomicI64::new(1_000)));
         let issuer = Issuer::new(Arc::new(MemoryStore::new()), clock.clone(), "https://hub");
-        let read = AuthenticationConfiguration::read(CONFIGURATION).unwrap();
         let mut providers = read.providers(|_| Ok::<_, String>(elsewhere.clone())).unwrap();
         (Oidc::new(providers.remove(0), issuer), elsewhere, clock)
     }
@@ -308,6 +324,32 @@ jwt:
         assert!(ask(&oidc, &stranger.sign(&claims(|_| {})).unwrap()).await.is_err());
         clock.0.store(1_101, Ordering::SeqCst);
         assert!(ask(&oidc, &good).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_token_is_signed_as_flags_allow_it() {
+        let flags = |algorithms: &[&str]| {
+            let flags = OidcFlags {
+                issuer_url: "https://issuer".to_owned(),
+                client_id: "hub".to_owned(),
+                groups_claim: Some("groups".to_owned()),
+                groups_prefix: Some("oidc:".to_owned()),
+                signing_algorithms: algorithms.iter().map(|one| (*one).to_owned()).collect(),
+                ..OidcFlags::default()
+            };
+            oidc_of(AuthenticationConfiguration::of_flags(flags).unwrap())
+        };
+        let (oidc, elsewhere, _clock) = flags(&["RS256", "ES256"]);
+        let ada = ask(&oidc, &elsewhere.key.sign(&claims(|_| {})).unwrap()).await.unwrap().unwrap();
+        assert_eq!(ada.name, "https://issuer#ada");
+        assert_eq!(ada.groups, ["oidc:dev", "oidc:ops", AUTHENTICATED]);
+        // Theirs are ES256, and by default they are to be RS256.
+        let (oidc, elsewhere, _clock) = flags(&[]);
+        let why = ask(&oidc, &elsewhere.key.sign(&claims(|_| {})).unwrap()).await.unwrap_err();
+        let told =
+            "oidc: id token signed with unsupported algorithm, expected [\"RS256\"] got \"ES256\"";
+        assert!(why.to_string().ends_with(told), "{why}");
+        assert_eq!(elsewhere.asked.load(Ordering::SeqCst), 0, "no key is needed for that");
     }
 
     #[test]

@@ -1,8 +1,14 @@
-//! The file that says which OpenID providers are believed (`AuthenticationConfiguration` of apiserver.config.k8s.io).
-//! What cannot be done here (CEL expressions among it) is refused, and not left out.
+//! Which OpenID providers are believed: those of a file (`AuthenticationConfiguration` of apiserver.config.k8s.io), or the
+//! one that flags say (`--oidc-…`). What cannot be done here (CEL expressions among it) is refused, and not left out.
+//!
+//! Guarantees:
+//! - a file is obeyed or refused (`a_configuration_is_obeyed_or_refused`);
+//! - flags mean what they mean to kube-apiserver, with its defaults (`flags_are_those_of_kube_apiserver`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use freewheel_hub_pki::JwkSet;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -41,6 +47,9 @@ pub(super) struct Jwt {
     #[serde(default)]
     pub(super) claim_validation_rules: Vec<Rule>,
     pub(super) claim_mappings: Mappings,
+    /// What its tokens may be signed by; all that is known here where nothing is said.
+    #[serde(skip)]
+    pub(super) algorithms: Vec<String>,
 }
 
 /// Whose tokens, and for whom.
@@ -141,7 +150,81 @@ impl JwtIssuer {
     }
 }
 
+/// What flags say of one provider.
+#[derive(Clone, Debug, Default)]
+pub struct OidcFlags {
+    /// `--oidc-issuer-url`
+    pub issuer_url: String,
+    /// `--oidc-client-id`
+    pub client_id: String,
+    /// What is in the file of `--oidc-ca-file`, where there is one.
+    pub certificate_authority: String,
+    /// `--oidc-username-claim`
+    pub username_claim: Option<String>,
+    /// `--oidc-username-prefix`
+    pub username_prefix: Option<String>,
+    /// `--oidc-groups-claim`
+    pub groups_claim: Option<String>,
+    /// `--oidc-groups-prefix`
+    pub groups_prefix: Option<String>,
+    /// `--oidc-required-claim`
+    pub required_claims: BTreeMap<String, String>,
+    /// `--oidc-signing-algs`
+    pub signing_algorithms: Vec<String>,
+}
+
+impl OidcFlags {
+    /// What is put before names: a provider's name nobody else, unless somebody says so.
+    fn username_prefix(&self, claim: &str) -> String {
+        match self.username_prefix.as_deref().unwrap_or_default() {
+            "" if claim == "email" => String::new(),
+            "" => format!("{}#", self.issuer_url),
+            "-" => String::new(),
+            said => said.to_owned(),
+        }
+    }
+
+    fn jwt(self) -> Jwt {
+        let said = |claim: Option<String>| claim.filter(|claim| !claim.is_empty());
+        let claim = said(self.username_claim.clone()).unwrap_or_else(|| "sub".to_owned());
+        let username = Claim { prefix: self.username_prefix(&claim), claim };
+        let prefix = self.groups_prefix.unwrap_or_default();
+        let groups = said(self.groups_claim).map(|claim| Claim { claim, prefix });
+        let rule = |(claim, required_value)| Rule { claim, required_value };
+        let algorithms = match self.signing_algorithms {
+            none if none.is_empty() => vec!["RS256".to_owned()],
+            some => some,
+        };
+        Jwt {
+            issuer: JwtIssuer {
+                url: self.issuer_url,
+                discovery_url: String::new(),
+                certificate_authority: self.certificate_authority,
+                audiences: vec![self.client_id],
+                audience_match_policy: String::new(),
+            },
+            claim_validation_rules: self.required_claims.into_iter().map(rule).collect(),
+            claim_mappings: Mappings { username, groups, uid: None },
+            algorithms,
+        }
+    }
+}
+
 impl AuthenticationConfiguration {
+    /// Of the provider that flags say.
+    ///
+    /// # Errors
+    /// When they ask for what is not done here.
+    pub fn of_flags(flags: OidcFlags) -> Result<Self, ConfigurationError> {
+        let jwt = flags.jwt();
+        jwt.issuer.check()?;
+        if let Some(unknown) = jwt.algorithms.iter().find(|one| !JwkSet::knows(one)) {
+            let why = format!("oidc: unsupported signing alg: {unknown:?}");
+            return Err(ConfigurationError(why));
+        }
+        Ok(Self(vec![jwt]))
+    }
+
     /// Reads its text, YAML or JSON.
     ///
     /// # Errors
@@ -183,6 +266,49 @@ impl AuthenticationConfiguration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn flags() -> OidcFlags {
+        let (issuer_url, client_id) = ("https://a/b".to_owned(), "hub".to_owned());
+        OidcFlags { issuer_url, client_id, ..OidcFlags::default() }
+    }
+
+    #[test]
+    fn flags_are_those_of_kube_apiserver() {
+        let of = |flags| AuthenticationConfiguration::of_flags(flags).unwrap().0.remove(0);
+        let Jwt { issuer, claim_validation_rules, claim_mappings, algorithms } = of(flags());
+        assert_eq!((&*issuer.url, issuer.audiences), ("https://a/b", vec!["hub".to_owned()]));
+        assert_eq!((claim_validation_rules.len(), algorithms), (0, vec!["RS256".to_owned()]));
+        assert_eq!(claim_mappings.username.claim, "sub");
+        assert!(claim_mappings.groups.is_none() && claim_mappings.uid.is_none());
+        for (claim, prefix, put) in [
+            (None, None, "https://a/b#"),
+            (None, Some(""), "https://a/b#"),
+            (Some("name"), None, "https://a/b#"),
+            (Some("email"), None, ""),
+            (Some("email"), Some("oidc:"), "oidc:"),
+            (None, Some("-"), ""),
+        ] {
+            let [username_claim, username_prefix] = [claim, prefix].map(|it| it.map(str::to_owned));
+            let said = of(OidcFlags { username_claim, username_prefix, ..flags() });
+            assert_eq!(said.claim_mappings.username.prefix, put, "{claim:?} {prefix:?}");
+        }
+        let all = of(OidcFlags {
+            groups_claim: Some("roles".to_owned()),
+            groups_prefix: Some("oidc:".to_owned()),
+            required_claims: [("hd".to_owned(), "example.com".to_owned())].into(),
+            signing_algorithms: vec!["ES256".to_owned(), "RS512".to_owned()],
+            ..flags()
+        });
+        let groups = all.claim_mappings.groups.unwrap();
+        assert_eq!((&*groups.claim, &*groups.prefix), ("roles", "oidc:"));
+        assert_eq!(all.claim_validation_rules[0].required_value, "example.com");
+        assert_eq!(all.algorithms, ["ES256", "RS512"]);
+        let why = |flags| AuthenticationConfiguration::of_flags(flags).unwrap_err().to_string();
+        let none = OidcFlags { signing_algorithms: vec!["none".to_owned()], ..flags() };
+        assert_eq!(why(none), "oidc: unsupported signing alg: \"none\"");
+        let plain = OidcFlags { issuer_url: "http://a".to_owned(), ..flags() };
+        assert!(why(plain).contains("has to be https://"));
+    }
 
     #[test]
     fn a_configuration_is_obeyed_or_refused() {
