@@ -24,7 +24,9 @@
 //!   before it misses nothing (`one_large_publication_leaves_nobody_behind_who_had_read_all`);
 //! - internal records take nobody's past and keep none that was read
 //!   (`internal_records_wait_for_their_followers_only`);
-//! - what is left of it after a storm of writes is given back (`the_past_is_given_back_when_it_is_old`).
+//! - what is left of it after a storm of writes is given back (`the_past_is_given_back_when_it_is_old`);
+//! - a state of long ago is not made again, however little was written since
+//!   (`a_state_has_its_time_and_a_watcher_goes_on`), as etcd's is not that was compacted.
 //!
 //! Watchers are woken after publishing ([`Wakeups`]), which their number does not make slower.
 
@@ -127,6 +129,8 @@ pub(crate) struct History {
     numbers: u64,
     /// The last number when the past was thinned, and the revision then.
     trimmed: (u64, Revision),
+    /// States before this revision are not made again: it was there when the past was thinned the time before.
+    oldest_state: Revision,
     topics: Topics,
     /// Who watches everything, or waits for a revision.
     everybody: TopicWatchers,
@@ -143,6 +147,7 @@ impl History {
             skipped: Vec::new(),
             numbers: 0,
             trimmed: (0, published),
+            oldest_state: published,
             topics: Topics::new(published),
             everybody: TopicWatchers::default(),
             next_watcher: 0,
@@ -157,6 +162,13 @@ impl History {
     /// The oldest revision of this part of the key space that can be watched from; `None`: of all API objects.
     pub(crate) fn oldest(&self, of: Option<&TopicKey>) -> Revision {
         self.topics.oldest(of)
+    }
+
+    /// The oldest revision at which this part of the key space can be read. Who watches goes on with what was written since,
+    /// which is as much as it is; to make a state again costs all that was written since, and its reader a list of a time
+    /// that is over.
+    pub(crate) fn oldest_state(&self, of: &TopicKey) -> Revision {
+        self.oldest(Some(of)).max(self.oldest_state)
     }
 
     /// What is published next is beyond this revision, and nobody goes on from those in between.
@@ -222,7 +234,8 @@ impl History {
     }
 
     /// Drops what was there when this was called last, down to a share of the limit. Called every few minutes, it
-    /// gives back what a storm of writes has left, and the newest past stays.
+    /// gives back what a storm of writes has left, and the newest past stays. States end then as well, of all that was
+    /// written before the call before.
     pub(crate) fn trim(&mut self) {
         let (keep, (trimmed, then)) = (self.limits.shared() / IDLE_HISTORY_DIVISOR, self.trimmed);
         let is_old =
@@ -248,6 +261,7 @@ impl History {
         }
         self.topics.forget_idle(then);
         self.topics.shrink();
+        self.oldest_state = then;
         self.trimmed = (self.numbers, self.published);
     }
 
@@ -442,7 +456,7 @@ impl History {
 
     /// Every event of this part of the key space after `after`, newest first.
     pub(crate) fn undo(&self, of: &TopicKey, after: Revision) -> Result<Vec<Event>, Compacted> {
-        let oldest = self.oldest(Some(of));
+        let oldest = self.oldest_state(of);
         if after < oldest || self.published < after || self.is_lost(after) {
             return Err(Compacted { asked: after, oldest });
         }
