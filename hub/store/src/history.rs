@@ -26,7 +26,9 @@
 //!   (`internal_records_wait_for_their_followers_only`);
 //! - what is left of it after a storm of writes is given back (`the_past_is_given_back_when_it_is_old`);
 //! - nobody goes on from before a skip (`nobody_goes_on_from_revisions_that_were_skipped`), and who watches is told
-//!   (`who_watches_is_told_of_a_skip`).
+//!   (`who_watches_is_told_of_a_skip`);
+//! - a state of long ago is not made again, however little was written since
+//!   (`a_state_has_its_time_and_a_watcher_goes_on`), as etcd's is not that was compacted.
 //!
 //! Watchers are woken after publishing ([`Wakeups`]), which their number does not make slower.
 
@@ -129,6 +131,8 @@ pub(crate) struct History {
     numbers: u64,
     /// The last number when the past was thinned, and the revision then.
     trimmed: (u64, Revision),
+    /// States before this revision are not made again: it was there when the past was thinned the time before.
+    oldest_state: Revision,
     topics: Topics,
     /// Who watches everything, or waits for a revision.
     everybody: TopicWatchers,
@@ -145,6 +149,7 @@ impl History {
             begun: 0,
             numbers: 0,
             trimmed: (0, published),
+            oldest_state: published,
             topics: Topics::new(published),
             everybody: TopicWatchers::default(),
             next_watcher: 0,
@@ -159,6 +164,13 @@ impl History {
     /// The oldest revision of this part of the key space that can be watched from; `None`: of all API objects.
     pub(crate) fn oldest(&self, of: Option<&TopicKey>) -> Revision {
         self.topics.oldest(of).max(self.begun)
+    }
+
+    /// The oldest revision at which this part of the key space can be read. Who watches goes on with what was written since,
+    /// which is as much as it is; to make a state again costs all that was written since, and its reader a list of a time
+    /// that is over.
+    pub(crate) fn oldest_state(&self, of: &TopicKey) -> Revision {
+        self.oldest(Some(of)).max(self.oldest_state)
     }
 
     /// What is published next is beyond this revision, and nobody goes on from an earlier one.
@@ -220,7 +232,8 @@ impl History {
     }
 
     /// Drops what was there when this was called last, down to a share of the limit. Called every few minutes, it
-    /// gives back what a storm of writes has left, and the newest past stays.
+    /// gives back what a storm of writes has left, and the newest past stays. States end then as well, of all that was
+    /// written before the call before.
     pub(crate) fn trim(&mut self) {
         let (keep, (trimmed, then)) = (self.limits.shared() / IDLE_HISTORY_DIVISOR, self.trimmed);
         let is_old =
@@ -246,6 +259,7 @@ impl History {
         }
         self.topics.forget_idle(then);
         self.topics.shrink();
+        self.oldest_state = then;
         self.trimmed = (self.numbers, self.published);
     }
 
@@ -445,7 +459,7 @@ impl History {
 
     /// Every event of this part of the key space after `after`, newest first.
     pub(crate) fn undo(&self, of: &TopicKey, after: Revision) -> Result<Vec<Event>, Compacted> {
-        let oldest = self.oldest(Some(of));
+        let oldest = self.oldest_state(of);
         if after < oldest || self.published < after {
             return Err(Compacted { asked: after, oldest });
         }

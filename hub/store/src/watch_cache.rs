@@ -83,7 +83,7 @@ impl WatchCache {
         let mut rebuilt = self.rebuilt.lock();
         rebuilt.retain(|(of, state)| {
             let of_all = TopicKey::Resource(of.resource().clone());
-            history.oldest(Some(&of_all)).max(history.oldest(Some(of))) <= state.revision
+            history.oldest_state(&of_all).max(history.oldest_state(of)) <= state.revision
         });
     }
 

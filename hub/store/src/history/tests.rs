@@ -65,6 +65,23 @@ fn the_past_is_given_back_when_it_is_old() {
 }
 
 #[test]
+fn a_state_has_its_time_and_a_watcher_goes_on() {
+    let mut history = History::new(0, LIMITS);
+    let first = write(&mut history, "pi-1", 100);
+    write(&mut history, "pi-1", 100);
+    let name = Some(ClusterName::try_from("pi-1").unwrap());
+    let pi_1 = Scope { resource: config_maps().resource().clone(), cluster: name, namespace: None };
+    let of = TopicKey::from(&pi_1);
+    history.trim();
+    assert_eq!(history.undo(&of, first).map(|events| events.len()).ok(), Some(1));
+    let second = write(&mut history, "pi-1", 100);
+    history.trim();
+    assert!(history.undo(&of, first).is_err(), "it was there before the call before");
+    assert!(history.undo(&of, second).is_ok());
+    assert!(history.join(vec![pi_1.into()], first, &Arc::default()).is_ok());
+}
+
+#[test]
 fn a_read_of_large_objects_is_short() {
     let mut history = History::new(0, Limits { events: 10_000, bytes: 100 << 20 });
     let (_, cursors) = history.join(Vec::new(), 0, &Arc::default()).unwrap();

@@ -31,8 +31,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-/// Bound of every wait: generous, because the machine may be busy.
-pub const SOON: Duration = Duration::from_secs(60);
+/// Bound of every wait: generous, because the machine may be busy, and some guests move a gigabyte through a host that is not
+/// optimised.
+pub const SOON: Duration = Duration::from_secs(180);
 
 fn profile() -> Profile {
     freewheel_spoke_runtime::choose_profile(100).unwrap()
