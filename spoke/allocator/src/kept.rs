@@ -6,7 +6,9 @@
 //! - whoever holds a piece holds it alone, with what was written to it (`pieces_are_their_holders_alone`);
 //! - a thread keeps a bounded number of bytes, and nothing once it has ended (`a_thread_keeps_little_and_leaves_nothing`);
 //! - what is freed is what is given next to the same thread (`what_was_freed_is_given_again`);
-//! - a class is large enough for all that is of it (`a_size_fits_into_its_class`).
+//! - a class is large enough for all that is of it (`a_size_fits_into_its_class`);
+//! - lists are those of the thread that runs at the time, also in a function that goes on in another thread
+//!   (`no_caller_takes_the_lists_into_itself`).
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::RefCell;
@@ -144,8 +146,12 @@ fn with<R>(class: usize, then: impl FnOnce(&mut List) -> R) -> Option<R> {
 }
 
 // SAFETY: a piece is in the hands of the source, of one list or of one caller, and goes from one to the next in the
-// calls below; its layout towards the source is that of its class, which follows from the caller's layout alone.
+// calls below; its layout towards the source is that of its class, which follows from the caller's layout alone. A list is
+// its own thread's: guests run on stacks of their own, which may go on in another thread in the middle of a function, and
+// a function that had one of these calls in itself could keep the address of the former thread's lists over that. None
+// does, and in the calls themselves nobody changes threads.
 unsafe impl GlobalAlloc for Allocator {
+    #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(class) = class(layout) else {
             // SAFETY: the caller's promise.
@@ -158,6 +164,7 @@ unsafe impl GlobalAlloc for Allocator {
         }
     }
 
+    #[inline(never)]
     unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
         let Some(class) = class(layout) else {
             // SAFETY: the caller's promise; what has no class came from the source with this layout.
@@ -170,6 +177,7 @@ unsafe impl GlobalAlloc for Allocator {
         }
     }
 
+    #[inline(never)]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if class(layout).is_none() {
             // Fresh pages are zero already.
@@ -186,6 +194,7 @@ unsafe impl GlobalAlloc for Allocator {
         }
     }
 
+    #[inline(never)]
     unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller's promise: the size is not zero and does not overflow with this alignment.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
@@ -282,6 +291,16 @@ mod tests {
         assert_eq!(piece(CLASSES - 1).size(), LARGEST);
         assert_eq!(class(layout(LARGEST + 1)), None);
         assert_eq!(class(Layout::from_size_align(8, 64).unwrap()), None);
+    }
+
+    #[test]
+    fn no_caller_takes_the_lists_into_itself() {
+        let ours = include_str!("kept.rs").split("#[cfg(test)]\nmod tests").next().unwrap();
+        let (lists, calls) = ours.split_once("unsafe impl GlobalAlloc for Allocator").unwrap();
+        assert_eq!(lists.matches("KEPT.").count(), 1, "by one way");
+        assert!(!calls.contains("KEPT"));
+        let apart = calls.matches("    #[inline(never)]\n    unsafe fn ").count();
+        assert_eq!((apart, calls.matches("fn ").count()), (4, 4), "each of them");
     }
 
     #[test]
