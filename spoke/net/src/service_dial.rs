@@ -18,7 +18,8 @@
 //! - only the making of a connection is tried more than once, so a client's bytes go to one endpoint and to no
 //!   other (`a_slow_answer_that_comes_too_late_costs_no_client_a_byte`);
 //! - a client is refused as one too many only when no pod here has room, nor one of those elsewhere that were tried
-//!   (`a_pod_that_is_full_is_passed_over_while_another_has_room`) and have answered within [`STICKY_ANSWER_WAIT`]
+//!   (`a_pod_that_is_full_is_passed_over_while_another_has_room`), also when somebody else takes the last socket that it saw
+//!   (`who_comes_too_late_for_the_last_socket_of_a_pod_goes_to_the_next`), and have answered within [`STICKY_ANSWER_WAIT`]
 //!   (`a_slow_pod_with_room_is_waited_for_while_others_are_full`), and as one whom no way leads to a pod only when none
 //!   is here (`a_full_pod_here_is_the_answer_when_no_way_leads_to_the_others`);
 //! - nobody waits for a link that is known to be down
@@ -38,7 +39,7 @@ use crate::conn::{Conn, Connecting, Side};
 use crate::endpoint_health::EndpointFault;
 use crate::error::NetError;
 use crate::gates::Gate;
-use crate::ports::Ports;
+use crate::ports::{Admission, Ports};
 use crate::realm::{CONNECT_TIMEOUT, Realm};
 use crate::remote::RemoteStream;
 use crate::route::{Hop, Link, Route, Source, Standing, To};
@@ -79,21 +80,32 @@ impl Realm {
         client: Side,
         seen: Option<SocketAddr>,
     ) -> Connecting {
-        let ip = client.address.ip();
-        let roomy = self.roomy(&service, port, ip, &|_| true);
-        let any = || service.pick(Protocol::Tcp, port, ip, &|it| self.may_reach(it));
-        let first = match roomy.map_or_else(any, Ok) {
-            Ok(first) => first,
-            Err(error) => return Connecting::Now(Err(error)),
-        };
-        match self.hop(from, first, Protocol::Tcp) {
-            Hop::Elsewhere { at } => {
-                let realm = self.clone();
-                Connecting::Later(Box::pin(async move {
-                    realm.reach(&service, port, from, client, (seen, at)).await
-                }))
+        let (ip, mut full) = (client.address.ip(), Vec::new());
+        loop {
+            let roomy = self.roomy(&service, port, ip, &|it| !full.contains(&it));
+            let any = || service.pick(Protocol::Tcp, port, ip, &|it| self.may_reach(it));
+            let first = match roomy.map_or_else(any, Ok) {
+                Ok(first) => first,
+                Err(error) => return Connecting::Now(Err(error)),
+            };
+            match self.hop(from, first, Protocol::Tcp) {
+                Hop::Here { pod, at } => match pod.admit(client.kept, at) {
+                    Ok(admission) => {
+                        let seen = seen.unwrap_or(at);
+                        return Connecting::Now(pod.let_in(admission, client, seen, at));
+                    }
+                    // Somebody else has taken its last socket since it was looked at.
+                    Err(NetError::Full(_)) if roomy.is_some() => full.push(first),
+                    Err(error) => return Connecting::Now(Err(error)),
+                },
+                Hop::Elsewhere { at } => {
+                    let realm = self.clone();
+                    return Connecting::Later(Box::pin(async move {
+                        realm.reach(&service, port, from, client, (seen, at)).await
+                    }));
+                }
+                hop @ Hop::Nowhere(_) => return self.connect_pod(hop, from, client, seen),
             }
-            hop => self.connect_pod(hop, from, client, seen),
         }
     }
 
@@ -174,13 +186,13 @@ impl Realm {
                 None => {}
             }
             let over = late || race.waiting.is_empty();
-            match self.other(service, port, client.address.ip(), &race.tried, over) {
-                Some(here) if self.is_here(here) => {
+            match self.other(service, port, &client, &race.tried, over) {
+                Some(Other::Here { pod, at, admission }) => {
                     race.leave();
-                    let hop = self.hop(from, here, Protocol::Tcp);
-                    return self.connect_pod(hop, from, client, seen).done().await;
+                    let admission = admission?;
+                    return pod.let_in(admission, client, seen.unwrap_or(at), at);
                 }
-                Some(next) => race.enter(next),
+                Some(Other::Elsewhere(next)) => race.enter(next),
                 None if race.waiting.is_empty() || late && matches!(failure, NetError::Full(_)) => {
                     race.leave();
                     return Err(failure);
@@ -197,16 +209,39 @@ impl Realm {
         &self,
         service: &Service,
         port: u16,
-        client: IpAddr,
+        client: &Side,
         tried: &[SocketAddr],
         over: bool,
-    ) -> Option<SocketAddr> {
-        let roomy = |may: &dyn Fn(SocketAddr) -> bool| self.roomy(service, port, client, may);
+    ) -> Option<Other> {
+        let (ip, mut full) = (client.address.ip(), Vec::new());
         let more = tried.len() < REMOTE_TRIES_MAX;
-        roomy(&|it| self.is_here(it))
-            .or_else(|| roomy(&|it| more && !tried.contains(&it)))
-            .or_else(|| service.choose(Protocol::Tcp, port, client, &|it| over && self.is_here(it)))
+        loop {
+            let roomy = |may: &dyn Fn(SocketAddr) -> bool| {
+                self.roomy(service, port, ip, &|it| !full.contains(&it) && may(it))
+            };
+            let next = roomy(&|it| self.is_here(it))
+                .or_else(|| roomy(&|it| more && !tried.contains(&it)));
+            let last =
+                || service.choose(Protocol::Tcp, port, ip, &|it| over && self.is_here(it));
+            let at = next.or_else(last)?;
+            let Some(pod) = self.pod_at(at.ip()) else { return Some(Other::Elsewhere(at)) };
+            match (pod.admit(client.kept, at), next) {
+                (Err(NetError::Full(_)), Some(_)) => full.push(at),
+                (admission, _) => return Some(Other::Here { pod, at, admission }),
+            }
+        }
     }
+}
+
+/// Where a client goes that those in the race keep waiting.
+enum Other {
+    /// To a pod here, if that takes it.
+    Here {
+        pod: Arc<Ports>,
+        at: SocketAddr,
+        admission: Result<Admission, NetError>,
+    },
+    Elsewhere(SocketAddr),
 }
 
 /// Whether an endpoint could not be reached, as opposed to what it answered.
