@@ -10,7 +10,8 @@
 //!   (`one_who_was_sent_away_in_vain_is_the_last_for_a_while`): a pod that lets nobody go loses one in [`IN_VAIN_FOR`] at
 //!   most, and only while somebody comes (`a_pod_that_lets_nobody_go_loses_one_client_at_a_time`), and it shuts nobody out
 //!   (`a_place_that_somebody_else_takes_keeps_nobody_out_for_long`); nobody goes while another pod has room
-//!   (`nobody_is_sent_away_while_another_pod_has_room`);
+//!   (`nobody_is_sent_away_while_another_pod_has_room`), also on another node if that is reached
+//!   (`nobody_is_sent_away_while_a_pod_elsewhere_has_room`);
 //! - it is one that has a socket there (`who_has_no_socket_in_a_full_pod_any_more_does_not_go_for_it`), also one whom the
 //!   pod does not hear any more (`who_is_not_heard_any_more_and_has_a_socket_goes_for_a_full_pod`), and one for each that
 //!   comes, however many pods are full (`one_client_sends_one_away_however_many_pods_are_full`);
@@ -313,7 +314,9 @@ async fn connect(
                 if turn.is_none() {
                     turn = Some(visits.waiting.try_acquire().map_err(|_| error)?);
                 }
-                made_room = made_room || visits.make_room_in(pod.into());
+                // Who waits has asked a few pods, and others may have room.
+                made_room = made_room
+                    || (!target.may_have_room(peer.ip()) && visits.make_room_in(pod.into()));
             }
             connected => {
                 return connected.inspect(|conn| {

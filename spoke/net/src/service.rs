@@ -124,6 +124,16 @@ impl Service {
         Some(endpoint)
     }
 
+    /// Whether there is one that a client may be sent to. Nobody's turn is over by that.
+    pub(crate) fn has(
+        &self,
+        protocol: Protocol,
+        port: u16,
+        may: &dyn Fn(SocketAddr) -> bool,
+    ) -> bool {
+        self.endpoints(protocol, port).is_some_and(|ready| ready.iter().any(|it| may(*it)))
+    }
+
     /// Addresses of the pods behind a headless Service: of all, or of the one with this hostname.
     pub(crate) fn addresses(&self, hostname: Option<&str>) -> Vec<IpAddr> {
         let ready = self.spec.endpoints.iter().filter(|endpoint| endpoint.ready);

@@ -8,8 +8,8 @@
 //!                          └─▶ the link is known to be down: passed over from the start
 //! ```
 //!
-//! A pod here that is full is passed over from the start, too, and asked once no other has answered in good time. Session
-//! affinity gives way, as it does to a link that is down.
+//! A pod here that is full is passed over from the start, too, and asked once no other has answered in good time; one on
+//! another node is for as long as it is remembered what it said. Session affinity gives way, as it does to a link that is down.
 //!
 //! Pods on other nodes are reached through the hub. While it is away, or their node is, a Service still has
 //! the pods that are here.
@@ -17,8 +17,9 @@
 //! Guarantees:
 //! - only the making of a connection is tried more than once, so a client's bytes go to one endpoint and to no
 //!   other (`a_slow_answer_that_comes_too_late_costs_no_client_a_byte`);
-//! - a client is refused as one too many only when no pod here has room, nor one of those elsewhere that were tried
-//!   (`a_pod_that_is_full_is_passed_over_while_another_has_room`), also when somebody else takes the last socket that it saw
+//! - a client is refused as one too many only when no pod here has room, nor one elsewhere that is reached
+//!   (`a_pod_that_is_full_is_passed_over_while_another_has_room`), however many others are full and at the cost of one
+//!   question to each in a while (`of_many_pods_elsewhere_the_one_with_room_is_found`), also when somebody else takes the last socket that it saw
 //!   (`who_comes_too_late_for_the_last_socket_of_a_pod_goes_to_the_next`), and have answered within [`STICKY_ANSWER_WAIT`]
 //!   (`a_slow_pod_with_room_is_waited_for_while_others_are_full`), and as one whom no way leads to a pod only when none
 //!   is here (`a_full_pod_here_is_the_answer_when_no_way_leads_to_the_others`);
@@ -53,7 +54,8 @@ const ANSWER_WAIT: Duration = Duration::from_millis(400);
 /// answer before it counts as gone: two round trips of a slow link.
 const STICKY_ANSWER_WAIT: Duration = Duration::from_secs(2);
 
-/// How many endpoints on other nodes are tried for one client.
+/// How many endpoints on other nodes are tried for one client, beside those that say that they are full and were not known
+/// to be.
 const REMOTE_TRIES_MAX: usize = 3;
 
 impl Realm {
@@ -126,15 +128,21 @@ impl Realm {
         }
     }
 
-    /// Whether nothing speaks against sending a new client there.
+    /// Whether nothing speaks against sending a new client there, but that it may be full.
     fn may_reach(&self, endpoint: SocketAddr) -> bool {
-        self.standing(endpoint) == Standing::Good
+        matches!(self.standing(endpoint), Standing::Good | Standing::Full)
     }
 
     /// The same, and it is not known to be full.
     fn has_room(&self, endpoint: SocketAddr) -> bool {
         let free = |pod: Arc<Ports>| pod.sockets() < pod.sockets_max();
-        self.pod_at(endpoint.ip()).map_or_else(|| self.may_reach(endpoint), free)
+        let elsewhere = || self.standing(endpoint) == Standing::Good;
+        self.pod_at(endpoint.ip()).map_or_else(elsewhere, free)
+    }
+
+    /// Whether somebody serves this port who may be reached and is not known to be full.
+    pub(crate) fn may_have_room(&self, service: &Service, port: u16) -> bool {
+        service.has(Protocol::Tcp, port, &|it| self.has_room(it))
     }
 
     /// One that is not known to be full, and a slow one rather than none.
@@ -186,7 +194,7 @@ impl Realm {
                 None => {}
             }
             let over = late || race.waiting.is_empty();
-            match self.other(service, port, &client, &race.tried, over) {
+            match self.other(service, port, &client, &race, over) {
                 Some(Other::Here { pod, at, admission }) => {
                     race.leave();
                     let admission = admission?;
@@ -210,20 +218,25 @@ impl Realm {
         service: &Service,
         port: u16,
         client: &Side,
-        tried: &[SocketAddr],
+        race: &DialRace,
         over: bool,
     ) -> Option<Other> {
         let (ip, mut full) = (client.address.ip(), Vec::new());
-        let more = tried.len() < REMOTE_TRIES_MAX;
+        let (tried, most) = (&race.tried, REMOTE_TRIES_MAX);
+        let choose =
+            |may: &dyn Fn(SocketAddr) -> bool| service.choose(Protocol::Tcp, port, ip, may);
         loop {
             let roomy = |may: &dyn Fn(SocketAddr) -> bool| {
                 self.roomy(service, port, ip, &|it| !full.contains(&it) && may(it))
             };
+            let more = |tries: usize, it| tries < most && !tried.contains(&it);
             let next = roomy(&|it| self.is_here(it))
-                .or_else(|| roomy(&|it| more && !tried.contains(&it)));
-            let last =
-                || service.choose(Protocol::Tcp, port, ip, &|it| over && self.is_here(it));
-            let at = next.or_else(last)?;
+                .or_else(|| roomy(&|it| more(tried.len() - race.full, it)));
+            // Who was full may have room again.
+            let again =
+                || choose(&|it| more(tried.len(), it) && self.standing(it) == Standing::Full);
+            let last = || choose(&|it| over && self.is_here(it));
+            let at = next.or_else(again).or_else(last)?;
             let Some(pod) = self.pod_at(at.ip()) else { return Some(Other::Elsewhere(at)) };
             match (pod.admit(client.kept, at), next) {
                 (Err(NetError::Full(_)), Some(_)) => full.push(at),
@@ -260,6 +273,8 @@ struct DialRace {
     link: Link,
     dials: FuturesUnordered<BoxFuture<'static, Outcome>>,
     tried: Vec<SocketAddr>,
+    /// How many of them have said that they are full.
+    full: usize,
     /// Those that have not answered yet.
     waiting: Vec<SocketAddr>,
 }
@@ -268,7 +283,8 @@ impl DialRace {
     fn new(realm: Arc<Realm>, source: Source, from: SocketAddr) -> Self {
         let link = realm.link();
         let dials = FuturesUnordered::new();
-        Self { realm, source, from, link, dials, tried: Vec::new(), waiting: Vec::new() }
+        let (tried, waiting) = (Vec::new(), Vec::new());
+        Self { realm, source, from, link, dials, tried, full: 0, waiting }
     }
 
     fn enter(&mut self, endpoint: SocketAddr) {
@@ -290,8 +306,14 @@ impl DialRace {
         match &outcome {
             Some((endpoint, result)) => {
                 self.waiting.retain(|waiting| waiting != endpoint);
-                if result.as_ref().err().is_some_and(|error| is_no_way(*error)) {
-                    self.note(*endpoint, EndpointFault::Gone);
+                match result {
+                    Ok(_) => self.realm.endpoint_health().has_let_in(*endpoint),
+                    Err(NetError::Full(_)) => {
+                        self.full += 1;
+                        self.note(*endpoint, EndpointFault::Full);
+                    }
+                    Err(error) if is_no_way(*error) => self.note(*endpoint, EndpointFault::Gone),
+                    Err(_) => {}
                 }
             }
             None => self.waiting.iter().for_each(|silent| self.note(*silent, EndpointFault::Slow)),

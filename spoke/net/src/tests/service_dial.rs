@@ -312,6 +312,34 @@ async fn a_pod_that_is_full_is_passed_over_while_another_has_room() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn of_many_pods_elsewhere_the_one_with_room_is_found() {
+    let others: Vec<String> = (2..12).map(|last| format!("10.64.1.{last}")).collect();
+    let all = others.iter().fold(web(), |web, pod| web.to(pod, 80));
+    let nodes = Nodes::new(all.to("10.64.1.1", 80));
+    let _full: Vec<_> = others
+        .iter()
+        .map(|ip| {
+            let pod = add(&nodes.link.there, ip, ip);
+            nodes.serve(&pod, "full");
+            fill(&pod)
+        })
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(nodes.answers().await, (Ok("far".to_owned()), Duration::ZERO));
+    }
+    assert!(nodes.link.dials() <= 30, "{}", nodes.link.dials());
+    // When all are full, few are asked for one client.
+    let far = fill(&nodes.link.there.pod("root-far").unwrap());
+    let before = nodes.link.dials();
+    assert!(matches!(nodes.answers().await.0, Err(NetError::Full(_))));
+    assert!(nodes.link.dials() <= before + 1 + 3);
+    // Who has room again is found again.
+    drop(far);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(nodes.answers().await.0, Ok("far".to_owned()));
+}
+
 #[tokio::test]
 async fn who_comes_too_late_for_the_last_socket_of_a_pod_goes_to_the_next() {
     const ROUNDS: usize = 20_000;
