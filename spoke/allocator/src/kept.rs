@@ -4,7 +4,8 @@
 //!
 //! Guarantees:
 //! - whoever holds a piece holds it alone, with what was written to it (`pieces_are_their_holders_alone`);
-//! - a thread keeps a bounded number of bytes, and nothing once it has ended (`a_thread_keeps_little_and_leaves_nothing`);
+//! - a thread keeps a bounded number of bytes, and nothing once it has ended (`a_thread_keeps_little_and_leaves_nothing`)
+//!   or has asked for that (`a_thread_that_asks_for_it_keeps_nothing`);
 //! - what is freed is what is given next to the same thread (`what_was_freed_is_given_again`);
 //! - a class is large enough for all that is of it (`a_size_fits_into_its_class`);
 //! - lists are those of the thread that runs at the time, also in a function that goes on in another thread
@@ -124,8 +125,8 @@ impl List {
     }
 }
 
-impl Drop for Kept {
-    fn drop(&mut self) {
+impl Kept {
+    fn give_back(&mut self) {
         for (class, list) in self.0.iter_mut().enumerate() {
             loop {
                 let free = list.take();
@@ -137,6 +138,24 @@ impl Drop for Kept {
             }
         }
     }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+/// Gives back what the calling thread has kept, and keeps nothing for it from here on: for threads that are many, and that
+/// free what others have allocated.
+#[inline(never)]
+pub fn keep_nothing() {
+    // A thread at its end keeps nothing already.
+    let _ = KEPT.try_with(|kept| {
+        let kept = &mut *kept.borrow_mut();
+        kept.give_back();
+        kept.0.iter_mut().for_each(|list| list.room = 0);
+    });
 }
 
 /// The thread's list of a class, while the thread has any: it frees things at its end, too.
@@ -297,7 +316,7 @@ mod tests {
     fn no_caller_takes_the_lists_into_itself() {
         let ours = include_str!("kept.rs").split("#[cfg(test)]\nmod tests").next().unwrap();
         let (lists, calls) = ours.split_once("unsafe impl GlobalAlloc for Allocator").unwrap();
-        assert_eq!(lists.matches("KEPT.").count(), 1, "by one way");
+        assert_eq!(lists.matches("KEPT.").count(), 2, "by one way, but at a thread's beginning");
         assert!(!calls.contains("KEPT"));
         let apart = calls.matches("    #[inline(never)]\n    unsafe fn ").count();
         assert_eq!((apart, calls.matches("fn ").count()), (4, 4), "each of them");
@@ -337,6 +356,29 @@ mod tests {
         let kept = std::thread::spawn(much).join().unwrap() - before;
         assert!((128 << 10..512 << 10).contains(&kept), "{kept}");
         assert_eq!(SOURCE.bytes.load(Ordering::SeqCst), before);
+    }
+
+    #[test]
+    fn a_thread_that_asks_for_it_keeps_nothing() {
+        let _turn = alone();
+        let before = SOURCE.bytes.load(Ordering::SeqCst);
+        let held = || SOURCE.bytes.load(Ordering::SeqCst) - before;
+        let thread = || {
+            let more = || {
+                for size in (0..CLASSES).map(|class| piece(class).size()) {
+                    free(alloc(size), size);
+                }
+            };
+            more();
+            let kept = held();
+            keep_nothing();
+            let left = held();
+            more();
+            (kept, left, held())
+        };
+        let (kept, left, then) = std::thread::scope(|scope| scope.spawn(thread).join()).unwrap();
+        assert!(0 < kept, "as any other thread");
+        assert_eq!((left, then), (0, 0));
     }
 
     /// Pieces of all sizes come, grow, shrink and go, each filled with a byte of its own.
