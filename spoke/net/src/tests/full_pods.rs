@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::outside::{Elsewhere, client_of, node_port};
 use super::*;
 use crate::Listener;
-use crate::node_port_tcp::IN_VAIN_FOR;
+use crate::made_room::IN_VAIN_FOR;
 
 /// A Service with a node port that leads to this pod, once it is open; the port.
 async fn opened(fabric: &Fabric, pod: &str) -> u16 {
