@@ -243,7 +243,7 @@ mod tests {
     use std::alloc::System;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use parking_lot::{Mutex, MutexGuard};
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -272,10 +272,14 @@ mod tests {
         }
     }
 
-    /// One test at a time counts.
-    fn alone() -> MutexGuard<'static, ()> {
+    /// One test at a time counts, and its thread has given back what it has kept before the next one's turn.
+    fn alone(test: fn()) {
         static TURN: Mutex<()> = Mutex::new(());
-        TURN.lock()
+        let _turn = TURN.lock();
+        if let Err(failed) = std::thread::spawn(test).join() {
+            std::panic::resume_unwind(failed);
+        }
+        assert_eq!(SOURCE.bytes.load(Ordering::SeqCst), 0, "a test has kept what it had");
     }
 
     fn layout(size: usize) -> Layout {
@@ -324,67 +328,74 @@ mod tests {
 
     #[test]
     fn what_was_freed_is_given_again() {
-        let _turn = alone();
-        let first = alloc(100);
-        free(first, 100);
-        let calls = SOURCE.calls.load(Ordering::SeqCst);
-        assert_eq!(alloc(97), first);
-        assert_eq!(SOURCE.calls.load(Ordering::SeqCst), calls);
-        free(first, 97);
-        // Another thread has none of it.
-        let other = std::thread::spawn(|| {
-            let other = alloc(100);
-            let address = other.addr();
-            free(other, 100);
-            address
+        alone(|| {
+            let first = alloc(100);
+            free(first, 100);
+            let calls = SOURCE.calls.load(Ordering::SeqCst);
+            assert_eq!(alloc(97), first);
+            assert_eq!(SOURCE.calls.load(Ordering::SeqCst), calls);
+            free(first, 97);
+            // Another thread has none of it.
+            let other = std::thread::spawn(|| {
+                let other = alloc(100);
+                let address = other.addr();
+                free(other, 100);
+                address
+            });
+            assert_ne!(other.join().unwrap(), first.addr());
         });
-        assert_ne!(other.join().unwrap(), first.addr());
     }
 
     #[test]
     fn a_thread_keeps_little_and_leaves_nothing() {
-        let _turn = alone();
-        let before = SOURCE.bytes.load(Ordering::SeqCst);
-        let much = || {
-            for class in 0..CLASSES {
-                let size = piece(class).size();
-                let pieces: Vec<_> = (0..1000).map(|_| alloc(size)).collect();
-                pieces.into_iter().for_each(|piece| free(piece, size));
-            }
-            SOURCE.bytes.load(Ordering::SeqCst)
-        };
-        let kept = std::thread::spawn(much).join().unwrap() - before;
-        assert!((128 << 10..512 << 10).contains(&kept), "{kept}");
-        assert_eq!(SOURCE.bytes.load(Ordering::SeqCst), before);
+        alone(|| {
+            let before = SOURCE.bytes.load(Ordering::SeqCst);
+            let much = || {
+                for class in 0..CLASSES {
+                    let size = piece(class).size();
+                    let pieces: Vec<_> = (0..1000).map(|_| alloc(size)).collect();
+                    pieces.into_iter().for_each(|piece| free(piece, size));
+                }
+                SOURCE.bytes.load(Ordering::SeqCst)
+            };
+            let kept = std::thread::spawn(much).join().unwrap() - before;
+            assert!((128 << 10..512 << 10).contains(&kept), "{kept}");
+            assert_eq!(SOURCE.bytes.load(Ordering::SeqCst), before);
+        });
     }
 
     #[test]
     fn a_thread_that_asks_for_it_keeps_nothing() {
-        let _turn = alone();
-        let before = SOURCE.bytes.load(Ordering::SeqCst);
-        let held = || SOURCE.bytes.load(Ordering::SeqCst) - before;
-        let thread = || {
-            let more = || {
-                for size in (0..CLASSES).map(|class| piece(class).size()) {
-                    free(alloc(size), size);
-                }
+        alone(|| {
+            let before = SOURCE.bytes.load(Ordering::SeqCst);
+            let held = || SOURCE.bytes.load(Ordering::SeqCst) - before;
+            let thread = || {
+                let more = || {
+                    for size in (0..CLASSES).map(|class| piece(class).size()) {
+                        free(alloc(size), size);
+                    }
+                };
+                more();
+                let kept = held();
+                keep_nothing();
+                let left = held();
+                more();
+                (kept, left, held())
             };
-            more();
-            let kept = held();
-            keep_nothing();
-            let left = held();
-            more();
-            (kept, left, held())
-        };
-        let (kept, left, then) = std::thread::scope(|scope| scope.spawn(thread).join()).unwrap();
-        assert!(0 < kept, "as any other thread");
-        assert_eq!((left, then), (0, 0));
+            let joined = std::thread::scope(|scope| scope.spawn(thread).join());
+            let (kept, left, then) = joined.unwrap();
+            assert!(0 < kept, "as any other thread");
+            assert_eq!((left, then), (0, 0));
+        });
+    }
+
+    #[test]
+    fn pieces_are_their_holders_alone() {
+        alone(pieces);
     }
 
     /// Pieces of all sizes come, grow, shrink and go, each filled with a byte of its own.
-    #[test]
-    fn pieces_are_their_holders_alone() {
-        let _turn = alone();
+    fn pieces() {
         let mut dice = fastrand::Rng::with_seed(7);
         let mut held: Vec<(*mut u8, usize, u8)> = Vec::new();
         for turn in 0..200_000_u32 {
