@@ -6,7 +6,10 @@
 //! - whoever holds a piece holds it alone, with what was written to it (`pieces_are_their_holders_alone`);
 //! - a thread keeps a bounded number of bytes, and nothing once it has ended (`a_thread_keeps_little_and_leaves_nothing`)
 //!   or has asked for that (`a_thread_that_asks_for_it_keeps_nothing`);
-//! - what is freed is what is given next to the same thread (`what_was_freed_is_given_again`);
+//! - what is freed is what is given next to the same thread, if it has a class and that has room for it
+//!   (`what_was_freed_is_given_again`);
+//! - who asks in the middle of a call of the same thread, as what handles a signal may, is served by the source
+//!   (`a_call_within_a_call_goes_to_the_source`);
 //! - a class is large enough for all that is of it (`a_size_fits_into_its_class`);
 //! - lists are those of the thread that runs at the time, also in a function that goes on in another thread
 //!   (`no_caller_takes_the_lists_into_itself`).
@@ -152,16 +155,18 @@ impl Drop for Kept {
 pub fn keep_nothing() {
     // A thread at its end keeps nothing already.
     let _ = KEPT.try_with(|kept| {
-        let kept = &mut *kept.borrow_mut();
-        kept.give_back();
-        kept.0.iter_mut().for_each(|list| list.room = 0);
+        if let Ok(mut kept) = kept.try_borrow_mut() {
+            kept.give_back();
+            kept.0.iter_mut().for_each(|list| list.room = 0);
+        }
     });
 }
 
-/// The thread's list of a class, while the thread has any: it frees things at its end, too.
+/// The thread's list of a class, while the thread has any and does nothing with them: it frees things at its end, too.
 #[inline(always)]
 fn with<R>(class: usize, then: impl FnOnce(&mut List) -> R) -> Option<R> {
-    KEPT.try_with(|kept| then(&mut kept.borrow_mut().0[class])).ok()
+    let list = |kept: &RefCell<Kept>| Some(then(&mut kept.try_borrow_mut().ok()?.0[class]));
+    KEPT.try_with(list).ok().flatten()
 }
 
 // SAFETY: a piece is in the hands of the source, of one list or of one caller, and goes from one to the next in the
@@ -343,6 +348,22 @@ mod tests {
                 address
             });
             assert_ne!(other.join().unwrap(), first.addr());
+        });
+    }
+
+    #[test]
+    fn a_call_within_a_call_goes_to_the_source() {
+        alone(|| {
+            let kept = alloc(100);
+            free(kept, 100);
+            KEPT.with(|lists| {
+                let _busy = lists.borrow_mut();
+                let other = alloc(100);
+                assert_ne!(other, kept);
+                free(other, 100);
+            });
+            assert_eq!(alloc(100), kept);
+            free(kept, 100);
         });
     }
 
