@@ -9,13 +9,15 @@
 //! Time is counted in ticks of a second that the owner gives, so that a request costs no timer of its own.
 //!
 //! Guarantees:
-//! - there are no more than [`CONNECTIONS_MAX`] connections, and the oldest stranger makes room when places are short
-//!   (`the_oldest_stranger_makes_room_and_nobody_who_is_served_does`, `strangers_do_not_keep_others_out`), also in a pod
-//!   of little memory, which has few sockets (`strangers_keep_nobody_out_of_a_small_pod`);
+//! - there are no more than [`CONNECTIONS_MAX`] connections beside those that are on their way out, and the oldest stranger
+//!   makes room when places are short (`the_oldest_stranger_makes_room_and_nobody_who_is_served_does`,
+//!   `strangers_do_not_keep_others_out`), also in a pod of little memory, which has few sockets
+//!   (`strangers_keep_nobody_out_of_a_small_pod`);
 //! - of its pod's sockets those who ask for nothing leave free one for three that they have, or an eighth of all, so
 //!   that strangers who come at once do not take the last
 //!   (`strangers_keep_nobody_out_of_a_small_pod_of_two_http_containers`), and nobody goes for what others have
-//!   (`sockets_that_its_pod_has_elsewhere_cost_no_client_its_connection`);
+//!   (`sockets_that_its_pod_has_elsewhere_cost_no_client_its_connection`), but one for the last
+//!   (`the_last_socket_stays_with_nobody_who_asks_for_nothing`);
 //! - one goes for each socket that is missing, and is counted until its own is free
 //!   (`who_was_sent_away_is_counted_until_the_socket_is_free`), and who has just come goes for a crowd alone
 //!   (`who_has_just_come_goes_for_a_crowd_alone`);
@@ -525,6 +527,19 @@ mod tests {
         let next: Vec<_> = (0..3).map(|_| slots.take().unwrap()).collect();
         slots.make_room(|| 1);
         assert_eq!((gone(&all[..3]), gone(&next)), (3, 0));
+    }
+
+    #[test]
+    fn the_last_socket_stays_with_nobody_who_asks_for_nothing() {
+        let slots = ConnectionSlots::new(60, 64);
+        let all = [slots.take().unwrap(), slots.take().unwrap()];
+        after(&slots, 2);
+        slots.make_room(|| 1);
+        assert_eq!(gone(&all), 0);
+        slots.make_room(|| 0);
+        assert_eq!((gone(&all), gone(&all[..1])), (1, 1));
+        slots.make_room(|| 0);
+        assert_eq!(gone(&all), 1, "it is about to be free");
     }
 
     #[test]
