@@ -93,8 +93,8 @@ impl Realm {
             match self.hop(from, first, Protocol::Tcp) {
                 Hop::Here { pod, at } => match pod.admit(client.kept, at) {
                     Ok(admission) => {
-                        let seen = seen.unwrap_or(at);
-                        return Connecting::Now(pod.let_in(admission, client, seen, at));
+                        let conn = pod.let_in(admission, client, seen.unwrap_or(at), at);
+                        return Connecting::Now(conn.inspect(|_| service.keep(ip, at)));
                     }
                     // Somebody else has taken its last socket since it was looked at.
                     Err(NetError::Full(_)) if roomy.is_some() => full.push(first),
@@ -121,11 +121,14 @@ impl Realm {
         former: Option<SocketAddr>,
     ) -> Result<SocketAddr, NetError> {
         let may = |endpoint| self.may_reach(endpoint);
-        match former.filter(|former| service.serves(Protocol::Udp, port, *former)) {
-            None => service.pick(Protocol::Udp, port, client, &may),
-            Some(former) if self.standing(former) != Standing::CutOff => Ok(former),
-            Some(former) => Ok(service.choose(Protocol::Udp, port, client, &may).unwrap_or(former)),
-        }
+        let next = match former.filter(|former| service.serves(Protocol::Udp, port, *former)) {
+            None => service.pick(Protocol::Udp, port, client, &may)?,
+            Some(former) if self.standing(former) != Standing::CutOff => return Ok(former),
+            Some(former) => service.choose(Protocol::Udp, port, client, &may).unwrap_or(former),
+        };
+        // Of a datagram nobody says whether it was served.
+        service.keep(client, next);
+        Ok(next)
     }
 
     /// Whether nothing speaks against sending a new client there, but that it may be full.
@@ -173,6 +176,7 @@ impl Realm {
         (seen, first): (Option<SocketAddr>, SocketAddr),
     ) -> Result<Conn, NetError> {
         let mut patience = Some(if service.is_sticky() { STICKY_ANSWER_WAIT } else { ANSWER_WAIT });
+        let ip = client.address.ip();
         let mut race = DialRace::new(self.clone(), from, client.address);
         race.enter(first);
         let mut failure = NetError::Unreachable;
@@ -183,6 +187,7 @@ impl Realm {
             match outcome {
                 Some((endpoint, Ok(far))) => {
                     race.leave();
+                    service.keep(ip, endpoint);
                     return Ok(self.join(client, seen.unwrap_or(endpoint), endpoint, far));
                 }
                 // Others may have room; who is full may have it soon.
@@ -197,8 +202,8 @@ impl Realm {
             match self.other(service, port, &client, &race, over) {
                 Some(Other::Here { pod, at, admission }) => {
                     race.leave();
-                    let admission = admission?;
-                    return pod.let_in(admission, client, seen.unwrap_or(at), at);
+                    let conn = pod.let_in(admission?, client, seen.unwrap_or(at), at);
+                    return conn.inspect(|_| service.keep(ip, at));
                 }
                 Some(Other::Elsewhere(next)) => race.enter(next),
                 None if race.waiting.is_empty() || late && matches!(failure, NetError::Full(_)) => {
