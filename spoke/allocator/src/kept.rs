@@ -27,9 +27,11 @@ const SOURCE: std::alloc::System = std::alloc::System;
 /// Keeps pieces for the thread that frees them.
 pub(crate) struct Allocator;
 
-/// Classes up to 128 bytes differ by this; every doubling beyond has four.
+/// Classes up to eight of these differ by one; every doubling beyond has four.
 const UNIT: usize = 16;
-const LARGEST: usize = 16 << 10;
+/// What musl's allocator has before each piece: with it a piece fills its units, and no part of one more.
+const HEADER: usize = 4;
+const LARGEST: usize = (16 << 10) - HEADER;
 const CLASSES: usize = 36;
 /// What a thread keeps of one class, at most: so many pieces and bytes, but at least two pieces.
 const PIECES_MAX: usize = 64;
@@ -40,11 +42,11 @@ const ALIGN: usize = 2 * size_of::<usize>();
 /// The class of all sizes from the next smaller one's up to its own; `None` for what is not kept.
 #[inline(always)]
 const fn class(layout: Layout) -> Option<usize> {
-    if LARGEST < layout.size() || ALIGN < layout.align() {
+    if LARGEST < layout.size() || ALIGN < layout.align() || layout.size() < layout.align() {
         return None;
     }
     // The last unit that is begun, counted from zero.
-    let last = layout.size().saturating_sub(1) / UNIT;
+    let last = (layout.size() + HEADER - 1) / UNIT;
     if last < 8 {
         return Some(last);
     }
@@ -59,8 +61,11 @@ const fn piece(class: usize) -> Layout {
         None => class + 1,
         Some(beyond) => (5 + beyond % 4) << (beyond / 4 + 1),
     };
-    // SAFETY: ALIGN is a power of two, and no class is larger than LARGEST.
-    unsafe { Layout::from_size_align_unchecked(units * UNIT, ALIGN) }
+    // What is smaller than ALIGN asks for no more than the half of it, and a source may see to an alignment that is more than
+    // the size by a way of its own.
+    let align = if units == 1 { 8 } else { ALIGN };
+    // SAFETY: both are powers of two, and no class is larger than LARGEST.
+    unsafe { Layout::from_size_align_unchecked(units * UNIT - HEADER, align) }
 }
 
 /// Free pieces of one class: each holds the address of the next.
@@ -104,7 +109,7 @@ impl List {
     fn take(&mut self) -> *mut u8 {
         let first = self.first;
         if !first.is_null() {
-            // SAFETY: a piece in the list is free, of at least UNIT bytes, and begins with what `keep` wrote.
+            // SAFETY: a piece in the list is free, large enough, and begins with what `keep` wrote.
             self.first = unsafe { first.cast::<*mut u8>().read() };
             self.room += 1;
         }
@@ -120,7 +125,7 @@ impl List {
         if self.room == 0 {
             return false;
         }
-        // SAFETY: it is ours, of at least UNIT bytes and aligned to ALIGN.
+        // SAFETY: it is ours, and of all classes at least 12 bytes that begin at a multiple of 8.
         unsafe { piece.cast::<*mut u8>().write(self.first) };
         self.first = piece;
         self.room -= 1;
@@ -288,7 +293,7 @@ mod tests {
     }
 
     fn layout(size: usize) -> Layout {
-        Layout::from_size_align(size, 8).unwrap()
+        Layout::from_size_align(size, 1).unwrap()
     }
 
     fn alloc(size: usize) -> *mut u8 {
@@ -309,6 +314,7 @@ mod tests {
         for size in 1..=LARGEST {
             let class = class(layout(size)).unwrap();
             assert!(size <= piece(class).size(), "{size}");
+            assert_eq!((piece(class).size() + HEADER) % UNIT, 0, "{size}");
             // No smaller class would do, and none is left out.
             let smaller = class.checked_sub(1).map(|smaller| piece(smaller).size());
             assert!(smaller < Some(size), "{size}: {smaller:?}");
@@ -318,7 +324,9 @@ mod tests {
         assert_eq!(before, Some(CLASSES - 1));
         assert_eq!(piece(CLASSES - 1).size(), LARGEST);
         assert_eq!(class(layout(LARGEST + 1)), None);
-        assert_eq!(class(Layout::from_size_align(8, 64).unwrap()), None);
+        for aligned in [(64, 64), (8, 16)] {
+            assert_eq!(class(Layout::from_size_align(aligned.0, aligned.1).unwrap()), None);
+        }
     }
 
     #[test]
