@@ -34,6 +34,12 @@ pub(crate) fn maintain() -> io::Result<()> {
     std::thread::Builder::new().name("heap".to_owned()).spawn(looks).map(drop)
 }
 
+/// Has the allocator keep nothing of what the calling thread frees, where it would.
+pub(crate) fn keep_nothing() {
+    #[cfg(target_env = "musl")]
+    freewheel_spoke_allocator::keep_nothing();
+}
+
 /// What this process had when memory was given back, or the least since then.
 struct Heap {
     kept: u64,

@@ -34,10 +34,10 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-// Called without being named: they allocate, copy and compare for all code.
-use tracing_subscriber::filter::{ParseError, Targets};
+// Called without being named: it copies and compares for all code.
 #[cfg(target_env = "musl")]
-use {freewheel_spoke_allocator as _, freewheel_spoke_bytes as _};
+use freewheel_spoke_bytes as _;
+use tracing_subscriber::filter::{ParseError, Targets};
 
 use cli::{Cli, Verb};
 

@@ -193,6 +193,7 @@ fn guests(
         fabric: fabric.clone(),
         control: control.clone(),
         runtimes: Runtimes::new(device.cores())?,
+        on_file_thread: heap::keep_nothing,
         deliver: deliver(inputs),
     })?)
 }

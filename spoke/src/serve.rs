@@ -318,6 +318,7 @@ mod tests {
             fabric: fabric.clone(),
             control,
             runtimes: Runtimes::new(1).unwrap(),
+            on_file_thread: || {},
             deliver: Arc::new(|_| {}),
         };
         LinkServer::new(data, &Runtime::new(options).unwrap(), &fabric, &Handle::new())

@@ -6,6 +6,10 @@
 //!
 //! They are built one after the other: built together, they would share the features of their libraries, and the
 //! spoke would carry the hub's compiler (25 MB instead of 8).
+//!
+//! Guarantees:
+//! - what ships runs on every processor of its kind, whatever flags whoever builds it has for the own programs
+//!   (`flags_of_the_builder_s_own_are_not_taken`).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,28 +46,46 @@ pub fn build() -> Result<(), Stop> {
     Ok(())
 }
 
+/// Whether a variable has flags for a compiler, of C or of Rust, whichever target they are for.
+fn has_flags(name: &str) -> bool {
+    ["CFLAGS", "CXXFLAGS", "RUSTFLAGS"].iter().any(|flags| name.contains(flags))
+}
+
+/// Cargo without the builder's own flags: `-C target-cpu=native` makes a program that ends at once on an older processor.
+fn plain_cargo() -> Command {
+    let mut command = cargo();
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(has_flags) {
+            command.env_remove(name);
+        }
+    }
+    // Those in cargo's files are outweighed by any that are here, also by none.
+    command.env("RUSTFLAGS", "");
+    command
+}
+
 fn hub() -> Result<PathBuf, Stop> {
-    run(cargo().args(["build", "--locked", "--release", "--package", "freewheel-hub"]))?;
+    run(plain_cargo().args(["build", "--locked", "--release", "--package", "freewheel-hub"]))?;
     put(&target().join("release/hub"), "hub")
 }
 
 /// Builds the spoke as it ships for this machine.
 pub fn spoke() -> Result<PathBuf, Stop> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-        run(cargo().args(SPOKE))?;
+        run(plain_cargo().args(SPOKE))?;
         return Ok(target().join("dist/spoke"));
     }
     add_library()?;
-    let mut command = cargo();
+    let mut command = plain_cargo();
     // Rust's own linker starts without a compiler in front.
     command.args(SPOKE).args(["--target", STATIC, "--", "-C", "linker=rust-lld", "-C", LINK]);
     // What of the cryptography is C calls nothing but `memcpy` and its like: a compiler for another C library does, when it
     // puts no checks of that library in, as some systems' do.
-    let c = [
-        ("CC_x86_64_unknown_linux_musl", "cc"),
-        ("CFLAGS_x86_64_unknown_linux_musl", "-U_FORTIFY_SOURCE"),
-    ];
-    command.envs(c.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()));
+    command.env("CFLAGS_x86_64_unknown_linux_musl", "-U_FORTIFY_SOURCE");
+    let compiler = "CC_x86_64_unknown_linux_musl";
+    if std::env::var_os(compiler).is_none() {
+        command.env(compiler, "cc");
+    }
     run(&mut command)?;
     put(&target().join(STATIC).join("dist/spoke"), "spoke")
 }
@@ -96,4 +118,35 @@ fn megabytes(file: &Path) -> Result<f64, Stop> {
     let size = std::fs::metadata(file).map_err(|e| Stop(format!("{}: {e}", file.display())))?.len();
     let tenths = u32::try_from(size / 100_000).unwrap_or(u32::MAX);
     Ok(f64::from(tenths) / 10.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    #[test]
+    fn flags_of_the_builder_s_own_are_not_taken() {
+        for flags in [
+            "RUSTFLAGS",
+            "CARGO_ENCODED_RUSTFLAGS",
+            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS",
+            "CARGO_BUILD_RUSTFLAGS",
+            "CFLAGS",
+            "HOST_CFLAGS",
+            "CFLAGS_x86_64-unknown-linux-musl",
+        ] {
+            assert!(has_flags(flags), "{flags}");
+        }
+        assert!(!has_flags("CC_x86_64_unknown_linux_musl") && !has_flags("CARGO_HOME"));
+        let command = plain_cargo();
+        let given = command.get_envs().filter_map(|(name, value)| Some((name.to_str()?, value?)));
+        let given: Vec<_> = given.collect();
+        assert_eq!(
+            given,
+            [("RUSTFLAGS", OsStr::new(""))],
+            "none, in place of those in cargo's files"
+        );
+    }
 }

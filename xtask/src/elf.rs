@@ -3,7 +3,7 @@
 //! Guarantees:
 //! - a program that needs the system's C library is told from one that needs nothing
 //!   (`a_program_of_this_machine_asks_for_its_c_library`, `a_program_that_asks_for_nothing_is_static`);
-//! - a file that is cut or none of ELF is refused (`what_is_cut_is_refused`).
+//! - a file that lacks a part of what is loaded to start it, or is none of ELF, is refused (`what_is_cut_is_refused`).
 
 use crate::command::Stop;
 
@@ -37,6 +37,7 @@ const WIDE: Layout = Layout { word: 8, table: 0x20, entries: 0x36, offset: 0x08,
 const NARROW: Layout = Layout { word: 4, table: 0x1c, entries: 0x2a, offset: 0x04, size: 0x10 };
 
 const ET_DYN: u64 = 3;
+const PT_LOAD: u64 = 1;
 const PT_DYNAMIC: u64 = 2;
 const PT_INTERP: u64 = 3;
 const DT_NULL: u64 = 0;
@@ -55,11 +56,13 @@ pub fn needs(file: &[u8]) -> Result<Needs, Stop> {
     for entry in (0..count).map(|at| table.saturating_add(at * size)) {
         let part = number(file, entry, 4)?;
         needs.interpreter |= part == PT_INTERP;
-        if part == PT_DYNAMIC {
+        if matches!(part, PT_LOAD | PT_DYNAMIC) {
             let from = place(file, entry.saturating_add(layout.offset), layout.word)?;
             let size = place(file, entry.saturating_add(layout.size), layout.word)?;
-            let part = from.checked_add(size).and_then(|to| file.get(from..to)).ok_or_else(cut)?;
-            needs.libraries += libraries(part, layout.word)?;
+            let bytes = from.checked_add(size).and_then(|to| file.get(from..to)).ok_or_else(cut)?;
+            if part == PT_DYNAMIC {
+                needs.libraries += libraries(bytes, layout.word)?;
+            }
         }
     }
     Ok(needs)
@@ -101,6 +104,14 @@ mod tests {
         std::fs::read(std::env::current_exe().unwrap()).unwrap()
     }
 
+    /// Where the last part ends that is loaded.
+    fn loaded(file: &[u8]) -> usize {
+        let at = |at, width| place(file, at, width).unwrap();
+        let entries = (0..at(0x38, 2)).map(|entry| at(0x20, 8) + entry * at(0x36, 2));
+        let loads = entries.filter(|entry| at(*entry, 4) == 1);
+        loads.map(|entry| at(entry + 0x08, 8) + at(entry + 0x20, 8)).max().unwrap()
+    }
+
     #[test]
     fn a_program_of_this_machine_asks_for_its_c_library() {
         let needs = needs(&this()).unwrap();
@@ -137,6 +148,10 @@ mod tests {
         for length in [0, 4, 0x10, 0x38, 0x40, 0x100] {
             assert!(needs(&whole[..length]).is_err(), "{length}");
         }
+        // Behind the last part that is loaded lies what only debuggers read.
+        let loaded = loaded(&whole);
+        assert!(needs(&whole[..loaded]).is_ok());
+        assert!(needs(&whole[..loaded - 1]).is_err(), "{loaded}");
         let mut far = whole;
         far[0x20..0x28].fill(0xff);
         assert!(needs(&far).is_err());

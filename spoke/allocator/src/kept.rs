@@ -4,9 +4,15 @@
 //!
 //! Guarantees:
 //! - whoever holds a piece holds it alone, with what was written to it (`pieces_are_their_holders_alone`);
-//! - a thread keeps a bounded number of bytes, and nothing once it has ended (`a_thread_keeps_little_and_leaves_nothing`);
-//! - what is freed is what is given next to the same thread (`what_was_freed_is_given_again`);
-//! - a class is large enough for all that is of it (`a_size_fits_into_its_class`).
+//! - a thread keeps a bounded number of bytes, and nothing once it has ended (`a_thread_keeps_little_and_leaves_nothing`)
+//!   or has asked for that (`a_thread_that_asks_for_it_keeps_nothing`);
+//! - what is freed is what is given next to the same thread, if it has a class and that has room for it
+//!   (`what_was_freed_is_given_again`);
+//! - who asks in the middle of a call of the same thread, as what handles a signal may, is served by the source
+//!   (`a_call_within_a_call_goes_to_the_source`);
+//! - a class is large enough for all that is of it (`a_size_fits_into_its_class`);
+//! - lists are those of the thread that runs at the time, also in a function that goes on in another thread
+//!   (`no_caller_takes_the_lists_into_itself`).
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::RefCell;
@@ -21,9 +27,11 @@ const SOURCE: std::alloc::System = std::alloc::System;
 /// Keeps pieces for the thread that frees them.
 pub(crate) struct Allocator;
 
-/// Classes up to 128 bytes differ by this; every doubling beyond has four.
+/// Classes up to eight of these differ by one; every doubling beyond has four.
 const UNIT: usize = 16;
-const LARGEST: usize = 16 << 10;
+/// What musl's allocator has before each piece: with it a piece fills its units, and no part of one more.
+const HEADER: usize = 4;
+const LARGEST: usize = (16 << 10) - HEADER;
 const CLASSES: usize = 36;
 /// What a thread keeps of one class, at most: so many pieces and bytes, but at least two pieces.
 const PIECES_MAX: usize = 64;
@@ -34,11 +42,11 @@ const ALIGN: usize = 2 * size_of::<usize>();
 /// The class of all sizes from the next smaller one's up to its own; `None` for what is not kept.
 #[inline(always)]
 const fn class(layout: Layout) -> Option<usize> {
-    if LARGEST < layout.size() || ALIGN < layout.align() {
+    if LARGEST < layout.size() || ALIGN < layout.align() || layout.size() < layout.align() {
         return None;
     }
     // The last unit that is begun, counted from zero.
-    let last = layout.size().saturating_sub(1) / UNIT;
+    let last = (layout.size() + HEADER - 1) / UNIT;
     if last < 8 {
         return Some(last);
     }
@@ -53,8 +61,11 @@ const fn piece(class: usize) -> Layout {
         None => class + 1,
         Some(beyond) => (5 + beyond % 4) << (beyond / 4 + 1),
     };
-    // SAFETY: ALIGN is a power of two, and no class is larger than LARGEST.
-    unsafe { Layout::from_size_align_unchecked(units * UNIT, ALIGN) }
+    // What is smaller than ALIGN asks for no more than the half of it, and a source may see to an alignment that is more than
+    // the size by a way of its own.
+    let align = if units == 1 { 8 } else { ALIGN };
+    // SAFETY: both are powers of two, and no class is larger than LARGEST.
+    unsafe { Layout::from_size_align_unchecked(units * UNIT - HEADER, align) }
 }
 
 /// Free pieces of one class: each holds the address of the next.
@@ -98,7 +109,7 @@ impl List {
     fn take(&mut self) -> *mut u8 {
         let first = self.first;
         if !first.is_null() {
-            // SAFETY: a piece in the list is free, of at least UNIT bytes, and begins with what `keep` wrote.
+            // SAFETY: a piece in the list is free, large enough, and begins with what `keep` wrote.
             self.first = unsafe { first.cast::<*mut u8>().read() };
             self.room += 1;
         }
@@ -114,7 +125,7 @@ impl List {
         if self.room == 0 {
             return false;
         }
-        // SAFETY: it is ours, of at least UNIT bytes and aligned to ALIGN.
+        // SAFETY: it is ours, and of all classes at least 12 bytes that begin at a multiple of 8.
         unsafe { piece.cast::<*mut u8>().write(self.first) };
         self.first = piece;
         self.room -= 1;
@@ -122,8 +133,8 @@ impl List {
     }
 }
 
-impl Drop for Kept {
-    fn drop(&mut self) {
+impl Kept {
+    fn give_back(&mut self) {
         for (class, list) in self.0.iter_mut().enumerate() {
             loop {
                 let free = list.take();
@@ -137,15 +148,39 @@ impl Drop for Kept {
     }
 }
 
-/// The thread's list of a class, while the thread has any: it frees things at its end, too.
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+/// Gives back what the calling thread has kept, and keeps nothing for it from here on: for threads that are many, and that
+/// free what others have allocated.
+#[inline(never)]
+pub fn keep_nothing() {
+    // A thread at its end keeps nothing already.
+    let _ = KEPT.try_with(|kept| {
+        if let Ok(mut kept) = kept.try_borrow_mut() {
+            kept.give_back();
+            kept.0.iter_mut().for_each(|list| list.room = 0);
+        }
+    });
+}
+
+/// The thread's list of a class, while the thread has any and does nothing with them: it frees things at its end, too.
 #[inline(always)]
 fn with<R>(class: usize, then: impl FnOnce(&mut List) -> R) -> Option<R> {
-    KEPT.try_with(|kept| then(&mut kept.borrow_mut().0[class])).ok()
+    let list = |kept: &RefCell<Kept>| Some(then(&mut kept.try_borrow_mut().ok()?.0[class]));
+    KEPT.try_with(list).ok().flatten()
 }
 
 // SAFETY: a piece is in the hands of the source, of one list or of one caller, and goes from one to the next in the
-// calls below; its layout towards the source is that of its class, which follows from the caller's layout alone.
+// calls below; its layout towards the source is that of its class, which follows from the caller's layout alone. A list is
+// its own thread's: guests run on stacks of their own, which may go on in another thread in the middle of a function, and
+// a function that had one of these calls in itself could keep the address of the former thread's lists over that. None
+// does, and in the calls themselves nobody changes threads.
 unsafe impl GlobalAlloc for Allocator {
+    #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(class) = class(layout) else {
             // SAFETY: the caller's promise.
@@ -158,6 +193,7 @@ unsafe impl GlobalAlloc for Allocator {
         }
     }
 
+    #[inline(never)]
     unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
         let Some(class) = class(layout) else {
             // SAFETY: the caller's promise; what has no class came from the source with this layout.
@@ -170,6 +206,7 @@ unsafe impl GlobalAlloc for Allocator {
         }
     }
 
+    #[inline(never)]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if class(layout).is_none() {
             // Fresh pages are zero already.
@@ -186,6 +223,7 @@ unsafe impl GlobalAlloc for Allocator {
         }
     }
 
+    #[inline(never)]
     unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller's promise: the size is not zero and does not overflow with this alignment.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
@@ -215,7 +253,7 @@ mod tests {
     use std::alloc::System;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use parking_lot::{Mutex, MutexGuard};
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -244,14 +282,18 @@ mod tests {
         }
     }
 
-    /// One test at a time counts.
-    fn alone() -> MutexGuard<'static, ()> {
+    /// One test at a time counts, and its thread has given back what it has kept before the next one's turn.
+    fn alone(test: fn()) {
         static TURN: Mutex<()> = Mutex::new(());
-        TURN.lock()
+        let _turn = TURN.lock();
+        if let Err(failed) = std::thread::spawn(test).join() {
+            std::panic::resume_unwind(failed);
+        }
+        assert_eq!(SOURCE.bytes.load(Ordering::SeqCst), 0, "a test has kept what it had");
     }
 
     fn layout(size: usize) -> Layout {
-        Layout::from_size_align(size, 8).unwrap()
+        Layout::from_size_align(size, 1).unwrap()
     }
 
     fn alloc(size: usize) -> *mut u8 {
@@ -272,6 +314,7 @@ mod tests {
         for size in 1..=LARGEST {
             let class = class(layout(size)).unwrap();
             assert!(size <= piece(class).size(), "{size}");
+            assert_eq!((piece(class).size() + HEADER) % UNIT, 0, "{size}");
             // No smaller class would do, and none is left out.
             let smaller = class.checked_sub(1).map(|smaller| piece(smaller).size());
             assert!(smaller < Some(size), "{size}: {smaller:?}");
@@ -281,49 +324,107 @@ mod tests {
         assert_eq!(before, Some(CLASSES - 1));
         assert_eq!(piece(CLASSES - 1).size(), LARGEST);
         assert_eq!(class(layout(LARGEST + 1)), None);
-        assert_eq!(class(Layout::from_size_align(8, 64).unwrap()), None);
+        for aligned in [(64, 64), (8, 16)] {
+            assert_eq!(class(Layout::from_size_align(aligned.0, aligned.1).unwrap()), None);
+        }
+    }
+
+    #[test]
+    fn no_caller_takes_the_lists_into_itself() {
+        let ours = include_str!("kept.rs").split("#[cfg(test)]\nmod tests").next().unwrap();
+        let (lists, calls) = ours.split_once("unsafe impl GlobalAlloc for Allocator").unwrap();
+        assert_eq!(lists.matches("KEPT.").count(), 2, "by one way, but at a thread's beginning");
+        assert!(!calls.contains("KEPT"));
+        let apart = calls.matches("    #[inline(never)]\n    unsafe fn ").count();
+        assert_eq!((apart, calls.matches("fn ").count()), (4, 4), "each of them");
     }
 
     #[test]
     fn what_was_freed_is_given_again() {
-        let _turn = alone();
-        let first = alloc(100);
-        free(first, 100);
-        let calls = SOURCE.calls.load(Ordering::SeqCst);
-        assert_eq!(alloc(97), first);
-        assert_eq!(SOURCE.calls.load(Ordering::SeqCst), calls);
-        free(first, 97);
-        // Another thread has none of it.
-        let other = std::thread::spawn(|| {
-            let other = alloc(100);
-            let address = other.addr();
-            free(other, 100);
-            address
+        alone(|| {
+            let first = alloc(100);
+            free(first, 100);
+            let calls = SOURCE.calls.load(Ordering::SeqCst);
+            assert_eq!(alloc(97), first);
+            assert_eq!(SOURCE.calls.load(Ordering::SeqCst), calls);
+            free(first, 97);
+            // Another thread has none of it.
+            let other = std::thread::spawn(|| {
+                let other = alloc(100);
+                let address = other.addr();
+                free(other, 100);
+                address
+            });
+            assert_ne!(other.join().unwrap(), first.addr());
         });
-        assert_ne!(other.join().unwrap(), first.addr());
+    }
+
+    #[test]
+    fn a_call_within_a_call_goes_to_the_source() {
+        alone(|| {
+            let kept = alloc(100);
+            free(kept, 100);
+            KEPT.with(|lists| {
+                let _busy = lists.borrow_mut();
+                let other = alloc(100);
+                assert_ne!(other, kept);
+                free(other, 100);
+            });
+            assert_eq!(alloc(100), kept);
+            free(kept, 100);
+        });
     }
 
     #[test]
     fn a_thread_keeps_little_and_leaves_nothing() {
-        let _turn = alone();
-        let before = SOURCE.bytes.load(Ordering::SeqCst);
-        let much = || {
-            for class in 0..CLASSES {
-                let size = piece(class).size();
-                let pieces: Vec<_> = (0..1000).map(|_| alloc(size)).collect();
-                pieces.into_iter().for_each(|piece| free(piece, size));
-            }
-            SOURCE.bytes.load(Ordering::SeqCst)
-        };
-        let kept = std::thread::spawn(much).join().unwrap() - before;
-        assert!((128 << 10..512 << 10).contains(&kept), "{kept}");
-        assert_eq!(SOURCE.bytes.load(Ordering::SeqCst), before);
+        alone(|| {
+            let before = SOURCE.bytes.load(Ordering::SeqCst);
+            let much = || {
+                for class in 0..CLASSES {
+                    let size = piece(class).size();
+                    let pieces: Vec<_> = (0..1000).map(|_| alloc(size)).collect();
+                    pieces.into_iter().for_each(|piece| free(piece, size));
+                }
+                SOURCE.bytes.load(Ordering::SeqCst)
+            };
+            let kept = std::thread::spawn(much).join().unwrap() - before;
+            assert!((128 << 10..512 << 10).contains(&kept), "{kept}");
+            assert_eq!(SOURCE.bytes.load(Ordering::SeqCst), before);
+        });
+    }
+
+    #[test]
+    fn a_thread_that_asks_for_it_keeps_nothing() {
+        alone(|| {
+            let before = SOURCE.bytes.load(Ordering::SeqCst);
+            let held = || SOURCE.bytes.load(Ordering::SeqCst) - before;
+            let thread = || {
+                let more = || {
+                    for size in (0..CLASSES).map(|class| piece(class).size()) {
+                        free(alloc(size), size);
+                    }
+                };
+                more();
+                let kept = held();
+                keep_nothing();
+                let left = held();
+                more();
+                (kept, left, held())
+            };
+            let joined = std::thread::scope(|scope| scope.spawn(thread).join());
+            let (kept, left, then) = joined.unwrap();
+            assert!(0 < kept, "as any other thread");
+            assert_eq!((left, then), (0, 0));
+        });
+    }
+
+    #[test]
+    fn pieces_are_their_holders_alone() {
+        alone(pieces);
     }
 
     /// Pieces of all sizes come, grow, shrink and go, each filled with a byte of its own.
-    #[test]
-    fn pieces_are_their_holders_alone() {
-        let _turn = alone();
+    fn pieces() {
         let mut dice = fastrand::Rng::with_seed(7);
         let mut held: Vec<(*mut u8, usize, u8)> = Vec::new();
         for turn in 0..200_000_u32 {

@@ -14,6 +14,8 @@
 
 mod kept;
 
+pub use kept::keep_nothing;
+
 #[cfg(not(test))]
 #[global_allocator]
 static ALLOCATOR: kept::Allocator = kept::Allocator;

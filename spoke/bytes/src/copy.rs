@@ -1,7 +1,10 @@
-//! Copying, by the widest loads and stores that every processor of a kind has.
+//! Copying, by the widest loads and stores that every processor of a kind has. What is copied may be no value of any type:
+//! a struct has places between its fields that nobody has written.
 //!
 //! Guarantees:
 //! - all bytes arrive as they were, wherever the two places overlap (`what_is_copied_arrives_as_it_was`).
+
+use core::mem::MaybeUninit;
 
 /// What one instruction loads and stores.
 #[cfg(target_arch = "x86_64")]
@@ -9,7 +12,7 @@ type Wide = core::arch::x86_64::__m128i;
 #[cfg(not(target_arch = "x86_64"))]
 type Wide = [u64; 2];
 
-type Block = [Wide; 4];
+type Block = MaybeUninit<[Wide; 4]>;
 const BLOCK: usize = size_of::<Block>();
 
 /// The first and the last of the bytes, which overlap or meet: both are read before one is written.
@@ -21,10 +24,10 @@ unsafe fn ends<T: Copy>(to: *mut u8, from: *const u8, length: usize) {
     let last = length - size_of::<T>();
     // SAFETY: the caller's promise.
     unsafe {
-        let first = from.cast::<T>().read_unaligned();
-        let end = from.add(last).cast::<T>().read_unaligned();
-        to.cast::<T>().write_unaligned(first);
-        to.add(last).cast::<T>().write_unaligned(end);
+        let first = from.cast::<MaybeUninit<T>>().read_unaligned();
+        let end = from.add(last).cast::<MaybeUninit<T>>().read_unaligned();
+        to.cast::<MaybeUninit<T>>().write_unaligned(first);
+        to.add(last).cast::<MaybeUninit<T>>().write_unaligned(end);
     }
 }
 
@@ -38,13 +41,13 @@ pub(crate) unsafe fn copy(to: *mut u8, from: *const u8, length: usize) {
     unsafe {
         match length {
             0 => {}
-            1 => to.write(from.read()),
+            1 => to.cast::<MaybeUninit<u8>>().write(from.cast::<MaybeUninit<u8>>().read()),
             2..4 => ends::<u16>(to, from, length),
             4..8 => ends::<u32>(to, from, length),
             8..16 => ends::<u64>(to, from, length),
             16..=32 => ends::<Wide>(to, from, length),
             33..=64 => ends::<[Wide; 2]>(to, from, length),
-            65..=128 => ends::<Block>(to, from, length),
+            65..=128 => ends::<[Wide; 4]>(to, from, length),
             // What lies before the source, or is none of it, is written from its beginning on.
             129.. if length <= to.addr().wrapping_sub(from.addr()) => upwards(to, from, length),
             129.. => downwards(to, from, length),

@@ -10,6 +10,10 @@
 //!
 //! It calls nothing, not even the standard library: it is compiled apart from the rest of the program, since the optimiser makes
 //! calls of these very functions out of such loops.
+//!
+//! Guarantees:
+//! - it is optimised in programs that are not, where each load and store would be a call of `memcpy`
+//!   (`it_is_optimised_whatever_the_program_is`).
 
 #![no_builtins]
 #![cfg_attr(not(test), no_std)]
@@ -19,6 +23,11 @@
     unsafe_code,
     reason = "what is copied is told by addresses; a decision in ARCHITECTURE.md"
 )]
+
+#[cfg(all(not(test), debug_assertions))]
+compile_error!(
+    "unoptimised, these functions call themselves without end: see the profile `dev` of the workspace"
+);
 
 mod compare;
 // For ARM musl has copies of its own that leave nothing to do.
@@ -62,5 +71,14 @@ mod symbols {
     unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, length: usize) -> i32 {
         // SAFETY: the caller's promise.
         unsafe { super::compare::compare(a, b, length) as i32 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn it_is_optimised_whatever_the_program_is() {
+        // As what every program is built with that is not optimised.
+        assert!(!std::hint::black_box(cfg!(debug_assertions)));
     }
 }

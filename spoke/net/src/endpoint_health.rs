@@ -1,8 +1,9 @@
-//! Pods on other nodes that were not reached just now, on whatever port.
+//! Pods on other nodes that were not reached just now, or had no socket more, on whatever port.
 //!
 //! Guarantees:
 //! - what was noted lasts [`FAULT_REMEMBERED_FOR`] and no longer than the link that it was noted on, so a new link
-//!   starts without prejudice, and what is over is forgotten (`a_note_lasts_a_while_and_no_longer_than_its_link`).
+//!   starts without prejudice, and what is over is forgotten (`a_note_lasts_a_while_and_no_longer_than_its_link`);
+//! - who was full is known to have room as soon as it has let somebody in (`who_lets_somebody_in_is_full_no_more`).
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// How long a pod that was not reached is passed over while there are others.
+/// How long a pod that was not reached, or was full, is passed over while there are others.
 const FAULT_REMEMBERED_FOR: Duration = Duration::from_secs(5);
 
 /// What is known of a pod.
@@ -19,6 +20,8 @@ const FAULT_REMEMBERED_FOR: Duration = Duration::from_secs(5);
 pub(crate) enum EndpointFault {
     /// It lets clients wait: new ones go elsewhere, flows stay.
     Slow,
+    /// It has no socket for one more: new clients go elsewhere, but to it rather than to where no way leads.
+    Full,
     /// No way leads there.
     Gone,
 }
@@ -42,6 +45,14 @@ impl EndpointHealth {
             note.link == link && since.duration_since(note.since) < FAULT_REMEMBERED_FOR
         });
         notes.insert(endpoint.ip(), FaultNote { since, link, fault });
+    }
+
+    /// An endpoint has let somebody in.
+    pub(crate) fn has_let_in(&self, endpoint: SocketAddr) {
+        let mut notes = self.0.lock();
+        if notes.get(&endpoint.ip()).is_some_and(|note| note.fault == EndpointFault::Full) {
+            notes.remove(&endpoint.ip());
+        }
     }
 
     /// What speaks against this endpoint over this link.
@@ -70,5 +81,18 @@ mod tests {
         assert_eq!(endpoint_health.fault(endpoint, 1), None);
         endpoint_health.note("10.64.1.2:80".parse().unwrap(), 1, EndpointFault::Gone);
         assert_eq!(endpoint_health.0.lock().len(), 1, "what is over is forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_lets_somebody_in_is_full_no_more() {
+        let endpoint_health = EndpointHealth::default();
+        let endpoint = "10.64.1.1:80".parse().unwrap();
+        endpoint_health.note(endpoint, 1, EndpointFault::Full);
+        assert_eq!(endpoint_health.fault(endpoint, 1), Some(EndpointFault::Full));
+        endpoint_health.has_let_in(endpoint);
+        assert_eq!(endpoint_health.fault(endpoint, 1), None);
+        endpoint_health.note(endpoint, 1, EndpointFault::Slow);
+        endpoint_health.has_let_in(endpoint);
+        assert_eq!(endpoint_health.fault(endpoint, 1), Some(EndpointFault::Slow), "and slow still");
     }
 }

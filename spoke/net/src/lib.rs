@@ -13,7 +13,7 @@
 //! receive_memory  what waits to be read by a pod                    udp_client_quota  how many clients each UDP node port has
 //! unread    what waits for a pod in the link
 //! bridge    a pod's connection to a stream outside            watched_stream  who is told what a stream carries
-//! send_queue  what the kernel holds of what was written to a stream
+//! send_queue  what the kernel holds of what was written to a stream     made_room  full pods for which somebody was sent away
 //! gates     what is counted, where connections and datagrams go through
 //! ```
 //!
@@ -33,6 +33,7 @@ mod error;
 mod fabric;
 mod gates;
 mod listener;
+mod made_room;
 mod node_port;
 mod node_port_listener;
 mod node_port_tcp;

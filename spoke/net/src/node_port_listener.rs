@@ -42,6 +42,15 @@ impl NodePortTarget {
         self.realm.connect(from, Side::outside(peer).through(Gate::NodePort), &self.to)
     }
 
+    /// Whether it leads to a pod that is not known to be full and that this client could be sent to.
+    pub(crate) fn may_have_room(&self, client: IpAddr) -> bool {
+        match self.realm.route(Source::Outside(client), &self.to, Protocol::Tcp) {
+            Route::Service { service, port } => self.realm.may_have_room(&service, port),
+            // There is one pod, and who asks was turned away.
+            Route::Straight(_) => false,
+        }
+    }
+
     /// The pod that serves the next datagram of this client, whose flow went to `former` so far.
     pub(crate) fn next_of_flow(
         &self,

@@ -7,14 +7,17 @@
 //!   (`a_pod_full_of_silent_clients_serves_the_next`), here or on another node
 //!   (`a_pod_elsewhere_that_has_no_more_sockets_serves_the_next`);
 //! - for a full pod one client is sent away, and no other before that has let one in, or for some seconds
-//!   (`one_who_was_sent_away_in_vain_is_the_last_for_a_while`): a pod that lets nobody go loses one in [`IN_VAIN_FOR`] at
-//!   most, and only while somebody comes (`a_pod_that_lets_nobody_go_loses_one_client_at_a_time`), and it shuts nobody out
+//!   (`one_who_was_sent_away_in_vain_is_the_last_for_a_while`), by all node ports that lead there together
+//!   (`node_ports_of_one_pod_send_one_away_together`): a pod that lets nobody go loses one in
+//!   [`IN_VAIN_FOR`](crate::made_room::IN_VAIN_FOR) at most, and only while somebody comes
+//!   (`a_pod_that_lets_nobody_go_loses_one_client_at_a_time`), and it shuts nobody out
 //!   (`a_place_that_somebody_else_takes_keeps_nobody_out_for_long`); nobody goes while another pod has room
-//!   (`nobody_is_sent_away_while_another_pod_has_room`);
+//!   (`nobody_is_sent_away_while_another_pod_has_room`), also on another node if that is reached
+//!   (`nobody_is_sent_away_while_a_pod_elsewhere_has_room`);
 //! - it is one that has a socket there (`who_has_no_socket_in_a_full_pod_any_more_does_not_go_for_it`), also one whom the
 //!   pod does not hear any more (`who_is_not_heard_any_more_and_has_a_socket_goes_for_a_full_pod`), and one for each that
 //!   comes, however many pods are full (`one_client_sends_one_away_however_many_pods_are_full`);
-//! - of the clients of a full pod few wait, and the others are refused
+//! - of a node port's clients few wait for full pods, and the others are refused
 //!   (`few_wait_for_a_full_pod_and_the_others_are_refused_at_once`);
 //! - what broke off is reset for the client, also what this process carried when it is killed
 //!   (`a_node_port_resets_its_client_when_the_pod_ends_before_its_time`,
@@ -46,6 +49,7 @@ use crate::bridge::{self, Ended};
 use crate::conn::Conn;
 use crate::error::NetError;
 use crate::gates::{Gate, Loss};
+use crate::made_room::MadeRoom;
 use crate::node_port_listener::{BIND_RETRY_FIRST_AND_MAX, NodePortListener};
 use crate::pipe::Pipe;
 use crate::send_queue;
@@ -62,10 +66,6 @@ const SILENT_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a client waits until a pod that has no more sockets has one again.
 const FULL_POD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long nobody is sent away for a pod after that has let nobody in: its guest keeps what it has, or somebody else has
-/// taken the place.
-pub(crate) const IN_VAIN_FOR: Duration = Duration::from_secs(5);
 
 /// Clients of a node port that wait for a place in a full pod. Each of them asks again and again, also over the link.
 const FULL_POD_WAITERS_MAX: usize = 16;
@@ -97,6 +97,12 @@ struct Reached {
 }
 
 impl InboundConnection {
+    /// A pod has let it in.
+    fn came_in(&self, reached: Reached, made_room: &MadeRoom) {
+        made_room.came_in(reached.pod);
+        let _ = self.pod.set(reached);
+    }
+
     /// Whether it has a socket in this pod. Its client may stay after that has closed it.
     fn is_in(&self, pod: IpAddr) -> bool {
         let is_open = |it: &Reached| {
@@ -113,8 +119,6 @@ struct InboundConnections {
     /// Those of all node ports.
     node: Arc<MemoryAccount>,
     all: Mutex<BTreeMap<u64, Arc<InboundConnection>>>,
-    /// Pods for which somebody was sent away, and nobody has come in since.
-    made_room: Mutex<Vec<(IpAddr, Instant)>>,
     /// Somebody has left.
     freed: Notify,
     /// Turns to wait for a place in a full pod.
@@ -125,8 +129,7 @@ impl InboundConnections {
     fn new(most: usize, node: Arc<MemoryAccount>) -> Arc<Self> {
         let (opened, freed) = (Instant::now(), Notify::new());
         let waiting = Semaphore::new(FULL_POD_WAITERS_MAX);
-        let (all, made_room) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { opened, most, node, all, made_room, freed, waiting })
+        Arc::new(Self { opened, most, node, all: Mutex::default(), freed, waiting })
     }
 
     fn now(&self) -> u64 {
@@ -189,21 +192,8 @@ impl InboundConnections {
     }
 
     /// Sends one away that this full pod has, if the last one was not in vain. Whether one goes.
-    fn make_room_in(&self, pod: IpAddr) -> bool {
-        let mut made = self.made_room.lock();
-        made.retain(|(_, since)| since.elapsed() < IN_VAIN_FOR);
-        let goes = made.iter().all(|(other, _)| *other != pod)
-            && self.send_one_away(&self.all.lock(), Some(pod));
-        if goes {
-            made.push((pod, Instant::now()));
-        }
-        goes
-    }
-
-    /// This pod has let somebody in.
-    fn came_in(&self, visit: &InboundConnection, reached: Reached) {
-        self.made_room.lock().retain(|(other, _)| *other != reached.pod);
-        let _ = visit.pod.set(reached);
+    fn make_room_in(&self, pod: IpAddr, made_room: &MadeRoom) -> bool {
+        made_room.send_away(pod, || self.send_one_away(&self.all.lock(), Some(pod)))
     }
 
     fn left(&self, visit: Arc<InboundConnection>) {
@@ -313,13 +303,16 @@ async fn connect(
                 if turn.is_none() {
                     turn = Some(visits.waiting.try_acquire().map_err(|_| error)?);
                 }
-                made_room = made_room || visits.make_room_in(pod.into());
+                // Who waits has asked a few pods, and others may have room.
+                made_room = made_room
+                    || (!target.may_have_room(peer.ip())
+                        && visits.make_room_in(pod.into(), target.realm.made_room()));
             }
             connected => {
                 return connected.inspect(|conn| {
                     let (pod, from) = (conn.peer.ip(), conn.rx.clone());
                     let toward = target.realm.pod_at(pod).map(|_| conn.tx.clone());
-                    visits.came_in(visit, Reached { pod, from, toward });
+                    visit.came_in(Reached { pod, from, toward }, target.realm.made_room());
                 });
             }
         }
@@ -357,6 +350,7 @@ impl Watcher for Traffic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::made_room::IN_VAIN_FOR;
     use crate::receive_memory::ReceiveMemory;
 
     #[tokio::test(start_paused = true)]
@@ -390,20 +384,45 @@ mod tests {
         );
     }
 
+    /// A node port, and what is known of the pods of its realm.
+    fn node_port() -> (Arc<InboundConnections>, MadeRoom) {
+        (InboundConnections::new(100, MemoryAccount::node()), MadeRoom::default())
+    }
+
+    fn reached(pod: IpAddr) -> Reached {
+        let memory = ReceiveMemory::new(MemoryAccount::node());
+        Reached { pod, from: Pipe::new(memory.clone(), memory), toward: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn node_ports_of_one_pod_send_one_away_together() {
+        let ((one, made_room), (other, _)) = (node_port(), node_port());
+        let pod = IpAddr::from([10, 64, 0, 1]);
+        let come = |port: &InboundConnections| {
+            let visit = port.enter().unwrap();
+            visit.came_in(reached(pod), &made_room);
+            visit
+        };
+        let there = [come(&one), come(&other), come(&other)];
+        tokio::time::advance(SILENT_AFTER).await;
+        let gone = || there.iter().filter(|visit| visit.leave.is_cancelled()).count();
+        assert!(one.make_room_in(pod, &made_room) && !other.make_room_in(pod, &made_room));
+        assert_eq!(gone(), 1, "the pod lets nobody in");
+        come(&one);
+        assert!(other.make_room_in(pod, &made_room));
+        assert_eq!(gone(), 2, "it has let one in");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn one_who_was_sent_away_in_vain_is_the_last_for_a_while() {
-        let visits = InboundConnections::new(100, MemoryAccount::node());
+        let (visits, made_room) = node_port();
         let pods = [IpAddr::from([10, 64, 0, 1]), IpAddr::from([10, 64, 0, 2])];
         let there: Vec<_> = (0..8).map(|_| visits.enter().unwrap()).collect();
-        let memory = ReceiveMemory::new(MemoryAccount::node());
-        let come_in = |visit: &InboundConnection, pod: IpAddr| {
-            let from = Pipe::new(memory.clone(), memory.clone());
-            visits.came_in(visit, Reached { pod, from, toward: None });
-        };
+        let come_in = |visit: &InboundConnection, pod| visit.came_in(reached(pod), &made_room);
         there.iter().zip(pods.iter().cycle()).for_each(|(visit, pod)| come_in(visit, *pod));
         tokio::time::advance(SILENT_AFTER).await;
         let full = |pod: usize| {
-            visits.make_room_in(pods[pod]);
+            visits.make_room_in(pods[pod], &made_room);
             let gone = there.iter().filter(|visit| visit.leave.is_cancelled()).cloned();
             gone.inspect(|visit| visits.left(visit.clone())).count()
         };

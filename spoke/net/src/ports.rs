@@ -42,6 +42,12 @@ struct Taken {
     next: u16,
 }
 
+/// A socket of a pod that is a client's, and who listens there.
+pub(crate) struct Admission {
+    listener: Arc<Listener>,
+    slot: Slot,
+}
+
 /// A pod's ports, and what the host holds for it.
 pub struct Ports {
     who: PodNetwork,
@@ -220,6 +226,12 @@ impl Ports {
         seen: SocketAddr,
         to: SocketAddr,
     ) -> Result<Conn, NetError> {
+        let admission = self.admit(client.kept, to)?;
+        self.let_in(admission, client, seen, to)
+    }
+
+    /// Takes a socket for a client of this address of the pod's, who may take so many of those that are kept.
+    pub(crate) fn admit(&self, kept: usize, to: SocketAddr) -> Result<Admission, NetError> {
         let refused = |why| {
             self.gates.refused(Gate::Pod, why);
             NetError::Refused
@@ -230,14 +242,28 @@ impl Ports {
         };
         let listener = listener.filter(|found| hears(found.address().ip(), to.ip()));
         let listener = listener.ok_or_else(|| refused(Loss::Refused))?;
-        let slot = self.sockets.slot(client.kept).map_err(|_| {
+        let slot = self.sockets.slot(kept).map_err(|_| {
             refused(Loss::TooMany);
             NetError::Full(self.who.ip)
         })?;
+        Ok(Admission { listener, slot })
+    }
+
+    /// Lets the client in whom this is for.
+    pub(crate) fn let_in(
+        &self,
+        Admission { listener, slot }: Admission,
+        client: Side,
+        seen: SocketAddr,
+        to: SocketAddr,
+    ) -> Result<Conn, NetError> {
         let passing = self.gates.open(client.gates.and(Gate::Pod));
         let (near, far) = Conn::pair(client, seen, self.side(to, slot), &self.waiting);
         near.counted(&passing);
-        listener.offer(far).map_err(|_| refused(Loss::Full))?;
+        listener.offer(far).map_err(|_| {
+            self.gates.refused(Gate::Pod, Loss::Full);
+            NetError::Refused
+        })?;
         passing.accepted();
         Ok(near)
     }

@@ -23,6 +23,7 @@ use crate::dns;
 use crate::endpoint_health::EndpointHealth;
 use crate::error::NetError;
 use crate::gates::{Gate, Toward};
+use crate::made_room::MadeRoom;
 use crate::ports::Ports;
 use crate::remote::RemoteStream;
 use crate::route::{Hop, Known, Link, Route, Source, Standing, To};
@@ -41,6 +42,7 @@ pub struct Realm {
     tables: RwLock<RealmTables<Ports>>,
     endpoint_health: EndpointHealth,
     udp_client_quota: UdpClientQuota,
+    made_room: MadeRoom,
     shared: Arc<Shared>,
 }
 
@@ -48,7 +50,8 @@ impl Realm {
     pub(crate) fn new(name: ClusterName, shared: Arc<Shared>) -> Arc<Self> {
         let (tables, endpoint_health, udp_client_quota) =
             (RwLock::default(), EndpointHealth::default(), UdpClientQuota::default());
-        Arc::new(Self { name, tables, endpoint_health, udp_client_quota, shared })
+        let made_room = MadeRoom::default();
+        Arc::new(Self { name, tables, endpoint_health, udp_client_quota, made_room, shared })
     }
 
     /// Its name.
@@ -183,6 +186,11 @@ impl Realm {
     /// What UDP node ports have of the gateway's ports.
     pub(crate) const fn udp_client_quota(&self) -> &UdpClientQuota {
         &self.udp_client_quota
+    }
+
+    /// For which full pods somebody was sent away.
+    pub(crate) const fn made_room(&self) -> &MadeRoom {
+        &self.made_room
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

@@ -116,6 +116,8 @@ pub(crate) enum Standing {
     Good,
     /// It lets clients wait.
     Slow,
+    /// It had no socket for one more just now.
+    Full,
     /// It is known that no way leads there.
     CutOff,
 }
@@ -188,6 +190,7 @@ impl<P> Known<'_, P> {
             (None, Link::Up(link)) => match fault(link) {
                 None => Standing::Good,
                 Some(EndpointFault::Slow) => Standing::Slow,
+                Some(EndpointFault::Full) => Standing::Full,
                 Some(EndpointFault::Gone) => Standing::CutOff,
             },
         }
@@ -369,10 +372,12 @@ mod tests {
     fn who_is_here_is_never_in_doubt() {
         always(|known, _, at, _| {
             let here = known.tables.pod_at(at.ip()).is_some();
-            for fault in [None, Some(EndpointFault::Slow), Some(EndpointFault::Gone)] {
+            let faults = [EndpointFault::Slow, EndpointFault::Full, EndpointFault::Gone];
+            for fault in faults.map(Some).into_iter().chain([None]) {
                 let expected = match (here, known.link, fault) {
                     (true, _, _) | (false, Link::Up(_), None) => Standing::Good,
                     (false, Link::Up(_), Some(EndpointFault::Slow)) => Standing::Slow,
+                    (false, Link::Up(_), Some(EndpointFault::Full)) => Standing::Full,
                     (false, _, _) => Standing::CutOff,
                 };
                 assert_eq!(known.standing(at, |_| fault), expected, "{at}");

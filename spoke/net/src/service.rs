@@ -1,4 +1,9 @@
 //! A Service as the pods of a realm meet it: who serves the next connection.
+//!
+//! Guarantees:
+//! - with session affinity a client stays with its endpoint while that is there
+//!   (`a_client_with_affinity_stays_until_its_endpoint_goes`), and goes to stay with another one only once that has served it
+//!   (`a_client_with_affinity_is_not_bound_to_who_was_only_asked`).
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,7 +22,16 @@ use crate::error::NetError;
 const STICKY_CLIENTS_MAX: usize = 16_384;
 
 /// Which endpoint each client was sent to, and when.
-type Clients = Mutex<HashMap<IpAddr, (Ipv4Addr, Instant)>>;
+type Clients = HashMap<IpAddr, (Ipv4Addr, Instant)>;
+
+fn bind(clients: &mut Clients, client: IpAddr, endpoint: SocketAddr) {
+    if STICKY_CLIENTS_MAX <= clients.len() && !clients.contains_key(&client) {
+        clients.clear();
+    }
+    if let IpAddr::V4(ip) = endpoint.ip() {
+        clients.insert(client, (ip, Instant::now()));
+    }
+}
 
 /// A Service and the endpoints that take new connections.
 pub struct Service {
@@ -25,7 +39,7 @@ pub struct Service {
     /// For each port, the endpoints that serve it.
     ready: Vec<Vec<SocketAddr>>,
     next: AtomicUsize,
-    clients: Arc<Clients>,
+    clients: Arc<Mutex<Clients>>,
 }
 
 impl Service {
@@ -86,7 +100,7 @@ impl Service {
             .ok_or(NetError::Refused)
     }
 
-    /// The same among those only that the client may be sent to.
+    /// The same among those only that the client may be sent to. Once it is served, it is to be [`Service::keep`].
     pub(crate) fn choose(
         &self,
         protocol: Protocol,
@@ -106,22 +120,37 @@ impl Service {
         let now = Instant::now();
         let sticks = Duration::from_secs(seconds.into());
         let mut clients = self.clients.lock();
-        if let Some((ip, since)) = clients.get_mut(&client)
-            && now.duration_since(*since) < sticks
-            && let Some(same) = ready.iter().find(|endpoint| endpoint.ip() == IpAddr::V4(*ip))
-            && may(*same)
-        {
-            *since = now;
-            return Some(*same);
+        let bound = clients.get_mut(&client).and_then(|(ip, since)| {
+            let same = ready.iter().find(|endpoint| endpoint.ip() == IpAddr::V4(*ip));
+            same.filter(|_| now.duration_since(*since) < sticks).map(|same| (*same, since))
+        });
+        match bound {
+            Some((same, since)) if may(same) => {
+                *since = now;
+                Some(same)
+            }
+            // Whoever it is sent to in its place may not serve it.
+            Some(_) => in_turn(),
+            // Those that it opens at the same time are to go to the same one.
+            None => in_turn().inspect(|first| bind(&mut clients, client, *first)),
         }
-        let endpoint = in_turn()?;
-        if STICKY_CLIENTS_MAX <= clients.len() {
-            clients.clear();
+    }
+
+    /// An endpoint serves this client, which stays with it if the Service has session affinity.
+    pub(crate) fn keep(&self, client: IpAddr, endpoint: SocketAddr) {
+        if self.is_sticky() {
+            bind(&mut self.clients.lock(), client, endpoint);
         }
-        if let IpAddr::V4(ip) = endpoint.ip() {
-            clients.insert(client, (ip, now));
-        }
-        Some(endpoint)
+    }
+
+    /// Whether there is one that a client may be sent to. Nobody's turn is over by that.
+    pub(crate) fn has(
+        &self,
+        protocol: Protocol,
+        port: u16,
+        may: &dyn Fn(SocketAddr) -> bool,
+    ) -> bool {
+        self.endpoints(protocol, port).is_some_and(|ready| ready.iter().any(|it| may(*it)))
     }
 
     /// Addresses of the pods behind a headless Service: of all, or of the one with this hostname.
@@ -161,6 +190,19 @@ mod tests {
             Service::new(service("web").at("10.128.0.9").port(80).to("10.64.0.1", 8080).0, None);
         assert_eq!(web.pick(Protocol::Tcp, 81, client(9), &|_| true), Err(NetError::Refused));
         assert_eq!(web.pick(Protocol::Udp, 80, client(9), &|_| true), Err(NetError::Refused));
+    }
+
+    #[test]
+    fn a_client_with_affinity_is_not_bound_to_who_was_only_asked() {
+        let two =
+            service("web").at("10.128.0.9").port(80).to("10.64.0.1", 8080).to("10.64.0.2", 8080);
+        let web = Service::new(two.sticky(60).0, None);
+        let any = || web.pick(Protocol::Tcp, 80, client(9), &|_| true).unwrap();
+        let first = any();
+        let other = web.choose(Protocol::Tcp, 80, client(9), &|it| it != first).unwrap();
+        assert_eq!(any(), first);
+        web.keep(client(9), other);
+        assert_eq!(any(), other);
     }
 
     #[test]

@@ -8,8 +8,8 @@
 //!                          └─▶ the link is known to be down: passed over from the start
 //! ```
 //!
-//! A pod here that is full is passed over from the start, too, and asked once no other has answered in good time. Session
-//! affinity gives way, as it does to a link that is down.
+//! A pod here that is full is passed over from the start, too, and asked once no other has answered in good time; one on
+//! another node is for as long as it is remembered what it said. Session affinity gives way, as it does to a link that is down.
 //!
 //! Pods on other nodes are reached through the hub. While it is away, or their node is, a Service still has
 //! the pods that are here.
@@ -17,8 +17,10 @@
 //! Guarantees:
 //! - only the making of a connection is tried more than once, so a client's bytes go to one endpoint and to no
 //!   other (`a_slow_answer_that_comes_too_late_costs_no_client_a_byte`);
-//! - a client is refused as one too many only when no pod here has room, nor one of those elsewhere that were tried
-//!   (`a_pod_that_is_full_is_passed_over_while_another_has_room`) and have answered within [`STICKY_ANSWER_WAIT`]
+//! - a client is refused as one too many only when no pod here has room, nor one elsewhere that is reached
+//!   (`a_pod_that_is_full_is_passed_over_while_another_has_room`), however many others are full and at the cost of one
+//!   question to each in a while (`of_many_pods_elsewhere_the_one_with_room_is_found`), also when somebody else takes the last socket that it saw
+//!   (`who_comes_too_late_for_the_last_socket_of_a_pod_goes_to_the_next`), and have answered within [`STICKY_ANSWER_WAIT`]
 //!   (`a_slow_pod_with_room_is_waited_for_while_others_are_full`), and as one whom no way leads to a pod only when none
 //!   is here (`a_full_pod_here_is_the_answer_when_no_way_leads_to_the_others`);
 //! - nobody waits for a link that is known to be down
@@ -38,7 +40,7 @@ use crate::conn::{Conn, Connecting, Side};
 use crate::endpoint_health::EndpointFault;
 use crate::error::NetError;
 use crate::gates::Gate;
-use crate::ports::Ports;
+use crate::ports::{Admission, Ports};
 use crate::realm::{CONNECT_TIMEOUT, Realm};
 use crate::remote::RemoteStream;
 use crate::route::{Hop, Link, Route, Source, Standing, To};
@@ -52,7 +54,8 @@ const ANSWER_WAIT: Duration = Duration::from_millis(400);
 /// answer before it counts as gone: two round trips of a slow link.
 const STICKY_ANSWER_WAIT: Duration = Duration::from_secs(2);
 
-/// How many endpoints on other nodes are tried for one client.
+/// How many endpoints on other nodes are tried for one client, beside those that say that they are full and were not known
+/// to be.
 const REMOTE_TRIES_MAX: usize = 3;
 
 impl Realm {
@@ -79,21 +82,32 @@ impl Realm {
         client: Side,
         seen: Option<SocketAddr>,
     ) -> Connecting {
-        let ip = client.address.ip();
-        let roomy = self.roomy(&service, port, ip, &|_| true);
-        let any = || service.pick(Protocol::Tcp, port, ip, &|it| self.may_reach(it));
-        let first = match roomy.map_or_else(any, Ok) {
-            Ok(first) => first,
-            Err(error) => return Connecting::Now(Err(error)),
-        };
-        match self.hop(from, first, Protocol::Tcp) {
-            Hop::Elsewhere { at } => {
-                let realm = self.clone();
-                Connecting::Later(Box::pin(async move {
-                    realm.reach(&service, port, from, client, (seen, at)).await
-                }))
+        let (ip, mut full) = (client.address.ip(), Vec::new());
+        loop {
+            let roomy = self.roomy(&service, port, ip, &|it| !full.contains(&it));
+            let any = || service.pick(Protocol::Tcp, port, ip, &|it| self.may_reach(it));
+            let first = match roomy.map_or_else(any, Ok) {
+                Ok(first) => first,
+                Err(error) => return Connecting::Now(Err(error)),
+            };
+            match self.hop(from, first, Protocol::Tcp) {
+                Hop::Here { pod, at } => match pod.admit(client.kept, at) {
+                    Ok(admission) => {
+                        let conn = pod.let_in(admission, client, seen.unwrap_or(at), at);
+                        return Connecting::Now(conn.inspect(|_| service.keep(ip, at)));
+                    }
+                    // Somebody else has taken its last socket since it was looked at.
+                    Err(NetError::Full(_)) if roomy.is_some() => full.push(first),
+                    Err(error) => return Connecting::Now(Err(error)),
+                },
+                Hop::Elsewhere { at } => {
+                    let realm = self.clone();
+                    return Connecting::Later(Box::pin(async move {
+                        realm.reach(&service, port, from, client, (seen, at)).await
+                    }));
+                }
+                hop @ Hop::Nowhere(_) => return self.connect_pod(hop, from, client, seen),
             }
-            hop => self.connect_pod(hop, from, client, seen),
         }
     }
 
@@ -107,22 +121,31 @@ impl Realm {
         former: Option<SocketAddr>,
     ) -> Result<SocketAddr, NetError> {
         let may = |endpoint| self.may_reach(endpoint);
-        match former.filter(|former| service.serves(Protocol::Udp, port, *former)) {
-            None => service.pick(Protocol::Udp, port, client, &may),
-            Some(former) if self.standing(former) != Standing::CutOff => Ok(former),
-            Some(former) => Ok(service.choose(Protocol::Udp, port, client, &may).unwrap_or(former)),
-        }
+        let next = match former.filter(|former| service.serves(Protocol::Udp, port, *former)) {
+            None => service.pick(Protocol::Udp, port, client, &may)?,
+            Some(former) if self.standing(former) != Standing::CutOff => return Ok(former),
+            Some(former) => service.choose(Protocol::Udp, port, client, &may).unwrap_or(former),
+        };
+        // Of a datagram nobody says whether it was served.
+        service.keep(client, next);
+        Ok(next)
     }
 
-    /// Whether nothing speaks against sending a new client there.
+    /// Whether nothing speaks against sending a new client there, but that it may be full.
     fn may_reach(&self, endpoint: SocketAddr) -> bool {
-        self.standing(endpoint) == Standing::Good
+        matches!(self.standing(endpoint), Standing::Good | Standing::Full)
     }
 
     /// The same, and it is not known to be full.
     fn has_room(&self, endpoint: SocketAddr) -> bool {
         let free = |pod: Arc<Ports>| pod.sockets() < pod.sockets_max();
-        self.pod_at(endpoint.ip()).map_or_else(|| self.may_reach(endpoint), free)
+        let elsewhere = || self.standing(endpoint) == Standing::Good;
+        self.pod_at(endpoint.ip()).map_or_else(elsewhere, free)
+    }
+
+    /// Whether somebody serves this port who may be reached and is not known to be full.
+    pub(crate) fn may_have_room(&self, service: &Service, port: u16) -> bool {
+        service.has(Protocol::Tcp, port, &|it| self.has_room(it))
     }
 
     /// One that is not known to be full, and a slow one rather than none.
@@ -153,6 +176,7 @@ impl Realm {
         (seen, first): (Option<SocketAddr>, SocketAddr),
     ) -> Result<Conn, NetError> {
         let mut patience = Some(if service.is_sticky() { STICKY_ANSWER_WAIT } else { ANSWER_WAIT });
+        let ip = client.address.ip();
         let mut race = DialRace::new(self.clone(), from, client.address);
         race.enter(first);
         let mut failure = NetError::Unreachable;
@@ -163,6 +187,7 @@ impl Realm {
             match outcome {
                 Some((endpoint, Ok(far))) => {
                     race.leave();
+                    service.keep(ip, endpoint);
                     return Ok(self.join(client, seen.unwrap_or(endpoint), endpoint, far));
                 }
                 // Others may have room; who is full may have it soon.
@@ -174,13 +199,13 @@ impl Realm {
                 None => {}
             }
             let over = late || race.waiting.is_empty();
-            match self.other(service, port, client.address.ip(), &race.tried, over) {
-                Some(here) if self.is_here(here) => {
+            match self.other(service, port, &client, &race, over) {
+                Some(Other::Here { pod, at, admission }) => {
                     race.leave();
-                    let hop = self.hop(from, here, Protocol::Tcp);
-                    return self.connect_pod(hop, from, client, seen).done().await;
+                    let conn = pod.let_in(admission?, client, seen.unwrap_or(at), at);
+                    return conn.inspect(|_| service.keep(ip, at));
                 }
-                Some(next) => race.enter(next),
+                Some(Other::Elsewhere(next)) => race.enter(next),
                 None if race.waiting.is_empty() || late && matches!(failure, NetError::Full(_)) => {
                     race.leave();
                     return Err(failure);
@@ -197,16 +222,44 @@ impl Realm {
         &self,
         service: &Service,
         port: u16,
-        client: IpAddr,
-        tried: &[SocketAddr],
+        client: &Side,
+        race: &DialRace,
         over: bool,
-    ) -> Option<SocketAddr> {
-        let roomy = |may: &dyn Fn(SocketAddr) -> bool| self.roomy(service, port, client, may);
-        let more = tried.len() < REMOTE_TRIES_MAX;
-        roomy(&|it| self.is_here(it))
-            .or_else(|| roomy(&|it| more && !tried.contains(&it)))
-            .or_else(|| service.choose(Protocol::Tcp, port, client, &|it| over && self.is_here(it)))
+    ) -> Option<Other> {
+        let (ip, mut full) = (client.address.ip(), Vec::new());
+        let (tried, most) = (&race.tried, REMOTE_TRIES_MAX);
+        let choose =
+            |may: &dyn Fn(SocketAddr) -> bool| service.choose(Protocol::Tcp, port, ip, may);
+        loop {
+            let roomy = |may: &dyn Fn(SocketAddr) -> bool| {
+                self.roomy(service, port, ip, &|it| !full.contains(&it) && may(it))
+            };
+            let more = |tries: usize, it| tries < most && !tried.contains(&it);
+            let next = roomy(&|it| self.is_here(it))
+                .or_else(|| roomy(&|it| more(tried.len() - race.full, it)));
+            // Who was full may have room again.
+            let again =
+                || choose(&|it| more(tried.len(), it) && self.standing(it) == Standing::Full);
+            let last = || choose(&|it| over && self.is_here(it));
+            let at = next.or_else(again).or_else(last)?;
+            let Some(pod) = self.pod_at(at.ip()) else { return Some(Other::Elsewhere(at)) };
+            match (pod.admit(client.kept, at), next) {
+                (Err(NetError::Full(_)), Some(_)) => full.push(at),
+                (admission, _) => return Some(Other::Here { pod, at, admission }),
+            }
+        }
     }
+}
+
+/// Where a client goes that those in the race keep waiting.
+enum Other {
+    /// To a pod here, if that takes it.
+    Here {
+        pod: Arc<Ports>,
+        at: SocketAddr,
+        admission: Result<Admission, NetError>,
+    },
+    Elsewhere(SocketAddr),
 }
 
 /// Whether an endpoint could not be reached, as opposed to what it answered.
@@ -225,6 +278,8 @@ struct DialRace {
     link: Link,
     dials: FuturesUnordered<BoxFuture<'static, Outcome>>,
     tried: Vec<SocketAddr>,
+    /// How many of them have said that they are full.
+    full: usize,
     /// Those that have not answered yet.
     waiting: Vec<SocketAddr>,
 }
@@ -233,7 +288,8 @@ impl DialRace {
     fn new(realm: Arc<Realm>, source: Source, from: SocketAddr) -> Self {
         let link = realm.link();
         let dials = FuturesUnordered::new();
-        Self { realm, source, from, link, dials, tried: Vec::new(), waiting: Vec::new() }
+        let (tried, waiting) = (Vec::new(), Vec::new());
+        Self { realm, source, from, link, dials, tried, full: 0, waiting }
     }
 
     fn enter(&mut self, endpoint: SocketAddr) {
@@ -255,8 +311,14 @@ impl DialRace {
         match &outcome {
             Some((endpoint, result)) => {
                 self.waiting.retain(|waiting| waiting != endpoint);
-                if result.as_ref().err().is_some_and(|error| is_no_way(*error)) {
-                    self.note(*endpoint, EndpointFault::Gone);
+                match result {
+                    Ok(_) => self.realm.endpoint_health().has_let_in(*endpoint),
+                    Err(NetError::Full(_)) => {
+                        self.full += 1;
+                        self.note(*endpoint, EndpointFault::Full);
+                    }
+                    Err(error) if is_no_way(*error) => self.note(*endpoint, EndpointFault::Gone),
+                    Err(_) => {}
                 }
             }
             None => self.waiting.iter().for_each(|silent| self.note(*silent, EndpointFault::Slow)),

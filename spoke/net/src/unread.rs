@@ -28,8 +28,26 @@ const PART_OF_LIMIT: usize = 4;
 pub(crate) struct Unread {
     account: Arc<MemoryAccount>,
     most: usize,
-    /// The number of the next one, and all that are there.
-    all: Mutex<(u64, BTreeMap<u64, Window>)>,
+    all: Mutex<Windows>,
+}
+
+/// Those that stay.
+#[derive(Debug, Default)]
+struct Windows {
+    /// The number of the next one.
+    next: u64,
+    /// Bytes of all.
+    held: usize,
+    all: BTreeMap<u64, Window>,
+}
+
+impl Windows {
+    /// Lets the one go that was counted first. `None`: there is none.
+    fn send_first_away(&mut self) -> Option<()> {
+        let (_, longest) = self.all.pop_first()?;
+        self.held -= longest.bytes;
+        Some(())
+    }
 }
 
 /// A window that waits.
@@ -57,19 +75,22 @@ impl Unread {
     /// Counts one more window of so many bytes.
     pub(crate) fn count(self: &Arc<Self>, bytes: usize) -> UnreadWindow {
         let (_stays, goes) = oneshot::channel();
-        let mut guard = self.all.lock();
-        let (next, all) = &mut *guard;
-        let mut held = bytes + all.values().map(|window| window.bytes).sum::<usize>();
-        while self.most < held
-            && let Some((_, longest)) = all.pop_first()
-        {
-            held -= longest.bytes;
-        }
-        let number = *next;
-        *next += 1;
-        all.insert(number, Window { bytes, _stays });
+        let mut windows = self.all.lock();
+        while self.most < windows.held + bytes && windows.send_first_away().is_some() {}
+        let number = windows.next;
+        windows.next += 1;
+        windows.held += bytes;
+        windows.all.insert(number, Window { bytes, _stays });
         self.account.count(bytes);
         UnreadWindow { of: self.clone(), number, bytes, goes }
+    }
+
+    /// It is gone, if it was not sent away before.
+    fn forget(&self, number: u64) {
+        let mut windows = self.all.lock();
+        if let Some(window) = windows.all.remove(&number) {
+            windows.held -= window.bytes;
+        }
     }
 }
 
@@ -82,7 +103,7 @@ impl UnreadWindow {
 
 impl Drop for UnreadWindow {
     fn drop(&mut self) {
-        self.of.all.lock().1.remove(&self.number);
+        self.of.forget(self.number);
         self.of.account.give_back(self.bytes);
     }
 }
@@ -114,7 +135,8 @@ mod tests {
         drop(deaf);
         assert!(goes(&mut slow).is_none(), "who goes takes nobody's place with it");
         drop((slow, third));
-        assert_eq!((pod.used(), unread.all.lock().1.len()), (0, 0));
+        let windows = unread.all.lock();
+        assert_eq!((pod.used(), windows.held, windows.all.len()), (0, 0, 0));
         let all = Unread::new(node);
         let mut deaf: Vec<_> = (0..300).map(|_| all.count(128 << 10)).collect();
         assert!(goes(&mut deaf[0]).is_none(), "without a limit the node's account is the bound");

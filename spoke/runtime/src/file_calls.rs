@@ -27,7 +27,9 @@
 //! - what a guest holds for its calls is held until those have had their turns, also when it is killed before
 //!   (`what_is_held_for_calls_goes_after_them`,
 //!   `what_waits_for_a_thread_has_its_places_when_its_container_is_gone`);
-//! - a pod that calls nothing has no thread, and threads go when they have nothing to do (`threads_come_with_calls_and_go`).
+//! - a pod that calls nothing has no thread, and threads go when they have nothing to do (`threads_come_with_calls_and_go`);
+//! - the process is told of each thread before that does anything, so that it keeps for it what it is counted with and no
+//!   more (`each_thread_begins_as_the_process_wants`).
 
 use std::collections::HashMap;
 use std::io;
@@ -46,8 +48,8 @@ pub(crate) const THREADS: usize = 4;
 /// Bytes of such a thread's stack: a call goes no deeper than the system call that it makes.
 const STACK: usize = 256 << 10;
 
-/// What a thread takes of the machine, its piece of a file included, which the allocator keeps for it (72 KiB, as measured)
-/// and the kernel's own stack for it.
+/// What a thread takes of the machine, its piece of a file included (72 KiB, as measured), and the kernel's own stack for it.
+/// What guests have it free is not kept for it.
 const TOUCHED: u64 = 96 << 10;
 
 /// The part of the guests' memory that all of these threads may take of what the agent has beside it.
@@ -70,7 +72,7 @@ pub(crate) struct FileCalls {
 }
 
 impl FileCalls {
-    fn new(most: usize) -> io::Result<Arc<Self>> {
+    fn new(most: usize, begins: fn()) -> io::Result<Arc<Self>> {
         let threads = Arc::new(AtomicUsize::new(0));
         let (more, fewer) = (threads.clone(), threads.clone());
         let runtime = Builder::new_current_thread()
@@ -79,6 +81,7 @@ impl FileCalls {
             .thread_keep_alive(IDLE)
             .thread_name("files")
             .on_thread_start(move || {
+                begins();
                 more.fetch_add(1, Relaxed);
             })
             .on_thread_stop(move || {
@@ -140,6 +143,8 @@ pub(crate) async fn within<F: Future>(runtime: &Handle, work: F) -> F::Output {
 #[derive(Debug)]
 pub(crate) struct AllFileCalls {
     most: usize,
+    /// What each thread does first.
+    begins: fn(),
     teams: Mutex<Teams>,
 }
 
@@ -169,13 +174,13 @@ impl Team {
     }
 
     /// One more pod has it.
-    fn join(&mut self) -> io::Result<()> {
+    fn join(&mut self, begins: fn()) -> io::Result<()> {
         if self.calls.is_none() {
             let most = THREADS.saturating_sub(self.left());
             if most == 0 {
                 return Err(io::Error::other("all threads wait for the disk"));
             }
-            self.calls = Some(FileCalls::new(most)?);
+            self.calls = Some(FileCalls::new(most, begins)?);
         }
         self.pods += 1;
         Ok(())
@@ -194,11 +199,11 @@ impl Team {
 }
 
 impl AllFileCalls {
-    /// For a device on which guests have so much memory.
-    pub(crate) fn new(memory: u64) -> Self {
+    /// For a device on which guests have so much memory, with threads that do this first.
+    pub(crate) fn new(memory: u64, begins: fn()) -> Self {
         let worth = memory / PART / (THREADS as u64 * TOUCHED);
         let most = usize::try_from(worth).unwrap_or(MOST).clamp(FEWEST, MOST);
-        Self { most, teams: Mutex::default() }
+        Self { most, begins, teams: Mutex::default() }
     }
 
     /// The team of this pod.
@@ -206,7 +211,7 @@ impl AllFileCalls {
         let mut teams = self.teams.lock();
         let place = match teams.of.get(pod) {
             Some(place) => *place,
-            None => teams.give(pod, self.most)?,
+            None => teams.give(pod, self.most, self.begins)?,
         };
         let calls = teams.all[place].calls.clone();
         calls.ok_or_else(|| io::Error::other("the pod's team is closed"))
@@ -223,7 +228,7 @@ impl AllFileCalls {
 
 impl Teams {
     /// One that nobody uses; when there are no more to be made, the one that is used least.
-    fn give(&mut self, pod: &str, most: usize) -> io::Result<usize> {
+    fn give(&mut self, pod: &str, most: usize, begins: fn()) -> io::Result<usize> {
         // What pods have left behind counts as they did: it may never end. Where it has all threads, nobody else works.
         let used = self.all.iter_mut().map(|team| match (team.pods, team.left()) {
             (0, THREADS..) => usize::MAX,
@@ -237,7 +242,7 @@ impl Teams {
                 self.all.len() - 1
             }
         };
-        self.all[place].join()?;
+        self.all[place].join(begins)?;
         self.of.insert(pod.to_owned(), place);
         Ok(place)
     }
@@ -255,7 +260,11 @@ mod tests {
     const SOON: Duration = Duration::from_secs(20);
 
     fn all() -> AllFileCalls {
-        AllFileCalls::new(512 << 20)
+        AllFileCalls::new(512 << 20, || {})
+    }
+
+    fn of_teams(most: usize) -> AllFileCalls {
+        AllFileCalls { most, ..all() }
     }
 
     /// A call that waits until what is returned with it goes.
@@ -365,12 +374,13 @@ mod tests {
         for call in calls {
             tokio::time::timeout(SOON, call).await.unwrap().unwrap();
         }
-        assert_eq!((AllFileCalls::new(0).most, AllFileCalls::new(u64::MAX).most), (FEWEST, MOST));
+        let most = |memory| AllFileCalls::new(memory, || {}).most;
+        assert_eq!((most(0), most(u64::MAX)), (FEWEST, MOST));
     }
 
     #[tokio::test]
     async fn a_team_that_still_works_for_somebody_is_not_given_while_there_are_others() {
-        let all = AllFileCalls { most: 2, teams: Mutex::default() };
+        let all = of_teams(2);
         let hung = all.of("hung").unwrap();
         let waits: Vec<_> = (0..THREADS).map(|_| slow(&hung)).collect();
         threads(&hung, THREADS).await;
@@ -386,7 +396,7 @@ mod tests {
 
     #[tokio::test]
     async fn where_all_threads_wait_there_is_none() {
-        let all = AllFileCalls { most: 1, teams: Mutex::default() };
+        let all = of_teams(1);
         let mut waits = Vec::new();
         for (pod, calls) in [("a", THREADS - 1), ("b", THREADS)] {
             let team = all.of(pod).unwrap();
@@ -408,7 +418,7 @@ mod tests {
 
     #[tokio::test]
     async fn threads_that_have_nothing_to_do_are_no_work() {
-        let all = AllFileCalls { most: 2, teams: Mutex::default() };
+        let all = of_teams(2);
         let first = all.of("first").unwrap();
         let calls: Vec<_> = (0..THREADS).map(|_| slow(&first)).collect();
         threads(&first, THREADS).await;
@@ -451,5 +461,18 @@ mod tests {
         drop(end);
         call.await.unwrap();
         threads(&calls, 0).await;
+    }
+
+    #[tokio::test]
+    async fn each_thread_begins_as_the_process_wants() {
+        static BEGUN: AtomicUsize = AtomicUsize::new(0);
+        let begins = || {
+            BEGUN.fetch_add(1, SeqCst);
+        };
+        let calls = AllFileCalls::new(512 << 20, begins).of("pod").unwrap();
+        let waits: Vec<_> = (0..=THREADS).map(|_| slow(&calls)).collect();
+        threads(&calls, THREADS).await;
+        assert_eq!(BEGUN.load(SeqCst), THREADS);
+        drop(waits);
     }
 }

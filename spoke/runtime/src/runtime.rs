@@ -77,6 +77,9 @@ pub struct RuntimeOptions {
     pub control: Handle,
     /// Where guests run.
     pub runtimes: Runtimes,
+    /// What each thread for file calls does first: there may be hundreds, and each is counted with what a call takes, so
+    /// nothing is to be kept for it between two.
+    pub on_file_thread: fn(),
     /// Takes `Input::Started` and `Input::Exited`; must not block.
     pub deliver: Arc<dyn Fn(Input) + Send + Sync>,
 }
@@ -175,17 +178,17 @@ impl Runtime {
             fabric,
             control,
             runtimes,
+            on_file_thread,
             deliver,
         } = options;
         // What those that run now touch of their stacks is counted when they park.
         let running = runtimes.at_once() * GUEST_STACK_BYTES;
         fabric.account().set_limit(memory.saturating_sub(running as u64));
-        let calls = AllFileCalls::new(memory);
+        let calls = AllFileCalls::new(memory, on_file_thread);
         fabric.files().set_limit(files);
         fabric.mappings().set_limit(mappings);
-        let of_memory = mappings::of_memory(&profile, addresses, mappings);
-        let mapped = (fabric.mappings().clone(), of_memory);
-        let modules = Modules::new(engine.clone(), linker, core, mapped, fabric.account());
+        let maps = (fabric.mappings().clone(), mappings::of_memory(&profile, addresses, mappings));
+        let modules = Modules::new(engine.clone(), linker, core, maps, fabric.account());
         let runtime = Arc::new_cyclic(|this: &Weak<Self>| Self {
             modules,
             engine,

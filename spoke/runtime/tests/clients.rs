@@ -166,6 +166,28 @@ async fn half_an_answer_does_not_look_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_not_read_all_of_its_answer_has_the_rest_of_it_whoever_needs_its_socket() {
+    // More than the pipe takes, and little enough for the handler to be done when that is full.
+    const ALL: usize = 300_000;
+    let (node, limit) = (node(), 16 << 20);
+    node.pod_of("web", limit);
+    let mut start = web(&node);
+    start.0.memory_limit = Some(limit);
+    up(&node, start).await;
+    // Its end alone says that it is whole.
+    let head = format!("POST /echo HTTP/1.0\r\nhost: web\r\ncontent-length: {ALL}\r\n\r\n");
+    let mut conn = send(&node, &head).await;
+    timeout(SOON, conn.write_all(&vec![b'x'; ALL])).await.unwrap().unwrap();
+    let pod = node.fabric.pod("web").unwrap();
+    let _others: Vec<_> = std::iter::from_fn(|| pod.slot().ok()).collect();
+    // Of those that ask for nothing the longest goes after two seconds.
+    sleep(Duration::from_secs(4)).await;
+    let (answer, end) = read_all(&mut conn).await;
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    assert_eq!((body.len(), end), (ALL, Ok(())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_handler_says_so_soon() {
     let node = node();
     let mut start = web(&node);

@@ -1,5 +1,6 @@
 //! Pods that have no socket more for a client of a node port.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use futures::future::{BoxFuture, ready};
@@ -9,7 +10,7 @@ use tokio::net::TcpStream;
 use super::outside::{Elsewhere, client_of, node_port};
 use super::*;
 use crate::Listener;
-use crate::node_port_tcp::IN_VAIN_FOR;
+use crate::made_room::IN_VAIN_FOR;
 
 /// A Service with a node port that leads to this pod, once it is open; the port.
 async fn opened(fabric: &Fabric, pod: &str) -> u16 {
@@ -235,12 +236,15 @@ async fn nobody_is_sent_away_while_another_pod_has_room() {
     }
 }
 
-/// The way to a pod of another node that has so many sockets left.
-fn few(left: &Arc<Mutex<usize>>) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+/// The way to this pod of another node, which has so many sockets left.
+fn few(
+    pod: Ipv4Addr,
+    left: &Arc<Mutex<usize>>,
+) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
     let left = left.clone();
     let taken = left.lock().checked_sub(1);
     let Some(taken) = taken else {
-        return ready(Err(NetError::Full(Ipv4Addr::new(10, 64, 7, 7)))).boxed();
+        return ready(Err(NetError::Full(pod))).boxed();
     };
     *left.lock() = taken;
     let (near, mut far) = tokio::io::duplex(100);
@@ -254,12 +258,15 @@ fn few(left: &Arc<Mutex<usize>>) -> BoxFuture<'static, Result<Box<dyn Stream>, N
     ready(Ok(Box::new(near) as Box<dyn Stream>)).boxed()
 }
 
+/// The pod of [`few`] where there is one.
+const FAR: Ipv4Addr = Ipv4Addr::new(10, 64, 7, 7);
+
 #[tokio::test]
 async fn a_pod_elsewhere_that_has_no_more_sockets_serves_the_next() {
     let fabric = fabric();
     let places = Arc::new(Mutex::new(8));
     let left = places.clone();
-    fabric.set_remote(Arc::new(Elsewhere(move || few(&left))));
+    fabric.set_remote(Arc::new(Elsewhere(move || few(FAR, &left))));
     let port = opened(&fabric, "10.64.7.7").await;
     let mut crowd = Vec::new();
     for _ in 0..8 {
@@ -271,10 +278,59 @@ async fn a_pod_elsewhere_that_has_no_more_sockets_serves_the_next() {
     served(&mut TcpStream::connect(("127.0.0.1", port)).await.unwrap()).await;
 }
 
+/// Pods of other nodes, and how many sockets each has left.
+struct Pods(HashMap<Ipv4Addr, Arc<Mutex<usize>>>);
+
+impl Remote for Pods {
+    fn connect(
+        &self,
+        _: &ClusterName,
+        _: SocketAddr,
+        to: SocketAddr,
+    ) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+        let pod: Ipv4Addr = to.ip().to_string().parse().unwrap();
+        few(pod, &self.0[&pod])
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_sent_away_while_a_pod_elsewhere_has_room() {
+    let fabric = fabric();
+    let pods = [1, 2, 3, 4].map(|last| Ipv4Addr::new(10, 64, 7, last));
+    let sockets = |count: usize| Arc::new(Mutex::new(count));
+    let left = pods.map(|pod| (pod, sockets(if pod == pods[3] { 100 } else { 3 })));
+    let full: Vec<_> = left[..3].iter().map(|(_, left)| left.clone()).collect();
+    fabric.set_remote(Arc::new(Pods(left.into())));
+    let port = node_port(&fabric, "10.64.7.1").await;
+    let web = |pods: &[Ipv4Addr]| {
+        let web = service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+        let web = pods.iter().fold(web, |web, pod| web.to(&pod.to_string(), 8080));
+        fabric.set_service(&ClusterName::root(), "default", "web", Some(web.0));
+    };
+    web(&pods[..3]);
+    let dial = || TcpStream::connect(("127.0.0.1", port));
+    let mut old = vec![client_of(port).await];
+    served(&mut old[0]).await;
+    for _ in 1..9 {
+        let mut client = dial().await.unwrap();
+        served(&mut client).await;
+        old.push(client);
+    }
+    assert!(full.iter().all(|left| *left.lock() == 0));
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    web(&pods);
+    for _ in 0..8 {
+        served(&mut dial().await.unwrap()).await;
+    }
+    for client in &mut old {
+        served(client).await;
+    }
+}
+
 #[tokio::test]
 async fn few_wait_for_a_full_pod_and_the_others_are_refused_at_once() {
     let fabric = fabric();
-    fabric.set_remote(Arc::new(Elsewhere(|| few(&Arc::default()))));
+    fabric.set_remote(Arc::new(Elsewhere(|| few(FAR, &Arc::default()))));
     let port = opened(&fabric, "10.64.7.7").await;
     let (refused, mut refusals) = tokio::sync::mpsc::unbounded_channel();
     for _ in 0..40 {

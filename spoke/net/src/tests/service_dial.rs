@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::{add, ask, at, fabric};
+use super::{add, ask, at, connect, fabric};
 use crate::sockets::Slot;
 use crate::testing::{ServiceBuilder, service};
 use crate::{Fabric, NetError, PodNet, Remote, Stream};
@@ -309,6 +310,79 @@ async fn a_pod_that_is_full_is_passed_over_while_another_has_room() {
     for _ in 0..4 {
         assert_eq!(nodes.answers().await, (Ok(NEAR.to_owned()), Duration::ZERO));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_pods_elsewhere_the_one_with_room_is_found() {
+    let others: Vec<String> = (2..12).map(|last| format!("10.64.1.{last}")).collect();
+    let all = others.iter().fold(web(), |web, pod| web.to(pod, 80));
+    let nodes = Nodes::new(all.to("10.64.1.1", 80));
+    let _full: Vec<_> = others
+        .iter()
+        .map(|ip| {
+            let pod = add(&nodes.link.there, ip, ip);
+            nodes.serve(&pod, "full");
+            fill(&pod)
+        })
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(nodes.answers().await, (Ok("far".to_owned()), Duration::ZERO));
+    }
+    assert!(nodes.link.dials() <= 30, "{}", nodes.link.dials());
+    // When all are full, few are asked for one client.
+    let far = fill(&nodes.link.there.pod("root-far").unwrap());
+    let before = nodes.link.dials();
+    assert!(matches!(nodes.answers().await.0, Err(NetError::Full(_))));
+    assert!(nodes.link.dials() <= before + 1 + 3);
+    // Who has room again is found again.
+    drop(far);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(nodes.answers().await.0, Ok("far".to_owned()));
+}
+
+#[tokio::test]
+async fn who_comes_too_late_for_the_last_socket_of_a_pod_goes_to_the_next() {
+    const ROUNDS: usize = 20_000;
+    let here = fabric();
+    let client = add(&here, "client", "10.64.0.2");
+    let (short, spare) = (add(&here, "short", "10.64.0.1"), add(&here, "spare", "10.64.0.3"));
+    let listen = |pod: &Arc<PodNet>, port: u16| {
+        pod.listen(SocketAddr::new([0_u8; 4].into(), port), 16).unwrap()
+    };
+    let (mut all, mut listeners) = (web().to("10.64.0.3", 80), vec![listen(&spare, 80)]);
+    // Most turns are those of the pod that has one socket left.
+    for port in 80..83 {
+        all = all.to("10.64.0.1", port);
+        listeners.push(listen(&short, port));
+    }
+    here.set_service(&ClusterName::root(), "default", "web", Some(all.0));
+    let _all_but_one = fill(&short).split_off(1);
+    let (begun, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let meet = |at: &AtomicUsize, round: usize| {
+        at.fetch_add(1, SeqCst);
+        while at.load(SeqCst) < 2 * (round + 1) {
+            std::thread::yield_now();
+        }
+    };
+    let dial = |round| {
+        meet(&begun, round);
+        let error = connect(&client, WEB).err();
+        meet(&ended, round);
+        error
+    };
+    let refused = std::thread::scope(|scope| {
+        let other = scope.spawn(|| (0..ROUNDS).filter_map(dial).collect::<Vec<_>>());
+        let mut refused = Vec::new();
+        for round in 0..ROUNDS {
+            refused.extend(dial(round));
+            for listener in &listeners {
+                while let Ok(Some(_)) = listener.try_accept() {}
+            }
+        }
+        refused.extend(other.join().unwrap());
+        refused
+    });
+    assert!(refused.is_empty(), "{} times: {:?}", refused.len(), refused.first());
 }
 
 /// All sockets that a pod has left.

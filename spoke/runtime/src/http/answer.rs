@@ -58,7 +58,7 @@ pub(super) async fn answer(
     if server.stopping.is_cancelled() || slot.is_late() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| Sent { body, slot: slot.clone(), over, _served: served })
+    response.map(|body| Sent { body, slot: slot.clone(), over, served })
 }
 
 /// The answer to a request that no handler gets to see.
@@ -151,12 +151,13 @@ fn text(status: StatusCode, text: &str) -> Response<HyperOutgoingBody> {
     response
 }
 
-/// An answer's body on its way: when it is gone, whole or not, the request is over.
+/// An answer's body on its way: when it is gone, whole or not, the request is over. Its last bytes may wait in hyper for the
+/// client to read.
 pub(super) struct Sent {
     body: HyperOutgoingBody,
     slot: Arc<ConnectionSlot>,
     over: CancellationToken,
-    _served: Arc<Served>,
+    served: Arc<Served>,
 }
 
 impl Body for Sent {
@@ -181,7 +182,8 @@ impl Body for Sent {
 
 impl Drop for Sent {
     fn drop(&mut self) {
-        self.slot.rests();
+        self.slot.sends();
+        self.served.sends();
         self.over.cancel();
     }
 }

@@ -1,15 +1,20 @@
 //! One connection to an HTTP container, from its first byte to its end.
 //!
 //! Guarantees:
-//! - what was cut off never looks complete to the client (`half_an_answer_does_not_look_whole`);
+//! - what was cut off never looks complete to the client (`half_an_answer_does_not_look_whole`), and what hyper still has of
+//!   an answer is not cut off for others
+//!   (`who_has_not_read_all_of_its_answer_has_the_rest_of_it_whoever_needs_its_socket`);
 //! - a client that has sent all it has to say still gets its answer
 //!   (`a_client_that_has_said_all_gets_its_answer`);
 //! - nothing but what hyper and the pipe may hold waits for a client that does not read
 //!   (`a_client_that_does_not_read_makes_the_node_hold_little`).
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use freewheel_spoke_net::{Conn, Pipe, Watched, Watcher};
 use hyper::server::conn::http1;
@@ -33,7 +38,7 @@ pub(super) async fn serve(server: Arc<Server>, conn: Conn, slot: Arc<ConnectionS
     // hyper takes memory to read into before there is anything to read: who says nothing is to cost none.
     let begun = tokio::select! {
         biased;
-        () = std::future::poll_fn(|cx| rx.poll_readable(cx)) => true,
+        () = poll_fn(|cx| rx.poll_readable(cx)) => true,
         () = server.draining.cancelled() => false,
         () = slot.leave.cancelled() => false,
     };
@@ -57,12 +62,12 @@ pub(super) async fn serve(server: Arc<Server>, conn: Conn, slot: Arc<ConnectionS
     let (mut draining, mut talks) = (false, true);
     let outcome = loop {
         tokio::select! {
-            outcome = connection.as_mut() => break outcome,
+            outcome = poll_fn(|cx| turn(connection.as_mut(), &slot, &head, cx)) => break outcome,
             () = server.draining.cancelled(), if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = std::future::poll_fn(|cx| rx.poll_closed(cx)), if talks => {
+            () = poll_fn(|cx| rx.poll_closed(cx)), if talks => {
                 talks = false;
                 if tx.room().is_err() {
                     // It does not read either: nobody is there.
@@ -81,6 +86,20 @@ pub(super) async fn serve(server: Arc<Server>, conn: Conn, slot: Arc<ConnectionS
     if let Err(error) = outcome {
         debug!(%error, "connection to an HTTP pod broke");
     }
+}
+
+/// A turn of hyper's: what it still has of an answer when that ends waits for the client.
+fn turn<C: Future>(
+    connection: Pin<&mut C>,
+    slot: &ConnectionSlot,
+    head: &Head,
+    cx: &mut Context<'_>,
+) -> Poll<C::Output> {
+    let turn = connection.poll(cx);
+    if slot.has_sent() {
+        head.is_sent();
+    }
+    turn
 }
 
 /// Watches a connection for hyper. Dropped before it was shut down, it is broken off.

@@ -1,27 +1,32 @@
 //! The connections of an HTTP container's port: who is there, what each is doing, who has to go.
 //!
 //! ```text
-//! New ──first byte──▶ Head ──a request──▶ Asking ──its answer begins──▶ Answering ──all of it sent──▶ Idle
-//!                       ▲                                                                              │
-//!                       └──────────────────────────────first byte──────────────────────────────────────┘
+//! New ──first byte──▶ Head ──a request──▶ Asking ──its answer begins──▶ Answering ──hyper has all of it──▶ Sending
+//!                       ▲                                                                                  │
+//!                       └───────────first byte─────────── Idle ◀──────────the client's pipe has it─────────┘
 //! ```
 //!
 //! Time is counted in ticks of a second that the owner gives, so that a request costs no timer of its own.
 //!
 //! Guarantees:
-//! - there are no more than [`CONNECTIONS_MAX`] connections, and the oldest stranger makes room when places are short
-//!   (`the_oldest_stranger_makes_room_and_nobody_who_is_served_does`, `strangers_do_not_keep_others_out`), also in a pod
-//!   of little memory, which has few sockets (`strangers_keep_nobody_out_of_a_small_pod`);
+//! - there are no more than [`CONNECTIONS_MAX`] connections beside those that are on their way out, and the oldest stranger
+//!   makes room when places are short (`the_oldest_stranger_makes_room_and_nobody_who_is_served_does`,
+//!   `strangers_do_not_keep_others_out`), also in a pod of little memory, which has few sockets
+//!   (`strangers_keep_nobody_out_of_a_small_pod`);
 //! - of its pod's sockets those who ask for nothing leave free one for three that they have, or an eighth of all, so
 //!   that strangers who come at once do not take the last
 //!   (`strangers_keep_nobody_out_of_a_small_pod_of_two_http_containers`), and nobody goes for what others have
-//!   (`sockets_that_its_pod_has_elsewhere_cost_no_client_its_connection`);
+//!   (`sockets_that_its_pod_has_elsewhere_cost_no_client_its_connection`), but one for the last
+//!   (`the_last_socket_stays_with_nobody_who_asks_for_nothing`);
 //! - one goes for each socket that is missing, and is counted until its own is free
 //!   (`who_was_sent_away_is_counted_until_the_socket_is_free`), and who has just come goes for a crowd alone
 //!   (`who_has_just_come_goes_for_a_crowd_alone`);
-//! - a client that says nothing, or says it too slowly, goes (`who_says_nothing_or_says_it_too_slowly_goes`);
+//! - a client that says nothing, or says it too slowly, goes (`who_says_nothing_or_says_it_too_slowly_goes`), also behind an
+//!   answer (`a_head_that_began_behind_an_answer_has_the_time_of_a_head`);
 //! - so does one that does not read (`who_does_not_read_goes_however_the_answer_stands`);
-//! - one whose request is being answered is left alone (`a_request_has_its_time_until_the_answer_begins`).
+//! - one whose request is being answered is left alone (`a_request_has_its_time_until_the_answer_begins`), also while hyper
+//!   has a part of the answer that the client has left no room for
+//!   (`who_has_not_taken_all_of_its_answer_is_still_served`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,7 +64,10 @@ const NEW: u8 = 0;
 const HEADING: u8 = 1;
 const ASKING: u8 = 2;
 const ANSWERING: u8 = 3;
-const RESTING: u8 = 4;
+const SENDING: u8 = 4;
+/// The same, and bytes have come that are of the next head.
+const SENDING_BEFORE_HEAD: u8 = 5;
+const RESTING: u8 = 6;
 
 /// One connection's place.
 pub(super) struct ConnectionSlot {
@@ -89,6 +97,7 @@ impl ConnectionSlot {
             // One byte now and then buys no time.
             NEW => self.phase.store(HEADING, Relaxed),
             RESTING => self.enter(HEADING),
+            SENDING => self.phase.store(SENDING_BEFORE_HEAD, Relaxed),
             _ => {}
         }
     }
@@ -107,9 +116,24 @@ impl ConnectionSlot {
         self.enter(ANSWERING);
     }
 
-    /// The answer is sent, or cannot be.
-    pub(super) fn rests(&self) {
-        self.enter(RESTING);
+    /// hyper has all of the answer, or will get no more of it.
+    pub(super) fn sends(&self) {
+        self.enter(SENDING);
+    }
+
+    /// hyper's turn is over. Whether the last of an answer went out in it: what hyper has at the end of a turn, it could not
+    /// write.
+    pub(super) fn has_sent(&self) -> bool {
+        let next = match self.phase.load(Relaxed) {
+            SENDING => RESTING,
+            SENDING_BEFORE_HEAD => HEADING,
+            _ => return false,
+        };
+        let sent = self.flows();
+        if sent {
+            self.enter(next);
+        }
+        sent
     }
 
     /// The client says no more: it waits for its answer, or it is gone.
@@ -134,9 +158,14 @@ impl ConnectionSlot {
         self.clock.load(Relaxed)
     }
 
-    /// Whether nothing is missing if the connection ends now.
+    /// Whether nothing is missing if the connection ends now. What hyper says by itself of a head that is none has no phase.
     pub(super) fn is_quiet(&self) -> bool {
-        matches!(self.phase.load(Relaxed), NEW | HEADING | RESTING)
+        matches!(self.phase.load(Relaxed), NEW | HEADING | RESTING) && self.flows()
+    }
+
+    /// Whether no write waits.
+    fn flows(&self) -> bool {
+        self.unread.load(Relaxed) == WRITE_FLOWS
     }
 
     /// Whether its first request has not come yet, or a later one has only begun to.
@@ -146,7 +175,7 @@ impl ConnectionSlot {
 
     /// Whether a write waits for the client to read.
     pub(super) fn waits(&self, waits: bool) {
-        let flows = self.unread.load(Relaxed) == WRITE_FLOWS;
+        let flows = self.flows();
         if waits && flows {
             self.unread.store(self.now(), Relaxed);
         } else if !waits && !flows {
@@ -168,7 +197,11 @@ impl ConnectionSlot {
         match self.phase.load(Relaxed) {
             NEW | HEADING if HEAD_TICKS_MAX < age => self.leave.cancel(),
             RESTING if IDLE_TICKS_MAX < age => self.leave.cancel(),
-            ANSWERING if self.silent.load(Relaxed) && SILENT_TICKS_MAX < age => self.leave.cancel(),
+            ANSWERING | SENDING | SENDING_BEFORE_HEAD
+                if self.silent.load(Relaxed) && SILENT_TICKS_MAX < age =>
+            {
+                self.leave.cancel();
+            }
             ASKING if request < age => {
                 self.late.store(true, Relaxed);
                 self.stop_asking();
@@ -307,6 +340,12 @@ mod tests {
         }
     }
 
+    /// All of its answer has gone out at once.
+    fn rests(slot: &ConnectionSlot) {
+        slot.sends();
+        assert!(slot.has_sent());
+    }
+
     #[test]
     fn who_says_nothing_or_says_it_too_slowly_goes() {
         let slots = ConnectionSlots::new(60, 4096);
@@ -327,7 +366,7 @@ mod tests {
         slot.answers();
         after(&slots, 1000);
         assert!(!slot.leave.is_cancelled(), "an answer may last");
-        slot.rests();
+        rests(&slot);
         after(&slots, IDLE_TICKS_MAX);
         slot.heard();
         after(&slots, HEAD_TICKS_MAX);
@@ -350,6 +389,62 @@ mod tests {
         assert!(!slot.leave.is_cancelled());
         after(&slots, 1);
         assert!(slot.leave.is_cancelled());
+    }
+
+    #[test]
+    fn who_has_not_taken_all_of_its_answer_is_still_served() {
+        let slots = ConnectionSlots::new(60, 64);
+        let all: Vec<_> = (0..32).map(|_| slots.take().unwrap()).collect();
+        for slot in &all {
+            drop(slot.asks());
+            slot.answers();
+            slot.waits(true);
+            slot.sends();
+            assert!(!slot.has_sent() && !slot.is_quiet());
+        }
+        after(&slots, UNREAD_TICKS_MAX);
+        slots.make_room(|| 0);
+        assert!(slots.take().is_none(), "nobody makes room");
+        assert_eq!(gone(&all), 0);
+        all[0].waits(false);
+        assert!(all[0].has_sent() && all[0].is_quiet());
+        assert!(!all[0].has_sent(), "once");
+        assert!(slots.take().is_some());
+        assert_eq!(gone(&all[..1]), 1);
+        after(&slots, 1);
+        assert_eq!(gone(&all), 32, "who does not read has to go");
+        assert!(
+            all[1..].iter().all(|slot| !slot.is_quiet()),
+            "and hears that something is missing"
+        );
+    }
+
+    #[test]
+    fn a_head_that_began_behind_an_answer_has_the_time_of_a_head() {
+        let slots = ConnectionSlots::new(60, 64);
+        let slot = slots.take().unwrap();
+        drop(slot.asks());
+        slot.answers();
+        slot.waits(true);
+        slot.sends();
+        slot.heard();
+        assert!(!slot.has_sent() && !slot.is_quiet());
+        after(&slots, HEAD_TICKS_MAX + 1);
+        assert!(!slot.leave.is_cancelled(), "it may not have been read");
+        slot.waits(false);
+        assert!(slot.has_sent() && slot.is_quiet());
+        after(&slots, HEAD_TICKS_MAX + 1);
+        assert!(slot.leave.is_cancelled());
+    }
+
+    #[test]
+    fn what_hyper_says_of_a_bad_head_is_missing_while_it_waits() {
+        let slots = ConnectionSlots::new(60, 64);
+        let slot = slots.take().unwrap();
+        slot.heard();
+        assert!(slot.is_quiet());
+        slot.waits(true);
+        assert!(!slot.is_quiet());
     }
 
     #[test]
@@ -384,7 +479,7 @@ mod tests {
         let slots = ConnectionSlots::new(60, 4096);
         let all: Vec<_> = (0..CONNECTIONS_MAX).map(|_| slots.take().unwrap()).collect();
         drop(all[0].asks());
-        all[1].rests();
+        rests(&all[1]);
         let next = slots.take().unwrap();
         assert!(all[2].leave.is_cancelled(), "the oldest of those that never asked");
         for slot in all.iter().skip(3).chain([&next]) {
@@ -427,11 +522,24 @@ mod tests {
         // Clients that were served are no crowd that costs others anything.
         let slots = ConnectionSlots::new(60, 64);
         all = (0..32).map(|_| slots.take().unwrap()).collect();
-        all.iter().for_each(|slot| slot.rests());
+        all.iter().for_each(|slot| rests(slot));
         after(&slots, 2);
         let next: Vec<_> = (0..3).map(|_| slots.take().unwrap()).collect();
         slots.make_room(|| 1);
         assert_eq!((gone(&all[..3]), gone(&next)), (3, 0));
+    }
+
+    #[test]
+    fn the_last_socket_stays_with_nobody_who_asks_for_nothing() {
+        let slots = ConnectionSlots::new(60, 64);
+        let all = [slots.take().unwrap(), slots.take().unwrap()];
+        after(&slots, 2);
+        slots.make_room(|| 1);
+        assert_eq!(gone(&all), 0);
+        slots.make_room(|| 0);
+        assert_eq!((gone(&all), gone(&all[..1])), (1, 1));
+        slots.make_room(|| 0);
+        assert_eq!(gone(&all), 1, "it is about to be free");
     }
 
     #[test]

@@ -5,8 +5,10 @@
 //!
 //! ```text
 //! Nothing ──first byte──▶ Comes ──the request──▶ Whole ──answer sent and body received──▶ Rests ──next byte──▶ Comes
-//!                           │                      └▶ Waiting: until an instance takes it   │
-//!                           └▶ the oldest makes room                                        └▶ the longest makes room
+//!                           │                      │ │                                      ▲ └▶ the longest makes room
+//!                           │                      │ └▶ Sends: hyper has the last of it ────┴▶ Comes, if a byte has come
+//!                           │                      └▶ Waiting: until an instance takes it
+//!                           └▶ the oldest makes room
 //! ```
 //!
 //! A buffer never gets smaller: hyper keeps what the largest head or piece of a body has made it.
@@ -29,7 +31,8 @@
 //!   of it stays for heads that come (`a_whole_request_goes_before_half_heads`);
 //! - a connection whose request is being served has nothing that could have to make room
 //!   (`what_comes_of_a_body_after_its_answer_has_begun_is_no_head`,
-//!   `a_stream_that_is_served_stays_whatever_half_heads_strangers_send`).
+//!   `a_stream_that_is_served_stays_whatever_half_heads_strangers_send`), nor has one whose client has not taken all of its
+//!   answer, and what comes behind it is counted all the same (`who_has_not_taken_its_answer_makes_no_room`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -163,6 +166,18 @@ impl RequestHeads {
         Arc::new(Head { heads: self.clone(), leave, state: Mutex::new(HeadState::default()) })
     }
 
+    /// Makes room for what comes behind an answer that goes out: it is of a connection that is served, and those that are not
+    /// go before it. `None`: there is none.
+    fn grow(&self, share: &mut Share, came: usize) -> Option<()> {
+        let wanted = (HEAD_BUFFER_BYTES_FIRST + came).min(REQUEST_HEAD_BYTES_MAX);
+        while !share.grows_to(wanted) {
+            if !self.open.lock().send_one_away(None) {
+                return None;
+            }
+        }
+        Some(())
+    }
+
     /// Bytes of all that wait: with their connections they have twice as much, and leave half of what clients may have.
     fn waiting_most(&self) -> usize {
         let quarter = self.memory.limit().map_or(usize::MAX, |limit| limit / 4);
@@ -229,6 +244,8 @@ struct HeadState {
     came: usize,
     /// Bytes that came last: what is behind a request came with the last of it.
     last: usize,
+    /// hyper has all of the answer, and not all of it has gone out.
+    unsent: bool,
     now: Now,
 }
 
@@ -241,6 +258,9 @@ enum Now {
     Comes(HeadPlace),
     /// A request is whole: what comes now is its body, which is counted where it goes to, and what hyper reads it into.
     Whole(Share),
+    /// The same while hyper has nothing but the last of its answer left, for which the client has no room: what comes now is
+    /// of the next head; whether any has come.
+    Sends(Share, bool),
     /// Between two requests; half of a head may have come behind the last one.
     Rests(HeadPlace),
 }
@@ -259,6 +279,10 @@ impl Head {
             share.grows_to(bytes.min(REQUEST_HEAD_BYTES_MAX));
             return Ok(());
         }
+        if let Now::Sends(share, came) = &mut state.now {
+            (*came, state.last) = (true, behind + bytes);
+            return self.heads.grow(share, state.last).ok_or_else(gone);
+        }
         let mut open = self.heads.open.lock();
         let place = match state.now {
             Now::Comes(place) => place,
@@ -266,7 +290,9 @@ impl Head {
                 let part = open.remove(place).ok_or_else(gone)?;
                 self.begins(&mut open, part.share)
             }
-            Now::Nothing | Now::Whole(_) => self.begins(&mut open, self.heads.memory.share()),
+            Now::Nothing | Now::Whole(_) | Now::Sends(..) => {
+                self.begins(&mut open, self.heads.memory.share())
+            }
         };
         if !matches!(state.now, Now::Comes(_)) {
             state.now = Now::Comes(place);
@@ -286,6 +312,7 @@ impl Head {
     pub(super) fn is_whole(self: &Arc<Self>) -> (Arc<Served>, Option<Waiting>) {
         let state = &mut *self.state.lock();
         state.requests += 1;
+        state.unsent = false;
         let served = Arc::new(Served { head: self.clone(), request: state.requests });
         let now = std::mem::take(&mut state.now);
         let came = matches!(now, Now::Comes(_));
@@ -293,7 +320,7 @@ impl Head {
             Now::Comes(place) | Now::Rests(place) => {
                 self.heads.open.lock().remove(place).map(|part| part.share)
             }
-            Now::Whole(share) => Some(share),
+            Now::Whole(share) | Now::Sends(share, _) => Some(share),
             Now::Nothing => None,
         };
         let waiting = share.as_ref().and_then(|share| {
@@ -305,9 +332,40 @@ impl Head {
         (served, waiting)
     }
 
+    /// The last of an answer has gone out.
+    pub(super) fn is_sent(&self) {
+        let state = &mut *self.state.lock();
+        state.unsent = false;
+        match std::mem::take(&mut state.now) {
+            Now::Sends(share, true) => {
+                let mut open = self.heads.open.lock();
+                state.came = state.last;
+                state.now = Now::Comes(self.begins(&mut open, share));
+                open.make_room(0, self.heads.most);
+            }
+            now => {
+                state.now = now;
+                if matches!(state.now, Now::Sends(..)) {
+                    self.rests(state);
+                }
+            }
+        }
+    }
+
+    /// The request is over, but for what of its answer hyper may still have.
+    fn is_over(&self, state: &mut HeadState) {
+        if !state.unsent {
+            return self.rests(state);
+        }
+        state.now = match std::mem::take(&mut state.now) {
+            Now::Whole(share) => Now::Sends(share, false),
+            now => now,
+        };
+    }
+
     /// The request is over; what hyper has read into stays.
     fn rests(&self, state: &mut HeadState) {
-        let Now::Whole(share) = &mut state.now else { return };
+        let (Now::Whole(share) | Now::Sends(share, _)) = &mut state.now else { return };
         let bytes = state.last.clamp(HEAD_BUFFER_BYTES_FIRST, REQUEST_HEAD_BYTES_MAX);
         if !share.grows_to(bytes) {
             self.leave.cancel();
@@ -334,12 +392,22 @@ pub(super) struct Served {
     request: u64,
 }
 
+impl Served {
+    /// hyper has all of its answer, or will get no more of it.
+    pub(super) fn sends(&self) {
+        let mut state = self.head.state.lock();
+        if state.requests == self.request {
+            state.unsent = true;
+        }
+    }
+}
+
 impl Drop for Served {
     fn drop(&mut self) {
         let mut state = self.head.state.lock();
         // A guest may keep a body that has ended while the next request is served.
         if state.requests == self.request {
-            self.head.rests(&mut state);
+            self.head.is_over(&mut state);
         }
     }
 }

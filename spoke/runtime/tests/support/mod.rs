@@ -167,6 +167,7 @@ fn node_on(profile: Profile, addresses: u64, runtimes: Runtimes) -> Node {
         fabric: fabric.clone(),
         control: Handle::current(),
         runtimes,
+        on_file_thread: || {},
         deliver: Arc::new(move |input| drop(tell.send(input))),
     });
     let (started, exited) = (Vec::new(), HashMap::new());

@@ -143,6 +143,62 @@ fn what_comes_of_a_body_after_its_answer_has_begun_is_no_head() {
 }
 
 #[test]
+fn who_has_not_taken_its_answer_makes_no_room() {
+    let (memory, heads) = heads(8 << 20);
+    let leave: Vec<_> = (0..40).map(|_| CancellationToken::new()).collect();
+    let places: Vec<_> = leave.iter().map(|leave| heads.place(leave.clone())).collect();
+    let place = &places[0];
+    place.heard(1).unwrap();
+    let (answer, _) = place.is_whole();
+    answer.sends();
+    drop(answer);
+    for _ in 0..3 {
+        place.heard(10 << 10).unwrap();
+    }
+    let counted = HEAD_BUFFER_BYTES_FIRST + 1 + (30 << 10);
+    assert_eq!(memory.used(), counted, "all that has come behind the request");
+    for other in &places[1..] {
+        other.heard(LARGEST).unwrap();
+    }
+    assert_eq!((leave[0].is_cancelled(), memory.used()), (false, counted + 16 * LARGEST));
+    place.is_sent();
+    let head = || {
+        let head = heads.place(CancellationToken::new());
+        head.heard(LARGEST).unwrap();
+        head
+    };
+    let open = || heads.open.lock().parts.len();
+    assert_eq!((leave[0].is_cancelled(), open()), (false, 16), "it is the newest head now");
+    let heads_since: Vec<_> = (0..16).map(|_| head()).collect();
+    assert!(leave[0].is_cancelled(), "and makes room like any other");
+    // Where there is no room, those that are not served go before what comes behind an answer.
+    let late = heads.place(CancellationToken::new());
+    late.heard(1).unwrap();
+    let (answer, _) = late.is_whole();
+    answer.sends();
+    drop(answer);
+    let mut guest = memory.share();
+    guest.set((8 << 20) - memory.used()).unwrap();
+    let before = open();
+    late.heard(LARGEST).unwrap();
+    assert_eq!(open(), before - 1);
+    drop(heads_since);
+}
+
+#[test]
+fn who_has_taken_its_answer_rests() {
+    let (_, heads) = heads(8 << 20);
+    let place = heads.place(CancellationToken::new());
+    place.heard(1).unwrap();
+    let (answer, _) = place.is_whole();
+    answer.sends();
+    drop(answer);
+    assert!(heads.open.lock().parts.is_empty());
+    place.is_sent();
+    assert!(heads.open.lock().longest_rest().is_some());
+}
+
+#[test]
 fn the_oldest_head_makes_room_for_the_newest() {
     let (memory, heads) = heads(8 << 20);
     let leave: Vec<_> = (0..40).map(|_| CancellationToken::new()).collect();
