@@ -13,12 +13,14 @@
 //! - a warning names its field, and each kind of which it holds (`warnings_name_field_and_kind`);
 //! - kinds are those that are named, ten at most (`kinds_are_those_that_are_named`), and names that nobody serves cost
 //!   nothing (`names_that_nobody_serves_are_no_work`);
-//! - warnings leave room for the rest of the object (`warnings_are_bounded`).
+//! - warnings leave room for the rest of the object (`warnings_are_bounded`);
+//! - no policy makes more work than one may, nor holds more memory than a few megabytes meanwhile
+//!   (`a_look_at_a_policy_is_bounded`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use freewheel_hub_cel::typing::{Names, Parsed, Record, Type};
+use freewheel_hub_cel::typing::{Names, Parsed, Record, Type, Work};
 use freewheel_hub_cel::{NoRoom, STACK_BYTES, on_a_stack_of};
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::registry::Registry;
@@ -31,6 +33,11 @@ const KINDS_MAX: usize = 10;
 const LOOKS_MAX: usize = 100;
 /// Bytes of all warnings of a policy. kube-apiserver has no such bound, and cannot keep what is too long.
 const WARNINGS_BYTES_MAX: usize = 256 << 10;
+/// Steps of work that each level of what is known of a variable counts for, which stays until all is looked at.
+const VARIABLE_STEPS: usize = 20;
+/// What is told where work ends.
+const TOO_MUCH_WORK: &str = "looking at the expressions of this policy takes more work than one policy may make: what this one and those \
+    behind it get wrong is not told";
 
 /// `status.typeChecking.expressionWarnings` of a policy. It takes its time.
 ///
@@ -41,32 +48,49 @@ pub fn warnings(policy: &Value, registry: &Registry) -> Result<Vec<Value>, NoRoo
 }
 
 fn look(spec: &Value, registry: &Registry) -> Vec<Value> {
-    let kinds = kinds(spec, registry);
-    let variables: Vec<(&str, Option<Parsed>)> = list(&spec["variables"])
-        .map(|one| (text(&one["name"]), Parsed::read(text(&one["expression"])).ok()))
-        .collect();
-    let params = params(spec, registry);
-    let by_kind: Vec<(String, Names<'_>)> = kinds
-        .iter()
-        .filter_map(|kind| Some((told(kind), names(kind.facts()?, params.clone(), &variables))))
-        .collect();
+    let work = Work::default();
+    let mut kinds = by_kind(spec, registry);
+    for variable in list(&spec["variables"]) {
+        put_variable(variable, &mut kinds, &work);
+    }
     let mut warnings = Warnings::default();
     for (place, validation) in list(&spec["validations"]).enumerate() {
         for field in ["expression", "messageExpression"] {
-            if warnings.is_full() {
-                return warnings.all;
-            }
             let Ok(parsed) = Parsed::read(text(&validation[field])) else { continue };
-            let wrong = by_kind.iter().map(|(kind, names)| (kind, parsed.check(names).mistakes));
-            let wrong = wrong.filter(|(_, mistakes)| !mistakes.is_empty());
-            let lines: Vec<String> =
-                wrong.map(|(kind, mistakes)| format!("{kind}: {mistakes}\n")).collect();
-            if !lines.is_empty() {
-                warnings.add(&format!("spec.validations[{place}].{field}"), lines.join("\n"));
+            let field = format!("spec.validations[{place}].{field}");
+            let mut told = String::new();
+            for (kind, names) in &kinds {
+                let mistakes = parsed.check(names, &work).mistakes;
+                if !mistakes.is_empty() && !warnings.is_full_with(&told) {
+                    let between = if told.is_empty() { "" } else { "\n" };
+                    told = format!("{told}{between}{kind}: {mistakes}\n");
+                }
+            }
+            if !told.is_empty() {
+                warnings.add(&field, told);
+            }
+            if work.is_over() {
+                warnings.add(&field, TOO_MUCH_WORK.to_owned());
+            }
+            if work.is_over() || warnings.is_full_with("") {
+                return warnings.all;
             }
         }
     }
     warnings.all
+}
+
+/// A variable is known to those behind it by what it is. One is read at a time.
+fn put_variable(variable: &Value, kinds: &mut [(String, Names<'_>)], work: &Work) {
+    let read = || Parsed::read(text(&variable["expression"])).ok();
+    let parsed = if work.is_over() { None } else { read() };
+    let name: Arc<str> = format!("variables.{}", text(&variable["name"])).into();
+    for (_, names) in kinds {
+        let is = parsed.as_ref().map_or(Type::Dyn, |parsed| parsed.check(names, work).is);
+        // What is kept of it is there until all is looked at.
+        let kept = work.take(VARIABLE_STEPS * (1 + is.levels()));
+        names.put(name.clone(), if kept { is.of_variable() } else { Type::Dyn });
+    }
 }
 
 /// Warnings as they are kept.
@@ -77,17 +101,25 @@ struct Warnings {
 }
 
 impl Warnings {
-    const fn is_full(&self) -> bool {
-        WARNINGS_BYTES_MAX < self.bytes
+    /// Whether there is no room for more, when this comes as well.
+    const fn is_full_with(&self, told: &str) -> bool {
+        WARNINGS_BYTES_MAX < self.bytes + told.len()
     }
 
     /// One more. Where there is no room for it, that is the last one.
     fn add(&mut self, field: &str, warning: String) {
         self.bytes += field.len() + warning.len();
         let last = "this warning and what else there may be to warn of is too long to be kept";
-        let warning = if self.is_full() { last.to_owned() } else { warning };
+        let warning = if self.is_full_with("") { last.to_owned() } else { warning };
         self.all.push(json!({"fieldRef": field, "warning": warning}));
     }
+}
+
+/// What expressions may speak of, by the kinds that a policy names; variables are still to come.
+fn by_kind<'a>(spec: &Value, registry: &'a Registry) -> Vec<(String, Names<'a>)> {
+    let params = params(spec, registry);
+    let names = |kind: &'a Arc<Kind>| Some((told(kind), names(kind.facts()?, params.clone())));
+    kinds(spec, registry).into_iter().filter_map(names).collect()
 }
 
 /// The kinds that a policy names, sorted: those of its rules without a wildcard.
@@ -144,15 +176,11 @@ fn params<'a>(spec: &Value, registry: &'a Registry) -> Type<'a> {
     kind.and_then(|kind| kind.facts()).map_or(Type::Dyn, Type::Object)
 }
 
-/// What expressions about a kind may speak of. A variable sees those before it.
-fn names<'a>(
-    object: TypeFacts<'a>,
-    params: Type<'a>,
-    variables: &[(&str, Option<Parsed>)],
-) -> Names<'a> {
+/// What expressions about a kind may speak of, but variables.
+fn names<'a>(object: TypeFacts<'a>, params: Type<'a>) -> Names<'a> {
     let of_group = |name| Type::Opaque(name);
     let none = Record { name: "variables", ..Record::default() };
-    let mut names = Names::default()
+    Names::default()
         .with("object", Type::Object(object))
         .with("oldObject", Type::Object(object))
         .with("params", params)
@@ -160,12 +188,7 @@ fn names<'a>(
         .with("namespaceObject", known("io.k8s.api.core.v1.Namespace"))
         .with("authorizer", of_group("kubernetes.authorization.Authorizer"))
         .with("authorizer.requestResource", of_group("kubernetes.authorization.ResourceCheck"))
-        .with("variables", Type::Record(Arc::new(none)));
-    for (name, parsed) in variables {
-        let is = parsed.as_ref().map_or(Type::Dyn, |parsed| parsed.check(&names).is);
-        names.put(&format!("variables.{name}"), is.of_variable());
-    }
-    names
+        .with("variables", Type::Record(Arc::new(none)))
 }
 
 fn known(name: &str) -> Type<'static> {
@@ -353,6 +376,44 @@ mod tests {
         let found: Vec<String> = kinds(&spec, &registry).into_iter().map(|it| told(it)).collect();
         assert_eq!(found, ["apps/v1, Kind=Deployment"]);
         assert!(began.elapsed() < std::time::Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+
+    /// What takes long to look at, or much memory, or both.
+    fn large_policies() -> Vec<Value> {
+        let nested = |open: &str, close: &str, levels: usize| {
+            format!("{}1{}", open.repeat(levels), close.repeat(levels))
+        };
+        let variable = |n: usize| json!({"name": format!("v{n}"), "expression": nested("{1:", "}", 90)});
+        let variables: Vec<Value> = (0..500).map(variable).collect();
+        let uses = format!("[{}].size() > 0", vec!["variables.v0"; 1_200].join(","));
+        let deep: Vec<Value> = (0..30).map(|_| json!({"expression": uses})).collect();
+        let ordered = format!("[{}] > 1", vec!["[1].map(x,[[x]])"; 150].join(","));
+        let wrong: Vec<Value> = (0..900).map(|_| json!({"expression": ordered})).collect();
+        let long = json!([{"name": "n".repeat(1 << 20), "expression": "1"}]);
+        vec![
+            json!({"variables": variables, "validations": deep}),
+            json!({"validations": wrong}),
+            json!({"variables": long, "validations": [{"expression": "object.nothing"}]}),
+        ]
+    }
+
+    #[test]
+    fn a_look_at_a_policy_is_bounded() {
+        let kinds = ["deployments", "daemonsets", "statefulsets", "replicasets"];
+        let rules = json!([{"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": kinds}]);
+        for mut policy in large_policies() {
+            policy["matchConstraints"] = json!({"resourceRules": rules});
+            let policy = json!({"spec": policy});
+            let began = std::time::Instant::now();
+            let all = warnings(&policy, &registry()).unwrap();
+            let bytes: usize = all.iter().map(|one| text(&one["warning"]).len()).sum();
+            assert!(bytes < 2 * WARNINGS_BYTES_MAX, "{bytes}");
+            // It takes a second or two, and the parser's time.
+            assert!(began.elapsed() < std::time::Duration::from_secs(60), "{:?}", began.elapsed());
+        }
+        let too_much = large_policies().swap_remove(0);
+        let told = told_of(&too_much);
+        assert_eq!(told.last().map(|(_, why)| why.as_str()), Some(TOO_MUCH_WORK), "{told:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_cel::typing::{Names, Parsed, Type};
+use freewheel_hub_cel::typing::{Names, Parsed, Type, Work};
 use freewheel_hub_cel::{
     Evaluation, Expression, Failed, Known, STACK_BYTES, Scope, UNITS_MAX, Value, Variables,
     on_a_stack_of,
@@ -111,7 +111,7 @@ fn condition(text: &str) -> Result<Expression, String> {
     let parsed = Parsed::read(text).map_err(|why| failed(&why))?;
     let review = TypeFacts::by_name(REVIEW).map_or(Type::Dyn, Type::Object);
     let names = Names::default().with(REQUEST, review);
-    let checked = on_a_stack_of(STACK_BYTES, || parsed.check(&names));
+    let checked = on_a_stack_of(STACK_BYTES, || parsed.check(&names, &Work::default()));
     let checked = checked.map_err(|why| failed(&why))?;
     if !checked.mistakes.is_empty() {
         return Err(failed(&checked.mistakes));
