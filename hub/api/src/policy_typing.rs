@@ -20,12 +20,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use freewheel_hub_cel::typing::{Names, Parsed, Record, Type, Work};
+use freewheel_hub_cel::typing::{Names, Parsed, Type, Work};
 use freewheel_hub_cel::{NoRoom, STACK_BYTES, on_a_stack_of};
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::registry::Registry;
-use freewheel_hub_schema::types::TypeFacts;
 use serde_json::{Value, json};
+
+use crate::admission_names;
 
 /// So many kinds are looked at, as at kube-apiserver.
 const KINDS_MAX: usize = 10;
@@ -118,7 +119,10 @@ impl Warnings {
 /// What expressions may speak of, by the kinds that a policy names; variables are still to come.
 fn by_kind<'a>(spec: &Value, registry: &'a Registry) -> Vec<(String, Names<'a>)> {
     let params = params(spec, registry);
-    let names = |kind: &'a Arc<Kind>| Some((told(kind), names(kind.facts()?, params.clone())));
+    let names = |kind: &'a Arc<Kind>| {
+        let object = Type::Object(kind.facts()?);
+        Some((told(kind), admission_names::names(&object, params.clone())))
+    };
     kinds(spec, registry).into_iter().filter_map(names).collect()
 }
 
@@ -174,51 +178,6 @@ fn params<'a>(spec: &Value, registry: &'a Registry) -> Type<'a> {
     let params = &spec["paramKind"];
     let kind = registry.by_kind(text(&params["apiVersion"]), text(&params["kind"]));
     kind.and_then(|kind| kind.facts()).map_or(Type::Dyn, Type::Object)
-}
-
-/// What expressions about a kind may speak of, but variables.
-fn names<'a>(object: TypeFacts<'a>, params: Type<'a>) -> Names<'a> {
-    let of_group = |name| Type::Opaque(name);
-    let none = Record { name: "variables", ..Record::default() };
-    Names::default()
-        .with("object", Type::Object(object))
-        .with("oldObject", Type::Object(object))
-        .with("params", params)
-        .with("request", request())
-        .with("namespaceObject", known("io.k8s.api.core.v1.Namespace"))
-        .with("authorizer", of_group("kubernetes.authorization.Authorizer"))
-        .with("authorizer.requestResource", of_group("kubernetes.authorization.ResourceCheck"))
-        .with("variables", Type::Record(Arc::new(none)))
-}
-
-fn known(name: &str) -> Type<'static> {
-    TypeFacts::by_name(name).map_or(Type::Dyn, Type::Object)
-}
-
-/// What is said of a request (admission/v1 AdmissionRequest), but the objects.
-fn request<'a>() -> Type<'a> {
-    let texts = |name: &'static str, fields: &[&str]| {
-        let fields = fields.iter().map(|field| ((*field).to_owned(), Type::String)).collect();
-        Record { name, fields }
-    };
-    let kind = texts("GroupVersionKind", &["group", "version", "kind"]);
-    let resource = texts("GroupVersionResource", &["group", "version", "resource"]);
-    let plain = ["name", "namespace", "operation", "subResource", "requestSubResource"];
-    let mut request = texts("AdmissionRequest", &plain);
-    let (kind, resource) = (Type::Record(Arc::new(kind)), Type::Record(Arc::new(resource)));
-    request.fields.extend(
-        [
-            ("kind", kind.clone()),
-            ("requestKind", kind),
-            ("resource", resource.clone()),
-            ("requestResource", resource),
-            ("userInfo", known("io.k8s.api.authentication.v1.UserInfo")),
-            ("dryRun", Type::Bool),
-            ("options", Type::Dyn),
-        ]
-        .map(|(name, of)| (name.to_owned(), of)),
-    );
-    Type::Record(Arc::new(request))
 }
 
 fn text(value: &Value) -> &str {

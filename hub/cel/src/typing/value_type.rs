@@ -60,12 +60,14 @@ pub enum Type<'a> {
 
 impl<'a> Type<'a> {
     /// A list of these.
-    pub(crate) fn list(of: Self) -> Self {
+    #[must_use]
+    pub fn list(of: Self) -> Self {
         Self::List(of.inside())
     }
 
     /// A map of these. What cannot be a key may be anything.
-    pub(crate) fn map(key: Self, value: Self) -> Self {
+    #[must_use]
+    pub fn map(key: Self, value: Self) -> Self {
         let is_key = matches!(
             key,
             Type::Bool
@@ -185,27 +187,43 @@ pub(super) fn join<'a>(one: &Type<'a>, other: &Type<'a>) -> Option<Type<'a>> {
     })
 }
 
+/// As mistakes call it. What an expression comes to (`{:#}`) has the long names of protobuf, as upstream.
 impl fmt::Display for Type<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Type::Dyn | Type::Free => f.write_str("dyn"),
-            Type::Null => f.write_str("null"),
-            Type::Bool => f.write_str("bool"),
-            Type::Int => f.write_str("int"),
-            Type::Uint => f.write_str("uint"),
-            Type::Double => f.write_str("double"),
-            Type::String | Type::Text => f.write_str("string"),
-            Type::Bytes => f.write_str("bytes"),
-            Type::Timestamp => f.write_str("timestamp"),
-            Type::Duration => f.write_str("duration"),
-            Type::Of(of) => write!(f, "type({of})"),
-            Type::List(of) => write!(f, "list({of})"),
-            Type::Map(key, value) => write!(f, "map({key}, {value})"),
-            Type::Optional(of) => write!(f, "optional_type({of})"),
-            Type::Opaque(name) => f.write_str(name),
-            Type::Object(facts) => f.write_str(facts.short_name()),
-            Type::Record(record) => f.write_str(record.name),
-            Type::Param(place) => write!(f, "_var{place}"),
-        }
+        let long = f.alternate();
+        let name = match self {
+            Type::Dyn | Type::Free => "dyn",
+            Type::Null if long => "null_type",
+            Type::Null => "null",
+            Type::Bool => "bool",
+            Type::Int => "int",
+            Type::Uint => "uint",
+            Type::Double => "double",
+            Type::String | Type::Text => "string",
+            Type::Bytes => "bytes",
+            Type::Timestamp if long => "google.protobuf.Timestamp",
+            Type::Timestamp => "timestamp",
+            Type::Duration if long => "google.protobuf.Duration",
+            Type::Duration => "duration",
+            Type::Of(of) => return of_others(f, "type", &[of]),
+            Type::List(of) => return of_others(f, "list", &[of]),
+            Type::Map(key, value) => return of_others(f, "map", &[key, value]),
+            Type::Optional(of) => return of_others(f, "optional_type", &[of]),
+            Type::Opaque(name) => name,
+            Type::Object(facts) => facts.short_name(),
+            Type::Record(record) => record.name,
+            Type::Param(place) => return write!(f, "_var{place}"),
+        };
+        f.write_str(name)
     }
+}
+
+/// `map(string, int)`
+fn of_others(f: &mut fmt::Formatter<'_>, name: &str, others: &[&Type<'_>]) -> fmt::Result {
+    f.write_str(name)?;
+    for (place, other) in others.iter().enumerate() {
+        f.write_str(if place == 0 { "(" } else { ", " })?;
+        fmt::Display::fmt(other, f)?;
+    }
+    f.write_str(")")
 }
