@@ -34,7 +34,7 @@ use std::collections::HashMap;
 use cel::IdedExpr;
 use cel::common::ast::SourceInfo;
 
-use crate::expression::parse_placed;
+use crate::expression::{Expression, Known, parse_placed};
 use crate::unread::Unread;
 
 pub use fields::Record;
@@ -75,6 +75,14 @@ impl Parsed {
         let mut walk = walk::Walk::new(names, work);
         let is = walk.part(&self.tree);
         Checked { is, mistakes: walk.mistakes().told(&self.places) }
+    }
+
+    /// What is evaluated of it.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn expression(&self, known: &Known<'_>) -> Result<Expression, String> {
+        Expression::of(self.tree.clone(), known)
     }
 
     pub(crate) const fn tree(&self) -> &IdedExpr {

@@ -4,6 +4,7 @@
 //! check        whether one may be stored
 //! structural   whether a schema is structural
 //! rules        what else a schema may say; mistakes: what is found of it, and how much is looked for
+//! validations  what rules in CEL may say; field_path: which field they tell of; rule_costs: what they cost
 //! approval     groups of Kubernetes' own need somebody's word
 //! ```
 
@@ -11,10 +12,12 @@ mod accessors;
 mod approval;
 mod check;
 mod defaults;
+mod field_path;
 mod mistakes;
 mod rule_costs;
 mod rules;
 mod structural;
+mod validations;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -82,7 +82,8 @@ impl<'a> Type<'a> {
     }
 
     /// One of these, or nothing.
-    pub(super) fn optional(of: Self) -> Self {
+    #[must_use]
+    pub fn optional(of: Self) -> Self {
         Self::Optional(of.inside())
     }
 

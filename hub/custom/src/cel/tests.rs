@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{check, check_on, wrong};
+use super::{Typed, check, check_on};
 use crate::before::Before;
 use crate::schema::Schema;
 
@@ -208,11 +208,16 @@ fn rules_for_each_element_share_what_an_object_may_use() {
 fn mistakes_in_a_rule_are_found_before_it_is_kept() {
     let schema = Schema::read(&json!({"type": "object", "properties": fields()}));
     let said = |rule: &str| {
-        let found = wrong(&schema, &json!({"rule": rule}));
-        found.into_iter().map(|(key, why)| format!("{key}: {why}")).collect::<Vec<_>>()
+        let found = Typed::of(&schema, false).look(&json!({"rule": rule}));
+        found.wrong.into_iter().map(|(key, why)| format!("{key}: {why}")).collect::<Vec<_>>()
     };
     assert_eq!(said("self.a > 1 && self.list.all(x, x > 1)"), Vec::<String>::new());
-    assert_eq!(said("self.c > 1"), ["rule: compilation failed: undefined field 'c'"]);
+    assert_eq!(
+        said("self.c > 1"),
+        [
+            "rule: compilation failed: ERROR: <input>:1:5: undefined field 'c'\n | self.c > 1\n | ....^"
+        ]
+    );
     assert_eq!(said("has(self.map.anything)"), Vec::<String>::new());
     assert_eq!(
         said("nothing.a > 1"),
@@ -225,7 +230,7 @@ fn mistakes_in_a_rule_are_found_before_it_is_kept() {
     assert_eq!(said("self.a >").len(), 1);
     assert_eq!(said(&"(".repeat(500)).len(), 1);
     let rule = json!({"rule": "self.a > 1", "optionalOldSelf": true});
-    assert_eq!(wrong(&schema, &rule)[0].0, "optionalOldSelf");
+    assert_eq!(Typed::of(&schema, false).look(&rule).wrong[0].0, "optionalOldSelf");
 }
 
 #[test]
