@@ -6,7 +6,8 @@
 //! - a configuration goes on only as far as its rollout says (`a_configuration_goes_on_as_far_as_those_that_have_it`);
 //! - who says that he looks after an add-on himself does (`an_add_on_that_looks_after_itself_is_left_alone`);
 //! - what changes on one cluster costs what is of it there, on however many clusters the add-on is
-//!   (`what_changes_on_a_cluster_costs_that_cluster`).
+//!   (`what_changes_on_a_cluster_costs_that_cluster`), also while another one resists
+//!   (`a_cluster_that_resists_costs_that_cluster`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::super::api_group::{ADD_ON_GROUP, CLUSTER_GROUP};
 use super::super::choice::{Choice, choice};
@@ -28,10 +30,11 @@ use super::asked::{
     said_of,
 };
 use super::config_object::{ConfigKinds, config_of, may_name};
+use super::install::note;
 use super::known::{Known, KnownAddOns, Touched};
 use super::progression::{Placement, Plan, plan};
 use crate::engine::client::{everywhere, key as key_of, kind};
-use crate::engine::{Client, Controller, Error, Faults};
+use crate::engine::{Client, Controller, Error};
 use crate::index::{Indexes, PLACEMENT_LABEL};
 
 /// The controller.
@@ -53,6 +56,8 @@ enum Looked {
     Done(Option<Duration>),
     /// Decisions of a placement are on their way.
     Unsettled,
+    /// What came of it could not be said.
+    Untold(Error),
 }
 
 impl AddOns {
@@ -175,16 +180,16 @@ impl AddOns {
         &self,
         (stored, object): (&Arc<Stored>, &Value),
         known: &mut Known,
-        touched: &Touched,
+        (touched, began): (&Touched, Instant),
     ) -> Result<Looked, Error> {
         let now = self.client.snapshot();
         self.read(stored, known, (touched, &*now))?;
+        known.waits.wake(touched, began);
         let Some(placements) = self.placements(object, known, &*now)? else {
             return Ok(Looked::Unsettled);
         };
-        let mut faults = Faults::default();
         if is_by_placements(object) {
-            self.install(stored, &placements, (known, touched), &mut faults).await;
+            self.install(stored, &placements, known, (touched, began)).await;
         }
         let defaults = object["spec"]["supportedConfigs"].as_array().into_iter().flatten();
         let said = &object["status"]["defaultconfigReferences"];
@@ -194,11 +199,13 @@ impl AddOns {
         let plan = plan(&defaults, &placements, there, said);
         let plan = plan.map_err(|wrong| Error::Refused(wrong.to_string()))?;
         let told = self.write_status(stored, &defaults, &plan).await;
-        faults.note(told);
-        self.settle(stored, known, &plan, (&mut faults, &*now)).await;
-        faults.end()?;
+        self.settle(stored, known, &plan, (began, &*now)).await;
+        if let Err(failed) = told {
+            return Ok(Looked::Untold(failed));
+        }
         let rest = plan.look_again.map(|at| at.duration_since(self.client.clock.now()));
-        Ok(Looked::Done(rest.map(|rest| Duration::try_from(rest).unwrap_or_default())))
+        let rest = rest.map(|rest| Duration::try_from(rest).unwrap_or_default());
+        Ok(Looked::Done(rest.into_iter().chain(known.waits.after(began)).min()))
     }
 
     /// Brings to what is planned who is not there yet.
@@ -207,19 +214,21 @@ impl AddOns {
         add_on: &Stored,
         known: &mut Known,
         plan: &Plan,
-        (faults, now): (&mut Faults, &dyn Snapshot),
+        (began, now): (Instant, &dyn Snapshot),
     ) {
-        for (cluster, member) in known.members.iter_mut().filter(|(_, it)| !it.deleting) {
+        let Known { members, waits, .. } = known;
+        for (cluster, member) in members.iter_mut().filter(|(_, it)| !it.deleting) {
             let change = plan.changes.get(cluster).cloned().unwrap_or_default();
-            if member.settled.as_ref() == Some(&change) {
+            if member.settled.as_ref() == Some(&change) || waits.is_put_off(cluster, began) {
                 continue;
             }
             // Who is gone by now is touched by that.
             let key = self.instance_key(&add_on.key.name, cluster);
             let Some(instance) = now.get(&key) else { continue };
-            let mut done = member.is_owned || faults.note(self.own(&instance, add_on).await);
-            done &= faults.note(self.configure(&instance, &member.instance, &change, now).await);
-            if done {
+            let owned =
+                if member.is_owned { Ok(()) } else { self.own(&instance, add_on).await };
+            let configured = self.configure(&instance, &member.instance, &change, now).await;
+            if note(waits, (add_on, cluster), owned.and(configured), began) {
                 member.settled = Some(change);
             }
         }
@@ -325,7 +334,8 @@ impl Controller for AddOns {
             self.known.forget(name);
             return Ok(None);
         }
-        match self.look((&stored, &object), &mut known, &touched).await {
+        let began = Instant::now();
+        match self.look((&stored, &object), &mut known, (&touched, began)).await {
             Ok(Looked::Done(again)) => {
                 self.known.put(name, known, Touched::default());
                 Ok(again)
@@ -334,10 +344,16 @@ impl Controller for AddOns {
                 self.known.put(name, known, touched);
                 Ok(None)
             }
-            // It is as it was read, and waits for somebody to ask for something else.
-            Err(refused @ Error::Refused(_)) => {
+            Ok(Looked::Untold(failed)) => {
                 self.known.put(name, known, Touched::default());
-                Err(refused)
+                Err(failed)
+            }
+            // It is as it was read, and waits for somebody to ask for something else. Where something of it could not be
+            // done, that is tried again.
+            Err(Error::Refused(why)) => {
+                let again = known.waits.after(began);
+                self.known.put(name, known, Touched::default());
+                again.map_or(Err(Error::Refused(why)), |again| Ok(Some(again)))
             }
             Err(failed) => Err(failed),
         }

@@ -1,19 +1,22 @@
 //! A ManagedClusterAddOn for each cluster that is chosen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_store::Stored;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::{debug, warn};
 
 use super::super::api_group::ADD_ON_GROUP;
 use super::catalogue::AddOns;
 use super::known::{Known, Touched};
 use super::progression::Placement;
+use super::waits::Waits;
+use crate::engine::Error;
 use crate::engine::client::key as key_of;
-use crate::engine::{Error, Faults};
 
 impl AddOns {
     /// Puts it on clusters that are chosen, and takes it off others.
@@ -21,25 +24,28 @@ impl AddOns {
         &self,
         add_on: &Arc<Stored>,
         placements: &[Placement],
-        (known, touched): (&Known, &Touched),
-        faults: &mut Faults,
+        known: &mut Known,
+        (touched, now): (&Touched, Instant),
     ) {
         let chosen = |cluster: &str| placements.iter().any(|it| it.chooses(cluster));
-        let mut looked_at: BTreeSet<&str> = touched.clusters.iter().map(String::as_str).collect();
+        let mut looked_at = touched.clusters.clone();
+        looked_at.extend(known.waits.due(now).cloned());
         if touched.everything || touched.choice {
             let groups = placements.iter().flat_map(|placement| &*placement.groups);
-            looked_at.extend(groups.flat_map(|group| &group.clusters).map(String::as_str));
-            looked_at.extend(known.members.keys().map(String::as_str));
+            looked_at.extend(groups.flat_map(|group| &group.clusters).cloned());
+            looked_at.extend(known.members.keys().cloned());
         }
-        for cluster in looked_at {
-            let done = match known.members.get(cluster) {
+        for cluster in &looked_at {
+            let done = match known.members.get(cluster).map(|member| member.deleting) {
                 None if chosen(cluster) => self.put_on(add_on, cluster).await,
-                Some(member) if !member.deleting && !chosen(cluster) => {
-                    self.take_off(add_on, cluster).await
+                Some(false) if !chosen(cluster) => self.take_off(add_on, cluster).await,
+                None => {
+                    known.waits.end(cluster);
+                    continue;
                 }
-                None | Some(_) => Ok(()),
+                Some(_) => continue,
             };
-            faults.note(done);
+            note(&mut known.waits, (add_on, cluster), done, now);
         }
     }
 
@@ -98,4 +104,24 @@ impl AddOns {
         let owned = self.client.modify_this(&self.instances, instance, None, change).await;
         owned.map(drop).map_err(Error::api("own a ManagedClusterAddOn"))
     }
+}
+
+/// Remembers what came of a try at a cluster; whether it is done. What is not is tried again later, there alone.
+pub(super) fn note(
+    waits: &mut Waits,
+    (add_on, cluster): (&Stored, &str),
+    outcome: Result<(), Error>,
+    now: Instant,
+) -> bool {
+    let Err(failed) = outcome else {
+        waits.end(cluster);
+        return true;
+    };
+    let (delay, add_on, error) = (waits.put_off(cluster, now), &*add_on.key.name, failed.chain());
+    if failed.is_race() {
+        debug!(cluster, add_on, ?delay, %error, "an add-on is not there yet; will try again");
+    } else {
+        warn!(cluster, add_on, ?delay, %error, "an add-on resists on a cluster; will try again");
+    }
+    false
 }

@@ -5,8 +5,8 @@
 //! event ─▶ Touched ─take─▶ a look ─put─▶ Known, for the next one
 //! ```
 //!
-//! It is a cache: of an add-on of which nothing is known, at the start and after a look that failed, everything is looked
-//! at. Who reads takes what was touched before, so that nothing is missed that came meanwhile.
+//! It is a cache: of an add-on of which nothing is known, at the start and after a look that could not read what there is,
+//! everything is looked at. Who reads takes what was touched before, so that nothing is missed that came meanwhile.
 //!
 //! Guarantees:
 //! - what came while it was looked at is looked at next (`what_comes_meanwhile_is_looked_at_next`);
@@ -22,6 +22,7 @@ use freewheel_hub_fleet::rollout::Group;
 use parking_lot::Mutex;
 
 use super::progression::{Change, Instance};
+use super::waits::Waits;
 
 /// Texts that nobody has any more are kept up to so many beyond one per cluster.
 const UNUSED_MAX: usize = 64;
@@ -64,6 +65,8 @@ pub(super) struct Known {
     pub choices: BTreeMap<(String, String), Arc<[Group]>>,
     /// By cluster.
     pub members: BTreeMap<String, Member>,
+    /// Where something could not be done.
+    pub waits: Waits,
     /// Clusters by what their own are set up by.
     named: HashMap<Config, BTreeSet<String>>,
     own: HashSet<Arc<[Desired]>>,
