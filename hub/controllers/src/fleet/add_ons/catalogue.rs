@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! - an add-on is on the clusters that are chosen, and on no others, whatever becomes of decisions that are not whole
-//!   (`an_add_on_follows_its_placements`);
+//!   (`an_add_on_follows_its_placements`), also where a cluster comes after it was chosen
+//!   (`a_cluster_that_comes_late_gets_its_add_on`);
 //! - a configuration goes on only as far as its rollout says (`a_configuration_goes_on_as_far_as_those_that_have_it`);
 //! - who says that he looks after an add-on himself does (`an_add_on_that_looks_after_itself_is_left_alone`);
 //! - what changes on one cluster costs what is of it there, on however many clusters the add-on is
@@ -30,10 +31,10 @@ use super::asked::{
     said_of,
 };
 use super::config_object::{ConfigKinds, config_of, may_name};
-use super::install::note;
 use super::known::{Known, KnownAddOns, Touched};
 use super::progression::{Placement, Plan, plan};
-use crate::engine::client::{everywhere, key as key_of, kind};
+use super::waits::note;
+use crate::engine::client::{everywhere, in_cluster, key as key_of, kind};
 use crate::engine::{Client, Controller, Error};
 use crate::index::{Indexes, PLACEMENT_LABEL};
 
@@ -44,6 +45,7 @@ pub struct AddOns {
     pub(super) add_ons: Arc<Kind>,
     pub(super) instances: Arc<Kind>,
     pub(super) clusters: Arc<Kind>,
+    namespaces: Arc<Kind>,
     placements: Arc<Kind>,
     decisions: Arc<Kind>,
     pub(super) configs: ConfigKinds,
@@ -69,6 +71,7 @@ impl AddOns {
             add_ons: kind(ADD_ON_GROUP, "v1alpha1", "clustermanagementaddons")?,
             instances: kind(ADD_ON_GROUP, "v1alpha1", "managedclusteraddons")?,
             clusters: kind(CLUSTER_GROUP, "v1", "managedclusters")?,
+            namespaces: kind("", "v1", "namespaces")?,
             placements: kind(CLUSTER_GROUP, "v1beta1", "placements")?,
             decisions: kind(CLUSTER_GROUP, "v1beta1", "placementdecisions")?,
             configs: ConfigKinds::new()?,
@@ -184,7 +187,7 @@ impl AddOns {
     ) -> Result<Looked, Error> {
         let now = self.client.snapshot();
         self.read(stored, known, (touched, &*now))?;
-        known.waits.wake(touched, began);
+        known.waits.wake(touched.everything || touched.choice, &touched.clusters, began);
         let Some(placements) = self.placements(object, known, &*now)? else {
             return Ok(Looked::Unsettled);
         };
@@ -225,8 +228,7 @@ impl AddOns {
             // Who is gone by now is touched by that.
             let key = self.instance_key(&add_on.key.name, cluster);
             let Some(instance) = now.get(&key) else { continue };
-            let owned =
-                if member.is_owned { Ok(()) } else { self.own(&instance, add_on).await };
+            let owned = if member.is_owned { Ok(()) } else { self.own(&instance, add_on).await };
             let configured = self.configure(&instance, &member.instance, &change, now).await;
             if note(waits, (add_on, cluster), owned.and(configured), began) {
                 member.settled = Some(change);
@@ -278,6 +280,12 @@ impl AddOns {
     }
 }
 
+/// Whether an object is there now that was not there before, or was another of its name.
+fn has_come(event: &Event) -> bool {
+    let uid = |stored: &Option<Arc<Stored>>| stored.as_ref().map(|it| it.object.header.uid.clone());
+    event.now.is_some() && uid(&event.now) != uid(&event.before)
+}
+
 #[async_trait]
 impl Controller for AddOns {
     fn name(&self) -> &'static str {
@@ -287,9 +295,11 @@ impl Controller for AddOns {
     fn scopes(&self) -> Vec<Scope> {
         let ConfigKinds { templates, deployment_configs } = &self.configs;
         let (placements, decisions) = (&self.placements, &self.decisions);
-        [&self.add_ons, &self.instances, placements, decisions, templates, deployment_configs]
-            .map(|kind| everywhere(kind))
-            .into()
+        let own: [&Kind; 6] =
+            [&self.add_ons, &self.instances, placements, decisions, templates, deployment_configs];
+        let clusters =
+            [everywhere(&self.clusters), in_cluster(&self.namespaces, &ClusterName::root())];
+        own.into_iter().map(everywhere).chain(clusters).collect()
     }
 
     fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
@@ -305,6 +315,11 @@ impl Controller for AddOns {
                 let clusters = [key.namespace.to_string()].into();
                 self.known.touch(&key.name, Touched { clusters, ..Touched::default() });
                 vec![self.key(&key.name)]
+            }
+            one if *one == *self.clusters.storage() || *one == *self.namespaces.storage() => {
+                let names =
+                    if has_come(event) { self.known.touch_waiting(&key.name) } else { Vec::new() };
+                names.iter().map(|name| self.key(name)).collect()
             }
             one if self.configs.are_in(one) => self.set_up_by(key, now),
             one if *one == *self.placements.storage() => {

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use freewheel_hub_objects::Propagation;
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::Stored;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use tracing::{debug, warn};
 
 use super::super::api_group::ADD_ON_GROUP;
 use super::catalogue::AddOns;
 use super::known::{Known, Touched};
 use super::progression::Placement;
-use super::waits::Waits;
+use super::waits::note;
 use crate::engine::Error;
 use crate::engine::client::key as key_of;
 
@@ -59,9 +59,14 @@ impl AddOns {
 
     async fn put_on(&self, add_on: &Arc<Stored>, cluster: &str) -> Result<(), Error> {
         let root = ClusterName::root();
-        let managed = self.client.snapshot().get(&key_of(&self.clusters, &root, "", cluster));
-        // Who is gone is chosen no more in a moment.
-        let Some(managed) = managed else { return Ok(()) };
+        let key = key_of(&self.clusters, &root, "", cluster);
+        // Whoever decides may choose who is not there yet, or will be again.
+        let managed = self.client.snapshot().get(&key).filter(|it| !it.object.header.deleting);
+        let managed = managed.ok_or_else(|| {
+            let why =
+                format!("managedclusters.cluster.open-cluster-management.io {cluster:?} not found");
+            Error::api("read a ManagedCluster")(ApiError::new(404, "NotFound", why))
+        })?;
         let object = managed.object.value().map_err(Error::api("read a ManagedCluster"))?;
         let notes = object["metadata"]["annotations"].as_object().into_iter().flatten();
         let notes: BTreeMap<&String, &Value> =
@@ -104,24 +109,4 @@ impl AddOns {
         let owned = self.client.modify_this(&self.instances, instance, None, change).await;
         owned.map(drop).map_err(Error::api("own a ManagedClusterAddOn"))
     }
-}
-
-/// Remembers what came of a try at a cluster; whether it is done. What is not is tried again later, there alone.
-pub(super) fn note(
-    waits: &mut Waits,
-    (add_on, cluster): (&Stored, &str),
-    outcome: Result<(), Error>,
-    now: Instant,
-) -> bool {
-    let Err(failed) = outcome else {
-        waits.end(cluster);
-        return true;
-    };
-    let (delay, add_on, error) = (waits.put_off(cluster, now), &*add_on.key.name, failed.chain());
-    if failed.is_race() {
-        debug!(cluster, add_on, ?delay, %error, "an add-on is not there yet; will try again");
-    } else {
-        warn!(cluster, add_on, ?delay, %error, "an add-on resists on a cluster; will try again");
-    }
-    false
 }

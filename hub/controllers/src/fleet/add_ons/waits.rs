@@ -5,12 +5,14 @@
 //! - what fails is tried again, less and less often, and at once when something of it changes
 //!   (`what_fails_is_tried_again_less_and_less_often`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use freewheel_hub_store::Stored;
 use tokio::time::Instant;
+use tracing::{debug, warn};
 
-use super::known::Touched;
+use crate::engine::Error;
 use crate::engine::queue::backoff;
 
 /// A cluster that waits.
@@ -24,14 +26,18 @@ struct Wait {
 pub(super) struct Waits(HashMap<String, Wait>);
 
 impl Waits {
-    /// What was touched is tried now.
-    pub fn wake(&mut self, touched: &Touched, now: Instant) {
-        let all = touched.everything || touched.choice;
+    /// These are tried now, or all.
+    pub fn wake(&mut self, all: bool, clusters: &BTreeSet<String>, now: Instant) {
         for (cluster, wait) in &mut self.0 {
-            if all || touched.clusters.contains(cluster) {
+            if all || clusters.contains(cluster) {
                 wait.due = wait.due.min(now);
             }
         }
+    }
+
+    /// Whether something could not be done on this cluster.
+    pub fn has(&self, cluster: &str) -> bool {
+        self.0.contains_key(cluster)
     }
 
     /// Whether a cluster is not to be tried yet.
@@ -65,6 +71,26 @@ impl Waits {
     }
 }
 
+/// Remembers what came of a try at a cluster; whether it is done. What is not is tried again later, there alone.
+pub(super) fn note(
+    waits: &mut Waits,
+    (add_on, cluster): (&Stored, &str),
+    outcome: Result<(), Error>,
+    now: Instant,
+) -> bool {
+    let Err(failed) = outcome else {
+        waits.end(cluster);
+        return true;
+    };
+    let (delay, add_on, error) = (waits.put_off(cluster, now), &*add_on.key.name, failed.chain());
+    if failed.is_race() {
+        debug!(cluster, add_on, ?delay, %error, "an add-on is not there yet; will try again");
+    } else {
+        warn!(cluster, add_on, ?delay, %error, "an add-on resists on a cluster; will try again");
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,11 +108,9 @@ mod tests {
         }
         assert!(delays.windows(2).all(|two| two[0] < two[1]), "{delays:?}");
         let delay = waits.put_off("pi-1", now);
-        let other = Touched { clusters: ["pi-2".to_owned()].into(), ..Touched::default() };
-        waits.wake(&other, now);
+        waits.wake(false, &["pi-2".to_owned()].into(), now);
         assert_eq!(waits.after(now), Some(delay));
-        let own = Touched { clusters: ["pi-1".to_owned()].into(), ..Touched::default() };
-        waits.wake(&own, now);
+        waits.wake(false, &["pi-1".to_owned()].into(), now);
         assert!(!waits.is_put_off("pi-1", now));
         assert_eq!(waits.after(now), None, "it was due, and is not put off again");
     }
