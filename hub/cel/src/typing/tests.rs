@@ -123,6 +123,18 @@ fn what_may_be_right_is_no_mistake() {
         ("object.?metadata.?labels[?'a'].orValue('b')", "string"),
         ("optional.of(object.spec.replicas).optMap(r, r + 1).orValue(0)", "int"),
         ("type(object.spec.replicas) == int", "bool"),
+        ("type(timestamp('x')) == google.protobuf.Timestamp", "bool"),
+        ("type(duration('1s')) == google.protobuf.Duration || type(1) == type('x')", "bool"),
+        (
+            "[google.protobuf.Duration, google.protobuf.Timestamp].exists(t, t == type(params))",
+            "bool",
+        ),
+        ("optional.of(optional.of(1)).value().value()", "int"),
+        (
+            "optional.of(optional.none()).value().hasValue() && {'a': optional.of(1)}.?a.value().value() > 0",
+            "bool",
+        ),
+        ("object.?spec.?template.spec.nodeName.orValue('')", "string"),
         ("has(object.metadata.__namespace__) && object.metadata.namespace == 'x'", "bool"),
         ("params.data['a'] == 'eA==' && params.data.b == b'x'", "bool"),
         ("authorizer.group('apps').resource('deployments').check('get').allowed()", "bool"),
@@ -210,7 +222,11 @@ fn mistakes_are_told_in_short() {
     // Each shows the whole line.
     let long = format!("{}||'{}'=='x'", wrong(60, "||"), "x".repeat(14_000));
     let told = check(&long, &names()).1;
-    assert!(told.len() < 150_000 && told.ends_with(" more errors were truncated"), "{}", told.len());
+    assert!(
+        told.len() < 150_000 && told.ends_with(" more errors were truncated"),
+        "{}",
+        told.len()
+    );
     let given = vec!["[[[[[[[[1]]]]]]]]"; 100].join(",");
     let told = check(&format!("size({given})"), &names()).1;
     assert!(told.contains(", …") && told.len() < 10_000, "{told}");

@@ -98,6 +98,8 @@ impl<'n, 'a> Walk<'n, 'a> {
         let local = self.locals.iter().rev().find(|(own, _)| own == name).map(|(_, of)| of);
         match local.or_else(|| self.names.find(name)) {
             Some(of) => of.clone(),
+            // The first word of names of types: `google.protobuf.Timestamp`.
+            None if name == "google" => Type::Dyn,
             None if library::is_type(name) => Type::of(Type::Dyn),
             None => Type::Dyn,
         }
@@ -185,9 +187,7 @@ impl<'n, 'a> Walk<'n, 'a> {
         let optional: HashSet<usize> = it.optional_indices.iter().copied().collect();
         for (place, element) in it.elements.iter().enumerate() {
             let element = match self.part(element) {
-                Type::Optional(of) if optional.contains(&place) => {
-                    Arc::unwrap_or_clone(of)
-                }
+                Type::Optional(of) if optional.contains(&place) => Arc::unwrap_or_clone(of),
                 of => of,
             };
             self.work.take(element.levels());
