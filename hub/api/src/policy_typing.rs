@@ -11,8 +11,8 @@
 //!
 //! Guarantees:
 //! - a warning names its field, and each kind of which it holds (`warnings_name_field_and_kind`);
-//! - kinds are those that are named, ten at most (`kinds_are_those_that_are_named`), and names that nobody serves cost
-//!   nothing (`names_that_nobody_serves_are_no_work`);
+//! - kinds are those that are named, ten of a rule at most (`kinds_are_those_that_are_named`), and names that nobody
+//!   serves cost nothing (`names_that_nobody_serves_are_no_work`);
 //! - warnings leave room for the rest of the object (`warnings_are_bounded`);
 //! - no policy makes more work than one may, nor holds more memory than a few megabytes meanwhile
 //!   (`a_look_at_a_policy_is_bounded`).
@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 
 use crate::admission_names;
 
-/// So many kinds are looked at, as at kube-apiserver.
+/// So many kinds of one rule are looked at, and none of those behind it, as at kube-apiserver.
 const KINDS_MAX: usize = 10;
 /// Where a rule comes to more paths than these, the kinds that there are are asked whether it names them.
 const LOOKS_MAX: usize = 100;
@@ -130,11 +130,13 @@ fn by_kind<'a>(spec: &Value, registry: &'a Registry) -> Vec<(String, Names<'a>)>
 fn kinds<'a>(spec: &Value, registry: &'a Registry) -> Vec<&'a Arc<Kind>> {
     let mut found = BTreeMap::new();
     for rule in list(&spec["matchConstraints"]["resourceRules"]) {
-        for kind in named(rule, registry) {
-            if KINDS_MAX <= found.len() {
-                break;
-            }
+        let named = named(rule, registry);
+        let is_full = KINDS_MAX <= named.len();
+        for kind in named.into_iter().take(KINDS_MAX) {
             found.insert((kind.group(), kind.version(), kind.kind()), kind);
+        }
+        if is_full {
+            break;
         }
     }
     found.into_values().collect()
@@ -318,7 +320,9 @@ mod tests {
             "serviceaccounts",
             "podtemplates",
         ];
-        assert_eq!(named(json!([rule("", "v1", &many)])).len(), KINDS_MAX);
+        assert_eq!(named(json!([rule("", "v1", &many), apps])).len(), KINDS_MAX);
+        let (some, others) = many.split_at(9);
+        assert_eq!(named(json!([rule("", "v1", some), rule("", "v1", others), apps])).len(), 13);
         assert_eq!(warnings(&json!({}), &registry()), Ok(Vec::new()));
     }
 
@@ -342,7 +346,8 @@ mod tests {
         let nested = |open: &str, close: &str, levels: usize| {
             format!("{}1{}", open.repeat(levels), close.repeat(levels))
         };
-        let variable = |n: usize| json!({"name": format!("v{n}"), "expression": nested("{1:", "}", 90)});
+        let variable =
+            |n: usize| json!({"name": format!("v{n}"), "expression": nested("{1:", "}", 90)});
         let variables: Vec<Value> = (0..500).map(variable).collect();
         let uses = format!("[{}].size() > 0", vec!["variables.v0"; 1_200].join(","));
         let deep: Vec<Value> = (0..30).map(|_| json!({"expression": uses})).collect();
