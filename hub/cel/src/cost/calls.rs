@@ -160,8 +160,12 @@ impl Call<'_, '_> {
                 if self.name == "containsCIDR" {
                     cost = cost.add(ADDRESS.at(LETTER)).add(ONE);
                 }
-                let is_text = matches!(self.args.first()?.is, Type::String);
-                plain(if is_text { cost.add(text.at(LETTER)) } else { cost })
+                let read = cost.add(text.at(LETTER));
+                let is = &self.args.first()?.is;
+                let is_text = matches!(is, Type::String | Type::Text);
+                // Where it may be anything, both functions of the name may be the one.
+                let may_be = matches!(is, Type::Dyn | Type::Free);
+                plain(if is_text { read } else if may_be { cost.union(read) } else { cost })
             }
             (_, _, _) => None,
         }

@@ -492,7 +492,10 @@ fn rules_that_may_be_right_are_taken() {
     }
     let optional = json!({"optionalOldSelf": true});
     let errors = check(&with_rule("oldSelf.n == 1", &optional));
-    assert!(errors[0].message.contains("'_==_' applied to '(optional_type(int), int)'"), "{errors:?}");
+    assert!(
+        errors[0].message.contains("'_==_' applied to '(optional_type(int), int)'"),
+        "{errors:?}"
+    );
     let rule = "!oldSelf.hasValue() || oldSelf.value().n <= self.n || oldSelf.orValue(self).n == 1";
     assert_eq!(check(&with_rule(rule, &optional)), []);
     let meta = json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.metadata.name != self.kind"}]});
@@ -503,10 +506,9 @@ fn rules_that_may_be_right_are_taken() {
 fn what_was_before_is_spoken_of_where_it_is_found_again() {
     let rule = json!([{"rule": "self == oldSelf"}]);
     let text = json!({"type": "string", "maxLength": 9, "x-kubernetes-validations": rule});
-    let within = |holder: Value| with_schema(json!({"type": "object", "properties": {"a": holder}}));
-    let list = |kind: &str| {
-        json!({"type": "array", "maxItems": 9, "x-kubernetes-list-type": kind, "items": text})
-    };
+    let within =
+        |holder: Value| with_schema(json!({"type": "object", "properties": {"a": holder}}));
+    let list = |kind: &str| json!({"type": "array", "maxItems": 9, "x-kubernetes-list-type": kind, "items": text});
     let keyed = json!({"type": "array", "maxItems": 9, "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["k"], "items": {"type": "object", "required": ["k"],
             "properties": {"k": {"type": "string", "maxLength": 9}, "v": text}}});
@@ -522,4 +524,19 @@ fn what_was_before_is_spoken_of_where_it_is_found_again() {
         let why = "oldSelf cannot be used on the uncorrelatable portion of the schema within spec.validation.openAPIV3Schema.properties[a]";
         assert_eq!(one.message, format!("Invalid value: \"self == oldSelf\": {why}"));
     }
+}
+
+/// A rule that looks for a long pattern in the name of its object costs as much as a name may have letters.
+#[test]
+fn names_are_as_long_as_a_schema_that_says_all_of_them_has_them() {
+    let rule = json!([{"rule": format!("self.metadata.name.matches('{}')", "a".repeat(200))}]);
+    let text = json!({"type": "string", "maxLength": 60});
+    let names = json!({"type": "object", "properties": {"name": text, "generateName": text}});
+    let mut schema = json!({"type": "object", "x-kubernetes-validations": rule,
+        "properties": {"kind": text, "apiVersion": text, "metadata": names}});
+    assert_eq!(check(&with_schema(schema.clone())), []);
+    let said = schema["properties"].as_object_mut().unwrap();
+    said.remove("kind");
+    let errors = check(&with_schema(schema));
+    assert!(errors[0].message.contains("estimated rule cost exceeds budget"), "{errors:?}");
 }
