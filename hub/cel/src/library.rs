@@ -117,9 +117,10 @@ pub(super) fn is_function(name: &str) -> bool {
     operator || STANDARD.contains(&name) || is_added(name)
 }
 
-/// Whether it is one that expressions of the fleet alone have.
-pub(super) fn is_of_fleet(name: &str) -> bool {
-    fleet::FUNCTIONS.iter().any(|(own, _)| *own == name)
+/// Whether it is one that expressions of the fleet alone have, and how those say it: behind a value, or with all in brackets.
+pub(super) fn of_fleet(name: &str) -> Option<bool> {
+    let is_there = fleet::FUNCTIONS.iter().any(|(own, _)| *own == name);
+    is_there.then(|| fleet::BEHIND_A_VALUE.contains(&name))
 }
 
 /// Whether it is one of those that Kubernetes adds: they count what they are asked about, and what they make.

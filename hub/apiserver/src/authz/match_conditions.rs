@@ -7,6 +7,7 @@
 //! - an expression that names what no review has, or whose value cannot be a yes, is refused before anybody is asked about
 //!   (`conditions_that_cannot_hold_are_refused`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use freewheel_hub_cel::typing::{Names, Parsed, Type, Work};
@@ -31,6 +32,8 @@ pub(super) enum ConditionError {
     TooMany,
     #[error("matchConditions[{place}].expression: Required value")]
     Empty { place: usize },
+    #[error("matchConditions[{place}].expression: Duplicate value: {text:?}")]
+    Twice { place: usize, text: String },
     #[error("matchConditions[{place}].expression: Invalid value: {text:?}: {why}")]
     Invalid { place: usize, text: String, why: String },
 }
@@ -59,16 +62,20 @@ impl MatchConditions {
         if CONDITIONS_MAX < texts.len() {
             return Err(ConditionError::TooMany);
         }
-        let read = |(place, text): (usize, String)| {
+        let mut seen = BTreeSet::new();
+        let mut read = |(place, text): (usize, String)| {
             if text.trim().is_empty() {
                 return Err(ConditionError::Empty { place });
+            }
+            if !seen.insert(text.clone()) {
+                return Err(ConditionError::Twice { place, text });
             }
             condition(&text).map_err(|why| ConditionError::Invalid { place, text, why })
         };
         texts
             .into_iter()
             .enumerate()
-            .map(read)
+            .map(&mut read)
             .collect::<Result<_, _>>()
             .map(|all| Self(Arc::new(all)))
     }
@@ -180,5 +187,7 @@ mod tests {
         }
         assert_eq!(read(&["true", " "]).unwrap_err(), ConditionError::Empty { place: 1 });
         assert_eq!(read(&["true"; 65]).unwrap_err(), ConditionError::TooMany);
+        let twice = read(&["true", "true "]).and(read(&["true", "true"])).unwrap_err().to_string();
+        assert_eq!(twice, "matchConditions[1].expression: Duplicate value: \"true\"");
     }
 }
