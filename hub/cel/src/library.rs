@@ -1,9 +1,10 @@
 //! What Kubernetes adds to the language, and what stands in place of functions that could make too much of too little.
 //!
 //! ```text
-//! text       charAt indexOf lastIndexOf lowerAscii upperAscii replace split join substring trim reverse
-//!            matches find findAll
+//! text       charAt indexOf lastIndexOf lowerAscii upperAscii replace split join substring trim
+//!            matches find findAll strings.quote
 //! lists      isSorted sum min max indexOf lastIndexOf sets.contains sets.equivalent sets.intersects
+//!            distinct flatten slice sort reverse first last lists.range
 //! quantity, semver, ip, cidr, url, format, jsonpatch
 //! authorizer what somebody may do
 //! fleet      parseJSON hasConditions, in expressions of Open Cluster Management alone

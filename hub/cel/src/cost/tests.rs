@@ -160,3 +160,21 @@ fn an_address_that_may_be_text_is_read_as_one() {
     assert_eq!(contains("dyn(self)"), 1 + 4 + 4 + 2);
     assert_eq!(contains("ip('10.0.0.1')"), 1 + 4 + 1);
 }
+
+/// By upstream's formulas: what is made, a call, and a list.
+#[test]
+fn lists_that_are_made_cost_what_is_in_them() {
+    let texts = list(text(Some(3)))(Some(10));
+    for (of, units) in [
+        ("self.reverse()", 1 + 10 + 11),
+        ("self.slice(1, 3)", 1 + 2 + 11),
+        ("self.flatten()", 1 + 10 + 11),
+        ("self.flatten(3)", 1 + 30 + 11),
+        ("self.distinct()", 1 + 200 + 11),
+        ("self.sort()", 1 + 210 + 11),
+        ("lists.range(5)", 5 + 11),
+        ("self.first().value()", 3),
+    ] {
+        assert_eq!(cost(of, &texts), units, "{of}");
+    }
+}

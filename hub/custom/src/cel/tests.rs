@@ -139,6 +139,11 @@ fn functions_answer_as_those_of_kubernetes() {
     for rule in [
         "[1, 2, 3].isSorted() && ![2, 1].isSorted() && [1, 2].sum() == 3 && [1, 5].max() == 5 && [1, 5].min() == 1",
         "['a', 'b', 'a'].indexOf('b') == 1 && ['a', 'b', 'a'].lastIndexOf('a') == 2 && 'tacocat'.indexOf('c') == 2",
+        "[1, 2, 2, 3, 1].distinct() == [1, 2, 3] && [3, 1, 2].sort() == [1, 2, 3] && ['b', 'a'].sort() == ['a', 'b']",
+        "[1, [2, [3]], []].flatten() == [1, 2, [3]] && [1, [2, [3]]].flatten(2) == [1, 2, 3] && [[1]].flatten(0) == [[1]]",
+        "[1, 2, 3, 4].slice(1, 3) == [2, 3] && [1].slice(1, 1) == [] && [5, 3].reverse() == [3, 5] && lists.range(3) == [0, 1, 2]",
+        "[1, 2].first().value() == 1 && [1, 2].last().value() == 2 && ![].first().hasValue() && lists.range(-1) == []",
+        r#"strings.quote('a"\\n') == '"a\\"\\\\n"' && strings.quote('\n\t') == '"\\n\\t"'"#,
         "'abc'.charAt(1) == 'b' && 'ABC'.lowerAscii() == 'abc' && ' x '.trim() == 'x' && 'abcd'.substring(1, 3) == 'bc'",
         "'a,b'.split(',') == ['a', 'b'] && ['a', 'b'].join('-') == 'a-b' && 'aXa'.replace('a', 'b') == 'bXb'",
         "'abc123'.find('[0-9]+') == '123' && 'a1b2'.findAll('[0-9]') == ['1', '2'] && 'abc'.matches('^a.c$')",
@@ -253,4 +258,22 @@ fn without_a_thread_nothing_is_said_of_a_rule() {
     let errors = check_on(usize::MAX / 4, &schema, &object, Before::nothing());
     assert!(errors.len() == 1 && errors[0].is_not_now(), "{errors:?}");
     assert_eq!(check(&schema, &object, Before::nothing()), []);
+}
+
+#[test]
+fn functions_of_lists_are_bounded_and_say_what_is_wrong() {
+    for (rule, why) in [
+        ("[1, 2].slice(-1, 1) == []", "cannot slice(-1, 1), negative indexes not supported"),
+        ("[1, 2].slice(2, 1) == []", "start index must be less than or equal to end index"),
+        ("[1, 2].slice(1, 3) == []", "cannot slice(1, 3), list is length 2"),
+        ("[1].flatten(-1) == []", "level must be non-negative"),
+        ("[dyn(1), 'a'].sort() == []", "list elements must have the same type"),
+        ("[[1]].sort() == []", "list elements must be comparable"),
+        ("lists.range(1000000000000) == []", "actual cost limit exceeded"),
+        ("lists.range(100000).distinct() == []", "actual cost limit exceeded"),
+        ("dyn('abc').reverse() == 'cba'", "no such overload"),
+    ] {
+        let told = said(json!({"rule": rule}), json!({}), None);
+        assert!(told.len() == 1 && told[0].contains(why), "{rule}: {told:?}");
+    }
 }
