@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! kinds/     one file per kind, and the layer that all logical clusters share
+//! admission_names  what expressions of admission may speak of, by type
 //! conditions which conditions the hub writes, whose they are, and how one is put
 //! cron       when a CronJob runs
 //! http_annotations  how a pod's annotations say that it serves HTTP
@@ -13,6 +14,7 @@
 //! time_zone  which time zones there are
 //! ```
 
+mod admission_names;
 pub mod conditions;
 pub mod cron;
 pub mod disruption;

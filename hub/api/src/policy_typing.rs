@@ -11,23 +11,34 @@
 //!
 //! Guarantees:
 //! - a warning names its field, and each kind of which it holds (`warnings_name_field_and_kind`);
-//! - kinds are those that are named, ten at most (`kinds_are_those_that_are_named`);
-//! - warnings leave room for the rest of the object (`warnings_are_bounded`).
+//! - kinds are those that are named, ten of a rule at most (`kinds_are_those_that_are_named`), and names that nobody
+//!   serves cost nothing (`names_that_nobody_serves_are_no_work`);
+//! - warnings leave room for the rest of the object (`warnings_are_bounded`);
+//! - no policy makes more work than one may, nor holds more memory than a few megabytes meanwhile
+//!   (`a_look_at_a_policy_is_bounded`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use freewheel_hub_cel::typing::{Names, Parsed, Record, Type};
+use freewheel_hub_cel::typing::{Names, Parsed, Type, Work};
 use freewheel_hub_cel::{NoRoom, STACK_BYTES, on_a_stack_of};
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::registry::Registry;
-use freewheel_hub_schema::types::TypeFacts;
 use serde_json::{Value, json};
 
-/// So many kinds are looked at, as at kube-apiserver.
+use crate::admission_names;
+
+/// So many kinds of one rule are looked at, and none of those behind it, as at kube-apiserver.
 const KINDS_MAX: usize = 10;
+/// Where a rule comes to more paths than these, the kinds that there are are asked whether it names them.
+const LOOKS_MAX: usize = 100;
 /// Bytes of all warnings of a policy. kube-apiserver has no such bound, and cannot keep what is too long.
 const WARNINGS_BYTES_MAX: usize = 256 << 10;
+/// Steps of work that each level of what is known of a variable counts for, which stays until all is looked at.
+const VARIABLE_STEPS: usize = 20;
+/// What is told where work ends.
+const TOO_MUCH_WORK: &str = "looking at the expressions of this policy takes more work than one policy may make: what this one and those \
+    behind it get wrong is not told";
 
 /// `status.typeChecking.expressionWarnings` of a policy. It takes its time.
 ///
@@ -38,32 +49,49 @@ pub fn warnings(policy: &Value, registry: &Registry) -> Result<Vec<Value>, NoRoo
 }
 
 fn look(spec: &Value, registry: &Registry) -> Vec<Value> {
-    let kinds = kinds(spec, registry);
-    let variables: Vec<(&str, Option<Parsed>)> = list(&spec["variables"])
-        .map(|one| (text(&one["name"]), Parsed::read(text(&one["expression"])).ok()))
-        .collect();
-    let params = params(spec, registry);
-    let by_kind: Vec<(String, Names<'_>)> = kinds
-        .iter()
-        .filter_map(|kind| Some((told(kind), names(kind.facts()?, params.clone(), &variables))))
-        .collect();
+    let work = Work::default();
+    let mut kinds = by_kind(spec, registry);
+    for variable in list(&spec["variables"]) {
+        put_variable(variable, &mut kinds, &work);
+    }
     let mut warnings = Warnings::default();
     for (place, validation) in list(&spec["validations"]).enumerate() {
         for field in ["expression", "messageExpression"] {
-            if warnings.is_full() {
-                return warnings.all;
-            }
             let Ok(parsed) = Parsed::read(text(&validation[field])) else { continue };
-            let wrong = by_kind.iter().map(|(kind, names)| (kind, parsed.check(names).mistakes));
-            let wrong = wrong.filter(|(_, mistakes)| !mistakes.is_empty());
-            let lines: Vec<String> =
-                wrong.map(|(kind, mistakes)| format!("{kind}: {mistakes}\n")).collect();
-            if !lines.is_empty() {
-                warnings.add(&format!("spec.validations[{place}].{field}"), lines.join("\n"));
+            let field = format!("spec.validations[{place}].{field}");
+            let mut told = String::new();
+            for (kind, names) in &kinds {
+                let mistakes = parsed.check(names, &work).mistakes;
+                if !mistakes.is_empty() && !warnings.is_full_with(&told) {
+                    let between = if told.is_empty() { "" } else { "\n" };
+                    told = format!("{told}{between}{kind}: {mistakes}\n");
+                }
+            }
+            if !told.is_empty() {
+                warnings.add(&field, told);
+            }
+            if work.is_over() {
+                warnings.add(&field, TOO_MUCH_WORK.to_owned());
+            }
+            if work.is_over() || warnings.is_full_with("") {
+                return warnings.all;
             }
         }
     }
     warnings.all
+}
+
+/// A variable is known to those behind it by what it is. One is read at a time.
+fn put_variable(variable: &Value, kinds: &mut [(String, Names<'_>)], work: &Work) {
+    let read = || Parsed::read(text(&variable["expression"])).ok();
+    let parsed = if work.is_over() { None } else { read() };
+    let name: Arc<str> = format!("variables.{}", text(&variable["name"])).into();
+    for (_, names) in kinds {
+        let is = parsed.as_ref().map_or(Type::Dyn, |parsed| parsed.check(names, work).is);
+        // What is kept of it is there until all is looked at.
+        let kept = work.take(VARIABLE_STEPS * (1 + is.levels()));
+        names.put(name.clone(), if kept { is.of_variable() } else { Type::Dyn });
+    }
 }
 
 /// Warnings as they are kept.
@@ -74,50 +102,72 @@ struct Warnings {
 }
 
 impl Warnings {
-    const fn is_full(&self) -> bool {
-        WARNINGS_BYTES_MAX < self.bytes
+    /// Whether there is no room for more, when this comes as well.
+    const fn is_full_with(&self, told: &str) -> bool {
+        WARNINGS_BYTES_MAX < self.bytes + told.len()
     }
 
     /// One more. Where there is no room for it, that is the last one.
     fn add(&mut self, field: &str, warning: String) {
         self.bytes += field.len() + warning.len();
         let last = "this warning and what else there may be to warn of is too long to be kept";
-        let warning = if self.is_full() { last.to_owned() } else { warning };
+        let warning = if self.is_full_with("") { last.to_owned() } else { warning };
         self.all.push(json!({"fieldRef": field, "warning": warning}));
     }
 }
 
+/// What expressions may speak of, by the kinds that a policy names; variables are still to come.
+fn by_kind<'a>(spec: &Value, registry: &'a Registry) -> Vec<(String, Names<'a>)> {
+    let params = params(spec, registry);
+    let names = |kind: &'a Arc<Kind>| {
+        let object = Type::Object(kind.facts()?);
+        Some((told(kind), admission_names::names(&object, params.clone())))
+    };
+    kinds(spec, registry).into_iter().filter_map(names).collect()
+}
+
 /// The kinds that a policy names, sorted: those of its rules without a wildcard.
 fn kinds<'a>(spec: &Value, registry: &'a Registry) -> Vec<&'a Arc<Kind>> {
-    let mut found: Vec<&Arc<Kind>> = Vec::new();
+    let mut found = BTreeMap::new();
     for rule in list(&spec["matchConstraints"]["resourceRules"]) {
-        let (groups, versions) = (texts(&rule["apiGroups"]), texts(&rule["apiVersions"]));
-        if groups.iter().chain(&versions).any(|one| one.contains('*')) {
-            continue;
+        let named = named(rule, registry);
+        let is_full = KINDS_MAX <= named.len();
+        for kind in named.into_iter().take(KINDS_MAX) {
+            found.insert((kind.group(), kind.version(), kind.kind()), kind);
         }
-        let plurals = texts(&rule["resources"]);
-        let plurals: Vec<&str> =
-            plurals.into_iter().filter(|one| !one.contains(['*', '/'])).collect();
+        if is_full {
+            break;
+        }
+    }
+    found.into_values().collect()
+}
+
+/// The kinds that one rule names, by its names in order. Names that nobody serves cost no more than that they are there.
+fn named<'a>(rule: &Value, registry: &'a Registry) -> Vec<&'a Arc<Kind>> {
+    let (groups, versions) = (texts(&rule["apiGroups"]), texts(&rule["apiVersions"]));
+    if groups.iter().chain(&versions).any(|one| one.contains('*')) {
+        return Vec::new();
+    }
+    let mut plurals = texts(&rule["resources"]);
+    plurals.retain(|one| !one.contains(['*', '/']));
+    let looks = groups.len().saturating_mul(versions.len()).saturating_mul(plurals.len());
+    if looks <= LOOKS_MAX {
+        let mut found = Vec::new();
         for group in &groups {
             for version in &versions {
                 let of = |plural: &&str| registry.find(group, version, plural);
-                for kind in plurals.iter().filter_map(of) {
-                    if KINDS_MAX <= found.len() {
-                        return sorted(found);
-                    }
-                    if !found.iter().any(|other| other.id() == kind.id()) {
-                        found.push(kind);
-                    }
-                }
+                found.extend(plurals.iter().filter_map(of));
             }
         }
+        return found;
     }
-    sorted(found)
-}
-
-fn sorted(mut kinds: Vec<&Arc<Kind>>) -> Vec<&Arc<Kind>> {
-    kinds.sort_by_key(|kind| (kind.group(), kind.version(), kind.kind()));
-    kinds
+    let is_named = |kind: &&Arc<Kind>| {
+        let (group, version) = (kind.group(), kind.version());
+        groups.contains(group) && versions.contains(version) && plurals.contains(kind.plural())
+    };
+    let mut all: Vec<&Arc<Kind>> = registry.all().filter(is_named).collect();
+    all.sort_by_key(|kind| (kind.group(), kind.version(), kind.plural()));
+    all
 }
 
 /// `apps/v1, Kind=Deployment`
@@ -130,60 +180,6 @@ fn params<'a>(spec: &Value, registry: &'a Registry) -> Type<'a> {
     let params = &spec["paramKind"];
     let kind = registry.by_kind(text(&params["apiVersion"]), text(&params["kind"]));
     kind.and_then(|kind| kind.facts()).map_or(Type::Dyn, Type::Object)
-}
-
-/// What expressions about a kind may speak of. A variable sees those before it.
-fn names<'a>(
-    object: TypeFacts<'a>,
-    params: Type<'a>,
-    variables: &[(&str, Option<Parsed>)],
-) -> Names<'a> {
-    let of_group = |name| Type::Opaque(name);
-    let none = Record { name: "variables", ..Record::default() };
-    let mut names = Names::default()
-        .with("object", Type::Object(object))
-        .with("oldObject", Type::Object(object))
-        .with("params", params)
-        .with("request", request())
-        .with("namespaceObject", known("io.k8s.api.core.v1.Namespace"))
-        .with("authorizer", of_group("kubernetes.authorization.Authorizer"))
-        .with("authorizer.requestResource", of_group("kubernetes.authorization.ResourceCheck"))
-        .with("variables", Type::Record(Arc::new(none)));
-    for (name, parsed) in variables {
-        let is = parsed.as_ref().map_or(Type::Dyn, |parsed| parsed.check(&names).is);
-        names.put(&format!("variables.{name}"), is.of_variable());
-    }
-    names
-}
-
-fn known(name: &str) -> Type<'static> {
-    TypeFacts::by_name(name).map_or(Type::Dyn, Type::Object)
-}
-
-/// What is said of a request (admission/v1 AdmissionRequest), but the objects.
-fn request<'a>() -> Type<'a> {
-    let texts = |name: &'static str, fields: &[&str]| {
-        let fields = fields.iter().map(|field| ((*field).to_owned(), Type::String)).collect();
-        Record { name, fields }
-    };
-    let kind = texts("GroupVersionKind", &["group", "version", "kind"]);
-    let resource = texts("GroupVersionResource", &["group", "version", "resource"]);
-    let plain = ["name", "namespace", "operation", "subResource", "requestSubResource"];
-    let mut request = texts("AdmissionRequest", &plain);
-    let (kind, resource) = (Type::Record(Arc::new(kind)), Type::Record(Arc::new(resource)));
-    request.fields.extend(
-        [
-            ("kind", kind.clone()),
-            ("requestKind", kind),
-            ("resource", resource.clone()),
-            ("requestResource", resource),
-            ("userInfo", known("io.k8s.api.authentication.v1.UserInfo")),
-            ("dryRun", Type::Bool),
-            ("options", Type::Dyn),
-        ]
-        .map(|(name, of)| (name.to_owned(), of)),
-    );
-    Type::Record(Arc::new(request))
 }
 
 fn text(value: &Value) -> &str {
@@ -324,8 +320,64 @@ mod tests {
             "serviceaccounts",
             "podtemplates",
         ];
-        assert_eq!(named(json!([rule("", "v1", &many)])).len(), KINDS_MAX);
+        assert_eq!(named(json!([rule("", "v1", &many), apps])).len(), KINDS_MAX);
+        let (some, others) = many.split_at(9);
+        assert_eq!(named(json!([rule("", "v1", some), rule("", "v1", others), apps])).len(), 13);
         assert_eq!(warnings(&json!({}), &registry()), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn names_that_nobody_serves_are_no_work() {
+        let names = |what: &str, known: &str| {
+            let made = (0..3_000).map(|n| format!("{what}{n}"));
+            made.chain([known.to_owned()]).collect::<Vec<_>>()
+        };
+        let rule = json!({"apiGroups": names("g", "apps"), "apiVersions": names("v", "v1"),
+            "resources": names("r", "deployments")});
+        let spec = json!({"matchConstraints": {"resourceRules": [rule]}});
+        let (registry, began) = (registry(), std::time::Instant::now());
+        let found: Vec<String> = kinds(&spec, &registry).into_iter().map(|it| told(it)).collect();
+        assert_eq!(found, ["apps/v1, Kind=Deployment"]);
+        assert!(began.elapsed() < std::time::Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+
+    /// What takes long to look at, or much memory, or both.
+    fn large_policies() -> Vec<Value> {
+        let nested = |open: &str, close: &str, levels: usize| {
+            format!("{}1{}", open.repeat(levels), close.repeat(levels))
+        };
+        let variable =
+            |n: usize| json!({"name": format!("v{n}"), "expression": nested("{1:", "}", 90)});
+        let variables: Vec<Value> = (0..500).map(variable).collect();
+        let uses = format!("[{}].size() > 0", vec!["variables.v0"; 1_200].join(","));
+        let deep: Vec<Value> = (0..30).map(|_| json!({"expression": uses})).collect();
+        let ordered = format!("[{}] > 1", vec!["[1].map(x,[[x]])"; 150].join(","));
+        let wrong: Vec<Value> = (0..900).map(|_| json!({"expression": ordered})).collect();
+        let long = json!([{"name": "n".repeat(1 << 20), "expression": "1"}]);
+        vec![
+            json!({"variables": variables, "validations": deep}),
+            json!({"validations": wrong}),
+            json!({"variables": long, "validations": [{"expression": "object.nothing"}]}),
+        ]
+    }
+
+    #[test]
+    fn a_look_at_a_policy_is_bounded() {
+        let kinds = ["deployments", "daemonsets", "statefulsets", "replicasets"];
+        let rules = json!([{"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": kinds}]);
+        for mut policy in large_policies() {
+            policy["matchConstraints"] = json!({"resourceRules": rules});
+            let policy = json!({"spec": policy});
+            let began = std::time::Instant::now();
+            let all = warnings(&policy, &registry()).unwrap();
+            let bytes: usize = all.iter().map(|one| text(&one["warning"]).len()).sum();
+            assert!(bytes < 2 * WARNINGS_BYTES_MAX, "{bytes}");
+            // It takes a second or two, and the parser's time.
+            assert!(began.elapsed() < std::time::Duration::from_secs(60), "{:?}", began.elapsed());
+        }
+        let too_much = large_policies().swap_remove(0);
+        let told = told_of(&too_much);
+        assert_eq!(told.last().map(|(_, why)| why.as_str()), Some(TOO_MUCH_WORK), "{told:?}");
     }
 
     #[test]

@@ -36,7 +36,9 @@ pub(crate) async fn handle(
 ) -> Response<Body> {
     let (cluster, _) = path::cluster(request.uri().path());
     let tenant = Tenant::find(&*hub.server.objects.store().snapshot(), cluster);
-    let user = match caller(&hub, proven.as_ref(), tenant.as_ref().ok(), request.headers()).await {
+    let known = caller(&hub, proven.as_ref(), tenant.as_ref().ok(), request.headers());
+    let known = request.body().unread_until(known).await;
+    let user = match known {
         Ok(user) => user,
         Err(error) => {
             trail.begin(hub.auditing.as_ref(), &mut request, None).await;
@@ -184,7 +186,8 @@ async fn run_as_somebody_else(
     if caller.is_stranger() {
         return Err(authn::unauthorized());
     }
-    let other = impersonate::run_as(&hub.authorizers, caller, cluster, &context.headers).await?;
+    let other = impersonate::run_as(&hub.authorizers, caller, cluster, &context.headers);
+    let other = context.incoming.unread_until(other).await?;
     debug!(caller = caller.name, user = other.name, "runs as somebody else");
     context.trail.runs_as(&other);
     context.user = Arc::new(other);
@@ -233,7 +236,8 @@ async fn check_stranger(
     if tenant.is_none() {
         return Err(authz::forbidden(&asked, ""));
     }
-    context.trail.check(&context.hub.authorizers, &asked).await
+    let allowed = context.trail.check(&context.hub.authorizers, &asked);
+    context.incoming.unread_until(allowed).await
 }
 
 fn path_refused(context: &Context<'_>, path: &str) -> ApiError {
@@ -252,5 +256,6 @@ async fn check_path(
     let (user, verb) = (&*context.user, context.method.as_str().to_ascii_lowercase());
     let (cluster, what) = (tenant.cluster(), What::Path(path));
     let asked = Attributes { user, verb: &verb, cluster, what };
-    context.trail.check(&context.hub.authorizers, &asked).await
+    let allowed = context.trail.check(&context.hub.authorizers, &asked);
+    context.incoming.unread_until(allowed).await
 }

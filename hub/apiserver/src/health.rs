@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{HeaderValue, Response};
+use parking_lot::Mutex;
 use tracing::info;
 
 use crate::body::Body;
@@ -28,6 +29,8 @@ pub struct Check {
     pub run: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// As it was told last.
     fails: Arc<AtomicBool>,
+    /// Since when somebody has seen it fail; not at all while it holds.
+    since: Arc<Mutex<Option<i64>>>,
 }
 
 impl Check {
@@ -37,7 +40,8 @@ impl Check {
         name: &'static str,
         run: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
-        Self { name, vital: false, run: Arc::new(run), fails: Arc::default() }
+        let (fails, since) = <(Arc<AtomicBool>, Arc<Mutex<Option<i64>>>)>::default();
+        Self { name, vital: false, run: Arc::new(run), fails, since }
     }
 
     /// What a hub that is alive needs.
@@ -58,7 +62,16 @@ impl Check {
                 Err(error) => info!(check = self.name, error, "a health check fails"),
             }
         }
+        if holds.is_ok() {
+            *self.since.lock() = None;
+        }
         holds
+    }
+
+    /// Why it fails, and since when somebody has seen that; nothing, where it holds.
+    pub(crate) fn failing(&self, now: i64) -> Option<(String, i64)> {
+        let why = self.look().err()?;
+        Some((why, *self.since.lock().get_or_insert(now)))
     }
 
     fn changes(&self, fails: bool) -> bool {

@@ -38,7 +38,8 @@ async fn answered(
     }
     let (user, cluster) = (&context.user, tenant.cluster());
     let asked = Attributes { user, verb: "create", cluster, what: What::Resource(target.into()) };
-    context.trail.check(&context.hub.authorizers, &asked).await?;
+    let allowed = context.trail.check(&context.hub.authorizers, &asked);
+    context.incoming.unread_until(allowed).await?;
     // An answer to a question has no columns.
     let out = media::negotiate(context.header(&ACCEPT), |wanted| wanted.shape == Shape::Object)?;
     let wires = (media::body_wire(context.header(&CONTENT_TYPE))?, out.wire);

@@ -9,6 +9,7 @@ use crate::authz::{Attributes, Authorizer as _, Decision, What};
 use crate::body::Body;
 use crate::context::{Extra, Hub};
 use crate::request_body::RequestBody;
+use crate::respond;
 use crate::tenant::Tenant;
 
 /// In a request's extensions: its caller may do that to this path.
@@ -35,8 +36,12 @@ pub(crate) async fn answer(
     if user.is_stranger() {
         return extra(None, request).await;
     }
-    if is_permitted(hub, &user, &request).await {
-        request.extensions_mut().insert(Permitted);
+    let permitted = async { Ok(is_permitted(hub, &user, &request).await) };
+    let permitted = request.body().unread_until(permitted).await;
+    match permitted {
+        Ok(true) => drop(request.extensions_mut().insert(Permitted)),
+        Ok(false) => {}
+        Err(error) => return respond::failure(&error),
     }
     extra(Some(Arc::unwrap_or_clone(user)), request).await
 }

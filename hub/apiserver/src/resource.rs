@@ -36,7 +36,7 @@ pub(crate) async fn answer(
     let by_name = bind::is_collection(&target);
     let (call, verb) = asked(context, tenant, target).await?;
     if flow::lasts(verb, &call.subresource) {
-        let lasting = call.hub.last(&call.user).await?;
+        let lasting = context.incoming.unread_until(call.hub.last(&call.user)).await?;
         call.check_still()?;
         if let Some(mut before) = context.passage.replace(lasting) {
             *call.initializing.lock() = before.seat();
@@ -111,12 +111,10 @@ async fn asked(
     (what.fields, what.labels) = selectors(&query, &target, verb);
     let (user, cluster, what) = (&*context.user, tenant.cluster(), What::Resource(what));
     let attributes = Attributes { user, verb, cluster, what };
-    context.trail.check(&context.hub.authorizers, &attributes).await?;
-    if by_name {
-        check_binding_path(&target, verb)?;
-    } else {
-        check_path_shape(&view, &target, verb)?;
-    }
+    let allowed = context.trail.check(&context.hub.authorizers, &attributes);
+    context.incoming.unread_until(allowed).await?;
+    let shaped = by_name.then(|| check_binding_path(&target, verb));
+    shaped.unwrap_or_else(|| check_path_shape(&view, &target, verb))?;
     let call = Call {
         hub: context.hub.clone(),
         user: context.user.clone(),

@@ -20,12 +20,13 @@ mod walk;
 
 pub use declared::{Declared, REQUEST_BYTES_MAX};
 
-use crate::typing::{Names, Parsed};
+use crate::typing::{Names, Parsed, Type};
 
 /// Estimates what expressions about `self` cost.
 pub struct Estimator<'a> {
     root: &'a Declared,
-    names: Names<'static>,
+    /// Where what was before is as it is, and where it may be absent.
+    names: [Names<'static>; 2],
 }
 
 impl<'a> Estimator<'a> {
@@ -33,12 +34,15 @@ impl<'a> Estimator<'a> {
     #[must_use]
     pub fn of(root: &'a Declared) -> Self {
         let of = root.type_of();
-        Self { root, names: Names::default().with("self", of.clone()).with("oldSelf", of) }
+        let names = |old| Names::default().with("self", of.clone()).with("oldSelf", old);
+        Self { root, names: [names(of.clone()), names(Type::optional(of.clone()))] }
     }
 
     /// What an expression costs at most. To be asked where there is room ([`crate::STACK_BYTES`]).
     #[must_use]
-    pub fn at_most(&self, parsed: &Parsed) -> u64 {
-        walk::Walk::new(parsed.types(&self.names), self.root).part(parsed.tree()).most
+    pub fn at_most(&self, parsed: &Parsed, optional_old: bool) -> u64 {
+        let [plain, optional] = &self.names;
+        let types = parsed.types(if optional_old { optional } else { plain });
+        walk::Walk::new(types, self.root).part(parsed.tree()).most
     }
 }

@@ -263,7 +263,9 @@ impl Names {
         let spaced = qualified.filter(|name| library::is_function(name));
         if spaced.is_none() {
             let name = &call.func_name;
-            let is_kept = library::is_of_fleet(name) && !self.of_fleet;
+            let is_behind = call.target.is_some();
+            let is_kept =
+                library::of_fleet(name).is_some_and(|behind| !self.of_fleet || behind != is_behind);
             if is_kept || !library::is_function(name) {
                 self.unknown.get_or_insert_with(|| call.func_name.clone());
             }

@@ -1,9 +1,10 @@
 //! What Kubernetes adds to the language, and what stands in place of functions that could make too much of too little.
 //!
 //! ```text
-//! text       charAt indexOf lastIndexOf lowerAscii upperAscii replace split join substring trim reverse
-//!            matches find findAll
+//! text       charAt indexOf lastIndexOf lowerAscii upperAscii replace split join substring trim
+//!            matches find findAll strings.quote
 //! lists      isSorted sum min max indexOf lastIndexOf sets.contains sets.equivalent sets.intersects
+//!            distinct flatten slice sort reverse first last lists.range
 //! quantity, semver, ip, cidr, url, format, jsonpatch
 //! authorizer what somebody may do
 //! fleet      parseJSON hasConditions, in expressions of Open Cluster Management alone
@@ -117,9 +118,10 @@ pub(super) fn is_function(name: &str) -> bool {
     operator || STANDARD.contains(&name) || is_added(name)
 }
 
-/// Whether it is one that expressions of the fleet alone have.
-pub(super) fn is_of_fleet(name: &str) -> bool {
-    fleet::FUNCTIONS.iter().any(|(own, _)| *own == name)
+/// Whether it is one that expressions of the fleet alone have, and how those say it: behind a value, or with all in brackets.
+pub(super) fn of_fleet(name: &str) -> Option<bool> {
+    let is_there = fleet::FUNCTIONS.iter().any(|(own, _)| *own == name);
+    is_there.then(|| fleet::BEHIND_A_VALUE.contains(&name))
 }
 
 /// Whether it is one of those that Kubernetes adds: they count what they are asked about, and what they make.

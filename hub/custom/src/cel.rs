@@ -1,7 +1,7 @@
 //! Rules in CEL (`x-kubernetes-validations`).
 //!
 //! ```text
-//! rule ─ typing: its names and fields known ─────────┐
+//! rule ─ typing: what it says can be said ───────────┐
 //! object ─ values: as the schema says what they are ─┴▶ evaluate ─▶ mistakes
 //! ```
 //!
@@ -32,7 +32,7 @@ use crate::schema::{Schema, Type};
 
 pub use declared::declared;
 pub use rule::Rule;
-pub use typing::wrong;
+pub use typing::Typed;
 
 /// Bytes of a message that an expression may make.
 const MESSAGE_BYTES_MAX: usize = 5 * 1024;

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! check        whether one may be stored
+//! known_mistakes  what of that it had before
 //! structural   whether a schema is structural
 //! rules        what else a schema may say; mistakes: what is found of it, and how much is looked for
+//! validations  what rules in CEL may say; field_path: which field they tell of; rule_costs: what they cost
 //! approval     groups of Kubernetes' own need somebody's word
 //! ```
 
@@ -11,10 +13,13 @@ mod accessors;
 mod approval;
 mod check;
 mod defaults;
+mod field_path;
+mod known_mistakes;
 mod mistakes;
 mod rule_costs;
 mod rules;
 mod structural;
+mod validations;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -35,6 +40,7 @@ use accessors::{flag, texts};
 pub use accessors::{list, text};
 pub use approval::{Approval, approval, is_protected};
 pub use check::{check, check_change, check_status};
+pub use known_mistakes::leave_out_known;
 pub use rules::warnings;
 
 /// The version in which objects are stored.

@@ -187,8 +187,17 @@ mod tests {
         let json = "'{\"cpu\": 3, \"zones\": [\"a\"]}'.parseJSON()";
         assert!(says(&format!("{json}.cpu > 2.5 && 'a' in {json}.zones"), &mut budget));
         assert!(!says("'{'.parseJSON().cpu == 1", &mut budget));
-        let unknown = selector(json!({"celSelector": {"celExpressions": ["cluster.x == 1"]}}));
-        assert!(unknown.unwrap_err().starts_with("compilation failed: undeclared reference"));
+        assert!(says(r#"'"\\ud83d"'.parseJSON() == '\ufffd'"#, &mut budget));
+        assert!(says(
+            "isSemver('1.0.0-1.x') && !isSemver('1.0.0-99999999999999999999')",
+            &mut budget
+        ));
+        // Each is said in its own form.
+        for unknown in ["cluster.x == 1", "parseJSON('{}') == {}", "managedCluster.hasConditions()"]
+        {
+            let unknown = selector(json!({"celSelector": {"celExpressions": [unknown]}}));
+            assert!(unknown.unwrap_err().starts_with("compilation failed: undeclared reference"));
+        }
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //!
 //! A device's request is signed here alone: its approval is half of what it takes. It is asked by whom its token makes
 //! it, as in Open Cluster Management, whose tools look for that; the controller that signs people's requests knows it by
-//! an extra which names the cluster, and which no request of the API can have by itself.
+//! an extra which names the cluster, and which the API lets nobody say. By that, by its signer and by its key a request is
+//! known here, too: its name alone says nothing of who has made it.
 //!
 //! Guarantees:
 //! - without a valid token nothing is written (`a_wrong_token_writes_nothing_and_says_what_to_do`);
@@ -16,7 +17,8 @@
 //! - a name that is taken does not use a token up (`a_name_that_is_taken_does_not_use_a_token_up`);
 //! - a device gives itself no label that others decide by
 //!   (`a_device_gives_itself_no_label_that_others_decide_by`);
-//! - who asks for a device is known by its token (`a_device_is_asked_for_by_whom_its_token_makes_it`).
+//! - who asks for a device is known by its token (`a_device_is_asked_for_by_whom_its_token_makes_it`);
+//! - no yes to what somebody else asks for is one to a device (`what_somebody_else_asks_for_is_no_device_s`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +47,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::Inner;
-use crate::issue::{forget_spent, issued, sign};
+use crate::issue::{SIGNER, forget_spent, is_for, is_own, issued, sign};
 use crate::joins::{self, AskingPermit};
 use crate::object_refs::{CLUSTERS, object_ref};
 use crate::spoke_identity::hold;
@@ -192,10 +194,10 @@ async fn admit(
     };
     token.spend(objects, &uid).await?;
     let csr_name = format!("{name}-{}", &mark.hex()[..10]);
-    forget_spent(objects, &csr_name, request, &uid).await?;
+    forget_spent(objects, (&csr_name, (&name, mark)), request, &uid).await?;
     let asked = (csr_name.as_str(), &*token.id, accepts);
-    request_certificate(objects, (&name, &uid), asked, &request.csr).await?;
-    wait(hub, (&name, &uid), &csr_name, request, send).await
+    request_certificate(objects, (&name, &uid), asked, (&request.csr, mark)).await?;
+    wait(hub, (&name, &uid), (&csr_name, mark), request, send).await
 }
 
 fn check_labels(request: &JoinRequestV1) -> Result<(), Refusal> {
@@ -215,7 +217,7 @@ async fn request_certificate(
     objects: &Objects,
     (name, uid): (&ClusterName, &str),
     (csr_name, token_id, auto): (&str, &str, bool),
-    csr: &[u8],
+    (csr, mark): (&[u8], &Digest),
 ) -> Result<(), Refusal> {
     let how = how_for(objects, (name, uid));
     let place = object_ref(REQUESTS_KIND, &ClusterName::root(), "", csr_name)?;
@@ -228,7 +230,7 @@ async fn request_certificate(
             },
             "spec": {
                 "request": STANDARD.encode(encode("CERTIFICATE REQUEST", csr)),
-                "signerName": "kubernetes.io/kube-apiserver-client",
+                "signerName": SIGNER,
                 "username": format!("system:bootstrap:{token_id}"),
                 "groups": BOOTSTRAP_GROUPS,
                 "extra": {JOINING_CLUSTER: [name.as_str()]},
@@ -246,7 +248,8 @@ async fn request_certificate(
     }
     let now = time::from_unix(objects.clock().unix_seconds());
     let approve = |mut value: Value| {
-        if !REQUEST_APPROVED.holds(&value) && !REQUEST_DENIED.holds(&value) {
+        let is_decided = REQUEST_APPROVED.holds(&value) || REQUEST_DENIED.holds(&value);
+        if !is_decided && is_own(&value, (name, mark)) {
             let text = "The join token accepts its clusters";
             let approved = Condition::new(&REQUEST_APPROVED, true, "AutoApproved", text);
             approved.put(&mut value["status"]["conditions"], &now);
@@ -261,7 +264,7 @@ async fn request_certificate(
 async fn wait(
     hub: &Inner,
     (name, uid): (&ClusterName, &str),
-    csr_name: &str,
+    csr: (&str, &Digest),
     request: &JoinRequestV1,
     send: &mut Box<dyn SendHalf>,
 ) -> Result<AcceptedV1, Refusal> {
@@ -280,7 +283,7 @@ async fn wait(
         .watch(scopes.to_vec(), revision)
         .map_err(|_| busy("the hub is busy; come back"))?;
     loop {
-        if let Some(accepted) = look(hub, (name, uid), csr_name, request).await? {
+        if let Some(accepted) = look(hub, (name, uid), csr, request).await? {
             return Ok(accepted);
         }
         if ACCEPTANCE_WAIT_MAX <= began.elapsed() {
@@ -307,7 +310,7 @@ async fn wait(
 async fn look(
     hub: &Inner,
     (name, uid): (&ClusterName, &str),
-    csr_name: &str,
+    (csr_name, mark): (&str, &Digest),
     request: &JoinRequestV1,
 ) -> Result<Option<AcceptedV1>, Refusal> {
     let Inner { objects, authority, fleet_root, .. } = hub;
@@ -323,6 +326,15 @@ async fn look(
         Refusal(JoinRefusal::Busy, text)
     };
     let csr = objects.get(&csr_place).map_err(expired)?.object.value()?;
+    let not_ours = || {
+        let text = format!(
+            "the signing request {csr_name:?} on the hub is not this device's own: delete it there, and come back"
+        );
+        Refusal(JoinRefusal::Busy, text)
+    };
+    if !is_for(&csr, name) {
+        return Err(not_ours());
+    }
     if REQUEST_DENIED.holds(&csr) {
         let text = "the hub's owner has denied this device".to_owned();
         return Err(Refusal(JoinRefusal::Denied, text));
@@ -330,6 +342,9 @@ async fn look(
     let accepted = cluster.pointer("/spec/hubAcceptsClient") == Some(&Value::Bool(true));
     if !accepted || !REQUEST_APPROVED.holds(&csr) {
         return Ok(None);
+    }
+    if !is_own(&csr, (name, mark)) {
+        return Err(not_ours());
     }
     let certificate = match issued(objects, &csr, request, uid) {
         Some(certificate) => certificate,

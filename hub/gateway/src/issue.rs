@@ -1,9 +1,15 @@
-//! A device's certificate in its signing request: issued once, found again, forgotten when it is spent.
+//! A device's signing request, and its certificate in that: issued once, found again, forgotten when it is spent.
+//!
+//! Guarantees:
+//! - what somebody else asks for is no device's, whatever its name: nothing of it counts for one
+//!   (`what_somebody_else_asks_for_is_no_device_s`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use freewheel_hub_api::kinds::certificate_signing_request::JOINING_CLUSTER;
 use freewheel_hub_objects::{DeleteOptions, ObjectRef, Objects};
-use freewheel_hub_pki::{Authority, VerifiedRequest, certificates, encode};
+use freewheel_hub_pki::{Authority, Request, VerifiedRequest, certificates, encode};
+use freewheel_link::digest::Digest;
 use freewheel_link::join::{JoinRefusal, JoinRequestV1};
 use freewheel_link::names::ClusterName;
 use rustls_pki_types::CertificateDer;
@@ -16,18 +22,40 @@ use crate::spoke_identity::SpokeIdentity;
 /// A certificate with less time left is made anew for a device that joins again.
 const REUSE_LIFE_SECONDS: i64 = 30 * 24 * 3600;
 
+/// Who is asked to sign it.
+pub(crate) const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
+
+/// Whether a request is one that the gateway has made for the device that joins as this: nobody else says the cluster in the
+/// extra of who asks.
+pub(crate) fn is_for(csr: &Value, name: &ClusterName) -> bool {
+    let spec = &csr["spec"];
+    spec["signerName"] == SIGNER && spec["extra"][JOINING_CLUSTER] == json!([name.as_str()])
+}
+
+/// Whether it is for this key as well: another's may share its name. It takes a look at a signature.
+pub(crate) fn is_own(csr: &Value, (name, mark): (&ClusterName, &Digest)) -> bool {
+    let key = || {
+        let pem = STANDARD.decode(csr["spec"]["request"].as_str()?).ok()?;
+        let der = Request::in_pem(&pem).ok()?;
+        VerifiedRequest::read(&der).ok().map(|asked| asked.fingerprint())
+    };
+    is_for(csr, name) && key().is_some_and(|key| key == *mark)
+}
+
 /// A request is for one certificate. Where that one is of no use any more, a new request has to be
 /// approved.
 pub(crate) async fn forget_spent(
     objects: &Objects,
-    csr_name: &str,
+    (csr_name, own): (&str, (&ClusterName, &Digest)),
     request: &JoinRequestV1,
     uid: &str,
 ) -> Result<(), Refusal> {
     let place = object_ref(REQUESTS_KIND, &ClusterName::root(), "", csr_name)?;
     let Ok(stored) = objects.get(&place) else { return Ok(()) };
     let csr = stored.object.value()?;
-    if certificate_text(&csr).is_none() || issued(objects, &csr, request, uid).is_some() {
+    let is_spent =
+        certificate_text(&csr).is_some() && issued(objects, &csr, request, uid).is_none();
+    if !is_spent || !is_own(&csr, own) {
         return Ok(());
     }
     let uid = Some(stored.object.header.uid.clone());

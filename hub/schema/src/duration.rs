@@ -105,14 +105,15 @@ impl FromStr for GoDuration {
         }
         let mut nanos: u64 = 0;
         loop {
-            let number = rest.find(|sign: char| !sign.is_ascii_digit() && sign != '.');
-            let (number, unit) = rest.split_at(number.unwrap_or(rest.len()));
+            let (whole, behind) = digits(rest);
+            let (decimals, unit) = behind.strip_prefix('.').map_or(("", behind), digits);
             let end = unit.find(|sign: char| sign.is_ascii_digit() || sign == '.');
             let (unit, more) = unit.split_at(end.unwrap_or(unit.len()));
-            let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
-            if (whole.is_empty() && decimals.is_empty()) || decimals.contains('.') {
+            if whole.is_empty() && decimals.is_empty() {
                 return Err(wrong("invalid "));
             }
+            let whole = if whole.is_empty() { Some(0) } else { whole.parse().ok() };
+            let whole = whole.filter(|whole| *whole <= 1 << 63).ok_or_else(|| wrong("invalid "))?;
             if unit.is_empty() {
                 return Err(wrong("missing unit in "));
             }
@@ -131,9 +132,14 @@ impl FromStr for GoDuration {
     }
 }
 
+/// The digits that a text begins with, and what comes behind them.
+fn digits(text: &str) -> (&str, &str) {
+    let end = text.find(|sign: char| !sign.is_ascii_digit());
+    text.split_at(end.unwrap_or(text.len()))
+}
+
 /// Nanoseconds of a decimal of some unit; what is less than one is nothing.
-fn of(whole: &str, decimals: &str, unit: u64) -> Option<u64> {
-    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+fn of(whole: u64, decimals: &str, unit: u64) -> Option<u64> {
     // As Go counts them: as many as fit into a whole number, and then by a float.
     let (mut part, mut scale) = (0_i64, 1.0);
     for digit in decimals.bytes() {
@@ -194,7 +200,11 @@ mod tests {
             ("", "time: invalid duration \"\""),
             ("soon", "time: invalid duration \"soon\""),
             (".s", "time: invalid duration \".s\""),
-            ("1.2.3s", "time: invalid duration \"1.2.3s\""),
+            ("1.2.3s", "time: missing unit in duration \"1.2.3s\""),
+            ("1..2s", "time: missing unit in duration \"1..2s\""),
+            ("99999999999999999999", "time: invalid duration \"99999999999999999999\""),
+            ("9223372036854775809", "time: invalid duration \"9223372036854775809\""),
+            ("9223372036854775808", "time: missing unit in duration \"9223372036854775808\""),
             ("5", "time: missing unit in duration \"5\""),
             ("5d", "time: unknown unit \"d\" in duration \"5d\""),
             ("9223372036854775808ns", "time: invalid duration \"9223372036854775808ns\""),

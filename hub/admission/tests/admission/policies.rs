@@ -41,7 +41,7 @@ async fn a_policy_refuses_in_upstreams_words() {
     world.create("apps/v1", "Deployment", deployment("two", 2)).await.unwrap();
     // The messages of expressions that make none.
     let spec = json!({"name": "plain", "matchConstraints": constraints("", "configmaps"),
-        "validations": [{"expression": " object.data.a == 'x' ", "messageExpression": "'got ' + object.data.a + 1", "reason": "Forbidden"}]});
+        "validations": [{"expression": " object.data.a == 'x' ", "messageExpression": "'got ' + object.data.a + dyn(1)", "reason": "Forbidden"}]});
     world.policy(KIND, spec, deny()).await;
     let refused = world.config_map("c", json!({"a": "y"})).await.unwrap_err();
     assert_eq!((refused.code, refused.reason), (403, "Forbidden"));

@@ -113,7 +113,7 @@ impl Strategy for Rules {
         if !errors.is_empty() {
             // A rule that came after it keeps nobody from changing what is right.
             let known = check(old);
-            errors.retain(|error| error.is_not_now() || !known.contains(error));
+            definition::leave_out_known(&mut errors, new, (old, &known));
         }
         errors.extend(definition::check_change(new, old));
         errors
@@ -200,5 +200,32 @@ mod tests {
         status["status"]["storedVersions"] = json!([]);
         Rules.prepare_update(Some("status"), &mut status, &old);
         assert_eq!(status["status"]["storedVersions"], json!([]));
+    }
+
+    #[test]
+    fn a_version_beside_it_brings_no_old_mistake_back() {
+        let mut old = definition();
+        Rules.default(&mut old);
+        Rules.prepare_create(&mut old);
+        let tags = json!({"type": "array", "items": {"type": "string"},
+            "x-kubernetes-validations": [{"rule": "self.all(x, x.contains('gpu'))"}]});
+        let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"tags": tags}}});
+        old["spec"]["versions"][0]["schema"] = schema;
+        assert!(!Rules.validate(&old).is_empty(), "nobody would keep it now");
+        let mut new = old.clone();
+        let plain = json!({"openAPIV3Schema": {"type": "object"}});
+        let second = json!({"name": "v2", "served": true, "storage": false, "schema": plain});
+        new["spec"]["versions"].as_array_mut().unwrap().push(second);
+        assert_eq!(Rules.validate_update(None, &new, &old), []);
+        // What the new version says itself is new.
+        new["spec"]["versions"][1]["schema"] = old["spec"]["versions"][0]["schema"].clone();
+        new["spec"]["versions"][1]["schema"]["openAPIV3Schema"]["properties"]["more"] =
+            json!({"type": "string"});
+        let errors = Rules.validate_update(None, &new, &old);
+        assert!(!errors.is_empty(), "{errors:?}");
+        assert!(
+            errors.iter().all(|it| it.field.starts_with("spec.versions[1].schema")),
+            "{errors:?}"
+        );
     }
 }

@@ -1,7 +1,11 @@
 //! What is added to certificate requests and not let pass, as kube-apiserver's admission does: who asks is who we know;
 //! a request has to be one; nobody asks to be an administrator.
+//!
+//! Guarantees:
+//! - nobody says of himself that he is a device (`nobody_asks_as_a_device`).
 
 use async_trait::async_trait;
+use freewheel_hub_api::kinds::certificate_signing_request::JOINING_CLUSTER;
 use freewheel_hub_objects::{Actor, Plugin, Refusal, Review, Verb};
 use freewheel_hub_pki::{MASTERS, Request, Signature, check_chain};
 use freewheel_hub_schema::error::FieldError;
@@ -51,15 +55,18 @@ impl Plugin for CertificateRequests {
     }
 }
 
-/// Who asks is what we know, not what the request says. The gateway asks in the name of a device.
+/// Who asks is what we know, not what the request says. The gateway asks in the name of a device: that somebody is one is
+/// the gateway's word alone, whoever else says it of them (a header of who impersonates, a token, a webhook).
 fn name_requester(actor: &Actor, value: &mut Value) {
     let Actor::Person(person) = actor else { return };
+    let mut extra = person.extra.clone();
+    extra.remove(JOINING_CLUSTER);
     if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
         spec.insert("username".to_owned(), json!(person.name));
         spec.insert("groups".to_owned(), json!(person.groups));
-        for (key, value) in [("uid", json!(person.uid)), ("extra", json!(person.extra))] {
+        for (key, value) in [("uid", json!(person.uid)), ("extra", json!(extra))] {
             let is_empty =
-                person.uid.is_empty() && key == "uid" || person.extra.is_empty() && key == "extra";
+                person.uid.is_empty() && key == "uid" || extra.is_empty() && key == "extra";
             if is_empty {
                 spec.remove(key);
             } else {

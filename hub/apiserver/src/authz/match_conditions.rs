@@ -7,9 +7,10 @@
 //! - an expression that names what no review has, or whose value cannot be a yes, is refused before anybody is asked about
 //!   (`conditions_that_cannot_hold_are_refused`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use freewheel_hub_cel::typing::{Names, Parsed, Type};
+use freewheel_hub_cel::typing::{Names, Parsed, Type, Work};
 use freewheel_hub_cel::{
     Evaluation, Expression, Failed, Known, STACK_BYTES, Scope, UNITS_MAX, Value, Variables,
     on_a_stack_of,
@@ -31,6 +32,8 @@ pub(super) enum ConditionError {
     TooMany,
     #[error("matchConditions[{place}].expression: Required value")]
     Empty { place: usize },
+    #[error("matchConditions[{place}].expression: Duplicate value: {text:?}")]
+    Twice { place: usize, text: String },
     #[error("matchConditions[{place}].expression: Invalid value: {text:?}: {why}")]
     Invalid { place: usize, text: String, why: String },
 }
@@ -59,16 +62,20 @@ impl MatchConditions {
         if CONDITIONS_MAX < texts.len() {
             return Err(ConditionError::TooMany);
         }
-        let read = |(place, text): (usize, String)| {
+        let mut seen = BTreeSet::new();
+        let mut read = |(place, text): (usize, String)| {
             if text.trim().is_empty() {
                 return Err(ConditionError::Empty { place });
+            }
+            if !seen.insert(text.clone()) {
+                return Err(ConditionError::Twice { place, text });
             }
             condition(&text).map_err(|why| ConditionError::Invalid { place, text, why })
         };
         texts
             .into_iter()
             .enumerate()
-            .map(read)
+            .map(&mut read)
             .collect::<Result<_, _>>()
             .map(|all| Self(Arc::new(all)))
     }
@@ -111,7 +118,7 @@ fn condition(text: &str) -> Result<Expression, String> {
     let parsed = Parsed::read(text).map_err(|why| failed(&why))?;
     let review = TypeFacts::by_name(REVIEW).map_or(Type::Dyn, Type::Object);
     let names = Names::default().with(REQUEST, review);
-    let checked = on_a_stack_of(STACK_BYTES, || parsed.check(&names));
+    let checked = on_a_stack_of(STACK_BYTES, || parsed.check(&names, &Work::default()));
     let checked = checked.map_err(|why| failed(&why))?;
     if !checked.mistakes.is_empty() {
         return Err(failed(&checked.mistakes));
@@ -180,5 +187,7 @@ mod tests {
         }
         assert_eq!(read(&["true", " "]).unwrap_err(), ConditionError::Empty { place: 1 });
         assert_eq!(read(&["true"; 65]).unwrap_err(), ConditionError::TooMany);
+        let twice = read(&["true", "true "]).and(read(&["true", "true"])).unwrap_err().to_string();
+        assert_eq!(twice, "matchConditions[1].expression: Duplicate value: \"true\"");
     }
 }

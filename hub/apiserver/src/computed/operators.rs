@@ -39,13 +39,19 @@ pub(crate) fn all(call: &Call) -> Result<Vec<Value>, ApiError> {
 /// A hub is as old as the first thing in it.
 fn of_hub(call: &Call) -> Result<Value, ApiError> {
     let objects = &call.hub.server.objects;
-    let now = time::from_unix(objects.clock().unix_seconds());
+    let now = objects.clock().unix_seconds();
     let first = Key::new(&Resource::new("", "namespaces"), &ClusterName::root(), "", "kube-system");
     let first = objects.store().snapshot().get(&first);
     let first = first.map(|stored| stored.object.value()).transpose()?;
     let made = first.as_ref().and_then(|it| it["metadata"]["creationTimestamp"].as_str());
-    let checks = call.hub.server.checks.iter();
-    let wrong: Vec<_> =
-        checks.filter_map(|check| Some((check.name, check.look().err()?))).collect();
-    Ok(cluster_manager(made.unwrap_or(&now), &now, &wrong))
+    let mut since = now;
+    let mut wrong = Vec::new();
+    for check in &call.hub.server.checks {
+        if let Some((why, from)) = check.failing(now) {
+            since = since.min(from);
+            wrong.push((check.name, why));
+        }
+    }
+    let (now, since) = (time::from_unix(now), time::from_unix(since));
+    Ok(cluster_manager(made.unwrap_or(&now), &since, &wrong))
 }

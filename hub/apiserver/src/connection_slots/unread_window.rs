@@ -10,6 +10,7 @@
 //!   told to ask again (`bodies_that_wait_leave_the_room_of_one`,
 //!   `bodies_that_wait_for_seats_hold_up_no_other_level_of_their_connection`,
 //!   `a_body_that_waits_leaves_others_of_a_token_s_connection_their_room`,
+//!   `bodies_that_wait_for_an_authorizer_hold_up_nobody_else`,
 //!   `bodies_that_wait_for_room_do_not_hold_up_those_that_have_some`).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -101,17 +102,20 @@ impl UnreadWindow {
         let _ = self.sizes.set(sizes);
     }
 
-    /// A body is not read before something else is over. Those that wait leave the room of one in it, or else those that
-    /// are read would not come either. A single one may wait in any case.
+    /// A body is not read before something else is over. Those that wait leave the room of one in it, or half of it where
+    /// that has room for one alone, or else those that are read would not come either. A single one may wait in any case:
+    /// where one fills it, there are no others. What has no body takes no room.
     ///
     /// # Errors
     /// 429 where it would leave less.
     pub(crate) fn wait<B: Body>(&self, body: &B) -> Result<Option<Waiting<'_>>, ApiError> {
         let Some(WindowSizes { body: one, connection }) = self.sizes.get() else { return Ok(None) };
         let bytes = in_window(body, *one as usize);
-        let most = (connection - one) as usize;
-        let more =
-            |waiting: usize| (waiting == 0 || waiting + bytes <= most).then_some(waiting + bytes);
+        let most = (connection - one).max(connection / 2) as usize;
+        let more = |waiting: usize| {
+            let fits = bytes == 0 || waiting == 0 || waiting + bytes <= most;
+            fits.then_some(waiting + bytes)
+        };
         let taken = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         taken.map(|_| Some(Waiting { window: self, bytes })).map_err(|_| Full::Unread.into())
     }
@@ -225,8 +229,11 @@ mod tests {
         assert_eq!(known.waiting.load(Ordering::Relaxed), 700_000);
         drop(many);
         let one = stranger.wait(&body(3 << 20)).unwrap();
-        assert!(stranger.wait(&body(1)).is_err());
+        assert!(stranger.wait(&body(1)).is_err() && stranger.wait(&body(0)).is_ok());
         drop(one);
+        let brief: Vec<_> = (0..32).map(|_| stranger.wait(&body(1_000)).unwrap()).collect();
+        assert!(stranger.wait(&body(1_000)).is_err(), "half of it is left");
+        drop(brief);
         assert_eq!(stranger.waiting.load(Ordering::Relaxed), 0);
         assert!((0..9).all(|_| of_http_1.wait(&body(3 << 20)).is_ok_and(|it| it.is_none())));
     }

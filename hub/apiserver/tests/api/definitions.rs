@@ -331,7 +331,7 @@ async fn rules_are_asked_and_wrong_ones_are_not_kept() {
     refused(
         &admin.post(DEFINITIONS, &wrong).await,
         422,
-        "compilation failed: undefined field 'weight'",
+        "compilation failed: ERROR: <input>:1:5: undefined field 'weight'",
     );
     define(&admin, &definition()).await;
     let blue = widget("one", json!({"size": 9, "color": "blue"}));

@@ -1,9 +1,12 @@
 //! API Priority and Fairness: who is served while somebody asks for more than there is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use freewheel_hub_apiserver::authn::TokenFile;
-use freewheel_hub_apiserver::{AccessOptions, Bounds, Limits};
+use freewheel_hub_apiserver::authz::{AuthorizerOptions, WebhookOptions};
+use freewheel_hub_apiserver::{AccessOptions, Bounds, Limits, Remote};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
@@ -252,4 +255,43 @@ async fn a_body_that_waits_leaves_others_of_a_token_s_connection_their_room() {
     let leads = line.post_with(&headers, leases, lease.into());
     let leads = timeout(Duration::from_secs(5), leads).await;
     assert_eq!(leads.expect("it needs no seat of theirs").status(), 201);
+}
+
+/// Answers whatever it is asked about other resources.
+struct HangsForMaps;
+
+#[async_trait]
+impl Remote for HangsForMaps {
+    async fn ask(&self, review: &Value) -> Result<Value, String> {
+        if review["spec"]["resourceAttributes"]["resource"] == "configmaps" {
+            return std::future::pending().await;
+        }
+        let mut answered = review.clone();
+        answered["status"] = json!({"allowed": true});
+        Ok(answered)
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_wait_for_an_authorizer_hold_up_nobody_else() {
+    let webhook = AuthorizerOptions::Webhook(WebhookOptions::default(), Arc::new(HangsForMaps));
+    let issuer = "https://hub:6443".to_owned();
+    let options = AccessOptions { authorizers: vec![webhook], issuer, ..AccessOptions::default() };
+    let hub = Hub::with(options).await;
+    let line = person(&hub, "jane").line().await;
+    let large = json!({"metadata": {"name": "large"}, "data": {"text": "x".repeat(600_000)}});
+    let mut larges = JoinSet::new();
+    for _ in 0..5 {
+        let (line, large) = (line.clone(), large.to_string().into());
+        larges.spawn(async move { line.post_of(MAPS, large).await });
+    }
+    // Who would fill what comes before it is read is told so.
+    for _ in 0..2 {
+        let told = timeout(Duration::from_secs(10), larges.join_next()).await;
+        assert_eq!(told.expect("it does not wait").unwrap().unwrap().status(), 429);
+    }
+    let lease = json!({"metadata": {"name": "leader"}}).to_string();
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let leads = timeout(Duration::from_secs(5), line.post_of(leases, lease.into())).await;
+    assert_eq!(leads.expect("nobody hangs for it").status(), 201);
 }

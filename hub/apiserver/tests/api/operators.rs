@@ -46,6 +46,15 @@ async fn what_hub_and_agents_are_is_told_as_elsewhere() {
     let table = admin.send("GET", &of_hub, &[("accept", TABLE)], "").await.json();
     let failing = &table["rows"][0]["cells"][2];
     assert_eq!(*failing, "HubRegistrationDegraded,HubPlacementDegraded");
+    let since = async || {
+        let one = admin.get(&format!("{of_hub}/cluster-manager")).await.json();
+        let all = one["status"]["conditions"].as_array().unwrap().clone();
+        let degraded = all.into_iter().find(|it| it["type"] == "HubPlacementDegraded").unwrap();
+        degraded["lastTransitionTime"].as_str().unwrap().to_owned()
+    };
+    let before = since().await;
+    hub.ahead.fetch_add(60, Ordering::SeqCst);
+    assert_eq!(since().await, before, "it has failed since then");
     hub.store_fails.store(false, Ordering::SeqCst);
     // Nobody writes it, whoever would install a hub.
     assert_eq!(admin.post(&of_hub, &one).await.code, 405);

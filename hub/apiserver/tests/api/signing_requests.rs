@@ -38,6 +38,24 @@ async fn a_signing_request_names_who_really_asks() {
 }
 
 #[tokio::test]
+async fn nobody_asks_as_a_device() {
+    let hub = Hub::start().await;
+    let as_device = [
+        ("content-type", "application/json"),
+        ("impersonate-user", "jane"),
+        ("impersonate-group", "system:masters"),
+        ("impersonate-extra-freewheel.dev%2Fjoining-cluster", "pi-7"),
+        ("impersonate-extra-site", "attic"),
+    ];
+    let mut asked = request("jane", &pem("dev"));
+    asked["spec"]["extra"] = json!({"freewheel.dev/joining-cluster": ["pi-7"]});
+    let answer = hub.admin().send("POST", PATH, &as_device, asked.to_string()).await;
+    assert_eq!(answer.code, 201, "{}", answer.text());
+    assert_eq!(answer.json()["spec"]["username"], "jane");
+    assert_eq!(answer.json()["spec"]["extra"], json!({"site": ["attic"]}));
+}
+
+#[tokio::test]
 async fn nobody_asks_to_be_an_administrator() {
     let hub = Hub::start().await;
     let answer = hub.admin().post(PATH, &request("jane", &pem("system:masters"))).await;

@@ -58,6 +58,8 @@ const ONES: [&str; 38] = [
     "minor",
     "patch",
 ];
+/// Of a list that is made.
+const LIST: Range = Range::exactly(10);
 /// Bytes of an address.
 const ADDRESS: Range = Range::of(4, 16);
 
@@ -100,7 +102,8 @@ impl Call<'_, '_> {
     /// What it costs, with its arguments.
     pub(super) fn estimate(&self) -> Estimate {
         let of_args = self.costs.iter().fold(Range::exactly(0), |sum, cost| sum.add(*cost));
-        let own = self.of_texts().or_else(|| self.of_lists()).or_else(|| self.of_values());
+        let own = self.of_texts().or_else(|| self.of_lists()).or_else(|| self.of_new_lists());
+        let own = own.or_else(|| self.of_values());
         if let Some(Estimate { cost, size }) = own {
             return Estimate { cost: cost.add(of_args), size };
         }
@@ -160,8 +163,18 @@ impl Call<'_, '_> {
                 if self.name == "containsCIDR" {
                     cost = cost.add(ADDRESS.at(LETTER)).add(ONE);
                 }
-                let is_text = matches!(self.args.first()?.is, Type::String);
-                plain(if is_text { cost.add(text.at(LETTER)) } else { cost })
+                let read = cost.add(text.at(LETTER));
+                let is = &self.args.first()?.is;
+                let is_text = matches!(is, Type::String | Type::Text);
+                // Where it may be anything, both functions of the name may be the one.
+                let may_be = matches!(is, Type::Dyn | Type::Free);
+                plain(if is_text {
+                    read
+                } else if may_be {
+                    cost.union(read)
+                } else {
+                    cost
+                })
             }
             (_, _, _) => None,
         }
@@ -194,6 +207,33 @@ impl Call<'_, '_> {
             None => size.at(LETTER),
         };
         Some(Estimate { cost, size: None })
+    }
+
+    /// Functions that make lists.
+    fn of_new_lists(&self) -> Option<Estimate> {
+        let target = self.target.map(|target| self.size_of(target));
+        let literal = |place: usize| self.args.get(place).and_then(literal_count);
+        let (each, size) = match (self.name, target) {
+            ("lists.range", None) => (1.0, Range::exactly(literal(0).unwrap_or(u64::MAX))),
+            ("reverse", Some(size)) => (1.0, size),
+            ("slice", Some(size)) => {
+                let (from, to) = (literal(0).unwrap_or(0), literal(1).unwrap_or(size.most));
+                (1.0, Range::exactly(to.saturating_sub(from)))
+            }
+            ("flatten", Some(size)) => {
+                let levels = if self.args.is_empty() { Some(1) } else { literal(0) };
+                let levels = levels.and_then(|levels| u32::try_from(levels).ok());
+                (levels.map_or(f64::MAX, f64::from), size)
+            }
+            ("distinct", Some(size)) => (2.0, size.times(size)),
+            ("sort", Some(size)) => {
+                let is = self.target.and_then(element).map(|element| element.is);
+                let is_text = matches!(is, Some(Type::String | Type::Bytes));
+                (if is_text { 2.0 + LETTER } else { 2.0 }, size.times(size))
+            }
+            (_, _) => return None,
+        };
+        Some(Estimate { cost: size.at(each).add(ONE).add(LIST), size: Some(size) })
     }
 
     /// Functions that cost the same whatever they are asked about.

@@ -7,7 +7,7 @@ const TEXT: u64 = REQUEST_BYTES_MAX - 2;
 
 fn cost(text: &str, root: &Declared) -> u64 {
     let parsed = Parsed::read(text).unwrap();
-    on_a_stack_of(STACK_BYTES, || Estimator::of(root).at_most(&parsed)).unwrap()
+    on_a_stack_of(STACK_BYTES, || Estimator::of(root).at_most(&parsed, false)).unwrap()
 }
 
 fn text(letters: Option<u64>) -> Declared {
@@ -137,4 +137,44 @@ fn estimates_of_maps_are_those_of_kube_apiserver() {
         (&map(Declared::DateTime), "self[\"a\"] == self[\"b\"]", 8, 7, 8),
         (&map(Declared::Duration), "self[\"c\"] == self[\"d\"]", 8, 42, 8),
     ]);
+}
+
+#[test]
+fn what_was_before_may_be_absent() {
+    let root = object(REQUIRED);
+    let cost = |text: &str, optional: bool| {
+        let parsed = Parsed::read(text).unwrap();
+        on_a_stack_of(STACK_BYTES, || Estimator::of(&root).at_most(&parsed, optional)).unwrap()
+    };
+    // The name, the call and the field; of what a call answers nothing is known that would be compared.
+    assert_eq!(cost("oldSelf.value().required == 'x'", true), 3);
+    assert_eq!(cost("oldSelf.required == 'x'", false), 3);
+}
+
+#[test]
+fn an_address_that_may_be_text_is_read_as_one() {
+    let root = Declared::Dyn { most: 40 };
+    let contains = |what: &str| cost(&format!("cidr('10.0.0.0/8').containsIP({what})"), &root);
+    // To read one, to compare both, and what the other's text takes.
+    assert_eq!(contains("self"), 1 + 4 + 4 + 1);
+    assert_eq!(contains("dyn(self)"), 1 + 4 + 4 + 2);
+    assert_eq!(contains("ip('10.0.0.1')"), 1 + 4 + 1);
+}
+
+/// By upstream's formulas: what is made, a call, and a list.
+#[test]
+fn lists_that_are_made_cost_what_is_in_them() {
+    let texts = list(text(Some(3)))(Some(10));
+    for (of, units) in [
+        ("self.reverse()", 1 + 10 + 11),
+        ("self.slice(1, 3)", 1 + 2 + 11),
+        ("self.flatten()", 1 + 10 + 11),
+        ("self.flatten(3)", 1 + 30 + 11),
+        ("self.distinct()", 1 + 200 + 11),
+        ("self.sort()", 1 + 210 + 11),
+        ("lists.range(5)", 5 + 11),
+        ("self.first().value()", 3),
+    ] {
+        assert_eq!(cost(of, &texts), units, "{of}");
+    }
 }

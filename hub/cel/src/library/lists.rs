@@ -1,12 +1,14 @@
-//! Functions for lists, and places in text.
+//! Functions for lists, and places in text. `sortBy` and loops over two variables are not there: the evaluator has neither.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use cel::Value;
+use cel::objects::OptionalValue;
 
 use super::function::{Table, no_overload};
 use crate::allowance::Allowance;
-use crate::weight::of_value;
+use crate::weight::{EACH, of_value};
 
 pub(super) const FUNCTIONS: Table = &[
     ("isSorted", is_sorted),
@@ -22,7 +24,113 @@ pub(super) const FUNCTIONS: Table = &[
     ("sets.intersects", |values, allowance| {
         sets(values, allowance, |one, other| other.iter().any(|item| one.contains(item)))
     }),
+    ("distinct", distinct),
+    ("flatten", flatten),
+    ("slice", slice),
+    ("sort", sort),
+    ("reverse", |values, _| of_list(values, |list| list.iter().rev().cloned().collect())),
+    ("first", |values, _| end_of(values, |list| list.first())),
+    ("last", |values, _| end_of(values, |list| list.last())),
+    ("lists.range", range),
 ];
+
+fn list_of(list: Vec<Value>) -> Value {
+    Value::List(Arc::new(list))
+}
+
+fn of_list(values: &[Value], make: impl Fn(&[Value]) -> Vec<Value>) -> Result<Value, String> {
+    let [Value::List(list)] = values else { return no_overload() };
+    Ok(list_of(make(list)))
+}
+
+fn end_of(values: &[Value], end: impl Fn(&[Value]) -> Option<&Value>) -> Result<Value, String> {
+    let [Value::List(list)] = values else { return no_overload() };
+    let end = end(list).cloned().map_or_else(OptionalValue::none, OptionalValue::of);
+    Ok(Value::Opaque(Arc::new(end)))
+}
+
+/// Whether there is work left to compare each element of a list with each.
+fn compares_all(list: &[Value], allowance: &Allowance) -> Result<(), String> {
+    let bytes: usize = list.iter().map(of_value).sum();
+    let looks_at = bytes.saturating_mul(list.len());
+    if allowance.walk(looks_at) { Ok(()) } else { Err("too much work".to_owned()) }
+}
+
+fn distinct(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
+    let [Value::List(list)] = values else { return no_overload() };
+    compares_all(list, allowance)?;
+    let mut found: Vec<Value> = Vec::new();
+    for item in list.iter() {
+        if !found.contains(item) {
+            found.push(item.clone());
+        }
+    }
+    Ok(list_of(found))
+}
+
+fn flatten(values: &[Value], _: &Allowance) -> Result<Value, String> {
+    let (list, levels) = match values {
+        [Value::List(list)] => (list, 1),
+        [Value::List(list), Value::Int(levels)] => (list, *levels),
+        [..] => return no_overload(),
+    };
+    let levels = u64::try_from(levels).map_err(|_| "level must be non-negative".to_owned())?;
+    let mut flat = Vec::new();
+    flatten_into(list, levels, &mut flat);
+    Ok(list_of(flat))
+}
+
+/// A value is no deeper than it may be.
+fn flatten_into(list: &[Value], levels: u64, flat: &mut Vec<Value>) {
+    for item in list {
+        match item {
+            Value::List(inner) if 0 < levels => flatten_into(inner, levels - 1, flat),
+            item => flat.push(item.clone()),
+        }
+    }
+}
+
+fn slice(values: &[Value], _: &Allowance) -> Result<Value, String> {
+    let [Value::List(list), Value::Int(from), Value::Int(to)] = values else {
+        return no_overload();
+    };
+    let wrong = |why: &str| format!("cannot slice({from}, {to}), {why}");
+    let (Ok(start), Ok(end)) = (usize::try_from(*from), usize::try_from(*to)) else {
+        return Err(wrong("negative indexes not supported"));
+    };
+    if end < start {
+        return Err(wrong("start index must be less than or equal to end index"));
+    }
+    let part = list.get(start..end);
+    let part = part.ok_or_else(|| wrong(&format!("list is length {}", list.len())))?;
+    Ok(list_of(part.to_vec()))
+}
+
+fn sort(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
+    let [Value::List(list)] = values else { return no_overload() };
+    // As often as they are compared at most.
+    compares_all(list, allowance)?;
+    let Some(first) = list.first() else { return Ok(list_of(Vec::new())) };
+    if first.partial_cmp(first).is_none() {
+        return Err("list elements must be comparable".to_owned());
+    }
+    let same = |item: &Value| std::mem::discriminant(item) == std::mem::discriminant(first);
+    if !list.iter().all(same) {
+        return Err("list elements must have the same type".to_owned());
+    }
+    let mut sorted = list.to_vec();
+    sorted.sort_by(|one, other| one.partial_cmp(other).unwrap_or(Ordering::Equal));
+    Ok(list_of(sorted))
+}
+
+fn range(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
+    let [Value::Int(end)] = values else { return no_overload() };
+    let count = usize::try_from(*end).unwrap_or_default();
+    if !allowance.room(count.saturating_mul(EACH)) {
+        return Err("too much work".to_owned());
+    }
+    Ok(list_of((0..*end).map(Value::Int).collect()))
+}
 
 fn is_sorted(values: &[Value], _: &Allowance) -> Result<Value, String> {
     let [Value::List(list)] = values else { return no_overload() };

@@ -15,7 +15,6 @@ pub(super) const FUNCTIONS: Table = &[
     ("lowerAscii", |values, _| of_text(values, |text| text.to_ascii_lowercase())),
     ("upperAscii", |values, _| of_text(values, |text| text.to_ascii_uppercase())),
     ("trim", |values, _| of_text(values, |text| text.trim().to_owned())),
-    ("reverse", |values, _| of_text(values, |text| text.chars().rev().collect())),
     ("substring", substring),
     ("replace", replace),
     ("split", split),
@@ -24,7 +23,33 @@ pub(super) const FUNCTIONS: Table = &[
     ("@matches", matches),
     ("find", find),
     ("findAll", find_all),
+    ("strings.quote", |values, _| of_text(values, quoted)),
 ];
+
+/// In quotes, as it may be written.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for letter in text.chars() {
+        let escape = match letter {
+            '\u{7}' => 'a',
+            '\u{8}' => 'b',
+            '\u{c}' => 'f',
+            '\n' => 'n',
+            '\r' => 'r',
+            '\t' => 't',
+            '\u{b}' => 'v',
+            '\\' | '"' => letter,
+            plain => {
+                quoted.push(plain);
+                continue;
+            }
+        };
+        quoted.extend(['\\', escape]);
+    }
+    quoted.push('"');
+    quoted
+}
 
 fn of_text(values: &[Value], make: impl Fn(&str) -> String) -> Result<Value, String> {
     one_text(values).map(|text| text_value(make(text)))

@@ -28,7 +28,7 @@ impl Opaque for Semver {
 
 pub(super) const FUNCTIONS: Table = &[
     ("semver", |values, _| {
-        let version = read(values)?.map_err(|why| why.to_string())?;
+        let version = read(values)??;
         Ok(Value::Opaque(Arc::new(Semver(version))))
     }),
     ("isSemver", |values, _| Ok(Value::Bool(read(values)?.is_ok()))),
@@ -50,14 +50,23 @@ fn ask(values: &[Value], number: fn(&Version) -> u64) -> Result<Value, String> {
 }
 
 /// The version that a text is, made normal first where that is asked for.
-fn read(values: &[Value]) -> Result<Result<Version, semver::Error>, String> {
+fn read(values: &[Value]) -> Result<Result<Version, String>, String> {
     match values {
-        [Value::String(text)] | [Value::String(text), Value::Bool(false)] => {
-            Ok(Version::parse(text))
-        }
-        [Value::String(text), Value::Bool(true)] => Ok(Version::parse(&normal(text))),
+        [Value::String(text)] | [Value::String(text), Value::Bool(false)] => Ok(parse(text)),
+        [Value::String(text), Value::Bool(true)] => Ok(parse(&normal(text))),
         [..] => no_overload(),
     }
+}
+
+/// A number before a release has a bound, as upstream.
+fn parse(text: &str) -> Result<Version, String> {
+    let version = Version::parse(text).map_err(|why| why.to_string())?;
+    let is_number = |part: &&str| part.bytes().all(|digit| digit.is_ascii_digit());
+    let mut numbers = version.pre.split('.').filter(|part| !part.is_empty()).filter(is_number);
+    if numbers.any(|number| number.parse::<u64>().is_err()) {
+        return Err("a number before a release is too large".to_owned());
+    }
+    Ok(version)
 }
 
 /// Without a `v` before it and noughts before its numbers, and with all three of them.

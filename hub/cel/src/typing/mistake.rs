@@ -1,9 +1,14 @@
 //! A mistake by its place in an expression's text, as kube-apiserver shows it: line and column, and the line itself.
+//!
+//! Guarantees:
+//! - however much is wrong, what is told of it has a bound (`mistakes_are_told_in_short`).
 
 use cel::common::ast::SourceInfo;
 
 /// So many of one expression are told.
 const TOLD_MAX: usize = 100;
+/// Bytes of them beside the last one. Upstream has no such bound.
+const TOLD_BYTES_MAX: usize = 64 << 10;
 /// A longer line is not shown.
 const LINE_BYTES_MAX: usize = 16_384;
 
@@ -15,16 +20,48 @@ pub(super) struct Mistake {
     pub(super) why: String,
 }
 
-/// All of them, from the first place to the last.
-pub(super) fn told(mistakes: Vec<Mistake>, places: &SourceInfo) -> String {
-    let place = |mistake: Mistake| {
-        let start = places.offset_for(mistake.part).map_or(0, |(start, _)| start);
-        (start as usize, mistake.why)
-    };
-    let mut all: Vec<(usize, String)> = mistakes.into_iter().map(place).collect();
-    all.sort_by_key(|(start, _)| *start);
-    let shown = all.iter().take(TOLD_MAX).map(|(start, why)| shown(*start, why, &places.source));
-    shown.collect::<Vec<_>>().join("\n")
+/// Mistakes as they are found.
+#[derive(Debug, Default)]
+pub(super) struct Mistakes {
+    first: Vec<Mistake>,
+    more: usize,
+}
+
+impl Mistakes {
+    /// One more. Those that come after many are counted alone.
+    pub(super) fn add(&mut self, part: u64, why: String) {
+        if TOLD_MAX <= self.first.len() {
+            self.more += 1;
+        } else {
+            self.first.push(Mistake { part, why });
+        }
+    }
+
+    /// All of them, from the first place to the last.
+    pub(super) fn told(self, places: &SourceInfo) -> String {
+        let place = |mistake: Mistake| {
+            let start = places.offset_for(mistake.part).map_or(0, |(start, _)| start);
+            (start as usize, mistake.why)
+        };
+        let mut more = self.more;
+        let mut all: Vec<(usize, String)> = self.first.into_iter().map(place).collect();
+        all.sort_by_key(|(start, _)| *start);
+        let mut told = String::new();
+        for (start, why) in all {
+            if TOLD_BYTES_MAX <= told.len() {
+                more += 1;
+                continue;
+            }
+            if !told.is_empty() {
+                told.push('\n');
+            }
+            told.push_str(&shown(start, &why, &places.source));
+        }
+        if 0 < more {
+            told.push_str(&format!("\n{more} more errors were truncated"));
+        }
+        told
+    }
 }
 
 /// One at this byte of a text.

@@ -111,7 +111,7 @@ fn filled<'a>(of: &Type<'static>, bound: &Bound<'a>) -> Type<'a> {
         Type::Param(place) => bound.get(*place).cloned().flatten().unwrap_or(Type::Free),
         Type::List(of) => Type::list(filled(of, bound)),
         Type::Optional(of) => Type::optional(filled(of, bound)),
-        Type::Of(of) => Type::Of(Box::new(filled(of, bound))),
+        Type::Of(of) => Type::of(filled(of, bound)),
         Type::Map(key, value) => Type::map(filled(key, bound), filled(value, bound)),
         plain => plain.clone(),
     }
@@ -182,7 +182,7 @@ fn one_type(rest: &mut &'static str) -> Option<Type<'static>> {
         "list" => Type::list(inside.next()?),
         "map" => Type::map(inside.next()?, inside.next()?),
         "optional" => Type::optional(inside.next()?),
-        "type" => Type::Of(Box::new(inside.next()?)),
+        "type" => Type::of(inside.next()?),
         name => Type::Opaque(OPAQUE.iter().find(|(short, _)| *short == name)?.1),
     })
 }

@@ -29,7 +29,7 @@ fn names() -> Names<'static> {
 fn check(text: &str, names: &Names<'_>) -> (String, String) {
     let parsed = Parsed::read(text).unwrap();
     on_a_stack_of(STACK_BYTES, || {
-        let checked = parsed.check(names);
+        let checked = parsed.check(names, &Work::default());
         (checked.is.to_string(), checked.mistakes)
     })
     .unwrap()
@@ -123,6 +123,18 @@ fn what_may_be_right_is_no_mistake() {
         ("object.?metadata.?labels[?'a'].orValue('b')", "string"),
         ("optional.of(object.spec.replicas).optMap(r, r + 1).orValue(0)", "int"),
         ("type(object.spec.replicas) == int", "bool"),
+        ("type(timestamp('x')) == google.protobuf.Timestamp", "bool"),
+        ("type(duration('1s')) == google.protobuf.Duration || type(1) == type('x')", "bool"),
+        (
+            "[google.protobuf.Duration, google.protobuf.Timestamp].exists(t, t == type(params))",
+            "bool",
+        ),
+        ("optional.of(optional.of(1)).value().value()", "int"),
+        (
+            "optional.of(optional.none()).value().hasValue() && {'a': optional.of(1)}.?a.value().value() > 0",
+            "bool",
+        ),
+        ("object.?spec.?template.spec.nodeName.orValue('')", "string"),
         ("has(object.metadata.__namespace__) && object.metadata.namespace == 'x'", "bool"),
         ("params.data['a'] == 'eA==' && params.data.b == b'x'", "bool"),
         ("authorizer.group('apps').resource('deployments').check('get').allowed()", "bool"),
@@ -184,10 +196,54 @@ fn schemas_that_come_with_their_kind_are_known() {
 }
 
 #[test]
-fn types_of_variables_stay_small() {
-    let mut of = Type::String;
-    for _ in 0..100 {
-        of = Type::map(of.clone(), of).of_variable();
+fn types_stay_small() {
+    let (mut keys, mut values, mut lists) = (Type::String, Type::String, Type::String);
+    for _ in 0..100_000 {
+        keys = Type::map(keys.clone(), keys).of_variable();
+        values = Type::map(Type::String, values);
+        lists = Type::optional(Type::list(lists));
     }
-    assert!(of.to_string().len() < 10_000);
+    for of in [keys, values, lists] {
+        assert!(of.levels() <= 32 && of.to_string().len() < 1_000, "{of}");
+    }
+    let deep = format!("{}1{}", "[".repeat(90), "]".repeat(90));
+    let (is, mistakes) = check(&format!("{deep} == {deep} && {deep}[0][0] != 1"), &names());
+    assert_eq!((is.as_str(), mistakes.lines().count()), ("bool", 3), "{mistakes}");
+    assert!(mistakes.contains("list(dyn)"), "{mistakes}");
+}
+
+#[test]
+fn mistakes_are_told_in_short() {
+    let wrong = |count: usize, between: &str| vec!["object.a"; count].join(between);
+    let told = check(&wrong(100, "||\n"), &names()).1;
+    assert_eq!(told.lines().count(), 300, "{told}");
+    let told = check(&wrong(130, "||\n"), &names()).1;
+    assert_eq!(told.lines().last(), Some("30 more errors were truncated"));
+    // Each shows the whole line.
+    let long = format!("{}||'{}'=='x'", wrong(60, "||"), "x".repeat(14_000));
+    let told = check(&long, &names()).1;
+    assert!(
+        told.len() < 150_000 && told.ends_with(" more errors were truncated"),
+        "{}",
+        told.len()
+    );
+    let given = vec!["[[[[[[[[1]]]]]]]]"; 100].join(",");
+    let told = check(&format!("size({given})"), &names()).1;
+    assert!(told.contains(", …") && told.len() < 10_000, "{told}");
+}
+
+#[test]
+fn work_has_an_end() {
+    let looked = |steps: u64| {
+        let parsed = Parsed::read("object.a == 1 || object.b == 2").unwrap();
+        let look = || {
+            let work = Work::of(steps);
+            let mistakes = parsed.check(&names(), &work).mistakes;
+            (mistakes.matches("undefined").count(), work.is_over())
+        };
+        on_a_stack_of(STACK_BYTES, look).unwrap()
+    };
+    assert_eq!(looked(1_000), (2, false));
+    let some = (0..20).map(looked).collect::<Vec<_>>();
+    assert!(some.contains(&(1, true)) && some[0] == (0, true), "{some:?}");
 }

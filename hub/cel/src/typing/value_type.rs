@@ -1,4 +1,7 @@
 //! What a value may be, as far as that is known before there is one, and which types agree.
+//!
+//! Guarantees:
+//! - a type has a bound, however deep what it is the type of is, and costs nothing to copy (`types_stay_small`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,6 +9,9 @@ use std::sync::Arc;
 use freewheel_hub_schema::types::TypeFacts;
 
 use super::fields::Record;
+
+/// Levels of lists, maps and what may be absent that are known of a type. What is deeper may be anything.
+const LEVELS_MAX: usize = 32;
 
 /// What a value may be.
 #[derive(Clone, Debug)]
@@ -35,13 +41,13 @@ pub enum Type<'a> {
     /// `duration`
     Duration,
     /// What `type(x)` answers.
-    Of(Box<Type<'a>>),
+    Of(Arc<Type<'a>>),
     /// `list(A)`
-    List(Box<Type<'a>>),
+    List(Arc<Type<'a>>),
     /// `map(A, B)`
-    Map(Box<Type<'a>>, Box<Type<'a>>),
+    Map(Arc<Type<'a>>, Arc<Type<'a>>),
     /// `optional_type(A)`
-    Optional(Box<Type<'a>>),
+    Optional(Arc<Type<'a>>),
     /// What only functions make sense of.
     Opaque(&'static str),
     /// An object whose fields are known.
@@ -54,12 +60,14 @@ pub enum Type<'a> {
 
 impl<'a> Type<'a> {
     /// A list of these.
-    pub(crate) fn list(of: Self) -> Self {
-        Self::List(Box::new(of))
+    #[must_use]
+    pub fn list(of: Self) -> Self {
+        Self::List(of.inside())
     }
 
     /// A map of these. What cannot be a key may be anything.
-    pub(crate) fn map(key: Self, value: Self) -> Self {
+    #[must_use]
+    pub fn map(key: Self, value: Self) -> Self {
         let is_key = matches!(
             key,
             Type::Bool
@@ -70,21 +78,44 @@ impl<'a> Type<'a> {
                 | Type::Free
                 | Type::Param(_)
         );
-        Self::Map(Box::new(if is_key { key } else { Type::Dyn }), Box::new(value))
+        Self::Map(Arc::new(if is_key { key } else { Type::Dyn }), value.inside())
     }
 
     /// One of these, or nothing.
-    pub(super) fn optional(of: Self) -> Self {
-        match of {
-            Type::Optional(_) => of,
-            of => Type::Optional(Box::new(of)),
+    #[must_use]
+    pub fn optional(of: Self) -> Self {
+        Self::Optional(of.inside())
+    }
+
+    /// What `type(x)` answers of one of these.
+    pub(super) fn of(of: Self) -> Self {
+        Self::Of(of.inside())
+    }
+
+    /// As it is known inside of another.
+    fn inside(self) -> Arc<Self> {
+        Arc::new(if self.levels() + 1 < LEVELS_MAX { self } else { Type::Dyn })
+    }
+
+    /// How many levels are known of it. Keys have none.
+    #[must_use]
+    pub fn levels(&self) -> usize {
+        let (mut levels, mut of) = (0, self);
+        while let Type::List(inner)
+        | Type::Map(_, inner)
+        | Type::Optional(inner)
+        | Type::Of(inner) = of
+        {
+            levels += 1;
+            of = inner;
         }
+        levels
     }
 
     /// What the value of a variable (`variables.NAME`) is known to be where it is used: as upstream, an object may be
     /// anything there.
     #[must_use]
-    pub fn of_variable(self) -> Self {
+    pub fn of_variable(&self) -> Self {
         match self {
             Type::List(of) => Type::list(of.of_variable()),
             Type::Map(key, value) => Type::map(key.of_variable(), value.of_variable()),
@@ -96,7 +127,7 @@ impl<'a> Type<'a> {
             | Type::Text
             | Type::Bytes
             | Type::Timestamp
-            | Type::Duration) => plain,
+            | Type::Duration) => plain.clone(),
             Type::Dyn
             | Type::Free
             | Type::Null
@@ -141,7 +172,7 @@ pub(super) fn join<'a>(one: &Type<'a>, other: &Type<'a>) -> Option<Type<'a>> {
         (Type::Free, it) | (it, Type::Free) => it.clone(),
         (Type::Null, it) | (it, Type::Null) if it.is_nullable() => it.clone(),
         (Type::Text, it) | (it, Type::Text) if it.may_be_text() => it.clone(),
-        (Type::Of(a), Type::Of(b)) => Type::Of(Box::new(join(a, b).unwrap_or(Type::Dyn))),
+        (Type::Of(a), Type::Of(b)) => Type::of(join(a, b).unwrap_or(Type::Dyn)),
         (Type::List(a), Type::List(b)) => Type::list(join(a, b)?),
         (Type::Optional(a), Type::Optional(b)) => Type::optional(join(a, b)?),
         (Type::Map(key, value), Type::Map(other_key, other_value)) => {
@@ -157,27 +188,43 @@ pub(super) fn join<'a>(one: &Type<'a>, other: &Type<'a>) -> Option<Type<'a>> {
     })
 }
 
+/// As mistakes call it. What an expression comes to (`{:#}`) has the long names of protobuf, as upstream.
 impl fmt::Display for Type<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Type::Dyn | Type::Free => f.write_str("dyn"),
-            Type::Null => f.write_str("null"),
-            Type::Bool => f.write_str("bool"),
-            Type::Int => f.write_str("int"),
-            Type::Uint => f.write_str("uint"),
-            Type::Double => f.write_str("double"),
-            Type::String | Type::Text => f.write_str("string"),
-            Type::Bytes => f.write_str("bytes"),
-            Type::Timestamp => f.write_str("timestamp"),
-            Type::Duration => f.write_str("duration"),
-            Type::Of(of) => write!(f, "type({of})"),
-            Type::List(of) => write!(f, "list({of})"),
-            Type::Map(key, value) => write!(f, "map({key}, {value})"),
-            Type::Optional(of) => write!(f, "optional_type({of})"),
-            Type::Opaque(name) => f.write_str(name),
-            Type::Object(facts) => f.write_str(facts.short_name()),
-            Type::Record(record) => f.write_str(record.name),
-            Type::Param(place) => write!(f, "_var{place}"),
-        }
+        let long = f.alternate();
+        let name = match self {
+            Type::Dyn | Type::Free => "dyn",
+            Type::Null if long => "null_type",
+            Type::Null => "null",
+            Type::Bool => "bool",
+            Type::Int => "int",
+            Type::Uint => "uint",
+            Type::Double => "double",
+            Type::String | Type::Text => "string",
+            Type::Bytes => "bytes",
+            Type::Timestamp if long => "google.protobuf.Timestamp",
+            Type::Timestamp => "timestamp",
+            Type::Duration if long => "google.protobuf.Duration",
+            Type::Duration => "duration",
+            Type::Of(of) => return of_others(f, "type", &[of]),
+            Type::List(of) => return of_others(f, "list", &[of]),
+            Type::Map(key, value) => return of_others(f, "map", &[key, value]),
+            Type::Optional(of) => return of_others(f, "optional_type", &[of]),
+            Type::Opaque(name) => name,
+            Type::Object(facts) => facts.short_name(),
+            Type::Record(record) => record.name,
+            Type::Param(place) => return write!(f, "_var{place}"),
+        };
+        f.write_str(name)
     }
+}
+
+/// `map(string, int)`
+fn of_others(f: &mut fmt::Formatter<'_>, name: &str, others: &[&Type<'_>]) -> fmt::Result {
+    f.write_str(name)?;
+    for (place, other) in others.iter().enumerate() {
+        f.write_str(if place == 0 { "(" } else { ", " })?;
+        fmt::Display::fmt(other, f)?;
+    }
+    f.write_str(")")
 }

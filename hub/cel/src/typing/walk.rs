@@ -1,6 +1,8 @@
 //! The walk over an expression that finds what each part of it is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
 
 use cel::IdedExpr;
 use cel::common::ast::{
@@ -9,42 +11,58 @@ use cel::common::ast::{
 };
 
 use super::fields::{Selected, select};
-use super::mistake::Mistake;
+use super::mistake::Mistakes;
 use super::names::Names;
 use super::signature::{self, Call};
 use super::value_type::{Type, join};
+use super::work::Work;
 use crate::library;
 use crate::parts::inside;
+
+/// Bytes of types that a mistake shows. Upstream has no such bound.
+const SHOWN_BYTES_MAX: usize = 4 << 10;
 
 /// One walk.
 pub(super) struct Walk<'n, 'a> {
     names: &'n Names<'a>,
+    work: &'n Work,
     /// Variables of loops, the innermost last.
     locals: Vec<(String, Type<'a>)>,
-    types: HashMap<u64, Type<'a>>,
-    mistakes: Vec<Mistake>,
+    /// Where somebody wants them.
+    types: Option<HashMap<u64, Type<'a>>>,
+    mistakes: Mistakes,
 }
 
 impl<'n, 'a> Walk<'n, 'a> {
     /// Of what speaks of these.
-    pub(super) fn new(names: &'n Names<'a>) -> Self {
-        Self { names, locals: Vec::new(), types: HashMap::new(), mistakes: Vec::new() }
+    pub(super) fn new(names: &'n Names<'a>, work: &'n Work) -> Self {
+        Self { names, work, locals: Vec::new(), types: None, mistakes: Mistakes::default() }
+    }
+
+    /// One that keeps what each part is.
+    pub(super) fn keeping(names: &'n Names<'a>, work: &'n Work) -> Self {
+        Self { types: Some(HashMap::new()), ..Self::new(names, work) }
     }
 
     /// What each part is.
     pub(super) fn types(self) -> HashMap<u64, Type<'a>> {
-        self.types
+        self.types.unwrap_or_default()
     }
 
     /// What is wrong.
-    pub(super) fn mistakes(self) -> Vec<Mistake> {
+    pub(super) fn mistakes(self) -> Mistakes {
         self.mistakes
     }
 
     /// What a part is.
     pub(super) fn part(&mut self, part: &IdedExpr) -> Type<'a> {
+        if !self.work.take(1) {
+            return Type::Dyn;
+        }
         let is = self.look(part);
-        self.types.insert(part.id, is.clone());
+        if let Some(types) = &mut self.types {
+            types.insert(part.id, is.clone());
+        }
         is
     }
 
@@ -68,7 +86,10 @@ impl<'n, 'a> Walk<'n, 'a> {
 
     /// What is wrong may be anything: it is told once.
     fn wrong(&mut self, part: u64, why: String) -> Type<'a> {
-        self.mistakes.push(Mistake { part, why });
+        // Of what was not looked at to the end nothing is wrong.
+        if !self.work.is_over() {
+            self.mistakes.add(part, why);
+        }
         Type::Dyn
     }
 
@@ -77,25 +98,34 @@ impl<'n, 'a> Walk<'n, 'a> {
         let local = self.locals.iter().rev().find(|(own, _)| own == name).map(|(_, of)| of);
         match local.or_else(|| self.names.find(name)) {
             Some(of) => of.clone(),
-            None if library::is_type(name) => Type::Of(Box::new(Type::Dyn)),
+            // The first word of names of types: `google.protobuf.Timestamp`.
+            None if name == "google" => Type::Dyn,
+            None if library::is_type(name) => Type::of(Type::Dyn),
             None => Type::Dyn,
         }
     }
 
     fn select(&mut self, part: u64, it: &SelectExpr) -> Type<'a> {
-        let found = self.field(part, &it.operand, &it.field);
-        if it.test { Type::Bool } else { found }
+        let (found, is_optional) = self.field(part, &it.operand, &it.field);
+        if it.test {
+            Type::Bool
+        } else if is_optional {
+            Type::optional(found)
+        } else {
+            found
+        }
     }
 
-    fn field(&mut self, part: u64, operand: &IdedExpr, field: &str) -> Type<'a> {
+    /// A field, and whether what it is of may be absent.
+    fn field(&mut self, part: u64, operand: &IdedExpr, field: &str) -> (Type<'a>, bool) {
         if let Expr::Ident(space) = &operand.expr
             && !self.locals.iter().any(|(own, _)| own == space)
             && let Some(of) = self.names.find(&format!("{space}.{field}"))
         {
-            return of.clone();
+            return (of.clone(), false);
         }
         let (of, is_optional) = match self.part(operand) {
-            Type::Optional(of) => (*of, true),
+            Type::Optional(of) => (Arc::unwrap_or_clone(of), true),
             of => (of, false),
         };
         let found = match select(&of, field) {
@@ -105,7 +135,7 @@ impl<'n, 'a> Walk<'n, 'a> {
                 self.wrong(part, format!("type '{of}' does not support field selection"))
             }
         };
-        if is_optional { Type::optional(found) } else { found }
+        (found, is_optional)
     }
 
     fn call(&mut self, part: u64, it: &CallExpr) -> Type<'a> {
@@ -113,7 +143,7 @@ impl<'n, 'a> Walk<'n, 'a> {
             && let [operand, field] = it.args.as_slice()
             && let Expr::Literal(LiteralValue::String(field)) = &field.expr
         {
-            return Type::optional(self.field(part, operand, field.inner()));
+            return Type::optional(self.field(part, operand, field.inner()).0);
         }
         if let Some(target) = it.target.as_deref()
             && let Expr::Ident(space) = &target.expr
@@ -135,17 +165,18 @@ impl<'n, 'a> Walk<'n, 'a> {
     ) -> Type<'a> {
         let given: Vec<Type<'a>> =
             target.into_iter().chain(args).map(|part| self.part(part)).collect();
+        // Each level of what is given is looked at for each signature.
+        if !self.work.take(given.iter().map(Type::levels).sum()) {
+            return Type::Dyn;
+        }
         match signature::call(name, target.is_some(), &given) {
             Call::Answers(of) => of,
             Call::NoOverload => {
-                let shown: Vec<String> = given.iter().map(ToString::to_string).collect();
-                let shown = match (target, shown.split_first()) {
-                    (Some(_), Some((receiver, args))) => {
-                        format!("{receiver}.({})", args.join(", "))
-                    }
-                    (Some(_) | None, _) => format!("({})", shown.join(", ")),
+                let applied = match (target, given.split_first()) {
+                    (Some(_), Some((receiver, args))) => format!("{receiver}.({})", shown(args)),
+                    (Some(_) | None, _) => format!("({})", shown(&given)),
                 };
-                let why = format!("found no matching overload for '{name}' applied to '{shown}'");
+                let why = format!("found no matching overload for '{name}' applied to '{applied}'");
                 self.wrong(part, why)
             }
         }
@@ -153,11 +184,13 @@ impl<'n, 'a> Walk<'n, 'a> {
 
     fn list(&mut self, it: &ListExpr) -> Type<'a> {
         let mut of = Type::Free;
+        let optional: HashSet<usize> = it.optional_indices.iter().copied().collect();
         for (place, element) in it.elements.iter().enumerate() {
             let element = match self.part(element) {
-                Type::Optional(of) if it.optional_indices.contains(&place) => *of,
+                Type::Optional(of) if optional.contains(&place) => Arc::unwrap_or_clone(of),
                 of => of,
             };
+            self.work.take(element.levels());
             of = join(&of, &element).unwrap_or(Type::Dyn);
         }
         Type::list(of)
@@ -169,9 +202,10 @@ impl<'n, 'a> Walk<'n, 'a> {
             let EntryExpr::MapEntry(entry) = &entry.expr else { continue };
             key = join(&key, &self.part(&entry.key)).unwrap_or(Type::Dyn);
             let held = match self.part(&entry.value) {
-                Type::Optional(of) if entry.optional => *of,
+                Type::Optional(of) if entry.optional => Arc::unwrap_or_clone(of),
                 of => of,
             };
+            self.work.take(held.levels());
             value = join(&value, &held).unwrap_or(Type::Dyn);
         }
         Type::map(key, value)
@@ -180,8 +214,8 @@ impl<'n, 'a> Walk<'n, 'a> {
     fn each(&mut self, it: &ComprehensionExpr) -> Type<'a> {
         let range = self.part(&it.iter_range);
         let item = match range {
-            Type::List(of) => *of,
-            Type::Map(key, _) => *key,
+            Type::List(of) => Arc::unwrap_or_clone(of),
+            Type::Map(key, _) => Arc::unwrap_or_clone(key),
             Type::Object(_) | Type::Record(_) => Type::String,
             Type::Dyn | Type::Free | Type::Optional(_) | Type::Param(_) => Type::Dyn,
             other @ (Type::Null
@@ -219,6 +253,21 @@ impl<'n, 'a> Walk<'n, 'a> {
         self.locals.truncate(before);
         result
     }
+}
+
+/// Types as a mistake names them: `int, list(string)`.
+fn shown(given: &[Type<'_>]) -> String {
+    let mut shown = String::new();
+    for (place, one) in given.iter().enumerate() {
+        let between = if place == 0 { "" } else { ", " };
+        if SHOWN_BYTES_MAX < shown.len() {
+            shown.push_str(", …");
+            break;
+        }
+        // Nothing fails to be written to a text.
+        let _ = write!(shown, "{between}{one}");
+    }
+    shown
 }
 
 fn of_literal<'a>(literal: &LiteralValue) -> Type<'a> {

@@ -213,7 +213,8 @@ impl QueueState {
     }
 }
 
-fn backoff(failures: u32) -> Duration {
+/// How long to wait after so many failures before the last one.
+pub(crate) fn backoff(failures: u32) -> Duration {
     BACKOFF_FIRST.checked_mul(1 << failures.min(20)).map_or(BACKOFF_MAX, |d| d.min(BACKOFF_MAX))
 }
 

@@ -82,6 +82,11 @@ async fn choose(objects: &Objects, clusters: usize) {
 impl Fleet {
     /// With an add-on on all of these, of which nothing is left to do.
     async fn of(clusters: usize) -> Self {
+        Self::with_strays(clusters, 0).await
+    }
+
+    /// The same, where so many more are chosen which have no namespace.
+    async fn with_strays(clusters: usize, strays: usize) -> Self {
         let reads = Reads::default();
         let objects = Objects::new(Arc::new(Counting::new(&reads)));
         create(&objects, "namespaces", "", json!({"metadata": {"name": "default"}})).await;
@@ -90,7 +95,11 @@ impl Fleet {
             create(&objects, "managedclusters", "", meta.clone()).await;
             create(&objects, "namespaces", "", meta).await;
         }
-        choose(&objects, clusters).await;
+        for number in clusters..clusters + strays {
+            create(&objects, "managedclusters", "", json!({"metadata": {"name": name(number)}}))
+                .await;
+        }
+        choose(&objects, clusters + strays).await;
         create(&objects, "addontemplates", "", template("1")).await;
         let web = add_on(&by_placements(Value::Null), &by_template());
         create(&objects, "clustermanagementaddons", "", web).await;
@@ -233,4 +242,22 @@ async fn what_changes_on_a_cluster_costs_that_cluster() {
             "{what}: {few} objects are read on 100 clusters, {many} on 1,000"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_resists_costs_that_cluster() {
+    let mut costs = Vec::new();
+    for clusters in [100, 1_000] {
+        let fleet = Fleet::with_strays(clusters, 1).await;
+        let cost = fleet.apply(7).await;
+        // Its namespace comes, and nothing else.
+        let stray = name(clusters);
+        assert!(installed(&*fleet.now(), &stray).is_none());
+        create(&fleet.objects, "namespaces", "", json!({"metadata": {"name": stray}})).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(installed(&*fleet.now(), &stray).is_some(), "on {clusters}");
+        costs.push(cost);
+    }
+    let [few, many] = costs[..] else { panic!("{costs:?}") };
+    assert!(many <= few + few / 4 && few <= 1_000, "{costs:?}");
 }

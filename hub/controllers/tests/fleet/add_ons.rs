@@ -109,6 +109,48 @@ async fn an_add_on_follows_its_placements() {
     hub.stop().await;
 }
 
+/// Somebody else decides for a Placement, and knows clusters before they are there.
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_comes_late_gets_its_add_on() {
+    let hub = hub(&["pi-1"]).await;
+    let own = json!({"cluster.open-cluster-management.io/experimental-scheduling-disable": "true"});
+    let meta = json!({"name": "own", "annotations": own});
+    hub.create("root", "placements", "default", json!({"metadata": meta, "spec": {}})).await;
+    let placement = get(&*hub.snapshot(), "root", "placements", "default", "own").unwrap();
+    let owner = json!([{"apiVersion": placement["apiVersion"], "kind": "Placement", "name": "own",
+        "uid": placement["metadata"]["uid"]}]);
+    let labels = json!({"cluster.open-cluster-management.io/placement": "own",
+        "cluster.open-cluster-management.io/decision-group-index": "0"});
+    let meta = json!({"name": "own-decision-1", "labels": labels, "ownerReferences": owner});
+    hub.create("root", "placementdecisions", "default", json!({"metadata": meta})).await;
+    let chosen =
+        json!([{"clusterName": "pi-1", "reason": ""}, {"clusterName": "late", "reason": ""}]);
+    hub.change_status("root", "placementdecisions", "default", "own-decision-1", |it| {
+        it["status"]["decisions"] = chosen.clone();
+    })
+    .await;
+    let by_own =
+        json!({"type": "Placements", "placements": [{"namespace": "default", "name": "own"}]});
+    hub.create("root", "clustermanagementaddons", "", add_on(&by_own, &json!([]))).await;
+    hub.eventually("it is on who is there", |s| installed(s, "pi-1").is_some()).await;
+    // Whatever is tried again by itself is so only every now and then by now.
+    tokio::time::sleep(Duration::from_secs(1_300)).await;
+    assert!(installed(&*hub.snapshot(), "late").is_none());
+    for _ in 0..2 {
+        let late = json!({"metadata": {"name": "late"}, "spec": {"hubAcceptsClient": true}});
+        hub.create("root", "managedclusters", "", late).await;
+        hub.eventually("it has come late", |s| installed(s, "late").is_some()).await;
+        hub.delete("managedclusters", "", "late", Propagation::Background).await;
+        hub.eventually("it is gone", |s| {
+            get(s, "root", "managedclusters", "", "late").is_none()
+                && get(s, "root", "namespaces", "", "late").is_none()
+        })
+        .await;
+        assert!(installed(&*hub.snapshot(), "late").is_none());
+    }
+    hub.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_add_on_that_looks_after_itself_is_left_alone() {
     let hub = hub(&["pi-1"]).await;

@@ -63,22 +63,44 @@ fn text(schema: &Schema, letters: Option<u64>) -> Declared {
 fn object(schema: &Schema, whole: bool) -> Declared {
     let mut least_bytes = 2;
     let mut fields = BTreeMap::new();
-    for (name, of) in &schema.properties {
-        let Some(declared) = declared(of, of.embedded) else { continue };
-        if of.default.is_none() && schema.rules.required.contains(name) {
+    let mut put = |name: &str, of: Declared, has_default: bool| {
+        if !has_default && schema.rules.required.iter().any(|required| **required == *name) {
             // With a colon, a comma and quotes.
             let name = u64::try_from(name.len()).unwrap_or(u64::MAX);
-            least_bytes += name.saturating_add(declared.least_bytes() + 4);
+            least_bytes += name.saturating_add(of.least_bytes() + 4);
         }
-        fields.insert(values::name(name), declared);
+        fields.insert(values::name(name), of);
+    };
+    let is_implied = whole && !says_what_it_is(schema);
+    for (name, of) in &schema.properties {
+        if is_implied && matches!(&**name, "kind" | "apiVersion" | "metadata") {
+            continue;
+        }
+        if let Some(declared) = declared(of, of.embedded) {
+            put(name, declared, of.default.is_some());
+        }
     }
-    if whole {
+    if is_implied {
         let text = || Declared::String { most: TEXT_MAX };
         let meta = ["name", "generateName"].map(|name| (name.to_owned(), text()));
         let meta = Declared::Object { fields: meta.into_iter().collect(), least_bytes: 2 };
         for (name, of) in [("kind", text()), ("apiVersion", text()), ("metadata", meta)] {
-            fields.insert(name.to_owned(), of);
+            put(name, of, false);
         }
     }
     Declared::Object { fields, least_bytes }
+}
+
+/// Whether the schema of an object of the API says all that is known of each of them: what it says of that counts then, and
+/// nothing of it counts where it leaves something out.
+fn says_what_it_is(schema: &Schema) -> bool {
+    let is = |of: &Schema, name: &str, wanted: Type| {
+        of.properties.get(name).is_some_and(|field| field.is == Some(wanted))
+    };
+    let has_names =
+        |meta: &Schema| is(meta, "name", Type::String) && is(meta, "generateName", Type::String);
+    is(schema, "kind", Type::String)
+        && is(schema, "apiVersion", Type::String)
+        && is(schema, "metadata", Type::Object)
+        && schema.properties.get("metadata").is_some_and(has_names)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{check, check_on, wrong};
+use super::{Typed, check, check_on};
 use crate::before::Before;
 use crate::schema::Schema;
 
@@ -139,6 +139,11 @@ fn functions_answer_as_those_of_kubernetes() {
     for rule in [
         "[1, 2, 3].isSorted() && ![2, 1].isSorted() && [1, 2].sum() == 3 && [1, 5].max() == 5 && [1, 5].min() == 1",
         "['a', 'b', 'a'].indexOf('b') == 1 && ['a', 'b', 'a'].lastIndexOf('a') == 2 && 'tacocat'.indexOf('c') == 2",
+        "[1, 2, 2, 3, 1].distinct() == [1, 2, 3] && [3, 1, 2].sort() == [1, 2, 3] && ['b', 'a'].sort() == ['a', 'b']",
+        "[1, [2, [3]], []].flatten() == [1, 2, [3]] && [1, [2, [3]]].flatten(2) == [1, 2, 3] && [[1]].flatten(0) == [[1]]",
+        "[1, 2, 3, 4].slice(1, 3) == [2, 3] && [1].slice(1, 1) == [] && [5, 3].reverse() == [3, 5] && lists.range(3) == [0, 1, 2]",
+        "[1, 2].first().value() == 1 && [1, 2].last().value() == 2 && ![].first().hasValue() && lists.range(-1) == []",
+        r#"strings.quote('a"\\n') == '"a\\"\\\\n"' && strings.quote('\n\t') == '"\\n\\t"'"#,
         "'abc'.charAt(1) == 'b' && 'ABC'.lowerAscii() == 'abc' && ' x '.trim() == 'x' && 'abcd'.substring(1, 3) == 'bc'",
         "'a,b'.split(',') == ['a', 'b'] && ['a', 'b'].join('-') == 'a-b' && 'aXa'.replace('a', 'b') == 'bXb'",
         "'abc123'.find('[0-9]+') == '123' && 'a1b2'.findAll('[0-9]') == ['1', '2'] && 'abc'.matches('^a.c$')",
@@ -208,11 +213,16 @@ fn rules_for_each_element_share_what_an_object_may_use() {
 fn mistakes_in_a_rule_are_found_before_it_is_kept() {
     let schema = Schema::read(&json!({"type": "object", "properties": fields()}));
     let said = |rule: &str| {
-        let found = wrong(&schema, &json!({"rule": rule}));
-        found.into_iter().map(|(key, why)| format!("{key}: {why}")).collect::<Vec<_>>()
+        let found = Typed::of(&schema, false).look(&json!({"rule": rule}));
+        found.wrong.into_iter().map(|(key, why)| format!("{key}: {why}")).collect::<Vec<_>>()
     };
     assert_eq!(said("self.a > 1 && self.list.all(x, x > 1)"), Vec::<String>::new());
-    assert_eq!(said("self.c > 1"), ["rule: compilation failed: undefined field 'c'"]);
+    assert_eq!(
+        said("self.c > 1"),
+        [
+            "rule: compilation failed: ERROR: <input>:1:5: undefined field 'c'\n | self.c > 1\n | ....^"
+        ]
+    );
     assert_eq!(said("has(self.map.anything)"), Vec::<String>::new());
     assert_eq!(
         said("nothing.a > 1"),
@@ -225,7 +235,7 @@ fn mistakes_in_a_rule_are_found_before_it_is_kept() {
     assert_eq!(said("self.a >").len(), 1);
     assert_eq!(said(&"(".repeat(500)).len(), 1);
     let rule = json!({"rule": "self.a > 1", "optionalOldSelf": true});
-    assert_eq!(wrong(&schema, &rule)[0].0, "optionalOldSelf");
+    assert_eq!(Typed::of(&schema, false).look(&rule).wrong[0].0, "optionalOldSelf");
 }
 
 #[test]
@@ -248,4 +258,22 @@ fn without_a_thread_nothing_is_said_of_a_rule() {
     let errors = check_on(usize::MAX / 4, &schema, &object, Before::nothing());
     assert!(errors.len() == 1 && errors[0].is_not_now(), "{errors:?}");
     assert_eq!(check(&schema, &object, Before::nothing()), []);
+}
+
+#[test]
+fn functions_of_lists_are_bounded_and_say_what_is_wrong() {
+    for (rule, why) in [
+        ("[1, 2].slice(-1, 1) == []", "cannot slice(-1, 1), negative indexes not supported"),
+        ("[1, 2].slice(2, 1) == []", "start index must be less than or equal to end index"),
+        ("[1, 2].slice(1, 3) == []", "cannot slice(1, 3), list is length 2"),
+        ("[1].flatten(-1) == []", "level must be non-negative"),
+        ("[dyn(1), 'a'].sort() == []", "list elements must have the same type"),
+        ("[[1]].sort() == []", "list elements must be comparable"),
+        ("lists.range(1000000000000) == []", "actual cost limit exceeded"),
+        ("lists.range(100000).distinct() == []", "actual cost limit exceeded"),
+        ("dyn('abc').reverse() == 'cba'", "no such overload"),
+    ] {
+        let told = said(json!({"rule": rule}), json!({}), None);
+        assert!(told.len() == 1 && told[0].contains(why), "{rule}: {told:?}");
+    }
 }

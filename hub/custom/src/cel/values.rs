@@ -160,13 +160,3 @@ pub(super) fn name(key: &str) -> String {
     let escaped = key.replace("__", "__underscores__");
     escaped.replace('.', "__dot__").replace('-', "__dash__").replace('/', "__slash__")
 }
-
-/// The field that an expression says.
-pub(super) fn field(name: &str) -> String {
-    let word = name.strip_prefix("__").and_then(|rest| rest.strip_suffix("__"));
-    if let Some(word) = word.filter(|word| RESERVED.contains(word)) {
-        return word.to_owned();
-    }
-    let dots = name.replace("__dot__", ".").replace("__dash__", "-").replace("__slash__", "/");
-    dots.replace("__underscores__", "__")
-}

@@ -24,6 +24,8 @@ use super::accessors::{flag, list, text};
 use super::approval;
 use crate::work::Work;
 
+pub(super) use versions::SHARED;
+
 /// Every mistake of a definition.
 #[must_use]
 pub fn check(definition: &Value) -> Vec<FieldError> {

@@ -123,7 +123,7 @@ fn rules(
                 return;
             }
             let Ok(parsed) = Parsed::read(expression) else { continue };
-            let mut cost = estimator.at_most(&parsed);
+            let mut cost = estimator.at_most(&parsed, flag(rule, "/optionalOldSelf"));
             if key == "rule" {
                 cost = cost.saturating_mul(times(&declared, place));
             }

@@ -2,17 +2,16 @@
 
 use std::collections::HashSet;
 
-use freewheel_hub_cel::weight;
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::path::Path;
 use serde_json::{Value, json};
 
 use super::accessors::{flag, list, text};
 use super::mistakes::Mistakes;
-use super::{defaults, rule_costs, structural};
-use crate::schema::{Schema, Type};
+use super::{defaults, rule_costs, structural, validations};
+use crate::format;
+use crate::schema::Type;
 use crate::work::Work;
-use crate::{cel, format};
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
 /// What the root of a schema may say when the status has a door of its own, by the names of Go's fields.
@@ -47,9 +46,6 @@ const AT_ROOT_KEYS: [&str; 23] = [
 const LIST_KEYS_MAX: usize = 64;
 /// Bytes of the default of one. kube-apiserver has no such bound.
 const KEY_BYTES_MAX: usize = 1 << 10;
-/// What an object may be told to be refused for.
-const REASONS: [&str; 4] =
-    ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
 /// Texts that tell what does not work: more than anybody is told.
 const WARNINGS_MAX: usize = 100;
 
@@ -60,6 +56,16 @@ struct Place<'a> {
     no_defaults: Option<&'a str>,
     in_meta: bool,
     depth: usize,
+    /// Above it, what was before cannot be found again: from here on.
+    uncorrelatable: Option<Path<'a>>,
+}
+
+impl<'a> Place<'a> {
+    /// Inside of what stands there, unless what was before can be found again in that.
+    fn within(self, at: &Path<'a>, is_correlatable: bool) -> Self {
+        let uncorrelatable = self.uncorrelatable.or((!is_correlatable).then_some(*at));
+        Self { uncorrelatable, ..self }
+    }
 }
 
 /// Every mistake of the `schema` of a version.
@@ -86,7 +92,7 @@ pub(super) fn check(
         defaults::check(schema, at, &mut errors);
     }
     errors.extend(unstructured);
-    let place = Place { no_defaults: None, in_meta: false, depth: 0 };
+    let place = Place { no_defaults: None, in_meta: false, depth: 0, uncorrelatable: None };
     walk(schema, at, place, &mut errors);
     if errors.len() == 0 {
         rule_costs::check(schema, at, &mut errors);
@@ -137,6 +143,7 @@ fn walk(schema: &Value, at: &Path<'_>, place: Place<'_>, errors: &mut Mistakes<'
         let why = format!("in top-level {key}");
         let no_defaults = if meta && root { Some(&*why) } else { place.no_defaults };
         let inside = Place { no_defaults, in_meta: place.in_meta || meta, ..place };
+        let inside = inside.within(at, text(schema, "/x-kubernetes-map-type") != "atomic");
         walk(field, &at.entry("properties", key), inside, errors);
     }
     if let Some(not) = schema.get("not") {
@@ -148,11 +155,12 @@ fn walk(schema: &Value, at: &Path<'_>, place: Place<'_>, errors: &mut Mistakes<'
         }
     }
     if let Some(items) = schema.get("items") {
-        walk(items, &at.field("items"), place, errors);
+        let inside = place.within(at, text(schema, "/x-kubernetes-list-type") == "map");
+        walk(items, &at.field("items"), inside, errors);
     }
     extensions(schema, at, errors);
     list_keys(schema, at, errors);
-    rules(schema, at, errors);
+    validations::check(schema, at, (root || embedded, place.uncorrelatable), errors);
 }
 
 /// What Kubernetes does not take of OpenAPI.
@@ -312,56 +320,6 @@ fn list_key(items: &Value, key: &str, is_required: bool, at: &Path<'_>, errors: 
     if flag(field, "/nullable") {
         let why = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable";
         errors.push(FieldError::forbidden(place.field("nullable"), why));
-    }
-}
-
-/// `x-kubernetes-validations`
-fn rules(schema: &Value, at: &Path<'_>, errors: &mut Mistakes<'_>) {
-    let all = list(schema, "/x-kubernetes-validations");
-    if all.is_empty() {
-        return;
-    }
-    // The tree is made anew for each place that has rules.
-    if !errors.work().step(weight(schema) / 4) {
-        return;
-    }
-    let node = Schema::read(schema);
-    for (index, rule) in all.iter().enumerate() {
-        let before = errors.len();
-        let at = &at.item("x-kubernetes-validations", index);
-        let own = |key: &str| rule.get(key).and_then(Value::as_str).unwrap_or_default();
-        let (message, lines) = (own("message"), |text: &str| text.contains(['\n', '\r']));
-        let wrong =
-            |key: &str, why: &str| FieldError::invalid(at.field(key), &json!(own(key)), why);
-        if own("rule").trim().is_empty() {
-            errors.push(FieldError::required(at.field("rule"), "rule is not specified"));
-        } else if !message.is_empty() && message.trim().is_empty() {
-            errors.push(wrong("message", "must be non-empty if specified"));
-        } else if lines(message.trim()) {
-            errors.push(wrong("message", "must not contain line breaks"));
-        } else if lines(own("rule").trim()) && message.trim().is_empty() {
-            let why = "message must be specified if rule contains line breaks";
-            errors.push(FieldError::required(at.field("message"), why));
-        }
-        if rule.get("reason").is_some() && !REASONS.contains(&own("reason")) {
-            let field = at.field("reason");
-            errors.push(FieldError::not_supported(field, &json!(own("reason")), &REASONS));
-        }
-        if errors.len() == before && errors.goes_on() {
-            let bytes = own("rule").len() + own("messageExpression").len();
-            if !errors
-                .work()
-                .units(rule_costs::RULE_UNITS + 4 * u64::try_from(bytes).unwrap_or(u64::MAX))
-            {
-                return;
-            }
-            for (key, why) in cel::wrong(&node, rule) {
-                errors.push(FieldError::invalid(at.field(key), rule, &why));
-            }
-        }
-        if lines(own("fieldPath")) {
-            errors.push(wrong("fieldPath", "must not contain line breaks"));
-        }
     }
 }
 

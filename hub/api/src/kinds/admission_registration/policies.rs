@@ -8,7 +8,7 @@ use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait, keep_all_but_sta
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
-use super::expressions::{Spoken, check_conditions, too_many, where_there_is_room};
+use super::expressions::{Outcome, Spoken, check_conditions, too_many, where_there_is_room};
 use super::{GROUP, rules};
 use crate::kinds::accessors::{AGE, NAME, age, child, column, list, name, set_default, text};
 use crate::kinds::place::Place;
@@ -146,12 +146,14 @@ fn check_validating(object: &Value) -> Vec<FieldError> {
     }
     for validation in validations.items() {
         errors.extend(check_validation(&validation));
-        errors.extend(spoken.check(&validation.child("expression"), true));
-        errors.extend(spoken.check(&validation.child("messageExpression"), false));
+        errors.extend(spoken.check(&validation.child("expression"), true, Outcome::Bool));
+        let message = validation.child("messageExpression");
+        errors.extend(spoken.check(&message, false, Outcome::Text));
     }
     errors.extend(check_annotations(&annotations, text(object, "/metadata/name")));
     for annotation in annotations.items() {
-        errors.extend(spoken.check(&annotation.child("valueExpression"), false));
+        let value = annotation.child("valueExpression");
+        errors.extend(spoken.check(&value, false, Outcome::Annotation));
     }
     errors
 }
@@ -168,8 +170,15 @@ fn check_mutating(object: &Value) -> Vec<FieldError> {
     }
     for mutation in mutations.items() {
         errors.extend(check_mutation(&mutation));
-        for way in ["applyConfiguration", "jsonPatch"] {
-            errors.extend(spoken.check(&mutation.child(way).child("expression"), true));
+        let kind = mutation.child("patchType");
+        for (own, way, outcome) in [
+            ("ApplyConfiguration", "applyConfiguration", Outcome::Object),
+            ("JSONPatch", "jsonPatch", Outcome::Patch),
+        ] {
+            if kind.text() == own {
+                let expression = mutation.child(way).child("expression");
+                errors.extend(spoken.check(&expression, true, outcome));
+            }
         }
     }
     let again = spec.child("reinvocationPolicy");
@@ -327,4 +336,127 @@ fn check_mutation(mutation: &Place<'_>) -> Vec<FieldError> {
         errors.push(FieldError::invalid(&*other.path, &json!(format!("{{{field}}}")), &text));
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(spec: &Value, mutates: bool) -> Vec<String> {
+        let mut object = json!({"metadata": {"name": "p"}, "spec": {"matchConstraints": {
+            "namespaceSelector": {}, "objectSelector": {}, "matchPolicy": "Equivalent",
+            "resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
+                "resources": ["pods"]}]}, "failurePolicy": "Fail"}});
+        let own = object["spec"].as_object_mut().unwrap();
+        own.append(&mut spec.as_object().unwrap().clone());
+        let kind = if mutates { super::mutating() } else { super::validating() };
+        let errors = kind.strategy.validate(&object);
+        errors.into_iter().map(|error| format!("{}: {}", error.field, error.message)).collect()
+    }
+
+    fn refused(more: &Value) -> Vec<String> {
+        let mut spec = json!({"validations": [{"expression": "true"}]});
+        spec.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
+        told(&spec, false)
+    }
+
+    fn mutation(kind: &str, way: &str, expression: &str) -> Value {
+        json!({"reinvocationPolicy": "Never",
+            "mutations": [{"patchType": kind, way: {"expression": expression}}]})
+    }
+
+    #[test]
+    fn expressions_that_cannot_be_right_are_refused() {
+        let validation = |expression: &str| json!({"validations": [{"expression": expression}]});
+        let message =
+            |it: &str| json!({"validations": [{"expression": "true", "messageExpression": it}]});
+        let condition = |it: &str| json!({"matchConditions": [{"name": "c", "expression": it}]});
+        let annotation =
+            |it: &str| json!({"auditAnnotations": [{"key": "k", "valueExpression": it}]});
+        let variable = |it: &str| json!({"variables": [{"name": "v", "expression": it}]});
+        let uses = json!({"variables": [{"name": "v", "expression": "'x'"}],
+            "validations": [{"expression": "variables.v == 1"}]});
+        let first = "spec.validations[0].expression";
+        for (more, field, why) in [
+            (validation("'a'"), first, "must evaluate to bool but got string"),
+            (validation("timestamp('x')"), first, {
+                "must evaluate to bool but got google.protobuf.Timestamp"
+            }),
+            (validation("1 + 'a'"), first, {
+                "compilation failed: ERROR: <input>:1:3: found no matching overload for '_+_' applied to '(int, string)'\n | 1 + 'a'\n | ..^"
+            }),
+            (validation("request.nothing == 1"), first, "undefined field 'nothing'"),
+            (validation("request.userInfo.name == 'x'"), first, "undefined field 'name'"),
+            (validation("namespaceObject.metadata.uid == 'x'"), first, "undefined field 'uid'"),
+            (uses, first, "applied to '(string, int)'"),
+            (message("1"), "spec.validations[0].messageExpression", {
+                "must evaluate to string but got int"
+            }),
+            (annotation("1"), "spec.auditAnnotations[0].valueExpression", {
+                "must evaluate to one of [string null_type] but got int"
+            }),
+            (condition("[1]"), "spec.matchConditions[0].expression", {
+                "must evaluate to bool but got list(int)"
+            }),
+            (condition("request.name == 1"), "spec.matchConditions[0].expression", {
+                "applied to '(string, int)'"
+            }),
+            (variable("1 + 'a'"), "spec.variables[0].expression", "applied to '(int, string)'"),
+        ] {
+            let told = refused(&more);
+            let [one] = &told[..] else { panic!("{why}: {told:?}") };
+            assert!(one.starts_with(&format!("{field}: Invalid value: ")), "{one}");
+            assert!(one.contains(why), "{one}");
+        }
+        for (kind, way, expression, why) in [
+            ("ApplyConfiguration", "applyConfiguration", "{'a': 1}", {
+                "must evaluate to Object but got map(string, int)"
+            }),
+            ("JSONPatch", "jsonPatch", "['x']", {
+                "must evaluate to list(JSONPatch) but got list(string)"
+            }),
+        ] {
+            let told = told(&mutation(kind, way, expression), true);
+            assert!(told.len() == 1 && told[0].contains(why), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn expressions_that_may_be_right_are_taken() {
+        for right in [
+            "object.spec.ready",
+            "object.spec.replicas > 1 && object.spec == oldObject.spec && params.a.b == 1",
+            "object == null || oldObject != null || namespaceObject == null",
+            "namespaceObject.metadata.labels['a'] == 'b' && namespaceObject.status.phase == 'Active'",
+            "namespaceObject.metadata.creationTimestamp < timestamp('2026-01-01T00:00:00Z')",
+            "request.userInfo.groups.exists(g, g == 'x') && 'a' in request.userInfo.extra",
+            "request.kind.group == '' && request.requestResource.resource == 'pods' && !request.dryRun",
+            "request.options.gracePeriodSeconds == 1 && has(request.namespace)",
+            "variables.names.all(n, n != '') && variables.count + 1 > 0 && variables.any.thing",
+            "authorizer.requestResource.check('create').allowed()",
+        ] {
+            let spec = json!({"paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
+                "variables": [{"name": "names", "expression": "object.spec.list.map(x, string(x.name))"},
+                    {"name": "count", "expression": "size(variables.names)"},
+                    {"name": "any", "expression": "object.spec.any"}],
+                "auditAnnotations": [{"key": "k", "valueExpression": "'y' + object.x"},
+                    {"key": "l", "valueExpression": "null"}],
+                "validations": [{"expression": right, "messageExpression": "object.metadata.name"}]});
+            let told = refused(&spec);
+            assert!(told.is_empty(), "{right}: {told:?}");
+        }
+        for (kind, way, right) in [
+            ("ApplyConfiguration", "applyConfiguration", "Object{spec: Object.spec{replicas: 1}}"),
+            ("ApplyConfiguration", "applyConfiguration", {
+                "object.spec.a ? Object{} : Object{spec: Object.spec{a: [1]}}"
+            }),
+            ("JSONPatch", "jsonPatch", "[JSONPatch{op: 'add', path: '/x', value: 1}]"),
+            ("JSONPatch", "jsonPatch", {
+                "object.spec.a ? [] : [JSONPatch{op: 'remove', path: '/x'}] + [JSONPatch{op: 'test', path: '/y'}]"
+            }),
+        ] {
+            let told = told(&mutation(kind, way, right), true);
+            assert!(told.is_empty(), "{right}: {told:?}");
+        }
+    }
 }

@@ -2,11 +2,13 @@
 //!
 //! Guarantees:
 //! - an add-on is on the clusters that are chosen, and on no others, whatever becomes of decisions that are not whole
-//!   (`an_add_on_follows_its_placements`);
+//!   (`an_add_on_follows_its_placements`), also where a cluster comes after it was chosen
+//!   (`a_cluster_that_comes_late_gets_its_add_on`);
 //! - a configuration goes on only as far as its rollout says (`a_configuration_goes_on_as_far_as_those_that_have_it`);
 //! - who says that he looks after an add-on himself does (`an_add_on_that_looks_after_itself_is_left_alone`);
 //! - what changes on one cluster costs what is of it there, on however many clusters the add-on is
-//!   (`what_changes_on_a_cluster_costs_that_cluster`).
+//!   (`what_changes_on_a_cluster_costs_that_cluster`), also while another one resists
+//!   (`a_cluster_that_resists_costs_that_cluster`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::super::api_group::{ADD_ON_GROUP, CLUSTER_GROUP};
 use super::super::choice::{Choice, choice};
@@ -30,8 +33,9 @@ use super::asked::{
 use super::config_object::{ConfigKinds, config_of, may_name};
 use super::known::{Known, KnownAddOns, Touched};
 use super::progression::{Placement, Plan, plan};
-use crate::engine::client::{everywhere, key as key_of, kind};
-use crate::engine::{Client, Controller, Error, Faults};
+use super::waits::note;
+use crate::engine::client::{everywhere, in_cluster, key as key_of, kind};
+use crate::engine::{Client, Controller, Error};
 use crate::index::{Indexes, PLACEMENT_LABEL};
 
 /// The controller.
@@ -41,6 +45,7 @@ pub struct AddOns {
     pub(super) add_ons: Arc<Kind>,
     pub(super) instances: Arc<Kind>,
     pub(super) clusters: Arc<Kind>,
+    namespaces: Arc<Kind>,
     placements: Arc<Kind>,
     decisions: Arc<Kind>,
     pub(super) configs: ConfigKinds,
@@ -53,6 +58,8 @@ enum Looked {
     Done(Option<Duration>),
     /// Decisions of a placement are on their way.
     Unsettled,
+    /// What came of it could not be said.
+    Untold(Error),
 }
 
 impl AddOns {
@@ -64,6 +71,7 @@ impl AddOns {
             add_ons: kind(ADD_ON_GROUP, "v1alpha1", "clustermanagementaddons")?,
             instances: kind(ADD_ON_GROUP, "v1alpha1", "managedclusteraddons")?,
             clusters: kind(CLUSTER_GROUP, "v1", "managedclusters")?,
+            namespaces: kind("", "v1", "namespaces")?,
             placements: kind(CLUSTER_GROUP, "v1beta1", "placements")?,
             decisions: kind(CLUSTER_GROUP, "v1beta1", "placementdecisions")?,
             configs: ConfigKinds::new()?,
@@ -175,16 +183,16 @@ impl AddOns {
         &self,
         (stored, object): (&Arc<Stored>, &Value),
         known: &mut Known,
-        touched: &Touched,
+        (touched, began): (&Touched, Instant),
     ) -> Result<Looked, Error> {
         let now = self.client.snapshot();
         self.read(stored, known, (touched, &*now))?;
+        known.waits.wake(touched.everything || touched.choice, &touched.clusters, began);
         let Some(placements) = self.placements(object, known, &*now)? else {
             return Ok(Looked::Unsettled);
         };
-        let mut faults = Faults::default();
         if is_by_placements(object) {
-            self.install(stored, &placements, (known, touched), &mut faults).await;
+            self.install(stored, &placements, known, (touched, began)).await;
         }
         let defaults = object["spec"]["supportedConfigs"].as_array().into_iter().flatten();
         let said = &object["status"]["defaultconfigReferences"];
@@ -194,11 +202,13 @@ impl AddOns {
         let plan = plan(&defaults, &placements, there, said);
         let plan = plan.map_err(|wrong| Error::Refused(wrong.to_string()))?;
         let told = self.write_status(stored, &defaults, &plan).await;
-        faults.note(told);
-        self.settle(stored, known, &plan, (&mut faults, &*now)).await;
-        faults.end()?;
+        self.settle(stored, known, &plan, (began, &*now)).await;
+        if let Err(failed) = told {
+            return Ok(Looked::Untold(failed));
+        }
         let rest = plan.look_again.map(|at| at.duration_since(self.client.clock.now()));
-        Ok(Looked::Done(rest.map(|rest| Duration::try_from(rest).unwrap_or_default())))
+        let rest = rest.map(|rest| Duration::try_from(rest).unwrap_or_default());
+        Ok(Looked::Done(rest.into_iter().chain(known.waits.after(began)).min()))
     }
 
     /// Brings to what is planned who is not there yet.
@@ -207,19 +217,20 @@ impl AddOns {
         add_on: &Stored,
         known: &mut Known,
         plan: &Plan,
-        (faults, now): (&mut Faults, &dyn Snapshot),
+        (began, now): (Instant, &dyn Snapshot),
     ) {
-        for (cluster, member) in known.members.iter_mut().filter(|(_, it)| !it.deleting) {
+        let Known { members, waits, .. } = known;
+        for (cluster, member) in members.iter_mut().filter(|(_, it)| !it.deleting) {
             let change = plan.changes.get(cluster).cloned().unwrap_or_default();
-            if member.settled.as_ref() == Some(&change) {
+            if member.settled.as_ref() == Some(&change) || waits.is_put_off(cluster, began) {
                 continue;
             }
             // Who is gone by now is touched by that.
             let key = self.instance_key(&add_on.key.name, cluster);
             let Some(instance) = now.get(&key) else { continue };
-            let mut done = member.is_owned || faults.note(self.own(&instance, add_on).await);
-            done &= faults.note(self.configure(&instance, &member.instance, &change, now).await);
-            if done {
+            let owned = if member.is_owned { Ok(()) } else { self.own(&instance, add_on).await };
+            let configured = self.configure(&instance, &member.instance, &change, now).await;
+            if note(waits, (add_on, cluster), owned.and(configured), began) {
                 member.settled = Some(change);
             }
         }
@@ -269,6 +280,12 @@ impl AddOns {
     }
 }
 
+/// Whether an object is there now that was not there before, or was another of its name.
+fn has_come(event: &Event) -> bool {
+    let uid = |stored: &Option<Arc<Stored>>| stored.as_ref().map(|it| it.object.header.uid.clone());
+    event.now.is_some() && uid(&event.now) != uid(&event.before)
+}
+
 #[async_trait]
 impl Controller for AddOns {
     fn name(&self) -> &'static str {
@@ -278,9 +295,11 @@ impl Controller for AddOns {
     fn scopes(&self) -> Vec<Scope> {
         let ConfigKinds { templates, deployment_configs } = &self.configs;
         let (placements, decisions) = (&self.placements, &self.decisions);
-        [&self.add_ons, &self.instances, placements, decisions, templates, deployment_configs]
-            .map(|kind| everywhere(kind))
-            .into()
+        let own: [&Kind; 6] =
+            [&self.add_ons, &self.instances, placements, decisions, templates, deployment_configs];
+        let clusters =
+            [everywhere(&self.clusters), in_cluster(&self.namespaces, &ClusterName::root())];
+        own.into_iter().map(everywhere).chain(clusters).collect()
     }
 
     fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
@@ -296,6 +315,11 @@ impl Controller for AddOns {
                 let clusters = [key.namespace.to_string()].into();
                 self.known.touch(&key.name, Touched { clusters, ..Touched::default() });
                 vec![self.key(&key.name)]
+            }
+            one if *one == *self.clusters.storage() || *one == *self.namespaces.storage() => {
+                let names =
+                    if has_come(event) { self.known.touch_waiting(&key.name) } else { Vec::new() };
+                names.iter().map(|name| self.key(name)).collect()
             }
             one if self.configs.are_in(one) => self.set_up_by(key, now),
             one if *one == *self.placements.storage() => {
@@ -325,7 +349,8 @@ impl Controller for AddOns {
             self.known.forget(name);
             return Ok(None);
         }
-        match self.look((&stored, &object), &mut known, &touched).await {
+        let began = Instant::now();
+        match self.look((&stored, &object), &mut known, (&touched, began)).await {
             Ok(Looked::Done(again)) => {
                 self.known.put(name, known, Touched::default());
                 Ok(again)
@@ -334,10 +359,16 @@ impl Controller for AddOns {
                 self.known.put(name, known, touched);
                 Ok(None)
             }
-            // It is as it was read, and waits for somebody to ask for something else.
-            Err(refused @ Error::Refused(_)) => {
+            Ok(Looked::Untold(failed)) => {
                 self.known.put(name, known, Touched::default());
-                Err(refused)
+                Err(failed)
+            }
+            // It is as it was read, and waits for somebody to ask for something else. Where something of it could not be
+            // done, that is tried again.
+            Err(Error::Refused(why)) => {
+                let again = known.waits.after(began);
+                self.known.put(name, known, Touched::default());
+                again.map_or(Err(Error::Refused(why)), |again| Ok(Some(again)))
             }
             Err(failed) => Err(failed),
         }

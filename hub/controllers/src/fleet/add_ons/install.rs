@@ -1,19 +1,22 @@
 //! A ManagedClusterAddOn for each cluster that is chosen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use freewheel_hub_objects::Propagation;
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::Stored;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::super::api_group::ADD_ON_GROUP;
 use super::catalogue::AddOns;
 use super::known::{Known, Touched};
 use super::progression::Placement;
+use super::waits::note;
+use crate::engine::Error;
 use crate::engine::client::key as key_of;
-use crate::engine::{Error, Faults};
 
 impl AddOns {
     /// Puts it on clusters that are chosen, and takes it off others.
@@ -21,25 +24,28 @@ impl AddOns {
         &self,
         add_on: &Arc<Stored>,
         placements: &[Placement],
-        (known, touched): (&Known, &Touched),
-        faults: &mut Faults,
+        known: &mut Known,
+        (touched, now): (&Touched, Instant),
     ) {
         let chosen = |cluster: &str| placements.iter().any(|it| it.chooses(cluster));
-        let mut looked_at: BTreeSet<&str> = touched.clusters.iter().map(String::as_str).collect();
+        let mut looked_at = touched.clusters.clone();
+        looked_at.extend(known.waits.due(now).cloned());
         if touched.everything || touched.choice {
             let groups = placements.iter().flat_map(|placement| &*placement.groups);
-            looked_at.extend(groups.flat_map(|group| &group.clusters).map(String::as_str));
-            looked_at.extend(known.members.keys().map(String::as_str));
+            looked_at.extend(groups.flat_map(|group| &group.clusters).cloned());
+            looked_at.extend(known.members.keys().cloned());
         }
-        for cluster in looked_at {
-            let done = match known.members.get(cluster) {
+        for cluster in &looked_at {
+            let done = match known.members.get(cluster).map(|member| member.deleting) {
                 None if chosen(cluster) => self.put_on(add_on, cluster).await,
-                Some(member) if !member.deleting && !chosen(cluster) => {
-                    self.take_off(add_on, cluster).await
+                Some(false) if !chosen(cluster) => self.take_off(add_on, cluster).await,
+                None => {
+                    known.waits.end(cluster);
+                    continue;
                 }
-                None | Some(_) => Ok(()),
+                Some(_) => continue,
             };
-            faults.note(done);
+            note(&mut known.waits, (add_on, cluster), done, now);
         }
     }
 
@@ -53,9 +59,14 @@ impl AddOns {
 
     async fn put_on(&self, add_on: &Arc<Stored>, cluster: &str) -> Result<(), Error> {
         let root = ClusterName::root();
-        let managed = self.client.snapshot().get(&key_of(&self.clusters, &root, "", cluster));
-        // Who is gone is chosen no more in a moment.
-        let Some(managed) = managed else { return Ok(()) };
+        let key = key_of(&self.clusters, &root, "", cluster);
+        // Whoever decides may choose who is not there yet, or will be again.
+        let managed = self.client.snapshot().get(&key).filter(|it| !it.object.header.deleting);
+        let managed = managed.ok_or_else(|| {
+            let why =
+                format!("managedclusters.cluster.open-cluster-management.io {cluster:?} not found");
+            Error::api("read a ManagedCluster")(ApiError::new(404, "NotFound", why))
+        })?;
         let object = managed.object.value().map_err(Error::api("read a ManagedCluster"))?;
         let notes = object["metadata"]["annotations"].as_object().into_iter().flatten();
         let notes: BTreeMap<&String, &Value> =

@@ -5,13 +5,14 @@
 //! event ─▶ Touched ─take─▶ a look ─put─▶ Known, for the next one
 //! ```
 //!
-//! It is a cache: of an add-on of which nothing is known, at the start and after a look that failed, everything is looked
-//! at. Who reads takes what was touched before, so that nothing is missed that came meanwhile.
+//! It is a cache: of an add-on of which nothing is known, at the start and after a look that could not read what there is,
+//! everything is looked at. Who reads takes what was touched before, so that nothing is missed that came meanwhile.
 //!
 //! Guarantees:
 //! - what came while it was looked at is looked at next (`what_comes_meanwhile_is_looked_at_next`);
 //! - who is not sure looks at everything (`who_knows_nothing_looks_at_everything`);
-//! - an object that one cluster alone is set up by concerns that cluster (`what_one_cluster_names_concerns_that_cluster`).
+//! - an object that one cluster alone is set up by concerns that cluster (`what_one_cluster_names_concerns_that_cluster`);
+//! - a cluster that comes concerns those that wait for it (`a_cluster_that_comes_concerns_those_that_wait_for_it`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
@@ -22,6 +23,7 @@ use freewheel_hub_fleet::rollout::Group;
 use parking_lot::Mutex;
 
 use super::progression::{Change, Instance};
+use super::waits::Waits;
 
 /// Texts that nobody has any more are kept up to so many beyond one per cluster.
 const UNUSED_MAX: usize = 64;
@@ -64,6 +66,8 @@ pub(super) struct Known {
     pub choices: BTreeMap<(String, String), Arc<[Group]>>,
     /// By cluster.
     pub members: BTreeMap<String, Member>,
+    /// Where something could not be done.
+    pub waits: Waits,
     /// Clusters by what their own are set up by.
     named: HashMap<Config, BTreeSet<String>>,
     own: HashSet<Arc<[Desired]>>,
@@ -154,6 +158,18 @@ impl KnownAddOns {
         self.0.lock().remove(add_on);
     }
 
+    /// A cluster has come, or what it takes for add-ons; those that could not be brought there.
+    pub fn touch_waiting(&self, cluster: &str) -> Vec<String> {
+        let mut touched = Vec::new();
+        for (add_on, entry) in self.0.lock().iter_mut() {
+            if entry.known.as_ref().is_none_or(|known| known.waits.has(cluster)) {
+                entry.touched.clusters.insert(cluster.to_owned());
+                touched.push(add_on.clone());
+            }
+        }
+        touched
+    }
+
     /// An object is another now that add-ons may be set up by on clusters; which those are.
     pub fn touch_named(&self, config: &Config) -> Vec<String> {
         let mut touched = Vec::new();
@@ -239,6 +255,26 @@ mod tests {
         assert_eq!(all.touch_named(&config("a")), ["web"]);
         all.put("web", known, Touched::default());
         assert!(all.take("web").1.everything);
+    }
+
+    #[test]
+    fn a_cluster_that_comes_concerns_those_that_wait_for_it() {
+        let all = KnownAddOns::default();
+        for add_on in ["web", "other"] {
+            let (mut known, _) = all.take(add_on);
+            if add_on == "web" {
+                known.waits.put_off("pi-1", tokio::time::Instant::now());
+            }
+            all.put(add_on, known, Touched::default());
+        }
+        assert!(all.touch_waiting("pi-2").is_empty());
+        assert_eq!(all.touch_waiting("pi-1"), ["web"]);
+        let (known, touched) = all.take("web");
+        assert_eq!(touched, clusters(&["pi-1"]));
+        // While somebody looks, nobody knows who waits.
+        assert_eq!(all.touch_waiting("pi-2"), ["web"]);
+        all.put("web", known, Touched::default());
+        assert_eq!(all.take("web").1, clusters(&["pi-2"]));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! catalogue      ClusterManagementAddOns to ManagedClusterAddOns, in the order of their rollouts
 //! members        an add-on on its clusters, as it is read
 //! known          what is known of them from the looks before
+//! waits          where something of one could not be done
 //! progression    what is wanted where, and what is said of it: pure
 //! instances      ManagedClusterAddOns to ManifestWorks, and what is said of them
 //! asked          what a ClusterManagementAddOn asks for
@@ -35,6 +36,7 @@ mod members;
 mod progress;
 mod progression;
 mod said;
+mod waits;
 
 pub use catalogue::AddOns;
 pub use features::AddOnFeatures;

@@ -406,3 +406,137 @@ fn rules_cost_as_much_as_there_may_be_values() {
     );
     wrong_schema(inside(None), &[&factor]);
 }
+
+/// A schema whose `spec` has a rule, which may say something more.
+fn with_rule(rule: &str, more: &Value) -> Value {
+    let mut said = json!({"rule": rule});
+    said.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
+    with_schema(json!({"type": "object", "properties": {
+        "spec": {"type": "object", "x-kubernetes-validations": [said], "properties": {
+            "n": {"type": "integer"}, "f": {"type": "number"}, "s": {"type": "string", "maxLength": 9},
+            "on": {"type": "boolean"}, "maybe": {"type": "string", "nullable": true, "maxLength": 9},
+            "a-b": {"type": "string", "maxLength": 9},
+            "when": {"type": "string", "format": "date-time"}, "span": {"type": "string", "format": "duration"},
+            "raw": {"type": "string", "format": "byte", "maxLength": 9}, "port": {"x-kubernetes-int-or-string": true},
+            "list": {"type": "array", "maxItems": 9, "items": {"type": "string", "maxLength": 9}},
+            "map": {"type": "object", "maxProperties": 9, "additionalProperties": {"type": "integer"}},
+            "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+            "inner": {"type": "object", "x-kubernetes-embedded-resource": true,
+                "x-kubernetes-preserve-unknown-fields": true},
+        }},
+    }}))
+}
+
+/// Texts of upstream's compilation.go, validation.go, and of what checks types there.
+#[test]
+fn rules_that_cannot_be_right_are_refused() {
+    let none = json!({});
+    let message = |it: &str| json!({"messageExpression": it});
+    let path = |it: &str| json!({"fieldPath": it});
+    let rule_at = "rule: Invalid value: ";
+    for (rule, more, field, why) in [
+        ("1", &none, rule_at, "cel expression must evaluate to a bool"),
+        ("self.s", &none, rule_at, "cel expression must evaluate to a bool"),
+        ("self.n == 'x'", &none, rule_at, {
+            "compilation failed: ERROR: <input>:1:8: found no matching overload for '_==_' applied to '(int, string)'\n | self.n == 'x'\n | .......^"
+        }),
+        ("self.f == 1", &none, rule_at, "applied to '(double, int)'"),
+        ("self.maybe == null", &none, rule_at, "applied to '(string, null)'"),
+        ("self.nothing == 1", &none, rule_at, "undefined field 'nothing'"),
+        ("oldSelf.nothing == 1", &none, rule_at, "undefined field 'nothing'"),
+        ("self.open.x == 1", &none, rule_at, "undefined field 'x'"),
+        ("self.inner.spec == 1", &none, rule_at, "undefined field 'spec'"),
+        ("self.list.all(x, x > 1)", &none, rule_at, "applied to '(string, int)'"),
+        ("self.map.all(k, self.map[k] == 'x')", &none, rule_at, "applied to '(int, string)'"),
+        ("self.when == 'x'", &none, rule_at, "applied to '(timestamp, string)'"),
+        ("oldSelf.hasValue()", &none, rule_at, "found no matching overload for 'hasValue'"),
+        ("true", &message("1"), "messageExpression: Invalid value: ", {
+            "messageExpression must evaluate to a string"
+        }),
+        ("true", &message("self.s + 1"), "messageExpression: Invalid value: ", {
+            "messageExpression compilation failed: ERROR: <input>:1:8: found no matching overload"
+        }),
+        ("true", &message("  "), "messageExpression: Required value", {
+            "messageExpression must be non-empty if specified"
+        }),
+        ("true", &path(".nothing"), "fieldPath: Invalid value: ", "must be a valid path"),
+        ("true", &path("n"), "fieldPath: Invalid value: ", "must be a valid path"),
+    ] {
+        let errors = check(&with_rule(rule, more));
+        let [one] = &errors[..] else { panic!("{rule} {more}: {errors:?}") };
+        let told = format!("{}: {}", one.field, one.message);
+        let at = "spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0]";
+        assert!(told.starts_with(&format!("{at}.{field}")), "{rule}: {told}");
+        assert!(told.contains(why), "{rule}: {told}");
+    }
+}
+
+#[test]
+fn rules_that_may_be_right_are_taken() {
+    for rule in [
+        "self.n > 1 && self.n > 1.5 && self.f == 1.0 && self.on && self.s != ''",
+        "has(self.maybe) && self.maybe == '' && type(self.maybe) != null_type",
+        "self.when > timestamp('2026-01-01T00:00:00Z') && self.span < duration('1h') && self.raw == b'x'",
+        "type(self.port) == int ? self.port > 1 : self.port.startsWith('x')",
+        "self.port == 1 || self.port == '1'",
+        "self.list.exists(x, x in ['a', 'b']) && self.list[0].size() > 1 && self.list == ['a']",
+        "self.map['x'] == 1 && self.map.x == 1 && 'x' in self.map && self.map.all(k, k != '')",
+        "self.a__dash__b == 'x' && self == oldSelf && !has(self.open)",
+        "self.inner.metadata.name == 'x' && self.inner.kind == 'y' && self.inner.apiVersion != ''",
+        "self.?maybe.orValue('x') == 'x' && quantity('1').isLessThan(quantity('2'))",
+        "dyn(self.n) == 'x'",
+        "self.port",
+    ] {
+        let more = json!({"messageExpression": "self.s + 'x'", "fieldPath": ".map.x"});
+        assert_eq!(check(&with_rule(rule, &more)), [], "{rule}");
+    }
+    let optional = json!({"optionalOldSelf": true});
+    let errors = check(&with_rule("oldSelf.n == 1", &optional));
+    assert!(
+        errors[0].message.contains("'_==_' applied to '(optional_type(int), int)'"),
+        "{errors:?}"
+    );
+    let rule = "!oldSelf.hasValue() || oldSelf.value().n <= self.n || oldSelf.orValue(self).n == 1";
+    assert_eq!(check(&with_rule(rule, &optional)), []);
+    let meta = json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.metadata.name != self.kind"}]});
+    assert_eq!(check(&with_schema(meta)), []);
+}
+
+#[test]
+fn what_was_before_is_spoken_of_where_it_is_found_again() {
+    let rule = json!([{"rule": "self == oldSelf"}]);
+    let text = json!({"type": "string", "maxLength": 9, "x-kubernetes-validations": rule});
+    let within =
+        |holder: Value| with_schema(json!({"type": "object", "properties": {"a": holder}}));
+    let list = |kind: &str| json!({"type": "array", "maxItems": 9, "x-kubernetes-list-type": kind, "items": text});
+    let keyed = json!({"type": "array", "maxItems": 9, "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["k"], "items": {"type": "object", "required": ["k"],
+            "properties": {"k": {"type": "string", "maxLength": 9}, "v": text}}});
+    let map = json!({"type": "object", "maxProperties": 9, "additionalProperties": text});
+    let object = |kind: &str| json!({"type": "object", "x-kubernetes-map-type": kind, "properties": {"b": text}});
+    for found in [text.clone(), keyed, map, object("granular")] {
+        assert_eq!(check(&within(found.clone())), [], "{found}");
+    }
+    for lost in [list("atomic"), list("set"), object("atomic")] {
+        let errors = check(&within(lost));
+        let [one] = &errors[..] else { panic!("{errors:?}") };
+        assert!(one.field.ends_with(".x-kubernetes-validations[0].rule"), "{one:?}");
+        let why = "oldSelf cannot be used on the uncorrelatable portion of the schema within spec.validation.openAPIV3Schema.properties[a]";
+        assert_eq!(one.message, format!("Invalid value: \"self == oldSelf\": {why}"));
+    }
+}
+
+/// A rule that looks for a long pattern in the name of its object costs as much as a name may have letters.
+#[test]
+fn names_are_as_long_as_a_schema_that_says_all_of_them_has_them() {
+    let rule = json!([{"rule": format!("self.metadata.name.matches('{}')", "a".repeat(200))}]);
+    let text = json!({"type": "string", "maxLength": 60});
+    let names = json!({"type": "object", "properties": {"name": text, "generateName": text}});
+    let mut schema = json!({"type": "object", "x-kubernetes-validations": rule,
+        "properties": {"kind": text, "apiVersion": text, "metadata": names}});
+    assert_eq!(check(&with_schema(schema.clone())), []);
+    let said = schema["properties"].as_object_mut().unwrap();
+    said.remove("kind");
+    let errors = check(&with_schema(schema));
+    assert!(errors[0].message.contains("estimated rule cost exceeds budget"), "{errors:?}");
+}

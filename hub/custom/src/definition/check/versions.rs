@@ -19,7 +19,7 @@ const COLUMN_TYPES: &str = "boolean,date,integer,number,string";
 const COLUMN_FORMATS: &str = "byte,date,date-time,double,float,int32,int64,password";
 
 /// What all versions may say alike: then it stands at the top, and is looked at once.
-const SHARED: [(&str, &str); 4] = [
+pub(crate) const SHARED: [(&str, &str); 4] = [
     ("schema", "validation"),
     ("subresources", "subresources"),
     ("additionalPrinterColumns", "additionalPrinterColumns"),
