@@ -199,6 +199,14 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_scripts_are_understood() {
+        let script = include_str!("../scripts/bad-minute");
+        let lines = script.lines().filter(|line| !line.starts_with('#'));
+        let all: Vec<Command> = lines.map(|line| line.parse().expect(line)).collect();
+        assert!(all.contains(&Command::Say), "{all:?}");
+    }
+
+    #[test]
     fn a_share_is_told_in_millionths() {
         assert_eq!(Share(0.01).millionths(), 10_000);
         assert_eq!(Share(1.0).millionths(), 1_000_000);
