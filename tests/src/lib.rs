@@ -9,6 +9,7 @@
 //! http      one request over plain TCP
 //! load      many requests at once, of which every single one must be answered
 //! small_device  a device with little memory, on a machine with much
+//! swarm     simulated spokes, hundreds in the test's own process
 //! tools     what tests take from package registries, pinned and kept
 //! web       a web server behind a NodePort, and waiting for its answer
 //! ```
@@ -22,6 +23,7 @@ pub mod load;
 pub mod printed;
 pub mod process;
 pub mod small_device;
+pub mod swarm;
 pub mod tools;
 pub mod web;
 

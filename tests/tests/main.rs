@@ -30,4 +30,5 @@ mod roles;
 mod rolling_update;
 mod status;
 mod streams;
+mod swarm;
 mod usage;

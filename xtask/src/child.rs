@@ -70,6 +70,13 @@ impl Child {
         self.child.id()
     }
 
+    /// SIGKILL: it has no chance to finish anything.
+    pub fn kill(&mut self) {
+        // One that is gone already needs nothing.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// What it has said.
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

@@ -15,6 +15,8 @@ mod ports;
 mod record;
 mod schema;
 mod suite;
+mod swarm;
+mod swarm_process;
 mod test;
 mod tidy;
 mod up;
@@ -52,6 +54,8 @@ enum Chore {
     },
     /// Measure the performance gates beside their peers
     Bench(bench::Options),
+    /// Start simulated spokes, and say what they have seen of their hub
+    Swarm(Box<swarm::Options>),
     /// Run upstream's conformance specs against the hub
     Conformance(conformance::Options),
     /// Give whatever bytes to what reads what people write
@@ -79,6 +83,7 @@ fn main() -> std::process::ExitCode {
         Chore::Ci => test::all(false).and_then(|()| long::doc()).and_then(|()| long::deny()),
         Chore::Soak { minutes } => long::soak(minutes),
         Chore::Bench(options) => bench::run(&options),
+        Chore::Swarm(options) => swarm::run(&options),
         Chore::Conformance(options) => conformance::run(&options),
         Chore::Fuzz(options) => fuzz::run(&options),
         Chore::Record => record::run(),

@@ -12,4 +12,5 @@ mod python;
 mod schemathesis;
 mod shipped;
 mod soak;
+mod swarm;
 mod toolchains;

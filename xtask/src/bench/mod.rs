@@ -8,6 +8,8 @@
 //! both     our hub and kube-apiserver, driven in turns
 //! api      P25 P26 P28      lists  P27 P29      stored  P30 P31      overload  P33
 //! device  P01 P02      start  P07 P40      http  P13      fleet  P20S P22S P23S
+//! turns    how long a controller worked
+//! swarm   P20 P21 P22 P24 P44 P45 P46 P47      outage  P32 P32N
 //! ```
 //!
 //! * Both sides run at the same time on the same disk and are driven in turns, A B A B, by the same one-threaded driver.
@@ -20,15 +22,18 @@ mod device;
 mod figures;
 mod fleet;
 mod http;
-mod hub;
+pub mod hub;
 mod lists;
-mod load;
+pub mod load;
+mod outage;
 mod overload;
 mod peer;
 mod proc;
 mod row;
 mod start;
 mod stored;
+mod swarm;
+mod turns;
 
 use std::path::PathBuf;
 
@@ -42,7 +47,8 @@ use row::Row;
 /// What `bench` can be told.
 #[derive(Args)]
 pub struct Options {
-    /// Which of P01 P02 P07 P13 P20S P22S P23S P25 to P31 P33 P40, or of the groups api, device, fleet; all when none is named
+    /// Which of P01 P02 P07 P13 P20 to P24 P20S P22S P23S P25 to P33 P40 P44 to P47, or of the groups api, device,
+    /// fleet; all when none is named
     names: Vec<String>,
     /// Turns of each side; below five there is no verdict
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -53,21 +59,30 @@ pub struct Options {
     /// Shorter turns and rests, for trying things out
     #[arg(long)]
     quick: bool,
+    /// Simulated spokes of the fleet [default: 10000, 200 with --quick]; below 10,000 there is no verdict on what their
+    /// number decides
+    #[arg(long, value_parser = clap::value_parser!(u32).range(20..=200_000))]
+    spokes: Option<u32>,
+    /// Then twice as many, and again, up to this many, for as long as what their number decides holds
+    #[arg(long)]
+    most: Option<u32>,
 }
 
 /// How long and how often.
 #[derive(Clone, Copy)]
-struct Plan {
+pub struct Plan {
     rounds: u32,
     quick: bool,
     /// Build nothing of ours.
     built: bool,
+    /// Of a swarm, to begin with and at most.
+    spokes: (u32, u32),
 }
 
 /// A bench: its group, the gates it measures, and how.
 type Bench = (&'static str, &'static [&'static str], fn(Plan) -> Result<Vec<Row>, Stop>);
 
-const BENCHES: [Bench; 9] = [
+const BENCHES: [Bench; 10] = [
     ("device", &["P02"], device::size),
     ("api", &["P25", "P26", "P28"], api::run),
     ("api", &["P27", "P29"], lists::run),
@@ -77,6 +92,7 @@ const BENCHES: [Bench; 9] = [
     ("device", &["P07", "P40"], start::run),
     ("device", &["P13"], http::run),
     ("fleet", &["P20S", "P22S", "P23S"], fleet::run),
+    ("fleet", &swarm::IDS, swarm::run),
 ];
 
 /// Measures and prints.
@@ -84,7 +100,10 @@ pub fn run(options: &Options) -> Result<(), Stop> {
     let named = chosen(&options.names)?;
     let wanted = |id: &str| named.contains(&id);
     child::listen()?;
-    let plan = Plan { rounds: options.rounds, quick: options.quick, built: options.built };
+    let spokes = options.spokes.unwrap_or(if options.quick { 200 } else { 10_000 });
+    let most = options.most.unwrap_or(spokes);
+    let Options { rounds, quick, built, .. } = *options;
+    let plan = Plan { rounds, quick, built, spokes: (spokes, most) };
     let mut rows = Vec::new();
     for (_, ids, bench) in BENCHES {
         if !ids.iter().any(|id| wanted(id)) {
@@ -188,7 +207,7 @@ fn keep(plan: Plan, rows: &[Row]) -> Result<(), Stop> {
 
 #[cfg(test)]
 mod tests {
-    use super::chosen;
+    use super::{chosen, swarm};
 
     #[test]
     fn gates_are_chosen_by_name_and_by_group() {
@@ -197,7 +216,7 @@ mod tests {
         assert_eq!(asked(&["p28"]).ok(), Some(vec!["P28"]));
         let api = ["P25", "P26", "P28", "P27", "P29", "P30", "P31", "P33"];
         assert_eq!(asked(&["api"]).ok(), Some(api.to_vec()));
-        assert_eq!(asked(&["P02", "fleet"]).ok().map(|ids| ids.len()), Some(4));
+        assert_eq!(asked(&["P02", "fleet"]).ok().map(|ids| ids.len()), Some(4 + swarm::IDS.len()));
         assert!(asked(&[]).is_ok_and(|ids| 10 < ids.len()));
         let error = asked(&["P99"]).err().map(|stop| stop.0).unwrap_or_default();
         assert!(error.contains("P99") && error.contains("P28"), "{error}");

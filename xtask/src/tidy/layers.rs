@@ -144,7 +144,16 @@ const GUARDED: [(&str, &[&str]); 8] = [
     ("quinn", &["freewheel-link"]),
     ("wasmtime", &["freewheel-spoke-engine", "freewheel-spoke-runtime", "freewheel-hub-modules"]),
     ("redb", &["freewheel-hub-store"]),
-    ("rcgen", &["freewheel-hub-pki", "freewheel-spoke", "freewheel-tests", "freewheel-load"]),
+    (
+        "rcgen",
+        &[
+            "freewheel-hub-pki",
+            "freewheel-spoke",
+            "freewheel-tests",
+            "freewheel-load",
+            "freewheel-swarm",
+        ],
+    ),
     ("x509-parser", &["freewheel-hub-pki", "freewheel-spoke"]),
     ("prometheus-client", &["freewheel-hub-metrics"]),
     ("cel", &["freewheel-hub-cel"]),
