@@ -1,5 +1,6 @@
 //! The controllers as one, in one binary: each that is linked costs seconds.
 
+mod autoscalers;
 mod budgets;
 mod certificates;
 mod crowd;

@@ -32,11 +32,13 @@ use tokio_util::sync::CancellationToken;
 
 use clock::SimulatedClock;
 pub use registry::Registry;
+pub use usage::PlayedUsage;
 
 #[path = "../../src/testing/clock.rs"]
 mod clock;
 pub mod counting;
 mod registry;
+mod usage;
 
 /// Simulated time that no state takes longer to reach.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -122,6 +124,8 @@ pub struct Hub {
     pub indexes: Indexes,
     /// What images stand for.
     pub registry: Arc<Registry>,
+    /// What pods take.
+    pub usage: Arc<PlayedUsage>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
     background: JoinSet<()>,
@@ -140,6 +144,21 @@ fn place(realm: &str, plural: &str, namespace: &str, name: &str) -> ObjectRef {
     ObjectRef { kind: kind(plural), cluster: cluster(realm), namespace, name }
 }
 
+fn config(registry: &Arc<Registry>, usage: &Arc<PlayedUsage>) -> Config {
+    Config {
+        advertise: "10.0.0.1:6443".parse().unwrap(),
+        ca_pem: "-----BEGIN CERTIFICATE-----".to_owned(),
+        handlers: Arc::new(AllHandlers),
+        images: registry.clone(),
+        authority: Arc::new(Notary),
+        tokens: Arc::new(Names),
+        rights: Arc::new(ByName),
+        usage: usage.clone(),
+        seed: 7,
+        metrics: Metrics::default(),
+    }
+}
+
 impl Hub {
     /// A hub with these spokes, accepted and connected, each with 4 cores and 110 pods.
     pub async fn with_spokes(spokes: &[&str]) -> Self {
@@ -155,22 +174,13 @@ impl Hub {
                 .admitting(Arc::new(NoRolesOfAccounts));
         let stop = CancellationToken::new();
         let registry = Arc::new(Registry::default());
-        let config = Config {
-            advertise: "10.0.0.1:6443".parse().unwrap(),
-            ca_pem: "-----BEGIN CERTIFICATE-----".to_owned(),
-            handlers: Arc::new(AllHandlers),
-            images: registry.clone(),
-            authority: Arc::new(Notary),
-            tokens: Arc::new(Names),
-            rights: Arc::new(ByName),
-            seed: 7,
-            metrics: Metrics::default(),
-        };
+        let usage = Arc::new(PlayedUsage::default());
+        let config = config(&registry, &usage);
         let indexes = Indexes::new(objects.store(), objects.kinds()).unwrap();
         let tasks = start_over(&objects, &indexes, &config, &stop).unwrap();
         let mut background = JoinSet::new();
         background.spawn(play_spokes(objects.clone()));
-        let hub = Self { objects, indexes, registry, stop, tasks, background };
+        let hub = Self { objects, indexes, registry, usage, stop, tasks, background };
         for spoke in spokes {
             hub.join(spoke).await;
         }
@@ -179,6 +189,17 @@ impl Hub {
         })
         .await;
         hub
+    }
+
+    /// Stops its controllers and starts them anew, with nothing in memory.
+    pub async fn restart(&mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
+        self.stop = CancellationToken::new();
+        let config = config(&self.registry, &self.usage);
+        self.tasks = start_over(&self.objects, &self.indexes, &config, &self.stop).unwrap();
     }
 
     /// Accepts and connects a spoke.
@@ -586,6 +607,7 @@ async fn play_pod(objects: &Objects, stored: &Stored, number: u32) {
         .modify(&WriteOptions::default(), &place, Some("status"), |mut value| {
             let status = &mut value["status"];
             status["phase"] = json!("Running");
+            status["startTime"] = json!("2026-01-01T00:00:00Z");
             status["podIP"] = json!(format!("10.64.0.{}", number % 250));
             put_ready(&mut value);
             Ok(value)
