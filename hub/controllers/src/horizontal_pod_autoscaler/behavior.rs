@@ -154,7 +154,7 @@ mod tests {
             tolerance: 0.1,
         };
         let window = Duration::from_secs(300);
-        let down = Rules { policies: vec![percent], window, ..up.clone() };
+        let down = Rules { policies: vec![percent], window, ..up };
         assert_eq!(usual, Behavior { up: up.clone(), down });
         let said = behavior(json!({"scaleDown": {"stabilizationWindowSeconds": 0,
             "selectPolicy": "Disabled", "tolerance": "50m",
