@@ -14,6 +14,7 @@ mod kinds;
 mod leftovers;
 mod owners;
 mod policies;
+mod returns;
 mod roles;
 mod rollout;
 mod stateful;
