@@ -20,6 +20,7 @@ mod login_expiry;
 mod module_kinds;
 mod names;
 mod open_files;
+mod pods_measured;
 mod process;
 mod sealing;
 mod signer;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_api::images::Images;
-use freewheel_hub_apiserver::{Access, Check, Limits, Server, ServiceDialer, Tls, TlsError};
+use freewheel_hub_apiserver::{Access, Check, Limits, Server, ServiceDialer, Tls, TlsError, Usage};
 use freewheel_hub_audit::Audit;
 use freewheel_hub_controllers::{definitions, module_users};
 use freewheel_hub_gateway::{Gateway, Identity, SetupError};
@@ -67,6 +68,7 @@ use files::FileError;
 pub use login::secret as registry_login;
 use module_kinds::Handlers;
 use names::Names;
+use pods_measured::PodsMeasured;
 use sealing::Rotation;
 use signer::{Signer, TokenSigner};
 use tasks::{HealthSigns, Tasks, together};
@@ -237,11 +239,13 @@ impl Hub {
             .map_err(listening("the link to the spokes (UDP)", "--link", options.link))?;
         let (tls, served) = self.tls()?;
         let metrics = self.metrics(&gateway, options);
+        let usage = Usage::new(gateway.streams(), self.objects.clock().clone());
         let server = Server {
             objects: self.objects.clone(),
             access: self.access.clone(),
             audit: self.audit.clone(),
             streams: gateway.streams(),
+            usage: usage.clone(),
             extra: Some(http_v2::handler(self.modules.clone(), self.objects.clone())),
             checks: self.checks(&signs, &rotation, &stop),
             metrics: metrics.clone(),
@@ -254,7 +258,7 @@ impl Hub {
         };
         let serving = freewheel_hub_apiserver::serve(api, tls, limits(), server, stop.clone());
         parts.start("API server", serving);
-        let controllers = self.controllers(options, metrics, &stop).await?;
+        let controllers = self.controllers(options, (metrics, usage), &stop).await?;
         parts.start_checked("controllers", &signs.controllers, together(controllers, stop.clone()));
         let ended = stop.clone();
         parts.start_checked("gateway", &signs.gateway, async move {
@@ -303,7 +307,7 @@ impl Hub {
     async fn controllers(
         &self,
         options: &ServeOptions,
-        metrics: Metrics,
+        (metrics, usage): (Metrics, Usage),
         stop: &CancellationToken,
     ) -> Result<JoinSet<()>, ServeError> {
         self.modules.ask_who_runs(Arc::new(module_users::RunningPods::new(self.objects.clone())));
@@ -315,6 +319,7 @@ impl Hub {
             authority: Arc::new(Signer(self.pki.authority.clone())),
             tokens: Arc::new(TokenSigner(self.access.issuer(&self.objects))),
             rights: Arc::new(CallersRights(self.access.rights(self.objects.store()))),
+            usage: Arc::new(PodsMeasured { usage, store: self.objects.store().clone() }),
             seed: fastrand::u64(..),
             metrics,
         };

@@ -82,6 +82,9 @@ fn a_person_gets_a_certificate_and_is_known_by_it() {
     kubectl.does(&["certificate", "approve", "jane"]);
     take_certificate(&fleet, &kubectl, "jane");
     has(&kubectl.run(&["get", "csr", "jane"]), &["Approved,Issued"]);
+    kubectl.does(&["label", "csr/jane", "colour=blue"]);
+    let named = kubectl.run(&["get", "csr", "-l", "colour=blue", "-o", "name"]);
+    assert_eq!(named.trim(), "certificatesigningrequest.certificates.k8s.io/jane");
 
     let file = fleet.path("jane.crt").display().to_string();
     let text = openssl(&["x509", "-in", &file, "-noout", "-text"]);

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use freewheel_tests::fleet::PATIENCE;
-use freewheel_tests::{Fleet, eventually, guests};
+use freewheel_tests::{Fleet, eventually, guests, has};
 
 #[test]
 fn every_example_answers_through_its_node_port() {
@@ -26,6 +26,7 @@ fn every_example_answers_through_its_node_port() {
     fleet.pods_ready(&kubectl, "app=tcp-echo", 1);
     fleet.pods_ready(&kubectl, "app=daemon-hello", 2);
     fleet.pods_ready(&kubectl, "app=numbered-hello", 2);
+    fleet.pods_ready(&kubectl, "app=hello-autoscaled", 1);
 
     // Every node answers, whichever runs the pod.
     for node in ["pi-1", "pi-2"] {
@@ -33,8 +34,11 @@ fn every_example_answers_through_its_node_port() {
         fleet.answers(node, 30081, "Written by a sidecar");
         fleet.answers(node, 30082, "hello from daemon-hello-");
         fleet.answers(node, 30083, "hello from numbered-hello-");
+        fleet.answers(node, 30084, "hello from hello-autoscaled-");
         eventually("tcp-echo echoes", PATIENCE, || echo(&fleet, node));
     }
+    let shown = kubectl.typed("get hpa hello-autoscaled --no-headers");
+    has(&shown, &["Deployment/hello-autoscaled", "/60%"]);
     let again = kubectl.run(&["apply", "-f", &examples.to_string_lossy()]);
     // A budget's selector is replaced by each apply (its patch strategy), so that kubectl always calls one configured.
     let mut others = again.lines().filter(|line| !line.starts_with("poddisruptionbudget"));

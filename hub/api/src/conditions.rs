@@ -31,6 +31,8 @@ pub enum ConditionOwner {
     Disruption,
     /// The controller of FlowSchemas.
     FlowSchemas,
+    /// The controller of HorizontalPodAutoscalers.
+    HorizontalPodAutoscalers,
     /// Whoever ends a pod that has not asked for it: the controller of tainted nodes, and the spoke under pressure.
     /// Each says it once, as it ends the pod.
     Eviction,
@@ -116,6 +118,10 @@ const fn of_definition(name: &'static str) -> ConditionType {
 const fn of_job(name: &'static str) -> ConditionType {
     let plain = of("Job", name, ConditionOwner::Jobs);
     ConditionType { written: Some("lastProbeTime"), ..plain }
+}
+
+const fn of_autoscaler(name: &'static str) -> ConditionType {
+    of("HorizontalPodAutoscaler", name, ConditionOwner::HorizontalPodAutoscalers)
 }
 
 const fn of_deployment(name: &'static str) -> ConditionType {
@@ -229,6 +235,12 @@ conditions! {
     SET_REPLICA_FAILURE = of("ReplicaSet", "ReplicaFailure", ConditionOwner::ReplicaSets);
     /// A pod of it may be evicted.
     BUDGET_DISRUPTION_ALLOWED = of_budget("DisruptionAllowed");
+    /// Its target's scale can be read and written.
+    AUTOSCALER_ABLE_TO_SCALE = of_autoscaler("AbleToScale");
+    /// It can be told how many its target needs.
+    AUTOSCALER_SCALING_ACTIVE = of_autoscaler("ScalingActive");
+    /// It needs more or fewer than there may be.
+    AUTOSCALER_SCALING_LIMITED = of_autoscaler("ScalingLimited");
     /// A rollout moves on.
     DEPLOYMENT_PROGRESSING = of_deployment("Progressing");
     /// Enough of its pods serve.

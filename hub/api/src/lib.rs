@@ -10,6 +10,7 @@
 //! pins       what it stood for when it was looked up
 //! policy_typing  what the expressions of a ValidatingAdmissionPolicy say of objects that cannot be said of them
 //! quota      what an object counts for in a ResourceQuota
+//! scale      how many replicas a workload is to have, wherever its kind keeps that
 //! streams    how a request reaches a spoke, as a trait
 //! time_zone  which time zones there are
 //! ```
@@ -24,6 +25,7 @@ pub mod kinds;
 pub mod pins;
 pub mod policy_typing;
 pub mod quota;
+pub mod scale;
 pub mod streams;
 pub mod time_zone;
 

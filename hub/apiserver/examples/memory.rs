@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeStreams};
-use freewheel_hub_apiserver::{Access, AccessOptions, Limits, Server, Tls, serve};
+use freewheel_hub_apiserver::{Access, AccessOptions, Limits, Server, Tls, Usage, serve};
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::{ObjectRef, Objects, WriteOptions};
 use freewheel_hub_pki::MASTERS;
@@ -102,11 +102,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (access, store) = Access::over(Arc::new(MemoryStore::new()), AccessOptions::default());
     let objects = access.guard(Objects::new(store));
     namespaces(&objects).await?;
+    let usage = Usage::new(Arc::new(NoSpokes), objects.clock().clone());
     let server = Server {
         audit: None,
         objects,
         access,
         streams: Arc::new(NoSpokes),
+        usage,
         extra: None,
         checks: Vec::new(),
         metrics: Metrics::default(),

@@ -32,7 +32,7 @@ use crate::shutdown::Shutdown;
 use crate::tenant::{Tenant, Tenants};
 use crate::tokens::Issuer;
 use crate::trail::Trail;
-use crate::usage::Samples;
+use crate::usage::Usage;
 
 /// A handler for `/v2/…`, the image registry's paths. It gets the caller, when the hub knows who that is, with
 /// [`Permitted`](crate::Permitted) among the request's extensions when they have the right to do that. It decides
@@ -51,6 +51,8 @@ pub struct Server {
     pub access: Access,
     /// The way to pods.
     pub streams: Arc<dyn SpokeStreams>,
+    /// What nodes and pods take.
+    pub usage: Usage,
     /// Serves `/v2/…`.
     pub extra: Option<Extra>,
     /// What `/readyz` asks beside itself.
@@ -76,7 +78,6 @@ pub(crate) struct Hub {
     pub(crate) packed: Packed,
     pub(crate) meters: Arc<RequestMetrics>,
     pub(crate) auditing: Option<Auditing>,
-    pub(crate) samples: Samples,
 }
 
 impl Hub {
@@ -100,7 +101,6 @@ impl Hub {
             packed: Packed::default(),
             meters: RequestMetrics::shown_in(&server.metrics),
             auditing: audit::begin(server.audit.as_ref(), objects.clock(), &server.metrics),
-            samples: Samples::new(server.streams.clone(), objects.clock().clone()),
             server,
         }
     }

@@ -97,3 +97,4 @@ pub use server::{Limits, serve};
 pub use streaming::ServiceDialer;
 pub use tls::{Tls, TlsError};
 pub use tokens::{Issuer, PodToken};
+pub use usage::{ContainerUsage, PodUsage, Usage};

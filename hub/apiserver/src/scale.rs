@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_hub_api::kinds;
+use freewheel_hub_api::scale::{Scale, put_wanted};
 use freewheel_hub_schema::error::{ApiError, FieldError};
 use freewheel_hub_schema::kind::Kind;
-use freewheel_hub_schema::selector::LabelSelector;
 use freewheel_hub_store::Stored;
 use http::Response;
 use parking_lot::Mutex;
@@ -125,10 +125,6 @@ async fn answer(
     Ok(response)
 }
 
-/// Where most kinds have them.
-const WANTED: &str = "/spec/replicas";
-const CURRENT: &str = "/status/replicas";
-
 fn scale_of(kind: &Kind, object: &Value) -> Result<Value, ApiError> {
     let mut meta = serde_json::Map::new();
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
@@ -136,33 +132,13 @@ fn scale_of(kind: &Kind, object: &Value) -> Result<Value, ApiError> {
             meta.insert(key.to_owned(), value.clone());
         }
     }
-    let paths = kind.strategy.scale();
-    let number = |path: &str| object.pointer(path).and_then(Value::as_i64);
-    let (wanted, current) =
-        paths.map_or((WANTED, CURRENT), |paths| (paths.wanted.as_str(), paths.current.as_str()));
-    let replicas = match number(wanted) {
-        None if paths.is_some() => {
-            let path = wanted.replace('/', ".");
-            let text = format!("the spec replicas field {path:?} does not exist");
-            return Err(ApiError::internal(text));
-        }
-        replicas => replicas.unwrap_or_default(),
-    };
+    let scale = Scale::of(kind, object).map_err(ApiError::internal)?;
+    let Scale { wanted, current, selector } = scale;
     let mut spec = json!({});
-    if replicas != 0 {
-        spec["replicas"] = json!(replicas);
+    if wanted != 0 {
+        spec["replicas"] = json!(wanted);
     }
-    let mut status = json!({"replicas": number(current).unwrap_or_default()});
-    let selector = match paths {
-        None => {
-            let found = object.pointer("/spec/selector");
-            LabelSelector::from_json(found, "spec.selector").ok().map(|it| it.to_string())
-        }
-        Some(paths) => {
-            let found = paths.selector.as_ref().and_then(|path| object.pointer(path)?.as_str());
-            found.filter(|text| !text.is_empty()).map(str::to_owned)
-        }
-    };
+    let mut status = json!({"replicas": current});
     if let Some(selector) = selector {
         status["selector"] = json!(selector);
     }
@@ -170,18 +146,6 @@ fn scale_of(kind: &Kind, object: &Value) -> Result<Value, ApiError> {
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": meta, "spec": spec,
         "status": status,
     }))
-}
-
-/// Puts a value where a pointer leads, and makes the objects on the way.
-fn put(object: &mut Value, pointer: &str, value: Value) {
-    let mut at = object;
-    for key in pointer.split('/').skip(1) {
-        if !at.is_object() {
-            *at = json!({});
-        }
-        at = &mut at[key];
-    }
-    *at = value;
 }
 
 fn with_scale(kind: &Kind, mut object: Value, scale: &Value) -> Result<Value, ApiError> {
@@ -194,7 +158,7 @@ fn with_scale(kind: &Kind, mut object: Value, scale: &Value) -> Result<Value, Ap
         None | Some(Value::Null) => 0,
         Some(value) => value
             .as_i64()
-            .filter(|replicas| i32::try_from(*replicas).is_ok())
+            .and_then(|replicas| i32::try_from(replicas).ok())
             .ok_or_else(|| invalid(value, "must be a 32-bit integer"))?,
     };
     if replicas < 0 {
@@ -208,8 +172,7 @@ fn with_scale(kind: &Kind, mut object: Value, scale: &Value) -> Result<Value, Ap
             format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}");
         return Err(ApiError::conflict(kind.group(), kind.plural(), name, &why));
     }
-    let wanted = kind.strategy.scale().map_or(WANTED, |paths| &*paths.wanted);
-    put(&mut object, wanted, json!(replicas));
+    put_wanted(kind, &mut object, replicas);
     // What the client saw must still hold, if it says what it saw.
     if let Some(version) = scale.pointer("/metadata/resourceVersion").filter(|v| v.is_string()) {
         object["metadata"]["resourceVersion"] = version.clone();

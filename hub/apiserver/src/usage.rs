@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Nodes and Pods that are asked for ─▶ their devices ─▶ of each one sample ─▶ what it says of them
+//! measured  what devices say of some nodes or pods, for the API and for whoever else in the hub looks
 //! samples   who is asked, when, and how long an answer counts
 //! sample    one answer of a device, and what came of it since the answer before
 //! ```
@@ -17,10 +18,10 @@
 //! - for one pod no other device is asked than its own (`a_pod_s_own_device_alone_is_asked`).
 
 mod doubtful;
+mod measured;
 mod sample;
 mod samples;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,35 +29,25 @@ use bytes::Bytes;
 use freewheel_hub_api::kinds::resource_metrics::GROUP;
 use freewheel_hub_schema::duration::GoDuration;
 use freewheel_hub_schema::error::ApiError;
-use freewheel_hub_schema::object::Key;
 use freewheel_hub_schema::quantity::{Format, Quantity};
 use freewheel_hub_schema::time;
 use freewheel_hub_store::Stored;
-use freewheel_link::names::ClusterName;
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
 use http::Response;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
 
-use self::sample::{PodUse, Sample, Use};
-use self::samples::Device;
+pub use self::measured::{ContainerUsage, PodUsage, Usage};
+use self::measured::{Measured, Question, Taken, place};
+use self::sample::Use;
 use crate::body::Body;
 use crate::call::Call;
 use crate::encode::Encoder;
 use crate::lease::Renewal;
 use crate::media::Shape;
 use crate::memory_account::Held;
-use crate::{read, respond, tenant};
+use crate::{read, respond};
 
-pub(crate) use self::samples::Samples;
-
-/// How long a question takes at most. Who asks for a whole fleet wants those who are there.
-const QUESTION_MAX: Duration = Duration::from_secs(10);
 /// What waits for one device takes about so many bytes.
 const WAITING_BYTES: usize = 2 << 10;
-/// What the store has of a container of a pod is more.
-const CONTAINER_BYTES_MIN: usize = 64;
 
 /// Whether a request is for what is measured.
 pub(crate) fn is_asked(call: &Call) -> bool {
@@ -71,11 +62,11 @@ pub(crate) async fn get(call: &Call, held: Option<Held>) -> Result<Response<Body
         // It speaks of the Node or Pod, and not of what is measured of it.
         Err(error) => return Ok(respond::failure_in(call.status_wire(), &error)),
     };
-    let measured = measured(call, vec![stored]).await.pop();
+    let found = measured(call, vec![stored]).await.pop();
     call.check_still()?;
-    let measured = measured.ok_or_else(|| not_measured(call))?;
+    let measured = found.ok_or_else(|| not_measured(call))?;
     let kind = &encoder.view.served;
-    let mut value = measured.value(&now(call));
+    let mut value = value(&measured, &now(call));
     value["apiVersion"] = json!(kind.api_version());
     value["kind"] = json!(kind.kind());
     let bytes = encoder.shaped(value)?;
@@ -107,7 +98,7 @@ pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
 
 fn written(encoder: &Encoder, measured: Vec<Measured>, now: &str) -> Result<Bytes, ApiError> {
     let values = measured.into_iter().map(|one| {
-        let mut value = one.value(now);
+        let mut value = value(&one, now);
         // As part of a list it has its type from there.
         if !matches!(encoder.wanted.shape, Shape::Object) {
             value["apiVersion"] = json!(encoder.view.served.api_version());
@@ -122,6 +113,14 @@ fn now(call: &Call) -> String {
     time::from_unix(call.hub.server.objects.clock().unix_seconds())
 }
 
+/// What their devices say of these, in their order.
+async fn measured(call: &Call, all: Vec<Arc<Stored>>) -> Vec<Measured> {
+    let server = &call.hub.server;
+    let (tenant, store) = (&call.tenant, &**server.objects.store());
+    let question = Question { tenant, store, are_pods: call.view.served.namespaced };
+    server.usage.measured(&question, all).await
+}
+
 /// In the words of metrics-server, in which a resource is called otherwise than in its path.
 fn not_measured(call: &Call) -> ApiError {
     if call.view.served.namespaced {
@@ -131,104 +130,28 @@ fn not_measured(call: &Call) -> ApiError {
     ApiError::not_found(GROUP, "nodemetrics", &call.name)
 }
 
-/// A Node or Pod, and what is measured of it.
-struct Measured {
-    stored: Arc<Stored>,
-    taken: Taken,
-    /// When, in Unix seconds.
-    at: i64,
-    window: Duration,
-}
-
-enum Taken {
-    Node(Use),
-    Pod(Arc<PodUse>),
-}
-
-/// What their devices say of these, in their order.
-async fn measured(call: &Call, all: Vec<Arc<Stored>>) -> Vec<Measured> {
-    let (until, samples) = (Instant::now() + QUESTION_MAX, &call.hub.samples);
-    let asked = by_device(call, all).into_iter().map(|(device, stored)| async move {
-        let sample = timeout_at(until, samples.newest(&device)).await.ok().flatten();
-        // It may say much: what is not asked for goes with it at once.
-        let said = sample.map(|sample| {
-            stored.into_iter().filter_map(|one| said(call, &sample, one)).collect::<Vec<_>>()
-        });
-        said.unwrap_or_default()
+/// Without its type.
+fn value(measured: &Measured, now: &str) -> Value {
+    let (namespace, name) = place(&measured.stored.key);
+    let mut meta = json!({"name": name, "creationTimestamp": now});
+    if !namespace.is_empty() {
+        meta["namespace"] = json!(namespace);
+    }
+    let labels = &measured.stored.object.header.labels;
+    if !labels.is_empty() {
+        meta["labels"] = json!(labels);
+    }
+    let mut value = json!({
+        "metadata": meta, "timestamp": time::from_unix(measured.at), "window": length(measured.window),
     });
-    let mut asked: FuturesUnordered<_> = asked.collect();
-    let mut found = Vec::new();
-    while let Some(more) = asked.next().await {
-        found.extend(more);
-    }
-    found.sort_by(|a, b| place(&a.stored.key).cmp(&place(&b.stored.key)));
-    found
-}
-
-/// Each device with what it counts for.
-fn by_device(call: &Call, all: Vec<Arc<Stored>>) -> Vec<(Device, Vec<Arc<Stored>>)> {
-    let mut by_name = BTreeMap::<ClusterName, Vec<Arc<Stored>>>::new();
-    for stored in all {
-        if let Some(name) = device(call, &stored) {
-            by_name.entry(name).or_default().push(stored);
+    match &measured.taken {
+        Taken::Node(taken) => value["usage"] = usage(*taken),
+        Taken::Pod(_) => {
+            let one = |(name, taken)| json!({"name": name, "usage": usage(taken)});
+            value["containers"] = measured.containers().map(one).collect();
         }
     }
-    let clusters = call.hub.server.objects.store().snapshot();
-    let of = |(name, stored)| (Device { uid: tenant::uid(&*clusters, &name), name }, stored);
-    by_name.into_iter().map(of).collect()
-}
-
-fn place(key: &Key) -> (&str, &str) {
-    (&*key.namespace, &*key.name)
-}
-
-/// Who counts for it.
-fn device(call: &Call, stored: &Stored) -> Option<ClusterName> {
-    let node = if call.view.served.namespaced {
-        stored.object.header.fields.get("spec.nodeName")?
-    } else {
-        &*stored.key.name
-    };
-    call.tenant.device(node)
-}
-
-fn said(call: &Call, sample: &Sample, stored: Arc<Stored>) -> Option<Measured> {
-    let taken = if call.view.served.namespaced {
-        let (namespace, name) = place(&stored.key);
-        Taken::Pod(sample.pod(&call.tenant.name, namespace, name)?)
-    } else {
-        Taken::Node(sample.device()?)
-    };
-    Some(Measured { stored, taken, at: sample.time, window: sample.window? })
-}
-
-impl Measured {
-    /// Without its type.
-    fn value(&self, now: &str) -> Value {
-        let (namespace, name) = place(&self.stored.key);
-        let mut meta = json!({"name": name, "creationTimestamp": now});
-        if !namespace.is_empty() {
-            meta["namespace"] = json!(namespace);
-        }
-        let labels = &self.stored.object.header.labels;
-        if !labels.is_empty() {
-            meta["labels"] = json!(labels);
-        }
-        let mut value = json!({
-            "metadata": meta, "timestamp": time::from_unix(self.at), "window": length(self.window),
-        });
-        match &self.taken {
-            Taken::Node(taken) => value["usage"] = usage(*taken),
-            Taken::Pod(pod) => {
-                // No more than what it is made of, whatever a device says.
-                let most = self.stored.object.body.len() / CONTAINER_BYTES_MIN;
-                let containers = pod.containers().take(most);
-                let one = |(name, taken)| json!({"name": name, "usage": usage(taken)});
-                value["containers"] = containers.map(one).collect();
-            }
-        }
-        value
-    }
+    value
 }
 
 fn usage(taken: Use) -> Value {

@@ -17,6 +17,7 @@
 //! node        accepted spokes to Nodes; Ready and Unknown, and of their pods what silence says
 //! eviction    NoExecute taints to ends of pods
 //! disruption  what PodDisruptionBudgets allow
+//! horizontal_pod_autoscaler  how many replicas workloads are to have, by what their pods take
 //! definitions  CustomResourceDefinitions to kinds of their clusters, and their end
 //! policy_typing  what expressions of admission policies say of objects that cannot be said of them
 //! cluster_cleanup  what a removed spoke leaves behind
@@ -32,7 +33,7 @@
 //! ```
 //!
 //! Every decision is a pure function of what was read at one revision, and remembers nothing: it is the same after a
-//! restart.
+//! restart. Autoscalers alone go by what was before as well, as upstream, and begin with what there is.
 
 mod amount;
 pub mod cluster_cleanup;
@@ -50,6 +51,7 @@ pub mod fleet;
 pub mod flow_schemas;
 pub mod gc;
 mod history;
+pub mod horizontal_pod_autoscaler;
 pub mod index;
 pub mod job;
 pub mod module_users;
@@ -104,6 +106,8 @@ pub struct Config {
     pub tokens: Arc<dyn token_secrets::Tokens>,
     /// Knows what callers may do.
     pub rights: Arc<dyn rights::Rights>,
+    /// Knows what pods take.
+    pub usage: Arc<dyn horizontal_pod_autoscaler::PodSamples>,
     /// Breaks the scheduler's ties: the same seed and the same history give the same placements.
     pub seed: u64,
     /// Where the work of the controllers is shown.
@@ -196,14 +200,30 @@ fn controllers(
         Arc::new(gc::GarbageCollector::new(by("generic-garbage-collector"), indexes.clone())),
         Arc::new(pod_gc::PodGarbageCollector::new(by("pod-garbage-collector"), indexes.clone())?),
         Arc::new(eviction::TaintEviction::new(by("taint-eviction-controller"), indexes.clone())?),
-        Arc::new(disruption::Disruptions::new(by("disruption-controller"), indexes.clone())?),
         Arc::new(events::Expiry::new(by("event-expiry"))?),
     ];
+    all.extend(of_numbers(by, indexes, config)?);
     all.extend(of_requests(by, indexes)?);
     all.extend(of_batch(by, indexes)?);
     all.extend(of_the_fleet(by, indexes, config)?);
     all.extend(of_identities(by, config)?);
     Ok(all)
+}
+
+/// What says how many pods there may be, and are to be.
+fn of_numbers(
+    by: &dyn Fn(&'static str) -> Client,
+    indexes: &Indexes,
+    config: &Config,
+) -> Result<Vec<Arc<dyn Controller>>, Error> {
+    Ok(vec![
+        Arc::new(disruption::Disruptions::new(by("disruption-controller"), indexes.clone())?),
+        Arc::new(horizontal_pod_autoscaler::HorizontalPodAutoscalers::new(
+            by("horizontal-pod-autoscaler"),
+            indexes.clone(),
+            config.usage.clone(),
+        )?),
+    ])
 }
 
 /// What says how requests are let in and admitted.

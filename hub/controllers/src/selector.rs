@@ -9,6 +9,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 #[derive(Clone, Debug)]
 pub struct Selector(selector::LabelSelector);
 
+impl From<selector::LabelSelector> for Selector {
+    /// One that a Scale shows.
+    fn from(selector: selector::LabelSelector) -> Self {
+        Self(selector)
+    }
+}
+
 impl Selector {
     /// From a workload's `spec.selector`; `None` when it is empty (it would match everything) or
     /// malformed.

@@ -1,5 +1,6 @@
 //! The controllers as one, in one binary: each that is linked costs seconds.
 
+mod autoscalers;
 mod budgets;
 mod certificates;
 mod crowd;
@@ -13,6 +14,7 @@ mod kinds;
 mod leftovers;
 mod owners;
 mod policies;
+mod returns;
 mod roles;
 mod rollout;
 mod stateful;

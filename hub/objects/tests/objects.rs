@@ -13,6 +13,7 @@ mod objects {
     pub(crate) mod crowd;
     pub(crate) mod ends;
     pub(crate) mod kit;
+    pub(crate) mod labelled;
     pub(crate) mod owners;
     pub(crate) mod quotas;
     pub(crate) mod services;

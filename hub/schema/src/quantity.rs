@@ -90,6 +90,13 @@ impl Quantity {
         saturate(round_up(self.nano, 1_000_000) / 1_000_000)
     }
 
+    /// About so much.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "its name says so")]
+    pub fn approximate(&self) -> f64 {
+        self.nano as f64 / NANO as f64
+    }
+
     /// Below zero.
     #[must_use]
     pub const fn is_negative(&self) -> bool {

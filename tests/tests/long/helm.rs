@@ -296,7 +296,8 @@ fn a_published_chart_runs() {
         // Nobody provides its volume, so helm does not wait for all of it.
         let line = format!("install app {} -f {}", chart.display(), values.display());
         has(&helm.does(&line), &["STATUS: deployed"]);
-        fleet.pods_ready(&kubectl, "app=web", 1);
+        // Its autoscaler says so.
+        fleet.pods_ready(&kubectl, "app=web", 2);
         fleet.pods_ready(&kubectl, "app=store", 1);
         let kinds = "get deploy,svc,ingress,netpol,pdb,hpa,pvc -o name";
         let all = kubectl.typed(kinds);

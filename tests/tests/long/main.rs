@@ -1,6 +1,7 @@
 //! The long tier: what takes minutes, or tools that are installed first. `cargo xtask test --all` runs it, and
 //! `cargo xtask soak --minutes 30` the soak alone.
 
+mod autoscaling;
 mod clients;
 mod go_clients;
 mod helm;

@@ -352,8 +352,6 @@ fn what_nobody_acts_on_says_so() {
     for (api_version, kind) in [
         ("v1", "PersistentVolume"),
         ("v1", "PersistentVolumeClaim"),
-        ("autoscaling/v1", "HorizontalPodAutoscaler"),
-        ("autoscaling/v2", "HorizontalPodAutoscaler"),
         ("networking.k8s.io/v1", "Ingress"),
     ] {
         let warnings =

@@ -1,8 +1,8 @@
 //! What is said of what runs pods, where it is wrong, in the words of a kube-apiserver 1.36.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::shared::{apps, change, mistakes, named, pods, wrong};
+use super::shared::{apps, change, kind_of, mistakes, named, pods, wrong};
 
 #[test]
 fn core() {
@@ -259,4 +259,39 @@ fn autoscaling() {
             "spec.maxReplicas: Invalid value: 0: must be greater than or equal to `minReplicas`",
         ],
     );
+}
+
+#[test]
+fn metrics_that_nobody_measures_are_warned_of() {
+    let metric = |field: &str, kind: &str, name: &str| json!({"type": kind, field: {"name": name}});
+    let measured = json!([
+        metric("resource", "Resource", "cpu"),
+        metric("containerResource", "ContainerResource", "memory"),
+    ]);
+    let others = json!([
+        metric("resource", "Resource", "memory"),
+        metric("pods", "Pods", "m"),
+        metric("object", "Object", "m"),
+        metric("external", "External", "m"),
+        metric("resource", "Resource", "ephemeral-storage"),
+    ]);
+    let warned = |api_version: &str, spec: Value| {
+        let object = named(api_version, "HorizontalPodAutoscaler", json!({"spec": spec}));
+        kind_of(&object).warnings(&object)
+    };
+    assert!(warned("autoscaling/v1", json!({"targetCPUUtilizationPercentage": 80})).is_empty());
+    assert!(warned("autoscaling/v2", json!({"metrics": measured})).is_empty());
+    let expected = [
+        "spec.metrics[1].pods: kept without effect: nobody serves custom.metrics.k8s.io here",
+        "spec.metrics[2].object: kept without effect: nobody serves custom.metrics.k8s.io here",
+        "spec.metrics[3].external: kept without effect: nobody serves external.metrics.k8s.io here",
+        "spec.metrics[4].resource.name: kept without effect: of pods cpu and memory are measured",
+    ];
+    assert_eq!(warned("autoscaling/v2", json!({"metrics": others})), expected);
+    let mut older = named("autoscaling/v1", "HorizontalPodAutoscaler", json!({"spec": {}}));
+    let said = json!([{"type": "Pods", "pods": {"metricName": "m", "targetAverageValue": "1"}}]);
+    older["metadata"]["annotations"] =
+        json!({"autoscaling.alpha.kubernetes.io/metrics": said.to_string()});
+    let found = kind_of(&older).warnings(&older);
+    assert!(found[0].starts_with("spec.metrics[0].pods: kept without effect"), "{found:?}");
 }

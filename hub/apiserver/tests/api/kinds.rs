@@ -10,6 +10,7 @@ fn cases() -> Vec<(&'static str, Value, &'static str, Value)> {
         "spec": {"containers": [{"name": "c", "image": "hello"}]}});
     let once = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "hello"}]}});
     let selector = json!({"matchLabels": {"a": "b"}});
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
     vec![
         (
             "/apis/apps/v1/namespaces/default/daemonsets",
@@ -22,6 +23,12 @@ fn cases() -> Vec<(&'static str, Value, &'static str, Value)> {
             json!({"spec": {"template": once}}),
             "",
             json!(["x", "Running", "0/1", ""]),
+        ),
+        (
+            "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers",
+            json!({"spec": {"maxReplicas": 3, "scaleTargetRef": target}}),
+            "",
+            json!(["x", "Deployment/web", "cpu: <unknown>/80%", "1", 3, 0]),
         ),
         (
             "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies",
@@ -63,4 +70,23 @@ async fn kinds_are_warned_of_listed_and_watched() {
         cells.truncate(row.as_array().unwrap().len());
         assert_eq!(json!(cells), row, "{path}");
     }
+}
+
+#[tokio::test]
+async fn an_autoscaler_is_warned_of_metrics_that_nobody_measures() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let path = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers";
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+    let requests = json!({"type": "Pods", "pods": {"metric": {"name": "requests"},
+        "target": {"type": "AverageValue", "averageValue": "10"}}});
+    let body = json!({"metadata": {"name": "x"},
+        "spec": {"maxReplicas": 3, "scaleTargetRef": target, "metrics": [requests]}});
+    let made = admin.post(path, &body).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let expected =
+        "spec.metrics[0].pods: kept without effect: nobody serves custom.metrics.k8s.io here";
+    let warnings: Vec<_> = made.headers.get_all("warning").iter().collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].to_str().unwrap().contains(expected), "{warnings:?}");
 }

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use freewheel_hub_api::streams::SpokeStreams;
 use freewheel_hub_apiserver::body::Body;
 use freewheel_hub_apiserver::{
-    Access, AccessOptions, Check, Limits, LoggedIn, RequestBody, Server, Tls, User, serve,
+    Access, AccessOptions, Check, Limits, LoggedIn, RequestBody, Server, Tls, Usage, User, serve,
 };
 use freewheel_hub_audit::Audit;
 use freewheel_hub_objects::Objects;
@@ -133,6 +134,8 @@ pub struct Hub {
     pub followed: Arc<AtomicUsize>,
     /// Which devices were asked for figures, in turn.
     pub figures_asked: Arc<Mutex<Vec<String>>>,
+    /// What they said, as others in the hub see it.
+    pub usage: Usage,
     /// Whether its store takes no writes, as its checks have it.
     pub store_fails: Arc<AtomicBool>,
     /// Stops the server when dropped.
@@ -195,11 +198,14 @@ impl Hub {
             let fails = fails.load(Ordering::SeqCst);
             if fails { Err("no space left".to_owned()) } else { Ok(()) }
         };
+        let streams: Arc<dyn SpokeStreams> = Arc::new(echo);
+        let usage = Usage::new(streams.clone(), objects.clock().clone());
         let server = Server {
             audit,
             objects: objects.clone(),
             access,
-            streams: Arc::new(echo),
+            streams,
+            usage: usage.clone(),
             extra: Some(Arc::new(|user, request| Box::pin(whoami(user, request)))),
             checks: vec![Check::of_readiness("store", store)],
             metrics: freewheel_hub_metrics::Metrics::default(),
@@ -213,6 +219,7 @@ impl Hub {
             ahead,
             followed,
             figures_asked,
+            usage,
             store_fails,
             stop,
             served,

@@ -1,10 +1,15 @@
 //! What nodes and pods take, as metrics-server tells it.
 
-use crate::furniture::create_in;
-use crate::support::{Answer, Client, Hub, create};
+use std::time::Duration;
+
+use freewheel_hub_schema::object::Resource;
 use freewheel_hub_schema::protobuf;
+use freewheel_hub_store::Scope;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
+
+use crate::furniture::create_in;
+use crate::support::{Answer, Client, Hub, create};
 
 const METRICS: &str = "/apis/metrics.k8s.io/v1beta1";
 
@@ -205,4 +210,31 @@ async fn a_pod_s_own_device_alone_is_asked() {
     assert_eq!(asked(), ["pi-7", "pi-7"]);
     list(&admin, &path).await;
     assert_eq!(asked().len(), 2, "it was asked a moment ago");
+}
+
+#[tokio::test]
+async fn who_looks_from_inside_the_hub_sees_what_the_api_shows() {
+    let hub = hub().await;
+    let store = hub.objects.store();
+    let all = |cluster: &ClusterName| {
+        let resource = Resource::new("", "pods");
+        let scope = Scope { resource, cluster: Some(cluster.clone()), namespace: None };
+        store.snapshot().range(&scope, None).collect::<Vec<_>>()
+    };
+    let root = ClusterName::root();
+    let told = hub.usage.of_pods(&**store, &root, all(&root)).await;
+    let names: Vec<&str> = told.iter().map(|pod| &*pod.key.name).collect();
+    assert_eq!(names, ["web"], "of `other` its device says nothing, and of `lost` there is none");
+    assert_eq!(told[0].containers.len(), 1);
+    let container = &told[0].containers[0];
+    let figures = (&*container.name, container.cpu_nanos, container.memory);
+    assert_eq!(figures, ("web", 0, 0));
+    assert!(Duration::from_secs(1) <= told[0].window, "{:?}", told[0].window);
+    let path = format!("{METRICS}/namespaces/default/pods/web");
+    let shown = list(&hub.admin(), &path).await;
+    assert_eq!(shown["timestamp"], freewheel_hub_schema::time::from_unix(told[0].at));
+    let asked = hub.figures_asked.lock().unwrap().iter().filter(|name| *name == "pi-7").count();
+    assert_eq!(asked, 2, "who looks at the API has the same answer");
+    let gone = ClusterName::try_from("gone").unwrap();
+    assert!(hub.usage.of_pods(&**store, &gone, all(&root)).await.is_empty());
 }

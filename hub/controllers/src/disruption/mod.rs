@@ -30,10 +30,10 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Value, json};
 
-use crate::engine::client::{everywhere, in_namespace, kind, typed};
+use crate::engine::client::{everywhere, kind, typed};
 use crate::engine::clock::rfc3339;
 use crate::engine::{Client, Controller, Error, Throttle};
-use crate::index::{Entry, IndexTerm, Indexes, PodEntry};
+use crate::index::{Indexes, PodEntry};
 use crate::pods::PodFacts;
 use crate::selector::Selector;
 use decide::{Expectation, PodHealth, Verdict};
@@ -61,27 +61,13 @@ impl Disruptions {
         Ok(Self { client, indexes, budgets, pods, throttle: Throttle::default() })
     }
 
-    /// The pods that a budget guards.
-    fn guarded(&self, budget: &Key, selector: &Selector) -> Vec<Arc<PodEntry>> {
-        let (cluster, namespace) = (&budget.cluster, &*budget.namespace);
-        let terms: Vec<IndexTerm<'_>> =
-            selector.pairs().map(|(k, v)| IndexTerm::Label(cluster, namespace, k, v)).collect();
-        let mut found = if terms.is_empty() {
-            let scope = in_namespace(&self.pods, cluster, namespace);
-            let snapshot = self.client.snapshot();
-            snapshot.range(&scope, None).map(|pod| Arc::new(PodEntry::read(pod))).collect()
-        } else {
-            self.indexes.pods.rarest(&terms)
-        };
-        found.retain(|pod| selector.matches(&pod.stored.object.header.labels));
-        found
-    }
-
     async fn sync(&self, stored: &Stored) -> Result<Option<Duration>, Error> {
         let budget: PodDisruptionBudget = typed(stored)?;
         let spec = budget.spec.unwrap_or_default();
         let selector = spec.selector.as_ref().and_then(Selector::of_budget);
-        let pods = selector.map(|s| self.guarded(&stored.key, &s)).unwrap_or_default();
+        let place = (&stored.key.cluster, &*stored.key.namespace);
+        let guarded = selector.map(|selector| self.indexes.pods_chosen_by(place, &selector));
+        let pods = guarded.unwrap_or_default();
         if pods.is_empty() {
             self.tell(stored, false, "NoPods", "No matching pods found".to_owned());
         }

@@ -31,6 +31,7 @@ use freewheel_hub_schema::kind::{Kind, Trait};
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_schema::registry::Registries;
 use freewheel_hub_store::{Scope, Store, Stored, Watch};
+use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 
 use crate::engine::Error;
@@ -121,6 +122,23 @@ impl<C: Entry> Index<C> {
     /// The entries with the term that the fewest have; those with all of them are among these.
     pub fn rarest(&self, terms: &[IndexTerm<'_>]) -> Vec<Arc<C>> {
         let found: Vec<Arc<C>> = self.look(|indexer| indexer.rarest(terms).cloned().collect());
+        self.entries_touched.fetch_add(found.len() as u64, Ordering::Relaxed);
+        found
+    }
+}
+
+impl<C: Entry> Index<C> {
+    /// All that there is in a namespace, read anew: where no term leads to what is sought.
+    fn read_all(&self, cluster: &ClusterName, namespace: &str) -> Vec<Arc<C>> {
+        let snapshot = self.store.snapshot();
+        let scopes = self.follower.lock().scopes.clone();
+        let here = scopes.into_iter().map(|scope| Scope {
+            cluster: Some(cluster.clone()),
+            namespace: Some(namespace.into()),
+            ..scope
+        });
+        let all = here.flat_map(|scope| snapshot.range(&scope, None).collect::<Vec<_>>());
+        let found: Vec<Arc<C>> = all.map(|stored| Arc::new(C::read(stored))).collect();
         self.entries_touched.fetch_add(found.len() as u64, Ordering::Relaxed);
         found
     }
@@ -301,6 +319,24 @@ impl Indexes {
             })
             .map(|selector_owner| selector_owner.stored.key.clone())
             .collect()
+    }
+
+    /// The pods of a namespace that a selector chooses.
+    #[must_use]
+    pub fn pods_chosen_by(
+        &self,
+        (cluster, namespace): (&ClusterName, &str),
+        selector: &Selector,
+    ) -> Vec<Arc<PodEntry>> {
+        let terms: Vec<IndexTerm<'_>> =
+            selector.pairs().map(|(k, v)| IndexTerm::Label(cluster, namespace, k, v)).collect();
+        let mut found = if terms.is_empty() {
+            self.pods.read_all(cluster, namespace)
+        } else {
+            self.pods.rarest(&terms)
+        };
+        found.retain(|pod| selector.matches(&pod.stored.object.header.labels));
+        found
     }
 
     /// How many objects all looks together have touched.

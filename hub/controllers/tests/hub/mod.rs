@@ -6,22 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use freewheel_hub_api::kinds;
-use freewheel_hub_controllers::endpoints::Handlers;
 use freewheel_hub_controllers::index::Indexes;
-use freewheel_hub_controllers::rights::{RightAsked, Rights};
-use freewheel_hub_controllers::signing::{Authority, RequestedCertificate, SigningError};
-use freewheel_hub_controllers::token_secrets::{SecretToken, Tokens};
-use freewheel_hub_controllers::{Config, start_over};
-use freewheel_hub_metrics::Metrics;
+use freewheel_hub_controllers::start_over;
 use freewheel_hub_objects::clock::SeededRandom;
 use freewheel_hub_objects::internal::{SessionRecord, session_key};
-use freewheel_hub_objects::{
-    Actor, Claims, DeleteOptions, ObjectRef, Objects, Plugin, Propagation, Refusal, Review,
-    WriteOptions,
-};
-use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_objects::{DeleteOptions, ObjectRef, Objects, Propagation, WriteOptions};
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Operation, Scope, Snapshot, Store, Stored, Txn};
@@ -32,89 +22,17 @@ use tokio_util::sync::CancellationToken;
 
 use clock::SimulatedClock;
 pub use registry::Registry;
+pub use usage::PlayedUsage;
 
 #[path = "../../src/testing/clock.rs"]
 mod clock;
 pub mod counting;
 mod registry;
+mod surroundings;
+mod usage;
 
 /// Simulated time that no state takes longer to reach.
 const PATIENCE: Duration = Duration::from_secs(900);
-
-/// Stands where the CA is: signs whatever asks politely, for as long as it asks.
-#[derive(Debug)]
-struct Notary;
-
-/// Every image is an HTTP handler.
-#[derive(Debug)]
-struct AllHandlers;
-
-impl Handlers for AllHandlers {
-    fn is_handler(&self, _: &str) -> Option<bool> {
-        Some(true)
-    }
-}
-
-impl Authority for Notary {
-    fn sign(&self, asked: &RequestedCertificate<'_>) -> Result<Vec<u8>, SigningError> {
-        if !asked.usages.iter().any(|usage| usage == "client auth") {
-            return Err(SigningError::Refused("not for clients".to_owned()));
-        }
-        let end = asked.now + asked.life;
-        Ok(end.to_string().into_bytes())
-    }
-
-    fn ends(&self, pem: &[u8]) -> Option<jiff::Timestamp> {
-        std::str::from_utf8(pem).ok()?.parse().ok()
-    }
-}
-
-/// Signs nothing: a token says for whom it is.
-struct Names;
-
-#[async_trait]
-impl Tokens for Names {
-    async fn in_secret(&self, asked: SecretToken<'_>) -> Result<String, ApiError> {
-        let SecretToken { cluster, namespace, secret, account, account_uid, .. } = asked;
-        Ok(format!("{cluster}/{namespace}/{secret}/{account}/{account_uid}"))
-    }
-}
-
-/// An account may do everything with the resource that it is called after.
-struct ByName;
-
-#[async_trait]
-impl Rights for ByName {
-    async fn may(&self, asked: RightAsked<'_>) -> bool {
-        let of_resource = asked.user.rsplit(':').next().unwrap_or_default();
-        of_resource == "all" || (of_resource == asked.resource && asked.groups.len() == 3)
-    }
-}
-
-/// Refuses roles that service accounts write, and knows no role that they bind.
-struct NoRolesOfAccounts;
-
-#[async_trait]
-impl Plugin for NoRolesOfAccounts {
-    fn name(&self) -> &'static str {
-        "NoRolesOfAccounts"
-    }
-
-    fn handles(&self, review: &Review<'_>) -> bool {
-        let Actor::Person(person) = review.actor else { return false };
-        ["roles", "rolebindings"].contains(&review.target.kind.plural())
-            && person.name.starts_with("system:serviceaccount:pi:")
-    }
-
-    async fn validate(&self, review: &Review<'_>, object: &Value) -> Result<Claims, Refusal> {
-        let Some(role) = object.get("roleRef") else {
-            return Err(Refusal::forbidden("it gives away what it does not have"));
-        };
-        let name = role["name"].as_str().unwrap_or_default().to_owned();
-        let (group, plural) = (review.target.kind.group().to_owned(), "roles".to_owned());
-        Err(Refusal::NotFound { group, plural, name })
-    }
-}
 
 pub struct Hub {
     pub objects: Objects,
@@ -122,6 +40,8 @@ pub struct Hub {
     pub indexes: Indexes,
     /// What images stand for.
     pub registry: Arc<Registry>,
+    /// What pods take.
+    pub usage: Arc<PlayedUsage>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
     background: JoinSet<()>,
@@ -152,25 +72,16 @@ impl Hub {
         let clock = SimulatedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
         let objects =
             Objects::with(Arc::new(store), Arc::new(clock), Arc::new(SeededRandom::new(7)))
-                .admitting(Arc::new(NoRolesOfAccounts));
+                .admitting(Arc::new(surroundings::NoRolesOfAccounts));
         let stop = CancellationToken::new();
         let registry = Arc::new(Registry::default());
-        let config = Config {
-            advertise: "10.0.0.1:6443".parse().unwrap(),
-            ca_pem: "-----BEGIN CERTIFICATE-----".to_owned(),
-            handlers: Arc::new(AllHandlers),
-            images: registry.clone(),
-            authority: Arc::new(Notary),
-            tokens: Arc::new(Names),
-            rights: Arc::new(ByName),
-            seed: 7,
-            metrics: Metrics::default(),
-        };
+        let usage = Arc::new(PlayedUsage::default());
+        let config = surroundings::config(&registry, &usage);
         let indexes = Indexes::new(objects.store(), objects.kinds()).unwrap();
         let tasks = start_over(&objects, &indexes, &config, &stop).unwrap();
         let mut background = JoinSet::new();
         background.spawn(play_spokes(objects.clone()));
-        let hub = Self { objects, indexes, registry, stop, tasks, background };
+        let hub = Self { objects, indexes, registry, usage, stop, tasks, background };
         for spoke in spokes {
             hub.join(spoke).await;
         }
@@ -179,6 +90,17 @@ impl Hub {
         })
         .await;
         hub
+    }
+
+    /// Stops its controllers and starts them anew, with nothing in memory.
+    pub async fn restart(&mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
+        self.stop = CancellationToken::new();
+        let config = surroundings::config(&self.registry, &self.usage);
+        self.tasks = start_over(&self.objects, &self.indexes, &config, &self.stop).unwrap();
     }
 
     /// Accepts and connects a spoke.
@@ -586,6 +508,7 @@ async fn play_pod(objects: &Objects, stored: &Stored, number: u32) {
         .modify(&WriteOptions::default(), &place, Some("status"), |mut value| {
             let status = &mut value["status"];
             status["phase"] = json!("Running");
+            status["startTime"] = json!("2026-01-01T00:00:00Z");
             status["podIP"] = json!(format!("10.64.0.{}", number % 250));
             put_ready(&mut value);
             Ok(value)

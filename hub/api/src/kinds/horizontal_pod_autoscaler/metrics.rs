@@ -141,6 +141,26 @@ fn check_target(target: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
+/// What of the metrics nobody measures.
+pub(super) fn warnings(metrics: &Place<'_>) -> Vec<String> {
+    metrics.items().filter_map(|metric| warning(&metric)).collect()
+}
+
+fn warning(metric: &Place<'_>) -> Option<String> {
+    let (field, _) = SOURCES.iter().find(|(_, of)| *of == metric.child("type").text())?;
+    let source = metric.child(field);
+    let told = |at: &Place<'_>, why: &str| Some(format!("{}: kept without effect: {why}", at.path));
+    if *field == "external" {
+        return told(&source, "nobody serves external.metrics.k8s.io here");
+    }
+    if ["object", "pods"].contains(field) {
+        return told(&source, "nobody serves custom.metrics.k8s.io here");
+    }
+    let name = source.child("name");
+    let is_measured = ["cpu", "memory"].contains(&name.text());
+    if is_measured { None } else { told(&name, "of pods cpu and memory are measured") }
+}
+
 /// `cpu: 20%/80% + 1 more...`
 pub(super) fn cell(object: &Value) -> String {
     let (specs, seen) = (list(object, "/spec/metrics"), list(object, "/status/currentMetrics"));

@@ -101,6 +101,10 @@ impl Strategy for Rules {
         v2::Rules.validate_update(door, &newer(new), &newer(old))
     }
 
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        v2::Rules.warnings(&newer(object))
+    }
+
     fn to_stored(&self, object: &mut Value) {
         into_newer(object);
     }

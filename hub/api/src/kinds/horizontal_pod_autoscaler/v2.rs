@@ -71,6 +71,10 @@ impl Strategy for Rules {
         counts.iter().filter_map(|count| count.at_least(0)).collect()
     }
 
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        metrics::warnings(&Place::of(object, "spec").child("metrics"))
+    }
+
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         let target = object.pointer("/spec/scaleTargetRef").unwrap_or(&Value::Null);
         let least = object.pointer("/spec/minReplicas").and_then(Value::as_i64);

@@ -1,0 +1,42 @@
+//! What pods take, as the controllers see it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use freewheel_hub_apiserver::{ContainerUsage, PodUsage, Usage};
+use freewheel_hub_controllers::horizontal_pod_autoscaler::{
+    ContainerSample, PodSample, PodSamples,
+};
+use freewheel_hub_store::{Store, Stored};
+use freewheel_link::names::ClusterName;
+use jiff::Timestamp;
+
+/// What devices say to the API.
+pub struct PodsMeasured {
+    /// Of all that look.
+    pub usage: Usage,
+    /// Where the pods are.
+    pub store: Arc<dyn Store>,
+}
+
+#[async_trait]
+impl PodSamples for PodsMeasured {
+    async fn of(&self, cluster: &ClusterName, pods: Vec<Arc<Stored>>) -> Vec<PodSample> {
+        let told = self.usage.of_pods(&*self.store, cluster, pods).await;
+        told.into_iter().map(sample).collect()
+    }
+}
+
+fn sample(told: PodUsage) -> PodSample {
+    let container = |one: ContainerUsage| ContainerSample {
+        name: one.name,
+        cpu_nanos: one.cpu_nanos,
+        memory: one.memory,
+    };
+    PodSample {
+        name: told.key.name,
+        at: Timestamp::from_second(told.at).unwrap_or(Timestamp::UNIX_EPOCH),
+        window: told.window,
+        containers: told.containers.into_iter().map(container).collect(),
+    }
+}
