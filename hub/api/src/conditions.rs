@@ -197,6 +197,8 @@ conditions! {
     ADD_ON_MANIFESTS_APPLIED = of_add_on("ManifestApplied");
     /// Its agent has the rights that it asks for.
     ADD_ON_REGISTERED = of_add_on("RegistrationApplied");
+    /// Its agent has its credentials, as new as they are to be.
+    ADD_ON_CERTIFICATE_ROTATED = of_add_on("ClusterCertificateRotated");
     /// What is done before it goes is done.
     ADD_ON_HOOKS_COMPLETED = of_add_on("HookManifestCompleted");
     /// Clusters of a placement are being set up.

@@ -29,7 +29,7 @@ mod told_once;
 mod work_sets;
 mod works;
 
-pub use add_ons::{AddOnFeatures, AddOnInstances, AddOns};
+pub use add_ons::{AddOnFeatures, AddOnInstances, AddOns, HubAccess};
 pub use claims::ClusterClaims;
 pub use cluster_sets::ClusterSets;
 pub use namespaces::ClusterNamespaces;

@@ -8,11 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_api::kinds;
-use freewheel_hub_controllers::endpoints::Handlers;
 use freewheel_hub_controllers::index::Indexes;
-use freewheel_hub_controllers::rights::{RightAsked, Rights};
-use freewheel_hub_controllers::signing::{Authority, RequestedCertificate, SigningError};
-use freewheel_hub_controllers::token_secrets::{SecretToken, Tokens};
 use freewheel_hub_controllers::{Config, start_over};
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::clock::SeededRandom;
@@ -21,7 +17,6 @@ use freewheel_hub_objects::{
     Actor, Claims, DeleteOptions, ObjectRef, Objects, Plugin, Propagation, Refusal, Review,
     WriteOptions,
 };
-use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Operation, Scope, Snapshot, Store, Stored, Txn};
@@ -32,64 +27,17 @@ use tokio_util::sync::CancellationToken;
 
 use clock::SimulatedClock;
 pub use registry::Registry;
+pub use stand_ins::hub_access;
+use stand_ins::{AllHandlers, Names};
 
 #[path = "../../src/testing/clock.rs"]
 mod clock;
 pub mod counting;
 mod registry;
+mod stand_ins;
 
 /// Simulated time that no state takes longer to reach.
 const PATIENCE: Duration = Duration::from_secs(900);
-
-/// Stands where the CA is: signs whatever asks politely, for as long as it asks.
-#[derive(Debug)]
-struct Notary;
-
-/// Every image is an HTTP handler.
-#[derive(Debug)]
-struct AllHandlers;
-
-impl Handlers for AllHandlers {
-    fn is_handler(&self, _: &str) -> Option<bool> {
-        Some(true)
-    }
-}
-
-impl Authority for Notary {
-    fn sign(&self, asked: &RequestedCertificate<'_>) -> Result<Vec<u8>, SigningError> {
-        if !asked.usages.iter().any(|usage| usage == "client auth") {
-            return Err(SigningError::Refused("not for clients".to_owned()));
-        }
-        let end = asked.now + asked.life;
-        Ok(end.to_string().into_bytes())
-    }
-
-    fn ends(&self, pem: &[u8]) -> Option<jiff::Timestamp> {
-        std::str::from_utf8(pem).ok()?.parse().ok()
-    }
-}
-
-/// Signs nothing: a token says for whom it is.
-struct Names;
-
-#[async_trait]
-impl Tokens for Names {
-    async fn in_secret(&self, asked: SecretToken<'_>) -> Result<String, ApiError> {
-        let SecretToken { cluster, namespace, secret, account, account_uid, .. } = asked;
-        Ok(format!("{cluster}/{namespace}/{secret}/{account}/{account_uid}"))
-    }
-}
-
-/// An account may do everything with the resource that it is called after.
-struct ByName;
-
-#[async_trait]
-impl Rights for ByName {
-    async fn may(&self, asked: RightAsked<'_>) -> bool {
-        let of_resource = asked.user.rsplit(':').next().unwrap_or_default();
-        of_resource == "all" || (of_resource == asked.resource && asked.groups.len() == 3)
-    }
-}
 
 /// Refuses roles that service accounts write, and knows no role that they bind.
 struct NoRolesOfAccounts;
@@ -103,7 +51,8 @@ impl Plugin for NoRolesOfAccounts {
     fn handles(&self, review: &Review<'_>) -> bool {
         let Actor::Person(person) = review.actor else { return false };
         ["roles", "rolebindings"].contains(&review.target.kind.plural())
-            && person.name.starts_with("system:serviceaccount:pi:")
+            && (person.name.starts_with("system:serviceaccount:pi:")
+                || person.name.ends_with(":addon-manager-controller-sa"))
     }
 
     async fn validate(&self, review: &Review<'_>, object: &Value) -> Result<Claims, Refusal> {
@@ -111,6 +60,13 @@ impl Plugin for NoRolesOfAccounts {
             return Err(Refusal::forbidden("it gives away what it does not have"));
         };
         let name = role["name"].as_str().unwrap_or_default().to_owned();
+        // The manager of add-ons has all that roles give, but for one.
+        let Actor::Person(person) = review.actor else { return Ok(Claims::default()) };
+        if person.name.ends_with(":addon-manager-controller-sa") {
+            let is_too_much = name == "too-much";
+            let refused = Refusal::forbidden("it gives away what it does not have");
+            return if is_too_much { Err(refused) } else { Ok(Claims::default()) };
+        }
         let (group, plural) = (review.target.kind.group().to_owned(), "roles".to_owned());
         Err(Refusal::NotFound { group, plural, name })
     }
@@ -155,14 +111,16 @@ impl Hub {
                 .admitting(Arc::new(NoRolesOfAccounts));
         let stop = CancellationToken::new();
         let registry = Arc::new(Registry::default());
+        let access = hub_access();
         let config = Config {
             advertise: "10.0.0.1:6443".parse().unwrap(),
-            ca_pem: "-----BEGIN CERTIFICATE-----".to_owned(),
+            api_url: access.url,
+            ca_pem: access.ca_pem,
             handlers: Arc::new(AllHandlers),
             images: registry.clone(),
-            authority: Arc::new(Notary),
+            authority: access.authority,
             tokens: Arc::new(Names),
-            rights: Arc::new(ByName),
+            rights: access.rights,
             seed: 7,
             metrics: Metrics::default(),
         };
