@@ -6,7 +6,7 @@
 //! lists      isSorted sum min max indexOf lastIndexOf sets.contains sets.equivalent sets.intersects
 //! quantity, semver, ip, cidr, url, format, jsonpatch
 //! authorizer what somebody may do
-//! fleet      parseJSON hasConditions, in expressions of Open Cluster Management alone
+//! fleet      parseJSON hasConditions scores, in expressions of Open Cluster Management alone
 //! ```
 //!
 //! Guarantees:
@@ -14,7 +14,7 @@
 
 mod addresses;
 pub(crate) mod authorizer;
-mod fleet;
+pub(crate) mod fleet;
 mod formats;
 mod function;
 mod json_patch;
