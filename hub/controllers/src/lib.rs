@@ -248,6 +248,7 @@ fn of_the_fleet(
     Ok(vec![
         Arc::new(fleet::ClusterSets::new(by("managedclusterset-controller"), indexes.clone())?),
         Arc::new(fleet::SetBindings::new(by("managedclustersetbinding-controller"))?),
+        Arc::new(fleet::ClusterProfiles::new(by("clusterprofile-controller"), indexes.clone())?),
         Arc::new(fleet::ClusterClaims::new(by("managedcluster-claim-controller"))?),
         Arc::new(fleet::ClusterTaints::new(by("managedcluster-taint-controller"))?),
         Arc::new(fleet::ClusterNamespaces::new(by("managedcluster-namespace-controller"))?),

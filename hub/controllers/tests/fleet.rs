@@ -8,6 +8,8 @@ mod add_on_costs;
 mod add_on_ends;
 #[path = "fleet/add_ons.rs"]
 mod add_ons;
+#[path = "fleet/cluster_profiles.rs"]
+mod cluster_profiles;
 mod cluster_sets;
 #[path = "fleet/executors.rs"]
 mod executors;

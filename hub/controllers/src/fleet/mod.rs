@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! claims         what clusters tell of themselves
+//! cluster_profiles  clusters where namespaces are bound to them, for tools of SIG Multicluster
 //! cluster_sets   the sets `default` and `global`, and whether anybody is in a set
 //! set_bindings   whether what a namespace is bound to is there
 //! told_once      what was told of an object last
@@ -19,6 +20,7 @@ mod add_ons;
 mod api_group;
 mod choice;
 mod claims;
+mod cluster_profiles;
 mod cluster_sets;
 mod namespaces;
 mod placements;
@@ -31,6 +33,7 @@ mod works;
 
 pub use add_ons::{AddOnFeatures, AddOnInstances, AddOns, HubAccess};
 pub use claims::ClusterClaims;
+pub use cluster_profiles::ClusterProfiles;
 pub use cluster_sets::ClusterSets;
 pub use namespaces::ClusterNamespaces;
 pub(crate) use namespaces::is_of_cluster;
