@@ -169,6 +169,9 @@ conditions! {
     CLUSTER_CERTIFICATE = of("ManagedCluster", "CertificateExpiring", ConditionOwner::Nodes);
     /// Two devices come with one identity.
     CLUSTER_DUPLICATE = of("ManagedCluster", "DuplicateIdentity", ConditionOwner::Gateway);
+    /// A namespace that a set asks for is there; said of each in a list of its own.
+    CLUSTER_NAMESPACE_AVAILABLE =
+        of_meta("ManagedCluster", "NamespaceAvailable", ConditionOwner::ClusterSets);
     /// No cluster is in it.
     SET_EMPTY = of_meta("ManagedClusterSet", "ClusterSetEmpty", ConditionOwner::ClusterSets);
     /// The set is there.

@@ -248,6 +248,11 @@ fn of_the_fleet(
     Ok(vec![
         Arc::new(fleet::ClusterSets::new(by("managedclusterset-controller"), indexes.clone())?),
         Arc::new(fleet::SetBindings::new(by("managedclustersetbinding-controller"))?),
+        Arc::new(fleet::ManagedNamespaces::new(
+            by("managed-namespace-controller"),
+            indexes.clone(),
+            &config.ca_pem,
+        )?),
         Arc::new(fleet::ClusterProfiles::new(by("clusterprofile-controller"), indexes.clone())?),
         Arc::new(fleet::ClusterClaims::new(by("managedcluster-claim-controller"))?),
         Arc::new(fleet::ClusterTaints::new(by("managedcluster-taint-controller"))?),

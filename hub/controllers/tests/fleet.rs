@@ -15,6 +15,8 @@ mod cluster_sets;
 mod executors;
 #[path = "fleet/held_works.rs"]
 mod held_works;
+#[path = "fleet/managed_namespaces.rs"]
+mod managed_namespaces;
 mod placements;
 mod work_kinds;
 #[path = "fleet/work_sets.rs"]
