@@ -313,6 +313,7 @@ impl Hub {
         self.modules.ask_who_runs(Arc::new(module_users::RunningPods::new(self.objects.clone())));
         let config = freewheel_hub_controllers::Config {
             advertise: self.advertised(options).await,
+            api_url: self.names.api.clone(),
             images: Arc::new(self.modules.clone()),
             ca_pem: self.pki.ca_pem.clone(),
             handlers: Arc::new(Handlers(self.modules.clone())),

@@ -352,12 +352,13 @@ fn namespaces(fleet: &Fleet, kubectl: &Kubectl) {
             "kube-public",
             "kube-system",
             "open-cluster-management",
+            "open-cluster-management-hub",
             "pi-1",
             "pi-2",
             "team"
         ]
     );
-    assert_eq!(Table::read(&namespaces).column("STATUS"), ["Active"; 8]);
+    assert_eq!(Table::read(&namespaces).column("STATUS"), ["Active"; 9]);
     let deleted = kubectl.run(&["delete", "namespace", "team", "--timeout=60s"]);
     assert_eq!(deleted, "namespace \"team\" deleted\n");
     has(&kubectl.fails(&["get", "namespace", "team"]), &["NotFound"]);

@@ -1,6 +1,7 @@
 //! The whole fleet, as its users have it: each file is one of their matters. All are one binary, so that one test waits
 //! while another one works; `wheel` and `long` are binaries of their own, which run with other settings as well.
 
+mod add_ons;
 mod autonomy;
 mod bad_input;
 mod bad_modules;

@@ -175,6 +175,9 @@ conditions! {
     CLUSTER_CERTIFICATE = of("ManagedCluster", "CertificateExpiring", ConditionOwner::Nodes);
     /// Two devices come with one identity.
     CLUSTER_DUPLICATE = of("ManagedCluster", "DuplicateIdentity", ConditionOwner::Gateway);
+    /// A namespace that a set asks for is there; said of each in a list of its own.
+    CLUSTER_NAMESPACE_AVAILABLE =
+        of_meta("ManagedCluster", "NamespaceAvailable", ConditionOwner::ClusterSets);
     /// No cluster is in it.
     SET_EMPTY = of_meta("ManagedClusterSet", "ClusterSetEmpty", ConditionOwner::ClusterSets);
     /// The set is there.
@@ -203,6 +206,8 @@ conditions! {
     ADD_ON_MANIFESTS_APPLIED = of_add_on("ManifestApplied");
     /// Its agent has the rights that it asks for.
     ADD_ON_REGISTERED = of_add_on("RegistrationApplied");
+    /// Its agent has its credentials, as new as they are to be.
+    ADD_ON_CERTIFICATE_ROTATED = of_add_on("ClusterCertificateRotated");
     /// What is done before it goes is done.
     ADD_ON_HOOKS_COMPLETED = of_add_on("HookManifestCompleted");
     /// Clusters of a placement are being set up.

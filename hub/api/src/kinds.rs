@@ -138,6 +138,7 @@ static BUILT_IN: LazyLock<Arc<Layer>> = LazyLock::new(|| {
         flow_control::priority_level::kind(),
         resource_metrics::of_nodes(),
         resource_metrics::of_pods(),
+        fleet::cluster_profile::kind(),
         networking::ingress::kind(),
         networking::ingress_class::kind(),
         networking::ip_address::kind(),
@@ -272,7 +273,9 @@ mod tests {
             assert_eq!(new["status"]["y"], 2, "{kind:?}");
             let mut expected = meta.clone();
             match kind.kind() {
-                _ if kind.group().ends_with("open-cluster-management.io") => {
+                _ if kind.group().ends_with("open-cluster-management.io")
+                    || kind.group() == fleet::cluster_profile::GROUP =>
+                {
                     expected = old["metadata"].clone();
                 }
                 "APIService"

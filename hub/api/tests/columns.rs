@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use freewheel_hub_api::kinds::fleet::cluster_profile;
 use freewheel_hub_api::kinds::{self, resource_metrics};
 use freewheel_hub_schema::kind::Kind;
 use serde_json::json;
@@ -20,7 +21,7 @@ fn recorded() -> BTreeMap<String, Vec<Recorded>> {
 #[test]
 fn columns_are_those_of_kube_apiserver() {
     let recorded = recorded();
-    let foreign = ["open-cluster-management.io", resource_metrics::GROUP];
+    let foreign = ["open-cluster-management.io", cluster_profile::GROUP, resource_metrics::GROUP];
     let own = |kind: &&Arc<Kind>| !foreign.iter().any(|group| kind.group().ends_with(group));
     for kind in kinds::all().iter().filter(own) {
         let path = format!("{}/{}", kind.api_version(), kind.plural());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use freewheel_hub_api::kinds::fleet::cluster_profile;
 use freewheel_hub_api::kinds::{self, resource_metrics};
 use freewheel_hub_schema::kind::{Kind, Subresource};
 use serde_json::{Map, Value, json};
@@ -40,7 +41,7 @@ fn sub_entry(kind: &Kind, sub: &Subresource) -> Value {
 fn kinds_are_those_of_kube_apiserver() {
     let recorded: Vec<Value> =
         serde_json::from_str(include_str!("fixtures/kube-apiserver-resources.json")).unwrap();
-    let foreign = ["open-cluster-management.io", resource_metrics::GROUP];
+    let foreign = ["open-cluster-management.io", cluster_profile::GROUP, resource_metrics::GROUP];
     let own = |kind: &&Arc<Kind>| !foreign.iter().any(|group| kind.group().ends_with(group));
     for kind in kinds::all().iter().filter(own) {
         assert!(recorded.contains(&main_entry(kind)), "{kind:?}: {}", main_entry(kind));

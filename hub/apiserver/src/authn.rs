@@ -1,7 +1,8 @@
 //! Who calls: each request asks the authenticators, and the first that knows says whose it is.
 //!
 //! ```text
-//! certificate, headers ─▶ spokes ─▶ people ─▶ bearers of tokens ─▶ anonymous ─▶ User { name, uid, groups, extra, until }
+//! certificate, headers ─▶ spokes ─▶ agents of add-ons ─▶ people ─▶ bearers of tokens ─▶ anonymous
+//!                         ─▶ User { name, uid, groups, extra, until }
 //! ```
 //!
 //! Guarantees:
@@ -34,7 +35,7 @@ pub use authenticator::{Authenticator, Shown, unauthorized};
 pub(crate) use bearer::Bearers;
 use bearer::TokenAuthenticator;
 use bootstrap_tokens::BootstrapTokens;
-use certificate::{People, Spokes};
+use certificate::{Agents, People, Spokes};
 use oidc::Oidc;
 pub use oidc::{AuthenticationConfiguration, ConfigurationError, OidcFlags, Provider};
 pub use proven::Proven;
@@ -86,7 +87,8 @@ pub(crate) fn bearers(
 impl Authenticators {
     /// Those who have a certificate, and those who have a token.
     pub(crate) fn with(bearers: Arc<Bearers>) -> Self {
-        Self::of(vec![Box::new(Spokes), Box::new(People), Box::new(bearers)])
+        let agents = Agents { store: bearers.store.clone() };
+        Self::of(vec![Box::new(Spokes), Box::new(agents), Box::new(People), Box::new(bearers)])
     }
 
     /// These, and then nobody.

@@ -44,6 +44,7 @@ pub use cel::{Context, IdedExpr, Value};
 pub use expression::{Expression, Known, parse};
 pub use failed::Failed;
 pub use library::authorizer::{Answer, Ask, Authorizer, Question};
+pub use library::fleet::{Scores, managed_cluster};
 pub use meter::{Meter, UNITS_MAX};
 pub use parts::inside;
 pub use pattern::Pattern;

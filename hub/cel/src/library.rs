@@ -7,7 +7,7 @@
 //!            distinct flatten slice sort reverse first last lists.range
 //! quantity, semver, ip, cidr, url, format, jsonpatch
 //! authorizer what somebody may do
-//! fleet      parseJSON hasConditions, in expressions of Open Cluster Management alone
+//! fleet      parseJSON hasConditions scores, in expressions of Open Cluster Management alone
 //! ```
 //!
 //! Guarantees:
@@ -15,7 +15,7 @@
 
 mod addresses;
 pub(crate) mod authorizer;
-mod fleet;
+pub(crate) mod fleet;
 mod formats;
 mod function;
 mod json_patch;

@@ -94,6 +94,8 @@ use index::Indexes;
 pub struct Config {
     /// Where guests and site admins reach the hub's API: behind Service `default/kubernetes`.
     pub advertise: SocketAddr,
+    /// `https://HOST:PORT`: where agents of add-ons reach it.
+    pub api_url: String,
     /// The hub's CA, for ConfigMap `kube-root-ca.crt`.
     pub ca_pem: String,
     /// Tells HTTP handlers from programs.
@@ -257,9 +259,21 @@ fn of_the_fleet(
     indexes: &Indexes,
     config: &Config,
 ) -> Result<Vec<Arc<dyn Controller>>, Error> {
+    let hub = fleet::HubAccess {
+        url: config.api_url.clone(),
+        ca_pem: config.ca_pem.clone(),
+        authority: config.authority.clone(),
+        rights: config.rights.clone(),
+    };
     Ok(vec![
         Arc::new(fleet::ClusterSets::new(by("managedclusterset-controller"), indexes.clone())?),
         Arc::new(fleet::SetBindings::new(by("managedclustersetbinding-controller"))?),
+        Arc::new(fleet::ManagedNamespaces::new(
+            by("managed-namespace-controller"),
+            indexes.clone(),
+            &config.ca_pem,
+        )?),
+        Arc::new(fleet::ClusterProfiles::new(by("clusterprofile-controller"), indexes.clone())?),
         Arc::new(fleet::ClusterClaims::new(by("managedcluster-claim-controller"))?),
         Arc::new(fleet::ClusterTaints::new(by("managedcluster-taint-controller"))?),
         Arc::new(fleet::ClusterNamespaces::new(by("managedcluster-namespace-controller"))?),
@@ -271,7 +285,7 @@ fn of_the_fleet(
         )?),
         Arc::new(fleet::WorkSets::new(by("manifestworkreplicaset-controller"), indexes.clone())?),
         Arc::new(fleet::AddOns::new(by("addon-manager"), indexes.clone())?),
-        Arc::new(fleet::AddOnInstances::new(by("addon-agent-controller"), indexes.clone())?),
+        Arc::new(fleet::AddOnInstances::new(by("addon-agent-controller"), indexes.clone(), hub)?),
         Arc::new(fleet::AddOnFeatures::new(by("addon-feature-controller"))?),
     ])
 }

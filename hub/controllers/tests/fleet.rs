@@ -1,16 +1,22 @@
 //! Nodes, scheduling, services and namespaces, with every controller running.
 
+#[path = "fleet/add_on_agents.rs"]
+mod add_on_agents;
 #[path = "fleet/add_on_costs.rs"]
 mod add_on_costs;
 #[path = "fleet/add_on_ends.rs"]
 mod add_on_ends;
 #[path = "fleet/add_ons.rs"]
 mod add_ons;
+#[path = "fleet/cluster_profiles.rs"]
+mod cluster_profiles;
 mod cluster_sets;
 #[path = "fleet/executors.rs"]
 mod executors;
 #[path = "fleet/held_works.rs"]
 mod held_works;
+#[path = "fleet/managed_namespaces.rs"]
+mod managed_namespaces;
 mod placements;
 mod work_kinds;
 #[path = "fleet/work_sets.rs"]
@@ -45,8 +51,9 @@ fn ready_endpoints(s: &dyn freewheel_hub_store::Snapshot, service: &str) -> usiz
 async fn every_cluster_has_its_furniture() {
     let hub = Hub::with_spokes(&["pi-1"]).await;
     hub.eventually("both clusters are furnished", |s| {
-        // The root has a namespace for the spoke, too, and one with the account that agents ask to join as.
-        [("root", 6, 7), ("pi-1", 4, 4)].iter().all(|(realm, namespaces, accounts)| {
+        // The root has a namespace for the spoke, too, one with the account that agents ask to join as, and the one of
+        // the account by which agents of add-ons are given their rights.
+        [("root", 7, 8), ("pi-1", 4, 4)].iter().all(|(realm, namespaces, accounts)| {
             list(s, realm, "namespaces", "").len() == *namespaces
                 && list(s, realm, "serviceaccounts", "").len() == *accounts
                 && list(s, realm, "configmaps", "").len() == *namespaces + 1

@@ -6,6 +6,7 @@
 //! template   manifests of a template, with what a configuration says of them
 //! pods       what a configuration says of their pods
 //! agent      the work that a template comes to on a cluster
+//! registration  as what its agents are known at the hub, and what they may do there
 //! health     whether what was applied is well
 //! ```
 
@@ -13,5 +14,6 @@ pub mod agent;
 pub mod configs;
 pub mod health;
 mod pods;
+pub mod registration;
 pub mod setting;
 pub mod template;

@@ -5,6 +5,7 @@
 //! cluster_set   which clusters are in a ManagedClusterSet
 //! placement     what a Placement asks for
 //! selector      labels, claims and CEL that clusters have to match
+//! asked_scores  what add-ons say of a cluster, for CEL
 //! toleration    taints, and who puts up with them
 //! prioritizer   scores and their weights
 //! spread        not too many from one place
@@ -21,6 +22,7 @@
 //! - what cannot be understood chooses nobody and says why (`what_is_misconfigured_chooses_nobody`).
 
 pub mod add_on;
+pub mod asked_scores;
 pub mod cluster;
 pub mod cluster_set;
 pub mod decisions;

@@ -13,10 +13,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use freewheel_hub_cel::{STACK_BYTES, on_a_stack_of};
+use freewheel_hub_cel::{STACK_BYTES, Scores, on_a_stack_of};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::asked_scores::{AskedScores, ScoreSource, Until};
 use crate::prioritizer::{AddOnScores, Facts, Prioritizer, weights};
 use crate::selector::{Budget, ClusterSelector};
 use crate::spread::spread;
@@ -33,6 +34,9 @@ pub trait World: Sync {
 
     /// What an add-on says of a cluster.
     fn scores(&self, resource: &str, cluster: &str) -> Option<AddOnScores>;
+
+    /// The same of one cluster, for expressions that ask.
+    fn scores_of(&self, cluster: &str) -> ScoreSource;
 
     /// A ManagedCluster, as expressions see it.
     fn object(&self, cluster: &str) -> Option<Arc<Value>>;
@@ -143,20 +147,27 @@ fn filter<'a>(
         |p: &crate::placement::Predicate| ClusterSelector::read(&p.required_cluster_selector);
     let selectors: Vec<ClusterSelector> =
         placement.predicates.iter().map(read).collect::<Result<_, _>>().map_err(wrong)?;
-    let mut budget = Budget::default();
+    let (mut budget, until) = (Budget::default(), Until::default());
     let mut matching = || -> Vec<&'a Cluster> {
         let is_in = |cluster: &&&Cluster| {
             let mut by_facts = selectors.iter().filter(|s| s.matches_facts(cluster)).peekable();
             if by_facts.peek().is_none() {
                 return false;
             }
-            let mut object = None;
+            let mut seen = None;
             by_facts.any(|selector| {
                 if !selector.has_expressions() {
                     return true;
                 }
-                let object = object.get_or_insert_with(|| world.object(&cluster.name));
-                object.as_ref().is_some_and(|object| selector.matches_object(object, &mut budget))
+                let see = || {
+                    let source = world.scores_of(&cluster.name);
+                    let scores = AskedScores::new(source, world.now(), until.clone());
+                    (world.object(&cluster.name), Arc::new(scores) as Arc<dyn Scores>)
+                };
+                let (object, scores) = seen.get_or_insert_with(see);
+                let says =
+                    |object: &Arc<Value>| selector.matches_object(object, scores, &mut budget);
+                object.as_ref().is_some_and(says)
             })
         };
         clusters.iter().filter(is_in).copied().collect()
@@ -166,6 +177,7 @@ fn filter<'a>(
     } else {
         matching()
     };
+    out.look_again = until.first();
     if budget.is_spent() {
         let text =
             "celExpressions make too much work: clusters that were not looked at are not chosen";
@@ -243,6 +255,14 @@ mod tests {
             })
         }
 
+        fn scores_of(&self, cluster: &str) -> ScoreSource {
+            let said = self.scores("usage", cluster).map(|it| {
+                let valid_until = Timestamp::from_second(2_000).ok();
+                AddOnScores { valid_until, ..it }
+            });
+            Box::new(move |resource| said.clone().filter(|_| resource == "usage"))
+        }
+
         fn object(&self, cluster: &str) -> Option<Arc<Value>> {
             Some(Arc::new(json!({"metadata": {"name": cluster}})))
         }
@@ -290,6 +310,21 @@ mod tests {
         let world = Played::default();
         assert_eq!(names(&json!({"predicates": [label]}), &all, &world), ["c", "d"]);
         assert_eq!(names(&json!({"predicates": [label, cel]}), &all, &world), ["a", "c", "d"]);
+    }
+
+    #[test]
+    fn scores_are_asked_for_and_have_their_time() {
+        let all = ["a", "b", "c"].map(cluster);
+        let scores = [("a".to_owned(), 10), ("b".to_owned(), 60)].into();
+        let world = Played { scores, ..Played::default() };
+        let text = "managedCluster.scores('usage').exists(s, s.name == 's' && s.value < 50)";
+        let spec = json!({"predicates": [
+            {"requiredClusterSelector": {"celSelector": {"celExpressions": [text]}}}]});
+        let placement = Placement::read(&json!({"spec": spec})).unwrap();
+        let got = schedule(&placement, &all.iter().collect::<Vec<_>>(), &world);
+        let chosen: Vec<&str> = got.chosen.iter().map(|it| &*it.name).collect();
+        assert_eq!((chosen, got.refused.predicates), (vec!["a"], 2));
+        assert_eq!(got.look_again, Timestamp::from_second(2_000).ok());
     }
 
     #[test]

@@ -7,7 +7,9 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_cel::{Evaluation, Expression, Known, Scope, Value as CelValue, Variables};
+use freewheel_hub_cel::{
+    Evaluation, Expression, Known, Scope, Scores, Value as CelValue, Variables, managed_cluster,
+};
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::selector::LabelSelector;
 use serde_json::{Value, json};
@@ -22,6 +24,14 @@ pub const UNITS_PER_LOOK: u64 = 200_000_000;
 
 /// What an expression may speak of.
 const NAMES: &[&str] = &["managedCluster"];
+/// What an expression has in it that asks for scores.
+const SCORES: &str = "scores";
+
+/// Whether one of these expressions may ask what add-ons say of a cluster.
+#[must_use]
+pub fn asks_for_scores(expressions: &[String]) -> bool {
+    expressions.iter().any(|expression| expression.contains(SCORES))
+}
 
 /// What clusters have to match.
 #[derive(Debug)]
@@ -29,6 +39,7 @@ pub struct ClusterSelector {
     labels: LabelSelector,
     claims: LabelSelector,
     expressions: Vec<Expression>,
+    asks_for_scores: bool,
 }
 
 /// Work that expressions may still make.
@@ -77,6 +88,7 @@ impl ClusterSelector {
                 .iter()
                 .map(read)
                 .collect::<Result<_, _>>()?,
+            asks_for_scores: asks_for_scores(&asked.cel_selector.cel_expressions),
         })
     }
 
@@ -92,14 +104,23 @@ impl ClusterSelector {
         self.labels.matches(&cluster.labels) && self.claims.matches(&cluster.claims)
     }
 
-    /// Whether all expressions say yes of a ManagedCluster. To be called where there is room
-    /// ([`freewheel_hub_cel::on_a_stack_of`]).
-    pub fn matches_object(&self, object: &Arc<Value>, budget: &mut Budget) -> bool {
+    /// Whether all expressions say yes of a ManagedCluster, of which somebody knows what add-ons say. To be called where
+    /// there is room ([`freewheel_hub_cel::on_a_stack_of`]).
+    pub fn matches_object(
+        &self,
+        object: &Arc<Value>,
+        scores: &Arc<dyn Scores>,
+        budget: &mut Budget,
+    ) -> bool {
         if self.expressions.is_empty() {
             return true;
         }
         let mut scope = Scope::default();
-        scope.put("managedCluster", object.clone());
+        if self.asks_for_scores {
+            scope.put_value("managedCluster", managed_cluster(object, scores.clone()));
+        } else {
+            scope.put("managedCluster", object.clone());
+        }
         let units = UNITS_PER_CLUSTER.min(budget.left);
         let variables = Variables::default();
         let mut evaluation = Evaluation::new(&scope, &variables, units);
@@ -169,7 +190,18 @@ mod tests {
         let object = Arc::new(
             json!({"metadata": {"labels": {"v": "1.31"}}, "status": {"version": {"kubernetes": "v1.36.2"}}}),
         );
-        on_a_stack_of(STACK_BYTES, || selector.matches_object(&object, budget)).unwrap()
+        let scores: Arc<dyn Scores> = Arc::new(Usage);
+        on_a_stack_of(STACK_BYTES, || selector.matches_object(&object, &scores, budget)).unwrap()
+    }
+
+    /// Knows of the usage of a cluster.
+    struct Usage;
+
+    impl Scores for Usage {
+        fn of(&self, resource: &str) -> Result<Vec<(String, i64)>, String> {
+            let usage = || vec![("cpu".to_owned(), 40)];
+            (resource == "usage").then(usage).ok_or_else(|| "not found".to_owned())
+        }
     }
 
     #[test]
@@ -198,6 +230,10 @@ mod tests {
             let unknown = selector(json!({"celSelector": {"celExpressions": [unknown]}}));
             assert!(unknown.unwrap_err().starts_with("compilation failed: undeclared reference"));
         }
+        let scores = "managedCluster.scores('usage').exists(s, s.name == 'cpu' && s.value < 50)";
+        assert!(says(scores, &mut budget));
+        assert!(!says(&scores.replace("50", "30"), &mut budget));
+        assert!(!says("managedCluster.scores('other').size() == 0", &mut budget));
     }
 
     #[test]

@@ -3,15 +3,16 @@
 //! Guarantees:
 //! - a certificate has the subject and other names that were asked for, byte by byte, for as long as was asked for
 //!   (`a_persons_certificate_has_the_subject_and_the_time_that_were_asked_for`);
-//! - it is never a spoke's or an administrator's (`nobody_becomes_an_administrator_or_a_spoke_by_a_signature`), and nobody
-//!   reads more in it than was looked at (`a_subject_that_others_read_more_in_is_not_signed`), or another name
-//!   (`a_subject_of_several_names_is_not_signed`);
+//! - it is never a spoke's, an administrator's or that of an add-on's agent
+//!   (`nobody_becomes_an_administrator_or_a_spoke_by_a_signature`), and nobody reads more in it than was looked at
+//!   (`a_subject_that_others_read_more_in_is_not_signed`), or another name (`a_subject_of_several_names_is_not_signed`);
 //! - it is for clients alone (`usages_are_those_of_a_client`) and never outlives the CA
 //!   (`a_certificate_never_outlives_the_ca`).
 
 use rcgen::{DistinguishedName, ExtendedKeyUsagePurpose, KeyUsagePurpose, SigningKey as _};
 use rustls_pki_types::CertificateDer;
 
+use crate::add_on_subject::is_of_add_ons;
 use crate::authority::{Authority, AuthorityError, LEAF_VALIDITY_SECONDS};
 use crate::leaf::{MASTERS, leaf};
 use crate::request::{Request, VerifiedRequest};
@@ -64,7 +65,8 @@ impl Authority {
         self.with_subject(&leaf, asked.subject())
     }
 
-    fn client_life(&self, seconds: i64, now: i64) -> Result<Validity, AuthorityError> {
+    /// So long from now on, and no longer than the CA.
+    pub(crate) fn client_life(&self, seconds: i64, now: i64) -> Result<Validity, AuthorityError> {
         let end = self.validity().to;
         if end <= now {
             return Err(AuthorityError::Expired);
@@ -80,7 +82,7 @@ impl Authority {
 
     /// The same certificate for this subject, byte by byte: rcgen keeps one value of each kind, and
     /// somebody in several groups has several organisations.
-    fn with_subject(
+    pub(crate) fn with_subject(
         &self,
         leaf: &CertificateDer<'_>,
         subject: &[u8],
@@ -136,13 +138,19 @@ fn check_claims(asked: &VerifiedRequest<'_>) -> Result<(), AuthorityError> {
         let text = "its subject has several common names, of which readers take one or another";
         return Err(AuthorityError::Refused(text.to_owned()));
     }
-    match names.iter().chain(&groups).find(|name| name.starts_with(SPOKES)) {
-        Some(name) => Err(AuthorityError::Refused(format!(
+    let ours = names.iter().chain(&groups).find(|name| name.starts_with(SPOKES));
+    let Some(name) = ours else { return Ok(()) };
+    Err(AuthorityError::Refused(if is_of_add_ons(name) {
+        format!(
+            "{name:?} is the name of an add-on's agent, which gets its certificate in a Secret of its own cluster, by the \
+             registration of its add-on"
+        )
+    } else {
+        format!(
             "{name:?} is the name of a spoke: a device gets its certificate when it joins, see \
              `hub token create`"
-        ))),
-        None => Ok(()),
-    }
+        )
+    }))
 }
 
 /// Which bits of a key's usage were asked for; the words are kube-controller-manager's.
@@ -263,6 +271,13 @@ mod tests {
         let spoke = ClusterName::try_from("pi-7").unwrap();
         refused(&agent_name(&spoke), "dev", &["client auth"], "hub token create");
         refused("jane", &agent_group(&spoke), &["client auth"], "hub token create");
+        let group = "system:open-cluster-management:cluster:pi-7:addon:web";
+        let agent = format!("{group}:agent:web-agent");
+        for (name, group) in [(&*agent, "dev"), ("jane", group)] {
+            refused(name, group, &["client auth"], "registration of its add-on");
+        }
+        let all = "system:open-cluster-management:addon:web";
+        refused("jane", all, &["client auth"], "registration of its add-on");
     }
 
     #[test]

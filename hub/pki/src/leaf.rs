@@ -5,7 +5,13 @@ use rcgen::{
     SerialNumber,
 };
 
+use yasna::models::ObjectIdentifier;
+
 use crate::validity::Validity;
+
+pub(crate) const COMMON_NAME: &[u64] = &[2, 5, 4, 3];
+pub(crate) const ORGANIZATION: &[u64] = &[2, 5, 4, 10];
+pub(crate) const ORGANIZATIONAL_UNIT: &[u64] = &[2, 5, 4, 11];
 
 /// The group whose members may do everything.
 pub const MASTERS: &str = "system:masters";
@@ -18,6 +24,23 @@ pub(crate) fn subject(name: &str, group: Option<&str>) -> DistinguishedName {
     }
     subject.push(DnType::CommonName, name);
     subject
+}
+
+/// A subject of these attributes in their order, encoded: rcgen keeps one value of each kind, and somebody in several
+/// groups has several organisations (RFC 2986).
+pub(crate) fn encoded_subject(attributes: &[(&[u64], &str)]) -> Vec<u8> {
+    yasna::construct_der(|names| {
+        names.write_sequence(|names| {
+            for (kind, text) in attributes {
+                names.next().write_set(|parts| {
+                    parts.next().write_sequence(|part| {
+                        part.next().write_oid(&ObjectIdentifier::from_slice(kind));
+                        part.next().write_utf8_string(text);
+                    });
+                });
+            }
+        });
+    })
 }
 
 /// For this subject and purpose, and so long.

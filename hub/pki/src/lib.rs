@@ -5,10 +5,13 @@
 //!   file         a file that is there whole or not at all
 //! authority    the CA at work: certificates of the API, the link, spokes
 //!   client_certificate  certificates for people, by the rules of kubernetes.io/kube-apiserver-client
+//!   agent_certificate   certificates with their keys for agents of add-ons, by this CA or somebody else's
+//!   foreign_authority   somebody else's CA, as a Secret holds it
 //!   leaf         what all of them have in common
 //! request      a signing request: read, judged, made
 //! certificate  a certificate, read
 //!   spoke_subject  whom a spoke's certificate names
+//!   add_on_subject whom that of an add-on's agent names
 //!   validity     from when to when it holds, and when a new one is due
 //! pem          all of these as text
 //! secret       letters of tokens
@@ -20,10 +23,13 @@
 //!
 //! In the hub only this crate names rcgen and x509-parser.
 
+mod add_on_subject;
+mod agent_certificate;
 mod authority;
 mod certificate;
 mod client_certificate;
 mod file;
+mod foreign_authority;
 mod jwk_set;
 mod keys;
 mod leaf;
@@ -36,6 +42,8 @@ mod spoke_subject;
 mod token_key;
 mod validity;
 
+pub use add_on_subject::{AddOnSubject, is_of_add_ons};
+pub use agent_certificate::{AgentRequest, ForeignRequest, IssuedPair};
 pub use authority::{Authority, AuthorityError};
 pub use certificate::Certificate;
 pub use client_certificate::ClientRequest;

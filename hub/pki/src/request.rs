@@ -14,6 +14,7 @@ use x509_parser::prelude::FromDer as _;
 use yasna::Tag;
 use yasna::models::ObjectIdentifier;
 
+use crate::leaf::{COMMON_NAME, ORGANIZATION, encoded_subject};
 use crate::pem::encode;
 
 /// Why a request is none.
@@ -195,10 +196,8 @@ pub fn ask(name: &str, groups: &[&str]) -> Result<(String, String), RequestError
     make(name, groups).map_err(RequestError::Unmade)
 }
 
-/// By hand, as rcgen keeps one value of each kind, and somebody in several groups has several organisations (RFC 2986).
+/// By hand, for a subject of several groups.
 fn make(name: &str, groups: &[&str]) -> Result<(String, String), rcgen::Error> {
-    const COMMON_NAME: [u64; 4] = [2, 5, 4, 3];
-    const ORGANIZATION: [u64; 4] = [2, 5, 4, 10];
     const ECDSA_WITH_SHA256: [u64; 7] = [1, 2, 840, 10045, 4, 3, 2];
     let key = KeyPair::generate()?;
     let organizations = groups.iter().map(|group| (ORGANIZATION, *group));
@@ -206,16 +205,7 @@ fn make(name: &str, groups: &[&str]) -> Result<(String, String), rcgen::Error> {
     let info = yasna::construct_der(|info| {
         info.write_sequence(|info| {
             info.next().write_u8(0);
-            info.next().write_sequence(|names| {
-                for (kind, text) in &subject {
-                    names.next().write_set(|parts| {
-                        parts.next().write_sequence(|part| {
-                            part.next().write_oid(&ObjectIdentifier::from_slice(kind));
-                            part.next().write_utf8_string(text);
-                        });
-                    });
-                }
-            });
+            info.next().write_der(&encoded_subject(&subject));
             info.next().write_der(&key.subject_public_key_info());
             info.next().write_tagged_implicit(Tag::context(0), |none| none.write_set(|_| {}));
         });

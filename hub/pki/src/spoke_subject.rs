@@ -10,7 +10,7 @@ use crate::leaf::subject;
 pub const SPOKES: &str = "system:open-cluster-management:";
 
 /// Attribute of a subject that carries a UID, as Kubernetes reads it from client certificates.
-const UID: [u64; 8] = [1, 3, 6, 1, 4, 1, 57683, 2];
+pub(crate) const UID: &[u64] = &[1, 3, 6, 1, 4, 1, 57683, 2];
 
 /// `system:open-cluster-management:<cluster>:agent`
 #[must_use]
@@ -43,7 +43,7 @@ impl SpokeSubject {
         if cluster.is_root() || !certificate.groups().any(|own| own == group) {
             return None;
         }
-        Some(Self { cluster, uid: certificate.attribute(&UID)?.to_owned() })
+        Some(Self { cluster, uid: certificate.attribute(UID)?.to_owned() })
     }
 
     pub(crate) fn subject(cluster: &ClusterName, uid: &str) -> DistinguishedName {

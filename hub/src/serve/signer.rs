@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use freewheel_hub_apiserver::{Issuer, PodToken};
-use freewheel_hub_controllers::signing::{Authority, RequestedCertificate, SigningError};
+use freewheel_hub_controllers::signing::{
+    AgentCertificate, AgentSigner, Authority, Issued, RequestedCertificate, SigningError,
+};
 use freewheel_hub_controllers::token_secrets::{SecretToken, Tokens};
 use freewheel_hub_gateway::{PodTokens, TokensAsked};
-use freewheel_hub_pki::{AuthorityError, Certificate, ClientRequest, certificates, encode};
+use freewheel_hub_pki::{
+    AgentRequest, AuthorityError, Certificate, ClientRequest, ForeignRequest, certificates, encode,
+};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::TokenKey;
@@ -20,18 +24,45 @@ pub struct Signer(pub Arc<freewheel_hub_pki::Authority>);
 impl Authority for Signer {
     fn sign(&self, asked: &RequestedCertificate<'_>) -> Result<Vec<u8>, SigningError> {
         let request = ClientRequest { pem: asked.pem, usages: asked.usages, life: asked.life };
-        match self.0.sign_client(&request, asked.now.as_second()) {
-            Ok(certificate) => Ok(encode("CERTIFICATE", &certificate).into_bytes()),
-            Err(error @ (AuthorityError::Request(_) | AuthorityError::Refused(_))) => {
-                Err(SigningError::Refused(error.to_string()))
-            }
-            Err(error) => Err(SigningError::Failed(error.to_string())),
-        }
+        let signed = self.0.sign_client(&request, asked.now.as_second());
+        signed.map(|it| encode("CERTIFICATE", &it).into_bytes()).map_err(|error| told(&error))
     }
 
-    fn ends(&self, pem: &[u8]) -> Option<Timestamp> {
+    fn issue(&self, asked: &AgentCertificate<'_>) -> Result<Issued, SigningError> {
+        let AgentCertificate { cluster, add_on, uid, user, groups, units, life, .. } = *asked;
+        let now = asked.now.as_second();
+        let pair = match asked.signer {
+            AgentSigner::Hub => {
+                let asked = AgentRequest { cluster, add_on, uid, user, groups, life };
+                self.0.issue_agent(&asked, now).map_err(|error| told(&error))?
+            }
+            AgentSigner::Custom { certificate, key } => {
+                let asked = ForeignRequest { add_on, user, groups, units, life };
+                let ca = freewheel_hub_pki::Authority::in_pem(certificate, key);
+                // Whatever is wrong is so until somebody changes the Secret.
+                let pair = ca.and_then(|ca| ca.issue_foreign(&asked, now));
+                pair.map_err(|error| SigningError::Refused(error.to_string()))?
+            }
+        };
+        Ok(Issued { certificate: pair.certificate, key: pair.key })
+    }
+
+    fn holds(&self, pem: &[u8]) -> Option<(Timestamp, Timestamp)> {
         let certificates = certificates(pem)?;
-        Timestamp::from_second(Certificate::read(certificates.first()?)?.validity().to).ok()
+        let validity = Certificate::read(certificates.first()?)?.validity();
+        let at = |second| Timestamp::from_second(second).ok();
+        Some((at(validity.from)?, at(validity.to)?))
+    }
+}
+
+fn told(error: &AuthorityError) -> SigningError {
+    match error {
+        AuthorityError::Request(_) | AuthorityError::Refused(_) => {
+            SigningError::Refused(error.to_string())
+        }
+        AuthorityError::Authority(_) | AuthorityError::Pair | AuthorityError::Expired => {
+            SigningError::Failed(error.to_string())
+        }
     }
 }
 

@@ -12,7 +12,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use k8s_openapi::schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 
-use super::fleet::{add_ons::descriptions as add_ons, descriptions as fleet, operators};
+use super::fleet::{
+    add_ons::descriptions as add_ons, cluster_profile, descriptions as fleet, operators,
+};
 use super::resource_metrics;
 
 /// Reads all that is there; costs some milliseconds and a few hundred KB for as long as it is held.
@@ -31,6 +33,9 @@ pub(super) fn read() -> Prose {
         for (name, field, text) in add_ons::DESCRIPTIONS {
             prose.say(&format!("{}{version}{name}", fleet::OCM), field, text);
         }
+    }
+    for (name, field, text) in cluster_profile::DESCRIPTIONS {
+        prose.say(&format!("{}{name}", cluster_profile::COMPONENTS), field, text);
     }
     for (name, field, text) in operators::DESCRIPTIONS {
         prose.say(&format!("{}{name}", operators::COMPONENTS), field, text);

@@ -4,6 +4,7 @@
 //! ```text
 //! add_ons                                add-ons, on which clusters they are, how they are set up
 //! cluster_claim                          what a cluster tells of itself, in that cluster
+//! cluster_profile                        a cluster, for tools that know nothing of Open Cluster Management
 //! cluster_set, cluster_set_binding       groups of clusters, and who may choose from them
 //! placement, placement_decision          what is asked for, and who was chosen
 //! add_on_placement_score                 what others say of a cluster
@@ -18,6 +19,7 @@ pub(super) mod add_on_placement_score;
 pub(super) mod add_ons;
 pub(super) mod applied_manifest_work;
 pub(super) mod cluster_claim;
+pub mod cluster_profile;
 pub(super) mod cluster_set;
 pub(super) mod cluster_set_binding;
 pub(super) mod descriptions;

@@ -1,12 +1,12 @@
 //! Whom the certificate of a connection names.
 //!
 //! Guarantees:
-//! - a spoke's certificate names its cluster and the UID that this had, a person's a name and groups
-//!   (`a_certificate_names_a_spoke_or_a_person`).
+//! - a spoke's certificate names its cluster and the UID that this had, that of an add-on's agent its add-on with the UID
+//!   that this had, a person's a name and groups (`a_certificate_names_a_spoke_an_agent_or_a_person`).
 
 use std::sync::Arc;
 
-use freewheel_hub_pki::{Certificate, SpokeSubject};
+use freewheel_hub_pki::{AddOnSubject, Certificate, SpokeSubject, is_of_add_ons};
 use rustls_pki_types::CertificateDer;
 
 use super::user::{AUTHENTICATED, User};
@@ -18,6 +18,8 @@ use crate::tls::Tls;
 pub enum Proven {
     /// The agent of a cluster.
     Spoke(Arc<User>),
+    /// The agent of an add-on.
+    AddOn(Arc<User>, AddOnSubject),
     /// Anybody else.
     Person(Arc<User>),
 }
@@ -38,6 +40,11 @@ impl Proven {
         let groups = certificate.groups().map(str::to_owned);
         let groups = groups.chain([AUTHENTICATED.to_owned()]).collect();
         let user = User { name, groups, until: Some(certificate.validity().to), ..User::default() };
+        if is_of_add_ons(&user.name) {
+            // One of these names that is not wholly an agent's is nobody's.
+            let of = AddOnSubject::read(certificate)?;
+            return Some(Self::AddOn(Arc::new(user), of));
+        }
         Some(match SpokeSubject::read(certificate) {
             Some(agent) => Self::Spoke(Arc::new(User { uid: agent.uid, ..user })),
             None => Self::Person(Arc::new(user)),
@@ -47,7 +54,7 @@ impl Proven {
     /// Who that is.
     #[must_use]
     pub fn user(&self) -> &Arc<User> {
-        let (Self::Spoke(user) | Self::Person(user)) = self;
+        let (Self::Spoke(user) | Self::AddOn(user, _) | Self::Person(user)) = self;
         user
     }
 }
@@ -62,7 +69,7 @@ mod tests {
     use super::*;
     use crate::authn::{Authenticators, People, Shown, Spokes};
 
-    async fn caller(name: &str, group: &str, uid: &str) -> Arc<User> {
+    fn proven(name: &str, group: &str, uid: &str) -> Option<Proven> {
         let mut params = CertificateParams::default();
         let subject = &mut params.distinguished_name;
         *subject = rcgen::DistinguishedName::new();
@@ -70,13 +77,17 @@ mod tests {
         subject.push(DnType::OrganizationName, group);
         subject.push(DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57683, 2]), uid);
         let signed = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        let proven = Proven::read(&Certificate::read(signed.der()).unwrap()).unwrap();
+        Proven::read(&Certificate::read(signed.der()).unwrap())
+    }
+
+    async fn caller(name: &str, group: &str, uid: &str) -> Arc<User> {
+        let proven = proven(name, group, uid).unwrap();
         let shown = Shown { certificate: Some(&proven), headers: &HeaderMap::new(), cluster: None };
         Authenticators::of(vec![Box::new(Spokes), Box::new(People)]).user(&shown, 0).await.unwrap()
     }
 
     #[tokio::test]
-    async fn a_certificate_names_a_spoke_or_a_person() {
+    async fn a_certificate_names_a_spoke_an_agent_or_a_person() {
         let pi = ClusterName::try_from("pi-7").unwrap();
         let spoke = caller(&agent_name(&pi), &agent_group(&pi), "u-1").await;
         assert_eq!((&*spoke.name, &*spoke.uid), (&*agent_name(&pi), "u-1"));
@@ -85,5 +96,11 @@ mod tests {
         let person = caller(&agent_name(&pi), "people", "u-1").await;
         assert_eq!((&*person.uid, person.is_stranger()), ("", false));
         assert!(person.until.is_some());
+        let group = "system:open-cluster-management:cluster:pi-7:addon:web";
+        let agent = proven(&format!("{group}:agent:web-agent"), group, "u-2").unwrap();
+        let of = AddOnSubject { cluster: pi, add_on: "web".to_owned(), uid: "u-2".to_owned() };
+        assert!(matches!(&agent, Proven::AddOn(_, own) if *own == of), "{agent:?}");
+        assert_eq!(agent.user().groups, [group, AUTHENTICATED]);
+        assert_eq!(proven(&format!("{group}:agent:web-agent"), "people", "u-2"), None);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::support::{Authority, Hub, create};
+use crate::roles::{RBAC, binding, made as made_of, role, rule};
+use crate::support::{Authority, Client, Hub, create};
 use bytes::Bytes;
 use rcgen::{DnType, ExtendedKeyUsagePurpose};
 use serde_json::json;
@@ -294,4 +295,57 @@ async fn a_device_has_no_rights_in_the_api() {
     {
         assert_eq!(device.patch(path, "merge-patch+json", &patch).await.code, 403, "{path}");
     }
+}
+
+const CLUSTERS: &str = "cluster.open-cluster-management.io/v1";
+const ADD_ONS: &str = "addon.open-cluster-management.io/v1alpha1";
+
+/// The certificate that the agent of the add-on `web` on a cluster has, for the ManagedClusterAddOn with this UID.
+fn agent(hub: &Hub, cluster: &str, uid: &str) -> Client {
+    let group = format!("system:open-cluster-management:cluster:{cluster}:addon:web");
+    let mut params = Authority::of_client(&format!("{group}:agent:web-agent"), &group);
+    let id = DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57_683, 2]);
+    params.distinguished_name.push(id, uid);
+    hub.client(Some(&hub.authority.sign(params, ExtendedKeyUsagePurpose::ClientAuth)))
+}
+
+#[tokio::test]
+async fn an_agent_is_known_as_long_as_its_add_on_is_there() {
+    let hub = Hub::start().await;
+    let web =
+        |cluster: &str| json!({"metadata": {"name": "web", "namespace": cluster}, "spec": {}});
+    let mut uids = Vec::new();
+    for cluster in ["pi-7", "pi-8"] {
+        create(&hub.objects, "v1", "Namespace", json!({"metadata": {"name": cluster}})).await;
+        let accepted = json!({"metadata": {"name": cluster}, "spec": {"hubAcceptsClient": true}});
+        create(&hub.objects, CLUSTERS, "ManagedCluster", accepted).await;
+        let made = create(&hub.objects, ADD_ONS, "ManagedClusterAddOn", web(cluster)).await;
+        uids.push(made["metadata"]["uid"].as_str().unwrap().to_owned());
+        let reader = role("Role", "reader", &[rule(&["get", "list"], "", &["configmaps"])]);
+        let of = format!("{RBAC}/namespaces/{cluster}");
+        made_of(&hub.admin().post(&format!("{of}/roles"), &reader).await);
+        let group = format!("system:open-cluster-management:cluster:{cluster}:addon:web");
+        let subject =
+            json!({"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": group});
+        let bound = binding("agents", ("Role", "reader"), &subject);
+        made_of(&hub.admin().post(&format!("{of}/rolebindings"), &bound).await);
+    }
+    let maps = |cluster: &str| format!("/api/v1/namespaces/{cluster}/configmaps");
+    let own = agent(&hub, "pi-7", &uids[0]);
+    assert_eq!(own.get(&maps("pi-7")).await.code, 200);
+    assert_eq!(own.get(&maps("pi-8")).await.code, 403, "of another cluster it reads nothing");
+    assert_eq!(own.get("/api/v1/namespaces/pi-7/secrets").await.code, 403);
+    let pi = format!("/apis/{CLUSTERS}/managedclusters/pi-7");
+    for (accepts, code) in [(false, 401), (true, 200)] {
+        let patch = json!({"spec": {"hubAcceptsClient": accepts}});
+        assert_eq!(hub.admin().patch(&pi, "merge-patch+json", &patch).await.code, 200);
+        assert_eq!(own.get(&maps("pi-7")).await.code, code);
+    }
+    // What was given for one is nothing on another cluster, or to an add-on that was made anew.
+    assert_eq!(agent(&hub, "pi-8", &uids[0]).get(&maps("pi-8")).await.code, 401);
+    let place = format!("/apis/{ADD_ONS}/namespaces/pi-7/managedclusteraddons/web");
+    assert_eq!(hub.admin().delete(&place).await.code, 200);
+    assert_eq!(own.get(&maps("pi-7")).await.code, 401);
+    create(&hub.objects, ADD_ONS, "ManagedClusterAddOn", web("pi-7")).await;
+    assert_eq!(own.get(&maps("pi-7")).await.code, 401);
 }

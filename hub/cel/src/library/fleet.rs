@@ -1,18 +1,68 @@
 //! What Open Cluster Management adds to the language: for expressions of the fleet alone.
+//!
+//! Guarantees:
+//! - scores are those of the cluster that is asked about, and of no other (`scores_are_those_of_the_cluster`).
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cel::Value;
-use cel::objects::Key;
+use cel::objects::{Key, Opaque};
 use serde_json::{Number, Value as Json};
 
-use super::function::{Table, one, one_text};
-use crate::value::free;
+use super::function::{Table, added, no_overload, one, one_text, text_value};
+use crate::value::{free, map};
 use crate::weight::EACH;
 
 /// Those of them that stand behind a value.
 pub(super) const BEHIND_A_VALUE: [&str; 1] = ["parseJSON"];
+
+/// The key under which a ManagedCluster has who knows its scores.
+const SCORES_KEY: &str = "@scores";
+
+/// Knows what add-ons say of one cluster.
+pub trait Scores: Send + Sync {
+    /// What an AddOnPlacementScore says, by name.
+    ///
+    /// # Errors
+    /// Why it says nothing.
+    fn of(&self, resource: &str) -> Result<Vec<(String, i64)>, String>;
+}
+
+/// Whom to ask.
+#[derive(Clone)]
+struct Asked(Arc<dyn Scores>);
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Asked")
+    }
+}
+
+impl PartialEq for Asked {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Asked {}
+
+impl Opaque for Asked {
+    fn runtime_type_name(&self) -> &str {
+        "open-cluster-management.Scores"
+    }
+}
+
+/// `managedCluster`, with who knows its scores.
+#[must_use]
+pub fn managed_cluster(object: &Json, scores: Arc<dyn Scores>) -> Value {
+    let fields = object.as_object().into_iter().flatten();
+    let mut fields: HashMap<String, Value> =
+        fields.map(|(key, value)| (key.clone(), free(value))).collect();
+    fields.insert(SCORES_KEY.to_owned(), Value::Opaque(Arc::new(Asked(scores))));
+    map(fields)
+}
 
 pub(super) const FUNCTIONS: Table = &[
     ("parseJSON", |values, allowance| {
@@ -31,6 +81,18 @@ pub(super) const FUNCTIONS: Table = &[
         let key = Key::String(Arc::new("conditions".to_owned()));
         let some = matches!(status.map.get(&key), Some(Value::List(list)) if !list.is_empty());
         Ok(Value::Bool(some))
+    }),
+    ("scores", |values, _| {
+        let [Value::Map(cluster), Value::String(resource)] = values else { return no_overload() };
+        let asked = cluster.map.get(&Key::String(Arc::new(SCORES_KEY.to_owned())));
+        let asked = asked.ok_or_else(|| "failed to get cluster metadata".to_owned())?;
+        let all = added::<Asked>(asked)?.0.of(resource);
+        let all = all.map_err(|why| format!("failed to get score: {why}"))?;
+        let score = |(name, value): (String, i64)| {
+            let fields = [("name", text_value(name)), ("value", Value::Int(value))];
+            map(fields.map(|(key, value)| (key.to_owned(), value)).into())
+        };
+        Ok(Value::List(Arc::new(all.into_iter().map(score).collect())))
     }),
 ];
 
@@ -77,7 +139,52 @@ fn with_doubles(json: Json) -> Json {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::{Expression, Failed, Known, Meter, UNITS_MAX};
+
+    struct Said;
+
+    impl Scores for Said {
+        fn of(&self, resource: &str) -> Result<Vec<(String, i64)>, String> {
+            match resource {
+                "usage" => Ok(vec![("cpu".to_owned(), 3), ("memory".to_owned(), -4)]),
+                other => Err(format!("{other} not found")),
+            }
+        }
+    }
+
+    fn run(text: &str) -> Result<Value, Failed> {
+        let known = Known { names: &["managedCluster"], of_fleet: true, ..Known::default() };
+        let expression = Expression::read(text, &known).unwrap();
+        Meter::of(UNITS_MAX).run(&expression, |context| {
+            let cluster = managed_cluster(&json!({"metadata": {"name": "pi-7"}}), Arc::new(Said));
+            context.add_variable_from_value("managedCluster", cluster);
+        })
+    }
+
+    #[test]
+    fn scores_are_those_of_the_cluster() {
+        for text in [
+            "managedCluster.scores('usage').filter(s, s.name == 'cpu').all(s, s.value > 2)",
+            "managedCluster.scores('usage').size() == 2",
+            "managedCluster.scores('usage')[1].value == -4",
+            "managedCluster.metadata.name == 'pi-7'",
+        ] {
+            assert_eq!(run(text), Ok(Value::Bool(true)), "{text}");
+        }
+        for text in [
+            "managedCluster.scores('other').size() == 0",
+            "managedCluster.metadata.scores('usage').size() == 2",
+            "{'metadata': {'name': 'pi-7'}}.scores('usage').size() == 2",
+            "managedCluster.scores(1).size() == 0",
+        ] {
+            assert!(run(text).is_err(), "{text}");
+        }
+        let plain = Known { names: &["managedCluster"], ..Known::default() };
+        assert!(Expression::read("managedCluster.scores('usage')", &plain).is_err());
+    }
 
     #[test]
     fn half_a_letter_is_none() {

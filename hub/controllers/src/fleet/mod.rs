@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! claims         what clusters tell of themselves
+//! cluster_profiles  clusters where namespaces are bound to them, for tools of SIG Multicluster
 //! cluster_sets   the sets `default` and `global`, and whether anybody is in a set
 //! set_bindings   whether what a namespace is bound to is there
 //! told_once      what was told of an object last
 //! taints         what keeps placements away from clusters that are not heard of
+//! managed_namespaces  namespaces that are to be there on each cluster of a set
 //! namespaces     a namespace of the root for each accepted cluster
 //! selection      which sets there are, and who is in them
 //! placements     Placements to PlacementDecisions
@@ -19,7 +21,9 @@ mod add_ons;
 mod api_group;
 mod choice;
 mod claims;
+mod cluster_profiles;
 mod cluster_sets;
+mod managed_namespaces;
 mod namespaces;
 mod placements;
 mod selection;
@@ -29,9 +33,11 @@ mod told_once;
 mod work_sets;
 mod works;
 
-pub use add_ons::{AddOnFeatures, AddOnInstances, AddOns};
+pub use add_ons::{AddOnFeatures, AddOnInstances, AddOns, HubAccess};
 pub use claims::ClusterClaims;
+pub use cluster_profiles::ClusterProfiles;
 pub use cluster_sets::ClusterSets;
+pub use managed_namespaces::ManagedNamespaces;
 pub use namespaces::ClusterNamespaces;
 pub(crate) use namespaces::is_of_cluster;
 pub use placements::Placements;

@@ -198,6 +198,40 @@ impl Entry for AddOnEntry {
     }
 }
 
+/// Label of what the agent of an add-on was given: the add-on.
+pub(crate) const AGENT_ADD_ON_LABEL: &str = "open-cluster-management.io/addon-name";
+/// Label of the same: the cluster that it is on. It is ours, so that nothing of anybody else's is taken for that.
+pub(crate) const AGENT_CLUSTER_LABEL: &str = "freewheel.dev/agent-cluster";
+
+/// What the agent of an add-on was given: a Secret in its cluster, or a RoleBinding in the root.
+#[derive(Debug)]
+pub struct AgentGrant {
+    /// The stored object.
+    pub stored: Arc<Stored>,
+}
+
+/// The cluster and the add-on whose agent was given this.
+pub(crate) fn granted_to(stored: &Stored) -> Option<(&str, &str)> {
+    let label = |key: &str| stored.object.header.labels.get(key).map(String::as_str);
+    Some((label(AGENT_CLUSTER_LABEL)?, label(AGENT_ADD_ON_LABEL)?))
+}
+
+impl Entry for AgentGrant {
+    fn read(stored: Arc<Stored>) -> Self {
+        Self { stored }
+    }
+
+    fn stored(&self) -> &Arc<Stored> {
+        &self.stored
+    }
+
+    fn terms<'a>(&'a self, name: &mut dyn FnMut(IndexTerm<'a>)) {
+        if let Some((cluster, add_on)) = granted_to(&self.stored) {
+            name(IndexTerm::Granted(&self.stored.key.cluster, cluster, add_on));
+        }
+    }
+}
+
 /// A PlacementDecision.
 #[derive(Debug)]
 pub struct DecisionEntry {

@@ -42,11 +42,11 @@ pub use entry::{
     SelectorOwner, SliceEntry,
 };
 pub(crate) use fleet_entry::{
-    ADD_ON_NAME, GIVEN_ANNOTATION, PLACEMENT_LABEL, WORK_PLACEMENT_LABEL, WORK_SET_LABEL,
-    read_cluster, spec_digest,
+    ADD_ON_NAME, AGENT_ADD_ON_LABEL, AGENT_CLUSTER_LABEL, GIVEN_ANNOTATION, PLACEMENT_LABEL,
+    WORK_PLACEMENT_LABEL, WORK_SET_LABEL, granted_to, read_cluster, spec_digest,
 };
 pub use fleet_entry::{
-    AddOnEntry, ClusterEntry, DecisionEntry, WorkCondition, WorkEntry, WorkFacts,
+    AddOnEntry, AgentGrant, ClusterEntry, DecisionEntry, WorkCondition, WorkEntry, WorkFacts,
 };
 pub use indexer::Indexer;
 pub use schema_entry::SchemaEntry;
@@ -258,6 +258,8 @@ pub struct Indexes {
     pub works: Arc<Index<WorkEntry>>,
     /// ManagedClusterAddOns by name.
     pub add_ons: Arc<Index<AddOnEntry>>,
+    /// Secrets and RoleBindings of agents of add-ons.
+    pub grants: Arc<Index<AgentGrant>>,
     /// FlowSchemas by the level that they name.
     pub flow_schemas: Arc<Index<SchemaEntry>>,
     /// Everything that has owners, by owner.
@@ -285,6 +287,8 @@ impl Indexes {
             kind("cluster.open-cluster-management.io", "v1beta1", "placementdecisions")?;
         let works = kind("work.open-cluster-management.io", "v1", "manifestworks")?;
         let add_ons = kind("addon.open-cluster-management.io", "v1alpha1", "managedclusteraddons")?;
+        let (secrets, bindings) =
+            (kind("", "v1", "secrets")?, kind("rbac.authorization.k8s.io", "v1", "rolebindings")?);
         let flow_schemas = kind("flowcontrol.apiserver.k8s.io", "v1", "flowschemas")?;
         let entries_touched = Arc::new(AtomicU64::new(0));
         Ok(Self {
@@ -298,6 +302,7 @@ impl Indexes {
             decisions: Arc::new(Index::new(store, &[&decisions], &entries_touched)),
             works: Arc::new(Index::new(store, &[&works], &entries_touched)),
             add_ons: Arc::new(Index::new(store, &[&add_ons], &entries_touched)),
+            grants: Arc::new(Index::new(store, &[&secrets, &bindings], &entries_touched)),
             flow_schemas: Arc::new(Index::new(store, &[&flow_schemas], &entries_touched)),
             dependents: Arc::new(Index::of_owned(store, registries, &entries_touched)),
             entries_touched,

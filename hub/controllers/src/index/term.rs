@@ -29,6 +29,8 @@ pub enum IndexTerm<'a> {
     Service(&'a ClusterName, &'a str, &'a str),
     /// Names this level of flow control.
     Level(&'a ClusterName, &'a str),
+    /// Given to the agent of an add-on on a cluster; where, which cluster, which add-on.
+    Granted(&'a ClusterName, &'a str, &'a str),
 }
 
 impl<'a> IndexTerm<'a> {

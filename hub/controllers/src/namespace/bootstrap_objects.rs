@@ -1,6 +1,7 @@
 //! Objects that every cluster has from the start: PriorityClasses; in the root the levels and schemas of flow control,
-//! an APIService for each version of each group, the definitions of kinds that are custom resources elsewhere, and the
-//! account as which agents of Open Cluster Management ask to join, too.
+//! an APIService for each version of each group, the definitions of kinds that are custom resources elsewhere, the account
+//! as which agents of Open Cluster Management ask to join, and the namespace of the account that gives agents of add-ons
+//! their rights, too.
 //!
 //! What is there stays as it is, whoever changed it; what was deleted comes back. The spec of what has the annotation
 //! [`AUTOUPDATE`] is the hub's as long as it has it, as upstream: who wants another one says `false` there. Definitions are
@@ -32,6 +33,8 @@ use crate::node::is_accepted;
 const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 /// Where tools for Open Cluster Management look for its own objects.
 const FLEET_NAMESPACE: &str = "open-cluster-management";
+/// Where its own hub runs, and accounts of that: nobody else is to make them, and be given by that what they may do.
+const HUB_NAMESPACE: &str = "open-cluster-management-hub";
 /// The account as which an agent of Open Cluster Management asks to join.
 const JOINING_ACCOUNT: &str = "agent-registration-bootstrap";
 
@@ -57,7 +60,7 @@ impl BootstrapObjects {
         let schemas = kind(flow, "v1", "flowschemas")?;
         let services = kind("apiregistration.k8s.io", "v1", "apiservices")?;
         let definitions = kind("apiextensions.k8s.io", "v1", "customresourcedefinitions")?;
-        let namespace = json!({"metadata": {"name": FLEET_NAMESPACE}});
+        let namespace = |name: &str| json!({"metadata": {"name": name}});
         let account = json!({"metadata": {"name": JOINING_ACCOUNT, "namespace": FLEET_NAMESPACE}});
         let built_in = || kinds::all().iter().map(|kind| &**kind);
         Ok(Self {
@@ -69,7 +72,10 @@ impl BootstrapObjects {
                 (schemas, mandatory::schemas()),
                 (services, api_service::local(built_in())),
                 (definitions, built_in::definitions(built_in())),
-                (kind("", "v1", "namespaces")?, vec![namespace]),
+                (
+                    kind("", "v1", "namespaces")?,
+                    vec![namespace(FLEET_NAMESPACE), namespace(HUB_NAMESPACE)],
+                ),
                 (kind("", "v1", "serviceaccounts")?, vec![account]),
             ],
         })

@@ -15,6 +15,7 @@
 //!
 //! Requests of devices are signed where they join, since more than an approval is asked of them.
 
+mod agent;
 mod cleaner;
 
 use std::fmt;
@@ -38,6 +39,7 @@ use crate::engine::client::{everywhere, kind, typed};
 use crate::engine::clock::rfc3339;
 use crate::engine::{Client, Controller, Error};
 
+pub use agent::{AgentCertificate, AgentSigner, Issued};
 pub use cleaner::Cleaner;
 
 /// The signer that is ours.
@@ -79,8 +81,19 @@ pub trait Authority: fmt::Debug + Send + Sync {
     /// [`SigningError`].
     fn sign(&self, asked: &RequestedCertificate<'_>) -> Result<Vec<u8>, SigningError>;
 
-    /// When the first certificate of a PEM text ends.
-    fn ends(&self, pem: &[u8]) -> Option<Timestamp>;
+    /// A key and a certificate for the agent of an add-on.
+    ///
+    /// # Errors
+    /// [`SigningError`].
+    fn issue(&self, asked: &AgentCertificate<'_>) -> Result<Issued, SigningError>;
+
+    /// From when to when the first certificate of a PEM text holds.
+    fn holds(&self, pem: &[u8]) -> Option<(Timestamp, Timestamp)>;
+
+    /// When it ends.
+    fn ends(&self, pem: &[u8]) -> Option<Timestamp> {
+        self.holds(pem).map(|(_, end)| end)
+    }
 }
 
 /// The controller.

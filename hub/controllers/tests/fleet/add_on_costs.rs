@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::add_ons::{GROUP, add_on, by_placements, by_template, installed, template};
 use super::hub::counting::{Counting, Reads};
-use super::hub::{cluster, condition, get, kind, reason};
+use super::hub::{cluster, condition, get, hub_access, kind, reason};
 
 /// The controllers of add-ons alone, and clusters that a Placement has chosen already.
 struct Fleet {
@@ -107,7 +107,9 @@ impl Fleet {
         let client = |name| Client::new(objects.clone(), name, Recorder::channel(&objects).0);
         let controllers: [Arc<dyn Controller>; 3] = [
             Arc::new(AddOns::new(client("addon-manager"), indexes.clone()).unwrap()),
-            Arc::new(AddOnInstances::new(client("addon-agent"), indexes.clone()).unwrap()),
+            Arc::new(
+                AddOnInstances::new(client("addon-agent"), indexes.clone(), hub_access()).unwrap(),
+            ),
             Arc::new(AddOnFeatures::new(client("addon-feature")).unwrap()),
         ];
         let mut running = JoinSet::new();

@@ -313,7 +313,7 @@ async fn a_template_that_comes_to_nothing_is_told_of() {
             && condition(&instance, "Available") == "Unknown"
             && reason(&instance, "Available") == "WorkNotApplied"
             && message(&instance, "Progressing") == "progressing... work is not ready"
-            && reason(&instance, "RegistrationApplied") == "SetPermissionFailed"
+            && reason(&instance, "RegistrationApplied") == "SetPermissionApplied"
     })
     .await;
     hub.stop().await;

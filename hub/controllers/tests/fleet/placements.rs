@@ -257,6 +257,47 @@ async fn scores_alone_wait_for_their_turn() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn expressions_follow_the_scores_that_they_ask_for() {
+    let hub = hub(&["pi-1", "pi-2"]).await;
+    hub.eventually("both have a namespace", |s| {
+        let has = |name: &&str| get(s, "root", "serviceaccounts", name, "default").is_some();
+        ["pi-1", "pi-2"].iter().all(has)
+    })
+    .await;
+    let text = "managedCluster.scores('load').exists(s, s.name == 'free' && s.value > 50)";
+    let cel = json!({"celSelector": {"celExpressions": [text]}});
+    let spec = json!({"predicates": [{"requiredClusterSelector": cel}]});
+    hub.create("root", "placements", "default", placement("roomy", spec)).await;
+    hub.eventually("nobody has said anything", |s| why(s, "roomy") == "NoManagedClusterMatched")
+        .await;
+    let score = |value: i32| json!({"scores": [{"name": "free", "value": value}]});
+    for (name, value) in [("pi-1", 10), ("pi-2", 70)] {
+        hub.create("root", "addonplacementscores", name, json!({"metadata": {"name": "load"}}))
+            .await;
+        hub.change_status("root", "addonplacementscores", name, "load", |it| {
+            it["status"] = score(value);
+        })
+        .await;
+    }
+    hub.eventually("one has room", |s| chosen(s, "roomy") == ["pi-2"]).await;
+    hub.change_status("root", "addonplacementscores", "pi-1", "load", |it| {
+        it["status"] = score(60);
+    })
+    .await;
+    hub.eventually("now the other one has, too", |s| chosen(s, "roomy") == ["pi-1", "pi-2"]).await;
+    let began = tokio::time::Instant::now();
+    let end = hub.objects.clock().unix_seconds() + 600;
+    hub.change_status("root", "addonplacementscores", "pi-2", "load", |it| {
+        it["status"]["validUntil"] = json!(freewheel_hub_schema::time::from_unix(end));
+    })
+    .await;
+    hub.eventually("what is out of date is not said", |s| chosen(s, "roomy") == ["pi-1"]).await;
+    let took = began.elapsed().as_secs();
+    assert!((590..610).contains(&took), "{took}");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn decisions_are_put_back() {
     let hub = hub(&["pi-1", "pi-2"]).await;
     let groups = json!({"groupStrategy": {"clustersPerDecisionGroup": 1, "decisionGroups": [

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use clock::SimulatedClock;
 pub use registry::Registry;
+pub use surroundings::hub_access;
 pub use usage::PlayedUsage;
 
 #[path = "../../src/testing/clock.rs"]

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use freewheel_hub_controllers::Config;
 use freewheel_hub_controllers::endpoints::Handlers;
+use freewheel_hub_controllers::fleet::HubAccess;
 use freewheel_hub_controllers::rights::{RightAsked, Rights};
-use freewheel_hub_controllers::signing::{Authority, RequestedCertificate, SigningError};
+use freewheel_hub_controllers::signing::{
+    AgentCertificate, AgentSigner, Authority, Issued, RequestedCertificate, SigningError,
+};
 use freewheel_hub_controllers::token_secrets::{SecretToken, Tokens};
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::{Actor, Claims, Plugin, Refusal, Review};
@@ -38,8 +41,23 @@ impl Authority for Notary {
         Ok(end.to_string().into_bytes())
     }
 
-    fn ends(&self, pem: &[u8]) -> Option<jiff::Timestamp> {
-        std::str::from_utf8(pem).ok()?.parse().ok()
+    /// Its certificates say by whom they are signed, and for whom.
+    fn issue(&self, asked: &AgentCertificate<'_>) -> Result<Issued, SigningError> {
+        let signer = match asked.signer {
+            AgentSigner::Hub => "hub",
+            AgentSigner::Custom { certificate: b"broken", .. } => {
+                return Err(SigningError::Refused("it cannot sign".to_owned()));
+            }
+            AgentSigner::Custom { certificate, .. } => std::str::from_utf8(certificate).unwrap(),
+        };
+        let (now, end) = (asked.now, asked.now + asked.life);
+        Ok(Issued { certificate: format!("{now} {end} {signer}"), key: asked.user.to_owned() })
+    }
+
+    fn holds(&self, pem: &[u8]) -> Option<(jiff::Timestamp, jiff::Timestamp)> {
+        let mut words = std::str::from_utf8(pem).ok()?.split(' ');
+        let first = words.next()?;
+        Some((first.parse().ok()?, words.next().unwrap_or(first).parse().ok()?))
     }
 }
 
@@ -61,7 +79,20 @@ struct ByName;
 impl Rights for ByName {
     async fn may(&self, asked: RightAsked<'_>) -> bool {
         let of_resource = asked.user.rsplit(':').next().unwrap_or_default();
+        if of_resource == "addon-manager-controller-sa" {
+            return asked.name == "signing-ca" && asked.verb == "get";
+        }
         of_resource == "all" || (of_resource == asked.resource && asked.groups.len() == 3)
+    }
+}
+
+/// How agents of add-ons reach this hub, and who signs for them.
+pub fn hub_access() -> HubAccess {
+    HubAccess {
+        url: "https://hub.test:6443".to_owned(),
+        ca_pem: "-----BEGIN CERTIFICATE-----".to_owned(),
+        authority: Arc::new(Notary),
+        rights: Arc::new(ByName),
     }
 }
 
@@ -77,7 +108,8 @@ impl Plugin for NoRolesOfAccounts {
     fn handles(&self, review: &Review<'_>) -> bool {
         let Actor::Person(person) = review.actor else { return false };
         ["roles", "rolebindings"].contains(&review.target.kind.plural())
-            && person.name.starts_with("system:serviceaccount:pi:")
+            && (person.name.starts_with("system:serviceaccount:pi:")
+                || person.name.ends_with(":addon-manager-controller-sa"))
     }
 
     async fn validate(&self, review: &Review<'_>, object: &Value) -> Result<Claims, Refusal> {
@@ -85,6 +117,13 @@ impl Plugin for NoRolesOfAccounts {
             return Err(Refusal::forbidden("it gives away what it does not have"));
         };
         let name = role["name"].as_str().unwrap_or_default().to_owned();
+        // The manager of add-ons has all that roles give, but for one.
+        let Actor::Person(person) = review.actor else { return Ok(Claims::default()) };
+        if person.name.ends_with(":addon-manager-controller-sa") {
+            let is_too_much = name == "too-much";
+            let refused = Refusal::forbidden("it gives away what it does not have");
+            return if is_too_much { Err(refused) } else { Ok(Claims::default()) };
+        }
         let (group, plural) = (review.target.kind.group().to_owned(), "roles".to_owned());
         Err(Refusal::NotFound { group, plural, name })
     }
@@ -92,14 +131,16 @@ impl Plugin for NoRolesOfAccounts {
 
 /// With these images, and pods that take so much.
 pub fn config(registry: &Arc<Registry>, usage: &Arc<PlayedUsage>) -> Config {
+    let access = hub_access();
     Config {
         advertise: "10.0.0.1:6443".parse().unwrap(),
-        ca_pem: "-----BEGIN CERTIFICATE-----".to_owned(),
+        api_url: access.url,
+        ca_pem: access.ca_pem,
         handlers: Arc::new(AllHandlers),
         images: registry.clone(),
-        authority: Arc::new(Notary),
+        authority: access.authority,
         tokens: Arc::new(Names),
-        rights: Arc::new(ByName),
+        rights: access.rights,
         usage: usage.clone(),
         seed: 7,
         metrics: Metrics::default(),

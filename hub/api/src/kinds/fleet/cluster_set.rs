@@ -3,7 +3,7 @@
 use freewheel_hub_schema::kind::{Column, Kind};
 
 use super::{CLUSTER_GROUP, Rules, follows, selector};
-use crate::kinds::accessors::{AGE, NAME, age, column, condition, list, name, text};
+use crate::kinds::accessors::{AGE, NAME, age, column, condition, name, text};
 use crate::kinds::place::Place;
 
 const COLUMNS: &[Column] = &[NAME, column("Empty", "string", "Whether no cluster is in it."), AGE];
@@ -19,13 +19,6 @@ pub(crate) fn kind() -> Kind {
                 found.extend(namespace.child("name").no_longer(63));
             }
             found
-        },
-        warnings: |object| {
-            if list(object, "/spec/managedNamespaces").is_empty() {
-                return Vec::new();
-            }
-            let text = "spec.managedNamespaces: kept without effect: nobody makes namespaces on the clusters of a set yet";
-            vec![text.to_owned()]
         },
         cells: |object, now| {
             let empty = condition(object, "ClusterSetEmpty").map_or("", |c| text(c, "/status"));

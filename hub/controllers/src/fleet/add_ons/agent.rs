@@ -92,11 +92,6 @@ impl Agent {
         let namespace = agent_namespace(&template, &config);
         Ok(Self { template, manifests, namespace, references })
     }
-
-    /// Whether it asks for credentials.
-    pub fn is_registered(&self) -> bool {
-        self.template["registration"].as_array().is_some_and(|all| !all.is_empty())
-    }
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_api::conditions::{
-    ADD_ON_AVAILABLE, ADD_ON_CONFIGURED, ADD_ON_MANIFESTS_APPLIED, ADD_ON_REGISTERED,
-    CLUSTER_AVAILABLE, Condition, ConditionStatus,
+    ADD_ON_AVAILABLE, ADD_ON_CONFIGURED, ADD_ON_MANIFESTS_APPLIED, CLUSTER_AVAILABLE, Condition,
+    ConditionStatus,
 };
 use freewheel_hub_fleet::add_on::health::of_work;
 use freewheel_hub_schema::kind::Kind;
@@ -34,11 +34,13 @@ use super::agent::{Agent, Made, NoAgent, is_by_template};
 use super::asked::{asks_for_something_else, is_managed};
 use super::config_object::{ConfigKinds, DEPLOYMENT_CONFIGS, TEMPLATES};
 use super::health::{namespace, of_lease, of_silent};
+use super::register::Registered;
+use super::registrar::{HubAccess, Registrar};
 use super::said::{NAME_LABEL, applied};
 use crate::engine::client::{everywhere, in_namespace, key as key_of, kind};
 use crate::engine::clock::rfc3339;
 use crate::engine::{Client, Controller, Error};
-use crate::index::{ADD_ON_NAME, IndexTerm, Indexes};
+use crate::index::{ADD_ON_NAME, IndexTerm, Indexes, granted_to};
 
 /// The controller.
 pub struct AddOnInstances {
@@ -50,6 +52,7 @@ pub struct AddOnInstances {
     pub(super) works: Arc<Kind>,
     leases: Arc<Kind>,
     pub(super) configs: ConfigKinds,
+    registrar: Registrar,
 }
 
 /// What is to be said of an instance.
@@ -61,10 +64,19 @@ struct Said {
     look_again: Option<Duration>,
 }
 
+impl Said {
+    fn take(&mut self, registered: Registered) {
+        self.conditions.extend(registered.conditions);
+        self.fields.extend(registered.fields);
+        self.look_again = self.look_again.into_iter().chain(registered.look_again).min();
+    }
+}
+
 impl AddOnInstances {
-    /// Writes through this client.
-    pub fn new(client: Client, indexes: Indexes) -> Result<Self, Error> {
+    /// Writes through this client; agents are registered at this hub.
+    pub fn new(client: Client, indexes: Indexes, hub: HubAccess) -> Result<Self, Error> {
         Ok(Self {
+            registrar: Registrar::new(client.clone(), indexes.clone(), hub)?,
             client,
             indexes,
             add_ons: kind(ADD_ON_GROUP, "v1alpha1", "clustermanagementaddons")?,
@@ -82,13 +94,17 @@ impl AddOnInstances {
         (object, cluster, add_on): (&Value, &Value, Option<&Value>),
     ) -> Result<Option<Duration>, Error> {
         let mut said = Said::default();
+        let is_known = add_on.is_some();
         let add_on = add_on.filter(|it| is_managed(it));
         if add_on.is_some_and(is_by_template) {
             if !self.set_up(stored, (object, cluster), &mut said).await? {
                 return Ok(None);
             }
-        } else if object["status"]["healthCheck"]["mode"] != "Customized" {
-            self.by_lease(stored, object, &mut said)?;
+        } else {
+            if object["status"]["healthCheck"]["mode"] != "Customized" {
+                self.by_lease(stored, object, &mut said)?;
+            }
+            self.follow(stored, (object, is_known), &mut said).await?;
         }
         if let Some(silent) = of_silent(cluster) {
             said.conditions.retain(|it| it.kind != &ADD_ON_AVAILABLE);
@@ -103,6 +119,20 @@ impl AddOnInstances {
         Ok(look_again)
     }
 
+    /// Registers an agent as the add-on's own controller says it; of one that nobody knows nothing is kept.
+    async fn follow(
+        &self,
+        stored: &Arc<Stored>,
+        (object, is_known): (&Value, bool),
+        said: &mut Said,
+    ) -> Result<(), Error> {
+        if !is_known || LABEL_MAX < stored.key.name.len() {
+            return self.registrar.forget(&stored.key).await;
+        }
+        said.take(self.registrar.follow((stored, object), namespace(object)).await?);
+        Ok(())
+    }
+
     fn by_lease(&self, stored: &Stored, object: &Value, said: &mut Said) -> Result<(), Error> {
         let Ok(cluster) = ClusterName::try_from(&*stored.key.namespace) else { return Ok(()) };
         let name = &stored.key.name;
@@ -111,7 +141,7 @@ impl AddOnInstances {
         let lease = lease.transpose().map_err(Error::api("read the lease of an add-on"))?;
         let (condition, rest) = of_lease(name, lease.as_ref(), self.client.clock.now());
         said.conditions.push(condition);
-        said.look_again = rest;
+        said.look_again = said.look_again.into_iter().chain(rest).min();
         Ok(())
     }
 
@@ -138,7 +168,7 @@ impl AddOnInstances {
         let agent = match Agent::of((object, cluster), Made::AsGiven, (&self.configs, &*now)) {
             Ok(agent) => agent,
             // Of what it was made of nothing changes until then.
-            Err(NoAgent::Later) => return Ok(true),
+            Err(NoAgent::Later) => return self.renew(stored, (object, cluster), said).await,
             Err(NoAgent::NoTemplate(why) | NoAgent::Wrong(why)) => {
                 if ADD_ON_CONFIGURED.holds(object) {
                     let text = format!("failed to get manifest from agent interface: {why}");
@@ -149,7 +179,8 @@ impl AddOnInstances {
             Err(NoAgent::Api(error)) => return Err(Error::api("read a template")(error)),
         };
         said.fields.push(("namespace", json!(agent.namespace)));
-        said.conditions.push(registered(&agent));
+        let asked = (&agent.template, &*agent.namespace);
+        said.take(self.registrar.register((stored, object), asked).await?);
         if !ADD_ON_CONFIGURED.holds(object) {
             return Ok(true);
         }
@@ -166,6 +197,21 @@ impl AddOnInstances {
             let status = ConditionStatus::read(health.status);
             let health = Condition::new(&ADD_ON_AVAILABLE, status, health.reason, health.message);
             said.conditions.push(health);
+        }
+        Ok(true)
+    }
+
+    /// Credentials end in their time, however long a change waits for its rollout.
+    async fn renew(
+        &self,
+        stored: &Arc<Stored>,
+        of: (&Value, &Value),
+        said: &mut Said,
+    ) -> Result<bool, Error> {
+        let now = self.client.snapshot();
+        if let Ok(agent) = Agent::of(of, Made::AsItIs, (&self.configs, &*now)) {
+            let asked = (&agent.template, namespace(of.0));
+            said.take(self.registrar.renew((stored, of.0), asked).await?);
         }
         Ok(true)
     }
@@ -195,6 +241,32 @@ impl AddOnInstances {
         all.iter().map(|it| it.stored.key.clone()).collect()
     }
 
+    /// Whose agent was given this.
+    fn granted(&self, event: &Event) -> Vec<Key> {
+        let sides = event.now.iter().chain(event.before.iter());
+        let ours = sides.filter(|it| self.registrar.is_granted(it)).filter_map(|it| granted_to(it));
+        let root = ClusterName::root();
+        let key = |(cluster, add_on)| key_of(&self.instances, &root, cluster, add_on);
+        let mut keys: Vec<Key> = ours.map(key).collect();
+        keys.dedup();
+        keys
+    }
+
+    /// Instances whose agents are in a namespace that came or goes.
+    fn of_namespace(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
+        let Some(key) = event.key() else { return Vec::new() };
+        let stays =
+            |side: &Option<Arc<Stored>>| side.as_ref().is_some_and(|it| !it.object.header.deleting);
+        if key.cluster.is_root() || stays(&event.before) == stays(&event.now) {
+            return Vec::new();
+        }
+        let scope = in_namespace(&self.instances, &ClusterName::root(), key.cluster.as_str());
+        let is_in = |it: &Arc<Stored>| {
+            it.object.value().is_ok_and(|object| namespace(&object) == &*key.name)
+        };
+        now.range(&scope, None).filter(is_in).map(|it| it.key.clone()).collect()
+    }
+
     /// Instances of a cluster of which something is another now that matters to them.
     fn of_cluster(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
         let Some(key) = event.key() else { return Vec::new() };
@@ -212,15 +284,6 @@ impl AddOnInstances {
     }
 }
 
-fn registered(agent: &Agent) -> Condition<'static> {
-    if agent.is_registered() {
-        let why = "Failed to set permission for hub agent: agents of add-ons get no credentials for this hub yet";
-        return Condition::new(&ADD_ON_REGISTERED, false, "SetPermissionFailed", why);
-    }
-    let text = "Registration of the addon agent is configured";
-    Condition::new(&ADD_ON_REGISTERED, true, "SetPermissionApplied", text)
-}
-
 #[async_trait]
 impl Controller for AddOnInstances {
     fn name(&self) -> &'static str {
@@ -228,9 +291,12 @@ impl Controller for AddOnInstances {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        [&self.add_ons, &self.instances, &self.clusters, &self.works, &self.leases]
+        let own = [&self.add_ons, &self.instances, &self.clusters, &self.works, &self.leases];
+        let Registrar { secrets, bindings, namespaces, .. } = &self.registrar;
+        own.into_iter()
+            .chain([secrets, bindings, namespaces])
             .map(|kind| everywhere(kind))
-            .into()
+            .collect()
     }
 
     fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
@@ -248,6 +314,9 @@ impl Controller for AddOnInstances {
                 keys.dedup();
                 keys
             }
+            one if *one == *self.registrar.secrets.storage() => self.granted(event),
+            one if *one == *self.registrar.bindings.storage() => self.granted(event),
+            one if *one == *self.registrar.namespaces.storage() => self.of_namespace(event, now),
             // A lease of a cluster: it has the name of its add-on.
             _ if key.cluster.is_root() => Vec::new(),
             _ => {
@@ -260,7 +329,9 @@ impl Controller for AddOnInstances {
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
         let now = self.client.snapshot();
         let root = ClusterName::root();
-        let Some(stored) = now.get(key) else { return Ok(None) };
+        let Some(stored) = now.get(key) else {
+            return self.registrar.forget(key).await.map(|()| None);
+        };
         let value = |key: &Key| now.get(key).map(|it| it.object.value()).transpose();
         let object = stored.object.value().map_err(Error::api("read a ManagedClusterAddOn"))?;
         let cluster = value(&key_of(&self.clusters, &root, "", &key.namespace));

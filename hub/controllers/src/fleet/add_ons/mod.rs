@@ -14,6 +14,11 @@
 //! deploy         the work that this comes to
 //! progress       how far that is
 //! said           what works of add-ons say
+//! registrar      who registers agents at the hub
+//! register       what that is, and what is said of it
+//! bindings       what agents may do there
+//! credentials    Secrets with which they come
+//! credential     what is in one, and when there is to be another
 //! hooks          what is done before one goes
 //! health         whether one is well, by its lease or by its work
 //! features       labels of clusters that say which add-ons they have
@@ -22,9 +27,12 @@
 
 mod agent;
 mod asked;
+mod bindings;
 mod catalogue;
 mod config_object;
 mod configure;
+mod credential;
+mod credentials;
 mod deploy;
 mod features;
 mod health;
@@ -35,9 +43,12 @@ mod known;
 mod members;
 mod progress;
 mod progression;
+mod register;
+mod registrar;
 mod said;
 mod waits;
 
 pub use catalogue::AddOns;
 pub use features::AddOnFeatures;
 pub use instances::AddOnInstances;
+pub use registrar::HubAccess;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use freewheel_hub_fleet::asked_scores::ScoreSource;
 use freewheel_hub_fleet::decisions::{Group, groups};
 use freewheel_hub_fleet::prioritizer::AddOnScores;
 use freewheel_hub_fleet::satisfaction::{self, Offer};
@@ -52,6 +53,16 @@ struct Seen {
     now: Timestamp,
 }
 
+fn read_scores(
+    snapshot: &dyn Snapshot,
+    kind: &Kind,
+    (cluster, resource): (&str, &str),
+) -> Option<AddOnScores> {
+    let key = key_of(kind, &ClusterName::root(), cluster, resource);
+    let object = snapshot.get(&key)?.object.value().ok()?;
+    AddOnScores::deserialize(object.get("status")?).ok()
+}
+
 impl World for Seen {
     fn chosen(&self) -> &BTreeSet<String> {
         &self.chosen
@@ -62,9 +73,13 @@ impl World for Seen {
     }
 
     fn scores(&self, resource: &str, cluster: &str) -> Option<AddOnScores> {
-        let key = key_of(&self.scores, &ClusterName::root(), cluster, resource);
-        let object = self.snapshot.get(&key)?.object.value().ok()?;
-        AddOnScores::deserialize(object.get("status")?).ok()
+        read_scores(&*self.snapshot, &self.scores, (cluster, resource))
+    }
+
+    fn scores_of(&self, cluster: &str) -> ScoreSource {
+        let (snapshot, kind) = (self.snapshot.clone(), self.scores.clone());
+        let cluster = cluster.to_owned();
+        Box::new(move |resource| read_scores(&*snapshot, &kind, (cluster.as_str(), resource)))
     }
 
     fn object(&self, cluster: &str) -> Option<Arc<Value>> {

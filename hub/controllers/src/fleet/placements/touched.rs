@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use freewheel_hub_fleet::Placement;
+use freewheel_hub_fleet::placement::Predicate;
+use freewheel_hub_fleet::selector::asks_for_scores;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
@@ -19,6 +21,8 @@ struct Candidate {
     spec: Placement,
     /// It looks at more of a cluster than labels, claims, taints and resources.
     has_expressions: bool,
+    /// It may ask what add-ons say of a cluster, by whatever name.
+    asks_for_scores: bool,
 }
 
 impl Placements {
@@ -71,7 +75,9 @@ impl Placements {
         let cluster = key_of(&self.clusters, &ClusterName::root(), "", &score.namespace);
         let Some(cluster) = now.get(&cluster) else { return Vec::new() };
         let all = self.bound_to(&self.sets_of(&[&cluster], now), now).into_iter();
-        let asks = |it: &Candidate| it.spec.score_resources().any(|name| *name == *score.name);
+        let asks = |it: &Candidate| {
+            it.asks_for_scores || it.spec.score_resources().any(|name| *name == *score.name)
+        };
         all.filter(asks).map(|it| it.key).collect()
     }
 
@@ -105,14 +111,16 @@ impl Placements {
         let scope = in_namespace(&self.placements, &ClusterName::root(), namespace);
         let read = |stored: Arc<Stored>| {
             let spec = Placement::read(&stored.object.value().ok()?).ok()?;
-            let asks = |it: &freewheel_hub_fleet::placement::Predicate| {
-                !it.required_cluster_selector.cel_selector.cel_expressions.is_empty()
-            };
-            let has_expressions = spec.predicates.iter().any(asks);
-            Some(Candidate { key: stored.key.clone(), spec, has_expressions })
+            let has_expressions = spec.predicates.iter().any(|it| !expressions(it).is_empty());
+            let asks_for_scores = spec.predicates.iter().any(|it| asks_for_scores(expressions(it)));
+            Some(Candidate { key: stored.key.clone(), spec, has_expressions, asks_for_scores })
         };
         now.range(&scope, None).filter_map(read).collect()
     }
+}
+
+fn expressions(predicate: &Predicate) -> &[String] {
+    &predicate.required_cluster_selector.cel_selector.cel_expressions
 }
 
 impl Candidate {

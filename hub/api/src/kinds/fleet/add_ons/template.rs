@@ -5,7 +5,7 @@ use freewheel_hub_schema::kind::{Column, Kind};
 use serde_json::Value;
 
 use super::STORED;
-use crate::kinds::accessors::{NAME, column, list, name, text};
+use crate::kinds::accessors::{NAME, column, name, text};
 use crate::kinds::fleet::{ADD_ON_GROUP, Rules, follows};
 use crate::kinds::place::Place;
 
@@ -17,13 +17,6 @@ const SIGNER: &str = r"^([a-z0-9][a-z0-9-]*[a-z0-9]\.)+[a-z]+\/[a-z0-9-\.]+$";
 pub(crate) fn kind() -> Kind {
     let rules = Rules {
         mistakes,
-        warnings: |object| {
-            if list(object, "/spec/registration").is_empty() {
-                return Vec::new();
-            }
-            let why = "kept without effect: agents of add-ons get no credentials for this hub yet";
-            vec![format!("spec.registration: {why}")]
-        },
         cells: |object, _| vec![name(object), text(object, "/spec/addonName").into()],
         ..Rules::new(ADD_ON_GROUP, STORED, "AddOnTemplate")
     };

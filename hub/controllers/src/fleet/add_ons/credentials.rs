@@ -1,0 +1,296 @@
+//! Credentials of agents of add-ons: a Secret for each registration, in the namespace of the agent in its own cluster.
+//!
+//! Guarantees:
+//! - it is made anew before it ends (`credentials_are_made_anew_before_they_end`), and when somebody has changed it, once in
+//!   ten seconds (`what_somebody_does_to_credentials_is_set_right`);
+//! - by a CA that upstream's manager of add-ons may not read nothing is signed, and that is told
+//!   (`a_custom_signer_signs_with_its_own_ca`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use freewheel_hub_api::conditions::{ADD_ON_CERTIFICATE_ROTATED, Condition};
+use freewheel_hub_fleet::add_on::registration::{Registration, Signer, SigningCa};
+use freewheel_hub_fleet::add_on::setting::DEFAULT_NAMESPACE;
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_store::Stored;
+use freewheel_link::names::ClusterName;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::bindings::{MANAGER, manager_groups};
+use super::credential::{Credential, Life, MARK};
+use super::registrar::{Registrar, TRY_AGAIN, agent_of};
+use crate::engine::client::key as key_of;
+use crate::engine::{Client, Error};
+use crate::index::{AGENT_ADD_ON_LABEL, AGENT_CLUSTER_LABEL};
+use crate::rights::RightAsked;
+use crate::signing::{AgentCertificate, AgentSigner, Issued, SigningError};
+
+/// Life of a certificate for the hub. Short, as nobody takes one back; of the last fifth, six days, a device may be away
+/// and is still let in.
+const HUB_LIFE: Duration = Duration::from_secs(30 * 86_400);
+/// Of one of a custom signer, as upstream has it.
+const CUSTOM_LIFE: Duration = Duration::from_secs(86_400);
+/// Between two times that what others change is set right.
+const SET_RIGHT_EVERY: Duration = Duration::from_secs(10);
+
+/// What was laid into a cluster.
+#[derive(Default)]
+pub(super) struct Laid {
+    /// Where the agent's credentials are, or are to be.
+    pub secrets: Vec<Key>,
+    pub condition: Option<Condition<'static>>,
+    pub look_again: Option<Duration>,
+}
+
+/// Why an agent has no credentials, and when that may be another.
+struct NotLaid {
+    why: String,
+    look_again: Option<Duration>,
+}
+
+impl NotLaid {
+    fn denied(why: String) -> Self {
+        Self { why, look_again: Some(TRY_AGAIN) }
+    }
+}
+
+/// What one credential is for.
+struct Place<'a> {
+    instance: &'a Stored,
+    cluster: &'a ClusterName,
+    /// What writes only as long as the instance and its cluster are there.
+    client: Client,
+}
+
+/// What is said of credentials.
+pub(super) fn rotated(what: Result<&Life, &str>) -> Condition<'static> {
+    let (is, reason, text) = match what {
+        Ok(life) => {
+            let text =
+                format!("client certificate rotated starting from {} to {}", life.from, life.to);
+            (true, "ClientCertificateUpdated", text)
+        }
+        Err(why) => {
+            let text = format!("Failed to rotated client certificate {why}");
+            (false, "ClientCertificateUpdateFailed", text)
+        }
+    };
+    Condition::new(&ADD_ON_CERTIFICATE_ROTATED, is, reason, text)
+}
+
+impl Registrar {
+    /// Has the credentials of an agent be in a namespace of its cluster.
+    pub async fn lay(
+        &self,
+        instance: &Arc<Stored>,
+        registrations: &[Registration],
+        namespace: &str,
+    ) -> Result<Laid, Error> {
+        let cluster = ClusterName::try_from(&*instance.key.namespace).ok();
+        let Some(cluster) = cluster.filter(|_| !registrations.is_empty()) else {
+            return Ok(Laid::default());
+        };
+        let managed = key_of(&self.clusters, &ClusterName::root(), "", cluster.as_str());
+        let managed = self.client.snapshot().get(&managed);
+        let Some(managed) = managed.filter(|it| !it.object.header.deleting) else {
+            return Ok(Laid::default());
+        };
+        let client = self.client.while_there(&managed).while_there(instance);
+        let place = Place { instance, cluster: &cluster, client };
+        let mut out = Laid::default();
+        let (mut soonest, mut failed): (Option<Life>, Option<String>) = (None, None);
+        for registration in registrations {
+            let name = registration.secret(&instance.key.name);
+            let key = key_of(&self.secrets, &cluster, namespace, &name);
+            let look_again = match self.one(&place, &key, registration).await? {
+                Ok(life) => {
+                    let left = life.again.duration_since(self.client.clock.now());
+                    soonest = soonest.into_iter().chain([life]).min_by_key(|it| it.again);
+                    Some(Duration::try_from(left).unwrap_or_default())
+                }
+                Err(not) => {
+                    failed.get_or_insert(not.why);
+                    not.look_again
+                }
+            };
+            out.look_again = out.look_again.into_iter().chain(look_again).min();
+            out.secrets.push(key);
+        }
+        out.condition = match (failed, soonest) {
+            (Some(why), _) => Some(rotated(Err(&*why))),
+            (None, Some(life)) => Some(rotated(Ok(&life))),
+            (None, None) => None,
+        };
+        Ok(out)
+    }
+
+    /// One Secret: how long it is good, or why it is not there.
+    async fn one(
+        &self,
+        place: &Place<'_>,
+        key: &Key,
+        registration: &Registration,
+    ) -> Result<Result<Life, NotLaid>, Error> {
+        let credential = Credential {
+            uid: &place.instance.object.header.uid,
+            cluster: place.cluster.as_str(),
+            registration,
+            kubeconfig: &self.kubeconfig,
+        };
+        let life = |secret: Option<&Value>| {
+            let now = self.client.clock.now();
+            credential.life(secret, |pem| self.hub.authority.holds(pem), now)
+        };
+        let there = self.client.snapshot().get(key).map(|it| it.object.value()).transpose();
+        let there = there.map_err(Error::api("read the credentials of an agent"))?;
+        if let Some(life) = life(there.as_ref()) {
+            return Ok(Ok(life));
+        }
+        if let Some(look_again) = self.turn(key) {
+            let why = "it was written just now, and is another by now".to_owned();
+            return Ok(Err(NotLaid { why, look_again: Some(look_again) }));
+        }
+        if !self.has_room(place, &key.namespace).await? {
+            // It is told when the namespace comes.
+            let why = format!("namespaces {:?} not found", &*key.namespace);
+            return Ok(Err(NotLaid { why, look_again: None }));
+        }
+        let issued = match self.issue(place, registration).await? {
+            Ok(issued) => issued,
+            Err(why) => return Ok(Err(NotLaid::denied(why))),
+        };
+        let written = self.write(place, key, &credential, &issued).await?;
+        Ok(written.and_then(|secret| {
+            let changed = || NotLaid::denied("it is not what was written".to_owned());
+            life(Some(&secret)).ok_or_else(changed)
+        }))
+    }
+
+    /// How long a Secret stays as others have changed it: it was written just now.
+    fn turn(&self, key: &Key) -> Option<Duration> {
+        let left = SET_RIGHT_EVERY.checked_sub(self.written.lock().get(key)?.elapsed())?;
+        (!left.is_zero()).then_some(left)
+    }
+
+    async fn write(
+        &self,
+        place: &Place<'_>,
+        key: &Key,
+        credential: &Credential<'_>,
+        issued: &Issued,
+    ) -> Result<Result<Value, NotLaid>, Error> {
+        let of = agent_of(&place.instance.key);
+        let data = credential.data(issued);
+        let mark = credential.mark(&data);
+        let change = |old: Option<Value>| {
+            let mut value = old.unwrap_or_else(|| json!({"metadata": {}}));
+            let meta = &mut value["metadata"];
+            meta["labels"][AGENT_ADD_ON_LABEL] = json!(of.add_on);
+            meta["labels"][AGENT_CLUSTER_LABEL] = json!(of.cluster);
+            meta["annotations"][MARK] = json!(mark);
+            for (name, held) in data.as_object().into_iter().flatten() {
+                value["data"][name] = held.clone();
+            }
+            Ok(value)
+        };
+        self.written.lock().insert(key.clone(), Instant::now());
+        match place.client.insist(&self.secrets, key, change).await {
+            Ok(written) => {
+                let value = written.stored.object.value();
+                value.map(Ok).map_err(Error::api("read the credentials of an agent"))
+            }
+            Err(refused) if [403, 422].contains(&refused.code) => {
+                Ok(Err(NotLaid::denied(refused.message)))
+            }
+            Err(other) => Err(Error::api("lay the credentials of an agent")(other)),
+        }
+    }
+
+    /// Whether the namespace of an agent is there. Upstream's is made before any agent comes; others come with theirs.
+    async fn has_room(&self, place: &Place<'_>, namespace: &str) -> Result<bool, Error> {
+        let key = key_of(&self.namespaces, place.cluster, "", namespace);
+        if let Some(there) = self.client.snapshot().get(&key) {
+            return Ok(!there.object.header.deleting);
+        }
+        if namespace != DEFAULT_NAMESPACE {
+            return Ok(false);
+        }
+        let new = json!({"metadata": {"name": namespace}});
+        match place.client.create(&self.namespaces, place.cluster, "", &new).await {
+            Err(taken) if taken.reason == "AlreadyExists" => Ok(true),
+            made => made.map(|_| true).map_err(Error::api("make the namespace of agents")),
+        }
+    }
+
+    /// A certificate with its key, or why there is none.
+    async fn issue(
+        &self,
+        place: &Place<'_>,
+        registration: &Registration,
+    ) -> Result<Result<Issued, String>, Error> {
+        let (ca, life) = match &registration.signer {
+            Signer::Hub(_) => (None, HUB_LIFE),
+            Signer::Custom { ca, .. } => match self.ca(ca).await? {
+                Ok(pair) => (Some(pair), CUSTOM_LIFE),
+                Err(why) => return Ok(Err(why)),
+            },
+        };
+        let signer = match &ca {
+            None => AgentSigner::Hub,
+            Some((certificate, key)) => AgentSigner::Custom { certificate, key },
+        };
+        let asked = AgentCertificate {
+            cluster: place.cluster,
+            add_on: &place.instance.key.name,
+            uid: &place.instance.object.header.uid,
+            user: &registration.subject.user,
+            groups: &registration.subject.groups,
+            units: &registration.subject.units,
+            signer,
+            life,
+            now: self.client.clock.now(),
+        };
+        match self.hub.authority.issue(&asked) {
+            Ok(issued) => Ok(Ok(issued)),
+            Err(SigningError::Refused(why)) => Ok(Err(why)),
+            Err(failed @ SigningError::Failed(_)) => Err(Error::SigningError(failed)),
+        }
+    }
+
+    /// Certificate and key of a CA in the root, as far as upstream's manager of add-ons may read it.
+    async fn ca(&self, ca: &SigningCa) -> Result<Result<(Vec<u8>, Vec<u8>), String>, Error> {
+        let SigningCa { namespace, name } = ca;
+        let failed = |why: String| format!("get custom signer ca {namespace}/{name} failed: {why}");
+        let (root, groups) = (ClusterName::root(), manager_groups());
+        let asked = RightAsked {
+            cluster: &root,
+            user: MANAGER,
+            groups: &groups,
+            verb: "get",
+            group: "",
+            resource: "secrets",
+            namespace,
+            name,
+        };
+        if !self.hub.rights.may(asked).await {
+            return Ok(Err(failed(format!(
+                "secrets {name:?} is forbidden: User {MANAGER:?} cannot get resource \"secrets\" in API group \"\" in \
+                 the namespace {namespace:?}"
+            ))));
+        }
+        let there = self.client.snapshot().get(&key_of(&self.secrets, &root, namespace, name));
+        let Some(there) = there else {
+            return Ok(Err(failed(format!("secrets {name:?} not found"))));
+        };
+        let secret = there.object.value().map_err(Error::api("read the CA of a signer"))?;
+        let of = |key: &str| {
+            let text = secret["data"][key].as_str().unwrap_or_default();
+            STANDARD.decode(text).unwrap_or_default()
+        };
+        Ok(Ok((of("tls.crt"), of("tls.key"))))
+    }
+}
