@@ -27,8 +27,8 @@
 //! - what is left of it after a storm of writes is given back (`the_past_is_given_back_when_it_is_old`);
 //! - nobody goes on from before a skip (`nobody_goes_on_from_revisions_that_were_skipped`), and who watches is told
 //!   (`who_watches_is_told_of_a_skip`);
-//! - a state of long ago is not made again, however little was written since
-//!   (`a_state_has_its_time_and_a_watcher_goes_on`), as etcd's is not that was compacted.
+//! - a state of long ago is not made again, however little was written since, as etcd's is not that was compacted
+//!   (`a_state_has_its_time_and_a_watcher_goes_on`).
 //!
 //! Watchers are woken after publishing ([`Wakeups`]), which their number does not make slower.
 

@@ -102,16 +102,15 @@ impl UnreadWindow {
         let _ = self.sizes.set(sizes);
     }
 
-    /// A body is not read before something else is over. Those that wait leave the room of one in it, or half of it where
-    /// that has room for one alone, or else those that are read would not come either. A single one may wait in any case:
-    /// where one fills it, there are no others. What has no body takes no room.
+    /// A body is not read before something else is over. Those that wait leave the room of one in it, or else those that
+    /// are read would not come either. A single one may wait in any case. What has no body takes no room.
     ///
     /// # Errors
     /// 429 where it would leave less.
     pub(crate) fn wait<B: Body>(&self, body: &B) -> Result<Option<Waiting<'_>>, ApiError> {
         let Some(WindowSizes { body: one, connection }) = self.sizes.get() else { return Ok(None) };
         let bytes = in_window(body, *one as usize);
-        let most = (connection - one).max(connection / 2) as usize;
+        let most = (connection - one) as usize;
         let more = |waiting: usize| {
             let fits = bytes == 0 || waiting == 0 || waiting + bytes <= most;
             fits.then_some(waiting + bytes)
@@ -231,7 +230,7 @@ mod tests {
         let one = stranger.wait(&body(3 << 20)).unwrap();
         assert!(stranger.wait(&body(1)).is_err() && stranger.wait(&body(0)).is_ok());
         drop(one);
-        let brief: Vec<_> = (0..32).map(|_| stranger.wait(&body(1_000)).unwrap()).collect();
+        let brief: Vec<_> = (0..65).map(|_| stranger.wait(&body(1_000)).unwrap()).collect();
         assert!(stranger.wait(&body(1_000)).is_err(), "half of it is left");
         drop(brief);
         assert_eq!(stranger.waiting.load(Ordering::Relaxed), 0);
