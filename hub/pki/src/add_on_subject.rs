@@ -1,5 +1,5 @@
-//! Whom the certificate of an add-on's agent names: the add-on, its cluster, and the UID of the ManagedClusterAddOn that it
-//! was given for.
+//! Whom the certificate of an add-on's agent names: the add-on, its cluster, and the UIDs of the ManagedClusterAddOn and the
+//! ManagedCluster that it was given for.
 //!
 //! ```text
 //! CN  system:open-cluster-management:cluster:CLUSTER:addon:ADDON:agent:AGENT
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Guarantees:
-//! - an agent is of one add-on on one cluster, and who is not in its group or has no UID is none
+//! - an agent is of one add-on on one cluster, and who is not in its group or lacks a UID is none
 //!   (`an_agent_is_of_one_add_on_on_one_cluster`).
 
 use freewheel_link::names::ClusterName;
@@ -36,6 +36,11 @@ pub(crate) fn group_of_all(add_on: &str) -> String {
     format!("{SPOKES}{OF_ALL}{add_on}")
 }
 
+/// What stands for both UIDs.
+pub(crate) fn uids(add_on: &str, cluster: &str) -> String {
+    format!("{add_on}/{cluster}")
+}
+
 /// The agent of an add-on on one cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddOnSubject {
@@ -45,6 +50,8 @@ pub struct AddOnSubject {
     pub add_on: String,
     /// UID of the ManagedClusterAddOn.
     pub uid: String,
+    /// UID of the ManagedCluster.
+    pub cluster_uid: String,
 }
 
 impl AddOnSubject {
@@ -61,10 +68,8 @@ impl AddOnSubject {
         if !is_one || !certificate.groups().any(|group| group == own) {
             return None;
         }
-        Some(Self {
-            cluster,
-            add_on: add_on.to_owned(),
-            uid: certificate.attribute(UID)?.to_owned(),
-        })
+        let (uid, cluster_uid) = certificate.attribute(UID)?.split_once('/')?;
+        let (uid, cluster_uid) = (uid.to_owned(), cluster_uid.to_owned());
+        Some(Self { cluster, add_on: add_on.to_owned(), uid, cluster_uid })
     }
 }

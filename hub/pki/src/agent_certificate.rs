@@ -12,7 +12,7 @@ use freewheel_link::names::ClusterName;
 use rcgen::{DistinguishedName, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType};
 use rustls_pki_types::CertificateDer;
 
-use crate::add_on_subject::{group, group_of_all};
+use crate::add_on_subject::{group, group_of_all, uids};
 use crate::authority::{Authority, AuthorityError, LEAF_VALIDITY_SECONDS};
 use crate::leaf::{COMMON_NAME, ORGANIZATION, ORGANIZATIONAL_UNIT, encoded_subject, leaf};
 use crate::pem::encode;
@@ -28,6 +28,8 @@ pub struct AgentRequest<'a> {
     pub add_on: &'a str,
     /// UID of the ManagedClusterAddOn.
     pub uid: &'a str,
+    /// UID of the ManagedCluster.
+    pub cluster_uid: &'a str,
     /// Its name.
     pub user: &'a str,
     /// Its groups.
@@ -78,7 +80,8 @@ impl Authority {
     ) -> Result<IssuedPair, AuthorityError> {
         check_names(asked)?;
         let mut subject = subject(asked.user, asked.groups, &[]);
-        subject.push((UID, asked.uid));
+        let uids = uids(asked.uid, asked.cluster_uid);
+        subject.push((UID, &uids));
         let life = self.client_life(seconds(asked.life), now)?;
         let usages = [KeyUsagePurpose::DigitalSignature];
         let purposes = [ExtendedKeyUsagePurpose::ClientAuth];
@@ -144,7 +147,10 @@ fn check_names(asked: &AgentRequest<'_>) -> Result<(), AuthorityError> {
         Err(AuthorityError::Refused(text))
     };
     let agent = asked.user.strip_prefix(&own).and_then(|rest| rest.strip_prefix(":agent:"));
-    if agent.is_none_or(str::is_empty) || asked.cluster.is_root() || asked.uid.is_empty() {
+    if agent.is_none_or(str::is_empty) || asked.cluster.is_root() {
+        return refused(asked.user);
+    }
+    if asked.uid.is_empty() || asked.cluster_uid.is_empty() {
         return refused(asked.user);
     }
     let all = group_of_all(asked.add_on);
@@ -188,9 +194,15 @@ mod tests {
     ) -> Result<IssuedPair, AuthorityError> {
         let groups: Vec<String> = groups.iter().map(|it| (*it).to_owned()).collect();
         let cluster = ClusterName::try_from("pi-7").unwrap();
-        let (uid, groups) = ("u-1", &*groups);
-        let asked =
-            AgentRequest { cluster: &cluster, add_on: "web", uid, user, groups, life: 30 * DAY };
+        let asked = AgentRequest {
+            cluster: &cluster,
+            add_on: "web",
+            uid: "u-1",
+            cluster_uid: "u-2",
+            user,
+            groups: &groups,
+            life: 30 * DAY,
+        };
         authority.issue_agent(&asked, NOW)
     }
 
@@ -211,7 +223,8 @@ mod tests {
         assert_eq!(certificate.validity().to, NOW + 30 * 86_400 - 300);
         assert!(!certificate.may_serve());
         let cluster = ClusterName::try_from("pi-7").unwrap();
-        let expected = AddOnSubject { cluster, add_on: "web".to_owned(), uid: "u-1".to_owned() };
+        let (add_on, uid, cluster_uid) = ("web".to_owned(), "u-1".to_owned(), "u-2".to_owned());
+        let expected = AddOnSubject { cluster, add_on, uid, cluster_uid };
         assert_eq!(AddOnSubject::read(&certificate), Some(expected));
         assert_eq!(SpokeSubject::read(&certificate), None);
         let elsewhere = "system:open-cluster-management:cluster:pi-8:addon:web";
@@ -267,10 +280,11 @@ mod tests {
             AddOnSubject::read(&Certificate::read(&signed).unwrap()).map(|it| it.add_on)
         };
         let name = format!("{OWN}:agent:a");
-        assert_eq!(read(&name, OWN, Some("u")).as_deref(), Some("web"));
+        assert_eq!(read(&name, OWN, Some("u/c")).as_deref(), Some("web"));
         assert_eq!(read(&name, OWN, None), None);
-        assert_eq!(read(&name, ALL, Some("u")), None);
-        assert_eq!(read(&format!("{OWN}:agent:"), OWN, Some("u")), None);
-        assert_eq!(read("jane", OWN, Some("u")), None);
+        assert_eq!(read(&name, OWN, Some("u")), None, "it is not said of which cluster");
+        assert_eq!(read(&name, ALL, Some("u/c")), None);
+        assert_eq!(read(&format!("{OWN}:agent:"), OWN, Some("u/c")), None);
+        assert_eq!(read("jane", OWN, Some("u/c")), None);
     }
 }

@@ -29,11 +29,12 @@ impl Authority for Signer {
     }
 
     fn issue(&self, asked: &AgentCertificate<'_>) -> Result<Issued, SigningError> {
-        let AgentCertificate { cluster, add_on, uid, user, groups, units, life, .. } = *asked;
+        let AgentCertificate { cluster, add_on, user, groups, units, life, .. } = *asked;
         let now = asked.now.as_second();
         let pair = match asked.signer {
             AgentSigner::Hub => {
-                let asked = AgentRequest { cluster, add_on, uid, user, groups, life };
+                let (uid, cluster_uid) = (asked.uid, asked.cluster_uid);
+                let asked = AgentRequest { cluster, add_on, uid, cluster_uid, user, groups, life };
                 self.0.issue_agent(&asked, now).map_err(|error| told(&error))?
             }
             AgentSigner::Custom { certificate, key } => {

@@ -1,8 +1,9 @@
 //! Callers by the certificate of their connection: spokes, agents of add-ons, and people.
 //!
 //! Guarantees:
-//! - the certificate of an agent is good as long as the very ManagedClusterAddOn is there that it was given for, and its
-//!   cluster is accepted (`an_agent_is_known_as_long_as_its_add_on_is_there`).
+//! - the certificate of an agent is good as long as the very ManagedClusterAddOn and ManagedCluster are there that it was given
+//!   for, the cluster is accepted and does not go, and the add-on's status names the agent
+//!   (`an_agent_is_known_as_long_as_its_add_on_is_there`, `an_agent_is_known_on_the_cluster_that_it_was_given_for`).
 
 use std::sync::Arc;
 
@@ -17,6 +18,9 @@ use super::authenticator::{Authenticator, Shown, unauthorized};
 use super::proven::Proven;
 use super::user::User;
 
+/// The signer of certificates for the hub.
+const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
+
 /// Knows spokes.
 pub(super) struct Spokes;
 
@@ -30,7 +34,8 @@ impl Authenticator for Spokes {
     }
 }
 
-/// Knows agents of add-ons that are there: what was given to one is nothing to the next one of its name.
+/// Knows agents of add-ons that are there: what was given to one is nothing to the next one of its name, nor on the next
+/// cluster of its cluster's name.
 pub(super) struct Agents {
     pub(super) store: Arc<dyn Store>,
 }
@@ -41,15 +46,27 @@ impl Authenticator for Agents {
         let Some(Proven::AddOn(user, of)) = shown.certificate else { return Ok(None) };
         let (now, root, cluster) =
             (self.store.snapshot(), ClusterName::root(), of.cluster.as_str());
-        let add_ons = Resource::new("addon.open-cluster-management.io", "managedclusteraddons");
-        let there = now.get(&Key::new(&add_ons, &root, cluster, &of.add_on));
-        let is_its_own = there.is_some_and(|it| *it.object.header.uid == *of.uid);
-        let clusters = Resource::new("cluster.open-cluster-management.io", "managedclusters");
-        let cluster = now.get(&Key::new(&clusters, &root, "", cluster));
-        let cluster = cluster.and_then(|it| it.object.value().ok()).unwrap_or_default();
-        let is_accepted = cluster.pointer("/spec/hubAcceptsClient") == Some(&Value::Bool(true));
-        if is_its_own && is_accepted { Ok(Some(user.clone())) } else { Err(unauthorized()) }
+        let find = |(group, plural): (&str, &str), namespace: &str, name: &str, uid: &str| {
+            let found = now.get(&Key::new(&Resource::new(group, plural), &root, namespace, name));
+            let found = found.filter(|it| *it.object.header.uid == *uid);
+            found.map(|it| (it.object.header.deleting, it.object.value().unwrap_or_default()))
+        };
+        let add_ons = ("addon.open-cluster-management.io", "managedclusteraddons");
+        let clusters = ("cluster.open-cluster-management.io", "managedclusters");
+        let add_on = find(add_ons, cluster, &of.add_on, &of.uid);
+        let is_named = add_on.is_some_and(|(_, add_on)| names(&add_on["status"], &user.name));
+        let cluster = find(clusters, "", cluster, &of.cluster_uid);
+        let is_accepted = cluster.is_some_and(|(deleting, cluster)| {
+            !deleting && cluster["spec"]["hubAcceptsClient"] == true
+        });
+        if is_named && is_accepted { Ok(Some(user.clone())) } else { Err(unauthorized()) }
     }
+}
+
+/// Whether an add-on is registered at the hub as this agent; its status as it is stored.
+fn names(status: &Value, agent: &str) -> bool {
+    let mut registrations = status["registrations"].as_array().into_iter().flatten();
+    registrations.any(|it| it["signerName"] == CLIENT_SIGNER && it["subject"]["user"] == agent)
 }
 
 /// Knows people.

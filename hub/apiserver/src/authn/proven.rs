@@ -40,15 +40,16 @@ impl Proven {
         let groups = certificate.groups().map(str::to_owned);
         let groups = groups.chain([AUTHENTICATED.to_owned()]).collect();
         let user = User { name, groups, until: Some(certificate.validity().to), ..User::default() };
+        // It is told first: a cluster may be called as what agents' names begin with.
+        if let Some(agent) = SpokeSubject::read(certificate) {
+            return Some(Self::Spoke(Arc::new(User { uid: agent.uid, ..user })));
+        }
         if is_of_add_ons(&user.name) {
             // One of these names that is not wholly an agent's is nobody's.
             let of = AddOnSubject::read(certificate)?;
             return Some(Self::AddOn(Arc::new(user), of));
         }
-        Some(match SpokeSubject::read(certificate) {
-            Some(agent) => Self::Spoke(Arc::new(User { uid: agent.uid, ..user })),
-            None => Self::Person(Arc::new(user)),
-        })
+        Some(Self::Person(Arc::new(user)))
     }
 
     /// Who that is.
@@ -97,10 +98,16 @@ mod tests {
         assert_eq!((&*person.uid, person.is_stranger()), ("", false));
         assert!(person.until.is_some());
         let group = "system:open-cluster-management:cluster:pi-7:addon:web";
-        let agent = proven(&format!("{group}:agent:web-agent"), group, "u-2").unwrap();
-        let of = AddOnSubject { cluster: pi, add_on: "web".to_owned(), uid: "u-2".to_owned() };
+        for odd in ["cluster", "addon"] {
+            let odd = ClusterName::try_from(odd).unwrap();
+            let spoke = proven(&agent_name(&odd), &agent_group(&odd), "u-1");
+            assert!(matches!(&spoke, Some(Proven::Spoke(_))), "{odd} is a name as any other");
+        }
+        let agent = proven(&format!("{group}:agent:web-agent"), group, "u-2/u-1").unwrap();
+        let (add_on, uid, cluster_uid) = ("web".to_owned(), "u-2".to_owned(), "u-1".to_owned());
+        let of = AddOnSubject { cluster: pi, add_on, uid, cluster_uid };
         assert!(matches!(&agent, Proven::AddOn(_, own) if *own == of), "{agent:?}");
         assert_eq!(agent.user().groups, [group, AUTHENTICATED]);
-        assert_eq!(proven(&format!("{group}:agent:web-agent"), "people", "u-2"), None);
+        assert_eq!(proven(&format!("{group}:agent:web-agent"), "people", "u-2/u-1"), None);
     }
 }

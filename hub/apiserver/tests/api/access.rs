@@ -6,7 +6,7 @@ use crate::roles::{RBAC, binding, made as made_of, role, rule};
 use crate::support::{Authority, Client, Hub, create};
 use bytes::Bytes;
 use rcgen::{DnType, ExtendedKeyUsagePurpose};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
@@ -300,37 +300,70 @@ async fn a_device_has_no_rights_in_the_api() {
 const CLUSTERS: &str = "cluster.open-cluster-management.io/v1";
 const ADD_ONS: &str = "addon.open-cluster-management.io/v1alpha1";
 
-/// The certificate that the agent of the add-on `web` on a cluster has, for the ManagedClusterAddOn with this UID.
-fn agent(hub: &Hub, cluster: &str, uid: &str) -> Client {
+/// The certificate that the agent of the add-on `web` on a cluster has, for the ManagedClusterAddOn and the ManagedCluster with
+/// these UIDs.
+fn agent(hub: &Hub, cluster: &str, uids: &str) -> Client {
     let group = format!("system:open-cluster-management:cluster:{cluster}:addon:web");
     let mut params = Authority::of_client(&format!("{group}:agent:web-agent"), &group);
     let id = DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57_683, 2]);
-    params.distinguished_name.push(id, uid);
+    params.distinguished_name.push(id, uids);
     hub.client(Some(&hub.authority.sign(params, ExtendedKeyUsagePurpose::ClientAuth)))
+}
+
+fn uid(made: &Value) -> String {
+    made["metadata"]["uid"].as_str().unwrap().to_owned()
+}
+
+/// An accepted cluster; its UID.
+async fn accepted(hub: &Hub, cluster: &str) -> String {
+    let accepted = json!({"metadata": {"name": cluster}, "spec": {"hubAcceptsClient": true}});
+    uid(&create(&hub.objects, CLUSTERS, "ManagedCluster", accepted).await)
+}
+
+/// The add-on `web` on a cluster, registered as its agent; its UID.
+async fn add_on(hub: &Hub, cluster: &str) -> String {
+    let web = json!({"metadata": {"name": "web", "namespace": cluster}, "spec": {}});
+    let made = create(&hub.objects, ADD_ONS, "ManagedClusterAddOn", web).await;
+    register(hub, cluster, true).await;
+    uid(&made)
+}
+
+/// Says in an add-on's status whether it is registered.
+async fn register(hub: &Hub, cluster: &str, is: bool) {
+    let group = format!("system:open-cluster-management:cluster:{cluster}:addon:web");
+    let subject = json!({"user": format!("{group}:agent:web-agent"), "groups": [group]});
+    let one = json!({"signerName": "kubernetes.io/kube-apiserver-client", "subject": subject});
+    let all = if is { vec![one] } else { Vec::new() };
+    let patch = json!({"status": {"registrations": all}});
+    let status = format!("/apis/{ADD_ONS}/namespaces/{cluster}/managedclusteraddons/web/status");
+    assert_eq!(hub.admin().patch(&status, "merge-patch+json", &patch).await.code, 200);
+}
+
+/// Lets the agents of the add-on read ConfigMaps of their cluster's namespace.
+async fn may_read_maps(hub: &Hub, cluster: &str) {
+    let reader = role("Role", "reader", &[rule(&["get", "list"], "", &["configmaps"])]);
+    let of = format!("{RBAC}/namespaces/{cluster}");
+    made_of(&hub.admin().post(&format!("{of}/roles"), &reader).await);
+    let group = format!("system:open-cluster-management:cluster:{cluster}:addon:web");
+    let subject = json!({"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": group});
+    let bound = binding("agents", ("Role", "reader"), &subject);
+    made_of(&hub.admin().post(&format!("{of}/rolebindings"), &bound).await);
+}
+
+fn maps(cluster: &str) -> String {
+    format!("/api/v1/namespaces/{cluster}/configmaps")
 }
 
 #[tokio::test]
 async fn an_agent_is_known_as_long_as_its_add_on_is_there() {
     let hub = Hub::start().await;
-    let web =
-        |cluster: &str| json!({"metadata": {"name": "web", "namespace": cluster}, "spec": {}});
     let mut uids = Vec::new();
     for cluster in ["pi-7", "pi-8"] {
         create(&hub.objects, "v1", "Namespace", json!({"metadata": {"name": cluster}})).await;
-        let accepted = json!({"metadata": {"name": cluster}, "spec": {"hubAcceptsClient": true}});
-        create(&hub.objects, CLUSTERS, "ManagedCluster", accepted).await;
-        let made = create(&hub.objects, ADD_ONS, "ManagedClusterAddOn", web(cluster)).await;
-        uids.push(made["metadata"]["uid"].as_str().unwrap().to_owned());
-        let reader = role("Role", "reader", &[rule(&["get", "list"], "", &["configmaps"])]);
-        let of = format!("{RBAC}/namespaces/{cluster}");
-        made_of(&hub.admin().post(&format!("{of}/roles"), &reader).await);
-        let group = format!("system:open-cluster-management:cluster:{cluster}:addon:web");
-        let subject =
-            json!({"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": group});
-        let bound = binding("agents", ("Role", "reader"), &subject);
-        made_of(&hub.admin().post(&format!("{of}/rolebindings"), &bound).await);
+        let managed = accepted(&hub, cluster).await;
+        uids.push(format!("{}/{managed}", add_on(&hub, cluster).await));
+        may_read_maps(&hub, cluster).await;
     }
-    let maps = |cluster: &str| format!("/api/v1/namespaces/{cluster}/configmaps");
     let own = agent(&hub, "pi-7", &uids[0]);
     assert_eq!(own.get(&maps("pi-7")).await.code, 200);
     assert_eq!(own.get(&maps("pi-8")).await.code, 403, "of another cluster it reads nothing");
@@ -341,11 +374,34 @@ async fn an_agent_is_known_as_long_as_its_add_on_is_there() {
         assert_eq!(hub.admin().patch(&pi, "merge-patch+json", &patch).await.code, 200);
         assert_eq!(own.get(&maps("pi-7")).await.code, code);
     }
+    for (is, code) in [(false, 401), (true, 200)] {
+        register(&hub, "pi-7", is).await;
+        assert_eq!(own.get(&maps("pi-7")).await.code, code);
+    }
     // What was given for one is nothing on another cluster, or to an add-on that was made anew.
     assert_eq!(agent(&hub, "pi-8", &uids[0]).get(&maps("pi-8")).await.code, 401);
     let place = format!("/apis/{ADD_ONS}/namespaces/pi-7/managedclusteraddons/web");
     assert_eq!(hub.admin().delete(&place).await.code, 200);
     assert_eq!(own.get(&maps("pi-7")).await.code, 401);
-    create(&hub.objects, ADD_ONS, "ManagedClusterAddOn", web("pi-7")).await;
+    add_on(&hub, "pi-7").await;
     assert_eq!(own.get(&maps("pi-7")).await.code, 401);
+}
+
+#[tokio::test]
+async fn an_agent_is_known_on_the_cluster_that_it_was_given_for() {
+    let hub = Hub::start().await;
+    create(&hub.objects, "v1", "Namespace", json!({"metadata": {"name": "pi-7"}})).await;
+    let managed = accepted(&hub, "pi-7").await;
+    let own = agent(&hub, "pi-7", &format!("{}/{managed}", add_on(&hub, "pi-7").await));
+    may_read_maps(&hub, "pi-7").await;
+    assert_eq!(own.get(&maps("pi-7")).await.code, 200);
+    let pi = format!("/apis/{CLUSTERS}/managedclusters/pi-7");
+    let held = |by: Value| json!({"metadata": {"finalizers": by}});
+    let hold = held(json!(["example.com/waits"]));
+    assert_eq!(hub.admin().patch(&pi, "merge-patch+json", &hold).await.code, 200);
+    assert_eq!(hub.admin().delete(&pi).await.code, 200);
+    assert_eq!(own.get(&maps("pi-7")).await.code, 401, "it goes");
+    assert_eq!(hub.admin().patch(&pi, "merge-patch+json", &held(json!([]))).await.code, 200);
+    accepted(&hub, "pi-7").await;
+    assert_eq!(own.get(&maps("pi-7")).await.code, 401, "the next one of its name is another");
 }

@@ -28,6 +28,8 @@ pub struct AgentCertificate<'a> {
     pub add_on: &'a str,
     /// UID of the ManagedClusterAddOn.
     pub uid: &'a str,
+    /// UID of the ManagedCluster.
+    pub cluster_uid: &'a str,
     /// The agent's name.
     pub user: &'a str,
     /// Its groups.

@@ -23,6 +23,8 @@ const CERTIFICATE: &str = "tls.crt";
 pub(super) struct Credential<'a> {
     /// UID of the ManagedClusterAddOn.
     pub uid: &'a str,
+    /// UID of the ManagedCluster.
+    pub cluster_uid: &'a str,
     pub cluster: &'a str,
     pub registration: &'a Registration,
     /// How the hub is reached, in base64.
@@ -67,7 +69,12 @@ impl Credential<'_> {
     pub fn mark(&self, data: &Value) -> String {
         let fixed: Vec<&Value> = self.fixed().iter().map(|(key, _)| &data[*key]).collect();
         let held = json!([data[CERTIFICATE], data["tls.key"], fixed]);
-        Digest::of(json!([self.uid, self.registration.told(), held]).to_string().as_bytes()).hex()
+        Digest::of(
+            json!([self.uid, self.cluster_uid, self.registration.told(), held])
+                .to_string()
+                .as_bytes(),
+        )
+        .hex()
     }
 
     /// How long the one in a Secret is good; nothing, where it is to be made.
@@ -109,8 +116,13 @@ mod tests {
         let template = json!({"registration": [{"type": "KubeClient"}]});
         let of = AgentOf { add_on: "web", cluster: "pi-7" };
         let all = Registration::of_template(&template, of).unwrap();
-        let one =
-            Credential { uid: "a", cluster: "pi-7", registration: &all[0], kubeconfig: "aw==" };
+        let one = Credential {
+            uid: "a",
+            cluster_uid: "c",
+            cluster: "pi-7",
+            registration: &all[0],
+            kubeconfig: "aw==",
+        };
         let certificate = "2026-01-01T00:00:00Z 2026-04-11T00:00:00Z".to_owned();
         let data = one.data(&Issued { certificate, key: "k".to_owned() });
         assert_eq!(data["cluster-name"], STANDARD.encode("pi-7"));
@@ -130,6 +142,7 @@ mod tests {
         assert_eq!(one.life(None, holds, again), None);
         let noon = "2026-01-01T12:00:00Z";
         assert_eq!(life(&Credential { uid: "b", ..one }, &secret, noon), None);
+        assert_eq!(life(&Credential { cluster_uid: "d", ..one }, &secret, noon), None);
         assert_eq!(life(&Credential { kubeconfig: "eA==", ..one }, &secret, noon), None);
         for key in ["tls.crt", "tls.key", "cluster-name"] {
             let mut changed = secret.clone();

@@ -62,6 +62,8 @@ impl NotLaid {
 struct Place<'a> {
     instance: &'a Stored,
     cluster: &'a ClusterName,
+    /// UID of the ManagedCluster.
+    cluster_uid: &'a str,
     /// What writes only as long as the instance and its cluster are there.
     client: Client,
 }
@@ -100,7 +102,8 @@ impl Registrar {
             return Ok(Laid::default());
         };
         let client = self.client.while_there(&managed).while_there(instance);
-        let place = Place { instance, cluster: &cluster, client };
+        let cluster_uid = &managed.object.header.uid;
+        let place = Place { instance, cluster: &cluster, cluster_uid, client };
         let mut out = Laid::default();
         let (mut soonest, mut failed): (Option<Life>, Option<String>) = (None, None);
         for registration in registrations {
@@ -137,6 +140,7 @@ impl Registrar {
     ) -> Result<Result<Life, NotLaid>, Error> {
         let credential = Credential {
             uid: &place.instance.object.header.uid,
+            cluster_uid: place.cluster_uid,
             cluster: place.cluster.as_str(),
             registration,
             kubeconfig: &self.kubeconfig,
@@ -247,6 +251,7 @@ impl Registrar {
             cluster: place.cluster,
             add_on: &place.instance.key.name,
             uid: &place.instance.object.header.uid,
+            cluster_uid: place.cluster_uid,
             user: &registration.subject.user,
             groups: &registration.subject.groups,
             units: &registration.subject.units,
