@@ -54,6 +54,10 @@ impl Runtime {
                 outcome = target.look(probe) => outcome,
                 () = killed.cancelled() => return Probed::Ended,
             };
+            // What answers for a container that is killed says nothing of it.
+            if killed.is_cancelled() {
+                return Probed::Ended;
+            }
             if !matches!(outcome, Probed::Error(_)) {
                 break;
             }
