@@ -16,7 +16,7 @@ use crate::value::{free, map};
 use crate::weight::EACH;
 
 /// Those of them that stand behind a value.
-pub(super) const BEHIND_A_VALUE: [&str; 1] = ["parseJSON"];
+pub(super) const BEHIND_A_VALUE: [&str; 2] = ["parseJSON", "scores"];
 
 /// The key under which a ManagedCluster has who knows its scores.
 const SCORES_KEY: &str = "@scores";
