@@ -1,6 +1,7 @@
 //! Pieces of memory that a thread has freed, by their size.
 //!
-//! A piece has its size's class by its layout alone, and none has a header.
+//! A piece has its size's class by its layout alone, and none has a header. A signal's handler may not allocate, as without
+//! all this: the source has locks, which its thread may hold.
 //!
 //! Guarantees:
 //! - whoever holds a piece holds it alone, with what was written to it (`pieces_are_their_holders_alone`);
@@ -8,8 +9,7 @@
 //!   or has asked for that (`a_thread_that_asks_for_it_keeps_nothing`);
 //! - what is freed is what is given next to the same thread, if it has a class and that has room for it
 //!   (`what_was_freed_is_given_again`);
-//! - who asks in the middle of a call of the same thread, as what handles a signal may, is served by the source
-//!   (`a_call_within_a_call_goes_to_the_source`);
+//! - a call within another one of the same thread is served by the source (`a_call_within_a_call_goes_to_the_source`);
 //! - a class is large enough for all that is of it (`a_size_fits_into_its_class`);
 //! - lists are those of the thread that runs at the time, also in a function that goes on in another thread
 //!   (`no_caller_takes_the_lists_into_itself`).

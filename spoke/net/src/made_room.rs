@@ -1,9 +1,9 @@
-//! Full pods for which a client was sent away, by whichever node port: as long as nobody has come in since, the next one
-//! would go in vain.
+//! Full pods for which a client was sent away, by whichever node port of this node: as long as nobody has come in since, the
+//! next one would go in vain. Other nodes whose node ports lead to the same pod count for themselves.
 //!
 //! Guarantees:
-//! - for a full pod one client is sent away, and no other before that has let one in, or for [`IN_VAIN_FOR`]
-//!   (`one_who_was_sent_away_in_vain_is_the_last_for_a_while`), however many node ports lead to it
+//! - for a full pod one client of this node is sent away, and no other before that has let one in, or for [`IN_VAIN_FOR`]
+//!   (`one_who_was_sent_away_in_vain_is_the_last_for_a_while`), however many of its node ports lead to it
 //!   (`node_ports_of_one_pod_send_one_away_together`).
 
 use std::net::IpAddr;

@@ -7,9 +7,9 @@
 //!   (`a_pod_full_of_silent_clients_serves_the_next`), here or on another node
 //!   (`a_pod_elsewhere_that_has_no_more_sockets_serves_the_next`);
 //! - for a full pod one client is sent away, and no other before that has let one in, or for some seconds
-//!   (`one_who_was_sent_away_in_vain_is_the_last_for_a_while`), by all node ports that lead there together
-//!   (`node_ports_of_one_pod_send_one_away_together`): a pod that lets nobody go loses one in
-//!   [`IN_VAIN_FOR`](crate::made_room::IN_VAIN_FOR) at most, and only while somebody comes
+//!   (`one_who_was_sent_away_in_vain_is_the_last_for_a_while`), by all node ports of a node that lead there together
+//!   (`node_ports_of_one_pod_send_one_away_together`): a pod that lets nobody go loses one of each node in
+//!   [`IN_VAIN_FOR`](crate::made_room::IN_VAIN_FOR) at most, and only while somebody comes there
 //!   (`a_pod_that_lets_nobody_go_loses_one_client_at_a_time`), and it shuts nobody out
 //!   (`a_place_that_somebody_else_takes_keeps_nobody_out_for_long`); nobody goes while another pod has room
 //!   (`nobody_is_sent_away_while_another_pod_has_room`), also on another node if that is reached

@@ -17,15 +17,20 @@
 //! Guarantees:
 //! - only the making of a connection is tried more than once, so a client's bytes go to one endpoint and to no
 //!   other (`a_slow_answer_that_comes_too_late_costs_no_client_a_byte`);
-//! - a client is refused as one too many only when no pod here has room, nor one elsewhere that is reached
-//!   (`a_pod_that_is_full_is_passed_over_while_another_has_room`), however many others are full and at the cost of one
-//!   question to each in a while (`of_many_pods_elsewhere_the_one_with_room_is_found`), also when somebody else takes the last socket that it saw
-//!   (`who_comes_too_late_for_the_last_socket_of_a_pod_goes_to_the_next`), and have answered within [`STICKY_ANSWER_WAIT`]
-//!   (`a_slow_pod_with_room_is_waited_for_while_others_are_full`), and as one whom no way leads to a pod only when none
-//!   is here (`a_full_pod_here_is_the_answer_when_no_way_leads_to_the_others`);
+//! - a client is refused as one too many only when no pod here has room, nor one elsewhere that was asked and answers
+//!   within [`STICKY_ANSWER_WAIT`] (`a_pod_that_is_full_is_passed_over_while_another_has_room`,
+//!   `a_slow_pod_with_room_is_waited_for_while_others_are_full`), also when somebody else takes the last socket that it saw
+//!   (`who_comes_too_late_for_the_last_socket_of_a_pod_goes_to_the_next`), and as one whom no way leads to a pod only when
+//!   none is here (`a_full_pod_here_is_the_answer_when_no_way_leads_to_the_others`);
+//! - many that are full are passed over, each at the cost of one question in a while
+//!   (`of_many_pods_elsewhere_the_one_with_room_is_found`), but one client asks no more than [`FULL_ASKED_MAX`], and for no
+//!   longer than [`STICKY_ANSWER_WAIT`] (`who_meets_a_crowd_of_full_pods_is_told_soon`); the next one asks others
+//!   (`clients_of_a_crowd_of_full_pods_ask_different_ones`), and who was asked last has its time to answer
+//!   (`who_is_asked_last_of_a_crowd_has_its_time_to_answer`);
 //! - nobody waits for a link that is known to be down
 //!   (`a_link_that_is_known_to_be_down_is_not_tried_and_a_new_one_is_at_once`).
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +39,7 @@ use freewheel_link::plan::Protocol;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::conn::{Conn, Connecting, Side};
 use crate::endpoint_health::EndpointFault;
@@ -57,6 +62,13 @@ const STICKY_ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// How many endpoints on other nodes are tried for one client, beside those that say that they are full and were not known
 /// to be.
 const REMOTE_TRIES_MAX: usize = 3;
+
+/// How many of those one client asks: each question takes a look at all endpoints, and a stream of the link.
+const FULL_ASKED_MAX: usize = 128;
+
+/// How long a client waits once one has said that it is full: others are asked for the first half of it, so that the last of
+/// them has the second one.
+const FULL_WAIT: Duration = STICKY_ANSWER_WAIT.saturating_mul(2);
 
 impl Realm {
     /// Connects a client of this realm to what it asks for.
@@ -181,9 +193,10 @@ impl Realm {
         race.enter(first);
         let mut failure = NetError::Unreachable;
         loop {
-            let outcome = race.next(patience).await;
+            let outcome = race.next(race.at_most(patience)).await;
             // Those that are still silent have had all the time there is for an answer.
-            let late = outcome.is_none() && patience == Some(STICKY_ANSWER_WAIT);
+            let late =
+                outcome.is_none() && (patience == Some(STICKY_ANSWER_WAIT) || race.is_over());
             match outcome {
                 Some((endpoint, Ok(far))) => {
                     race.leave();
@@ -227,14 +240,14 @@ impl Realm {
         over: bool,
     ) -> Option<Other> {
         let (ip, mut full) = (client.address.ip(), Vec::new());
-        let (tried, most) = (&race.tried, REMOTE_TRIES_MAX);
+        let (tried, most) = (&race.tried, if race.asks_more() { REMOTE_TRIES_MAX } else { 0 });
         let choose =
             |may: &dyn Fn(SocketAddr) -> bool| service.choose(Protocol::Tcp, port, ip, may);
         loop {
             let roomy = |may: &dyn Fn(SocketAddr) -> bool| {
                 self.roomy(service, port, ip, &|it| !full.contains(&it) && may(it))
             };
-            let more = |tries: usize, it| tries < most && !tried.contains(&it);
+            let more = |tries: usize, it: SocketAddr| tries < most && !tried.contains(&it);
             let next = roomy(&|it| self.is_here(it))
                 .or_else(|| roomy(&|it| more(tried.len() - race.full, it)));
             // Who was full may have room again.
@@ -277,9 +290,11 @@ struct DialRace {
     /// The link that is tried, unless it went down a moment ago.
     link: Link,
     dials: FuturesUnordered<BoxFuture<'static, Outcome>>,
-    tried: Vec<SocketAddr>,
+    tried: HashSet<SocketAddr>,
     /// How many of them have said that they are full.
     full: usize,
+    /// When the first of those did.
+    full_since: Option<Instant>,
     /// Those that have not answered yet.
     waiting: Vec<SocketAddr>,
 }
@@ -288,8 +303,25 @@ impl DialRace {
     fn new(realm: Arc<Realm>, source: Source, from: SocketAddr) -> Self {
         let link = realm.link();
         let dials = FuturesUnordered::new();
-        let (tried, waiting) = (Vec::new(), Vec::new());
-        Self { realm, source, from, link, dials, tried, full: 0, waiting }
+        let (tried, waiting) = (HashSet::new(), Vec::new());
+        Self { realm, source, from, link, dials, tried, full: 0, full_since: None, waiting }
+    }
+
+    /// Whether those that were full are few enough, and the first of them not long ago, to ask one more.
+    fn asks_more(&self) -> bool {
+        let recent = |since: Instant| since.elapsed() < STICKY_ANSWER_WAIT;
+        self.full < FULL_ASKED_MAX && self.full_since.is_none_or(recent)
+    }
+
+    /// So much of this patience as is left.
+    fn at_most(&self, patience: Option<Duration>) -> Option<Duration> {
+        let left = self.full_since.map(|since| FULL_WAIT.saturating_sub(since.elapsed()));
+        patience.into_iter().chain(left).min()
+    }
+
+    /// Whether a client who was told that one is full has waited for others as long as it does.
+    fn is_over(&self) -> bool {
+        self.full_since.is_some_and(|since| FULL_WAIT <= since.elapsed())
     }
 
     fn enter(&mut self, endpoint: SocketAddr) {
@@ -297,7 +329,7 @@ impl DialRace {
         self.dials.push(Box::pin(async move {
             (endpoint, realm.dial(source, from, endpoint, CONNECT_TIMEOUT).await)
         }));
-        self.tried.push(endpoint);
+        self.tried.insert(endpoint);
         self.waiting.push(endpoint);
     }
 
@@ -315,6 +347,7 @@ impl DialRace {
                     Ok(_) => self.realm.endpoint_health().has_let_in(*endpoint),
                     Err(NetError::Full(_)) => {
                         self.full += 1;
+                        self.full_since = self.full_since.or_else(|| Some(Instant::now()));
                         self.note(*endpoint, EndpointFault::Full);
                     }
                     Err(error) if is_no_way(*error) => self.note(*endpoint, EndpointFault::Gone),

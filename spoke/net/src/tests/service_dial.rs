@@ -1,5 +1,6 @@
 //! What a Service does when pods on other nodes cannot be reached, in paused time.
 
+use std::collections::HashSet;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -31,6 +32,9 @@ enum NodePortListener {
     Answers(Duration),
     /// The same for one pod there; the others answer at once.
     OneAnswers(&'static str, Duration),
+    /// All pods say after so long that they are full, but the one that is asked as this one: it is `far`, and answers after
+    /// a time of its own.
+    Full(Duration, (usize, Duration)),
     Silent,
     Broken,
 }
@@ -62,18 +66,31 @@ impl Remote for Link {
         from: SocketAddr,
         to: SocketAddr,
     ) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
-        self.dials.lock().push(to);
+        let asked = {
+            let mut dials = self.dials.lock();
+            dials.push(to);
+            dials.len()
+        };
         let (there, realm, way) = (self.there.clone(), realm.clone(), *self.way.lock());
         async move {
+            let mut pod = to;
             match way {
                 NodePortListener::Answers(after) => sleep(after).await,
                 NodePortListener::OneAnswers(pod, _) if to.ip().to_string() != pod => {}
                 NodePortListener::OneAnswers(_, after) => sleep(after).await,
+                NodePortListener::Full(_, (one, after)) if asked == one => {
+                    pod = at("10.64.1.1:80");
+                    sleep(after).await;
+                }
+                NodePortListener::Full(after, _) => {
+                    sleep(after).await;
+                    return Err(NetError::Full(to.ip().to_string().parse().unwrap()));
+                }
                 NodePortListener::Silent => std::future::pending().await,
                 NodePortListener::Broken => return Err(NetError::Unreachable),
             }
             let (near, far) = tokio::io::duplex(1024);
-            there.accept_remote(&realm, from, to, far)?;
+            there.accept_remote(&realm, from, pod, far)?;
             Ok(Box::new(near) as Box<dyn Stream>)
         }
         .boxed()
@@ -338,6 +355,52 @@ async fn of_many_pods_elsewhere_the_one_with_room_is_found() {
     drop(far);
     sleep(Duration::from_secs(5)).await;
     assert_eq!(nodes.answers().await.0, Ok("far".to_owned()));
+}
+
+/// A Service of many pods elsewhere, all of them full but the one that is asked as this one.
+fn crowd(full_after: Duration, one: usize, one_after: Duration) -> Nodes {
+    let ip = |pod: usize| format!("10.64.{}.{}", 2 + pod / 250, 1 + pod % 250);
+    let nodes = Nodes::new((0..500).fold(web(), |web, pod| web.to(&ip(pod), 80)));
+    nodes.link.set(NodePortListener::Full(full_after, (one, one_after)));
+    nodes
+}
+
+/// What a pod of a crowd needs to say that it is full.
+const FULL_AFTER: Duration = Duration::from_millis(50);
+
+#[tokio::test(start_paused = true)]
+async fn who_meets_a_crowd_of_full_pods_is_told_soon() {
+    let nodes = crowd(FULL_AFTER, usize::MAX, Duration::ZERO);
+    let (answer, took) = nodes.answers().await;
+    assert!(matches!(answer, Err(NetError::Full(_))), "{answer:?}");
+    assert!(took < Duration::from_millis(2200), "{took:?}");
+    // Also where one of them says nothing.
+    let nodes = crowd(FULL_AFTER, 35, Duration::from_secs(60));
+    let (answer, took) = nodes.answers().await;
+    assert!(matches!(answer, Err(NetError::Full(_))), "{answer:?}");
+    assert!(took < Duration::from_millis(4200), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_of_a_crowd_of_full_pods_ask_different_ones() {
+    let nodes = crowd(Duration::ZERO, 300, Duration::ZERO);
+    for refused in 1..=2 {
+        let answer = nodes.answers().await.0;
+        assert!(matches!(answer, Err(NetError::Full(_))), "{answer:?}");
+        assert_eq!(nodes.link.dials(), refused * 128);
+    }
+    assert_eq!(nodes.answers().await.0, Ok("far".to_owned()));
+    let dials = nodes.link.dials.lock().clone();
+    let different: HashSet<_> = dials.iter().collect();
+    assert_eq!((dials.len(), different.len()), (300, 300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_asked_last_of_a_crowd_has_its_time_to_answer() {
+    let nodes = crowd(FULL_AFTER, 35, Duration::from_millis(1900));
+    let (answer, took) = nodes.answers().await;
+    assert_eq!(answer, Ok("far".to_owned()));
+    assert!(Duration::from_millis(3500) < took, "it was one of the last: {took:?}");
 }
 
 #[tokio::test]

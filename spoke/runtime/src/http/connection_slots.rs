@@ -23,7 +23,8 @@
 //!   (`who_has_just_come_goes_for_a_crowd_alone`);
 //! - a client that says nothing, or says it too slowly, goes (`who_says_nothing_or_says_it_too_slowly_goes`), also behind an
 //!   answer (`a_head_that_began_behind_an_answer_has_the_time_of_a_head`);
-//! - so does one that does not read (`who_does_not_read_goes_however_the_answer_stands`);
+//! - so does one that does not read (`who_does_not_read_goes_however_the_answer_stands`), no sooner when it has said all
+//!   (`who_has_said_all_has_the_time_of_others_to_read`);
 //! - one whose request is being answered is left alone (`a_request_has_its_time_until_the_answer_begins`), also while hyper
 //!   has a part of the answer that the client has left no room for
 //!   (`who_has_not_taken_all_of_its_answer_is_still_served`).
@@ -54,7 +55,7 @@ const IDLE_TICKS_MAX: u32 = 75;
 /// Ticks that a client may leave what was sent to it unread.
 const UNREAD_TICKS_MAX: u32 = 60;
 
-/// Ticks that an answer goes on without a byte for a client that says no more: most of those have left.
+/// Ticks that an answer goes on without a byte for a client that says no more and has room for one: most of those have left.
 const SILENT_TICKS_MAX: u32 = 10;
 
 /// No write waits.
@@ -198,7 +199,7 @@ impl ConnectionSlot {
             NEW | HEADING if HEAD_TICKS_MAX < age => self.leave.cancel(),
             RESTING if IDLE_TICKS_MAX < age => self.leave.cancel(),
             ANSWERING | SENDING | SENDING_BEFORE_HEAD
-                if self.silent.load(Relaxed) && SILENT_TICKS_MAX < age =>
+                if self.silent.load(Relaxed) && self.flows() && SILENT_TICKS_MAX < age =>
             {
                 self.leave.cancel();
             }
@@ -461,6 +462,26 @@ mod tests {
         assert!(!slot.leave.is_cancelled(), "it gets something now and then");
         after(&slots, SILENT_TICKS_MAX + 1);
         assert!(slot.leave.is_cancelled());
+    }
+
+    #[test]
+    fn who_has_said_all_has_the_time_of_others_to_read() {
+        for hyper_has_all in [true, false] {
+            let slots = ConnectionSlots::new(60, 64);
+            let slot = slots.take().unwrap();
+            drop(slot.asks());
+            slot.answers();
+            slot.fell_silent();
+            slot.waits(true);
+            if hyper_has_all {
+                slot.sends();
+                assert!(!slot.has_sent());
+            }
+            after(&slots, UNREAD_TICKS_MAX);
+            assert!(!slot.leave.is_cancelled(), "the end of its answer would be lost");
+            after(&slots, 1);
+            assert!(slot.leave.is_cancelled());
+        }
     }
 
     #[test]
