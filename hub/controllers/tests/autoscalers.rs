@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::hub::{Hub, cluster, condition, deployment, get, list, reason};
+use crate::hub::{Hub, cluster, condition, deployment, get, list, reason, serves};
 use freewheel_hub_objects::{ObjectRef, WriteOptions};
 use freewheel_hub_store::Snapshot;
 use serde_json::{Value, json};
@@ -42,6 +42,20 @@ fn wanted(s: &dyn Snapshot, plural: &str, name: &str) -> i64 {
 fn is_told(s: &dyn Snapshot, reason: &str, message: &str) -> bool {
     let all = list(s, "root", "events", "default");
     all.iter().any(|event| event["reason"] == reason && event["message"] == message)
+}
+
+/// Which pods are asked about next.
+async fn next_asked(hub: &Hub) -> Vec<String> {
+    let next = async {
+        loop {
+            let asked = hub.usage.asked();
+            if !asked.is_empty() {
+                return asked;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), next).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -322,5 +336,31 @@ async fn a_cluster_s_autoscaler_scales_what_is_its_own() {
     })
     .await;
     assert_eq!(wanted(&*hub.snapshot(), "deployments", "web"), 1, "the root's is not its own");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_scales_meanwhile_is_not_overruled() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.create("root", "deployments", "default", deployment("web", 1, "a:1")).await;
+    hub.eventually("it runs", |s| list(s, "root", "pods", "default").iter().any(serves)).await;
+    hub.usage.take("web", 300);
+    hub.usage.tell_after(Duration::from_secs(5));
+    let spec = json!({"maxReplicas": 6, "metrics": cpu(60)});
+    autoscaler(&hub, ("apps/v1", "Deployment"), "web", spec).await;
+    next_asked(&hub).await;
+    hub.change("root", "deployments", "default", "web", |it| it["spec"]["replicas"] = json!(0))
+        .await;
+    let why = "the HPA controller was unable to update the target scale: Operation cannot be \
+        fulfilled on deployments.apps \"web\": it has been scaled since it was looked at";
+    hub.eventually("it says so", |s| {
+        let it = of(s, "web");
+        reason(&it, "AbleToScale") == "FailedUpdateScale" && message(&it, "AbleToScale") == why
+    })
+    .await;
+    assert_eq!(wanted(&*hub.snapshot(), "deployments", "web"), 0);
+    hub.eventually("it is off", |s| reason(&of(s, "web"), "ScalingActive") == "ScalingDisabled")
+        .await;
+    assert_eq!(wanted(&*hub.snapshot(), "deployments", "web"), 0);
     hub.stop().await;
 }

@@ -17,6 +17,7 @@
 //!   (`a_restarted_hub_scales_nothing_down_at_once`);
 //! - why nothing is scaled is said in a condition and in an event (`what_cannot_be_scaled_says_why`,
 //!   `two_autoscalers_of_the_same_pods_say_so`);
+//! - who scales while devices are asked has the last word (`who_scales_meanwhile_is_not_overruled`);
 //! - everything with a scale is scaled, custom resources too (`whatever_has_a_scale_is_scaled`);
 //! - nobody is asked about pods of a spoke that is silent (`pods_of_a_silent_spoke_are_not_asked_about`).
 
