@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::hub::{Hub, cluster, condition, deployment, get, list, reason, serves};
+use crate::hub::{Hub, UNTOLD, cluster, condition, deployment, get, list, reason, serves};
 use freewheel_hub_objects::{ObjectRef, WriteOptions};
 use freewheel_hub_store::Snapshot;
 use serde_json::{Value, json};
@@ -362,5 +362,22 @@ async fn who_scales_meanwhile_is_not_overruled() {
     hub.eventually("it is off", |s| reason(&of(s, "web"), "ScalingActive") == "ScalingDisabled")
         .await;
     assert_eq!(wanted(&*hub.snapshot(), "deployments", "web"), 0);
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_autoscaler_that_fails_waits_for_its_turn() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.create("root", "deployments", "default", deployment("web", 1, "a:1")).await;
+    hub.eventually("it runs", |s| list(s, "root", "pods", "default").iter().any(serves)).await;
+    hub.usage.take("web", 60);
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+    let spec = json!({"maxReplicas": 1, "metrics": cpu(60), "scaleTargetRef": target});
+    let body = json!({"metadata": {"name": "web", "annotations": {UNTOLD: "yes"}}, "spec": spec});
+    hub.create("root", PLURAL, "default", body).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let turns = hub.usage.asked().len();
+    assert!((3..=5).contains(&turns), "{turns}");
+    assert!(of(&*hub.snapshot(), "web")["status"]["currentReplicas"].is_null());
     hub.stop().await;
 }

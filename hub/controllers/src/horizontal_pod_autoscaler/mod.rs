@@ -19,6 +19,7 @@
 //!   `two_autoscalers_of_the_same_pods_say_so`);
 //! - who scales while devices are asked has the last word (`who_scales_meanwhile_is_not_overruled`);
 //! - everything with a scale is scaled, custom resources too (`whatever_has_a_scale_is_scaled`);
+//! - who fails has a turn as often as others, and no more (`an_autoscaler_that_fails_waits_for_its_turn`);
 //! - nobody is asked about pods of a spoke that is silent (`pods_of_a_silent_spoke_are_not_asked_about`).
 
 pub mod behavior;
@@ -57,15 +58,13 @@ use crate::index::{Indexes, PodEntry};
 use crate::selector::Selector;
 use behavior::{Behavior, DOWNSCALE_STABILIZATION};
 use decide::{Asked, Need, Outcome, Verdict};
-use memory::Memory;
+use memory::{Memory, SYNC_PERIOD};
 use metric::Metric;
 use pods::ScaledPod;
 use replicas::Observed;
 pub use samples::{ContainerSample, PodSample, PodSamples};
 use target::{NoScale, Target};
 
-/// How often each autoscaler is looked at.
-const SYNC_PERIOD: Duration = Duration::from_secs(15);
 /// So many at a time: each may wait for devices.
 const WORKERS: usize = 5;
 /// So many of those that choose the same pods are named.
@@ -373,6 +372,7 @@ impl Controller for HorizontalPodAutoscalers {
             return Ok(rest);
         }
         self.sync(&stored).await?;
+        self.memory.lock().end(key);
         Ok(Some(SYNC_PERIOD))
     }
 
