@@ -67,8 +67,6 @@ use target::{NoScale, Target};
 
 /// So many at a time: each may wait for devices.
 const WORKERS: usize = 5;
-/// So many of those that choose the same pods are named.
-const NAMED_MAX: usize = 10;
 
 /// The controller.
 pub struct HorizontalPodAutoscalers {
@@ -210,16 +208,12 @@ impl HorizontalPodAutoscalers {
         let pods = self.indexes.pods_chosen_by((&key.cluster, &*key.namespace), &selector);
         let labels: BTreeSet<_> = pods.iter().map(|pod| &pod.stored.object.header.labels).collect();
         let mut memory = self.memory.lock();
-        memory.selectors.put(key, &selector);
+        memory.selectors.put(key, text, &selector);
         let choosing = memory.selectors.choosing(key, &labels);
         if choosing.len() < 2 {
             return Ok(pods);
         }
-        let name = |key: &&Key| format!("{{{} {}}}", key.name, &*key.namespace);
-        let names: Vec<String> = choosing.iter().take(NAMED_MAX).map(name).collect();
-        let names = names.join(" ");
-        let text = format!("pods by selector {text} are controlled by multiple HPAs: [{names}]");
-        Err(NoPods::said_twice("AmbiguousSelector", text))
+        Err(NoPods::said_twice("AmbiguousSelector", selectors::ambiguous(text, &choosing)))
     }
 
     /// Those whose spoke is there to be asked.
