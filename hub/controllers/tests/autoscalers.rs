@@ -381,3 +381,29 @@ async fn an_autoscaler_that_fails_waits_for_its_turn() {
     assert_eq!(reason(&of(&*hub.snapshot(), "web"), "AbleToScale"), "", "it could not be told");
     hub.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_selector_that_is_too_long_is_none() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let place = crews(&hub).await;
+    let crew = json!({"apiVersion": "example.com/v1", "kind": "Crew",
+        "metadata": {"name": "crew"}, "spec": {"hands": 1}});
+    hub.objects.create(&WriteOptions::default(), &place, crew).await.unwrap();
+    let who = format!("app in ({}web)", "web,".repeat(4999));
+    let say = |mut crew: Value| {
+        crew["status"]["who"] = json!(who);
+        Ok(crew)
+    };
+    let written = hub.objects.modify(&WriteOptions::default(), &place, Some("status"), say).await;
+    written.unwrap();
+    autoscaler(&hub, ("example.com/v1", "Crew"), "crew", json!({"maxReplicas": 3})).await;
+    let why = "couldn't convert selector into a corresponding internal selector object: it has \
+        20008 bytes, and may have 16384";
+    hub.eventually("it says so", |s| {
+        let it = of(s, "crew");
+        reason(&it, "ScalingActive") == "InvalidSelector" && message(&it, "ScalingActive") == why
+    })
+    .await;
+    hub.eventually("it is told", |s| is_told(s, "InvalidSelector", why)).await;
+    hub.stop().await;
+}

@@ -16,7 +16,7 @@
 //!   (`a_busy_deployment_grows_and_shrinks_again`), also after a restart not before
 //!   (`a_restarted_hub_scales_nothing_down_at_once`);
 //! - why nothing is scaled is said in a condition and in an event (`what_cannot_be_scaled_says_why`,
-//!   `two_autoscalers_of_the_same_pods_say_so`);
+//!   `two_autoscalers_of_the_same_pods_say_so`, `a_selector_that_is_too_long_is_none`);
 //! - who scales while devices are asked has the last word (`who_scales_meanwhile_is_not_overruled`);
 //! - everything with a scale is scaled, custom resources too (`whatever_has_a_scale_is_scaled`);
 //! - who fails has a turn as often as others, and no more (`an_autoscaler_that_fails_waits_for_its_turn`);
@@ -44,7 +44,6 @@ use freewheel_hub_api::conditions::{
 };
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
-use freewheel_hub_schema::selector::LabelSelector;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use parking_lot::Mutex;
@@ -55,7 +54,6 @@ use crate::engine::client::{everywhere, key as key_of, kind, typed};
 use crate::engine::clock::rfc3339;
 use crate::engine::{Client, Controller, Error};
 use crate::index::{Indexes, PodEntry};
-use crate::selector::Selector;
 use behavior::{Behavior, DOWNSCALE_STABILIZATION};
 use decide::{Asked, Need, Outcome, Verdict};
 use memory::{Memory, SYNC_PERIOD};
@@ -196,8 +194,7 @@ impl HorizontalPodAutoscalers {
             let told = ("SelectorRequired", "selector is required".to_owned());
             return Err(NoPods { told, condition: ("InvalidSelector", missing) });
         };
-        let selector = LabelSelector::parse(text).map(Selector::from).map_err(|error| {
-            let why = &error.message;
+        let selector = selectors::read(text).map_err(|why| {
             NoPods::said_twice(
                 "InvalidSelector",
                 format!(

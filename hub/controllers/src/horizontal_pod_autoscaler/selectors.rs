@@ -4,17 +4,23 @@
 //! - two that choose the same pods are found (`who_chooses_the_same_pods_is_found`), and no more than are to be named;
 //!   until then the labels of each pod that differ are compared with the different selectors of its namespace that ask
 //!   for one of them first, or for none (`no_more_are_looked_for_than_are_named`);
-//! - a selector is kept once, however many autoscalers have it (`no_more_are_looked_for_than_are_named`).
+//! - a selector is kept once, however many autoscalers have it (`no_more_are_looked_for_than_are_named`), and has up to
+//!   [`SELECTOR_BYTES_MAX`] bytes of text (`a_selector_has_its_bound`), of which the beginning is told
+//!   (`of_a_long_selector_the_beginning_is_told`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use freewheel_hub_schema::namespace::NamespaceName;
 use freewheel_hub_schema::object::Key;
+use freewheel_hub_schema::selector::LabelSelector;
+use freewheel_hub_schema::told::{TOLD_BYTES_MAX, shortened};
 use freewheel_link::names::ClusterName;
 
 use crate::selector::Selector;
 
+/// Longest text of a selector: a custom resource says whatever it likes, and what is read of it takes many times as much.
+pub const SELECTOR_BYTES_MAX: usize = 16 * 1024;
 /// So many of those that choose the same pods are named.
 const NAMED_MAX: usize = 10;
 
@@ -94,18 +100,28 @@ impl Selectors {
     }
 }
 
+/// Reads the selector of a scale, or says why that cannot be.
+pub fn read(text: &str) -> Result<Selector, String> {
+    let bytes = text.len();
+    if SELECTOR_BYTES_MAX < bytes {
+        return Err(format!("it has {bytes} bytes, and may have {SELECTOR_BYTES_MAX}"));
+    }
+    let read = LabelSelector::parse(text).map(Selector::from);
+    read.map_err(|error| shortened(error.message, TOLD_BYTES_MAX))
+}
+
 /// What is told of pods that all these choose.
 #[must_use]
 pub fn ambiguous(text: &str, choosing: &BTreeSet<&Key>) -> String {
     let name = |key: &&Key| format!("{{{} {}}}", key.name, &*key.namespace);
     let names = choosing.iter().map(name).collect::<Vec<_>>().join(" ");
+    let text = shortened(text.to_owned(), TOLD_BYTES_MAX);
     format!("pods by selector {text} are controlled by multiple HPAs: [{names}]")
 }
 
 #[cfg(test)]
 mod tests {
     use freewheel_hub_schema::object::Resource;
-    use freewheel_hub_schema::selector::LabelSelector;
 
     use super::*;
 
@@ -115,7 +131,7 @@ mod tests {
     }
 
     fn put(all: &mut Selectors, autoscaler: &Key, text: &str) {
-        all.put(autoscaler, text, &Selector::from(LabelSelector::parse(text).unwrap()));
+        all.put(autoscaler, text, &read(text).unwrap());
     }
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -164,5 +180,24 @@ mod tests {
             all.remove(&key("shop", &format!("web-{number:03}")));
         }
         assert_eq!((all.places.len(), all.by_term.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_selector_has_its_bound() {
+        let of_bytes = |bytes: usize| format!("{:bytes$}", "app=web");
+        assert!(read(&of_bytes(SELECTOR_BYTES_MAX)).is_ok());
+        let why = read(&of_bytes(SELECTOR_BYTES_MAX + 1)).unwrap_err();
+        assert_eq!(why, "it has 16385 bytes, and may have 16384");
+        let why = read("app web").unwrap_err();
+        assert!(why.starts_with("unable to parse requirement: found 'web'"), "{why}");
+    }
+
+    #[test]
+    fn of_a_long_selector_the_beginning_is_told() {
+        let text = format!("app in ({}web)", "web,".repeat(3999));
+        let told = ambiguous(&text, &BTreeSet::from([&key("shop", "web")]));
+        assert!(told.len() < 1200 && told.ends_with("HPAs: [{web shop}]"), "{told}");
+        let why = read(&format!("app {}", "x".repeat(16_000))).unwrap_err();
+        assert!(why.len() < 1200 && why.ends_with(" bytes)"), "{why}");
     }
 }
