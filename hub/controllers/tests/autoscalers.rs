@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::hub::{Hub, UNTOLD, cluster, condition, deployment, get, list, reason, serves};
+use crate::hub::{EXITS, Hub, UNTOLD, cluster, condition, deployment, get, list, reason, serves};
 use freewheel_hub_objects::{ObjectRef, WriteOptions};
 use freewheel_hub_store::Snapshot;
 use serde_json::{Value, json};
@@ -405,5 +405,35 @@ async fn a_selector_that_is_too_long_is_none() {
     })
     .await;
     hub.eventually("it is told", |s| is_told(s, "InvalidSelector", why)).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_would_not_count_is_not_asked_about() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.create("root", "deployments", "default", deployment("web", 1, "a:1")).await;
+    hub.usage.take("web", 60);
+    let pod = |name: &str, node: &str, notes: Value| {
+        let requests = json!({"requests": {"cpu": "100m"}});
+        json!({"metadata": {"name": name, "labels": {"app": "web"}, "annotations": notes},
+            "spec": {"nodeName": node,
+                "containers": [{"name": "c", "image": "a:1", "resources": requests}]}})
+    };
+    let is_in = |s: &dyn Snapshot, name: &str, phase: &str| {
+        get(s, "root", "pods", "default", name).is_some_and(|pod| pod["status"]["phase"] == phase)
+    };
+    hub.create("root", "pods", "default", pod("ended", "pi-1", json!({EXITS: "0"}))).await;
+    hub.eventually("it has ended", |s| is_in(s, "ended", "Succeeded")).await;
+    let spec = json!({"maxReplicas": 1, "metrics": cpu(60)});
+    autoscaler(&hub, ("apps/v1", "Deployment"), "web", spec).await;
+    hub.eventually("it works", |s| condition(&of(s, "web"), "ScalingActive") == "True").await;
+    hub.create("root", "pods", "default", pod("lost", "nowhere", json!({}))).await;
+    hub.eventually("it runs, as was told", |s| is_in(s, "lost", "Running")).await;
+    hub.usage.asked();
+    let asked = next_asked(&hub).await;
+    assert!(
+        is_in(&*hub.snapshot(), "lost", "Running") && is_in(&*hub.snapshot(), "ended", "Succeeded")
+    );
+    assert!(asked.len() == 1 && asked[0].starts_with("web-"), "{asked:?}");
     hub.stop().await;
 }

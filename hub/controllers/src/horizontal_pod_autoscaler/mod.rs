@@ -20,7 +20,8 @@
 //! - who scales while devices are asked has the last word (`who_scales_meanwhile_is_not_overruled`);
 //! - everything with a scale is scaled, custom resources too (`whatever_has_a_scale_is_scaled`);
 //! - who fails has a turn as often as others, and no more (`an_autoscaler_that_fails_waits_for_its_turn`);
-//! - nobody is asked about pods of a spoke that is silent (`pods_of_a_silent_spoke_are_not_asked_about`).
+//! - nobody is asked about pods of a spoke that is silent (`pods_of_a_silent_spoke_are_not_asked_about`), of one whose
+//!   Node has gone, and of whom no sample would count (`who_would_not_count_is_not_asked_about`).
 
 pub mod behavior;
 pub mod decide;
@@ -162,7 +163,7 @@ impl HorizontalPodAutoscalers {
         let pods = pods.collect::<Result<Vec<_>, _>>()?;
         let is_asked = |metric: &Metric| matches!(metric, Metric::Resource(..));
         let samples = if asked.metrics.iter().any(is_asked) {
-            self.samples.of(&stored.key.cluster, self.heard_of(&entries)).await
+            self.samples.of(&stored.key.cluster, self.to_be_asked(&entries, &pods)).await
         } else {
             Vec::new()
         };
@@ -213,14 +214,16 @@ impl HorizontalPodAutoscalers {
         Err(NoPods::said_twice("AmbiguousSelector", selectors::ambiguous(text, &choosing)))
     }
 
-    /// Those whose spoke is there to be asked.
-    fn heard_of(&self, pods: &[Arc<PodEntry>]) -> Vec<Arc<Stored>> {
+    /// Those of whom a sample counts, and whose spoke is there to be asked.
+    fn to_be_asked(&self, entries: &[Arc<PodEntry>], pods: &[ScaledPod]) -> Vec<Arc<Stored>> {
         self.indexes.nodes.look(|nodes| {
-            let is_heard_of = |pod: &&Arc<PodEntry>| {
+            let is_heard_of = |pod: &Arc<PodEntry>| {
                 let node = key_of(&self.nodes, &pod.stored.key.cluster, "", pod.node());
-                !pod.node().is_empty() && nodes.get(&node).is_none_or(|node| !node.is_silent())
+                !pod.node().is_empty() && nodes.get(&node).is_some_and(|node| !node.is_silent())
             };
-            pods.iter().filter(is_heard_of).map(|pod| pod.stored.clone()).collect()
+            let counting = entries.iter().zip(pods).filter(|(_, pod)| pod.is_measured());
+            let asked = counting.map(|(entry, _)| entry).filter(|entry| is_heard_of(entry));
+            asked.map(|entry| entry.stored.clone()).collect()
         })
     }
 
