@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::hub::{Hub, cluster, condition, deployment, get, list, reason};
+use crate::hub::{EXITS, Hub, UNTOLD, cluster, condition, deployment, get, list, reason, serves};
 use freewheel_hub_objects::{ObjectRef, WriteOptions};
 use freewheel_hub_store::Snapshot;
 use serde_json::{Value, json};
@@ -42,6 +42,20 @@ fn wanted(s: &dyn Snapshot, plural: &str, name: &str) -> i64 {
 fn is_told(s: &dyn Snapshot, reason: &str, message: &str) -> bool {
     let all = list(s, "root", "events", "default");
     all.iter().any(|event| event["reason"] == reason && event["message"] == message)
+}
+
+/// Which pods are asked about next.
+async fn next_asked(hub: &Hub) -> Vec<String> {
+    let next = async {
+        loop {
+            let asked = hub.usage.asked();
+            if !asked.is_empty() {
+                return asked;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), next).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -322,5 +336,104 @@ async fn a_cluster_s_autoscaler_scales_what_is_its_own() {
     })
     .await;
     assert_eq!(wanted(&*hub.snapshot(), "deployments", "web"), 1, "the root's is not its own");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_scales_meanwhile_is_not_overruled() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.create("root", "deployments", "default", deployment("web", 1, "a:1")).await;
+    hub.eventually("it runs", |s| list(s, "root", "pods", "default").iter().any(serves)).await;
+    hub.usage.take("web", 300);
+    hub.usage.tell_after(Duration::from_secs(5));
+    let spec = json!({"maxReplicas": 6, "metrics": cpu(60)});
+    autoscaler(&hub, ("apps/v1", "Deployment"), "web", spec).await;
+    next_asked(&hub).await;
+    hub.change("root", "deployments", "default", "web", |it| it["spec"]["replicas"] = json!(0))
+        .await;
+    let why = "the HPA controller was unable to update the target scale: Operation cannot be \
+        fulfilled on deployments.apps \"web\": it has been scaled since it was looked at";
+    hub.eventually("it says so", |s| {
+        let it = of(s, "web");
+        reason(&it, "AbleToScale") == "FailedUpdateScale" && message(&it, "AbleToScale") == why
+    })
+    .await;
+    assert_eq!(wanted(&*hub.snapshot(), "deployments", "web"), 0);
+    hub.eventually("it is off", |s| reason(&of(s, "web"), "ScalingActive") == "ScalingDisabled")
+        .await;
+    assert_eq!(wanted(&*hub.snapshot(), "deployments", "web"), 0);
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_autoscaler_that_fails_waits_for_its_turn() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.create("root", "deployments", "default", deployment("web", 1, "a:1")).await;
+    hub.eventually("it runs", |s| list(s, "root", "pods", "default").iter().any(serves)).await;
+    hub.usage.take("web", 60);
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+    let spec = json!({"maxReplicas": 1, "metrics": cpu(60), "scaleTargetRef": target});
+    let body = json!({"metadata": {"name": "web", "annotations": {UNTOLD: "yes"}}, "spec": spec});
+    hub.create("root", PLURAL, "default", body).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let turns = hub.usage.asked().len();
+    assert!((3..=5).contains(&turns), "{turns}");
+    assert_eq!(reason(&of(&*hub.snapshot(), "web"), "AbleToScale"), "", "it could not be told");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_selector_that_is_too_long_is_none() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let place = crews(&hub).await;
+    let crew = json!({"apiVersion": "example.com/v1", "kind": "Crew",
+        "metadata": {"name": "crew"}, "spec": {"hands": 1}});
+    hub.objects.create(&WriteOptions::default(), &place, crew).await.unwrap();
+    let who = format!("app in ({}web)", "web,".repeat(4999));
+    let say = |mut crew: Value| {
+        crew["status"]["who"] = json!(who);
+        Ok(crew)
+    };
+    let written = hub.objects.modify(&WriteOptions::default(), &place, Some("status"), say).await;
+    written.unwrap();
+    autoscaler(&hub, ("example.com/v1", "Crew"), "crew", json!({"maxReplicas": 3})).await;
+    let why = "couldn't convert selector into a corresponding internal selector object: it has \
+        20008 bytes, and may have 16384";
+    hub.eventually("it says so", |s| {
+        let it = of(s, "crew");
+        reason(&it, "ScalingActive") == "InvalidSelector" && message(&it, "ScalingActive") == why
+    })
+    .await;
+    hub.eventually("it is told", |s| is_told(s, "InvalidSelector", why)).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_would_not_count_is_not_asked_about() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.create("root", "deployments", "default", deployment("web", 1, "a:1")).await;
+    hub.usage.take("web", 60);
+    let pod = |name: &str, node: &str, notes: Value| {
+        let requests = json!({"requests": {"cpu": "100m"}});
+        json!({"metadata": {"name": name, "labels": {"app": "web"}, "annotations": notes},
+            "spec": {"nodeName": node,
+                "containers": [{"name": "c", "image": "a:1", "resources": requests}]}})
+    };
+    let is_in = |s: &dyn Snapshot, name: &str, phase: &str| {
+        get(s, "root", "pods", "default", name).is_some_and(|pod| pod["status"]["phase"] == phase)
+    };
+    hub.create("root", "pods", "default", pod("ended", "pi-1", json!({EXITS: "0"}))).await;
+    hub.eventually("it has ended", |s| is_in(s, "ended", "Succeeded")).await;
+    let spec = json!({"maxReplicas": 1, "metrics": cpu(60)});
+    autoscaler(&hub, ("apps/v1", "Deployment"), "web", spec).await;
+    hub.eventually("it works", |s| condition(&of(s, "web"), "ScalingActive") == "True").await;
+    hub.create("root", "pods", "default", pod("lost", "nowhere", json!({}))).await;
+    hub.eventually("it runs, as was told", |s| is_in(s, "lost", "Running")).await;
+    hub.usage.asked();
+    let asked = next_asked(&hub).await;
+    assert!(
+        is_in(&*hub.snapshot(), "lost", "Running") && is_in(&*hub.snapshot(), "ended", "Succeeded")
+    );
+    assert!(asked.len() == 1 && asked[0].starts_with("web-"), "{asked:?}");
     hub.stop().await;
 }

@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! - an autoscaler has at most a turn a second, whatever is written to it, so that what is remembered of its windows is
-//!   bounded (`whoever_writes_has_a_turn_a_second`);
+//!   bounded (`whoever_writes_has_a_turn_a_second`), and after one that failed the next is as far off as any other
+//!   (`who_fails_has_a_turn_a_period`);
 //! - another one of its name begins anew (`another_one_of_a_name_begins_anew`).
 
 use std::collections::BTreeMap;
@@ -15,7 +16,9 @@ use freewheel_hub_store::Stored;
 use super::past::Past;
 use super::selectors::Selectors;
 
-/// Between two turns of one autoscaler.
+/// How often each autoscaler is looked at.
+pub(super) const SYNC_PERIOD: Duration = Duration::from_secs(15);
+/// Between two turns of one autoscaler that is written to.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Of all autoscalers.
@@ -31,6 +34,8 @@ struct Remembered {
     uid: Uid,
     /// When it had its last turn.
     turn: Duration,
+    /// That one came to its end.
+    has_ended: bool,
     /// Nothing before its target was seen.
     past: Option<Past>,
 }
@@ -40,15 +45,25 @@ impl Memory {
     pub(super) fn begin(&mut self, autoscaler: &Stored, now: Duration) -> Option<Duration> {
         let (key, uid) = (&autoscaler.key, &autoscaler.object.header.uid);
         if let Some(known) = self.of.get_mut(key).filter(|known| known.uid == *uid) {
-            let rest = (known.turn + PAUSE).checked_sub(now).filter(|rest| !rest.is_zero());
+            // The engine's back-off begins at milliseconds, and anew with each look that is put off.
+            let pause = if known.has_ended { PAUSE } else { SYNC_PERIOD };
+            let rest = (known.turn + pause).checked_sub(now).filter(|rest| !rest.is_zero());
             if rest.is_none() {
-                known.turn = now;
+                (known.turn, known.has_ended) = (now, false);
             }
             return rest;
         }
         self.selectors.remove(key);
-        self.of.insert(key.clone(), Remembered { uid: uid.clone(), turn: now, past: None });
+        let begun = Remembered { uid: uid.clone(), turn: now, has_ended: false, past: None };
+        self.of.insert(key.clone(), begun);
         None
+    }
+
+    /// The turn came to its end, and all of it was written.
+    pub(super) fn end(&mut self, key: &Key) {
+        if let Some(known) = self.of.get_mut(key) {
+            known.has_ended = true;
+        }
     }
 
     /// What was before, of one that has begun a turn while its target is to have so many.
@@ -86,9 +101,23 @@ mod tests {
     fn whoever_writes_has_a_turn_a_second() {
         let (mut memory, one) = (Memory::default(), autoscaler("u"));
         assert_eq!(memory.begin(&one, at(0)), None);
+        memory.end(&one.key);
         assert_eq!(memory.begin(&one, at(300)), Some(at(700)));
         assert_eq!(memory.begin(&one, at(1000)), None);
+        memory.end(&one.key);
         assert_eq!(memory.begin(&one, at(1999)), Some(at(1)));
+    }
+
+    #[test]
+    fn who_fails_has_a_turn_a_period() {
+        let (mut memory, one) = (Memory::default(), autoscaler("u"));
+        assert_eq!(memory.begin(&one, at(0)), None);
+        assert_eq!(memory.begin(&one, at(5)), Some(at(14_995)));
+        assert_eq!(memory.begin(&one, at(15_000)), None);
+        assert_eq!(memory.begin(&one, at(16_000)), Some(at(14_000)));
+        assert_eq!(memory.begin(&one, at(30_000)), None);
+        memory.end(&one.key);
+        assert_eq!(memory.begin(&one, at(31_000)), None);
     }
 
     #[test]

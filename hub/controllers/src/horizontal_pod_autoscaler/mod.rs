@@ -11,14 +11,21 @@
 //! An autoscaler of a cluster looks at that cluster alone. What is remembered is in memory, as upstream: after a restart
 //! what there is counts as recommended just now.
 //!
+//! All autoscalers wait in one queue for five workers. One whose devices do not answer holds its worker for as long as
+//! they are waited for, ten seconds, and with more than some 300 devices that run scaled pods a turn comes later than
+//! every fifteen seconds.
+//!
 //! Guarantees:
 //! - what is busy gets more pods, and loses them again when it has been idle for the window
 //!   (`a_busy_deployment_grows_and_shrinks_again`), also after a restart not before
 //!   (`a_restarted_hub_scales_nothing_down_at_once`);
 //! - why nothing is scaled is said in a condition and in an event (`what_cannot_be_scaled_says_why`,
-//!   `two_autoscalers_of_the_same_pods_say_so`);
+//!   `two_autoscalers_of_the_same_pods_say_so`, `a_selector_that_is_too_long_is_none`);
+//! - who scales while devices are asked has the last word (`who_scales_meanwhile_is_not_overruled`);
 //! - everything with a scale is scaled, custom resources too (`whatever_has_a_scale_is_scaled`);
-//! - nobody is asked about pods of a spoke that is silent (`pods_of_a_silent_spoke_are_not_asked_about`).
+//! - who fails has a turn as often as others, and no more (`an_autoscaler_that_fails_waits_for_its_turn`);
+//! - nobody is asked about pods of a spoke that is silent (`pods_of_a_silent_spoke_are_not_asked_about`), of one whose
+//!   Node has gone, and of whom no sample would count (`who_would_not_count_is_not_asked_about`).
 
 pub mod behavior;
 pub mod decide;
@@ -42,7 +49,6 @@ use freewheel_hub_api::conditions::{
 };
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
-use freewheel_hub_schema::selector::LabelSelector;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use parking_lot::Mutex;
@@ -53,22 +59,17 @@ use crate::engine::client::{everywhere, key as key_of, kind, typed};
 use crate::engine::clock::rfc3339;
 use crate::engine::{Client, Controller, Error};
 use crate::index::{Indexes, PodEntry};
-use crate::selector::Selector;
 use behavior::{Behavior, DOWNSCALE_STABILIZATION};
 use decide::{Asked, Need, Outcome, Verdict};
-use memory::Memory;
+use memory::{Memory, SYNC_PERIOD};
 use metric::Metric;
 use pods::ScaledPod;
 use replicas::Observed;
 pub use samples::{ContainerSample, PodSample, PodSamples};
 use target::{NoScale, Target};
 
-/// How often each autoscaler is looked at.
-const SYNC_PERIOD: Duration = Duration::from_secs(15);
 /// So many at a time: each may wait for devices.
 const WORKERS: usize = 5;
-/// So many of those that choose the same pods are named.
-const NAMED_MAX: usize = 10;
 
 /// The controller.
 pub struct HorizontalPodAutoscalers {
@@ -166,7 +167,7 @@ impl HorizontalPodAutoscalers {
         let pods = pods.collect::<Result<Vec<_>, _>>()?;
         let is_asked = |metric: &Metric| matches!(metric, Metric::Resource(..));
         let samples = if asked.metrics.iter().any(is_asked) {
-            self.samples.of(&stored.key.cluster, self.heard_of(&entries)).await
+            self.samples.of(&stored.key.cluster, self.to_be_asked(&entries, &pods)).await
         } else {
             Vec::new()
         };
@@ -198,8 +199,7 @@ impl HorizontalPodAutoscalers {
             let told = ("SelectorRequired", "selector is required".to_owned());
             return Err(NoPods { told, condition: ("InvalidSelector", missing) });
         };
-        let selector = LabelSelector::parse(text).map(Selector::from).map_err(|error| {
-            let why = &error.message;
+        let selector = selectors::read(text).map_err(|why| {
             NoPods::said_twice(
                 "InvalidSelector",
                 format!(
@@ -210,26 +210,24 @@ impl HorizontalPodAutoscalers {
         let pods = self.indexes.pods_chosen_by((&key.cluster, &*key.namespace), &selector);
         let labels: BTreeSet<_> = pods.iter().map(|pod| &pod.stored.object.header.labels).collect();
         let mut memory = self.memory.lock();
-        memory.selectors.put(key, &selector);
+        memory.selectors.put(key, text, &selector);
         let choosing = memory.selectors.choosing(key, &labels);
         if choosing.len() < 2 {
             return Ok(pods);
         }
-        let name = |key: &&Key| format!("{{{} {}}}", key.name, &*key.namespace);
-        let names: Vec<String> = choosing.iter().take(NAMED_MAX).map(name).collect();
-        let names = names.join(" ");
-        let text = format!("pods by selector {text} are controlled by multiple HPAs: [{names}]");
-        Err(NoPods::said_twice("AmbiguousSelector", text))
+        Err(NoPods::said_twice("AmbiguousSelector", selectors::ambiguous(text, &choosing)))
     }
 
-    /// Those whose spoke is there to be asked.
-    fn heard_of(&self, pods: &[Arc<PodEntry>]) -> Vec<Arc<Stored>> {
+    /// Those of whom a sample counts, and whose spoke is there to be asked.
+    fn to_be_asked(&self, entries: &[Arc<PodEntry>], pods: &[ScaledPod]) -> Vec<Arc<Stored>> {
         self.indexes.nodes.look(|nodes| {
-            let is_heard_of = |pod: &&Arc<PodEntry>| {
+            let is_heard_of = |pod: &Arc<PodEntry>| {
                 let node = key_of(&self.nodes, &pod.stored.key.cluster, "", pod.node());
-                !pod.node().is_empty() && nodes.get(&node).is_none_or(|node| !node.is_silent())
+                !pod.node().is_empty() && nodes.get(&node).is_some_and(|node| !node.is_silent())
             };
-            pods.iter().filter(is_heard_of).map(|pod| pod.stored.clone()).collect()
+            let counting = entries.iter().zip(pods).filter(|(_, pod)| pod.is_measured());
+            let asked = counting.map(|(entry, _)| entry).filter(|entry| is_heard_of(entry));
+            asked.map(|entry| entry.stored.clone()).collect()
         })
     }
 
@@ -372,6 +370,7 @@ impl Controller for HorizontalPodAutoscalers {
             return Ok(rest);
         }
         self.sync(&stored).await?;
+        self.memory.lock().end(key);
         Ok(Some(SYNC_PERIOD))
     }
 

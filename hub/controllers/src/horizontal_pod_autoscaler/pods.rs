@@ -147,6 +147,15 @@ impl ScaledPod {
         })
     }
 
+    /// Whether what it takes counts, and is worth a question.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        match self.stage {
+            Stage::Started => true,
+            Stage::Pending | Stage::Ending => false,
+        }
+    }
+
     /// What its containers request of a resource, or one of them, in thousandths.
     pub fn request(&self, resource: &str, container: Option<&str>) -> Result<i64, NoRequest> {
         let mut sum = None;
@@ -218,6 +227,13 @@ mod tests {
         let meta = json!({"name": "p", "deletionTimestamp": "2026-01-01T00:00:00Z"});
         let going = json!({"metadata": meta, "status": {"phase": "Pending"}});
         assert_eq!(stage(going), Stage::Ending);
+    }
+
+    #[test]
+    fn who_runs_is_measured() {
+        let is_measured = |phase: &str| pod(json!({"status": {"phase": phase}})).is_measured();
+        assert!(is_measured("Running") && is_measured("Unknown"));
+        assert!(!is_measured("Pending") && !is_measured("Succeeded") && !is_measured("Failed"));
     }
 
     #[test]

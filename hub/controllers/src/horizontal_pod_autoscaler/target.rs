@@ -83,10 +83,18 @@ impl Target {
         Ok(Self { kind, stored, scale })
     }
 
-    /// Makes it have so many.
+    /// Makes it have so many; 409 when somebody has scaled it since it was looked at.
     pub(super) async fn rescale(&self, client: &Client, replicas: i32) -> Result<(), ApiError> {
+        let (kind, name) = (&self.kind, &self.stored.key.name);
         let change = |mut value: Value| {
-            put_wanted(&self.kind, &mut value, replicas);
+            // What was decided is of another number, which may be the zero that turns autoscaling off.
+            let is_as_seen =
+                Scale::of(kind, &value).is_ok_and(|now| now.wanted == self.scale.wanted);
+            if !is_as_seen {
+                let why = "it has been scaled since it was looked at";
+                return Err(ApiError::conflict(kind.group(), kind.plural(), name, why));
+            }
+            put_wanted(kind, &mut value, replicas);
             Ok(value)
         };
         let door = Some("scale");

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use clock::SimulatedClock;
 pub use registry::Registry;
-pub use surroundings::hub_access;
+pub use surroundings::{UNTOLD, hub_access};
 pub use usage::PlayedUsage;
 
 #[path = "../../src/testing/clock.rs"]
@@ -73,7 +73,8 @@ impl Hub {
         let clock = SimulatedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
         let objects =
             Objects::with(Arc::new(store), Arc::new(clock), Arc::new(SeededRandom::new(7)))
-                .admitting(Arc::new(surroundings::NoRolesOfAccounts));
+                .admitting(Arc::new(surroundings::NoRolesOfAccounts))
+                .admitting(Arc::new(surroundings::StatusRefused));
         let stop = CancellationToken::new();
         let registry = Arc::new(Registry::default());
         let usage = Arc::new(PlayedUsage::default());

@@ -129,6 +129,28 @@ impl Plugin for NoRolesOfAccounts {
     }
 }
 
+/// Annotation of what nobody can write the status of.
+pub const UNTOLD: &str = "played/untold";
+
+/// Refuses whatever is written to the status of those.
+pub struct StatusRefused;
+
+#[async_trait]
+impl Plugin for StatusRefused {
+    fn name(&self) -> &'static str {
+        "StatusRefused"
+    }
+
+    fn handles(&self, review: &Review<'_>) -> bool {
+        review.subresource == Some("status")
+            && review.old.is_some_and(|old| old["metadata"]["annotations"][UNTOLD].is_string())
+    }
+
+    async fn validate(&self, _: &Review<'_>, _: &Value) -> Result<Claims, Refusal> {
+        Err(Refusal::forbidden("its status is not to be told"))
+    }
+}
+
 /// With these images, and pods that take so much.
 pub fn config(registry: &Arc<Registry>, usage: &Arc<PlayedUsage>) -> Config {
     let access = hub_access();

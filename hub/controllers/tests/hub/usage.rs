@@ -17,12 +17,18 @@ use parking_lot::Mutex;
 pub struct PlayedUsage {
     millis: Mutex<BTreeMap<String, u64>>,
     asked: Mutex<Vec<String>>,
+    slowness: Mutex<Duration>,
 }
 
 impl PlayedUsage {
     /// From now on each pod of this app takes so many thousandths of a core. Of others nothing is known.
     pub fn take(&self, app: &str, millis: u64) {
         self.millis.lock().insert(app.to_owned(), millis);
+    }
+
+    /// From now on it takes so long to tell.
+    pub fn tell_after(&self, slowness: Duration) {
+        *self.slowness.lock() = slowness;
     }
 
     /// Which pods were asked about since the last call.
@@ -48,6 +54,10 @@ impl PlayedUsage {
 impl PodSamples for PlayedUsage {
     async fn of(&self, _: &ClusterName, pods: Vec<Arc<Stored>>) -> Vec<PodSample> {
         self.asked.lock().extend(pods.iter().map(|pod| pod.key.name.to_string()));
+        let slowness = *self.slowness.lock();
+        if !slowness.is_zero() {
+            tokio::time::sleep(slowness).await;
+        }
         pods.iter().filter_map(|pod| self.sample(pod)).collect()
     }
 }
