@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 use freewheel_link::plan::Protocol;
 use parking_lot::{Mutex, RwLock};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -196,7 +195,7 @@ async fn keep_open(way: Arc<NodePortListener>, bind: SocketAddr, problems: Arc<P
     let report = |error| problems.report(way.node_port, &way.owner, error, Some(&way.closed));
     loop {
         let served = match way.node_port.protocol {
-            Protocol::Tcp => match TcpListener::bind(bind).await {
+            Protocol::Tcp => match node_port_tcp::listen(bind).await {
                 Ok(listener) => {
                     report(None);
                     node_port_tcp::serve(&way, &listener).await;

@@ -21,7 +21,8 @@
 //!   (`few_wait_for_a_full_pod_and_the_others_are_refused_at_once`);
 //! - what broke off is reset for the client, also what this process carried when it is killed
 //!   (`a_node_port_resets_its_client_when_the_pod_ends_before_its_time`,
-//!   `a_killed_device_breaks_its_connections_off_wherever_their_clients_are`), and the client has all that was said before
+//!   `a_killed_device_breaks_its_connections_off_wherever_their_clients_are`), from the moment it is taken
+//!   (`a_client_that_was_only_just_taken_is_reset`), and the client has all that was said before
 //!   (`a_client_has_all_that_its_pod_said_before_it_broke_off`), also one that its pod does not listen to any more
 //!   (`a_client_that_still_talks_has_the_whole_answer`);
 //! - all node ports together have no more connections than the node has descriptors for, also while their pods are
@@ -203,6 +204,15 @@ impl InboundConnections {
     }
 }
 
+/// Opens a node port. Its connections have no linger from their first moment, which Linux hands on to them: what ends
+/// without a word of ours (this process is killed, the node port closes while a client waits for its place) is a reset;
+/// a plain end would say that this was all.
+pub(crate) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await?;
+    SockRef::from(&listener).set_linger(Some(Duration::ZERO))?;
+    Ok(listener)
+}
+
 /// Carries connections until the node port closes; those that are there by then go on.
 pub(crate) async fn serve(way: &Arc<NodePortListener>, listener: &TcpListener) {
     let visits = InboundConnections::new(CONNECTIONS_PER_PORT_MAX, way.shared.visits.clone());
@@ -247,8 +257,6 @@ async fn carry(
 ) {
     // Small answers go out at once; failing to say so costs latency only.
     let _ = stream.set_nodelay(true);
-    // What ends without a word of ours (this process is killed) is a reset: a plain end would say that this was all.
-    let _ = stream.set_zero_linger();
     let traffic = Traffic { visits: visits.clone(), visit: visit.clone() };
     let mut stream = Watched::new(traffic, stream);
     // Who has to go does not wait for a node that does not answer.
@@ -349,9 +357,20 @@ impl Watcher for Traffic {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
     use crate::made_room::IN_VAIN_FOR;
     use crate::receive_memory::ReceiveMemory;
+
+    #[tokio::test]
+    async fn a_client_that_was_only_just_taken_is_reset() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        drop(listener.accept().await.unwrap());
+        let end = client.read(&mut [0]).await.unwrap_err();
+        assert_eq!(end.kind(), io::ErrorKind::ConnectionReset);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_one_that_was_silent_longest_makes_room_and_strangers_go_first() {
