@@ -13,7 +13,9 @@
 //! - generations never fall within an incarnation (`generations_never_fall_within_a_life`);
 //! - what a spoke runs and its disk does not take is built on, and counts as nothing
 //!   (`what_runs_and_is_not_durable_is_built_on_and_is_not_reached`);
-//! - a report is passed on once per stamp, older ones are dropped (`an_older_report_is_dropped`).
+//! - a report is passed on once per stamp, older ones are dropped (`an_older_report_is_dropped`);
+//! - what a spoke was told of the hub's wall clock is put right when that is set, if by [`CLOCK_STEP_MIN`] or more
+//!   (`a_clock_that_is_set_is_told_once`).
 //!
 //! Assumes: `now` comes from one monotonic clock. No I/O, no clock of its own.
 
@@ -29,7 +31,7 @@ use crate::names::ClusterName;
 use crate::part;
 use crate::plan::{Record, RecordKey};
 use crate::record_set::{Delta, Held, PlanSet, RecordSet, Sealed};
-use crate::report::{Report, ReportStamp};
+use crate::report::{Report, ReportStamp, UnixMillis};
 
 /// Without an answer for this long after its last part the plan in flight is taken for lost and sent as a
 /// snapshot.
@@ -38,6 +40,9 @@ pub const PLAN_TIMEOUT: Duration = Duration::from_secs(30);
 const SLOWEST_LINK_BYTES_PER_SECOND: usize = 8 << 10;
 /// How much of a plan the transport may hold back.
 const HELD_BACK_BYTES: usize = 1 << 20;
+
+/// A wall clock that shows so much more or less than it would by itself was set.
+pub const CLOCK_STEP_MIN: Duration = Duration::from_secs(3600);
 
 /// What something heard means for the hub.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,6 +93,10 @@ pub struct HubSession<S: PlanSet = RecordSet> {
     in_flight: Option<InFlight<S>>,
     sending: Option<Sending>,
     greeted: bool,
+    /// What the spoke was told of the wall clock, and when.
+    clock: Option<(UnixMillis, Duration)>,
+    /// The wall clock was set, and the spoke does not know.
+    set: Option<UnixMillis>,
     /// A plan has gone out, is not needed, or was asked for: what is sent whole from here on is not for the greeting.
     planned: bool,
     /// Plans in a row that were not taken: lost, or taken for something else.
@@ -135,6 +144,8 @@ impl<S: PlanSet> HubSession<S> {
             in_flight: None,
             sending: None,
             greeted: false,
+            clock: None,
+            set: None,
             planned: false,
             failures: 0,
             loose: false,
@@ -230,6 +241,16 @@ impl<S: PlanSet> HubSession<S> {
         }
     }
 
+    /// The wall clock shows this now. A device without a clock of its own lives by what it was told, and its certificates
+    /// with it: where the hub's clock was set since, it has to know.
+    pub fn keep_clock(&mut self, wall: UnixMillis, now: Duration) {
+        let Some((told, at)) = self.clock else { return };
+        let by_itself = u128::from(told) + now.saturating_sub(at).as_millis();
+        if CLOCK_STEP_MIN.as_millis() <= u128::from(wall).abs_diff(by_itself) {
+            (self.clock, self.set) = (Some((wall, now)), Some(wall));
+        }
+    }
+
     /// Whether [`HubSession::poll`] would now send all there is for nothing but the greeting. Whoever finds that too
     /// much lets it [`HubSession::rest_until`] later.
     #[must_use]
@@ -263,7 +284,11 @@ impl<S: PlanSet> HubSession<S> {
     /// The next message to send, if one is due.
     pub fn poll(&mut self, now: Duration) -> Option<HubToSpoke> {
         if !std::mem::replace(&mut self.greeted, true) {
+            self.clock = Some((self.welcome.now, now));
             return Some(HubToSpoke::Welcome(self.welcome));
+        }
+        if let Some(wall) = self.set.take() {
+            return Some(HubToSpoke::Now(wall));
         }
         let due = |sent: &InFlight<S>| sent.since + sent.patience <= now;
         if self.sending.is_none() && self.in_flight.as_ref().is_some_and(due) {

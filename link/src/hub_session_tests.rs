@@ -390,3 +390,20 @@ fn what_runs_and_is_not_durable_is_built_on_and_is_not_reached() {
     assert_eq!(runs(&mut session, 4, &sets[0]), Some(Effect::Drifted));
     assert!(plan(&mut session, SECOND).snapshot);
 }
+
+#[test]
+fn a_clock_that_is_set_is_told_once() {
+    let empty = set(&[]);
+    let mut session = session(generation(5), empty.digest(), None);
+    let (hour, told) = (CLOCK_STEP_MIN.as_secs() * 1000, welcome().now);
+    // By itself, it goes on, and somebody puts it right now and then.
+    let later = SECOND + Duration::from_secs(86_400);
+    session.keep_clock(told + 86_400_000 + hour / 2, later);
+    assert_eq!(session.poll(later), None);
+    for set in [told + 400 * 86_400_000, told] {
+        session.keep_clock(set, later);
+        assert_eq!(session.poll(later), Some(HubToSpoke::Now(set)));
+        session.keep_clock(set + 10_000, later + SECOND * 10);
+        assert_eq!(session.poll(later + SECOND * 10), None, "it is told once");
+    }
+}

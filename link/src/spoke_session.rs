@@ -28,7 +28,7 @@ use crate::message::{
     WelcomeV1,
 };
 use crate::plan::RecordKey;
-use crate::report::{Report, ReportStamp};
+use crate::report::{Report, ReportStamp, UnixMillis};
 
 /// Events that wait while the link is slow; the oldest go first.
 pub const MAX_EVENTS: usize = 256;
@@ -43,6 +43,8 @@ pub const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
 pub enum Effect {
     /// The session is up.
     Welcome(WelcomeV1),
+    /// The hub's wall clock was set, and shows this.
+    Now(UnixMillis),
     /// A whole plan.
     Plan(Box<PlanV1>),
     /// The hub has these.
@@ -131,6 +133,7 @@ impl SpokeSession {
             (HubToSpoke::ReportRefused(stamp, why), true) => {
                 Ok(Some(Effect::ReportRefused(stamp, why)))
             }
+            (HubToSpoke::Now(now), true) => Ok(Some(Effect::Now(now))),
             (HubToSpoke::Datagram(_), true) => {
                 Err(Reason::Violation("a pod's datagram on the session's stream".into()))
             }

@@ -201,6 +201,8 @@ fn nothing_is_taken_before_the_welcome() {
     };
     assert!(matches!(session.hear(HubToSpoke::Welcome(welcome)), Err(Reason::Violation(_))));
     assert_eq!(waiting().hear(HubToSpoke::Welcome(welcome)), Err(Reason::Protocol(2)));
+    assert!(matches!(waiting().hear(HubToSpoke::Now(1)), Err(Reason::Violation(_))));
+    assert_eq!(session.hear(HubToSpoke::Now(1)), Ok(Some(Effect::Now(1))));
 }
 
 #[test]

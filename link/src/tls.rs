@@ -5,7 +5,8 @@
 //! session   hub proves a certificate of the CA that the device keeps; device proves the one it got
 //! ```
 //!
-//! A device's clock may never have been set ([`DeviceClock`]). Then the hub's certificate may begin in what
+//! A device's clock may never have been set ([`DeviceClock`]), which is also what one comes to that is days behind what
+//! a hub has told. Then the hub's certificate may begin in what
 //! it takes for the future: all but that is checked, and its beginning taken for the time.
 //!
 //! What such a device knows of the time, a hub has told it ([`FloorClock`]), and that keeps certificates away that
@@ -21,6 +22,8 @@
 //! Guarantees:
 //! - a hub's time neither falls before the certificate that it has proven nor comes near its end
 //!   (`a_hub_is_believed_within_the_life_of_its_certificate`);
+//! - a clock that is days behind what a hub told counts as never set
+//!   (`a_clock_that_is_far_behind_what_a_hub_told_takes_a_younger_certificate`);
 //! - a clock never shows less than when this software was made (`a_floor_is_never_before_the_software`);
 //! - a server's certificate is exchanged while it serves (`a_hubs_certificate_is_exchanged_while_it_serves`).
 
@@ -77,9 +80,12 @@ impl Clone for Credentials {
 /// never set.
 pub const BUILT_UNIX_SECONDS: u64 = 1_793_491_200;
 
+/// A clock that is set may be behind what a hub told by so much.
+const BEHIND_SECONDS_MAX: u64 = 2 * 24 * 3600;
+
 /// The clock of a device.
 pub trait DeviceClock: TimeProvider {
-    /// Whether somebody has ever set it.
+    /// Whether somebody has ever set it, as far as it is known.
     fn is_set(&self) -> bool {
         true
     }
@@ -115,7 +121,8 @@ impl FloorClock {
     /// What was told has proven wrong: only the machine's clock counts, until somebody tells again. Whether
     /// that changes anything: where the machine's clock was never set, there is nothing better.
     pub fn forget(&self) -> bool {
-        let leads = UnixTime::now().as_secs() < self.floor() && self.is_set();
+        let machine = UnixTime::now().as_secs();
+        let leads = (BUILT_UNIX_SECONDS..self.floor()).contains(&machine);
         if leads {
             *self.told.lock() = (BUILT_UNIX_SECONDS, Instant::now());
         }
@@ -141,8 +148,11 @@ impl TimeProvider for FloorClock {
 }
 
 impl DeviceClock for FloorClock {
+    /// What a hub has told counts for more than what the machine shows: where that is days behind, it was not set, or
+    /// not by anybody who knows.
     fn is_set(&self) -> bool {
-        BUILT_UNIX_SECONDS <= UnixTime::now().as_secs()
+        let machine = UnixTime::now().as_secs();
+        BUILT_UNIX_SECONDS <= machine && self.floor() <= machine.saturating_add(BEHIND_SECONDS_MAX)
     }
 }
 

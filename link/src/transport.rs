@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::message::{Reason, WelcomeV1};
 use crate::meter::{Carried, Class};
+use crate::report::UnixMillis;
 
 /// What goes first when the link is narrow (heartbeats are datagrams and go before all). Pods' connections come
 /// behind the session: it is little, and what they carry has no bound.
@@ -213,6 +214,8 @@ pub trait Dial: Send + Sync + 'static {
     async fn dial(&self) -> Result<Arc<dyn Transport>, DialError>;
     /// The hub has greeted over the newest connection.
     fn welcomed(&self, _welcome: &WelcomeV1) {}
+    /// The hub of the newest connection has set its wall clock, which shows this now.
+    fn told(&self, _now: UnixMillis) {}
     /// The hub has said that it does not take this spoke.
     fn turned_away(&self, _reason: &Reason) {}
 }

@@ -202,3 +202,21 @@ fn a_hub_is_believed_within_the_life_of_its_certificate() {
     assert!(clock.now() < start + 2100);
     assert_eq!(clock.tell(start - YEAR, life), start);
 }
+
+#[tokio::test]
+async fn a_clock_that_is_far_behind_what_a_hub_told_takes_a_younger_certificate() {
+    let fleet = Fleet::new();
+    // The hub's clock was put on by more than a year, and it made itself a new certificate since.
+    let made = now() + 400 * 86_400;
+    let (hub, _) = fleet.hub((made, made + YEAR));
+    let dial = async |clock: FloorClock| {
+        let own = fleet.credentials("pi-7", (now() - 3600, now() + YEAR));
+        let client = tls::session_client(&fleet.ca, own, Arc::new(clock)).unwrap();
+        shake(&hub, ClientTls::new(client).unwrap()).await
+    };
+    let outcome = dial(FloorClock::new(made - 86_400)).await;
+    assert!(taken(&outcome), "{outcome:?}");
+    // Nobody has told this one anything: its clock is as right as the hub's.
+    let outcome = dial(FloorClock::new(now())).await;
+    assert!(matches!(outcome, Err(DialError::Clock { .. })), "{outcome:?}");
+}

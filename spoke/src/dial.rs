@@ -13,7 +13,8 @@
 //! - a token is used only by a device that has had no other way in since its start
 //!   (`a_token_is_for_a_device_that_had_no_other_way_in`);
 //! - the last refusal of the hub is kept for `spoke doctor`, and the hub's time for the next start
-//!   (`a_refusal_is_kept_until_the_hub_lets_the_device_in_and_its_time_is_kept_then`);
+//!   (`a_refusal_is_kept_until_the_hub_lets_the_device_in_and_its_time_is_kept_then`), also what it tells when its clock is
+//!   set (`a_hub_that_sets_its_clock_is_believed_at_once_and_after_a_start`);
 //! - what is written takes one thread, however often it is dialled
 //!   (`a_card_that_stands_still_holds_one_thread_of_the_dial`), and what is read holds up nobody else
 //!   (`a_card_that_stands_still_holds_up_the_dial_alone`).
@@ -27,6 +28,7 @@ use async_trait::async_trait;
 use freewheel_link::join::{JoinError, JoinRefusal};
 use freewheel_link::message::{Reason, WelcomeV1};
 use freewheel_link::quic::{Dialer, Endpoint};
+use freewheel_link::report::UnixMillis;
 use freewheel_link::tls::FloorClock;
 use freewheel_link::transport::{Dial, DialError, Transport};
 use freewheel_spoke_agent::uplink::Handle;
@@ -202,9 +204,13 @@ impl Dial for OwnDial {
     fn welcomed(&self, welcome: &WelcomeV1) {
         // The identity is good: a token is no way around a removal that comes later.
         self.todo.lock().joining = None;
-        let now = self.clock.tell(welcome.now / 1000, *self.proven.lock());
+        self.write("cannot forget that the hub refused", identity::forget_refusal);
+        self.told(welcome.now);
+    }
+
+    fn told(&self, now: UnixMillis) {
+        let now = self.clock.tell(now / 1000, *self.proven.lock());
         self.write("cannot write down the hub's time", move |data| {
-            identity::forget_refusal(data)?;
             identity::note_time(data, now, TIME_STEP_SECONDS_MIN)
         });
     }
@@ -431,6 +437,18 @@ pub(crate) mod tests {
         dial.welcomed(&welcome(2_000_000_000));
         soon(|| identity::told(data.path()) == 2_000_000_000).await;
         assert_eq!(held(), None);
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_sets_its_clock_is_believed_at_once_and_after_a_start() {
+        let data = tempfile::tempdir().unwrap();
+        joined(data.path(), GOOD);
+        let dial = dial(data.path());
+        dial.prove(GOOD);
+        dial.welcomed(&welcome(2_000_000_000));
+        dial.told(2_001_000_000_000);
+        assert!(2_001_000_000 <= dial.clock.now());
+        soon(|| identity::told(data.path()) == 2_001_000_000).await;
     }
 
     #[test]

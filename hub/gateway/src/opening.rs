@@ -88,7 +88,7 @@ pub(crate) async fn open(
         incarnation: 0,
         epoch: 0,
         heartbeat_seconds: NodeSettings::default().heartbeat_seconds,
-        now: u64::try_from(now).unwrap_or_default() * 1000,
+        now: inner.objects.clock().unix_millis(),
         told: ReportStamp::default(),
     };
     // A greeting that will be refused opens no session.

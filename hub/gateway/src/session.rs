@@ -15,6 +15,7 @@
 //!   (`a_device_that_asks_for_everything_again_and_again_is_sent_away_with_the_reason`), and who comes back with
 //!   nothing that is known waits, which is counted apart
 //!   (`a_device_that_comes_back_empty_again_and_again_gets_its_whole_plan_a_few_times`);
+//! - a spoke hears when the hub's clock is set (`a_spoke_in_session_is_told_when_the_hubs_clock_is_set`);
 //! - what is logged meanwhile says whose session it is, of which process, and which of that spoke's it is
 //!   (`what_is_logged_of_a_session_says_which_it_is`).
 
@@ -223,7 +224,11 @@ impl Session<'_> {
 
     /// Takes what the spoke says, but for a report: whoever listens puts that where it waits to be written.
     fn hear(&self, message: SpokeToHub) -> Result<Option<(ReportStamp, Box<Report>)>, End> {
-        let effect = self.state.lock().hear(message, self.now()).map_err(End::Left)?;
+        let effect = {
+            let mut state = self.state.lock();
+            state.keep_clock(self.inner.objects.clock().unix_millis(), self.now());
+            state.hear(message, self.now()).map_err(End::Left)?
+        };
         self.news.notify_one();
         match effect {
             None => Ok(None),

@@ -13,6 +13,11 @@ pub trait Clock: Send + Sync {
     fn unix_seconds(&self) -> i64 {
         i64::try_from(self.unix_nanos().div_euclid(1_000_000_000)).unwrap_or(i64::MAX)
     }
+
+    /// Whole milliseconds since the Unix epoch; 0 before it.
+    fn unix_millis(&self) -> u64 {
+        u64::try_from(self.unix_nanos().div_euclid(1_000_000)).unwrap_or_default()
+    }
 }
 
 /// The host's clock.

@@ -1,5 +1,8 @@
 //! A device's identity over time: the key and the ManagedCluster that it was given for, not the name.
 
+use std::sync::atomic::Ordering::Relaxed;
+
+use freewheel_hub_objects::clock::{Clock, SystemClock, SystemRandom};
 use freewheel_link::join::RenewRequestV1;
 use freewheel_link::message::{RenewV1, RenewedV1};
 
@@ -235,4 +238,30 @@ async fn a_device_gives_itself_no_label_that_others_decide_by() {
     let labels = hub.get(("", "v1", "nodes"), "", "pi-7").await["metadata"]["labels"].take();
     assert_eq!(labels["site"], "attic");
     assert!(labels["node-restriction.kubernetes.io/secret"].is_null(), "{labels}");
+}
+
+/// A wall clock that somebody sets.
+struct Set(i128, std::sync::atomic::AtomicU64);
+
+impl Clock for Set {
+    fn unix_nanos(&self) -> i128 {
+        self.0 + i128::from(self.1.load(Relaxed)) * 1_000_000_000
+    }
+}
+
+#[tokio::test]
+async fn a_spoke_in_session_is_told_when_the_hubs_clock_is_set() {
+    let clock = Arc::new(Set(SystemClock.unix_nanos(), 0.into()));
+    let store = Arc::new(MemoryStore::with_incarnation(7));
+    let hub =
+        Hub::of(Objects::with(store, clock.clone(), Arc::new(SystemRandom)), true, None).await;
+    hub.listen().await;
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    Holder::default().settle(&mut session).await;
+    clock.1.store(400 * 86_400, Relaxed);
+    let stamp = ReportStamp { boot_epoch: 1, sequence: 1 };
+    let report = Report::Node(NodeStatusV1 { kernel: "7.0".into(), ..node() });
+    frame::write(&mut session.0, &SpokeToHub::Report { stamp, report }).await.unwrap();
+    let wall = clock.unix_millis();
+    while heard(&mut session).await != HubToSpoke::Now(wall) {}
 }

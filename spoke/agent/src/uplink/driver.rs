@@ -309,6 +309,10 @@ impl Driver {
                     inputs.send(told).await.map_err(|_| End::NoAgent)?;
                     Input::Connected(Some(number))
                 }
+                Some(Effect::Now(now)) => {
+                    self.dial.told(now);
+                    continue;
+                }
                 Some(Effect::ReportsTaken(stamp)) => Input::ReportsTaken(stamp),
                 Some(Effect::ReportRefused(stamp, why)) => Input::ReportRefused(stamp, why),
                 Some(Effect::Plan(plan)) => {
