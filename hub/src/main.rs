@@ -15,11 +15,17 @@ mod token;
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 
 use cli::{Cli, Verb};
 use freewheel_hub_modules::compile;
+
+/// How long the threads of a hub that stops are waited for.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+/// A third of the weight of threads that serve, where there is not enough for both.
+const BACKGROUND_NICENESS: i32 = 5;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -49,9 +55,11 @@ fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
         Verb::Serve(options) => {
             logging();
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            let outcome = runtime.block_on(serve::run(*options));
+            let background = background()?;
+            let outcome = runtime.block_on(serve::run(*options, background.handle().clone()));
             // Tasks that read disks may be stuck in the kernel; what was acknowledged is synced already.
-            runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+            background.shutdown_timeout(SHUTDOWN_TIMEOUT);
+            runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
             Ok(outcome?)
         }
         // Inside the child: what is printed on stderr is what the parent tells the user.
@@ -76,6 +84,18 @@ fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
         Verb::Inspect(options) => client(images::inspect(options)),
         Verb::Rm(options) => client(images::remove(options)),
     }
+}
+
+/// The threads of the control loops. Whoever asks the hub for something has the processors before them: what people write
+/// makes these loops compute, and who wants to take that away again must get through.
+fn background() -> std::io::Result<tokio::runtime::Runtime> {
+    let behind = || {
+        if let Err(error) = rustix::process::nice(BACKGROUND_NICENESS) {
+            tracing::warn!(%error, "control loops run with the priority of what is asked");
+        }
+    };
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    threads.thread_name("controllers").on_thread_start(behind).enable_all().build()
 }
 
 fn client<E: Error + 'static>(

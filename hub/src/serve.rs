@@ -50,6 +50,7 @@ use freewheel_link::artifact::PublicKey;
 use freewheel_link::quic::{Endpoint, Socket};
 use freewheel_link::tls::DefaultTimeProvider;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -157,11 +158,11 @@ pub enum ServeError {
     Run(#[from] io::Error),
 }
 
-/// Runs until SIGTERM or Ctrl-C.
+/// Runs until SIGTERM or Ctrl-C, and its control loops on these threads of their own.
 ///
 /// # Errors
 /// When something it needs is not there.
-pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
+pub async fn run(options: ServeOptions, background: Handle) -> Result<(), ServeError> {
     let data = options.data.clone();
     let unusable = |source| ServeError::Data { path: data.clone(), source };
     std::fs::create_dir_all(&data).map_err(unusable)?;
@@ -188,7 +189,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let objects = access.guard(Objects::new(store)).admitting(reserve).admitting(quota);
     definitions::serve_established(&objects);
     let audit = files::audit(&options.audit)?;
-    let hub = Hub { objects, access, webhooks, audit, disk, pki, modules, fleet_root, names };
+    let hub =
+        Hub { objects, access, webhooks, audit, disk, pki, modules, fleet_root, names, background };
     hub.serve(&options, rotation).await
 }
 
@@ -224,6 +226,8 @@ struct Hub {
     modules: Modules,
     fleet_root: PublicKey,
     names: Names,
+    /// The threads of control loops.
+    background: Handle,
 }
 
 impl Hub {
@@ -324,6 +328,8 @@ impl Hub {
             seed: fastrand::u64(..),
             metrics,
         };
+        // What they compute holds up nobody who asks.
+        let _threads = self.background.enter();
         freewheel_hub_controllers::start(&self.objects, &config, stop)
             .map_err(|e| ServeError::Run(io::Error::other(e)))
     }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_api::kinds::managed_cluster::CLEANUP_FINALIZER;
+use freewheel_hub_api::kinds::managed_cluster::CLUSTER_NAME_LABEL;
 use freewheel_hub_objects::internal;
 use freewheel_hub_objects::{DeleteOptions, Propagation};
 use freewheel_hub_schema::error::ApiError;
@@ -40,8 +41,6 @@ use crate::node::is_ours;
 const RECHECK_AFTER: Duration = Duration::from_secs(2);
 /// Deleted in one transaction: one that is no longer as it was read keeps so many for the next look.
 const DELETES_AT_ONCE: usize = 128;
-/// Label of a device's signing request.
-const CLUSTER_OF_REQUEST: &str = "open-cluster-management.io/cluster-name";
 
 /// The controller.
 pub struct ClusterCleanup {
@@ -99,7 +98,7 @@ impl ClusterCleanup {
         let node = key_of(&self.nodes, &root, "", name.as_str());
         let node = snapshot.get(&node).filter(|node| is_ours(node));
         let requests = snapshot.range(&in_cluster(&self.requests, &root), None).filter(|request| {
-            let of = request.object.header.labels.get(CLUSTER_OF_REQUEST);
+            let of = request.object.header.labels.get(CLUSTER_NAME_LABEL);
             of.is_some_and(|of| of == name.as_str())
         });
         let all = node.map(|node| (&self.nodes, node)).into_iter();

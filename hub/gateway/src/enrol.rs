@@ -14,7 +14,9 @@
 //! - a device that comes again with the same key gets the same answer, not a second request
 //!   (`two_yeses_make_a_spoke_and_a_second_device_cannot_have_its_name`);
 //! - a device that does not read what it is told is not kept (`who_does_not_take_the_answer_is_not_kept`);
-//! - a name that is taken does not use a token up (`a_name_that_is_taken_does_not_use_a_token_up`);
+//! - a name that is taken does not use a token up (`a_name_that_is_taken_does_not_use_a_token_up`), and a device takes no
+//!   name with which its cluster would have somebody else's namespace
+//!   (`a_device_does_not_take_a_name_whose_namespace_is_somebody_elses`);
 //! - a device gives itself no label that others decide by
 //!   (`a_device_gives_itself_no_label_that_others_decide_by`);
 //! - who asks for a device is known by its token (`a_device_is_asked_for_by_whom_its_token_makes_it`);
@@ -27,6 +29,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freewheel_hub_api::conditions::{Condition, REQUEST_APPROVED, REQUEST_DENIED};
 use freewheel_hub_api::kinds::certificate_signing_request::JOINING_CLUSTER;
+use freewheel_hub_api::kinds::managed_cluster::{CLUSTER_NAME_LABEL, is_reserved};
 use freewheel_hub_objects::{Actor, OVERTAKEN, Objects, WriteOptions};
 use freewheel_hub_pki::{AuthorityError, VerifiedRequest, encode};
 use freewheel_hub_schema::error::ApiError;
@@ -180,9 +183,9 @@ async fn admit(
     let objects = &hub.objects;
     let name = ClusterName::try_from(request.name.as_str())
         .map_err(|error| Refusal(JoinRefusal::Name, error.to_string()))?;
-    if name.is_root() {
-        let text = "\"root\" is the hub's own cluster; choose another --name";
-        return Err(Refusal(JoinRefusal::Name, text.to_owned()));
+    if is_reserved(name.as_str()) {
+        let text = format!("{:?} is a name of the hub's own; choose another --name", name.as_str());
+        return Err(Refusal(JoinRefusal::Name, text));
     }
     check_labels(request)?;
     register::check_name(objects, &name, mark)?;
@@ -226,7 +229,7 @@ async fn request_certificate(
             "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
             "metadata": {
                 "name": csr_name,
-                "labels": {"open-cluster-management.io/cluster-name": name.as_str()},
+                "labels": {CLUSTER_NAME_LABEL: name.as_str()},
             },
             "spec": {
                 "request": STANDARD.encode(encode("CERTIFICATE REQUEST", csr)),

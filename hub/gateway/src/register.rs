@@ -8,6 +8,7 @@
 //!   (`what_the_owner_has_taken_back_no_token_gives_again`).
 
 use freewheel_hub_api::conditions::CLUSTER_ACCEPTED;
+use freewheel_hub_api::kinds::managed_cluster::CLUSTER_NAME_LABEL;
 use freewheel_hub_objects::Objects;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_link::digest::Digest;
@@ -21,6 +22,8 @@ use crate::object_refs::{CLUSTERS, object_ref};
 use crate::spoke_identity::KEY_ANNOTATION;
 use crate::tokens::{self, GoodToken};
 
+const NAMESPACES: (&str, &str, &str) = ("", "v1", "namespaces");
+
 /// Which token has accepted a cluster by itself.
 const ACCEPTED_BY: &str = "freewheel.dev/accepted-by-token";
 
@@ -31,11 +34,32 @@ pub(crate) fn check_name(
     mark: &Digest,
 ) -> Result<(), Refusal> {
     let place = object_ref(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
-    let Ok(stored) = objects.get(&place) else { return Ok(()) };
+    let Ok(stored) = objects.get(&place) else { return check_namespace(objects, name) };
     if owner(&stored.object.value()?).is_some_and(|owner| owner != mark.to_string()) {
         return Err(not_ours(name, ApiError::new(409, "Taken", "taken")));
     }
     Ok(())
+}
+
+/// The namespace of a cluster at the hub has its name, and what is there is within reach of the cluster's add-ons. Who
+/// makes a ManagedCluster decides what is; a device that chooses its own name does not.
+fn check_namespace(objects: &Objects, name: &ClusterName) -> Result<(), Refusal> {
+    let place = object_ref(NAMESPACES, &ClusterName::root(), "", name.as_str())?;
+    let Ok(stored) = objects.get(&place) else { return Ok(()) };
+    if stored
+        .object
+        .header
+        .labels
+        .get(CLUSTER_NAME_LABEL)
+        .is_some_and(|own| **own == *name.as_str())
+    {
+        return Ok(());
+    }
+    let text = format!(
+        "the hub has a namespace {name} that is no cluster's; choose another --name, or let somebody make the \
+         ManagedCluster {name} first"
+    );
+    Err(Refusal(JoinRefusal::NameTaken, text))
 }
 
 /// The key that a ManagedCluster belongs to.

@@ -1,7 +1,7 @@
 //! ManagedCluster: a spoke, in Open Cluster Management's form.
 //!
 //! Guarantees:
-//! - its name is never `root`, which is the hub's own cluster (`root_is_taken`);
+//! - its name is none of those that are the hub's own (`what_is_the_hubs_own_is_no_clusters_name`);
 //! - who names no set is in the default one (`who_names_no_set_is_in_the_default_one`);
 //! - it goes only when what it leaves behind is gone, so that the next one of its name begins with nothing
 //!   (`it_is_held_until_what_it_leaves_behind_is_gone`,
@@ -39,6 +39,17 @@ const COLUMNS: &[Column] = &[
     column("Available", "string", "Whether it is heard of."),
     AGE,
 ];
+
+/// Label of what belongs to the cluster that it names: its namespace, its certificate requests, its profile.
+pub const CLUSTER_NAME_LABEL: &str = "open-cluster-management.io/cluster-name";
+
+/// Names that no cluster has: the hub's own, and those of namespaces of the hub, in each of which a cluster's add-ons have
+/// rights.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    ["root", "default", "open-cluster-management"].contains(&name)
+        || ["kube-", "open-cluster-management-"].iter().any(|own| name.starts_with(own))
+}
 
 /// ManagedCluster of cluster.open-cluster-management.io/v1.
 pub(crate) fn kind() -> Kind {
@@ -94,8 +105,8 @@ impl Strategy for Rules {
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let own = text(object, "/metadata/name");
-        if own == "root" {
-            let text = "is the hub's own cluster";
+        if is_reserved(own) {
+            let text = "is reserved: the namespace of a cluster at the hub has its name";
             errors.push(FieldError::invalid("metadata.name", &json!(own), text));
         }
         let lease = int(object, "/spec/leaseDurationSeconds");
@@ -169,13 +180,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_is_taken() {
-        let mut object = json!({"metadata": {"name": "root"}});
+    fn what_is_the_hubs_own_is_no_clusters_name() {
+        for own in ["root", "default", "kube-system", "open-cluster-management-hub"] {
+            let errors = Rules.validate(&json!({"metadata": {"name": own}}));
+            assert_eq!(errors[0].field, "metadata.name", "{own}");
+        }
+        for free in ["pi-7", "kube", "default-1", "roots", "local-cluster"] {
+            assert_eq!(Rules.validate(&json!({"metadata": {"name": free}})), [], "{free}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_put_in() {
+        let mut object = json!({"metadata": {"name": "pi-7"}});
         Rules.default(&mut object);
         assert_eq!(object["spec"], json!({"hubAcceptsClient": false, "leaseDurationSeconds": 60}));
-        assert_eq!(Rules.validate(&object)[0].field, "metadata.name");
-        object["metadata"]["name"] = json!("pi-7");
-        assert_eq!(Rules.validate(&object), []);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use freewheel_hub_api::kinds::managed_cluster::CLUSTER_NAME_LABEL;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
@@ -17,9 +18,6 @@ use super::api_group::CLUSTER_GROUP;
 use crate::engine::client::{everywhere, key as key_of, kind};
 use crate::engine::{Client, Controller, Error};
 use crate::node::is_accepted;
-
-/// Label of a cluster's namespace.
-const CLUSTER_NAME_LABEL: &str = "open-cluster-management.io/cluster-name";
 
 /// The controller.
 pub struct ClusterNamespaces {

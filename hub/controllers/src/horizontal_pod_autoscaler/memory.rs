@@ -7,6 +7,7 @@
 //! - another one of its name begins anew (`another_one_of_a_name_begins_anew`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_schema::object::Key;
@@ -15,6 +16,7 @@ use freewheel_hub_store::Stored;
 
 use super::past::Past;
 use super::selectors::Selectors;
+use super::target::KnownScale;
 
 /// How often each autoscaler is looked at.
 pub(super) const SYNC_PERIOD: Duration = Duration::from_secs(15);
@@ -38,6 +40,8 @@ struct Remembered {
     has_ended: bool,
     /// Nothing before its target was seen.
     past: Option<Past>,
+    /// Of its target, as it was last read.
+    scale: Option<Arc<KnownScale>>,
 }
 
 impl Memory {
@@ -54,7 +58,8 @@ impl Memory {
             return rest;
         }
         self.selectors.remove(key);
-        let begun = Remembered { uid: uid.clone(), turn: now, has_ended: false, past: None };
+        let begun =
+            Remembered { uid: uid.clone(), turn: now, has_ended: false, past: None, scale: None };
         self.of.insert(key.clone(), begun);
         None
     }
@@ -63,6 +68,18 @@ impl Memory {
     pub(super) fn end(&mut self, key: &Key) {
         if let Some(known) = self.of.get_mut(key) {
             known.has_ended = true;
+        }
+    }
+
+    /// The scale of its target as it was last read.
+    pub(super) fn scale(&self, key: &Key) -> Option<Arc<KnownScale>> {
+        self.of.get(key)?.scale.clone()
+    }
+
+    /// The scale of its target was read anew.
+    pub(super) fn scale_read(&mut self, key: &Key, scale: Option<KnownScale>) {
+        if let Some(known) = self.of.get_mut(key) {
+            known.scale = scale.map(Arc::new);
         }
     }
 

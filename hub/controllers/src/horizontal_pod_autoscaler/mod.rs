@@ -131,14 +131,20 @@ impl HorizontalPodAutoscalers {
     async fn sync(&self, stored: &Stored) -> Result<(), Error> {
         let autoscaler: HorizontalPodAutoscaler = typed(stored)?;
         let spec = autoscaler.spec;
-        let target = match Target::find(&self.client, &stored.key, &spec.scale_target_ref) {
+        let (key, known) = (&stored.key, self.memory.lock().scale(&stored.key));
+        let target = match Target::find(&self.client, key, &spec.scale_target_ref, known.as_deref())
+        {
             Ok(target) => target,
             Err(why) => return self.say_no_scale(stored, &why).await,
         };
         let asked = Asked::read(&spec, &stored.key.namespace);
         let current = i32::try_from(target.scale.wanted).unwrap_or(i32::MAX);
-        // From now on this counts as recommended, unless something was before.
-        self.memory.lock().past(&stored.key, current, self.now());
+        {
+            let mut memory = self.memory.lock();
+            memory.scale_read(key, target.known());
+            // From now on this counts as recommended, unless something was before.
+            memory.past(key, current, self.now());
+        }
         let outcome = match asked.need(current) {
             Need::Nothing => Outcome::of_nothing(),
             Need::Bound { replicas, reason } => Outcome::of_bound(replicas, reason),

@@ -1,4 +1,8 @@
 //! What is scaled: anything that has a subresource `scale`.
+//!
+//! Guarantees:
+//! - the scale of a target is read once each time that it or its definition changes, by each autoscaler
+//!   (`a_scale_is_read_once_until_its_object_or_its_definition_changes`).
 
 use std::sync::Arc;
 
@@ -6,10 +10,11 @@ use freewheel_hub_api::scale::{NoReplicas, Scale, put_wanted};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
-use freewheel_hub_store::Stored;
+use freewheel_hub_store::{Revision, Stored};
 use k8s_openapi::api::autoscaling::v2::CrossVersionObjectReference;
 use serde_json::Value;
 
+use super::selectors::SELECTOR_BYTES_MAX;
 use crate::engine::Client;
 use crate::engine::client::key as key_of;
 
@@ -20,6 +25,30 @@ pub(super) struct Target {
     stored: Arc<Stored>,
     /// How many it is to have and has, and of which pods.
     pub(super) scale: Scale,
+}
+
+/// The scale of a target as it was last read: reading one takes as long as the target is large, and nothing bounds how
+/// many autoscalers look at one every fifteen seconds.
+#[derive(Clone)]
+pub(super) struct KnownScale {
+    kind: Arc<Kind>,
+    key: Key,
+    revision: Revision,
+    scale: Scale,
+}
+
+impl KnownScale {
+    /// Whether it is what would be read of this; a definition that changes makes another kind.
+    fn is_of(&self, kind: &Arc<Kind>, stored: &Stored) -> bool {
+        Arc::ptr_eq(&self.kind, kind) && self.key == stored.key && self.revision == stored.revision
+    }
+}
+
+fn read(kind: &Arc<Kind>, stored: &Stored, known: Option<&KnownScale>) -> Result<Scale, NoScale> {
+    if let Some(known) = known.filter(|known| known.is_of(kind, stored)) {
+        return Ok(known.scale.clone());
+    }
+    Ok(Scale::of(kind, &stored.object.value().map_err(NoScale::Unreadable)?)?)
 }
 
 /// Why its scale cannot be read, in the words of client-go.
@@ -56,6 +85,7 @@ impl Target {
         client: &Client,
         autoscaler: &Key,
         reference: &CrossVersionObjectReference,
+        known: Option<&KnownScale>,
     ) -> Result<Self, NoScale> {
         let (cluster, namespace) = (&autoscaler.cluster, &*autoscaler.namespace);
         let version = reference.api_version.as_deref().unwrap_or_default();
@@ -79,8 +109,20 @@ impl Target {
         let stored = client.snapshot().get(&key).ok_or_else(|| {
             NoScale::NotFound(ApiError::not_found(kind.group(), kind.plural(), &reference.name))
         })?;
-        let scale = Scale::of(&kind, &stored.object.value().map_err(NoScale::Unreadable)?)?;
+        let scale = read(&kind, &stored, known)?;
         Ok(Self { kind, stored, scale })
+    }
+
+    /// What need not be read again; nothing that takes more than a selector may.
+    pub(super) fn known(&self) -> Option<KnownScale> {
+        let bytes = self.scale.selector.as_ref().map_or(0, String::len);
+        let known = || KnownScale {
+            kind: self.kind.clone(),
+            key: self.stored.key.clone(),
+            revision: self.stored.revision,
+            scale: self.scale.clone(),
+        };
+        (bytes <= SELECTOR_BYTES_MAX).then(known)
     }
 
     /// Makes it have so many; 409 when somebody has scaled it since it was looked at.
@@ -99,5 +141,56 @@ impl Target {
         };
         let door = Some("scale");
         client.modify_this(&self.kind, &self.stored, door, change).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freewheel_hub_schema::object::Resource;
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::client::kind;
+
+    #[test]
+    fn a_scale_is_read_once_until_its_object_or_its_definition_changes() {
+        let deployments = kind("apps", "v1", "deployments").unwrap();
+        let web = json!({
+            "metadata": {"name": "web"},
+            "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}},
+        });
+        let stored = crate::testing::stored(&Resource::new("apps", "deployments"), "web", web);
+        let target = Target {
+            kind: deployments.clone(),
+            scale: read(&deployments, &stored, None).unwrap(),
+            stored: stored.clone(),
+        };
+        // Told from what would be read.
+        let mut known = target.known().unwrap();
+        assert_eq!(known.scale.wanted, 3);
+        known.scale.wanted = 7;
+        let wanted = |kind, stored| read(kind, stored, Some(&known)).unwrap().wanted;
+        assert_eq!(wanted(&deployments, &stored), 7);
+        let (key, object) = (stored.key.clone(), stored.object.clone());
+        let (revision, created) = (stored.revision + 1, stored.created);
+        assert_eq!(wanted(&deployments, &Stored { key, object, revision, created }), 3);
+        known.kind = kind("apps", "v1", "replicasets").unwrap();
+        let scale = read(&deployments, &stored, Some(&known)).unwrap();
+        assert_eq!(scale.wanted, 3, "its definition is another one");
+    }
+
+    #[test]
+    fn of_a_selector_that_is_too_long_nothing_is_kept() {
+        let deployments = kind("apps", "v1", "deployments").unwrap();
+        let stored = crate::testing::stored(
+            &Resource::new("apps", "deployments"),
+            "web",
+            json!({"metadata": {"name": "web"}}),
+        );
+        let known = |bytes: usize| {
+            let scale = Scale { wanted: 1, current: 1, selector: Some("x".repeat(bytes)) };
+            Target { kind: deployments.clone(), stored: stored.clone(), scale }.known().is_some()
+        };
+        assert!(known(SELECTOR_BYTES_MAX) && !known(SELECTOR_BYTES_MAX + 1));
     }
 }

@@ -106,6 +106,40 @@ async fn a_join_that_broke_off_is_finished_by_its_own_device_under_its_own_name(
 }
 
 #[tokio::test]
+async fn a_device_does_not_take_a_name_whose_namespace_is_somebody_elses() {
+    let hub = Hub::new(true).await;
+    for own in ["kube-system", "default", "open-cluster-management-hub"] {
+        let refusal = hub.join(&Device::new(), own, TOKEN).await;
+        refused(refusal, JoinRefusal::Name, "choose another");
+    }
+    let namespaces = ("", "v1", "namespaces");
+    hub.create(
+        namespaces,
+        "",
+        "team-a",
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-a"}}),
+    )
+    .await;
+    let device = Device::new();
+    let refusal = hub.join(&device, "team-a", TOKEN).await;
+    refused(refusal, JoinRefusal::NameTaken, "choose another");
+    // Somebody who may has decided that it is.
+    let clusters = ("cluster.open-cluster-management.io", "v1", "managedclusters");
+    let made = json!({
+        "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
+        "metadata": {"name": "team-a"},
+    });
+    hub.create(clusters, "", "team-a", made).await;
+    hub.join(&device, "team-a", TOKEN).await.unwrap();
+    // One that an earlier cluster of the name has left is its own.
+    let labels = json!({"open-cluster-management.io/cluster-name": "pi-9"});
+    let metadata = json!({"name": "pi-9", "labels": labels});
+    let left = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
+    hub.create(namespaces, "", "pi-9", left).await;
+    hub.join(&Device::new(), "pi-9", TOKEN).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_name_that_is_taken_does_not_use_a_token_up() {
     let hub = Hub::new(true).await;
     let token = single(&hub).await;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::Rules;
 use crate::kinds::accessors::{condition, list, text};
+use crate::kinds::managed_cluster::CLUSTER_NAME_LABEL;
 use crate::kinds::place::Place;
 
 /// The API group.
@@ -21,7 +22,6 @@ pub const MANAGER: &str = "open-cluster-management";
 /// Label of a profile: who made it.
 pub const MANAGER_LABEL: &str = "x-k8s.io/cluster-manager";
 const SET_LABEL: &str = "multicluster.x-k8s.io/clusterset";
-const CLUSTER_LABEL: &str = "open-cluster-management.io/cluster-name";
 /// Label of a cluster: the one set that it is in by that.
 const EXCLUSIVE_SET_LABEL: &str = "cluster.open-cluster-management.io/clusterset";
 /// Where its words are found.
@@ -142,7 +142,7 @@ pub fn profile(cluster: &Value) -> Value {
         status["accessProviders"] = json!([{"name": MANAGER, "cluster": reached}]);
     }
     json!({
-        "metadata": {"name": name, "labels": {MANAGER_LABEL: MANAGER, SET_LABEL: set, CLUSTER_LABEL: name}},
+        "metadata": {"name": name, "labels": {MANAGER_LABEL: MANAGER, SET_LABEL: set, CLUSTER_NAME_LABEL: name}},
         "spec": {"displayName": name, "clusterManager": {"name": MANAGER}},
         "status": status,
     })
