@@ -1,9 +1,9 @@
 //! Arrows between our crates. A new arrow is a design change and is reviewed as one.
 
-use crate::command::{Stop, cargo, output};
+use freewheel_xtask_kit::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 40] = [
+const ARROWS: [(&str, &[&str]); 42] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-schema", &["link"]),
     ("freewheel-hub-audit", &[]),
@@ -136,7 +136,9 @@ const ARROWS: [(&str, &[&str]); 40] = [
     ("freewheel-tests", &["*"]),
     ("freewheel-load", &[]),
     ("freewheel-swarm", &["link", "spoke-agent"]),
-    ("xtask", &[]),
+    ("freewheel-xtask-kit", &[]),
+    ("freewheel-bench", &["xtask-kit"]),
+    ("xtask", &["bench", "xtask-kit"]),
 ];
 
 /// Only these may name the crates on the left.
@@ -157,7 +159,7 @@ const GUARDED: [(&str, &[&str]); 8] = [
     ("x509-parser", &["freewheel-hub-pki", "freewheel-spoke"]),
     ("prometheus-client", &["freewheel-hub-metrics"]),
     ("cel", &["freewheel-hub-cel"]),
-    ("clap", &["freewheel-hub", "freewheel-spoke", "xtask"]),
+    ("clap", &["freewheel-hub", "freewheel-spoke", "freewheel-bench", "xtask"]),
 ];
 
 /// Every arrow that is not in the lists above.

@@ -13,7 +13,7 @@ mod tokens;
 
 use std::path::{Path, PathBuf};
 
-use crate::command::{Stop, output, root};
+use freewheel_xtask_kit::command::{Stop, output, root};
 
 const WARN_LINES: usize = 400;
 const STOP_LINES: usize = 600;
