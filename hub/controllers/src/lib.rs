@@ -166,7 +166,7 @@ fn controllers(
         Arc::new(namespace::BootstrapObjects::new(by("bootstrap-objects"))?),
         Arc::new(namespace::ServiceRange::new(by("service-cidr-controller"))?),
         Arc::new(namespace::ServiceAccountRootCa::new(
-            by("namespace-welcome"),
+            by("root-ca-cert-publisher"),
             config.ca_pem.clone(),
         )?),
         Arc::new(namespace::NamespaceDeletion::new(by("namespace-controller"))?),
