@@ -3,6 +3,7 @@
 mod accept;
 mod cli;
 mod client;
+mod error_chain;
 mod get;
 mod host_address;
 mod images;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use clap::Parser as _;
 
 use cli::{Cli, Verb};
+use error_chain::chain;
 use freewheel_hub_modules::compile;
 
 /// How long the threads of a hub that stops are waited for.
@@ -36,18 +38,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error with everything behind it, once, at the edge.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 fn run(verb: Verb) -> Result<(), Box<dyn Error>> {

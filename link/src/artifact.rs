@@ -139,18 +139,6 @@ impl Envelope {
         }
         Ok(())
     }
-
-    /// Checks the uncompressed bytes against the envelope.
-    ///
-    /// # Errors
-    /// When they differ.
-    pub fn verify_bytes(&self, bytes: &[u8]) -> Result<(), Untrusted> {
-        if bytes.len() as u64 == self.size && Digest::of(bytes) == self.artifact {
-            Ok(())
-        } else {
-            Err(Untrusted::Bytes)
-        }
-    }
 }
 
 #[cfg(test)]
@@ -211,6 +199,5 @@ mod tests {
                 assert!(envelope == good || !passes(&envelope, Some(50)), "byte {at}");
             }
         }
-        assert!(good.verify_bytes(b"artifact").is_ok() && good.verify_bytes(b"artefact").is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! The contract between hub and spoke: what may be said, in which bytes, in which order.
 //!
 //! ```text
-//! names, digest, generation   the nouns both sides share
+//! names, digest, generation   the nouns both sides share; identities: as whom the API knows them
 //! address_networks            whose an address may be
 //! limits                      how large things may be, layer by layer
 //! record_set                  the set of records, its digest, deltas
@@ -11,7 +11,7 @@
 //! ended                       which containers have ended (frozen bytes)
 //! probes                      how their health is looked at (frozen bytes)
 //! allocatable                 what of a device is its guests'
-//! profile                     which compiled modules a device can load
+//! profile, artifact           which compiled modules a device can load, and what makes one trustworthy
 //! message                     envelopes on the streams    (append-only)
 //! frame                       length-delimited, bounded
 //! figures                     what a spoke counts, when the hub asks (frozen bytes)
@@ -38,6 +38,7 @@ pub mod frame;
 pub mod generation;
 pub mod heap;
 pub mod hub_session;
+pub mod identities;
 pub mod join;
 pub mod labels;
 pub mod limits;

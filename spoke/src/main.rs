@@ -3,12 +3,13 @@
 //! ```text
 //! cli       what can be asked          doctor    what is wrong, and what to do
 //! data      DIR, its lock, the ledger's file     identity  key, certificate, pins; joining
-//! device    what this machine is       serve     what the hub may open here, and the way to other spokes
-//! files     what may be open           hide      the token off the command line
-//! figures   what is counted here
+//! device    what this machine is; cgroup: what is left to this process; address, interfaces: where its ports are
+//! device_watch  all of that, as it changes       figures   what is counted here
+//! serve     what the hub may open here, and the way to other spokes; exec: commands in containers
+//! open_files  what may be open         hide_token  the token off the command line
 //! mappings  how many mappings of memory     heap  memory that is given back
 //! dial      the way to the hub, with what this device has to show
-//! run       everything wired, until a signal
+//! run       everything wired, until a signal      error_chain  how an error reads
 //! ```
 
 mod address;
@@ -19,6 +20,7 @@ mod device;
 mod device_watch;
 mod dial;
 mod doctor;
+mod error_chain;
 mod exec;
 mod figures;
 mod heap;
@@ -30,7 +32,6 @@ mod open_files;
 mod run;
 mod serve;
 
-use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -40,6 +41,7 @@ use freewheel_spoke_bytes as _;
 use tracing_subscriber::filter::{ParseError, Targets};
 
 use cli::{Cli, Verb};
+use error_chain::chain;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
@@ -61,21 +63,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error with everything behind it, once, at the edge. A cause that says the same again is left out.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 /// What is logged when nobody asks for something else.

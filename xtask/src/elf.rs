@@ -5,7 +5,7 @@
 //!   (`a_program_of_this_machine_asks_for_its_c_library`, `a_program_that_asks_for_nothing_is_static`);
 //! - a file that lacks a part of what is loaded to start it, or is none of ELF, is refused (`what_is_cut_is_refused`).
 
-use crate::command::Stop;
+use freewheel_xtask_kit::command::Stop;
 
 /// What a file says of how it is loaded.
 #[derive(Debug, Default, PartialEq)]

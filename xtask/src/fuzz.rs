@@ -9,8 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use clap::Args;
-
-use crate::command::{Stop, output, root, run as run_command, target};
+use freewheel_xtask_kit::command::{Stop, output, root, run as run_command, target};
 
 static TARGETS: &str = include_str!("../../hub/fuzz/targets.txt");
 

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use freewheel_xtask_kit::child::Child;
+use freewheel_xtask_kit::command::{Stop, output};
+use freewheel_xtask_kit::ports::free_tcp;
+use freewheel_xtask_kit::upstream;
 use serde_json::json;
-
-use crate::child::Child;
-use crate::command::{Stop, output};
-use crate::ports::free_tcp;
-use crate::upstream;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 

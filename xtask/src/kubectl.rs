@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::command::{Stop, output, root, run, target};
+use freewheel_xtask_kit::command::{Stop, output, root, run, target};
 
 /// Minor version from which kubectl asks for aggregated discovery and OpenAPI v3.
 const OLDEST_MINOR: u32 = 32;

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::command::{Stop, cargo, empty, output, root, run as run_command, target};
+use freewheel_xtask_kit::command::{Stop, cargo, empty, output, root, run as run_command, target};
+use freewheel_xtask_kit::{dist, guests};
+
 use crate::test::Tally;
-use crate::{dist, elf, guests, kubectl, schema};
+use crate::{elf, kubectl, schema};
 
 /// Largest spoke that ships, in bytes (goal P02).
 const SPOKE_BYTES: usize = 8_000_000;
@@ -113,7 +115,7 @@ fn long_tests(filter: Option<&str>) -> Command {
 pub fn soak(minutes: f64) -> Result<(), Stop> {
     guests::build()?;
     kubectl::find()?;
-    crate::build_binaries()?;
+    freewheel_xtask_kit::binaries::build()?;
     run_command(long_tests(Some("soak")).env("FREEWHEEL_SOAK_MINUTES", minutes.to_string()))
 }
 

@@ -1,31 +1,22 @@
 //! Every chore of the project: `cargo xtask NAME`.
 
-mod bench;
-mod child;
-mod command;
 mod conformance;
-mod dist;
 mod elf;
 mod fuzz;
-mod guests;
 mod kube;
 mod kubectl;
 mod long;
-mod ports;
 mod record;
 mod schema;
 mod suite;
-mod swarm;
-mod swarm_process;
 mod test;
 mod tidy;
 mod up;
-mod upstream;
-mod wasi;
 
 use clap::{Parser, Subcommand};
-
-use command::{Stop, cargo, run};
+use freewheel_bench::{gates, swarm};
+use freewheel_xtask_kit::command::Stop;
+use freewheel_xtask_kit::{dist, guests};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Chores of the Freewheel project")]
@@ -53,7 +44,7 @@ enum Chore {
         minutes: f64,
     },
     /// Measure the performance gates beside their peers
-    Bench(bench::Options),
+    Bench(gates::Options),
     /// Start simulated spokes, and say what they have seen of their hub
     Swarm(Box<swarm::Options>),
     /// Run upstream's conformance specs against the hub
@@ -82,7 +73,7 @@ fn main() -> std::process::ExitCode {
         Chore::Test { all } => test::all(all),
         Chore::Ci => test::all(false).and_then(|()| long::doc()).and_then(|()| long::deny()),
         Chore::Soak { minutes } => long::soak(minutes),
-        Chore::Bench(options) => bench::run(&options),
+        Chore::Bench(options) => gates::run(&options),
         Chore::Swarm(options) => swarm::run(&options),
         Chore::Conformance(options) => conformance::run(&options),
         Chore::Fuzz(options) => fuzz::run(&options),
@@ -101,16 +92,4 @@ fn main() -> std::process::ExitCode {
             std::process::ExitCode::FAILURE
         }
     }
-}
-
-/// Builds the two binaries the way a user gets them from a checkout.
-fn build_binaries() -> Result<(), Stop> {
-    run(cargo().args([
-        "build",
-        "--locked",
-        "--package",
-        "freewheel-hub",
-        "--package",
-        "freewheel-spoke",
-    ]))
 }

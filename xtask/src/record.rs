@@ -1,9 +1,11 @@
 //! `cargo xtask record`: plays the scripts of `hub/apiserver/tests/api/data/transcripts` against a real kube-apiserver and
 //! writes its answers into them. `cargo xtask test` plays them against the hub and compares.
 
-use crate::command::{Stop, cargo, empty, run as run_command, target};
+use freewheel_xtask_kit::child;
+use freewheel_xtask_kit::command::{Stop, cargo, empty, run as run_command, target};
+
 use crate::kube::{Kube, Parts, TOKEN};
-use crate::{child, kubectl};
+use crate::kubectl;
 
 /// Records all of them.
 pub fn run() -> Result<(), Stop> {

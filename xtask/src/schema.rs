@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::command::{self, Stop};
+use freewheel_xtask_kit::command::{self, Stop};
 
 /// Folders of the crate that the Go program reads from and writes to.
 const PARTS: [&str; 4] = ["types", "types/fixtures", "protobuf/fixtures", "patch/fixtures"];

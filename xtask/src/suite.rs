@@ -17,9 +17,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use freewheel_xtask_kit::command::{Stop, cargo, output, root};
 use serde_json::Value;
-
-use crate::command::{Stop, cargo, output, root};
 
 /// At a time.
 const LANES: usize = 2;

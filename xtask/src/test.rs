@@ -13,8 +13,10 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::command::{Stop, cargo, run, target};
-use crate::{guests, kubectl, long, suite, tidy};
+use freewheel_xtask_kit::command::{Stop, cargo, run, target};
+use freewheel_xtask_kit::guests;
+
+use crate::{kubectl, long, suite, tidy};
 
 /// Passed and failed tests so far.
 #[derive(Default)]
@@ -154,7 +156,7 @@ mod tests {
     use std::process::Command;
 
     use super::Tally;
-    use crate::command::Stop;
+    use freewheel_xtask_kit::command::Stop;
 
     #[test]
     fn what_fails_is_counted_and_the_rest_runs() {

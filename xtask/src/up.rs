@@ -12,12 +12,13 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use freewheel_xtask_kit::command::{Stop, output, root, run as run_command, target};
+use freewheel_xtask_kit::{binaries, guests};
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::command::{Stop, output, root, run as run_command, target};
-use crate::{build_binaries, guests, kubectl};
+use crate::kubectl;
 
 /// What `up` can be told.
 #[derive(Args)]
@@ -117,7 +118,7 @@ pub fn run(options: &Options) -> Result<(), Stop> {
     let link = options.port + 1;
     free(options.port, link, options.first)?;
     println!("Building hub, spoke and example modules …");
-    build_binaries()?;
+    binaries::build()?;
     let modules = guests::build()?;
     let data = options.data.clone().unwrap_or_else(|| target().join("up"));
     std::fs::create_dir_all(&data)

@@ -120,8 +120,10 @@ fn too_late(kind: &Kind) -> ApiError {
 /// What was converted for watchers lately.
 #[derive(Default)]
 pub(crate) struct Converted {
+    /// Never held while a webhook is asked: watchers of other kinds look here, too.
     kept: Mutex<Kept>,
-    /// Of each kind, one watcher at a time has something converted.
+    /// Of each kind, one watcher at a time has something converted. A turn lasts until what came of it is kept: who waits
+    /// for the next one finds it there, and the webhook is asked once.
     turns: Mutex<HashMap<KindId, Weak<tokio::sync::Mutex<()>>>>,
 }
 

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (connection_slots, socket, stream, shutdown)
-//! edge       what holds for every answer   (request_body, body, piece, sending, send_backlog, memory_account)
+//! edge       what holds for every answer   (respond, request_body, body, piece, sending, send_backlog, memory_account)
 //! trail, tls a request's number, and the spans and events that tell of it (audit); certificates of ours and of clients
 //! context    what all requests share, and what one has before it is known what of
 //! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ objects, or what is no resource
 //!   path, query, media   what the URL and the headers say
 //!   tenant, authn, authz which logical cluster, as long as it is there; who calls, what they may do   (access, tokens)
 //!   resource             verb ▸ permission ▸ call, which is one request for objects
-//!     read, watch          get, list; watch          (encode, frame, frame_cache, splice, continue_token)
+//!     read, watch          get, list; watch          (encode, frame, frame_cache, splice, converted, lease)
 //!     write, apply, delete create, update, patch; server-side apply; delete   (decode)
 //!     scale, bind, connect subresources with a body of their own; ways in, as rules see them
 //!     proxy, streaming     what a device counts; logs, and streams to pods   (device)

@@ -4,6 +4,8 @@
 //! ```text
 //! text ─ expression: parsed, its names known ─ metered: every loop ─┐
 //! JSON ─ value ────────────────────────────────────────────────────┴▶ meter ─▶ value ─▶ JSON
+//! unread     why there is none; failed: why one has no value
+//! literals   what of a text is code; parts: what an expression is made of
 //! scope      what the expressions of one request see, and those of them that others use
 //! stack      where there is room for deep ones
 //! library/   what Kubernetes adds to the language; pattern, format: what it knows of text

@@ -4,7 +4,7 @@
 //! engine      informer, queue, workers, the client that controllers read and write at
 //! index       who belongs to whom, found without a walk over everything
 //! control     taking objects under control and letting them go
-//! pod_control  making and ending the pods of a set
+//! pod_control  making and ending the pods of a set; pods, selector, amount: what is read of them
 //! history     what templates were: ControllerRevisions
 //! deployment, replicaset, daemonset, statefulset    templates to pods
 //! pins        what the tags of images stood for
@@ -22,7 +22,7 @@
 //! policy_typing  what expressions of admission policies say of objects that cannot be said of them
 //! cluster_cleanup  what a removed spoke leaves behind
 //! fleet       sets of clusters, and which of them placements choose
-//! resource_quota  what is used of quotas
+//! resource_quota  what is used of quotas      flow_schemas  whether the levels that they name are there
 //! namespace   what namespaces and clusters have from the start, and how they end
 //! rights      what callers may do, as controllers ask it
 //! roles       what people may do from the start; roles that are made of others
@@ -166,7 +166,7 @@ fn controllers(
         Arc::new(namespace::BootstrapObjects::new(by("bootstrap-objects"))?),
         Arc::new(namespace::ServiceRange::new(by("service-cidr-controller"))?),
         Arc::new(namespace::ServiceAccountRootCa::new(
-            by("namespace-welcome"),
+            by("root-ca-cert-publisher"),
             config.ca_pem.clone(),
         )?),
         Arc::new(namespace::NamespaceDeletion::new(by("namespace-controller"))?),

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_api::quota;
-use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::kind::{Kind, Trait};
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_schema::quantity::Quantity;
 use freewheel_hub_schema::registry::Registries;
@@ -121,7 +121,7 @@ impl Controller for ResourceQuotas {
     /// All that lies in namespaces may be counted.
     fn scopes(&self) -> Vec<Scope> {
         let kinds = self.client.objects().kinds().stored();
-        let counted = kinds.storages(|kind| kind.namespaced && kind.plural() != "events");
+        let counted = kinds.storages(|kind| kind.namespaced && !kind.has(Trait::CountsInNoQuota));
         counted.into_iter().map(all_of).collect()
     }
 

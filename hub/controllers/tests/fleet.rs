@@ -48,9 +48,9 @@ fn ready_endpoints(s: &dyn freewheel_hub_store::Snapshot, service: &str) -> usiz
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_cluster_has_its_furniture() {
+async fn every_cluster_has_what_it_begins_with() {
     let hub = Hub::with_spokes(&["pi-1"]).await;
-    hub.eventually("both clusters are furnished", |s| {
+    hub.eventually("both clusters have it", |s| {
         // The root has a namespace for the spoke, too, one with the account that agents ask to join as, and the one of
         // the account by which agents of add-ons are given their rights.
         [("root", 7, 8), ("pi-1", 4, 4)].iter().all(|(realm, namespaces, accounts)| {

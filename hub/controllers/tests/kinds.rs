@@ -67,6 +67,37 @@ async fn a_quota_counts_what_was_there_and_what_comes_and_goes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_quota_counts_a_kind_that_is_only_called_as_events_are() {
+    let hub = Hub::with_spokes(&[]).await;
+    let gvk = Gvk::new("example.com", "v1", "Event");
+    let own = hub.objects.kinds().add(&cluster("root"), Kind::new(gvk, "events", Plain)).unwrap();
+    let make = async |name: &str| {
+        let place = ObjectRef {
+            kind: own.clone(),
+            cluster: cluster("root"),
+            namespace: "default".into(),
+            name: name.to_owned(),
+        };
+        let body =
+            json!({"apiVersion": "example.com/v1", "kind": "Event", "metadata": {"name": name}});
+        hub.objects.create(&WriteOptions::default(), &place, body).await.map(drop)
+    };
+    let counts = |count: &'static str| {
+        move |s: &dyn Snapshot| used(s) == json!({"count/events.example.com": count})
+    };
+    make("first").await.unwrap();
+    let hard = json!({"count/events.example.com": "2"});
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": hard}});
+    hub.create("root", "resourcequotas", "default", quota).await;
+    hub.eventually("what was there counts", counts("1")).await;
+    make("second").await.unwrap();
+    let full = make("third").await.unwrap_err();
+    assert!(full.message.contains("exceeded quota: q"), "{}", full.message);
+    hub.eventually("what came counts", counts("2")).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_that_has_ended_gives_its_place_in_a_quota_back() {
     let hub = Hub::with_spokes(&[]).await;
     let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1", "cpu": "1"}}});

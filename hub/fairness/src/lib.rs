@@ -2,9 +2,9 @@
 //! as logic, without a clock, a lock or a socket.
 //!
 //! ```text
-//! configuration   FlowSchemas and PriorityLevelConfigurations of one cluster   (flow_schema, rule, priority_level)
+//! configuration   FlowSchemas and PriorityLevelConfigurations of one cluster, and the class of a request: the schema
+//!                 that matches it first, its level, its flow   (flow_schema, rule, priority_level)
 //!   request         what of a request decides: caller, verb, resource or path
-//!   class           the schema that matches it first, its level, its flow
 //! work            how many seats a request takes
 //! seats           all levels of one cluster: what each may use at the moment, and who waits for it
 //!   sharing         a level's own seats, those that it lends and borrows   (demand)

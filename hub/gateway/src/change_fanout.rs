@@ -84,6 +84,8 @@ impl PendingChanges {
     }
 }
 
+/// Who holds `signals` may take `at`, the readers and what waits at a signal, and nobody who holds one of these asks for
+/// signals: what is noted and how far it goes are one for whoever takes it. All other locks are taken alone.
 #[derive(Default)]
 pub(crate) struct ChangeFanout {
     concerns: Concerns,
@@ -140,7 +142,7 @@ impl ChangeFanout {
     /// What waits for this session, and the revision that it comes up to, if anybody follows the store.
     pub(crate) fn take(&self, signal: &SyncSignal) -> (Option<Revision>, Changes) {
         // What is noted and how far it goes are one.
-        let _bells = self.signals.lock();
+        let _signals = self.signals.lock();
         (*self.at.lock(), signal.take())
     }
 
@@ -240,7 +242,9 @@ impl ChangeFanout {
         for (realm, concerned) in services {
             match concerned {
                 Concerned::Nobody => {}
-                Concerned::Everybody if realm.is_root() => signals.values().for_each(|b| b.raise()),
+                Concerned::Everybody if realm.is_root() => {
+                    signals.values().for_each(|signal| signal.raise())
+                }
                 Concerned::Everybody | Concerned::WithPods => {
                     signals.get(&realm).into_iter().for_each(|signal| signal.raise());
                 }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use freewheel_hub_api::images::{Artifact, ImageProblem};
+use freewheel_hub_api::images::{Artifact, ImageProblem, Images};
 use freewheel_hub_plan::{Source as _, pod_record};
 use freewheel_link::digest::Digest;
 use freewheel_link::message::ModuleRequestV1;
@@ -18,17 +18,18 @@ use freewheel_link::report::EventV1;
 use tokio::time::sleep;
 use tracing::debug;
 
+use crate::events;
+use crate::inner::Inner;
 use crate::object_refs::PODS;
 use crate::spoke_identity::SpokeIdentity;
-use crate::{Inner, events};
 
 /// What is compiled sooner needs no word.
 const UNTOLD_COMPILE_TIME: Duration = Duration::from_secs(1);
 
 /// A spoke with this profile has come. For one that this hub does not know, it does not compile: whoever asks is told.
-pub(crate) fn note_profile(inner: &Inner, profile: &str) {
+pub(crate) fn note_profile(images: &dyn Images, profile: &str) {
     if let Ok(profile) = profile.parse() {
-        inner.images.note_profile(profile);
+        images.note_profile(profile);
     }
 }
 

@@ -21,10 +21,10 @@ const UNTIDY_RECORDS: usize = 64;
 
 /// Of all spokes.
 #[derive(Default)]
-pub(crate) struct ConfigRecords(Mutex<Shelf>);
+pub(crate) struct ConfigRecords(Mutex<Cache>);
 
 #[derive(Default)]
-struct Shelf {
+struct Cache {
     records: BTreeMap<RecordKey, Shared>,
     /// How many were left when those that are gone were last taken out.
     tidied: usize,
@@ -36,7 +36,7 @@ struct Shared {
     record: Weak<Sealed>,
 }
 
-impl Shelf {
+impl Cache {
     fn find(&self, key: &RecordKey) -> Option<(Revision, Arc<Sealed>)> {
         let shared = self.records.get(key)?;
         Some((shared.revision, shared.record.upgrade()?))
@@ -65,15 +65,15 @@ impl ConfigRecords {
         }
         // Nobody waits meanwhile.
         let made = Arc::new(Sealed::from(translate()?));
-        let mut shelf = self.0.lock();
-        let Some((of, there)) = shelf.find(key) else {
-            shelf.put(key, revision, &made);
+        let mut cache = self.0.lock();
+        let Some((of, there)) = cache.find(key) else {
+            cache.put(key, revision, &made);
             return Ok(made);
         };
         let made = if there.digest() == made.digest() { there } else { made };
         // Who looks at an older snapshot takes nothing from those that come.
         if of < revision {
-            shelf.put(key, revision, &made);
+            cache.put(key, revision, &made);
         }
         Ok(made)
     }

@@ -30,8 +30,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::debug;
 
+use crate::inner::Inner;
+use crate::links::Link;
+use crate::pod_cidr_leases::PodCidrLeases;
+use crate::session_records;
 use crate::spoke_identity::SpokeIdentity;
-use crate::{Inner, Link, session_records};
 
 /// Datagrams in a row by which a spoke without an address of its own may ask for one, and per second after that. There
 /// are two realms to ask for.
@@ -153,7 +156,7 @@ fn way(inner: &Inner, identity: &SpokeIdentity, mut datagram: DatagramV1) -> Way
     drop(links);
     let Some(link) = link else { return Way::Nowhere };
     if through_node_port {
-        match node_address(inner, realm, spoke) {
+        match node_address(&inner.fanout.ranges, realm, spoke) {
             Some(own) => from.set_ip(own.into()),
             None => return Way::Unaddressed(datagram),
         }
@@ -165,15 +168,20 @@ fn way(inner: &Inner, identity: &SpokeIdentity, mut datagram: DatagramV1) -> Way
 }
 
 /// The spoke's own address in a realm. It is in the first of its ranges: without a pod there it may have none yet.
-fn node_address(inner: &Inner, realm: &ClusterName, spoke: &ClusterName) -> Option<Ipv4Addr> {
-    let ranges = &inner.fanout.ranges;
+fn node_address(
+    ranges: &PodCidrLeases,
+    realm: &ClusterName,
+    spoke: &ClusterName,
+) -> Option<Ipv4Addr> {
     ranges.usable(realm, spoke).first().copied().map(session_records::node_address)
 }
 
 /// Gets it one, if it has none and may ask for one.
 async fn lease_address(inner: &Inner, realm: &ClusterName, identity: &SpokeIdentity) {
     let spoke = &identity.cluster;
-    if node_address(inner, realm, spoke).is_some() || !inner.doors.take(&identity.uid) {
+    if node_address(&inner.fanout.ranges, realm, spoke).is_some()
+        || !inner.datagram_leases.take(&identity.uid)
+    {
         return;
     }
     let store = inner.objects.store();

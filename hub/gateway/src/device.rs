@@ -18,8 +18,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
 use tracing::warn;
 
-use crate::COMPLAINT_RATE;
-use crate::token_bucket::TokenBucket;
+use crate::token_bucket::{COMPLAINT_RATE, TokenBucket};
 
 /// Times in a row that a device may have something new to say of itself, and per second after that.
 const NODE_STATUS_BURST: u32 = 6;

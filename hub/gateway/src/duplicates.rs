@@ -14,9 +14,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use freewheel_hub_api::conditions::{CLUSTER_DUPLICATE, Condition};
+use freewheel_hub_objects::Objects;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::time;
 use freewheel_link::names::ClusterName;
@@ -25,7 +27,6 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::Inner;
 use crate::deleted_clusters::DeletedClusters;
 use crate::object_refs::{CLUSTERS, object_ref};
 use crate::spoke_identity::{SpokeIdentity, how};
@@ -112,7 +113,7 @@ impl DuplicateIdentities {
 }
 
 /// Tells the hub's people.
-pub(crate) async fn tell(inner: &Inner, identity: &SpokeIdentity, peer: std::net::SocketAddr) {
+pub(crate) async fn tell(objects: &Objects, hub: &str, identity: &SpokeIdentity, peer: SocketAddr) {
     let cluster = &identity.cluster;
     warn!(%cluster, %peer, "two devices use one identity: the second one is turned away");
     let message = format!(
@@ -120,8 +121,8 @@ pub(crate) async fn tell(inner: &Inner, identity: &SpokeIdentity, peer: std::net
          session stays. On one of the two remove DIR/identity and let it join under a name of its own"
     );
     let told = async {
-        write(inner, identity, true, REASON, &message).await?;
-        event(inner, identity, &message).await
+        write(objects, identity, true, REASON, &message).await?;
+        event(objects, hub, identity, &message).await
     };
     if let Err(error) = told.await {
         warn!(%cluster, %error, "cannot say that two devices have one identity");
@@ -129,14 +130,18 @@ pub(crate) async fn tell(inner: &Inner, identity: &SpokeIdentity, peer: std::net
 }
 
 /// Never ends by itself; says that all is well once no duplicate has come for a while.
-pub(crate) async fn watch(inner: &Inner, identity: &SpokeIdentity) -> Infallible {
+pub(crate) async fn watch(
+    duplicates: &DuplicateIdentities,
+    objects: &Objects,
+    identity: &SpokeIdentity,
+) -> Infallible {
     loop {
         let mut wait = DUPLICATE_CALM_AFTER;
-        if is_said(inner, identity) {
-            let rest = inner.duplicates.calm_in(&identity.uid);
+        if is_said(objects, identity) {
+            let rest = duplicates.calm_in(&identity.uid);
             if rest.is_zero() {
                 let text = "One device uses this identity";
-                let written = Box::pin(write(inner, identity, false, "OneDevice", text)).await;
+                let written = Box::pin(write(objects, identity, false, "OneDevice", text)).await;
                 if let Err(error) = written {
                     debug!(cluster = %identity.cluster, %error, "cannot say that one device has this identity");
                     wait = DUPLICATE_TOLD_EVERY;
@@ -149,21 +154,20 @@ pub(crate) async fn watch(inner: &Inner, identity: &SpokeIdentity) -> Infallible
     }
 }
 
-fn is_said(inner: &Inner, identity: &SpokeIdentity) -> bool {
+fn is_said(objects: &Objects, identity: &SpokeIdentity) -> bool {
     let found = object_ref(CLUSTERS, &ClusterName::root(), "", identity.cluster.as_str())
-        .and_then(|place| inner.objects.get(&place)?.object.value());
+        .and_then(|place| objects.get(&place)?.object.value());
     let Ok(found) = found else { return false };
     CLUSTER_DUPLICATE.holds(&found)
 }
 
 async fn write(
-    inner: &Inner,
+    objects: &Objects,
     identity: &SpokeIdentity,
     status: bool,
     reason: &str,
     message: &str,
 ) -> Result<(), ApiError> {
-    let objects = &inner.objects;
     let place = object_ref(CLUSTERS, &ClusterName::root(), "", identity.cluster.as_str())?;
     let now = time::from_unix(objects.clock().unix_seconds());
     let change = |mut value: Value| {
@@ -178,8 +182,12 @@ async fn write(
 }
 
 /// One Event that counts up.
-async fn event(inner: &Inner, identity: &SpokeIdentity, message: &str) -> Result<(), ApiError> {
-    let objects = &inner.objects;
+async fn event(
+    objects: &Objects,
+    hub: &str,
+    identity: &SpokeIdentity,
+    message: &str,
+) -> Result<(), ApiError> {
     let now = time::from_unix(objects.clock().unix_seconds());
     let cluster = &identity.cluster;
     let name = format!("{cluster}.duplicate-identity");
@@ -193,7 +201,7 @@ async fn event(inner: &Inner, identity: &SpokeIdentity, message: &str) -> Result
         },
         "reason": REASON, "message": message, "type": "Warning",
         "source": {"component": "freewheel-gateway"},
-        "reportingComponent": "freewheel-gateway", "reportingInstance": inner.hub,
+        "reportingComponent": "freewheel-gateway", "reportingInstance": hub,
         "firstTimestamp": now, "lastTimestamp": now, "count": 1,
     });
     let count = |old: Option<Value>| {

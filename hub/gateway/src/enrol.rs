@@ -30,9 +30,8 @@ use base64::engine::general_purpose::STANDARD;
 use freewheel_hub_api::conditions::{Condition, REQUEST_APPROVED, REQUEST_DENIED};
 use freewheel_hub_api::kinds::certificate_signing_request::JOINING_CLUSTER;
 use freewheel_hub_api::kinds::managed_cluster::{CLUSTER_NAME_LABEL, is_reserved};
-use freewheel_hub_objects::{Actor, OVERTAKEN, Objects, WriteOptions};
+use freewheel_hub_objects::Objects;
 use freewheel_hub_pki::{AuthorityError, VerifiedRequest, encode};
-use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::object::Resource;
 use freewheel_hub_schema::time;
 use freewheel_hub_store::Scope;
@@ -49,11 +48,11 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::Inner;
+use crate::inner::Inner;
 use crate::issue::{SIGNER, forget_spent, is_for, is_own, issued, sign};
+use crate::joining::{REQUESTS_KIND, Refusal, gone, how_for};
 use crate::joins::{self, AskingPermit};
 use crate::object_refs::{CLUSTERS, object_ref};
-use crate::spoke_identity::hold;
 use crate::tokens::{self, GoodToken};
 use crate::{register, renew};
 
@@ -65,24 +64,6 @@ const ACCEPTANCE_WAIT_MAX: Duration = Duration::from_secs(600);
 /// What who has a token is a member of, in Kubernetes and in Open Cluster Management.
 const BOOTSTRAP_GROUPS: [&str; 3] =
     ["system:bootstrappers", "system:bootstrappers:managedcluster", "system:authenticated"];
-
-pub(crate) const REQUESTS_KIND: (&str, &str, &str) =
-    ("certificates.k8s.io", "v1", "certificatesigningrequests");
-
-/// Why a device is not taken.
-#[derive(Debug)]
-pub(crate) struct Refusal(pub(crate) JoinRefusal, pub(crate) String);
-
-impl From<ApiError> for Refusal {
-    fn from(error: ApiError) -> Self {
-        if error.reason == OVERTAKEN {
-            return gone();
-        }
-        let of_request = matches!(error.code, 400 | 422);
-        let cause = if of_request { JoinRefusal::Request } else { JoinRefusal::Internal };
-        Self(cause, error.message)
-    }
-}
 
 /// Takes a device's request and stays with it until it is decided.
 pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>, stranger: AskingPermit<'_>) {
@@ -112,7 +93,7 @@ pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>, stranger: Askin
             answer = decide(hub, request, &mut send, &mut stranger) => (&*request.name, answer),
             _ = link.closed() => return,
         },
-        Ask::Renew(request) => ("", renew::at_the_door(hub, request)),
+        Ask::Renew(request) => ("", renew::without_session(hub, request)),
     };
     let answer = match answer {
         Ok(accepted) => {
@@ -132,20 +113,6 @@ pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>, stranger: Askin
         let _ = timeout(REQUEST_TIMEOUT, link.closed()).await;
     }
     link.close(code::STOPPING, "joining is done");
-}
-
-pub(crate) fn how() -> WriteOptions {
-    WriteOptions::by(Actor::Joining)
-}
-
-/// While this is the ManagedCluster of its name.
-pub(crate) fn how_for(objects: &Objects, (name, uid): (&ClusterName, &str)) -> WriteOptions {
-    WriteOptions { expect: vec![hold(&*objects.store().snapshot(), name, uid)], ..how() }
-}
-
-fn gone() -> Refusal {
-    let text = "the ManagedCluster was deleted while this device waited; join again";
-    Refusal(JoinRefusal::Denied, text.to_owned())
 }
 
 async fn decide(

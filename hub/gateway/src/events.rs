@@ -29,7 +29,6 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::Inner;
 use crate::deleted_clusters::DeletedClusters;
 use crate::object_refs::{NO_PLACE, NODES, PODS, is_here, may_speak, object_ref, stamp};
 use crate::spoke_identity::{SpokeIdentity, how};
@@ -92,18 +91,19 @@ impl EventBuckets {
 /// # Errors
 /// When the store cannot write, and when the pod is not the spoke's.
 pub(crate) async fn take(
-    inner: &Inner,
+    buckets: &EventBuckets,
+    objects: &Objects,
     identity: &SpokeIdentity,
     seen: &EventV1,
 ) -> Result<(), ApiError> {
     let spoke = &identity.cluster;
     may_speak(spoke, &seen.realm)?;
     let place = object_ref(PODS, &seen.realm, &seen.namespace, &seen.pod)?;
-    is_here(&inner.objects.get(&place)?.object.value()?, spoke, &seen.uid)?;
-    if !inner.events.allows(identity) {
+    is_here(&objects.get(&place)?.object.value()?, spoke, &seen.uid)?;
+    if !buckets.allows(identity) {
         return Ok(());
     }
-    about(&inner.objects, identity, PODS, seen).await
+    about(objects, identity, PODS, seen).await
 }
 
 /// Takes an event that a spoke tells of itself: it is about the Nodes that show it.
@@ -111,14 +111,15 @@ pub(crate) async fn take(
 /// # Errors
 /// When the store cannot write, and when the name is another cluster's by now.
 pub(crate) async fn take_own(
-    inner: &Inner,
+    buckets: &EventBuckets,
+    objects: &Objects,
     identity: &SpokeIdentity,
     seen: &NodeEventV1,
 ) -> Result<(), ApiError> {
-    let (objects, spoke) = (&inner.objects, &identity.cluster);
+    let spoke = &identity.cluster;
     let other = |_| ApiError::new(409, NO_PLACE, "the name is another cluster's by now");
     identity.admit(objects).map_err(other)?;
-    if !inner.events.allows(identity) {
+    if !buckets.allows(identity) {
         return Ok(());
     }
     for realm in [&ClusterName::root(), spoke] {

@@ -15,7 +15,7 @@ use freewheel_link::names::ClusterName;
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 
-use crate::enrol::{REQUESTS_KIND, Refusal, how, how_for};
+use crate::joining::{REQUESTS_KIND, Refusal, how, how_for};
 use crate::object_refs::object_ref;
 use crate::spoke_identity::SpokeIdentity;
 

@@ -4,23 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use freewheel_hub_plan::{Refused, SpokeSet};
-use freewheel_link::hub_session::HubSession;
+use freewheel_hub_plan::Refused;
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport::Transport;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::Inner;
 use crate::answers::Answers;
 use crate::datagrams::WaitingDatagrams;
+use crate::inner::Inner;
+use crate::links::PlanSession;
 use crate::pending_reports::PendingReports;
 use crate::session_records::Begun;
 use crate::spoke_identity::SpokeIdentity;
-
-/// The hub's half of a session, with plans as spokes are told them.
-pub(crate) type PlanSession = HubSession<SpokeSet>;
 
 /// Addresses that the spoke's pods lack, between the looks and who leases.
 #[derive(Default)]

@@ -28,12 +28,13 @@ use tokio::io::AsyncRead;
 use tokio::time::timeout;
 
 use crate::duplicates::{self, Greeting};
-use crate::live_session::PlanSession;
+use crate::inner::Inner;
+use crate::links::{Link, PlanSession};
 use crate::session_end::{End, GOODBYE};
 use crate::session_records::Begun;
 use crate::spoke_identity::SpokeIdentity;
 use crate::sync_signal::SyncSignal;
-use crate::{Inner, Link, incarnation, reported, session_records};
+use crate::{incarnation, session_records};
 
 /// The greeting is the first thing a spoke says.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -100,7 +101,8 @@ pub(crate) async fn open(
     if let Greeting::Twin { tell } = inner.duplicates.greets(&identity.uid, hello.instance, busy) {
         if tell {
             // It is not kept waiting by the disk.
-            let _ = timeout(GOODBYE, duplicates::tell(inner, identity, link.peer().address)).await;
+            let tell = duplicates::tell(&inner.objects, &inner.hub, identity, link.peer().address);
+            let _ = timeout(GOODBYE, tell).await;
         }
         return Err(End::Left(Reason::Cloned));
     }
@@ -115,7 +117,7 @@ pub(crate) async fn open(
         Ok(()) => error.into(),
     })?;
     welcome.epoch = begun.session.epoch;
-    welcome.told = reported::told(inner, identity, &hello);
+    welcome.told = inner.reported.told(&inner.fanout, &inner.objects, identity, &hello);
     let opened = into_force(inner, identity, link, &hello, welcome, &begun);
     if opened.is_err() {
         // A newer session's record says nothing of this one.

@@ -130,7 +130,7 @@ impl Session<'_> {
             let (at, changes) = fanout.take(signal);
             let snapshot = store.snapshot();
             let tokens = SpokeTokens {
-                shelf: &self.inner.tokens,
+                cache: &self.inner.tokens,
                 spoke: &self.identity.uid,
                 now: self.inner.objects.clock().unix_seconds(),
             };

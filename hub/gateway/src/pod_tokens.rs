@@ -1,12 +1,12 @@
 //! Tokens of service accounts for pods: signed when a pod is planned, and anew before they end, as kubelet has it.
 //!
 //! ```text
-//! a look asks ─▶ on the shelf? ─yes─▶ the record
-//!                └──no, or due──▶ signed ─▶ the shelf ─▶ due at four fifths of its life, each pod's a little earlier
-//! keep_tokens: due ─▶ noted at the session's signal ─▶ a look asks
+//! a look asks ─▶ in the cache? ─yes─▶ the record
+//!                └──no, or due──▶ signed ─▶ the cache ─▶ due at four fifths of its life, each pod's a little earlier
+//! token_renewal: due ─▶ noted at the session's signal ─▶ a look asks
 //! ```
 //!
-//! The shelf outlives sessions: a device that comes back is sent another token when it is due, and no other time.
+//! The cache outlives sessions: a device that comes back is sent another token when it is due, and no other time.
 //!
 //! Guarantees:
 //! - a token is signed anew before it ends, while the session is there, and at once when a device comes back late
@@ -15,27 +15,21 @@
 //! - what no pod asks for any more is dropped (`what_no_pod_asks_for_is_dropped`).
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_plan::{Changes, SpokePlan, TokensAsked};
+use freewheel_hub_plan::TokensAsked;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Record, RecordKey, TokenKey};
 use parking_lot::Mutex;
-use tokio::select;
-use tokio::time::sleep;
 use tracing::debug;
 
 use crate::deleted_clusters::DeletedClusters;
-use crate::live_session::Session;
-use crate::sync_signal::SyncSignal;
 
 /// A token is renewed after a day at the latest, as kubelet has it.
-const LIFE_MAX: u64 = 86_400;
+pub(crate) const LIFE_MAX: u64 = 86_400;
 /// What is due so soon is signed along with what is due now.
 const TOGETHER_SECONDS: i64 = 60;
 /// When it is tried again to sign a token, at first and at last.
@@ -58,7 +52,7 @@ pub trait PodTokens: Send + Sync {
 }
 
 /// The tokens of one pod.
-struct Shelved {
+struct CachedTokens {
     /// None: they could not be signed yet.
     record: Option<Record>,
     /// In Unix seconds.
@@ -71,12 +65,12 @@ struct Shelved {
 
 /// Tokens of the pods of all spokes, by the UID of their ManagedCluster.
 #[derive(Default)]
-pub(crate) struct TokenShelf {
+pub(crate) struct TokenCache {
     signer: OnceLock<Arc<dyn PodTokens>>,
-    spokes: Mutex<BTreeMap<String, BTreeMap<RecordKey, Shelved>>>,
+    spokes: Mutex<BTreeMap<String, BTreeMap<RecordKey, CachedTokens>>>,
 }
 
-impl TokenShelf {
+impl TokenCache {
     /// Who signs is told once.
     pub(crate) fn signed_by(&self, signer: Arc<dyn PodTokens>) {
         // Who tells twice means the same.
@@ -88,53 +82,58 @@ impl TokenShelf {
         gone.take_from(&mut self.spokes.lock());
     }
 
+    /// Who signs, once that is told.
+    pub(crate) fn signer(&self) -> Option<&Arc<dyn PodTokens>> {
+        self.signer.get()
+    }
+
     fn get(&self, spoke: &str, now: i64, asked: &TokensAsked) -> Option<Record> {
         let signer = self.signer.get()?;
         let key = asked.key();
         let before = {
             let mut spokes = self.spokes.lock();
-            let shelf = spokes.entry(spoke.to_owned()).or_default();
-            match shelf.remove(&key) {
-                Some(shelved) if now < shelved.due && !shelved.noted => {
-                    let record = shelved.record.clone();
-                    shelf.insert(key, shelved);
+            let cache = spokes.entry(spoke.to_owned()).or_default();
+            match cache.remove(&key) {
+                Some(cached) if now < cached.due && !cached.noted => {
+                    let record = cached.record.clone();
+                    cache.insert(key, cached);
                     return record;
                 }
                 before => before,
             }
         };
         // A session looks at one thing after the other, and others do not wait for its signatures.
-        let shelved = sign(&**signer, now, asked, before);
-        let record = shelved.record.clone();
-        self.spokes.lock().entry(spoke.to_owned()).or_default().insert(key, shelved);
+        let cached = sign(&**signer, now, asked, before);
+        let record = cached.record.clone();
+        self.spokes.lock().entry(spoke.to_owned()).or_default().insert(key, cached);
         record
     }
 
     /// Drops what no pod of the spoke asks for, where there is such.
-    fn retain(&self, spoke: &str, asked: &BTreeMap<RecordKey, TokensAsked>) {
+    pub(crate) fn retain(&self, spoke: &str, asked: &BTreeMap<RecordKey, TokensAsked>) {
         let mut spokes = self.spokes.lock();
-        let Some(shelf) = spokes.get_mut(spoke) else { return };
-        if asked.len() < shelf.len() {
-            shelf.retain(|key, _| asked.contains_key(key));
+        let Some(cache) = spokes.get_mut(spoke) else { return };
+        if asked.len() < cache.len() {
+            cache.retain(|key, _| asked.contains_key(key));
         }
-        if shelf.is_empty() {
+        if cache.is_empty() {
             spokes.remove(spoke);
         }
     }
 
     /// What is due, each told once until somebody asks for it; and clusters where something could not be signed.
-    fn take_due(&self, spoke: &str, now: i64) -> (Vec<RecordKey>, Vec<ClusterName>) {
+    pub(crate) fn take_due(&self, spoke: &str, now: i64) -> (Vec<RecordKey>, Vec<ClusterName>) {
         let mut spokes = self.spokes.lock();
-        let shelf = spokes.get_mut(spoke).into_iter().flatten();
-        let mut due: Vec<_> = shelf.filter(|(_, shelved)| !shelved.noted).collect();
-        if due.iter().all(|(_, shelved)| now < shelved.due) {
+        let cache = spokes.get_mut(spoke).into_iter().flatten();
+        let mut due: Vec<_> = cache.filter(|(_, cached)| !cached.noted).collect();
+        if due.iter().all(|(_, cached)| now < cached.due) {
             return Default::default();
         }
-        due.retain(|(_, shelved)| shelved.due <= now.saturating_add(TOGETHER_SECONDS));
+        due.retain(|(_, cached)| cached.due <= now.saturating_add(TOGETHER_SECONDS));
         let mut stuck: Vec<ClusterName> = Vec::new();
-        for (key, shelved) in &mut due {
-            (shelved.due, shelved.noted) = (shelved.due.min(now), true);
-            if 0 < shelved.failed && !stuck.contains(&key.realm) {
+        for (key, cached) in &mut due {
+            (cached.due, cached.noted) = (cached.due.min(now), true);
+            if 0 < cached.failed && !stuck.contains(&key.realm) {
                 stuck.push(key.realm.clone());
             }
         }
@@ -142,16 +141,16 @@ impl TokenShelf {
     }
 
     /// When something is due next, in Unix seconds.
-    fn next_due(&self, spoke: &str) -> Option<i64> {
+    pub(crate) fn next_due(&self, spoke: &str) -> Option<i64> {
         let spokes = self.spokes.lock();
-        let shelf = spokes.get(spoke)?.values();
-        shelf.filter(|shelved| !shelved.noted).map(|shelved| shelved.due).min()
+        let cache = spokes.get(spoke)?.values();
+        cache.filter(|cached| !cached.noted).map(|cached| cached.due).min()
     }
 }
 
 /// The tokens of one spoke's pods, for a look.
 pub(crate) struct SpokeTokens<'a> {
-    pub(crate) shelf: &'a TokenShelf,
+    pub(crate) cache: &'a TokenCache,
     /// UID of its ManagedCluster.
     pub(crate) spoke: &'a str,
     /// In Unix seconds.
@@ -160,17 +159,22 @@ pub(crate) struct SpokeTokens<'a> {
 
 impl SpokeTokens<'_> {
     pub(crate) fn get(&self, asked: &TokensAsked) -> Option<Record> {
-        self.shelf.get(self.spoke, self.now, asked)
+        self.cache.get(self.spoke, self.now, asked)
     }
 }
 
 /// Signs a pod's tokens. What cannot be signed leaves those that there are.
-fn sign(signer: &dyn PodTokens, now: i64, asked: &TokensAsked, before: Option<Shelved>) -> Shelved {
+fn sign(
+    signer: &dyn PodTokens,
+    now: i64,
+    asked: &TokensAsked,
+    before: Option<CachedTokens>,
+) -> CachedTokens {
     let signed = asked.tokens.iter().map(|which| signer.sign(asked, which));
     let record = signed.collect::<Result<Vec<_>, ApiError>>().map_err(|error| error.to_string());
     match record.and_then(|texts| asked.record(&texts).map_err(|error| error.to_string())) {
         Ok(record) => {
-            Shelved { record: Some(record), due: now + lasts(asked), failed: 0, noted: false }
+            CachedTokens { record: Some(record), due: now + lasts(asked), failed: 0, noted: false }
         }
         Err(error) => {
             debug!(cluster = %asked.realm, pod = asked.uid, error, "a pod gets no token yet");
@@ -178,7 +182,7 @@ fn sign(signer: &dyn PodTokens, now: i64, asked: &TokensAsked, before: Option<Sh
             let (first, last) = RETRY_SECONDS;
             // At first there may be no key yet, which is made at once.
             let wait = failed.checked_sub(1).map_or(0, |n| (first << n.min(16)).min(last));
-            Shelved { record, due: now + wait, failed: failed.saturating_add(1), noted: false }
+            CachedTokens { record, due: now + wait, failed: failed.saturating_add(1), noted: false }
         }
     }
 }
@@ -191,45 +195,6 @@ fn lasts(asked: &TokensAsked) -> i64 {
     asked.uid.hash(&mut hasher);
     let early = hasher.finish() % (life / 10).max(1);
     i64::try_from((life * 4 / 5).saturating_sub(early)).unwrap_or(i64::MAX)
-}
-
-impl Session<'_> {
-    fn tokens(&self) -> (&TokenShelf, &str, i64) {
-        (&self.inner.tokens, &self.identity.uid, self.inner.objects.clock().unix_seconds())
-    }
-
-    /// After a look: drops what was for pods that are gone.
-    pub(crate) fn tidy_tokens(&self, plan: &SpokePlan) {
-        let (shelf, spoke, _) = self.tokens();
-        shelf.retain(spoke, plan.tokens());
-        if !plan.tokens().is_empty() {
-            self.tokens_looked_at.notify_one();
-        }
-    }
-
-    /// Has the next look ask for what is due.
-    pub(crate) async fn keep_tokens(&self, signal: &SyncSignal) -> Infallible {
-        loop {
-            let (shelf, spoke, now) = self.tokens();
-            let (due, stuck) = shelf.take_due(spoke, now);
-            for cluster in &stuck {
-                let Some(signer) = shelf.signer.get() else { continue };
-                if let Err(error) = signer.prepare(cluster).await {
-                    debug!(%cluster, %error, "there is no key for tokens");
-                }
-            }
-            if !due.is_empty() {
-                signal.note(Changes { config: due.into_iter().collect(), ..Changes::default() });
-                signal.raise();
-            }
-            let wait = shelf.next_due(spoke).map(|due| due.saturating_sub(now).max(1));
-            let wait = wait.map_or(LIFE_MAX, i64::unsigned_abs);
-            select! {
-                () = self.tokens_looked_at.notified() => {}
-                () = sleep(Duration::from_secs(wait)) => {}
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -271,10 +236,10 @@ mod tests {
         }
     }
 
-    fn shelf(ready: bool) -> TokenShelf {
-        let shelf = TokenShelf::default();
-        shelf.signed_by(Arc::new(Numbers(Mutex::new((ready, 0)))));
-        shelf
+    fn cache(ready: bool) -> TokenCache {
+        let cache = TokenCache::default();
+        cache.signed_by(Arc::new(Numbers(Mutex::new((ready, 0)))));
+        cache
     }
 
     fn shown(record: &Record) -> String {
@@ -284,15 +249,15 @@ mod tests {
 
     #[test]
     fn a_token_is_another_one_at_four_fifths_of_its_life() {
-        let (shelf, pod) = (shelf(true), asked("a"));
-        let at = |now| shown(&shelf.get("spoke", now, &pod).unwrap());
+        let (cache, pod) = (cache(true), asked("a"));
+        let at = |now| shown(&cache.get("spoke", now, &pod).unwrap());
         assert_eq!(at(0), "3607/ 1");
-        let due = shelf.next_due("spoke").unwrap();
+        let due = cache.next_due("spoke").unwrap();
         assert!((2_525..=2_885).contains(&due), "{due}");
         assert_eq!(at(due - 1), "3607/ 1");
-        assert_eq!(shelf.take_due("spoke", due - 1).0, []);
-        assert_eq!(shelf.take_due("spoke", due).0, [pod.key()]);
-        assert_eq!(shelf.take_due("spoke", due + 9).0, [], "it is told once");
+        assert_eq!(cache.take_due("spoke", due - 1).0, []);
+        assert_eq!(cache.take_due("spoke", due).0, [pod.key()]);
+        assert_eq!(cache.take_due("spoke", due + 9).0, [], "it is told once");
         assert_eq!(at(due), "3607/ 2");
         assert_eq!(at(9_000), "3607/ 3", "a device was away for long");
     }
@@ -306,30 +271,30 @@ mod tests {
 
     #[test]
     fn what_no_pod_asks_for_is_dropped() {
-        let shelf = shelf(true);
+        let cache = cache(true);
         let [a, b] = ["a", "b"].map(asked);
         for pod in [&a, &b] {
-            assert!(shelf.get("spoke", 0, pod).is_some());
+            assert!(cache.get("spoke", 0, pod).is_some());
         }
         let left = BTreeMap::from([(b.key(), b.clone())]);
-        shelf.retain("spoke", &left);
-        assert_eq!(shelf.spokes.lock()["spoke"].keys().collect::<Vec<_>>(), [&b.key()]);
-        shelf.retain("spoke", &BTreeMap::new());
-        assert!(shelf.spokes.lock().is_empty());
+        cache.retain("spoke", &left);
+        assert_eq!(cache.spokes.lock()["spoke"].keys().collect::<Vec<_>>(), [&b.key()]);
+        cache.retain("spoke", &BTreeMap::new());
+        assert!(cache.spokes.lock().is_empty());
     }
 
     #[tokio::test]
     async fn what_cannot_be_signed_is_tried_again() {
-        let (shelf, pod) = (shelf(false), asked("a"));
-        assert_eq!(shelf.get("spoke", 0, &pod), None);
-        assert_eq!(shelf.next_due("spoke"), Some(0));
+        let (cache, pod) = (cache(false), asked("a"));
+        assert_eq!(cache.get("spoke", 0, &pod), None);
+        assert_eq!(cache.next_due("spoke"), Some(0));
         for (now, next) in [(0, 1), (1, 3), (3, 7)] {
             let due = (vec![pod.key()], vec![ClusterName::root()]);
-            assert_eq!(shelf.take_due("spoke", now), due);
-            assert_eq!(shelf.get("spoke", now, &pod), None);
-            assert_eq!(shelf.next_due("spoke"), Some(next), "it waits longer each time");
+            assert_eq!(cache.take_due("spoke", now), due);
+            assert_eq!(cache.get("spoke", now, &pod), None);
+            assert_eq!(cache.next_due("spoke"), Some(next), "it waits longer each time");
         }
-        shelf.signer.get().unwrap().prepare(&pod.realm).await.unwrap();
-        assert!(shelf.get("spoke", 7, &pod).is_some());
+        cache.signer.get().unwrap().prepare(&pod.realm).await.unwrap();
+        assert!(cache.get("spoke", 7, &pod).is_some());
     }
 }

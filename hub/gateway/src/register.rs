@@ -16,8 +16,8 @@ use freewheel_link::join::{JoinRefusal, JoinRequestV1};
 use freewheel_link::names::ClusterName;
 use serde_json::{Map, Value, json};
 
-use crate::Inner;
-use crate::enrol::{Refusal, how};
+use crate::inner::Inner;
+use crate::joining::{Refusal, how};
 use crate::object_refs::{CLUSTERS, object_ref};
 use crate::spoke_identity::KEY_ANNOTATION;
 use crate::tokens::{self, GoodToken};

@@ -1,4 +1,4 @@
-//! A new certificate for a key that has one: over its session, or at the door with one that has expired.
+//! A new certificate for a key that has one: over its session, or where devices join with one that has expired.
 //!
 //! Guarantees:
 //! - only the key that the old certificate was given for gets a new one, only as the same ManagedCluster, and only
@@ -20,9 +20,10 @@ use rustls_pki_types::CertificateDer;
 use tokio::io::AsyncWriteExt as _;
 use tracing::info;
 
-use crate::enrol::Refusal;
+use crate::inner::Inner;
+use crate::joining::Refusal;
+use crate::session_records;
 use crate::spoke_identity::SpokeIdentity;
-use crate::{Inner, session_records};
 
 /// Certificates in a row for one device: an answer may get lost.
 pub(crate) const RENEWAL_BURST: u32 = 2;
@@ -66,8 +67,11 @@ pub(crate) async fn send(send: &mut Box<dyn SendHalf>, renewed: &RenewedV1) {
     let _ = sent.await;
 }
 
-/// At the door, where the handshake has proven nothing.
-pub(crate) fn at_the_door(inner: &Inner, asked: &RenewRequestV1) -> Result<AcceptedV1, Refusal> {
+/// Where devices join: the handshake has proven nothing.
+pub(crate) fn without_session(
+    inner: &Inner,
+    asked: &RenewRequestV1,
+) -> Result<AcceptedV1, Refusal> {
     let old = CertificateDer::from(asked.certificate.as_slice());
     let odd = || {
         let text = "the old certificate is none that this hub has given to a spoke";

@@ -19,17 +19,18 @@
 //!   (`who_was_called_not_ready_while_it_was_silent_says_everything_again`), also where the store knew of its session
 //!   too late (`who_is_called_not_ready_before_its_session_is_written_comes_again`).
 
-use freewheel_hub_objects::internal::{Reported, SessionRecord};
 use std::collections::BTreeMap;
 
+use freewheel_hub_objects::Objects;
+use freewheel_hub_objects::internal::{Reported, SessionRecord};
 use freewheel_link::message::HelloV1;
 use freewheel_link::report::ReportStamp;
 use parking_lot::Mutex;
 
+use crate::change_fanout::ChangeFanout;
 use crate::deleted_clusters::DeletedClusters;
-
+use crate::node;
 use crate::spoke_identity::SpokeIdentity;
-use crate::{Inner, node};
 
 /// What is durable of the spokes' reports, one process each, by the UID of their ManagedCluster.
 #[derive(Default)]
@@ -51,33 +52,43 @@ impl AllReported {
         self.0.lock().get(&identity.uid).cloned()
     }
 
+    /// What to tell whoever greets like this. Nobody else speaks of its pods from when its session is written.
+    pub(crate) fn told(
+        &self,
+        fanout: &ChangeFanout,
+        objects: &Objects,
+        identity: &SpokeIdentity,
+        hello: &HelloV1,
+    ) -> ReportStamp {
+        let recorded = || {
+            let session =
+                SessionRecord::of(&*objects.store().snapshot(), identity.cluster.as_str())?;
+            session.reported.filter(|known| known.uid == identity.uid)
+        };
+        let known = self.of(identity).or_else(recorded);
+        let address = node::address(objects, &identity.cluster);
+        let stays = address.is_some_and(|address| address == hello.node.address.to_string());
+        known
+            .filter(|known| {
+                stays
+                    && known.instance == hello.instance
+                    && known.stamp.boot_epoch == hello.boot_epoch
+                    && !spoke_for(fanout, objects, identity)
+            })
+            .map_or_else(ReportStamp::default, |known| known.stamp)
+    }
+
     /// It goes with its cluster.
     pub(crate) fn forget(&self, gone: &DeletedClusters<'_>) {
         gone.take_from(&mut self.0.lock());
     }
 }
 
-/// What to tell whoever greets like this. Nobody else speaks of its pods from when its session is written.
-pub(crate) fn told(inner: &Inner, identity: &SpokeIdentity, hello: &HelloV1) -> ReportStamp {
-    let objects = &inner.objects;
-    let recorded = || {
-        let session = SessionRecord::of(&*objects.store().snapshot(), identity.cluster.as_str())?;
-        session.reported.filter(|known| known.uid == identity.uid)
-    };
-    let known = inner.reported.of(identity).or_else(recorded);
-    let address = node::address(objects, &identity.cluster);
-    let stays = address.is_some_and(|address| address == hello.node.address.to_string());
-    known
-        .filter(|known| {
-            stays
-                && known.instance == hello.instance
-                && known.stamp.boot_epoch == hello.boot_epoch
-                && !spoke_for(inner, identity)
-        })
-        .map_or_else(ReportStamp::default, |known| known.stamp)
-}
-
 /// Whether the hub has spoken of this spoke's pods in its place.
-pub(crate) fn spoke_for(inner: &Inner, identity: &SpokeIdentity) -> bool {
-    inner.fanout.spoke_for(&identity.cluster, &*inner.objects.store().snapshot())
+pub(crate) fn spoke_for(
+    fanout: &ChangeFanout,
+    objects: &Objects,
+    identity: &SpokeIdentity,
+) -> bool {
+    fanout.spoke_for(&identity.cluster, &*objects.store().snapshot())
 }

@@ -26,9 +26,10 @@ use freewheel_link::report::{
 use serde_json::{Map, Value, json};
 use tracing::{debug, warn};
 
+use crate::inner::Inner;
 use crate::object_refs::{NO_PLACE, PODS, is_here, may_speak, object_ref, stamp};
 use crate::spoke_identity::{SpokeIdentity, how};
-use crate::{Inner, events, node};
+use crate::{events, links, node};
 
 /// Writes one report; `host` is the address of its device, unspecified where it has none. What no longer fits (an
 /// object that is gone, or has another UID) is done with.
@@ -46,8 +47,10 @@ pub(crate) async fn take(
         Report::Pod(pod) => pod_status(inner, identity, host, pod).await,
         Report::PodGone { realm, uid } => pod_gone(inner, identity, realm, uid).await,
         Report::Node(status) => node::write(objects, identity, status).await,
-        Report::Event(seen) => events::take(inner, identity, seen).await,
-        Report::NodeEvent(seen) => events::take_own(inner, identity, seen).await,
+        Report::Event(seen) => events::take(&inner.events, &inner.objects, identity, seen).await,
+        Report::NodeEvent(seen) => {
+            events::take_own(&inner.events, &inner.objects, identity, seen).await
+        }
     };
     if let Err(error) = &outcome
         && (error.code, error.reason) == (403, NO_PLACE)
@@ -104,7 +107,7 @@ async fn pod_status(
     let (objects, spoke) = (&inner.objects, &identity.cluster);
     may_speak(spoke, &pod.realm)?;
     let place = object_ref(PODS, &pod.realm, &pod.namespace, &pod.name)?;
-    let reached = inner.reached(spoke);
+    let reached = links::reached(&inner.links, spoke);
     // Whoever is believed here is behind the Services that select the pod.
     let ranges = &inner.fanout.ranges;
     let ip = pod.ip.filter(|ip| ranges.is_for_pods_of(&pod.realm, spoke, *ip));

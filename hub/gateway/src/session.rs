@@ -44,6 +44,7 @@ use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 use crate::answers::Answers;
 use crate::datagrams::WaitingDatagrams;
 use crate::deleted_clusters::DeletedClusters;
+use crate::inner::Inner;
 use crate::live_session::{Lateness, Leasing, Session};
 use crate::opening::{self, Opened, Recv};
 use crate::pending_reports::PendingReports;
@@ -52,7 +53,7 @@ use crate::session_end::{End, GOODBYE, over};
 use crate::session_records::Begun;
 use crate::spoke_identity::SpokeIdentity;
 use crate::sync_signal::SyncSignal;
-use crate::{Inner, compiling, datagrams, duplicates, session_ends, session_records, streams};
+use crate::{compiling, datagrams, duplicates, session_ends, session_records, streams};
 
 /// Where what is logged of a session belongs; what the greeting says is added when it comes.
 pub(crate) fn span(identity: &SpokeIdentity, peer: SocketAddr) -> Span {
@@ -90,7 +91,8 @@ pub(crate) async fn serve(
     link.close(end.code(), &end.to_string());
     let unwritten = open.lock().take();
     if let Some(begun) = unwritten {
-        session_ends::write(inner, &identity, &begun, stop).await;
+        let Inner { session_ends: ends, links, reported, objects, .. } = &**inner;
+        session_ends::write(ends, links, reported, objects, &identity, &begun, stop).await;
     }
     match end {
         End::Frame(error) => {
@@ -121,7 +123,7 @@ async fn session(
             return Err(end);
         }
     };
-    compiling::note_profile(inner, &hello.node.profile);
+    compiling::note_profile(&*inner.images, &hello.node.profile);
     drop(waiting);
     in_session(hello.instance, epoch);
     let live = Session {
@@ -162,7 +164,7 @@ async fn session(
         never = Box::pin(live.keep_tokens(&signal)) => match never {},
         never = Box::pin(live.send_waiting_datagrams()) => match never {},
         ended = Box::pin(live.streams(inner)) => ended,
-        never = Box::pin(duplicates::watch(inner, identity)) => match never {},
+        never = Box::pin(duplicates::watch(&inner.duplicates, &inner.objects, identity)) => match never {},
     };
     if matches!(ended, Err(End::Left(Reason::Unknown | Reason::Replaced))) {
         inner.forget(&DeletedClusters::One(&identity.uid));

@@ -7,14 +7,16 @@
 
 use std::collections::BTreeMap;
 
+use freewheel_hub_objects::Objects;
 use parking_lot::Mutex;
 use tokio::select;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::Inner;
 use crate::deleted_clusters::DeletedClusters;
+use crate::links::Links;
+use crate::reported::AllReported;
 use crate::session_records::{self, Begun, WRITE_RETRY_EVERY};
 use crate::spoke_identity::SpokeIdentity;
 
@@ -52,15 +54,18 @@ impl SessionEnds {
 /// Writes that a session is over as soon as the store can: a node is not ready for ever because a disk was full.
 /// Unless a newer session has something to say, whose word is all that matters then.
 pub(crate) async fn write(
-    inner: &Inner,
+    ends: &SessionEnds,
+    links: &Links,
+    reported: &AllReported,
+    objects: &Objects,
     identity: &SpokeIdentity,
     begun: &Begun,
     stop: &CancellationToken,
 ) {
     let epoch = begun.session.epoch;
-    let Some(lost) = inner.session_ends.wait(identity, epoch) else { return };
+    let Some(lost) = ends.wait(identity, epoch) else { return };
     let newer_is_up = || {
-        let links = inner.links.lock();
+        let links = links.lock();
         links.get(&identity.cluster).is_some_and(|it| it.uid == identity.uid && epoch < it.epoch)
     };
     let again = async {
@@ -69,9 +74,8 @@ pub(crate) async fn write(
             if newer_is_up() {
                 return;
             }
-            let reported = inner.reported.of(identity);
-            let ended =
-                session_records::end_session(&inner.objects, identity, begun, reported.as_ref());
+            let durable = reported.of(identity);
+            let ended = session_records::end_session(objects, identity, begun, durable.as_ref());
             if ended.await.is_ok() {
                 return;
             }
@@ -85,5 +89,5 @@ pub(crate) async fn write(
         _ = lost => {}
         () = again => {}
     }
-    inner.session_ends.done(identity, epoch);
+    ends.done(identity, epoch);
 }

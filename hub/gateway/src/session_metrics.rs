@@ -3,32 +3,12 @@
 //! Guarantees:
 //! - a plan is seen from its first part to its spoke's word (`sessions_and_plans_are_counted`).
 
+use std::sync::Weak;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 
-use freewheel_hub_metrics::{
-    Counter, DurationHistogram, MetricFamily, MetricKind, Metrics, QUICK_SECONDS_BUCKETS, Value,
-};
+use freewheel_hub_metrics::{MetricFamily, MetricKind, Metrics, Value};
 
-use crate::Inner;
-
-/// What the gateway counts while it works.
-#[derive(Debug)]
-pub(crate) struct GatewayMetrics {
-    /// Times that a session looked what its spoke should hold.
-    pub(crate) looks: Counter,
-    /// Messages with plans, or parts of them, that were sent.
-    pub(crate) pushes: Counter,
-    /// From a plan's first part to its spoke's word that it is durable.
-    pub(crate) landing: Arc<DurationHistogram>,
-}
-
-impl Default for GatewayMetrics {
-    fn default() -> Self {
-        let landing = Arc::new(DurationHistogram::new(QUICK_SECONDS_BUCKETS));
-        Self { looks: Counter::default(), pushes: Counter::default(), landing }
-    }
-}
+use crate::inner::Inner;
 
 /// Shows what is to be seen of the gateway, as long as it is there.
 pub(crate) fn show(metrics: &Metrics, gateway: &Weak<Inner>) {

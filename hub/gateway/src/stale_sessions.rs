@@ -14,11 +14,11 @@
 
 use std::sync::Arc;
 
+use freewheel_hub_objects::Objects;
 use freewheel_hub_store::{CommitError, Snapshot, Stored};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::Inner;
 use crate::session_records::{self, WRITE_RETRY_EVERY};
 
 /// Ends in one transaction: others wait behind it in the line for the disk.
@@ -29,8 +29,8 @@ pub(crate) struct StaleSessions(Vec<Arc<Stored>>);
 
 impl StaleSessions {
     /// To be asked before the first device is let in.
-    pub(crate) fn of(inner: &Inner) -> Self {
-        Self(session_records::up(&*inner.objects.store().snapshot(), &inner.hub))
+    pub(crate) fn of(objects: &Objects, hub: &str) -> Self {
+        Self(session_records::up(&*objects.store().snapshot(), hub))
     }
 
     /// Drops those that somebody has written since: a device is back, or its cluster is gone.
@@ -39,8 +39,8 @@ impl StaleSessions {
     }
 
     /// Ends them all.
-    pub(crate) async fn end(mut self, inner: &Inner) {
-        let store = inner.objects.store();
+    pub(crate) async fn end(mut self, objects: &Objects) {
+        let store = objects.store();
         let all = self.0.len();
         let mut told = false;
         loop {
@@ -49,7 +49,7 @@ impl StaleSessions {
             if batch == 0 {
                 break;
             }
-            let txn = session_records::ends(&self.0[..batch], inner.objects.clock().unix_seconds());
+            let txn = session_records::ends(&self.0[..batch], objects.clock().unix_seconds());
             match store.commit(txn).await {
                 Ok(_) => drop(self.0.drain(..batch)),
                 // Somebody was faster: the next look sees who.

@@ -21,6 +21,7 @@
 
 use std::io::SeekFrom;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -43,9 +44,11 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, copy_b
 use tokio::time::timeout;
 use tracing::debug;
 
+use crate::inner::Inner;
+use crate::links::Links;
 use crate::relays::RelayPermit;
 use crate::spoke_identity::SpokeIdentity;
-use crate::{Inner, compiling, renew, session_records};
+use crate::{compiling, renew, session_records};
 
 /// The opener is the first thing on a stream.
 const OPENER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -180,7 +183,7 @@ async fn tunnel(
     let relay = inner.relays.take(spoke)?;
     let of = Use::Tunnel(request.realm.clone(), Some(Asker::Spoke(spoke.clone())));
     let open = Open::Tunnel(request.clone());
-    Ok((self::open(inner, &target, &open, of, Priority::Tunnels).await?, relay))
+    Ok((self::open(&inner.links, &target, &open, of, Priority::Tunnels).await?, relay))
 }
 
 fn offline(spoke: &ClusterName) -> RefusalV1 {
@@ -190,11 +193,11 @@ fn offline(spoke: &ClusterName) -> RefusalV1 {
 
 /// The link of a spoke that has these abilities.
 fn able(
-    inner: &Inner,
+    links: &Links,
     spoke: &ClusterName,
     needs: u64,
 ) -> Result<(Arc<dyn Transport>, Arc<Budget>), RefusalV1> {
-    let links = inner.links.lock();
+    let links = links.lock();
     let link = links.get(spoke).ok_or_else(|| offline(spoke))?;
     if link.abilities & needs != needs {
         let text = format!("the agent of {spoke} is too old for that");
@@ -205,14 +208,14 @@ fn able(
 
 /// Opens a stream to a spoke and waits for its answer.
 async fn open(
-    inner: &Inner,
+    links: &Links,
     spoke: &ClusterName,
     open: &Open,
     of: Use,
     priority: Priority,
 ) -> Result<Stream, RefusalV1> {
     let offline = || offline(spoke);
-    let (link, budget) = able(inner, spoke, open.ability())?;
+    let (link, budget) = able(links, spoke, open.ability())?;
     let place = budget.take(of)?;
     let asked = async {
         let Stream { mut send, recv } = link.open(priority).await.map_err(|_| offline())?;
@@ -265,7 +268,7 @@ impl SpokeStreams for ToSpokes {
             limit_bytes: options.limit_bytes,
         };
         let of = Use::Logs(Some(user.into()));
-        let stream = open(&inner, spoke, &Open::Logs(logs), of, Priority::Logs)
+        let stream = open(&inner.links, spoke, &Open::Logs(logs), of, Priority::Logs)
             .await
             .map_err(|refusal| api_error(&refusal))?;
         let next = |stream: Option<Stream>| async move {
@@ -297,7 +300,7 @@ impl SpokeStreams for ToSpokes {
         let inner = self.running()?;
         let ask = Open::PortForward(PortForwardV1 { pod_uid: pod_uid.to_string(), port });
         let of = Use::PodStream(Some(user.into()));
-        let opened = open(&inner, spoke, &ask, of, Priority::Tunnels).await;
+        let opened = open(&inner.links, spoke, &ask, of, Priority::Tunnels).await;
         opened.map_err(|refusal| api_error(&refusal))
     }
 
@@ -316,21 +319,21 @@ impl SpokeStreams for ToSpokes {
             return Err(ApiError::bad_request("the command is too long"));
         }
         let of = Use::Command(Some(user.into()), place);
-        let opened = open(&inner, spoke, &Open::Exec(ask), of, Priority::Tunnels).await;
+        let opened = open(&inner.links, spoke, &Open::Exec(ask), of, Priority::Tunnels).await;
         opened.map_err(|refusal| api_error(&refusal))
     }
 
     fn reaches(&self, spoke: &ClusterName) -> Result<(), ApiError> {
-        let able = able(&*self.running()?, spoke, ability::PORT_FORWARD);
+        let able = able(&self.running()?.links, spoke, ability::PORT_FORWARD);
         able.map(drop).map_err(|refusal| api_error(&refusal))
     }
 
     async fn figures(&self, spoke: &ClusterName) -> Result<Vec<Figures>, ApiError> {
         let inner = self.running()?;
-        let stream = open(&inner, spoke, &Open::Figures, Use::Figures, Priority::Logs)
+        let stream = open(&inner.links, spoke, &Open::Figures, Use::Figures, Priority::Logs)
             .await
             .map_err(|refusal| api_error(&refusal))?;
-        match timeout(ANSWER_TIMEOUT, told(&inner, stream)).await {
+        match timeout(ANSWER_TIMEOUT, told(&inner.skipped, stream)).await {
             Ok(Ok(all)) => Ok(all),
             Ok(Err(why)) => {
                 let text = format!("the spoke {spoke} did not tell all of its figures: {why}");
@@ -356,12 +359,12 @@ enum NotWhole {
 }
 
 /// All figures that come.
-async fn told(inner: &Inner, stream: Stream) -> Result<Vec<Figures>, NotWhole> {
+async fn told(skipped: &AtomicU64, stream: Stream) -> Result<Vec<Figures>, NotWhole> {
     let (mut all, mut members) = (Vec::new(), 0);
     // With the byte that is too many, what is cut off between two messages is told from an end.
     let mut bytes = stream.recv.take(limits::FIGURES as u64 + 1);
     let mut recv = FrameReader::new(&mut bytes);
-    while let Some(mut one) = recv.next_known::<Figures>(&inner.skipped).await? {
+    while let Some(mut one) = recv.next_known::<Figures>(skipped).await? {
         members += one.members();
         if limits::FIGURE_MEMBERS < members {
             return Err(NotWhole::TooMany);

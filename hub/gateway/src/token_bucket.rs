@@ -12,6 +12,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+/// A line of the log about what a spoke says and cannot be, and one in so many seconds after it.
+pub(crate) const COMPLAINT_RATE: (u32, f64) = (1, 1.0 / 60.0);
+
 /// What is left.
 #[derive(Debug)]
 pub(crate) struct TokenBucket {

@@ -22,7 +22,7 @@ use freewheel_link::join::{JoinRefusal, Token};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
-use crate::enrol::{Refusal, how};
+use crate::joining::{Refusal, how};
 use crate::object_refs::object_ref as place_of;
 
 const SECRETS: (&str, &str, &str) = ("", "v1", "secrets");

@@ -290,7 +290,7 @@ impl Session<'_> {
             }
             self.begun.lock().written = true;
             // Until now its silence was all that was known. It was told that nothing has to be said again.
-            if reported::spoke_for(self.inner, self.identity) {
+            if reported::spoke_for(&self.inner.fanout, &self.inner.objects, self.identity) {
                 return Err(End::Unsaid);
             }
         }

@@ -112,7 +112,8 @@ impl Blobs {
         if Digest(hash.finalize().into()) == *digest {
             return Ok(false);
         }
-        // Reading takes seconds, and a push puts another file in its place. Whoever does that takes the lock.
+        // Reading takes seconds, and a push puts another file in its place. Whoever does that takes the lock, and it is held
+        // until the file has its other name: a push in between would lose what it has just been told is there.
         let mut fresh = self.fresh.lock();
         let there = match std::fs::metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -148,6 +149,7 @@ impl Blobs {
             std::fs::rename(from, &to)?;
             fresh.insert(*digest, Instant::now());
         }
+        // The name lasts once its folder is synced. Not under the lock: who asks about other blobs would wait for the disk.
         sync_parent(&to)?;
         remove(&aside(&to)).map(drop)
     }

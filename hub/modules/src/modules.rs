@@ -3,7 +3,7 @@
 //! ```text
 //! images     what an image stands for, and its artifact for a spoke (hub-api's `Images`)
 //! compiling  from a component to its compiled form
-//! losses     what is named and not there
+//! missing_files  what is named and not there
 //! ```
 //!
 //! Guarantees:

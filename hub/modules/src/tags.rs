@@ -228,6 +228,7 @@ impl Tags {
         let tags = Self { path, writing: Mutex::default(), book: RwLock::default() };
         if begun {
             std::fs::create_dir_all(dir)?;
+            // What is synced in a folder whose own name is lost is lost with it.
             sync_parent(dir)?;
             tags.publish(book)?;
         } else {

@@ -147,6 +147,7 @@ impl Uploads {
         let outcome = File::create_new(&path)
             .and_then(|mut file| {
                 file.write_all(content)?;
+                // Before it has the blob's name: after a power cut that name could stand for other bytes.
                 file.sync_all()
             })
             .and_then(|()| blobs.admit(&path, digest));
@@ -250,6 +251,7 @@ impl Writing {
         if found != *named {
             return Err(BlobError::Digest { named: *named, found });
         }
+        // Before it has the blob's name: after a power cut that name could stand for other bytes.
         self.file()?.sync_all()?;
         Ok(blobs.admit(&self.path, named)?)
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use freewheel_link::identities::NODE_PREFIX;
 use freewheel_link::names::ClusterName;
 
 /// Who writes.
@@ -54,7 +55,7 @@ impl Actor {
             // The service account that it has upstream: `system:controller:NAME` names a role, which somebody may be
             // bound to.
             Self::Controller(name) => format!("system:serviceaccount:kube-system:{name}").into(),
-            Self::Device(cluster) => format!("system:node:{cluster}").into(),
+            Self::Device(cluster) => format!("{NODE_PREFIX}{cluster}").into(),
             Self::Joining => Cow::Borrowed("system:bootstrap"),
             Self::Hub => Cow::Borrowed("system:freewheel:hub"),
         }

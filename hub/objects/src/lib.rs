@@ -6,8 +6,8 @@
 //! ```
 //!
 //! ```text
-//! objects    its entries: create, update, modify, delete
-//! actor      who writes; how: what is asked; place: which object
+//! objects    its entries: create, update, modify, delete; collection, eviction: deletes of many, and by leave
+//! actor      who writes; write_options: what is asked; object_ref: which object; verb: what is done; refusal: why not
 //! canonical  the one form in which objects are stored; check: mistakes; meta: what the server owns
 //! admission  who else has a say, plugin by plugin; namespace, pins: rules of their own; notes: what they say beside
 //! action     what is asked of an object and stores none: connections, evictions, bindings, requests for tokens

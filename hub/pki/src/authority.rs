@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 
+use freewheel_link::identities::MASTERS;
 use freewheel_link::names::ClusterName;
 use freewheel_link::tls::{Credentials, HUB_NAME};
 use rcgen::{
@@ -16,7 +17,7 @@ use rcgen::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::certificate::Certificate;
-use crate::leaf::{MASTERS, leaf, subject};
+use crate::leaf::{leaf, subject};
 use crate::request::{RequestError, VerifiedRequest};
 use crate::spoke_subject::SpokeSubject;
 use crate::validity::{DAY_SECONDS, HOUR_SECONDS, Validity};

@@ -9,12 +9,13 @@
 //! - it is for clients alone (`usages_are_those_of_a_client`) and never outlives the CA
 //!   (`a_certificate_never_outlives_the_ca`).
 
+use freewheel_link::identities::MASTERS;
 use rcgen::{DistinguishedName, ExtendedKeyUsagePurpose, KeyUsagePurpose, SigningKey as _};
 use rustls_pki_types::CertificateDer;
 
 use crate::add_on_subject::is_of_add_ons;
 use crate::authority::{Authority, AuthorityError, LEAF_VALIDITY_SECONDS};
-use crate::leaf::{MASTERS, leaf};
+use crate::leaf::leaf;
 use crate::request::{Request, VerifiedRequest};
 use crate::spoke_subject::SPOKES;
 use crate::validity::{HOUR_SECONDS, Validity};

@@ -130,6 +130,7 @@ impl Pki {
         let pki = dir.join("pki");
         std::fs::create_dir_all(&pki)
             .map_err(|source| PkiError::File { path: pki.clone(), source })?;
+        // The folder's own name: were it lost with a power cut, a store that has data by then would have lost its CA.
         let synced = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
         synced.map_err(|source| PkiError::File { path: dir.to_path_buf(), source })?;
         let (cert, key) = (pki.join("ca.crt"), pki.join("ca.key"));

@@ -13,9 +13,6 @@ pub(crate) const COMMON_NAME: &[u64] = &[2, 5, 4, 3];
 pub(crate) const ORGANIZATION: &[u64] = &[2, 5, 4, 10];
 pub(crate) const ORGANIZATIONAL_UNIT: &[u64] = &[2, 5, 4, 11];
 
-/// The group whose members may do everything.
-pub const MASTERS: &str = "system:masters";
-
 /// A subject of one name and at most one group.
 pub(crate) fn subject(name: &str, group: Option<&str>) -> DistinguishedName {
     let mut subject = DistinguishedName::new();

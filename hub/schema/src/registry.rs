@@ -160,6 +160,8 @@ fn places(layer: &Layer) -> impl Iterator<Item = (&Resource, bool)> {
 pub struct Registries {
     shared: Arc<Layer>,
     own: ArcSwap<OwnLayers>,
+    /// Held by who makes another set of them from the one that is in force. Who holds it may take `clusters`, and not the
+    /// other way round.
     writing: Mutex<()>,
     /// Storages have come or gone.
     changed: watch::Sender<u64>,

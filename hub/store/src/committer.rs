@@ -196,7 +196,7 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    /// Starts the writer thread over what the board shows.
+    /// Starts the writer thread over what the watch cache shows.
     pub(crate) fn start(cache: Arc<WatchCache>, mut log: impl Log) -> std::io::Result<Self> {
         let inbox = Inbox {
             pending: StoreState::clone(&cache.state()),

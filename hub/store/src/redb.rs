@@ -176,14 +176,6 @@ impl RedbStore {
         Self::open_on(FileDisk::new(directory), Limits::default())
     }
 
-    /// Opens the store in this directory, which must be there.
-    ///
-    /// # Errors
-    /// As [`RedbStore::open`].
-    pub fn open_old(directory: &Path) -> Result<Self, OpenError> {
-        Self::open_sealed(FileDisk::new(directory), false, Arc::new(Unsealed))
-    }
-
     /// Opens or makes the store on any disk.
     ///
     /// # Errors

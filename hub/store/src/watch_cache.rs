@@ -28,6 +28,8 @@ use crate::{Compacted, Event, Revision, Scope, Watch};
 /// without rebuilding.
 const REBUILT_STATES_MAX: usize = 8;
 
+/// Who holds the history may take `rebuilt`, as a publication does, which drops what its history has lost. Who holds
+/// `rebuilt` must not ask for the history: a publication would wait for it, and it for the publication.
 pub(crate) struct WatchCache {
     state: ArcSwap<StoreState>,
     history: RwLock<History>,

@@ -4,10 +4,11 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::promises::kit::{all_pods, listed, put, remove, txn};
-use freewheel_hub_store::Store;
-use freewheel_hub_store::redb::{OpenError, RedbStore};
+use freewheel_hub_store::redb::{FileDisk, OpenError, RedbStore};
+use freewheel_hub_store::{Store, Unsealed};
 
 /// Bytes of redb's header: every ninth bit of it is tried.
 const HEADER: usize = 320;
@@ -55,13 +56,18 @@ fn lay_out(image: &Image, directory: &Path) -> PathBuf {
     path
 }
 
+/// Opens the store in this directory, which must be there.
+fn open_old(directory: &Path) -> Result<RedbStore, OpenError> {
+    RedbStore::open_sealed(FileDisk::new(directory), false, Arc::new(Unsealed))
+}
+
 /// Whether it opened. Everything else than the same objects or a named refusal fails the test.
 #[track_caller]
 fn open(image: &Image, changed: &[u8], what: &str) -> bool {
     let directory = tempfile::tempdir().unwrap();
     let path = lay_out(image, directory.path());
     std::fs::write(&path, changed).unwrap();
-    match RedbStore::open_old(directory.path()) {
+    match open_old(directory.path()) {
         Ok(store) => {
             assert_eq!(store.snapshot().revision(), image.revision, "{what}");
             assert!(listed(&*store.snapshot(), &all_pods()) == image.objects, "{what}");
@@ -130,7 +136,7 @@ async fn a_store_that_is_gone_is_not_made_anew() {
     let directory = tempfile::tempdir().unwrap();
     let path = lay_out(&image, directory.path());
     std::fs::remove_file(&path).unwrap();
-    for opened in [RedbStore::open(directory.path()), RedbStore::open_old(directory.path())] {
+    for opened in [RedbStore::open(directory.path()), open_old(directory.path())] {
         let refused = opened.err().unwrap();
         assert!(matches!(refused, OpenError::Missing(_)), "{refused}");
         assert!(refused.to_string().contains(&*path.to_string_lossy()), "{refused}");
@@ -138,7 +144,7 @@ async fn a_store_that_is_gone_is_not_made_anew() {
     assert!(!path.exists());
     // Without a witness only the caller knows that there was one.
     std::fs::remove_file(directory.path().join("acknowledged")).unwrap();
-    assert!(matches!(RedbStore::open_old(directory.path()), Err(OpenError::Missing(_))));
+    assert!(matches!(open_old(directory.path()), Err(OpenError::Missing(_))));
     assert!(RedbStore::open(directory.path()).is_ok());
 }
 

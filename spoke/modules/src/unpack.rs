@@ -24,6 +24,8 @@ pub(crate) fn unpack(
     let text =
         postcard::to_stdvec(envelope).map_err(|error| ModuleError::Packed(error.to_string()))?;
     write_synced(&scratch.envelope, &text).map_err(ModuleError::Disk)?;
+    // The envelope first: one alone is swept away with the leftovers, and an artifact that is there counts as kept. Both
+    // names last with one sync of their folder.
     fs::rename(&scratch.envelope, &names.envelope).map_err(ModuleError::Disk)?;
     fs::rename(&scratch.temporary, &names.artifact).map_err(ModuleError::Disk)?;
     sync_dir(&names.artifact).map_err(ModuleError::Disk)
@@ -54,6 +56,7 @@ fn unpack_checked(scratch: &Scratch, envelope: &Envelope) -> Result<(), ModuleEr
         return Err(Untrusted::Bytes.into());
     }
     let file = out.into_inner().map_err(|error| ModuleError::Disk(error.into_error()))?;
+    // Before it has its name: what has one is whole.
     file.sync_all().map_err(ModuleError::Disk)
 }
 

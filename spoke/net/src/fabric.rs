@@ -88,8 +88,8 @@ impl Fabric {
     }
 
     /// NodePorts and hostPorts that cannot be opened now.
-    #[must_use]
-    pub fn port_problems(&self) -> Vec<PortProblem> {
+    #[cfg(test)]
+    pub(crate) fn port_problems(&self) -> Vec<PortProblem> {
         self.node_ports.problems()
     }
 
@@ -125,18 +125,20 @@ impl Fabric {
         dialled.done().await.map(Conn::into_tunnel)
     }
 
-    /// Connects to a port of a pod as from inside of it: what listens on the pod's loopback is reached, too.
+    /// Connects to a port of a pod as from inside of it, as [`Fabric::forward_to_pod`] does for somebody elsewhere.
     ///
     /// # Errors
-    /// When the pod is not on this node, or nothing listens there.
+    /// As [`Fabric::forward_to_pod`].
+    #[cfg(any(test, feature = "testing"))]
     pub fn dial_pod(&self, uid: &str, port: u16) -> Result<ConnIo, NetError> {
         self.connect_inside(uid, port).map(Conn::into_io)
     }
 
-    /// The same for somebody elsewhere, as port-forward has it.
+    /// Connects somebody elsewhere to a port of a pod as from inside of it, as port-forward has it: what listens on the
+    /// pod's loopback is reached, too.
     ///
     /// # Errors
-    /// As [`Fabric::dial_pod`].
+    /// When the pod is not on this node, or nothing listens there.
     pub fn forward_to_pod(&self, uid: &str, port: u16) -> Result<ConnIo, NetError> {
         self.connect_inside(uid, port).map(Conn::into_tunnel)
     }
@@ -144,7 +146,7 @@ impl Fabric {
     /// Connects to a port of a pod's own address, as a probe does: whatever policies say, and not to its loopback.
     ///
     /// # Errors
-    /// As [`Fabric::dial_pod`].
+    /// As [`Fabric::forward_to_pod`].
     pub fn probe_pod(&self, uid: &str, port: u16) -> Result<ConnIo, NetError> {
         let pod = self.pod(uid).ok_or(NetError::Unreachable)?;
         let to = SocketAddr::new(pod.ip().into(), port);

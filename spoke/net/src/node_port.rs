@@ -74,6 +74,7 @@ impl NodePorts {
         self.problems.0.lock().1 = Some(tell);
     }
 
+    #[cfg(test)]
     pub(crate) fn problems(&self) -> Vec<PortProblem> {
         self.problems.0.lock().0.values().cloned().collect()
     }

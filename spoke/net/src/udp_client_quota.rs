@@ -81,7 +81,8 @@ struct Table {
     flows: HashMap<u64, Flows>,
 }
 
-/// The clients of a realm's UDP node ports.
+/// The clients of a realm's UDP node ports. Who holds the table may look at what a flow did last; who notes that holds no
+/// table.
 #[derive(Default)]
 pub(crate) struct UdpClientQuota(Arc<Mutex<Table>>);
 

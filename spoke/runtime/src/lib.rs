@@ -2,13 +2,13 @@
 //! the pod network.
 //!
 //! ```text
-//! Runtime     the agent's port `Containers`          container    one start: what it has; run: its run, its end
+//! runtime     the agent's port `Containers`          container    one start: what it has; run: its run, its end
 //! module      artifacts, loaded once                 handler, http    pods that answer requests
 //! http_client requests of guests and probes
 //! preview1    core programs: what they are given, and its bounds
 //! world       what a store holds: a file for each thing that guests can do, its limits, what a module may import
 //! lanes, metered, ticker, memory, on_stack           CPU and memory: who runs where, how long, how much
-//! life, exit  how it is stopped, how its end reads   mappings     of memory, shared out
+//! shutdown, exit  how it is stopped, how its end reads   figures  what it has used   mappings     of memory, shared out
 //! file_calls  threads for file calls, each pod's its own
 //! native, stacks   the only unsafe code              probe        which engine profile fits this machine
 //! ```

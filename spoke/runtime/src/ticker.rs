@@ -16,7 +16,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 pub(crate) struct Ticker {
     running: AtomicUsize,
     parked: Mutex<bool>,
-    bell: Condvar,
+    /// A guest runs, or it is over.
+    unparked: Condvar,
     ended: AtomicBool,
     ticks: AtomicU64,
     engine: EngineWeak,
@@ -27,7 +28,7 @@ impl Ticker {
         let ticker = Arc::new(Self {
             running: AtomicUsize::new(0),
             parked: Mutex::new(false),
-            bell: Condvar::new(),
+            unparked: Condvar::new(),
             ended: AtomicBool::new(false),
             ticks: AtomicU64::new(0),
             engine: engine.weak(),
@@ -46,7 +47,7 @@ impl Ticker {
             let mut parked = self.parked.lock();
             *parked = true;
             while self.running.load(SeqCst) == 0 && !self.ended.load(SeqCst) {
-                self.bell.wait(&mut parked);
+                self.unparked.wait(&mut parked);
             }
             *parked = false;
         }
@@ -64,7 +65,7 @@ impl Ticker {
         if self.running.fetch_add(1, SeqCst) == 0 {
             let parked = self.parked.lock();
             if *parked {
-                self.bell.notify_one();
+                self.unparked.notify_one();
             }
         }
         Running(self)
@@ -74,7 +75,7 @@ impl Ticker {
     pub(crate) fn end(&self) {
         self.ended.store(true, SeqCst);
         let _parked = self.parked.lock();
-        self.bell.notify_one();
+        self.unparked.notify_one();
     }
 
     /// How often it has ticked.

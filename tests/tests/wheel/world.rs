@@ -294,11 +294,11 @@ impl World {
             devices.insert((*name).to_owned(), device);
         }
         let world = Self { seed, sim, clock, trace, objects, agreed, devices, rng, looked: 0 };
-        world.furnish(names);
+        world.bootstrap(names);
         world
     }
 
-    fn furnish(&self, realms: &[&str]) {
+    fn bootstrap(&self, realms: &[&str]) {
         for namespace in ["kube-system", "default"] {
             let value = json!({
                 "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace},

@@ -9,14 +9,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use freewheel_xtask_kit::child;
+use freewheel_xtask_kit::command::Stop;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::content::Content;
 use super::outcome::{Story, short};
 use super::server::Server;
 use super::spec::Spec;
-use crate::child;
-use crate::command::Stop;
 
 /// What a spec may take for tidying up after its bound, and the runner for its start.
 const GRACE: Duration = Duration::from_secs(60);

@@ -23,9 +23,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use freewheel_xtask_kit::command::{Stop, empty, root, target};
+use freewheel_xtask_kit::{binaries, child, upstream};
 
-use crate::command::{Stop, empty, root, target};
-use crate::{build_binaries, child, kubectl, upstream};
+use crate::kubectl;
 use batch::Runner;
 use content::Content;
 use outcome::Outcome;
@@ -72,7 +73,7 @@ pub fn run(options: &Options) -> Result<(), Stop> {
     child::listen()?;
     let suite = upstream::suite()?;
     if options.against == Against::Hub && !options.built {
-        build_binaries()?;
+        binaries::build()?;
     }
     let (folder, kubectl) = (target().join("conformance"), kubectl::find()?);
     empty(&folder)?;

@@ -5,11 +5,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use freewheel_xtask_kit::child::Child;
+use freewheel_xtask_kit::command::{Stop, output, target};
+use freewheel_xtask_kit::ports::{free_tcp, free_udp};
 
-use crate::child::Child;
-use crate::command::{Stop, output, target};
 use crate::kube::{Kube, Parts};
-use crate::ports::{free_tcp, free_udp};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -3,7 +3,7 @@
 //! Guarantees:
 //! - a spec has one class (`every_spec_has_one_class`).
 
-use crate::command::Stop;
+use freewheel_xtask_kit::command::Stop;
 
 /// Specs that need the same.
 pub struct Class {

@@ -4,11 +4,12 @@
 //! file ─ tokens ─▶ paths that begin with crate, super, self or a child ─ through re-exports ─▶ the file of the item
 //! ```
 //!
-//! A crate's root is left out: it declares everything, and has room for nothing else.
+//! A crate's root is one of its files: one that only declares and re-exports needs none of the others.
 //!
 //! Guarantees:
 //! - files that need each other are told, and those alone (`files_that_need_each_other_are_told`,
-//!   `a_parent_and_its_child_are_two_files`);
+//!   `a_parent_and_its_child_are_two_files`), the crate's root among them
+//!   (`a_root_with_more_than_a_map_is_in_its_circles`);
 //! - who names an item by another file's re-export needs the item's own (`a_re_export_is_looked_through`);
 //! - tests may need whom they test (`tests_make_no_circle`).
 
@@ -54,7 +55,7 @@ fn circles(root: &Path, files: &[(&Path, &str)]) -> Vec<Finding> {
         .iter()
         .map(|(module, file)| {
             let named = file.uses.iter().filter_map(|path| resolve(&modules, module, path, 0));
-            (module, named.filter(|other| *other != module && !other.is_empty()).collect())
+            (module, named.filter(|other| *other != module).collect())
         })
         .collect();
     let reached: BTreeMap<_, _> = needs.keys().map(|from| (*from, reach(&needs, from))).collect();
@@ -73,14 +74,18 @@ fn circles(root: &Path, files: &[(&Path, &str)]) -> Vec<Finding> {
         let list = names.join(" ");
         let arrow = |from: &&Module| {
             let to = needs[from].iter().filter(|to| circle.contains(to));
-            let to: Vec<_> = to.map(|to| to.join("::")).collect();
-            format!("{} needs {}", from.join("::"), to.join(", "))
+            let to: Vec<_> = to.map(|to| shown(to)).collect();
+            format!("{} needs {}", shown(from), to.join(", "))
         };
         let arrows: Vec<_> = circle.iter().map(arrow).collect();
         let message = format!("a circle of {} files: {}", names.len(), arrows.join("; "));
         found.push(Finding { rule: "circle", subject: list, message });
     }
     found
+}
+
+fn shown(module: &Module) -> String {
+    if module.is_empty() { "the root".to_owned() } else { module.join("::") }
 }
 
 /// All that can be reached from a file, itself only by a circle.
@@ -273,14 +278,26 @@ mod tests {
     #[test]
     fn files_that_need_each_other_are_told() {
         let lib = ("x/src/lib.rs", "mod a;\nmod b;\nmod c;\nuse a::A;\npub struct Root(A);\n");
-        let (a, b) = ("use crate::b::B;\nuse crate::Root;\n", "use crate::c;\n");
+        let (a, b) = ("use crate::b::B;\n", "use crate::c;\n");
         let free = [lib, ("x/src/a.rs", a), ("x/src/b.rs", b), ("x/src/c.rs", "pub struct C;")];
         assert_eq!(told(&free), [""; 0]);
-        let back = ("x/src/c.rs", "fn f() { let a: crate::{b, a::A<u8>}; }\n");
+        let back = ("x/src/c.rs", "use crate::{b as d, a::{A}};\nfn f() {}\n");
         let circle = [lib, ("x/src/a.rs", a), ("x/src/b.rs", b), back];
         assert_eq!(told(&circle), ["x/src/a.rs x/src/b.rs x/src/c.rs"]);
         let other = [lib, ("x/src/a.rs", a), ("y/src/b.rs", "use crate::a;")];
         assert_eq!(told(&other), [""; 0], "another crate's");
+    }
+
+    #[test]
+    fn a_root_with_more_than_a_map_is_in_its_circles() {
+        let a = ("x/src/a.rs", "use crate::{B, Root};\n");
+        let b = ("x/src/b.rs", "pub struct B;\n");
+        let root = ("x/src/lib.rs", "mod a;\nmod b;\npub use b::B;\npub struct Root(a::A);\n");
+        assert_eq!(told(&[root, a, b]), ["x/src/a.rs x/src/lib.rs"]);
+        let program = ("x/src/main.rs", "mod a;\nmod b;\nuse b::B;\nfn main() { a::run() }\n");
+        assert_eq!(told(&[program, a, b]), ["x/src/a.rs x/src/main.rs"]);
+        let map = ("x/src/lib.rs", "mod a;\nmod b;\npub use b::B;\npub use other::Root;\n");
+        assert_eq!(told(&[map, a, b]), [""; 0], "a map needs nobody");
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! Arrows between our crates. A new arrow is a design change and is reviewed as one.
+//!
+//! Guarantees:
+//! - an arrow that is not listed is told, and so is one that is listed and not there
+//!   (`an_arrow_is_listed_and_there_or_told`).
 
-use crate::command::{Stop, cargo, output};
+use super::dependencies::Package;
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 40] = [
+const ARROWS: [(&str, &[&str]); 42] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-schema", &["link"]),
     ("freewheel-hub-audit", &[]),
@@ -98,7 +102,6 @@ const ARROWS: [(&str, &[&str]); 40] = [
             "hub-modules",
             "hub-objects",
             "hub-pki",
-            "hub-placement",
             "hub-schema",
             "hub-store",
             "link",
@@ -127,7 +130,6 @@ const ARROWS: [(&str, &[&str]); 40] = [
             "spoke-agent",
             "spoke-allocator",
             "spoke-bytes",
-            "spoke-engine",
             "spoke-modules",
             "spoke-net",
             "spoke-runtime",
@@ -136,7 +138,9 @@ const ARROWS: [(&str, &[&str]); 40] = [
     ("freewheel-tests", &["*"]),
     ("freewheel-load", &[]),
     ("freewheel-swarm", &["link", "spoke-agent"]),
-    ("xtask", &[]),
+    ("freewheel-xtask-kit", &[]),
+    ("freewheel-bench", &["xtask-kit"]),
+    ("xtask", &["bench", "xtask-kit"]),
 ];
 
 /// Only these may name the crates on the left.
@@ -157,41 +161,75 @@ const GUARDED: [(&str, &[&str]); 8] = [
     ("x509-parser", &["freewheel-hub-pki", "freewheel-spoke"]),
     ("prometheus-client", &["freewheel-hub-metrics"]),
     ("cel", &["freewheel-hub-cel"]),
-    ("clap", &["freewheel-hub", "freewheel-spoke", "xtask"]),
+    ("clap", &["freewheel-hub", "freewheel-spoke", "freewheel-bench", "xtask"]),
 ];
 
-/// Every arrow that is not in the lists above.
-pub fn check() -> Result<Vec<String>, Stop> {
-    let text = output(cargo().args(["metadata", "--format-version", "1", "--no-deps"]))?;
-    let metadata: serde_json::Value =
-        serde_json::from_str(&text).map_err(|e| Stop(format!("cargo metadata is no JSON: {e}")))?;
-    let mut wrong = Vec::new();
-    for package in metadata["packages"].as_array().into_iter().flatten() {
-        let name = package["name"].as_str().unwrap_or_default();
-        let Some((_, allowed)) = ARROWS.iter().find(|(from, _)| *from == name) else {
-            wrong.push(format!("{name} is not in the list of layers"));
-            continue;
-        };
-        let normal = package["dependencies"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter(|d| d["kind"].is_null());
-        for dependency in normal.filter_map(|d| d["name"].as_str()) {
-            if let Some(ours) = dependency.strip_prefix("freewheel-") {
-                if !allowed.contains(&ours) && !allowed.contains(&"*") {
-                    wrong.push(format!("{name} may not depend on freewheel-{ours}"));
-                }
-            } else if let Some((_, users)) =
-                GUARDED.iter().find(|(guarded, _)| *guarded == dependency)
-                && !users.contains(&name)
+/// Every arrow that is not in the lists above, and what is listed there and is not there.
+pub fn check(packages: &[Package]) -> Vec<String> {
+    let mut wrong = arrows(&ARROWS, packages);
+    for package in packages {
+        for dependency in package.shipped() {
+            if let Some((_, users)) = GUARDED.iter().find(|(guarded, _)| *guarded == dependency)
+                && !users.contains(&&*package.name)
             {
-                wrong.push(format!(
-                    "{name} may not name {dependency}; only {} may",
-                    users.join(", ")
-                ));
+                let (name, users) = (&package.name, users.join(", "));
+                wrong.push(format!("{name} may not name {dependency}; only {users} may"));
             }
         }
     }
-    Ok(wrong)
+    wrong
+}
+
+fn arrows(listed: &[(&str, &[&str])], packages: &[Package]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for package in packages {
+        let name = &package.name;
+        let Some((_, allowed)) = listed.iter().find(|(from, _)| from == name) else {
+            wrong.push(format!("{name} is not in the list of layers"));
+            continue;
+        };
+        let ours = |dependency: &'_ str| dependency.strip_prefix("freewheel-").map(str::to_owned);
+        let ours: Vec<String> = package.shipped().filter_map(ours).collect();
+        if allowed.contains(&"*") {
+            continue;
+        }
+        let other = ours.iter().filter(|to| !allowed.contains(&&***to));
+        wrong.extend(other.map(|to| format!("{name} may not depend on freewheel-{to}")));
+        let idle = allowed.iter().filter(|to| !ours.iter().any(|one| one == *to));
+        wrong.extend(
+            idle.map(|to| format!("{name} is listed to depend on freewheel-{to}, and does not")),
+        );
+    }
+    let is_there = |name: &str| packages.iter().any(|package| package.name == name);
+    let gone = listed.iter().filter(|(from, _)| !is_there(from));
+    wrong.extend(
+        gone.map(|(from, _)| format!("{from} is in the list of layers, and is no package")),
+    );
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dependencies::{Dependency, Package};
+    use super::arrows;
+
+    fn package(name: &str, ships: &[&str]) -> Package {
+        let dependency = |name: &&str| Dependency { name: (*name).to_owned(), kind: String::new() };
+        let dependencies = ships.iter().map(dependency).collect();
+        Package { name: name.to_owned(), folder: name.into(), dependencies }
+    }
+
+    #[test]
+    fn an_arrow_is_listed_and_there_or_told() {
+        let listed: [(&str, &[&str]); 2] = [("freewheel-a", &["b"]), ("freewheel-b", &[])];
+        let b = || package("freewheel-b", &["serde"]);
+        let told = |a: &[&str]| arrows(&listed, &[package("freewheel-a", a), b()]);
+        assert_eq!(told(&["freewheel-b", "serde"]), [""; 0]);
+        assert_eq!(told(&[]), ["freewheel-a is listed to depend on freewheel-b, and does not"]);
+        let more = ["freewheel-b", "freewheel-c"];
+        assert_eq!(told(&more), ["freewheel-a may not depend on freewheel-c"]);
+        let told = arrows(&listed, &[b(), package("freewheel-c", &[])]);
+        let gone = "freewheel-a is in the list of layers, and is no package";
+        assert_eq!(told, ["freewheel-c is not in the list of layers", gone]);
+    }
 }

@@ -3,6 +3,7 @@
 mod catch_alls;
 mod circles;
 mod claims;
+mod dependencies;
 mod examples;
 mod exceptions;
 mod guarantees;
@@ -13,7 +14,7 @@ mod tokens;
 
 use std::path::{Path, PathBuf};
 
-use crate::command::{Stop, output, root};
+use freewheel_xtask_kit::command::{Stop, output, root};
 
 const WARN_LINES: usize = 400;
 const STOP_LINES: usize = 600;
@@ -26,7 +27,8 @@ fn foreign() -> Vec<String> {
 
 /// Prints what is untidy and stops when it must be mended.
 pub fn run() -> Result<(), Stop> {
-    let mut wrong = layers::check()?;
+    let packages = dependencies::packages()?;
+    let mut wrong = layers::check(&packages);
     let foreign = foreign();
     let mut files = Vec::new();
     for file in tracked()? {
@@ -43,6 +45,7 @@ pub fn run() -> Result<(), Stop> {
         println!("tidy: note: {}", share.note());
     }
     let mut found = circles::check(&files);
+    found.extend(dependencies::check(&packages, &files));
     found.extend(sizes::check(&files));
     found.extend(catch_alls::check(&shares));
     wrong.extend(exceptions::judge(&found));

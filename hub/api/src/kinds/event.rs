@@ -88,7 +88,12 @@ fn either(kind: Kind) -> Kind {
         .columns(COLUMNS)
         .fields(FIELDS.iter().copied())
         .aliases(regarding.chain([reporting]))
-        .with(&[Trait::HasNoOwners, Trait::CountsNoGeneration, Trait::CreatesOnUpdate])
+        .with(&[
+            Trait::HasNoOwners,
+            Trait::CountsNoGeneration,
+            Trait::CreatesOnUpdate,
+            Trait::CountsInNoQuota,
+        ])
 }
 
 struct Rules;

@@ -26,6 +26,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freewheel_hub_objects::{Actor, Claims, Person, Plugin, Refusal, Review, Verb};
 use freewheel_hub_pki::Request;
+use freewheel_link::identities::NODE_PREFIX;
 use serde_json::Value;
 
 use crate::authz::{Authorizers, LEASES, node_of, text};
@@ -156,7 +157,7 @@ fn signing_request(write: &NodeWrite<'_>) -> Judged {
     let pem = STANDARD.decode(encoded).map_err(|error| refused(&error))?;
     let der = Request::in_pem(&pem).map_err(|error| refused(&error))?;
     let request = Request::read(&der).map_err(|error| refused(&error))?;
-    let own = format!("system:node:{}", write.node);
+    let own = format!("{NODE_PREFIX}{}", write.node);
     // With several names, another reader may take another one for its name.
     if request.claims().map_err(|error| refused(&error))?.0 == [own.as_str()] {
         return Ok(());

@@ -25,6 +25,7 @@ use freewheel_hub_rbac::{PolicyRule, Request, policy};
 use freewheel_hub_schema::object::{Key, Resource as Storage};
 use freewheel_hub_schema::selector::FieldSelector;
 use freewheel_hub_store::{Store, Stored};
+use freewheel_link::identities::{NODE_PREFIX, NODES};
 use freewheel_link::names::ClusterName;
 use serde_json::Value;
 
@@ -35,16 +36,12 @@ use crate::authn::User;
 use bound_pods::BoundPods;
 pub(crate) use references::{MIRROR, Needed, ephemeral_claim, needs, text};
 
-/// The group of all nodes.
-const NODES: &str = "system:nodes";
-/// How the name of a node begins.
-const NODE: &str = "system:node:";
 /// The namespace of nodes' leases.
 pub(crate) const LEASES: &str = "kube-node-lease";
 
 /// The node that somebody is; empty for one that has no name.
 pub(crate) fn node_of<'a>(name: &'a str, groups: &[String]) -> Option<&'a str> {
-    name.strip_prefix(NODE).filter(|_| groups.iter().any(|group| group == NODES))
+    name.strip_prefix(NODE_PREFIX).filter(|_| groups.iter().any(|group| group == NODES))
 }
 
 /// Allows nodes what they need.

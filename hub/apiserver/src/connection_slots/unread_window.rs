@@ -48,6 +48,8 @@ const _: () = assert!(2 * OF_STRANGERS.body <= OF_STRANGERS.connection);
 pub(crate) struct UnreadWindow {
     /// As the connection was opened with, whoever shows to be at its other end later.
     sizes: OnceLock<WindowSizes>,
+    /// Held while the first body makes what all of them share, and then that: of two who come first one makes it. Who goes
+    /// takes the inner one alone.
     bodies: Mutex<Weak<Mutex<Bodies>>>,
     /// What bodies may keep in it that nobody reads before something else is over.
     waiting: AtomicUsize,

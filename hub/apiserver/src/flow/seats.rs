@@ -33,6 +33,8 @@ pub(crate) struct ClusterSeats {
     /// Of each cluster.
     total: u32,
     began: Instant,
+    /// Who holds them may take a cluster's state, to see whether anybody uses it, and may read its configuration, as may
+    /// who holds that state. Nobody who holds a state asks for these.
     clusters: Mutex<Clusters>,
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use freewheel_link::names::ClusterName;
 use serde_json::json;
 
-use crate::furniture::furnish;
+use crate::bootstrap::bootstrap;
 use crate::support::{Hub, create};
 
 const ALL: &str = "/api/v1/componentstatuses";
@@ -32,7 +32,7 @@ async fn components_are_the_checks_of_the_hub() {
 
     let spoke = json!({"metadata": {"name": "pi-7"}});
     create(&hub.objects, "cluster.open-cluster-management.io/v1", "ManagedCluster", spoke).await;
-    furnish(&hub.objects, &ClusterName::try_from("pi-7").unwrap()).await;
+    bootstrap(&hub.objects, &ClusterName::try_from("pi-7").unwrap()).await;
     hub.store_fails.store(true, Ordering::SeqCst);
     let wanted = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
     for (path, why) in

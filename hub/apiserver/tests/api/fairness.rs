@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::support::{Client, Hub, create, furnish};
+use crate::support::{Client, Hub, bootstrap, create};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const FLOW: &str = "/apis/flowcontrol.apiserver.k8s.io/v1";
@@ -114,7 +114,7 @@ async fn a_clusters_flow_schemas_are_its_own() {
     let (admin, jane) = (hub.admin(), person(&hub, "jane"));
     let cluster = json!({"metadata": {"name": "pi-7"}, "spec": {"hubAcceptsClient": true}});
     create(&hub.objects, "cluster.open-cluster-management.io/v1", "ManagedCluster", cluster).await;
-    furnish(&hub.objects, &ClusterName::try_from("pi-7").unwrap()).await;
+    bootstrap(&hub.objects, &ClusterName::try_from("pi-7").unwrap()).await;
     let mut uids = Vec::new();
     for (plural, object) in
         [("prioritylevelconfigurations", custom_level()), ("flowschemas", custom_schema())]

@@ -13,6 +13,7 @@ mod applies;
 #[cfg(test)]
 mod audits;
 #[cfg(test)]
+mod bootstrap;
 mod busy;
 #[cfg(test)]
 mod cluster_sets;
@@ -35,7 +36,6 @@ mod evictions;
 #[cfg(test)]
 mod fairness;
 #[cfg(test)]
-mod furniture;
 #[cfg(test)]
 mod idle;
 #[cfg(test)]

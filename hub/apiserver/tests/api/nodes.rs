@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::roles::made;
 use crate::signing_requests::named;
-use crate::support::{Client, Hub, create, create_in, furnish};
+use crate::support::{Client, Hub, bootstrap, create, create_in};
 
 const HERE: &str = "/api/v1/namespaces/default";
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
@@ -129,7 +129,7 @@ async fn a_node_of_the_root_is_nobody_in_another_cluster() {
     let body = json!({"metadata": {"name": "pi-7"}, "spec": {"hubAcceptsClient": true}});
     create(&hub.objects, group, "ManagedCluster", body).await;
     let cluster = ClusterName::try_from("pi-7").unwrap();
-    furnish(&hub.objects, &cluster).await;
+    bootstrap(&hub.objects, &cluster).await;
     for (kind, value) in [
         ("Namespace", json!({"metadata": {"name": "default"}})),
         ("Node", json!({"metadata": {"name": "pi-7"}})),

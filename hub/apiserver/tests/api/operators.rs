@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Hub, create, furnish};
+use crate::support::{Hub, bootstrap, create};
 
 const GROUP: &str = "/apis/operator.open-cluster-management.io/v1";
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -71,7 +71,7 @@ async fn what_hub_and_agents_are_is_told_as_elsewhere() {
     let group = "cluster.open-cluster-management.io/v1";
     for name in ["pi-7", "pi-8"] {
         create(&hub.objects, group, "ManagedCluster", json!({"metadata": {"name": name}})).await;
-        furnish(&hub.objects, &ClusterName::try_from(name).unwrap()).await;
+        bootstrap(&hub.objects, &ClusterName::try_from(name).unwrap()).await;
     }
     let told = json!({"status": {"conditions": conditions}});
     let status = format!("{CLUSTERS}/pi-7/status");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Hub, create, furnish};
+use crate::support::{Client, Hub, bootstrap, create};
 
 pub const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -52,7 +52,7 @@ async fn cluster(hub: &Hub, name: &str) -> String {
     let group = "cluster.open-cluster-management.io/v1";
     let body = json!({"metadata": {"name": name}, "spec": {"hubAcceptsClient": true}});
     let made_of = create(&hub.objects, group, "ManagedCluster", body).await;
-    furnish(&hub.objects, &ClusterName::try_from(name).unwrap()).await;
+    bootstrap(&hub.objects, &ClusterName::try_from(name).unwrap()).await;
     let namespace = json!({"metadata": {"name": "default"}});
     made(&hub.admin().post(&format!("/clusters/{name}/api/v1/namespaces"), &namespace).await);
     made_of["metadata"]["uid"].as_str().unwrap().to_owned()

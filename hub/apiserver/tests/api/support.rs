@@ -35,7 +35,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use crate::furniture::{create, create_in, furnish};
+pub use crate::bootstrap::{bootstrap, create, create_in};
 use crate::spokes::Echo;
 
 /// Stands where the image registry is: says who asked for what, with the code that ends the path.
@@ -186,7 +186,7 @@ impl Hub {
         for name in ["default", "kube-system"] {
             create(&objects, "v1", "Namespace", json!({"metadata": {"name": name}})).await;
         }
-        furnish(&objects, &ClusterName::root()).await;
+        bootstrap(&objects, &ClusterName::root()).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

@@ -8,7 +8,7 @@ use freewheel_hub_apiserver::authn::TokenFile;
 use freewheel_hub_apiserver::{AccessOptions, Issuer, PodToken};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Hub, create, create_in, furnish};
+use crate::support::{Answer, Client, Hub, bootstrap, create, create_in};
 use freewheel_link::names::ClusterName;
 
 const WHOAMI: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
@@ -56,7 +56,7 @@ async fn cluster(hub: &Hub, name: &str) {
     let body = json!({"metadata": {"name": name}, "spec": {"hubAcceptsClient": true}});
     create(&hub.objects, "cluster.open-cluster-management.io/v1", "ManagedCluster", body).await;
     let cluster = ClusterName::try_from(name).unwrap();
-    furnish(&hub.objects, &cluster).await;
+    bootstrap(&hub.objects, &cluster).await;
     let namespace = json!({"metadata": {"name": "default"}});
     create_in(&hub.objects, &cluster, ("v1", "Namespace"), namespace).await;
 }

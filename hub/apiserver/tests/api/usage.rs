@@ -8,7 +8,7 @@ use freewheel_hub_store::Scope;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
-use crate::furniture::create_in;
+use crate::bootstrap::create_in;
 use crate::support::{Answer, Client, Hub, create};
 
 const METRICS: &str = "/apis/metrics.k8s.io/v1beta1";

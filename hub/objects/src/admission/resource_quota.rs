@@ -11,6 +11,7 @@
 //!
 //! Guarantees:
 //! - no quota is exceeded, whoever comes at the same time (`a_crowd_gets_what_a_quota_has_left`);
+//! - a kind is counted whatever it is called (`a_quota_counts_a_kind_that_is_only_called_as_events_are`);
 //! - what was let in before there was a quota is not written behind its back
 //!   (`a_quota_that_comes_between_is_looked_at`).
 
@@ -44,7 +45,7 @@ impl Plugin for ResourceQuota {
     fn handles(&self, review: &Review<'_>) -> bool {
         let kind = &review.target.kind;
         let is_whole = review.stores && review.subresource.is_none();
-        let counts = kind.namespaced && is_whole && kind.plural() != "events";
+        let counts = kind.namespaced && is_whole && !kind.has(Trait::CountsInNoQuota);
         counts
             && match review.verb {
                 Verb::Create => true,

@@ -43,15 +43,15 @@ pub(crate) struct World {
 impl World {
     /// With the namespace `default` in the root and in `pi-7`.
     pub(crate) async fn new() -> Self {
-        Self::empty().furnished().await
+        Self::empty().bootstrapped().await
     }
 
     /// The same over this store.
     pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
-        Self::with(store, 1).furnished().await
+        Self::with(store, 1).bootstrapped().await
     }
 
-    async fn furnished(self) -> Self {
+    async fn bootstrapped(self) -> Self {
         let world = self;
         world.create("namespaces", json!({"metadata": {"name": "default"}})).await.unwrap();
         let place = place("namespaces", "pi-7", "", "default");

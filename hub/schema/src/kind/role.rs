@@ -47,6 +47,8 @@ pub enum Trait {
     RunsPods,
     /// It asks for storage, and how much of that it may ask for may be limited.
     AsksForStorage,
+    /// No quota counts it, as upstream: what happened is said of others, and is gone after an hour.
+    CountsInNoQuota,
     /// It neither owns, nor is owned by, anything that matters.
     HasNoOwners,
     /// What it owns stays when it is deleted and nothing is said of that (`OrphanDependents`).

@@ -156,11 +156,11 @@ async fn configure(objects: &Objects, cluster: &str, kind: &str, hook: Value) {
     create(objects, &place, value).await.unwrap();
 }
 
-async fn furnished(cluster: &str) -> Objects {
-    furnished_with(cluster, None).await
+async fn bootstrapped(cluster: &str) -> Objects {
+    bootstrapped_with(cluster, None).await
 }
 
-async fn furnished_with(cluster: &str, streams: Option<Arc<dyn SpokeStreams>>) -> Objects {
+async fn bootstrapped_with(cluster: &str, streams: Option<Arc<dyn SpokeStreams>>) -> Objects {
     let objects = objects(streams);
     create(&objects, &place(cluster, "v1", "Namespace"), json!({"metadata": {"name": "default"}}))
         .await
@@ -180,7 +180,7 @@ fn config_map(name: &str) -> Value {
 async fn webhooks_are_asked_over_tls() {
     let dir = tempfile::tempdir().unwrap();
     let pki = Pki::open(dir.path(), false).unwrap();
-    let objects = furnished("root").await;
+    let objects = bootstrapped("root").await;
     let changes = webhook(&pki, |_| {
         let patch = json!([{"op": "add", "path": "/data/added", "value": "yes"}]);
         json!({"allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(patch.to_string())})
@@ -237,7 +237,7 @@ async fn a_tenants_webhook_reaches_nothing_of_the_host() {
     let dir = tempfile::tempdir().unwrap();
     let pki = Pki::open(dir.path(), false).unwrap();
     let url = webhook(&pki, |_| json!({"allowed": true})).await;
-    let objects = furnished("pi-7").await;
+    let objects = bootstrapped("pi-7").await;
     let client = json!({"url": url, "caBundle": bundle(&pki)});
     configure(&objects, "pi-7", "ValidatingWebhookConfiguration", json!({"clientConfig": client}))
         .await;
@@ -288,7 +288,7 @@ async fn a_webhook_behind_a_service_is_reached_in_its_pod() {
         let url = named(&pki, name, says).await;
         let to = url.trim_start_matches("https://").to_owned();
         let device = Arc::new(Device { port: 8443, to });
-        let objects = furnished_with("root", Some(device)).await;
+        let objects = bootstrapped_with("root", Some(device)).await;
         let hook = json!({"clientConfig": {"caBundle": bundle(&pki),
             "service": {"namespace": "default", "name": "checks", "path": "/maps"}}});
         configure(&objects, "root", "ValidatingWebhookConfiguration", hook).await;
@@ -344,7 +344,7 @@ async fn a_conversion_webhook_behind_a_service_is_reached_in_its_pod() {
     };
     let url = named(&pki, "checks.default.svc", says).await;
     let to = url.trim_start_matches("https://").to_owned();
-    let objects = furnished_with("root", Some(Arc::new(Device { port: 8443, to }))).await;
+    let objects = bootstrapped_with("root", Some(Arc::new(Device { port: 8443, to }))).await;
     let definitions = place("root", "apiextensions.k8s.io/v1", "CustomResourceDefinition");
     let definition = create(&objects, &definitions, definition(&pki)).await.unwrap();
     let converter = objects.conversions().unwrap().of(&ClusterName::root(), &definition).unwrap();

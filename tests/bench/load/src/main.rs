@@ -12,6 +12,7 @@ mod ask;
 mod client;
 mod closed;
 mod echo;
+mod error;
 mod fan;
 mod figures;
 mod flood;
@@ -21,6 +22,7 @@ mod serve;
 mod starts;
 mod until;
 
+use error::LoadError;
 use serde::Deserialize;
 
 /// What to do.
@@ -53,56 +55,6 @@ enum Order {
     Starts(starts::Order),
     /// A native HTTP server that says hello, until it is stopped
     Serve(serve::Order),
-}
-
-/// Why there are no figures.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The order.
-    #[error("the order is not understood: {0}")]
-    Order(#[from] serde_json::Error),
-    /// A file or a socket.
-    #[error("{what}: {source}")]
-    Io {
-        /// Doing what.
-        what: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Keys.
-    #[error("cannot make certificates: {0}")]
-    Keys(#[from] rcgen::Error),
-    /// TLS.
-    #[error("TLS: {0}")]
-    Tls(#[from] rustls::Error),
-    /// HTTP.
-    #[error("HTTP: {0}")]
-    Hyper(#[from] hyper::Error),
-    /// A request that cannot be written.
-    #[error("no request: {0}")]
-    Http(#[from] http::Error),
-    /// The server answered something else.
-    #[error("{what} was answered with {status}: {body}")]
-    Answer {
-        /// The request.
-        what: String,
-        /// The status.
-        status: u16,
-        /// The start of the body.
-        body: String,
-    },
-    /// Waited long enough.
-    #[error("waited too long until {0}")]
-    Late(String),
-}
-
-impl LoadError {
-    /// For `map_err` around files and sockets.
-    pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
-        let what = what.into();
-        move |source| Self::Io { what, source }
-    }
 }
 
 fn main() -> std::process::ExitCode {

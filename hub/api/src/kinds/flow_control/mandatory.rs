@@ -3,6 +3,7 @@
 //! Guarantees:
 //! - they are valid, and defaults change nothing of them (`what_is_there_from_the_start_is_valid_and_whole`).
 
+use freewheel_link::identities::{MASTERS, NODES};
 use serde_json::{Value, json};
 
 /// Their spec is the server's: `exempt` and `catch-all` may not be changed.
@@ -58,7 +59,7 @@ pub fn schemas() -> Vec<Value> {
     leaders.push(system_accounts());
     let leaders =
         json!({"subjects": leaders, "resourceRules": [leases(&["get", "create", "update"])]});
-    let nodes = groups(&["system:nodes"]);
+    let nodes = groups(&[NODES]);
     let of_nodes = json!({"verbs": ["*"], "apiGroups": [""], "resources": ["nodes", "nodes/status"],
         "namespaces": ["*"], "clusterScope": true});
     let health_of_nodes = json!({"subjects": nodes, "resourceRules": [of_nodes, leases(&["*"])]});
@@ -66,7 +67,7 @@ pub fn schemas() -> Vec<Value> {
     let accounts = anything(groups(&["system:serviceaccounts"]));
     let (user, namespace) = (Some("ByUser"), Some("ByNamespace"));
     vec![
-        schema("exempt", ("exempt", 1), None, &anything(groups(&["system:masters"]))),
+        schema("exempt", ("exempt", 1), None, &anything(groups(&[MASTERS]))),
         schema("catch-all", ("catch-all", 10_000), user, &anything(groups(&EVERYBODY))),
         schema("system-nodes", ("system", 500), user, &anything(nodes)),
         schema("system-node-high", ("node-high", 400), user, &health_of_nodes),

@@ -294,16 +294,6 @@ pub const SERVICE: &[Field] = &[
     works("type"),
 ];
 
-/// ServicePort.
-pub const SERVICE_PORT: &[Field] = &[
-    works("appProtocol"),
-    works("name"),
-    works("nodePort"),
-    works("port"),
-    works("protocol"),
-    works("targetPort"),
-];
-
 /// A Warning for every kept field that asks for something.
 #[must_use]
 pub fn warnings(table: &[Field], value: &Value, path: &str) -> Vec<String> {
@@ -347,6 +337,16 @@ mod tests {
     use super::*;
     use freewheel_hub_schema::types::table::table;
     use serde_json::json;
+
+    /// All of a ServicePort works.
+    const SERVICE_PORT: &[Field] = &[
+        works("appProtocol"),
+        works("name"),
+        works("nodePort"),
+        works("port"),
+        works("protocol"),
+        works("targetPort"),
+    ];
 
     /// Every table with the type of core/v1 that it covers.
     const TABLES: &[(&str, &[Field])] = &[

@@ -5,15 +5,17 @@
 //!   └ start  └ writes   └ start      └ writes, memory, start
 //! ```
 
+use freewheel_xtask_kit::child;
+use freewheel_xtask_kit::command::Stop;
 use serde_json::{Value, json};
 
-use super::figures::{column, median, spread};
-use super::hub::Hub;
-use super::peer::Peer;
-use super::row::{Row, Verdict};
-use super::{Plan, fresh, load, proc};
-use crate::child;
-use crate::command::Stop;
+use crate::figures::{column, median, spread};
+use crate::folders::fresh;
+use crate::hub::Hub;
+use crate::peer::Peer;
+use crate::plan::Plan;
+use crate::row::{Row, Verdict};
+use crate::{load, proc};
 
 const COLLECTION: &str = "/api/v1/namespaces/stored/configmaps";
 

@@ -21,9 +21,10 @@ impl From<String> for Stop {
 
 /// The checkout's top folder.
 pub fn root() -> PathBuf {
-    // xtask's manifest lies one level below it.
+    // This crate's manifest lies two levels below it.
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
+        .ancestors()
+        .nth(2)
         .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 

@@ -1,14 +1,15 @@
 //! Our hub beside kube-apiserver, driven in turns.
 
+use freewheel_xtask_kit::child;
+use freewheel_xtask_kit::command::Stop;
 use serde_json::{Value, json};
 
-use super::figures::{Ratios, column, median, spread};
-use super::hub::Hub;
-use super::peer::Peer;
-use super::row::Verdict;
-use super::{Plan, load};
-use crate::child;
-use crate::command::Stop;
+use crate::figures::{Ratios, column, median, spread};
+use crate::hub::Hub;
+use crate::load;
+use crate::peer::Peer;
+use crate::plan::Plan;
+use crate::row::Verdict;
 
 /// Both sides, driven in turns.
 pub struct Both {

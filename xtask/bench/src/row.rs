@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::Plan;
+use crate::plan::Plan;
 
 /// Whether something holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,14 +6,15 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use freewheel_xtask_kit::child;
+use freewheel_xtask_kit::command::Stop;
 use serde_json::{Value, json};
 
-use super::figures::{column, median, spread};
-use super::hub::{Hub, condition};
-use super::row::{Row, Verdict};
-use super::{Plan, load, proc};
-use crate::child;
-use crate::command::Stop;
+use crate::figures::{column, median, spread};
+use crate::hub::{Hub, condition};
+use crate::plan::Plan;
+use crate::row::{Row, Verdict};
+use crate::{load, proc};
 
 /// At the same time, each with one request under way.
 const CLIENTS: u32 = 2_000;

@@ -1,12 +1,13 @@
 //! P27, P29: whole lists, and how soon a client sees its own write, beside kube-apiserver.
 
+use freewheel_xtask_kit::command::Stop;
 use serde_json::json;
 
-use super::both::Both;
-use super::figures::{Ratios, column, median, spread, time};
-use super::row::{Row, Verdict};
-use super::{Plan, load, proc};
-use crate::command::Stop;
+use crate::both::Both;
+use crate::figures::{Ratios, column, median, spread, time};
+use crate::plan::Plan;
+use crate::row::{Row, Verdict};
+use crate::{load, proc};
 
 const PODS: &str = "/api/v1/namespaces/lists/pods";
 const ECHO: &str = "/api/v1/namespaces/echo/configmaps";

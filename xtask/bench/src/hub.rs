@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use freewheel_xtask_kit::child::{self, Child};
+use freewheel_xtask_kit::command::{Stop, cargo, run, target};
+use freewheel_xtask_kit::ports::{free_tcp, free_udp};
+use freewheel_xtask_kit::{dist, guests};
 use serde_json::{Value, json};
 
-use super::{Plan, fresh, load};
-use crate::child::{self, Child};
-use crate::command::{Stop, cargo, run, target};
-use crate::ports::{free_tcp, free_udp};
-use crate::{dist, guests};
+use crate::folders::fresh;
+use crate::load;
+use crate::plan::Plan;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -7,10 +7,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use freewheel_xtask_kit::child;
+use freewheel_xtask_kit::command::{Stop, cargo, run, target};
 use serde_json::{Value, json};
-
-use crate::child;
-use crate::command::{Stop, cargo, run, target};
 
 /// How long its goodbyes may take.
 const END_PATIENCE: Duration = Duration::from_secs(25);

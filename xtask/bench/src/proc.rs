@@ -1,8 +1,7 @@
 //! What /proc tells of a process.
 
+use freewheel_xtask_kit::command::Stop;
 use serde_json::{Value, json};
-
-use crate::command::Stop;
 
 /// Proportional set size and private dirty memory in KiB.
 pub fn memory(process: u32) -> Option<(u64, u64)> {

@@ -1,12 +1,13 @@
 //! P25, P26, P28: the API beside kube-apiserver.
 
+use freewheel_xtask_kit::command::Stop;
 use serde_json::{Value, json};
 
-use super::both::Both;
-use super::figures::{column, median, spread, time};
-use super::row::Row;
-use super::{Plan, load};
-use crate::command::Stop;
+use crate::both::Both;
+use crate::figures::{column, median, spread, time};
+use crate::load;
+use crate::plan::Plan;
+use crate::row::Row;
 
 const COLLECTION: &str = "/api/v1/namespaces/bench/configmaps";
 const WATCHERS: u32 = 1000;
@@ -105,21 +106,6 @@ impl Both {
             })
         })?;
         let (times, cpu) = (turns.ratios("last.p50"), turns.ratios("server_cpu"));
-        let per_watch = |rounds: &[Value]| {
-            // The first round's: later ones find memory that the first one left.
-            let first = rounds.first();
-            let field = |name: &str| first.and_then(|round| round[name].as_f64());
-            field("pss_with_watches")
-                .zip(field("pss_before"))
-                .map_or(f64::NAN, |(with, before)| (with - before) / f64::from(WATCHERS))
-        };
-        let per_event = |rounds: &[Value]| {
-            let each: Vec<f64> = rounds
-                .iter()
-                .filter_map(|r| Some(r["server_cpu"].as_f64()? / r["events"].as_f64()? * 1e6))
-                .collect();
-            median(&each)
-        };
         let line = |side: &str, rounds: &[Value]| {
             format!(
                 "{side} write → last watcher {}; first watcher p50 {}; server CPU {:.1} µs per event and watcher; {:.0} KiB PSS per watch",
@@ -150,4 +136,22 @@ impl Both {
             raw: turns.raw(),
         })
     }
+}
+
+/// KiB of the server that a watch takes, by the first round: later ones find memory that it left.
+fn per_watch(rounds: &[Value]) -> f64 {
+    let first = rounds.first();
+    let field = |name: &str| first.and_then(|round| round[name].as_f64());
+    field("pss_with_watches")
+        .zip(field("pss_before"))
+        .map_or(f64::NAN, |(with, before)| (with - before) / f64::from(WATCHERS))
+}
+
+/// Microseconds of the server's processor that a watcher's event takes.
+fn per_event(rounds: &[Value]) -> f64 {
+    let each: Vec<f64> = rounds
+        .iter()
+        .filter_map(|r| Some(r["server_cpu"].as_f64()? / r["events"].as_f64()? * 1e6))
+        .collect();
+    median(&each)
 }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use freewheel_xtask_kit::child;
+use freewheel_xtask_kit::command::{Stop, empty, target};
 use serde_json::{Value, json};
 
-use crate::bench::hub::{self, Hub};
-use crate::bench::load;
-use crate::child;
-use crate::command::{Stop, empty, target};
+use crate::hub::{self, Hub};
+use crate::load;
 use crate::swarm_process::{self, SwarmProcess};
 
 /// What `swarm` can be told.

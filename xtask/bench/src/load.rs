@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use freewheel_xtask_kit::child;
+use freewheel_xtask_kit::command::{Stop, cargo, run, target};
 use serde_json::{Value, json};
-
-use crate::child;
-use crate::command::{Stop, cargo, run, target};
 
 /// Longest time of one order.
 const PATIENCE: Duration = Duration::from_secs(600);

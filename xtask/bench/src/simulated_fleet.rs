@@ -7,16 +7,17 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use freewheel_xtask_kit::child;
+use freewheel_xtask_kit::command::Stop;
 use serde_json::{Value, json};
 
-use super::figures::{median, time};
-use super::hub::Hub;
-use super::row::{Row, Verdict};
-use super::turns::Turns;
-use super::{Plan, load, proc};
-use crate::child;
-use crate::command::Stop;
+use crate::figures::{median, time};
+use crate::hub::Hub;
+use crate::plan::Plan;
+use crate::row::{Row, Verdict};
 use crate::swarm_process::{self, SwarmProcess};
+use crate::turns::Turns;
+use crate::{load, proc};
 
 /// The rows.
 pub const IDS: [&str; 10] = ["P20", "P21", "P22", "P24", "P32", "P32N", "P44", "P45", "P46", "P47"];

@@ -8,15 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use freewheel_xtask_kit::child::{self, Child};
+use freewheel_xtask_kit::command::{Stop, cargo, run as run_command, target};
+use freewheel_xtask_kit::ports::free_tcp;
 use serde_json::{Value, json};
 
-use super::figures::{Ratios, column, median, spread};
-use super::hub::{Hub, NODE, answers};
-use super::row::{Row, Verdict};
-use super::{Plan, load, tools};
-use crate::child::{self, Child};
-use crate::command::{Stop, cargo, run as run_command, target};
-use crate::ports::free_tcp;
+use crate::figures::{Ratios, column, median, spread};
+use crate::folders::tools;
+use crate::hub::{Hub, NODE, answers};
+use crate::load;
+use crate::plan::Plan;
+use crate::row::{Row, Verdict};
 
 const VERSION: &str = "48.0.8";
 const NODE_PORT: u16 = 31313;

@@ -6,14 +6,15 @@
 use std::process::Command;
 use std::time::Duration;
 
+use freewheel_xtask_kit::child::Child;
+use freewheel_xtask_kit::command::Stop;
+use freewheel_xtask_kit::ports::free_tcp;
+use freewheel_xtask_kit::upstream;
 use serde_json::{Value, json};
 
-use super::hub::{answers, server};
-use super::{fresh, load};
-use crate::child::Child;
-use crate::command::Stop;
-use crate::ports::free_tcp;
-use crate::upstream;
+use crate::folders::fresh;
+use crate::hub::{answers, server};
+use crate::load;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 

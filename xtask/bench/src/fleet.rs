@@ -1,12 +1,12 @@
 //! P20S, P22S, P23S: what spokes and pods cost the hub, of themselves: sessions over pipes in memory, in one process with the
 //! hub (`hub/gateway/benches/fleet`). The rows without an S count the network and all of the hub beside it.
 
+use freewheel_xtask_kit::command::{Stop, cargo, output};
 use serde_json::{Value, json};
 
-use super::Plan;
-use super::figures::{median, time};
-use super::row::{Row, Verdict};
-use crate::command::{Stop, cargo, output};
+use crate::figures::{median, time};
+use crate::plan::Plan;
+use crate::row::{Row, Verdict};
 
 const SESSIONS: u32 = 1000;
 const SERVICES: u32 = 1000;

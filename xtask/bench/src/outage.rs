@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use freewheel_xtask_kit::child;
+use freewheel_xtask_kit::command::Stop;
 use serde_json::{Value, json};
 
-use super::figures::time;
-use super::load;
-use super::row::Row;
-use super::swarm::{FLEET, Fleet, SHORT, kib, number, pss};
-use crate::child;
-use crate::command::Stop;
+use crate::figures::time;
+use crate::load;
+use crate::row::Row;
+use crate::simulated_fleet::{FLEET, Fleet, SHORT, kib, number, pss};
 
 /// How a fleet came back after its hub was killed.
 struct Back {

@@ -3,13 +3,14 @@
 use std::process::Command;
 use std::time::Duration;
 
+use freewheel_xtask_kit::child;
+use freewheel_xtask_kit::command::{Stop, cargo, output};
 use serde_json::json;
 
-use super::hub::{Hub, spoke_program};
-use super::row::{Row, Verdict};
-use super::{Plan, load, proc};
-use crate::child;
-use crate::command::{Stop, cargo, output};
+use crate::hub::{Hub, spoke_program};
+use crate::plan::Plan;
+use crate::row::{Row, Verdict};
+use crate::{load, proc};
 
 /// Words that only a compiler brings along; panics name their crate's path.
 const COMPILER: [&str; 4] =

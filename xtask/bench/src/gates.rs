@@ -1,48 +1,13 @@
-//! `cargo xtask bench [NAME…]`: the performance gates, measured on this machine beside their peers.
-//!
-//! ```text
-//! mod      names, rounds, the table, target/bench/latest.json
-//! row      one gate: what was measured, whether it holds      figures  medians and ranges
-//! proc     what /proc tells of processes
-//! load     the load generator (tests/bench/load)              hub      our hub and a spoke      peer  kube-apiserver + etcd
-//! both     our hub and kube-apiserver, driven in turns
-//! api      P25 P26 P28      lists  P27 P29      stored  P30 P31      overload  P33
-//! device  P01 P02      start  P07 P40      http  P13      fleet  P20S P22S P23S
-//! turns    how long a controller worked
-//! swarm   P20 P21 P22 P24 P44 P45 P46 P47      outage  P32 P32N
-//! ```
-//!
-//! * Both sides run at the same time on the same disk and are driven in turns, A B A B, by the same one-threaded driver.
-//! * A verdict is the median of the rounds' ratios; fewer than five rounds give none.
-//! * What cannot be had on a machine is named and gets no verdict.
-
-mod api;
-mod both;
-mod device;
-mod figures;
-mod fleet;
-mod http;
-pub mod hub;
-mod lists;
-pub mod load;
-mod outage;
-mod overload;
-mod peer;
-mod proc;
-mod row;
-mod start;
-mod stored;
-mod swarm;
-mod turns;
-
-use std::path::PathBuf;
+//! `cargo xtask bench [NAME…]`: which gates there are, and those that are asked for, one after the other.
 
 use clap::Args;
-use serde_json::json;
+use freewheel_xtask_kit::child;
+use freewheel_xtask_kit::command::Stop;
 
-use crate::child;
-use crate::command::{Stop, empty, output, target};
-use row::Row;
+use crate::plan::Plan;
+use crate::report;
+use crate::row::Row;
+use crate::{api, device, fleet, http, lists, overload, simulated_fleet, start, stored};
 
 /// What `bench` can be told.
 #[derive(Args)]
@@ -68,17 +33,6 @@ pub struct Options {
     most: Option<u32>,
 }
 
-/// How long and how often.
-#[derive(Clone, Copy)]
-pub struct Plan {
-    rounds: u32,
-    quick: bool,
-    /// Build nothing of ours.
-    built: bool,
-    /// Of a swarm, to begin with and at most.
-    spokes: (u32, u32),
-}
-
 /// A bench: its group, the gates it measures, and how.
 type Bench = (&'static str, &'static [&'static str], fn(Plan) -> Result<Vec<Row>, Stop>);
 
@@ -92,7 +46,7 @@ const BENCHES: [Bench; 10] = [
     ("device", &["P07", "P40"], start::run),
     ("device", &["P13"], http::run),
     ("fleet", &["P20S", "P22S", "P23S"], fleet::run),
-    ("fleet", &swarm::IDS, swarm::run),
+    ("fleet", &simulated_fleet::IDS, simulated_fleet::run),
 ];
 
 /// Measures and prints.
@@ -119,16 +73,7 @@ pub fn run(options: &Options) -> Result<(), Stop> {
         }
     }
     rows.sort_by_key(|row| row.id);
-    println!("\n{}", machine());
-    println!(
-        "{} rounds{}\n",
-        plan.rounds,
-        if plan.quick { ", QUICK: not the gates' own durations" } else { "" }
-    );
-    for row in &rows {
-        println!("{row}");
-    }
-    keep(plan, &rows)
+    report::tell(plan, &rows)
 }
 
 /// The gates that are asked for, by name or by group.
@@ -156,58 +101,10 @@ fn chosen(names: &[String]) -> Result<Vec<&'static str>, Stop> {
     Ok(chosen)
 }
 
-/// The folder for everything that a bench keeps.
-fn folder() -> PathBuf {
-    target().join("bench")
-}
-
-/// Programs that were built or fetched once.
-fn tools() -> PathBuf {
-    target().join("tools")
-}
-
-/// An empty folder of this name.
-fn fresh(name: &str) -> Result<PathBuf, Stop> {
-    let path = folder().join(name);
-    empty(&path)?;
-    Ok(path)
-}
-
-/// What this was measured on.
-fn machine() -> String {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load: Vec<&str> = load.split(' ').take(3).collect();
-    format!(
-        "{cores} cores ({}), load {} at the end; driver and servers share them; not a Raspberry Pi",
-        model.unwrap_or("unknown"),
-        load.join(" ")
-    )
-}
-
-fn keep(plan: Plan, rows: &[Row]) -> Result<(), Stop> {
-    let commit =
-        output(std::process::Command::new("git").args(["rev-parse", "HEAD"])).unwrap_or_default();
-    let all = json!({
-        "machine": machine(),
-        "commit": commit.trim(),
-        "rounds": plan.rounds,
-        "quick": plan.quick,
-        "gates": rows.iter().map(Row::json).collect::<Vec<_>>(),
-    });
-    let path = folder().join("latest.json");
-    std::fs::create_dir_all(folder())
-        .and_then(|()| std::fs::write(&path, format!("{all:#}\n")))
-        .map_err(|e| Stop(format!("cannot write {}: {e}", path.display())))?;
-    println!("All figures: {}", path.display());
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{chosen, swarm};
+    use super::chosen;
+    use crate::simulated_fleet;
 
     #[test]
     fn gates_are_chosen_by_name_and_by_group() {
@@ -216,7 +113,10 @@ mod tests {
         assert_eq!(asked(&["p28"]).ok(), Some(vec!["P28"]));
         let api = ["P25", "P26", "P28", "P27", "P29", "P30", "P31", "P33"];
         assert_eq!(asked(&["api"]).ok(), Some(api.to_vec()));
-        assert_eq!(asked(&["P02", "fleet"]).ok().map(|ids| ids.len()), Some(4 + swarm::IDS.len()));
+        assert_eq!(
+            asked(&["P02", "fleet"]).ok().map(|ids| ids.len()),
+            Some(4 + simulated_fleet::IDS.len())
+        );
         assert!(asked(&[]).is_ok_and(|ids| 10 < ids.len()));
         let error = asked(&["P99"]).err().map(|stop| stop.0).unwrap_or_default();
         assert!(error.contains("P99") && error.contains("P28"), "{error}");

@@ -15,14 +15,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use freewheel_xtask_kit::child::{self, Child};
+use freewheel_xtask_kit::command::Stop;
 use serde_json::{Value, json};
 
-use super::figures::{Ratios, median, percentiles, time};
-use super::hub::Hub;
-use super::row::{Row, Verdict};
-use super::{Plan, fresh, load, tools};
-use crate::child::{self, Child};
-use crate::command::Stop;
+use crate::figures::{Ratios, median, percentiles, time};
+use crate::folders::{fresh, tools};
+use crate::hub::Hub;
+use crate::load;
+use crate::plan::Plan;
+use crate::row::{Row, Verdict};
 
 const CONTAINERS: usize = 20;
 

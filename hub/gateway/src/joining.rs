@@ -1,0 +1,43 @@
+//! Devices that join: as whom the gateway writes for them, and why one is not taken.
+
+use freewheel_hub_objects::{Actor, OVERTAKEN, Objects, WriteOptions};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_link::join::JoinRefusal;
+use freewheel_link::names::ClusterName;
+
+use crate::spoke_identity::hold;
+
+/// Where their signing requests are.
+pub(crate) const REQUESTS_KIND: (&str, &str, &str) =
+    ("certificates.k8s.io", "v1", "certificatesigningrequests");
+
+/// Why a device is not taken.
+#[derive(Debug)]
+pub(crate) struct Refusal(pub(crate) JoinRefusal, pub(crate) String);
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        if error.reason == OVERTAKEN {
+            return gone();
+        }
+        let of_request = matches!(error.code, 400 | 422);
+        let cause = if of_request { JoinRefusal::Request } else { JoinRefusal::Internal };
+        Self(cause, error.message)
+    }
+}
+
+/// For all that is written while one joins.
+pub(crate) fn how() -> WriteOptions {
+    WriteOptions::by(Actor::Joining)
+}
+
+/// While this is the ManagedCluster of its name.
+pub(crate) fn how_for(objects: &Objects, (name, uid): (&ClusterName, &str)) -> WriteOptions {
+    WriteOptions { expect: vec![hold(&*objects.store().snapshot(), name, uid)], ..how() }
+}
+
+/// Its cluster went while it waited.
+pub(crate) fn gone() -> Refusal {
+    let text = "the ManagedCluster was deleted while this device waited; join again";
+    Refusal(JoinRefusal::Denied, text.to_owned())
+}

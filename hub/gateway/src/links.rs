@@ -1,0 +1,40 @@
+//! Connections of spokes that are in force, one of each spoke.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use freewheel_hub_plan::SpokeSet;
+use freewheel_hub_store::Revision;
+use freewheel_link::hub_session::HubSession;
+use freewheel_link::names::ClusterName;
+use freewheel_link::stream_budget::Budget;
+use freewheel_link::transport::Transport;
+use parking_lot::Mutex;
+
+/// The hub's half of a session, with plans as spokes are told them.
+pub(crate) type PlanSession = HubSession<SpokeSet>;
+
+/// A spoke's connection that is in force.
+pub(crate) struct Link {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) state: Arc<Mutex<PlanSession>>,
+    /// Places of the streams that the hub opens on it.
+    pub(crate) opened: Arc<Budget>,
+    /// What its spoke said in its greeting that it can do.
+    pub(crate) abilities: u64,
+    /// UID of the ManagedCluster whose session it carries, and which of its sessions that is.
+    pub(crate) uid: String,
+    pub(crate) epoch: u64,
+}
+
+/// By their spokes' names. Who opens a session holds them while it looks at what is known of its spoke and joins the
+/// fanout, so that of two that open at the same time one is first in all three: whoever holds one of those may not ask
+/// for links.
+pub(crate) type Links = Mutex<BTreeMap<ClusterName, Link>>;
+
+/// The revision that a spoke in session is known to have come up to.
+pub(crate) fn reached(links: &Links, spoke: &ClusterName) -> Revision {
+    // Not under the lock of all: a session holds its state while it hears what its spoke says.
+    let state = links.lock().get(spoke).map(|link| link.state.clone());
+    state.map_or(0, |state| state.lock().reached().revision)
+}
