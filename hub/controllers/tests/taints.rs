@@ -61,6 +61,13 @@ async fn silence_evicts_whoever_asks_for_it() {
     hub.create("root", "pods", "default", roaming).await;
     hub.connect("pi-1", false).await;
     hub.eventually("who asks for it goes", |s| ends(s, "roaming")).await;
+    let roaming = get(&*hub.snapshot(), "root", "pods", "default", "roaming").unwrap();
+    let conditions = roaming["status"]["conditions"].as_array().unwrap();
+    let target = conditions.iter().find(|one| one["type"] == "DisruptionTarget").unwrap();
+    assert_eq!(
+        (&target["reason"], &target["observedGeneration"]),
+        (&json!("DeletionByTaintManager"), &json!(1))
+    );
     let node = get(&*hub.snapshot(), "root", "nodes", "", "pi-1").unwrap();
     assert_eq!(condition(&node, "Ready"), "Unknown");
     let effects: Vec<_> =
