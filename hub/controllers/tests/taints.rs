@@ -150,6 +150,23 @@ async fn a_node_without_a_spoke_says_that_nobody_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_under_the_name_of_another_clusters_spoke_is_nobodys() {
+    let hub = Hub::with_spokes(&["pi-1", "pi-2"]).await;
+    hub.create("pi-1", "nodes", "", json!({"metadata": {"name": "pi-2"}})).await;
+    hub.eventually("nobody is there", |s| {
+        let node = get(s, "pi-1", "nodes", "", "pi-2").unwrap();
+        condition(&node, "Ready") == "Unknown"
+            && node["spec"]["taints"][0]["key"] == "node.kubernetes.io/unreachable"
+    })
+    .await;
+    for (cluster, node) in [("root", "pi-2"), ("pi-2", "pi-2"), ("pi-1", "pi-1")] {
+        let node = get(&*hub.snapshot(), cluster, "nodes", "", node).unwrap();
+        assert_eq!(condition(&node, "Ready"), "True", "{cluster}");
+    }
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_without_room_for_a_condition_is_told_by_events_why_it_has_no_node() {
     let hub = Hub::with_spokes(&[]).await;
     let filled = |name: &str, bytes: usize| {
