@@ -259,6 +259,7 @@ impl Hub {
             tls: tls.clone(),
             gateway: gateway.clone(),
             served,
+            clock: self.objects.clock().clone(),
         };
         let serving = freewheel_hub_apiserver::serve(api, tls, limits(), server, stop.clone());
         parts.start("API server", serving);
@@ -294,7 +295,8 @@ impl Hub {
 
     /// TLS of the API, with a new certificate, and that one's life.
     fn tls(&self) -> Result<(Tls, Validity), ServeError> {
-        let (own, served) = self.pki.serving(&self.names.dns, &self.names.addresses)?;
+        let now = self.objects.clock().unix_seconds();
+        let (own, served) = self.pki.serving(&self.names.dns, &self.names.addresses, now)?;
         let ca = self.pki.authority.ca().clone();
         Ok((Tls::new(own.chain, own.key, &[ca])?, served))
     }

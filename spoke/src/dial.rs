@@ -10,6 +10,8 @@
 //! - an exchanged certificate is used by the next dial (`the_next_dial_shows_what_is_on_the_disk`);
 //! - one that has expired is renewed with its key before a token is used
 //!   (`an_expired_certificate_is_renewed_before_a_token_is_used`);
+//! - one that is due is renewed over the session, and a renewal that fails is tried again
+//!   (`a_certificate_that_is_due_is_renewed_over_the_session`);
 //! - a token is used only by a device that has had no other way in since its start
 //!   (`a_token_is_for_a_device_that_had_no_other_way_in`);
 //! - the last refusal of the hub is kept for `spoke doctor`, and the hub's time for the next start
@@ -31,8 +33,8 @@ use freewheel_link::quic::{Dialer, Endpoint};
 use freewheel_link::report::UnixMillis;
 use freewheel_link::tls::FloorClock;
 use freewheel_link::transport::{Dial, DialError, Transport};
-use freewheel_spoke_agent::uplink::Handle;
 use freewheel_spoke_agent::uplink::join::NoIdentity;
+use freewheel_spoke_agent::uplink::{FetchError, Handle};
 use freewheel_spoke_runtime::at_turn;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -238,10 +240,29 @@ async fn beside<T: Send + 'static>(
     at_turn(turns, move || Ok(work(&home))).await.map_err(failed)?
 }
 
+/// The session over which a certificate is renewed.
+pub(crate) trait RenewalSession {
+    /// Ready while it is up.
+    async fn online(&self);
+
+    /// A new certificate for what is to be signed.
+    async fn renew(&self, csr: Vec<u8>) -> Result<Vec<u8>, FetchError>;
+}
+
+impl RenewalSession for Handle {
+    async fn online(&self) {
+        Self::online(self).await;
+    }
+
+    async fn renew(&self, csr: Vec<u8>) -> Result<Vec<u8>, FetchError> {
+        Self::renew(self, csr).await
+    }
+}
+
 /// Renews the certificate over the session, with a quarter to a fifth of its life left, until `stop`.
 pub(crate) async fn keep_certificate(
     data: PathBuf,
-    uplink: Handle,
+    uplink: impl RenewalSession,
     clock: Arc<FloorClock>,
     mut rng: fastrand::Rng,
     stop: CancellationToken,
@@ -313,6 +334,7 @@ pub(crate) fn is_due((from, to): (u64, u64), now: u64, share: f64) -> bool {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use freewheel_link::digest::Digest;
     use freewheel_link::names::ClusterName;
@@ -398,6 +420,72 @@ pub(crate) mod tests {
         assert!(ticked < Duration::from_secs(1), "nobody else waits: {ticked:?}");
         assert_eq!(identity.unwrap().hub, "old");
         helper.join().unwrap();
+    }
+
+    /// A hub that signs what it is asked for, at the second time.
+    struct Signing {
+        data: PathBuf,
+        life: (u64, u64),
+        is_up: AtomicBool,
+        asked: Mutex<Vec<tokio::time::Instant>>,
+    }
+
+    impl RenewalSession for &Signing {
+        async fn online(&self) {
+            while !self.is_up.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+
+        async fn renew(&self, csr: Vec<u8>) -> Result<Vec<u8>, FetchError> {
+            assert!(!csr.is_empty());
+            let mut asked = self.asked.lock();
+            asked.push(tokio::time::Instant::now());
+            let first = asked.len() == 1;
+            if first { Err(FetchError::Offline) } else { Ok(certificate(&self.data, self.life)) }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_that_is_due_is_renewed_over_the_session() {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let data = tempfile::tempdir().unwrap();
+        joined(data.path(), GOOD);
+        // A tenth of its life is left, and nine tenths of the next one's.
+        let now = GOOD.1 - (GOOD.1 - GOOD.0) / 10;
+        let life = (now - DAY.as_secs(), now + 9 * DAY.as_secs());
+        let hub = Signing {
+            data: data.path().to_owned(),
+            life,
+            is_up: AtomicBool::new(false),
+            asked: Mutex::default(),
+        };
+        let (clock, stop) = (Arc::new(FloorClock::new(now)), CancellationToken::new());
+        let rng = fastrand::Rng::with_seed(1);
+        let keeps = keep_certificate(data.path().to_owned(), &hub, clock, rng, stop.clone());
+        let held = || identity::load(data.path()).unwrap().unwrap().life();
+        let looks = async {
+            tokio::time::sleep(DAY).await;
+            assert!(hub.asked.lock().is_empty(), "there is no session");
+            hub.is_up.store(true, Ordering::Relaxed);
+            let renewed = async {
+                while held() != life {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            };
+            tokio::time::timeout(DAY, renewed).await.expect("it is renewed");
+            let asked = hub.asked.lock().clone();
+            assert!(
+                matches!(&asked[..], [first, second] if
+                RENEWAL_RETRY_AFTER <= *second - *first),
+                "{asked:?}"
+            );
+            // By the same clock, which is the machine's and stands still here.
+            tokio::time::sleep(DAY).await;
+            assert_eq!(hub.asked.lock().len(), 2, "the new one is not due");
+            stop.cancel();
+        };
+        tokio::join!(keeps, looks);
     }
 
     #[tokio::test]

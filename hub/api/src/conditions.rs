@@ -376,6 +376,12 @@ impl<'a> Condition<'a> {
         self.write(list, now, false)
     }
 
+    /// Puts it on a pod, of whose conditions each tells about which generation of the pod it is.
+    pub fn put_on_pod(self, pod: &mut Value, now: &str) -> bool {
+        let observed = pod.pointer("/metadata/generation").and_then(Value::as_i64);
+        Self { observed, ..self }.put(&mut pod["status"]["conditions"], now)
+    }
+
     /// Puts it into a list though it may say the same: its last write is now.
     pub fn renew(&self, list: &mut Value, now: &str) {
         self.write(list, now, true);

@@ -1,14 +1,17 @@
 //! POST to `pods/NAME/binding`, or to `bindings` with the pod's name in the body: the scheduler's word.
 
 use bytes::Bytes;
-use freewheel_hub_objects::{Binding, ObjectRef};
+use freewheel_hub_api::kinds;
+use freewheel_hub_objects::{Binding, Canonical, ObjectRef, WriteOptions};
 use freewheel_hub_schema::error::{ApiError, FieldError};
+use freewheel_hub_schema::types::Typed;
 use http::Response;
 use serde_json::{Value, json};
 
 use crate::body::Body;
 use crate::call::Call;
 use crate::decode;
+use crate::media::Wire;
 use crate::path::Target;
 use crate::respond;
 
@@ -17,39 +20,55 @@ pub(crate) fn is_collection(target: &Target<'_>) -> bool {
     (target.group, target.version, target.plural) == ("", "v1", "bindings")
 }
 
+/// What is asked, and how it is answered.
+struct Asked {
+    how: WriteOptions,
+    binding: Canonical,
+    warnings: Vec<String>,
+    out: Wire,
+}
+
+impl Asked {
+    fn read(call: &Call, body: Bytes) -> Result<Self, ApiError> {
+        // What cannot be answered is not done.
+        let out = call.columnless_wire()?;
+        let (wire, how) = (call.body_wire()?, call.how("CreateOptions")?);
+        let typed = Typed::from(&**kinds::binding());
+        let (binding, warnings) = decode::object(wire, body, typed, how.field_validation)?;
+        Ok(Self { how, binding, warnings, out })
+    }
+}
+
 /// Binds the pod that the body names.
 pub(crate) async fn bind_named(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
-    let binding = read(call, body)?;
-    let name = binding.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let asked = Asked::read(call, body)?;
+    let name = asked.binding.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     if name.is_empty() {
         let error = FieldError::required("metadata.name", "name or generateName is required");
         return Err(ApiError::invalid("", "Binding", "", &[error]));
     }
     let place = ObjectRef { name: name.to_owned(), ..call.object_ref() };
-    run(call, (&place, true), &binding).await
-}
-
-fn read(call: &Call, body: Bytes) -> Result<Value, ApiError> {
-    decode::any(call.body_wire()?, body)
+    run(call, (&place, true), asked).await
 }
 
 /// Binds a pod to a node, once.
 pub(crate) async fn bind(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
-    run(call, (&call.object_ref(), false), &read(call, body)?).await
+    run(call, (&call.object_ref(), false), Asked::read(call, body)?).await
 }
 
 async fn run(
     call: &Call,
     (place, is_named): (&ObjectRef, bool),
-    binding: &Value,
+    Asked { how, binding, warnings, out }: Asked,
 ) -> Result<Response<Body>, ApiError> {
-    let how = call.how("CreateOptions")?;
-    decode::check_about((&place.namespace, &place.name), binding, "Binding")?;
-    let node = target(binding, &place.name)?;
+    decode::check_about((&place.namespace, &place.name), &binding, "Binding")?;
+    let node = target(&binding, &place.name)?;
     let metadata = &binding["metadata"];
     let binding = Binding { node: &node, uid: None, metadata, is_named };
     call.hub.server.objects.bind(&how, place, &binding).await?;
-    Ok(respond::created_status(call.status_wire()))
+    let mut response = respond::created_status(out);
+    respond::warn(&mut response, &warnings);
+    Ok(response)
 }
 
 fn target(binding: &Value, name: &str) -> Result<String, ApiError> {

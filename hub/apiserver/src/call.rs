@@ -124,6 +124,12 @@ impl Call {
         })
     }
 
+    /// The format of an answer that has no columns.
+    pub(crate) fn columnless_wire(&self) -> Result<Wire, ApiError> {
+        let wanted = |wanted: Wanted| wanted.shape == Shape::Object;
+        Ok(media::negotiate(self.header(&ACCEPT), wanted)?.wire)
+    }
+
     /// What has to be said anew of what is read.
     pub(crate) fn renewal(&self) -> Renewal {
         Renewal::of(&self.view.stored, &self.namespace, &self.hub.server.objects)

@@ -29,20 +29,19 @@ pub(crate) fn json_bytes(wire: Wire, bytes: Bytes) -> Result<Bytes, ApiError> {
     }
 }
 
-/// A body that is no object of a kind that is stored, as it comes.
-///
-/// # Errors
-/// 400 when it cannot be read.
-pub(crate) fn any(wire: Wire, body: Bytes) -> Result<Value, ApiError> {
-    if wire == Wire::Protobuf {
-        return protobuf::decode(&body);
-    }
-    serde_json::from_slice(&json_bytes(wire, body)?)
-        .map_err(|error| ApiError::bad_request(error.to_string()))
+/// The version that a body says it is of, as far as it can be read.
+pub(crate) fn said_version(wire: Wire, bytes: &[u8]) -> Option<String> {
+    let (value, _) = match wire {
+        Wire::Json => types::parse_json(bytes).ok()?,
+        Wire::Yaml => yaml::read(bytes).ok()?,
+        Wire::Protobuf => (protobuf::decode(bytes).ok()?, Vec::new()),
+    };
+    value.get("apiVersion").and_then(Value::as_str).map(str::to_owned)
 }
 
-/// Whether what is asked has the shape of a question: what is left out would be another question, and its answer taken for
-/// this one's. `texts` and `lists` of texts are JSON pointers; what is absent or null is as good as empty.
+/// Whether what is asked has the shape of a question after others had a say in it: what is left out would be another
+/// question, and its answer taken for this one's. `texts` and `lists` of texts are JSON pointers; what is absent or null is
+/// as good as empty.
 ///
 /// # Errors
 /// 400 with the place.

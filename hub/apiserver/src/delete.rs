@@ -15,6 +15,7 @@ use freewheel_hub_objects::{Action, DeleteOptions, Deleted, Propagation, Verb, W
 use freewheel_hub_schema::error::{ApiError, FieldError};
 use freewheel_hub_schema::kind::Trait;
 use freewheel_hub_schema::protobuf;
+use freewheel_hub_schema::types::Typed;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Stored;
 use http::Response;
@@ -138,15 +139,22 @@ impl Went {
 /// An option of deletes that evictions do not have.
 const UNREADABLE: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
 
+const EVICTION: (&str, &str, &str) = ("policy", "v1", "Eviction");
+/// An older version of it, which says the same.
+const OLDER: &str = "v1beta1";
+
 /// POST to `pods/NAME/eviction`: a delete that a disruption budget may refuse.
 pub(crate) async fn evict(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    // What cannot be answered is not done.
+    let out = call.columnless_wire()?;
     let wire = call.body_wire()?;
-    let eviction: Value = match wire {
-        Wire::Protobuf => protobuf::decode(&body)?,
-        Wire::Json | Wire::Yaml => parse(&decode::json_bytes(wire, body)?)?,
-    };
     let mut how = call.how("CreateOptions")?;
-    let eviction = admitted(call, &how, eviction).await?;
+    let mut typed = Typed::from(EVICTION);
+    if decode::said_version(wire, &body).is_some_and(|said| said == format!("policy/{OLDER}")) {
+        typed.version = OLDER;
+    }
+    let (eviction, warnings) = decode::object(wire, body, typed, how.field_validation)?;
+    let eviction = admitted(call, &how, Value::clone(&eviction)).await?;
     let given = eviction.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));
     if given.get(UNREADABLE) == Some(&json!(true)) {
         let why = "can not be set for pod eviction, try after removing the option";
@@ -156,7 +164,9 @@ pub(crate) async fn evict(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
     let (dry_run, options) = read_options(&given, &Query::default())?;
     how.dry_run |= dry_run;
     call.hub.server.objects.evict(&how, &call.object_ref(), &options).await?;
-    Ok(respond::created_status(call.status_wire()))
+    let mut response = respond::created_status(out);
+    respond::warn(&mut response, &warnings);
+    Ok(response)
 }
 
 /// What those who have a say in it make of an eviction.

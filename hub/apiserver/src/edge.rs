@@ -31,6 +31,7 @@ use crate::connection_slots::ConnectionPermit;
 use crate::context::Hub;
 use crate::dispatch::{self, KnownBy};
 use crate::flow::shares::Sharer;
+use crate::host;
 use crate::memory_account::{Held, MemoryAccount};
 use crate::piece::BRIEF_ANSWER_BYTES;
 use crate::registry::LoggedIn;
@@ -55,22 +56,22 @@ pub(crate) async fn answer(
     let backlog = &place.slot.backlog;
     let account = &backlog.account;
     let window = http2.then(|| place.slot.window.hold(account, &incoming)).flatten();
-    let (heading, no_room) = match room(account, &parts) {
-        Ok(heading) => (heading.map(Arc::new), None),
-        Err(error) => (None, Some(error)),
+    let (heading, refusal) = match room(account, &parts) {
+        Ok(heading) => (heading.map(Arc::new), host::refusal(&parts)),
+        Err(error) => (None, Some(respond::failure(&error))),
     };
     let (received, rest) = RequestBody::new(incoming, window, place.slot.clone());
     let (mut seen, mut trail) = (hub.meters.begin(&parts.method), Trail::of(&parts, from));
     trail.is_asked_with(heading.clone(), account);
-    let response = match &no_room {
+    let response = match refusal {
         None => {
             let request = Request::from_parts(parts, received);
             let span = trail.span().clone();
             dispatch::handle(hub, proven, request, (&mut seen, &mut trail)).instrument(span).await
         }
-        Some(error) => {
+        Some(refusal) => {
             drop(received);
-            respond::failure(error)
+            refusal
         }
     };
     place.slot.upgrade.keep_heading(heading.as_ref());

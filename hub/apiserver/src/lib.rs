@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (connection_slots, socket, stream, shutdown)
-//! edge       what holds for every answer   (respond, request_body, body, piece, sending, send_backlog, memory_account)
+//! edge       what holds for every answer   (host, respond, request_body, body, piece, sending, send_backlog, memory_account)
 //! trail, tls a request's number, and the spans and events that tell of it (audit); certificates of ours and of clients
 //! context    what all requests share, and what one has before it is known what of
 //! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ objects, or what is no resource
@@ -49,6 +49,7 @@ mod flow;
 mod frame;
 mod frame_cache;
 pub mod health;
+mod host;
 mod lease;
 mod media;
 mod memory_account;

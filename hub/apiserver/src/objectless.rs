@@ -9,6 +9,7 @@ use crate::body::{self, Body};
 use crate::context::Context;
 use crate::media::{self, Shape};
 use crate::path::Target;
+use crate::query::Query;
 use crate::review::{self, Asks, Question};
 use crate::tenant::Tenant;
 
@@ -42,6 +43,9 @@ async fn answered(
     context.incoming.unread_until(allowed).await?;
     // An answer to a question has no columns.
     let out = media::negotiate(context.header(&ACCEPT), |wanted| wanted.shape == Shape::Object)?;
+    let query = Query::parse(context.uri.query().unwrap_or_default())?;
+    let validation = query.field_validation("CreateOptions")?;
+    query.dry_run("CreateOptions")?;
     let wires = (media::body_wire(context.header(&CONTENT_TYPE))?, out.wire);
     let (slot, comes) = (context.incoming.slot().clone(), body::declared(context.incoming));
     let room = slot.backlog.hold(context.trail.copies() * comes);
@@ -56,5 +60,5 @@ async fn answered(
     let hub = &context.hub;
     let asks = Asks { authorizers: &hub.authorizers, bearers: &hub.bearers, user, cluster };
     let namespace = target.namespace.as_deref().unwrap_or_default();
-    review::answer(asks, (question, namespace), wires, body).await
+    review::answer(asks, (question, namespace), wires, (body, validation)).await
 }

@@ -12,8 +12,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use freewheel_hub_objects::FieldValidation;
 use freewheel_hub_schema::error::{ApiError, FieldError};
 use freewheel_hub_schema::selector::LabelSelector;
+use freewheel_hub_schema::types::Typed;
 use freewheel_hub_schema::{name, time};
 use http::Response;
 use serde_json::{Value, json};
@@ -66,6 +68,13 @@ impl Question {
         (in_namespace == (question == Self::MayTheyHere)).then_some(question)
     }
 
+    const fn group(self) -> &'static str {
+        match self {
+            Self::Who | Self::Whose => AUTHENTICATION,
+            Self::MayI | Self::WhatMayI | Self::MayThey | Self::MayTheyHere => AUTHORIZATION,
+        }
+    }
+
     const fn kind(self) -> &'static str {
         match self {
             Self::Who => "SelfSubjectReview",
@@ -87,17 +96,19 @@ pub(crate) struct Asks<'a> {
     pub(crate) cluster: Cluster<'a>,
 }
 
-/// Answers a POST to a review. `wire` and `out` are the formats of question and answer.
+/// Answers a POST to a review. `wire` and `out` are the formats of question and answer; `validation` is of what is asked
+/// beside the question.
 pub(crate) async fn answer(
     Asks { authorizers, bearers, user, cluster }: Asks<'_>,
     (question, namespace): (Question, &str),
     (wire, out): (Wire, Wire),
-    body: Bytes,
+    (body, validation): (Bytes, FieldValidation),
 ) -> Result<Response<Body>, ApiError> {
+    let typed = Typed::from((question.group(), "v1", question.kind()));
+    let (review, warnings) = decode::object(wire, body, typed, validation)?;
     let answer = match question {
         Question::Who => who(user),
         Question::WhatMayI => {
-            let review = decode::any(wire, body)?;
             let namespace = text(&review, "/spec/namespace");
             if namespace.is_empty() {
                 return Err(ApiError::bad_request("no namespace on request"));
@@ -106,24 +117,20 @@ pub(crate) async fn answer(
             authorizers.rules(user, (cluster, namespace), &mut rules);
             told(&rules)
         }
-        Question::Whose => {
-            let review = decode::any(wire, body)?;
-            decode::check_shape(&review, &["/spec/token"], &["/spec/audiences"])?;
-            whose(bearers, cluster, &review).await?
-        }
+        Question::Whose => whose(bearers, cluster, &review).await?,
         Question::MayI => {
-            let review = decode::any(wire, body)?;
             check(question, &review, namespace)?;
             may((authorizers, user, cluster), question, &review).await
         }
         Question::MayThey | Question::MayTheyHere => {
-            let review = decode::any(wire, body)?;
             check(question, &review, namespace)?;
             let somebody = subject(&review["spec"]);
             may((authorizers, &somebody, cluster), question, &review).await
         }
     };
-    Ok(respond::status(201, out, &answer))
+    let mut response = respond::status(201, out, &answer);
+    respond::warn(&mut response, &warnings);
+    Ok(response)
 }
 
 fn text<'a>(value: &'a Value, path: &str) -> &'a str {
@@ -150,29 +157,8 @@ fn who(user: &User) -> Value {
     })
 }
 
-/// What a question about a right is made of.
-const TEXTS: [&str; 11] = [
-    "/spec/user",
-    "/spec/uid",
-    "/spec/resourceAttributes/verb",
-    "/spec/resourceAttributes/group",
-    "/spec/resourceAttributes/version",
-    "/spec/resourceAttributes/resource",
-    "/spec/resourceAttributes/subresource",
-    "/spec/resourceAttributes/namespace",
-    "/spec/resourceAttributes/name",
-    "/spec/nonResourceAttributes/verb",
-    "/spec/nonResourceAttributes/path",
-];
-
 /// Every mistake of a question about a right.
 fn check(question: Question, review: &Value, namespace: &str) -> Result<(), ApiError> {
-    decode::check_shape(review, &TEXTS, &["/spec/groups"])?;
-    let extra = review.pointer("/spec/extra").and_then(Value::as_object);
-    for key in extra.into_iter().flat_map(serde_json::Map::keys) {
-        let place = key.replace('~', "~0").replace('/', "~1");
-        decode::check_shape(review, &[], &[&format!("/spec/extra/{place}")])?;
-    }
     let mut errors = Vec::new();
     let spec = &review["spec"];
     let none = Value::Null;

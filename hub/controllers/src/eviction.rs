@@ -141,10 +141,9 @@ impl TaintEviction {
         recorder.normal(&self.pods, &pod.stored, self.client.name(), "TaintManagerEviction", text);
         let now = rfc3339(self.client.clock.now());
         let text = "Taint manager: deleting due to NoExecute taint";
-        let condition =
-            Condition::new(&POD_DISRUPTION_TARGET, true, "DeletionByTaintManager", text);
         let told = self.client.modify_this(&self.pods, &pod.stored, Some("status"), |mut value| {
-            condition.put(&mut value["status"]["conditions"], &now);
+            Condition::new(&POD_DISRUPTION_TARGET, true, "DeletionByTaintManager", text)
+                .put_on_pod(&mut value, &now);
             Ok(value)
         });
         // One as large as an object may be has no room for it: the event has told why.

@@ -2,7 +2,9 @@
 //!
 //! Guarantees:
 //! - a pod is removed only after its Node was missing for a while, so that a Node that is made anew (or not yet
-//!   made after a start) costs no pod (`a_pod_goes_when_its_node_was_missing_for_a_while_and_not_before`).
+//!   made after a start) costs no pod (`a_pod_goes_when_its_node_was_missing_for_a_while_and_not_before`);
+//! - what is remembered of missing Nodes is bounded by the pods that name them, and nobody's pods keep those of others from
+//!   going (`nobodys_missing_nodes_make_others_wait_anew`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,8 +27,31 @@ use crate::pods::PodFacts;
 /// How long a Node has to be missing (kube-controller-manager's quarantine).
 pub const NODE_QUARANTINE: Duration = Duration::from_secs(40);
 
-/// Missing Nodes that are remembered; with more of them everybody waits anew.
-const MISSING_NODES_MAX: usize = 4096;
+/// So many missing Nodes are remembered before anybody looks which of them no pod names any more.
+const MISSING_NODES_MIN: usize = 64;
+
+/// Since when Nodes are missing that pods name.
+#[derive(Default)]
+struct MissingNodes {
+    since: HashMap<Key, Instant>,
+    /// How many there were, after the last look, of which a pod was left.
+    named: usize,
+}
+
+impl MissingNodes {
+    /// Since when this one is missing. Once they are twice as many as pods named, those that none names go: each costs one
+    /// look, however many there are.
+    fn since(&mut self, node: &Key, is_named: impl Fn(&Key) -> bool) -> Instant {
+        if let Some(since) = self.since.get(node) {
+            return *since;
+        }
+        if MISSING_NODES_MIN.max(2 * self.named) <= self.since.len() {
+            self.since.retain(|node, _| is_named(node));
+            self.named = self.since.len();
+        }
+        *self.since.entry(node.clone()).or_insert_with(Instant::now)
+    }
+}
 
 /// The controller.
 pub struct PodGarbageCollector {
@@ -34,7 +59,7 @@ pub struct PodGarbageCollector {
     indexes: Indexes,
     pods: Arc<Kind>,
     nodes: Arc<Kind>,
-    missing: Mutex<HashMap<Key, Instant>>,
+    missing: Mutex<MissingNodes>,
 }
 
 impl PodGarbageCollector {
@@ -48,13 +73,13 @@ impl PodGarbageCollector {
     fn wait(&self, node: &Key, snapshot: &dyn Snapshot) -> Option<Duration> {
         let mut missing = self.missing.lock();
         if snapshot.get(node).is_some() {
-            missing.remove(node);
+            missing.since.remove(node);
             return None;
         }
-        if MISSING_NODES_MAX <= missing.len() && !missing.contains_key(node) {
-            missing.clear();
-        }
-        let since = *missing.entry(node.clone()).or_insert_with(Instant::now);
+        let is_named = |node: &Key| {
+            !self.indexes.pods.find(IndexTerm::Node(&node.cluster, &node.name)).is_empty()
+        };
+        let since = missing.since(node, is_named);
         Some(NODE_QUARANTINE.saturating_sub(since.elapsed()))
     }
 }
@@ -85,7 +110,7 @@ impl Controller for PodGarbageCollector {
                 pods.iter().map(|pod| pod.stored.key.clone()).collect()
             }
             (Some(node), _) => {
-                self.missing.lock().remove(&node.key);
+                self.missing.lock().since.remove(&node.key);
                 Vec::new()
             }
             (None, _) => Vec::new(),
@@ -121,5 +146,41 @@ impl Controller for PodGarbageCollector {
             return Err(Error::api("delete a pod whose node is gone")(error));
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freewheel_hub_schema::object::Resource;
+    use freewheel_link::names::ClusterName;
+
+    use super::*;
+
+    fn node(cluster: &str, name: &str) -> Key {
+        let cluster = ClusterName::try_from(cluster).unwrap();
+        Key::new(&Resource::new("", "nodes"), &cluster, "", name)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobodys_missing_nodes_make_others_wait_anew() {
+        let mut missing = MissingNodes::default();
+        let (theirs, start) = (node("b", "gone"), Instant::now());
+        assert_eq!(missing.since(&theirs, |_| true), start);
+        for round in 0..2 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            for number in 0..10_000 {
+                missing.since(&node("a", &format!("made-up-{number}")), |_| true);
+            }
+            assert_eq!(missing.since(&theirs, |_| true), start, "{round}");
+        }
+        let first = missing.since(&node("a", "made-up-0"), |_| true);
+        assert_eq!(first, start + Duration::from_secs(1), "their own end as well");
+        // Whom no pod names any more is forgotten.
+        let is_theirs = |node: &Key| *node == theirs;
+        for number in 0..50_000 {
+            missing.since(&node("a", &format!("other-{number}")), is_theirs);
+        }
+        assert!(missing.since.len() <= MISSING_NODES_MIN, "{}", missing.since.len());
+        assert_eq!(missing.since(&theirs, is_theirs), start);
     }
 }

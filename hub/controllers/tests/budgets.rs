@@ -114,7 +114,9 @@ async fn a_pod_that_was_not_deleted_is_no_target_any_more() {
     .await;
     hub.eventually("it is taken back", |s| {
         let pod = get(s, "root", "pods", "default", "p").unwrap();
-        condition(&pod, "DisruptionTarget") == "False"
+        let conditions = pod["status"]["conditions"].as_array().unwrap();
+        let target = conditions.iter().find(|one| one["type"] == "DisruptionTarget").unwrap();
+        target["status"] == "False" && target["observedGeneration"] == 1
     })
     .await;
     hub.stop().await;

@@ -61,6 +61,13 @@ async fn silence_evicts_whoever_asks_for_it() {
     hub.create("root", "pods", "default", roaming).await;
     hub.connect("pi-1", false).await;
     hub.eventually("who asks for it goes", |s| ends(s, "roaming")).await;
+    let roaming = get(&*hub.snapshot(), "root", "pods", "default", "roaming").unwrap();
+    let conditions = roaming["status"]["conditions"].as_array().unwrap();
+    let target = conditions.iter().find(|one| one["type"] == "DisruptionTarget").unwrap();
+    assert_eq!(
+        (&target["reason"], &target["observedGeneration"]),
+        (&json!("DeletionByTaintManager"), &json!(1))
+    );
     let node = get(&*hub.snapshot(), "root", "nodes", "", "pi-1").unwrap();
     assert_eq!(condition(&node, "Ready"), "Unknown");
     let effects: Vec<_> =
@@ -139,6 +146,23 @@ async fn a_node_without_a_spoke_says_that_nobody_is_there() {
         get(s, "root", "nodes", "", "by-hand").unwrap()["spec"]["taints"].is_null()
     })
     .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_under_the_name_of_another_clusters_spoke_is_nobodys() {
+    let hub = Hub::with_spokes(&["pi-1", "pi-2"]).await;
+    hub.create("pi-1", "nodes", "", json!({"metadata": {"name": "pi-2"}})).await;
+    hub.eventually("nobody is there", |s| {
+        let node = get(s, "pi-1", "nodes", "", "pi-2").unwrap();
+        condition(&node, "Ready") == "Unknown"
+            && node["spec"]["taints"][0]["key"] == "node.kubernetes.io/unreachable"
+    })
+    .await;
+    for (cluster, node) in [("root", "pi-2"), ("pi-2", "pi-2"), ("pi-1", "pi-1")] {
+        let node = get(&*hub.snapshot(), cluster, "nodes", "", node).unwrap();
+        assert_eq!(condition(&node, "Ready"), "True", "{cluster}");
+    }
     hub.stop().await;
 }
 

@@ -87,12 +87,19 @@ impl Cell {
             },
             (Self::Number, Value::Number(_)) | (Self::Boolean, Value::Bool(_)) => value.clone(),
             (Self::Text, value) => as_go(value).into(),
-            (Self::Date, Value::String(text)) if time::parse(text).is_some() => {
-                time::age(text, now).into()
-            }
-            (Self::Date, Value::String(_)) => "<invalid>".into(),
+            (Self::Date, Value::String(text)) => age(text, now).into(),
             (Self::Integer | Self::Number | Self::Boolean | Self::Date, _) => Value::Null,
         }
+    }
+}
+
+/// How old a time is that a definition points to.
+fn age(text: &str, now: i64) -> String {
+    match text {
+        // What apimachinery reads as no time.
+        "" | "null" | "0001-01-01T00:00:00Z" => "<unknown>".to_owned(),
+        text if time::parse(text).is_none() => "<invalid>".to_owned(),
+        text => time::age(text, now),
     }
 }
 
@@ -149,6 +156,17 @@ mod tests {
             json!(row),
             json!(["n", 7, 1, "7", "map[a:<nil> b:[1 x]]", true, null, "<invalid>", null])
         );
+        for (text, shown) in [
+            ("1970-01-01T00:00:00Z", "5m"),
+            ("1970-01-01T00:00Z", "<invalid>"),
+            ("1970-01-01 00:00:00Z", "<invalid>"),
+            ("1970-01-01T00:04:60Z", "<invalid>"),
+            ("9999-12-31T23:59:59Z", "<invalid>"),
+            ("", "<unknown>"),
+        ] {
+            let row = columns.row(&json!({"spec": {"d": text}}), 300);
+            assert_eq!(row[7], shown, "{text}");
+        }
         let (columns, heads) = Columns::read(&[]);
         assert_eq!((heads.len(), &*heads[1].name), (2, "Age"));
         let object =

@@ -246,6 +246,11 @@ mod tests {
         assert_eq!(subs, ["scale", "status"]);
         assert_eq!(kinds[1].strategy.scale().unwrap().wanted, "/spec/both");
         assert!(kinds[0].has(Trait::CountsStatus) && !kinds[1].has(Trait::CountsStatus));
+        // Who writes a status by its door comes to own nothing else; without one it is a field like any other.
+        let metadata = ["metadata"].as_slice();
+        assert!(kinds[1].reset_fields(Some("status")).contains(&metadata));
+        assert!(kinds[1].reset_fields(None).contains(&["status"].as_slice()));
+        assert!(kinds[0].reset_fields(None).is_empty());
         assert_eq!(kinds[0].fields, ["spec.old"]);
         assert!(kinds[1].fields.is_empty());
         assert!(!kinds[0].origin().is_empty());

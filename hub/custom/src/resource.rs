@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::kind::{
-    Form as _, ScalePaths, Strategy, drop_status, keep_all_but_status,
+    FieldPaths, Form as _, ScalePaths, Strategy, drop_status, keep_all_but_status,
+    reset_all_but_status,
 };
 use serde_json::{Value, json};
 
@@ -122,6 +123,10 @@ impl Strategy for Resource {
         if self.has_status {
             keep_all_but_status(subresource, new, old);
         }
+    }
+
+    fn reset_fields(&self, subresource: Option<&str>) -> FieldPaths {
+        if self.has_status { reset_all_but_status(subresource) } else { &[] }
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {

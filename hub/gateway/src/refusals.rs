@@ -76,7 +76,7 @@ async fn show(
             if is_over(&value["status"]) {
                 return Err(ApiError::new(409, NO_PLACE, "the pod has ended"));
             }
-            say(&mut value["status"], refused, now);
+            say(&mut value, refused, now);
             Ok(value)
         };
         objects.modify(&how(objects, identity), place, Some("status"), change).await.map(drop)
@@ -96,18 +96,19 @@ async fn show(
     events::about(objects, identity, PODS, &event(refused, &refused.uid, now)).await
 }
 
-/// All that a status has to say of it.
-fn whole(status: &mut Value, refused: &Refused, now: u64) {
+/// All that a pod's status has to say of it.
+fn whole(pod: &mut Value, refused: &Refused, now: u64) {
     for kind in [&POD_READY, &POD_CONTAINERS_READY] {
         let condition = Condition::new(kind, false, refused.reason, &*refused.message);
-        condition.put(&mut status["conditions"], &stamp(now));
+        condition.put_on_pod(pod, &stamp(now));
     }
-    status["message"] = json!(&*refused.message);
-    briefly(status, refused, now);
+    pod["status"]["message"] = json!(&*refused.message);
+    briefly(pod, refused, now);
 }
 
 /// What `kubectl get` shows.
-fn briefly(status: &mut Value, refused: &Refused, _now: u64) {
+fn briefly(pod: &mut Value, refused: &Refused, _now: u64) {
+    let status = &mut pod["status"];
     status["phase"] = json!("Pending");
     status["reason"] = json!(refused.reason);
 }
@@ -136,5 +137,35 @@ fn event(refused: &Refused, uid: &str, at: u64) -> EventV1 {
         reason: refused.reason.to_owned(),
         message: refused.message.to_string(),
         at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freewheel_link::names::ClusterName;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_pod_tells_of_which_generation_it_is_refused() {
+        let refused = Refused {
+            realm: ClusterName::root(),
+            resource: "pods",
+            namespace: "default".into(),
+            name: "p".into(),
+            uid: "u".into(),
+            reason: "TooLarge",
+            message: "it is too large".into(),
+            stays: false,
+        };
+        let mut pod = json!({"metadata": {"name": "p", "generation": 3}});
+        whole(&mut pod, &refused, 0);
+        let said = pod["status"]["conditions"].as_array().unwrap();
+        assert_eq!(said.len(), 2);
+        assert!(said.iter().all(|one| one["observedGeneration"] == 3), "{said:?}");
+        assert_eq!(
+            (&pod["status"]["phase"], &pod["status"]["reason"]),
+            (&json!("Pending"), &json!("TooLarge"))
+        );
     }
 }

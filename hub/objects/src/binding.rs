@@ -101,9 +101,7 @@ impl Binding<'_> {
                 pod["metadata"][key][key_of] = value.clone();
             }
         }
-        let observed = meta::number(&pod, "generation");
-        let scheduled = Condition { observed, ..Condition::new(&POD_SCHEDULED, true, "", "") };
-        scheduled.put(&mut pod["status"]["conditions"], now);
+        Condition::new(&POD_SCHEDULED, true, "", "").put_on_pod(&mut pod, now);
         Ok(pod)
     }
 }

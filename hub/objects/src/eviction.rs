@@ -169,6 +169,7 @@ async fn remove(
         let condition = Condition::new(&POD_DISRUPTION_TARGET, true, reason, text);
         let change = |mut pod: Value| {
             check(target, &options, &pod)?;
+            // Of no generation, as kube-apiserver says it.
             condition.put(&mut pod["status"]["conditions"], &now);
             Ok(pod)
         };

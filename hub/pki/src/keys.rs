@@ -160,8 +160,8 @@ impl Pki {
     ///
     /// # Errors
     /// When the CA cannot sign or the files cannot be written.
-    pub fn renew_admin(&mut self, dir: &Path) -> Result<bool, PkiError> {
-        let (pem, key_pem) = administrator(&dir.join("pki"), &self.authority, now())?;
+    pub fn renew_admin(&mut self, dir: &Path, now: i64) -> Result<bool, PkiError> {
+        let (pem, key_pem) = administrator(&dir.join("pki"), &self.authority, now)?;
         let renewed = pem != self.admin_pem;
         (self.admin_pem, self.admin_key_pem) = (pem, key_pem);
         Ok(renewed)
@@ -175,8 +175,9 @@ impl Pki {
         &self,
         names: &[String],
         addresses: &[IpAddr],
+        now: i64,
     ) -> Result<(Credentials, Validity), PkiError> {
-        let own = self.authority.api(names, addresses, now());
+        let own = self.authority.api(names, addresses, now);
         let own = own.map_err(|source| PkiError::Certificate { what: "the API", source })?;
         let life = own.chain.first().and_then(|own| Some(Certificate::read(own)?.validity()));
         Ok((own, life.unwrap_or_default()))
@@ -264,7 +265,7 @@ mod tests {
                 std::fs::metadata(dir.path().join("pki").join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
-        first.serving(&["localhost".into()], &["127.0.0.1".parse().unwrap()]).unwrap();
+        first.serving(&["localhost".into()], &["127.0.0.1".parse().unwrap()], now()).unwrap();
     }
 
     #[test]
@@ -284,12 +285,17 @@ mod tests {
     fn the_administrator_is_renewed_by_what_the_certificate_says() {
         let dir = tempfile::tempdir().unwrap();
         let mut pki = Pki::open(dir.path(), false).unwrap();
-        assert!(!pki.renew_admin(dir.path()).unwrap(), "it is new");
-        // As if its time had come: what is there cannot be read.
+        let mut renewed = |days: i64| {
+            let before = pki.admin_pem.clone();
+            let renewed = pki.renew_admin(dir.path(), now() + days * 86_400).unwrap();
+            assert_eq!(pki.admin_pem != before, renewed, "{days}");
+            renewed
+        };
+        assert!(!renewed(0) && !renewed(270), "it is good for a year");
+        assert!(renewed(280) && !renewed(281), "a quarter before its end it is made anew, once");
+        // What is there cannot be read.
         std::fs::write(dir.path().join("pki/admin.crt"), "cut").unwrap();
-        let before = pki.admin_pem.clone();
-        assert!(pki.renew_admin(dir.path()).unwrap());
-        assert_ne!(pki.admin_pem, before);
+        assert!(renewed(281));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub use form::Form;
 pub use role::{Concern, NameRule, Selection, Trait};
 pub use strategy::{
     FieldPaths, ScalePaths, Strategy, drop_status, keep, keep_all_but_status, keep_metadata,
-    keep_other_half,
+    keep_other_half, reset_all_but_status,
 };
 pub use subresource::{READ_WRITE, Subresource};
 

@@ -6,7 +6,7 @@
 //! - a text that is no RFC 3339 time is `None`, never a made-up moment (`times_are_read_as_go_reads_them`,
 //!   `times_have_the_precision_of_their_type`).
 
-use jiff::civil::DateTime;
+use jiff::civil::{DateTime, date};
 use jiff::{SignedDuration, Timestamp};
 
 /// meta/v1 Time: RFC 3339 in UTC at whole seconds.
@@ -42,8 +42,25 @@ pub fn now_unix() -> i64 {
     Timestamp::now().as_second()
 }
 
-/// An RFC 3339 text as Go's layout of that name reads it, in UTC. Unlike [`parse`] it takes all of the year
-/// 9999, and no second 60.
+const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
+
+/// Seconds since 1970 and nanoseconds, the latter never negative, of a moment in UTC: of all of the year 9999, which a
+/// [`Timestamp`] is not.
+#[must_use]
+pub fn unix_parts(moment: DateTime) -> (i64, i32) {
+    let since = moment.duration_since(EPOCH);
+    let (seconds, nanos) = (since.as_secs(), since.subsec_nanos());
+    if nanos < 0 { (seconds - 1, nanos + 1_000_000_000) } else { (seconds, nanos) }
+}
+
+/// The moment of these, if RFC 3339 can write it.
+#[must_use]
+pub fn of_unix_parts(seconds: i64, nanos: i32) -> Option<DateTime> {
+    let moment = EPOCH.checked_add(SignedDuration::new(seconds, nanos)).ok()?;
+    (0 <= moment.year()).then_some(moment)
+}
+
+/// An RFC 3339 text as Go's layout of that name reads it, in UTC: all of the year 9999, and no second 60.
 #[must_use]
 pub fn read_rfc3339(text: &str) -> Option<DateTime> {
     let bytes = text.as_bytes();
@@ -112,13 +129,14 @@ pub fn write_rfc3339(moment: DateTime, micro: bool) -> String {
     out
 }
 
-/// Any RFC 3339 text.
+/// The moment of an RFC 3339 text; of one that is later than a [`Timestamp`] can be, the latest.
 #[must_use]
 pub fn parse(text: &str) -> Option<Timestamp> {
-    text.parse().ok()
+    let (seconds, nanos) = unix_parts(read_rfc3339(text)?);
+    Some(Timestamp::new(seconds, nanos).unwrap_or(Timestamp::MAX))
 }
 
-/// Any RFC 3339 text in Unix seconds.
+/// The same in Unix seconds.
 #[must_use]
 pub fn parse_unix(text: &str) -> Option<i64> {
     parse(text).map(Timestamp::as_second)
@@ -202,7 +220,16 @@ mod tests {
         ] {
             let read = read_rfc3339(text).map(|moment| write_rfc3339(moment, true));
             assert_eq!(read.as_deref(), expected, "{text}");
+            assert_eq!(parse(text).is_some(), expected.is_some(), "{text}");
+            if let Some(moment) = read_rfc3339(text) {
+                let (seconds, nanos) = unix_parts(moment);
+                assert_eq!(of_unix_parts(seconds, nanos), Some(moment), "{text}");
+            }
         }
+        assert_eq!(parse("9999-12-31T23:59:59Z"), Some(Timestamp::MAX));
+        assert_eq!(unix_parts(read_rfc3339("1969-12-31T23:59:59.5Z").unwrap()), (-1, 500_000_000));
+        assert_eq!(of_unix_parts(i64::MAX, 0), None);
+        assert_eq!(of_unix_parts(-62_167_219_201, 0), None, "before the year 0");
     }
 
     #[test]

@@ -129,7 +129,7 @@ fn refuse(status: StatusCode, code: &str, message: &str) -> Box<Response<Body>> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::pin::Pin;
     use std::sync::atomic::{AtomicI64, Ordering};
     use std::task::{Context, Poll};
@@ -142,7 +142,7 @@ mod tests {
     use freewheel_hub_modules::{FleetRoot, Options};
     use freewheel_hub_objects::clock::{Clock, SystemClock, SystemRandom};
     use freewheel_hub_objects::{DeleteOptions, ObjectRef, WriteOptions};
-    use freewheel_hub_pki::Pki;
+    use freewheel_hub_pki::{Pki, now};
     use freewheel_hub_store::memory::MemoryStore;
     use freewheel_link::digest::Digest;
     use freewheel_link::names::ClusterName;
@@ -176,7 +176,7 @@ mod tests {
 
     /// The host's clock, so many seconds ahead.
     #[derive(Clone, Default)]
-    struct Ahead(Arc<AtomicI64>);
+    pub(in crate::serve) struct Ahead(pub Arc<AtomicI64>);
 
     impl Clock for Ahead {
         fn unix_nanos(&self) -> i128 {
@@ -216,7 +216,7 @@ mod tests {
             };
             std::fs::create_dir(&options.dir).unwrap();
             let pki = Pki::open(dir.path(), false).unwrap();
-            let (own, _) = pki.serving(&["localhost".into()], &[]).unwrap();
+            let (own, _) = pki.serving(&["localhost".into()], &[], now()).unwrap();
             let tls = Tls::new(own.chain, own.key, &[pki.authority.ca().clone()]).unwrap();
             let shown = CertificateDer::from_pem_slice(pki.admin_pem.as_bytes()).unwrap();
             let admin = (**Proven::of(&tls, Some(&[shown])).unwrap().user()).clone();

@@ -73,7 +73,7 @@ pub(super) mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::sync::Arc;
 
-    use freewheel_hub_pki::Pki;
+    use freewheel_hub_pki::{Pki, now};
     use serde_json::json;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
@@ -84,7 +84,7 @@ pub(super) mod tests {
     /// The server side of TLS, on loopback and under this name.
     pub(in crate::serve) fn acceptor(pki: &Pki, name: &str) -> TlsAcceptor {
         let names: Vec<String> = if name.is_empty() { Vec::new() } else { vec![name.to_owned()] };
-        let (own, _) = pki.serving(&names, &[IpAddr::V4(Ipv4Addr::LOCALHOST)]).unwrap();
+        let (own, _) = pki.serving(&names, &[IpAddr::V4(Ipv4Addr::LOCALHOST)], now()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

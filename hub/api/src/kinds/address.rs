@@ -1,4 +1,4 @@
-//! Addresses that lead nowhere from elsewhere, and so may not be anybody's endpoint.
+//! Addresses as people may write them, and those that lead nowhere from elsewhere, and so may not be anybody's endpoint.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -7,9 +7,33 @@ use serde_json::{Value, json};
 
 use super::accessors::text;
 
+pub(super) const NO_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+
+/// The mistake in how an address is written, if there is one. One of IPv4 in the form of IPv6 is two addresses to two
+/// readers.
+pub(super) fn check_written(address: &str, at: &str) -> Option<FieldError> {
+    let why = match address.parse::<IpAddr>() {
+        Ok(ip) if ip.to_canonical() == ip => return None,
+        Ok(_) => "must not be an IPv4-mapped IPv6 address",
+        Err(_) => NO_IP,
+    };
+    Some(FieldError::invalid(at, &json!(address), why))
+}
+
+/// The same of a place where it may be written in one way only.
+pub(super) fn check_canonical(address: &str, at: &str) -> Option<FieldError> {
+    if let Some(wrong) = check_written(address, at) {
+        return Some(wrong);
+    }
+    let canonical = address.parse::<IpAddr>().ok()?.to_string();
+    let why = format!("must be in canonical form ({canonical:?})");
+    (canonical != address).then(|| FieldError::invalid(at, &json!(address), &why))
+}
+
 /// The mistake in an endpoint's address, if there is one; what is no address at all is somebody else's matter.
 pub(super) fn check_special(address: &str, at: &str) -> Option<FieldError> {
-    let ip: IpAddr = address.parse().ok()?;
+    // Whoever dials ::ffff:127.0.0.1 reaches 127.0.0.1.
+    let ip = address.parse::<IpAddr>().ok()?.to_canonical();
     let link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
@@ -65,8 +89,34 @@ mod tests {
             ("fe80::1", false),
             ("224.0.0.7", false),
             ("ff02::1", false),
+            ("::ffff:10.0.0.1", true),
+            ("::ffff:0.0.0.0", false),
+            ("::ffff:127.0.0.1", false),
+            ("::ffff:169.254.169.254", false),
+            ("::ffff:e000:1", false),
         ] {
             assert_eq!(check_special(address, "a").is_none(), valid, "{address}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_one_reader() {
+        let said = |found: Option<FieldError>| found.map(|error| error.message).unwrap_or_default();
+        for (address, written, canonical) in [
+            ("10.0.0.1", "", ""),
+            ("2001:db8::1", "", ""),
+            ("2001:DB8:0::1", "", "must be in canonical form (\"2001:db8::1\")"),
+            ("::ffff:10.0.0.1", "must not be an IPv4-mapped IPv6 address", "IPv4-mapped"),
+            ("010.0.0.1", NO_IP, NO_IP),
+            ("", NO_IP, NO_IP),
+        ] {
+            for (found, wanted) in [
+                (said(check_written(address, "a")), written),
+                (said(check_canonical(address, "a")), canonical),
+            ] {
+                assert_eq!(found.is_empty(), wanted.is_empty(), "{address}: {found}");
+                assert!(found.contains(wanted), "{address}: {found}");
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::accessors::{AGE, NAME, age, column, items, list, name, set_default, text};
-use super::address::{check_special, leads_to_the_hub};
+use super::address::{check_canonical, check_special, check_written, leads_to_the_hub};
 use super::endpoints::shorten;
 
 /// Most endpoints in one slice.
@@ -109,20 +109,28 @@ fn check_endpoint(path: &str, endpoint: &Value, family: &str, ours: bool) -> Vec
     }
     for (i, address) in addresses.iter().enumerate() {
         let raw = address.as_str().unwrap_or_default();
-        let parsed = raw.parse::<IpAddr>().ok();
-        let wrong = match family {
-            "IPv4" if !parsed.is_some_and(|ip| ip.is_ipv4()) => "must be an IPv4 address",
-            "IPv6" if !parsed.is_some_and(|ip| ip.is_ipv6()) => "must be an IPv6 address",
-            "FQDN" if !names::dns_subdomain(raw).is_empty() => "must be a fully qualified name",
-            "IPv4" | "IPv6" if !ours => {
-                errors.extend(check_special(raw, &format!("{path}.addresses[{i}]")));
-                continue;
-            }
-            _ => continue,
+        let at = format!("{path}.addresses[{i}]");
+        let (wrong, is_ip) = match family {
+            "IPv4" => (check_written(raw, &at).or_else(|| check_family(raw, &at, true)), true),
+            "IPv6" => (check_canonical(raw, &at).or_else(|| check_family(raw, &at, false)), true),
+            "FQDN" if !names::dns_subdomain(raw).is_empty() => (
+                Some(FieldError::invalid(at.clone(), address, "must be a fully qualified name")),
+                false,
+            ),
+            _ => (None, false),
         };
-        errors.push(FieldError::invalid(format!("{path}.addresses[{i}]"), address, wrong));
+        if wrong.is_none() && is_ip && !ours {
+            errors.extend(check_special(raw, &at));
+        }
+        errors.extend(wrong);
     }
     errors
+}
+
+fn check_family(address: &str, at: &str, is_ipv4: bool) -> Option<FieldError> {
+    let ip = address.parse::<IpAddr>().ok()?;
+    let wanted = if is_ipv4 { "must be an IPv4 address" } else { "must be an IPv6 address" };
+    (ip.is_ipv4() != is_ipv4).then(|| FieldError::invalid(at, &json!(address), wanted))
 }
 
 fn check_ports(ports: &[Value]) -> Vec<FieldError> {
@@ -162,9 +170,18 @@ mod tests {
         };
         assert_eq!(Rules.validate(&slice("IPv4", "10.0.0.1")), []);
         assert_eq!(Rules.validate(&slice("FQDN", "db.example.com")), []);
-        for (family, address) in
-            [("IPv4", "127.0.0.1"), ("IPv4", "169.254.0.1"), ("IPv6", "::1"), ("IPv6", "fe80::1")]
-        {
+        for (family, address) in [
+            ("IPv4", "127.0.0.1"),
+            ("IPv4", "169.254.0.1"),
+            ("IPv4", "::ffff:10.0.0.1"),
+            ("IPv4", "2001:db8::1"),
+            ("IPv6", "::1"),
+            ("IPv6", "fe80::1"),
+            ("IPv6", "::ffff:127.0.0.1"),
+            ("IPv6", "::ffff:10.0.0.1"),
+            ("IPv6", "10.0.0.1"),
+            ("IPv6", "2001:db8:0::1"),
+        ] {
             let errors = Rules.validate(&slice(family, address));
             assert_eq!(errors[0].field, "endpoints[0].addresses[0]", "{address}");
         }

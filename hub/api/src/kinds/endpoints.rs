@@ -1,7 +1,5 @@
 //! Endpoints: the addresses behind a Service in their older form, kept for `kubectl get endpoints`.
 
-use std::net::IpAddr;
-
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
@@ -9,7 +7,7 @@ use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::accessors::{AGE, NAME, age, column, int, items, list, name, set_default, text};
-use super::address::{check_special, leads_to_the_hub};
+use super::address::{check_special, check_written, leads_to_the_hub};
 
 /// Most addresses in a cell of a table.
 const CELL_ITEMS_MAX: usize = 3;
@@ -59,10 +57,8 @@ fn check_subset(path: &str, subset: &Value, ours: bool) -> Vec<FieldError> {
     for (field, addresses) in [("addresses", ready), ("notReadyAddresses", not_ready)] {
         for (i, address) in addresses.iter().enumerate() {
             let (ip, at) = (text(address, "/ip"), format!("{path}.{field}[{i}].ip"));
-            if ip.parse::<IpAddr>().is_err() {
-                let text = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-                errors.push(FieldError::invalid(at, &json!(ip), text));
-            } else if !ours {
+            errors.extend(check_written(ip, &at));
+            if !ours {
                 errors.extend(check_special(ip, &at));
             }
         }
@@ -142,6 +138,15 @@ mod tests {
         assert_eq!(fields, ["subsets[0].addresses[1].ip", "subsets[0].notReadyAddresses[0].ip"]);
         object["metadata"]["name"] = json!("kubernetes");
         assert_eq!(Rules.validate(&object), []);
+        let mapped = json!({"metadata": {"name": "db", "namespace": "default"},
+            "subsets": [{"addresses": [{"ip": "::ffff:127.0.0.1"}, {"ip": "::ffff:10.0.0.1"}]}]});
+        let said: Vec<_> = Rules.validate(&mapped).into_iter().map(|e| e.message).collect();
+        let mapped = "must not be an IPv4-mapped IPv6 address";
+        assert!(
+            matches!(&said[..], [first, loopback, last] if first.contains(mapped)
+            && loopback.contains("loopback") && last.contains(mapped)),
+            "{said:?}"
+        );
     }
 
     #[test]

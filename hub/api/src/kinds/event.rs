@@ -102,7 +102,7 @@ impl Strategy for Rules {
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        check::stored(&in_core_form(object))
+        check::stored(&in_core_form(object), "reportingComponent")
     }
 
     fn selectable_fields(&self, object: &Value) -> BTreeMap<String, String> {
@@ -141,7 +141,7 @@ impl Strategy for GroupRules {
     /// What a new event of this version needs beside the rules of the stored one.
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let core = in_core_form(object);
-        let mut errors = check::stored(&core);
+        let mut errors = check::stored(&core, "reportingController");
         errors.extend(check::new(&core));
         errors
     }

@@ -33,7 +33,9 @@ mod view;
 use freewheel_hub_cel::Pattern;
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
-use freewheel_hub_schema::kind::{Column, FieldPaths, Kind, Strategy, Trait, keep_all_but_status};
+use freewheel_hub_schema::kind::{
+    Column, FieldPaths, Kind, Strategy, Trait, keep_all_but_status, reset_all_but_status,
+};
 use freewheel_hub_schema::types::{TypeFacts, mistakes_of_facts};
 use serde_json::Value;
 
@@ -102,7 +104,7 @@ impl Strategy for Rules {
     }
 
     fn reset_fields(&self, subresource: Option<&str>) -> FieldPaths {
-        if subresource == Some("status") { &[&["metadata"], &["spec"]] } else { &[&["status"]] }
+        reset_all_but_status(subresource)
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {

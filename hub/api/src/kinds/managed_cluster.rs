@@ -11,6 +11,7 @@ use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{
     Column, Concern, FieldPaths, Kind, NameRule, Strategy, Trait, drop_status, keep_all_but_status,
+    reset_all_but_status,
 };
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
@@ -99,7 +100,7 @@ impl Strategy for Rules {
     }
 
     fn reset_fields(&self, subresource: Option<&str>) -> FieldPaths {
-        if subresource == Some("status") { &[&["metadata"], &["spec"]] } else { &[&["status"]] }
+        reset_all_but_status(subresource)
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {

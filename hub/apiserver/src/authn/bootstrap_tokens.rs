@@ -115,12 +115,16 @@ mod tests {
             ("usage-bootstrap-authentication", "false"),
             ("expiration", "1970-01-01T00:16:40Z"),
             ("expiration", "tomorrow"),
+            ("expiration", "2026-11-20T14:41Z"),
+            ("expiration", "2026-11-20 14:41:14Z"),
             ("auth-extra-groups", "system:masters"),
             ("auth-extra-groups", "system:bootstrappers:a,system:bootstrappers:"),
         ] {
             assert_eq!(known(&secret(&[(key, text)])), None, "{key} {text}");
         }
-        assert!(known(&secret(&[("expiration", "1970-01-01T00:16:41Z")])).is_some());
+        for good in ["1970-01-01T00:16:41Z", "9999-12-31T23:59:59Z"] {
+            assert!(known(&secret(&[("expiration", good)])).is_some(), "{good}");
+        }
         let groups = known(&secret(&[("auth-extra-groups", "system:bootstrappers:ci:a-1")]));
         assert_eq!(groups.unwrap(), [GROUP, "system:bootstrappers:ci:a-1", AUTHENTICATED]);
         let mut other = secret(&[]);

@@ -92,6 +92,10 @@ fn parse(query: &str) -> Result<LogOptions, ApiError> {
 }
 
 fn moment(text: &str) -> Result<i128, ApiError> {
+    if matches!(text, "" | "null") {
+        // As apimachinery reads a time that is none: from the beginning.
+        return Ok(i128::MIN);
+    }
     let moment = time::parse(text).ok_or_else(|| {
         ApiError::bad_request(format!("parsing time {text:?} as RFC 3339: cannot parse"))
     })?;
@@ -228,6 +232,10 @@ mod tests {
         assert!(options.follow);
         assert_eq!(options.tail_lines, Some(5));
         assert_eq!(options.since_time, Some(1_795_176_000_000_000_000));
+        assert_eq!(parse("sinceTime=2026-11-20T12:00:60Z").unwrap_err().code, 400);
+        assert_eq!(parse("sinceTime=2026-11-20T12:00Z").unwrap_err().code, 400);
+        assert!(parse("sinceTime=9999-12-31T23:59:59Z").unwrap().since_time.is_some());
+        assert_eq!(parse("sinceTime=").unwrap().since_time, Some(i128::MIN));
         assert_eq!(parse("tailLines=-1").unwrap_err().code, 422);
         assert_eq!(parse("tailLines=x").unwrap_err().code, 400);
     }

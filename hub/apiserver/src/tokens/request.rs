@@ -2,20 +2,19 @@
 //! pods).
 
 use bytes::Bytes;
-use freewheel_hub_objects::{Action, Verb};
+use freewheel_hub_objects::{Action, Verb, WriteOptions};
 use freewheel_hub_schema::error::{ApiError, FieldError};
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_schema::time;
+use freewheel_hub_schema::types::Typed;
 use freewheel_hub_store::{Snapshot, Stored};
 use http::Response;
-use http::header::ACCEPT;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 use super::claims::{Asked, Bound, Ref};
 use crate::body::Body;
 use crate::call::Call;
-use crate::media::{self, Shape};
 use crate::{decode, respond};
 
 const GROUP: &str = "authentication.k8s.io";
@@ -28,8 +27,11 @@ const SECONDS_MAX: i64 = 1 << 32;
 
 /// POST to `serviceaccounts/NAME/token`.
 pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
-    let out = media::negotiate(call.header(&ACCEPT), |wanted| wanted.shape == Shape::Object)?;
-    let request = admitted(call, decode::any(call.body_wire()?, body)?).await?;
+    let out = call.columnless_wire()?;
+    let (wire, how) = (call.body_wire()?, call.how("CreateOptions")?);
+    let typed = Typed::from((GROUP, "v1", KIND));
+    let (request, warnings) = decode::object(wire, body, typed, how.field_validation)?;
+    let request = admitted(call, &how, Value::clone(&request)).await?;
     let store = call.hub.server.objects.store();
     let snapshot = store.snapshot();
     let account = call.hub.server.objects.get_in(&*snapshot, &call.object_ref())?;
@@ -62,20 +64,21 @@ pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, A
             "expirationTimestamp": time::from_unix(now.saturating_add(asked.seconds)),
         },
     });
-    Ok(respond::status(201, out.wire, &answer))
+    let mut response = respond::status(201, out, &answer);
+    respond::warn(&mut response, &warnings);
+    Ok(response)
 }
 
 /// What those who have a say in it make of a request.
-async fn admitted(call: &Call, mut request: Value) -> Result<Value, ApiError> {
-    check_shape(&request)?;
+async fn admitted(call: &Call, how: &WriteOptions, mut request: Value) -> Result<Value, ApiError> {
     (request["apiVersion"], request["kind"]) = (json!(API_VERSION), json!(KIND));
     if request["spec"]["expirationSeconds"].is_null() {
         request["spec"]["expirationSeconds"] = json!(DEFAULT_SECONDS);
     }
-    let (how, place) = (call.how("CreateOptions")?, call.object_ref());
+    let place = call.object_ref();
     let action = Action { verb: Verb::Create, subresource: Some("token"), object: request };
     let objects = &call.hub.server.objects;
-    objects.admit(&how, &place, action, |request| whole(call, request)).await
+    objects.admit(how, &place, action, |request| whole(call, request)).await
 }
 
 /// A request that is right, with all that is asked for by not saying it.

@@ -127,3 +127,130 @@ async fn evictions_and_tokens_are_asked_about() {
     let given = admin.post(&path, &json!({"spec": {"expirationSeconds": 600}})).await;
     assert_eq!(given.code, 201, "{}", given.text());
 }
+
+const EVERY_ACTION: [(&str, &str, &str); 12] = [
+    (
+        "/api/v1/namespaces/default/pods/a/eviction",
+        r#"{"metadata":{"name":"a"},"deleteOptions":{"gracePeriodSeconds":0,"gracePeriodSeconds":30}}"#,
+        r#"duplicate field "deleteOptions.gracePeriodSeconds""#,
+    ),
+    (
+        "/api/v1/namespaces/default/pods/b/eviction",
+        r#"{"apiVersion":"policy/v1beta1","kind":"Eviction","metadata":{"name":"b"},"reason":"x"}"#,
+        r#"unknown field "reason""#,
+    ),
+    (
+        "/api/v1/namespaces/default/pods/c/binding",
+        r#"{"metadata":{"name":"c"},"target":{"name":"pi-8","name":"pi-7"}}"#,
+        r#"duplicate field "target.name""#,
+    ),
+    (
+        "/api/v1/namespaces/default/bindings",
+        r#"{"metadata":{"name":"d"},"target":{"name":"pi-7","node":"pi-8"}}"#,
+        r#"unknown field "target.node""#,
+    ),
+    (
+        "/api/v1/namespaces/default/serviceaccounts/builder/token",
+        r#"{"spec":{"expirationSeconds":600,"expirationSeconds":86400}}"#,
+        r#"duplicate field "spec.expirationSeconds""#,
+    ),
+    (
+        "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+        r#"{"spec":{}}"#,
+        r#"unknown field "spec""#,
+    ),
+    (
+        "/apis/authentication.k8s.io/v1/tokenreviews",
+        r#"{"spec":{"token":"a","token":"b"}}"#,
+        r#"duplicate field "spec.token""#,
+    ),
+    (
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        r#"{"spec":{"resourceAttributes":{"verb":"get","verb":"list","resource":"pods"}}}"#,
+        r#"duplicate field "spec.resourceAttributes.verb""#,
+    ),
+    (
+        "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
+        r#"{"spec":{"namespace":"default","name":"p"}}"#,
+        r#"unknown field "spec.name""#,
+    ),
+    (
+        "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+        r#"{"spec":{"user":"jane","group":["a"],"nonResourceAttributes":{"verb":"get","path":"/"}}}"#,
+        r#"unknown field "spec.group""#,
+    ),
+    (
+        "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews",
+        r#"{"metadata":{"namespace":"default"},"spec":{"user":"jane","user":"joe","resourceAttributes":{"namespace":"default","verb":"get"}}}"#,
+        r#"duplicate field "spec.user""#,
+    ),
+    (
+        "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+        "kind: SubjectAccessReview\nspec: {user: jane, user: joe, nonResourceAttributes: {verb: get}}\n",
+        r#"duplicate field "spec.user""#,
+    ),
+];
+
+#[tokio::test]
+async fn an_action_says_each_thing_once_and_nothing_that_nobody_knows() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    for name in ["a", "b"] {
+        pod(&admin, name).await;
+    }
+    for name in ["c", "d"] {
+        let value = json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        make(&admin, &format!("{ALL}/pods"), value).await;
+    }
+    make(&admin, &format!("{ALL}/serviceaccounts"), json!({"metadata": {"name": "builder"}})).await;
+    let before = admin.get(&format!("{ALL}/pods")).await.json()["items"].clone();
+    let send = async |path: &str, body: &str| {
+        let yaml = !body.starts_with('{');
+        let media = if yaml { "application/yaml" } else { "application/json" };
+        admin.send("POST", path, &[("content-type", media)], body.to_owned()).await
+    };
+    for (path, body, told) in EVERY_ACTION {
+        let refused = send(&format!("{path}?fieldValidation=Strict"), body).await;
+        let message = refused.json()["message"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(refused.code, 400, "{path}: {}", refused.text());
+        assert!(message.contains(&format!("strict decoding error: {told}")), "{path}: {message}");
+        let refused = send(&format!("{path}?fieldValidation=Somewhat"), body).await;
+        assert_eq!(refused.code, 422, "{path}: {}", refused.text());
+    }
+    assert_eq!(admin.get(&format!("{ALL}/pods")).await.json()["items"], before);
+    for (path, body, told) in EVERY_ACTION {
+        let ignored = send(&format!("{path}?fieldValidation=Ignore&dryRun=All"), body).await;
+        assert_eq!((ignored.code, ignored.headers.get("warning")), (201, None), "{path}");
+        let warned = send(path, body).await;
+        assert_eq!(warned.code, 201, "{path}: {}", warned.text());
+        let warning = warned.headers["warning"].to_str().unwrap().replace('\\', "");
+        assert!(warning.contains(told), "{path}: {warning}");
+    }
+}
+
+#[tokio::test]
+async fn an_action_that_cannot_be_answered_is_not_done() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let value =
+        json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    make(&admin, &format!("{ALL}/pods"), value).await;
+    let before = admin.get(&format!("{ALL}/pods/p")).await.json();
+    let binding = json!({"metadata": {"name": "p"}, "target": {"name": "pi-7"}});
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    for (path, body) in [
+        ("pods/p/eviction", json!({"metadata": {"name": "p"}})),
+        ("pods/p/binding", binding.clone()),
+        ("bindings", binding),
+    ] {
+        let headers = [("accept", table), ("content-type", "application/json")];
+        let path = format!("{ALL}/{path}");
+        let answer = admin.send("POST", &path, &headers, body.to_string()).await;
+        assert_eq!(
+            (answer.code, &answer.json()["reason"]),
+            (406, &json!("NotAcceptable")),
+            "{path}"
+        );
+        assert_eq!(admin.get(&format!("{ALL}/pods/p")).await.json(), before);
+    }
+}

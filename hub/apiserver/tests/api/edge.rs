@@ -133,3 +133,41 @@ async fn a_refusal_over_http_1_is_not_taken_back_by_a_reset() {
     let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
     assert!(answer.starts_with(b"HTTP/1.1 405"), "{}", String::from_utf8_lossy(&answer));
 }
+
+#[tokio::test]
+async fn a_request_names_its_host_once() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let line = |path: &str, version: &str, hosts: &[&str]| {
+        let hosts: String = hosts.iter().map(|host| format!("host: {host}\r\n")).collect();
+        format!("GET {path} HTTP/{version}\r\n{hosts}\r\n")
+    };
+    let (api, registry) = ("/api/v1/namespaces/default", "/v2/a");
+    for (path, version, hosts, code, why) in [
+        (api, "1.1", &["localhost"][..], 200, ""),
+        (api, "1.0", &[], 200, ""),
+        (api, "1.1", &["localhost", "localhost"], 400, "too many Host headers"),
+        (registry, "1.1", &["localhost", "elsewhere"], 400, "too many Host headers"),
+        (api, "1.1", &[], 400, "missing required Host header"),
+        (registry, "1.1", &[], 400, "missing required Host header"),
+        (api, "1.1", &["a b"], 400, "malformed Host header"),
+        (api, "1.0", &["a", "b"], 400, "too many Host headers"),
+    ] {
+        let mut connection = admin.connect("http/1.1").await;
+        let text = line(path, version, hosts);
+        connection.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let read = async {
+            while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+                assert_ne!(connection.read_buf(&mut answer).await.unwrap(), 0, "{text}");
+            }
+            if code == 400 {
+                connection.read_to_end(&mut answer).await.ok();
+            }
+        };
+        timeout(Duration::from_secs(20), read).await.expect("it is answered");
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer[9..].starts_with(&code.to_string()), "{text}: {answer}");
+        assert!(answer.ends_with(why), "{text}: {answer}");
+    }
+}

@@ -159,9 +159,9 @@ impl Disruptions {
             None => Ok(None),
             Some(left) if !left.is_zero() => Ok(Some(left)),
             Some(_) => {
-                let stays = Condition::new(&POD_DISRUPTION_TARGET, false, "", "");
                 let change = |mut value: Value| {
-                    stays.put(&mut value["status"]["conditions"], &rfc3339(now));
+                    let stays = Condition::new(&POD_DISRUPTION_TARGET, false, "", "");
+                    stays.put_on_pod(&mut value, &rfc3339(now));
                     Ok(value)
                 };
                 let told = self.client.modify_at(&self.pods, &pod.stored, Some("status"), change);

@@ -3,7 +3,9 @@
 //!
 //! Guarantees:
 //! - what somebody wrote of such a Node is left as it is; only what nobody wrote is filled in
-//!   (`a_node_without_a_spoke_says_that_nobody_is_there`).
+//!   (`a_node_without_a_spoke_says_that_nobody_is_there`);
+//! - the name of a spoke makes a Node its own in the root and in its own cluster alone
+//!   (`a_node_under_the_name_of_another_clusters_spoke_is_nobodys`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +47,11 @@ impl UnmanagedNodes {
         let clusters = kind("cluster.open-cluster-management.io", "v1", "managedclusters")?;
         Ok(Self { client, clusters, nodes: kind("", "v1", "nodes")? })
     }
+}
+
+/// Whether a spoke of the Node's name would stand behind it: it is a Node of the root and of its own cluster.
+fn may_be_a_spokes(node: &Key) -> bool {
+    node.cluster.is_root() || node.cluster.as_str() == &*node.name
 }
 
 /// How long to wait until silence means something; `None` when that time is over.
@@ -90,11 +97,16 @@ impl Controller for UnmanagedNodes {
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
         let snapshot = self.client.snapshot();
-        let spoke = key_of(&self.clusters, &ClusterName::root(), "", &key.name);
-        let Some(stored) = snapshot.get(key).filter(|_| snapshot.get(&spoke).is_none()) else {
-            return Ok(None);
+        let Some(stored) = snapshot.get(key) else { return Ok(None) };
+        let client = if may_be_a_spokes(key) {
+            let spoke = key_of(&self.clusters, &ClusterName::root(), "", &key.name);
+            if snapshot.get(&spoke).is_some() {
+                return Ok(None);
+            }
+            self.client.while_holds(Expect::Absent(spoke))
+        } else {
+            self.client.clone()
         };
-        let client = self.client.while_holds(Expect::Absent(spoke));
         let value = stored.object.value().map_err(Error::api("read a Node"))?;
         let (moment, wait) = (self.client.clock.now(), patience(&value, self.client.clock.now()));
         let now = rfc3339(moment);

@@ -74,7 +74,7 @@ impl Binder {
             .modify(&self.pods, pod, Some("status"), |mut value| {
                 if value["metadata"]["uid"] == *uid && value["spec"]["nodeName"].is_null() {
                     let condition = Condition::new(&POD_SCHEDULED, false, why.0, why.1);
-                    put_scheduled(&mut value, condition, &now);
+                    condition.put_on_pod(&mut value, &now);
                 }
                 Ok(value)
             })
@@ -106,10 +106,4 @@ impl Binder {
         let recorder = &self.client.recorder;
         recorder.warning(&self.pods, pod, "default-scheduler", "FailedScheduling", message);
     }
-}
-
-/// Sets condition PodScheduled.
-fn put_scheduled(pod: &mut Value, condition: Condition<'_>, now: &str) {
-    let observed = pod["metadata"]["generation"].as_i64();
-    Condition { observed, ..condition }.put(&mut pod["status"]["conditions"], now);
 }

@@ -155,6 +155,8 @@ impl Hub {
         old["metadata"]["name"] = json!("bootstrap-token-oldold");
         old["data"]["token-id"] = json!(encode("oldold"));
         old["data"]["expiration"] = json!(encode("2020-01-01T00:00:00Z"));
+        // As people write that one never ends.
+        secret["data"]["expiration"] = json!(encode("9999-12-31T23:59:59Z"));
         for (name, value) in [("bootstrap-token-abcdef", secret), ("bootstrap-token-oldold", old)] {
             hub.create(("", "v1", "secrets"), "kube-system", name, value).await;
         }

@@ -167,6 +167,12 @@ pub fn keep_all_but_status(subresource: Option<&str>, new: &mut Value, old: &Val
     }
 }
 
+/// [`Strategy::reset_fields`] of who keeps all but status.
+#[must_use]
+pub fn reset_all_but_status(subresource: Option<&str>) -> FieldPaths {
+    if subresource == Some("status") { &[&["metadata"], &["spec"]] } else { &[&["status"]] }
+}
+
 /// `key` as it is in `old`.
 pub fn keep(new: &mut Value, old: &Value, key: &str) {
     let Some(map) = new.as_object_mut() else { return };

@@ -2,12 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
 use serde_json::{Map, Number, Value};
 
 use super::wire::{Malformed, Reader, WireType};
 use crate::depth::DEPTH_MAX;
 use crate::duration::GoDuration;
+use crate::time;
 use crate::types::TypeFacts;
 use crate::types::table::{Field, Shape, Simple};
 
@@ -254,10 +254,8 @@ fn moment(bytes: &[u8], micro: bool) -> Result<Value, Malformed> {
     }
     let nanos = i32::try_from(nanos).ok().filter(|n| (0..1_000_000_000).contains(n));
     let nanos = nanos.ok_or(Malformed::Value)?;
-    let moment = Timestamp::new(seconds, if micro { nanos } else { 0 });
-    let moment = moment.map_err(|_| Malformed::Value)?;
-    let text = if micro { crate::time::micros(moment) } else { crate::time::seconds(moment) };
-    Ok(Value::String(text))
+    let moment = time::of_unix_parts(seconds, nanos).ok_or(Malformed::Value)?;
+    Ok(Value::String(time::write_rfc3339(moment, micro)))
 }
 
 /// Duration { 1: nanoseconds }

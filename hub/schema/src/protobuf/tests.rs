@@ -96,6 +96,17 @@ fn metrics_are_written_by_their_numbers() {
 }
 
 #[test]
+fn all_of_the_year_9999_is_told() {
+    let mut value = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "a", "creationTimestamp": "9999-12-31T23:59:59Z"},
+        "spec": {"renewTime": "9999-12-31T23:59:59.999999Z", "acquireTime": "0001-01-01T00:00:01.500000Z"},
+    });
+    canonical(&mut value);
+    assert_eq!(decode(&encode(&value).unwrap()).unwrap(), value);
+}
+
+#[test]
 fn json_in_is_what_go_makes_of_it() {
     for (path, bytes) in fixtures(".in.json") {
         let mut value: Value = serde_json::from_slice(&bytes).unwrap();

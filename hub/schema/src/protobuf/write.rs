@@ -3,11 +3,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::wire::{put_bytes, put_double, put_integer};
 use crate::duration::GoDuration;
+use crate::time;
 use crate::types::TypeFacts;
 use crate::types::table::{Field, Shape, Simple};
 
@@ -69,7 +69,7 @@ struct Place<'a> {
 }
 
 /// Seconds and nanoseconds; in a map, a time that is none is null.
-fn time(out: &mut Vec<u8>, value: Option<&Value>) -> Option<()> {
+fn put_time(out: &mut Vec<u8>, value: Option<&Value>) -> Option<()> {
     if let Some(value) = value.filter(|value| !value.is_null()) {
         let (seconds, nanos) = moment(value)?;
         put_integer(out, 1, seconds);
@@ -116,7 +116,7 @@ fn single(
             })?;
         }
         (Shape::Time | Shape::MicroTime, value) => {
-            nested(out, number, |out| time(out, value).ok_or_else(wrong))?;
+            nested(out, number, |out| put_time(out, value).ok_or_else(wrong))?;
         }
         (Shape::Duration, value) => {
             nested(out, number, |out| duration(out, value).ok_or_else(wrong))?;
@@ -196,9 +196,7 @@ fn int_or_string(out: &mut Vec<u8>, value: Option<&Value>) -> Option<()> {
 
 /// Seconds and nanoseconds, the latter never negative, as Go counts them.
 fn moment(value: &Value) -> Option<(i64, i32)> {
-    let moment: Timestamp = value.as_str()?.parse().ok()?;
-    let (seconds, nanos) = (moment.as_second(), moment.subsec_nanosecond());
-    Some(if nanos < 0 { (seconds - 1, nanos + 1_000_000_000) } else { (seconds, nanos) })
+    time::read_rfc3339(value.as_str()?).map(time::unix_parts)
 }
 
 /// A message inside: its length is known when it is written, so it goes to a buffer of its own.

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
-use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait, keep_all_but_status};
+use freewheel_hub_schema::kind::{
+    Column, FieldPaths, Kind, Strategy, Trait, keep_all_but_status, reset_all_but_status,
+};
 use serde_json::{Value, json};
 
 use super::{GROUP, UNUSED, claim_spec};
@@ -41,6 +43,10 @@ impl Strategy for Rules {
 
     fn prepare_update(&self, door: Option<&str>, new: &mut Value, old: &Value) {
         keep_all_but_status(door, new, old);
+    }
+
+    fn reset_fields(&self, door: Option<&str>) -> FieldPaths {
+        reset_all_but_status(door)
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {

@@ -27,8 +27,9 @@ const SHORT_TEXT_BYTES_MAX: usize = 128;
 /// Most bytes of a note of the newer form.
 const NOTE_BYTES_MAX: usize = 1024;
 
-/// What every event has to be; those with an eventTime are of the newer form.
-pub(super) fn stored(core: &Value) -> Vec<FieldError> {
+/// What every event has to be; those with an eventTime are of the newer form. `reporter` is what a version calls the field
+/// of who reports: that alone is told by the name that it was written under.
+pub(super) fn stored(core: &Value, reporter: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (own, theirs) =
         (text(core, "/metadata/namespace"), text(core, "/involvedObject/namespace"));
@@ -48,12 +49,11 @@ pub(super) fn stored(core: &Value) -> Vec<FieldError> {
         return errors;
     }
     let controller = text(core, "/reportingComponent");
-    let at = "reportingController";
     if controller.is_empty() {
-        errors.push(FieldError::required(at, ""));
+        errors.push(FieldError::required(reporter, ""));
     }
     let wrong = names::qualified_name(controller);
-    errors.extend(wrong.iter().map(|t| FieldError::invalid(at, &json!(controller), t)));
+    errors.extend(wrong.iter().map(|t| FieldError::invalid(reporter, &json!(controller), t)));
     for field in ["reportingInstance", "action", "reason"] {
         let value = text(core, &format!("/{field}"));
         if value.is_empty() {
@@ -155,6 +155,11 @@ mod tests {
         // It may be told of elsewhere.
         assert_eq!(GroupRules.validate(&newer()), []);
         assert_eq!(Rules.validate(&newer()), []);
+        let mut nobodys = newer();
+        nobodys["reportingController"] = json!("");
+        let (core, group) = (Rules.validate(&nobodys), GroupRules.validate(&nobodys));
+        assert_eq!(fields(&core)[0], "reportingComponent");
+        assert_eq!(fields(&group)[0], "reportingController");
         let mut bare = newer();
         for field in
             ["eventTime", "type", "reportingController", "reportingInstance", "action", "reason"]

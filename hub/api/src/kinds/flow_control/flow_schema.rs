@@ -2,7 +2,9 @@
 
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
-use freewheel_hub_schema::kind::{Column, Kind, Strategy};
+use freewheel_hub_schema::kind::{
+    Column, FieldPaths, Kind, Strategy, keep_all_but_status, reset_all_but_status,
+};
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
@@ -48,6 +50,14 @@ impl Strategy for Rules {
         if let Some(map) = object.as_object_mut() {
             map.insert("status".to_owned(), json!({}));
         }
+    }
+
+    fn prepare_update(&self, door: Option<&str>, new: &mut Value, old: &Value) {
+        keep_all_but_status(door, new, old);
+    }
+
+    fn reset_fields(&self, door: Option<&str>) -> FieldPaths {
+        reset_all_but_status(door)
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::reference;
 use crate::kinds::accessors::{AGE, NAME, age, column, list, name, text, text_or};
+use crate::kinds::address::check_written;
 use crate::kinds::place::Place;
 
 const COLUMNS: &[Column] = &[
@@ -216,8 +217,8 @@ fn check_backend(backend: &Place<'_>) -> Vec<FieldError> {
 fn check_address(ingress: &Place<'_>) -> Vec<FieldError> {
     let (ip, host) = (ingress.child("ip"), ingress.child("hostname"));
     let mut errors = Vec::new();
-    if !ip.is_empty() && ip.text().parse::<IpAddr>().is_err() {
-        errors.push(ip.invalid("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"));
+    if !ip.is_empty() {
+        errors.extend(check_written(ip.text(), &ip.path));
     }
     if !host.is_empty() {
         errors.extend(host.follows(names::dns_subdomain));

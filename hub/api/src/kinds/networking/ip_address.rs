@@ -1,14 +1,13 @@
 //! IPAddress: an address, and whose it is.
 
-use std::net::IpAddr;
-
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{Column, Kind, NameRule, Strategy, Trait};
 use freewheel_hub_schema::name as names;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::kinds::accessors::{NAME, column, name, text};
+use crate::kinds::address::check_canonical;
 use crate::kinds::place::Place;
 
 const COLUMNS: &[Column] = &[NAME, column("ParentRef", "string", "Whose it is.")];
@@ -30,18 +29,7 @@ impl Strategy for Rules {
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let own = text(object, "/metadata/name");
-        let mut errors = Vec::new();
-        match own.parse::<IpAddr>() {
-            Err(_) => {
-                let text = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-                errors.push(FieldError::invalid("metadata.name", &json!(own), text));
-            }
-            Ok(address) if address.to_string() != own => {
-                let text = format!("must be in canonical form ({:?})", address.to_string());
-                errors.push(FieldError::invalid("metadata.name", &json!(own), &text));
-            }
-            Ok(_) => {}
-        }
+        let mut errors: Vec<_> = check_canonical(own, "metadata.name").into_iter().collect();
         let parent = Place::of(object, "spec").child("parentRef");
         if !parent.is_there() {
             errors.push(parent.required(""));

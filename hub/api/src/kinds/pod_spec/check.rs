@@ -1,7 +1,6 @@
 //! What a valid pod spec is, container by container.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::metadata::check_label_map;
@@ -9,6 +8,7 @@ use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::super::accessors::{items_of, list, text};
+use super::super::address::check_written;
 use super::field::one_of;
 use super::{affinity, classes, container, ephemeral, toleration, volume};
 
@@ -69,10 +69,7 @@ fn check_aliases(spec: &Value, path: &str) -> Vec<FieldError> {
     for (i, alias) in items_of(spec, "hostAliases") {
         let path = format!("{path}.hostAliases[{i}]");
         let ip = text(alias, "/ip");
-        if ip.parse::<IpAddr>().is_err() {
-            let text = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-            errors.push(FieldError::invalid(format!("{path}.ip"), &json!(ip), text));
-        }
+        errors.extend(check_written(ip, &format!("{path}.ip")));
         for (j, host) in items_of(alias, "hostnames") {
             let wrong = names::dns_subdomain(host.as_str().unwrap_or_default());
             let at = format!("{path}.hostnames[{j}]");

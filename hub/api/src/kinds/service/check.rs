@@ -1,7 +1,7 @@
 //! What a valid Service is.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use freewheel_hub_schema::error::FieldError;
@@ -10,6 +10,7 @@ use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::super::accessors::{int, list, text};
+use super::super::address::{NO_IP, check_special, check_written};
 use super::has::has_cluster_ip;
 
 /// Where cluster addresses come from: base and prefix length.
@@ -59,14 +60,11 @@ pub(super) fn service(object: &Value) -> Vec<FieldError> {
         errors.push(FieldError::invalid("spec.externalTrafficPolicy", &json!(external), text));
     }
     for (i, ip) in list(spec, "/externalIPs").iter().enumerate() {
-        if ip.as_str().is_none_or(|ip| ip.parse::<IpAddr>().is_err()) {
-            errors.push(FieldError::invalid(format!("spec.externalIPs[{i}]"), ip, NO_IP));
-        }
+        let (ip, at) = (ip.as_str().unwrap_or_default(), format!("spec.externalIPs[{i}]"));
+        errors.extend(check_written(ip, &at).or_else(|| check_special(ip, &at)));
     }
     errors
 }
-
-const NO_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 
 /// What an update may not change.
 pub(super) fn update(new: &Value, old: &Value) -> Vec<FieldError> {
@@ -327,6 +325,22 @@ mod tests {
             check(json!({"ports": low})),
             ["spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"]
         );
+    }
+
+    #[test]
+    fn an_external_address_leads_somewhere_from_elsewhere() {
+        let with =
+            |ip: &str| check(json!({"ports": [{"port": 80}], "externalIPs": ["192.0.2.7", ip]}));
+        assert_eq!(with("2001:db8::1"), Vec::<String>::new());
+        assert_eq!(
+            with("127.0.0.1"),
+            [
+                "spec.externalIPs[1]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)"
+            ]
+        );
+        for ip in ["::ffff:192.0.2.1", "0.0.0.0", "169.254.169.254", "ff02::1", "nowhere"] {
+            assert!(with(ip)[0].starts_with("spec.externalIPs[1]: Invalid value"), "{ip}");
+        }
     }
 
     #[test]
