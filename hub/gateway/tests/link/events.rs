@@ -163,6 +163,26 @@ async fn what_a_device_says_of_itself_all_the_time_is_written_now_and_then() {
     assert_eq!(newest["status"]["nodeInfo"]["kernelVersion"], "6.499", "the newest in the end");
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_event_that_is_told_all_the_time_is_written_now_and_then() {
+    let hub = Hub::new(true).await;
+    hub.create(PODS, "default", "mine", pod("mine", "pi-7")).await;
+    let uid = hub.get(PODS, "default", "mine").await["metadata"]["uid"].clone();
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    let again = |second: u64| match event("mine", uid.as_str().unwrap(), 0) {
+        Report::Event(seen) => {
+            let at = seen.at + 1000 * second;
+            Report::Event(EventV1 { at, message: "again".into(), ..seen })
+        }
+        other => other,
+    };
+    let (before, start) = (hub.objects.store().snapshot().revision(), tokio::time::Instant::now());
+    say(&mut session, 1, (0..5000).map(again).collect()).await;
+    let written = (hub.objects.store().snapshot().revision() - before) / STEP;
+    let most = 2048 + 20 * start.elapsed().as_secs() + 8;
+    assert!((1000..=most).contains(&written), "{written} writes, of at most {most}");
+}
+
 /// What a spoke says of its pod `mine`, with this in it.
 fn state(uid: &Value, message: &str) -> Report {
     let Report::Pod(status) = crate::running("root", uid.as_str().unwrap()) else {
