@@ -100,6 +100,14 @@ impl<T> Entries<T> {
         }
     }
 
+    /// Puts a job in line, if it is not there.
+    fn enter(&mut self, job: Job, size: u64) -> watch::Receiver<Option<T>> {
+        self.numbers += 1;
+        let (number, asked, began) = (self.numbers, None, None);
+        let new = || Entry { size, asked, began, number, outcome: watch::Sender::new(None) };
+        self.all.entry(job).or_insert_with(new).outcome.subscribe()
+    }
+
     /// These wait for a job, too: it comes in the turn of the one who has had least.
     fn want(&mut self, job: &Job, clients: impl Iterator<Item = Client>) {
         let Some(entry) = self.all.get(job).filter(|entry| entry.began.is_none()) else { return };
@@ -132,35 +140,40 @@ impl<T: Clone> CompileQueue<T> {
         size: u64,
         tenants: Vec<Tenant>,
     ) -> watch::Receiver<Option<T>> {
-        let outcome = self.enter(job, size, tenants.into_iter().map(Client::Pods));
+        let outcome = {
+            let mut entries = self.entries.lock();
+            let outcome = entries.enter(job, size);
+            entries.want(&job, tenants.into_iter().map(Client::Pods));
+            // Somebody waits, whoever it is.
+            if entries.all.get(&job).is_some_and(|entry| entry.asked.is_none()) {
+                entries.want(&job, std::iter::once(Client::Push));
+            }
+            outcome
+        };
         self.changed.notify_waiters();
         outcome
     }
 
     /// Puts a job in line that nobody waits for yet; whether there was room for it.
     pub(crate) fn ahead(&self, job: Job, size: u64) -> bool {
-        if AHEAD_JOBS_MAX <= self.entries.lock().all.len() {
-            return false;
+        {
+            let mut entries = self.entries.lock();
+            if AHEAD_JOBS_MAX <= entries.all.len() {
+                return false;
+            }
+            drop(entries.enter(job, size));
         }
-        drop(self.enter(job, size, std::iter::empty()));
         self.changed.notify_waiters();
         true
     }
 
-    fn enter(
-        &self,
-        job: Job,
-        size: u64,
-        clients: impl Iterator<Item = Client>,
-    ) -> watch::Receiver<Option<T>> {
-        let mut entries = self.entries.lock();
-        entries.numbers += 1;
-        let number = entries.numbers;
-        let new =
-            || Entry { size, asked: None, began: None, number, outcome: watch::Sender::new(None) };
-        let outcome = entries.all.entry(job).or_insert_with(new).outcome.subscribe();
-        entries.want(&job, clients);
-        outcome
+    /// Whether it matters who else waits for a job: it may come sooner in the turn of one who has had less.
+    pub(crate) fn asks_who_waits(&self, job: &Job) -> bool {
+        let entries = self.entries.lock();
+        let Some(entry) = entries.all.get(job) else { return true };
+        let had = entries.had(Instant::now());
+        let least = entry.asked.as_ref().is_some_and(|client| rank(had(client)) == 0);
+        entry.began.is_none() && !least
     }
 
     /// Whoever pushed it waits for a job after all, if it is in line.
@@ -280,7 +293,9 @@ mod tests {
         queue.finish(&job("both"), 0);
         queue.ask(job("both"), 30, vec![tenant("a")]);
         queue.ask(job("a2"), 10, vec![tenant("a")]);
+        assert!(queue.asks_who_waits(&job("both")));
         queue.ask(job("both"), 30, vec![tenant("c")]);
+        assert!(!queue.asks_who_waits(&job("both")), "nobody has had less");
         assert_eq!(order(&queue, WorkerLane::Quick, &["a2", "both"]), ["both", "a2"]);
     }
 
