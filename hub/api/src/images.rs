@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use freewheel_link::artifact::Envelope;
 use freewheel_link::digest::Digest;
+use freewheel_link::names::ClusterName;
 use freewheel_link::profile::Profile;
 
 /// Why an image cannot be used.
@@ -37,6 +38,18 @@ pub struct Artifact {
     pub compressed: u64,
 }
 
+/// Whose pods wait for a module: those among whom the compilers are shared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tenant {
+    /// A spoke's own cluster.
+    Cluster(ClusterName),
+    /// A namespace of the root, whose users share the fleet.
+    Namespace(String),
+}
+
+/// Who waits for a module, found out when it has to be compiled.
+pub type Tenants<'a> = &'a (dyn Fn() -> Vec<Tenant> + Send + Sync);
+
 /// The hub's modules (hub-modules), as gateway and plan see them.
 #[async_trait]
 pub trait Images: Send + Sync {
@@ -47,11 +60,13 @@ pub trait Images: Send + Sync {
     fn manifest_of(&self, image: &str, component: &Digest) -> Option<Digest>;
     /// Counts up whenever an answer of `resolve` may have changed.
     fn changed(&self) -> tokio::sync::watch::Receiver<u64>;
-    /// The artifact for a spoke's engine profile, compiled first when there is none.
+    /// The artifact for a spoke's engine profile, compiled first when there is none: when it is the turn of one of
+    /// these.
     async fn artifact(
         &self,
         component: &Digest,
         profile: Profile,
+        tenants: Tenants<'_>,
     ) -> Result<Artifact, ImageProblem>;
     /// While a component is compiled for a profile, or waits for its turn: its size in bytes.
     fn compiling(&self, component: &Digest, profile: Profile) -> Option<u64>;

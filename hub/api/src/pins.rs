@@ -195,7 +195,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::images::{Artifact, ImageProblem, Resolved};
+    use crate::images::{Artifact, ImageProblem, Resolved, Tenants};
 
     /// Knows every image but `gone`, and looks at a moment.
     struct At(&'static str);
@@ -217,7 +217,12 @@ mod tests {
             watch::channel(0).1
         }
 
-        async fn artifact(&self, _: &Digest, _: Profile) -> Result<Artifact, ImageProblem> {
+        async fn artifact(
+            &self,
+            _: &Digest,
+            _: Profile,
+            _: Tenants<'_>,
+        ) -> Result<Artifact, ImageProblem> {
             Err(ImageProblem { reason: "ErrImagePull", message: String::new() })
         }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
+use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved, Tenants};
 use freewheel_hub_api::kinds;
 use freewheel_hub_controllers::deployment::Deployments;
 use freewheel_hub_controllers::endpoints::{EndpointSlices, Handlers};
@@ -96,7 +96,12 @@ impl Images for NoImages {
         watch::channel(0).1
     }
 
-    async fn artifact(&self, _: &Digest, _: Profile) -> Result<Artifact, ImageProblem> {
+    async fn artifact(
+        &self,
+        _: &Digest,
+        _: Profile,
+        _: Tenants<'_>,
+    ) -> Result<Artifact, ImageProblem> {
         Err(Self::none())
     }
 

@@ -1,13 +1,16 @@
-//! Tells people that their pods wait for a compiler.
+//! Whose pods wait for a compiler, and that they are told so.
 //!
 //! Guarantees:
+//! - a module is compiled in the turn of those whose pods on the device wait for it, and what none of them needs in the
+//!   device's own (`a_module_is_compiled_in_the_turn_of_those_whose_pods_wait_for_it`);
 //! - the pods of a device that wait for a module which is being compiled get an Event with its name and size, and no
 //!   other pods (`the_pods_that_wait_for_a_compiler_are_told_so`);
 //! - a device whose engine this hub does not know is told so (`a_device_with_an_unknown_engine_is_told_so`).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use freewheel_hub_api::images::{Artifact, ImageProblem, Images};
+use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Tenant};
 use freewheel_hub_plan::{Source as _, pod_record};
 use freewheel_link::digest::Digest;
 use freewheel_link::message::ModuleRequestV1;
@@ -44,7 +47,8 @@ pub(crate) async fn artifact(
         reason: "ErrImageCompile",
         message: format!("this hub cannot compile for this device: {error}"),
     })?;
-    let made = inner.images.artifact(component, profile);
+    let tenants = || tenants(inner, &identity.cluster, component);
+    let made = inner.images.artifact(component, profile, &tenants);
     let told = async {
         sleep(UNTOLD_COMPILE_TIME).await;
         if let Some(size) = inner.images.compiling(component, profile) {
@@ -71,28 +75,57 @@ async fn tell(inner: &Inner, identity: &SpokeIdentity, component: &Digest, size:
     }
 }
 
-/// One event for each container of the spoke's pods that is this module.
-fn waiting(inner: &Inner, spoke: &ClusterName, component: &Digest, size: u64) -> Vec<EventV1> {
+/// Those whose pods on this spoke are of this module; of none, it is the spoke's own wish.
+fn tenants(inner: &Inner, spoke: &ClusterName, component: &Digest) -> Vec<Tenant> {
+    let mut tenants = BTreeSet::new();
+    each_pod(inner, spoke, |realm, pod| {
+        if [&pod.init, &pod.containers].into_iter().flatten().any(|one| is(one, component)) {
+            tenants.insert(if realm.is_root() {
+                Tenant::Namespace(pod.namespace.clone())
+            } else {
+                Tenant::Cluster(realm.clone())
+            });
+        }
+    });
+    if tenants.is_empty() {
+        tenants.insert(Tenant::Cluster(spoke.clone()));
+    }
+    tenants.into_iter().collect()
+}
+
+fn is(container: &ContainerV1, component: &Digest) -> bool {
+    container.module == ModuleV1::Component(*component)
+}
+
+/// The spoke's pods, as it is told them.
+fn each_pod(inner: &Inner, spoke: &ClusterName, mut with: impl FnMut(&ClusterName, &PodV1)) {
     let snapshot = inner.objects.store().snapshot();
     let source = inner.fanout.view(&*snapshot);
-    let now = u64::try_from(inner.objects.clock().unix_seconds()).unwrap_or_default() * 1000;
-    let mut events = Vec::new();
     for realm in [&ClusterName::root(), spoke] {
         for found in source.pods(realm, spoke.as_str()) {
             // One that cannot be planned waits for something else.
-            let Ok((_, pod)) = pod_record(realm, &found, &*inner.images) else { continue };
-            let lists = [("initContainers", &pod.init), ("containers", &pod.containers)];
-            for (list, containers) in lists {
-                let mine =
-                    containers.iter().filter(|c| c.module == ModuleV1::Component(*component));
-                events.extend(mine.map(|container| EventV1 {
-                    realm: realm.clone(),
-                    at: now,
-                    ..event(&pod, list, container, size)
-                }));
+            if let Ok((_, pod)) = pod_record(realm, &found, &*inner.images) {
+                with(realm, &pod);
             }
         }
     }
+}
+
+/// One event for each container of the spoke's pods that is this module.
+fn waiting(inner: &Inner, spoke: &ClusterName, component: &Digest, size: u64) -> Vec<EventV1> {
+    let now = u64::try_from(inner.objects.clock().unix_seconds()).unwrap_or_default() * 1000;
+    let mut events = Vec::new();
+    each_pod(inner, spoke, |realm, pod| {
+        let lists = [("initContainers", &pod.init), ("containers", &pod.containers)];
+        for (list, containers) in lists {
+            let mine = containers.iter().filter(|one| is(one, component));
+            events.extend(mine.map(|container| EventV1 {
+                realm: realm.clone(),
+                at: now,
+                ..event(pod, list, container, size)
+            }));
+        }
+    });
     events
 }
 

@@ -9,6 +9,8 @@
 //!   (`a_hostile_device_writes_few_events_and_only_about_its_own_pods`), however long the store takes
 //!   (`a_slow_disk_lets_no_more_events_in`), and however many others are named like them
 //!   (`an_event_costs_no_walk_over_all_that_is_named_like_its_pod`);
+//! - one that is told again and again is written at a pace of its spoke's
+//!   (`one_event_that_is_told_all_the_time_is_written_now_and_then`);
 //! - none is later than the hub's own time, so that each ends (`an_event_of_the_future_is_of_now`);
 //! - of Nodes it tells of its own alone, in the root and in its own cluster, and no more than of a pod
 //!   (`a_device_tells_of_its_own_nodes_and_of_no_other`).

@@ -20,6 +20,7 @@
 //!   too late (`who_is_called_not_ready_before_its_session_is_written_comes_again`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use freewheel_hub_objects::Objects;
 use freewheel_hub_objects::internal::{Reported, SessionRecord};
@@ -30,16 +31,33 @@ use parking_lot::Mutex;
 use crate::change_fanout::ChangeFanout;
 use crate::deleted_clusters::DeletedClusters;
 use crate::node;
+use crate::pending_reports::{PendingReports, pod_pace};
 use crate::spoke_identity::SpokeIdentity;
+use crate::token_bucket::TokenBuckets;
 
 /// What is durable of the spokes' reports, one process each, by the UID of their ManagedCluster.
-#[derive(Default)]
-pub(crate) struct AllReported(Mutex<BTreeMap<String, Reported>>);
+pub(crate) struct AllReported {
+    known: Mutex<BTreeMap<String, Reported>>,
+    /// States of its pods that each may still have written, in all of its sessions.
+    pace: Arc<TokenBuckets>,
+}
+
+impl Default for AllReported {
+    fn default() -> Self {
+        let (burst, per_second) = (pod_pace::SPOKE_STATE_BURST, pod_pace::SPOKE_STATES_PER_SECOND);
+        Self { known: Mutex::default(), pace: Arc::new(TokenBuckets::new(burst, per_second)) }
+    }
+}
 
 impl AllReported {
+    /// Where reports of a session of this spoke's wait.
+    pub(crate) fn pending(&self, identity: &SpokeIdentity) -> PendingReports {
+        PendingReports::new(self.pace.clone(), &identity.uid)
+    }
+
     /// Everything up to here is durable.
     pub(crate) fn note(&self, new: Reported) {
-        let mut all = self.0.lock();
+        let mut all = self.known.lock();
         // A session that was superseded may say so late.
         let news = |old: &Reported| old.instance != new.instance || old.stamp < new.stamp;
         if all.get(&new.uid).is_none_or(news) {
@@ -49,7 +67,7 @@ impl AllReported {
 
     /// What is known of this ManagedCluster's.
     pub(crate) fn of(&self, identity: &SpokeIdentity) -> Option<Reported> {
-        self.0.lock().get(&identity.uid).cloned()
+        self.known.lock().get(&identity.uid).cloned()
     }
 
     /// What to tell whoever greets like this. Nobody else speaks of its pods from when its session is written.
@@ -80,7 +98,7 @@ impl AllReported {
 
     /// It goes with its cluster.
     pub(crate) fn forget(&self, gone: &DeletedClusters<'_>) {
-        gone.take_from(&mut self.0.lock());
+        gone.take_from(&mut self.known.lock());
     }
 }
 

@@ -47,7 +47,6 @@ use crate::deleted_clusters::DeletedClusters;
 use crate::inner::Inner;
 use crate::live_session::{Lateness, Leasing, Session};
 use crate::opening::{self, Opened, Recv};
-use crate::pending_reports::PendingReports;
 use crate::pending_sessions::PendingPermit;
 use crate::session_end::{End, GOODBYE, over};
 use crate::session_records::Begun;
@@ -140,7 +139,7 @@ async fn session(
         lateness: Lateness::default(),
         answers: Answers::default(),
         leasing: Leasing::default(),
-        pending_reports: PendingReports::default(),
+        pending_reports: inner.reported.pending(identity),
         pushed: Mutex::new(None),
         refused: watch::Sender::default(),
         waiting_datagrams: WaitingDatagrams::default(),

@@ -8,6 +8,8 @@
 //!   spoke another's, in all (`greedy_spokes_leave_places_for_all_others`) and on the link of the one that it reaches
 //!   (`one_spoke_leaves_places_on_anothers_link_for_all_others`); who gets no place is told why, in words that reach
 //!   the user (`logs_come_through_and_refusals_keep_their_words`);
+//! - what is not read of connections between spokes is on an account
+//!   (`connections_that_nobody_reads_are_broken_off_where_they_hold_too_much`);
 //! - a transfer goes on where it was cut, unless it is of another artifact
 //!   (`a_module_is_sent_from_where_it_was_cut_unless_it_is_another_one`);
 //! - a spoke is asked for its figures once at a time, and who else asks is told when to come back
@@ -40,7 +42,7 @@ use freewheel_link::message::{
 use freewheel_link::names::ClusterName;
 use freewheel_link::stream_budget::{Asker, Budget, TOO_MANY_REASON, Use};
 use freewheel_link::transport::{Priority, Stream, Transport};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -87,11 +89,13 @@ pub(crate) async fn serve(
                 Err(full) => Err(full.clone()),
             };
             match opened {
-                Ok((mut far, _relay)) => {
+                Ok((far, relay)) => {
                     let mut near = Stream { send, recv: Box::new(recv) };
-                    if frame::write(&mut near, &Answer::Ready).await.is_ok() {
-                        // Either end may break off; with the other stream's drop the other end hears of it.
-                        let _ = copy_bidirectional(&mut near, &mut far).await;
+                    // Either end may break off; with the other stream's drop the other end hears of it.
+                    if frame::write(&mut near, &Answer::Ready).await.is_ok()
+                        && let Err(error) = relay.carry(near, far).await
+                    {
+                        debug!(cluster = %spoke, %error, "a connection between spokes is broken off");
                     }
                     return;
                 }

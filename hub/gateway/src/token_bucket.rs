@@ -33,8 +33,13 @@ impl TokenBucket {
 
     /// Takes one, if there is one.
     pub(crate) fn take(&mut self) -> bool {
+        self.take_many(1)
+    }
+
+    /// Takes so many, if there is one; what it lacks comes back before there is another.
+    fn take_many(&mut self, count: u32) -> bool {
         self.wait().is_zero() && {
-            self.left -= 1.0;
+            self.left -= f64::from(count);
             true
         }
     }
@@ -84,6 +89,11 @@ impl TokenBuckets {
 
     /// Takes one of theirs, if there is one.
     pub(crate) fn take(&self, whose: &str) -> bool {
+        self.take_many(whose, 1)
+    }
+
+    /// Takes so many of theirs, if there is one; what is lacking comes back before there is another.
+    pub(crate) fn take_many(&self, whose: &str, count: u32) -> bool {
         let mut left = self.left.lock();
         let (all, many) = &mut *left;
         if *many <= all.len() {
@@ -92,7 +102,7 @@ impl TokenBuckets {
             *many = BUCKETS_SWEPT_FROM.max(2 * all.len());
         }
         let new = || TokenBucket::new(self.burst, self.per_second);
-        all.entry(whose.to_owned()).or_insert_with(new).take()
+        all.entry(whose.to_owned()).or_insert_with(new).take_many(count)
     }
 }
 
@@ -114,6 +124,12 @@ mod tests {
         assert!(!bucket.take());
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert_eq!((0..10).filter(|_| bucket.take()).count(), 3, "no more than the burst");
+        tokio::time::sleep(Duration::from_millis(501)).await;
+        assert!(bucket.take_many(4), "what is short is owed");
+        tokio::time::sleep(Duration::from_millis(1900)).await;
+        assert!(!bucket.take());
+        tokio::time::sleep(Duration::from_millis(110)).await;
+        assert!(bucket.take());
     }
 
     #[tokio::test(start_paused = true)]

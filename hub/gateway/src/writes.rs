@@ -6,6 +6,9 @@
 //!   (`a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again`,
 //!   `what_a_device_says_of_itself_all_the_time_is_written_now_and_then`), nor does it hold back what else the spoke
 //!   says (`reports_that_wait_for_the_disk_hold_nothing_else_back`);
+//! - of a pod whose state changes all the time the newest is written now and then, and answered when it is
+//!   (`what_a_device_says_of_a_pod_all_the_time_is_written_now_and_then`,
+//!   `a_flood_about_one_pod_ends_with_its_newest_state_and_is_answered_then`);
 //! - a pod that others write to so often that each write of it loses holds up no other report: it is tried again beside
 //!   them, and is not durable meanwhile (`a_pod_whose_writes_always_lose_holds_up_no_report_of_another`);
 //! - what cannot be kept is answered with the reason, and of what is durable the hub says no more than is
@@ -38,6 +41,13 @@ type Outcome = Result<(), ApiError>;
 /// A report as it has come.
 pub(crate) type Told = (ReportStamp, Report);
 
+/// Up to where there are all, where there are those up to `last` but for some from `missing` on.
+fn before(last: ReportStamp, missing: Option<ReportStamp>) -> ReportStamp {
+    let before =
+        |first: ReportStamp| ReportStamp { sequence: first.sequence.saturating_sub(1), ..first };
+    missing.map_or(last, |first| last.min(before(first)))
+}
+
 /// Reports of pods that could not be kept and that no newer one has made good, by the pod's UID.
 #[derive(Default)]
 struct Unkept(BTreeMap<String, ReportStamp>);
@@ -50,11 +60,7 @@ impl Unkept {
         }
         let news = refused.iter().filter_map(|(stamp, it)| Some((pod_of(it)?.to_owned(), *stamp)));
         self.0.extend(news);
-        let first = self.0.values().min().copied();
-        first.map_or(last, |first| ReportStamp {
-            sequence: first.sequence.saturating_sub(1),
-            ..first
-        })
+        before(last, self.0.values().min().copied())
     }
 
     /// Whether no newer report has come since this one was not kept. What happened has nothing newer.
@@ -135,7 +141,7 @@ impl Session<'_> {
     ) -> Result<Infallible, End> {
         let mut device = DeviceReports::new(own, self.link.peer().address.ip());
         let (mut unkept, mut again) = (Unkept::default(), Again::default());
-        let mut newest = ReportStamp::default();
+        let (mut newest, mut answered) = (ReportStamp::default(), ReportStamp::default());
         loop {
             let next = select! {
                 biased;
@@ -172,10 +178,14 @@ impl Session<'_> {
             self.free_room(&reports, &lost);
             again.note(&lost);
             refused.extend(lost);
-            let stamp = unkept.note(&reports, &refused, newest);
+            // What comes too often of a pod waits for its turn.
+            let waits = self.pending_reports.oldest();
+            let stamp = before(unkept.note(&reports, &refused, newest), waits);
             let (uid, instance) = (self.identity.uid.clone(), self.instance);
             self.inner.reported.note(Reported { uid, instance, stamp });
-            self.answers.took(newest);
+            // What is tried again was answered, and waits again.
+            answered = before(newest, waits).max(answered);
+            self.answers.took(answered);
             self.news.notify_one();
         }
     }

@@ -14,7 +14,7 @@
 //! tags       names and what they stand for, durable
 //! inspect    is it a component, can it be started, and how much is in it
 //! registry   the OCI distribution API over all of these
-//! compile_queue  whose turn it is to be compiled
+//! compile_queue  whose turn it is to be compiled     compile_shares  how much each has had
 //! compile    the bounded child process, and what runs inside it
 //! compiled   what it made, for every profile
 //! collector  gives back the disk that nobody uses any more
@@ -28,6 +28,7 @@ mod blobs;
 mod collector;
 pub mod compile;
 mod compile_queue;
+mod compile_shares;
 mod compiled;
 mod disk_reserve;
 mod durable;

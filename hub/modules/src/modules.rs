@@ -10,7 +10,8 @@
 //! - a module is compiled once for all who ask for it, a failure is told to all of them, and one that would come again
 //!   is kept until the module is pushed again
 //!   (`a_bomb_is_compiled_once_for_all_who_ask_and_not_again_until_it_is_pushed_again`);
-//! - small modules do not wait for large ones (`another_users_module_does_not_wait_for_a_slow_one`);
+//! - small modules do not wait for large ones (`another_users_module_does_not_wait_for_a_slow_one`), nor anybody's for
+//!   the many of somebody else (`many_modules_of_one_keep_nobody_elses_waiting`);
 //! - a module is called by the manifest that was pushed (`a_module_is_called_by_the_manifest_that_was_pushed`).
 
 mod compiling;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use freewheel_hub_api::http_annotations::{HTTP_CONCURRENCY, HTTP_REUSE};
-use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
+use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved, Tenants};
 use freewheel_hub_api::pins::{Pins, RESOLVED};
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_link::digest::Digest;
@@ -52,7 +52,12 @@ impl Images for AnyImage {
         tokio::sync::watch::channel(0).1
     }
 
-    async fn artifact(&self, _: &Digest, _: Profile) -> Result<Artifact, ImageProblem> {
+    async fn artifact(
+        &self,
+        _: &Digest,
+        _: Profile,
+        _: Tenants<'_>,
+    ) -> Result<Artifact, ImageProblem> {
         Err(ImageProblem { reason: "ErrImagePull", message: "not asked for here".into() })
     }
 

@@ -10,6 +10,7 @@
 //! A guest follows symlinks inside its own directory only.
 
 mod set;
+pub mod worker;
 
 use std::fs::{DirEntry, FileType};
 use std::io;
@@ -24,6 +25,7 @@ use tracing::warn;
 use crate::host_dir::{self, Entered, HostDir};
 use crate::remover::{Remover, remove_now};
 use crate::usage::{Measurer, Size, Tree};
+use worker::{Work, Worker};
 
 /// One file of a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +67,11 @@ pub trait Files: Send + Sync {
     /// the same order; none when it cannot be done now. What cannot be read counts nothing, and what could not be seen
     /// in time is gone on with at the next call. `shortage`: which time the disk is short; zero: it is not.
     fn measure(&self, trees: Vec<Tree>, shortage: u64, done: Measured);
+    /// Has this done beside the caller, after all that it was given before: a slow card must not hold up who decides. Where
+    /// nothing is slow, it is done on the spot.
+    fn beside(&self, work: Work) {
+        work();
+    }
 }
 
 /// Takes the sizes of directories.
@@ -85,17 +92,20 @@ pub fn stays_inside(path: &str) -> bool {
 pub struct DiskFiles {
     /// Removes trees; without one they are removed on the spot.
     remover: Option<Remover>,
+    /// Writes and opens; without one that is done on the spot.
+    worker: Option<Worker>,
     /// What it has not seen yet.
     measurer: Arc<Mutex<Measurer>>,
 }
 
 impl DiskFiles {
-    /// The disk, with somebody who removes trees beside the caller.
+    /// The disk, with somebody who removes trees beside the caller, and somebody who writes and opens.
     ///
     /// # Errors
-    /// When there is no room for what is removed below `data`.
+    /// When there is no room for what is removed below `data`, or there can be no threads.
     pub fn new(data: &Path) -> io::Result<Self> {
-        Ok(Self { remover: Some(Remover::start(&data.join("removed"))?), ..Self::default() })
+        let remover = Some(Remover::start(&data.join("removed"))?);
+        Ok(Self { remover, worker: Some(Worker::start()?), ..Self::default() })
     }
 }
 
@@ -172,6 +182,13 @@ impl Files for DiskFiles {
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         remove_if_there(std::fs::remove_file(path))
+    }
+
+    fn beside(&self, work: Work) {
+        match &self.worker {
+            Some(worker) => worker.add(work),
+            None => work(),
+        }
     }
 
     fn measure(&self, trees: Vec<Tree>, shortage: u64, done: Measured) {

@@ -12,8 +12,9 @@
 //! - a single file mounted by `subPath` is the one that stood there at the start, as with Kubernetes
 //!   (`single_files_come_in_a_directory_of_their_own`), and takes no room and no time of its own
 //!   (`a_single_file_takes_no_more_room_however_often_it_is_shown`);
-//! - what a pod shows of configuration is bounded, and made in a time that goes with its size, as the agent does
-//!   nothing else meanwhile (`configuration_of_many_keys_is_made_or_refused_at_once`);
+//! - what a pod shows of configuration is bounded, and made in a time that goes with its size: what is to be in the
+//!   volumes is found out on the agent's thread ([`plan`]), and written beside it ([`PlannedVolumes::write`])
+//!   (`configuration_of_many_keys_is_made_or_refused_at_once`);
 //! - what a container is given is opened here: no path is looked up again
 //!   (`what_is_mounted_stays_what_it_was_wherever_its_name_leads`), and nothing before it has a place among the files
 //!   that the pod may open (`nothing_is_opened_before_it_has_a_place`).
@@ -33,8 +34,8 @@ use crate::files::{File, Files, stays_inside};
 use crate::host_dir::{Entered, HostDir};
 
 /// Files with configuration in all volumes of a pod, those included that a later one takes the place of, and the
-/// directories in their paths: each costs the agent's thread some calls to a slow card, and inodes that are on nobody's
-/// account.
+/// directories in their paths: each costs some calls to a slow card, for which other pods wait, and inodes that are on
+/// nobody's account.
 const CONFIG_FILES_MAX: usize = 10_000;
 /// Their bytes: as many as the hub sends a device for all of its pods.
 const CONFIG_BYTES_MAX: usize = 32 << 20;
@@ -155,21 +156,73 @@ pub const fn is_own(volume: &VolumeV1) -> bool {
     matches!(volume.source, VolumeSourceV1::EmptyDir(_))
 }
 
-/// Makes all volumes of a pod, or brings those with configuration up to date.
-///
-/// # Errors
-/// With kubelet's text for the first volume that cannot be made.
-pub fn make(files: &dyn Files, data: &Path, around: &EnvSources<'_>) -> Result<(), String> {
-    let mut making = Making { around, configs: Configs::new(around.config), files: 0, bytes: 0 };
-    for volume in &around.pod.volumes {
-        making.one(files, data, volume).map_err(|error| {
-            format!("MountVolume.SetUp failed for volume {:?} : {error}", volume.name)
-        })?;
-    }
-    Ok(())
+/// What is to be in the volumes of a pod, up to the first that cannot be made.
+pub struct PlannedVolumes {
+    uid: String,
+    /// Each by its name, with its files; `None`: it is the pod's own to fill.
+    volumes: Vec<(String, Option<Vec<File>>)>,
+    /// Why there are no more of them.
+    failed: Option<String>,
+    bytes: usize,
 }
 
-/// The volumes of one pod while they are made.
+/// Finds out what is to be in the volumes of a pod.
+#[must_use]
+pub fn plan(around: &EnvSources<'_>) -> PlannedVolumes {
+    let (mut volumes, mut failed) = (Vec::new(), None);
+    let mut making = Making { around, configs: Configs::new(around.config), files: 0, bytes: 0 };
+    for volume in &around.pod.volumes {
+        match making.contents(volume) {
+            Ok(contents) => volumes.push((volume.name.clone(), contents.map(files_of))),
+            Err(error) => {
+                failed = Some(set_up_failed(&volume.name, &error));
+                break;
+            }
+        }
+    }
+    PlannedVolumes { uid: around.pod.uid.clone(), volumes, failed, bytes: making.bytes }
+}
+
+fn files_of(set: Set) -> Vec<File> {
+    let file = |(path, (bytes, mode))| File { path, bytes, mode };
+    set.into_iter().map(file).collect()
+}
+
+fn set_up_failed(volume: &str, error: &dyn std::fmt::Display) -> String {
+    format!("MountVolume.SetUp failed for volume {volume:?} : {error}")
+}
+
+impl PlannedVolumes {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.volumes.is_empty()
+    }
+
+    /// About the bytes that it holds.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Makes the volumes, or brings those with configuration up to date.
+    ///
+    /// # Errors
+    /// With kubelet's text for the first volume that cannot be made.
+    pub fn write(self, files: &dyn Files, data: &Path) -> Result<(), String> {
+        for (name, contents) in self.volumes {
+            let dir = volume_dir(data, &self.uid, &name);
+            let written = match contents {
+                None => files.make_dir(&dir),
+                Some(set) => files.write_set(&dir, &set),
+            };
+            written.map_err(|error| set_up_failed(&name, &error))?;
+        }
+        self.failed.map_or(Ok(()), Err)
+    }
+}
+
+/// The volumes of one pod while it is found out what is in them.
 struct Making<'a> {
     around: &'a EnvSources<'a>,
     configs: Configs<'a>,
@@ -182,18 +235,6 @@ struct Making<'a> {
 type Set = BTreeMap<String, (Vec<u8>, u32)>;
 
 impl Making<'_> {
-    fn one(&mut self, files: &dyn Files, data: &Path, volume: &VolumeV1) -> Result<(), String> {
-        let dir = volume_dir(data, &self.around.pod.uid, &volume.name);
-        let outcome = match self.contents(volume)? {
-            None => files.make_dir(&dir),
-            Some(set) => {
-                let file = |(path, (bytes, mode))| File { path, bytes, mode };
-                files.write_set(&dir, &set.into_iter().map(file).collect::<Vec<_>>())
-            }
-        };
-        outcome.map_err(|error| error.to_string())
-    }
-
     /// The files of a volume; `None` when it is the pod's own to fill.
     fn contents(&mut self, volume: &VolumeV1) -> Result<Option<Set>, String> {
         let mut out = Set::new();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
-use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
+use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved, Tenants};
 use freewheel_hub_api::kinds;
 use freewheel_hub_gateway::{Gateway, Identity, PodTokens, TokensAsked};
 use freewheel_hub_objects::clock::{Clock, SeededRandom};
@@ -103,7 +103,12 @@ impl Images for AllImages {
         self.0.subscribe()
     }
 
-    async fn artifact(&self, _: &Digest, _: Profile) -> Result<Artifact, ImageProblem> {
+    async fn artifact(
+        &self,
+        _: &Digest,
+        _: Profile,
+        _: Tenants<'_>,
+    ) -> Result<Artifact, ImageProblem> {
         Err(ImageProblem { reason: "ErrImagePull", message: "the simulation has no bytes".into() })
     }
 

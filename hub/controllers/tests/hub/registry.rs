@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
+use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved, Tenants};
 use freewheel_link::digest::Digest;
 use freewheel_link::profile::Profile;
 use parking_lot::Mutex;
@@ -49,7 +49,12 @@ impl Images for Registry {
         self.changed.subscribe()
     }
 
-    async fn artifact(&self, _: &Digest, _: Profile) -> Result<Artifact, ImageProblem> {
+    async fn artifact(
+        &self,
+        _: &Digest,
+        _: Profile,
+        _: Tenants<'_>,
+    ) -> Result<Artifact, ImageProblem> {
         Err(ImageProblem { reason: "ErrImagePull", message: "not asked for here".to_owned() })
     }
 

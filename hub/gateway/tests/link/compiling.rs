@@ -49,6 +49,38 @@ async fn the_pods_that_wait_for_a_compiler_are_told_so() {
 }
 
 #[tokio::test]
+async fn a_module_is_compiled_in_the_turn_of_those_whose_pods_wait_for_it() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    let shop = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
+    hub.create(("", "v1", "namespaces"), "", "shop", shop).await;
+    for (namespace, name, image) in
+        [("default", "a", "app:v1"), ("shop", "b", "app:v1"), ("shop", "c", "app:v2")]
+    {
+        let mut pod = with_image(name, "pi-7", image);
+        pod["metadata"]["namespace"] = json!(namespace);
+        hub.create(PODS, namespace, name, pod).await;
+    }
+    let (link, mut session) = hub.spoke("pi-7").await;
+    Holder::default().plan(&mut session).await;
+    let refusal = async |image: &str| {
+        let component = Digest::of(image.as_bytes());
+        let ask = ModuleRequestV1 { component, profile: profile().key(), offset: 0, resume: None };
+        let mut stream = link.open(Priority::Modules).await.unwrap();
+        frame::write(&mut stream.send, &Open::Module(ask)).await.unwrap();
+        let answer = FrameReader::new(stream.recv).next::<Answer>().await.unwrap();
+        let Some(Answer::Refused(refusal)) = answer else { panic!("{answer:?}") };
+        refusal.message
+    };
+    let both = refusal("app:v1").await;
+    assert!(both.ends_with("for [Namespace(\"default\"), Namespace(\"shop\")]"), "{both}");
+    let one = refusal("app:v2").await;
+    assert!(one.ends_with("for [Namespace(\"shop\")]"), "{one}");
+    let nobodys = refusal("other:v1").await;
+    assert!(nobodys.ends_with("for [Cluster(ClusterName(\"pi-7\"))]"), "{nobodys}");
+}
+
+#[tokio::test]
 async fn a_device_with_an_unknown_engine_is_told_so() {
     let hub = Hub::new(true).await;
     let (link, _session) = hub.spoke("pi-7").await;

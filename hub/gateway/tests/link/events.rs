@@ -163,6 +163,92 @@ async fn what_a_device_says_of_itself_all_the_time_is_written_now_and_then() {
     assert_eq!(newest["status"]["nodeInfo"]["kernelVersion"], "6.499", "the newest in the end");
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_event_that_is_told_all_the_time_is_written_now_and_then() {
+    let hub = Hub::new(true).await;
+    hub.create(PODS, "default", "mine", pod("mine", "pi-7")).await;
+    let uid = hub.get(PODS, "default", "mine").await["metadata"]["uid"].clone();
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    let again = |second: u64| match event("mine", uid.as_str().unwrap(), 0) {
+        Report::Event(seen) => {
+            let at = seen.at + 1000 * second;
+            Report::Event(EventV1 { at, message: "again".into(), ..seen })
+        }
+        other => other,
+    };
+    let (before, start) = (hub.objects.store().snapshot().revision(), tokio::time::Instant::now());
+    say(&mut session, 1, (0..5000).map(again).collect()).await;
+    let written = (hub.objects.store().snapshot().revision() - before) / STEP;
+    let most = 2048 + 20 * start.elapsed().as_secs() + 8;
+    assert!((1000..=most).contains(&written), "{written} writes, of at most {most}");
+}
+
+/// What a spoke says of its pod `mine`, with this in it.
+fn state(uid: &Value, message: &str) -> Report {
+    let Report::Pod(status) = crate::running("root", uid.as_str().unwrap()) else {
+        panic!("no pod")
+    };
+    Report::Pod(PodStatusV1 { name: "mine".into(), message: message.into(), ip: None, ..status })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_device_says_of_a_pod_all_the_time_is_written_now_and_then() {
+    let hub = Hub::new(true).await;
+    hub.create(PODS, "default", "mine", pod("mine", "pi-7")).await;
+    let uid = hub.get(PODS, "default", "mine").await["metadata"]["uid"].clone();
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    let (before, start) = (hub.objects.store().snapshot().revision(), tokio::time::Instant::now());
+    let states = (0..500).map(|number| state(&uid, &format!("state {number}")));
+    say(&mut session, 1, states.collect()).await;
+    let written = (hub.objects.store().snapshot().revision() - before) / STEP;
+    let most = 64 + start.elapsed().as_secs() + 8;
+    assert!(written <= most, "{written} writes in {:?}", start.elapsed());
+    let newest = hub.get(PODS, "default", "mine").await;
+    assert_eq!(newest["status"]["message"], "state 499", "what is answered is written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_about_one_pod_ends_with_its_newest_state_and_is_answered_then() {
+    let hub = Hub::new(true).await;
+    for name in ["mine", "other"] {
+        hub.create(PODS, "default", name, pod(name, "pi-7")).await;
+    }
+    let [uid, other] = {
+        let of = async |name| hub.get(PODS, "default", name).await["metadata"]["uid"].clone();
+        [of("mine").await, of("other").await]
+    };
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    let flood = (0..100).map(|number| state(&uid, &format!("state {number}")));
+    say(&mut session, 1, flood.collect()).await;
+    let before = hub.objects.store().snapshot().revision();
+    let stamp = |sequence| ReportStamp { boot_epoch: 1, sequence };
+    for sequence in 101..=500 {
+        let (stamp, report) = (stamp(sequence), state(&uid, &format!("last {sequence}")));
+        frame::write(&mut session.0, &SpokeToHub::Report { stamp, report }).await.unwrap();
+    }
+    let Report::Pod(status) = state(&other, "neighbour") else { panic!("no pod") };
+    let report = Report::Pod(PodStatusV1 { name: "other".into(), ..status });
+    let neighbour = SpokeToHub::Report { stamp: stamp(501), report };
+    frame::write(&mut session.0, &neighbour).await.unwrap();
+    let start = tokio::time::Instant::now();
+    let message = |name: &str| {
+        let stored = hub.objects.get(&place(PODS, "default", name)).unwrap();
+        stored.object.value().unwrap()["status"]["message"].clone()
+    };
+    eventually("a neighbour waits for nothing", || message("other") == "neighbour").await;
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    loop {
+        let HubToSpoke::ReportsTaken(taken) = heard(&mut session).await else { continue };
+        if stamp(500) <= taken {
+            break;
+        }
+    }
+    assert_eq!(message("mine"), "last 500", "what is answered is written");
+    let written = (hub.objects.store().snapshot().revision() - before) / STEP;
+    assert!(written <= 8, "{written} writes");
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+}
+
 #[tokio::test]
 async fn a_device_tells_of_its_own_nodes_and_of_no_other() {
     let hub = Hub::new(true).await;

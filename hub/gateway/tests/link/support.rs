@@ -6,7 +6,7 @@ pub(crate) use std::time::Duration;
 
 pub(crate) use async_trait::async_trait;
 pub(crate) use base64::Engine as _;
-pub(crate) use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
+pub(crate) use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved, Tenants};
 pub(crate) use freewheel_hub_api::kinds;
 pub(crate) use freewheel_hub_api::streams::LogOptions;
 pub(crate) use freewheel_hub_gateway::{Gateway, Identity};
@@ -79,14 +79,20 @@ impl Images for OneImage {
         watch::Sender::new(0).subscribe()
     }
 
-    async fn artifact(&self, component: &Digest, _: Profile) -> Result<Artifact, ImageProblem> {
+    async fn artifact(
+        &self,
+        component: &Digest,
+        _: Profile,
+        tenants: Tenants<'_>,
+    ) -> Result<Artifact, ImageProblem> {
         if *component == Digest::of(SLOW.as_bytes()) {
             std::future::pending::<()>().await;
         }
         if let Some(artifact) = self.0.as_ref().filter(|a| a.envelope.component == *component) {
             return Ok(artifact.clone());
         }
-        Err(ImageProblem { reason: "ErrImagePull", message: "there are no images here".into() })
+        let message = format!("there are no images here for {:?}", tenants());
+        Err(ImageProblem { reason: "ErrImagePull", message })
     }
 
     fn compiling(&self, component: &Digest, _: Profile) -> Option<u64> {

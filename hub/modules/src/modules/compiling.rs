@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use freewheel_hub_api::images::Tenants;
 use freewheel_link::digest::Digest;
 use freewheel_link::profile::Profile;
 use tracing::{info, warn};
@@ -38,11 +39,12 @@ impl Modules {
         }
     }
 
-    /// The compiled form on disk, made when it is not there.
+    /// The compiled form on disk, made when it is not there, in the turn of one of these.
     pub(super) async fn made(
         &self,
         component: &Digest,
         profile: Profile,
+        tenants: Tenants<'_>,
     ) -> Result<(Made, PathBuf), Arc<CompileError>> {
         let inner = &self.inner;
         // The compiler makes code of its own version only.
@@ -59,7 +61,9 @@ impl Modules {
         }
         let size = inner.blobs.size(component);
         let size = size.ok_or_else(|| CompileError::Lost(inner.blobs.path(component)))?;
-        let mut outcome = inner.queue.ask(job, size);
+        // Thousands may ask for one, and who they are is not found out for nothing.
+        let tenants = inner.queue.asks_who_waits(&job).then(tenants).unwrap_or_default();
+        let mut outcome = inner.queue.ask(job, size, tenants);
         let stopping = |_| CompileError::Died("the hub is stopping".to_owned());
         let made = outcome.wait_for(Option::is_some).await.map_err(stopping)?.clone();
         Ok((made.ok_or_else(|| CompileError::Died("there is no outcome".to_owned()))??, path))

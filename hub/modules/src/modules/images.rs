@@ -1,7 +1,7 @@
 //! What an image stands for, and its artifact for a spoke.
 
 use async_trait::async_trait;
-use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
+use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved, Tenants};
 use freewheel_link::digest::Digest;
 use freewheel_link::profile::Profile;
 use tokio::sync::watch;
@@ -65,6 +65,7 @@ impl Images for Modules {
         &self,
         component: &Digest,
         profile: Profile,
+        tenants: Tenants<'_>,
     ) -> Result<Artifact, ImageProblem> {
         let problem = |error: &CompileError| ImageProblem {
             reason: "ErrImageCompile",
@@ -75,7 +76,7 @@ impl Images for Modules {
             let message = format!("the hub has no component {component}");
             return Err(ImageProblem { reason: "ErrImagePull", message });
         }
-        let (made, path) = self.made(component, profile).await.map_err(|e| problem(&e))?;
+        let (made, path) = self.made(component, profile, tenants).await.map_err(|e| problem(&e))?;
         let digest: Digest = made
             .digest
             .parse()

@@ -83,7 +83,7 @@ async fn a_bomb_is_compiled_once_for_all_who_ask_and_not_again_until_it_is_pushe
     let pushed = push(&bench.modules, "bomb", "v1", module("bomb")).await;
     let profile = profile();
     let ask = |modules: Modules| async move {
-        modules.artifact(&pushed.component, profile).await.unwrap_err()
+        modules.artifact(&pushed.component, profile, &Vec::new).await.unwrap_err()
     };
     let told = join_all((0..20).map(|_| ask(bench.modules.clone()))).await;
     assert!(told.iter().all(|why| why.reason == "ErrImageCompile"), "{told:?}");
@@ -109,13 +109,13 @@ async fn another_users_module_does_not_wait_for_a_slow_one() {
     let (modules, profile) = (bench.modules.clone(), profile());
     let waits = tokio::spawn({
         let modules = modules.clone();
-        async move { modules.artifact(&slow.component, profile).await }
+        async move { modules.artifact(&slow.component, profile, &Vec::new).await }
     });
     modules.note_profile(profile);
     while !modules.progress(&slow.component).contains(&(profile, Progress::Compiling)) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let answer = modules.artifact(&quick.component, profile);
+    let answer = modules.artifact(&quick.component, profile, &Vec::new);
     let answer = tokio::time::timeout(Duration::from_secs(60), answer).await;
     assert_eq!(answer.expect("it waits for the slow one").unwrap_err().reason, "ErrImageCompile");
     assert!(!waits.is_finished());
@@ -128,15 +128,15 @@ async fn a_damaged_artifact_is_compiled_again() {
     let makes = makes(bench.dir.path(), &[7; 100_000]);
     std::fs::write(bench.dir.path().join("makes"), makes).unwrap();
     let pushed = push(&bench.modules, "app", "v1", module("app")).await;
-    let made = bench.modules.artifact(&pushed.component, profile()).await.unwrap();
-    bench.modules.artifact(&pushed.component, profile()).await.unwrap();
+    let made = bench.modules.artifact(&pushed.component, profile(), &Vec::new).await.unwrap();
+    bench.modules.artifact(&pushed.component, profile(), &Vec::new).await.unwrap();
     assert_eq!(bench.runs(), 1);
     let whole = std::fs::read(&made.path).unwrap();
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 1;
     std::fs::write(&made.path, flipped).unwrap();
     let bench = bench.restart().await;
-    let again = bench.modules.artifact(&pushed.component, profile()).await.unwrap();
+    let again = bench.modules.artifact(&pushed.component, profile(), &Vec::new).await.unwrap();
     assert_eq!((bench.runs(), std::fs::read(&again.path).unwrap()), (2, whole));
 }
 
@@ -145,15 +145,15 @@ async fn what_is_compiled_is_had_though_its_module_is_lost() {
     let bench = Bench::new(". $(dirname $0)/makes").await;
     std::fs::write(bench.dir.path().join("makes"), makes(bench.dir.path(), b"code")).unwrap();
     let pushed = push(&bench.modules, "app", "v1", module("app")).await;
-    bench.modules.artifact(&pushed.component, profile()).await.unwrap();
+    bench.modules.artifact(&pushed.component, profile(), &Vec::new).await.unwrap();
     let file = bench.modules.inner.blobs.path(&pushed.component);
     std::fs::remove_file(&file).unwrap();
     let bench = bench.restart().await;
-    let made = bench.modules.artifact(&pushed.component, profile()).await.unwrap();
+    let made = bench.modules.artifact(&pushed.component, profile(), &Vec::new).await.unwrap();
     assert_eq!(bench.runs(), 1);
     std::fs::remove_file(&made.path).unwrap();
     let bench = bench.restart().await;
-    let lost = bench.modules.artifact(&pushed.component, profile()).await.unwrap_err();
+    let lost = bench.modules.artifact(&pushed.component, profile(), &Vec::new).await.unwrap_err();
     let told = format!("the module's file {} is missing on the hub: push", file.display());
     assert!(lost.message.starts_with(&told), "{lost}");
     assert_eq!(bench.runs(), 1, "there is nothing to compile");
@@ -171,7 +171,8 @@ async fn a_module_that_rotted_is_mended_by_the_next_push() {
     let mut rotten = module("app");
     *rotten.last_mut().unwrap() ^= 1;
     std::fs::write(&file, &rotten).unwrap();
-    let damaged = bench.modules.artifact(&pushed.component, profile()).await.unwrap_err();
+    let damaged =
+        bench.modules.artifact(&pushed.component, profile(), &Vec::new).await.unwrap_err();
     let told = format!("the module's file {} is damaged on the hub: push", file.display());
     assert!(damaged.message.starts_with(&told), "{damaged}");
     // Else clients would find it there and not send it.
@@ -182,7 +183,7 @@ async fn a_module_that_rotted_is_mended_by_the_next_push() {
     assert_eq!(std::fs::read(&aside).unwrap(), rotten);
     push(&bench.modules, "app", "v1", module("app")).await;
     bench.modules.note_profile(profile());
-    bench.modules.artifact(&pushed.component, profile()).await.unwrap();
+    bench.modules.artifact(&pushed.component, profile(), &Vec::new).await.unwrap();
     assert!(!aside.exists());
 }
 

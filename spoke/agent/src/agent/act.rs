@@ -161,17 +161,22 @@ impl Agent {
         true
     }
 
-    /// Resolves everything that a start needs.
+    /// Resolves everything that a start needs; `None`: not yet, or it has gone.
     fn prepare(
-        &self,
+        &mut self,
         uid: &str,
         which: Which,
         artifact: std::path::PathBuf,
     ) -> Result<Option<StartContainer>, String> {
+        let env_of = |agent: &Self| {
+            let pod = agent.pods.get(uid)?;
+            let (_, spec) = pod.at(which)?;
+            Some(agent.with_around(pod, |around| environment(spec, around)))
+        };
+        let Some(env) = env_of(self).transpose()? else { return Ok(None) };
+        let Some(mounts) = self.mounts(uid, which).transpose()? else { return Ok(None) };
         let Some(pod) = self.pods.get(uid) else { return Ok(None) };
         let Some((container, spec)) = pod.at(which) else { return Ok(None) };
-        let env = self.with_around(pod, |around| environment(spec, around))?;
-        let mounts = self.sandboxes.mounts(&pod.spec, spec)?;
         let (name, attempt) = (container.name.clone(), container.next_attempt());
         let id = ContainerId { pod: uid.to_owned(), container: name, attempt };
         let tcp = spec.ports.iter().filter(|port| port.protocol == Protocol::Tcp);

@@ -23,13 +23,14 @@
 //! news      what containers and modules have come to
 //! act       one decided action → ports
 //! sandbox   a pod's sandbox is made, and what is left of it goes
+//! file_work  its volumes are made and mounts are opened, beside the agent
 //! evict     room is made, pods go
 //! revive    pods are brought back
 //! tell      the ledger is written and acknowledged
 //! ```
 //!
-//! There are no locks, and nothing is waited for inside of a turn but the disk: give the agent a thread of its own
-//! where a slow card must not hold up the rest.
+//! Nothing is waited for inside of a turn but the ledger, what a start's log needs and what takes a directory away: give
+//! the agent a thread of its own where a slow card must not hold up the rest.
 //!
 //! Guarantees:
 //! - containers start without waiting until their plan is durable
@@ -69,6 +70,7 @@ use wall_clock::WallClock;
 mod act;
 mod admit;
 mod evict;
+mod file_work;
 mod images;
 mod news;
 mod orphans;
@@ -183,6 +185,7 @@ impl Agent {
         self.settle();
         // The meter's other end: it is open as long as the agent is.
         let Some(mut measured) = self.measured.take() else { return };
+        let finished = self.sandboxes.jobs.finished();
         loop {
             let wake = self.wake();
             let timer = async {
@@ -201,6 +204,8 @@ impl Agent {
                     }
                 }
                 Some(measured) = measured.recv() => self.handle_measured(&measured),
+                // What it was, settling takes.
+                () = finished.news.notified() => {}
                 () = timer => {}
             }
             self.settle();
@@ -290,10 +295,17 @@ impl Agent {
     fn settle(&mut self) {
         self.follow_wall_clock();
         self.recover();
-        for uid in self.turns.take(self.ports.clock.now()) {
-            self.sync_pod(&uid);
+        self.do_file_jobs();
+        // What is done to files on the spot, or has ended meanwhile, is news of pods.
+        for _ in 0..ROUNDS {
+            for uid in self.turns.take(self.ports.clock.now()) {
+                self.sync_pod(&uid);
+            }
+            self.give_addresses();
+            if !self.turns.are_due() {
+                break;
+            }
         }
-        self.give_addresses();
         self.images.keep(self.pods.values());
         self.measure();
         self.store();
@@ -322,6 +334,7 @@ impl Agent {
                 break;
             }
         }
+        self.sandboxes.jobs.drop_opened(uid);
         self.report_status(uid);
     }
 

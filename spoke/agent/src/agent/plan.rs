@@ -121,18 +121,6 @@ impl Agent {
         }
     }
 
-    /// Brings mounted configuration up to date. What cannot be made stays as it was.
-    pub(super) fn refresh_volumes(&mut self, uid: &str) {
-        let Some(pod) = self.pods.get(uid) else { return };
-        if !pod.sandbox.is_ready() || pod.termination.is_some() || !volumes::shows_config(&pod.spec)
-        {
-            return;
-        }
-        if let Err(error) = self.make_volumes(pod) {
-            warn!(pod = uid, error, "mounted configuration is not up to date");
-        }
-    }
-
     fn apply_service(&mut self, key: &RecordKey) {
         let Some((namespace, name)) = key.key.split_once('/') else { return };
         if self.is_unreadable::<ServiceV1>(key) {

@@ -17,10 +17,10 @@ use super::Agent;
 use super::pod_source::PodRef;
 use super::storage::of_containers;
 use crate::env::{Allocatable, EnvSources};
-use crate::pods::{Pod, Sandbox, Volumes};
+use crate::pods::{Pod, Sandbox};
 
 /// What a pod mounts and cannot have for so long is told.
-const MOUNT_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const MOUNT_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Agent {
     pub(super) fn add_network(&mut self, uid: &str) -> bool {
@@ -75,23 +75,6 @@ impl Agent {
             config: &config,
             services: &services,
         })
-    }
-
-    pub(super) fn make_volumes(&self, pod: &Pod) -> Result<(), String> {
-        self.with_around(pod, |around| self.sandboxes.make_volumes(around))
-    }
-
-    pub(super) fn add_volumes(&mut self, uid: &str) -> bool {
-        let at = self.ports.clock.now();
-        let Some(pod) = self.pods.get(uid) else { return false };
-        let outcome = self.make_volumes(pod);
-        // What a pod names may come a moment after it.
-        if let Err(message) = &outcome
-            && matches!(pod.sandbox.volumes(), Volumes::Failed { at: before, .. } if *before + MOUNT_PATIENCE <= at)
-        {
-            self.event(uid, None, true, "FailedMount", message.clone());
-        }
-        self.change(uid, |pod| pod.sandbox.volumes_tried(outcome, at))
     }
 
     pub(super) fn remove_network(&mut self, uid: &str) -> bool {

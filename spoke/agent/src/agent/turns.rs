@@ -38,7 +38,13 @@ impl Turns {
 
     /// When the next one asked to be looked at.
     pub(super) fn next(&self) -> Option<Duration> {
-        self.timers.first().map(|(at, _)| *at)
+        let asked = self.timers.first().map(|(at, _)| *at);
+        if self.are_due() { Some(Duration::ZERO) } else { asked }
+    }
+
+    /// Whether there is news about any.
+    pub(super) fn are_due(&self) -> bool {
+        !self.now.is_empty()
     }
 
     /// All whose turn it is.
@@ -71,8 +77,9 @@ mod tests {
         turns.set("a", Some(at(5)));
         turns.set("b", Some(at(3)));
         turns.set("a", Some(at(9)));
-        turns.touch("c");
         assert_eq!(turns.next(), Some(at(3)));
+        turns.touch("c");
+        assert_eq!(turns.next(), Some(at(0)), "there is news");
         assert_eq!(turns.take(at(8)), ["b", "c"].map(str::to_owned).into());
         turns.set("a", Some(at(9)));
         assert_eq!((turns.take(at(8)).len(), turns.next()), (0, Some(at(9))));

@@ -99,6 +99,8 @@ pub struct Container {
     pub pull: Option<Pull>,
     /// The module that is fetched for its sake; others that want the same find it asked for already.
     pub pulls: Option<Digest>,
+    /// What it mounts is being opened for its next start.
+    pub opening: bool,
     /// Was told to stop, and will be killed then.
     pub stop_by: Option<Duration>,
     /// Was told to stop because its record changed.
@@ -188,6 +190,7 @@ impl Container {
             failure: None,
             pull: None,
             pulls: None,
+            opening: false,
             stop_by: None,
             changed: stopped == Some(StoppedV1::Changed),
             unhealthy: stopped == Some(StoppedV1::Unhealthy),

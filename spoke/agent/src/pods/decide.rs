@@ -8,6 +8,8 @@
 //! Guarantees:
 //! - an action that has been taken is not asked for again while its outcome is open
 //!   (`what_was_asked_for_is_not_asked_for_again`);
+//! - a pod goes, ends and gets a new sandbox after what is at work in its directory
+//!   (`a_pod_that_goes_waits_for_what_is_at_work_for_it`);
 //! - volumes that cannot be made are tried again less and less often
 //!   (`volumes_that_fail_again_are_tried_less_and_less_often`), and so are starts that cannot be prepared
 //!   (`a_start_that_the_disk_refuses_is_tried_again_less_and_less_often`);
@@ -126,6 +128,9 @@ pub fn decide(pod: &Pod, ctx: DecisionContext<'_>) -> Decision {
 }
 
 fn tear_down(pod: &Pod, out: &mut Decision) {
+    if 0 < pod.files_at_work {
+        return;
+    }
     if pod.sandbox.is_up() {
         out.act(Action::RemoveNetwork);
     }
@@ -135,7 +140,7 @@ fn tear_down(pod: &Pod, out: &mut Decision) {
 fn sync_pod(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) {
     if let Some((done, until)) = settled(pod, ctx.now) {
         if stop_all(pod, until, ctx.now, out) {
-            out.act(Action::Finish(done));
+            finish(pod, done, out);
         }
         return;
     }
@@ -145,12 +150,10 @@ fn sync_pod(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) {
             let late = age.saturating_sub(deadline);
             let until = (ctx.now + grace(pod)).saturating_sub(late);
             if stop_all(pod, until, ctx.now, out) {
-                out.act(Action::Finish(Done {
-                    phase: PhaseV1::Failed,
-                    reason: "DeadlineExceeded".to_owned(),
-                    message: "Pod was active on the node longer than the specified deadline"
-                        .to_owned(),
-                }));
+                let reason = "DeadlineExceeded".to_owned();
+                let text = "Pod was active on the node longer than the specified deadline";
+                let message = text.to_owned();
+                finish(pod, Done { phase: PhaseV1::Failed, reason, message }, out);
             }
             return;
         }
@@ -163,7 +166,7 @@ fn sync_pod(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) {
     }
     if let Some(phase) = outcome(pod) {
         if stop_all(pod, ctx.now + grace(pod), ctx.now, out) {
-            out.act(Action::Finish(Done { phase, reason: String::new(), message: String::new() }));
+            finish(pod, Done { phase, reason: String::new(), message: String::new() }, out);
         }
         return;
     }
@@ -179,6 +182,13 @@ fn sync_pod(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) {
     for (index, container) in pod.containers.iter().enumerate() {
         let spec = &pod.spec.containers[index];
         sync_container(pod, Which::Main(index), container, spec, pod.spec.restart, ctx, out);
+    }
+}
+
+/// It has ended for good, once nothing is at work in it.
+fn finish(pod: &Pod, done: Done, out: &mut Decision) {
+    if pod.files_at_work == 0 {
+        out.act(Action::Finish(done));
     }
 }
 
@@ -204,7 +214,7 @@ fn replace_sandbox(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) {
         Action::Stop(which, grace) => Action::Replace(which, grace),
         other => other,
     }));
-    if quiet {
+    if quiet && pod.files_at_work == 0 {
         out.act(Action::RemoveNetwork);
     }
 }
@@ -270,6 +280,7 @@ fn sandbox_is_ready(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) -> 
     }
     match pod.sandbox.volumes() {
         Volumes::Made => true,
+        Volumes::Absent | Volumes::Failed { .. } if pod.volumes_asked => false,
         // Even when nothing that it names has changed: a disk may have room again.
         Volumes::Failed { at, tries, .. } if ctx.now < *at + backoff::delay(*tries) => {
             out.wake_at(*at + backoff::delay(*tries));
@@ -347,6 +358,9 @@ fn start(
 ) {
     if let Some(due) = container.failure.as_ref().map(Failure::due).filter(|due| ctx.now < *due) {
         return out.wake_at(due);
+    }
+    if container.opening {
+        return;
     }
     if let Some((reason, message)) = problem(spec, ctx) {
         return report_pull_problem(which, container, (reason, message), ctx.now, out);

@@ -179,6 +179,10 @@ pub struct Pod {
     pub containers: Vec<Container>,
     /// Why hostPorts of it are not open.
     pub closed_ports: BTreeMap<(u16, Protocol), String>,
+    /// Its volumes are to be made, and were not tried yet.
+    pub volumes_asked: bool,
+    /// What is at work in its directory beside the agent: nothing of that is taken away meanwhile.
+    pub files_at_work: usize,
     /// What the hub was last told.
     pub said: Option<PodStatusV1>,
 }
@@ -262,6 +266,8 @@ impl Pod {
             init: of(&spec.init),
             containers: of(&spec.containers),
             closed_ports: BTreeMap::new(),
+            volumes_asked: false,
+            files_at_work: 0,
             said: None,
             spec,
         };
@@ -363,6 +369,12 @@ impl Pod {
     /// It has ended for good.
     pub fn finish(&mut self, done: Done) {
         self.fate = Fate::Done { done, ip: self.sandbox.ip().map(Into::into) };
+    }
+
+    /// Whether something may be made in its directory.
+    #[must_use]
+    pub const fn may_have_volumes(&self) -> bool {
+        self.sandbox.is_up() && self.termination.is_none() && self.done().is_none()
     }
 
     /// Whether nothing of it is on its way out.

@@ -99,7 +99,7 @@ fn make_of(data: &Path, pod: &PodV1, conf: &ConfigV1) -> Result<(), String> {
         config: &config,
         services: &|| panic!("volumes need no Services"),
     };
-    make(&DiskFiles::default(), data, &around)
+    plan(&around).write(&DiskFiles::default(), data)
 }
 
 fn read(dir: &Path, path: &str) -> String {

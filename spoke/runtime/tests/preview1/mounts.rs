@@ -291,7 +291,7 @@ async fn a_core_program_reads_a_single_file_and_changes_nothing() {
         config: &config,
         services: &Vec::new,
     };
-    volumes::make(&files, data, &around).unwrap();
+    volumes::plan(&around).write(&files, data).unwrap();
     let run = async |name: &str, main: &str| {
         let mut start = start(&node, name, main);
         start.1 = volumes::mounts(&files, data, &pod, &pod.containers[0]).unwrap();

@@ -6,8 +6,8 @@
 //!
 //! keep, left_of           what an earlier life has left: address, the starts that have logs
 //! add_network             address, place in the network, account (memory)
-//! make_volumes            emptyDirs and configuration
-//! mounts, log, make_log   what a start is given: directories on the account (files), a log
+//! jobs                    volumes that are made, mounts that are opened (files), beside the agent
+//! log, make_log           what a start is given: a log
 //! remove_network          place and address go
 //! finish                  it has ended for good: volumes go, and an address without a network; its logs stay
 //! clear                   the same, on a disk that is short: logs go
@@ -25,23 +25,25 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use freewheel_link::plan::{ContainerV1, PodV1};
 use tracing::warn;
 
 use super::orphans;
-use crate::env::EnvSources;
 use crate::files::Files;
 use crate::ledger::PodStateV1;
 use crate::pods::{Left, Pod, Sandbox, Volumes};
-use crate::ports::{ContainerId, Containers, Opened, Ports};
+use crate::ports::{ContainerId, Containers, FilePermits, Ports};
 use crate::{admission, volumes};
+use file_jobs::FileJobs;
+pub(super) use file_jobs::{FileJob, FileOutcome, Mounts};
 use homes::Homes;
 
+mod file_jobs;
 mod homes;
 
 /// Makes sandboxes and takes them away.
 pub(super) struct Sandboxes {
     pub(super) homes: Homes,
+    pub(super) jobs: FileJobs,
     containers: Arc<dyn Containers>,
     files: Arc<dyn Files>,
     /// The data directory.
@@ -56,12 +58,18 @@ impl Sandboxes {
         (files, data): (Arc<dyn Files>, PathBuf),
     ) -> Self {
         let homes = Homes::new(ports.network.clone(), address);
-        Self { homes, containers: ports.containers.clone(), files, data }
+        let jobs = FileJobs::new(files.clone());
+        Self { homes, jobs, containers: ports.containers.clone(), files, data }
     }
 
     /// Where pods have their files.
     pub(super) fn place(&self) -> (&dyn Files, &Path) {
         (&*self.files, &self.data)
+    }
+
+    /// The same, for who works there beside the agent.
+    pub(super) fn shared_place(&self) -> (Arc<dyn Files>, PathBuf) {
+        (self.files.clone(), self.data.clone())
     }
 
     /// Whether what was taken away takes room still.
@@ -91,22 +99,9 @@ impl Sandboxes {
         self.homes.bring_up(pod)
     }
 
-    /// Makes a pod's volumes, or brings those with configuration up to date.
-    pub(super) fn make_volumes(&self, around: &EnvSources<'_>) -> Result<(), String> {
-        volumes::make(&*self.files, &self.data, around)
-    }
-
-    /// What a container sees; `None`: its pod may open no more files.
-    pub(super) fn mounts(
-        &self,
-        pod: &PodV1,
-        container: &ContainerV1,
-    ) -> Result<Option<Opened>, String> {
-        let places = self.containers.file_permits(&pod.uid, container.mounts.len());
-        let Some(mut places) = places else { return Ok(None) };
-        let dirs = volumes::mounts(&*self.files, &self.data, pod, container)?;
-        places.keep(dirs.len());
-        Ok(Some(Opened { dirs, places }))
+    /// Places for so many files that a pod opens; `None`: it may open no more.
+    pub(super) fn file_permits(&self, uid: &str, count: usize) -> Option<Box<dyn FilePermits>> {
+        self.containers.file_permits(uid, count)
     }
 
     /// The log of a start.
@@ -160,6 +155,7 @@ impl Sandboxes {
 
     /// A pod is gone, and `left` is what was left of its sandbox: nothing of it stays.
     pub(super) fn remove(&mut self, uid: &str, left: Sandbox) {
+        self.jobs.forget(uid);
         self.homes.remove(uid, left);
         self.containers.forget_pod(uid);
         if admission::is_path_segment(uid)
