@@ -1,14 +1,16 @@
 //! How many files and connections this process may have open, and whose they are.
 //!
 //! ```text
-//! all = half for guests (their files and mounts) + quarter for clients of node ports + quarter for the agent
+//! all = half for guests (their files and mounts) + quarter for clients of node ports + eighth for node ports that are open
+//!       + eighth for the agent
 //! ```
 //!
 //! Guarantees:
 //! - the spoke uses what its system allows it (`a_low_soft_limit_is_raised_to_the_hard_one`);
-//! - no guest takes a descriptor of the agent's, and no client (`pods_are_as_many_as_have_descriptors`,
+//! - no guest takes a descriptor of the agent's, no client, and no node port (`pods_are_as_many_as_have_descriptors`,
 //!   `a_pod_that_opens_files_is_told_when_it_has_enough`,
-//!   `a_door_that_has_taken_all_descriptors_leaves_the_others_a_few`);
+//!   `a_door_that_has_taken_all_descriptors_leaves_the_others_a_few`,
+//!   `a_node_has_no_more_ports_open_than_it_has_descriptors_for`);
 //! - the node offers no more pods than can each have a few (`a_node_offers_no_more_pods_than_it_has_descriptors_for`).
 
 use std::io;
@@ -54,6 +56,11 @@ pub(crate) const fn for_clients(all: u64) -> u64 {
     all / 4
 }
 
+/// What of it is for node ports, each of which is one while it is open.
+pub(crate) const fn for_node_ports(all: u64) -> u64 {
+    all / 8
+}
+
 /// Pods that can all run with it.
 pub(crate) fn pods(all: u64) -> u32 {
     u32::try_from(for_guests(all) / POD_FILES).unwrap_or(u32::MAX).max(1)
@@ -76,7 +83,7 @@ mod tests {
     #[test]
     fn pods_are_as_many_as_have_descriptors() {
         assert_eq!((for_guests(1024), for_clients(1024), pods(1024)), (512, 256, 256));
-        assert_eq!(pods(2), 1);
+        assert_eq!((for_node_ports(1024), pods(2)), (128, 1));
         assert!(5000 < pods(1 << 20));
     }
 }

@@ -103,8 +103,7 @@ async fn live(
 
     let control = tokio::runtime::Handle::current();
     let (inputs, queue) = mpsc::channel(INPUT_QUEUE_LENGTH);
-    let clients = open_files::for_clients(probe.device.files);
-    let fabric = pod_network(&control, clients, deliver(inputs.clone()));
+    let fabric = pod_network(&control, probe.device.files, deliver(inputs.clone()));
     let logs = device::for_logs(node.storage);
     let runtime =
         guests(profile, addresses, &probe.device, logs, &fabric, &control, inputs.clone())?;
@@ -200,11 +199,12 @@ fn guests(
 
 fn pod_network(
     control: &tokio::runtime::Handle,
-    clients: u64,
+    files: u64,
     deliver: Arc<dyn Fn(Input) + Send + Sync>,
 ) -> Arc<Fabric> {
     let fabric = Fabric::new(control.clone());
-    fabric.visits().set_limit(clients);
+    fabric.visits().set_limit(open_files::for_clients(files));
+    fabric.listening().set_limit(open_files::for_node_ports(files));
     fabric.on_port_problem(move |problem| {
         let (owner, error) = (problem.owner.clone(), problem.error.clone());
         if error.is_none() {

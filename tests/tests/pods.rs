@@ -174,6 +174,25 @@ spec:
   containers: [{name: c, image: 'kit:v1', args: [env], envFrom: [{configMapRef: {name: late}}]}]
 ";
 
+/// One container that swaps what the others, which start again and again, mount of their volume.
+fn shuffled() -> String {
+    let peek = |name: usize| {
+        format!(
+            "{{name: p{name}, image: 'zoo:v1', args: [peek], volumeMounts: [\
+             {{name: v, mountPath: /p, subPath: s}}, \
+             {{name: v, mountPath: /k/key.der, subPath: s/key.der}}]}}"
+        )
+    };
+    format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: shuffled}}, spec: {{volumes: [{{name: v, emptyDir: {{}}}}], \
+         terminationGracePeriodSeconds: 1, containers: [{{name: c, image: 'zoo:v1', args: [shuffle], \
+         volumeMounts: [{{name: v, mountPath: /v}}]}}, {}]}}}}",
+        PEEKERS.map(peek).join(", ")
+    )
+}
+
+const PEEKERS: [usize; 6] = [0, 1, 2, 3, 4, 5];
+
 #[test]
 fn pods_live_as_kubectl_users_know_it() {
     let fleet = Fleet::with(&["pi-1"]);
@@ -181,6 +200,8 @@ fn pods_live_as_kubectl_users_know_it() {
     let kubectl = fleet.kubectl();
     kubectl.apply(CONFIG);
     kubectl.apply(PODS);
+    fleet.push("zoo", "zoo:v1");
+    kubectl.apply(&shuffled());
     environment(&kubectl);
     happened_in_order(&kubectl);
     live_configuration(&kubectl);
@@ -193,6 +214,7 @@ fn pods_live_as_kubectl_users_know_it() {
     exit_codes(&kubectl);
     evictions(&kubectl);
     device(&kubectl);
+    nothing_outside_of_a_volume_is_read(&kubectl);
 }
 
 /// Waits until a command's output has all these parts.
@@ -364,6 +386,24 @@ fn evictions(kubectl: &Kubectl) {
         assert_eq!(kubectl.run(&["logs", pod]), "wrote 5 MiB\n", "its log can still be read");
     }
     let _ = shows(kubectl, &["get", "pod", "modest"], &["Running", "1/1"]);
+}
+
+/// Whatever a neighbour does with the names in a volume while it is mounted.
+fn nothing_outside_of_a_volume_is_read(kubectl: &Kubectl) {
+    eventually("all have looked twice, and seen what is theirs", 3 * PATIENCE, || {
+        let mut said = String::new();
+        let mut twice = 0;
+        for name in PEEKERS {
+            let container = format!("p{name}");
+            let own = kubectl.try_run(&["logs", "shuffled", "-c", &container]).out;
+            let before = kubectl.try_run(&["logs", "shuffled", "-c", &container, "-p"]).out;
+            twice += usize::from(own.contains("peek: ") && before.contains("peek: "));
+            said = said + &own + &before;
+        }
+        assert!(!said.contains("ESCAPED"), "{said}");
+        let whole = said.matches("peek: 2 of its own").count();
+        if twice == PEEKERS.len() && 0 < whole { Ok(()) } else { Err(said) }
+    });
 }
 
 /// What guests may have is less than what the device has, and neither is nothing.

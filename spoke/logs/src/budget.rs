@@ -2,8 +2,9 @@
 //!
 //! Guarantees:
 //! - all logs of the node together stay within about the bound that it was made with, however many containers there
-//!   are: each has an equal share, and no more than one file of [`LOG_FILE_BYTES_MAX`] at a time, of which it keeps
-//!   four (`all_logs_together_have_what_the_node_gives`);
+//!   are: those that run have a half of it, each an equal share and no more than two files of [`LOG_FILE_BYTES_MAX`]
+//!   (`all_logs_together_have_what_the_node_gives`); those that have ended (`ended.rs`) have the other half, and the oldest
+//!   make room (`a_log_that_ends_is_counted`);
 //! - a container that writes faster than [`CONTAINER_BYTES_PER_SECOND`] for longer than its burst waits, and so does
 //!   one while all together write faster than [`NODE_BYTES_PER_SECOND`] (`who_writes_faster_than_it_may_waits`);
 //! - what was written beyond that is owed until it is paid for
@@ -11,6 +12,7 @@
 //! - so many are written at a time ([`WRITES`]), the others wait without a thread
 //!   (`a_card_that_stands_still_holds_some_threads_and_not_all`).
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -18,11 +20,13 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::ended::EndedLogs;
+
 /// The largest log file before it is set aside.
 pub(crate) const LOG_FILE_BYTES_MAX: u64 = 10 << 20;
 /// The smallest share that is worth a file.
 const LOG_FILE_BYTES_MIN: u64 = 64 << 10;
-/// Files that a container may have: two of the newest start, two of the one before.
+/// Files that a container may have: two of the start that runs, and as much of those that have ended.
 const LOG_FILES_PER_CONTAINER: u64 = 4;
 /// Bytes per second that one container writes for long, and what it may write at once before that.
 const CONTAINER_BYTES_PER_SECOND: i64 = 512 << 10;
@@ -70,6 +74,7 @@ impl Bucket {
 pub struct LogBudget {
     disk: u64,
     logs: AtomicU64,
+    ended: Mutex<EndedLogs>,
     rate: Mutex<Bucket>,
     turns: Semaphore,
 }
@@ -79,7 +84,8 @@ impl LogBudget {
     #[must_use]
     pub fn new(disk: u64) -> Arc<Self> {
         let rate = Mutex::new(Bucket::new(NODE_BURST_BYTES, NODE_BYTES_PER_SECOND, Instant::now()));
-        Arc::new(Self { disk, logs: AtomicU64::new(0), rate, turns: Semaphore::new(WRITES) })
+        let ended = Mutex::new(EndedLogs::new(disk / 2));
+        Arc::new(Self { disk, logs: AtomicU64::new(0), ended, rate, turns: Semaphore::new(WRITES) })
     }
 
     /// Waits for a turn to write; those who wait get theirs in the order of their coming.
@@ -109,6 +115,11 @@ impl Share {
         let logs = self.budget.logs.load(Relaxed).max(1);
         (self.budget.disk / logs / LOG_FILES_PER_CONTAINER)
             .clamp(LOG_FILE_BYTES_MIN, LOG_FILE_BYTES_MAX)
+    }
+
+    /// The container has ended, and this is its log. Blocks.
+    pub(crate) fn ended(&self, log: &Path) {
+        self.budget.ended.lock().add(log);
     }
 
     /// Takes what was written; how long the container waits before it may write more.

@@ -40,8 +40,8 @@ const GATHER_LINES_FOR: Duration = Duration::from_millis(5);
 /// How often a container that has to wait looks whether it has ended meanwhile.
 const END_CHECK_EVERY: Duration = Duration::from_millis(100);
 
-/// Bytes of the place that is kept for the next lines.
-const BUFFER_BYTES_KEPT: usize = 256 << 10;
+/// Bytes of the place that is kept for the next lines, on nobody's account.
+const BUFFER_BYTES_KEPT: usize = 16 << 10;
 
 /// Writes until the sink is closed and empty. A disk that takes nothing loses lines, never the guest; a guest that
 /// writes more than its share waits.
@@ -50,7 +50,7 @@ pub async fn drain(sink: LogSink, log: PathBuf, budget: Arc<LogBudget>) {
     file.sink = Some(sink.clone());
     let mut slowed = false;
     loop {
-        let pieces = std::future::poll_fn(|cx| sink.poll_take(cx)).await;
+        let (pieces, waited) = std::future::poll_fn(|cx| sink.poll_take(cx)).await.unzip();
         let last = pieces.is_none();
         let turn = budget.turn().await;
         // Files block; the drain's runtime must not.
@@ -60,6 +60,9 @@ pub async fn drain(sink: LogSink, log: PathBuf, budget: Arc<LogBudget>) {
                 None => file.finish(),
             }
             file.flush();
+            if last {
+                file.share.ended(&file.path);
+            }
             file
         });
         match write.await {
@@ -71,7 +74,7 @@ pub async fn drain(sink: LogSink, log: PathBuf, budget: Arc<LogBudget>) {
                 return;
             }
         }
-        drop(turn);
+        drop((turn, waited));
         sink.wrote(file.written);
         if last {
             return;

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use freewheel_spoke_account::MemoryAccount;
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use tokio::sync::watch;
@@ -91,8 +92,30 @@ struct SinkState {
 
 struct Inner {
     state: Mutex<SinkState>,
+    /// Whose memory it is that waits here. The bound is the sink's: who is at its limit may say so.
+    account: Option<Arc<MemoryAccount>>,
     /// What is on disk; its end tells followers that no more will come.
     written: watch::Sender<Written>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        drop(Waited { account: self.account.take(), bytes: self.state.get_mut().bytes });
+    }
+}
+
+/// What was taken and counts until this goes.
+pub(crate) struct Waited {
+    account: Option<Arc<MemoryAccount>>,
+    bytes: usize,
+}
+
+impl Drop for Waited {
+    fn drop(&mut self) {
+        if let Some(account) = &self.account {
+            account.give_back(self.bytes);
+        }
+    }
 }
 
 /// How far a log has come.
@@ -118,8 +141,19 @@ impl LogSink {
     /// Nothing was written yet.
     #[must_use]
     pub fn new() -> Self {
+        Self::with(None)
+    }
+
+    /// The same; what waits here is on this account.
+    #[must_use]
+    pub fn of(account: Arc<MemoryAccount>) -> Self {
+        Self::with(Some(account))
+    }
+
+    fn with(account: Option<Arc<MemoryAccount>>) -> Self {
         Self(Arc::new(Inner {
             state: Mutex::default(),
+            account,
             written: watch::channel(Written::default()).0,
         }))
     }
@@ -204,7 +238,11 @@ impl LogSink {
             if state.closed {
                 return;
             }
-            state.bytes += bytes.len() + PIECE_OVERHEAD_BYTES;
+            let takes = bytes.len() + PIECE_OVERHEAD_BYTES;
+            state.bytes += takes;
+            if let Some(account) = &self.0.account {
+                account.count(takes);
+            }
             state.queue.push_back(Piece { stream, source, time: SystemTime::now(), bytes });
             if state.gathers && state.bytes < WRITE_AT_ONCE_BYTES {
                 None
@@ -249,13 +287,16 @@ impl LogSink {
     /// Cancel safe.
     pub async fn taken(&self) -> Option<Vec<(Source, Bytes)>> {
         // Who writes without a pause leaves others of the thread a turn.
-        let pieces = cooperative(std::future::poll_fn(|cx| self.poll_take(cx))).await?;
+        let (pieces, _) = cooperative(std::future::poll_fn(|cx| self.poll_take(cx))).await?;
         Some(pieces.into_iter().map(|piece| (piece.source, piece.bytes)).collect())
     }
 
     /// Takes everything that waits; `None`: it is closed and empty.
-    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<VecDeque<Piece>>> {
-        let (pieces, writers) = {
+    pub(crate) fn poll_take(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<(VecDeque<Piece>, Waited)>> {
+        let (pieces, bytes, writers) = {
             let mut state = self.0.state.lock();
             state.gathers = false;
             if state.queue.is_empty() {
@@ -265,13 +306,13 @@ impl LogSink {
                 state.drain = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            state.bytes = 0;
-            (std::mem::take(&mut state.queue), std::mem::take(&mut state.writers))
+            let bytes = std::mem::take(&mut state.bytes);
+            (std::mem::take(&mut state.queue), bytes, std::mem::take(&mut state.writers))
         };
         for writer in writers {
             writer.wake();
         }
-        Poll::Ready(Some(pieces))
+        Poll::Ready(Some((pieces, Waited { account: self.0.account.clone(), bytes })))
     }
 }
 

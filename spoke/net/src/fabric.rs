@@ -64,6 +64,12 @@ impl Fabric {
         &self.shared.mappings
     }
 
+    /// The node's ports that are open.
+    #[must_use]
+    pub fn listening(&self) -> &Arc<MemoryAccount> {
+        &self.shared.listening
+    }
+
     /// Connections from outside through the node's ports.
     #[must_use]
     pub fn visits(&self) -> &Arc<MemoryAccount> {

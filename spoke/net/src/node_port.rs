@@ -9,14 +9,18 @@
 //! Guarantees:
 //! - a node port that stays wanted stays open when its Service changes, and connections live on after their node port
 //!   has closed (`a_door_outlives_a_change_of_its_service_and_connections_outlive_their_door`);
+//! - no more of them are open than the node has descriptors for; who gets none is told, and has one when another closes
+//!   (`a_node_has_no_more_ports_open_than_it_has_descriptors_for`);
 //! - who comes too late for a port is not told whose it is (`whose_port_it_is_nobody_else_is_told`);
 //! - who hears of problems has heard last what holds (`the_last_that_is_told_is_what_holds`).
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use freewheel_link::plan::Protocol;
+use freewheel_spoke_account::Full;
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -189,31 +193,34 @@ impl Problems {
     }
 }
 
+/// Carries traffic until the node port closes, if it can be opened.
+async fn serve(way: &Arc<NodePortListener>, bind: SocketAddr, opened: impl Fn()) -> io::Result<()> {
+    let full = |full: Full| {
+        io::Error::other(format!("the node has {} ports open, as many as it may", full.limit))
+    };
+    let _place = way.shared.listening.take(1).map_err(full)?;
+    match way.node_port.protocol {
+        Protocol::Tcp => {
+            let listener = node_port_tcp::listen(bind).await?;
+            opened();
+            node_port_tcp::serve(way, &listener).await;
+        }
+        Protocol::Udp => {
+            let socket = tokio::net::UdpSocket::bind(bind).await?;
+            opened();
+            node_port_udp::serve(way, socket).await;
+        }
+    }
+    Ok(())
+}
+
 /// Binds as soon as the port is free, then carries traffic until the node port closes.
 async fn keep_open(way: Arc<NodePortListener>, bind: SocketAddr, problems: Arc<Problems>) {
     let (mut wait, longest) = BIND_RETRY_FIRST_AND_MAX;
     let mut failures = 0;
     let report = |error| problems.report(way.node_port, &way.owner, error, Some(&way.closed));
     loop {
-        let served = match way.node_port.protocol {
-            Protocol::Tcp => match node_port_tcp::listen(bind).await {
-                Ok(listener) => {
-                    report(None);
-                    node_port_tcp::serve(&way, &listener).await;
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            },
-            Protocol::Udp => match tokio::net::UdpSocket::bind(bind).await {
-                Ok(socket) => {
-                    report(None);
-                    node_port_udp::serve(&way, socket).await;
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            },
-        };
-        let Err(error) = served else {
+        let Err(error) = serve(&way, bind, || report(None)).await else {
             info!(address = %bind, "port of the node closed");
             return;
         };

@@ -12,12 +12,15 @@
 //! - nobody is kept out by others, whose addresses may be forged
 //!   (`a_client_comes_in_while_a_thousand_forged_ones_were_answered_once`).
 
+use std::cell::RefCell;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
@@ -32,26 +35,32 @@ use crate::udp_client_quota::{Flow, FlowActivity, UdpClients};
 /// How often silent flows are looked for.
 const FLOW_SWEEP_EVERY: Duration = Duration::from_secs(10);
 
+thread_local! {
+    /// What is being carried: no port has a buffer of its own, however many there are.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_DATAGRAM]);
+}
+
 /// Carries datagrams until the node port closes.
 pub(crate) async fn serve(way: &Arc<NodePortListener>, socket: UdpSocket) {
     let socket = Arc::new(socket);
     let realm = way.target.read().realm.clone();
     let clients = realm.udp_client_quota().open();
-    let mut buffer = vec![0; MAX_DATAGRAM];
     let mut sweep = interval(FLOW_SWEEP_EVERY);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let received = tokio::select! {
-            () = way.closed.cancelled() => return,
-            _ = sweep.tick() => {
-                clients.sweep(Instant::now());
-                continue;
-            }
-            received = socket.recv_from(&mut buffer) => received,
+        let carry = || -> io::Result<()> {
+            BUFFER.with_borrow_mut(|buffer| {
+                let (length, peer) = socket.try_recv_from(buffer)?;
+                carry(way, &socket, &clients, peer, &buffer[..length]);
+                Ok(())
+            })
         };
-        // An error here is an ICMP answer to something sent before; the socket is sound.
-        let Ok((length, peer)) = received else { continue };
-        carry(way, &socket, &clients, peer, &buffer[..length]);
+        tokio::select! {
+            () = way.closed.cancelled() => return,
+            _ = sweep.tick() => clients.sweep(Instant::now()),
+            // An error here is an ICMP answer to something sent before; the socket is sound.
+            _ = socket.async_io(Interest::READABLE, carry) => {}
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) files: Arc<MemoryAccount>,
     /// The mappings of memory that all guests have together: a count, not bytes.
     pub(crate) mappings: Arc<MemoryAccount>,
+    /// The node ports that are open: a count, not bytes.
+    pub(crate) listening: Arc<MemoryAccount>,
     /// The connections from outside through all TCP node ports: a count, not bytes.
     pub(crate) visits: Arc<MemoryAccount>,
     /// What goes through the gates.
@@ -44,6 +46,7 @@ impl Shared {
             account,
             files: MemoryAccount::node(),
             mappings: MemoryAccount::node(),
+            listening: MemoryAccount::node(),
             visits: MemoryAccount::node(),
             gates: Arc::default(),
             domain: RwLock::new("cluster.local".into()),

@@ -80,6 +80,11 @@ impl ContainerMemory {
         Self::moving_beyond(self.reserved, None, &self.account)
     }
 
+    /// What all of it is counted on.
+    pub(crate) const fn account(&self) -> &Arc<MemoryAccount> {
+        &self.account
+    }
+
     /// The account of all guests.
     fn node(&self) -> &Arc<MemoryAccount> {
         let mut at = &self.account;

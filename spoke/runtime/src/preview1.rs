@@ -50,7 +50,8 @@ use self::poll::{Asked, SUBSCRIPTION_BYTES};
 use crate::file_calls::{FileCalls, within};
 use crate::memory::{ContainerMemory, Limiter, Share};
 use crate::world::{
-    self, CALL_BYTES_MAX, LISTED_BYTES_PER_NAME_BYTE, Mounts, RANDOM_BYTES_PER_CALL_MAX,
+    self, CALL_BYTES_MAX, LISTED_BYTES_PER_NAME_BYTE, Mounts, PATH_BYTES_MAX,
+    RANDOM_BYTES_PER_CALL_MAX,
 };
 
 /// What a log's filter has to say so that calls cost what they do and no more: upstream opens a span of level INFO for
@@ -62,9 +63,6 @@ const CALL_PIECE_BYTES_MAX: u32 = 1 << 20;
 
 /// What it is where the container's memory has no room for more.
 const CALL_PIECE_BYTES_MIN: u32 = 64 << 10;
-
-/// Most bytes of a path: of a longer one the kernel would take none.
-const PATH_BYTES_MAX: usize = 4096;
 
 /// Most that one call waits for: each may read ahead of the program.
 const SUBSCRIPTIONS_MAX: usize = 256;

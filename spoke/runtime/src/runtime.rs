@@ -428,11 +428,12 @@ impl Runtime {
 impl Containers for Runtime {
     fn start(&self, start: StartContainer) {
         let Some(this) = self.this.upgrade() else { return };
-        let (shutdown, sink) = (Arc::new(Shutdown::default()), LogSink::new());
+        let (shutdown, memory) = (Arc::new(Shutdown::default()), self.memory_of(&start));
+        let sink = LogSink::of(memory.account().clone());
         let running = Running {
             shutdown: shutdown.clone(),
             usage: Arc::default(),
-            memory: self.memory_of(&start),
+            memory,
             log: start.log.clone(),
             sink: sink.clone(),
             whose: Whose::of(&start),

@@ -73,3 +73,50 @@ async fn what_waits_for_a_thread_has_its_places_when_its_container_is_gone() {
     tokio::time::timeout(support::SOON, used(0)).await.unwrap();
     drop(writer);
 }
+
+async fn soon(condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(support::SOON, wait).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_call_brings_counts_until_its_turn_has_come() {
+    let node = node();
+    let pipe = node.dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut all = vec![node.start(node.greedy("slow", &["overwrite"]))];
+    node.logged("slow", "ready").await;
+    // These have all of the pod's threads, and each its mount and a file beside those of the first.
+    for number in 0..4 {
+        all.push(node.start(shows(&node, "slow", &format!("c{number}"), "pipe")));
+    }
+    soon(|| node.fabric.files().used() == 10).await;
+    let used = || node.runtime.usage(&all[0]).unwrap().1;
+    let before = used();
+    let _begin = node.dial("slow", 7000).unwrap();
+    let piece = 64 << 10;
+    soon(|| before + piece <= used()).await;
+    for id in &all {
+        node.runtime.stop(id, Duration::ZERO);
+        node.exited(id).await;
+    }
+    let held = || node.fabric.account().used() - node.runtime.described();
+    // Stores go with their tasks, a moment after the end was told.
+    soon(|| held() < 2 * piece).await;
+    let left = held();
+    let writer = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    assert!((piece..piece + 100).contains(&left), "{left} bytes");
+    soon(|| held() == 0).await;
+    drop(writer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_path_is_longer_than_the_kernel_takes() {
+    let node = node();
+    assert_eq!(node.run(node.greedy("paths", &["paths"])).await.code, 0);
+    assert_eq!(node.log("paths"), "name-too-long\n".repeat(14) + "done\n");
+}

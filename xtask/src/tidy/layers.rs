@@ -113,7 +113,7 @@ const ARROWS: [(&str, &[&str]); 42] = [
     ("freewheel-spoke-allocator", &[]),
     ("freewheel-spoke-bytes", &[]),
     ("freewheel-spoke-engine", &["link"]),
-    ("freewheel-spoke-logs", &["spoke-agent"]),
+    ("freewheel-spoke-logs", &["spoke-account", "spoke-agent"]),
     ("freewheel-spoke-net", &["link", "spoke-account", "spoke-agent"]),
     // wasi:sockets is served straight from the pod network's pipes; a trait between them would cost a
     // call and an allocation per poll and say the same things twice.

@@ -342,3 +342,23 @@ fn what_comes_after_the_end_was_told_makes_no_directory() {
     file.flush();
     assert!(!home.exists());
 }
+
+#[tokio::test]
+async fn a_log_that_ends_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let budget = LogBudget::new(256 << 10);
+    let mut logs = Vec::new();
+    for number in 0..10 {
+        let log = dir.path().join(format!("{number}.log"));
+        let sink = LogSink::new();
+        sink.note(&"x".repeat(16 << 10));
+        sink.note(&"x".repeat(16 << 10));
+        sink.close();
+        drain(sink, log.clone(), budget.clone()).await;
+        logs.push(log);
+    }
+    let bytes = logs.iter().map(|log| std::fs::metadata(log).unwrap().len()).sum::<u64>();
+    assert!(bytes <= 129 << 10, "{bytes}");
+    assert!(texts(&logs[0])[0].contains("made room"), "{:?}", texts(&logs[0]));
+    assert_eq!(texts(&logs[9]).len(), 2);
+}

@@ -29,6 +29,27 @@ fn what_waits_for_the_disk_is_bounded() {
     assert!(written <= WAITING_BYTES_MAX + WRITE_PERMIT_BYTES, "{written}");
 }
 
+#[tokio::test]
+async fn what_waits_for_the_disk_is_on_the_account() {
+    let account = MemoryAccount::node();
+    let sink = LogSink::of(account.clone());
+    let mut stream = sink.stream(Source::Stdout);
+    let mut written = 0;
+    while let room @ 1.. = stream.check_write() {
+        stream.write(Bytes::from(vec![0; room])).unwrap();
+        written += room;
+    }
+    assert!(written < account.used());
+    let (_, waited) = std::future::poll_fn(|cx| sink.poll_take(cx)).await.unwrap();
+    assert!(written < account.used(), "until it is written");
+    drop(waited);
+    assert_eq!(account.used(), 0);
+    sink.note("more");
+    assert!(0 < account.used());
+    drop((stream, sink));
+    assert_eq!(account.used(), 0);
+}
+
 #[test]
 fn handles_of_a_stream_share_what_they_are_promised() {
     let sink = LogSink::new();

@@ -449,3 +449,34 @@ fn node_ports_of_a_realm_that_open_at_once_have_one_gateway() {
         assert!(Arc::ptr_eq(&one, &other), "answers to one of them reach nobody");
     }
 }
+
+#[tokio::test]
+async fn a_node_has_no_more_ports_open_than_it_has_descriptors_for() {
+    let fabric = fabric();
+    echo(&add(&fabric, "web", "10.64.0.1"), 8080);
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    fabric.listening().set_limit(2);
+    let root = ClusterName::root();
+    let mut opened = Vec::new();
+    for (name, vip, protocol) in [
+        ("tcp", "10.128.0.7", Protocol::Tcp),
+        ("udp", "10.128.0.8", Protocol::Udp),
+        ("late", "10.128.0.9", Protocol::Tcp),
+    ] {
+        let port = free_port().await;
+        let spec = service(name).at(vip).any_port(80, protocol, Some(port));
+        fabric.set_service(&root, "default", name, Some(spec.to("10.64.0.1", 8080).0));
+        opened.push(port);
+        let used = opened.len().min(2);
+        eventually(async || (fabric.listening().used() == used).then_some(())).await;
+    }
+    drop(client_of(opened[0]).await);
+    let problem = eventually(async || fabric.port_problems().pop()).await;
+    assert_eq!(problem.node_port.port, opened[2]);
+    let error = problem.error.unwrap();
+    assert!(error.contains("the node has 2 ports open, as many as it may"), "{error}");
+    fabric.set_service(&root, "default", "udp", None);
+    let stream = client_of(opened[2]).await;
+    assert_eq!(ask(stream, "hello").await, "hello");
+    eventually(async || fabric.port_problems().is_empty().then_some(())).await;
+}

@@ -81,7 +81,8 @@ impl Runtime {
         }
         let place =
             container.commands.clone().try_acquire_owned().map_err(|_| CannotExec::TooMany)?;
-        let (shutdown, output) = (Arc::new(Shutdown::default()), LogSink::new());
+        let output = LogSink::of(container.memory.account().clone());
+        let shutdown = Arc::new(Shutdown::default());
         let command = Arc::new(container.beside(args, stdin, (&shutdown, &output)));
         let mut run = command.run(|| ());
         let (wanted, ended) = (CancellationToken::new(), container.shutdown.killed().clone());

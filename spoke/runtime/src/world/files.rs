@@ -5,8 +5,10 @@
 //! - a pod has no more of them than it may, and what is closed is free again
 //!   (`a_pod_that_opens_files_is_told_when_it_has_enough`);
 //! - what a list of names holds is on the container's memory (`lists_of_large_directories_are_memory`);
-//! - a call that waits for its thread when its guest is killed has its file, and up to 64 KiB, and both count until its
-//!   turn has come (`what_waits_for_a_thread_has_its_places_when_its_container_is_gone`).
+//! - a call that waits for its thread when its guest is killed has its file, and up to 64 KiB that were brought to it
+//!   (`file_view.rs`), and both count until its turn has come
+//!   (`what_waits_for_a_thread_has_its_places_when_its_container_is_gone`,
+//!   `what_a_call_brings_counts_until_its_turn_has_come`).
 //!
 //! Not held: a call that is under way when its guest is killed has as much until it is over, and neither counts any more.
 //! Of each team of threads (`file_calls.rs`) that is what its threads have.
@@ -302,8 +304,9 @@ fn lists<T: HasFiles + 'static>(types: &mut LinkerInstance<'_, T>) -> Result<()>
 
 /// Upstream's calls on a store's files.
 pub(super) fn file_view<T: HasFiles>(state: &mut T) -> FileView<'_> {
-    let calls = state.files().calls();
-    FileView::new(state.filesystem(), calls)
+    let files = state.files();
+    let (calls, memory) = (files.calls(), files.memory.clone());
+    FileView::new(state.filesystem(), calls, memory)
 }
 
 async fn open_at<T: HasFiles>(

@@ -8,6 +8,9 @@ use super::output::Output;
 /// Bytes that one call may hand to the host. Guests write in pieces of at most 1 MiB.
 pub(crate) const CALL_BYTES_MAX: usize = 4 << 20;
 
+/// Most bytes of a path: of a longer one the kernel would take none.
+pub(crate) const PATH_BYTES_MAX: usize = 4096;
+
 /// Most random bytes of one call.
 pub(crate) const RANDOM_BYTES_PER_CALL_MAX: u64 = 1 << 20;
 

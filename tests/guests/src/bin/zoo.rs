@@ -25,6 +25,8 @@ fn main() {
         "spin" => spin(),
         "log" => log(),
         "swap" => swap(),
+        "shuffle" => shuffle(),
+        "peek" => peek(),
         "churn" => churn(),
         "endless" => endless(),
         other => panic!("no such way: {other:?}"),
@@ -166,6 +168,42 @@ fn swap() {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+    std::process::exit(3);
+}
+
+/// Puts a link that leads out of the volume in the place of a directory with a file, and the directory back, for ever.
+/// Other containers mount both.
+fn shuffle() {
+    let volume = directory("/v").expect("a volume at /v");
+    std::fs::create_dir_all("/v/s").expect("a directory");
+    // Whoever mounts it before there is a file has it made as a directory.
+    let _ = volume.remove_directory_at("s/key.der");
+    std::fs::write("/v/s/key.der", "own").expect("a file");
+    volume.symlink_at("../../../../identity", "out").expect("a link");
+    println!("shuffle: begins");
+    for (from, to) in [("s", "in"), ("out", "s"), ("s", "out"), ("in", "s")].iter().cycle() {
+        // Whoever is mounted in between has made what was not there.
+        while volume.rename_at(from, &volume, to).is_err() {
+            let _ = volume.remove_directory_at("s/key.der");
+            let _ = volume.remove_directory_at("s");
+        }
+        std::thread::sleep(Duration::from_millis(if *from == "in" { 5 } else { 1 }));
+    }
+}
+
+/// What its mounts show of such a volume, once.
+fn peek() {
+    let names: Vec<_> = std::fs::read_dir("/p").map_or_else(
+        |_| Vec::new(),
+        |entries| entries.flatten().map(|entry| entry.file_name()).collect(),
+    );
+    let file = std::fs::read("/k/key.der");
+    if names.iter().any(|name| name != "key.der")
+        || file.as_ref().is_ok_and(|bytes| bytes != b"own")
+    {
+        println!("peek: ESCAPED: {names:?} {file:?}");
+    }
+    println!("peek: {} of its own", names.len() + usize::from(file.is_ok()));
     std::process::exit(3);
 }
 

@@ -3,7 +3,7 @@
 use std::net::{TcpListener, TcpStream, UdpSocket};
 
 use wasip2::filesystem::preopens::get_directories;
-use wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
+use wasip2::filesystem::types::{Descriptor, DescriptorFlags, NewTimestamp, OpenFlags, PathFlags};
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
     Fields, Method, OutgoingBody, OutgoingRequest, OutgoingResponse, Scheme,
@@ -32,6 +32,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "crowded" => crowded(),
         "uploads" => uploads(arg(2), number(3)?),
         "files" => files(arg(2)),
+        "overwrite" => overwrite(),
+        "paths" => paths(),
         "streams" => streams(number(2)?),
         "lists" => lists(number(2)?),
         "unasked" => unasked(number(2)?),
@@ -264,6 +266,42 @@ fn open(
 ) -> Result<Descriptor, wasip2::filesystem::types::ErrorCode> {
     let flags = DescriptorFlags::READ | DescriptorFlags::WRITE;
     dir.open_at(PathFlags::empty(), name, OpenFlags::CREATE, flags)
+}
+
+/// Asks for 3 MiB to be written by one call, when somebody comes.
+fn overwrite() {
+    let (dir, _) = get_directories().remove(0);
+    let (file, bytes) = (open(&dir, "much").unwrap(), vec![7; 3 << 20]);
+    let listener = TcpListener::bind("0.0.0.0:7000").unwrap();
+    println!("ready");
+    listener.accept().unwrap();
+    println!("wrote {:?}", file.write(&bytes, 0));
+}
+
+/// Calls with a path that no kernel takes.
+fn paths() {
+    let (dir, _) = get_directories().remove(0);
+    let long = "a/".repeat(2049);
+    let (as_is, now) = (PathFlags::empty(), NewTimestamp::Now);
+    let said = [
+        dir.create_directory_at(&long).err(),
+        dir.stat_at(as_is, &long).err(),
+        dir.set_times_at(as_is, &long, now, now).err(),
+        dir.link_at(as_is, &long, &dir, "b").err(),
+        dir.link_at(as_is, "b", &dir, &long).err(),
+        open(&dir, &long).err(),
+        dir.readlink_at(&long).err(),
+        dir.remove_directory_at(&long).err(),
+        dir.rename_at(&long, &dir, "b").err(),
+        dir.rename_at("b", &dir, &long).err(),
+        dir.symlink_at(&long, "b").err(),
+        dir.symlink_at("b", &long).err(),
+        dir.unlink_file_at(&long).err(),
+        dir.metadata_hash_at(as_is, &long).err(),
+    ];
+    for why in said {
+        println!("{}", why.map_or("taken", |why| why.name()));
+    }
 }
 
 /// Streams of one file, each of which has read ahead.
