@@ -6,6 +6,8 @@ mod add_on_agents;
 mod add_on_costs;
 #[path = "fleet/add_on_ends.rs"]
 mod add_on_ends;
+#[path = "fleet/add_on_grants.rs"]
+mod add_on_grants;
 #[path = "fleet/add_ons.rs"]
 mod add_ons;
 #[path = "fleet/cluster_profiles.rs"]
