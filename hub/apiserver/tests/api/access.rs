@@ -341,7 +341,7 @@ async fn register(hub: &Hub, cluster: &str, is: bool) {
 
 /// Lets the agents of the add-on read ConfigMaps of their cluster's namespace.
 async fn may_read_maps(hub: &Hub, cluster: &str) {
-    let reader = role("Role", "reader", &[rule(&["get", "list"], "", &["configmaps"])]);
+    let reader = role("Role", "reader", &[rule(&["get", "list", "watch"], "", &["configmaps"])]);
     let of = format!("{RBAC}/namespaces/{cluster}");
     made_of(&hub.admin().post(&format!("{of}/roles"), &reader).await);
     let group = format!("system:open-cluster-management:cluster:{cluster}:addon:web");
@@ -385,6 +385,47 @@ async fn an_agent_is_known_as_long_as_its_add_on_is_there() {
     assert_eq!(own.get(&maps("pi-7")).await.code, 401);
     add_on(&hub, "pi-7").await;
     assert_eq!(own.get(&maps("pi-7")).await.code, 401);
+}
+
+#[tokio::test]
+async fn what_an_agent_watches_ends_with_its_add_on() {
+    let hub = Hub::start().await;
+    create(&hub.objects, "v1", "Namespace", json!({"metadata": {"name": "pi-7"}})).await;
+    let managed = accepted(&hub, "pi-7").await;
+    let own = agent(&hub, "pi-7", &format!("{}/{managed}", add_on(&hub, "pi-7").await));
+    may_read_maps(&hub, "pi-7").await;
+    let path = format!("{}?watch=true", maps("pi-7"));
+    let pi = format!("/apis/{CLUSTERS}/managedclusters/pi-7");
+    let accept = async |accepts: bool| {
+        let patch = json!({"spec": {"hubAcceptsClient": accepts}});
+        assert_eq!(hub.admin().patch(&pi, "merge-patch+json", &patch).await.code, 200);
+    };
+    let place = format!("/apis/{ADD_ONS}/namespaces/pi-7/managedclusteraddons/web");
+    for end in ["registration", "acceptance", "add-on"] {
+        let mut watch = own.watch(&path).await;
+        // What changes about it and leaves it an agent ends nothing.
+        let labels = json!({"metadata": {"labels": {"before": end}}});
+        assert_eq!(hub.admin().patch(&place, "merge-patch+json", &labels).await.code, 200);
+        let map = json!({"metadata": {"name": end.replace('-', "")}});
+        assert_eq!(hub.admin().post(&maps("pi-7"), &map).await.code, 201);
+        while watch.brief().await != ("ADDED".to_owned(), end.replace('-', "")) {}
+        match end {
+            "registration" => register(&hub, "pi-7", false).await,
+            "acceptance" => accept(false).await,
+            _ => assert_eq!(hub.admin().delete(&place).await.code, 200),
+        }
+        let last = watch.next().await.expect("a last event");
+        assert_eq!(
+            (&last["type"], &last["object"]["code"]),
+            (&json!("ERROR"), &json!(401)),
+            "{end}"
+        );
+        assert!(watch.next().await.is_none());
+        if end != "add-on" {
+            register(&hub, "pi-7", true).await;
+            accept(true).await;
+        }
+    }
 }
 
 #[tokio::test]
