@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::roles::{RBAC, binding, made as made_of, role, rule};
+use crate::roles::{RBAC, binding, made as made_of, role, rule, user};
 use crate::support::{Authority, Client, Hub, create};
 use bytes::Bytes;
 use rcgen::{DnType, ExtendedKeyUsagePurpose};
@@ -426,6 +426,63 @@ async fn what_an_agent_watches_ends_with_its_add_on() {
             accept(true).await;
         }
     }
+}
+
+#[tokio::test]
+async fn who_writes_a_template_has_what_its_agents_get() {
+    let hub = Hub::start().await;
+    let (admin, jane) = (hub.admin(), hub.person("jane"));
+    let group = "addon.open-cluster-management.io";
+    let writes = [rule(&["get", "create", "update", "patch"], group, &["addontemplates"])];
+    let maps = [rule(&["get", "list"], "", &["configmaps"])];
+    for (name, rules) in [("writes", &writes), ("maps", &maps)] {
+        made_of(
+            &admin.post(&format!("{RBAC}/clusterroles"), &role("ClusterRole", name, rules)).await,
+        );
+    }
+    let to_jane = |name: &str| binding(name, ("ClusterRole", name), &user("jane"));
+    made_of(&admin.post(&format!("{RBAC}/clusterrolebindings"), &to_jane("writes")).await);
+    let current = json!({"type": "CurrentCluster", "currentCluster": {"clusterRoleName": "maps"}});
+    let single = |namespace: &str| {
+        let role =
+            json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "maps"});
+        json!({"type": "SingleNamespace", "singleNamespace": {"namespace": namespace, "roleRef": role}})
+    };
+    let template = |name: &str, permissions: &[Value]| {
+        let client = json!({"type": "KubeClient", "kubeClient": {"hubPermissions": permissions}});
+        json!({"apiVersion": format!("{group}/v1alpha1"), "kind": "AddOnTemplate", "metadata": {"name": name},
+            "spec": {"addonName": "web", "agentSpec": {"workload": {"manifests": []}}, "registration": [client]}})
+    };
+    let templates = format!("/apis/{group}/v1alpha1/addontemplates");
+    let refused = async |permissions: &[Value]| {
+        let answer = jane.post(&templates, &template("more", permissions)).await;
+        let why = answer.json()["message"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(answer.code, 403, "{why}");
+        why
+    };
+    made_of(&jane.post(&templates, &template("none", &[])).await);
+    for more in [current.clone(), single("default")] {
+        let why = refused(&[more]).await;
+        assert!(
+            why.contains("is attempting to grant RBAC permissions not currently held"),
+            "{why}"
+        );
+    }
+    let many: Vec<Value> = (0..65).map(|number| single(&format!("n-{number}"))).collect();
+    assert!(refused(&many).await.contains("more than 64 hubPermissions"));
+    // Who has it in one namespace gives it there alone.
+    let bindings = format!("{RBAC}/namespaces/default/rolebindings");
+    made_of(&admin.post(&bindings, &to_jane("maps")).await);
+    made_of(&jane.post(&templates, &template("single", &[single("default")])).await);
+    refused(&[single("kube-system")]).await;
+    refused(&[current.clone()]).await;
+    // What is in it already is no question to who changes the rest.
+    made_of(&admin.post(&templates, &template("theirs", &[current.clone()])).await);
+    let labels = json!({"metadata": {"labels": {"a": "b"}}});
+    let theirs = format!("{templates}/theirs");
+    assert_eq!(jane.patch(&theirs, "merge-patch+json", &labels).await.code, 200);
+    made_of(&admin.post(&format!("{RBAC}/clusterrolebindings"), &to_jane("maps")).await);
+    made_of(&jane.post(&templates, &template("more", &[current])).await);
 }
 
 #[tokio::test]
