@@ -41,8 +41,6 @@ const CUSTOM_LIFE: Duration = Duration::from_secs(86_400);
 /// What was laid into a cluster.
 #[derive(Default)]
 pub(super) struct Laid {
-    /// Where the agent's credentials are, or are to be.
-    pub secrets: Vec<Key>,
     pub condition: Option<Condition<'static>>,
     pub look_again: Option<Duration>,
 }
@@ -89,6 +87,20 @@ pub(super) fn rotated(what: Result<&Life, &str>) -> Condition<'static> {
 }
 
 impl Registrar {
+    /// Where the credentials of an agent are to be.
+    pub fn places(
+        &self,
+        instance: &Key,
+        registrations: &[Registration],
+        namespace: &str,
+    ) -> Vec<Key> {
+        let Ok(cluster) = ClusterName::try_from(&*instance.namespace) else { return Vec::new() };
+        let place = |it: &Registration| {
+            key_of(&self.secrets, &cluster, namespace, &it.secret(&instance.name))
+        };
+        registrations.iter().map(place).collect()
+    }
+
     /// Has the credentials of an agent be in a namespace of its cluster.
     pub async fn lay(
         &self,
@@ -112,9 +124,8 @@ impl Registrar {
         let place = Place { instance, cluster: &cluster, cluster_uid, client };
         let mut out = Laid::default();
         let (mut soonest, mut failed): (Option<Life>, Option<String>) = (None, None);
-        for registration in registrations {
-            let name = registration.secret(&instance.key.name);
-            let key = key_of(&self.secrets, &cluster, namespace, &name);
+        let places = self.places(&instance.key, registrations, namespace);
+        for (registration, key) in registrations.iter().zip(places) {
             let look_again = match self.one(&place, &key, registration).await? {
                 Ok(life) => {
                     let left = life.again.duration_since(self.client.clock.now());
@@ -127,7 +138,6 @@ impl Registrar {
                 }
             };
             out.look_again = out.look_again.into_iter().chain(look_again).min();
-            out.secrets.push(key);
         }
         out.condition = match (failed, soonest) {
             (Some(why), _) => Some(rotated(Err(&*why))),

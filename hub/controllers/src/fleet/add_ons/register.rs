@@ -85,10 +85,10 @@ impl Registrar {
         let why = denied.or_else(|| clash.map(|it| it.to_string()));
         out.conditions.push(registered(why.as_deref()));
         out.tell(object, &registrations);
-        let laid = self.lay(stored, &registrations, namespace).await?;
-        kept.extend_from_slice(&laid.secrets);
+        kept.extend(self.places(&stored.key, &registrations, namespace));
+        // What is taken away does not wait for what may fail.
         self.keep_only(of, &kept).await?;
-        out.laid(laid);
+        out.laid(self.lay(stored, &registrations, namespace).await?);
         Ok(out)
     }
 
@@ -163,9 +163,8 @@ impl Registrar {
         if !registrations.is_empty() {
             out.fields.push(("kubeClientDriver", json!("csr")));
         }
-        let laid = self.lay(stored, &registrations, namespace).await?;
-        self.keep_only(of, &laid.secrets).await?;
-        out.laid(laid);
+        self.keep_only(of, &self.places(&stored.key, &registrations, namespace)).await?;
+        out.laid(self.lay(stored, &registrations, namespace).await?);
         let foreign = refused
             .first()
             .map(|name| format!("{name:?} is no name of an agent of this add-on on this cluster"));
