@@ -19,6 +19,8 @@ mod executors;
 mod held_works;
 #[path = "fleet/managed_namespaces.rs"]
 mod managed_namespaces;
+#[path = "fleet/multicluster_decisions.rs"]
+mod multicluster_decisions;
 mod placements;
 mod work_kinds;
 #[path = "fleet/work_sets.rs"]
