@@ -139,6 +139,7 @@ static BUILT_IN: LazyLock<Arc<Layer>> = LazyLock::new(|| {
         resource_metrics::of_nodes(),
         resource_metrics::of_pods(),
         fleet::cluster_profile::kind(),
+        fleet::multicluster_decision::kind(),
         networking::ingress::kind(),
         networking::ingress_class::kind(),
         networking::ip_address::kind(),

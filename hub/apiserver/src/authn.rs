@@ -12,6 +12,8 @@
 //! - the first who knows decides, and who shows something wrong is nobody, not even a stranger
 //!   (`the_first_who_knows_decides`, `who_shows_something_wrong_is_nobody`).
 
+mod agent;
+mod agent_ends;
 mod authenticator;
 mod bearer;
 mod bootstrap_tokens;
@@ -31,6 +33,8 @@ use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::Store;
 
 use crate::tokens::Issuer;
+pub use agent::Agent;
+pub(crate) use agent_ends::AgentEnds;
 pub use authenticator::{Authenticator, Shown, unauthorized};
 pub(crate) use bearer::Bearers;
 use bearer::TokenAuthenticator;

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, Uri};
 
 use crate::access::Access;
 use crate::audit::{self, Auditing};
-use crate::authn::{self, Authenticators, Bearers, User};
+use crate::authn::{self, AgentEnds, Authenticators, Bearers, User};
 use crate::authz::Authorizers;
 use crate::body::Body;
 use crate::converted::Converted;
@@ -75,6 +75,7 @@ pub(crate) struct Hub {
     pub(crate) stop: Arc<Shutdown>,
     pub(crate) flows: Flows,
     pub(crate) tenants: Tenants,
+    pub(crate) agents: AgentEnds,
     pub(crate) packed: Packed,
     pub(crate) meters: Arc<RequestMetrics>,
     pub(crate) auditing: Option<Auditing>,
@@ -98,6 +99,7 @@ impl Hub {
             stop: Arc::default(),
             flows,
             tenants: Tenants::default(),
+            agents: AgentEnds::default(),
             packed: Packed::default(),
             meters: RequestMetrics::shown_in(&server.metrics),
             auditing: audit::begin(server.audit.as_ref(), objects.clock(), &server.metrics),

@@ -162,6 +162,8 @@ fn keepers(hub: &Arc<Hub>, slots: &Arc<ConnectionSlots>) -> JoinSet<()> {
     let mut keepers = JoinSet::new();
     let tenants = hub.clone();
     keepers.spawn(async move { tenants.tenants.follow(&**tenants.server.objects.store()).await });
+    let agents = hub.clone();
+    keepers.spawn(async move { agents.agents.follow(&**agents.server.objects.store()).await });
     let flows = hub.clone();
     keepers.spawn(async move { flows.flows.follow(&**flows.server.objects.store()).await });
     let rights = hub.server.access.rights.clone();

@@ -14,6 +14,7 @@
 //!   `a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`), also before all that was
 //!   there at its beginning is sent (`a_watch_that_has_much_to_send_ends_with_its_certificate`), and also by a clock
 //!   that was put on or a machine that slept (`a_certificate_ends_by_the_clock_however_it_is_put_on`);
+//! - that of an add-on's agent ends with 401 when it is one no more (`what_an_agent_watches_ends_with_its_add_on`);
 //! - it makes no more than a [`PIECE_BYTES`] and one object at a time, however much there is
 //!   (`a_watch_sends_what_is_there_in_pieces`), keeps no former state of the store for a client that takes its time
 //!   (`a_slow_watch_goes_on_from_the_newest_state`), and when its connection has room for it only
@@ -73,6 +74,7 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
     let asked = call.query.revision()?;
     // First the signal: what goes after this look is told.
     let gone = call.hub.tenants.end_of(&call.tenant, &**store);
+    let unknown = call.hub.agents.end_of(&call.user, &**store);
     let newest = read::not_older(call, asked).await?;
     call.tenant.check(&*newest)?;
     let initial = match call.query.send_initial_events {
@@ -101,6 +103,7 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
         stopped: call.hub.stop.begun(),
         tenant: call.tenant.clone(),
         gone,
+        unknown,
         removed: call.end_of_kind(),
         user: call.user.clone(),
         expires,
@@ -161,6 +164,8 @@ struct Feed {
     tenant: Tenant,
     /// The tenant is there no more.
     gone: Option<Begun>,
+    /// The client is no agent of an add-on any more; `None` for whoever was none.
+    unknown: Option<Begun>,
     /// The kind is served no more; `None` for what is built in.
     removed: Option<BoxFuture<'static, ()>>,
     user: Arc<User>,
@@ -306,6 +311,11 @@ impl Feed {
             && gone.poll_unpin(cx).is_ready()
         {
             return Some(Turn::Broken(self.tenant.gone()));
+        }
+        if let Some(unknown) = &mut self.unknown
+            && unknown.poll_unpin(cx).is_ready()
+        {
+            return Some(Turn::Broken(authn::unauthorized()));
         }
         if let Some(removed) = &mut self.removed
             && removed.poll_unpin(cx).is_ready()

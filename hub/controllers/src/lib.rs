@@ -274,6 +274,7 @@ fn of_the_fleet(
             &config.ca_pem,
         )?),
         Arc::new(fleet::ClusterProfiles::new(by("clusterprofile-controller"), indexes.clone())?),
+        Arc::new(fleet::MulticlusterDecisions::new(by("multicluster-decision-controller"))?),
         Arc::new(fleet::ClusterClaims::new(by("managedcluster-claim-controller"))?),
         Arc::new(fleet::ClusterTaints::new(by("managedcluster-taint-controller"))?),
         Arc::new(fleet::ClusterNamespaces::new(by("managedcluster-namespace-controller"))?),

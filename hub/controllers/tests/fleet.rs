@@ -6,6 +6,8 @@ mod add_on_agents;
 mod add_on_costs;
 #[path = "fleet/add_on_ends.rs"]
 mod add_on_ends;
+#[path = "fleet/add_on_grants.rs"]
+mod add_on_grants;
 #[path = "fleet/add_ons.rs"]
 mod add_ons;
 #[path = "fleet/cluster_profiles.rs"]
@@ -17,6 +19,8 @@ mod executors;
 mod held_works;
 #[path = "fleet/managed_namespaces.rs"]
 mod managed_namespaces;
+#[path = "fleet/multicluster_decisions.rs"]
+mod multicluster_decisions;
 mod placements;
 mod work_kinds;
 #[path = "fleet/work_sets.rs"]

@@ -13,7 +13,8 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use k8s_openapi::schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 
 use super::fleet::{
-    add_ons::descriptions as add_ons, cluster_profile, descriptions as fleet, operators,
+    add_ons::descriptions as add_ons, cluster_profile, descriptions as fleet,
+    multicluster_decision, operators,
 };
 use super::resource_metrics;
 
@@ -34,7 +35,8 @@ pub(super) fn read() -> Prose {
             prose.say(&format!("{}{version}{name}", fleet::OCM), field, text);
         }
     }
-    for (name, field, text) in cluster_profile::DESCRIPTIONS {
+    let of_sig = cluster_profile::DESCRIPTIONS.iter().chain(multicluster_decision::DESCRIPTIONS);
+    for (name, field, text) in of_sig {
         prose.say(&format!("{}{name}", cluster_profile::COMPONENTS), field, text);
     }
     for (name, field, text) in operators::DESCRIPTIONS {

@@ -8,6 +8,7 @@
 //! cluster_set, cluster_set_binding       groups of clusters, and who may choose from them
 //! placement, placement_decision          what is asked for, and who was chosen
 //! add_on_placement_score                 what others say of a cluster
+//! multicluster_decision                  who was chosen, for the same tools
 //! manifest_work, applied_manifest_work   what is applied in a cluster, and what of it was
 //! manifest_work_replica_set              that for each cluster that is chosen
 //! operators                              what hubs and agents are installed by elsewhere: what they are
@@ -25,6 +26,7 @@ pub(super) mod cluster_set_binding;
 pub(super) mod descriptions;
 pub(super) mod manifest_work;
 pub(super) mod manifest_work_replica_set;
+pub mod multicluster_decision;
 pub mod operators;
 pub(super) mod placement;
 pub(super) mod placement_decision;

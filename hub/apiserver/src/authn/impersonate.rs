@@ -108,7 +108,8 @@ impl Wanted {
         };
         groups.extend(implied.map(str::to_owned));
         let (home, until) = (Home::RunBy(caller.clone()), caller.until);
-        User { name: self.user, uid: self.uid, groups, extra: self.extra, home, until }
+        let agent = caller.agent.clone();
+        User { name: self.user, uid: self.uid, groups, extra: self.extra, home, until, agent }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use freewheel_hub_pki::{AddOnSubject, Certificate, SpokeSubject, is_of_add_ons};
 use rustls_pki_types::CertificateDer;
 
+use super::agent::Agent;
 use super::user::{AUTHENTICATED, User};
 use crate::tls::Tls;
 
@@ -47,7 +48,8 @@ impl Proven {
         if is_of_add_ons(&user.name) {
             // One of these names that is not wholly an agent's is nobody's.
             let of = AddOnSubject::read(certificate)?;
-            return Some(Self::AddOn(Arc::new(user), of));
+            let agent = Some(Arc::new(Agent { name: user.name.clone(), of: of.clone() }));
+            return Some(Self::AddOn(Arc::new(User { agent, ..user }), of));
         }
         Some(Self::Person(Arc::new(user)))
     }

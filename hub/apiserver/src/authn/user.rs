@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use freewheel_link::names::ClusterName;
 
+use super::agent::Agent;
+
 /// The group of all whom the hub knows.
 pub const AUTHENTICATED: &str = "system:authenticated";
 /// The group of all others.
@@ -40,6 +42,8 @@ pub struct User {
     pub home: Home,
     /// The last second in which they are known, since the Unix epoch; `None` for no end.
     pub until: Option<i64>,
+    /// The agent of an add-on that they are, or that runs as them: they are known as long as that one is.
+    pub agent: Option<Arc<Agent>>,
 }
 
 impl User {

@@ -48,7 +48,9 @@ pub(crate) async fn run(session: impl Future<Output = ()>, end: End) {
 pub(crate) fn of(call: &Call) -> impl Future<Output = ApiError> + Send + 'static {
     let (hub, tenant) = (&call.hub, call.tenant.clone());
     let stop = hub.stop.begun();
-    let gone = OptionFuture::from(hub.tenants.end_of(&tenant, &**hub.server.objects.store()));
+    let store = &**hub.server.objects.store();
+    let gone = OptionFuture::from(hub.tenants.end_of(&tenant, store));
+    let unknown = OptionFuture::from(hub.agents.end_of(&call.user, store));
     let now = hub.server.objects.clock().unix_seconds();
     let expiry = OptionFuture::from(call.user.ends_in(now).map(tokio::time::sleep));
     async move {
@@ -57,6 +59,7 @@ pub(crate) fn of(call: &Call) -> impl Future<Output = ApiError> + Send + 'static
             () = stop => ApiError::new(503, "ServiceUnavailable", "the hub is stopping"),
             Some(()) = gone => tenant.gone(),
             Some(()) = expiry => authn::unauthorized(),
+            Some(()) = unknown => authn::unauthorized(),
             else => std::future::pending().await,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::roles::{RBAC, binding, made as made_of, role, rule};
+use crate::roles::{RBAC, binding, made as made_of, role, rule, user};
 use crate::support::{Authority, Client, Hub, create};
 use bytes::Bytes;
 use rcgen::{DnType, ExtendedKeyUsagePurpose};
@@ -341,7 +341,7 @@ async fn register(hub: &Hub, cluster: &str, is: bool) {
 
 /// Lets the agents of the add-on read ConfigMaps of their cluster's namespace.
 async fn may_read_maps(hub: &Hub, cluster: &str) {
-    let reader = role("Role", "reader", &[rule(&["get", "list"], "", &["configmaps"])]);
+    let reader = role("Role", "reader", &[rule(&["get", "list", "watch"], "", &["configmaps"])]);
     let of = format!("{RBAC}/namespaces/{cluster}");
     made_of(&hub.admin().post(&format!("{of}/roles"), &reader).await);
     let group = format!("system:open-cluster-management:cluster:{cluster}:addon:web");
@@ -385,6 +385,104 @@ async fn an_agent_is_known_as_long_as_its_add_on_is_there() {
     assert_eq!(own.get(&maps("pi-7")).await.code, 401);
     add_on(&hub, "pi-7").await;
     assert_eq!(own.get(&maps("pi-7")).await.code, 401);
+}
+
+#[tokio::test]
+async fn what_an_agent_watches_ends_with_its_add_on() {
+    let hub = Hub::start().await;
+    create(&hub.objects, "v1", "Namespace", json!({"metadata": {"name": "pi-7"}})).await;
+    let managed = accepted(&hub, "pi-7").await;
+    let own = agent(&hub, "pi-7", &format!("{}/{managed}", add_on(&hub, "pi-7").await));
+    may_read_maps(&hub, "pi-7").await;
+    let path = format!("{}?watch=true", maps("pi-7"));
+    let pi = format!("/apis/{CLUSTERS}/managedclusters/pi-7");
+    let accept = async |accepts: bool| {
+        let patch = json!({"spec": {"hubAcceptsClient": accepts}});
+        assert_eq!(hub.admin().patch(&pi, "merge-patch+json", &patch).await.code, 200);
+    };
+    let place = format!("/apis/{ADD_ONS}/namespaces/pi-7/managedclusteraddons/web");
+    for end in ["registration", "acceptance", "add-on"] {
+        let mut watch = own.watch(&path).await;
+        // What changes about it and leaves it an agent ends nothing.
+        let labels = json!({"metadata": {"labels": {"before": end}}});
+        assert_eq!(hub.admin().patch(&place, "merge-patch+json", &labels).await.code, 200);
+        let map = json!({"metadata": {"name": end.replace('-', "")}});
+        assert_eq!(hub.admin().post(&maps("pi-7"), &map).await.code, 201);
+        while watch.brief().await != ("ADDED".to_owned(), end.replace('-', "")) {}
+        match end {
+            "registration" => register(&hub, "pi-7", false).await,
+            "acceptance" => accept(false).await,
+            _ => assert_eq!(hub.admin().delete(&place).await.code, 200),
+        }
+        let last = watch.next().await.expect("a last event");
+        assert_eq!(
+            (&last["type"], &last["object"]["code"]),
+            (&json!("ERROR"), &json!(401)),
+            "{end}"
+        );
+        assert!(watch.next().await.is_none());
+        if end != "add-on" {
+            register(&hub, "pi-7", true).await;
+            accept(true).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_writes_a_template_has_what_its_agents_get() {
+    let hub = Hub::start().await;
+    let (admin, jane) = (hub.admin(), hub.person("jane"));
+    let group = "addon.open-cluster-management.io";
+    let writes = [rule(&["get", "create", "update", "patch"], group, &["addontemplates"])];
+    let maps = [rule(&["get", "list"], "", &["configmaps"])];
+    for (name, rules) in [("writes", &writes), ("maps", &maps)] {
+        made_of(
+            &admin.post(&format!("{RBAC}/clusterroles"), &role("ClusterRole", name, rules)).await,
+        );
+    }
+    let to_jane = |name: &str| binding(name, ("ClusterRole", name), &user("jane"));
+    made_of(&admin.post(&format!("{RBAC}/clusterrolebindings"), &to_jane("writes")).await);
+    let current = json!({"type": "CurrentCluster", "currentCluster": {"clusterRoleName": "maps"}});
+    let single = |namespace: &str| {
+        let role =
+            json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "maps"});
+        json!({"type": "SingleNamespace", "singleNamespace": {"namespace": namespace, "roleRef": role}})
+    };
+    let template = |name: &str, permissions: &[Value]| {
+        let client = json!({"type": "KubeClient", "kubeClient": {"hubPermissions": permissions}});
+        json!({"apiVersion": format!("{group}/v1alpha1"), "kind": "AddOnTemplate", "metadata": {"name": name},
+            "spec": {"addonName": "web", "agentSpec": {"workload": {"manifests": []}}, "registration": [client]}})
+    };
+    let templates = format!("/apis/{group}/v1alpha1/addontemplates");
+    let refused = async |permissions: &[Value]| {
+        let answer = jane.post(&templates, &template("more", permissions)).await;
+        let why = answer.json()["message"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(answer.code, 403, "{why}");
+        why
+    };
+    made_of(&jane.post(&templates, &template("none", &[])).await);
+    for more in [current.clone(), single("default")] {
+        let why = refused(&[more]).await;
+        assert!(
+            why.contains("is attempting to grant RBAC permissions not currently held"),
+            "{why}"
+        );
+    }
+    let many: Vec<Value> = (0..65).map(|number| single(&format!("n-{number}"))).collect();
+    assert!(refused(&many).await.contains("more than 64 hubPermissions"));
+    // Who has it in one namespace gives it there alone.
+    let bindings = format!("{RBAC}/namespaces/default/rolebindings");
+    made_of(&admin.post(&bindings, &to_jane("maps")).await);
+    made_of(&jane.post(&templates, &template("single", &[single("default")])).await);
+    refused(&[single("kube-system")]).await;
+    refused(&[current.clone()]).await;
+    // What is in it already is no question to who changes the rest.
+    made_of(&admin.post(&templates, &template("theirs", &[current.clone()])).await);
+    let labels = json!({"metadata": {"labels": {"a": "b"}}});
+    let theirs = format!("{templates}/theirs");
+    assert_eq!(jane.patch(&theirs, "merge-patch+json", &labels).await.code, 200);
+    made_of(&admin.post(&format!("{RBAC}/clusterrolebindings"), &to_jane("maps")).await);
+    made_of(&jane.post(&templates, &template("more", &[current])).await);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 //! namespaces     a namespace of the root for each accepted cluster
 //! selection      which sets there are, and who is in them
 //! placements     Placements to PlacementDecisions
+//! multicluster_decisions  the same, for tools of SIG Multicluster
 //! choice         whom a Placement has chosen, as soon as that is whole
 //! works          ManifestWorks to what they say, in their clusters
 //! work_sets      ManifestWorkReplicaSets to ManifestWorks
@@ -24,6 +25,7 @@ mod claims;
 mod cluster_profiles;
 mod cluster_sets;
 mod managed_namespaces;
+mod multicluster_decisions;
 mod namespaces;
 mod placements;
 mod selection;
@@ -38,6 +40,7 @@ pub use claims::ClusterClaims;
 pub use cluster_profiles::ClusterProfiles;
 pub use cluster_sets::ClusterSets;
 pub use managed_namespaces::ManagedNamespaces;
+pub use multicluster_decisions::MulticlusterDecisions;
 pub use namespaces::ClusterNamespaces;
 pub(crate) use namespaces::is_of_cluster;
 pub use placements::Placements;

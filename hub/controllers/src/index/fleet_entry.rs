@@ -202,6 +202,8 @@ impl Entry for AddOnEntry {
 pub(crate) const AGENT_ADD_ON_LABEL: &str = "open-cluster-management.io/addon-name";
 /// Label of the same: the cluster that it is on. It is ours, so that nothing of anybody else's is taken for that.
 pub(crate) const AGENT_CLUSTER_LABEL: &str = "freewheel.dev/agent-cluster";
+/// Label of the same: for whom it was made where it is, so that a copy of it is not taken for that.
+pub(crate) const AGENT_GRANT_LABEL: &str = "freewheel.dev/agent-grant";
 
 /// What the agent of an add-on was given: a Secret in its cluster, or a RoleBinding in the root.
 #[derive(Debug)]
@@ -210,7 +212,7 @@ pub struct AgentGrant {
     pub stored: Arc<Stored>,
 }
 
-/// The cluster and the add-on whose agent was given this.
+/// The cluster and the add-on whose agent was given this, as its labels say.
 pub(crate) fn granted_to(stored: &Stored) -> Option<(&str, &str)> {
     let label = |key: &str| stored.object.header.labels.get(key).map(String::as_str);
     Some((label(AGENT_CLUSTER_LABEL)?, label(AGENT_ADD_ON_LABEL)?))

@@ -42,8 +42,8 @@ pub use entry::{
     SelectorOwner, SliceEntry,
 };
 pub(crate) use fleet_entry::{
-    ADD_ON_NAME, AGENT_ADD_ON_LABEL, AGENT_CLUSTER_LABEL, GIVEN_ANNOTATION, PLACEMENT_LABEL,
-    WORK_PLACEMENT_LABEL, WORK_SET_LABEL, granted_to, read_cluster, spec_digest,
+    ADD_ON_NAME, AGENT_ADD_ON_LABEL, AGENT_CLUSTER_LABEL, AGENT_GRANT_LABEL, GIVEN_ANNOTATION,
+    PLACEMENT_LABEL, WORK_PLACEMENT_LABEL, WORK_SET_LABEL, granted_to, read_cluster, spec_digest,
 };
 pub use fleet_entry::{
     AddOnEntry, AgentGrant, ClusterEntry, DecisionEntry, WorkCondition, WorkEntry, WorkFacts,

@@ -15,31 +15,31 @@ use super::add_ons::{
 };
 use super::hub::{Hub, condition, get, list, reason};
 
-const NAMESPACE: &str = "open-cluster-management-agent-addon";
-const SECRET: &str = "web-hub-kubeconfig";
-const BINDING: &str = "open-cluster-management:web:clusterrole:agent";
+pub const NAMESPACE: &str = "open-cluster-management-agent-addon";
+pub const SECRET: &str = "web-hub-kubeconfig";
+pub const BINDING: &str = "open-cluster-management:web:clusterrole:agent";
 
 /// An agent of the hub's own API, with these rights there.
-fn kube(permissions: &[Value]) -> Value {
+pub fn kube(permissions: &[Value]) -> Value {
     json!({"type": "KubeClient", "kubeClient": {"hubPermissions": permissions}})
 }
 
-fn current(role: &str) -> Value {
+pub fn current(role: &str) -> Value {
     json!({"type": "CurrentCluster", "currentCluster": {"clusterRoleName": role}})
 }
 
-fn single(namespace: &str, role: &str) -> Value {
+pub fn single(namespace: &str, role: &str) -> Value {
     let role = json!({"kind": "ClusterRole", "name": role});
     json!({"type": "SingleNamespace", "singleNamespace": {"namespace": namespace, "roleRef": role}})
 }
 
-fn custom(ca: &str) -> Value {
+pub fn custom(ca: &str) -> Value {
     json!({"type": "CustomSigner", "customSigner": {"signerName": "example.com/signer",
         "signingCA": {"namespace": "default", "name": ca}, "subject": {"user": "user1", "groups": ["g1"]}}})
 }
 
 /// The add-on `web` on all of these clusters, registered as this.
-async fn registered(spokes: &[&str], registration: Value) -> Hub {
+pub async fn registered(spokes: &[&str], registration: Value) -> Hub {
     let hub = hub(spokes).await;
     let mut template = template("1");
     template["spec"]["registration"] = registration;
@@ -49,11 +49,11 @@ async fn registered(spokes: &[&str], registration: Value) -> Hub {
     hub
 }
 
-fn secret(s: &dyn Snapshot, cluster: &str, name: &str) -> Option<Value> {
+pub fn secret(s: &dyn Snapshot, cluster: &str, name: &str) -> Option<Value> {
     get(s, cluster, "secrets", NAMESPACE, name)
 }
 
-fn held(secret: &Value, key: &str) -> String {
+pub fn held(secret: &Value, key: &str) -> String {
     let text = secret["data"][key].as_str().unwrap_or_default();
     String::from_utf8(STANDARD.decode(text).unwrap()).unwrap()
 }
@@ -140,7 +140,7 @@ async fn an_agent_gets_credentials_and_rights_that_go_with_it() {
 async fn what_is_registered_no_more_goes() {
     let hub = registered(&["pi-1"], json!([kube(&[current("cm-admin"), current("view")])])).await;
     hub.eventually("it has its credentials", |s| secret(s, "pi-1", SECRET).is_some()).await;
-    let second = format!("{BINDING}:view");
+    let second = format!("{BINDING}::view");
     hub.eventually("and all of its rights", |s| {
         get(s, "root", "rolebindings", "pi-1", &second).is_some()
     })

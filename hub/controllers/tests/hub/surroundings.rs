@@ -80,7 +80,8 @@ impl Rights for ByName {
     async fn may(&self, asked: RightAsked<'_>) -> bool {
         let of_resource = asked.user.rsplit(':').next().unwrap_or_default();
         if of_resource == "addon-manager-controller-sa" {
-            return asked.name == "signing-ca" && asked.verb == "get";
+            let binds = asked.resource == "rolebindings" && asked.namespace != "unbound";
+            return binds || (asked.name == "signing-ca" && asked.verb == "get");
         }
         of_resource == "all" || (of_resource == asked.resource && asked.groups.len() == 3)
     }

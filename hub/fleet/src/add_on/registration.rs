@@ -9,6 +9,8 @@
 //! - what an agent may do is bound to names that it alone has, and not to the group of the agents of all clusters, as
 //!   upstream does it (`rights_are_bound_to_names_of_one_cluster`);
 //! - bindings of one namespace do not take each other's place (`each_role_has_a_binding_of_its_own`);
+//! - whatever is wrong with what agents may do, as what they are registered can be read
+//!   (`a_broken_template_says_still_as_what_agents_are_registered`);
 //! - of what others ask for, only what is the add-on's own on its cluster is given (`nobody_asks_for_others_names`).
 
 use serde_json::{Value, json};
@@ -102,6 +104,9 @@ pub enum NotRegistered {
     /// A permission says nothing of its namespace.
     #[error("single namespace is required when the HubPermission type is SingleNamespace")]
     NoSingleNamespace,
+    /// A role is neither of a namespace nor of the cluster.
+    #[error("the role of a HubPermission is a Role or a ClusterRole")]
+    NoRole,
     /// A custom signer is not named.
     #[error("custom signer is nil")]
     NoSigner,
@@ -129,6 +134,11 @@ impl AgentOf<'_> {
         format!("{NAMES}addon:{}", self.add_on)
     }
 
+    /// The name of an agent that a template registers.
+    fn template_agent(&self) -> String {
+        format!("{}-agent", self.add_on)
+    }
+
     fn user(&self, agent: &str) -> String {
         format!("{}:agent:{agent}", self.group())
     }
@@ -151,14 +161,22 @@ impl AgentOf<'_> {
                 continue;
             }
             let kind = text(&permission.role, "/kind").to_lowercase();
+            let is_like = |it: &Binding| {
+                let own = &it.permission;
+                own.namespace == permission.namespace
+                    && own.is_of_cluster == permission.is_of_cluster
+                    && own.role["kind"] == permission.role["kind"]
+            };
+            // The first of its kind is called as upstream calls it. No name of a cluster has a colon, and none is empty.
+            let is_first = !out.iter().any(is_like);
             let mut name = format!("open-cluster-management:{}:{kind}:agent", self.add_on);
-            // Those of other clusters are in the same namespace.
             if !permission.is_of_cluster {
+                // Those of other clusters are in the same namespace.
                 name = format!("{name}:{}", self.cluster);
+            } else if !is_first {
+                name.push(':');
             }
-            let is_taken =
-                |it: &Binding| it.name == name && it.permission.namespace == permission.namespace;
-            if out.iter().any(is_taken) {
+            if !is_first {
                 name = format!("{name}:{}", text(&permission.role, "/name"));
             }
             out.push(Binding { name, permission: permission.clone() });
@@ -185,7 +203,7 @@ impl Registration {
     /// What is left out of it.
     pub fn of_template(template: &Value, of: AgentOf<'_>) -> Result<Vec<Self>, NotRegistered> {
         let all = template["registration"].as_array().into_iter().flatten();
-        let agent = format!("{}-agent", of.add_on);
+        let agent = of.template_agent();
         let mut out = Vec::new();
         for asked in all {
             let kind = text(asked, "/type");
@@ -201,6 +219,22 @@ impl Registration {
             }
         }
         Ok(out)
+    }
+
+    /// As what a template registers agents, as far as that can be read, without what they may do.
+    #[must_use]
+    pub fn readable(template: &Value, of: AgentOf<'_>) -> Vec<Self> {
+        let all = template["registration"].as_array().into_iter().flatten();
+        let agent = of.template_agent();
+        let read = |asked: &Value| {
+            let kind = text(asked, "/type");
+            if kind == "KubeClient" {
+                let subject = of.subject(&agent);
+                return Some(Self { signer: Signer::Hub(Vec::new()), subject });
+            }
+            custom(&asked["customSigner"], of, &agent).ok().filter(|_| kind == "CustomSigner")
+        };
+        all.filter_map(read).collect()
     }
 
     /// Those that others ask the hub for in the status of an instance, as a controller of the add-on's own does; and what of
@@ -247,11 +281,16 @@ impl Registration {
         if !units.is_empty() {
             subject["organizationUnit"] = json!(units);
         }
-        let signer = match &self.signer {
+        json!({"signerName": self.signer_name(), "subject": subject})
+    }
+
+    /// By whom it is signed.
+    #[must_use]
+    pub fn signer_name(&self) -> &str {
+        match &self.signer {
             Signer::Hub(_) => CLIENT_SIGNER,
             Signer::Custom { name, .. } => name,
-        };
-        json!({"signerName": signer, "subject": subject})
+        }
     }
 }
 
@@ -284,8 +323,14 @@ fn permission(asked: &Value, of: AgentOf<'_>) -> Result<Option<Permission>, NotR
         let of_one = asked.get("singleNamespace").filter(|it| it.is_object());
         let of_one = of_one.ok_or(NotRegistered::NoSingleNamespace)?;
         let (kind, name) = (text(of_one, "/roleRef/kind"), text(of_one, "/roleRef/name"));
+        if !["Role", "ClusterRole"].contains(&kind) {
+            return Err(NotRegistered::NoRole);
+        }
         let role = json!({"apiGroup": RBAC, "kind": kind, "name": name});
         let namespace = text(of_one, "/namespace").to_owned();
+        if namespace.is_empty() {
+            return Err(NotRegistered::NoSingleNamespace);
+        }
         return Ok(Some(Permission { namespace, is_of_cluster: false, role }));
     }
     Ok(None)
@@ -368,6 +413,10 @@ mod tests {
             current("a"),
             single("shared", "ClusterRole", "a"),
             single("shared", "Role", "r"),
+            // As the cluster is called, and as the bindings of others in its namespace.
+            current("pi-7"),
+            single("pi-7", "ClusterRole", "a"),
+            single("shared", "ClusterRole", "pi-7"),
         ];
         let bindings = OF.bindings(&template(&json!([kube(&permissions)])).unwrap());
         let names: Vec<(&str, &str)> =
@@ -376,11 +425,38 @@ mod tests {
             names,
             [
                 ("pi-7", "open-cluster-management:web:clusterrole:agent"),
-                ("pi-7", "open-cluster-management:web:clusterrole:agent:b"),
+                ("pi-7", "open-cluster-management:web:clusterrole:agent::b"),
                 ("shared", "open-cluster-management:web:clusterrole:agent:pi-7"),
                 ("shared", "open-cluster-management:web:role:agent:pi-7"),
+                ("pi-7", "open-cluster-management:web:clusterrole:agent::pi-7"),
+                ("pi-7", "open-cluster-management:web:clusterrole:agent:pi-7"),
+                ("shared", "open-cluster-management:web:clusterrole:agent:pi-7:pi-7"),
             ]
         );
+        // What another cluster has in a namespace has another name, however roles are called.
+        let other = AgentOf { cluster: "pi-7-b", ..OF };
+        let two = json!([kube(&[single("shared", "Role", "x"), single("shared", "Role", "y")])]);
+        let two = Registration::of_template(&json!({"registration": two}), other).unwrap();
+        let others = other.bindings(&two);
+        assert!(others.iter().all(|it| !names.iter().any(|(_, name)| *name == it.name)));
+    }
+
+    #[test]
+    fn a_broken_template_says_still_as_what_agents_are_registered() {
+        let good = json!({"type": "CustomSigner",
+            "customSigner": {"signerName": "a.io/b", "signingCA": {"name": "ca"}}});
+        let broken = json!([
+            kube(&[json!({"type": "CurrentCluster"})]), {"type": "CustomSigner"}, good]);
+        assert_eq!(template(&broken), Err(NotRegistered::NoCurrentCluster));
+        let read = Registration::readable(&json!({"registration": broken}), OF);
+        let mended = template(&json!([kube(&[]), good])).unwrap();
+        assert_eq!(read, mended);
+        for (namespace, kind, why) in [
+            ("shared", "Roll", NotRegistered::NoRole),
+            ("", "Role", NotRegistered::NoSingleNamespace),
+        ] {
+            assert_eq!(template(&json!([kube(&[single(namespace, kind, "r")])])), Err(why));
+        }
     }
 
     #[test]

@@ -117,6 +117,7 @@ fn rule(plural: &str) -> Option<Value> {
         "ingressclasses" => json!({"spec": {"controller": "example.com/ingress"}}),
         "runtimeclasses" => json!({"handler": "wasm"}),
         "managedclustersetbindings" => json!({"spec": {"clusterSet": NAME}}),
+        "placementdecisions" => json!({"decisions": []}),
         "clusterprofiles" => json!({"spec": {"clusterManager": {"name": "m"}}}),
         "addondeploymentconfigs"
         | "clustermanagementaddons"

@@ -94,6 +94,18 @@ impl Agent {
     }
 }
 
+/// The template's spec as it is now, whatever else the instance is made by; nothing, where there is none.
+pub(super) fn template_now(
+    instance: &Value,
+    (kinds, now): (&ConfigKinds, &dyn Snapshot),
+) -> Option<Value> {
+    let references = Reference::all(&instance["status"]["configReferences"]);
+    let wanted = wanted(&references, TEMPLATES)?;
+    let name = text(instance, "/metadata/name");
+    let found = read(name, wanted, "template", (Made::AsItIs, kinds, now)).ok()?;
+    found.ok().map(|mut it| it.value["spec"].take())
+}
+
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }

@@ -27,6 +27,8 @@ pub(super) struct Credential<'a> {
     pub cluster_uid: &'a str,
     pub cluster: &'a str,
     pub registration: &'a Registration,
+    /// The certificate of the custom signer, whose change is a reason for another one.
+    pub signer: Option<&'a [u8]>,
     /// How the hub is reached, in base64.
     pub kubeconfig: &'a str,
 }
@@ -69,12 +71,9 @@ impl Credential<'_> {
     pub fn mark(&self, data: &Value) -> String {
         let fixed: Vec<&Value> = self.fixed().iter().map(|(key, _)| &data[*key]).collect();
         let held = json!([data[CERTIFICATE], data["tls.key"], fixed]);
-        Digest::of(
-            json!([self.uid, self.cluster_uid, self.registration.told(), held])
-                .to_string()
-                .as_bytes(),
-        )
-        .hex()
+        let mut of = vec![json!([self.uid, self.cluster_uid, self.registration.told(), held])];
+        of.extend(self.signer.map(|it| json!(Digest::of(it).hex())));
+        Digest::of(json!(of).to_string().as_bytes()).hex()
     }
 
     /// How long the one in a Secret is good; nothing, where it is to be made.
@@ -121,6 +120,7 @@ mod tests {
             cluster_uid: "c",
             cluster: "pi-7",
             registration: &all[0],
+            signer: None,
             kubeconfig: "aw==",
         };
         let certificate = "2026-01-01T00:00:00Z 2026-04-11T00:00:00Z".to_owned();
@@ -144,6 +144,7 @@ mod tests {
         assert_eq!(life(&Credential { uid: "b", ..one }, &secret, noon), None);
         assert_eq!(life(&Credential { cluster_uid: "d", ..one }, &secret, noon), None);
         assert_eq!(life(&Credential { kubeconfig: "eA==", ..one }, &secret, noon), None);
+        assert_eq!(life(&Credential { signer: Some(b"another"), ..one }, &secret, noon), None);
         for key in ["tls.crt", "tls.key", "cluster-name"] {
             let mut changed = secret.clone();
             changed["data"][key] = json!("eA==");

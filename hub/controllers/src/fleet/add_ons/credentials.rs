@@ -4,7 +4,9 @@
 //! - it is made anew before it ends (`credentials_are_made_anew_before_they_end`), and when somebody has changed it, once in
 //!   ten seconds (`what_somebody_does_to_credentials_is_set_right`);
 //! - by a CA that upstream's manager of add-ons may not read nothing is signed, and that is told
-//!   (`a_custom_signer_signs_with_its_own_ca`).
+//!   (`a_custom_signer_signs_with_its_own_ca`), and when it becomes another one, all is signed anew
+//!   (`a_ca_that_changes_signs_anew`);
+//! - a Secret that was not made for the agent is left alone (`what_is_not_an_agents_is_left_alone`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use freewheel_hub_api::conditions::{ADD_ON_CERTIFICATE_ROTATED, Condition};
 use freewheel_hub_fleet::add_on::registration::{Registration, Signer, SigningCa};
 use freewheel_hub_fleet::add_on::setting::DEFAULT_NAMESPACE;
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::Stored;
 use freewheel_link::names::ClusterName;
@@ -22,10 +25,10 @@ use tokio::time::Instant;
 
 use super::bindings::{MANAGER, manager_groups};
 use super::credential::{Credential, Life, MARK};
+use super::grant::{Whose, labels, taken};
 use super::registrar::{Registrar, TRY_AGAIN, agent_of};
 use crate::engine::client::key as key_of;
 use crate::engine::{Client, Error};
-use crate::index::{AGENT_ADD_ON_LABEL, AGENT_CLUSTER_LABEL};
 use crate::rights::RightAsked;
 use crate::signing::{AgentCertificate, AgentSigner, Issued, SigningError};
 
@@ -34,14 +37,10 @@ use crate::signing::{AgentCertificate, AgentSigner, Issued, SigningError};
 const HUB_LIFE: Duration = Duration::from_secs(30 * 86_400);
 /// Of one of a custom signer, as upstream has it.
 const CUSTOM_LIFE: Duration = Duration::from_secs(86_400);
-/// Between two times that what others change is set right.
-const SET_RIGHT_EVERY: Duration = Duration::from_secs(10);
 
 /// What was laid into a cluster.
 #[derive(Default)]
 pub(super) struct Laid {
-    /// Where the agent's credentials are, or are to be.
-    pub secrets: Vec<Key>,
     pub condition: Option<Condition<'static>>,
     pub look_again: Option<Duration>,
 }
@@ -57,6 +56,9 @@ impl NotLaid {
         Self { why, look_again: Some(TRY_AGAIN) }
     }
 }
+
+/// Certificate and key of a custom signer.
+type Pair = (Vec<u8>, Vec<u8>);
 
 /// What one credential is for.
 struct Place<'a> {
@@ -85,6 +87,20 @@ pub(super) fn rotated(what: Result<&Life, &str>) -> Condition<'static> {
 }
 
 impl Registrar {
+    /// Where the credentials of an agent are to be.
+    pub fn places(
+        &self,
+        instance: &Key,
+        registrations: &[Registration],
+        namespace: &str,
+    ) -> Vec<Key> {
+        let Ok(cluster) = ClusterName::try_from(&*instance.namespace) else { return Vec::new() };
+        let place = |it: &Registration| {
+            key_of(&self.secrets, &cluster, namespace, &it.secret(&instance.name))
+        };
+        registrations.iter().map(place).collect()
+    }
+
     /// Has the credentials of an agent be in a namespace of its cluster.
     pub async fn lay(
         &self,
@@ -92,6 +108,8 @@ impl Registrar {
         registrations: &[Registration],
         namespace: &str,
     ) -> Result<Laid, Error> {
+        // Before anything is read of them: who changes one from now on is heard.
+        self.note_signers(&instance.key, registrations);
         let cluster = ClusterName::try_from(&*instance.key.namespace).ok();
         let Some(cluster) = cluster.filter(|_| !registrations.is_empty()) else {
             return Ok(Laid::default());
@@ -106,9 +124,8 @@ impl Registrar {
         let place = Place { instance, cluster: &cluster, cluster_uid, client };
         let mut out = Laid::default();
         let (mut soonest, mut failed): (Option<Life>, Option<String>) = (None, None);
-        for registration in registrations {
-            let name = registration.secret(&instance.key.name);
-            let key = key_of(&self.secrets, &cluster, namespace, &name);
+        let places = self.places(&instance.key, registrations, namespace);
+        for (registration, key) in registrations.iter().zip(places) {
             let look_again = match self.one(&place, &key, registration).await? {
                 Ok(life) => {
                     let left = life.again.duration_since(self.client.clock.now());
@@ -121,7 +138,6 @@ impl Registrar {
                 }
             };
             out.look_again = out.look_again.into_iter().chain(look_again).min();
-            out.secrets.push(key);
         }
         out.condition = match (failed, soonest) {
             (Some(why), _) => Some(rotated(Err(&*why))),
@@ -138,20 +154,32 @@ impl Registrar {
         key: &Key,
         registration: &Registration,
     ) -> Result<Result<Life, NotLaid>, Error> {
+        let there = self.client.snapshot().get(key);
+        let of = agent_of(&place.instance.key);
+        let whose = there.as_ref().map(|it| Whose::stored(of, it));
+        if whose == Some(Whose::Others) {
+            return Ok(Err(NotLaid::denied(taken(key))));
+        }
+        let ca = match self.signer(registration).await? {
+            Ok(ca) => ca,
+            Err(why) => return Ok(Err(NotLaid::denied(why))),
+        };
         let credential = Credential {
             uid: &place.instance.object.header.uid,
             cluster_uid: place.cluster_uid,
             cluster: place.cluster.as_str(),
             registration,
+            signer: ca.as_ref().map(|(certificate, _)| &**certificate),
             kubeconfig: &self.kubeconfig,
         };
         let life = |secret: Option<&Value>| {
             let now = self.client.clock.now();
             credential.life(secret, |pem| self.hub.authority.holds(pem), now)
         };
-        let there = self.client.snapshot().get(key).map(|it| it.object.value()).transpose();
+        let there = there.map(|it| it.object.value()).transpose();
         let there = there.map_err(Error::api("read the credentials of an agent"))?;
-        if let Some(life) = life(there.as_ref()) {
+        // What is not marked as made there would not go with the add-on.
+        if let Some(life) = life(there.as_ref()).filter(|_| whose == Some(Whose::Agents)) {
             return Ok(Ok(life));
         }
         if let Some(look_again) = self.turn(key) {
@@ -163,7 +191,7 @@ impl Registrar {
             let why = format!("namespaces {:?} not found", &*key.namespace);
             return Ok(Err(NotLaid { why, look_again: None }));
         }
-        let issued = match self.issue(place, registration).await? {
+        let issued = match self.issue(place, registration, ca.as_ref())? {
             Ok(issued) => issued,
             Err(why) => return Ok(Err(NotLaid::denied(why))),
         };
@@ -176,8 +204,7 @@ impl Registrar {
 
     /// How long a Secret stays as others have changed it: it was written just now.
     fn turn(&self, key: &Key) -> Option<Duration> {
-        let left = SET_RIGHT_EVERY.checked_sub(self.written.lock().get(key)?.elapsed())?;
-        (!left.is_zero()).then_some(left)
+        self.written.lock().left(key, Instant::now())
     }
 
     async fn write(
@@ -191,17 +218,21 @@ impl Registrar {
         let data = credential.data(issued);
         let mark = credential.mark(&data);
         let change = |old: Option<Value>| {
+            if old.as_ref().is_some_and(|old| Whose::there(of, key, old) == Whose::Others) {
+                return Err(ApiError::new(403, "Forbidden", taken(key)));
+            }
             let mut value = old.unwrap_or_else(|| json!({"metadata": {}}));
             let meta = &mut value["metadata"];
-            meta["labels"][AGENT_ADD_ON_LABEL] = json!(of.add_on);
-            meta["labels"][AGENT_CLUSTER_LABEL] = json!(of.cluster);
+            for (label, said) in labels(of, key) {
+                meta["labels"][label] = json!(said);
+            }
             meta["annotations"][MARK] = json!(mark);
             for (name, held) in data.as_object().into_iter().flatten() {
                 value["data"][name] = held.clone();
             }
             Ok(value)
         };
-        self.written.lock().insert(key.clone(), Instant::now());
+        self.written.lock().note(key, Instant::now());
         match place.client.insist(&self.secrets, key, change).await {
             Ok(written) => {
                 let value = written.stored.object.value();
@@ -231,21 +262,15 @@ impl Registrar {
     }
 
     /// A certificate with its key, or why there is none.
-    async fn issue(
+    fn issue(
         &self,
         place: &Place<'_>,
         registration: &Registration,
+        ca: Option<&Pair>,
     ) -> Result<Result<Issued, String>, Error> {
-        let (ca, life) = match &registration.signer {
-            Signer::Hub(_) => (None, HUB_LIFE),
-            Signer::Custom { ca, .. } => match self.ca(ca).await? {
-                Ok(pair) => (Some(pair), CUSTOM_LIFE),
-                Err(why) => return Ok(Err(why)),
-            },
-        };
-        let signer = match &ca {
-            None => AgentSigner::Hub,
-            Some((certificate, key)) => AgentSigner::Custom { certificate, key },
+        let (signer, life) = match ca {
+            None => (AgentSigner::Hub, HUB_LIFE),
+            Some((certificate, key)) => (AgentSigner::Custom { certificate, key }, CUSTOM_LIFE),
         };
         let asked = AgentCertificate {
             cluster: place.cluster,
@@ -266,8 +291,19 @@ impl Registrar {
         }
     }
 
+    /// Who signs where the hub does not; or why nobody.
+    async fn signer(
+        &self,
+        registration: &Registration,
+    ) -> Result<Result<Option<Pair>, String>, Error> {
+        match &registration.signer {
+            Signer::Hub(_) => Ok(Ok(None)),
+            Signer::Custom { ca, .. } => Ok(self.ca(ca).await?.map(Some)),
+        }
+    }
+
     /// Certificate and key of a CA in the root, as far as upstream's manager of add-ons may read it.
-    async fn ca(&self, ca: &SigningCa) -> Result<Result<(Vec<u8>, Vec<u8>), String>, Error> {
+    async fn ca(&self, ca: &SigningCa) -> Result<Result<Pair, String>, Error> {
         let SigningCa { namespace, name } = ca;
         let failed = |why: String| format!("get custom signer ca {namespace}/{name} failed: {why}");
         let (root, groups) = (ClusterName::root(), manager_groups());

@@ -30,7 +30,7 @@ use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
 use super::super::api_group::{ADD_ON_GROUP, CLUSTER_GROUP, WORK_GROUP};
-use super::agent::{Agent, Made, NoAgent, is_by_template};
+use super::agent::{Agent, Made, NoAgent, is_by_template, template_now};
 use super::asked::{asks_for_something_else, is_managed};
 use super::config_object::{ConfigKinds, DEPLOYMENT_CONFIGS, TEMPLATES};
 use super::health::{namespace, of_lease, of_silent};
@@ -168,8 +168,9 @@ impl AddOnInstances {
         let agent = match Agent::of((object, cluster), Made::AsGiven, (&self.configs, &*now)) {
             Ok(agent) => agent,
             // Of what it was made of nothing changes until then.
-            Err(NoAgent::Later) => return self.renew(stored, (object, cluster), said).await,
+            Err(NoAgent::Later) => return self.renew(stored, object, said).await,
             Err(NoAgent::NoTemplate(why) | NoAgent::Wrong(why)) => {
+                self.keep(stored, object, (&why, said)).await?;
                 if ADD_ON_CONFIGURED.holds(object) {
                     let text = format!("failed to get manifest from agent interface: {why}");
                     said.conditions.push(applied(false, "ManifestWorkApplyFailed", text));
@@ -205,15 +206,29 @@ impl AddOnInstances {
     async fn renew(
         &self,
         stored: &Arc<Stored>,
-        of: (&Value, &Value),
+        object: &Value,
         said: &mut Said,
     ) -> Result<bool, Error> {
-        let now = self.client.snapshot();
-        if let Ok(agent) = Agent::of(of, Made::AsItIs, (&self.configs, &*now)) {
-            let asked = (&agent.template, namespace(of.0));
-            said.take(self.registrar.renew((stored, of.0), asked).await?);
-        }
+        let template = template_now(object, (&self.configs, &*self.client.snapshot()));
+        let asked = (template.as_ref(), namespace(object));
+        said.take(self.registrar.renew((stored, object), asked).await?);
         Ok(true)
+    }
+
+    /// The same of what can be made of nothing: who was registered once is so until that is mended.
+    async fn keep(
+        &self,
+        stored: &Arc<Stored>,
+        object: &Value,
+        (why, said): (&str, &mut Said),
+    ) -> Result<(), Error> {
+        if object["status"]["registrations"].is_null() {
+            return Ok(());
+        }
+        let template = template_now(object, (&self.configs, &*self.client.snapshot()));
+        let asked = (template.as_ref(), namespace(object));
+        said.take(self.registrar.keep((stored, object), asked, why).await?);
+        Ok(())
     }
 
     async fn say(&self, stored: &Arc<Stored>, said: &Said) -> Result<Arc<Stored>, Error> {
@@ -244,12 +259,15 @@ impl AddOnInstances {
     /// Whose agent was given this.
     fn granted(&self, event: &Event) -> Vec<Key> {
         let sides = event.now.iter().chain(event.before.iter());
-        let ours = sides.filter(|it| self.registrar.is_granted(it)).filter_map(|it| granted_to(it));
-        let root = ClusterName::root();
-        let key = |(cluster, add_on)| key_of(&self.instances, &root, cluster, add_on);
-        let mut keys: Vec<Key> = ours.map(key).collect();
+        let mut keys: Vec<Key> = sides.filter_map(|it| self.whose(it)).collect();
         keys.dedup();
         keys
+    }
+
+    /// The instance whose agent was given this.
+    fn whose(&self, given: &Stored) -> Option<Key> {
+        let (cluster, add_on) = granted_to(given).filter(|_| self.registrar.is_granted(given))?;
+        Some(key_of(&self.instances, &ClusterName::root(), cluster, add_on))
     }
 
     /// Instances whose agents are in a namespace that came or goes.
@@ -274,13 +292,25 @@ impl AddOnInstances {
             let object = side.as_ref()?.object.value().ok()?;
             let meta = &object["metadata"];
             let available = CLUSTER_AVAILABLE.find(&object).cloned();
-            Some((meta["annotations"].clone(), meta["deletionTimestamp"].clone(), available))
+            let accepts = object["spec"]["hubAcceptsClient"].clone();
+            Some((
+                meta["annotations"].clone(),
+                meta["deletionTimestamp"].clone(),
+                accepts,
+                available,
+            ))
         };
         if facts(&event.before) == facts(&event.now) {
             return Vec::new();
         }
         let scope = in_namespace(&self.instances, &ClusterName::root(), &key.name);
-        now.range(&scope, None).map(|it| it.key.clone()).collect()
+        let mut keys: Vec<Key> = now.range(&scope, None).map(|it| it.key.clone()).collect();
+        if event.before.is_none() {
+            // Agents of others have no rights any more in what is a cluster's now.
+            let scope = in_namespace(&self.registrar.bindings, &ClusterName::root(), &key.name);
+            keys.extend(now.range(&scope, None).filter_map(|it| self.whose(&it)));
+        }
+        keys
     }
 }
 
@@ -314,7 +344,11 @@ impl Controller for AddOnInstances {
                 keys.dedup();
                 keys
             }
-            one if *one == *self.registrar.secrets.storage() => self.granted(event),
+            one if *one == *self.registrar.secrets.storage() => {
+                let mut keys = self.granted(event);
+                keys.extend(self.registrar.signed_by(event));
+                keys
+            }
             one if *one == *self.registrar.bindings.storage() => self.granted(event),
             one if *one == *self.registrar.namespaces.storage() => self.of_namespace(event, now),
             // A lease of a cluster: it has the name of its add-on.

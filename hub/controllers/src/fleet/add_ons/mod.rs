@@ -15,10 +15,13 @@
 //! progress       how far that is
 //! said           what works of add-ons say
 //! registrar      who registers agents at the hub
+//! grant          what marks that something was given to one
 //! register       what that is, and what is said of it
 //! bindings       what agents may do there
 //! credentials    Secrets with which they come
 //! credential     what is in one, and when there is to be another
+//! last_writes    when they were written last
+//! signing_cas    which CAs sign for whom
 //! hooks          what is done before one goes
 //! health         whether one is well, by its lease or by its work
 //! features       labels of clusters that say which add-ons they have
@@ -35,17 +38,20 @@ mod credential;
 mod credentials;
 mod deploy;
 mod features;
+mod grant;
 mod health;
 mod hooks;
 mod install;
 mod instances;
 mod known;
+mod last_writes;
 mod members;
 mod progress;
 mod progression;
 mod register;
 mod registrar;
 mod said;
+mod signing_cas;
 mod waits;
 
 pub use catalogue::AddOns;

@@ -1,23 +1,25 @@
 //! Who registers agents of add-ons at the hub: what of theirs there is, and what goes.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use freewheel_hub_fleet::add_on::registration::AgentOf;
+use freewheel_hub_fleet::add_on::registration::{AgentOf, Registration, Signer};
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
-use freewheel_hub_store::Stored;
+use freewheel_hub_store::{Event, Stored};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::super::api_group::CLUSTER_GROUP;
-use crate::engine::client::kind;
+use super::grant::Whose;
+use super::last_writes::LastWrites;
+use super::signing_cas::SigningCas;
+use crate::engine::client::{key as key_of, kind};
 use crate::engine::{Client, Error};
 use crate::index::{IndexTerm, Indexes, granted_to};
 use crate::rights::Rights;
@@ -51,7 +53,8 @@ pub(super) struct Registrar {
     /// How agents reach the hub, in base64: key and certificate are files beside it.
     pub kubeconfig: String,
     /// When a Secret was written last.
-    pub written: Mutex<HashMap<Key, Instant>>,
+    pub written: Mutex<LastWrites>,
+    signing: Mutex<SigningCas>,
 }
 
 /// Whose agent an instance is about.
@@ -73,7 +76,42 @@ impl Registrar {
             hub,
             kubeconfig,
             written: Mutex::default(),
+            signing: Mutex::default(),
         })
+    }
+
+    /// Whether the hub accepts the cluster of an instance: of others nobody is registered.
+    pub fn accepts(&self, instance: &Key) -> Result<bool, Error> {
+        let cluster = key_of(&self.clusters, &ClusterName::root(), "", &instance.namespace);
+        let Some(cluster) = self.client.snapshot().get(&cluster) else { return Ok(false) };
+        let cluster = cluster.object.value().map_err(Error::api("read a ManagedCluster"))?;
+        Ok(cluster["spec"]["hubAcceptsClient"] == true)
+    }
+
+    /// That an instance is signed for by the CAs of these, and by no others.
+    pub fn note_signers(&self, instance: &Key, registrations: &[Registration]) {
+        let root = ClusterName::root();
+        let ca = |it: &Registration| match &it.signer {
+            Signer::Custom { ca, .. } => {
+                Some(key_of(&self.secrets, &root, &ca.namespace, &ca.name))
+            }
+            Signer::Hub(_) => None,
+        };
+        let cas: BTreeSet<Key> = registrations.iter().filter_map(ca).collect();
+        self.signing.lock().set(instance, cas);
+    }
+
+    /// For whom a CA signs that is another one now.
+    pub fn signed_by(&self, event: &Event) -> Vec<Key> {
+        let Some(key) = event.key() else { return Vec::new() };
+        let signed = self.signing.lock().signed(key);
+        let data = |side: &Option<Arc<Stored>>| {
+            side.as_ref().and_then(|it| it.object.value().ok()).map(|mut it| it["data"].take())
+        };
+        if signed.is_empty() || data(&event.before) == data(&event.now) {
+            return Vec::new();
+        }
+        signed
     }
 
     /// Takes away what an agent was given and what is not among these.
@@ -91,10 +129,13 @@ impl Registrar {
         Ok(())
     }
 
-    /// Whether this is of the hub's making: what a cluster writes speaks of its own agents alone.
+    /// Whether this is of the hub's making, where it is: what a cluster writes speaks of its own agents alone.
     pub fn is_granted(&self, stored: &Stored) -> bool {
         let key = &stored.key;
-        let Some((cluster, _)) = granted_to(stored) else { return false };
+        let Some((cluster, add_on)) = granted_to(stored) else { return false };
+        if Whose::stored(AgentOf { add_on, cluster }, stored) != Whose::Agents {
+            return false;
+        }
         let (is_secret, is_binding) =
             (key.resource == *self.secrets.storage(), key.resource == *self.bindings.storage());
         is_secret && key.cluster.as_str() == cluster || is_binding && key.cluster.is_root()
@@ -104,7 +145,7 @@ impl Registrar {
         let (key, uid) = (&stored.key, &stored.object.header.uid);
         let kind =
             if key.resource == *self.secrets.storage() { &self.secrets } else { &self.bindings };
-        self.written.lock().remove(key);
+        self.written.lock().forget(key);
         let gone = self.client.delete(kind, key, uid, Propagation::Background).await;
         gone.map(drop).map_err(Error::api("take away what the agent of an add-on was given"))
     }

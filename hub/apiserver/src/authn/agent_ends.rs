@@ -1,0 +1,108 @@
+//! The ends of agents of add-ons, for what runs on for them: a watch has asked once who its client is.
+//!
+//! Guarantees:
+//! - what an agent watches ends with its add-on, with its registration, and when its cluster is not accepted any more
+//!   (`what_an_agent_watches_ends_with_its_add_on`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_store::{Event, Snapshot, Store};
+use parking_lot::Mutex;
+
+use super::agent::Agent;
+use super::user::User;
+use crate::shutdown::{Begun, Shutdown};
+
+/// A cluster and an add-on on it.
+type Place = (String, String);
+
+/// One signal for each agent that has ever begun something which runs on, and is known still.
+#[derive(Default)]
+pub(crate) struct AgentEnds(Mutex<BTreeMap<Place, Vec<Known>>>);
+
+struct Known {
+    agent: Arc<Agent>,
+    end: Arc<Shutdown>,
+}
+
+impl AgentEnds {
+    /// Ready when the caller is known no more; `None` for whoever is no agent.
+    pub(crate) fn end_of(&self, user: &User, store: &dyn Store) -> Option<Begun> {
+        let agent = user.agent.as_ref()?;
+        let place = (agent.of.cluster.to_string(), agent.of.add_on.clone());
+        let end = self.signal(&place, agent);
+        // Had it gone before it stood in the table, nobody would say so.
+        self.look(&place, &*store.snapshot());
+        Some(end.begun())
+    }
+
+    fn signal(&self, place: &Place, agent: &Arc<Agent>) -> Arc<Shutdown> {
+        let mut all = self.0.lock();
+        let known = all.entry(place.clone()).or_default();
+        if let Some(own) = known.iter().find(|it| it.agent == *agent) {
+            return own.end.clone();
+        }
+        let end = Arc::<Shutdown>::default();
+        known.push(Known { agent: agent.clone(), end: end.clone() });
+        end
+    }
+
+    /// Gives the signals of those that are known no more.
+    fn look(&self, place: &Place, now: &dyn Snapshot) {
+        let known: Vec<Arc<Agent>> = {
+            let all = self.0.lock();
+            all.get(place).into_iter().flatten().map(|it| it.agent.clone()).collect()
+        };
+        let gone: Vec<_> = known.into_iter().filter(|it| !it.is_known(now)).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let mut all = self.0.lock();
+        let Some(known) = all.get_mut(place) else { return };
+        let all_known = std::mem::take(known).into_iter();
+        let (ended, left): (Vec<Known>, Vec<Known>) =
+            all_known.partition(|it| gone.contains(&it.agent));
+        *known = left;
+        if known.is_empty() {
+            all.remove(place);
+        }
+        drop(all);
+        ended.iter().for_each(|it| it.end.begin());
+    }
+
+    /// Those that an object is about: a ManagedClusterAddOn, or a ManagedCluster.
+    fn places_of(&self, key: &Key) -> Vec<Place> {
+        let (cluster, add_on) = match key.namespace.is_empty() {
+            true => (&*key.name, None),
+            false => (&*key.namespace, Some(&*key.name)),
+        };
+        let all = self.0.lock();
+        let own = all.range((cluster.to_owned(), String::new())..);
+        own.map(|(place, _)| place)
+            .take_while(|(it, _)| it == cluster)
+            .filter(|(_, it)| add_on.is_none_or(|name| name == it))
+            .cloned()
+            .collect()
+    }
+
+    /// Gives the signals, for ever.
+    pub(crate) async fn follow(&self, store: &dyn Store) {
+        loop {
+            let snapshot = store.snapshot();
+            let places: Vec<Place> = self.0.lock().keys().cloned().collect();
+            places.iter().for_each(|place| self.look(place, &*snapshot));
+            let Ok(mut watch) = store.watch(Agent::scopes(), snapshot.revision()) else { continue };
+            drop(snapshot);
+            // Who falls behind looks at all of them again.
+            while let Ok(events) = watch.next().await {
+                for key in events.iter().filter_map(Event::key) {
+                    for place in self.places_of(key) {
+                        self.look(&place, &*store.snapshot());
+                    }
+                }
+            }
+        }
+    }
+}
