@@ -6,6 +6,7 @@ use cel::common::ast::{Expr, LiteralValue, operators};
 use super::declared::Declared;
 use super::range::Range;
 use crate::library::authorizer::QUESTION_UNITS;
+use crate::macros::SORT_BY_KEYS;
 use crate::typing::Type;
 
 /// Of a letter of a text that is gone through.
@@ -226,8 +227,10 @@ impl Call<'_, '_> {
                 (levels.map_or(f64::MAX, f64::from), size)
             }
             ("distinct", Some(size)) => (2.0, size.times(size)),
-            ("sort", Some(size)) => {
-                let is = self.target.and_then(element).map(|element| element.is);
+            ("sort" | SORT_BY_KEYS, Some(_)) => {
+                let sorted = if self.name == "sort" { self.target } else { self.args.first() };
+                let size = sorted.map_or(Range::UNKNOWN, |sorted| self.size_of(sorted));
+                let is = sorted.and_then(element).map(|element| element.is);
                 let is_text = matches!(is, Some(Type::String | Type::Bytes));
                 (if is_text { 2.0 + LETTER } else { 2.0 }, size.times(size))
             }
