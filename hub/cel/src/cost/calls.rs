@@ -157,6 +157,10 @@ impl Call<'_, '_> {
                 Some(text),
             ) => plain(text.at(LETTER)),
             ("ip", None, Some(text)) => plain(text.at(LETTER)),
+            // To read it, and to make a list and an object for every two letters.
+            ("fieldSelector" | "labelSelector", Some(_), Some(text)) => {
+                plain(LIST.add(text.at(LETTER)).add(text.at(0.5).at(50.0)))
+            }
             ("ip.isCanonical", _, Some(text)) => plain(text.at(2.0 * LETTER)),
             ("validate", _, Some(text)) => plain(text.at(LETTER).at(FORMAT_PATTERN)),
             ("containsIP" | "containsCIDR", _, Some(text)) => {

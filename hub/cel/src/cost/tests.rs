@@ -195,3 +195,9 @@ fn loops_over_two_variables_cost_their_turns() {
         assert_eq!(cost(of, root), units, "{of}");
     }
 }
+
+#[test]
+fn selectors_of_questions_cost_what_they_may_say() {
+    let root = Declared::Dyn { most: 40 };
+    assert_eq!(cost("dyn(self).fieldSelector('a=b')", &root), 2 + 10 + 1 + 2 * 50);
+}
