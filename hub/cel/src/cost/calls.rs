@@ -104,7 +104,7 @@ impl Call<'_, '_> {
     pub(super) fn estimate(&self) -> Estimate {
         let of_args = self.costs.iter().fold(Range::exactly(0), |sum, cost| sum.add(*cost));
         let own = self.of_texts().or_else(|| self.of_lists()).or_else(|| self.of_new_lists());
-        let own = own.or_else(|| self.of_values());
+        let own = own.or_else(|| self.of_selectors()).or_else(|| self.of_values());
         if let Some(Estimate { cost, size }) = own {
             return Estimate { cost: cost.add(of_args), size };
         }
@@ -157,10 +157,6 @@ impl Call<'_, '_> {
                 Some(text),
             ) => plain(text.at(LETTER)),
             ("ip", None, Some(text)) => plain(text.at(LETTER)),
-            // To read it, and to make a list and an object for every two letters.
-            ("fieldSelector" | "labelSelector", Some(_), Some(text)) => {
-                plain(LIST.add(text.at(LETTER)).add(text.at(0.5).at(50.0)))
-            }
             ("ip.isCanonical", _, Some(text)) => plain(text.at(2.0 * LETTER)),
             ("validate", _, Some(text)) => plain(text.at(LETTER).at(FORMAT_PATTERN)),
             ("containsIP" | "containsCIDR", _, Some(text)) => {
@@ -241,6 +237,16 @@ impl Call<'_, '_> {
             (_, _) => return None,
         };
         Some(Estimate { cost: size.at(each).add(ONE).add(LIST), size: Some(size) })
+    }
+
+    /// What is said of a part of a collection: to read it, and to make a list and an object for every two letters.
+    fn of_selectors(&self) -> Option<Estimate> {
+        if !["fieldSelector", "labelSelector"].contains(&self.name) {
+            return None;
+        }
+        let text = self.size_of(self.args.first()?);
+        let cost = LIST.add(text.at(LETTER)).add(text.at(0.5).at(50.0));
+        Some(Estimate { cost, size: None })
     }
 
     /// Functions that cost the same whatever they are asked about.
