@@ -143,11 +143,11 @@ fn verb_of(
 }
 
 /// The selectors that leave a part of a collection, by its fields and by its labels; where a path names an object, that one
-/// is meant whatever they say.
+/// is meant whatever they say. Of paths that begin with `watch/` they are no part of the question, as at kube-apiserver.
 fn selectors<'a>(query: &'a Query, target: &Target<'_>, verb: &str) -> (&'a str, &'a str) {
     let selects = matches!(verb, "list" | "watch" | "deletecollection");
     let all = (&*query.field_selector, &*query.label_selector);
-    if selects && target.name.is_none() { all } else { ("", "") }
+    if selects && target.name.is_none() && !target.watch { all } else { ("", "") }
 }
 
 /// The one name that a selector leaves of a collection: who may do it to that object may do it so.

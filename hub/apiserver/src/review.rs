@@ -4,19 +4,20 @@
 //! - what a review says is what a request is answered (`a_review_says_what_a_request_is_answered`), for others as well
 //!   (`a_review_of_somebody_else_says_what_they_are_answered`), and for strangers
 //!   (`a_review_says_of_strangers_what_they_are_answered`), also about a part of a collection
-//!   (`a_part_of_a_collection_is_asked_about_by_its_labels`); what nobody knows is no reason but an error
+//!   (`a_review_says_of_a_node_what_it_is_answered`); what nobody knows is no reason but an error
 //!   (`what_nobody_knows_is_said_as_an_error`);
 //! - what has another shape is refused, and not taken for another question (`a_question_of_another_shape_is_no_question`),
 //!   and so is more than anybody is to be asked about (`a_review_of_a_token_names_so_many_audiences_at_most`).
+
+mod selectors;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use freewheel_hub_objects::FieldValidation;
 use freewheel_hub_schema::error::{ApiError, FieldError};
-use freewheel_hub_schema::selector::LabelSelector;
+use freewheel_hub_schema::time;
 use freewheel_hub_schema::types::Typed;
-use freewheel_hub_schema::{name, time};
 use http::Response;
 use serde_json::{Value, json};
 
@@ -28,6 +29,7 @@ use crate::body::Body;
 use crate::decode;
 use crate::media::Wire;
 use crate::respond;
+use selectors::Selectors;
 
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
@@ -159,6 +161,7 @@ fn who(user: &User) -> Value {
 
 /// Every mistake of a question about a right.
 fn check(question: Question, review: &Value, namespace: &str) -> Result<(), ApiError> {
+    selectors::check_shape(review)?;
     let mut errors = Vec::new();
     let spec = &review["spec"];
     let none = Value::Null;
@@ -182,27 +185,39 @@ fn check(question: Question, review: &Value, namespace: &str) -> Result<(), ApiE
             errors.push(FieldError::invalid("spec.user", &json!(""), text));
         }
     }
+    errors.extend(selectors::check(&spec["resourceAttributes"]));
     if question == Question::MayTheyHere {
-        let own = text(review, "/metadata/namespace");
-        let asked = text(spec, "/resourceAttributes/namespace");
-        if resource.is_some() && asked != own {
-            let (at, text) = ("spec.resourceAttributes.namespace", "must match metadata.namespace");
-            errors.push(FieldError::invalid(at, &json!(asked), text));
-        }
-        if let Some(path) = path {
-            let text = "disallowed on this kind of request";
-            errors.push(FieldError::invalid("spec.nonResourceAttributes", path, text));
-        }
-        if errors.is_empty() && own != namespace {
-            return Err(ApiError::bad_request(format!(
-                "spec.resourceAttributes.namespace must match namespace: {namespace}"
-            )));
-        }
+        check_place(review, namespace, &mut errors)?;
     }
     if errors.is_empty() {
         return Ok(());
     }
     Err(ApiError::invalid(AUTHORIZATION, question.kind(), "", &errors))
+}
+
+/// Whether a question about a namespace is about that of the path.
+fn check_place(
+    review: &Value,
+    namespace: &str,
+    errors: &mut Vec<FieldError>,
+) -> Result<(), ApiError> {
+    let spec = &review["spec"];
+    let own = text(review, "/metadata/namespace");
+    let asked = text(spec, "/resourceAttributes/namespace");
+    if spec.get("resourceAttributes").is_some() && asked != own {
+        let (at, text) = ("spec.resourceAttributes.namespace", "must match metadata.namespace");
+        errors.push(FieldError::invalid(at, &json!(asked), text));
+    }
+    if let Some(path) = spec.get("nonResourceAttributes") {
+        let text = "disallowed on this kind of request";
+        errors.push(FieldError::invalid("spec.nonResourceAttributes", path, text));
+    }
+    if errors.is_empty() && own != namespace {
+        return Err(ApiError::bad_request(format!(
+            "spec.resourceAttributes.namespace must match namespace: {namespace}"
+        )));
+    }
+    Ok(())
 }
 
 /// Whom a question is about.
@@ -222,66 +237,13 @@ fn subject(spec: &Value) -> User {
     }
 }
 
-/// What is left of a collection by its fields, as a query says it.
-fn selected(fields: &Value) -> String {
-    let raw = text(fields, "/rawSelector");
-    if !raw.is_empty() {
-        return raw.to_owned();
-    }
-    let term = |one: &Value| {
-        let sign = match (text(one, "/operator"), one["values"].as_array()?.as_slice()) {
-            ("In", [value]) => format!("={}", escaped(value.as_str()?)),
-            ("NotIn", [value]) => format!("!={}", escaped(value.as_str()?)),
-            _ => return None,
-        };
-        Some(format!("{}{sign}", text(one, "/key")))
-    };
-    let all = fields["requirements"].as_array().into_iter().flatten();
-    // What is not understood leaves more than is said, so that nobody has a right by it.
-    all.filter_map(term).collect::<Vec<_>>().join(",")
-}
-
-/// The same by its labels.
-fn labelled(labels: &Value) -> String {
-    let raw = text(labels, "/rawSelector");
-    if !raw.is_empty() {
-        return raw.to_owned();
-    }
-    let term = |one: &Value| {
-        let key = text(one, "/key");
-        let values = one["values"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let values: Vec<&str> = values.collect();
-        let are_values =
-            !values.is_empty() && values.iter().all(|one| name::label_value(one).is_empty());
-        let list = values.join(",");
-        let term = match text(one, "/operator") {
-            "In" if are_values => format!("{key} in ({list})"),
-            "NotIn" if are_values => format!("{key} notin ({list})"),
-            "Exists" => key.to_owned(),
-            "DoesNotExist" => format!("!{key}"),
-            _ => return None,
-        };
-        // As above: what would say something else than it is meant to is left out.
-        let read = LabelSelector::parse(&term).ok()?;
-        matches!(read.requirements(), [read] if read.key == key).then_some(term)
-    };
-    let all = labels["requirements"].as_array().into_iter().flatten();
-    all.filter_map(term).collect::<Vec<_>>().join(",")
-}
-
-/// As it is written in a field selector.
-fn escaped(value: &str) -> String {
-    value.replace('\\', r"\\").replace(',', r"\,").replace('=', r"\=")
-}
-
 async fn may(
     (authorizers, user, cluster): (&Authorizers, &User, Cluster<'_>),
     question: Question,
     review: &Value,
 ) -> Value {
     let spec = &review["spec"];
-    let fields = selected(&spec["resourceAttributes"]["fieldSelector"]);
-    let labels = labelled(&spec["resourceAttributes"]["labelSelector"]);
+    let Selectors { fields, labels, ignored } = Selectors::read(&spec["resourceAttributes"]);
     let (verb, what) = if spec.get("nonResourceAttributes").is_some() {
         let path = text(spec, "/nonResourceAttributes/path");
         (text(spec, "/nonResourceAttributes/verb"), What::Path(path))
@@ -299,7 +261,8 @@ async fn may(
         (text(spec, "/resourceAttributes/verb"), What::Resource(resource))
     };
     let asked = Attributes { user, verb, cluster, what };
-    let status = decided(authorizers.decide(&asked).await);
+    let mut status = decided(authorizers.decide(&asked).await);
+    told_of_ignored(&mut status, ignored);
     let namespace = text(review, "/metadata/namespace");
     let metadata = if namespace.is_empty() { json!({}) } else { json!({"namespace": namespace}) };
     json!({
@@ -322,6 +285,16 @@ fn decided(decision: Decision) -> Value {
         status[key] = json!(why);
     }
     status
+}
+
+/// Says beside what else is not known what was not understood of the question.
+fn told_of_ignored(status: &mut Value, ignored: Vec<String>) {
+    if ignored.is_empty() {
+        return;
+    }
+    let unknown = status["evaluationError"].as_str().map(str::to_owned);
+    let all: Vec<String> = unknown.into_iter().chain(ignored).collect();
+    status["evaluationError"] = json!(all.join("; "));
 }
 
 /// Whose token that is, for those who are named.
@@ -373,24 +346,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_of_a_collection_is_asked_about_by_its_labels() {
-        let one = |key: &str, operator: &str, values: &[&str]| json!({"key": key, "operator": operator, "values": values});
-        let all = [
-            one("a", "In", &["x", "y"]),
-            one("b", "NotIn", &["z"]),
-            one("c", "Exists", &[]),
-            one("d", "DoesNotExist", &[]),
-            one("e,f", "Exists", &[]),
-            one("g", "Near", &["x"]),
-            one("h", "NotIn", &["x,y"]),
-            one("i", "In", &[]),
-        ];
-        assert_eq!(labelled(&json!({"requirements": all})), "a in (x,y),b notin (z),c,!d");
-        assert_eq!(labelled(&json!({"rawSelector": "a=b"})), "a=b");
-        assert_eq!(labelled(&Value::Null), "");
-    }
-
-    #[test]
     fn what_nobody_knows_is_said_as_an_error() {
         for (decision, status) in [
             (
@@ -408,5 +363,11 @@ mod tests {
         ] {
             assert_eq!(decided(decision), status);
         }
+        let mut status = decided(Decision::Unanswered("away".into()));
+        told_of_ignored(&mut status, vec!["this".to_owned(), "that".to_owned()]);
+        assert_eq!(status["evaluationError"], "away; this; that");
+        let mut status = decided(Decision::none());
+        told_of_ignored(&mut status, Vec::new());
+        assert_eq!(status, json!({"allowed": false}));
     }
 }

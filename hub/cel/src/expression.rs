@@ -52,7 +52,12 @@ impl Expression {
         check_text(text)?;
         let read = || Self::of(parse_bounded(text)?, known);
         let read: Self = on_a_stack_of(STACK_BYTES, read)??;
-        Ok(Self { text: text.to_owned(), ..read })
+        Ok(read.said(text))
+    }
+
+    /// The same with the text that it was parsed from.
+    pub(crate) fn said(self, text: &str) -> Self {
+        Self { text: text.to_owned(), ..self }
     }
 
     /// From what it was parsed to.
@@ -301,6 +306,9 @@ mod tests {
             format!("self{}", ".size()".repeat(n / 3)),
             format!("self{}", ".all(x,x)".repeat(n / 4)),
             format!("self{}", ".map(x,x)".repeat(n / 4)),
+            format!("self{}", ".all(i,x,x)".repeat(n / 4)),
+            format!("self{}", ".transformMap(i,x,x)".repeat(n / 4)),
+            format!("self{}", ".sortBy(x,x)".repeat(n / 4)),
             format!("{}1", "1?1:".repeat(n / 2)),
             format!("{}1", "1?".repeat(n)),
             format!("{}true", "!".repeat(n)),
@@ -311,6 +319,10 @@ mod tests {
             around("{1:", "}"),
             around("size(", ")"),
             around("[1].all(x,", ")"),
+            around("[1].all(i,x,", ")"),
+            around("[1].transformMap(i,x,", ")"),
+            around("[1].transformMapEntry(i,x,{i:", "})"),
+            around("[1].sortBy(x,", ")"),
             "(".repeat(n),
             "[".repeat(n),
             "{".repeat(n),

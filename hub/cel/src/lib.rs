@@ -2,8 +2,8 @@
 //! may make.
 //!
 //! ```text
-//! text ─ expression: parsed, its names known ─ metered: every loop ─┐
-//! JSON ─ value ────────────────────────────────────────────────────┴▶ meter ─▶ value ─▶ JSON
+//! text ─ macros ─ expression: parsed, its names known ─ metered: every loop, two_variables: as of one ─┐
+//! JSON ─ value ───────────────────────────────────────────────────────────────────────────────────────┴▶ meter ─▶ value ─▶ JSON
 //! unread     why there is none; failed: why one has no value
 //! literals   what of a text is code; parts: what an expression is made of
 //! scope      what the expressions of one request see, and those of them that others use
@@ -27,12 +27,14 @@ mod failed;
 pub mod format;
 mod library;
 mod literals;
+mod macros;
 mod meter;
 mod metered;
 mod parts;
 mod pattern;
 mod scope;
 mod stack;
+mod two_variables;
 pub mod typing;
 mod unread;
 mod value;

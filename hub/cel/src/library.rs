@@ -4,7 +4,7 @@
 //! text       charAt indexOf lastIndexOf lowerAscii upperAscii replace split join substring trim
 //!            matches find findAll strings.quote
 //! lists      isSorted sum min max indexOf lastIndexOf sets.contains sets.equivalent sets.intersects
-//!            distinct flatten slice sort reverse first last lists.range
+//!            distinct flatten slice sort sortBy reverse first last lists.range
 //! quantity, semver, ip, cidr, url, format, jsonpatch
 //! authorizer what somebody may do
 //! fleet      parseJSON hasConditions scores, in expressions of Open Cluster Management alone
@@ -31,10 +31,15 @@ use std::sync::{Arc, LazyLock};
 use cel::{Context, Env, ExecutionError, FunctionContext, Value};
 
 use crate::allowance::Allowance;
+use crate::macros;
 use crate::weight::of_value;
 use function::{Function, Table};
 
-static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut env = Env::stdlib();
+    macros::add(&mut env);
+    Arc::new(env)
+});
 
 static TABLES: [Table; 10] = [
     addresses::FUNCTIONS,
@@ -50,7 +55,7 @@ static TABLES: [Table; 10] = [
 ];
 
 /// What the evaluator brings itself.
-const STANDARD: [&str; 36] = [
+const STANDARD: [&str; 37] = [
     "size",
     "contains",
     "startsWith",
@@ -87,6 +92,7 @@ const STANDARD: [&str; 36] = [
     "matches",
     "has",
     "optional.unwrap",
+    macros::MAP_INSERT,
 ];
 
 const TYPES: [&str; 15] = [

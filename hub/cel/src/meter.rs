@@ -143,6 +143,8 @@ mod tests {
         let mut meter = Meter::of(UNITS_MAX);
         assert_eq!(meter.run(&expression, |_| {}), Err(Failed::TooMuchWork));
         assert!(meter.is_spent());
+        let of_two = text.replace(".all(", ".all(i, ");
+        assert_eq!(run(&of_two), Err(Failed::TooMuchWork));
     }
 
     /// Each of these would take seconds and gigabytes, or for ever.
@@ -150,6 +152,7 @@ mod tests {
     fn what_grows_without_end_is_ended() {
         let twice = |n: usize| format!("[1]{}", ".map(x, [x, x])".repeat(n));
         let ten = ".map(x, [x, x, x, x, x, x, x, x, x, x])";
+        let flat = ".flatten()".repeat(8);
         let deep =
             format!("[1]{}", ".map(x, [[[[[[[[[[[[[[[[[[[[x]]]]]]]]]]]]]]]]]]]])".repeat(30));
         for text in [
@@ -159,6 +162,11 @@ mod tests {
             format!("size({})", ["optional.of([1, 2, 3]"; 1].concat() + ")" + ".orValue([])")
                 + &format!(" + size({})", twice(30)),
             format!("[{}].all(y, y == y)", ["[1]", &ten.repeat(7)].concat()),
+            format!("size([1]{}) == 1", ".transformList(i, x, [x, x])".repeat(40)),
+            format!("size([1]{}) == 1", ".transformMap(i, x, [x, x])".repeat(40)),
+            format!("size([1]{}) == 1", ".transformMapEntry(i, x, {i: [x, x]})".repeat(40)),
+            format!("size({}.sortBy(y, y)) == 1", ["[1]", &ten.repeat(6), &flat].concat()),
+            format!("size({}.transformMap(i, y, i)) == 1", ["[1]", &ten.repeat(8), &flat].concat()),
             format!("dyn({}) == 1", twice(30)),
             format!("{} in [[1]]", twice(30)),
             deep,

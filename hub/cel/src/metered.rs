@@ -3,6 +3,7 @@
 //! ```text
 //! all, exists, …    @kept(@mark(), loop over @ranged(list) while @turn(n) && what it said)
 //! map, filter       @turn(n) && what it asked ? and the element : nothing
+//! transformMap, …   loops over one variable (`two_variables`)
 //! [a, 1]            @list(bytes of what is written there, [@copied(a), 1])
 //! a + b             @added(a) + @added(b)
 //! a == b, a in b    @equal(a, b), @within(a, b)
@@ -22,6 +23,7 @@ use cel::common::ast::{
 
 use crate::library;
 use crate::parts::{inside, parts};
+use crate::two_variables;
 use crate::value::TYPE_KEY;
 use crate::weight::EACH;
 
@@ -39,6 +41,9 @@ fn inner(expression: IdedExpr) -> IdedExpr {
     let IdedExpr { id, expr } = expression;
     let expr = match expr {
         Expr::Call(it) => return metered_call(id, it),
+        Expr::Comprehension(it) if it.iter_var2.is_some() => {
+            return inner(two_variables::in_one(id, *it));
+        }
         Expr::Comprehension(it) => {
             let it = IdedExpr { id, expr: Expr::Comprehension(Box::new(metered_loop(*it))) };
             return call("@kept", vec![call("@mark", Vec::new()), it]);

@@ -3,9 +3,12 @@
 //! ```text
 //! lives.internal  root/hub   {"incarnation","beyond","since"}: only after a roll-back
 //!
-//! a spoke holds revision 5000 of this life, the store stands at 4000
+//! a spoke holds revision 5000 of this life, the store stands at 4000, or has begun beyond 9000
 //!   ─▶ what came after 4000 is lost: a new life, from a revision that the lost one cannot have reached
 //! ```
+//!
+//! Each start begins beyond revisions of its own (`Store::left_out`), so that until that is known no number is used again
+//! but by chance.
 //!
 //! Guarantees:
 //! - once it is known, revisions of the lost future are not used any more, and whoever watches, or goes on from before, is
@@ -19,12 +22,14 @@
 //! - nobody of a lost future is believed in the life of the process that has found it, though the new life is not written
 //!   yet and however far others have written meanwhile; and it is written and told of soon after there is room
 //!   (`a_roll_back_that_a_full_disk_held_up_is_told_when_there_is_room`);
-//! - who lives in the new life goes on with what it holds (`who_lives_in_the_new_life_goes_on_with_what_it_holds`).
+//! - who lives in the new life goes on with what it holds (`who_lives_in_the_new_life_goes_on_with_what_it_holds`);
+//! - who holds what this life left out at its beginning proves it, however far the hub has written since
+//!   (`what_a_life_left_out_proves_a_roll_back_whatever_was_written_since`).
 //!
 //! Assumes: one roll-back per life of the process. Nothing proves what a device says: one that lies can cost the fleet
 //! one snapshot, and its watchers a list, once in that life. A kill between the new life and its event loses the event;
-//! the log has it. A spoke that comes when the hub has used the revision that it holds again, before any has come that
-//! proves the roll-back, proves nothing: it is sent what is otherwise here, by digest, as after each start.
+//! the log has it. A spoke whose revision this life has used as well, by chance, or that comes after a second start from
+//! the copy, proves nothing: it is sent what is otherwise here, by digest, as after each start.
 
 use std::sync::OnceLock;
 
@@ -46,10 +51,10 @@ use crate::object_refs::{CLUSTERS, object_ref, stamp};
 use crate::session_records::{DISK_WAIT_MAX, WRITE_RETRY_EVERY};
 use crate::spoke_identity::{SpokeIdentity, how};
 
-/// How far beyond what a spoke holds the lost future may have gone: weeks of writes.
-const LOST_REVISIONS: u64 = 1 << 24;
+/// How far beyond what a spoke holds the lost future may have gone: weeks of writes, and a dozen starts.
+const LOST_REVISIONS: u64 = 1 << 36;
 /// Who claims to be further ahead than this is not believed.
-const BELIEVED_AHEAD_REVISIONS: u64 = 1 << 32;
+const BELIEVED_AHEAD_REVISIONS: u64 = 1 << 40;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct StoreIncarnation {
@@ -117,7 +122,8 @@ impl RollbackGuard {
         let ours = incarnation(&**objects.store(), &*snapshot);
         let ended = self.ended.get().filter(|ended| ended.incarnation == ours);
         let reached = ended.map_or_else(|| snapshot.revision(), |ended| ended.revision);
-        held.incarnation == ours && reached < held.revision
+        let is_left_out = || objects.store().left_out().contains(&held.revision);
+        held.incarnation == ours && (reached < held.revision || is_left_out())
     }
 }
 
@@ -134,7 +140,11 @@ async fn begin(
     let snapshot = store.snapshot();
     let (ours, now) = (incarnation(&**store, &*snapshot), snapshot.revision());
     let first = *rollback.first.get_or_insert(ours);
-    let ahead = held.revision.saturating_sub(now);
+    // What was left out begins where the store was opened.
+    let left_out = store.left_out();
+    let is_left_out = left_out.contains(&held.revision);
+    let reached = if is_left_out { left_out.start.saturating_sub(1) } else { now };
+    let ahead = held.revision.saturating_sub(reached);
     if held.incarnation != ours || first != ours || !(1..=BELIEVED_AHEAD_REVISIONS).contains(&ahead)
     {
         return;
@@ -142,7 +152,7 @@ async fn begin(
     let beginning = rollback.beginning.get_or_insert_with(|| {
         // Before anybody writes beyond it.
         let life = Generation { incarnation: ours, revision: now };
-        let now = ended.get_or_init(|| life).revision;
+        let now = reached.min(ended.get_or_init(|| life).revision);
         let txn = new_life(objects, &*snapshot, held);
         let (objects, identity) = (objects.clone(), identity.clone());
         let write = async move { write(&objects, &identity, txn, (held.revision, now)).await };
@@ -159,7 +169,7 @@ fn new_life(objects: &Objects, snapshot: &dyn Snapshot, held: Generation) -> Txn
     seed.extend(snapshot.revision().to_be_bytes());
     let bytes: [u8; 8] = Digest::of(&seed).0[..8].try_into().unwrap_or_default();
     let since = objects.clock().unix_seconds();
-    let beyond = held.revision + LOST_REVISIONS;
+    let beyond = held.revision.max(snapshot.revision()) + LOST_REVISIONS;
     let life = StoreIncarnation { incarnation: u64::from_be_bytes(bytes) | 1, beyond, since };
     let body = serde_json::to_vec(&life).unwrap_or_default();
     let object = Object { header: Header::default(), body: body.into() };

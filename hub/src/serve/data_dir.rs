@@ -51,6 +51,7 @@ impl DataDir {
         let opened = RedbStore::open_sealed(FileDisk::new(&dir), may_make, sealing.clone());
         let store =
             opened.map_err(|source| ServeError::Store { path: dir, source: Box::new(source) })?;
+        store.begin_life();
         let has_data = store.snapshot().revision() != 0;
         let had_keys = has_data || has_registry;
         let pki = Pki::open(data, had_keys)?;

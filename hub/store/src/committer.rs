@@ -227,6 +227,12 @@ impl Committer {
         self.shared.cache.skip_to(beyond);
     }
 
+    /// The next transaction gets a revision beyond these, of which this life has none.
+    pub(crate) fn leave_out(&self, beyond: Revision) {
+        Skip { beyond, mark: None }.put_into(&mut self.shared.inbox.lock().skip);
+        self.shared.cache.leave_out(beyond);
+    }
+
     /// Answers when the transaction is durable or refused.
     pub(crate) async fn commit(&self, txn: Txn) -> Answer {
         let answer = match self.shared.enter(txn) {

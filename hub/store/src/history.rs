@@ -36,6 +36,7 @@ mod cursor;
 mod topic;
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use freewheel_hub_schema::object::Key;
@@ -128,6 +129,8 @@ pub(crate) struct History {
     /// Nobody goes on from a revision before this one, as they were skipped: a hub that has started from an older copy
     /// learns late of the future that is lost, and has used some of its revisions again by then.
     begun: Revision,
+    /// Revisions that were left out when this life began: who has seen one of them has seen another life's.
+    left_out: Range<Revision>,
     numbers: u64,
     /// The last number when the past was thinned, and the revision then.
     trimmed: (u64, Revision),
@@ -147,6 +150,7 @@ impl History {
             published,
             beyond: published,
             begun: 0,
+            left_out: 0..0,
             numbers: 0,
             trimmed: (0, published),
             oldest_state: published,
@@ -176,6 +180,20 @@ impl History {
     /// What is published next is beyond this revision, and nobody goes on from an earlier one.
     pub(crate) fn skip_to(&mut self, beyond: Revision) {
         self.beyond = self.beyond.max(beyond);
+    }
+
+    /// What is published next is beyond this revision. Who watches goes on: nothing is lost in between.
+    pub(crate) fn leave_out(&mut self, beyond: Revision) {
+        self.left_out = self.published + 1..beyond + 1;
+    }
+
+    pub(crate) fn left_out(&self) -> Range<Revision> {
+        self.left_out.clone()
+    }
+
+    /// The oldest revision from which somebody may go on who has seen this one.
+    fn oldest_after(&self, seen: Revision, oldest: Revision) -> Revision {
+        if self.left_out.contains(&seen) { oldest.max(self.left_out.end) } else { oldest }
     }
 
     /// Begins anew with the first revision beyond those that are skipped: what had been on its way before is not. Who
@@ -318,6 +336,7 @@ impl History {
     ) -> Result<(u64, Vec<Cursor>), Compacted> {
         let each = subscriptions.iter().map(|one| self.oldest(Some(&one.topic_key)));
         let oldest = each.max().unwrap_or_else(|| self.oldest(None));
+        let oldest = self.oldest_after(after, oldest);
         if after < oldest {
             return Err(Compacted { asked: after, oldest });
         }
@@ -459,7 +478,7 @@ impl History {
 
     /// Every event of this part of the key space after `after`, newest first.
     pub(crate) fn undo(&self, of: &TopicKey, after: Revision) -> Result<Vec<Event>, Compacted> {
-        let oldest = self.oldest_state(of);
+        let oldest = self.oldest_after(after, self.oldest_state(of));
         if after < oldest || self.published < after {
             return Err(Compacted { asked: after, oldest });
         }

@@ -1,5 +1,6 @@
 //! A store over another: it does what the one below does, but for what it has methods of its own.
 
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -38,6 +39,10 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 impl<L: Layer> Store for L {
     fn incarnation(&self) -> u64 {
         self.below().incarnation()
+    }
+
+    fn left_out(&self) -> Range<Revision> {
+        self.below().left_out()
     }
 
     fn skip_to(&self, beyond: Revision, mark: Operation) {

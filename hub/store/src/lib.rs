@@ -24,7 +24,9 @@
 //! - watches deliver each revision once, in order (`events_come_once_and_in_order`);
 //! - or say that it is gone (`a_watcher_that_fell_behind_is_told`);
 //! - a transaction has a size that is known beforehand (`too_much_is_refused`, `a_request_has_so_many_bytes_at_most`);
-//! - revisions may have gaps, for others may write as well (`a_gap_between_revisions_is_no_loss`).
+//! - revisions may have gaps, for others may write as well (`a_gap_between_revisions_is_no_loss`), and each start of a hub
+//!   leaves some out, so that a store that is put back from a copy uses none of the future that is lost
+//!   (`a_life_uses_no_number_of_another`).
 
 mod committer;
 mod counter;
@@ -45,6 +47,7 @@ pub use layer::Layer;
 pub use sealer::{Resealed, SealError, Sealer, Unsealed};
 pub use stored_bytes::StoredBytes;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -334,6 +337,9 @@ pub type Fresh<'a> = Either<Ready<Arc<dyn Snapshot>>, BoxFuture<'a, Arc<dyn Snap
 pub trait Store: Send + Sync + 'static {
     /// Random and constant for the life of this data; a restore makes a new one.
     fn incarnation(&self) -> u64;
+    /// Revisions that this life of the store left out when it began. Nobody has seen one of them in it: who has seen one
+    /// comes from another life of the same data, in a future that is lost.
+    fn left_out(&self) -> Range<Revision>;
     /// Lets the next commit that changes something have a revision beyond this one and do `mark` as well, whosever it is;
     /// nobody goes on from an earlier revision then, who is watching neither: it may be one of a future that is lost.
     /// Durable with that commit.

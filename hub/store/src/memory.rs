@@ -1,6 +1,7 @@
 //! The backend of tests and simulations: nothing survives, nothing waits, nothing is random but the
 //! incarnation, and that can be given.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -50,6 +51,12 @@ impl MemoryStore {
         Self { incarnation, step: 1, cache, writing: Mutex::default() }
     }
 
+    /// Begins as a store does that was opened: nobody gets a revision up to this one.
+    pub fn leave_out(&self, beyond: Revision) {
+        Skip { beyond, mark: None }.put_into(&mut self.writing.lock());
+        self.cache.leave_out(beyond);
+    }
+
     /// The same, with revisions so far apart: as one that others write to as well.
     #[must_use]
     pub fn sparse(self, step: Revision) -> Self {
@@ -63,8 +70,12 @@ impl Store for MemoryStore {
         self.incarnation
     }
 
+    fn left_out(&self) -> Range<Revision> {
+        self.cache.left_out()
+    }
+
     fn skip_to(&self, beyond: Revision, mark: Operation) {
-        Skip { beyond, mark }.put_into(&mut self.writing.lock());
+        Skip { beyond, mark: Some(mark) }.put_into(&mut self.writing.lock());
         self.cache.skip_to(beyond);
     }
 

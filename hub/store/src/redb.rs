@@ -40,6 +40,7 @@ mod retry;
 mod spare_pages;
 mod witness;
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -158,6 +159,10 @@ impl OpenError {
     }
 }
 
+/// Revisions that a life leaves out at its beginning at least, weeks of writes, and by chance beyond that.
+const LEFT_OUT_MIN: Revision = 1 << 24;
+const LEFT_OUT_BY_CHANCE: Revision = 1 << 32;
+
 /// A store in a redb file.
 pub struct RedbStore {
     incarnation: u64,
@@ -194,6 +199,17 @@ impl RedbStore {
         sealer: Arc<dyn Sealer>,
     ) -> Result<Self, OpenError> {
         Self::start(RedbLog::open(disk, may_make, sealer)?, Limits::default())
+    }
+
+    /// Has what is written next begin beyond revisions of its own: where the folder is an older copy, what came after the
+    /// copy had others, and no number is used twice but by chance. To be called before anything is written.
+    pub fn begin_life(&self) {
+        let opened = self.cache.state().revision;
+        // Of an empty store nobody knows anything.
+        if opened != 0 {
+            let by_chance = crate::random_incarnation() % LEFT_OUT_BY_CHANCE;
+            self.committer.leave_out(opened + LEFT_OUT_MIN + by_chance);
+        }
     }
 
     /// Whether some values lay otherwise on disk, when it was opened, than they would have been written then.
@@ -243,8 +259,12 @@ impl Store for RedbStore {
         self.incarnation
     }
 
+    fn left_out(&self) -> Range<Revision> {
+        self.cache.left_out()
+    }
+
     fn skip_to(&self, beyond: Revision, mark: Operation) {
-        self.committer.skip_to(Skip { beyond, mark });
+        self.committer.skip_to(Skip { beyond, mark: Some(mark) });
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {

@@ -26,11 +26,11 @@ pub(crate) struct Prepared {
     pub(crate) expect: Vec<Expect>,
 }
 
-/// Where revisions begin anew, and what is written with the first of them.
+/// Where revisions begin anew, and what is written with the first of them, if anything is.
 #[derive(Clone, Debug)]
 pub(crate) struct Skip {
     pub(crate) beyond: Revision,
-    pub(crate) mark: Operation,
+    pub(crate) mark: Option<Operation>,
 }
 
 impl Skip {
@@ -56,8 +56,8 @@ pub(crate) fn prepare_next(
     let revision = skip.beyond + step;
     let mut prepared = prepare(state, revision, txn)?;
     // Who changes nothing skips nothing.
-    if !prepared.events.is_empty() {
-        let mark = Txn { expect: Vec::new(), operations: vec![skip.mark.clone()] };
+    if let Some(mark) = skip.mark.clone().filter(|_| !prepared.events.is_empty()) {
+        let mark = Txn { expect: Vec::new(), operations: vec![mark] };
         let marked = prepare(&prepared.state, revision, mark)?;
         prepared.state = marked.state;
         prepared.events.extend(marked.events);

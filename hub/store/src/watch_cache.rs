@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -58,6 +59,16 @@ impl WatchCache {
     /// What is published next is beyond this revision, and nobody goes on from an earlier one.
     pub(crate) fn skip_to(&self, beyond: Revision) {
         self.history.write().skip_to(beyond);
+    }
+
+    /// What is published next is beyond this revision, and nobody has those between.
+    pub(crate) fn leave_out(&self, beyond: Revision) {
+        self.history.write().leave_out(beyond);
+    }
+
+    /// Those between.
+    pub(crate) fn left_out(&self) -> Range<Revision> {
+        self.history.read().left_out()
     }
 
     /// Makes a state and the events that led to it visible at once; the watchers are still to be

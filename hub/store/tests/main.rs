@@ -4,6 +4,7 @@ mod compaction;
 mod damage;
 mod format;
 mod kill;
+mod lives;
 mod promises;
 mod sealed;
 mod simulated_disk;

@@ -35,6 +35,8 @@ impl Authorizer for Rights {
                 subresource: &question.subresource,
                 namespace: &question.namespace,
                 name: &question.name,
+                fields: &question.fields,
+                labels: &question.labels,
                 ..Resource::default()
             }),
         };
@@ -49,5 +51,33 @@ impl Authorizer for Rights {
             Decision::Unanswered(why) | Decision::Failed(why) => (false, none(), why.into_owned()),
         };
         Answer { allowed, reason, error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freewheel_hub_rbac::Index;
+    use freewheel_hub_store::memory::MemoryStore;
+
+    use super::*;
+    use crate::authz::AuthorizerOptions;
+
+    #[tokio::test]
+    async fn an_expression_asks_about_a_part_of_a_collection() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let (rights, store) = Index::over(store);
+        let authorizers = Authorizers::over(&store, &rights, vec![AuthorizerOptions::Node]);
+        let rights = Rights { authorizers: Arc::new(authorizers), store };
+        let groups = vec!["system:nodes".to_owned()];
+        let node = Who { name: "system:node:pi-7".to_owned(), groups, ..Who::default() };
+        for (fields, may) in
+            [("spec.nodeName=pi-7", true), ("spec.nodeName=pi-8", false), ("", false), ("a", false)]
+        {
+            let (resource, verb) = ("pods".to_owned(), "list".to_owned());
+            let fields = fields.to_owned();
+            let question = Question { resource, verb, fields, ..Question::default() };
+            let answer = rights.may(&node, &ClusterName::root(), &question).await;
+            assert_eq!(answer.allowed, may, "{question:?} {answer:?}");
+        }
     }
 }

@@ -112,14 +112,16 @@ impl MatchConditions {
 
 /// One condition, or why its text is none, in the words of kube-apiserver.
 fn condition(text: &str) -> Result<Expression, String> {
-    let known = Known { names: &[REQUEST], ..Known::default() };
     let failed = |why: &dyn std::fmt::Display| format!("compilation failed: {why}");
-    let read = Expression::read(text, &known).map_err(|why| failed(&why))?;
     let parsed = Parsed::read(text).map_err(|why| failed(&why))?;
-    let review = TypeFacts::by_name(REVIEW).map_or(Type::Dyn, Type::Object);
-    let names = Names::default().with(REQUEST, review);
-    let checked = on_a_stack_of(STACK_BYTES, || parsed.check(&names, &Work::default()));
-    let checked = checked.map_err(|why| failed(&why))?;
+    let looked = on_a_stack_of(STACK_BYTES, || {
+        let known = Known { names: &[REQUEST], ..Known::default() };
+        let read = parsed.expression(&known)?;
+        let review = TypeFacts::by_name(REVIEW).map_or(Type::Dyn, Type::Object);
+        let names = Names::default().with(REQUEST, review);
+        Ok::<_, String>((read, parsed.check(&names, &Work::default())))
+    });
+    let (read, checked) = looked.map_err(|why| failed(&why))?.map_err(|why| failed(&why))?;
     if !checked.mistakes.is_empty() {
         return Err(failed(&checked.mistakes));
     }

@@ -280,7 +280,7 @@ impl Nodes {
 /// Whether a selector leaves what names the node in this field.
 fn selects(asked: &Asked<'_>, field: &str) -> bool {
     let selector = FieldSelector::read(asked.what.fields);
-    selector.is_ok_and(|selector| selector.exact(field) == Some(asked.node))
+    selector.is_ok_and(|selector| selector.terms().any(|term| term == (field, true, asked.node)))
 }
 
 fn every_node(asked: &Asked<'_>) -> Judged {

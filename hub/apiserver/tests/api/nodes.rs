@@ -104,6 +104,12 @@ async fn a_node_reads_what_its_own_pods_need_and_nothing_else() {
                 .to_owned(),
             403,
         ),
+        // And so it is of all that begin with `watch/`.
+        ("/api/v1/watch/pods?fieldSelector=spec.nodeName%3Dpi-7&timeoutSeconds=1".to_owned(), 403),
+        (
+            "/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dpi-7&timeoutSeconds=1".to_owned(),
+            200,
+        ),
         ("/api/v1/nodes/pi-7".to_owned(), 200),
         ("/api/v1/nodes/pi-8".to_owned(), 403),
         ("/api/v1/nodes".to_owned(), 403),
@@ -401,6 +407,42 @@ async fn a_review_says_of_a_node_what_it_is_answered() {
         let answer = admin.post(reviews, &ask(what.clone())).await.json();
         assert_eq!(answer["status"]["allowed"], may, "{what} {answer}");
     }
+}
+
+#[tokio::test]
+async fn a_review_says_what_it_has_not_understood_of_a_selector() {
+    let hub = hub().await;
+    let admin = hub.admin();
+    let ask = |requirements: Value| {
+        let what = json!({"verb": "list", "resource": "pods",
+            "fieldSelector": {"requirements": requirements}});
+        json!({"spec": {"user": "system:node:pi-7", "groups": ["system:nodes"], "resourceAttributes": what}})
+    };
+    let reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let near = json!({"key": "spec.nodeName", "operator": "Near", "values": ["pi-7"]});
+    let own = json!({"key": "spec.nodeName", "operator": "In", "values": ["pi-7"]});
+    for (requirements, status) in [
+        (
+            json!([own, near]),
+            json!({"allowed": true,
+                "evaluationError": "spec.resourceAttributes.fieldSelector partially ignored due to parse error"}),
+        ),
+        (
+            json!([near]),
+            json!({"allowed": false,
+                "reason": "can only list/watch pods with spec.nodeName field selector",
+                "evaluationError": "spec.resourceAttributes.fieldSelector ignored due to parse error"}),
+        ),
+    ] {
+        let answer = admin.post(reviews, &ask(requirements)).await.json();
+        assert_eq!(answer["status"], status);
+    }
+    let refused = admin.post(reviews, &ask(json!([]))).await;
+    assert_eq!(refused.code, 422);
+    assert_eq!(
+        refused.json()["details"]["causes"][0]["field"],
+        "spec.resourceAttributes.fieldSelector.requirements"
+    );
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use cel::common::ast::{Expr, LiteralValue, operators};
 use super::declared::Declared;
 use super::range::Range;
 use crate::library::authorizer::QUESTION_UNITS;
+use crate::macros::SORT_BY_KEYS;
 use crate::typing::Type;
 
 /// Of a letter of a text that is gone through.
@@ -103,7 +104,7 @@ impl Call<'_, '_> {
     pub(super) fn estimate(&self) -> Estimate {
         let of_args = self.costs.iter().fold(Range::exactly(0), |sum, cost| sum.add(*cost));
         let own = self.of_texts().or_else(|| self.of_lists()).or_else(|| self.of_new_lists());
-        let own = own.or_else(|| self.of_values());
+        let own = own.or_else(|| self.of_selectors()).or_else(|| self.of_values());
         if let Some(Estimate { cost, size }) = own {
             return Estimate { cost: cost.add(of_args), size };
         }
@@ -226,14 +227,26 @@ impl Call<'_, '_> {
                 (levels.map_or(f64::MAX, f64::from), size)
             }
             ("distinct", Some(size)) => (2.0, size.times(size)),
-            ("sort", Some(size)) => {
-                let is = self.target.and_then(element).map(|element| element.is);
+            ("sort" | SORT_BY_KEYS, Some(_)) => {
+                let sorted = if self.name == "sort" { self.target } else { self.args.first() };
+                let size = sorted.map_or(Range::UNKNOWN, |sorted| self.size_of(sorted));
+                let is = sorted.and_then(element).map(|element| element.is);
                 let is_text = matches!(is, Some(Type::String | Type::Bytes));
                 (if is_text { 2.0 + LETTER } else { 2.0 }, size.times(size))
             }
             (_, _) => return None,
         };
         Some(Estimate { cost: size.at(each).add(ONE).add(LIST), size: Some(size) })
+    }
+
+    /// What is said of a part of a collection: to read it, and to make a list and an object for every two letters.
+    fn of_selectors(&self) -> Option<Estimate> {
+        if !["fieldSelector", "labelSelector"].contains(&self.name) {
+            return None;
+        }
+        let text = self.size_of(self.args.first()?);
+        let cost = LIST.add(text.at(LETTER)).add(text.at(0.5).at(50.0));
+        Some(Estimate { cost, size: None })
     }
 
     /// Functions that cost the same whatever they are asked about.

@@ -172,9 +172,32 @@ fn lists_that_are_made_cost_what_is_in_them() {
         ("self.flatten(3)", 1 + 30 + 11),
         ("self.distinct()", 1 + 200 + 11),
         ("self.sort()", 1 + 210 + 11),
+        // An empty list and a name, keys by a loop, the list again, and to sort it.
+        ("self.sortBy(x, x)", 10 + 1 + (12 + 10 * 13) + 1 + 210 + 11),
         ("lists.range(5)", 5 + 11),
         ("self.first().value()", 3),
     ] {
         assert_eq!(cost(of, &texts), units, "{of}");
     }
+}
+
+/// By upstream's formulas: of loops over two variables a turn costs what one of one does, and what is put into a map a call.
+#[test]
+fn loops_over_two_variables_cost_their_turns() {
+    let (doubles, named) = (list(Declared::Double)(Some(10)), map(Declared::Double)(Some(10)));
+    for (of, root, units) in [
+        ("self.all(i, x, true)", &doubles, 32),
+        ("self.exists(k, v, v == 0.0)", &named, 1 + 1 + 10 * (3 + 1 + 1)),
+        ("self.transformList(i, x, x)", &doubles, 1 + 10 + 1 + 10 * 13),
+        ("self.transformMap(k, v, v)", &named, 1 + 30 + 1 + 10 * 4),
+        ("self.transformMapEntry(i, x, {i: x})", &doubles, 1 + 30 + 1 + 10 * (2 + 32)),
+    ] {
+        assert_eq!(cost(of, root), units, "{of}");
+    }
+}
+
+#[test]
+fn selectors_of_questions_cost_what_they_may_say() {
+    let root = Declared::Dyn { most: 40 };
+    assert_eq!(cost("dyn(self).fieldSelector('a=b')", &root), 2 + 10 + 1 + 2 * 50);
 }

@@ -35,6 +35,10 @@ pub struct Question {
     pub namespace: String,
     /// Name.
     pub name: String,
+    /// Of a collection the field selector that leaves a part of it.
+    pub fields: String,
+    /// The same by its labels.
+    pub labels: String,
     /// Verb.
     pub verb: String,
 }
@@ -133,6 +137,8 @@ pub(super) const FUNCTIONS: Table = &[
     ("subresource", |values, _| of_resource(values, |question, text| question.subresource = text)),
     ("namespace", |values, _| of_resource(values, |question, text| question.namespace = text)),
     ("name", |values, _| of_resource(values, |question, text| question.name = text)),
+    ("fieldSelector", |values, _| of_resource(values, |question, text| question.fields = text)),
+    ("labelSelector", |values, _| of_resource(values, |question, text| question.labels = text)),
     ("check", check),
     ("allowed", |values, _| Ok(Value::Bool(answer(values)?.allowed))),
     ("reason", |values, _| Ok(text_value(&*answer(values)?.reason))),
@@ -201,7 +207,11 @@ mod tests {
                 && question.verb == "create"
                 && question.group == "apps"
                 && question.resource == "deployments";
-            let reason = format!("{:?} {:?}", question.account, question.path);
+            let reason = if question.verb == "list" {
+                format!("{:?} {:?}", question.fields, question.labels)
+            } else {
+                format!("{:?} {:?}", question.account, question.path)
+            };
             Answer { allowed, reason, error: String::new() }
         }
     }
@@ -245,12 +255,17 @@ mod tests {
                 true,
             ),
             ("authorizer.path('/healthz').check('get').errored()", false),
+            (
+                "authorizer.group('').resource('pods').fieldSelector('spec.nodeName=a').labelSelector('b in (c)').check('list').reason() == '\"spec.nodeName=a\" \"b in (c)\"'",
+                true,
+            ),
         ] {
             assert_eq!(run(text), Ok(Value::Bool(is)), "{text}");
         }
         let none = Err(Failed::Because("no such overload".to_owned()));
         assert_eq!(run("authorizer.check('get')"), none);
         assert_eq!(run("authorizer.group('a').check('get')"), none);
+        assert_eq!(run("authorizer.group('a').fieldSelector('a=b')"), none);
         // Each question costs a third of what an expression may use.
         let asks = "authorizer.path('/').check('get').allowed()";
         assert_eq!(run(&[asks; 4].join(" || ")), Err(Failed::TooMuchWork));

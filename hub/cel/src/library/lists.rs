@@ -1,4 +1,4 @@
-//! Functions for lists, and places in text. `sortBy` and loops over two variables are not there: the evaluator has neither.
+//! Functions for lists, and places in text.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use cel::objects::OptionalValue;
 
 use super::function::{Table, no_overload};
 use crate::allowance::Allowance;
+use crate::macros::SORT_BY_KEYS;
 use crate::weight::{EACH, of_value};
 
 pub(super) const FUNCTIONS: Table = &[
@@ -28,6 +29,7 @@ pub(super) const FUNCTIONS: Table = &[
     ("flatten", flatten),
     ("slice", slice),
     ("sort", sort),
+    (SORT_BY_KEYS, sort_by_keys),
     ("reverse", |values, _| of_list(values, |list| list.iter().rev().cloned().collect())),
     ("first", |values, _| end_of(values, |list| list.first())),
     ("last", |values, _| end_of(values, |list| list.last())),
@@ -108,19 +110,29 @@ fn slice(values: &[Value], _: &Allowance) -> Result<Value, String> {
 
 fn sort(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
     let [Value::List(list)] = values else { return no_overload() };
+    sorted(list, list, allowance)
+}
+
+/// A list in the order that keys have, one for each of its elements (`sortBy`).
+fn sort_by_keys(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
+    let [Value::List(list), Value::List(keys)] = values else { return no_overload() };
+    sorted(list, keys, allowance)
+}
+
+fn sorted(list: &[Value], keys: &[Value], allowance: &Allowance) -> Result<Value, String> {
     // As often as they are compared at most.
-    compares_all(list, allowance)?;
-    let Some(first) = list.first() else { return Ok(list_of(Vec::new())) };
+    compares_all(keys, allowance)?;
+    let Some(first) = keys.first() else { return Ok(list_of(Vec::new())) };
     if first.partial_cmp(first).is_none() {
         return Err("list elements must be comparable".to_owned());
     }
     let same = |item: &Value| std::mem::discriminant(item) == std::mem::discriminant(first);
-    if !list.iter().all(same) {
+    if !keys.iter().all(same) {
         return Err("list elements must have the same type".to_owned());
     }
-    let mut sorted = list.to_vec();
-    sorted.sort_by(|one, other| one.partial_cmp(other).unwrap_or(Ordering::Equal));
-    Ok(list_of(sorted))
+    let mut pairs: Vec<(&Value, &Value)> = keys.iter().zip(list).collect();
+    pairs.sort_by(|(one, _), (other, _)| one.partial_cmp(other).unwrap_or(Ordering::Equal));
+    Ok(list_of(pairs.into_iter().map(|(_, item)| item.clone()).collect()))
 }
 
 fn range(values: &[Value], allowance: &Allowance) -> Result<Value, String> {

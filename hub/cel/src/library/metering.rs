@@ -11,12 +11,16 @@
 //! @mark()         what was made until now; of what was made since,
 //! @kept(m, x)     only x stays
 //! @equal @within  comparisons
+//! @places(x)      the places of a list, or what has keys
+//! @mapped(x)      a map of a list of keys and their values
+//! @merged(x)      one map of a list of maps
 //! ```
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use cel::common::types::{CelBool, CelInt, CelList};
-use cel::common::value::CowVal;
+use cel::common::types::{CelBool, CelInt, CelList, CelMap, CelMapKey, CelUInt};
+use cel::common::value::{CowVal, Val};
 use cel::{Context, ExecutionError, FunctionContext};
 
 use crate::allowance::Allowance;
@@ -68,13 +72,16 @@ pub(super) fn add(context: &mut Context<'_, '_>, allowance: &Arc<Allowance>) {
             }),
         );
     }
-    let with_allowance: [(&str, WithAllowance); 6] = [
+    let with_allowance: [(&str, WithAllowance); 9] = [
         ("@turn", turn),
         ("@list", list),
         ("@mark", mark),
         ("@kept", kept),
         ("@equal", equal),
         ("@within", within),
+        ("@places", places),
+        ("@mapped", mapped),
+        ("@merged", merged),
     ];
     for (name, run) in with_allowance {
         let own = allowance.clone();
@@ -141,4 +148,89 @@ fn within<'c, 'v>(call: &mut FunctionContext<'c, 'v>, allowance: &Allowance) -> 
     }
     let holder = other.as_container().ok_or_else(|| call.error("no such overload"))?;
     holder.contains(one.as_ref()).map(truth)
+}
+
+/// Maps are gone through by their keys.
+fn places<'c, 'v>(call: &mut FunctionContext<'c, 'v>, allowance: &Allowance) -> Outcome<'c, 'v> {
+    let value = last(call)?;
+    let count = value.downcast_ref::<CelList<'_>>().map(|list| list.inner().len());
+    let Some(count) = count else { return Ok(value) };
+    let bytes = count.saturating_mul(EACH);
+    if !allowance.walk(bytes) || !allowance.make(bytes) {
+        return Err(ended(call));
+    }
+    let place = |place| Box::new(CelInt::from(place)) as Box<dyn Val + 'v>;
+    let places = (0..i64::try_from(count).unwrap_or(i64::MAX)).map(place);
+    Ok(CowVal::owned(CelList::from(places.collect::<Vec<_>>())))
+}
+
+type Entries<'v> = HashMap<CelMapKey<'v>, Box<dyn Val + 'v>>;
+
+fn mapped<'c, 'v>(call: &mut FunctionContext<'c, 'v>, allowance: &Allowance) -> Outcome<'c, 'v> {
+    let (mut map, list) = (Entries::new(), last(call)?.into_owned());
+    let pairs = items(call, list)?;
+    // They are moved: what is new are their places.
+    let bytes = pairs.len().saturating_mul(2 * EACH);
+    if !allowance.walk(bytes) || !allowance.make(bytes) {
+        return Err(ended(call));
+    }
+    for pair in pairs {
+        let mut pair = items(call, pair)?.into_iter();
+        let (Some(key), Some(value)) = (pair.next(), pair.next()) else {
+            return Err(call.error("no such overload"));
+        };
+        insert(call, &mut map, key.try_into()?, value)?;
+    }
+    Ok(CowVal::owned(CelMap::from(map)))
+}
+
+fn merged<'c, 'v>(call: &mut FunctionContext<'c, 'v>, allowance: &Allowance) -> Outcome<'c, 'v> {
+    let (mut map, list) = (Entries::new(), last(call)?.into_owned());
+    for one in items(call, list)? {
+        let bytes = allowance.weigh(&*one);
+        if !bytes.is_some_and(|bytes| allowance.make(bytes)) {
+            return Err(ended(call));
+        }
+        let Some(one) = one.downcast_ref::<CelMap<'_>>() else {
+            return Err(call.error("no such overload"));
+        };
+        for (key, value) in one.inner() {
+            insert(call, &mut map, key.clone(), value.clone())?;
+        }
+    }
+    Ok(CowVal::owned(CelMap::from(map)))
+}
+
+/// What is in a list.
+fn items<'v>(
+    call: &FunctionContext<'_, 'v>,
+    list: Box<dyn Val + 'v>,
+) -> Result<Vec<Box<dyn Val + 'v>>, ExecutionError> {
+    Vec::try_from(list).map_err(|_| call.error("no such overload"))
+}
+
+/// A key is there once, also as a number of the other type.
+fn insert<'v>(
+    call: &FunctionContext<'_, 'v>,
+    map: &mut Entries<'v>,
+    key: CelMapKey<'v>,
+    value: Box<dyn Val + 'v>,
+) -> Result<(), ExecutionError> {
+    let (told, other) = match &key {
+        CelMapKey::Bool(flag) => (flag.inner().to_string(), None),
+        CelMapKey::String(text) => (text.inner().to_owned(), None),
+        CelMapKey::Int(number) => {
+            let other = u64::try_from(*number.inner()).ok();
+            (number.inner().to_string(), other.map(|other| CelMapKey::UInt(CelUInt::from(other))))
+        }
+        CelMapKey::UInt(number) => {
+            let other = i64::try_from(*number.inner()).ok();
+            (number.inner().to_string(), other.map(|other| CelMapKey::Int(CelInt::from(other))))
+        }
+    };
+    if map.contains_key(&key) || other.is_some_and(|other| map.contains_key(&other)) {
+        return Err(call.error(format!("insert failed: key {told} already exists")));
+    }
+    map.insert(key, value);
+    Ok(())
 }

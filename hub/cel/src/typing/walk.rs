@@ -212,12 +212,31 @@ impl<'n, 'a> Walk<'n, 'a> {
     }
 
     fn each(&mut self, it: &ComprehensionExpr) -> Type<'a> {
+        let variables = self.variables(it);
+        let start = self.part(&it.accu_init);
+        let before = self.locals.len();
+        self.locals.push((it.accu_var.clone(), start.clone()));
+        self.locals.extend(variables);
+        self.part(&it.loop_cond);
+        let step = self.part(&it.loop_step);
+        self.locals.truncate(before);
+        // What begins as an empty list becomes one of what is added.
+        let made = join(&start, &step).unwrap_or(Type::Dyn);
+        self.locals.push((it.accu_var.clone(), made));
+        let result = self.part(&it.result);
+        self.locals.truncate(before);
+        result
+    }
+
+    /// The variables of a loop: of a list its elements, of a map its keys; of two, places or keys, and what is there.
+    fn variables(&mut self, it: &ComprehensionExpr) -> Vec<(String, Type<'a>)> {
         let range = self.part(&it.iter_range);
-        let item = match range {
-            Type::List(of) => Arc::unwrap_or_clone(of),
-            Type::Map(key, _) => Arc::unwrap_or_clone(key),
-            Type::Object(_) | Type::Record(_) => Type::String,
-            Type::Dyn | Type::Free | Type::Optional(_) | Type::Param(_) => Type::Dyn,
+        let is_list = matches!(range, Type::List(_));
+        let (key, value) = match range {
+            Type::List(of) => (Type::Int, Arc::unwrap_or_clone(of)),
+            Type::Map(key, value) => (Arc::unwrap_or_clone(key), Arc::unwrap_or_clone(value)),
+            Type::Object(_) | Type::Record(_) => (Type::String, Type::Dyn),
+            Type::Dyn | Type::Free | Type::Optional(_) | Type::Param(_) => (Type::Dyn, Type::Dyn),
             other @ (Type::Null
             | Type::Bool
             | Type::Int
@@ -233,25 +252,14 @@ impl<'n, 'a> Walk<'n, 'a> {
                 let why = format!(
                     "expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)"
                 );
-                self.wrong(it.iter_range.id, why)
+                (self.wrong(it.iter_range.id, why), Type::Dyn)
             }
         };
-        let start = self.part(&it.accu_init);
-        let before = self.locals.len();
-        self.locals.push((it.accu_var.clone(), start.clone()));
-        // Of two, the first is the place of a list.
-        let item = if it.iter_var2.is_some() { Type::Dyn } else { item };
-        self.locals.push((it.iter_var.clone(), item));
-        self.locals.extend(it.iter_var2.clone().map(|name| (name, Type::Dyn)));
-        self.part(&it.loop_cond);
-        let step = self.part(&it.loop_step);
-        self.locals.truncate(before);
-        // What begins as an empty list becomes one of what is added.
-        let made = join(&start, &step).unwrap_or(Type::Dyn);
-        self.locals.push((it.accu_var.clone(), made));
-        let result = self.part(&it.result);
-        self.locals.truncate(before);
-        result
+        let first = it.iter_var.clone();
+        match &it.iter_var2 {
+            Some(second) => vec![(first, key), (second.clone(), value)],
+            None => vec![(first, if is_list { value } else { key })],
+        }
     }
 }
 

@@ -53,7 +53,7 @@ async fn a_spoke_from_a_lost_future_proves_the_roll_back_and_does_what_the_hub_w
         let (_link, mut session, again) = hub.spoke_with(name, held).await;
         assert_eq!(again.incarnation, welcome.incarnation);
         let plan = holds_pod(&mut session).await;
-        assert!(plan.snapshot && plan.to.revision < lost + (1 << 25));
+        assert!(plan.snapshot && plan.to.revision < lost + (1 << 37));
     }
 }
 
@@ -80,6 +80,23 @@ async fn who_lives_in_the_new_life_goes_on_with_what_it_holds() {
     let mut session = greet(&*link, held).await;
     let plan = holder.plan(&mut session).await;
     assert!(!plan.snapshot, "it holds a plan of this life");
+}
+
+#[tokio::test]
+async fn what_a_life_left_out_proves_a_roll_back_whatever_was_written_since() {
+    let memory = Arc::new(MemoryStore::with_incarnation(7));
+    let hub = Hub::over(memory.clone(), true, None).await;
+    hub.listen().await;
+    hub.create(PODS, "default", "pi-7", pod("pi-7", "pi-7")).await;
+    let opened = memory.snapshot().revision();
+    memory.leave_out(opened + 10_000);
+    hub.create(PODS, "default", "later", pod("later", "pi-7")).await;
+    let held = Generation { incarnation: 7, revision: opened + 5_000 };
+    assert!(held.revision < memory.snapshot().revision(), "the hub has passed what it holds");
+    let (_link, mut session, welcome) = hub.spoke_with("pi-7", held).await;
+    assert_ne!(welcome.incarnation, 7, "it is a life of its own");
+    assert!(holds_pod(&mut session).await.snapshot);
+    eventually("it is told", || rolled_back(&hub) == 1).await;
 }
 
 /// A store whose disk has room for all but a new life by itself.

@@ -81,7 +81,7 @@ fn create(name: &str) -> Txn {
 
 /// Marked by an object of its own.
 fn skip(beyond: Revision) -> Skip {
-    let mark = create("mark").operations.remove(0);
+    let mark = create("mark").operations.pop();
     Skip { beyond, mark }
 }
 
