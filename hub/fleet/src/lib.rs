@@ -12,6 +12,7 @@
 //! schedule      filters, scores, selects
 //! decisions     who was chosen, in groups and in PlacementDecisions
 //! add_on        by what add-ons are set up, and what their templates come to
+//! go_json       JSON as Go writes it
 //! work          what a ManifestWork asks for, and what is said of it
 //! rollout       in which order, and how far
 //! satisfaction  what is said of all that in conditions
@@ -26,6 +27,7 @@ pub mod asked_scores;
 pub mod cluster;
 pub mod cluster_set;
 pub mod decisions;
+pub mod go_json;
 pub mod placement;
 pub mod prioritizer;
 pub mod rollout;
