@@ -9,6 +9,7 @@
 //! toleration    taints, and who puts up with them
 //! prioritizer   scores and their weights
 //! spread        not too many from one place
+//! share         a percentage of them
 //! schedule      filters, scores, selects
 //! decisions     who was chosen, in groups and in PlacementDecisions
 //! add_on        by what add-ons are set up, and what their templates come to
@@ -34,6 +35,7 @@ pub mod rollout;
 pub mod satisfaction;
 pub mod schedule;
 pub mod selector;
+mod share;
 pub mod spread;
 pub mod toleration;
 pub mod work;
