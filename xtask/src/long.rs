@@ -45,6 +45,7 @@ pub fn run(tally: &mut Tally) {
     );
     tally.harness("toolchains, clients and soak", &mut long_tests(None));
     merges(tally);
+    decisions_of_ocm(tally);
     tally.harness(
         "damage to the store, more bits",
         cargo()
@@ -93,6 +94,35 @@ fn merge_sequences() -> Result<String, Stop> {
         "{program} -openapi {documents} -widget {widget} -from 1000 -to {}",
         1000 + MERGE_SEEDS
     ))
+}
+
+/// Questions that are not committed, and what Open Cluster Management's own code answers.
+fn decisions_of_ocm(tally: &mut Tally) {
+    let name = "placements, rollouts and works beside Open Cluster Management's, more seeds";
+    match ocm_oracle() {
+        Ok(command) => tally.harness(
+            name,
+            cargo()
+                .args(["test", "--quiet", "--locked", "--package", "freewheel-hub-fleet"])
+                .args(["--test", "upstream"])
+                .env("FREEWHEEL_OCM_ORACLE", command),
+        ),
+        Err(why) => tally.check(name, || Err(why)),
+    }
+}
+
+/// So many questions of each kind are asked in the long tier.
+const OCM_QUESTIONS: u64 = 20_000;
+
+/// The command that writes questions and answers; its program is built first.
+fn ocm_oracle() -> Result<String, Stop> {
+    let program = target().join("ocm-oracle");
+    let mut go = Command::new("go");
+    go.args(["build", "-trimpath", "-o"]).arg(&program).arg(".");
+    go.current_dir(root().join("tests/clients/ocm-oracle"));
+    run_command(go.env("GOFLAGS", "-mod=readonly -buildvcs=false"))?;
+    // Behind those that are committed.
+    Ok(format!("{} -from 1000 -to {}", program.display(), 1000 + OCM_QUESTIONS))
 }
 
 /// The tests that take minutes, or install tools first; one after the other, since each keeps the machine busy.

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::placement::{GroupStrategy, Placement};
 use crate::schedule::Chosen;
 use crate::selector::ClusterSelector;
-use crate::{Cluster, Misconfigured};
+use crate::{Cluster, Misconfigured, share};
 
 /// Decisions in one PlacementDecision.
 pub const DECISIONS_MAX: usize = 100;
@@ -86,14 +86,10 @@ fn length(asked: &Value, total: usize) -> Result<usize, Misconfigured> {
     let asked_for = match asked {
         Value::Null => total,
         Value::Number(number) => number.as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
-        Value::String(text) => {
-            let percent = text.strip_suffix('%').and_then(|digits| digits.parse::<usize>().ok());
-            let Some(percent) = percent else {
-                let why = format!("{text} invalid type: string is not a percentage");
-                return Err(Misconfigured::new("", why));
-            };
-            percent.saturating_mul(total).div_ceil(100)
-        }
+        Value::String(text) => share::of(text, total).ok_or_else(|| {
+            let why = format!("{text} invalid type: string is not a percentage");
+            Misconfigured::new("", why)
+        })?,
         Value::Bool(_) | Value::Array(_) | Value::Object(_) => 0,
     };
     Ok(if asked_for == 0 || total < asked_for { total } else { asked_for })

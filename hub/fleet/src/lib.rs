@@ -9,9 +9,11 @@
 //! toleration    taints, and who puts up with them
 //! prioritizer   scores and their weights
 //! spread        not too many from one place
+//! share         a percentage of them
 //! schedule      filters, scores, selects
 //! decisions     who was chosen, in groups and in PlacementDecisions
 //! add_on        by what add-ons are set up, and what their templates come to
+//! go_json       JSON as Go writes it
 //! work          what a ManifestWork asks for, and what is said of it
 //! rollout       in which order, and how far
 //! satisfaction  what is said of all that in conditions
@@ -26,12 +28,14 @@ pub mod asked_scores;
 pub mod cluster;
 pub mod cluster_set;
 pub mod decisions;
+pub mod go_json;
 pub mod placement;
 pub mod prioritizer;
 pub mod rollout;
 pub mod satisfaction;
 pub mod schedule;
 pub mod selector;
+mod share;
 pub mod spread;
 pub mod toleration;
 pub mod work;

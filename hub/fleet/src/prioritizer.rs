@@ -181,7 +181,12 @@ fn balance(clusters: &[&Cluster], others: &BTreeMap<String, u64>) -> Vec<i64> {
     reason = "shares between 0 and 1, as upstream counts them: in floating point, cut off"
 )]
 fn allocatable(clusters: &[&Cluster], resource: &str) -> Vec<i64> {
-    let amount = |cluster: &&Cluster| cluster.allocatable.get(resource).map(|milli| *milli as f64);
+    // What is no whole number is a product with a thousandth upstream, which is not always the nearest number.
+    let units = |milli: i64| match milli % 1_000 {
+        0 => (milli / 1_000) as f64,
+        _ => milli as f64 * 0.001,
+    };
+    let amount = |cluster: &&Cluster| cluster.allocatable.get(resource).map(|it| units(*it));
     let known: Vec<f64> = clusters.iter().filter_map(amount).collect();
     let least = known.iter().copied().fold(f64::INFINITY, f64::min);
     let most = known.iter().copied().fold(f64::NEG_INFINITY, f64::max);

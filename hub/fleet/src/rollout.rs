@@ -126,6 +126,8 @@ pub fn next(
         let look = Look { soak: SignedDuration::ZERO, ..look };
         return Ok(per_cluster(&look, groups, total, total));
     }
+    // What is none is refused before anybody is begun with.
+    let failures = amount(&settings.max_failures, known.len(), 0)?;
     let (mandatory, rest) = split(groups, &settings.mandatory_decision_groups);
     if !mandatory.is_empty() {
         let step = per_group(&look, &mandatory, &Value::from(0))?;
@@ -138,7 +140,6 @@ pub fn next(
     }
     let total: usize = rest.iter().map(|group| group.clusters.len()).sum();
     let size = amount(&settings.max_concurrency, total, total)?;
-    let failures = amount(&settings.max_failures, known.len(), 0)?;
     Ok(per_cluster(&look, &rest, size, failures))
 }
 

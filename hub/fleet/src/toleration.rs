@@ -93,8 +93,10 @@ fn of_taint(
     let mut longest: Option<Timestamp> = None;
     for one in tolerations.iter().filter(|one| matches(one, taint)) {
         let Some(seconds) = one.toleration_seconds else { return Some(None) };
-        let since = taint.time_added.unwrap_or(now);
-        let end = since.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
+        // One that was never added, as far as anybody knows, was added long ago.
+        let since = taint.time_added.unwrap_or(Timestamp::MIN);
+        let furthest = if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX };
+        let end = since.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(furthest);
         longest = longest.max((now < end).then_some(end));
     }
     longest.map(Some)
@@ -166,6 +168,11 @@ mod tests {
         assert_eq!(asked(seconds(100), taint.clone(), true), Tolerated::No);
         let until = Some(at(1_150));
         assert_eq!(asked(seconds(150), taint.clone(), true), Tolerated::Yes { until, unwanted: 0 });
+        let timeless = Taint { key: "a".into(), effect: "NoSelect".into(), ..Taint::default() };
+        for n in [150, -150] {
+            let waits: Vec<Toleration> = serde_json::from_value(seconds(n)).unwrap();
+            assert_eq!(tolerates(&waits, &[timeless.clone()], true, at(1_100)), Tolerated::No);
+        }
         let both = json!([{"key": "a", "operator": "Exists", "tolerationSeconds": 5}, {"operator": "Exists"}]);
         assert_eq!(asked(both, taint, true), FREE);
     }

@@ -5,6 +5,8 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::share;
+
 /// A rollout's strategy.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -75,10 +77,7 @@ pub(super) fn amount(asked: &Value, total: usize, default: usize) -> Result<usiz
     let number = match asked {
         Value::Null => 0,
         Value::Number(number) => number.as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
-        Value::String(text) => {
-            let percent = text.strip_suffix('%').and_then(|digits| digits.parse::<usize>().ok());
-            percent.ok_or_else(wrong)?.saturating_mul(total).div_ceil(100)
-        }
+        Value::String(text) => share::of(text, total).ok_or_else(wrong)?,
         Value::Bool(_) | Value::Array(_) | Value::Object(_) => return Err(wrong()),
     };
     Ok(if number == 0 || total < number { default } else { number })

@@ -61,7 +61,9 @@ pub fn available(manifests: &[Value]) -> Aggregate {
 /// What rules have made of manifests, by type. `Progressing` is so when one of them is; all others when all are.
 #[must_use]
 pub fn by_rules(manifests: &[Value]) -> Vec<Aggregate> {
-    let made = manifests.iter().flat_map(conditions).filter(|it| is_made_by_rule(it));
+    // Whoever made it: whether all are there is said of all together.
+    let made = manifests.iter().flat_map(conditions);
+    let made = made.filter(|it| is_made_by_rule(it) && it["type"] != "Available");
     let mut kinds: Vec<String> =
         made.filter_map(|it| it["type"].as_str().map(str::to_owned)).collect();
     kinds.sort();
@@ -135,6 +137,7 @@ mod tests {
         let one = manifest(&[
             ("Complete", "True", rule),
             ("Progressing", "True", rule),
+            ("Available", "True", rule),
             ("Own", "True", "x"),
         ]);
         let other = manifest(&[("Complete", "False", rule), ("Progressing", "False", rule)]);

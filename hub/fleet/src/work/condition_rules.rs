@@ -2,6 +2,7 @@
 //!
 //! Guarantees:
 //! - an expression that is none, or fails, is a False that says why (`rules_say_what_they_find_or_why_not`);
+//! - what is known of a kind is said by expressions as well, and fails like them (`what_is_known_fails_like_expressions`);
 //! - expressions of all objects of a work together make a bounded amount of work
 //!   (`expressions_of_a_work_have_one_budget`).
 
@@ -33,6 +34,15 @@ const KNOWN: &str = "WellKnownConditions";
 const EVALUATED: &str = "ConditionRuleEvaluated";
 const EXPRESSION_ERROR: &str = "ConditionRuleExpressionError";
 
+/// What is known of a condition of some kind.
+#[derive(Clone, Copy)]
+struct KnownRule {
+    /// Whether it holds.
+    expression: &'static str,
+    /// What is said of it.
+    message: &'static str,
+}
+
 /// An object, and the rules about it.
 pub type Subject<'a> = (Arc<Value>, &'a [ConditionRule]);
 
@@ -52,8 +62,8 @@ pub fn evaluate<'a>(all: &[Subject<'a>]) -> Result<Vec<Vec<Said>>, String> {
         }
         said
     };
-    let mut rules = all.iter().flat_map(|(_, rules)| *rules);
-    if rules.any(|rule| rule.kind != KNOWN || !rule.message_expression.is_empty()) {
+    let mut rules = all.iter().flat_map(|(object, rules)| rules.iter().map(move |it| (object, it)));
+    if rules.any(|(object, rule)| rule.kind != KNOWN || known(object, &rule.condition).is_some()) {
         return on_a_stack_of(STACK_BYTES, work).map_err(|why| why.to_string());
     }
     Ok(work())
@@ -71,35 +81,39 @@ impl<'a> Bench<'a> {
     fn of_rule(&mut self, object: &Arc<Value>, rule: &'a ConditionRule) -> Option<Said> {
         let said =
             |holds, reason, message| Said { kind: rule.condition.clone(), holds, reason, message };
-        let outcome = if rule.kind == KNOWN {
-            Ok(known(object, &rule.condition)?)
-        } else {
-            self.by_expressions(object, &rule.cel_expressions)
+        // A rule of what is known may have a message of its own, but no expressions.
+        let known = if rule.kind == KNOWN { Some(known(object, &rule.condition)?) } else { None };
+        let outcome = match known {
+            Some(known) => self.by_expressions(object, [known.expression]),
+            None => self.by_expressions(object, rule.cel_expressions.iter().map(String::as_str)),
         };
-        let (holds, own) = match outcome {
-            Ok((holds, text)) => (holds, text),
+        let holds = match outcome {
+            Ok(holds) => holds,
             Err(why) => return Some(said(false, EXPRESSION_ERROR, why)),
         };
-        let made = self.message(object, rule, holds);
-        let default = || {
-            let kind = &rule.condition;
-            if holds { format!("Manifest is {kind}") } else { format!("Manifest is not {kind}") }
+        let message = match (&*rule.message_expression, known) {
+            ("", known) => known.map(|known| known.message),
+            (own, _) => Some(own),
         };
-        let own = if rule.message.is_empty() { own } else { Some(rule.message.clone()) };
+        let made = message.map(|message| self.message(object, message, holds));
+        let default = || match (&*rule.message, holds) {
+            ("", true) => format!("Manifest is {}", rule.condition),
+            ("", false) => format!("Manifest is not {}", rule.condition),
+            (own, _) => own.to_owned(),
+        };
         let made = made.map(|made| made.unwrap_or_else(|why| why)).filter(|text| !text.is_empty());
-        let text = made.or(own).unwrap_or_else(default);
-        Some(said(holds, EVALUATED, text))
+        Some(said(holds, EVALUATED, made.unwrap_or_else(default)))
     }
 
     fn by_expressions(
         &mut self,
         object: &Arc<Value>,
-        expressions: &'a [String],
-    ) -> Result<(bool, Option<String>), String> {
+        expressions: impl IntoIterator<Item = &'a str>,
+    ) -> Result<bool, String> {
         for text in expressions {
             match self.run(object, text, None)? {
                 CelValue::Bool(true) => {}
-                CelValue::Bool(false) => return Ok((false, None)),
+                CelValue::Bool(false) => return Ok(false),
                 other => {
                     return Err(format!(
                         "expected bool result, got {}",
@@ -108,25 +122,20 @@ impl<'a> Bench<'a> {
                 }
             }
         }
-        Ok((true, None))
+        Ok(true)
     }
 
     fn message(
         &mut self,
         object: &Arc<Value>,
-        rule: &'a ConditionRule,
+        expression: &'a str,
         holds: bool,
-    ) -> Option<Result<String, String>> {
-        if rule.message_expression.is_empty() {
-            return None;
-        }
-        let made = self.run(object, &rule.message_expression, Some(holds));
-        Some(made.and_then(|value| {
-            let Value::String(text) = to_json(&value, "messageExpression")? else {
-                return Err("expected message expression to have a string result".to_owned());
-            };
-            Ok(text)
-        }))
+    ) -> Result<String, String> {
+        let made = self.run(object, expression, Some(holds))?;
+        let Value::String(text) = to_json(&made, "messageExpression")? else {
+            return Err("expected message expression to have a string result".to_owned());
+        };
+        Ok(text)
     }
 
     fn run(
@@ -156,22 +165,20 @@ impl<'a> Bench<'a> {
 }
 
 /// What is known of Jobs and Pods.
-fn known(object: &Value, condition: &str) -> Option<(bool, Option<String>)> {
+fn known(object: &Value, condition: &str) -> Option<KnownRule> {
     if condition != "Complete" {
         return None;
     }
     match (object["apiVersion"].as_str()?, object["kind"].as_str()?) {
-        ("batch/v1", "Job") => {
-            let all = object["status"]["conditions"].as_array().into_iter().flatten();
-            let mut ends = all.filter(|it| it["type"] == "Complete" || it["type"] == "Failed");
-            let over = ends.any(|it| it["status"] == "True");
-            Some((over, Some(format!("Job is {}finished", if over { "" } else { "not " }))))
-        }
-        ("v1", "Pod") => {
-            let phase = object["status"]["phase"].as_str().unwrap_or_default();
-            let over = ["Succeeded", "Failed"].contains(&phase);
-            Some((over, Some(format!("Pod is in phase {phase}"))))
-        }
+        ("batch/v1", "Job") => Some(KnownRule {
+            expression: "hasConditions(object.status) && object.status.conditions.exists(c, \
+                         c.type in ['Complete', 'Failed'] && c.status == 'True')",
+            message: "'Job is ' + (result ? '' : 'not ') + 'finished'",
+        }),
+        ("v1", "Pod") => Some(KnownRule {
+            expression: "object.status.phase in ['Succeeded', 'Failed']",
+            message: "'Pod is in phase ' + object.status.phase",
+        }),
         _ => None,
     }
 }
@@ -211,6 +218,32 @@ mod tests {
         let told = json!([{"type": "CEL", "condition": "Ok", "celExpressions": ["true"],
             "messageExpression": "result ? 'active: ' + string(object.status.active) : 'none'"}]);
         assert_eq!(said(told)[0].2, "active: 2");
+    }
+
+    #[test]
+    fn what_is_known_fails_like_expressions() {
+        let said = |object: Value, message: &str, expression: &str| {
+            let rule = json!({"type": "WellKnownConditions", "condition": "Complete", "message": message,
+                "messageExpression": expression});
+            let rules: Vec<ConditionRule> = serde_json::from_value(json!([rule])).unwrap();
+            let said = evaluate(&[(Arc::new(object), &rules)]).unwrap().remove(0).remove(0);
+            (said.holds, said.reason, said.message)
+        };
+        let pod = |status: Value| json!({"apiVersion": "v1", "kind": "Pod", "status": status});
+        let running = pod(json!({"phase": "Running"}));
+        let told = (false, EVALUATED, "Pod is in phase Running".to_owned());
+        assert_eq!(said(running.clone(), "", ""), told);
+        assert_eq!(said(running.clone(), "as told", ""), told, "its expression comes first");
+        assert_eq!(said(running.clone(), "as told", "''").2, "as told");
+        assert_eq!(said(running, "", "string(result)").2, "false");
+        assert!(said(pod(json!({"phase": "Failed"})), "", "").0);
+        let (_, reason, why) = said(pod(json!({})), "", "");
+        assert_eq!((reason, &*why), (EXPRESSION_ERROR, "no such key: phase"));
+        let job = json!({"apiVersion": "batch/v1", "kind": "Job"});
+        assert_eq!(said(job.clone(), "", "").1, EXPRESSION_ERROR);
+        let mut job = job;
+        job["status"] = json!({"active": 1});
+        assert_eq!(said(job, "", ""), (false, EVALUATED, "Job is not finished".to_owned()));
     }
 
     #[test]

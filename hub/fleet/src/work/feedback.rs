@@ -1,12 +1,13 @@
 //! Values of what was applied, as a work asks for them.
 //!
 //! Guarantees:
-//! - what is not there is left out, and what cannot be told is said (`values_are_found_or_missed_or_refused`).
+//! - what is not there is left out, and what cannot be found or told is said (`values_are_found_or_missed_or_refused`).
 
 use freewheel_hub_custom::json_path::JsonPath;
 use serde_json::{Value, json};
 
 use super::FeedbackRule;
+use crate::go_json;
 
 /// Bytes of a list or a map.
 const RAW_BYTES_MAX: usize = 1024;
@@ -98,7 +99,13 @@ fn take(
         failed.push(format!("failed to parse json path {path} of {name}"));
         return;
     };
-    let all = read.all(object);
+    let all = match read.find(object) {
+        Ok(all) => all,
+        Err(why) => {
+            failed.push(format!("failed to find value for {name} with error: {why}"));
+            return;
+        }
+    };
     let value = match all.as_slice() {
         [] | [Value::Null] => return,
         [one] => (*one).clone(),
@@ -109,7 +116,7 @@ fn take(
         Value::Bool(flag) => json!({"type": "Boolean", "boolean": flag}),
         Value::Number(number) if number.is_i64() => json!({"type": "Integer", "integer": number}),
         other => {
-            let raw = other.to_string();
+            let raw = go_json::text(other);
             if RAW_BYTES_MAX < raw.len() {
                 failed.push(format!(
                     "the length of returned json raw string for name {name} is larger than the maximum length {RAW_BYTES_MAX}"
@@ -143,7 +150,8 @@ mod tests {
         let paths = json!([{"type": "JSONPaths", "jsonPaths": [
             {"name": "available", "path": ".status.conditions[?(@.type==\"Available\")].status"},
             {"name": "all", "path": ".status.conditions[*].type"},
-            {"name": "labels", "path": ".metadata.labels"},
+            {"name": "labels", "path": ".metadata.labels "},
+            {"name": "third", "path": ".status.conditions[2].type"},
             {"name": "older", "version": "v1beta1", "path": ".status"},
             {"name": "odd", "path": ".status["},
             {"name": "long", "path": ".metadata.annotations"},
@@ -157,7 +165,8 @@ mod tests {
                 json!({"name": "labels", "fieldValue": {"type": "JsonRaw", "jsonRaw": "{\"a\":\"b\"}"}}),
             ]
         );
-        assert_eq!(failed.len(), 3, "{failed:?}");
+        assert_eq!(failed.len(), 4, "{failed:?}");
+        assert!(failed[0].ends_with("third with error: array index out of bounds"), "{failed:?}");
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap"});
         let (_, failed) = values(&map, &rules(json!([{"type": "WellKnownStatus"}])));
         assert_eq!(

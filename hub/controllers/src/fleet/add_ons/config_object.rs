@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use freewheel_hub_fleet::add_on::configs::{Config, Desired};
+use freewheel_hub_fleet::go_json;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::{Key, Resource};
@@ -95,23 +96,11 @@ impl ConfigObject {
 }
 
 /// The digest of what an object says beside its type, its metadata and its status, as upstream has it: of JSON as Go
-/// writes it, which has these characters escaped.
+/// writes it.
 fn spec_hash(object: &Value) -> String {
     let mut said = object.as_object().cloned().unwrap_or_default();
     said.retain(|key, _| !["apiVersion", "kind", "metadata", "status"].contains(&&**key));
-    let mut text = Value::Object(said).to_string();
-    for (plain, escaped) in [
-        ("<", "\\u003c"),
-        (">", "\\u003e"),
-        ("&", "\\u0026"),
-        ("\u{2028}", "\\u2028"),
-        ("\u{2029}", "\\u2029"),
-    ] {
-        if text.contains(plain) {
-            text = text.replace(plain, escaped);
-        }
-    }
-    Digest::of(text.as_bytes()).hex()
+    Digest::of(go_json::text(&Value::Object(said)).as_bytes()).hex()
 }
 
 /// How add-ons name this object.
