@@ -63,6 +63,14 @@ fn rules_see_what_the_schema_says() {
         json!({"list": [1, 2]}),
     );
     holds("self.map.all(k, self.map[k] != '')", json!({"map": {"x": "y"}}));
+    holds(
+        "self.list.all(i, x, x == i + 1) && self.map.exists(k, v, k + v == 'xy') && self.map.transformMap(k, v, v + '!') == {'x': 'y!'}",
+        json!({"list": [1, 2], "map": {"x": "y"}}),
+    );
+    holds(
+        "self.objects.sortBy(o, o.v).map(o, o.k) == ['b', 'a'] && self.objects.all(i, o, o.v == 2 - i)",
+        json!({"objects": [{"k": "a", "v": 2}, {"k": "b", "v": 1}]}),
+    );
     holds("self.when < timestamp('2027-01-01T00:00:00Z')", json!({"when": "2026-01-01T00:00:00Z"}));
     holds("self.span <= duration('2h')", json!({"span": "1h30m"}));
     holds(
@@ -182,6 +190,11 @@ fn a_rule_that_never_ends_is_ended() {
         "[self.s].map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a).size() > 0",
         "self.s.split('').all(a, self.s.split('').all(b, a == b))",
         "self.list.all(a, self.s.matches('(x+x+)+y') || true)",
+        "self.list.all(i, a, self.list.all(j, b, self.list.all(k, c, a + b + c + i + j + k >= 0)))",
+        "self.list.transformList(i, a, self.list.transformMap(j, b, self.list)).size() > 0",
+        "self.list.transformMap(i, a, self).transformMap(i, b, [b, b, b, b, b, b, b, b]).size() > 0",
+        "self.list.transformMapEntry(i, a, {i: self.s + self.s}).size() > 0",
+        "self.list.all(a, self.list.sortBy(b, -b).size() > 0)",
         "[1,2,3,4,5,6,7,8,9].all(a, [1,2,3,4,5,6,7,8,9].all(b, [1,2,3,4,5,6,7,8,9].all(c, [1,2,3,4,5,6,7,8,9].all(d, [1,2,3,4,5,6,7,8,9].all(e, [1,2,3,4,5,6,7,8,9].all(f, [1,2,3,4,5,6,7,8,9].all(g, true)))))))",
     ] {
         let begun = std::time::Instant::now();
@@ -217,6 +230,9 @@ fn mistakes_in_a_rule_are_found_before_it_is_kept() {
         found.wrong.into_iter().map(|(key, why)| format!("{key}: {why}")).collect::<Vec<_>>()
     };
     assert_eq!(said("self.a > 1 && self.list.all(x, x > 1)"), Vec::<String>::new());
+    assert_eq!(said("self.map.all(k, v, k != v) && self.list.all(i, x, i < x)"), [""; 0]);
+    let wrong = said("self.words.all(i, x, i == 'a')").concat();
+    assert!(wrong.contains("'_==_' applied to '(int, string)'"), "{wrong}");
     assert_eq!(
         said("self.c > 1"),
         [
