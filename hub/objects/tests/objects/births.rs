@@ -1,5 +1,6 @@
 //! Creates.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -367,4 +368,32 @@ async fn a_pod_names_only_what_is_there() {
     unnamed["metadata"] = json!({"generateName": "web-"});
     let error = world.create("pods", unnamed).await.unwrap_err();
     assert!(error.message.starts_with("pods \"web-\" is forbidden"), "{}", error.message);
+}
+
+/// One worker serves everybody here.
+#[tokio::test]
+async fn rules_of_a_definition_are_read_aside() {
+    let world = World::new().await;
+    let rule = |n: usize| json!({"rule": format!("self.size() < {n} || self.all(x, x != '{n}')")});
+    let rules: Vec<Value> = (0..500).map(rule).collect();
+    let list = json!({"type": "array", "maxItems": 5, "items": {"type": "string", "maxLength": 5},
+        "x-kubernetes-validations": rules});
+    let schema = json!({"type": "object", "properties": {"spec": list}});
+    let version = json!({"name": "v1", "served": true, "storage": true,
+        "schema": {"openAPIV3Schema": schema}});
+    let names = json!({"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"});
+    let definition = json!({"metadata": {"name": "widgets.example.com"},
+        "spec": {"group": "example.com", "scope": "Cluster", "names": names, "versions": [version]}});
+    let turns = Arc::new(AtomicUsize::new(0));
+    let counted = turns.clone();
+    let others = tokio::spawn(async move {
+        loop {
+            counted.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+    world.create("customresourcedefinitions", definition).await.unwrap();
+    others.abort();
+    let turns = turns.load(Ordering::Relaxed);
+    assert!(500 < turns, "others had {turns} turns meanwhile");
 }
