@@ -275,9 +275,7 @@ impl Hub {
             modules.run_maintenance(ended).await;
             Ok(())
         });
-        parts.start("store", self.disk.clone().watch(self.objects.store().clone(), stop.clone()));
-        parts.start("sealing of the store", rotation.run(stop.clone()));
-        parts.start("memory", heap::run_maintenance(self.objects.store().clone(), stop.clone()));
+        self.upkeep(&mut parts, rotation, &stop);
         announce::write(&self.objects, &self.names.link).await.map_err(ServeError::Announce)?;
         write_kubeconfig(&self.pki, &self.names, &options.data)?;
         parts.start("certificates", certificates.keep(self.pki, self.names.clone(), stop.clone()));
@@ -291,6 +289,14 @@ impl Hub {
         stop.cancel();
         parting(parts, &mut signals).await;
         outcome
+    }
+
+    /// What is looked after as long as the hub runs.
+    fn upkeep(&self, parts: &mut Tasks, rotation: Rotation, stop: &CancellationToken) {
+        let store = self.objects.store();
+        parts.start("store", self.disk.clone().watch(store.clone(), stop.clone()));
+        parts.start("sealing of the store", rotation.run(stop.clone()));
+        parts.start("memory", heap::run_maintenance(store.clone(), stop.clone()));
     }
 
     /// TLS of the API, with a new certificate, and that one's life.

@@ -90,10 +90,7 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
         Err(before) => Err(before),
     };
     let end_mark = call.query.send_initial_events == Some(true) && call.query.bookmarks;
-    let expires = call.user.ends_in(call.hub.server.objects.clock().unix_seconds());
-    let expires = expires.and_then(|after| Instant::now().checked_add(after));
-    let deadline = Instant::now() + life(call.query.timeout_seconds);
-    let deadline = expires.map_or(deadline, |expires| deadline.min(expires));
+    let (expires, deadline) = ends(call);
     let first = if call.query.bookmarks { Instant::now() + BOOKMARK_EVERY } else { deadline };
     // What begins with nothing has begun.
     let seat = call.initializing.lock().take();
@@ -124,11 +121,23 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
         Ok(watch) => feed.watch = Some(watch),
         Err(gone) => feed.closing = Some(feed.error(&gone)?),
     }
+    Ok(response(feed, content_type))
+}
+
+fn response(feed: Feed, content_type: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::made(feed));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
-    Ok(response)
+    response
+}
+
+/// When its caller is not known any more by what was shown, and when the watch ends.
+fn ends(call: &Call) -> (Option<Instant>, Instant) {
+    let expires = call.user.ends_in(call.hub.server.objects.clock().unix_seconds());
+    let expires = expires.and_then(|after| Instant::now().checked_add(after));
+    let deadline = Instant::now() + life(call.query.timeout_seconds);
+    (expires, expires.map_or(deadline, |expires| deadline.min(expires)))
 }
 
 fn life(seconds: Option<u64>) -> Duration {

@@ -171,7 +171,10 @@ mod tests {
         let timeless = Taint { key: "a".into(), effect: "NoSelect".into(), ..Taint::default() };
         for n in [150, -150] {
             let waits: Vec<Toleration> = serde_json::from_value(seconds(n)).unwrap();
-            assert_eq!(tolerates(&waits, &[timeless.clone()], true, at(1_100)), Tolerated::No);
+            assert_eq!(
+                tolerates(&waits, std::slice::from_ref(&timeless), true, at(1_100)),
+                Tolerated::No
+            );
         }
         let both = json!([{"key": "a", "operator": "Exists", "tolerationSeconds": 5}, {"operator": "Exists"}]);
         assert_eq!(asked(both, taint, true), FREE);

@@ -243,7 +243,7 @@ impl ChangeFanout {
             match concerned {
                 Concerned::Nobody => {}
                 Concerned::Everybody if realm.is_root() => {
-                    signals.values().for_each(|signal| signal.raise())
+                    signals.values().for_each(|signal| signal.raise());
                 }
                 Concerned::Everybody | Concerned::WithPods => {
                     signals.get(&realm).into_iter().for_each(|signal| signal.raise());

@@ -475,9 +475,9 @@ async fn who_writes_a_template_has_what_its_agents_get() {
     made_of(&admin.post(&bindings, &to_jane("maps")).await);
     made_of(&jane.post(&templates, &template("single", &[single("default")])).await);
     refused(&[single("kube-system")]).await;
-    refused(&[current.clone()]).await;
+    refused(std::slice::from_ref(&current)).await;
     // What is in it already is no question to who changes the rest.
-    made_of(&admin.post(&templates, &template("theirs", &[current.clone()])).await);
+    made_of(&admin.post(&templates, &template("theirs", std::slice::from_ref(&current))).await);
     let labels = json!({"metadata": {"labels": {"a": "b"}}});
     let theirs = format!("{templates}/theirs");
     assert_eq!(jane.patch(&theirs, "merge-patch+json", &labels).await.code, 200);
