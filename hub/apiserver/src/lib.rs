@@ -3,8 +3,7 @@
 //! ```text
 //! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (connection_slots, socket, stream, shutdown)
 //! edge       what holds for every answer   (host, respond, request_body, body, piece, sending, send_backlog, memory_account)
-//! trail, tls a request's number, and the spans and events that tell of it (audit); certificates of ours and of clients
-//! context    what all requests share, and what one has before it is known what of
+//! trail, tls, context  a request's number, spans and events (audit); certificates; what all requests share
 //! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ objects, or what is no resource
 //!   path, query, media   what the URL and the headers say
 //!   tenant, authn, authz which logical cluster, as long as it is there; who calls, what they may do   (access, tokens)
@@ -15,8 +14,8 @@
 //!     proxy, streaming     what a device counts; logs, and streams to pods   (device)
 //!     objectless, usage, computed  without stored objects: reviews; what pods take; what the hub is   (review, samples)
 //!   describe, registry   what the hub says about itself: discovery, openapi, health; the image registry's paths
-//! flow       how many requests are under way, and how much of large answers   (fair_pool, large_answers, workers)
-//! request_metrics  what is counted of requests   (series)
+//! flow       how many requests are under way, and how much of large answers   (fair_pool, large_answers, workers); what is
+//!            counted of them (request_metrics, series)
 //! ```
 //!
 //! Guarantees:
