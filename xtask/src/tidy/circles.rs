@@ -284,7 +284,8 @@ mod tests {
         let back = ("x/src/c.rs", "use crate::{b as d, a::{A}};\nfn f() {}\n");
         let circle = [lib, ("x/src/a.rs", a), ("x/src/b.rs", b), back];
         assert_eq!(told(&circle), ["x/src/a.rs x/src/b.rs x/src/c.rs"]);
-        let other = [lib, ("x/src/a.rs", a), ("y/src/b.rs", "use crate::a;")];
+        let map = ("x/src/lib.rs", "mod a;\n");
+        let other = [map, ("x/src/a.rs", a), ("y/src/b.rs", "use crate::a;")];
         assert_eq!(told(&other), [""; 0], "another crate's");
     }
 

@@ -41,7 +41,8 @@ fn made_by_rules(question: &Value, answer: &Value, place: &str) {
         let own = json!([ours.kind, status, ours.reason]);
         assert_eq!(own, json!([theirs["type"], theirs["status"], theirs["reason"]]), "{place}");
         // What is wrong with an expression is told in words of our own.
-        let told = rules.iter().any(|rule| !rule.message_expression.is_empty());
+        let told = rules.iter().any(|rule| !rule.message_expression.is_empty())
+            || theirs["message"].as_str().is_some_and(|text| text.starts_with("no such "));
         if ours.reason == "ConditionRuleEvaluated" && !told {
             assert_eq!(ours.message, theirs["message"], "{place}");
         }
