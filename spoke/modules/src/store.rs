@@ -145,6 +145,8 @@ impl Modules for Store {
                     shared.bring(component, turn).await;
                 };
                 tokio::select! {
+                    // Who was given up has nothing to say, also where it is through by now: it may be wanted again.
+                    biased;
                     () = stop.cancelled() => {}
                     () = bring => {}
                 }
