@@ -6,7 +6,8 @@
 //!
 //! The transport profile is a fleet's: nothing is kept for an idle spoke but its connection (28 KiB), an idle
 //! timeout below the 40 s after which a silent node is Unknown, address changes allowed. Windows are such that
-//! streams which nobody reads take no room from the session ([`crate::limits`]); a stranger's are small.
+//! streams which nobody reads take no room from the session ([`crate::limits`]); a stranger's are small. Pods'
+//! datagrams leave streams a part of a link that is full ([`datagram_share`]).
 //! A sending half that is dropped before its end resets the stream: what broke off never looks complete.
 //! The socket may be somebody else's ([`Datagrams`]), so that a simulation can own the network.
 //! What a hub pushes to a device that its NAT has forgotten waits for the device's next packet, a heartbeat at the
@@ -14,6 +15,7 @@
 //! its sleep, and a NAT forgets after 30 s at the earliest, or when it is restarted.
 //! A hub that was killed and is back resets the connections of its earlier life ([`HubTls`]).
 
+mod datagram_share;
 mod reset;
 mod socket;
 
@@ -33,6 +35,7 @@ use tokio::io::AsyncWrite;
 
 pub use socket::{Datagrams, Socket, any_port};
 
+use self::datagram_share::{Allowance, SharedFactory};
 use crate::limits;
 use crate::meter::{Carried, Class, Meter, Metered, Tag};
 use crate::tls::{HUB_NAME, TlsError};
@@ -294,7 +297,8 @@ impl Transport for Quic {
         let fits = self.connection.max_datagram_size().is_some_and(|most| bytes.len() <= most);
         let length = bytes.len();
         let room = length + HEARTBEAT_BYTES_KEPT <= self.connection.datagram_send_buffer_space();
-        let sent = fits && room && self.connection.send_datagram(bytes).is_ok();
+        let allowed = || Allowance::of(&self.connection).is_none_or(|left| left.take(length));
+        let sent = fits && room && allowed() && self.connection.send_datagram(bytes).is_ok();
         if sent {
             self.meter.sent(Class::Datagrams, length);
         }
@@ -409,7 +413,8 @@ fn fleet_transport() -> TransportConfig {
         // would be one that tunnels fill and the session waits for.
         .send_window(limits::LINK_WINDOW_BYTES as u64)
         .datagram_receive_buffer_size(Some(16 << 10))
-        .datagram_send_buffer_size(16 << 10);
+        .datagram_send_buffer_size(16 << 10)
+        .congestion_controller_factory(Arc::new(SharedFactory::default()));
     transport
 }
 

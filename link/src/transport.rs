@@ -188,8 +188,8 @@ pub trait Transport: Send + Sync + 'static {
     async fn accept(&self) -> Result<Stream, Closed>;
     /// Sends a datagram, or drops it: only for what the next one replaces.
     fn send_datagram(&self, bytes: Bytes);
-    /// Sends a pod's datagram if it fits into a packet and no heartbeat has to give way to it; whether it
-    /// was sent. Never waits.
+    /// Sends a pod's datagram if it fits into a packet and neither a heartbeat nor a stream's share of a link that is
+    /// full has to give way to it; whether it was sent. Never waits.
     fn offer_datagram(&self, bytes: Bytes) -> bool;
     /// The next datagram. Cancel safe.
     async fn datagram(&self) -> Result<Bytes, Closed>;

@@ -4,6 +4,7 @@ mod clocks;
 mod fleet;
 mod frozen;
 mod hostile;
+mod narrow;
 mod nat;
 mod restart;
 mod windows;

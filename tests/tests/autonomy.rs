@@ -1,11 +1,13 @@
 //! The wheel keeps turning when the hub lets go.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use freewheel_tests::fleet::PATIENCE;
 use freewheel_tests::kubectl::Kubectl;
+use freewheel_tests::small_device::unshare;
 use freewheel_tests::{Fleet, eventually, http};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -105,6 +107,52 @@ fn a_killed_spoke_brings_its_pods_back_without_a_hub() {
     fleet.node_ready("pi-1");
     fleet.pods_ready(&kubectl, "app=web", 2);
     assert_eq!(uids(pods(&kubectl)), before, "the same pods run again");
+}
+
+/// A name server that takes questions and answers none, as long as it is held.
+struct Mute {
+    _socket: UdpSocket,
+    /// The command that starts a program which knows no other name server, and no names by heart.
+    front: Vec<String>,
+}
+
+impl Mute {
+    fn new(fleet: &Fleet) -> Self {
+        // Somewhere in this machine's own network, as the fleet's nodes: libc asks port 53 only.
+        let address = (Ipv4Addr::new(127, 53, 53, 53), 53);
+        let socket = UdpSocket::bind(address).expect("port 53 of an address of this machine");
+        let (resolv, hosts) = (fleet.path("resolv.conf"), fleet.path("hosts"));
+        // Far longer than the test is ready to wait.
+        let text = format!("nameserver {}\noptions timeout:30 attempts:5\n", address.0);
+        std::fs::write(&resolv, text).expect("a file");
+        std::fs::write(&hosts, "127.0.0.1 localhost\n").expect("a file");
+        let script = format!(
+            "mount --bind '{}' /etc/resolv.conf && mount --bind '{}' /etc/hosts && exec \"$0\" \"$@\"",
+            resolv.display(),
+            hosts.display()
+        );
+        let mut front = unshare();
+        front.extend(["sh".to_owned(), "-c".to_owned(), script]);
+        Self { _socket: socket, front }
+    }
+}
+
+/// A boot where nobody answers what the hub's name stands for: pods come first, and the agent ends when it is told to.
+#[test]
+fn pods_start_while_no_name_server_answers() {
+    let mut fleet = Fleet::with(&["pi-1"]);
+    fleet.serve_web(2, PORT, &["pi-1"]);
+    fleet.kill_spoke("pi-1");
+    let mute = Mute::new(&fleet);
+    fleet.start_through("pi-1", mute.front.clone());
+    let port = fleet.link_address().rsplit_once(':').expect("a port").1.to_owned();
+    std::fs::write(fleet.path("pi-1").join("identity/hub"), format!("hub.example:{port}"))
+        .expect("the hub's name");
+    fleet.start_spoke("pi-1");
+    fleet.answers("pi-1", PORT, "hello from web-");
+    let log = fleet.spoke_log("pi-1");
+    assert!(log.contains("hub=\"hub.example:") || log.contains("hub=hub.example:"), "{log}");
+    fleet.stop_spoke("pi-1");
 }
 
 /// The identity is kept and the ledger is not: the pod's starts are counted on, and each has its log.

@@ -24,24 +24,63 @@ const WEB: u16 = 30_701;
 const ENDLESS: u16 = 30_702;
 
 /// How a guest misbehaves, and what its log or its state tells when it has.
-const ZOO: [(&str, &str); 11] = [
+const ZOO: [(&str, &str); 14] = [
     ("fields", "fields"),
     ("files", "files: holding"),
     ("handles", "handles"),
     ("pipes", "pipes"),
     ("udp", "udp: sending"),
+    ("away", "away: sending"),
     ("eat", "OOMKilled"),
     ("spin", "spin: begins"),
     ("log", "log: 1 "),
     ("swap", "swap: one round"),
     ("churn", "churn: begins"),
     ("endless", "endless: listening"),
+    ("hang", "hang: holding"),
+    (PROBED, "probed: holding"),
 ];
 
+/// Who is asked by a command every second, and is ready all the time.
+const PROBED: &str = "probed";
+
+/// A server on another device, for datagrams that go there.
+const SINK: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: sink}
+spec:
+  selector: {app: sink}
+  ports: [{port: 70, protocol: UDP}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: sink, labels: {app: sink}}
+spec:
+  nodeName: pi-2
+  containers:
+    - {name: c, image: 'kit:v1', args: [udp-echo, '0.0.0.0:70'], ports: [{containerPort: 70, protocol: UDP}]}
+";
+
+/// What its readiness is asked by: a command that ends, and one that never does.
+fn probe(way: &str) -> String {
+    let command = match way {
+        PROBED => "nod",
+        "hang" => "spin",
+        _ => return String::new(),
+    };
+    format!(
+        "readinessProbe: {{exec: {{command: [zoo, {command}]}}, periodSeconds: 1, timeoutSeconds: 5, \
+         failureThreshold: 3}}, "
+    )
+}
+
 fn zoo(way: &str) -> String {
+    let probe = probe(way);
     format!(
         "{{apiVersion: v1, kind: Pod, metadata: {{name: {way}, labels: {{zoo: {way}}}}}, spec: {{\
-         containers: [{{name: c, image: 'zoo:v1', args: [{way}], ports: [{{containerPort: 8080}}], \
+         nodeName: pi-1, \
+         containers: [{{name: c, image: 'zoo:v1', args: [{way}], ports: [{{containerPort: 8080}}], {probe}\
          resources: {{limits: {{memory: 24Mi}}}}, \
          volumeMounts: [{{name: v, mountPath: /v}}, {{name: v, mountPath: /s, subPath: s}}]}}], \
          volumes: [{{name: v, emptyDir: {{}}}}]}}}}"
@@ -112,7 +151,12 @@ fn a_zoo_takes_nothing_from_its_neighbours_and_memory_does_not_grow() {
     fleet.node_ready("pi-1");
     fleet.serve_web(2, WEB, &["pi-1"]);
     fleet.push("zoo", "zoo:v1");
+    fleet.push("kit", "kit:v1");
     let kubectl = fleet.kubectl();
+    fleet.join("pi-2");
+    fleet.node_ready("pi-2");
+    kubectl.apply(SINK);
+    fleet.pods_ready(&kubectl, "app=sink", 1);
     let capacity =
         kubectl.run(&["get", "node", "pi-1", "-o", "jsonpath={.status.capacity.memory}"]);
     assert_eq!(capacity, format!("{}Mi", MEMORY >> 10), "the device is a small one");
@@ -166,6 +210,8 @@ fn a_zoo_takes_nothing_from_its_neighbours_and_memory_does_not_grow() {
     }
     let mut neighbours = pods.lines().filter(|line| line.starts_with("web-"));
     assert!(neighbours.all(|line| line.ends_with(" 0")), "a neighbour was restarted:\n{said}");
+    let ready = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
+    assert_eq!(kubectl.run(&["get", "pod", PROBED, "-o", ready]), "True", "{said}");
     let swapped = kubectl.try_run(&["logs", "swap"]).out
         + &kubectl.try_run(&["logs", "swap", "--previous"]).out;
     assert!(!swapped.contains("ESCAPED"), "{swapped}");

@@ -21,6 +21,7 @@ fn main() {
         "handles" => handles(),
         "pipes" => pipes(),
         "udp" => udp(),
+        "away" => away(),
         "eat" => eat(),
         "spin" => spin(),
         "log" => log(),
@@ -29,6 +30,8 @@ fn main() {
         "peek" => peek(),
         "churn" => churn(),
         "endless" => endless(),
+        "hang" | "probed" => hold(&way, vec![()]),
+        "nod" => {}
         other => panic!("no such way: {other:?}"),
     }
 }
@@ -109,6 +112,19 @@ fn udp() {
             if let Ok(address) = socket.local_addr() {
                 let _ = sender.send_to(&[1; 1000], address);
             }
+        }
+    }
+}
+
+/// More datagrams to a pod on another device than the way there carries.
+fn away() {
+    let sender = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    println!("away: sending");
+    loop {
+        let _ = sender.connect("sink:70");
+        for _ in 0..1000 {
+            let _ = sender.send(&[1; 40]);
+            let _ = sender.send(&[1; 1000]);
         }
     }
 }
