@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use freewheel_hub_api::conditions::holds;
 use freewheel_hub_fleet::work::Work;
 use freewheel_hub_fleet::work::order::order;
 use freewheel_hub_objects::{Actor, Applied, FieldValidation, ObjectRef, Person, WriteOptions};
@@ -15,7 +16,6 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::asked::Asked;
-use super::condition::holds;
 use super::executor::{Account, NotAllowed, TRY_AGAIN};
 use super::fault::Fault;
 use super::ignored::to_apply;

@@ -34,7 +34,6 @@
 
 mod apply;
 mod asked;
-mod condition;
 mod end;
 mod executor;
 mod fault;

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use freewheel_hub_api::conditions::NamedCondition;
 use freewheel_hub_fleet::work::aggregate::{self, Aggregate};
 use freewheel_hub_fleet::work::condition_rules::{Said as BySaid, Subject, evaluate};
 use freewheel_hub_fleet::work::feedback::values;
@@ -15,7 +16,6 @@ use freewheel_hub_store::{MAX_OBJECT_BYTES, Stored};
 use serde_json::{Value, json};
 
 use super::Works;
-use super::condition::Said;
 use super::fault::{FAULT_BYTES_MAX, cut};
 use super::result::{OneResult, Outcome, There, Told};
 use crate::engine::Error;
@@ -223,7 +223,7 @@ fn put(work: &mut Value, seen: &[Seen], generation: i64, now: &str) {
         .chain(aggregate::by_rules(&manifests));
     for Aggregate { kind, status, reason, message } in made {
         let observed = Some(generation);
-        Said { kind: &kind, status, reason, message: &message, observed }.put(list, now);
+        NamedCondition { kind: &kind, status, reason, message: &message, observed }.put(list, now);
     }
     prune(list, generation);
     work["status"]["resourceStatus"]["manifests"] = manifests.into();
@@ -237,18 +237,19 @@ fn manifest(one: &Seen, old: Option<&Value>, generation: i64, now: &str) -> Valu
             Ok(()) => ("True", "AppliedManifestComplete", "Apply manifest complete"),
             Err((reason, why)) => ("False", *reason, &**why),
         };
-        Said { kind: "Applied", status, reason, message, observed }.put(&mut list, now);
+        NamedCondition { kind: "Applied", status, reason, message, observed }.put(&mut list, now);
     }
     let (status, reason, message) = &one.available;
-    Said { kind: "Available", status, reason, message, observed: None }.put(&mut list, now);
+    NamedCondition { kind: "Available", status, reason, message, observed: None }
+        .put(&mut list, now);
     if let Some((status, reason, message)) = &one.synced {
         let kind = "StatusFeedbackSynced";
-        Said { kind, status, reason, message, observed: None }.put(&mut list, now);
+        NamedCondition { kind, status, reason, message, observed: None }.put(&mut list, now);
     }
     for said in &one.by_rules {
         let status = if said.holds { "True" } else { "False" };
         let (kind, reason, message) = (&*said.kind, said.reason, &*said.message);
-        Said { kind, status, reason, message, observed }.put(&mut list, now);
+        NamedCondition { kind, status, reason, message, observed }.put(&mut list, now);
     }
     if one.was_complete {
         keep_complete(&mut list, generation);
