@@ -234,7 +234,12 @@ impl ServiceAllocator<'_> {
     }
 
     fn refuse(&self, error: FieldError) -> ApiError {
-        ApiError::invalid("", "Service", &self.place.name, &[error])
+        ApiError::invalid(
+            self.place.kind.group(),
+            self.place.kind.kind(),
+            &self.place.name,
+            &[error],
+        )
     }
 
     fn give_address(&self, service: &mut Value) -> Result<(), ApiError> {

@@ -30,7 +30,12 @@ pub(crate) fn kind() -> Kind {
         .with_status()
         .columns(COLUMNS)
         .aliases([("name", "metadata.name")])
-        .with(&[Trait::AsksForStorage, Trait::CountsNoGeneration, Trait::ShowsTheDeleted])
+        .with(&[
+            Trait::AsksForStorage,
+            Trait::GrowsInQuota,
+            Trait::CountsNoGeneration,
+            Trait::ShowsTheDeleted,
+        ])
         .without_effect("no controller of this hub binds it yet, and no spoke mounts it")
 }
 

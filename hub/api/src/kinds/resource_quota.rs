@@ -37,7 +37,7 @@ pub(crate) fn kind() -> Kind {
         .short(["quota"])
         .with_status()
         .columns(COLUMNS)
-        .with(&[Trait::CountsNoGeneration, Trait::ShowsTheDeleted])
+        .with(&[Trait::CountsNoGeneration, Trait::ShowsTheDeleted, Trait::SetsQuota])
 }
 
 struct Rules;

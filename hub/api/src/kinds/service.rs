@@ -62,6 +62,7 @@ pub(crate) fn kind() -> Kind {
         .fields(["spec.clusterIP", "spec.type"])
         .with(&[
             Trait::HoldsAddresses,
+            Trait::GrowsInQuota,
             Trait::ShowsTheDeleted,
             Trait::CountsNoGeneration,
             Trait::CreatesOnUpdate,

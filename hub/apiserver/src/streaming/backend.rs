@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use freewheel_hub_api::kinds;
 use freewheel_hub_schema::error::ApiError;
-use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::kind::{Kind, Trait};
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::{Scope, Snapshot, Stored};
@@ -36,8 +36,8 @@ pub(super) struct Backend {
 /// # Errors
 /// When it is nobody.
 pub(super) fn of(call: &Call) -> Result<Backend, ApiError> {
-    let of_service = call.view.served.plural() == "services";
-    let named = Addressed::read(&call.name, if of_service { "service" } else { "pod" })?;
+    let of_service = call.view.served.has(Trait::HoldsAddresses);
+    let named = Addressed::read(&call.name, call.view.served.singular())?;
     if named.scheme == "https" {
         return Err(unavailable(
             "error trying to reach service: this hub speaks no TLS to pods".to_owned(),

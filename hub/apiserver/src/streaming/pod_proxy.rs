@@ -62,9 +62,9 @@ pub(crate) async fn proxy(
     body: RequestBody,
 ) -> Result<Response<Body>, ApiError> {
     let (prefix, rest) = split(uri.path());
-    let of_service = call.view.served.plural() == "services";
-    let kind = if of_service { "ServiceProxyOptions" } else { "PodProxyOptions" };
-    connect::through_proxy(call, kind, rest).await?;
+    let asked_by = call.view.served.subresource_named(&call.subresource);
+    let options = asked_by.map(|subresource| &*subresource.kind).unwrap_or_default();
+    connect::through_proxy(call, options, rest).await?;
     if rest.is_empty() && matches!(*method, Method::GET | Method::HEAD) {
         return redirect(uri);
     }

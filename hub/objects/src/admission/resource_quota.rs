@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use freewheel_hub_api::kinds::pod_spec::requirements::Amounts;
 use freewheel_hub_api::quota;
-use freewheel_hub_schema::kind::{Kind, Trait};
+use freewheel_hub_schema::kind::Trait;
 use freewheel_hub_schema::object::Resource;
 use freewheel_hub_schema::quantity::Quantity;
 use freewheel_hub_store::Expect;
@@ -30,9 +30,6 @@ use super::plugin::Plugin;
 use super::refusal::Refusal;
 use super::review::Review;
 use crate::{Claims, ObjectRef, Verb};
-
-/// What changes by its main door in how much it takes.
-const GROWS: &[&str] = &["services", "persistentvolumeclaims"];
 
 pub(super) struct ResourceQuota;
 
@@ -49,7 +46,7 @@ impl Plugin for ResourceQuota {
         counts
             && match review.verb {
                 Verb::Create => true,
-                Verb::Update => is_quota(kind) || grows(kind),
+                Verb::Update => kind.has(Trait::SetsQuota) || kind.has(Trait::GrowsInQuota),
                 Verb::Delete | Verb::Connect => false,
             }
     }
@@ -63,7 +60,7 @@ impl Plugin for ResourceQuota {
         // It is read before the quotas are: one that comes between them is noticed.
         let now = review.state().counter(&epoch);
         let mut claims = Claims::default();
-        if is_quota(&review.target.kind) && changes(review, object) {
+        if review.target.kind.has(Trait::SetsQuota) && changes(review, object) {
             claims.count_within(epoch, 1, now.saturating_add(1));
             let names = review.old.map(|old| hard(old, "spec")).unwrap_or_default();
             let kept = hard(object, "spec");
@@ -88,7 +85,7 @@ impl Plugin for ResourceQuota {
 
     fn release(&self, place: &ObjectRef, gone: &Value) -> Claims {
         let mut claims = Claims::default();
-        if is_quota(&place.kind) {
+        if place.kind.has(Trait::SetsQuota) {
             claims.count(quota::epoch(&place.cluster, &place.namespace), 1);
             give_back(&mut claims, place, gone, hard(gone, "spec").keys());
         } else if place.kind.has(Trait::HasContent) {
@@ -96,14 +93,6 @@ impl Plugin for ResourceQuota {
         }
         claims
     }
-}
-
-fn is_quota(kind: &Kind) -> bool {
-    kind.group().is_empty() && kind.plural() == "resourcequotas"
-}
-
-fn grows(kind: &Kind) -> bool {
-    kind.group().is_empty() && GROWS.contains(&kind.plural())
 }
 
 fn changes(review: &Review<'_>, new: &Value) -> bool {

@@ -1,6 +1,6 @@
 //! ManagedClusterSetBinding: a namespace may choose from a set of clusters.
 
-use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::kind::{Kind, Trait};
 
 use super::{CLUSTER_GROUP, Rules};
 use crate::kinds::accessors::text;
@@ -21,5 +21,9 @@ pub(crate) fn kind() -> Kind {
         },
         ..Rules::new(CLUSTER_GROUP, "v1beta2", "ManagedClusterSetBinding")
     };
-    rules.kind("managedclustersetbindings").short(["mclsetbinding", "mclsetbindings"])
+    rules.kind("managedclustersetbindings").short(["mclsetbinding", "mclsetbindings"]).with(&[
+        Trait::NamesWhatItReplaces,
+        Trait::HasDefinition,
+        Trait::BindsClusterSet,
+    ])
 }
