@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait, keep_other_half};
+use freewheel_hub_schema::quantity::{Format, Quantity};
 use serde_json::{Value, json};
 
 use super::accessors::{AGE, NAME, age, child, column, name, text, text_or, wide};
 use super::place::Place;
+use super::pod_spec::requirements::{self, Amounts};
 use super::volume_claim_spec::{self as claim_spec, CLASS_ANNOTATION, modes_cell};
+use crate::quota::OF_CLASS;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -128,6 +131,10 @@ impl Strategy for Rules {
             text_or(object, "/spec/volumeMode", "<unset>").into(),
         ]
     }
+
+    fn quota_usage(&self, object: &Value) -> BTreeMap<String, Quantity> {
+        quota_usage(&object["spec"])
+    }
 }
 
 /// The spec without what may still change: the volume until it has one; of a bound claim its size and its class of
@@ -169,4 +176,17 @@ fn check_size(new: &Value, old: &Value) -> Option<FieldError> {
     let shrinks = now.amount()? < was.amount()?;
     let text = "field can not be less than status.capacity";
     (shrinks && now.amount()? <= has).then(|| now.forbidden(text))
+}
+
+/// What a claim counts for, by the names of quotas.
+fn quota_usage(spec: &Value) -> Amounts {
+    let one = Quantity::of_milli(1000, Format::Decimal);
+    let mut used = Amounts::from([("persistentvolumeclaims".to_owned(), one)]);
+    let size = requirements::of_container(spec, "requests").remove("storage").unwrap_or_default();
+    used.insert("requests.storage".to_owned(), size);
+    if let Some(class) = spec["storageClassName"].as_str().filter(|class| !class.is_empty()) {
+        used.insert(format!("{class}{OF_CLASS}persistentvolumeclaims"), one);
+        used.insert(format!("{class}{OF_CLASS}requests.storage"), size);
+    }
+    used
 }

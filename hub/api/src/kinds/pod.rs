@@ -3,6 +3,7 @@
 //! ```text
 //! pod          what is special about pods as objects
 //! pod/doors    the doors by which one thing of a spec changes
+//! pod/quota    what they count for in quotas
 //! pod/status   the STATUS, READY and RESTARTS that kubectl shows
 //! pod_spec/    defaults, validation and field classes, shared with pod templates
 //! ```
@@ -14,15 +15,17 @@
 //! - of what runs, nothing but the image changes under a pod's feet (`a_pod_changes_little`).
 
 mod doors;
+mod quota;
 mod status;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{
     Column, Concern, FieldPaths, Kind, READ_WRITE, Strategy, Trait, keep_metadata, keep_other_half,
 };
+use freewheel_hub_schema::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::accessors::{
@@ -241,6 +244,18 @@ impl Strategy for Rules {
         } else {
             seconds.or(Some(30))
         }
+    }
+
+    fn quota_usage(&self, object: &Value) -> BTreeMap<String, Quantity> {
+        quota::usage(object)
+    }
+
+    fn is_in_quota_scope(&self, scope: &Value, object: &Value) -> bool {
+        quota::is_in_scope(scope, object)
+    }
+
+    fn unsaid_for_quota(&self, names: &BTreeSet<&str>, object: &Value) -> Option<String> {
+        quota::unsaid(names, object)
     }
 }
 

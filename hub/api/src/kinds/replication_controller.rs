@@ -35,7 +35,7 @@ pub(crate) fn kind() -> Kind {
         .columns(COLUMNS)
         .fields(["status.replicas"])
         .keeps(RESOLVED)
-        .with(&[Trait::LeavesItsOwn])
+        .with(&[Trait::LeavesItsOwn, Trait::CountedByPlural])
 }
 
 struct Rules;

@@ -37,7 +37,12 @@ pub(crate) fn kind() -> Kind {
         .short(["quota"])
         .with_status()
         .columns(COLUMNS)
-        .with(&[Trait::CountsNoGeneration, Trait::ShowsTheDeleted, Trait::SetsQuota])
+        .with(&[
+            Trait::CountsNoGeneration,
+            Trait::ShowsTheDeleted,
+            Trait::SetsQuota,
+            Trait::CountedByPlural,
+        ])
 }
 
 struct Rules;

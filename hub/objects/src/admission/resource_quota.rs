@@ -69,13 +69,12 @@ impl Plugin for ResourceQuota {
         } else {
             claims.expect(Expect::AtMost(epoch, now));
         }
-        let resource = review.target.kind.storage();
-        let asked = asked(review, resource, object);
+        let asked = asked(review, object);
         if asked.values().all(Quantity::is_zero) {
             return Ok(claims);
         }
         for quota in review.in_its_namespace(&Resource::new("", "resourcequotas")) {
-            if quota::matches(&quota, resource, object) {
+            if quota::matches(&quota, Some(&review.target.kind), object) {
                 let share = Share { quota: &quota, asked: &asked };
                 claims.join(share.claim(review, object)?);
             }
@@ -117,9 +116,11 @@ fn give_back<'a>(
 }
 
 /// How much more is asked for.
-fn asked(review: &Review<'_>, resource: &Resource, object: &Value) -> Amounts {
-    let mut asked = quota::usage(resource, object);
-    let had = review.old.map(|old| quota::usage(resource, old)).unwrap_or_default();
+fn asked(review: &Review<'_>, object: &Value) -> Amounts {
+    let kind = &review.target.kind;
+    let usage = |object: &Value| quota::usage(kind.storage(), Some(kind), object);
+    let mut asked = usage(object);
+    let had = review.old.map(usage).unwrap_or_default();
     for (name, amount) in &mut asked {
         let had = had.get(name).map_or(0, Quantity::milli_value);
         if had != 0 {
@@ -148,9 +149,7 @@ impl Share<'_> {
             limited.filter(|(name, _)| quota::counted(name).as_ref() == Some(resource)).collect();
         let held: BTreeSet<&str> =
             limited.keys().filter(|name| known.contains_key(*name)).map(String::as_str).collect();
-        if *resource == Resource::new("", "pods")
-            && let Some(unsaid) = quota::unsaid(&held, object)
-        {
+        if let Some(unsaid) = review.target.kind.strategy.unsaid_for_quota(&held, object) {
             return Err(Refusal::forbidden(format!("failed quota: {called}: {unsaid}")));
         }
         let (mut claims, mut exceeded) = (Claims::default(), Vec::new());

@@ -53,6 +53,8 @@ pub enum Trait {
     SetsQuota,
     /// A change by its main door may make it count for more in a quota; others count for as much as long as they are there.
     GrowsInQuota,
+    /// Quotas call it by its plural, too, as they did before `count/`.
+    CountedByPlural,
     /// Its values are sealed in the store with the hub's own keys.
     IsSealed,
     /// It stands for a spoke: who accepts it, which set it joins, and since when it is tainted is looked after.
