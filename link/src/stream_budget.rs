@@ -259,7 +259,7 @@ impl Budget {
             Use::Renewal if limits::RENEWAL_STREAMS_MAX <= state.renewals => {
                 return full("a certificate is being renewed already".to_owned());
             }
-            Use::Figures if limits::TELLINGS <= state.tellings => {
+            Use::Figures if limits::FIGURES_ANSWERS_AT_ONCE <= state.tellings => {
                 return full("the spoke is telling its figures already".to_owned());
             }
             Use::Figures => &mut state.tellings,

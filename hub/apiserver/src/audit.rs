@@ -53,9 +53,9 @@ use crate::query::Query;
 use crate::series::Labels;
 
 /// A body that is told of is there itself, as text, and in the line that is written.
-const BODY_COPIES: usize = 3;
+const COPIES_PER_BODY: usize = 3;
 /// Of an answer, which is on its way out by itself, there are the text and the line.
-const ANSWER_COPIES: usize = 2;
+const COPIES_PER_ANSWER: usize = 2;
 /// Addresses that a client says to have come by.
 const FORWARDED_MAX: usize = 15;
 
@@ -283,7 +283,7 @@ impl Recording {
     /// How many times a body is there that comes with it: its text is told, in a line.
     pub(crate) fn copies(&self) -> usize {
         let is_told = self.has_objects && Level::Request <= self.told.level;
-        if is_told { BODY_COPIES } else { 1 }
+        if is_told { COPIES_PER_BODY } else { 1 }
     }
 
     /// This has come with it, and there was room for so many [copies](Self::copies).
@@ -313,7 +313,7 @@ impl Recording {
         if asks_for_it {
             let text = self.text(value, !is_patch);
             // Of another encoding than JSON it may be longer than was thought.
-            self._text = held.map(|held| held.split_or_more((BODY_COPIES - 1) * text.len()));
+            self._text = held.map(|held| held.split_or_more((COPIES_PER_BODY - 1) * text.len()));
             self.event.request_object = Some(text);
         }
     }
@@ -376,7 +376,8 @@ impl Recording {
         let text = self.text(value, true);
         // The request waits for the disk with it, and with the line that it is in. Both are there already, and who fills
         // a connection has no say in what is told of it: nothing more is made there until they are gone.
-        let held = self.account.as_ref().map(|account| account.piece(ANSWER_COPIES * text.len()));
+        let held =
+            self.account.as_ref().map(|account| account.piece(COPIES_PER_ANSWER * text.len()));
         self.event.response_object = Some(text);
         held
     }
@@ -548,7 +549,7 @@ mod tests {
         let text = r#"{"items":[],"kind":"SecretList"}"#;
         let held = recording.notes(&respond::whole(200, media::JSON, text.into()));
         assert_eq!(recording.event.response_object.as_deref(), Some(text));
-        assert_eq!(account.held(), CONNECTION_BYTES_MAX + ANSWER_COPIES * text.len());
+        assert_eq!(account.held(), CONNECTION_BYTES_MAX + COPIES_PER_ANSWER * text.len());
         drop((held, full));
         assert_eq!(account.held(), 0);
     }

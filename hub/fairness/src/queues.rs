@@ -31,12 +31,12 @@ use crate::hand;
 use crate::priority_level::Shape;
 
 /// Stands for the time that a request takes until it is over.
-const ASSUMED: Duration = Duration::from_millis(3);
+const ESTIMATED_SERVICE_TIME: Duration = Duration::from_millis(3);
 
 /// One part in so many of the seats is kept for flows that have few.
-const KEPT_PART: u64 = 4;
+const KEPT_SEATS_DIVISOR: u64 = 4;
 /// Of what is free then, a flow has one part in so many.
-const FEW_PARTS: u64 = 3;
+const FLOW_SHARE_DIVISOR: u64 = 3;
 
 /// Why a request is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,7 +131,8 @@ const fn real(number: u64) -> f64 {
 impl Queue {
     /// When its next request begins if those that are served end now.
     fn would_begin(&self, now: Duration) -> f64 {
-        let took = real(self.seats_in_use) * (now.as_secs_f64() - ASSUMED.as_secs_f64());
+        let took =
+            real(self.seats_in_use) * (now.as_secs_f64() - ESTIMATED_SERVICE_TIME.as_secs_f64());
         self.begins + (took - self.since).max(0.0)
     }
 
@@ -214,7 +215,7 @@ impl Queues {
         let (width, limit) = (u64::from(width), u64::from(self.limit));
         let own = self.flows.get(&flow).copied().unwrap_or_default();
         let free = limit.saturating_sub(self.seats_in_use);
-        own == 0 || limit / KEPT_PART < free || FEW_PARTS * (own + width) <= free
+        own == 0 || limit / KEPT_SEATS_DIVISOR < free || FLOW_SHARE_DIVISOR * (own + width) <= free
     }
 
     /// Of those of a flow that have room, the one that has least to do.
@@ -252,7 +253,7 @@ impl Queues {
             self.virtual_time = self.virtual_time.max(earliest);
             queue.served += 1;
             queue.since += seat_seconds(width, now);
-            queue.begins += seat_seconds(width, ASSUMED);
+            queue.begins += seat_seconds(width, ESTIMATED_SERVICE_TIME);
             queue.begin_no_earlier_than_it_came();
             (queue.seats_waited_for, queue.seats_in_use) =
                 (queue.seats_waited_for - seats, queue.seats_in_use + seats);
@@ -286,7 +287,7 @@ impl Queues {
             else {
                 continue;
             };
-            let done = queue.begins + seat_seconds(width, ASSUMED);
+            let done = queue.begins + seat_seconds(width, ESTIMATED_SERVICE_TIME);
             if best.is_none_or(|(first, ..)| done < first) {
                 best = Some((done, *at, place));
             }
@@ -331,8 +332,8 @@ impl Queues {
                 queue.since -= seat_seconds(place.width, since);
                 queue.seats_in_use -= seats;
                 let took = now.saturating_sub(since);
-                queue.begins +=
-                    seat_seconds(place.width, took) - seat_seconds(place.width, ASSUMED);
+                queue.begins += seat_seconds(place.width, took)
+                    - seat_seconds(place.width, ESTIMATED_SERVICE_TIME);
             } else {
                 queue.seats_waited_for -= seats;
                 queue.waiting.retain(|other| other.number != number);

@@ -30,7 +30,7 @@ use tokio::time::timeout;
 use crate::duplicates::{self, Greeting};
 use crate::inner::Inner;
 use crate::links::{Link, PlanSession};
-use crate::session_end::{End, GOODBYE};
+use crate::session_end::{End, GOODBYE_TIMEOUT};
 use crate::session_records::Begun;
 use crate::spoke_identity::SpokeIdentity;
 use crate::sync_signal::SyncSignal;
@@ -102,7 +102,7 @@ pub(crate) async fn open(
         if tell {
             // It is not kept waiting by the disk.
             let tell = duplicates::tell(&inner.objects, &inner.hub, identity, link.peer().address);
-            let _ = timeout(GOODBYE, tell).await;
+            let _ = timeout(GOODBYE_TIMEOUT, tell).await;
         }
         return Err(End::Left(Reason::Cloned));
     }

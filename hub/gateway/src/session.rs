@@ -48,7 +48,7 @@ use crate::inner::Inner;
 use crate::live_session::{Lateness, Leasing, Session};
 use crate::opening::{self, Opened, Recv};
 use crate::pending_sessions::PendingPermit;
-use crate::session_end::{End, GOODBYE, over};
+use crate::session_end::{End, GOODBYE_TIMEOUT, over};
 use crate::session_records::Begun;
 use crate::spoke_identity::SpokeIdentity;
 use crate::sync_signal::SyncSignal;
@@ -190,7 +190,7 @@ async fn part(send: &mut Box<dyn SendHalf>, link: &Arc<dyn Transport>, end: &End
             link.closed().await;
         }
     };
-    let _ = timeout(GOODBYE, last).await;
+    let _ = timeout(GOODBYE_TIMEOUT, last).await;
 }
 
 impl Session<'_> {

@@ -366,11 +366,11 @@ enum NotWhole {
 async fn told(skipped: &AtomicU64, stream: Stream) -> Result<Vec<Figures>, NotWhole> {
     let (mut all, mut members) = (Vec::new(), 0);
     // With the byte that is too many, what is cut off between two messages is told from an end.
-    let mut bytes = stream.recv.take(limits::FIGURES as u64 + 1);
+    let mut bytes = stream.recv.take(limits::FIGURES_BYTES_MAX as u64 + 1);
     let mut recv = FrameReader::new(&mut bytes);
     while let Some(mut one) = recv.next_known::<Figures>(skipped).await? {
         members += one.members();
-        if limits::FIGURE_MEMBERS < members {
+        if limits::FIGURES_MEMBERS_MAX < members {
             return Err(NotWhole::TooMany);
         }
         one.bound();

@@ -71,7 +71,7 @@ pub(crate) struct Piece {
 }
 
 /// The stream of what the spoke itself says.
-const OWN: u64 = 0;
+const OWN_STREAM: u64 = 0;
 
 #[derive(Default)]
 struct SinkState {
@@ -192,7 +192,7 @@ impl LogSink {
                 format!("freewheel: {lost} messages are missing here, the disk is slow\n{line}\n")
             }
         };
-        self.push(OWN, Source::Stderr, Bytes::from(line));
+        self.push(OWN_STREAM, Source::Stderr, Bytes::from(line));
     }
 
     /// Changes whenever lines have reached the file; ends when the container's log is complete.

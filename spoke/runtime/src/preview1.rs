@@ -71,8 +71,9 @@ const SUBSCRIPTIONS_MAX: usize = 256;
 const RANDOM_PIECE_BYTES: u32 = 8 << 10;
 
 /// Most that any call holds which does not say so when it is called.
-pub(crate) const CALL: usize = 2 * PATH_BYTES_MAX;
-const _: () = assert!(RANDOM_PIECE_BYTES as usize <= CALL, "what is given is enough for either");
+pub(crate) const CALL_BYTES: usize = 2 * PATH_BYTES_MAX;
+const _: () =
+    assert!(RANDOM_PIECE_BYTES as usize <= CALL_BYTES, "what is given is enough for either");
 
 /// Handles of one program: its files, and what a call waits for.
 const HANDLES_MAX: usize = 4096;
@@ -151,7 +152,7 @@ impl Core {
         let mut store = Store::new(engine, core);
         store.limiter_async(|core| &mut core.limiter);
         // What the calls that are all upstream's may take.
-        store.set_hostcall_fuel(CALL);
+        store.set_hostcall_fuel(CALL_BYTES);
         store.epoch_deadline_callback(|mut store| {
             store.data_mut().count_handles()?;
             Ok(UpdateDeadline::Yield(1))

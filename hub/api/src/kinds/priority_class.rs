@@ -19,7 +19,7 @@ const COLUMNS: &[Column] = &[
     column("PreemptionPolicy", "string", "Whether its pods take the place of others."),
 ];
 /// Highest priority of a class that is not Kubernetes' own.
-const USERS_MAX: i64 = 1_000_000_000;
+const USER_PRIORITY_MAX: i64 = 1_000_000_000;
 const RESERVED: &str = "system-";
 
 /// The classes that every cluster is born with: name, value, what is said of them.
@@ -67,8 +67,9 @@ impl Strategy for Rules {
                 );
                 FieldError::forbidden("metadata.name", &text)
             }));
-        } else if USERS_MAX < value {
-            let text = format!("maximum allowed value of a user defined priority is {USERS_MAX}");
+        } else if USER_PRIORITY_MAX < value {
+            let text =
+                format!("maximum allowed value of a user defined priority is {USER_PRIORITY_MAX}");
             errors.push(FieldError::forbidden("value", &text));
         }
         let policy = Place::of(object, "preemptionPolicy");

@@ -42,7 +42,7 @@ const OBJECT_BYTES_KEPT_MAX: usize = 2 << 20;
 
 /// After changes were taken in, so many times as long as that took nothing is, and never longer than
 /// [`REST_MAX`]: who writes all the time gets a fifth of a thread.
-const REST_TIMES: u32 = 4;
+const REST_FACTOR: u32 = 4;
 const REST_MAX: Duration = Duration::from_secs(1);
 /// How often it is told of a cluster that it has more than acts.
 const TOLD_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -126,7 +126,7 @@ impl Configurations {
             while let Ok(events) = watch.next().await {
                 let began = Instant::now();
                 self.take_in(&mut all, events, store).await;
-                sleep((REST_TIMES * began.elapsed()).min(REST_MAX)).await;
+                sleep((REST_FACTOR * began.elapsed()).min(REST_MAX)).await;
             }
         }
     }

@@ -34,9 +34,9 @@ pub(super) const PIPE_BYTES: usize = 32 << 10;
 /// The most of a channel that goes out at once.
 const PIECE_BYTES: usize = 16 << 10;
 /// How long a client is read on that has been told farewell.
-const LINGER: Duration = Duration::from_secs(2);
+const FAREWELL_LINGER: Duration = Duration::from_secs(2);
 /// Messages that wait to go out.
-const QUEUE: usize = 4;
+const QUEUED_MESSAGES_MAX: usize = 4;
 
 /// How bytes are put into messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ enum Said {
 }
 
 /// The number that ends another channel.
-const END: u8 = 255;
+const CHANNEL_END: u8 = 255;
 
 impl Coding {
     /// That of a protocol.
@@ -93,7 +93,9 @@ impl Coding {
         };
         let Some((channel, rest)) = bytes.split_first() else { return Ok(None) };
         Ok(Some(match self {
-            Self::Ending if *channel == END => return Ok(rest.first().copied().map(Said::End)),
+            Self::Ending if *channel == CHANNEL_END => {
+                return Ok(rest.first().copied().map(Said::End));
+            }
             Self::Binary | Self::Ending => Said::Data(*channel, bytes.slice(1..)),
             Self::Base64 => Said::Data(channel.wrapping_sub(b'0'), STANDARD.decode(rest)?.into()),
         }))
@@ -111,7 +113,7 @@ pub(super) async fn serve<T, F>(
     F: Future<Output = ()>,
 {
     let (mut sink, mut stream) = socket.split();
-    let (out, mut queue) = mpsc::channel::<Message>(QUEUE);
+    let (out, mut queue) = mpsc::channel::<Message>(QUEUED_MESSAGES_MAX);
     let (mut near, mut inward) = (Vec::new(), Vec::new());
     let mut pumps = FuturesUnordered::new();
     for channel in 0..count {
@@ -159,7 +161,7 @@ async fn write<S: Sink<Message> + Unpin>(sink: &mut S, queue: &mut mpsc::Receive
     let end = CloseFrame { code: CloseCode::Normal, reason: "".into() };
     let _ = sink.send(Message::Close(Some(end))).await;
     // What is closed over bytes that nobody has read takes back what is on its way.
-    tokio::time::sleep(LINGER).await;
+    tokio::time::sleep(FAREWELL_LINGER).await;
 }
 
 async fn deliver(inward: &mut [Option<WriteHalf<DuplexStream>>], channel: u8, bytes: &[u8]) {
@@ -235,7 +237,7 @@ mod tests {
         assert!((PIPE_BYTES - 1000..PIPE_BYTES + 4000).contains(&sent), "{sent}");
         let written = written.load(Relaxed);
         assert!(
-            (PIPE_BYTES..PIPE_BYTES + (QUEUE + 3) * PIECE_BYTES).contains(&written),
+            (PIPE_BYTES..PIPE_BYTES + (QUEUED_MESSAGES_MAX + 3) * PIECE_BYTES).contains(&written),
             "{written}"
         );
     }
@@ -250,7 +252,7 @@ mod tests {
         }
         assert_eq!(Coding::Base64.write(1, b"a"), Message::text("1YQ=="));
         assert!(Coding::Base64.read(Message::text("0!")).is_err());
-        let end = Coding::Ending.read(Message::binary(vec![END, 0])).unwrap();
+        let end = Coding::Ending.read(Message::binary(vec![CHANNEL_END, 0])).unwrap();
         assert_eq!(end, Some(Said::End(0)));
         assert_eq!(Coding::of("v4.base64.channel.k8s.io"), Coding::Base64);
     }

@@ -38,7 +38,7 @@ const SERVED: Served = Served {
     channels: &["v4.channel.k8s.io", "v5.channel.k8s.io", "v4.base64.channel.k8s.io"],
 };
 /// stdin, stdout, stderr, errors, resize.
-const CHANNELS: u8 = 5;
+const CHANNEL_COUNT: u8 = 5;
 /// What the streams of a session hold.
 const PIPES_BYTES: usize = 10 * session::PIPE_BYTES;
 
@@ -106,7 +106,7 @@ async fn serve(becomes: Becomes, wants: Wants, (source, end): (Source, End), raw
                     streams.carry(source, end).await;
                 }
             };
-            channels::serve(socket, Coding::of(protocol), CHANNELS, handle).await;
+            channels::serve(socket, Coding::of(protocol), CHANNEL_COUNT, handle).await;
         }
         Becomes::Spdy | Becomes::Tunnel => {
             let handle = |accept| async move {
@@ -114,7 +114,7 @@ async fn serve(becomes: Becomes, wants: Wants, (source, end): (Source, End), raw
                     streams.carry(source, end).await;
                 }
             };
-            if let Err(error) = session::serve(raw, usize::from(CHANNELS), handle).await {
+            if let Err(error) = session::serve(raw, usize::from(CHANNEL_COUNT), handle).await {
                 debug!(%error, "a session broke off");
             }
         }

@@ -17,7 +17,7 @@ use crate::cel::declared;
 use crate::schema::Schema;
 
 /// Units of work that it takes to read a rule, beside those of its text.
-pub(super) const RULE_UNITS: u64 = 200;
+pub(super) const UNITS_PER_RULE: u64 = 200;
 
 /// Units of one expression in one object, as at kube-apiserver.
 const EXPRESSION_MAX: u64 = 10_000_000;
@@ -25,7 +25,7 @@ const EXPRESSION_MAX: u64 = 10_000_000;
 const SCHEMA_MAX: u64 = 100_000_000;
 /// So many of those that cost most are told, of those that cost anything to speak of.
 const TOLD_MAX: usize = 4;
-const TOLD_LEAST: u64 = SCHEMA_MAX / 100;
+const TOLD_UNITS_MIN: u64 = SCHEMA_MAX / 100;
 
 /// What the expressions of one schema cost.
 #[derive(Debug, Default)]
@@ -119,7 +119,7 @@ fn rules(
             if expression.is_empty() {
                 continue;
             }
-            if !errors.work().units(RULE_UNITS + 4 * bytes) {
+            if !errors.work().units(UNITS_PER_RULE + 4 * bytes) {
                 return;
             }
             let Ok(parsed) = Parsed::read(expression) else { continue };
@@ -145,7 +145,7 @@ fn times(declared: &Declared, place: Place) -> u64 {
 impl Costs {
     fn add(&mut self, place: String, cost: u64) {
         self.total = self.total.saturating_add(cost);
-        if TOLD_LEAST <= cost {
+        if TOLD_UNITS_MIN <= cost {
             self.most.push((cost, place));
             self.most.sort_by_key(|one| std::cmp::Reverse(one.0));
             self.most.truncate(TOLD_MAX);

@@ -48,11 +48,11 @@ use entry::{Entry, LifeV1, PlanEntryV1, TryingV1};
 use format::{FORMAT, Format};
 
 /// Below this size a rewrite is not worth the flash.
-const COMPACT_FROM: usize = 256 << 10;
+const COMPACT_FROM_BYTES: usize = 256 << 10;
 /// Bytes of records and removals in one entry of a plan: a part of any size is written in such pieces.
-const PIECE: usize = 1 << 20;
+const PLAN_PIECE_BYTES: usize = 1 << 20;
 /// The largest record, with room for what stands around it in an entry.
-const MAX_RECORD: usize = frame::ENTRY_BYTES_MAX - PIECE;
+const MAX_RECORD: usize = frame::ENTRY_BYTES_MAX - PLAN_PIECE_BYTES;
 /// Boots in a row that cost the agent its life and are bad luck: power cuts. More, and a pod may take the machine down.
 const CUTS_TOLERATED: u32 = 5;
 /// Pods that are suspected at most.
@@ -368,7 +368,9 @@ impl Ledger {
     }
 
     fn hand_over(&mut self) -> Result<(), LedgerError> {
-        if self.broken || COMPACT_FROM.max(4 * self.compacted) < self.size + self.waiting.len() {
+        if self.broken
+            || COMPACT_FROM_BYTES.max(4 * self.compacted) < self.size + self.waiting.len()
+        {
             return self.rewrite();
         }
         if self.waiting.is_empty() {
@@ -536,7 +538,7 @@ fn pieces(part: PlanPart) -> Vec<PlanEntryV1> {
     let piece = |snapshot| PlanEntryV1 { to, snapshot, more: true, put: vec![], remove: vec![] };
     let (mut out, mut last, mut size) = (Vec::new(), piece(snapshot), 0);
     let mut room_for = |last: &mut PlanEntryV1, bytes: usize| {
-        if PIECE < size + bytes && 0 < size {
+        if PLAN_PIECE_BYTES < size + bytes && 0 < size {
             size = 0;
             out.push(std::mem::replace(last, piece(false)));
         }

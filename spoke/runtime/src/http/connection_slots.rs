@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 const CONNECTIONS_MAX: usize = 2048;
 
 /// Part of its pod's sockets that quiet clients leave free. Of those that never asked, more than that are a crowd.
-const FREE_PART: usize = 8;
+const FREE_SOCKETS_DIVISOR: usize = 8;
 
 /// Where others have most of the sockets, quiet clients that have so many leave one free.
 const QUIET_PER_FREE: usize = 3;
@@ -267,7 +267,7 @@ impl Places {
 impl ConnectionSlots {
     /// Those in a pod that may have so many sockets.
     pub(super) fn new(request: u32, sockets: usize) -> Self {
-        let (most, free) = (CONNECTIONS_MAX.min(sockets / 2), sockets / FREE_PART);
+        let (most, free) = (CONNECTIONS_MAX.min(sockets / 2), sockets / FREE_SOCKETS_DIVISOR);
         Self { places: Mutex::default(), clock: Arc::default(), request, most, free }
     }
 

@@ -28,7 +28,7 @@ const COLUMNS: &[Column] = &[
     wide("Selector", "string", "Which pods are its own."),
 ];
 /// Longest name: eleven characters more have to be a label.
-const NAME_MAX: usize = 52;
+const NAME_BYTES_MAX: usize = 52;
 /// Longest part of a time zone's name.
 const ZONE_PART_MAX: usize = 14;
 
@@ -85,7 +85,7 @@ impl Strategy for Rules {
         errors.extend(spec.child("successfulJobsHistoryLimit").at_least(0));
         errors.extend(spec.child("failedJobsHistoryLimit").at_least(0));
         let own = text(object, "/metadata/name");
-        if NAME_MAX < own.len() {
+        if NAME_BYTES_MAX < own.len() {
             let text = "must be no more than 52 characters";
             errors.push(FieldError::invalid("metadata.name", &own.into(), text));
         }

@@ -12,9 +12,9 @@ use crate::kinds::template;
 
 const INDEXED: &str = "Indexed";
 /// Most pods at a time of an indexed Job, and most of its indexes that may fail.
-const INDEXED_MAX: i64 = 100_000;
+const INDEXED_PODS_MAX: i64 = 100_000;
 /// Both again, when there are more completions than that and each index is tried for itself.
-const HIGH_MAX: i64 = 10_000;
+const PER_INDEX_PODS_MAX: i64 = 10_000;
 const RULES_MAX: usize = 20;
 const EXIT_CODES_MAX: usize = 255;
 const ACTIONS: &[&str] = &["Count", "FailIndex", "FailJob", "Ignore"];
@@ -98,7 +98,8 @@ pub(super) fn check(spec: &Place<'_>) -> Vec<FieldError> {
 /// What is allowed, and may come out otherwise than meant.
 pub(super) fn warnings(spec: &Place<'_>) -> Vec<String> {
     let number = |field: &str| spec.child(field).int().unwrap_or_default();
-    let many = INDEXED_MAX < number("completions") && HIGH_MAX < number("parallelism");
+    let many =
+        INDEXED_PODS_MAX < number("completions") && PER_INDEX_PODS_MAX < number("parallelism");
     let mut warnings = Vec::new();
     if many && spec.child("completionMode").text() == INDEXED {
         warnings.push(format!(
@@ -129,23 +130,23 @@ fn check_mode(spec: &Place<'_>) -> Vec<FieldError> {
         let text = format!("must be less than or equal to {most}{when}");
         at.int().filter(|number| most < *number).map(|_| at.invalid(&text))
     };
-    errors.extend(most(&parallelism, INDEXED_MAX, " when completion mode is Indexed"));
+    errors.extend(most(&parallelism, INDEXED_PODS_MAX, " when completion mode is Indexed"));
     if let (Some(all), Some(some)) = (completions.int(), failed.int())
         && all < some
     {
         errors.push(failed.invalid("must be less than or equal to completions"));
     }
-    errors.extend(most(&failed, INDEXED_MAX, ""));
-    if completions.int().is_some_and(|all| INDEXED_MAX < all) && per_index.is_there() {
+    errors.extend(most(&failed, INDEXED_PODS_MAX, ""));
+    if completions.int().is_some_and(|all| INDEXED_PODS_MAX < all) && per_index.is_there() {
         if !failed.is_there() {
-            let text = format!("must be specified when completions is above {INDEXED_MAX}");
+            let text = format!("must be specified when completions is above {INDEXED_PODS_MAX}");
             errors.push(failed.required(&text));
         }
         let when = format!(
-            " when completions are above {INDEXED_MAX} and used with backoff limit per index"
+            " when completions are above {INDEXED_PODS_MAX} and used with backoff limit per index"
         );
-        errors.extend(most(&parallelism, HIGH_MAX, &when));
-        errors.extend(most(&failed, HIGH_MAX, &when));
+        errors.extend(most(&parallelism, PER_INDEX_PODS_MAX, &when));
+        errors.extend(most(&failed, PER_INDEX_PODS_MAX, &when));
     }
     errors
 }

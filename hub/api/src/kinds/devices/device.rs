@@ -11,9 +11,9 @@ use crate::kinds::place::Place;
 /// What a name within a domain has to be.
 pub(super) const ID: &str = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')";
 const ENTRIES_MAX: usize = 32;
-const DOMAIN_MAX: usize = 63;
-const ID_MAX: usize = 32;
-const TEXT_MAX: usize = 64;
+const DOMAIN_BYTES_MAX: usize = 63;
+const ID_BYTES_MAX: usize = 32;
+const TEXT_BYTES_MAX: usize = 64;
 const TAINTS_MAX: usize = 16;
 const EFFECTS: &[&str] = &["NoExecute", "NoSchedule", "None"];
 
@@ -69,16 +69,16 @@ fn check_name(map: &Place<'_>, name: &str) -> Vec<FieldError> {
     if name.contains('/') {
         if domain.is_empty() {
             errors.push(wrong("the domain must not be empty"));
-        } else if DOMAIN_MAX < domain.len() {
-            errors.push(FieldError::too_long(&*map.path, DOMAIN_MAX));
+        } else if DOMAIN_BYTES_MAX < domain.len() {
+            errors.push(FieldError::too_long(&*map.path, DOMAIN_BYTES_MAX));
         } else {
             errors.extend(names::dns_subdomain(domain).iter().map(|why| wrong(why)));
         }
     }
     if id.is_empty() {
         errors.push(wrong("the name must not be empty"));
-    } else if ID_MAX < id.len() {
-        errors.push(FieldError::too_long(&*map.path, ID_MAX));
+    } else if ID_BYTES_MAX < id.len() {
+        errors.push(FieldError::too_long(&*map.path, ID_BYTES_MAX));
     } else if !is_id(id) {
         errors.push(wrong(ID));
     }
@@ -94,9 +94,9 @@ fn check_attribute(attribute: &Place<'_>) -> Vec<FieldError> {
         1 => {}
         _ => errors.push(attribute.invalid("exactly one value must be specified")),
     }
-    errors.extend(attribute.child("string").no_longer(TEXT_MAX));
+    errors.extend(attribute.child("string").no_longer(TEXT_BYTES_MAX));
     let version = attribute.child("version");
-    errors.extend(version.no_longer(TEXT_MAX));
+    errors.extend(version.no_longer(TEXT_BYTES_MAX));
     if version.is_there() && !is_version(version.text()) {
         let text = "must be a string compatible with semver.org spec 2.0.0";
         errors.push(version.invalid(text));

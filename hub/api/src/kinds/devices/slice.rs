@@ -22,10 +22,10 @@ const COLUMNS: &[Column] = &[
     AGE,
 ];
 const DEVICES_MAX: usize = 128;
-const DEVICES_MAX_WITH_TAINTS: usize = 64;
+const DEVICES_WITH_TAINTS_MAX: usize = 64;
 const COUNTER_SETS_MAX: usize = 8;
 const COUNTERS_MAX: usize = 32;
-const POOL_NAME_MAX: usize = 253;
+const POOL_NAME_BYTES_MAX: usize = 253;
 
 /// ResourceSlice of resource.k8s.io/v1.
 pub(crate) fn kind() -> Kind {
@@ -56,7 +56,7 @@ impl Strategy for Rules {
             ["/taints", "/consumesCounters"].iter().any(|field| !list(device, field).is_empty())
         };
         let some = list(devices.value, "").iter().any(special);
-        errors.extend(devices.no_more(if some { DEVICES_MAX_WITH_TAINTS } else { DEVICES_MAX }));
+        errors.extend(devices.no_more(if some { DEVICES_WITH_TAINTS_MAX } else { DEVICES_MAX }));
         let chooses = flag(object, "/spec/perDeviceNodeSelection");
         errors.extend(each_once(&devices));
         errors.extend(devices.items().flat_map(|one| device::check(&one, chooses)));
@@ -113,7 +113,7 @@ fn check_pool(pool: &Place<'_>) -> Vec<FieldError> {
     if name.is_empty() {
         errors.push(name.required(""));
     } else {
-        errors.extend(name.no_longer(POOL_NAME_MAX));
+        errors.extend(name.no_longer(POOL_NAME_BYTES_MAX));
         for part in name.text().split('/') {
             let part = json!(part);
             errors.extend(Place::at(&part, &*name.path).follows(names::dns_subdomain));

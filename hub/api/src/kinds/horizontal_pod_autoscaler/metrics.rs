@@ -9,7 +9,7 @@ use crate::kinds::place::Place;
 use crate::kinds::resource_name;
 
 /// What CPU is to be, unless something else is said: a percentage of what is requested.
-pub(super) const CPU_TARGET: i64 = 80;
+pub(super) const CPU_TARGET_PERCENT: i64 = 80;
 const TYPES: &[&str] = &["ContainerResource", "External", "Object", "Pods", "Resource"];
 /// Fields with a source, in the order in which they are looked at, and the types that they are of.
 const SOURCES: &[(&str, &str)] = &[

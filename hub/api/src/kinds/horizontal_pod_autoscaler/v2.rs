@@ -9,8 +9,8 @@ use crate::kinds::accessors::{age, child, int, name, set_default, text};
 use crate::kinds::place::Place;
 
 /// Longest look back, and longest period of a policy, in seconds.
-const WINDOW_MAX: i64 = 3600;
-const PERIOD_MAX: i64 = 1800;
+const WINDOW_SECONDS_MAX: i64 = 3600;
+const PERIOD_SECONDS_MAX: i64 = 1800;
 
 pub(super) struct Rules;
 
@@ -19,7 +19,7 @@ impl Strategy for Rules {
         let Some(spec) = child(object, "spec") else { return };
         set_default(spec, "minReplicas", 1);
         if spec.get("metrics").is_none_or(|metrics| *metrics == json!([])) {
-            spec.insert("metrics".to_owned(), json!([metrics::cpu(metrics::CPU_TARGET)]));
+            spec.insert("metrics".to_owned(), json!([metrics::cpu(metrics::CPU_TARGET_PERCENT)]));
         }
         if let Some(behavior) = spec.get_mut("behavior").and_then(Value::as_object_mut) {
             let up = json!([
@@ -112,8 +112,8 @@ fn check_rules(rules: &Place<'_>) -> Vec<FieldError> {
     if window.int().is_some_and(|window| window < 0) {
         errors.push(window.invalid("must be greater than or equal to zero"));
     }
-    if window.int().is_some_and(|window| WINDOW_MAX < window) {
-        errors.push(window.invalid(&format!("must be less than or equal to {WINDOW_MAX}")));
+    if window.int().is_some_and(|window| WINDOW_SECONDS_MAX < window) {
+        errors.push(window.invalid(&format!("must be less than or equal to {WINDOW_SECONDS_MAX}")));
     }
     errors.extend(rules.child("selectPolicy").one_of(&["Disabled", "Max", "Min"]));
     let policies = rules.child("policies");
@@ -132,8 +132,10 @@ fn check_rules(rules: &Place<'_>) -> Vec<FieldError> {
             }
         }
         let period = policy.child("periodSeconds");
-        if period.int().is_some_and(|period| PERIOD_MAX < period) {
-            errors.push(period.invalid(&format!("must be less than or equal to {PERIOD_MAX}")));
+        if period.int().is_some_and(|period| PERIOD_SECONDS_MAX < period) {
+            errors.push(
+                period.invalid(&format!("must be less than or equal to {PERIOD_SECONDS_MAX}")),
+            );
         }
     }
     errors.extend(rules.child("tolerance").not_negative());

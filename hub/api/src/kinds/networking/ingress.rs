@@ -23,7 +23,7 @@ const COLUMNS: &[Column] = &[
 ];
 const CLASS: &str = "kubernetes.io/ingress.class";
 const HOSTS_SHOWN_MAX: usize = 3;
-const ADDRESS_SHOWN_MAX: usize = 16;
+const ADDRESS_BYTES_SHOWN_MAX: usize = 16;
 const WILDCARD: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 
 /// Ingress of networking.k8s.io/v1.
@@ -131,8 +131,8 @@ fn addresses(object: &Value) -> String {
     all.sort_unstable();
     all.dedup();
     let mut shown = all.join(",");
-    if ADDRESS_SHOWN_MAX < shown.len() {
-        shown.truncate(shown.floor_char_boundary(ADDRESS_SHOWN_MAX - 3));
+    if ADDRESS_BYTES_SHOWN_MAX < shown.len() {
+        shown.truncate(shown.floor_char_boundary(ADDRESS_BYTES_SHOWN_MAX - 3));
         shown.push_str("...");
     }
     shown

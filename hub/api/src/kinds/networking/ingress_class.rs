@@ -17,7 +17,7 @@ const COLUMNS: &[Column] = &[
     AGE,
 ];
 const IS_DEFAULT: &str = "ingressclass.kubernetes.io/is-default-class";
-const CONTROLLER_MAX: usize = 250;
+const CONTROLLER_BYTES_MAX: usize = 250;
 
 /// IngressClass of networking.k8s.io/v1.
 pub(crate) fn kind() -> Kind {
@@ -42,7 +42,7 @@ impl Strategy for Rules {
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let spec = Place::of(object, "spec");
         let (controller, parameters) = (spec.child("controller"), spec.child("parameters"));
-        let mut errors: Vec<_> = controller.no_longer(CONTROLLER_MAX).into_iter().collect();
+        let mut errors: Vec<_> = controller.no_longer(CONTROLLER_BYTES_MAX).into_iter().collect();
         errors.extend(controller.domain_path());
         if parameters.is_there() {
             errors.extend(reference::check(&parameters));

@@ -15,7 +15,7 @@ use crate::kinds::volume_words::check_driver;
 
 const COLUMNS: &[Column] = &[NAME, column("Drivers", "integer", "How many there are."), AGE];
 /// Longest name that a driver has for a node.
-const NODE_ID_MAX: usize = 256;
+const NODE_ID_BYTES_MAX: usize = 256;
 
 /// CSINode of storage.k8s.io/v1.
 pub(crate) fn kind() -> Kind {
@@ -63,8 +63,8 @@ fn check<'a>(driver: &Place<'a>, taken: &mut BTreeSet<&'a str>) -> Vec<FieldErro
     let (name, id) = (driver.child("name"), driver.child("nodeID"));
     let mut errors = check_driver(&name);
     errors.extend(id.must_be());
-    if NODE_ID_MAX < id.text().len() {
-        errors.push(id.invalid(&format!("must be {NODE_ID_MAX} characters or less")));
+    if NODE_ID_BYTES_MAX < id.text().len() {
+        errors.push(id.invalid(&format!("must be {NODE_ID_BYTES_MAX} characters or less")));
     }
     errors.extend(driver.child("allocatable").child("count").at_least(0));
     errors.extend((!taken.insert(name.text())).then(|| name.duplicate()));

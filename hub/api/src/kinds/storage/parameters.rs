@@ -7,7 +7,7 @@ use crate::kinds::place::{Place, Rule};
 
 /// Most entries, and most bytes of all together.
 const ENTRIES_MAX: usize = 512;
-const BYTES_MAX: usize = 256 * 1024;
+const PARAMETERS_BYTES_MAX: usize = 256 * 1024;
 
 /// Mistakes of a class's driver.
 pub(super) fn check_driver(driver: &Place<'_>) -> Vec<FieldError> {
@@ -30,8 +30,8 @@ pub(super) fn check(parameters: &Place<'_>, may_be_empty: bool) -> Vec<FieldErro
     if ENTRIES_MAX < entries {
         return vec![FieldError::too_long(&*parameters.path, ENTRIES_MAX)];
     }
-    if BYTES_MAX < bytes {
-        errors.push(FieldError::too_long(&*parameters.path, BYTES_MAX));
+    if PARAMETERS_BYTES_MAX < bytes {
+        errors.push(FieldError::too_long(&*parameters.path, PARAMETERS_BYTES_MAX));
     }
     if !may_be_empty && entries == 0 {
         errors.push(parameters.required("must contain at least one key/value pair"));

@@ -294,13 +294,13 @@ fn turn(placement: &Value, rate: &str, now: Timestamp) -> Option<Duration> {
 
 /// `30s`, `1m`, `2h`
 fn every(rate: &str) -> Duration {
-    const DEFAULT: Duration = Duration::from_secs(60);
+    const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
     let Some((unit, digits)) =
         rate.char_indices().next_back().map(|(at, unit)| (unit, &rate[..at]))
     else {
-        return DEFAULT;
+        return DEFAULT_INTERVAL;
     };
-    let Ok(number) = digits.parse::<u64>() else { return DEFAULT };
+    let Ok(number) = digits.parse::<u64>() else { return DEFAULT_INTERVAL };
     let seconds = match unit {
         'h' => number.saturating_mul(3600),
         'm' => number.saturating_mul(60),

@@ -22,7 +22,7 @@ use crate::engine::Error;
 use crate::engine::clock::rfc3339;
 
 /// Manifests without expressions that are looked at in no time.
-const FEW: usize = 32;
+const INLINE_MANIFESTS_MAX: usize = 32;
 /// Bytes of a work with its status, with room for what the API server adds.
 const WORK_BYTES_MAX: usize = MAX_OBJECT_BYTES - (16 << 10);
 /// Why there are no values.
@@ -52,7 +52,7 @@ impl Works {
         left: Option<&Error>,
     ) -> Result<(), Error> {
         let complete = outcome.complete;
-        let seen = if outcome.results.len() <= FEW && !work.has_rules() {
+        let seen = if outcome.results.len() <= INLINE_MANIFESTS_MAX && !work.has_rules() {
             see(&outcome.results, work)
         } else {
             // Expressions take their time, and so do many manifests: nobody waits for that.
