@@ -253,7 +253,8 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<Core>> {
     linker.allow_shadowing(true);
     ends(&mut linker)?;
     sockets(&mut linker)?;
-    files(&mut linker)?;
+    opens(&mut linker)?;
+    closes(&mut linker)?;
     bytes(&mut linker)?;
     lists(&mut linker)?;
     waits(&mut linker)?;
@@ -285,7 +286,8 @@ fn sockets(linker: &mut Linker<Core>) -> Result<()> {
 
 type PathOpen = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
 
-fn files(linker: &mut Linker<Core>) -> Result<()> {
+/// A file that is opened takes a handle.
+fn opens(linker: &mut Linker<Core>) -> Result<()> {
     linker.func_wrap_async(
         PREVIEW_1,
         "path_open",
@@ -319,6 +321,11 @@ fn files(linker: &mut Linker<Core>) -> Result<()> {
             })
         },
     )?;
+    Ok(())
+}
+
+/// One that is closed, or takes another's number, gives one back.
+fn closes(linker: &mut Linker<Core>) -> Result<()> {
     linker.func_wrap_async(
         PREVIEW_1,
         "fd_close",

@@ -163,6 +163,12 @@ impl SchedulingQueue {
             self.free(&header.uid);
             return Ok(());
         }
+        self.pod_waits(stored)
+    }
+
+    /// A pod without a node is to have one, unless it is gated.
+    fn pod_waits(&mut self, stored: &Stored) -> Result<(), Error> {
+        let header = &stored.object.header;
         let known = self.waiting.get(&stored.key);
         if known.is_some_and(|w| w.uid == header.uid && w.generation == header.generation) {
             return Ok(());

@@ -28,6 +28,17 @@ use super::request_body::RequestBody;
 use super::request_heads::{Head, REQUEST_HEAD_BYTES_MAX};
 use super::server::Server;
 
+/// Whether there is something to read before it is to end. hyper takes memory to read into before there is: who says
+/// nothing is to cost none.
+async fn begins(server: &Server, slot: &ConnectionSlot, rx: &Pipe) -> bool {
+    tokio::select! {
+        biased;
+        () = poll_fn(|cx| rx.poll_readable(cx)) => true,
+        () = server.draining.cancelled() => false,
+        () = slot.leave.cancelled() => false,
+    }
+}
+
 /// Serves what comes over one connection.
 pub(super) async fn serve(server: Arc<Server>, conn: Conn, slot: Arc<ConnectionSlot>) {
     let _place = Place(&server.slots, &slot);
@@ -35,14 +46,7 @@ pub(super) async fn serve(server: Arc<Server>, conn: Conn, slot: Arc<ConnectionS
     let head = server.heads.place(slot.leave.clone());
     let wire = Wire { tx: tx.clone(), slot: slot.clone(), head: head.clone() };
     let wire = Watched::new(wire, conn.into_io());
-    // hyper takes memory to read into before there is anything to read: who says nothing is to cost none.
-    let begun = tokio::select! {
-        biased;
-        () = poll_fn(|cx| rx.poll_readable(cx)) => true,
-        () = server.draining.cancelled() => false,
-        () = slot.leave.cancelled() => false,
-    };
-    if !begun {
+    if !begins(&server, &slot, &rx).await {
         tx.close_write();
         return;
     }
