@@ -9,7 +9,7 @@ use freewheel_hub_schema::quantity::{Format, Quantity};
 use serde_json::{Value, json};
 
 use super::accessors::{AGE, NAME, age, child, column, name, text, text_or, wide};
-use super::place::Place;
+use super::field_value::FieldValue;
 use super::pod_spec::requirements::{self, Amounts};
 use super::volume_claim_spec::{self as claim_spec, CLASS_ANNOTATION, modes_cell};
 use crate::quota::OF_CLASS;
@@ -68,21 +68,21 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        claim_spec::check(&Place::of(object, "spec"))
+        claim_spec::check(&FieldValue::of(object, "spec"))
     }
 
     fn validate_update(&self, door: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
         if door.is_some() {
             return Vec::new();
         }
-        let (now, was) = (Place::of(new, "spec"), Place::of(old, "spec"));
+        let (now, was) = (FieldValue::of(new, "spec"), FieldValue::of(old, "spec"));
         let mut errors = Vec::new();
         if compared(new, old) != compared(old, old) {
             let text = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
             errors.push(now.forbidden(text));
         }
         errors.extend(check_size(new, old));
-        let mode = Place { path: "volumeMode".to_owned(), ..now.child("volumeMode") };
+        let mode = FieldValue { path: "volumeMode".to_owned(), ..now.child("volumeMode") };
         errors.extend(mode.stays(&was.child("volumeMode")));
         let class = now.child("volumeAttributesClassName");
         let applied = !text(old, "/status/currentVolumeAttributesClassName").is_empty();
@@ -101,7 +101,7 @@ impl Strategy for Rules {
 
     fn warnings(&self, object: &Value) -> Vec<String> {
         let mut found = claim_spec::warn_of_class_annotation(object);
-        found.extend(claim_spec::warnings(&Place::of(object, "spec")));
+        found.extend(claim_spec::warnings(&FieldValue::of(object, "spec")));
         found
     }
 
@@ -168,10 +168,14 @@ fn compared(object: &Value, old: &Value) -> Value {
 
 /// A claim may shrink to more than it has.
 fn check_size(new: &Value, old: &Value) -> Option<FieldError> {
-    let size =
-        |object| Place::of(object, "spec").child("resources").child("requests").child("storage");
-    let has =
-        Place::of(old, "status").child("capacity").child("storage").amount().unwrap_or_default();
+    let size = |object| {
+        FieldValue::of(object, "spec").child("resources").child("requests").child("storage")
+    };
+    let has = FieldValue::of(old, "status")
+        .child("capacity")
+        .child("storage")
+        .amount()
+        .unwrap_or_default();
     let (now, was) = (size(new), size(old));
     let shrinks = now.amount()? < was.amount()?;
     let text = "field can not be less than status.capacity";

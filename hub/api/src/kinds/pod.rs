@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! pod          what is special about pods as objects
-//! pod/doors    the doors by which one thing of a spec changes
+//! pod/subresources  by which one thing of a spec changes
 //! pod/quota    what they count for in quotas
 //! pod/status   the STATUS, READY and RESTARTS that kubectl shows
 //! pod_spec/    defaults, validation and field classes, shared with pod templates
@@ -14,9 +14,9 @@
 //! - an annotation that means something to a device says what it can take (`an_annotation_with_a_meaning_has_one`);
 //! - of what runs, nothing but the image changes under a pod's feet (`a_pod_changes_little`).
 
-mod doors;
 mod quota;
 mod status;
+mod subresources;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -125,7 +125,7 @@ impl Strategy for Rules {
             return;
         }
         if let Some(door @ ("ephemeralcontainers" | "resize")) = subresource {
-            return doors::keep_the_rest(door, new, old);
+            return subresources::keep_the_rest(door, new, old);
         }
         keep_other_half(subresource, new, old);
         if subresource == Some("status") {
@@ -147,7 +147,7 @@ impl Strategy for Rules {
             Some("status") => {
                 &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]
             }
-            Some("ephemeralcontainers" | "resize") => doors::RESET,
+            Some("ephemeralcontainers" | "resize") => subresources::RESET,
             Some(_) => &[],
             None => &[&["status"]],
         }
@@ -182,7 +182,7 @@ impl Strategy for Rules {
         errors.extend(match subresource {
             None => pod_spec::check_update(new, old),
             Some("binding") => check_binding(new, old).into_iter().collect(),
-            Some(door @ ("ephemeralcontainers" | "resize")) => doors::check(door, new, old),
+            Some(door @ ("ephemeralcontainers" | "resize")) => subresources::check(door, new, old),
             Some(_) => Vec::new(),
         });
         errors
@@ -192,7 +192,7 @@ impl Strategy for Rules {
         pod_spec::warnings(object.get("spec").unwrap_or(&Value::Null), "spec")
     }
 
-    fn door_warning(&self, subresource: &str) -> Option<&'static str> {
+    fn subresource_warning(&self, subresource: &str) -> Option<&'static str> {
         (subresource == "resize").then_some(
             "spec.containers[*].resources: a container that runs keeps its limits; those of its next start are the new \
              ones",

@@ -94,7 +94,7 @@ pub trait Strategy: Send + Sync {
     }
 
     /// The same of a change by this door alone, whatever the object says.
-    fn door_warning(&self, _subresource: &str) -> Option<&'static str> {
+    fn subresource_warning(&self, _subresource: &str) -> Option<&'static str> {
         None
     }
 

@@ -7,7 +7,7 @@ use freewheel_hub_schema::name as names;
 use serde_json::{Map, Value, json};
 
 use crate::kinds::accessors::{items, set_default};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 use crate::kinds::template;
 
 const INDEXED: &str = "Indexed";
@@ -48,7 +48,7 @@ pub(super) fn default_template(spec: &mut Map<String, Value>) {
 }
 
 /// Every mistake but those of its selector.
-pub(super) fn check(spec: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check(spec: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for field in [
         "parallelism",
@@ -96,7 +96,7 @@ pub(super) fn check(spec: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// What is allowed, and may come out otherwise than meant.
-pub(super) fn warnings(spec: &Place<'_>) -> Vec<String> {
+pub(super) fn warnings(spec: &FieldValue<'_>) -> Vec<String> {
     let number = |field: &str| spec.child(field).int().unwrap_or_default();
     let many =
         INDEXED_PODS_MAX < number("completions") && PER_INDEX_PODS_MAX < number("parallelism");
@@ -112,21 +112,21 @@ pub(super) fn warnings(spec: &Place<'_>) -> Vec<String> {
     warnings
 }
 
-fn check_mode(spec: &Place<'_>) -> Vec<FieldError> {
+fn check_mode(spec: &FieldValue<'_>) -> Vec<FieldError> {
     let mode = spec.child("completionMode");
     let field = |name: &str| spec.child(name);
     let (completions, parallelism) = (field("completions"), field("parallelism"));
     let (per_index, failed) = (field("backoffLimitPerIndex"), field("maxFailedIndexes"));
     let mut errors: Vec<_> = mode.one_of(&["NonIndexed", INDEXED]).into_iter().collect();
     if mode.text() != INDEXED {
-        let given = [per_index, failed].into_iter().filter(Place::is_there);
+        let given = [per_index, failed].into_iter().filter(FieldValue::is_there);
         errors.extend(given.map(|field| field.invalid("requires indexed completion mode")));
         return errors;
     }
     if !completions.is_there() {
         errors.push(completions.required("when completion mode is Indexed"));
     }
-    let most = |at: &Place<'_>, most: i64, when: &str| {
+    let most = |at: &FieldValue<'_>, most: i64, when: &str| {
         let text = format!("must be less than or equal to {most}{when}");
         at.int().filter(|number| most < *number).map(|_| at.invalid(&text))
     };
@@ -151,12 +151,12 @@ fn check_mode(spec: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_failure_policy(spec: &Place<'_>, policy: &Place<'_>) -> Vec<FieldError> {
+fn check_failure_policy(spec: &FieldValue<'_>, policy: &FieldValue<'_>) -> Vec<FieldError> {
     let pod = spec.child("template").child("spec");
     let lists = ["containers", "initContainers"].map(|list| pod.child(list));
     let names: BTreeSet<&str> = lists
         .iter()
-        .flat_map(Place::items)
+        .flat_map(FieldValue::items)
         .map(|container| container.child("name").text())
         .collect();
     let rules = policy.child("rules");
@@ -190,11 +190,11 @@ fn check_failure_policy(spec: &Place<'_>, policy: &Place<'_>) -> Vec<FieldError>
 }
 
 /// What is wrong is too long to be shown.
-pub(super) fn without_value(at: &Place<'_>, text: &str) -> FieldError {
+pub(super) fn without_value(at: &FieldValue<'_>, text: &str) -> FieldError {
     FieldError { message: format!("Invalid value: {text}"), ..at.invalid(text) }
 }
 
-fn check_conditions(conditions: &Place<'_>) -> Vec<FieldError> {
+fn check_conditions(conditions: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors: Vec<_> = conditions.no_more(RULES_MAX).into_iter().collect();
     for pattern in conditions.items() {
         errors.extend(pattern.child("type").follows(names::qualified_name));
@@ -208,7 +208,7 @@ fn check_conditions(conditions: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_exit_codes(codes: &Place<'_>, names: &BTreeSet<&str>) -> Vec<FieldError> {
+fn check_exit_codes(codes: &FieldValue<'_>, names: &BTreeSet<&str>) -> Vec<FieldError> {
     let (operator, values) = (codes.child("operator"), codes.child("values"));
     let mut errors = Vec::new();
     if operator.is_empty() {
@@ -241,7 +241,7 @@ fn check_exit_codes(codes: &Place<'_>, names: &BTreeSet<&str>) -> Vec<FieldError
     errors
 }
 
-fn check_success_policy(spec: &Place<'_>) -> Vec<FieldError> {
+fn check_success_policy(spec: &FieldValue<'_>) -> Vec<FieldError> {
     let policy = spec.child("successPolicy");
     if !policy.is_there() {
         return Vec::new();

@@ -6,7 +6,7 @@ use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::name as names;
 use serde_json::Value;
 
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 /// What a name within a domain has to be.
 pub(super) const ID: &str = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')";
@@ -24,7 +24,7 @@ pub(super) fn is_id(name: &str) -> bool {
 }
 
 /// Every mistake of the device.
-pub(super) fn check(device: &Place<'_>, chooses_nodes: bool) -> Vec<FieldError> {
+pub(super) fn check(device: &FieldValue<'_>, chooses_nodes: bool) -> Vec<FieldError> {
     let mut errors = device.child("name").named(names::dns_label);
     let (attributes, capacity) = (device.child("attributes"), device.child("capacity"));
     let entries = attributes.entries().count() + capacity.entries().count();
@@ -61,7 +61,7 @@ pub(super) fn check(device: &Place<'_>, chooses_nodes: bool) -> Vec<FieldError> 
 }
 
 /// A name, or a name of a domain.
-fn check_name(map: &Place<'_>, name: &str) -> Vec<FieldError> {
+fn check_name(map: &FieldValue<'_>, name: &str) -> Vec<FieldError> {
     let shown = name.into();
     let wrong = |why: &str| FieldError::invalid(&*map.path, &shown, why);
     let (domain, id) = name.split_once('/').unwrap_or(("", name));
@@ -85,7 +85,7 @@ fn check_name(map: &Place<'_>, name: &str) -> Vec<FieldError> {
     errors
 }
 
-fn check_attribute(attribute: &Place<'_>) -> Vec<FieldError> {
+fn check_attribute(attribute: &FieldValue<'_>) -> Vec<FieldError> {
     let kinds = ["bool", "int", "string", "version", "bools", "ints", "strings", "versions"];
     let given = kinds.iter().filter(|kind| attribute.child(kind).is_there()).count();
     let mut errors = Vec::new();
@@ -114,7 +114,7 @@ fn is_version(text: &str) -> bool {
     core.split('.').count() == 3 && core.split('.').all(number)
 }
 
-fn check_nodes(device: &Place<'_>, chooses: bool) -> Vec<FieldError> {
+fn check_nodes(device: &FieldValue<'_>, chooses: bool) -> Vec<FieldError> {
     let fields = ["nodeName", "nodeSelector", "allNodes"].map(|field| device.child(field));
     let given = fields.iter().filter(|field| field.is_there()).count();
     let text = match (chooses, given) {

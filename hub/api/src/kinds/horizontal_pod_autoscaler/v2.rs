@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::metrics;
 use crate::kinds::accessors::{age, child, int, name, set_default, text};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 /// Longest look back, and longest period of a policy, in seconds.
 const WINDOW_SECONDS_MAX: i64 = 3600;
@@ -39,7 +39,7 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let (least, most) = (spec.child("minReplicas"), spec.child("maxReplicas"));
         let mut errors: Vec<_> = least.at_least(1).into_iter().collect();
         match most.int().unwrap_or_default() {
@@ -66,13 +66,13 @@ impl Strategy for Rules {
         if door != Some("status") {
             return Vec::new();
         }
-        let status = Place::of(new, "status");
+        let status = FieldValue::of(new, "status");
         let counts = ["currentReplicas", "desiredReplicas"].map(|field| status.child(field));
         counts.iter().filter_map(|count| count.at_least(0)).collect()
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        metrics::warnings(&Place::of(object, "spec").child("metrics"))
+        metrics::warnings(&FieldValue::of(object, "spec").child("metrics"))
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
@@ -106,7 +106,7 @@ fn default_rules(
     }
 }
 
-fn check_rules(rules: &Place<'_>) -> Vec<FieldError> {
+fn check_rules(rules: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let window = rules.child("stabilizationWindowSeconds");
     if window.int().is_some_and(|window| window < 0) {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::UNUSED;
 use crate::kinds::accessors::{AGE, NAME, age, column, list, name, text};
-use crate::kinds::place::{IMMUTABLE, Place};
+use crate::kinds::field_value::{FieldValue, IMMUTABLE};
 use crate::kinds::volume_words::check_driver;
 
 const COLUMNS: &[Column] = &[NAME, column("Drivers", "integer", "How many there are."), AGE];
@@ -32,7 +32,7 @@ impl Strategy for Rules {
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let drivers = Place::of(object, "spec").child("drivers");
+        let drivers = FieldValue::of(object, "spec").child("drivers");
         let mut taken = BTreeSet::new();
         drivers.items().flat_map(|driver| check(&driver, &mut taken)).collect()
     }
@@ -59,7 +59,7 @@ impl Strategy for Rules {
     }
 }
 
-fn check<'a>(driver: &Place<'a>, taken: &mut BTreeSet<&'a str>) -> Vec<FieldError> {
+fn check<'a>(driver: &FieldValue<'a>, taken: &mut BTreeSet<&'a str>) -> Vec<FieldError> {
     let (name, id) = (driver.child("name"), driver.child("nodeID"));
     let mut errors = check_driver(&name);
     errors.extend(id.must_be());
@@ -70,7 +70,7 @@ fn check<'a>(driver: &Place<'a>, taken: &mut BTreeSet<&'a str>) -> Vec<FieldErro
     errors.extend((!taken.insert(name.text())).then(|| name.duplicate()));
     let mut keys = BTreeSet::new();
     for key in driver.child("topologyKeys").items() {
-        let key = Place { path: driver.path.clone(), ..key };
+        let key = FieldValue { path: driver.path.clone(), ..key };
         errors.extend(key.must_be());
         errors.extend((!keys.insert(key.text())).then(|| key.duplicate()));
         errors.extend(key.follows(names::qualified_name));
