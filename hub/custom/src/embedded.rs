@@ -6,7 +6,7 @@
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::field_errors::FieldErrors;
 use freewheel_hub_schema::path::Path;
-use freewheel_hub_schema::told::{TOLD_BYTES_MAX, shortened};
+use freewheel_hub_schema::truncated_text::{REPEATED_BYTES_MAX, shortened};
 use freewheel_hub_schema::types::{TypeFacts, Typed, canonicalise};
 use freewheel_hub_schema::{metadata, name};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ pub fn check(schema: &Schema, value: &Value, path: &str) -> Vec<FieldError> {
 
 /// A value in a message.
 fn told(value: &Value) -> String {
-    shortened(value.to_string(), TOLD_BYTES_MAX)
+    shortened(value.to_string(), REPEATED_BYTES_MAX)
 }
 
 fn walk(

@@ -44,7 +44,7 @@ pub mod selector;
 mod shared_text;
 pub mod table;
 pub mod time;
-pub mod told;
+pub mod truncated_text;
 pub mod types;
 pub mod uid;
 pub mod view;

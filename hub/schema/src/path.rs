@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use crate::told::Told;
+use crate::truncated_text::TruncatedText;
 
 /// Where a walk is.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +85,7 @@ impl<'a> Path<'a> {
     /// As it is told: as a whole, or its beginning and how long it is.
     #[must_use]
     pub fn told(&self) -> String {
-        let mut told = Told::default();
+        let mut told = TruncatedText::default();
         // It takes whatever is written to it.
         let _ = write!(told, "{self}");
         told.end()
@@ -119,7 +119,7 @@ impl From<Path<'_>> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::told::TOLD_BYTES_MAX;
+    use crate::truncated_text::REPEATED_BYTES_MAX;
 
     #[test]
     fn a_path_is_its_steps() {
@@ -139,7 +139,7 @@ mod tests {
         let (long, root) = ("ä".repeat(700_000), Path::root("spec"));
         let inside = root.field(&long);
         let told = inside.index(7).told();
-        assert!(told.len() < TOLD_BYTES_MAX + 32, "{}", told.len());
+        assert!(told.len() < REPEATED_BYTES_MAX + 32, "{}", told.len());
         assert!(told.starts_with("spec.ää") && told.ends_with("ä… (1400008 bytes)"), "{told}");
     }
 }

@@ -1,11 +1,11 @@
 //! Pod: containers that share an address, bound to one spoke.
 //!
 //! ```text
-//! pod          what is special about pods as objects
+//! pod               what is special about pods as objects
 //! pod/subresources  by which one thing of a spec changes
-//! pod/quota    what they count for in quotas
-//! pod/status   the STATUS, READY and RESTARTS that kubectl shows
-//! pod_spec/    defaults, validation and field classes, shared with pod templates
+//! pod/quota         what they count for in quotas
+//! pod/status        the STATUS, READY and RESTARTS that kubectl shows
+//! pod_spec/         defaults, validation and field classes, shared with pod templates
 //! ```
 //!
 //! Guarantees:

@@ -44,7 +44,7 @@ pub(super) fn field(
     value: Option<&Value>,
 ) -> Result<(), NotCanonical> {
     let number = field.number;
-    let at = Place { name: &field.name, owner: one };
+    let at = FieldRef { name: &field.name, owner: one };
     match (&field.shape, value) {
         (Shape::List(inner), Some(Value::Array(items))) => {
             items.iter().try_for_each(|item| single(out, at, number, inner, Some(item)))
@@ -63,7 +63,7 @@ pub(super) fn field(
 
 /// A field of a type.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct FieldRef<'a> {
     name: &'a str,
     owner: TypeFacts<'a>,
 }
@@ -109,7 +109,7 @@ fn strings(out: &mut Vec<u8>, items: &[Value]) -> Option<()> {
 /// One value; `None` is Go's zero value.
 fn single(
     out: &mut Vec<u8>,
-    Place { name, owner: one }: Place<'_>,
+    FieldRef { name, owner: one }: FieldRef<'_>,
     number: u32,
     shape: &Shape,
     value: Option<&Value>,
