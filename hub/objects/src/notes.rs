@@ -14,10 +14,10 @@ const NOTE_BYTES_MAX: usize = 10 << 10;
 
 /// What is said of a write.
 #[derive(Debug, Default)]
-pub struct Notes(Mutex<Said>);
+pub struct Notes(Mutex<NoteList>);
 
 #[derive(Debug, Default)]
-struct Said {
+struct NoteList {
     warnings: Vec<String>,
     annotations: BTreeMap<String, Annotation>,
 }

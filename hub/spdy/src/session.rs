@@ -73,7 +73,7 @@ where
     let (out, queue) = mpsc::channel(QUEUED_FRAMES_MAX);
     let (opened, accept) = mpsc::channel(1);
     let (pumps, new_pumps) = mpsc::channel(1);
-    let reading = Reading {
+    let reading = SessionReader {
         reader: BufReader::with_capacity(PIECE_BYTES, reader),
         streams: BTreeMap::new(),
         places: Arc::new(Semaphore::new(streams)),
@@ -110,7 +110,7 @@ struct Inbound {
 
 type Pump = BoxFuture<'static, ()>;
 
-struct Reading<R> {
+struct SessionReader<R> {
     reader: BufReader<R>,
     streams: BTreeMap<u32, Inbound>,
     places: Arc<Semaphore>,
@@ -122,7 +122,7 @@ struct Reading<R> {
     pumps: mpsc::Sender<Pump>,
 }
 
-impl<R: AsyncRead + Unpin> Reading<R> {
+impl<R: AsyncRead + Unpin> SessionReader<R> {
     /// Until the client goes.
     async fn run(mut self) -> io::Result<()> {
         let mut head = [0; HEAD_BYTES];
