@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_hub_audit::{
-    Asked, Audit, Counts, Event, Level, ObjectRef, Stage, Told, UserInfo, What,
+    Asked, Audit, Counts, Event, Level, ObjectRef, RequestAudit, Stage, UserInfo, What,
 };
 use freewheel_hub_metrics::{MetricFamily, MetricKind, Metrics, Sample, Value as Figure};
 use freewheel_hub_objects::Notes;
@@ -82,7 +82,7 @@ type Asking<'a> = (&'a str, Option<IpAddr>, Option<&'a Arc<Held>>, Option<&'a Ar
 /// One request that is told of.
 pub(crate) struct Recording {
     by: Auditing,
-    told: Told,
+    told: RequestAudit,
     event: Event,
     /// It is about objects.
     has_objects: bool,

@@ -100,7 +100,7 @@ pub enum What<'a> {
 
 /// What is told of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct RequestAudit {
     /// How much.
     pub level: Level,
     /// Objects are told without managedFields.
@@ -108,7 +108,7 @@ pub struct Told {
     omit_stages: Vec<Stage>,
 }
 
-impl Told {
+impl RequestAudit {
     /// Whether it is told of at this stage.
     #[must_use]
     pub fn at(&self, stage: Stage) -> bool {
@@ -141,12 +141,16 @@ impl Policy {
 
     /// What is told of a request.
     #[must_use]
-    pub fn told(&self, asked: &Asked<'_>) -> Told {
+    pub fn told(&self, asked: &Asked<'_>) -> RequestAudit {
         let Some(rule) = self.rules.iter().find(|rule| rule.is_about(asked)) else {
             let omit_managed_fields = self.omit_managed_fields;
-            return Told { level: Level::None, omit_managed_fields, omit_stages: Vec::new() };
+            return RequestAudit {
+                level: Level::None,
+                omit_managed_fields,
+                omit_stages: Vec::new(),
+            };
         };
-        Told {
+        RequestAudit {
             level: rule.level,
             omit_managed_fields: rule.omit_managed_fields.unwrap_or(self.omit_managed_fields),
             omit_stages: [&*self.omit_stages, &*rule.omit_stages].concat(),
