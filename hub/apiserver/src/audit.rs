@@ -82,7 +82,7 @@ type Asking<'a> = (&'a str, Option<IpAddr>, Option<&'a Arc<Held>>, Option<&'a Ar
 /// One request that is told of.
 pub(crate) struct Recording {
     by: Auditing,
-    told: RequestAudit,
+    rule: RequestAudit,
     event: Event,
     /// It is about objects.
     has_objects: bool,
@@ -212,11 +212,12 @@ impl Recording {
     ) -> Option<Box<Self>> {
         let info = Info::of(request.method(), request.uri());
         let who = user.map(|user| (&*user.name, &*user.groups));
-        let told = by.audit.policy.told(&Asked { user: who, verb: &info.verb, what: info.what() });
-        if told.level == Level::None {
+        let rule =
+            by.audit.policy.evaluate(&Asked { user: who, verb: &info.verb, what: info.what() });
+        if rule.level == Level::None {
             return None;
         }
-        let mut event = Event::new(told.level, number.to_owned(), by.now());
+        let mut event = Event::new(rule.level, number.to_owned(), by.now());
         let uri = request.uri();
         event.request_uri = uri.path_and_query().map_or("/", |all| all.as_str()).to_owned();
         event.user = user.map(user_info).unwrap_or_default();
@@ -232,13 +233,13 @@ impl Recording {
         };
         let has_objects = event.object_ref.is_some();
         event.verb = info.verb;
-        if told.level == Level::RequestResponse {
+        if rule.level == Level::RequestResponse {
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
         let (by, heading) = (by.clone(), heading.cloned());
         let mut recording = Box::new(Self {
             by,
-            told,
+            rule,
             event,
             has_objects,
             progress,
@@ -275,14 +276,14 @@ impl Recording {
 
     /// This was said by those who have a say in it. What was said under a key before stays.
     pub(crate) fn is_noted(&mut self, notes: &Notes) {
-        for (key, text) in notes.annotations(Level::Request <= self.told.level) {
+        for (key, text) in notes.annotations(Level::Request <= self.rule.level) {
             self.event.annotations.entry(key).or_insert(text);
         }
     }
 
     /// How many times a body is there that comes with it: its text is told, in a line.
     pub(crate) fn copies(&self) -> usize {
-        let is_told = self.has_objects && Level::Request <= self.told.level;
+        let is_told = self.has_objects && Level::Request <= self.rule.level;
         if is_told { COPIES_PER_BODY } else { 1 }
     }
 
@@ -292,7 +293,7 @@ impl Recording {
             return;
         }
         let is_patch = self.event.verb == "patch";
-        let asks_for_it = Level::Request <= self.told.level;
+        let asks_for_it = Level::Request <= self.rule.level;
         // Names are told at all levels; a whole object is read for that when there is no other way to them.
         if wire == Some(Wire::Json) && !asks_for_it {
             if let (false, Ok(named)) = (is_patch, serde_json::from_slice::<Named>(body)) {
@@ -333,7 +334,7 @@ impl Recording {
     }
 
     fn text(&self, mut value: Value, is_object: bool) -> String {
-        if is_object && self.told.omit_managed_fields {
+        if is_object && self.rule.omit_managed_fields {
             drop_managed_fields(&mut value);
         }
         value.to_string()
@@ -359,7 +360,7 @@ impl Recording {
     fn notes(&mut self, response: &Response<Body>) -> Option<Held> {
         let code = response.status().as_u16();
         let mut status = json!({"metadata": {}, "code": code});
-        let asks_for_it = self.has_objects && self.told.level == Level::RequestResponse;
+        let asks_for_it = self.has_objects && self.rule.level == Level::RequestResponse;
         let failed = !response.status().is_success();
         let value = if asks_for_it || failed { object_of(response) } else { None };
         if let (true, Some(Value::Object(said))) = (failed, &value) {
@@ -388,7 +389,7 @@ impl Recording {
 
     fn line_at(&mut self, stage: Stage) -> Option<Vec<u8>> {
         (self.event.stage, self.event.stage_began) = (stage, self.by.now());
-        self.told.at(stage).then(|| self.event.line())
+        self.rule.at(stage).then(|| self.event.line())
     }
 
     async fn tell(&mut self, stage: Stage) {

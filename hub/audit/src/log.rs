@@ -285,7 +285,7 @@ mod tests {
 
     fn to(path: &Path) -> AuditLog {
         AuditLog::open(LogOptions {
-            place: LogDestination::File(path.to_owned()),
+            destination: LogDestination::File(path.to_owned()),
             bytes_max: u64::MAX,
             age_days_max: 0,
             backups_max: 0,

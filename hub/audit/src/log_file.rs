@@ -32,7 +32,7 @@ pub enum LogDestination {
 #[derive(Clone, Debug)]
 pub struct LogOptions {
     /// Where.
-    pub place: LogDestination,
+    pub destination: LogDestination,
     /// A file of so many bytes is put aside.
     pub bytes_max: u64,
     /// So many days after it was put aside it goes; 0 is never.
@@ -63,7 +63,7 @@ pub(crate) struct OneFile {
 
 impl LogFile {
     pub(crate) fn open(options: LogOptions) -> io::Result<Self> {
-        let path = match &options.place {
+        let path = match &options.destination {
             LogDestination::Stdout => return Ok(Self::Stdout(io::stdout())),
             LogDestination::File(path) => path.clone(),
         };
@@ -208,7 +208,7 @@ mod tests {
 
     fn options(path: &Path) -> LogOptions {
         LogOptions {
-            place: LogDestination::File(path.to_owned()),
+            destination: LogDestination::File(path.to_owned()),
             bytes_max: 100,
             age_days_max: 0,
             backups_max: 0,

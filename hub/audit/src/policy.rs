@@ -141,7 +141,7 @@ impl Policy {
 
     /// What is told of a request.
     #[must_use]
-    pub fn told(&self, asked: &Asked<'_>) -> RequestAudit {
+    pub fn evaluate(&self, asked: &Asked<'_>) -> RequestAudit {
         let Some(rule) = self.rules.iter().find(|rule| rule.is_about(asked)) else {
             let omit_managed_fields = self.omit_managed_fields;
             return RequestAudit {
@@ -278,7 +278,7 @@ mod tests {
         let groups = ["ops".to_owned(), "system:authenticated".to_owned()];
         let asked = Asked { user: Some(("jane", &groups)), verb, what };
         let read = Policy::read(&policy(rules)).unwrap();
-        assert_eq!(read.told(&asked).level, level, "{rules}: {verb} {what:?}");
+        assert_eq!(read.evaluate(&asked).level, level, "{rules}: {verb} {what:?}");
     }
 
     #[test]
@@ -323,7 +323,7 @@ mod tests {
             check(&format!("{{level: Request, {rule}}}"), verb, what, level);
         }
         let nobody = Asked { user: None, verb: "get", what: secrets };
-        let told = |rules: &str| Policy::read(&policy(rules)).unwrap().told(&nobody);
+        let told = |rules: &str| Policy::read(&policy(rules)).unwrap().evaluate(&nobody);
         assert_eq!(told("{level: Metadata, userGroups: [ops]}").level, Level::None);
         let all = told("{level: Metadata, omitStages: [Panic], omitManagedFields: true}");
         let stages =

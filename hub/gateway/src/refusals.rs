@@ -17,7 +17,7 @@ use freewheel_link::report::EventV1;
 use serde_json::{Value, json};
 
 use crate::events;
-use crate::object_refs::{NO_PLACE, PODS, is_here, object_ref, stamp};
+use crate::object_refs::{NOT_THIS_SPOKES, PODS, is_here, object_ref, stamp};
 use crate::reports::{is_over, remove};
 use crate::spoke_identity::{SpokeIdentity, how};
 
@@ -74,7 +74,7 @@ async fn show(
             is_here(&value, spoke, &refused.uid)?;
             // It may have ended since it was read above.
             if is_over(&value["status"]) {
-                return Err(ApiError::new(409, NO_PLACE, "the pod has ended"));
+                return Err(ApiError::new(409, NOT_THIS_SPOKES, "the pod has ended"));
             }
             say(&mut value, refused, now);
             Ok(value)

@@ -142,7 +142,7 @@ pub(super) fn audit(options: &AuditOptions) -> Result<Option<Arc<Audit>>, FileEr
     };
     let is_stdout = path == Path::new("-");
     let log = AuditLog::open(LogOptions {
-        place: if is_stdout {
+        destination: if is_stdout {
             LogDestination::Stdout
         } else {
             LogDestination::File(path.to_path_buf())
