@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use freewheel_hub_api::conditions::{ADD_ON_REGISTERED, Condition};
 use freewheel_hub_fleet::add_on::registration::{Registration, Signer};
-use freewheel_hub_fleet::add_on::secret_places::apart;
+use freewheel_hub_fleet::add_on::secret_names::apart;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::Stored;
 use serde_json::{Value, json};

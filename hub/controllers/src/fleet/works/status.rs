@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use freewheel_hub_api::conditions::NamedCondition;
 use freewheel_hub_fleet::work::aggregate::{self, Aggregate};
-use freewheel_hub_fleet::work::condition_rules::{Said as BySaid, Subject, evaluate};
+use freewheel_hub_fleet::work::condition_rules::{RuleOutcome, Subject, evaluate};
 use freewheel_hub_fleet::work::feedback::values;
 use freewheel_hub_fleet::work::{FeedbackRule, Identifier, Work};
 use freewheel_hub_store::{MAX_OBJECT_BYTES, Stored};
@@ -38,7 +38,7 @@ struct Seen {
     feedback: Vec<Value>,
     /// Status, reason and message of its values; nothing, when it is not there.
     synced: Synced,
-    by_rules: Vec<BySaid>,
+    by_rules: Vec<RuleOutcome>,
     /// It is not there, and stays complete if it was: that is no less so when what was done is tidied away.
     was_complete: bool,
 }
@@ -189,7 +189,7 @@ fn short(one: &Seen) -> Seen {
     let without = |(status, reason, _): &(&'static str, &'static str, String)| {
         if one.feedback.is_empty() { (*status, *reason, String::new()) } else { no_values.clone() }
     };
-    let said = |said: &BySaid| BySaid { message: String::new(), ..said.clone() };
+    let said = |said: &RuleOutcome| RuleOutcome { message: String::new(), ..said.clone() };
     let fault = |fault: &Result<(), (&'static str, String)>| {
         fault.as_ref().copied().map_err(|(reason, _)| (*reason, String::new()))
     };
@@ -329,7 +329,7 @@ mod tests {
             by_rules,
             was_complete: false,
         };
-        let said = BySaid {
+        let said = RuleOutcome {
             kind: "Complete".into(),
             holds: true,
             reason: "ConditionRuleEvaluated",
