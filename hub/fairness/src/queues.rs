@@ -27,8 +27,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::hand;
 use crate::priority_level::Shape;
+use crate::shuffle_shard;
 
 /// Stands for the time that a request takes until it is over.
 const ESTIMATED_SERVICE_TIME: Duration = Duration::from_millis(3);
@@ -68,7 +68,7 @@ pub(crate) struct Queues {
     pub(crate) limit: u32,
     /// Those alone in which somebody waits or is served: there may be millions of others.
     queues: BTreeMap<u32, Queue>,
-    requests: BTreeMap<u64, Place>,
+    requests: BTreeMap<u64, RequestState>,
     /// Seats that each flow has.
     flows: BTreeMap<u64, u64>,
     pub(crate) seats_in_use: u64,
@@ -111,7 +111,7 @@ struct Next {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct RequestState {
     queue: Option<u32>,
     flow: u64,
     width: u32,
@@ -185,7 +185,8 @@ impl Queues {
             if self.limit == 0 || !self.fits(width) || !self.may_have(flow, width) {
                 return Err(Refusal::ConcurrencyLimit);
             }
-            self.requests.insert(number, Place { queue: None, flow, width, since: Some(now) });
+            self.requests
+                .insert(number, RequestState { queue: None, flow, width, since: Some(now) });
             *self.flows.entry(flow).or_default() += u64::from(width);
             self.seats_in_use += u64::from(width);
             return Ok(());
@@ -201,7 +202,7 @@ impl Queues {
         queue.seats_waited_for += u64::from(width);
         self.seats_waited_for += u64::from(width);
         self.waiting += 1;
-        self.requests.insert(number, Place { queue: Some(at), flow, width, since: None });
+        self.requests.insert(number, RequestState { queue: Some(at), flow, width, since: None });
         Ok(())
     }
 
@@ -225,7 +226,7 @@ impl Queues {
             |at: &u32| queue(at).is_none_or(|queue| queue.waiting.len() < shape.length as usize);
         let work =
             |at: &u32| queue(at).map_or(0, |queue| queue.seats_waited_for + queue.seats_in_use);
-        let hand = hand::deal(flow, shape.queues, shape.hand_size);
+        let hand = shuffle_shard::deal(flow, shape.queues, shape.hand_size);
         hand.into_iter().filter(has_room).min_by_key(work)
     }
 

@@ -38,7 +38,7 @@ struct Costs {
 /// Mistakes of a schema that has no others.
 pub(super) fn check(schema: &Value, at: &Path<'_>, errors: &mut Mistakes<'_>) {
     let mut costs = Costs::default();
-    walk(schema, at, Place { times: Some(1), whole: true }, &mut costs, errors);
+    walk(schema, at, WalkState { times: Some(1), whole: true }, &mut costs, errors);
     if SCHEMA_MAX < costs.total {
         for (_, place) in costs.most {
             let why = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
@@ -51,14 +51,20 @@ pub(super) fn check(schema: &Value, at: &Path<'_>, errors: &mut Mistakes<'_>) {
 
 /// Where the walk is.
 #[derive(Clone, Copy)]
-struct Place {
+struct WalkState {
     /// How often there are values of this at most in an object, where that is bounded.
     times: Option<u64>,
     /// It is an object of the API.
     whole: bool,
 }
 
-fn walk(schema: &Value, at: &Path<'_>, place: Place, costs: &mut Costs, errors: &mut Mistakes<'_>) {
+fn walk(
+    schema: &Value,
+    at: &Path<'_>,
+    place: WalkState,
+    costs: &mut Costs,
+    errors: &mut Mistakes<'_>,
+) {
     if !errors.goes_on() {
         return;
     }
@@ -67,7 +73,7 @@ fn walk(schema: &Value, at: &Path<'_>, place: Place, costs: &mut Costs, errors: 
     let times = place.times.zip(inside).map(|(times, inside)| times.saturating_mul(inside));
     let mut look = |inner: &Value, at: &Path<'_>| {
         let whole = flag(inner, "/x-kubernetes-embedded-resource");
-        walk(inner, at, Place { times, whole }, costs, errors);
+        walk(inner, at, WalkState { times, whole }, costs, errors);
     };
     if let Some(each) = schema.get("additionalProperties") {
         look(each, &at.field("additionalProperties"));
@@ -100,7 +106,7 @@ fn times_inside(schema: &Value) -> Option<u64> {
 fn rules(
     schema: &Value,
     at: &Path<'_>,
-    place: Place,
+    place: WalkState,
     costs: &mut Costs,
     errors: &mut Mistakes<'_>,
 ) {
@@ -138,7 +144,7 @@ fn rules(
 }
 
 /// How often a rule is asked at most in one object.
-fn times(declared: &Declared, place: Place) -> u64 {
+fn times(declared: &Declared, place: WalkState) -> u64 {
     place.times.unwrap_or_else(|| declared.in_a_request())
 }
 
