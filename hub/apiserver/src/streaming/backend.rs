@@ -45,7 +45,7 @@ pub(super) fn of(call: &Call) -> Result<Backend, ApiError> {
     }
     let state = call.hub.server.objects.store().snapshot();
     let (tenant, namespace) = (&call.tenant, &*call.namespace);
-    let place = Place { state: &*state, tenant, namespace };
+    let place = NamespaceView { state: &*state, tenant, namespace };
     if of_service { place.service(named.name, named.port) } else { place.pod(&named) }
 }
 
@@ -54,13 +54,13 @@ fn unavailable(text: String) -> ApiError {
 }
 
 /// A namespace in which somebody is looked for.
-pub(super) struct Place<'a> {
+pub(super) struct NamespaceView<'a> {
     pub(super) state: &'a dyn Snapshot,
     pub(super) tenant: &'a Tenant,
     pub(super) namespace: &'a str,
 }
 
-impl Place<'_> {
+impl NamespaceView<'_> {
     /// A port of one of the pods that serve a Service's, named or by its number, drawn anew each time.
     pub(super) fn service(&self, name: &str, port: &str) -> Result<Backend, ApiError> {
         let service = self.get("services", name)?.object.value()?;

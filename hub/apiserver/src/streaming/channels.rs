@@ -44,12 +44,12 @@ pub(super) enum Coding {
     Binary,
     Base64,
     /// Binary, with ends.
-    Ending,
+    BinaryWithEnds,
 }
 
 /// What is said in a message.
 #[derive(Debug, PartialEq, Eq)]
-enum Said {
+enum ChannelMessage {
     Data(u8, Bytes),
     End(u8),
 }
@@ -62,14 +62,14 @@ impl Coding {
     pub(super) fn of(protocol: &str) -> Self {
         match protocol {
             "v4.base64.channel.k8s.io" => Self::Base64,
-            "v5.channel.k8s.io" => Self::Ending,
+            "v5.channel.k8s.io" => Self::BinaryWithEnds,
             _ => Self::Binary,
         }
     }
 
     fn write(self, channel: u8, bytes: &[u8]) -> Message {
         match self {
-            Self::Binary | Self::Ending => {
+            Self::Binary | Self::BinaryWithEnds => {
                 let mut message = BytesMut::with_capacity(1 + bytes.len());
                 message.put_u8(channel);
                 message.put_slice(bytes);
@@ -83,7 +83,7 @@ impl Coding {
     }
 
     /// What a message says, if anything.
-    fn read(self, message: Message) -> Result<Option<Said>, base64::DecodeError> {
+    fn read(self, message: Message) -> Result<Option<ChannelMessage>, base64::DecodeError> {
         let bytes = match message {
             Message::Binary(bytes) => bytes,
             Message::Text(text) => text.into(),
@@ -93,11 +93,13 @@ impl Coding {
         };
         let Some((channel, rest)) = bytes.split_first() else { return Ok(None) };
         Ok(Some(match self {
-            Self::Ending if *channel == CHANNEL_END => {
-                return Ok(rest.first().copied().map(Said::End));
+            Self::BinaryWithEnds if *channel == CHANNEL_END => {
+                return Ok(rest.first().copied().map(ChannelMessage::End));
             }
-            Self::Binary | Self::Ending => Said::Data(*channel, bytes.slice(1..)),
-            Self::Base64 => Said::Data(channel.wrapping_sub(b'0'), STANDARD.decode(rest)?.into()),
+            Self::Binary | Self::BinaryWithEnds => ChannelMessage::Data(*channel, bytes.slice(1..)),
+            Self::Base64 => {
+                ChannelMessage::Data(channel.wrapping_sub(b'0'), STANDARD.decode(rest)?.into())
+            }
         }))
     }
 }
@@ -127,10 +129,10 @@ pub(super) async fn serve<T, F>(
     let reading = async {
         while let Some(Ok(message)) = stream.next().await {
             match coding.read(message) {
-                Ok(Some(Said::Data(channel, bytes))) => {
+                Ok(Some(ChannelMessage::Data(channel, bytes))) => {
                     deliver(&mut inward, channel, &bytes).await;
                 }
-                Ok(Some(Said::End(channel))) => end(&mut inward, channel).await,
+                Ok(Some(ChannelMessage::End(channel))) => end(&mut inward, channel).await,
                 Ok(None) => {}
                 Err(_) => return,
             }
@@ -247,13 +249,13 @@ mod tests {
         for coding in [Coding::Binary, Coding::Base64] {
             let message = coding.write(2, b"hello");
             let read = coding.read(message).unwrap();
-            assert_eq!(read, Some(Said::Data(2, Bytes::from_static(b"hello"))));
+            assert_eq!(read, Some(ChannelMessage::Data(2, Bytes::from_static(b"hello"))));
             assert_eq!(coding.read(Message::Binary(Bytes::new())).unwrap(), None);
         }
         assert_eq!(Coding::Base64.write(1, b"a"), Message::text("1YQ=="));
         assert!(Coding::Base64.read(Message::text("0!")).is_err());
-        let end = Coding::Ending.read(Message::binary(vec![CHANNEL_END, 0])).unwrap();
-        assert_eq!(end, Some(Said::End(0)));
+        let end = Coding::BinaryWithEnds.read(Message::binary(vec![CHANNEL_END, 0])).unwrap();
+        assert_eq!(end, Some(ChannelMessage::End(0)));
         assert_eq!(Coding::of("v4.base64.channel.k8s.io"), Coding::Base64);
     }
 }

@@ -37,9 +37,9 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::channels::{self, Coding};
-use super::ending::{self, End};
 use super::handshake::{self, Becomes, Served};
 use super::pod::{Located, locate};
+use super::stream_end::{self, End};
 use super::upgrade::Raw;
 use super::websocket;
 use crate::authn::User;
@@ -95,10 +95,10 @@ pub(crate) async fn port_forward(call: &Call) -> Result<Response<Body>, ApiError
         pod: format!("{}_{}", call.name, call.namespace),
         spoke,
         uid,
-        end: ending::of_session(call),
+        end: stream_end::of_session(call),
     });
     call.slot.upgrade.promise(move |raw| async move {
-        ending::run(forward.session(becomes, ports, raw), forward.end.clone()).await;
+        stream_end::run(forward.session(becomes, ports, raw), forward.end.clone()).await;
         drop(held);
     });
     Ok(answer)

@@ -21,10 +21,10 @@ use tracing::debug;
 
 use super::channels::{self, Coding};
 use super::command_streams::{Source, Streams};
-use super::ending::{self, End};
 use super::handshake::{self, Becomes, Served};
 use super::log;
 use super::pod::{Located, locate};
+use super::stream_end::{self, End};
 use super::upgrade::Raw;
 use super::wants::{self, Wants};
 use super::websocket;
@@ -88,10 +88,10 @@ async fn promise(
     };
     let held = call.slot.backlog.hold(PIPES_BYTES + besides).await?;
     let source = source.await?;
-    let end = ending::of_session(call);
+    let end = stream_end::of_session(call);
     call.slot.upgrade.promise(move |raw| async move {
         let session = Box::pin(serve(becomes, wants, (source, end.clone()), raw));
-        ending::run(session, end).await;
+        stream_end::run(session, end).await;
         drop(held);
     });
     Ok(answer)
