@@ -15,7 +15,7 @@ const BACKOFF_MAX: Duration = Duration::from_mins(15);
 const BACKOFFS_KEPT: usize = 1024;
 
 /// Which pods: of a set as of one generation of it, on one node.
-type Place = (Uid, i64, Arc<str>);
+type BackoffKey = (Uid, i64, Arc<str>);
 
 #[derive(Clone, Copy, Debug)]
 struct Wait {
@@ -29,7 +29,7 @@ pub(super) struct FailedPods(Mutex<Waits>);
 
 #[derive(Debug, Default)]
 struct Waits {
-    by_place: HashMap<Place, Wait>,
+    by_key: HashMap<BackoffKey, Wait>,
     /// How many there were when all of them were looked at last.
     swept: usize,
 }
@@ -37,11 +37,11 @@ struct Waits {
 impl Waits {
     /// A fleet of which every node fails is not walked for each of them.
     fn sweep(&mut self, now: Instant) {
-        if self.by_place.len() < BACKOFFS_KEPT.max(2 * self.swept) {
+        if self.by_key.len() < BACKOFFS_KEPT.max(2 * self.swept) {
             return;
         }
-        self.by_place.retain(|_, wait| now < wait.since + 2 * BACKOFF_MAX);
-        self.swept = self.by_place.len();
+        self.by_key.retain(|_, wait| now < wait.since + 2 * BACKOFF_MAX);
+        self.swept = self.by_key.len();
     }
 }
 
@@ -56,7 +56,7 @@ impl FailedPods {
         let now = Instant::now();
         let mut waits = self.0.lock();
         waits.sweep(now);
-        let all = &mut waits.by_place;
+        let all = &mut waits.by_key;
         match all.get_mut(&(set.clone(), generation, node.clone())) {
             Some(wait) => {
                 if let Some(rest) = (wait.since + wait.delay).checked_duration_since(now)
@@ -111,7 +111,7 @@ mod tests {
                 assert_eq!(failed.may_go(&set, 1, &Arc::from(node.to_string())), Ok(()));
             }
             let waits = failed.0.lock();
-            (waits.swept, waits.by_place.len())
+            (waits.swept, waits.by_key.len())
         };
         assert_eq!(fail(0..BACKOFFS_KEPT), (0, BACKOFFS_KEPT));
         assert_eq!(fail(BACKOFFS_KEPT..2 * BACKOFFS_KEPT), (BACKOFFS_KEPT, 2 * BACKOFFS_KEPT));

@@ -33,7 +33,7 @@ use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
 use super::api_group::CLUSTER_GROUP;
-use super::told_once::ToldOnce;
+use super::reported_once::ReportedOnce;
 use crate::engine::client::{all_of, everywhere, key as key_of, kind};
 use crate::engine::{Client, Controller, Error};
 
@@ -51,7 +51,7 @@ const CUSTOM_MAX: usize = 20;
 const NAME_BYTES_MAX: usize = 253;
 const VALUE_BYTES_MAX: usize = 1024;
 /// Bytes of all that is told, as JSON writes it: one byte of a value may be six there.
-const TOLD_BYTES_MAX: usize = 32 << 10;
+const LISTED_BYTES_MAX: usize = 32 << 10;
 /// Longest object that is read for its value, with whatever else it says of itself.
 const OBJECT_BYTES_MAX: usize = 64 << 10;
 /// Bytes of all objects that are read for one look.
@@ -69,7 +69,7 @@ pub struct ClusterClaims {
     claims: Arc<Kind>,
     /// A kind that clusters may define for themselves.
     properties: Resource,
-    too_long: ToldOnce,
+    too_long: ReportedOnce,
 }
 
 /// What is said under a name.
@@ -92,7 +92,7 @@ impl ClusterClaims {
             nodes: kind("", "v1", "nodes")?,
             claims: kind(CLUSTER_GROUP, "v1alpha1", "clusterclaims")?,
             properties: Resource::new("about.k8s.io", "clusterproperties"),
-            too_long: ToldOnce::default(),
+            too_long: ReportedOnce::default(),
         })
     }
 
@@ -143,7 +143,7 @@ fn of_device(uid: &str, node: &Value) -> BTreeMap<String, String> {
 
 /// What is told, and what is not.
 #[derive(Debug, Default)]
-struct Told {
+struct ListedClaims {
     claims: Vec<Value>,
     /// How many there are beside reserved ones, as far as they are not too long.
     custom: usize,
@@ -157,8 +157,8 @@ struct Told {
 }
 
 /// What is told of these.
-fn told(known: &Claims) -> Result<Told, ApiError> {
-    let mut told = Told::default();
+fn told(known: &Claims) -> Result<ListedClaims, ApiError> {
+    let mut told = ListedClaims::default();
     for (name, claim) in RESERVED.iter().filter_map(|name| known.get_key_value(*name)) {
         told.take(name, claim)?;
     }
@@ -170,13 +170,13 @@ fn told(known: &Claims) -> Result<Told, ApiError> {
     Ok(told)
 }
 
-impl Told {
+impl ListedClaims {
     /// Takes one that fits; whether it does.
     fn take(&mut self, name: &str, claim: &Claim) -> Result<bool, ApiError> {
         if let Some(value) = self.value(name, claim)? {
             let one = json!({"name": name, "value": value});
             let bytes = one.to_string().len() + 1;
-            if value.len() <= VALUE_BYTES_MAX && self.bytes + bytes <= TOLD_BYTES_MAX {
+            if value.len() <= VALUE_BYTES_MAX && self.bytes + bytes <= LISTED_BYTES_MAX {
                 self.bytes += bytes;
                 self.claims.push(one);
                 return Ok(true);
@@ -217,7 +217,7 @@ impl Told {
         (0 < *long).then(|| {
             format!(
                 "{long} cluster claims are not exposed, {first_long:?} first: a name has {NAME_BYTES_MAX} bytes at most, a \
-                 value {VALUE_BYTES_MAX}, and all together {TOLD_BYTES_MAX} as JSON writes them."
+                 value {VALUE_BYTES_MAX}, and all together {LISTED_BYTES_MAX} as JSON writes them."
             )
         })
     }
@@ -268,7 +268,7 @@ impl Controller for ClusterClaims {
         }
         let told = told(&self.known(&cluster, &*now)?);
         let told = told.map_err(Error::api("read the claims of a cluster"))?;
-        let (too_long, Told { claims, custom, .. }) = (told.too_long(), told);
+        let (too_long, ListedClaims { claims, custom, .. }) = (told.too_long(), told);
         let (recorder, own) = (&self.client.recorder, self.client.name());
         if self.too_long.is_news(key, too_long.as_deref()) {
             let text = too_long.unwrap_or_default();
@@ -331,7 +331,7 @@ mod tests {
         let long = (0..CUSTOM_MAX).map(|n| (format!("a{n:02}"), "\u{1}".repeat(VALUE_BYTES_MAX)));
         let short = ("b".to_owned(), "short".to_owned());
         let told = told(&known(long.chain([short]))).unwrap();
-        assert!(json!(told.claims).to_string().len() <= TOLD_BYTES_MAX + 1);
+        assert!(json!(told.claims).to_string().len() <= LISTED_BYTES_MAX + 1);
         let names: Vec<&str> = told.claims.iter().map(|it| it["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["a00", "a01", "a02", "a03", "a04", "b"]);
         assert_eq!((told.long, told.custom), (15, 6));

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::agent::Agent;
 use super::instances::AddOnInstances;
-use super::said::{HASHES, NAME_LABEL, applied};
+use super::manifest_works::{HASHES, NAME_LABEL, applied};
 use crate::engine::Error;
 use crate::engine::client::key as key_of;
 

@@ -12,7 +12,7 @@ use freewheel_link::names::ClusterName;
 use serde_json::Value;
 
 use super::instances::AddOnInstances;
-use super::said::{HASHES, NAME_LABEL};
+use super::manifest_works::{HASHES, NAME_LABEL};
 use crate::engine::Error;
 use crate::engine::client::in_namespace;
 use crate::engine::clock::rfc3339;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::Works;
 use super::fault::{FAULT_BYTES_MAX, cut};
-use super::result::{OneResult, Outcome, There, Told};
+use super::result::{ManifestStatuses, OneResult, Outcome, There};
 use crate::engine::Error;
 use crate::engine::clock::rfc3339;
 
@@ -211,7 +211,7 @@ fn bare(one: &Seen) -> Seen {
 }
 
 fn put(work: &mut Value, seen: &[Seen], generation: i64, now: &str) {
-    let before = Told::of(work);
+    let before = ManifestStatuses::of(work);
     let manifests: Vec<Value> =
         seen.iter().map(|one| manifest(one, before.get(&one.meta), generation, now)).collect();
     let list = &mut work["status"]["conditions"];
