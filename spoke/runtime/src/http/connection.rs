@@ -23,7 +23,7 @@ use tracing::debug;
 use wasmtime_wasi_http::io::TokioIo;
 
 use super::answer::answer;
-use super::connection_slots::{ConnectionSlot, Place};
+use super::connection_slots::{ConnectionSlot, SlotGuard};
 use super::request_body::RequestBody;
 use super::request_heads::{Head, REQUEST_HEAD_BYTES_MAX};
 use super::server::Server;
@@ -41,7 +41,7 @@ async fn begins(server: &Server, slot: &ConnectionSlot, rx: &Pipe) -> bool {
 
 /// Serves what comes over one connection.
 pub(super) async fn serve(server: Arc<Server>, conn: Conn, slot: Arc<ConnectionSlot>) {
-    let _place = Place(&server.slots, &slot);
+    let _place = SlotGuard(&server.slots, &slot);
     let (rx, tx) = (conn.rx.clone(), conn.tx.clone());
     let head = server.heads.place(slot.leave.clone());
     let wire = Wire { tx: tx.clone(), slot: slot.clone(), head: head.clone() };
