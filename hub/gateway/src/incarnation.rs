@@ -155,7 +155,7 @@ async fn begin(
         // Before anybody writes beyond it.
         let life = Generation { incarnation: ours, revision: now };
         let now = reached.min(ended.get_or_init(|| life).revision);
-        let txn = new_life(objects, &*snapshot, held);
+        let txn = new_incarnation(objects, &*snapshot, held);
         let (objects, identity) = (objects.clone(), identity.clone());
         let write = async move { write(&objects, &identity, txn, (held.revision, now)).await };
         tokio::spawn(write.in_current_span())
@@ -165,7 +165,7 @@ async fn begin(
 }
 
 /// What makes it one, from a revision that the lost future cannot have reached. Whoever writes next writes it.
-fn new_life(objects: &Objects, snapshot: &dyn Snapshot, held: Generation) -> Txn {
+fn new_incarnation(objects: &Objects, snapshot: &dyn Snapshot, held: Generation) -> Txn {
     let mut seed = held.incarnation.to_be_bytes().to_vec();
     seed.extend(held.revision.to_be_bytes());
     seed.extend(snapshot.revision().to_be_bytes());
