@@ -224,7 +224,7 @@ impl ExpressionScope<'_> {
         let value = match sight.evaluate(expression) {
             Ok(value) => value,
             Err(why @ (Failed::TooMuchWork | Failed::TooMuchMade)) => {
-                return Err(failed(why.told("too much work")));
+                return Err(failed(why.into_message("too much work")));
             }
             Err(Failed::Because(why)) => {
                 return Err(failed(sight.failed.into_inner().unwrap_or(why)));

@@ -74,7 +74,7 @@ impl Parsed {
     pub fn check<'a>(&self, names: &Names<'a>, work: &Work) -> Checked<'a> {
         let mut walk = walk::Walk::new(names, work);
         let is = walk.part(&self.tree);
-        Checked { is, mistakes: walk.mistakes().told(&self.places) }
+        Checked { is, mistakes: walk.mistakes().into_text(&self.places) }
     }
 
     /// What is evaluated of it.

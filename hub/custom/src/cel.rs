@@ -147,7 +147,7 @@ impl Walk {
                 }
                 Ok(_) => format!("rule did not evaluate to a bool: {}", rule.told()),
                 Err(Failed::TooMuchWork) => out_of_work(rule.told()),
-                Err(why) => format!("{} evaluating rule: {}", why.told(""), rule.told()),
+                Err(why) => format!("{} evaluating rule: {}", why.into_message(""), rule.told()),
             };
             self.failed(at, schema, &why);
         }

@@ -164,7 +164,7 @@ impl<'a> Bench<'a> {
         let mut evaluation = Evaluation::new(&scope, &variables, self.left);
         let value = evaluation.run(expression);
         self.left = evaluation.left();
-        value.map_err(|failed| failed.told("CEL evaluation budget exceeded"))
+        value.map_err(|failed| failed.into_message("CEL evaluation budget exceeded"))
     }
 }
 
