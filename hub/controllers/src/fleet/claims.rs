@@ -157,7 +157,7 @@ struct ListedClaims {
 }
 
 /// What is told of these.
-fn told(known: &Claims) -> Result<ListedClaims, ApiError> {
+fn listed(known: &Claims) -> Result<ListedClaims, ApiError> {
     let mut told = ListedClaims::default();
     for (name, claim) in RESERVED.iter().filter_map(|name| known.get_key_value(*name)) {
         told.take(name, claim)?;
@@ -266,7 +266,7 @@ impl Controller for ClusterClaims {
         if !CLUSTER_JOINED.holds(&object) {
             return Ok(None);
         }
-        let told = told(&self.known(&cluster, &*now)?);
+        let told = listed(&self.known(&cluster, &*now)?);
         let told = told.map_err(Error::api("read the claims of a cluster"))?;
         let (too_long, ListedClaims { claims, custom, .. }) = (told.too_long(), told);
         let (recorder, own) = (&self.client.recorder, self.client.name());
@@ -310,7 +310,7 @@ mod tests {
     fn reserved_claims_come_first() {
         let custom = (0..25).map(|n| (format!("a{n:02}"), n.to_string()));
         let reserved = RESERVED.iter().map(|name| ((*name).to_owned(), "x".to_owned()));
-        let told = told(&known(custom.chain(reserved))).unwrap();
+        let told = listed(&known(custom.chain(reserved))).unwrap();
         let names: Vec<&str> = told.claims.iter().map(|it| it["name"].as_str().unwrap()).collect();
         assert_eq!(names[..4], RESERVED);
         assert_eq!((names.len(), names[4], names[23], told.custom), (24, "a00", "a19", 25));
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn what_is_too_long_takes_no_place() {
         let long = [("a", 1025), ("b", 1024), ("id.k8s.io", 4000)];
-        let told = told(&known(long.map(|(name, bytes)| (name.to_owned(), "x".repeat(bytes)))));
+        let told = listed(&known(long.map(|(name, bytes)| (name.to_owned(), "x".repeat(bytes)))));
         let told = told.unwrap();
         assert_eq!((told.claims.len(), &told.claims[0]["name"], told.custom), (1, &json!("b"), 1));
         let why = told.too_long().unwrap();
@@ -330,7 +330,7 @@ mod tests {
     fn all_of_them_have_so_much_room_as_they_are_written() {
         let long = (0..CUSTOM_MAX).map(|n| (format!("a{n:02}"), "\u{1}".repeat(VALUE_BYTES_MAX)));
         let short = ("b".to_owned(), "short".to_owned());
-        let told = told(&known(long.chain([short]))).unwrap();
+        let told = listed(&known(long.chain([short]))).unwrap();
         assert!(json!(told.claims).to_string().len() <= LISTED_BYTES_MAX + 1);
         let names: Vec<&str> = told.claims.iter().map(|it| it["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["a00", "a01", "a02", "a03", "a04", "b"]);
@@ -350,13 +350,13 @@ mod tests {
         let mut all: Claims = (0..CUSTOM_MAX).map(says).collect();
         all.extend([stored("a00-long", vec![b' '; OBJECT_BYTES_MAX + 1])]);
         all.extend([stored("b", b"nobody reads this".to_vec())]);
-        let told = told(&all).unwrap();
+        let told = listed(&all).unwrap();
         assert_eq!((told.claims.len(), told.long, told.custom), (CUSTOM_MAX, 1, CUSTOM_MAX + 1));
         // Many that are long for what they say.
         let mut body = vec![b' '; OBJECT_BYTES_MAX - 10_000];
         body.extend(format!(r#"{{"spec":{{"value":"{}"}}}}"#, "x".repeat(2_000)).bytes());
         let many: Claims = (0..1_000).map(|n| stored(&format!("{n:03}"), body.clone())).collect();
-        let told = super::told(&many).unwrap();
+        let told = super::listed(&many).unwrap();
         assert!(told.read < READ_BYTES_MAX + OBJECT_BYTES_MAX, "{}", told.read);
         assert_eq!((told.claims.len(), told.long + told.custom), (0, 1_000));
     }

@@ -70,7 +70,7 @@ pub enum Bound {
 impl Stabilized {
     /// Reason and message of the condition.
     #[must_use]
-    pub const fn told(self) -> (&'static str, &'static str) {
+    pub const fn reason_and_message(self) -> (&'static str, &'static str) {
         match self {
             Self::No => ("ReadyForNewScale", "recommended size matches current size"),
             Self::Up => (
@@ -88,7 +88,7 @@ impl Stabilized {
 impl Bound {
     /// Reason and message of the condition.
     #[must_use]
-    pub const fn told(self) -> (&'static str, &'static str) {
+    pub const fn reason_and_message(self) -> (&'static str, &'static str) {
         match self {
             Self::Within => {
                 ("DesiredWithinRange", "the desired count is within the acceptable range")

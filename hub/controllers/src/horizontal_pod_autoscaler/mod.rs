@@ -86,7 +86,7 @@ pub struct HorizontalPodAutoscalers {
 /// Why it cannot be told which pods are meant.
 struct NoPods {
     /// Of the event.
-    told: (&'static str, String),
+    event: (&'static str, String),
     /// Of the condition.
     condition: (&'static str, String),
 }
@@ -162,7 +162,7 @@ impl HorizontalPodAutoscalers {
     ) -> Result<Outcome, Error> {
         let entries = match self.pods_of(stored, target) {
             Ok(entries) => entries,
-            Err(NoPods { told: (reason, text), condition }) => {
+            Err(NoPods { event: (reason, text), condition }) => {
                 self.warn(stored, reason, text.clone());
                 let (reason, message) = condition;
                 let off = Condition::new(&AUTOSCALER_SCALING_ACTIVE, false, reason, message);
@@ -317,7 +317,7 @@ impl HorizontalPodAutoscalers {
 
 impl NoPods {
     fn said_twice(reason: &'static str, text: String) -> Self {
-        Self { told: (reason, text.clone()), condition: (reason, text) }
+        Self { event: (reason, text.clone()), condition: (reason, text) }
     }
 }
 

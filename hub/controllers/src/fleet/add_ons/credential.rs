@@ -71,7 +71,7 @@ impl Credential<'_> {
     pub fn mark(&self, data: &Value) -> String {
         let fixed: Vec<&Value> = self.fixed().iter().map(|(key, _)| &data[*key]).collect();
         let held = json!([data[CERTIFICATE], data["tls.key"], fixed]);
-        let mut of = vec![json!([self.uid, self.cluster_uid, self.registration.told(), held])];
+        let mut of = vec![json!([self.uid, self.cluster_uid, self.registration.to_status(), held])];
         of.extend(self.signer.map(|it| json!(Digest::of(it).hex())));
         Digest::of(json!(of).to_string().as_bytes()).hex()
     }

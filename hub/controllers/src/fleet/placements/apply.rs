@@ -151,7 +151,7 @@ impl Placements {
             Condition::new(&PLACEMENT_MISCONFIGURED, wrong.0, wrong.1, &*wrong.2),
             Condition::new(&PLACEMENT_SATISFIED, satisfied.0, satisfied.1, &*satisfied.2),
         ];
-        let groups = told(&placement.key.name, &decided.groups);
+        let groups = groups_status(&placement.key.name, &decided.groups);
         let change = |mut value: Value| {
             let status = &mut value["status"];
             status["numberOfSelectedClusters"] = json!(decided.schedule.chosen.len());
@@ -243,7 +243,7 @@ fn decisions(clusters: &[Chosen]) -> Value {
 }
 
 /// Groups as the status has them.
-fn told(placement: &str, groups: &[Group]) -> Value {
+fn groups_status(placement: &str, groups: &[Group]) -> Value {
     let all = slices(placement, groups);
     let one = |(index, group): (usize, &Group)| {
         let names: Vec<&str> = all

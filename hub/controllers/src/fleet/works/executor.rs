@@ -73,7 +73,7 @@ impl Account {
     ) -> Result<(), NotAllowed> {
         for verb in VERBS.into_iter().filter(|verb| is_owned || *verb != "delete") {
             if !rights.may(self.asks(verb, target)).await {
-                let (group, resource, place) = told(target);
+                let (group, resource, place) = target_names(target);
                 return Err(NotAllowed::Rights { group, resource, place });
             }
         }
@@ -89,7 +89,7 @@ impl Account {
         if rights.may(self.asks("get", target)).await {
             return Ok(());
         }
-        let (group, resource, place) = told(target);
+        let (group, resource, place) = target_names(target);
         Err(NotAllowed::Sight { group, resource, place })
     }
 
@@ -118,13 +118,13 @@ impl Account {
 impl NotAllowed {
     /// What was written in the account's own name, and refused for this reason.
     pub fn to_write(target: &ObjectRef, why: String) -> Self {
-        let (group, resource, place) = told(target);
+        let (group, resource, place) = target_names(target);
         Self::Refused { group, resource, place, why }
     }
 }
 
 /// What is not to be applied, and where.
-fn told(target: &ObjectRef) -> (String, String, String) {
+fn target_names(target: &ObjectRef) -> (String, String, String) {
     let place = format!("{} {}", target.namespace, target.name);
     (target.kind.group().to_owned(), target.kind.plural().to_owned(), place)
 }
