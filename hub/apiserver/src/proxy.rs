@@ -54,7 +54,7 @@ pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
     // It may have taken its time.
     call.check_still()?;
     let (snapshot, now) = (objects.store().snapshot(), objects.clock().unix_seconds());
-    let figures = DeviceFigures { told, spoke, shown_in: call.tenant.name.clone() };
+    let figures = DeviceFigures { figures: told, spoke, shown_in: call.tenant.name.clone() };
     let gather = move || Ok(figures.page(page, &*snapshot));
     let figures = call.worker_queue().run((), gather).await?.0;
     // All of it is there before anybody has read a byte.

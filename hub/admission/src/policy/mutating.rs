@@ -51,7 +51,7 @@ impl PolicyError {
         }
     }
 
-    fn told(&self) -> String {
+    fn message(&self) -> String {
         let Self { policy, binding, why, .. } = self;
         match binding {
             Some(binding) => {

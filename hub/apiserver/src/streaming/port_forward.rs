@@ -203,12 +203,12 @@ impl Forward {
         if let Err(error) = outcome
             && !data.is_reset()
         {
-            let _ = errors.write_all(self.told(port, &error).as_bytes()).await;
+            let _ = errors.write_all(self.error_text(port, &error).as_bytes()).await;
         }
         let _ = errors.shutdown().await;
     }
 
-    fn told(&self, port: u16, error: &str) -> String {
+    fn error_text(&self, port: u16, error: &str) -> String {
         format!("error forwarding port {port} to pod {}, uid {}: {error}", self.pod, self.uid)
     }
 
@@ -274,7 +274,7 @@ impl Forward {
             }
         }
         if let Err(error) = self.until_the_pod_ends(port, &mut data).await {
-            let _ = errors.write_all(self.told(port, &error).as_bytes()).await;
+            let _ = errors.write_all(self.error_text(port, &error).as_bytes()).await;
         }
     }
 }
