@@ -372,7 +372,7 @@ pub(crate) mod tests {
             epoch: 1,
             heartbeat_seconds: 10,
             now: now * 1000,
-            told: ReportStamp::default(),
+            durable_reports: ReportStamp::default(),
         }
     }
 

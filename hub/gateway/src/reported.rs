@@ -71,7 +71,7 @@ impl AllReported {
     }
 
     /// What to tell whoever greets like this. Nobody else speaks of its pods from when its session is written.
-    pub(crate) fn told(
+    pub(crate) fn durable(
         &self,
         fanout: &ChangeFanout,
         objects: &Objects,

@@ -36,7 +36,7 @@ impl Service {
         self.stored.is_none() && self.slices.is_empty()
     }
 
-    fn told(&self, realm: &ClusterName) -> Option<ServiceRecord> {
+    fn record_for(&self, realm: &ClusterName) -> Option<ServiceRecord> {
         let stored = self.stored.as_ref()?;
         let slices = |_: &str, _: &str| self.slices.values().map(|slice| found(slice)).collect();
         Some(ServiceRecord::of(realm, &found(stored), slices))
@@ -46,7 +46,7 @@ impl Service {
 #[derive(Default)]
 struct RealmServices {
     services: BTreeMap<Name, Service>,
-    told: Arc<ServiceSet>,
+    shared: Arc<ServiceSet>,
 }
 
 /// Of all realms that have any.
@@ -146,11 +146,11 @@ impl Services {
                 realms.get(&cluster).and_then(|realm| realm.services.get(&name)).cloned()
             };
             // Nobody waits meanwhile: a Service may have thousands of endpoints.
-            let told = service.and_then(|service| service.told(&cluster));
+            let told = service.and_then(|service| service.record_for(&cluster));
             let key = service_key(&cluster, &name.0, &name.1);
             let mut realms = self.0.lock();
             let Some(realm) = realms.get_mut(&cluster) else { continue };
-            let set = Arc::make_mut(&mut realm.told);
+            let set = Arc::make_mut(&mut realm.shared);
             let concerned = match told {
                 Some(told) => set.put(&key, told),
                 None => set.remove(&key),
@@ -171,7 +171,7 @@ impl Services {
 
     /// What a realm's spokes are told of.
     pub(crate) fn of(&self, realm: &ClusterName) -> Arc<ServiceSet> {
-        self.0.lock().get(realm).map(|realm| realm.told.clone()).unwrap_or_default()
+        self.0.lock().get(realm).map(|realm| realm.shared.clone()).unwrap_or_default()
     }
 }
 
@@ -227,7 +227,7 @@ mod tests {
         services.translate(touched)[&ClusterName::root()]
     }
 
-    fn told(services: &Services) -> Vec<ServiceV1> {
+    fn record_for(services: &Services) -> Vec<ServiceV1> {
         let set = services.of(&ClusterName::root());
         set.of(Told::All).iter().map(|record| record.body().unwrap()).collect()
     }

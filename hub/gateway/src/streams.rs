@@ -345,7 +345,7 @@ impl SpokeStreams for ToSpokes {
         let stream = open(&inner.links, spoke, &Open::Figures, Use::Figures, Priority::Logs)
             .await
             .map_err(|refusal| api_error(&refusal))?;
-        match timeout(ANSWER_TIMEOUT, told(&inner.skipped, stream)).await {
+        match timeout(ANSWER_TIMEOUT, read_figures(&inner.skipped, stream)).await {
             Ok(Ok(all)) => Ok(all),
             Ok(Err(why)) => {
                 let text = format!("the spoke {spoke} did not tell all of its figures: {why}");
@@ -371,7 +371,7 @@ enum NotWhole {
 }
 
 /// All figures that come.
-async fn told(skipped: &AtomicU64, stream: Stream) -> Result<Vec<Figures>, NotWhole> {
+async fn read_figures(skipped: &AtomicU64, stream: Stream) -> Result<Vec<Figures>, NotWhole> {
     let (mut all, mut members) = (Vec::new(), 0);
     // With the byte that is too many, what is cut off between two messages is told from an end.
     let mut bytes = stream.recv.take(limits::FIGURES_BYTES_MAX as u64 + 1);
