@@ -207,10 +207,10 @@ impl Dial for OwnDial {
         // The identity is good: a token is no way around a removal that comes later.
         self.todo.lock().joining = None;
         self.write("cannot forget that the hub refused", identity::forget_refusal);
-        self.told(welcome.now);
+        self.hub_time_is(welcome.now);
     }
 
-    fn told(&self, now: UnixMillis) {
+    fn hub_time_is(&self, now: UnixMillis) {
         let now = self.clock.tell(now / 1000, *self.proven.lock());
         self.write("cannot write down the hub's time", move |data| {
             identity::note_time(data, now, TIME_STEP_SECONDS_MIN)
@@ -523,7 +523,7 @@ pub(crate) mod tests {
         soon(|| held() == Some(Reason::NotAccepted)).await;
         dial.prove(GOOD);
         dial.welcomed(&welcome(2_000_000_000));
-        soon(|| identity::told(data.path()) == 2_000_000_000).await;
+        soon(|| identity::hub_time(data.path()) == 2_000_000_000).await;
         assert_eq!(held(), None);
     }
 
@@ -534,9 +534,9 @@ pub(crate) mod tests {
         let dial = dial(data.path());
         dial.prove(GOOD);
         dial.welcomed(&welcome(2_000_000_000));
-        dial.told(2_001_000_000_000);
+        dial.hub_time_is(2_001_000_000_000);
         assert!(2_001_000_000 <= dial.clock.now());
-        soon(|| identity::told(data.path()) == 2_001_000_000).await;
+        soon(|| identity::hub_time(data.path()) == 2_001_000_000).await;
     }
 
     #[test]

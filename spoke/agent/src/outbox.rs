@@ -39,7 +39,7 @@ pub struct Outbox {
     /// The session that hears of everything.
     session: Option<u64>,
     /// The newest report that the hub has durably, as all before it.
-    told: u64,
+    acknowledged_up_to: u64,
     node: Option<(u64, NodeStatusV1)>,
     pods: BTreeMap<String, (u64, PodStatusV1)>,
     /// Of pods that the plan still names: the hub waits for these, and for no others.
@@ -58,7 +58,7 @@ impl Outbox {
             uplink,
             stamp: ReportStamp { boot_epoch, sequence: 0 },
             session: None,
-            told: 0,
+            acknowledged_up_to: 0,
             node: None,
             pods: BTreeMap::new(),
             gone: BTreeMap::new(),
@@ -165,7 +165,7 @@ impl Outbox {
     /// welcome.
     pub fn acknowledged(&mut self, stamp: ReportStamp) {
         let ours = stamp.boot_epoch == self.stamp.boot_epoch;
-        self.told = if ours { stamp.sequence } else { 0 };
+        self.acknowledged_up_to = if ours { stamp.sequence } else { 0 };
         if !ours {
             return;
         }
@@ -198,7 +198,7 @@ impl Outbox {
         if session.is_none() {
             return;
         }
-        let told = self.told;
+        let told = self.acknowledged_up_to;
         if let Some((_, status)) = self.node.take_if(|(sequence, _)| told < *sequence) {
             self.node(status);
         }

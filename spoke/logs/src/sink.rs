@@ -85,7 +85,7 @@ struct SinkState {
     gathers: bool,
     closed: bool,
     /// The container's end was told: its pod may be removed.
-    told: bool,
+    end_reported: bool,
     /// Messages of the spoke's that were left out.
     lost: u64,
 }
@@ -224,12 +224,12 @@ impl LogSink {
 
     /// The container's end is told now, whatever still waits here.
     pub fn tell(&self) {
-        self.0.state.lock().told = true;
+        self.0.state.lock().end_reported = true;
     }
 
     /// Whether the log's directory may be removed any time.
-    pub(crate) fn is_told(&self) -> bool {
-        self.0.state.lock().told
+    pub(crate) fn is_end_reported(&self) -> bool {
+        self.0.state.lock().end_reported
     }
 
     fn push(&self, stream: u64, source: Source, bytes: Bytes) {

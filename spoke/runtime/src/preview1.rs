@@ -115,7 +115,7 @@ pub(crate) struct Core {
     /// Its mounts, which are open for as long as it runs.
     mounts: Vec<RawFd>,
     log: LogSink,
-    told: bool,
+    is_full_logged: bool,
     timers: Handle,
     _given: Share,
     _mappings: Held,
@@ -144,7 +144,7 @@ impl Core {
             calls: calls.clone(),
             mounts,
             log,
-            told: false,
+            is_full_logged: false,
             timers,
             _given: given,
             _mappings: mapped,
@@ -174,7 +174,7 @@ impl Core {
         match self.open.set(self.mounts.len() + open + more) {
             Ok(()) => true,
             Err(full) => {
-                if !std::mem::replace(&mut self.told, true) {
+                if !std::mem::replace(&mut self.is_full_logged, true) {
                     world::tell(&self.log, &full);
                 }
                 false

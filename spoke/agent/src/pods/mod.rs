@@ -133,7 +133,7 @@ pub struct Done {
 impl Done {
     /// How the hub says that it has ended. A part that cannot be read keeps the pod from starting: see
     /// [`crate::admission::check`].
-    fn told(spec: &PodV1) -> Option<Self> {
+    fn of_spec(spec: &PodV1) -> Option<Self> {
         let PodEndedV1 { failed, reason, message } = spec.parts.get().ok().flatten()?;
         let phase = if failed { PhaseV1::Failed } else { PhaseV1::Succeeded };
         Some(Self { phase, reason, message })
@@ -234,14 +234,14 @@ impl Pod {
         let probes: Option<PodProbesV1> = spec.parts.get().ok().flatten();
         let of = |list: &[ContainerV1]| {
             let known = kept.map(|state| state.containers.as_slice()).unwrap_or_default();
-            let known = container::Known { known, logged: &logged, told: &told };
+            let known = container::Known { known, logged: &logged, ended: &told };
             let one = |c: &ContainerV1| {
                 let probes = Probes::of(&c.name, probes.as_ref());
                 Container { probes, ..Container::new(&c.name, &known, now, unix) }
             };
             list.iter().map(one).collect()
         };
-        let ended = Done::told(&spec);
+        let ended = Done::of_spec(&spec);
         let done = kept.and_then(|state| Some((state.done.clone()?, state.ip)));
         let mut pod = Self {
             source,
@@ -280,7 +280,7 @@ impl Pod {
     pub fn update(&mut self, spec: PodV1, now: Duration) -> bool {
         let same_shape = names(&self.spec.init).eq(names(&spec.init))
             && names(&self.spec.containers).eq(names(&spec.containers));
-        self.hear_end(Done::told(&spec));
+        self.hear_end(Done::of_spec(&spec));
         if same_shape {
             self.refused = crate::admission::check(&spec).err();
             self.spec = spec;

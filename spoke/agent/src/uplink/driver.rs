@@ -310,7 +310,7 @@ impl Driver {
                     Input::Connected(Some(number))
                 }
                 Some(Effect::Now(now)) => {
-                    self.dial.told(now);
+                    self.dial.hub_time_is(now);
                     continue;
                 }
                 Some(Effect::ReportsTaken(stamp)) => Input::ReportsTaken(stamp),
