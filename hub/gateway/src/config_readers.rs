@@ -1,7 +1,7 @@
 //! Which sessions look again when a ConfigMap or a Secret changes: those whose pods name it.
 //!
 //! ```text
-//! a look finds that a pod names it ─▶ Reading ─▶ index ◀─ changed ─ the fan-out
+//! a look finds that a pod names it ─▶ ConfigSubscription ─▶ index ◀─ changed ─ the fan-out
 //! ```
 //!
 //! Guarantees:

@@ -1,7 +1,7 @@
 //! Which reports of a spoke are durable here: the welcome says so, and it repeats none of them.
 //!
 //! ```text
-//! written ─▶ note ─▶ memory ─▶ Welcome.told
+//! written ─▶ note ─▶ memory ─▶ Welcome.durable_reports
 //!                      └ the session ends ─▶ its record, for the next start of this hub
 //! ```
 //!

@@ -37,7 +37,7 @@ pub(super) enum NotAllowed {
     Rights { group: String, resource: String, place: String },
     /// The account may not see this.
     #[error("not allowed to get the resource {group} {resource}, {place}")]
-    Sight { group: String, resource: String, place: String },
+    Read { group: String, resource: String, place: String },
     /// It would give away what it does not have, or something else stands in its way.
     #[error(
         "not allowed to apply the resource {group} {resource}, {place}, error: {why}, will try again in 1m0s"
@@ -90,7 +90,7 @@ impl Account {
             return Ok(());
         }
         let (group, resource, place) = target_names(target);
-        Err(NotAllowed::Sight { group, resource, place })
+        Err(NotAllowed::Read { group, resource, place })
     }
 
     fn asks<'a>(&'a self, verb: &'a str, target: &'a ObjectRef) -> RightAsked<'a> {
