@@ -524,7 +524,7 @@ fn drop_managed_fields(value: &mut Value) {
 
 #[cfg(test)]
 mod tests {
-    use freewheel_hub_audit::{AuditLog, LogOptions, Place, Policy};
+    use freewheel_hub_audit::{AuditLog, LogDestination, LogOptions, Policy};
     use freewheel_hub_objects::clock::SystemClock;
 
     use super::*;
@@ -534,8 +534,9 @@ mod tests {
     #[tokio::test]
     async fn who_fills_a_connection_leaves_nothing_out_of_what_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::File(folder.path().join("audit.log"));
-        let options = LogOptions { place, bytes_max: 1 << 20, age_days_max: 0, backups_max: 0 };
+        let destination = LogDestination::File(folder.path().join("audit.log"));
+        let options =
+            LogOptions { destination, bytes_max: 1 << 20, age_days_max: 0, backups_max: 0 };
         let rules = "rules: [{level: RequestResponse}]";
         let policy = format!("apiVersion: audit.k8s.io/v1\nkind: Policy\n{rules}");
         let log = AuditLog::open(options).unwrap();
