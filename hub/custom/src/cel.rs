@@ -227,7 +227,7 @@ fn out_of_work(rule: &str) -> String {
 }
 
 fn place(at: &Path<'_>) -> String {
-    if at.is_empty() { "<nil>".to_owned() } else { at.to_text() }
+    if at.is_empty() { "<nil>".to_owned() } else { at.text() }
 }
 
 /// Whole objects and lists are not shown.

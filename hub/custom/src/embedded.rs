@@ -27,7 +27,7 @@ pub fn coerce(schema: &Schema, value: &mut Value) -> Result<Vec<String>, String>
         let Value::Object(map) = object else { return Ok(()) };
         for key in ["apiVersion", "kind"] {
             if map.get(key).is_some_and(|value| !value.is_string()) {
-                let (value, at) = (shortened_text(&map[key]), path.field(key).to_text());
+                let (value, at) = (shortened_text(&map[key]), path.field(key).text());
                 return Err(format!("{at}: Invalid value: {value}: must be a string"));
             }
         }
@@ -35,11 +35,10 @@ pub fn coerce(schema: &Schema, value: &mut Value) -> Result<Vec<String>, String>
         let facts = TypeFacts::by_name(OBJECT_META);
         let typed = Typed { group: "", version: "v1", kind: "ObjectMeta", facts, form: None };
         let (shown, at) = (shortened_text(meta), path.field("metadata"));
-        let found = canonicalise(meta, typed).map_err(|error| {
-            format!("{}: Invalid value: {shown}: {}", at.to_text(), error.message)
-        })?;
+        let found = canonicalise(meta, typed)
+            .map_err(|error| format!("{}: Invalid value: {shown}: {}", at.text(), error.message))?;
         let room = UNKNOWN_MAX.saturating_sub(unknown.len());
-        unknown.extend(found.unknown.iter().take(room).map(|field| at.field(field).to_text()));
+        unknown.extend(found.unknown.iter().take(room).map(|field| at.field(field).text()));
         Ok(())
     })?;
     Ok(unknown)
@@ -139,7 +138,7 @@ fn one(object: &Value, path: &Path<'_>) -> Vec<FieldError> {
         }
     }
     if let Some(meta) = object.get("metadata") {
-        let at = path.field("metadata").to_text();
+        let at = path.field("metadata").text();
         let named = meta.get("name").and_then(Value::as_str).unwrap_or_default();
         for complaint in name::path_segment(named).into_iter().filter(|_| !named.is_empty()) {
             errors.push(FieldError::invalid(format!("{at}.name"), &json!(named), &complaint));

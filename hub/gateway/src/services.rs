@@ -227,7 +227,7 @@ mod tests {
         services.translate(touched)[&ClusterName::root()]
     }
 
-    fn record_for(services: &Services) -> Vec<ServiceV1> {
+    fn records(services: &Services) -> Vec<ServiceV1> {
         let set = services.of(&ClusterName::root());
         set.of(Told::All).iter().map(|record| record.body().unwrap()).collect()
     }
@@ -238,19 +238,19 @@ mod tests {
         let (old, one) = (service(3, 80), slice(4, "10.64.0.2"));
         assert_eq!(happens(&services, None, Some(&one)), Concerned::Nobody, "without its Service");
         assert_eq!(happens(&services, None, Some(&old)), Concerned::WithPods);
-        assert_eq!(told(&services)[0].endpoints[0].ip.to_string(), "10.64.0.2");
+        assert_eq!(records(&services)[0].endpoints[0].ip.to_string(), "10.64.0.2");
         let again = slice(5, "10.64.0.2");
         assert_eq!(happens(&services, Some(&one), Some(&again)), Concerned::Nobody, "the same");
         let moved = slice(6, "10.64.0.3");
         assert_eq!(happens(&services, Some(&again), Some(&moved)), Concerned::WithPods);
-        assert_eq!(told(&services)[0].endpoints[0].ip.to_string(), "10.64.0.3");
+        assert_eq!(records(&services)[0].endpoints[0].ip.to_string(), "10.64.0.3");
         assert_eq!(happens(&services, Some(&moved), None), Concerned::WithPods);
-        assert_eq!(told(&services)[0].endpoints.len(), 0);
+        assert_eq!(records(&services)[0].endpoints.len(), 0);
         let new = service(7, 81);
         assert_eq!(happens(&services, Some(&old), Some(&new)), Concerned::WithPods);
-        assert_eq!(told(&services)[0].ports[0].port, 81);
+        assert_eq!(records(&services)[0].ports[0].port, 81);
         assert_eq!(happens(&services, Some(&new), None), Concerned::WithPods);
-        assert_eq!(told(&services).len(), 0);
+        assert_eq!(records(&services).len(), 0);
         services.forget("root");
         assert_eq!(services.0.lock().len(), 0);
     }
@@ -269,6 +269,6 @@ mod tests {
         let now = services.of(&ClusterName::root());
         let way = now.of(Told::All).way(now.of(Told::All), before).unwrap();
         assert_eq!((way.put.len(), way.remove.len()), (1, 0));
-        assert_eq!(told(&services)[0].ports[0].port, 81);
+        assert_eq!(records(&services)[0].ports[0].port, 81);
     }
 }

@@ -84,7 +84,7 @@ impl<'a> Path<'a> {
 
     /// As it is told: as a whole, or its beginning and how long it is.
     #[must_use]
-    pub fn to_text(&self) -> String {
+    pub fn text(&self) -> String {
         let mut told = TruncatedText::default();
         // It takes whatever is written to it.
         let _ = write!(told, "{self}");
@@ -112,7 +112,7 @@ impl Display for Path<'_> {
 
 impl From<Path<'_>> for String {
     fn from(path: Path<'_>) -> Self {
-        path.to_text()
+        path.text()
     }
 }
 
@@ -126,14 +126,11 @@ mod tests {
         let (empty, spec) = (Path::root(""), Path::root("spec"));
         let ports = spec.field("ports");
         let port = ports.index(3);
-        assert_eq!(port.field("name").to_text(), "spec.ports[3].name");
-        assert_eq!(spec.key("a.b").to_text(), "spec[a.b]");
-        assert_eq!(spec.entry("labels", "a.b").to_text(), "spec.labels[a.b]");
-        assert_eq!(empty.item("ports", 3).to_text(), "ports[3]");
-        assert_eq!(
-            (empty.field("a").to_text(), empty.dotted("a").to_text()),
-            ("a".into(), ".a".into())
-        );
+        assert_eq!(port.field("name").text(), "spec.ports[3].name");
+        assert_eq!(spec.key("a.b").text(), "spec[a.b]");
+        assert_eq!(spec.entry("labels", "a.b").text(), "spec.labels[a.b]");
+        assert_eq!(empty.item("ports", 3).text(), "ports[3]");
+        assert_eq!((empty.field("a").text(), empty.dotted("a").text()), ("a".into(), ".a".into()));
         assert!(empty.is_empty() && !spec.is_empty());
     }
 
@@ -141,7 +138,7 @@ mod tests {
     fn a_path_is_told_in_short() {
         let (long, root) = ("ä".repeat(700_000), Path::root("spec"));
         let inside = root.field(&long);
-        let told = inside.index(7).to_text();
+        let told = inside.index(7).text();
         assert!(told.len() < REPEATED_BYTES_MAX + 32, "{}", told.len());
         assert!(told.starts_with("spec.ää") && told.ends_with("ä… (1400008 bytes)"), "{told}");
     }

@@ -45,7 +45,7 @@ pub(super) fn check(schema: &Value, at: &Path<'_>, errors: &mut Mistakes<'_>) {
             errors.push(FieldError::forbidden(place, why));
         }
         let name = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
-        errors.push(FieldError::forbidden(at.to_text(), &exceeds(name, costs.total, SCHEMA_MAX)));
+        errors.push(FieldError::forbidden(at.text(), &exceeds(name, costs.total, SCHEMA_MAX)));
     }
 }
 
@@ -133,7 +133,7 @@ fn rules(
             if key == "rule" {
                 cost = cost.saturating_mul(times(&declared, place));
             }
-            let place = at.field(key).to_text();
+            let place = at.field(key).text();
             if EXPRESSION_MAX < cost {
                 let why = exceeds(&format!("estimated {key} cost"), cost, EXPRESSION_MAX);
                 errors.push(FieldError::forbidden(place.clone(), &why));

@@ -265,7 +265,7 @@ fn list_keys(schema: &Value, at: &Path<'_>, errors: &mut Mistakes<'_>) {
     };
     if text(items, "/type") != "object" {
         let why = "must be object if parent array's x-kubernetes-list-type is map";
-        let field = at.field("items").field("type").to_text();
+        let field = at.field("items").field("type").text();
         errors.push(FieldError::invalid(field, &json!(text(items, "/type")), why));
         return;
     }

@@ -55,7 +55,7 @@ pub(super) fn check(
         if let Some(place) = uncorrelatable.filter(|_| looked.uses_old) {
             let why = format!(
                 "oldSelf cannot be used on the uncorrelatable portion of the schema within {}",
-                place.to_text()
+                place.text()
             );
             errors.push(FieldError::invalid(at.field("rule"), &json!(own(rule, "rule")), &why));
         }
