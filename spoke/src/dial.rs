@@ -150,7 +150,7 @@ impl OwnDial {
 
     /// A hub whose clock ran ahead has told a time at which its own certificate is over: where the machine's
     /// clock is set, that is better.
-    fn doubt(&self, error: DialError) -> DialError {
+    fn forget_wrong_time(&self, error: DialError) -> DialError {
         if matches!(error, DialError::Clock { .. }) && self.clock.forget() {
             warn!(
                 "the hub's time as this device remembers it is forgotten: the hub's certificate is not valid then"
@@ -191,12 +191,12 @@ impl Dial for OwnDial {
         };
         let identity = match Box::pin(self.identity()).await {
             Ok(identity) => identity,
-            Err(IdentityError::Dial(error)) => return Err(self.doubt(error)),
+            Err(IdentityError::Dial(error)) => return Err(self.forget_wrong_time(error)),
             Err(error) => return Err(lost(&error)),
         };
         let tls = identity.tls(&self.clock).map_err(|error| lost(&error))?;
         let dialer = Dialer::new(self.endpoint.clone(), identity.hub, tls);
-        let link = dialer.connect().await.map_err(|error| self.doubt(error))?;
+        let link = dialer.connect().await.map_err(|error| self.forget_wrong_time(error))?;
         if let Some(certificate) = link.peer().certificate {
             *self.proven.lock() = identity::life(&certificate);
         }

@@ -82,7 +82,7 @@ impl Parsed {
     /// # Errors
     /// Why it is none.
     pub fn expression(&self, known: &Known<'_>) -> Result<Expression, String> {
-        Expression::of(self.tree.clone(), known).map(|read| read.said(&self.places.source))
+        Expression::of(self.tree.clone(), known).map(|read| read.with_text(&self.places.source))
     }
 
     pub(crate) const fn tree(&self) -> &IdedExpr {

@@ -255,7 +255,7 @@ impl Modules {
         let with = |profile: Profile| {
             let job = (*component, profile);
             let path = self.inner.compiled.path(component, profile);
-            let progress = match self.inner.queue.stand(&job) {
+            let progress = match self.inner.queue.state_of(&job) {
                 Some(JobState::Waiting) => Progress::Waiting,
                 Some(JobState::Running) => Progress::Compiling,
                 None if self.inner.compiled.note(&path).is_some() => Progress::Compiled,

@@ -48,7 +48,7 @@ pub fn tracked(
         Some(said) if Some(&said) == stored => Managers::stored(Some(said)),
         Some(said) if part == ResourcePart::Main && is_reset(&said) => Managers::default(),
         // Who does not know owners does not take them away.
-        Some(said) if part == ResourcePart::Main => Managers::said(Some(said))
+        Some(said) if part == ResourcePart::Main => Managers::from_client(Some(said))
             .ok()
             .filter(|said| !said.is_empty())
             .unwrap_or_else(|| Managers::stored(stored.cloned())),

@@ -216,7 +216,7 @@ impl<F: Future> Metered<F> {
             }
             Err(panic) => {
                 self.guest = None;
-                Poll::Ready(Turn::End(GuestEnd::Failed(said(&*panic))))
+                Poll::Ready(Turn::End(GuestEnd::Failed(panic_message(&*panic))))
             }
         }
     }
@@ -275,7 +275,7 @@ impl<F: Future> Metered<F> {
 }
 
 /// What a panic says.
-fn said(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "without a word".to_owned())

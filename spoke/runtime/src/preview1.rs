@@ -232,7 +232,7 @@ fn descriptor(entry: &dyn Any) -> Option<RawFd> {
 }
 
 /// An answer to the program.
-const fn says(error: Errno) -> i32 {
+const fn errno(error: Errno) -> i32 {
     error as i32
 }
 
@@ -272,7 +272,7 @@ fn ends(linker: &mut Linker<Core>) -> Result<()> {
 
 /// Nothing of its own is a socket. Upstream says the same, and a line in the agent's log with it.
 fn sockets(linker: &mut Linker<Core>) -> Result<()> {
-    let none = says(Errno::Notsock);
+    let none = errno(Errno::Notsock);
     linker.func_wrap(PREVIEW_1, "sock_accept", move |_: i32, _: i32, _: i32| none)?;
     linker.func_wrap(
         PREVIEW_1,
@@ -295,11 +295,11 @@ fn opens(linker: &mut Linker<Core>) -> Result<()> {
          (dir, look, path, len, open, base, inherit, flags, to): PathOpen| {
             Box::new(async move {
                 if is_too_long(len) {
-                    return Ok(says(Errno::Nametoolong));
+                    return Ok(errno(Errno::Nametoolong));
                 }
                 let (bytes, core) = parts(&mut caller)?;
                 if !core.book(1) {
-                    return Ok(says(Errno::Mfile));
+                    return Ok(errno(Errno::Mfile));
                 }
                 let mut memory = GuestMemory::Unshared(bytes);
                 let said = upstream::path_open(
@@ -392,7 +392,7 @@ macro_rules! in_pieces {
                 Box::new(async move {
                     let (bytes, core) = parts(&mut caller)?;
                     let Some(long) = core.shorten(bytes, list, count) else {
-                        return Ok(says(Errno::Nomem));
+                        return Ok(errno(Errno::Nomem));
                     };
                     let mut memory = GuestMemory::Unshared(&mut *bytes);
                     let said =
@@ -427,7 +427,7 @@ fn lists(linker: &mut Linker<Core>) -> Result<()> {
                 let mut memory = GuestMemory::Unshared(bytes);
                 let names = core.names(&mut memory, dir).await;
                 if !core.call.fits(names) {
-                    return Ok(says(Errno::Nomem));
+                    return Ok(errno(Errno::Nomem));
                 }
                 let said =
                     upstream::fd_readdir(&mut core.wasi, &mut memory, dir, to, len, from, done);
@@ -444,7 +444,7 @@ fn lists(linker: &mut Linker<Core>) -> Result<()> {
             Box::new(async move {
                 // The one path that upstream copies however long it is.
                 if is_too_long(len) {
-                    return Ok(says(Errno::Nametoolong));
+                    return Ok(errno(Errno::Nametoolong));
                 }
                 let (bytes, core) = parts(&mut caller)?;
                 let mut memory = GuestMemory::Unshared(bytes);
@@ -463,11 +463,11 @@ fn waits(linker: &mut Linker<Core>) -> Result<()> {
             Box::new(async move {
                 let all = count.cast_unsigned() as usize;
                 if SUBSCRIPTIONS_MAX < all {
-                    return Ok(says(Errno::Inval));
+                    return Ok(errno(Errno::Inval));
                 }
                 let (bytes, core) = parts(&mut caller)?;
                 if !core.call.fits(all * SUBSCRIPTION_BYTES) {
-                    return Ok(says(Errno::Nomem));
+                    return Ok(errno(Errno::Nomem));
                 }
                 let asked = Asked::read(bytes, list, all);
                 let said = if asked.is_mixed() {
@@ -498,7 +498,7 @@ fn randomness(linker: &mut Linker<Core>) -> Result<()> {
         |mut caller: Caller<'_, Core>, to: i32, len: i32| -> Result<i32> {
             let (to, len) = (to.cast_unsigned(), len.cast_unsigned());
             if RANDOM_BYTES_PER_CALL_MAX < u64::from(len) || to.checked_add(len).is_none() {
-                return Ok(says(Errno::Inval));
+                return Ok(errno(Errno::Inval));
             }
             let (bytes, core) = parts(&mut caller)?;
             let mut memory = GuestMemory::Unshared(bytes);
@@ -507,12 +507,12 @@ fn randomness(linker: &mut Linker<Core>) -> Result<()> {
                 let piece = RANDOM_PIECE_BYTES.min(len - done);
                 let (at, length) = ((to + done).cast_signed(), piece.cast_signed());
                 let said = upstream::random_get(&mut core.wasi, &mut memory, at, length)?;
-                if said != says(Errno::Success) {
+                if said != errno(Errno::Success) {
                     return Ok(said);
                 }
                 done += piece;
             }
-            Ok(says(Errno::Success))
+            Ok(errno(Errno::Success))
         },
     )?;
     Ok(())

@@ -76,7 +76,13 @@ pub fn progress(
     if let Some(outcome) = outcome {
         let kind = if outcome.succeeded { &JOB_SUCCESS_CRITERIA_MET } else { &JOB_FAILURE_TARGET };
         if !holds(&progress.status, kind.name) {
-            say(&mut progress.status, kind, true, (&outcome.reason, &outcome.message), now);
+            set_condition(
+                &mut progress.status,
+                kind,
+                true,
+                (&outcome.reason, &outcome.message),
+                now,
+            );
         }
     }
     progress
@@ -168,7 +174,7 @@ pub fn finish(status: &mut JobStatus, outcome: &JobOutcome, now: Timestamp) -> b
         return false;
     }
     let kind = if outcome.succeeded { &JOB_COMPLETE } else { &JOB_FAILED };
-    say(status, kind, true, (&outcome.reason, &outcome.message), now);
+    set_condition(status, kind, true, (&outcome.reason, &outcome.message), now);
     if outcome.succeeded {
         // A clock that was ahead when it began has been set since: nothing ends before it began.
         status.completion_time = status.start_time.clone().max(Some(Time(now)));
@@ -183,17 +189,17 @@ fn suspend(status: &mut JobStatus, wanted: &Wanted, is_over: bool, now: Timestam
         return None;
     }
     if rests {
-        say(status, &JOB_SUSPENDED, true, ("JobSuspended", "Job suspended"), now);
+        set_condition(status, &JOB_SUSPENDED, true, ("JobSuspended", "Job suspended"), now);
         status.start_time = None;
     } else {
-        say(status, &JOB_SUSPENDED, false, ("JobResumed", "Job resumed"), now);
+        set_condition(status, &JOB_SUSPENDED, false, ("JobResumed", "Job resumed"), now);
         // How long it may be active counts from here.
         status.start_time = Some(Time(now));
     }
     Some(rests)
 }
 
-fn say(
+fn set_condition(
     status: &mut JobStatus,
     kind: &'static ConditionType,
     holds: bool,

@@ -184,7 +184,7 @@ pub struct Pod {
     /// What is at work in its directory beside the agent: nothing of that is taken away meanwhile.
     pub files_at_work: usize,
     /// What the hub was last told.
-    pub said: Option<PodStatusV1>,
+    pub reported: Option<PodStatusV1>,
 }
 
 /// What an earlier life of the agent has left of a pod.
@@ -268,7 +268,7 @@ impl Pod {
             closed_ports: BTreeMap::new(),
             volumes_asked: false,
             files_at_work: 0,
-            said: None,
+            reported: None,
             spec,
         };
         pod.note_deletion(now);
@@ -313,7 +313,7 @@ impl Pod {
     fn hear_end(&mut self, told: Option<Done>) {
         let Some(told) = told else {
             if self.ended.is_some() && !std::mem::replace(&mut self.taken_back, true) {
-                self.said = None;
+                self.reported = None;
             }
             return;
         };
@@ -362,7 +362,7 @@ impl Pod {
     /// Whether the hub was told that it has ended.
     #[must_use]
     pub fn has_told_end(&self) -> bool {
-        let phase = self.said.as_ref().map(|said| said.phase);
+        let phase = self.reported.as_ref().map(|said| said.phase);
         matches!(phase, Some(PhaseV1::Succeeded | PhaseV1::Failed))
     }
 
@@ -390,7 +390,7 @@ impl Pod {
         let all = || self.init.iter().chain(&self.containers);
         self.ended.is_some()
             && !self.taken_back
-            && self.said.is_none()
+            && self.reported.is_none()
             && (all().any(|one| one.guessed) || all().all(|one| one.state == ContainerState::Fresh))
     }
 

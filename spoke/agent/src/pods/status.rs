@@ -184,7 +184,7 @@ fn disruption(pod: &Pod, unix: UnixMillis) -> Option<ConditionV1> {
 
 /// Since when the hub has been told so already.
 fn since(pod: &Pod, kind: &str, status: bool) -> Option<UnixMillis> {
-    let said = pod.said.as_ref()?.conditions.iter().find(|c| c.kind == kind)?;
+    let said = pod.reported.as_ref()?.conditions.iter().find(|c| c.kind == kind)?;
     (said.status == status).then_some(said.since)
 }
 

@@ -112,7 +112,7 @@ impl AddOnInstances {
         }
         let look_again = said.look_again;
         let is_managed = add_on.is_some();
-        let stored = self.say(stored, &said).await?;
+        let stored = self.write_status(stored, &said).await?;
         if is_managed {
             self.tell_progress(&stored).await?;
         }
@@ -236,7 +236,11 @@ impl AddOnInstances {
         Ok(())
     }
 
-    async fn say(&self, stored: &Arc<Stored>, said: &StatusUpdate) -> Result<Arc<Stored>, Error> {
+    async fn write_status(
+        &self,
+        stored: &Arc<Stored>,
+        said: &StatusUpdate,
+    ) -> Result<Arc<Stored>, Error> {
         let now = rfc3339(self.client.clock.now());
         let change = |mut value: Value| {
             for (field, told) in &said.fields {
