@@ -49,7 +49,7 @@ fn names(definition: &Value) -> BTreeSet<&str> {
 }
 
 /// A mistake as if it stood at the top, and whose it is.
-fn told<'a>(error: &FieldError, definition: &'a Value) -> (Whose<'a>, (String, String)) {
+fn place_and_text<'a>(error: &FieldError, definition: &'a Value) -> (Whose<'a>, (String, String)) {
     let at_top = |field: &str, message: &str| (field.to_owned(), message.to_owned());
     let versioned = error.field.strip_prefix("spec.versions[").and_then(|rest| {
         let (index, rest) = rest.split_once(']')?;
