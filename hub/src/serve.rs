@@ -270,29 +270,22 @@ impl Hub {
             gateway.serve(endpoint, ended).await;
             Ok(())
         });
-        let (modules, ended) = (self.modules.clone(), stop.clone());
-        parts.start("module registry", async move {
-            modules.run_maintenance(ended).await;
-            Ok(())
-        });
         self.upkeep(&mut parts, rotation, &stop);
         announce::write(&self.objects, &self.names.link).await.map_err(ServeError::Announce)?;
         write_kubeconfig(&self.pki, &self.names, &options.data)?;
         parts.start("certificates", certificates.keep(self.pki, self.names.clone(), stop.clone()));
         signs.bootstrap.set(true);
         self.names.log_addresses();
-        let outcome = tokio::select! {
-            () = signals.next() => Ok(()),
-            lost = parts.first() => Err(lost),
-        };
-        info!("hub is stopping");
-        stop.cancel();
-        parting(parts, &mut signals).await;
-        outcome
+        until_end(parts, &mut signals, &stop).await
     }
 
     /// What is looked after as long as the hub runs.
     fn upkeep(&self, parts: &mut Tasks, rotation: Rotation, stop: &CancellationToken) {
+        let (modules, ended) = (self.modules.clone(), stop.clone());
+        parts.start("module registry", async move {
+            modules.run_maintenance(ended).await;
+            Ok(())
+        });
         let store = self.objects.store();
         parts.start("store", self.disk.clone().watch(store.clone(), stop.clone()));
         parts.start("sealing of the store", rotation.run(stop.clone()));
@@ -378,6 +371,22 @@ impl Hub {
 /// What the API's listener takes on.
 fn limits() -> Limits {
     Limits { drain: DRAIN_TIMEOUT, ..Limits::default() }.within(open_files::raise())
+}
+
+/// Until a signal comes or a part is lost; then the others are stopped.
+async fn until_end(
+    mut parts: Tasks,
+    signals: &mut Signals,
+    stop: &CancellationToken,
+) -> Result<(), ServeError> {
+    let outcome = tokio::select! {
+        () = signals.next() => Ok(()),
+        lost = parts.first() => Err(lost),
+    };
+    info!("hub is stopping");
+    stop.cancel();
+    parting(parts, signals).await;
+    outcome
 }
 
 /// Until all parts have stopped, or nobody waits for them any more.

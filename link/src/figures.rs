@@ -41,7 +41,7 @@ pub enum Figures {
 }
 
 impl Figures {
-    /// How much of [`limits::FIGURE_MEMBERS`](crate::limits::FIGURE_MEMBERS) it is.
+    /// How much of [`limits::FIGURES_MEMBERS_MAX`](crate::limits::FIGURES_MEMBERS_MAX) it is.
     #[must_use]
     pub fn members(&self) -> usize {
         match self {

@@ -88,7 +88,7 @@ pub struct HubSession<S: PlanSet = RecordSet> {
     welcome: WelcomeV1,
     /// What the spoke says it holds; `None` when the hub cannot tell its members.
     held: Option<Held<S::Members>>,
-    says: (Generation, SetDigest),
+    spoke_held: (Generation, SetDigest),
     wanted: Option<Wanted<S>>,
     in_flight: Option<InFlight<S>>,
     sending: Option<Sending>,
@@ -130,16 +130,16 @@ impl<S: PlanSet> HubSession<S> {
         if !hello.node.is_bounded() || part::PARTS_BYTES_MAX < hello.parts.weight() {
             return Err(Reason::Violation("the greeting is too large".into()));
         }
-        let says = (hello.held, hello.digest);
+        let spoke_held = (hello.held, hello.digest);
         // Of another life of the store its number says nothing here.
         let same = hello.held.incarnation == welcome.incarnation;
         let reached = if same { hello.held } else { Generation::NONE };
-        let held = known.filter(|held| (held.generation, held.digest) == says);
+        let held = known.filter(|held| (held.generation, held.digest) == spoke_held);
         Ok(Self {
             cluster: certified.clone(),
             welcome,
             held,
-            says,
+            spoke_held,
             wanted: None,
             in_flight: None,
             sending: None,
@@ -202,7 +202,8 @@ impl<S: PlanSet> HubSession<S> {
     /// The newest set that the spoke should hold. Replaces what was wanted before and is not yet sent.
     pub fn want(&mut self, generation: Generation, set: Arc<S>) {
         let sent = self.in_flight.as_ref().map(|sent| &sent.wanted);
-        let newest = self.wanted.as_ref().or(sent).map_or(self.says.0, |wanted| wanted.generation);
+        let newest =
+            self.wanted.as_ref().or(sent).map_or(self.spoke_held.0, |wanted| wanted.generation);
         if newest.incarnation == generation.incarnation && generation.revision < newest.revision {
             return;
         }
@@ -271,14 +272,14 @@ impl<S: PlanSet> HubSession<S> {
 
     /// Whether the spoke says that it holds just this.
     fn holds(&self, wanted: &Wanted<S>) -> bool {
-        let (generation, digest) = self.says;
+        let (generation, digest) = self.spoke_held;
         generation.incarnation == wanted.generation.incarnation && digest == wanted.set.digest()
     }
 
     /// Whether this goes out whole: its difference to what the spoke holds is not known.
     fn is_whole(&self, wanted: &Wanted<S>) -> bool {
         let known = self.held.as_ref().is_some_and(|held| wanted.set.knows(&held.members));
-        !known || self.says.0.incarnation != wanted.generation.incarnation
+        !known || self.spoke_held.0.incarnation != wanted.generation.incarnation
     }
 
     /// The next message to send, if one is due.
@@ -293,7 +294,7 @@ impl<S: PlanSet> HubSession<S> {
         let due = |sent: &InFlight<S>| sent.since + sent.patience <= now;
         if self.sending.is_none() && self.in_flight.as_ref().is_some_and(due) {
             self.failures = self.failures.saturating_add(1);
-            self.forget(self.says.0);
+            self.forget(self.spoke_held.0);
         }
         let rests = self.rest.is_some_and(|until| now < until);
         if self.sending.is_none() && self.in_flight.is_none() && !rests {
@@ -334,11 +335,11 @@ impl<S: PlanSet> HubSession<S> {
     /// Drift: the same generation with other records can only be healed by sending all of them.
     fn beat(&mut self, generation: Generation, digest: SetDigest) -> Option<Effect> {
         // A datagram may be late: what it says of an older generation was true once.
-        let late = self.says.0.covers(&generation) && generation != self.says.0;
-        if late || self.in_flight.is_some() || self.says == (generation, digest) {
+        let late = self.spoke_held.0.covers(&generation) && generation != self.spoke_held.0;
+        if late || self.in_flight.is_some() || self.spoke_held == (generation, digest) {
             return None;
         }
-        self.says = (generation, digest);
+        self.spoke_held = (generation, digest);
         (self.held, self.planned) = (None, true);
         Some(Effect::Drifted)
     }
@@ -355,17 +356,17 @@ impl<S: PlanSet> HubSession<S> {
             self.forget(generation);
             return false;
         };
-        self.says = (generation, digest);
+        self.spoke_held = (generation, digest);
         self.held = Some(Held::of(generation, &*sent.wanted.set));
         true
     }
 
     fn took(&mut self, generation: Generation, digest: SetDigest, now: Duration) -> bool {
-        self.says = (generation, digest);
+        self.spoke_held = (generation, digest);
         let was_loose = std::mem::take(&mut self.loose);
         let Some(sent) = self.in_flight.take_if(|sent| sent.wanted.generation == generation) else {
             let held = self.held.as_ref().map(|held| (held.generation, held.digest));
-            let holds = was_loose && held == Some(self.says);
+            let holds = was_loose && held == Some(self.spoke_held);
             if holds {
                 (self.failures, self.reached) = (0, generation);
             }
@@ -389,7 +390,7 @@ impl<S: PlanSet> HubSession<S> {
     /// The hub no longer knows what the spoke holds: the newest set goes out whole.
     fn forget(&mut self, generation: Generation) {
         (self.held, self.planned) = (None, true);
-        self.says = (generation, SetDigest::default());
+        self.spoke_held = (generation, SetDigest::default());
         self.sending = None;
         if let Some(sent) = self.in_flight.take() {
             self.rewant(sent.wanted);
@@ -405,7 +406,7 @@ impl<S: PlanSet> HubSession<S> {
     fn plan(&mut self, now: Duration) {
         let Some(wanted) = self.wanted.take() else { return };
         self.planned = true;
-        let generation = self.says.0;
+        let generation = self.spoke_held.0;
         // A number alone is not worth a write to the device's flash.
         if self.holds(&wanted) {
             if !self.loose {

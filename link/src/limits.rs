@@ -63,11 +63,11 @@ pub const CONTAINER_COMMANDS_KEPT_FREE: usize = 2;
 /// Certificates that are renewed over a link at a time.
 pub const RENEWAL_STREAMS_MAX: usize = 1;
 /// Times that a spoke tells at once what it counts.
-pub const TELLINGS: usize = 1;
+pub const FIGURES_ANSWERS_AT_ONCE: usize = 1;
 /// All that it tells then: some ten thousand containers.
-pub const FIGURES: usize = 2 << 20;
+pub const FIGURES_BYTES_MAX: usize = 2 << 20;
 /// Pods, containers and other parts of that.
-pub const FIGURE_MEMBERS: usize = 32_768;
+pub const FIGURES_MEMBERS_MAX: usize = 32_768;
 /// Streams that a peer may have open: the session and all of the above. Quinn keeps a place for each of them,
 /// and up to 448 cost no more than 256.
 pub const STREAMS_MAX: usize = 448;
@@ -99,7 +99,7 @@ const _: () = {
             + TUNNELS_MAX
             + POD_STREAMS_MAX
             + RENEWAL_STREAMS_MAX
-            + TELLINGS
+            + FIGURES_ANSWERS_AT_ONCE
             <= STREAMS_MAX
     );
     assert!(REALM_TUNNELS_MAX < TUNNELS_MAX && TUNNELS_KEPT_FREE < REALM_TUNNELS_MAX / 2);

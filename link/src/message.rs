@@ -204,7 +204,7 @@ pub struct WelcomeV1 {
     pub now: UnixMillis,
     /// The newest report of this very process that is durable at the hub, as all before it: it repeats none of
     /// them. [`ReportStamp::default`]: none is known to be.
-    pub told: ReportStamp,
+    pub durable_reports: ReportStamp,
 }
 
 /// A part of a plan: several make one delta or one snapshot, and a record that is larger than a part goes

@@ -22,7 +22,7 @@ fn up() -> SpokeSession {
         epoch: 1,
         heartbeat_seconds: 10,
         now: 0,
-        told: ReportStamp::default(),
+        durable_reports: ReportStamp::default(),
     };
     assert!(matches!(session.hear(HubToSpoke::Welcome(welcome)), Ok(Some(Effect::Welcome(_)))));
     session
@@ -197,7 +197,7 @@ fn nothing_is_taken_before_the_welcome() {
         epoch: 1,
         heartbeat_seconds: 10,
         now: 0,
-        told: ReportStamp::default(),
+        durable_reports: ReportStamp::default(),
     };
     assert!(matches!(session.hear(HubToSpoke::Welcome(welcome)), Err(Reason::Violation(_))));
     assert_eq!(waiting().hear(HubToSpoke::Welcome(welcome)), Err(Reason::Protocol(2)));

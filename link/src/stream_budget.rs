@@ -97,21 +97,21 @@ pub struct Budget(Mutex<BudgetState>);
 
 #[derive(Debug, Default)]
 struct BudgetState {
-    logs: UserPlaces,
+    logs: UserStreams,
     modules: usize,
     tunnels: BTreeMap<ClusterName, usize>,
     /// Those of them that somebody in particular has.
     askers: BTreeMap<(ClusterName, Asker), usize>,
     renewals: usize,
     tellings: usize,
-    pod_streams: UserPlaces,
+    pod_streams: UserStreams,
     /// Those of them that are commands, by container.
-    commands: BTreeMap<Arc<str>, UserPlaces>,
+    commands: BTreeMap<Arc<str>, UserStreams>,
 }
 
 /// Places that users share.
 #[derive(Debug, Default)]
-struct UserPlaces {
+struct UserStreams {
     all: usize,
     /// Those of them that a user has.
     users: BTreeMap<Arc<str>, usize>,
@@ -174,7 +174,7 @@ impl BudgetState {
     }
 }
 
-impl UserPlaces {
+impl UserStreams {
     /// Takes a place of so many, of which some are kept for who has few.
     fn take(
         &mut self,
@@ -259,7 +259,7 @@ impl Budget {
             Use::Renewal if limits::RENEWAL_STREAMS_MAX <= state.renewals => {
                 return full("a certificate is being renewed already".to_owned());
             }
-            Use::Figures if limits::TELLINGS <= state.tellings => {
+            Use::Figures if limits::FIGURES_ANSWERS_AT_ONCE <= state.tellings => {
                 return full("the spoke is telling its figures already".to_owned());
             }
             Use::Figures => &mut state.tellings,

@@ -23,7 +23,7 @@ fn idle_connections_of_one_realm_keep_nobody_else_out() {
     assert_eq!(own.len(), limits::TUNNELS_MAX - limits::REALM_TUNNELS_MAX);
     assert_eq!(all(&budget, &Use::Logs(None)).len(), limits::LOG_STREAMS_MAX);
     assert_eq!(all(&budget, &Use::Module).len(), limits::MODULE_STREAMS_MAX);
-    assert_eq!(all(&budget, &Use::Figures).len(), limits::TELLINGS);
+    assert_eq!(all(&budget, &Use::Figures).len(), limits::FIGURES_ANSWERS_AT_ONCE);
 }
 
 #[test]

@@ -98,14 +98,14 @@ impl DeviceClock for DefaultTimeProvider {}
 #[derive(Debug)]
 pub struct FloorClock {
     /// Unix seconds, and when they were told.
-    told: Mutex<(u64, Instant)>,
+    announced: Mutex<(u64, Instant)>,
 }
 
 impl FloorClock {
     /// From this Unix second on, and never before [`BUILT_UNIX_SECONDS`].
     #[must_use]
     pub fn new(floor: u64) -> Self {
-        Self { told: Mutex::new((floor.max(BUILT_UNIX_SECONDS), Instant::now())) }
+        Self { announced: Mutex::new((floor.max(BUILT_UNIX_SECONDS), Instant::now())) }
     }
 
     /// It is so late, says a hub that has proven a certificate of this life at the time that this clock shows; what
@@ -114,7 +114,7 @@ impl FloorClock {
         // A hub renews its certificate with a quarter of its life left.
         let latest = to.saturating_sub(to.saturating_sub(from) / 8);
         let told = now.min(latest).max(from).max(BUILT_UNIX_SECONDS);
-        *self.told.lock() = (told, Instant::now());
+        *self.announced.lock() = (told, Instant::now());
         told
     }
 
@@ -124,13 +124,13 @@ impl FloorClock {
         let machine = UnixTime::now().as_secs();
         let leads = (BUILT_UNIX_SECONDS..self.floor()).contains(&machine);
         if leads {
-            *self.told.lock() = (BUILT_UNIX_SECONDS, Instant::now());
+            *self.announced.lock() = (BUILT_UNIX_SECONDS, Instant::now());
         }
         leads
     }
 
     fn floor(&self) -> u64 {
-        let (told, at) = *self.told.lock();
+        let (told, at) = *self.announced.lock();
         told.saturating_add(at.elapsed().as_secs())
     }
 

@@ -215,7 +215,7 @@ pub trait Dial: Send + Sync + 'static {
     /// The hub has greeted over the newest connection.
     fn welcomed(&self, _welcome: &WelcomeV1) {}
     /// The hub of the newest connection has set its wall clock, which shows this now.
-    fn told(&self, _now: UnixMillis) {}
+    fn hub_time_is(&self, _now: UnixMillis) {}
     /// The hub has said that it does not take this spoke.
     fn turned_away(&self, _reason: &Reason) {}
 }

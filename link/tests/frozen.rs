@@ -363,7 +363,7 @@ fn session_messages() {
         epoch: 4,
         heartbeat_seconds: 10,
         now: 300,
-        told: ReportStamp { boot_epoch: 2, sequence: 300 },
+        durable_reports: ReportStamp { boot_epoch: 2, sequence: 300 },
     };
     frozen(&HubToSpoke::Welcome(welcome), "000107ac02040aac0202ac02");
     let key = RecordKey { realm: name("root"), kind: Kind::POD_V1, key: text("u") };

@@ -150,7 +150,7 @@ impl OwnDial {
 
     /// A hub whose clock ran ahead has told a time at which its own certificate is over: where the machine's
     /// clock is set, that is better.
-    fn doubt(&self, error: DialError) -> DialError {
+    fn forget_wrong_time(&self, error: DialError) -> DialError {
         if matches!(error, DialError::Clock { .. }) && self.clock.forget() {
             warn!(
                 "the hub's time as this device remembers it is forgotten: the hub's certificate is not valid then"
@@ -191,12 +191,12 @@ impl Dial for OwnDial {
         };
         let identity = match Box::pin(self.identity()).await {
             Ok(identity) => identity,
-            Err(IdentityError::Dial(error)) => return Err(self.doubt(error)),
+            Err(IdentityError::Dial(error)) => return Err(self.forget_wrong_time(error)),
             Err(error) => return Err(lost(&error)),
         };
         let tls = identity.tls(&self.clock).map_err(|error| lost(&error))?;
         let dialer = Dialer::new(self.endpoint.clone(), identity.hub, tls);
-        let link = dialer.connect().await.map_err(|error| self.doubt(error))?;
+        let link = dialer.connect().await.map_err(|error| self.forget_wrong_time(error))?;
         if let Some(certificate) = link.peer().certificate {
             *self.proven.lock() = identity::life(&certificate);
         }
@@ -207,10 +207,10 @@ impl Dial for OwnDial {
         // The identity is good: a token is no way around a removal that comes later.
         self.todo.lock().joining = None;
         self.write("cannot forget that the hub refused", identity::forget_refusal);
-        self.told(welcome.now);
+        self.hub_time_is(welcome.now);
     }
 
-    fn told(&self, now: UnixMillis) {
+    fn hub_time_is(&self, now: UnixMillis) {
         let now = self.clock.tell(now / 1000, *self.proven.lock());
         self.write("cannot write down the hub's time", move |data| {
             identity::note_time(data, now, TIME_STEP_SECONDS_MIN)
@@ -372,7 +372,7 @@ pub(crate) mod tests {
             epoch: 1,
             heartbeat_seconds: 10,
             now: now * 1000,
-            told: ReportStamp::default(),
+            durable_reports: ReportStamp::default(),
         }
     }
 
@@ -523,7 +523,7 @@ pub(crate) mod tests {
         soon(|| held() == Some(Reason::NotAccepted)).await;
         dial.prove(GOOD);
         dial.welcomed(&welcome(2_000_000_000));
-        soon(|| identity::told(data.path()) == 2_000_000_000).await;
+        soon(|| identity::hub_time(data.path()) == 2_000_000_000).await;
         assert_eq!(held(), None);
     }
 
@@ -534,9 +534,9 @@ pub(crate) mod tests {
         let dial = dial(data.path());
         dial.prove(GOOD);
         dial.welcomed(&welcome(2_000_000_000));
-        dial.told(2_001_000_000_000);
+        dial.hub_time_is(2_001_000_000_000);
         assert!(2_001_000_000 <= dial.clock.now());
-        soon(|| identity::told(data.path()) == 2_001_000_000).await;
+        soon(|| identity::hub_time(data.path()) == 2_001_000_000).await;
     }
 
     #[test]

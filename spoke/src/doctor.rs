@@ -61,7 +61,7 @@ pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let identity = identity::load(&options.data);
     let time = identity::clock(&options.data);
-    let told = identity::told(&options.data);
+    let told = identity::hub_time(&options.data);
     let mut findings = vec![
         ("clock", clock(unix_now(), told)),
         ("disk", disk(&options.data)),
@@ -464,10 +464,10 @@ mod tests {
         let (data, now) = (tempfile::tempdir().unwrap(), unix_now());
         identity::tests::joined(data.path(), identity::tests::GOOD);
         let dial = crate::dial::tests::dial(data.path());
-        let judged = || clock(now, identity::told(data.path()));
+        let judged = || clock(now, identity::hub_time(data.path()));
         let told = async |time: u64| {
             dial.welcomed(&crate::dial::tests::welcome(time));
-            crate::dial::tests::soon(|| identity::told(data.path()) == time).await;
+            crate::dial::tests::soon(|| identity::hub_time(data.path()) == time).await;
         };
         dial.prove(identity::tests::GOOD);
         told(now + 20 * DAY).await;

@@ -21,20 +21,20 @@ pub(crate) fn start(
         CannotExec::NoProgram => RefusalV1::new("BadRequest", error.to_string()),
         CannotExec::TooMany => RefusalV1::new(TOO_MANY_REASON, error.to_string()),
     })?;
-    Ok(Box::new(Running { executing: Some(started), said: VecDeque::new() }))
+    Ok(Box::new(Running { executing: Some(started), output: VecDeque::new() }))
 }
 
 struct Running {
     /// `None`: its end was told.
     executing: Option<Executing>,
-    said: VecDeque<(Source, Bytes)>,
+    output: VecDeque<(Source, Bytes)>,
 }
 
 #[async_trait]
 impl Command for Running {
     async fn next(&mut self) -> ExecOutput {
         loop {
-            while let Some((source, bytes)) = self.said.pop_front() {
+            while let Some((source, bytes)) = self.output.pop_front() {
                 match source {
                     // A mark of the log's: a stream is gone.
                     _ if bytes.is_empty() => {}
@@ -46,7 +46,7 @@ impl Command for Running {
                 return std::future::pending().await;
             };
             if let Some(said) = executing.output().await {
-                self.said = said.into();
+                self.output = said.into();
                 continue;
             }
             let exit = executing.exit().await;

@@ -197,11 +197,11 @@ pub(crate) fn mend(data: &Path) -> io::Result<()> {
 pub(crate) fn clock(data: &Path) -> Arc<FloorClock> {
     let given =
         load(data).ok().flatten().map_or(0, |identity| identity.life().0 + BACKDATED_SECONDS);
-    Arc::new(FloorClock::new(given.max(told(data))))
+    Arc::new(FloorClock::new(given.max(hub_time(data))))
 }
 
 /// The hub's time as it was last written down.
-pub(crate) fn told(data: &Path) -> u64 {
+pub(crate) fn hub_time(data: &Path) -> u64 {
     let text = fs::read_to_string(home(data).join("told")).ok();
     text.and_then(|text| text.trim().parse().ok()).unwrap_or_default()
 }
@@ -217,7 +217,7 @@ pub(crate) fn life(certificate: &[u8]) -> (u64, u64) {
 
 /// Writes the hub's time down where it is another by `step` than what is there.
 pub(crate) fn note_time(data: &Path, now: u64, step: u64) -> io::Result<()> {
-    if now.abs_diff(told(data)) < step {
+    if now.abs_diff(hub_time(data)) < step {
         return Ok(());
     }
     write_whole(&home(data).join("told"), now.to_string().as_bytes())

@@ -23,29 +23,31 @@ const MESSAGES_AT_ONCE: usize = 256;
 /// The interfaces of this machine.
 pub(crate) struct Interfaces {
     /// The kernel's messages come as datagrams, so this takes them; it has no other use of them but that they came.
-    told: Option<UnixDatagram>,
+    notifications: Option<UnixDatagram>,
 }
 
 impl Interfaces {
     /// Listens from now on. Call within a tokio runtime.
     pub(crate) fn listen() -> Self {
-        let told = subscribe().inspect_err(|error| {
+        let notifications = subscribe().inspect_err(|error| {
             // Some sandboxes know no such sockets.
             warn!(%error, "the kernel tells of no new addresses: they are looked at every few seconds");
         });
-        Self { told: told.ok() }
+        Self { notifications: notifications.ok() }
     }
 
     /// Waits until something has changed.
     pub(crate) async fn changed(&self) {
-        let Some(told) = &self.told else { return tokio::time::sleep(POLL_EVERY).await };
+        let Some(notifications) = &self.notifications else {
+            return tokio::time::sleep(POLL_EVERY).await;
+        };
         loop {
-            if told.readable().await.is_err() {
+            if notifications.readable().await.is_err() {
                 return tokio::time::sleep(POLL_EVERY).await;
             }
             let mut heard = false;
             for _ in 0..MESSAGES_AT_ONCE {
-                match told.try_recv(&mut [0; 512]) {
+                match notifications.try_recv(&mut [0; 512]) {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     // An error says that more came than there was room for: that, too, is a change.
                     Ok(_) | Err(_) => heard = true,
@@ -72,9 +74,9 @@ mod tests {
     #[tokio::test]
     async fn what_the_kernel_says_is_heard_of_once() {
         use futures::FutureExt as _;
-        assert!(Interfaces::listen().told.is_some(), "an ordinary process may ask");
+        assert!(Interfaces::listen().notifications.is_some(), "an ordinary process may ask");
         let (kernel, ours) = UnixDatagram::pair().unwrap();
-        let interfaces = Interfaces { told: Some(ours) };
+        let interfaces = Interfaces { notifications: Some(ours) };
         assert!(interfaces.changed().now_or_never().is_none(), "nothing has changed");
         kernel.send(b"one").await.unwrap();
         kernel.send(b"another").await.unwrap();
@@ -85,7 +87,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_the_kernel_does_not_tell_somebody_looks() {
         let start = tokio::time::Instant::now();
-        Interfaces { told: None }.changed().await;
+        Interfaces { notifications: None }.changed().await;
         assert_eq!(start.elapsed().as_secs(), POLL_EVERY.as_secs());
     }
 }

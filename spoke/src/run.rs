@@ -111,21 +111,8 @@ async fn live(
     fabric.set_remote(Arc::new(LinkRemote(uplink.clone())));
     let modules = module_store(data, profile, identity.fleet_root, &uplink, &inputs, for_modules);
     let thresholds = thresholds(options.eviction_hard, options.eviction_soft);
-    let ports = Ports {
-        clock: Arc::new(MachineClock::new()),
-        containers: runtime.clone(),
-        network: fabric.clone(),
-        modules,
-        disk: Arc::new(LedgerFile::new(data.dir())),
-        uplink: Arc::new(uplink.clone()),
-    };
-    let config = Config {
-        data: data.dir().to_owned(),
-        node: node.clone(),
-        files: Arc::new(DiskFiles::new(data.dir())?),
-        thresholds: thresholds.clone(),
-    };
-    let mut agent = Agent::open(ports, config)?;
+    let ports = ports(data, &runtime, &fabric, modules, &uplink);
+    let mut agent = Agent::open(ports, config(data, node.clone(), thresholds.clone())?)?;
     agent.begin_with(&probe.device.left(data.dir(), fabric.account()));
     let me = me(&identity, &agent, node);
     let home = data.dir().to_owned();
@@ -148,6 +135,33 @@ async fn live(
     endpoint.close(0, "the spoke stops");
     info!("stopped; pods come back at the next start");
     Ok(())
+}
+
+/// What the agent decides about, and by which it acts.
+fn ports(
+    data: &Data,
+    runtime: &Arc<Runtime>,
+    fabric: &Arc<Fabric>,
+    modules: Arc<Store>,
+    uplink: &Handle,
+) -> Ports {
+    Ports {
+        clock: Arc::new(MachineClock::new()),
+        containers: runtime.clone(),
+        network: fabric.clone(),
+        modules,
+        disk: Arc::new(LedgerFile::new(data.dir())),
+        uplink: Arc::new(uplink.clone()),
+    }
+}
+
+fn config(
+    data: &Data,
+    node: NodeStatusV1,
+    thresholds: Vec<Threshold>,
+) -> Result<Config, Box<dyn Error>> {
+    let files = Arc::new(DiskFiles::new(data.dir())?);
+    Ok(Config { data: data.dir().to_owned(), node, files, thresholds })
 }
 
 fn me(identity: &Identity, agent: &Agent, node: NodeStatusV1) -> SpokeInfo {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use freewheel_hub_cel::Question;
 use freewheel_hub_objects::{Review, Verb, stored_value};
 use freewheel_hub_schema::error::ApiError;
-use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::kind::{Kind, Trait};
 use freewheel_hub_schema::object::{Key, Resource};
 use serde_json::{Map, Value, json};
 
@@ -58,7 +58,7 @@ impl<'a> Attributes<'a> {
         };
         let said = || object.or(old).and_then(|it| it.pointer("/metadata/name")?.as_str());
         let name = if target.name.is_empty() { said().unwrap_or_default() } else { &target.name };
-        let namespace = if is_namespace(&target.kind) { name } else { &*target.namespace };
+        let namespace = if target.kind.has(Trait::HasContent) { name } else { &*target.namespace };
         Self { review, operation, object, old, name, namespace }
     }
 
@@ -76,7 +76,7 @@ impl<'a> Attributes<'a> {
 
     /// Whether it is about a namespace itself.
     pub(crate) fn is_about_namespace(&self) -> bool {
-        is_namespace(self.kind())
+        self.kind().has(Trait::HasContent)
     }
 
     /// An object as rules see it, in this version.
@@ -188,10 +188,6 @@ impl<'a> Attributes<'a> {
         }
         Some(value)
     }
-}
-
-fn is_namespace(kind: &Kind) -> bool {
-    kind.group().is_empty() && kind.plural() == "namespaces"
 }
 
 /// Group, version and kind, as an object says them.

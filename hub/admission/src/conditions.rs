@@ -70,7 +70,7 @@ impl Conditions {
                         errors = vec![OUT_OF_BUDGET.to_owned()];
                         break;
                     }
-                    Err(why) => errors.push(failed(expression, &why.told(OUT_OF_BUDGET))),
+                    Err(why) => errors.push(failed(expression, &why.into_message(OUT_OF_BUDGET))),
                 },
             }
         }

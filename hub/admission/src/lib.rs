@@ -41,7 +41,7 @@ pub use index::Index;
 pub use plugin::add_to;
 pub use webhook::{
     Address, CALL_WAIT, CallError, CallPermit, CallPermits, Caller, ClientConfig, ClusterCalls,
-    OWN_CALLS_OF_ONE, ServicePort, UNANSWERED, Unsuccessful,
+    OWN_CALLS_OF_ONE_MAX, ServicePort, UNANSWERED, Unsuccessful,
 };
 
 /// The group of all that is said here.

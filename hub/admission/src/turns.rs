@@ -13,11 +13,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 /// Evaluations of the root at a time.
-const TURNS_OF_ROOT: usize = 4;
+const ROOT_TURNS_MAX: usize = 4;
 /// Of all tenants together.
-const TURNS_OF_TENANTS: usize = 4;
+const TENANTS_TURNS_MAX: usize = 4;
 /// Of them, those of one.
-const TURNS_OF_TENANT: usize = 2;
+const TENANT_TURNS_MAX: usize = 2;
 /// How long one waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -34,14 +34,14 @@ pub(crate) struct ClusterTurns {
 impl ClusterTurns {
     pub(crate) fn of(cluster: &ClusterName) -> Self {
         let is_root = cluster.is_root();
-        let turns = if is_root { TURNS_OF_ROOT } else { TURNS_OF_TENANT };
+        let turns = if is_root { ROOT_TURNS_MAX } else { TENANT_TURNS_MAX };
         Self { own: Arc::new(Semaphore::new(turns)), is_root }
     }
 }
 
 impl Default for Turns {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(TURNS_OF_TENANTS)))
+        Self(Arc::new(Semaphore::new(TENANTS_TURNS_MAX)))
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
             }
         }
         // Of those whose turn did not come.
-        for _ in 0..9 - TURNS_OF_TENANTS {
+        for _ in 0..9 - TENANTS_TURNS_MAX {
             assert_eq!(stuck.join_next().await.unwrap().unwrap(), Some(503));
         }
         assert_eq!(turns.run(&of("root"), || 7).await.unwrap(), 7);

@@ -30,6 +30,6 @@ pub use client_config::ClientConfig;
 pub(crate) use hook::Webhook;
 pub use invocation::UNANSWERED;
 pub(crate) use mutating::MutatingWebhooks;
-pub use permits::{CALL_WAIT, CallPermit, CallPermits, ClusterCalls, OWN_CALLS_OF_ONE};
+pub use permits::{CALL_WAIT, CallPermit, CallPermits, ClusterCalls, OWN_CALLS_OF_ONE_MAX};
 pub use unsuccessful::Unsuccessful;
 pub(crate) use validating::ValidatingWebhooks;

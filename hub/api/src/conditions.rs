@@ -10,9 +10,17 @@
 //! - what says the same as before is left as it is, with its times (`what_says_the_same_is_left_as_it_is`);
 //! - what others say stays, in its place (`what_others_say_stays`).
 
+mod list;
+mod named;
+
 use std::borrow::Cow;
 
 use serde_json::{Value, json};
+
+pub use list::{find, holds};
+pub use named::NamedCondition;
+
+use list::{Position, transition_time, upsert};
 
 /// Who in the hub sets a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -285,14 +293,13 @@ impl ConditionType {
     /// The condition in an object.
     #[must_use]
     pub fn find<'a>(&self, object: &'a Value) -> Option<&'a Value> {
-        let all = object.pointer("/status/conditions").and_then(Value::as_array)?;
-        all.iter().find(|one| one["type"] == self.name)
+        find(object.pointer("/status/conditions")?, self.name)
     }
 
     /// Whether it holds.
     #[must_use]
     pub fn holds(&self, object: &Value) -> bool {
-        self.find(object).is_some_and(|one| one["status"] == ConditionStatus::True.name())
+        object.pointer("/status/conditions").is_some_and(|list| holds(list, self.name))
     }
 
     /// Takes it out of a list.
@@ -388,25 +395,11 @@ impl<'a> Condition<'a> {
     }
 
     fn write(&self, list: &mut Value, now: &str, anew: bool) -> bool {
-        if !list.is_array() {
-            *list = json!([]);
-        }
-        let Some(all) = list.as_array_mut() else { return false };
-        let at = all.iter().position(|one| one["type"] == self.kind.name);
-        let old = at.and_then(|at| all.get(at));
-        if !anew && old.is_some_and(|old| self.says_nothing_new(old)) {
-            return false;
-        }
-        let new = self.value(old, now);
-        if !self.kind.by_reason
-            && let Some(slot) = at.and_then(|at| all.get_mut(at))
-        {
-            *slot = new;
-        } else {
-            at.map(|at| all.remove(at));
-            all.push(new);
-        }
-        true
+        let position = if self.kind.by_reason { Position::Last } else { Position::Kept };
+        upsert(list, self.kind.name, position, |old| {
+            let is_news = anew || old.is_none_or(|old| !self.says_nothing_new(old));
+            is_news.then(|| self.value(old, now))
+        })
     }
 
     fn says_nothing_new(&self, old: &Value) -> bool {
@@ -422,11 +415,10 @@ impl<'a> Condition<'a> {
     }
 
     fn value(&self, old: Option<&Value>, now: &str) -> Value {
-        let same = old.filter(|old| old["status"] == self.status.name());
-        let since = same.and_then(|old| old["lastTransitionTime"].as_str());
-        let since = self.since.as_deref().or(since).unwrap_or(now);
+        let status = self.status.name();
+        let since = self.since.as_deref().unwrap_or_else(|| transition_time(old, status, now));
         let mut new = json!({
-            "type": self.kind.name, "status": self.status.name(), "lastTransitionTime": since,
+            "type": self.kind.name, "status": status, "lastTransitionTime": since,
         });
         for (key, text) in [("reason", &self.reason), ("message", &self.message)] {
             if !text.is_empty() || (key == "message" && self.kind.always_has_message) {

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_hub_audit::{
-    Asked, Audit, Counts, Event, Level, ObjectRef, Stage, Told, UserInfo, What,
+    Asked, Audit, Counts, Event, Level, ObjectRef, RequestAudit, Stage, UserInfo, What,
 };
 use freewheel_hub_metrics::{MetricFamily, MetricKind, Metrics, Sample, Value as Figure};
 use freewheel_hub_objects::Notes;
@@ -53,9 +53,9 @@ use crate::query::Query;
 use crate::series::Labels;
 
 /// A body that is told of is there itself, as text, and in the line that is written.
-const BODY_COPIES: usize = 3;
+const COPIES_PER_BODY: usize = 3;
 /// Of an answer, which is on its way out by itself, there are the text and the line.
-const ANSWER_COPIES: usize = 2;
+const COPIES_PER_ANSWER: usize = 2;
 /// Addresses that a client says to have come by.
 const FORWARDED_MAX: usize = 15;
 
@@ -82,7 +82,7 @@ type Asking<'a> = (&'a str, Option<IpAddr>, Option<&'a Arc<Held>>, Option<&'a Ar
 /// One request that is told of.
 pub(crate) struct Recording {
     by: Auditing,
-    told: Told,
+    rule: RequestAudit,
     event: Event,
     /// It is about objects.
     has_objects: bool,
@@ -212,11 +212,12 @@ impl Recording {
     ) -> Option<Box<Self>> {
         let info = Info::of(request.method(), request.uri());
         let who = user.map(|user| (&*user.name, &*user.groups));
-        let told = by.audit.policy.told(&Asked { user: who, verb: &info.verb, what: info.what() });
-        if told.level == Level::None {
+        let rule =
+            by.audit.policy.evaluate(&Asked { user: who, verb: &info.verb, what: info.what() });
+        if rule.level == Level::None {
             return None;
         }
-        let mut event = Event::new(told.level, number.to_owned(), by.now());
+        let mut event = Event::new(rule.level, number.to_owned(), by.now());
         let uri = request.uri();
         event.request_uri = uri.path_and_query().map_or("/", |all| all.as_str()).to_owned();
         event.user = user.map(user_info).unwrap_or_default();
@@ -232,13 +233,13 @@ impl Recording {
         };
         let has_objects = event.object_ref.is_some();
         event.verb = info.verb;
-        if told.level == Level::RequestResponse {
+        if rule.level == Level::RequestResponse {
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
         let (by, heading) = (by.clone(), heading.cloned());
         let mut recording = Box::new(Self {
             by,
-            told,
+            rule,
             event,
             has_objects,
             progress,
@@ -275,15 +276,15 @@ impl Recording {
 
     /// This was said by those who have a say in it. What was said under a key before stays.
     pub(crate) fn is_noted(&mut self, notes: &Notes) {
-        for (key, text) in notes.annotations(Level::Request <= self.told.level) {
+        for (key, text) in notes.annotations(Level::Request <= self.rule.level) {
             self.event.annotations.entry(key).or_insert(text);
         }
     }
 
     /// How many times a body is there that comes with it: its text is told, in a line.
     pub(crate) fn copies(&self) -> usize {
-        let is_told = self.has_objects && Level::Request <= self.told.level;
-        if is_told { BODY_COPIES } else { 1 }
+        let is_told = self.has_objects && Level::Request <= self.rule.level;
+        if is_told { COPIES_PER_BODY } else { 1 }
     }
 
     /// This has come with it, and there was room for so many [copies](Self::copies).
@@ -292,7 +293,7 @@ impl Recording {
             return;
         }
         let is_patch = self.event.verb == "patch";
-        let asks_for_it = Level::Request <= self.told.level;
+        let asks_for_it = Level::Request <= self.rule.level;
         // Names are told at all levels; a whole object is read for that when there is no other way to them.
         if wire == Some(Wire::Json) && !asks_for_it {
             if let (false, Ok(named)) = (is_patch, serde_json::from_slice::<Named>(body)) {
@@ -313,7 +314,7 @@ impl Recording {
         if asks_for_it {
             let text = self.text(value, !is_patch);
             // Of another encoding than JSON it may be longer than was thought.
-            self._text = held.map(|held| held.split_or_more((BODY_COPIES - 1) * text.len()));
+            self._text = held.map(|held| held.split_or_more((COPIES_PER_BODY - 1) * text.len()));
             self.event.request_object = Some(text);
         }
     }
@@ -333,7 +334,7 @@ impl Recording {
     }
 
     fn text(&self, mut value: Value, is_object: bool) -> String {
-        if is_object && self.told.omit_managed_fields {
+        if is_object && self.rule.omit_managed_fields {
             drop_managed_fields(&mut value);
         }
         value.to_string()
@@ -359,7 +360,7 @@ impl Recording {
     fn notes(&mut self, response: &Response<Body>) -> Option<Held> {
         let code = response.status().as_u16();
         let mut status = json!({"metadata": {}, "code": code});
-        let asks_for_it = self.has_objects && self.told.level == Level::RequestResponse;
+        let asks_for_it = self.has_objects && self.rule.level == Level::RequestResponse;
         let failed = !response.status().is_success();
         let value = if asks_for_it || failed { object_of(response) } else { None };
         if let (true, Some(Value::Object(said))) = (failed, &value) {
@@ -376,7 +377,8 @@ impl Recording {
         let text = self.text(value, true);
         // The request waits for the disk with it, and with the line that it is in. Both are there already, and who fills
         // a connection has no say in what is told of it: nothing more is made there until they are gone.
-        let held = self.account.as_ref().map(|account| account.piece(ANSWER_COPIES * text.len()));
+        let held =
+            self.account.as_ref().map(|account| account.piece(COPIES_PER_ANSWER * text.len()));
         self.event.response_object = Some(text);
         held
     }
@@ -387,7 +389,7 @@ impl Recording {
 
     fn line_at(&mut self, stage: Stage) -> Option<Vec<u8>> {
         (self.event.stage, self.event.stage_began) = (stage, self.by.now());
-        self.told.at(stage).then(|| self.event.line())
+        self.rule.at(stage).then(|| self.event.line())
     }
 
     async fn tell(&mut self, stage: Stage) {
@@ -522,7 +524,7 @@ fn drop_managed_fields(value: &mut Value) {
 
 #[cfg(test)]
 mod tests {
-    use freewheel_hub_audit::{AuditLog, LogOptions, Place, Policy};
+    use freewheel_hub_audit::{AuditLog, LogDestination, LogOptions, Policy};
     use freewheel_hub_objects::clock::SystemClock;
 
     use super::*;
@@ -532,8 +534,9 @@ mod tests {
     #[tokio::test]
     async fn who_fills_a_connection_leaves_nothing_out_of_what_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::File(folder.path().join("audit.log"));
-        let options = LogOptions { place, bytes_max: 1 << 20, age_days_max: 0, backups_max: 0 };
+        let destination = LogDestination::File(folder.path().join("audit.log"));
+        let options =
+            LogOptions { destination, bytes_max: 1 << 20, age_days_max: 0, backups_max: 0 };
         let rules = "rules: [{level: RequestResponse}]";
         let policy = format!("apiVersion: audit.k8s.io/v1\nkind: Policy\n{rules}");
         let log = AuditLog::open(options).unwrap();
@@ -548,7 +551,7 @@ mod tests {
         let text = r#"{"items":[],"kind":"SecretList"}"#;
         let held = recording.notes(&respond::whole(200, media::JSON, text.into()));
         assert_eq!(recording.event.response_object.as_deref(), Some(text));
-        assert_eq!(account.held(), CONNECTION_BYTES_MAX + ANSWER_COPIES * text.len());
+        assert_eq!(account.held(), CONNECTION_BYTES_MAX + COPIES_PER_ANSWER * text.len());
         drop((held, full));
         assert_eq!(account.held(), 0);
     }

@@ -92,7 +92,7 @@ impl Call {
 
     /// A failure as its caller is to see it.
     pub(crate) fn failure(&self, error: ApiError) -> ApiError {
-        self.view.error(self.tenant.told(error))
+        self.view.error(self.tenant.explained(error))
     }
 
     /// Ready when the kind is served no more; `None` for one that cannot go.

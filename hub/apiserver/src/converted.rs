@@ -127,17 +127,17 @@ pub(crate) struct Converted {
     turns: Mutex<HashMap<KindId, Weak<tokio::sync::Mutex<()>>>>,
 }
 
-type Place = (KindId, Key, Revision);
+type ConvertedKey = (KindId, Key, Revision);
 
 #[derive(Default)]
 struct Kept {
-    all: HashMap<Place, Arc<Stored>>,
-    order: VecDeque<Place>,
+    all: HashMap<ConvertedKey, Arc<Stored>>,
+    order: VecDeque<ConvertedKey>,
     bytes: usize,
 }
 
 impl Kept {
-    fn keep(&mut self, place: Place, stored: Arc<Stored>) {
+    fn keep(&mut self, place: ConvertedKey, stored: Arc<Stored>) {
         let bytes = stored.object.body.len();
         if self.all.insert(place.clone(), stored).is_some() {
             return;

@@ -46,7 +46,7 @@ impl Check {
 
     /// What a hub that is alive needs.
     #[must_use]
-    pub fn of_life(
+    pub fn of_liveness(
         name: &'static str,
         run: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
@@ -160,7 +160,7 @@ mod tests {
 
     async fn check(probe: &str, name: &str, query: &str, code: u16, text: &str) {
         let checks = [
-            Check::of_life("gateway", || Ok(())),
+            Check::of_liveness("gateway", || Ok(())),
             Check::of_readiness("store", || Err("no space left".to_owned())),
         ];
         let answer = answer(probe, (name, true), query, &checks);
@@ -184,7 +184,7 @@ mod tests {
         let check = Check::of_readiness("store", || Ok(()));
         let told = [true, true, false, false, true].map(|fails| check.clone().changes(fails));
         assert_eq!(told, [true, false, true, false, true]);
-        assert!(!Check::of_life("gateway", || Ok(())).changes(false), "it is well at first");
+        assert!(!Check::of_liveness("gateway", || Ok(())).changes(false), "it is well at first");
     }
 
     #[tokio::test]

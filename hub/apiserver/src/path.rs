@@ -17,6 +17,9 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
+/// The resource whose objects others are in, and the part of a path before a namespace.
+const NAMESPACES: &str = "namespaces";
+
 /// Where a path leads.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Route<'a> {
@@ -88,6 +91,16 @@ pub struct Target<'a> {
     pub rest: &'a str,
     /// The old `/watch/` prefix.
     pub watch: bool,
+}
+
+impl Target<'_> {
+    /// The namespace that it is in, empty for none. A namespace is in itself: who is given a role there may have a right
+    /// to it.
+    pub(crate) fn home(&self) -> &str {
+        let is_namespace = self.group.is_empty() && self.plural == NAMESPACES;
+        let own = self.name.as_deref().filter(|_| is_namespace);
+        self.namespace.as_deref().or(own).unwrap_or_default()
+    }
 }
 
 impl Route<'_> {
@@ -168,17 +181,17 @@ fn target<'a>(group: &'a str, version: &'a str, rest: &'a str) -> Route<'a> {
     let parts: Vec<&str> = rest.split('/').collect();
     let (namespace, plural, name, subresource) = match parts[..] {
         // The namespace itself, or a subresource of it: the only ones there are.
-        ["namespaces", namespace] => (None, "namespaces", Some(namespace), None),
-        ["namespaces", namespace, sub @ ("status" | "finalize")] if group.is_empty() => {
-            (None, "namespaces", Some(namespace), Some(sub))
+        [NAMESPACES, namespace] => (None, NAMESPACES, Some(namespace), None),
+        [NAMESPACES, namespace, sub @ ("status" | "finalize")] if group.is_empty() => {
+            (None, NAMESPACES, Some(namespace), Some(sub))
         }
-        ["namespaces", namespace, plural] => (Some(namespace), plural, None, None),
-        ["namespaces", namespace, plural, name] => (Some(namespace), plural, Some(name), None),
-        ["namespaces", namespace, plural, name, sub] => {
+        [NAMESPACES, namespace, plural] => (Some(namespace), plural, None, None),
+        [NAMESPACES, namespace, plural, name] => (Some(namespace), plural, Some(name), None),
+        [NAMESPACES, namespace, plural, name, sub] => {
             (Some(namespace), plural, Some(name), Some(sub))
         }
         // What follows is a path of the pod's own, or of the node's.
-        ["namespaces", namespace, plural, name, "proxy", ..] => {
+        [NAMESPACES, namespace, plural, name, "proxy", ..] => {
             (Some(namespace), plural, Some(name), Some("proxy"))
         }
         ["nodes", name, "proxy", ..] if group.is_empty() => {

@@ -36,7 +36,7 @@ use crate::streaming::Addressed;
 use crate::{connect, media, respond};
 
 /// About the bytes of the figures of a device with some pods.
-const FIGURES: usize = 128 << 10;
+const FIGURES_BYTES_ESTIMATE: usize = 128 << 10;
 
 /// Where a node's agent is that names no port of its own: a kubelet's.
 const AGENT_PORT: &str = "10250";
@@ -48,13 +48,13 @@ pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
     let page = Page::of(&call.rest).ok_or_else(|| no_such_page(&call.rest))?;
     let spoke = device(call, &node)?;
     let format = media::metrics(call.header(&ACCEPT).unwrap_or_default());
-    let mut held = call.slot.backlog.hold(FIGURES).await?;
+    let mut held = call.slot.backlog.hold(FIGURES_BYTES_ESTIMATE).await?;
     let objects = &call.hub.server.objects;
     let told = call.hub.server.streams.figures(&spoke).await?;
     // It may have taken its time.
     call.check_still()?;
     let (snapshot, now) = (objects.store().snapshot(), objects.clock().unix_seconds());
-    let figures = DeviceFigures { told, spoke, shown_in: call.tenant.name.clone() };
+    let figures = DeviceFigures { figures: told, spoke, shown_in: call.tenant.name.clone() };
     let gather = move || Ok(figures.page(page, &*snapshot));
     let figures = call.worker_queue().run((), gather).await?.0;
     // All of it is there before anybody has read a byte.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Trait;
 use freewheel_hub_schema::selector::FieldSelector;
 use http::Response;
 use http::header::CONTENT_TYPE;
@@ -42,7 +43,7 @@ pub(crate) async fn answer(
             *call.initializing.lock() = before.seat();
         }
     }
-    if call.subresource == "proxy" && call.view.served.plural() != "nodes" {
+    if call.subresource == "proxy" && !call.view.served.has(Trait::RunsPods) {
         let body = context.incoming.take();
         let answer = streaming::proxy(&call, (context.method, context.uri), body).await;
         return Ok(finished(context, &call, answer));

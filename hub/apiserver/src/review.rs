@@ -117,7 +117,7 @@ pub(crate) async fn answer(
             }
             let mut rules = Rules::default();
             authorizers.rules(user, (cluster, namespace), &mut rules);
-            told(&rules)
+            rules_status(&rules)
         }
         Question::Whose => whose(bearers, cluster, &review).await?,
         Question::MayI => {
@@ -334,7 +334,7 @@ fn check_audiences(audiences: &[String]) -> Result<(), ApiError> {
     Err(ApiError::invalid(AUTHENTICATION, Question::Whose.kind(), "", &errors))
 }
 
-fn told(rules: &Rules) -> Value {
+fn rules_status(rules: &Rules) -> Value {
     json!({
         "kind": "SelfSubjectRulesReview", "apiVersion": "authorization.k8s.io/v1",
         "metadata": {}, "spec": {}, "status": rules,

@@ -155,12 +155,12 @@ impl SendBacklog {
         let moved = self.at(if full.is_some() { &self.socket.at } else { &self.moved });
         for given in answers.under_way.values() {
             let patience = patience_of(given);
-            let next = match given.look(now, patience, full) {
-                Look::Taken => continue,
-                Look::At(next) => next,
+            let next = match given.progress(now, patience, full) {
+                SendProgress::Taken => continue,
+                SendProgress::At(next) => next,
                 // While others move, the client lives.
-                Look::Stuck if moved + patience <= now => return None,
-                Look::Stuck => moved + patience,
+                SendProgress::Stuck if moved + patience <= now => return None,
+                SendProgress::Stuck => moved + patience,
             };
             least = least.min(next - now);
         }
@@ -212,7 +212,7 @@ struct Full {
 }
 
 /// How it is with an answer.
-enum Look {
+enum SendProgress {
     /// Its client waits for us.
     Taken,
     /// Its time is not over before then.
@@ -228,19 +228,19 @@ impl Given {
     }
 
     /// Resets it when its time is over, and the socket, if it is full, took enough to have taken some of this.
-    fn look(&self, now: Instant, patience: Duration, full: Option<Full>) -> Look {
+    fn progress(&self, now: Instant, patience: Duration, full: Option<Full>) -> SendProgress {
         let mut taking = self.taking.lock();
         let late = taking.moved + patience;
         if taking.pieces == 0 {
-            return Look::Taken;
+            return SendProgress::Taken;
         }
         if now < late {
-            return Look::At(late);
+            return SendProgress::At(late);
         }
-        let Some(reset) = &self.reset else { return Look::Stuck };
+        let Some(reset) = &self.reset else { return SendProgress::Stuck };
         if taking.reset.is_none() && full.is_some_and(|full| full.bytes < taking.sent + full.share)
         {
-            return Look::Stuck;
+            return SendProgress::Stuck;
         }
         let since = *taking.reset.get_or_insert_with(|| {
             debug!("a client takes nothing of an answer; its stream is reset");
@@ -248,7 +248,7 @@ impl Given {
             now
         });
         let shows = since + RESET_TIMEOUT.min(patience);
-        if now < shows { Look::At(shows) } else { Look::Stuck }
+        if now < shows { SendProgress::At(shows) } else { SendProgress::Stuck }
     }
 
     /// A piece of it was given to hyper.

@@ -4,7 +4,7 @@
 //! handshake   what a connection is to become: SPDY/3.1, SPDY/3.1 in WebSocket, WebSocket with channels
 //! upgrade     the connection changes hands, from HTTP to whom it was promised
 //! websocket   a WebSocket as bytes           channels   the same as numbered channels
-//! pod         which device is behind a pod       ending     when what goes on has to end
+//! pod         which device is behind a pod       stream_end when what goes on has to end
 //! log         `pods/NAME/log`
 //! port_forward
 //! remote_command   `kubectl exec`, `attach`   (wants, command_streams)
@@ -19,7 +19,6 @@ mod addressed;
 mod backend;
 mod channels;
 mod command_streams;
-mod ending;
 mod handshake;
 mod log;
 mod pod;
@@ -27,6 +26,7 @@ mod pod_proxy;
 mod port_forward;
 mod remote_command;
 mod service_dialer;
+mod stream_end;
 pub(crate) mod upgrade;
 mod wants;
 mod websocket;

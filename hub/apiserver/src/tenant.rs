@@ -113,7 +113,7 @@ impl Tenant {
     }
 
     /// A refusal of a write, seen from outside.
-    pub(crate) fn told(&self, error: ApiError) -> ApiError {
+    pub(crate) fn explained(&self, error: ApiError) -> ApiError {
         if error.reason == OVERTAKEN { self.gone() } else { error }
     }
 

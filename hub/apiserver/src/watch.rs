@@ -32,7 +32,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::object::Key;
-use freewheel_hub_store::{Event, Scope, Snapshot, Stored, Watch};
+use freewheel_hub_store::{Event, Revision, Scope, Snapshot, Stored, Watch};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, Stream};
 use http::HeaderValue;
@@ -65,6 +65,13 @@ const INITIAL_CHUNK_OBJECTS: usize = 500;
 /// How long a state of the store is kept for them. Every write since then is there twice as long as it is.
 const SNAPSHOT_KEPT_FOR: Duration = Duration::from_secs(5);
 
+/// What comes after a revision, if that is kept and its cluster's own.
+fn open(call: &Call, scope: &Scope, from: Revision) -> Result<Box<dyn Watch>, ApiError> {
+    call.tenant.reaches(from)?;
+    let watch = call.hub.server.objects.store().watch(vec![scope.clone()], from);
+    watch.map_err(|gone| ApiError::expired(gone.to_string()))
+}
+
 /// Answers a watch.
 pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
     read::validate(&call.query, true)?;
@@ -77,19 +84,12 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
     let unknown = call.hub.agents.end_of(&call.user, &**store);
     let newest = read::not_older(call, asked).await?;
     call.tenant.check(&*newest)?;
-    let initial = match call.query.send_initial_events {
-        Some(send) => send,
-        None => matches!(asked, None | Some(0)),
-    };
+    let send_initial_events = call.query.send_initial_events;
+    let initial = send_initial_events.unwrap_or(matches!(asked, None | Some(0)));
     let from = asked.filter(|asked| !initial && *asked != 0).unwrap_or_else(|| newest.revision());
     let scope = call.scope();
-    let opened = match call.tenant.reaches(from) {
-        Ok(()) => store
-            .watch(vec![scope.clone()], from)
-            .map_err(|gone| ApiError::expired(gone.to_string())),
-        Err(before) => Err(before),
-    };
-    let end_mark = call.query.send_initial_events == Some(true) && call.query.bookmarks;
+    let opened = open(call, &scope, from);
+    let end_mark = send_initial_events == Some(true) && call.query.bookmarks;
     let (expires, deadline) = ends(call);
     let first = if call.query.bookmarks { Instant::now() + BOOKMARK_EVERY } else { deadline };
     // What begins with nothing has begun.

@@ -18,8 +18,8 @@ mod policy;
 pub use event::{Event, ObjectRef, Stage, UserInfo};
 pub use level::Level;
 pub use log::{AuditLog, Counts};
-pub use log_file::{LogOptions, Place};
-pub use policy::{Asked, Policy, PolicyError, Told, What};
+pub use log_file::{LogDestination, LogOptions};
+pub use policy::{Asked, Policy, PolicyError, RequestAudit, What};
 
 /// A policy, and where events go.
 pub struct Audit {

@@ -281,11 +281,11 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::log_file::Place;
+    use crate::log_file::LogDestination;
 
     fn to(path: &Path) -> AuditLog {
         AuditLog::open(LogOptions {
-            place: Place::File(path.to_owned()),
+            destination: LogDestination::File(path.to_owned()),
             bytes_max: u64::MAX,
             age_days_max: 0,
             backups_max: 0,

@@ -21,7 +21,7 @@ use tracing::warn;
 
 /// Where events go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum LogDestination {
     /// To standard output.
     Stdout,
     /// To this file.
@@ -32,7 +32,7 @@ pub enum Place {
 #[derive(Clone, Debug)]
 pub struct LogOptions {
     /// Where.
-    pub place: Place,
+    pub destination: LogDestination,
     /// A file of so many bytes is put aside.
     pub bytes_max: u64,
     /// So many days after it was put aside it goes; 0 is never.
@@ -63,9 +63,9 @@ pub(crate) struct OneFile {
 
 impl LogFile {
     pub(crate) fn open(options: LogOptions) -> io::Result<Self> {
-        let path = match &options.place {
-            Place::Stdout => return Ok(Self::Stdout(io::stdout())),
-            Place::File(path) => path.clone(),
+        let path = match &options.destination {
+            LogDestination::Stdout => return Ok(Self::Stdout(io::stdout())),
+            LogDestination::File(path) => path.clone(),
         };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder)?;
@@ -208,7 +208,7 @@ mod tests {
 
     fn options(path: &Path) -> LogOptions {
         LogOptions {
-            place: Place::File(path.to_owned()),
+            destination: LogDestination::File(path.to_owned()),
             bytes_max: 100,
             age_days_max: 0,
             backups_max: 0,

@@ -100,7 +100,7 @@ pub enum What<'a> {
 
 /// What is told of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct RequestAudit {
     /// How much.
     pub level: Level,
     /// Objects are told without managedFields.
@@ -108,7 +108,7 @@ pub struct Told {
     omit_stages: Vec<Stage>,
 }
 
-impl Told {
+impl RequestAudit {
     /// Whether it is told of at this stage.
     #[must_use]
     pub fn at(&self, stage: Stage) -> bool {
@@ -141,12 +141,16 @@ impl Policy {
 
     /// What is told of a request.
     #[must_use]
-    pub fn told(&self, asked: &Asked<'_>) -> Told {
+    pub fn evaluate(&self, asked: &Asked<'_>) -> RequestAudit {
         let Some(rule) = self.rules.iter().find(|rule| rule.is_about(asked)) else {
             let omit_managed_fields = self.omit_managed_fields;
-            return Told { level: Level::None, omit_managed_fields, omit_stages: Vec::new() };
+            return RequestAudit {
+                level: Level::None,
+                omit_managed_fields,
+                omit_stages: Vec::new(),
+            };
         };
-        Told {
+        RequestAudit {
             level: rule.level,
             omit_managed_fields: rule.omit_managed_fields.unwrap_or(self.omit_managed_fields),
             omit_stages: [&*self.omit_stages, &*rule.omit_stages].concat(),
@@ -274,7 +278,7 @@ mod tests {
         let groups = ["ops".to_owned(), "system:authenticated".to_owned()];
         let asked = Asked { user: Some(("jane", &groups)), verb, what };
         let read = Policy::read(&policy(rules)).unwrap();
-        assert_eq!(read.told(&asked).level, level, "{rules}: {verb} {what:?}");
+        assert_eq!(read.evaluate(&asked).level, level, "{rules}: {verb} {what:?}");
     }
 
     #[test]
@@ -319,7 +323,7 @@ mod tests {
             check(&format!("{{level: Request, {rule}}}"), verb, what, level);
         }
         let nobody = Asked { user: None, verb: "get", what: secrets };
-        let told = |rules: &str| Policy::read(&policy(rules)).unwrap().told(&nobody);
+        let told = |rules: &str| Policy::read(&policy(rules)).unwrap().evaluate(&nobody);
         assert_eq!(told("{level: Metadata, userGroups: [ops]}").level, Level::None);
         let all = told("{level: Metadata, omitStages: [Panic], omitManagedFields: true}");
         let stages =

@@ -52,11 +52,11 @@ impl Expression {
         check_text(text)?;
         let read = || Self::of(parse_bounded(text)?, known);
         let read: Self = on_a_stack_of(STACK_BYTES, read)??;
-        Ok(read.said(text))
+        Ok(read.with_text(text))
     }
 
     /// The same with the text that it was parsed from.
-    pub(crate) fn said(self, text: &str) -> Self {
+    pub(crate) fn with_text(self, text: &str) -> Self {
         Self { text: text.to_owned(), ..self }
     }
 

@@ -17,7 +17,7 @@ pub enum Failed {
 impl Failed {
     /// What is told of it, where running out of work is told like this.
     #[must_use]
-    pub fn told(self, out_of_work: &str) -> String {
+    pub fn into_message(self, out_of_work: &str) -> String {
         match self {
             Self::TooMuchWork => out_of_work.to_owned(),
             Self::TooMuchMade => format!(

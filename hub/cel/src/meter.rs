@@ -102,12 +102,12 @@ pub(crate) fn evaluate<'v>(
     // The evaluator is a library: a mistake in it is none of the hub's.
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Failed::Because(told(&error))),
+        Ok(Err(error)) => Err(Failed::Because(error_text(&error))),
         Err(_) => Err(Failed::Because("internal error".to_owned())),
     }
 }
 
-fn told(error: &ExecutionError) -> String {
+fn error_text(error: &ExecutionError) -> String {
     match error {
         ExecutionError::NoSuchKey(key) => format!("no such key: {key}"),
         ExecutionError::NoSuchOverload(_) => "no such overload".to_owned(),

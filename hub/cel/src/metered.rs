@@ -25,7 +25,7 @@ use crate::library;
 use crate::parts::{inside, parts};
 use crate::two_variables;
 use crate::value::TYPE_KEY;
-use crate::weight::EACH;
+use crate::weight::VALUE_BYTES;
 
 fn call(name: &str, args: Vec<IdedExpr>) -> IdedExpr {
     let call = CallExpr { func_name: name.to_owned(), target: None, args };
@@ -63,7 +63,7 @@ fn inner(expression: IdedExpr) -> IdedExpr {
 /// What it is, counted by a function; a number costs nothing.
 fn around(name: &str, part: IdedExpr) -> IdedExpr {
     match &part.expr {
-        Expr::Literal(literal) if literal_bytes(literal) <= EACH => part,
+        Expr::Literal(literal) if literal_bytes(literal) <= VALUE_BYTES => part,
         _ => call(name, vec![part]),
     }
 }
@@ -153,7 +153,7 @@ fn literal_bytes(literal: &LiteralValue) -> usize {
 /// A value that is put into another: its copy is counted, and at once that of what is written there.
 fn put(part: IdedExpr, bytes: &mut usize) -> IdedExpr {
     if let Expr::Literal(literal) = &part.expr {
-        *bytes = bytes.saturating_add(EACH + literal_bytes(literal));
+        *bytes = bytes.saturating_add(VALUE_BYTES + literal_bytes(literal));
         return part;
     }
     call("@copied", vec![inner(part)])
@@ -169,13 +169,13 @@ fn number(number: u64) -> IdedExpr {
 }
 
 fn listed(id: u64, mut it: ListExpr) -> IdedExpr {
-    let mut bytes = EACH;
+    let mut bytes = VALUE_BYTES;
     it.elements = it.elements.into_iter().map(|element| put(element, &mut bytes)).collect();
     with_bytes(bytes, IdedExpr { id, expr: Expr::List(it) })
 }
 
 fn mapped(id: u64, mut it: MapExpr) -> IdedExpr {
-    let mut bytes = EACH;
+    let mut bytes = VALUE_BYTES;
     let mut renew = |part: &mut IdedExpr| *part = put(std::mem::take(part), &mut bytes);
     for entry in &mut it.entries {
         match &mut entry.expr {

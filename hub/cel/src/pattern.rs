@@ -22,7 +22,7 @@ use kept::{CACHE_BYTES, COMPILED_BYTES_MAX, Compiled, keep};
 use size::Size;
 
 /// States of a pattern, times bytes of a text, that take a unit of work.
-const UNIT_LOOKS: usize = 128;
+const LOOKS_PER_UNIT: usize = 128;
 
 /// A pattern, compiled when it is asked.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Pattern {
 
 /// Units that it takes to look for a pattern in a text.
 fn looks(size: Size, text: &str) -> u64 {
-    u64::try_from(text.len().saturating_mul(size.states) / UNIT_LOOKS).unwrap_or(u64::MAX)
+    u64::try_from(text.len().saturating_mul(size.states) / LOOKS_PER_UNIT).unwrap_or(u64::MAX)
 }
 
 /// A pattern that an expression has made.
@@ -100,11 +100,11 @@ impl Made {
     pub(crate) fn of(text: &str, pay: impl Fn(u64) -> bool) -> Result<Self, String> {
         let too_much = || "too much work".to_owned();
         // What is refused was looked at as well.
-        if !pay(size::EACH_UNITS) {
+        if !pay(size::UNITS_PER_PATTERN) {
             return Err(too_much());
         }
         let (text, size) = looked_at(text)?;
-        if !pay(size.units.saturating_sub(size::EACH_UNITS)) {
+        if !pay(size.units.saturating_sub(size::UNITS_PER_PATTERN)) {
             return Err(too_much());
         }
         Ok(Self { regex: compile(&text)?, size })

@@ -159,7 +159,7 @@ impl<'a> Evaluation<'a> {
         meter.counted(expression, |allowance| {
             let (allowance, failed) = (allowance.clone(), Mutex::default());
             let known = variables.names.len();
-            let sight = Sight { scope, variables, known, computed, allowance, failed };
+            let sight = ExpressionScope { scope, variables, known, computed, allowance, failed };
             let outcome = sight.evaluate(expression);
             match (outcome, sight.failed.into_inner()) {
                 (Err(Failed::Because(_)), Some(why)) => Err(Failed::Because(why)),
@@ -170,7 +170,7 @@ impl<'a> Evaluation<'a> {
 }
 
 /// What one expression sees.
-struct Sight<'a> {
+struct ExpressionScope<'a> {
     scope: &'a Scope,
     variables: &'a Variables,
     /// How many of the variables it knows: those that stand before it.
@@ -181,7 +181,7 @@ struct Sight<'a> {
     failed: Mutex<Option<String>>,
 }
 
-impl Sight<'_> {
+impl ExpressionScope<'_> {
     fn evaluate(&self, expression: &Expression) -> Result<Value, Failed> {
         meter::evaluate(expression, &self.allowance, |context| context.set_variable_resolver(self))
     }
@@ -213,12 +213,18 @@ impl Sight<'_> {
         let failed = |why: String| format!("composited variable {name:?} fails to evaluate: {why}");
         let allowance = self.allowance.clone();
         let Self { scope, variables, computed, .. } = *self;
-        let sight =
-            Sight { scope, variables, known: at, computed, allowance, failed: Mutex::default() };
+        let sight = ExpressionScope {
+            scope,
+            variables,
+            known: at,
+            computed,
+            allowance,
+            failed: Mutex::default(),
+        };
         let value = match sight.evaluate(expression) {
             Ok(value) => value,
             Err(why @ (Failed::TooMuchWork | Failed::TooMuchMade)) => {
-                return Err(failed(why.told("too much work")));
+                return Err(failed(why.into_message("too much work")));
             }
             Err(Failed::Because(why)) => {
                 return Err(failed(sight.failed.into_inner().unwrap_or(why)));
@@ -232,7 +238,7 @@ impl Sight<'_> {
     }
 }
 
-impl VariableResolver for Sight<'_> {
+impl VariableResolver for ExpressionScope<'_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
         let found = match variable.strip_prefix("variables.") {
             Some(name) => self.variable(name),

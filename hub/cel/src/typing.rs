@@ -74,7 +74,7 @@ impl Parsed {
     pub fn check<'a>(&self, names: &Names<'a>, work: &Work) -> Checked<'a> {
         let mut walk = walk::Walk::new(names, work);
         let is = walk.part(&self.tree);
-        Checked { is, mistakes: walk.mistakes().told(&self.places) }
+        Checked { is, mistakes: walk.mistakes().into_text(&self.places) }
     }
 
     /// What is evaluated of it.
@@ -82,7 +82,7 @@ impl Parsed {
     /// # Errors
     /// Why it is none.
     pub fn expression(&self, known: &Known<'_>) -> Result<Expression, String> {
-        Expression::of(self.tree.clone(), known).map(|read| read.said(&self.places.source))
+        Expression::of(self.tree.clone(), known).map(|read| read.with_text(&self.places.source))
     }
 
     pub(crate) const fn tree(&self) -> &IdedExpr {

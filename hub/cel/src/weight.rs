@@ -9,7 +9,7 @@ use cel::common::value::Val;
 use serde_json::Value as Json;
 
 /// Bytes of a value beside what is in it: its place, and what the allocator keeps.
-pub(crate) const EACH: usize = 48;
+pub(crate) const VALUE_BYTES: usize = 48;
 /// Levels of lists, maps and optional values in values. JSON that is let in has fewer, and what is made is looked at again
 /// before it is 200 levels deeper.
 const LEVELS_MAX: usize = 400;
@@ -39,12 +39,12 @@ fn weigh(value: &(dyn Val + '_), level: usize, left: &mut usize) -> Result<(), M
     if LEVELS_MAX < level {
         return Err(Misfit::TooDeep);
     }
-    take(left, EACH + shallow(value))?;
+    take(left, VALUE_BYTES + shallow(value))?;
     if let Some(list) = value.downcast_ref::<CelList<'_>>() {
         list.inner().iter().try_for_each(|item| weigh(&**item, level + 1, left))?;
     } else if let Some(map) = value.downcast_ref::<CelMap<'_>>() {
         for (key, value) in map.inner() {
-            take(left, EACH + of_key(key))?;
+            take(left, VALUE_BYTES + of_key(key))?;
             weigh(&**value, level + 1, left)?;
         }
     } else if let Some(optional) = value.downcast_ref::<CelOptional<'_>>()
@@ -80,7 +80,7 @@ pub(crate) fn largest(value: &(dyn Val + '_), most: usize) -> Result<usize, Misf
         return Ok(largest);
     }
     let keys = value.downcast_ref::<CelMap<'_>>().into_iter().flat_map(|map| map.inner().keys());
-    Ok(keys.map(|key| EACH + of_key(key)).max().unwrap_or_default())
+    Ok(keys.map(|key| VALUE_BYTES + of_key(key)).max().unwrap_or_default())
 }
 
 /// Bytes that a comparison of two looks at, at most; none when they are more than there may be.
@@ -91,7 +91,7 @@ pub(crate) fn compared(one: &(dyn Val + '_), other: &(dyn Val + '_), most: usize
 }
 
 fn compare(one: &(dyn Val + '_), other: &(dyn Val + '_), left: &mut usize) -> Result<(), Misfit> {
-    take(left, EACH + shallow(one).min(shallow(other)))?;
+    take(left, VALUE_BYTES + shallow(one).min(shallow(other)))?;
     if let (Some(one), Some(other)) =
         (one.downcast_ref::<CelList<'_>>(), other.downcast_ref::<CelList<'_>>())
     {
@@ -105,7 +105,7 @@ fn compare(one: &(dyn Val + '_), other: &(dyn Val + '_), left: &mut usize) -> Re
     {
         if one.inner().len() == other.inner().len() {
             for (key, one) in one.inner() {
-                take(left, EACH + of_key(key))?;
+                take(left, VALUE_BYTES + of_key(key))?;
                 if let Some(other) = other.inner().get(key) {
                     compare(&**one, &**other, left)?;
                 }
@@ -122,24 +122,28 @@ fn compare(one: &(dyn Val + '_), other: &(dyn Val + '_), left: &mut usize) -> Re
 
 /// Bytes of a value that a function has made.
 pub(crate) fn of_value(value: &Value) -> usize {
-    EACH + match value {
-        Value::String(text) => text.len(),
-        Value::Bytes(bytes) => bytes.len(),
-        Value::List(items) => items.iter().map(of_value).sum(),
-        Value::Map(map) => map.map.values().map(|value| EACH + of_value(value)).sum(),
-        _ => 0,
-    }
+    VALUE_BYTES
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            Value::List(items) => items.iter().map(of_value).sum(),
+            Value::Map(map) => map.map.values().map(|value| VALUE_BYTES + of_value(value)).sum(),
+            _ => 0,
+        }
 }
 
 /// Bytes of the value that JSON becomes.
 #[must_use]
 pub fn of_json(value: &Json) -> usize {
-    EACH + match value {
-        Json::String(text) => text.len(),
-        Json::Array(items) => items.iter().map(of_json).sum(),
-        Json::Object(map) => map.iter().map(|(key, value)| EACH + key.len() + of_json(value)).sum(),
-        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
-    }
+    VALUE_BYTES
+        + match value {
+            Json::String(text) => text.len(),
+            Json::Array(items) => items.iter().map(of_json).sum(),
+            Json::Object(map) => {
+                map.iter().map(|(key, value)| VALUE_BYTES + key.len() + of_json(value)).sum()
+            }
+            Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+        }
 }
 
 #[cfg(test)]
@@ -154,8 +158,8 @@ mod tests {
         for _ in 0..LEVELS_MAX {
             value = Box::new(CelList::from(vec![value]));
         }
-        assert_eq!(weight(&*value, 1 << 20), Ok((LEVELS_MAX + 1) * EACH));
-        assert_eq!(weight(&*value, LEVELS_MAX * EACH), Err(Misfit::TooLong));
+        assert_eq!(weight(&*value, 1 << 20), Ok((LEVELS_MAX + 1) * VALUE_BYTES));
+        assert_eq!(weight(&*value, LEVELS_MAX * VALUE_BYTES), Err(Misfit::TooLong));
         let deeper = CelList::from(vec![value]);
         assert_eq!(weight(&deeper, 1 << 20), Err(Misfit::TooDeep));
     }

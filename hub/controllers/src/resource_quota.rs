@@ -19,7 +19,7 @@ use freewheel_hub_api::quota;
 use freewheel_hub_schema::kind::{Kind, Trait};
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_schema::quantity::Quantity;
-use freewheel_hub_schema::registry::Registries;
+use freewheel_hub_schema::registry::{Registries, Registry};
 use freewheel_hub_store::{Event, Expect, Operation, Scope, Snapshot, Stored, Txn};
 use serde_json::{Value, json};
 
@@ -74,18 +74,17 @@ fn hard(quota: &Value) -> Amounts {
 }
 
 /// What an object takes of it.
-fn share(quota: &Value, hard: &Amounts, object: &Stored) -> Amounts {
-    let resource = &object.key.resource;
+fn share(quota: &Value, hard: &Amounts, kind: Option<&Kind>, object: &Stored) -> Amounts {
     let Ok(value) = object.object.value() else { return Amounts::new() };
-    if !quota::matches(quota, resource, &value) {
+    if !quota::matches(quota, kind, &value) {
         return Amounts::new();
     }
-    let all = quota::usage(resource, &value).into_iter();
+    let all = quota::usage(&object.key.resource, kind, &value).into_iter();
     all.filter(|(name, _)| hard.contains_key(name)).collect()
 }
 
 /// What all objects of its namespace take of it.
-fn used(quota: &Value, key: &Key, now: &dyn Snapshot) -> Amounts {
+fn used(quota: &Value, key: &Key, registry: &Registry, now: &dyn Snapshot) -> Amounts {
     let hard = hard(quota);
     let known = hard.iter().filter_map(|(name, most)| Some((name, most, quota::counted(name)?)));
     let mut used: Amounts = known
@@ -94,10 +93,11 @@ fn used(quota: &Value, key: &Key, now: &dyn Snapshot) -> Amounts {
         .collect();
     let resources: BTreeSet<Resource> = known.map(|(.., resource)| resource).collect();
     for resource in resources {
+        let kind = registry.by_storage(&resource).map(|kind| &**kind);
         let (cluster, namespace) = (Some(key.cluster.clone()), Some(key.namespace.clone()));
         let scope = Scope { resource, cluster, namespace };
         for object in now.range(&scope, None) {
-            for (name, amount) in share(quota, &hard, &object) {
+            for (name, amount) in share(quota, &hard, kind, &object) {
                 if let Some(sum) = used.get_mut(&name) {
                     let milli = sum.milli_value().saturating_add(amount.milli_value());
                     *sum = Quantity::of_milli(milli, sum.format());
@@ -133,6 +133,8 @@ impl Controller for ResourceQuotas {
         let Some(key) = event.key().filter(|key| !key.namespace.is_empty()) else {
             return Vec::new();
         };
+        let registry = self.client.registry(&key.cluster);
+        let kind = registry.by_storage(&key.resource).map(|kind| &**kind);
         let quotas = in_namespace(&self.quotas, &key.cluster, &key.namespace);
         let concerned = now.range(&quotas, None).filter(|stored| {
             if stored.key == *key {
@@ -143,7 +145,7 @@ impl Controller for ResourceQuotas {
             let counts =
                 hard.keys().any(|name| quota::counted(name).as_ref() == Some(&key.resource));
             let taken = |object: &Option<Arc<Stored>>| {
-                object.as_ref().map(|object| share(&quota, &hard, object)).unwrap_or_default()
+                object.as_ref().map(|object| share(&quota, &hard, kind, object)).unwrap_or_default()
             };
             counts && taken(&event.before) != taken(&event.now)
         });
@@ -154,7 +156,7 @@ impl Controller for ResourceQuotas {
         let now = self.client.snapshot();
         let Some(stored) = now.get(key) else { return Ok(None) };
         let quota = stored.object.value().map_err(Error::api("read a quota"))?;
-        let used = used(&quota, key, &*now);
+        let used = used(&quota, key, &self.client.registry(&key.cluster), &*now);
         self.set_right(&stored, &used, &*now).await?;
         let status = json!({"hard": texts(&hard(&quota)), "used": texts(&used)});
         // As it was read: a name that is new meanwhile was not counted.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_admission::{
-    CALL_WAIT, CallError, CallPermits, Caller, ClusterCalls, OWN_CALLS_OF_ONE,
+    CALL_WAIT, CallError, CallPermits, Caller, ClusterCalls, OWN_CALLS_OF_ONE_MAX,
 };
 use freewheel_hub_objects::Conversions;
 use freewheel_hub_schema::kind::{Converter, Converting};
@@ -28,15 +28,15 @@ use crate::review::{Fault, Review};
 use crate::webhook::Webhook;
 
 /// Calls at a time of one cluster's webhooks, and of one definition's.
-const CALLS_OF_CLUSTER: usize = 16;
-const CALLS_OF_DEFINITION: usize = 8;
+const CLUSTER_CALLS_MAX: usize = 16;
+const DEFINITION_CALLS_MAX: usize = 8;
 /// How long one may take, as at kube-apiserver, and one of a spoke's cluster, for which the hub's own controllers may wait.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const CONVERSION_TIMEOUT: Duration = Duration::from_secs(30);
 const TENANT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one of a spoke's cluster is left alone that has not answered.
 const TENANT_PAUSE: Duration = Duration::from_secs(10);
 /// Most that is asked about at once: an answer may be several times as long, and is bounded as well.
-const BATCH_OBJECTS: usize = 64;
+const BATCH_OBJECTS_MAX: usize = 64;
 const BATCH_BYTES: usize = 512 << 10;
 
 /// All webhooks that convert.
@@ -49,21 +49,21 @@ impl Webhooks {
     /// Over who calls them, where somebody does.
     #[must_use]
     pub fn over(caller: Option<Arc<dyn Caller>>) -> Self {
-        Self { caller, permits: CallPermits::of_clusters_with(CALLS_OF_CLUSTER) }
+        Self { caller, permits: CallPermits::of_clusters_with(CLUSTER_CALLS_MAX) }
     }
 }
 
 impl Conversions for Webhooks {
     fn of(&self, cluster: &ClusterName, definition: &Value) -> Option<Arc<dyn Converter>> {
-        let root = (TIMEOUT, CALLS_OF_DEFINITION);
+        let root = (CONVERSION_TIMEOUT, DEFINITION_CALLS_MAX);
         let (limit, own) =
-            if cluster.is_root() { root } else { (TENANT_TIMEOUT, OWN_CALLS_OF_ONE) };
+            if cluster.is_root() { root } else { (TENANT_TIMEOUT, OWN_CALLS_OF_ONE_MAX) };
         let webhook = Webhook::of(cluster, definition, limit)?;
         Some(Arc::new(WebhookConverter {
             webhook,
             caller: self.caller.clone(),
             limit,
-            turns: Semaphore::new(CALLS_OF_DEFINITION),
+            turns: Semaphore::new(DEFINITION_CALLS_MAX),
             own: Arc::new(Semaphore::new(own)),
             permits: self.permits.of(cluster),
             silent_since: Mutex::default(),
@@ -102,7 +102,7 @@ fn batches(to: &str, objects: &mut [Value]) -> Vec<Batch> {
         }
         let text = object.to_string();
         let fits = |batch: &Batch| {
-            batch.places.len() < BATCH_OBJECTS && batch.bytes + text.len() <= BATCH_BYTES
+            batch.places.len() < BATCH_OBJECTS_MAX && batch.bytes + text.len() <= BATCH_BYTES
         };
         if !all.last().is_some_and(fits) {
             all.push(Batch::default());
@@ -305,7 +305,7 @@ mod tests {
         assert!(later.message.ends_with("context deadline exceeded"), "{}", later.message);
         tokio::time::sleep(TENANT_PAUSE).await;
         let (began, mut all) = (Instant::now(), tokio::task::JoinSet::new());
-        for _ in 0..CALLS_OF_DEFINITION {
+        for _ in 0..DEFINITION_CALLS_MAX {
             let hangs = hangs.clone();
             all.spawn(async move { hangs.convert("e.com/v2", widgets(1, 1)).await });
         }
@@ -321,14 +321,14 @@ mod tests {
         for cluster in 0..10 {
             for _ in 0..2 {
                 let hangs = converter(&all, &format!("pi-{cluster}"), "hang");
-                for _ in 0..CALLS_OF_DEFINITION {
+                for _ in 0..DEFINITION_CALLS_MAX {
                     let hangs = hangs.clone();
                     stuck.spawn(async move { hangs.convert("e.com/v2", widgets(1, 1)).await });
                 }
             }
         }
         let own = converter(&all, "pi-99", "hang");
-        for _ in 0..CALLS_OF_DEFINITION {
+        for _ in 0..DEFINITION_CALLS_MAX {
             let hangs = own.clone();
             stuck.spawn(async move { hangs.convert("e.com/v2", widgets(1, 1)).await });
         }

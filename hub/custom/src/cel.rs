@@ -145,9 +145,9 @@ impl Walk {
                     }
                     continue;
                 }
-                Ok(_) => format!("rule did not evaluate to a bool: {}", rule.told()),
-                Err(Failed::TooMuchWork) => out_of_work(rule.told()),
-                Err(why) => format!("{} evaluating rule: {}", why.told(""), rule.told()),
+                Ok(_) => format!("rule did not evaluate to a bool: {}", rule.source()),
+                Err(Failed::TooMuchWork) => out_of_work(rule.source()),
+                Err(why) => format!("{} evaluating rule: {}", why.into_message(""), rule.source()),
             };
             self.failed(at, schema, &why);
         }
@@ -227,7 +227,7 @@ fn out_of_work(rule: &str) -> String {
 }
 
 fn place(at: &Path<'_>) -> String {
-    if at.is_empty() { "<nil>".to_owned() } else { at.told() }
+    if at.is_empty() { "<nil>".to_owned() } else { at.text() }
 }
 
 /// Whole objects and lists are not shown.

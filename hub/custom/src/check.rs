@@ -44,7 +44,7 @@ pub(crate) fn check_within(
     work: &Work,
 ) -> Vec<FieldError> {
     let outcome = node(schema, value, &HERE, Before::nothing(), work);
-    outcome.mistakes.into_iter().map(|mistake| mistake.told(path)).collect()
+    outcome.mistakes.into_iter().map(|mistake| mistake.into_error(path)).collect()
 }
 
 /// The same of a value that was another before.
@@ -52,7 +52,7 @@ pub(crate) fn check_within(
 pub fn check_change(schema: &Schema, new: &Value, old: Before<'_>, path: &str) -> Vec<FieldError> {
     let work = Work::default();
     let outcome = compared(schema, new, &HERE, old, &work);
-    let errors = outcome.mistakes.into_iter().map(|mistake| mistake.told(path));
+    let errors = outcome.mistakes.into_iter().map(|mistake| mistake.into_error(path));
     over(path, &work).into_iter().chain(errors).collect()
 }
 

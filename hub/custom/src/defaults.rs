@@ -73,13 +73,14 @@ fn take(left: &mut usize, bytes: usize) -> Result<(), String> {
 
 /// Bytes of JSON that a value takes, and some for each of its parts.
 fn bytes(value: &Value) -> usize {
-    const EACH: usize = 4;
-    EACH + match value {
-        Value::String(text) => text.len(),
-        Value::Array(items) => items.iter().map(bytes).sum(),
-        Value::Object(map) => map.iter().map(|(key, value)| key.len() + bytes(value)).sum(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-    }
+    const VALUE_BYTES: usize = 4;
+    VALUE_BYTES
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(bytes).sum(),
+            Value::Object(map) => map.iter().map(|(key, value)| key.len() + bytes(value)).sum(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::field_errors::FieldErrors;
 use freewheel_hub_schema::path::Path;
-use freewheel_hub_schema::told::{TOLD_BYTES_MAX, shortened};
+use freewheel_hub_schema::truncated_text::{REPEATED_BYTES_MAX, shortened};
 use freewheel_hub_schema::types::{TypeFacts, Typed, canonicalise};
 use freewheel_hub_schema::{metadata, name};
 use serde_json::{Value, json};
@@ -27,18 +27,18 @@ pub fn coerce(schema: &Schema, value: &mut Value) -> Result<Vec<String>, String>
         let Value::Object(map) = object else { return Ok(()) };
         for key in ["apiVersion", "kind"] {
             if map.get(key).is_some_and(|value| !value.is_string()) {
-                let (value, at) = (told(&map[key]), path.field(key).told());
+                let (value, at) = (shortened_text(&map[key]), path.field(key).text());
                 return Err(format!("{at}: Invalid value: {value}: must be a string"));
             }
         }
         let Some(meta) = map.get_mut("metadata") else { return Ok(()) };
         let facts = TypeFacts::by_name(OBJECT_META);
         let typed = Typed { group: "", version: "v1", kind: "ObjectMeta", facts, form: None };
-        let (shown, at) = (told(meta), path.field("metadata"));
+        let (shown, at) = (shortened_text(meta), path.field("metadata"));
         let found = canonicalise(meta, typed)
-            .map_err(|error| format!("{}: Invalid value: {shown}: {}", at.told(), error.message))?;
+            .map_err(|error| format!("{}: Invalid value: {shown}: {}", at.text(), error.message))?;
         let room = UNKNOWN_MAX.saturating_sub(unknown.len());
-        unknown.extend(found.unknown.iter().take(room).map(|field| at.field(field).told()));
+        unknown.extend(found.unknown.iter().take(room).map(|field| at.field(field).text()));
         Ok(())
     })?;
     Ok(unknown)
@@ -53,8 +53,8 @@ pub fn check(schema: &Schema, value: &Value, path: &str) -> Vec<FieldError> {
 }
 
 /// A value in a message.
-fn told(value: &Value) -> String {
-    shortened(value.to_string(), TOLD_BYTES_MAX)
+fn shortened_text(value: &Value) -> String {
+    shortened(value.to_string(), REPEATED_BYTES_MAX)
 }
 
 fn walk(
@@ -138,7 +138,7 @@ fn one(object: &Value, path: &Path<'_>) -> Vec<FieldError> {
         }
     }
     if let Some(meta) = object.get("metadata") {
-        let at = path.field("metadata").told();
+        let at = path.field("metadata").text();
         let named = meta.get("name").and_then(Value::as_str).unwrap_or_default();
         for complaint in name::path_segment(named).into_iter().filter(|_| !named.is_empty()) {
             errors.push(FieldError::invalid(format!("{at}.name"), &json!(named), &complaint));

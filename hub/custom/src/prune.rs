@@ -80,7 +80,7 @@ fn object(
             return true;
         }
         if unknown.len() < UNKNOWN_MAX {
-            unknown.push(here.told());
+            unknown.push(here.text());
         }
         false
     });

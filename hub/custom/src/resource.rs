@@ -75,7 +75,7 @@ impl Resource {
 
 /// Whether an object has many parts.
 fn is_large(object: &Value) -> bool {
-    const PARTS: usize = 2_000;
+    const LARGE_OBJECT_PARTS: usize = 2_000;
     fn count(value: &Value, left: &mut usize) {
         *left = left.saturating_sub(1);
         match value {
@@ -86,7 +86,7 @@ fn is_large(object: &Value) -> bool {
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
-    let mut left = PARTS;
+    let mut left = LARGE_OBJECT_PARTS;
     count(object, &mut left);
     left == 0
 }

@@ -6,9 +6,9 @@ use std::cell::Cell;
 /// Steps of a check: an object of 3 MiB has 1.5 million parts at most.
 const STEPS_MAX: usize = 2_000_000;
 /// Bytes of text that are looked at, and names that are looked for, in a step.
-const IN_A_STEP: usize = 64;
+const LOOKS_PER_STEP: usize = 64;
 /// Units of work of an expression or a pattern ([`freewheel_hub_cel::UNITS_MAX`]) in a step.
-const UNITS_IN_A_STEP: u64 = 4;
+const UNITS_PER_STEP: u64 = 4;
 
 /// What a check may still do.
 #[derive(Debug)]
@@ -30,12 +30,12 @@ impl Work {
 
     /// Takes a step, and one for each so many bytes or names; whether there is work left.
     pub(crate) fn step(&self, size: usize) -> bool {
-        self.take(1 + size / IN_A_STEP)
+        self.take(1 + size / LOOKS_PER_STEP)
     }
 
     /// Takes the work of so many units; whether there is work left.
     pub(crate) fn units(&self, units: u64) -> bool {
-        self.take(usize::try_from(units / UNITS_IN_A_STEP).unwrap_or(usize::MAX))
+        self.take(usize::try_from(units / UNITS_PER_STEP).unwrap_or(usize::MAX))
     }
 
     fn take(&self, steps: usize) -> bool {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 /// How much of what was there before stays with each look.
-const KEPT: f64 = 0.977;
+const SMOOTHING_COEFFICIENT: f64 = 0.977;
 
 /// Seats in use or waited for, over time.
 #[derive(Debug, Default)]
@@ -41,7 +41,8 @@ impl Demand {
             if 0.0 < lasted { (self.sum / lasted, self.squares / lasted) } else { (0.0, 0.0) };
         let deviation = (squares - mean * mean).max(0.0).sqrt();
         let envelope = mean + deviation;
-        self.smoothed = envelope.max(KEPT * self.smoothed + (1.0 - KEPT) * envelope);
+        self.smoothed = envelope
+            .max(SMOOTHING_COEFFICIENT * self.smoothed + (1.0 - SMOOTHING_COEFFICIENT) * envelope);
         let peak = std::mem::replace(&mut self.peak, self.now);
         (self.began, self.sum, self.squares) = (now, 0.0, 0.0);
         peak
@@ -60,7 +61,11 @@ mod tests {
         assert!((demand.look(second(10)) - 40.0).abs() < 1e-9);
         assert!((demand.smoothed - 40.0).abs() < 1e-9, "{}", demand.smoothed);
         assert!(demand.look(second(20)).abs() < 1e-9);
-        assert!((demand.smoothed - 40.0 * KEPT).abs() < 1e-9, "{}", demand.smoothed);
+        assert!(
+            (demand.smoothed - 40.0 * SMOOTHING_COEFFICIENT).abs() < 1e-9,
+            "{}",
+            demand.smoothed
+        );
         demand.set(second(25), 10.0);
         demand.look(second(30));
         assert!(30.0 < demand.smoothed, "{}", demand.smoothed);

@@ -19,13 +19,13 @@
 mod configuration;
 mod demand;
 mod flow_schema;
-mod hand;
 mod priority_level;
 mod queues;
 mod request;
 mod rule;
 mod seats;
 mod sharing;
+mod shuffle_shard;
 #[cfg(test)]
 mod testing;
 pub mod work;

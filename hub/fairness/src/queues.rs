@@ -27,16 +27,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::hand;
 use crate::priority_level::Shape;
+use crate::shuffle_shard;
 
 /// Stands for the time that a request takes until it is over.
-const ASSUMED: Duration = Duration::from_millis(3);
+const ESTIMATED_SERVICE_TIME: Duration = Duration::from_millis(3);
 
 /// One part in so many of the seats is kept for flows that have few.
-const KEPT_PART: u64 = 4;
+const KEPT_SEATS_DIVISOR: u64 = 4;
 /// Of what is free then, a flow has one part in so many.
-const FEW_PARTS: u64 = 3;
+const FLOW_SHARE_DIVISOR: u64 = 3;
 
 /// Why a request is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,7 +68,7 @@ pub(crate) struct Queues {
     pub(crate) limit: u32,
     /// Those alone in which somebody waits or is served: there may be millions of others.
     queues: BTreeMap<u32, Queue>,
-    requests: BTreeMap<u64, Place>,
+    requests: BTreeMap<u64, RequestState>,
     /// Seats that each flow has.
     flows: BTreeMap<u64, u64>,
     pub(crate) seats_in_use: u64,
@@ -111,7 +111,7 @@ struct Next {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct RequestState {
     queue: Option<u32>,
     flow: u64,
     width: u32,
@@ -131,7 +131,8 @@ const fn real(number: u64) -> f64 {
 impl Queue {
     /// When its next request begins if those that are served end now.
     fn would_begin(&self, now: Duration) -> f64 {
-        let took = real(self.seats_in_use) * (now.as_secs_f64() - ASSUMED.as_secs_f64());
+        let took =
+            real(self.seats_in_use) * (now.as_secs_f64() - ESTIMATED_SERVICE_TIME.as_secs_f64());
         self.begins + (took - self.since).max(0.0)
     }
 
@@ -184,7 +185,8 @@ impl Queues {
             if self.limit == 0 || !self.fits(width) || !self.may_have(flow, width) {
                 return Err(Refusal::ConcurrencyLimit);
             }
-            self.requests.insert(number, Place { queue: None, flow, width, since: Some(now) });
+            self.requests
+                .insert(number, RequestState { queue: None, flow, width, since: Some(now) });
             *self.flows.entry(flow).or_default() += u64::from(width);
             self.seats_in_use += u64::from(width);
             return Ok(());
@@ -200,7 +202,7 @@ impl Queues {
         queue.seats_waited_for += u64::from(width);
         self.seats_waited_for += u64::from(width);
         self.waiting += 1;
-        self.requests.insert(number, Place { queue: Some(at), flow, width, since: None });
+        self.requests.insert(number, RequestState { queue: Some(at), flow, width, since: None });
         Ok(())
     }
 
@@ -214,7 +216,7 @@ impl Queues {
         let (width, limit) = (u64::from(width), u64::from(self.limit));
         let own = self.flows.get(&flow).copied().unwrap_or_default();
         let free = limit.saturating_sub(self.seats_in_use);
-        own == 0 || limit / KEPT_PART < free || FEW_PARTS * (own + width) <= free
+        own == 0 || limit / KEPT_SEATS_DIVISOR < free || FLOW_SHARE_DIVISOR * (own + width) <= free
     }
 
     /// Of those of a flow that have room, the one that has least to do.
@@ -224,7 +226,7 @@ impl Queues {
             |at: &u32| queue(at).is_none_or(|queue| queue.waiting.len() < shape.length as usize);
         let work =
             |at: &u32| queue(at).map_or(0, |queue| queue.seats_waited_for + queue.seats_in_use);
-        let hand = hand::deal(flow, shape.queues, shape.hand_size);
+        let hand = shuffle_shard::deal(flow, shape.queues, shape.hand_size);
         hand.into_iter().filter(has_room).min_by_key(work)
     }
 
@@ -252,7 +254,7 @@ impl Queues {
             self.virtual_time = self.virtual_time.max(earliest);
             queue.served += 1;
             queue.since += seat_seconds(width, now);
-            queue.begins += seat_seconds(width, ASSUMED);
+            queue.begins += seat_seconds(width, ESTIMATED_SERVICE_TIME);
             queue.begin_no_earlier_than_it_came();
             (queue.seats_waited_for, queue.seats_in_use) =
                 (queue.seats_waited_for - seats, queue.seats_in_use + seats);
@@ -286,7 +288,7 @@ impl Queues {
             else {
                 continue;
             };
-            let done = queue.begins + seat_seconds(width, ASSUMED);
+            let done = queue.begins + seat_seconds(width, ESTIMATED_SERVICE_TIME);
             if best.is_none_or(|(first, ..)| done < first) {
                 best = Some((done, *at, place));
             }
@@ -331,8 +333,8 @@ impl Queues {
                 queue.since -= seat_seconds(place.width, since);
                 queue.seats_in_use -= seats;
                 let took = now.saturating_sub(since);
-                queue.begins +=
-                    seat_seconds(place.width, took) - seat_seconds(place.width, ASSUMED);
+                queue.begins += seat_seconds(place.width, took)
+                    - seat_seconds(place.width, ESTIMATED_SERVICE_TIME);
             } else {
                 queue.seats_waited_for -= seats;
                 queue.waiting.retain(|other| other.number != number);

@@ -7,7 +7,7 @@
 //! pods       what a configuration says of their pods
 //! agent      the work that a template comes to on a cluster
 //! registration  as what its agents are known at the hub, and what they may do there
-//! secret_places  which of them have a Secret of their own
+//! secret_names   which of them have a Secret of their own
 //! health     whether what was applied is well
 //! ```
 
@@ -16,6 +16,6 @@ pub mod configs;
 pub mod health;
 mod pods;
 pub mod registration;
-pub mod secret_places;
+pub mod secret_names;
 pub mod setting;
 pub mod template;

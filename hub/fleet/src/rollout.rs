@@ -84,7 +84,7 @@ impl Step {
 }
 
 /// What stays the same over one look.
-struct Look<'a> {
+struct RolloutView<'a> {
     progress: &'a BTreeMap<String, Progress>,
     soak: SignedDuration,
     deadline: Option<SignedDuration>,
@@ -115,7 +115,7 @@ pub fn next(
         .filter(|(cluster, _)| known.contains(cluster))
         .map(|(cluster, progress)| (cluster.clone(), progress.clone()))
         .collect();
-    let look = Look {
+    let look = RolloutView {
         progress: &progress,
         soak: time(&settings.min_success_time)?.unwrap_or_default(),
         deadline: time(&settings.progress_deadline)?,
@@ -123,7 +123,7 @@ pub fn next(
     };
     if matches!(&*strategy.kind, "" | "All") {
         let total = known.len();
-        let look = Look { soak: SignedDuration::ZERO, ..look };
+        let look = RolloutView { soak: SignedDuration::ZERO, ..look };
         return Ok(per_cluster(&look, groups, total, total));
     }
     // What is none is refused before anybody is begun with.
@@ -157,7 +157,7 @@ fn split(groups: &[Group], mandatory: &[MandatoryGroup]) -> (Vec<Group>, Vec<Gro
     (first.into_iter().cloned().collect(), rest.into_iter().cloned().collect())
 }
 
-fn per_cluster(look: &Look<'_>, groups: &[Group], size: usize, failures: usize) -> Step {
+fn per_cluster(look: &RolloutView<'_>, groups: &[Group], size: usize, failures: usize) -> Step {
     let mut step = Step::default();
     let mut failed = 0;
     for (cluster, progress) in look.progress {
@@ -187,7 +187,11 @@ fn per_cluster(look: &Look<'_>, groups: &[Group], size: usize, failures: usize) 
     step
 }
 
-fn per_group(look: &Look<'_>, groups: &[Group], failures: &Value) -> Result<Step, NotAStrategy> {
+fn per_group(
+    look: &RolloutView<'_>,
+    groups: &[Group],
+    failures: &Value,
+) -> Result<Step, NotAStrategy> {
     let mut step = Step::default();
     let begun = look.progress.iter().filter(|(_, progress)| progress.stage != Stage::ToApply);
     let begun: BTreeMap<&String, Stage> = begun
@@ -218,7 +222,7 @@ fn per_group(look: &Look<'_>, groups: &[Group], failures: &Value) -> Result<Step
     Ok(step)
 }
 
-impl Look<'_> {
+impl RolloutView<'_> {
     /// Whether a cluster that has what is wanted is still under way; how far it is by the clock.
     fn follow(&self, cluster: &str, progress: &Progress, step: &mut Step) -> Stage {
         let since = progress.since.unwrap_or(self.now);

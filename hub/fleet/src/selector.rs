@@ -79,9 +79,9 @@ impl ClusterSelector {
         };
         Ok(Self {
             labels: LabelSelector::from_json(Some(labels), "labelSelector")
-                .map_err(|e| told(&e))?,
+                .map_err(|e| errors_text(&e))?,
             claims: LabelSelector::from_json(Some(&claims), "claimSelector")
-                .map_err(|e| told(&e))?,
+                .map_err(|e| errors_text(&e))?,
             expressions: asked
                 .cel_selector
                 .cel_expressions
@@ -133,7 +133,7 @@ impl ClusterSelector {
     }
 }
 
-fn told(errors: &[FieldError]) -> String {
+fn errors_text(errors: &[FieldError]) -> String {
     let all: Vec<String> =
         errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
     all.join(", ")

@@ -22,7 +22,7 @@ use crate::Cluster;
 use crate::placement::SpreadConstraint;
 
 /// Candidates of one place, best first, by their positions.
-struct Place {
+struct TopologyGroup {
     /// Of each constraint, the number of its topology.
     topologies: Vec<Option<usize>>,
     waiting: VecDeque<usize>,
@@ -104,9 +104,12 @@ pub fn spread(
     chosen
 }
 
-fn places(candidates: &[&Cluster], constraints: &[SpreadConstraint]) -> (Vec<Place>, Vec<Count>) {
+fn places(
+    candidates: &[&Cluster],
+    constraints: &[SpreadConstraint],
+) -> (Vec<TopologyGroup>, Vec<Count>) {
     let mut names: Vec<BTreeMap<&str, usize>> = vec![BTreeMap::new(); constraints.len()];
-    let mut by_place: BTreeMap<Vec<Option<usize>>, VecDeque<usize>> = BTreeMap::new();
+    let mut by_topologies: BTreeMap<Vec<Option<usize>>, VecDeque<usize>> = BTreeMap::new();
     for (position, cluster) in candidates.iter().enumerate() {
         let own = constraints.iter().zip(&mut names).map(|(constraint, names)| {
             let by_claim = constraint.topology_key_type == "Claim";
@@ -115,16 +118,20 @@ fn places(candidates: &[&Cluster], constraints: &[SpreadConstraint]) -> (Vec<Pla
             let next = names.len();
             Some(*names.entry(value).or_insert(next))
         });
-        by_place.entry(own.collect()).or_default().push_back(position);
+        by_topologies.entry(own.collect()).or_default().push_back(position);
     }
     let counts =
         constraints.iter().zip(&names).map(|(one, names)| Count::of(one, names.len())).collect();
-    let place = |(topologies, waiting)| Place { topologies, waiting };
-    (by_place.into_iter().map(place).collect(), counts)
+    let place = |(topologies, waiting)| TopologyGroup { topologies, waiting };
+    (by_topologies.into_iter().map(place).collect(), counts)
 }
 
 /// The candidate that is the next: no must is broken, wishes as little as can be, and then it is the best.
-fn next(waiting: &BTreeMap<usize, usize>, places: &[Place], counts: &[Count]) -> Option<usize> {
+fn next(
+    waiting: &BTreeMap<usize, usize>,
+    places: &[TopologyGroup],
+    counts: &[Count],
+) -> Option<usize> {
     let (mut broken, mut least) = (Vec::with_capacity(counts.len()), Vec::new());
     let mut found = None;
     for (best, at) in waiting {
@@ -221,7 +228,7 @@ mod tests {
         let mut chosen_of: Vec<Vec<i64>> = counts.iter().map(|it| it.chosen.clone()).collect();
         let mut chosen = Vec::new();
         while chosen.len() < wanted {
-            let cost = |place: &Place| {
+            let cost = |place: &TopologyGroup| {
                 let excess = |at: usize| {
                     let Some(own) = place.topologies[at] else { return i64::MAX };
                     let fewest = chosen_of[at].iter().min().unwrap();

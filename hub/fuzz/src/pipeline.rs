@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::types::{Typed, canonicalise};
 use freewheel_hub_structured_merge::{
-    Door, Manager, Operation, Writing, applied, same_but_for_times, tracked,
+    Manager, Operation, ResourcePart, Writing, applied, same_but_for_times, tracked,
 };
 use serde_json::{Value, json};
 
@@ -106,7 +106,7 @@ impl<'a> Pipeline<'a> {
         let manager = self.manager(name, Operation::Update);
         let now = self.now();
         let writing = Writing { manager: &manager, reset: &[], now: &now };
-        tracked(self.typed, Door::Main, self.live.as_ref(), &mut new, &writing);
+        tracked(self.typed, ResourcePart::Main, self.live.as_ref(), &mut new, &writing);
         Some(new)
     }
 

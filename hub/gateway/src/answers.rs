@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// Refusals that wait to be said.
-const MOST: usize = 64;
+const WAITING_REFUSALS_MAX: usize = 64;
 
 /// One session's.
 #[derive(Default)]
@@ -37,7 +37,7 @@ impl Answers {
         loop {
             {
                 let mut waiting = self.waiting.lock();
-                if waiting.refused.len() < MOST {
+                if waiting.refused.len() < WAITING_REFUSALS_MAX {
                     return waiting.refused.push((stamp, why));
                 }
             }
@@ -85,12 +85,12 @@ mod tests {
     #[tokio::test]
     async fn who_refuses_more_than_may_wait_waits() {
         let answers = Answers::default();
-        for sequence in 0..MOST as u64 {
+        for sequence in 0..WAITING_REFUSALS_MAX as u64 {
             answers.refuse(stamp(sequence), refusal()).await;
         }
         let mut waits = Box::pin(answers.refuse(stamp(99), refusal()));
         assert!((&mut waits).now_or_never().is_none());
-        assert_eq!(answers.take().count(), MOST);
+        assert_eq!(answers.take().count(), WAITING_REFUSALS_MAX);
         assert!(waits.now_or_never().is_some());
         assert_eq!(answers.take().count(), 1);
     }

@@ -1,7 +1,7 @@
 //! Which sessions look again when a ConfigMap or a Secret changes: those whose pods name it.
 //!
 //! ```text
-//! a look finds that a pod names it ─▶ Reading ─▶ index ◀─ changed ─ the fan-out
+//! a look finds that a pod names it ─▶ ConfigSubscription ─▶ index ◀─ changed ─ the fan-out
 //! ```
 //!
 //! Guarantees:
@@ -30,7 +30,7 @@ struct Readers {
 }
 
 /// What one session reads, until it is over.
-pub(crate) struct Reading<'a> {
+pub(crate) struct ConfigSubscription<'a> {
     readers: &'a ConfigReaders,
     number: u64,
     signal: Arc<SyncSignal>,
@@ -39,11 +39,11 @@ pub(crate) struct Reading<'a> {
 
 impl ConfigReaders {
     /// A session that reads nothing yet.
-    pub(crate) fn reading(&self, signal: &Arc<SyncSignal>) -> Reading<'_> {
+    pub(crate) fn subscribe(&self, signal: &Arc<SyncSignal>) -> ConfigSubscription<'_> {
         let mut readers = self.0.lock();
         readers.last += 1;
         let (number, signal) = (readers.last, signal.clone());
-        Reading { readers: self, number, signal, keys: BTreeSet::new() }
+        ConfigSubscription { readers: self, number, signal, keys: BTreeSet::new() }
     }
 
     /// Tells those that read it that it has changed.
@@ -56,7 +56,7 @@ impl ConfigReaders {
     }
 }
 
-impl Reading<'_> {
+impl ConfigSubscription<'_> {
     /// From now on it is told of these.
     pub(crate) fn begin(&mut self, keys: &[RecordKey]) {
         let mut readers = self.readers.0.lock();
@@ -89,7 +89,7 @@ impl Readers {
     }
 }
 
-impl Drop for Reading<'_> {
+impl Drop for ConfigSubscription<'_> {
     fn drop(&mut self) {
         let mut readers = self.readers.0.lock();
         self.keys.iter().for_each(|key| readers.remove(key, self.number));
@@ -113,7 +113,7 @@ mod tests {
         let [one, two] = [(); 2].map(|()| Arc::<SyncSignal>::default());
         let noted = |signal: &Arc<SyncSignal>| signal.take().config.len();
         [&one, &two].into_iter().for_each(|signal| drop(signal.take()));
-        let (mut first, mut second) = (readers.reading(&one), readers.reading(&two));
+        let (mut first, mut second) = (readers.subscribe(&one), readers.subscribe(&two));
         first.begin(&[key("a"), key("b")]);
         second.begin(&[key("a")]);
         readers.tell(&key("a"));

@@ -17,7 +17,7 @@ use freewheel_link::record_set::Sealed;
 use parking_lot::Mutex;
 
 /// With fewer of them it is not looked at which are gone.
-const UNTIDY_RECORDS: usize = 64;
+const RECORDS_SWEPT_FROM: usize = 64;
 
 /// Of all spokes.
 #[derive(Default)]
@@ -44,7 +44,7 @@ impl Cache {
 
     fn put(&mut self, key: &RecordKey, revision: Revision, record: &Arc<Sealed>) {
         self.records.insert(key.clone(), Shared { revision, record: Arc::downgrade(record) });
-        if 2 * self.tidied.max(UNTIDY_RECORDS) < self.records.len() {
+        if 2 * self.tidied.max(RECORDS_SWEPT_FROM) < self.records.len() {
             self.records.retain(|_, shared| 0 < shared.record.strong_count());
             self.tidied = self.records.len();
         }
@@ -129,7 +129,7 @@ mod tests {
             drop(one);
             assert!(weak.upgrade().is_none());
         }
-        assert!(records.0.lock().records.len() <= 2 * UNTIDY_RECORDS);
+        assert!(records.0.lock().records.len() <= 2 * RECORDS_SWEPT_FROM);
         assert!(Arc::ptr_eq(&held, &told(&records, "held", 1, 1)));
     }
 }

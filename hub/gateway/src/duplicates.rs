@@ -44,7 +44,7 @@ struct SeenProcesses {
     current: u64,
     gone: VecDeque<u64>,
     contested: Option<Instant>,
-    told: Option<Instant>,
+    reported_at: Option<Instant>,
 }
 
 /// Which processes have come with which identity, by the UID of its ManagedCluster.
@@ -71,9 +71,9 @@ impl DuplicateIdentities {
         let Some(seen) = back else { return Greeting::Welcome };
         let now = Instant::now();
         seen.contested = Some(now);
-        let tell = seen.told.is_none_or(|at| at + DUPLICATE_TOLD_EVERY <= now);
+        let tell = seen.reported_at.is_none_or(|at| at + DUPLICATE_TOLD_EVERY <= now);
         if tell {
-            seen.told = Some(now);
+            seen.reported_at = Some(now);
         }
         Greeting::Twin { tell }
     }
@@ -83,7 +83,8 @@ impl DuplicateIdentities {
         let mut all = self.0.lock();
         let Some(seen) = all.get_mut(uid) else {
             let gone = VecDeque::new();
-            let seen = SeenProcesses { current: instance, gone, contested: None, told: None };
+            let seen =
+                SeenProcesses { current: instance, gone, contested: None, reported_at: None };
             all.insert(uid.to_owned(), seen);
             return;
         };

@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::deleted_clusters::DeletedClusters;
-use crate::object_refs::{NO_PLACE, NODES, PODS, is_here, may_speak, object_ref, stamp};
+use crate::object_refs::{NODES, NOT_THIS_SPOKES, PODS, is_here, may_speak, object_ref, stamp};
 use crate::spoke_identity::{SpokeIdentity, how};
 use crate::token_bucket::TokenBucket;
 
@@ -119,7 +119,7 @@ pub(crate) async fn take_own(
     seen: &NodeEventV1,
 ) -> Result<(), ApiError> {
     let spoke = &identity.cluster;
-    let other = |_| ApiError::new(409, NO_PLACE, "the name is another cluster's by now");
+    let other = |_| ApiError::new(409, NOT_THIS_SPOKES, "the name is another cluster's by now");
     identity.admit(objects).map_err(other)?;
     if !buckets.allows(identity) {
         return Ok(());

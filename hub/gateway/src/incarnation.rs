@@ -52,9 +52,9 @@ use crate::session_records::{DISK_WAIT_MAX, WRITE_RETRY_EVERY};
 use crate::spoke_identity::{SpokeIdentity, how};
 
 /// How far beyond what a spoke holds the lost future may have gone: weeks of writes, and a dozen starts.
-const LOST_REVISIONS: u64 = 1 << 36;
+const LOST_REVISIONS_MAX: u64 = 1 << 36;
 /// Who claims to be further ahead than this is not believed.
-const BELIEVED_AHEAD_REVISIONS: u64 = 1 << 40;
+const BELIEVED_AHEAD_REVISIONS_MAX: u64 = 1 << 40;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct StoreIncarnation {
@@ -145,7 +145,9 @@ async fn begin(
     let is_left_out = left_out.contains(&held.revision);
     let reached = if is_left_out { left_out.start.saturating_sub(1) } else { now };
     let ahead = held.revision.saturating_sub(reached);
-    if held.incarnation != ours || first != ours || !(1..=BELIEVED_AHEAD_REVISIONS).contains(&ahead)
+    if held.incarnation != ours
+        || first != ours
+        || !(1..=BELIEVED_AHEAD_REVISIONS_MAX).contains(&ahead)
     {
         return;
     }
@@ -153,7 +155,7 @@ async fn begin(
         // Before anybody writes beyond it.
         let life = Generation { incarnation: ours, revision: now };
         let now = reached.min(ended.get_or_init(|| life).revision);
-        let txn = new_life(objects, &*snapshot, held);
+        let txn = new_incarnation(objects, &*snapshot, held);
         let (objects, identity) = (objects.clone(), identity.clone());
         let write = async move { write(&objects, &identity, txn, (held.revision, now)).await };
         tokio::spawn(write.in_current_span())
@@ -163,13 +165,13 @@ async fn begin(
 }
 
 /// What makes it one, from a revision that the lost future cannot have reached. Whoever writes next writes it.
-fn new_life(objects: &Objects, snapshot: &dyn Snapshot, held: Generation) -> Txn {
+fn new_incarnation(objects: &Objects, snapshot: &dyn Snapshot, held: Generation) -> Txn {
     let mut seed = held.incarnation.to_be_bytes().to_vec();
     seed.extend(held.revision.to_be_bytes());
     seed.extend(snapshot.revision().to_be_bytes());
     let bytes: [u8; 8] = Digest::of(&seed).0[..8].try_into().unwrap_or_default();
     let since = objects.clock().unix_seconds();
-    let beyond = held.revision.max(snapshot.revision()) + LOST_REVISIONS;
+    let beyond = held.revision.max(snapshot.revision()) + LOST_REVISIONS_MAX;
     let life = StoreIncarnation { incarnation: u64::from_be_bytes(bytes) | 1, beyond, since };
     let body = serde_json::to_vec(&life).unwrap_or_default();
     let object = Object { header: Header::default(), body: body.into() };

@@ -33,7 +33,7 @@ use crate::session_records::WRITE_RETRY_EVERY;
 use crate::sync_signal::SyncSignal;
 
 /// Longest time that plans wait for a range from when it is first missing: many times what a disk takes that works.
-const MOMENT: Duration = Duration::from_secs(1);
+const RANGE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How often at least a full network is asked for a range: one that comes back has rested for minutes.
 const FULL_RETRY_EVERY_MAX: Duration = Duration::from_secs(60);
 
@@ -43,7 +43,7 @@ impl Session<'_> {
         if self.missing().next().is_none() {
             return Ok(());
         }
-        let until = *self.leasing.since.lock().get_or_insert_with(Instant::now) + MOMENT;
+        let until = *self.leasing.since.lock().get_or_insert_with(Instant::now) + RANGE_WAIT_MAX;
         let mut answered = pin!(self.leasing.answered.notified());
         self.leasing.asked.notify_one();
         loop {

@@ -70,7 +70,38 @@ pub(crate) struct Session<'a> {
     pub(crate) started: Instant,
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    /// One that begins now, of this process.
+    pub(crate) fn new(
+        inner: &'a Inner,
+        link: &'a Arc<dyn Transport>,
+        identity: &'a Arc<SpokeIdentity>,
+        instance: u64,
+        (state, epoch, begun): (Arc<Mutex<PlanSession>>, u64, Begun),
+    ) -> Self {
+        Self {
+            inner,
+            link,
+            cluster: &identity.cluster,
+            identity,
+            epoch,
+            instance,
+            state,
+            news: Notify::new(),
+            landed: Notify::new(),
+            tokens_looked_at: Notify::new(),
+            lateness: Lateness::default(),
+            answers: Answers::default(),
+            leasing: Leasing::default(),
+            pending_reports: inner.reported.pending(identity),
+            pushed: Mutex::new(None),
+            refused: watch::Sender::default(),
+            waiting_datagrams: WaitingDatagrams::default(),
+            begun: Mutex::new(begun),
+            started: Instant::now(),
+        }
+    }
+
     /// Since its beginning.
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()

@@ -22,7 +22,7 @@ use freewheel_link::names::ClusterName;
 use freewheel_link::report::NodeStatusV1;
 use serde_json::{Map, Value, json};
 
-use crate::object_refs::{CLUSTERS, NO_PLACE, NODES, object_ref};
+use crate::object_refs::{CLUSTERS, NODES, NOT_THIS_SPOKES, object_ref};
 use crate::spoke_identity::{SpokeIdentity, how};
 
 /// The node's own address, as its Node object has it.
@@ -45,7 +45,7 @@ pub(crate) async fn write(
     status: &NodeStatusV1,
 ) -> Result<(), ApiError> {
     let spoke = &identity.cluster;
-    let other = || ApiError::new(409, NO_PLACE, "the name is another cluster's by now");
+    let other = || ApiError::new(409, NOT_THIS_SPOKES, "the name is another cluster's by now");
     identity.admit(objects).map_err(|_| other())?;
     let now = time::from_unix(objects.clock().unix_seconds());
     for realm in [&ClusterName::root(), spoke] {

@@ -17,7 +17,7 @@ pub(crate) const CLUSTERS: (&str, &str, &str) =
     ("cluster.open-cluster-management.io", "v1", "managedclusters");
 
 /// Reason of a refusal of a report that no repetition makes good: it is about nothing of this spoke's.
-pub(crate) const NO_PLACE: &str = "NoPlace";
+pub(crate) const NOT_THIS_SPOKES: &str = "NoPlace";
 
 /// The place of an object of a built-in kind.
 pub(crate) fn object_ref(
@@ -41,7 +41,7 @@ pub(crate) fn may_speak(spoke: &ClusterName, realm: &ClusterName) -> Result<(), 
     if realm.is_root() || realm == spoke {
         return Ok(());
     }
-    Err(ApiError::new(403, NO_PLACE, "a spoke may only report on itself"))
+    Err(ApiError::new(403, NOT_THIS_SPOKES, "a spoke may only report on itself"))
 }
 
 pub(crate) fn is_here(value: &Value, spoke: &ClusterName, uid: &str) -> Result<(), ApiError> {
@@ -49,7 +49,7 @@ pub(crate) fn is_here(value: &Value, spoke: &ClusterName, uid: &str) -> Result<(
     if text("/metadata/uid") == uid && text("/spec/nodeName") == spoke.as_str() {
         return Ok(());
     }
-    Err(ApiError::new(409, NO_PLACE, "the pod is another one, or runs elsewhere"))
+    Err(ApiError::new(409, NOT_THIS_SPOKES, "the pod is another one, or runs elsewhere"))
 }
 
 /// RFC 3339 of a device's time.

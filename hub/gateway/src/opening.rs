@@ -30,7 +30,7 @@ use tokio::time::timeout;
 use crate::duplicates::{self, Greeting};
 use crate::inner::Inner;
 use crate::links::{Link, PlanSession};
-use crate::session_end::{End, GOODBYE};
+use crate::session_end::{End, GOODBYE_TIMEOUT};
 use crate::session_records::Begun;
 use crate::spoke_identity::SpokeIdentity;
 use crate::sync_signal::SyncSignal;
@@ -90,7 +90,7 @@ pub(crate) async fn open(
         epoch: 0,
         heartbeat_seconds: NodeSettings::default().heartbeat_seconds,
         now: inner.objects.clock().unix_millis(),
-        told: ReportStamp::default(),
+        durable_reports: ReportStamp::default(),
     };
     // A greeting that will be refused opens no session.
     PlanSession::greet(&hello, cluster, welcome, None).map_err(End::Left)?;
@@ -102,7 +102,7 @@ pub(crate) async fn open(
         if tell {
             // It is not kept waiting by the disk.
             let tell = duplicates::tell(&inner.objects, &inner.hub, identity, link.peer().address);
-            let _ = timeout(GOODBYE, tell).await;
+            let _ = timeout(GOODBYE_TIMEOUT, tell).await;
         }
         return Err(End::Left(Reason::Cloned));
     }
@@ -117,7 +117,8 @@ pub(crate) async fn open(
         Ok(()) => error.into(),
     })?;
     welcome.epoch = begun.session.epoch;
-    welcome.told = inner.reported.told(&inner.fanout, &inner.objects, identity, &hello);
+    welcome.durable_reports =
+        inner.reported.durable(&inner.fanout, &inner.objects, identity, &hello);
     let opened = into_force(inner, identity, link, &hello, welcome, &begun);
     if opened.is_err() {
         // A newer session's record says nothing of this one.

@@ -27,7 +27,7 @@ use tokio::select;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::debug;
 
-use crate::config_readers::Reading;
+use crate::config_readers::ConfigSubscription;
 use crate::live_session::Session;
 use crate::pod_tokens::SpokeTokens;
 use crate::session_end::End;
@@ -46,7 +46,7 @@ const REFUSALS_AT_ONCE: usize = 16;
 impl Session<'_> {
     /// Looks at what has changed each time that it is called, and says what should be held.
     pub(crate) async fn sync_plan(&self, signal: &Arc<SyncSignal>) -> Result<Infallible, End> {
-        let mut reading = self.inner.fanout.readers.reading(signal);
+        let mut subscription = self.inner.fanout.readers.subscribe(signal);
         let mut plan = SpokePlan::new(self.cluster, NodeSettings::default());
         if let Some(held) = self.state.lock().known() {
             plan = plan.after(&held.members);
@@ -60,7 +60,7 @@ impl Session<'_> {
         loop {
             self.in_force(signal)?;
             self.addresses(signal).await?;
-            self.sync(signal, &mut reading, &mut plan);
+            self.sync(signal, &mut subscription, &mut plan);
             let looked = Instant::now();
             signal.raised().await;
             self.gather(signal, looked).await?;
@@ -124,7 +124,12 @@ impl Session<'_> {
         }
     }
 
-    fn sync(&self, signal: &SyncSignal, reading: &mut Reading<'_>, plan: &mut SpokePlan) {
+    fn sync(
+        &self,
+        signal: &SyncSignal,
+        subscription: &mut ConfigSubscription<'_>,
+        plan: &mut SpokePlan,
+    ) {
         let refused = {
             let (store, fanout) = (self.inner.objects.store(), &self.inner.fanout);
             let (at, changes) = fanout.take(signal);
@@ -138,8 +143,8 @@ impl Session<'_> {
             let images = &*self.inner.images;
             plan.look(&changes, &view, images);
             let (named, unnamed) = plan.take_renamed();
-            reading.end(&unnamed);
-            reading.begin(&named);
+            subscription.end(&unnamed);
+            subscription.begin(&named);
             if !named.is_empty() {
                 // What has changed before it was to be told of that, nobody tells.
                 let config = view.changed(named, &*store.snapshot());

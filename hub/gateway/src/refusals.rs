@@ -17,11 +17,11 @@ use freewheel_link::report::EventV1;
 use serde_json::{Value, json};
 
 use crate::events;
-use crate::object_refs::{NO_PLACE, PODS, is_here, object_ref, stamp};
+use crate::object_refs::{NOT_THIS_SPOKES, PODS, is_here, object_ref, stamp};
 use crate::reports::{is_over, remove};
 use crate::spoke_identity::{SpokeIdentity, how};
 
-/// Shows a refusal at its object. `told` says that this session did so before: a pod may have changed since.
+/// Shows a refusal at its object. `is_reported` says that this session did so before: a pod may have changed since.
 ///
 /// # Errors
 /// When the store cannot write.
@@ -29,15 +29,15 @@ pub(crate) async fn tell(
     objects: &Objects,
     identity: &SpokeIdentity,
     refused: &Refused,
-    told: bool,
+    is_reported: bool,
 ) -> Result<(), ApiError> {
     let of = ("", "v1", refused.resource);
     let place = object_ref(of, &refused.realm, &refused.namespace, &refused.name)?;
     let shown = match place.kind.concern {
-        Some(Concern::ItsNode) if refused.stays && told => Ok(()),
+        Some(Concern::ItsNode) if refused.stays && is_reported => Ok(()),
         Some(Concern::ItsNode) if refused.stays => warn(objects, identity, &place, refused).await,
-        Some(Concern::ItsNode) => show(objects, identity, &place, refused, told).await,
-        Some(_) if !told => warn(objects, identity, &place, refused).await,
+        Some(Concern::ItsNode) => show(objects, identity, &place, refused, is_reported).await,
+        Some(_) if !is_reported => warn(objects, identity, &place, refused).await,
         _ => Ok(()),
     };
     match shown {
@@ -52,7 +52,7 @@ async fn show(
     identity: &SpokeIdentity,
     place: &ObjectRef,
     refused: &Refused,
-    told: bool,
+    is_reported: bool,
 ) -> Result<(), ApiError> {
     let spoke = &identity.cluster;
     let pod = objects.get(place)?.object.value()?;
@@ -74,7 +74,7 @@ async fn show(
             is_here(&value, spoke, &refused.uid)?;
             // It may have ended since it was read above.
             if is_over(&value["status"]) {
-                return Err(ApiError::new(409, NO_PLACE, "the pod has ended"));
+                return Err(ApiError::new(409, NOT_THIS_SPOKES, "the pod has ended"));
             }
             say(&mut value, refused, now);
             Ok(value)
@@ -83,7 +83,7 @@ async fn show(
     };
     match write(whole).await {
         // A pod as large as an object may be: the event says it all, and is no part of the pod.
-        Err(full) if full.code == 413 && told => return Ok(()),
+        Err(full) if full.code == 413 && is_reported => return Ok(()),
         Err(full) if full.code == 413 => {
             if let Err(error) = write(briefly).await
                 && error.code != 413

@@ -1,7 +1,7 @@
 //! Which reports of a spoke are durable here: the welcome says so, and it repeats none of them.
 //!
 //! ```text
-//! written ─▶ note ─▶ memory ─▶ Welcome.told
+//! written ─▶ note ─▶ memory ─▶ Welcome.durable_reports
 //!                      └ the session ends ─▶ its record, for the next start of this hub
 //! ```
 //!
@@ -71,7 +71,7 @@ impl AllReported {
     }
 
     /// What to tell whoever greets like this. Nobody else speaks of its pods from when its session is written.
-    pub(crate) fn told(
+    pub(crate) fn durable(
         &self,
         fanout: &ChangeFanout,
         objects: &Objects,

@@ -27,7 +27,7 @@ use serde_json::{Map, Value, json};
 use tracing::{debug, warn};
 
 use crate::inner::Inner;
-use crate::object_refs::{NO_PLACE, PODS, is_here, may_speak, object_ref, stamp};
+use crate::object_refs::{NOT_THIS_SPOKES, PODS, is_here, may_speak, object_ref, stamp};
 use crate::spoke_identity::{SpokeIdentity, how};
 use crate::{events, links, node};
 
@@ -53,7 +53,7 @@ pub(crate) async fn take(
         }
     };
     if let Err(error) = &outcome
-        && (error.code, error.reason) == (403, NO_PLACE)
+        && (error.code, error.reason) == (403, NOT_THIS_SPOKES)
         && inner.complaints.take(spoke.as_str())
     {
         warn!(cluster = %spoke, "a spoke reports about another cluster; dropped");
@@ -61,7 +61,7 @@ pub(crate) async fn take(
     match outcome {
         Err(error)
             if error.code == 404
-                || [NO_PLACE, OVERTAKEN].contains(&error.reason)
+                || [NOT_THIS_SPOKES, OVERTAKEN].contains(&error.reason)
                 || error.is_namespace_terminating() =>
         {
             debug!(cluster = %spoke, %error, "a report has no place any more");
@@ -119,7 +119,7 @@ async fn pod_status(
         let old = value.get("status").cloned().unwrap_or_default();
         if is_over(&old) && old["phase"] != phase(&pod.phase) {
             // A device that does not know it any more, because its ledger is lost, is told by its plan.
-            return Err(ApiError::new(409, NO_PLACE, "the pod has ended, and ends once"));
+            return Err(ApiError::new(409, NOT_THIS_SPOKES, "the pod has ended, and ends once"));
         }
         let mut new = status(&old, pod, ip, host);
         if is_over(&old) {

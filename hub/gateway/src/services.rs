@@ -36,7 +36,7 @@ impl Service {
         self.stored.is_none() && self.slices.is_empty()
     }
 
-    fn told(&self, realm: &ClusterName) -> Option<ServiceRecord> {
+    fn record_for(&self, realm: &ClusterName) -> Option<ServiceRecord> {
         let stored = self.stored.as_ref()?;
         let slices = |_: &str, _: &str| self.slices.values().map(|slice| found(slice)).collect();
         Some(ServiceRecord::of(realm, &found(stored), slices))
@@ -46,7 +46,7 @@ impl Service {
 #[derive(Default)]
 struct RealmServices {
     services: BTreeMap<Name, Service>,
-    told: Arc<ServiceSet>,
+    shared: Arc<ServiceSet>,
 }
 
 /// Of all realms that have any.
@@ -146,11 +146,11 @@ impl Services {
                 realms.get(&cluster).and_then(|realm| realm.services.get(&name)).cloned()
             };
             // Nobody waits meanwhile: a Service may have thousands of endpoints.
-            let told = service.and_then(|service| service.told(&cluster));
+            let told = service.and_then(|service| service.record_for(&cluster));
             let key = service_key(&cluster, &name.0, &name.1);
             let mut realms = self.0.lock();
             let Some(realm) = realms.get_mut(&cluster) else { continue };
-            let set = Arc::make_mut(&mut realm.told);
+            let set = Arc::make_mut(&mut realm.shared);
             let concerned = match told {
                 Some(told) => set.put(&key, told),
                 None => set.remove(&key),
@@ -171,7 +171,7 @@ impl Services {
 
     /// What a realm's spokes are told of.
     pub(crate) fn of(&self, realm: &ClusterName) -> Arc<ServiceSet> {
-        self.0.lock().get(realm).map(|realm| realm.told.clone()).unwrap_or_default()
+        self.0.lock().get(realm).map(|realm| realm.shared.clone()).unwrap_or_default()
     }
 }
 
@@ -227,7 +227,7 @@ mod tests {
         services.translate(touched)[&ClusterName::root()]
     }
 
-    fn told(services: &Services) -> Vec<ServiceV1> {
+    fn records(services: &Services) -> Vec<ServiceV1> {
         let set = services.of(&ClusterName::root());
         set.of(Told::All).iter().map(|record| record.body().unwrap()).collect()
     }
@@ -238,19 +238,19 @@ mod tests {
         let (old, one) = (service(3, 80), slice(4, "10.64.0.2"));
         assert_eq!(happens(&services, None, Some(&one)), Concerned::Nobody, "without its Service");
         assert_eq!(happens(&services, None, Some(&old)), Concerned::WithPods);
-        assert_eq!(told(&services)[0].endpoints[0].ip.to_string(), "10.64.0.2");
+        assert_eq!(records(&services)[0].endpoints[0].ip.to_string(), "10.64.0.2");
         let again = slice(5, "10.64.0.2");
         assert_eq!(happens(&services, Some(&one), Some(&again)), Concerned::Nobody, "the same");
         let moved = slice(6, "10.64.0.3");
         assert_eq!(happens(&services, Some(&again), Some(&moved)), Concerned::WithPods);
-        assert_eq!(told(&services)[0].endpoints[0].ip.to_string(), "10.64.0.3");
+        assert_eq!(records(&services)[0].endpoints[0].ip.to_string(), "10.64.0.3");
         assert_eq!(happens(&services, Some(&moved), None), Concerned::WithPods);
-        assert_eq!(told(&services)[0].endpoints.len(), 0);
+        assert_eq!(records(&services)[0].endpoints.len(), 0);
         let new = service(7, 81);
         assert_eq!(happens(&services, Some(&old), Some(&new)), Concerned::WithPods);
-        assert_eq!(told(&services)[0].ports[0].port, 81);
+        assert_eq!(records(&services)[0].ports[0].port, 81);
         assert_eq!(happens(&services, Some(&new), None), Concerned::WithPods);
-        assert_eq!(told(&services).len(), 0);
+        assert_eq!(records(&services).len(), 0);
         services.forget("root");
         assert_eq!(services.0.lock().len(), 0);
     }
@@ -269,6 +269,6 @@ mod tests {
         let now = services.of(&ClusterName::root());
         let way = now.of(Told::All).way(now.of(Told::All), before).unwrap();
         assert_eq!((way.put.len(), way.remove.len()), (1, 0));
-        assert_eq!(told(&services)[0].ports[0].port, 81);
+        assert_eq!(records(&services)[0].ports[0].port, 81);
     }
 }

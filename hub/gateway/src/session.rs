@@ -34,21 +34,18 @@ use freewheel_link::transport::{SendHalf, Transport};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::select;
-use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::field::{Empty, display};
 use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 
-use crate::answers::Answers;
-use crate::datagrams::WaitingDatagrams;
 use crate::deleted_clusters::DeletedClusters;
 use crate::inner::Inner;
-use crate::live_session::{Lateness, Leasing, Session};
+use crate::live_session::Session;
 use crate::opening::{self, Opened, Recv};
 use crate::pending_sessions::PendingPermit;
-use crate::session_end::{End, GOODBYE, over};
+use crate::session_end::{End, GOODBYE_TIMEOUT, over};
 use crate::session_records::Begun;
 use crate::spoke_identity::SpokeIdentity;
 use crate::sync_signal::SyncSignal;
@@ -125,27 +122,7 @@ async fn session(
     compiling::note_profile(&*inner.images, &hello.node.profile);
     drop(waiting);
     in_session(hello.instance, epoch);
-    let live = Session {
-        inner,
-        link,
-        cluster: &identity.cluster,
-        identity,
-        epoch,
-        instance: hello.instance,
-        state,
-        news: Notify::new(),
-        landed: Notify::new(),
-        tokens_looked_at: Notify::new(),
-        lateness: Lateness::default(),
-        answers: Answers::default(),
-        leasing: Leasing::default(),
-        pending_reports: inner.reported.pending(identity),
-        pushed: Mutex::new(None),
-        refused: watch::Sender::default(),
-        waiting_datagrams: WaitingDatagrams::default(),
-        begun: Mutex::new(begun),
-        started: Instant::now(),
-    };
+    let live = Session::new(inner, link, identity, hello.instance, (state, epoch, begun));
     // Each apart: what one of them needs while it is at work is not kept while it waits, nor is room for it twice.
     let ended = select! {
         biased;
@@ -190,7 +167,7 @@ async fn part(send: &mut Box<dyn SendHalf>, link: &Arc<dyn Transport>, end: &End
             link.closed().await;
         }
     };
-    let _ = timeout(GOODBYE, last).await;
+    let _ = timeout(GOODBYE_TIMEOUT, last).await;
 }
 
 impl Session<'_> {

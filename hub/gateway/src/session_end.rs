@@ -10,7 +10,7 @@ use freewheel_link::transport::{Closed, Transport, code};
 use tokio::time::timeout;
 
 /// How long the other side may take to hear of it.
-pub(crate) const GOODBYE: Duration = Duration::from_secs(1);
+pub(crate) const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -57,5 +57,5 @@ impl End {
 /// The connection's end, of which a broken stream was the first sign.
 pub(crate) async fn over(link: &Arc<dyn Transport>) -> Closed {
     let broken = || Closed::Failed("the session's stream broke off".into());
-    timeout(GOODBYE, link.closed()).await.unwrap_or_else(|_| broken())
+    timeout(GOODBYE_TIMEOUT, link.closed()).await.unwrap_or_else(|_| broken())
 }

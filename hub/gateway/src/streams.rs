@@ -72,11 +72,8 @@ pub(crate) async fn serve(
     let refusal = match timeout(OPENER_TIMEOUT, recv.next::<Open>()).await {
         Ok(Ok(Some(Open::Module(request)))) if request.is_bounded() => {
             send.set_priority(Priority::Modules);
-            let sent = match budget.take(Use::Module) {
-                Ok(_place) => module(&inner, &identity, &request, &mut send).await,
-                Err(full) => Err(full),
-            };
-            match sent {
+            let sent = module(&inner, &identity, &request, &mut send);
+            match within(&budget, Use::Module, sent).await {
                 Ok(()) => return,
                 Err(refusal) => refusal,
             }
@@ -89,25 +86,16 @@ pub(crate) async fn serve(
                 Err(full) => Err(full.clone()),
             };
             match opened {
-                Ok((far, relay)) => {
-                    let mut near = Stream { send, recv: Box::new(recv) };
-                    // Either end may break off; with the other stream's drop the other end hears of it.
-                    if frame::write(&mut near, &Answer::Ready).await.is_ok()
-                        && let Err(error) = relay.carry(near, far).await
-                    {
-                        debug!(cluster = %spoke, %error, "a connection between spokes is broken off");
-                    }
-                    return;
+                Ok(opened) => {
+                    let near = Stream { send, recv: Box::new(recv) };
+                    return carry(spoke, near, opened).await;
                 }
                 Err(refusal) => refusal,
             }
         }
         Ok(Ok(Some(Open::Renew(request)))) => {
-            let renewed = match budget.take(Use::Renewal) {
-                Ok(_place) => renew::in_session(&inner, &identity, &request).await,
-                Err(full) => Err(full),
-            };
-            match renewed {
+            let renewed = renew::in_session(&inner, &identity, &request);
+            match within(&budget, Use::Renewal, renewed).await {
                 Ok(renewed) => return renew::send(&mut send, &renewed).await,
                 Err(refusal) => refusal,
             }
@@ -159,6 +147,26 @@ async fn module(
 }
 
 /// Opens the far half of a tunnel.
+/// What takes a place on the link while it is under way.
+async fn within<T>(
+    budget: &Arc<Budget>,
+    of: Use,
+    work: impl Future<Output = Result<T, RefusalV1>>,
+) -> Result<T, RefusalV1> {
+    let _place = budget.take(of)?;
+    work.await
+}
+
+/// Carries a connection between two spokes until it ends.
+async fn carry(spoke: &ClusterName, mut near: Stream, (far, relay): (Stream, RelayPermit)) {
+    // Either end may break off; with the other stream's drop the other end hears of it.
+    if frame::write(&mut near, &Answer::Ready).await.is_ok()
+        && let Err(error) = relay.carry(near, far).await
+    {
+        debug!(cluster = %spoke, %error, "a connection between spokes is broken off");
+    }
+}
+
 async fn tunnel(
     inner: &Inner,
     spoke: &ClusterName,
@@ -337,7 +345,7 @@ impl SpokeStreams for ToSpokes {
         let stream = open(&inner.links, spoke, &Open::Figures, Use::Figures, Priority::Logs)
             .await
             .map_err(|refusal| api_error(&refusal))?;
-        match timeout(ANSWER_TIMEOUT, told(&inner.skipped, stream)).await {
+        match timeout(ANSWER_TIMEOUT, read_figures(&inner.skipped, stream)).await {
             Ok(Ok(all)) => Ok(all),
             Ok(Err(why)) => {
                 let text = format!("the spoke {spoke} did not tell all of its figures: {why}");
@@ -363,14 +371,14 @@ enum NotWhole {
 }
 
 /// All figures that come.
-async fn told(skipped: &AtomicU64, stream: Stream) -> Result<Vec<Figures>, NotWhole> {
+async fn read_figures(skipped: &AtomicU64, stream: Stream) -> Result<Vec<Figures>, NotWhole> {
     let (mut all, mut members) = (Vec::new(), 0);
     // With the byte that is too many, what is cut off between two messages is told from an end.
-    let mut bytes = stream.recv.take(limits::FIGURES as u64 + 1);
+    let mut bytes = stream.recv.take(limits::FIGURES_BYTES_MAX as u64 + 1);
     let mut recv = FrameReader::new(&mut bytes);
     while let Some(mut one) = recv.next_known::<Figures>(skipped).await? {
         members += one.members();
-        if limits::FIGURE_MEMBERS < members {
+        if limits::FIGURES_MEMBERS_MAX < members {
             return Err(NotWhole::TooMany);
         }
         one.bound();

@@ -39,7 +39,7 @@ use crate::{node, reported, reports, session_records};
 type Outcome = Result<(), ApiError>;
 
 /// A report as it has come.
-pub(crate) type Told = (ReportStamp, Report);
+pub(crate) type StampedReport = (ReportStamp, Report);
 
 /// Up to where there are all, where there are those up to `last` but for some from `missing` on.
 fn before(last: ReportStamp, missing: Option<ReportStamp>) -> ReportStamp {
@@ -54,7 +54,12 @@ struct Unkept(BTreeMap<String, ReportStamp>);
 
 impl Unkept {
     /// All up to `last` are answered, these of them with a refusal. Up to where all are durable.
-    fn note(&mut self, reports: &[Told], refused: &[&Told], last: ReportStamp) -> ReportStamp {
+    fn note(
+        &mut self,
+        reports: &[StampedReport],
+        refused: &[&StampedReport],
+        last: ReportStamp,
+    ) -> ReportStamp {
         for uid in reports.iter().filter_map(|(_, report)| pod_of(report)) {
             self.0.remove(uid);
         }
@@ -93,20 +98,20 @@ fn lost(error: &ApiError) -> bool {
 #[derive(Default)]
 struct Done<'r> {
     /// These cannot be kept.
-    refused: Vec<&'r Told>,
+    refused: Vec<&'r StampedReport>,
     /// Others were faster with these, each time.
-    lost: Vec<&'r Told>,
+    lost: Vec<&'r StampedReport>,
 }
 
 /// Reports that are tried again beside those that come.
 #[derive(Default)]
 struct Again {
-    reports: Vec<Told>,
+    reports: Vec<StampedReport>,
     at: Option<Instant>,
 }
 
 impl Again {
-    fn note(&mut self, lost: &[&Told]) {
+    fn note(&mut self, lost: &[&StampedReport]) {
         if !lost.is_empty() {
             self.reports.extend(lost.iter().map(|told| (*told).clone()));
             self.at.get_or_insert_with(|| Instant::now() + WRITE_RETRY_EVERY);
@@ -202,7 +207,7 @@ impl Session<'_> {
     }
 
     /// What was answered takes no room any more, but for what is to be tried again.
-    fn free_room(&self, reports: &[Told], lost: &[&Told]) {
+    fn free_room(&self, reports: &[StampedReport], lost: &[&StampedReport]) {
         let is_lost = |stamp: &ReportStamp| lost.iter().any(|told| told.0 == *stamp);
         let done = reports.iter().filter(|(stamp, _)| !is_lost(stamp));
         done.for_each(|(_, report)| self.pending_reports.done(report));
@@ -210,8 +215,8 @@ impl Session<'_> {
 
     /// Writes reports until the store has them. Its disk may be full for hours: pods' connections go on over
     /// this link meanwhile. The spoke is told of those that cannot be kept.
-    async fn taken_for_sure<'r>(&self, host: IpAddr, reports: &'r [Told]) -> Done<'r> {
-        let mut left: Vec<&Told> = reports.iter().collect();
+    async fn taken_for_sure<'r>(&self, host: IpAddr, reports: &'r [StampedReport]) -> Done<'r> {
+        let mut left: Vec<&StampedReport> = reports.iter().collect();
         let (mut failed_before, mut done) = (false, Done::default());
         loop {
             let mut failure = None;
@@ -243,7 +248,7 @@ impl Session<'_> {
     }
 
     /// Tells the spoke that a report cannot be kept.
-    async fn refuse(&self, (stamp, report): &Told, error: &ApiError) {
+    async fn refuse(&self, (stamp, report): &StampedReport, error: &ApiError) {
         let pod = pod_of(report);
         if self.inner.complaints.take(self.cluster.as_str()) {
             warn!(cluster = %self.cluster, pod, %error, "a report cannot be kept");
@@ -263,9 +268,9 @@ impl Session<'_> {
     async fn write_all<'r>(
         &self,
         host: IpAddr,
-        reports: Vec<&'r Told>,
-    ) -> Vec<(&'r Told, Outcome)> {
-        let (mut alone, mut lines) = (Vec::new(), BTreeMap::<&str, Vec<&Told>>::new());
+        reports: Vec<&'r StampedReport>,
+    ) -> Vec<(&'r StampedReport, Outcome)> {
+        let (mut alone, mut lines) = (Vec::new(), BTreeMap::<&str, Vec<&StampedReport>>::new());
         for told in reports {
             match &told.1 {
                 Report::Event(event) => lines.entry(&event.uid).or_default().push(told),
@@ -335,7 +340,7 @@ mod tests {
         ReportStamp { boot_epoch: 1, sequence }
     }
 
-    fn told(sequence: u64, uid: &str) -> Told {
+    fn told(sequence: u64, uid: &str) -> StampedReport {
         (stamp(sequence), Report::PodGone { realm: ClusterName::root(), uid: uid.into() })
     }
 

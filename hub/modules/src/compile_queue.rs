@@ -182,7 +182,7 @@ impl<T: Clone> CompileQueue<T> {
     }
 
     /// Where a job stands, if it is in line.
-    pub(crate) fn stand(&self, job: &Job) -> Option<JobState> {
+    pub(crate) fn state_of(&self, job: &Job) -> Option<JobState> {
         let running = self.entries.lock().all.get(job)?.began.is_some();
         Some(if running { JobState::Running } else { JobState::Waiting })
     }
@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(queue.next(WorkerLane::Any).now_or_never(), Some(job("bomb")));
         ask(&queue, "hello", 200_000);
         assert_eq!(queue.next(WorkerLane::Quick).now_or_never(), Some(job("hello")));
-        assert_eq!(queue.stand(&job("bomb")), Some(JobState::Running));
+        assert_eq!(queue.state_of(&job("bomb")), Some(JobState::Running));
     }
 
     #[tokio::test]
@@ -346,7 +346,7 @@ mod tests {
         for asker in [&mut first, &mut second] {
             assert_eq!(*asker.wait_for(Option::is_some).await.unwrap(), Some(7));
         }
-        assert_eq!(queue.stand(&running), None);
+        assert_eq!(queue.state_of(&running), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ const HALF_LIFE: Duration = Duration::from_secs(10 * 60);
 /// take.
 const EQUAL_WITHIN: Duration = Duration::from_secs(10);
 /// Less than this is forgotten.
-const FORGOTTEN: Duration = Duration::from_secs(1);
+const FORGOTTEN_BELOW: Duration = Duration::from_secs(1);
 
 /// Whom something is compiled for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +35,7 @@ impl CompileShares {
     /// This one has had a compiler for so long.
     pub(crate) fn charge(&mut self, client: &Client, time: Duration, now: Instant) {
         let had = self.had(client, now) + time;
-        self.0.retain(|_, had| FORGOTTEN <= left(*had, now));
+        self.0.retain(|_, had| FORGOTTEN_BELOW <= left(*had, now));
         self.0.insert(client.clone(), (had, now));
     }
 

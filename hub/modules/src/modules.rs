@@ -44,10 +44,10 @@ use crate::tags::Tags;
 use crate::uploads::Uploads;
 
 /// Manifests whose module is validated at the same time.
-const INSPECTIONS: usize = 2;
+const INSPECTIONS_AT_ONCE: usize = 2;
 
 /// How long trouble that may pass is told before the compiler is tried again.
-const AGAIN: Duration = Duration::from_secs(60);
+const COMPILE_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// How often unused files are looked for.
 const COLLECT_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -144,7 +144,7 @@ impl Modules {
             tags,
             compiled: Compiled::open(&dir)?,
             registering: RwLock::default(),
-            inspections: Semaphore::new(INSPECTIONS),
+            inspections: Semaphore::new(INSPECTIONS_AT_ONCE),
             compiler,
             signer: Mutex::new(Arc::new(Signer::new(&root, unix_now())?)),
             root,
@@ -255,7 +255,7 @@ impl Modules {
         let with = |profile: Profile| {
             let job = (*component, profile);
             let path = self.inner.compiled.path(component, profile);
-            let progress = match self.inner.queue.stand(&job) {
+            let progress = match self.inner.queue.state_of(&job) {
                 Some(JobState::Waiting) => Progress::Waiting,
                 Some(JobState::Running) => Progress::Compiling,
                 None if self.inner.compiled.note(&path).is_some() => Progress::Compiled,

@@ -52,7 +52,7 @@ pub enum Propagation {
 
 impl DeleteOptions {
     /// As those who have a say in it are shown them.
-    fn said(&self) -> Map<String, Value> {
+    fn to_json(&self) -> Map<String, Value> {
         let mut said = Map::new();
         if let Some(seconds) = self.grace_period_seconds {
             said.insert("gracePeriodSeconds".to_owned(), json!(seconds));
@@ -115,7 +115,7 @@ pub(super) async fn delete(
             let value = Canonical::of_stored(&old, &target.kind).await?;
             let review = Review {
                 old: Some(&value),
-                options: Cow::Owned(options.said()),
+                options: Cow::Owned(options.to_json()),
                 ..objects.review(how, Verb::Delete, target)
             };
             let admitted = objects.admission.validate(&review, &value).await?;

@@ -185,7 +185,9 @@ async fn remove(
 
 /// The preconditions of the delete, before anything is said of the pod.
 fn check(target: &ObjectRef, options: &DeleteOptions, pod: &Value) -> Result<(), ApiError> {
-    let conflict = |why: String| Err(ApiError::conflict("", "Pod", &target.name, &why));
+    let conflict = |why: String| {
+        Err(ApiError::conflict(target.kind.group(), target.kind.kind(), &target.name, &why))
+    };
     let (uid, revision) = (meta::text(pod, "uid"), meta::text(pod, "resourceVersion"));
     if let Some(wanted) = options.uid.as_ref().filter(|wanted| wanted.as_str() != uid) {
         return conflict(format!(

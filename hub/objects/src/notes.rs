@@ -10,14 +10,14 @@ use parking_lot::Mutex;
 /// Warnings and annotations of one write, each.
 const EACH_MAX: usize = 64;
 /// Bytes of one. A header holds less than it.
-const BYTES_MAX: usize = 10 << 10;
+const NOTE_BYTES_MAX: usize = 10 << 10;
 
 /// What is said of a write.
 #[derive(Debug, Default)]
-pub struct Notes(Mutex<Said>);
+pub struct Notes(Mutex<NoteList>);
 
 #[derive(Debug, Default)]
-struct Said {
+struct NoteList {
     warnings: Vec<String>,
     annotations: BTreeMap<String, Annotation>,
 }
@@ -72,7 +72,7 @@ impl Notes {
 }
 
 fn shortened(mut text: String) -> String {
-    let end = text.floor_char_boundary(BYTES_MAX);
+    let end = text.floor_char_boundary(NOTE_BYTES_MAX);
     text.truncate(end);
     text
 }
@@ -86,12 +86,12 @@ mod tests {
         let notes = Notes::default();
         for n in 0..1_000 {
             notes.warn(n.to_string());
-            notes.annotate(n.to_string(), "\u{e9}".repeat(BYTES_MAX));
+            notes.annotate(n.to_string(), "\u{e9}".repeat(NOTE_BYTES_MAX));
         }
         notes.warn("0");
         notes.annotate("0", "other");
         assert_eq!(notes.warnings().len(), EACH_MAX);
         assert_eq!(notes.annotations(true).len(), EACH_MAX);
-        assert_eq!(notes.annotations(true)["0"].len(), BYTES_MAX);
+        assert_eq!(notes.annotations(true)["0"].len(), NOTE_BYTES_MAX);
     }
 }

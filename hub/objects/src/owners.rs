@@ -17,7 +17,9 @@ use freewheel_hub_schema::object::Object;
 use freewheel_hub_schema::time;
 use freewheel_hub_schema::types::Typed;
 use freewheel_hub_store::MAX_OBJECT_BYTES;
-use freewheel_hub_structured_merge::{self as structured_merge, Door, Manager, Operation, Writing};
+use freewheel_hub_structured_merge::{
+    self as structured_merge, Manager, Operation, ResourcePart, Writing,
+};
 use serde_json::{Map, Value};
 
 use super::{Canonical, ObjectRef, WriteOptions, meta};
@@ -55,9 +57,10 @@ impl Writer<'_> {
             return;
         }
         let typed = Typed::from(&*self.target.kind);
-        let door = if self.subresource.is_none() { Door::Main } else { Door::Subresource };
+        let part =
+            if self.subresource.is_none() { ResourcePart::Main } else { ResourcePart::Subresource };
         self.writing(Operation::Update, |writing| {
-            structured_merge::tracked(typed, door, old, new, writing);
+            structured_merge::tracked(typed, part, old, new, writing);
         });
     }
 

@@ -45,7 +45,7 @@ use freewheel_hub_store::{Expect, MAX_OPERATIONS, Scope, Snapshot, Store};
 const FIRST_CLUSTER_IP: u32 = CLUSTER_IPS.0.to_bits();
 const CLUSTER_IP_COUNT: u32 = 1 << (32 - CLUSTER_IPS.1);
 /// The first addresses are left to those who ask for one, as kube-apiserver does.
-const STATIC_BAND: u32 = 256;
+const STATIC_BAND_ADDRESSES: u32 = 256;
 const FIRST_NODE_PORT: u32 = *NODE_PORTS.start() as u32;
 const NODE_PORT_COUNT: u32 = *NODE_PORTS.end() as u32 - FIRST_NODE_PORT + 1;
 // The object itself, an address taken and one given back, each with its object, and two records for each port;
@@ -53,12 +53,12 @@ const NODE_PORT_COUNT: u32 = *NODE_PORTS.end() as u32 - FIRST_NODE_PORT + 1;
 const _: () = assert!(5 + 2 * NODE_PORT_COUNT as usize <= MAX_OPERATIONS);
 /// Clusters of spokes take the last ports first, all of them the same: what any of them holds is nothing
 /// for the root.
-const SHARED_BAND: u32 = 64;
+const SHARED_BAND_PORTS: u32 = 64;
 /// Ports that clusters of spokes never get: what a tenant takes on its device is taken from the whole fleet's Services.
 /// They lie where examples and people seldom ask for one.
 const ROOT_ONLY: RangeInclusive<u32> = 31_360..=31_999;
 const _: () = assert!(FIRST_NODE_PORT <= *ROOT_ONLY.start());
-const _: () = assert!(*ROOT_ONLY.end() < FIRST_NODE_PORT + NODE_PORT_COUNT - SHARED_BAND);
+const _: () = assert!(*ROOT_ONLY.end() < FIRST_NODE_PORT + NODE_PORT_COUNT - SHARED_BAND_PORTS);
 /// How often chance is asked before the range is searched in order.
 const RANDOM_TRIES_MAX: u32 = 16;
 
@@ -234,7 +234,12 @@ impl ServiceAllocator<'_> {
     }
 
     fn refuse(&self, error: FieldError) -> ApiError {
-        ApiError::invalid("", "Service", &self.place.name, &[error])
+        ApiError::invalid(
+            self.place.kind.group(),
+            self.place.kind.kind(),
+            &self.place.name,
+            &[error],
+        )
     }
 
     fn give_address(&self, service: &mut Value) -> Result<(), ApiError> {
@@ -260,12 +265,13 @@ impl ServiceAllocator<'_> {
     }
 
     fn any_address(&self) -> Result<String, ApiError> {
-        let dynamic = CLUSTER_IP_COUNT - STATIC_BAND - 1;
+        let dynamic = CLUSTER_IP_COUNT - STATIC_BAND_ADDRESSES - 1;
         let start = self.chance.below(dynamic);
         let random = (0..RANDOM_TRIES_MAX).map(|_| self.chance.below(dynamic));
         let searched = (0..dynamic).map(|step| (start + step) % dynamic);
         let found = random.chain(searched).find_map(|offset| {
-            let address = Ipv4Addr::from(FIRST_CLUSTER_IP + STATIC_BAND + offset).to_string();
+            let address =
+                Ipv4Addr::from(FIRST_CLUSTER_IP + STATIC_BAND_ADDRESSES + offset).to_string();
             self.may_be_chosen(&address_key(self.place, &address)).then_some(address)
         });
         found.ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))
@@ -375,7 +381,7 @@ impl ServiceAllocator<'_> {
     /// A free port that was not `seen` yet. What it looks at is seen: no port is looked up twice for one Service.
     fn any_port(&self, seen: &mut BTreeSet<u64>) -> Result<u64, ApiError> {
         let root = self.place.cluster.is_root();
-        let start = self.chance.below(if root { NODE_PORT_COUNT } else { SHARED_BAND });
+        let start = self.chance.below(if root { NODE_PORT_COUNT } else { SHARED_BAND_PORTS });
         let mut all = (0..NODE_PORT_COUNT).map(|step| match root {
             true => FIRST_NODE_PORT + (start + step) % NODE_PORT_COUNT,
             false => FIRST_NODE_PORT + (2 * NODE_PORT_COUNT - 1 - start - step) % NODE_PORT_COUNT,

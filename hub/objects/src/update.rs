@@ -218,7 +218,7 @@ impl Attempt<'_> {
         // Who sets a label or a status asked for nothing of the spec anew.
         if wants_something_else(&new, old_value) {
             warnings.extend(kind.warnings(&new));
-            let door = self.subresource.and_then(|door| kind.strategy.door_warning(door));
+            let door = self.subresource.and_then(|door| kind.strategy.subresource_warning(door));
             warnings.extend(door.map(str::to_owned));
         }
         owners::settle_times(new.rules(), old_value)?;

@@ -26,8 +26,8 @@ const CLIENT_BACKDATE_SECONDS: i64 = 5 * 60;
 /// A certificate that lives shorter than this ends when it was asked to, though it begins earlier.
 const SHORT_VALIDITY_SECONDS: i64 = 8 * HOUR_SECONDS;
 /// version, serial, algorithm, issuer, validity, subject, key, extensions (RFC 5280, 4.1)
-const PARTS: usize = 8;
-const SUBJECT: usize = 5;
+const CERTIFICATE_PARTS: usize = 8;
+const SUBJECT_PART: usize = 5;
 
 /// What a person asks to have signed.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +90,7 @@ impl Authority {
     ) -> Result<CertificateDer<'static>, AuthorityError> {
         let (mut parts, algorithm) =
             parts(leaf).map_err(|_| rcgen::Error::CouldNotParseCertificate)?;
-        subject.clone_into(&mut parts[SUBJECT]);
+        subject.clone_into(&mut parts[SUBJECT_PART]);
         let tbs = sequence(|tbs| {
             for part in &parts {
                 tbs.next().write_der(part);
@@ -111,11 +111,11 @@ fn sequence(write: impl FnOnce(&mut yasna::DERWriterSeq<'_>)) -> Vec<u8> {
 }
 
 /// What the CA signs in a certificate, element by element, and the algorithm that it signs with.
-fn parts(leaf: &[u8]) -> yasna::ASN1Result<([Vec<u8>; PARTS], Vec<u8>)> {
+fn parts(leaf: &[u8]) -> yasna::ASN1Result<([Vec<u8>; CERTIFICATE_PARTS], Vec<u8>)> {
     yasna::parse_der(leaf, |certificate| {
         certificate.read_sequence(|certificate| {
             let tbs = certificate.next().read_sequence(|tbs| {
-                let mut parts = <[Vec<u8>; PARTS]>::default();
+                let mut parts = <[Vec<u8>; CERTIFICATE_PARTS]>::default();
                 for part in &mut parts {
                     *part = tbs.next().read_der()?;
                 }

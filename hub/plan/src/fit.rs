@@ -75,7 +75,7 @@ impl Member {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held<'p> {
     /// What it was told last in its session.
-    pub(super) told: &'p VersionedSet,
+    pub(super) announced: &'p VersionedSet,
     /// What it had when that began, until it is told anything: nobody keeps the bytes for so long.
     pub(super) had: &'p Members,
 }
@@ -83,7 +83,7 @@ pub(super) struct Held<'p> {
 impl Held<'_> {
     /// Whether it has a record with this key, in whatever form.
     pub(super) fn has(self, key: &RecordKey) -> bool {
-        self.told.get(key).is_some() || self.had.digest_of(key).is_some()
+        self.announced.get(key).is_some() || self.had.digest_of(key).is_some()
     }
 }
 
@@ -170,7 +170,7 @@ impl<'p> Fit<'p> {
         if self.fits.contains_key(key) || waiting.any(|(known, _)| known == key) {
             return;
         }
-        match (self.held.told.get(key), self.held.had.digest_of(key)) {
+        match (self.held.announced.get(key), self.held.had.digest_of(key)) {
             (Some(before), _) if before.weight() < weight => {
                 if self.room.keep(&key.realm, before.weight()) {
                     self.fits.insert(key.clone(), before.clone());

@@ -79,7 +79,7 @@ pub struct SpokePlan {
     /// By what it is about: a pod by its name here, not by its UID.
     refused: BTreeMap<RecordKey, Refused>,
     /// What the spoke was told last, but for the Services that it shares with others.
-    told: VersionedSet,
+    announced: VersionedSet,
     /// What it had when its session began, until it is told anything.
     had: Members,
     /// Counts what changes of pods beside their records.
@@ -102,7 +102,7 @@ struct Cut {
 #[derive(Debug, PartialEq, Eq)]
 struct CutOf {
     own: u64,
-    told: [(Scope, u64); 2],
+    shared: [(Scope, u64); 2],
     held: SetDigest,
     stays: u64,
 }
@@ -120,7 +120,7 @@ impl SpokePlan {
             ranges: [Vec::new(), Vec::new()],
             own: VersionedSet::default(),
             refused: BTreeMap::new(),
-            told: VersionedSet::default(),
+            announced: VersionedSet::default(),
             had: Members::default(),
             stays: 0,
             cut: None,
@@ -297,10 +297,10 @@ impl SpokePlan {
     #[must_use]
     pub fn set(&mut self, services: [Arc<ServiceSet>; 2]) -> (SpokeSet, Vec<Refused>) {
         let [root, realm] = services;
-        let told = [(root, &ClusterName::root()), (realm, &self.spoke)]
+        let services = [(root, &ClusterName::root()), (realm, &self.spoke)]
             .map(|(services, realm)| SharedServices { services, scope: self.scope(realm) });
-        let set = SpokeSet { own: Own::Kept(self.own.clone()), told };
-        let shared = set.told.iter().flat_map(|told| told.services.refused(told.scope));
+        let set = SpokeSet { own: Own::Kept(self.own.clone()), shared: services };
+        let shared = set.shared.iter().flat_map(|one| one.services.refused(one.scope));
         let mut refused: Vec<Refused> = self.refused.values().chain(shared).cloned().collect();
         let set = if fits(&set) {
             self.cut = None;
@@ -310,7 +310,7 @@ impl SpokePlan {
             refused.extend(left_out);
             set
         };
-        self.told = set.own.set().clone();
+        self.announced = set.own.set().clone();
         self.had = Members::default();
         (set, refused)
     }
@@ -327,8 +327,8 @@ impl SpokePlan {
     fn cut(&mut self, set: SpokeSet) -> (SpokeSet, Vec<Refused>) {
         let of = CutOf {
             own: self.own.version(),
-            told: set.told.each_ref().map(|told| (told.scope, told.set().version())),
-            held: self.told.digest(),
+            shared: set.shared.each_ref().map(|one| (one.scope, one.set().version())),
+            held: self.announced.digest(),
             stays: self.stays,
         };
         let known = self.cut.take().filter(|cut| cut.of == of);
@@ -338,15 +338,16 @@ impl SpokePlan {
             let (left, refused) = fit::fit(records, members, &self.spoke, self.held(), room);
             Cut { of, left: left.into_values().collect(), refused }
         });
-        let told = set.told.map(|told| SharedServices { scope: Scope::Nothing, ..told });
-        let set = SpokeSet { own: Own::Cut(cut.left.clone()), told };
+        let shared =
+            set.shared.map(|services| SharedServices { scope: Scope::Nothing, ..services });
+        let set = SpokeSet { own: Own::Cut(cut.left.clone()), shared };
         let refused = cut.refused.clone();
         self.cut = Some(cut);
         (set, refused)
     }
 
     fn held(&self) -> Held<'_> {
-        Held { told: &self.told, had: &self.had }
+        Held { announced: &self.announced, had: &self.had }
     }
 
     fn members(&self) -> Vec<Member> {

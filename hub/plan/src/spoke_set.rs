@@ -41,7 +41,7 @@ impl SharedServices {
 pub struct SpokeSet {
     pub(crate) own: Own,
     /// Of the root and of the spoke's own cluster.
-    pub(crate) told: [SharedServices; 2],
+    pub(crate) shared: [SharedServices; 2],
 }
 
 /// The records that are in no other spoke's plan.
@@ -65,7 +65,7 @@ impl Own {
 #[derive(Clone, Debug)]
 pub struct SpokeMembers {
     own: OwnMembers,
-    told: [(Scope, u64); 2],
+    shared: [(Scope, u64); 2],
 }
 
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ impl SpokeMembers {
             OwnMembers::Of(own) => own.set().iter().collect(),
             OwnMembers::Past(members) => members,
         };
-        Self { own: OwnMembers::Past(own), told: self.told }
+        Self { own: OwnMembers::Past(own), shared: self.shared }
     }
 
     /// The records that are in no other spoke's plan.
@@ -112,7 +112,7 @@ impl SpokeSet {
     }
 
     fn sets(&self) -> impl Iterator<Item = &VersionedSet> {
-        std::iter::once(self.own.set()).chain(self.told.iter().map(SharedServices::set))
+        std::iter::once(self.own.set()).chain(self.shared.iter().map(SharedServices::set))
     }
 
     fn has(&self, key: &RecordKey) -> bool {
@@ -148,20 +148,20 @@ impl PlanSet for SpokeSet {
     }
 
     fn members(&self) -> SpokeMembers {
-        let version = |told: &SharedServices| (told.scope, told.set().version());
-        let [root, realm] = &self.told;
+        let version = |shared: &SharedServices| (shared.scope, shared.set().version());
+        let [root, realm] = &self.shared;
         let own = OwnMembers::Of(self.own.clone());
-        SpokeMembers { own, told: [version(root), version(realm)] }
+        SpokeMembers { own, shared: [version(root), version(realm)] }
     }
 
     fn knows(&self, held: &SpokeMembers) -> bool {
-        let mut pairs = self.told.iter().zip(&held.told);
+        let mut pairs = self.shared.iter().zip(&held.shared);
         pairs.all(|(now, (scope, version))| now.services.of(*scope).knows(*version))
     }
 
     fn since(&self, held: &SpokeMembers) -> Option<Delta> {
         let mut all = self.own_since(&held.own);
-        for (now, (scope, version)) in self.told.iter().zip(&held.told) {
+        for (now, (scope, version)) in self.shared.iter().zip(&held.shared) {
             let way = now.set().way(now.services.of(*scope), *version)?;
             all.put.extend(way.put);
             all.remove.extend(way.remove);
@@ -203,7 +203,7 @@ mod tests {
         let none = SharedServices { services: Arc::default(), scope: Scope::NodePorts };
         SpokeSet {
             own,
-            told: [SharedServices { services: Arc::new(services.clone()), scope }, none],
+            shared: [SharedServices { services: Arc::new(services.clone()), scope }, none],
         }
     }
 
@@ -254,9 +254,9 @@ mod tests {
         (0..1000).for_each(|n| put(&mut services, &format!("s{n}"), true, 1));
         let now = set(Own::Kept(own(&["a"])), &services, Scope::All);
         assert_eq!(now.whole().len(), 1001);
-        let SpokeMembers { own, told } = now.members().past();
+        let SpokeMembers { own, shared } = now.members().past();
         let OwnMembers::Past(members) = own else { panic!("{own:?}") };
         assert_eq!(members.len(), 1);
-        assert_eq!(told[0], (Scope::All, 1000));
+        assert_eq!(shared[0], (Scope::All, 1000));
     }
 }

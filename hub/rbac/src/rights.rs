@@ -51,7 +51,7 @@ type Names = OrdSet<Arc<str>>;
 
 /// Roles and bindings of one namespace, or of none. A copy shares all that is not changed in it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Place {
+pub(crate) struct ScopedRoles {
     roles: HashMap<Arc<str>, Rules>,
     bindings: HashMap<Arc<str>, Arc<Binding>>,
     /// Bindings by whom they name.
@@ -59,7 +59,7 @@ pub(crate) struct Place {
     groups: HashMap<Arc<str>, Names>,
 }
 
-impl Place {
+impl ScopedRoles {
     pub(crate) fn set_role(&mut self, name: &Arc<str>, rules: Option<Rules>) {
         match rules {
             Some(rules) => drop(self.roles.insert(name.clone(), rules)),
@@ -136,11 +136,11 @@ fn is(subject: &Subject, user: &str, group: Option<&str>) -> bool {
 /// What callers may do in one logical cluster.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterRights {
-    places: HashMap<Arc<str>, Arc<Place>>,
+    places: HashMap<Arc<str>, Arc<ScopedRoles>>,
 }
 
 impl ClusterRights {
-    pub(crate) fn change(&mut self, namespace: &str, change: impl FnOnce(&mut Place)) {
+    pub(crate) fn change(&mut self, namespace: &str, change: impl FnOnce(&mut ScopedRoles)) {
         let mut place = self.places.get(namespace).map(|it| (**it).clone()).unwrap_or_default();
         change(&mut place);
         if place.is_empty() {

@@ -21,9 +21,9 @@ pub struct NotADuration {
     text: String,
 }
 
-const SECOND: u64 = 1_000_000_000;
-const MINUTE: u64 = 60 * SECOND;
-const HOUR: u64 = 60 * MINUTE;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+const NANOS_PER_MINUTE: u64 = 60 * NANOS_PER_SECOND;
+const NANOS_PER_HOUR: u64 = 60 * NANOS_PER_MINUTE;
 
 const UNITS: [(&str, u64); 8] = [
     ("ns", 1),
@@ -31,9 +31,9 @@ const UNITS: [(&str, u64); 8] = [
     ("\u{b5}s", 1_000),
     ("\u{3bc}s", 1_000),
     ("ms", 1_000_000),
-    ("s", SECOND),
-    ("m", MINUTE),
-    ("h", HOUR),
+    ("s", NANOS_PER_SECOND),
+    ("m", NANOS_PER_MINUTE),
+    ("h", NANOS_PER_HOUR),
 ];
 
 impl GoDuration {
@@ -68,16 +68,17 @@ impl Display for GoDuration {
             0 => f.write_str("0s"),
             1..1_000 => write!(f, "{nanos}ns"),
             1_000..1_000_000 => write!(f, "{}\u{b5}s", decimal(nanos, 3)),
-            1_000_000..SECOND => write!(f, "{}ms", decimal(nanos, 6)),
-            SECOND.. => {
-                let (hours, minutes) = (nanos / HOUR, nanos % HOUR / MINUTE);
+            1_000_000..NANOS_PER_SECOND => write!(f, "{}ms", decimal(nanos, 6)),
+            NANOS_PER_SECOND.. => {
+                let (hours, minutes) =
+                    (nanos / NANOS_PER_HOUR, nanos % NANOS_PER_HOUR / NANOS_PER_MINUTE);
                 if 0 < hours {
                     write!(f, "{hours}h")?;
                 }
-                if MINUTE <= nanos {
+                if NANOS_PER_MINUTE <= nanos {
                     write!(f, "{minutes}m")?;
                 }
-                write!(f, "{}s", decimal(nanos % MINUTE, 9))
+                write!(f, "{}s", decimal(nanos % NANOS_PER_MINUTE, 9))
             }
         }
     }

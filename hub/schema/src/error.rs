@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::told::{TOLD_BYTES_MAX, shortened};
+use crate::truncated_text::{REPEATED_BYTES_MAX, shortened};
 
 /// Most mistakes that one answer names: a body of thousands must not make an answer of megabytes.
 pub const MAX_CAUSES: usize = 200;
@@ -163,7 +163,7 @@ impl FieldError {
     #[must_use]
     pub fn in_short(self) -> Self {
         let Self { reason, field, message } = self;
-        Self { reason, field: shown(field), message: shortened(message, 2 * TOLD_BYTES_MAX) }
+        Self { reason, field: shown(field), message: shortened(message, 2 * REPEATED_BYTES_MAX) }
     }
 
     /// The same value twice in a list that is a set.
@@ -358,7 +358,7 @@ impl Cause {
 
 /// What a mistake repeats of what was sent.
 fn shown(text: String) -> String {
-    shortened(text, TOLD_BYTES_MAX)
+    shortened(text, REPEATED_BYTES_MAX)
 }
 
 fn qualified(group: &str, what: &str) -> String {

@@ -89,6 +89,8 @@ pub struct Kind {
     pub concern: Option<Concern>,
     /// How it chooses others, when it does.
     pub selection: Option<Selection>,
+    /// The kind of its controller, where that says how many replicas it has.
+    pub scaled_by: Option<&'static str>,
     /// What is special about it.
     pub strategy: Box<dyn Strategy>,
 }
@@ -136,6 +138,7 @@ impl Kind {
             hubs_annotation: None,
             concern: None,
             selection: None,
+            scaled_by: None,
             strategy: Box::new(strategy),
         }
     }
@@ -248,6 +251,12 @@ impl Kind {
     #[must_use]
     pub fn selects_by(self, how: Selection) -> Self {
         Self { selection: Some(how), ..self }
+    }
+
+    /// An object of this kind that controls it says how many replicas it has.
+    #[must_use]
+    pub fn scaled_by(self, kind: &'static str) -> Self {
+        Self { scaled_by: Some(kind), ..self }
     }
 
     /// Its fields are known by a schema of its own.

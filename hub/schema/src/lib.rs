@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! error      a Kubernetes Status on its way to the caller
-//! field_errors  mistakes of an object as they are found; path: where they are; told: how much of what is long
+//! field_errors  mistakes of an object as they are found; path: where they are; truncated_text: how much of what is long
 //! object     key, header, canonical JSON: what the store holds
 //! uid        what tells one object from the next of its name
 //! depth      how many levels it may have
@@ -44,7 +44,7 @@ pub mod selector;
 mod shared_text;
 pub mod table;
 pub mod time;
-pub mod told;
+pub mod truncated_text;
 pub mod types;
 pub mod uid;
 pub mod view;

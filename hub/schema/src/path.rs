@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use crate::told::Told;
+use crate::truncated_text::TruncatedText;
 
 /// Where a walk is.
 #[derive(Clone, Copy, Debug)]
@@ -84,8 +84,8 @@ impl<'a> Path<'a> {
 
     /// As it is told: as a whole, or its beginning and how long it is.
     #[must_use]
-    pub fn told(&self) -> String {
-        let mut told = Told::default();
+    pub fn text(&self) -> String {
+        let mut told = TruncatedText::default();
         // It takes whatever is written to it.
         let _ = write!(told, "{self}");
         told.end()
@@ -112,25 +112,25 @@ impl Display for Path<'_> {
 
 impl From<Path<'_>> for String {
     fn from(path: Path<'_>) -> Self {
-        path.told()
+        path.text()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::told::TOLD_BYTES_MAX;
+    use crate::truncated_text::REPEATED_BYTES_MAX;
 
     #[test]
     fn a_path_is_its_steps() {
         let (empty, spec) = (Path::root(""), Path::root("spec"));
         let ports = spec.field("ports");
         let port = ports.index(3);
-        assert_eq!(port.field("name").told(), "spec.ports[3].name");
-        assert_eq!(spec.key("a.b").told(), "spec[a.b]");
-        assert_eq!(spec.entry("labels", "a.b").told(), "spec.labels[a.b]");
-        assert_eq!(empty.item("ports", 3).told(), "ports[3]");
-        assert_eq!((empty.field("a").told(), empty.dotted("a").told()), ("a".into(), ".a".into()));
+        assert_eq!(port.field("name").text(), "spec.ports[3].name");
+        assert_eq!(spec.key("a.b").text(), "spec[a.b]");
+        assert_eq!(spec.entry("labels", "a.b").text(), "spec.labels[a.b]");
+        assert_eq!(empty.item("ports", 3).text(), "ports[3]");
+        assert_eq!((empty.field("a").text(), empty.dotted("a").text()), ("a".into(), ".a".into()));
         assert!(empty.is_empty() && !spec.is_empty());
     }
 
@@ -138,8 +138,8 @@ mod tests {
     fn a_path_is_told_in_short() {
         let (long, root) = ("ä".repeat(700_000), Path::root("spec"));
         let inside = root.field(&long);
-        let told = inside.index(7).told();
-        assert!(told.len() < TOLD_BYTES_MAX + 32, "{}", told.len());
+        let told = inside.index(7).text();
+        assert!(told.len() < REPEATED_BYTES_MAX + 32, "{}", told.len());
         assert!(told.starts_with("spec.ää") && told.ends_with("ä… (1400008 bytes)"), "{told}");
     }
 }

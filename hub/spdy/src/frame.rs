@@ -20,7 +20,7 @@ const CONTROL_BYTES_MAX: usize = HEADER_BYTES_MAX + 1024;
 /// The longest body of a data frame that the wire can say.
 const DATA_BYTES_MAX: usize = (1 << 24) - 1;
 
-const VERSION: u16 = 3;
+const SPDY_VERSION: u16 = 3;
 const FIN: u8 = 1;
 const STREAM_MASK: u32 = 0x7fff_ffff;
 
@@ -77,7 +77,7 @@ impl Head {
             return Ok(Self::Data { stream, fin: flags & FIN != 0, length });
         }
         let version = u16::from_be_bytes([a & 0x7f, b]);
-        if version != VERSION {
+        if version != SPDY_VERSION {
             return Err(FrameError::Version(version));
         }
         if CONTROL_BYTES_MAX < length {
@@ -227,7 +227,7 @@ impl Control {
             }
             Self::Other(kind) => (*kind, false, Vec::new()),
         };
-        let mut frame = [(VERSION | 0x8000).to_be_bytes(), kind.to_be_bytes()].concat();
+        let mut frame = [(SPDY_VERSION | 0x8000).to_be_bytes(), kind.to_be_bytes()].concat();
         frame.extend_from_slice(&flags_and_length(fin, body.len()));
         frame.extend(body);
         Ok(frame)

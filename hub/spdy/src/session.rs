@@ -41,11 +41,11 @@ pub const SESSION_BYTES: usize = 384 << 10;
 /// The most of a stream that goes out at once.
 const PIECE_BYTES: usize = 16 << 10;
 /// Frames that wait to go out.
-const QUEUE: usize = 4;
+const QUEUED_FRAMES_MAX: usize = 4;
 /// How long a client is read on that has been told farewell.
-const LINGER: Duration = Duration::from_secs(2);
+const FAREWELL_LINGER: Duration = Duration::from_secs(2);
 /// How long the last of a session may take to go out.
-const FAREWELL: Duration = Duration::from_secs(10);
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Streams as the client opens them, each with what it is for: headers may be long, and nobody needs them for as long as
 /// the stream is there.
@@ -70,10 +70,10 @@ where
     F: Future<Output = ()>,
 {
     let (reader, writer) = split(io);
-    let (out, queue) = mpsc::channel(QUEUE);
+    let (out, queue) = mpsc::channel(QUEUED_FRAMES_MAX);
     let (opened, accept) = mpsc::channel(1);
     let (pumps, new_pumps) = mpsc::channel(1);
-    let reading = Reading {
+    let reading = SessionReader {
         reader: BufReader::with_capacity(PIECE_BYTES, reader),
         streams: BTreeMap::new(),
         places: Arc::new(Semaphore::new(streams)),
@@ -110,7 +110,7 @@ struct Inbound {
 
 type Pump = BoxFuture<'static, ()>;
 
-struct Reading<R> {
+struct SessionReader<R> {
     reader: BufReader<R>,
     streams: BTreeMap<u32, Inbound>,
     places: Arc<Semaphore>,
@@ -122,7 +122,7 @@ struct Reading<R> {
     pumps: mpsc::Sender<Pump>,
 }
 
-impl<R: AsyncRead + Unpin> Reading<R> {
+impl<R: AsyncRead + Unpin> SessionReader<R> {
     /// Until the client goes.
     async fn run(mut self) -> io::Result<()> {
         let mut head = [0; HEAD_BYTES];
@@ -298,7 +298,7 @@ async fn pump_all(
         let _ = out.send(Outgoing::Control(Control::GoAway)).await;
         std::future::pending::<()>().await;
     };
-    let _ = timeout(FAREWELL, rest).await;
+    let _ = timeout(FAREWELL_TIMEOUT, rest).await;
 }
 
 async fn write<W: AsyncWrite + Unpin>(
@@ -313,7 +313,7 @@ async fn write<W: AsyncWrite + Unpin>(
                 if control == Control::GoAway {
                     writer.shutdown().await?;
                     // What is closed over bytes that nobody has read takes back what is on its way.
-                    tokio::time::sleep(LINGER).await;
+                    tokio::time::sleep(FAREWELL_LINGER).await;
                     return Ok(());
                 }
             }

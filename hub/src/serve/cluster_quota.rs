@@ -23,7 +23,7 @@ use freewheel_hub_store::Expect;
 use serde_json::Value;
 
 /// This part of the quota is kept for what exists.
-const GROWTH_SHARE: u64 = 16;
+const KEPT_SHARE_DIVISOR: u64 = 16;
 
 /// Holds every cluster to its quota.
 pub struct ClusterQuota {
@@ -41,7 +41,7 @@ impl ClusterQuota {
         match review.verb {
             Verb::Create => self.most,
             Verb::Update | Verb::Delete | Verb::Connect => {
-                self.most.saturating_add(self.most / GROWTH_SHARE)
+                self.most.saturating_add(self.most / KEPT_SHARE_DIVISOR)
             }
         }
     }

@@ -16,7 +16,7 @@ use freewheel_hub_apiserver::authz::{
     AuthorizationConfiguration, AuthorizerOptions, Member, PolicyFile, WebhookOptions,
 };
 use freewheel_hub_apiserver::{AccessOptions, Remote};
-use freewheel_hub_audit::{Audit, AuditLog, LogOptions, Place, Policy};
+use freewheel_hub_audit::{Audit, AuditLog, LogDestination, LogOptions, Policy};
 use freewheel_hub_pki::read_text;
 use tracing::warn;
 
@@ -142,7 +142,11 @@ pub(super) fn audit(options: &AuditOptions) -> Result<Option<Arc<Audit>>, FileEr
     };
     let is_stdout = path == Path::new("-");
     let log = AuditLog::open(LogOptions {
-        place: if is_stdout { Place::Stdout } else { Place::File(path.to_path_buf()) },
+        destination: if is_stdout {
+            LogDestination::Stdout
+        } else {
+            LogDestination::File(path.to_path_buf())
+        },
         bytes_max: u64::from(options.audit_log_maxsize) << 20,
         age_days_max: options.audit_log_maxage,
         backups_max: options.audit_log_maxbackup,

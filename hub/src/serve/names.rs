@@ -29,7 +29,7 @@ pub(super) struct Names {
     /// `HOST:PORT` of the link.
     pub(super) link: String,
     /// Why others may not reach it like this.
-    doubt: Option<String>,
+    warning: Option<String>,
 }
 
 impl Names {
@@ -39,8 +39,8 @@ impl Names {
 
     /// Tells the log that the hub can be reached, and how.
     pub(super) fn log_addresses(&self) {
-        if let Some(doubt) = &self.doubt {
-            warn!("{doubt}");
+        if let Some(warning) = &self.warning {
+            warn!("{warning}");
         }
         info!(api = self.api, link = self.link, "hub is ready");
     }
@@ -82,10 +82,10 @@ impl Names {
         addresses.dedup();
         // One name may be both the API's and the link's.
         dns.dedup();
-        let doubt = doubt(options, outward);
+        let warning = warning(options, outward);
         let link = format!("{}:{}", in_url(&link), options.link.port());
         let url = format!("https://{}:{}", in_url(&api), options.listen.port());
-        Ok(Self { advertise: api, dns, addresses, api: url, link, doubt })
+        Ok(Self { advertise: api, dns, addresses, api: url, link, warning })
     }
 }
 
@@ -116,7 +116,7 @@ fn reachable(listen: IpAddr, outward: Option<IpAddr>) -> IpAddr {
 }
 
 /// What to tell somebody who listens everywhere and has not said under which name.
-fn doubt(options: &ServeOptions, outward: Option<IpAddr>) -> Option<String> {
+fn warning(options: &ServeOptions, outward: Option<IpAddr>) -> Option<String> {
     let everywhere = [options.listen, options.link].iter().any(|at| at.ip().is_unspecified());
     if options.advertise.is_some() || !everywhere {
         return None;
@@ -194,15 +194,15 @@ mod tests {
             assert_eq!(guessed.api, "https://10.1.2.3:6443");
             assert_eq!(guessed.link, "10.1.2.3:6444");
             assert!(guessed.addresses.contains(&"10.1.2.3".parse().unwrap()));
-            let doubt = guessed.doubt.unwrap();
-            assert!(doubt.contains("--advertise") && doubt.contains("10.1.2.3"), "{doubt}");
+            let warning = guessed.warning.unwrap();
+            assert!(warning.contains("--advertise") && warning.contains("10.1.2.3"), "{warning}");
 
             let alone = names(listen, link, None, None);
             assert_eq!(alone.link, "127.0.0.1:6444");
-            assert!(alone.doubt.unwrap().contains("127.0.0.1"));
+            assert!(alone.warning.unwrap().contains("127.0.0.1"));
 
             let told = names(listen, link, Some("hub.example.com"), Some("10.1.2.3"));
-            assert_eq!((&*told.link, told.doubt), ("hub.example.com:6444", None));
+            assert_eq!((&*told.link, told.warning), ("hub.example.com:6444", None));
             assert!(told.dns.contains(&"hub.example.com".to_owned()));
         }
     }
@@ -211,7 +211,7 @@ mod tests {
     fn an_address_that_is_listened_on_is_the_one_to_reach() {
         let here = names("127.0.0.1:6443", "127.0.0.1:6444", None, Some("10.1.2.3"));
         assert_eq!((&*here.api, &*here.link), ("https://127.0.0.1:6443", "127.0.0.1:6444"));
-        assert_eq!(here.doubt, None);
+        assert_eq!(here.warning, None);
         let registries = here.registries(6443);
         for name in ["127.0.0.1:6443", "localhost:6443", "127.0.0.1"] {
             assert!(registries.contains(&name.to_owned()), "{registries:?}");

@@ -27,8 +27,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use freewheel_hub_api::kinds;
 use freewheel_hub_objects::internal;
 use freewheel_hub_pki::{KeyId, PkiError, SealingFile, SealingKey};
+use freewheel_hub_schema::kind::Trait;
 use freewheel_hub_store::{Operation, SealError, Sealer, Txn};
 use parking_lot::Mutex;
 use tracing::{error, info};
@@ -42,8 +44,8 @@ pub struct Sealing {
     configuration: EncryptionConfiguration,
     keys: ArcSwap<Keyring>,
     seen: Mutex<Seen>,
-    /// Beside Secrets: what signs tokens.
-    signers: String,
+    /// What the hub's own keys seal: Secrets, and what signs tokens.
+    own: BTreeSet<String>,
 }
 
 /// By what a changed file is known.
@@ -93,8 +95,11 @@ impl Sealing {
         configuration: EncryptionConfiguration,
     ) -> Result<Arc<Self>, PkiError> {
         let keys = ArcSwap::from_pointee(Keyring::of(file.keys()?, &configuration));
-        let signers = internal::token_signers().as_str().to_owned();
-        Ok(Arc::new(Self { file, configuration, keys, seen: Mutex::default(), signers }))
+        let kinds = kinds::all().iter().filter(|kind| kind.has(Trait::IsSealed));
+        let resources = kinds.map(|kind| kind.storage().clone());
+        let resources = resources.chain([internal::token_signers()]);
+        let own = resources.map(|resource| resource.as_str().to_owned()).collect();
+        Ok(Arc::new(Self { file, configuration, keys, seen: Mutex::default(), own }))
     }
 
     /// Makes the hub's own first key where there is none. Not before it is known that nothing was sealed by one that is
@@ -189,8 +194,7 @@ impl Sealing {
 
     /// Whether the hub's own keys seal values of a resource.
     fn is_own(&self, resource: &str) -> bool {
-        let always = resource == "secrets" || resource == self.signers;
-        always && self.configuration.provider(resource).is_none()
+        self.own.contains(resource) && self.configuration.provider(resource).is_none()
     }
 }
 

@@ -119,8 +119,11 @@ impl HealthSigns {
             if stop.is_cancelled() { Err("the hub is stopping".to_owned()) } else { Ok(()) }
         };
         vec![
-            Check::of_life("gateway", self.gateway.check("the link to the spokes is not served")),
-            Check::of_life("controllers", self.controllers.check("not every controller runs")),
+            Check::of_liveness(
+                "gateway",
+                self.gateway.check("the link to the spokes is not served"),
+            ),
+            Check::of_liveness("controllers", self.controllers.check("not every controller runs")),
             Check::of_readiness("bootstrap", self.bootstrap.check("the hub is still starting")),
             Check::of_readiness("shutdown", stays),
         ]

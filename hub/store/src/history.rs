@@ -100,13 +100,13 @@ pub(crate) struct ReadEvents {
 
 /// What one read has taken so far.
 #[derive(Default)]
-struct Reading {
+struct ReadBatch {
     events: Vec<Event>,
     /// Of their objects.
     bytes: usize,
 }
 
-impl Reading {
+impl ReadBatch {
     /// One more; or, when there is enough and its revision is another, the one that was read to its end.
     fn take(&mut self, event: &Event) -> Option<Revision> {
         let is_much = READ_EVENTS_MAX <= self.events.len() || READ_BYTES_MAX <= self.bytes;
@@ -403,7 +403,7 @@ impl History {
                 return Err(Compacted { asked: after, oldest: self.oldest(of) });
             }
         }
-        let mut reading = Reading::default();
+        let mut reading = ReadBatch::default();
         // Most watchers read one topic, which is in order as it is.
         let upto = match cursors {
             [Cursor::Topic(subscription, at)] => {
@@ -424,7 +424,7 @@ impl History {
         &self,
         cursors: &[Cursor],
         after: Revision,
-        reading: &mut Reading,
+        reading: &mut ReadBatch,
     ) -> Option<Revision> {
         let mut heads = Vec::with_capacity(cursors.len());
         for (subscription, topic) in self.topics_of(cursors) {

@@ -45,7 +45,7 @@ impl From<NotApplied> for ApiError {
 
 fn of_conflicts(conflicts: &[ConflictWith]) -> ApiError {
     let count = conflicts.iter().map(|ConflictWith(one)| one.fields.len()).sum();
-    let told = told(conflicts);
+    let told = by_manager(conflicts);
     let mut error = ApiError::new(409, "Conflict", message(&told, count));
     let causes = told.into_iter().flat_map(|(manager, fields)| {
         let message = format!("conflict with {}", shown(manager));
@@ -58,7 +58,7 @@ fn of_conflicts(conflicts: &[ConflictWith]) -> ApiError {
 }
 
 /// Who owns which fields, as far as anybody is told.
-fn told(conflicts: &[ConflictWith]) -> Vec<(&Manager, Vec<String>)> {
+fn by_manager(conflicts: &[ConflictWith]) -> Vec<(&Manager, Vec<String>)> {
     let mut left = MAX_CAUSES;
     let mut all = Vec::new();
     for ConflictWith(one) in conflicts {

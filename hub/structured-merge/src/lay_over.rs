@@ -4,7 +4,7 @@
 //! - nothing that is owned as a whole is changed so, of which what is not said would go
 //!   (`what_is_owned_as_a_whole_is_not_laid_over`).
 
-use freewheel_hub_schema::told::TOLD_BYTES_MAX;
+use freewheel_hub_schema::truncated_text::REPEATED_BYTES_MAX;
 use freewheel_hub_schema::types::Typed;
 use serde_json::Value;
 
@@ -37,7 +37,7 @@ pub fn lay_over(typed: Typed<'_>, live: &Value, patch: &Value) -> Result<Value, 
 
 fn tell(path: &str, found: &mut Vec<String>) {
     if found.len() < WHOLES_MAX {
-        let short = &path[..path.floor_char_boundary(TOLD_BYTES_MAX)];
+        let short = &path[..path.floor_char_boundary(REPEATED_BYTES_MAX)];
         found.push(short.to_owned());
     }
 }

@@ -44,5 +44,5 @@ mod unset;
 pub use conflict::{ConflictWith, NotApplied};
 pub use lay_over::lay_over;
 pub use managers::{Manager, Operation};
-pub use ownership::{Door, applied, same_but_for_times, tracked};
+pub use ownership::{ResourcePart, applied, same_but_for_times, tracked};
 pub use track::Writing;

@@ -33,7 +33,7 @@ impl Managers {
     }
 
     /// What somebody says: every set of it is looked at.
-    pub(crate) fn said(list: Option<Value>) -> Result<Self, NotManagers> {
+    pub(crate) fn from_client(list: Option<Value>) -> Result<Self, NotManagers> {
         let mut out = Self::read(list)?;
         for entry in &mut out.0 {
             entry.look()?;
@@ -131,7 +131,7 @@ mod tests {
             Some((0..20_000).map(of).collect())
         };
         let begun = std::time::Instant::now();
-        let mut twice = Managers::said(all(10_000)).unwrap();
+        let mut twice = Managers::from_client(all(10_000)).unwrap();
         assert_eq!(twice.0.len(), 10_000);
         assert_eq!(twice.0[0].set().len(), 1, "the last that one says counts");
         twice.cap();

@@ -4,7 +4,7 @@
 //! - of what is wrong no more is kept than anybody is told (`no_more_is_told_than_anybody_reads`);
 //! - an object that is applied is checked before anything is made of it (`what_is_wrong_is_told_by_its_place`).
 
-use freewheel_hub_schema::told::{TOLD_BYTES_MAX, shortened};
+use freewheel_hub_schema::truncated_text::{REPEATED_BYTES_MAX, shortened};
 use serde_json::Value;
 
 use crate::atom::{Form, ListAtom, MapAtom, Scalar, TypeRef};
@@ -56,7 +56,7 @@ impl Walk {
         if self.is_full() {
             return;
         }
-        let what = shortened(what.to_owned(), TOLD_BYTES_MAX);
+        let what = shortened(what.to_owned(), REPEATED_BYTES_MAX);
         let at = path::shown(&self.path);
         self.mistakes.0.push(if at.is_empty() { what } else { format!("{at}: {what}") });
     }

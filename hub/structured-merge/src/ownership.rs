@@ -27,7 +27,7 @@ const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
 /// By which door an object is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum ResourcePart {
     /// The object itself, whose owners may be said, too.
     Main,
     /// A part of it.
@@ -37,7 +37,7 @@ pub enum Door {
 /// Says in `new`, which was `old`, who owns what now. A new object has no `old`.
 pub fn tracked(
     typed: Typed<'_>,
-    door: Door,
+    part: ResourcePart,
     old: Option<&Value>,
     new: &mut Value,
     writing: &Writing<'_>,
@@ -46,9 +46,9 @@ pub fn tracked(
     let managers = match said {
         // What comes back as it went out, most of all.
         Some(said) if Some(&said) == stored => Managers::stored(Some(said)),
-        Some(said) if door == Door::Main && is_reset(&said) => Managers::default(),
+        Some(said) if part == ResourcePart::Main && is_reset(&said) => Managers::default(),
         // Who does not know owners does not take them away.
-        Some(said) if door == Door::Main => Managers::said(Some(said))
+        Some(said) if part == ResourcePart::Main => Managers::from_client(Some(said))
             .ok()
             .filter(|said| !said.is_empty())
             .unwrap_or_else(|| Managers::stored(stored.cloned())),
@@ -216,7 +216,7 @@ mod tests {
         let manager = manager(name, Operation::Update);
         let now = format!("2026-01-01T00:00:{second:02}Z");
         let writing = Writing { manager: &manager, reset: &[], now: &now };
-        tracked(KIND.into(), Door::Main, old, &mut new, &writing);
+        tracked(KIND.into(), ResourcePart::Main, old, &mut new, &writing);
         new
     }
 

@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use freewheel_hub_schema::told::Told;
+use freewheel_hub_schema::truncated_text::TruncatedText;
 use serde_json::Value;
 
 use crate::scalar;
@@ -133,7 +133,7 @@ impl fmt::Display for PathElement {
 
 /// A path as messages show it: `.spec.ports[port=80,protocol="TCP"]`, or the beginning of a long one.
 pub(crate) fn shown<'a>(path: impl IntoIterator<Item = &'a PathElement>) -> String {
-    let mut told = Told::default();
+    let mut told = TruncatedText::default();
     for step in path {
         // It takes whatever is written to it.
         let _ = write!(told, "{step}");

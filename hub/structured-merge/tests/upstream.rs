@@ -13,7 +13,7 @@ use flate2::read::GzDecoder;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::gvk::{Gvk, split_api_version};
 use freewheel_hub_schema::types::{Schema, Typed, canonicalise};
-use freewheel_hub_structured_merge::{Door, Manager, Operation, Writing, applied, tracked};
+use freewheel_hub_structured_merge::{Manager, Operation, ResourcePart, Writing, applied, tracked};
 use serde_json::{Value, json};
 
 static COMMITTED: &[u8] = include_bytes!("sequences.jsonl.gz");
@@ -92,8 +92,9 @@ fn write(
         api_version: typed.api_version(),
         subresource: text("subresource").to_owned(),
     };
-    let door = if manager.subresource.is_empty() { Door::Main } else { Door::Subresource };
-    let reset: &[&[&str]] = if door == Door::Main { &[&["status"]] } else { &[&["spec"]] };
+    let part =
+        if manager.subresource.is_empty() { ResourcePart::Main } else { ResourcePart::Subresource };
+    let reset: &[&[&str]] = if part == ResourcePart::Main { &[&["status"]] } else { &[&["spec"]] };
     let now = format!("2000-01-01T00:00:{number:02}Z");
     let writing = Writing { manager: &manager, reset, now: &now };
     let outcome = if apply {
@@ -103,7 +104,7 @@ fn write(
     } else if text("error").is_empty() {
         let mut new = step["body"].clone();
         formed(typed, &mut new).unwrap();
-        tracked(typed, door, live.as_ref(), &mut new, &writing);
+        tracked(typed, part, live.as_ref(), &mut new, &writing);
         Ok(new)
     } else {
         // Upstream gives up all owners where an element of a list has none of its keys.

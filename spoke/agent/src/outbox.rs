@@ -30,7 +30,7 @@ pub const WAITING_EVENTS_MAX: usize = 256;
 /// Milliseconds by which events of one moment are told apart at most.
 const EVENT_TIME_SPREAD_MILLIS: UnixMillis = 10_000;
 /// In place of the number of a report that the hub has refused: no answer counts for it.
-const REFUSED: u64 = u64::MAX;
+const REFUSED_NUMBER: u64 = u64::MAX;
 
 /// Reports on their way.
 pub struct Outbox {
@@ -39,7 +39,7 @@ pub struct Outbox {
     /// The session that hears of everything.
     session: Option<u64>,
     /// The newest report that the hub has durably, as all before it.
-    told: u64,
+    acknowledged_up_to: u64,
     node: Option<(u64, NodeStatusV1)>,
     pods: BTreeMap<String, (u64, PodStatusV1)>,
     /// Of pods that the plan still names: the hub waits for these, and for no others.
@@ -58,7 +58,7 @@ impl Outbox {
             uplink,
             stamp: ReportStamp { boot_epoch, sequence: 0 },
             session: None,
-            told: 0,
+            acknowledged_up_to: 0,
             node: None,
             pods: BTreeMap::new(),
             gone: BTreeMap::new(),
@@ -104,7 +104,7 @@ impl Outbox {
 
     /// The record of a pod that is gone has changed: if the hub could not keep its farewell, it is said again.
     pub fn repeat_farewell(&mut self, uid: &str) {
-        let refused = self.gone.get(uid).filter(|(sequence, _)| *sequence == REFUSED);
+        let refused = self.gone.get(uid).filter(|(sequence, _)| *sequence == REFUSED_NUMBER);
         if let Some((_, realm)) = refused.cloned() {
             self.gone(&realm, uid, true);
         }
@@ -165,7 +165,7 @@ impl Outbox {
     /// welcome.
     pub fn acknowledged(&mut self, stamp: ReportStamp) {
         let ours = stamp.boot_epoch == self.stamp.boot_epoch;
-        self.told = if ours { stamp.sequence } else { 0 };
+        self.acknowledged_up_to = if ours { stamp.sequence } else { 0 };
         if !ours {
             return;
         }
@@ -181,14 +181,14 @@ impl Outbox {
         let pods = self.pods.iter_mut().map(|(uid, (sequence, _))| (uid, sequence));
         let gone = self.gone.iter_mut().map(|(uid, (sequence, _))| (uid, sequence));
         let (uid, sequence) = pods.chain(gone).find(|(_, sequence)| its(**sequence))?;
-        *sequence = REFUSED;
+        *sequence = REFUSED_NUMBER;
         Some(uid)
     }
 
     /// Whether the hub could not keep the newest word about this pod.
     #[must_use]
     pub fn is_refused(&self, uid: &str) -> bool {
-        self.pods.get(uid).is_some_and(|(sequence, _)| *sequence == REFUSED)
+        self.pods.get(uid).is_some_and(|(sequence, _)| *sequence == REFUSED_NUMBER)
     }
 
     /// The session with this number is up, or none is. A new one hears the state of everything that the hub does not
@@ -198,7 +198,7 @@ impl Outbox {
         if session.is_none() {
             return;
         }
-        let told = self.told;
+        let told = self.acknowledged_up_to;
         if let Some((_, status)) = self.node.take_if(|(sequence, _)| told < *sequence) {
             self.node(status);
         }

@@ -28,25 +28,28 @@ const SOURCE: std::alloc::System = std::alloc::System;
 pub(crate) struct Allocator;
 
 /// Classes up to eight of these differ by one; every doubling beyond has four.
-const UNIT: usize = 16;
+const UNIT_BYTES: usize = 16;
 /// What musl's allocator has before each piece: with it a piece fills its units, and no part of one more.
-const HEADER: usize = 4;
-const LARGEST: usize = (16 << 10) - HEADER;
-const CLASSES: usize = 36;
+const HEADER_BYTES: usize = 4;
+const LARGEST_BYTES: usize = (16 << 10) - HEADER_BYTES;
+const CLASS_COUNT: usize = 36;
 /// What a thread keeps of one class, at most: so many pieces and bytes, but at least two pieces.
 const PIECES_MAX: usize = 64;
-const BYTES_MAX: usize = 8 << 10;
+const CLASS_BYTES_MAX: usize = 8 << 10;
 /// What every source aligns to by itself.
-const ALIGN: usize = 2 * size_of::<usize>();
+const ALIGN_BYTES: usize = 2 * size_of::<usize>();
 
 /// The class of all sizes from the next smaller one's up to its own; `None` for what is not kept.
 #[inline(always)]
 const fn class(layout: Layout) -> Option<usize> {
-    if LARGEST < layout.size() || ALIGN < layout.align() || layout.size() < layout.align() {
+    if LARGEST_BYTES < layout.size()
+        || ALIGN_BYTES < layout.align()
+        || layout.size() < layout.align()
+    {
         return None;
     }
     // The last unit that is begun, counted from zero.
-    let last = (layout.size() + HEADER - 1) / UNIT;
+    let last = (layout.size() + HEADER_BYTES - 1) / UNIT_BYTES;
     if last < 8 {
         return Some(last);
     }
@@ -61,11 +64,11 @@ const fn piece(class: usize) -> Layout {
         None => class + 1,
         Some(beyond) => (5 + beyond % 4) << (beyond / 4 + 1),
     };
-    // What is smaller than ALIGN asks for no more than the half of it, and a source may see to an alignment that is more than
+    // What is smaller than ALIGN_BYTES asks for no more than the half of it, and a source may see to an alignment that is more than
     // the size by a way of its own.
-    let align = if units == 1 { 8 } else { ALIGN };
-    // SAFETY: both are powers of two, and no class is larger than LARGEST.
-    unsafe { Layout::from_size_align_unchecked(units * UNIT - HEADER, align) }
+    let align = if units == 1 { 8 } else { ALIGN_BYTES };
+    // SAFETY: both are powers of two, and no class is larger than LARGEST_BYTES.
+    unsafe { Layout::from_size_align_unchecked(units * UNIT_BYTES - HEADER_BYTES, align) }
 }
 
 /// Free pieces of one class: each holds the address of the next.
@@ -76,15 +79,15 @@ struct List {
 }
 
 /// What one thread keeps.
-struct Kept([List; CLASSES]);
+struct Kept([List; CLASS_COUNT]);
 
 thread_local!(static KEPT: RefCell<Kept> = const { RefCell::new(Kept::new()) });
 
 impl Kept {
     const fn new() -> Self {
-        let mut lists = [List { first: null_mut(), room: 0 }; CLASSES];
+        let mut lists = [List { first: null_mut(), room: 0 }; CLASS_COUNT];
         let mut at = 0;
-        while at < CLASSES {
+        while at < CLASS_COUNT {
             lists[at].room = pieces_max(at);
             at += 1;
         }
@@ -93,7 +96,7 @@ impl Kept {
 }
 
 const fn pieces_max(class: usize) -> usize {
-    let pieces = BYTES_MAX / piece(class).size();
+    let pieces = CLASS_BYTES_MAX / piece(class).size();
     if pieces < 2 {
         2
     } else if PIECES_MAX < pieces {
@@ -311,19 +314,19 @@ mod tests {
     #[test]
     fn a_size_fits_into_its_class() {
         let mut before = None;
-        for size in 1..=LARGEST {
+        for size in 1..=LARGEST_BYTES {
             let class = class(layout(size)).unwrap();
             assert!(size <= piece(class).size(), "{size}");
-            assert_eq!((piece(class).size() + HEADER) % UNIT, 0, "{size}");
+            assert_eq!((piece(class).size() + HEADER_BYTES) % UNIT_BYTES, 0, "{size}");
             // No smaller class would do, and none is left out.
             let smaller = class.checked_sub(1).map(|smaller| piece(smaller).size());
             assert!(smaller < Some(size), "{size}: {smaller:?}");
             assert!(before == Some(class) || before == class.checked_sub(1), "{size}");
             before = Some(class);
         }
-        assert_eq!(before, Some(CLASSES - 1));
-        assert_eq!(piece(CLASSES - 1).size(), LARGEST);
-        assert_eq!(class(layout(LARGEST + 1)), None);
+        assert_eq!(before, Some(CLASS_COUNT - 1));
+        assert_eq!(piece(CLASS_COUNT - 1).size(), LARGEST_BYTES);
+        assert_eq!(class(layout(LARGEST_BYTES + 1)), None);
         for aligned in [(64, 64), (8, 16)] {
             assert_eq!(class(Layout::from_size_align(aligned.0, aligned.1).unwrap()), None);
         }
@@ -380,7 +383,7 @@ mod tests {
         alone(|| {
             let before = SOURCE.bytes.load(Ordering::SeqCst);
             let much = || {
-                for class in 0..CLASSES {
+                for class in 0..CLASS_COUNT {
                     let size = piece(class).size();
                     let pieces: Vec<_> = (0..1000).map(|_| alloc(size)).collect();
                     pieces.into_iter().for_each(|piece| free(piece, size));
@@ -400,7 +403,7 @@ mod tests {
             let held = || SOURCE.bytes.load(Ordering::SeqCst) - before;
             let thread = || {
                 let more = || {
-                    for size in (0..CLASSES).map(|class| piece(class).size()) {
+                    for size in (0..CLASS_COUNT).map(|class| piece(class).size()) {
                         free(alloc(size), size);
                     }
                 };
@@ -428,7 +431,7 @@ mod tests {
         let mut dice = fastrand::Rng::with_seed(7);
         let mut held: Vec<(*mut u8, usize, u8)> = Vec::new();
         for turn in 0..200_000_u32 {
-            let size = 1 + (dice.usize(..3 * LARGEST) >> dice.u32(..14));
+            let size = 1 + (dice.usize(..3 * LARGEST_BYTES) >> dice.u32(..14));
             let mark = turn.to_le_bytes()[0];
             let (piece, size) = match dice.u32(..4) {
                 0 | 1 if 300 < held.len() => continue,

@@ -13,7 +13,7 @@ type Wide = core::arch::x86_64::__m128i;
 type Wide = [u64; 2];
 
 type Block = MaybeUninit<[Wide; 4]>;
-const BLOCK: usize = size_of::<Block>();
+const BLOCK_BYTES: usize = size_of::<Block>();
 
 /// The first and the last of the bytes, which overlap or meet: both are read before one is written.
 ///
@@ -58,7 +58,7 @@ pub(crate) unsafe fn copy(to: *mut u8, from: *const u8, length: usize) {
 /// # Safety
 /// As of [`copy`], and the place does not begin within the source. More than a block.
 unsafe fn upwards(to: *mut u8, from: *const u8, length: usize) {
-    let last = length - BLOCK;
+    let last = length - BLOCK_BYTES;
     // SAFETY: the caller's promise; no block goes beyond the last.
     unsafe {
         // The end is read before it can be written over.
@@ -67,7 +67,7 @@ unsafe fn upwards(to: *mut u8, from: *const u8, length: usize) {
         while at < last {
             let block = from.add(at).cast::<Block>().read_unaligned();
             to.add(at).cast::<Block>().write_unaligned(block);
-            at += BLOCK;
+            at += BLOCK_BYTES;
         }
         to.add(last).cast::<Block>().write_unaligned(end);
     }
@@ -80,8 +80,8 @@ unsafe fn downwards(to: *mut u8, from: *const u8, length: usize) {
     unsafe {
         let first = from.cast::<Block>().read_unaligned();
         let mut at = length;
-        while BLOCK < at {
-            at -= BLOCK;
+        while BLOCK_BYTES < at {
+            at -= BLOCK_BYTES;
             let block = from.add(at).cast::<Block>().read_unaligned();
             to.add(at).cast::<Block>().write_unaligned(block);
         }

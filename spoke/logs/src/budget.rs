@@ -9,7 +9,7 @@
 //!   one while all together write faster than [`NODE_BYTES_PER_SECOND`] (`who_writes_faster_than_it_may_waits`);
 //! - what was written beyond that is owed until it is paid for
 //!   (`a_line_that_is_larger_than_the_bucket_is_paid_for_in_full`);
-//! - so many are written at a time ([`WRITES`]), the others wait without a thread
+//! - so many are written at a time ([`WRITES_AT_ONCE`]), the others wait without a thread
 //!   (`a_card_that_stands_still_holds_some_threads_and_not_all`).
 
 use std::path::Path;
@@ -37,7 +37,7 @@ const NODE_BURST_BYTES: i64 = 64 << 20;
 
 /// Logs that are written at a time: the threads are those of loads and of the dial to the hub, too, and a card that
 /// takes nothing would hold all of them.
-pub const WRITES: usize = 2;
+pub const WRITES_AT_ONCE: usize = 2;
 
 /// Bytes that may be written now, and how fast more come.
 #[derive(Debug)]
@@ -85,7 +85,13 @@ impl LogBudget {
     pub fn new(disk: u64) -> Arc<Self> {
         let rate = Mutex::new(Bucket::new(NODE_BURST_BYTES, NODE_BYTES_PER_SECOND, Instant::now()));
         let ended = Mutex::new(EndedLogs::new(disk / 2));
-        Arc::new(Self { disk, logs: AtomicU64::new(0), ended, rate, turns: Semaphore::new(WRITES) })
+        Arc::new(Self {
+            disk,
+            logs: AtomicU64::new(0),
+            ended,
+            rate,
+            turns: Semaphore::new(WRITES_AT_ONCE),
+        })
     }
 
     /// Waits for a turn to write; those who wait get theirs in the order of their coming.

@@ -239,7 +239,7 @@ impl LogFile {
     }
 
     fn open(&self) -> io::Result<File> {
-        open(&self.path, self.sink.as_ref().is_none_or(|sink| !sink.is_told()))
+        open(&self.path, self.sink.as_ref().is_none_or(|sink| !sink.is_end_reported()))
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -29,8 +29,8 @@ mod read;
 mod sink;
 mod stamp;
 
-pub use budget::{LogBudget, WRITES};
+pub use budget::{LogBudget, WRITES_AT_ONCE};
 pub use drain::{LINE_BYTES_MAX, drain};
 pub use log_files::KeptLogs;
-pub use read::{LogOptions, READS, at_turn, read};
+pub use read::{LogOptions, READS_AT_ONCE, at_turn, read};
 pub use sink::{LogSink, LogStream, PROMISED_BYTES_MAX, Source, Unasked, Written};

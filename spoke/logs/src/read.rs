@@ -24,8 +24,8 @@ const PIECE_BYTES: usize = 32 << 10;
 /// Pieces that wait for a slow reader; then reading waits.
 const WAITING_PIECES_MAX: usize = 4;
 
-/// Pieces that are read at a time, of all logs, as they are written ([`WRITES`](super::budget::WRITES)).
-pub const READS: usize = 1;
+/// Pieces that are read at a time, of all logs, as they are written ([`WRITES_AT_ONCE`](super::budget::WRITES_AT_ONCE)).
+pub const READS_AT_ONCE: usize = 1;
 
 /// Said where lines are missing.
 const MISSED: &[u8] =
@@ -346,7 +346,7 @@ mod tests {
     }
 
     fn turns() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(READS))
+        Arc::new(Semaphore::new(READS_AT_ONCE))
     }
 
     async fn all(mut pieces: mpsc::Receiver<io::Result<Bytes>>) -> String {

@@ -71,7 +71,7 @@ pub(crate) struct Piece {
 }
 
 /// The stream of what the spoke itself says.
-const OWN: u64 = 0;
+const OWN_STREAM: u64 = 0;
 
 #[derive(Default)]
 struct SinkState {
@@ -85,7 +85,7 @@ struct SinkState {
     gathers: bool,
     closed: bool,
     /// The container's end was told: its pod may be removed.
-    told: bool,
+    end_reported: bool,
     /// Messages of the spoke's that were left out.
     lost: u64,
 }
@@ -192,7 +192,7 @@ impl LogSink {
                 format!("freewheel: {lost} messages are missing here, the disk is slow\n{line}\n")
             }
         };
-        self.push(OWN, Source::Stderr, Bytes::from(line));
+        self.push(OWN_STREAM, Source::Stderr, Bytes::from(line));
     }
 
     /// Changes whenever lines have reached the file; ends when the container's log is complete.
@@ -224,12 +224,12 @@ impl LogSink {
 
     /// The container's end is told now, whatever still waits here.
     pub fn tell(&self) {
-        self.0.state.lock().told = true;
+        self.0.state.lock().end_reported = true;
     }
 
     /// Whether the log's directory may be removed any time.
-    pub(crate) fn is_told(&self) -> bool {
-        self.0.state.lock().told
+    pub(crate) fn is_end_reported(&self) -> bool {
+        self.0.state.lock().end_reported
     }
 
     fn push(&self, stream: u64, source: Source, bytes: Bytes) {

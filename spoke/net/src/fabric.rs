@@ -27,7 +27,7 @@ use crate::realm::Realm;
 use crate::remote::Remote;
 use crate::route::{Hop, Source, To};
 use crate::shared::Shared;
-use crate::sockets::{KEPT_FOR_FORWARDS, KEPT_FOR_PROBES};
+use crate::sockets::{SOCKETS_KEPT_FOR_FORWARDS, SOCKETS_KEPT_FOR_PROBES};
 
 /// A node's whole pod network.
 pub struct Fabric {
@@ -156,14 +156,14 @@ impl Fabric {
     pub fn probe_pod(&self, uid: &str, port: u16) -> Result<ConnIo, NetError> {
         let pod = self.pod(uid).ok_or(NetError::Unreachable)?;
         let to = SocketAddr::new(pod.ip().into(), port);
-        pod.take(Side::node(KEPT_FOR_PROBES), to, to).map(Conn::into_io)
+        pod.take(Side::node(SOCKETS_KEPT_FOR_PROBES), to, to).map(Conn::into_io)
     }
 
     fn connect_inside(&self, uid: &str, port: u16) -> Result<Conn, NetError> {
         let pod = self.pod(uid).ok_or(NetError::Unreachable)?;
         let dial = |ip: IpAddr| {
             let to = SocketAddr::new(ip, port);
-            pod.take(Side::node(KEPT_FOR_FORWARDS), to, to)
+            pod.take(Side::node(SOCKETS_KEPT_FOR_FORWARDS), to, to)
         };
         let conn = dial(Ipv4Addr::LOCALHOST.into()).or_else(|_| dial(pod.ip().into()))?;
         Ok(conn)

@@ -10,7 +10,7 @@
 //! A connection counts at each gate that it goes through, and is open there until both of its ends have gone. Of
 //! datagrams the link does not know which are answers: those that come from other nodes count as to who serves, those
 //! that go there as to who has asked. Who waits at a node port for a full pod asks again and again, and each time counts
-//! as refused at the gates behind it. Counts are relaxed atomics: no lock, and bytes in lots ([`LOT`]).
+//! as refused at the gates behind it. Counts are relaxed atomics: no lock, and bytes in lots ([`LOT_BYTES`]).
 //!
 //! Guarantees:
 //! - a connection is counted at every gate on its way, with its bytes, and open while it lasts
@@ -27,7 +27,7 @@ use freewheel_link::figures::{GateV1, LossV1};
 use crate::error::NetError;
 
 /// Bytes of one direction that are told together: what a connection carries costs no atomic of its own.
-const LOT: u64 = 64 << 10;
+const LOT_BYTES: u64 = 64 << 10;
 
 /// Where connections go through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,7 +268,7 @@ impl Tally {
 
     pub(crate) fn add(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
-        if LOT <= self.bytes {
+        if LOT_BYTES <= self.bytes {
             self.passing.carried(self.to, std::mem::take(&mut self.bytes));
         }
     }

@@ -102,7 +102,7 @@ fn carry(
     flow.passing.carried(Toward::Server, bytes.len() as u64);
     // A pod that is gone loses the datagram, as a network would.
     let (client, bytes) = (Source::Outside(peer.ip()), Bytes::copy_from_slice(bytes));
-    let _ = target.realm.send_from_door(client, &flow.port, flow.endpoint, bytes);
+    let _ = target.realm.send_from_snat_address(client, &flow.port, flow.endpoint, bytes);
 }
 
 fn open(

@@ -273,7 +273,7 @@ impl Realm {
 
     /// Sends what a client of one of the node's ports has said, from the node's own address: that is the same on every
     /// node, and the hub puts one there that leads back.
-    pub(crate) fn send_from_door(
+    pub(crate) fn send_from_snat_address(
         &self,
         client: Source,
         from: &UdpPort,

@@ -4,7 +4,7 @@
 //! - a pod never has more than [`MAX_SOCKETS`] sockets, whoever opens them
 //!   (`a_pod_has_a_bounded_number_of_sockets`);
 //! - and fewer when it has little memory (`a_pod_of_little_memory_has_few_sockets_and_a_small_budget`);
-//! - beyond those, [`KEPT_FOR_PROBES`] are kept for the node's own connections, which strangers do not take
+//! - beyond those, [`SOCKETS_KEPT_FOR_PROBES`] are kept for the node's own connections, which strangers do not take
 //!   (`a_crowd_leaves_a_place_for_the_node_itself`).
 
 use std::sync::Arc;
@@ -21,12 +21,12 @@ pub const MAX_SOCKETS: usize = 4096;
 const MEMORY_PER_SOCKET: usize = 8 * NARROWEST_PIPE_BYTES;
 
 /// Sockets of a pod that has hardly any memory.
-const FEWEST_SOCKETS: usize = 64;
+const SOCKETS_MIN: usize = 64;
 
 /// Places beyond those that everybody may take: the first few for port-forward, whose connections last, and all of
 /// them for probes.
-pub(crate) const KEPT_FOR_FORWARDS: usize = 8;
-pub(crate) const KEPT_FOR_PROBES: usize = 16;
+pub(crate) const SOCKETS_KEPT_FOR_FORWARDS: usize = 8;
+pub(crate) const SOCKETS_KEPT_FOR_PROBES: usize = 16;
 
 /// How many sockets a pod has and may have.
 pub(crate) struct Sockets {
@@ -46,7 +46,7 @@ impl Drop for Slot {
 impl Sockets {
     /// Those of a pod with this limit of memory.
     pub(crate) fn new(memory: Option<usize>) -> Self {
-        let most = |limit: usize| (limit / MEMORY_PER_SOCKET).clamp(FEWEST_SOCKETS, MAX_SOCKETS);
+        let most = |limit: usize| (limit / MEMORY_PER_SOCKET).clamp(SOCKETS_MIN, MAX_SOCKETS);
         Self { count: Arc::default(), most: memory.map_or(MAX_SOCKETS, most) }
     }
 

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 /// Part of a pod's limit of memory that may wait in windows.
-const PART_OF_LIMIT: usize = 4;
+const UNREAD_DIVISOR: usize = 4;
 
 /// Windows that wait for one pod.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub(crate) struct UnreadWindow {
 
 impl Unread {
     pub(crate) fn new(account: Arc<MemoryAccount>) -> Arc<Self> {
-        let most = account.limit().map_or(usize::MAX, |limit| limit / PART_OF_LIMIT);
+        let most = account.limit().map_or(usize::MAX, |limit| limit / UNREAD_DIVISOR);
         Arc::new(Self { account, most, all: Mutex::default() })
     }
 

@@ -22,7 +22,7 @@ use crate::memory::ContainerMemory;
 use crate::metered::Meter;
 use crate::module::Module;
 use crate::on_stack::Pages;
-use crate::preview1::{CALL, Core, CoreWorld};
+use crate::preview1::{CALL_BYTES, Core, CoreWorld};
 use crate::shutdown::Shutdown;
 use crate::world::{self, Mounts, StoreData, StoreParts};
 
@@ -87,7 +87,7 @@ impl Container {
     /// As [`Self::store`], for a core program.
     pub(crate) fn core_store(&self) -> wasmtime::Result<Store<Core>> {
         let mut given = self.memory.share();
-        given.set(self.given() + CALL)?;
+        given.set(self.given() + CALL_BYTES)?;
         let world = CoreWorld {
             wasi: self.wasi(),
             mounts: &self.mounts,

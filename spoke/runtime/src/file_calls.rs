@@ -43,24 +43,24 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Threads of a team: as many of its calls are under way at a time.
-pub(crate) const THREADS: usize = 4;
+pub(crate) const TEAM_THREADS: usize = 4;
 
 /// Bytes of such a thread's stack: a call goes no deeper than the system call that it makes.
-const STACK: usize = 256 << 10;
+const THREAD_STACK_BYTES: usize = 256 << 10;
 
 /// What a thread takes of the machine, its piece of a file included (72 KiB, as measured), and the kernel's own stack for it.
 /// What guests have it free is not kept for it.
-const TOUCHED: u64 = 96 << 10;
+const THREAD_BYTES: u64 = 96 << 10;
 
 /// The part of the guests' memory that all of these threads may take of what the agent has beside it.
-const PART: u64 = 64;
+const THREADS_DIVISOR: u64 = 64;
 
 /// Teams of the smallest device, and of the largest: 256 threads.
-const FEWEST: usize = 8;
-const MOST: usize = 64;
+const TEAMS_MIN: usize = 8;
+const TEAMS_MAX: usize = 64;
 
 /// How long a thread waits for another call: a program that reads piece by piece needs no new one for each.
-const IDLE: Duration = Duration::from_secs(2);
+const THREAD_IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A team.
 #[derive(Debug)]
@@ -77,8 +77,8 @@ impl FileCalls {
         let (more, fewer) = (threads.clone(), threads.clone());
         let runtime = Builder::new_current_thread()
             .max_blocking_threads(most)
-            .thread_stack_size(STACK)
-            .thread_keep_alive(IDLE)
+            .thread_stack_size(THREAD_STACK_BYTES)
+            .thread_keep_alive(THREAD_IDLE_TIMEOUT)
             .thread_name("files")
             .on_thread_start(move || {
                 begins();
@@ -176,7 +176,7 @@ impl Team {
     /// One more pod has it.
     fn join(&mut self, begins: fn()) -> io::Result<()> {
         if self.calls.is_none() {
-            let most = THREADS.saturating_sub(self.left());
+            let most = TEAM_THREADS.saturating_sub(self.left());
             if most == 0 {
                 return Err(io::Error::other("all threads wait for the disk"));
             }
@@ -201,8 +201,8 @@ impl Team {
 impl AllFileCalls {
     /// For a device on which guests have so much memory, with threads that do this first.
     pub(crate) fn new(memory: u64, begins: fn()) -> Self {
-        let worth = memory / PART / (THREADS as u64 * TOUCHED);
-        let most = usize::try_from(worth).unwrap_or(MOST).clamp(FEWEST, MOST);
+        let worth = memory / THREADS_DIVISOR / (TEAM_THREADS as u64 * THREAD_BYTES);
+        let most = usize::try_from(worth).unwrap_or(TEAMS_MAX).clamp(TEAMS_MIN, TEAMS_MAX);
         Self { most, begins, teams: Mutex::default() }
     }
 
@@ -231,7 +231,7 @@ impl Teams {
     fn give(&mut self, pod: &str, most: usize, begins: fn()) -> io::Result<usize> {
         // What pods have left behind counts as they did: it may never end. Where it has all threads, nobody else works.
         let used = self.all.iter_mut().map(|team| match (team.pods, team.left()) {
-            (0, THREADS..) => usize::MAX,
+            (0, TEAM_THREADS..) => usize::MAX,
             (pods, left) => pods + left,
         });
         let least = used.enumerate().min_by_key(|(_, used)| *used);
@@ -305,7 +305,7 @@ mod tests {
                 slow.begin(|| spawn_blocking(call))
             })
             .collect();
-        for _ in 0..THREADS {
+        for _ in 0..TEAM_THREADS {
             begun.recv_timeout(SOON).unwrap();
         }
         assert!(begun.try_recv().is_err(), "no more of them are under way");
@@ -315,7 +315,7 @@ mod tests {
             other.run(async { spawn_blocking(|| "at once").await.unwrap() }).await
         };
         assert_eq!(tokio::time::timeout(SOON, answer).await, Ok("at once"));
-        assert_eq!(most.load(SeqCst), THREADS);
+        assert_eq!(most.load(SeqCst), TEAM_THREADS);
         drop(end);
         for call in calls {
             tokio::time::timeout(SOON, call).await.unwrap().unwrap();
@@ -327,8 +327,8 @@ mod tests {
         let all = all();
         let (first, again) = (all.of("pod").unwrap(), all.of("pod").unwrap());
         assert!(Arc::ptr_eq(&first, &again));
-        let waits: Vec<_> = (0..2 * THREADS).map(|_| slow(&first)).collect();
-        threads(&first, THREADS).await;
+        let waits: Vec<_> = (0..2 * TEAM_THREADS).map(|_| slow(&first)).collect();
+        threads(&first, TEAM_THREADS).await;
         all.forget("pod");
         all.forget("pod");
         assert_eq!(all.teams.lock().all.iter().map(|team| team.pods).collect::<Vec<_>>(), [0]);
@@ -339,7 +339,7 @@ mod tests {
         for call in calls {
             tokio::time::timeout(SOON, call).await.unwrap().unwrap();
         }
-        tokio::time::timeout(IDLE / 2, threads(&first, 0)).await.unwrap();
+        tokio::time::timeout(THREAD_IDLE_TIMEOUT / 2, threads(&first, 0)).await.unwrap();
     }
 
     #[tokio::test]
@@ -352,7 +352,7 @@ mod tests {
             all.teams.lock().all.iter_mut().map(of).collect()
         };
         let all_work = async || {
-            while working().iter().any(|threads| *threads != THREADS) {
+            while working().iter().any(|threads| *threads != TEAM_THREADS) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
@@ -360,7 +360,7 @@ mod tests {
         for pod in 0..500 {
             let pod = format!("pod{pod}");
             let calls = all.of(&pod).unwrap();
-            waiting.extend((0..2 * THREADS).map(|_| slow(&calls)));
+            waiting.extend((0..2 * TEAM_THREADS).map(|_| slow(&calls)));
             if waiting.len() % 3 == 0 {
                 // A thread that has not begun when its team is closed does nothing, and counts for a moment all the same.
                 tokio::time::timeout(SOON, all_work()).await.unwrap();
@@ -375,15 +375,15 @@ mod tests {
             tokio::time::timeout(SOON, call).await.unwrap().unwrap();
         }
         let most = |memory| AllFileCalls::new(memory, || {}).most;
-        assert_eq!((most(0), most(u64::MAX)), (FEWEST, MOST));
+        assert_eq!((most(0), most(u64::MAX)), (TEAMS_MIN, TEAMS_MAX));
     }
 
     #[tokio::test]
     async fn a_team_that_still_works_for_somebody_is_not_given_while_there_are_others() {
         let all = of_teams(2);
         let hung = all.of("hung").unwrap();
-        let waits: Vec<_> = (0..THREADS).map(|_| slow(&hung)).collect();
-        threads(&hung, THREADS).await;
+        let waits: Vec<_> = (0..TEAM_THREADS).map(|_| slow(&hung)).collect();
+        threads(&hung, TEAM_THREADS).await;
         all.forget("hung");
         let next = all.of("next").unwrap();
         assert!(!Arc::ptr_eq(&hung, &next));
@@ -398,7 +398,7 @@ mod tests {
     async fn where_all_threads_wait_there_is_none() {
         let all = of_teams(1);
         let mut waits = Vec::new();
-        for (pod, calls) in [("a", THREADS - 1), ("b", THREADS)] {
+        for (pod, calls) in [("a", TEAM_THREADS - 1), ("b", TEAM_THREADS)] {
             let team = all.of(pod).unwrap();
             waits.extend((0..calls).map(|_| slow(&team)));
             threads(&team, if pod == "a" { calls } else { 1 }).await;
@@ -420,15 +420,15 @@ mod tests {
     async fn threads_that_have_nothing_to_do_are_no_work() {
         let all = of_teams(2);
         let first = all.of("first").unwrap();
-        let calls: Vec<_> = (0..THREADS).map(|_| slow(&first)).collect();
-        threads(&first, THREADS).await;
+        let calls: Vec<_> = (0..TEAM_THREADS).map(|_| slow(&first)).collect();
+        threads(&first, TEAM_THREADS).await;
         for (end, call) in calls {
             drop(end);
             call.await.unwrap();
         }
         all.forget("first");
         let second = all.of("second").unwrap();
-        tokio::time::sleep(IDLE / 4).await;
+        tokio::time::sleep(THREAD_IDLE_TIMEOUT / 4).await;
         assert!(!Arc::ptr_eq(&second, &all.of("third").unwrap()), "nobody works for the first");
     }
 
@@ -438,8 +438,8 @@ mod tests {
         let places = Arc::new(());
         calls.let_go(places.clone());
         assert_eq!(Arc::strong_count(&places), 1, "there are no calls");
-        let waits: Vec<_> = (0..=THREADS).map(|_| slow(&calls)).collect();
-        threads(&calls, THREADS).await;
+        let waits: Vec<_> = (0..=TEAM_THREADS).map(|_| slow(&calls)).collect();
+        threads(&calls, TEAM_THREADS).await;
         calls.let_go(places.clone());
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(Arc::strong_count(&places), 2, "one of them waits for a thread");
@@ -470,9 +470,9 @@ mod tests {
             BEGUN.fetch_add(1, SeqCst);
         };
         let calls = AllFileCalls::new(512 << 20, begins).of("pod").unwrap();
-        let waits: Vec<_> = (0..=THREADS).map(|_| slow(&calls)).collect();
-        threads(&calls, THREADS).await;
-        assert_eq!(BEGUN.load(SeqCst), THREADS);
+        let waits: Vec<_> = (0..=TEAM_THREADS).map(|_| slow(&calls)).collect();
+        threads(&calls, TEAM_THREADS).await;
+        assert_eq!(BEGUN.load(SeqCst), TEAM_THREADS);
         drop(waits);
     }
 }

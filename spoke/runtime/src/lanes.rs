@@ -6,7 +6,7 @@
 //!
 //! No tick ends an instruction, and one works on as much memory as its guest has: at the worst about a second per
 //! gibibyte. So those that have much are on the other lane from before they have it (`memory/large.rs`), and there each
-//! guest that runs has a thread for itself, up to [`HANDOVERS`] more than there are cores: the kernel shares the cores
+//! guest that runs has a thread for itself, up to [`HANDOVERS_MAX`] more than there are cores: the kernel shares the cores
 //! among them, whatever they do.
 //!
 //! Bounded so: what one guest of the ordinary lane holds up the others of it, by a tick and one instruction over 16 MiB
@@ -24,7 +24,7 @@ const CPU_BOUND_NICE: i32 = 10;
 
 /// Guests of the CPU-bound lane that hold a thread while others of it go on, beside those of its workers. The node keeps
 /// a stack free for each.
-const HANDOVERS: usize = 8;
+const HANDOVERS_MAX: usize = 8;
 
 /// One of the two runtimes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,14 +67,15 @@ impl Runtimes {
                 .build()
         };
         // Nothing is handed over among ordinary guests; the least that there can be is one.
-        let (guests, cpu_bound) = (build("guest", 0, 1)?, build("hog", CPU_BOUND_NICE, HANDOVERS)?);
+        let (guests, cpu_bound) =
+            (build("guest", 0, 1)?, build("hog", CPU_BOUND_NICE, HANDOVERS_MAX)?);
         let handles = (guests.handle().clone(), cpu_bound.handle().clone());
         Ok(Self { guests: Some(guests), cpu_bound: Some(cpu_bound), cores, handles })
     }
 
     /// How many guests can run at the same moment.
     pub(crate) const fn at_once(&self) -> usize {
-        2 * self.cores + HANDOVERS
+        2 * self.cores + HANDOVERS_MAX
     }
 
     /// The runtime of a lane.

@@ -202,11 +202,11 @@ pub(crate) struct Limiter {
     share: Share,
     /// It has much memory.
     large: bool,
-    places: Vec<Place>,
+    extents: Vec<MemoryExtent>,
 }
 
 /// A linear memory, and how large it may become where it is.
-struct Place {
+struct MemoryExtent {
     /// What it was before it grew to its size, if it did.
     before: usize,
     size: usize,
@@ -225,7 +225,7 @@ pub(crate) fn all_moved() {
 
 impl Limiter {
     pub(crate) fn new(memory: &Arc<ContainerMemory>) -> Self {
-        Self { share: memory.share(), large: false, places: Vec::new() }
+        Self { share: memory.share(), large: false, extents: Vec::new() }
     }
 
     /// Bytes that a memory has twice while it grows. Which one grows is not said: of two that are as large, the one
@@ -237,27 +237,27 @@ impl Limiter {
             return 0;
         }
         let fresh = if desired <= reserved { reserved } else { desired.saturating_add(step) };
-        if let Some(place) = self.soonest(|place| place.size == current) {
-            (place.before, place.size) = (current, desired);
-            if desired <= place.room {
+        if let Some(extent) = self.soonest(|extent| extent.size == current) {
+            (extent.before, extent.size) = (current, desired);
+            if desired <= extent.room {
                 return 0;
             }
-            place.room = fresh;
+            extent.room = fresh;
             return current;
         }
-        let grown = Place { before: current, size: desired, room: fresh };
-        match self.soonest(|place| current != 0 && place.before == current) {
-            Some(place) => *place = grown,
-            None => self.places.push(grown),
+        let grown = MemoryExtent { before: current, size: desired, room: fresh };
+        match self.soonest(|extent| current != 0 && extent.before == current) {
+            Some(extent) => *extent = grown,
+            None => self.extents.push(grown),
         }
         // Of a new one that is nothing. Of another it is not known where it ends: it may move.
         if desired <= reserved { 0 } else { current }
     }
 
     /// Of those that are so, the one that moves sooner.
-    fn soonest(&mut self, is: impl Fn(&Place) -> bool) -> Option<&mut Place> {
-        let found = self.places.iter_mut().filter(|place| is(place));
-        found.min_by_key(|place| place.room)
+    fn soonest(&mut self, is: impl Fn(&MemoryExtent) -> bool) -> Option<&mut MemoryExtent> {
+        let found = self.extents.iter_mut().filter(|extent| is(extent));
+        found.min_by_key(|extent| extent.room)
     }
 
     /// Bytes of this store.
@@ -390,13 +390,13 @@ mod tests {
         // The host had none to give, twice: it is still of 90 bytes.
         assert_eq!((twice(90, 400), twice(90, 500)), (90, 90));
         assert_eq!((twice(500, 500 + step), twice(500 + step, 501 + step)), (0, 500 + step));
-        assert_eq!(limiter.places.len(), 1, "it is one and the same");
+        assert_eq!(limiter.extents.len(), 1, "it is one and the same");
         // Within what is reserved for it none moves, whatever has failed.
         let mut limiter = moving(&node);
         assert_eq!((limiter.has_twice(0, 10), limiter.has_twice(10, 99)), (0, 0));
         assert_eq!((limiter.has_twice(10, 100), limiter.has_twice(100, 101)), (0, 100));
         // A new one beside it is not taken for it.
-        assert_eq!((limiter.has_twice(0, 200), limiter.places.len()), (0, 2));
+        assert_eq!((limiter.has_twice(0, 200), limiter.extents.len()), (0, 2));
     }
 
     #[test]

@@ -110,7 +110,7 @@ pub(crate) struct Meter {
 
 /// How a guest ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Ending<T> {
+pub(crate) enum GuestEnd<T> {
     /// By itself, with this.
     Done(T),
     /// It was killed.
@@ -121,7 +121,7 @@ pub(crate) enum Ending<T> {
 
 /// How a turn on a lane ended.
 enum Turn<T> {
-    End(Ending<T>),
+    End(GuestEnd<T>),
     Move(Lane),
 }
 
@@ -141,7 +141,7 @@ pub(crate) fn run<F>(
     runtimes: Arc<Runtimes>,
     meter: Arc<Meter>,
     guest: F,
-    done: impl FnOnce(Ending<F::Output>) + Send + 'static,
+    done: impl FnOnce(GuestEnd<F::Output>) + Send + 'static,
 ) where
     F: Future + Send + 'static,
     F::Output: Send,
@@ -164,7 +164,7 @@ pub(crate) fn run<F>(
 fn go<F>(
     runtimes: Arc<Runtimes>,
     mut metered: Metered<F>,
-    done: impl FnOnce(Ending<F::Output>) + Send + 'static,
+    done: impl FnOnce(GuestEnd<F::Output>) + Send + 'static,
 ) where
     F: Future + Send + 'static,
     F::Output: Send,
@@ -186,12 +186,12 @@ impl<F: Future> Metered<F> {
         if self.killed.as_mut().poll(cx).is_ready() {
             // The guest's stack is unwound here and now; its store and sockets go with it.
             self.guest = None;
-            return Poll::Ready(Turn::End(Ending::Killed));
+            return Poll::Ready(Turn::End(GuestEnd::Killed));
         }
         if self.throttled(cx) {
             return Poll::Pending;
         }
-        let Some(guest) = &mut self.guest else { return Poll::Ready(Turn::End(Ending::Killed)) };
+        let Some(guest) = &mut self.guest else { return Poll::Ready(Turn::End(GuestEnd::Killed)) };
         let meter = self.meter.clone();
         let begin = Instant::now();
         let cpu = self.precise.then(thread_cpu);
@@ -212,11 +212,11 @@ impl<F: Future> Metered<F> {
             Ok(Poll::Pending) => self.choose_lane(now, wall),
             Ok(Poll::Ready(output)) => {
                 self.guest = None;
-                Poll::Ready(Turn::End(Ending::Done(output)))
+                Poll::Ready(Turn::End(GuestEnd::Done(output)))
             }
             Err(panic) => {
                 self.guest = None;
-                Poll::Ready(Turn::End(Ending::Failed(said(&*panic))))
+                Poll::Ready(Turn::End(GuestEnd::Failed(panic_message(&*panic))))
             }
         }
     }
@@ -275,7 +275,7 @@ impl<F: Future> Metered<F> {
 }
 
 /// What a panic says.
-fn said(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "without a word".to_owned())
@@ -321,7 +321,7 @@ mod tests {
             |outcome| drop(tell.send(outcome)),
         );
         let ended = tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
-        assert_eq!(ended, Ok(Ending::Failed("no thread is left".to_owned())));
+        assert_eq!(ended, Ok(GuestEnd::Failed("no thread is left".to_owned())));
     }
 
     #[tokio::test]
@@ -347,10 +347,10 @@ mod tests {
         };
         run(runtimes.clone(), meter.clone(), guest, |outcome| drop(tell.send(outcome)));
         let ended = tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
-        assert_eq!(ended, Ok(Ending::Done(())));
+        assert_eq!(ended, Ok(GuestEnd::Done(())));
         drop(release);
         for ended in held {
-            assert_eq!(ended.await, Ok(Ending::Done(())));
+            assert_eq!(ended.await, Ok(GuestEnd::Done(())));
         }
     }
 

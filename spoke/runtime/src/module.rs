@@ -83,7 +83,7 @@ pub(crate) enum CannotRun {
 const IDLE_MODULES_KEPT: usize = 8;
 
 /// Bytes of a page of linear memory.
-const WASM_PAGE: u64 = 64 << 10;
+const WASM_PAGE_BYTES: u64 = 64 << 10;
 
 /// Device and inode. A loaded module maps its file, so no other file gets its inode meanwhile.
 type FileId = (u64, u64);
@@ -273,6 +273,6 @@ impl Modules {
 /// Bytes that the largest memory of a module and its stack start with.
 fn least(needs: Option<ResourcesRequired>) -> usize {
     let pages = needs.and_then(|needs| needs.max_initial_memory_size);
-    let bytes = pages.unwrap_or(0).saturating_mul(WASM_PAGE);
+    let bytes = pages.unwrap_or(0).saturating_mul(WASM_PAGE_BYTES);
     usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(GUEST_STACK_BYTES)
 }

@@ -71,8 +71,9 @@ const SUBSCRIPTIONS_MAX: usize = 256;
 const RANDOM_PIECE_BYTES: u32 = 8 << 10;
 
 /// Most that any call holds which does not say so when it is called.
-pub(crate) const CALL: usize = 2 * PATH_BYTES_MAX;
-const _: () = assert!(RANDOM_PIECE_BYTES as usize <= CALL, "what is given is enough for either");
+pub(crate) const CALL_BYTES: usize = 2 * PATH_BYTES_MAX;
+const _: () =
+    assert!(RANDOM_PIECE_BYTES as usize <= CALL_BYTES, "what is given is enough for either");
 
 /// Handles of one program: its files, and what a call waits for.
 const HANDLES_MAX: usize = 4096;
@@ -114,7 +115,7 @@ pub(crate) struct Core {
     /// Its mounts, which are open for as long as it runs.
     mounts: Vec<RawFd>,
     log: LogSink,
-    told: bool,
+    is_full_logged: bool,
     timers: Handle,
     _given: Share,
     _mappings: Held,
@@ -143,7 +144,7 @@ impl Core {
             calls: calls.clone(),
             mounts,
             log,
-            told: false,
+            is_full_logged: false,
             timers,
             _given: given,
             _mappings: mapped,
@@ -151,7 +152,7 @@ impl Core {
         let mut store = Store::new(engine, core);
         store.limiter_async(|core| &mut core.limiter);
         // What the calls that are all upstream's may take.
-        store.set_hostcall_fuel(CALL);
+        store.set_hostcall_fuel(CALL_BYTES);
         store.epoch_deadline_callback(|mut store| {
             store.data_mut().count_handles()?;
             Ok(UpdateDeadline::Yield(1))
@@ -173,7 +174,7 @@ impl Core {
         match self.open.set(self.mounts.len() + open + more) {
             Ok(()) => true,
             Err(full) => {
-                if !std::mem::replace(&mut self.told, true) {
+                if !std::mem::replace(&mut self.is_full_logged, true) {
                     world::tell(&self.log, &full);
                 }
                 false
@@ -231,7 +232,7 @@ fn descriptor(entry: &dyn Any) -> Option<RawFd> {
 }
 
 /// An answer to the program.
-const fn says(error: Errno) -> i32 {
+const fn errno(error: Errno) -> i32 {
     error as i32
 }
 
@@ -252,7 +253,8 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<Core>> {
     linker.allow_shadowing(true);
     ends(&mut linker)?;
     sockets(&mut linker)?;
-    files(&mut linker)?;
+    opens(&mut linker)?;
+    closes(&mut linker)?;
     bytes(&mut linker)?;
     lists(&mut linker)?;
     waits(&mut linker)?;
@@ -270,7 +272,7 @@ fn ends(linker: &mut Linker<Core>) -> Result<()> {
 
 /// Nothing of its own is a socket. Upstream says the same, and a line in the agent's log with it.
 fn sockets(linker: &mut Linker<Core>) -> Result<()> {
-    let none = says(Errno::Notsock);
+    let none = errno(Errno::Notsock);
     linker.func_wrap(PREVIEW_1, "sock_accept", move |_: i32, _: i32, _: i32| none)?;
     linker.func_wrap(
         PREVIEW_1,
@@ -284,7 +286,8 @@ fn sockets(linker: &mut Linker<Core>) -> Result<()> {
 
 type PathOpen = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
 
-fn files(linker: &mut Linker<Core>) -> Result<()> {
+/// A file that is opened takes a handle.
+fn opens(linker: &mut Linker<Core>) -> Result<()> {
     linker.func_wrap_async(
         PREVIEW_1,
         "path_open",
@@ -292,11 +295,11 @@ fn files(linker: &mut Linker<Core>) -> Result<()> {
          (dir, look, path, len, open, base, inherit, flags, to): PathOpen| {
             Box::new(async move {
                 if is_too_long(len) {
-                    return Ok(says(Errno::Nametoolong));
+                    return Ok(errno(Errno::Nametoolong));
                 }
                 let (bytes, core) = parts(&mut caller)?;
                 if !core.book(1) {
-                    return Ok(says(Errno::Mfile));
+                    return Ok(errno(Errno::Mfile));
                 }
                 let mut memory = GuestMemory::Unshared(bytes);
                 let said = upstream::path_open(
@@ -318,6 +321,11 @@ fn files(linker: &mut Linker<Core>) -> Result<()> {
             })
         },
     )?;
+    Ok(())
+}
+
+/// One that is closed, or takes another's number, gives one back.
+fn closes(linker: &mut Linker<Core>) -> Result<()> {
     linker.func_wrap_async(
         PREVIEW_1,
         "fd_close",
@@ -384,7 +392,7 @@ macro_rules! in_pieces {
                 Box::new(async move {
                     let (bytes, core) = parts(&mut caller)?;
                     let Some(long) = core.shorten(bytes, list, count) else {
-                        return Ok(says(Errno::Nomem));
+                        return Ok(errno(Errno::Nomem));
                     };
                     let mut memory = GuestMemory::Unshared(&mut *bytes);
                     let said =
@@ -419,7 +427,7 @@ fn lists(linker: &mut Linker<Core>) -> Result<()> {
                 let mut memory = GuestMemory::Unshared(bytes);
                 let names = core.names(&mut memory, dir).await;
                 if !core.call.fits(names) {
-                    return Ok(says(Errno::Nomem));
+                    return Ok(errno(Errno::Nomem));
                 }
                 let said =
                     upstream::fd_readdir(&mut core.wasi, &mut memory, dir, to, len, from, done);
@@ -436,7 +444,7 @@ fn lists(linker: &mut Linker<Core>) -> Result<()> {
             Box::new(async move {
                 // The one path that upstream copies however long it is.
                 if is_too_long(len) {
-                    return Ok(says(Errno::Nametoolong));
+                    return Ok(errno(Errno::Nametoolong));
                 }
                 let (bytes, core) = parts(&mut caller)?;
                 let mut memory = GuestMemory::Unshared(bytes);
@@ -455,11 +463,11 @@ fn waits(linker: &mut Linker<Core>) -> Result<()> {
             Box::new(async move {
                 let all = count.cast_unsigned() as usize;
                 if SUBSCRIPTIONS_MAX < all {
-                    return Ok(says(Errno::Inval));
+                    return Ok(errno(Errno::Inval));
                 }
                 let (bytes, core) = parts(&mut caller)?;
                 if !core.call.fits(all * SUBSCRIPTION_BYTES) {
-                    return Ok(says(Errno::Nomem));
+                    return Ok(errno(Errno::Nomem));
                 }
                 let asked = Asked::read(bytes, list, all);
                 let said = if asked.is_mixed() {
@@ -490,7 +498,7 @@ fn randomness(linker: &mut Linker<Core>) -> Result<()> {
         |mut caller: Caller<'_, Core>, to: i32, len: i32| -> Result<i32> {
             let (to, len) = (to.cast_unsigned(), len.cast_unsigned());
             if RANDOM_BYTES_PER_CALL_MAX < u64::from(len) || to.checked_add(len).is_none() {
-                return Ok(says(Errno::Inval));
+                return Ok(errno(Errno::Inval));
             }
             let (bytes, core) = parts(&mut caller)?;
             let mut memory = GuestMemory::Unshared(bytes);
@@ -499,12 +507,12 @@ fn randomness(linker: &mut Linker<Core>) -> Result<()> {
                 let piece = RANDOM_PIECE_BYTES.min(len - done);
                 let (at, length) = ((to + done).cast_signed(), piece.cast_signed());
                 let said = upstream::random_get(&mut core.wasi, &mut memory, at, length)?;
-                if said != says(Errno::Success) {
+                if said != errno(Errno::Success) {
                     return Ok(said);
                 }
                 done += piece;
             }
-            Ok(says(Errno::Success))
+            Ok(errno(Errno::Success))
         },
     )?;
     Ok(())

@@ -17,7 +17,7 @@ use crate::exit;
 use crate::handler::Handler;
 use crate::http::{DEFAULT_PORT, Pool, serve};
 use crate::lanes::Lane;
-use crate::metered::{self, Ending};
+use crate::metered::{self, GuestEnd};
 use crate::module::Kind;
 use crate::on_stack::OnStack;
 use crate::preview1::Core;
@@ -142,12 +142,12 @@ impl Container {
         });
         Box::pin(async move {
             match ended.await {
-                Ok(Ending::Done(exit)) => exit,
-                Ok(Ending::Failed(why)) => {
+                Ok(GuestEnd::Done(exit)) => exit,
+                Ok(GuestEnd::Failed(why)) => {
                     self.log.note(&format!("freewheel: the agent failed under the program: {why}"));
                     exit::host_error(format!("the agent failed under it: {why}"))
                 }
-                Ok(Ending::Killed) | Err(_) => self.killed(),
+                Ok(GuestEnd::Killed) | Err(_) => self.killed(),
             }
         })
     }

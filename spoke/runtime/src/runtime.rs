@@ -19,7 +19,7 @@ use freewheel_spoke_agent::ports::{
 use freewheel_spoke_agent::volumes::log_aside;
 use freewheel_spoke_engine::{BOUNDED_RESERVATION_BYTES, GUEST_STACK_BYTES, config};
 use freewheel_spoke_logs::{
-    KeptLogs, LogBudget, LogOptions, LogSink, READS, WRITES, at_turn, drain, read,
+    KeptLogs, LogBudget, LogOptions, LogSink, READS_AT_ONCE, WRITES_AT_ONCE, at_turn, drain, read,
 };
 use freewheel_spoke_net::Fabric;
 use parking_lot::Mutex;
@@ -50,11 +50,11 @@ use crate::world::{Mounts, OfPod, linker};
 const LOG_WAIT: Duration = Duration::from_secs(5);
 
 /// Modules that are loaded at a time. After a start all of them are wanted at once.
-const LOADS: usize = 1;
+const LOADS_AT_ONCE: usize = 1;
 
 /// Threads of the control runtime that this work with files may hold: loads and what pods leave behind, and logs that
 /// are written and read. They wait for each other and for nobody else.
-pub const FILE_TURNS: usize = LOADS + WRITES + READS;
+pub const FILE_TURNS: usize = LOADS_AT_ONCE + WRITES_AT_ONCE + READS_AT_ONCE;
 
 /// What a runtime is made with.
 pub struct RuntimeOptions {
@@ -203,8 +203,8 @@ impl Runtime {
             supervisors: TaskTracker::new(),
             budget: LogBudget::new(logs),
             reserved: reserved(&profile),
-            loads: Arc::new(Semaphore::new(LOADS)),
-            reads: Arc::new(Semaphore::new(READS)),
+            loads: Arc::new(Semaphore::new(LOADS_AT_ONCE)),
+            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
             logs: Mutex::default(),
             this: this.clone(),
         });

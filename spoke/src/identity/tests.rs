@@ -113,11 +113,11 @@ fn the_hubs_time_and_its_refusal_outlive_a_reboot() {
     note_time(data.path(), 2_000_000_000, 3600).unwrap();
     assert!(2_000_000_000 <= clock(data.path()).now(), "whatever the machine's clock says");
     note_time(data.path(), 2_000_000_010, 3600).unwrap();
-    assert_eq!(told(data.path()), 2_000_000_000, "flash is spared");
+    assert_eq!(hub_time(data.path()), 2_000_000_000, "flash is spared");
     note_time(data.path(), 1_900_000_000, 3600).unwrap();
-    assert_eq!(told(data.path()), 1_900_000_000, "the hub was ahead, and says so");
+    assert_eq!(hub_time(data.path()), 1_900_000_000, "the hub was ahead, and says so");
     forget_time(data.path()).unwrap();
-    assert_eq!(told(data.path()), 0);
+    assert_eq!(hub_time(data.path()), 0);
     assert_eq!(refusal(data.path()), None);
     note_refusal(data.path(), 7, &Reason::Cloned).unwrap();
     note_refusal(data.path(), 8, &Reason::Cloned).unwrap();

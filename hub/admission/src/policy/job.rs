@@ -159,7 +159,7 @@ impl Selected {
 
 impl ConfigError {
     /// What is told of it.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn message(&self) -> String {
         let of = if self.binding.is_some() { "binding" } else { "policy" };
         format!("failed to configure {of}: {}", self.why)
     }

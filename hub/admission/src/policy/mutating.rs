@@ -46,12 +46,12 @@ impl PolicyError {
         Self {
             policy: error.policy.name.clone(),
             binding: error.binding.as_ref().map(|binding| binding.name.clone()),
-            why: error.told(),
+            why: error.message(),
             reason: "",
         }
     }
 
-    fn told(&self) -> String {
+    fn message(&self) -> String {
         let Self { policy, binding, why, .. } = self;
         match binding {
             Some(binding) => {
@@ -244,7 +244,7 @@ impl Run {
 fn refusal(failed: &[PolicyError], review: &Review<'_>, object: &Value) -> Refusal {
     let first = failed.first();
     let reason = first.map_or("", |first| first.reason);
-    let message = first.map(PolicyError::told).unwrap_or_default();
+    let message = first.map(PolicyError::message).unwrap_or_default();
     let reason = if reason.is_empty() { "Forbidden" } else { reason };
     let mut error = ApiError::new(403, reason, message);
     let kind = &review.target.kind;
@@ -254,7 +254,7 @@ fn refusal(failed: &[PolicyError], review: &Review<'_>, object: &Value) -> Refus
         kind: kind.plural().to_owned(),
         causes: failed
             .iter()
-            .map(|one| Cause { message: one.told(), ..Cause::default() })
+            .map(|one| Cause { message: one.message(), ..Cause::default() })
             .collect(),
         ..Details::default()
     }));

@@ -44,7 +44,7 @@ pub(super) fn kind<'a>(
 /// Objects that are looked at for one write, whether they are parameters or not. kube-apiserver has no such bounds.
 const LOOKED_AT_MAX: usize = 100_000;
 /// Bytes of those that are.
-const BYTES_MAX: usize = 4 << 20;
+const PARAMS_BYTES_MAX: usize = 4 << 20;
 
 /// The parameters of one write.
 #[derive(Default)]
@@ -77,8 +77,10 @@ impl Params {
         let new = |it: &&Arc<Stored>| !self.read.contains_key(&(kind.id(), it.key.clone()));
         let more: usize = found.iter().filter(new).map(|it| it.object.body.len()).sum();
         // Before any of them is read: what is too much for one binding takes nothing from the others.
-        if BYTES_MAX < self.bytes + more {
-            return Err(format!("the parameters of a request may have {BYTES_MAX} bytes together"));
+        if PARAMS_BYTES_MAX < self.bytes + more {
+            return Err(format!(
+                "the parameters of a request may have {PARAMS_BYTES_MAX} bytes together"
+            ));
         }
         let mut all = Vec::new();
         for stored in found {

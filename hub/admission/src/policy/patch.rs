@@ -95,7 +95,7 @@ fn evaluate<'a>(
     match evaluation.run(expression) {
         Ok(value) => Ok((value, expression)),
         Err(Failed::TooMuchWork) => Err(OUT_OF_BUDGET.to_owned()),
-        Err(why) => Err(failed(expression, &why.told(OUT_OF_BUDGET))),
+        Err(why) => Err(failed(expression, &why.into_message(OUT_OF_BUDGET))),
     }
 }
 

@@ -122,7 +122,7 @@ fn config_error(error: &ConfigError) -> Option<Denied> {
     error.policy.fails.then(|| Denied {
         policy: error.policy.name.clone(),
         binding: error.binding.as_ref().map(|binding| binding.name.clone()),
-        message: error.told(),
+        message: error.message(),
         reason: String::new(),
     })
 }
@@ -168,7 +168,7 @@ fn denials(policy: &Policy, evaluation: &mut Evaluation<'_>) -> Option<Vec<Denia
                     continue;
                 }
                 Err(Failed::TooMuchWork) => return None,
-                Err(why) => failed(expression, &why.told(OUT_OF_BUDGET)),
+                Err(why) => failed(expression, &why.into_message(OUT_OF_BUDGET)),
             },
         };
         if policy.fails {
@@ -208,7 +208,7 @@ fn annotate(policy: &Policy, scope: &Scope, outcome: &mut Outcome, left: &mut u6
                     of_type(&other)
                 )),
                 Err(Failed::TooMuchWork) => Err(OUT_OF_BUDGET.to_owned()),
-                Err(why) => Err(failed(expression, &why.told(OUT_OF_BUDGET))),
+                Err(why) => Err(failed(expression, &why.into_message(OUT_OF_BUDGET))),
             },
         };
         match value {

@@ -25,7 +25,7 @@ use super::permits::{CALL_WAIT, CallPermits};
 use super::unsuccessful::Unsuccessful;
 
 /// Calls of one cluster's webhooks at a time.
-const CALLS_OF_CLUSTER: usize = 32;
+const CLUSTER_CALLS_MAX: usize = 32;
 /// How long a controller waits for a webhook of a spoke's cluster.
 const CONTROLLER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long it does not ask one again that has failed it.
@@ -77,7 +77,7 @@ pub(crate) struct Calls {
 
 impl Calls {
     pub(crate) fn over(caller: Option<Arc<dyn Caller>>) -> Self {
-        let permits = CallPermits::of_clusters_with(CALLS_OF_CLUSTER);
+        let permits = CallPermits::of_clusters_with(CLUSTER_CALLS_MAX);
         Self { caller, permits, failed: Mutex::default() }
     }
 

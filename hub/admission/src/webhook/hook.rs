@@ -11,7 +11,7 @@ use crate::conditions::Conditions;
 use crate::selection::Selection;
 
 /// Calls of one webhook at a time.
-const CALLS_OF_WEBHOOK: usize = 16;
+const WEBHOOK_CALLS_MAX: usize = 16;
 /// How long one is waited for that does not say.
 const TIMEOUT_SECONDS: u64 = 10;
 
@@ -64,7 +64,7 @@ impl Webhook {
             version: known.next().copied(),
             reinvoked: hook["reinvocationPolicy"] == "IfNeeded",
             client: ClientConfig::read(&hook["clientConfig"]),
-            turns: Arc::new(Semaphore::new(CALLS_OF_WEBHOOK)),
+            turns: Arc::new(Semaphore::new(WEBHOOK_CALLS_MAX)),
         }
     }
 

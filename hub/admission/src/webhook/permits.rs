@@ -16,11 +16,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// Calls of the root's webhooks, and those that all spokes' clusters share.
-const CALLS: usize = 64;
+const SHARED_CALLS_MAX: usize = 64;
 /// Calls that each spoke's cluster has of its own: there are as many clusters as there are devices.
-const OWN_CALLS: usize = 4;
+const OWN_CALLS_MAX: usize = 4;
 /// Of those, what one that may hang has of them, where others of its cluster are to have one left.
-pub const OWN_CALLS_OF_ONE: usize = OWN_CALLS - 1;
+pub const OWN_CALLS_OF_ONE_MAX: usize = OWN_CALLS_MAX - 1;
 /// How long a call is waited for, before the time begins that a webhook has.
 pub const CALL_WAIT: Duration = Duration::from_secs(10);
 
@@ -52,9 +52,9 @@ impl CallPermits {
     /// Of clusters that may have so many calls each.
     #[must_use]
     pub fn of_clusters_with(calls: usize) -> Self {
-        let shared = Arc::new(Semaphore::new(CALLS));
-        let of_root = Arc::new(ClusterCalls::new(CALLS, 0, &shared));
-        let more = calls.saturating_sub(OWN_CALLS);
+        let shared = Arc::new(Semaphore::new(SHARED_CALLS_MAX));
+        let of_root = Arc::new(ClusterCalls::new(SHARED_CALLS_MAX, 0, &shared));
+        let more = calls.saturating_sub(OWN_CALLS_MAX);
         Self { of_root, shared, more, each: Mutex::default() }
     }
 
@@ -67,7 +67,7 @@ impl CallPermits {
         if let Some(known) = each.get(cluster).and_then(Weak::upgrade) {
             return known;
         }
-        let calls = Arc::new(ClusterCalls::new(OWN_CALLS, self.more, &self.shared));
+        let calls = Arc::new(ClusterCalls::new(OWN_CALLS_MAX, self.more, &self.shared));
         each.retain(|_, calls| calls.strong_count() != 0);
         each.insert(cluster.clone(), Arc::downgrade(&calls));
         calls
@@ -139,10 +139,10 @@ mod tests {
                 held.push((calls.clone(), permit));
                 got += 1;
             }
-            assert!((OWN_CALLS..=OF_CLUSTER).contains(&got), "{number}: {got}");
+            assert!((OWN_CALLS_MAX..=OF_CLUSTER).contains(&got), "{number}: {got}");
             most = most.max(got);
         }
-        assert_eq!((held.len(), most), (CALLS + 20 * OWN_CALLS, OF_CLUSTER));
+        assert_eq!((held.len(), most), (SHARED_CALLS_MAX + 20 * OWN_CALLS_MAX, OF_CLUSTER));
         let root = ClusterName::try_from("root").unwrap();
         assert!(permits.of(&root).permit(Duration::ZERO).await.is_some());
         drop(held);
@@ -152,10 +152,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_in_vain_is_told_in_time() {
-        let permits = CallPermits::of_clusters_with(OWN_CALLS);
+        let permits = CallPermits::of_clusters_with(OWN_CALLS_MAX);
         let calls = permits.of(&cluster(0));
         let mut held = Vec::new();
-        for _ in 0..OWN_CALLS {
+        for _ in 0..OWN_CALLS_MAX {
             held.push(calls.permit(CALL_WAIT).await.unwrap());
         }
         let begun = tokio::time::Instant::now();

@@ -16,25 +16,25 @@ const STATUS_BYTES_MAX: usize = 64 << 10;
 /// An answer whose code is no success.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsuccessful {
-    told: String,
+    text: String,
 }
 
 impl Unsuccessful {
     /// With this code, `Content-Type` (empty for none) and body.
     #[must_use]
     pub fn of(code: u16, content_type: &str, body: &[u8]) -> Self {
-        let told = status(body).unwrap_or_else(|| {
+        let text = status(body).unwrap_or_else(|| {
             let is_text = content_type.is_empty()
                 || content_type.trim_start().to_ascii_lowercase().starts_with("text/");
             generic(code, &if is_text { first_of(body) } else { "unknown".to_owned() })
         });
-        Self { told }
+        Self { text }
     }
 }
 
 impl fmt::Display for Unsuccessful {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.told)
+        f.write_str(&self.text)
     }
 }
 

@@ -11,7 +11,7 @@ use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::accessors::{AGE, NAME, age, child, column, condition, flag, name, set_default, text};
-use super::place::Place;
+use super::field_value::FieldValue;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -127,7 +127,7 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let (group, version) = (spec.child("group"), spec.child("version"));
         let mut errors: Vec<_> = check_name(object, &group, &version).into_iter().collect();
         if group.is_empty() && version.text() != "v1" {
@@ -149,7 +149,7 @@ impl Strategy for Rules {
             }
         }
         errors.extend(check_service(&spec));
-        for condition in Place::of(object, "status").child("conditions").items() {
+        for condition in FieldValue::of(object, "status").child("conditions").items() {
             errors.extend(condition.child("status").one_of(&["True", "False", "Unknown"]));
         }
         errors
@@ -181,7 +181,11 @@ impl Strategy for Rules {
     }
 }
 
-fn check_name(object: &Value, group: &Place<'_>, version: &Place<'_>) -> Option<FieldError> {
+fn check_name(
+    object: &Value,
+    group: &FieldValue<'_>,
+    version: &FieldValue<'_>,
+) -> Option<FieldError> {
     let own = text(object, "/metadata/name");
     let expected = format!("{}.{}", version.text(), group.text());
     let text = format!("must be `spec.version+\".\"+spec.group`: {expected:?}");
@@ -189,7 +193,7 @@ fn check_name(object: &Value, group: &Place<'_>, version: &Place<'_>) -> Option<
     wrong.then(|| FieldError::invalid("metadata.name", &json!(own), &text))
 }
 
-fn check_service(spec: &Place<'_>) -> Vec<FieldError> {
+fn check_service(spec: &FieldValue<'_>) -> Vec<FieldError> {
     let (service, bundle) = (spec.child("service"), spec.child("caBundle"));
     let insecure = spec.child("insecureSkipTLSVerify");
     let trusting = flag(insecure.value, "");

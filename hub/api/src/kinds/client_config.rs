@@ -7,7 +7,7 @@ use freewheel_hub_schema::name as names;
 use serde_json::{Map, Value, json};
 
 use super::accessors::set_default;
-use super::place::Place;
+use super::field_value::FieldValue;
 
 const REVIEWS: &[&str] = &["v1", "v1beta1"];
 /// The port of a Service that is meant where none is named.
@@ -22,7 +22,7 @@ pub(super) fn default_client(webhook: &mut Map<String, Value>) {
 }
 
 /// Which reviews it understands.
-pub(super) fn check_reviews(versions: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check_reviews(versions: &FieldValue<'_>) -> Vec<FieldError> {
     let known = REVIEWS.join(", ");
     if versions.is_empty() {
         return vec![versions.required(&format!("must specify one of {known}"))];
@@ -43,7 +43,7 @@ pub(super) fn check_reviews(versions: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// Where a webhook is.
-pub(super) fn check_client(client: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check_client(client: &FieldValue<'_>) -> Vec<FieldError> {
     let (url, service) = (client.child("url"), client.child("service"));
     if url.is_there() == service.is_there() {
         return vec![client.required("exactly one of url or service is required")];
@@ -67,7 +67,7 @@ pub(super) fn check_client(client: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_path(at: &Place<'_>) -> Vec<FieldError> {
+fn check_path(at: &FieldValue<'_>) -> Vec<FieldError> {
     let path = at.text();
     if matches!(path, "" | "/") {
         return Vec::new();
@@ -86,7 +86,7 @@ fn check_path(at: &Place<'_>) -> Vec<FieldError> {
     segments.flat_map(wrong).collect()
 }
 
-fn check_url(at: &Place<'_>) -> Vec<FieldError> {
+fn check_url(at: &FieldValue<'_>) -> Vec<FieldError> {
     const FORM: &str = "; desired format: https://host[/path]";
     let text = at.text();
     let of = |part: &str, why: &str| FieldError::invalid(&*at.path, &json!(part), why);

@@ -7,7 +7,7 @@ use freewheel_hub_schema::selector::LabelSelector;
 use serde_json::Value;
 
 use super::accessors::list;
-use super::rbac::{GROUP, Place, ROLE_COLUMNS, check_rules, role_row};
+use super::rbac::{GROUP, ROLE_COLUMNS, RoleScope, check_rules, role_row};
 
 /// ClusterRole of rbac.authorization.k8s.io/v1.
 pub(crate) fn kind() -> Kind {
@@ -22,7 +22,7 @@ struct Rules;
 
 impl Strategy for Rules {
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = check_rules(object, Place::Cluster);
+        let mut errors = check_rules(object, RoleScope::Cluster);
         if object.get("aggregationRule").is_some_and(|rule| !rule.is_null()) {
             errors.extend(check_aggregation(object));
         }

@@ -6,7 +6,7 @@ use freewheel_hub_schema::kind::{Kind, NameRule, Strategy, Trait};
 use serde_json::Value;
 
 use super::rbac::{
-    BINDING_COLUMNS, GROUP, Place, binding_row, check_binding, check_same_role, default_binding,
+    BINDING_COLUMNS, GROUP, RoleScope, binding_row, check_binding, check_same_role, default_binding,
 };
 
 /// ClusterRoleBinding of rbac.authorization.k8s.io/v1.
@@ -26,7 +26,7 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        check_binding(object, Place::Cluster)
+        check_binding(object, RoleScope::Cluster)
     }
 
     fn validate_update(&self, _: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {

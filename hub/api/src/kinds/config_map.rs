@@ -20,7 +20,7 @@ pub(crate) fn kind() -> Kind {
         .short(["cm"])
         .concerns(Concern::ItsNamespace)
         .columns(COLUMNS)
-        .with(&[Trait::CountsNoGeneration])
+        .with(&[Trait::CountsNoGeneration, Trait::CountedByPlural])
 }
 
 struct Rules;

@@ -6,7 +6,7 @@ use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
 use serde_json::Value;
 
 use super::accessors::{AGE, NAME, age, column, flag, int, list, name, text};
-use super::place::Place;
+use super::field_value::FieldValue;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -26,8 +26,9 @@ struct Rules;
 
 impl Strategy for Rules {
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors: Vec<_> = Place::of(object, "revision").at_least(0).into_iter().collect();
-        let data = Place::of(object, "data");
+        let mut errors: Vec<_> =
+            FieldValue::of(object, "revision").at_least(0).into_iter().collect();
+        let data = FieldValue::of(object, "data");
         if !data.is_there() {
             errors.push(data.required("data is mandatory"));
         } else if !data.value.is_object() {
@@ -37,7 +38,7 @@ impl Strategy for Rules {
     }
 
     fn validate_update(&self, _: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
-        Place::of(new, "data").stays(&Place::of(old, "data")).into_iter().collect()
+        FieldValue::of(new, "data").stays(&FieldValue::of(old, "data")).into_iter().collect()
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {

@@ -7,7 +7,7 @@ use freewheel_hub_schema::selector::LabelSelector;
 use serde_json::{Value, json};
 
 use super::accessors::{AGE, NAME, age, child, column, int, name, set_default, wide};
-use super::place::Place;
+use super::field_value::FieldValue;
 use super::template;
 
 const COLUMNS: &[Column] = &[
@@ -90,7 +90,7 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let (selector, pods) = (spec.child("selector"), spec.child("template"));
         let mut errors = Vec::new();
         match LabelSelector::from_json(Some(selector.value), &selector.path) {
@@ -116,7 +116,7 @@ impl Strategy for Rules {
         if door != Some("status") {
             return template::selector_stays(new, old);
         }
-        let status = Place::of(new, "status");
+        let status = FieldValue::of(new, "status");
         let mut errors: Vec<_> =
             COUNTED.iter().filter_map(|field| status.child(field).at_least(0)).collect();
         errors.extend(template::collisions_grow(new, old));
@@ -158,7 +158,7 @@ fn count_templates(object: &mut Value, count: i64) {
     }
 }
 
-fn check_strategy(strategy: &Place<'_>) -> Vec<FieldError> {
+fn check_strategy(strategy: &FieldValue<'_>) -> Vec<FieldError> {
     let rolling = strategy.child("rollingUpdate");
     match strategy.child("type").text() {
         "OnDelete" => Vec::new(),

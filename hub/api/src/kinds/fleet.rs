@@ -42,7 +42,7 @@ use freewheel_hub_schema::types::{TypeFacts, mistakes_of_facts};
 use serde_json::Value;
 
 use super::accessors::{AGE, NAME, age, name};
-use super::place::Place;
+use super::field_value::FieldValue;
 
 /// Of `addon.open-cluster-management.io`.
 pub(super) const ADD_ON_GROUP: &str = "addon.open-cluster-management.io";
@@ -131,25 +131,25 @@ impl Strategy for Rules {
 }
 
 /// A text, if there is one, has to match.
-pub(super) fn follows(place: &Place<'_>, pattern: &str) -> Option<FieldError> {
+pub(super) fn follows(place: &FieldValue<'_>, pattern: &str) -> Option<FieldError> {
     let text = place.value.as_str()?;
     let wrong = format!("{} in body should match '{pattern}'", place.path);
     (!Pattern::new(pattern).matches(text)).then(|| place.invalid(&wrong))
 }
 
 /// A number, if there is one, has to be so large.
-pub(super) fn no_less(place: &Place<'_>, least: i64) -> Option<FieldError> {
+pub(super) fn no_less(place: &FieldValue<'_>, least: i64) -> Option<FieldError> {
     let wrong = format!("{} in body should be greater than or equal to {least}", place.path);
     place.int().filter(|number| *number < least).map(|_| place.invalid(&wrong))
 }
 
 /// A number, if there is one, has to be so small.
-pub(super) fn no_more(place: &Place<'_>, most: i64) -> Option<FieldError> {
+pub(super) fn no_more(place: &FieldValue<'_>, most: i64) -> Option<FieldError> {
     let wrong = format!("{} in body should be less than or equal to {most}", place.path);
     place.int().filter(|number| most < *number).map(|_| place.invalid(&wrong))
 }
 
 /// The LabelSelector that is here, if one is.
-pub(super) fn selector(place: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn selector(place: &FieldValue<'_>) -> Vec<FieldError> {
     if place.is_there() { place.selector() } else { Vec::new() }
 }

@@ -10,7 +10,7 @@ use freewheel_hub_schema::quantity::Quantity;
 use serde_json::{Map, Value};
 
 use super::accessors::{CREATED_AT, NAME, child, created_at, items, name};
-use super::place::Place;
+use super::field_value::FieldValue;
 use super::resource_name;
 
 const COLUMNS: &[Column] = &[NAME, CREATED_AT];
@@ -37,7 +37,7 @@ impl Strategy for Rules {
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut types = BTreeSet::new();
-        let limits = Place::of(object, "spec").child("limits");
+        let limits = FieldValue::of(object, "spec").child("limits");
         let mut errors = Vec::new();
         for limit in limits.items() {
             let kind = limit.child("type");
@@ -77,7 +77,7 @@ fn default(limit: &mut Map<String, Value>) {
     }
 }
 
-fn check_type(kind: &Place<'_>) -> Vec<FieldError> {
+fn check_type(kind: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = kind.follows(names::qualified_name);
     let standard = matches!(kind.text(), "Pod" | "Container" | "PersistentVolumeClaim");
     if errors.is_empty() && !standard && !kind.text().contains('/') {
@@ -86,7 +86,7 @@ fn check_type(kind: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_limit(limit: &Place<'_>, kind: &str) -> Vec<FieldError> {
+fn check_limit(limit: &FieldValue<'_>, kind: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut names = BTreeSet::new();
     let mut lists = vec!["max", "min", "maxLimitRequestRatio"];
@@ -119,8 +119,8 @@ fn check_limit(limit: &Place<'_>, kind: &str) -> Vec<FieldError> {
 }
 
 /// min ≤ default request ≤ default limit ≤ max.
-fn check_order(limit: &Place<'_>, name: &str, lists: &[&str]) -> Vec<FieldError> {
-    let at = |list: &str| Place {
+fn check_order(limit: &FieldValue<'_>, name: &str, lists: &[&str]) -> Vec<FieldError> {
+    let at = |list: &str| FieldValue {
         path: format!("{}[{name}]", limit.child(list).path),
         ..limit.child(list).child(name)
     };
@@ -166,7 +166,7 @@ fn check_order(limit: &Place<'_>, name: &str, lists: &[&str]) -> Vec<FieldError>
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio is told with six decimals")]
 fn check_ratio(
-    place: &Place<'_>,
+    place: &FieldValue<'_>,
     ratio: Quantity,
     min: Option<Quantity>,
     max: Option<Quantity>,

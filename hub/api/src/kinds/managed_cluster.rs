@@ -67,7 +67,7 @@ pub(crate) fn kind() -> Kind {
     .columns(COLUMNS)
     .names_are(NameRule::DnsLabel)
     // As everything that is not built into Kubernetes.
-    .with(&[Trait::NamesWhatItReplaces, Trait::HasDefinition])
+    .with(&[Trait::NamesWhatItReplaces, Trait::HasDefinition, Trait::StandsForSpoke])
 }
 
 struct Rules;

@@ -9,7 +9,7 @@ use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::accessors::{AGE, NAME, age, child, column, name, set_default, text, text_or, wide};
-use super::place::Place;
+use super::field_value::FieldValue;
 use super::pod_spec::check_node_selector;
 use super::volume_claim_spec::{
     CLASS_ANNOTATION, check_modes, modes_cell, warn_of_class_annotation,
@@ -107,16 +107,16 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        check_spec(&Place::of(object, "spec"))
+        check_spec(&FieldValue::of(object, "spec"))
     }
 
     fn validate_update(&self, door: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
         if door.is_some() {
             return Vec::new();
         }
-        let (now, was) = (Place::of(new, "spec"), Place::of(old, "spec"));
+        let (now, was) = (FieldValue::of(new, "spec"), FieldValue::of(old, "spec"));
         let mut errors = Vec::new();
-        let source = |spec: &Place<'_>| -> Vec<Value> {
+        let source = |spec: &FieldValue<'_>| -> Vec<Value> {
             let mut found: Vec<_> = SOURCES
                 .iter()
                 .map(|source| spec.value.get(*source).cloned().unwrap_or_default())
@@ -133,7 +133,7 @@ impl Strategy for Rules {
             let text = "spec.persistentvolumesource is immutable after creation";
             errors.push(FieldError::forbidden("spec.persistentvolumesource", text));
         }
-        let mode = Place { path: "volumeMode".to_owned(), ..now.child("volumeMode") };
+        let mode = FieldValue { path: "volumeMode".to_owned(), ..now.child("volumeMode") };
         errors.extend(mode.stays(&was.child("volumeMode")));
         let class = "volumeAttributesClassName";
         if was.child(class).is_there() && !now.child(class).is_there() {
@@ -181,7 +181,7 @@ impl Strategy for Rules {
     }
 }
 
-fn check_spec(spec: &Place<'_>) -> Vec<FieldError> {
+fn check_spec(spec: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = check_modes(spec, "");
     errors.extend(check_capacity(&spec.child("capacity")));
     let policy = spec.child("persistentVolumeReclaimPolicy");
@@ -220,7 +220,7 @@ fn check_spec(spec: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_capacity(capacity: &Place<'_>) -> Vec<FieldError> {
+fn check_capacity(capacity: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     errors.extend(capacity.must_be());
     let entries = capacity.entries().count();
@@ -231,10 +231,10 @@ fn check_capacity(capacity: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_sources(spec: &Place<'_>) -> Vec<FieldError> {
+fn check_sources(spec: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut found = 0;
-    for source in SOURCES.iter().map(|source| spec.child(source)).filter(Place::is_there) {
+    for source in SOURCES.iter().map(|source| spec.child(source)).filter(FieldValue::is_there) {
         if 0 < found {
             errors.push(source.forbidden("may not specify more than 1 volume type"));
             continue;
@@ -252,7 +252,7 @@ fn check_sources(spec: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_source(source: &Place<'_>) -> Vec<FieldError> {
+fn check_source(source: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let path = source.child("path");
     match source.path.rsplit('.').next().unwrap_or_default() {

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait, keep_other_half};
+use freewheel_hub_schema::quantity::{Format, Quantity};
 use serde_json::{Value, json};
 
 use super::accessors::{AGE, NAME, age, child, column, name, text, text_or, wide};
-use super::place::Place;
+use super::field_value::FieldValue;
+use super::pod_spec::requirements::{self, Amounts};
 use super::volume_claim_spec::{self as claim_spec, CLASS_ANNOTATION, modes_cell};
+use crate::quota::OF_CLASS;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -30,7 +33,12 @@ pub(crate) fn kind() -> Kind {
         .with_status()
         .columns(COLUMNS)
         .aliases([("name", "metadata.name")])
-        .with(&[Trait::AsksForStorage, Trait::CountsNoGeneration, Trait::ShowsTheDeleted])
+        .with(&[
+            Trait::AsksForStorage,
+            Trait::GrowsInQuota,
+            Trait::CountsNoGeneration,
+            Trait::ShowsTheDeleted,
+        ])
         .without_effect("no controller of this hub binds it yet, and no spoke mounts it")
 }
 
@@ -60,21 +68,21 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        claim_spec::check(&Place::of(object, "spec"))
+        claim_spec::check(&FieldValue::of(object, "spec"))
     }
 
     fn validate_update(&self, door: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
         if door.is_some() {
             return Vec::new();
         }
-        let (now, was) = (Place::of(new, "spec"), Place::of(old, "spec"));
+        let (now, was) = (FieldValue::of(new, "spec"), FieldValue::of(old, "spec"));
         let mut errors = Vec::new();
         if compared(new, old) != compared(old, old) {
             let text = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
             errors.push(now.forbidden(text));
         }
         errors.extend(check_size(new, old));
-        let mode = Place { path: "volumeMode".to_owned(), ..now.child("volumeMode") };
+        let mode = FieldValue { path: "volumeMode".to_owned(), ..now.child("volumeMode") };
         errors.extend(mode.stays(&was.child("volumeMode")));
         let class = now.child("volumeAttributesClassName");
         let applied = !text(old, "/status/currentVolumeAttributesClassName").is_empty();
@@ -93,7 +101,7 @@ impl Strategy for Rules {
 
     fn warnings(&self, object: &Value) -> Vec<String> {
         let mut found = claim_spec::warn_of_class_annotation(object);
-        found.extend(claim_spec::warnings(&Place::of(object, "spec")));
+        found.extend(claim_spec::warnings(&FieldValue::of(object, "spec")));
         found
     }
 
@@ -122,6 +130,10 @@ impl Strategy for Rules {
             age(object, now),
             text_or(object, "/spec/volumeMode", "<unset>").into(),
         ]
+    }
+
+    fn quota_usage(&self, object: &Value) -> BTreeMap<String, Quantity> {
+        quota_usage(&object["spec"])
     }
 }
 
@@ -156,12 +168,29 @@ fn compared(object: &Value, old: &Value) -> Value {
 
 /// A claim may shrink to more than it has.
 fn check_size(new: &Value, old: &Value) -> Option<FieldError> {
-    let size =
-        |object| Place::of(object, "spec").child("resources").child("requests").child("storage");
-    let has =
-        Place::of(old, "status").child("capacity").child("storage").amount().unwrap_or_default();
+    let size = |object| {
+        FieldValue::of(object, "spec").child("resources").child("requests").child("storage")
+    };
+    let has = FieldValue::of(old, "status")
+        .child("capacity")
+        .child("storage")
+        .amount()
+        .unwrap_or_default();
     let (now, was) = (size(new), size(old));
     let shrinks = now.amount()? < was.amount()?;
     let text = "field can not be less than status.capacity";
     (shrinks && now.amount()? <= has).then(|| now.forbidden(text))
+}
+
+/// What a claim counts for, by the names of quotas.
+fn quota_usage(spec: &Value) -> Amounts {
+    let one = Quantity::of_milli(1000, Format::Decimal);
+    let mut used = Amounts::from([("persistentvolumeclaims".to_owned(), one)]);
+    let size = requirements::of_container(spec, "requests").remove("storage").unwrap_or_default();
+    used.insert("requests.storage".to_owned(), size);
+    if let Some(class) = spec["storageClassName"].as_str().filter(|class| !class.is_empty()) {
+        used.insert(format!("{class}{OF_CLASS}persistentvolumeclaims"), one);
+        used.insert(format!("{class}{OF_CLASS}requests.storage"), size);
+    }
+    used
 }

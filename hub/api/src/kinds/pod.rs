@@ -1,10 +1,11 @@
 //! Pod: containers that share an address, bound to one spoke.
 //!
 //! ```text
-//! pod          what is special about pods as objects
-//! pod/doors    the doors by which one thing of a spec changes
-//! pod/status   the STATUS, READY and RESTARTS that kubectl shows
-//! pod_spec/    defaults, validation and field classes, shared with pod templates
+//! pod               what is special about pods as objects
+//! pod/subresources  by which one thing of a spec changes
+//! pod/quota         what they count for in quotas
+//! pod/status        the STATUS, READY and RESTARTS that kubectl shows
+//! pod_spec/         defaults, validation and field classes, shared with pod templates
 //! ```
 //!
 //! Guarantees:
@@ -13,16 +14,18 @@
 //! - an annotation that means something to a device says what it can take (`an_annotation_with_a_meaning_has_one`);
 //! - of what runs, nothing but the image changes under a pod's feet (`a_pod_changes_little`).
 
-mod doors;
+mod quota;
 mod status;
+mod subresources;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{
     Column, Concern, FieldPaths, Kind, READ_WRITE, Strategy, Trait, keep_metadata, keep_other_half,
 };
+use freewheel_hub_schema::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::accessors::{
@@ -122,7 +125,7 @@ impl Strategy for Rules {
             return;
         }
         if let Some(door @ ("ephemeralcontainers" | "resize")) = subresource {
-            return doors::keep_the_rest(door, new, old);
+            return subresources::keep_the_rest(door, new, old);
         }
         keep_other_half(subresource, new, old);
         if subresource == Some("status") {
@@ -144,7 +147,7 @@ impl Strategy for Rules {
             Some("status") => {
                 &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]
             }
-            Some("ephemeralcontainers" | "resize") => doors::RESET,
+            Some("ephemeralcontainers" | "resize") => subresources::RESET,
             Some(_) => &[],
             None => &[&["status"]],
         }
@@ -179,7 +182,7 @@ impl Strategy for Rules {
         errors.extend(match subresource {
             None => pod_spec::check_update(new, old),
             Some("binding") => check_binding(new, old).into_iter().collect(),
-            Some(door @ ("ephemeralcontainers" | "resize")) => doors::check(door, new, old),
+            Some(door @ ("ephemeralcontainers" | "resize")) => subresources::check(door, new, old),
             Some(_) => Vec::new(),
         });
         errors
@@ -189,7 +192,7 @@ impl Strategy for Rules {
         pod_spec::warnings(object.get("spec").unwrap_or(&Value::Null), "spec")
     }
 
-    fn door_warning(&self, subresource: &str) -> Option<&'static str> {
+    fn subresource_warning(&self, subresource: &str) -> Option<&'static str> {
         (subresource == "resize").then_some(
             "spec.containers[*].resources: a container that runs keeps its limits; those of its next start are the new \
              ones",
@@ -241,6 +244,18 @@ impl Strategy for Rules {
         } else {
             seconds.or(Some(30))
         }
+    }
+
+    fn quota_usage(&self, object: &Value) -> BTreeMap<String, Quantity> {
+        quota::usage(object)
+    }
+
+    fn is_in_quota_scope(&self, scope: &Value, object: &Value) -> bool {
+        quota::is_in_scope(scope, object)
+    }
+
+    fn unsaid_for_quota(&self, names: &BTreeSet<&str>, object: &Value) -> Option<String> {
+        quota::unsaid(names, object)
     }
 }
 

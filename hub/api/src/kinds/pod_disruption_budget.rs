@@ -6,7 +6,7 @@ use freewheel_hub_schema::kind::{Column, Kind, Selection, Strategy, Trait};
 use serde_json::{Value, json};
 
 use super::accessors::{AGE, NAME, age, column, int, name};
-use super::place::Place;
+use super::field_value::FieldValue;
 use super::template;
 
 const COLUMNS: &[Column] = &[
@@ -40,10 +40,10 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let mut errors = Vec::new();
         let bounds = ["minAvailable", "maxUnavailable"].map(|field| spec.child(field));
-        if bounds.iter().all(Place::is_there) {
+        if bounds.iter().all(FieldValue::is_there) {
             errors.push(spec.invalid("minAvailable and maxUnavailable cannot be both set"));
         }
         let given = bounds.iter().filter(|bound| bound.is_there());
@@ -58,7 +58,7 @@ impl Strategy for Rules {
         if door != Some("status") {
             return Vec::new();
         }
-        let status = Place::of(new, "status");
+        let status = FieldValue::of(new, "status");
         let counts = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"];
         counts.iter().filter_map(|count| status.child(count).at_least(0)).collect()
     }

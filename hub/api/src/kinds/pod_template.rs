@@ -6,7 +6,7 @@ use freewheel_hub_schema::kind::{Column, Kind, Strategy};
 use serde_json::Value;
 
 use super::accessors::{NAME, column, name};
-use super::place::Place;
+use super::field_value::FieldValue;
 use super::template;
 
 const COLUMNS: &[Column] = &[
@@ -31,11 +31,11 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        template::check_pods(&Place::of(object, "template"))
+        template::check_pods(&FieldValue::of(object, "template"))
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        template::warnings_of(&Place::of(object, "template"))
+        template::warnings_of(&FieldValue::of(object, "template"))
     }
 
     fn row(&self, object: &Value, _: i64) -> Vec<Value> {

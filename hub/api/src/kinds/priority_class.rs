@@ -9,7 +9,7 @@ use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
 use serde_json::Value;
 
 use super::accessors::{AGE, NAME, age, column, flag, int, name, set_default, text};
-use super::place::Place;
+use super::field_value::FieldValue;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -19,7 +19,7 @@ const COLUMNS: &[Column] = &[
     column("PreemptionPolicy", "string", "Whether its pods take the place of others."),
 ];
 /// Highest priority of a class that is not Kubernetes' own.
-const USERS_MAX: i64 = 1_000_000_000;
+const USER_PRIORITY_MAX: i64 = 1_000_000_000;
 const RESERVED: &str = "system-";
 
 /// The classes that every cluster is born with: name, value, what is said of them.
@@ -67,11 +67,12 @@ impl Strategy for Rules {
                 );
                 FieldError::forbidden("metadata.name", &text)
             }));
-        } else if USERS_MAX < value {
-            let text = format!("maximum allowed value of a user defined priority is {USERS_MAX}");
+        } else if USER_PRIORITY_MAX < value {
+            let text =
+                format!("maximum allowed value of a user defined priority is {USER_PRIORITY_MAX}");
             errors.push(FieldError::forbidden("value", &text));
         }
-        let policy = Place::of(object, "preemptionPolicy");
+        let policy = FieldValue::of(object, "preemptionPolicy");
         match policy.text() {
             "" if policy.is_there() => errors.push(policy.required("")),
             "" | "PreemptLowerPriority" | "Never" => {}
@@ -85,7 +86,7 @@ impl Strategy for Rules {
         if int(new, "/value") != int(old, "/value") {
             errors.push(FieldError::forbidden("value", "may not be changed in an update."));
         }
-        let policy = |object| Place::of(object, "preemptionPolicy");
+        let policy = |object| FieldValue::of(object, "preemptionPolicy");
         errors.extend(policy(new).stays(&policy(old)));
         errors
     }

@@ -31,7 +31,7 @@ pub(super) const BINDING_COLUMNS: &[Column] = &[
 
 /// Whether a kind lives in namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum RoleScope {
     Namespace,
     Cluster,
 }
@@ -63,12 +63,12 @@ pub(super) fn binding_row(object: &Value, now: i64) -> Vec<Value> {
 }
 
 /// Every mistake in `rules`.
-pub(super) fn check_rules(object: &Value, place: Place) -> Vec<FieldError> {
+pub(super) fn check_rules(object: &Value, place: RoleScope) -> Vec<FieldError> {
     let rules = list(object, "/rules").iter().enumerate();
     rules.flat_map(|(at, rule)| check_rule(rule, place, &format!("rules[{at}]"))).collect()
 }
 
-fn check_rule(rule: &Value, place: Place, path: &str) -> Vec<FieldError> {
+fn check_rule(rule: &Value, place: RoleScope, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let is_empty = |field: &str| list(rule, field).is_empty();
     if is_empty("/verbs") {
@@ -77,7 +77,7 @@ fn check_rule(rule: &Value, place: Place, path: &str) -> Vec<FieldError> {
     }
     if let Some(urls) = rule.get("nonResourceURLs").filter(|_| !is_empty("/nonResourceURLs")) {
         let wrong = |text| FieldError::invalid(format!("{path}.nonResourceURLs"), urls, text);
-        if place == Place::Namespace {
+        if place == RoleScope::Namespace {
             errors.push(wrong("namespaced rules cannot apply to non-resource URLs"));
         }
         if !["/apiGroups", "/resources", "/resourceNames"].into_iter().all(is_empty) {
@@ -112,10 +112,10 @@ pub(super) fn default_binding(object: &mut Value) {
 }
 
 /// Every mistake of a binding, which may name roles of these kinds.
-pub(super) fn check_binding(object: &Value, place: Place) -> Vec<FieldError> {
+pub(super) fn check_binding(object: &Value, place: RoleScope) -> Vec<FieldError> {
     let roles: &[&str] = match place {
-        Place::Namespace => &["Role", "ClusterRole"],
-        Place::Cluster => &["ClusterRole"],
+        RoleScope::Namespace => &["Role", "ClusterRole"],
+        RoleScope::Cluster => &["ClusterRole"],
     };
     let mut errors = Vec::new();
     let of_role = |field: &str| text(object, &format!("/roleRef/{field}"));
@@ -137,7 +137,7 @@ pub(super) fn check_binding(object: &Value, place: Place) -> Vec<FieldError> {
     errors
 }
 
-fn check_subject(subject: &Value, place: Place, path: &str) -> Vec<FieldError> {
+fn check_subject(subject: &Value, place: RoleScope, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (kind, name, group) =
         (text(subject, "/kind"), text(subject, "/name"), text(subject, "/apiGroup"));
@@ -155,7 +155,7 @@ fn check_subject(subject: &Value, place: Place, path: &str) -> Vec<FieldError> {
             errors
                 .extend(names::dns_subdomain(name).iter().filter(|_| !name.is_empty()).map(wrong));
             errors.extend(of_group(""));
-            if place == Place::Cluster && text(subject, "/namespace").is_empty() {
+            if place == RoleScope::Cluster && text(subject, "/namespace").is_empty() {
                 errors.push(FieldError::required(format!("{path}.namespace"), ""));
             }
         }
@@ -204,12 +204,12 @@ mod tests {
             "rules[1].resources: Required value: resource rules must supply at least one resource",
             "rules[2].nonResourceURLs: Invalid value: [\"/x\"]: rules cannot apply to both regular resources and non-resource URLs",
         ];
-        assert_eq!(said(&check_rules(&role, Place::Cluster)), expected);
+        assert_eq!(said(&check_rules(&role, RoleScope::Cluster)), expected);
         expected.insert(
             3,
             "rules[2].nonResourceURLs: Invalid value: [\"/x\"]: namespaced rules cannot apply to non-resource URLs",
         );
-        assert_eq!(said(&check_rules(&role, Place::Namespace)), expected);
+        assert_eq!(said(&check_rules(&role, RoleScope::Namespace)), expected);
     }
 
     #[test]
@@ -222,13 +222,13 @@ mod tests {
         default_binding(&mut good);
         assert_eq!(good["subjects"][1]["apiGroup"], GROUP);
         assert!(good["subjects"][2].get("apiGroup").is_none());
-        assert_eq!(check_binding(&good, Place::Cluster), []);
+        assert_eq!(check_binding(&good, RoleScope::Cluster), []);
         let bad = json!({
             "roleRef": {"kind": "Role", "name": "a/b"},
             "subjects": [{"kind": "User", "name": ""}, {"kind": "Robot", "name": "r"},
                 {"kind": "ServiceAccount", "name": "A"}],
         });
-        let found = said(&check_binding(&bad, Place::Cluster));
+        let found = said(&check_binding(&bad, RoleScope::Cluster));
         for expected in [
             r#"roleRef.apiGroup: Unsupported value: "": supported values: "rbac.authorization.k8s.io""#,
             r#"roleRef.kind: Unsupported value: "Role": supported values: "ClusterRole""#,
@@ -241,7 +241,7 @@ mod tests {
             assert!(found.iter().any(|text| text == expected), "{expected}: {found:#?}");
         }
         // In a namespace it is the binding's own.
-        let errors = said(&check_binding(&bad, Place::Namespace));
+        let errors = said(&check_binding(&bad, RoleScope::Namespace));
         assert!(
             errors
                 .iter()

@@ -28,6 +28,7 @@ pub(crate) fn kind() -> Kind {
         .with_scale()
         .with_status()
         .selects_by(Selection::LabelSelector)
+        .scaled_by("Deployment")
         .columns(COLUMNS)
         .keeps(RESOLVED)
 }

@@ -9,7 +9,7 @@ use freewheel_hub_schema::selector::LabelSelector;
 use serde_json::{Value, json};
 
 use super::accessors::{AGE, NAME, age, child, column, int, map, name, set_default, text, wide};
-use super::place::Place;
+use super::field_value::FieldValue;
 use super::template;
 use crate::pins::RESOLVED;
 
@@ -35,7 +35,7 @@ pub(crate) fn kind() -> Kind {
         .columns(COLUMNS)
         .fields(["status.replicas"])
         .keeps(RESOLVED)
-        .with(&[Trait::LeavesItsOwn])
+        .with(&[Trait::LeavesItsOwn, Trait::CountedByPlural])
 }
 
 struct Rules;
@@ -70,7 +70,7 @@ impl Strategy for Rules {
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = template::check_counts(object, &["minReadySeconds"]);
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let (selector, pods) = (spec.child("selector"), spec.child("template"));
         errors.extend(selector.must_be());
         errors.extend(template::check_counts(object, &["replicas"]));

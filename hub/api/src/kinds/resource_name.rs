@@ -3,7 +3,7 @@
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::name as names;
 
-use super::place::Place;
+use super::field_value::FieldValue;
 
 const STANDARD: &[&str] = &[
     "configmaps",
@@ -43,7 +43,7 @@ const HUGE_PAGES: &str = "hugepages-";
 const REQUESTS: &str = "requests.";
 
 /// Mistakes of a name that may stand in any list of resources; `at` is the place of its amount.
-pub(super) fn check(name: &str, at: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check(name: &str, at: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = wrong(name, at, &names::qualified_name(name));
     if errors.is_empty() && !name.contains('/') && !is_standard(name) {
         let text = "must be a standard resource type or fully qualified";
@@ -53,7 +53,7 @@ pub(super) fn check(name: &str, at: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// Mistakes of a name that containers may ask for.
-pub(super) fn check_of_container(name: &str, at: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check_of_container(name: &str, at: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = check(name, at);
     let text = if !name.contains('/') {
         let fits = matches!(name, "cpu" | "memory" | "ephemeral-storage");
@@ -68,7 +68,7 @@ pub(super) fn check_of_container(name: &str, at: &Place<'_>) -> Vec<FieldError> 
 }
 
 /// Mistakes of a name that quotas may limit, and of its amount.
-pub(super) fn check_of_quota(name: &str, at: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check_of_quota(name: &str, at: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = check(name, at);
     if !name.contains('/') && (!is_standard(name) || name == "storage") {
         errors.extend(wrong(name, at, &["must be a standard resource for quota".to_owned()]));
@@ -78,7 +78,7 @@ pub(super) fn check_of_quota(name: &str, at: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// An amount may not be negative, and what is counted has no halves.
-pub(super) fn check_amount(name: &str, at: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check_amount(name: &str, at: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors: Vec<_> = at.not_negative().into_iter().collect();
     let whole = at.amount().is_none_or(|amount| amount.milli_value() % 1000 == 0);
     if !whole && (COUNTED.contains(&name) || is_extended(name)) {
@@ -92,7 +92,7 @@ pub(super) fn may_be_overcommitted(name: &str) -> bool {
     is_native(name) && !name.starts_with(HUGE_PAGES)
 }
 
-fn wrong(name: &str, at: &Place<'_>, complaints: &[String]) -> Vec<FieldError> {
+fn wrong(name: &str, at: &FieldValue<'_>, complaints: &[String]) -> Vec<FieldError> {
     let shown = name.into();
     complaints.iter().map(|text| FieldError::invalid(&*at.path, &shown, text)).collect()
 }
@@ -119,11 +119,11 @@ mod tests {
 
     #[track_caller]
     fn check_names(
-        rule: fn(&str, &Place<'_>) -> Vec<FieldError>,
+        rule: fn(&str, &FieldValue<'_>) -> Vec<FieldError>,
         cases: &[(&str, Value, &[&str])],
     ) {
         for (name, amount, expected) in cases {
-            let found = rule(name, &Place::at(amount, "at"));
+            let found = rule(name, &FieldValue::at(amount, "at"));
             let texts: Vec<_> =
                 found.iter().map(|e| e.message.rsplit(": ").next().unwrap()).collect();
             assert_eq!(texts, *expected, "{name}");

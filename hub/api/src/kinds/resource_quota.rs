@@ -9,7 +9,7 @@ use freewheel_hub_schema::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::accessors::{AGE, NAME, age, column, list, map, name, round_amounts, text};
-use super::place::{IMMUTABLE, Place};
+use super::field_value::{FieldValue, IMMUTABLE};
 use super::resource_name;
 
 const COLUMNS: &[Column] = &[
@@ -37,7 +37,12 @@ pub(crate) fn kind() -> Kind {
         .short(["quota"])
         .with_status()
         .columns(COLUMNS)
-        .with(&[Trait::CountsNoGeneration, Trait::ShowsTheDeleted])
+        .with(&[
+            Trait::CountsNoGeneration,
+            Trait::ShowsTheDeleted,
+            Trait::SetsQuota,
+            Trait::CountedByPlural,
+        ])
 }
 
 struct Rules;
@@ -59,7 +64,7 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let hard = spec.child("hard");
         let mut errors: Vec<_> = hard
             .entries()
@@ -72,9 +77,9 @@ impl Strategy for Rules {
 
     fn validate_update(&self, door: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
         if door == Some("status") {
-            let status = Place::of(new, "status");
+            let status = FieldValue::of(new, "status");
             let lists = ["hard", "used"].map(|list| status.child(list));
-            let amounts = lists.iter().flat_map(Place::entries);
+            let amounts = lists.iter().flat_map(FieldValue::entries);
             return amounts
                 .flat_map(|(name, at)| resource_name::check_of_quota(name, &at))
                 .collect();
@@ -82,7 +87,7 @@ impl Strategy for Rules {
         let scopes = |object: &Value| -> BTreeSet<String> {
             list(object, "/spec/scopes").iter().map(|scope| text(scope, "").to_owned()).collect()
         };
-        let now = Place::of(new, "spec").child("scopes");
+        let now = FieldValue::of(new, "spec").child("scopes");
         (scopes(new) != scopes(old)).then(|| now.invalid(IMMUTABLE)).into_iter().collect()
     }
 
@@ -117,7 +122,7 @@ impl Strategy for Rules {
     }
 }
 
-fn check_scopes(spec: &Place<'_>) -> Vec<FieldError> {
+fn check_scopes(spec: &FieldValue<'_>) -> Vec<FieldError> {
     let (scopes, hard) = (spec.child("scopes"), spec.child("hard"));
     let mut errors = Vec::new();
     for scope in scopes.items() {
@@ -156,7 +161,7 @@ fn fits(scope: &str, resource: &str) -> bool {
     }
 }
 
-fn check_selector(spec: &Place<'_>) -> Vec<FieldError> {
+fn check_selector(spec: &FieldValue<'_>) -> Vec<FieldError> {
     const EXISTS: &str = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
     let (selector, hard) = (spec.child("scopeSelector"), spec.child("hard"));
     // Upstream names no index here.
@@ -164,7 +169,7 @@ fn check_selector(spec: &Place<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut all = BTreeSet::new();
     for wanted in selector.child("matchExpressions").items() {
-        let wanted = Place { path: path.clone(), ..wanted };
+        let wanted = FieldValue { path: path.clone(), ..wanted };
         let (scope, operator) = (wanted.child("scopeName"), wanted.child("operator"));
         let values = wanted.child("values");
         all.insert(scope.text());

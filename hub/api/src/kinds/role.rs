@@ -5,7 +5,7 @@ use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{Kind, NameRule, Strategy, Trait};
 use serde_json::Value;
 
-use super::rbac::{GROUP, Place, ROLE_COLUMNS, check_rules, role_row};
+use super::rbac::{GROUP, ROLE_COLUMNS, RoleScope, check_rules, role_row};
 
 /// Role of rbac.authorization.k8s.io/v1.
 pub(crate) fn kind() -> Kind {
@@ -19,7 +19,7 @@ struct Rules;
 
 impl Strategy for Rules {
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        check_rules(object, Place::Namespace)
+        check_rules(object, RoleScope::Namespace)
     }
 
     fn row(&self, object: &Value, _now: i64) -> Vec<Value> {

@@ -9,7 +9,7 @@ use freewheel_hub_schema::name as names;
 use serde_json::Value;
 
 use super::accessors::{AGE, NAME, age, child, column, list, name, round_amounts, text};
-use super::place::Place;
+use super::field_value::FieldValue;
 use super::{pod_spec, resource_name};
 
 const COLUMNS: &[Column] = &[NAME, column("Handler", "string", "What runs them."), AGE];
@@ -36,14 +36,15 @@ impl Strategy for Rules {
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = Place::of(object, "handler").named(names::dns_label);
-        let overhead = Place::of(object, "overhead");
-        let limits = Place { path: "overhead.limits".to_owned(), ..overhead.child("podFixed") };
+        let mut errors = FieldValue::of(object, "handler").named(names::dns_label);
+        let overhead = FieldValue::of(object, "overhead");
+        let limits =
+            FieldValue { path: "overhead.limits".to_owned(), ..overhead.child("podFixed") };
         for (name, amount) in limits.entries() {
             errors.extend(resource_name::check_of_container(name, &amount));
             errors.extend(resource_name::check_amount(name, &amount));
         }
-        let scheduling = Place::of(object, "scheduling");
+        let scheduling = FieldValue::of(object, "scheduling");
         errors.extend(scheduling.child("nodeSelector").labels());
         let tolerations = scheduling.child("tolerations");
         errors.extend(pod_spec::check_tolerations(
@@ -60,7 +61,7 @@ impl Strategy for Rules {
     }
 
     fn validate_update(&self, _: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
-        let handler = |object| Place::of(object, "handler");
+        let handler = |object| FieldValue::of(object, "handler");
         handler(new).stays(&handler(old)).into_iter().collect()
     }
 

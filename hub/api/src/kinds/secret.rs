@@ -25,7 +25,7 @@ pub(crate) fn kind() -> Kind {
         .concerns(Concern::ItsNamespace)
         .columns(COLUMNS)
         .fields(["type"])
-        .with(&[Trait::CountsNoGeneration])
+        .with(&[Trait::CountsNoGeneration, Trait::IsSealed, Trait::CountedByPlural])
 }
 
 struct Rules;

@@ -5,6 +5,7 @@
 //! service/check     what a valid Service is
 //! service/allocated addresses and node ports over an update
 //! service/has       which types have which of them
+//! service/quota     what one counts for in quotas
 //! ```
 //!
 //! Allocating addresses and node ports is the pipeline's.
@@ -16,6 +17,7 @@
 mod allocated;
 mod check;
 mod has;
+mod quota;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +26,7 @@ use freewheel_hub_schema::gvk::Gvk;
 use freewheel_hub_schema::kind::{
     Column, Concern, Kind, NameRule, Selection, Strategy, Trait, keep_other_half,
 };
+use freewheel_hub_schema::quantity::Quantity;
 use serde_json::{Map, Value, json};
 
 use super::accessors::{
@@ -62,6 +65,7 @@ pub(crate) fn kind() -> Kind {
         .fields(["spec.clusterIP", "spec.type"])
         .with(&[
             Trait::HoldsAddresses,
+            Trait::GrowsInQuota,
             Trait::ShowsTheDeleted,
             Trait::CountsNoGeneration,
             Trait::CreatesOnUpdate,
@@ -152,6 +156,10 @@ impl Strategy for Rules {
             age(object, now),
             or_none(selector.join(",")).into(),
         ]
+    }
+
+    fn quota_usage(&self, object: &Value) -> BTreeMap<String, Quantity> {
+        quota::usage(object)
     }
 }
 

@@ -7,7 +7,7 @@ use freewheel_hub_schema::name as names;
 use serde_json::{Map, Value, json};
 
 use super::accessors::{AGE, NAME, age, child, column, int, items, name, set_default, wide};
-use super::place::Place;
+use super::field_value::FieldValue;
 use super::{template, volume_claim_spec as claim_spec};
 
 const COLUMNS: &[Column] = &[
@@ -79,14 +79,14 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let mut errors = check_policies(&spec);
         for claim in spec.child("volumeClaimTemplates").items() {
             errors.extend(claim_spec::check(&claim.child("spec")));
         }
         errors.extend(template::check_counts(object, &["replicas", "minReadySeconds"]));
         let start = spec.child("ordinals").child("start");
-        errors.extend(Place { path: "spec.ordinals.start".to_owned(), ..start }.at_least(0));
+        errors.extend(FieldValue { path: "spec.ordinals.start".to_owned(), ..start }.at_least(0));
         let service = spec.child("serviceName");
         if !service.is_empty() {
             errors.extend(service.follows(names::dns_label));
@@ -94,7 +94,7 @@ impl Strategy for Rules {
         errors.extend(template::check_selector(object, "statefulset"));
         let mut pods = spec.child("template").value.clone();
         let own = with_claims(&mut pods, spec.child("volumeClaimTemplates").value);
-        let pods = Place::at(&own, "spec.template");
+        let pods = FieldValue::at(&own, "spec.template");
         errors.extend(template::check_pods(&pods));
         errors.extend(template::check_for_ever(&pods, "StatefulSet"));
         errors
@@ -122,7 +122,7 @@ impl Strategy for Rules {
 
     fn warnings(&self, object: &Value) -> Vec<String> {
         let mut found = template::warnings(object);
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let claims = spec.child("volumeClaimTemplates");
         if !claims.is_empty() {
             let text = "kept without effect: no spoke mounts what is claimed";
@@ -172,7 +172,7 @@ fn with_claims(pods: &mut Value, claims: &Value) -> Value {
     pods.take()
 }
 
-fn check_policies(spec: &Place<'_>) -> Vec<FieldError> {
+fn check_policies(spec: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let policy = spec.child("podManagementPolicy");
     match policy.text() {

@@ -6,7 +6,7 @@ use freewheel_hub_schema::selector::LabelSelector;
 use serde_json::{Map, Value, json};
 
 use super::accessors::{int, list, text};
-use super::place::Place;
+use super::field_value::FieldValue;
 use super::pod_spec;
 use crate::http_annotations;
 
@@ -54,14 +54,14 @@ pub(super) fn check_selector(object: &Value, kind: &str) -> Vec<FieldError> {
 
 /// The template's metadata and pod spec, of pods that are started again for ever.
 pub(super) fn check(object: &Value, kind: &str) -> Vec<FieldError> {
-    let template = Place::of(object, "spec").child("template");
+    let template = FieldValue::of(object, "spec").child("template");
     let mut errors = check_pods(&template);
     errors.extend(check_for_ever(&template, kind));
     errors
 }
 
 /// The metadata and pod spec of any template.
-pub(super) fn check_pods(template: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check_pods(template: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let meta = template.child("metadata");
     if meta.is_there() {
@@ -78,7 +78,7 @@ pub(super) fn check_pods(template: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// Pods that are always wanted are started again, and have no end.
-pub(super) fn check_for_ever(template: &Place<'_>, kind: &str) -> Vec<FieldError> {
+pub(super) fn check_for_ever(template: &FieldValue<'_>, kind: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let pod = template.child("spec");
     let policy = pod.child("restartPolicy");
@@ -105,11 +105,11 @@ pub(super) fn selector_stays(new: &Value, old: &Value) -> Vec<FieldError> {
 
 /// Warnings about the template's fields.
 pub(super) fn warnings(object: &Value) -> Vec<String> {
-    warnings_of(&Place::of(object, "spec").child("template"))
+    warnings_of(&FieldValue::of(object, "spec").child("template"))
 }
 
 /// Warnings about the fields of any template.
-pub(super) fn warnings_of(template: &Place<'_>) -> Vec<String> {
+pub(super) fn warnings_of(template: &FieldValue<'_>) -> Vec<String> {
     let (meta, pod) = (template.child("metadata"), template.child("spec"));
     let mut all = pod_spec::warnings(pod.value, &pod.path);
     all.extend(http_annotations::warnings(meta.value, &meta.path));
@@ -150,7 +150,7 @@ fn or_none(text: String) -> Value {
 
 /// What a status counts may not be negative, and no part more than the whole.
 pub(super) fn check_replicas(object: &Value, parts: &[&str]) -> Vec<FieldError> {
-    let status = Place::of(object, "status");
+    let status = FieldValue::of(object, "status");
     let mut errors = Vec::new();
     let all = status.child("replicas").int().unwrap_or_default();
     for field in ["replicas", "observedGeneration"].iter().chain(parts) {
@@ -170,14 +170,14 @@ pub(super) fn check_replicas(object: &Value, parts: &[&str]) -> Vec<FieldError> 
 
 /// How often names have clashed only grows.
 pub(super) fn collisions_grow(new: &Value, old: &Value) -> Option<FieldError> {
-    let count = |object| Place::of(object, "status").child("collisionCount");
+    let count = |object| FieldValue::of(object, "status").child("collisionCount");
     let (now, was) = (count(new), count(old));
     let falls = now.int().unwrap_or_default() < was.int()?;
     falls.then(|| now.invalid("cannot be decremented"))
 }
 
 /// A number of pods, or a percentage of up to all of them.
-pub(super) fn check_amount(at: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check_amount(at: &FieldValue<'_>) -> Vec<FieldError> {
     match amount(at.value) {
         Err(wrong) => vec![at.invalid(wrong)],
         Ok(percent) if at.value.is_string() && 100 < percent => {
@@ -188,7 +188,7 @@ pub(super) fn check_amount(at: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// Whether that is any pods at all.
-pub(super) fn is_some(at: &Place<'_>) -> bool {
+pub(super) fn is_some(at: &FieldValue<'_>) -> bool {
     amount(at.value).is_ok_and(|amount| amount != 0)
 }
 

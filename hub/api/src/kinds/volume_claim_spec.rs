@@ -5,7 +5,7 @@ use freewheel_hub_schema::name as names;
 use serde_json::{Map, Value, json};
 
 use super::accessors::{set_default, text};
-use super::place::Place;
+use super::field_value::FieldValue;
 use super::resource_name;
 
 /// The older way to name a storage class.
@@ -53,7 +53,7 @@ pub(super) fn unite_sources(spec: &mut Map<String, Value>) {
 }
 
 /// Every mistake of the spec.
-pub(super) fn check(spec: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check(spec: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let modes = check_modes(spec, "at least 1 access mode is required");
     let (missing, wrong): (Vec<_>, Vec<_>) =
@@ -75,9 +75,9 @@ pub(super) fn check(spec: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_size(spec: &Place<'_>) -> Vec<FieldError> {
+fn check_size(spec: &FieldValue<'_>) -> Vec<FieldError> {
     let resources = spec.child("resources");
-    let size = Place {
+    let size = FieldValue {
         path: format!("{}[storage]", resources.path),
         ..resources.child("requests").child("storage")
     };
@@ -90,7 +90,7 @@ fn check_size(spec: &Place<'_>) -> Vec<FieldError> {
     }
 }
 
-fn check_sources(spec: &Place<'_>) -> Vec<FieldError> {
+fn check_sources(spec: &FieldValue<'_>) -> Vec<FieldError> {
     let (source, reference) = (spec.child("dataSource"), spec.child("dataSourceRef"));
     let mut errors = Vec::new();
     for source in [&source, &reference].into_iter().filter(|source| source.is_there()) {
@@ -123,7 +123,7 @@ fn check_sources(spec: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// At least one mode, and `ReadWriteOncePod` alone.
-pub(super) fn check_modes(spec: &Place<'_>, missing: &str) -> Vec<FieldError> {
+pub(super) fn check_modes(spec: &FieldValue<'_>, missing: &str) -> Vec<FieldError> {
     let modes = spec.child("accessModes");
     let known: Vec<&str> = MODES.iter().map(|(mode, _)| *mode).collect();
     let mut errors = Vec::new();
@@ -131,10 +131,10 @@ pub(super) fn check_modes(spec: &Place<'_>, missing: &str) -> Vec<FieldError> {
         errors.push(modes.required(missing));
     }
     for mode in modes.items().filter(|mode| !known.contains(&mode.text())) {
-        errors.push(Place { path: modes.path.clone(), ..mode }.not_supported(&known));
+        errors.push(FieldValue { path: modes.path.clone(), ..mode }.not_supported(&known));
     }
-    let alone = |mode: &Place<'_>| mode.text() == "ReadWriteOncePod";
-    let other = |mode: &Place<'_>| known.contains(&mode.text()) && !alone(mode);
+    let alone = |mode: &FieldValue<'_>| mode.text() == "ReadWriteOncePod";
+    let other = |mode: &FieldValue<'_>| known.contains(&mode.text()) && !alone(mode);
     if modes.items().any(|mode| alone(&mode)) && modes.items().any(|mode| other(&mode)) {
         errors.push(modes.forbidden("may not use ReadWriteOncePod with other access modes"));
     }
@@ -161,7 +161,7 @@ pub(super) fn warn_of_class_annotation(object: &Value) -> Vec<String> {
 }
 
 /// Who asks for halves of a byte is told so.
-pub(super) fn warnings(spec: &Place<'_>) -> Vec<String> {
+pub(super) fn warnings(spec: &FieldValue<'_>) -> Vec<String> {
     let resources = spec.child("resources");
     let lists = ["requests", "limits"].map(|list| resources.child(list).child("storage"));
     let halves = lists.iter().filter_map(|place| {

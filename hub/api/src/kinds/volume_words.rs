@@ -3,7 +3,7 @@
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::name as names;
 
-use super::place::{Place, Rule};
+use super::field_value::{FieldValue, Rule};
 
 /// What may stand at a path of a node.
 pub(super) const HOST_PATH_TYPES: &[&str] = &[
@@ -18,7 +18,7 @@ pub(super) const HOST_PATH_TYPES: &[&str] = &[
 ];
 
 /// A CSI driver's name is a domain in any case.
-pub(super) fn check_driver(driver: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check_driver(driver: &FieldValue<'_>) -> Vec<FieldError> {
     const LOWER: Rule = |name| names::dns_subdomain(&name.to_lowercase());
     if driver.is_empty() {
         return vec![driver.required("")];

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use freewheel_hub_objects::{Actor, Claims, Plugin, Refusal, Review, Verb};
+use freewheel_hub_schema::kind::Trait;
 use serde_json::Value;
 
 use crate::authz::{Attributes, Authorizer as _, Authorizers, Decision, Resource, What, user_of};
 use crate::tenant::Tenant;
 
-const GROUP: &str = "cluster.open-cluster-management.io";
 const REGISTER: &str = "register.open-cluster-management.io";
 const CLUSTERS: &str = "managedclusters";
 
@@ -30,8 +30,7 @@ impl Plugin for Acceptance {
     }
 
     fn handles(&self, review: &Review<'_>) -> bool {
-        let kind = &review.target.kind;
-        (kind.group(), kind.plural()) == (GROUP, CLUSTERS)
+        review.target.kind.has(Trait::StandsForSpoke)
             && matches!(review.verb, Verb::Create | Verb::Update)
             && matches!(review.actor, Actor::Person(_))
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use freewheel_hub_objects::{Actor, Claims, Plugin, Refusal, Review, Verb};
+use freewheel_hub_schema::kind::Trait;
 use serde_json::Value;
 
 use crate::authz::{Attributes, Authorizer as _, Authorizers, Decision, Resource, What, user_of};
@@ -52,19 +53,17 @@ impl Plugin for ClusterSets {
 
     fn handles(&self, review: &Review<'_>) -> bool {
         let kind = &review.target.kind;
-        let about = match kind.plural() {
-            "managedclusters" => matches!(review.verb, Verb::Create | Verb::Update),
-            "managedclustersetbindings" => review.creates(),
-            _ => false,
-        };
-        about && kind.group() == GROUP && matches!(review.actor, Actor::Person(_))
+        let joins =
+            kind.has(Trait::StandsForSpoke) && matches!(review.verb, Verb::Create | Verb::Update);
+        let binds = kind.has(Trait::BindsClusterSet) && review.creates();
+        (joins || binds) && matches!(review.actor, Actor::Person(_))
     }
 
     async fn validate(&self, review: &Review<'_>, new: &Value) -> Result<Claims, Refusal> {
         let text = |object: &Value, pointer: &str| -> String {
             object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
-        if review.target.kind.plural() == "managedclustersetbindings" {
+        if review.target.kind.has(Trait::BindsClusterSet) {
             let set = text(new, "/spec/clusterSet");
             let refused =
                 |user| format!("user {user:?} is not allowed to bind cluster set {set:?}");

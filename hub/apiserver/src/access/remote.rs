@@ -29,9 +29,9 @@ pub(crate) const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer is waited for where nobody says so, as at kube-apiserver.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Who takes so long to fail holds somebody up; who fails sooner does not.
-const SLOW: Duration = Duration::from_secs(3);
+const SLOW_FAILURE_AFTER: Duration = Duration::from_secs(3);
 /// How long nobody asks one that has just held somebody up in vain.
-const PAUSE: Duration = Duration::from_secs(10);
+const FAILED_REMOTE_PAUSE: Duration = Duration::from_secs(10);
 
 /// Answers reviews, in JSON.
 #[async_trait]
@@ -140,8 +140,9 @@ impl InTurn {
             }
         };
         figures.count(outcome, took);
-        let hangs = answer.is_err() && SLOW.min(*limit) <= took;
-        *self.pause.lock() = hangs.then(|| self.pause_until(Some(Instant::now() + PAUSE)));
+        let hangs = answer.is_err() && SLOW_FAILURE_AFTER.min(*limit) <= took;
+        *self.pause.lock() =
+            hangs.then(|| self.pause_until(Some(Instant::now() + FAILED_REMOTE_PAUSE)));
         answer.map_err(NoAnswer::Failed)
     }
 
@@ -238,7 +239,7 @@ mod tests {
         }
         assert!(began.elapsed().is_zero(), "nobody waits for it");
         assert_eq!(remote.asked.load(Ordering::SeqCst), 1);
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(FAILED_REMOTE_PAUSE).await;
         let review = json!({});
         // Some of them come while the one waits for longer than it was left alone.
         let all = (0..10_u32).map(|number| {
@@ -249,7 +250,7 @@ mod tests {
         assert!(futures::future::join_all(all).await.iter().all(Result::is_err));
         assert_eq!((began.elapsed(), remote.asked.load(Ordering::SeqCst)), (ANSWER_TIMEOUT, 2));
         remote.hangs.store(false, Ordering::SeqCst);
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(FAILED_REMOTE_PAUSE).await;
         for _ in 0..3 {
             assert!(line.ask(&json!({})).await.is_ok());
         }
@@ -259,18 +260,18 @@ mod tests {
     async fn who_stood_in_line_does_not_ask_who_hangs() {
         let remote = Arc::new(Elsewhere::default());
         remote.hangs.store(true, Ordering::SeqCst);
-        let line = InTurn::new(remote.clone(), 1, SLOW);
+        let line = InTurn::new(remote.clone(), 1, SLOW_FAILURE_AFTER);
         let (began, review) = (Instant::now(), json!({}));
         let all = (0..3).map(|_| line.ask(&review));
         assert!(futures::future::join_all(all).await.iter().all(Result::is_err));
-        assert_eq!((began.elapsed(), remote.asked.load(Ordering::SeqCst)), (SLOW, 1));
+        assert_eq!((began.elapsed(), remote.asked.load(Ordering::SeqCst)), (SLOW_FAILURE_AFTER, 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_goes_away_leaves_the_one_try_to_the_next() {
         let (remote, line) = hanging();
         assert!(line.ask(&json!({})).await.is_err());
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(FAILED_REMOTE_PAUSE).await;
         assert!(line.ask(&json!({})).now_or_never().is_none(), "it is asked, and left");
         remote.hangs.store(false, Ordering::SeqCst);
         assert!(line.ask(&json!({})).await.is_ok());

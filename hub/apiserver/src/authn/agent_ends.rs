@@ -16,11 +16,11 @@ use super::user::User;
 use crate::shutdown::{Begun, Shutdown};
 
 /// A cluster and an add-on on it.
-type Place = (String, String);
+type AddOnKey = (String, String);
 
 /// One signal for each agent that has ever begun something which runs on, and is known still.
 #[derive(Default)]
-pub(crate) struct AgentEnds(Mutex<BTreeMap<Place, Vec<Known>>>);
+pub(crate) struct AgentEnds(Mutex<BTreeMap<AddOnKey, Vec<Known>>>);
 
 struct Known {
     agent: Arc<Agent>,
@@ -38,7 +38,7 @@ impl AgentEnds {
         Some(end.begun())
     }
 
-    fn signal(&self, place: &Place, agent: &Arc<Agent>) -> Arc<Shutdown> {
+    fn signal(&self, place: &AddOnKey, agent: &Arc<Agent>) -> Arc<Shutdown> {
         let mut all = self.0.lock();
         let known = all.entry(place.clone()).or_default();
         if let Some(own) = known.iter().find(|it| it.agent == *agent) {
@@ -50,7 +50,7 @@ impl AgentEnds {
     }
 
     /// Gives the signals of those that are known no more.
-    fn look(&self, place: &Place, now: &dyn Snapshot) {
+    fn look(&self, place: &AddOnKey, now: &dyn Snapshot) {
         let known: Vec<Arc<Agent>> = {
             let all = self.0.lock();
             all.get(place).into_iter().flatten().map(|it| it.agent.clone()).collect()
@@ -73,7 +73,7 @@ impl AgentEnds {
     }
 
     /// Those that an object is about: a ManagedClusterAddOn, or a ManagedCluster.
-    fn places_of(&self, key: &Key) -> Vec<Place> {
+    fn keys_of(&self, key: &Key) -> Vec<AddOnKey> {
         let (cluster, add_on) = match key.namespace.is_empty() {
             true => (&*key.name, None),
             false => (&*key.namespace, Some(&*key.name)),
@@ -91,14 +91,14 @@ impl AgentEnds {
     pub(crate) async fn follow(&self, store: &dyn Store) {
         loop {
             let snapshot = store.snapshot();
-            let places: Vec<Place> = self.0.lock().keys().cloned().collect();
+            let places: Vec<AddOnKey> = self.0.lock().keys().cloned().collect();
             places.iter().for_each(|place| self.look(place, &*snapshot));
             let Ok(mut watch) = store.watch(Agent::scopes(), snapshot.revision()) else { continue };
             drop(snapshot);
             // Who falls behind looks at all of them again.
             while let Ok(events) = watch.next().await {
                 for key in events.iter().filter_map(Event::key) {
-                    for place in self.places_of(key) {
+                    for place in self.keys_of(key) {
                         self.look(&place, &*store.snapshot());
                     }
                 }

@@ -20,13 +20,13 @@ use crate::tokens::{AccountToken, Issuer};
 const REMEMBERED_MAX: usize = 4_096;
 
 /// A token, and the very cluster that signed it.
-type Place = (ClusterName, Option<Uid>, [u8; 32]);
+type TokenKey = (ClusterName, Option<Uid>, [u8; 32]);
 
 /// Knows service accounts.
 pub(super) struct ServiceAccounts {
     issuer: Issuer,
     store: Arc<dyn Store>,
-    verified: Remembered<Place, Arc<AccountToken>>,
+    verified: Remembered<TokenKey, Arc<AccountToken>>,
 }
 
 impl ServiceAccounts {

@@ -69,15 +69,12 @@ pub struct Resource<'a> {
 impl<'a> From<&'a Target<'_>> for Resource<'a> {
     fn from(target: &'a Target<'_>) -> Self {
         let name = target.name.as_deref().unwrap_or_default();
-        // A namespace is in itself: who is given a role there may have a right to it.
-        let is_namespace = target.group.is_empty() && target.plural == "namespaces";
-        let home = if is_namespace { name } else { "" };
         Self {
             group: target.group,
             version: target.version,
             plural: target.plural,
             subresource: target.subresource.unwrap_or_default(),
-            namespace: target.namespace.as_deref().unwrap_or(home),
+            namespace: target.home(),
             name,
             fields: "",
             labels: "",

@@ -102,7 +102,11 @@ impl MatchConditions {
                 Ok(Value::Bool(true)) => {}
                 Ok(_) => errors.push(format!("{:?} is no yes or no", condition.text())),
                 Err(why @ (Failed::TooMuchWork | Failed::TooMuchMade | Failed::Because(_))) => {
-                    errors.push(format!("{:?}: {}", condition.text(), why.told("too much work")));
+                    errors.push(format!(
+                        "{:?}: {}",
+                        condition.text(),
+                        why.into_message("too much work")
+                    ));
                 }
             }
         }

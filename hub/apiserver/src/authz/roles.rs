@@ -38,7 +38,7 @@ impl Authorizer for Roles {
                 Err(missing) => lacking.note(missing.to_string()),
             }
         }
-        let why = lacking.said();
+        let why = lacking.reason();
         if why.is_empty() {
             Decision::none()
         } else {
@@ -55,7 +55,7 @@ impl Authorizer for Roles {
                 Err(missing) => lacking.note(missing.to_string()),
             }
         }
-        let why = lacking.said();
+        let why = lacking.reason();
         if !why.is_empty() {
             rules.lacks(why);
         }
@@ -88,7 +88,7 @@ impl Lacking {
         }
     }
 
-    fn said(&self) -> String {
+    fn reason(&self) -> String {
         match self.0.as_slice() {
             [] => String::new(),
             [one] => one.clone(),

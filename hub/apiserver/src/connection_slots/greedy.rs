@@ -24,7 +24,7 @@ use super::{ConnectionSlot, ConnectionSlots};
 const OBSERVED_FOR: Duration = Duration::from_secs(1);
 /// Whoever asks for something that lasts is taken to take what it was asked with at this pace: many bytes of that are
 /// greed, those of a long token are none.
-const HEADING_PACE: u64 = 64 << 10;
+const HEADING_BYTES_PER_SECOND: u64 = 64 << 10;
 /// How soon it shows that it was not enough: who waits looks again several times meanwhile.
 const EVICTION_PAUSE: Duration = Duration::from_millis(200);
 
@@ -91,7 +91,7 @@ impl<T> Load<T> {
         let headings = self.headings.min(self.held - coming);
         time(self.held - coming - headings, self.took)
             + time(coming, self.sent)
-            + time(headings, HEADING_PACE)
+            + time(headings, HEADING_BYTES_PER_SECOND)
     }
 }
 

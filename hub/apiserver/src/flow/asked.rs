@@ -50,14 +50,11 @@ impl<'a> Asked<'a> {
     /// The same to those who say whose it is.
     pub(crate) fn by<'b>(&'b self, user: &'b User) -> Request<'b> {
         let what = self.target.map_or(What::Path(self.path), |target| {
-            // A namespace is in itself.
-            let of_namespace = target.group.is_empty() && target.plural == "namespaces";
-            let itself = target.name.as_deref().filter(|_| of_namespace);
             What::Resource(Resource {
                 group: target.group,
                 plural: target.plural,
                 subresource: target.subresource.unwrap_or_default(),
-                namespace: target.namespace.as_deref().or(itself).unwrap_or_default(),
+                namespace: target.home(),
             })
         });
         Request { user: &user.name, groups: &user.groups, verb: self.verb, what }

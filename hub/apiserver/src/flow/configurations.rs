@@ -42,10 +42,10 @@ const OBJECT_BYTES_KEPT_MAX: usize = 2 << 20;
 
 /// After changes were taken in, so many times as long as that took nothing is, and never longer than
 /// [`REST_MAX`]: who writes all the time gets a fifth of a thread.
-const REST_TIMES: u32 = 4;
+const REST_FACTOR: u32 = 4;
 const REST_MAX: Duration = Duration::from_secs(1);
 /// How often it is told of a cluster that it has more than acts.
-const TOLD_EVERY: Duration = Duration::from_secs(60 * 60);
+const WARN_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// By cluster, of those that say something.
 type Own = HashMap<ClusterName, Arc<Configuration>>;
@@ -77,10 +77,10 @@ struct Kept<T> {
 
 /// What is known of one cluster.
 #[derive(Default)]
-struct Said {
+struct ClusterConfiguration {
     objects: Objects,
     /// When it was told that there is more than acts.
-    told: Option<Instant>,
+    warned_at: Option<Instant>,
 }
 
 impl Configurations {
@@ -126,20 +126,26 @@ impl Configurations {
             while let Ok(events) = watch.next().await {
                 let began = Instant::now();
                 self.take_in(&mut all, events, store).await;
-                sleep((REST_TIMES * began.elapsed()).min(REST_MAX)).await;
+                sleep((REST_FACTOR * began.elapsed()).min(REST_MAX)).await;
             }
         }
     }
 
     /// Until all of it is read, what was known counts.
-    async fn take_in_all(&self, snapshot: &dyn Snapshot) -> BTreeMap<ClusterName, Said> {
+    async fn take_in_all(
+        &self,
+        snapshot: &dyn Snapshot,
+    ) -> BTreeMap<ClusterName, ClusterConfiguration> {
         let mut clusters = BTreeSet::new();
         for scope in scopes(None) {
             clusters.extend(snapshot.range(&scope, None).map(|stored| stored.key.cluster.clone()));
         }
         let (mut all, mut own) = (BTreeMap::new(), Own::new());
         for cluster in clusters {
-            let mut said = Said { objects: Objects::read(snapshot, &cluster), told: None };
+            let mut said = ClusterConfiguration {
+                objects: Objects::read(snapshot, &cluster),
+                warned_at: None,
+            };
             self.publish(&mut own, &cluster, &mut said);
             all.insert(cluster, said);
             yield_now().await;
@@ -150,7 +156,7 @@ impl Configurations {
 
     async fn take_in(
         &self,
-        all: &mut BTreeMap<ClusterName, Said>,
+        all: &mut BTreeMap<ClusterName, ClusterConfiguration>,
         events: Vec<Event>,
         store: &dyn Store,
     ) {
@@ -179,16 +185,16 @@ impl Configurations {
         self.own.store(Arc::new(own));
     }
 
-    fn publish(&self, own: &mut Own, cluster: &ClusterName, said: &mut Said) {
+    fn publish(&self, own: &mut Own, cluster: &ClusterName, said: &mut ClusterConfiguration) {
         let objects = &said.objects;
         let Some(configuration) = self.suggested.with(objects).filter(|_| !objects.is_empty())
         else {
             own.remove(cluster);
             return;
         };
-        let is_news = said.told.is_none_or(|told| TOLD_EVERY <= told.elapsed());
+        let is_news = said.warned_at.is_none_or(|told| WARN_EVERY <= told.elapsed());
         if is_news && (objects.is_full || configuration.left_out != 0) {
-            said.told = Some(Instant::now());
+            said.warned_at = Some(Instant::now());
             warn!(%cluster, "there are more FlowSchemas or PriorityLevelConfigurations than act; remove some");
         }
         own.insert(cluster.clone(), Arc::new(configuration));
@@ -352,7 +358,10 @@ mod tests {
         let (snapshot, mut watch) = below.follow(scopes(None));
         let configurations = Configurations::suggested().unwrap();
         let read = Objects::read(&*snapshot, &ClusterName::root());
-        let mut all = BTreeMap::from([(ClusterName::root(), Said { objects: read, told: None })]);
+        let mut all = BTreeMap::from([(
+            ClusterName::root(),
+            ClusterConfiguration { objects: read, warned_at: None },
+        )]);
         let mut events = Vec::new();
         for number in 0..200 {
             let gone = place(&format!("s-{number:04}"));

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::shares::{Holder, SHARE_OF_FREE, Sharer, Shares};
+use super::shares::{FREE_SHARE_FACTOR, Holder, Sharer, Shares};
 
 /// How long room is waited for: clients give up after half a minute.
 const SHARE_WAIT_MAX: Duration = Duration::from_secs(20);
@@ -105,7 +105,7 @@ impl FairPool {
         sharer: Sharer<'_>,
         units: usize,
     ) -> Result<PoolShare, PoolFull> {
-        let units = units.min(self.size / (SHARE_OF_FREE + 1) * SHARE_OF_FREE);
+        let units = units.min(self.size / (FREE_SHARE_FACTOR + 1) * FREE_SHARE_FACTOR);
         let mut waits = match self.ask(sharer.into(), units)? {
             Ok(part) => return Ok(part),
             Err(waits) => waits,

@@ -1,6 +1,6 @@
 //! Who holds how much of something that clusters share, and in each of them its users.
 //!
-//! A share is not a number: nobody who holds something holds more than [`SHARE_OF_FREE`] times what is free then. Who is
+//! A share is not a number: nobody who holds something holds more than [`FREE_SHARE_FACTOR`] times what is free then. Who is
 //! alone gets three quarters; the more there are, the less each of them takes, and there is always something for who
 //! comes next. Nobody has to be counted, and nobody's share has to be taken away.
 //!
@@ -26,7 +26,7 @@ use crate::authn::{Home, User};
 use crate::authz;
 
 /// Who holds something holds at most so many times what is free.
-pub(crate) const SHARE_OF_FREE: usize = 3;
+pub(crate) const FREE_SHARE_FACTOR: usize = 3;
 
 /// Who asks for a share.
 #[derive(Clone, Copy, Debug)]
@@ -131,7 +131,7 @@ impl Holder {
 const fn may_have(held: usize, units: usize, free: usize) -> bool {
     match free.checked_sub(units) {
         None => false,
-        Some(left) => held == 0 || held + units <= SHARE_OF_FREE * left,
+        Some(left) => held == 0 || held + units <= FREE_SHARE_FACTOR * left,
     }
 }
 
@@ -161,7 +161,8 @@ impl Shares {
     pub(crate) fn fits(&self, holder: &Holder, units: usize) -> bool {
         let (of_all, own) = self.held_by(holder);
         // Of what is free, a cluster that holds something may have so much.
-        let of_cluster = (SHARE_OF_FREE * self.free).saturating_sub(of_all) / (SHARE_OF_FREE + 1);
+        let of_cluster =
+            (FREE_SHARE_FACTOR * self.free).saturating_sub(of_all) / (FREE_SHARE_FACTOR + 1);
         may_have(of_all, units, self.free)
             && (holder.own.is_none() || of_all == 0 || may_have(own, units, of_cluster))
     }

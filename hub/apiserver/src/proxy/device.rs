@@ -61,7 +61,7 @@ impl Page {
 
 /// A device's figures as they came, and to whom they are shown.
 pub(crate) struct DeviceFigures {
-    pub(crate) told: Vec<Figures>,
+    pub(crate) figures: Vec<Figures>,
     pub(crate) spoke: ClusterName,
     /// In the root they are of all its pods, elsewhere of the cluster's own.
     pub(crate) shown_in: ClusterName,
@@ -87,9 +87,9 @@ impl DeviceFigures {
     pub(crate) fn page(mut self, page: Page, at: &dyn Snapshot) -> DevicePage {
         let (mut device, mut gates) = (DeviceV1::default(), BTreeMap::<String, GateV1>::new());
         let mut pods = BTreeMap::<_, BTreeMap<String, ContainerUseV1>>::new();
-        for one in std::mem::take(&mut self.told) {
+        for one in std::mem::take(&mut self.figures) {
             match one {
-                Figures::Device(told) => device = told,
+                Figures::Device(figures) => device = figures,
                 Figures::Gate(gate) => match gates.get_mut(&gate.gate) {
                     Some(same) => same.add(&gate),
                     None => drop(gates.insert(gate.gate.clone(), gate)),
@@ -165,8 +165,8 @@ impl DevicePage {
 }
 
 /// Of two containers of one name, a pod that ends and the one in its place, the newer one.
-fn newest(all: &mut BTreeMap<String, ContainerUseV1>, told: Vec<ContainerUseV1>) {
-    for one in told {
+fn newest(all: &mut BTreeMap<String, ContainerUseV1>, figures: Vec<ContainerUseV1>) {
+    for one in figures {
         if all.get(&one.name).is_none_or(|other| other.started <= one.started) {
             all.insert(one.name.clone(), one);
         }
@@ -216,7 +216,7 @@ mod tests {
         })
     }
 
-    fn told() -> Vec<Figures> {
+    fn figures() -> Vec<Figures> {
         let loss = |reason: &str| vec![LossV1 { reason: reason.to_owned(), count: 2 }];
         let gate = GateV1 {
             gate: "node_port".to_owned(),
@@ -239,12 +239,12 @@ mod tests {
     }
 
     fn shown(whose: &str, page: Page) -> String {
-        text(told(), whose, page)
+        text(figures(), whose, page)
     }
 
     /// As the device pi-7 shows it there.
-    fn text(told: Vec<Figures>, whose: &str, page: Page) -> String {
-        let page = of(told, whose).page(page, &*stored());
+    fn text(figures: Vec<Figures>, whose: &str, page: Page) -> String {
+        let page = of(figures, whose).page(page, &*stored());
         page.text("pi-7", Format::Prometheus, 1_800_000_060).unwrap()
     }
 
@@ -265,9 +265,9 @@ mod tests {
         store.snapshot()
     }
 
-    fn of(told: Vec<Figures>, whose: &str) -> DeviceFigures {
+    fn of(figures: Vec<Figures>, whose: &str) -> DeviceFigures {
         let [spoke, shown_in] = ["pi-7", whose].map(|name| ClusterName::try_from(name).unwrap());
-        DeviceFigures { told, spoke, shown_in }
+        DeviceFigures { figures, spoke, shown_in }
     }
 
     #[test]
@@ -345,8 +345,8 @@ mod tests {
 
     #[test]
     fn a_device_speaks_for_pods_of_no_other_cluster() {
-        let told = vec![pod("pi-8", "a"), pod("pi-7", "a")];
-        let all = text(told, "root", Page::All);
+        let figures = vec![pod("pi-8", "a"), pod("pi-7", "a")];
+        let all = text(figures, "root", Page::All);
         assert!(all.contains("cluster=\"pi-7\"") && !all.contains("pi-8"), "{all}");
     }
 
@@ -361,8 +361,8 @@ mod tests {
             let gate = "pod".to_owned();
             Figures::Gate(GateV1 { gate, accepted, ..GateV1::default() })
         };
-        let told = vec![started(2_000), started(1_000), gate(1), gate(2)];
-        let all = text(told, "root", Page::All);
+        let figures = vec![started(2_000), started(1_000), gate(1), gate(2)];
+        let all = text(figures, "root", Page::All);
         let mut series: Vec<&str> = all
             .lines()
             .filter(|line| !line.starts_with('#'))
@@ -406,10 +406,10 @@ mod tests {
         let mut device = Figures::Device(DeviceV1 { version: long(63), ..DeviceV1::default() });
         device.bound();
         for pods in [0, 100] {
-            let told = std::iter::once(device.clone()).chain(gates.clone());
-            let told: Vec<_> = told.chain((0..pods).map(largest)).collect();
+            let figures = std::iter::once(device.clone()).chain(gates.clone());
+            let figures: Vec<_> = figures.chain((0..pods).map(largest)).collect();
             for page in [Page::All, Page::Resource, Page::Cadvisor, Page::Summary] {
-                let page = of(told.clone(), "root").page(page, &*stored());
+                let page = of(figures.clone(), "root").page(page, &*stored());
                 let most = page.most_bytes();
                 let text = page.text(&long(253), Format::OpenMetrics, i64::MAX).unwrap();
                 assert!(text.len() <= most, "{pods} pods: {most}, and {} are written", text.len());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use freewheel_hub_api::kinds;
 use freewheel_hub_schema::error::ApiError;
-use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::kind::{Kind, Trait};
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::{Scope, Snapshot, Stored};
@@ -36,8 +36,8 @@ pub(super) struct Backend {
 /// # Errors
 /// When it is nobody.
 pub(super) fn of(call: &Call) -> Result<Backend, ApiError> {
-    let of_service = call.view.served.plural() == "services";
-    let named = Addressed::read(&call.name, if of_service { "service" } else { "pod" })?;
+    let of_service = call.view.served.has(Trait::HoldsAddresses);
+    let named = Addressed::read(&call.name, call.view.served.singular())?;
     if named.scheme == "https" {
         return Err(unavailable(
             "error trying to reach service: this hub speaks no TLS to pods".to_owned(),
@@ -45,7 +45,7 @@ pub(super) fn of(call: &Call) -> Result<Backend, ApiError> {
     }
     let state = call.hub.server.objects.store().snapshot();
     let (tenant, namespace) = (&call.tenant, &*call.namespace);
-    let place = Place { state: &*state, tenant, namespace };
+    let place = NamespaceView { state: &*state, tenant, namespace };
     if of_service { place.service(named.name, named.port) } else { place.pod(&named) }
 }
 
@@ -54,13 +54,13 @@ fn unavailable(text: String) -> ApiError {
 }
 
 /// A namespace in which somebody is looked for.
-pub(super) struct Place<'a> {
+pub(super) struct NamespaceView<'a> {
     pub(super) state: &'a dyn Snapshot,
     pub(super) tenant: &'a Tenant,
     pub(super) namespace: &'a str,
 }
 
-impl Place<'_> {
+impl NamespaceView<'_> {
     /// A port of one of the pods that serve a Service's, named or by its number, drawn anew each time.
     pub(super) fn service(&self, name: &str, port: &str) -> Result<Backend, ApiError> {
         let service = self.get("services", name)?.object.value()?;

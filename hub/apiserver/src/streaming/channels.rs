@@ -34,9 +34,9 @@ pub(super) const PIPE_BYTES: usize = 32 << 10;
 /// The most of a channel that goes out at once.
 const PIECE_BYTES: usize = 16 << 10;
 /// How long a client is read on that has been told farewell.
-const LINGER: Duration = Duration::from_secs(2);
+const FAREWELL_LINGER: Duration = Duration::from_secs(2);
 /// Messages that wait to go out.
-const QUEUE: usize = 4;
+const QUEUED_MESSAGES_MAX: usize = 4;
 
 /// How bytes are put into messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,32 +44,32 @@ pub(super) enum Coding {
     Binary,
     Base64,
     /// Binary, with ends.
-    Ending,
+    BinaryWithEnds,
 }
 
 /// What is said in a message.
 #[derive(Debug, PartialEq, Eq)]
-enum Said {
+enum ChannelMessage {
     Data(u8, Bytes),
     End(u8),
 }
 
 /// The number that ends another channel.
-const END: u8 = 255;
+const CHANNEL_END: u8 = 255;
 
 impl Coding {
     /// That of a protocol.
     pub(super) fn of(protocol: &str) -> Self {
         match protocol {
             "v4.base64.channel.k8s.io" => Self::Base64,
-            "v5.channel.k8s.io" => Self::Ending,
+            "v5.channel.k8s.io" => Self::BinaryWithEnds,
             _ => Self::Binary,
         }
     }
 
     fn write(self, channel: u8, bytes: &[u8]) -> Message {
         match self {
-            Self::Binary | Self::Ending => {
+            Self::Binary | Self::BinaryWithEnds => {
                 let mut message = BytesMut::with_capacity(1 + bytes.len());
                 message.put_u8(channel);
                 message.put_slice(bytes);
@@ -83,7 +83,7 @@ impl Coding {
     }
 
     /// What a message says, if anything.
-    fn read(self, message: Message) -> Result<Option<Said>, base64::DecodeError> {
+    fn read(self, message: Message) -> Result<Option<ChannelMessage>, base64::DecodeError> {
         let bytes = match message {
             Message::Binary(bytes) => bytes,
             Message::Text(text) => text.into(),
@@ -93,9 +93,13 @@ impl Coding {
         };
         let Some((channel, rest)) = bytes.split_first() else { return Ok(None) };
         Ok(Some(match self {
-            Self::Ending if *channel == END => return Ok(rest.first().copied().map(Said::End)),
-            Self::Binary | Self::Ending => Said::Data(*channel, bytes.slice(1..)),
-            Self::Base64 => Said::Data(channel.wrapping_sub(b'0'), STANDARD.decode(rest)?.into()),
+            Self::BinaryWithEnds if *channel == CHANNEL_END => {
+                return Ok(rest.first().copied().map(ChannelMessage::End));
+            }
+            Self::Binary | Self::BinaryWithEnds => ChannelMessage::Data(*channel, bytes.slice(1..)),
+            Self::Base64 => {
+                ChannelMessage::Data(channel.wrapping_sub(b'0'), STANDARD.decode(rest)?.into())
+            }
         }))
     }
 }
@@ -111,7 +115,7 @@ pub(super) async fn serve<T, F>(
     F: Future<Output = ()>,
 {
     let (mut sink, mut stream) = socket.split();
-    let (out, mut queue) = mpsc::channel::<Message>(QUEUE);
+    let (out, mut queue) = mpsc::channel::<Message>(QUEUED_MESSAGES_MAX);
     let (mut near, mut inward) = (Vec::new(), Vec::new());
     let mut pumps = FuturesUnordered::new();
     for channel in 0..count {
@@ -125,10 +129,10 @@ pub(super) async fn serve<T, F>(
     let reading = async {
         while let Some(Ok(message)) = stream.next().await {
             match coding.read(message) {
-                Ok(Some(Said::Data(channel, bytes))) => {
+                Ok(Some(ChannelMessage::Data(channel, bytes))) => {
                     deliver(&mut inward, channel, &bytes).await;
                 }
-                Ok(Some(Said::End(channel))) => end(&mut inward, channel).await,
+                Ok(Some(ChannelMessage::End(channel))) => end(&mut inward, channel).await,
                 Ok(None) => {}
                 Err(_) => return,
             }
@@ -159,7 +163,7 @@ async fn write<S: Sink<Message> + Unpin>(sink: &mut S, queue: &mut mpsc::Receive
     let end = CloseFrame { code: CloseCode::Normal, reason: "".into() };
     let _ = sink.send(Message::Close(Some(end))).await;
     // What is closed over bytes that nobody has read takes back what is on its way.
-    tokio::time::sleep(LINGER).await;
+    tokio::time::sleep(FAREWELL_LINGER).await;
 }
 
 async fn deliver(inward: &mut [Option<WriteHalf<DuplexStream>>], channel: u8, bytes: &[u8]) {
@@ -235,7 +239,7 @@ mod tests {
         assert!((PIPE_BYTES - 1000..PIPE_BYTES + 4000).contains(&sent), "{sent}");
         let written = written.load(Relaxed);
         assert!(
-            (PIPE_BYTES..PIPE_BYTES + (QUEUE + 3) * PIECE_BYTES).contains(&written),
+            (PIPE_BYTES..PIPE_BYTES + (QUEUED_MESSAGES_MAX + 3) * PIECE_BYTES).contains(&written),
             "{written}"
         );
     }
@@ -245,13 +249,13 @@ mod tests {
         for coding in [Coding::Binary, Coding::Base64] {
             let message = coding.write(2, b"hello");
             let read = coding.read(message).unwrap();
-            assert_eq!(read, Some(Said::Data(2, Bytes::from_static(b"hello"))));
+            assert_eq!(read, Some(ChannelMessage::Data(2, Bytes::from_static(b"hello"))));
             assert_eq!(coding.read(Message::Binary(Bytes::new())).unwrap(), None);
         }
         assert_eq!(Coding::Base64.write(1, b"a"), Message::text("1YQ=="));
         assert!(Coding::Base64.read(Message::text("0!")).is_err());
-        let end = Coding::Ending.read(Message::binary(vec![END, 0])).unwrap();
-        assert_eq!(end, Some(Said::End(0)));
+        let end = Coding::BinaryWithEnds.read(Message::binary(vec![CHANNEL_END, 0])).unwrap();
+        assert_eq!(end, Some(ChannelMessage::End(0)));
         assert_eq!(Coding::of("v4.base64.channel.k8s.io"), Coding::Base64);
     }
 }

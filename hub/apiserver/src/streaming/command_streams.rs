@@ -24,7 +24,7 @@ use tokio::io::{
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use super::ending::End;
+use super::stream_end::End;
 use super::wants::Wants;
 
 /// How long a client of SPDY's may take to open its streams, as the kubelet has it.

@@ -16,8 +16,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde_json::{Value, json};
 
-use super::ending;
 use super::pod::spoke_of;
+use super::stream_end;
 use crate::authn;
 use crate::body::Body;
 use crate::call::Call;
@@ -33,11 +33,11 @@ pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
     let node = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
     let spoke = spoke_of(&call.tenant, node)?;
     let uid = &stored.object.header.uid;
-    let end = ending::of(call);
+    let end = stream_end::of(call);
     let (streams, user) = (&call.hub.server.streams, &call.user.name);
     let stream = streams.logs(&spoke, uid, options, user).await?;
     let stream = while_known(call, stream);
-    let mut response = Response::new(Body::chunks(ending::until(stream, end)).followed());
+    let mut response = Response::new(Body::chunks(stream_end::until(stream, end)).followed());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)
 }

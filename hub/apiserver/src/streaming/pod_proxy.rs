@@ -29,7 +29,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use super::backend::{self, Backend};
-use super::ending;
+use super::stream_end;
 use crate::body::Body;
 use crate::call::Call;
 use crate::connect;
@@ -62,9 +62,9 @@ pub(crate) async fn proxy(
     body: RequestBody,
 ) -> Result<Response<Body>, ApiError> {
     let (prefix, rest) = split(uri.path());
-    let of_service = call.view.served.plural() == "services";
-    let kind = if of_service { "ServiceProxyOptions" } else { "PodProxyOptions" };
-    connect::through_proxy(call, kind, rest).await?;
+    let asked_by = call.view.served.subresource_named(&call.subresource);
+    let options = asked_by.map(|subresource| &*subresource.kind).unwrap_or_default();
+    connect::through_proxy(call, options, rest).await?;
     if rest.is_empty() && matches!(*method, Method::GET | Method::HEAD) {
         return redirect(uri);
     }
@@ -85,7 +85,7 @@ pub(crate) async fn proxy(
         let _ = (&connection, &held);
         chunk.map_err(|error| ApiError::new(503, "ServiceUnavailable", error.to_string()))
     });
-    let body = Body::chunks(ending::until(Box::pin(stream), ending::of(call))).followed();
+    let body = Body::chunks(stream_end::until(Box::pin(stream), stream_end::of(call))).followed();
     Ok(Response::from_parts(parts, body))
 }
 
@@ -205,7 +205,7 @@ fn change_hands(
         return Err(unreachable(&"the pod changes to a protocol that nobody asked for"));
     }
     let upgraded = hyper::upgrade::on(&mut answer);
-    let end = ending::of(call);
+    let end = stream_end::of(call);
     call.slot.upgrade.promise(move |mut raw| async move {
         // The connection is driven, and on the account, until the session is over.
         let _used = used;

@@ -37,9 +37,9 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::channels::{self, Coding};
-use super::ending::{self, End};
 use super::handshake::{self, Becomes, Served};
 use super::pod::{Located, locate};
+use super::stream_end::{self, End};
 use super::upgrade::Raw;
 use super::websocket;
 use crate::authn::User;
@@ -95,10 +95,10 @@ pub(crate) async fn port_forward(call: &Call) -> Result<Response<Body>, ApiError
         pod: format!("{}_{}", call.name, call.namespace),
         spoke,
         uid,
-        end: ending::of_session(call),
+        end: stream_end::of_session(call),
     });
     call.slot.upgrade.promise(move |raw| async move {
-        ending::run(forward.session(becomes, ports, raw), forward.end.clone()).await;
+        stream_end::run(forward.session(becomes, ports, raw), forward.end.clone()).await;
         drop(held);
     });
     Ok(answer)
@@ -203,12 +203,12 @@ impl Forward {
         if let Err(error) = outcome
             && !data.is_reset()
         {
-            let _ = errors.write_all(self.told(port, &error).as_bytes()).await;
+            let _ = errors.write_all(self.error_text(port, &error).as_bytes()).await;
         }
         let _ = errors.shutdown().await;
     }
 
-    fn told(&self, port: u16, error: &str) -> String {
+    fn error_text(&self, port: u16, error: &str) -> String {
         format!("error forwarding port {port} to pod {}, uid {}: {error}", self.pod, self.uid)
     }
 
@@ -274,7 +274,7 @@ impl Forward {
             }
         }
         if let Err(error) = self.until_the_pod_ends(port, &mut data).await {
-            let _ = errors.write_all(self.told(port, &error).as_bytes()).await;
+            let _ = errors.write_all(self.error_text(port, &error).as_bytes()).await;
         }
     }
 }

@@ -21,10 +21,10 @@ use tracing::debug;
 
 use super::channels::{self, Coding};
 use super::command_streams::{Source, Streams};
-use super::ending::{self, End};
 use super::handshake::{self, Becomes, Served};
 use super::log;
 use super::pod::{Located, locate};
+use super::stream_end::{self, End};
 use super::upgrade::Raw;
 use super::wants::{self, Wants};
 use super::websocket;
@@ -38,7 +38,7 @@ const SERVED: Served = Served {
     channels: &["v4.channel.k8s.io", "v5.channel.k8s.io", "v4.base64.channel.k8s.io"],
 };
 /// stdin, stdout, stderr, errors, resize.
-const CHANNELS: u8 = 5;
+const CHANNEL_COUNT: u8 = 5;
 /// What the streams of a session hold.
 const PIPES_BYTES: usize = 10 * session::PIPE_BYTES;
 
@@ -88,10 +88,10 @@ async fn promise(
     };
     let held = call.slot.backlog.hold(PIPES_BYTES + besides).await?;
     let source = source.await?;
-    let end = ending::of_session(call);
+    let end = stream_end::of_session(call);
     call.slot.upgrade.promise(move |raw| async move {
         let session = Box::pin(serve(becomes, wants, (source, end.clone()), raw));
-        ending::run(session, end).await;
+        stream_end::run(session, end).await;
         drop(held);
     });
     Ok(answer)
@@ -106,7 +106,7 @@ async fn serve(becomes: Becomes, wants: Wants, (source, end): (Source, End), raw
                     streams.carry(source, end).await;
                 }
             };
-            channels::serve(socket, Coding::of(protocol), CHANNELS, handle).await;
+            channels::serve(socket, Coding::of(protocol), CHANNEL_COUNT, handle).await;
         }
         Becomes::Spdy | Becomes::Tunnel => {
             let handle = |accept| async move {
@@ -114,7 +114,7 @@ async fn serve(becomes: Becomes, wants: Wants, (source, end): (Source, End), raw
                     streams.carry(source, end).await;
                 }
             };
-            if let Err(error) = session::serve(raw, usize::from(CHANNELS), handle).await {
+            if let Err(error) = session::serve(raw, usize::from(CHANNEL_COUNT), handle).await {
                 debug!(%error, "a session broke off");
             }
         }

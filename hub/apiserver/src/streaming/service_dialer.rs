@@ -12,7 +12,7 @@ use freewheel_hub_store::Store;
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport::Stream;
 
-use super::backend::{Backend, Place};
+use super::backend::{Backend, NamespaceView};
 use crate::tenant::Tenant;
 
 /// Whose share of the links it is.
@@ -45,7 +45,7 @@ impl ServiceDialer {
         let Backend { spoke, uid, port } = {
             let state = self.store.snapshot();
             let tenant = Tenant::find(&*state, Some(cluster.as_str()))?;
-            let place = Place { state: &*state, tenant: &tenant, namespace };
+            let place = NamespaceView { state: &*state, tenant: &tenant, namespace };
             place.service(name, &port.to_string()).map_err(|error| match error.code {
                 // kube-apiserver asks its own cache here, which names the resource in the singular.
                 404 => ApiError::not_found("", "service", name),

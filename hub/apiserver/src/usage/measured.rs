@@ -110,7 +110,10 @@ impl Usage {
             let sample = timeout_at(until, samples.newest(&device)).await.ok().flatten();
             // It may say much: what is not asked for goes with it at once.
             let said = sample.map(|sample| {
-                stored.into_iter().filter_map(|one| question.said(&sample, one)).collect::<Vec<_>>()
+                stored
+                    .into_iter()
+                    .filter_map(|one| question.measure(&sample, one))
+                    .collect::<Vec<_>>()
             });
             said.unwrap_or_default()
         });
@@ -148,7 +151,7 @@ impl Question<'_> {
         self.tenant.device(node)
     }
 
-    fn said(&self, sample: &Sample, stored: Arc<Stored>) -> Option<Measured> {
+    fn measure(&self, sample: &Sample, stored: Arc<Stored>) -> Option<Measured> {
         let taken = if self.are_pods {
             let (namespace, name) = place(&stored.key);
             Taken::Pod(sample.pod(&self.tenant.name, namespace, name)?)

@@ -12,7 +12,7 @@
 //! for that, and nothing is asked while nobody looks.
 //!
 //! Guarantees:
-//! - an answer counts for all who ask within [`FRESH`] (`an_answer_counts_for_a_while`), and those who ask together
+//! - an answer counts for all who ask within [`SAMPLE_FRESH_FOR`] (`an_answer_counts_for_a_while`), and those who ask together
 //!   have a device asked once, also when one of them goes away (`who_ask_together_ask_once`,
 //!   `who_goes_away_leaves_what_was_said_to_the_next`);
 //! - the first who looks has figures of a short window, whoever looks on those since the answer before
@@ -49,25 +49,25 @@ use super::doubtful::DoubtfulTurns;
 use super::sample::{Asked, Sample};
 
 /// How long an answer counts: as often as metrics-server asks.
-pub(crate) const FRESH: Duration = Duration::from_secs(15);
+pub(crate) const SAMPLE_FRESH_FOR: Duration = Duration::from_secs(15);
 /// How long it is one to measure from. What was a minute ago is not what is.
-const KEPT: Duration = Duration::from_secs(60);
+const SAMPLE_KEPT_FOR: Duration = Duration::from_secs(60);
 /// The shortest window, and the longest that anybody waits for.
 const WINDOW: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 /// A window is so many times as long as an answer takes.
-const WINDOW_TO_ANSWER: u32 = 10;
+const WINDOW_FACTOR: u32 = 10;
 /// How long one device may take.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long one that has failed is left alone.
-const FAILED: Duration = Duration::from_secs(5);
+const FAILED_DEVICE_PAUSE: Duration = Duration::from_secs(5);
 /// Until one that answers somebody else is asked again.
-const BUSY: Duration = Duration::from_millis(100);
+const BUSY_DEVICE_PAUSE: Duration = Duration::from_millis(100);
 /// So many devices are asked at a time; each may say some megabytes before it is heard out.
 const ASKED_MAX: usize = 64;
 /// And so many of those who were asked in vain last: each may be asked for as long as it may take.
 const DOUBTFUL_ASKED_MAX: usize = 8;
 /// How long one that failed is among those.
-const DOUBTED: Duration = Duration::from_secs(600);
+const DOUBTED_FOR: Duration = Duration::from_secs(600);
 /// What all answers that are kept may take: those of some hundred thousand containers. Of whom there is no room for,
 /// each question is the first.
 const KEPT_BYTES_MAX: usize = 64 << 20;
@@ -122,7 +122,7 @@ impl Drop for Kept {
 impl Known {
     /// One that still counts.
     fn fresh(&self) -> Option<Arc<Sample>> {
-        self.younger(FRESH).filter(|sample| sample.window.is_some())
+        self.younger(SAMPLE_FRESH_FOR).filter(|sample| sample.window.is_some())
     }
 
     fn younger(&self, age: Duration) -> Option<Arc<Sample>> {
@@ -131,11 +131,12 @@ impl Known {
     }
 
     fn is_left_alone(&self) -> bool {
-        self.failed.is_some_and(|at| at.elapsed() < FAILED)
+        self.failed.is_some_and(|at| at.elapsed() < FAILED_DEVICE_PAUSE)
     }
 
     fn says_nothing(&self) -> bool {
-        self.younger(KEPT).is_none() && self.failed.is_none_or(|at| DOUBTED <= at.elapsed())
+        self.younger(SAMPLE_KEPT_FOR).is_none()
+            && self.failed.is_none_or(|at| DOUBTED_FOR <= at.elapsed())
     }
 }
 
@@ -175,7 +176,7 @@ impl Samples {
         spoke: &ClusterName,
         known: &mut Known,
     ) -> Result<Arc<Sample>, ApiError> {
-        let before = match known.younger(KEPT) {
+        let before = match known.younger(SAMPLE_KEPT_FOR) {
             Some(before) => before,
             None => {
                 let first = self.ask(spoke, known, None).await?;
@@ -184,7 +185,7 @@ impl Samples {
             }
         };
         let Asked { at, took } = before.asked;
-        sleep_until(at + (WINDOW_TO_ANSWER * took).clamp(WINDOW.0, WINDOW.1)).await;
+        sleep_until(at + (WINDOW_FACTOR * took).clamp(WINDOW.0, WINDOW.1)).await;
         let sample = self.ask(spoke, known, Some(&before)).await?;
         self.keep(known, &sample);
         Ok(sample)
@@ -215,9 +216,9 @@ impl Samples {
             let took = began.elapsed();
             match told {
                 // It tells them to one at a time, and may have somebody else.
-                Ok(Err(error)) if error.code == 429 && took + BUSY < left => {
-                    sleep(BUSY).await;
-                    left -= took + BUSY;
+                Ok(Err(error)) if error.code == 429 && took + BUSY_DEVICE_PAUSE < left => {
+                    sleep(BUSY_DEVICE_PAUSE).await;
+                    left -= took + BUSY_DEVICE_PAUSE;
                 }
                 Ok(told) => {
                     let asked = Asked { at: began + took / 2, took };
@@ -244,7 +245,7 @@ impl Samples {
 
     fn place(&self, device: &Device) -> Arc<Turn<Known>> {
         let mut devices = self.devices.lock();
-        if KEPT <= devices.swept.elapsed() {
+        if SAMPLE_KEPT_FOR <= devices.swept.elapsed() {
             devices.swept = Instant::now();
             // Who is asked right now is held by those who ask.
             devices.all.retain(|_, known| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_apiserver::{AccessOptions, Limits};
-use freewheel_hub_audit::{Audit, AuditLog, LogOptions, Place, Policy};
+use freewheel_hub_audit::{Audit, AuditLog, LogDestination, LogOptions, Policy};
 use freewheel_hub_store::memory::MemoryStore;
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ async fn audited(rules: &str) -> Audited {
     let path = folder.path().join("audit.log");
     let policy = format!("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{rules}]");
     let log = AuditLog::open(LogOptions {
-        place: Place::File(path.clone()),
+        destination: LogDestination::File(path.clone()),
         bytes_max: 100 << 20,
         age_days_max: 0,
         backups_max: 0,

@@ -10,11 +10,11 @@ use crate::macros::SORT_BY_KEYS;
 use crate::typing::Type;
 
 /// Of a letter of a text that is gone through.
-const LETTER: f64 = 0.1;
+const LETTER_UNITS: f64 = 0.1;
 /// Of a letter of a pattern.
-const PATTERN_LETTER: f64 = 0.25;
+const PATTERN_LETTER_UNITS: f64 = 0.25;
 /// Of the longest pattern of a named format.
-const FORMAT_PATTERN: f64 = 128.0 * PATTERN_LETTER;
+const FORMAT_PATTERN_UNITS: f64 = 128.0 * PATTERN_LETTER_UNITS;
 const ONE: Range = Range::exactly(1);
 /// What a named format is.
 const FORMAT: &str = "kubernetes.NamedFormat";
@@ -135,36 +135,36 @@ impl Call<'_, '_> {
         let sized = |cost: Range, size: Range| Some(Estimate { cost, size: Some(size) });
         let plain = |cost: Range| Some(Estimate { cost, size: None });
         match (self.name, target, first) {
-            ("url" | "jsonpatch.escapeKey", None, Some(text)) => sized(text.at(LETTER), text),
+            ("url" | "jsonpatch.escapeKey", None, Some(text)) => sized(text.at(LETTER_UNITS), text),
             ("lowerAscii" | "upperAscii" | "substring" | "trim", Some(text), _) => {
-                sized(text.at(LETTER), text)
+                sized(text.at(LETTER_UNITS), text)
             }
             ("replace", Some(text), Some(old)) => {
                 let new = self.size_of(self.args.get(1)?);
-                sized(text.at(2.0 * LETTER), replaced(text, old, new))
+                sized(text.at(2.0 * LETTER_UNITS), replaced(text, old, new))
             }
             ("split", Some(text), _) => {
                 let most = self.args.get(1).and_then(literal_count).unwrap_or(text.most);
-                sized(text.at(2.0 * LETTER), Range::of(0, most))
+                sized(text.at(2.0 * LETTER_UNITS), Range::of(0, most))
             }
             ("find" | "findAll", Some(text), Some(pattern)) => {
-                let cost = text.add(ONE).at(LETTER).times(pattern.at(PATTERN_LETTER));
+                let cost = text.add(ONE).at(LETTER_UNITS).times(pattern.at(PATTERN_LETTER_UNITS));
                 sized(cost, Range::of(0, text.most))
             }
             (
                 "cidr" | "isIP" | "isCIDR" | "quantity" | "isQuantity" | "semver" | "isSemver",
                 _,
                 Some(text),
-            ) => plain(text.at(LETTER)),
-            ("ip", None, Some(text)) => plain(text.at(LETTER)),
-            ("ip.isCanonical", _, Some(text)) => plain(text.at(2.0 * LETTER)),
-            ("validate", _, Some(text)) => plain(text.at(LETTER).at(FORMAT_PATTERN)),
+            ) => plain(text.at(LETTER_UNITS)),
+            ("ip", None, Some(text)) => plain(text.at(LETTER_UNITS)),
+            ("ip.isCanonical", _, Some(text)) => plain(text.at(2.0 * LETTER_UNITS)),
+            ("validate", _, Some(text)) => plain(text.at(LETTER_UNITS).at(FORMAT_PATTERN_UNITS)),
             ("containsIP" | "containsCIDR", _, Some(text)) => {
-                let mut cost = ADDRESS.add(ADDRESS).at(LETTER);
+                let mut cost = ADDRESS.add(ADDRESS).at(LETTER_UNITS);
                 if self.name == "containsCIDR" {
-                    cost = cost.add(ADDRESS.at(LETTER)).add(ONE);
+                    cost = cost.add(ADDRESS.at(LETTER_UNITS)).add(ONE);
                 }
-                let read = cost.add(text.at(LETTER));
+                let read = cost.add(text.at(LETTER_UNITS));
                 let is = &self.args.first()?.is;
                 let is_text = matches!(is, Type::String | Type::Text);
                 // Where it may be anything, both functions of the name may be the one.
@@ -193,7 +193,7 @@ impl Call<'_, '_> {
                 let gaps = Range::of(size.least.saturating_sub(1), size.most.saturating_sub(1));
                 all = all.add(self.size_of(between).times(gaps));
             }
-            return Some(Estimate { cost: all.at(LETTER), size: Some(all) });
+            return Some(Estimate { cost: all.at(LETTER_UNITS), size: Some(all) });
         }
         let looks = ["isSorted", "sum", "max", "min", "indexOf", "lastIndexOf"];
         if !looks.contains(&self.name) {
@@ -202,10 +202,10 @@ impl Call<'_, '_> {
         let cost = match element {
             Some(element) => {
                 let is_text = matches!(element.is, Type::String | Type::Bytes);
-                let letters = || self.size_of(&element).at(LETTER);
+                let letters = || self.size_of(&element).at(LETTER_UNITS);
                 size.times(if is_text { ONE.add(letters()) } else { ONE })
             }
-            None => size.at(LETTER),
+            None => size.at(LETTER_UNITS),
         };
         Some(Estimate { cost, size: None })
     }
@@ -232,7 +232,7 @@ impl Call<'_, '_> {
                 let size = sorted.map_or(Range::UNKNOWN, |sorted| self.size_of(sorted));
                 let is = sorted.and_then(element).map(|element| element.is);
                 let is_text = matches!(is, Some(Type::String | Type::Bytes));
-                (if is_text { 2.0 + LETTER } else { 2.0 }, size.times(size))
+                (if is_text { 2.0 + LETTER_UNITS } else { 2.0 }, size.times(size))
             }
             (_, _) => return None,
         };
@@ -245,7 +245,7 @@ impl Call<'_, '_> {
             return None;
         }
         let text = self.size_of(self.args.first()?);
-        let cost = LIST.add(text.at(LETTER)).add(text.at(0.5).at(50.0));
+        let cost = LIST.add(text.at(LETTER_UNITS)).add(text.at(0.5).at(50.0));
         Some(Estimate { cost, size: None })
     }
 
@@ -258,7 +258,7 @@ impl Call<'_, '_> {
             ONE
         } else if self.name == operators::EQUALS && self.args.iter().all(opaque) {
             let is_format = |node: &Node<'_>| matches!(node.is, Type::Opaque(FORMAT));
-            if self.args.iter().all(is_format) { Range::of(1, 64).at(LETTER) } else { ONE }
+            if self.args.iter().all(is_format) { Range::of(1, 64).at(LETTER_UNITS) } else { ONE }
         } else {
             return None;
         };
@@ -270,31 +270,31 @@ impl Call<'_, '_> {
         let plain = |cost: Range| Estimate { cost, size: None };
         let text = matches!(self.overload, Some(Type::String | Type::Bytes));
         match (self.name, self.target, self.args) {
-            ("format", Some(target), _) => plain(known(target).at(LETTER)),
+            ("format", Some(target), _) => plain(known(target).at(LETTER_UNITS)),
             ("bytes", None, [of]) if matches!(self.overload, Some(Type::String)) => {
                 let size = known(of);
                 let made = Range::of(size.least, size.most.wrapping_mul(4));
-                Estimate { cost: size.at(LETTER), size: Some(made) }
+                Estimate { cost: size.at(LETTER_UNITS), size: Some(made) }
             }
             ("string", None, [of]) if matches!(self.overload, Some(Type::Bytes)) => {
                 let size = known(of);
                 let made = Range::of(size.least / 4, size.most);
-                Estimate { cost: size.at(LETTER), size: Some(made) }
+                Estimate { cost: size.at(LETTER_UNITS), size: Some(made) }
             }
-            ("startsWith" | "endsWith", Some(_), [part]) => plain(known(part).at(LETTER)),
+            ("startsWith" | "endsWith", Some(_), [part]) => plain(known(part).at(LETTER_UNITS)),
             (operators::IN, None, [_, Node { is: Type::List(_) | Type::Dyn, .. }]) => {
                 plain(self.args.get(1).map_or(ONE, |list| known(list).at(1.0)))
             }
             ("matches", Some(target), [pattern]) => {
-                let letters = known(target).add(ONE).at(LETTER);
-                plain(letters.times(known(pattern).at(PATTERN_LETTER)))
+                let letters = known(target).add(ONE).at(LETTER_UNITS);
+                plain(letters.times(known(pattern).at(PATTERN_LETTER_UNITS)))
             }
             ("contains", Some(target), [part]) => {
-                plain(known(target).at(LETTER).times(known(part).at(LETTER)))
+                plain(known(target).at(LETTER_UNITS).times(known(part).at(LETTER_UNITS)))
             }
             (operators::ADD, None, [one, other]) if text => {
                 let size = known(one).add(known(other));
-                Estimate { cost: size.at(LETTER), size: Some(size) }
+                Estimate { cost: size.at(LETTER_UNITS), size: Some(size) }
             }
             (operators::ADD, None, [one, other])
                 if matches!(self.overload, Some(Type::List(_))) =>
@@ -337,7 +337,7 @@ fn element(list: &Node<'_>) -> Option<Node<'static>> {
 /// As long as the shorter of two.
 fn compared(one: &Node<'_>, other: &Node<'_>) -> Range {
     let most = known(one).most.min(known(other).most);
-    Range::of(most.min(1), most).at(LETTER)
+    Range::of(most.min(1), most).at(LETTER_UNITS)
 }
 
 /// A number that is written there.

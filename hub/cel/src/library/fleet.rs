@@ -13,7 +13,7 @@ use serde_json::{Number, Value as Json};
 
 use super::function::{Table, added, no_overload, one, one_text, text_value};
 use crate::value::{free, map};
-use crate::weight::EACH;
+use crate::weight::VALUE_BYTES;
 
 /// Those of them that stand behind a value.
 pub(super) const BEHIND_A_VALUE: [&str; 2] = ["parseJSON", "scores"];
@@ -68,7 +68,7 @@ pub(super) const FUNCTIONS: Table = &[
     ("parseJSON", |values, allowance| {
         let text = one_text(values)?;
         // Two bytes of a list are a value, and a field of a map is longer.
-        if !allowance.room(text.len().saturating_mul(EACH / 2)) {
+        if !allowance.room(text.len().saturating_mul(VALUE_BYTES / 2)) {
             return Err("too much work".to_owned());
         }
         let failed = |error: serde_json::Error| format!("failed to parse json: {error}");

@@ -9,7 +9,7 @@ use cel::objects::OptionalValue;
 use super::function::{Table, no_overload};
 use crate::allowance::Allowance;
 use crate::macros::SORT_BY_KEYS;
-use crate::weight::{EACH, of_value};
+use crate::weight::{VALUE_BYTES, of_value};
 
 pub(super) const FUNCTIONS: Table = &[
     ("isSorted", is_sorted),
@@ -138,7 +138,7 @@ fn sorted(list: &[Value], keys: &[Value], allowance: &Allowance) -> Result<Value
 fn range(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
     let [Value::Int(end)] = values else { return no_overload() };
     let count = usize::try_from(*end).unwrap_or_default();
-    if !allowance.room(count.saturating_mul(EACH)) {
+    if !allowance.room(count.saturating_mul(VALUE_BYTES)) {
         return Err("too much work".to_owned());
     }
     Ok(list_of((0..*end).map(Value::Int).collect()))

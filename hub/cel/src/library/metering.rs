@@ -24,7 +24,7 @@ use cel::common::value::{CowVal, Val};
 use cel::{Context, ExecutionError, FunctionContext};
 
 use crate::allowance::Allowance;
-use crate::weight::{EACH, largest, shallow};
+use crate::weight::{VALUE_BYTES, largest, shallow};
 
 type Outcome<'c, 'v> = Result<CowVal<'c, 'v>, ExecutionError>;
 /// As the evaluator calls functions.
@@ -39,10 +39,12 @@ const COUNTS: [(&str, Count); 5] = [
     ("@copied", |value, allowance| {
         let fresh = value.is_owned();
         let bytes = if fresh { Some(0) } else { allowance.weigh(value.as_ref()) };
-        bytes.is_some_and(|bytes| allowance.make(EACH + bytes))
+        bytes.is_some_and(|bytes| allowance.make(VALUE_BYTES + bytes))
     }),
     ("@added", |value, allowance| {
-        allowance.weigh(value.as_ref()).is_some_and(|bytes| bytes <= EACH || allowance.make(bytes))
+        allowance
+            .weigh(value.as_ref())
+            .is_some_and(|bytes| bytes <= VALUE_BYTES || allowance.make(bytes))
     }),
     ("@walked", |value, allowance| allowance.walk(shallow(value.as_ref()))),
     ("@ranged", |value, allowance| {
@@ -143,7 +145,7 @@ fn within<'c, 'v>(call: &mut FunctionContext<'c, 'v>, allowance: &Allowance) -> 
     let items = other.downcast_ref::<CelList<'_>>().map(CelList::inner).unwrap_or_default();
     let counted = allowance.walk(shallow(one.as_ref()))
         && items.iter().all(|item| allowance.compares(one.as_ref(), &**item));
-    if !counted || !allowance.walk(items.len().saturating_mul(EACH)) {
+    if !counted || !allowance.walk(items.len().saturating_mul(VALUE_BYTES)) {
         return Err(ended(call));
     }
     let holder = other.as_container().ok_or_else(|| call.error("no such overload"))?;
@@ -155,7 +157,7 @@ fn places<'c, 'v>(call: &mut FunctionContext<'c, 'v>, allowance: &Allowance) -> 
     let value = last(call)?;
     let count = value.downcast_ref::<CelList<'_>>().map(|list| list.inner().len());
     let Some(count) = count else { return Ok(value) };
-    let bytes = count.saturating_mul(EACH);
+    let bytes = count.saturating_mul(VALUE_BYTES);
     if !allowance.walk(bytes) || !allowance.make(bytes) {
         return Err(ended(call));
     }
@@ -170,7 +172,7 @@ fn mapped<'c, 'v>(call: &mut FunctionContext<'c, 'v>, allowance: &Allowance) -> 
     let (mut map, list) = (Entries::new(), last(call)?.into_owned());
     let pairs = items(call, list)?;
     // They are moved: what is new are their places.
-    let bytes = pairs.len().saturating_mul(2 * EACH);
+    let bytes = pairs.len().saturating_mul(2 * VALUE_BYTES);
     if !allowance.walk(bytes) || !allowance.make(bytes) {
         return Err(ended(call));
     }

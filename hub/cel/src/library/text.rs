@@ -8,7 +8,7 @@ use cel::Value;
 use super::function::{Table, no_overload, one_text, text_value};
 use crate::allowance::Allowance;
 use crate::pattern::Made;
-use crate::weight::EACH;
+use crate::weight::VALUE_BYTES;
 
 pub(super) const FUNCTIONS: Table = &[
     ("charAt", char_at),
@@ -117,7 +117,7 @@ fn split(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
         false => text.matches(separator.as_str()).count(),
     };
     let parts = parts.min(usize::try_from(most).unwrap_or(usize::MAX)).saturating_add(1);
-    if !allowance.room(text.len().saturating_add(parts.saturating_mul(EACH))) {
+    if !allowance.room(text.len().saturating_add(parts.saturating_mul(VALUE_BYTES))) {
         return Err("too much work".to_owned());
     }
     let all = |part: &str| text_value(part);
@@ -222,7 +222,7 @@ fn shown(value: &Value) -> String {
 }
 
 /// Patterns that were just compiled here: a rule asks with the same few.
-const KEPT: usize = 16;
+const PATTERNS_KEPT: usize = 16;
 
 thread_local! {
     static PATTERNS: RefCell<Vec<(String, Made)>> = const { RefCell::new(Vec::new()) };
@@ -237,7 +237,7 @@ fn pattern(text: &str, allowance: &Allowance) -> Result<Made, String> {
     }
     let compiled = Made::of(text, |units| allowance.take(units))?;
     PATTERNS.with_borrow_mut(|kept| {
-        if kept.len() == KEPT {
+        if kept.len() == PATTERNS_KEPT {
             kept.remove(0);
         }
         kept.push((text.to_owned(), compiled.clone()));
@@ -278,7 +278,7 @@ fn find_all(values: &[Value], allowance: &Allowance) -> Result<Value, String> {
     // Each of them may look at all that is left of the text.
     while text.get(at..).is_some_and(|rest| allowance.take(made.looks(rest))) {
         let Some(found) = matches.next() else { return Ok(Value::List(Arc::new(all))) };
-        if all.len().is_power_of_two() && !allowance.room(all.len().saturating_mul(EACH)) {
+        if all.len().is_power_of_two() && !allowance.room(all.len().saturating_mul(VALUE_BYTES)) {
             break;
         }
         at = found.end();

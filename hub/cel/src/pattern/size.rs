@@ -19,7 +19,7 @@ const TABLES_MAX: usize = 64;
 const TABLE_LETTERS: u32 = 4_096;
 
 /// Units of work ([`crate::UNITS_MAX`]) that each pattern takes, and bytes of the engine that take one.
-pub(super) const EACH_UNITS: u64 = 200;
+pub(super) const UNITS_PER_PATTERN: u64 = 200;
 const UNIT_BYTES: u64 = 32;
 /// Units that a table takes whose letters are looked for in both cases.
 const FOLD_UNITS: u64 = 10_000;
@@ -53,7 +53,7 @@ pub(crate) fn of(text: &str) -> Result<Size, String> {
     }
     let folds = if walk.folds { u64::try_from(walk.tables).unwrap_or(u64::MAX) } else { 0 };
     let of_bytes = u64::try_from(bytes).unwrap_or(u64::MAX) / UNIT_BYTES;
-    let units = EACH_UNITS.saturating_add(of_bytes).saturating_add(folds * FOLD_UNITS);
+    let units = UNITS_PER_PATTERN.saturating_add(of_bytes).saturating_add(folds * FOLD_UNITS);
     Ok(Size { states, bytes, units })
 }
 

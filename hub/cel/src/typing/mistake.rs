@@ -38,7 +38,7 @@ impl Mistakes {
     }
 
     /// All of them, from the first place to the last.
-    pub(super) fn told(self, places: &SourceInfo) -> String {
+    pub(super) fn into_text(self, places: &SourceInfo) -> String {
         let place = |mistake: Mistake| {
             let start = places.offset_for(mistake.part).map_or(0, |(start, _)| start);
             (start as usize, mistake.why)

@@ -24,7 +24,7 @@ use crate::engine::client::typed;
 /// After so many missed times somebody should look at the clock.
 const MISSED_MAX: i64 = 100;
 /// Looking a little later than the time that is due, clocks that differ by less agree that it has come.
-const PADDING: SignedDuration = SignedDuration::from_millis(100);
+const CLOCK_PADDING: SignedDuration = SignedDuration::from_millis(100);
 /// Longest time until it looks again: whoever sets the clock is not waited for longer.
 pub const LOOK_AGAIN_MAX: Duration = Duration::from_secs(60);
 
@@ -171,7 +171,7 @@ pub fn look_again(wanted: &Wanted, schedule: &Schedule, now: Timestamp) -> Optio
         Due { passed: 0, odd: None, .. } => since,
         Due { .. } => now,
     };
-    let next = schedule.next(last)?.max(now).checked_add(PADDING).ok()?;
+    let next = schedule.next(last)?.max(now).checked_add(CLOCK_PADDING).ok()?;
     let wait = Duration::try_from(next.duration_since(now)).unwrap_or_default();
     Some(wait.min(LOOK_AGAIN_MAX))
 }

@@ -41,7 +41,7 @@ impl OwnJob {
         self.stored.object.header.uid.as_str()
     }
 
-    fn says(&self, condition: &str) -> bool {
+    fn has_condition(&self, condition: &str) -> bool {
         self.job.status.as_ref().is_some_and(|status| holds(status, condition))
     }
 
@@ -65,7 +65,7 @@ pub fn surplus<'a>(wanted: &Wanted, jobs: &'a [OwnJob]) -> Vec<&'a OwnJob> {
     let mut going = Vec::new();
     for (outcome, limit) in limits {
         let Some(limit) = limit else { continue };
-        let mut over: Vec<&OwnJob> = jobs.iter().filter(|job| job.says(outcome)).collect();
+        let mut over: Vec<&OwnJob> = jobs.iter().filter(|job| job.has_condition(outcome)).collect();
         over.sort_by_key(|job| (job.started().is_none(), job.started(), job.name().to_owned()));
         let excess = over.len().saturating_sub(usize::try_from(limit).unwrap_or_default());
         over.truncate(excess);
@@ -94,12 +94,12 @@ pub fn review(wanted: &Wanted, jobs: &[OwnJob]) -> (CronJobStatus, Vec<Remark>) 
         }
         if known {
             active.retain(|one| one.uid.as_deref() != Some(job.uid()));
-            let how = if job.says("Complete") { "Complete" } else { "Failed" };
+            let how = if job.has_condition("Complete") { "Complete" } else { "Failed" };
             let text = format!("Saw completed job: {}, condition: {how}", job.name());
             remarks.push(Remark::normal("SawCompletedJob", text));
         }
         let end = job.job.status.as_ref().and_then(|status| status.completion_time.as_ref());
-        if let Some(end) = end.filter(|_| job.says("Complete")) {
+        if let Some(end) = end.filter(|_| job.has_condition("Complete")) {
             let last = status.last_successful_time.get_or_insert(end.clone());
             last.0 = last.0.max(end.0);
         }

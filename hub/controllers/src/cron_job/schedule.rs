@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 /// As far into the future as it is looked, as upstream.
-const HORIZON: SignedDuration = SignedDuration::from_hours(5 * 366 * 24);
+const SCHEDULE_HORIZON: SignedDuration = SignedDuration::from_hours(5 * 366 * 24);
 
 /// Times, in a time zone.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Schedule {
 
     /// Between two changes of the zone's offset its clock runs as that of UTC does: the table is asked as if it was UTC.
     fn next_at(&self, table: &Crontab, after: Timestamp) -> Option<Timestamp> {
-        let horizon = after.checked_add(HORIZON).ok()?;
+        let horizon = after.checked_add(SCHEDULE_HORIZON).ok()?;
         let (mut from, mut last) = (after, after);
         while from <= horizon {
             let offset = SignedDuration::from_secs(self.zone.to_offset(from).seconds().into());

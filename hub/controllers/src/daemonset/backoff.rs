@@ -9,13 +9,13 @@ use freewheel_hub_schema::uid::Uid;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_mins(15);
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_mins(15);
 /// From so many on, those that have long ended are dropped, whenever there are twice as many as were left.
-const KEPT: usize = 1024;
+const BACKOFFS_KEPT: usize = 1024;
 
 /// Which pods: of a set as of one generation of it, on one node.
-type Place = (Uid, i64, Arc<str>);
+type BackoffKey = (Uid, i64, Arc<str>);
 
 #[derive(Clone, Copy, Debug)]
 struct Wait {
@@ -29,7 +29,7 @@ pub(super) struct FailedPods(Mutex<Waits>);
 
 #[derive(Debug, Default)]
 struct Waits {
-    by_place: HashMap<Place, Wait>,
+    by_key: HashMap<BackoffKey, Wait>,
     /// How many there were when all of them were looked at last.
     swept: usize,
 }
@@ -37,11 +37,11 @@ struct Waits {
 impl Waits {
     /// A fleet of which every node fails is not walked for each of them.
     fn sweep(&mut self, now: Instant) {
-        if self.by_place.len() < KEPT.max(2 * self.swept) {
+        if self.by_key.len() < BACKOFFS_KEPT.max(2 * self.swept) {
             return;
         }
-        self.by_place.retain(|_, wait| now < wait.since + 2 * LONGEST);
-        self.swept = self.by_place.len();
+        self.by_key.retain(|_, wait| now < wait.since + 2 * BACKOFF_MAX);
+        self.swept = self.by_key.len();
     }
 }
 
@@ -56,7 +56,7 @@ impl FailedPods {
         let now = Instant::now();
         let mut waits = self.0.lock();
         waits.sweep(now);
-        let all = &mut waits.by_place;
+        let all = &mut waits.by_key;
         match all.get_mut(&(set.clone(), generation, node.clone())) {
             Some(wait) => {
                 if let Some(rest) = (wait.since + wait.delay).checked_duration_since(now)
@@ -64,12 +64,13 @@ impl FailedPods {
                 {
                     return Err(rest);
                 }
-                let is_forgotten = wait.since + 2 * LONGEST < now;
-                let delay = if is_forgotten { FIRST } else { (wait.delay * 2).min(LONGEST) };
+                let is_forgotten = wait.since + 2 * BACKOFF_MAX < now;
+                let delay =
+                    if is_forgotten { BACKOFF_FIRST } else { (wait.delay * 2).min(BACKOFF_MAX) };
                 *wait = Wait { since: now, delay };
             }
             None => {
-                let wait = Wait { since: now, delay: FIRST };
+                let wait = Wait { since: now, delay: BACKOFF_FIRST };
                 all.insert((set.clone(), generation, node.clone()), wait);
             }
         }
@@ -86,20 +87,20 @@ mod tests {
         let failed = FailedPods::default();
         let (set, a, b) = (Uid::from("u"), Arc::from("a"), Arc::from("b"));
         assert_eq!(failed.may_go(&set, 1, &a), Ok(()));
-        assert_eq!(failed.may_go(&set, 1, &a), Err(FIRST));
+        assert_eq!(failed.may_go(&set, 1, &a), Err(BACKOFF_FIRST));
         assert_eq!(failed.may_go(&set, 1, &b), Ok(()));
         assert_eq!(failed.may_go(&set, 2, &a), Ok(()), "a new generation is another try");
-        tokio::time::advance(FIRST).await;
+        tokio::time::advance(BACKOFF_FIRST).await;
         assert_eq!(failed.may_go(&set, 1, &a), Ok(()));
-        assert_eq!(failed.may_go(&set, 1, &a), Err(2 * FIRST));
+        assert_eq!(failed.may_go(&set, 1, &a), Err(2 * BACKOFF_FIRST));
         for _ in 0..20 {
-            tokio::time::advance(LONGEST).await;
+            tokio::time::advance(BACKOFF_MAX).await;
             assert_eq!(failed.may_go(&set, 1, &a), Ok(()));
         }
-        assert_eq!(failed.may_go(&set, 1, &a), Err(LONGEST));
-        tokio::time::advance(3 * LONGEST).await;
+        assert_eq!(failed.may_go(&set, 1, &a), Err(BACKOFF_MAX));
+        tokio::time::advance(3 * BACKOFF_MAX).await;
         assert_eq!(failed.may_go(&set, 1, &a), Ok(()));
-        assert_eq!(failed.may_go(&set, 1, &a), Err(FIRST), "that was long ago");
+        assert_eq!(failed.may_go(&set, 1, &a), Err(BACKOFF_FIRST), "that was long ago");
     }
 
     #[tokio::test(start_paused = true)]
@@ -110,12 +111,15 @@ mod tests {
                 assert_eq!(failed.may_go(&set, 1, &Arc::from(node.to_string())), Ok(()));
             }
             let waits = failed.0.lock();
-            (waits.swept, waits.by_place.len())
+            (waits.swept, waits.by_key.len())
         };
-        assert_eq!(fail(0..KEPT), (0, KEPT));
-        assert_eq!(fail(KEPT..2 * KEPT), (KEPT, 2 * KEPT));
-        assert_eq!(fail(2 * KEPT..4 * KEPT), (2 * KEPT, 4 * KEPT));
-        tokio::time::advance(3 * LONGEST).await;
-        assert_eq!(fail(9 * KEPT..9 * KEPT + 1), (0, 1), "those have long ended");
+        assert_eq!(fail(0..BACKOFFS_KEPT), (0, BACKOFFS_KEPT));
+        assert_eq!(fail(BACKOFFS_KEPT..2 * BACKOFFS_KEPT), (BACKOFFS_KEPT, 2 * BACKOFFS_KEPT));
+        assert_eq!(
+            fail(2 * BACKOFFS_KEPT..4 * BACKOFFS_KEPT),
+            (2 * BACKOFFS_KEPT, 4 * BACKOFFS_KEPT)
+        );
+        tokio::time::advance(3 * BACKOFF_MAX).await;
+        assert_eq!(fail(9 * BACKOFFS_KEPT..9 * BACKOFFS_KEPT + 1), (0, 1), "those have long ended");
     }
 }

@@ -218,7 +218,7 @@ fn conditions(definition: &Value, names: &Names) -> Vec<Condition<'static>> {
     let mut said = Vec::new();
     let group = text(definition, "/spec/group");
     if definition::is_protected(group) {
-        let (conforms, reason, message) = definition::approval(definition).told();
+        let (conforms, reason, message) = definition::approval(definition).condition();
         said.push(Condition::new(&DEFINITION_APPROVED, conforms, reason, message));
     }
     let established = DEFINITION_ESTABLISHED.holds(definition);

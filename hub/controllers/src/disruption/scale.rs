@@ -56,9 +56,7 @@ type Found = (Arc<Kind>, Arc<Stored>);
 fn top(client: &Client, owned: &Stored, owner: &Owner) -> Result<Option<Found>, String> {
     let Some((kind, set)) = find(client, owned, owner)? else { return Ok(None) };
     let above = set.object.header.owners.iter().find(|owner| owner.controller);
-    let above = above.filter(|above| {
-        above.kind == "Deployment" && kind.kind() == "ReplicaSet" && kind.group() == "apps"
-    });
+    let above = above.filter(|above| kind.scaled_by.is_some_and(|by| above.kind == by));
     if let Some(above) = above
         && let Ok(Some((kind, deployment))) = find(client, &set, above)
         && is_a(above, &kind)

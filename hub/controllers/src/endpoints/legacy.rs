@@ -13,7 +13,7 @@ const ADDRESSES_MAX: usize = 1000;
 /// Annotation of Endpoints that do not hold all addresses.
 pub(super) const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 
-fn told<'a>(service: &Service, pods: &'a [PodEndpoint]) -> Vec<&'a PodEndpoint> {
+fn listed<'a>(service: &Service, pods: &'a [PodEndpoint]) -> Vec<&'a PodEndpoint> {
     let anyway = service.spec.as_ref().and_then(|s| s.publish_not_ready_addresses);
     let anyway = anyway.unwrap_or_default();
     pods.iter().filter(|f| anyway || !f.terminating).collect()
@@ -21,12 +21,12 @@ fn told<'a>(service: &Service, pods: &'a [PodEndpoint]) -> Vec<&'a PodEndpoint> 
 
 /// Whether some addresses are left out.
 pub(super) fn is_truncated(service: &Service, pods: &[PodEndpoint]) -> bool {
-    ADDRESSES_MAX < told(service, pods).len()
+    ADDRESSES_MAX < listed(service, pods).len()
 }
 
 /// Addresses grouped by their ports.
 pub(super) fn subsets(service: &Service, pods: &[PodEndpoint]) -> Value {
-    let mut sorted = told(service, pods);
+    let mut sorted = listed(service, pods);
     sorted.sort_by(|a, b| b.ready.cmp(&a.ready).then_with(|| a.ip.cmp(&b.ip)));
     let mut groups: BTreeMap<&[Port], (Vec<Value>, Vec<Value>)> = BTreeMap::new();
     for facts in sorted.into_iter().take(ADDRESSES_MAX) {

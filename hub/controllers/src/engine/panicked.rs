@@ -2,13 +2,13 @@
 
 use std::any::Any;
 
-use freewheel_hub_schema::told::{TOLD_BYTES_MAX, shortened};
+use freewheel_hub_schema::truncated_text::{REPEATED_BYTES_MAX, shortened};
 
 /// The words of a panic; those of a log have an end.
 pub(super) fn words(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    shortened(text.unwrap_or("without a word").to_owned(), TOLD_BYTES_MAX)
+    shortened(text.unwrap_or("without a word").to_owned(), REPEATED_BYTES_MAX)
 }
 
 #[cfg(test)]

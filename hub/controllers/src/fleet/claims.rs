@@ -33,7 +33,7 @@ use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
 use super::api_group::CLUSTER_GROUP;
-use super::told_once::ToldOnce;
+use super::reported_once::ReportedOnce;
 use crate::engine::client::{all_of, everywhere, key as key_of, kind};
 use crate::engine::{Client, Controller, Error};
 
@@ -51,7 +51,7 @@ const CUSTOM_MAX: usize = 20;
 const NAME_BYTES_MAX: usize = 253;
 const VALUE_BYTES_MAX: usize = 1024;
 /// Bytes of all that is told, as JSON writes it: one byte of a value may be six there.
-const TOLD_BYTES_MAX: usize = 32 << 10;
+const LISTED_BYTES_MAX: usize = 32 << 10;
 /// Longest object that is read for its value, with whatever else it says of itself.
 const OBJECT_BYTES_MAX: usize = 64 << 10;
 /// Bytes of all objects that are read for one look.
@@ -69,7 +69,7 @@ pub struct ClusterClaims {
     claims: Arc<Kind>,
     /// A kind that clusters may define for themselves.
     properties: Resource,
-    too_long: ToldOnce,
+    too_long: ReportedOnce,
 }
 
 /// What is said under a name.
@@ -92,7 +92,7 @@ impl ClusterClaims {
             nodes: kind("", "v1", "nodes")?,
             claims: kind(CLUSTER_GROUP, "v1alpha1", "clusterclaims")?,
             properties: Resource::new("about.k8s.io", "clusterproperties"),
-            too_long: ToldOnce::default(),
+            too_long: ReportedOnce::default(),
         })
     }
 
@@ -143,7 +143,7 @@ fn of_device(uid: &str, node: &Value) -> BTreeMap<String, String> {
 
 /// What is told, and what is not.
 #[derive(Debug, Default)]
-struct Told {
+struct ListedClaims {
     claims: Vec<Value>,
     /// How many there are beside reserved ones, as far as they are not too long.
     custom: usize,
@@ -157,8 +157,8 @@ struct Told {
 }
 
 /// What is told of these.
-fn told(known: &Claims) -> Result<Told, ApiError> {
-    let mut told = Told::default();
+fn listed(known: &Claims) -> Result<ListedClaims, ApiError> {
+    let mut told = ListedClaims::default();
     for (name, claim) in RESERVED.iter().filter_map(|name| known.get_key_value(*name)) {
         told.take(name, claim)?;
     }
@@ -170,13 +170,13 @@ fn told(known: &Claims) -> Result<Told, ApiError> {
     Ok(told)
 }
 
-impl Told {
+impl ListedClaims {
     /// Takes one that fits; whether it does.
     fn take(&mut self, name: &str, claim: &Claim) -> Result<bool, ApiError> {
         if let Some(value) = self.value(name, claim)? {
             let one = json!({"name": name, "value": value});
             let bytes = one.to_string().len() + 1;
-            if value.len() <= VALUE_BYTES_MAX && self.bytes + bytes <= TOLD_BYTES_MAX {
+            if value.len() <= VALUE_BYTES_MAX && self.bytes + bytes <= LISTED_BYTES_MAX {
                 self.bytes += bytes;
                 self.claims.push(one);
                 return Ok(true);
@@ -217,7 +217,7 @@ impl Told {
         (0 < *long).then(|| {
             format!(
                 "{long} cluster claims are not exposed, {first_long:?} first: a name has {NAME_BYTES_MAX} bytes at most, a \
-                 value {VALUE_BYTES_MAX}, and all together {TOLD_BYTES_MAX} as JSON writes them."
+                 value {VALUE_BYTES_MAX}, and all together {LISTED_BYTES_MAX} as JSON writes them."
             )
         })
     }
@@ -266,9 +266,9 @@ impl Controller for ClusterClaims {
         if !CLUSTER_JOINED.holds(&object) {
             return Ok(None);
         }
-        let told = told(&self.known(&cluster, &*now)?);
+        let told = listed(&self.known(&cluster, &*now)?);
         let told = told.map_err(Error::api("read the claims of a cluster"))?;
-        let (too_long, Told { claims, custom, .. }) = (told.too_long(), told);
+        let (too_long, ListedClaims { claims, custom, .. }) = (told.too_long(), told);
         let (recorder, own) = (&self.client.recorder, self.client.name());
         if self.too_long.is_news(key, too_long.as_deref()) {
             let text = too_long.unwrap_or_default();
@@ -310,7 +310,7 @@ mod tests {
     fn reserved_claims_come_first() {
         let custom = (0..25).map(|n| (format!("a{n:02}"), n.to_string()));
         let reserved = RESERVED.iter().map(|name| ((*name).to_owned(), "x".to_owned()));
-        let told = told(&known(custom.chain(reserved))).unwrap();
+        let told = listed(&known(custom.chain(reserved))).unwrap();
         let names: Vec<&str> = told.claims.iter().map(|it| it["name"].as_str().unwrap()).collect();
         assert_eq!(names[..4], RESERVED);
         assert_eq!((names.len(), names[4], names[23], told.custom), (24, "a00", "a19", 25));
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn what_is_too_long_takes_no_place() {
         let long = [("a", 1025), ("b", 1024), ("id.k8s.io", 4000)];
-        let told = told(&known(long.map(|(name, bytes)| (name.to_owned(), "x".repeat(bytes)))));
+        let told = listed(&known(long.map(|(name, bytes)| (name.to_owned(), "x".repeat(bytes)))));
         let told = told.unwrap();
         assert_eq!((told.claims.len(), &told.claims[0]["name"], told.custom), (1, &json!("b"), 1));
         let why = told.too_long().unwrap();
@@ -330,8 +330,8 @@ mod tests {
     fn all_of_them_have_so_much_room_as_they_are_written() {
         let long = (0..CUSTOM_MAX).map(|n| (format!("a{n:02}"), "\u{1}".repeat(VALUE_BYTES_MAX)));
         let short = ("b".to_owned(), "short".to_owned());
-        let told = told(&known(long.chain([short]))).unwrap();
-        assert!(json!(told.claims).to_string().len() <= TOLD_BYTES_MAX + 1);
+        let told = listed(&known(long.chain([short]))).unwrap();
+        assert!(json!(told.claims).to_string().len() <= LISTED_BYTES_MAX + 1);
         let names: Vec<&str> = told.claims.iter().map(|it| it["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["a00", "a01", "a02", "a03", "a04", "b"]);
         assert_eq!((told.long, told.custom), (15, 6));
@@ -350,13 +350,13 @@ mod tests {
         let mut all: Claims = (0..CUSTOM_MAX).map(says).collect();
         all.extend([stored("a00-long", vec![b' '; OBJECT_BYTES_MAX + 1])]);
         all.extend([stored("b", b"nobody reads this".to_vec())]);
-        let told = told(&all).unwrap();
+        let told = listed(&all).unwrap();
         assert_eq!((told.claims.len(), told.long, told.custom), (CUSTOM_MAX, 1, CUSTOM_MAX + 1));
         // Many that are long for what they say.
         let mut body = vec![b' '; OBJECT_BYTES_MAX - 10_000];
         body.extend(format!(r#"{{"spec":{{"value":"{}"}}}}"#, "x".repeat(2_000)).bytes());
         let many: Claims = (0..1_000).map(|n| stored(&format!("{n:03}"), body.clone())).collect();
-        let told = super::told(&many).unwrap();
+        let told = super::listed(&many).unwrap();
         assert!(told.read < READ_BYTES_MAX + OBJECT_BYTES_MAX, "{}", told.read);
         assert_eq!((told.claims.len(), told.long + told.custom), (0, 1_000));
     }

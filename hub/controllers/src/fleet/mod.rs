@@ -5,7 +5,7 @@
 //! cluster_profiles  clusters where namespaces are bound to them, for tools of SIG Multicluster
 //! cluster_sets   the sets `default` and `global`, and whether anybody is in a set
 //! set_bindings   whether what a namespace is bound to is there
-//! told_once      what was told of an object last
+//! reported_once  what was told of an object last
 //! taints         what keeps placements away from clusters that are not heard of
 //! managed_namespaces  namespaces that are to be there on each cluster of a set
 //! namespaces     a namespace of the root for each accepted cluster
@@ -28,10 +28,10 @@ mod managed_namespaces;
 mod multicluster_decisions;
 mod namespaces;
 mod placements;
+mod reported_once;
 mod selection;
 mod set_bindings;
 mod taints;
-mod told_once;
 mod work_sets;
 mod works;
 

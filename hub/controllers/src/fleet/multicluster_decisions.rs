@@ -45,7 +45,7 @@ impl MulticlusterDecisions {
         let api_version = self.decisions.api_version();
         let mut owners = stored.object.header.owners.iter();
         owners.any(|it| {
-            it.controller && it.kind == "PlacementDecision" && it.api_version == api_version
+            it.controller && it.kind == self.decisions.kind() && it.api_version == api_version
         })
     }
 
@@ -57,7 +57,7 @@ impl MulticlusterDecisions {
         let value = decision.object.value().map_err(Error::api("read a PlacementDecision"))?;
         let mut wanted = shown(&value);
         wanted["metadata"]["ownerReferences"] = json!([{
-            "apiVersion": self.decisions.api_version(), "kind": "PlacementDecision",
+            "apiVersion": self.decisions.api_version(), "kind": self.decisions.kind(),
             "name": &*decision.key.name, "uid": decision.object.header.uid.as_str(),
             "controller": true,
         }]);

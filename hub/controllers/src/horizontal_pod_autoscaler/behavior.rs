@@ -12,9 +12,9 @@ use super::replicas::Tolerance;
 /// How long recommendations count for fewer, unless a behavior says something else.
 pub const DOWNSCALE_STABILIZATION: Duration = Duration::from_secs(300);
 /// How far usage may be from its target, unless a behavior says something else.
-const TOLERANCE: f64 = 0.1;
+const USAGE_TOLERANCE: f64 = 0.1;
 /// How long changes are looked back at by the policies that are there unless others are given.
-const PERIOD: Duration = Duration::from_secs(15);
+const POLICY_PERIOD: Duration = Duration::from_secs(15);
 
 /// Rules of both directions.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,8 +71,8 @@ impl Behavior {
     /// From a spec; what is left out is as usual.
     #[must_use]
     pub fn read(behavior: &HorizontalPodAutoscalerBehavior) -> Self {
-        let percent = Policy { step: Step::Percent(100), period: PERIOD };
-        let pods = Policy { step: Step::Pods(4), period: PERIOD };
+        let percent = Policy { step: Step::Percent(100), period: POLICY_PERIOD };
+        let pods = Policy { step: Step::Pods(4), period: POLICY_PERIOD };
         Self {
             up: Rules::read(behavior.scale_up.as_ref(), (&[pods, percent], Duration::ZERO)),
             down: Rules::read(behavior.scale_down.as_ref(), (&[percent], DOWNSCALE_STABILIZATION)),
@@ -95,7 +95,7 @@ impl Behavior {
     /// How far usage may be from its target: of one that has no behavior, too.
     #[must_use]
     pub fn tolerance(behavior: Option<&Self>) -> Tolerance {
-        let usual = Tolerance { up: TOLERANCE, down: TOLERANCE };
+        let usual = Tolerance { up: USAGE_TOLERANCE, down: USAGE_TOLERANCE };
         behavior.map_or(usual, |it| Tolerance { up: it.up.tolerance, down: it.down.tolerance })
     }
 }
@@ -116,7 +116,7 @@ impl Rules {
                 .map_or_else(|| usual.to_vec(), |all| all.iter().map(Policy::read).collect()),
             select,
             window: seconds.map_or(window, secs),
-            tolerance: tolerance.map_or(TOLERANCE, |amount: Quantity| amount.approximate()),
+            tolerance: tolerance.map_or(USAGE_TOLERANCE, |amount: Quantity| amount.approximate()),
         }
     }
 }
@@ -146,9 +146,9 @@ mod tests {
     #[test]
     fn what_is_left_out_is_as_usual() {
         let usual = behavior(json!({}));
-        let percent = Policy { step: Step::Percent(100), period: PERIOD };
+        let percent = Policy { step: Step::Percent(100), period: POLICY_PERIOD };
         let up = Rules {
-            policies: vec![Policy { step: Step::Pods(4), period: PERIOD }, percent],
+            policies: vec![Policy { step: Step::Pods(4), period: POLICY_PERIOD }, percent],
             select: SelectPolicy::Max,
             window: Duration::ZERO,
             tolerance: 0.1,

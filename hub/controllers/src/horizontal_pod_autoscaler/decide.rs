@@ -175,7 +175,7 @@ pub fn decide(
     } else {
         Verdict::Rescale { replicas, reason: reason(largest, current) }
     };
-    let conditions = told(largest, found);
+    let conditions = limit_conditions(largest, found);
     Outcome { verdict, conditions, metrics, recommended: Some(wanted) }
 }
 
@@ -201,11 +201,11 @@ fn reason(largest: &Proposal, current: i32) -> String {
     }
 }
 
-fn told(largest: &Proposal, found: Limited) -> Vec<Condition<'static>> {
+fn limit_conditions(largest: &Proposal, found: Limited) -> Vec<Condition<'static>> {
     let text =
         format!("the HPA was able to successfully calculate a replica count from {}", largest.name);
     let is_limited = found.bound != Bound::Within;
-    let (able, bound) = (found.stabilized.told(), found.bound.told());
+    let (able, bound) = (found.stabilized.reason_and_message(), found.bound.reason_and_message());
     vec![
         Condition::new(&AUTOSCALER_ABLE_TO_SCALE, true, able.0, able.1),
         Condition::new(&AUTOSCALER_SCALING_ACTIVE, true, "ValidMetricFound", text),

@@ -15,7 +15,7 @@ use super::behavior::{Behavior, DOWNSCALE_STABILIZATION, Rules, SelectPolicy, St
 use super::past::Past;
 
 /// Without a behavior they may double at a time, or become so many.
-const SCALE_UP_MINIMUM: i64 = 4;
+const SCALE_UP_REPLICAS_MIN: i64 = 4;
 
 /// What is recommended, and between what it may be.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +70,7 @@ pub enum Bound {
 impl Stabilized {
     /// Reason and message of the condition.
     #[must_use]
-    pub const fn told(self) -> (&'static str, &'static str) {
+    pub const fn reason_and_message(self) -> (&'static str, &'static str) {
         match self {
             Self::No => ("ReadyForNewScale", "recommended size matches current size"),
             Self::Up => (
@@ -88,7 +88,7 @@ impl Stabilized {
 impl Bound {
     /// Reason and message of the condition.
     #[must_use]
-    pub const fn told(self) -> (&'static str, &'static str) {
+    pub const fn reason_and_message(self) -> (&'static str, &'static str) {
         match self {
             Self::Within => {
                 ("DesiredWithinRange", "the desired count is within the acceptable range")
@@ -132,7 +132,7 @@ fn plain(asked: Recommendation, past: &Past, now: Duration) -> Limited {
     let before = past.recommended_within(DOWNSCALE_STABILIZATION, now).max();
     let stable = before.map_or(wanted, |before| before.max(wanted));
     let stabilized = if stable == wanted { Stabilized::No } else { Stabilized::Down };
-    let rate = clamped((2 * i64::from(current)).max(SCALE_UP_MINIMUM));
+    let rate = clamped((2 * i64::from(current)).max(SCALE_UP_REPLICAS_MIN));
     let (most, above) = if rate < most { (rate, Bound::UpRate) } else { (most, Bound::Most) };
     let (replicas, bound) = if stable < least {
         (least, Bound::Fewest)

@@ -21,7 +21,7 @@ use super::target::KnownScale;
 /// How often each autoscaler is looked at.
 pub(super) const SYNC_PERIOD: Duration = Duration::from_secs(15);
 /// Between two turns of one autoscaler that is written to.
-const PAUSE: Duration = Duration::from_secs(1);
+const TURN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Of all autoscalers.
 #[derive(Default)]
@@ -50,7 +50,7 @@ impl Memory {
         let (key, uid) = (&autoscaler.key, &autoscaler.object.header.uid);
         if let Some(known) = self.of.get_mut(key).filter(|known| known.uid == *uid) {
             // The engine's back-off begins at milliseconds, and anew with each look that is put off.
-            let pause = if known.has_ended { PAUSE } else { SYNC_PERIOD };
+            let pause = if known.has_ended { TURN_PAUSE } else { SYNC_PERIOD };
             let rest = (known.turn + pause).checked_sub(now).filter(|rest| !rest.is_zero());
             if rest.is_none() {
                 (known.turn, known.has_ended) = (now, false);

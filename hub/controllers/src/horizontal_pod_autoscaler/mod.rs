@@ -86,13 +86,13 @@ pub struct HorizontalPodAutoscalers {
 /// Why it cannot be told which pods are meant.
 struct NoPods {
     /// Of the event.
-    told: (&'static str, String),
+    event: (&'static str, String),
     /// Of the condition.
     condition: (&'static str, String),
 }
 
 /// What is written into a status.
-struct Said {
+struct StatusUpdate {
     conditions: Vec<Condition<'static>>,
     /// When the target's scale could be read.
     seen: Option<Seen>,
@@ -162,7 +162,7 @@ impl HorizontalPodAutoscalers {
     ) -> Result<Outcome, Error> {
         let entries = match self.pods_of(stored, target) {
             Ok(entries) => entries,
-            Err(NoPods { told: (reason, text), condition }) => {
+            Err(NoPods { event: (reason, text), condition }) => {
                 self.warn(stored, reason, text.clone());
                 let (reason, message) = condition;
                 let off = Condition::new(&AUTOSCALER_SCALING_ACTIVE, false, reason, message);
@@ -267,7 +267,7 @@ impl HorizontalPodAutoscalers {
                 past.rescaled((current, desired), behavior, now);
             }
         }
-        self.write_status(stored, &Said { conditions, seen: Some(seen) }).await
+        self.write_status(stored, &StatusUpdate { conditions, seen: Some(seen) }).await
     }
 
     /// Tells that the target was scaled, or why it could not be, and what follows for the condition.
@@ -296,7 +296,7 @@ impl HorizontalPodAutoscalers {
         let text =
             format!("the HPA controller was unable to get the target's current scale: {why}");
         let able = Condition::new(&AUTOSCALER_ABLE_TO_SCALE, false, "FailedGetScale", text);
-        self.write_status(stored, &Said { conditions: vec![able], seen: None }).await
+        self.write_status(stored, &StatusUpdate { conditions: vec![able], seen: None }).await
     }
 
     fn warn(&self, stored: &Stored, reason: &'static str, text: String) {
@@ -304,7 +304,7 @@ impl HorizontalPodAutoscalers {
         recorder.warning(&self.autoscalers, stored, by, reason, text);
     }
 
-    async fn write_status(&self, stored: &Stored, said: &Said) -> Result<(), Error> {
+    async fn write_status(&self, stored: &Stored, said: &StatusUpdate) -> Result<(), Error> {
         let now = rfc3339(self.client.clock.now());
         let change = |mut value: Value| {
             said.put(&mut value["status"], &now);
@@ -317,11 +317,11 @@ impl HorizontalPodAutoscalers {
 
 impl NoPods {
     fn said_twice(reason: &'static str, text: String) -> Self {
-        Self { told: (reason, text.clone()), condition: (reason, text) }
+        Self { event: (reason, text.clone()), condition: (reason, text) }
     }
 }
 
-impl Said {
+impl StatusUpdate {
     fn put(&self, status: &mut Value, now: &str) {
         if let Some(seen) = &self.seen {
             status["currentReplicas"] = json!(seen.current);

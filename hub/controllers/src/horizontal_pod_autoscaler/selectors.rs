@@ -14,7 +14,7 @@ use std::sync::Arc;
 use freewheel_hub_schema::namespace::NamespaceName;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_schema::selector::LabelSelector;
-use freewheel_hub_schema::told::{TOLD_BYTES_MAX, shortened};
+use freewheel_hub_schema::truncated_text::{REPEATED_BYTES_MAX, shortened};
 use freewheel_link::names::ClusterName;
 
 use crate::selector::Selector;
@@ -107,7 +107,7 @@ pub fn read(text: &str) -> Result<Selector, String> {
         return Err(format!("it has {bytes} bytes, and may have {SELECTOR_BYTES_MAX}"));
     }
     let read = LabelSelector::parse(text).map(Selector::from);
-    read.map_err(|error| shortened(error.message, TOLD_BYTES_MAX))
+    read.map_err(|error| shortened(error.message, REPEATED_BYTES_MAX))
 }
 
 /// What is told of pods that all these choose.
@@ -115,7 +115,7 @@ pub fn read(text: &str) -> Result<Selector, String> {
 pub fn ambiguous(text: &str, choosing: &BTreeSet<&Key>) -> String {
     let name = |key: &&Key| format!("{{{} {}}}", key.name, &*key.namespace);
     let names = choosing.iter().map(name).collect::<Vec<_>>().join(" ");
-    let text = shortened(text.to_owned(), TOLD_BYTES_MAX);
+    let text = shortened(text.to_owned(), REPEATED_BYTES_MAX);
     format!("pods by selector {text} are controlled by multiple HPAs: [{names}]")
 }
 

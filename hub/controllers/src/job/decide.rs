@@ -171,8 +171,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::job::ending::completed;
     use crate::job::observe::INDEX_FAILURES;
+    use crate::job::outcome::completed;
     use crate::job::testing::{job, pod};
 
     fn now() -> Timestamp {

@@ -3,7 +3,7 @@
 //! ```text
 //! intervals  sets of completion indexes            failure_policy, success_policy   what the policies say
 //! observe    a Job and its pods as read            backoff   how long it waits after failures
-//! tally      what the pods come to                 ending    is it over, and why
+//! tally      what the pods come to                 outcome   is it over, and why
 //! decide     who is missing or too many
 //! template   the pod of a slot                     track     counts each pod once
 //! pods       makes, ends, adopts, releases
@@ -18,10 +18,10 @@
 
 pub mod backoff;
 pub mod decide;
-pub mod ending;
 pub mod failure_policy;
 pub mod intervals;
 pub mod observe;
+pub mod outcome;
 mod pods;
 pub mod success_policy;
 pub mod tally;
@@ -53,8 +53,8 @@ use crate::pods::controller_of;
 use crate::selector::Selector;
 use backoff::{FailureRecord, FailureRecords};
 use decide::Action;
-use ending::Ending;
 use observe::{JobPod, Wanted, is_tracked};
+use outcome::JobOutcome;
 use tally::Tally;
 
 /// The controller.
@@ -145,7 +145,7 @@ impl Jobs {
             wanted.status.start_time = Some(Time(seconds(now)));
         }
         let tally = Tally::of(&wanted, &pods);
-        let over = ending::ending(&wanted, &pods, &tally, now);
+        let over = outcome::outcome(&wanted, &pods, &tally, now);
         let action = match &over {
             Some(_) => Action::End,
             None if wanted.deleting => Action::Nothing,
@@ -155,7 +155,7 @@ impl Jobs {
             }
         };
         let acted = self.act(job, &tally, &action).await;
-        let deadline = if over.is_none() { ending::deadline_in(&wanted, now) } else { None };
+        let deadline = if over.is_none() { outcome::deadline_in(&wanted, now) } else { None };
         let ends = tally.active.iter().filter(|_| over.is_some());
         let ended = ends.map(|pod| pod.uid().to_owned()).collect();
         self.track(job, &wanted, &before, (pods, over, &ended, selector)).await?;
@@ -207,14 +207,19 @@ impl Jobs {
         job: &Stored,
         wanted: &Wanted,
         before: &JobStatus,
-        (known, over, ended, selector): (Vec<JobPod>, Option<Ending>, &BTreeSet<String>, &Selector),
+        (known, over, ended, selector): (
+            Vec<JobPod>,
+            Option<JobOutcome>,
+            &BTreeSet<String>,
+            &Selector,
+        ),
     ) -> Result<(), Error> {
         let now = seconds(self.client.clock.now());
         let pods = self.own(job, selector, known)?;
         let tally = Tally::of(wanted, &pods);
         // As long as somebody runs it is not over, whatever was decided.
         let over = over.filter(|_| tally.active.is_empty());
-        let over = over.or_else(|| ending::completed(wanted, &tally));
+        let over = over.or_else(|| outcome::completed(wanted, &tally));
         let progress = track::progress(wanted, &pods, &tally, (over.as_ref(), ended), now);
         let mut written = None;
         if progress.status != *before {
@@ -260,7 +265,7 @@ impl Jobs {
         (left, freed.into_iter().collect())
     }
 
-    fn tell_end(&self, job: &Stored, wanted: &Wanted, status: &JobStatus, over: Ending) {
+    fn tell_end(&self, job: &Stored, wanted: &Wanted, status: &JobStatus, over: JobOutcome) {
         if !over.succeeded {
             // The reasons are upstream's, and few.
             let reason = match over.reason.as_str() {

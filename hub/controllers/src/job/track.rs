@@ -24,10 +24,10 @@ use k8s_openapi::api::batch::v1::{JobStatus, UncountedTerminatedPods};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
-use super::ending::Ending;
 use super::failure_policy::consequence;
 use super::intervals::Intervals;
 use super::observe::{JobPod, Wanted, holds};
+use super::outcome::JobOutcome;
 use super::tally::{Tally, is_valid};
 use crate::engine::clock::rfc3339;
 
@@ -53,7 +53,7 @@ pub fn progress(
     wanted: &Wanted,
     pods: &[JobPod],
     tally: &Tally<'_>,
-    (ending, ended): (Option<&Ending>, &BTreeSet<String>),
+    (outcome, ended): (Option<&JobOutcome>, &BTreeSet<String>),
     now: Timestamp,
 ) -> Progress {
     let mut status = wanted.status.clone();
@@ -63,9 +63,9 @@ pub fn progress(
     status.terminating = Some(tally.terminating);
     let tracked: BTreeSet<&str> = tracked(pods).collect();
     settle(&mut status, |uid| tracked.contains(uid));
-    let suspension = suspend(&mut status, wanted, ending.is_some(), now);
+    let suspension = suspend(&mut status, wanted, outcome.is_some(), now);
     let mut progress = Progress { status, untrack: BTreeSet::new(), is_full: false, suspension };
-    let new = progress.count(wanted, pods, tally, (ending, ended));
+    let new = progress.count(wanted, pods, tally, (outcome, ended));
     if wanted.is_indexed() {
         let completed = tally.completed_before.with(&Intervals::of(new));
         let status = &mut progress.status;
@@ -73,10 +73,16 @@ pub fn progress(
         status.completed_indexes = Some(completed.to_string()).filter(|text| !text.is_empty());
         status.failed_indexes = tally.failed_indexes.as_ref().map(ToString::to_string);
     }
-    if let Some(ending) = ending {
-        let kind = if ending.succeeded { &JOB_SUCCESS_CRITERIA_MET } else { &JOB_FAILURE_TARGET };
+    if let Some(outcome) = outcome {
+        let kind = if outcome.succeeded { &JOB_SUCCESS_CRITERIA_MET } else { &JOB_FAILURE_TARGET };
         if !holds(&progress.status, kind.name) {
-            say(&mut progress.status, kind, true, (&ending.reason, &ending.message), now);
+            set_condition(
+                &mut progress.status,
+                kind,
+                true,
+                (&outcome.reason, &outcome.message),
+                now,
+            );
         }
     }
     progress
@@ -89,9 +95,9 @@ impl Progress {
         wanted: &Wanted,
         pods: &[JobPod],
         tally: &Tally<'_>,
-        (ending, ended): (Option<&Ending>, &BTreeSet<String>),
+        (outcome, ended): (Option<&JobOutcome>, &BTreeSet<String>),
     ) -> Vec<u32> {
-        let is_failure = ending.is_some_and(|ending| !ending.succeeded);
+        let is_failure = outcome.is_some_and(|outcome| !outcome.succeeded);
         let policy = wanted.spec.pod_failure_policy.as_ref();
         let listed = self.status.uncounted_terminated_pods.clone().unwrap_or_default();
         let mut succeeded = listed.succeeded.unwrap_or_default();
@@ -103,7 +109,7 @@ impl Progress {
             tracked.sort_by_key(|pod| pod.index);
         }
         for pod in tracked {
-            if !may_go(wanted, tally, pod, ending.is_some()) {
+            if !may_go(wanted, tally, pod, outcome.is_some()) {
                 continue;
             }
             self.untrack.insert(pod.uid().to_owned());
@@ -161,15 +167,15 @@ pub fn settle(status: &mut JobStatus, is_tracked: impl Fn(&str) -> bool) {
 }
 
 /// Says that it is over, unless somebody is still to be counted or on its way out; whether it is.
-pub fn finish(status: &mut JobStatus, ending: &Ending, now: Timestamp) -> bool {
+pub fn finish(status: &mut JobStatus, outcome: &JobOutcome, now: Timestamp) -> bool {
     let left = status.uncounted_terminated_pods.clone().unwrap_or_default();
     let uncounted = [left.succeeded, left.failed].into_iter().flatten().flatten().count();
     if 0 < uncounted || 0 < status.terminating.unwrap_or_default() {
         return false;
     }
-    let kind = if ending.succeeded { &JOB_COMPLETE } else { &JOB_FAILED };
-    say(status, kind, true, (&ending.reason, &ending.message), now);
-    if ending.succeeded {
+    let kind = if outcome.succeeded { &JOB_COMPLETE } else { &JOB_FAILED };
+    set_condition(status, kind, true, (&outcome.reason, &outcome.message), now);
+    if outcome.succeeded {
         // A clock that was ahead when it began has been set since: nothing ends before it began.
         status.completion_time = status.start_time.clone().max(Some(Time(now)));
     }
@@ -183,17 +189,17 @@ fn suspend(status: &mut JobStatus, wanted: &Wanted, is_over: bool, now: Timestam
         return None;
     }
     if rests {
-        say(status, &JOB_SUSPENDED, true, ("JobSuspended", "Job suspended"), now);
+        set_condition(status, &JOB_SUSPENDED, true, ("JobSuspended", "Job suspended"), now);
         status.start_time = None;
     } else {
-        say(status, &JOB_SUSPENDED, false, ("JobResumed", "Job resumed"), now);
+        set_condition(status, &JOB_SUSPENDED, false, ("JobResumed", "Job resumed"), now);
         // How long it may be active counts from here.
         status.start_time = Some(Time(now));
     }
     Some(rests)
 }
 
-fn say(
+fn set_condition(
     status: &mut JobStatus,
     kind: &'static ConditionType,
     holds: bool,
@@ -222,16 +228,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::job::ending::{completed, ending};
+    use crate::job::outcome::{completed, outcome};
     use crate::job::testing::{job, job_with, pod};
 
     fn now() -> Timestamp {
         Timestamp::from_second(100).unwrap()
     }
 
-    fn run(wanted: &Wanted, pods: &[JobPod]) -> (Progress, Option<Ending>) {
+    fn run(wanted: &Wanted, pods: &[JobPod]) -> (Progress, Option<JobOutcome>) {
         let tally = Tally::of(wanted, pods);
-        let over = ending(wanted, pods, &tally, now()).or_else(|| completed(wanted, &tally));
+        let over = outcome(wanted, pods, &tally, now()).or_else(|| completed(wanted, &tally));
         (progress(wanted, pods, &tally, (over.as_ref(), &BTreeSet::new()), now()), over)
     }
 
@@ -322,7 +328,7 @@ mod tests {
         let wanted = job(&spec);
         let pods = [pod("a").index(0).exited(0).done(), pod("b").index(1).deleting(30).done()];
         let tally = Tally::of(&wanted, &pods);
-        let over = ending(&wanted, &pods, &tally, now());
+        let over = outcome(&wanted, &pods, &tally, now());
         let failed = |ended: &[&str]| {
             let ended = ended.iter().map(|uid| (*uid).to_owned()).collect();
             let progress = progress(&wanted, &pods, &tally, (over.as_ref(), &ended), now());

@@ -56,6 +56,12 @@ pub struct RemainingContent {
     pub failures: Vec<String>,
 }
 
+/// `pods has 2 resource instances, …`
+fn listed(counts: &BTreeMap<String, usize>, verb: &str) -> String {
+    let parts = counts.iter().map(|(name, n)| format!("{name} {verb} {n} resource instances"));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
 /// The five conditions of a namespace that goes, in Kubernetes' words.
 #[must_use]
 pub fn conditions(left: &RemainingContent) -> Vec<Condition<'static>> {
@@ -64,12 +70,8 @@ pub fn conditions(left: &RemainingContent) -> Vec<Condition<'static>> {
             if bad { (reasons.0, texts.0) } else { (reasons.1, texts.1.to_owned()) };
         Condition::new(kind, bad, reason, message)
     };
-    let list = |counts: &BTreeMap<String, usize>, what: &dyn Fn(&str, usize) -> String| {
-        let parts: Vec<String> = counts.iter().map(|(name, n)| what(name, *n)).collect();
-        parts.join(", ")
-    };
-    let resources = list(&left.objects, &|name, n| format!("{name} has {n} resource instances"));
-    let finalizers = list(&left.finalizers, &|name, n| format!("{name} in {n} resource instances"));
+    let resources = listed(&left.objects, "has");
+    let finalizers = listed(&left.finalizers, "in");
     vec![
         say(
             &NAMESPACE_DISCOVERY,

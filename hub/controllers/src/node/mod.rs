@@ -70,7 +70,7 @@ pub use unmanaged::UnmanagedNodes;
 /// How soon a Lease is tried again whose namespace is not there.
 const LEASE_RETRY: Duration = Duration::from_secs(1);
 /// How long something that failed again and again waits: as long as a person looks at it.
-const PATIENCE: Duration = Duration::from_secs(30);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// The controller.
 pub struct Nodes {
@@ -262,7 +262,7 @@ impl Controller for Nodes {
 
     /// Somebody has plugged in a device, and waits for its Node.
     fn longest_backoff(&self) -> Duration {
-        PATIENCE
+        RETRY_PAUSE_MAX
     }
 
     fn scopes(&self) -> Vec<Scope> {

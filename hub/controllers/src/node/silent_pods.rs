@@ -66,7 +66,7 @@ impl Controller for SilentPods {
     }
 
     fn longest_backoff(&self) -> Duration {
-        super::PATIENCE
+        super::RETRY_PAUSE_MAX
     }
 
     fn scopes(&self) -> Vec<Scope> {

@@ -39,7 +39,7 @@ struct PendingPod {
     attempts: u32,
     queue: PodQueue,
     /// What it was told last, and when.
-    told: Option<(Refusal, Instant)>,
+    reported: Option<(Refusal, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +163,12 @@ impl SchedulingQueue {
             self.free(&header.uid);
             return Ok(());
         }
+        self.pod_waits(stored)
+    }
+
+    /// A pod without a node is to have one, unless it is gated.
+    fn pod_waits(&mut self, stored: &Stored) -> Result<(), Error> {
+        let header = &stored.object.header;
         let known = self.waiting.get(&stored.key);
         if known.is_some_and(|w| w.uid == header.uid && w.generation == header.generation) {
             return Ok(());
@@ -182,7 +188,7 @@ impl SchedulingQueue {
             generation: header.generation,
             attempts: 0,
             queue: PodQueue::Binding,
-            told: None,
+            reported: None,
         };
         self.waiting.insert(stored.key.clone(), waiting);
         self.activate(&stored.key);
@@ -221,11 +227,11 @@ impl SchedulingQueue {
                     return Some(Decision::Bind { pod, uid, node, there });
                 }
                 Err(why) => {
-                    let known = waiting.told.as_ref();
+                    let known = waiting.reported.as_ref();
                     let news = known
                         .is_none_or(|(told, at)| *told != why || *at + REFUSAL_REPEAT_AFTER <= now);
                     if news {
-                        waiting.told = Some((why.clone(), now));
+                        waiting.reported = Some((why.clone(), now));
                     }
                     self.unschedulable(&pod, now);
                     if news {

@@ -68,7 +68,7 @@ impl Rule {
     }
 
     /// What is said of it: its message, else itself.
-    pub(super) fn told(&self) -> &str {
+    pub(super) fn source(&self) -> &str {
         if self.message.is_empty() { &self.text } else { &self.message }
     }
 }

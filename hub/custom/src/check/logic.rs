@@ -24,7 +24,7 @@ pub(super) fn check(
         if logic.not.as_ref().is_some_and(|not| node(not, value, path, before, work).is_right()) {
             all.add(Mistake::nowhere(&format!(
                 "{:?} must not validate the schema (not)",
-                path.told()
+                path.text()
             )));
         }
     }
@@ -52,7 +52,7 @@ fn any(
     if let Some(best) = best {
         all.add(Mistake::nowhere(&format!(
             "{:?} must validate at least one schema (anyOf)",
-            path.told()
+            path.text()
         )));
         all.join(best);
     }
@@ -87,7 +87,7 @@ fn one(
         0 => "Found none valid".to_owned(),
         valid => format!("Found {valid} valid alternatives"),
     };
-    let path = path.told();
+    let path = path.text();
     let text = format!("{path:?} must validate one and only one schema (oneOf). {found}");
     all.add(Mistake::nowhere(&text));
     if let Some(best) = best {
@@ -110,7 +110,7 @@ fn each(
     }
     if valid != logic.all.len() {
         let more = if valid == 0 { ". None validated" } else { "" };
-        let path = path.told();
+        let path = path.text();
         let text = format!("{path:?} must validate all the schemas (allOf){more}");
         all.add(Mistake::nowhere(&text));
     }

@@ -15,7 +15,7 @@ pub(super) fn check(schema: &Schema, value: &Value, path: &Path<'_>) -> Outcome 
         && rules.format.as_deref() == Some("int32")
         && whole.is_some_and(|whole| i32::try_from(whole).is_err())
     {
-        let path = path.told();
+        let path = path.text();
         let text = format!("Checked value must be of type integer with format int32 in {path}");
         all.add(Mistake::nowhere(&text));
     }

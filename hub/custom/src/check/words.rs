@@ -52,12 +52,12 @@ impl Outcome {
 
 impl Mistake {
     fn at(path: &Path<'_>, error: FieldError) -> Self {
-        Self { place: Some(path.told()), error: error.in_short() }
+        Self { place: Some(path.text()), error: error.in_short() }
     }
 
     /// Of another type.
     pub(super) fn of_type(path: &Path<'_>, asked: &str, found: &str) -> Self {
-        let text = format!("{} in body must be of type {asked}: {found:?}", path.told());
+        let text = format!("{} in body must be of type {asked}: {found:?}", path.text());
         let error = FieldError::invalid("", &json!(found), &text);
         Self::at(path, FieldError { reason: "FieldValueTypeInvalid", ..error })
     }
@@ -79,7 +79,7 @@ impl Mistake {
 
     /// It breaks a rule, which `what` says after the place.
     pub(super) fn rule(path: &Path<'_>, value: &Value, what: &str) -> Self {
-        Self::at(path, FieldError::invalid("", value, &format!("{} in body {what}", path.told())))
+        Self::at(path, FieldError::invalid("", value, &format!("{} in body {what}", path.text())))
     }
 
     pub(super) fn required(path: &Path<'_>) -> Self {
@@ -96,7 +96,7 @@ impl Mistake {
 
     /// A field that nobody may have.
     pub(super) fn forbidden_field(path: &Path<'_>, key: &str) -> Self {
-        let text = format!("{} in body is a forbidden property", path.dotted(key).told());
+        let text = format!("{} in body is a forbidden property", path.dotted(key).text());
         Self::at(path, FieldError::invalid("", &json!(key), &text))
     }
 
@@ -106,7 +106,7 @@ impl Mistake {
     }
 
     /// As its reader sees it, of a value that stands at `root`.
-    pub(super) fn told(self, root: &str) -> FieldError {
+    pub(super) fn into_error(self, root: &str) -> FieldError {
         let field = match self.place {
             None if root.is_empty() => "<nil>".to_owned(),
             None => root.to_owned(),

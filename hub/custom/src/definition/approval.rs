@@ -51,7 +51,7 @@ pub fn approval(definition: &Value) -> Approval {
 impl Approval {
     /// What follows from it: whether it conforms, the reason, and a text.
     #[must_use]
-    pub fn told(&self) -> (bool, &'static str, String) {
+    pub fn condition(&self) -> (bool, &'static str, String) {
         match self {
             Self::Missing => (
                 false,
@@ -79,7 +79,7 @@ pub(super) fn check(definition: &Value, group: &str) -> Option<FieldError> {
         return None;
     }
     let said = approval(definition);
-    let (_, _, why) = said.told();
+    let (_, _, why) = said.condition();
     let field = format!("metadata.annotations[{ANNOTATION}]");
     match said {
         Approval::Missing => Some(FieldError::required(field, &why)),

@@ -51,7 +51,7 @@ fn one(
     if let Err(why) = embedded::coerce(schema, &mut value) {
         return vec![FieldError::invalid(*at, default, &why)];
     }
-    let at = at.told();
+    let at = at.text();
     let mut errors = embedded::check(schema, &value, &at);
     errors.extend(check::check_within(schema, &value, &at, work));
     errors

@@ -28,12 +28,12 @@ pub fn leave_out_known(
 ) {
     let mut before: HashMap<(String, String), BTreeSet<Whose<'_>>> = HashMap::new();
     for error in known {
-        let (whose, words) = told(error, old);
+        let (whose, words) = place_and_text(error, old);
         before.entry(words).or_default().insert(whose);
     }
     let (new_names, old_names) = (names(new), names(old));
     errors.retain(|error| {
-        let (whose, words) = told(error, new);
+        let (whose, words) = place_and_text(error, new);
         let Some(had) = before.get(&words) else { return true };
         let is_known = had.contains(&whose)
             || match whose {
@@ -49,7 +49,7 @@ fn names(definition: &Value) -> BTreeSet<&str> {
 }
 
 /// A mistake as if it stood at the top, and whose it is.
-fn told<'a>(error: &FieldError, definition: &'a Value) -> (Whose<'a>, (String, String)) {
+fn place_and_text<'a>(error: &FieldError, definition: &'a Value) -> (Whose<'a>, (String, String)) {
     let at_top = |field: &str, message: &str| (field.to_owned(), message.to_owned());
     let versioned = error.field.strip_prefix("spec.versions[").and_then(|rest| {
         let (index, rest) = rest.split_once(']')?;

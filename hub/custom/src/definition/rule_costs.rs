@@ -17,7 +17,7 @@ use crate::cel::declared;
 use crate::schema::Schema;
 
 /// Units of work that it takes to read a rule, beside those of its text.
-pub(super) const RULE_UNITS: u64 = 200;
+pub(super) const UNITS_PER_RULE: u64 = 200;
 
 /// Units of one expression in one object, as at kube-apiserver.
 const EXPRESSION_MAX: u64 = 10_000_000;
@@ -25,7 +25,7 @@ const EXPRESSION_MAX: u64 = 10_000_000;
 const SCHEMA_MAX: u64 = 100_000_000;
 /// So many of those that cost most are told, of those that cost anything to speak of.
 const TOLD_MAX: usize = 4;
-const TOLD_LEAST: u64 = SCHEMA_MAX / 100;
+const TOLD_UNITS_MIN: u64 = SCHEMA_MAX / 100;
 
 /// What the expressions of one schema cost.
 #[derive(Debug, Default)]
@@ -38,27 +38,33 @@ struct Costs {
 /// Mistakes of a schema that has no others.
 pub(super) fn check(schema: &Value, at: &Path<'_>, errors: &mut Mistakes<'_>) {
     let mut costs = Costs::default();
-    walk(schema, at, Place { times: Some(1), whole: true }, &mut costs, errors);
+    walk(schema, at, WalkState { times: Some(1), whole: true }, &mut costs, errors);
     if SCHEMA_MAX < costs.total {
         for (_, place) in costs.most {
             let why = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
             errors.push(FieldError::forbidden(place, why));
         }
         let name = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
-        errors.push(FieldError::forbidden(at.told(), &exceeds(name, costs.total, SCHEMA_MAX)));
+        errors.push(FieldError::forbidden(at.text(), &exceeds(name, costs.total, SCHEMA_MAX)));
     }
 }
 
 /// Where the walk is.
 #[derive(Clone, Copy)]
-struct Place {
+struct WalkState {
     /// How often there are values of this at most in an object, where that is bounded.
     times: Option<u64>,
     /// It is an object of the API.
     whole: bool,
 }
 
-fn walk(schema: &Value, at: &Path<'_>, place: Place, costs: &mut Costs, errors: &mut Mistakes<'_>) {
+fn walk(
+    schema: &Value,
+    at: &Path<'_>,
+    place: WalkState,
+    costs: &mut Costs,
+    errors: &mut Mistakes<'_>,
+) {
     if !errors.goes_on() {
         return;
     }
@@ -67,7 +73,7 @@ fn walk(schema: &Value, at: &Path<'_>, place: Place, costs: &mut Costs, errors: 
     let times = place.times.zip(inside).map(|(times, inside)| times.saturating_mul(inside));
     let mut look = |inner: &Value, at: &Path<'_>| {
         let whole = flag(inner, "/x-kubernetes-embedded-resource");
-        walk(inner, at, Place { times, whole }, costs, errors);
+        walk(inner, at, WalkState { times, whole }, costs, errors);
     };
     if let Some(each) = schema.get("additionalProperties") {
         look(each, &at.field("additionalProperties"));
@@ -100,7 +106,7 @@ fn times_inside(schema: &Value) -> Option<u64> {
 fn rules(
     schema: &Value,
     at: &Path<'_>,
-    place: Place,
+    place: WalkState,
     costs: &mut Costs,
     errors: &mut Mistakes<'_>,
 ) {
@@ -119,7 +125,7 @@ fn rules(
             if expression.is_empty() {
                 continue;
             }
-            if !errors.work().units(RULE_UNITS + 4 * bytes) {
+            if !errors.work().units(UNITS_PER_RULE + 4 * bytes) {
                 return;
             }
             let Ok(parsed) = Parsed::read(expression) else { continue };
@@ -127,7 +133,7 @@ fn rules(
             if key == "rule" {
                 cost = cost.saturating_mul(times(&declared, place));
             }
-            let place = at.field(key).told();
+            let place = at.field(key).text();
             if EXPRESSION_MAX < cost {
                 let why = exceeds(&format!("estimated {key} cost"), cost, EXPRESSION_MAX);
                 errors.push(FieldError::forbidden(place.clone(), &why));
@@ -138,14 +144,14 @@ fn rules(
 }
 
 /// How often a rule is asked at most in one object.
-fn times(declared: &Declared, place: Place) -> u64 {
+fn times(declared: &Declared, place: WalkState) -> u64 {
     place.times.unwrap_or_else(|| declared.in_a_request())
 }
 
 impl Costs {
     fn add(&mut self, place: String, cost: u64) {
         self.total = self.total.saturating_add(cost);
-        if TOLD_LEAST <= cost {
+        if TOLD_UNITS_MIN <= cost {
             self.most.push((cost, place));
             self.most.sort_by_key(|one| std::cmp::Reverse(one.0));
             self.most.truncate(TOLD_MAX);

@@ -51,7 +51,7 @@ const WARNINGS_MAX: usize = 100;
 
 /// Where a walk is.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct WalkState<'a> {
     /// Why there may be no defaults.
     no_defaults: Option<&'a str>,
     in_meta: bool,
@@ -60,7 +60,7 @@ struct Place<'a> {
     uncorrelatable: Option<Path<'a>>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> WalkState<'a> {
     /// Inside of what stands there, unless what was before can be found again in that.
     fn within(self, at: &Path<'a>, is_correlatable: bool) -> Self {
         let uncorrelatable = self.uncorrelatable.or((!is_correlatable).then_some(*at));
@@ -92,7 +92,7 @@ pub(super) fn check(
         defaults::check(schema, at, &mut errors);
     }
     errors.extend(unstructured);
-    let place = Place { no_defaults: None, in_meta: false, depth: 0, uncorrelatable: None };
+    let place = WalkState { no_defaults: None, in_meta: false, depth: 0, uncorrelatable: None };
     walk(schema, at, place, &mut errors);
     if errors.len() == 0 {
         rule_costs::check(schema, at, &mut errors);
@@ -113,7 +113,7 @@ fn check_root(schema: &Value, at: &Path<'_>) -> Option<FieldError> {
     odd.then(|| FieldError::invalid(*at, schema, &why))
 }
 
-fn walk(schema: &Value, at: &Path<'_>, place: Place<'_>, errors: &mut Mistakes<'_>) {
+fn walk(schema: &Value, at: &Path<'_>, place: WalkState<'_>, errors: &mut Mistakes<'_>) {
     if !errors.goes_on() {
         return;
     }
@@ -124,7 +124,7 @@ fn walk(schema: &Value, at: &Path<'_>, place: Place<'_>, errors: &mut Mistakes<'
         errors.push(FieldError::forbidden(at.field("uniqueItems"), why));
     }
     let root = place.depth == 0;
-    let place = Place { depth: place.depth + 1, ..place };
+    let place = WalkState { depth: place.depth + 1, ..place };
     let properties = schema.get("properties").and_then(Value::as_object);
     if let Some(each) = schema.get("additionalProperties") {
         let named = properties.is_some_and(|properties| !properties.is_empty());
@@ -134,7 +134,7 @@ fn walk(schema: &Value, at: &Path<'_>, place: Place<'_>, errors: &mut Mistakes<'
         }
         let why = Some("inside additionalProperties applying to object metadata");
         let no_defaults = if place.in_meta { why } else { place.no_defaults };
-        let inside = Place { no_defaults, ..place };
+        let inside = WalkState { no_defaults, ..place };
         walk(each, &at.field("additionalProperties"), inside, errors);
     }
     let embedded = flag(schema, "/x-kubernetes-embedded-resource");
@@ -142,7 +142,7 @@ fn walk(schema: &Value, at: &Path<'_>, place: Place<'_>, errors: &mut Mistakes<'
         let meta = (root || embedded) && matches!(&**key, "metadata" | "kind" | "apiVersion");
         let why = format!("in top-level {key}");
         let no_defaults = if meta && root { Some(&*why) } else { place.no_defaults };
-        let inside = Place { no_defaults, in_meta: place.in_meta || meta, ..place };
+        let inside = WalkState { no_defaults, in_meta: place.in_meta || meta, ..place };
         let inside = inside.within(at, text(schema, "/x-kubernetes-map-type") != "atomic");
         walk(field, &at.entry("properties", key), inside, errors);
     }
@@ -164,7 +164,7 @@ fn walk(schema: &Value, at: &Path<'_>, place: Place<'_>, errors: &mut Mistakes<'
 }
 
 /// What Kubernetes does not take of OpenAPI.
-fn standard(schema: &Value, at: &Path<'_>, place: Place<'_>, errors: &mut Mistakes<'_>) {
+fn standard(schema: &Value, at: &Path<'_>, place: WalkState<'_>, errors: &mut Mistakes<'_>) {
     let is = text(schema, "/type");
     if is == "null" {
         let why = "type cannot be set to null, use nullable as an alternative";
@@ -265,7 +265,7 @@ fn list_keys(schema: &Value, at: &Path<'_>, errors: &mut Mistakes<'_>) {
     };
     if text(items, "/type") != "object" {
         let why = "must be object if parent array's x-kubernetes-list-type is map";
-        let field = at.field("items").field("type").told();
+        let field = at.field("items").field("type").text();
         errors.push(FieldError::invalid(field, &json!(text(items, "/type")), why));
         return;
     }

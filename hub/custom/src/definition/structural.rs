@@ -253,7 +253,7 @@ fn complete_nested(
     errors: &mut Mistakes<'_>,
 ) {
     let Some(schema) = schema else {
-        let why = format!("because it is defined in {}", from.told());
+        let why = format!("because it is defined in {}", from.text());
         errors.push(FieldError::required(*at, &why));
         return;
     };

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::accessors::list;
 use super::field_path;
 use super::mistakes::Mistakes;
-use super::rule_costs::RULE_UNITS;
+use super::rule_costs::UNITS_PER_RULE;
 use crate::cel::Typed;
 use crate::schema::Schema;
 
@@ -43,7 +43,7 @@ pub(super) fn check(
             continue;
         }
         let bytes = own(rule, "rule").len() + own(rule, "messageExpression").len();
-        let units = RULE_UNITS + 4 * u64::try_from(bytes).unwrap_or(u64::MAX);
+        let units = UNITS_PER_RULE + 4 * u64::try_from(bytes).unwrap_or(u64::MAX);
         if !errors.work().units(units) {
             return;
         }
@@ -55,7 +55,7 @@ pub(super) fn check(
         if let Some(place) = uncorrelatable.filter(|_| looked.uses_old) {
             let why = format!(
                 "oldSelf cannot be used on the uncorrelatable portion of the schema within {}",
-                place.told()
+                place.text()
             );
             errors.push(FieldError::invalid(at.field("rule"), &json!(own(rule, "rule")), &why));
         }

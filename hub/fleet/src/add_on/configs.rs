@@ -104,7 +104,7 @@ impl Desired {
 
     /// `{namespace, name, specHash}`
     #[must_use]
-    pub fn told(&self) -> Value {
+    pub fn to_status(&self) -> Value {
         let mut told = json!({"name": self.config.name, "specHash": self.hash});
         if !self.config.namespace.is_empty() {
             told["namespace"] = json!(self.config.namespace);
@@ -116,7 +116,7 @@ impl Desired {
     #[must_use]
     pub fn reference(&self) -> Value {
         let Config { group, resource, .. } = &self.config;
-        json!({"group": group, "resource": resource, "desiredConfig": self.told()})
+        json!({"group": group, "resource": resource, "desiredConfig": self.to_status()})
     }
 }
 
@@ -233,7 +233,7 @@ impl Configs {
 /// A reference of a cluster that wants this.
 fn with_desired(item: &Value, wanted: &Desired) -> Value {
     let mut item = item.clone();
-    item["desiredConfig"] = wanted.told();
+    item["desiredConfig"] = wanted.to_status();
     // As the older form has it, once more.
     item["name"] = json!(wanted.config.name);
     if !wanted.config.namespace.is_empty() {

@@ -275,7 +275,7 @@ impl Registration {
 
     /// As the status of an instance has it.
     #[must_use]
-    pub fn told(&self) -> Value {
+    pub fn to_status(&self) -> Value {
         let Subject { user, groups, units } = &self.subject;
         let mut subject = json!({"user": user, "groups": groups});
         if !units.is_empty() {
@@ -387,7 +387,7 @@ mod tests {
     fn rights_are_bound_to_names_of_one_cluster() {
         let all = template(&json!([kube(&[current("cm")])])).unwrap();
         assert_eq!(
-            all[0].told(),
+            all[0].to_status(),
             json!({"signerName": CLIENT_SIGNER,
                 "subject": {"user": format!("{GROUP}:agent:web-agent"), "groups": [GROUP, ALL]}})
         );
@@ -465,7 +465,7 @@ mod tests {
             "subject": {"user": "u", "groups": ["g"], "organizationUnit": ["o"]}});
         let all = template(&json!([{"type": "CustomSigner", "customSigner": asked}])).unwrap();
         assert_eq!(
-            all[0].told(),
+            all[0].to_status(),
             json!({"signerName": "a.io/b",
                 "subject": {"user": "u", "groups": ["g"], "organizationUnit": ["o"]}})
         );

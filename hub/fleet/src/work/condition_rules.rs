@@ -19,7 +19,7 @@ use super::ConditionRule;
 
 /// What a rule says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct RuleOutcome {
     /// Type of the condition.
     pub kind: String,
     /// Whether it holds.
@@ -51,7 +51,7 @@ pub type Subject<'a> = (Arc<Value>, &'a [ConditionRule]);
 ///
 /// # Errors
 /// There is no thread to evaluate them on.
-pub fn evaluate<'a>(all: &[Subject<'a>]) -> Result<Vec<Vec<Said>>, String> {
+pub fn evaluate<'a>(all: &[Subject<'a>]) -> Result<Vec<Vec<RuleOutcome>>, String> {
     let work = || {
         let mut bench = Bench { left: UNITS_MAX, read: HashMap::new() };
         let mut said = Vec::with_capacity(all.len());
@@ -78,9 +78,13 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn of_rule(&mut self, object: &Arc<Value>, rule: &'a ConditionRule) -> Option<Said> {
-        let said =
-            |holds, reason, message| Said { kind: rule.condition.clone(), holds, reason, message };
+    fn of_rule(&mut self, object: &Arc<Value>, rule: &'a ConditionRule) -> Option<RuleOutcome> {
+        let said = |holds, reason, message| RuleOutcome {
+            kind: rule.condition.clone(),
+            holds,
+            reason,
+            message,
+        };
         // A rule of what is known may have a message of its own, but no expressions.
         let known = if rule.kind == KNOWN { Some(known(object, &rule.condition)?) } else { None };
         let outcome = match known {
@@ -160,7 +164,7 @@ impl<'a> Bench<'a> {
         let mut evaluation = Evaluation::new(&scope, &variables, self.left);
         let value = evaluation.run(expression);
         self.left = evaluation.left();
-        value.map_err(|failed| failed.told("CEL evaluation budget exceeded"))
+        value.map_err(|failed| failed.into_message("CEL evaluation budget exceeded"))
     }
 }
 
@@ -262,7 +266,7 @@ mod tests {
         let all: Vec<Subject<'_>> = (0..200).map(|_| (object.clone(), &rules[..])).collect();
         let said = evaluate(&all).unwrap();
         assert_eq!(said.len(), 200, "each says something");
-        let spent = |it: &Said| it.message.contains("CEL evaluation budget exceeded");
+        let spent = |it: &RuleOutcome| it.message.contains("CEL evaluation budget exceeded");
         let over = said.iter().flatten().filter(|it| spent(it) && !it.holds).count();
         let held = said.iter().flatten().filter(|it| it.holds).count();
         assert!(held < 10 && over + held == 200, "{held} {over}");

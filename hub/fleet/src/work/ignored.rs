@@ -14,7 +14,7 @@ use super::IgnoreField;
 
 /// What names no place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotAPlace {
+pub enum WrongPath {
     /// It is no pointer.
     #[error("JSON Pointer error in '{0}': it does not begin with a slash")]
     NoPointer(String),
@@ -42,7 +42,7 @@ pub enum NotAPlace {
 ///
 /// # Errors
 /// When a pointer is none, or names an item that a list does not have.
-pub fn without(manifest: &Value, ignored: &[IgnoreField]) -> Result<Value, NotAPlace> {
+pub fn without(manifest: &Value, ignored: &[IgnoreField]) -> Result<Value, WrongPath> {
     let mut out = manifest.clone();
     for field in ignored.iter().filter(|it| it.condition != "OnSpokeChange") {
         for path in &field.json_paths {
@@ -96,9 +96,9 @@ fn find(value: &Value, wanted: &BTreeSet<*const Value>, at: String, found: &mut 
 }
 
 /// Takes out what a pointer names. In a list a number below zero counts from the end, as in upstream's library.
-fn remove_pointer(manifest: &mut Value, pointer: &str) -> Result<(), NotAPlace> {
+fn remove_pointer(manifest: &mut Value, pointer: &str) -> Result<(), WrongPath> {
     let Some(path) = pointer.strip_prefix('/') else {
-        return Err(NotAPlace::NoPointer(pointer.to_owned()));
+        return Err(WrongPath::NoPointer(pointer.to_owned()));
     };
     let (parents, last) = path.rsplit_once('/').map_or((None, path), |(all, it)| (Some(all), it));
     let mut parent = manifest;
@@ -119,9 +119,9 @@ fn remove_pointer(manifest: &mut Value, pointer: &str) -> Result<(), NotAPlace> 
     match parent {
         Value::Object(map) => drop(map.remove(&unescaped(last))),
         Value::Array(items) => {
-            let no_index = |_| NotAPlace::NoIndex { pointer: pointer(), part: last.to_owned() };
+            let no_index = |_| WrongPath::NoIndex { pointer: pointer(), part: last.to_owned() };
             let (at, length) = (last.parse::<i64>().map_err(no_index)?, items.len());
-            let no_item = || NotAPlace::NoItem { pointer: pointer(), at, length };
+            let no_item = || WrongPath::NoItem { pointer: pointer(), at, length };
             items.remove(place(at, length).ok_or_else(no_item)?);
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

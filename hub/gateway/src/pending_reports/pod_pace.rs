@@ -26,7 +26,7 @@ pub(crate) const SPOKE_STATES_PER_SECOND: f64 = 100.0;
 /// A state counts once for each of these bytes that it has. Those of most pods are of less.
 const COUNTED_BYTES: usize = 8 << 10;
 /// Pods that are remembered before it is looked which of them are quiet.
-const SWEPT_FROM: usize = 64;
+const PODS_SWEPT_FROM: usize = 64;
 
 /// For how many a state of so many bytes counts.
 pub(super) fn count(bytes: usize) -> u32 {
@@ -44,7 +44,7 @@ pub(super) struct PodPace {
 
 impl Default for PodPace {
     fn default() -> Self {
-        Self { full: BTreeMap::new(), swept_from: SWEPT_FROM }
+        Self { full: BTreeMap::new(), swept_from: PODS_SWEPT_FROM }
     }
 }
 
@@ -60,7 +60,7 @@ impl PodPace {
         if self.swept_from <= self.full.len() {
             self.full.retain(|_, full| now < *full);
             // Looking at all of them is paid for by as many new ones.
-            self.swept_from = SWEPT_FROM.max(2 * self.full.len());
+            self.swept_from = PODS_SWEPT_FROM.max(2 * self.full.len());
         }
         let full = self.full.get(pod).map_or(now, |full| now.max(*full)) + POD_STATE_EVERY;
         self.full.insert(pod.to_owned(), full);
@@ -96,10 +96,10 @@ mod tests {
     #[test]
     fn pods_that_are_quiet_are_not_remembered() {
         let (mut pace, start) = (PodPace::default(), Instant::now());
-        for number in (0..).take(10 * SWEPT_FROM) {
+        for number in (0..).take(10 * PODS_SWEPT_FROM) {
             pace.note(&number.to_string(), start + 2 * POD_STATE_EVERY * number);
         }
-        assert!(pace.full.len() <= SWEPT_FROM, "{}", pace.full.len());
+        assert!(pace.full.len() <= PODS_SWEPT_FROM, "{}", pace.full.len());
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use std::path::{Component, Path};
 
 /// What is taken for granted where nothing says.
-const UNKNOWN: u64 = 1 << 30;
+const ASSUMED_MEMORY_BYTES: u64 = 1 << 30;
 
 /// Bytes.
 pub(super) fn host_memory() -> u64 {
-    below(Path::new("/")).unwrap_or(UNKNOWN)
+    below(Path::new("/")).unwrap_or(ASSUMED_MEMORY_BYTES)
 }
 
 fn below(root: &Path) -> Option<u64> {

@@ -180,7 +180,7 @@ async fn a_pod_whose_writes_always_lose_holds_up_no_report_of_another() {
         let greeting = HelloV1 { instance: 1, boot_epoch: 1, ..hello("pi-7") };
         let mut session = greet(&*link, greeting).await;
         let HubToSpoke::Welcome(welcome) = heard(&mut session).await else { panic!("no welcome") };
-        (link, session, welcome.told.sequence)
+        (link, session, welcome.durable_reports.sequence)
     };
     let mut reports = Vec::new();
     for name in ["web", "db"] {

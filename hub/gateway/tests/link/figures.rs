@@ -101,15 +101,15 @@ async fn figures_that_are_not_whole_are_an_error_and_their_texts_are_cut() {
     let [Figures::Device(_), Figures::Pod(seen)] = &seen.unwrap()[..] else { panic!("not all") };
     assert_eq!(seen.name.len(), 253);
 
-    let half = limits::FIGURE_MEMBERS / 2;
+    let half = limits::FIGURES_MEMBERS_MAX / 2;
     // All that the hub takes and one byte more, cut off where a message ends.
     let mut exact = vec![device(), pod(&long, 0), pod(&long, 0)];
     let size =
         |told: &[Figures]| told.iter().map(|one| frame::encode(one).unwrap().len()).sum::<usize>();
     let short = "x".repeat(600 << 10);
-    let left = limits::FIGURES + 1 - size(&exact) - size(&[pod(&short, 0)]);
+    let left = limits::FIGURES_BYTES_MAX + 1 - size(&exact) - size(&[pod(&short, 0)]);
     exact.push(pod(&"x".repeat(short.len() + left), 0));
-    assert_eq!(size(&exact), limits::FIGURES + 1);
+    assert_eq!(size(&exact), limits::FIGURES_BYTES_MAX + 1);
     exact.push(pod("behind", 0));
     for (told, why) in [
         (vec![device(), pod("a", half), pod("b", half)], "more than the hub takes"),

@@ -14,7 +14,7 @@ use crate::unwell::{Fickle, session_of};
 async fn come(link: &memory_transport::MemoryTransport, hello: HelloV1) -> (Session, ReportStamp) {
     let mut session = greet(link, hello).await;
     let HubToSpoke::Welcome(welcome) = heard(&mut session).await else { panic!("no welcome") };
-    (session, welcome.told)
+    (session, welcome.durable_reports)
 }
 
 #[tokio::test]

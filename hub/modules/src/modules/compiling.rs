@@ -16,7 +16,7 @@ use freewheel_link::digest::Digest;
 use freewheel_link::profile::Profile;
 use tracing::{info, warn};
 
-use super::{AGAIN, Inner, Modules};
+use super::{COMPILE_RETRY_AFTER, Inner, Modules};
 use crate::compile::{self, CompileError, Made};
 use crate::compile_queue::{Job, WorkerLane};
 use crate::compiled::Compiled;
@@ -145,7 +145,7 @@ impl Inner {
             return Some(Arc::new(error));
         }
         let mut troubles = self.troubles.lock();
-        troubles.retain(|_, (met, _)| met.elapsed() < AGAIN);
+        troubles.retain(|_, (met, _)| met.elapsed() < COMPILE_RETRY_AFTER);
         troubles.get(job).map(|(_, error)| Arc::clone(error))
     }
 }

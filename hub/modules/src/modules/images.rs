@@ -88,7 +88,7 @@ impl Images for Modules {
     }
 
     fn compiling(&self, component: &Digest, profile: Profile) -> Option<u64> {
-        self.inner.queue.stand(&(*component, profile))?;
+        self.inner.queue.state_of(&(*component, profile))?;
         self.inner.blobs.size(component)
     }
 

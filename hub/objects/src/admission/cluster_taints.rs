@@ -6,6 +6,7 @@
 //!   (`a_taint_has_the_time_at_which_it_was_put_on`).
 
 use async_trait::async_trait;
+use freewheel_hub_schema::kind::Trait;
 use freewheel_hub_schema::time;
 use serde_json::{Value, json};
 
@@ -22,9 +23,7 @@ impl Plugin for ManagedClusterTaints {
     }
 
     fn handles(&self, review: &Review<'_>) -> bool {
-        let kind = &review.target.kind;
-        (kind.group(), kind.plural()) == ("cluster.open-cluster-management.io", "managedclusters")
-            && review.asks_for_it()
+        review.target.kind.has(Trait::StandsForSpoke) && review.asks_for_it()
     }
 
     fn keeps_form(&self) -> bool {

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use freewheel_hub_api::kinds::pod_spec::requirements::Amounts;
 use freewheel_hub_api::quota;
-use freewheel_hub_schema::kind::{Kind, Trait};
+use freewheel_hub_schema::kind::Trait;
 use freewheel_hub_schema::object::Resource;
 use freewheel_hub_schema::quantity::Quantity;
 use freewheel_hub_store::Expect;
@@ -30,9 +30,6 @@ use super::plugin::Plugin;
 use super::refusal::Refusal;
 use super::review::Review;
 use crate::{Claims, ObjectRef, Verb};
-
-/// What changes by its main door in how much it takes.
-const GROWS: &[&str] = &["services", "persistentvolumeclaims"];
 
 pub(super) struct ResourceQuota;
 
@@ -49,7 +46,7 @@ impl Plugin for ResourceQuota {
         counts
             && match review.verb {
                 Verb::Create => true,
-                Verb::Update => is_quota(kind) || grows(kind),
+                Verb::Update => kind.has(Trait::SetsQuota) || kind.has(Trait::GrowsInQuota),
                 Verb::Delete | Verb::Connect => false,
             }
     }
@@ -63,7 +60,7 @@ impl Plugin for ResourceQuota {
         // It is read before the quotas are: one that comes between them is noticed.
         let now = review.state().counter(&epoch);
         let mut claims = Claims::default();
-        if is_quota(&review.target.kind) && changes(review, object) {
+        if review.target.kind.has(Trait::SetsQuota) && changes(review, object) {
             claims.count_within(epoch, 1, now.saturating_add(1));
             let names = review.old.map(|old| hard(old, "spec")).unwrap_or_default();
             let kept = hard(object, "spec");
@@ -72,13 +69,12 @@ impl Plugin for ResourceQuota {
         } else {
             claims.expect(Expect::AtMost(epoch, now));
         }
-        let resource = review.target.kind.storage();
-        let asked = asked(review, resource, object);
+        let asked = asked(review, object);
         if asked.values().all(Quantity::is_zero) {
             return Ok(claims);
         }
         for quota in review.in_its_namespace(&Resource::new("", "resourcequotas")) {
-            if quota::matches(&quota, resource, object) {
+            if quota::matches(&quota, Some(&review.target.kind), object) {
                 let share = Share { quota: &quota, asked: &asked };
                 claims.join(share.claim(review, object)?);
             }
@@ -88,7 +84,7 @@ impl Plugin for ResourceQuota {
 
     fn release(&self, place: &ObjectRef, gone: &Value) -> Claims {
         let mut claims = Claims::default();
-        if is_quota(&place.kind) {
+        if place.kind.has(Trait::SetsQuota) {
             claims.count(quota::epoch(&place.cluster, &place.namespace), 1);
             give_back(&mut claims, place, gone, hard(gone, "spec").keys());
         } else if place.kind.has(Trait::HasContent) {
@@ -96,14 +92,6 @@ impl Plugin for ResourceQuota {
         }
         claims
     }
-}
-
-fn is_quota(kind: &Kind) -> bool {
-    kind.group().is_empty() && kind.plural() == "resourcequotas"
-}
-
-fn grows(kind: &Kind) -> bool {
-    kind.group().is_empty() && GROWS.contains(&kind.plural())
 }
 
 fn changes(review: &Review<'_>, new: &Value) -> bool {
@@ -128,9 +116,11 @@ fn give_back<'a>(
 }
 
 /// How much more is asked for.
-fn asked(review: &Review<'_>, resource: &Resource, object: &Value) -> Amounts {
-    let mut asked = quota::usage(resource, object);
-    let had = review.old.map(|old| quota::usage(resource, old)).unwrap_or_default();
+fn asked(review: &Review<'_>, object: &Value) -> Amounts {
+    let kind = &review.target.kind;
+    let usage = |object: &Value| quota::usage(kind.storage(), Some(kind), object);
+    let mut asked = usage(object);
+    let had = review.old.map(usage).unwrap_or_default();
     for (name, amount) in &mut asked {
         let had = had.get(name).map_or(0, Quantity::milli_value);
         if had != 0 {
@@ -159,9 +149,7 @@ impl Share<'_> {
             limited.filter(|(name, _)| quota::counted(name).as_ref() == Some(resource)).collect();
         let held: BTreeSet<&str> =
             limited.keys().filter(|name| known.contains_key(*name)).map(String::as_str).collect();
-        if *resource == Resource::new("", "pods")
-            && let Some(unsaid) = quota::unsaid(&held, object)
-        {
+        if let Some(unsaid) = review.target.kind.strategy.unsaid_for_quota(&held, object) {
             return Err(Refusal::forbidden(format!("failed quota: {called}: {unsaid}")));
         }
         let (mut claims, mut exceeded) = (Claims::default(), Vec::new());

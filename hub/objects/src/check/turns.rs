@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// Checks of the root at a time, and of all tenants together, of which one has one.
-const TURNS: usize = 2;
+const CHECK_TURNS_MAX: usize = 2;
 /// How long one waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -30,7 +30,7 @@ pub(crate) struct Turns {
 
 impl Default for Turns {
     fn default() -> Self {
-        let all = || Arc::new(Semaphore::new(TURNS));
+        let all = || Arc::new(Semaphore::new(CHECK_TURNS_MAX));
         Self { root: all(), tenants: all(), each: Mutex::default() }
     }
 }

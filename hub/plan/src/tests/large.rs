@@ -103,7 +103,7 @@ fn services_beyond_half_of_a_plan_are_left_out_largest_first() {
         (key, Arc::new(Sealed::from(record)))
     });
     let held = VersionedSet::default();
-    let held = Held { told: &held, had: &Members::default() };
+    let held = Held { announced: &held, had: &Members::default() };
     let (fits, refused) = fit::fit(records.collect(), Vec::new(), &spoke(), held, 8000);
     let refused: Vec<&str> = refused.iter().map(|refused| &*refused.name).collect();
     assert_eq!(refused, [name(2), name(3)], "the smallest stay");
@@ -192,7 +192,7 @@ fn tokens_that_have_no_room_are_told_at_their_pod() {
         let members = vec![there("waits", &tokens), there("reads", &map)];
         let records = pods.iter().chain([&map, &tokens, &service]);
         let records = records.map(|record| (record.key.clone(), record.clone())).collect();
-        let held = Held { told: &held, had: &Members::default() };
+        let held = Held { announced: &held, had: &Members::default() };
         let (fits, refused) = fit::fit(records, members, &spoke(), held, 8000);
         assert!(fits.contains_key(&map.key), "what is there stays");
         let told = refused.iter().map(|one| (one.resource, one.name.to_string(), one.stays));

@@ -49,6 +49,18 @@ pub enum Trait {
     AsksForStorage,
     /// No quota counts it, as upstream: what happened is said of others, and is gone after an hour.
     CountsInNoQuota,
+    /// It says how much of what its namespace may have: others are counted against it.
+    SetsQuota,
+    /// A change by its main door may make it count for more in a quota; others count for as much as long as they are there.
+    GrowsInQuota,
+    /// Quotas call it by its plural, too, as they did before `count/`.
+    CountedByPlural,
+    /// Its values are sealed in the store with the hub's own keys.
+    IsSealed,
+    /// It stands for a spoke: who accepts it, which set it joins, and since when it is tainted is looked after.
+    StandsForSpoke,
+    /// It gives its namespace a set of clusters: who binds one has to have a right to that.
+    BindsClusterSet,
     /// It neither owns, nor is owned by, anything that matters.
     HasNoOwners,
     /// What it owns stays when it is deleted and nothing is said of that (`OrphanDependents`).

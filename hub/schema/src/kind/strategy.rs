@@ -1,10 +1,11 @@
 //! What is special about a kind: rules that its file answers, so that nothing else asks for a kind by its name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use crate::error::FieldError;
+use crate::quantity::Quantity;
 
 /// Paths of names.
 pub type FieldPaths = &'static [&'static [&'static str]];
@@ -93,7 +94,7 @@ pub trait Strategy: Send + Sync {
     }
 
     /// The same of a change by this door alone, whatever the object says.
-    fn door_warning(&self, _subresource: &str) -> Option<&'static str> {
+    fn subresource_warning(&self, _subresource: &str) -> Option<&'static str> {
         None
     }
 
@@ -131,6 +132,21 @@ pub trait Strategy: Send + Sync {
 
     /// The service account that an object runs as; it is let in only when that is there.
     fn account<'a>(&self, _object: &'a Value) -> Option<&'a str> {
+        None
+    }
+
+    /// What an object counts for in quotas of its namespace, by their names, beside one of its kind.
+    fn quota_usage(&self, _object: &Value) -> BTreeMap<String, Quantity> {
+        BTreeMap::new()
+    }
+
+    /// Whether a scope of a quota (`scopeName`, `operator`, `values`) is about an object.
+    fn is_in_quota_scope(&self, _scope: &Value, _object: &Value) -> bool {
+        false
+    }
+
+    /// What an object does not say of itself, though a quota limits these names: `cpu for: a,b`.
+    fn unsaid_for_quota(&self, _names: &BTreeSet<&str>, _object: &Value) -> Option<String> {
         None
     }
 

@@ -223,7 +223,7 @@ fn schema(one: TypeFacts<'_>, prose: &Prose) -> Value {
 
 fn property(owner: TypeFacts<'_>, field: &Field, prose: &Prose) -> Value {
     let mut out = of_shape(&field.shape, owner);
-    if let Some(text) = said(owner, field, prose) {
+    if let Some(text) = description(owner, field, prose) {
         out["description"] = text.into();
     }
     if let Some(default) = &field.default {
@@ -264,7 +264,7 @@ fn property(owner: TypeFacts<'_>, field: &Field, prose: &Prose) -> Value {
 }
 
 /// Lists have no types of their own in k8s-openapi; what every kind says of these is the same.
-fn said<'a>(owner: TypeFacts<'_>, field: &Field, prose: &'a Prose) -> Option<&'a str> {
+fn description<'a>(owner: TypeFacts<'_>, field: &Field, prose: &'a Prose) -> Option<&'a str> {
     prose.of(&owner.name, &field.name).or_else(|| match &*field.name {
         "apiVersion" | "kind" => prose.of_every_kind(&field.name),
         "metadata" => {

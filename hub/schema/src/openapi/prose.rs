@@ -7,7 +7,7 @@ use serde_json::Value;
 /// Descriptions by OpenAPI name and field; the empty field is the type itself.
 #[derive(Debug, Default)]
 pub struct Prose {
-    said: HashMap<String, HashMap<String, String>>,
+    texts: HashMap<String, HashMap<String, String>>,
     pattern: String,
 }
 
@@ -16,12 +16,12 @@ impl Prose {
     /// says of them that says nothing itself.
     #[must_use]
     pub fn with_pattern(name: &str) -> Self {
-        Self { said: HashMap::new(), pattern: name.to_owned() }
+        Self { texts: HashMap::new(), pattern: name.to_owned() }
     }
 
     /// What is said of a type (empty field) or of one of its fields.
     pub(super) fn of(&self, name: &str, field: &str) -> Option<&str> {
-        self.said.get(name)?.get(field).map(String::as_str)
+        self.texts.get(name)?.get(field).map(String::as_str)
     }
 
     /// What is said of a field that every kind has.
@@ -30,20 +30,20 @@ impl Prose {
     }
 
     /// Says this of a type (empty field) or of one of its fields.
-    pub fn say(&mut self, name: &str, field: &str, text: &str) {
-        self.said.entry(name.to_owned()).or_default().insert(field.to_owned(), text.to_owned());
+    pub fn insert(&mut self, name: &str, field: &str, text: &str) {
+        self.texts.entry(name.to_owned()).or_default().insert(field.to_owned(), text.to_owned());
     }
 
     /// Takes what a JSON schema says of a type and of its fields.
     pub fn take(&mut self, name: &str, schema: &Value) {
         let text = |value: &Value| Some(value.get("description")?.as_str()?.to_owned());
         if let Some(text) = text(schema) {
-            self.say(name, "", &text);
+            self.insert(name, "", &text);
         }
         let fields = schema.get("properties").and_then(Value::as_object);
         for (field, schema) in fields.into_iter().flatten() {
             if let Some(text) = text(schema) {
-                self.say(name, field, &text);
+                self.insert(name, field, &text);
             }
         }
     }

@@ -28,13 +28,13 @@ type Object = Map<String, Value>;
 
 /// What is known of the place where the merge is.
 #[derive(Clone, Copy)]
-enum Place<'a> {
+enum MergeTarget<'a> {
     Struct(TypeFacts<'a>),
     /// A map's values are merged like any JSON.
     Free,
 }
 
-impl<'a> Place<'a> {
+impl<'a> MergeTarget<'a> {
     fn field(self, name: &str) -> Result<Option<&'a Field>, String> {
         match self {
             Self::Free => Ok(None),
@@ -61,10 +61,14 @@ impl<'a> Place<'a> {
 
 /// Merges a patch into a document of the given type.
 pub(crate) fn merge(original: Object, patch: Object, one: TypeFacts<'_>) -> Result<Object, String> {
-    merge_map(original, patch, Place::Struct(one))
+    merge_map(original, patch, MergeTarget::Struct(one))
 }
 
-fn merge_map(mut original: Object, mut patch: Object, place: Place<'_>) -> Result<Object, String> {
+fn merge_map(
+    mut original: Object,
+    mut patch: Object,
+    place: MergeTarget<'_>,
+) -> Result<Object, String> {
     if let Some(directive) = patch.remove(DIRECTIVE) {
         return match directive.as_str() {
             Some("replace") => Ok(patch),
@@ -87,7 +91,7 @@ fn merge_key(
     original: &mut Object,
     key: String,
     value: Value,
-    place: Place<'_>,
+    place: MergeTarget<'_>,
 ) -> Result<(), String> {
     if value.is_null() {
         original.remove(&key);
@@ -119,7 +123,7 @@ fn merge_list_field(
     old: Vec<Value>,
     new: Vec<Value>,
     field: Option<&Field>,
-    place: Place<'_>,
+    place: MergeTarget<'_>,
 ) -> Result<Vec<Value>, String> {
     match field.filter(|field| field.merge.merge) {
         Some(field) => merge_list(old, new, field.merge.key.as_deref(), place.inside(Some(field))),
@@ -131,7 +135,7 @@ fn merge_list(
     old: Vec<Value>,
     new: Vec<Value>,
     key: Option<&str>,
-    place: Place<'_>,
+    place: MergeTarget<'_>,
 ) -> Result<Vec<Value>, String> {
     let maps = old.iter().chain(&new).filter(|item| item.is_object()).count();
     if maps == 0 {
@@ -246,7 +250,7 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), String> 
 fn merge_ordered_lists(
     original: &mut Object,
     patch: &mut Object,
-    place: Place<'_>,
+    place: MergeTarget<'_>,
 ) -> Result<(), String> {
     let ordered: Vec<String> =
         patch.keys().filter(|key| key.starts_with(SET_ORDER)).cloned().collect();

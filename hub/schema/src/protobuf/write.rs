@@ -44,7 +44,7 @@ pub(super) fn field(
     value: Option<&Value>,
 ) -> Result<(), NotCanonical> {
     let number = field.number;
-    let at = Place { name: &field.name, owner: one };
+    let at = FieldRef { name: &field.name, owner: one };
     match (&field.shape, value) {
         (Shape::List(inner), Some(Value::Array(items))) => {
             items.iter().try_for_each(|item| single(out, at, number, inner, Some(item)))
@@ -63,7 +63,7 @@ pub(super) fn field(
 
 /// A field of a type.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct FieldRef<'a> {
     name: &'a str,
     owner: TypeFacts<'a>,
 }
@@ -85,10 +85,31 @@ fn duration(out: &mut Vec<u8>, value: Option<&Value>) -> Option<()> {
     Some(())
 }
 
+/// Text.
+fn quantity(out: &mut Vec<u8>, value: Option<&Value>) -> Option<()> {
+    put_bytes(out, 1, value.map_or(Some("0"), Value::as_str)?.as_bytes());
+    Some(())
+}
+
+/// JSON; a null is nothing to Go.
+fn raw(out: &mut Vec<u8>, value: Option<&Value>) -> Option<()> {
+    if let Some(value) = value.filter(|value| !value.is_null()) {
+        put_bytes(out, 1, &serde_json::to_vec(value).ok()?);
+    }
+    Some(())
+}
+
+fn strings(out: &mut Vec<u8>, items: &[Value]) -> Option<()> {
+    for item in items {
+        put_bytes(out, 1, item.as_str()?.as_bytes());
+    }
+    Some(())
+}
+
 /// One value; `None` is Go's zero value.
 fn single(
     out: &mut Vec<u8>,
-    Place { name, owner: one }: Place<'_>,
+    FieldRef { name, owner: one }: FieldRef<'_>,
     number: u32,
     shape: &Shape,
     value: Option<&Value>,
@@ -109,11 +130,7 @@ fn single(
             put_bytes(out, number, &STANDARD.decode(text).map_err(|_| wrong())?);
         }
         (Shape::Quantity, value) => {
-            let text = value.map_or(Some("0"), Value::as_str).ok_or_else(wrong)?;
-            nested(out, number, |out| {
-                put_bytes(out, 1, text.as_bytes());
-                Ok(())
-            })?;
+            nested(out, number, |out| quantity(out, value).ok_or_else(wrong))?;
         }
         (Shape::Time | Shape::MicroTime, value) => {
             nested(out, number, |out| put_time(out, value).ok_or_else(wrong))?;
@@ -124,19 +141,12 @@ fn single(
         (Shape::IntOrString, value) => {
             nested(out, number, |out| int_or_string(out, value).ok_or_else(wrong))?;
         }
-        (Shape::Raw | Shape::Fields, value) => nested(out, number, |out| {
-            // A null is nothing to Go.
-            if let Some(value) = value.filter(|value| !value.is_null()) {
-                put_bytes(out, 1, &serde_json::to_vec(value).map_err(|_| wrong())?);
-            }
-            Ok(())
-        })?,
-        (Shape::Strings, Some(Value::Array(items))) => nested(out, number, |out| {
-            for item in items {
-                put_bytes(out, 1, item.as_str().ok_or_else(wrong)?.as_bytes());
-            }
-            Ok(())
-        })?,
+        (Shape::Raw | Shape::Fields, value) => {
+            nested(out, number, |out| raw(out, value).ok_or_else(wrong))?;
+        }
+        (Shape::Strings, Some(Value::Array(items))) => {
+            nested(out, number, |out| strings(out, items).ok_or_else(wrong))?;
+        }
         (Shape::Object(id), value) => {
             let value = value.unwrap_or(&Value::Null);
             if !value.is_object() && !value.is_null() {

@@ -98,8 +98,8 @@ fn nano_of(whole: &str, fraction: &str, ten: i32, two: u32) -> i128 {
 
 /// The same for numbers with more digits than fit: reads only what matters.
 fn long(digits: &[u8], shift: i32, factor: i128) -> i128 {
-    const KEPT: usize = 30;
-    let kept = digits.len().min(KEPT);
+    const DIGITS_KEPT: usize = 30;
+    let kept = digits.len().min(DIGITS_KEPT);
     let value = digits[..kept].iter().fold(0_i128, |v, d| v * 10 + i128::from(*d));
     let rest = digits[kept..].iter().any(|d| *d != 0);
     let dropped = i32::try_from(digits.len() - kept).unwrap_or(i32::MAX);

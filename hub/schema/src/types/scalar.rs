@@ -31,8 +31,9 @@ pub(super) fn bytes(text: &mut String) -> Result<(), String> {
 /// Go writes a whole number without a fraction, whatever it was read from.
 pub(super) fn float(number: &mut Number) {
     // Of what is larger, not every whole number is one of these.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    let whole = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < EXACT);
+    const EXACT_INTEGERS_MAX: f64 = 9_007_199_254_740_992.0;
+    let whole =
+        number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < EXACT_INTEGERS_MAX);
     if let Some(whole) = whole.filter(|_| number.is_f64())
         && let Ok(whole) = format!("{whole:.0}").parse::<i64>()
     {

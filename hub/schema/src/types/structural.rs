@@ -50,7 +50,7 @@ impl Schema {
     /// # Errors
     /// When a part of it does not say what it is.
     pub fn structural(gvk: &Gvk, schema: &Value) -> Result<Self, NotStructural> {
-        let mut reading = Reading { types: Vec::new(), free: false };
+        let mut reading = TypesReader { types: Vec::new(), free: false };
         let path = "openAPIV3Schema";
         let Some(own) = schema.as_object().filter(|own| text(own, "type") == "object") else {
             return Err(wrong(path, "must be of type object"));
@@ -74,7 +74,7 @@ pub fn component_name(gvk: &Gvk) -> String {
     parts.join(".")
 }
 
-struct Reading {
+struct TypesReader {
     types: Vec<Type>,
     /// It is inside of a type that is open.
     free: bool,
@@ -82,7 +82,7 @@ struct Reading {
 
 type Object = Map<String, Value>;
 
-impl Reading {
+impl TypesReader {
     /// A type with named fields, and those inside. `whole`: it is an object of the API, with metadata.
     fn object(
         &mut self,

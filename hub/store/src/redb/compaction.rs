@@ -17,13 +17,13 @@ use redb::Database;
 /// A smaller file is left as it is.
 const FILE_BYTES_MIN: u64 = 16 << 20;
 /// A file is mostly free when what is stored is less than this part of it: pages of redb are up to half empty.
-const STORED_SHARE: u64 = 4;
+const STORED_SHARE_DIVISOR: u64 = 4;
 /// Beyond this nothing is moved: it would keep a hub on a slow disk from starting for minutes.
 const STORED_BYTES_MAX: u64 = 1 << 30;
 
 /// Whether a file of this length is mostly free, with so much stored in it.
 pub(super) const fn is_due(file: u64, stored: u64) -> bool {
-    FILE_BYTES_MIN <= file && stored <= STORED_BYTES_MAX && stored < file / STORED_SHARE
+    FILE_BYTES_MIN <= file && stored <= STORED_BYTES_MAX && stored < file / STORED_SHARE_DIVISOR
 }
 
 /// Moves all to the beginning of the file and cuts off the rest. What fails is told, and leaves what was durable; the

@@ -93,9 +93,9 @@ mod updates;
 mod wall_clock;
 
 /// Inputs taken in one turn at most, so that timers and acknowledgements get theirs.
-const TURN: usize = 256;
+const TURN_INPUTS_MAX: usize = 256;
 /// Rounds of decisions for one pod in one turn: more than any pod needs, fewer than for ever.
-const ROUNDS: usize = 64;
+const DECISION_ROUNDS_MAX: usize = 64;
 
 /// What the agent is told once.
 #[derive(Clone)]
@@ -217,7 +217,7 @@ impl Agent {
     /// Takes an input and what else has come meanwhile; whether to go on.
     fn handle_all(&mut self, first: Input, inputs: &mut mpsc::Receiver<Input>) -> bool {
         let mut next = Some(first);
-        for _ in 0..TURN {
+        for _ in 0..TURN_INPUTS_MAX {
             match next {
                 None => break,
                 Some(Input::Shutdown) => return false,
@@ -297,7 +297,7 @@ impl Agent {
         self.recover();
         self.do_file_jobs();
         // What is done to files on the spot, or has ended meanwhile, is news of pods.
-        for _ in 0..ROUNDS {
+        for _ in 0..DECISION_ROUNDS_MAX {
             for uid in self.turns.take(self.ports.clock.now()) {
                 self.sync_pod(&uid);
             }
@@ -313,7 +313,7 @@ impl Agent {
 
     /// One pod: decide and act until there is nothing to do, then tell.
     fn sync_pod(&mut self, uid: &str) {
-        for _ in 0..ROUNDS {
+        for _ in 0..DECISION_ROUNDS_MAX {
             let now = self.ports.clock.now();
             let Some(pod) = self.pods.get(uid) else { return };
             let decision = crate::pods::decide::decide(

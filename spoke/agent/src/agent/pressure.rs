@@ -104,7 +104,7 @@ pub(super) struct Pressure {
     /// What the device is short of now.
     short: Option<Shortage>,
     /// When the Node said last what is reclaimed, by resource.
-    told: BTreeMap<&'static str, Duration>,
+    reported_at: BTreeMap<&'static str, Duration>,
     /// What was done for the disk since it is.
     room: RoomMaking,
     images_room: RoomMaking,
@@ -121,7 +121,7 @@ impl Pressure {
             watch: Watch::new(thresholds),
             conditions: Vec::new(),
             short: None,
-            told: BTreeMap::new(),
+            reported_at: BTreeMap::new(),
             room: RoomMaking::Untouched,
             images_room: RoomMaking::Untouched,
             freeing: Freeing::default(),
@@ -233,9 +233,9 @@ impl Pressure {
     /// The Node says what is reclaimed, as kubelet does, and not at every look.
     fn tell(&mut self, short: &Shortage, now: Duration, out: &mut Vec<Relief>) {
         let resource = short.signal.resource();
-        let last = self.told.get(resource);
+        let last = self.reported_at.get(resource);
         if last.is_none_or(|last| PRESSURE_TRANSITION_PERIOD <= now.saturating_sub(*last)) {
-            self.told.insert(resource, now);
+            self.reported_at.insert(resource, now);
             out.push(Relief::Tell(resource));
         }
     }

@@ -60,8 +60,8 @@ impl Status {
     pub(super) fn pod(&mut self, pod: &mut Pod, modules: &BTreeMap<Digest, Module>) {
         let see = DecisionContext { now: self.clock.now(), modules };
         let status = status::status(pod, see, self.clock.unix_ms());
-        if !pod.is_known_better() && pod.said.as_ref() != Some(&status) {
-            pod.said = Some(status.clone());
+        if !pod.is_known_better() && pod.reported.as_ref() != Some(&status) {
+            pod.reported = Some(status.clone());
             self.outbox.pod(status);
         }
     }

@@ -87,7 +87,7 @@ impl Agent {
         if let Some(pod) = self.pods.get_mut(uid) {
             if self.status.is_refused(uid) {
                 // There may be room for it now.
-                pod.said = None;
+                pod.reported = None;
             }
             return pod.update(spec, now);
         }

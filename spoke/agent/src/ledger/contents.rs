@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use freewheel_link::generation::Generation;
 use freewheel_link::record_set::RecordSet;
 
-use super::entry::{Entry, LifeV1, PlanEntryV1, PodStateV1};
+use super::entry::{AgentRunV1, Entry, PlanEntryV1, PodStateV1};
 use super::format::{Format, Read};
 use super::frame::{self, Opening, Reader};
 
@@ -83,7 +83,7 @@ impl Found {
 /// What a ledger holds.
 #[derive(Default)]
 pub(super) struct Contents {
-    pub(super) life: LifeV1,
+    pub(super) run: AgentRunV1,
     pub(super) generation: Generation,
     pub(super) records: RecordSet,
     pub(super) pods: BTreeMap<String, PodStateV1>,
@@ -187,7 +187,7 @@ impl Contents {
 
     fn apply_other(&mut self, entry: Entry) {
         match entry {
-            Entry::Life(life) => self.life = life,
+            Entry::AgentRun(run) => self.run = run,
             Entry::Pod(state) => {
                 self.pods.insert(state.uid.clone(), state);
             }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Entry {
     /// The agent has started, or ended.
-    Life(LifeV1),
+    AgentRun(AgentRunV1),
     /// A piece of a plan part; the part holds with its last piece.
     Plan(PlanEntryV1),
     /// State of one pod, in place of what was there.
@@ -27,7 +27,7 @@ pub(crate) enum Entry {
 
 /// How the agent's own life goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LifeV1 {
+pub(crate) struct AgentRunV1 {
     /// How often it has started.
     pub(crate) epoch: u64,
     /// Starts in a row before this one that came to no good end.

@@ -43,16 +43,16 @@ mod tests;
 
 use contents::Contents;
 pub use contents::Found;
+use entry::{AgentRunV1, Entry, PlanEntryV1, TryingV1};
 pub use entry::{ContainerStateV1, DoingV1, PodSource, PodStateV1, StoppedV1};
-use entry::{Entry, LifeV1, PlanEntryV1, TryingV1};
 use format::{FORMAT, Format};
 
 /// Below this size a rewrite is not worth the flash.
-const COMPACT_FROM: usize = 256 << 10;
+const COMPACT_FROM_BYTES: usize = 256 << 10;
 /// Bytes of records and removals in one entry of a plan: a part of any size is written in such pieces.
-const PIECE: usize = 1 << 20;
+const PLAN_PIECE_BYTES: usize = 1 << 20;
 /// The largest record, with room for what stands around it in an entry.
-const MAX_RECORD: usize = frame::ENTRY_BYTES_MAX - PIECE;
+const MAX_RECORD: usize = frame::ENTRY_BYTES_MAX - PLAN_PIECE_BYTES;
 /// Boots in a row that cost the agent its life and are bad luck: power cuts. More, and a pod may take the machine down.
 const CUTS_TOLERATED: u32 = 5;
 /// Pods that are suspected at most.
@@ -125,7 +125,7 @@ impl Ledger {
         {
             warn!(%error, "the ledger as it was cannot be kept aside");
         }
-        held.life = next_life(&held.life, boot);
+        held.run = next_run(&held.run, boot);
         // What is no sound file of this version is written anew.
         let salt = frame::salt(&file, format.version).filter(|_| found == Found::Sound);
         let mut ledger = Self {
@@ -145,7 +145,7 @@ impl Ledger {
             compacted: 0,
             disk,
         };
-        ledger.record(&Entry::Life(ledger.held.life.clone()))?;
+        ledger.record(&Entry::AgentRun(ledger.held.run.clone()))?;
         match ledger.flush() {
             // What is there can run: the next flush tries again.
             Ok(()) | Err(LedgerError::Write(_)) => Ok(ledger),
@@ -175,38 +175,38 @@ impl Ledger {
     /// once.
     #[must_use]
     pub const fn epoch(&self) -> u64 {
-        self.held.life.epoch
+        self.held.run.epoch
     }
 
     /// How many boots in a row the machine went under the agent: whoever takes the power away does that, and nothing is
     /// known of a pod that does.
     #[must_use]
     pub const fn cuts(&self) -> u32 {
-        self.held.life.cuts
+        self.held.run.cuts
     }
 
     /// How many starts in a row before this one came to no good end.
     #[must_use]
     pub const fn crashes(&self) -> u32 {
-        self.held.life.crashes
+        self.held.run.crashes
     }
 
     /// UIDs of the pods that such starts brought back last, the latest last.
     #[must_use]
     pub fn suspects(&self) -> &[String] {
-        &self.held.life.suspects
+        &self.held.run.suspects
     }
 
     /// Whether there is one more that kills it: a bad end came while all others were tried together.
     #[must_use]
     pub const fn one_more(&self) -> bool {
-        self.held.life.more
+        self.held.run.more
     }
 
     /// How often a pod was blamed that was suspected already.
     #[must_use]
     pub const fn blamed_again(&self) -> u32 {
-        self.held.life.blamed_again
+        self.held.run.blamed_again
     }
 
     /// This pod is brought back now: should this start come to no good end, it is suspected.
@@ -215,7 +215,7 @@ impl Ledger {
     /// When it cannot be encoded.
     pub fn try_pod(&mut self, uid: &str) -> Result<(), LedgerError> {
         let trying = Some(TryingV1::Pod(uid.to_owned()));
-        self.live(LifeV1 { trying, ..self.held.life.clone() })
+        self.set_run(AgentRunV1 { trying, ..self.held.run.clone() })
     }
 
     /// This pod was well for long enough: it is no suspect any more.
@@ -223,9 +223,9 @@ impl Ledger {
     /// # Errors
     /// When it cannot be encoded.
     pub fn clear(&mut self, uid: &str) -> Result<(), LedgerError> {
-        let mut life = self.held.life.clone();
-        life.suspects.retain(|suspect| suspect != uid);
-        self.live(life)
+        let mut run = self.held.run.clone();
+        run.suspects.retain(|suspect| suspect != uid);
+        self.set_run(run)
     }
 
     /// Pods that are not suspected start now, without a turn: should this start come to no good end, any of them may be
@@ -234,11 +234,11 @@ impl Ledger {
     /// # Errors
     /// When it cannot be encoded.
     pub fn try_rest(&mut self) -> Result<(), LedgerError> {
-        let life = &self.held.life;
-        if matches!(&life.trying, Some(TryingV1::Pod(uid)) if life.suspects.contains(uid)) {
+        let run = &self.held.run;
+        if matches!(&run.trying, Some(TryingV1::Pod(uid)) if run.suspects.contains(uid)) {
             return Ok(());
         }
-        self.live(LifeV1 { trying: Some(TryingV1::Rest), ..life.clone() })
+        self.set_run(AgentRunV1 { trying: Some(TryingV1::Rest), ..run.clone() })
     }
 
     /// This start has gone well for long enough: what came before it is forgiven.
@@ -246,8 +246,8 @@ impl Ledger {
     /// # Errors
     /// When it cannot be encoded.
     pub fn forgive(&mut self) -> Result<(), LedgerError> {
-        let LifeV1 { epoch, boot, .. } = self.held.life.clone();
-        self.live(LifeV1 { epoch, boot, running: true, ..LifeV1::default() })
+        let AgentRunV1 { epoch, boot, .. } = self.held.run.clone();
+        self.set_run(AgentRunV1 { epoch, boot, running: true, ..AgentRunV1::default() })
     }
 
     /// The agent ends in order.
@@ -255,15 +255,15 @@ impl Ledger {
     /// # Errors
     /// When it cannot be encoded.
     pub fn rest(&mut self) -> Result<(), LedgerError> {
-        self.live(LifeV1 { running: false, ..self.held.life.clone() })
+        self.set_run(AgentRunV1 { running: false, ..self.held.run.clone() })
     }
 
-    fn live(&mut self, life: LifeV1) -> Result<(), LedgerError> {
-        if self.held.life == life {
+    fn set_run(&mut self, run: AgentRunV1) -> Result<(), LedgerError> {
+        if self.held.run == run {
             return Ok(());
         }
-        self.held.life = life.clone();
-        self.record(&Entry::Life(life))
+        self.held.run = run.clone();
+        self.record(&Entry::AgentRun(run))
     }
 
     /// Generation of the records.
@@ -368,7 +368,9 @@ impl Ledger {
     }
 
     fn hand_over(&mut self) -> Result<(), LedgerError> {
-        if self.broken || COMPACT_FROM.max(4 * self.compacted) < self.size + self.waiting.len() {
+        if self.broken
+            || COMPACT_FROM_BYTES.max(4 * self.compacted) < self.size + self.waiting.len()
+        {
             return self.rewrite();
         }
         if self.waiting.is_empty() {
@@ -462,7 +464,7 @@ impl Ledger {
     /// The shortest file that holds all of this.
     fn whole(&self) -> Result<Vec<u8>, LedgerError> {
         let mut file = frame::header(self.format.version, self.salt);
-        push(&mut file, self.salt, &Entry::Life(self.held.life.clone()))?;
+        push(&mut file, self.salt, &Entry::AgentRun(self.held.run.clone()))?;
         let part = PlanPart {
             base: Generation::NONE,
             to: self.held.generation,
@@ -481,19 +483,19 @@ impl Ledger {
 }
 
 /// The life after this one, in this boot of the machine.
-fn next_life(last: &LifeV1, boot: &str) -> LifeV1 {
+fn next_run(last: &AgentRunV1, boot: &str) -> AgentRunV1 {
     let (epoch, boot) = (last.epoch + 1, boot.to_owned());
     let other_boot = ![&last.boot, &boot].iter().any(|boot| boot.is_empty()) && last.boot != boot;
-    let next = LifeV1 { epoch, boot, running: true, ..LifeV1::default() };
+    let next = AgentRunV1 { epoch, boot, running: true, ..AgentRunV1::default() };
     if !last.running {
         return next;
     }
     if other_boot && last.cuts < CUTS_TOLERATED {
         // The machine went, and with it whoever was being tried: that is nobody's doing, unless it goes on.
         let cuts = last.cuts + 1;
-        return LifeV1 { cuts, trying: None, epoch, boot: next.boot, ..last.clone() };
+        return AgentRunV1 { cuts, trying: None, epoch, boot: next.boot, ..last.clone() };
     }
-    let next = LifeV1 { cuts: last.cuts, ..next };
+    let next = AgentRunV1 { cuts: last.cuts, ..next };
     let (mut suspects, mut more) = (last.suspects.clone(), last.more);
     let mut blamed_again = last.blamed_again;
     match &last.trying {
@@ -508,7 +510,7 @@ fn next_life(last: &LifeV1, boot: &str) -> LifeV1 {
             suspects.drain(..older);
         }
     }
-    LifeV1 { crashes: last.crashes.saturating_add(1), suspects, blamed_again, more, ..next }
+    AgentRunV1 { crashes: last.crashes.saturating_add(1), suspects, blamed_again, more, ..next }
 }
 
 fn push(out: &mut Vec<u8>, salt: u32, entry: &Entry) -> Result<(), LedgerError> {
@@ -536,7 +538,7 @@ fn pieces(part: PlanPart) -> Vec<PlanEntryV1> {
     let piece = |snapshot| PlanEntryV1 { to, snapshot, more: true, put: vec![], remove: vec![] };
     let (mut out, mut last, mut size) = (Vec::new(), piece(snapshot), 0);
     let mut room_for = |last: &mut PlanEntryV1, bytes: usize| {
-        if PIECE < size + bytes && 0 < size {
+        if PLAN_PIECE_BYTES < size + bytes && 0 < size {
             size = 0;
             out.push(std::mem::replace(last, piece(false)));
         }

@@ -234,7 +234,7 @@ fn the_file_stays_within_a_multiple_of_what_it_holds() {
             at = round + 1;
         }
         ledger.write().unwrap();
-        assert!(disk.len() <= COMPACT_FROM + 4096, "{}", disk.len());
+        assert!(disk.len() <= COMPACT_FROM_BYTES + 4096, "{}", disk.len());
     }
     ledger.flush().unwrap();
     assert_eq!(open(&disk).pods()["u"].started, Some(19_999));
@@ -452,7 +452,7 @@ fn a_torn_tail_is_told_apart_from_rot() {
 fn a_plan_of_any_size_is_there_again() {
     let disk = SimDisk::default();
     let mut ledger = open(&disk);
-    let large = |name: &str| Record { body: vec![1; PIECE / 2], ..record(name, 0) };
+    let large = |name: &str| Record { body: vec![1; PLAN_PIECE_BYTES / 2], ..record(name, 0) };
     let records: Vec<Record> = ["a", "b", "c", "d", "e"].map(large).into();
     ledger.keep_plan(part(0, 1, records, vec![])).unwrap();
     // As it came, and compacted.
@@ -461,7 +461,7 @@ fn a_plan_of_any_size_is_there_again() {
         let file = disk.read().unwrap();
         let mut reader = frame::Reader::new(&file, frame::salt(&file, FORMAT.version).unwrap());
         while let Some(payload) = reader.next() {
-            assert!(payload.len() <= PIECE, "{}", payload.len());
+            assert!(payload.len() <= PLAN_PIECE_BYTES, "{}", payload.len());
         }
         assert!(reader.is_done());
         ledger = open(&disk);
@@ -488,7 +488,7 @@ fn removals_of_any_number_are_kept_in_pieces() {
     let mut payloads = ledger.waiting.as_slice();
     while let Some((length, rest)) = payloads.split_first_chunk() {
         let length = u32::from_le_bytes(*length) as usize;
-        assert!(length <= PIECE, "{length}");
+        assert!(length <= PLAN_PIECE_BYTES, "{length}");
         payloads = &rest[4 + length..];
     }
     let digest = ledger.digest();
@@ -503,11 +503,11 @@ fn a_part_of_which_the_end_is_missing_never_holds() {
     let disk = SimDisk::default();
     let mut ledger = filled(&disk);
     let before = disk.len();
-    let large = |name: &str| Record { body: vec![1; PIECE / 2], ..record(name, 0) };
+    let large = |name: &str| Record { body: vec![1; PLAN_PIECE_BYTES / 2], ..record(name, 0) };
     ledger.keep_plan(part(0, 9, vec![large("b"), large("c"), large("d")], vec![])).unwrap();
     let mut file = disk.read().unwrap();
     file.extend_from_slice(&ledger.waiting);
-    for cut in [before + 100, before + PIECE + 200, file.len() - 1] {
+    for cut in [before + 100, before + PLAN_PIECE_BYTES + 200, file.len() - 1] {
         assert!(cut < file.len());
         disk.replace(&file[..cut]).unwrap();
         check_filled(&open(&disk));

@@ -122,14 +122,14 @@ pub(super) struct Known<'a> {
     /// The newest starts of which there are logs, by container.
     pub(super) logged: &'a BTreeMap<String, LoggedStart>,
     /// Those of which the hub says that they have ended for good.
-    pub(super) told: &'a [ContainerEndedV1],
+    pub(super) ended: &'a [ContainerEndedV1],
 }
 
 impl Known<'_> {
     /// What the ledger knows of a container, or the hub where that knows more.
     fn of(&self, name: &str) -> Option<Cow<'_, ContainerStateV1>> {
         let kept = self.known.iter().find(|state| state.name == name);
-        let told = self.told.iter().find(|told| told.name == name);
+        let told = self.ended.iter().find(|told| told.name == name);
         match told.filter(|told| kept.is_none_or(|kept| is_less(kept, told))) {
             None => kept.map(Cow::Borrowed),
             Some(told) => Some(Cow::Owned(ContainerStateV1 {

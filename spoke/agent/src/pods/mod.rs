@@ -133,7 +133,7 @@ pub struct Done {
 impl Done {
     /// How the hub says that it has ended. A part that cannot be read keeps the pod from starting: see
     /// [`crate::admission::check`].
-    fn told(spec: &PodV1) -> Option<Self> {
+    fn of_spec(spec: &PodV1) -> Option<Self> {
         let PodEndedV1 { failed, reason, message } = spec.parts.get().ok().flatten()?;
         let phase = if failed { PhaseV1::Failed } else { PhaseV1::Succeeded };
         Some(Self { phase, reason, message })
@@ -184,7 +184,7 @@ pub struct Pod {
     /// What is at work in its directory beside the agent: nothing of that is taken away meanwhile.
     pub files_at_work: usize,
     /// What the hub was last told.
-    pub said: Option<PodStatusV1>,
+    pub reported: Option<PodStatusV1>,
 }
 
 /// What an earlier life of the agent has left of a pod.
@@ -234,14 +234,14 @@ impl Pod {
         let probes: Option<PodProbesV1> = spec.parts.get().ok().flatten();
         let of = |list: &[ContainerV1]| {
             let known = kept.map(|state| state.containers.as_slice()).unwrap_or_default();
-            let known = container::Known { known, logged: &logged, told: &told };
+            let known = container::Known { known, logged: &logged, ended: &told };
             let one = |c: &ContainerV1| {
                 let probes = Probes::of(&c.name, probes.as_ref());
                 Container { probes, ..Container::new(&c.name, &known, now, unix) }
             };
             list.iter().map(one).collect()
         };
-        let ended = Done::told(&spec);
+        let ended = Done::of_spec(&spec);
         let done = kept.and_then(|state| Some((state.done.clone()?, state.ip)));
         let mut pod = Self {
             source,
@@ -268,7 +268,7 @@ impl Pod {
             closed_ports: BTreeMap::new(),
             volumes_asked: false,
             files_at_work: 0,
-            said: None,
+            reported: None,
             spec,
         };
         pod.note_deletion(now);
@@ -280,7 +280,7 @@ impl Pod {
     pub fn update(&mut self, spec: PodV1, now: Duration) -> bool {
         let same_shape = names(&self.spec.init).eq(names(&spec.init))
             && names(&self.spec.containers).eq(names(&spec.containers));
-        self.hear_end(Done::told(&spec));
+        self.hear_end(Done::of_spec(&spec));
         if same_shape {
             self.refused = crate::admission::check(&spec).err();
             self.spec = spec;
@@ -313,7 +313,7 @@ impl Pod {
     fn hear_end(&mut self, told: Option<Done>) {
         let Some(told) = told else {
             if self.ended.is_some() && !std::mem::replace(&mut self.taken_back, true) {
-                self.said = None;
+                self.reported = None;
             }
             return;
         };
@@ -362,7 +362,7 @@ impl Pod {
     /// Whether the hub was told that it has ended.
     #[must_use]
     pub fn has_told_end(&self) -> bool {
-        let phase = self.said.as_ref().map(|said| said.phase);
+        let phase = self.reported.as_ref().map(|said| said.phase);
         matches!(phase, Some(PhaseV1::Succeeded | PhaseV1::Failed))
     }
 
@@ -390,7 +390,7 @@ impl Pod {
         let all = || self.init.iter().chain(&self.containers);
         self.ended.is_some()
             && !self.taken_back
-            && self.said.is_none()
+            && self.reported.is_none()
             && (all().any(|one| one.guessed) || all().all(|one| one.state == ContainerState::Fresh))
     }
 

@@ -87,6 +87,30 @@ fn phase(pod: &Pod) -> PhaseV1 {
     }
 }
 
+/// Names of those that serve, or run beside them, and are not ready.
+fn unready<'a>(
+    pod: &Pod,
+    init: &'a [ContainerStatusV1],
+    containers: &'a [ContainerStatusV1],
+) -> Vec<&'a str> {
+    let sidecars = init.iter().zip(&pod.spec.init).filter(|(_, spec)| spec.sidecar);
+    sidecars
+        .map(|(status, _)| status)
+        .chain(containers)
+        .filter(|status| !status.ready)
+        .map(|status| status.name.as_str())
+        .collect()
+}
+
+/// Names of those before them that are not done, or do not run beside them yet.
+fn waiting<'a>(pod: &Pod, init: &'a [ContainerStatusV1]) -> Vec<&'a str> {
+    init.iter()
+        .zip(&pod.spec.init)
+        .filter(|(status, spec)| if spec.sidecar { !status.begun } else { !status.ready })
+        .map(|(status, _)| status.name.as_str())
+        .collect()
+}
+
 fn conditions(
     pod: &Pod,
     init: &[ContainerStatusV1],
@@ -94,19 +118,8 @@ fn conditions(
     unix: UnixMillis,
 ) -> Vec<ConditionV1> {
     let completed = matches!(pod.done(), Some(done) if done.phase == PhaseV1::Succeeded);
-    let sidecars = init.iter().zip(&pod.spec.init).filter(|(_, spec)| spec.sidecar);
-    let unready: Vec<&str> = sidecars
-        .map(|(status, _)| status)
-        .chain(containers)
-        .filter(|status| !status.ready)
-        .map(|status| status.name.as_str())
-        .collect();
-    let waiting: Vec<&str> = init
-        .iter()
-        .zip(&pod.spec.init)
-        .filter(|(status, spec)| if spec.sidecar { !status.begun } else { !status.ready })
-        .map(|(status, _)| status.name.as_str())
-        .collect();
+    let unready = unready(pod, init, containers);
+    let waiting = waiting(pod, init);
     let done = pod.done().is_some();
     let not_ready = if completed {
         ("PodCompleted".to_owned(), String::new())
@@ -171,7 +184,7 @@ fn disruption(pod: &Pod, unix: UnixMillis) -> Option<ConditionV1> {
 
 /// Since when the hub has been told so already.
 fn since(pod: &Pod, kind: &str, status: bool) -> Option<UnixMillis> {
-    let said = pod.said.as_ref()?.conditions.iter().find(|c| c.kind == kind)?;
+    let said = pod.reported.as_ref()?.conditions.iter().find(|c| c.kind == kind)?;
     (said.status == status).then_some(said.since)
 }
 

@@ -305,12 +305,12 @@ impl Driver {
                         (state.up, state.number) = (Some(Instant::now()), Some(number));
                     }
                     self.shared.link.send_replace(Some(link.clone()));
-                    let told = Input::ReportsTaken(welcome.told);
+                    let told = Input::ReportsTaken(welcome.durable_reports);
                     inputs.send(told).await.map_err(|_| End::NoAgent)?;
                     Input::Connected(Some(number))
                 }
                 Some(Effect::Now(now)) => {
-                    self.dial.told(now);
+                    self.dial.hub_time_is(now);
                     continue;
                 }
                 Some(Effect::ReportsTaken(stamp)) => Input::ReportsTaken(stamp),

@@ -105,7 +105,7 @@ async fn tell(mut send: Box<dyn SendHalf>, figures: Vec<Figures>) {
     if frame::write(&mut send, &Answer::Ready).await.is_err() {
         return;
     }
-    let mut left = limits::FIGURES;
+    let mut left = limits::FIGURES_BYTES_MAX;
     for bytes in figures.iter().filter_map(|one| frame::encode(one).ok()) {
         let Some(rest) = left.checked_sub(bytes.len()) else { break };
         left = rest;

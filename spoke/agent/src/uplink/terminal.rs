@@ -15,7 +15,7 @@ use freewheel_link::message::{ExecEndedV1, ExecOutput};
 /// Bytes of a line, as a kernel has it.
 const LINE_BYTES_MAX: usize = 4096;
 /// How a shell tells that a command was interrupted.
-const INTERRUPTED: i32 = 130;
+const EXIT_INTERRUPTED: i32 = 130;
 
 const INTERRUPT: u8 = 0x03;
 const END: u8 = 0x04;
@@ -91,7 +91,7 @@ impl Terminal {
 
     /// How a command that was interrupted has ended.
     pub(super) fn interrupted() -> ExecOutput {
-        ExecOutput::Ended(ExecEndedV1 { code: INTERRUPTED, message: String::new() })
+        ExecOutput::Ended(ExecEndedV1 { code: EXIT_INTERRUPTED, message: String::new() })
     }
 }
 

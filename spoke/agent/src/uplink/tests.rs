@@ -92,7 +92,8 @@ impl Serve for Echo {
 
     /// More than is told at once.
     fn figures(&self) -> Vec<Figures> {
-        let gate = GateV1 { gate: "g".repeat(limits::FIGURES / 5 * 2), ..GateV1::default() };
+        let gate =
+            GateV1 { gate: "g".repeat(limits::FIGURES_BYTES_MAX / 5 * 2), ..GateV1::default() };
         let gate = Figures::Gate(gate);
         vec![Figures::Device(DeviceV1::default()), gate.clone(), gate.clone(), gate]
     }

@@ -46,13 +46,13 @@ impl Drop for Mapping {
 pub(super) fn beginnings(files: &[File]) -> io::Result<Vec<Option<PathBuf>>> {
     let files = files.iter().take(AT_ONCE_MAX);
     let mapped: Vec<Option<Mapping>> = files.map(|file| Mapping::of(file).ok()).collect();
-    let told = told(BufReader::new(File::open("/proc/self/maps")?))?;
+    let told = files_mapped(BufReader::new(File::open("/proc/self/maps")?))?;
     let path = |mapped: &Mapping| told.get(&mapped.0.addr()).cloned();
     Ok(mapped.iter().map(|mapped| mapped.as_ref().and_then(path)).collect())
 }
 
 /// The paths that mappings have, by where they begin: `7efe0d5bd000-7efe0d5be000 r--p 00000000 fe:00 998   /a/b`.
-fn told(mut maps: impl BufRead) -> io::Result<HashMap<usize, PathBuf>> {
+fn files_mapped(mut maps: impl BufRead) -> io::Result<HashMap<usize, PathBuf>> {
     let (mut told, mut line) = (HashMap::new(), Vec::new());
     loop {
         line.clear();
@@ -83,7 +83,7 @@ mod tests {
             "1000-2000 r--p 00000000 fe:00 7    {long}\n2000-3000 rw-p 00000000 00:00 0   [heap]\n\
              3000-4000 rw-p 00000000 00:00 0\na000-b000 ---p 00000000 fe:00 9    /data/a b (deleted)\n"
         );
-        let told = told(maps.as_bytes()).unwrap();
+        let told = files_mapped(maps.as_bytes()).unwrap();
         assert_eq!(told.len(), 2);
         assert_eq!(told[&0xa000], PathBuf::from("/data/a b (deleted)"));
         let kept = told[&0x1000].as_os_str().len();

@@ -119,13 +119,13 @@ fn failed(
             let method = &method[..method.floor_char_boundary(LOGGED_METHOD_BYTES_MAX)];
             let path = &path[..path.floor_char_boundary(LOGGED_PATH_BYTES_MAX)];
             server.pool.note(&format!("request {id} {method} {path}: {failure}"));
-            told(failure, &id)
+            failure_response(failure, &id)
         }
     }
 }
 
 /// The answer to a request whose failure is in the log under this number.
-fn told(failure: &Failure, id: &str) -> Response<HyperOutgoingBody> {
+fn failure_response(failure: &Failure, id: &str) -> Response<HyperOutgoingBody> {
     let (status, what) = match failure {
         Failure::Late => (StatusCode::GATEWAY_TIMEOUT, "no answer in time"),
         Failure::NoRoom(_) => (StatusCode::SERVICE_UNAVAILABLE, "no memory now, try again later"),

@@ -23,26 +23,30 @@ use tracing::debug;
 use wasmtime_wasi_http::io::TokioIo;
 
 use super::answer::answer;
-use super::connection_slots::{ConnectionSlot, Place};
+use super::connection_slots::{ConnectionSlot, SlotGuard};
 use super::request_body::RequestBody;
 use super::request_heads::{Head, REQUEST_HEAD_BYTES_MAX};
 use super::server::Server;
 
-/// Serves what comes over one connection.
-pub(super) async fn serve(server: Arc<Server>, conn: Conn, slot: Arc<ConnectionSlot>) {
-    let _place = Place(&server.slots, &slot);
-    let (rx, tx) = (conn.rx.clone(), conn.tx.clone());
-    let head = server.heads.place(slot.leave.clone());
-    let wire = Wire { tx: tx.clone(), slot: slot.clone(), head: head.clone() };
-    let wire = Watched::new(wire, conn.into_io());
-    // hyper takes memory to read into before there is anything to read: who says nothing is to cost none.
-    let begun = tokio::select! {
+/// Whether there is something to read before it is to end. hyper takes memory to read into before there is: who says
+/// nothing is to cost none.
+async fn begins(server: &Server, slot: &ConnectionSlot, rx: &Pipe) -> bool {
+    tokio::select! {
         biased;
         () = poll_fn(|cx| rx.poll_readable(cx)) => true,
         () = server.draining.cancelled() => false,
         () = slot.leave.cancelled() => false,
-    };
-    if !begun {
+    }
+}
+
+/// Serves what comes over one connection.
+pub(super) async fn serve(server: Arc<Server>, conn: Conn, slot: Arc<ConnectionSlot>) {
+    let _place = SlotGuard(&server.slots, &slot);
+    let (rx, tx) = (conn.rx.clone(), conn.tx.clone());
+    let head = server.heads.place(slot.leave.clone());
+    let wire = Wire { tx: tx.clone(), slot: slot.clone(), head: head.clone() };
+    let wire = Watched::new(wire, conn.into_io());
+    if !begins(&server, &slot, &rx).await {
         tx.close_write();
         return;
     }

@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 const CONNECTIONS_MAX: usize = 2048;
 
 /// Part of its pod's sockets that quiet clients leave free. Of those that never asked, more than that are a crowd.
-const FREE_PART: usize = 8;
+const FREE_SOCKETS_DIVISOR: usize = 8;
 
 /// Where others have most of the sockets, quiet clients that have so many leave one free.
 const QUIET_PER_FREE: usize = 3;
@@ -213,9 +213,9 @@ impl ConnectionSlot {
 }
 
 /// Gives a connection's place back when it is dropped: after all else, its socket too.
-pub(super) struct Place<'a>(pub(super) &'a ConnectionSlots, pub(super) &'a Arc<ConnectionSlot>);
+pub(super) struct SlotGuard<'a>(pub(super) &'a ConnectionSlots, pub(super) &'a Arc<ConnectionSlot>);
 
-impl Drop for Place<'_> {
+impl Drop for SlotGuard<'_> {
     fn drop(&mut self) {
         let Self(slots, slot) = self;
         let mut places = slots.places.lock();
@@ -229,7 +229,7 @@ impl Drop for Place<'_> {
 
 /// All places of a container.
 pub(super) struct ConnectionSlots {
-    places: Mutex<Places>,
+    places: Mutex<SlotTable>,
     clock: Arc<AtomicU32>,
     /// Ticks that a request may take until its answer begins.
     request: u32,
@@ -239,13 +239,13 @@ pub(super) struct ConnectionSlots {
 }
 
 #[derive(Default)]
-struct Places {
+struct SlotTable {
     taken: BTreeMap<u64, Arc<ConnectionSlot>>,
     /// How many were sent away and have their sockets still.
     leaving: usize,
 }
 
-impl Places {
+impl SlotTable {
     fn quiet(&self) -> impl Iterator<Item = &Arc<ConnectionSlot>> {
         self.taken.values().filter(|slot| slot.is_quiet())
     }
@@ -267,7 +267,7 @@ impl Places {
 impl ConnectionSlots {
     /// Those in a pod that may have so many sockets.
     pub(super) fn new(request: u32, sockets: usize) -> Self {
-        let (most, free) = (CONNECTIONS_MAX.min(sockets / 2), sockets / FREE_PART);
+        let (most, free) = (CONNECTIONS_MAX.min(sockets / 2), sockets / FREE_SOCKETS_DIVISOR);
         Self { places: Mutex::default(), clock: Arc::default(), request, most, free }
     }
 
@@ -288,7 +288,7 @@ impl ConnectionSlots {
 
     /// Since before which tick those are quiet that have to go: a whole tick has passed, however soon the first one came.
     /// Of a crowd any may.
-    fn before(&self, places: &Places) -> u32 {
+    fn before(&self, places: &SlotTable) -> u32 {
         let strangers = places.quiet().filter(|slot| slot.is_stranger()).count();
         let whole = self.clock.load(Relaxed).saturating_sub(1);
         if self.free < strangers { u32::MAX } else { whole }
@@ -510,7 +510,7 @@ mod tests {
         assert!(all[1].leave.is_cancelled(), "then one between two requests");
         assert!(slots.take().is_none());
         assert!(!all[0].leave.is_cancelled());
-        drop(Place(&slots, &all[0]));
+        drop(SlotGuard(&slots, &all[0]));
         assert!(slots.take().is_some());
     }
 
@@ -575,7 +575,7 @@ mod tests {
         free(2);
         free(2);
         // The slot itself lives on with a handler that has answered.
-        drop(Place(&slots, &all[0]));
+        drop(SlotGuard(&slots, &all[0]));
         free(3);
     }
 }

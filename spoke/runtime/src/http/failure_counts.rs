@@ -14,12 +14,12 @@ const FAILURE_TOLD_EVERY_SECONDS: u32 = 10;
 #[derive(Default)]
 pub(super) struct FailureCounts {
     turned_away: AtomicU32,
-    told: Mutex<Told>,
+    reported: Mutex<ReportedFailures>,
 }
 
 /// What was told of them, and when.
 #[derive(Default)]
-struct Told {
+struct ReportedFailures {
     memory: u64,
     memory_at: Option<u32>,
     turned_away_at: Option<u32>,
@@ -34,10 +34,10 @@ impl FailureCounts {
     /// An instance was refused memory. The first time is told at once.
     pub(super) fn out_of_memory(&self, container: &Container) {
         container.meter.usage.oom_ended.fetch_add(1, Relaxed);
-        let mut told = self.told.lock();
-        if told.memory_at.is_none() {
-            told.memory_at = Some(0);
-            tell_memory(&mut told, container);
+        let mut reported = self.reported.lock();
+        if reported.memory_at.is_none() {
+            reported.memory_at = Some(0);
+            tell_memory(&mut reported, container);
         }
     }
 
@@ -46,16 +46,16 @@ impl FailureCounts {
         let due = |at: Option<u32>| {
             at.is_none_or(|at| FAILURE_TOLD_EVERY_SECONDS <= now.saturating_sub(at))
         };
-        let mut told = self.told.lock();
+        let mut reported = self.reported.lock();
         let oom = container.meter.usage.oom_ended.load(Relaxed);
-        if told.memory < oom && due(told.memory_at) {
-            told.memory_at = Some(now);
-            tell_memory(&mut told, container);
+        if reported.memory < oom && due(reported.memory_at) {
+            reported.memory_at = Some(now);
+            tell_memory(&mut reported, container);
         }
-        if due(told.turned_away_at) {
+        if due(reported.turned_away_at) {
             let count = self.turned_away.swap(0, Relaxed);
             if 0 < count {
-                told.turned_away_at = Some(now);
+                reported.turned_away_at = Some(now);
                 let most = container.start.http.concurrency;
                 container.log.note(&format!(
                     "freewheel: {count} requests were answered with 503: no instance was free (up to {most} run \
@@ -66,8 +66,8 @@ impl FailureCounts {
     }
 }
 
-fn tell_memory(told: &mut Told, container: &Container) {
-    told.memory = container.meter.usage.oom_ended.load(Relaxed);
+fn tell_memory(reported: &mut ReportedFailures, container: &Container) {
+    reported.memory = container.meter.usage.oom_ended.load(Relaxed);
     let id = container.start.id.clone();
-    (container.deliver)(Input::InstanceOutOfMemory(id, told.memory));
+    (container.deliver)(Input::InstanceOutOfMemory(id, reported.memory));
 }

@@ -42,7 +42,7 @@ use super::request_heads::Waiting;
 use crate::container::Container;
 use crate::handler::Handler;
 use crate::memory::ContainerMemory;
-use crate::metered::{self, Ending};
+use crate::metered::{self, GuestEnd};
 use crate::world;
 
 mod instance;
@@ -213,10 +213,10 @@ impl Pool {
         let work = async move { pool.work(job, mapped).await };
         let container = &self.container;
         metered::run(container.runtimes.clone(), container.meter.clone(), work, move |outcome| {
-            if let Ending::Failed(why) = &outcome {
+            if let GuestEnd::Failed(why) = &outcome {
                 ended.note(&format!("the agent failed under an instance: {why}"));
             }
-            ended.ended(outcome == Ending::Killed);
+            ended.ended(outcome == GuestEnd::Killed);
         });
     }
 

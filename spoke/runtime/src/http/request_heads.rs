@@ -63,7 +63,7 @@ pub(super) struct RequestHeads {
 }
 
 /// Whether it rests, and when that or its head began.
-type HeadPlace = (bool, u64);
+type HeadKey = (bool, u64);
 
 /// Connections that are not served: those with a head that comes, then those that rest, each the oldest first.
 #[derive(Default)]
@@ -72,7 +72,7 @@ struct Open {
     bytes: usize,
     /// Those of heads that come.
     coming: usize,
-    parts: BTreeMap<HeadPlace, Part>,
+    parts: BTreeMap<HeadKey, Part>,
 }
 
 struct Part {
@@ -81,7 +81,7 @@ struct Part {
 }
 
 impl Open {
-    fn insert(&mut self, rests: bool, part: Part) -> HeadPlace {
+    fn insert(&mut self, rests: bool, part: Part) -> HeadKey {
         let place = (rests, self.next);
         self.next += 1;
         self.count(place, part.share.bytes());
@@ -89,14 +89,14 @@ impl Open {
         place
     }
 
-    const fn count(&mut self, (rests, _): HeadPlace, more: usize) {
+    const fn count(&mut self, (rests, _): HeadKey, more: usize) {
         self.bytes += more;
         if !rests {
             self.coming += more;
         }
     }
 
-    fn remove(&mut self, place: HeadPlace) -> Option<Part> {
+    fn remove(&mut self, place: HeadKey) -> Option<Part> {
         let part = self.parts.remove(&place)?;
         self.bytes -= part.share.bytes();
         if !place.0 {
@@ -106,25 +106,25 @@ impl Open {
     }
 
     /// Who has to go next for so much more.
-    fn last(&self, more: usize, most: usize) -> Option<HeadPlace> {
+    fn last(&self, more: usize, most: usize) -> Option<HeadKey> {
         let mut heads = self.parts.range(..(true, 0)).map(|(place, _)| *place);
         let (oldest, another) = (heads.next(), heads.next());
         let too_many = another.is_some() && most / 2 < self.coming + more;
         self.longest_rest().filter(|_| !too_many).or(oldest)
     }
 
-    fn longest_rest(&self) -> Option<HeadPlace> {
+    fn longest_rest(&self) -> Option<HeadKey> {
         self.parts.range((true, 0)..).next().map(|(place, _)| *place)
     }
 
-    fn send_away(&mut self, place: HeadPlace) {
+    fn send_away(&mut self, place: HeadKey) {
         if let Some(part) = self.remove(place) {
             part.leave.cancel();
         }
     }
 
     /// Sends away one that is not served, unless it is this one: one that rests, or else the oldest head.
-    fn send_one_away(&mut self, but: Option<HeadPlace>) -> bool {
+    fn send_one_away(&mut self, but: Option<HeadKey>) -> bool {
         let oldest = || self.parts.keys().copied().find(|place| Some(*place) != but);
         let Some(place) = self.longest_rest().or_else(oldest) else { return false };
         self.send_away(place);
@@ -140,7 +140,7 @@ impl Open {
     }
 
     /// Makes a part as large as this; `None`: it had to go, or there is no room.
-    fn grow(&mut self, place: HeadPlace, bytes: usize, most: usize) -> Option<()> {
+    fn grow(&mut self, place: HeadKey, bytes: usize, most: usize) -> Option<()> {
         let more = bytes.saturating_sub(self.parts.get(&place)?.share.bytes());
         self.make_room(more, most);
         while !self.parts.get_mut(&place)?.share.grows_to(bytes) {
@@ -255,14 +255,14 @@ enum Now {
     #[default]
     Nothing,
     /// A head comes.
-    Comes(HeadPlace),
+    Comes(HeadKey),
     /// A request is whole: what comes now is its body, which is counted where it goes to, and what hyper reads it into.
     Whole(Share),
     /// The same while hyper has nothing but the last of its answer left, for which the client has no room: what comes now is
     /// of the next head; whether any has come.
     Sends(Share, bool),
     /// Between two requests; half of a head may have come behind the last one.
-    Rests(HeadPlace),
+    Rests(HeadKey),
 }
 
 fn gone() -> io::Error {
@@ -303,7 +303,7 @@ impl Head {
         open.grow(place, wanted, self.heads.most).ok_or_else(gone)
     }
 
-    fn begins(&self, open: &mut Open, share: Share) -> HeadPlace {
+    fn begins(&self, open: &mut Open, share: Share) -> HeadKey {
         open.insert(false, Part { share, leave: self.leave.clone() })
     }
 

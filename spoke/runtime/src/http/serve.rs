@@ -31,7 +31,7 @@ const QUIET_PORT_AFTER: Duration = Duration::from_millis(500);
 const STOP_LINGER_MAX: Duration = Duration::from_secs(5);
 
 /// How often somebody looks at what has lasted too long, while there are connections.
-const TICK: Duration = Duration::from_secs(1);
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Serves until it was asked to stop and every request that came is answered.
 pub(crate) async fn serve(pool: Arc<Pool>, listener: Arc<Listener>, stopping: CancellationToken) {
@@ -40,7 +40,7 @@ pub(crate) async fn serve(pool: Arc<Pool>, listener: Arc<Listener>, stopping: Ca
     let requests = AtomicU64::new(0);
     let server = Arc::new(Server { pool, slots, heads, requests, stopping, draining });
     let mut connections = JoinSet::new();
-    let mut tick = interval(TICK);
+    let mut tick = interval(CHECK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let linger = linger(&server);
     tokio::pin!(linger);

@@ -31,7 +31,7 @@ fn a_place_for_what_upstream_writes_is_aligned() {
     };
     let mut places = [Prestat::default(), Prestat::default()];
     for place in &mut places {
-        assert_eq!(get(&mut place.0).unwrap(), says(Errno::Success));
+        assert_eq!(get(&mut place.0).unwrap(), errno(Errno::Success));
     }
     // What a plain array could be.
     let mut wide = Prestat12::default();

@@ -250,7 +250,7 @@ pub(crate) trait HasFields: WasiHttpView {
 }
 
 /// Upstream's outcome as the guest gets it.
-fn told<T>(
+fn for_guest<T>(
     state: &mut impl WasiHttpView,
     outcome: wasmtime_wasi_http::p2::HeaderResult<T>,
 ) -> Result<Result<T, HeaderError>> {
@@ -284,7 +284,7 @@ fn new<T: HasFields + 'static>(types: &mut LinkerInstance<'_, T>) -> Result<()> 
             let (state, size) = (store.data_mut(), Size::new(many(&entries)));
             let size = Size { places: entries.len(), ..size };
             let made = HostFields::from_list(&mut state.http(), entries);
-            let made = told(state, made)?;
+            let made = for_guest(state, made)?;
             if let Ok(made) = &made {
                 state.fields_made(made.rep(), size)?;
             }
@@ -311,7 +311,7 @@ fn growing<T: HasFields + 'static>(types: &mut LinkerInstance<'_, T>) -> Result<
             let more = values.iter().map(|value| one(name.len(), value.len())).sum();
             state.fields_grow(map.rep(), (more, values.len()))?;
             let set = HostFields::set(&mut state.http(), map, name, values);
-            Ok((told(state, set)?,))
+            Ok((for_guest(state, set)?,))
         },
     )?;
     types.func_wrap(
@@ -320,7 +320,7 @@ fn growing<T: HasFields + 'static>(types: &mut LinkerInstance<'_, T>) -> Result<
             let state = store.data_mut();
             state.fields_grow(map.rep(), (one(name.len(), value.len()), 1))?;
             let appended = HostFields::append(&mut state.http(), map, name, value);
-            Ok((told(state, appended)?,))
+            Ok((for_guest(state, appended)?,))
         },
     )
 }

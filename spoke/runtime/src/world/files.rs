@@ -59,7 +59,7 @@ pub(crate) struct OpenFiles {
     lists: HashMap<u32, Share>,
     memory: Arc<ContainerMemory>,
     log: LogSink,
-    told: bool,
+    is_full_logged: bool,
     calls: Arc<FileCalls>,
 }
 
@@ -71,7 +71,7 @@ impl OpenFiles {
         calls: Arc<FileCalls>,
     ) -> Self {
         let (open, lists) = (HashMap::new(), HashMap::new());
-        Self { account, open, lists, memory, log, told: false, calls }
+        Self { account, open, lists, memory, log, is_full_logged: false, calls }
     }
 
     /// Where its calls are done.
@@ -81,8 +81,8 @@ impl OpenFiles {
 
     fn place(&mut self) -> Option<Held> {
         let place = self.account.take(1);
-        if let (Err(full), false) = (&place, self.told) {
-            self.told = true;
+        if let (Err(full), false) = (&place, self.is_full_logged) {
+            self.is_full_logged = true;
             tell(&self.log, full);
         }
         place.ok()
@@ -210,7 +210,7 @@ type Store<'a, T> = StoreContextMut<'a, T>;
 type List = Resource<ReaddirIterator>;
 
 /// Upstream's outcome as the guest gets it.
-fn told<T>(state: &mut impl HasFiles, outcome: FsResult<T>) -> Result<Result<T, ErrorCode>> {
+fn for_guest<T>(state: &mut impl HasFiles, outcome: FsResult<T>) -> Result<Result<T, ErrorCode>> {
     match outcome {
         Ok(done) => Ok(Ok(done)),
         Err(error) => Ok(Err(state.filesystem().convert_error_code(error)?)),
@@ -251,7 +251,7 @@ fn streams<T: HasFiles + 'static>(types: &mut LinkerInstance<'_, T>) -> Result<(
         |mut store: Store<'_, T>, (file, offset): (File, u64)| {
             let (state, handle) = (store.data_mut(), file.rep());
             let stream = HostDescriptor::read_via_stream(&mut state.filesystem(), file, offset);
-            let stream = told(state, stream)?;
+            let stream = for_guest(state, stream)?;
             if let Ok(stream) = &stream {
                 count_input(state, handle, stream)?;
             }
@@ -263,7 +263,7 @@ fn streams<T: HasFiles + 'static>(types: &mut LinkerInstance<'_, T>) -> Result<(
         |mut store: Store<'_, T>, (file, offset): (File, u64)| {
             let (state, handle) = (store.data_mut(), file.rep());
             let stream = HostDescriptor::write_via_stream(&mut state.filesystem(), file, offset);
-            let stream = told(state, stream)?;
+            let stream = for_guest(state, stream)?;
             if let Ok(stream) = &stream {
                 count_output(state, handle, stream)?;
             }
@@ -275,7 +275,7 @@ fn streams<T: HasFiles + 'static>(types: &mut LinkerInstance<'_, T>) -> Result<(
         |mut store: Store<'_, T>, (file,): (File,)| {
             let (state, handle) = (store.data_mut(), file.rep());
             let stream = HostDescriptor::append_via_stream(&mut state.filesystem(), file);
-            let stream = told(state, stream)?;
+            let stream = for_guest(state, stream)?;
             if let Ok(stream) = &stream {
                 count_output(state, handle, stream)?;
             }
@@ -320,7 +320,7 @@ async fn open_at<T: HasFiles>(
     let Some(place) = state.files().place() else { return Ok((Err(ErrorCode::Quota),)) };
     let mut view = file_view(state);
     let opened = HostDescriptor::open_at(&mut view, at, follow, path, open, flags).await;
-    let opened = told(state, opened)?;
+    let opened = for_guest(state, opened)?;
     if let Ok(file) = &opened {
         state.files().open.insert(file.rep(), Arc::new(place));
     }
@@ -345,7 +345,7 @@ async fn read_directory<T: HasFiles>(
         return Ok((Err(ErrorCode::InsufficientMemory),));
     }
     let list = HostDescriptor::read_directory(&mut file_view(state), dir).await;
-    let list = told(state, list)?;
+    let list = for_guest(state, list)?;
     if let Ok(list) = &list {
         state.files().lists.insert(list.rep(), held);
     }

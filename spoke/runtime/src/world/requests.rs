@@ -44,7 +44,7 @@ impl<T: HasFields + HasHandles + 'static> HasRequests for T {}
 /// Puts the calls of this file in place of upstream's.
 pub(super) fn add_to_linker<T: HasRequests>(linker: &mut Linker<T>) -> Result<()> {
     let mut types = linker.instance(HTTP)?;
-    said(&mut types)?;
+    heads(&mut types)?;
     views(&mut types)?;
     bodies(&mut types)?;
     ends(&mut types)?;
@@ -65,7 +65,7 @@ pub(super) fn add_to_linker<T: HasRequests>(linker: &mut Linker<T>) -> Result<()
     })
 }
 
-fn said<T: HasRequests>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
+fn heads<T: HasRequests>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
     types.func_wrap(
         "[method]outgoing-request.set-method",
         |mut store: Store<'_, T>, (request, method): (Sent, Method)| {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{GROUP, rules};
 use crate::kinds::accessors::{AGE, NAME, age, column, name, text};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 use crate::kinds::template;
 
 const COLUMNS: &[Column] = &[
@@ -55,7 +55,7 @@ impl Strategy for Rules {
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let mut errors = spec.child("policyName").named(names::dns_subdomain);
         let params = spec.child("paramRef");
         if params.is_there() {
@@ -86,7 +86,7 @@ impl Strategy for Rules {
     }
 }
 
-fn check_params(params: &Place<'_>) -> Vec<FieldError> {
+fn check_params(params: &FieldValue<'_>) -> Vec<FieldError> {
     const BOTH: &str = "name and selector are mutually exclusive";
     let (name, selector) = (params.child("name"), params.child("selector"));
     let mut errors = Vec::new();
@@ -109,7 +109,7 @@ fn check_params(params: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_actions(actions: &Place<'_>) -> Vec<FieldError> {
+fn check_actions(actions: &FieldValue<'_>) -> Vec<FieldError> {
     const BOTH: &str = "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)";
     let mut seen = BTreeSet::new();
     let mut errors = Vec::new();

@@ -13,7 +13,7 @@ use freewheel_hub_schema::error::FieldError;
 use serde_json::Value;
 
 use crate::admission_names;
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 /// Expressions of one policy, and conditions of all webhooks of one configuration: each has to be read before it counts.
 /// kube-apiserver has no such bound.
@@ -30,7 +30,7 @@ pub(super) fn where_there_is_room(
 }
 
 /// Whether there are too many of them in these lists.
-pub(super) fn too_many(at: &str, lists: &[Place<'_>]) -> Option<FieldError> {
+pub(super) fn too_many(at: &str, lists: &[FieldValue<'_>]) -> Option<FieldError> {
     let count = lists.iter().map(|list| list.value.as_array().map_or(0, Vec::len)).sum();
     (EXPRESSIONS_MAX < count).then(|| FieldError::too_many(at, count, EXPRESSIONS_MAX))
 }
@@ -88,7 +88,7 @@ impl Typing {
     }
 
     /// What is wrong with one that has to come to this.
-    fn mistake(&self, expression: &Place<'_>, outcome: Outcome) -> Option<FieldError> {
+    fn mistake(&self, expression: &FieldValue<'_>, outcome: Outcome) -> Option<FieldError> {
         match self.look(expression.text()) {
             Ok(is) => outcome.misfit(&is).map(|why| expression.invalid(&why)),
             Err(why) => Some(failed(expression, &why)),
@@ -106,7 +106,7 @@ pub(super) struct Spoken {
 
 impl Spoken {
     /// With the mistakes of its variables.
-    pub(super) fn of(spec: &Place<'_>, mutates: bool) -> (Self, Vec<FieldError>) {
+    pub(super) fn of(spec: &FieldValue<'_>, mutates: bool) -> (Self, Vec<FieldError>) {
         let has_params = spec.child("paramKind").is_there();
         let (mut variables, mut typing) = (Variables::default(), Typing::new());
         let mut errors = Vec::new();
@@ -128,7 +128,7 @@ impl Spoken {
     /// What is wrong with one; with the right to ask what people may do.
     pub(super) fn check(
         &self,
-        expression: &Place<'_>,
+        expression: &FieldValue<'_>,
         authorizer: bool,
         outcome: Outcome,
     ) -> Option<FieldError> {
@@ -145,10 +145,10 @@ impl Spoken {
 }
 
 /// What is wrong with the conditions of a policy or a webhook.
-pub(super) fn check_conditions(conditions: &Place<'_>, has_params: bool) -> Vec<FieldError> {
+pub(super) fn check_conditions(conditions: &FieldValue<'_>, has_params: bool) -> Vec<FieldError> {
     let known = Known { names: known(has_params, true), ..Known::default() };
     let typing = Typing::new();
-    let wrong = |condition: Place<'_>| {
+    let wrong = |condition: FieldValue<'_>| {
         let expression = condition.child("expression");
         let text = expression.text();
         match (!text.trim().is_empty()).then(|| Expression::read(text, &known))? {
@@ -159,7 +159,7 @@ pub(super) fn check_conditions(conditions: &Place<'_>, has_params: bool) -> Vec<
     conditions.items().filter_map(wrong).collect()
 }
 
-fn failed(expression: &Place<'_>, why: &Unread) -> FieldError {
+fn failed(expression: &FieldValue<'_>, why: &Unread) -> FieldError {
     let text = Value::from(expression.text());
     match why {
         Unread::NotNow(why) => FieldError::not_now(&*expression.path, &why.to_string()),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::expressions::{Outcome, Spoken, check_conditions, too_many, where_there_is_room};
 use super::{GROUP, rules};
 use crate::kinds::accessors::{AGE, NAME, age, child, column, list, name, set_default, text};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 const PARAMS: Column = column("ParamKind", "string", "What it goes by.");
 const VALIDATING: &[Column] =
@@ -139,7 +139,7 @@ fn row(object: &Value, parts: &str, now: i64) -> Vec<Value> {
 }
 
 fn check_validating(object: &Value) -> Vec<FieldError> {
-    let spec = Place::of(object, "spec");
+    let spec = FieldValue::of(object, "spec");
     let (spoken, mut errors) = match check(&spec, false) {
         Ok(checked) => checked,
         Err(too_many) => return vec![too_many],
@@ -165,7 +165,7 @@ fn check_validating(object: &Value) -> Vec<FieldError> {
 }
 
 fn check_mutating(object: &Value) -> Vec<FieldError> {
-    let spec = Place::of(object, "spec");
+    let spec = FieldValue::of(object, "spec");
     let (spoken, mut errors) = match check(&spec, true) {
         Ok(checked) => checked,
         Err(too_many) => return vec![too_many],
@@ -196,7 +196,7 @@ fn check_mutating(object: &Value) -> Vec<FieldError> {
 }
 
 /// What both have; nothing else is looked at where it is too much.
-fn check(spec: &Place<'_>, mutates: bool) -> Result<(Spoken, Vec<FieldError>), FieldError> {
+fn check(spec: &FieldValue<'_>, mutates: bool) -> Result<(Spoken, Vec<FieldError>), FieldError> {
     let lists = ["matchConditions", "variables", "validations", "auditAnnotations", "mutations"];
     if let Some(too_many) = too_many("spec", &lists.map(|list| spec.child(list))) {
         return Err(too_many);
@@ -246,7 +246,7 @@ fn is_identifier(name: &str) -> bool {
     name.starts_with(letter) && name.chars().all(inner) && !RESERVED.contains(&name)
 }
 
-fn check_params(params: &Place<'_>) -> Vec<FieldError> {
+fn check_params(params: &FieldValue<'_>) -> Vec<FieldError> {
     let (version, kind) = (params.child("apiVersion"), params.child("kind"));
     let mut errors = Vec::new();
     let parts: Vec<&str> = version.text().split('/').collect();
@@ -278,7 +278,7 @@ fn check_params(params: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_validation(validation: &Place<'_>) -> Vec<FieldError> {
+fn check_validation(validation: &FieldValue<'_>) -> Vec<FieldError> {
     let missing = "expression is not specified";
     let mut errors: Vec<_> =
         rules::check_expression(&validation.child("expression"), missing).into_iter().collect();
@@ -296,7 +296,7 @@ fn check_validation(validation: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_annotations(annotations: &Place<'_>, own: &str) -> Vec<FieldError> {
+fn check_annotations(annotations: &FieldValue<'_>, own: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut taken = BTreeSet::new();
     if ANNOTATIONS_MAX < annotations.items().count() {
@@ -309,7 +309,7 @@ fn check_annotations(annotations: &Place<'_>, own: &str) -> Vec<FieldError> {
             errors.push(key.invalid("requires metadata.name be non-empty"));
         } else {
             let whole = json!(format!("{own}/{}", key.text()));
-            errors.extend(Place::at(&whole, &*key.path).follows(names::qualified_name));
+            errors.extend(FieldValue::at(&whole, &*key.path).follows(names::qualified_name));
         }
         errors.extend(rules::check_expression(&value, "valueExpression is not specified"));
         if ANNOTATION_BYTES_MAX < value.text().trim().len() {
@@ -321,7 +321,7 @@ fn check_annotations(annotations: &Place<'_>, own: &str) -> Vec<FieldError> {
     errors
 }
 
-fn check_mutation(mutation: &Place<'_>) -> Vec<FieldError> {
+fn check_mutation(mutation: &FieldValue<'_>) -> Vec<FieldError> {
     let kind = mutation.child("patchType");
     let (patch, apply) = (mutation.child("jsonPatch"), mutation.child("applyConfiguration"));
     let (own, other) = match kind.text() {

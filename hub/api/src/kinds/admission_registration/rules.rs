@@ -7,7 +7,7 @@ use freewheel_hub_schema::name as names;
 use serde_json::{Map, Value, json};
 
 use crate::kinds::accessors::{items, set_default};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 const OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
 /// What may be changed on its way: what goes cannot.
@@ -29,7 +29,7 @@ pub(super) fn default_match(resources: &mut Map<String, Value>) {
 }
 
 /// Mistakes of operations and resources.
-pub(super) fn check(rule: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check(rule: &FieldValue<'_>) -> Vec<FieldError> {
     let operations = rule.child("operations");
     let mut errors = check_list(&operations, "operations");
     errors.extend(operations.items().filter_map(|operation| operation.one_of(OPERATIONS)));
@@ -43,14 +43,14 @@ pub(super) fn check(rule: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// A list that is not empty, in which `*` stands alone.
-fn check_list(at: &Place<'_>, others: &str) -> Vec<FieldError> {
+fn check_list(at: &FieldValue<'_>, others: &str) -> Vec<FieldError> {
     let wild = at.items().any(|item| item.text() == "*") && 1 < at.items().count();
     let text = format!("if '*' is present, must not specify other {others}");
     let alone = wild.then(|| at.invalid(&text));
     at.must_be().into_iter().chain(alone).collect()
 }
 
-fn check_resources(resources: &Place<'_>) -> Vec<FieldError> {
+fn check_resources(resources: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors: Vec<_> = resources.must_be().into_iter().collect();
     let (mut whole, mut everywhere) = (BTreeSet::new(), BTreeSet::new());
     let (mut wild, mut plain) = (false, false);
@@ -89,7 +89,7 @@ fn check_resources(resources: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// Mistakes of whom a policy is about.
-pub(super) fn check_match(resources: &Place<'_>, mutates: bool) -> Vec<FieldError> {
+pub(super) fn check_match(resources: &FieldValue<'_>, mutates: bool) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let policy = resources.child("matchPolicy");
     errors.extend(policy.must_be());
@@ -117,14 +117,14 @@ pub(super) fn check_match(resources: &Place<'_>, mutates: bool) -> Vec<FieldErro
     let operations =
         rules.items().flat_map(|rule| rule.child("operations").items().collect::<Vec<_>>());
     for operation in operations.filter(|_| mutates) {
-        let at = Place { path: format!("{}.operations", rules.path), ..operation };
+        let at = FieldValue { path: format!("{}.operations", rules.path), ..operation };
         errors.extend(at.one_of(MUTABLE_OPERATIONS));
     }
     errors
 }
 
 /// Mistakes of conditions under which somebody is asked, beside what they say.
-pub(super) fn check_conditions(conditions: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check_conditions(conditions: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors: Vec<_> = conditions.no_more(CONDITIONS_MAX).into_iter().collect();
     let mut taken = BTreeSet::new();
     for condition in conditions.items() {
@@ -139,6 +139,6 @@ pub(super) fn check_conditions(conditions: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// There has to be one.
-pub(super) fn check_expression(expression: &Place<'_>, missing: &str) -> Option<FieldError> {
+pub(super) fn check_expression(expression: &FieldValue<'_>, missing: &str) -> Option<FieldError> {
     expression.text().trim().is_empty().then(|| expression.required(missing))
 }

@@ -12,7 +12,7 @@ use super::expressions::{self, too_many, where_there_is_room};
 use super::{GROUP, rules};
 use crate::kinds::accessors::{AGE, NAME, age, column, items, list, name, set_default};
 use crate::kinds::client_config::{check_client, check_reviews, default_client};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 const COLUMNS: &[Column] = &[NAME, column("Webhooks", "integer", "How many there are."), AGE];
 const TIMEOUT_SECONDS: i64 = 10;
@@ -77,7 +77,7 @@ impl Strategy for Rules {
 impl Rules {
     fn check(&self, object: &Value) -> Vec<FieldError> {
         let mut taken = BTreeSet::new();
-        let hooks: Vec<_> = Place::of(object, "webhooks").items().collect();
+        let hooks: Vec<_> = FieldValue::of(object, "webhooks").items().collect();
         let conditions: Vec<_> = hooks.iter().map(|hook| hook.child("matchConditions")).collect();
         let mut errors = Vec::new();
         if let Some(too_many) = too_many("webhooks", &conditions) {
@@ -98,7 +98,7 @@ impl Rules {
     }
 }
 
-fn check_hook(hook: &Place<'_>) -> Vec<FieldError> {
+fn check_hook(hook: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors: Vec<_> = check_name(&hook.child("name")).into_iter().collect();
     errors.extend(hook.child("rules").items().flat_map(|rule| rules::check(&rule)));
     errors.extend(hook.child("failurePolicy").one_of(&["Fail", "Ignore"]));
@@ -123,7 +123,7 @@ fn check_hook(hook: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// A domain with three parts.
-fn check_name(name: &Place<'_>) -> Option<FieldError> {
+fn check_name(name: &FieldValue<'_>) -> Option<FieldError> {
     if name.is_empty() {
         return Some(name.required(""));
     }

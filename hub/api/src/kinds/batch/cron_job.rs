@@ -11,7 +11,7 @@ use crate::cron::Cron;
 use crate::kinds::accessors::{
     AGE, NAME, age, child, column, flag, list, name, set_default, text, text_or, wide,
 };
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 use crate::kinds::template;
 use crate::time_zone;
 
@@ -28,7 +28,7 @@ const COLUMNS: &[Column] = &[
     wide("Selector", "string", "Which pods are its own."),
 ];
 /// Longest name: eleven characters more have to be a label.
-const NAME_MAX: usize = 52;
+const NAME_BYTES_MAX: usize = 52;
 /// Longest part of a time zone's name.
 const ZONE_PART_MAX: usize = 14;
 
@@ -63,7 +63,7 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let mut errors = check_schedule(&spec);
         errors.extend(spec.child("startingDeadlineSeconds").at_least(0));
         errors.extend(check_zone(&spec.child("timeZone")));
@@ -85,7 +85,7 @@ impl Strategy for Rules {
         errors.extend(spec.child("successfulJobsHistoryLimit").at_least(0));
         errors.extend(spec.child("failedJobsHistoryLimit").at_least(0));
         let own = text(object, "/metadata/name");
-        if NAME_MAX < own.len() {
+        if NAME_BYTES_MAX < own.len() {
             let text = "must be no more than 52 characters";
             errors.push(FieldError::invalid("metadata.name", &own.into(), text));
         }
@@ -93,7 +93,7 @@ impl Strategy for Rules {
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        let job = Place::of(object, "spec").child("jobTemplate").child("spec");
+        let job = FieldValue::of(object, "spec").child("jobTemplate").child("spec");
         job_spec::warnings(&job)
     }
 
@@ -120,7 +120,7 @@ impl Strategy for Rules {
     }
 }
 
-fn check_schedule(spec: &Place<'_>) -> Vec<FieldError> {
+fn check_schedule(spec: &FieldValue<'_>) -> Vec<FieldError> {
     let at = spec.child("schedule");
     if at.is_empty() {
         return vec![at.required("")];
@@ -136,7 +136,7 @@ fn check_schedule(spec: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_zone(zone: &Place<'_>) -> Option<FieldError> {
+fn check_zone(zone: &FieldValue<'_>) -> Option<FieldError> {
     if !zone.is_there() {
         return None;
     }

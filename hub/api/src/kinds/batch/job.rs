@@ -14,7 +14,7 @@ use super::{job_spec, job_status};
 use crate::kinds::accessors::{
     AGE, NAME, age, child, column, condition, flag, int, name, text, wide,
 };
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 use crate::kinds::template;
 
 const COLUMNS: &[Column] = &[
@@ -91,7 +91,7 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let mut errors = check_generated(object, &spec);
         errors.extend(job_spec::check(&spec));
         let selector = spec.child("selector");
@@ -121,7 +121,7 @@ impl Strategy for Rules {
         if door == Some("status") {
             return job_status::check(new, old);
         }
-        let (now, was) = (Place::of(new, "spec"), Place::of(old, "spec"));
+        let (now, was) = (FieldValue::of(new, "spec"), FieldValue::of(old, "spec"));
         let mut errors = Vec::new();
         let completions = now.child("completions");
         let changed = completions.value != was.child("completions").value;
@@ -147,7 +147,7 @@ impl Strategy for Rules {
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        job_spec::warnings(&Place::of(object, "spec"))
+        job_spec::warnings(&FieldValue::of(object, "spec"))
     }
 
     fn selectable_fields(&self, object: &Value) -> BTreeMap<String, String> {
@@ -205,7 +205,7 @@ fn duration(object: &Value, now: i64) -> String {
 }
 
 /// What is generated has to be there, whoever wrote it.
-fn check_generated(object: &Value, spec: &Place<'_>) -> Vec<FieldError> {
+fn check_generated(object: &Value, spec: &FieldValue<'_>) -> Vec<FieldError> {
     let selector = spec.child("selector");
     if flag(object, "/spec/manualSelector") || !selector.is_there() {
         return Vec::new();
@@ -250,9 +250,9 @@ fn check_template(new: &Value, old: &Value) -> Option<FieldError> {
         }
         template
     };
-    let template = Place::of(new, "spec").child("template");
+    let template = FieldValue::of(new, "spec").child("template");
     let at = if idle { template.child("spec") } else { template };
-    (fixed(new) != fixed(old)).then(|| at.invalid(crate::kinds::place::IMMUTABLE))
+    (fixed(new) != fixed(old)).then(|| at.invalid(crate::kinds::field_value::IMMUTABLE))
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@ use freewheel_hub_schema::name as names;
 use serde_json::{Map, Value, json};
 
 use crate::kinds::accessors::{items, set_default};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 use crate::kinds::template;
 
 const INDEXED: &str = "Indexed";
 /// Most pods at a time of an indexed Job, and most of its indexes that may fail.
-const INDEXED_MAX: i64 = 100_000;
+const INDEXED_PODS_MAX: i64 = 100_000;
 /// Both again, when there are more completions than that and each index is tried for itself.
-const HIGH_MAX: i64 = 10_000;
+const PER_INDEX_PODS_MAX: i64 = 10_000;
 const RULES_MAX: usize = 20;
 const EXIT_CODES_MAX: usize = 255;
 const ACTIONS: &[&str] = &["Count", "FailIndex", "FailJob", "Ignore"];
@@ -48,7 +48,7 @@ pub(super) fn default_template(spec: &mut Map<String, Value>) {
 }
 
 /// Every mistake but those of its selector.
-pub(super) fn check(spec: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check(spec: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for field in [
         "parallelism",
@@ -96,9 +96,10 @@ pub(super) fn check(spec: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// What is allowed, and may come out otherwise than meant.
-pub(super) fn warnings(spec: &Place<'_>) -> Vec<String> {
+pub(super) fn warnings(spec: &FieldValue<'_>) -> Vec<String> {
     let number = |field: &str| spec.child(field).int().unwrap_or_default();
-    let many = INDEXED_MAX < number("completions") && HIGH_MAX < number("parallelism");
+    let many =
+        INDEXED_PODS_MAX < number("completions") && PER_INDEX_PODS_MAX < number("parallelism");
     let mut warnings = Vec::new();
     if many && spec.child("completionMode").text() == INDEXED {
         warnings.push(format!(
@@ -111,51 +112,51 @@ pub(super) fn warnings(spec: &Place<'_>) -> Vec<String> {
     warnings
 }
 
-fn check_mode(spec: &Place<'_>) -> Vec<FieldError> {
+fn check_mode(spec: &FieldValue<'_>) -> Vec<FieldError> {
     let mode = spec.child("completionMode");
     let field = |name: &str| spec.child(name);
     let (completions, parallelism) = (field("completions"), field("parallelism"));
     let (per_index, failed) = (field("backoffLimitPerIndex"), field("maxFailedIndexes"));
     let mut errors: Vec<_> = mode.one_of(&["NonIndexed", INDEXED]).into_iter().collect();
     if mode.text() != INDEXED {
-        let given = [per_index, failed].into_iter().filter(Place::is_there);
+        let given = [per_index, failed].into_iter().filter(FieldValue::is_there);
         errors.extend(given.map(|field| field.invalid("requires indexed completion mode")));
         return errors;
     }
     if !completions.is_there() {
         errors.push(completions.required("when completion mode is Indexed"));
     }
-    let most = |at: &Place<'_>, most: i64, when: &str| {
+    let most = |at: &FieldValue<'_>, most: i64, when: &str| {
         let text = format!("must be less than or equal to {most}{when}");
         at.int().filter(|number| most < *number).map(|_| at.invalid(&text))
     };
-    errors.extend(most(&parallelism, INDEXED_MAX, " when completion mode is Indexed"));
+    errors.extend(most(&parallelism, INDEXED_PODS_MAX, " when completion mode is Indexed"));
     if let (Some(all), Some(some)) = (completions.int(), failed.int())
         && all < some
     {
         errors.push(failed.invalid("must be less than or equal to completions"));
     }
-    errors.extend(most(&failed, INDEXED_MAX, ""));
-    if completions.int().is_some_and(|all| INDEXED_MAX < all) && per_index.is_there() {
+    errors.extend(most(&failed, INDEXED_PODS_MAX, ""));
+    if completions.int().is_some_and(|all| INDEXED_PODS_MAX < all) && per_index.is_there() {
         if !failed.is_there() {
-            let text = format!("must be specified when completions is above {INDEXED_MAX}");
+            let text = format!("must be specified when completions is above {INDEXED_PODS_MAX}");
             errors.push(failed.required(&text));
         }
         let when = format!(
-            " when completions are above {INDEXED_MAX} and used with backoff limit per index"
+            " when completions are above {INDEXED_PODS_MAX} and used with backoff limit per index"
         );
-        errors.extend(most(&parallelism, HIGH_MAX, &when));
-        errors.extend(most(&failed, HIGH_MAX, &when));
+        errors.extend(most(&parallelism, PER_INDEX_PODS_MAX, &when));
+        errors.extend(most(&failed, PER_INDEX_PODS_MAX, &when));
     }
     errors
 }
 
-fn check_failure_policy(spec: &Place<'_>, policy: &Place<'_>) -> Vec<FieldError> {
+fn check_failure_policy(spec: &FieldValue<'_>, policy: &FieldValue<'_>) -> Vec<FieldError> {
     let pod = spec.child("template").child("spec");
     let lists = ["containers", "initContainers"].map(|list| pod.child(list));
     let names: BTreeSet<&str> = lists
         .iter()
-        .flat_map(Place::items)
+        .flat_map(FieldValue::items)
         .map(|container| container.child("name").text())
         .collect();
     let rules = policy.child("rules");
@@ -189,11 +190,11 @@ fn check_failure_policy(spec: &Place<'_>, policy: &Place<'_>) -> Vec<FieldError>
 }
 
 /// What is wrong is too long to be shown.
-pub(super) fn without_value(at: &Place<'_>, text: &str) -> FieldError {
+pub(super) fn without_value(at: &FieldValue<'_>, text: &str) -> FieldError {
     FieldError { message: format!("Invalid value: {text}"), ..at.invalid(text) }
 }
 
-fn check_conditions(conditions: &Place<'_>) -> Vec<FieldError> {
+fn check_conditions(conditions: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors: Vec<_> = conditions.no_more(RULES_MAX).into_iter().collect();
     for pattern in conditions.items() {
         errors.extend(pattern.child("type").follows(names::qualified_name));
@@ -207,7 +208,7 @@ fn check_conditions(conditions: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_exit_codes(codes: &Place<'_>, names: &BTreeSet<&str>) -> Vec<FieldError> {
+fn check_exit_codes(codes: &FieldValue<'_>, names: &BTreeSet<&str>) -> Vec<FieldError> {
     let (operator, values) = (codes.child("operator"), codes.child("values"));
     let mut errors = Vec::new();
     if operator.is_empty() {
@@ -240,7 +241,7 @@ fn check_exit_codes(codes: &Place<'_>, names: &BTreeSet<&str>) -> Vec<FieldError
     errors
 }
 
-fn check_success_policy(spec: &Place<'_>) -> Vec<FieldError> {
+fn check_success_policy(spec: &FieldValue<'_>) -> Vec<FieldError> {
     let policy = spec.child("successPolicy");
     if !policy.is_there() {
         return Vec::new();

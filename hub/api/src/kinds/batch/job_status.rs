@@ -8,14 +8,14 @@ use serde_json::Value;
 
 use super::job_spec::{read_indexes, read_interval, without_value};
 use crate::kinds::accessors::{condition, flag, int, text};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 /// Every mistake of a new status: of most things only if they, or what they have to fit, have changed.
 pub(super) fn check(new: &Value, old: &Value) -> Vec<FieldError> {
     if new.get("status") == old.get("status") {
         return Vec::new();
     }
-    let status = Place::of(new, "status");
+    let status = FieldValue::of(new, "status");
     let changed = Changed { new, old };
     let mut errors = Vec::new();
     for field in ["active", "succeeded", "failed", "ready", "terminating"] {
@@ -62,7 +62,7 @@ fn is_finished(object: &Value) -> bool {
     is(object, "Complete") || is(object, "Failed")
 }
 
-fn check_uncounted(uncounted: &Place<'_>) -> Vec<FieldError> {
+fn check_uncounted(uncounted: &FieldValue<'_>) -> Vec<FieldError> {
     let mut seen = BTreeSet::new();
     let mut errors = Vec::new();
     for list in ["succeeded", "failed"].map(|list| uncounted.child(list)) {
@@ -77,7 +77,7 @@ fn check_uncounted(uncounted: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_conditions(changed: &Changed<'_>, status: &Place<'_>) -> Vec<FieldError> {
+fn check_conditions(changed: &Changed<'_>, status: &FieldValue<'_>) -> Vec<FieldError> {
     let is = |kind| is(changed.new, kind);
     let (complete, failed) = (is("Complete"), is("Failed"));
     let (target, met) = (is("FailureTarget"), is("SuccessCriteriaMet"));
@@ -111,7 +111,7 @@ fn check_conditions(changed: &Changed<'_>, status: &Place<'_>) -> Vec<FieldError
     broken.map(|(_, text)| without_value(&conditions, text)).collect()
 }
 
-fn check_times(changed: &Changed<'_>, status: &Place<'_>) -> Vec<FieldError> {
+fn check_times(changed: &Changed<'_>, status: &FieldValue<'_>) -> Vec<FieldError> {
     let (start, end) = (status.child("startTime"), status.child("completionTime"));
     let mut errors = Vec::new();
     if changed.truth(&["Complete"]) || changed.field(&["completionTime"]) {
@@ -135,9 +135,9 @@ fn check_times(changed: &Changed<'_>, status: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_finished(changed: &Changed<'_>, status: &Place<'_>) -> Vec<FieldError> {
+fn check_finished(changed: &Changed<'_>, status: &FieldValue<'_>) -> Vec<FieldError> {
     let new = changed.new;
-    let number = |place: &Place<'_>| place.int().unwrap_or_default();
+    let number = |place: &FieldValue<'_>| place.int().unwrap_or_default();
     let mut errors = Vec::new();
     let (active, ready) = (status.child("active"), status.child("ready"));
     if number(&active) < number(&ready) && changed.field(&["active", "ready"]) {
@@ -165,14 +165,14 @@ fn check_finished(changed: &Changed<'_>, status: &Place<'_>) -> Vec<FieldError> 
     errors
 }
 
-fn check_indexes(changed: &Changed<'_>, status: &Place<'_>) -> Vec<FieldError> {
+fn check_indexes(changed: &Changed<'_>, status: &FieldValue<'_>) -> Vec<FieldError> {
     let new = changed.new;
     let (completed, failed) = (status.child("completedIndexes"), status.child("failedIndexes"));
     let (its, theirs) = (changed.field(&["completedIndexes"]), changed.field(&["failedIndexes"]));
     let completions = new.pointer("/spec/completions").and_then(Value::as_i64);
     let per_index = new.pointer("/spec/backoffLimitPerIndex").is_some();
     let mut errors = Vec::new();
-    let read = |at: &Place<'_>, field: &str| {
+    let read = |at: &FieldValue<'_>, field: &str| {
         let why = read_indexes(at.text(), completions?).err()?;
         Some(at.invalid(&format!("error parsing {field}: {why}")))
     };
@@ -216,7 +216,7 @@ fn shared_index(completed: &str, failed: &str, completions: i64) -> Option<i64> 
 }
 
 /// What was said for good stays said.
-fn check_change(new: &Value, old: &Value, status: &Place<'_>) -> Vec<FieldError> {
+fn check_change(new: &Value, old: &Value, status: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let conditions = status.child("conditions");
     for kind in ["Failed", "Complete", "FailureTarget"] {
@@ -244,7 +244,7 @@ fn check_change(new: &Value, old: &Value, status: &Place<'_>) -> Vec<FieldError>
             errors.push(now.invalid(&format!("cannot decrease the {field} counter")));
         }
     }
-    let before = Place::of(old, "status");
+    let before = FieldValue::of(old, "status");
     let (end, was) = (status.child("completionTime"), before.child("completionTime"));
     if end.is_there() && was.is_there() {
         errors.extend(end.stays(&was));

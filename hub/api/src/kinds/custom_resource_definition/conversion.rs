@@ -7,18 +7,18 @@ use freewheel_hub_schema::error::FieldError;
 use serde_json::Value;
 
 use crate::kinds::client_config::{check_client, check_reviews};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 /// Every mistake of it.
 pub(super) fn check(definition: &Value) -> Vec<FieldError> {
-    let conversion = Place::of(definition, "spec").child("conversion");
+    let conversion = FieldValue::of(definition, "spec").child("conversion");
     if conversion.child("strategy").text() != "Webhook" {
         return Vec::new();
     }
     let webhook = conversion.child("webhook");
     let at = |field: &str, path: &str| {
         let place = webhook.child(field);
-        Place { path: format!("{}.{path}", conversion.path), ..place }
+        FieldValue { path: format!("{}.{path}", conversion.path), ..place }
     };
     let client = at("clientConfig", "webhookClientConfig");
     let mut errors = if client.is_there() {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{GROUP, UNUSED, claim_spec};
 use crate::kinds::accessors::{AGE, NAME, age, child, column, list, name, text};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 const COLUMNS: &[Column] =
     &[NAME, column("State", "string", "Whether devices were given, and are used."), AGE];
@@ -50,14 +50,14 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        claim_spec::check(&Place::of(object, "spec"))
+        claim_spec::check(&FieldValue::of(object, "spec"))
     }
 
     fn validate_update(&self, door: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
         if door == Some("status") {
             return check_status(new, old);
         }
-        Place::of(new, "spec").stays(&Place::of(old, "spec")).into_iter().collect()
+        FieldValue::of(new, "spec").stays(&FieldValue::of(old, "spec")).into_iter().collect()
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
@@ -77,7 +77,7 @@ impl Strategy for Rules {
 }
 
 fn check_status(new: &Value, old: &Value) -> Vec<FieldError> {
-    let (now, was) = (Place::of(new, "status"), Place::of(old, "status"));
+    let (now, was) = (FieldValue::of(new, "status"), FieldValue::of(old, "status"));
     let (users, given) = (now.child("reservedFor"), now.child("allocation"));
     let mut errors: Vec<_> = users.no_more(CONSUMERS_MAX).into_iter().collect();
     let mut taken = BTreeSet::new();

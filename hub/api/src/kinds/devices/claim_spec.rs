@@ -7,7 +7,7 @@ use freewheel_hub_schema::name as names;
 use serde_json::{Map, Value};
 
 use crate::kinds::accessors::{items, set_default};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 use crate::kinds::volume_words::check_driver;
 
 const REQUESTS_MAX: usize = 32;
@@ -40,7 +40,7 @@ fn default_request(request: &mut Map<String, Value>) {
 }
 
 /// Every mistake of the spec.
-pub(super) fn check(spec: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check(spec: &FieldValue<'_>) -> Vec<FieldError> {
     let devices = spec.child("devices");
     let requests = devices.child("requests");
     let mut errors: Vec<_> = requests.no_more(REQUESTS_MAX).into_iter().collect();
@@ -60,7 +60,7 @@ pub(super) fn check(spec: &Place<'_>) -> Vec<FieldError> {
         if !same.is_there() && !other.is_there() {
             errors.push(same.required(""));
         }
-        let given = [same, other].into_iter().filter(Place::is_there);
+        let given = [same, other].into_iter().filter(FieldValue::is_there);
         errors.extend(given.flat_map(|attribute| check_attribute(&attribute)));
     }
     let configs = devices.child("config");
@@ -72,12 +72,12 @@ pub(super) fn check(spec: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn request_twice(request: &Place<'_>, name: &Place<'_>) -> FieldError {
+fn request_twice(request: &FieldValue<'_>, name: &FieldValue<'_>) -> FieldError {
     FieldError::duplicate(&*request.path, name.value)
 }
 
 /// Names of requests, and of the choices of each: `gpu`, `gpu/large`.
-fn request_names(requests: &Place<'_>) -> BTreeSet<String> {
+fn request_names(requests: &FieldValue<'_>) -> BTreeSet<String> {
     let mut known = BTreeSet::new();
     for request in requests.items() {
         let name = request.child("name").text();
@@ -90,7 +90,7 @@ fn request_names(requests: &Place<'_>) -> BTreeSet<String> {
     known
 }
 
-fn check_references(requests: &Place<'_>, known: &BTreeSet<String>) -> Vec<FieldError> {
+fn check_references(requests: &FieldValue<'_>, known: &BTreeSet<String>) -> Vec<FieldError> {
     let mut errors: Vec<_> = requests.no_more(REQUESTS_MAX).into_iter().collect();
     let mut taken = BTreeSet::new();
     for name in requests.items() {
@@ -100,7 +100,7 @@ fn check_references(requests: &Place<'_>, known: &BTreeSet<String>) -> Vec<Field
     errors
 }
 
-fn check_request(request: &Place<'_>) -> Vec<FieldError> {
+fn check_request(request: &FieldValue<'_>) -> Vec<FieldError> {
     const ONE: &str = "exactly one of `exactly` or `firstAvailable` is required";
     let mut errors = request.child("name").named(names::dns_label);
     let (exactly, choices) = (request.child("exactly"), request.child("firstAvailable"));
@@ -124,7 +124,7 @@ fn check_request(request: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_wanted(wanted: &Place<'_>) -> Vec<FieldError> {
+fn check_wanted(wanted: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = wanted.child("deviceClassName").named(names::dns_subdomain);
     errors.extend(check_selectors(&wanted.child("selectors")));
     let (mode, count) = (wanted.child("allocationMode"), wanted.child("count"));
@@ -141,7 +141,7 @@ fn check_wanted(wanted: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// Mistakes of expressions about devices. What they say is not read.
-pub(super) fn check_selectors(selectors: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check_selectors(selectors: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors: Vec<_> = selectors.no_more(SELECTORS_MAX).into_iter().collect();
     for selector in selectors.items() {
         let cel = selector.child("cel");
@@ -152,7 +152,7 @@ pub(super) fn check_selectors(selectors: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// Mistakes of what a driver is told.
-pub(super) fn check_config(config: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check_config(config: &FieldValue<'_>) -> Vec<FieldError> {
     let opaque = config.child("opaque");
     if !opaque.is_there() {
         return vec![opaque.required("")];
@@ -170,7 +170,7 @@ pub(super) fn check_config(config: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// `example.com/size`
-fn check_attribute(attribute: &Place<'_>) -> Vec<FieldError> {
+fn check_attribute(attribute: &FieldValue<'_>) -> Vec<FieldError> {
     match attribute.text().split_once('/') {
         None => vec![attribute.invalid("must include a domain")],
         Some((domain, id)) => {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{GROUP, UNUSED, claim_spec};
 use crate::kinds::accessors::{AGE, NAME, age, name};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 const COLUMNS: &[Column] = &[NAME, AGE];
 
@@ -32,7 +32,7 @@ impl Strategy for Rules {
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let meta = spec.child("metadata");
         let mut errors = metadata::check_labels(meta.value, &meta.path);
         errors.extend(metadata::check_annotations(meta.value, &meta.path, None));
@@ -41,7 +41,7 @@ impl Strategy for Rules {
     }
 
     fn validate_update(&self, _: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
-        Place::of(new, "spec").stays(&Place::of(old, "spec")).into_iter().collect()
+        FieldValue::of(new, "spec").stays(&FieldValue::of(old, "spec")).into_iter().collect()
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::claim_spec::{check_config, check_selectors};
 use super::{GROUP, UNUSED};
 use crate::kinds::accessors::{AGE, NAME, age, name};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 use crate::kinds::resource_name;
 
 const COLUMNS: &[Column] = &[NAME, AGE];
@@ -29,7 +29,7 @@ impl Strategy for Rules {
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let mut errors = check_selectors(&spec.child("selectors"));
         let configs = spec.child("config");
         errors.extend(configs.no_more(CONFIGS_MAX));

@@ -6,14 +6,14 @@ use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::name as names;
 use serde_json::Value;
 
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 /// What a name within a domain has to be.
 pub(super) const ID: &str = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')";
 const ENTRIES_MAX: usize = 32;
-const DOMAIN_MAX: usize = 63;
-const ID_MAX: usize = 32;
-const TEXT_MAX: usize = 64;
+const DOMAIN_BYTES_MAX: usize = 63;
+const ID_BYTES_MAX: usize = 32;
+const TEXT_BYTES_MAX: usize = 64;
 const TAINTS_MAX: usize = 16;
 const EFFECTS: &[&str] = &["NoExecute", "NoSchedule", "None"];
 
@@ -24,7 +24,7 @@ pub(super) fn is_id(name: &str) -> bool {
 }
 
 /// Every mistake of the device.
-pub(super) fn check(device: &Place<'_>, chooses_nodes: bool) -> Vec<FieldError> {
+pub(super) fn check(device: &FieldValue<'_>, chooses_nodes: bool) -> Vec<FieldError> {
     let mut errors = device.child("name").named(names::dns_label);
     let (attributes, capacity) = (device.child("attributes"), device.child("capacity"));
     let entries = attributes.entries().count() + capacity.entries().count();
@@ -61,7 +61,7 @@ pub(super) fn check(device: &Place<'_>, chooses_nodes: bool) -> Vec<FieldError> 
 }
 
 /// A name, or a name of a domain.
-fn check_name(map: &Place<'_>, name: &str) -> Vec<FieldError> {
+fn check_name(map: &FieldValue<'_>, name: &str) -> Vec<FieldError> {
     let shown = name.into();
     let wrong = |why: &str| FieldError::invalid(&*map.path, &shown, why);
     let (domain, id) = name.split_once('/').unwrap_or(("", name));
@@ -69,23 +69,23 @@ fn check_name(map: &Place<'_>, name: &str) -> Vec<FieldError> {
     if name.contains('/') {
         if domain.is_empty() {
             errors.push(wrong("the domain must not be empty"));
-        } else if DOMAIN_MAX < domain.len() {
-            errors.push(FieldError::too_long(&*map.path, DOMAIN_MAX));
+        } else if DOMAIN_BYTES_MAX < domain.len() {
+            errors.push(FieldError::too_long(&*map.path, DOMAIN_BYTES_MAX));
         } else {
             errors.extend(names::dns_subdomain(domain).iter().map(|why| wrong(why)));
         }
     }
     if id.is_empty() {
         errors.push(wrong("the name must not be empty"));
-    } else if ID_MAX < id.len() {
-        errors.push(FieldError::too_long(&*map.path, ID_MAX));
+    } else if ID_BYTES_MAX < id.len() {
+        errors.push(FieldError::too_long(&*map.path, ID_BYTES_MAX));
     } else if !is_id(id) {
         errors.push(wrong(ID));
     }
     errors
 }
 
-fn check_attribute(attribute: &Place<'_>) -> Vec<FieldError> {
+fn check_attribute(attribute: &FieldValue<'_>) -> Vec<FieldError> {
     let kinds = ["bool", "int", "string", "version", "bools", "ints", "strings", "versions"];
     let given = kinds.iter().filter(|kind| attribute.child(kind).is_there()).count();
     let mut errors = Vec::new();
@@ -94,9 +94,9 @@ fn check_attribute(attribute: &Place<'_>) -> Vec<FieldError> {
         1 => {}
         _ => errors.push(attribute.invalid("exactly one value must be specified")),
     }
-    errors.extend(attribute.child("string").no_longer(TEXT_MAX));
+    errors.extend(attribute.child("string").no_longer(TEXT_BYTES_MAX));
     let version = attribute.child("version");
-    errors.extend(version.no_longer(TEXT_MAX));
+    errors.extend(version.no_longer(TEXT_BYTES_MAX));
     if version.is_there() && !is_version(version.text()) {
         let text = "must be a string compatible with semver.org spec 2.0.0";
         errors.push(version.invalid(text));
@@ -114,7 +114,7 @@ fn is_version(text: &str) -> bool {
     core.split('.').count() == 3 && core.split('.').all(number)
 }
 
-fn check_nodes(device: &Place<'_>, chooses: bool) -> Vec<FieldError> {
+fn check_nodes(device: &FieldValue<'_>, chooses: bool) -> Vec<FieldError> {
     let fields = ["nodeName", "nodeSelector", "allNodes"].map(|field| device.child(field));
     let given = fields.iter().filter(|field| field.is_there()).count();
     let text = match (chooses, given) {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{GROUP, UNUSED, device};
 use crate::kinds::accessors::{AGE, NAME, age, column, flag, list, name, text};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 use crate::kinds::pod_spec::check_node_selector;
 use crate::kinds::volume_words::check_driver;
 
@@ -22,10 +22,10 @@ const COLUMNS: &[Column] = &[
     AGE,
 ];
 const DEVICES_MAX: usize = 128;
-const DEVICES_MAX_WITH_TAINTS: usize = 64;
+const DEVICES_WITH_TAINTS_MAX: usize = 64;
 const COUNTER_SETS_MAX: usize = 8;
 const COUNTERS_MAX: usize = 32;
-const POOL_NAME_MAX: usize = 253;
+const POOL_NAME_BYTES_MAX: usize = 253;
 
 /// ResourceSlice of resource.k8s.io/v1.
 pub(crate) fn kind() -> Kind {
@@ -43,7 +43,7 @@ impl Strategy for Rules {
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let mut errors = check_driver(&spec.child("driver"));
         errors.extend(check_pool(&spec.child("pool")));
         errors.extend(check_nodes(&spec));
@@ -56,7 +56,7 @@ impl Strategy for Rules {
             ["/taints", "/consumesCounters"].iter().any(|field| !list(device, field).is_empty())
         };
         let some = list(devices.value, "").iter().any(special);
-        errors.extend(devices.no_more(if some { DEVICES_MAX_WITH_TAINTS } else { DEVICES_MAX }));
+        errors.extend(devices.no_more(if some { DEVICES_WITH_TAINTS_MAX } else { DEVICES_MAX }));
         let chooses = flag(object, "/spec/perDeviceNodeSelection");
         errors.extend(each_once(&devices));
         errors.extend(devices.items().flat_map(|one| device::check(&one, chooses)));
@@ -74,7 +74,7 @@ impl Strategy for Rules {
     }
 
     fn validate_update(&self, _: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
-        let (now, was) = (Place::of(new, "spec"), Place::of(old, "spec"));
+        let (now, was) = (FieldValue::of(new, "spec"), FieldValue::of(old, "spec"));
         let (name, before) = (now.child("pool").child("name"), was.child("pool").child("name"));
         let mut errors: Vec<_> = name.stays(&before).into_iter().collect();
         for field in ["driver", "nodeName"] {
@@ -101,22 +101,22 @@ impl Strategy for Rules {
     }
 }
 
-fn each_once(list: &Place<'_>) -> Vec<FieldError> {
+fn each_once(list: &FieldValue<'_>) -> Vec<FieldError> {
     let mut taken = BTreeSet::new();
     let twice = list.items().filter(|item| !taken.insert(item.child("name").text()));
     twice.map(|item| FieldError::duplicate(&*item.path, item.child("name").value)).collect()
 }
 
-fn check_pool(pool: &Place<'_>) -> Vec<FieldError> {
+fn check_pool(pool: &FieldValue<'_>) -> Vec<FieldError> {
     let name = pool.child("name");
     let mut errors = Vec::new();
     if name.is_empty() {
         errors.push(name.required(""));
     } else {
-        errors.extend(name.no_longer(POOL_NAME_MAX));
+        errors.extend(name.no_longer(POOL_NAME_BYTES_MAX));
         for part in name.text().split('/') {
             let part = json!(part);
-            errors.extend(Place::at(&part, &*name.path).follows(names::dns_subdomain));
+            errors.extend(FieldValue::at(&part, &*name.path).follows(names::dns_subdomain));
         }
     }
     let (slices, generation) = (pool.child("resourceSliceCount"), pool.child("generation"));
@@ -129,7 +129,7 @@ fn check_pool(pool: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_nodes(spec: &Place<'_>) -> Vec<FieldError> {
+fn check_nodes(spec: &FieldValue<'_>) -> Vec<FieldError> {
     const ONE: &str = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required";
     let mut errors = Vec::new();
     let mut given = Vec::new();

@@ -3,14 +3,14 @@
 use freewheel_hub_schema::kind::Kind;
 
 use super::{CLUSTER_GROUP, Rules, no_less, no_more};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 /// AddOnPlacementScore of cluster.open-cluster-management.io/v1alpha1.
 pub(crate) fn kind() -> Kind {
     let rules = Rules {
         mistakes: |object| {
-            let scores = Place::of(object, "status").child("scores");
-            let value = |score: Place<'_>| {
+            let scores = FieldValue::of(object, "status").child("scores");
+            let value = |score: FieldValue<'_>| {
                 let value = score.child("value");
                 no_less(&value, -100).or_else(|| no_more(&value, 100))
             };

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::Rules;
 use crate::kinds::accessors::{condition, list, text};
+use crate::kinds::field_value::FieldValue;
 use crate::kinds::managed_cluster::CLUSTER_NAME_LABEL;
-use crate::kinds::place::Place;
 
 /// The API group.
 pub const GROUP: &str = "multicluster.x-k8s.io";
@@ -38,8 +38,8 @@ pub(crate) fn kind() -> Kind {
     let rules = Rules {
         mistakes,
         changes: |new, old| {
-            let manager = Place::of(new, "spec").child("clusterManager");
-            let before = Place::of(old, "spec").child("clusterManager");
+            let manager = FieldValue::of(new, "spec").child("clusterManager");
+            let before = FieldValue::of(old, "spec").child("clusterManager");
             let differs = before.value != manager.value;
             differs.then(|| manager.invalid("ClusterManager is immutable")).into_iter().collect()
         },
@@ -54,9 +54,9 @@ pub(crate) fn kind() -> Kind {
 }
 
 fn mistakes(object: &Value) -> Vec<FieldError> {
-    let name = Place::of(object, "spec").child("clusterManager").child("name");
+    let name = FieldValue::of(object, "spec").child("clusterManager").child("name");
     let mut found: Vec<FieldError> = name.must_be().into_iter().collect();
-    for property in Place::of(object, "status").child("properties").items() {
+    for property in FieldValue::of(object, "status").child("properties").items() {
         for (field, most) in [("name", 253), ("value", 1024)] {
             let place = property.child(field);
             found.extend(place.must_be().or_else(|| place.no_longer(most)));

@@ -4,7 +4,7 @@ use freewheel_hub_schema::kind::{Column, Kind};
 
 use super::{CLUSTER_GROUP, Rules, follows, selector};
 use crate::kinds::accessors::{AGE, NAME, age, column, condition, name, text};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 const COLUMNS: &[Column] = &[NAME, column("Empty", "string", "Whether no cluster is in it."), AGE];
 
@@ -12,7 +12,7 @@ const COLUMNS: &[Column] = &[NAME, column("Empty", "string", "Whether no cluster
 pub(crate) fn kind() -> Kind {
     let rules = Rules {
         mistakes: |object| {
-            let spec = Place::of(object, "spec");
+            let spec = FieldValue::of(object, "spec");
             let mut found = selector(&spec.child("clusterSelector").child("labelSelector"));
             for namespace in spec.child("managedNamespaces").items() {
                 found.extend(follows(&namespace.child("name"), "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"));

@@ -1,16 +1,16 @@
 //! ManagedClusterSetBinding: a namespace may choose from a set of clusters.
 
-use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::kind::{Kind, Trait};
 
 use super::{CLUSTER_GROUP, Rules};
 use crate::kinds::accessors::text;
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 /// ManagedClusterSetBinding of cluster.open-cluster-management.io/v1beta2.
 pub(crate) fn kind() -> Kind {
     let rules = Rules {
         mistakes: |object| {
-            let set = Place::of(object, "spec").child("clusterSet");
+            let set = FieldValue::of(object, "spec").child("clusterSet");
             if set.is_empty() {
                 return vec![set.required("the ManagedClusterSet that it binds")];
             }
@@ -21,5 +21,9 @@ pub(crate) fn kind() -> Kind {
         },
         ..Rules::new(CLUSTER_GROUP, "v1beta2", "ManagedClusterSetBinding")
     };
-    rules.kind("managedclustersetbindings").short(["mclsetbinding", "mclsetbindings"])
+    rules.kind("managedclustersetbindings").short(["mclsetbinding", "mclsetbindings"]).with(&[
+        Trait::NamesWhatItReplaces,
+        Trait::HasDefinition,
+        Trait::BindsClusterSet,
+    ])
 }

@@ -7,7 +7,7 @@ use freewheel_hub_schema::kind::Kind;
 use serde_json::Value;
 
 use super::{Rules, WORK_GROUP, follows};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 /// Bytes of all manifests of a work, as upstream's webhook has it.
 const MANIFESTS_BYTES_MAX: usize = 500 << 10;
@@ -26,11 +26,11 @@ pub(crate) fn kind() -> Kind {
 }
 
 fn mistakes(object: &Value) -> Vec<FieldError> {
-    of_spec(&Place::of(object, "spec"))
+    of_spec(&FieldValue::of(object, "spec"))
 }
 
 /// Mistakes of a work's spec, wherever it stands.
-pub(super) fn of_spec(spec: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn of_spec(spec: &FieldValue<'_>) -> Vec<FieldError> {
     let mut found = manifests(&spec.child("workload").child("manifests"));
     found.extend(of_executor(&spec.child("executor")));
     for config in spec.child("manifestConfigs").items() {
@@ -58,7 +58,7 @@ pub(super) fn of_spec(spec: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// Mistakes of whose rights are asked for.
-fn of_executor(executor: &Place<'_>) -> Vec<FieldError> {
+fn of_executor(executor: &FieldValue<'_>) -> Vec<FieldError> {
     let subject = executor.child("subject");
     let account = subject.child("serviceAccount");
     if subject.child("type").text() == "ServiceAccount" && !account.is_there() {
@@ -69,7 +69,7 @@ fn of_executor(executor: &Place<'_>) -> Vec<FieldError> {
     there.filter_map(|part| follows(part, ACCOUNT).or_else(|| part.no_longer(253))).collect()
 }
 
-fn manifests(list: &Place<'_>) -> Vec<FieldError> {
+fn manifests(list: &FieldValue<'_>) -> Vec<FieldError> {
     if list.is_empty() {
         return vec![list.required("Workload manifests should not be empty")];
     }

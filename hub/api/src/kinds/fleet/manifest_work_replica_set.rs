@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Rules, WORK_GROUP, follows, manifest_work};
 use crate::kinds::accessors::{NAME, column, condition, name, text};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -44,7 +44,7 @@ pub(crate) fn kind() -> Kind {
 }
 
 fn mistakes(object: &Value) -> Vec<FieldError> {
-    let spec = Place::of(object, "spec");
+    let spec = FieldValue::of(object, "spec");
     let mut found = manifest_work::of_spec(&spec.child("manifestWorkTemplate"));
     let refs = spec.child("placementRefs");
     if refs.is_there() && refs.is_empty() {
@@ -59,7 +59,7 @@ fn mistakes(object: &Value) -> Vec<FieldError> {
 }
 
 /// Mistakes of a rollout's strategy, wherever it stands.
-pub(super) fn of_rollout(strategy: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn of_rollout(strategy: &FieldValue<'_>) -> Vec<FieldError> {
     let mut found = Vec::new();
     for kind in ["all", "progressive", "progressivePerGroup"] {
         let settings = strategy.child(kind);

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::Rules;
 use super::cluster_profile::{GROUP, MANAGER};
 use crate::kinds::accessors::{list, text};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 /// Decisions that one of them may hold.
 const DECISIONS_MAX: usize = 100;
@@ -44,9 +44,9 @@ pub(crate) fn kind() -> Kind {
 }
 
 fn mistakes(object: &Value) -> Vec<FieldError> {
-    let decisions = Place::of(object, "decisions");
+    let decisions = FieldValue::of(object, "decisions");
     // Nobody chosen is a decision as well.
-    let missing = |place: &Place<'_>| (!place.is_there()).then(|| place.required(""));
+    let missing = |place: &FieldValue<'_>| (!place.is_there()).then(|| place.required(""));
     let mut found: Vec<FieldError> = missing(&decisions).into_iter().collect();
     found.extend(decisions.no_more(DECISIONS_MAX));
     for decision in decisions.items() {

@@ -119,9 +119,9 @@ pub fn cluster_manager(made: &str, now: &str, wrong: &[(&str, String)]) -> Value
     let told: Vec<String> = wrong.iter().map(|(check, why)| format!("{check}: {why}")).collect();
     let degraded = |kind: &str, (reason, message): (&str, &str)| {
         if told.is_empty() {
-            said(kind, "False", (reason, message), made)
+            condition_value(kind, "False", (reason, message), made)
         } else {
-            said(kind, "True", ("ChecksFail", &told.join("; ")), now)
+            condition_value(kind, "True", ("ChecksFail", &told.join("; ")), now)
         }
     };
     let registration = ("RegistrationFunctional", "Registration is managing credentials");
@@ -136,8 +136,8 @@ pub fn cluster_manager(made: &str, now: &str, wrong: &[(&str, String)]) -> Value
         "status": {
             "observedGeneration": 1,
             "conditions": [
-                said("Applied", "True", applied, made),
-                said("Progressing", "False", progress, made),
+                condition_value("Applied", "True", applied, made),
+                condition_value("Progressing", "False", progress, made),
                 degraded("HubRegistrationDegraded", registration),
                 degraded("HubPlacementDegraded", placement),
             ],
@@ -170,7 +170,7 @@ pub fn klusterlet(cluster: &Value) -> Option<Value> {
     let heard = available.filter(|it| text(it, "/status") == "True");
     let at = available.map_or(since, |it| text(it, "/lastTransitionTime"));
     let connection = if heard.is_some() {
-        said(
+        condition_value(
             "HubConnectionDegraded",
             "False",
             ("HubConnectionFunctional", "The agent is connected"),
@@ -179,7 +179,7 @@ pub fn klusterlet(cluster: &Value) -> Option<Value> {
     } else {
         let found = available.map(|it| (text(it, "/reason"), text(it, "/message")));
         let unheard = ("NeverHeard", "Nothing was heard of the agent yet");
-        said("HubConnectionDegraded", "True", found.unwrap_or(unheard), at)
+        condition_value("HubConnectionDegraded", "True", found.unwrap_or(unheard), at)
     };
     // Who is not heard of may be well.
     let is = if heard.is_some() { "True" } else { "Unknown" };
@@ -200,8 +200,8 @@ pub fn klusterlet(cluster: &Value) -> Option<Value> {
         "status": {
             "observedGeneration": 1,
             "conditions": [
-                said("Applied", "True", applied, since),
-                said("Available", is, (reason, &why), at),
+                condition_value("Applied", "True", applied, since),
+                condition_value("Available", is, (reason, &why), at),
                 connection,
             ],
             "relatedResources": related(AGENT_PARTS),
@@ -209,7 +209,12 @@ pub fn klusterlet(cluster: &Value) -> Option<Value> {
     }))
 }
 
-fn said(kind: &str, status: &str, (reason, message): (&str, &str), since: &str) -> Value {
+fn condition_value(
+    kind: &str,
+    status: &str,
+    (reason, message): (&str, &str),
+    since: &str,
+) -> Value {
     json!({
         "type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since,
     })
@@ -272,9 +277,15 @@ mod tests {
             "spec": {"managedClusterClientConfigs": [{"url": "https://hub/clusters/pi-7"}]},
         });
         assert_eq!(klusterlet(&cluster), None, "nobody has joined");
-        let joined = said("ManagedClusterJoined", "True", ("ManagedClusterJoined", ""), MADE);
+        let joined =
+            condition_value("ManagedClusterJoined", "True", ("ManagedClusterJoined", ""), MADE);
         let available = |status: &str| {
-            said("ManagedClusterConditionAvailable", status, ("Because", "it is so"), NOW)
+            condition_value(
+                "ManagedClusterConditionAvailable",
+                status,
+                ("Because", "it is so"),
+                NOW,
+            )
         };
         cluster["status"]["conditions"] = json!([joined]);
         assert_eq!(is(&klusterlet(&cluster).unwrap(), "HubConnectionDegraded").0, "True");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{CLUSTER_GROUP, Rules, follows, no_less, no_more, selector};
 use crate::kinds::accessors::{NAME, column, condition, int, name, text};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -44,10 +44,10 @@ pub(crate) fn kind() -> Kind {
 }
 
 fn mistakes(object: &Value) -> Vec<FieldError> {
-    let spec = Place::of(object, "spec");
+    let spec = FieldValue::of(object, "spec");
     let mut found = Vec::new();
     // Its decisions have it in a label.
-    found.extend(Place::of(object, "metadata").child("name").no_longer(63));
+    found.extend(FieldValue::of(object, "metadata").child("name").no_longer(63));
     // Upstream takes a negative number, and its scheduler ends by it.
     found.extend(no_less(&spec.child("numberOfClusters"), 0));
     found.extend(follows(&spec.child("scoreRateLimit"), RATE));

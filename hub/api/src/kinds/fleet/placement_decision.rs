@@ -3,7 +3,7 @@
 use freewheel_hub_schema::kind::Kind;
 
 use super::{CLUSTER_GROUP, Rules};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 /// Decisions that one of them may hold.
 const DECISIONS_MAX: usize = 100;
@@ -12,7 +12,7 @@ const DECISIONS_MAX: usize = 100;
 pub(crate) fn kind() -> Kind {
     let rules = Rules {
         mistakes: |object| {
-            let decisions = Place::of(object, "status").child("decisions");
+            let decisions = FieldValue::of(object, "status").child("decisions");
             decisions.no_more(DECISIONS_MAX).into_iter().collect()
         },
         ..Rules::new(CLUSTER_GROUP, "v1beta1", "PlacementDecision")

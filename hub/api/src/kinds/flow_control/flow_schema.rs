@@ -12,7 +12,7 @@ use super::{conditions, mandatory};
 use crate::kinds::accessors::{
     AGE, NAME, age, child, column, condition, int, name, set_default, text, text_or,
 };
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -62,11 +62,11 @@ impl Strategy for Rules {
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let own = text(object, "/metadata/name");
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let mut errors = check_precedence(&spec, own);
         let method = spec.child("distinguisherMethod");
         if method.is_there() && !matches!(method.child("type").text(), "ByNamespace" | "ByUser") {
-            let at = Place { path: format!("{}.type", method.path), ..method };
+            let at = FieldValue { path: format!("{}.type", method.path), ..method };
             errors.push(at.not_supported(&["ByNamespace", "ByUser"]));
         }
         let level = spec.child("priorityLevelConfiguration").child("name");
@@ -98,7 +98,7 @@ impl Strategy for Rules {
     }
 }
 
-fn check_precedence(spec: &Place<'_>, own: &str) -> Vec<FieldError> {
+fn check_precedence(spec: &FieldValue<'_>, own: &str) -> Vec<FieldError> {
     let at = spec.child("matchingPrecedence");
     let precedence = at.int().unwrap_or_default();
     let mut errors = Vec::new();
@@ -114,7 +114,7 @@ fn check_precedence(spec: &Place<'_>, own: &str) -> Vec<FieldError> {
     errors
 }
 
-fn check_rule(rule: &Place<'_>) -> Vec<FieldError> {
+fn check_rule(rule: &FieldValue<'_>) -> Vec<FieldError> {
     let (subjects, resources) = (rule.child("subjects"), rule.child("resourceRules"));
     let urls = rule.child("nonResourceRules");
     let mut errors = Vec::new();
@@ -131,7 +131,7 @@ fn check_rule(rule: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_subject(subject: &Place<'_>) -> Vec<FieldError> {
+fn check_subject(subject: &FieldValue<'_>) -> Vec<FieldError> {
     const KINDS: [(&str, &str); 3] =
         [("ServiceAccount", "serviceAccount"), ("User", "user"), ("Group", "group")];
     let kind = subject.child("kind");
@@ -169,7 +169,7 @@ fn check_subject(subject: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// A list that is not empty, in which `*` stands alone.
-fn check_list(at: &Place<'_>, missing: &str, others: &str) -> Vec<FieldError> {
+fn check_list(at: &FieldValue<'_>, missing: &str, others: &str) -> Vec<FieldError> {
     let wild = at.items().any(|item| item.text() == "*");
     let many = 1 < at.items().count();
     if at.is_empty() {
@@ -179,7 +179,7 @@ fn check_list(at: &Place<'_>, missing: &str, others: &str) -> Vec<FieldError> {
     (wild && many).then(|| at.invalid(&text)).into_iter().collect()
 }
 
-fn check_verbs(verbs: &Place<'_>) -> Vec<FieldError> {
+fn check_verbs(verbs: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = check_list(verbs, "verbs must contain at least one value", "verbs");
     let wild = verbs.items().any(|verb| verb.text() == "*");
     if !wild && !verbs.items().all(|verb| VERBS.contains(&verb.text())) {
@@ -188,7 +188,7 @@ fn check_verbs(verbs: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_resources(rule: &Place<'_>) -> Vec<FieldError> {
+fn check_resources(rule: &FieldValue<'_>) -> Vec<FieldError> {
     const MEMBER: &str = "each member of this list must be '*' or a DNS-1123 label; ";
     let mut errors = check_verbs(&rule.child("verbs"));
     let missing = "resource rules must supply at least one api group";
@@ -211,7 +211,7 @@ fn check_resources(rule: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_urls(rule: &Place<'_>) -> Vec<FieldError> {
+fn check_urls(rule: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = check_verbs(&rule.child("verbs"));
     let urls = rule.child("nonResourceURLs");
     let missing = "nonResourceURLs must contain at least one value";

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{conditions, mandatory};
 use crate::kinds::accessors::{AGE, NAME, age, column, name, set_default, text};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -71,7 +71,7 @@ impl Strategy for Rules {
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let own = text(object, "/metadata/name");
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let mut errors = Vec::new();
         let annotations = object.pointer("/metadata/annotations");
         if annotations.and_then(|all| all.get(ZERO_SHARES)).is_some() {
@@ -113,7 +113,7 @@ impl Strategy for Rules {
     }
 }
 
-fn check_spec(spec: &Place<'_>, own: &str) -> Vec<FieldError> {
+fn check_spec(spec: &FieldValue<'_>, own: &str) -> Vec<FieldError> {
     let (kind, limited) = (spec.child("type"), spec.child("limited"));
     let exempt = spec.child("exempt");
     let mut errors = Vec::new();
@@ -140,7 +140,7 @@ fn check_spec(spec: &Place<'_>, own: &str) -> Vec<FieldError> {
     errors
 }
 
-fn check_shares(half: &Place<'_>) -> Vec<FieldError> {
+fn check_shares(half: &FieldValue<'_>) -> Vec<FieldError> {
     let shares = half.child("nominalConcurrencyShares");
     let negative = shares.int().is_some_and(|shares| shares < 0);
     let mut errors: Vec<_> =
@@ -149,7 +149,7 @@ fn check_shares(half: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_limited(limited: &Place<'_>) -> Vec<FieldError> {
+fn check_limited(limited: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = check_shares(limited);
     let response = limited.child("limitResponse");
     let (kind, queuing) = (response.child("type"), response.child("queuing"));
@@ -172,10 +172,10 @@ fn check_limited(limited: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_queues(queuing: &Place<'_>) -> Vec<FieldError> {
+fn check_queues(queuing: &FieldValue<'_>) -> Vec<FieldError> {
     let (length, queues) = (queuing.child("queueLengthLimit"), queuing.child("queues"));
     let hand = queuing.child("handSize");
-    let number = |at: &Place<'_>| at.int().unwrap_or_default();
+    let number = |at: &FieldValue<'_>| at.int().unwrap_or_default();
     let mut errors = Vec::new();
     for at in [&length, &queues, &hand] {
         errors.extend((number(at) <= 0).then(|| at.invalid("must be positive")));

@@ -5,11 +5,11 @@ use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use crate::kinds::accessors::{list, text};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 use crate::kinds::resource_name;
 
 /// What CPU is to be, unless something else is said: a percentage of what is requested.
-pub(super) const CPU_TARGET: i64 = 80;
+pub(super) const CPU_TARGET_PERCENT: i64 = 80;
 const TYPES: &[&str] = &["ContainerResource", "External", "Object", "Pods", "Resource"];
 /// Fields with a source, in the order in which they are looked at, and the types that they are of.
 const SOURCES: &[(&str, &str)] = &[
@@ -23,11 +23,11 @@ const SOURCES: &[(&str, &str)] = &[
 const CELL_METRICS_MAX: usize = 2;
 
 /// Every mistake of the metrics.
-pub(super) fn check(metrics: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check(metrics: &FieldValue<'_>) -> Vec<FieldError> {
     metrics.items().flat_map(|metric| check_metric(&metric)).collect()
 }
 
-fn check_metric(metric: &Place<'_>) -> Vec<FieldError> {
+fn check_metric(metric: &FieldValue<'_>) -> Vec<FieldError> {
     let kind = metric.child("type");
     let mut errors = Vec::new();
     if kind.is_empty() {
@@ -56,7 +56,7 @@ fn check_metric(metric: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_source(field: &str, source: &Place<'_>) -> Vec<FieldError> {
+fn check_source(field: &str, source: &FieldValue<'_>) -> Vec<FieldError> {
     let target = source.child("target");
     let (value, average) = (target.child("value"), target.child("averageValue"));
     let utilization = target.child("averageUtilization");
@@ -105,7 +105,7 @@ fn check_source(field: &str, source: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_container(source: &Place<'_>) -> Vec<FieldError> {
+fn check_container(source: &FieldValue<'_>) -> Vec<FieldError> {
     let (name, container) = (source.child("name"), source.child("container"));
     let mut errors = Vec::new();
     if name.is_empty() {
@@ -121,7 +121,7 @@ fn check_container(source: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_target(target: &Place<'_>) -> Vec<FieldError> {
+fn check_target(target: &FieldValue<'_>) -> Vec<FieldError> {
     let kind = target.child("type");
     let mut errors = Vec::new();
     if kind.is_empty() {
@@ -142,14 +142,15 @@ fn check_target(target: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// What of the metrics nobody measures.
-pub(super) fn warnings(metrics: &Place<'_>) -> Vec<String> {
+pub(super) fn warnings(metrics: &FieldValue<'_>) -> Vec<String> {
     metrics.items().filter_map(|metric| warning(&metric)).collect()
 }
 
-fn warning(metric: &Place<'_>) -> Option<String> {
+fn warning(metric: &FieldValue<'_>) -> Option<String> {
     let (field, _) = SOURCES.iter().find(|(_, of)| *of == metric.child("type").text())?;
     let source = metric.child(field);
-    let told = |at: &Place<'_>, why: &str| Some(format!("{}: kept without effect: {why}", at.path));
+    let told =
+        |at: &FieldValue<'_>, why: &str| Some(format!("{}: kept without effect: {why}", at.path));
     if *field == "external" {
         return told(&source, "nobody serves external.metrics.k8s.io here");
     }
@@ -221,7 +222,7 @@ pub(super) fn cpu(percent: i64) -> Value {
 }
 
 /// Which object of which kind; without a group only where there is none.
-pub(super) fn check_reference(target: &Place<'_>, core: bool) -> Vec<FieldError> {
+pub(super) fn check_reference(target: &FieldValue<'_>, core: bool) -> Vec<FieldError> {
     let mut errors = target.child("kind").named(names::path_segment);
     errors.extend(target.child("name").named(names::path_segment));
     let version = target.child("apiVersion");

@@ -191,7 +191,7 @@ fn into_newer(object: &mut Value) {
         let percent = spec.remove("targetCPUUtilizationPercentage");
         metrics.extend(percent.and_then(|percent| percent.as_i64()).map(metrics::cpu));
         if metrics.is_empty() {
-            metrics.push(metrics::cpu(metrics::CPU_TARGET));
+            metrics.push(metrics::cpu(metrics::CPU_TARGET_PERCENT));
         }
         spec.insert("metrics".to_owned(), metrics.into());
         spec.extend(behavior.map(|behavior| ("behavior".to_owned(), behavior)));

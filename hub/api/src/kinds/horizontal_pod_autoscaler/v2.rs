@@ -6,11 +6,11 @@ use serde_json::{Map, Value, json};
 
 use super::metrics;
 use crate::kinds::accessors::{age, child, int, name, set_default, text};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 /// Longest look back, and longest period of a policy, in seconds.
-const WINDOW_MAX: i64 = 3600;
-const PERIOD_MAX: i64 = 1800;
+const WINDOW_SECONDS_MAX: i64 = 3600;
+const PERIOD_SECONDS_MAX: i64 = 1800;
 
 pub(super) struct Rules;
 
@@ -19,7 +19,7 @@ impl Strategy for Rules {
         let Some(spec) = child(object, "spec") else { return };
         set_default(spec, "minReplicas", 1);
         if spec.get("metrics").is_none_or(|metrics| *metrics == json!([])) {
-            spec.insert("metrics".to_owned(), json!([metrics::cpu(metrics::CPU_TARGET)]));
+            spec.insert("metrics".to_owned(), json!([metrics::cpu(metrics::CPU_TARGET_PERCENT)]));
         }
         if let Some(behavior) = spec.get_mut("behavior").and_then(Value::as_object_mut) {
             let up = json!([
@@ -39,7 +39,7 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let (least, most) = (spec.child("minReplicas"), spec.child("maxReplicas"));
         let mut errors: Vec<_> = least.at_least(1).into_iter().collect();
         match most.int().unwrap_or_default() {
@@ -66,13 +66,13 @@ impl Strategy for Rules {
         if door != Some("status") {
             return Vec::new();
         }
-        let status = Place::of(new, "status");
+        let status = FieldValue::of(new, "status");
         let counts = ["currentReplicas", "desiredReplicas"].map(|field| status.child(field));
         counts.iter().filter_map(|count| count.at_least(0)).collect()
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        metrics::warnings(&Place::of(object, "spec").child("metrics"))
+        metrics::warnings(&FieldValue::of(object, "spec").child("metrics"))
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
@@ -106,14 +106,14 @@ fn default_rules(
     }
 }
 
-fn check_rules(rules: &Place<'_>) -> Vec<FieldError> {
+fn check_rules(rules: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let window = rules.child("stabilizationWindowSeconds");
     if window.int().is_some_and(|window| window < 0) {
         errors.push(window.invalid("must be greater than or equal to zero"));
     }
-    if window.int().is_some_and(|window| WINDOW_MAX < window) {
-        errors.push(window.invalid(&format!("must be less than or equal to {WINDOW_MAX}")));
+    if window.int().is_some_and(|window| WINDOW_SECONDS_MAX < window) {
+        errors.push(window.invalid(&format!("must be less than or equal to {WINDOW_SECONDS_MAX}")));
     }
     errors.extend(rules.child("selectPolicy").one_of(&["Disabled", "Max", "Min"]));
     let policies = rules.child("policies");
@@ -132,8 +132,10 @@ fn check_rules(rules: &Place<'_>) -> Vec<FieldError> {
             }
         }
         let period = policy.child("periodSeconds");
-        if period.int().is_some_and(|period| PERIOD_MAX < period) {
-            errors.push(period.invalid(&format!("must be less than or equal to {PERIOD_MAX}")));
+        if period.int().is_some_and(|period| PERIOD_SECONDS_MAX < period) {
+            errors.push(
+                period.invalid(&format!("must be less than or equal to {PERIOD_SECONDS_MAX}")),
+            );
         }
     }
     errors.extend(rules.child("tolerance").not_negative());

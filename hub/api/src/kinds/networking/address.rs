@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use freewheel_hub_schema::error::FieldError;
 
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 /// A range of addresses: its first one as it was written, and how many bits all of it share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +55,13 @@ fn number(address: IpAddr) -> u128 {
 }
 
 /// A range that older clients may have written in any way.
-pub(super) fn check_range(at: &Place<'_>) -> Option<FieldError> {
+pub(super) fn check_range(at: &FieldValue<'_>) -> Option<FieldError> {
     let text = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
     Cidr::read(at.text()).is_none().then(|| at.invalid(text))
 }
 
 /// A range in its one proper form.
-pub(super) fn check_exact_range(at: &Place<'_>) -> Option<FieldError> {
+pub(super) fn check_exact_range(at: &FieldValue<'_>) -> Option<FieldError> {
     let Some(range) = Cidr::read(at.text()) else { return check_range(at) };
     let text = "must not have bits set beyond the prefix length";
     (!range.is_exact()).then(|| at.invalid(text))
@@ -94,7 +94,7 @@ mod tests {
             ("::1/128", true),
         ] {
             let value = json!(range);
-            assert_eq!(check_exact_range(&Place::at(&value, "c")).is_none(), exact, "{range}");
+            assert_eq!(check_exact_range(&FieldValue::at(&value, "c")).is_none(), exact, "{range}");
         }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::reference;
 use crate::kinds::accessors::{AGE, NAME, age, column, list, name, text, text_or};
 use crate::kinds::address::check_written;
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -23,7 +23,7 @@ const COLUMNS: &[Column] = &[
 ];
 const CLASS: &str = "kubernetes.io/ingress.class";
 const HOSTS_SHOWN_MAX: usize = 3;
-const ADDRESS_SHOWN_MAX: usize = 16;
+const ADDRESS_BYTES_SHOWN_MAX: usize = 16;
 const WILDCARD: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 
 /// Ingress of networking.k8s.io/v1.
@@ -45,7 +45,7 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let (backend, rules) = (spec.child("defaultBackend"), spec.child("rules"));
         let mut errors = Vec::new();
         if rules.is_empty() && !backend.is_there() {
@@ -82,7 +82,7 @@ impl Strategy for Rules {
         if door != Some("status") {
             return Vec::new();
         }
-        let balancer = Place::of(new, "status").child("loadBalancer").child("ingress");
+        let balancer = FieldValue::of(new, "status").child("loadBalancer").child("ingress");
         balancer.items().flat_map(|ingress| check_address(&ingress)).collect()
     }
 
@@ -131,14 +131,14 @@ fn addresses(object: &Value) -> String {
     all.sort_unstable();
     all.dedup();
     let mut shown = all.join(",");
-    if ADDRESS_SHOWN_MAX < shown.len() {
-        shown.truncate(shown.floor_char_boundary(ADDRESS_SHOWN_MAX - 3));
+    if ADDRESS_BYTES_SHOWN_MAX < shown.len() {
+        shown.truncate(shown.floor_char_boundary(ADDRESS_BYTES_SHOWN_MAX - 3));
         shown.push_str("...");
     }
     shown
 }
 
-fn check_rule(rule: &Place<'_>) -> Vec<FieldError> {
+fn check_rule(rule: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let host = rule.child("host");
     if !host.is_empty() {
@@ -156,7 +156,7 @@ fn check_rule(rule: &Place<'_>) -> Vec<FieldError> {
 }
 
 /// A host, or all below one: `*.example.com`.
-fn check_name(host: &Place<'_>) -> Vec<FieldError> {
+fn check_name(host: &FieldValue<'_>) -> Vec<FieldError> {
     let name = host.text();
     if !name.contains('*') {
         return host.follows(names::dns_subdomain);
@@ -165,7 +165,7 @@ fn check_name(host: &Place<'_>) -> Vec<FieldError> {
     (!below).then(|| host.invalid(WILDCARD)).into_iter().collect()
 }
 
-fn check_path(path: &Place<'_>) -> Vec<FieldError> {
+fn check_path(path: &FieldValue<'_>) -> Vec<FieldError> {
     const NEVER: &[&str] = &["//", "/./", "/../", "%2f", "%2F"];
     let (kind, text) = (path.child("pathType"), path.child("path"));
     let mut errors = Vec::new();
@@ -191,7 +191,7 @@ fn check_path(path: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_backend(backend: &Place<'_>) -> Vec<FieldError> {
+fn check_backend(backend: &FieldValue<'_>) -> Vec<FieldError> {
     let (resource, service) = (backend.child("resource"), backend.child("service"));
     let wrong = |text: &str| vec![FieldError::invalid(&*backend.path, &json!(""), text)];
     match (resource.is_there(), service.is_there()) {
@@ -214,7 +214,7 @@ fn check_backend(backend: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_address(ingress: &Place<'_>) -> Vec<FieldError> {
+fn check_address(ingress: &FieldValue<'_>) -> Vec<FieldError> {
     let (ip, host) = (ingress.child("ip"), ingress.child("hostname"));
     let mut errors = Vec::new();
     if !ip.is_empty() {

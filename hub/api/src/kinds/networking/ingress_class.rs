@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::reference;
 use crate::kinds::accessors::{AGE, NAME, age, column, set_default, text};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -17,7 +17,7 @@ const COLUMNS: &[Column] = &[
     AGE,
 ];
 const IS_DEFAULT: &str = "ingressclass.kubernetes.io/is-default-class";
-const CONTROLLER_MAX: usize = 250;
+const CONTROLLER_BYTES_MAX: usize = 250;
 
 /// IngressClass of networking.k8s.io/v1.
 pub(crate) fn kind() -> Kind {
@@ -40,9 +40,9 @@ impl Strategy for Rules {
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let (controller, parameters) = (spec.child("controller"), spec.child("parameters"));
-        let mut errors: Vec<_> = controller.no_longer(CONTROLLER_MAX).into_iter().collect();
+        let mut errors: Vec<_> = controller.no_longer(CONTROLLER_BYTES_MAX).into_iter().collect();
         errors.extend(controller.domain_path());
         if parameters.is_there() {
             errors.extend(reference::check(&parameters));
@@ -52,7 +52,7 @@ impl Strategy for Rules {
     }
 
     fn validate_update(&self, _: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
-        let controller = |object| Place::of(object, "spec").child("controller");
+        let controller = |object| FieldValue::of(object, "spec").child("controller");
         controller(new).stays(&controller(old)).into_iter().collect()
     }
 
@@ -76,7 +76,7 @@ impl Strategy for Rules {
     }
 }
 
-fn check_scope(parameters: &Place<'_>) -> Vec<FieldError> {
+fn check_scope(parameters: &FieldValue<'_>) -> Vec<FieldError> {
     let (scope, namespace) = (parameters.child("scope"), parameters.child("namespace"));
     match scope.text() {
         "" if !scope.is_there() => vec![scope.required("")],

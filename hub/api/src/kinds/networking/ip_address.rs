@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::kinds::accessors::{NAME, column, name, text};
 use crate::kinds::address::check_canonical;
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 const COLUMNS: &[Column] = &[NAME, column("ParentRef", "string", "Whose it is.")];
 
@@ -30,7 +30,7 @@ impl Strategy for Rules {
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let own = text(object, "/metadata/name");
         let mut errors: Vec<_> = check_canonical(own, "metadata.name").into_iter().collect();
-        let parent = Place::of(object, "spec").child("parentRef");
+        let parent = FieldValue::of(object, "spec").child("parentRef");
         if !parent.is_there() {
             errors.push(parent.required(""));
             return errors;
@@ -48,7 +48,7 @@ impl Strategy for Rules {
     }
 
     fn validate_update(&self, _: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
-        let parent = |object| Place::of(object, "spec").child("parentRef");
+        let parent = |object| FieldValue::of(object, "spec").child("parentRef");
         parent(new).stays(&parent(old)).into_iter().collect()
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::address::{Cidr, check_range};
 use crate::kinds::accessors::{AGE, NAME, age, child, column, items, list, name, set_default};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 use crate::kinds::template;
 
 const COLUMNS: &[Column] = &[NAME, column("Pod-Selector", "string", "Whom it is about."), AGE];
@@ -42,7 +42,7 @@ impl Strategy for Rules {
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let mut errors = spec.child("podSelector").selector();
         for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
             for rule in spec.child(direction).items() {
@@ -66,11 +66,11 @@ impl Strategy for Rules {
     }
 }
 
-fn check_port(rule: &Place<'_>) -> Vec<FieldError> {
+fn check_port(rule: &FieldValue<'_>) -> Vec<FieldError> {
     let (port, end) = (rule.child("port"), rule.child("endPort"));
     let mut errors: Vec<_> =
         rule.child("protocol").one_of(&["TCP", "UDP", "SCTP"]).into_iter().collect();
-    let number = |at: &Place<'_>| -> Vec<FieldError> {
+    let number = |at: &FieldValue<'_>| -> Vec<FieldError> {
         let found = at.int().unwrap_or_default();
         names::port_number(found).iter().map(|why| at.invalid(why)).collect()
     };
@@ -96,14 +96,14 @@ fn check_port(rule: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_peer(peer: &Place<'_>) -> Vec<FieldError> {
+fn check_peer(peer: &FieldValue<'_>) -> Vec<FieldError> {
     let selectors = ["podSelector", "namespaceSelector"].map(|selector| peer.child(selector));
     let block = peer.child("ipBlock");
-    let mut errors: Vec<_> = selectors.iter().flat_map(Place::selector).collect();
+    let mut errors: Vec<_> = selectors.iter().flat_map(FieldValue::selector).collect();
     if block.is_there() {
         errors.extend(check_block(&block));
     }
-    let selected = selectors.iter().any(Place::is_there);
+    let selected = selectors.iter().any(FieldValue::is_there);
     if !selected && !block.is_there() {
         errors.push(peer.required("must specify a peer"));
     } else if selected && block.is_there() {
@@ -112,7 +112,7 @@ fn check_peer(peer: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_block(block: &Place<'_>) -> Vec<FieldError> {
+fn check_block(block: &FieldValue<'_>) -> Vec<FieldError> {
     let range = block.child("cidr");
     if range.is_empty() {
         return vec![range.required("")];

@@ -3,10 +3,10 @@
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::name as names;
 
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 /// Mistakes of `apiGroup`, `kind` and `name`.
-pub(super) fn check(reference: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check(reference: &FieldValue<'_>) -> Vec<FieldError> {
     let group = reference.child("apiGroup");
     let mut errors = Vec::new();
     if group.is_there() {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::address::{Cidr, check_exact_range};
 use crate::kinds::accessors::{AGE, NAME, age, column, list, name};
-use crate::kinds::place::{IMMUTABLE, Place};
+use crate::kinds::field_value::{FieldValue, IMMUTABLE};
 
 const COLUMNS: &[Column] = &[NAME, column("CIDRs", "string", "Which addresses."), AGE];
 
@@ -41,7 +41,7 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let ranges = Place::of(object, "spec").child("cidrs");
+        let ranges = FieldValue::of(object, "spec").child("cidrs");
         let all: Vec<_> = ranges.items().collect();
         if all.is_empty() {
             return vec![ranges.required("at least one CIDR required")];
@@ -65,7 +65,7 @@ impl Strategy for Rules {
     /// What there is stays; a range of the other family may come.
     fn validate_update(&self, _: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
         let (now, was) = (list(new, "/spec/cidrs"), list(old, "/spec/cidrs"));
-        let ranges = Place::of(new, "spec").child("cidrs");
+        let ranges = FieldValue::of(new, "spec").child("cidrs");
         if now.len() != was.len() && (was.len(), now.len()) != (1, 2) {
             return vec![ranges.invalid(IMMUTABLE)];
         }

@@ -37,11 +37,11 @@ pub(super) fn check_all(spec: &Value, path: &str) -> Vec<FieldError> {
             let at = format!("{path}.targetContainerName");
             errors.push(FieldError::not_found(at, &json!(target)));
         }
-        let said = OF_OTHERS.iter().filter(|field| says(container, field));
+        let said = OF_OTHERS.iter().filter(|field| has(container, field));
         errors.extend(said.map(|field| FieldError::forbidden(format!("{path}.{field}"), NOT_HERE)));
         for (j, mount) in items_of(container, "volumeMounts") {
             for field in ["subPath", "subPathExpr"] {
-                if says(mount, field) {
+                if has(mount, field) {
                     let at = format!("{path}.volumeMounts[{j}].{field}");
                     errors.push(FieldError::forbidden(at, NOT_HERE));
                 }
@@ -51,7 +51,7 @@ pub(super) fn check_all(spec: &Value, path: &str) -> Vec<FieldError> {
     errors
 }
 
-fn says(value: &Value, field: &str) -> bool {
+fn has(value: &Value, field: &str) -> bool {
     value.get(field).is_some_and(|value| match value {
         Value::Null => false,
         Value::String(text) => !text.is_empty(),

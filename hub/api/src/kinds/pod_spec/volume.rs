@@ -14,7 +14,7 @@ use freewheel_hub_schema::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::super::accessors::{items_of, list, map, text};
-use super::super::place::Place;
+use super::super::field_value::FieldValue;
 use super::field::{check_field, check_resource_field};
 use super::{classes, sources, volume_source};
 
@@ -81,7 +81,7 @@ fn check_source(volume: &Value, path: &str, is_pod: bool) -> Vec<FieldError> {
         errors.extend(check_projections(source, &path));
     }
     if let Some(kind) = sources.first() {
-        errors.extend(volume_source::check(&Place::at(volume, path), kind, is_pod));
+        errors.extend(volume_source::check(&FieldValue::at(volume, path), kind, is_pod));
     }
     errors
 }

@@ -4,7 +4,7 @@ use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::name as names;
 use serde_json::json;
 
-use super::super::place::Place;
+use super::super::field_value::FieldValue;
 use super::super::volume_claim_spec;
 use super::super::volume_words::{HOST_PATH_TYPES, check_driver};
 
@@ -36,7 +36,7 @@ fn needs(kind: &str) -> &'static [&'static str] {
 }
 
 /// Every mistake of the source `kind` of a volume. A template may leave open which image it is.
-pub(super) fn check(volume: &Place<'_>, kind: &str, is_pod: bool) -> Vec<FieldError> {
+pub(super) fn check(volume: &FieldValue<'_>, kind: &str, is_pod: bool) -> Vec<FieldError> {
     let mut source = volume.child(kind);
     if kind == "gcePersistentDisk" {
         // So upstream calls it.
@@ -71,13 +71,13 @@ pub(super) fn check(volume: &Place<'_>, kind: &str, is_pod: bool) -> Vec<FieldEr
     errors
 }
 
-fn check_partition(source: &Place<'_>) -> Option<FieldError> {
+fn check_partition(source: &FieldValue<'_>) -> Option<FieldError> {
     let partition = source.child("partition");
     let number = partition.int().unwrap_or_default();
     (!(0..=255).contains(&number)).then(|| partition.invalid(PARTITION))
 }
 
-fn check_azure_disk(source: &Place<'_>) -> Vec<FieldError> {
+fn check_azure_disk(source: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     errors.extend(source.child("cachingMode").one_of(&["None", "ReadOnly", "ReadWrite"]));
     let kind = source.child("kind");
@@ -90,19 +90,19 @@ fn check_azure_disk(source: &Place<'_>) -> Vec<FieldError> {
             ("https://", BLOB_ID)
         };
         let text = json!(uri.text());
-        let shown = Place { value: &text, path: uri.path.clone() };
+        let shown = FieldValue { value: &text, path: uri.path.clone() };
         errors.extend((!uri.text().starts_with(start)).then(|| shown.not_supported(&[id])));
     }
     errors
 }
 
 /// A reference to a Secret, where there is one, names it.
-fn check_secret(source: &Place<'_>) -> Option<FieldError> {
+fn check_secret(source: &FieldValue<'_>) -> Option<FieldError> {
     let secret = source.child("secretRef");
     if secret.is_there() { secret.child("name").must_be() } else { None }
 }
 
-fn check_csi(source: &Place<'_>) -> Vec<FieldError> {
+fn check_csi(source: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = check_driver(&source.child("driver"));
     let secret = source.child("nodePublishSecretRef");
     if secret.is_there() {
@@ -111,14 +111,14 @@ fn check_csi(source: &Place<'_>) -> Vec<FieldError> {
             errors.push(name.required(""));
         } else {
             // So upstream calls it.
-            let name = Place { path: format!("{}.name", source.path), ..name };
+            let name = FieldValue { path: format!("{}.name", source.path), ..name };
             errors.extend(name.follows(names::dns_subdomain));
         }
     }
     errors
 }
 
-fn check_ephemeral(source: &Place<'_>) -> Vec<FieldError> {
+fn check_ephemeral(source: &FieldValue<'_>) -> Vec<FieldError> {
     let template = source.child("volumeClaimTemplate");
     if !template.is_there() {
         return vec![template.required("")];
@@ -128,7 +128,7 @@ fn check_ephemeral(source: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_fibre_channel(source: &Place<'_>) -> Vec<FieldError> {
+fn check_fibre_channel(source: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (names, ids) = (source.child("targetWWNs"), source.child("wwids"));
     if names.is_empty() && ids.is_empty() {
@@ -147,7 +147,7 @@ fn check_fibre_channel(source: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_options(options: &Place<'_>) -> Vec<FieldError> {
+fn check_options(options: &FieldValue<'_>) -> Vec<FieldError> {
     let wrong = options.entries().filter(|(key, _)| {
         let domain = format!(".{}", key.split('/').next().unwrap_or(key).to_lowercase());
         key.contains('/') && (domain.ends_with(".kubernetes.io") || domain.ends_with(".k8s.io"))
@@ -156,7 +156,7 @@ fn check_options(options: &Place<'_>) -> Vec<FieldError> {
     wrong.map(|(key, at)| FieldError::invalid(&*at.path, &json!(key), text)).collect()
 }
 
-fn check_flocker(source: &Place<'_>) -> Vec<FieldError> {
+fn check_flocker(source: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (name, uuid) = (source.child("datasetName"), source.child("datasetUUID"));
     if name.is_empty() && uuid.is_empty() {
@@ -172,7 +172,7 @@ fn check_flocker(source: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_descending(path: &Place<'_>) -> Vec<FieldError> {
+fn check_descending(path: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if path.text().starts_with('/') {
         errors.push(path.invalid("must be a relative path"));
@@ -181,12 +181,12 @@ fn check_descending(path: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_no_backsteps(path: &Place<'_>) -> Option<FieldError> {
+fn check_no_backsteps(path: &FieldValue<'_>) -> Option<FieldError> {
     let back = path.text().split('/').any(|part| part == "..");
     back.then(|| path.invalid("must not contain '..'"))
 }
 
-fn check_host_path(source: &Place<'_>) -> Vec<FieldError> {
+fn check_host_path(source: &FieldValue<'_>) -> Vec<FieldError> {
     let path = source.child("path");
     if path.is_empty() {
         return vec![path.required("")];
@@ -195,7 +195,7 @@ fn check_host_path(source: &Place<'_>) -> Vec<FieldError> {
     wrong.chain(source.child("type").one_of(HOST_PATH_TYPES)).collect()
 }
 
-fn check_image(source: &Place<'_>, is_pod: bool) -> Vec<FieldError> {
+fn check_image(source: &FieldValue<'_>, is_pod: bool) -> Vec<FieldError> {
     let reference = source.child("reference").must_be().filter(|_| is_pod);
     let policy = source.child("pullPolicy");
     let policies = ["Always", "IfNotPresent", "Never"];
@@ -204,7 +204,7 @@ fn check_image(source: &Place<'_>, is_pod: bool) -> Vec<FieldError> {
     reference.into_iter().chain(wrong).collect()
 }
 
-fn check_iscsi(volume: &Place<'_>, source: &Place<'_>) -> Vec<FieldError> {
+fn check_iscsi(volume: &FieldValue<'_>, source: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (iqn, initiator) = (source.child("iqn"), source.child("initiatorName"));
     if !iqn.is_empty() {
@@ -220,7 +220,7 @@ fn check_iscsi(volume: &Place<'_>, source: &Place<'_>) -> Vec<FieldError> {
         errors.extend(source.child("secretRef").must_be());
     }
     if initiator.is_there() {
-        let at = Place { path: format!("{}.initiatorname", source.path), ..initiator };
+        let at = FieldValue { path: format!("{}.initiatorname", source.path), ..initiator };
         let form = (!is_iscsi_kind(at.text()))
             .then_some("must be valid format starting with iqn, eui, or naa");
         let form = form.or_else(|| (!is_iscsi_name(at.text())).then_some("must be valid format"));
@@ -263,7 +263,7 @@ fn is_iscsi_name(name: &str) -> bool {
     month && plain(domain, b".-") && tail.is_none_or(|tail| plain(tail, b"-.:_"))
 }
 
-fn check_quobyte(source: &Place<'_>) -> Vec<FieldError> {
+fn check_quobyte(source: &FieldValue<'_>) -> Vec<FieldError> {
     const PAIRS: &str = "must be a host:port pair or multiple pairs separated by commas";
     let mut errors = Vec::new();
     let (registry, tenant) = (source.child("registry"), source.child("tenant"));
@@ -281,7 +281,7 @@ fn check_quobyte(source: &Place<'_>) -> Vec<FieldError> {
     errors
 }
 
-fn check_storageos(source: &Place<'_>) -> Vec<FieldError> {
+fn check_storageos(source: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = source.child("volumeName").named(names::dns_label);
     let namespace = source.child("volumeNamespace");
     if !namespace.is_empty() {
@@ -300,7 +300,7 @@ mod tests {
     #[expect(clippy::needless_pass_by_value, reason = "objects are written where they are used")]
     fn wrong(kind: &str, source: Value, expected: &[&str]) {
         let volume = json!({"name": "v", kind: source});
-        let errors = check(&Place::at(&volume, "v"), kind, true);
+        let errors = check(&FieldValue::at(&volume, "v"), kind, true);
         let texts: Vec<_> = errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
         assert_eq!(texts, expected, "{kind}");
     }

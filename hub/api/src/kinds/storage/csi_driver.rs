@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::UNUSED;
 use crate::kinds::accessors::{AGE, NAME, age, child, column, list, name, set_default, text};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -52,7 +52,7 @@ impl Strategy for Rules {
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let policy = spec.child("fsGroupPolicy");
         let mut errors: Vec<_> =
             policy.one_of(&["File", "None", "ReadWriteOnceWithFSType"]).into_iter().collect();
@@ -60,7 +60,7 @@ impl Strategy for Rules {
         let modes = spec.child("volumeLifecycleModes");
         for mode in modes.items().filter(|mode| !matches!(mode.text(), "Persistent" | "Ephemeral"))
         {
-            let mode = Place { path: modes.path.clone(), ..mode };
+            let mode = FieldValue { path: modes.path.clone(), ..mode };
             errors.push(mode.not_supported(&["Persistent", "Ephemeral"]));
         }
         let period = spec.child("nodeAllocatableUpdatePeriodSeconds");
@@ -76,9 +76,9 @@ impl Strategy for Rules {
     }
 
     fn validate_update(&self, _: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
-        let (now, was) = (Place::of(new, "spec"), Place::of(old, "spec"));
+        let (now, was) = (FieldValue::of(new, "spec"), FieldValue::of(old, "spec"));
         let attach =
-            Place { path: "spec.attachedRequired".to_owned(), ..now.child("attachRequired") };
+            FieldValue { path: "spec.attachedRequired".to_owned(), ..now.child("attachRequired") };
         let mut errors: Vec<_> = attach.stays(&was.child("attachRequired")).into_iter().collect();
         let modes = "volumeLifecycleModes";
         errors.extend(now.child(modes).stays(&was.child(modes)));
@@ -117,7 +117,7 @@ impl Strategy for Rules {
     }
 }
 
-fn check_tokens(tokens: &Place<'_>) -> Vec<FieldError> {
+fn check_tokens(tokens: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut audiences = BTreeSet::new();
     for token in tokens.items() {

@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use super::UNUSED;
 use crate::kinds::accessors::{AGE, NAME, age, column, list, name, text};
-use crate::kinds::place::{IMMUTABLE, Place};
+use crate::kinds::field_value::{FieldValue, IMMUTABLE};
 use crate::kinds::volume_words::check_driver;
 
 const COLUMNS: &[Column] = &[NAME, column("Drivers", "integer", "How many there are."), AGE];
 /// Longest name that a driver has for a node.
-const NODE_ID_MAX: usize = 256;
+const NODE_ID_BYTES_MAX: usize = 256;
 
 /// CSINode of storage.k8s.io/v1.
 pub(crate) fn kind() -> Kind {
@@ -32,7 +32,7 @@ impl Strategy for Rules {
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let drivers = Place::of(object, "spec").child("drivers");
+        let drivers = FieldValue::of(object, "spec").child("drivers");
         let mut taken = BTreeSet::new();
         drivers.items().flat_map(|driver| check(&driver, &mut taken)).collect()
     }
@@ -59,18 +59,18 @@ impl Strategy for Rules {
     }
 }
 
-fn check<'a>(driver: &Place<'a>, taken: &mut BTreeSet<&'a str>) -> Vec<FieldError> {
+fn check<'a>(driver: &FieldValue<'a>, taken: &mut BTreeSet<&'a str>) -> Vec<FieldError> {
     let (name, id) = (driver.child("name"), driver.child("nodeID"));
     let mut errors = check_driver(&name);
     errors.extend(id.must_be());
-    if NODE_ID_MAX < id.text().len() {
-        errors.push(id.invalid(&format!("must be {NODE_ID_MAX} characters or less")));
+    if NODE_ID_BYTES_MAX < id.text().len() {
+        errors.push(id.invalid(&format!("must be {NODE_ID_BYTES_MAX} characters or less")));
     }
     errors.extend(driver.child("allocatable").child("count").at_least(0));
     errors.extend((!taken.insert(name.text())).then(|| name.duplicate()));
     let mut keys = BTreeSet::new();
     for key in driver.child("topologyKeys").items() {
-        let key = Place { path: driver.path.clone(), ..key };
+        let key = FieldValue { path: driver.path.clone(), ..key };
         errors.extend(key.must_be());
         errors.extend((!keys.insert(key.text())).then(|| key.duplicate()));
         errors.extend(key.follows(names::qualified_name));

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::UNUSED;
 use crate::kinds::accessors::{CREATED_AT, NAME, created_at, name};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 const COLUMNS: &[Column] = &[NAME, CREATED_AT];
 
@@ -27,9 +27,9 @@ impl Strategy for Rules {
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = Place::of(object, "nodeTopology").selector();
-        errors.extend(Place::of(object, "storageClassName").follows(names::dns_subdomain));
-        errors.extend(Place::of(object, "capacity").not_negative());
+        let mut errors = FieldValue::of(object, "nodeTopology").selector();
+        errors.extend(FieldValue::of(object, "storageClassName").follows(names::dns_subdomain));
+        errors.extend(FieldValue::of(object, "capacity").not_negative());
         errors
     }
 
@@ -37,7 +37,7 @@ impl Strategy for Rules {
         let fixed = ["nodeTopology", "storageClassName"];
         fixed
             .iter()
-            .filter_map(|field| Place::of(new, field).stays(&Place::of(old, field)))
+            .filter_map(|field| FieldValue::of(new, field).stays(&FieldValue::of(old, field)))
             .collect()
     }
 

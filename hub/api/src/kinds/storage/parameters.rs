@@ -3,20 +3,20 @@
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::name as names;
 
-use crate::kinds::place::{Place, Rule};
+use crate::kinds::field_value::{FieldValue, Rule};
 
 /// Most entries, and most bytes of all together.
 const ENTRIES_MAX: usize = 512;
-const BYTES_MAX: usize = 256 * 1024;
+const PARAMETERS_BYTES_MAX: usize = 256 * 1024;
 
 /// Mistakes of a class's driver.
-pub(super) fn check_driver(driver: &Place<'_>) -> Vec<FieldError> {
+pub(super) fn check_driver(driver: &FieldValue<'_>) -> Vec<FieldError> {
     const LOWER: Rule = |name| names::qualified_name(&name.to_lowercase());
     driver.named(LOWER)
 }
 
 /// Mistakes of what is said to it.
-pub(super) fn check(parameters: &Place<'_>, may_be_empty: bool) -> Vec<FieldError> {
+pub(super) fn check(parameters: &FieldValue<'_>, may_be_empty: bool) -> Vec<FieldError> {
     let (mut entries, mut bytes) = (0, 0);
     let mut errors = Vec::new();
     for (key, value) in parameters.entries() {
@@ -30,8 +30,8 @@ pub(super) fn check(parameters: &Place<'_>, may_be_empty: bool) -> Vec<FieldErro
     if ENTRIES_MAX < entries {
         return vec![FieldError::too_long(&*parameters.path, ENTRIES_MAX)];
     }
-    if BYTES_MAX < bytes {
-        errors.push(FieldError::too_long(&*parameters.path, BYTES_MAX));
+    if PARAMETERS_BYTES_MAX < bytes {
+        errors.push(FieldError::too_long(&*parameters.path, PARAMETERS_BYTES_MAX));
     }
     if !may_be_empty && entries == 0 {
         errors.push(parameters.required("must contain at least one key/value pair"));

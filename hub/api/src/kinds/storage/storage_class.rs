@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{UNUSED, parameters};
 use crate::kinds::accessors::{AGE, NAME, age, column, flag, set_default, text, text_or};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -48,15 +48,15 @@ impl Strategy for Rules {
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = parameters::check_driver(&Place::of(object, "provisioner"));
-        errors.extend(parameters::check(&Place::of(object, "parameters"), true));
-        errors.extend(Place::of(object, "reclaimPolicy").one_of(&["Delete", "Retain"]));
-        let mode = Place::of(object, "volumeBindingMode");
+        let mut errors = parameters::check_driver(&FieldValue::of(object, "provisioner"));
+        errors.extend(parameters::check(&FieldValue::of(object, "parameters"), true));
+        errors.extend(FieldValue::of(object, "reclaimPolicy").one_of(&["Delete", "Retain"]));
+        let mode = FieldValue::of(object, "volumeBindingMode");
         errors.extend(mode.must_be());
         if !mode.is_empty() {
             errors.extend(mode.one_of(&["Immediate", "WaitForFirstConsumer"]));
         }
-        errors.extend(check_topologies(&Place::of(object, "allowedTopologies")));
+        errors.extend(check_topologies(&FieldValue::of(object, "allowedTopologies")));
         errors
     }
 
@@ -64,7 +64,7 @@ impl Strategy for Rules {
         let fixed = ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"];
         fixed
             .iter()
-            .filter_map(|field| Place::of(new, field).stays(&Place::of(old, field)))
+            .filter_map(|field| FieldValue::of(new, field).stays(&FieldValue::of(old, field)))
             .collect()
     }
 
@@ -83,7 +83,7 @@ impl Strategy for Rules {
     }
 }
 
-fn check_topologies(topologies: &Place<'_>) -> Vec<FieldError> {
+fn check_topologies(topologies: &FieldValue<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut seen = Vec::new();
     for term in topologies.items() {

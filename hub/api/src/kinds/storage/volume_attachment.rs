@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use super::UNUSED;
 use crate::kinds::accessors::{AGE, NAME, age, column, flag, name, text};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 use crate::kinds::volume_words::check_driver;
 
 const COLUMNS: &[Column] = &[
@@ -60,7 +60,7 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let spec = Place::of(object, "spec");
+        let spec = FieldValue::of(object, "spec");
         let mut errors = check_driver(&spec.child("attacher"));
         let source = spec.child("source");
         let (volume, inline) =
@@ -80,7 +80,7 @@ impl Strategy for Rules {
             }
         }
         errors.extend(spec.child("nodeName").follows(names::dns_subdomain));
-        errors.extend(check_status(&Place::of(object, "status")));
+        errors.extend(check_status(&FieldValue::of(object, "status")));
         if volume.is_there() {
             errors.extend(volume.follows(names::dns_subdomain));
         }
@@ -88,7 +88,7 @@ impl Strategy for Rules {
     }
 
     fn validate_update(&self, _: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
-        Place::of(new, "spec").stays(&Place::of(old, "spec")).into_iter().collect()
+        FieldValue::of(new, "spec").stays(&FieldValue::of(old, "spec")).into_iter().collect()
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
@@ -103,7 +103,7 @@ impl Strategy for Rules {
     }
 }
 
-fn check_status(status: &Place<'_>) -> Vec<FieldError> {
+fn check_status(status: &FieldValue<'_>) -> Vec<FieldError> {
     let metadata = status.child("attachmentMetadata");
     let bytes: usize = metadata.entries().map(|(key, value)| key.len() + value.text().len()).sum();
     let mut errors = Vec::new();

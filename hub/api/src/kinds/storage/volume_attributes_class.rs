@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{UNUSED, parameters};
 use crate::kinds::accessors::{AGE, NAME, age, column, name, text};
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 
 const COLUMNS: &[Column] = &[NAME, column("DriverName", "string", "Who changes it."), AGE];
 
@@ -28,8 +28,8 @@ impl Strategy for Rules {
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = parameters::check_driver(&Place::of(object, "driverName"));
-        errors.extend(parameters::check(&Place::of(object, "parameters"), false));
+        let mut errors = parameters::check_driver(&FieldValue::of(object, "driverName"));
+        errors.extend(parameters::check(&FieldValue::of(object, "parameters"), false));
         errors
     }
 

@@ -112,7 +112,7 @@ async fn an_answer_counts_for_a_while() {
     let pi = named("pi-7");
     let first = samples.newest(&pi).await.unwrap();
     devices.were_asked(2);
-    advance(FRESH - Duration::from_millis(1)).await;
+    advance(SAMPLE_FRESH_FOR - Duration::from_millis(1)).await;
     assert!(Arc::ptr_eq(&first, &samples.newest(&pi).await.unwrap()));
     devices.were_asked(2);
     advance(Duration::from_millis(1)).await;
@@ -129,7 +129,7 @@ async fn two_answers_make_a_window() {
     advance(secs(40)).await;
     assert_eq!(window().await, secs(40));
     devices.were_asked(3);
-    advance(KEPT).await;
+    advance(SAMPLE_KEPT_FOR).await;
     assert_eq!(window().await, secs(1), "what was a minute ago does not count");
     devices.were_asked(5);
 }
@@ -180,7 +180,7 @@ async fn who_does_not_answer_is_left_alone() {
     devices.were_asked(3);
     assert!(samples.newest(&silent).await.is_none());
     devices.were_asked(3);
-    advance(FAILED).await;
+    advance(FAILED_DEVICE_PAUSE).await;
     assert!(samples.newest(&silent).await.is_none());
     devices.were_asked(4);
 }
@@ -201,7 +201,7 @@ async fn one_that_failed_once_has_its_turn_among_those_who_never_answer() {
     all.push(last);
     let mut found = 0;
     for _ in 0..3 {
-        advance(FRESH).await;
+        advance(SAMPLE_FRESH_FOR).await;
         let asked = all.iter().map(|one| timeout(secs(10), samples.newest(one)));
         let answers = futures::future::join_all(asked).await;
         found += answers.into_iter().flatten().flatten().count();
@@ -218,7 +218,7 @@ async fn many_who_do_not_answer_hold_up_nobody_else() {
     // Nobody waits for the last ones of them.
     assert!(timeout(secs(18), silent()).await.is_err());
     devices.were_asked(200);
-    advance(FAILED).await;
+    advance(FAILED_DEVICE_PAUSE).await;
     let began = Instant::now();
     let other = async {
         assert!(samples.newest(&pi).await.is_some());
@@ -277,7 +277,7 @@ async fn what_nobody_asks_for_goes() {
     let (_, samples) = made(Devices { containers: 10, ..Devices::default() });
     samples.newest(&named("pi-7")).await.unwrap();
     let one = samples.kept.load(Ordering::SeqCst);
-    advance(KEPT).await;
+    advance(SAMPLE_KEPT_FOR).await;
     samples.newest(&named("pi-8")).await.unwrap();
     assert_eq!(samples.kept.load(Ordering::SeqCst), one);
     let known: Vec<_> = samples.devices.lock().all.keys().cloned().collect();

@@ -62,7 +62,7 @@ fn put_own(list: &mut Value, own: &[Desired]) {
     for item in list.as_array_mut().into_iter().flatten() {
         let config = Reference::read(item).map(|it| it.desired.config);
         if let Some(own) = own.iter().find(|own| Some(&own.config) == config.as_ref()) {
-            item["desiredConfig"] = own.told();
+            item["desiredConfig"] = own.to_status();
         }
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Credential<'a> {
 
 /// From when to when one holds, and when there is to be another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Life {
+pub(super) struct CertificateValidity {
     pub from: Timestamp,
     pub to: Timestamp,
     pub again: Timestamp,
@@ -71,7 +71,7 @@ impl Credential<'_> {
     pub fn mark(&self, data: &Value) -> String {
         let fixed: Vec<&Value> = self.fixed().iter().map(|(key, _)| &data[*key]).collect();
         let held = json!([data[CERTIFICATE], data["tls.key"], fixed]);
-        let mut of = vec![json!([self.uid, self.cluster_uid, self.registration.told(), held])];
+        let mut of = vec![json!([self.uid, self.cluster_uid, self.registration.to_status(), held])];
         of.extend(self.signer.map(|it| json!(Digest::of(it).hex())));
         Digest::of(json!(of).to_string().as_bytes()).hex()
     }
@@ -82,7 +82,7 @@ impl Credential<'_> {
         secret: Option<&Value>,
         holds: impl Fn(&[u8]) -> Option<(Timestamp, Timestamp)>,
         now: Timestamp,
-    ) -> Option<Life> {
+    ) -> Option<CertificateValidity> {
         let secret = secret?;
         let (data, mark) = (&secret["data"], &secret["metadata"]["annotations"][MARK]);
         let is_fixed = self.fixed().iter().all(|(key, value)| data[*key] == **value);
@@ -95,7 +95,7 @@ impl Credential<'_> {
         let share = 20 + i32::try_from(self.uid.bytes().map(u32::from).sum::<u32>() % 6).ok()?;
         let left = to.duration_since(from) * share / 100;
         let again = to.checked_sub(left).unwrap_or(to);
-        (from <= now && now < again).then_some(Life { from, to, again })
+        (from <= now && now < again).then_some(CertificateValidity { from, to, again })
     }
 }
 

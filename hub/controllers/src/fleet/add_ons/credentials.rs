@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::bindings::{MANAGER, manager_groups};
-use super::credential::{Credential, Life, MARK};
+use super::credential::{CertificateValidity, Credential, MARK};
 use super::grant::{Whose, labels, taken};
 use super::registrar::{Registrar, TRY_AGAIN, agent_of};
 use crate::engine::client::key as key_of;
@@ -34,9 +34,9 @@ use crate::signing::{AgentCertificate, AgentSigner, Issued, SigningError};
 
 /// Life of a certificate for the hub. Short, as nobody takes one back; of the last fifth, six days, a device may be away
 /// and is still let in.
-const HUB_LIFE: Duration = Duration::from_secs(30 * 86_400);
+const HUB_VALIDITY: Duration = Duration::from_secs(30 * 86_400);
 /// Of one of a custom signer, as upstream has it.
-const CUSTOM_LIFE: Duration = Duration::from_secs(86_400);
+const CUSTOM_VALIDITY: Duration = Duration::from_secs(86_400);
 
 /// What was laid into a cluster.
 #[derive(Default)]
@@ -61,7 +61,7 @@ impl NotLaid {
 type Pair = (Vec<u8>, Vec<u8>);
 
 /// What one credential is for.
-struct Place<'a> {
+struct CredentialSubject<'a> {
     instance: &'a Stored,
     cluster: &'a ClusterName,
     /// UID of the ManagedCluster.
@@ -71,7 +71,7 @@ struct Place<'a> {
 }
 
 /// What is said of credentials.
-pub(super) fn rotated(what: Result<&Life, &str>) -> Condition<'static> {
+pub(super) fn rotated(what: Result<&CertificateValidity, &str>) -> Condition<'static> {
     let (is, reason, text) = match what {
         Ok(life) => {
             let text =
@@ -121,9 +121,9 @@ impl Registrar {
         };
         let client = self.client.while_there(&managed).while_there(instance);
         let cluster_uid = &managed.object.header.uid;
-        let place = Place { instance, cluster: &cluster, cluster_uid, client };
+        let place = CredentialSubject { instance, cluster: &cluster, cluster_uid, client };
         let mut out = Laid::default();
-        let (mut soonest, mut failed): (Option<Life>, Option<String>) = (None, None);
+        let (mut soonest, mut failed): (Option<CertificateValidity>, Option<String>) = (None, None);
         let places = self.places(&instance.key, registrations, namespace);
         for (registration, key) in registrations.iter().zip(places) {
             let look_again = match self.one(&place, &key, registration).await? {
@@ -150,10 +150,10 @@ impl Registrar {
     /// One Secret: how long it is good, or why it is not there.
     async fn one(
         &self,
-        place: &Place<'_>,
+        place: &CredentialSubject<'_>,
         key: &Key,
         registration: &Registration,
-    ) -> Result<Result<Life, NotLaid>, Error> {
+    ) -> Result<Result<CertificateValidity, NotLaid>, Error> {
         let there = self.client.snapshot().get(key);
         let of = agent_of(&place.instance.key);
         let whose = there.as_ref().map(|it| Whose::stored(of, it));
@@ -209,7 +209,7 @@ impl Registrar {
 
     async fn write(
         &self,
-        place: &Place<'_>,
+        place: &CredentialSubject<'_>,
         key: &Key,
         credential: &Credential<'_>,
         issued: &Issued,
@@ -246,7 +246,11 @@ impl Registrar {
     }
 
     /// Whether the namespace of an agent is there. Upstream's is made before any agent comes; others come with theirs.
-    async fn has_room(&self, place: &Place<'_>, namespace: &str) -> Result<bool, Error> {
+    async fn has_room(
+        &self,
+        place: &CredentialSubject<'_>,
+        namespace: &str,
+    ) -> Result<bool, Error> {
         let key = key_of(&self.namespaces, place.cluster, "", namespace);
         if let Some(there) = self.client.snapshot().get(&key) {
             return Ok(!there.object.header.deleting);
@@ -264,13 +268,13 @@ impl Registrar {
     /// A certificate with its key, or why there is none.
     fn issue(
         &self,
-        place: &Place<'_>,
+        place: &CredentialSubject<'_>,
         registration: &Registration,
         ca: Option<&Pair>,
     ) -> Result<Result<Issued, String>, Error> {
         let (signer, life) = match ca {
-            None => (AgentSigner::Hub, HUB_LIFE),
-            Some((certificate, key)) => (AgentSigner::Custom { certificate, key }, CUSTOM_LIFE),
+            None => (AgentSigner::Hub, HUB_VALIDITY),
+            Some((certificate, key)) => (AgentSigner::Custom { certificate, key }, CUSTOM_VALIDITY),
         };
         let asked = AgentCertificate {
             cluster: place.cluster,

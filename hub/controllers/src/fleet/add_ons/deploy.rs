@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::conditions::Condition;
+use freewheel_hub_api::conditions::{Condition, find};
 use freewheel_hub_fleet::add_on::agent::{deployed, hashes};
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::object::Key;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::agent::Agent;
 use super::instances::AddOnInstances;
-use super::said::{HASHES, NAME_LABEL, applied, find};
+use super::manifest_works::{HASHES, NAME_LABEL, applied};
 use crate::engine::Error;
 use crate::engine::client::key as key_of;
 
@@ -38,7 +38,7 @@ impl AddOnInstances {
             Err(other) => return Err(other),
         };
         let work = work.object.value().map_err(Error::api("read a ManifestWork"))?;
-        let told = find(&work, "Applied").map(|it| it["status"] == "True");
+        let told = find(&work["status"]["conditions"], "Applied").map(|it| it["status"] == "True");
         let told = told.map(|is| {
             if is {
                 applied(true, "AddonManifestApplied", "manifests of addon are applied successfully")

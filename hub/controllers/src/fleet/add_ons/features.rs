@@ -18,7 +18,7 @@ use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
 use super::super::api_group::{ADD_ON_GROUP, CLUSTER_GROUP};
-use super::super::told_once::ToldOnce;
+use super::super::reported_once::ReportedOnce;
 use crate::engine::client::{everywhere, in_namespace, key as key_of, kind};
 use crate::engine::{Client, Controller, Error};
 
@@ -31,7 +31,7 @@ pub struct AddOnFeatures {
     client: Client,
     clusters: Arc<Kind>,
     instances: Arc<Kind>,
-    not_labelled: ToldOnce,
+    not_labelled: ReportedOnce,
 }
 
 /// The labels of a cluster, by name.
@@ -42,7 +42,7 @@ impl AddOnFeatures {
     pub fn new(client: Client) -> Result<Self, Error> {
         let clusters = kind(CLUSTER_GROUP, "v1", "managedclusters")?;
         let instances = kind(ADD_ON_GROUP, "v1alpha1", "managedclusteraddons")?;
-        Ok(Self { client, clusters, instances, not_labelled: ToldOnce::default() })
+        Ok(Self { client, clusters, instances, not_labelled: ReportedOnce::default() })
     }
 
     /// Labels of a cluster's add-ons, and why there are none of some.

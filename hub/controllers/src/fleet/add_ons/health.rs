@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 /// Five times the minute in which an agent renews it, as upstream has it.
-const GRACE: SignedDuration = SignedDuration::from_secs(5 * 60);
+const LEASE_GRACE: SignedDuration = SignedDuration::from_secs(5 * 60);
 
 /// The namespace of the lease.
 pub(super) fn namespace(instance: &Value) -> &str {
@@ -36,7 +36,7 @@ pub(super) fn of_lease(
         return (Condition::new(&ADD_ON_AVAILABLE, unknown, reason, text), None);
     };
     let renewed = lease["spec"]["renewTime"].as_str().and_then(|it| it.parse::<Timestamp>().ok());
-    let end = renewed.map(|it| it.checked_add(GRACE).unwrap_or(Timestamp::MAX));
+    let end = renewed.map(|it| it.checked_add(LEASE_GRACE).unwrap_or(Timestamp::MAX));
     match end.filter(|end| now < *end) {
         Some(end) => {
             let text = format!("{add_on} add-on is available.");

@@ -34,9 +34,9 @@ use super::agent::{Agent, Made, NoAgent, is_by_template, template_now};
 use super::asked::{asks_for_something_else, is_managed};
 use super::config_object::{ConfigKinds, DEPLOYMENT_CONFIGS, TEMPLATES};
 use super::health::{namespace, of_lease, of_silent};
+use super::manifest_works::{NAME_LABEL, applied};
 use super::register::Registered;
 use super::registrar::{HubAccess, Registrar};
-use super::said::{NAME_LABEL, applied};
 use crate::engine::client::{everywhere, in_namespace, key as key_of, kind};
 use crate::engine::clock::rfc3339;
 use crate::engine::{Client, Controller, Error};
@@ -57,14 +57,14 @@ pub struct AddOnInstances {
 
 /// What is to be said of an instance.
 #[derive(Default)]
-struct Said {
+struct StatusUpdate {
     conditions: Vec<Condition<'static>>,
     /// Fields of the status.
     fields: Vec<(&'static str, Value)>,
     look_again: Option<Duration>,
 }
 
-impl Said {
+impl StatusUpdate {
     fn take(&mut self, registered: Registered) {
         self.conditions.extend(registered.conditions);
         self.fields.extend(registered.fields);
@@ -93,7 +93,7 @@ impl AddOnInstances {
         stored: &Arc<Stored>,
         (object, cluster, add_on): (&Value, &Value, Option<&Value>),
     ) -> Result<Option<Duration>, Error> {
-        let mut said = Said::default();
+        let mut said = StatusUpdate::default();
         let is_known = add_on.is_some();
         let add_on = add_on.filter(|it| is_managed(it));
         if add_on.is_some_and(is_by_template) {
@@ -112,7 +112,7 @@ impl AddOnInstances {
         }
         let look_again = said.look_again;
         let is_managed = add_on.is_some();
-        let stored = self.say(stored, &said).await?;
+        let stored = self.write_status(stored, &said).await?;
         if is_managed {
             self.tell_progress(&stored).await?;
         }
@@ -124,7 +124,7 @@ impl AddOnInstances {
         &self,
         stored: &Arc<Stored>,
         (object, is_known): (&Value, bool),
-        said: &mut Said,
+        said: &mut StatusUpdate,
     ) -> Result<(), Error> {
         if !is_known || LABEL_MAX < stored.key.name.len() {
             return self.registrar.forget(&stored.key).await;
@@ -133,7 +133,12 @@ impl AddOnInstances {
         Ok(())
     }
 
-    fn by_lease(&self, stored: &Stored, object: &Value, said: &mut Said) -> Result<(), Error> {
+    fn by_lease(
+        &self,
+        stored: &Stored,
+        object: &Value,
+        said: &mut StatusUpdate,
+    ) -> Result<(), Error> {
         let Ok(cluster) = ClusterName::try_from(&*stored.key.namespace) else { return Ok(()) };
         let name = &stored.key.name;
         let lease = key_of(&self.leases, &cluster, namespace(object), name);
@@ -150,7 +155,7 @@ impl AddOnInstances {
         &self,
         stored: &Arc<Stored>,
         (object, cluster): (&Value, &Value),
-        said: &mut Said,
+        said: &mut StatusUpdate,
     ) -> Result<bool, Error> {
         let kinds = [DEPLOYMENT_CONFIGS, TEMPLATES]
             .map(|it| json!({"group": ADD_ON_GROUP, "resource": it}));
@@ -207,7 +212,7 @@ impl AddOnInstances {
         &self,
         stored: &Arc<Stored>,
         object: &Value,
-        said: &mut Said,
+        said: &mut StatusUpdate,
     ) -> Result<bool, Error> {
         let template = template_now(object, (&self.configs, &*self.client.snapshot()));
         let asked = (template.as_ref(), namespace(object));
@@ -220,7 +225,7 @@ impl AddOnInstances {
         &self,
         stored: &Arc<Stored>,
         object: &Value,
-        (why, said): (&str, &mut Said),
+        (why, said): (&str, &mut StatusUpdate),
     ) -> Result<(), Error> {
         if object["status"]["registrations"].is_null() {
             return Ok(());
@@ -231,7 +236,11 @@ impl AddOnInstances {
         Ok(())
     }
 
-    async fn say(&self, stored: &Arc<Stored>, said: &Said) -> Result<Arc<Stored>, Error> {
+    async fn write_status(
+        &self,
+        stored: &Arc<Stored>,
+        said: &StatusUpdate,
+    ) -> Result<Arc<Stored>, Error> {
         let now = rfc3339(self.client.clock.now());
         let change = |mut value: Value| {
             for (field, told) in &said.fields {

@@ -13,7 +13,7 @@
 //! agent          what the template of one comes to
 //! deploy         the work that this comes to
 //! progress       how far that is
-//! said           what works of add-ons say
+//! manifest_works what works of add-ons say
 //! registrar      who registers agents at the hub
 //! grant          what marks that something was given to one
 //! register       what that is, and what is said of it
@@ -45,12 +45,12 @@ mod install;
 mod instances;
 mod known;
 mod last_writes;
+mod manifest_works;
 mod members;
 mod progress;
 mod progression;
 mod register;
 mod registrar;
-mod said;
 mod signing_cas;
 mod waits;
 

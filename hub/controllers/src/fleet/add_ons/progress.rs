@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::conditions::{ADD_ON_MANIFESTS_APPLIED, ADD_ON_PROGRESSING, Condition};
+use freewheel_hub_api::conditions::{
+    ADD_ON_MANIFESTS_APPLIED, ADD_ON_PROGRESSING, Condition, find,
+};
 use freewheel_hub_fleet::add_on::agent::hashes;
 use freewheel_hub_fleet::add_on::configs::{Config, Reference};
 use freewheel_hub_store::Stored;
@@ -10,7 +12,7 @@ use freewheel_link::names::ClusterName;
 use serde_json::Value;
 
 use super::instances::AddOnInstances;
-use super::said::{HASHES, NAME_LABEL, find};
+use super::manifest_works::{HASHES, NAME_LABEL};
 use crate::engine::Error;
 use crate::engine::client::in_namespace;
 use crate::engine::clock::rfc3339;
@@ -76,7 +78,7 @@ fn progress(instance: &Value, works: &[Value]) -> Condition<'static> {
         }
         let generation = &work["metadata"]["generation"];
         let holds = |kind: &str| {
-            find(work, kind)
+            find(&work["status"]["conditions"], kind)
                 .is_some_and(|it| it["status"] == "True" && it["observedGeneration"] == *generation)
         };
         if !holds("Available") || !holds("Applied") {

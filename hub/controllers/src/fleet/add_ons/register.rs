@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use freewheel_hub_api::conditions::{ADD_ON_REGISTERED, Condition};
 use freewheel_hub_fleet::add_on::registration::{Registration, Signer};
-use freewheel_hub_fleet::add_on::secret_places::apart;
+use freewheel_hub_fleet::add_on::secret_names::apart;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::Stored;
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ impl Registered {
         if registrations.is_empty() && !told("registrations") && !told("kubeClientDriver") {
             return;
         }
-        let all: Vec<Value> = registrations.iter().map(Registration::told).collect();
+        let all: Vec<Value> = registrations.iter().map(Registration::to_status).collect();
         let by_hub = registrations.iter().any(|it| matches!(it.signer, Signer::Hub(_)));
         self.fields.push(("registrations", if all.is_empty() { Value::Null } else { all.into() }));
         self.fields.push(("kubeClientDriver", if by_hub { json!("csr") } else { Value::Null }));
@@ -105,9 +105,9 @@ impl Registrar {
         let of = agent_of(&stored.key);
         let all = match template {
             Some(template) => {
-                let told = told(object);
+                let told = registrations_of(object);
                 let mut all = Registration::readable(template, of);
-                all.retain(|it| told.contains(&it.told()));
+                all.retain(|it| told.contains(&it.to_status()));
                 all
             }
             None => Registration::of_status(&object["status"], of).0,
@@ -127,7 +127,7 @@ impl Registrar {
     ) -> Result<Registered, Error> {
         let mut out = self.renew((stored, object), now).await?;
         if !out.conditions.iter().any(|it| it.kind == &ADD_ON_REGISTERED) {
-            let is_anything = !told(object).is_empty();
+            let is_anything = !registrations_of(object).is_empty();
             let what = "the agent keeps the rights and credentials that it has until this is mended or the add-on goes";
             let text = if is_anything { format!("{why}; {what}") } else { why.to_owned() };
             out.conditions.push(registered(Some(&text)));
@@ -182,7 +182,7 @@ impl Registrar {
 }
 
 /// As what it is registered, as far as that is said.
-fn told(object: &Value) -> &[Value] {
+fn registrations_of(object: &Value) -> &[Value] {
     object["status"]["registrations"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 

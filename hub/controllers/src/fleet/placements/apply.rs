@@ -151,7 +151,7 @@ impl Placements {
             Condition::new(&PLACEMENT_MISCONFIGURED, wrong.0, wrong.1, &*wrong.2),
             Condition::new(&PLACEMENT_SATISFIED, satisfied.0, satisfied.1, &*satisfied.2),
         ];
-        let groups = told(&placement.key.name, &decided.groups);
+        let groups = groups_status(&placement.key.name, &decided.groups);
         let change = |mut value: Value| {
             let status = &mut value["status"];
             status["numberOfSelectedClusters"] = json!(decided.schedule.chosen.len());
@@ -243,7 +243,7 @@ fn decisions(clusters: &[Chosen]) -> Value {
 }
 
 /// Groups as the status has them.
-fn told(placement: &str, groups: &[Group]) -> Value {
+fn groups_status(placement: &str, groups: &[Group]) -> Value {
     let all = slices(placement, groups);
     let one = |(index, group): (usize, &Group)| {
         let names: Vec<&str> = all
@@ -294,13 +294,13 @@ fn turn(placement: &Value, rate: &str, now: Timestamp) -> Option<Duration> {
 
 /// `30s`, `1m`, `2h`
 fn every(rate: &str) -> Duration {
-    const DEFAULT: Duration = Duration::from_secs(60);
+    const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
     let Some((unit, digits)) =
         rate.char_indices().next_back().map(|(at, unit)| (unit, &rate[..at]))
     else {
-        return DEFAULT;
+        return DEFAULT_INTERVAL;
     };
-    let Ok(number) = digits.parse::<u64>() else { return DEFAULT };
+    let Ok(number) = digits.parse::<u64>() else { return DEFAULT_INTERVAL };
     let seconds = match unit {
         'h' => number.saturating_mul(3600),
         'm' => number.saturating_mul(60),

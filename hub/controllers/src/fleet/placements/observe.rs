@@ -22,7 +22,7 @@ use crate::fleet::selection::members;
 use crate::index::{ClusterEntry, IndexTerm, PLACEMENT_LABEL};
 
 /// Clusters that are chosen from in no time.
-const FEW: usize = 64;
+const INLINE_CLUSTERS_MAX: usize = 64;
 
 /// What a Placement is decided from.
 pub(super) struct Observed {
@@ -164,7 +164,8 @@ impl Observed {
         let asks = |it: &freewheel_hub_fleet::placement::Predicate| {
             !it.required_cluster_selector.cel_selector.cel_expressions.is_empty()
         };
-        if self.members.len() <= FEW && !self.placement.predicates.iter().any(asks) {
+        if self.members.len() <= INLINE_CLUSTERS_MAX && !self.placement.predicates.iter().any(asks)
+        {
             return Ok(self.decide_now());
         }
         let decided = tokio::task::spawn_blocking(move || self.decide_now()).await;

@@ -50,7 +50,7 @@ use summary::{RolledOut, Summary};
 
 const FINALIZER: &str = "work.open-cluster-management.io/manifest-work-cleanup";
 /// Works of which is read what is new before others get a turn.
-const READ_AT_A_TIME: usize = 16;
+const WORKS_READ_AT_ONCE: usize = 16;
 
 /// The controller.
 pub struct WorkSets {
@@ -186,7 +186,7 @@ impl WorkSets {
         if let Some(rest) = self.throttle.wait(&set.key, works.len()) {
             return Ok(Some(rest));
         }
-        for some in works.chunks(READ_AT_A_TIME) {
+        for some in works.chunks(WORKS_READ_AT_ONCE) {
             // What is new of them is read, and others may work meanwhile.
             for work in some {
                 work.facts();

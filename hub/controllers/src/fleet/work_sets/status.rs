@@ -55,7 +55,7 @@ impl WorkSets {
         ];
         let of_placement = |one: &Summary| {
             json!({
-                "name": one.placement, "summary": one.told(),
+                "name": one.placement, "summary": one.to_status(),
                 "availableDecisionGroups": format!("{} ({} / {} clusters applied)", one.groups, one.total, one.desired),
             })
         };
@@ -64,7 +64,7 @@ impl WorkSets {
         let now = rfc3339(self.client.clock.now());
         let change = |mut value: Value| {
             let status = &mut value["status"];
-            status["summary"] = all.told();
+            status["summary"] = all.to_status();
             status["placementSummary"] = json!(placements);
             for condition in &conditions {
                 condition.put(&mut status["conditions"], &now);

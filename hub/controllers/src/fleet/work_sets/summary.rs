@@ -63,7 +63,7 @@ impl Summary {
         }
     }
 
-    pub fn told(&self) -> Value {
+    pub fn to_status(&self) -> Value {
         json!({
             "total": self.total, "desiredTotal": self.desired, "updated": self.updated, "applied": self.applied,
             "available": self.available, "progressing": self.progressing, "degraded": self.degraded,

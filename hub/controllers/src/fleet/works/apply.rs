@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use freewheel_hub_api::conditions::holds;
 use freewheel_hub_fleet::work::Work;
 use freewheel_hub_fleet::work::order::order;
 use freewheel_hub_objects::{Actor, Applied, FieldValidation, ObjectRef, Person, WriteOptions};
@@ -15,12 +16,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::asked::Asked;
-use super::condition::holds;
 use super::executor::{Account, NotAllowed, TRY_AGAIN};
 use super::fault::Fault;
 use super::ignored::to_apply;
 use super::manifest::{put_owner, strip};
-use super::result::{OneResult, Outcome, There, Told, Unfinished, Version};
+use super::result::{ManifestStatuses, OneResult, Outcome, There, Unfinished, Version};
 use super::{LOOK_EVERY, ROUND_MAX, SET_RIGHT_EVERY, Works};
 use crate::engine::{Client, Error};
 
@@ -67,7 +67,7 @@ impl Works {
             complete,
             executor: Account::of(work),
         };
-        let before = Told::of(object);
+        let before = ManifestStatuses::of(object);
         let begun = self.unfinished.lock().remove(&stored.key);
         let mut so_far = begun.filter(|it| it.of == of).unwrap_or_default();
         so_far.of = of.clone();
@@ -134,7 +134,12 @@ fn is_overtaken(client: &Client, results: &[OneResult]) -> bool {
 
 impl Round<'_> {
     /// Manifests in their order, as long as there is time; whether that was all.
-    async fn go_on(&self, work: &Work, before: &Told<'_>, so_far: &mut Unfinished) -> bool {
+    async fn go_on(
+        &self,
+        work: &Work,
+        before: &ManifestStatuses<'_>,
+        so_far: &mut Unfinished,
+    ) -> bool {
         let manifests = &work.workload.manifests;
         let began = Instant::now();
         for at in order(manifests).into_iter().skip(so_far.done) {
@@ -157,7 +162,7 @@ impl Round<'_> {
         at: usize,
         manifest: &Value,
         work: &Work,
-        told: &Told<'_>,
+        told: &ManifestStatuses<'_>,
     ) -> (Option<OneResult>, bool) {
         let text =
             |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use freewheel_hub_api::conditions::{NamedCondition, find};
 use freewheel_hub_fleet::work::Work;
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::error::ApiError;
@@ -14,7 +15,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::condition::{Said, find};
 use super::fault::FAULT_BYTES_MAX;
 use super::manifest::put_owner;
 use super::result::OneResult;
@@ -237,7 +237,7 @@ impl Works {
         let (kind, status, reason) = ("Deleting", "True", "WorkDeleting");
         let now = rfc3339(self.client.clock.now());
         let change = |mut value: Value| {
-            let said = Said { kind, status, reason, message, observed };
+            let said = NamedCondition { kind, status, reason, message, observed };
             said.put(&mut value["status"]["conditions"], &now);
             Ok(value)
         };

@@ -37,7 +37,7 @@ pub(super) enum NotAllowed {
     Rights { group: String, resource: String, place: String },
     /// The account may not see this.
     #[error("not allowed to get the resource {group} {resource}, {place}")]
-    Sight { group: String, resource: String, place: String },
+    Read { group: String, resource: String, place: String },
     /// It would give away what it does not have, or something else stands in its way.
     #[error(
         "not allowed to apply the resource {group} {resource}, {place}, error: {why}, will try again in 1m0s"
@@ -73,7 +73,7 @@ impl Account {
     ) -> Result<(), NotAllowed> {
         for verb in VERBS.into_iter().filter(|verb| is_owned || *verb != "delete") {
             if !rights.may(self.asks(verb, target)).await {
-                let (group, resource, place) = told(target);
+                let (group, resource, place) = target_names(target);
                 return Err(NotAllowed::Rights { group, resource, place });
             }
         }
@@ -89,8 +89,8 @@ impl Account {
         if rights.may(self.asks("get", target)).await {
             return Ok(());
         }
-        let (group, resource, place) = told(target);
-        Err(NotAllowed::Sight { group, resource, place })
+        let (group, resource, place) = target_names(target);
+        Err(NotAllowed::Read { group, resource, place })
     }
 
     fn asks<'a>(&'a self, verb: &'a str, target: &'a ObjectRef) -> RightAsked<'a> {
@@ -118,13 +118,13 @@ impl Account {
 impl NotAllowed {
     /// What was written in the account's own name, and refused for this reason.
     pub fn to_write(target: &ObjectRef, why: String) -> Self {
-        let (group, resource, place) = told(target);
+        let (group, resource, place) = target_names(target);
         Self::Refused { group, resource, place, why }
     }
 }
 
 /// What is not to be applied, and where.
-fn told(target: &ObjectRef) -> (String, String, String) {
+fn target_names(target: &ObjectRef) -> (String, String, String) {
     let place = format!("{} {}", target.namespace, target.name);
     (target.kind.group().to_owned(), target.kind.plural().to_owned(), place)
 }

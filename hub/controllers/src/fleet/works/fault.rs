@@ -1,6 +1,6 @@
 //! Why a manifest is not applied, as its work says it.
 
-use freewheel_hub_fleet::work::ignored::NotAPlace;
+use freewheel_hub_fleet::work::ignored::WrongPath;
 use freewheel_hub_schema::error::ApiError;
 
 use super::executor::NotAllowed;
@@ -27,7 +27,7 @@ impl Fault {
         Self { is_of_rights: true, ..Self::failed(&why.to_string()) }
     }
 
-    pub fn not_ignored(wrong: &NotAPlace) -> Self {
+    pub fn not_ignored(wrong: &WrongPath) -> Self {
         let message = format!("Failed to process ignoreFields: {}", cut(&wrong.to_string()));
         Self { reason: "AppliedManifestSSAIgnoreFieldError", message, is_of_rights: false }
     }

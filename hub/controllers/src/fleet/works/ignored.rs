@@ -8,7 +8,7 @@
 //!   `a_manifest_of_a_wrong_form_is_told_of`).
 
 use freewheel_hub_fleet::work::ServerSideApply;
-use freewheel_hub_fleet::work::ignored::{NotAPlace, without};
+use freewheel_hub_fleet::work::ignored::{WrongPath, without};
 use freewheel_hub_store::Stored;
 use freewheel_link::digest::Digest;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ pub(super) fn to_apply(
     manifest: Value,
     apply: Option<&ServerSideApply>,
     there: Option<&Stored>,
-) -> Result<Option<Value>, NotAPlace> {
+) -> Result<Option<Value>, WrongPath> {
     let ignored = apply.map(|it| &*it.ignore_fields).unwrap_or_default();
     if ignored.is_empty() {
         return Ok(Some(manifest));

@@ -34,7 +34,6 @@
 
 mod apply;
 mod asked;
-mod condition;
 mod end;
 mod executor;
 mod fault;
@@ -212,7 +211,7 @@ impl Controller for Works {
         }
         let sides = event.now.iter().chain(event.before.iter());
         let owners = sides.flat_map(|side| side.object.header.owners.iter());
-        let ours = owners.filter(|owner| owner.kind == "AppliedManifestWork");
+        let ours = owners.filter(|owner| owner.kind == self.applied.kind());
         let mut keys: Vec<Key> =
             ours.filter_map(|owner| self.work_of(&key.cluster, &owner.name)).collect();
         keys.sort();

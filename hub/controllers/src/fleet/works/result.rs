@@ -102,9 +102,9 @@ pub(super) struct Outcome {
 }
 
 /// What a work's status says of its manifests, by resource, wherever the work has them.
-pub(super) struct Told<'a>(HashMap<[&'a str; 5], &'a Value>);
+pub(super) struct ManifestStatuses<'a>(HashMap<[&'a str; 5], &'a Value>);
 
-impl<'a> Told<'a> {
+impl<'a> ManifestStatuses<'a> {
     /// By the work.
     pub fn of(work: &'a Value) -> Self {
         let all = work["status"]["resourceStatus"]["manifests"].as_array().into_iter().flatten();

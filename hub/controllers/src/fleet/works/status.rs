@@ -7,22 +7,22 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use freewheel_hub_api::conditions::NamedCondition;
 use freewheel_hub_fleet::work::aggregate::{self, Aggregate};
-use freewheel_hub_fleet::work::condition_rules::{Said as BySaid, Subject, evaluate};
+use freewheel_hub_fleet::work::condition_rules::{RuleOutcome, Subject, evaluate};
 use freewheel_hub_fleet::work::feedback::values;
 use freewheel_hub_fleet::work::{FeedbackRule, Identifier, Work};
 use freewheel_hub_store::{MAX_OBJECT_BYTES, Stored};
 use serde_json::{Value, json};
 
 use super::Works;
-use super::condition::Said;
 use super::fault::{FAULT_BYTES_MAX, cut};
-use super::result::{OneResult, Outcome, There, Told};
+use super::result::{ManifestStatuses, OneResult, Outcome, There};
 use crate::engine::Error;
 use crate::engine::clock::rfc3339;
 
 /// Manifests without expressions that are looked at in no time.
-const FEW: usize = 32;
+const INLINE_MANIFESTS_MAX: usize = 32;
 /// Bytes of a work with its status, with room for what the API server adds.
 const WORK_BYTES_MAX: usize = MAX_OBJECT_BYTES - (16 << 10);
 /// Why there are no values.
@@ -38,7 +38,7 @@ struct Seen {
     feedback: Vec<Value>,
     /// Status, reason and message of its values; nothing, when it is not there.
     synced: Synced,
-    by_rules: Vec<BySaid>,
+    by_rules: Vec<RuleOutcome>,
     /// It is not there, and stays complete if it was: that is no less so when what was done is tidied away.
     was_complete: bool,
 }
@@ -52,7 +52,7 @@ impl Works {
         left: Option<&Error>,
     ) -> Result<(), Error> {
         let complete = outcome.complete;
-        let seen = if outcome.results.len() <= FEW && !work.has_rules() {
+        let seen = if outcome.results.len() <= INLINE_MANIFESTS_MAX && !work.has_rules() {
             see(&outcome.results, work)
         } else {
             // Expressions take their time, and so do many manifests: nobody waits for that.
@@ -189,7 +189,7 @@ fn short(one: &Seen) -> Seen {
     let without = |(status, reason, _): &(&'static str, &'static str, String)| {
         if one.feedback.is_empty() { (*status, *reason, String::new()) } else { no_values.clone() }
     };
-    let said = |said: &BySaid| BySaid { message: String::new(), ..said.clone() };
+    let said = |said: &RuleOutcome| RuleOutcome { message: String::new(), ..said.clone() };
     let fault = |fault: &Result<(), (&'static str, String)>| {
         fault.as_ref().copied().map_err(|(reason, _)| (*reason, String::new()))
     };
@@ -211,7 +211,7 @@ fn bare(one: &Seen) -> Seen {
 }
 
 fn put(work: &mut Value, seen: &[Seen], generation: i64, now: &str) {
-    let before = Told::of(work);
+    let before = ManifestStatuses::of(work);
     let manifests: Vec<Value> =
         seen.iter().map(|one| manifest(one, before.get(&one.meta), generation, now)).collect();
     let list = &mut work["status"]["conditions"];
@@ -223,7 +223,7 @@ fn put(work: &mut Value, seen: &[Seen], generation: i64, now: &str) {
         .chain(aggregate::by_rules(&manifests));
     for Aggregate { kind, status, reason, message } in made {
         let observed = Some(generation);
-        Said { kind: &kind, status, reason, message: &message, observed }.put(list, now);
+        NamedCondition { kind: &kind, status, reason, message: &message, observed }.put(list, now);
     }
     prune(list, generation);
     work["status"]["resourceStatus"]["manifests"] = manifests.into();
@@ -237,18 +237,19 @@ fn manifest(one: &Seen, old: Option<&Value>, generation: i64, now: &str) -> Valu
             Ok(()) => ("True", "AppliedManifestComplete", "Apply manifest complete"),
             Err((reason, why)) => ("False", *reason, &**why),
         };
-        Said { kind: "Applied", status, reason, message, observed }.put(&mut list, now);
+        NamedCondition { kind: "Applied", status, reason, message, observed }.put(&mut list, now);
     }
     let (status, reason, message) = &one.available;
-    Said { kind: "Available", status, reason, message, observed: None }.put(&mut list, now);
+    NamedCondition { kind: "Available", status, reason, message, observed: None }
+        .put(&mut list, now);
     if let Some((status, reason, message)) = &one.synced {
         let kind = "StatusFeedbackSynced";
-        Said { kind, status, reason, message, observed: None }.put(&mut list, now);
+        NamedCondition { kind, status, reason, message, observed: None }.put(&mut list, now);
     }
     for said in &one.by_rules {
         let status = if said.holds { "True" } else { "False" };
         let (kind, reason, message) = (&*said.kind, said.reason, &*said.message);
-        Said { kind, status, reason, message, observed }.put(&mut list, now);
+        NamedCondition { kind, status, reason, message, observed }.put(&mut list, now);
     }
     if one.was_complete {
         keep_complete(&mut list, generation);
@@ -328,7 +329,7 @@ mod tests {
             by_rules,
             was_complete: false,
         };
-        let said = BySaid {
+        let said = RuleOutcome {
             kind: "Complete".into(),
             holds: true,
             reason: "ConditionRuleEvaluated",

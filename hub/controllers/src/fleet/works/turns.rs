@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// Works of one cluster that are worked on at a time.
-const AT_A_TIME: usize = 2;
+const CLUSTER_WORKS_AT_ONCE: usize = 2;
 
 /// Turns, by cluster.
 #[derive(Default)]
@@ -55,7 +55,7 @@ impl Turns {
         let State { clusters, waiting, given, .. } = &mut *state;
         if !given.remove(key) {
             let own = clusters.entry(cluster.clone()).or_default();
-            if AT_A_TIME <= own.turns {
+            if CLUSTER_WORKS_AT_ONCE <= own.turns {
                 if waiting.insert(key.clone()) {
                     own.waiting.push_back(key.clone());
                 }

@@ -49,7 +49,7 @@ pub(super) fn check(definition: &Value, work: &Work) -> FieldErrors {
         if !wrong.is_empty() {
             errors.push(FieldError::invalid(at.field("name"), &json!(own), &wrong.join(",")));
         }
-        errors.extend(check_deprecation(version, &at.told()));
+        errors.extend(check_deprecation(version, &at.text()));
         let version = VersionOf { versions, index, version, at, shared };
         version.check(&mut errors, work);
     }
@@ -91,15 +91,15 @@ impl VersionOf<'_> {
                 }
                 "subresources" => {
                     let scale = self.version.pointer("/subresources/scale");
-                    errors.extend(check_scale(scale, &place.told()));
+                    errors.extend(check_scale(scale, &place.text()));
                 }
                 "additionalPrinterColumns" => {
                     let columns = list(self.version, "/additionalPrinterColumns");
                     for (index, column) in columns.iter().enumerate() {
-                        errors.extend(check_column(column, &place.index(index).told()));
+                        errors.extend(check_column(column, &place.index(index).text()));
                     }
                 }
-                _ => errors.extend(check_selectable(self.version, &place.told())),
+                _ => errors.extend(check_selectable(self.version, &place.text())),
             }
         }
     }

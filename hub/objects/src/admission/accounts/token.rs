@@ -7,7 +7,7 @@ pub(super) const VOLUME_PREFIX: &str = "kube-api-access-";
 /// Where programs look for it.
 const PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// What kubelet asks for: its programs may go on with a token that they have read once.
-const SECONDS: u32 = 3_607;
+const TOKEN_SECONDS: u32 = 3_607;
 
 /// Whether a pod of this account gets its token: the pod has the first word.
 pub(super) fn is_wanted(pod: &Value, account: &Value) -> bool {
@@ -48,7 +48,7 @@ pub(super) fn mount(pod: &mut Value, new_name: impl FnOnce() -> String) {
 
 fn volume(name: &str) -> Value {
     json!({"name": name, "projected": {"defaultMode": 0o644, "sources": [
-        {"serviceAccountToken": {"expirationSeconds": SECONDS, "path": "token"}},
+        {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
         {"configMap": {
             "items": [{"key": "ca.crt", "path": "ca.crt"}], "name": "kube-root-ca.crt",
         }},

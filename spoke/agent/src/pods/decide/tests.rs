@@ -569,7 +569,7 @@ fn news_about_an_older_start_changes_nothing() {
 fn conditions_keep_their_time_until_they_change() {
     let mut life = running(&["web"]);
     let first = life.status();
-    life.pod.said = Some(first.clone());
+    life.pod.reported = Some(first.clone());
     let later = status(&life.pod, DecisionContext { now: life.now, modules: &life.modules }, 99);
     assert_eq!(later, first);
 }

@@ -7,10 +7,10 @@ use serde_json::Value;
 use super::references::{distinct, fields, flat, nested, rename};
 use super::{NEWER, STORED};
 use crate::kinds::accessors::{NAME, column, name, text};
+use crate::kinds::field_value::FieldValue;
 use crate::kinds::fleet::manifest_work_replica_set::of_rollout;
 use crate::kinds::fleet::view::View;
 use crate::kinds::fleet::{ADD_ON_GROUP, Rules};
-use crate::kinds::place::Place;
 
 const KIND: &str = "ClusterManagementAddOn";
 const PLURAL: &str = "clustermanagementaddons";
@@ -50,7 +50,7 @@ fn either(kind: Kind) -> Kind {
 }
 
 fn mistakes(object: &Value, configs: &str) -> Vec<FieldError> {
-    let spec = Place::of(object, "spec");
+    let spec = FieldValue::of(object, "spec");
     let mut found = distinct(&spec.child(configs), ["group", "resource"]);
     let placements = spec.child("installStrategy").child("placements");
     found.extend(distinct(&placements, ["namespace", "name"]));

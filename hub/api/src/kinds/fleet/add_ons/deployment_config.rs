@@ -5,9 +5,9 @@ use freewheel_hub_schema::kind::Kind;
 use serde_json::Value;
 
 use super::{NEWER, STORED};
+use crate::kinds::field_value::FieldValue;
 use crate::kinds::fleet::view::View;
 use crate::kinds::fleet::{ADD_ON_GROUP, Rules, follows};
-use crate::kinds::place::Place;
 
 const PLURAL: &str = "addondeploymentconfigs";
 /// As the CRD has them.
@@ -33,7 +33,7 @@ fn rules(version: &'static str) -> Rules {
 }
 
 fn mistakes(object: &Value) -> Vec<FieldError> {
-    let spec = Place::of(object, "spec");
+    let spec = FieldValue::of(object, "spec");
     let mut found = Vec::new();
     for variable in spec.child("customizedVariables").items() {
         let (name, value) = (variable.child("name"), variable.child("value"));

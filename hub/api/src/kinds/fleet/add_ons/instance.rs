@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use super::references::{fields, name_desired, name_desired_alone};
 use super::{NEWER, STORED};
 use crate::kinds::accessors::{NAME, child, column, condition, name, text};
+use crate::kinds::field_value::FieldValue;
 use crate::kinds::fleet::view::View;
 use crate::kinds::fleet::{ADD_ON_GROUP, Rules, follows};
-use crate::kinds::place::Place;
 
 const KIND: &str = "ManagedClusterAddOn";
 const PLURAL: &str = "managedclusteraddons";
@@ -64,7 +64,7 @@ fn either(kind: Kind) -> Kind {
 }
 
 fn mistakes(object: &Value) -> Vec<FieldError> {
-    let namespace = Place::of(object, "spec").child("installNamespace");
+    let namespace = FieldValue::of(object, "spec").child("installNamespace");
     follows(&namespace, NAMESPACE).into_iter().chain(namespace.no_longer(63)).collect()
 }
 

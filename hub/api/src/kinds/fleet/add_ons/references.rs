@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::kinds::accessors::text;
-use crate::kinds::place::Place;
+use crate::kinds::field_value::FieldValue;
 use freewheel_hub_schema::error::FieldError;
 
 /// Stands for "no default" in the newer form, as upstream has it.
@@ -76,8 +76,9 @@ pub(super) fn name_desired_alone(status: &mut Map<String, Value>) {
 }
 
 /// A list whose items are told apart by these keys names nothing twice.
-pub(super) fn distinct(list: &Place<'_>, keys: [&str; 2]) -> Vec<FieldError> {
+pub(super) fn distinct(list: &FieldValue<'_>, keys: [&str; 2]) -> Vec<FieldError> {
     let mut seen = std::collections::BTreeSet::new();
-    let of = |item: &Place<'_>| keys.map(|key| text(item.value, &format!("/{key}")).to_owned());
+    let of =
+        |item: &FieldValue<'_>| keys.map(|key| text(item.value, &format!("/{key}")).to_owned());
     list.items().filter(|item| !seen.insert(of(item))).map(|item| item.duplicate()).collect()
 }

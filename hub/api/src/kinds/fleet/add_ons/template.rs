@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::STORED;
 use crate::kinds::accessors::{NAME, column, name, text};
+use crate::kinds::field_value::FieldValue;
 use crate::kinds::fleet::{ADD_ON_GROUP, Rules, follows};
-use crate::kinds::place::Place;
 
 const COLUMNS: &[Column] = &[NAME, column("ADDON NAME", "string", "The add-on that it is of.")];
 /// As the CRD has it.
@@ -25,7 +25,7 @@ pub(crate) fn kind() -> Kind {
 
 fn mistakes(object: &Value) -> Vec<FieldError> {
     let mut found = Vec::new();
-    for registration in Place::of(object, "spec").child("registration").items() {
+    for registration in FieldValue::of(object, "spec").child("registration").items() {
         let signer = registration.child("customSigner").child("signerName");
         found.extend(follows(&signer, SIGNER).or_else(|| signer.no_longer(571)));
     }

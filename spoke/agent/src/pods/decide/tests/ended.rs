@@ -33,7 +33,7 @@ fn what_the_hub_knows_better_is_what_this_device_knows_nothing_of() {
     assert!(life(ended.clone()).pod.is_known_better());
     assert!(!always(&["web"]).pod.is_known_better(), "it has not ended");
     let mut known = life(ended.clone());
-    known.pod.said = Some(known.status());
+    known.pod.reported = Some(known.status());
     assert!(!known.pod.is_known_better(), "this device has told of it");
     let mut run = running(&["web"]);
     let lost = run.pod.state();
@@ -77,11 +77,11 @@ fn an_end_that_is_taken_back_is_told_again() {
     assert_eq!(life.go(), ["stop web 30s"]);
     life.exited("web", 143);
     assert_eq!(life.go(), ["finish Failed", "no network"]);
-    life.pod.said = Some(life.status());
+    life.pod.reported = Some(life.status());
     life.pod.update(before.clone(), life.now);
-    assert_eq!((life.pod.said.take(), life.pod.is_known_better()), (None, false));
+    assert_eq!((life.pod.reported.take(), life.pod.is_known_better()), (None, false));
     assert_eq!(life.go(), [""; 0], "what has ended stays so");
-    life.pod.said = Some(life.status());
+    life.pod.reported = Some(life.status());
     life.pod.update(before, life.now);
-    assert!(life.pod.said.is_some(), "once is enough");
+    assert!(life.pod.reported.is_some(), "once is enough");
 }

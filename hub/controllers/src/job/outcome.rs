@@ -14,7 +14,7 @@ use super::tally::Tally;
 
 /// Why the Job is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ending {
+pub struct JobOutcome {
     /// It has done what it was asked for.
     pub succeeded: bool,
     /// In one word.
@@ -23,7 +23,7 @@ pub struct Ending {
     pub message: String,
 }
 
-impl Ending {
+impl JobOutcome {
     fn new(succeeded: bool, reason: &str, message: &str) -> Self {
         Self { succeeded, reason: reason.to_owned(), message: message.to_owned() }
     }
@@ -31,12 +31,12 @@ impl Ending {
 
 /// Why the Job is over, if it is.
 #[must_use]
-pub fn ending(
+pub fn outcome(
     wanted: &Wanted,
     pods: &[JobPod],
     tally: &Tally<'_>,
     now: Timestamp,
-) -> Option<Ending> {
+) -> Option<JobOutcome> {
     said_before(wanted)
         .or_else(|| failed_by_policy(wanted, pods))
         .or_else(|| failed_by_limit(wanted, pods, tally, now))
@@ -45,27 +45,27 @@ pub fn ending(
             let policy = wanted.spec.success_policy.as_ref().filter(|_| wanted.is_indexed());
             let completions = wanted.completions().unwrap_or_default();
             let message = success_policy::met(policy, completions, &tally.completed)?;
-            Some(Ending::new(true, "SuccessPolicy", &message))
+            Some(JobOutcome::new(true, "SuccessPolicy", &message))
         })
 }
 
 /// What an earlier run has said before it was through with the pods.
-fn said_before(wanted: &Wanted) -> Option<Ending> {
+fn said_before(wanted: &Wanted) -> Option<JobOutcome> {
     let conditions = wanted.status.conditions.as_deref().unwrap_or_default();
     let said = |name: &str| conditions.iter().find(|one| one.type_ == name && one.status == "True");
     let text = |part: &Option<String>| part.clone().unwrap_or_default();
     let of = |name, succeeded| {
         let one = said(name)?;
-        Some(Ending { succeeded, reason: text(&one.reason), message: text(&one.message) })
+        Some(JobOutcome { succeeded, reason: text(&one.reason), message: text(&one.message) })
     };
     of("SuccessCriteriaMet", true).or_else(|| of("FailureTarget", false))
 }
 
-fn failed_by_policy(wanted: &Wanted, pods: &[JobPod]) -> Option<Ending> {
+fn failed_by_policy(wanted: &Wanted, pods: &[JobPod]) -> Option<JobOutcome> {
     let policy = Some(wanted.spec.pod_failure_policy.as_ref()?);
     let mut failed = pods.iter().filter(|pod| pod.has_failed(wanted));
     failed.find_map(|pod| match consequence(policy, &pod.facts.pod) {
-        Consequence::FailsJob(why) => Some(Ending::new(false, "PodFailurePolicy", &why)),
+        Consequence::FailsJob(why) => Some(JobOutcome::new(false, "PodFailurePolicy", &why)),
         Consequence::Counted | Consequence::Ignored | Consequence::FailsIndex => None,
     })
 }
@@ -75,14 +75,14 @@ fn failed_by_limit(
     pods: &[JobPod],
     tally: &Tally<'_>,
     now: Timestamp,
-) -> Option<Ending> {
+) -> Option<JobOutcome> {
     let limit = wanted.spec.backoff_limit.unwrap_or(6);
     if limit < tally.failed || restarts_too_often(wanted, pods, limit) {
         let text = "Job has reached the specified backoff limit";
-        return Some(Ending::new(false, "BackoffLimitExceeded", text));
+        return Some(JobOutcome::new(false, "BackoffLimitExceeded", text));
     }
     deadline_in(wanted, now).filter(Duration::is_zero).map(|_| {
-        Ending::new(false, "DeadlineExceeded", "Job was active longer than specified deadline")
+        JobOutcome::new(false, "DeadlineExceeded", "Job was active longer than specified deadline")
     })
 }
 
@@ -113,28 +113,28 @@ fn restarts_too_often(wanted: &Wanted, pods: &[JobPod], limit: i32) -> bool {
     if limit == 0 { 0 < restarts } else { limit <= restarts }
 }
 
-fn failed_by_indexes(wanted: &Wanted, tally: &Tally<'_>) -> Option<Ending> {
+fn failed_by_indexes(wanted: &Wanted, tally: &Tally<'_>) -> Option<JobOutcome> {
     let failed = tally.failed_indexes.as_ref()?.total();
     let most = wanted.spec.max_failed_indexes.map(|most| u32::try_from(most).unwrap_or_default());
     if most.is_some_and(|most| most < failed) {
         let text = "Job has exceeded the specified maximal number of failed indexes";
-        return Some(Ending::new(false, "MaxFailedIndexesExceeded", text));
+        return Some(JobOutcome::new(false, "MaxFailedIndexesExceeded", text));
     }
     let ended = failed.saturating_add(tally.completed.total());
     (0 < failed && wanted.completions().unwrap_or_default() <= ended)
-        .then(|| Ending::new(false, "FailedIndexes", "Job has failed indexes"))
+        .then(|| JobOutcome::new(false, "FailedIndexes", "Job has failed indexes"))
 }
 
 /// That everything is done, when nothing runs any more.
 #[must_use]
-pub fn completed(wanted: &Wanted, tally: &Tally<'_>) -> Option<Ending> {
+pub fn completed(wanted: &Wanted, tally: &Tally<'_>) -> Option<JobOutcome> {
     let enough = match wanted.spec.completions {
         // One success is the Job's, and the others may come to their ends.
         None => 0 < tally.succeeded,
         Some(completions) => completions <= tally.succeeded,
     };
     (enough && tally.active.is_empty()).then(|| {
-        Ending::new(true, "CompletionsReached", "Reached expected number of succeeded pods")
+        JobOutcome::new(true, "CompletionsReached", "Reached expected number of succeeded pods")
     })
 }
 
@@ -151,8 +151,8 @@ mod tests {
 
     #[track_caller]
     fn ends(wanted: &Wanted, pods: &[JobPod], reason: &str) {
-        let found = ending(wanted, pods, &Tally::of(wanted, pods), now());
-        assert_eq!(found.map(|ending| ending.reason).unwrap_or_default(), reason);
+        let found = outcome(wanted, pods, &Tally::of(wanted, pods), now());
+        assert_eq!(found.map(|outcome| outcome.reason).unwrap_or_default(), reason);
     }
 
     #[test]

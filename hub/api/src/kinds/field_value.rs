@@ -17,14 +17,14 @@ pub(super) const IMMUTABLE: &str = "field is immutable";
 
 /// A value in an object, with its path. What is not there is null.
 #[derive(Clone, Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct FieldValue<'a> {
     /// What is there.
     pub value: &'a Value,
     /// `spec.ports[0]`
     pub path: String,
 }
 
-impl<'a> Place<'a> {
+impl<'a> FieldValue<'a> {
     /// A field of the object itself.
     pub fn of(object: &'a Value, field: &str) -> Self {
         Self { value: object.get(field).unwrap_or(&NOTHING), path: field.to_owned() }
@@ -159,7 +159,7 @@ impl<'a> Place<'a> {
     }
 
     /// It has to be what it was.
-    pub fn stays(&self, old: &Place<'_>) -> Option<FieldError> {
+    pub fn stays(&self, old: &FieldValue<'_>) -> Option<FieldError> {
         (self.value != old.value).then(|| self.invalid(IMMUTABLE))
     }
 
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn mistakes_name_their_place() {
         let object = json!({"spec": {"ports": [{"port": 0}], "hard": {"cpu": "-1"}, "mode": "x"}});
-        let spec = Place::of(&object, "spec");
+        let spec = FieldValue::of(&object, "spec");
         let ports = spec.child("ports");
         let port = ports.items().next().unwrap();
         let error = port.child("port").at_least(1).unwrap();

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use freewheel_hub_api::conditions::{ADD_ON_MANIFESTS_APPLIED, Condition};
-use serde_json::Value;
 
 /// Label of a work: the add-on that it is of.
 pub(super) const NAME_LABEL: &str = "open-cluster-management.io/addon-name";
@@ -17,9 +16,4 @@ pub(super) fn applied(
     text: impl Into<Cow<'static, str>>,
 ) -> Condition<'static> {
     Condition::new(&ADD_ON_MANIFESTS_APPLIED, is, reason, text)
-}
-
-/// A condition of an object.
-pub(super) fn find<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    object["status"]["conditions"].as_array()?.iter().find(|it| it["type"] == kind)
 }

@@ -3,18 +3,18 @@
 use std::fmt;
 
 /// Most bytes of a value, and of a path to one, that a mistake repeats: what was sent need not come back as a whole.
-pub const TOLD_BYTES_MAX: usize = 1024;
+pub const REPEATED_BYTES_MAX: usize = 1024;
 /// Room for what is said in the place of the rest.
 const LEFT_OUT_BYTES_MAX: usize = 32;
 
 /// The beginning of a text, and how long it is.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct TruncatedText {
     text: String,
     bytes: usize,
 }
 
-impl Told {
+impl TruncatedText {
     /// What is told of it.
     #[must_use]
     pub fn end(mut self) -> String {
@@ -25,11 +25,11 @@ impl Told {
     }
 }
 
-impl fmt::Write for Told {
+impl fmt::Write for TruncatedText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         // What comes after a gap would be no beginning.
         if self.text.len() == self.bytes {
-            let room = TOLD_BYTES_MAX - self.text.len();
+            let room = REPEATED_BYTES_MAX - self.text.len();
             self.text.push_str(&text[..text.floor_char_boundary(room)]);
         }
         self.bytes += text.len();
@@ -61,14 +61,14 @@ mod tests {
 
     #[test]
     fn what_is_told_in_short_stays_so() {
-        let long = "ä".repeat(TOLD_BYTES_MAX);
-        let short = shortened(long.clone(), TOLD_BYTES_MAX);
+        let long = "ä".repeat(REPEATED_BYTES_MAX);
+        let short = shortened(long.clone(), REPEATED_BYTES_MAX);
         assert!(
-            short.len() <= TOLD_BYTES_MAX + LEFT_OUT_BYTES_MAX
+            short.len() <= REPEATED_BYTES_MAX + LEFT_OUT_BYTES_MAX
                 && short.ends_with("ä… (2048 bytes)")
         );
-        assert_eq!(shortened(short.clone(), TOLD_BYTES_MAX), short);
-        let mut told = Told::default();
+        assert_eq!(shortened(short.clone(), REPEATED_BYTES_MAX), short);
+        let mut told = TruncatedText::default();
         long.chars().try_for_each(|letter| told.write_char(letter)).unwrap();
         assert_eq!(told.end(), short);
         assert_eq!(shortened("abc".to_owned(), 3), "abc");

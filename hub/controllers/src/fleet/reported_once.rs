@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 
 /// By object. There is one for each object that there is something to tell of, as long as it is there.
 #[derive(Debug, Default)]
-pub(super) struct ToldOnce(Mutex<HashMap<Key, String>>);
+pub(super) struct ReportedOnce(Mutex<HashMap<Key, String>>);
 
-impl ToldOnce {
+impl ReportedOnce {
     /// Whether this is to be told of the object now; with nothing to tell it is over.
     pub fn is_news(&self, key: &Key, text: Option<&str>) -> bool {
         let mut all = self.0.lock();
@@ -33,7 +33,7 @@ mod tests {
     #[test]
     fn the_same_is_told_once() {
         let key = Key::new(&Resource::new("", "nodes"), &ClusterName::root(), "", "pi-1");
-        let told = ToldOnce::default();
+        let told = ReportedOnce::default();
         assert!(told.is_news(&key, Some("a")) && !told.is_news(&key, Some("a")));
         assert!(told.is_news(&key, Some("b")) && !told.is_news(&key, None));
         assert!(told.is_news(&key, Some("b")));
