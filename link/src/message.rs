@@ -42,6 +42,8 @@ pub const ABILITIES: u64 = ability::TUNNELS
 pub const ALPN_SESSION: &[u8] = b"freewheel/1";
 /// ALPN of joining: no client certificate, a token instead.
 pub const ALPN_JOIN: &[u8] = b"freewheel-join/1";
+/// Reason of a refusal of a module that is being compiled, where no more streams may wait for it: it is asked for again.
+pub const COMPILING_REASON: &str = "Compiling";
 /// Seconds between heartbeats when the hub says nothing else.
 pub const HEARTBEAT_SECONDS: u16 = 10;
 /// A node's own address in each of its realms, for datagrams that come in through its ports: link-local, so

@@ -7,7 +7,7 @@ use freewheel_tests::guests;
 /// The rows by letter: A01 to A24 and so on.
 const ROWS: &[(char, usize)] = &[
     ('A', 24),
-    ('B', 29),
+    ('B', 30),
     ('C', 17),
     ('D', 30),
     ('E', 23),

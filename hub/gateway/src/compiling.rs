@@ -5,22 +5,27 @@
 //!   device's own (`a_module_is_compiled_in_the_turn_of_those_whose_pods_wait_for_it`);
 //! - the pods of a device that wait for a module which is being compiled get an Event with its name and size, and no
 //!   other pods (`the_pods_that_wait_for_a_compiler_are_told_so`);
+//! - who finds no place to wait in is told to ask again, and is in line meanwhile
+//!   (`modules_that_are_being_compiled_take_no_stream_from_one_that_is_ready`);
 //! - a device whose engine this hub does not know is told so (`a_device_with_an_unknown_engine_is_told_so`).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Tenant};
 use freewheel_hub_plan::{Source as _, pod_record};
 use freewheel_link::digest::Digest;
-use freewheel_link::message::ModuleRequestV1;
+use freewheel_link::message::{COMPILING_REASON, ModuleRequestV1, RefusalV1};
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{ContainerV1, ModuleV1, PodV1};
 use freewheel_link::profile::{BadProfile, Profile};
 use freewheel_link::report::EventV1;
+use futures::FutureExt as _;
 use tokio::time::sleep;
 use tracing::debug;
 
+use crate::compile_waits::CompileWaits;
 use crate::events;
 use crate::inner::Inner;
 use crate::object_refs::PODS;
@@ -36,19 +41,28 @@ pub(crate) fn note_profile(images: &dyn Images, profile: &str) {
     }
 }
 
-/// The artifact for a spoke. When it is not there soon, the pods that wait for it are told.
+/// The artifact for a spoke. When it is not there soon, the pods that wait for it are told, and who finds no place to
+/// wait in asks again: its module is compiled meanwhile.
 pub(crate) async fn artifact(
     inner: &Inner,
     identity: &SpokeIdentity,
     request: &ModuleRequestV1,
-) -> Result<Artifact, ImageProblem> {
+    waits: &Arc<CompileWaits>,
+) -> Result<Artifact, RefusalV1> {
     let ModuleRequestV1 { component, profile, .. } = request;
-    let profile: Profile = profile.parse().map_err(|error: BadProfile| ImageProblem {
-        reason: "ErrImageCompile",
-        message: format!("this hub cannot compile for this device: {error}"),
+    let profile: Profile = profile.parse().map_err(|error: BadProfile| {
+        let text = format!("this hub cannot compile for this device: {error}");
+        RefusalV1::new("ErrImageCompile", text)
     })?;
+    let refusal = |problem: ImageProblem| RefusalV1::new(problem.reason, problem.message);
     let tenants = || tenants(inner, &identity.cluster, component);
-    let made = inner.images.artifact(component, profile, &tenants);
+    let mut made = inner.images.artifact(component, profile, &tenants);
+    // What is there or will never be is answered at once, and what is not is in line with this first look.
+    if let Some(made) = made.as_mut().now_or_never() {
+        return made.map_err(refusal);
+    }
+    let in_line = inner.images.compiling(component, profile).is_some();
+    let _place = if in_line { Some(waits.take(&tenants).ok_or_else(later)?) } else { None };
     let told = async {
         sleep(UNTOLD_COMPILE_TIME).await;
         if let Some(size) = inner.images.compiling(component, profile) {
@@ -58,9 +72,16 @@ pub(crate) async fn artifact(
     };
     tokio::select! {
         biased;
-        made = made => made,
+        made = made => made.map_err(refusal),
         never = told => never,
     }
+}
+
+/// To who finds no place to wait in.
+fn later() -> RefusalV1 {
+    let text =
+        "the module waits for a compiler, and so many others do that this link waits for no more";
+    RefusalV1::new(COMPILING_REASON, text)
 }
 
 async fn tell(inner: &Inner, identity: &SpokeIdentity, component: &Digest, size: u64) {

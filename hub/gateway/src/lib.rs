@@ -23,7 +23,7 @@
 //! reports, events, node  what spokes say, as objects      device  the newest that one says of itself
 //! object_refs  where objects are, and of which a spoke may speak
 //! refusals   what cannot be planned, where its user looks
-//! compiling  whose pods wait for a compiler
+//! compiling  whose pods wait for a compiler     compile_waits  how many of their streams
 //! incarnation  which life of the store this is; a folder put back from a copy is a new one
 //! session_records  sessions, leases of pod ranges in the store     stale_sessions  those of this hub's earlier life
 //! reported   which reports are durable      plan_metrics, session_metrics  what is counted, and where it is shown
@@ -41,6 +41,7 @@
 mod answers;
 mod bound_pods;
 mod change_fanout;
+mod compile_waits;
 mod compiling;
 mod config_readers;
 mod config_records;

@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::field::{Empty, display};
 use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 
+use crate::compile_waits::CompileWaits;
 use crate::deleted_clusters::DeletedClusters;
 use crate::inner::Inner;
 use crate::live_session::Session;
@@ -273,10 +274,12 @@ impl Session<'_> {
         let mut serving = JoinSet::new();
         // The transport bounds how many streams a spoke has open, and this what they are for.
         let budget = Arc::new(Budget::default());
+        let waits = Arc::new(CompileWaits::default());
         loop {
             let stream = self.link.accept().await?;
             let identity = self.identity.clone();
-            let serve = streams::serve(inner.clone(), identity, stream, budget.clone());
+            let serve =
+                streams::serve(inner.clone(), identity, stream, budget.clone(), waits.clone());
             serving.spawn(serve.in_current_span());
             while serving.try_join_next().is_some() {}
         }

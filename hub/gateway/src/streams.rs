@@ -8,6 +8,9 @@
 //!   spoke another's, in all (`greedy_spokes_leave_places_for_all_others`) and on the link of the one that it reaches
 //!   (`one_spoke_leaves_places_on_anothers_link_for_all_others`); who gets no place is told why, in words that reach
 //!   the user (`logs_come_through_and_refusals_keep_their_words`);
+//! - who waits for a compiler takes no stream from who could be sent something
+//!   (`modules_that_are_being_compiled_take_no_stream_from_one_that_is_ready`), and keeps its place no longer than it asks
+//!   (`who_gives_a_module_up_leaves_its_place`);
 //! - what is not read of connections between spokes is on an account
 //!   (`connections_that_nobody_reads_are_broken_off_where_they_hold_too_much`);
 //! - a transfer goes on where it was cut, unless it is of another artifact
@@ -17,6 +20,8 @@
 //!   is bounded, each text of it too, and what is not all of it is an error
 //!   (`figures_that_are_not_whole_are_an_error_and_their_texts_are_cut`);
 //! - a spoke is not asked for what it cannot do (`a_spoke_is_not_asked_for_what_it_cannot_do`);
+//! - a spoke that does not answer, or whose link has no stream left, keeps nobody waiting, and no place
+//!   (`a_spoke_that_does_not_answer_keeps_nobody_waiting_and_no_place`);
 //! - what broke off ends with a reset or an error
 //!   (`a_connection_across_the_hub_that_breaks_off_is_reset_at_the_other_end`,
 //!   `a_log_that_breaks_off_ends_with_an_error`, `an_artifact_that_lost_its_end_on_the_disk_is_no_whole_module`).
@@ -42,10 +47,11 @@ use freewheel_link::message::{
 use freewheel_link::names::ClusterName;
 use freewheel_link::stream_budget::{Asker, Budget, TOO_MANY_REASON, Use};
 use freewheel_link::transport::{Priority, Stream, Transport};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tracing::debug;
 
+use crate::compile_waits::CompileWaits;
 use crate::inner::Inner;
 use crate::links::Links;
 use crate::relays::RelayPermit;
@@ -65,6 +71,7 @@ pub(crate) async fn serve(
     identity: Arc<SpokeIdentity>,
     stream: Stream,
     budget: Arc<Budget>,
+    waits: Arc<CompileWaits>,
 ) {
     let spoke = &identity.cluster;
     let mut send = stream.send;
@@ -72,8 +79,8 @@ pub(crate) async fn serve(
     let refusal = match timeout(OPENER_TIMEOUT, recv.next::<Open>()).await {
         Ok(Ok(Some(Open::Module(request)))) if request.is_bounded() => {
             send.set_priority(Priority::Modules);
-            let sent = module(&inner, &identity, &request, &mut send);
-            match within(&budget, Use::Module, sent).await {
+            let sending = module(&inner, &identity, &request, &waits, &mut send);
+            match within(&budget, Use::Module, until_given_up(&mut recv, sending)).await {
                 Ok(()) => return,
                 Err(refusal) => refusal,
             }
@@ -110,15 +117,37 @@ pub(crate) async fn serve(
     }
 }
 
+/// What is done for the other side as long as it has not broken off what it asked for: it keeps no place until a compiler
+/// is through. That it has nothing more to say is no such sign.
+async fn until_given_up(
+    recv: &mut (impl AsyncRead + Unpin),
+    sending: impl Future<Output = Result<(), RefusalV1>>,
+) -> Result<(), RefusalV1> {
+    let given_up = async {
+        let mut ignored = [0; 64];
+        loop {
+            match recv.read(&mut ignored).await {
+                Ok(0) => std::future::pending().await,
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = given_up => Ok(()),
+        sent = sending => sent,
+    }
+}
+
 async fn module(
     inner: &Inner,
     identity: &SpokeIdentity,
     request: &ModuleRequestV1,
+    waits: &Arc<CompileWaits>,
     send: &mut Box<dyn freewheel_link::transport::SendHalf>,
 ) -> Result<(), RefusalV1> {
-    let artifact = compiling::artifact(inner, identity, request)
-        .await
-        .map_err(|problem| RefusalV1::new(problem.reason, problem.message))?;
+    let artifact = compiling::artifact(inner, identity, request, waits).await?;
     let internal = |error: &dyn std::fmt::Display| {
         RefusalV1::new("InternalError", format!("the hub cannot read the artifact: {error}"))
     };

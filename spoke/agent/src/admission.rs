@@ -52,11 +52,11 @@ pub fn check(pod: &PodV1) -> Result<(), (String, String)> {
     }
 }
 
-/// Checks a record's needed features.
+/// Checks the features that something, in words, needs.
 ///
 /// # Errors
 /// With (reason, message) when there is a bit that this agent does not know.
-pub fn check_needs(needs: u64) -> Result<(), (String, String)> {
+pub fn check_needs(what: &str, needs: u64) -> Result<(), (String, String)> {
     let missing = needs & !FEATURES;
     if missing == 0 {
         return Ok(());
@@ -64,7 +64,7 @@ pub fn check_needs(needs: u64) -> Result<(), (String, String)> {
     Err((
         "UnsupportedFeature".to_owned(),
         format!(
-            "the pod needs features {missing:#x} that this spoke's agent does not have; upgrade the spoke"
+            "{what} needs features {missing:#x} that this spoke's agent does not have; upgrade the spoke"
         ),
     ))
 }
@@ -97,8 +97,8 @@ mod tests {
 
     #[test]
     fn an_unknown_feature_is_named() {
-        assert!(check_needs(FEATURES).is_ok());
-        let (reason, message) = check_needs(1 << 40 | 1).unwrap_err();
+        assert!(check_needs("the pod", FEATURES).is_ok());
+        let (reason, message) = check_needs("the pod", 1 << 40 | 1).unwrap_err();
         assert_eq!(reason, "UnsupportedFeature");
         assert!(message.contains("0x10000000000"), "{message}");
     }

@@ -200,6 +200,8 @@ pub struct FakeNetwork {
     pub pods: Mutex<BTreeMap<String, PodNetwork>>,
     /// Services by (realm, namespace, name).
     pub services: Mutex<BTreeMap<(ClusterName, String, String), ServiceV1>>,
+    /// The cluster's DNS domain.
+    pub domain: Mutex<String>,
 }
 
 impl Network for FakeNetwork {
@@ -225,7 +227,9 @@ impl Network for FakeNetwork {
         };
     }
 
-    fn set_node(&self, _: std::net::IpAddr, _: &str) {}
+    fn set_node(&self, _: std::net::IpAddr, domain: &str) {
+        domain.clone_into(&mut self.domain.lock());
+    }
 }
 
 /// Modules that are all there, but those named as broken.

@@ -2,9 +2,12 @@
 //!
 //! Guarantees:
 //! - what begins anew begins with a file that nobody else writes to
-//!   (`what_begins_anew_is_not_touched_by_a_late_write_to_what_was_there`).
+//!   (`what_begins_anew_is_not_touched_by_a_late_write_to_what_was_there`);
+//! - a place among the transfers is taken when the hub has begun to send, and given back when that was cut
+//!   (`a_few_modules_come_at_a_time`, `a_transfer_that_was_cut_leaves_its_place`).
 
 use std::io;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use freewheel_link::artifact::{Envelope, PublicKey};
@@ -14,6 +17,7 @@ use freewheel_link::profile::Profile;
 use freewheel_spoke_agent::uplink::Sink;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::files::Scratch;
 use crate::{ARTIFACT_BYTES_MAX, ModuleError};
@@ -32,6 +36,10 @@ pub(crate) struct Download<'a> {
     pub(crate) file: Option<File>,
     pub(crate) written: u64,
     pub(crate) envelope: Option<Envelope>,
+    /// Places of transfers whose bytes come.
+    pub(crate) transfers: Arc<Semaphore>,
+    /// This one's, since its header came.
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
     /// Why the sink refused, as io errors carry no types.
     pub(crate) refused: Option<ModuleError>,
 }
@@ -101,8 +109,16 @@ impl Sink for Download<'_> {
                 "the rest is of another artifact",
             ));
         }
+        if self.permit.is_none() {
+            // Closed never: the store keeps it.
+            self.permit = self.transfers.clone().acquire_owned().await.ok();
+        }
         self.envelope = Some(header.envelope.clone());
         self.open(header.offset).await
+    }
+
+    fn cut(&mut self) {
+        self.permit = None;
     }
 
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -7,6 +7,8 @@
 //!   (`a_module_that_was_needed_until_now_outlives_one_that_came_later`);
 //! - a disk under pressure takes that too (`a_disk_under_pressure_gives_back_what_nobody_needs`,
 //!   `a_full_disk_takes_the_modules_that_nobody_needs`);
+//! - modules that the hub has not compiled yet hold up none that it has, however many they are
+//!   (`modules_that_are_being_compiled_hold_up_none_that_is_ready`);
 //! - of one module there is one transfer at a time, also when it was given up and is wanted again: the next begins when
 //!   nothing of the one before it is at work any more (`what_is_still_being_unpacked_is_nobody_else_s`).
 
@@ -36,8 +38,9 @@ use crate::files::{ModuleLock, Names, Retired, Scratch, beyond, idle, retire, ti
 use crate::unpack::{unpack, verify};
 use crate::{ModuleError, UNUSED_BYTES_KEPT, partial_downloads};
 
-/// Transfers at the same time: one that waits for the hub's compiler must not hold up a ready one.
-const TRANSFERS_AT_ONCE: usize = 3;
+/// Transfers whose bytes come at the same time: one is whole sooner when few others come with it. What the hub has not
+/// begun to send is none of them, and how many are asked for at a time the link bounds.
+pub(crate) const TRANSFERS_AT_ONCE: usize = 3;
 /// Modules that are checked at the same time. After a start all of them are wanted at once, and the threads that read
 /// them are those of the logs and of the dial to the hub, too: more than a card gives to one would be no faster.
 const CHECKS_AT_ONCE: usize = 1;
@@ -77,7 +80,7 @@ pub struct Store {
 pub(crate) struct Shared {
     setup: Setup,
     state: Mutex<ModuleStates>,
-    transfers: Semaphore,
+    transfers: Arc<Semaphore>,
     pub(crate) checks: Semaphore,
     /// Counts transfers: each has files of its own.
     transfer: AtomicU64,
@@ -106,7 +109,7 @@ impl Store {
         let shared = Shared {
             setup,
             state: Mutex::default(),
-            transfers: Semaphore::new(TRANSFERS_AT_ONCE),
+            transfers: Arc::new(Semaphore::new(TRANSFERS_AT_ONCE)),
             checks: Semaphore::new(CHECKS_AT_ONCE),
             transfer: AtomicU64::new(0),
             running: Mutex::default(),
@@ -319,8 +322,6 @@ impl Shared {
         if self.on_disk(&names, component).await {
             return Ok(names.artifact);
         }
-        // Closed never: the store keeps it.
-        let _transfer = self.transfers.acquire().await;
         let scratch = self.scratch(&names, turn);
         let own = names.clone();
         let (scratch, half) = blocking(move || {
@@ -365,9 +366,13 @@ impl Shared {
             file: None,
             written,
             envelope,
+            transfers: self.transfers.clone(),
+            permit: None,
             refused: None,
         };
         let fetched = self.setup.fetch.fetch(component, profile, &mut part).await;
+        // Until it is unpacked, too.
+        let _transfer = part.permit.take();
         if let Some(file) = &mut part.file {
             tokio::io::AsyncWriteExt::flush(file).await.map_err(ModuleError::Disk)?;
         }

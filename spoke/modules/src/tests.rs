@@ -1,5 +1,7 @@
 //! Modules that are what they say, and those that are not.
 
+mod transfers;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -64,7 +66,7 @@ fn component() -> Digest {
 }
 
 impl Hub {
-    fn header(&self) -> ModuleHeaderV1 {
+    fn header(&self, component: Digest) -> ModuleHeaderV1 {
         let signer = key(2);
         let root = if self.signed_by_another { key(9) } else { key(1) };
         let not_after = u64::MAX;
@@ -74,9 +76,9 @@ impl Hub {
             signature: root.sign(&SignerCert::message(&public(&signer), not_after)).as_ref().into(),
         };
         let (artifact, size) = (Digest::of(&self.artifact), self.artifact.len() as u64);
-        let message = Envelope::message(&component(), self.profile, 1, &artifact, size);
+        let message = Envelope::message(&component, self.profile, 1, &artifact, size);
         let envelope = Envelope {
-            component: component(),
+            component,
             profile: self.profile,
             build: 1,
             artifact,
@@ -99,7 +101,7 @@ impl Fetch for Hub {
         if self.refuse || asked != component() {
             return Err(FetchError::Refused(RefusalV1::new("ErrImageCompile", "no Wasm in it")));
         }
-        let mut header = self.header();
+        let mut header = self.header(asked);
         let goes_on = sink.have().filter(|(_, artifact)| *artifact == header.envelope.artifact);
         header.offset = goes_on.map_or(0, |(bytes, _)| bytes).min(header.compressed);
         self.began.lock().push(header.offset);
@@ -540,9 +542,11 @@ async fn what_begins_anew_is_not_touched_by_a_late_write_to_what_was_there() {
         file: None,
         written: 0,
         envelope: None,
+        transfers: std::sync::Arc::new(tokio::sync::Semaphore::new(1)),
+        permit: None,
         refused: None,
     };
-    part.begin(&hub.header()).await.unwrap();
+    part.begin(&hub.header(component())).await.unwrap();
     late.seek(std::io::SeekFrom::Start(100)).unwrap();
     late.write_all(b"late").unwrap();
     part.write(b"new").await.unwrap();

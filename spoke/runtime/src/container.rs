@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use freewheel_link::limits;
 use freewheel_spoke_account::Held;
 use freewheel_spoke_agent::ports::{Input, StartContainer};
 use freewheel_spoke_agent::uplink::Stdin;
@@ -10,11 +9,11 @@ use freewheel_spoke_engine::GUEST_STACK_BYTES;
 use freewheel_spoke_logs::LogSink;
 use freewheel_spoke_net::PodNet;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::cli::AsyncStdinStream;
 
+use crate::command_places::CommandPlaces;
 use crate::file_calls::FileCalls;
 use crate::lanes::{Lane, Runtimes};
 use crate::mappings::{self, NoneLeft};
@@ -25,9 +24,6 @@ use crate::on_stack::Pages;
 use crate::preview1::{CALL_BYTES, Core, CoreWorld};
 use crate::shutdown::Shutdown;
 use crate::world::{self, Mounts, StoreData, StoreParts};
-
-/// Commands that one container runs at a time.
-pub(crate) const COMMANDS_MAX: usize = limits::CONTAINER_COMMANDS_MAX;
 
 /// One start of a container.
 pub(crate) struct Container {
@@ -49,7 +45,7 @@ pub(crate) struct Container {
     /// Tells the agent.
     pub(crate) deliver: Arc<dyn Fn(Input) + Send + Sync>,
     /// Places for commands beside its program.
-    pub(crate) commands: Arc<Semaphore>,
+    pub(crate) commands: CommandPlaces,
     /// What its one program reads, where it reads anything.
     pub(crate) stdin: Mutex<Option<Stdin>>,
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! runtime     the agent's port `Containers`          container    one start: what it has; run: its run, its end
 //! module      artifacts, loaded once                 handler, http    pods that answer requests
-//! http_client requests of guests and probes
+//! http_client requests of guests and probes          command_places  commands beside a program
 //! preview1    core programs: what they are given, and its bounds
 //! world       what a store holds: a file for each thing that guests can do, its limits, what a module may import
 //! lanes, metered, ticker, memory, on_stack           CPU and memory: who runs where, how long, how much
@@ -22,6 +22,7 @@
 //!
 //! Assumes: artifacts were verified by the caller, and their files never change.
 
+mod command_places;
 mod container;
 mod exit;
 mod figures;

@@ -2,7 +2,8 @@
 //!
 //! Upstream gives them all of preview 1; the calls here stand before its own, where those would take from the host
 //! without a bound, say too much in the agent's log, or change an exit code. A program has arguments, an environment,
-//! standard output and error, clocks, randomness and the files of its mounts. It has no sockets.
+//! standard output and error, clocks, randomness and the files of its mounts. It has no sockets, and nothing tells it that
+//! it is stopped.
 //!
 //! What a call makes the host hold is on the container's memory: a piece of [`CALL_PIECE_BYTES_MAX`] of a read or a
 //! write, the names of a directory and what it waits for when it is called, two paths of [`PATH_BYTES_MAX`] bytes or a
@@ -10,6 +11,9 @@
 //!
 //! Guarantees:
 //! - a program ends with its own code (`core_programs_end_with_their_own_codes`);
+//! - one that is stopped may finish within its grace period, with its own code
+//!   (`a_core_program_that_is_stopped_may_finish_and_its_own_code_counts`), and is killed then, not before
+//!   (`a_core_program_is_killed_when_its_grace_is_over_and_not_before`);
 //! - its mounts are what it can reach (`a_core_program_reaches_its_mounts_and_nothing_else`,
 //!   `no_path_leads_out_of_a_directory_that_was_opened`), as they were given
 //!   (`a_core_program_has_the_directory_that_was_opened_whatever_stands_at_its_path`,

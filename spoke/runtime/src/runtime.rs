@@ -30,7 +30,8 @@ use tracing::{Instrument as _, info, info_span, warn};
 use wasmtime::Engine;
 
 pub use self::exec::{CannotExec, Executing};
-use crate::container::{COMMANDS_MAX, Container};
+use crate::command_places::CommandPlaces;
+use crate::container::Container;
 use crate::exit;
 use crate::figures::{self, Whose};
 use crate::file_calls::AllFileCalls;
@@ -368,7 +369,7 @@ impl Runtime {
             runtimes: self.runtimes.clone(),
             pages: self.pages.clone(),
             deliver: self.deliver.clone(),
-            commands: Arc::new(Semaphore::new(COMMANDS_MAX)),
+            commands: CommandPlaces::new(),
             stdin: Mutex::default(),
         });
         self.runs(&container);

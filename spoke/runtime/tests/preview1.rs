@@ -4,6 +4,7 @@
 
 mod bounds;
 mod mounts;
+mod stops;
 
 use std::path::PathBuf;
 use std::time::Duration;

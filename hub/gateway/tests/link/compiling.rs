@@ -1,5 +1,7 @@
 //! What people are told while a compiler is at work, and what they are told of what runs.
 
+use freewheel_link::limits;
+use freewheel_link::message::COMPILING_REASON;
 use freewheel_link::report::{ContainerStateV1, ContainerStatusV1};
 
 use crate::support::*;
@@ -124,4 +126,69 @@ async fn what_runs_is_called_by_the_manifest_that_was_pushed() {
     };
     eventually("it is reported", || !id().is_empty()).await;
     assert_eq!(id(), format!("hub:6443/app@{}", Digest::of(&component.0)));
+}
+
+/// Asks for a module; the answer, if one comes soon, and the stream.
+async fn ask(link: &dyn Transport, component: Digest) -> (Option<Answer>, Session) {
+    let ask = ModuleRequestV1 { component, profile: profile().key(), offset: 0, resume: None };
+    let mut stream = link.open(Priority::Modules).await.unwrap();
+    frame::write(&mut stream.send, &Open::Module(ask)).await.unwrap();
+    let mut recv = FrameReader::new(stream.recv);
+    let soon = tokio::time::timeout(Duration::from_secs(1), recv.next::<Answer>()).await;
+    (soon.ok().map(|answer| answer.unwrap().unwrap()), (stream.send, recv))
+}
+
+fn is_to_come_again(answer: &Answer) -> bool {
+    matches!(answer, Answer::Refused(refusal) if refusal.reason == COMPILING_REASON)
+}
+
+#[tokio::test(start_paused = true)]
+async fn modules_that_are_being_compiled_take_no_stream_from_one_that_is_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    let (hub, envelope) = crate::with_artifact(dir.path(), 10).await;
+    let (link, _session) = hub.spoke("pi-7").await;
+    let slow = Digest::of(SLOW.as_bytes());
+    let (mut waiting, mut later) = (Vec::new(), 0);
+    for _ in 0..limits::MODULE_STREAMS_MAX {
+        match ask(&*link, slow).await {
+            (None, stream) => waiting.push(stream),
+            (Some(answer), _) => {
+                assert!(is_to_come_again(&answer), "{answer:?}");
+                later += 1;
+            }
+        }
+    }
+    assert!(!waiting.is_empty() && 0 < later, "{} wait, {later} come again", waiting.len());
+    let (answer, _stream) = ask(&*link, envelope.component).await;
+    assert_eq!(answer, Some(Answer::Ready));
+}
+
+/// Asks for what is being compiled until no more may wait; those that do.
+async fn all_that_wait(link: &dyn Transport) -> Vec<Session> {
+    let mut waiting = Vec::new();
+    loop {
+        match ask(link, Digest::of(SLOW.as_bytes())).await {
+            (None, stream) => waiting.push(stream),
+            (Some(answer), _) => {
+                assert!(is_to_come_again(&answer), "{answer:?}");
+                return waiting;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_a_module_up_leaves_its_place() {
+    let hub = Hub::new(true).await;
+    let (link, _session) = hub.spoke("pi-7").await;
+    let waiting = all_that_wait(&*link).await;
+    let most = waiting.len();
+    assert!(0 < most);
+    drop(waiting);
+    for _ in 0..1000 {
+        if all_that_wait(&*link).await.len() == most {
+            return;
+        }
+    }
+    panic!("their places did not come back");
 }

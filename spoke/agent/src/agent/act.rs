@@ -211,8 +211,10 @@ impl Agent {
     fn stop(&mut self, uid: &str, which: Which, grace: Duration, cause: Cause) -> bool {
         let now = self.ports.clock.now();
         let Some(pod) = self.pods.get_mut(uid) else { return false };
-        let (stray, policy) = (pod.sandbox.is_stray(), pod.spec.restart);
-        let may_start = pod.refused.is_none() && pod.held.is_none();
+        // It is not its definition that has changed.
+        let set_aside = pod.sandbox.is_stray() || pod.guard.is_some();
+        let policy = pod.spec.restart;
+        let may_start = pod.barred().is_none() && pod.held.is_none();
         let Some(container) = pod.at_mut(which) else { return false };
         let asked = container.stop_by.replace(now + grace).is_some();
         container.changed |= cause == Cause::Change;
@@ -222,7 +224,7 @@ impl Agent {
             let again =
                 may_start && (matches!(which, Which::Init(_)) || policy != RestartPolicy::Never);
             let text = match cause {
-                Cause::Change if !stray => {
+                Cause::Change if !set_aside => {
                     format!("Container {name} definition changed, will be restarted")
                 }
                 Cause::Health(kind) => unhealthy(&name, kind, again),

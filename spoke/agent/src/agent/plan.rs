@@ -1,4 +1,11 @@
 //! Records of a plan → what the agent has: pods, addresses, services, configuration.
+//!
+//! Guarantees:
+//! - a record that needs what this agent lacks opens nothing, whatever it is of: it is as if it was not there
+//!   (`a_service_that_needs_what_is_not_known_here_is_not_served`,
+//!   `configuration_that_needs_what_is_not_known_here_is_missing`,
+//!   `addresses_that_need_what_is_not_known_here_are_given_to_no_pod`,
+//!   `a_node_that_needs_what_is_not_known_here_keeps_its_domain`). Of pods see `plan_source` and `updates`.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +14,9 @@ use freewheel_link::plan::{ConfigV1, Kind, NodeV1, Record, RecordKey, ServiceV1}
 use tracing::{info, warn};
 
 use super::Agent;
+use super::plan_source::PlanSource;
 use super::pod_source::PodRef;
+use crate::admission;
 use crate::env::LinkedServiceV1;
 use crate::ledger::PodSource;
 use crate::pods::{Pod, Sandbox};
@@ -62,6 +71,7 @@ impl Agent {
         let mut realms = BTreeSet::new();
         let changed = self.plan.apply_guards(self.ledger.records(), keys);
         for key in keys.iter().chain(&changed) {
+            self.tell_what_it_lacks(key);
             match key.kind {
                 Kind::POD_V1 => self.apply_pod(key),
                 Kind::CONFIG_MAP_V1 | Kind::SECRET_V1 | Kind::POD_TOKENS_V1 => {
@@ -83,9 +93,20 @@ impl Agent {
         self.images.look_again();
     }
 
+    /// Says which record counts for nothing here. Of pods their users are told, and what an unknown kind needs keeps pods
+    /// from running.
+    fn tell_what_it_lacks(&self, key: &RecordKey) {
+        let record = self.ledger.records().get(key);
+        let lacks =
+            record.and_then(|record| admission::check_needs("the record", record.needs).err());
+        if let Some((_, why)) = lacks.filter(|_| key.kind != Kind::POD_V1) {
+            warn!(kind = key.kind.0, key = key.key, why, "a record counts for nothing here");
+        }
+    }
+
     /// Whether there is a record under this key that this agent cannot read: what it was before goes on.
     fn is_unreadable<B: serde::de::DeserializeOwned>(&self, key: &RecordKey) -> bool {
-        let record = self.ledger.records().get(key);
+        let record = self.ledger.records().get(key).filter(|record| is_honoured(record));
         let error = record.and_then(|record| record.body::<B>().err());
         if let Some(error) = &error {
             warn!(error = error as &dyn std::error::Error, "record cannot be read");
@@ -95,9 +116,10 @@ impl Agent {
 
     fn apply_pod(&mut self, key: &RecordKey) {
         let pod = PodRef { source: PodSource::Plan, realm: &key.realm, uid: &key.key };
-        if let Some(update) = self.plan.update(self.ledger.records(), key) {
+        if let Some(update) = PlanSource::update(self.ledger.records(), key) {
             self.update_pod(pod, update);
         }
+        self.guard_pod(pod);
     }
 
     fn apply_config(&mut self, key: &RecordKey) {
@@ -136,6 +158,7 @@ impl Agent {
             .records()
             .iter()
             .filter(|record| record.key.kind == Kind::POD_CIDR_V1 && record.key.realm == *realm)
+            .filter(|record| is_honoured(record))
             .filter_map(|record| record.body().ok());
         self.sandboxes.homes.set_ranges(realm, ranges);
         self.find_strays(realm);
@@ -147,12 +170,12 @@ impl Agent {
         }
     }
 
-    /// The record under a key and its body, if there is one that can be read.
+    /// The record under a key and its body, if there is one that can be read, and honoured.
     pub(super) fn read<B: serde::de::DeserializeOwned>(
         &self,
         key: &RecordKey,
     ) -> Option<(&Record, B)> {
-        let record = self.ledger.records().get(key)?;
+        let record = self.ledger.records().get(key).filter(|record| is_honoured(record))?;
         match record.body() {
             Ok(body) => Some((record, body)),
             Err(error) => {
@@ -185,7 +208,13 @@ impl Agent {
         api.into_iter()
             .flatten()
             .chain(all.below(&pod.realm, Kind::SERVICE_V1, &own))
+            .filter(|record| is_honoured(record))
             .filter_map(|record| record.head())
             .collect()
     }
+}
+
+/// Whether this agent has all that a record needs of it.
+fn is_honoured(record: &Record) -> bool {
+    admission::check_needs("the record", record.needs).is_ok()
 }

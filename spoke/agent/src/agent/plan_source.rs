@@ -2,8 +2,11 @@
 //!
 //! Guarantees:
 //! - what this agent cannot read ends no pod (`a_record_that_cannot_be_read_does_not_end_its_pod`);
-//! - what protects a realm is not missing from it because its spoke is too old to read it
-//!   (`what_protects_a_realm_and_is_not_known_here_keeps_its_pods_from_starting`).
+//! - what protects a realm is not missing from it because its spoke is too old to read it: none of its pods runs
+//!   meanwhile, and those that did run again afterwards
+//!   (`what_protects_a_realm_and_is_not_known_here_keeps_its_pods_from_starting`,
+//!   `what_comes_to_protect_a_realm_and_is_not_known_here_stops_its_pods_until_it_is_gone`,
+//!   `a_pod_that_cannot_be_read_is_stopped_by_what_protects_its_realm`).
 
 use std::collections::BTreeMap;
 
@@ -18,7 +21,7 @@ use crate::admission;
 /// The plan, beside its records.
 #[derive(Debug, Default)]
 pub(super) struct PlanSource {
-    /// What records that this agent does not know need of it, by realm: their pods are not started without.
+    /// What records that this agent does not know need of it, by realm: their pods do not run without.
     guards: BTreeMap<ClusterName, u64>,
 }
 
@@ -46,14 +49,19 @@ impl PlanSource {
             .collect()
     }
 
+    /// What would protect the pods of a realm and this agent lacks, as (reason, message).
+    pub(super) fn guard(&self, realm: &ClusterName) -> Option<(String, String)> {
+        let needs = self.guards.get(realm).copied().unwrap_or_default();
+        admission::check_needs("what protects the pod's cluster", needs).err()
+    }
+
     /// What the plan wants of a pod; `None`: its record says nothing.
-    pub(super) fn update(&self, records: &RecordSet, key: &RecordKey) -> Option<PodUpdate> {
+    pub(super) fn update(records: &RecordSet, key: &RecordKey) -> Option<PodUpdate> {
         let uid = key.key.as_str();
         let Some(record) = records.get(key) else { return Some(PodUpdate::Remove) };
         match record.body::<PodV1>() {
             Ok(spec) if spec.uid == uid => {
-                let guard = self.guards.get(&key.realm).copied().unwrap_or_default();
-                let lacks = admission::check_needs(record.needs | guard).err();
+                let lacks = admission::check_needs("the pod", record.needs).err();
                 Some(PodUpdate::Set(Box::new(spec), lacks))
             }
             Ok(_) => {

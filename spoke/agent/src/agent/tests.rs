@@ -20,6 +20,7 @@ mod farewells;
 mod instances;
 mod lives;
 mod mounts;
+mod needs;
 mod node_ports;
 mod power_cuts;
 mod pressure;

@@ -50,6 +50,21 @@ impl Agent {
         }
     }
 
+    /// Keeps a pod down, or lets it run again, as what protects its realm is known here.
+    pub(super) fn guard_pod(&mut self, PodRef { source, realm, uid }: PodRef<'_>) {
+        let guard = match source {
+            PodSource::Plan => self.plan.guard(realm),
+        };
+        let is_it = |pod: &Pod| (&pod.realm, pod.source) == (realm, source);
+        let changes = |pod: &&mut Pod| is_it(pod) && pod.guard != guard;
+        let Some(pod) = self.pods.get_mut(uid).filter(changes) else { return };
+        pod.guard.clone_from(&guard);
+        if let Some((reason, message)) = guard {
+            self.event(uid, None, true, &reason, message);
+        }
+        self.turns.touch(uid);
+    }
+
     fn set_pod(&mut self, pod: PodRef<'_>, spec: PodV1, lacks: Option<(String, String)>) {
         let uid = pod.uid;
         // A hub that was put back to before the deletion wants it again.

@@ -21,7 +21,11 @@
 //!   (`a_refused_or_held_pod_reaches_its_deadline`);
 //! - what fails its startup or liveness probe is killed, and starts again where its policy starts anything again, whatever
 //!   it ends with (`who_fails_its_liveness_probe_is_killed_and_starts_again`), also in a pod that may not start any more
-//!   (`who_fails_its_liveness_probe_in_a_refused_or_held_pod_is_killed`).
+//!   (`who_fails_its_liveness_probe_in_a_refused_or_held_pod_is_killed`);
+//! - of a pod that lacks what would protect it nothing runs, and all of it that was stopped for that starts again when it
+//!   may, whatever its policy (`a_guarded_pod_is_stopped_and_starts_again`,
+//!   `an_init_container_that_is_set_aside_has_not_failed`); what ends by itself has ended
+//!   (`a_refused_or_guarded_pod_that_ends_has_ended`).
 
 use std::time::Duration;
 
@@ -160,8 +164,7 @@ fn sync_pod(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) {
         out.wake_at(ctx.now + (deadline - age));
     }
     // A pod that may not start any more still has to leave when it must: nobody is evicted before it has.
-    if pod.refused.is_some() || pod.held.is_some() {
-        // What runs is looked at, and goes when it has failed.
+    if pod.held.is_some() {
         return stop_unhealthy(pod, out);
     }
     if let Some(phase) = outcome(pod) {
@@ -169,6 +172,14 @@ fn sync_pod(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) {
             finish(pod, Done { phase, reason: String::new(), message: String::new() }, out);
         }
         return;
+    }
+    if pod.guard.is_some() {
+        set_aside(pod, ctx, out);
+        return;
+    }
+    if pod.refused.is_some() {
+        // What runs is looked at, and goes when it has failed.
+        return stop_unhealthy(pod, out);
     }
     if pod.sandbox.is_stray() {
         return replace_sandbox(pod, ctx, out);
@@ -206,15 +217,20 @@ fn settled(pod: &Pod, now: Duration) -> Option<(Done, Duration)> {
     Some((done, evicted.until))
 }
 
-/// Takes down a sandbox whose address is another device's. The pod is not to blame: all of it that ran starts again.
-fn replace_sandbox(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) {
+/// Stops all of it that runs. The pod is not to blame, so it starts again when it may. Whether nothing runs any more.
+fn set_aside(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) -> bool {
     let mut stops = Decision::default();
     let quiet = stop_all(pod, ctx.now + grace(pod), ctx.now, &mut stops);
     out.actions.extend(stops.actions.into_iter().map(|action| match action {
         Action::Stop(which, grace) => Action::Replace(which, grace),
         other => other,
     }));
-    if quiet && pod.files_at_work == 0 {
+    quiet
+}
+
+/// Takes down a sandbox whose address is another device's.
+fn replace_sandbox(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) {
+    if set_aside(pod, ctx, out) && pod.files_at_work == 0 {
         out.act(Action::RemoveNetwork);
     }
 }
@@ -234,9 +250,15 @@ fn grace(pod: &Pod) -> Duration {
 
 /// The phase that the pod has come to, when no container of it will be started again.
 fn outcome(pod: &Pod) -> Option<PhaseV1> {
+    if pod.containers.is_empty() {
+        // Refused for it: nothing of it has ended.
+        return None;
+    }
     let init_failed = pod.spec.restart == RestartPolicy::Never
         && pod.init.iter().zip(&pod.spec.init).any(|(container, spec)| {
-            !spec.sidecar && container.code().is_some_and(|code| code != 0)
+            // What was set aside has not failed.
+            let failed = !container.changed && container.code().is_some_and(|code| code != 0);
+            !spec.sidecar && failed
         });
     if init_failed {
         return Some(PhaseV1::Failed);

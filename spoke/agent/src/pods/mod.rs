@@ -151,6 +151,8 @@ pub struct Pod {
     pub spec: PodV1,
     /// Why this spoke will not run it: (reason, message).
     pub refused: Option<(String, String)>,
+    /// What would protect it and this agent lacks: (reason, message). Nothing of it runs until it is known, or gone.
+    pub guard: Option<(String, String)>,
     /// How it has ended, as the hub knows: nothing of it runs again, whatever this device knows of it.
     pub ended: Option<Done>,
     /// Its record says so no more. What has ended stays so, and the hub is to hear it again.
@@ -247,6 +249,7 @@ impl Pod {
             source,
             realm,
             refused: crate::admission::check(&spec).err(),
+            guard: None,
             taken_back: false,
             sandbox: lease.map_or(Sandbox::Absent, Sandbox::Kept),
             fate: done.map_or(Fate::Live, |((phase, reason, message), ip)| Fate::Done {
@@ -273,6 +276,12 @@ impl Pod {
         };
         pod.note_deletion(now);
         pod
+    }
+
+    /// Why nothing of it starts, as (reason, message).
+    #[must_use]
+    pub fn barred(&self) -> Option<&(String, String)> {
+        self.refused.as_ref().or(self.guard.as_ref())
     }
 
     /// Takes over a changed record of the same pod. `false`: it has other containers, which Kubernetes forbids; the

@@ -29,7 +29,7 @@ pub fn status(pod: &Pod, ctx: DecisionContext<'_>, unix: UnixMillis) -> PodStatu
     let containers: Vec<_> = (0..pod.containers.len())
         .filter_map(|i| container_status(pod, Which::Main(i), ctx))
         .collect();
-    let (reason, message) = match (pod.done(), &pod.refused) {
+    let (reason, message) = match (pod.done(), pod.barred()) {
         (Some(done), _) => (done.reason.clone(), done.message.clone()),
         (None, Some((reason, message))) => (reason.clone(), message.clone()),
         (None, None) => (String::new(), String::new()),
@@ -260,7 +260,8 @@ fn state(
             let wait = if over || !again(pod, which, container, spec, how.code) {
                 None
             } else {
-                held(pod).or_else(|| why_not_again(pod, container, spec, ctx))
+                let down = held(pod).or_else(|| pod.guard.clone());
+                down.or_else(|| why_not_again(pod, container, spec, ctx))
             };
             match wait {
                 Some(reason) => {
@@ -291,8 +292,8 @@ fn why_waiting(
     spec: &ContainerV1,
     ctx: DecisionContext<'_>,
 ) -> (String, String) {
-    if let Some(refused) = &pod.refused {
-        return refused.clone();
+    if let Some(why) = pod.barred() {
+        return why.clone();
     }
     if let Some(held) = held(pod) {
         return held;

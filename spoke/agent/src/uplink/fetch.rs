@@ -1,4 +1,10 @@
 //! What the spoke opens: compiled modules, which go on where they were cut, and tunnels to other spokes.
+//!
+//! Guarantees:
+//! - a transfer that was cut goes on where it was (`a_cut_transfer_goes_on_where_it_was_cut`), and a module that the hub has
+//!   not compiled is asked for until it is there (`a_module_that_is_being_compiled_is_asked_for_again`);
+//! - a hub that does not answer keeps no connection waiting, and no place
+//!   (`a_hub_that_does_not_answer_keeps_no_connection_waiting_and_no_place`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +14,8 @@ use freewheel_link::backoff::Backoff;
 use freewheel_link::digest::Digest;
 use freewheel_link::frame::{self, FrameError, FrameReader};
 use freewheel_link::message::{
-    Answer, ModuleHeaderV1, ModuleRequestV1, Open, RefusalV1, RenewV1, RenewedV1, TunnelV1,
+    Answer, COMPILING_REASON, ModuleHeaderV1, ModuleRequestV1, Open, RefusalV1, RenewV1, RenewedV1,
+    TunnelV1,
 };
 use freewheel_link::profile::Profile;
 use freewheel_link::stream_budget::{Asker, TOO_MANY_REASON, Use};
@@ -24,6 +31,10 @@ const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Without a byte for this long a transfer is taken up anew.
 const TRANSFER_STALL_TIMEOUT: Duration = Duration::from_secs(45);
+/// First and longest wait before a module is asked for again for whose compilation the hub lets no more streams wait: no
+/// longer than it has waited by then, so that a small one comes soon.
+const COMPILING_WAIT_FIRST_AND_MAX: (Duration, Duration) =
+    (Duration::from_secs(2), Duration::from_secs(30));
 /// Largest piece handed to a [`Sink`].
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 
@@ -55,8 +66,11 @@ pub enum FetchError {
 pub trait Sink: Send {
     /// What is there already: how many bytes, of which artifact.
     fn have(&self) -> Option<(u64, Digest)>;
-    /// The transfer begins, or goes on, at `header.offset`. At 0 what was there before is of no use.
+    /// The transfer begins, or goes on, at `header.offset`. At 0 what was there before is of no use. It may wait until
+    /// bytes may come.
     async fn begin(&mut self, header: &ModuleHeaderV1) -> std::io::Result<()>;
+    /// The transfer was cut: nothing comes before the next [`Sink::begin`].
+    fn cut(&mut self);
     /// The next bytes.
     async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()>;
 }
@@ -102,6 +116,8 @@ impl Handle {
         rng: &mut fastrand::Rng,
     ) -> Result<ModuleHeaderV1, FetchError> {
         let mut backoff = Backoff::uplink();
+        let mut compiling =
+            Backoff::new(COMPILING_WAIT_FIRST_AND_MAX.0, COMPILING_WAIT_FIRST_AND_MAX.1);
         loop {
             self.online().await;
             let have = sink.have();
@@ -112,11 +128,15 @@ impl Handle {
                 resume: have.map(|(_, artifact)| artifact),
             };
             let attempt = match self.module(request).await {
-                Ok(fetched) => pour(fetched, sink).await,
+                Ok(fetched) => pour(fetched, sink).await.inspect_err(|_| sink.cut()),
                 Err(error) => Err(error),
             };
             match attempt {
                 Ok(header) => return Ok(header),
+                // So many wait for the hub's compilers that it has no stream for this one.
+                Err(FetchError::Refused(refusal)) if refusal.reason == COMPILING_REASON => {
+                    sleep(compiling.wait(None, rng)).await;
+                }
                 // There is no place now: that says nothing about the module.
                 Err(FetchError::Refused(refusal)) if refusal.reason == TOO_MANY_REASON => {
                     sleep(backoff.wait(Some(Duration::ZERO), rng)).await;

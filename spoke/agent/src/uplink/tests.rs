@@ -2,6 +2,7 @@
 
 mod connections;
 mod reports;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -436,79 +437,4 @@ async fn logs_and_tunnels_are_served_or_refused() {
     assert_eq!(&echo, b"ping");
     let (answer, ..) = open(Open::Session).await;
     assert!(matches!(answer, Answer::Refused(_)));
-}
-
-struct Kept {
-    bytes: Vec<u8>,
-    artifact: Option<Digest>,
-}
-
-#[async_trait]
-impl super::Sink for Kept {
-    fn have(&self) -> Option<(u64, Digest)> {
-        self.artifact.map(|artifact| (self.bytes.len() as u64, artifact))
-    }
-
-    async fn begin(
-        &mut self,
-        header: &freewheel_link::message::ModuleHeaderV1,
-    ) -> std::io::Result<()> {
-        self.bytes.truncate(usize::try_from(header.offset).unwrap());
-        self.artifact = Some(header.envelope.artifact);
-        Ok(())
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.bytes.extend_from_slice(bytes);
-        Ok(())
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_cut_transfer_goes_on_where_it_was_cut() {
-    use freewheel_link::artifact::{Envelope, SignerCert};
-    let (hub, spoke) = memory_transport::pair();
-    let mut bench = start(vec![spoke]);
-    let _session = welcome(&hub).await;
-    up(&mut bench).await;
-    let signer = SignerCert { key: [0; 32], not_after: 0, signature: Vec::new() };
-    let envelope = Envelope {
-        component: Digest([1; 32]),
-        profile: PROFILE,
-        build: 1,
-        artifact: Digest([2; 32]),
-        size: 10,
-        signer,
-        signature: Vec::new(),
-    };
-    let module = b"0123456789";
-    let hub_side = async {
-        let mut offsets = Vec::new();
-        for sent in [4, 6] {
-            let stream = soon(hub.accept()).await.unwrap();
-            let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
-            let Some(Open::Module(request)) = soon(recv.next::<Open>()).await.unwrap() else {
-                panic!("not a module request")
-            };
-            offsets.push(request.offset);
-            let header = freewheel_link::message::ModuleHeaderV1 {
-                envelope: envelope.clone(),
-                compressed: 10,
-                offset: request.offset,
-            };
-            frame::write(&mut send, &Answer::Ready).await.unwrap();
-            frame::write(&mut send, &header).await.unwrap();
-            let from = usize::try_from(request.offset).unwrap();
-            send.write_all(&module[from..from + sent]).await.unwrap();
-            send.shutdown().await.unwrap();
-        }
-        offsets
-    };
-    let mut kept = Kept { bytes: Vec::new(), artifact: None };
-    let mut rng = fastrand::Rng::with_seed(1);
-    let fetch = bench.handle.fetch(Digest([1; 32]), PROFILE, &mut kept, &mut rng);
-    let (fetched, offsets) = soon(async { tokio::join!(fetch, hub_side) }).await;
-    assert_eq!(fetched.unwrap().envelope, envelope);
-    assert_eq!(kept.bytes, module);
-    assert_eq!(offsets, [0, 4]);
 }

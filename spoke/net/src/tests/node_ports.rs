@@ -178,6 +178,39 @@ async fn a_udp_node_port_carries_answers_back() {
     assert_eq!(answer(&socket, "who?").await, "who?");
 }
 
+#[tokio::test]
+async fn doors_of_datagrams_and_of_pods_follow_the_address_of_the_node() {
+    let fabric = fabric();
+    let (node_port, host_port, tcp) = (free_port().await, free_port().await, free_port().await);
+    let mut who = pod("dns", "10.64.0.1");
+    who.host_ports = vec![(host_port, 5353, true), (tcp, 8080, false)];
+    fabric.add_pod(who);
+    let dns = fabric.pod("root-dns").unwrap();
+    udp_echo(&dns, 5353);
+    echo(&dns, 8080);
+    let spec = service("dns").at("10.128.0.9").any_port(53, Protocol::Udp, Some(node_port));
+    fabric.set_service(&ClusterName::root(), "default", "dns", Some(spec.to("10.64.0.1", 5353).0));
+    fabric.set_node("192.0.2.7".parse().unwrap(), "cluster.local");
+    for (now, before) in [("127.0.0.1", None), ("127.0.0.9", Some("127.0.0.1"))] {
+        fabric.set_node(now.parse().unwrap(), "cluster.local");
+        for port in [node_port, host_port] {
+            let socket = client(&format!("{now}:0"), at(&format!("{now}:{port}"))).await;
+            assert_eq!(answer(&socket, "who?").await, "who?");
+        }
+        let dial =
+            |at: &'static str| async move { tokio::net::TcpStream::connect((at, tcp)).await };
+        let stream = eventually(async || dial(now).await.ok()).await;
+        assert_eq!(ask(stream, "hello").await, "hello");
+        if let Some(before) = before {
+            for port in [node_port, host_port] {
+                // Nobody has it there any more.
+                eventually(async || UdpSocket::bind((before, port)).await.ok()).await;
+            }
+            eventually(async || dial(before).await.is_err().then_some(())).await;
+        }
+    }
+}
+
 /// Sends every datagram back to where it came from.
 fn udp_echo(pod: &Arc<PodNet>, port: u16) {
     let socket = pod.bind_udp(at(&format!("0.0.0.0:{port}"))).unwrap();

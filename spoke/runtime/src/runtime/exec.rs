@@ -19,7 +19,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
-use crate::container::{COMMANDS_MAX, Container};
+use crate::command_places::{COMMANDS_MAX, CommandOf};
+use crate::container::Container;
 use crate::exit;
 use crate::module::Kind;
 use crate::run::Run;
@@ -71,6 +72,17 @@ impl Runtime {
     /// When there is none that could.
     pub fn exec(
         &self,
+        container: (&str, &str),
+        args: Vec<String>,
+        stdin: Option<Stdin>,
+    ) -> Result<Executing, CannotExec> {
+        self.exec_for(CommandOf::User, container, args, stdin)
+    }
+
+    /// The same, for whoever it is.
+    pub(super) fn exec_for(
+        &self,
+        of: CommandOf,
         (pod, name): (&str, &str),
         args: Vec<String>,
         stdin: Option<Stdin>,
@@ -79,8 +91,7 @@ impl Runtime {
         if matches!(container.module.kind, Kind::Http(_)) {
             return Err(CannotExec::NoProgram);
         }
-        let place =
-            container.commands.clone().try_acquire_owned().map_err(|_| CannotExec::TooMany)?;
+        let place = container.commands.take(of).ok_or(CannotExec::TooMany)?;
         let output = LogSink::of(container.memory.account().clone());
         let shutdown = Arc::new(Shutdown::default());
         let command = Arc::new(container.beside(args, stdin, (&shutdown, &output)));

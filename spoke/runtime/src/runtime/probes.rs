@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use self::target::{PROBE_BYTES_MAX, Target};
 use super::{CannotExec, Runtime};
+use crate::command_places::CommandOf;
 
 mod http_get;
 mod redirect;
@@ -102,7 +103,8 @@ impl Target {
 
     async fn exec(&self, command: &[String]) -> Probed {
         let id = &self.container.start.id;
-        let started = self.runtime.exec((&id.pod, &id.container), command.to_vec(), None);
+        let (of, words) = (CommandOf::Probe, command.to_vec());
+        let started = self.runtime.exec_for(of, (&id.pod, &id.container), words, None);
         let mut executing = match started {
             Ok(executing) => executing,
             Err(CannotExec::NotRunning) => return Probed::Ended,

@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! - what a guest had begun to say when it trapped or was killed looks complete to nobody
-//!   (`what_a_program_was_saying_when_it_failed_is_broken_off`).
+//!   (`what_a_program_was_saying_when_it_failed_is_broken_off`,
+//!   `a_body_that_a_guest_was_sending_when_it_failed_does_not_look_complete`).
 
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use freewheel_link::probes::{HttpGetV1, ProbeHandlerV1, ProbeKindV1, ProbeV1};
 use freewheel_spoke_agent::ports::{ContainerId, Containers as _, Probed};
+use freewheel_spoke_runtime::CannotExec;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{up, web};
@@ -239,4 +240,18 @@ async fn a_request_says_who_asks_and_what_it_was_given() {
     {
         assert!(said.contains(part), "{part}: {said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_leave_places_for_the_probes_of_their_container() {
+    let node = node();
+    let id = node.start(node.kit("program", &["begin", ""]));
+    node.logged("program", "ready").await;
+    let sleep = || {
+        let words = ["kit", "sleep"].map(str::to_owned).to_vec();
+        node.runtime.exec(("program", "main"), words, None)
+    };
+    let all: Vec<_> = std::iter::from_fn(|| sleep().ok()).take(100).collect();
+    assert_eq!(sleep().err(), Some(CannotExec::TooMany), "{} run", all.len());
+    assert_eq!(exec(&node, &id, &["kit", "nop"], 30).await, Probed::Success);
 }

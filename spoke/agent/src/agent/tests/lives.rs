@@ -15,7 +15,7 @@ pub(super) fn job(name: &str) -> PodV1 {
     PodV1 { restart: RestartPolicy::Never, ..pod(name) }
 }
 
-fn unreadable(pod: &PodV1) -> Record {
+pub(super) fn unreadable(pod: &PodV1) -> Record {
     Record { body: vec![9], ..pod_record(pod) }
 }
 

@@ -16,6 +16,7 @@ use crate::pods::{Left, Pull};
 use crate::ports::Exit;
 
 mod ended;
+mod guards;
 
 const SECOND: Duration = Duration::from_secs(1);
 

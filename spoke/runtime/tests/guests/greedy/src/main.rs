@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "waits" => waits(number(2)?),
         "crowded" => crowded(),
         "uploads" => uploads(arg(2), number(3)?),
+        "half-upload" => half_upload(arg(2)),
         "files" => files(arg(2)),
         "overwrite" => overwrite(),
         "paths" => paths(),
@@ -222,6 +223,24 @@ fn uploads(authority: &str, count: usize) {
     }
     println!("kept");
     std::thread::sleep(std::time::Duration::from_secs(3600));
+}
+
+/// Sends a half of a body when somebody comes, and fails when somebody comes again.
+fn half_upload(authority: &str) {
+    let listener = TcpListener::bind("0.0.0.0:7000").unwrap();
+    println!("ready");
+    listener.accept().unwrap();
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_method(&Method::Post).unwrap();
+    request.set_scheme(Some(&Scheme::Http)).unwrap();
+    request.set_authority(Some(authority)).unwrap();
+    request.set_path_with_query(Some("/")).unwrap();
+    let upload = request.body().unwrap();
+    let stream = upload.write().unwrap();
+    let _answer = outgoing_handler::handle(request, None).unwrap();
+    stream.blocking_write_and_flush(b"half of it").unwrap();
+    listener.accept().unwrap();
+    panic!("trapped on purpose");
 }
 
 /// Accepts a connection and has a place for one of its three handles.

@@ -1,0 +1,60 @@
+//! Pods that may not run as long as what would protect them is not known here.
+
+use super::*;
+
+fn guard() -> Option<(String, String)> {
+    Some(("UnsupportedFeature".to_owned(), "upgrade the spoke".to_owned()))
+}
+
+#[test]
+fn a_guarded_pod_is_stopped_and_starts_again() {
+    for restart in [RestartPolicy::Never, RestartPolicy::OnFailure, RestartPolicy::Always] {
+        let mut life = life(spec(&[], &["web", "log"], restart));
+        life.go();
+        life.started("web").started("log");
+        life.pod.guard = guard();
+        assert_eq!(life.go(), ["stop web 30s", "stop log 30s"]);
+        // Also where it makes the best of its grace period.
+        life.after(1).exited("web", 143).exited("log", 0);
+        assert_eq!(life.go(), [""; 0]);
+        assert_eq!(life.said(), "Running web=UnsupportedFeature log=UnsupportedFeature");
+        assert_eq!(life.status().reason, "UnsupportedFeature");
+        assert!(!life.holds("Ready"));
+        life.pod.guard = None;
+        assert_eq!(life.go(), ["start web/1", "start log/1"], "{restart:?}");
+    }
+}
+
+#[test]
+fn an_init_container_that_is_set_aside_has_not_failed() {
+    let mut life = life(spec(&[container("init")], &["web"], RestartPolicy::Never));
+    life.go();
+    life.started("init");
+    life.pod.guard = guard();
+    assert_eq!(life.go(), ["stop init 30s"]);
+    life.exited("init", 143);
+    assert_eq!(life.go(), [""; 0]);
+    life.pod.guard = None;
+    assert_eq!(life.go(), ["start init/1"]);
+}
+
+#[test]
+fn a_refused_or_guarded_pod_that_ends_has_ended() {
+    for (code, end) in [(0, "finish Succeeded"), (1, "finish Failed")] {
+        for guarded in [true, false] {
+            let mut life = life(spec(&[], &["web"], RestartPolicy::Never));
+            life.go();
+            life.started("web");
+            if guarded {
+                life.pod.guard = guard();
+            } else {
+                life.pod.refused = guard();
+            }
+            life.exited("web", code);
+            assert_eq!(life.go(), [end, "no network"], "guarded: {guarded}");
+        }
+    }
+    let mut empty = life(spec(&[], &[], RestartPolicy::Never));
+    assert!(empty.pod.refused.is_some());
+    assert_eq!(empty.go(), [""; 0], "nothing of it has ended");
+}
