@@ -140,6 +140,7 @@ async fn session(
         answers: Answers::default(),
         leasing: Leasing::default(),
         pending_reports: inner.reported.pending(identity),
+        write_room: inner.write_room.of_spoke(),
         pushed: Mutex::new(None),
         refused: watch::Sender::default(),
         waiting_datagrams: WaitingDatagrams::default(),

@@ -258,8 +258,8 @@ impl Session<'_> {
         self.news.notify_one();
     }
 
-    /// Writes reports side by side, so that they share the store's group commit; but events of one subject in turn, as
-    /// each is held against those that are there.
+    /// Writes reports side by side, so that they share the store's group commit, as far as there is room; but events of one
+    /// subject in turn, as each is held against those that are there.
     async fn write_all<'r>(
         &self,
         host: IpAddr,
@@ -278,6 +278,7 @@ impl Session<'_> {
         let written = alone.into_iter().chain(lines.into_values()).map(async |line| {
             let mut outcomes = Vec::with_capacity(line.len());
             for told in line {
+                let _room = self.write_room.take(reports::cost(self.inner, &told.1)).await;
                 let outcome = reports::take(self.inner, self.identity, host, &told.1).await;
                 outcomes.push((told, outcome));
             }

@@ -1,6 +1,6 @@
 //! A disk that stands still: it answers nothing, neither yes nor no, and what was asked for is written in the end.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use freewheel_hub_schema::object::Resource;
 
@@ -14,6 +14,8 @@ struct Standing {
     line: Arc<tokio::sync::Mutex<()>>,
     stands: Arc<AtomicBool>,
     of: Option<Resource>,
+    /// Writes that wait for it.
+    waits: Arc<AtomicUsize>,
 }
 
 #[async_trait]
@@ -28,11 +30,14 @@ impl Layer for Standing {
             return self.store.commit(txn).await;
         }
         let (store, line, stands) = (self.store.clone(), self.line.clone(), self.stands.clone());
+        self.waits.fetch_add(1, Ordering::Relaxed);
+        let waits = self.waits.clone();
         let written = tokio::spawn(async move {
             let _turn = line.lock().await;
             while stands.load(Ordering::Relaxed) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
+            waits.fetch_sub(1, Ordering::Relaxed);
             store.commit(txn).await
         });
         written.await.unwrap()
@@ -40,10 +45,59 @@ impl Layer for Standing {
 }
 
 async fn hub(of: Option<Resource>) -> (Hub, Arc<AtomicBool>) {
-    let stands = Arc::new(AtomicBool::new(false));
+    let (hub, stands, _) = counting_hub(of).await;
+    (hub, stands)
+}
+
+/// With the number of writes that wait.
+async fn counting_hub(of: Option<Resource>) -> (Hub, Arc<AtomicBool>, Arc<AtomicUsize>) {
+    let (stands, waits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let (store, line) = (Arc::new(MemoryStore::with_incarnation(7)), Arc::default());
-    let store = Standing { store, line, stands: stands.clone(), of };
-    (Hub::over(Arc::new(store), true, None).await, stands)
+    let store = Standing { store, line, stands: stands.clone(), of, waits: waits.clone() };
+    (Hub::over(Arc::new(store), true, None).await, stands, waits)
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_on_large_pods_are_written_few_at_a_time() {
+    const LARGE_PODS: u64 = 40;
+    let (hub, stands, waits) = counting_hub(Some(Resource::new("", "pods"))).await;
+    hub.listen().await;
+    let (_large, mut session) = hub.spoke("pi-7").await;
+    let (_small, mut other) = hub.spoke("pi-8").await;
+    let mut named = Vec::new();
+    for number in 0..=LARGE_PODS {
+        let (name, is_large) = (format!("p-{number}"), number < LARGE_PODS);
+        let mut it = pod(&name, if is_large { "pi-7" } else { "pi-8" });
+        let text = "x".repeat(if is_large { 200_000 } else { 10 });
+        it["metadata"]["annotations"] = serde_json::json!({"a": text});
+        hub.create(PODS, "default", &name, it).await;
+        let uid = hub.get(PODS, "default", &name).await["metadata"]["uid"].clone();
+        let Report::Pod(status) = crate::running("root", uid.as_str().unwrap()) else {
+            panic!("no pod")
+        };
+        named.push(Report::Pod(PodStatusV1 { name, ..status }));
+    }
+    Holder::default().settle(&mut session).await;
+    Holder::default().settle(&mut other).await;
+    stands.store(true, Ordering::Relaxed);
+    let stamp = |sequence| ReportStamp { boot_epoch: 1, sequence };
+    let small = named.pop().expect("the last");
+    for (sequence, report) in (1..).zip(named) {
+        let report = SpokeToHub::Report { stamp: stamp(sequence), report };
+        frame::write(&mut session.0, &report).await.unwrap();
+    }
+    eventually("some are being written", || waits.load(Ordering::Relaxed) != 0).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let large = waits.load(Ordering::Relaxed);
+    assert!((2..=12).contains(&large), "{large} pods of 200 kB are being written at once");
+    let report = SpokeToHub::Report { stamp: stamp(1), report: small };
+    frame::write(&mut other.0, &report).await.unwrap();
+    eventually("another spoke's is", || waits.load(Ordering::Relaxed) == large + 1).await;
+    stands.store(false, Ordering::Relaxed);
+    for (session, last) in [(&mut session, LARGE_PODS), (&mut other, 1)] {
+        let all = async { while heard(session).await != HubToSpoke::ReportsTaken(stamp(last)) {} };
+        tokio::time::timeout(Duration::from_secs(60), all).await.expect("all are taken");
+    }
 }
 
 #[tokio::test(start_paused = true)]
