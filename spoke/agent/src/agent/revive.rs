@@ -51,7 +51,7 @@ impl Agent {
         let mut text = held_text(crashes);
         if let Some(back_off) = back_off {
             let back_off = backoff::go_text(back_off);
-            text.push_str(&format!("; it was this pod's turn when it did, back-off {back_off}"));
+            text = format!("{text}; it was this pod's turn when it did, back-off {back_off}");
         }
         self.event(uid, None, true, "BackOff", text);
         self.turns.touch(uid);
