@@ -15,6 +15,7 @@ mod server_verifier;
 mod token;
 
 use std::error::Error;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -34,7 +35,8 @@ fn main() -> ExitCode {
     match run(cli.verb) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hub: {}", chain(error.as_ref()));
+            // On a full disk there may be no room for that either, which is no reason to panic.
+            let _ = writeln!(std::io::stderr(), "hub: {}", chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

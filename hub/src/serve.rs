@@ -3,6 +3,10 @@
 //! ```text
 //! lock ─▶ store ─▶ keys ─▶ modules ─▶ gateway (UDP) ─▶ API (TCP) ─▶ controllers ─▶ kubeconfig ─▶ until SIGTERM or Ctrl-C
 //! ```
+//!
+//! Guarantees:
+//! - a disk that can be read and takes no writes is enough for a hub that had begun: it serves what it holds, says what it
+//!   lacks, and goes on when there is room (`a_hub_that_starts_on_a_full_disk_serves_reads_and_heals`).
 
 mod admission_webhooks;
 mod announce;
@@ -13,6 +17,7 @@ mod data_dir;
 mod disk;
 mod disk_reserve;
 mod files;
+mod full_disk;
 mod heap;
 mod http_v2;
 mod login;
@@ -147,9 +152,17 @@ pub enum ServeError {
         "--service-account-issuer {0:?} is no URL that paths can follow: give https://HOST[:PORT][/PATH]"
     )]
     Issuer(String),
-    /// Bootstrap objects.
-    #[error("cannot write what clients need to find the hub: {0}")]
-    Announce(freewheel_hub_schema::error::ApiError),
+    /// There is no room for what has to be there before anything is served.
+    #[error(
+        "the disk of {path} is full: free some of it, or begin in another folder with --data DIR"
+    )]
+    NoRoom {
+        /// The data folder.
+        path: PathBuf,
+        /// What was to be written.
+        #[source]
+        source: Box<Self>,
+    },
     /// A part ended by itself.
     #[error("the {0} of the hub ended by itself; a hub without it is none")]
     Lost(&'static str, #[source] Option<io::Error>),
@@ -163,10 +176,14 @@ pub enum ServeError {
 /// # Errors
 /// When something it needs is not there.
 pub async fn run(options: ServeOptions, background: Handle) -> Result<(), ServeError> {
+    // A bound on the size of files is one more way of a full disk: an error of that write, not the end of the process,
+    // which it is when nobody listens. Who has listened once does so for good.
+    let _file_size = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
     let data = options.data.clone();
     let unusable = |source| ServeError::Data { path: data.clone(), source };
-    std::fs::create_dir_all(&data).map_err(unusable)?;
-    let _lock = lock(&data)?;
+    let on_disk = |error| full_disk::told(error, &data);
+    std::fs::create_dir_all(&data).map_err(unusable).map_err(on_disk)?;
+    let _lock = lock(&data).map_err(on_disk)?;
     let names = Names::new(&options)?;
     let disk = Disk::new(&data);
     let compiler = compile::this_program().map_err(unusable)?;
@@ -175,10 +192,11 @@ pub async fn run(options: ServeOptions, background: Handle) -> Result<(), ServeE
         tokio::task::spawn_blocking(move || DataDir::in_folder(&opening, compiler, encryption));
     let opened = opened.await;
     let DataDir { store, sealing, pki, fleet_root, modules } =
-        opened.map_err(|e| ServeError::Run(io::Error::other(e)))??;
+        opened.map_err(|e| ServeError::Run(io::Error::other(e)))?.map_err(on_disk)?;
     modules.known_as(names.registries(options.listen.port()));
     let rotation = Rotation { sealing: sealing.clone(), store: store.clone() };
     disk.spare.is_of(&store);
+    disk.begins(&store);
     let watched = WatchedStore { store, disk: disk.clone(), sealing: Some(sealing) };
     let issuer = names::issuer(options.service_account_issuer.as_deref(), &names.api)?;
     let webhooks = Arc::new(AdmissionWebhooks::default());
@@ -260,6 +278,8 @@ impl Hub {
             gateway: gateway.clone(),
             served,
             clock: self.objects.clock().clone(),
+            announced: signs.bootstrap.clone(),
+            told: false,
         };
         let serving = freewheel_hub_apiserver::serve(api, tls, limits(), server, stop.clone());
         parts.start("API server", serving);
@@ -271,11 +291,10 @@ impl Hub {
             Ok(())
         });
         self.upkeep(&mut parts, rotation, &stop);
-        announce::write(&self.objects, &self.names.link).await.map_err(ServeError::Announce)?;
-        write_kubeconfig(&self.pki, &self.names, &options.data)?;
-        parts.start("certificates", certificates.keep(self.pki, self.names.clone(), stop.clone()));
-        signs.bootstrap.set(true);
-        self.names.log_addresses();
+        let (objects, written) = (self.objects.clone(), signs.bootstrap.clone());
+        let announced = announce::keep(objects, self.names.clone(), written, stop.clone());
+        parts.start("announcement", announced);
+        parts.start("certificates", certificates.keep(self.pki, self.names, stop.clone()));
         until_end(parts, &mut signals, &stop).await
     }
 
@@ -415,9 +434,6 @@ fn write_kubeconfig(pki: &Pki, names: &Names, data: &Path) -> Result<(), PkiErro
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// A bound on the size of files is one more way of a full disk: an error of that write, not the
-    /// end of the process, which it is when nobody listens.
-    _file_size: Signal,
 }
 
 impl Signals {
@@ -425,7 +441,6 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            _file_size: signal(SignalKind::from_raw(libc::SIGXFSZ))?,
         })
     }
 

@@ -175,6 +175,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Self { stream, decoder: Decoder::default() }
     }
 
+    /// Bytes of memory that what has come takes here.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.decoder.buffer.capacity()
+    }
+
     /// The next message that is known here; `None` at the end of the stream. `skipped` counts the others.
     ///
     /// # Errors
@@ -200,6 +206,17 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// # Errors
     /// When the stream fails, ends early or holds no such message.
     pub async fn next<M: DeserializeOwned>(&mut self) -> Result<Option<M>, FrameError> {
+        self.next_counted(|_| ()).await
+    }
+
+    /// The same, which tells whenever something has come how many bytes of memory it takes here by then.
+    ///
+    /// # Errors
+    /// As [`FrameReader::next`].
+    pub async fn next_counted<M: DeserializeOwned>(
+        &mut self,
+        mut held: impl FnMut(usize),
+    ) -> Result<Option<M>, FrameError> {
         loop {
             if let Some(message) = self.decoder.next_message()? {
                 return Ok(Some(message));
@@ -207,6 +224,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             self.decoder.make_room();
             let read =
                 self.stream.read_buf(&mut self.decoder.buffer).await.map_err(FrameError::Io)?;
+            held(self.held());
             if read == 0 {
                 let clean = self.decoder.pending() == 0;
                 return if clean { Ok(None) } else { Err(FrameError::Truncated) };

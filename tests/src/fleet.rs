@@ -76,16 +76,7 @@ impl Fleet {
 
     /// Starts the hub (again) and waits until it is ready.
     pub fn start_hub(&mut self) {
-        let mut command = Command::new(guests::binary("hub"));
-        command.args(["serve", "--data"]).arg(self.path("hub"));
-        command.args([
-            "--listen",
-            &format!("127.0.0.1:{}", self.api),
-            "--link",
-            &format!("127.0.0.1:{}", self.link),
-        ]);
-        command.args(&self.hub_flags);
-        self.hub = Some(Process::start(&mut command, &self.path("hub.log")));
+        self.begin_hub(Command::new(guests::binary("hub")));
         eventually("the hub is ready", PATIENCE, || {
             if let Some(status) = self.hub.as_mut().and_then(Process::ended) {
                 panic!("the hub ended with {status}:\n{}", self.hub_log());
@@ -96,6 +87,25 @@ impl Fleet {
             let said = self.kubectl().try_run(&["get", "--raw", "/readyz"]);
             if said.ok { Ok(()) } else { Err(said.err) }
         });
+    }
+
+    /// Starts the hub (again) by another program, which must become it (`exec`), and waits for nothing.
+    pub fn start_hub_through(&mut self, program: &str, arguments: &[&str]) {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(guests::binary("hub"));
+        self.begin_hub(command);
+    }
+
+    fn begin_hub(&mut self, mut command: Command) {
+        command.args(["serve", "--data"]).arg(self.path("hub"));
+        command.args([
+            "--listen",
+            &format!("127.0.0.1:{}", self.api),
+            "--link",
+            &format!("127.0.0.1:{}", self.link),
+        ]);
+        command.args(&self.hub_flags);
+        self.hub = Some(Process::start(&mut command, &self.path("hub.log")));
     }
 
     /// SIGKILL for the hub.

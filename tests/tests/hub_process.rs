@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use freewheel_tests::fleet::PATIENCE;
 use freewheel_tests::kubectl::Kubectl;
-use freewheel_tests::process::{Signal, resident};
+use freewheel_tests::process::{Process, Signal, resident};
 use freewheel_tests::{Fleet, eventually, guests, has};
 
 #[test]
@@ -133,6 +133,54 @@ fn a_full_disk_refuses_writes_loses_nothing_and_heals() {
     let after = config_maps(&kubectl);
     assert_eq!(after, before, "what was seen is what was kept");
     assert!(acknowledged.iter().all(|name| after.contains(name)), "{acknowledged:?} {after:?}");
+}
+
+#[test]
+fn a_hub_that_starts_on_a_full_disk_serves_reads_and_heals() {
+    let mut fleet = Fleet::hub();
+    let kubectl = fleet.kubectl();
+    config_map(&kubectl, "before", 1000).expect("there is room");
+    fleet.kill_hub();
+    // Not a byte can be written to a file, and the store was not closed well.
+    fleet.start_hub_through("prlimit", &["--fsize=0:unlimited"]);
+    eventually("the API serves reads", PATIENCE, || {
+        let said = kubectl.try_run(&["get", "configmap", "before", "-o", "name"]);
+        if said.ok { Ok(()) } else { Err(said.err) }
+    });
+    has(&kubectl.fails(&["get", "--raw", "/readyz/store"]), &["File too large"]);
+    let refused = config_map(&kubectl, "map", 10).expect_err("no byte can be written");
+    let folder = fleet.path("hub").display().to_string();
+    has(&refused, &["the store cannot write at the moment", "the disk of", &folder, "MiB free"]);
+    assert_eq!(kubectl.run(&["get", "--raw", "/livez"]), "ok", "a restart would not help");
+
+    limit_files(fleet.hub_id(), "unlimited");
+    eventually("the hub is ready by itself", PATIENCE, || {
+        let said = kubectl.try_run(&["get", "--raw", "/readyz"]);
+        if said.ok { Ok(()) } else { Err(said.err) }
+    });
+    config_map(&kubectl, "after", 10).expect("there is room again");
+}
+
+#[test]
+fn a_first_start_without_room_names_the_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new("prlimit");
+    command.arg("--fsize=0:unlimited").arg(guests::binary("hub"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--link", "127.0.0.1:0", "--data"]);
+    let output = command.arg(folder.path()).output().expect("the hub's end");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let place = folder.path().display().to_string();
+    has(&said, &["the disk of", &place, "is full", "free some of it", "--data DIR"]);
+    // With room the same folder begins.
+    let mut hub = Command::new(guests::binary("hub"));
+    hub.args(["serve", "--listen", "127.0.0.1:0", "--link", "127.0.0.1:0", "--data"]);
+    let log = folder.path().join("log");
+    let _hub = Process::start(hub.arg(folder.path()), &log);
+    eventually("the administrator has a kubeconfig", PATIENCE, || {
+        let there = folder.path().join("admin.kubeconfig").exists();
+        if there { Ok(()) } else { Err(std::fs::read_to_string(&log).unwrap_or_default()) }
+    });
 }
 
 #[test]

@@ -325,6 +325,11 @@ impl ConnectionSlot {
         Busy(self.clone())
     }
 
+    /// Whether there is a request under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) != 0
+    }
+
     /// The client is still sending what nobody reads.
     pub(crate) fn leaves_unread(&self) {
         self.unread.store(true, Ordering::Relaxed);

@@ -6,6 +6,7 @@
 //! - an answer that comes before all of the request was read reaches a client that is still sending: HTTP/2 reads on
 //!   beside the answer, HTTP/1.1 after it (`a_refusal_over_http_2_leaves_its_client_the_time_to_send`,
 //!   `a_refusal_over_http_1_is_not_taken_back_by_a_reset`);
+//! - one over HTTP/1.1 after which the connection ends says so (`a_refusal_says_whether_its_connection_goes_on`);
 //! - both for a while (`who_never_stops_sending_gets_the_answer_and_then_an_end`);
 //! - headers of more than a few kilobytes are on their connection's account until there is an answer
 //!   (`headers_are_on_the_account_of_their_connection`), and as long as that lasts
@@ -18,7 +19,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use freewheel_hub_schema::error::ApiError;
-use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -35,7 +36,7 @@ use crate::host;
 use crate::memory_account::{Held, MemoryAccount};
 use crate::piece::BRIEF_ANSWER_BYTES;
 use crate::registry::LoggedIn;
-use crate::request_body::RequestBody;
+use crate::request_body::{RequestBody, Unread, drained};
 use crate::respond;
 use crate::send_backlog::SendBacklog;
 use crate::stream;
@@ -51,6 +52,8 @@ pub(crate) async fn answer(
     let busy = place.slot.busy();
     place.slot.upgrade.offer(&mut request);
     let (head, http2) = (*request.method() == Method::HEAD, request.version() == Version::HTTP_2);
+    // Whoever waits to be told to send is not, when nobody wants it.
+    let waits = request.headers().contains_key(EXPECT);
     let (parts, incoming) = request.into_parts();
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
     let backlog = &place.slot.backlog;
@@ -83,7 +86,7 @@ pub(crate) async fn answer(
         say_length(&mut parts, &body, head);
         body = Body::empty();
     }
-    if let Some(unread) = rest.take() {
+    if let Some(unread) = left(rest.take(), (http2, waits), &mut parts).await {
         if !http2 {
             place.slot.leaves_unread();
         }
@@ -91,6 +94,21 @@ pub(crate) async fn answer(
     }
     let body = body.asked_with(heading);
     Response::from_parts(parts, body.during(busy, stream::reset()))
+}
+
+/// What is not read of a request. Over HTTP/1.1 its connection ends with the answer then, which says so.
+async fn left(
+    unread: Option<Unread>,
+    (http2, waits): (bool, bool),
+    answer: &mut http::response::Parts,
+) -> Option<Unread> {
+    let unread = unread?;
+    if http2 || answer.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Some(unread);
+    }
+    let left = if waits { unread } else { drained(unread).await? };
+    answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    Some(left)
 }
 
 /// Whoever has shown who they are sits on a place of the known from then on.

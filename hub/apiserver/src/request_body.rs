@@ -7,22 +7,53 @@
 //! - what the transport keeps of it is on its connection's account until all of it has come
 //!   (`bodies_that_wait_are_on_the_account_once`);
 //! - who waits for something before it is read leaves others of the connection their room
-//!   (`bodies_that_wait_leave_the_room_of_one`).
+//!   (`bodies_that_wait_leave_the_room_of_one`);
+//! - a refusal over HTTP/1.1 says that its connection ends where it does, which is not so where little was left of the
+//!   request and came (`a_refusal_says_whether_its_connection_goes_on`).
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use freewheel_hub_schema::error::ApiError;
 use futures::FutureExt as _;
 use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
+use tokio::time::timeout;
 
 use crate::connection_slots::ConnectionSlot;
 use crate::connection_slots::unread_window::InWindow;
 use crate::piece::BodyError;
+
+/// As much of a body that nobody wants is read before the answer, as Go's server does, so that its connection can go on…
+const DRAINED_BYTES_MAX: u64 = 256 << 10;
+/// … and no longer: nobody is to wait for an answer because its client does not send.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Reads what is left of a body over HTTP/1.1, where that is little and on its way. What is left of it then.
+pub(crate) async fn drained((mut rest, window): Unread) -> Option<Unread> {
+    if DRAINED_BYTES_MAX < rest.size_hint().lower() {
+        return Some((rest, window));
+    }
+    let reading = async {
+        let mut bytes = 0;
+        while let Some(frame) = rest.frame().await {
+            bytes += frame.ok()?.data_ref().map_or(0, |data| data.len() as u64);
+            if DRAINED_BYTES_MAX < bytes {
+                return None;
+            }
+        }
+        Some(())
+    };
+    match timeout(DRAIN_TIMEOUT, reading).await {
+        Ok(Some(())) => None,
+        Ok(None) | Err(_) => Some((rest, window)),
+    }
+}
 
 /// The body of a request.
 pub struct RequestBody {

@@ -38,7 +38,7 @@ use crate::flow::{Bounds, Flows};
 use crate::memory_account::{ALL_CONNECTIONS_BYTES_MAX, TotalMemory};
 use crate::shutdown::Begun;
 use crate::shutdown::own_waker::SeldomReady;
-use crate::socket::Socket;
+use crate::socket::{Heads, Socket};
 use crate::stream::Streams;
 use crate::tls::Tls;
 
@@ -228,12 +228,13 @@ impl Connection {
             let (hub, proven, place) = (hub.clone(), proven.clone(), at.clone());
             async move { Ok::<_, Infallible>(edge::answer(hub, proven, (place, from), request).await) }
         });
-        let stream = TokioIo::new(stream);
         let outcome = if is_http2 {
+            let stream = TokioIo::new(stream);
             let connection = self.http2(known, &place.slot).serve_connection(stream, service);
             let end = http2::Connection::graceful_shutdown;
             attend(&self.limits, self.hub.stop.begun(), &place.slot, connection, end).await
         } else {
+            let stream = TokioIo::new(Heads::new(stream, place.slot.clone()));
             let connection = self.http1(known).serve_connection(stream, service).with_upgrades();
             let end = http1::UpgradeableConnection::graceful_shutdown;
             attend(&self.limits, self.hub.stop.begun(), &place.slot, connection, end).await

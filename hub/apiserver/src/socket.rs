@@ -7,7 +7,8 @@
 //! - a client that is still sending when the connection ends is read on for a while: a socket that is closed over
 //!   unread bytes resets the connection, and takes the answer back that is on its way
 //!   (`a_refusal_over_http_1_is_not_taken_back_by_a_reset`,
-//!   `who_never_stops_sending_gets_the_answer_and_then_an_end`).
+//!   `who_never_stops_sending_gets_the_answer_and_then_an_end`), one whose headers were too large for a request as well
+//!   (`headers_that_are_too_large_are_told_so`).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -111,5 +112,64 @@ impl AsyncWrite for Socket {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// What HTTP/1.1 has of a connection. What it reads while there is no request is the head of one, which may never become
+/// one: it is answered all the same, while its client is still sending.
+pub(crate) struct Heads<S> {
+    stream: S,
+    slot: Arc<ConnectionSlot>,
+}
+
+impl<S> Heads<S> {
+    /// Of whoever sits there.
+    pub(crate) fn new(stream: S, slot: Arc<ConnectionSlot>) -> Self {
+        Self { stream, slot }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heads<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if before < buf.filled().len() && !self.slot.is_busy() {
+            self.slot.leaves_unread();
+        }
+        outcome
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heads<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

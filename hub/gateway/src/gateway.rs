@@ -40,6 +40,7 @@ use crate::session_ends::SessionEnds;
 use crate::spoke_identity::SpokeIdentity;
 use crate::stale_sessions::StaleSessions;
 use crate::token_bucket::{COMPLAINT_RATE, TokenBuckets};
+use crate::write_room::WriteRoom;
 use crate::{datagrams, enrol, renew, session, session_metrics, streams};
 
 /// Sessions that a spoke may open in a row, and per second after that: each is written, and so is its end.
@@ -78,6 +79,7 @@ impl Gateway {
             links: Mutex::default(),
             known: Mutex::default(),
             reported: AllReported::default(),
+            write_room: WriteRoom::default(),
             duplicates: DuplicateIdentities::default(),
             events: EventBuckets::default(),
             serving: OnceLock::new(),

@@ -28,6 +28,7 @@ use crate::relays::Relays;
 use crate::reported::AllReported;
 use crate::session_ends::SessionEnds;
 use crate::token_bucket::TokenBuckets;
+use crate::write_room::WriteRoom;
 
 /// One gateway's. Each file is handed this where it needs much of it, and otherwise the part that it works on.
 pub(crate) struct Inner {
@@ -42,6 +43,8 @@ pub(crate) struct Inner {
     pub(crate) known: Mutex<BTreeMap<String, Held<SpokeMembers>>>,
     /// Which of the spokes' reports are durable.
     pub(crate) reported: AllReported,
+    /// Memory that is taken while reports are written.
+    pub(crate) write_room: WriteRoom,
     /// Processes that came with one identity.
     pub(crate) duplicates: DuplicateIdentities,
     /// Events that each spoke may still tell.

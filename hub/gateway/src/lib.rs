@@ -94,6 +94,7 @@ mod token_bucket;
 mod token_renewal;
 mod tokens;
 mod view;
+mod write_room;
 mod writes;
 
 pub use freewheel_hub_plan::TokensAsked;

@@ -18,6 +18,7 @@ use crate::links::PlanSession;
 use crate::pending_reports::PendingReports;
 use crate::session_records::Begun;
 use crate::spoke_identity::SpokeIdentity;
+use crate::write_room::SpokeWriteRoom;
 
 /// Addresses that the spoke's pods lack, between the looks and who leases.
 #[derive(Default)]
@@ -59,6 +60,8 @@ pub(crate) struct Session<'a> {
     pub(crate) leasing: Leasing,
     /// Reports that wait to be written.
     pub(crate) pending_reports: PendingReports,
+    /// Memory that is taken while they are.
+    pub(crate) write_room: SpokeWriteRoom,
     /// When the first part of the plan that is on its way was sent.
     pub(crate) pushed: Mutex<Option<Instant>>,
     /// What the last look had to leave out of the plan.
@@ -94,6 +97,7 @@ impl<'a> Session<'a> {
             answers: Answers::default(),
             leasing: Leasing::default(),
             pending_reports: inner.reported.pending(identity),
+            write_room: inner.write_room.of_spoke(),
             pushed: Mutex::new(None),
             refused: watch::Sender::default(),
             waiting_datagrams: WaitingDatagrams::default(),

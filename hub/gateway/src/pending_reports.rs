@@ -46,7 +46,7 @@ const PLACE_BYTES: usize = 2
     * (size_of::<(ReportStamp, Entry)>()
         + size_of::<(Subject, ReportStamp)>()
         + size_of::<(Instant, ReportStamp)>());
-/// Reports that are written side by side.
+/// Reports that are written side by side, where what they are about leaves room for that ([`crate::write_room`]).
 const REPORT_WRITES_AT_ONCE: usize = 256;
 
 /// What a report is about, where a newer one says all that an older one did.
@@ -192,7 +192,7 @@ impl Waiting {
 }
 
 /// About how many bytes of memory a report takes here.
-fn weight(report: &Report) -> usize {
+pub(crate) fn weight(report: &Report) -> usize {
     let lists = match report {
         Report::Pod(pod) => {
             pod.conditions.len() * size_of::<ConditionV1>()

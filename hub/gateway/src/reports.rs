@@ -28,8 +28,12 @@ use tracing::{debug, warn};
 
 use crate::inner::Inner;
 use crate::object_refs::{NOT_THIS_SPOKES, PODS, is_here, may_speak, object_ref, stamp};
+use crate::pending_reports::weight;
 use crate::spoke_identity::{SpokeIdentity, how};
 use crate::{events, links, node};
+
+/// What an object of a byte takes while it is changed: it is parsed, compared, and written anew.
+const MEMORY_OF_A_BYTE: usize = 8;
 
 /// Writes one report; `host` is the address of its device, unspecified where it has none. What no longer fits (an
 /// object that is gone, or has another UID) is done with.
@@ -75,6 +79,22 @@ pub(crate) async fn take(
         }
         Ok(()) => Ok(()),
     }
+}
+
+/// Bytes of memory that it takes to write a report: more than its own, when it is about a pod that is read and written
+/// whole for it.
+pub(crate) fn cost(inner: &Inner, report: &Report) -> usize {
+    let key = match report {
+        Report::Pod(pod) => {
+            let place = object_ref(PODS, &pod.realm, &pod.namespace, &pod.name);
+            place.ok().map(|place| place.key())
+        }
+        Report::PodGone { uid, .. } => inner.fanout.pod(uid),
+        // What they are about is as small as they are.
+        Report::Node(_) | Report::Event(_) | Report::NodeEvent(_) => None,
+    };
+    let stored = key.and_then(|key| inner.objects.store().snapshot().get(&key));
+    weight(report) + MEMORY_OF_A_BYTE * stored.map_or(0, |stored| stored.object.body.len())
 }
 
 /// Tells the pod's user that its status is not what it says: nothing else does.

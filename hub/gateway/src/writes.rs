@@ -21,12 +21,14 @@ use freewheel_hub_objects::internal::Reported;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::pin;
+use std::time::Duration;
 
 use freewheel_hub_schema::error::ApiError;
 use freewheel_link::message::RefusalV1;
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
 use tokio::select;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use crate::device::DeviceReports;
@@ -34,7 +36,11 @@ use crate::live_session::Session;
 use crate::session_end::End;
 use crate::session_records::WRITE_RETRY_EVERY;
 use crate::sync_signal::SyncSignal;
+use crate::write_room::WritePermit;
 use crate::{node, reported, reports, session_records};
+
+/// What waits for less time for its room needs no word.
+const ROOM_WAIT_UNTOLD: Duration = Duration::from_secs(10);
 
 type Outcome = Result<(), ApiError>;
 
@@ -263,8 +269,8 @@ impl Session<'_> {
         self.news.notify_one();
     }
 
-    /// Writes reports side by side, so that they share the store's group commit; but events of one subject in turn, as
-    /// each is held against those that are there.
+    /// Writes reports side by side, so that they share the store's group commit, as far as there is room; but events of one
+    /// subject in turn, as each is held against those that are there.
     async fn write_all<'r>(
         &self,
         host: IpAddr,
@@ -283,12 +289,26 @@ impl Session<'_> {
         let written = alone.into_iter().chain(lines.into_values()).map(async |line| {
             let mut outcomes = Vec::with_capacity(line.len());
             for told in line {
+                let _room = self.room_for(&told.1).await;
                 let outcome = reports::take(self.inner, self.identity, host, &told.1).await;
                 outcomes.push((told, outcome));
             }
             outcomes
         });
         futures::future::join_all(written).await.into_iter().flatten().collect()
+    }
+
+    /// Room to write a report in. Whoever waits for it for long is told of.
+    async fn room_for(&self, report: &Report) -> WritePermit<'_> {
+        let mut room = pin!(self.write_room.take(reports::cost(self.inner, report)));
+        if let Ok(room) = timeout(ROOM_WAIT_UNTOLD, room.as_mut()).await {
+            return room;
+        }
+        if self.inner.complaints.take(self.cluster.as_str()) {
+            let pod = pod_of(report);
+            warn!(cluster = %self.cluster, pod, "reports wait: those that are being written take all the memory that they may");
+        }
+        room.await
     }
 
     /// Writes whether the spoke takes plans at all; before it the session itself, where the store could not when it

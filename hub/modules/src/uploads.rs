@@ -56,15 +56,14 @@ pub(crate) struct Writing {
 }
 
 impl Uploads {
-    /// Opens the folder and drops the uploads of an earlier run: their hash states went with it.
+    /// Opens the folder and drops the uploads of an earlier run: their hash states went with it. A folder that is there
+    /// stays: on a full disk there is no room for another.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let dir = dir.join("uploads");
-        if let Err(error) = std::fs::remove_dir_all(&dir)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(error);
-        }
         std::fs::create_dir_all(&dir)?;
+        for left in std::fs::read_dir(&dir)? {
+            std::fs::remove_file(left?.path())?;
+        }
         Ok(Self { room: DiskReserve::new(&dir), dir, open: Mutex::default() })
     }
 

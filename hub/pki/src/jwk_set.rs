@@ -65,6 +65,8 @@ struct Header {
     alg: String,
     #[serde(default)]
     kid: String,
+    /// Extensions that whoever verifies it has to understand (RFC 7515, 4.1.11).
+    crit: Option<serde_json::Value>,
 }
 
 impl JwkSet {
@@ -88,10 +90,14 @@ impl JwkSet {
         self.0.iter().any(|named| named.id == id)
     }
 
-    /// The claims of a token, when one of these keys has signed it: the one that it names, or any where it names none.
+    /// The claims of a token, when one of these keys has signed it: the one that it names, or any where it names none. One
+    /// with extensions that have to be understood says what nobody here can tell.
     #[must_use]
     pub fn claims(&self, token: &ForeignToken<'_>) -> Option<Vec<u8>> {
-        let Header { alg, kid } = &token.header;
+        let Header { alg, kid, crit } = &token.header;
+        if crit.is_some() {
+            return None;
+        }
         let mut named = self.0.iter().filter(|named| kid.is_empty() || named.id == *kid);
         let signed = token.signed.as_bytes();
         let is_theirs = named.any(|named| named.key.verify(alg, signed, &token.signature));
@@ -223,6 +229,22 @@ mod tests {
         let cut = &TOKEN[..TOKEN.len() - 4];
         assert_eq!(ForeignToken::read(cut).and_then(|token| both.claims(&token)), None);
         assert!(both.has("r1") && !both.has("r2"));
+    }
+
+    #[test]
+    fn a_token_with_extensions_that_have_to_be_understood_is_refused() {
+        let own = TokenKey::read(&TokenKey::generate().unwrap()).unwrap();
+        let mine = set(&[serde_json::json!(jwk(own.id(), own.public()).unwrap())]);
+        let claims = |more: &str| {
+            let header = format!(r#"{{"alg":"ES256","kid":"{}"{more}}}"#, own.id());
+            let token = own.sign_under(header.as_bytes(), b"{}").unwrap();
+            mine.claims(&ForeignToken::read(&token).unwrap())
+        };
+        assert_eq!(claims("").as_deref(), Some(&b"{}"[..]));
+        assert_eq!(claims(r#","typ":"JWT""#).as_deref(), Some(&b"{}"[..]), "others may be left");
+        assert_eq!(claims(r#","crit":["exp2"],"exp2":1"#), None);
+        assert_eq!(claims(r#","crit":["b64"],"b64":false"#), None);
+        assert_eq!(claims(r#","crit":[]"#), None, "nobody may write that");
     }
 
     #[test]

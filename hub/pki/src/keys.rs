@@ -152,7 +152,9 @@ impl Pki {
         let authority = authority.and_then(|key| Authority::new(ca, key).ok());
         let authority = authority.ok_or(PkiError::CaDamaged(key))?;
         check_ca(&cert, authority.validity(), now)?;
-        let (admin_pem, admin_key_pem) = administrator(&pki, &authority, now)?;
+        // One that is to be made anew is good for a while yet, and whoever has it can make room on the disk.
+        let (admin_pem, admin_key_pem) = administrator(&pki, &authority, now)
+            .or_else(|error| there(&pki, &authority, |life| life.holds(now)).ok_or(error))?;
         Ok(Self { authority: Arc::new(authority), ca_pem, admin_pem, admin_key_pem })
     }
 
@@ -212,12 +214,10 @@ fn administrator(
     authority: &Authority,
     now: i64,
 ) -> Result<(String, String), PkiError> {
-    let (cert, key) = (pki.join("admin.crt"), pki.join("admin.key"));
-    if let (Ok(pem), Ok(key_pem)) = (read_text(&cert), read_text(&key))
-        && is_good_pair(&pem, &key_pem, authority, now)
-    {
-        return Ok((pem, key_pem));
+    if let Some(pair) = there(pki, authority, |life| !life.is_due(now)) {
+        return Ok(pair);
     }
+    let (cert, key) = (pki.join("admin.crt"), pki.join("admin.key"));
     let made = authority.administrator(now);
     let (pem, key_pem) = made.map_err(|source| unmade("the administrator", source))?;
     write(&key, key_pem.as_bytes(), 0o600)?;
@@ -225,13 +225,19 @@ fn administrator(
     Ok((pem, key_pem))
 }
 
-/// One of a pair may be damaged, or of another pair when a hub was killed between the two; and its time ends.
-fn is_good_pair(pem: &str, key_pem: &str, authority: &Authority, now: i64) -> bool {
-    let Some(der) = first(pem) else { return false };
-    let (Some(cert), Ok(key)) = (Certificate::read(&der), KeyPair::from_pem(key_pem)) else {
-        return false;
-    };
-    !cert.validity().is_due(now) && cert.is_of(&key) && is_made_by(&der, authority.ca())
+/// The administrator's certificate and key, when they are a pair with such a life. One of them may be damaged, or of another
+/// pair when a hub was killed between the two.
+fn there(
+    pki: &Path,
+    authority: &Authority,
+    lives: impl FnOnce(Validity) -> bool,
+) -> Option<(String, String)> {
+    let pem = read_text(&pki.join("admin.crt")).ok()?;
+    let key_pem = read_text(&pki.join("admin.key")).ok()?;
+    let der = first(&pem)?;
+    let (cert, key) = (Certificate::read(&der)?, KeyPair::from_pem(&key_pem).ok()?);
+    let good = lives(cert.validity()) && cert.is_of(&key) && is_made_by(&der, authority.ca());
+    good.then_some((pem, key_pem))
 }
 
 fn first(pem: &str) -> Option<CertificateDer<'static>> {
@@ -296,6 +302,23 @@ mod tests {
         // What is there cannot be read.
         std::fs::write(dir.path().join("pki/admin.crt"), "cut").unwrap();
         assert!(renewed(281));
+    }
+
+    #[test]
+    fn an_administrator_of_whom_no_new_certificate_can_be_written_keeps_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::open(dir.path(), false).unwrap();
+        // A folder in its place: the disk does not take it.
+        let blocks = dir.path().join("pki/admin.new");
+        std::fs::create_dir(&blocks).unwrap();
+        let places = (dir.path().join("pki"), pki.authority.clone());
+        let due = now() + 280 * 86_400;
+        administrator(&places.0, &places.1, due).unwrap_err();
+        let kept = there(&places.0, &places.1, |life| life.holds(due)).unwrap();
+        assert_eq!(kept, (pki.admin_pem, pki.admin_key_pem));
+        assert_eq!(there(&places.0, &places.1, |life| life.holds(due + 200 * 86_400)), None);
+        std::fs::remove_dir(&blocks).unwrap();
+        assert!(administrator(&places.0, &places.1, due).is_ok());
     }
 
     #[test]

@@ -103,6 +103,11 @@ impl TokenKey {
     pub fn sign(&self, claims: &[u8]) -> Result<String, TokenKeyError> {
         let header = Header { alg: TOKEN_ALGORITHM.to_owned(), kid: self.id.clone() };
         let header = serde_json::to_vec(&header).map_err(|_| TokenKeyError("has no header"))?;
+        self.sign_under(&header, claims)
+    }
+
+    /// The same, under this header.
+    pub(crate) fn sign_under(&self, header: &[u8], claims: &[u8]) -> Result<String, TokenKeyError> {
         let mut token =
             format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let signature = self.pair.sign(&SystemRandom::new(), token.as_bytes());

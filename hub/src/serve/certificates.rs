@@ -4,6 +4,8 @@
 //! - what API and link show is exchanged before it ends, and the administrator's with its kubeconfig
 //!   (`what_the_hub_shows_and_its_administrator_are_renewed_while_it_runs`), without an end of any connection
 //!   (`a_hubs_certificate_is_exchanged_while_it_serves`);
+//! - the administrator's kubeconfig is written once there is what it leads to, and what the disk does not take is tried
+//!   again (`a_kubeconfig_that_could_not_be_written_is_written_later`);
 //! - the administrator's is renewed by what it says itself
 //!   (`the_administrator_is_renewed_by_what_the_certificate_says`).
 
@@ -20,10 +22,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::names::Names;
+use super::tasks::Flag;
 use super::write_kubeconfig;
 
 /// The clock may jump: it is looked at this often, which costs nothing.
 const CERTIFICATE_CHECK_EVERY: Duration = Duration::from_secs(2);
+/// The same while the administrator's kubeconfig is still to be written.
+const KUBECONFIG_CHECK_EVERY: Duration = Duration::from_millis(50);
 /// After a failure.
 const RENEWAL_RETRY_AFTER: Duration = Duration::from_secs(60);
 const DAY_SECONDS: i64 = 86_400;
@@ -40,6 +45,10 @@ pub(super) struct Certificates {
     pub(super) served: Validity,
     /// By which they end.
     pub(super) clock: Arc<dyn Clock>,
+    /// What clients find with the administrator's kubeconfig is written.
+    pub(super) announced: Flag,
+    /// That kubeconfig says what is valid now.
+    pub(super) told: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -63,14 +72,16 @@ impl Certificates {
         names: Names,
         stop: CancellationToken,
     ) -> io::Result<()> {
-        let mut wait = CERTIFICATE_CHECK_EVERY;
+        let mut wait = KUBECONFIG_CHECK_EVERY;
         let mut warned = 0;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(wait) => wait = CERTIFICATE_CHECK_EVERY,
+                () = tokio::time::sleep(wait) => {}
             }
-            if let Err(failed) = self.look(&mut pki, &names) {
+            let looked = self.look(&mut pki, &names);
+            wait = if self.told { CERTIFICATE_CHECK_EVERY } else { KUBECONFIG_CHECK_EVERY };
+            if let Err(failed) = looked {
                 let error = crate::chain(&failed);
                 error!(error, "the hub's certificates cannot be made anew; trying again");
                 wait = RENEWAL_RETRY_AFTER;
@@ -98,8 +109,12 @@ impl Certificates {
             info!("the certificates of API and link are renewed");
         }
         if pki.renew_admin(&self.data, now)? {
+            self.told = false;
+            info!("the administrator's certificate is renewed");
+        }
+        if !self.told && self.announced.holds() {
             write_kubeconfig(pki, names, &self.data)?;
-            info!("the administrator's certificate is renewed, and admin.kubeconfig written anew");
+            self.told = true;
         }
         Ok(())
     }
@@ -178,7 +193,11 @@ mod tests {
             let tls = Tls::new(own.chain, own.key, std::slice::from_ref(&ca)).unwrap();
             write_kubeconfig(&pki, &names(), dir.path()).unwrap();
             let data = dir.path().to_owned();
-            let kept = Certificates { data, tls: tls.clone(), gateway, served, clock };
+            let announced = Flag::default();
+            announced.set(true);
+            let tls_kept = tls.clone();
+            let kept =
+                Certificates { data, tls: tls_kept, gateway, served, clock, announced, told: true };
             (Self { dir, ca, ahead, tls, link, stop }, kept, pki)
         }
 
@@ -223,6 +242,23 @@ mod tests {
             let kubeconfig = fs::read_to_string(self.dir.path().join("admin.kubeconfig"));
             (self.of_api().await, self.of_link().await, kubeconfig.unwrap())
         }
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_could_not_be_written_is_written_later() {
+        let (bench, mut kept, mut pki) = Bench::new();
+        let path = bench.dir.path().join("admin.kubeconfig");
+        // A folder in its place: the disk does not take it.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        kept.told = false;
+        kept.announced.set(false);
+        kept.look(&mut pki, &names()).unwrap();
+        kept.announced.set(true);
+        kept.look(&mut pki, &names()).unwrap_err();
+        fs::remove_dir(&path).unwrap();
+        kept.look(&mut pki, &names()).unwrap();
+        assert!(fs::read_to_string(&path).unwrap().contains("client-certificate-data"));
     }
 
     #[tokio::test]

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_schema::object::{Header, Key, Object, Resource};
+use freewheel_hub_store::redb::RedbStore;
 use freewheel_hub_store::{CommitError, Committed, Layer, MAX_OBJECT_BYTES, Operation, Store, Txn};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
@@ -102,6 +103,13 @@ impl Disk {
             stopped,
             commits: Arc::default(),
         })
+    }
+
+    /// What its store has found when it was opened.
+    pub fn begins(&self, store: &RedbStore) {
+        if let Some(why) = store.refused() {
+            self.refuses(why);
+        }
     }
 
     /// Fails while writes are refused.

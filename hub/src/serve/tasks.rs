@@ -23,10 +23,15 @@ impl Flag {
         self.0.store(holds, Ordering::Release);
     }
 
+    /// Whether it does.
+    pub fn holds(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
     /// A check of it that says `otherwise` while it does not hold.
     pub fn check(&self, otherwise: &'static str) -> impl Fn() -> Result<(), String> + use<> {
         let flag = self.clone();
-        move || if flag.0.load(Ordering::Acquire) { Ok(()) } else { Err(otherwise.to_owned()) }
+        move || if flag.holds() { Ok(()) } else { Err(otherwise.to_owned()) }
     }
 }
 

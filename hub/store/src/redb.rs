@@ -27,7 +27,9 @@
 //! - what is to be sealed lies nowhere open, neither after changes nor after deletions
 //!   (`what_is_sealed_is_nowhere_in_the_file`), and without its key the store is refused and left alone
 //!   (`a_store_without_its_key_is_told_and_left_alone`);
-//! - what was deleted is room again, before the file grows (`what_was_deleted_is_room_in_the_file`).
+//! - what was deleted is room again, before the file grows (`what_was_deleted_is_room_in_the_file`);
+//! - a disk that can be read and takes no writes is enough to open
+//!   (`a_store_opens_on_a_disk_that_takes_no_writes_and_heals`).
 
 mod check;
 mod compaction;
@@ -80,6 +82,15 @@ pub enum OpenError {
     /// The file cannot be opened.
     #[error("cannot open the store's file")]
     Disk(#[source] std::io::Error),
+    /// It cannot be made.
+    #[error("cannot make {file}")]
+    Unmade {
+        /// The file.
+        file: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// redb cannot do it.
     #[error("cannot read the store")]
     Database(#[source] Box<redb::Error>),
@@ -170,6 +181,7 @@ pub struct RedbStore {
     committer: Committer,
     spare: Arc<SparePages>,
     stale: bool,
+    refused: Option<String>,
 }
 
 impl RedbStore {
@@ -218,6 +230,13 @@ impl RedbStore {
         self.stale
     }
 
+    /// Why the disk took no writes when it was opened, if it did not: what is stored is served, and every write asks the
+    /// disk again.
+    #[must_use]
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
+    }
+
     /// One step of writing anew what lies otherwise than the sealer would have it now: a few thousand values at most are
     /// looked at, and about a megabyte is written, between two batches of commits. The first step begins at nothing.
     /// When a step says that nothing is left, everything that it was told to change is durable, and not even redb's way
@@ -248,8 +267,8 @@ impl RedbStore {
         let spare = opened.log.spare();
         let committer =
             Committer::start(Arc::clone(&cache), opened.log).map_err(OpenError::Thread)?;
-        let (incarnation, stale) = (opened.incarnation, opened.stale);
-        Ok(Self { incarnation, cache, committer, spare, stale })
+        let log::Opened { incarnation, stale, refused, .. } = opened;
+        Ok(Self { incarnation, cache, committer, spare, stale, refused })
     }
 }
 

@@ -166,6 +166,41 @@ async fn a_full_disk_refuses_and_heals() {
 }
 
 #[tokio::test]
+async fn a_store_opens_on_a_disk_that_takes_no_writes_and_heals() {
+    for closed_well in [true, false] {
+        let disk = Simulated::default();
+        let store = open(&disk);
+        store.commit(txn(&[], &[put("a", "1")])).await.unwrap();
+        disk.0.lock().dead = !closed_well;
+        drop(store);
+        {
+            let mut platter = disk.0.lock();
+            platter.cut_power(&mut fastrand::Rng::with_seed(1));
+            platter.refuses_writes = true;
+            platter.refuses_witness = true;
+            platter.space = Some(platter.now.len() as u64);
+        }
+        let store = RedbStore::open_on(disk.clone(), Limits::default()).unwrap();
+        assert!(store.refused().is_some(), "closed well: {closed_well}");
+        assert_eq!(listed(&*store.snapshot(), &all_pods()), ["a=1"]);
+        let refused = store.commit(txn(&[], &[put("b", "2")])).await;
+        assert!(matches!(refused, Err(CommitError::Unavailable(_))), "{refused:?}");
+        assert_eq!(listed(&*store.snapshot(), &all_pods()), ["a=1"]);
+        {
+            let mut platter = disk.0.lock();
+            (platter.refuses_writes, platter.refuses_witness, platter.space) = (false, false, None);
+        }
+        wait(&disk);
+        let healed = store.commit(txn(&[], &[put("b", "2")])).await.unwrap();
+        assert_eq!(healed.revision, 2, "closed well: {closed_well}");
+        drop(store);
+        let again = RedbStore::open_on(disk.clone(), Limits::default()).unwrap();
+        assert_eq!(again.refused(), None);
+        assert_eq!(listed(&*again.snapshot(), &all_pods()), ["a=1", "b=2"]);
+    }
+}
+
+#[tokio::test]
 async fn a_disk_that_refuses_is_not_read_anew_for_every_write() {
     let disk = Simulated::default();
     let store = open(&disk);

@@ -9,6 +9,7 @@
 //! tables    what a realm knows: pods, Services, addresses     service  who serves the next connection
 //! ports     a pod as others meet it: its ports and budgets    sockets, listener, udp, conn, pipe    made of
 //! node_port_listener  a port of the node          node_port, node_port_tcp, node_port_udp    the ways in from the kernel
+//! node_port_places  how many of them are open, and whose
 //! shared    what all realms share       remote    the way to other nodes
 //! receive_memory  what waits to be read by a pod                    udp_client_quota  how many clients each UDP node port has
 //! unread    what waits for a pod in the link
@@ -36,6 +37,7 @@ mod listener;
 mod made_room;
 mod node_port;
 mod node_port_listener;
+mod node_port_places;
 mod node_port_tcp;
 mod node_port_udp;
 mod pipe;

@@ -10,7 +10,8 @@
 //! - a node port that stays wanted stays open when its Service changes, and connections live on after their node port
 //!   has closed (`a_door_outlives_a_change_of_its_service_and_connections_outlive_their_door`);
 //! - no more of them are open than the node has descriptors for; who gets none is told, and has one when another closes
-//!   (`a_node_has_no_more_ports_open_than_it_has_descriptors_for`);
+//!   (`a_node_has_no_more_ports_open_than_it_has_descriptors_for`), and nobody has all of them
+//!   (`a_service_leaves_node_ports_for_others`);
 //! - who comes too late for a port is not told whose it is (`whose_port_it_is_nobody_else_is_told`);
 //! - who hears of problems has heard last what holds (`the_last_that_is_told_is_what_holds`).
 
@@ -20,7 +21,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use freewheel_link::plan::Protocol;
-use freewheel_spoke_account::Full;
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -28,6 +28,7 @@ use tracing::{info, warn};
 use crate::node_port_listener::{
     BIND_RETRY_FIRST_AND_MAX, NodePort, NodePortListener, NodePortTarget,
 };
+use crate::node_port_places::NodePortPlaces;
 use crate::shared::Shared;
 use crate::{node_port_tcp, node_port_udp};
 
@@ -66,12 +67,14 @@ struct NodePortsState {
 pub(crate) struct NodePorts {
     state: Mutex<NodePortsState>,
     problems: Arc<Problems>,
+    places: Arc<NodePortPlaces>,
     shared: Arc<Shared>,
 }
 
 impl NodePorts {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { state: Mutex::default(), problems: Arc::default(), shared }
+        let places = NodePortPlaces::of(shared.listening.clone());
+        Self { state: Mutex::default(), problems: Arc::default(), places, shared }
     }
 
     pub(crate) fn on_problem(&self, tell: Tell) {
@@ -158,7 +161,8 @@ impl NodePorts {
                     owner: owner.clone(),
                 });
                 let bind = SocketAddr::new(address, node_port.port);
-                let keep = keep_open(way.clone(), bind, self.problems.clone());
+                let keep =
+                    keep_open((way.clone(), bind), self.places.clone(), self.problems.clone());
                 self.shared.tasks.spawn_on(keep, &self.shared.runtime);
                 way
             };
@@ -194,11 +198,14 @@ impl Problems {
 }
 
 /// Carries traffic until the node port closes, if it can be opened.
-async fn serve(way: &Arc<NodePortListener>, bind: SocketAddr, opened: impl Fn()) -> io::Result<()> {
-    let full = |full: Full| {
-        io::Error::other(format!("the node has {} ports open, as many as it may", full.limit))
-    };
-    let _place = way.shared.listening.take(1).map_err(full)?;
+async fn serve(
+    way: &Arc<NodePortListener>,
+    bind: SocketAddr,
+    places: &Arc<NodePortPlaces>,
+    opened: impl Fn(),
+) -> io::Result<()> {
+    let realm = way.target.read().realm.name().clone();
+    let _place = places.take(&way.owner, &realm).map_err(io::Error::other)?;
     match way.node_port.protocol {
         Protocol::Tcp => {
             let listener = node_port_tcp::listen(bind).await?;
@@ -215,12 +222,16 @@ async fn serve(way: &Arc<NodePortListener>, bind: SocketAddr, opened: impl Fn())
 }
 
 /// Binds as soon as the port is free, then carries traffic until the node port closes.
-async fn keep_open(way: Arc<NodePortListener>, bind: SocketAddr, problems: Arc<Problems>) {
+async fn keep_open(
+    (way, bind): (Arc<NodePortListener>, SocketAddr),
+    places: Arc<NodePortPlaces>,
+    problems: Arc<Problems>,
+) {
     let (mut wait, longest) = BIND_RETRY_FIRST_AND_MAX;
     let mut failures = 0;
     let report = |error| problems.report(way.node_port, &way.owner, error, Some(&way.closed));
     loop {
-        let Err(error) = serve(&way, bind, || report(None)).await else {
+        let Err(error) = serve(&way, bind, &places, || report(None)).await else {
             info!(address = %bind, "port of the node closed");
             return;
         };

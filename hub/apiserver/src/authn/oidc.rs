@@ -9,6 +9,9 @@
 //! - a token is good for the issuer and the audience that are configured, as long as it says, and no other is
 //!   (`a_token_of_a_provider_is_good_for_what_it_says`), nor one that is signed otherwise than it may be
 //!   (`a_token_is_signed_as_flags_allow_it`);
+//! - names are read as kube-apiserver reads them, and nobody is without one (`names_are_those_that_kube_apiserver_reads`);
+//!   a token that wants extensions to be understood is refused
+//!   (`a_token_with_extensions_that_have_to_be_understood_is_refused`);
 //! - a provider that does not answer keeps nobody waiting whose key is known
 //!   (`a_provider_that_hangs_stalls_nobody_whose_key_is_known`);
 //! - keys are asked for when one is missing, and not with each token that names one that nobody has
@@ -32,7 +35,7 @@ use super::user::{AUTHENTICATED, User};
 use crate::access::remote::NoAnswer;
 use crate::tokens::Issuer;
 pub use configuration::{AuthenticationConfiguration, ConfigurationError, OidcFlags, Provider};
-use configuration::{Claim, Jwt};
+use configuration::{Claim, Jwt, text};
 
 /// Keys are not asked for more often than this, whoever comes with a token.
 const REFRESH_SECONDS: i64 = 10;
@@ -182,9 +185,13 @@ fn user(jwt: &Jwt, claims: &Value, now: i64) -> Result<User, String> {
     }
     let mappings = &jwt.claim_mappings;
     let name = mappings.username.text(claims);
-    let name = name.ok_or_else(|| {
-        format!("oidc: parse username claims {:?}: claim not present", mappings.username.claim)
+    let name = name.map_err(|why| {
+        format!("oidc: parse username claims {:?}: {why}", mappings.username.claim)
     })?;
+    // Who has no name is nobody here, whatever kube-apiserver takes them for.
+    if name.is_empty() {
+        return Err("oidc: empty username is not allowed".to_owned());
+    }
     if mappings.username.claim == "email" {
         match claims.get("email_verified") {
             None | Some(Value::Bool(true)) => {}
@@ -194,10 +201,18 @@ fn user(jwt: &Jwt, claims: &Value, now: i64) -> Result<User, String> {
             }
         }
     }
-    let mut groups = mappings.groups.as_ref().map(|it| it.texts(claims)).unwrap_or_default();
+    let mut groups = match &mappings.groups {
+        None => Vec::new(),
+        Some(groups) => groups
+            .texts(claims)
+            .map_err(|why| format!("oidc: parse groups claim {:?}: {why}", groups.claim))?,
+    };
     groups.push(AUTHENTICATED.to_owned());
-    let uid = mappings.uid.as_ref().and_then(|uid| claims[&uid.claim].as_str());
-    let uid = uid.unwrap_or_default().to_owned();
+    let uid = match &mappings.uid {
+        None => String::new(),
+        Some(uid) => text(claims, &uid.claim)
+            .map_err(|why| format!("oidc: parse uid claim {:?}: {why}", uid.claim))?,
+    };
     Ok(User { name, uid, groups, until: Some(until), ..User::default() })
 }
 
@@ -307,13 +322,16 @@ jwt:
             claims["groups"] = json!("dev");
         }));
         assert_eq!(ask(&oidc, &one).await.unwrap().unwrap().groups, ["dev", AUTHENTICATED]);
-        let wrong: [fn(&mut Value); 6] = [
+        let wrong: [fn(&mut Value); 9] = [
             |claims| claims["aud"] = json!(["other"]),
             |claims| claims["exp"] = json!(999),
             |claims| claims["exp"] = json!("never"),
             |claims| claims["nbf"] = json!(2_000),
             |claims| claims["hd"] = json!("example.org"),
-            |claims| claims["sub"] = json!(null),
+            |claims| claims["sub"] = json!(7),
+            |claims| drop(claims.as_object_mut().unwrap().remove("sub")),
+            |claims| drop(claims.as_object_mut().unwrap().remove("id")),
+            |claims| claims["groups"] = json!(["dev", 7]),
         ];
         for change in wrong {
             assert!(ask(&oidc, &sign(claims(change))).await.is_err());
@@ -324,6 +342,25 @@ jwt:
         assert!(ask(&oidc, &stranger.sign(&claims(|_| {})).unwrap()).await.is_err());
         clock.0.store(1_101, Ordering::SeqCst);
         assert!(ask(&oidc, &good).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn names_are_those_that_kube_apiserver_reads() {
+        let (oidc, elsewhere, _clock) = oidc();
+        // A prefix tells even those apart who have no name, and a name may have anything in it.
+        for (sub, name) in [
+            (json!(""), "oidc:"),
+            (json!(null), "oidc:"),
+            (json!("a\u{0}\nb\u{1b}[2J"), "oidc:a\u{0}\nb\u{1b}[2J"),
+        ] {
+            let token = elsewhere.key.sign(&claims(|claims| claims["sub"] = sub.clone())).unwrap();
+            assert_eq!(ask(&oidc, &token).await.unwrap().unwrap().name, name);
+        }
+        let plain = CONFIGURATION.replace("prefix: 'oidc:'", "prefix: ''");
+        let (oidc, elsewhere, _clock) = oidc_of(AuthenticationConfiguration::read(&plain).unwrap());
+        let token = elsewhere.key.sign(&claims(|claims| claims["sub"] = json!(""))).unwrap();
+        let why = ask(&oidc, &token).await.unwrap_err();
+        assert!(why.to_string().contains("empty username"), "{why}");
     }
 
     #[tokio::test]

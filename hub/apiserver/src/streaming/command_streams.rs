@@ -3,9 +3,12 @@
 //! Guarantees:
 //! - a link that breaks off is no success, nor what has to end (`a_link_that_breaks_off_is_no_success`,
 //!   `a_session_that_its_hub_ends_is_told_why`);
-//! - input and output wait for each other nowhere (`input_and_output_wait_for_each_other_nowhere`).
+//! - input and output wait for each other nowhere (`input_and_output_wait_for_each_other_nowhere`);
+//! - what was taken of the output and waits for the client is on its connection's account, and nothing is taken while that
+//!   is full (`output_that_its_client_does_not_take_is_on_the_account`).
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -26,11 +29,14 @@ use tracing::debug;
 
 use super::stream_end::End;
 use super::wants::Wants;
+use crate::memory_account::{Held, MemoryAccount};
 
 /// How long a client of SPDY's may take to open its streams, as the kubelet has it.
 const STREAMS_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most of the input that goes to the device at once.
 const PIECE_BYTES: usize = 16 << 10;
+/// What a piece of the input takes: as it is read, as a message, and as a frame.
+pub(super) const INPUT_BYTES: usize = 3 * PIECE_BYTES;
 /// The longest line that says a size.
 const RESIZE_BYTES_MAX: u64 = 256;
 
@@ -38,6 +44,12 @@ const RESIZE_BYTES_MAX: u64 = 256;
 pub(super) enum Source {
     Command(transport::Stream),
     Log(ByteStream),
+}
+
+/// The same, with the account of the connection that it is carried to.
+pub(super) struct Counted {
+    pub(super) source: Source,
+    pub(super) account: Arc<MemoryAccount>,
 }
 
 type Input = Box<dyn AsyncRead + Send + Unpin>;
@@ -117,16 +129,16 @@ impl Streams {
     }
 
     /// Carries input and output until there is no more, or `end` comes, and tells how it ended.
-    pub(super) async fn carry(self, source: Source, end: End) {
+    pub(super) async fn carry(self, Counted { source, account }: Counted, end: End) {
         let Self { stdin, mut stdout, mut stderr, mut errors, resize, mut ends } = self;
         let outputs = (&mut stdout, &mut stderr);
         let carried = async {
             match source {
                 Source::Command(command) => {
-                    forward_command(command, (stdin, resize), outputs).await
+                    forward_command(command, (stdin, resize), outputs, &account).await
                 }
                 Source::Log(log) => {
-                    forward_log(log, outputs.0.as_mut().or(outputs.1.as_mut())).await
+                    forward_log(log, outputs.0.as_mut().or(outputs.1.as_mut()), &account).await
                 }
             }
         };
@@ -155,7 +167,8 @@ async fn tell(errors: &mut (impl AsyncWrite + Unpin), status: &Value) {
 async fn forward_command(
     command: transport::Stream,
     (stdin, resize): (Option<Input>, Option<Input>),
-    (stdout, stderr): (&mut Option<Output>, &mut Option<Output>),
+    outputs: (&mut Option<Output>, &mut Option<Output>),
+    account: &Arc<MemoryAccount>,
 ) -> Option<Value> {
     let transport::Stream { mut send, recv } = command;
     let mut output = FrameReader::new(recv);
@@ -166,17 +179,26 @@ async fn forward_command(
         std::future::pending::<Option<Value>>().await
     };
     tokio::select! {
-        status = forward_output(&mut output, stdout, stderr) => status,
+        status = forward_output(&mut output, outputs, account) => status,
         status = input => status,
     }
 }
 
 /// Until the program has ended.
-async fn forward_log(mut log: ByteStream, output: Option<&mut Output>) -> Option<Value> {
+async fn forward_log(
+    mut log: ByteStream,
+    output: Option<&mut Output>,
+    account: &Arc<MemoryAccount>,
+) -> Option<Value> {
     let output = output?;
-    while let Some(chunk) = log.next().await {
+    loop {
+        account.clone().room().await;
+        let Some(chunk) = log.next().await else { break };
         match chunk {
-            Ok(bytes) => output.write_all(&bytes).await.ok()?,
+            Ok(bytes) => {
+                let _held = account.piece(bytes.len());
+                output.write_all(&bytes).await.ok()?;
+            }
             Err(error) => return Some(internal(&error.message)),
         }
     }
@@ -186,11 +208,14 @@ async fn forward_log(mut log: ByteStream, output: Option<&mut Output>) -> Option
 /// The same of its messages.
 async fn forward_output<R: AsyncRead + Unpin>(
     output: &mut FrameReader<R>,
-    stdout: &mut Option<Output>,
-    stderr: &mut Option<Output>,
+    (stdout, stderr): (&mut Option<Output>, &mut Option<Output>),
+    account: &Arc<MemoryAccount>,
 ) -> Option<Value> {
+    let mut held = account.piece(0);
     loop {
-        let (stream, bytes) = match output.next::<ExecOutput>().await {
+        account.clone().room().await;
+        let said = output.next_counted::<ExecOutput>(|bytes| held.grow_to(bytes)).await;
+        let (stream, bytes) = match said {
             Ok(Some(ExecOutput::Stdout(bytes))) => (&mut *stdout, bytes),
             Ok(Some(ExecOutput::Stderr(bytes))) => (&mut *stderr, bytes),
             Ok(Some(ExecOutput::Ended(ended))) => {
@@ -199,12 +224,21 @@ async fn forward_output<R: AsyncRead + Unpin>(
             Ok(None) => return Some(internal("the device broke off")),
             Err(error) => return Some(internal(&error.to_string())),
         };
+        resize_to(&mut held, output.held() + bytes.len());
         if let Some(stream) = stream
             && stream.write_all(&bytes).await.is_err()
         {
             return None;
         }
+        drop(bytes);
+        resize_to(&mut held, output.held());
     }
+}
+
+/// It is there already, or not any more.
+fn resize_to(held: &mut Held, bytes: usize) {
+    held.grow_to(bytes);
+    held.shrink(bytes);
 }
 
 async fn forward_input(
@@ -323,6 +357,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::memory_account::CONNECTION_BYTES_MAX;
 
     #[tokio::test(start_paused = true)]
     async fn input_and_output_wait_for_each_other_nowhere() {
@@ -342,7 +377,8 @@ mod tests {
         let input: Input = Box::new(tokio::io::repeat(b'i'));
         let (mut stdout, mut stderr): (Option<Output>, _) =
             (Some(Box::new(tokio::io::sink())), None);
-        let forwarding = forward_command(near, (Some(input), None), (&mut stdout, &mut stderr));
+        let (account, outputs) = (MemoryAccount::new(Arc::default()), (&mut stdout, &mut stderr));
+        let forwarding = forward_command(near, (Some(input), None), outputs, &account);
         let both = async { tokio::join!(forwarding, saying).0 };
         let status = timeout(bound, both).await.expect("output does not wait for input");
         assert_eq!(status.unwrap()["status"], "Success");
@@ -362,8 +398,9 @@ mod tests {
         let input: Input = Box::new(io::Cursor::new(vec![b'i'; 400_000]));
         let (output, _unread) = duplex(100);
         let (mut stdout, mut stderr): (Option<Output>, _) = (Some(Box::new(output)), None);
+        let outputs = (&mut stdout, &mut stderr);
         tokio::select! {
-            _ = forward_command(near, (Some(input), None), (&mut stdout, &mut stderr)) => {
+            _ = forward_command(near, (Some(input), None), outputs, &account) => {
                 panic!("the command goes on");
             }
             () = saying => panic!("its output waits for the client"),
@@ -371,6 +408,43 @@ mod tests {
                 assert_eq!(heard.expect("input does not wait for output"), 400_000);
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn output_that_its_client_does_not_take_is_on_the_account() {
+        const SAID_BYTES: usize = 1_000_000;
+        let account = MemoryAccount::new(Arc::default());
+        let (hub, device) = memory_transport::pair();
+        let near = hub.open(Priority::Tunnels).await.unwrap();
+        let transport::Stream { mut send, recv: _unread } = device.accept().await.unwrap();
+        let saying = async {
+            let piece = ExecOutput::Stdout(Bytes::from(vec![b'o'; SAID_BYTES]));
+            while frame::write(&mut send, &piece).await.is_ok() {}
+        };
+        let (output, mut client) = duplex(100);
+        let (mut stdout, mut stderr): (Option<Output>, _) = (Some(Box::new(output)), None);
+        let full = account.piece(CONNECTION_BYTES_MAX);
+        let held = || account.held() - CONNECTION_BYTES_MAX;
+        let reads = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(held(), 0, "nothing is taken while there is no room");
+            drop(full);
+            while account.held() < SAID_BYTES {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let held = account.held();
+            assert!((SAID_BYTES..3 * SAID_BYTES).contains(&held), "{held}");
+            let mut taken = vec![0; SAID_BYTES];
+            client.read_exact(&mut taken).await.unwrap();
+        };
+        let outputs = (&mut stdout, &mut stderr);
+        tokio::select! {
+            _ = forward_command(near, (None, None), outputs, &account) => panic!("it goes on"),
+            () = saying => panic!("its output waits for the client"),
+            read = timeout(Duration::from_secs(60), reads) => read.expect("it is counted, and goes on"),
+        }
+        assert_eq!(account.held(), 0, "and comes back");
     }
 
     #[tokio::test]

@@ -11,7 +11,9 @@
 //! - how it ended is told on the channel of errors, its code as the cause `ExitCode`
 //!   (`a_command_has_its_input_and_output_and_its_code_is_told`);
 //! - what the hub itself ends is no success either (`a_session_that_its_hub_ends_is_told_why`);
-//! - who goes away ends the command (`a_client_that_goes_away_ends_its_command`).
+//! - who goes away ends the command (`a_client_that_goes_away_ends_its_command`);
+//! - what the hub has taken of its output and its client does not take is on the connection's account
+//!   (`output_that_its_client_does_not_take_is_on_the_account`).
 
 use freewheel_hub_api::streams::LogOptions;
 use freewheel_hub_schema::error::ApiError;
@@ -20,7 +22,7 @@ use http::Response;
 use tracing::debug;
 
 use super::channels::{self, Coding};
-use super::command_streams::{Source, Streams};
+use super::command_streams::{Counted, INPUT_BYTES, Source, Streams};
 use super::handshake::{self, Becomes, Served};
 use super::log;
 use super::pod::{Located, locate};
@@ -39,8 +41,8 @@ const SERVED: Served = Served {
 };
 /// stdin, stdout, stderr, errors, resize.
 const CHANNEL_COUNT: u8 = 5;
-/// What the streams of a session hold.
-const PIPES_BYTES: usize = 10 * session::PIPE_BYTES;
+/// What the streams of a session hold, and a piece of input on its way.
+const PIPES_BYTES: usize = 10 * session::PIPE_BYTES + INPUT_BYTES;
 
 /// Answers a request for a command.
 pub(crate) async fn exec(call: &Call) -> Result<Response<Body>, ApiError> {
@@ -87,7 +89,7 @@ async fn promise(
         Becomes::Spdy | Becomes::Tunnel => session::SESSION_BYTES,
     };
     let held = call.slot.backlog.hold(PIPES_BYTES + besides).await?;
-    let source = source.await?;
+    let source = Counted { source: source.await?, account: call.slot.backlog.account.clone() };
     let end = stream_end::of_session(call);
     call.slot.upgrade.promise(move |raw| async move {
         let session = Box::pin(serve(becomes, wants, (source, end.clone()), raw));
@@ -97,7 +99,7 @@ async fn promise(
     Ok(answer)
 }
 
-async fn serve(becomes: Becomes, wants: Wants, (source, end): (Source, End), raw: Raw) {
+async fn serve(becomes: Becomes, wants: Wants, (source, end): (Counted, End), raw: Raw) {
     match becomes {
         Becomes::Channels(protocol) => {
             let socket = websocket::over(raw).await;

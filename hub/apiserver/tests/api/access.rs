@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::roles::{RBAC, binding, made as made_of, role, rule, user};
-use crate::support::{Authority, Client, Hub, create};
+use crate::support::{Answer, Authority, Client, Hub, create};
 use bytes::Bytes;
 use rcgen::{DnType, ExtendedKeyUsagePurpose};
 use serde_json::{Value, json};
@@ -483,6 +483,69 @@ async fn who_writes_a_template_has_what_its_agents_get() {
     assert_eq!(jane.patch(&theirs, "merge-patch+json", &labels).await.code, 200);
     made_of(&admin.post(&format!("{RBAC}/clusterrolebindings"), &to_jane("maps")).await);
     made_of(&jane.post(&templates, &template("more", &[current])).await);
+}
+
+#[tokio::test]
+async fn who_names_a_template_has_what_its_agents_get() {
+    let hub = Hub::start().await;
+    let (admin, jane) = (hub.admin(), hub.person("jane"));
+    create(&hub.objects, "v1", "Namespace", json!({"metadata": {"name": "pi-7"}})).await;
+    let group = "addon.open-cluster-management.io";
+    let (api, doors) = (format!("/apis/{group}/v1alpha1"), ["managedclusteraddons"]);
+    let (statuses, add_ons) = (["managedclusteraddons/status"], ["clustermanagementaddons"]);
+    let writes = [&doors[..], &statuses, &add_ons]
+        .map(|plurals| rule(&["get", "create", "update", "patch"], group, plurals));
+    let maps = [rule(&["get"], "", &["configmaps"])];
+    for (name, rules) in [("writes", &writes[..]), ("maps", &maps[..])] {
+        let role = role("ClusterRole", name, rules);
+        made_of(&admin.post(&format!("{RBAC}/clusterroles"), &role).await);
+    }
+    let to_jane = |name: &str| binding(name, ("ClusterRole", name), &user("jane"));
+    made_of(&admin.post(&format!("{RBAC}/clusterrolebindings"), &to_jane("writes")).await);
+    let current = json!({"type": "CurrentCluster", "currentCluster": {"clusterRoleName": "maps"}});
+    for (name, permissions) in
+        [("none", json!([])), ("default", json!([current])), ("theirs", json!([current]))]
+    {
+        let client = json!({"type": "KubeClient", "kubeClient": {"hubPermissions": permissions}});
+        let template = json!({"metadata": {"name": name}, "spec": {"addonName": "web",
+            "agentSpec": {"workload": {"manifests": []}}, "registration": [client]}});
+        made_of(&admin.post(&format!("{api}/addontemplates"), &template).await);
+    }
+    let named = |name: &str| json!({"group": group, "resource": "addontemplates", "name": name});
+    let web = |name: &str, default: &str| {
+        let config = json!({"group": group, "resource": "addontemplates", "defaultConfig": {"name": default}});
+        json!({"metadata": {"name": name}, "spec": {"supportedConfigs": [config]}})
+    };
+    let catalogue = format!("{api}/clustermanagementaddons");
+    made_of(&admin.post(&catalogue, &web("web", "default")).await);
+    let instances = format!("{api}/namespaces/pi-7/managedclusteraddons");
+    let one = json!({"metadata": {"name": "web"}, "spec": {"configs": [named("theirs")]}});
+    let lacks = "is attempting to grant RBAC permissions not currently held";
+    let refused = |answer: &Answer| {
+        let why = answer.json()["message"].as_str().unwrap_or_default().to_owned();
+        assert!(answer.code == 403 && why.contains(lacks), "{} {why}", answer.code);
+    };
+    refused(&jane.post(&instances, &one).await);
+    refused(&jane.post(&catalogue, &web("own", "theirs")).await);
+    made_of(&jane.post(&catalogue, &web("own", "none")).await);
+    made_of(&jane.post(&instances, &json!({"metadata": {"name": "web"}})).await);
+    let path = format!("{instances}/web");
+    let names = |name: &str| json!({"spec": {"configs": [named(name)]}});
+    let patch = async |path: &str, body: &Value| jane.patch(path, "merge-patch+json", body).await;
+    assert_eq!(patch(&path, &names("missing")).await.code, 404);
+    // What the add-on gives everybody, and what gives nothing.
+    for name in ["default", "none"] {
+        assert_eq!(patch(&path, &names(name)).await.code, 200, "{name}");
+    }
+    let mut reference = named("");
+    reference["desiredConfig"] = json!({"name": "theirs", "specHash": "x"});
+    let status = json!({"status": {"configReferences": [reference]}});
+    refused(&patch(&format!("{path}/status"), &status).await);
+    // Who has it in the namespace of that cluster gives it there alone.
+    let bindings = format!("{RBAC}/namespaces/pi-7/rolebindings");
+    made_of(&admin.post(&bindings, &to_jane("maps")).await);
+    assert_eq!(patch(&path, &names("theirs")).await.code, 200);
+    refused(&jane.post(&catalogue, &web("more", "theirs")).await);
 }
 
 #[tokio::test]

@@ -171,3 +171,68 @@ async fn a_request_names_its_host_once() {
         assert!(answer.ends_with(why), "{text}: {answer}");
     }
 }
+
+/// The head of the next answer on a connection, and its body where it says how long that is.
+async fn answer_on(connection: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(connection.read_u8().await.expect("an answer"));
+    }
+    let head = String::from_utf8(answer).unwrap().to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    connection.read_exact(&mut body).await.unwrap();
+    head
+}
+
+#[tokio::test]
+async fn a_refusal_says_whether_its_connection_goes_on() {
+    let hub = Hub::start().await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    let post = |length: usize, more: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer nobody\r\n\
+             content-type: application/json\r\n{more}content-length: {length}\r\n\r\n"
+        )
+    };
+    let mut stranger = hub.client(None).connect("http/1.1").await;
+    let refused = async {
+        // Without a body, with one that comes after its head, and once more.
+        let get = post(0, "").replace("POST", "GET");
+        for (head, body) in [(get.clone(), 0), (post(200_000, ""), 200_000), (get, 0)] {
+            stranger.write_all(head.as_bytes()).await.unwrap();
+            stranger.flush().await.unwrap();
+            stranger.write_all(&vec![b' '; body]).await.unwrap();
+            stranger.flush().await.unwrap();
+            let head = answer_on(&mut stranger).await;
+            assert!(head.starts_with("http/1.1 401"), "{head}");
+            assert!(!head.contains("connection: close"), "{head}");
+        }
+        for (length, more) in [(1 << 20, ""), (100, ""), (100, "expect: 100-continue\r\n")] {
+            let mut stranger = hub.client(None).connect("http/1.1").await;
+            stranger.write_all(post(length, more).as_bytes()).await.unwrap();
+            stranger.flush().await.unwrap();
+            let head = answer_on(&mut stranger).await;
+            assert!(head.starts_with("http/1.1 401"), "{head}");
+            assert!(head.contains("connection: close"), "{length} {more}: {head}");
+        }
+    };
+    timeout(Duration::from_secs(60), refused).await.expect("all are answered");
+}
+
+#[tokio::test]
+async fn headers_that_are_too_large_are_told_so() {
+    let hub = Hub::start().await;
+    let mut stream = hub.admin().connect("http/1.1").await;
+    let head = "GET /version HTTP/1.1\r\nhost: localhost\r\nlarge: ";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // As a client does that writes all before it reads.
+    for _ in 0..64 {
+        stream.write_all(&[b'x'; 64 * 1024]).await.expect("the connection is not reset");
+    }
+    let mut answer = Vec::new();
+    // The hub may close without a farewell once it has read on for long enough.
+    let _ = timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
+    let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 431"), "{answer}");
+}

@@ -1,6 +1,6 @@
 //! A disk that stands still: it answers nothing, neither yes nor no, and what was asked for is written in the end.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use freewheel_hub_schema::object::Resource;
 
@@ -44,6 +44,77 @@ async fn hub(of: Option<Resource>) -> (Hub, Arc<AtomicBool>) {
     let (store, line) = (Arc::new(MemoryStore::with_incarnation(7)), Arc::default());
     let store = Standing { store, line, stands: stands.clone(), of };
     (Hub::over(Arc::new(store), true, None).await, stands)
+}
+
+/// Takes a second for each write about a pod, while it is told so, and counts those that are on their way at once.
+#[derive(Default)]
+struct Slow {
+    store: MemoryStore,
+    is_slow: Arc<AtomicBool>,
+    now: AtomicUsize,
+    most: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Layer for Slow {
+    fn below(&self) -> &dyn Store {
+        &self.store
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let is_pod = |key: &Key| key.resource == Resource::new("", "pods");
+        let about_pods = txn.operations.iter().any(|operation| is_pod(operation.key()));
+        if about_pods && self.is_slow.load(Ordering::Relaxed) {
+            let now = 1 + self.now.fetch_add(1, Ordering::Relaxed);
+            self.most.fetch_max(now, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.now.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.store.commit(txn).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_on_large_pods_are_written_few_at_a_time() {
+    const LARGE_PODS: u64 = 40;
+    let store = Slow { store: MemoryStore::with_incarnation(7), ..Slow::default() };
+    let (is_slow, most) = (store.is_slow.clone(), store.most.clone());
+    let hub = Hub::over(Arc::new(store), true, None).await;
+    hub.listen().await;
+    let (_large, mut session) = hub.spoke("pi-7").await;
+    let (_small, mut other) = hub.spoke("pi-8").await;
+    let mut reports = Vec::new();
+    for number in 0..=LARGE_PODS {
+        let (name, is_large) = (format!("p-{number}"), number < LARGE_PODS);
+        let mut it = pod(&name, if is_large { "pi-7" } else { "pi-8" });
+        let text = "x".repeat(if is_large { 200_000 } else { 10 });
+        it["metadata"]["annotations"] = serde_json::json!({"a": text});
+        hub.create(PODS, "default", &name, it).await;
+        let uid = hub.get(PODS, "default", &name).await["metadata"]["uid"].clone();
+        let Report::Pod(status) = crate::running("root", uid.as_str().unwrap()) else {
+            panic!("no pod")
+        };
+        reports.push(Report::Pod(PodStatusV1 { name, ..status }));
+    }
+    Holder::default().settle(&mut session).await;
+    Holder::default().settle(&mut other).await;
+    is_slow.store(true, Ordering::Relaxed);
+    let small = reports.pop().expect("the last");
+    let stamp = |sequence| ReportStamp { boot_epoch: 1, sequence };
+    let told = |sequence, report| SpokeToHub::Report { stamp: stamp(sequence), report };
+    for (sequence, report) in (1..).zip(reports) {
+        frame::write(&mut session.0, &told(sequence, report)).await.unwrap();
+    }
+    frame::write(&mut other.0, &told(1, small)).await.unwrap();
+    let taken = async |session: &mut Session, last| {
+        while heard(session).await != HubToSpoke::ReportsTaken(stamp(last)) {}
+    };
+    let soon = tokio::time::timeout(Duration::from_secs(3), taken(&mut other, 1));
+    soon.await.expect("another spoke's are not kept waiting");
+    let all = tokio::time::timeout(Duration::from_secs(60), taken(&mut session, LARGE_PODS));
+    all.await.expect("all are written");
+    let most = most.load(Ordering::Relaxed);
+    assert!((3..=13).contains(&most), "{most} at once, of 200 kB each");
 }
 
 #[tokio::test(start_paused = true)]

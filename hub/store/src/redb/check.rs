@@ -132,7 +132,7 @@ fn named(error: OpenError, file: &str) -> OpenError {
 }
 
 /// Whether it is about what was read, not about reading.
-fn is_damage(error: &redb::Error) -> bool {
+pub(super) fn is_damage(error: &redb::Error) -> bool {
     match error {
         redb::Error::Io(error) => matches!(error.kind(), InvalidData | UnexpectedEof),
         redb::Error::DatabaseAlreadyOpen | redb::Error::PreviousIo => false,

@@ -8,7 +8,8 @@
 //!   (`what_a_failed_sync_wrote_after_all_is_found`, `what_a_failed_sync_lost_stays_lost`);
 //! - another one that was given the same revision is not taken for it, and nothing is built upon that
 //!   (`what_a_disk_brings_back_is_not_taken_for_another_batch_of_that_revision`);
-//! - a disk that refuses is not read through for every write (`a_disk_that_refuses_is_not_read_anew_for_every_write`).
+//! - a disk that refuses is not read through for every write (`a_disk_that_refuses_is_not_read_anew_for_every_write`);
+//! - one that can be read and takes no writes is enough to open (`a_store_opens_on_a_disk_that_takes_no_writes_and_heals`).
 
 mod reseal;
 
@@ -73,6 +74,8 @@ pub(super) struct Opened<D: Disk> {
     pub(super) incarnation: u64,
     pub(super) state: StoreState,
     pub(super) stale: bool,
+    /// Why the disk took nothing while it was opened: what it holds can be read.
+    pub(super) refused: Option<String>,
 }
 
 impl<D: Disk> RedbLog<D> {
@@ -88,7 +91,8 @@ impl<D: Disk> RedbLog<D> {
             Some(backend) => backend,
             None if may_make && known.is_none() => {
                 let mut fill = |backend| found_new(&open_on(backend)?);
-                disk.make(&mut fill)?;
+                let file = disk.name();
+                disk.make(&mut fill).map_err(|error| unmade(error, file))?;
                 there(&mut disk, Reads::FromDisk)?
             }
             None => return Err(OpenError::Missing(disk.name())),
@@ -106,7 +110,7 @@ impl<D: Disk> RedbLog<D> {
         }
         // Every page has just come from the disk.
         let backend = there(&mut disk, Reads::Remembered)?;
-        let mut database = Some(open_on(backend)?);
+        let (mut database, refused) = open_or_refused(backend)?;
         let stored = state.bytes().clusters().map(|(_, bytes)| bytes).sum();
         if compaction::is_due(bytes, stored) {
             database = database.and_then(|database| compaction::run(database, &file, bytes));
@@ -129,8 +133,12 @@ impl<D: Disk> RedbLog<D> {
             unwitnessed: false,
             spare,
         };
+        if let Some(why) = &refused {
+            tracing::warn!(file, error = why, "the store can be read and takes no writes");
+            log.retry_delay.failed(log.disk.now(), why);
+        }
         log.witness(true);
-        Ok(Opened { log, incarnation, state, stale })
+        Ok(Opened { log, incarnation, state, stale, refused })
     }
 
     /// Notes what is durable beside it. That only helps to notice damage later, so nothing is refused when it
@@ -363,6 +371,37 @@ fn open_on(backend: impl StorageBackend) -> Result<Database, OpenError> {
         }
     });
     builder.create_with_backend(backend).map_err(OpenError::from)
+}
+
+/// A database that was read through a moment ago, or why the disk does not take what redb writes to open it, as on a full
+/// one: it is opened when something is to be written.
+fn open_or_refused(
+    backend: impl StorageBackend,
+) -> Result<(Option<Database>, Option<String>), OpenError> {
+    match open_on(backend) {
+        Ok(database) => Ok((Some(database), None)),
+        Err(OpenError::Database(error)) if is_refusal(&error) => {
+            Ok((None, Some(error.to_string())))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the disk refused, and does not return other bytes than it was given.
+fn is_refusal(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::Io(_) | redb::Error::PreviousIo) && !check::is_damage(error)
+}
+
+/// Why there is no store where none was.
+fn unmade(error: OpenError, file: String) -> OpenError {
+    match error {
+        OpenError::Disk(source) => OpenError::Unmade { file, source },
+        OpenError::Database(error) => match *error {
+            redb::Error::Io(source) => OpenError::Unmade { file, source },
+            other => OpenError::Database(Box::new(other)),
+        },
+        other => other,
+    }
 }
 
 /// An older copy would pass for the newest.

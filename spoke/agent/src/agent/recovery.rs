@@ -16,9 +16,11 @@
 //! come one by one until it is found.
 //!
 //! Guarantees:
-//! - a suspect waits long, also where there is no other pod, and nobody else waits with it, whether it ran before or is
+//! - a suspect waits, also where there is no other pod, and nobody else waits with it, whether it ran before or is
 //!   new (`a_lone_suspect_waits_as_any_other`, `the_pod_that_was_tried_when_the_agent_died_comes_last`,
 //!   `new_pods_do_not_wait_with_the_suspects`);
+//! - it waits seconds at first, since whoever else ended the agent may have had nothing to do with it, and twice as
+//!   long each time that it is blamed again (`a_suspect_waits_seconds_at_first_and_twice_as_long_each_time`);
 //! - whoever else kills the agent is found, too (`one_more_that_kills_the_agent_is_found_among_the_others`);
 //! - its turn comes, whoever else comes meanwhile (`suspects_come_back_however_many_new_pods_come`);
 //! - suspects that are gone explain nothing (`a_suspect_that_is_gone_explains_nothing`);
@@ -36,6 +38,8 @@ use std::time::Duration;
 
 use freewheel_link::report::UnixMillis;
 
+use crate::pods::backoff;
+
 /// Bad ends in a row that are bad luck.
 const BAD_ENDS_TOLERATED: u32 = 3;
 /// Between two pods: at first, and at most.
@@ -44,11 +48,12 @@ const RECOVERY_GAP_FIRST_AND_MAX: (Duration, Duration) =
 /// In which all of them come back where they are few: who kills the agent after a longer while than its turn lasts is
 /// found among the suspects.
 const ALL_TURNS: Duration = Duration::from_secs(120);
-/// Before a pod during whose start the agent has died: at first, and at most.
+/// Before a pod during whose start the agent has died: at first, as before a container that has failed, and at most.
 const SUSPECT_GAP_FIRST_AND_MAX: (Duration, Duration) =
-    (Duration::from_secs(300), Duration::from_secs(3600));
-/// A life that lasts this long with all of its pods is a good one.
-const RECOVERED_AFTER: Duration = Duration::from_secs(300);
+    (backoff::RESTART_BACKOFF_FIRST, Duration::from_secs(3600));
+/// A life that lasts this long with all of its pods is a good one. It is longer than the first waits of suspects, so that
+/// one who takes minutes to kill the agent is not forgiven before they have grown.
+const RECOVERED_AFTER: Duration = backoff::CRASH_STREAK_RESET_AFTER;
 
 /// How the agent comes back.
 #[derive(Debug, PartialEq, Eq)]
@@ -156,13 +161,15 @@ impl Recovery {
         }
     }
 
-    /// Those that wait, and whether each is suspected.
-    pub(super) fn waiting(&self) -> Vec<(String, bool)> {
-        let Self::OneByOne { queue, suspects, .. } = self else { return Vec::new() };
-        let of = |waiting: &HeldPods, suspected| {
-            waiting.uids.iter().map(move |uid| (uid.clone(), suspected)).collect::<Vec<_>>()
-        };
-        [of(queue, false), of(suspects, true)].concat()
+    /// Those that wait, and how long each does that is suspected.
+    pub(super) fn waiting(&self, now: Duration) -> Vec<(String, Option<Duration>)> {
+        let Self::OneByOne { gaps, queue, suspects, .. } = self else { return Vec::new() };
+        let others = queue.uids.iter().map(|uid| (uid.clone(), None));
+        let suspected = (0_u32..).zip(&suspects.uids).map(|(before, uid)| {
+            let wait = suspects.next.saturating_sub(now);
+            (uid.clone(), Some(wait.saturating_add(gaps.1.saturating_mul(before))))
+        });
+        others.chain(suspected).collect()
     }
 
     /// Whether a pod that is new waits. It comes after those that need turns; where only suspects do, it starts.

@@ -4,13 +4,15 @@
 //! - which pod is tried is in the ledger before it starts (`the_pod_that_was_tried_when_the_agent_died_comes_last`);
 //! - a pod that waits says so, and can be deleted (`what_killed_the_agent_three_times_does_not_come_back_at_once`).
 
+use std::time::Duration;
+
 use tracing::{info, warn};
 
 use super::Agent;
 use super::recovery::{BadEnds, Recovery, Returning, Turn};
 use crate::ledger::LedgerError;
-use crate::pods::Pod;
 use crate::pods::status::held_text;
+use crate::pods::{Pod, backoff};
 
 impl Agent {
     /// At the start, when all pods are known and none runs.
@@ -36,18 +38,20 @@ impl Agent {
         if !one_more {
             self.try_rest();
         }
-        for (uid, suspected) in self.recovery.waiting() {
-            self.hold(&uid, suspected);
+        for (uid, back_off) in self.recovery.waiting(now) {
+            self.hold(&uid, back_off);
         }
     }
 
-    fn hold(&mut self, uid: &str, suspected: bool) {
+    /// `back_off`: how long it waits, if it is suspected.
+    fn hold(&mut self, uid: &str, back_off: Option<Duration>) {
         let crashes = self.ledger.crashes();
         let Some(pod) = self.pods.get_mut(uid) else { return };
         pod.held = Some(crashes);
         let mut text = held_text(crashes);
-        if suspected {
-            text.push_str("; it was this pod's turn when it did");
+        if let Some(back_off) = back_off {
+            let back_off = backoff::go_text(back_off);
+            text = format!("{text}; it was this pod's turn when it did, back-off {back_off}");
         }
         self.event(uid, None, true, "BackOff", text);
         self.turns.touch(uid);
@@ -59,7 +63,7 @@ impl Agent {
             return;
         }
         if self.recovery.queue(uid, self.ports.clock.now()) {
-            self.hold(uid, false);
+            self.hold(uid, None);
         } else if self.recovery != Recovery::Well {
             self.try_rest();
         }

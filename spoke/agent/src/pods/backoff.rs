@@ -7,7 +7,8 @@ use std::time::Duration;
 pub const CRASH_STREAK_RESET_AFTER: Duration = Duration::from_secs(600);
 /// The longest wait.
 pub const RESTART_BACKOFF_MAX: Duration = Duration::from_secs(300);
-const RESTART_BACKOFF_FIRST: Duration = Duration::from_secs(10);
+/// The first wait.
+pub const RESTART_BACKOFF_FIRST: Duration = Duration::from_secs(10);
 
 /// The wait after this many restarts in a row.
 #[must_use]

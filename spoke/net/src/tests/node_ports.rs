@@ -513,3 +513,29 @@ async fn a_node_has_no_more_ports_open_than_it_has_descriptors_for() {
     assert_eq!(ask(stream, "hello").await, "hello");
     eventually(async || fabric.port_problems().is_empty().then_some(())).await;
 }
+
+#[tokio::test]
+async fn a_service_leaves_node_ports_for_others() {
+    let fabric = fabric();
+    echo(&add(&fabric, "web", "10.64.0.1"), 8080);
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    fabric.listening().set_limit(8);
+    let root = ClusterName::root();
+    let mut greedy = service("greedy").at("10.128.0.7");
+    for number in 0..8 {
+        greedy = greedy.any_port(80 + number, Protocol::Tcp, Some(free_port().await));
+    }
+    fabric.set_service(&root, "default", "greedy", Some(greedy.to("10.64.0.1", 8080).0));
+    eventually(async || (fabric.port_problems().len() == 4).then_some(())).await;
+    assert_eq!(fabric.listening().used(), 4);
+    let error = fabric.port_problems().pop().unwrap().error.unwrap();
+    assert!(error.contains("service/root/default/greedy has 4 ports of the node open"), "{error}");
+    // Another Service of the same cluster, and then the greedy one when there are more.
+    let port = free_port().await;
+    let other = service("other").at("10.128.0.8").any_port(80, Protocol::Tcp, Some(port));
+    fabric.set_service(&root, "default", "other", Some(other.to("10.64.0.1", 8080).0));
+    assert_eq!(ask(client_of(port).await, "hello").await, "hello");
+    fabric.listening().set_limit(100);
+    eventually(async || fabric.port_problems().is_empty().then_some(())).await;
+    assert_eq!(fabric.listening().used(), 9);
+}

@@ -104,16 +104,22 @@ pub(super) struct PlainClaim {
 }
 
 impl Claim {
-    /// What a claim says, when it is a text and not empty.
-    pub(super) fn text(&self, claims: &Value) -> Option<String> {
-        let text = claims[&self.claim].as_str().filter(|text| !text.is_empty())?;
-        Some(format!("{}{text}", self.prefix))
+    /// What a claim says. An empty text is one, and so is null, as kube-apiserver reads it.
+    pub(super) fn text(&self, claims: &Value) -> Result<String, &'static str> {
+        Ok(format!("{}{}", self.prefix, text(claims, &self.claim)?))
     }
 
-    /// The texts of a claim that is one or a list.
-    pub(super) fn texts(&self, claims: &Value) -> Vec<String> {
-        let texts = Self::list(&claims[&self.claim]);
-        texts.into_iter().map(|text| format!("{}{text}", self.prefix)).collect()
+    /// The texts of a claim that is one or a list, or is not there.
+    pub(super) fn texts(&self, claims: &Value) -> Result<Vec<String>, &'static str> {
+        let texts = match claims.get(&self.claim) {
+            None => Vec::new(),
+            Some(Value::Array(all)) if !all.iter().all(Value::is_string) => {
+                return Err("it is neither a text nor a list of texts");
+            }
+            Some(list @ Value::Array(_)) => Self::list(list),
+            Some(_) => vec![text(claims, &self.claim)?],
+        };
+        Ok(texts.into_iter().map(|text| format!("{}{text}", self.prefix)).collect())
     }
 
     /// One text, or a list of them.
@@ -121,6 +127,16 @@ impl Claim {
         let one = value.as_str().map(str::to_owned);
         let more = value.as_array().into_iter().flatten().filter_map(Value::as_str);
         one.into_iter().chain(more.map(str::to_owned)).collect()
+    }
+}
+
+/// The text of a claim.
+pub(super) fn text(claims: &Value, claim: &str) -> Result<String, &'static str> {
+    match claims.get(claim) {
+        None => Err("claim not present"),
+        Some(Value::Null) => Ok(String::new()),
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(_) => Err("it is no text"),
     }
 }
 
