@@ -11,6 +11,7 @@
 //! - nor does a look at it: what is written for a spoke is written only while its ManagedCluster is there
 //!   (`nothing_is_written_for_a_spoke_whose_cluster_was_remade_just_before`).
 
+use freewheel_hub_api::kinds::managed_cluster::AGENT_KEY_ANNOTATION;
 use freewheel_hub_objects::{Actor, Objects, WriteOptions};
 use freewheel_hub_pki::{Certificate, SpokeSubject, Validity};
 use freewheel_hub_schema::object::{Key, Resource};
@@ -22,9 +23,6 @@ use rustls_pki_types::CertificateDer;
 use serde_json::Value;
 
 use crate::object_refs::{CLUSTERS, object_ref};
-
-/// Where a ManagedCluster says which key its name belongs to.
-pub(crate) const KEY_ANNOTATION: &str = "freewheel.dev/agent-key";
 
 /// What a spoke's certificate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +60,8 @@ impl SpokeIdentity {
 
     fn check(&self, cluster: &Value) -> Result<(), Reason> {
         let text = |path: &str| cluster.pointer(path).and_then(Value::as_str).unwrap_or_default();
-        let key = text("/metadata/annotations/freewheel.dev~1agent-key");
-        if text("/metadata/uid") != self.uid || key != self.key.to_string() {
+        let key = &cluster["metadata"]["annotations"][AGENT_KEY_ANNOTATION];
+        if text("/metadata/uid") != self.uid || *key != self.key.to_string() {
             return Err(Reason::Replaced);
         }
         if !text("/metadata/deletionTimestamp").is_empty() {
@@ -130,7 +128,7 @@ mod tests {
 
     fn cluster(uid: &str, key: &str, accepted: bool) -> Value {
         json!({
-            "metadata": {"uid": uid, "annotations": {KEY_ANNOTATION: Digest::of(key.as_bytes()).to_string()}},
+            "metadata": {"uid": uid, "annotations": {AGENT_KEY_ANNOTATION: Digest::of(key.as_bytes()).to_string()}},
             "spec": {"hubAcceptsClient": accepted},
         })
     }
