@@ -47,6 +47,7 @@ mod config_records;
 mod datagrams;
 mod deleted_clusters;
 mod device;
+mod device_orders;
 pub mod duplicates;
 mod enrol;
 mod epochs;

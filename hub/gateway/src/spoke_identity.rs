@@ -1,7 +1,7 @@
 //! Who a spoke is: the key and the ManagedCluster that its certificate was given for.
 //!
 //! ```text
-//! certificate ─▶ cluster, UID, key ─▶ is that the ManagedCluster of this name, now? ─▶ accepted?
+//! certificate ─▶ cluster, UID, key ─▶ an order to this key? ─▶ the ManagedCluster of this name, now? ─▶ accepted?
 //! ```
 //!
 //! Guarantees:
@@ -22,6 +22,7 @@ use freewheel_link::names::ClusterName;
 use rustls_pki_types::CertificateDer;
 use serde_json::Value;
 
+use crate::device_orders;
 use crate::object_refs::{CLUSTERS, object_ref};
 
 /// What a spoke's certificate says.
@@ -51,6 +52,20 @@ impl SpokeIdentity {
     /// # Errors
     /// Why not.
     pub(crate) fn admit(&self, objects: &Objects) -> Result<(), Reason> {
+        if let Some(reason) = device_orders::bars(objects, &self.key) {
+            return Err(reason);
+        }
+        let unchanged = self.check_in(objects);
+        if let Err(Reason::Unknown | Reason::Replaced) = unchanged
+            && let Some((name, _)) = device_orders::renamed(objects, &self.key)
+            && name != self.cluster
+        {
+            return Err(Reason::Renamed(name.into()));
+        }
+        unchanged
+    }
+
+    fn check_in(&self, objects: &Objects) -> Result<(), Reason> {
         let place = object_ref(CLUSTERS, &ClusterName::root(), "", self.cluster.as_str())
             .map_err(|_| Reason::Unknown)?;
         let found = objects.get(&place).map_err(|_| Reason::Unknown)?;
@@ -83,7 +98,7 @@ impl SpokeIdentity {
 
     /// Whether the ManagedCluster of this identity is still there, let in or not.
     pub(crate) fn are_known(&self, objects: &Objects) -> bool {
-        !matches!(self.admit(objects), Err(Reason::Replaced | Reason::Unknown))
+        !matches!(self.check_in(objects), Err(Reason::Replaced | Reason::Unknown))
     }
 
     /// Whether its time is over.
