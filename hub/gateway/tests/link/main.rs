@@ -14,6 +14,7 @@ mod events;
 mod figures;
 mod identity;
 mod inherited;
+mod orders;
 mod pace;
 mod pod_streams;
 mod races;
