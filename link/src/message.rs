@@ -272,7 +272,7 @@ pub enum Reason {
     #[error("this device's certificate has expired")]
     Expired,
     /// The hub's owner has decommissioned the device with this key: it wipes what it holds, says so by this order's id
-    /// ([`crate::join::Ask::Wiped`]), and stops for good.
+    /// where devices join, and stops for good.
     #[error(
         "this device is decommissioned by order {0} of its hub: it wipes all that it holds, and stops"
     )]

@@ -33,7 +33,7 @@ use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::Store;
 
 use crate::tokens::Issuer;
-pub use agent::Agent;
+pub use agent::{Agent, AgentOf};
 pub(crate) use agent_ends::AgentEnds;
 pub use authenticator::{Authenticator, Shown, unauthorized};
 pub(crate) use bearer::Bearers;

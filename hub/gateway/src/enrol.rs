@@ -56,7 +56,7 @@ use crate::joining::{No, REQUESTS_KIND, Refusal, gone, how_for};
 use crate::joins::{self, AskingPermit};
 use crate::object_refs::{CLUSTERS, object_ref};
 use crate::tokens::{self, GoodToken};
-use crate::{device_orders, register, renew};
+use crate::{device_orders, receipts, register, renew};
 
 /// The request is the first thing a device says.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,28 +89,11 @@ pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>, stranger: Askin
             return;
         }
     };
-    let (name, answer) = match &request {
-        Ask::Join(request) => tokio::select! {
-            biased;
-            answer = decide(hub, request, &mut send, &mut stranger) => {
-                (&*request.name, answer.map(JoinAnswer::Accepted))
-            }
-            _ = link.closed() => return,
-        },
-        Ask::Renew(request) => ("", renew::without_session(hub, request).map(JoinAnswer::Accepted)),
-        Ask::Wiped(said) => {
-            let kept = device_orders::wiped(&hub.objects, said).await;
-            ("", kept.map(|()| JoinAnswer::Taken).map_err(No::from))
-        }
-    };
-    let answer = match answer {
-        Ok(answer) => {
-            if let JoinAnswer::Accepted(accepted) = &answer {
-                info!(cluster = %accepted.cluster, peer = %address, "a device has its certificate");
-            }
-            answer
-        }
-        Err(no) => refuse(hub, (name, address), &request, no).await,
+    let answered = answer(hub, address, &request, (&mut send, &mut stranger));
+    let answer = tokio::select! {
+        biased;
+        answer = answered => answer,
+        _ = link.closed() => return,
     };
     // Who does not take it has no place any more, and is not kept.
     let said =
@@ -120,6 +103,35 @@ pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>, stranger: Askin
         let _ = timeout(REQUEST_TIMEOUT, link.closed()).await;
     }
     link.close(code::STOPPING, "joining is done");
+}
+
+/// What it is answered, as soon as that is decided.
+async fn answer(
+    hub: &Inner,
+    address: SocketAddr,
+    request: &Ask,
+    (send, stranger): (&mut Box<dyn SendHalf>, &mut Option<AskingPermit<'_>>),
+) -> JoinAnswer {
+    let (name, answer) = match request {
+        Ask::Join(request) => {
+            let decided = decide(hub, request, send, stranger).await;
+            (&*request.name, decided.map(JoinAnswer::Accepted))
+        }
+        Ask::Renew(request) => ("", renew::without_session(hub, request).map(JoinAnswer::Accepted)),
+        Ask::Wiped(said) => {
+            let kept = receipts::take(&hub.objects, said).await;
+            ("", kept.map(|()| JoinAnswer::Taken).map_err(No::from))
+        }
+    };
+    match answer {
+        Ok(answer) => {
+            if let JoinAnswer::Accepted(accepted) = &answer {
+                info!(cluster = %accepted.cluster, peer = %address, "a device has its certificate");
+            }
+            answer
+        }
+        Err(no) => refuse(hub, (name, address), request, no).await,
+    }
 }
 
 /// What is said to who is not given what it asked for.

@@ -73,6 +73,7 @@ mod plan_metrics;
 mod plan_sync;
 mod pod_cidr_leases;
 mod pod_tokens;
+mod receipts;
 mod refusals;
 mod register;
 mod relays;

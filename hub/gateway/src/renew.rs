@@ -83,8 +83,8 @@ pub(crate) fn without_session(inner: &Inner, asked: &RenewRequestV1) -> Result<A
         return Err(odd().into());
     }
     let shown = SpokeIdentity::read(&old).ok_or_else(odd)?;
-    // Also where its old name is there yet: it has been given the other one.
-    let identity = device_orders::successor(&inner.objects, &shown).unwrap_or(shown);
+    // Also while its old name is there yet.
+    let identity = successor(inner, &shown).unwrap_or(shown);
     let certificate = sign(inner, &identity, &asked.csr)?;
     Ok(AcceptedV1 {
         cluster: identity.cluster,
@@ -92,6 +92,12 @@ pub(crate) fn without_session(inner: &Inner, asked: &RenewRequestV1) -> Result<A
         ca: inner.authority.ca().to_vec(),
         fleet_root: inner.fleet_root,
     })
+}
+
+/// Who the device with this certificate is by now, where it has taken another's place.
+fn successor(inner: &Inner, identity: &SpokeIdentity) -> Option<SpokeIdentity> {
+    let (cluster, uid) = device_orders::renamed(&inner.objects, &identity.key)?;
+    Some(SpokeIdentity { cluster, uid, ..identity.clone() })
 }
 
 fn sign(
