@@ -63,6 +63,9 @@ pub async fn run(options: ReplaceOptions) -> Result<(), DeviceError> {
         (Step::Tidy | Step::Switch { .. }, None) => return Err(unknown(&new)),
     }
     println!("the board {new} is {old} from now on; it hears so at its next contact");
+    if !place.accepted {
+        println!("{old} is not accepted: run `hub accept {old}` to let it in");
+    }
     println!("`hub decommission` says what becomes of the one that was {old}");
     Ok(())
 }

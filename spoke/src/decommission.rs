@@ -291,18 +291,50 @@ fn sweep_once(dir: &Path, spared: &[&str]) -> io::Result<bool> {
         if KEPT.iter().chain(spared).any(|kept| name == **kept) {
             continue;
         }
-        clean = false;
         let path = entry.path();
-        let removed = if entry.file_type()?.is_dir() {
-            open_up(&path);
-            fs::remove_dir_all(&path)
-        } else {
-            fs::remove_file(&path)
+        // A disk of its own is mounted there: what is empty says nothing.
+        if is_empty(&path) && fs::remove_dir(&path).is_err() {
+            continue;
+        }
+        clean = false;
+        let removed = match entry.file_type()? {
+            kind if kind.is_dir() => remove_tree(&path),
+            kind if kind.is_symlink() => empty(&path).and_then(|()| fs::remove_file(&path)),
+            _ => fs::remove_file(&path),
         };
         // What cannot go holds up nothing else.
-        outcome = outcome.and(removed);
+        outcome = outcome.and(removed.or_else(gone));
     }
     outcome.map(|()| clean)
+}
+
+/// Whether it is a directory with nothing in it, and no link to one.
+fn is_empty(path: &Path) -> bool {
+    let is_dir = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    is_dir && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Removes what is in a directory that somebody has put elsewhere.
+fn empty(link: &Path) -> io::Result<()> {
+    if !link.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(link)? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() { remove_tree(&path) } else { fs::remove_file(&path) }?;
+    }
+    Ok(())
+}
+
+fn remove_tree(path: &Path) -> io::Result<()> {
+    open_up(path);
+    fs::remove_dir_all(path)
+}
+
+/// Somebody else was faster.
+fn gone(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 /// A guest may have taken the rights off a directory of its own.
@@ -409,6 +441,16 @@ mod tests {
         fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
         sweep(data.path(), &[]).await.unwrap();
         assert_eq!(names(data.path()), ["lock"]);
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_lies_elsewhere_is_emptied_as_well() {
+        let (data, disk) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir_all(disk.path().join("u1/volumes")).unwrap();
+        fs::write(disk.path().join("u1/volumes/password"), "hunter2").unwrap();
+        std::os::unix::fs::symlink(disk.path(), data.path().join("pods")).unwrap();
+        sweep(data.path(), &[]).await.unwrap();
+        assert_eq!((names(data.path()).len(), names(disk.path()).len()), (0, 0));
     }
 
     #[test]
