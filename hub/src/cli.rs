@@ -35,6 +35,24 @@ pub enum Verb {
     },
     /// Approve the certificate request of spokes that asked to join, and accept them
     Accept(AcceptOptions),
+    /// Decommission devices: they are never let in again, and wipe all that they hold
+    ///
+    /// The keys of the devices are revoked at once: no certificate and no join token lets them in again. Their ManagedClusters
+    /// are deleted, with all that belongs to them. At its next contact, however late that is, a device hears of it, ends its
+    /// pods, wipes Secrets, data and identity, sends a receipt signed with its key, and stays off. The order and the receipt
+    /// are a ConfigMap in kube-system for each key (`kubectl -n kube-system get configmaps -l freewheel.dev/device-order`);
+    /// without names, this prints them all. Said again after it broke off, it goes on. The board may join anew as another
+    /// device, with a new key, when DIR/decommissioned is removed there.
+    Decommission(DecommissionOptions),
+    /// Give the place of a device to a new board, which has joined under another name
+    ///
+    /// The new board's key takes over the name and the ManagedCluster OLD: its labels, annotations, taints and set, the works
+    /// and add-ons in its namespace, its own cluster with all objects in it, and the pods that are bound to it. Nothing of that
+    /// is moved, and UIDs stay; the pods start on the new board, which hears of its name at its next contact and keeps its own
+    /// key. The ManagedCluster NEW is deleted with all that is in it. The key of the old device is revoked: where it ever
+    /// comes back, it wipes all that it holds, as with `hub decommission`, so that nothing runs twice. What its pods wrote into
+    /// volumes on the old board is not copied: take it off before. Said again after it broke off, this goes on.
+    Replace(ReplaceOptions),
     /// Print things
     Get {
         #[command(subcommand)]
@@ -254,6 +272,31 @@ pub struct AcceptOptions {
     /// Names of the spokes
     #[arg(required = true)]
     pub names: Vec<String>,
+    /// Else $KUBECONFIG
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// `hub decommission`
+#[derive(Args)]
+pub struct DecommissionOptions {
+    /// Names of the devices; without any, what became of those that are decommissioned is printed
+    pub names: Vec<String>,
+    /// Else $KUBECONFIG
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// `hub replace`
+#[derive(Args)]
+pub struct ReplaceOptions {
+    /// The name that stays
+    pub old: String,
+    /// The name under which the new board has joined, which goes
+    pub new: String,
+    /// Also while the old device is connected: its pods end there, and it wipes all that it holds
+    #[arg(long)]
+    pub force: bool,
     /// Else $KUBECONFIG
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,

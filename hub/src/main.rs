@@ -3,6 +3,8 @@
 mod accept;
 mod cli;
 mod client;
+mod decommission;
+mod devices;
 mod error_chain;
 mod get;
 mod host_address;
@@ -10,6 +12,7 @@ mod images;
 mod keys;
 mod kubeconfig;
 mod push;
+mod replace;
 mod serve;
 mod server_verifier;
 mod token;
@@ -70,6 +73,8 @@ fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
         Verb::Keys { verb: cli::KeysVerb::Rotate(options) } => client(keys::rotate(options)),
         Verb::Keys { verb: cli::KeysVerb::Merge(options) } => client(keys::merge(options)),
         Verb::Accept(options) => client(accept::run(options)),
+        Verb::Decommission(options) => client(decommission::run(options)),
+        Verb::Replace(options) => client(replace::run(options)),
         Verb::Get { verb: cli::GetVerb::Kubeconfig(options) } => client(get::kubeconfig(options)),
         Verb::Push(options) => client(push::run(options)),
         Verb::Images(options) => client(images::list(options)),

@@ -7,3 +7,6 @@ pub const MASTERS: &str = "system:masters";
 pub const NODES: &str = "system:nodes";
 /// How the user's name of a node begins; the node's name follows.
 pub const NODE_PREFIX: &str = "system:node:";
+
+/// How the names of spokes' agents and of their groups begin at the API: the cluster's name follows.
+pub const AGENT_PREFIX: &str = "system:open-cluster-management:";

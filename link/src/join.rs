@@ -6,7 +6,10 @@
 //! device ◀─Accepted|Refused─ hub
 //!
 //! device ──Ask::Renew───▶ hub      the way back for a known key whose certificate has expired
-//! device ◀─Accepted|Refused─ hub
+//! device ◀─Accepted|Refused|TurnedAway─ hub      of another name, where the device takes another's place
+//!
+//! device ──Ask::Wiped───▶ hub      the last word of a device that is decommissioned
+//! device ◀─Taken|Refused─ hub
 //! ```
 //!
 //! The private key never leaves the device. Structs are frozen, variants are appended.
@@ -18,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::artifact::PublicKey;
 use crate::frame::{self, FrameError, FrameReader};
-use crate::message::bounded;
+use crate::message::{Reason, bounded};
 use crate::names::ClusterName;
 use crate::transport::{Closed, Priority, Transport};
 
@@ -104,6 +107,24 @@ pub enum Ask {
     Join(JoinRequestV1),
     /// A certificate that was good once.
     Renew(RenewRequestV1),
+    /// A device that is decommissioned holds nothing any more but the key that it says this with.
+    Wiped(WipedV1),
+}
+
+/// The receipt of a device that has wiped what it held. Frozen bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WipedV1 {
+    /// Certificate signing request, DER, with its key; its one common name is [`WipedV1::statement`]: what was signed for
+    /// anything else is no receipt.
+    pub csr: Vec<u8>,
+}
+
+impl WipedV1 {
+    /// What a device signs when it has done what this order says.
+    #[must_use]
+    pub fn statement(order: &str) -> String {
+        format!("freewheel:wiped:{order}")
+    }
 }
 
 /// Asks for a new certificate for a key that has one already. Frozen bytes.
@@ -139,6 +160,10 @@ pub enum JoinAnswer {
     Accepted(AcceptedV1),
     /// No; with what to do about it.
     Refused(RefusedV1),
+    /// Whatever it asks for: what the hub has to say to the device with this key.
+    TurnedAway(Reason),
+    /// What it has said is kept.
+    Taken,
 }
 
 /// What a new spoke keeps. Frozen bytes.
@@ -200,6 +225,12 @@ pub enum JoinError {
     /// The hub said no.
     #[error("the hub refuses: {}", .0.message)]
     Refused(RefusedV1),
+    /// The hub has something else to say to this device.
+    #[error("{0}")]
+    TurnedAway(Reason),
+    /// The hub answers something else than was asked.
+    #[error("the hub's answer is to another question")]
+    Odd,
     /// The connection ended.
     #[error(transparent)]
     Closed(#[from] Closed),
@@ -233,12 +264,23 @@ impl RenewRequestV1 {
 }
 
 impl Ask {
+    /// The signing request in it, which is of the device's key.
+    #[must_use]
+    pub fn csr(&self) -> &[u8] {
+        match self {
+            Self::Join(request) => &request.csr,
+            Self::Renew(request) => &request.csr,
+            Self::Wiped(request) => &request.csr,
+        }
+    }
+
     /// Whether every part is of a size that makes sense.
     #[must_use]
     pub fn is_bounded(&self) -> bool {
         match self {
             Self::Join(request) => request.is_bounded(),
             Self::Renew(request) => request.is_bounded(),
+            Self::Wiped(request) => request.csr.len() <= 4096,
         }
     }
 }
@@ -261,7 +303,7 @@ pub async fn ask(
     request: &JoinRequestV1,
     pending: impl FnMut(&str) + Send,
 ) -> Result<AcceptedV1, JoinError> {
-    say(link, &Ask::Join(request.clone()), pending).await
+    accepted(say(link, &Ask::Join(request.clone()), pending).await?)
 }
 
 /// Asks for a new certificate with an old one, which may have expired.
@@ -269,14 +311,41 @@ pub async fn ask(
 /// # Errors
 /// When the hub refuses or goes away.
 pub async fn renew(link: &dyn Transport, request: RenewRequestV1) -> Result<AcceptedV1, JoinError> {
-    say(link, &Ask::Renew(request), |_| {}).await
+    accepted(say(link, &Ask::Renew(request), |_| {}).await?)
 }
 
+/// Says that all is wiped, and waits until the hub has kept that.
+///
+/// # Errors
+/// When the hub refuses or goes away.
+pub async fn wiped(link: &dyn Transport, request: WipedV1) -> Result<(), JoinError> {
+    match say(link, &Ask::Wiped(request), |_| {}).await? {
+        JoinAnswer::Taken => Ok(()),
+        other => Err(no(other)),
+    }
+}
+
+fn accepted(answer: JoinAnswer) -> Result<AcceptedV1, JoinError> {
+    match answer {
+        JoinAnswer::Accepted(accepted) => Ok(accepted),
+        other => Err(no(other)),
+    }
+}
+
+fn no(answer: JoinAnswer) -> JoinError {
+    match answer {
+        JoinAnswer::Refused(refused) => JoinError::Refused(refused),
+        JoinAnswer::TurnedAway(reason) => JoinError::TurnedAway(reason),
+        JoinAnswer::Pending(_) | JoinAnswer::Accepted(_) | JoinAnswer::Taken => JoinError::Odd,
+    }
+}
+
+/// The answer that is not to wait.
 async fn say(
     link: &dyn Transport,
     request: &Ask,
     mut pending: impl FnMut(&str) + Send,
-) -> Result<AcceptedV1, JoinError> {
+) -> Result<JoinAnswer, JoinError> {
     let stream = link.open(Priority::Session).await?;
     let mut send = stream.send;
     let mut answers = FrameReader::new(stream.recv);
@@ -290,8 +359,7 @@ async fn say(
             Ok(Err(error)) => return Err(ended(link, error).await),
             Ok(Ok(None)) => return Err(JoinError::Closed(link.closed().await)),
             Ok(Ok(Some(JoinAnswer::Pending(text)))) => pending(&bounded(text, 1024)),
-            Ok(Ok(Some(JoinAnswer::Accepted(accepted)))) => return Ok(accepted),
-            Ok(Ok(Some(JoinAnswer::Refused(refused)))) => return Err(JoinError::Refused(refused)),
+            Ok(Ok(Some(answer))) => return Ok(answer),
         }
     }
 }

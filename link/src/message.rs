@@ -273,6 +273,16 @@ pub enum Reason {
     /// The certificate's time is over, by the hub's clock.
     #[error("this device's certificate has expired")]
     Expired,
+    /// The hub's owner has decommissioned the device with this key: it wipes what it holds, says so by this order's id
+    /// where devices join, and stops for good.
+    #[error(
+        "this device is decommissioned by order {0} of its hub: it wipes all that it holds, and stops"
+    )]
+    Decommissioned(String),
+    /// The device takes the place of another one: it is this cluster from now on, and gets its certificate where devices
+    /// join, by the one that it has.
+    #[error("this device takes the place of {0}")]
+    Renamed(String),
 }
 
 /// The first frame of every stream: what it is for.

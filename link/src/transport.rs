@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::message::{Reason, WelcomeV1};
 use crate::meter::{Carried, Class};
+use crate::names::ClusterName;
 use crate::report::UnixMillis;
 
 /// What goes first when the link is narrow (heartbeats are datagrams and go before all). Pods' connections come
@@ -218,6 +219,10 @@ pub trait Dial: Send + Sync + 'static {
     fn hub_time_is(&self, _now: UnixMillis) {}
     /// The hub has said that it does not take this spoke.
     fn turned_away(&self, _reason: &Reason) {}
+    /// Whom the certificate of the newest connection names, where that may have become another.
+    fn cluster(&self) -> Option<ClusterName> {
+        None
+    }
 }
 
 /// Why there is no connection.

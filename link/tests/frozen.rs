@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod joining;
 mod probes;
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -13,9 +14,6 @@ use freewheel_link::digest::{Digest, SetDigest};
 use freewheel_link::ended::{ContainerEndedV1, ContainersEndedV1};
 use freewheel_link::figures::{ContainerUseV1, DeviceV1, Figures, GateV1, LossV1, PodUseV1};
 use freewheel_link::generation::Generation;
-use freewheel_link::join::{
-    AcceptedV1, Ask, JoinAnswer, JoinRefusal, JoinRequestV1, RenewRequestV1,
-};
 use freewheel_link::message::*;
 use freewheel_link::names::ClusterName;
 use freewheel_link::part::Parts;
@@ -400,6 +398,8 @@ fn reasons() {
         (Reason::Replaced, "0308"),
         (Reason::Cloned, "0309"),
         (Reason::Expired, "030a"),
+        (Reason::Decommissioned(text("x")), "030b0178"),
+        (Reason::Renamed(text("x")), "030c0178"),
     ] {
         frozen(&HubToSpoke::Goodbye(reason), hex);
     }
@@ -536,51 +536,6 @@ fn figures() {
         containers: vec![container],
     };
     frozen(&Figures::Pod(pod), "0204726f6f74016e0170010163ac020102030405");
-}
-
-#[test]
-fn joining() {
-    let request = JoinRequestV1 {
-        token: text("abcdef.0123456789abcdef"),
-        name: text("pi-7"),
-        csr: vec![1, 2],
-        labels: vec![(text("l"), text("v"))],
-        version: text("v"),
-    };
-    frozen(
-        &request,
-        "176162636465662e303132333435363738396162636465660470692d3702010201016c01760176",
-    );
-    frozen(
-        &Ask::Join(request),
-        "00176162636465662e303132333435363738396162636465660470692d3702010201016c01760176",
-    );
-    let renew = RenewRequestV1 { certificate: vec![3], csr: vec![1, 2] };
-    frozen(&Ask::Renew(renew), "010103020102");
-    frozen(&JoinAnswer::Pending(text("w")), "000177");
-    let accepted = AcceptedV1 {
-        cluster: name("pi-7"),
-        certificate: vec![1],
-        ca: vec![2],
-        fleet_root: [3; 32],
-    };
-    frozen(
-        &JoinAnswer::Accepted(accepted),
-        "010470692d37010101020303030303030303030303030303030303030303030303030303030303030303",
-    );
-    for (cause, hex) in [
-        (JoinRefusal::Token, "02000178"),
-        (JoinRefusal::Name, "02010178"),
-        (JoinRefusal::NameTaken, "02020178"),
-        (JoinRefusal::Request, "02030178"),
-        (JoinRefusal::Denied, "02040178"),
-        (JoinRefusal::Busy, "02050178"),
-        (JoinRefusal::Internal, "02060178"),
-        (JoinRefusal::Unknown, "02070178"),
-        (JoinRefusal::Labels, "02080178"),
-    ] {
-        frozen(&JoinAnswer::refused(cause, "x"), hex);
-    }
 }
 
 #[test]

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! dial ─▶ turned away for good, token at hand? ─▶ join again with the same key
-//!      ─▶ certificate over?                    ─▶ renew it at the hub's door
+//!      ─▶ certificate over, or another name?   ─▶ renew it at the hub's door
 //!      ─▶ session
 //! ```
 //!
 //! Guarantees:
 //! - an exchanged certificate is used by the next dial (`the_next_dial_shows_what_is_on_the_disk`);
+//! - a hub that says that this device is decommissioned ends the agent, at whichever door it says so
+//!   (`a_device_that_is_decommissioned_ends`);
 //! - one that has expired is renewed with its key before a token is used
 //!   (`an_expired_certificate_is_renewed_before_a_token_is_used`);
 //! - one that is due is renewed over the session, and a renewal that fails is tried again
@@ -29,6 +31,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freewheel_link::join::{JoinError, JoinRefusal};
 use freewheel_link::message::{Reason, WelcomeV1};
+use freewheel_link::names::ClusterName;
 use freewheel_link::quic::{Dialer, Endpoint};
 use freewheel_link::report::UnixMillis;
 use freewheel_link::tls::FloorClock;
@@ -38,9 +41,11 @@ use freewheel_spoke_agent::uplink::{FetchError, Handle};
 use freewheel_spoke_runtime::at_turn;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::decommission::{Decommission, Orders};
 use crate::identity::{self, Identity, IdentityError, Joining};
 
 /// Between two looks at the certificate, at least and at most: clocks jump, and an idle device sleeps.
@@ -54,6 +59,9 @@ const RENEWAL_RETRY_AFTER: Duration = Duration::from_secs(600);
 pub(crate) const RENEWAL_SHARES: (f64, f64) = (4.0, 5.0);
 /// The hub's time is written down when it differs by this much from what is there: flash wears out.
 const TIME_STEP_SECONDS_MIN: u64 = 3600;
+
+/// A card may take so long to keep that this device is decommissioned, before it is wiped all the same.
+const NOTE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the next dial has to do first.
 #[derive(Default)]
@@ -71,6 +79,10 @@ pub(crate) struct OwnDial {
     todo: Mutex<NextDial>,
     /// The life of the certificate that the hub proved last.
     proven: Mutex<(u64, u64)>,
+    /// Whom the certificate of the newest dial names.
+    cluster: Mutex<Option<ClusterName>>,
+    /// What ends it all.
+    orders: Orders,
     /// Whose turn it is to read, and to write.
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
@@ -83,11 +95,13 @@ impl OwnDial {
         endpoint: Endpoint,
         clock: Arc<FloorClock>,
         joining: Option<Joining>,
+        orders: Orders,
     ) -> Self {
         let todo = NextDial { joining, ..NextDial::default() };
         let todo = Mutex::new(todo);
         let (reads, writes) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
-        Self { data, endpoint, clock, todo, proven: Mutex::default(), reads, writes }
+        let (proven, cluster) = (Mutex::default(), Mutex::default());
+        Self { data, endpoint, clock, todo, proven, cluster, orders, reads, writes }
     }
 
     async fn load(&self) -> Result<Identity, IdentityError> {
@@ -166,6 +180,21 @@ impl OwnDial {
         self.write(failure, move |data| identity::note_refusal(data, now, &reason));
     }
 
+    /// Writes it down, and then ends it all: also where the disk takes no writes.
+    fn decommission(&self, order: &str) {
+        let (data, turns) = (self.data.clone(), self.writes.clone());
+        let (orders, order) = (self.orders.clone(), order.to_owned());
+        let own = self.cluster.lock().as_ref().map(ToString::to_string);
+        let begun = Decommission::by(&order, own.as_deref());
+        tokio::spawn(async move {
+            let noted = at_turn(&turns, move || begun.keep(&data));
+            if !matches!(timeout(NOTE_TIMEOUT, noted).await, Ok(Ok(()))) {
+                warn!("cannot write down that this device is decommissioned");
+            }
+            orders.decommission(&order);
+        });
+    }
+
     /// Writes beside the dial, in the order of the calls and one at a time: on a card that stands still each dial would
     /// leave one more thread behind.
     fn write(
@@ -192,8 +221,14 @@ impl Dial for OwnDial {
         let identity = match Box::pin(self.identity()).await {
             Ok(identity) => identity,
             Err(IdentityError::Dial(error)) => return Err(self.forget_wrong_time(error)),
-            Err(error) => return Err(lost(&error)),
+            Err(error) => {
+                if let Some(reason) = error.turned_away() {
+                    self.turned_away(reason);
+                }
+                return Err(lost(&error));
+            }
         };
+        *self.cluster.lock() = Some(identity.cluster.clone());
         let tls = identity.tls(&self.clock).map_err(|error| lost(&error))?;
         let dialer = Dialer::new(self.endpoint.clone(), identity.hub, tls);
         let link = dialer.connect().await.map_err(|error| self.forget_wrong_time(error))?;
@@ -217,10 +252,20 @@ impl Dial for OwnDial {
         });
     }
 
+    fn cluster(&self) -> Option<ClusterName> {
+        self.cluster.lock().clone()
+    }
+
     fn turned_away(&self, reason: &Reason) {
         let mut todo = self.todo.lock();
         match reason {
-            Reason::Expired => todo.renew = true,
+            // By it the hub knows whose place this device takes.
+            Reason::Expired | Reason::Renamed(_) => todo.renew = true,
+            Reason::Decommissioned(order) => {
+                drop(todo);
+                self.decommission(order);
+                return;
+            }
             Reason::Unknown | Reason::Replaced => todo.rejoin = true,
             _ => {}
         }
@@ -332,266 +377,4 @@ pub(crate) fn is_due((from, to): (u64, u64), now: u64, share: f64) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::net::Ipv4Addr;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use freewheel_link::digest::Digest;
-    use freewheel_link::names::ClusterName;
-    use freewheel_link::quic::Socket;
-    use freewheel_link::report::ReportStamp;
-
-    use super::*;
-    use crate::identity::tests::{GOOD, OVER, certificate, joined};
-
-    impl OwnDial {
-        /// As if a hub had proven a certificate of this life.
-        pub(crate) fn prove(&self, life: (u64, u64)) {
-            *self.proven.lock() = life;
-        }
-    }
-
-    /// With a token at hand, for a hub that nobody can look up.
-    pub(crate) fn dial(data: &Path) -> OwnDial {
-        let endpoint = Endpoint::spoke(Socket::Bind((Ipv4Addr::LOCALHOST, 0).into())).unwrap();
-        let joining = Joining {
-            hub: "nowhere".to_owned(),
-            token: "abcdef.0123456789abcdef".parse().unwrap(),
-            ca_hash: Digest::of(b""),
-            name: ClusterName::try_from("pi-7").unwrap(),
-            labels: Vec::new(),
-        };
-        OwnDial::new(data.to_owned(), endpoint, Arc::new(FloorClock::new(0)), Some(joining))
-    }
-
-    pub(crate) fn welcome(now: u64) -> WelcomeV1 {
-        WelcomeV1 {
-            protocol: 1,
-            abilities: 0,
-            incarnation: 9,
-            epoch: 1,
-            heartbeat_seconds: 10,
-            now: now * 1000,
-            durable_reports: ReportStamp::default(),
-        }
-    }
-
-    /// What is written beside the dial is there within a bound.
-    pub(crate) async fn soon(there: impl Fn() -> bool) {
-        let look = async {
-            while !there() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), look).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn the_next_dial_shows_what_is_on_the_disk() {
-        let data = tempfile::tempdir().unwrap();
-        let first = joined(data.path(), GOOD);
-        let dial = dial(data.path());
-        assert_eq!(dial.identity().await.unwrap().certificate, first.certificate);
-        let new = certificate(data.path(), GOOD);
-        first.exchange(data.path(), new.clone()).unwrap();
-        assert_eq!(dial.identity().await.unwrap().certificate, new);
-    }
-
-    #[tokio::test]
-    async fn a_card_that_stands_still_holds_up_the_dial_alone() {
-        let data = tempfile::tempdir().unwrap();
-        joined(data.path(), GOOD);
-        let dial = dial(data.path());
-        // Whoever opens it for reading waits until somebody opens it for writing.
-        let card = data.path().join("identity/hub");
-        std::fs::remove_file(&card).unwrap();
-        assert!(std::process::Command::new("mkfifo").arg(&card).status().unwrap().success());
-        let later = card.clone();
-        let helper = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_secs(2));
-            std::fs::write(later, "old").unwrap();
-        });
-        let began = std::time::Instant::now();
-        let ticks = async {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            began.elapsed()
-        };
-        let (identity, ticked) = tokio::join!(dial.identity(), ticks);
-        assert!(ticked < Duration::from_secs(1), "nobody else waits: {ticked:?}");
-        assert_eq!(identity.unwrap().hub, "old");
-        helper.join().unwrap();
-    }
-
-    /// A hub that signs what it is asked for, at the second time.
-    struct Signing {
-        data: PathBuf,
-        life: (u64, u64),
-        is_up: AtomicBool,
-        asked: Mutex<Vec<tokio::time::Instant>>,
-    }
-
-    impl RenewalSession for &Signing {
-        async fn online(&self) {
-            while !self.is_up.load(Ordering::Relaxed) {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        }
-
-        async fn renew(&self, csr: Vec<u8>) -> Result<Vec<u8>, FetchError> {
-            assert!(!csr.is_empty());
-            let mut asked = self.asked.lock();
-            asked.push(tokio::time::Instant::now());
-            let first = asked.len() == 1;
-            if first { Err(FetchError::Offline) } else { Ok(certificate(&self.data, self.life)) }
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_certificate_that_is_due_is_renewed_over_the_session() {
-        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-        let data = tempfile::tempdir().unwrap();
-        joined(data.path(), GOOD);
-        // A tenth of its life is left, and nine tenths of the next one's.
-        let now = GOOD.1 - (GOOD.1 - GOOD.0) / 10;
-        let life = (now - DAY.as_secs(), now + 9 * DAY.as_secs());
-        let hub = Signing {
-            data: data.path().to_owned(),
-            life,
-            is_up: AtomicBool::new(false),
-            asked: Mutex::default(),
-        };
-        let (clock, stop) = (Arc::new(FloorClock::new(now)), CancellationToken::new());
-        let rng = fastrand::Rng::with_seed(1);
-        let keeps = keep_certificate(data.path().to_owned(), &hub, clock, rng, stop.clone());
-        let held = || identity::load(data.path()).unwrap().unwrap().life();
-        let looks = async {
-            tokio::time::sleep(DAY).await;
-            assert!(hub.asked.lock().is_empty(), "there is no session");
-            hub.is_up.store(true, Ordering::Relaxed);
-            let renewed = async {
-                while held() != life {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            };
-            tokio::time::timeout(DAY, renewed).await.expect("it is renewed");
-            let asked = hub.asked.lock().clone();
-            assert!(
-                matches!(&asked[..], [first, second] if
-                RENEWAL_RETRY_AFTER <= *second - *first),
-                "{asked:?}"
-            );
-            // By the same clock, which is the machine's and stands still here.
-            tokio::time::sleep(DAY).await;
-            assert_eq!(hub.asked.lock().len(), 2, "the new one is not due");
-            stop.cancel();
-        };
-        tokio::join!(keeps, looks);
-    }
-
-    #[tokio::test]
-    async fn an_expired_certificate_is_renewed_before_a_token_is_used() {
-        let data = tempfile::tempdir().unwrap();
-        joined(data.path(), OVER);
-        let dial = dial(data.path());
-        // Nobody answers the renewal, which may pass: the token stays for later.
-        assert!(matches!(dial.identity().await, Err(IdentityError::Dial(_))));
-        assert!(dial.todo.lock().joining.is_some());
-        assert_eq!(identity::asked(data.path()).as_deref(), Some("old"), "nobody tried to join");
-    }
-
-    #[tokio::test]
-    async fn a_token_is_for_a_device_that_had_no_other_way_in() {
-        let data = tempfile::tempdir().unwrap();
-        joined(data.path(), GOOD);
-        let dial = dial(data.path());
-        dial.turned_away(&Reason::Unknown);
-        assert!(matches!(dial.identity().await, Err(IdentityError::Dial(_))), "it tries to join");
-        assert_eq!(identity::asked(data.path()).as_deref(), Some("nowhere"));
-        assert!(dial.todo.lock().joining.is_some(), "and again, as nobody was there");
-        dial.welcomed(&welcome(2_000_000_000));
-        dial.turned_away(&Reason::Unknown);
-        assert!(dial.identity().await.is_ok(), "it was in: the token is no way around a removal");
-    }
-
-    #[tokio::test]
-    async fn a_refusal_is_kept_until_the_hub_lets_the_device_in_and_its_time_is_kept_then() {
-        let data = tempfile::tempdir().unwrap();
-        joined(data.path(), GOOD);
-        let dial = dial(data.path());
-        dial.turned_away(&Reason::NotAccepted);
-        let held = || identity::refusal(data.path()).map(|(_, reason)| reason);
-        soon(|| held() == Some(Reason::NotAccepted)).await;
-        dial.prove(GOOD);
-        dial.welcomed(&welcome(2_000_000_000));
-        soon(|| identity::hub_time(data.path()) == 2_000_000_000).await;
-        assert_eq!(held(), None);
-    }
-
-    #[tokio::test]
-    async fn a_hub_that_sets_its_clock_is_believed_at_once_and_after_a_start() {
-        let data = tempfile::tempdir().unwrap();
-        joined(data.path(), GOOD);
-        let dial = dial(data.path());
-        dial.prove(GOOD);
-        dial.welcomed(&welcome(2_000_000_000));
-        dial.hub_time_is(2_001_000_000_000);
-        assert!(2_001_000_000 <= dial.clock.now());
-        soon(|| identity::hub_time(data.path()) == 2_001_000_000).await;
-    }
-
-    #[test]
-    fn a_card_that_stands_still_holds_one_thread_of_the_dial() {
-        let control = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        control.block_on(async {
-            let data = tempfile::tempdir().unwrap();
-            joined(data.path(), GOOD);
-            let dial = dial(data.path());
-            // Whoever opens it for writing waits until somebody opens it for reading.
-            let card = data.path().join("identity/refusal.new");
-            assert!(std::process::Command::new("mkfifo").arg(&card).status().unwrap().success());
-            for _ in 0..5 {
-                dial.turned_away(&Reason::NotAccepted);
-            }
-            let look = tokio::task::spawn_blocking(|| "the hub's name");
-            let looked = tokio::time::timeout(Duration::from_secs(20), look).await;
-            // Only now: with threads that wait, a test that fails would never end.
-            let _end = std::fs::File::options().read(true).write(true).open(&card).unwrap();
-            std::fs::remove_file(&card).unwrap();
-            assert_eq!(looked.unwrap().unwrap(), "the hub's name");
-        });
-        control.shutdown_background();
-    }
-
-    #[test]
-    fn a_clock_that_is_ahead_renews_once_a_day_and_no_more() {
-        let (day, ahead) = (86_400, 300 * 86_400);
-        let life = (0, 365 * day);
-        assert!(is_due(life, ahead, 4.0), "by that clock a new one is due at once");
-        assert!(is_recent(ahead, ahead + 10) && is_recent(ahead, ahead - 10));
-        assert!(!is_recent(ahead, ahead + day) && !is_recent(ahead, 0));
-    }
-
-    #[test]
-    fn a_certificate_that_is_not_due_for_long_wakes_nobody() {
-        let day = 86_400;
-        assert_eq!(until_due((0, 365 * day), day, 4.0), CERTIFICATE_CHECK_MIN_AND_MAX.1);
-        assert_eq!(until_due((1000, 2000), 1650, 4.0), Duration::from_secs(100));
-        assert_eq!(until_due((1000, 2000), 1749, 4.0), CERTIFICATE_CHECK_MIN_AND_MAX.0);
-        assert_eq!(until_due((1000, 2000), 3000, 4.0), CERTIFICATE_CHECK_MIN_AND_MAX.0);
-    }
-
-    #[test]
-    fn a_certificate_is_renewed_with_a_quarter_to_a_fifth_of_its_life_left() {
-        let life = (1000, 2000);
-        assert!(!is_due(life, 1749, 4.0));
-        assert!(is_due(life, 1751, 4.0));
-        assert!(!is_due(life, 1799, 5.0));
-        assert!(is_due(life, 1801, 5.0));
-        assert!(is_due(life, 3000, 5.0));
-    }
-}
+pub(crate) mod tests;

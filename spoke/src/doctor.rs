@@ -31,6 +31,7 @@ use freewheel_spoke_agent::eviction::{self, Candidate, Observed, Shortage, Signa
 use freewheel_spoke_agent::ledger::{Found, Ledger};
 
 use crate::data::{damaged_ledger, read_ledger};
+use crate::decommission::Decommission;
 use crate::device::Device;
 use crate::dial::{RENEWAL_SHARES, is_due};
 use crate::identity::{self, Identity};
@@ -58,6 +59,10 @@ use Finding::{Bad, Good};
 
 /// Prints every check; whether all are good.
 pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
+    if let Some(end) = Decommission::found(&options.data) {
+        println!("FAIL  {:<12} {}", "device", end.error(&options.data));
+        return Ok(false);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let identity = identity::load(&options.data);
     let time = identity::clock(&options.data);

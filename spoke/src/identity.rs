@@ -5,6 +5,7 @@
 //!              ca.der, fleet-root             pinned when it joined
 //!              cluster, hub                   its name; where the hub was last
 //!              joined                         what cannot be had again, a second time (copy)
+//!              former                         names that it had before it took another device's place
 //!              told                           the hub's newest time, for a device without a clock
 //!              refusal                        when and why the hub turned this device away last
 //! ```
@@ -14,6 +15,8 @@
 //! - a failed join keeps the key, and the next try asks with it again (`the_key_is_made_once_and_is_its_owners`);
 //! - where a part of an identity is damaged, the key that the hub knows stays in use if it can
 //!   (`what_is_damaged_costs_the_key_only_where_it_is_the_key`);
+//! - a device that takes another's place has its name and its own key, wherever the write of that breaks off
+//!   (`a_board_that_takes_anothers_place_has_its_name_and_its_own_key`);
 //! - the time that is remembered is what the hub told last, to the hour
 //!   (`the_hubs_time_and_its_refusal_outlive_a_reboot`).
 
@@ -24,7 +27,7 @@ use std::sync::Arc;
 
 use freewheel_link::artifact::PublicKey;
 use freewheel_link::digest::Digest;
-use freewheel_link::join::{JoinError, RenewRequestV1, Token};
+use freewheel_link::join::{JoinError, RenewRequestV1, Token, WipedV1};
 use freewheel_link::message::Reason;
 use freewheel_link::names::ClusterName;
 use freewheel_link::quic::{ClientTls, Dialer, Endpoint};
@@ -111,6 +114,15 @@ impl IdentityError {
         !wrong && self.may_pass()
     }
 
+    /// What the hub has to say to this device, whatever it asked for.
+    pub(crate) const fn turned_away(&self) -> Option<&Reason> {
+        match self {
+            Self::Join(NoIdentity::Join(JoinError::TurnedAway(reason)))
+            | Self::Renew(NoIdentity::Join(JoinError::TurnedAway(reason))) => Some(reason),
+            _ => None,
+        }
+    }
+
     /// Whether the same may succeed later without anybody doing anything.
     pub(crate) const fn may_pass(&self) -> bool {
         match self {
@@ -119,6 +131,8 @@ impl IdentityError {
             | Self::Renew(NoIdentity::Join(JoinError::Refused(refused))) => {
                 refused.cause.may_pass()
             }
+            Self::Join(NoIdentity::Join(JoinError::TurnedAway(_)))
+            | Self::Renew(NoIdentity::Join(JoinError::TurnedAway(_))) => false,
             Self::Join(NoIdentity::Join(_)) | Self::Renew(NoIdentity::Join(_)) => true,
             _ => false,
         }
@@ -181,6 +195,25 @@ pub(crate) fn load(data: &Path) -> Result<Option<Identity>, IdentityError> {
         key: part("key.der")?.ok_or_else(|| IdentityError::NoKey(dir.clone()))?,
         certificate,
     }))
+}
+
+/// Whether this device was called so before it took another's place: what starts it may say so for ever.
+pub(crate) fn was_called(data: &Path, name: &ClusterName) -> bool {
+    former(&home(data)).lines().any(|line| line == name.as_str())
+}
+
+fn former(dir: &Path) -> String {
+    fs::read_to_string(dir.join("former")).unwrap_or_default()
+}
+
+fn note_former(dir: &Path, name: &ClusterName) -> io::Result<()> {
+    let mut all = former(dir);
+    if !all.lines().any(|line| line == name.as_str()) {
+        all.push_str(name.as_str());
+        all.push('\n');
+        write_whole(&dir.join("former"), all.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Names of the files of an identity that are not as they were written.
@@ -307,18 +340,34 @@ impl Identity {
         endpoint: &Endpoint,
         clock: &Arc<FloorClock>,
     ) -> Result<Self, IdentityError> {
-        info!(cluster = %self.cluster, "the certificate has expired; asking for a new one with its key");
+        info!(cluster = %self.cluster, "asking for a new certificate with the key of the old one");
         let ca_hash = self.ca_hash()?;
         let client = ClientTls::new(tls::join_client(ca_hash, clock.clone())?)?;
         let dialer = Dialer::new(endpoint.clone(), self.hub.clone(), client);
         let link = dialer.connect().await.map_err(IdentityError::Dial)?;
         let csr = self.signing_request()?;
         let request = RenewRequestV1 { certificate: self.certificate.clone(), csr };
-        let given = renew(&link, &self.cluster, ca_hash, request).await;
-        let given = given.map_err(IdentityError::Renew)?;
-        let renewed = self.exchange(data, given.certificate)?;
+        let given = renew(&link, ca_hash, request).await.map_err(IdentityError::Renew)?;
+        let renewed = if given.cluster == self.cluster {
+            self.exchange(data, given.certificate)?
+        } else {
+            self.rename(data, given)?
+        };
         info!(until = renewed.life().1, "the certificate is renewed");
         Ok(renewed)
+    }
+
+    /// Is another cluster from here on, with the same key: the hub has given this device that one's place. The certificate is
+    /// written last. Until it is, the next contact begins this anew, whatever of it is on the disk.
+    fn rename(mut self, data: &Path, given: Given) -> Result<Self, IdentityError> {
+        let dir = home(data);
+        let failed = |source| IdentityError::Files { dir: dir.clone(), source };
+        info!(from = %self.cluster, cluster = %given.cluster, "this device takes the place of another");
+        note_former(&dir, &self.cluster).map_err(failed)?;
+        write_whole(&dir.join("cluster"), given.cluster.as_str().as_bytes()).map_err(failed)?;
+        copy::make(&dir).map_err(failed)?;
+        self.cluster = given.cluster;
+        self.exchange(data, given.certificate)
     }
 
     /// Remembers where the hub is now; where the disk takes no writes, for this life.
@@ -367,6 +416,11 @@ pub(crate) async fn enrol(
     load(data)?.ok_or_else(|| IdentityError::Damaged(home(data)))
 }
 
+/// The name of this device, where it has one.
+pub(crate) fn name(data: &Path) -> Option<String> {
+    load(data).ok().flatten().map(|identity| identity.cluster.to_string())
+}
+
 /// Where a device that has not joined yet has looked for its hub.
 pub(crate) fn asked(data: &Path) -> Option<String> {
     fs::read_to_string(home(data).join("hub")).ok()
@@ -413,6 +467,17 @@ fn own_key(dir: &Path) -> Result<rcgen::KeyPair, IdentityError> {
         }
         Err(error) => Err(failed(error)),
     }
+}
+
+/// What this device says when it has wiped all that it held, signed with the key that it is known by.
+pub(crate) fn receipt(identity: &Identity, order: &str) -> Result<WipedV1, IdentityError> {
+    let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(identity.key.clone()));
+    let key = rcgen::KeyPair::try_from(&der).map_err(IdentityError::Key)?;
+    let mut params = rcgen::CertificateParams::new(Vec::new()).map_err(IdentityError::Key)?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, WipedV1::statement(order));
+    let csr = params.serialize_request(&key).map_err(IdentityError::Key)?;
+    Ok(WipedV1 { csr: csr.der().to_vec() })
 }
 
 /// Subject as the hub's approvers expect it of a cluster's agent.

@@ -8,6 +8,7 @@
 //! serve     what the hub may open here, and the way to other spokes; exec: commands in containers
 //! open_files  what may be open         hide_token  the token off the command line
 //! mappings  how many mappings of memory     heap  memory that is given back
+//! decommission  the end of a device: all that it held goes
 //! dial      the way to the hub, with what this device has to show
 //! run       everything wired, until a signal      error_chain  how an error reads
 //! ```
@@ -16,6 +17,7 @@ mod address;
 mod cgroup;
 mod cli;
 mod data;
+mod decommission;
 mod device;
 mod device_watch;
 mod dial;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! guests (their runtimes) ─▶ inputs ─▶ agent (own thread) ─▶ uplink ─▶ hub
+//! decommissioned, now or before this start ─▶ all that ends ─▶ the data directory is wiped
 //! ```
 //!
 //! Modules are fetched, checked and swept by a runtime of their own: what waits there for a card takes no thread of the
@@ -18,6 +19,8 @@ use std::time::Duration;
 
 use freewheel_link::artifact::PublicKey;
 use freewheel_link::backoff::Backoff;
+use freewheel_link::message::Reason;
+use freewheel_link::names::ClusterName;
 use freewheel_link::profile::Profile;
 use freewheel_link::quic::{Endpoint, Socket};
 use freewheel_link::report::NodeStatusV1;
@@ -37,6 +40,7 @@ use tracing::{error, info, warn};
 use crate::address::Address;
 use crate::cli;
 use crate::data::{Data, LedgerFile, MachineClock};
+use crate::decommission::{Decommission, Orders};
 use crate::device::{self, Device};
 use crate::device_watch::{self, Probe};
 use crate::dial::{OwnDial, keep_certificate};
@@ -77,23 +81,76 @@ pub(crate) fn run(options: cli::Run) -> Result<(), Box<dyn Error>> {
         .thread_name("modules")
         .enable_all()
         .build()?;
-    let outcome = control.block_on(live(&data, options, modules.handle()));
+    let way = control.block_on(async { Way::open(&data) })?;
+    let end = control.block_on(live_until_ordered(&data, options, &way, modules.handle()));
     modules.shutdown_background();
+    let outcome = end.and_then(|end| control.block_on(finish(&data, &way, end)));
     control.shutdown_timeout(Duration::from_secs(2));
     outcome
+}
+
+/// What a device has from its start to its end, also where it does nothing but end.
+struct Way {
+    endpoint: Endpoint,
+    clock: Arc<FloorClock>,
+    /// A signal has come.
+    stop: CancellationToken,
+}
+
+impl Way {
+    fn open(data: &Data) -> Result<Self, Box<dyn Error>> {
+        let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        let endpoint = Endpoint::spoke(Socket::Bind(any))?;
+        Ok(Self { endpoint, clock: identity::clock(data.dir()), stop: on_signal()? })
+    }
+}
+
+/// Runs as a spoke until a signal, or until the hub has decommissioned this device, which may have been before this start.
+async fn live_until_ordered(
+    data: &Data,
+    options: cli::Run,
+    way: &Way,
+    for_modules: &tokio::runtime::Handle,
+) -> Result<Option<Decommission>, Box<dyn Error>> {
+    let dir = data.dir();
+    match Decommission::found(dir) {
+        Some(found) if found.is_done() => Err(found.error(dir).into()),
+        Some(begun) => Ok(Some(begun)),
+        None => {
+            let orders = Orders::ending(way.stop.child_token());
+            let outcome = live(data, options, way, for_modules, &orders).await;
+            match orders.given() {
+                // Whatever else went wrong: this is the end.
+                Some(order) => Ok(Some(Decommission::by(order, identity::name(dir).as_deref()))),
+                None => outcome.map(|()| None),
+            }
+        }
+    }
+}
+
+async fn finish(
+    data: &Data,
+    Way { endpoint, clock, stop }: &Way,
+    end: Option<Decommission>,
+) -> Result<(), Box<dyn Error>> {
+    if let Some(end) = end {
+        end.carry_out(data.dir(), endpoint, clock, stop).await?;
+    }
+    endpoint.close(0, "the spoke stops");
+    Ok(())
 }
 
 async fn live(
     data: &Data,
     options: cli::Run,
+    Way { endpoint, clock, .. }: &Way,
     for_modules: &tokio::runtime::Handle,
+    orders: &Orders,
 ) -> Result<(), Box<dyn Error>> {
-    let stop = on_signal()?;
-    let endpoint = Endpoint::spoke(Socket::Bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)))?;
-    let clock = identity::clock(data.dir());
+    let stop = orders.stop().clone();
     let (identity, spare) = tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        who = who(data, &endpoint, &clock, &options) => who?,
+        who = who(data, endpoint, clock, &options) => who.inspect_err(|error| heed(error, orders))?,
     };
     let (device, profile, addresses) = probed()?;
     let address = Address::follow(options.address, &identity.hub, data.dir());
@@ -116,10 +173,10 @@ async fn live(
     agent.begin_with(&probe.device.left(data.dir(), fabric.account()));
     let me = me(&identity, &agent, node);
     let home = data.dir().to_owned();
-    let dial = OwnDial::new(home.clone(), endpoint.clone(), clock.clone(), spare);
+    let dial = OwnDial::new(home.clone(), endpoint.clone(), clock.clone(), spare, orders.clone());
     let driver = uplink.driver(me, Arc::new(dial), fastrand::Rng::new());
     let renewals =
-        keep_certificate(home, uplink.clone(), clock, fastrand::Rng::new(), stop.clone());
+        keep_certificate(home, uplink.clone(), clock.clone(), fastrand::Rng::new(), stop.clone());
     let here = LinkServer::new(data.dir(), &runtime, &fabric, &uplink);
 
     let agent = on_own_thread(agent, queue, stop.clone())?;
@@ -132,8 +189,9 @@ async fn live(
     // Its last writes reach the disk before the guests go.
     let _ = agent.await;
     runtime.end().await;
-    endpoint.close(0, "the spoke stops");
-    info!("stopped; pods come back at the next start");
+    if orders.given().is_none() {
+        info!("stopped; pods come back at the next start");
+    }
     Ok(())
 }
 
@@ -162,6 +220,13 @@ fn config(
 ) -> Result<Config, Box<dyn Error>> {
     let files = Arc::new(DiskFiles::new(data.dir())?);
     Ok(Config { data: data.dir().to_owned(), node, files, thresholds })
+}
+
+/// A device may hear where it joins that it is decommissioned.
+fn heed(error: &IdentityError, orders: &Orders) {
+    if let Some(Reason::Decommissioned(order)) = error.turned_away() {
+        orders.decommission(order);
+    }
 }
 
 fn me(identity: &Identity, agent: &Agent, node: NodeStatusV1) -> SpokeInfo {
@@ -240,7 +305,10 @@ async fn who(
 ) -> Result<(Identity, Option<Joining>), IdentityError> {
     if let Some(mut held) = identity::load(data.dir())? {
         mend(data.dir());
-        if let Some(asked) = options.name.clone().filter(|asked| *asked != held.cluster) {
+        let is_other = |asked: &ClusterName| {
+            *asked != held.cluster && !identity::was_called(data.dir(), asked)
+        };
+        if let Some(asked) = options.name.clone().filter(is_other) {
             return Err(IdentityError::OtherName { held: held.cluster, asked });
         }
         if let Some(hub) = &options.hub {

@@ -10,6 +10,7 @@ mod certificates;
 mod cluster_quota;
 mod custom_resources;
 mod data_folder;
+mod devices;
 mod documented_guests;
 mod examples;
 mod figures;

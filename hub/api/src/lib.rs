@@ -5,6 +5,7 @@
 //! admission_names  what expressions of admission may speak of, by type
 //! conditions which conditions the hub writes, whose they are, and how one is put
 //! cron       when a CronJob runs
+//! device_orders  what devices are to do at their next contact: wipe, take another's name
 //! http_annotations  how a pod's annotations say that it serves HTTP
 //! images     what an `image:` stands for, as a trait
 //! pins       what it stood for when it was looked up
@@ -18,6 +19,7 @@
 mod admission_names;
 pub mod conditions;
 pub mod cron;
+pub mod device_orders;
 pub mod disruption;
 pub mod http_annotations;
 pub mod images;

@@ -12,6 +12,7 @@ pub(crate) mod remote;
 mod rights;
 mod signers;
 mod signing_request;
+mod spoke_restriction;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use node_restriction::NodeRestriction;
 pub use remote::{Fetch, Remote};
 use signers::Signers;
 use signing_request::CertificateRequests;
+use spoke_restriction::SpokeRestriction;
 
 /// What is known of callers beside what the store holds.
 #[derive(Clone, Default)]
@@ -110,6 +112,7 @@ impl Access {
             .converting(converters)
             .admitting(Arc::new(CertificateRequests))
             .admitting(Arc::new(signers))
+            .admitting(Arc::new(SpokeRestriction))
             .admitting(Arc::new(acceptance))
             .admitting(Arc::new(sets))
             .admitting(Arc::new(executors))

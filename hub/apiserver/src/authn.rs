@@ -1,7 +1,7 @@
 //! Who calls: each request asks the authenticators, and the first that knows says whose it is.
 //!
 //! ```text
-//! certificate, headers ─▶ spokes ─▶ agents of add-ons ─▶ people ─▶ bearers of tokens ─▶ anonymous
+//! certificate, headers ─▶ agents of clusters and add-ons ─▶ people ─▶ bearers of tokens ─▶ anonymous
 //!                         ─▶ User { name, uid, groups, extra, until }
 //! ```
 //!
@@ -33,13 +33,13 @@ use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::Store;
 
 use crate::tokens::Issuer;
-pub use agent::Agent;
+pub use agent::{Agent, AgentOf};
 pub(crate) use agent_ends::AgentEnds;
 pub use authenticator::{Authenticator, Shown, unauthorized};
 pub(crate) use bearer::Bearers;
 use bearer::TokenAuthenticator;
 use bootstrap_tokens::BootstrapTokens;
-use certificate::{Agents, People, Spokes};
+use certificate::{Agents, People};
 use oidc::Oidc;
 pub use oidc::{AuthenticationConfiguration, ConfigurationError, OidcFlags, Provider};
 pub use proven::Proven;
@@ -92,7 +92,7 @@ impl Authenticators {
     /// Those who have a certificate, and those who have a token.
     pub(crate) fn with(bearers: Arc<Bearers>) -> Self {
         let agents = Agents { store: bearers.store.clone() };
-        Self::of(vec![Box::new(Spokes), Box::new(agents), Box::new(People), Box::new(bearers)])
+        Self::of(vec![Box::new(agents), Box::new(People), Box::new(bearers)])
     }
 
     /// These, and then nobody.

@@ -1,7 +1,7 @@
 //! Removes what a spoke leaves behind with its ManagedCluster, then lets that go.
 //!
 //! ```text
-//! deleted ─▶ its pods in the root ─▶ its Nodes, its signing requests
+//! deleted ─▶ its pods in the root ─▶ its Nodes, its signing requests, the roles of its agent
 //!         ─▶ all of its logical cluster, namespaces first ─▶ sessions, ranges of addresses ─▶ gone
 //! ```
 //!
@@ -34,7 +34,7 @@ use tracing::info;
 
 use crate::engine::client::{all_of, in_cluster, key as key_of, kind, object_ref};
 use crate::engine::{Client, Controller, Error, Faults};
-use crate::fleet::is_of_cluster;
+use crate::fleet::{RoleKinds, is_of_cluster};
 use crate::node::is_ours;
 
 /// Looked at again even when no event says that something went.
@@ -52,6 +52,7 @@ pub struct ClusterCleanup {
     services: Arc<Kind>,
     namespaces: Arc<Kind>,
     definitions: Arc<Kind>,
+    roles: RoleKinds,
 }
 
 fn internal(plural: &str) -> Resource {
@@ -70,6 +71,7 @@ impl ClusterCleanup {
             services: kind("", "v1", "services")?,
             namespaces: kind("", "v1", "namespaces")?,
             definitions: kind("apiextensions.k8s.io", "v1", "customresourcedefinitions")?,
+            roles: RoleKinds::new()?,
         })
     }
 
@@ -101,11 +103,13 @@ impl ClusterCleanup {
             let of = request.object.header.labels.get(CLUSTER_NAME_LABEL);
             of.is_some_and(|of| of == name.as_str())
         });
-        let all = node.map(|node| (&self.nodes, node)).into_iter();
+        let roles = self.roles.all(name.as_str());
+        let roles = roles.into_iter().filter_map(|(kind, key)| Some((kind, snapshot.get(&key)?)));
+        let all = node.map(|node| (&self.nodes, node)).into_iter().chain(roles);
         for (kind, stored) in all.chain(requests.map(|request| (&self.requests, request))) {
             let uid = &stored.object.header.uid;
             let deleted = self.client.delete(kind, &stored.key, uid, Propagation::Background).await;
-            let doing = "delete the Node or a request of a removed cluster";
+            let doing = "delete the Node, a request or a role of a removed cluster";
             faults.note(deleted.map(drop).map_err(Error::api(doing)));
         }
         let emptied = self.clear_namespace(name, snapshot, faults).await;

@@ -278,6 +278,7 @@ fn of_the_fleet(
         Arc::new(fleet::ClusterClaims::new(by("managedcluster-claim-controller"))?),
         Arc::new(fleet::ClusterTaints::new(by("managedcluster-taint-controller"))?),
         Arc::new(fleet::ClusterNamespaces::new(by("managedcluster-namespace-controller"))?),
+        Arc::new(fleet::ClusterRoles::new(by("managedcluster-role-controller"))?),
         Arc::new(fleet::Placements::new(by("placement-controller"), indexes.clone())?),
         Arc::new(fleet::Works::new(
             by("manifestwork-controller"),

@@ -12,6 +12,8 @@ mod add_on_grants;
 mod add_ons;
 #[path = "fleet/cluster_profiles.rs"]
 mod cluster_profiles;
+#[path = "fleet/cluster_roles.rs"]
+mod cluster_roles;
 mod cluster_sets;
 #[path = "fleet/executors.rs"]
 mod executors;

@@ -22,6 +22,7 @@
 //! - who asks for a device is known by its token (`a_device_is_asked_for_by_whom_its_token_makes_it`);
 //! - no yes to what somebody else asks for is one to a device (`what_somebody_else_asks_for_is_no_device_s`).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ use freewheel_link::join::{
     AcceptedV1, Ask, JoinAnswer, JoinRefusal, JoinRequestV1, PENDING_EVERY,
 };
 use freewheel_link::labels;
+use freewheel_link::message::Reason;
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport::{SendHalf, Transport, code};
 use serde_json::{Value, json};
@@ -50,11 +52,11 @@ use tracing::{info, warn};
 
 use crate::inner::Inner;
 use crate::issue::{SIGNER, forget_spent, is_for, is_own, issued, sign};
-use crate::joining::{REQUESTS_KIND, Refusal, gone, how_for};
+use crate::joining::{No, REQUESTS_KIND, Refusal, gone, how_for};
 use crate::joins::{self, AskingPermit};
 use crate::object_refs::{CLUSTERS, object_ref};
 use crate::tokens::{self, GoodToken};
-use crate::{register, renew};
+use crate::{device_orders, receipts, register, renew};
 
 /// The request is the first thing a device says.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -87,23 +89,11 @@ pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>, stranger: Askin
             return;
         }
     };
-    let (name, answer) = match &request {
-        Ask::Join(request) => tokio::select! {
-            biased;
-            answer = decide(hub, request, &mut send, &mut stranger) => (&*request.name, answer),
-            _ = link.closed() => return,
-        },
-        Ask::Renew(request) => ("", renew::without_session(hub, request)),
-    };
-    let answer = match answer {
-        Ok(accepted) => {
-            info!(cluster = %accepted.cluster, peer = %address, "a device has its certificate");
-            JoinAnswer::Accepted(accepted)
-        }
-        Err(Refusal(cause, message)) => {
-            warn!(cluster = name, peer = %address, error = %message, "a device is refused");
-            JoinAnswer::refused(cause, message)
-        }
+    let answered = answer(hub, address, &request, (&mut send, &mut stranger));
+    let answer = tokio::select! {
+        biased;
+        answer = answered => answer,
+        _ = link.closed() => return,
     };
     // Who does not take it has no place any more, and is not kept.
     let said =
@@ -115,27 +105,83 @@ pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>, stranger: Askin
     link.close(code::STOPPING, "joining is done");
 }
 
+/// What it is answered, as soon as that is decided.
+async fn answer(
+    hub: &Inner,
+    address: SocketAddr,
+    request: &Ask,
+    (send, stranger): (&mut Box<dyn SendHalf>, &mut Option<AskingPermit<'_>>),
+) -> JoinAnswer {
+    let (name, answer) = match request {
+        Ask::Join(request) => {
+            let decided = decide(hub, request, send, stranger).await;
+            (&*request.name, decided.map(JoinAnswer::Accepted))
+        }
+        Ask::Renew(request) => ("", renew::without_session(hub, request).map(JoinAnswer::Accepted)),
+        Ask::Wiped(said) => {
+            let kept = receipts::take(&hub.objects, said).await;
+            ("", kept.map(|()| JoinAnswer::Taken).map_err(No::from))
+        }
+    };
+    match answer {
+        Ok(answer) => {
+            if let JoinAnswer::Accepted(accepted) = &answer {
+                info!(cluster = %accepted.cluster, peer = %address, "a device has its certificate");
+            }
+            answer
+        }
+        Err(no) => refuse(hub, (name, address), request, no).await,
+    }
+}
+
+/// What is said to who is not given what it asked for.
+async fn refuse(
+    hub: &Inner,
+    (name, address): (&str, SocketAddr),
+    request: &Ask,
+    no: No,
+) -> JoinAnswer {
+    match no {
+        No::Refused(Refusal(cause, message)) => {
+            warn!(cluster = name, peer = %address, error = %message, "a device is refused");
+            JoinAnswer::refused(cause, message)
+        }
+        No::TurnedAway(reason) => {
+            warn!(cluster = name, peer = %address, error = %reason, "a device is turned away");
+            let key = VerifiedRequest::read(request.csr()).map(|asked| asked.fingerprint());
+            if let (Reason::Decommissioned(_), Ok(key)) = (&reason, key) {
+                device_orders::note_told(&hub.objects, &key).await;
+            }
+            JoinAnswer::TurnedAway(reason)
+        }
+    }
+}
+
 async fn decide(
     hub: &Inner,
     request: &JoinRequestV1,
     send: &mut Box<dyn SendHalf>,
     stranger: &mut Option<AskingPermit<'_>>,
-) -> Result<AcceptedV1, Refusal> {
+) -> Result<AcceptedV1, No> {
     let objects = &hub.objects;
     let token = tokens::check(objects, &request.token)?;
     let busy = || Refusal(JoinRefusal::Busy, joins::NO_PERMIT_MESSAGE.to_owned());
     let mark = VerifiedRequest::read(&request.csr)
         .map(|asked| asked.fingerprint())
         .map_err(|error| Refusal(JoinRefusal::Request, AuthorityError::from(error).to_string()))?;
+    // It proves by its request that it has the key; no token is a way around that.
+    if let Some(reason) = device_orders::bars(objects, &mark) {
+        return Err(No::TurnedAway(reason));
+    }
     if !hub.joins.is_in_pace(&token.id, &mark) {
-        return Err(busy());
+        return Err(busy().into());
     }
     let mut place = hub.joins.wait(&token.id, mark).ok_or_else(busy)?;
     *stranger = None;
     tokio::select! {
         biased;
-        why = place.has_to_leave() => Err(Refusal(JoinRefusal::Busy, why.to_owned())),
-        answer = admit(hub, request, &token, &mark, send) => answer,
+        why = place.has_to_leave() => Err(Refusal(JoinRefusal::Busy, why.to_owned()).into()),
+        answer = admit(hub, request, &token, &mark, send) => answer.map_err(No::from),
     }
 }
 

@@ -3,6 +3,7 @@
 use freewheel_hub_objects::{Actor, OVERTAKEN, Objects, WriteOptions};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_link::join::JoinRefusal;
+use freewheel_link::message::Reason;
 use freewheel_link::names::ClusterName;
 
 use crate::spoke_identity::hold;
@@ -14,6 +15,21 @@ pub(crate) const REQUESTS_KIND: (&str, &str, &str) =
 /// Why a device is not taken.
 #[derive(Debug)]
 pub(crate) struct Refusal(pub(crate) JoinRefusal, pub(crate) String);
+
+/// What is answered to who is not given what it asked for.
+#[derive(Debug)]
+pub(crate) enum No {
+    /// It is refused.
+    Refused(Refusal),
+    /// There is something else to say to it.
+    TurnedAway(Reason),
+}
+
+impl From<Refusal> for No {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
 
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {

@@ -8,7 +8,7 @@
 //!   (`what_the_owner_has_taken_back_no_token_gives_again`).
 
 use freewheel_hub_api::conditions::CLUSTER_ACCEPTED;
-use freewheel_hub_api::kinds::managed_cluster::CLUSTER_NAME_LABEL;
+use freewheel_hub_api::kinds::managed_cluster::{AGENT_KEY_ANNOTATION, CLUSTER_NAME_LABEL};
 use freewheel_hub_objects::Objects;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_link::digest::Digest;
@@ -19,7 +19,6 @@ use serde_json::{Map, Value, json};
 use crate::inner::Inner;
 use crate::joining::{Refusal, how};
 use crate::object_refs::{CLUSTERS, object_ref};
-use crate::spoke_identity::KEY_ANNOTATION;
 use crate::tokens::{self, GoodToken};
 
 const NAMESPACES: (&str, &str, &str) = ("", "v1", "namespaces");
@@ -64,7 +63,7 @@ fn check_namespace(objects: &Objects, name: &ClusterName) -> Result<(), Refusal>
 
 /// The key that a ManagedCluster belongs to.
 fn owner(cluster: &Value) -> Option<&str> {
-    cluster.pointer("/metadata/annotations/freewheel.dev~1agent-key").and_then(Value::as_str)
+    cluster["metadata"]["annotations"][AGENT_KEY_ANNOTATION].as_str()
 }
 
 /// Makes the ManagedCluster, or finds that this key has made it before. Answers its UID, and whether the token
@@ -117,7 +116,9 @@ pub(crate) async fn claim(
             Some(owner) if owner == mark.to_string() => {}
             Some(_) => return Err(ApiError::new(409, "Taken", "taken")),
             // Made beforehand by its owner: the first key that comes with a valid token has it.
-            None => value["metadata"]["annotations"][KEY_ANNOTATION] = json!(mark.to_string()),
+            None => {
+                value["metadata"]["annotations"][AGENT_KEY_ANNOTATION] = json!(mark.to_string())
+            }
         }
         // Who was accepted once and is not any more, was taken back by somebody: that stands.
         if token.accepts && new {
@@ -152,7 +153,7 @@ fn new_cluster(
         "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
         "metadata": {
             "name": name.as_str(), "labels": labels,
-            "annotations": {KEY_ANNOTATION: mark.to_string()},
+            "annotations": {AGENT_KEY_ANNOTATION: mark.to_string()},
         },
         "spec": {"hubAcceptsClient": token.accepts, "leaseDurationSeconds": 60},
     });

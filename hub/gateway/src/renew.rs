@@ -21,9 +21,9 @@ use tokio::io::AsyncWriteExt as _;
 use tracing::info;
 
 use crate::inner::Inner;
-use crate::joining::Refusal;
-use crate::session_records;
+use crate::joining::{No, Refusal};
 use crate::spoke_identity::SpokeIdentity;
+use crate::{device_orders, session_records};
 
 /// Certificates in a row for one device: an answer may get lost.
 pub(crate) const RENEWAL_BURST: u32 = 2;
@@ -41,7 +41,11 @@ pub(crate) async fn in_session(
     if REQUEST_BYTES_MAX < asked.csr.len() {
         return Err(RefusalV1::new("BadRequest", "the signing request is too large"));
     }
-    let certificate = sign(inner, identity, &asked.csr).map_err(|refusal| {
+    let certificate = sign(inner, identity, &asked.csr).map_err(|no| {
+        let refusal = match no {
+            No::Refused(refusal) => refusal,
+            No::TurnedAway(reason) => Refusal(JoinRefusal::Denied, reason.to_string()),
+        };
         let reason = match refusal.0 {
             JoinRefusal::Busy => TOO_MANY_REASON,
             cause if cause.may_pass() => "ServiceUnavailable",
@@ -67,11 +71,8 @@ pub(crate) async fn send(send: &mut Box<dyn SendHalf>, renewed: &RenewedV1) {
     let _ = sent.await;
 }
 
-/// Where devices join: the handshake has proven nothing.
-pub(crate) fn without_session(
-    inner: &Inner,
-    asked: &RenewRequestV1,
-) -> Result<AcceptedV1, Refusal> {
+/// Where devices join: the handshake has proven nothing. Who has taken another's place gets a certificate for that.
+pub(crate) fn without_session(inner: &Inner, asked: &RenewRequestV1) -> Result<AcceptedV1, No> {
     let old = CertificateDer::from(asked.certificate.as_slice());
     let odd = || {
         let text = "the old certificate is none that this hub has given to a spoke";
@@ -79,9 +80,11 @@ pub(crate) fn without_session(
     };
     let ours = Certificate::read(&old).is_some_and(|old| inner.authority.has_signed(&old));
     if !ours {
-        return Err(odd());
+        return Err(odd().into());
     }
-    let identity = SpokeIdentity::read(&old).ok_or_else(odd)?;
+    let shown = SpokeIdentity::read(&old).ok_or_else(odd)?;
+    // Also while its old name is there yet.
+    let identity = successor(inner, &shown).unwrap_or(shown);
     let certificate = sign(inner, &identity, &asked.csr)?;
     Ok(AcceptedV1 {
         cluster: identity.cluster,
@@ -91,30 +94,39 @@ pub(crate) fn without_session(
     })
 }
 
+/// Who the device with this certificate is by now, where it has taken another's place.
+fn successor(inner: &Inner, identity: &SpokeIdentity) -> Option<SpokeIdentity> {
+    let (cluster, uid) = device_orders::renamed(&inner.objects, &identity.key)?;
+    Some(SpokeIdentity { cluster, uid, ..identity.clone() })
+}
+
 fn sign(
     inner: &Inner,
     identity: &SpokeIdentity,
     csr: &[u8],
-) -> Result<CertificateDer<'static>, Refusal> {
+) -> Result<CertificateDer<'static>, No> {
     let refused = |error: &dyn std::fmt::Display| Refusal(JoinRefusal::Request, error.to_string());
     let asked =
         VerifiedRequest::read(csr).map_err(|error| refused(&AuthorityError::from(error)))?;
     if asked.fingerprint() != identity.key {
         let text = "the signing request is not of the key that the certificate was given for";
-        return Err(Refusal(JoinRefusal::Request, text.to_owned()));
+        return Err(Refusal(JoinRefusal::Request, text.to_owned()).into());
     }
     identity.admit(&inner.objects).map_err(|reason| why(&identity.cluster, reason))?;
     if !inner.renewals.take(&identity.uid) {
         let text = "this device has had new certificates just now: the next one an hour later";
-        return Err(Refusal(JoinRefusal::Busy, text.to_owned()));
+        return Err(Refusal(JoinRefusal::Busy, text.to_owned()).into());
     }
     let now = inner.objects.clock().unix_seconds();
     let signed = inner.authority.sign_agent(csr, &identity.cluster, &identity.uid, now);
-    signed.map_err(|error| Refusal(JoinRefusal::Internal, error.to_string()))
+    signed.map_err(|error| Refusal(JoinRefusal::Internal, error.to_string()).into())
 }
 
-fn why(cluster: &ClusterName, reason: Reason) -> Refusal {
-    match reason {
+fn why(cluster: &ClusterName, reason: Reason) -> No {
+    let refusal = match reason {
+        reason @ (Reason::Decommissioned(_) | Reason::Renamed(_)) => {
+            return No::TurnedAway(reason);
+        }
         Reason::NotAccepted => {
             let text = format!(
                 "the hub does not accept {cluster}: on the hub, run `hub accept {cluster}`"
@@ -123,5 +135,6 @@ fn why(cluster: &ClusterName, reason: Reason) -> Refusal {
         }
         Reason::Replaced => Refusal(JoinRefusal::NameTaken, reason.to_string()),
         other => Refusal(JoinRefusal::Unknown, other.to_string()),
-    }
+    };
+    refusal.into()
 }

@@ -50,7 +50,9 @@ use crate::session_end::{End, GOODBYE_TIMEOUT, over};
 use crate::session_records::Begun;
 use crate::spoke_identity::SpokeIdentity;
 use crate::sync_signal::SyncSignal;
-use crate::{compiling, datagrams, duplicates, session_ends, session_records, streams};
+use crate::{
+    compiling, datagrams, device_orders, duplicates, session_ends, session_records, streams,
+};
 
 /// Where what is logged of a session belongs; what the greeting says is added when it comes.
 pub(crate) fn span(identity: &SpokeIdentity, peer: SocketAddr) -> Span {
@@ -86,6 +88,9 @@ pub(crate) async fn serve(
         end => end,
     };
     link.close(end.code(), &end.to_string());
+    if let End::Left(Reason::Decommissioned(_)) = &end {
+        device_orders::note_told(&inner.objects, &identity.key).await;
+    }
     let unwritten = open.lock().take();
     if let Some(begun) = unwritten {
         let Inner { session_ends: ends, links, reported, objects, .. } = &**inner;
@@ -143,7 +148,7 @@ async fn session(
         ended = Box::pin(live.streams(inner)) => ended,
         never = Box::pin(duplicates::watch(&inner.duplicates, &inner.objects, identity)) => match never {},
     };
-    if matches!(ended, Err(End::Left(Reason::Unknown | Reason::Replaced))) {
+    if matches!(ended, Err(End::Left(Reason::Unknown | Reason::Replaced | Reason::Renamed(_)))) {
         inner.forget(&DeletedClusters::One(&identity.uid));
     }
     Box::pin(live.leave(&signal, up)).await;

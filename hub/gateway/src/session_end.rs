@@ -43,7 +43,9 @@ impl End {
                 | Reason::NotYou(_)
                 | Reason::Replaced
                 | Reason::Cloned
-                | Reason::Expired,
+                | Reason::Expired
+                | Reason::Decommissioned(_)
+                | Reason::Renamed(_),
             ) => code::REFUSED,
             Self::Often => code::BUSY,
             Self::Closed(_)

@@ -1,7 +1,7 @@
 //! Who a spoke is: the key and the ManagedCluster that its certificate was given for.
 //!
 //! ```text
-//! certificate ─▶ cluster, UID, key ─▶ is that the ManagedCluster of this name, now? ─▶ accepted?
+//! certificate ─▶ cluster, UID, key ─▶ an order to this key? ─▶ the ManagedCluster of this name, now? ─▶ accepted?
 //! ```
 //!
 //! Guarantees:
@@ -11,6 +11,7 @@
 //! - nor does a look at it: what is written for a spoke is written only while its ManagedCluster is there
 //!   (`nothing_is_written_for_a_spoke_whose_cluster_was_remade_just_before`).
 
+use freewheel_hub_api::kinds::managed_cluster::AGENT_KEY_ANNOTATION;
 use freewheel_hub_objects::{Actor, Objects, WriteOptions};
 use freewheel_hub_pki::{Certificate, SpokeSubject, Validity};
 use freewheel_hub_schema::object::{Key, Resource};
@@ -21,10 +22,8 @@ use freewheel_link::names::ClusterName;
 use rustls_pki_types::CertificateDer;
 use serde_json::Value;
 
+use crate::device_orders;
 use crate::object_refs::{CLUSTERS, object_ref};
-
-/// Where a ManagedCluster says which key its name belongs to.
-pub(crate) const KEY_ANNOTATION: &str = "freewheel.dev/agent-key";
 
 /// What a spoke's certificate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +52,20 @@ impl SpokeIdentity {
     /// # Errors
     /// Why not.
     pub(crate) fn admit(&self, objects: &Objects) -> Result<(), Reason> {
+        if let Some(reason) = device_orders::bars(objects, &self.key) {
+            return Err(reason);
+        }
+        let unchanged = self.check_in(objects);
+        if let Err(Reason::Unknown | Reason::Replaced) = unchanged
+            && let Some((name, _)) = device_orders::renamed(objects, &self.key)
+            && name != self.cluster
+        {
+            return Err(Reason::Renamed(name.into()));
+        }
+        unchanged
+    }
+
+    fn check_in(&self, objects: &Objects) -> Result<(), Reason> {
         let place = object_ref(CLUSTERS, &ClusterName::root(), "", self.cluster.as_str())
             .map_err(|_| Reason::Unknown)?;
         let found = objects.get(&place).map_err(|_| Reason::Unknown)?;
@@ -62,8 +75,8 @@ impl SpokeIdentity {
 
     fn check(&self, cluster: &Value) -> Result<(), Reason> {
         let text = |path: &str| cluster.pointer(path).and_then(Value::as_str).unwrap_or_default();
-        let key = text("/metadata/annotations/freewheel.dev~1agent-key");
-        if text("/metadata/uid") != self.uid || key != self.key.to_string() {
+        let key = &cluster["metadata"]["annotations"][AGENT_KEY_ANNOTATION];
+        if text("/metadata/uid") != self.uid || *key != self.key.to_string() {
             return Err(Reason::Replaced);
         }
         if !text("/metadata/deletionTimestamp").is_empty() {
@@ -85,7 +98,7 @@ impl SpokeIdentity {
 
     /// Whether the ManagedCluster of this identity is still there, let in or not.
     pub(crate) fn are_known(&self, objects: &Objects) -> bool {
-        !matches!(self.admit(objects), Err(Reason::Replaced | Reason::Unknown))
+        !matches!(self.check_in(objects), Err(Reason::Replaced | Reason::Unknown))
     }
 
     /// Whether its time is over.
@@ -130,7 +143,7 @@ mod tests {
 
     fn cluster(uid: &str, key: &str, accepted: bool) -> Value {
         json!({
-            "metadata": {"uid": uid, "annotations": {KEY_ANNOTATION: Digest::of(key.as_bytes()).to_string()}},
+            "metadata": {"uid": uid, "annotations": {AGENT_KEY_ANNOTATION: Digest::of(key.as_bytes()).to_string()}},
             "spec": {"hubAcceptsClient": accepted},
         })
     }

@@ -7,7 +7,7 @@ use crate::certificate::Certificate;
 use crate::leaf::subject;
 
 /// How the names of spokes and of their groups begin.
-pub const SPOKES: &str = "system:open-cluster-management:";
+pub const SPOKES: &str = freewheel_link::identities::AGENT_PREFIX;
 
 /// Attribute of a subject that carries a UID, as Kubernetes reads it from client certificates.
 pub(crate) const UID: &[u64] = &[1, 3, 6, 1, 4, 1, 57683, 2];

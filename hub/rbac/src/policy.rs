@@ -4,7 +4,7 @@
 //! every-cluster  what people are given: admin, edit, view, discovery, …
 //! root           what components of a Kubernetes cluster run as
 //! controllers    the roles of its controllers
-//! fleet          what agents of Open Cluster Management ask to join by, and what its manager of add-ons may give away to
+//! fleet          what agents of Open Cluster Management ask to join by and may do then, and what its manager of add-ons may give away to
 //!                agents of these, with the names and rules that it gives them; what of them the hub does itself is left out
 //! ```
 //!

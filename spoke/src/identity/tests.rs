@@ -200,3 +200,27 @@ fn one_damaged_file_costs_nothing_and_is_named() {
         }
     }
 }
+
+#[test]
+fn a_board_that_takes_anothers_place_has_its_name_and_its_own_key() {
+    let data = tempfile::tempdir().unwrap();
+    let dir = home(data.path());
+    let first = joined(data.path(), GOOD);
+    let (key, new) = (first.key.clone(), certificate(data.path(), GOOD));
+    let name = |text: &str| ClusterName::try_from(text).unwrap();
+    let place = || Given { cluster: name("attic"), certificate: new.clone(), ..given() };
+    // It breaks off before the certificate is there: the old one still shows whom the hub has given it to.
+    fs::rename(dir.join("cert.der"), dir.join("kept")).unwrap();
+    fs::create_dir(dir.join("cert.der")).unwrap();
+    assert!(first.rename(data.path(), place()).is_err());
+    fs::remove_dir(dir.join("cert.der")).unwrap();
+    fs::rename(dir.join("kept"), dir.join("cert.der")).unwrap();
+    let half = load(data.path()).unwrap().unwrap();
+    assert_ne!(half.certificate, new);
+    let whole = half.rename(data.path(), place()).unwrap();
+    assert_eq!((whole.cluster.as_str(), &whole.key, &whole.certificate), ("attic", &key, &new));
+    let held = load(data.path()).unwrap().unwrap();
+    assert_eq!((held.cluster.as_str(), held.key, held.certificate), ("attic", key, new));
+    assert!(damaged(data.path()).is_empty());
+    assert!(was_called(data.path(), &name("pi-7")) && !was_called(data.path(), &name("pi-8")));
+}

@@ -44,11 +44,14 @@ const COLUMNS: &[Column] = &[
 /// Label of what belongs to the cluster that it names: its namespace, its certificate requests, its profile.
 pub const CLUSTER_NAME_LABEL: &str = "open-cluster-management.io/cluster-name";
 
-/// Names that no cluster has: the hub's own, and those of namespaces of the hub, in each of which a cluster's add-ons have
-/// rights.
+/// Where a ManagedCluster says which key its name belongs to.
+pub const AGENT_KEY_ANNOTATION: &str = "freewheel.dev/agent-key";
+
+/// Names that no cluster has: the hub's own, those of namespaces of the hub, in each of which a cluster's add-ons have
+/// rights, and those of the roles that all clusters' agents share, which would be the role of the cluster's own.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
-    ["root", "default", "open-cluster-management"].contains(&name)
+    ["root", "default", "open-cluster-management", "registration", "work"].contains(&name)
         || ["kube-", "open-cluster-management-"].iter().any(|own| name.starts_with(own))
 }
 
@@ -107,7 +110,8 @@ impl Strategy for Rules {
         let mut errors = Vec::new();
         let own = text(object, "/metadata/name");
         if is_reserved(own) {
-            let text = "is reserved: the namespace of a cluster at the hub has its name";
+            let text =
+                "is reserved: the namespace and the role of a cluster at the hub have its name";
             errors.push(FieldError::invalid("metadata.name", &json!(own), text));
         }
         let lease = int(object, "/spec/leaseDurationSeconds");
@@ -182,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_is_the_hubs_own_is_no_clusters_name() {
-        for own in ["root", "default", "kube-system", "open-cluster-management-hub"] {
+        for own in ["root", "default", "kube-system", "open-cluster-management-hub", "work"] {
             let errors = Rules.validate(&json!({"metadata": {"name": own}}));
             assert_eq!(errors[0].field, "metadata.name", "{own}");
         }

@@ -1,8 +1,10 @@
-//! The agent of an add-on on a cluster, as long as it is one.
+//! The agent of a cluster, or of an add-on on one, as long as it is that.
 
-use freewheel_hub_pki::AddOnSubject;
+use freewheel_hub_api::kinds::managed_cluster::AGENT_KEY_ANNOTATION;
+use freewheel_hub_pki::{AddOnSubject, SpokeSubject};
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_store::{Scope, Snapshot};
+use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
 use serde_json::Value;
 
@@ -16,27 +18,60 @@ const CLUSTERS: (&str, &str) = ("cluster.open-cluster-management.io", "managedcl
 pub struct Agent {
     /// By which it is known.
     pub name: String,
-    /// The add-on and the cluster that it was given for.
-    pub of: AddOnSubject,
+    /// What it was given for.
+    pub of: AgentOf,
+}
+
+/// What the certificate of an agent was given for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentOf {
+    /// An add-on on a cluster.
+    AddOn(AddOnSubject),
+    /// A cluster, and which key that has.
+    Cluster(SpokeSubject, Digest),
 }
 
 impl Agent {
     /// Whether it is known now: what was given to one is nothing to the next one of its name, nor on the next cluster of its
-    /// cluster's name.
+    /// cluster's name. The agent of a cluster that is not accepted is known, and may do little.
     pub(crate) fn is_known(&self, now: &dyn Snapshot) -> bool {
-        let (root, of, cluster) = (ClusterName::root(), &self.of, self.of.cluster.as_str());
-        let find = |(group, plural): (&str, &str), namespace: &str, name: &str, uid: &str| {
-            let found = now.get(&Key::new(&Resource::new(group, plural), &root, namespace, name));
-            let found = found.filter(|it| *it.object.header.uid == *uid);
-            found.map(|it| (it.object.header.deleting, it.object.value().unwrap_or_default()))
+        match &self.of {
+            AgentOf::AddOn(of) => {
+                let cluster = of.cluster.as_str();
+                let add_on = find(now, ADD_ONS, (cluster, &of.add_on), &of.uid);
+                let is_named = add_on.is_some_and(|(_, it)| names(&it["status"], &self.name));
+                let cluster = find(now, CLUSTERS, ("", cluster), &of.cluster_uid);
+                is_named && cluster.is_some_and(|cluster| is_accepted(&cluster))
+            }
+            AgentOf::Cluster(of, key) => {
+                let cluster = find(now, CLUSTERS, ("", of.cluster.as_str()), &of.uid);
+                cluster.is_some_and(|(deleting, cluster)| {
+                    let own = &cluster["metadata"]["annotations"][AGENT_KEY_ANNOTATION];
+                    !deleting && *own == key.to_string()
+                })
+            }
+        }
+    }
+
+    /// Whether what it has begun may go on.
+    pub(crate) fn may_go_on(&self, now: &dyn Snapshot) -> bool {
+        let accepted = match &self.of {
+            // It is known no more then.
+            AgentOf::AddOn(_) => true,
+            AgentOf::Cluster(of, _) => {
+                let cluster = find(now, CLUSTERS, ("", of.cluster.as_str()), &of.uid);
+                cluster.is_some_and(|cluster| is_accepted(&cluster))
+            }
         };
-        let add_on = find(ADD_ONS, cluster, &of.add_on, &of.uid);
-        let is_named = add_on.is_some_and(|(_, add_on)| names(&add_on["status"], &self.name));
-        let cluster = find(CLUSTERS, "", cluster, &of.cluster_uid);
-        let is_accepted = cluster.is_some_and(|(deleting, cluster)| {
-            !deleting && cluster["spec"]["hubAcceptsClient"] == true
-        });
-        is_named && is_accepted
+        accepted && self.is_known(now)
+    }
+
+    /// The cluster and the add-on that it is an agent of; the agent of a cluster is one of no add-on.
+    pub(crate) fn place(&self) -> (String, String) {
+        match &self.of {
+            AgentOf::AddOn(of) => (of.cluster.to_string(), of.add_on.clone()),
+            AgentOf::Cluster(of, _) => (of.cluster.to_string(), String::new()),
+        }
     }
 
     /// By what that may change.
@@ -47,6 +82,22 @@ impl Agent {
         };
         vec![scope(ADD_ONS), scope(CLUSTERS)]
     }
+}
+
+/// The object of this name and UID: whether it is being deleted, and what it says.
+fn find(
+    now: &dyn Snapshot,
+    (group, plural): (&str, &str),
+    (namespace, name): (&str, &str),
+    uid: &str,
+) -> Option<(bool, Value)> {
+    let key = Key::new(&Resource::new(group, plural), &ClusterName::root(), namespace, name);
+    let found = now.get(&key).filter(|it| *it.object.header.uid == *uid)?;
+    Some((found.object.header.deleting, found.object.value().unwrap_or_default()))
+}
+
+fn is_accepted((deleting, cluster): &(bool, Value)) -> bool {
+    !deleting && cluster["spec"]["hubAcceptsClient"] == true
 }
 
 /// Whether an add-on is registered at the hub as this agent; its status as it is stored.

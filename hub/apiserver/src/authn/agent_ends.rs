@@ -1,8 +1,9 @@
-//! The ends of agents of add-ons, for what runs on for them: a watch has asked once who its client is.
+//! The ends of agents of clusters and of add-ons, for what runs on for them: a watch has asked once who its client is.
 //!
 //! Guarantees:
 //! - what an agent watches ends with its add-on, with its registration, and when its cluster is not accepted any more
-//!   (`what_an_agent_watches_ends_with_its_add_on`).
+//!   (`what_an_agent_watches_ends_with_its_add_on`), what a cluster's agent watches when that is taken back
+//!   (`what_a_device_watches_ends_with_its_acceptance`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::agent::Agent;
 use super::user::User;
 use crate::shutdown::{Begun, Shutdown};
 
-/// A cluster and an add-on on it.
+/// A cluster and an add-on on it, or none for the agent of the cluster itself.
 type AddOnKey = (String, String);
 
 /// One signal for each agent that has ever begun something which runs on, and is known still.
@@ -31,7 +32,7 @@ impl AgentEnds {
     /// Ready when the caller is known no more; `None` for whoever is no agent.
     pub(crate) fn end_of(&self, user: &User, store: &dyn Store) -> Option<Begun> {
         let agent = user.agent.as_ref()?;
-        let place = (agent.of.cluster.to_string(), agent.of.add_on.clone());
+        let place = agent.place();
         let end = self.signal(&place, agent);
         // Had it gone before it stood in the table, nobody would say so.
         self.look(&place, &*store.snapshot());
@@ -49,13 +50,13 @@ impl AgentEnds {
         end
     }
 
-    /// Gives the signals of those that are known no more.
+    /// Gives the signals of those for whom nothing goes on any more.
     fn look(&self, place: &AddOnKey, now: &dyn Snapshot) {
         let known: Vec<Arc<Agent>> = {
             let all = self.0.lock();
             all.get(place).into_iter().flatten().map(|it| it.agent.clone()).collect()
         };
-        let gone: Vec<_> = known.into_iter().filter(|it| !it.is_known(now)).collect();
+        let gone: Vec<_> = known.into_iter().filter(|it| !it.may_go_on(now)).collect();
         if gone.is_empty() {
             return;
         }

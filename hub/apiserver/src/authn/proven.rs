@@ -9,7 +9,7 @@ use std::sync::Arc;
 use freewheel_hub_pki::{AddOnSubject, Certificate, SpokeSubject, is_of_add_ons};
 use rustls_pki_types::CertificateDer;
 
-use super::agent::Agent;
+use super::agent::{Agent, AgentOf};
 use super::user::{AUTHENTICATED, User};
 use crate::tls::Tls;
 
@@ -43,12 +43,16 @@ impl Proven {
         let user = User { name, groups, until: Some(certificate.validity().to), ..User::default() };
         // It is told first: a cluster may be called as what agents' names begin with.
         if let Some(agent) = SpokeSubject::read(certificate) {
-            return Some(Self::Spoke(Arc::new(User { uid: agent.uid, ..user })));
+            let uid = agent.uid.clone();
+            let of = AgentOf::Cluster(agent, certificate.fingerprint());
+            let agent = Some(Arc::new(Agent { name: user.name.clone(), of }));
+            return Some(Self::Spoke(Arc::new(User { uid, agent, ..user })));
         }
         if is_of_add_ons(&user.name) {
             // One of these names that is not wholly an agent's is nobody's.
             let of = AddOnSubject::read(certificate)?;
-            let agent = Some(Arc::new(Agent { name: user.name.clone(), of: of.clone() }));
+            let agent =
+                Some(Arc::new(Agent { name: user.name.clone(), of: AgentOf::AddOn(of.clone()) }));
             return Some(Self::AddOn(Arc::new(User { agent, ..user }), of));
         }
         Some(Self::Person(Arc::new(user)))
@@ -70,7 +74,7 @@ mod tests {
     use rcgen::{CertificateParams, DnType, KeyPair};
 
     use super::*;
-    use crate::authn::{Authenticators, People, Shown, Spokes};
+    use crate::authn::{Authenticators, People, Shown};
 
     fn proven(name: &str, group: &str, uid: &str) -> Option<Proven> {
         let mut params = CertificateParams::default();
@@ -86,13 +90,13 @@ mod tests {
     async fn caller(name: &str, group: &str, uid: &str) -> Arc<User> {
         let proven = proven(name, group, uid).unwrap();
         let shown = Shown { certificate: Some(&proven), headers: &HeaderMap::new(), cluster: None };
-        Authenticators::of(vec![Box::new(Spokes), Box::new(People)]).user(&shown, 0).await.unwrap()
+        Authenticators::of(vec![Box::new(People)]).user(&shown, 0).await.unwrap()
     }
 
     #[tokio::test]
     async fn a_certificate_names_a_spoke_an_agent_or_a_person() {
         let pi = ClusterName::try_from("pi-7").unwrap();
-        let spoke = caller(&agent_name(&pi), &agent_group(&pi), "u-1").await;
+        let spoke = proven(&agent_name(&pi), &agent_group(&pi), "u-1").unwrap().user().clone();
         assert_eq!((&*spoke.name, &*spoke.uid), (&*agent_name(&pi), "u-1"));
         assert_eq!(spoke.groups, [agent_group(&pi), AUTHENTICATED.to_owned()]);
         // Who is not in the group of its name is no spoke.

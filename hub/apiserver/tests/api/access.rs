@@ -260,43 +260,6 @@ async fn the_registrys_paths_go_to_its_handler() {
     assert_eq!(hub.client(None).get("/v2x").await.code, 403);
 }
 
-/// What a device is to know it is told by its session, with its plan: its certificate is no way to the objects.
-#[tokio::test]
-async fn a_device_has_no_rights_in_the_api() {
-    let hub = Hub::start().await;
-    let accepted = json!({"metadata": {"name": "pi-7"}, "spec": {"hubAcceptsClient": true}});
-    let group = "cluster.open-cluster-management.io/v1";
-    let made = create(&hub.objects, group, "ManagedCluster", accepted).await;
-    let uid = made["metadata"]["uid"].as_str().unwrap();
-    let own = "system:open-cluster-management:pi-7";
-    let mut params = Authority::of_client(&format!("{own}:agent"), own);
-    let id = DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57_683, 2]);
-    params.distinguished_name.push(id, uid);
-    let device = hub.authority.sign(params, ExtendedKeyUsagePurpose::ClientAuth);
-    let device = hub.client(Some(&device));
-    let whoami = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
-    let who = device.post(whoami, &json!({})).await.json()["status"]["userInfo"].clone();
-    assert_eq!(
-        (&who["username"], &who["uid"]),
-        (&json!("system:open-cluster-management:pi-7:agent"), &json!(uid))
-    );
-    let clusters = format!("/apis/{group}/managedclusters/pi-7");
-    for prefix in ["", "/clusters/pi-7"] {
-        for path in ["pods", "secrets", "configmaps", "serviceaccounts"] {
-            let path = format!("{prefix}/api/v1/namespaces/default/{path}");
-            assert_eq!(device.get(&path).await.code, 403, "{path}");
-            assert_eq!(device.get(&format!("{path}/one")).await.code, 403, "{path}");
-        }
-        assert_eq!(device.get(&format!("{prefix}/api/v1/nodes/pi-7")).await.code, 403);
-    }
-    let patch = json!({"metadata": {"labels": {"site": "mine"}}});
-    for path in
-        [&*clusters, "/api/v1/nodes/pi-7/status", "/api/v1/namespaces/default/pods/a/status"]
-    {
-        assert_eq!(device.patch(path, "merge-patch+json", &patch).await.code, 403, "{path}");
-    }
-}
-
 const CLUSTERS: &str = "cluster.open-cluster-management.io/v1";
 const ADD_ONS: &str = "addon.open-cluster-management.io/v1alpha1";
 

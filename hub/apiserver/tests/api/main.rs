@@ -7,6 +7,8 @@ mod actions;
 #[cfg(test)]
 mod admission;
 #[cfg(test)]
+mod agents_of_clusters;
+#[cfg(test)]
 mod answers;
 #[cfg(test)]
 mod applies;

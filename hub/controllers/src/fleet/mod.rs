@@ -1,6 +1,7 @@
 //! The fleet as Open Cluster Management has it: sets of clusters, and which of them placements choose.
 //!
 //! ```text
+//! cluster_roles  what the agent of each accepted cluster may do at the hub
 //! claims         what clusters tell of themselves
 //! cluster_profiles  clusters where namespaces are bound to them, for tools of SIG Multicluster
 //! cluster_sets   the sets `default` and `global`, and whether anybody is in a set
@@ -23,6 +24,7 @@ mod api_group;
 mod choice;
 mod claims;
 mod cluster_profiles;
+mod cluster_roles;
 mod cluster_sets;
 mod managed_namespaces;
 mod multicluster_decisions;
@@ -38,6 +40,8 @@ mod works;
 pub use add_ons::{AddOnFeatures, AddOnInstances, AddOns, HubAccess};
 pub use claims::ClusterClaims;
 pub use cluster_profiles::ClusterProfiles;
+pub use cluster_roles::ClusterRoles;
+pub(crate) use cluster_roles::RoleKinds;
 pub use cluster_sets::ClusterSets;
 pub use managed_namespaces::ManagedNamespaces;
 pub use multicluster_decisions::MulticlusterDecisions;

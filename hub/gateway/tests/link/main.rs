@@ -15,6 +15,7 @@ mod figures;
 mod identity;
 mod inherited;
 mod mute;
+mod orders;
 mod pace;
 mod pod_streams;
 mod races;

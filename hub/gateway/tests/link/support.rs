@@ -23,7 +23,9 @@ pub(crate) use freewheel_link::digest::{Digest, SetDigest};
 pub(crate) use freewheel_link::frame::{self, FrameReader};
 pub(crate) use freewheel_link::generation::Generation;
 pub(crate) use freewheel_link::hub_session::PLAN_TIMEOUT;
-pub(crate) use freewheel_link::join::{self, JoinAnswer, JoinError, JoinRefusal, JoinRequestV1};
+pub(crate) use freewheel_link::join::{
+    self, JoinAnswer, JoinError, JoinRefusal, JoinRequestV1, WipedV1,
+};
 pub(crate) use freewheel_link::memory_transport;
 pub(crate) use freewheel_link::message::{
     ABILITIES, ALPN_JOIN, ALPN_SESSION, Answer, DatagramV1, HelloV1, HubToSpoke, ModuleHeaderV1,
@@ -355,6 +357,20 @@ impl Device {
             labels: vec![("site".into(), "attic".into())],
             version: "0.1.0".into(),
         }
+    }
+
+    /// What it says when it has wiped what it held.
+    pub(crate) fn receipt(&self, statement: &str) -> WipedV1 {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, statement);
+        WipedV1 { csr: params.serialize_request(&self.0).unwrap().der().to_vec() }
+    }
+
+    /// By which the hub knows it.
+    pub(crate) fn key(&self) -> String {
+        let csr = self.ask("x", TOKEN).csr;
+        freewheel_hub_pki::VerifiedRequest::read(&csr).unwrap().fingerprint().to_string()
     }
 
     pub(crate) fn credentials(&self, certificate: &[u8]) -> Credentials {

@@ -3,6 +3,7 @@
 //! Guarantees:
 //! - why the hub turns this spoke away is heard in its words, and who shares its identity with another device stands
 //!   back (`who_shares_its_identity_stands_back_and_says_why`);
+//! - a device that has taken another's place greets as that (`who_has_another_name_greets_by_it`);
 //! - a stream that breaks with its connection is no message that cannot be read
 //!   (`a_session_that_breaks_off_is_no_breach_of_the_protocol`, `a_hub_that_breaks_the_protocol_is_left`).
 
@@ -79,6 +80,8 @@ const fn is_refusal(reason: &Reason) -> bool {
             | Reason::Replaced
             | Reason::Cloned
             | Reason::Expired
+            | Reason::Decommissioned(_)
+            | Reason::Renamed(_)
     )
 }
 
@@ -137,6 +140,14 @@ impl Driver {
             }
             match &end {
                 End::Stopped | End::NoAgent => return,
+                End::Left(reason @ Reason::Decommissioned(_)) => {
+                    warn!(error = %end, "the hub has decommissioned this device");
+                    self.dial.turned_away(reason);
+                }
+                End::Left(reason @ Reason::Renamed(_)) => {
+                    info!(error = %end, "the hub has another name for this device");
+                    self.dial.turned_away(reason);
+                }
                 End::Left(reason) if is_refusal(reason) => {
                     warn!(error = %end, "the hub turns this spoke away; pods go on");
                     self.dial.turned_away(reason);
@@ -171,6 +182,9 @@ impl Driver {
                 Err(error) => return error.into(),
             },
         };
+        if let Some(cluster) = self.dial.cluster() {
+            self.me.cluster = cluster;
+        }
         let (hub, boot) = (link.peer().address, self.me.boot_epoch);
         let span = info_span!("session", %hub, boot, epoch = Empty);
         let end = match self.talk(&link, inputs, serve, stop).instrument(span).await {

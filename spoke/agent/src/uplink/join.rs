@@ -70,26 +70,26 @@ pub async fn join(
         version: ask.version.clone(),
     };
     let accepted = join::ask(link, &request, pending).await?;
-    check(accepted, &ask.name, ask.ca_hash)
+    check(accepted, Some(&ask.name), ask.ca_hash)
 }
 
 /// Asks for a new certificate with an old one, which may have expired, over a connection made with
-/// [`tls::join_client`]. `ca_hash` is that of the CA that the device keeps.
+/// [`tls::join_client`]. `ca_hash` is that of the CA that the device keeps. Where the hub has given this device another's
+/// place, the certificate is for that one's name.
 ///
 /// # Errors
 /// When the hub refuses or goes away, or answers with something that cannot be trusted.
 pub async fn renew(
     link: &dyn Transport,
-    name: &ClusterName,
     ca_hash: Digest,
     request: RenewRequestV1,
 ) -> Result<Identity, NoIdentity> {
-    check(join::renew(link, request).await?, name, ca_hash)
+    check(join::renew(link, request).await?, None, ca_hash)
 }
 
 fn check(
     accepted: AcceptedV1,
-    name: &ClusterName,
+    name: Option<&ClusterName>,
     ca_hash: Digest,
 ) -> Result<Identity, NoIdentity> {
     let hash = tls::key_hash(&accepted.ca.as_slice().into())
@@ -97,7 +97,7 @@ fn check(
     if hash != ca_hash {
         return Err(NoIdentity::Odd(format!("its CA is {hash}, pinned is {ca_hash}")));
     }
-    if accepted.cluster != *name {
+    if name.is_some_and(|name| accepted.cluster != *name) {
         return Err(NoIdentity::Odd(format!("it is for {}", accepted.cluster)));
     }
     Ok(Identity {
@@ -129,11 +129,13 @@ mod tests {
             ca: ca.to_vec(),
             fleet_root: [3; 32],
         };
-        assert!(check(given(&pinned, "pi-7"), &name, hash).is_ok());
+        assert!(check(given(&pinned, "pi-7"), Some(&name), hash).is_ok());
+        assert!(check(given(&pinned, "pi-8"), None, hash).is_ok(), "it takes another's place");
+        assert!(check(given(&other, "pi-8"), None, hash).is_err());
         for wrong in
             [given(&other, "pi-7"), given(b"no certificate", "pi-7"), given(&pinned, "pi-8")]
         {
-            assert!(matches!(check(wrong, &name, hash), Err(NoIdentity::Odd(_))));
+            assert!(matches!(check(wrong, Some(&name), hash), Err(NoIdentity::Odd(_))));
         }
     }
 }

@@ -59,6 +59,14 @@ impl Dial for Dials {
     fn turned_away(&self, reason: &Reason) {
         self.refused.lock().push(reason.clone());
     }
+
+    /// Whoever the hub says that this spoke is has a certificate for that by the next dial.
+    fn cluster(&self) -> Option<ClusterName> {
+        match self.refused.lock().last()? {
+            Reason::Renamed(name) => ClusterName::try_from(name.as_str()).ok(),
+            _ => None,
+        }
+    }
 }
 
 struct Echo;
@@ -393,6 +401,28 @@ async fn who_shares_its_identity_stands_back_and_says_why() {
     assert_eq!(*bench.dials.refused.lock(), [Reason::Replaced, Reason::Cloned]);
     tokio::time::sleep(Duration::from_secs(302)).await;
     assert!(!bench.dials.times.lock().is_empty(), "the other one may be gone by then");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_another_name_greets_by_it() {
+    let (first_hub, first) = memory_transport::pair();
+    let (second_hub, second) = memory_transport::pair();
+    let bench = start(vec![second, first]);
+    let greeting = async |hub: &MemoryTransport| {
+        let stream = soon(hub.accept()).await.unwrap();
+        let mut recv = FrameReader::new(stream.recv);
+        assert_eq!(soon(recv.next::<Open>()).await.unwrap(), Some(Open::Session));
+        let Some(SpokeToHub::Hello(hello)) = soon(recv.next()).await.unwrap() else { panic!() };
+        (stream.send, hello.cluster.to_string())
+    };
+    let (mut send, name) = greeting(&first_hub).await;
+    assert_eq!(name, "pi-7");
+    let renamed = HubToSpoke::Goodbye(Reason::Renamed("attic".to_owned()));
+    frame::write(&mut send, &renamed).await.unwrap();
+    soon(first_hub.closed()).await;
+    let (_send, name) = greeting(&second_hub).await;
+    assert_eq!(name, "attic");
+    bench.stop.cancel();
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,227 @@
+//! Devices as `hub decommission` and `hub replace` find them, and the orders that they give
+//! ([`freewheel_hub_api::device_orders`]).
+
+use bytes::Bytes;
+use freewheel_hub_api::device_orders::{DEVICE_LABEL, NAMESPACE, ORDER_LABEL, Order, Wipe, name};
+use freewheel_hub_api::kinds::managed_cluster::AGENT_KEY_ANNOTATION;
+use freewheel_hub_pki::letters;
+use freewheel_hub_schema::time;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::client::{Client, ClientError};
+
+const CLUSTERS: &str = "/apis/cluster.open-cluster-management.io/v1/managedclusters";
+const JSON: &str = "application/json";
+/// Letters of what an order is known by.
+const ID_LETTERS: usize = 24;
+/// Times that an object is looked at again because somebody else has just written it.
+const TRIES_MAX: usize = 8;
+
+/// Why nothing is ordered.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// The hub cannot be asked, or refuses.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// It is not there.
+    #[error(
+        "there is no device {0}, and none of this name was decommissioned: `kubectl get managedclusters` lists them"
+    )]
+    Unknown(String),
+    /// Nobody has come as this.
+    #[error(
+        "no device has joined as {0} yet: `kubectl delete managedcluster {0}` removes the name"
+    )]
+    Unjoined(String),
+    /// The name is another's by now.
+    #[error("{0} was given to another device meanwhile: look at it again")]
+    Changed(String),
+    /// A board that is to wipe itself takes nobody's place.
+    #[error("the device {0} is decommissioned")]
+    Decommissioned(String),
+    /// Two are needed.
+    #[error("{0} cannot take its own place")]
+    Same(String),
+    /// It is not let in.
+    #[error(
+        "{0} is not accepted: a board joins and is accepted (`hub accept {0}`) before it takes another's place"
+    )]
+    NotAccepted(String),
+    /// It runs.
+    #[error(
+        "{0} is connected: turn it off first, or give --force to take its place while it runs; its pods end there, and all \
+         that it holds is wiped"
+    )]
+    Connected(String),
+}
+
+/// A device, by its ManagedCluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    pub name: String,
+    pub uid: String,
+    /// The key that the name belongs to.
+    pub key: Option<String>,
+    /// The hub lets it in.
+    pub accepted: bool,
+    /// It is on its way out.
+    pub going: bool,
+    version: String,
+}
+
+fn read(cluster: &Value) -> Device {
+    let meta = &cluster["metadata"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Device {
+        name: text(&meta["name"]),
+        uid: text(&meta["uid"]),
+        key: meta["annotations"][AGENT_KEY_ANNOTATION].as_str().map(str::to_owned),
+        accepted: cluster["spec"]["hubAcceptsClient"] == true,
+        going: meta["deletionTimestamp"].is_string(),
+        version: text(&meta["resourceVersion"]),
+    }
+}
+
+/// What is there, if it is.
+async fn look(client: &Client, path: &str) -> Result<Option<Value>, ClientError> {
+    match client.get(path).await {
+        Ok(value) => Ok(Some(value)),
+        Err(ClientError::Refused { code: StatusCode::NOT_FOUND, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The device of this name.
+pub async fn find(client: &Client, name: &str) -> Result<Option<Device>, ClientError> {
+    Ok(look(client, &format!("{CLUSTERS}/{name}")).await?.as_ref().map(read))
+}
+
+/// Whether it is in session with its hub.
+pub async fn is_connected(client: &Client, name: &str) -> Result<bool, ClientError> {
+    let node = look(client, &format!("/api/v1/nodes/{name}")).await?.unwrap_or_default();
+    let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+    Ok(conditions.any(|it| it["type"] == "Ready" && it["status"] == "True"))
+}
+
+fn order_path(key: &str) -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{}", name(key))
+}
+
+/// The order to the device with this key.
+pub async fn order(client: &Client, key: &str) -> Result<Option<Order>, ClientError> {
+    Ok(look(client, &order_path(key)).await?.as_ref().and_then(Order::read))
+}
+
+/// Every order to wipe, of devices of this name or of all.
+pub async fn wipes(client: &Client, device: Option<&str>) -> Result<Vec<Wipe>, ClientError> {
+    let of = device.map(|name| format!("%2C{DEVICE_LABEL}%3D{name}")).unwrap_or_default();
+    let selector = format!("{ORDER_LABEL}%3Dwipe{of}").replace('/', "%2F");
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps?labelSelector={selector}");
+    let list = client.get(&path).await?;
+    let orders = list["items"].as_array().into_iter().flatten().filter_map(Order::read);
+    let wipes = orders.filter_map(|order| match order {
+        Order::Wipe(wipe) => Some(wipe),
+        Order::Rename(_) => None,
+    });
+    Ok(wipes.collect())
+}
+
+/// Gives an order, in the place of one that takes the device another way. What is to be wiped stays that.
+pub async fn give(client: &Client, key: &str, wanted: &Order) -> Result<Order, ClientError> {
+    let all = format!("/api/v1/namespaces/{NAMESPACE}/configmaps");
+    let mut last = None;
+    for _ in 0..TRIES_MAX {
+        let there = look(client, &order_path(key)).await?;
+        let known = there.as_ref().and_then(Order::read);
+        if let Some(known) =
+            known.filter(|known| matches!(known, Order::Wipe(_)) || known == wanted)
+        {
+            return Ok(known);
+        }
+        let mut object = wanted.to_object();
+        let written = match there {
+            None => client.json(Method::POST, &all, JSON, &object).await,
+            Some(there) => {
+                object["metadata"]["resourceVersion"] =
+                    there["metadata"]["resourceVersion"].clone();
+                client.json(Method::PUT, &order_path(key), JSON, &object).await
+            }
+        };
+        match written {
+            Ok(_) => return Ok(wanted.clone()),
+            Err(error @ ClientError::Refused { code: StatusCode::CONFLICT, .. }) => {
+                last = Some(error)
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| ClientError::Answer("the order was not written".to_owned())))
+}
+
+/// Orders the device with this key, which was called so, to wipe all that it holds; or what was ordered before.
+pub async fn wipe(client: &Client, cluster: &str, key: &str) -> Result<Wipe, ClientError> {
+    let new = Wipe {
+        cluster: cluster.to_owned(),
+        key: key.to_owned(),
+        id: letters(ID_LETTERS)?,
+        ordered_at: time::now(),
+        ..Wipe::default()
+    };
+    match give(client, key, &Order::Wipe(new.clone())).await? {
+        Order::Wipe(wipe) => Ok(wipe),
+        Order::Rename(_) => Ok(new),
+    }
+}
+
+/// The name belongs to this key from here on: one write, of the ManagedCluster that was looked at.
+pub async fn hand_over(client: &Client, device: &Device, to: &str) -> Result<(), DeviceError> {
+    let path = format!("{CLUSTERS}/{}", device.name);
+    let mut seen = device.clone();
+    for _ in 0..TRIES_MAX {
+        if (&seen.uid, &seen.key, seen.going) != (&device.uid, &device.key, false) {
+            return Err(DeviceError::Changed(device.name.clone()));
+        }
+        let patch = json!({"metadata": {
+            "resourceVersion": seen.version, "annotations": {AGENT_KEY_ANNOTATION: to},
+        }});
+        match client.json(Method::PATCH, &path, "application/merge-patch+json", &patch).await {
+            Ok(_) => return Ok(()),
+            // Its status was written just now.
+            Err(ClientError::Refused { code: StatusCode::CONFLICT, .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        seen = find(client, &device.name).await?.unwrap_or_default();
+    }
+    Err(DeviceError::Changed(device.name.clone()))
+}
+
+/// Deletes its ManagedCluster, which goes when all that belongs to it is gone.
+pub async fn delete(client: &Client, device: &Device) -> Result<(), ClientError> {
+    let options =
+        json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": device.uid}});
+    let path = format!("{CLUSTERS}/{}", device.name);
+    let body = Bytes::from(options.to_string());
+    match client.send(Method::DELETE, &path, JSON, body).await?.success() {
+        Ok(_) | Err(ClientError::Refused { code: StatusCode::NOT_FOUND, .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_known_by_its_key() {
+        let cluster = json!({
+            "metadata": {"name": "pi-7", "uid": "u", "resourceVersion": "7",
+                "annotations": {AGENT_KEY_ANNOTATION: "sha256:ab"}},
+            "spec": {"hubAcceptsClient": true},
+        });
+        let device = read(&cluster);
+        assert_eq!((&*device.name, device.key.as_deref()), ("pi-7", Some("sha256:ab")));
+        assert!(device.accepted && !device.going);
+        assert_eq!(read(&json!({"metadata": {"name": "pi-8"}})).key, None);
+    }
+}

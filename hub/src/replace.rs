@@ -1,0 +1,149 @@
+//! `hub replace`: a new board takes the place of a device.
+//!
+//! What a device is to the hub (labels, annotations, taints and set of its ManagedCluster, the works and add-ons in its
+//! namespace, its logical cluster with claims of volumes, the pods that are bound to it) is kept under its name and the UID of
+//! its ManagedCluster. So nothing of that is moved: the name is given to the key of the new board.
+//!
+//! ```text
+//! NEW's key may become OLD ─▶ OLD's key is to be wiped ─▶ OLD belongs to NEW's key ─▶ NEW's ManagedCluster is deleted
+//!                                                          └ one write, before which nothing has become another's
+//! ```
+//!
+//! Guarantees:
+//! - said again, it goes on where it was, from wherever it broke off (`what_is_left_to_be_done_is_seen_in_what_is_there`);
+//! - nobody takes the place of a device that runs, unless it is asked for (`nobody_takes_the_place_of_who_runs`).
+
+use freewheel_hub_api::device_orders::{Order, Rename};
+
+use crate::cli::ReplaceOptions;
+use crate::client::Client;
+use crate::devices::{self, Device, DeviceError};
+
+/// What is left to be done.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// All of it: the name is given from this key, if it is anybody's, to that one.
+    Switch { from: Option<String>, to: String },
+    /// The new board's own ManagedCluster is left.
+    Tidy,
+    /// Nothing.
+    Nothing,
+}
+
+/// Gives the place of one device to another.
+///
+/// # Errors
+/// When one of them is not there or not fit, or the hub refuses.
+pub async fn run(options: ReplaceOptions) -> Result<(), DeviceError> {
+    let ReplaceOptions { old, new, force, kubeconfig } = options;
+    let client = Client::new(kubeconfig.as_deref())?;
+    let unknown = |name: &String| DeviceError::Unknown(name.clone());
+    let place = devices::find(&client, &old).await?.ok_or_else(|| unknown(&old))?;
+    let board = devices::find(&client, &new).await?;
+    let order = match &place.key {
+        Some(key) => devices::order(&client, key).await?,
+        None => None,
+    };
+    let runs = !force && devices::is_connected(&client, &old).await?;
+    match (decide(&place, board.as_ref(), order.as_ref(), runs, &new)?, &board) {
+        (Step::Nothing, _) => {}
+        (Step::Tidy, Some(board)) => devices::delete(&client, board).await?,
+        (Step::Switch { from, to }, Some(board)) => {
+            let becomes = Rename { cluster: new.clone(), key: to.clone(), to: old.clone() };
+            let given = devices::give(&client, &to, &Order::Rename(becomes)).await?;
+            if matches!(given, Order::Wipe(_)) {
+                return Err(DeviceError::Decommissioned(new));
+            }
+            if let Some(from) = from {
+                devices::wipe(&client, &old, &from).await?;
+            }
+            devices::hand_over(&client, &place, &to).await?;
+            devices::delete(&client, board).await?;
+        }
+        (Step::Tidy | Step::Switch { .. }, None) => return Err(unknown(&new)),
+    }
+    println!("the board {new} is {old} from now on; it hears so at its next contact");
+    if !place.accepted {
+        println!("{old} is not accepted: run `hub accept {old}` to let it in");
+    }
+    println!("`hub decommission` says what becomes of the one that was {old}");
+    Ok(())
+}
+
+/// By what is there; `order` is the one to the key that the place belongs to.
+fn decide(
+    place: &Device,
+    board: Option<&Device>,
+    order: Option<&Order>,
+    runs: bool,
+    new: &str,
+) -> Result<Step, DeviceError> {
+    if place.name == new {
+        return Err(DeviceError::Same(new.to_owned()));
+    }
+    let came_of_it =
+        matches!(order, Some(Order::Rename(it)) if it.cluster == new && it.to == place.name);
+    let Some(board) = board else {
+        let unknown = || DeviceError::Unknown(new.to_owned());
+        return if came_of_it { Ok(Step::Nothing) } else { Err(unknown()) };
+    };
+    let own = board.key.as_ref().ok_or_else(|| DeviceError::Unjoined(new.to_owned()))?;
+    if place.key.as_ref() == Some(own) {
+        return Ok(if board.going { Step::Nothing } else { Step::Tidy });
+    }
+    if !board.accepted || board.going {
+        return Err(DeviceError::NotAccepted(new.to_owned()));
+    }
+    if runs {
+        return Err(DeviceError::Connected(place.name.clone()));
+    }
+    Ok(Step::Switch { from: place.key.clone(), to: own.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(name: &str, key: &str) -> Device {
+        let (name, key) = (name.to_owned(), Some(key.to_owned()));
+        Device { name, key, uid: "u".to_owned(), accepted: true, ..Device::default() }
+    }
+
+    fn renamed() -> Order {
+        Order::Rename(Rename { cluster: "new".into(), key: "k2".into(), to: "pi-7".into() })
+    }
+
+    #[test]
+    fn what_is_left_to_be_done_is_seen_in_what_is_there() {
+        let (place, board) = (device("pi-7", "k1"), device("new", "k2"));
+        let all = Step::Switch { from: Some("k1".into()), to: "k2".into() };
+        assert_eq!(decide(&place, Some(&board), None, false, "new").unwrap(), all);
+        let taken = device("pi-7", "k2");
+        let left = |board| decide(&taken, board, Some(&renamed()), true, "new").unwrap();
+        assert_eq!(left(Some(&board)), Step::Tidy, "the new one runs, which is no hindrance");
+        let going = Device { going: true, ..board.clone() };
+        assert_eq!((left(Some(&going)), left(None)), (Step::Nothing, Step::Nothing));
+        let nobodys = Device { key: None, ..place };
+        let all = Step::Switch { from: None, to: "k2".into() };
+        assert_eq!(decide(&nobodys, Some(&board), None, false, "new").unwrap(), all);
+    }
+
+    #[test]
+    fn nobody_takes_the_place_of_who_runs() {
+        let (place, board) = (device("pi-7", "k1"), device("new", "k2"));
+        let runs = decide(&place, Some(&board), None, true, "new");
+        assert!(matches!(runs, Err(DeviceError::Connected(name)) if name == "pi-7"));
+    }
+
+    #[test]
+    fn a_board_has_joined_and_is_accepted_before_it_takes_a_place() {
+        let (place, board) = (device("pi-7", "k1"), device("new", "k2"));
+        let decided = |board: Option<&Device>, new: &str| decide(&place, board, None, false, new);
+        assert!(matches!(decided(None, "new"), Err(DeviceError::Unknown(_))));
+        assert!(matches!(decided(Some(&place), "pi-7"), Err(DeviceError::Same(_))));
+        let unjoined = Device { key: None, ..board.clone() };
+        assert!(matches!(decided(Some(&unjoined), "new"), Err(DeviceError::Unjoined(_))));
+        let waits = Device { accepted: false, ..board };
+        assert!(matches!(decided(Some(&waits), "new"), Err(DeviceError::NotAccepted(_))));
+    }
+}

@@ -1,0 +1,465 @@
+//! The end of a device: its hub has decommissioned it, and nothing of what it held is to be left on it.
+//!
+//! ```text
+//! heard ─▶ DIR/decommissioned, durable ─▶ the agent and its pods end ─▶ all of DIR goes but the identity
+//!       ─▶ receipt, signed with its key ─▶ the hub has it: noted ─▶ the identity goes ─▶ noted: done, for good
+//! ```
+//!
+//! The file that begins this is the first thing that is written and the only one that stays: a start that finds it goes on
+//! where it was, and one that finds it done says so and what to do. The key is kept until the hub has the receipt, but no
+//! longer than [`RECEIPT_TIME_MAX`] at a time: a hub that is not there gets none. Files are removed, and their blocks are the
+//! card's: who has to fear for those destroys the card. What pods wrote outside of DIR is not the agent's to remove.
+//!
+//! Guarantees:
+//! - what is wiped stays wiped: wherever it breaks off, the next start goes on, and no pod starts
+//!   (`a_wipe_that_broke_off_goes_on_at_the_next_start`,
+//!   `a_decommissioned_device_wipes_what_it_held_and_stays_off`);
+//! - the Secrets go before anybody waits for the hub (`all_but_the_identity_goes_before_the_hub_is_told`);
+//! - a device that is done never begins again by itself (`who_is_done_says_so_and_what_to_do`).
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use freewheel_link::backoff::Backoff;
+use freewheel_link::join::{self, JoinError};
+use freewheel_link::quic::{ClientTls, Dialer, Endpoint};
+use freewheel_link::tls::{self, FloorClock};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::data::write_whole;
+use crate::identity::{self, IdentityError};
+
+/// How long a hub may take to have the receipt, from each start on.
+const RECEIPT_TIME_MAX: Duration = Duration::from_secs(600);
+/// How often it is looked for what somebody who has not ended yet has made anew.
+const SWEEPS_MAX: u32 = 50;
+const SWEEP_EVERY: Duration = Duration::from_millis(100);
+/// The file that says all of this.
+const FILE: &str = "decommissioned";
+/// What of DIR stays until the hub has the receipt.
+const IDENTITY: &str = "identity";
+/// What of DIR stays: who has removed the lock could start a second agent.
+const KEPT: [&str; 2] = ["lock", FILE];
+
+/// What the hub may order of the whole agent.
+#[derive(Clone, Default)]
+pub(crate) struct Orders {
+    stop: CancellationToken,
+    given: Arc<OnceLock<String>>,
+}
+
+impl Orders {
+    /// Orders that end what this token ends.
+    pub(crate) fn ending(stop: CancellationToken) -> Self {
+        Self { stop, given: Arc::default() }
+    }
+
+    /// The hub has decommissioned this device.
+    pub(crate) fn decommission(&self, order: &str) {
+        let _ = self.given.set(order.to_owned());
+        self.stop.cancel();
+    }
+
+    /// The order by which it is decommissioned.
+    pub(crate) fn given(&self) -> Option<&str> {
+        self.given.get().map(String::as_str)
+    }
+
+    /// Ends the agent.
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+}
+
+/// Why a device does not start, or does not end as it should.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DecommissionError {
+    #[error(
+        "its hub has decommissioned this device (it was {cluster}), and all that it held in {dir} is wiped; to use it again \
+         as a new device, remove {dir}/decommissioned and run the line that `hub token create` prints there"
+    )]
+    Done { cluster: String, dir: PathBuf },
+    #[error(
+        "its hub has decommissioned this device (it was {cluster}), and {dir} is not wiped to the end: start `spoke run` there          to go on"
+    )]
+    Begun { cluster: String, dir: PathBuf },
+    #[error(
+        "its hub has decommissioned this device, and {dir} cannot be wiped; start it again to go on, or destroy the disk"
+    )]
+    Files {
+        dir: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Something may be left.
+    Wiping,
+    /// The hub has the receipt; the identity may be left.
+    Told,
+    /// Nothing is left.
+    Done,
+}
+
+/// What DIR/decommissioned says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decommission {
+    order: String,
+    cluster: String,
+    stage: Stage,
+}
+
+impl Decommission {
+    /// Who has heard the order in this moment.
+    pub(crate) fn by(order: &str, cluster: Option<&str>) -> Self {
+        let cluster = cluster.unwrap_or("a device that had not joined").to_owned();
+        Self { order: order.to_owned(), cluster, stage: Stage::Wiping }
+    }
+
+    /// What is said of a device that was decommissioned before this start. A file that cannot be read says as much as that
+    /// there is one.
+    pub(crate) fn found(dir: &Path) -> Option<Self> {
+        match fs::read_to_string(dir.join(FILE)) {
+            Ok(text) => Some(Self::read(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(_) => Some(Self::read("")),
+        }
+    }
+
+    fn read(text: &str) -> Self {
+        let line = |key: &str| {
+            let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+            lines.find(|(own, _)| *own == key).map(|(_, value)| value.to_owned())
+        };
+        let stage = match line("stage").as_deref() {
+            Some("told") => Stage::Told,
+            Some("done") => Stage::Done,
+            _ => Stage::Wiping,
+        };
+        Self {
+            order: line("order").unwrap_or_default(),
+            cluster: line("cluster").unwrap_or_else(|| "unknown".to_owned()),
+            stage,
+        }
+    }
+
+    fn text(&self) -> String {
+        let stage = match self.stage {
+            Stage::Wiping => "wiping",
+            Stage::Told => "told",
+            Stage::Done => "done",
+        };
+        format!("order {}\ncluster {}\nstage {stage}\n", self.order, self.cluster)
+    }
+
+    /// Writes it down: from then on no start begins anything else.
+    pub(crate) fn keep(&self, dir: &Path) -> io::Result<()> {
+        write_whole(&dir.join(FILE), self.text().as_bytes())
+    }
+
+    /// Whether nothing is left to be done.
+    pub(crate) fn is_done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    /// What is said to who starts the agent, or looks at it.
+    pub(crate) fn error(&self, dir: &Path) -> DecommissionError {
+        let (cluster, dir) = (self.cluster.clone(), dir.to_owned());
+        match self.stage {
+            Stage::Done => DecommissionError::Done { cluster, dir },
+            Stage::Wiping | Stage::Told => DecommissionError::Begun { cluster, dir },
+        }
+    }
+
+    /// Does what is left to be done, once nobody uses DIR any more.
+    pub(crate) async fn carry_out(
+        mut self,
+        dir: &Path,
+        endpoint: &Endpoint,
+        clock: &Arc<FloorClock>,
+        stop: &CancellationToken,
+    ) -> Result<(), DecommissionError> {
+        // A disk that takes no write may still let files go.
+        let noted = self.keep(dir);
+        sweep(dir, &[IDENTITY]).await.map_err(|source| failed(dir, source))?;
+        noted.map_err(|source| failed(dir, source))?;
+        warn!(cluster = self.cluster, "this device is decommissioned: its data is wiped");
+        if self.stage == Stage::Wiping && self.tell(dir, endpoint, clock, stop).await {
+            self.stage = Stage::Told;
+            self.keep(dir).map_err(|source| failed(dir, source))?;
+        }
+        if self.stage == Stage::Wiping && stop.is_cancelled() {
+            // The next start has another ten minutes for the receipt.
+            return Ok(());
+        }
+        sweep(dir, &[]).await.map_err(|source| failed(dir, source))?;
+        self.stage = Stage::Done;
+        self.keep(dir).map_err(|source| failed(dir, source))?;
+        info!(
+            cluster = self.cluster,
+            "this device is decommissioned: its identity is wiped; it stays off"
+        );
+        Ok(())
+    }
+
+    /// Whether the hub has the receipt.
+    async fn tell(
+        &self,
+        dir: &Path,
+        endpoint: &Endpoint,
+        clock: &Arc<FloorClock>,
+        stop: &CancellationToken,
+    ) -> bool {
+        let (mut backoff, mut rng) = (Backoff::uplink(), fastrand::Rng::new());
+        let began = Instant::now();
+        loop {
+            let told = tokio::select! {
+                biased;
+                () = stop.cancelled() => return false,
+                told = receipt(dir, &self.order, endpoint, clock) => told,
+            };
+            let error = match told {
+                Ok(()) => return true,
+                Err(error) => error,
+            };
+            let passes = error.may_pass() && began.elapsed() < RECEIPT_TIME_MAX;
+            let error = crate::chain(&error);
+            warn!(error, again = passes, "the hub does not have the receipt of this device");
+            if !passes {
+                return false;
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return false,
+                () = sleep(backoff.wait(None, &mut rng)) => {}
+            }
+        }
+    }
+}
+
+fn failed(dir: &Path, source: io::Error) -> DecommissionError {
+    DecommissionError::Files { dir: dir.to_owned(), source }
+}
+
+/// Tells the hub once that all is wiped.
+async fn receipt(
+    dir: &Path,
+    order: &str,
+    endpoint: &Endpoint,
+    clock: &Arc<FloorClock>,
+) -> Result<(), IdentityError> {
+    let own = identity::load(dir)?.ok_or_else(|| IdentityError::Unjoined(dir.to_owned()))?;
+    let said = identity::receipt(&own, order)?;
+    let client = ClientTls::new(tls::join_client(own.ca_hash()?, clock.clone())?)?;
+    let link = Dialer::new(endpoint.clone(), own.hub.clone(), client).connect().await;
+    let link = link.map_err(IdentityError::Dial)?;
+    let refused = |error: JoinError| IdentityError::Join(error.into());
+    join::wiped(&link, said).await.map_err(refused)
+}
+
+/// Removes all of DIR but what is named and what always stays. Who has not ended yet may make something anew: it is looked
+/// again until nothing is there.
+async fn sweep(dir: &Path, spared: &[&str]) -> io::Result<()> {
+    for _ in 0..SWEEPS_MAX {
+        let outcome = sweep_once(dir, spared);
+        if matches!(outcome, Ok(true)) {
+            return File::open(dir)?.sync_all();
+        }
+        sleep(SWEEP_EVERY).await;
+    }
+    match sweep_once(dir, spared)? {
+        true => File::open(dir)?.sync_all(),
+        false => Err(io::Error::other("somebody goes on writing there")),
+    }
+}
+
+/// Whether there was nothing to remove any more.
+fn sweep_once(dir: &Path, spared: &[&str]) -> io::Result<bool> {
+    let mut clean = true;
+    let mut outcome = Ok(());
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if KEPT.iter().chain(spared).any(|kept| name == **kept) {
+            continue;
+        }
+        let path = entry.path();
+        // A disk of its own is mounted there: what is empty says nothing.
+        if is_empty(&path) && fs::remove_dir(&path).is_err() {
+            continue;
+        }
+        clean = false;
+        let removed = match entry.file_type()? {
+            kind if kind.is_dir() => remove_tree(&path),
+            kind if kind.is_symlink() => empty(&path).and_then(|()| fs::remove_file(&path)),
+            _ => fs::remove_file(&path),
+        };
+        // What cannot go holds up nothing else.
+        outcome = outcome.and(removed.or_else(gone));
+    }
+    outcome.map(|()| clean)
+}
+
+/// Whether it is a directory with nothing in it, and no link to one.
+fn is_empty(path: &Path) -> bool {
+    let is_dir = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    is_dir && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Removes what is in a directory that somebody has put elsewhere.
+fn empty(link: &Path) -> io::Result<()> {
+    if !link.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(link)? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() { remove_tree(&path) } else { fs::remove_file(&path) }?;
+    }
+    Ok(())
+}
+
+fn remove_tree(path: &Path) -> io::Result<()> {
+    open_up(path);
+    fs::remove_dir_all(path)
+}
+
+/// Somebody else was faster.
+fn gone(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+/// A guest may have taken the rights off a directory of its own.
+fn open_up(dir: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    // What is in the way of the removal is told there.
+    let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use freewheel_link::quic::Socket;
+
+    use super::*;
+    use crate::identity::tests::{GOOD, joined};
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut all: Vec<String> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        all.sort();
+        all
+    }
+
+    /// A device that holds something, of a hub that nobody can look up.
+    fn device(dir: &Path) {
+        joined(dir, GOOD);
+        fs::create_dir_all(dir.join("pods/u1/volumes/secret")).unwrap();
+        fs::write(dir.join("pods/u1/volumes/secret/password"), "hunter2").unwrap();
+        fs::create_dir_all(dir.join("modules")).unwrap();
+        for file in ["ledger", "ledger.damaged", "lock"] {
+            fs::write(dir.join(file), "x").unwrap();
+        }
+    }
+
+    async fn carry_out(this: Decommission, dir: &Path, stop: &CancellationToken) {
+        let endpoint = Endpoint::spoke(Socket::Bind((Ipv4Addr::LOCALHOST, 0).into())).unwrap();
+        let clock = Arc::new(FloorClock::new(0));
+        this.carry_out(dir, &endpoint, &clock, stop).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn all_but_the_identity_goes_before_the_hub_is_told() {
+        let data = tempfile::tempdir().unwrap();
+        device(data.path());
+        let stop = CancellationToken::new();
+        stop.cancel();
+        carry_out(Decommission::by("n1", Some("pi-7")), data.path(), &stop).await;
+        assert_eq!(names(data.path()), ["decommissioned", "identity", "lock"]);
+        let found = Decommission::found(data.path()).unwrap();
+        assert_eq!((&*found.order, found.is_done()), ("n1", false), "it goes on at the next start");
+    }
+
+    #[tokio::test]
+    async fn a_wipe_that_broke_off_goes_on_at_the_next_start() {
+        let data = tempfile::tempdir().unwrap();
+        device(data.path());
+        let dir = data.path();
+        let stop = CancellationToken::new();
+        // It was killed as soon as the order was on the disk.
+        Decommission::by("n1", Some("pi-7")).keep(dir).unwrap();
+        let found = Decommission::found(dir).unwrap();
+        stop.cancel();
+        carry_out(found, dir, &stop).await;
+        assert_eq!(names(dir), ["decommissioned", "identity", "lock"]);
+        // And again when the hub had just got the receipt.
+        let told = Decommission { stage: Stage::Told, ..Decommission::found(dir).unwrap() };
+        told.keep(dir).unwrap();
+        carry_out(Decommission::found(dir).unwrap(), dir, &CancellationToken::new()).await;
+        assert_eq!(names(dir), ["decommissioned", "lock"]);
+        assert!(Decommission::found(dir).unwrap().is_done());
+    }
+
+    #[tokio::test]
+    async fn who_is_done_says_so_and_what_to_do() {
+        let data = tempfile::tempdir().unwrap();
+        assert_eq!(Decommission::found(data.path()), None);
+        let done = Decommission { stage: Stage::Done, ..Decommission::by("n1", Some("pi-7")) };
+        done.keep(data.path()).unwrap();
+        assert_eq!(Decommission::found(data.path()), Some(done.clone()));
+        let said = done.error(data.path()).to_string();
+        assert!(said.contains("pi-7") && said.contains("decommissioned and run"), "{said}");
+        // A file that says nothing still says that.
+        fs::write(data.path().join(FILE), "").unwrap();
+        let found = Decommission::found(data.path()).unwrap();
+        assert!(!found.is_done());
+        assert!(found.error(data.path()).to_string().contains("to go on"));
+    }
+
+    #[tokio::test]
+    async fn what_a_guest_has_locked_goes_as_well() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let data = tempfile::tempdir().unwrap();
+        device(data.path());
+        let locked = data.path().join("pods/u1/volumes");
+        fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
+        sweep(data.path(), &[]).await.unwrap();
+        assert_eq!(names(data.path()), ["lock"]);
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_lies_elsewhere_is_emptied_as_well() {
+        let (data, disk) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir_all(disk.path().join("u1/volumes")).unwrap();
+        fs::write(disk.path().join("u1/volumes/password"), "hunter2").unwrap();
+        std::os::unix::fs::symlink(disk.path(), data.path().join("pods")).unwrap();
+        sweep(data.path(), &[]).await.unwrap();
+        assert_eq!((names(data.path()).len(), names(disk.path()).len()), (0, 0));
+    }
+
+    #[test]
+    fn an_order_ends_the_agent_and_the_first_one_counts() {
+        let orders = Orders::default();
+        assert_eq!(orders.given(), None);
+        orders.decommission("n1");
+        orders.decommission("n2");
+        assert!(orders.stop().is_cancelled());
+        assert_eq!(orders.given(), Some("n1"));
+    }
+}
