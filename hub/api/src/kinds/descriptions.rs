@@ -28,22 +28,22 @@ pub(super) fn read() -> Prose {
         prose.take(name, schema);
     }
     for (name, field, text) in fleet::DESCRIPTIONS {
-        prose.say(&format!("{}{name}", fleet::OCM), field, text);
+        prose.insert(&format!("{}{name}", fleet::OCM), field, text);
     }
     for version in add_ons::VERSIONS {
         for (name, field, text) in add_ons::DESCRIPTIONS {
-            prose.say(&format!("{}{version}{name}", fleet::OCM), field, text);
+            prose.insert(&format!("{}{version}{name}", fleet::OCM), field, text);
         }
     }
     let of_sig = cluster_profile::DESCRIPTIONS.iter().chain(multicluster_decision::DESCRIPTIONS);
     for (name, field, text) in of_sig {
-        prose.say(&format!("{}{name}", cluster_profile::COMPONENTS), field, text);
+        prose.insert(&format!("{}{name}", cluster_profile::COMPONENTS), field, text);
     }
     for (name, field, text) in operators::DESCRIPTIONS {
-        prose.say(&format!("{}{name}", operators::COMPONENTS), field, text);
+        prose.insert(&format!("{}{name}", operators::COMPONENTS), field, text);
     }
     for (name, field, text) in resource_metrics::DESCRIPTIONS {
-        prose.say(&format!("{}{name}", resource_metrics::COMPONENTS), field, text);
+        prose.insert(&format!("{}{name}", resource_metrics::COMPONENTS), field, text);
     }
     prose
 }

@@ -189,7 +189,7 @@ fn greeting() -> WelcomeV1 {
         epoch: 1,
         heartbeat_seconds: 10,
         now: 0,
-        told: ReportStamp::default(),
+        durable_reports: ReportStamp::default(),
     }
 }
 

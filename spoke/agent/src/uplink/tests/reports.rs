@@ -47,7 +47,7 @@ async fn what_a_lost_session_took_along_is_said_to_the_next_however_late_the_age
             }
         }
     };
-    let third = welcome_with(&third_hub, WelcomeV1 { told, ..greeting() });
+    let third = welcome_with(&third_hub, WelcomeV1 { durable_reports: told, ..greeting() });
     let ((_send, mut recv), ()) = tokio::join!(third, agent);
     let mut said = Vec::new();
     while said.len() < 2 {
