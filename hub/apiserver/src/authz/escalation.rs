@@ -218,7 +218,7 @@ impl RoleEscalation {
         }
         let here = |(namespace, kind, name): (String, String, String)| {
             let of_cluster = is_instance && namespace.is_empty();
-            (if of_cluster { review.target.namespace.clone() } else { namespace }, kind, name)
+            (if of_cluster { review.target.namespace.to_string() } else { namespace }, kind, name)
         };
         let given = given.into_iter().map(here).collect();
         self.check_given(review, person, &given).await
@@ -331,7 +331,7 @@ fn named_templates(object: &Value) -> BTreeSet<String> {
 fn in_state(review: &Review<'_>, plural: &str, name: &str) -> Option<Value> {
     let kind = kinds::find(ADD_ON_GROUP, "v1alpha1", plural)?.clone();
     let cluster = review.target.cluster.clone();
-    let place = ObjectRef { kind, cluster, namespace: String::new(), name: name.to_owned() };
+    let place = ObjectRef { kind, cluster, namespace: "".into(), name: name.to_owned() };
     review.state().get(&place.key())?.object.value().ok()
 }
 

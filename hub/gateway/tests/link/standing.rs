@@ -48,7 +48,7 @@ async fn hub(of: Option<Resource>) -> (Hub, Arc<AtomicBool>) {
 
 /// Takes a second for each write about a pod, while it is told so, and counts those that are on their way at once.
 #[derive(Default)]
-struct Slow {
+struct SlowForPods {
     store: MemoryStore,
     is_slow: Arc<AtomicBool>,
     now: AtomicUsize,
@@ -56,7 +56,7 @@ struct Slow {
 }
 
 #[async_trait]
-impl Layer for Slow {
+impl Layer for SlowForPods {
     fn below(&self) -> &dyn Store {
         &self.store
     }
@@ -77,7 +77,7 @@ impl Layer for Slow {
 #[tokio::test(start_paused = true)]
 async fn reports_on_large_pods_are_written_few_at_a_time() {
     const LARGE_PODS: u64 = 40;
-    let store = Slow { store: MemoryStore::with_incarnation(7), ..Slow::default() };
+    let store = SlowForPods { store: MemoryStore::with_incarnation(7), ..SlowForPods::default() };
     let (is_slow, most) = (store.is_slow.clone(), store.most.clone());
     let hub = Hub::over(Arc::new(store), true, None).await;
     hub.listen().await;
