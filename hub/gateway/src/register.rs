@@ -117,7 +117,7 @@ pub(crate) async fn claim(
             Some(_) => return Err(ApiError::new(409, "Taken", "taken")),
             // Made beforehand by its owner: the first key that comes with a valid token has it.
             None => {
-                value["metadata"]["annotations"][AGENT_KEY_ANNOTATION] = json!(mark.to_string())
+                value["metadata"]["annotations"][AGENT_KEY_ANNOTATION] = json!(mark.to_string());
             }
         }
         // Who was accepted once and is not any more, was taken back by somebody: that stands.
