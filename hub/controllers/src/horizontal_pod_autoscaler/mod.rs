@@ -202,8 +202,8 @@ impl HorizontalPodAutoscalers {
         let key = &stored.key;
         let Some(text) = target.scale.selector.as_deref().filter(|text| !text.is_empty()) else {
             let missing = "the HPA target's scale is missing a selector".to_owned();
-            let told = ("SelectorRequired", "selector is required".to_owned());
-            return Err(NoPods { told, condition: ("InvalidSelector", missing) });
+            let event = ("SelectorRequired", "selector is required".to_owned());
+            return Err(NoPods { event, condition: ("InvalidSelector", missing) });
         };
         let selector = selectors::read(text).map_err(|why| {
             NoPods::said_twice(
