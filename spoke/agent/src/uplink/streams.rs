@@ -1,9 +1,9 @@
 //! What the hub opens: a log, a tunnel, a port of a pod or the figures, each answered before its bytes flow.
 //!
 //! Guarantees:
-//! - streams of one kind or realm keep no other out (`streams_of_one_kind_keep_no_other_out`,
-//!   `idle_connections_of_one_realm_keep_nobody_else_out`, `streams_to_one_realms_pods_keep_no_others_out`), also those
-//!   that the hub knows to have ended before it is known here;
+//! - streams of one kind or realm keep no other out, nor do those that the hub knows to have ended before it is known here
+//!   (`streams_of_one_kind_keep_no_other_out`, `idle_connections_of_one_realm_keep_nobody_else_out`,
+//!   `streams_to_one_realms_pods_keep_no_others_out`);
 //! - what broke off on one side breaks on the other, and only what ended in order ends in order, also when the session
 //!   ends meanwhile (`what_broke_off_breaks_on_the_other_side_too`,
 //!   `what_broke_off_on_another_node_breaks_here_and_what_ended_ends`).
