@@ -41,8 +41,12 @@ pub const LEDGER_ENTRY_BYTES_MAX: usize = 64 << 20;
 
 /// Logs that a link carries at a time, each way.
 pub const LOG_STREAMS_MAX: usize = 32;
-/// Of those the ones that nobody gets who reads some already: who comes later still finds some.
-pub const LOG_STREAMS_KEPT_FREE: usize = 10;
+/// The most of them that are of pods of one realm: those of another find places.
+pub const REALM_LOG_STREAMS_MAX: usize = 28;
+/// Of those the ones that whom the cluster names leave to people of the root, and these to the hub itself.
+pub const LOG_STREAMS_KEPT_FOR_FIRST: usize = 1;
+/// Of the others the ones that nobody gets who reads many already: who comes later still finds some.
+pub const LOG_STREAMS_KEPT_FREE: usize = 5;
 /// Modules that a link carries at a time.
 pub const MODULE_STREAMS_MAX: usize = 16;
 /// Connections between pods that a link carries at a time, each way.
@@ -54,12 +58,19 @@ pub const REALM_TUNNELS_MAX: usize = 320;
 pub const TUNNELS_KEPT_FREE: usize = 80;
 /// Streams to pods that a link carries at a time for clients of the API.
 pub const POD_STREAMS_MAX: usize = 36;
-/// Of those the ones that nobody gets who has some already: who comes later still finds some.
-pub const POD_STREAMS_KEPT_FREE: usize = 12;
+/// The most of them that are to pods of one realm: those to another's find places.
+pub const REALM_POD_STREAMS_MAX: usize = 30;
+/// Of those the ones that whom the cluster names leave to people of the root, and these to the hub itself.
+pub const POD_STREAMS_KEPT_FOR_FIRST: usize = 2;
+/// Of the others the ones that nobody gets who has many already: who comes later still finds some.
+pub const POD_STREAMS_KEPT_FREE: usize = 4;
 /// Commands that a container runs at a time.
 pub const CONTAINER_COMMANDS_MAX: usize = 8;
-/// Of those the ones that nobody gets who has some already.
-pub const CONTAINER_COMMANDS_KEPT_FREE: usize = 2;
+/// Of those the ones that whom the cluster names leave to people of the root, and these to probes of the device, which
+/// are commands, too.
+pub const CONTAINER_COMMANDS_KEPT_FOR_FIRST: usize = 1;
+/// Of the others the ones that nobody gets who has many already.
+pub const CONTAINER_COMMANDS_KEPT_FREE: usize = 1;
 /// Certificates that are renewed over a link at a time.
 pub const RENEWAL_STREAMS_MAX: usize = 1;
 /// Times that a spoke tells at once what it counts.
@@ -103,9 +114,15 @@ const _: () = {
             <= STREAMS_MAX
     );
     assert!(REALM_TUNNELS_MAX < TUNNELS_MAX && TUNNELS_KEPT_FREE < REALM_TUNNELS_MAX / 2);
-    assert!(POD_STREAMS_KEPT_FREE < POD_STREAMS_MAX / 2);
-    assert!(CONTAINER_COMMANDS_KEPT_FREE < CONTAINER_COMMANDS_MAX / 2);
-    assert!(LOG_STREAMS_KEPT_FREE < LOG_STREAMS_MAX / 2);
+    // Whoever stands last in one realm leaves the first of another a place beyond those that are kept before them.
+    assert!(2 * POD_STREAMS_KEPT_FOR_FIRST < POD_STREAMS_MAX - REALM_POD_STREAMS_MAX);
+    assert!(2 * LOG_STREAMS_KEPT_FOR_FIRST < LOG_STREAMS_MAX - REALM_LOG_STREAMS_MAX);
+    assert!(2 * POD_STREAMS_KEPT_FOR_FIRST + POD_STREAMS_KEPT_FREE < REALM_POD_STREAMS_MAX / 2);
+    assert!(2 * LOG_STREAMS_KEPT_FOR_FIRST + LOG_STREAMS_KEPT_FREE < REALM_LOG_STREAMS_MAX / 2);
+    assert!(
+        2 * CONTAINER_COMMANDS_KEPT_FOR_FIRST + CONTAINER_COMMANDS_KEPT_FREE
+            < CONTAINER_COMMANDS_MAX / 2
+    );
     assert!(LINK_WINDOW_BYTES <= u32::MAX as usize);
 };
 

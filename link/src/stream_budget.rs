@@ -7,9 +7,16 @@
 //!   client from outside, or a spoke that carries its connections, all but [`limits::TUNNELS_KEPT_FREE`], of which
 //!   everybody gets a share (`who_asks_for_all_there_is_leaves_places_for_others`,
 //!   `a_proxy_has_hundreds_and_leaves_places_for_others`);
+//! - streams to the pods of one realm, and their logs, leave places for those of another, and in a realm whom its
+//!   cluster names leave some for people of the root, and these for the hub itself, however many they are
+//!   (`forty_names_of_a_cluster_leave_the_root_a_log_a_stream_and_a_command`,
+//!   `forty_names_of_the_root_leave_others_some`, `nobody_takes_the_places_of_the_hub_itself`);
 //! - whoever has streams to pods, or reads logs and looks on, leaves places for other users
 //!   (`a_user_leaves_streams_to_pods_for_others`, `a_user_leaves_logs_for_others`), and whoever runs commands in a
-//!   container leaves places in that one (`a_user_leaves_commands_of_a_container_for_others`);
+//!   container leaves places in that one (`a_user_leaves_commands_of_a_container_for_others`); the same name in two
+//!   clusters is two users, and whoever looks into several has one share (`a_user_is_one_of_their_cluster`,
+//!   `who_looks_into_several_clusters_has_one_share`);
+//! - who is refused is told whose share it is that is full (`a_refusal_says_whose_share_is_full`);
 //! - a place comes back when its stream is dropped (`a_place_comes_back_with_its_stream`).
 
 use std::collections::BTreeMap;
@@ -33,8 +40,8 @@ pub const TOO_MANY_REASON: &str = "TooManyRequests";
 /// What a stream is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// A log, or what a program writes, and the user who reads it where that is known.
-    Logs(Option<Arc<str>>),
+    /// A log, or what a program writes.
+    Logs(PodClient),
     /// A module.
     Module,
     /// A connection between pods of this realm, and who asks for it where several do over one link.
@@ -43,10 +50,57 @@ pub enum Use {
     Renewal,
     /// What a spoke counts.
     Figures,
-    /// A stream to a pod for a client of the API, and the user who asks for it where that is known.
-    PodStream(Option<Arc<str>>),
+    /// A stream to a pod for a client of the API.
+    PodStream(PodClient),
     /// Such a stream that is a command, in this container of the device.
-    Command(Option<Arc<str>>, Arc<str>),
+    Command(PodClient, Arc<str>),
+}
+
+/// Whose pod a stream is to, and for whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodClient {
+    /// The pod's realm; `None` where it is not known any more.
+    pub realm: Option<ClusterName>,
+    /// `None` on a device: its hub has looked at that.
+    pub principal: Option<Principal>,
+}
+
+/// Who answers for a stream to a pod, whomever they run as.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Principal {
+    /// The hub itself, for what it asks programs of this cluster for that are behind a Service.
+    Hub(ClusterName),
+    /// Whom the hub knows by this name.
+    Root(Arc<str>),
+    /// Whom this cluster knows by this name: it has as many as it likes.
+    Cluster(ClusterName, Arc<str>),
+}
+
+impl PodClient {
+    /// For whom the hub opens a stream to a pod of this realm.
+    #[must_use]
+    pub fn new(realm: &ClusterName, principal: Principal) -> Self {
+        Self { realm: Some(realm.clone()), principal: Some(principal) }
+    }
+
+    /// Of how many kinds of principals some places are kept that come before this one.
+    const fn stands_behind(&self) -> usize {
+        match &self.principal {
+            None | Some(Principal::Hub(_)) => 0,
+            Some(Principal::Root(_)) => 1,
+            Some(Principal::Cluster(..)) => 2,
+        }
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hub(_) => f.write_str("the hub itself"),
+            Self::Root(name) => write!(f, "{name:?}"),
+            Self::Cluster(cluster, name) => write!(f, "{name:?} of {cluster}"),
+        }
+    }
 }
 
 /// Who asks for a connection.
@@ -97,25 +151,59 @@ pub struct Budget(Mutex<BudgetState>);
 
 #[derive(Debug, Default)]
 struct BudgetState {
-    logs: UserStreams,
+    logs: PodPlaces,
     modules: usize,
     tunnels: BTreeMap<ClusterName, usize>,
     /// Those of them that somebody in particular has.
     askers: BTreeMap<(ClusterName, Asker), usize>,
     renewals: usize,
     tellings: usize,
-    pod_streams: UserStreams,
+    pod_streams: PodPlaces,
     /// Those of them that are commands, by container.
-    commands: BTreeMap<Arc<str>, UserStreams>,
+    commands: BTreeMap<Arc<str>, PodPlaces>,
 }
 
-/// Places that users share.
+/// Places that realms share, and in each of them those who ask for its pods.
 #[derive(Debug, Default)]
-struct UserStreams {
+struct PodPlaces {
     all: usize,
-    /// Those of them that a user has.
-    users: BTreeMap<Arc<str>, usize>,
+    /// Those of them that are for pods of a realm.
+    realms: BTreeMap<Option<ClusterName>, usize>,
+    /// Those of them that somebody has, in all realms.
+    principals: BTreeMap<Principal, usize>,
 }
+
+/// How many places there are.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    all: usize,
+    /// For pods of one realm.
+    of_realm: usize,
+    /// Of a realm's, for each kind of principals that come before others.
+    kept_for_first: usize,
+    /// Of a realm's, for whoever has few.
+    kept_free: usize,
+}
+
+const LOGS: Bounds = Bounds {
+    all: limits::LOG_STREAMS_MAX,
+    of_realm: limits::REALM_LOG_STREAMS_MAX,
+    kept_for_first: limits::LOG_STREAMS_KEPT_FOR_FIRST,
+    kept_free: limits::LOG_STREAMS_KEPT_FREE,
+};
+const POD_STREAMS: Bounds = Bounds {
+    all: limits::POD_STREAMS_MAX,
+    of_realm: limits::REALM_POD_STREAMS_MAX,
+    kept_for_first: limits::POD_STREAMS_KEPT_FOR_FIRST,
+    kept_free: limits::POD_STREAMS_KEPT_FREE,
+};
+/// All of a container are of one realm.
+const COMMANDS: Bounds = Bounds {
+    all: limits::CONTAINER_COMMANDS_MAX,
+    of_realm: limits::CONTAINER_COMMANDS_MAX,
+    kept_for_first: limits::CONTAINER_COMMANDS_KEPT_FOR_FIRST,
+    kept_free: limits::CONTAINER_COMMANDS_KEPT_FREE,
+};
 
 impl BudgetState {
     /// Whether there is a place for a connection.
@@ -142,31 +230,28 @@ impl BudgetState {
         Ok(())
     }
 
-    fn take_pod_stream(&mut self, user: Option<&Arc<str>>) -> Result<(), RefusalV1> {
-        let places = (limits::POD_STREAMS_MAX, limits::POD_STREAMS_KEPT_FREE);
-        self.pod_streams.take(user, places, |all| {
-            format!("the link carries {all} streams to pods of this device")
-        })
+    fn take_log(&mut self, client: &PodClient) -> Result<(), RefusalV1> {
+        self.logs.take(client, LOGS, |all| format!("the link carries {all} logs of this device"))
+    }
+
+    fn take_pod_stream(&mut self, client: &PodClient) -> Result<(), RefusalV1> {
+        let what = |all| format!("the link carries {all} streams to pods of this device");
+        self.pod_streams.take(client, POD_STREAMS, what)
     }
 
     /// One place on the link, and one in the container.
-    fn take_command(
-        &mut self,
-        user: Option<&Arc<str>>,
-        container: &Arc<str>,
-    ) -> Result<(), RefusalV1> {
-        self.take_pod_stream(user)?;
-        let places = (limits::CONTAINER_COMMANDS_MAX, limits::CONTAINER_COMMANDS_KEPT_FREE);
+    fn take_command(&mut self, client: &PodClient, container: &Arc<str>) -> Result<(), RefusalV1> {
+        self.take_pod_stream(client)?;
         let own = self.commands.entry(container.clone()).or_default();
-        let taken = own.take(user, places, |all| format!("the container runs {all} commands"));
+        let taken = own.take(client, COMMANDS, |all| format!("the container runs {all} commands"));
         // Who is refused is not the container's first.
-        taken.inspect_err(|_| self.pod_streams.give_back(user))
+        taken.inspect_err(|_| self.pod_streams.give_back(client))
     }
 
-    fn end_command(&mut self, user: Option<&Arc<str>>, container: &Arc<str>) {
-        self.pod_streams.give_back(user);
+    fn end_command(&mut self, client: &PodClient, container: &Arc<str>) {
+        self.pod_streams.give_back(client);
         if let Some(own) = self.commands.get_mut(container) {
-            own.give_back(user);
+            own.give_back(client);
             if own.all == 0 {
                 self.commands.remove(container);
             }
@@ -174,35 +259,73 @@ impl BudgetState {
     }
 }
 
-impl UserStreams {
-    /// Takes a place of so many, of which some are kept for who has few.
+impl PodPlaces {
+    /// Takes a place, unless it is one that is kept for others.
     fn take(
         &mut self,
-        user: Option<&Arc<str>>,
-        (max, kept_free): (usize, usize),
+        client: &PodClient,
+        bounds: Bounds,
         what: impl Fn(usize) -> String,
     ) -> Result<(), RefusalV1> {
-        let free = max.saturating_sub(self.all);
-        let own = user.and_then(|user| self.users.get(user)).copied().unwrap_or_default();
-        let is_share = kept_free < free || own == 0 || 3 * (own + 1) <= free;
-        if free == 0 || (user.is_some() && !is_share) {
-            let text = format!(
-                "{}, {own} of them this user's: as many as it may have by now",
-                what(self.all)
-            );
-            return Err(RefusalV1::new(TOO_MANY_REASON, text));
+        let kept = client.stands_behind() * bounds.kept_for_first;
+        let room = bounds.of_realm.saturating_sub(self.of_realm(client));
+        let free = room.min(bounds.all.saturating_sub(self.all)).saturating_sub(kept);
+        let own = self.own(client);
+        let most = bounds.of_realm.saturating_sub(kept + bounds.kept_free);
+        // One or what is kept for it, no more than it leaves, or nearly all there is.
+        let few = if kept == 0 { bounds.kept_for_first } else { 1 };
+        let is_share = own < few || own + 1 < free || (own < most && bounds.kept_free < free);
+        if free == 0 || (client.principal.is_some() && !is_share) {
+            let whose = self.full(client, bounds, free);
+            return Err(RefusalV1::new(TOO_MANY_REASON, format!("{}, {whose}", what(self.all))));
         }
         self.all += 1;
-        if let Some(user) = user {
-            *self.users.entry(user.clone()).or_default() += 1;
+        *self.realms.entry(client.realm.clone()).or_default() += 1;
+        if let Some(principal) = &client.principal {
+            *self.principals.entry(principal.clone()).or_default() += 1;
         }
         Ok(())
     }
 
-    fn give_back(&mut self, user: Option<&Arc<str>>) {
+    fn of_realm(&self, client: &PodClient) -> usize {
+        self.realms.get(&client.realm).copied().unwrap_or_default()
+    }
+
+    /// Nothing for whom nobody knows.
+    fn own(&self, client: &PodClient) -> usize {
+        let own = client.principal.as_ref().and_then(|own| self.principals.get(own));
+        own.copied().unwrap_or_default()
+    }
+
+    /// Whose share is full where so many are free for this one.
+    fn full(&self, client: &PodClient, bounds: Bounds, free: usize) -> String {
+        if bounds.all <= self.all {
+            return "as many as there may be".to_owned();
+        }
+        if let (1.., Some(principal)) = (free, &client.principal) {
+            let own = self.own(client);
+            return format!(
+                "{own} of them for {principal}: as many as {principal} may have by now"
+            );
+        }
+        let of_realm = self.of_realm(client);
+        let pods = match &client.realm {
+            Some(realm) => format!("pods of {realm}"),
+            None => "pods that are here no more".to_owned(),
+        };
+        let whom = match &client.principal {
+            None | Some(Principal::Hub(_)) => String::new(),
+            Some(Principal::Root(_)) => " for users of the root".to_owned(),
+            Some(Principal::Cluster(cluster, _)) => format!(" for users of {cluster}"),
+        };
+        format!("{of_realm} of them of {pods}: as many as there may be by now{whom}")
+    }
+
+    fn give_back(&mut self, client: &PodClient) {
         self.all -= 1;
-        if let Some(user) = user {
-            less(&mut self.users, user);
+        less(&mut self.realms, &client.realm);
+        if let Some(principal) = &client.principal {
+            less(&mut self.principals, principal);
         }
     }
 }
@@ -233,20 +356,18 @@ impl Budget {
         let full = |what: String| Err(RefusalV1::new(TOO_MANY_REASON, what));
         let mut state = self.0.lock();
         let slot = match &of {
-            Use::Logs(user) => {
-                let places = (limits::LOG_STREAMS_MAX, limits::LOG_STREAMS_KEPT_FREE);
-                let what = |all| format!("the link carries {all} logs of this device");
-                state.logs.take(user.as_ref(), places, what)?;
+            Use::Logs(client) => {
+                state.take_log(client)?;
                 drop(state);
                 return Ok(StreamPermit { budget: self.clone(), of });
             }
-            Use::PodStream(user) => {
-                state.take_pod_stream(user.as_ref())?;
+            Use::PodStream(client) => {
+                state.take_pod_stream(client)?;
                 drop(state);
                 return Ok(StreamPermit { budget: self.clone(), of });
             }
-            Use::Command(user, container) => {
-                state.take_command(user.as_ref(), container)?;
+            Use::Command(client, container) => {
+                state.take_command(client, container)?;
                 drop(state);
                 return Ok(StreamPermit { budget: self.clone(), of });
             }
@@ -292,9 +413,9 @@ impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut state = self.budget.0.lock();
         match &self.of {
-            Use::Logs(user) => state.logs.give_back(user.as_ref()),
-            Use::PodStream(user) => state.pod_streams.give_back(user.as_ref()),
-            Use::Command(user, container) => state.end_command(user.as_ref(), container),
+            Use::Logs(client) => state.logs.give_back(client),
+            Use::PodStream(client) => state.pod_streams.give_back(client),
+            Use::Command(client, container) => state.end_command(client, container),
             Use::Module => state.modules -= 1,
             Use::Renewal => state.renewals -= 1,
             Use::Figures => state.tellings -= 1,

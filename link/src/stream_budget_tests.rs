@@ -6,6 +6,30 @@ fn tunnel(realm: &str) -> Use {
     Use::Tunnel(ClusterName::try_from(realm).unwrap(), None)
 }
 
+fn named(name: &str) -> ClusterName {
+    ClusterName::try_from(name).unwrap()
+}
+
+/// A user whom the hub knows, and a pod of the root.
+fn of_root(user: &str) -> PodClient {
+    PodClient::new(&ClusterName::root(), Principal::Root(user.into()))
+}
+
+/// A user whom a cluster knows, and a pod of its.
+fn of(cluster: &str, user: &str) -> PodClient {
+    PodClient::new(&named(cluster), Principal::Cluster(named(cluster), user.into()))
+}
+
+/// As a device sees it.
+fn pods_of(realm: &str) -> PodClient {
+    PodClient { realm: Some(named(realm)), principal: None }
+}
+
+/// Takes for forty users of somebody's what each of them gets.
+fn forty(budget: &Arc<Budget>, by: impl Fn(&str) -> Use) -> Vec<StreamPermit> {
+    (0..40).flat_map(|at| all(budget, &by(&format!("user-{at}")))).collect()
+}
+
 /// Takes places until there is none.
 fn all(budget: &Arc<Budget>, of: &Use) -> Vec<StreamPermit> {
     std::iter::from_fn(|| budget.take(of.clone()).ok()).take(10_000).collect()
@@ -21,7 +45,9 @@ fn idle_connections_of_one_realm_keep_nobody_else_out() {
     assert!(refused.message.contains("connections of root"), "{}", refused.message);
     let own = all(&budget, &tunnel("pi-7"));
     assert_eq!(own.len(), limits::TUNNELS_MAX - limits::REALM_TUNNELS_MAX);
-    assert_eq!(all(&budget, &Use::Logs(None)).len(), limits::LOG_STREAMS_MAX);
+    let logs = ["root", "pi-7"].map(|realm| all(&budget, &Use::Logs(pods_of(realm))));
+    let left = limits::LOG_STREAMS_MAX - limits::REALM_LOG_STREAMS_MAX;
+    assert_eq!(logs.map(|logs| logs.len()), [limits::REALM_LOG_STREAMS_MAX, left]);
     assert_eq!(all(&budget, &Use::Module).len(), limits::MODULE_STREAMS_MAX);
     assert_eq!(all(&budget, &Use::Figures).len(), limits::FIGURES_ANSWERS_AT_ONCE);
 }
@@ -73,35 +99,33 @@ fn a_proxy_has_hundreds_and_leaves_places_for_others() {
 #[test]
 fn a_user_leaves_streams_to_pods_for_others() {
     let budget = Arc::new(Budget::default());
-    let by = |user: &str| Use::PodStream(Some(user.into()));
+    let by = |user: &str| Use::PodStream(of_root(user));
     let ann = all(&budget, &by("ann"));
-    assert_eq!(ann.len(), limits::POD_STREAMS_MAX - limits::POD_STREAMS_KEPT_FREE);
-    let refused = budget.take(by("ann")).unwrap_err();
-    assert_eq!(refused.reason, TOO_MANY_REASON);
-    assert!(refused.message.contains("24 streams to pods"), "{refused}");
+    assert_eq!(ann.len(), 24);
     let bob = all(&budget, &by("bob"));
-    assert!(3 <= bob.len() && budget.take(by("eve")).is_ok(), "{}", bob.len());
+    assert!(2 <= bob.len() && budget.take(by("eve")).is_ok(), "{}", bob.len());
+    assert!(budget.take(Use::PodStream(of("pi-7", "joe"))).is_ok());
     drop((ann, bob));
-    assert!(budget.0.lock().pod_streams.users.is_empty());
-    assert_eq!(all(&budget, &Use::PodStream(None)).len(), limits::POD_STREAMS_MAX);
+    let state = budget.0.lock();
+    assert!(state.pod_streams.principals.is_empty() && state.pod_streams.realms.is_empty());
 }
 
 #[test]
 fn a_user_leaves_commands_of_a_container_for_others() {
     let budget = Arc::new(Budget::default());
-    let by = |user: &str, of: &str| Use::Command(Some(user.into()), of.into());
+    let by = |user: &str, of: &str| Use::Command(of_root(user), of.into());
     let ann = all(&budget, &by("ann", "shell"));
-    let kept = limits::CONTAINER_COMMANDS_KEPT_FREE;
-    assert_eq!(ann.len(), limits::CONTAINER_COMMANDS_MAX - kept);
+    assert_eq!(ann.len(), 6);
     let refused = budget.take(by("ann", "shell")).unwrap_err();
     assert_eq!(refused.reason, TOO_MANY_REASON);
-    assert!(refused.message.contains("runs 6 commands, 6 of them this user's"), "{refused}");
+    assert!(refused.message.contains("runs 6 commands, 6 of them for \"ann\""), "{refused}");
     assert!(budget.take(by("ann", "other")).is_ok());
-    let others = [all(&budget, &by("bob", "shell")), all(&budget, &by("eve", "shell"))];
-    assert_eq!(others.each_ref().map(Vec::len), [1, 1]);
-    assert_eq!(budget.0.lock().pod_streams.all, limits::CONTAINER_COMMANDS_MAX);
+    let bob = all(&budget, &by("bob", "shell"));
+    assert_eq!(bob.len(), 1);
+    // The last one is a probe's.
+    assert_eq!(budget.0.lock().pod_streams.all, limits::CONTAINER_COMMANDS_MAX - 1);
     assert!(budget.take(by("joe", "shell")).is_err());
-    drop((ann, others));
+    drop((ann, bob));
     let state = budget.0.lock();
     assert!(state.commands.is_empty() && state.pod_streams.all == 0);
 }
@@ -109,16 +133,117 @@ fn a_user_leaves_commands_of_a_container_for_others() {
 #[test]
 fn a_user_leaves_logs_for_others() {
     let budget = Arc::new(Budget::default());
-    let by = |user: &str| Use::Logs(Some(user.into()));
+    let by = |user: &str| Use::Logs(of_root(user));
     let ann = all(&budget, &by("ann"));
-    assert_eq!(ann.len(), limits::LOG_STREAMS_MAX - limits::LOG_STREAMS_KEPT_FREE);
-    let refused = budget.take(by("ann")).unwrap_err();
-    assert_eq!(refused.reason, TOO_MANY_REASON);
-    assert!(refused.message.contains("22 logs of this device"), "{refused}");
+    assert_eq!(ann.len(), 22);
     let bob = all(&budget, &by("bob"));
     assert!(2 <= bob.len() && budget.take(by("eve")).is_ok(), "{}", bob.len());
     drop((ann, bob));
-    assert!(budget.0.lock().logs.users.is_empty() && budget.0.lock().logs.all == 0);
+    let state = budget.0.lock();
+    assert!(state.logs.principals.is_empty() && state.logs.realms.is_empty());
+    assert_eq!(state.logs.all, 0);
+}
+
+#[test]
+fn forty_names_of_a_cluster_leave_the_root_a_log_a_stream_and_a_command() {
+    let budget = Arc::new(Budget::default());
+    let logs = forty(&budget, |user| Use::Logs(of("pi-7", user)));
+    let commands = forty(&budget, |user| Use::Command(of("pi-7", user), "theirs".into()));
+    let streams = forty(&budget, |user| Use::PodStream(of("pi-7", user)));
+    assert!(20 < logs.len() && 3 < commands.len() && 15 < streams.len());
+    // In its own pods, where each of the forty is refused.
+    let there = |user: &str| PodClient::new(&named("pi-7"), Principal::Root(user.into()));
+    let is_free = |of: Use| budget.take(of).is_ok();
+    assert!(is_free(Use::Logs(there("ann"))) && is_free(Use::PodStream(there("ann"))));
+    assert!(is_free(Use::Command(there("ann"), "theirs".into())));
+    // And others beside these.
+    let held =
+        [Use::Logs(there("ann")), Use::PodStream(there("ann")), Use::PodStream(there("bob"))];
+    let held = held.map(|of| budget.take(of).unwrap());
+    assert!(is_free(Use::Logs(of_root("ann"))) && is_free(Use::Logs(of_root("bob"))));
+    assert!(is_free(Use::PodStream(of_root("ann"))) && is_free(Use::PodStream(of_root("bob"))));
+    assert!(is_free(Use::Command(of_root("ann"), "own".into())));
+    drop((logs, commands, streams, held));
+    let state = budget.0.lock();
+    assert!(state.logs.all == 0 && state.pod_streams.all == 0 && state.commands.is_empty());
+}
+
+#[test]
+fn forty_names_of_the_root_leave_others_some() {
+    let budget = Arc::new(Budget::default());
+    let _logs = forty(&budget, |user| Use::Logs(of_root(user)));
+    let _streams = forty(&budget, |user| Use::PodStream(of_root(user)));
+    assert!(budget.take(Use::Logs(of_root("ann"))).is_err());
+    assert!(budget.take(Use::PodStream(of_root("ann"))).is_err());
+    assert!(budget.take(Use::Logs(of("pi-7", "site"))).is_ok());
+    assert!(budget.take(Use::PodStream(of("pi-7", "site"))).is_ok());
+}
+
+#[test]
+fn nobody_takes_the_places_of_the_hub_itself() {
+    let budget = Arc::new(Budget::default());
+    let hub = |of: &str| Use::PodStream(PodClient::new(&named(of), Principal::Hub(named(of))));
+    // Whatever they are called.
+    let name = "system:apiserver";
+    let theirs = all(&budget, &Use::PodStream(of("pi-7", name)));
+    let more = forty(&budget, |user| Use::PodStream(of("pi-7", user)));
+    let there = all(&budget, &hub("pi-7"));
+    assert_eq!(there.len(), limits::POD_STREAMS_KEPT_FOR_FIRST);
+    let at_root = all(&budget, &hub("root"));
+    assert!(3 < at_root.len(), "{}", at_root.len());
+    drop((theirs, more, there, at_root));
+    let of_root = forty(&budget, |user| Use::PodStream(of_root(user)));
+    let also = all(&budget, &Use::PodStream(self::of_root(name)));
+    assert_eq!((of_root.len(), also.len()), (28, 0));
+    assert_eq!(all(&budget, &hub("root")).len(), limits::POD_STREAMS_KEPT_FOR_FIRST);
+}
+
+#[test]
+fn a_user_is_one_of_their_cluster() {
+    let budget = Arc::new(Budget::default());
+    let name = "kubernetes-admin";
+    let theirs = all(&budget, &Use::Logs(of("pi-7", name)));
+    assert!(20 < theirs.len());
+    // Of what they leave, the root's one has as much as anybody else.
+    let own = all(&budget, &Use::Logs(of_root(name))).len();
+    let other = all(&budget, &Use::Logs(of_root("ann"))).len();
+    assert!(3 < own && own == other, "{own} {other}");
+}
+
+#[test]
+fn who_looks_into_several_clusters_has_one_share() {
+    let budget = Arc::new(Budget::default());
+    let ann = |realm: &str| Use::Logs(PodClient::new(&named(realm), Principal::Root("ann".into())));
+    let first = all(&budget, &ann("root"));
+    assert_eq!(first.len(), 22);
+    assert!(budget.take(ann("pi-7")).is_err());
+    drop(first);
+    assert_eq!(all(&budget, &ann("pi-7")).len(), 22);
+}
+
+#[test]
+fn a_refusal_says_whose_share_is_full() {
+    let refused = |budget: &Arc<Budget>, of: Use| {
+        let refused = budget.take(of).unwrap_err();
+        assert_eq!(refused.reason, TOO_MANY_REASON);
+        refused.message
+    };
+    let budget = Arc::new(Budget::default());
+    let _own = all(&budget, &Use::Logs(of_root("ann")));
+    let told = "the link carries 22 logs of this device, 22 of them for \"ann\": as many as \"ann\" may have by now";
+    assert_eq!(refused(&budget, Use::Logs(of_root("ann"))), told);
+    let budget = Arc::new(Budget::default());
+    let _theirs = forty(&budget, |user| Use::PodStream(of("pi-7", user)));
+    let told = "the link carries 26 streams to pods of this device, 26 of them of pods of pi-7: as many as there may be \
+                by now for users of pi-7";
+    assert_eq!(refused(&budget, Use::PodStream(of("pi-7", "eve"))), told);
+    let budget = Arc::new(Budget::default());
+    let _logs = all(&budget, &Use::Logs(pods_of("pi-7")));
+    let told = "the link carries 28 logs of this device, 28 of them of pods of pi-7: as many as there may be by now";
+    assert_eq!(refused(&budget, Use::Logs(pods_of("pi-7"))), told);
+    let _others = all(&budget, &Use::Logs(PodClient::default()));
+    let told = "the link carries 32 logs of this device, as many as there may be";
+    assert_eq!(refused(&budget, Use::Logs(pods_of("root"))), told);
 }
 
 #[test]

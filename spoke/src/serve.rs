@@ -120,6 +120,10 @@ impl Serve for LinkServer {
         exec::start(&self.runtime, (&pod_uid, &container), command, stdin)
     }
 
+    fn realm_of(&self, pod_uid: &str) -> Option<ClusterName> {
+        self.fabric.pod(pod_uid).map(|pod| pod.realm().name().clone())
+    }
+
     fn figures(&self) -> Vec<Figures> {
         // One that waits for a card that stands still outlives its session: the next adds no thread to it.
         let Some(_look) = self.looks.try_lock() else { return Vec::new() };

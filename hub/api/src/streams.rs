@@ -1,6 +1,8 @@
 //! How the API server reaches into a spoke without knowing how it is connected.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,7 +10,9 @@ use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_link::figures::Figures;
 use freewheel_link::names::ClusterName;
+use freewheel_link::stream_budget::PodClient;
 use freewheel_link::transport::Stream;
+use tokio::time::Instant;
 
 /// A stream of bytes from a spoke: chunks until the end or an error.
 pub type ByteStream = Pin<Box<dyn futures::Stream<Item = Result<Bytes, ApiError>> + Send>>;
@@ -47,27 +51,46 @@ pub struct ExecOptions {
     pub tty: bool,
 }
 
+/// What a spoke has told of what it counts. Cheap to clone: whoever asks while it tells has the same.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// All of it.
+    pub figures: Arc<[Figures]>,
+    /// When it was asked, be it for somebody else.
+    pub asked: Instant,
+    /// From the question to its end.
+    pub took: Duration,
+}
+
+impl Told {
+    /// What has come just now of a question of that time.
+    #[must_use]
+    pub fn since(asked: Instant, figures: Vec<Figures>) -> Self {
+        Self { figures: figures.into(), asked, took: asked.elapsed() }
+    }
+}
+
 /// Streams to pods, wherever they run.
 #[async_trait]
 pub trait SpokeStreams: Send + Sync {
-    /// Log of one container of the pod with this UID on the spoke called `spoke`. `user` reads it, and has it of a share
-    /// of the link.
+    /// Log of one container of the pod with this UID on the spoke called `spoke`. `client` reads it, and has it of a
+    /// share of the link.
     async fn logs(
         &self,
         spoke: &ClusterName,
         pod_uid: &Uid,
         options: LogOptions,
-        user: &str,
+        client: PodClient,
     ) -> Result<ByteStream, ApiError>;
 
-    /// A connection to a port of the pod with this UID on the spoke called `spoke`, as from inside of the pod. `user`
+    /// A connection to a port of the pod with this UID on the spoke called `spoke`, as from inside of the pod. `client`
     /// has it, and its share of the link.
     async fn port_forward(
         &self,
         spoke: &ClusterName,
         pod_uid: &Uid,
         port: u16,
-        user: &str,
+        client: PodClient,
     ) -> Result<Stream, ApiError>;
 
     /// A command in a container of the pod with this UID on the spoke called `spoke`; it is killed when the stream is
@@ -78,7 +101,7 @@ pub trait SpokeStreams: Send + Sync {
         spoke: &ClusterName,
         pod_uid: &Uid,
         options: ExecOptions,
-        user: &str,
+        client: PodClient,
     ) -> Result<Stream, ApiError>;
 
     /// Whether the spoke called `spoke` can be asked for streams to its pods now.
@@ -87,6 +110,6 @@ pub trait SpokeStreams: Send + Sync {
     /// When it is away, or too old.
     fn reaches(&self, spoke: &ClusterName) -> Result<(), ApiError>;
 
-    /// What the spoke called `spoke` counts: asked of it now.
-    async fn figures(&self, spoke: &ClusterName) -> Result<Vec<Figures>, ApiError>;
+    /// What the spoke called `spoke` counts: asked of it now, once for all who ask meanwhile.
+    async fn figures(&self, spoke: &ClusterName) -> Result<Told, ApiError>;
 }

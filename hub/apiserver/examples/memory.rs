@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use freewheel_hub_api::kinds;
-use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeStreams};
+use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeStreams, Told};
 use freewheel_hub_apiserver::{Access, AccessOptions, Limits, Server, Tls, Usage, serve};
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::{ObjectRef, Objects, WriteOptions};
@@ -19,8 +19,8 @@ use freewheel_hub_pki::MASTERS;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::memory::MemoryStore;
-use freewheel_link::figures::Figures;
 use freewheel_link::names::ClusterName;
+use freewheel_link::stream_budget::PodClient;
 use freewheel_link::transport::Stream;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -41,7 +41,7 @@ impl SpokeStreams for NoSpokes {
         spoke: &ClusterName,
         pod_uid: &Uid,
         options: LogOptions,
-        _user: &str,
+        _client: PodClient,
     ) -> Result<ByteStream, ApiError> {
         let line = format!("{spoke}/{pod_uid}/{}: no spoke here\n", options.container);
         Ok(Box::pin(futures::stream::iter([Ok(Bytes::from(line))])))
@@ -52,7 +52,7 @@ impl SpokeStreams for NoSpokes {
         spoke: &ClusterName,
         _pod_uid: &Uid,
         _port: u16,
-        _user: &str,
+        _client: PodClient,
     ) -> Result<Stream, ApiError> {
         Err(away(spoke))
     }
@@ -62,7 +62,7 @@ impl SpokeStreams for NoSpokes {
         spoke: &ClusterName,
         _pod_uid: &Uid,
         _options: ExecOptions,
-        _user: &str,
+        _client: PodClient,
     ) -> Result<Stream, ApiError> {
         Err(away(spoke))
     }
@@ -71,7 +71,7 @@ impl SpokeStreams for NoSpokes {
         Err(away(spoke))
     }
 
-    async fn figures(&self, spoke: &ClusterName) -> Result<Vec<Figures>, ApiError> {
+    async fn figures(&self, spoke: &ClusterName) -> Result<Told, ApiError> {
         Err(away(spoke))
     }
 }

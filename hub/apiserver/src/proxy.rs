@@ -8,7 +8,8 @@
 //!   stats/summary      the machine, its pods and their containers in JSON
 //! ```
 //!
-//! A device is asked when somebody asks for it here, and counts nothing for that before. Totals (the machine, the agent,
+//! A device is asked when somebody asks for it here, once for all who do so meanwhile, and counts nothing for that before.
+//! Totals (the machine, the agent,
 //! all guests, the gates) are of the whole device in a cluster's own API, too: the root's pods are in them.
 //!
 //! Guarantees:
@@ -50,7 +51,7 @@ pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
     let format = media::metrics(call.header(&ACCEPT).unwrap_or_default());
     let mut held = call.slot.backlog.hold(FIGURES_BYTES_ESTIMATE).await?;
     let objects = &call.hub.server.objects;
-    let told = call.hub.server.streams.figures(&spoke).await?;
+    let told = call.hub.server.streams.figures(&spoke).await?.figures;
     // It may have taken its time.
     call.check_still()?;
     let (snapshot, now) = (objects.store().snapshot(), objects.clock().unix_seconds());

@@ -3,16 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use freewheel_hub_api::streams::Told;
 use freewheel_hub_plan::SpokeSet;
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::Revision;
 use freewheel_link::hub_session::HubSession;
 use freewheel_link::names::ClusterName;
 use freewheel_link::stream_budget::Budget;
 use freewheel_link::transport::Transport;
+use futures::future::{BoxFuture, WeakShared};
 use parking_lot::Mutex;
 
 /// The hub's half of a session, with plans as spokes are told them.
 pub(crate) type PlanSession = HubSession<SpokeSet>;
+
+/// Figures that are being told, for as long as anybody waits for them.
+pub(crate) type Telling =
+    Arc<Mutex<Option<WeakShared<BoxFuture<'static, Result<Told, ApiError>>>>>>;
 
 /// A spoke's connection that is in force.
 pub(crate) struct Link {
@@ -20,6 +27,7 @@ pub(crate) struct Link {
     pub(crate) state: Arc<Mutex<PlanSession>>,
     /// Places of the streams that the hub opens on it.
     pub(crate) opened: Arc<Budget>,
+    pub(crate) telling: Telling,
     /// What its spoke said in its greeting that it can do.
     pub(crate) abilities: u64,
     /// UID of the ManagedCluster whose session it carries, and which of its sessions that is.

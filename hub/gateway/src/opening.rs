@@ -151,6 +151,7 @@ fn into_force(
         transport: link.clone(),
         state: state.clone(),
         opened: Arc::default(),
+        telling: Arc::default(),
         abilities: hello.abilities,
         uid: identity.uid.clone(),
         epoch,

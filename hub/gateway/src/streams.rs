@@ -15,10 +15,6 @@
 //!   (`connections_that_nobody_reads_are_broken_off_where_they_hold_too_much`);
 //! - a transfer goes on where it was cut, unless it is of another artifact
 //!   (`a_module_is_sent_from_where_it_was_cut_unless_it_is_another_one`);
-//! - a spoke is asked for its figures once at a time, and who else asks is told when to come back
-//!   (`a_spoke_is_asked_for_its_figures_once_at_a_time`); what it tells
-//!   is bounded, each text of it too, and what is not all of it is an error
-//!   (`figures_that_are_not_whole_are_an_error_and_their_texts_are_cut`);
 //! - a spoke is not asked for what it cannot do (`a_spoke_is_not_asked_for_what_it_cannot_do`);
 //! - a spoke that does not answer, or whose link has no stream left, keeps nobody waiting, and no place
 //!   (`a_spoke_that_does_not_answer_keeps_nobody_waiting_and_no_place`);
@@ -26,44 +22,40 @@
 //!   (`a_connection_across_the_hub_that_breaks_off_is_reset_at_the_other_end`,
 //!   `a_log_that_breaks_off_ends_with_an_error`, `an_artifact_that_lost_its_end_on_the_disk_is_no_whole_module`).
 
+mod figures;
+mod open;
+
 use std::io::SeekFrom;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeStreams};
-use freewheel_hub_schema::error::{ApiError, Details};
+use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeStreams, Told};
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
-use freewheel_link::figures::Figures;
-use freewheel_link::frame::{self, FrameError, FrameReader};
-use freewheel_link::limits;
+use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::message::{
     Answer, ExecV1, LogsV1, ModuleHeaderV1, ModuleRequestV1, Open, PortForwardV1, RefusalV1,
     TunnelV1, ability, is_pod_address,
 };
 use freewheel_link::names::ClusterName;
-use freewheel_link::stream_budget::{Asker, Budget, TOO_MANY_REASON, Use};
-use freewheel_link::transport::{Priority, Stream, Transport};
+use freewheel_link::stream_budget::{Asker, Budget, PodClient, Use};
+use freewheel_link::transport::{Priority, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tracing::debug;
 
+use self::open::{able, api_error, open};
 use crate::compile_waits::CompileWaits;
 use crate::inner::Inner;
-use crate::links::Links;
 use crate::relays::RelayPermit;
 use crate::spoke_identity::SpokeIdentity;
 use crate::{compiling, renew, session_records};
 
 /// The opener is the first thing on a stream.
 const OPENER_TIMEOUT: Duration = Duration::from_secs(10);
-/// When to ask again for what has no place now: most streams are short, and kube-apiserver says the same.
-const RETRY_AFTER_SECONDS: u32 = 1;
-/// How long a spoke may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves a stream that a spoke has opened.
 pub(crate) async fn serve(
@@ -227,56 +219,6 @@ async fn tunnel(
     Ok((self::open(&inner.links, &target, &open, of, Priority::Tunnels).await?, relay))
 }
 
-fn offline(spoke: &ClusterName) -> RefusalV1 {
-    let text = format!("the spoke {spoke} is not connected to the hub");
-    RefusalV1::new("ServiceUnavailable", text)
-}
-
-/// The link of a spoke that has these abilities.
-fn able(
-    links: &Links,
-    spoke: &ClusterName,
-    needs: u64,
-) -> Result<(Arc<dyn Transport>, Arc<Budget>), RefusalV1> {
-    let links = links.lock();
-    let link = links.get(spoke).ok_or_else(|| offline(spoke))?;
-    if link.abilities & needs != needs {
-        let text = format!("the agent of {spoke} is too old for that");
-        return Err(RefusalV1::new("ServiceUnavailable", text));
-    }
-    Ok((link.transport.clone(), link.opened.clone()))
-}
-
-/// Opens a stream to a spoke and waits for its answer.
-async fn open(
-    links: &Links,
-    spoke: &ClusterName,
-    open: &Open,
-    of: Use,
-    priority: Priority,
-) -> Result<Stream, RefusalV1> {
-    let offline = || offline(spoke);
-    let (link, budget) = able(links, spoke, open.ability())?;
-    let place = budget.take(of)?;
-    let asked = async {
-        let Stream { mut send, recv } = link.open(priority).await.map_err(|_| offline())?;
-        let mut recv = FrameReader::new(recv);
-        frame::write(&mut send, open).await.map_err(|_| offline())?;
-        match recv.next::<Answer>().await {
-            Ok(Some(Answer::Ready)) => Ok(Stream { send, recv: Box::new(recv) }),
-            Ok(Some(Answer::Refused(mut refusal))) => {
-                refusal.bound();
-                Err(refusal)
-            }
-            Ok(None) | Err(_) => Err(offline()),
-        }
-    };
-    match timeout(ANSWER_TIMEOUT, asked).await {
-        Ok(answered) => answered.map(|stream| place.hold(stream)),
-        Err(_) => Err(RefusalV1::new("Timeout", format!("the spoke {spoke} does not answer"))),
-    }
-}
-
 /// What the API server reaches spokes through.
 pub(crate) struct ToSpokes(pub(crate) Weak<Inner>);
 
@@ -294,7 +236,7 @@ impl SpokeStreams for ToSpokes {
         spoke: &ClusterName,
         pod_uid: &Uid,
         options: LogOptions,
-        user: &str,
+        client: PodClient,
     ) -> Result<ByteStream, ApiError> {
         let inner = self.running()?;
         let logs = LogsV1 {
@@ -308,7 +250,7 @@ impl SpokeStreams for ToSpokes {
             tail_lines: options.tail_lines,
             limit_bytes: options.limit_bytes,
         };
-        let of = Use::Logs(Some(user.into()));
+        let of = Use::Logs(client);
         let stream = open(&inner.links, spoke, &Open::Logs(logs), of, Priority::Logs)
             .await
             .map_err(|refusal| api_error(&refusal))?;
@@ -336,11 +278,11 @@ impl SpokeStreams for ToSpokes {
         spoke: &ClusterName,
         pod_uid: &Uid,
         port: u16,
-        user: &str,
+        client: PodClient,
     ) -> Result<Stream, ApiError> {
         let inner = self.running()?;
         let ask = Open::PortForward(PortForwardV1 { pod_uid: pod_uid.to_string(), port });
-        let of = Use::PodStream(Some(user.into()));
+        let of = Use::PodStream(client);
         let opened = open(&inner.links, spoke, &ask, of, Priority::Tunnels).await;
         opened.map_err(|refusal| api_error(&refusal))
     }
@@ -350,7 +292,7 @@ impl SpokeStreams for ToSpokes {
         spoke: &ClusterName,
         pod_uid: &Uid,
         options: ExecOptions,
-        user: &str,
+        client: PodClient,
     ) -> Result<Stream, ApiError> {
         let inner = self.running()?;
         let ExecOptions { container, command, stdin, tty } = options;
@@ -359,7 +301,7 @@ impl SpokeStreams for ToSpokes {
         if !ask.is_bounded() {
             return Err(ApiError::bad_request("the command is too long"));
         }
-        let of = Use::Command(Some(user.into()), place);
+        let of = Use::Command(client, place);
         let opened = open(&inner.links, spoke, &Open::Exec(ask), of, Priority::Tunnels).await;
         opened.map_err(|refusal| api_error(&refusal))
     }
@@ -369,71 +311,7 @@ impl SpokeStreams for ToSpokes {
         able.map(drop).map_err(|refusal| api_error(&refusal))
     }
 
-    async fn figures(&self, spoke: &ClusterName) -> Result<Vec<Figures>, ApiError> {
-        let inner = self.running()?;
-        let stream = open(&inner.links, spoke, &Open::Figures, Use::Figures, Priority::Logs)
-            .await
-            .map_err(|refusal| api_error(&refusal))?;
-        match timeout(ANSWER_TIMEOUT, read_figures(&inner.skipped, stream)).await {
-            Ok(Ok(all)) => Ok(all),
-            Ok(Err(why)) => {
-                let text = format!("the spoke {spoke} did not tell all of its figures: {why}");
-                Err(ApiError::new(503, "ServiceUnavailable", text))
-            }
-            Err(_) => {
-                let text = format!("the spoke {spoke} takes too long to tell its figures");
-                Err(ApiError::new(504, "Timeout", text))
-            }
-        }
+    async fn figures(&self, spoke: &ClusterName) -> Result<Told, ApiError> {
+        figures::ask(&self.running()?, spoke).await
     }
-}
-
-/// Why figures are not all that a spoke counts.
-#[derive(Debug, thiserror::Error)]
-enum NotWhole {
-    #[error(transparent)]
-    Broken(#[from] FrameError),
-    #[error("there are more than the hub takes")]
-    TooMany,
-    #[error("those of the device itself are missing")]
-    NoDevice,
-}
-
-/// All figures that come.
-async fn read_figures(skipped: &AtomicU64, stream: Stream) -> Result<Vec<Figures>, NotWhole> {
-    let (mut all, mut members) = (Vec::new(), 0);
-    // With the byte that is too many, what is cut off between two messages is told from an end.
-    let mut bytes = stream.recv.take(limits::FIGURES_BYTES_MAX as u64 + 1);
-    let mut recv = FrameReader::new(&mut bytes);
-    while let Some(mut one) = recv.next_known::<Figures>(skipped).await? {
-        members += one.members();
-        if limits::FIGURES_MEMBERS_MAX < members {
-            return Err(NotWhole::TooMany);
-        }
-        one.bound();
-        all.push(one);
-    }
-    if bytes.limit() == 0 {
-        return Err(NotWhole::TooMany);
-    }
-    let device = all.iter().any(|one| matches!(one, Figures::Device(_)));
-    if device { Ok(all) } else { Err(NotWhole::NoDevice) }
-}
-
-fn api_error(refusal: &RefusalV1) -> ApiError {
-    let (code, reason) = match refusal.reason.as_str() {
-        "NotFound" => (404, "NotFound"),
-        "BadRequest" => (400, "BadRequest"),
-        "Forbidden" => (403, "Forbidden"),
-        "Timeout" => (504, "Timeout"),
-        TOO_MANY_REASON => (429, TOO_MANY_REASON),
-        "ServiceUnavailable" => (503, "ServiceUnavailable"),
-        _ => (500, "InternalError"),
-    };
-    let mut error = ApiError::new(code, reason, refusal.message.clone());
-    if code == 429 {
-        let soon = Details { retry_after_seconds: Some(RETRY_AFTER_SECONDS), ..Details::default() };
-        error.details = Some(Box::new(soon));
-    }
-    error
 }

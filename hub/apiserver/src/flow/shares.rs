@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use freewheel_link::names::ClusterName;
+use freewheel_link::stream_budget::Principal;
 
 use crate::authn::{Home, User};
 use crate::authz;
@@ -87,6 +88,15 @@ impl<'a> Sharer<'a> {
     /// A user of the root.
     pub(crate) const fn in_root(user: &'a str) -> Self {
         Self { cluster: None, user }
+    }
+
+    /// The same on the links to devices.
+    pub(crate) fn principal(self) -> Principal {
+        let named = self.cluster.and_then(|cluster| ClusterName::try_from(cluster).ok());
+        match named {
+            Some(cluster) => Principal::Cluster(cluster, self.user.into()),
+            None => Principal::Root(self.user.into()),
+        }
     }
 
     /// What all ask for is nobody's.
@@ -233,6 +243,13 @@ mod tests {
         ] {
             let sharer = Sharer::from(&user);
             assert_eq!((sharer.cluster, sharer.user), (cluster, name), "{user:?}");
+            let principal = match cluster {
+                Some(cluster) => {
+                    Principal::Cluster(ClusterName::try_from(cluster).unwrap(), name.into())
+                }
+                None => Principal::Root(name.into()),
+            };
+            assert_eq!(sharer.principal(), principal, "{user:?}");
         }
     }
 

@@ -15,6 +15,7 @@ mod text;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use freewheel_hub_metrics::Format;
 use freewheel_hub_store::Snapshot;
@@ -61,7 +62,7 @@ impl Page {
 
 /// A device's figures as they came, and to whom they are shown.
 pub(crate) struct DeviceFigures {
-    pub(crate) figures: Vec<Figures>,
+    pub(crate) figures: Arc<[Figures]>,
     pub(crate) spoke: ClusterName,
     /// In the root they are of all its pods, elsewhere of the cluster's own.
     pub(crate) shown_in: ClusterName,
@@ -84,19 +85,19 @@ impl DeviceFigures {
     }
 
     /// Puts a page together.
-    pub(crate) fn page(mut self, page: Page, at: &dyn Snapshot) -> DevicePage {
+    pub(crate) fn page(self, page: Page, at: &dyn Snapshot) -> DevicePage {
         let (mut device, mut gates) = (DeviceV1::default(), BTreeMap::<String, GateV1>::new());
         let mut pods = BTreeMap::<_, BTreeMap<String, ContainerUseV1>>::new();
-        for one in std::mem::take(&mut self.figures) {
+        for one in &*self.figures {
             match one {
-                Figures::Device(figures) => device = figures,
+                Figures::Device(figures) => device = figures.clone(),
                 Figures::Gate(gate) => match gates.get_mut(&gate.gate) {
-                    Some(same) => same.add(&gate),
-                    None => drop(gates.insert(gate.gate.clone(), gate)),
+                    Some(same) => same.add(gate),
+                    None => drop(gates.insert(gate.gate.clone(), gate.clone())),
                 },
-                Figures::Pod(pod) if self.shows(&pod, page) => {
-                    let key = (pod.realm, pod.namespace, pod.name);
-                    newest(pods.entry(key).or_default(), pod.containers);
+                Figures::Pod(pod) if self.shows(pod, page) => {
+                    let key = (pod.realm.clone(), pod.namespace.clone(), pod.name.clone());
+                    newest(pods.entry(key).or_default(), &pod.containers);
                 }
                 Figures::Pod(_) => {}
             }
@@ -165,10 +166,10 @@ impl DevicePage {
 }
 
 /// Of two containers of one name, a pod that ends and the one in its place, the newer one.
-fn newest(all: &mut BTreeMap<String, ContainerUseV1>, figures: Vec<ContainerUseV1>) {
+fn newest(all: &mut BTreeMap<String, ContainerUseV1>, figures: &[ContainerUseV1]) {
     for one in figures {
         if all.get(&one.name).is_none_or(|other| other.started <= one.started) {
-            all.insert(one.name.clone(), one);
+            all.insert(one.name.clone(), one.clone());
         }
     }
 }
@@ -184,8 +185,6 @@ fn count(count: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use freewheel_hub_schema::object::{Key, Object, Resource};
     use freewheel_hub_store::memory::MemoryStore;
     use freewheel_hub_store::{Operation, Store as _, Txn};
@@ -267,7 +266,7 @@ mod tests {
 
     fn of(figures: Vec<Figures>, whose: &str) -> DeviceFigures {
         let [spoke, shown_in] = ["pi-7", whose].map(|name| ClusterName::try_from(name).unwrap());
-        DeviceFigures { figures, spoke, shown_in }
+        DeviceFigures { figures: figures.into(), spoke, shown_in }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde_json::{Value, json};
 
-use super::pod::spoke_of;
+use super::pod::{client, spoke_of};
 use super::stream_end;
 use crate::authn;
 use crate::body::Body;
@@ -34,8 +34,8 @@ pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
     let spoke = spoke_of(&call.tenant, node)?;
     let uid = &stored.object.header.uid;
     let end = stream_end::of(call);
-    let (streams, user) = (&call.hub.server.streams, &call.user.name);
-    let stream = streams.logs(&spoke, uid, options, user).await?;
+    let streams = &call.hub.server.streams;
+    let stream = streams.logs(&spoke, uid, options, client(call)).await?;
     let stream = while_known(call, stream);
     let mut response = Response::new(Body::chunks(stream_end::until(stream, end)).followed());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));

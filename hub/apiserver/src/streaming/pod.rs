@@ -1,12 +1,19 @@
-//! Which device is behind a pod.
+//! Which device is behind a pod, and whose share of its link a stream to it is.
 
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_link::names::ClusterName;
+use freewheel_link::stream_budget::PodClient;
 use serde_json::Value;
 
 use crate::call::Call;
+use crate::flow::shares::Sharer;
 use crate::tenant::Tenant;
+
+/// For whom streams are that a call asks for: who answers for its user has them.
+pub(crate) fn client(call: &Call) -> PodClient {
+    PodClient::new(&call.tenant.name, Sharer::from(&*call.user).principal())
+}
 
 /// A pod that is on a device.
 #[derive(Clone, Debug)]

@@ -29,6 +29,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use super::backend::{self, Backend};
+use super::pod::client;
 use super::stream_end;
 use crate::body::Body;
 use crate::call::Call;
@@ -116,7 +117,7 @@ type Connected = (http1::SendRequest<RequestBody>, AbortOnDropHandle<()>);
 async fn dial(call: &Call, backend: &Backend) -> Result<Connected, ApiError> {
     let Backend { spoke, uid, port } = backend;
     let streams = &call.hub.server.streams;
-    let stream = streams.port_forward(spoke, uid, *port, &call.user.name).await;
+    let stream = streams.port_forward(spoke, uid, *port, client(call)).await;
     let stream = stream.map_err(|error| unreachable(&error.message))?;
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_BYTES_MAX);

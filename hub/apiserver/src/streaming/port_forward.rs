@@ -25,6 +25,7 @@ use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_spdy::{Accept, Headers, Stream, session};
 use freewheel_link::names::ClusterName;
+use freewheel_link::stream_budget::PodClient;
 use freewheel_link::transport;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -38,7 +39,7 @@ use tracing::debug;
 
 use super::channels::{self, Coding};
 use super::handshake::{self, Becomes, Served};
-use super::pod::{Located, locate};
+use super::pod::{Located, client, locate};
 use super::stream_end::{self, End};
 use super::upgrade::Raw;
 use super::websocket;
@@ -91,6 +92,7 @@ pub(crate) async fn port_forward(call: &Call) -> Result<Response<Body>, ApiError
     let forward = Arc::new(Forward {
         hub: call.hub.clone(),
         user: call.user.clone(),
+        client: client(call),
         slot: call.slot.clone(),
         pod: format!("{}_{}", call.name, call.namespace),
         spoke,
@@ -142,6 +144,7 @@ fn ports(options: &Value) -> Result<Vec<u16>, ApiError> {
 struct Forward {
     hub: Arc<Hub>,
     user: Arc<User>,
+    client: PodClient,
     slot: Arc<ConnectionSlot>,
     /// As the kubelet names it.
     pod: String,
@@ -253,7 +256,7 @@ impl Forward {
             return Err(crate::authn::unauthorized());
         }
         let streams = &self.hub.server.streams;
-        streams.port_forward(&self.spoke, &self.uid, port, &self.user.name).await
+        streams.port_forward(&self.spoke, &self.uid, port, self.client.clone()).await
     }
 
     async fn over_channels(&self, ports: Vec<u16>, channels: Vec<DuplexStream>) {

@@ -25,7 +25,7 @@ use super::channels::{self, Coding};
 use super::command_streams::{Counted, INPUT_BYTES, Source, Streams};
 use super::handshake::{self, Becomes, Served};
 use super::log;
-use super::pod::{Located, locate};
+use super::pod::{Located, client, locate};
 use super::stream_end::{self, End};
 use super::upgrade::Raw;
 use super::wants::{self, Wants};
@@ -52,8 +52,8 @@ pub(crate) async fn exec(call: &Call) -> Result<Response<Body>, ApiError> {
     let Located { spoke, uid, object } = locate(call)?;
     let mut wants = Wants::of_exec(&asked)?;
     wants.options.container = log::container(&object, &call.name, &wants.options.container)?;
-    let (streams, user) = (&call.hub.server.streams, &call.user.name);
-    let command = streams.exec(&spoke, &uid, wants.options.clone(), user);
+    let streams = &call.hub.server.streams;
+    let command = streams.exec(&spoke, &uid, wants.options.clone(), client(call));
     promise(call, wants, async { command.await.map(Source::Command) }).await
 }
 
@@ -69,8 +69,7 @@ pub(crate) async fn attach(call: &Call) -> Result<Response<Body>, ApiError> {
     let options =
         LogOptions { container, follow: true, tail_lines: Some(0), ..LogOptions::default() };
     log::check_started(&object, &call.name, &options)?;
-    let (streams, user) = (&call.hub.server.streams, &call.user.name);
-    let output = streams.logs(&spoke, &uid, options, user);
+    let output = call.hub.server.streams.logs(&spoke, &uid, options, client(call));
     promise(call, wants, async { output.await.map(Source::Log) }).await
 }
 

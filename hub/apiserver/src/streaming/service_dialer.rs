@@ -2,7 +2,9 @@
 //! pod through its device.
 //!
 //! Guarantees:
-//! - a Service leads where requests through its proxy lead (`a_service_leads_to_its_pods_alone`).
+//! - a Service leads where requests through its proxy lead (`a_service_leads_to_its_pods_alone`);
+//! - connections are the hub's own for the cluster that it is asked for, and of the share of no user, whatever somebody
+//!   is called (`nobody_takes_the_places_of_the_hub_itself`).
 
 use std::sync::Arc;
 
@@ -10,13 +12,11 @@ use freewheel_hub_api::streams::SpokeStreams;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::Store;
 use freewheel_link::names::ClusterName;
+use freewheel_link::stream_budget::{PodClient, Principal};
 use freewheel_link::transport::Stream;
 
 use super::backend::{Backend, NamespaceView};
 use crate::tenant::Tenant;
-
-/// Whose share of the links it is.
-const USER: &str = "system:apiserver";
 
 /// Connects to Services.
 #[derive(Clone)]
@@ -52,6 +52,7 @@ impl ServiceDialer {
                 _ => error,
             })?
         };
-        self.streams.port_forward(&spoke, &uid, port, USER).await
+        let client = PodClient::new(cluster, Principal::Hub(cluster.clone()));
+        self.streams.port_forward(&spoke, &uid, port, client).await
     }
 }

@@ -100,19 +100,20 @@ impl Counted {
 impl Sample {
     /// From what this device told, after what it said before.
     pub(crate) fn read(
-        told: Vec<Figures>,
+        told: &[Figures],
         spoke: &ClusterName,
         (asked, time): (Asked, i64),
         before: Option<&Self>,
     ) -> Self {
         let window = before.map(|before| asked.at.saturating_duration_since(before.asked.at));
-        let (mut device, mut pods) = (DeviceV1::default(), BTreeMap::<_, (u64, PodUseV1)>::new());
+        let unknown = DeviceV1::default();
+        let (mut device, mut pods) = (&unknown, BTreeMap::<_, (u64, &PodUseV1)>::new());
         for one in told {
             match one {
                 Figures::Device(told) => device = told,
                 Figures::Pod(pod) if pod.realm.is_root() || pod.realm == *spoke => {
                     let name = (pod.realm.clone(), (&*pod.namespace).into(), (&*pod.name).into());
-                    let started = started(&pod);
+                    let started = started(pod);
                     if pods.get(&name).is_none_or(|(other, _)| *other <= started) {
                         pods.insert(name, (started, pod));
                     }
@@ -122,7 +123,7 @@ impl Sample {
         }
         let pods = pods.into_iter().map(|(name, (_, pod))| {
             let before = before.map(|before| before.pods.get(&name).map(|pod| &*pod.containers));
-            let pod = PodUse::read(pod.containers, window, before.map(Option::unwrap_or_default));
+            let pod = PodUse::read(&pod.containers, window, before.map(Option::unwrap_or_default));
             (name, Arc::new(pod))
         });
         Self {
@@ -169,7 +170,7 @@ impl Sample {
 impl PodUse {
     /// After what was known of its containers; of the first answer nobody knows anything.
     fn read(
-        told: Vec<ContainerUseV1>,
+        told: &[ContainerUseV1],
         window: Option<Duration>,
         before: Option<&[ContainerUse]>,
     ) -> Self {
@@ -177,7 +178,7 @@ impl PodUse {
             let totals = all.iter().map(|one| ((&*one.name, one.started), one.cpu.total));
             totals.collect::<HashMap<_, _>>()
         });
-        let containers = told.into_iter().map(|one| {
+        let containers = told.iter().map(|one| {
             let total = |all: &HashMap<_, u64>| {
                 all.get(&(&*one.name, one.started)).copied().unwrap_or_default()
             };
@@ -186,7 +187,7 @@ impl PodUse {
                 cpu: Counted::after(one.cpu_ns, before),
                 started: one.started,
                 memory: one.memory,
-                name: one.name.into(),
+                name: one.name.as_str().into(),
             }
         });
         Self { window, containers: containers.collect() }
@@ -240,7 +241,7 @@ mod tests {
     fn after(before: Option<&Sample>, window: Duration, told: Vec<Figures>) -> Sample {
         let at = before.map_or_else(Instant::now, |before| before.asked.at) + window;
         let asked = Asked { at, took: Duration::ZERO };
-        Sample::read(told, &pi(), (asked, 1_800_000_000), before)
+        Sample::read(&told, &pi(), (asked, 1_800_000_000), before)
     }
 
     fn of(sample: &Sample, realm: &str, name: &str) -> Option<Vec<(String, u64)>> {

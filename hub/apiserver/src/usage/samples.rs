@@ -20,8 +20,8 @@
 //! - a device that does not answer is not asked again at once, and holds up nobody else
 //!   (`who_does_not_answer_is_left_alone`), however many of them there are, once they have been asked
 //!   (`many_who_do_not_answer_hold_up_nobody_else`), one among them neither that answers again
-//!   (`one_that_failed_once_has_its_turn_among_those_who_never_answer`); one that is busy is asked until it answers
-//!   (`who_is_busy_is_asked_again`);
+//!   (`one_that_failed_once_has_its_turn_among_those_who_never_answer`);
+//! - an answer is as old as its question, be that somebody else's (`an_answer_to_somebody_elses_question_is_as_old_as_that`);
 //! - what one device said is nothing of the next one of its name (`a_later_device_of_a_name_is_another_one`);
 //! - what is kept of all devices has a bound, and goes with time
 //!   (`what_is_kept_has_a_bound`, `what_nobody_asks_for_goes`).
@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use freewheel_hub_api::streams::SpokeStreams;
+use freewheel_hub_api::streams::{SpokeStreams, Told};
 use freewheel_hub_objects::clock::Clock;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
@@ -42,7 +42,7 @@ use freewheel_link::names::ClusterName;
 use futures::future::Either;
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turn, Semaphore};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
 use super::doubtful::DoubtfulTurns;
@@ -60,8 +60,6 @@ const WINDOW_FACTOR: u32 = 10;
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long one that has failed is left alone.
 const FAILED_DEVICE_PAUSE: Duration = Duration::from_secs(5);
-/// Until one that answers somebody else is asked again.
-const BUSY_DEVICE_PAUSE: Duration = Duration::from_millis(100);
 /// So many devices are asked at a time; each may say some megabytes before it is heard out.
 const ASKED_MAX: usize = 64;
 /// And so many of those who were asked in vain last: each may be asked for as long as it may take.
@@ -198,38 +196,24 @@ impl Samples {
         known: &mut Known,
         before: Option<&Sample>,
     ) -> Result<Arc<Sample>, ApiError> {
-        let (was_doubtful, mut left) = (known.doubtful, ANSWER_MAX);
-        loop {
-            let turn = if was_doubtful {
-                Either::Right(self.doubtful_turns.turn(known.failed).await)
-            } else {
-                Either::Left(self.turns.acquire().await.map_err(ApiError::internal)?)
-            };
-            let began = Instant::now();
-            // Until there is an answer: whoever asks may go away before.
-            known.doubtful = true;
-            if was_doubtful {
-                known.failed = Some(began);
-            }
-            let told = timeout(left, self.streams.figures(spoke)).await;
-            drop(turn);
-            let took = began.elapsed();
-            match told {
-                // It tells them to one at a time, and may have somebody else.
-                Ok(Err(error)) if error.code == 429 && took + BUSY_DEVICE_PAUSE < left => {
-                    sleep(BUSY_DEVICE_PAUSE).await;
-                    left -= took + BUSY_DEVICE_PAUSE;
-                }
-                Ok(told) => {
-                    let asked = Asked { at: began + took / 2, took };
-                    let when = (asked, self.clock.unix_seconds());
-                    let sample = Arc::new(Sample::read(told?, spoke, when, before));
-                    (known.failed, known.doubtful) = (None, false);
-                    return Ok(sample);
-                }
-                Err(_) => return Err(too_late(spoke)),
-            }
+        let turn = if known.doubtful {
+            Either::Right(self.doubtful_turns.turn(known.failed).await)
+        } else {
+            Either::Left(self.turns.acquire().await.map_err(ApiError::internal)?)
+        };
+        if known.doubtful {
+            known.failed = Some(Instant::now());
         }
+        // Until there is an answer: whoever asks may go away before.
+        known.doubtful = true;
+        let told = timeout(ANSWER_MAX, self.streams.figures(spoke)).await;
+        drop(turn);
+        let Told { figures, asked, took } = told.map_err(|_| too_late(spoke))??;
+        let asked = Asked { at: asked + took / 2, took };
+        let when = (asked, self.clock.unix_seconds());
+        let sample = Arc::new(Sample::read(&figures, spoke, when, before));
+        (known.failed, known.doubtful) = (None, false);
+        Ok(sample)
     }
 
     /// Keeps it in the place of the one before, where there is room.

@@ -54,6 +54,8 @@ mod own_kinds;
 #[cfg(test)]
 mod port_forwards;
 #[cfg(test)]
+mod principals;
+#[cfg(test)]
 mod protobuf;
 #[cfg(test)]
 mod proxies;

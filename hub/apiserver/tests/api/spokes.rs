@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeStreams};
+use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeStreams, Told};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_link::figures::{ContainerUseV1, DeviceV1, Figures, PodUseV1};
@@ -14,6 +14,7 @@ use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::memory_transport;
 use freewheel_link::message::{ExecEndedV1, ExecInput, ExecOutput};
 use freewheel_link::names::ClusterName;
+use freewheel_link::stream_budget::PodClient;
 use freewheel_link::transport::{Priority, Stream, Transport as _};
 use futures::StreamExt as _;
 use http::Request;
@@ -30,6 +31,8 @@ pub struct Echo {
     pub followed: Arc<AtomicUsize>,
     /// Who was asked for figures, in turn.
     pub figures_asked: Arc<Mutex<Vec<String>>>,
+    /// For whom streams were opened, in turn.
+    pub clients: Arc<Mutex<Vec<PodClient>>>,
 }
 
 /// Something that goes on.
@@ -48,8 +51,9 @@ impl SpokeStreams for Echo {
         spoke: &ClusterName,
         _pod_uid: &Uid,
         options: LogOptions,
-        _user: &str,
+        client: PodClient,
     ) -> Result<ByteStream, ApiError> {
+        self.clients.lock().unwrap().push(client);
         let lines = [format!("{spoke} "), format!("{}\n", options.container)];
         let lines = futures::stream::iter(lines.map(|line| Ok(Bytes::from(line))));
         if !options.follow {
@@ -73,10 +77,11 @@ impl SpokeStreams for Echo {
         spoke: &ClusterName,
         pod_uid: &Uid,
         port: u16,
-        user: &str,
+        client: PodClient,
     ) -> Result<Stream, ApiError> {
         self.reaches(spoke)?;
-        assert!(!pod_uid.is_empty() && !user.is_empty());
+        assert!(!pod_uid.is_empty());
+        self.clients.lock().unwrap().push(client);
         if ![80, 81, 8080].contains(&port) {
             let text = format!("dial tcp4 127.0.0.1:{port}: connect: connection refused");
             return Err(ApiError::new(500, "InternalError", text));
@@ -114,8 +119,9 @@ impl SpokeStreams for Echo {
         spoke: &ClusterName,
         _pod_uid: &Uid,
         options: ExecOptions,
-        _user: &str,
+        client: PodClient,
     ) -> Result<Stream, ApiError> {
+        self.clients.lock().unwrap().push(client);
         self.reaches(spoke)?;
         let words: Vec<String> = options.command;
         if !["cat", "fail", "go"].contains(&words[0].as_str()) {
@@ -162,7 +168,7 @@ impl SpokeStreams for Echo {
     }
 
     /// A pod of the root and one of its own; a spoke called `away` is.
-    async fn figures(&self, spoke: &ClusterName) -> Result<Vec<Figures>, ApiError> {
+    async fn figures(&self, spoke: &ClusterName) -> Result<Told, ApiError> {
         self.figures_asked.lock().unwrap().push(spoke.to_string());
         self.reaches(spoke)?;
         let pod = |realm: &ClusterName| {
@@ -174,7 +180,8 @@ impl SpokeStreams for Echo {
             })
         };
         let device = DeviceV1 { resident: 7, ..DeviceV1::default() };
-        Ok(vec![Figures::Device(device), pod(&ClusterName::root()), pod(spoke)])
+        let told = vec![Figures::Device(device), pod(&ClusterName::root()), pod(spoke)];
+        Ok(Told::since(tokio::time::Instant::now(), told))
     }
 }
 

@@ -134,6 +134,7 @@ pub struct Hub {
     pub followed: Arc<AtomicUsize>,
     /// Which devices were asked for figures, in turn.
     pub figures_asked: Arc<Mutex<Vec<String>>>,
+    pub clients: Arc<Mutex<Vec<freewheel_link::stream_budget::PodClient>>>,
     /// What they said, as others in the hub see it.
     pub usage: Usage,
     /// Whether its store takes no writes, as its checks have it.
@@ -192,6 +193,7 @@ impl Hub {
         let stop = CancellationToken::new();
         let echo = Echo::default();
         let (followed, figures_asked) = (echo.followed.clone(), echo.figures_asked.clone());
+        let clients = echo.clients.clone();
         let store_fails = Arc::new(AtomicBool::new(false));
         let fails = store_fails.clone();
         let store = move || {
@@ -219,6 +221,7 @@ impl Hub {
             ahead,
             followed,
             figures_asked,
+            clients,
             usage,
             store_fails,
             stop,

@@ -55,7 +55,7 @@ async fn a_log_that_breaks_off_ends_with_an_error() {
     let name = ClusterName::try_from("pi-7").unwrap();
     let streams = hub.gateway.streams();
     let read = async {
-        let log = streams.logs(&name, &"u".into(), LogOptions::default(), "ann").await.unwrap();
+        let log = streams.logs(&name, &"u".into(), LogOptions::default(), ann()).await.unwrap();
         log.collect::<Vec<_>>().await
     };
     let write = async {
@@ -83,7 +83,7 @@ async fn idle_connections_keep_logs_and_modules_in() {
     let asked = async {
         let pod = "u".into();
         let (log, ()) =
-            tokio::join!(streams.logs(&name, &pod, LogOptions::default(), "ann"), async {
+            tokio::join!(streams.logs(&name, &pod, LogOptions::default(), ann()), async {
                 drop(taken(&far).await);
             });
         assert!(log.is_ok());

@@ -4,7 +4,10 @@ use crate::support::*;
 use freewheel_hub_metrics::{Format, Metrics};
 use freewheel_link::figures::{ContainerUseV1, DeviceV1, Figures, PodUseV1};
 use freewheel_link::limits;
+use freewheel_link::message::RefusalV1;
+use freewheel_link::stream_budget::TOO_MANY_REASON;
 use futures::FutureExt as _;
+use tokio::time::Instant;
 
 fn text(metrics: &Metrics) -> String {
     metrics.text(Format::Prometheus).unwrap()
@@ -30,7 +33,7 @@ async fn sessions_and_plans_are_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_spoke_is_asked_for_its_figures_once_at_a_time() {
+async fn who_asks_for_figures_while_a_spoke_tells_has_the_same() {
     let hub = Hub::new(true).await;
     let streams = hub.gateway.streams();
     let name = ClusterName::try_from("pi-7").unwrap();
@@ -38,22 +41,21 @@ async fn a_spoke_is_asked_for_its_figures_once_at_a_time() {
     assert_eq!((offline.code, offline.reason), (503, "ServiceUnavailable"));
     assert_eq!(&*offline.message, "the spoke pi-7 is not connected to the hub");
     let (link, _session) = hub.spoke("pi-7").await;
-    let asked = [(); 2].map(|()| streams.figures(&name));
-    let tell = async {
-        let stream = link.accept().await.unwrap();
-        let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
-        assert_eq!(recv.next::<Open>().await.unwrap(), Some(Open::Figures));
-        frame::write(&mut send, &Answer::Ready).await.unwrap();
-        frame::write(&mut send, &Figures::Device(DeviceV1::default())).await.unwrap();
-        send.shutdown().await.unwrap();
+    let before = Instant::now();
+    let slow = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        tell(&*link, &[Figures::Device(DeviceV1::default())]).await;
     };
-    let [one, other] = asked;
-    let (one, other, ()) = tokio::join!(one, other, tell);
-    assert_eq!(one.unwrap().len(), 1);
-    let busy = other.unwrap_err();
-    let again = busy.details.as_ref().and_then(|details| details.retry_after_seconds);
-    assert_eq!((busy.code, again), (429, Some(1)));
-    // One that says nothing any more is not waited for.
+    let late = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        streams.figures(&name).await
+    };
+    let (one, other, ()) = tokio::join!(streams.figures(&name), late, slow);
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert!(Arc::ptr_eq(&one.figures, &other.figures));
+    // Of whoever asked first.
+    assert_eq!((other.asked, other.took), (before, Duration::from_secs(2)));
+    // One that says nothing any more is not waited for, nor what was told before told again.
     let silent = async {
         let stream = link.accept().await.unwrap();
         let mut send = stream.send;
@@ -62,6 +64,67 @@ async fn a_spoke_is_asked_for_its_figures_once_at_a_time() {
     };
     let (silent, _kept) = tokio::join!(streams.figures(&name), silent);
     assert_eq!(silent.unwrap_err().code, 504);
+}
+
+#[tokio::test(start_paused = true)]
+async fn loops_of_questions_keep_nobody_elses_waiting() {
+    let hub = Hub::new(true).await;
+    let (streams, name) = (hub.gateway.streams(), ClusterName::try_from("pi-7").unwrap());
+    let (link, _session) = hub.spoke("pi-7").await;
+    let telling = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            tell(&*link, &[Figures::Device(DeviceV1::default())]).await;
+        }
+    };
+    let greedy = futures::future::join_all((0..10).map(|_| async {
+        while streams.figures(&name).await.is_ok() {}
+        panic!("one of many was refused");
+    }));
+    let own = async {
+        // In the midst of one.
+        tokio::time::sleep(Duration::from_millis(5_500)).await;
+        for _ in 0..20 {
+            let began = Instant::now();
+            streams.figures(&name).await.unwrap();
+            assert!(began.elapsed() <= Duration::from_secs(1), "{:?}", began.elapsed());
+        }
+    };
+    tokio::select! {
+        () = own => {}
+        () = telling => {}
+        _ = greedy => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_away_leaves_the_figures_to_the_others() {
+    let hub = Hub::new(true).await;
+    let (streams, name) = (hub.gateway.streams(), ClusterName::try_from("pi-7").unwrap());
+    let (link, _session) = hub.spoke("pi-7").await;
+    let first = tokio::time::timeout(Duration::from_secs(1), streams.figures(&name));
+    let second = streams.figures(&name);
+    let telling = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        tell(&*link, &[Figures::Device(DeviceV1::default())]).await;
+    };
+    let (first, second, ()) = tokio::join!(first, second, telling);
+    assert!(first.is_err() && second.is_ok());
+    // All go away, and the spoke does not know it yet: it is asked again.
+    let gone = tokio::time::timeout(Duration::from_secs(1), streams.figures(&name));
+    assert!(gone.await.is_err());
+    let busy = async {
+        let _gone = link.accept().await.unwrap();
+        for _ in 0..3 {
+            let mut send = link.accept().await.unwrap().send;
+            let refusal = RefusalV1::new(TOO_MANY_REASON, "it tells them already");
+            frame::write(&mut send, &Answer::Refused(refusal)).await.unwrap();
+            send.shutdown().await.unwrap();
+        }
+        tell(&*link, &[Figures::Device(DeviceV1::default())]).await;
+    };
+    let (again, ()) = tokio::join!(streams.figures(&name), busy);
+    assert!(again.is_ok(), "{again:?}");
 }
 
 /// Answers the hub, which asks for figures, with these.
@@ -98,7 +161,8 @@ async fn figures_that_are_not_whole_are_an_error_and_their_texts_are_cut() {
     let long = "x".repeat(700 << 10);
     let told = [device(), pod(&long, 1)];
     let (seen, ()) = tokio::join!(streams.figures(&name), tell(&*link, &told));
-    let [Figures::Device(_), Figures::Pod(seen)] = &seen.unwrap()[..] else { panic!("not all") };
+    let seen = seen.unwrap().figures;
+    let [Figures::Device(_), Figures::Pod(seen)] = &seen[..] else { panic!("not all") };
     assert_eq!(seen.name.len(), 253);
 
     let half = limits::FIGURES_MEMBERS_MAX / 2;
@@ -133,7 +197,7 @@ async fn a_spoke_is_not_asked_for_what_it_cannot_do() {
     let mut session = greet(&*link, HelloV1 { abilities: 0, ..hello("pi-7") }).await;
     assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
     let (streams, name) = (hub.gateway.streams(), ClusterName::try_from("pi-7").unwrap());
-    let logs = streams.logs(&name, &"u".into(), LogOptions::default(), "ann").await;
+    let logs = streams.logs(&name, &"u".into(), LogOptions::default(), ann()).await;
     let refused = [streams.figures(&name).await.err(), logs.err()];
     for error in refused.map(Option::unwrap) {
         assert_eq!((error.code, error.reason), (503, "ServiceUnavailable"));

@@ -390,7 +390,7 @@ async fn logs_come_through_and_refusals_keep_their_words() {
     let name = accepted.cluster.clone();
     let streams = hub.gateway.streams();
     let offline =
-        streams.logs(&name, &"u".into(), LogOptions::default(), "ann").await.err().unwrap();
+        streams.logs(&name, &"u".into(), LogOptions::default(), ann()).await.err().unwrap();
     assert_eq!((offline.code, offline.reason), (503, "ServiceUnavailable"));
     let link = hub.connect(ALPN_SESSION, Some(CertificateDer::from(accepted.certificate)));
     let mut session = greet(&*link, hello("pi-7")).await;
@@ -413,10 +413,10 @@ async fn logs_come_through_and_refusals_keep_their_words() {
         }
     });
     let options = LogOptions { tail_lines: Some(5), ..LogOptions::default() };
-    let log = streams.logs(&name, &"u".into(), options.clone(), "ann").await.unwrap();
+    let log = streams.logs(&name, &"u".into(), options.clone(), ann()).await.unwrap();
     let text: Vec<u8> = log.map(|piece| piece.unwrap().to_vec()).concat().await;
     assert_eq!(text, b"one\ntwo\n");
-    let refused = streams.logs(&name, &"u".into(), options, "ann").await.err().unwrap();
+    let refused = streams.logs(&name, &"u".into(), options, ann()).await.err().unwrap();
     assert_eq!((refused.code, &*refused.message), (404, "no such pod"));
 }
 

@@ -39,6 +39,7 @@ pub(crate) use freewheel_link::profile::{Arch, MemoryProfile, Profile};
 pub(crate) use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket, any_port};
 pub(crate) use freewheel_link::record_set::RecordSet;
 pub(crate) use freewheel_link::report::{NodeStatusV1, PhaseV1, PodStatusV1, Report, ReportStamp};
+pub(crate) use freewheel_link::stream_budget::{PodClient, Principal};
 pub(crate) use freewheel_link::tls::{self, Credentials, DefaultTimeProvider};
 pub(crate) use freewheel_link::transport::{
     Closed, DialError, Fault, Priority, SendHalf, Transport, Whose, code,
@@ -50,6 +51,12 @@ pub(crate) use serde_json::{Value, json};
 pub(crate) use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 pub(crate) use tokio::sync::watch;
 pub(crate) use tokio_util::sync::CancellationToken;
+
+/// Ann of the root, who looks into a pod of it.
+pub(crate) fn ann() -> PodClient {
+    PodClient::new(&ClusterName::root(), Principal::Root("ann".into()))
+}
+
 /// From one revision of the store to the next: nobody may count them.
 pub(crate) const STEP: u64 = 3;
 

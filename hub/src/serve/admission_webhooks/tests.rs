@@ -6,16 +6,16 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freewheel_hub_api::kinds;
-use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeStreams};
+use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeStreams, Told};
 use freewheel_hub_apiserver::{Access, AccessOptions};
 use freewheel_hub_objects::{ObjectRef, Objects, Person, WriteOptions, stored_value};
 use freewheel_hub_pki::Pki;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::memory::MemoryStore;
-use freewheel_link::figures::Figures;
 use freewheel_link::memory_transport;
 use freewheel_link::names::ClusterName;
+use freewheel_link::stream_budget::{PodClient, Principal};
 use freewheel_link::transport::{Priority, Transport as _};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -88,7 +88,7 @@ impl SpokeStreams for Device {
         _: &ClusterName,
         _: &Uid,
         _: LogOptions,
-        _: &str,
+        _: PodClient,
     ) -> Result<ByteStream, ApiError> {
         Err(ApiError::internal("there are no logs"))
     }
@@ -98,9 +98,12 @@ impl SpokeStreams for Device {
         spoke: &ClusterName,
         _: &Uid,
         port: u16,
-        _: &str,
+        client: PodClient,
     ) -> Result<Stream, ApiError> {
         assert_eq!((spoke.as_str(), port), ("pi-7", self.port));
+        // It is the root's webhook.
+        let root = ClusterName::root();
+        assert_eq!(client, PodClient::new(&root, Principal::Hub(root.clone())));
         let mut socket = TcpStream::connect(&self.to).await.unwrap();
         let (hub, device) = memory_transport::pair();
         let near = hub.open(Priority::Tunnels).await.unwrap();
@@ -117,7 +120,7 @@ impl SpokeStreams for Device {
         _: &ClusterName,
         _: &Uid,
         _: ExecOptions,
-        _: &str,
+        _: PodClient,
     ) -> Result<Stream, ApiError> {
         Err(ApiError::internal("there are no commands"))
     }
@@ -126,8 +129,8 @@ impl SpokeStreams for Device {
         Ok(())
     }
 
-    async fn figures(&self, _: &ClusterName) -> Result<Vec<Figures>, ApiError> {
-        Ok(Vec::new())
+    async fn figures(&self, _: &ClusterName) -> Result<Told, ApiError> {
+        Err(ApiError::internal("there are no figures"))
     }
 }
 

@@ -99,6 +99,10 @@ pub trait Serve: Send + Sync + 'static {
     ) -> Result<Box<dyn Command>, RefusalV1> {
         Err(RefusalV1::new("BadRequest", "this spoke does not serve that"))
     }
+    /// The realm of a pod that is here: whose share of the link a stream to it is.
+    fn realm_of(&self, _pod_uid: &str) -> Option<ClusterName> {
+        None
+    }
     /// What is counted here, at the moment; the most important first.
     fn figures(&self) -> Vec<Figures> {
         Vec::new()

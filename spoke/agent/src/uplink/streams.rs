@@ -1,8 +1,9 @@
 //! What the hub opens: a log, a tunnel, a port of a pod or the figures, each answered before its bytes flow.
 //!
 //! Guarantees:
-//! - streams of one kind or realm keep no other out (`streams_of_one_kind_keep_no_other_out`,
-//!   `idle_connections_of_one_realm_keep_nobody_else_out`);
+//! - streams of one kind or realm keep no other out, nor do those that the hub knows to have ended before it is known here
+//!   (`streams_of_one_kind_keep_no_other_out`, `idle_connections_of_one_realm_keep_nobody_else_out`,
+//!   `streams_to_one_realms_pods_keep_no_others_out`);
 //! - what broke off on one side breaks on the other, and only what ended in order ends in order, also when the session
 //!   ends meanwhile (`what_broke_off_breaks_on_the_other_side_too`,
 //!   `what_broke_off_on_another_node_breaks_here_and_what_ended_ends`).
@@ -14,7 +15,7 @@ use freewheel_link::figures::Figures;
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::limits;
 use freewheel_link::message::{Answer, Open, RefusalV1};
-use freewheel_link::stream_budget::{Budget, Use};
+use freewheel_link::stream_budget::{Budget, PodClient, Use};
 use freewheel_link::transport::{Priority, SendHalf, Stream};
 use tokio::io::{AsyncWriteExt as _, copy};
 use tokio::task::spawn_blocking;
@@ -40,11 +41,15 @@ pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: 
             return;
         }
     };
+    // Who asks for it the hub has looked at.
+    let to = |pod_uid: &str| PodClient { realm: serve.realm_of(pod_uid), principal: None };
     let of = match &opened {
         Open::Tunnel(request) => Use::Tunnel(request.realm.clone(), None),
         Open::Figures => Use::Figures,
-        Open::PortForward(_) | Open::Exec(_) => Use::PodStream(None),
-        _ => Use::Logs(None),
+        Open::PortForward(request) => Use::PodStream(to(&request.pod_uid)),
+        Open::Exec(request) => Use::PodStream(to(&request.pod_uid)),
+        Open::Logs(request) => Use::Logs(to(&request.pod_uid)),
+        Open::Session | Open::Module(_) | Open::Renew(_) => Use::Logs(PodClient::default()),
     };
     let _place = match budget.take(of) {
         Ok(place) => place,

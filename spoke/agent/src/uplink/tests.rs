@@ -15,14 +15,14 @@ use freewheel_link::generation::Generation;
 use freewheel_link::limits;
 use freewheel_link::memory_transport::{self, MemoryTransport};
 use freewheel_link::message::{
-    ABILITIES, Answer, DatagramV1, HubToSpoke, LogsV1, Open, PlanV1, Reason, RefusalV1, SpokeToHub,
-    TunnelV1, WelcomeV1,
+    ABILITIES, Answer, DatagramV1, HubToSpoke, LogsV1, Open, PlanV1, PortForwardV1, Reason,
+    RefusalV1, SpokeToHub, TunnelV1, WelcomeV1,
 };
 use freewheel_link::names::ClusterName;
 use freewheel_link::part::Parts;
 use freewheel_link::profile::{Arch, MemoryProfile, Profile};
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
-use freewheel_link::stream_budget::{Budget, Use};
+use freewheel_link::stream_budget::{Budget, PodClient, Use};
 use freewheel_link::transport::{Dial, DialError, Priority, SendHalf, Stream, Transport};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -97,6 +97,11 @@ impl Serve for Echo {
             tokio::io::copy(&mut read, &mut write).await
         });
         Ok(Box::new(Piped(here)))
+    }
+
+    /// Pods are called by their realm.
+    fn realm_of(&self, pod_uid: &str) -> Option<ClusterName> {
+        ClusterName::try_from(pod_uid).ok()
     }
 
     /// More than is told at once.

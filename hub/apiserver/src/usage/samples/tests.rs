@@ -5,6 +5,7 @@ use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions};
 use freewheel_hub_objects::clock::SystemClock;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_link::figures::{ContainerUseV1, DeviceV1, Figures, PodUseV1};
+use freewheel_link::stream_budget::PodClient;
 use freewheel_link::transport::Stream;
 use futures::FutureExt as _;
 use tokio::time::{advance, timeout};
@@ -15,8 +16,10 @@ use super::*;
 #[derive(Default)]
 struct Devices {
     asked: AtomicUsize,
-    /// How often they are busy at first.
+    /// How often they refuse at first.
     busy: AtomicUsize,
+    /// How long before somebody else has asked them.
+    before: Duration,
     /// How long an answer takes.
     slow: Duration,
     containers: usize,
@@ -33,7 +36,7 @@ impl SpokeStreams for Devices {
         _spoke: &ClusterName,
         _pod_uid: &Uid,
         _options: LogOptions,
-        _user: &str,
+        _client: PodClient,
     ) -> Result<ByteStream, ApiError> {
         Err(no_streams())
     }
@@ -43,7 +46,7 @@ impl SpokeStreams for Devices {
         _spoke: &ClusterName,
         _pod_uid: &Uid,
         _port: u16,
-        _user: &str,
+        _client: PodClient,
     ) -> Result<Stream, ApiError> {
         Err(no_streams())
     }
@@ -53,7 +56,7 @@ impl SpokeStreams for Devices {
         _spoke: &ClusterName,
         _pod_uid: &Uid,
         _options: ExecOptions,
-        _user: &str,
+        _client: PodClient,
     ) -> Result<Stream, ApiError> {
         Err(no_streams())
     }
@@ -63,7 +66,7 @@ impl SpokeStreams for Devices {
     }
 
     /// Those called `silent` say nothing.
-    async fn figures(&self, spoke: &ClusterName) -> Result<Vec<Figures>, ApiError> {
+    async fn figures(&self, spoke: &ClusterName) -> Result<Told, ApiError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         if spoke.as_str().starts_with("silent") {
             return std::future::pending().await;
@@ -72,7 +75,8 @@ impl SpokeStreams for Devices {
             self.busy.fetch_sub(1, Ordering::SeqCst);
             return Err(ApiError::new(429, "TooManyRequests", "somebody else has them"));
         }
-        sleep(self.slow).await;
+        let asked = Instant::now() - self.before;
+        tokio::time::sleep(self.slow).await;
         let name = "n".repeat(60);
         let container = ContainerUseV1 { name, ..ContainerUseV1::default() };
         let pod = PodUseV1 {
@@ -81,7 +85,8 @@ impl SpokeStreams for Devices {
             name: "web".to_owned(),
             containers: vec![container; self.containers],
         };
-        Ok(vec![Figures::Device(DeviceV1::default()), Figures::Pod(pod)])
+        let told = vec![Figures::Device(DeviceV1::default()), Figures::Pod(pod)];
+        Ok(Told::since(asked, told))
     }
 }
 
@@ -248,10 +253,12 @@ async fn a_later_device_of_a_name_is_another_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_busy_is_asked_again() {
-    let (devices, samples) = made(Devices { busy: AtomicUsize::new(3), ..Devices::default() });
-    assert!(samples.newest(&named("pi-7")).await.is_some());
-    devices.were_asked(5);
+async fn an_answer_to_somebody_elses_question_is_as_old_as_that() {
+    let before = Duration::from_millis(400);
+    let (_, samples) = made(Devices { before, ..Devices::default() });
+    let window = samples.newest(&named("pi-7")).await.unwrap().window;
+    // Ten times what an answer takes, and from the middle of the first.
+    assert_eq!(window, Some(10 * before - before / 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -206,7 +206,7 @@ async fn streams_of_one_kind_keep_no_other_out() {
     let address = "10.64.0.2:80".parse().unwrap();
     let tunnel = Open::Tunnel(TunnelV1 { realm: ClusterName::root(), from: address, to: address });
     for (full, of, other) in [
-        (&logs, Use::Logs(None), &tunnel),
+        (&logs, Use::Logs(PodClient::default()), &tunnel),
         (&tunnel, Use::Tunnel(ClusterName::root(), None), &logs),
     ] {
         let budget = Arc::new(Budget::default());
@@ -218,4 +218,33 @@ async fn streams_of_one_kind_keep_no_other_out() {
         assert!(matches!(refused, Answer::Refused(_)), "{of:?}: {refused:?}");
         assert_eq!(answered(&budget, other).await, Answer::Ready, "{of:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_to_one_realms_pods_keep_no_others_out() {
+    let of = |realm: &str| {
+        let realm = ClusterName::try_from(realm).unwrap();
+        PodClient { realm: Some(realm), principal: None }
+    };
+    let budget = Arc::new(Budget::default());
+    let mut places = Vec::new();
+    for of in [Use::Logs(of("pi-7")), Use::PodStream(of("pi-7"))] {
+        while let Ok(place) = budget.take(of.clone()) {
+            places.push(place);
+        }
+    }
+    let logs = |pod_uid: &str| {
+        Open::Logs(LogsV1 { container: "web".into(), pod_uid: pod_uid.into(), ..LogsV1::default() })
+    };
+    let forward =
+        |pod_uid: &str| Open::PortForward(PortForwardV1 { pod_uid: pod_uid.into(), port: 80 });
+    let told = async |open: Open| match answered(&budget, &open).await {
+        Answer::Ready => String::new(),
+        Answer::Refused(refusal) => refusal.message,
+    };
+    assert!(told(logs("pi-7")).await.contains("of pods of pi-7: as many as there may be"));
+    assert_eq!(told(logs("root")).await, "");
+    assert!(told(forward("pi-7")).await.contains("of pods of pi-7: as many as there may be"));
+    // It has a place, and nobody who serves it.
+    assert_eq!(told(forward("root")).await, "this spoke does not serve that");
 }

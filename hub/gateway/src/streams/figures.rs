@@ -1,0 +1,118 @@
+//! What a spoke counts: asked of it once at a time, for all who want to know.
+//!
+//! Guarantees:
+//! - whoever asks while a spoke tells has what it tells then, so that nobody who asks over and over keeps anybody else's
+//!   question waiting for longer than for that (`who_asks_for_figures_while_a_spoke_tells_has_the_same`,
+//!   `loops_of_questions_keep_nobody_elses_waiting`), also when who asked first has gone away
+//!   (`who_goes_away_leaves_the_figures_to_the_others`);
+//! - what a spoke tells is bounded, each text of it too, and what is not all of it is an error
+//!   (`figures_that_are_not_whole_are_an_error_and_their_texts_are_cut`).
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use freewheel_hub_api::streams::Told;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_link::figures::Figures;
+use freewheel_link::frame::{FrameError, FrameReader};
+use freewheel_link::limits;
+use freewheel_link::message::Open;
+use freewheel_link::names::ClusterName;
+use freewheel_link::stream_budget::{TOO_MANY_REASON, Use};
+use freewheel_link::transport::{Priority, Stream};
+use futures::FutureExt as _;
+use futures::future::WeakShared;
+use tokio::io::AsyncReadExt as _;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::open::{ANSWER_TIMEOUT, Able, able, api_error, open_on};
+use crate::inner::Inner;
+
+/// Until one that still tells somebody who has gone away is asked again.
+const BUSY: Duration = Duration::from_millis(100);
+
+/// What a spoke counts.
+pub(super) async fn ask(inner: &Arc<Inner>, spoke: &ClusterName) -> Result<Told, ApiError> {
+    let able = able(&inner.links, spoke, Open::Figures.ability());
+    let able = able.map_err(|refusal| api_error(&refusal))?;
+    let telling = {
+        let mut telling = able.telling.lock();
+        let same = telling.as_ref().and_then(WeakShared::upgrade);
+        match same.filter(|same| same.peek().is_none()) {
+            Some(same) => same,
+            None => {
+                let asked = asked(inner.clone(), able.clone(), spoke.clone()).boxed().shared();
+                *telling = asked.downgrade();
+                asked
+            }
+        }
+    };
+    telling.await
+}
+
+async fn asked(inner: Arc<Inner>, able: Able, spoke: ClusterName) -> Result<Told, ApiError> {
+    let until = Instant::now() + ANSWER_TIMEOUT;
+    loop {
+        let began = Instant::now();
+        let link = (&*able.transport, &able.opened);
+        match open_on(link, &spoke, &Open::Figures, Use::Figures, Priority::Logs).await {
+            Ok(stream) => return read(&inner.skipped, stream, &spoke, began).await,
+            Err(full) if full.reason == TOO_MANY_REASON && Instant::now() + BUSY < until => {
+                sleep(BUSY).await;
+            }
+            Err(refusal) => return Err(api_error(&refusal)),
+        }
+    }
+}
+
+async fn read(
+    skipped: &AtomicU64,
+    stream: Stream,
+    spoke: &ClusterName,
+    began: Instant,
+) -> Result<Told, ApiError> {
+    match timeout(ANSWER_TIMEOUT, told(skipped, stream)).await {
+        Ok(Ok(all)) => Ok(Told::since(began, all)),
+        Ok(Err(why)) => {
+            let text = format!("the spoke {spoke} did not tell all of its figures: {why}");
+            Err(ApiError::new(503, "ServiceUnavailable", text))
+        }
+        Err(_) => {
+            let text = format!("the spoke {spoke} takes too long to tell its figures");
+            Err(ApiError::new(504, "Timeout", text))
+        }
+    }
+}
+
+/// Why figures are not all that a spoke counts.
+#[derive(Debug, thiserror::Error)]
+enum NotWhole {
+    #[error(transparent)]
+    Broken(#[from] FrameError),
+    #[error("there are more than the hub takes")]
+    TooMany,
+    #[error("those of the device itself are missing")]
+    NoDevice,
+}
+
+/// All figures that come.
+async fn told(skipped: &AtomicU64, stream: Stream) -> Result<Vec<Figures>, NotWhole> {
+    let (mut all, mut members) = (Vec::new(), 0);
+    // With the byte that is too many, what is cut off between two messages is told from an end.
+    let mut bytes = stream.recv.take(limits::FIGURES_BYTES_MAX as u64 + 1);
+    let mut recv = FrameReader::new(&mut bytes);
+    while let Some(mut one) = recv.next_known::<Figures>(skipped).await? {
+        members += one.members();
+        if limits::FIGURES_MEMBERS_MAX < members {
+            return Err(NotWhole::TooMany);
+        }
+        one.bound();
+        all.push(one);
+    }
+    if bytes.limit() == 0 {
+        return Err(NotWhole::TooMany);
+    }
+    let device = all.iter().any(|one| matches!(one, Figures::Device(_)));
+    if device { Ok(all) } else { Err(NotWhole::NoDevice) }
+}
