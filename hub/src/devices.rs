@@ -67,7 +67,8 @@ pub struct Device {
     pub accepted: bool,
     /// It is on its way out.
     pub going: bool,
-    version: String,
+    /// As it was looked at.
+    pub version: String,
 }
 
 fn read(cluster: &Value) -> Device {
