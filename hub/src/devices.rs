@@ -67,7 +67,8 @@ pub struct Device {
     pub accepted: bool,
     /// It is on its way out.
     pub going: bool,
-    pub(crate) version: String,
+    /// As it was looked at.
+    pub version: String,
 }
 
 fn read(cluster: &Value) -> Device {
@@ -151,7 +152,7 @@ pub async fn give(client: &Client, key: &str, wanted: &Order) -> Result<Order, C
         match written {
             Ok(_) => return Ok(wanted.clone()),
             Err(error @ ClientError::Refused { code: StatusCode::CONFLICT, .. }) => {
-                last = Some(error);
+                last = Some(error)
             }
             Err(error) => return Err(error),
         }
