@@ -152,7 +152,7 @@ pub async fn give(client: &Client, key: &str, wanted: &Order) -> Result<Order, C
         match written {
             Ok(_) => return Ok(wanted.clone()),
             Err(error @ ClientError::Refused { code: StatusCode::CONFLICT, .. }) => {
-                last = Some(error)
+                last = Some(error);
             }
             Err(error) => return Err(error),
         }

@@ -238,10 +238,10 @@ mod tests {
     }
 
     /// Told so long after the one before.
-    fn after(before: Option<&Sample>, window: Duration, told: Vec<Figures>) -> Sample {
+    fn after(before: Option<&Sample>, window: Duration, told: &[Figures]) -> Sample {
         let at = before.map_or_else(Instant::now, |before| before.asked.at) + window;
         let asked = Asked { at, took: Duration::ZERO };
-        Sample::read(&told, &pi(), (asked, 1_800_000_000), before)
+        Sample::read(told, &pi(), (asked, 1_800_000_000), before)
     }
 
     fn of(sample: &Sample, realm: &str, name: &str) -> Option<Vec<(String, u64)>> {
@@ -253,20 +253,20 @@ mod tests {
     fn processor_time_is_what_was_used_in_the_window() {
         let told = |busy, containers: &[_]| vec![device(busy), pod("root", "a", containers)];
         let nothing = Duration::ZERO;
-        let first = after(None, nothing, told(1_000, &[("web", 5, 400 * MILLI), ("old", 1, 9)]));
+        let first = after(None, nothing, &told(1_000, &[("web", 5, 400 * MILLI), ("old", 1, 9)]));
         assert_eq!((first.device(), of(&first, "root", "a")), (None, None));
         let next = told(1_500, &[("web", 5, 600 * MILLI), ("new", 9, 40 * MILLI)]);
-        let next = after(Some(&first), Duration::from_secs(2), next);
+        let next = after(Some(&first), Duration::from_secs(2), &next);
         assert_eq!(next.window, Some(Duration::from_secs(2)));
         assert_eq!(next.device(), Some(Use { cpu_nanos: 250 * MILLI, memory: 9 }));
         let expected = vec![("web".to_owned(), 100 * MILLI), ("new".to_owned(), 20 * MILLI)];
         assert_eq!(of(&next, "root", "a"), Some(expected));
         // It was started again, and the machine, too.
         let again = told(10, &[("web", 20, 30 * MILLI), ("new", 9, 1)]);
-        let again = after(Some(&next), Duration::from_secs(3), again);
+        let again = after(Some(&next), Duration::from_secs(3), &again);
         let expected = vec![("web".to_owned(), 10 * MILLI)];
         assert_eq!((again.device(), of(&again, "root", "a")), (None, Some(expected)));
-        let same = after(Some(&again), nothing, told(10, &[("web", 20, 30 * MILLI)]));
+        let same = after(Some(&again), nothing, &told(10, &[("web", 20, 30 * MILLI)]));
         assert_eq!((same.device(), of(&same, "root", "a")), (None, None), "no time has passed");
     }
 
@@ -283,8 +283,8 @@ mod tests {
                 pod("root", "empty", &[]),
             ]
         };
-        let first = after(None, Duration::ZERO, told(0));
-        let sample = after(Some(&first), Duration::from_secs(1), told(5));
+        let first = after(None, Duration::ZERO, &told(0));
+        let sample = after(Some(&first), Duration::from_secs(1), &told(5));
         let one = |name: &str, cpu| (name.to_owned(), cpu);
         assert_eq!(of(&sample, "root", "a"), Some(vec![one("web", 5)]));
         assert_eq!(of(&sample, "pi-7", "a"), Some(vec![one("web", 10)]));
@@ -303,17 +303,17 @@ mod tests {
             let containers: Vec<_> = names.iter().map(|name| (&**name, 1, MILLI)).collect();
             vec![pod("root", "a", &containers)]
         };
-        let first = after(None, Duration::ZERO, told("a"));
+        let first = after(None, Duration::ZERO, &told("a"));
         let second = told("b");
         let began = std::time::Instant::now();
-        let next = after(Some(&first), Duration::from_secs(1), second);
+        let next = after(Some(&first), Duration::from_secs(1), &second);
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
         assert_eq!(of(&next, "root", "a").unwrap().len(), 32_000);
         // Nor is it counted anew how old a pod is for each other one of its name.
         let mut again = told("c");
         again.extend((0..32_000).map(|_| pod("root", "a", &[])));
         let began = std::time::Instant::now();
-        let next = after(Some(&next), Duration::from_secs(1), again);
+        let next = after(Some(&next), Duration::from_secs(1), &again);
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
         assert_eq!(of(&next, "root", "a").unwrap().len(), 32_000);
     }
@@ -322,8 +322,8 @@ mod tests {
     fn what_is_kept_is_counted() {
         let name = "n".repeat(60);
         let containers: Vec<_> = (0..100).map(|_| (&*name, 1, 1)).collect();
-        let small = after(None, Duration::ZERO, vec![device(0)]).bytes();
-        let large = after(None, Duration::ZERO, vec![device(0), pod("root", "a", &containers)]);
+        let small = after(None, Duration::ZERO, &[device(0)]).bytes();
+        let large = after(None, Duration::ZERO, &[device(0), pod("root", "a", &containers)]);
         let least = 100 * (size_of::<ContainerUse>() + name.len());
         assert!((least..2 * least).contains(&(large.bytes() - small)), "{}", large.bytes());
     }

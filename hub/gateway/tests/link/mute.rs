@@ -16,8 +16,8 @@ async fn ask(hub: &Hub, near: &dyn Transport) -> Vec<(&'static str, u16, String)
     let name = ClusterName::try_from("pi-7").unwrap();
     let (streams, uid) = (hub.gateway.streams(), "u".into());
     let word = |error: ApiError| (error.code, error.message);
-    let logs = (0..LOGS).map(|_| streams.logs(&name, &uid, LogOptions::default(), "ann"));
-    let ports = (0..PORTS).map(|_| streams.port_forward(&name, &uid, 80, "ann"));
+    let logs = (0..LOGS).map(|_| streams.logs(&name, &uid, LogOptions::default(), ann()));
+    let ports = (0..PORTS).map(|_| streams.port_forward(&name, &uid, 80, ann()));
     let tunnels = (0..TUNNELS).map(async |number| {
         let from = SocketAddr::from(([10, 64, 1, 2], 4000 + number));
         let to = SocketAddr::from(([10, 64, 0, 2], 80));
