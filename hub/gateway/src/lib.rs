@@ -2,34 +2,30 @@
 //!
 //! ```text
 //! spoke_identity  what a spoke's certificate says, and whether that is let in
-//! renew      a new certificate for a key that has one
-//! duplicates  two devices with one identity     token_bucket  how much one spoke may say
+//! renew      a new certificate for a known key     duplicates  two devices with one identity     token_bucket  its rate
 //! gateway    takes connections and gives each to whom its protocol is for     inner  what all of them share
-//! links      connections that are in force
-//! joins      how many devices join at a time     fair_eviction  who makes room, there and at handshakes
+//! links      connections in force     joins  how many devices join at a time     fair_eviction  who makes room for whom
 //! tokens     what devices join with     deleted_clusters  what is remembered of a cluster goes with it
 //! enrol, joining, register, issue  a token and a key become a certificate, after two yeses     own_api  where its API is served
 //! epochs     which of a spoke's sessions is the newest     session_ends  whose end is not written yet
 //! handshakes, pending_sessions, opening  from a first packet to a session in force
 //! session, live_session  one connected spoke, and what its parts share     session_end  why it is over
-//! speech     what it is told, and whether it listens
-//! plan_sync  when and how it is told what it should hold
+//! speech     what it is told, and whether it listens     plan_sync  when and how it is told what it should hold
 //! change_fanout  which spokes look again after a change, and at what     sync_signal  what waits for one of them
 //! view       what a plan reads            bound_pods  which pods are where
 //! pod_tokens  tokens of service accounts for pods     token_renewal  signed anew in time
 //! pod_cidr_leases  which spoke has which pod addresses      leasing  one that lacks some gets them
-//! services   Services, translated once for all spokes
+//! services   Services, translated once for all spokes     datagrams  UDP of pods between spokes
 //! config_records  ConfigMaps and Secrets in the same way     config_readers  whose pods name them
 //! reports, events, node  what spokes say, as objects      device  the newest that one says of itself
 //! object_refs  where objects are, and of which a spoke may speak
-//! refusals   what cannot be planned, where its user looks
+//! refusals   what cannot be planned, where its user looks     device_orders, receipts  decommissioned, and when
 //! compiling  whose pods wait for a compiler     compile_waits  how many of their streams
 //! incarnation  which life of the store this is; a folder put back from a copy is a new one
 //! session_records  sessions, leases of pod ranges in the store     stale_sessions  those of this hub's earlier life
 //! reported   which reports are durable      plan_metrics, session_metrics  what is counted, and where it is shown
 //! streams    modules, logs, figures, tunnels      relays  how many tunnels each spoke may have
 //! writes     what a session writes, whatever the disk says     pending_reports  what waits for it     answers  what comes of it
-//! datagrams  UDP of pods between spokes
 //! ```
 //!
 //! Guarantees:

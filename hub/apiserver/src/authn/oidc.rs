@@ -184,23 +184,7 @@ fn user(jwt: &Jwt, claims: &Value, now: i64) -> Result<User, String> {
         }
     }
     let mappings = &jwt.claim_mappings;
-    let name = mappings.username.text(claims);
-    let name = name.map_err(|why| {
-        format!("oidc: parse username claims {:?}: {why}", mappings.username.claim)
-    })?;
-    // Who has no name is nobody here, whatever kube-apiserver takes them for.
-    if name.is_empty() {
-        return Err("oidc: empty username is not allowed".to_owned());
-    }
-    if mappings.username.claim == "email" {
-        match claims.get("email_verified") {
-            None | Some(Value::Bool(true)) => {}
-            Some(Value::Bool(false)) => return Err("oidc: email not verified".to_owned()),
-            Some(_) => {
-                return Err("oidc: parse 'email_verified' claim: it is no boolean".to_owned());
-            }
-        }
-    }
+    let name = username(jwt, claims)?;
     let mut groups = match &mappings.groups {
         None => Vec::new(),
         Some(groups) => groups
@@ -214,6 +198,27 @@ fn user(jwt: &Jwt, claims: &Value, now: i64) -> Result<User, String> {
             .map_err(|why| format!("oidc: parse uid claim {:?}: {why}", uid.claim))?,
     };
     Ok(User { name, uid, groups, until: Some(until), ..User::default() })
+}
+
+fn username(jwt: &Jwt, claims: &Value) -> Result<String, String> {
+    let from = &jwt.claim_mappings.username;
+    let name = from.text(claims);
+    let name =
+        name.map_err(|why| format!("oidc: parse username claims {:?}: {why}", from.claim))?;
+    // Who has no name is nobody here, whatever kube-apiserver takes them for.
+    if name.is_empty() {
+        return Err("oidc: empty username is not allowed".to_owned());
+    }
+    if from.claim == "email" {
+        match claims.get("email_verified") {
+            None | Some(Value::Bool(true)) => {}
+            Some(Value::Bool(false)) => return Err("oidc: email not verified".to_owned()),
+            Some(_) => {
+                return Err("oidc: parse 'email_verified' claim: it is no boolean".to_owned());
+            }
+        }
+    }
+    Ok(name)
 }
 
 #[cfg(test)]

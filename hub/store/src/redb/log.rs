@@ -87,16 +87,7 @@ impl<D: Disk> RedbLog<D> {
     ) -> Result<Opened<D>, OpenError> {
         let known = disk.acknowledged();
         let known = known.map_err(|source| OpenError::Witness { file: disk.name(), source })?;
-        let backend = match disk.open(Reads::FromDisk).map_err(OpenError::Disk)? {
-            Some(backend) => backend,
-            None if may_make && known.is_none() => {
-                let mut fill = |backend| found_new(&open_on(backend)?);
-                let file = disk.name();
-                disk.make(&mut fill).map_err(|error| unmade(error, file))?;
-                there(&mut disk, Reads::FromDisk)?
-            }
-            None => return Err(OpenError::Missing(disk.name())),
-        };
+        let backend = there_or_made(&mut disk, may_make && known.is_none())?;
         let (file, began) = (disk.name(), Instant::now());
         let bytes = backend.len().map_err(OpenError::Disk)?;
         tracing::info!(file, bytes, "reading the store; the hub answers when it is through");
@@ -360,6 +351,20 @@ pub(super) fn builder() -> redb::Builder {
     let mut builder = redb::Builder::new();
     builder.set_cache_size(CACHE_BYTES);
     builder
+}
+
+/// The store's file, made when there is none and there may be a new one.
+fn there_or_made<D: Disk>(disk: &mut D, may_make: bool) -> Result<D::Backend, OpenError> {
+    if let Some(backend) = disk.open(Reads::FromDisk).map_err(OpenError::Disk)? {
+        return Ok(backend);
+    }
+    let file = disk.name();
+    if !may_make {
+        return Err(OpenError::Missing(file));
+    }
+    let mut fill = |backend| found_new(&open_on(backend)?);
+    disk.make(&mut fill).map_err(|error| unmade(error, file))?;
+    there(disk, Reads::FromDisk)
 }
 
 fn open_on(backend: impl StorageBackend) -> Result<Database, OpenError> {

@@ -5,7 +5,9 @@
 //!   (`a_service_that_needs_what_is_not_known_here_is_not_served`,
 //!   `configuration_that_needs_what_is_not_known_here_is_missing`,
 //!   `addresses_that_need_what_is_not_known_here_are_given_to_no_pod`,
-//!   `a_node_that_needs_what_is_not_known_here_keeps_its_domain`). Of pods see `plan_source` and `updates`.
+//!   `a_node_that_needs_what_is_not_known_here_keeps_its_domain`).
+//!
+//! Of pods see `plan_source` and `updates`.
 
 use std::collections::BTreeSet;
 

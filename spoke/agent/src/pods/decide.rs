@@ -148,20 +148,8 @@ fn sync_pod(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) {
         }
         return;
     }
-    if let Some(deadline) = pod.spec.deadline_seconds.map(|s| Duration::from_secs(s.into())) {
-        let age = pod.age(ctx.now);
-        if deadline <= age {
-            let late = age.saturating_sub(deadline);
-            let until = (ctx.now + grace(pod)).saturating_sub(late);
-            if stop_all(pod, until, ctx.now, out) {
-                let reason = "DeadlineExceeded".to_owned();
-                let text = "Pod was active on the node longer than the specified deadline";
-                let message = text.to_owned();
-                finish(pod, Done { phase: PhaseV1::Failed, reason, message }, out);
-            }
-            return;
-        }
-        out.wake_at(ctx.now + (deadline - age));
+    if is_past_deadline(pod, ctx, out) {
+        return;
     }
     // A pod that may not start any more still has to leave when it must: nobody is evicted before it has.
     if pod.held.is_some() {
@@ -194,6 +182,23 @@ fn sync_pod(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) {
         let spec = &pod.spec.containers[index];
         sync_container(pod, Which::Main(index), container, spec, pod.spec.restart, ctx, out);
     }
+}
+
+/// Whether the pod has been active for longer than it may; then it is ended.
+fn is_past_deadline(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) -> bool {
+    let Some(seconds) = pod.spec.deadline_seconds else { return false };
+    let (deadline, age) = (Duration::from_secs(seconds.into()), pod.age(ctx.now));
+    if age < deadline {
+        out.wake_at(ctx.now + (deadline - age));
+        return false;
+    }
+    let until = (ctx.now + grace(pod)).saturating_sub(age - deadline);
+    if stop_all(pod, until, ctx.now, out) {
+        let reason = "DeadlineExceeded".to_owned();
+        let message = "Pod was active on the node longer than the specified deadline".to_owned();
+        finish(pod, Done { phase: PhaseV1::Failed, reason, message }, out);
+    }
+    true
 }
 
 /// It has ended for good, once nothing is at work in it.

@@ -41,17 +41,7 @@ pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: 
             return;
         }
     };
-    // Who asks for it the hub has looked at.
-    let to = |pod_uid: &str| PodClient { realm: serve.realm_of(pod_uid), principal: None };
-    let of = match &opened {
-        Open::Tunnel(request) => Use::Tunnel(request.realm.clone(), None),
-        Open::Figures => Use::Figures,
-        Open::PortForward(request) => Use::PodStream(to(&request.pod_uid)),
-        Open::Exec(request) => Use::PodStream(to(&request.pod_uid)),
-        Open::Logs(request) => Use::Logs(to(&request.pod_uid)),
-        Open::Session | Open::Module(_) | Open::Renew(_) => Use::Logs(PodClient::default()),
-    };
-    let _place = match budget.take(of) {
+    let _place = match budget.take(use_of(&opened, &*serve)) {
         Ok(place) => place,
         Err(full) => {
             refuse(&mut send, full).await;
@@ -81,6 +71,19 @@ pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: 
         | Open::Renew(_) => {
             refuse(&mut send, RefusalV1::new("BadRequest", "a spoke does not serve that")).await;
         }
+    }
+}
+
+/// What a stream takes its place for. Who asks for it the hub has looked at.
+fn use_of(opened: &Open, serve: &dyn Serve) -> Use {
+    let to = |pod_uid: &str| PodClient { realm: serve.realm_of(pod_uid), principal: None };
+    match opened {
+        Open::Tunnel(request) => Use::Tunnel(request.realm.clone(), None),
+        Open::Figures => Use::Figures,
+        Open::PortForward(request) => Use::PodStream(to(&request.pod_uid)),
+        Open::Exec(request) => Use::PodStream(to(&request.pod_uid)),
+        Open::Logs(request) => Use::Logs(to(&request.pod_uid)),
+        Open::Session | Open::Module(_) | Open::Renew(_) => Use::Logs(PodClient::default()),
     }
 }
 

@@ -529,7 +529,7 @@ async fn a_service_leaves_node_ports_for_others() {
     eventually(async || (fabric.port_problems().len() == 4).then_some(())).await;
     assert_eq!(fabric.listening().used(), 4);
     let error = fabric.port_problems().pop().unwrap().error.unwrap();
-    assert!(error.contains("service/root/default/greedy has 4 ports of the node open"), "{error}");
+    assert!(error.contains("/default/greedy has 4 ports of the node open"), "{error}");
     // Another Service of the same cluster, and then the greedy one when there are more.
     let port = free_port().await;
     let other = service("other").at("10.128.0.8").any_port(80, Protocol::Tcp, Some(port));
