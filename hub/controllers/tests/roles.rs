@@ -17,8 +17,14 @@ use serde_json::{Value, json};
 
 const ALL: [&str; 4] = ["clusterroles", "clusterrolebindings", "roles", "rolebindings"];
 
+/// But for those of the agents of clusters, which come with these.
 fn count(s: &dyn Snapshot, realm: &str) -> usize {
-    ALL.iter().map(|plural| list(s, realm, plural, "").len()).sum()
+    let is_of_a_cluster = |it: &Value| {
+        let of = &it["metadata"]["labels"]["open-cluster-management.io/cluster-name"];
+        of.as_str().is_some_and(|of| !of.is_empty())
+    };
+    let all = ALL.iter().flat_map(|plural| list(s, realm, plural, ""));
+    all.filter(|it| !is_of_a_cluster(it)).count()
 }
 
 fn rules(s: &dyn Snapshot, realm: &str, role: &str) -> Vec<Value> {

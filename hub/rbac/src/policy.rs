@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn every_cluster_has_its_policy() {
-        assert_eq!((of(false).count(), of(true).count()), (21, 139));
+        assert_eq!((of(false).count(), of(true).count()), (21, 141));
         for object in of(true) {
             let is_role = matches!(object.plural, "roles" | "clusterroles");
             assert_eq!(object.value.get("roleRef").is_none(), is_role, "{}", object.name);
