@@ -245,7 +245,10 @@ conditions! {
     /// Addresses are given from it.
     SERVICE_RANGE_READY = of_range("Ready");
     /// It cannot make or remove its pods.
-    SET_REPLICA_FAILURE = of("ReplicaSet", "ReplicaFailure", ConditionOwner::ReplicaSets);
+    SET_REPLICA_FAILURE = ConditionType {
+        by_reason: true,
+        ..of("ReplicaSet", "ReplicaFailure", ConditionOwner::ReplicaSets)
+    };
     /// A pod of it may be evicted.
     BUDGET_DISRUPTION_ALLOWED = of_budget("DisruptionAllowed");
     /// Its target's scale can be read and written.
@@ -480,7 +483,12 @@ mod tests {
         let expected =
             json!([{"type": "PodScheduled", "status": "True", "lastTransitionTime": "t5"}]);
         assert_eq!(list, expected);
-        // A Deployment's says by its reason, as upstream.
+        // A set's failure and a Deployment's say by their reason, as upstream: each try names another pod.
+        let mut list = json!([]);
+        let failure =
+            |text: &'static str| Condition::new(&SET_REPLICA_FAILURE, true, "FailedCreate", text);
+        assert!(failure("web-1").put(&mut list, "t1") && !failure("web-2").put(&mut list, "t2"));
+        assert_eq!(list[0]["message"], "web-1");
         let mut list = json!([]);
         let available =
             |text: &'static str| Condition::new(&DEPLOYMENT_AVAILABLE, true, "Enough", text);

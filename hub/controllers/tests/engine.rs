@@ -91,6 +91,11 @@ impl Controller for Odd {
         match name.as_str() {
             "fails" if self.times(&name).len() < 4 => Err(Error::NoSuchKind("things")),
             "again" => Ok(Some(Duration::from_secs(10))),
+            // Without end, but for who counts.
+            "writes" if self.times(&name).len() < 500 => {
+                put(&*self.store, &name, "2").await;
+                Err(Error::NoSuchKind("things"))
+            }
             _ => {
                 assert!(self.store.snapshot().get(key).is_some() || name == "gone");
                 Ok(None)
@@ -116,6 +121,20 @@ async fn failures_and_panics_are_tried_again_and_disturb_nobody() {
     assert!(gaps[0] >= 5 && gaps[1] >= 10 && gaps[2] >= 20, "back-off: {gaps:?}");
     put(&*store, "late", "1").await;
     odd.looks("late", 1).await;
+    stop.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_fails_and_writes_what_it_watches_rests_as_well() {
+    let store = Arc::new(MemoryStore::with_incarnation(1));
+    put(&*store, "writes", "1").await;
+    let odd = Odd::new(&store);
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(run(store.clone(), odd.clone(), stop.clone()));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let tries = odd.times("writes").len();
+    assert!((60..75).contains(&tries), "{tries}");
     stop.cancel();
     task.await.unwrap();
 }

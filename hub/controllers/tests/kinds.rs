@@ -12,6 +12,7 @@ use freewheel_hub_schema::kind::{Kind, Strategy};
 use freewheel_hub_schema::object::{Header, Key, Object, Resource};
 use freewheel_hub_store::{Event, Operation, Snapshot, Txn};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 async fn make(hub: &Hub, name: &str) -> Result<(), ApiError> {
     let place = ObjectRef {
@@ -113,6 +114,66 @@ async fn a_pod_that_has_ended_gives_its_place_in_a_quota_back() {
     .await;
     hub.eventually("it is through", |s| used(s) == json!({"cpu": "0", "pods": "0"})).await;
     hub.stop().await;
+}
+
+/// After a minute the next try is forty seconds off.
+#[tokio::test(start_paused = true)]
+async fn a_set_that_a_quota_holds_back_waits_for_its_back_off() {
+    for plural in ["replicasets", "replicationcontrollers", "daemonsets", "statefulsets", "jobs"] {
+        let hub = Hub::with_spokes(&["pi-7", "pi-8"]).await;
+        let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}});
+        hub.create("root", "resourcequotas", "default", quota).await;
+        hub.eventually("it is in force", |s| used(s) == json!({"pods": "0"})).await;
+        hub.create("root", plural, "default", set_of_three(plural)).await;
+        hub.eventually("it is refused", |s| refusals(s) != 0).await;
+        // A loop without rests never lets the time go on, but has written so often soon.
+        let store = hub.objects.store().clone();
+        let first = refusals(&*hub.snapshot());
+        let writes = async {
+            let mut now = store.snapshot();
+            for _ in 0..400 {
+                now = store.wait_for(now.revision() + 1).await;
+            }
+        };
+        let restless = tokio::time::timeout(Duration::from_secs(60), writes).await.is_ok();
+        assert!(!restless, "{plural} writes all the time");
+        let more = refusals(&*hub.snapshot()) - first;
+        assert!((1..=20).contains(&more), "{plural} was refused {more} times");
+        hub.stop().await;
+    }
+}
+
+/// How often it was said that a pod could not be made.
+fn refusals(s: &dyn Snapshot) -> i64 {
+    let events = list(s, "root", "events", "default");
+    let refused = events.iter().filter(|event| event["reason"] == "FailedCreate");
+    refused.filter_map(|event| event["count"].as_i64()).sum()
+}
+
+/// Something that wants more than one pod, whatever kind it is.
+fn set_of_three(plural: &str) -> Value {
+    let container = json!({"name": "c", "image": "x"});
+    let template = json!({
+        "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]},
+    });
+    let selector = json!({"matchLabels": {"app": "web"}});
+    let spec = match plural {
+        "replicationcontrollers" => {
+            json!({"replicas": 3, "selector": {"app": "web"}, "template": template})
+        }
+        "daemonsets" => json!({"selector": selector, "template": template}),
+        "statefulsets" => json!({
+            "replicas": 3, "selector": selector, "template": template,
+            "podManagementPolicy": "Parallel", "serviceName": "web",
+        }),
+        "jobs" => {
+            let mut template = template;
+            template["spec"]["restartPolicy"] = json!("Never");
+            json!({"parallelism": 3, "completions": 3, "template": template})
+        }
+        _ => json!({"replicas": 3, "selector": selector, "template": template}),
+    };
+    json!({"metadata": {"name": "web"}, "spec": spec})
 }
 
 #[tokio::test(start_paused = true)]

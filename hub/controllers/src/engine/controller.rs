@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, debug_span, error, info, warn};
 
-use super::queue::BACKOFF_MAX;
+use super::queue::{BACKOFF_MAX, Failed};
 use super::{Error, Queue, panicked};
 
 /// How long the informer waits before it reads the store anew after it fell behind.
@@ -342,14 +342,14 @@ fn settle(
         Ok(Err(Error::Later)) => {}
         Ok(Err(failed)) => {
             let race = failed.is_race();
-            let delay = queue.add_failed(key.clone(), longest);
+            let Failed { delay, is_news } = queue.add_failed(key.clone(), longest);
             if let Error::Partly { look_again: Some(sooner), .. }
             | Error::Left { look_again: Some(sooner), .. } = failed
             {
                 queue.add_after(key.clone(), sooner);
             }
-            if race {
-                debug!(error = %failed.chain(), "tries again");
+            if race || !is_news {
+                debug!(?delay, error = %failed.chain(), "tries again");
             } else {
                 warn!(controller, cluster = %key.cluster, name = %key.name, namespace = %key.namespace, ?delay,
                     error = %failed.chain(), "will try again");
@@ -357,7 +357,7 @@ fn settle(
         }
         Err(panic) => {
             queue.count_panic();
-            let delay = queue.add_failed(key.clone(), longest);
+            let Failed { delay, .. } = queue.add_failed(key.clone(), longest);
             error!(controller, resource = %key.resource, cluster = %key.cluster, name = %key.name,
                 namespace = %key.namespace, ?delay, panic = ?panicked::words(&*panic),
                 "panicked; will try again");

@@ -11,7 +11,9 @@
 //!   (`controllers_that_fall_behind_still_get_there`);
 //! - one key is worked on by one worker at a time (`a_key_waits_once_and_is_worked_on_by_one`);
 //! - a failing key backs off alone and disturbs no other
-//!   (`failures_and_panics_are_tried_again_and_disturb_nobody`);
+//!   (`failures_and_panics_are_tried_again_and_disturb_nobody`), also where its failures change what it is woken by
+//!   (`a_key_that_failed_rests_whoever_adds_it`);
+//! - clusters take turns: one that has much to do keeps no other waiting (`one_cluster_keeps_no_other_waiting`);
 //! - who panics says where and why, is counted, and goes on (`who_panics_is_counted_and_goes_on`,
 //!   `what_is_logged_of_a_reconcile_says_which_it_is`).
 //!
@@ -28,6 +30,7 @@ mod panicked;
 pub mod queue;
 mod queue_metrics;
 pub mod throttle;
+mod turns;
 
 pub use client::Client;
 pub use clock::Clock;

@@ -4,9 +4,15 @@
 //! - a key waits at most once; one that is added while it is worked on is worked on again afterwards, never at
 //!   the same time by two workers (`a_key_waits_once_and_is_worked_on_by_one`);
 //! - delays end with the earliest one asked for (`delays_end_with_the_earliest`), and whatever length an object says,
-//!   within an hour, by which somebody may have set the clock that it is by (`a_delay_of_any_length_is_a_bounded_one`).
+//!   within an hour, by which somebody may have set the clock that it is by (`a_delay_of_any_length_is_a_bounded_one`);
+//! - a key that failed rests for its back-off, of which a change saves what is beyond a second: a controller whose
+//!   failures themselves change what it watches does not turn for ever (`a_key_that_failed_rests_whoever_adds_it`,
+//!   `who_fails_and_writes_what_it_watches_rests_as_well`);
+//! - clusters take turns (`one_cluster_keeps_no_other_waiting`);
+//! - of a key that fails again and again a warning is due every ten seconds at most
+//!   (`of_a_key_that_fails_all_the_time_is_told_now_and_then`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +22,19 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::turns::Turns;
+
 /// First delay after a failure (client-go's `DefaultControllerRateLimiter`).
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 /// Longest delay after failures.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(1000);
 /// Longest delay before a key is looked at again.
 pub const DELAY_MAX: Duration = Duration::from_hours(1);
+/// Longest rest after a failure that a change does not shorten: nobody tells whether it is of the failure's own making,
+/// and who sets right what has failed does not wait for longer.
+const REST_MAX: Duration = Duration::from_secs(1);
+/// Between two warnings about one key.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// A queue of keys with delays and a back-off per key.
 pub struct Queue {
@@ -40,16 +53,35 @@ impl Default for Queue {
 
 #[derive(Default)]
 struct QueueState {
-    ready: VecDeque<Key>,
+    ready: Turns,
     /// In `ready`, or added while being worked on.
     dirty: HashSet<Key>,
     working: HashSet<Key>,
     later: BTreeSet<(Instant, Key)>,
     later_of: BTreeMap<Key, Instant>,
-    failures: HashMap<Key, u32>,
+    failures: HashMap<Key, Failing>,
     adds: u64,
     retries: u64,
     panics: u64,
+}
+
+/// A key that has failed since it last came to its end.
+struct Failing {
+    /// How often.
+    count: u32,
+    /// Nothing wakes it before.
+    rests_until: Instant,
+    /// When somebody was last to be told.
+    told: Instant,
+}
+
+/// What follows from a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// When it is tried again.
+    pub delay: Duration,
+    /// Whether that is worth a warning, or was told just before.
+    pub is_news: bool,
 }
 
 /// What has become of a queue since its start.
@@ -78,32 +110,15 @@ impl Queue {
             return self.add(key);
         }
         let at = Instant::now() + delay.min(DELAY_MAX);
-        let mut state = self.state.lock();
-        match state.later_of.get(&key).copied() {
-            Some(sooner) if sooner <= at => return,
-            Some(old) => {
-                state.later.remove(&(old, key.clone()));
-            }
-            None => {}
-        }
-        state.later_of.insert(key.clone(), at);
-        state.later.insert((at, key));
-        drop(state);
+        self.state.lock().put_off(key, at);
         self.wake.notify_one();
     }
 
     /// To be worked on after this key's back-off, which doubles up to the longest.
-    pub fn add_failed(&self, key: Key, longest: Duration) -> Duration {
-        let delay = {
-            let mut state = self.state.lock();
-            let count = state.failures.entry(key.clone()).or_default();
-            let delay = backoff(*count).min(longest);
-            *count = count.saturating_add(1);
-            state.retries += 1;
-            delay
-        };
-        self.add_after(key, delay);
-        delay
+    pub fn add_failed(&self, key: Key, longest: Duration) -> Failed {
+        let failed = self.state.lock().fail(key, longest, Instant::now());
+        self.wake.notify_one();
+        failed
     }
 
     /// Counts that its controller panicked.
@@ -149,15 +164,18 @@ impl Queue {
         let mut state = self.state.lock();
         state.working.remove(key);
         if state.dirty.contains(key) {
-            state.ready.push_back(key.clone());
-            drop(state);
-            self.wake.notify_one();
-        } else {
-            let waiting = !state.ready.is_empty() || !state.later.is_empty();
-            drop(state);
-            if waiting {
-                self.wake.notify_one();
+            match state.rests_until(key) {
+                Some(at) => {
+                    state.dirty.remove(key);
+                    state.put_off(key.clone(), at);
+                }
+                None => state.ready.push(key.clone()),
             }
+        }
+        let waiting = !state.ready.is_empty() || !state.later.is_empty();
+        drop(state);
+        if waiting {
+            self.wake.notify_one();
         }
     }
 
@@ -178,7 +196,18 @@ impl Queue {
 }
 
 impl QueueState {
+    /// To be worked on now, or when its rest ends.
     fn add(&mut self, key: Key) {
+        match self.rests_until(&key) {
+            // Only what waits is put off: of what is worked on nobody knows yet what becomes.
+            Some(at) if !self.dirty.contains(&key) && !self.working.contains(&key) => {
+                self.put_off(key, at);
+            }
+            Some(_) | None => self.make_ready(key),
+        }
+    }
+
+    fn make_ready(&mut self, key: Key) {
         if let Some(at) = self.later_of.remove(&key) {
             self.later.remove(&(at, key.clone()));
         }
@@ -187,8 +216,43 @@ impl QueueState {
         }
         self.adds += 1;
         if !self.working.contains(&key) {
-            self.ready.push_back(key);
+            self.ready.push(key);
         }
+    }
+
+    /// The end of its rest, unless that is over.
+    fn rests_until(&self, key: &Key) -> Option<Instant> {
+        let until = self.failures.get(key)?.rests_until;
+        (Instant::now() < until).then_some(until)
+    }
+
+    /// To be worked on then, or sooner when that was asked for already.
+    fn put_off(&mut self, key: Key, at: Instant) {
+        match self.later_of.get(&key).copied() {
+            Some(sooner) if sooner <= at => return,
+            Some(old) => {
+                self.later.remove(&(old, key.clone()));
+            }
+            None => {}
+        }
+        self.later_of.insert(key.clone(), at);
+        self.later.insert((at, key));
+    }
+
+    fn fail(&mut self, key: Key, longest: Duration, now: Instant) -> Failed {
+        let is_first = !self.failures.contains_key(&key);
+        let new = || Failing { count: 0, rests_until: now, told: now };
+        let failing = self.failures.entry(key.clone()).or_insert_with(new);
+        let delay = backoff(failing.count).min(longest);
+        failing.count = failing.count.saturating_add(1);
+        failing.rests_until = now + delay.min(REST_MAX);
+        let is_news = is_first || failing.told + TELL_EVERY <= now;
+        if is_news {
+            failing.told = now;
+        }
+        self.retries += 1;
+        self.put_off(key, now + delay.min(DELAY_MAX));
+        Failed { delay, is_news }
     }
 
     /// Makes ready what is due; when the next delay ends.
@@ -200,13 +264,13 @@ impl QueueState {
             }
             if let Some((_, key)) = self.later.pop_first() {
                 self.later_of.remove(&key);
-                self.add(key);
+                self.make_ready(key);
             }
         }
     }
 
     fn take(&mut self) -> Option<Key> {
-        let key = self.ready.pop_front()?;
+        let key = self.ready.pop()?;
         self.dirty.remove(&key);
         self.working.insert(key.clone());
         Some(key)
@@ -271,7 +335,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn failures_double_the_delay_up_to_the_limit() {
         let queue = Queue::default();
-        let failed = |longest| queue.add_failed(key("a"), longest);
+        let failed = |longest| queue.add_failed(key("a"), longest).delay;
         let delays: Vec<u64> =
             (0..20).map(|_| u64::try_from(failed(BACKOFF_MAX).as_millis()).unwrap()).collect();
         assert_eq!(delays[..4], [5, 10, 20, 40]);
@@ -280,5 +344,58 @@ mod tests {
         assert_eq!(failed(patience), patience, "somebody waits for it");
         queue.forget(&key("a"));
         assert_eq!(failed(patience), BACKOFF_FIRST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_failed_rests_whoever_adds_it() {
+        let queue = Queue::default();
+        let (start, mut tries) = (Instant::now(), 0);
+        queue.add(key("a"));
+        // As where each failure is written down, and what is written down adds it.
+        while start.elapsed() < Duration::from_secs(60) {
+            assert_eq!(queue.next().await, key("a"));
+            tries += 1;
+            queue.add(key("a"));
+            queue.add_failed(key("a"), BACKOFF_MAX);
+            queue.done(&key("a"));
+            queue.add(key("a"));
+        }
+        assert!((60..75).contains(&tries), "{tries}");
+        let patient = tokio::time::timeout(Duration::from_millis(900), queue.next()).await;
+        assert!(patient.is_err(), "it rests");
+        queue.add(key("b"));
+        assert_eq!(queue.next().await, key("b"), "and it alone");
+        queue.forget(&key("a"));
+        queue.add(key("a"));
+        assert_eq!(queue.next().await, key("a"), "who has come to an end rests no more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_cluster_keeps_no_other_waiting() {
+        let queue = Queue::default();
+        let of = |cluster: &str, number: usize| {
+            let cluster = ClusterName::try_from(cluster).unwrap();
+            Key::new(&Resource::new("", "pods"), &cluster, "default", &number.to_string())
+        };
+        (0..1000).for_each(|number| queue.add(of("pi-0", number)));
+        queue.add(of("root", 0));
+        assert_eq!(queue.next().await, of("pi-0", 0));
+        assert_eq!(queue.next().await, of("root", 0));
+        assert_eq!((queue.counts().depth, queue.busy()), (999, 1001));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_key_that_fails_all_the_time_is_told_now_and_then() {
+        let queue = Queue::default();
+        let (mut told, start) = (Vec::new(), Instant::now());
+        while start.elapsed() < Duration::from_secs(25) {
+            if queue.add_failed(key("a"), BACKOFF_MAX).is_news {
+                told.push(start.elapsed().as_secs());
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(told, [0, 10, 20]);
+        queue.forget(&key("a"));
+        assert!(queue.add_failed(key("a"), BACKOFF_MAX).is_news, "another one");
     }
 }
