@@ -135,7 +135,8 @@ async fn describe(
     };
     // What all ask for is nobody's.
     let packs = gzip.map(|_| context.hub.flows.workers.of_all());
-    let asks = Asks { packed: &context.hub.packed, backlog, gzip: packs };
+    let makers = context.worker_queue();
+    let asks = Asks { packed: &context.hub.packed, backlog, makers, gzip: packs };
     let answer = match (route, aggregated) {
         (Route::CoreVersions | Route::Groups, Some(form)) => {
             let core = matches!(path::route(path), Route::CoreVersions);
