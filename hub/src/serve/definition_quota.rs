@@ -30,7 +30,7 @@ use freewheel_hub_store::{Scope, Snapshot};
 use freewheel_link::names::ClusterName;
 use serde_json::Value;
 
-/// The part of the memory that texts of definitions may be: made ready for objects they take up to 25 times as much.
+/// The part of the memory that texts of definitions may be: made ready for objects they take up to 30 times as much.
 const MEMORY_SHARE_DIVISOR: u64 = 64;
 /// What all may have of a hub that has little memory.
 const ALL_BYTES_MIN: u64 = 32 << 20;
