@@ -166,7 +166,9 @@ impl<'de> Visitor<'de> for Whole<'_> {
                     put_bytes(self.0, *number, &out);
                 }
                 Some((_, number, form)) => field(self.0, *number, *form, &map.next_value()?),
-                None => drop(map.next_value::<IgnoredAny>()?),
+                None => {
+                    let _: IgnoredAny = map.next_value()?;
+                }
             }
         }
         Ok(())
