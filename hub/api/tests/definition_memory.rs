@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 const DEFINITIONS: usize = 16;
 const FIELDS: usize = 6_000;
 /// The most that all of it may take beside the definitions: what is kept of documents, and a few texts and one tree on
-/// their way. All schemas together as trees are twice that.
-const BYTES_MAX: usize = 100 << 20;
+/// their way. All schemas together are 200 MiB as trees, and half as much as types.
+const BYTES_MAX: usize = 140 << 20;
 
 /// Bytes of this process in memory: as many as there are, or as many as there ever were.
 fn resident(line: &str) -> usize {
