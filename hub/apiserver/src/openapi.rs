@@ -190,7 +190,6 @@ mod tests {
     use freewheel_hub_schema::gvk::Gvk;
     use freewheel_hub_schema::kind::{Kind, Strategy};
     use freewheel_link::names::ClusterName;
-
     use futures::FutureExt as _;
 
     use super::*;

@@ -8,7 +8,8 @@
 //!     └ changes ─▶ a storage has come or gone: whoever follows all of them asks which, of which cluster
 //! ```
 //!
-//! A request asks once and keeps what it got. A layer never changes: a cluster that gets a kind gets a new layer. A cluster without kinds of its own costs nothing.
+//! A request asks once and keeps what it got. A layer never changes: a cluster that gets a kind gets a new layer. A
+//! cluster without kinds of its own costs nothing.
 //!
 //! Guarantees:
 //! - no two kinds of a cluster have the same path, the same type or, unless one says so, the same storage

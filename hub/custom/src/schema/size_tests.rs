@@ -36,7 +36,7 @@ fn inside(schema: &Schema) -> usize {
         Additional::Unsaid | Additional::None | Additional::Any => None,
     };
     let boxed = each.into_iter().chain(schema.items.as_deref());
-    let fields = schema.properties.into_iter();
+    let fields = (&schema.properties).into_iter();
     heap(schema.properties.len() * size_of::<(Box<str>, Schema)>())
         + fields.map(|(name, of)| heap(name.len()) + inside(of)).sum::<usize>()
         + boxed.map(|of| heap(size_of::<Schema>()) + inside(of)).sum::<usize>()
