@@ -46,7 +46,7 @@ pub struct Schema {
     /// `default`
     pub default: Option<Value>,
     /// `properties`
-    pub properties: Properties,
+    pub properties: Properties<Schema>,
     /// `additionalProperties`
     pub additional: Additional,
     /// `items`

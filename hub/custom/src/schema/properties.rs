@@ -1,21 +1,25 @@
 //! Fields of a schema by their names: as one sorted list, for a schema has few of them or is there a thousand times.
 
-use super::Schema;
+/// Fields, sorted by their names, and what is said of each.
+#[derive(Debug)]
+pub struct Properties<T>(Box<[(Box<str>, T)]>);
 
-/// Fields, sorted by their names.
-#[derive(Debug, Default)]
-pub struct Properties(Box<[(Box<str>, Schema)]>);
+impl<T> Default for Properties<T> {
+    fn default() -> Self {
+        Self(Box::default())
+    }
+}
 
-impl Properties {
+impl<T> Properties<T> {
     /// The field of this name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Schema> {
+    pub fn get(&self, name: &str) -> Option<&T> {
         let found = self.0.binary_search_by(|(one, _)| (**one).cmp(name));
         found.ok().and_then(|at| self.0.get(at)).map(|(_, of)| of)
     }
 
-    /// All schemas.
-    pub fn values(&self) -> impl Iterator<Item = &Schema> {
+    /// What is said of all of them.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|(_, of)| of)
     }
 
@@ -32,18 +36,18 @@ impl Properties {
     }
 }
 
-impl FromIterator<(Box<str>, Schema)> for Properties {
+impl<T> FromIterator<(Box<str>, T)> for Properties<T> {
     /// Of names that are there once.
-    fn from_iter<I: IntoIterator<Item = (Box<str>, Schema)>>(all: I) -> Self {
+    fn from_iter<I: IntoIterator<Item = (Box<str>, T)>>(all: I) -> Self {
         let mut all: Box<[_]> = all.into_iter().collect();
         all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         Self(all)
     }
 }
 
-impl<'a> IntoIterator for &'a Properties {
-    type Item = &'a (Box<str>, Schema);
-    type IntoIter = std::slice::Iter<'a, (Box<str>, Schema)>;
+impl<'a, T> IntoIterator for &'a Properties<T> {
+    type Item = &'a (Box<str>, T);
+    type IntoIter = std::slice::Iter<'a, (Box<str>, T)>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.iter()
