@@ -124,7 +124,7 @@ async fn describe(
     registry: Registry,
     route: Route<'_>,
 ) -> Result<Response<Body>, ApiError> {
-    let backlog = &context.incoming.slot().backlog;
+    let (backlog, makers) = (&context.incoming.slot().backlog, context.worker_queue());
     let held = room(backlog, &registry, &route).await?;
     let (query, gzip) = (context.uri.query().unwrap_or_default(), context.gzip());
     let (cluster, path) = path::cluster(context.uri.path());
@@ -135,7 +135,7 @@ async fn describe(
     };
     // What all ask for is nobody's.
     let packs = gzip.map(|_| context.hub.flows.workers.of_all());
-    let asks = Asks { packed: &context.hub.packed, backlog, gzip: packs };
+    let asks = Asks { packed: &context.hub.packed, backlog, makers, gzip: packs };
     let answer = match (route, aggregated) {
         (Route::CoreVersions | Route::Groups, Some(form)) => {
             let core = matches!(path::route(path), Route::CoreVersions);

@@ -4,8 +4,8 @@
 //! - a document is compressed once for all who ask for it, while it is one of few
 //!   (`a_document_is_compressed_once_while_it_is_one_of_few`), and also for those who ask before it is
 //!   (`a_document_is_compressed_once_for_all_who_ask_together`);
-//! - documents are made once for each registry, and never by who serves others meanwhile
-//!   (`documents_are_made_beside_those_who_are_served_and_then_cost_no_thread`).
+//! - documents are made by the workers that answers are encoded by, on the account of who asks for them, and never by who
+//!   serves others meanwhile (`documents_are_made_by_workers_and_then_cost_no_thread`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -88,6 +88,8 @@ impl Packed {
 pub(crate) struct Asks<'a> {
     pub(crate) packed: &'a Packed,
     pub(crate) backlog: &'a SendBacklog,
+    /// Who makes it.
+    pub(crate) makers: WorkerQueue<'a>,
     /// Who compresses it.
     pub(crate) gzip: Option<WorkerQueue<'a>>,
 }
@@ -105,11 +107,13 @@ pub(crate) async fn answer(
 ) -> Result<Response<Body>, ApiError> {
     if path.is_empty() {
         let prefix = prefix.to_owned();
-        let index = made(registry, Form::V3, move |all| openapi::index(all, &prefix)).await?;
+        let index = move |all: &Registry| openapi::index(all, &prefix);
+        let index = made(registry, Form::Index, asks.makers, index).await?;
         return Ok(respond::json(200, &index));
     }
-    let path = path.to_owned();
-    let document = made(registry, Form::V3, move |all| openapi::document(all, &path)).await?;
+    let wanted = path.to_owned();
+    let document = move |all: &Registry| openapi::document(all, &wanted);
+    let document = made(registry, Form::V3(path), asks.makers, document).await?;
     let document = document.ok_or_else(respond::no_such_path)?;
     send(document, JSON, query, asks).await
 }
@@ -130,23 +134,25 @@ pub(crate) async fn answer_v2(
         )
     };
     if accept.is_some_and(|accept| media::clauses(accept).first().is_some_and(wants_protobuf)) {
-        let document = made(registry, Form::V2Protobuf, openapi::v2_protobuf).await?;
+        let document = made(registry, Form::V2Protobuf, asks.makers, openapi::v2_protobuf).await?;
         return send(document, V2_PROTOBUF, "", asks).await;
     }
     media::negotiate(accept, |wanted| wanted.wire == Wire::Json)?;
-    send(made(registry, Form::V2, openapi::v2).await?, JSON, "", asks).await
+    send(made(registry, Form::V2, asks.makers, openapi::v2).await?, JSON, "", asks).await
 }
 
-/// What a registry's documents say. Whoever asks first makes them on a thread of its own; all others find them made.
+/// What a registry's documents say. Whoever asks first has a worker make them; all others find them made.
 async fn made<T: Send + 'static>(
     registry: Registry,
-    form: Form,
+    form: Form<'_>,
+    makers: WorkerQueue<'_>,
     say: impl FnOnce(&Registry) -> T + Send + 'static,
 ) -> Result<T, ApiError> {
-    if openapi::are_made(&registry, form) {
+    if openapi::is_made(&registry, form) {
         return Ok(say(&registry));
     }
-    tokio::task::spawn_blocking(move || say(&registry)).await.map_err(ApiError::internal)
+    let (said, ()) = makers.run((), move || Ok(say(&registry))).await?;
+    Ok(said)
 }
 
 async fn send(
@@ -184,9 +190,11 @@ mod tests {
     use freewheel_hub_schema::gvk::Gvk;
     use freewheel_hub_schema::kind::{Kind, Strategy};
     use freewheel_link::names::ClusterName;
+    use futures::FutureExt as _;
 
     use super::*;
     use crate::flow::workers::Workers;
+    use crate::flow::workers::tests::all_turns;
 
     struct Plain;
 
@@ -200,21 +208,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn documents_are_made_beside_those_who_are_served_and_then_cost_no_thread() {
+    async fn documents_are_made_by_workers_and_then_cost_no_thread() {
         let here = std::thread::current().id();
-        for form in [Form::V3, Form::V2, Form::V2Protobuf] {
+        let workers = Workers::default();
+        for form in [Form::V3("apis/example.com/v1"), Form::V2, Form::V2Protobuf] {
             // A registry with kinds of its own, so that no other test has made its documents.
             let registry = own_kinds();
             let ask = move |all: &Registry| {
                 match form {
-                    Form::V3 => drop(openapi::index(all, "")),
+                    Form::Index => drop(openapi::index(all, "")),
+                    Form::V3(path) => drop(openapi::document(all, path)),
                     Form::V2 => drop(openapi::v2(all)),
                     Form::V2Protobuf => drop(openapi::v2_protobuf(all)),
                 }
                 std::thread::current().id()
             };
-            assert_ne!(made(registry.clone(), form, ask).await.unwrap(), here, "{form:?}");
-            assert_eq!(made(registry.clone(), form, ask).await.unwrap(), here, "{form:?}");
+            let turns = all_turns(&workers);
+            let mut asked = Box::pin(made(registry.clone(), form, workers.of_all(), ask));
+            assert!((&mut asked).now_or_never().is_none(), "there is no worker for it");
+            drop(turns);
+            assert_ne!(asked.await.unwrap(), here, "{form:?}");
+            let _turns = all_turns(&workers);
+            let again = made(registry, form, workers.of_all(), ask).await;
+            assert_eq!(again.unwrap(), here, "{form:?}");
         }
     }
 

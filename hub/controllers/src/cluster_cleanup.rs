@@ -184,6 +184,7 @@ impl ClusterCleanup {
         let kept = [
             internal::pod_cidrs(),
             internal("clusterips"),
+            internal("definitions"),
             internal::token_signers(),
             internal::token_keys(),
         ];

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use freewheel_hub_schema::gvk::{Gvk, Gvr};
 use freewheel_hub_schema::kind::{Converter, Kind, ScalePaths, Trait};
 use freewheel_hub_schema::object::Resource as Storage;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::columns::Columns;
@@ -171,12 +171,13 @@ fn deprecation(version: &Value, group: &str, kind: &str) -> Option<String> {
 
 /// What tells whether a definition makes other kinds than before.
 fn origin(definition: &Value) -> String {
-    let said = json!([
+    let said = (
         definition.pointer("/metadata/uid"),
         definition.get("spec"),
         definition.pointer("/status/acceptedNames"),
-    ]);
-    let hash = Sha256::digest(said.to_string());
+    );
+    // It is JSON already.
+    let hash = Sha256::digest(serde_json::to_vec(&said).unwrap_or_default());
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -205,6 +206,8 @@ fn selectable(versions: &[Value]) -> Vec<(String, Option<JsonPath>)> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn definition() -> Value {

@@ -7,18 +7,26 @@
 //! ```
 //!
 //! A definition is checked before it is kept; what is none of this here is not there.
+//!
+//! Guarantees:
+//! - a tree is a small multiple of its text, whatever that says (`a_tree_is_a_small_multiple_of_its_text`).
 
+mod properties;
 mod read;
+#[cfg(test)]
+mod size_tests;
 mod value_type;
 mod values;
 
-use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
 use crate::cel::Rule;
 
 pub use freewheel_hub_cel::Pattern;
+pub use properties::Properties;
 pub use value_type::Type;
 pub use values::Values;
 
@@ -38,7 +46,7 @@ pub struct Schema {
     /// `default`
     pub default: Option<Value>,
     /// `properties`
-    pub properties: BTreeMap<Box<str>, Schema>,
+    pub properties: Properties<Schema>,
     /// `additionalProperties`
     pub additional: Additional,
     /// `items`
@@ -46,11 +54,11 @@ pub struct Schema {
     /// `x-kubernetes-list-type`
     pub list: List,
     /// Which values are right.
-    pub rules: Rules,
+    pub rules: SomeRules,
     /// The same, together.
     pub logic: Option<Box<Logic>>,
     /// `x-kubernetes-validations`
-    pub validations: Vec<Rule>,
+    pub validations: Box<[Rule]>,
     /// It has such rules, or something inside of it.
     has_rules: bool,
 }
@@ -95,7 +103,7 @@ pub enum List {
     /// No value is there twice.
     Set,
     /// No element has the same values under these keys as another.
-    Map(Vec<Box<str>>),
+    Map(Box<[Box<str>]>),
 }
 
 /// Which values are right.
@@ -106,7 +114,7 @@ pub struct Rules {
     /// `enum`
     pub values: Values,
     /// `required`
-    pub required: Vec<Box<str>>,
+    pub required: Box<[Box<str>]>,
     /// `pattern`
     pub pattern: Option<Pattern>,
     /// `maximum`, and whether itself is too much.
@@ -121,6 +129,26 @@ pub struct Rules {
     pub items: Bounds,
     /// `minProperties`, `maxProperties`
     pub properties: Bounds,
+}
+
+/// Rules, where there are any: of most values nothing is said but their type.
+#[derive(Debug, Default)]
+pub struct SomeRules(Option<Box<Rules>>);
+
+impl SomeRules {
+    /// These, which say something where `says_something`.
+    fn new(rules: Rules, says_something: bool) -> Self {
+        Self(says_something.then(|| Box::new(rules)))
+    }
+}
+
+impl Deref for SomeRules {
+    type Target = Rules;
+
+    fn deref(&self) -> &Rules {
+        static NONE: LazyLock<Rules> = LazyLock::new(Rules::default);
+        self.0.as_deref().unwrap_or(&NONE)
+    }
 }
 
 /// How many at least and at most.

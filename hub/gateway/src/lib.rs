@@ -24,7 +24,7 @@
 //! incarnation  which life of the store this is; a folder put back from a copy is a new one
 //! session_records  sessions, leases of pod ranges in the store     stale_sessions  those of this hub's earlier life
 //! reported   which reports are durable      plan_metrics, session_metrics  what is counted, and where it is shown
-//! streams    modules, logs, figures, tunnels      relays  how many tunnels each spoke may have
+//! streams    modules, logs, figures, tunnels     relays  how many each spoke may have     host_memory  how much there is
 //! writes     what a session writes, whatever the disk says     pending_reports  what waits for it     answers  what comes of it
 //! ```
 //!
@@ -52,6 +52,7 @@ mod events;
 mod fair_eviction;
 mod gateway;
 mod handshakes;
+pub mod host_memory;
 mod incarnation;
 mod inner;
 mod issue;

@@ -32,8 +32,9 @@ use freewheel_link::stream_budget::TOO_MANY_REASON;
 use freewheel_link::transport::Stream;
 use parking_lot::Mutex;
 
+use crate::host_memory;
+
 mod carry;
-mod host_memory;
 
 /// One spoke may have at most one part in this many of the places that are free, and of the memory.
 const FREE_SHARE_DIVISOR: usize = 8;

@@ -1,13 +1,12 @@
 //! Some kinds together: those that all logical clusters share, or one's own.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::gvk::split_api_version;
-use crate::kind::{Kind, KindId};
+use crate::kind::Kind;
 use crate::object::Resource;
-use crate::openapi::document::{Document, document_path};
 use crate::openapi::documents::Documents;
+use crate::openapi::kept::KeptDocuments;
 use crate::openapi::prose::Prose;
 
 /// Some kinds, which do not change.
@@ -16,10 +15,10 @@ pub struct Layer {
     kinds: Vec<Arc<Kind>>,
     /// What is said of their types.
     prose: fn() -> Prose,
-    /// Made on the first question.
+    /// Made on the first question, where clusters share these.
     pub(crate) documents: OnceLock<Documents>,
-    /// Documents of the layer before this one that say the same in this one.
-    pub(crate) carried: BTreeMap<String, Document>,
+    /// Of kinds that clusters have beside these.
+    pub(crate) kept: KeptDocuments,
 }
 
 impl Layer {
@@ -27,23 +26,8 @@ impl Layer {
     #[must_use]
     pub fn new(mut kinds: Vec<Arc<Kind>>) -> Self {
         kinds.sort_by(|a, b| path(a).cmp(&path(b)));
-        let (documents, carried) = (OnceLock::new(), BTreeMap::new());
-        Self { kinds, prose: Prose::default, documents, carried }
-    }
-
-    /// The layer that comes after another one, with these kinds: what it says as that one did is not written again.
-    pub(crate) fn after(before: Option<&Self>, kinds: Vec<Arc<Kind>>) -> Self {
-        let layer = Self::new(kinds);
-        let Some(before) = before else { return layer };
-        let of = |layer: &Self, path: &str| -> Vec<KindId> {
-            let all = layer.kinds.iter().filter(|kind| document_path(kind) == path);
-            all.map(|kind| kind.id()).collect()
-        };
-        let kept = before.documents.get().map(|documents| documents.each());
-        let kept = kept.or(Some(&before.carried)).into_iter().flatten();
-        let same = kept.filter(|(path, _)| of(before, path) == of(&layer, path));
-        let carried = same.map(|(path, document)| (path.clone(), document.clone())).collect();
-        Self { carried, ..layer }
+        let (documents, kept) = (OnceLock::new(), KeptDocuments::default());
+        Self { kinds, prose: Prose::default, documents, kept }
     }
 
     /// What documents say of their types, and of those that come over them: asked for with each document that is made.

@@ -8,8 +8,8 @@
 //!     └ changes ─▶ a storage has come or gone: whoever follows all of them asks which, of which cluster
 //! ```
 //!
-//! A request asks once and keeps what it got. A layer never changes: a cluster that gets a kind gets a new layer,
-//! and what was made of the old one (its documents) goes with it. A cluster without kinds of its own costs nothing.
+//! A request asks once and keeps what it got. A layer never changes: a cluster that gets a kind gets a new layer. A
+//! cluster without kinds of its own costs nothing.
 //!
 //! Guarantees:
 //! - no two kinds of a cluster have the same path, the same type or, unless one says so, the same storage
@@ -64,11 +64,6 @@ impl Registry {
     /// The layer that all clusters share, whether this one serves all of it or not.
     pub(crate) fn shared(&self) -> &Layer {
         &self.shared
-    }
-
-    /// The cluster's own layer, when it has one.
-    pub(crate) fn layer(&self) -> Option<&Arc<Layer>> {
-        self.own.as_ref()
     }
 
     /// The kind behind a path of the API.
@@ -234,8 +229,7 @@ impl Registries {
         if rest.is_empty() {
             all.remove(cluster);
         } else {
-            let before = before.get(cluster).map(|layer| &**layer);
-            all.insert(cluster.clone(), Arc::new(Layer::after(before, rest)));
+            all.insert(cluster.clone(), Arc::new(Layer::new(rest)));
         }
         self.publish(cluster, all);
         Ok(())

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Additional, Bounds, List, Logic, Pattern, Rules, Schema, Type, Values};
+use super::{Additional, Bounds, List, Logic, Pattern, Rules, Schema, SomeRules, Type, Values};
 use crate::cel::Rule;
 use crate::format;
 
@@ -50,7 +50,25 @@ impl Schema {
     }
 }
 
-fn rules(map: &Map<String, Value>, is: Option<Type>) -> Rules {
+/// Words that say which values are right.
+const RULE_WORDS: [&str; 14] = [
+    "enum",
+    "required",
+    "pattern",
+    "maximum",
+    "exclusiveMaximum",
+    "minimum",
+    "exclusiveMinimum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "minProperties",
+    "maxProperties",
+];
+
+fn rules(map: &Map<String, Value>, is: Option<Type>) -> SomeRules {
     let bound = |key: &str, exclusive: &str| {
         map.get(key).and_then(Value::as_f64).map(|bound| (bound, flag(map, exclusive)))
     };
@@ -58,9 +76,10 @@ fn rules(map: &Map<String, Value>, is: Option<Type>) -> Rules {
         least: map.get(least).and_then(Value::as_i64),
         most: map.get(most).and_then(Value::as_i64),
     };
-    let format = text(map, "format");
-    Rules {
-        format: format::is_checked(format, is).then(|| format.into()),
+    let format = Some(text(map, "format")).filter(|format| format::is_checked(format, is));
+    let says_something = format.is_some() || RULE_WORDS.iter().any(|word| map.contains_key(*word));
+    let rules = Rules {
+        format: format.map(Box::from),
         values: Values::new(map.get("enum").and_then(Value::as_array).cloned().unwrap_or_default()),
         required: texts(map, "required"),
         pattern: Some(text(map, "pattern")).filter(|it| !it.is_empty()).map(Pattern::new),
@@ -70,7 +89,8 @@ fn rules(map: &Map<String, Value>, is: Option<Type>) -> Rules {
         length: bounds("minLength", "maxLength"),
         items: bounds("minItems", "maxItems"),
         properties: bounds("minProperties", "maxProperties"),
-    }
+    };
+    SomeRules::new(rules, says_something)
 }
 
 fn logic(map: &Map<String, Value>) -> Option<Box<Logic>> {
@@ -93,7 +113,7 @@ fn text<'a>(map: &'a Map<String, Value>, key: &str) -> &'a str {
     map.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn texts(map: &Map<String, Value>, key: &str) -> Vec<Box<str>> {
+fn texts(map: &Map<String, Value>, key: &str) -> Box<[Box<str>]> {
     let list = map.get(key).and_then(Value::as_array).into_iter().flatten();
     list.filter_map(Value::as_str).map(Box::from).collect()
 }

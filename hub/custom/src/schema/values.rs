@@ -1,31 +1,36 @@
 //! The values that a schema lets a field have (`enum`).
 //!
 //! Guarantees:
-//! - a value is found in as much time among many as among few (`values_are_found_whatever_they_are`).
-
-use std::collections::HashSet;
+//! - a value is found among many about as soon as among few (`values_are_found_whatever_they_are`).
 
 use serde_json::Value;
 
 /// `enum`
 #[derive(Debug, Default)]
 pub struct Values {
-    all: Vec<Value>,
-    texts: HashSet<Box<str>>,
-    /// As bits: numbers are the same when they are the same to arithmetic.
-    numbers: HashSet<u64>,
-    /// Those that are neither.
-    others: Vec<Value>,
+    all: Box<[Value]>,
+    /// Where the texts are, sorted by them.
+    texts: Box<[usize]>,
+    /// As bits, sorted: numbers are the same when they are the same to arithmetic.
+    numbers: Box<[u64]>,
+    /// Where those are that are neither.
+    others: Box<[usize]>,
 }
 
 impl Values {
     /// Of these.
     #[must_use]
     pub fn new(all: Vec<Value>) -> Self {
-        let texts = all.iter().filter_map(|value| value.as_str().map(Box::from)).collect();
-        let numbers = all.iter().filter_map(bits).collect();
-        let others = all.iter().filter(|value| !value.is_string() && !value.is_number());
-        Self { texts, numbers, others: others.cloned().collect(), all }
+        let places = |wanted: fn(&Value) -> bool| {
+            let found = all.iter().enumerate().filter(move |(_, value)| wanted(value));
+            found.map(|(at, _)| at).collect::<Box<[usize]>>()
+        };
+        let mut texts = places(Value::is_string);
+        texts.sort_unstable_by_key(|at| text_at(&all, *at));
+        let mut numbers: Box<[u64]> = all.iter().filter_map(bits).collect();
+        numbers.sort_unstable();
+        let others = places(|value| !value.is_string() && !value.is_number());
+        Self { texts, numbers, others, all: all.into() }
     }
 
     /// As they were written.
@@ -44,11 +49,21 @@ impl Values {
     #[must_use]
     pub fn has(&self, value: &Value) -> bool {
         match value {
-            Value::String(text) => self.texts.contains(&**text),
-            Value::Number(_) => bits(value).is_some_and(|bits| self.numbers.contains(&bits)),
-            other => self.others.contains(other),
+            Value::String(text) => {
+                let is = |at: &usize| text_at(&self.all, *at).cmp(text);
+                self.texts.binary_search_by(is).is_ok()
+            }
+            Value::Number(_) => {
+                bits(value).is_some_and(|bits| self.numbers.binary_search(&bits).is_ok())
+            }
+            other => self.others.iter().any(|at| self.all.get(*at) == Some(other)),
         }
     }
+}
+
+/// The text at a place of texts.
+fn text_at(all: &[Value], at: usize) -> &str {
+    all.get(at).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn bits(value: &Value) -> Option<u64> {

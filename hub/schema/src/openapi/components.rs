@@ -18,10 +18,10 @@ const RAW: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
 /// Kinds of meta/v1 that operations name.
 const META_KINDS: [&str; 3] = ["APIResourceList", "DeleteOptions", "Status"];
 
-/// Every schema that the documents of these kinds refer to.
-pub(super) fn all(kinds: &[&Kind], prose: &Prose) -> BTreeMap<String, Value> {
+/// Tells every schema that the documents of these kinds refer to, one at a time: as a tree each is many times its text.
+/// Where two have one name, the later one is meant.
+pub(super) fn each(kinds: &[&Kind], prose: &Prose, mut tell: impl FnMut(String, Value)) {
     let mut types = BTreeMap::new();
-    let mut out = BTreeMap::new();
     for kind in kinds {
         for name in [kind.kind(), kind.list_kind()] {
             reach(TypeFacts::find(kind.group(), kind.version(), name), &mut types);
@@ -37,29 +37,33 @@ pub(super) fn all(kinds: &[&Kind], prose: &Prose) -> BTreeMap<String, Value> {
             for name in ["ObjectMeta", "ListMeta"] {
                 reach(TypeFacts::by_name(&format!("{META}.{name}")), &mut types);
             }
-            let own = match (kind.form(), kind.facts()) {
-                (Some(form), _) => described(form.component(), prose),
-                (None, Some(one)) => {
-                    inside(one, &mut types);
-                    schema(one, prose)
-                }
-                (None, None) => free_form(kind, prose),
+            // What a form knows of its fields is made for who writes an object of it, and kept: not for this.
+            let own = match kind.form() {
+                Some(form) => described(form.component(), prose),
+                None => match kind.facts() {
+                    Some(one) => {
+                        inside(one, &mut types);
+                        schema(one, prose)
+                    }
+                    None => free_form(kind, prose),
+                },
             };
-            out.insert(own_name(kind, kind.kind()), own_kind(kind, own));
-            out.insert(own_name(kind, kind.list_kind()), list_of(kind, prose));
+            tell(own_name(kind, kind.kind()), own_kind(kind, own));
+            tell(own_name(kind, kind.list_kind()), list_of(kind, prose));
         }
     }
     for name in META_KINDS {
         reach(TypeFacts::find("", "v1", name), &mut types);
     }
-    out.extend(types.values().map(|one| (one.name.to_string(), schema(*one, prose))));
+    for one in types.values() {
+        tell(one.name.to_string(), schema(*one, prose));
+    }
     for (name, mut schema) in scalars().into_iter().chain(eithers(&types)) {
         if let Some(text) = prose.of(&name, "") {
             schema["description"] = text.into();
         }
-        out.insert(name, schema);
+        tell(name, schema);
     }
-    out
 }
 
 /// Whether the committed table does not know it.

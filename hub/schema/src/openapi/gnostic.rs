@@ -11,6 +11,10 @@
 //! Guarantees:
 //! - only what our document uses has a place here, and all of that (`the_protobuf_form_of_v2_leaves_nothing_out`).
 
+use std::fmt::{self, Formatter};
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::protobuf::wire::{put_bytes, put_integer};
@@ -134,9 +138,73 @@ static SCHEMA: Message = Message {
     extensions: 31,
 };
 
-/// Writes the document.
-pub(super) fn write(document: &Value) -> Vec<u8> {
-    message(document, &DOCUMENT)
+/// Writes the document of this JSON: what is named in it one after the other, for a tree is many times its text.
+pub(super) fn write(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    // Our own text, so it parses.
+    let _ = serde_json::Deserializer::from_slice(text).deserialize_map(Whole(&mut out));
+    out
+}
+
+/// Reads the document into its protobuf form.
+struct Whole<'a>(&'a mut Vec<u8>);
+
+impl<'de> Visitor<'de> for Whole<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("a document")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            match DOCUMENT.fields.iter().find(|(known, ..)| *known == name) {
+                Some((_, number, Form::Named(each, numbers, shape))) => {
+                    let mut out = Vec::new();
+                    let members = Members { out: &mut out, each: *each, numbers, shape };
+                    map.next_value_seed(members)?;
+                    put_bytes(self.0, *number, &out);
+                }
+                Some((_, number, form)) => field(self.0, *number, *form, &map.next_value()?),
+                None => {
+                    let _: IgnoredAny = map.next_value()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads an object with free names: of its members, one is there as a tree at a time.
+struct Members<'a> {
+    out: &'a mut Vec<u8>,
+    each: u32,
+    numbers: &'static [u32],
+    shape: &'static Message,
+}
+
+impl<'de> DeserializeSeed<'de> for Members<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, of: D) -> Result<(), D::Error> {
+        of.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some((name, value)) = map.next_entry::<String, Value>()? {
+            let value = within(self.numbers, message(&value, self.shape));
+            put_bytes(self.out, self.each, &named(&name, &value));
+        }
+        Ok(())
+    }
 }
 
 fn message(value: &Value, shape: &Message) -> Vec<u8> {

@@ -1,21 +1,33 @@
 //! OpenAPI v3 documents, one per group and version, and one v2 document; made from the schema table
-//! and the kinds that are served, once, on the first question. A cluster with kinds of its own has documents of its
-//! own for their groups and versions, which live as long as its layer does.
+//! and the kinds that are served. Those of the kinds that all clusters share are made on the first question. A cluster
+//! with kinds of its own has documents of its own for their groups and versions, each of which is made when it is asked
+//! for and there for as long as there is room.
 //!
 //! ```text
 //! components    types of the table as JSON schemas
 //! paths         operations of the kinds that are served
 //! prose         what is said of types and fields, for `explain`; whoever makes the shared layer knows it
+//! members       members of a document as they are made, as text
 //! document      a finished document
-//! documents     those of a layer of kinds
+//! documents     those of the kinds that are shared
+//! kept          those of clusters' own kinds
 //! v2            the same told as Swagger 2.0
 //! gnostic       that in protobuf
 //! ```
+//!
+//! Guarantees:
+//! - one schema at a time is there as a tree while a document is made, and none when it is made
+//!   (`documents_cost_their_texts_and_the_tree_of_one_schema`), nor is a schema made ready for objects by that
+//!   (`a_document_makes_no_form_ready_for_objects`);
+//! - what stays as it is goes by the same hash and is not made again (`what_stays_the_same_is_not_written_again`), and
+//!   who asks for the index has none made (`the_index_makes_no_document`).
 
 mod components;
-pub(crate) mod document;
+mod document;
 pub(crate) mod documents;
 mod gnostic;
+pub(crate) mod kept;
+mod members;
 mod paths;
 pub(crate) mod prose;
 #[cfg(test)]
@@ -29,8 +41,10 @@ use serde_json::{Map, Value, json};
 
 use crate::kind::Kind;
 use crate::registry::Registry;
-use document::document_path;
+use document::{document_path, hash_of};
 use documents::Documents;
+use kept::KeptDocuments;
+use members::Members;
 use v2::V2;
 
 pub use document::Document;
@@ -40,96 +54,145 @@ pub use prose::Prose;
 struct Of<'a> {
     registry: &'a Registry,
     shared: &'a Documents,
-    own: Option<&'a Documents>,
+    /// Where it has kinds of its own.
+    own: GroupVersions<'a>,
 }
 
 /// Kinds by the path of their group and version.
 type GroupVersions<'a> = BTreeMap<String, Vec<&'a Kind>>;
+
+const V3: &str = "v3";
+const V2_JSON: &str = "v2";
+const V2_PROTOBUF: &str = "v2 in protobuf";
 
 impl<'a> Of<'a> {
     fn new(registry: &'a Registry) -> Self {
         // Every cluster is shown all of it.
         let layer = registry.shared();
         let shared = layer.documents.get_or_init(|| {
-            let all = group_versions(layer.all());
-            documents(&all, &layer.prose(), |_| true)
+            let (all, prose) = (group_versions(layer.all()), layer.prose());
+            let each = all.into_iter().map(|(path, kinds)| {
+                let document = v3(&path, &kinds, &prose);
+                (path, document)
+            });
+            Documents::new(each.collect())
         });
-        let own = registry.layer().map(|own| {
-            own.documents.get_or_init(|| {
-                let named = group_versions(own.all());
-                let new = |path: &str| named.contains_key(path) && !own.carried.contains_key(path);
-                let mut all = documents(&all_of(registry), &layer.prose(), new);
-                all.each.extend(own.carried.clone());
-                all
-            })
-        });
-        Self { registry, shared, own }
+        Self { registry, shared, own: group_versions(registry.own()) }
     }
 
-    fn each(&self) -> BTreeMap<&str, &Document> {
-        let all = self.shared.each.iter().chain(self.own.into_iter().flat_map(|own| &own.each));
-        all.map(|(path, document)| (path.as_str(), document)).collect()
+    fn kept(&self) -> &KeptDocuments {
+        &self.registry.shared().kept
     }
 
-    fn v2(&self) -> &Document {
-        let prose = || self.registry.shared().prose();
-        let shared = self.shared.v2.get_or_init(|| {
-            let (prose, all) = (prose(), group_versions(self.registry.shared().all()));
-            V2::over(None, all.into_iter().map(|(path, kinds)| v3(&path, &kinds, &prose)))
-        });
-        let Some(own) = self.own else { return &shared.document };
-        let own = own.v2.get_or_init(|| {
-            let (prose, all) = (prose(), group_versions(self.registry.own()));
-            let each = all.into_iter().map(|(path, kinds)| v3(&path, &kinds, &prose));
-            V2::over(Some(shared), each)
-        });
-        &own.document
+    fn prose(&self) -> Prose {
+        self.registry.shared().prose()
     }
 
-    fn v2_protobuf(&self) -> &Document {
-        self.own.unwrap_or(self.shared).v2_protobuf.get_or_init(|| {
-            let v2 = self.v2();
-            // Our own document, so it parses.
-            let document: Value = serde_json::from_slice(&v2.body).unwrap_or_default();
-            Document { body: gnostic::write(&document).into(), hash: v2.hash.clone() }
+    /// What a document of these own kinds, and of what is shared, goes by.
+    fn hash<'b>(&self, kinds: impl IntoIterator<Item = &'b &'a Kind>) -> String
+    where
+        'a: 'b,
+    {
+        let mut said = vec![self.shared.hash.clone()];
+        for kind in kinds {
+            let named = [kind.api_version(), kind.plural(), kind.origin()];
+            said.extend(named.map(str::to_owned));
+            if kind.origin().is_empty() {
+                said.push(format!("{:?}", kind.id()));
+            }
+        }
+        hash_of(said.iter().map(String::as_bytes))
+    }
+
+    fn hash_of_all(&self) -> String {
+        self.hash(self.own.values().flatten())
+    }
+
+    fn v3(&self, path: &str) -> Option<Document> {
+        let Some(own) = self.own.get(path) else { return self.shared.each.get(path).cloned() };
+        let hash = self.hash(own);
+        let make = || {
+            let mut all =
+                group_versions(self.registry.shared().all()).remove(path).unwrap_or_default();
+            all.extend(own);
+            v3(path, &all, &self.prose()).hashed(&hash)
+        };
+        Some(self.kept().of(V3, &hash, make))
+    }
+
+    fn shared_v2(&self) -> &V2 {
+        self.shared.v2.get_or_init(|| {
+            let layer = self.registry.shared();
+            V2::over(None, group_versions(layer.all()), &layer.prose())
         })
+    }
+
+    fn v2(&self) -> Document {
+        let shared = self.shared_v2();
+        if self.own.is_empty() {
+            return shared.document.clone();
+        }
+        let hash = self.hash_of_all();
+        let make = || {
+            let own = V2::over(Some(shared), self.own.clone(), &self.prose());
+            own.document.hashed(&hash)
+        };
+        self.kept().of(V2_JSON, &hash, make)
+    }
+
+    fn v2_protobuf(&self) -> Document {
+        let make = || {
+            let v2 = self.v2();
+            Document { body: gnostic::write(&v2.body).into(), hash: v2.hash }
+        };
+        if self.own.is_empty() {
+            return self.shared.v2_protobuf.get_or_init(make).clone();
+        }
+        self.kept().of(V2_PROTOBUF, &self.hash_of_all(), make)
     }
 }
 
-/// Which documents of a cluster.
+/// What is asked for of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// The index of v3, and what it names.
-    V3,
+pub enum Form<'a> {
+    /// The index of v3.
+    Index,
+    /// What it names by this path.
+    V3(&'a str),
     /// v2 as JSON.
     V2,
     /// The same in gnostic's protobuf.
     V2Protobuf,
 }
 
-/// Whether they are there already, so that asking for them is no work. Else the first question makes them, which takes
-/// longer than a task may keep its thread.
+/// Whether it is there already, so that asking for it is no work. Else who asks makes it, which takes longer than a task
+/// may keep its thread.
 #[must_use]
-pub fn are_made(registry: &Registry, form: Form) -> bool {
-    let layer = registry.layer().map(|own| own.documents.get());
+pub fn is_made(registry: &Registry, form: Form<'_>) -> bool {
     let Some(shared) = registry.shared().documents.get() else { return false };
-    let Some(newest) = layer.unwrap_or(Some(shared)) else { return false };
+    let of = Of { registry, shared, own: group_versions(registry.own()) };
     match form {
-        Form::V3 => true,
-        Form::V2 => newest.v2.get().is_some(),
-        Form::V2Protobuf => newest.v2_protobuf.get().is_some(),
+        Form::Index => true,
+        Form::V3(path) => of.own.get(path).is_none_or(|own| of.kept().has(V3, &of.hash(own))),
+        Form::V2 if of.own.is_empty() => shared.v2.get().is_some(),
+        Form::V2 => of.kept().has(V2_JSON, &of.hash_of_all()),
+        Form::V2Protobuf if of.own.is_empty() => shared.v2_protobuf.get().is_some(),
+        Form::V2Protobuf => of.kept().has(V2_PROTOBUF, &of.hash_of_all()),
     }
 }
 
 /// `/openapi/v3` of a cluster; `prefix` is what comes before in the URL: empty, or `/clusters/pi-7`.
 #[must_use]
 pub fn index(registry: &Registry, prefix: &str) -> Value {
-    let paths: Map<String, Value> = Of::new(registry)
-        .each()
+    let of = Of::new(registry);
+    let shared = of.shared.each.iter().map(|(path, document)| (path, document.hash.clone()));
+    let mut hashes: BTreeMap<&String, String> = shared.collect();
+    hashes.extend(of.own.iter().map(|(path, kinds)| (path, of.hash(kinds))));
+    let paths: Map<String, Value> = hashes
         .into_iter()
-        .map(|(path, document)| {
-            let url = format!("{prefix}/openapi/v3/{path}?hash={}", document.hash);
-            (path.to_owned(), json!({ "serverRelativeURL": url }))
+        .map(|(path, hash)| {
+            let url = format!("{prefix}/openapi/v3/{path}?hash={hash}");
+            (path.clone(), json!({ "serverRelativeURL": url }))
         })
         .collect();
     json!({ "paths": paths })
@@ -138,37 +201,19 @@ pub fn index(registry: &Registry, prefix: &str) -> Value {
 /// `/openapi/v3/{path}` with a path such as `api/v1` or `apis/apps/v1`.
 #[must_use]
 pub fn document(registry: &Registry, path: &str) -> Option<Document> {
-    let of = Of::new(registry);
-    let own = of.own.and_then(|own| own.each.get(path));
-    own.or_else(|| of.shared.each.get(path)).cloned()
+    Of::new(registry).v3(path)
 }
 
 /// `/openapi/v2`, as JSON.
 #[must_use]
 pub fn v2(registry: &Registry) -> Document {
-    Of::new(registry).v2().clone()
+    Of::new(registry).v2()
 }
 
 /// `/openapi/v2` in gnostic's protobuf; the hash is that of the JSON, which says the same.
 #[must_use]
 pub fn v2_protobuf(registry: &Registry) -> Document {
-    Of::new(registry).v2_protobuf().clone()
-}
-
-/// What is shared and the cluster's own.
-fn all_of(registry: &Registry) -> GroupVersions<'_> {
-    let mut all = group_versions(registry.shared().all());
-    for (path, own) in group_versions(registry.own()) {
-        all.entry(path).or_default().extend(own);
-    }
-    all
-}
-
-/// Those of the paths that `named` leads to.
-fn documents(all: &GroupVersions<'_>, prose: &Prose, named: impl Fn(&str) -> bool) -> Documents {
-    let named = all.iter().filter(|(path, _)| named(path));
-    let each = named.map(|(path, kinds)| (path.clone(), Document::new(&v3(path, kinds, prose))));
-    Documents::new(each.collect())
+    Of::new(registry).v2_protobuf()
 }
 
 fn group_versions(kinds: &[Arc<Kind>]) -> GroupVersions<'_> {
@@ -179,11 +224,15 @@ fn group_versions(kinds: &[Arc<Kind>]) -> GroupVersions<'_> {
     out
 }
 
-fn v3(path: &str, kinds: &[&Kind], prose: &Prose) -> Value {
-    json!({
-        "openapi": "3.0.0",
-        "info": {"title": "Freewheel", "version": env!("CARGO_PKG_VERSION")},
-        "paths": paths::all(path, kinds),
-        "components": {"schemas": components::all(kinds, prose)},
-    })
+fn v3(path: &str, kinds: &[&Kind], prose: &Prose) -> Document {
+    let (mut schemas, mut items) = (Members::default(), Members::default());
+    components::each(kinds, prose, |name, schema| schemas.put(name, &schema));
+    paths::each(path, kinds, |name, item| items.put(name, &item));
+    let mut text = r#"{"components":{"schemas":{"#.to_owned();
+    schemas.write(text.len(), &mut text);
+    let info = json!({"title": "Freewheel", "version": env!("CARGO_PKG_VERSION")});
+    text.push_str(&format!(r#"}}}},"info":{info},"openapi":"3.0.0","paths":{{"#));
+    items.write(text.len(), &mut text);
+    text.push_str("}}");
+    Document::of_text(text)
 }

@@ -10,9 +10,8 @@ use crate::kind::Kind;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
-/// Every path of a group and version; `root` is `apis/apps/v1`.
-pub(super) fn all(root: &str, kinds: &[&Kind]) -> BTreeMap<String, Value> {
-    let mut out = BTreeMap::new();
+/// Tells every path of a group and version, one at a time; `root` is `apis/apps/v1`.
+pub(super) fn each(root: &str, kinds: &[&Kind], mut tell: impl FnMut(String, Value)) {
     let list = Operation {
         root,
         action: "get",
@@ -21,14 +20,14 @@ pub(super) fn all(root: &str, kinds: &[&Kind]) -> BTreeMap<String, Value> {
         answer: None,
         ..Operation::new(root)
     };
-    out.insert(format!("/{root}/"), json!({ "get": list.resources() }));
+    tell(format!("/{root}/"), json!({ "get": list.resources() }));
     for kind in kinds {
-        let one = Paths { root, kind };
-        one.collection(&mut out);
-        one.object(&mut out);
-        one.subresources(&mut out);
+        let (one, mut of_kind) = (Paths { root, kind }, BTreeMap::new());
+        one.collection(&mut of_kind);
+        one.object(&mut of_kind);
+        one.subresources(&mut of_kind);
+        of_kind.into_iter().for_each(|(path, item)| tell(path, item));
     }
-    out
 }
 
 struct Paths<'a> {

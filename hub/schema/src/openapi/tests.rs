@@ -2,14 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use freewheel_link::names::ClusterName;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{gnostic, v2};
-use crate::kind::{Kind, Strategy};
+use super::{Form as Asked, document, gnostic, index, is_made, v2, v2_protobuf};
+use crate::gvk::Gvk;
+use crate::kind::{Form, Kind, Strategy};
 use crate::layer::Layer;
-use crate::registry::Registry;
+use crate::registry::{Registries, Registry};
+use crate::types::TypeFacts;
 use crate::types::table::{find, table};
 
 struct Plain;
@@ -18,9 +21,8 @@ impl Strategy for Plain {}
 
 /// Every kind of the table that has lists.
 fn everything() -> Arc<Layer> {
-    let has_lists = |kind: &&crate::gvk::Gvk| {
-        find(&kind.group, &kind.version, &format!("{}List", kind.kind)).is_some()
-    };
+    let has_lists =
+        |kind: &&Gvk| find(&kind.group, &kind.version, &format!("{}List", kind.kind)).is_some();
     let all: BTreeSet<_> = table().types().iter().flat_map(|one| &one.kinds).collect();
     let kinds = all.into_iter().filter(has_lists).map(|gvk| {
         let plural = format!("{}s", gvk.kind.to_ascii_lowercase());
@@ -39,10 +41,10 @@ fn the_protobuf_form_of_v2_leaves_nothing_out() {
 
 #[test]
 fn what_is_shared_is_told_once() {
-    let registries = crate::registry::Registries::new(everything());
+    let registries = Registries::new(everything());
     let root = ClusterName::root();
     let shared: Value = serde_json::from_slice(&v2(&registries.of(&root)).body).unwrap();
-    let kind = Kind::new(crate::gvk::Gvk::new("a.com", "v1", "Widget"), "widgets", Plain);
+    let kind = Kind::new(Gvk::new("a.com", "v1", "Widget"), "widgets", Plain);
     let storage = kind.storage().clone();
     registries.put(&root, &storage, vec![kind]).unwrap();
     let text = v2(&registries.of(&root)).body;
@@ -62,15 +64,15 @@ fn what_is_shared_is_told_once() {
 
 #[test]
 fn what_stays_the_same_is_not_written_again() {
-    let registries = crate::registry::Registries::new(Arc::new(Layer::new(Vec::new())));
+    let registries = Registries::new(Arc::new(Layer::new(Vec::new())));
     let put = |group: &'static str, origin: &'static str| {
-        let kind = Kind::new(crate::gvk::Gvk::new(group, "v1", "Widget"), "widgets", Plain);
+        let kind = Kind::new(Gvk::new(group, "v1", "Widget"), "widgets", Plain);
         let storage = kind.storage().clone();
         registries.put(&ClusterName::root(), &storage, vec![kind.made_of(origin)]).unwrap();
     };
     let body = |group: &str| {
         let registry = registries.of(&ClusterName::root());
-        super::document(&registry, &format!("apis/{group}/v1")).unwrap().body
+        document(&registry, &format!("apis/{group}/v1")).unwrap().body
     };
     put("a.com", "1");
     put("b.com", "1");
@@ -82,4 +84,71 @@ fn what_stays_the_same_is_not_written_again() {
     put("b.com", "3");
     put("b.com", "4");
     assert_eq!(body("a.com").as_ptr(), first.as_ptr());
+}
+
+/// How often its fields were asked for, and how often its component.
+#[derive(Clone, Debug, Default)]
+struct Asks(Arc<[AtomicUsize; 2]>);
+
+impl Asks {
+    fn now(&self) -> [usize; 2] {
+        [0, 1].map(|at| self.0[at].load(Ordering::Relaxed))
+    }
+}
+
+impl Form for Asks {
+    fn prune(&self, _: &mut Value) -> Result<Vec<String>, String> {
+        Ok(Vec::new())
+    }
+
+    fn default(&self, _: &mut Value) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn facts(&self) -> Option<TypeFacts<'_>> {
+        self.0[0].fetch_add(1, Ordering::Relaxed);
+        None
+    }
+
+    fn component(&self) -> Value {
+        self.0[1].fetch_add(1, Ordering::Relaxed);
+        json!({"type": "object", "properties": {"spec": {"type": "object"}}})
+    }
+}
+
+/// A cluster with one kind of its own.
+fn with_asks() -> (Registry, Asks) {
+    let (registries, asks) = (Registries::new(everything()), Asks::default());
+    let kind = Kind::new(Gvk::new("a.com", "v1", "Widget"), "widgets", Plain);
+    let (storage, root) = (kind.storage().clone(), ClusterName::root());
+    let kind = kind.with_status().with_scale().formed(asks.clone()).made_of("1");
+    registries.put(&root, &storage, vec![kind]).unwrap();
+    (registries.of(&root), asks)
+}
+
+#[test]
+fn the_index_makes_no_document() {
+    let (registry, asks) = with_asks();
+    assert!(!is_made(&registry, Asked::Index));
+    let index = index(&registry, "");
+    assert!(is_made(&registry, Asked::Index));
+    assert_eq!(asks.now(), [0, 0]);
+    let path = "apis/a.com/v1";
+    assert!(!is_made(&registry, Asked::V3(path)) && is_made(&registry, Asked::V3("api/v1")));
+    let document = document(&registry, path).unwrap();
+    let url = format!("/openapi/v3/{path}?hash={}", document.hash);
+    assert_eq!(index["paths"][path]["serverRelativeURL"], url);
+    assert!(is_made(&registry, Asked::V3(path)) && !is_made(&registry, Asked::V2));
+}
+
+#[test]
+fn a_document_makes_no_form_ready_for_objects() {
+    let (registry, asks) = with_asks();
+    let v3: Value =
+        serde_json::from_slice(&document(&registry, "apis/a.com/v1").unwrap().body).unwrap();
+    let schemas = &v3["components"]["schemas"];
+    assert_eq!(schemas["com.a.v1.Widget"]["properties"]["spec"]["type"], "object");
+    assert_eq!((&v3["openapi"], &v3["info"]["title"]), (&json!("3.0.0"), &json!("Freewheel")));
+    assert_eq!(v2_protobuf(&registry).hash, v2(&registry).hash);
+    assert_eq!(asks.now(), [0, 2], "once for v3, and once for both forms of v2");
 }

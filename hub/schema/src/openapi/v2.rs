@@ -10,6 +10,10 @@ use std::ops::Range;
 use serde_json::{Map, Value, json};
 
 use super::document::Document;
+use super::members::Members;
+use super::prose::Prose;
+use super::{components, paths};
+use crate::kind::Kind;
 
 /// A document, and where in it the paths and definitions are.
 pub(crate) struct V2 {
@@ -25,23 +29,27 @@ struct Entries {
 }
 
 impl V2 {
-    /// Documents of v3 merged into one of v2, which says what another one says, too.
-    pub(super) fn over(shared: Option<&Self>, documents: impl Iterator<Item = Value>) -> Self {
-        let (mut paths, mut definitions) = (Map::new(), Map::new());
+    /// What is said of these, by their groups and versions; and what another one says, too.
+    pub(super) fn over<'a>(
+        shared: Option<&Self>,
+        groups: impl IntoIterator<Item = (String, Vec<&'a Kind>)>,
+        prose: &Prose,
+    ) -> Self {
+        let (mut paths, mut definitions) = (Members::default(), Members::default());
         let is_new = |of: fn(&Self) -> &Entries, name: &str| {
             shared.is_none_or(|shared| !of(shared).names.contains(name))
         };
-        for mut document in documents {
-            for (path, item) in taken(&mut document["paths"]) {
+        for (group, kinds) in groups {
+            paths::each(&group, &kinds, |path, item| {
                 if is_new(|shared| &shared.paths, &path) {
-                    paths.insert(path, path_item(item));
+                    paths.put(path, &path_item(item));
                 }
-            }
-            for (name, schema) in taken(&mut document["components"]["schemas"]) {
+            });
+            components::each(&kinds, prose, |name, schema| {
                 if is_new(|shared| &shared.definitions, &name) {
-                    definitions.insert(name, definition(schema));
+                    definitions.put(name, &definition(schema));
                 }
-            }
+            });
         }
         let info = json!({"title": "Freewheel", "version": env!("CARGO_PKG_VERSION")});
         let mut text = format!(r#"{{"swagger":"2.0","info":{info},"paths":{{"#);
@@ -56,17 +64,10 @@ impl V2 {
 
 impl Entries {
     /// Writes these behind those that are written already.
-    fn write(entries: Map<String, Value>, shared: Option<&str>, text: &mut String) -> Self {
+    fn write(entries: Members, shared: Option<&str>, text: &mut String) -> Self {
         let start = text.len();
         text.push_str(shared.unwrap_or_default());
-        let mut names = BTreeSet::new();
-        for (name, value) in entries {
-            if start < text.len() {
-                text.push(',');
-            }
-            text.push_str(&format!("{}:{value}", Value::from(name.as_str())));
-            names.insert(name);
-        }
+        let names = entries.write(start, text);
         Self { names, range: start..text.len() }
     }
 

@@ -6,7 +6,8 @@ use std::path::{Component, Path};
 const ASSUMED_MEMORY_BYTES: u64 = 1 << 30;
 
 /// Bytes.
-pub(super) fn host_memory() -> u64 {
+#[must_use]
+pub fn host_memory() -> u64 {
     below(Path::new("/")).unwrap_or(ASSUMED_MEMORY_BYTES)
 }
 
