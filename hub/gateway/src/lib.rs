@@ -12,8 +12,7 @@
 //! session, live_session  one connected spoke, and what its parts share     session_end  why it is over
 //! speech     what it is told, and whether it listens     plan_sync  when and how it is told what it should hold
 //! change_fanout  which spokes look again after a change, and at what     sync_signal  what waits for one of them
-//! view       what a plan reads            bound_pods  which pods are where
-//! pod_tokens  tokens of service accounts for pods     token_renewal  signed anew in time
+//! view       what a plan reads     bound_pods  which pods are where     pod_tokens, token_renewal  their tokens, in time
 //! pod_cidr_leases  which spoke has which pod addresses      leasing  one that lacks some gets them
 //! services   Services, translated once for all spokes     datagrams  UDP of pods between spokes
 //! config_records  ConfigMaps and Secrets in the same way     config_readers  whose pods name them
@@ -25,7 +24,7 @@
 //! session_records  sessions, leases of pod ranges in the store     stale_sessions  those of this hub's earlier life
 //! reported   which reports are durable      plan_metrics, session_metrics  what is counted, and where it is shown
 //! streams    modules, logs, figures, tunnels     relays  how many each spoke may have     host_memory  how much there is
-//! writes     what a session writes, whatever the disk says     pending_reports  what waits for it     answers  what comes of it
+//! writes     what a session writes, whatever the disk says     pending_reports, write_room  what waits     answers
 //! ```
 //!
 //! Guarantees:

@@ -22,7 +22,7 @@ pub(super) fn is_valid(path: &str, schema: &Schema) -> bool {
                 Additional::None | Additional::Unsaid => None,
             }
         } else {
-            at.properties.get(&*name)
+            at.properties.get(&name)
         };
         let Some(found) = found else { return false };
         (at, rest) = (found, behind);

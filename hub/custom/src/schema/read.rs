@@ -41,9 +41,8 @@ impl Schema {
             validations: rules_said.into_iter().flatten().map(Rule::read).collect(),
             has_rules: false,
         };
-        let mut inside = read.properties.values().chain(read.additional.each());
         read.has_rules = !read.validations.is_empty()
-            || inside.any(Self::has_rules)
+            || read.properties.values().chain(read.additional.each()).any(Self::has_rules)
             || read.items.as_deref().is_some_and(Self::has_rules)
             || read.logic.iter().flat_map(|logic| &logic.all).any(Self::has_rules);
         read

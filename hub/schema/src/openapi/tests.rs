@@ -87,7 +87,7 @@ fn what_stays_the_same_is_not_written_again() {
 }
 
 /// How often its fields were asked for, and how often its component.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Asks(Arc<[AtomicUsize; 2]>);
 
 impl Asks {
@@ -118,7 +118,7 @@ impl Form for Asks {
 
 /// A cluster with one kind of its own.
 fn with_asks() -> (Registry, Asks) {
-    let (registries, asks) = (Registries::new(everything()), Asks::default());
+    let (registries, asks) = (Registries::new(everything()), Asks(Arc::default()));
     let kind = Kind::new(Gvk::new("a.com", "v1", "Widget"), "widgets", Plain);
     let (storage, root) = (kind.storage().clone(), ClusterName::root());
     let kind = kind.with_status().with_scale().formed(asks.clone()).made_of("1");
