@@ -10,6 +10,7 @@
 //!   `silence_moves_only_who_asks_for_it`);
 //! - and none does while a large share of its cluster is silent (`nobody_is_evicted_when_all_are_silent`), but for
 //!   taints that somebody put there (`a_taint_of_somebody_s_own_counts_while_all_are_silent`);
+//! - who has ended goes as well, as upstream (`a_taint_that_executes_ends_whom_it_concerns`);
 //! - a taint is no younger than its first sight, whatever time it says (`a_taint_of_the_future_is_of_now`).
 
 use std::collections::HashMap;
@@ -139,6 +140,15 @@ impl TaintEviction {
         let text = format!("Marking for deletion Pod {}/{}", key.namespace, key.name);
         let recorder = &self.client.recorder;
         recorder.normal(&self.pods, &pod.stored, self.client.name(), "TaintManagerEviction", text);
+        if !pod.is_finished() {
+            self.say_why(pod).await?;
+        }
+        let deleted = self.client.delete(&self.pods, key, pod.uid(), Propagation::Background).await;
+        deleted.map(drop).map_err(Error::api("evict a pod"))
+    }
+
+    /// Of one that has ended before, nothing is disrupted.
+    async fn say_why(&self, pod: &PodFacts) -> Result<(), Error> {
         let now = rfc3339(self.client.clock.now());
         let text = "Taint manager: deleting due to NoExecute taint";
         let told = self.client.modify_this(&self.pods, &pod.stored, Some("status"), |mut value| {
@@ -153,8 +163,7 @@ impl TaintEviction {
         {
             return Err(Error::api("say why a pod is evicted")(error));
         }
-        let deleted = self.client.delete(&self.pods, key, pod.uid(), Propagation::Background).await;
-        deleted.map(drop).map_err(Error::api("evict a pod"))
+        Ok(())
     }
 }
 
@@ -239,7 +248,7 @@ impl Controller for TaintEviction {
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
         let Some(stored) = self.client.snapshot().get(key) else { return Ok(None) };
         let pod = PodFacts::read(stored)?;
-        if pod.node().is_empty() || !pod.is_active() {
+        if pod.node().is_empty() || pod.is_deleting() {
             return Ok(None);
         }
         let held = self.held(&key_of(&self.nodes, &key.cluster, "", pod.node()));

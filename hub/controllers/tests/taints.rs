@@ -31,10 +31,21 @@ async fn a_taint_that_executes_ends_whom_it_concerns() {
         .await;
     hub.create("root", "pods", "default", pod("immune", "pi-1", &tolerates("mine", &Value::Null)))
         .await;
+    hub.create("root", "pods", "default", pod("through", "pi-1", &json!([]))).await;
+    hub.eventually("it runs", |s| {
+        get(s, "root", "pods", "default", "through")
+            .is_some_and(|pod| pod["status"]["phase"] == "Running")
+    })
+    .await;
+    hub.change_status("root", "pods", "default", "through", |pod| {
+        pod["status"]["phase"] = json!("Succeeded");
+    })
+    .await;
     let taint = |taints: Value| move |node: &mut Value| node["spec"]["taints"] = taints.clone();
     let mine = json!([{"key": "mine", "value": "1", "effect": "NoExecute"}]);
     hub.change("root", "nodes", "", "pi-1", taint(mine)).await;
     hub.eventually("who does not tolerate it goes", |s| ends(s, "plain")).await;
+    hub.eventually("who has ended goes as well", |s| ends(s, "through")).await;
     let now = hub.snapshot();
     assert!(!ends(&*now, "patient") && !ends(&*now, "immune"));
     let told = |event: &Value| {

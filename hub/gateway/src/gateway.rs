@@ -107,7 +107,7 @@ impl Gateway {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Where the API is reached, `https://HOST:PORT`: clusters that join from now on say so.
+    /// Where the API is reached, `https://HOST:PORT`: clusters say so from their next join or session on.
     pub fn tell_api(&self, root: &str) {
         let own = OwnApi::new(root, self.inner.authority.ca());
         // Who tells twice means the same: the address is the hub's for its whole life.

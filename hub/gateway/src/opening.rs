@@ -26,6 +26,7 @@ use freewheel_link::transport::{SendHalf, Transport, code};
 use parking_lot::Mutex;
 use tokio::io::AsyncRead;
 use tokio::time::timeout;
+use tracing::debug;
 
 use crate::duplicates::{self, Greeting};
 use crate::inner::Inner;
@@ -119,12 +120,22 @@ pub(crate) async fn open(
     welcome.epoch = begun.session.epoch;
     welcome.durable_reports =
         inner.reported.durable(&inner.fanout, &inner.objects, identity, &hello);
+    renew_api(inner, identity).await;
     let opened = into_force(inner, identity, link, &hello, welcome, &begun);
     if opened.is_err() {
         // A newer session's record says nothing of this one.
         *up.lock() = Some(begun);
     }
     opened
+}
+
+/// The hub may have moved since the cluster was told of its address. A session does not fail by that.
+async fn renew_api(inner: &Inner, identity: &SpokeIdentity) {
+    if let Some(api) = inner.own_api.get()
+        && let Err(error) = api.renew(&inner.objects, &identity.cluster).await
+    {
+        debug!(cluster = %identity.cluster, %error, "where its API is was not renewed");
+    }
 }
 
 /// Puts a session whose epoch is written where the others are known. Writing took its time: meanwhile a newer one may

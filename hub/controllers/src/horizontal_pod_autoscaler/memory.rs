@@ -15,6 +15,7 @@ use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Stored;
 
 use super::past::Past;
+use super::scales::Scales;
 use super::selectors::Selectors;
 use super::target::KnownScale;
 
@@ -29,6 +30,7 @@ pub(super) struct Memory {
     of: BTreeMap<Key, Remembered>,
     /// Whose pods are whose.
     pub(super) selectors: Selectors,
+    scales: Scales,
 }
 
 /// Of one autoscaler.
@@ -57,7 +59,7 @@ impl Memory {
             }
             return rest;
         }
-        self.selectors.remove(key);
+        self.forget(key);
         let begun =
             Remembered { uid: uid.clone(), turn: now, has_ended: false, past: None, scale: None };
         self.of.insert(key.clone(), begun);
@@ -71,15 +73,17 @@ impl Memory {
         }
     }
 
-    /// The scale of its target as it was last read.
-    pub(super) fn scale(&self, key: &Key) -> Option<Arc<KnownScale>> {
-        self.of.get(key)?.scale.clone()
+    /// The scale of a target as it was last read, by whichever autoscaler.
+    pub(super) fn scale(&self, target: &Key) -> Option<Arc<KnownScale>> {
+        self.scales.get(target)
     }
 
-    /// The scale of its target was read anew.
+    /// The scale of its target was read.
     pub(super) fn scale_read(&mut self, key: &Key, scale: Option<KnownScale>) {
-        if let Some(known) = self.of.get_mut(key) {
-            known.scale = scale.map(Arc::new);
+        let Some(known) = self.of.get_mut(key) else { return };
+        let scale = scale.map(|read| self.scales.share(read));
+        if let Some(held) = std::mem::replace(&mut known.scale, scale) {
+            self.scales.release(held);
         }
     }
 
@@ -92,7 +96,9 @@ impl Memory {
     /// It is gone.
     pub(super) fn forget(&mut self, key: &Key) {
         self.selectors.remove(key);
-        self.of.remove(key);
+        if let Some(held) = self.of.remove(key).and_then(|known| known.scale) {
+            self.scales.release(held);
+        }
     }
 }
 

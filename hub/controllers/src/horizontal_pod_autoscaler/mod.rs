@@ -5,13 +5,14 @@
 //! pods       its pods; samples: what they take, as metrics.k8s.io tells it
 //! metric     what one metric comes to; replicas: computed as upstream does
 //! decide     how many there are to be; limits: what holds that back; behavior: the rules of that
-//! past       what was recommended and done; memory: of all autoscalers; selectors: whose pods are whose
+//! past       what was recommended and done; memory: of all autoscalers; scales: of all targets
+//! selectors  whose pods are whose
 //! ```
 //!
 //! An autoscaler of a cluster looks at that cluster alone. What is remembered is in memory, as upstream: after a restart
 //! what there is counts as recommended just now.
 //!
-//! All autoscalers wait in one queue for five workers. One whose devices do not answer holds its worker for as long as
+//! All autoscalers wait for five workers, and their clusters take turns. One whose devices do not answer holds its worker for as long as
 //! they are waited for, ten seconds, and with more than some 300 devices that run scaled pods a turn comes later than
 //! every fifteen seconds.
 //!
@@ -36,6 +37,7 @@ pub mod past;
 pub mod pods;
 pub mod replicas;
 pub mod samples;
+mod scales;
 pub mod selectors;
 mod target;
 
@@ -131,9 +133,8 @@ impl HorizontalPodAutoscalers {
     async fn sync(&self, stored: &Stored) -> Result<(), Error> {
         let autoscaler: HorizontalPodAutoscaler = typed(stored)?;
         let spec = autoscaler.spec;
-        let (key, known) = (&stored.key, self.memory.lock().scale(&stored.key));
-        let target = match Target::find(&self.client, key, &spec.scale_target_ref, known.as_deref())
-        {
+        let (key, known) = (&stored.key, |target: &Key| self.memory.lock().scale(target));
+        let target = match Target::find(&self.client, key, &spec.scale_target_ref, known) {
             Ok(target) => target,
             Err(why) => return self.say_no_scale(stored, &why).await,
         };

@@ -1,8 +1,8 @@
 //! What is scaled: anything that has a subresource `scale`.
 //!
 //! Guarantees:
-//! - the scale of a target is read once each time that it or its definition changes, by each autoscaler
-//!   (`a_scale_is_read_once_until_its_object_or_its_definition_changes`).
+//! - the scale of a target is read once each time that it or its definition changes, however many autoscalers look at it
+//!   (`a_scale_is_read_once_until_its_object_or_its_definition_changes`, `a_scale_is_read_by_one_for_all`).
 
 use std::sync::Arc;
 
@@ -38,6 +38,23 @@ pub(super) struct KnownScale {
 }
 
 impl KnownScale {
+    /// Of which target.
+    pub(super) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Whether it was read of the same as the other.
+    pub(super) fn is_as_read(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.kind, &other.kind) && self.revision == other.revision
+    }
+
+    /// As if a target had been read that is to have so many.
+    #[cfg(test)]
+    pub(super) fn read(kind: &Arc<Kind>, key: &Key, revision: Revision, wanted: i64) -> Self {
+        let scale = Scale { wanted, current: wanted, selector: None };
+        Self { kind: kind.clone(), key: key.clone(), revision, scale }
+    }
+
     /// Whether it is what would be read of this; a definition that changes makes another kind.
     fn is_of(&self, kind: &Arc<Kind>, stored: &Stored) -> bool {
         Arc::ptr_eq(&self.kind, kind) && self.key == stored.key && self.revision == stored.revision
@@ -80,12 +97,12 @@ pub(super) enum NoScale {
 }
 
 impl Target {
-    /// What an autoscaler refers to.
+    /// What an autoscaler refers to; `known` has the scales that were read before.
     pub(super) fn find(
         client: &Client,
         autoscaler: &Key,
         reference: &CrossVersionObjectReference,
-        known: Option<&KnownScale>,
+        known: impl FnOnce(&Key) -> Option<Arc<KnownScale>>,
     ) -> Result<Self, NoScale> {
         let (cluster, namespace) = (&autoscaler.cluster, &*autoscaler.namespace);
         let version = reference.api_version.as_deref().unwrap_or_default();
@@ -109,7 +126,7 @@ impl Target {
         let stored = client.snapshot().get(&key).ok_or_else(|| {
             NoScale::NotFound(ApiError::not_found(kind.group(), kind.plural(), &reference.name))
         })?;
-        let scale = read(&kind, &stored, known)?;
+        let scale = read(&kind, &stored, known(&key).as_deref())?;
         Ok(Self { kind, stored, scale })
     }
 
