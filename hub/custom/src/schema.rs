@@ -9,7 +9,8 @@
 //! A definition is checked before it is kept; what is none of this here is not there.
 //!
 //! Guarantees:
-//! - a tree is a small multiple of its text, whatever that says (`a_tree_is_a_small_multiple_of_its_text`).
+//! - a tree of fields and elements, of names and values is a small multiple of its text
+//!   (`a_tree_is_a_small_multiple_of_its_text`); one of rules in CEL and of alternatives that say nothing is more.
 
 mod properties;
 mod read;

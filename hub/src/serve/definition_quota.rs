@@ -30,7 +30,8 @@ use freewheel_hub_store::{Scope, Snapshot};
 use freewheel_link::names::ClusterName;
 use serde_json::Value;
 
-/// The part of the memory that texts of definitions may be: made ready for objects they take up to 30 times as much.
+/// The part of the memory that texts of definitions may be: made ready for objects they take 30 times as
+/// much, and what says next to nothing (alternatives without a word, short rules in CEL) some more.
 const MEMORY_SHARE_DIVISOR: u64 = 64;
 /// What all may have of a hub that has little memory.
 const ALL_BYTES_MIN: u64 = 32 << 20;
