@@ -93,7 +93,7 @@ impl Controller for Odd {
             "again" => Ok(Some(Duration::from_secs(10))),
             // Without end, but for who counts.
             "writes" if self.times(&name).len() < 500 => {
-                put(&*self.store, &name, "2").await;
+                put(&*self.store, &name, &self.times(&name).len().to_string()).await;
                 Err(Error::NoSuchKind("things"))
             }
             _ => {
