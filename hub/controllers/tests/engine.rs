@@ -28,8 +28,8 @@ fn key(name: &str) -> Key {
     Key::new(&Resource::new("internal", "things"), &ClusterName::root(), "", name)
 }
 
-async fn put(store: &dyn Store, name: &str, body: &'static str) {
-    let object = Object { header: Header::default(), body: body.into() };
+async fn put(store: &dyn Store, name: &str, body: &str) {
+    let object = Object { header: Header::default(), body: body.to_owned().into() };
     let operations = vec![Operation::Put(key(name), object)];
     store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
 }
