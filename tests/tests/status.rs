@@ -7,7 +7,7 @@ use freewheel_tests::guests;
 /// The rows by letter: A01 to A24 and so on.
 const ROWS: &[(char, usize)] = &[
     ('A', 24),
-    ('B', 30),
+    ('B', 32),
     ('C', 17),
     ('D', 30),
     ('E', 23),
@@ -23,7 +23,7 @@ const ROWS: &[(char, usize)] = &[
     ('O', 5),
     ('P', 6),
     ('Q', 38),
-    ('R', 21),
+    ('R', 22),
     ('S', 4),
     ('T', 6),
     ('U', 8),

@@ -10,7 +10,9 @@
 //!
 //! Guarantees:
 //! - a tree of fields and elements, of names and values is a small multiple of its text
-//!   (`a_tree_is_a_small_multiple_of_its_text`); one of rules in CEL and of alternatives that say nothing is more.
+//!   (`a_tree_is_a_small_multiple_of_its_text`).
+//!
+//! A tree of rules in CEL, and of alternatives that say nothing, is more than that.
 
 mod properties;
 mod read;

@@ -98,15 +98,7 @@ pub(crate) async fn open(
     hello.held =
         incarnation::known(&inner.rollback_guard, &inner.objects, identity, hello.held).await;
     welcome.incarnation = incarnation::incarnation(&**store, &*store.snapshot());
-    let busy = inner.links.lock().contains_key(cluster);
-    if let Greeting::Twin { tell } = inner.duplicates.greets(&identity.uid, hello.instance, busy) {
-        if tell {
-            // It is not kept waiting by the disk.
-            let tell = duplicates::tell(&inner.objects, &inner.hub, identity, link.peer().address);
-            let _ = timeout(GOODBYE_TIMEOUT, tell).await;
-        }
-        return Err(End::Left(Reason::Cloned));
-    }
+    refuse_twin(inner, identity, link, hello.instance).await?;
     if !inner.sessions.take(&identity.uid) {
         return Err(End::Often);
     }
@@ -129,11 +121,31 @@ pub(crate) async fn open(
     opened
 }
 
-/// The hub may have moved since the cluster was told of its address. A session does not fail by that.
+/// Refuses one of two devices that have one identity.
+async fn refuse_twin(
+    inner: &Inner,
+    identity: &SpokeIdentity,
+    link: &Arc<dyn Transport>,
+    instance: u64,
+) -> Result<(), End> {
+    let busy = inner.links.lock().contains_key(&identity.cluster);
+    let Greeting::Twin { tell } = inner.duplicates.greets(&identity.uid, instance, busy) else {
+        return Ok(());
+    };
+    if tell {
+        // It is not kept waiting by the disk.
+        let tell = duplicates::tell(&inner.objects, &inner.hub, identity, link.peer().address);
+        let _ = timeout(GOODBYE_TIMEOUT, tell).await;
+    }
+    Err(End::Left(Reason::Cloned))
+}
+
+/// The hub may have moved since the cluster was told of its address. A session does not fail by that, and waits for no
+/// disk that stands still.
 async fn renew_api(inner: &Inner, identity: &SpokeIdentity) {
-    if let Some(api) = inner.own_api.get()
-        && let Err(error) = api.renew(&inner.objects, &identity.cluster).await
-    {
+    let Some(api) = inner.own_api.get() else { return };
+    let renewed = timeout(GOODBYE_TIMEOUT, api.renew(&inner.objects, &identity.cluster)).await;
+    if let Ok(Err(error)) = renewed {
         debug!(cluster = %identity.cluster, %error, "where its API is was not renewed");
     }
 }

@@ -491,7 +491,7 @@ async fn who_names_a_template_has_what_its_agents_get() {
     refused(&jane.post(&instances, &one).await);
     refused(&jane.post(&catalogue, &web("own", "theirs")).await);
     made_of(&jane.post(&catalogue, &web("own", "none")).await);
-    made_of(&jane.post(&instances, &json!({"metadata": {"name": "web"}})).await);
+    made_of(&jane.post(&instances, &json!({"metadata": {"name": "web"}, "spec": {}})).await);
     let path = format!("{instances}/web");
     let names = |name: &str| json!({"spec": {"configs": [named(name)]}});
     let patch = async |path: &str, body: &Value| jane.patch(path, "merge-patch+json", body).await;

@@ -44,6 +44,10 @@ async fn streams_are_of_the_share_of_who_answers_for_them() {
     let hub = Hub::start().await;
     let site = cluster(&hub).await;
     pod(&site, "quiet").await;
+    let address = json!({"status": {"podIP": "10.64.0.2"}}).to_string();
+    let patch = [("content-type", "application/merge-patch+json")];
+    let placed = site.send("PATCH", &format!("{POD}/status"), &patch, address).await;
+    assert_eq!(placed.code, 200, "{}", placed.text());
     let own = confined(&hub, &site).await;
     hub.clients.lock().unwrap().clear();
     let ask = async |client: &Client, named: &[(&str, &str)]| {
