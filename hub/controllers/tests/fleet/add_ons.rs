@@ -187,9 +187,11 @@ async fn a_template_is_applied_as_it_is_set_up() {
                 == instance["status"]["configReferences"][0]["desiredConfig"]
     })
     .await;
-    let cluster = get(&*hub.snapshot(), "root", "managedclusters", "", "pi-1").unwrap();
-    let label = "feature.open-cluster-management.io/addon-web";
-    assert_eq!(cluster["metadata"]["labels"][label], "available");
+    hub.eventually("its cluster shows that it works", |s| {
+        let cluster = get(s, "root", "managedclusters", "", "pi-1").unwrap();
+        cluster["metadata"]["labels"]["feature.open-cluster-management.io/addon-web"] == "available"
+    })
+    .await;
     let work =
         get(&*hub.snapshot(), "root", "manifestworks", "pi-1", "addon-web-deploy-0").unwrap();
     assert_eq!(work["metadata"]["labels"]["open-cluster-management.io/addon-name"], "web");
