@@ -8,7 +8,7 @@
 //! - a restart is never taken for a duplicate, for the process before it does not come back
 //!   (`a_restart_is_no_twin_and_a_twin_is_one_when_it_comes_back`);
 //! - while both run, the one in session stays, the other is told why, and the hub's people find an event and the
-//!   condition [`CLUSTER_DUPLICATE`] (`two_devices_with_one_identity_are_told_apart_and_told_of`);
+//!   condition [`CLUSTER_DUPLICATE`], which name both (`two_devices_with_one_identity_are_told_apart_and_told_of`);
 //! - who never had a session is nobody's duplicate (`a_process_whose_session_never_opened_is_no_twin`);
 //! - what is remembered of one identity has a bound (`many_restarts_are_not_remembered_for_ever`).
 
@@ -22,12 +22,14 @@ use freewheel_hub_objects::Objects;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::time;
 use freewheel_link::names::ClusterName;
+use freewheel_link::report::UnixMillis;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::deleted_clusters::DeletedClusters;
+use crate::links::Holder;
 use crate::object_refs::{CLUSTERS, object_ref};
 use crate::spoke_identity::{SpokeIdentity, how};
 
@@ -113,13 +115,26 @@ impl DuplicateIdentities {
     }
 }
 
-/// Tells the hub's people.
-pub(crate) async fn tell(objects: &Objects, hub: &str, identity: &SpokeIdentity, peer: SocketAddr) {
+/// Tells the hub's people which two there are. Which of them has the copy it cannot know.
+pub(crate) async fn tell(
+    objects: &Objects,
+    hub: &str,
+    identity: &SpokeIdentity,
+    holder: &Holder,
+    away: SocketAddr,
+) {
     let cluster = &identity.cluster;
-    warn!(%cluster, %peer, "two devices use one identity: the second one is turned away");
+    warn!(%cluster, peer = %away, "two devices use one identity: this one is turned away");
+    let at = |millis: UnixMillis| time::from_unix(i64::try_from(millis / 1000).unwrap_or(i64::MAX));
     let message = format!(
-        "another device, at {peer}, uses the identity of {cluster}: a copy of its data directory runs there. The one in \
-         session stays. On one of the two remove DIR/identity and let it join under a name of its own"
+        "two devices use the identity of {cluster}: the one at {} is in session since {} and was last heard at {}; the \
+         one at {away} was turned away at {}. One of them has a copy of the other's data directory. The one in \
+         session stays, and the other is let in when it is gone. On the copy remove DIR/identity and let it join \
+         under a name of its own",
+        holder.address,
+        at(holder.since),
+        at(holder.heard),
+        at(objects.clock().unix_millis()),
     );
     let told = async {
         write(objects, identity, true, REASON, &message).await?;
