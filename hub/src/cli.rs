@@ -249,7 +249,7 @@ pub enum TokenVerb {
 /// `hub token create`
 #[derive(Args)]
 pub struct TokenOptions {
-    /// How long it can be used, for example 30m, 24h, 7d
+    /// How long it can be used, for example 30m, 24h, 7d; 36500d at most
     #[arg(long, default_value = "24h", value_parser = lifetime)]
     pub ttl: Duration,
     /// Accept the spoke that joins with it, without `hub accept`
@@ -400,13 +400,31 @@ fn pair(text: &str) -> Result<(String, String), String> {
 /// A century is more than any token should live, and keeps dates within four digits.
 const LIFETIME_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
 
+/// Seconds of a unit that a lifetime may be said in alone.
+const LIFETIME_UNITS: [(char, u64); 4] = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
+
 /// `90s`, `1h30m`, and days: `7d`.
 fn lifetime(text: &str) -> Result<Duration, String> {
-    let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
-    let days = days.and_then(|days| days.checked_mul(86_400)).map(Duration::from_secs);
-    days.or_else(|| ttl(text).ok())
-        .filter(|time| (Duration::from_secs(1)..=LIFETIME_MAX).contains(time))
-        .ok_or_else(|| format!("{text:?} is no duration such as 90s, 30m, 24h or 7d"))
+    let time = in_one_unit(text).or_else(|| ttl(text).ok());
+    match time.filter(|time| Duration::from_secs(1) <= *time) {
+        Some(time) if LIFETIME_MAX < time => Err(format!(
+            "{text:?} is more than {}d, a century: after that the year in which it ends might have more than the four \
+             digits that a date in a Secret has",
+            LIFETIME_MAX.as_secs() / 86_400
+        )),
+        Some(time) => Ok(time),
+        None => Err(format!("{text:?} is no duration such as 90s, 30m, 24h or 7d")),
+    }
+}
+
+/// A number and its unit. One that is beyond all bounds is as much as there can be.
+fn in_one_unit(text: &str) -> Option<Duration> {
+    let (number, seconds) = LIFETIME_UNITS
+        .iter()
+        .find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, *seconds)))?;
+    let is_number = !number.is_empty() && number.bytes().all(|sign| sign.is_ascii_digit());
+    let number: u64 = number.parse().unwrap_or(u64::MAX);
+    is_number.then(|| Duration::from_secs(number.saturating_mul(seconds)))
 }
 
 #[cfg(test)]
@@ -427,6 +445,11 @@ mod tests {
         assert_eq!(lifetime("1h30m"), Ok(Duration::from_secs(5_400)));
         for bad in ["", "h", "24", "-1h", "0s", "1w", "99999999999999999999h", "1é"] {
             assert!(lifetime(bad).is_err(), "{bad}");
+        }
+        assert_eq!(lifetime("36500d"), Ok(LIFETIME_MAX));
+        for long in ["36501d", "9999999d", "99999999999999999999d", "9999999h"] {
+            let why = lifetime(long).unwrap_err();
+            assert!(why.starts_with(&format!("{long:?} is more than 36500d")), "{why}");
         }
     }
 

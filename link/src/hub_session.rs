@@ -97,6 +97,8 @@ pub struct HubSession<S: PlanSet = RecordSet> {
     clock: Option<(UnixMillis, Duration)>,
     /// The wall clock was set, and the spoke does not know.
     set: Option<UnixMillis>,
+    /// The wall clock when the spoke was last heard.
+    heard: UnixMillis,
     /// A plan has gone out, is not needed, or was asked for: what is sent whole from here on is not for the greeting.
     planned: bool,
     /// Plans in a row that were not taken: lost, or taken for something else.
@@ -146,6 +148,7 @@ impl<S: PlanSet> HubSession<S> {
             greeted: false,
             clock: None,
             set: None,
+            heard: welcome.now,
             planned: false,
             failures: 0,
             loose: false,
@@ -165,6 +168,12 @@ impl<S: PlanSet> HubSession<S> {
     #[must_use]
     pub const fn epoch(&self) -> u64 {
         self.welcome.epoch
+    }
+
+    /// When it began and when its spoke was last heard, by the hub's wall clock: for people.
+    #[must_use]
+    pub const fn seen(&self) -> (UnixMillis, UnixMillis) {
+        (self.welcome.now, self.heard)
     }
 
     /// What the spoke is known to hold.
@@ -240,6 +249,11 @@ impl<S: PlanSet> HubSession<S> {
                 Err(Reason::Violation("a pod's datagram on the session's stream".into()))
             }
         }
+    }
+
+    /// The spoke says something while the wall clock shows this.
+    pub const fn note_heard(&mut self, wall: UnixMillis) {
+        self.heard = wall;
     }
 
     /// The wall clock shows this now. A device without a clock of its own lives by what it was told, and its certificates

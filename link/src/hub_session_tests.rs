@@ -392,6 +392,15 @@ fn what_runs_and_is_not_durable_is_built_on_and_is_not_reached() {
 }
 
 #[test]
+fn when_a_spoke_was_last_heard_is_known_from_the_greeting_on() {
+    let mut session = session(generation(5), set(&[]).digest(), None);
+    let began = welcome().now;
+    assert_eq!(session.seen(), (began, began));
+    session.note_heard(began + 10_000);
+    assert_eq!(session.seen(), (began, began + 10_000));
+}
+
+#[test]
 fn a_clock_that_is_set_is_told_once() {
     let empty = set(&[]);
     let mut session = session(generation(5), empty.digest(), None);

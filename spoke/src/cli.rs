@@ -52,17 +52,18 @@ pub(crate) struct Run {
     /// Name of the cluster that this device becomes [default: its host name].
     #[arg(long, value_parser = name)]
     pub(crate) name: Option<ClusterName>,
-    /// The node's own address: node ports and host ports listen there [default: the one that reaches the hub].
+    /// The node's own address: node ports and host ports listen there [default: the one that reaches the hub; not
+    /// remembered].
     #[arg(long, value_name = "IP")]
     pub(crate) address: Option<Ipv4Addr>,
-    /// Labels of the node.
+    /// Labels of the node [not remembered].
     #[arg(long, value_name = "k=v,…", value_delimiter = ',', value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
     /// Where pods are evicted at once [default: memory.available<5% or 100Mi, nodefs.available<10% or 1Gi,
-    /// nodefs.inodesFree<5%, imagefs.available as nodefs.available].
+    /// nodefs.inodesFree<5%, imagefs.available as nodefs.available; not remembered].
     #[arg(long, value_name = "SIGNAL<AMOUNT,…", value_delimiter = ',', value_parser = hard)]
     pub(crate) eviction_hard: Vec<Threshold>,
-    /// Where pods are evicted after some seconds, with time to end [default: nowhere].
+    /// Where pods are evicted after some seconds, with time to end [default: nowhere; not remembered].
     #[arg(long, value_name = "SIGNAL<AMOUNT=SECONDS,…", value_delimiter = ',', value_parser = soft)]
     pub(crate) eviction_soft: Vec<Threshold>,
 }
@@ -177,6 +178,8 @@ fn label(raw: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     fn parse(args: &str) -> Result<Cli, clap::Error> {
@@ -196,6 +199,17 @@ mod tests {
         assert_eq!(run.name.unwrap().as_str(), "pi-7");
         assert!(parse("run --data /d").is_ok(), "a spoke that has joined needs no more");
         assert!(parse("doctor --data /d").is_ok());
+    }
+
+    #[test]
+    fn what_each_start_has_to_be_told_anew_says_so() {
+        let all = Cli::command();
+        let run = all.find_subcommand("run").unwrap();
+        for flag in ["address", "labels", "eviction_hard", "eviction_soft"] {
+            let flag = run.get_arguments().find(|known| known.get_id().as_str() == flag).unwrap();
+            let help = flag.get_help().unwrap().to_string();
+            assert!(help.contains("not remembered]"), "{help}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! - whatever is wrong has a cause and a next step (`every_finding_names_cause_and_next_step`);
 //! - a key that the hub still knows is never advised to be thrown away, unless two devices have it
 //!   (`no_cause_advises_to_throw_away_what_the_hub_still_knows`, `a_damaged_certificate_costs_no_key`);
+//! - in a data directory that is not there no ledger holds (`in_a_folder_that_is_not_there_nothing_holds`);
 //! - the disk is called short from where on the agent evicts pods for it
 //!   (`the_doctor_and_the_agent_call_the_same_disk_short`), and one of the modules' own, for which it evicts none, from
 //!   where on it gives modules back (`a_disk_of_the_modules_own_that_is_short_is_named_and_evicts_nobody`);
@@ -137,7 +138,7 @@ fn clock(now: u64, told: u64) -> Finding {
 fn disk(data: &Path) -> Finding {
     if !data.is_dir() {
         return Bad(
-            format!("{} is no directory", data.display()),
+            format!("there is no directory {}", data.display()),
             "give --data the directory that `spoke run` uses, or mount its disk".to_owned(),
         );
     }
@@ -201,6 +202,7 @@ fn ledger(data: &Path) -> Finding {
             ),
         ),
         Some(cause) => Good(format!("holds; {cause}")),
+        None if found == Found::Nothing => Good("there is none yet".to_owned()),
         None => Good("holds".to_owned()),
     }
 }
@@ -398,7 +400,6 @@ mod tests {
         assert!(
             matches!(clock(BUILT_UNIX_SECONDS, BUILT_UNIX_SECONDS + 86_400 * 3), Bad(cause, _) if cause.contains("72 hours behind"))
         );
-        assert!(matches!(disk(Path::new("/nowhere")), Bad(..)));
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(disk(dir.path()), Good(_)));
         assert!(
@@ -406,6 +407,15 @@ mod tests {
         );
         assert!(matches!(memory_mappings(65_530), Good(_)));
         assert!(matches!(unjoined(), Bad(_, step) if step.contains("hub token create")));
+    }
+
+    #[test]
+    fn in_a_folder_that_is_not_there_nothing_holds() {
+        let nowhere = Path::new("/nowhere");
+        let Bad(cause, step) = disk(nowhere) else { panic!("it is not there") };
+        assert_eq!(cause, "there is no directory /nowhere");
+        assert!(step.contains("the directory that `spoke run` uses"), "{step}");
+        assert!(matches!(ledger(nowhere), Good(text) if text == "there is none yet"));
     }
 
     #[test]

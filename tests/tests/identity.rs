@@ -59,6 +59,10 @@ fn a_copied_data_directory_is_noticed_and_the_two_do_not_fight() {
         .expect("the doctor");
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(said.contains(word) && said.contains("copy of this device's data"), "{said}");
+    fleet.stop_spoke("twin");
+    eventually("the one that is left is back", PATIENCE, || {
+        if sessions(&fleet) == 4 { Ok(()) } else { Err(fleet.spoke_log("pi-1")) }
+    });
 }
 
 #[test]

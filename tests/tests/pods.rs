@@ -314,6 +314,8 @@ fn refusal(kubectl: &Kubectl) {
         &["describe", "pod", "live"],
         &["UnsupportedField", "\"eye\" will not start"],
     );
+    let said = kubectl.try_run(&["logs", "live", "--all-containers"]);
+    assert!(said.ok && said.err.contains("is waiting to start"), "{}{}", said.out, said.err);
     // A typing error is told at once, and what runs goes on.
     let _ = shows(kubectl, &["get", "pod", "annotated"], &["Running"]);
     let key = "freewheel.dev/http-instance-reuse";

@@ -146,7 +146,7 @@ macro_rules! conditions {
 }
 
 conditions! {
-    /// It has a node.
+    /// It has a node. Of one that was made for its node the gateway says so, for its device.
     POD_SCHEDULED = of("Pod", "PodScheduled", ConditionOwner::Scheduler);
     /// It is to go, and why.
     POD_DISRUPTION_TARGET = of("Pod", "DisruptionTarget", ConditionOwner::Eviction);

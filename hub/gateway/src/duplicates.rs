@@ -8,7 +8,10 @@
 //! - a restart is never taken for a duplicate, for the process before it does not come back
 //!   (`a_restart_is_no_twin_and_a_twin_is_one_when_it_comes_back`);
 //! - while both run, the one in session stays, the other is told why, and the hub's people find an event and the
-//!   condition [`CLUSTER_DUPLICATE`] (`two_devices_with_one_identity_are_told_apart_and_told_of`);
+//!   condition [`CLUSTER_DUPLICATE`], which name both (`two_devices_with_one_identity_are_told_apart_and_told_of`);
+//! - once the one in session is gone the other has it at its next try
+//!   (`a_copied_data_directory_is_noticed_and_the_two_do_not_fight`), and however often it tries until then, little is
+//!   written (`who_comes_again_and_again_is_told_of_now_and_then`);
 //! - who never had a session is nobody's duplicate (`a_process_whose_session_never_opened_is_no_twin`);
 //! - what is remembered of one identity has a bound (`many_restarts_are_not_remembered_for_ever`).
 
@@ -22,21 +25,26 @@ use freewheel_hub_objects::Objects;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::time;
 use freewheel_link::names::ClusterName;
+use freewheel_link::report::UnixMillis;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::deleted_clusters::DeletedClusters;
+use crate::links::Holder;
 use crate::object_refs::{CLUSTERS, object_ref};
 use crate::spoke_identity::{SpokeIdentity, how};
 
 /// Processes of one identity that are remembered.
 const PROCESSES_REMEMBERED: usize = 8;
-/// A duplicate that was told comes back within ten minutes; after three times that it is gone.
+/// A duplicate that was told comes back within half a minute, and one of an older version within ten; after three times
+/// that it is gone.
 const DUPLICATE_CALM_AFTER: Duration = Duration::from_secs(1800);
 /// People are told no more often than this.
 const DUPLICATE_TOLD_EVERY: Duration = Duration::from_secs(60);
+/// And of the same one no more often than this: it tries several times a minute, and each word is two writes.
+const DUPLICATE_TOLD_AGAIN_EVERY: Duration = Duration::from_secs(600);
 const REASON: &str = "TwoDevicesOneIdentity";
 
 #[derive(Debug)]
@@ -44,7 +52,8 @@ struct SeenProcesses {
     current: u64,
     gone: VecDeque<u64>,
     contested: Option<Instant>,
-    reported_at: Option<Instant>,
+    /// When people were last told, and of which one that was turned away.
+    told: Option<(Instant, u64)>,
 }
 
 /// Which processes have come with which identity, by the UID of its ManagedCluster.
@@ -71,9 +80,13 @@ impl DuplicateIdentities {
         let Some(seen) = back else { return Greeting::Welcome };
         let now = Instant::now();
         seen.contested = Some(now);
-        let tell = seen.reported_at.is_none_or(|at| at + DUPLICATE_TOLD_EVERY <= now);
+        let tell = seen.told.is_none_or(|(at, away)| {
+            let again = away == instance;
+            let every = if again { DUPLICATE_TOLD_AGAIN_EVERY } else { DUPLICATE_TOLD_EVERY };
+            at + every <= now
+        });
         if tell {
-            seen.reported_at = Some(now);
+            seen.told = Some((now, instance));
         }
         Greeting::Twin { tell }
     }
@@ -83,8 +96,7 @@ impl DuplicateIdentities {
         let mut all = self.0.lock();
         let Some(seen) = all.get_mut(uid) else {
             let gone = VecDeque::new();
-            let seen =
-                SeenProcesses { current: instance, gone, contested: None, reported_at: None };
+            let seen = SeenProcesses { current: instance, gone, contested: None, told: None };
             all.insert(uid.to_owned(), seen);
             return;
         };
@@ -113,13 +125,26 @@ impl DuplicateIdentities {
     }
 }
 
-/// Tells the hub's people.
-pub(crate) async fn tell(objects: &Objects, hub: &str, identity: &SpokeIdentity, peer: SocketAddr) {
+/// Tells the hub's people which two there are. Which of them has the copy it cannot know.
+pub(crate) async fn tell(
+    objects: &Objects,
+    hub: &str,
+    identity: &SpokeIdentity,
+    holder: &Holder,
+    away: SocketAddr,
+) {
     let cluster = &identity.cluster;
-    warn!(%cluster, %peer, "two devices use one identity: the second one is turned away");
+    warn!(%cluster, peer = %away, "two devices use one identity: this one is turned away");
+    let at = |millis: UnixMillis| time::from_unix(i64::try_from(millis / 1000).unwrap_or(i64::MAX));
     let message = format!(
-        "another device, at {peer}, uses the identity of {cluster}: a copy of its data directory runs there. The one in \
-         session stays. On one of the two remove DIR/identity and let it join under a name of its own"
+        "two devices use the identity of {cluster}: the one at {} is in session since {} and was last heard at {}; the \
+         one at {away} was turned away at {}. One of them has a copy of the other's data directory. The one in \
+         session stays, and the other is let in when it is gone. On the copy remove DIR/identity and let it join \
+         under a name of its own",
+        holder.address,
+        at(holder.since),
+        at(holder.heard),
+        at(objects.clock().unix_millis()),
     );
     let told = async {
         write(objects, identity, true, REASON, &message).await?;
@@ -245,6 +270,25 @@ mod tests {
         assert_eq!(duplicates.greet(PI, 2, true), Greeting::Twin { tell: false });
         duplicates.forget(&DeletedClusters::One(PI));
         assert_eq!(duplicates.greet(PI, 2, true), Greeting::Welcome);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_again_and_again_is_told_of_now_and_then() {
+        let duplicates = DuplicateIdentities::default();
+        for instance in [1, 2] {
+            assert_eq!(duplicates.greet(PI, instance, true), Greeting::Welcome);
+        }
+        let mut told = 0;
+        for _ in 0..360 {
+            if duplicates.greet(PI, 1, true) == (Greeting::Twin { tell: true }) {
+                told += 1;
+            }
+            tokio::time::advance(Duration::from_secs(10)).await;
+        }
+        assert_eq!(told, 6, "in an hour");
+        assert_eq!(duplicates.greet(PI, 1, false), Greeting::Welcome, "the other one is off");
+        let swapped = duplicates.greet(PI, 2, true);
+        assert_eq!(swapped, Greeting::Twin { tell: true }, "it is another one that is turned away");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Connections of spokes that are in force, one of each spoke.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use freewheel_hub_api::streams::Told;
@@ -9,6 +10,7 @@ use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::Revision;
 use freewheel_link::hub_session::HubSession;
 use freewheel_link::names::ClusterName;
+use freewheel_link::report::UnixMillis;
 use freewheel_link::stream_budget::Budget;
 use freewheel_link::transport::Transport;
 use futures::future::{BoxFuture, WeakShared};
@@ -39,6 +41,23 @@ pub(crate) struct Link {
 /// fanout, so that of two that open at the same time one is first in all three: whoever holds one of those may not ask
 /// for links.
 pub(crate) type Links = Mutex<BTreeMap<ClusterName, Link>>;
+
+/// Where the device is that has a spoke's session, since when it has it, and when it was last heard.
+pub(crate) struct Holder {
+    pub(crate) address: SocketAddr,
+    pub(crate) since: UnixMillis,
+    pub(crate) heard: UnixMillis,
+}
+
+/// Who has a spoke's session, if anybody.
+pub(crate) fn holder(links: &Links, spoke: &ClusterName) -> Option<Holder> {
+    // Not under the lock of all: a session holds its state while it hears what its spoke says.
+    let held =
+        links.lock().get(spoke).map(|link| (link.transport.peer().address, link.state.clone()));
+    let (address, state) = held?;
+    let (since, heard) = state.lock().seen();
+    Some(Holder { address, since, heard })
+}
 
 /// The revision that a spoke in session is known to have come up to.
 pub(crate) fn reached(links: &Links, spoke: &ClusterName) -> Revision {

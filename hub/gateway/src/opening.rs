@@ -30,7 +30,7 @@ use tracing::debug;
 
 use crate::duplicates::{self, Greeting};
 use crate::inner::Inner;
-use crate::links::{Link, PlanSession};
+use crate::links::{self, Link, PlanSession};
 use crate::session_end::{End, GOODBYE_TIMEOUT};
 use crate::session_records::Begun;
 use crate::spoke_identity::SpokeIdentity;
@@ -128,13 +128,13 @@ async fn refuse_twin(
     link: &Arc<dyn Transport>,
     instance: u64,
 ) -> Result<(), End> {
-    let busy = inner.links.lock().contains_key(&identity.cluster);
-    let Greeting::Twin { tell } = inner.duplicates.greets(&identity.uid, instance, busy) else {
-        return Ok(());
-    };
-    if tell {
+    let holder = links::holder(&inner.links, &identity.cluster);
+    let greeting = inner.duplicates.greets(&identity.uid, instance, holder.is_some());
+    let Greeting::Twin { tell } = greeting else { return Ok(()) };
+    if let Some(holder) = holder.filter(|_| tell) {
+        let away = link.peer().address;
         // It is not kept waiting by the disk.
-        let tell = duplicates::tell(&inner.objects, &inner.hub, identity, link.peer().address);
+        let tell = duplicates::tell(&inner.objects, &inner.hub, identity, &holder, away);
         let _ = timeout(GOODBYE_TIMEOUT, tell).await;
     }
     Err(End::Left(Reason::Cloned))

@@ -5,6 +5,8 @@
 //!   (`a_spoke_reports_on_its_own_pods_and_on_nobody_elses`);
 //! - a pod has an address of its device's own ranges, whatever the device says
 //!   (`a_device_gives_its_pods_no_address_but_its_own`);
+//! - a pod that was made for its node is called scheduled once that tells of it
+//!   (`a_pod_that_was_made_for_its_node_is_scheduled_since_then`);
 //! - a report that the store has no room for is told at its pod
 //!   (`a_report_that_the_store_has_no_room_for_is_refused_and_told_at_the_pod`);
 //! - a pod that has ended stays so (`a_pod_ends_once_whatever_its_device_forgets`);
@@ -13,7 +15,7 @@
 
 use std::net::IpAddr;
 
-use freewheel_hub_api::conditions::{Condition, told_by_spoke};
+use freewheel_hub_api::conditions::{Condition, POD_SCHEDULED, told_by_spoke};
 use freewheel_hub_api::images::Images;
 use freewheel_hub_api::pins::{Pins, pinned};
 use freewheel_hub_objects::{DeleteOptions, OVERTAKEN, ObjectRef, Objects};
@@ -151,9 +153,21 @@ async fn pod_status(
         keep_known(&mut new, &value["spec"]);
         name_images(&mut new, &Pins::of(&value), &*inner.images);
         value["status"] = new;
+        put_scheduled(&mut value);
         Ok(value)
     };
     objects.modify(&how(objects, identity), &place, Some("status"), change).await.map(|_| ())
+}
+
+/// A pod that was made for its node has no scheduler to say that it has one: its node says so, as kubelet does. It has
+/// had it since it was made.
+fn put_scheduled(pod: &mut Value) {
+    if POD_SCHEDULED.holds(pod) {
+        return;
+    }
+    let made = pod.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
+    let since = made.unwrap_or_default().to_owned();
+    Condition::new(&POD_SCHEDULED, true, "", "").put_on_pod(pod, &since);
 }
 
 /// Whether a pod with this status has ended for good.

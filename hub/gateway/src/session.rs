@@ -104,6 +104,10 @@ pub(crate) async fn serve(
         End::Left(Reason::Stopping | Reason::Superseded) | End::Closed(_) => {
             info!(error = %end, "a session ended");
         }
+        // It tries several times a minute; what there is to say of it is said where people are told.
+        End::Left(Reason::Cloned) => {
+            debug!(peer = %link.peer().address, error = %end, "turned away");
+        }
         end => warn!(%cluster, peer = %link.peer().address, error = %end, "a session was ended"),
     }
 }
@@ -210,7 +214,9 @@ impl Session<'_> {
     fn hear(&self, message: SpokeToHub) -> Result<Option<(ReportStamp, Box<Report>)>, End> {
         let effect = {
             let mut state = self.state.lock();
-            state.keep_clock(self.inner.objects.clock().unix_millis(), self.now());
+            let wall = self.inner.objects.clock().unix_millis();
+            state.note_heard(wall);
+            state.keep_clock(wall, self.now());
             state.hear(message, self.now()).map_err(End::Left)?
         };
         self.news.notify_one();

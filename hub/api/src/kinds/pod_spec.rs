@@ -36,7 +36,9 @@ use super::accessors::{items_of, list, map, text};
 pub(super) use affinity::check_node_selector;
 pub(super) use check::check;
 pub(super) use defaults::default;
-pub(super) use ephemeral::check_change as check_ephemeral_change;
+pub(super) use ephemeral::{
+    check_change as check_ephemeral_change, put_statuses as put_ephemeral_statuses,
+};
 pub(super) use resize::{check as check_resize, keep_all_but_resources};
 pub(super) use toleration::check_all as check_tolerations;
 pub(super) use update::check_update;

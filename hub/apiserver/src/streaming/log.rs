@@ -6,8 +6,11 @@
 //!   `a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`,
 //!   `a_certificate_ends_by_the_clock_however_it_is_put_on`);
 //! - a device is asked for the cluster that is its own, and for the root
-//!   (`a_site_hears_nothing_of_other_devices_by_naming_them_in_its_pods`).
+//!   (`a_site_hears_nothing_of_other_devices_by_naming_them_in_its_pods`);
+//! - a container that came to a pod which runs, and that no device starts, keeps nobody from the others' logs: its own is
+//!   empty, and a warning says why (`somebody_who_looks_into_a_pod_comes_to_it_and_stays`).
 
+use bytes::Bytes;
 use freewheel_hub_api::streams::{ByteStream, LogOptions};
 use freewheel_hub_schema::error::{ApiError, FieldError};
 use freewheel_hub_schema::time;
@@ -22,12 +25,18 @@ use crate::authn;
 use crate::body::Body;
 use crate::call::Call;
 use crate::query::{flag, number, pairs};
+use crate::respond::warn;
 
 /// Streams a container's log from the pod's spoke.
 pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
     let mut options = parse(&call.raw_query)?;
     let stored = call.hub.server.objects.get(&call.object_ref())?;
     let pod = stored.object.value()?;
+    if let Some(why) = never_started(&pod, &call.name, &options.container)
+        && !options.previous
+    {
+        return Ok(no_log(why));
+    }
     options.container = container(&pod, &call.name, &options.container)?;
     check_started(&pod, &call.name, &options)?;
     let node = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
@@ -40,6 +49,15 @@ pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
     let mut response = Response::new(Body::chunks(stream_end::until(stream, end)).followed());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)
+}
+
+/// The whole log of a container that has written nothing and never will. `kubectl logs --all-containers` ends at the
+/// first refusal, whichever containers it has asked for by then.
+fn no_log(why: String) -> Response<Body> {
+    let mut response = Response::new(Body::whole(Bytes::new()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    warn(&mut response, &[why]);
+    response
 }
 
 /// The log, until the clock says that its reader's certificate has ended: a timer knows neither of a clock that is put
@@ -115,9 +133,9 @@ pub(crate) fn container(pod: &Value, name: &str, asked: &str) -> Result<String, 
         if main.contains(&asked) || init.contains(&asked) {
             return Ok(asked.to_owned());
         }
-        return Err(ApiError::bad_request(format!(
-            "container {asked} is not valid for pod {name}"
-        )));
+        let invalid = || format!("container {asked} is not valid for pod {name}");
+        let why = never_started(pod, name, asked).unwrap_or_else(invalid);
+        return Err(ApiError::bad_request(why));
     }
     if let [only] = main.as_slice() {
         return Ok((*only).to_owned());
@@ -136,6 +154,16 @@ pub(crate) fn container(pod: &Value, name: &str, asked: &str) -> Result<String, 
         message.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
     }
     Err(ApiError::bad_request(message))
+}
+
+/// Why a container that came to a pod which runs does not.
+fn never_started(pod: &Value, name: &str, asked: &str) -> Option<String> {
+    let is_one = !asked.is_empty() && names(pod, "ephemeralContainers").contains(&asked);
+    let told = pod.pointer("/status/ephemeralContainerStatuses").and_then(Value::as_array);
+    let status = told.into_iter().flatten().find(|status| status["name"] == asked);
+    let why = status.and_then(|status| status.pointer("/state/waiting/message")?.as_str());
+    let why = why.unwrap_or("ContainerCreating");
+    is_one.then(|| format!("container {asked:?} in pod {name:?} is waiting to start: {why}"))
 }
 
 /// Refuses what cannot have a log yet, in the kubelet's words.
@@ -203,6 +231,13 @@ mod tests {
         assert_eq!(
             container(&pod(&["a"]), "web", "x").unwrap_err().message,
             "container x is not valid for pod web"
+        );
+        annotated["spec"]["ephemeralContainers"] = json!([{"name": "eye"}]);
+        annotated["status"]["ephemeralContainerStatuses"] =
+            json!([{"name": "eye", "state": {"waiting": {"message": "there is no way"}}}]);
+        assert_eq!(
+            container(&annotated, "web", "eye").unwrap_err().message,
+            r#"container "eye" in pod "web" is waiting to start: there is no way"#
         );
     }
 

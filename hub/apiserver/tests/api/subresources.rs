@@ -215,6 +215,16 @@ async fn somebody_who_looks_into_a_pod_comes_to_it_and_stays() {
     assert_eq!(seen["spec"]["ephemeralContainers"][0]["imagePullPolicy"], "Always");
     assert_eq!(seen["spec"]["containers"], made["spec"]["containers"]);
     assert_eq!(admin.get(&path).await.json()["spec"], seen["spec"]);
+    // It is told of, and keeps nobody from the logs of the others.
+    let status = &seen["status"]["ephemeralContainerStatuses"][0];
+    assert_eq!((&status["name"], &status["image"]), (&json!("debugger"), &json!("i")));
+    assert_eq!(status["state"]["waiting"]["message"], text);
+    let log = admin.get(&format!("{PODS}/a/log?container=debugger")).await;
+    assert_eq!((log.code, log.text()), (200, String::new()));
+    let why = log.headers["warning"].to_str().unwrap();
+    assert!(why.contains("is waiting to start: spokes start no further containers"), "{why}");
+    let before = admin.get(&format!("{PODS}/a/log?container=debugger&previous=true")).await;
+    assert_eq!(before.code, 400, "{}", before.text());
     // By this door nothing else changes.
     seen["spec"]["containers"][0]["image"] = json!("j");
     seen["metadata"]["labels"] = json!({"a": "b"});

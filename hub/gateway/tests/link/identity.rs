@@ -14,13 +14,33 @@ fn session(hub: &Hub, certificate: &[u8]) -> Arc<memory_transport::MemoryTranspo
     hub.connect(ALPN_SESSION, Some(CertificateDer::from(certificate.to_vec())))
 }
 
+/// The same, from this address.
+fn session_from(
+    hub: &Hub,
+    certificate: &[u8],
+    address: [u8; 4],
+) -> Arc<memory_transport::MemoryTransport> {
+    let (near, far) = memory_transport::pair();
+    far.show_certificate(CertificateDer::from(certificate.to_vec()));
+    far.come_from((address, 4444).into());
+    let (gateway, stop) = (hub.gateway.clone(), hub.stop.clone());
+    tokio::spawn(async move { gateway.serve_link(far, Some(ALPN_SESSION), &stop).await });
+    near
+}
+
 /// What the hub says first to a process with this certificate.
 async fn greeted(
     hub: &Hub,
     certificate: &[u8],
     instance: u64,
 ) -> (HubToSpoke, Arc<memory_transport::MemoryTransport>, Session) {
-    let link = session(hub, certificate);
+    greeted_over(session(hub, certificate), instance).await
+}
+
+async fn greeted_over(
+    link: Arc<memory_transport::MemoryTransport>,
+    instance: u64,
+) -> (HubToSpoke, Arc<memory_transport::MemoryTransport>, Session) {
     let mut live = greet(&*link, HelloV1 { instance, ..hello("pi-7") }).await;
     (heard(&mut live).await, link, live)
 }
@@ -69,14 +89,15 @@ async fn the_same_key_joins_again_as_another_cluster_and_its_old_certificate_is_
 async fn two_devices_with_one_identity_are_told_apart_and_told_of() {
     let hub = Hub::new(true).await;
     let identity = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
-    let (word, one, _talk) = greeted(&hub, &identity, 1).await;
+    let from = |address| session_from(&hub, &identity, address);
+    let (word, one, _talk) = greeted_over(from([192, 0, 2, 1]), 1).await;
     assert!(matches!(word, HubToSpoke::Welcome(_)));
-    let (word, two, _other) = greeted(&hub, &identity, 2).await;
+    let (word, two, _other) = greeted_over(from([192, 0, 2, 2]), 2).await;
     assert!(matches!(word, HubToSpoke::Welcome(_)), "a restart looks the same: {word:?}");
     let closed = one.closed().await;
     assert!(matches!(closed, Closed::ByPeer { code: code::SUPERSEDED, .. }), "{closed:?}");
     for _ in 0..3 {
-        let (word, ..) = greeted(&hub, &identity, 1).await;
+        let (word, ..) = greeted_over(from([192, 0, 2, 1]), 1).await;
         assert_eq!(word, HubToSpoke::Goodbye(Reason::Cloned));
     }
     let pushed_out = tokio::time::timeout(Duration::from_millis(100), two.closed()).await;
@@ -85,12 +106,24 @@ async fn two_devices_with_one_identity_are_told_apart_and_told_of() {
     let conditions = cluster["status"]["conditions"].as_array().unwrap();
     let said = conditions.iter().find(|c| c["type"] == "DuplicateIdentity").unwrap();
     assert_eq!(said["status"], "True");
-    assert!(said["message"].as_str().unwrap().contains("another device"), "{said}");
+    let message = said["message"].as_str().unwrap();
+    for part in [
+        "the one at 192.0.2.2:4444 is in session since 2",
+        "and was last heard at 2",
+        "the one at 192.0.2.1:4444 was turned away at 2",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
     let event = hub.get(("", "v1", "events"), "default", "pi-7.duplicate-identity").await;
-    assert_eq!((&event["type"], &event["count"]), (&json!("Warning"), &json!(1)), "once a minute");
+    assert_eq!((&event["type"], &event["count"]), (&json!("Warning"), &json!(1)), "now and then");
+    assert_eq!(event["message"], said["message"]);
     let name = ClusterName::try_from("pi-7").unwrap();
     let epoch = SessionRecord::of(&*hub.objects.store().snapshot(), name.as_str()).unwrap().epoch;
     assert_eq!(epoch, 2, "they do not fight over the session");
+    two.close(code::STOPPING, "the copy stops");
+    eventually("it is away", || hub.gateway.connected().is_empty()).await;
+    let (word, ..) = greeted_over(from([192, 0, 2, 1]), 1).await;
+    assert!(matches!(word, HubToSpoke::Welcome(_)), "there is one again: {word:?}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What a spoke need not say again after a reconnect.
+//! What comes of reports, and what a spoke need not say again after a reconnect.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -279,4 +279,29 @@ fn ready(report: Report) -> Report {
         message: String::new(),
     }];
     Report::Pod(pod)
+}
+
+#[tokio::test]
+async fn a_pod_that_was_made_for_its_node_is_scheduled_since_then() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    hub.create(PODS, "default", "web", pod("web", "pi-7")).await;
+    let made = hub.get(PODS, "default", "web").await;
+    let scheduled = |pod: &Value| {
+        let all = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        all.into_iter().filter(|one| one["type"] == "PodScheduled").collect::<Vec<_>>()
+    };
+    assert!(scheduled(&made).is_empty(), "no scheduler has seen it");
+    for sequence in [1, 2] {
+        let stamp = ReportStamp { boot_epoch: 1, sequence };
+        let report = running("root", made["metadata"]["uid"].as_str().unwrap());
+        frame::write(&mut session.0, &SpokeToHub::Report { stamp, report }).await.unwrap();
+        while heard(&mut session).await != HubToSpoke::ReportsTaken(stamp) {}
+        let expected = json!({
+            "type": "PodScheduled", "status": "True", "observedGeneration": 1,
+            "lastTransitionTime": made["metadata"]["creationTimestamp"],
+        });
+        assert_eq!(scheduled(&hub.get(PODS, "default", "web").await), [expected]);
+    }
 }

@@ -18,8 +18,8 @@
 use tracing::warn;
 
 use super::Agent;
-use super::sandbox::MOUNT_PATIENCE;
 use super::sandboxes::{FileJob, FileOutcome, Mounts};
+use crate::pods::backoff::MOUNT_PATIENCE;
 use crate::pods::{Volumes, Which};
 use crate::ports::Opened;
 use crate::volumes;

@@ -6,7 +6,6 @@
 //! - a mount that fails is told when it fails again (`a_mount_is_told_to_fail_when_what_it_needs_does_not_come`).
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use freewheel_link::allocatable;
 use freewheel_link::names::ClusterName;
@@ -18,9 +17,6 @@ use super::pod_source::PodRef;
 use super::storage::of_containers;
 use crate::env::{Allocatable, EnvSources};
 use crate::pods::{Pod, Sandbox};
-
-/// What a pod mounts and cannot have for so long is told.
-pub(super) const MOUNT_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Agent {
     pub(super) fn add_network(&mut self, uid: &str) -> bool {

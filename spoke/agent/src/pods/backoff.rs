@@ -10,6 +10,9 @@ pub const RESTART_BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// The first wait.
 pub const RESTART_BACKOFF_FIRST: Duration = Duration::from_secs(10);
 
+/// What a pod mounts may come a moment after it. It is looked for once more after this, and told if it is not there.
+pub const MOUNT_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The wait after this many restarts in a row.
 #[must_use]
 pub fn delay(streak: u32) -> Duration {
@@ -18,6 +21,12 @@ pub fn delay(streak: u32) -> Duration {
         Some(doublings) => (RESTART_BACKOFF_FIRST * 2_u32.saturating_pow(doublings.min(8)))
             .min(RESTART_BACKOFF_MAX),
     }
+}
+
+/// The wait after volumes could not be made this many times in a row.
+#[must_use]
+pub fn mount_delay(failures: u32) -> Duration {
+    if failures == 1 { MOUNT_PATIENCE } else { delay(failures.saturating_sub(1)) }
 }
 
 /// A duration as Go prints it: `10s`, `1m20s`, `5m0s`.

@@ -309,8 +309,8 @@ fn sandbox_is_ready(pod: &Pod, ctx: DecisionContext<'_>, out: &mut Decision) -> 
         Volumes::Made => true,
         Volumes::Absent | Volumes::Failed { .. } if pod.volumes_asked => false,
         // Even when nothing that it names has changed: a disk may have room again.
-        Volumes::Failed { at, tries, .. } if ctx.now < *at + backoff::delay(*tries) => {
-            out.wake_at(*at + backoff::delay(*tries));
+        Volumes::Failed { at, tries, .. } if ctx.now < *at + backoff::mount_delay(*tries) => {
+            out.wake_at(*at + backoff::mount_delay(*tries));
             false
         }
         Volumes::Absent | Volumes::Failed { .. } => {

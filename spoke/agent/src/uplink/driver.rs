@@ -44,8 +44,9 @@ const UNANSWERED_BEATS_MAX: u32 = 2;
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A broken stream waits this long for the reason of its connection.
 const REASON_TIMEOUT: Duration = Duration::from_secs(1);
-/// Two devices with one identity: neither can know which of them is the right one, so they do not fight.
-const DUPLICATE_RETRY_AFTER: Duration = Duration::from_secs(300);
+/// Two devices with one identity: neither can know which of them is the right one, and who is turned away takes nothing
+/// from the other by asking. It asks until the other is gone, as it may be the right one.
+const DUPLICATE_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,7 @@ pub(super) const RESET: &[&[&str]] = &[
     &["metadata", "ownerReferences"],
 ];
 
-/// All but the one thing as it was.
+/// All but the one thing as it was, and what is to say of that.
 pub(super) fn keep_the_rest(door: &str, new: &mut Value, old: &Value) {
     keep(new, old, "status");
     for field in ["annotations", "finalizers", "labels", "ownerReferences"] {
@@ -34,6 +34,7 @@ pub(super) fn keep_the_rest(door: &str, new: &mut Value, old: &Value) {
         Some(come) => spec.insert("ephemeralContainers".to_owned(), come),
         None => spec.remove("ephemeralContainers"),
     };
+    pod_spec::put_ephemeral_statuses(new);
 }
 
 /// Every mistake of a change by such a door.

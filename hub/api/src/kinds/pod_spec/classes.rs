@@ -10,6 +10,9 @@
 use freewheel_hub_schema::error::FieldError;
 use serde_json::Value;
 
+/// Why a container that comes to a pod which runs is not started.
+pub(super) const NO_MORE_CONTAINERS: &str = "spokes start no further containers in a pod that runs";
+
 /// One field and what becomes of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
@@ -76,7 +79,7 @@ pub const POD: &[Field] = &[
         "Default",
     ]),
     works("enableServiceLinks"),
-    kept("ephemeralContainers", "spokes start no further containers in a pod that runs"),
+    kept("ephemeralContainers", NO_MORE_CONTAINERS),
     works("hostAliases"),
     kept("hostIPC", NO_KERNEL),
     kept("hostNetwork", OWN_NETWORK),

@@ -1,11 +1,16 @@
 //! Containers that come to a pod which runs, for somebody who looks into it.
+//!
+//! Guarantees:
+//! - each has a status that says what becomes of it (`who_has_come_is_told_of`);
+//! - none changes or goes (`who_has_come_stays`).
 
 use std::collections::BTreeSet;
 
 use freewheel_hub_schema::error::FieldError;
 use serde_json::{Value, json};
 
-use super::super::accessors::{items_of, list, text};
+use super::super::accessors::{child, items_of, list, text};
+use super::classes::NO_MORE_CONTAINERS;
 use super::container::{check, check_name};
 use super::{containers, volume_names};
 
@@ -77,6 +82,29 @@ pub(crate) fn check_change(new: &Value, old: &Value) -> Vec<FieldError> {
     wrong.collect()
 }
 
+/// Says of each that is not told of yet how it is: it waits, for good. Devices know of none, so nobody else says so,
+/// and who waits for one (`kubectl debug`) reads why.
+pub(crate) fn put_statuses(pod: &mut Value) {
+    let old = list(pod, "/status/ephemeralContainerStatuses");
+    let told: BTreeSet<&str> = old.iter().map(|one| text(one, "/name")).collect();
+    let mut statuses = old.to_vec();
+    let all = list(pod, "/spec/ephemeralContainers").iter();
+    let untold = all.filter(|one| !told.contains(text(one, "/name"))).map(|one| {
+        json!({
+            "name": text(one, "/name"), "image": text(one, "/image"), "imageID": "",
+            "ready": false, "restartCount": 0, "lastState": {},
+            "state": {"waiting": {"reason": "UnsupportedField", "message": NO_MORE_CONTAINERS}},
+        })
+    });
+    statuses.extend(untold);
+    if statuses.is_empty() {
+        return;
+    }
+    if let Some(status) = child(pod, "status") {
+        status.insert("ephemeralContainerStatuses".to_owned(), statuses.into());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +140,24 @@ mod tests {
                 "spec.ephemeralContainers[0].resources: Forbidden: cannot be set for an Ephemeral Container",
             ],
         );
+    }
+
+    #[test]
+    fn who_has_come_is_told_of() {
+        let mut pod = json!({"spec": {"containers": [{"name": "c"}]}});
+        put_statuses(&mut pod);
+        assert_eq!(pod.get("status"), None);
+        pod["spec"]["ephemeralContainers"] =
+            json!([{"name": "a", "image": "i"}, {"name": "b", "image": "j"}]);
+        let ended = json!({"name": "a", "state": {"terminated": {"exitCode": 0}}});
+        pod["status"]["ephemeralContainerStatuses"] = json!([ended]);
+        for _ in 0..2 {
+            put_statuses(&mut pod);
+            let told = &pod["status"]["ephemeralContainerStatuses"];
+            assert_eq!((told.as_array().unwrap().len(), &told[0]), (2, &ended));
+            assert_eq!((&told[1]["name"], &told[1]["image"]), (&json!("b"), &json!("j")));
+            assert_eq!(told[1]["state"]["waiting"]["message"], NO_MORE_CONTAINERS);
+        }
     }
 
     #[test]

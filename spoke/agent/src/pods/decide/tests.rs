@@ -241,7 +241,7 @@ fn running(names: &[&str]) -> Life {
 fn volumes_that_fail_again_are_tried_less_and_less_often() {
     let mut life = always(&["web"]);
     life.pod.sandbox.bring_up(lease).unwrap();
-    for (tries, wait) in [(1, 10), (2, 20), (3, 40), (40, 300)] {
+    for (tries, wait) in [(1, 1), (2, 10), (3, 20), (40, 300)] {
         let failed = Volumes::Failed { message: "full".to_owned(), at: life.now, tries };
         life.pod.sandbox.set_volumes(failed);
         let ctx = |now| decide(&life.pod, DecisionContext { now, modules: &life.modules });
