@@ -7,17 +7,24 @@ const RESTS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_m
 
 /// Calls `look` until it finds what it looks for, and panics with the last thing it saw instead after `limit`.
 #[track_caller]
-pub fn eventually<T>(
+pub fn eventually<T>(what: &str, limit: Duration, look: impl FnMut() -> Result<T, String>) -> T {
+    eventually_or(what, limit, look, String::new)
+}
+
+/// The same, where it takes more than a look to tell `why` it has not come to that.
+#[track_caller]
+pub fn eventually_or<T>(
     what: &str,
     limit: Duration,
     mut look: impl FnMut() -> Result<T, String>,
+    why: impl FnOnce() -> String,
 ) -> T {
     let start = Instant::now();
     loop {
         match look() {
             Ok(found) => return found,
             Err(seen) if limit < start.elapsed() => {
-                panic!("after {limit:?} still not so: {what}. Last seen: {seen}")
+                panic!("after {limit:?} still not so: {what}. Last seen: {seen}{}", why())
             }
             Err(_) => std::thread::sleep(rest(start.elapsed())),
         }
