@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::eventually::eventually;
+use crate::eventually::{eventually, eventually_or};
 use crate::guests;
 use crate::kubectl::Kubectl;
 use crate::process::{Process, Signal};
@@ -321,15 +321,18 @@ impl Fleet {
     #[track_caller]
     pub fn pods_ready(&self, kubectl: &Kubectl, label: &str, count: usize) {
         let path = "{range .items[*]}{.metadata.deletionTimestamp}{.status.conditions[?(@.type==\"Ready\")].status} {end}";
-        eventually(&format!("{count} pods {label} are Ready"), PATIENCE, || {
+        let look = || {
             let said =
                 kubectl.try_run(&["get", "pods", "-l", label, "-o", &format!("jsonpath={path}")]);
             let states: Vec<&str> = said.out.split_whitespace().collect();
             if states.len() == count && states.iter().all(|state| *state == "True") {
                 return Ok(());
             }
+            Err(format!("{states:?}\n{}", said.err))
+        };
+        eventually_or(&format!("{count} pods {label} are Ready"), PATIENCE, look, || {
             let pods = kubectl.try_run(&["describe", "pods", "-l", label]);
-            Err(format!("{states:?}\n{}{}", pods.out, pods.err))
+            format!("{}{}", pods.out, pods.err)
         });
     }
 

@@ -43,6 +43,13 @@ pub fn run(tally: &mut Tally) {
             .env("FREEWHEEL_SEEDS", "150..1500")
             .env("FREEWHEEL_ROUNDS", "100"),
     );
+    tally.harness(
+        "costs of an add-on, on more clusters",
+        cargo()
+            .args(["test", "--quiet", "--locked", "--package", "freewheel-hub-controllers"])
+            .args(["--test", "controllers", "--", "add_on_costs::"])
+            .env("FREEWHEEL_CLUSTERS", "1000"),
+    );
     tally.harness("toolchains, clients and soak", &mut long_tests(None));
     merges(tally);
     decisions_of_ocm(tally);

@@ -9,6 +9,7 @@
 //! Guarantees:
 //! - every target that cargo would test is run, and no other (`what_cargo_tests_is_run`);
 //! - what has to have the machine to itself runs after the lanes (`who_runs_alone_comes_last`);
+//! - the longest begin first (`the_longest_begin_first`);
 //! - what fails is counted, and its output is the end of all output (`what_fails_is_counted_and_told_last`).
 
 use std::collections::VecDeque;
@@ -23,8 +24,22 @@ use serde_json::Value;
 /// At a time.
 const LANES: usize = 2;
 
-/// The longest first: who begins one of these last waits for it alone.
-const FIRST: [&str; 1] = ["tests/fleet"];
+/// The longest first, by how their names begin: who begins one of these last waits for it alone.
+const FIRST: [&str; 7] = [
+    "tests/fleet",
+    "hub/controllers/controllers",
+    "spoke/runtime/runtime",
+    "hub/apiserver/api",
+    "hub/plan/",
+    "hub/custom/",
+    "hub/store/",
+];
+
+/// Its tests wait for processes of theirs most of the time: more of them run than there are cores.
+const WAITS: &str = "tests/fleet";
+
+/// So many more.
+const WAITING: usize = 2;
 
 /// Each looks at the memory of its whole process, or at how long something waits for its turn.
 const ALONE: [&str; 4] =
@@ -64,11 +79,16 @@ pub fn build() -> Result<Vec<Binary>, Stop> {
     )?;
     let found = binaries(&root(), &said);
     for name in FIRST.iter().chain(&ALONE) {
-        if !found.iter().any(|binary| binary.name == *name) {
+        if !found.iter().any(|binary| binary.name.starts_with(name)) {
             return Err(Stop(format!("no test binary is called {name}: xtask/src/suite.rs")));
         }
     }
     Ok(found)
+}
+
+/// Its place among those that begin first.
+fn place(binary: &Binary) -> usize {
+    FIRST.iter().position(|name| binary.name.starts_with(name)).unwrap_or(FIRST.len())
 }
 
 /// Those among what cargo has made.
@@ -99,7 +119,7 @@ fn all(
 ) -> Sum {
     let (alone, mut others): (Vec<_>, Vec<_>) =
         binaries.into_iter().partition(|binary| ALONE.contains(&&*binary.name));
-    others.sort_by_key(|binary| !FIRST.contains(&&*binary.name));
+    others.sort_by_key(place);
     let (mut sum, mut failed) = (Sum::default(), Vec::new());
     for (queue, lanes) in [(others, LANES), (alone, 1)] {
         in_lanes(queue.into(), lanes, start, &mut |ended| {
@@ -153,6 +173,10 @@ fn ended(binary: &Binary, env: &[(&str, PathBuf)]) -> Ended {
         .env("CARGO_MANIFEST_DIR", &binary.folder)
         .envs(env.iter().map(|(key, value)| (key, value)))
         .stdin(Stdio::null());
+    if binary.name == WAITS {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        command.arg(format!("--test-threads={}", cores + WAITING));
+    }
     let (well, text) = match command.output() {
         Ok(out) => {
             // Tests print what guests and devices say: not all of that is UTF-8.
@@ -189,7 +213,7 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
 
-    use super::{ALONE, Binary, Ended, FIRST, Sum, all, binaries, ended};
+    use super::{ALONE, Binary, Ended, FIRST, Sum, all, binaries, ended, place};
 
     fn binary(name: &str) -> Binary {
         Binary { name: name.to_owned(), folder: "/".into(), program: "/nowhere/at/all".into() }
@@ -239,6 +263,18 @@ mod tests {
         let order = order.into_inner().unwrap();
         assert_eq!(order[3..], [ALONE[0], ALONE[1]]);
         assert!(order[..2].contains(&FIRST[0].to_owned()), "{order:?}");
+    }
+
+    #[test]
+    fn the_longest_begin_first() {
+        let mut all = ["hub/a/a", "hub/plan/freewheel_hub_plan", FIRST[1], "hub/plan2/x", FIRST[0]]
+            .map(binary);
+        all.sort_by_key(place);
+        let names = all.each_ref().map(|binary| &*binary.name);
+        assert_eq!(
+            names,
+            [FIRST[0], FIRST[1], "hub/plan/freewheel_hub_plan", "hub/a/a", "hub/plan2/x"]
+        );
     }
 
     #[test]

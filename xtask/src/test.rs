@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that CI runs, ending with `N passed, N failed`.
 //!
 //! `--all` adds the long tier: the shipped spoke's size and symbols, more simulation seeds, more
-//! crash rounds, modules of other toolchains, other people's registry clients, upstream's conformance specs, a short soak,
+//! crash rounds, more clusters, modules of other toolchains, other people's registry clients, upstream's conformance specs, a short soak,
 //! documentation, dependency policy. A tier is not a skip: both run before a release.
 //!
 //! Guarantees:

@@ -240,6 +240,7 @@ fn lying(dir: &Path, name: &str, size: u64, age: u64) -> PathBuf {
     names.artifact
 }
 
+/// Where time is paused, which does not go on while a thread of the runtime works on files, this takes as long as that does.
 async fn eventually(what: impl Fn() -> bool) {
     for _ in 0..10_000 {
         if what() {
@@ -282,7 +283,7 @@ async fn a_full_disk_with_nothing_to_remove_is_told() {
     assert_eq!(files(dir.path()), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_the_last_life_left_is_counted_once_the_plan_is_known() {
     let dir = tempfile::tempdir().unwrap();
     let half = UNUSED_BYTES_KEPT / 2 + 1;
@@ -304,7 +305,7 @@ async fn what_the_last_life_left_is_counted_once_the_plan_is_known() {
     assert!(needed.exists() && new.exists(), "the oldest is not the one that is needed");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_module_that_was_needed_until_now_outlives_one_that_came_later() {
     let dir = tempfile::tempdir().unwrap();
     let half = UNUSED_BYTES_KEPT / 2 + 1;
@@ -317,7 +318,6 @@ async fn a_module_that_was_needed_until_now_outlives_one_that_came_later() {
     assert!(used.exists(), "a roll-back finds it");
 }
 
-/// Time is not waited for here: it jumps to the next thing that is due.
 #[tokio::test(start_paused = true)]
 async fn a_disk_under_pressure_gives_back_what_nobody_needs() {
     let dir = tempfile::tempdir().unwrap();
@@ -334,7 +334,7 @@ async fn a_disk_under_pressure_gives_back_what_nobody_needs() {
     assert!(needed.exists());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_transfer_that_is_given_up_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _queue) = store(dir.path(), Hub { stalls_after: Some(1), ..hub() });
@@ -358,7 +358,7 @@ async fn life_that_ends_early(dir: &Path, bytes: u64) -> PathBuf {
     half().unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_transfer_goes_on_where_it_stopped_in_the_life_before() {
     let dir = tempfile::tempdir().unwrap();
     assert!(400 < hub().packed.len());
@@ -372,7 +372,7 @@ async fn a_transfer_goes_on_where_it_stopped_in_the_life_before() {
     assert_eq!(files(dir.path()), 2, "artifact and envelope");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_half_that_has_changed_is_fetched_anew() {
     let dir = tempfile::tempdir().unwrap();
     for damage in ["part", "head", "another artifact"] {
@@ -396,7 +396,7 @@ async fn a_half_that_has_changed_is_fetched_anew() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn halves_are_bounded_in_number_age_and_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let half = |name: &str, size: u64, age: Duration| {
@@ -436,7 +436,7 @@ async fn halves_are_bounded_in_number_age_and_bytes() {
     assert_eq!(there(&larger), [true, false], "the newest can arrive, however large it is");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_transfer_that_runs_keeps_its_part_when_another_module_fails() {
     let dir = tempfile::tempdir().unwrap();
     let (store, mut queue) = store(dir.path(), Hub { stalls_after: Some(3), ..hub() });
@@ -478,6 +478,7 @@ impl Fetch for Looking {
     }
 }
 
+/// Its time is the real one: paused, it would stand still for as long as the thread that unpacks does.
 #[tokio::test]
 async fn what_is_still_being_unpacked_is_nobody_else_s() {
     let dir = tempfile::tempdir().unwrap();

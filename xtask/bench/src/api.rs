@@ -7,15 +7,18 @@ use crate::both::Both;
 use crate::figures::{column, median, spread, time};
 use crate::load;
 use crate::plan::Plan;
+use crate::report::Report;
 use crate::row::Row;
 
 const COLLECTION: &str = "/api/v1/namespaces/bench/configmaps";
 const WATCHERS: u32 = 1000;
 
-pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
+pub fn run(plan: Plan, report: &mut Report) -> Result<(), Stop> {
     let both = Both::start(plan, "api")?;
     // Watches first: what creates leave in the allocators would hide a watch's memory.
-    Ok(vec![both.fan_out()?, both.creates()?, both.gets()?])
+    report.add(both.fan_out()?)?;
+    report.add(both.creates()?)?;
+    report.add(both.gets()?)
 }
 
 impl Both {

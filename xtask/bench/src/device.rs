@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::hub::{Hub, spoke_program};
 use crate::plan::Plan;
+use crate::report::Report;
 use crate::row::{Row, Verdict};
 use crate::{load, proc};
 
@@ -21,7 +22,7 @@ const COMPILER_CRATES: [&str; 4] =
     ["cranelift-codegen", "cranelift-frontend", "regalloc2", "wasmtime-internal-cranelift"];
 
 /// P01: proportional set size and private dirty memory, connected, no pods, after a rest.
-pub fn memory(plan: Plan) -> Result<Vec<Row>, Stop> {
+pub fn memory(plan: Plan, report: &mut Report) -> Result<(), Stop> {
     load::program()?;
     let hub = Hub::start(plan, "memory")?;
     let spoke = hub.spoke(plan, "info")?;
@@ -39,7 +40,7 @@ pub fn memory(plan: Plan) -> Result<Vec<Row>, Stop> {
             Verdict::once(holds)
         }
     };
-    Ok(vec![Row {
+    report.add(Row {
         id: "P01",
         what: "memory of the spoke that ships: connected, no pods, at rest",
         measured: vec![format!(
@@ -51,11 +52,11 @@ pub fn memory(plan: Plan) -> Result<Vec<Row>, Stop> {
         gate: ("PSS ≤ 8 MiB, private dirty ≤ 4 MiB", verdict(pss <= 8 << 10 && dirty <= 4 << 10)),
         stretch: ("PSS ≤ 6 MiB", verdict(pss <= 6 << 10)),
         raw: proc::rollup(spoke.id()),
-    }])
+    })
 }
 
 /// P02: bytes of the stripped binary, and whether a compiler is inside.
-pub fn size(plan: Plan) -> Result<Vec<Row>, Stop> {
+pub fn size(plan: Plan, report: &mut Report) -> Result<(), Stop> {
     let built = spoke_program(plan)?;
     let bytes = std::fs::read(&built).map_err(|e| Stop(format!("{}: {e}", built.display())))?;
     let found: Vec<&str> = COMPILER.into_iter().filter(|word| holds_word(&bytes, word)).collect();
@@ -81,7 +82,7 @@ pub fn size(plan: Plan) -> Result<Vec<Row>, Stop> {
     } else {
         format!("inside: {} {}", found.join(" "), linked.join(" "))
     };
-    Ok(vec![Row {
+    report.add(Row {
         id: "P02",
         what: "size of the spoke that ships (profile dist)",
         measured: vec![
@@ -95,7 +96,7 @@ pub fn size(plan: Plan) -> Result<Vec<Row>, Stop> {
         gate: ("≤ 8 MB, no Cranelift", Verdict::once(size <= 8_000_000 && clean && stripped)),
         stretch: ("≤ 5 MB", Verdict::once(size <= 5_000_000 && clean && stripped)),
         raw: json!({"bytes": size, "found": found, "linked": linked}),
-    }])
+    })
 }
 
 fn holds_word(bytes: &[u8], word: &str) -> bool {

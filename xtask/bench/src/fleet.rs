@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::figures::{median, time};
 use crate::plan::Plan;
+use crate::report::Report;
 use crate::row::{Row, Verdict};
 
 const SESSIONS: u32 = 1000;
@@ -33,7 +34,7 @@ fn number(value: &Value, field: &str) -> f64 {
     value[field].as_f64().unwrap_or(f64::NAN)
 }
 
-pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
+pub fn run(plan: Plan, report: &mut Report) -> Result<(), Stop> {
     let share = if plan.quick { 10 } else { 1 };
     let verdict = |holds: bool| {
         if plan.quick {
@@ -42,15 +43,13 @@ pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
             Verdict::once(holds)
         }
     };
-    Ok(vec![
-        sessions(
-            &ask("sessions", SESSIONS / share, SERVICES / share)?,
-            &ask("configured", SESSIONS / share, CONFIG_BYTES)?,
-            verdict,
-        ),
-        fan(ask("fan", SESSIONS / share, BUSY / share)?, verdict),
-        pods(&ask("pods", PODS / share, IN_A_ROW / share)?, verdict),
-    ])
+    report.add(sessions(
+        &ask("sessions", SESSIONS / share, SERVICES / share)?,
+        &ask("configured", SESSIONS / share, CONFIG_BYTES)?,
+        verdict,
+    ))?;
+    report.add(fan(ask("fan", SESSIONS / share, BUSY / share)?, verdict))?;
+    report.add(pods(&ask("pods", PODS / share, IN_A_ROW / share)?, verdict))
 }
 
 fn sessions(told: &Value, configured: &Value, verdict: impl Fn(bool) -> Verdict) -> Row {

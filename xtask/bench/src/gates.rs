@@ -5,8 +5,7 @@ use freewheel_xtask_kit::child;
 use freewheel_xtask_kit::command::Stop;
 
 use crate::plan::Plan;
-use crate::report;
-use crate::row::Row;
+use crate::report::Report;
 use crate::{api, device, fleet, http, lists, overload, simulated_fleet, start, stored};
 
 /// What `bench` can be told.
@@ -33,8 +32,8 @@ pub struct Options {
     most: Option<u32>,
 }
 
-/// A bench: its group, the gates it measures, and how.
-type Bench = (&'static str, &'static [&'static str], fn(Plan) -> Result<Vec<Row>, Stop>);
+/// A bench: its group, the gates it measures, and how. It tells of each as soon as it has it.
+type Bench = (&'static str, &'static [&'static str], fn(Plan, &mut Report) -> Result<(), Stop>);
 
 const BENCHES: [Bench; 10] = [
     ("device", &["P02"], device::size),
@@ -49,31 +48,26 @@ const BENCHES: [Bench; 10] = [
     ("fleet", &simulated_fleet::IDS, simulated_fleet::run),
 ];
 
-/// Measures and prints.
+/// Measures and prints. After Ctrl-C no other bench begins, and what was measured is told.
 pub fn run(options: &Options) -> Result<(), Stop> {
     let named = chosen(&options.names)?;
-    let wanted = |id: &str| named.contains(&id);
     child::listen()?;
     let spokes = options.spokes.unwrap_or(if options.quick { 200 } else { 10_000 });
     let most = options.most.unwrap_or(spokes);
     let Options { rounds, quick, built, .. } = *options;
     let plan = Plan { rounds, quick, built, spokes: (spokes, most) };
-    let mut rows = Vec::new();
+    let mut report = Report::of(plan, named);
     for (_, ids, bench) in BENCHES {
-        if !ids.iter().any(|id| wanted(id)) {
+        if !ids.iter().any(|id| report.wants(id)) || child::go_on().is_err() {
             continue;
         }
         println!("\n== {}", ids.join(" "));
-        match bench(plan) {
-            Ok(made) => rows.extend(made.into_iter().filter(|row| wanted(row.id))),
-            Err(stop) => {
-                child::go_on()?;
-                rows.extend(ids.iter().filter(|id| wanted(id)).map(|id| Row::missing(id, &stop.0)));
-            }
+        if let Err(stop) = bench(plan, &mut report) {
+            report.miss(ids, &stop)?;
         }
     }
-    rows.sort_by_key(|row| row.id);
-    report::tell(plan, &rows)
+    report.end()?;
+    child::go_on()
 }
 
 /// The gates that are asked for, by name or by group.

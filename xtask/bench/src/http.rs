@@ -18,6 +18,7 @@ use crate::folders::tools;
 use crate::hub::{Hub, NODE, answers};
 use crate::load;
 use crate::plan::Plan;
+use crate::report::Report;
 use crate::row::{Row, Verdict};
 
 const VERSION: &str = "48.0.8";
@@ -28,7 +29,7 @@ const CONNECTIONS: u32 = 32;
 const BUILD: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
+pub fn run(plan: Plan, report: &mut Report) -> Result<(), Stop> {
     load::program()?;
     let wasmtime = wasmtime();
     let hub = Hub::start(plan, "http")?;
@@ -57,7 +58,7 @@ pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
         turns.proxied.push(turn("native (NodePort)", round, &proxied, plan)?);
         turns.native.push(turn("native, direct", round, &native, plan)?);
     }
-    Ok(vec![turns.row(plan, peers.err().as_ref())])
+    report.add(turns.row(plan, peers.err().as_ref()))
 }
 
 /// The figures of all rounds.

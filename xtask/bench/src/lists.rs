@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::both::Both;
 use crate::figures::{Ratios, column, median, spread, time};
 use crate::plan::Plan;
+use crate::report::Report;
 use crate::row::{Row, Verdict};
 use crate::{load, proc};
 
@@ -15,12 +16,12 @@ const ECHO: &str = "/api/v1/namespaces/echo/configmaps";
 /// As `kubectl` asks for them.
 const PAGE: u32 = 500;
 
-pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
+pub fn run(plan: Plan, report: &mut Report) -> Result<(), Stop> {
     let both = Both::start(plan, "lists")?;
     // An empty store first: what is seen soon is seen soon whatever else lies there, which P30 looks at.
-    let echo = both.own_writes()?;
+    report.add(both.own_writes()?)?;
     both.fill()?;
-    Ok(vec![both.lists()?, echo])
+    report.add(both.lists()?)
 }
 
 impl Both {

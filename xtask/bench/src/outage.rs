@@ -114,6 +114,21 @@ impl Fleet {
         Ok(page["items"].as_array().into_iter().flatten().map(one).collect())
     }
 
+    /// How a fleet of this size has done, told at once: the next one takes its time.
+    fn attempt(&self, change: f64, back: &Back, holds: bool) -> Result<String, Stop> {
+        let told = format!(
+            "{} spokes, {} pods each, {} MiB: a change reaches all in {}; {}; {}",
+            self.spokes,
+            self.daemons,
+            pss(&self.hub)? / 1024,
+            time(change * 1e6),
+            back.told(),
+            if holds { "holds" } else { "does not hold" }
+        );
+        println!("{told}");
+        Ok(told)
+    }
+
     /// P32N: twice as many, for as long as all is well.
     pub fn largest(&mut self) -> Result<Vec<Row>, Stop> {
         let most = self.plan.spokes.1;
@@ -122,15 +137,7 @@ impl Fleet {
             let change = self.one_change()?;
             let back = self.kill()?;
             let holds = change <= 1.0 && back.in_sync <= 15.0 && back.touched == 0;
-            measured.push(format!(
-                "{} spokes, {} pods each, {} MiB: a change reaches all in {}; {}; {}",
-                self.spokes,
-                self.daemons,
-                pss(&self.hub)? / 1024,
-                time(change * 1e6),
-                back.told(),
-                if holds { "holds" } else { "does not hold" }
-            ));
+            measured.push(self.attempt(change, &back, holds)?);
             raw.push(
                 json!({"spokes": self.spokes, "change": change, "back": back.raw, "holds": holds}),
             );

@@ -13,13 +13,14 @@ use serde_json::{Value, json};
 use crate::figures::{column, median, spread};
 use crate::hub::{Hub, condition};
 use crate::plan::Plan;
+use crate::report::Report;
 use crate::row::{Row, Verdict};
 use crate::{load, proc};
 
 /// At the same time, each with one request under way.
 const CLIENTS: u32 = 2_000;
 
-pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
+pub fn run(plan: Plan, report: &mut Report) -> Result<(), Stop> {
     load::program()?;
     let hub = Hub::start(plan, "overload")?;
     let _spoke = hub.spoke(plan, "warn")?;
@@ -47,7 +48,7 @@ pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
         sum("system.failed") + sum("not_ready") + sum("flood.silent") + sum("flood.other") <= 0.0;
     let memory = column(&rounds, "memory").into_iter().fold(f64::NAN, f64::max);
     let within = |p99: f64| Verdict::of(plan, kept && memory <= 2.0 && tail <= p99);
-    Ok(vec![Row {
+    report.add(Row {
         id: "P33",
         what: "2,000 clients of one user that ask again at once, for a minute; system writes and a device beside them",
         measured: told(&rounds),
@@ -57,7 +58,7 @@ pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
         ),
         stretch: ("p99 ≤ 0.5 s", within(5e5)),
         raw: json!(rounds),
-    }])
+    })
 }
 
 /// A service account of this namespace that may write `ConfigMaps` in it, as the load generator's server.

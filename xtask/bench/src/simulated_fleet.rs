@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::figures::{median, time};
 use crate::hub::Hub;
 use crate::plan::Plan;
+use crate::report::Report;
 use crate::row::{Row, Verdict};
 use crate::swarm_process::{self, SwarmProcess};
 use crate::turns::Turns;
@@ -61,24 +62,23 @@ const STEPS: [(&[&str], Step); 7] = [
     (&["P32N"], Fleet::largest),
 ];
 
-pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
+pub fn run(plan: Plan, report: &mut Report) -> Result<(), Stop> {
     load::program()?;
     if !plan.built {
         swarm_process::build()?;
     }
     let mut fleet = Fleet::start(plan)?;
-    let mut rows = Vec::new();
     for (ids, step) in STEPS {
         println!("{} …", ids.join(" "));
         match step(&mut fleet) {
-            Ok(made) => rows.extend(made),
+            Ok(rows) => rows.into_iter().try_for_each(|row| report.add(row))?,
             Err(stop) => {
                 child::go_on()?;
-                rows.extend(ids.iter().map(|id| Row::missing(id, &stop.0)));
+                report.miss(ids, &stop)?;
             }
         }
     }
-    Ok(rows)
+    Ok(())
 }
 
 impl Fleet {

@@ -24,6 +24,7 @@ use crate::folders::{fresh, tools};
 use crate::hub::Hub;
 use crate::load;
 use crate::plan::Plan;
+use crate::report::Report;
 use crate::row::{Row, Verdict};
 
 const CONTAINERS: usize = 20;
@@ -37,7 +38,7 @@ struct Times {
     runc: Vec<f64>,
 }
 
-pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
+pub fn run(plan: Plan, report: &mut Report) -> Result<(), Stop> {
     load::program()?;
     let runc = Runc::find();
     let hub = Hub::start(plan, "start")?;
@@ -73,10 +74,8 @@ pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
         all.runc.extend(times.runc);
     }
     let ratios = Ratios::of(&p50s, &runc_p50s);
-    Ok(vec![
-        device(plan, &all, &ratios, runc.as_ref().err(), json!(rounds)),
-        whole(plan, &all, &seen),
-    ])
+    report.add(device(plan, &all, &ratios, runc.as_ref().err(), json!(rounds)))?;
+    report.add(whole(plan, &all, &seen))
 }
 
 fn told(times: &[f64]) -> String {

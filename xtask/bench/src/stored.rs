@@ -14,6 +14,7 @@ use crate::folders::fresh;
 use crate::hub::Hub;
 use crate::peer::Peer;
 use crate::plan::Plan;
+use crate::report::Report;
 use crate::row::{Row, Verdict};
 use crate::{load, proc};
 
@@ -30,7 +31,7 @@ struct Step {
     starts: Vec<f64>,
 }
 
-pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
+pub fn run(plan: Plan, report: &mut Report) -> Result<(), Stop> {
     load::program()?;
     let empty = fresh_starts(plan)?;
     let mut hub = Hub::start(plan, "stored")?;
@@ -46,7 +47,8 @@ pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
         steps.push(step);
     }
     let [few, many, most] = &steps[..] else { return Err(Stop("three steps were planned".into())) };
-    Ok(vec![store(plan, few, most), start(plan, &empty, many, idle, peer)])
+    report.add(store(plan, few, most))?;
+    report.add(start(plan, &empty, many, idle, peer))
 }
 
 /// A hub's very first start, its keys and certificates included.

@@ -43,11 +43,25 @@ pub fn empty(path: &Path) -> Result<(), Stop> {
     std::fs::create_dir_all(path).map_err(failed)
 }
 
-/// The cargo that runs us.
+/// What cargo is told of what it keeps for the next build.
+const INCREMENTAL: &str = "CARGO_INCREMENTAL";
+
+/// The cargo that runs us. Where nobody has built the workspace by themselves, nothing is kept for the next build: in a
+/// fresh clone that only takes time, and larger programs. Who has goes on with what they have.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    if std::env::var_os(INCREMENTAL).is_none() && !is_built_again(&target()) {
+        command.env(INCREMENTAL, "0");
+    }
     command
+}
+
+/// Whether what was built here is kept in pieces for the next build. A chore's own crates always are.
+fn is_built_again(target: &Path) -> bool {
+    let kept = std::fs::read_dir(target.join("debug/incremental"));
+    let mut names = kept.into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.any(|name| name.to_string_lossy().starts_with("freewheel_link-"))
 }
 
 /// Runs a program to its end, showing what it prints.
@@ -79,4 +93,21 @@ fn show(command: &Command) -> String {
         out.push_str(&argument.to_string_lossy());
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_built_again;
+
+    #[test]
+    fn a_fresh_clone_keeps_nothing_for_the_next_build() {
+        let target = std::env::temp_dir().join(format!("freewheel-kit-{}", std::process::id()));
+        assert!(!is_built_again(&target));
+        let kept = target.join("debug/incremental");
+        for (name, again) in [("xtask-1", false), ("freewheel_link-2", true)] {
+            std::fs::create_dir_all(kept.join(name)).unwrap();
+            assert_eq!(is_built_again(&target), again, "{name}");
+        }
+        std::fs::remove_dir_all(target).unwrap();
+    }
 }

@@ -54,7 +54,7 @@ impl Fetch for SlowCompiler {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn modules_that_are_being_compiled_hold_up_none_that_is_ready() {
     for slow in [TRANSFERS_AT_ONCE, 16] {
         let dir = tempfile::tempdir().unwrap();
@@ -123,7 +123,7 @@ impl Fetch for Shared {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_few_modules_come_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let hub = Piecewise::new(false);
@@ -141,7 +141,7 @@ async fn a_few_modules_come_at_a_time() {
     assert_eq!(hub.most.load(Ordering::Relaxed), TRANSFERS_AT_ONCE);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_transfer_that_was_cut_leaves_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let hub = Piecewise::new(true);

@@ -75,23 +75,36 @@ fn keep(mut compiled: Vec<u8>, artifact: &Path) {
     std::fs::write(artifact, compiled).unwrap();
 }
 
-/// The artifact of one of the guests next to this file.
+/// The artifact of one of the guests next to this file. Each is compiled when it is asked for first: most test binaries want
+/// one or two of them.
 pub fn guest(name: &str) -> PathBuf {
-    static BUILT_UNIX_SECONDS: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
-    let mut built = BUILT_UNIX_SECONDS.lock().unwrap();
-    let built = built.get_or_insert_with(build);
-    built[name].clone()
+    static COMPILED: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+    let mut compiled = COMPILED.lock().unwrap();
+    let compiled = compiled.get_or_insert_with(|| {
+        build();
+        HashMap::new()
+    });
+    compiled.entry(name.to_owned()).or_insert_with(|| artifact(name)).clone()
 }
 
-fn build() -> HashMap<String, PathBuf> {
+fn artifact(name: &str) -> PathBuf {
+    let wasm = target().join(format!("wasm32-wasip2/release/{name}.wasm"));
+    let artifact = target().join(format!("{name}.cwasm"));
+    // Another test file may be running the former one: a mapped file is never written to.
+    let fresh = artifact.with_extension(std::process::id().to_string());
+    compile(&std::fs::read(wasm).unwrap(), &fresh);
+    std::fs::rename(fresh, &artifact).unwrap();
+    artifact
+}
+
+fn build() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = target();
     let status = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--release", "--locked", "--target", "wasm32-wasip2"])
         .arg("--manifest-path")
         .arg(here.join("tests/guests/Cargo.toml"))
         .arg("--target-dir")
-        .arg(&target)
+        .arg(target())
         // The flags of the build around this one are for another machine.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
@@ -100,16 +113,6 @@ fn build() -> HashMap<String, PathBuf> {
         .status()
         .unwrap();
     assert!(status.success(), "guests do not build");
-    let artifact = |name: &str| {
-        let wasm = target.join(format!("wasm32-wasip2/release/{name}.wasm"));
-        let artifact = target.join(format!("{name}.cwasm"));
-        // Another test file may be running the former one: a mapped file is never written to.
-        let fresh = artifact.with_extension(std::process::id().to_string());
-        compile(&std::fs::read(wasm).unwrap(), &fresh);
-        std::fs::rename(fresh, &artifact).unwrap();
-        (name.to_owned(), artifact)
-    };
-    ["counter", "greedy", "kit", "life", "told", "web"].map(artifact).into()
 }
 
 /// A node in a test.
