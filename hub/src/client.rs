@@ -76,7 +76,7 @@ pub struct Client {
     port: u16,
     prefix: String,
     tls: TlsConnector,
-    /// Addresses that are this host's alone are not dialled.
+    /// Addresses that not everybody reaches are not dialled.
     keeps_out: bool,
     answer_bytes_max: usize,
 }
@@ -124,7 +124,7 @@ impl Client {
         Self { answer_bytes_max, ..self }
     }
 
-    /// The same client, which dials nothing that this host keeps to itself, whatever a name resolves to.
+    /// The same client, which dials nothing that is not everybody's to reach, whatever a name resolves to.
     #[must_use]
     pub fn kept_out(self) -> Self {
         Self { keeps_out: true, ..self }
@@ -132,14 +132,22 @@ impl Client {
 
     async fn dial(&self) -> io::Result<TcpStream> {
         let host = self.host.trim_matches(['[', ']']);
-        let found = tokio::net::lookup_host((host, self.port)).await?;
-        let found: Vec<SocketAddr> =
-            found.filter(|at| !self.keeps_out || !host_address::is_of_host(at.ip())).collect();
-        if found.is_empty() {
-            let why = "there is no address of it that may be dialled";
+        let (mut open, mut kept) = (Vec::<SocketAddr>::new(), Vec::new());
+        for at in tokio::net::lookup_host((host, self.port)).await? {
+            match host_address::kept_from_strangers(at.ip()).filter(|_| self.keeps_out) {
+                None => open.push(at),
+                Some(leads) => kept.push(format!("{at} ({leads})")),
+            }
+        }
+        if open.is_empty() && !kept.is_empty() {
+            let why = format!(
+                "{} is not everybody's to reach, and not dialled for a spoke's cluster: use a Service whose endpoints are pods",
+                kept.join(", ")
+            );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
         }
-        TcpStream::connect(&*found).await
+        // What was looked at is what is dialled: a name may stand for something else by now.
+        TcpStream::connect(&*open).await
     }
 
     /// The same hub's root, whichever cluster the kubeconfig is for.

@@ -11,6 +11,7 @@ mod host_address;
 mod images;
 mod keys;
 mod kubeconfig;
+mod log;
 mod push;
 mod replace;
 mod serve;
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
     match verb {
         Verb::Serve(options) => {
-            logging();
+            log::begin();
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             let background = background()?;
             let outcome = runtime.block_on(serve::run(*options, background.handle().clone()));
@@ -100,26 +101,4 @@ fn client<E: Error + 'static>(
 ) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(work)?)
-}
-
-/// `RUST_LOG` decides; without it, changes of state and everything worse.
-fn logging() {
-    use tracing_subscriber::EnvFilter;
-    let asked = std::env::var("RUST_LOG").ok().filter(|asked| !asked.is_empty());
-    let parsed = EnvFilter::builder().parse(asked.as_deref().unwrap_or("info"));
-    let (filter, refused) = match parsed {
-        Ok(filter) => (filter, None),
-        Err(error) => (EnvFilter::new("info"), Some(error)),
-    };
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        // A log on a full disk loses lines. To complain about that on stderr would be the end of the hub.
-        .log_internal_errors(false)
-        .with_writer(std::io::stderr)
-        .init();
-    if let Some(error) = refused {
-        tracing::warn!("RUST_LOG is not understood ({error}) and left out");
-    }
 }

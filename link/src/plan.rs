@@ -14,6 +14,9 @@ use crate::names::ClusterName;
 use crate::part::{InPart, Parts};
 
 /// What a record's body is. The number is on the wire and in the ledger: never reuse one.
+///
+/// An agent that does not know a kind knows what its records need, and keeps pods from running without it: those of one
+/// namespace where the key is `namespace/…`, else all of the realm. What protects more than a namespace has no such key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Kind(pub u16);

@@ -9,6 +9,7 @@
 //! http_annotations  how a pod's annotations say that it serves HTTP
 //! images     what an `image:` stands for, as a trait
 //! pins       what it stood for when it was looked up
+//! pod_security  how safe pods have to be, as labels of their namespace ask for it
 //! policy_typing  what the expressions of a ValidatingAdmissionPolicy say of objects that cannot be said of them
 //! quota      what an object counts for in a ResourceQuota
 //! scale      how many replicas a workload is to have, wherever its kind keeps that
@@ -25,6 +26,7 @@ pub mod http_annotations;
 pub mod images;
 pub mod kinds;
 pub mod pins;
+pub mod pod_security;
 pub mod policy_typing;
 pub mod quota;
 pub mod scale;

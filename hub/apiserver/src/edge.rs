@@ -6,7 +6,8 @@
 //! - an answer that comes before all of the request was read reaches a client that is still sending: HTTP/2 reads on
 //!   beside the answer, HTTP/1.1 after it (`a_refusal_over_http_2_leaves_its_client_the_time_to_send`,
 //!   `a_refusal_over_http_1_is_not_taken_back_by_a_reset`);
-//! - one over HTTP/1.1 after which the connection ends says so (`a_refusal_says_whether_its_connection_goes_on`);
+//! - one over HTTP/1.1 after which the connection ends says so (`a_refusal_says_whether_its_connection_goes_on`,
+//!   `an_answer_that_comes_before_its_request_was_read_says_that_its_connection_ends`);
 //! - both for a while (`who_never_stops_sending_gets_the_answer_and_then_an_end`);
 //! - headers of more than a few kilobytes are on their connection's account until there is an answer
 //!   (`headers_are_on_the_account_of_their_connection`), and as long as that lasts
@@ -28,7 +29,7 @@ use tracing::Instrument as _;
 
 use crate::authn::Proven;
 use crate::body::Body;
-use crate::connection_slots::ConnectionPermit;
+use crate::connection_slots::{ConnectionPermit, ConnectionSlot};
 use crate::context::Hub;
 use crate::dispatch::{self, KnownBy};
 use crate::flow::shares::Sharer;
@@ -36,7 +37,7 @@ use crate::host;
 use crate::memory_account::{Held, MemoryAccount};
 use crate::piece::BRIEF_ANSWER_BYTES;
 use crate::registry::LoggedIn;
-use crate::request_body::{RequestBody, Unread, drained};
+use crate::request_body::{Leftover, RequestBody, Unread, drained};
 use crate::respond;
 use crate::send_backlog::SendBacklog;
 use crate::stream;
@@ -86,10 +87,7 @@ pub(crate) async fn answer(
         say_length(&mut parts, &body, head);
         body = Body::empty();
     }
-    if let Some(unread) = left(rest.take(), (http2, waits), &mut parts).await {
-        if !http2 {
-            place.slot.leaves_unread();
-        }
+    if let Some(unread) = left(rest.take(), (http2, waits), &mut parts, &place.slot).await {
         body = body.holding(unread, http2);
     }
     let body = body.asked_with(heading);
@@ -98,17 +96,26 @@ pub(crate) async fn answer(
 
 /// What is not read of a request. Over HTTP/1.1 its connection ends with the answer then, which says so.
 async fn left(
-    unread: Option<Unread>,
+    leftover: Leftover,
     (http2, waits): (bool, bool),
     answer: &mut http::response::Parts,
+    slot: &ConnectionSlot,
 ) -> Option<Unread> {
-    let unread = unread?;
-    if http2 || answer.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Some(unread);
+    let changes = answer.status == StatusCode::SWITCHING_PROTOCOLS;
+    let left = match leftover {
+        Leftover::Nothing => return None,
+        Leftover::WithItsReader if http2 || changes => return None,
+        Leftover::Unread(unread) if http2 => return Some(unread),
+        // Whoever has it, a connection to a pod, lets go of it when the answer is out at the latest.
+        Leftover::WithItsReader => None,
+        Leftover::Unread(unread) if waits || changes => Some(unread),
+        Leftover::Unread(unread) => Some(drained(unread).await?),
+    };
+    if !changes {
+        answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    let left = if waits { unread } else { drained(unread).await? };
-    answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    Some(left)
+    slot.leaves_unread();
+    left
 }
 
 /// Whoever has shown who they are sits on a place of the known from then on.

@@ -9,7 +9,8 @@
 //! - who waits for something before it is read leaves others of the connection their room
 //!   (`bodies_that_wait_leave_the_room_of_one`);
 //! - a refusal over HTTP/1.1 says that its connection ends where it does, which is not so where little was left of the
-//!   request and came (`a_refusal_says_whether_its_connection_goes_on`).
+//!   request and came (`a_refusal_says_whether_its_connection_goes_on`); so does an answer that comes while somebody else still
+//!   has the body (`an_answer_that_comes_before_its_request_was_read_says_that_its_connection_ends`).
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -65,15 +66,34 @@ pub struct RequestBody {
 
 /// Where the rest of a body is found when its reader has let go of it.
 #[derive(Clone, Default)]
-pub(crate) struct Rest(Option<Arc<Mutex<Option<Unread>>>>);
+pub(crate) struct Rest(Option<Arc<Mutex<Leftover>>>);
 
 /// What was not read, and what accounts for it.
 pub(crate) type Unread = (Incoming, Option<InWindow>);
 
+/// What is left of a body.
+#[derive(Default)]
+pub(crate) enum Leftover {
+    /// As much as its reader has not read yet: nobody else knows how much that is.
+    #[default]
+    WithItsReader,
+    /// Nothing.
+    Nothing,
+    /// This.
+    Unread(Unread),
+}
+
 impl Rest {
-    /// What was not read.
-    pub(crate) fn take(&self) -> Option<Unread> {
-        self.0.as_ref()?.lock().take()
+    /// What is left at this moment.
+    pub(crate) fn take(&self) -> Leftover {
+        let Some(back) = &self.0 else { return Leftover::Nothing };
+        std::mem::take(&mut *back.lock())
+    }
+
+    fn put(&self, left: Leftover) {
+        if let Some(back) = &self.0 {
+            *back.lock() = left;
+        }
     }
 }
 
@@ -120,11 +140,12 @@ impl RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let (Some(rest), Some(back)) = (self.incoming.take(), &self.back.0)
-            && !rest.is_end_stream()
-        {
-            *back.lock() = Some((rest, self.window.take()));
-        }
+        let Some(rest) = self.incoming.take() else { return };
+        self.back.put(if rest.is_end_stream() {
+            Leftover::Nothing
+        } else {
+            Leftover::Unread((rest, self.window.take()))
+        });
     }
 }
 
@@ -138,8 +159,9 @@ impl http_body::Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
         let next = Pin::new(&mut *incoming).poll_frame(cx);
-        if incoming.is_end_stream() {
+        if incoming.is_end_stream() || matches!(next, Poll::Ready(None)) {
             self.window = None;
+            self.back.put(Leftover::Nothing);
         }
         next.map(|next| next.map(|frame| frame.map_err(Into::into)))
     }

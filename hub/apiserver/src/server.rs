@@ -38,7 +38,7 @@ use crate::flow::{Bounds, Flows};
 use crate::memory_account::{ALL_CONNECTIONS_BYTES_MAX, TotalMemory};
 use crate::shutdown::Begun;
 use crate::shutdown::own_waker::SeldomReady;
-use crate::socket::{Heads, Socket};
+use crate::socket::{Socket, heads};
 use crate::stream::Streams;
 use crate::tls::Tls;
 
@@ -234,7 +234,7 @@ impl Connection {
             let end = http2::Connection::graceful_shutdown;
             attend(&self.limits, self.hub.stop.begun(), &place.slot, connection, end).await
         } else {
-            let stream = TokioIo::new(Heads::new(stream, place.slot.clone()));
+            let stream = TokioIo::new(heads(stream, place.slot.clone()));
             let connection = self.http1(known).serve_connection(stream, service).with_upgrades();
             let end = http1::UpgradeableConnection::graceful_shutdown;
             attend(&self.limits, self.hub.stop.begun(), &place.slot, connection, end).await

@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
+use tokio_util::io::InspectReader;
 
 use crate::connection_slots::ConnectionSlot;
 
@@ -117,59 +118,13 @@ impl AsyncWrite for Socket {
 
 /// What HTTP/1.1 has of a connection. What it reads while there is no request is the head of one, which may never become
 /// one: it is answered all the same, while its client is still sending.
-pub(crate) struct Heads<S> {
+pub(crate) fn heads<S: AsyncRead>(
     stream: S,
     slot: Arc<ConnectionSlot>,
-}
-
-impl<S> Heads<S> {
-    /// Of whoever sits there.
-    pub(crate) fn new(stream: S, slot: Arc<ConnectionSlot>) -> Self {
-        Self { stream, slot }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Heads<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if before < buf.filled().len() && !self.slot.is_busy() {
-            self.slot.leaves_unread();
+) -> InspectReader<S, impl FnMut(&[u8]) + Send + 'static> {
+    InspectReader::new(stream, move |bytes: &[u8]| {
+        if !bytes.is_empty() && !slot.is_busy() {
+            slot.leaves_unread();
         }
-        outcome
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heads<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+    })
 }

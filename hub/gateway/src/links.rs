@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 /// The hub's half of a session, with plans as spokes are told them.
 pub(crate) type PlanSession = HubSession<SpokeSet>;
 
-/// Figures that are being told, for as long as anybody waits for them.
+/// Figures that are being told.
 pub(crate) type Telling =
     Arc<Mutex<Option<WeakShared<BoxFuture<'static, Result<Told, ApiError>>>>>>;
 

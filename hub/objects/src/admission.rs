@@ -27,6 +27,7 @@ mod limit_ranger;
 mod namespaces;
 mod nodes;
 mod plugin;
+mod pod_security;
 mod priority;
 mod refusal;
 mod resource_quota;

@@ -15,6 +15,7 @@ mod objects {
     pub(crate) mod kit;
     pub(crate) mod labelled;
     pub(crate) mod owners;
+    pub(crate) mod pod_security;
     pub(crate) mod quotas;
     pub(crate) mod services;
     pub(crate) mod together;

@@ -7,8 +7,8 @@
 //! - one behind a Service is reached in a pod of its, and has to be who the Service's name says
 //!   (`a_webhook_behind_a_service_is_reached_in_its_pod`,
 //!   `a_conversion_webhook_behind_a_service_is_reached_in_its_pod`);
-//! - a webhook of a spoke's cluster reaches nothing that the hub's host keeps to itself
-//!   (`a_tenants_webhook_reaches_nothing_of_the_host`).
+//! - a webhook of a spoke's cluster reaches nothing that is not everybody's to reach, by its address
+//!   (`a_tenants_webhook_reaches_nothing_of_the_host_and_its_networks`).
 
 use std::sync::OnceLock;
 

@@ -4,8 +4,11 @@
 //! - who decides what callers may do is who the command line names, in its order or that of its file
 //!   (`who_decides_is_who_the_command_line_says_in_that_order`); beside its file no flag says what would be left out
 //!   (`what_a_file_of_authorizers_says_is_not_said_by_flags_as_well`), nor beside that of OpenID providers
-//!   (`a_provider_is_said_by_flags_or_by_a_file`).
+//!   (`a_provider_is_said_by_flags_or_by_a_file`);
+//! - a hub that is to keep an audit log and cannot does not start, and says what to do
+//!   (`an_audit_log_that_cannot_be_kept_is_told_with_what_to_do`).
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -151,13 +154,24 @@ pub(super) fn audit(options: &AuditOptions) -> Result<Option<Arc<Audit>>, FileEr
         age_days_max: options.audit_log_maxage,
         backups_max: options.audit_log_maxbackup,
     });
-    let unusable = |error: std::io::Error| FileError {
+    let unusable = |error: io::Error| FileError {
         flag: "--audit-log-path",
         path: path.to_path_buf(),
-        why: error.to_string(),
+        why: unkept(&error),
     };
     let log = log.map_err(unusable)?;
     Ok(Some(Arc::new(Audit { policy, log })))
+}
+
+/// Why there is no audit log, and the way out. To serve without one that was asked for would be noticed when it is needed.
+fn unkept(error: &io::Error) -> String {
+    let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let remedy = if is_full {
+        "make room on its disk, or name a file on another one"
+    } else {
+        "let the hub write there, or name another file"
+    };
+    format!("{error}; the hub does not start without the audit log that it is to keep: {remedy}")
 }
 
 fn parsed<T, E: std::fmt::Display>(
@@ -184,7 +198,7 @@ fn providers(options: &ServeOptions) -> Result<Vec<Arc<Provider>>, FileError> {
         (_, _, None) => return Ok(Vec::new()),
     };
     let reached = said.providers(|authorities| Https::trusting(authorities).map(Arc::new));
-    let unusable = |why: std::io::Error| FileError {
+    let unusable = |why: io::Error| FileError {
         flag,
         path: path.to_path_buf(),
         why: format!("the authorities of this host are not found: {why}"),
@@ -309,6 +323,26 @@ mod tests {
         assert!(of(&[]).unwrap_err().starts_with("cannot use --oidc-ca-file"));
         let missing = known(&[&issuer[..], &["--oidc-ca-file=/none"][..]].concat()).unwrap_err();
         assert!(missing.starts_with("cannot use --oidc-ca-file /none"), "{missing}");
+    }
+
+    #[test]
+    fn an_audit_log_that_cannot_be_kept_is_told_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let policy = folder.path().join("policy");
+        let rules = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n";
+        std::fs::write(&policy, rules).unwrap();
+        // A file is no folder, whoever asks.
+        let log = policy.join("audit.log");
+        let flags = [("--audit-policy-file", &policy), ("--audit-log-path", &log)];
+        let flags = flags.map(|(flag, path)| format!("{flag}={}", path.display()));
+        let line = ["hub", "serve", "--data", "/data", &flags[0], &flags[1]];
+        let Verb::Serve(options) = Cli::try_parse_from(line).unwrap().verb else { unreachable!() };
+        let why = audit(&options.audit).err().unwrap().to_string();
+        let begin = format!("cannot use --audit-log-path {}: ", log.display());
+        assert!(why.starts_with(&begin), "{why}");
+        assert!(why.ends_with("let the hub write there, or name another file"), "{why}");
+        let full = unkept(&io::ErrorKind::StorageFull.into());
+        assert!(full.ends_with("make room on its disk, or name a file on another one"), "{full}");
     }
 
     fn word(one: &AuthorizerOptions) -> String {

@@ -127,6 +127,10 @@ impl Strategy for Rules {
         template::warnings(object)
     }
 
+    fn pod_template(&self) -> Option<&'static str> {
+        Some("/spec/template")
+    }
+
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         let count = |field: &str| Value::from(int(object, &format!("/status/{field}")));
         let mut row = vec![

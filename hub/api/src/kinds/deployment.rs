@@ -108,6 +108,10 @@ impl Strategy for Rules {
         template::warnings(object)
     }
 
+    fn pod_template(&self) -> Option<&'static str> {
+        Some("/spec/template")
+    }
+
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         let (ready, wanted) = (int(object, "/status/readyReplicas"), int(object, "/spec/replicas"));
         let mut row = vec![

@@ -38,6 +38,10 @@ impl Strategy for Rules {
         template::warnings_of(&FieldValue::of(object, "template"))
     }
 
+    fn pod_template(&self) -> Option<&'static str> {
+        Some("/template")
+    }
+
     fn row(&self, object: &Value, _: i64) -> Vec<Value> {
         let [names, images] = template::container_cells(object);
         let labels = object.pointer("/template/metadata/labels");

@@ -63,6 +63,10 @@ impl Strategy for Rules {
         template::warnings(object)
     }
 
+    fn pod_template(&self) -> Option<&'static str> {
+        Some("/spec/template")
+    }
+
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         let mut row = vec![
             name(object),

@@ -104,6 +104,10 @@ impl Strategy for Rules {
         BTreeMap::from([("status.replicas".to_owned(), replicas)])
     }
 
+    fn pod_template(&self) -> Option<&'static str> {
+        Some("/spec/template")
+    }
+
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         let spec = object.get("spec").unwrap_or(&Value::Null);
         let [names, images] = template::container_cells(spec);

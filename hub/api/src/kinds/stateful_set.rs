@@ -135,6 +135,10 @@ impl Strategy for Rules {
         found
     }
 
+    fn pod_template(&self) -> Option<&'static str> {
+        Some("/spec/template")
+    }
+
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         let (ready, wanted) = (int(object, "/status/readyReplicas"), int(object, "/spec/replicas"));
         let spec = object.get("spec").unwrap_or(&Value::Null);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::proxies::pod;
 use crate::support::{Client, Hub};
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -218,6 +219,27 @@ async fn a_refusal_says_whether_its_connection_goes_on() {
         }
     };
     timeout(Duration::from_secs(60), refused).await.expect("all are answered");
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_its_request_was_read_says_that_its_connection_ends() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    pod(&admin, "p", "pi-7").await;
+    // The pod reads what comes to the one path, and answers on the other without it.
+    for (path, body, code, ends) in [("x", "body", 200, false), ("none", "", 404, true)] {
+        let mut line = admin.connect("http/1.1").await;
+        let path = format!("/api/v1/namespaces/default/pods/p/proxy/{path}");
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\n");
+        let asked = async {
+            line.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            line.flush().await.unwrap();
+            answer_on(&mut line).await
+        };
+        let head = timeout(Duration::from_secs(20), asked).await.expect("it is answered");
+        assert!(head.starts_with(&format!("http/1.1 {code}")), "{path}: {head}");
+        assert_eq!(head.contains("connection: close"), ends, "{path}: {head}");
+    }
 }
 
 #[tokio::test]

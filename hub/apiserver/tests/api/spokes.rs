@@ -191,8 +191,8 @@ fn said(bytes: impl Into<Bytes>) -> Said {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A guest that says what it is asked, and with which headers; `/away` leads to `/login`, `/half` breaks off, and
-/// whoever asks to change the protocol is heard and told again.
+/// A guest that says what it is asked, and with which headers; `/away` leads to `/login`, `/half` breaks off, `/none` is not
+/// there, whatever is sent to it, and whoever asks to change the protocol is heard and told again.
 async fn told_again(
     mut request: Request<Incoming>,
 ) -> Result<http::Response<Said>, std::convert::Infallible> {
@@ -204,6 +204,9 @@ async fn told_again(
         });
         let answer = http::Response::builder().status(101).header("connection", "upgrade");
         return Ok(answer.header("upgrade", "echo").body(said("")).unwrap());
+    }
+    if request.uri().path() == "/none" {
+        return Ok(http::Response::builder().status(404).body(said("")).unwrap());
     }
     let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();

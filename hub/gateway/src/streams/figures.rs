@@ -3,14 +3,13 @@
 //! Guarantees:
 //! - whoever asks while a spoke tells has what it tells then, so that nobody who asks over and over keeps anybody else's
 //!   question waiting for longer than for that (`who_asks_for_figures_while_a_spoke_tells_has_the_same`,
-//!   `loops_of_questions_keep_nobody_elses_waiting`), also when who asked first has gone away
-//!   (`who_goes_away_leaves_the_figures_to_the_others`);
+//!   `loops_of_questions_keep_nobody_elses_waiting`), also when all who asked have gone away: a spoke cannot be told to stop
+//!   before it comes to the end (`who_goes_away_leaves_the_figures_to_the_others`);
 //! - what a spoke tells is bounded, each text of it too, and what is not all of it is an error
 //!   (`figures_that_are_not_whole_are_an_error_and_their_texts_are_cut`).
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use freewheel_hub_api::streams::Told;
 use freewheel_hub_schema::error::ApiError;
@@ -19,18 +18,15 @@ use freewheel_link::frame::{FrameError, FrameReader};
 use freewheel_link::limits;
 use freewheel_link::message::Open;
 use freewheel_link::names::ClusterName;
-use freewheel_link::stream_budget::{TOO_MANY_REASON, Use};
+use freewheel_link::stream_budget::Use;
 use freewheel_link::transport::{Priority, Stream};
 use futures::FutureExt as _;
 use futures::future::WeakShared;
 use tokio::io::AsyncReadExt as _;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::open::{ANSWER_TIMEOUT, Able, able, api_error, open_on};
 use crate::inner::Inner;
-
-/// Until one that still tells somebody who has gone away is asked again.
-const BUSY: Duration = Duration::from_millis(100);
 
 /// What a spoke counts.
 pub(super) async fn ask(inner: &Arc<Inner>, spoke: &ClusterName) -> Result<Told, ApiError> {
@@ -44,6 +40,8 @@ pub(super) async fn ask(inner: &Arc<Inner>, spoke: &ClusterName) -> Result<Told,
             None => {
                 let asked = asked(inner.clone(), able.clone(), spoke.clone()).boxed().shared();
                 *telling = asked.downgrade();
+                // Whoever comes after who asked waits for this one's end. It has one: both of its steps have a limit.
+                tokio::spawn(asked.clone());
                 asked
             }
         }
@@ -52,18 +50,11 @@ pub(super) async fn ask(inner: &Arc<Inner>, spoke: &ClusterName) -> Result<Told,
 }
 
 async fn asked(inner: Arc<Inner>, able: Able, spoke: ClusterName) -> Result<Told, ApiError> {
-    let until = Instant::now() + ANSWER_TIMEOUT;
-    loop {
-        let began = Instant::now();
-        let link = (&*able.transport, &able.opened);
-        match open_on(link, &spoke, &Open::Figures, Use::Figures, Priority::Logs).await {
-            Ok(stream) => return read(&inner.skipped, stream, &spoke, began).await,
-            Err(full) if full.reason == TOO_MANY_REASON && Instant::now() + BUSY < until => {
-                sleep(BUSY).await;
-            }
-            Err(refusal) => return Err(api_error(&refusal)),
-        }
-    }
+    let began = Instant::now();
+    let link = (&*able.transport, &able.opened);
+    let opened = open_on(link, &spoke, &Open::Figures, Use::Figures, Priority::Logs).await;
+    let stream = opened.map_err(|refusal| api_error(&refusal))?;
+    read(&inner.skipped, stream, &spoke, began).await
 }
 
 async fn read(

@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 use super::review::Review;
 use super::{
     accounts, built_in_definitions, cluster_taints, definitions, limit_ranger, namespaces, nodes,
-    priority, resource_quota, runtime_class, tolerations,
+    pod_security, priority, resource_quota, runtime_class, tolerations,
 };
 use crate::{Canonical, Claims, ObjectRef};
 
@@ -29,6 +29,7 @@ impl Chain {
             Arc::new(limit_ranger::LimitRanger),
             Arc::new(accounts::ServiceAccount),
             Arc::new(nodes::TaintNodesByCondition),
+            Arc::new(pod_security::PodSecurity),
             Arc::new(priority::Priority),
             Arc::new(tolerations::DefaultTolerationSeconds),
             Arc::new(runtime_class::RuntimeClass),

@@ -135,6 +135,11 @@ pub trait Strategy: Send + Sync {
         None
     }
 
+    /// Where an object keeps the template of its pods, as a JSON pointer.
+    fn pod_template(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What an object counts for in quotas of its namespace, by their names, beside one of its kind.
     fn quota_usage(&self, _object: &Value) -> BTreeMap<String, Quantity> {
         BTreeMap::new()

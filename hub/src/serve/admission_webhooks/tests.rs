@@ -236,17 +236,21 @@ async fn webhooks_are_asked_over_tls() {
 }
 
 #[tokio::test]
-async fn a_tenants_webhook_reaches_nothing_of_the_host() {
+async fn a_tenants_webhook_reaches_nothing_of_the_host_and_its_networks() {
     let dir = tempfile::tempdir().unwrap();
     let pki = Pki::open(dir.path(), false).unwrap();
-    let url = webhook(&pki, |_| json!({"allowed": true})).await;
-    let objects = bootstrapped("pi-7").await;
-    let client = json!({"url": url, "caBundle": bundle(&pki)});
-    configure(&objects, "pi-7", "ValidatingWebhookConfiguration", json!({"clientConfig": client}))
-        .await;
-    let refused = create(&objects, &place("pi-7", "v1", "ConfigMap"), config_map("a")).await;
-    let refused = refused.unwrap_err().message;
-    assert!(refused.ends_with("there is no address of it that may be dialled"), "{refused}");
+    let own = webhook(&pki, |_| json!({"allowed": true})).await;
+    for url in [&*own, "https://100.100.100.200:443/", "https://10.1.2.3:9443/"] {
+        let objects = bootstrapped("pi-7").await;
+        let client = json!({"url": url, "caBundle": bundle(&pki)});
+        let hook = json!({"clientConfig": client});
+        configure(&objects, "pi-7", "ValidatingWebhookConfiguration", hook).await;
+        let refused = create(&objects, &place("pi-7", "v1", "ConfigMap"), config_map("a")).await;
+        let refused = refused.unwrap_err().message;
+        let address = url.trim_start_matches("https://").trim_end_matches('/');
+        assert!(refused.contains(&format!("dial tcp: {address}")), "{refused}");
+        assert!(refused.contains("is not everybody's to reach"), "{refused}");
+    }
 }
 
 /// Service `checks` of two ports, whose `tls` is a pod's 8443 on pi-7.

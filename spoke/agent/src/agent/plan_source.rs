@@ -2,11 +2,12 @@
 //!
 //! Guarantees:
 //! - what this agent cannot read ends no pod (`a_record_that_cannot_be_read_does_not_end_its_pod`);
-//! - what protects a realm is not missing from it because its spoke is too old to read it: none of its pods runs
-//!   meanwhile, and those that did run again afterwards
+//! - what protects a realm, or a namespace of it, is not missing there because its spoke is too old to read it: none of its
+//!   pods runs meanwhile, and those that did run again afterwards
 //!   (`what_protects_a_realm_and_is_not_known_here_keeps_its_pods_from_starting`,
 //!   `what_comes_to_protect_a_realm_and_is_not_known_here_stops_its_pods_until_it_is_gone`,
-//!   `a_pod_that_cannot_be_read_is_stopped_by_what_protects_its_realm`).
+//!   `a_pod_that_cannot_be_read_is_stopped_by_what_protects_its_realm`); pods of other namespaces go on
+//!   (`what_protects_one_namespace_stops_no_pod_of_another`).
 
 use std::collections::BTreeMap;
 
@@ -21,8 +22,9 @@ use crate::admission;
 /// The plan, beside its records.
 #[derive(Debug, Default)]
 pub(super) struct PlanSource {
-    /// What records that this agent does not know need of it, by realm: their pods do not run without.
-    guards: BTreeMap<ClusterName, u64>,
+    /// What records that this agent does not know need of it, by realm, each with the namespace that it is about, if it is
+    /// about one alone: their pods do not run without.
+    guards: BTreeMap<ClusterName, Vec<(String, u64)>>,
 }
 
 impl PlanSource {
@@ -36,22 +38,22 @@ impl PlanSource {
         if !keys.iter().any(unknown) {
             return Vec::new();
         }
-        let mut guards = BTreeMap::new();
+        let before = std::mem::take(&mut self.guards);
         for record in records.iter().filter(|record| unknown(&record.key)) {
-            *guards.entry(record.key.realm.clone()).or_default() |= record.needs;
+            let guards = self.guards.entry(record.key.realm.clone()).or_default();
+            guards.push((namespace_of(&record.key.key).to_owned(), record.needs));
         }
-        let before = std::mem::replace(&mut self.guards, guards);
-        let of =
-            |guards: &BTreeMap<ClusterName, u64>, realm: &ClusterName| guards.get(realm).copied();
         pods(records)
-            .filter(|key| of(&before, &key.realm) != of(&self.guards, &key.realm))
+            .filter(|key| before.get(&key.realm) != self.guards.get(&key.realm))
             .cloned()
             .collect()
     }
 
-    /// What would protect the pods of a realm and this agent lacks, as (reason, message).
-    pub(super) fn guard(&self, realm: &ClusterName) -> Option<(String, String)> {
-        let needs = self.guards.get(realm).copied().unwrap_or_default();
+    /// What would protect the pods of a namespace and this agent lacks, as (reason, message).
+    pub(super) fn guard(&self, realm: &ClusterName, namespace: &str) -> Option<(String, String)> {
+        let guards = self.guards.get(realm).into_iter().flatten();
+        let own = guards.filter(|(of, _)| of.is_empty() || of == namespace);
+        let needs = own.fold(0, |all, (_, needs)| all | needs);
         admission::check_needs("what protects the pod's cluster", needs).err()
     }
 
@@ -89,6 +91,15 @@ pub(super) fn wants(records: &RecordSet, pod: PodRef<'_>) -> bool {
 /// UIDs of all pods that the plan has.
 pub(super) fn uids(records: &RecordSet) -> impl Iterator<Item = &str> {
     pods(records).map(|key| key.key.as_str())
+}
+
+/// Which namespace the key of a kind that is not known here names; empty: what it is of may be about all of the realm.
+fn namespace_of(key: &str) -> &str {
+    match key.split_once('/') {
+        // Addresses have slashes, too.
+        Some((namespace, _)) if !namespace.contains(['.', ':']) => namespace,
+        Some(_) | None => "",
+    }
 }
 
 fn pods(records: &RecordSet) -> impl Iterator<Item = &RecordKey> {

@@ -20,7 +20,8 @@
 //!   new (`a_lone_suspect_waits_as_any_other`, `the_pod_that_was_tried_when_the_agent_died_comes_last`,
 //!   `new_pods_do_not_wait_with_the_suspects`);
 //! - it waits seconds at first, since whoever else ended the agent may have had nothing to do with it, and twice as
-//!   long each time that it is blamed again (`a_suspect_waits_seconds_at_first_and_twice_as_long_each_time`);
+//!   long each time that it is blamed again (`a_suspect_waits_seconds_at_first_and_twice_as_long_each_time`), but never for
+//!   longer than a container that fails where it is the only pod (`a_lone_suspect_waits_no_longer_than_a_container_that_fails`);
 //! - whoever else kills the agent is found, too (`one_more_that_kills_the_agent_is_found_among_the_others`);
 //! - its turn comes, whoever else comes meanwhile (`suspects_come_back_however_many_new_pods_come`);
 //! - suspects that are gone explain nothing (`a_suspect_that_is_gone_explains_nothing`);
@@ -140,6 +141,11 @@ impl Recovery {
             BAD_ENDS_TOLERATED.. => {}
         }
         pods.sort();
+        // Its own wait is all that a lone one costs; whoever kills the agent from outside looks just like it.
+        let most = match pods.as_slice() {
+            [_] => backoff::RESTART_BACKOFF_MAX,
+            [..] => SUSPECT_GAP_FIRST_AND_MAX.1,
+        };
         let (suspects, mut others): (Vec<_>, Vec<_>) =
             pods.into_iter().partition(|(suspect, ..)| suspect.is_some());
         if !ends.one_more {
@@ -148,7 +154,7 @@ impl Recovery {
         let uids = |pods: Vec<Returning>| pods.into_iter().map(|(.., uid)| uid).collect();
         // When the last of the others has been well for a while. Pods that come later change nothing about it.
         let waits = u32::try_from(others.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        let gaps = (gap(ends.count, waits), suspect_gap(ends.blamed_again));
+        let gaps = (gap(ends.count, waits), suspect_gap(ends.blamed_again).min(most));
         let last = gaps.0.saturating_mul(waits);
         Self::OneByOne {
             gaps,
@@ -242,6 +248,17 @@ fn gap(crashes: u32, waits: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lone_suspect_waits_no_longer_than_a_container_that_fails() {
+        let ends = BadEnds { count: 12, blamed_again: 9, one_more: false, cut: false };
+        let mut pods: Vec<Returning> = vec![(Some(0), 0, "a".to_owned())];
+        let alone = Recovery::begin(ends, pods.clone(), Duration::ZERO);
+        assert_eq!(alone.due(), Some(backoff::RESTART_BACKOFF_MAX));
+        pods.push((None, 0, "b".to_owned()));
+        let beside = Recovery::begin(ends, pods, Duration::ZERO);
+        assert_eq!(beside.due(), Some(SUSPECT_GAP_FIRST_AND_MAX.1));
+    }
 
     #[test]
     fn ten_pods_are_back_within_two_minutes_after_however_many_bad_ends() {

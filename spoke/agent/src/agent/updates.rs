@@ -50,14 +50,16 @@ impl Agent {
         }
     }
 
-    /// Keeps a pod down, or lets it run again, as what protects its realm is known here.
+    /// Keeps a pod down, or lets it run again, as what protects it is known here.
     pub(super) fn guard_pod(&mut self, PodRef { source, realm, uid }: PodRef<'_>) {
+        let is_it = |pod: &&mut Pod| (&pod.realm, pod.source) == (realm, source);
+        let Some(pod) = self.pods.get_mut(uid).filter(is_it) else { return };
         let guard = match source {
-            PodSource::Plan => self.plan.guard(realm),
+            PodSource::Plan => self.plan.guard(realm, &pod.spec.namespace),
         };
-        let is_it = |pod: &Pod| (&pod.realm, pod.source) == (realm, source);
-        let changes = |pod: &&mut Pod| is_it(pod) && pod.guard != guard;
-        let Some(pod) = self.pods.get_mut(uid).filter(changes) else { return };
+        if pod.guard == guard {
+            return;
+        }
         pod.guard.clone_from(&guard);
         if let Some((reason, message)) = guard {
             self.event(uid, None, true, &reason, message);

@@ -97,6 +97,10 @@ impl Strategy for Rules {
         job_spec::warnings(&job)
     }
 
+    fn pod_template(&self) -> Option<&'static str> {
+        Some("/spec/jobTemplate/spec/template")
+    }
+
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         let job = object.pointer("/spec/jobTemplate/spec").unwrap_or(&Value::Null);
         let last = match text(object, "/status/lastScheduleTime") {

@@ -155,6 +155,10 @@ impl Strategy for Rules {
         BTreeMap::from([("status.successful".to_owned(), succeeded)])
     }
 
+    fn pod_template(&self) -> Option<&'static str> {
+        Some("/spec/template")
+    }
+
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         let mut row = vec![
             name(object),

@@ -39,6 +39,25 @@ async fn what_comes_to_protect_a_realm_and_is_not_known_here_stops_its_pods_unti
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_protects_one_namespace_stops_no_pod_of_another() {
+    let of = |key: &str| {
+        let policy = policy();
+        Record { key: RecordKey { key: key.to_owned(), ..policy.key }, ..policy }
+    };
+    let mut other = pod("b");
+    other.namespace = "other".to_owned();
+    let mut run = run(&SimDisk::default());
+    run.plan(vec![range(), pod_record(&pod("a")), pod_record(&other)], vec![]).await;
+    run.plan(vec![of("other/policy")], vec![]).await;
+    assert_eq!(run.running(), ["a web/0"]);
+    // What is about addresses is about everybody's.
+    run.plan(vec![of("10.0.0.0/8")], vec![of("other/policy").key]).await;
+    assert_eq!(run.running(), [""; 0]);
+    run.plan(vec![], vec![of("10.0.0.0/8").key]).await;
+    assert_eq!(run.running(), ["a web/1", "b web/1"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_that_cannot_be_read_is_stopped_by_what_protects_its_realm() {
     let mut run = run(&SimDisk::default());
     run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
