@@ -112,7 +112,8 @@ async fn who_goes_away_leaves_the_figures_to_the_others() {
     let before = Instant::now();
     let gone = tokio::time::timeout(Duration::from_secs(1), streams.figures(&name));
     assert!(gone.await.is_err());
-    let telling = tell(&*link, &[Figures::Device(DeviceV1::default())]);
+    let told = [Figures::Device(DeviceV1::default())];
+    let telling = tell(&*link, &told);
     let (again, ()) = tokio::join!(streams.figures(&name), telling);
     assert_eq!(again.unwrap().asked, before, "it is asked once");
 }
