@@ -59,7 +59,8 @@ use Finding::{Bad, Good};
 
 /// Prints every check; whether all are good.
 pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
-    if let Some(end) = Decommission::found(&options.data) {
+    // Where that cannot be looked up, what follows says why.
+    if let Ok(Some(end)) = Decommission::found(&options.data) {
         println!("FAIL  {:<12} {}", "device", end.error(&options.data));
         return Ok(false);
     }
@@ -283,6 +284,9 @@ fn turned_away(identity: &Identity, reason: &Reason, minutes: u64) -> Finding {
             .to_owned(),
         Reason::Expired => {
             format!("let `spoke run` go on: it asks for a new one with its key; if this stays, {COMPARE}")
+        }
+        Reason::Renamed(_) => {
+            "let `spoke run` go on: it asks for a certificate of that name with its key".to_owned()
         }
         _ => "see the agent's log".to_owned(),
     };
