@@ -410,6 +410,9 @@ mod tests {
         );
         assert!(matches!(memory_mappings(65_530), Good(_)));
         assert!(matches!(unjoined(), Bad(_, step) if step.contains("hub token create")));
+        let own = identity::tests::joined(dir.path(), identity::tests::GOOD);
+        let renamed = turned_away(&own, &Reason::Renamed("pi-1".to_owned()), 3);
+        assert!(matches!(renamed, Bad(_, step) if step.contains("`spoke run` go on")));
     }
 
     #[test]
