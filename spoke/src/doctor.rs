@@ -57,9 +57,8 @@ enum Finding {
 
 use Finding::{Bad, Good};
 
-/// Prints every check; whether all are good.
+/// Prints every check; whether all are good. Where it cannot be looked whether the device is decommissioned, they say why.
 pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
-    // Where that cannot be looked up, what follows says why.
     if let Ok(Some(end)) = Decommission::found(&options.data) {
         println!("FAIL  {:<12} {}", "device", end.error(&options.data));
         return Ok(false);
