@@ -7,7 +7,8 @@
 //! Guarantees:
 //! - a declared length is checked before anything is allocated for it (`a_hostile_length_is_refused_before_its_body`);
 //! - memory grows only with bytes that have come (`a_stream_of_noise_ends_with_an_error_and_bounded_memory`);
-//! - what a long message took goes with it (`an_idle_reader_keeps_no_more_than_it_reads_at_once`);
+//! - what a long message took goes with it (`an_idle_reader_keeps_no_more_than_it_reads_at_once`), also where the next one
+//!   has begun (`what_has_begun_behind_a_long_message_keeps_none_of_it`);
 //! - a message that leaves bytes over is refused (`bytes_after_the_message_are_refused`);
 //! - one that is not known is skipped and counted, where that is asked for
 //!   (`what_is_not_known_is_skipped_and_counted`).
@@ -26,6 +27,8 @@ pub const FRAME_BODY_BYTES_MAX: usize = crate::limits::FRAME_BYTES_MAX;
 
 /// Read at once; what an idle stream keeps.
 const READ_CHUNK_BYTES: usize = 1024;
+/// What may be kept of that for what has come behind it: less is not worth a copy.
+const KEPT_BYTES_MAX: usize = 16 << 10;
 
 /// Why a frame cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +98,8 @@ pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, FrameError> {
 #[derive(Debug, Default)]
 pub struct Decoder {
     buffer: BytesMut,
+    /// Bytes of what the buffer lies in, with those before it.
+    whole: usize,
 }
 
 impl Decoder {
@@ -112,8 +117,14 @@ impl Decoder {
         if self.buffer.len() < header + length {
             return Ok(None);
         }
+        self.whole = self.held();
         self.buffer.advance(header);
-        Ok(Some(self.buffer.split_to(length).freeze()))
+        let body = self.buffer.split_to(length).freeze();
+        if KEPT_BYTES_MAX < self.whole && self.buffer.len() <= self.whole / 2 {
+            self.buffer = BytesMut::from(&self.buffer[..]);
+            self.whole = 0;
+        }
+        Ok(Some(body))
     }
 
     /// The next message.
@@ -127,10 +138,15 @@ impl Decoder {
     /// Room for what is read next. What a long frame took goes with it: the buffer would keep that size for as long as
     /// its stream lives, and remember it beyond that.
     fn make_room(&mut self) {
-        if self.buffer.is_empty() && READ_CHUNK_BYTES < self.buffer.capacity() {
-            self.buffer = BytesMut::new();
+        if self.buffer.is_empty() && READ_CHUNK_BYTES < self.held() {
+            (self.buffer, self.whole) = (BytesMut::new(), 0);
         }
         self.buffer.reserve(READ_CHUNK_BYTES);
+    }
+
+    /// Bytes of memory that what has come takes.
+    fn held(&self) -> usize {
+        self.whole.max(self.buffer.capacity())
     }
 
     /// Bytes that wait for the rest of their frame.
@@ -178,7 +194,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Bytes of memory that what has come takes here.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.decoder.buffer.capacity()
+        self.decoder.held()
     }
 
     /// The next message that is known here; `None` at the end of the stream. `skipped` counts the others.
@@ -325,6 +341,19 @@ mod tests {
             let kept = reader.decoder.buffer.capacity();
             assert!(kept <= READ_CHUNK_BYTES, "{kept} bytes after a message of {length}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_has_begun_behind_a_long_message_keeps_none_of_it() {
+        let (mut near, far) = tokio::io::duplex(1 << 20);
+        let [long, next] = [300_000, 1000].map(|length| encode(&vec![7_u8; length]).unwrap());
+        near.write_all(&[&long[..], &next[..10]].concat()).await.unwrap();
+        let (mut reader, mut most) = (FrameReader::new(far), 0);
+        let message = reader.next_counted::<Vec<u8>>(|held| most = most.max(held)).await.unwrap();
+        assert!(message.is_some() && 300_000 <= most);
+        assert!(reader.held() <= KEPT_BYTES_MAX, "{}", reader.held());
+        near.write_all(&next[10..]).await.unwrap();
+        assert_eq!(reader.next::<Vec<u8>>().await.unwrap().unwrap().len(), 1000);
     }
 
     #[tokio::test]

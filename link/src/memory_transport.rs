@@ -143,6 +143,11 @@ impl SendHalf for Half {
     fn reset(&mut self) {
         self.pipe = duplex(1).0;
     }
+
+    fn is_stopped(&mut self, cx: &mut Context<'_>) -> bool {
+        let looked = Pin::new(&mut self.pipe).poll_write(cx, &[]);
+        !self.whole.load(Ordering::Acquire) && matches!(looked, Poll::Ready(Err(_)))
+    }
 }
 
 struct Rest {

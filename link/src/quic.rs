@@ -522,4 +522,10 @@ impl SendHalf for Half {
         // Fails only on a stream that has ended.
         let _ = self.send.reset(VarInt::from_u32(0));
     }
+
+    fn is_stopped(&mut self, cx: &mut Context<'_>) -> bool {
+        // Nothing is written by it. Where the window is full, who waits for room is this task.
+        let looked = AsyncWrite::poll_write(Pin::new(&mut self.send), cx, &[]);
+        !self.whole && matches!(looked, Poll::Ready(Err(_)))
+    }
 }

@@ -17,6 +17,8 @@
 //!   clusters is two users, and whoever looks into several has one share (`a_user_is_one_of_their_cluster`,
 //!   `who_looks_into_several_clusters_has_one_share`);
 //! - who is refused is told whose share it is that is full (`a_refusal_says_whose_share_is_full`);
+//! - of pods whose realm nobody here knows any more none keeps another's out
+//!   (`pods_that_are_here_no_more_share_no_realm`);
 //! - a place comes back when its stream is dropped (`a_place_comes_back_with_its_stream`).
 
 use std::collections::BTreeMap;
@@ -268,7 +270,7 @@ impl PodPlaces {
         what: impl Fn(usize) -> String,
     ) -> Result<(), RefusalV1> {
         let kept = client.stands_behind() * bounds.kept_for_first;
-        let room = bounds.of_realm.saturating_sub(self.of_realm(client));
+        let room = self.room(client, bounds);
         let free = room.min(bounds.all.saturating_sub(self.all)).saturating_sub(kept);
         let own = self.own(client);
         let most = bounds.of_realm.saturating_sub(kept + bounds.kept_free);
@@ -285,6 +287,13 @@ impl PodPlaces {
             *self.principals.entry(principal.clone()).or_default() += 1;
         }
         Ok(())
+    }
+
+    /// How many more there may be for pods of its realm. Of which realm a pod is that is here no more the hub alone knows,
+    /// and has looked at.
+    fn room(&self, client: &PodClient, bounds: Bounds) -> usize {
+        let most = client.realm.as_ref().map_or(bounds.all, |_| bounds.of_realm);
+        most.saturating_sub(self.of_realm(client))
     }
 
     fn of_realm(&self, client: &PodClient) -> usize {
@@ -308,17 +317,21 @@ impl PodPlaces {
                 "{own} of them for {principal}: as many as {principal} may have by now"
             );
         }
-        let of_realm = self.of_realm(client);
-        let pods = match &client.realm {
-            Some(realm) => format!("pods of {realm}"),
-            None => "pods that are here no more".to_owned(),
-        };
         let whom = match &client.principal {
             None | Some(Principal::Hub(_)) => String::new(),
             Some(Principal::Root(_)) => " for users of the root".to_owned(),
             Some(Principal::Cluster(cluster, _)) => format!(" for users of {cluster}"),
         };
-        format!("{of_realm} of them of {pods}: as many as there may be by now{whom}")
+        let left = bounds.all.saturating_sub(self.all);
+        match &client.realm {
+            Some(realm) if self.room(client, bounds) <= left => {
+                let of_realm = self.of_realm(client);
+                format!(
+                    "{of_realm} of them of pods of {realm}: as many as there may be by now{whom}"
+                )
+            }
+            Some(_) | None => format!("as many as there may be by now{whom}"),
+        }
     }
 
     fn give_back(&mut self, client: &PodClient) {

@@ -244,6 +244,18 @@ fn a_refusal_says_whose_share_is_full() {
     let _others = all(&budget, &Use::Logs(PodClient::default()));
     let told = "the link carries 32 logs of this device, as many as there may be";
     assert_eq!(refused(&budget, Use::Logs(pods_of("root"))), told);
+    let budget = Arc::new(Budget::default());
+    let _most = all(&budget, &Use::PodStream(pods_of("pi-7")));
+    let _two = [(); 2].map(|()| budget.take(Use::PodStream(pods_of("pi-8"))).unwrap());
+    let told = "the link carries 32 streams to pods of this device, as many as there may be by now for users of pi-9";
+    assert_eq!(refused(&budget, Use::PodStream(of("pi-9", "eve"))), told);
+}
+
+#[test]
+fn pods_that_are_here_no_more_share_no_realm() {
+    let budget = Arc::new(Budget::default());
+    let gone = all(&budget, &Use::Logs(PodClient::default()));
+    assert_eq!(gone.len(), limits::LOG_STREAMS_MAX);
 }
 
 #[test]

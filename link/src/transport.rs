@@ -136,6 +136,9 @@ pub trait SendHalf: AsyncWrite + Send + Sync + Unpin {
     fn set_priority(&mut self, _priority: Priority) {}
     /// Throws away what was not sent, and tells the peer that the rest will not come.
     fn reset(&mut self);
+    /// Whether the peer takes no more of a stream whose end was not said yet, or the connection is over. Nobody is
+    /// woken when that changes: see [`StopLooks`](crate::stop_looks::StopLooks).
+    fn is_stopped(&mut self, cx: &mut Context<'_>) -> bool;
 }
 
 /// A stream of bytes both ways. Dropping it breaks off what was not ended.

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+use std::future::poll_fn;
 use std::io::ErrorKind;
+use std::task::Poll;
 use std::time::Duration;
 
 use freewheel_link::limits;
@@ -101,6 +103,38 @@ async fn a_stream_that_is_dropped_before_its_end_is_reset() {
     let mut text = String::new();
     timeout(STUCK, far.read_to_string(&mut text)).await.unwrap().unwrap();
     assert_eq!(text, "all of it");
+}
+
+/// What a look at the stream says, which is not read.
+async fn is_stopped(stream: &mut Stream) -> bool {
+    poll_fn(|cx| Poll::Ready(stream.send.is_stopped(cx))).await
+}
+
+#[tokio::test]
+async fn who_does_not_read_a_stream_sees_that_its_peer_has_gone() {
+    let fleet = Fleet::new();
+    let hub = fleet.hub(ANYWHERE, b"secret");
+    let (_endpoint, spoke, hub) = connected(&fleet, &hub, hub.local_addr().unwrap()).await;
+    for full in [false, true] {
+        let (mut near, mut far) = stream(&hub, &spoke, Priority::Tunnels).await;
+        near.write_all(b"not read").await.unwrap();
+        if full {
+            fill(&mut far).await;
+        }
+        assert!(!is_stopped(&mut far).await);
+        drop(near);
+        let seen = async {
+            while !is_stopped(&mut far).await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(STUCK, seen).await.unwrap();
+    }
+    // Who has said all is not told what becomes of it.
+    let (near, mut far) = stream(&hub, &spoke, Priority::Tunnels).await;
+    far.shutdown().await.unwrap();
+    drop(near);
+    assert!(!is_stopped(&mut far).await);
 }
 
 #[tokio::test]

@@ -7,18 +7,24 @@
 //!
 //! The file that begins this is the first thing that is written and the only one that stays: a start that finds it goes on
 //! where it was, and one that finds it done says so and what to do. The key is kept until the hub has the receipt, but no
-//! longer than [`RECEIPT_TIME_MAX`] at a time: a hub that is not there gets none. Files are removed, and their blocks are the
-//! card's: who has to fear for those destroys the card. What pods wrote outside of DIR is not the agent's to remove.
+//! longer than [`RECEIPT_TIME_MAX`] at a time: a hub that is not there gets none. A receipt says that all is wiped: where
+//! something of the agent's cannot go there is none, and each start tries again. Files are removed, and their blocks are the
+//! card's: who has to fear for those destroys the card. What pods wrote outside of DIR is not the agent's to remove, nor what
+//! another user has put into DIR.
 //!
 //! Guarantees:
 //! - what is wiped stays wiped: wherever it breaks off, the next start goes on, and no pod starts
 //!   (`a_wipe_that_broke_off_goes_on_at_the_next_start`,
-//!   `a_decommissioned_device_wipes_what_it_held_and_stays_off`);
+//!   `a_decommissioned_device_wipes_what_it_held_and_stays_off`), whatever guests have made there
+//!   (`what_a_guest_has_nested_without_end_goes_as_well`, `what_a_guest_has_locked_goes_as_well`);
+//! - who was not decommissioned keeps all, whatever its disk says (`a_file_that_cannot_be_looked_up_wipes_nothing`);
 //! - the Secrets go before anybody waits for the hub (`all_but_the_identity_goes_before_the_hub_is_told`);
+//! - who has a key has a receipt, with a certificate or without (`a_device_without_a_certificate_has_a_receipt`);
 //! - a device that is done never begins again by itself (`who_is_done_says_so_and_what_to_do`).
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -27,6 +33,9 @@ use freewheel_link::backoff::Backoff;
 use freewheel_link::join::{self, JoinError};
 use freewheel_link::quic::{ClientTls, Dialer, Endpoint};
 use freewheel_link::tls::{self, FloorClock};
+use freewheel_spoke_agent::remover;
+use rustix::io::Errno;
+use rustix::process::geteuid;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -41,6 +50,8 @@ const SWEEPS_MAX: u32 = 50;
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
 /// The file that says all of this.
 const FILE: &str = "decommissioned";
+/// The same, until it is there to the end.
+const HEARD: &str = "heard";
 /// What of DIR stays until the hub has the receipt.
 const IDENTITY: &str = "identity";
 /// What of DIR stays: who has removed the lock could start a second agent.
@@ -85,7 +96,8 @@ pub(crate) enum DecommissionError {
     )]
     Done { cluster: String, dir: PathBuf },
     #[error(
-        "its hub has decommissioned this device (it was {cluster}), and {dir} is not wiped to the end: start `spoke run` there          to go on"
+        "its hub has decommissioned this device (it was {cluster}), and {dir} is not wiped to the end: start `spoke run` there \
+         to go on"
     )]
     Begun { cluster: String, dir: PathBuf },
     #[error(
@@ -124,13 +136,18 @@ impl Decommission {
         Self { order: order.to_owned(), cluster, stage: Stage::Wiping }
     }
 
-    /// What is said of a device that was decommissioned before this start. A file that cannot be read says as much as that
-    /// there is one.
-    pub(crate) fn found(dir: &Path) -> Option<Self> {
-        match fs::read_to_string(dir.join(FILE)) {
-            Ok(text) => Some(Self::read(&text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(_) => Some(Self::read("")),
+    /// What is said of a device that was decommissioned before this start. A file whose bytes are lost says as much as that
+    /// there is one; one that cannot be looked up now says nothing, and a device that is sound must not end by that.
+    pub(crate) fn found(dir: &Path) -> io::Result<Option<Self>> {
+        let file = dir.join(FILE);
+        match fs::read(&file) {
+            Ok(bytes) => Ok(Some(Self::read(&String::from_utf8_lossy(&bytes)))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                let is_lost = Errno::from_io_error(&error) == Some(Errno::IO);
+                let is_there = || fs::symlink_metadata(&file).is_ok_and(|found| found.is_file());
+                if is_lost && is_there() { Ok(Some(Self::read(""))) } else { Err(error) }
+            }
         }
     }
 
@@ -165,6 +182,18 @@ impl Decommission {
         write_whole(&dir.join(FILE), self.text().as_bytes())
     }
 
+    /// The same by who has just heard it, unless it is written down by then: on a card that stands still the wipe may come
+    /// first.
+    pub(crate) fn note(&self, dir: &Path) -> io::Result<()> {
+        let (heard, file) = (dir.join(HEARD), dir.join(FILE));
+        write_whole(&heard, self.text().as_bytes())?;
+        if fs::symlink_metadata(&file).is_ok() {
+            return fs::remove_file(&heard);
+        }
+        fs::rename(&heard, &file)?;
+        File::open(dir)?.sync_all()
+    }
+
     /// Whether nothing is left to be done.
     pub(crate) fn is_done(&self) -> bool {
         self.stage == Stage::Done
@@ -181,18 +210,28 @@ impl Decommission {
 
     /// Does what is left to be done, once nobody uses DIR any more.
     pub(crate) async fn carry_out(
-        mut self,
+        self,
         dir: &Path,
         endpoint: &Endpoint,
         clock: &Arc<FloorClock>,
         stop: &CancellationToken,
     ) -> Result<(), DecommissionError> {
-        // A disk that takes no write may still let files go.
+        let tell = async |this: &Self| this.tell(dir, endpoint, clock, stop).await;
+        self.wipe(dir, stop, tell).await
+    }
+
+    async fn wipe(
+        mut self,
+        dir: &Path,
+        stop: &CancellationToken,
+        tell: impl AsyncFnOnce(&Self) -> bool,
+    ) -> Result<(), DecommissionError> {
+        // A disk that takes no write may still let files go, and take one then.
         let noted = self.keep(dir);
         sweep(dir, &[IDENTITY]).await.map_err(|source| failed(dir, source))?;
-        noted.map_err(|source| failed(dir, source))?;
+        noted.or_else(|_| self.keep(dir)).map_err(|source| failed(dir, source))?;
         warn!(cluster = self.cluster, "this device is decommissioned: its data is wiped");
-        if self.stage == Stage::Wiping && self.tell(dir, endpoint, clock, stop).await {
+        if self.stage == Stage::Wiping && tell(&self).await {
             self.stage = Stage::Told;
             self.keep(dir).map_err(|source| failed(dir, source))?;
         }
@@ -256,9 +295,9 @@ async fn receipt(
     endpoint: &Endpoint,
     clock: &Arc<FloorClock>,
 ) -> Result<(), IdentityError> {
-    let own = identity::load(dir)?.ok_or_else(|| IdentityError::Unjoined(dir.to_owned()))?;
-    let said = identity::receipt(&own, order)?;
-    let client = ClientTls::new(tls::join_client(own.ca_hash()?, clock.clone())?)?;
+    let own = identity::witness(dir)?.ok_or_else(|| IdentityError::Unjoined(dir.to_owned()))?;
+    let said = own.receipt(order)?;
+    let client = ClientTls::new(tls::join_client(own.ca_hash, clock.clone())?)?;
     let link = Dialer::new(endpoint.clone(), own.hub.clone(), client).connect().await;
     let link = link.map_err(IdentityError::Dial)?;
     let refused = |error: JoinError| IdentityError::Join(error.into());
@@ -285,27 +324,29 @@ async fn sweep(dir: &Path, spared: &[&str]) -> io::Result<()> {
 fn sweep_once(dir: &Path, spared: &[&str]) -> io::Result<bool> {
     let mut clean = true;
     let mut outcome = Ok(());
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if KEPT.iter().chain(spared).any(|kept| name == **kept) {
+    let all = fs::read_dir(dir)?.map(|entry| Ok(entry?.path()));
+    let mut all = all.collect::<io::Result<Vec<_>>>()?;
+    // It has all Secrets of the plan, and is no work.
+    all.sort_by_key(|path| !is_named(path, |name| name.starts_with(b"ledger")));
+    for path in all {
+        let stays = |name: &[u8]| KEPT.iter().chain(spared).any(|kept| name == kept.as_bytes());
+        // A disk of its own is mounted there: what is empty says nothing.
+        if is_named(&path, stays) || (is_empty(&path) && fs::remove_dir(&path).is_err()) {
             continue;
         }
-        let path = entry.path();
-        // A disk of its own is mounted there: what is empty says nothing.
-        if is_empty(&path) && fs::remove_dir(&path).is_err() {
+        let removed = remove(&path).or_else(gone);
+        if removed.as_ref().is_err_and(|error| is_foreign(&path, error, geteuid().as_raw())) {
             continue;
         }
         clean = false;
-        let removed = match entry.file_type()? {
-            kind if kind.is_dir() => remove_tree(&path),
-            kind if kind.is_symlink() => empty(&path).and_then(|()| fs::remove_file(&path)),
-            _ => fs::remove_file(&path),
-        };
         // What cannot go holds up nothing else.
-        outcome = outcome.and(removed.or_else(gone));
+        outcome = outcome.and(removed);
     }
     outcome.map(|()| clean)
+}
+
+fn is_named(path: &Path, so: impl Fn(&[u8]) -> bool) -> bool {
+    path.file_name().is_some_and(|name| so(name.as_encoded_bytes()))
 }
 
 /// Whether it is a directory with nothing in it, and no link to one.
@@ -314,22 +355,19 @@ fn is_empty(path: &Path) -> bool {
     is_dir && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-/// Removes what is in a directory that somebody has put elsewhere.
-fn empty(link: &Path) -> io::Result<()> {
-    if !link.is_dir() {
-        return Ok(());
-    }
-    for entry in fs::read_dir(link)? {
-        let entry = entry?;
-        let path = entry.path();
-        if entry.file_type()?.is_dir() { remove_tree(&path) } else { fs::remove_file(&path) }?;
-    }
-    Ok(())
+/// Whether it is of another user (`lost+found` of a disk of its own), and this one may not look into it or not empty it.
+fn is_foreign(path: &Path, error: &io::Error, own: u32) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+        && fs::symlink_metadata(path).is_ok_and(|found| found.uid() != own)
 }
 
-fn remove_tree(path: &Path) -> io::Result<()> {
-    open_up(path);
-    fs::remove_dir_all(path)
+/// Removes a file, or a directory with all that is in it, also where somebody has put that elsewhere.
+fn remove(path: &Path) -> io::Result<()> {
+    let kind = fs::symlink_metadata(path)?.file_type();
+    if kind.is_dir() || (kind.is_symlink() && path.is_dir()) {
+        remover::empty_now(path)?;
+    }
+    if kind.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) }
 }
 
 /// Somebody else was faster.
@@ -337,22 +375,11 @@ fn gone(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-/// A guest may have taken the rights off a directory of its own.
-fn open_up(dir: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    // What is in the way of the removal is told there.
-    let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            open_up(&entry.path());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
 
+    use freewheel_link::digest::Digest;
     use freewheel_link::quic::Socket;
 
     use super::*;
@@ -365,6 +392,10 @@ mod tests {
             .collect();
         all.sort();
         all
+    }
+
+    fn found(dir: &Path) -> Decommission {
+        Decommission::found(dir).unwrap().unwrap()
     }
 
     /// A device that holds something, of a hub that nobody can look up.
@@ -388,11 +419,16 @@ mod tests {
     async fn all_but_the_identity_goes_before_the_hub_is_told() {
         let data = tempfile::tempdir().unwrap();
         device(data.path());
-        let stop = CancellationToken::new();
-        stop.cancel();
-        carry_out(Decommission::by("n1", Some("pi-7")), data.path(), &stop).await;
+        let (stop, mut asked) = (CancellationToken::new(), Vec::new());
+        let tell = async |_: &Decommission| {
+            asked = names(data.path());
+            stop.cancel();
+            false
+        };
+        Decommission::by("n1", Some("pi-7")).wipe(data.path(), &stop, tell).await.unwrap();
+        assert_eq!(asked, ["decommissioned", "identity", "lock"], "when the hub was asked");
         assert_eq!(names(data.path()), ["decommissioned", "identity", "lock"]);
-        let found = Decommission::found(data.path()).unwrap();
+        let found = found(data.path());
         assert_eq!((&*found.order, found.is_done()), ("n1", false), "it goes on at the next start");
     }
 
@@ -404,32 +440,76 @@ mod tests {
         let stop = CancellationToken::new();
         // It was killed as soon as the order was on the disk.
         Decommission::by("n1", Some("pi-7")).keep(dir).unwrap();
-        let found = Decommission::found(dir).unwrap();
         stop.cancel();
-        carry_out(found, dir, &stop).await;
+        carry_out(found(dir), dir, &stop).await;
         assert_eq!(names(dir), ["decommissioned", "identity", "lock"]);
         // And again when the hub had just got the receipt.
-        let told = Decommission { stage: Stage::Told, ..Decommission::found(dir).unwrap() };
+        let told = Decommission { stage: Stage::Told, ..found(dir) };
         told.keep(dir).unwrap();
-        carry_out(Decommission::found(dir).unwrap(), dir, &CancellationToken::new()).await;
+        carry_out(found(dir), dir, &CancellationToken::new()).await;
         assert_eq!(names(dir), ["decommissioned", "lock"]);
-        assert!(Decommission::found(dir).unwrap().is_done());
+        assert!(found(dir).is_done());
     }
 
     #[tokio::test]
     async fn who_is_done_says_so_and_what_to_do() {
         let data = tempfile::tempdir().unwrap();
-        assert_eq!(Decommission::found(data.path()), None);
+        assert_eq!(Decommission::found(data.path()).unwrap(), None);
         let done = Decommission { stage: Stage::Done, ..Decommission::by("n1", Some("pi-7")) };
         done.keep(data.path()).unwrap();
-        assert_eq!(Decommission::found(data.path()), Some(done.clone()));
+        assert_eq!(found(data.path()), done);
         let said = done.error(data.path()).to_string();
         assert!(said.contains("pi-7") && said.contains("decommissioned and run"), "{said}");
         // A file that says nothing still says that.
-        fs::write(data.path().join(FILE), "").unwrap();
-        let found = Decommission::found(data.path()).unwrap();
-        assert!(!found.is_done());
-        assert!(found.error(data.path()).to_string().contains("to go on"));
+        for bytes in [&b""[..], &[0xff; 9]] {
+            fs::write(data.path().join(FILE), bytes).unwrap();
+            let found = found(data.path());
+            assert!(!found.is_done());
+            let said = found.error(data.path()).to_string();
+            assert!(said.contains("start `spoke run` there to go on"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_looked_up_wipes_nothing() {
+        let data = tempfile::tempdir().unwrap();
+        // As where there are no descriptors any more, or the directory is another user's.
+        std::os::unix::fs::symlink(FILE, data.path().join(FILE)).unwrap();
+        assert!(Decommission::found(data.path()).is_err());
+        let file = data.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(Decommission::found(&file).is_err(), "it is no directory");
+    }
+
+    #[test]
+    fn what_was_heard_takes_the_place_of_nothing() {
+        let data = tempfile::tempdir().unwrap();
+        let heard = Decommission::by("n1", Some("pi-7"));
+        heard.note(data.path()).unwrap();
+        assert_eq!(found(data.path()), heard);
+        let done = Decommission { stage: Stage::Done, ..heard.clone() };
+        done.keep(data.path()).unwrap();
+        heard.note(data.path()).unwrap();
+        assert_eq!((found(data.path()), names(data.path()).len()), (done, 1));
+    }
+
+    #[tokio::test]
+    async fn a_device_without_a_certificate_has_a_receipt() {
+        let data = tempfile::tempdir().unwrap();
+        joined(data.path(), GOOD);
+        let identity = data.path().join("identity");
+        fs::remove_file(identity.join("cert.der")).unwrap();
+        let endpoint = Endpoint::spoke(Socket::Bind((Ipv4Addr::LOCALHOST, 0).into())).unwrap();
+        let clock = Arc::new(FloorClock::new(0));
+        let told = async || receipt(data.path(), "n1", &endpoint, &clock).await;
+        assert!(told().await.is_err_and(|error| error.may_pass()), "it looks for its hub");
+        // One that was not let in yet has not even the hub's CA.
+        for file in ["ca.der", "joined"] {
+            fs::remove_file(identity.join(file)).unwrap();
+        }
+        assert!(told().await.is_err_and(|error| !error.may_pass()));
+        fs::write(identity.join("ca-hash"), Digest::of(b"its CA").to_string()).unwrap();
+        assert!(told().await.is_err_and(|error| error.may_pass()), "it looks for its hub");
     }
 
     #[tokio::test]
@@ -441,6 +521,30 @@ mod tests {
         fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
         sweep(data.path(), &[]).await.unwrap();
         assert_eq!(names(data.path()), ["lock"]);
+    }
+
+    #[tokio::test]
+    async fn what_a_guest_has_nested_without_end_goes_as_well() {
+        use rustix::fs::{Mode, OFlags, mkdirat, openat};
+        let data = tempfile::tempdir().unwrap();
+        device(data.path());
+        let mut at = File::open(data.path().join("pods/u1/volumes")).unwrap();
+        for _ in 0..20_000 {
+            mkdirat(&at, "a", Mode::RWXU).unwrap();
+            at = openat(&at, "a", OFlags::DIRECTORY, Mode::empty()).unwrap().into();
+        }
+        sweep(data.path(), &[]).await.unwrap();
+        assert_eq!(names(data.path()), ["lock"]);
+    }
+
+    #[test]
+    fn what_another_user_has_put_there_holds_up_nothing() {
+        let data = tempfile::tempdir().unwrap();
+        let own = fs::metadata(data.path()).unwrap().uid();
+        let [denied, worn] =
+            [io::ErrorKind::PermissionDenied, io::ErrorKind::Other].map(io::Error::from);
+        assert!(is_foreign(data.path(), &denied, own + 1));
+        assert!(!is_foreign(data.path(), &denied, own) && !is_foreign(data.path(), &worn, own + 1));
     }
 
     #[tokio::test]

@@ -187,7 +187,7 @@ impl OwnDial {
         let own = self.cluster.lock().as_ref().map(ToString::to_string);
         let begun = Decommission::by(&order, own.as_deref());
         tokio::spawn(async move {
-            let noted = at_turn(&turns, move || begun.keep(&data));
+            let noted = at_turn(&turns, move || begun.note(&data));
             if !matches!(timeout(NOTE_TIMEOUT, noted).await, Ok(Ok(()))) {
                 warn!("cannot write down that this device is decommissioned");
             }

@@ -58,9 +58,9 @@ enum Finding {
 
 use Finding::{Bad, Good};
 
-/// Prints every check; whether all are good.
+/// Prints every check; whether all are good. Where it cannot be looked whether the device is decommissioned, they say why.
 pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
-    if let Some(end) = Decommission::found(&options.data) {
+    if let Ok(Some(end)) = Decommission::found(&options.data) {
         println!("FAIL  {:<12} {}", "device", end.error(&options.data));
         return Ok(false);
     }
@@ -286,6 +286,9 @@ fn turned_away(identity: &Identity, reason: &Reason, minutes: u64) -> Finding {
         Reason::Expired => {
             format!("let `spoke run` go on: it asks for a new one with its key; if this stays, {COMPARE}")
         }
+        Reason::Renamed(_) => {
+            "let `spoke run` go on: it asks for a certificate of that name with its key".to_owned()
+        }
         _ => "see the agent's log".to_owned(),
     };
     Bad(format!("turned this device away {minutes} minutes ago: {reason}"), step)
@@ -407,6 +410,9 @@ mod tests {
         );
         assert!(matches!(memory_mappings(65_530), Good(_)));
         assert!(matches!(unjoined(), Bad(_, step) if step.contains("hub token create")));
+        let own = identity::tests::joined(dir.path(), identity::tests::GOOD);
+        let renamed = turned_away(&own, &Reason::Renamed("pi-1".to_owned()), 3);
+        assert!(matches!(renamed, Bad(_, step) if step.contains("`spoke run` go on")));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! DIR/identity/key.der    made here, 0600     cert.der   from the hub, rewritten on rotation
 //!              ca.der, fleet-root             pinned when it joined
 //!              cluster, hub                   its name; where the hub was last
+//!              ca-hash                        what it was told of the hub's CA when it asked to join
 //!              joined                         what cannot be had again, a second time (copy)
 //!              former                         names that it had before it took another device's place
 //!              told                           the hub's newest time, for a device without a clock
@@ -149,6 +150,13 @@ pub(crate) struct Identity {
     key: Vec<u8>,
 }
 
+/// What a device says its last word with: a key that its hub knows, before it was let in, too.
+pub(crate) struct Witness {
+    pub(crate) hub: String,
+    pub(crate) ca_hash: Digest,
+    key: Vec<u8>,
+}
+
 /// What joining needs.
 pub(crate) struct Joining {
     pub(crate) hub: String,
@@ -195,6 +203,24 @@ pub(crate) fn load(data: &Path) -> Result<Option<Identity>, IdentityError> {
         key: part("key.der")?.ok_or_else(|| IdentityError::NoKey(dir.clone()))?,
         certificate,
     }))
+}
+
+/// What is needed of the identity for a receipt; `None` where this device has never asked a hub for anything.
+pub(crate) fn witness(data: &Path) -> Result<Option<Witness>, IdentityError> {
+    let dir = home(data);
+    let copy = Copy::read(&dir);
+    let part = |name: &str| match copy.as_ref().and_then(|copy| copy.part(name)) {
+        Some(bytes) => Some(bytes.to_vec()),
+        None => fs::read(dir.join(name)).ok(),
+    };
+    let told = || -> Option<Digest> { fs::read_to_string(dir.join("ca-hash")).ok()?.parse().ok() };
+    let ca_hash = match part("ca.der") {
+        Some(ca) => tls::key_hash(&CertificateDer::from(ca)).ok().or_else(told),
+        None => told(),
+    };
+    let (Some(hub), Some(ca_hash)) = (asked(data), ca_hash) else { return Ok(None) };
+    let key = part("key.der").ok_or(IdentityError::NoKey(dir))?;
+    Ok(Some(Witness { hub, ca_hash, key }))
 }
 
 /// Whether this device was called so before it took another's place: what starts it may say so for ever.
@@ -382,6 +408,19 @@ impl Identity {
     }
 }
 
+impl Witness {
+    /// What this device says when it has wiped all that it held, signed with the key that it is known by.
+    pub(crate) fn receipt(&self, order: &str) -> Result<WipedV1, IdentityError> {
+        let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.clone()));
+        let key = rcgen::KeyPair::try_from(&der).map_err(IdentityError::Key)?;
+        let mut params = rcgen::CertificateParams::new(Vec::new()).map_err(IdentityError::Key)?;
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, WipedV1::statement(order));
+        let csr = params.serialize_request(&key).map_err(IdentityError::Key)?;
+        Ok(WipedV1 { csr: csr.der().to_vec() })
+    }
+}
+
 /// Joins: keeps a key, asks, and waits for somebody to accept. Returns once the identity is on disk.
 pub(crate) async fn enrol(
     data: &Path,
@@ -394,9 +433,10 @@ pub(crate) async fn enrol(
     let client = tls::join_client(joining.ca_hash, clock.clone())?;
     let dialer = Dialer::new(endpoint.clone(), joining.hub.clone(), ClientTls::new(client)?);
     info!(hub = joining.hub, cluster = %joining.name, "joining");
-    // The doctor of a device that comes no further looks there.
-    write_whole(&dir.join("hub"), joining.hub.as_bytes())
-        .map_err(|source| IdentityError::Files { dir: dir.clone(), source })?;
+    // The doctor of a device that comes no further looks there, and so does one that is decommissioned instead.
+    let noted = write_whole(&dir.join("hub"), joining.hub.as_bytes())
+        .and_then(|()| write_whole(&dir.join("ca-hash"), joining.ca_hash.to_string().as_bytes()));
+    noted.map_err(|source| IdentityError::Files { dir: dir.clone(), source })?;
     let link = match dialer.connect().await {
         Ok(link) => link,
         Err(error) => return Err(no_link(error, &joining.hub, data).await),
@@ -467,17 +507,6 @@ fn own_key(dir: &Path) -> Result<rcgen::KeyPair, IdentityError> {
         }
         Err(error) => Err(failed(error)),
     }
-}
-
-/// What this device says when it has wiped all that it held, signed with the key that it is known by.
-pub(crate) fn receipt(identity: &Identity, order: &str) -> Result<WipedV1, IdentityError> {
-    let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(identity.key.clone()));
-    let key = rcgen::KeyPair::try_from(&der).map_err(IdentityError::Key)?;
-    let mut params = rcgen::CertificateParams::new(Vec::new()).map_err(IdentityError::Key)?;
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(rcgen::DnType::CommonName, WipedV1::statement(order));
-    let csr = params.serialize_request(&key).map_err(IdentityError::Key)?;
-    Ok(WipedV1 { csr: csr.der().to_vec() })
 }
 
 /// Subject as the hub's approvers expect it of a cluster's agent.

@@ -39,7 +39,7 @@ use tracing::{error, info, warn};
 
 use crate::address::Address;
 use crate::cli;
-use crate::data::{Data, LedgerFile, MachineClock};
+use crate::data::{Data, DataError, LedgerFile, MachineClock};
 use crate::decommission::{Decommission, Orders};
 use crate::device::{self, Device};
 use crate::device_watch::{self, Probe};
@@ -113,7 +113,8 @@ async fn live_until_ordered(
     for_modules: &tokio::runtime::Handle,
 ) -> Result<Option<Decommission>, Box<dyn Error>> {
     let dir = data.dir();
-    match Decommission::found(dir) {
+    let unusable = |source| DataError::Unusable { dir: dir.to_owned(), source };
+    match Decommission::found(dir).map_err(unusable)? {
         Some(found) if found.is_done() => Err(found.error(dir).into()),
         Some(begun) => Ok(Some(begun)),
         None => {

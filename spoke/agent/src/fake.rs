@@ -118,7 +118,8 @@ impl FakeEngine {
 
     fn exit(&self, id: &ContainerId, code: i32, reason: &str) {
         if self.running.lock().remove(id).is_some() {
-            let exit = Exit { code, reason: reason.to_owned(), message: String::new() };
+            let (reason, message) = (reason.to_owned(), String::new());
+            let exit = Exit { code, reason, message, told: true };
             let _ = self.inputs.try_send(Input::Exited(id.clone(), exit));
         }
     }

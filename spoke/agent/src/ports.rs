@@ -95,6 +95,8 @@ pub struct Exit {
     pub reason: String,
     /// For the user: the trap's text, the missing import, the limit.
     pub message: String,
+    /// It was asked to stop and may have heard it: what it has ended with says nothing of its work.
+    pub told: bool,
 }
 
 /// What a look at a container's health has come to.

@@ -10,16 +10,22 @@
 //! - what an earlier life left half-way is removed by the next (`what_an_earlier_life_left_is_removed`);
 //! - a tree of any depth takes two descriptors and no stack: its directories are moved up beside each other first (a
 //!   guest nests them without end, and this would die of it at every start)
-//!   (`a_tree_that_a_guest_has_nested_without_end_is_removed`);
+//!   (`a_tree_that_a_guest_has_nested_without_end_is_removed`, `a_directory_is_emptied_of_trees_without_end`);
+//! - what cannot be removed holds up nothing beside it, and no rights that were taken off a directory do
+//!   (`what_cannot_be_removed_holds_up_nothing_else`, `rights_that_were_taken_away_hold_up_nothing`);
 //! - a disk that takes no writes at first is no reason not to start (`a_disk_that_takes_writes_later_is_removed_from_then`);
 //! - what cannot be removed is told once, under its own name (`what_cannot_be_removed_is_no_later_tree_s_fault`).
 
 use std::collections::BTreeSet;
+use std::fs::{DirEntry, Permissions};
 use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 
+use rustix::fs::{Mode, OFlags};
 use tracing::warn;
 
 /// The thread that removes, and the way to it. It ends with this.
@@ -129,6 +135,50 @@ pub fn remove_now(dir: &Path) -> io::Result<()> {
     std::fs::remove_dir(&sweep.deep)
 }
 
+/// Removes all that is in a directory on the spot, whatever disk it is on: its directories wait in it for their turn. The
+/// directory must be the agent's own.
+///
+/// # Errors
+/// The first one, after all has been removed that can be.
+pub fn empty_now(dir: &Path) -> io::Result<()> {
+    let mut sweep = Sweep::at(dir.to_owned());
+    let mut outcome = Ok(());
+    loop {
+        let mut tried = false;
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            if sweep.stuck.contains(&path) {
+                continue;
+            }
+            tried = true;
+            if let Err(error) = sweep.level(&path).or_else(gone) {
+                sweep.stuck.insert(path);
+                outcome = outcome.and(Err(error));
+            }
+        }
+        if !tried {
+            return outcome;
+        }
+    }
+}
+
+/// Somebody else was faster.
+fn gone(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+/// What an owner may do with a directory.
+const OWNER: u32 = 0o700;
+
+/// A guest may have taken the rights off a directory of its own. Whatever it puts in the place of that meanwhile is not
+/// followed.
+fn open_up(dir: &Path) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let found = rustix::fs::open(dir, flags, Mode::empty())?;
+    let name = format!("/proc/self/fd/{}", found.as_raw_fd());
+    std::fs::set_permissions(name, Permissions::from_mode(OWNER))
+}
+
 /// What the thread does: one directory after the other, never one inside of another.
 struct Sweep {
     deep: PathBuf,
@@ -149,10 +199,7 @@ impl Sweep {
     }
 
     fn tree(&mut self, path: &Path) -> io::Result<()> {
-        let outcome = match self.level(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        };
+        let outcome = self.level(path).or_else(gone);
         self.rest();
         outcome
     }
@@ -185,25 +232,47 @@ impl Sweep {
 
     /// One directory, or a file: files go, directories move up.
     fn level(&mut self, path: &Path) -> io::Result<()> {
-        if !std::fs::symlink_metadata(path)?.is_dir() {
+        let found = std::fs::symlink_metadata(path)?;
+        if !found.is_dir() {
             return (self.remove_file)(path);
         }
+        if found.mode() & OWNER != OWNER {
+            // What is in the way all the same is told by what follows.
+            let _ = open_up(path);
+        }
         loop {
-            let mut moved = false;
+            let (mut moved, mut failed) = (false, Ok(()));
             for entry in std::fs::read_dir(path)? {
-                let entry = entry?;
-                if entry.file_type()?.is_dir() {
-                    std::fs::rename(entry.path(), self.place())?;
-                } else {
-                    (self.remove_file)(&entry.path())?;
+                match self.entry(&entry?).or_else(gone) {
+                    Ok(()) => moved = true,
+                    Err(error) => failed = failed.and(Err(error)),
                 }
-                moved = true;
             }
             match std::fs::remove_dir(path) {
                 // The list was made while it changed.
-                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && moved => {}
-                other => return other,
+                Err(error)
+                    if error.kind() == io::ErrorKind::DirectoryNotEmpty
+                        && moved
+                        && failed.is_ok() => {}
+                other => return failed.and(other),
             }
+        }
+    }
+
+    /// What is in a directory: it goes, or moves up.
+    fn entry(&mut self, entry: &DirEntry) -> io::Result<()> {
+        let path = entry.path();
+        if !entry.file_type()?.is_dir() {
+            return (self.remove_file)(&path);
+        }
+        let place = self.place();
+        match std::fs::rename(&path, &place) {
+            // Its way up is in it, and changes.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                open_up(&path)?;
+                std::fs::rename(&path, &place)
+            }
+            other => other,
         }
     }
 
@@ -275,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_tree_that_a_guest_has_nested_without_end_is_removed() {
-        use rustix::fs::{Mode, OFlags, mkdirat, openat};
+        use rustix::fs::{mkdirat, openat};
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().join("pod");
         std::fs::create_dir(&tree).unwrap();
@@ -293,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_tree_is_removed_on_the_spot_without_a_stack() {
-        use rustix::fs::{Mode, OFlags, mkdirat, openat};
+        use rustix::fs::{mkdirat, openat};
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().join("pod");
         std::fs::create_dir(&tree).unwrap();
@@ -305,6 +374,65 @@ mod tests {
         remove_now(&tree).unwrap();
         remove_now(&tree).unwrap();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_is_emptied_of_trees_without_end() {
+        use rustix::fs::{mkdirat, openat};
+        let dir = tempfile::tempdir().unwrap();
+        for pod in ["u1", "u2"] {
+            std::fs::create_dir(dir.path().join(pod)).unwrap();
+            std::fs::write(dir.path().join(pod).join("log"), "").unwrap();
+        }
+        let mut at = std::fs::File::open(dir.path().join("u1")).unwrap();
+        for _ in 0..20_000 {
+            mkdirat(&at, "a", Mode::RWXU).unwrap();
+            at = openat(&at, "a", OFlags::DIRECTORY, Mode::empty()).unwrap().into();
+        }
+        empty_now(dir.path()).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(empty_now(&dir.path().join("absent")).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_removed_holds_up_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sweep = Sweep::at(dir.path().join(DEEP));
+        sweep.make().unwrap();
+        sweep.remove_file = |path| match path.ends_with("stuck") {
+            true => Err(io::Error::other("the card is worn")),
+            false => std::fs::remove_file(path),
+        };
+        let tree = dir.path().join("pod");
+        std::fs::create_dir_all(tree.join("volumes")).unwrap();
+        for file in ["a", "stuck", "z", "volumes/secret"] {
+            std::fs::write(tree.join(file), "").unwrap();
+        }
+        assert!(sweep.tree(&tree).is_err());
+        let left = std::fs::read_dir(&tree).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(left.collect::<Vec<_>>(), ["stuck"]);
+        assert_eq!(std::fs::read_dir(&sweep.deep).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn rights_that_were_taken_away_hold_up_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("pod/a/b/c")).unwrap();
+        for locked in ["pod/a/b/c", "pod/a/b", "pod/a"] {
+            std::fs::write(dir.path().join(locked).join("file"), "").unwrap();
+            let none = Permissions::from_mode(0o000);
+            std::fs::set_permissions(dir.path().join(locked), none).unwrap();
+        }
+        empty_now(dir.path()).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        // What stands in the place of a directory is not followed.
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
+        std::fs::set_permissions(elsewhere.path(), Permissions::from_mode(0o755)).unwrap();
+        assert!(open_up(&link).is_err());
+        let mode = std::fs::metadata(elsewhere.path()).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o755);
     }
 
     #[test]

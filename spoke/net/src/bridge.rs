@@ -5,6 +5,10 @@
 //!   (`slow_clients_from_outside_share_the_budget_of_the_pod_that_serves_them`);
 //! - what a pod leaves unread in a stream of the link is on its account, until it reads
 //!   (`what_a_deaf_pod_leaves_in_the_link_is_on_its_account`, `a_pod_that_has_read_leaves_nothing_in_the_link`);
+//! - a peer that has gone is noticed while the pod reads nothing, or has been told its end
+//!   (`a_peer_that_has_gone_is_noticed_by_a_pod_that_reads_nothing`), and what it had said in order is still read
+//!   (`what_was_said_in_order_is_read_when_its_peer_has_gone`); a pod that has said all and reads nothing has no peer for
+//!   longer than a minute (`a_pod_that_has_said_all_and_reads_nothing_is_broken_off`);
 //! - others of the thread have a turn, also when both sides are always ready, and so has each of the two directions
 //!   (`what_is_carried_without_a_pause_gives_others_a_turn`).
 
@@ -13,21 +17,28 @@ use std::future::{pending, poll_fn};
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use freewheel_link::limits::STREAM_WINDOW_BYTES;
+use freewheel_link::stop_looks::StopLooks;
 use freewheel_link::transport;
 use freewheel_spoke_agent::uplink::Duplex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop::poll_proceed;
+use tokio::time::Instant;
 
 use crate::conn::{Conn, ConnIo};
 use crate::pipe::{Broken, End};
 use crate::unread::UnreadWindow;
+use crate::watched_stream::{Watched, Watcher};
 
 /// Bytes that are read at once.
 const READ_CHUNK_BYTES: usize = 64 << 10;
+/// How long a pod that has said all may read nothing. That its peer has gone cannot be heard by then, and the stream has
+/// a place on the link; Linux gives one whose program has closed it as long.
+const SAID_ALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 thread_local! {
     /// Where streams are read into before it is known how much there is: one for each thread, not for each
@@ -36,9 +47,32 @@ thread_local! {
 }
 
 /// A stream to another node.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// Whether its other end takes no more. Nobody is woken when that changes.
+    fn is_stopped(&mut self, _: &mut Context<'_>) -> bool {
+        false
+    }
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+impl Stream for transport::Stream {
+    fn is_stopped(&mut self, cx: &mut Context<'_>) -> bool {
+        self.send.is_stopped(cx)
+    }
+}
+
+impl Stream for Box<dyn Stream> {
+    fn is_stopped(&mut self, cx: &mut Context<'_>) -> bool {
+        (**self).is_stopped(cx)
+    }
+}
+
+/// A client of the kernel's has no place on the link that it could keep.
+impl<W, S> Stream for Watched<W, S>
+where
+    W: Watcher + Send + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+}
 
 /// How the carrying of bytes ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +133,9 @@ struct Bridge {
     window: usize,
     /// The window, while the pod does not read.
     unread: Option<UnreadWindow>,
+    /// Since when it does not.
+    deaf_since: Option<Instant>,
+    looks: StopLooks,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -125,7 +162,28 @@ impl Bridge {
                 if inward { self.inward(conn, stream, cx) } else { self.outward(conn, stream, cx) };
             ended &= half?.is_ready();
         }
-        if ended { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if ended { Poll::Ready(Ok(())) } else { self.poll_gone(stream, cx) }
+    }
+
+    /// Ready when the peer has gone and nothing is read of the stream, which would tell.
+    fn poll_gone<S: Stream>(
+        &mut self,
+        stream: Pin<&mut S>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let is_unread = self.deaf_since.is_some() || self.inward == Half::Done;
+        if self.window == 0 || !is_unread {
+            return Poll::Pending;
+        }
+        let is_deaf = self.deaf_since.is_some_and(|since| SAID_ALL_TIMEOUT <= since.elapsed());
+        let is_over = self.outward == Half::Done && is_deaf;
+        let stream = stream.get_mut();
+        ready!(self.looks.poll(cx, |cx| is_over || stream.is_stopped(cx)));
+        match self.inward {
+            // The pod has what it was told, and nobody hears its answer.
+            Half::Done => Poll::Ready(Ok(())),
+            Half::Carrying | Half::Closing => Poll::Ready(Err(ErrorKind::ConnectionReset.into())),
+        }
     }
 
     /// From the pod.
@@ -176,6 +234,7 @@ impl Bridge {
             let turn = ready!(poll_proceed(cx));
             let room = match conn.tx.room() {
                 Ok(0) => {
+                    self.deaf_since.get_or_insert_with(Instant::now);
                     let window = self.window;
                     let count = || conn.tx.count_unread(window);
                     // What waits in the kernel is no window.
@@ -190,7 +249,7 @@ impl Bridge {
                 // The pod does not listen any more. What it has said still goes out before anybody is told.
                 Err(Broken) => READ_CHUNK_BYTES,
             };
-            self.unread = None;
+            (self.unread, self.deaf_since) = (None, None);
             let bytes = ready!(read(stream.as_mut(), room.min(READ_CHUNK_BYTES), cx))?;
             turn.made_progress();
             if bytes.is_empty() {

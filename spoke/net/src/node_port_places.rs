@@ -5,7 +5,8 @@
 //!
 //! Guarantees:
 //! - one owner takes at most half of the places, and one realm three quarters: another owner and another realm find some
-//!   (`an_owner_and_a_realm_leave_places_for_others`);
+//!   (`an_owner_and_a_realm_leave_places_for_others`). Of three places or fewer these are rounded up, and may be all
+//!   (`few_places_go_to_whoever_has_none`);
 //! - who gets none is told why, and has one when there are more (`a_service_leaves_node_ports_for_others`).
 
 use std::collections::HashMap;

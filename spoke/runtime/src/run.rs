@@ -165,6 +165,7 @@ impl Container {
     }
 
     async fn serve(&self, pool: &Arc<Pool>, listener: Arc<Listener>) -> Exit {
+        self.shutdown.hears();
         let serving = serve(pool.clone(), listener.clone(), self.shutdown.stopping().clone());
         let mut serving = tokio_util::task::AbortOnDropHandle::new(
             self.runtimes.lane(Lane::Guests).spawn(serving),

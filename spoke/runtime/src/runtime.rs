@@ -282,7 +282,8 @@ impl Runtime {
     async fn supervise(self: Arc<Self>, of: Supervised, run: Run) {
         let Supervised { id, log, shutdown, sink } = of;
         let draining = self.control.spawn(drain(sink.clone(), log, self.budget.clone()));
-        let exit = run.await;
+        let mut exit = run.await;
+        exit.told = shutdown.was_told();
         // What still runs of it (instances of an HTTP pod) has no container any more.
         shutdown.kill(EndCause::Kill);
         self.running.lock().remove(&id);

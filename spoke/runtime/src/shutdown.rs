@@ -13,11 +13,14 @@
 //! - whoever runs has its whole grace period, whether it can hear the stop or not
 //!   (`a_job_that_is_stopped_may_finish_and_its_own_code_counts`);
 //! - what still runs then is killed (`who_cannot_hear_a_stop_is_killed_when_its_grace_is_over`);
+//! - whoever listens, serves or has looked may have heard of it, and nobody else
+//!   (`who_has_no_ear_for_a_stop_is_not_told`);
 //! - a second stop makes the period shorter, never longer (`a_shorter_grace_period_is_still_one`,
 //!   `a_grace_period_is_never_stretched`);
 //! - what was stopped before it ran does not begin (`who_is_stopped_before_it_runs_does_not_begin`), and is gone at once,
 //!   whatever its module waits for (`who_is_stopped_before_its_module_is_loaded_is_gone_at_once`).
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -50,9 +53,21 @@ pub(crate) struct Shutdown {
     cause: Mutex<Option<EndCause>>,
     listeners: Mutex<Vec<Weak<Listener>>>,
     course: Mutex<Course>,
+    /// It has an ear for a stop.
+    hears: AtomicBool,
 }
 
 impl Shutdown {
+    /// It has done something by which it hears of a stop.
+    pub(crate) fn hears(&self) {
+        self.hears.store(true, Relaxed);
+    }
+
+    /// Whether it was asked to stop and may have heard it.
+    pub(crate) fn was_told(&self) -> bool {
+        self.stopping.is_cancelled() && self.hears.load(Relaxed)
+    }
+
     /// Cancelled when the container is to stop.
     pub(crate) const fn stopping(&self) -> &CancellationToken {
         &self.stopping
@@ -70,6 +85,7 @@ impl Shutdown {
 
     /// The container listens: closing the port tells it to stop.
     pub(crate) fn listens(&self, listener: &Arc<Listener>) {
+        self.hears();
         let mut listeners = self.listeners.lock();
         listeners.retain(|known| 0 < known.strong_count());
         listeners.push(Arc::downgrade(listener));
@@ -132,6 +148,20 @@ mod tests {
         assert!(running.begins() && running.left().is_none());
         assert!(running.stop(Duration::MAX));
         assert!(running.left().is_some());
+    }
+
+    #[test]
+    fn who_has_no_ear_for_a_stop_is_not_told() {
+        for hears in [false, true] {
+            let shutdown = Shutdown::default();
+            assert!(shutdown.begins());
+            if hears {
+                shutdown.hears();
+            }
+            assert!(!shutdown.was_told(), "it is to go on");
+            shutdown.stop(Duration::from_secs(30));
+            assert_eq!(shutdown.was_told(), hears);
+        }
     }
 
     #[test]

@@ -273,6 +273,8 @@ async fn a_device_that_is_decommissioned_ends() {
     dial.turned_away(&Reason::Decommissioned("n1".to_owned()));
     dial.orders.stop().cancelled().await;
     assert_eq!(dial.orders.given(), Some("n1"));
+    let noted = Decommission::found(data.path()).unwrap();
+    assert_eq!(noted, Some(Decommission::by("n1", None)), "it was on the disk before that");
     let said = JoinError::TurnedAway(Reason::Decommissioned("n2".to_owned()));
     let at_the_door = IdentityError::Renew(NoIdentity::Join(said));
     assert_eq!(at_the_door.turned_away(), Some(&Reason::Decommissioned("n2".to_owned())));

@@ -66,7 +66,8 @@ impl Containers for HollowContainers {
     fn stop(&self, id: &ContainerId, _: Duration) {
         if self.running.lock().remove(id) {
             self.counts.ends.fetch_add(1, Relaxed);
-            let exit = Exit { code: 143, reason: "Error".to_owned(), message: String::new() };
+            let (reason, message) = ("Error".to_owned(), String::new());
+            let exit = Exit { code: 143, reason, message, told: true };
             self.tell(Input::Exited(id.clone(), exit));
         }
     }

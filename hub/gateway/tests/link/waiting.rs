@@ -115,6 +115,10 @@ impl AsyncWrite for Stuck {
 
 impl SendHalf for Stuck {
     fn reset(&mut self) {}
+
+    fn is_stopped(&mut self, _: &mut Context<'_>) -> bool {
+        false
+    }
 }
 
 #[async_trait]

@@ -3,7 +3,7 @@
 //! Guarantees:
 //! - what this agent cannot read ends no pod (`a_record_that_cannot_be_read_does_not_end_its_pod`);
 //! - what protects a realm, or a namespace of it, is not missing there because its spoke is too old to read it: none of its
-//!   pods runs meanwhile, and those that did run again afterwards
+//!   pods runs meanwhile, but for half a minute in which they end, and those that did run again afterwards
 //!   (`what_protects_a_realm_and_is_not_known_here_keeps_its_pods_from_starting`,
 //!   `what_comes_to_protect_a_realm_and_is_not_known_here_stops_its_pods_until_it_is_gone`,
 //!   `a_pod_that_cannot_be_read_is_stopped_by_what_protects_its_realm`); pods of other namespaces go on

@@ -318,6 +318,8 @@ impl Container {
             started,
             finished: unix,
         };
+        // Who has come to its end well and could not hear that it was to stop was cut off from nothing.
+        self.changed &= exit.told || how.code != 0;
         self.state = ContainerState::Ended { how, at: now, blameless: self.changed };
         true
     }

@@ -24,8 +24,10 @@
 //!   (`who_fails_its_liveness_probe_in_a_refused_or_held_pod_is_killed`);
 //! - of a pod that lacks what would protect it nothing runs, and all of it that was stopped for that starts again when it
 //!   may, whatever its policy (`a_guarded_pod_is_stopped_and_starts_again`,
-//!   `an_init_container_that_is_set_aside_has_not_failed`); what ends by itself has ended
-//!   (`a_refused_or_guarded_pod_that_ends_has_ended`).
+//!   `an_init_container_that_is_set_aside_has_not_failed`, `an_init_container_that_is_set_aside_has_not_succeeded`); what
+//!   ends by itself has ended (`a_refused_or_guarded_pod_that_ends_has_ended`,
+//!   `a_job_that_could_not_hear_that_it_is_set_aside_has_ended`); and none of it goes on for longer than
+//!   [`GUARDED_GRACE_MAX`], whatever grace its owner has given it (`no_grace_is_longer_than_what_protects_may_be_missing`).
 
 use std::time::Duration;
 
@@ -46,6 +48,10 @@ mod health;
 pub const PULL_FAILED: &str = "ErrImagePull";
 /// Sidecars get at least this to end in, as kubelet gives them, when the others used up the grace period.
 const SIDECAR_GRACE: Duration = Duration::from_secs(2);
+
+/// The longest that a pod goes on which lacks what would protect it: how long pods have by default. Its own period is for
+/// its owner to say, up to 136 years, and it is they whom it may have to be confined from.
+const GUARDED_GRACE_MAX: Duration = Duration::from_secs(30);
 
 /// Reason of a pod that had more than it may.
 pub const EVICTED: &str = "Evicted";
@@ -438,6 +444,8 @@ fn report_pull_problem(
 /// Stops everything that runs: containers together, then sidecars from the last to the first. Whether nothing runs any
 /// more.
 fn stop_all(pod: &Pod, until: Duration, now: Duration, out: &mut Decision) -> bool {
+    let guarded = pod.guard.as_ref().map(|_| now + GUARDED_GRACE_MAX);
+    let until = guarded.map_or(until, |guarded| until.min(guarded));
     let mut quiet = true;
     let plain = |index: &usize| !pod.spec.init[*index].sidecar;
     let init = (0..pod.init.len()).filter(plain).map(Which::Init);

@@ -2,15 +2,17 @@
 //!
 //! Guarantees:
 //! - a command is killed when the hub's stream ends, whatever it does then
-//!   (`a_command_is_dropped_when_its_stream_ends`);
+//!   (`a_command_is_dropped_when_its_stream_ends`, `a_command_that_reads_nothing_is_dropped_when_its_stream_ends`);
 //! - input waits for a command that reads slowly, and its output for a hub that does (`who_is_slow_is_waited_for`).
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use freewheel_link::frame;
 use freewheel_link::message::{Answer, ExecInput, ExecOutput, ExecV1};
+use freewheel_link::stop_looks::StopLooks;
 use freewheel_link::transport::{Priority, SendHalf};
 use tokio::io::{AsyncRead, AsyncWriteExt as _, DuplexStream, duplex};
 use tracing::debug;
@@ -41,7 +43,7 @@ pub(super) async fn run(
 ) {
     let (pipe, stdin) = request.stdin.then(|| duplex(STDIN_BYTES)).unzip();
     let mut input = Input { pipe, ..Input::default() };
-    let mut terminal = request.tty.then(Terminal::default);
+    let (mut terminal, mut looks) = (request.tty.then(Terminal::default), StopLooks::default());
     let stdin = stdin.map(|stdin: DuplexStream| -> Stdin { Box::new(stdin) });
     let mut command = match serve.exec(request, stdin).await {
         Ok(command) => command,
@@ -59,6 +61,8 @@ pub(super) async fn run(
             },
             // It may take its input only when its output is taken: neither waits for the other here.
             () = input.write(), if input.waits() => continue,
+            // The stream is not read meanwhile.
+            () = poll_fn(|cx| looks.poll(cx, |cx| send.is_stopped(cx))), if input.waits() => return,
             heard = recv.next::<ExecInput>(), if !input.waits() => match heard {
                 Ok(Some(message)) => match input.take(message, &mut terminal) {
                     Some(said) => said,
@@ -146,11 +150,13 @@ mod tests {
     #[derive(Default)]
     struct Echoes {
         gone: Arc<AtomicBool>,
+        deaf: bool,
     }
 
     struct EchoCommand {
         stdin: Option<Stdin>,
         gone: Arc<AtomicBool>,
+        deaf: bool,
     }
 
     impl Drop for EchoCommand {
@@ -162,7 +168,8 @@ mod tests {
     #[async_trait]
     impl Command for EchoCommand {
         async fn next(&mut self) -> ExecOutput {
-            let Some(stdin) = &mut self.stdin else { return std::future::pending().await };
+            let stdin = self.stdin.as_mut().filter(|_| !self.deaf);
+            let Some(stdin) = stdin else { return std::future::pending().await };
             let mut bytes = vec![0; 100];
             match stdin.read(&mut bytes).await.unwrap() {
                 0 => ExecOutput::Ended(ExecEndedV1 { code: 0, message: String::new() }),
@@ -186,7 +193,7 @@ mod tests {
             _: ExecV1,
             stdin: Option<Stdin>,
         ) -> Result<Box<dyn Command>, RefusalV1> {
-            Ok(Box::new(EchoCommand { stdin, gone: self.gone.clone() }))
+            Ok(Box::new(EchoCommand { stdin, gone: self.gone.clone(), deaf: self.deaf }))
         }
     }
 
@@ -274,5 +281,21 @@ mod tests {
             }
         };
         timeout(Duration::from_secs(5), gone).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_reads_nothing_is_dropped_when_its_stream_ends() {
+        let serve = Arc::new(Echoes { deaf: true, ..Echoes::default() });
+        let (mut send, recv) = started(&serve, true).await;
+        // More than waits for it: the stream is read no further.
+        let piece = ExecInput::Stdin(Bytes::from(vec![b'x'; 2 * STDIN_BYTES]));
+        frame::write(&mut send, &piece).await.unwrap();
+        drop((send, recv));
+        let gone = async {
+            while !serve.gone.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), gone).await.unwrap();
     }
 }

@@ -1,9 +1,10 @@
 //! What the hub opens: a log, a tunnel, a port of a pod or the figures, each answered before its bytes flow.
 //!
 //! Guarantees:
-//! - streams of one kind or realm keep no other out, nor do those that the hub knows to have ended before it is known here
-//!   (`streams_of_one_kind_keep_no_other_out`, `idle_connections_of_one_realm_keep_nobody_else_out`,
-//!   `streams_to_one_realms_pods_keep_no_others_out`);
+//! - streams of one kind or realm keep no other out (`streams_of_one_kind_keep_no_other_out`,
+//!   `idle_connections_of_one_realm_keep_nobody_else_out`, `streams_to_one_realms_pods_keep_no_others_out`), nor do those to
+//!   pods that the hub knows to have ended before it is known here
+//!   (`a_place_that_the_hub_has_given_away_again_is_waited_for`);
 //! - what broke off on one side breaks on the other, and only what ended in order ends in order, also when the session
 //!   ends meanwhile (`what_broke_off_breaks_on_the_other_side_too`,
 //!   `what_broke_off_on_another_node_breaks_here_and_what_ended_ends`).
@@ -15,11 +16,11 @@ use freewheel_link::figures::Figures;
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::limits;
 use freewheel_link::message::{Answer, Open, RefusalV1};
-use freewheel_link::stream_budget::{Budget, PodClient, Use};
+use freewheel_link::stream_budget::{Budget, PodClient, StreamPermit, Use};
 use freewheel_link::transport::{Priority, SendHalf, Stream};
 use tokio::io::{AsyncWriteExt as _, copy};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::opened::{Reader, refuse};
@@ -27,6 +28,9 @@ use super::{Duplex, Serve, exec};
 
 /// The opener is the first thing on a stream; one that does not come is not waited for.
 const OPENER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is asked again for a place to a pod that the hub has given away again: no longer than it takes to see that
+/// who had it has gone.
+const PLACE_TRIES: (u32, Duration) = (20, Duration::from_millis(250));
 
 /// Serves one stream to its end.
 pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: Arc<Budget>) {
@@ -41,7 +45,7 @@ pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: 
             return;
         }
     };
-    let _place = match budget.take(use_of(&opened, &*serve)) {
+    let _place = match place(&budget, use_of(&opened, &*serve)).await {
         Ok(place) => place,
         Err(full) => {
             refuse(&mut send, full).await;
@@ -71,6 +75,18 @@ pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: 
         | Open::Renew(_) => {
             refuse(&mut send, RefusalV1::new("BadRequest", "a spoke does not serve that")).await;
         }
+    }
+}
+
+/// A place for it. The hub counts those to pods, too, and some of them have ended there already.
+async fn place(budget: &Arc<Budget>, of: Use) -> Result<StreamPermit, RefusalV1> {
+    let mut tries = if matches!(of, Use::PodStream(_)) { PLACE_TRIES.0 } else { 0 };
+    loop {
+        match budget.take(of.clone()) {
+            Err(_) if 0 < tries => tries -= 1,
+            taken => return taken,
+        }
+        sleep(PLACE_TRIES.1).await;
     }
 }
 

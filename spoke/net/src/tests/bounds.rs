@@ -146,6 +146,8 @@ async fn what_waits_for_another_node_is_on_the_sender_s_account_and_in_no_buffer
 /// A stream of the link that always has more to say.
 struct Flood;
 
+impl Stream for Flood {}
+
 impl tokio::io::AsyncRead for Flood {
     fn poll_read(
         self: std::pin::Pin<&mut Self>,

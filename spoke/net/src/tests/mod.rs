@@ -4,6 +4,7 @@ mod answers;
 mod bounds;
 mod full_pods;
 mod gates;
+mod gone;
 mod node_port_clients;
 mod node_ports;
 mod outside;
@@ -19,11 +20,14 @@ use freewheel_link::names::ClusterName;
 use freewheel_link::plan::Protocol;
 use freewheel_spoke_agent::ports::{Network as _, PodNetwork};
 use futures::FutureExt as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::runtime::Handle;
 
 use crate::testing::{pod, pod_in, service};
 use crate::{Conn, Connecting, Fabric, NetError, PodNet, Remote, Stream};
+
+/// As a stream of the link is that nobody stops.
+impl Stream for tokio::io::DuplexStream {}
 
 fn at(address: &str) -> SocketAddr {
     address.parse().unwrap()
@@ -65,7 +69,7 @@ fn echo(pod: &Arc<PodNet>, port: u16) {
     });
 }
 
-async fn ask(mut stream: impl Stream, text: &str) -> String {
+async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &str) -> String {
     stream.write_all(text.as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
     let mut answer = String::new();

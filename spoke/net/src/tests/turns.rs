@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 
 use super::*;
 use crate::{Pipe, bridge};
@@ -70,6 +70,8 @@ impl Eager {
         self.rounds.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 }
+
+impl Stream for Eager {}
 
 impl AsyncRead for Eager {
     fn poll_read(

@@ -41,7 +41,7 @@ pub enum CannotExec {
     )]
     NoProgram,
     /// It runs enough of them.
-    #[error("the container runs {COMMANDS_MAX} commands already")]
+    #[error("the container runs {COMMANDS_MAX} commands already, those of its probes counted")]
     TooMany,
 }
 

@@ -54,11 +54,13 @@ impl Pollable for Stop {
 
 impl Host for ShutdownView<'_> {
     fn on_terminate(&mut self) -> wasmtime::Result<Resource<DynPollable>> {
+        self.shutdown.hears();
         let stop = self.table.push(Stop(self.shutdown.clone()))?;
         subscribe(self.table, stop)
     }
 
     fn terminating(&mut self) -> wasmtime::Result<Option<u64>> {
+        self.shutdown.hears();
         let left = self.shutdown.left();
         Ok(left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)))
     }

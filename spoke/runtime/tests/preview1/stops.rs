@@ -31,7 +31,8 @@ async fn a_core_program_that_is_stopped_may_finish_and_its_own_code_counts() {
         node.logged(pod, "hello").await;
         node.runtime.stop(&id, Duration::from_secs(60));
         std::fs::write(&file, b"go").unwrap();
-        assert_eq!(node.exited(&id).await.code, code);
+        let exit = node.exited(&id).await;
+        assert_eq!((exit.code, exit.told), (code, false));
         std::fs::remove_file(&file).unwrap();
     }
 }

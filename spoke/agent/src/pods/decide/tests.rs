@@ -189,7 +189,8 @@ impl Life {
     fn exited(&mut self, name: &str, code: i32) -> &mut Self {
         let which = self.pod.find(name).unwrap();
         let reason = if code == 0 { "Completed" } else { "Error" };
-        let exit = Exit { code, reason: reason.to_owned(), message: String::new() };
+        let (reason, message) = (reason.to_owned(), String::new());
+        let exit = Exit { code, reason, message, told: true };
         let (now, container) = (self.now, self.pod.at_mut(which).unwrap());
         assert!(container.exited(container.restarts, exit, now, 6), "{name} ends");
         self
@@ -561,7 +562,8 @@ fn news_about_an_older_start_changes_nothing() {
     let mut life = running(&["web"]);
     life.exited("web", 1).go();
     let web = &mut life.pod.containers[0];
-    let exit = Exit { code: 9, reason: "Error".to_owned(), message: String::new() };
+    let (reason, message) = ("Error".to_owned(), String::new());
+    let exit = Exit { code: 9, reason, message, told: false };
     assert!(!web.started(0, SECOND, 1));
     assert!(!web.exited(0, exit, SECOND, 1));
 }

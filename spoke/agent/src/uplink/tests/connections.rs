@@ -248,3 +248,22 @@ async fn streams_to_one_realms_pods_keep_no_others_out() {
     // It has a place, and nobody who serves it.
     assert_eq!(told(forward("root")).await, "this spoke does not serve that");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_the_hub_has_given_away_again_is_waited_for() {
+    let of = PodClient { realm: Some(ClusterName::root()), principal: None };
+    let budget = Arc::new(Budget::default());
+    let mut places = Vec::new();
+    while let Ok(place) = budget.take(Use::PodStream(of.clone())) {
+        places.push(place);
+    }
+    let ends = async {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        places.pop();
+    };
+    let open = Open::PortForward(PortForwardV1 { pod_uid: "root".into(), port: 80 });
+    let (answer, ()) = tokio::join!(answered(&budget, &open), ends);
+    // It has a place, and nobody who serves it.
+    let Answer::Refused(refusal) = answer else { panic!("{answer:?}") };
+    assert_eq!(refusal.message, "this spoke does not serve that");
+}
