@@ -4,6 +4,8 @@
 //! - a document is compressed once for all who ask for it, while it is one of few
 //!   (`a_document_is_compressed_once_while_it_is_one_of_few`), and also for those who ask before it is
 //!   (`a_document_is_compressed_once_for_all_who_ask_together`);
+//! - what is answered is what was asked for, also from what is compressed already
+//!   (`v2_and_v3_of_the_same_kinds_are_told_apart_when_compressed`);
 //! - documents are made by the workers that answers are encoded by, on the account of who asks for them, and never by who
 //!   serves others meanwhile (`documents_are_made_by_workers_and_then_cost_no_thread`).
 
@@ -186,11 +188,16 @@ async fn send(
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
+    use flate2::read::GzDecoder;
     use freewheel_hub_api::kinds;
     use freewheel_hub_schema::gvk::Gvk;
     use freewheel_hub_schema::kind::{Kind, Strategy};
     use freewheel_link::names::ClusterName;
     use futures::FutureExt as _;
+    use http::header::CONTENT_ENCODING;
+    use http_body_util::BodyExt as _;
 
     use super::*;
     use crate::flow::workers::Workers;
@@ -232,6 +239,36 @@ mod tests {
             let again = made(registry, form, workers.of_all(), ask).await;
             assert_eq!(again.unwrap(), here, "{form:?}");
         }
+    }
+
+    /// What an answer says, which is compressed, and its ETag.
+    async fn unpacked(response: Response<Body>) -> (HeaderValue, String) {
+        assert_eq!(response.headers()[CONTENT_ENCODING], "gzip");
+        let tag = response.headers()[ETAG].clone();
+        let packed = response.into_body().collect().await.unwrap().to_bytes();
+        let mut text = String::new();
+        GzDecoder::new(&*packed).read_to_string(&mut text).unwrap();
+        (tag, text)
+    }
+
+    #[tokio::test]
+    async fn v2_and_v3_of_the_same_kinds_are_told_apart_when_compressed() {
+        let (registries, root) = (kinds::registries(), ClusterName::root());
+        // So many that their one document of v3 is compressed, too.
+        for number in 0..100 {
+            let (kind, plural) = (format!("Widget{number}"), format!("widget{number}s"));
+            let kind = Kind::new(Gvk::new("example.com", "v1", kind), plural, Plain);
+            registries.add(&root, kind.with_status()).unwrap();
+        }
+        let registry = registries.of(&root);
+        let (packed, workers) = (Packed::default(), Workers::default());
+        let (backlog, all) = (SendBacklog::new(Arc::default()), workers.of_all());
+        let asks = Asks { packed: &packed, backlog: &backlog, makers: all, gzip: Some(all) };
+        let v3 = answer(registry.clone(), "", "apis/example.com/v1", "", asks).await.unwrap();
+        let v2 = answer_v2(registry, None, asks).await.unwrap();
+        let ((v3_tag, v3), (v2_tag, v2)) = (unpacked(v3).await, unpacked(v2).await);
+        assert!(v3.contains(r#""openapi":"3.0.0""#) && v2.contains(r#""swagger":"2.0""#));
+        assert_ne!(v3_tag, v2_tag);
     }
 
     #[tokio::test]
