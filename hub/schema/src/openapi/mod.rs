@@ -161,12 +161,10 @@ impl<'a> Of<'a> {
     }
 }
 
-/// What is asked for of a cluster.
+/// A document that is asked for of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form<'a> {
-    /// The index of v3.
-    Index,
-    /// What it names by this path.
+    /// What the index of v3 names by this path.
     V3(&'a str),
     /// v2 as JSON.
     V2,
@@ -174,22 +172,35 @@ pub enum Form<'a> {
     V2Protobuf,
 }
 
-/// Whether it is there already, so that asking for it is no work. Else who asks makes it, which takes longer than a task
-/// may keep its thread.
+/// A document is not there: who asks for it makes it, which takes longer than a task may keep its thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotMade;
+
+/// Whether asking for the index makes nothing.
 #[must_use]
-pub fn is_made(registry: &Registry, form: Form<'_>) -> bool {
-    let Some(shared) = registry.shared().documents.get() else { return false };
+pub fn is_index_made(registry: &Registry) -> bool {
+    registry.shared().documents.get().is_some()
+}
+
+/// A document that is there already, or none where none is served by its path. It is given and not only told of: until
+/// somebody asks again it may be forgotten.
+///
+/// # Errors
+/// When it is served and not there.
+pub fn made(registry: &Registry, form: Form<'_>) -> Result<Option<Document>, NotMade> {
+    let shared = registry.shared().documents.get().ok_or(NotMade)?;
     let of = Of { registry, shared, own: group_versions(registry.own()) };
-    match form {
-        Form::Index => true,
-        Form::V3(path) => {
-            of.own.get(path).is_none_or(|own| of.kept().has(V3, &of.v3_hash(path, own)))
-        }
-        Form::V2 if of.own.is_empty() => shared.v2.get().is_some(),
-        Form::V2 => of.kept().has(V2_JSON, &of.v2_hash()),
-        Form::V2Protobuf if of.own.is_empty() => shared.v2_protobuf.get().is_some(),
-        Form::V2Protobuf => of.kept().has(V2_PROTOBUF, &of.v2_hash()),
-    }
+    let made = match form {
+        Form::V3(path) => match of.own.get(path) {
+            None => return Ok(shared.each.get(path).cloned()),
+            Some(own) => of.kept().get(V3, &of.v3_hash(path, own)),
+        },
+        Form::V2 if of.own.is_empty() => shared.v2.get().map(|v2| v2.document.clone()),
+        Form::V2 => of.kept().get(V2_JSON, &of.v2_hash()),
+        Form::V2Protobuf if of.own.is_empty() => shared.v2_protobuf.get().cloned(),
+        Form::V2Protobuf => of.kept().get(V2_PROTOBUF, &of.v2_hash()),
+    };
+    made.map(Some).ok_or(NotMade)
 }
 
 /// `/openapi/v3` of a cluster; `prefix` is what comes before in the URL: empty, or `/clusters/pi-7`.
