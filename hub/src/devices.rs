@@ -37,6 +37,11 @@ pub enum DeviceError {
     /// The name is another's by now.
     #[error("{0} was given to another device meanwhile: look at it again")]
     Changed(String),
+    /// Its place will be nobody's.
+    #[error(
+        "{0} is being deleted: when it is gone, a new board may join under its name, and nothing is left of what it was"
+    )]
+    Going(String),
     /// A board that is to wipe itself takes nobody's place.
     #[error("the device {0} is decommissioned")]
     Decommissioned(String),
@@ -180,7 +185,10 @@ pub async fn hand_over(client: &Client, device: &Device, to: &str) -> Result<(),
     let path = format!("{CLUSTERS}/{}", device.name);
     let mut seen = device.clone();
     for _ in 0..TRIES_MAX {
-        if (&seen.uid, &seen.key, seen.going) != (&device.uid, &device.key, false) {
+        if seen.uid == device.uid && seen.going {
+            return Err(DeviceError::Going(device.name.clone()));
+        }
+        if (&seen.uid, &seen.key) != (&device.uid, &device.key) {
             return Err(DeviceError::Changed(device.name.clone()));
         }
         let patch = json!({"metadata": {

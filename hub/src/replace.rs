@@ -11,7 +11,9 @@
 //!
 //! Guarantees:
 //! - said again, it goes on where it was, from wherever it broke off (`what_is_left_to_be_done_is_seen_in_what_is_there`);
-//! - nobody takes the place of a device that runs, unless it is asked for (`nobody_takes_the_place_of_who_runs`).
+//! - nobody takes the place of a device that runs, unless it is asked for (`nobody_takes_the_place_of_who_runs`), nor one
+//!   that is about to be gone: nobody would have it, and the old board would be wiped for it
+//!   (`nobody_takes_a_place_that_goes`).
 
 use freewheel_hub_api::device_orders::{Order, Rename};
 
@@ -81,6 +83,9 @@ fn decide(
     if place.name == new {
         return Err(DeviceError::Same(new.to_owned()));
     }
+    if place.going {
+        return Err(DeviceError::Going(place.name.clone()));
+    }
     let came_of_it =
         matches!(order, Some(Order::Rename(it)) if it.cluster == new && it.to == place.name);
     let Some(board) = board else {
@@ -133,6 +138,16 @@ mod tests {
         let (place, board) = (device("pi-7", "k1"), device("new", "k2"));
         let runs = decide(&place, Some(&board), None, true, "new");
         assert!(matches!(runs, Err(DeviceError::Connected(name)) if name == "pi-7"));
+    }
+
+    #[test]
+    fn nobody_takes_a_place_that_goes() {
+        let (place, board) = (device("pi-7", "k1"), device("new", "k2"));
+        for key in ["k1", "k2"] {
+            let place = Device { going: true, key: Some(key.to_owned()), ..place.clone() };
+            let goes = decide(&place, Some(&board), None, false, "new");
+            assert!(matches!(goes, Err(DeviceError::Going(name)) if name == "pi-7"));
+        }
     }
 
     #[test]
