@@ -42,6 +42,29 @@ pub enum DeviceError {
         "{0} is being deleted: when it is gone, a new board may join under its name, and nothing is left of what it was"
     )]
     Going(String),
+    /// The name is another's than of whom it was said before.
+    #[error(
+        "{before}. Another device is {name} now, with key {key}: if that one is meant, say so with --key {key}"
+    )]
+    CameLater {
+        /// The name.
+        name: String,
+        /// The key that has it.
+        key: String,
+        /// What was done to the one before it.
+        before: String,
+    },
+    /// The device that is meant is not there.
+    #[error("the device {name} has key {key}, which is not the one of --key")]
+    OtherKey {
+        /// The name.
+        name: String,
+        /// The key that has it.
+        key: String,
+    },
+    /// A key is of one device.
+    #[error("--key says which device of one name is meant: give one name with it")]
+    KeyOfSeveral,
     /// A board that is to wipe itself takes nobody's place.
     #[error("the device {0} is decommissioned")]
     Decommissioned(String),
