@@ -50,10 +50,11 @@ pub enum Verb {
     /// The new board's key takes over the name and the ManagedCluster OLD: its labels, annotations, taints and set, the works
     /// and add-ons in its namespace, its own cluster with all objects in it, and the pods that are bound to it. Nothing of that
     /// is moved, and UIDs stay; the pods start on the new board, which hears of its name at its next contact and keeps its own
-    /// key. The ManagedCluster NEW is deleted with all that is in it. The key of the old device is revoked: where it ever
-    /// comes back, it wipes all that it holds, as with `hub decommission`, so that nothing runs twice. What its pods wrote into
-    /// volumes on the old board is not copied: take it off before. Said again after it broke off, this goes on; a board that has
-    /// come as NEW since is refused without its --key.
+    /// key. The ManagedCluster NEW is deleted with all that is in it. The key of the old device is revoked, and with it what
+    /// add-ons had there for the hub (tokens of pods, and what a signer of an add-on's own has signed, end by themselves).
+    /// Where it ever comes back, it wipes all that it holds, as with `hub decommission`, so that nothing runs twice. What its
+    /// pods wrote into volumes on the old board is not copied: take it off before. Said again after it broke off, this goes
+    /// on; a board that has come as NEW since is refused without its --key.
     Replace(ReplaceOptions),
     /// Print things
     Get {

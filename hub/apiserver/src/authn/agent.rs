@@ -33,7 +33,7 @@ pub enum AgentOf {
 
 impl Agent {
     /// Whether it is known now: what was given to one is nothing to the next one of its name, nor on the next cluster of its
-    /// cluster's name. The agent of a cluster that is not accepted is known, and may do little.
+    /// cluster's name, nor when its cluster's device has given its place to another board. The agent of a cluster that is not accepted is known, and may do little.
     pub(crate) fn is_known(&self, now: &dyn Snapshot) -> bool {
         match &self.of {
             AgentOf::AddOn(of) => {
@@ -41,14 +41,14 @@ impl Agent {
                 let add_on = find(now, ADD_ONS, (cluster, &of.add_on), &of.uid);
                 let is_named = add_on.is_some_and(|(_, it)| names(&it["status"], &self.name));
                 let cluster = find(now, CLUSTERS, ("", cluster), &of.cluster_uid);
-                is_named && cluster.is_some_and(|cluster| is_accepted(&cluster))
+                let is_there =
+                    |it: (bool, Value)| is_accepted(&it) && has_key(&it.1, &of.agent_key);
+                is_named && cluster.is_some_and(is_there)
             }
             AgentOf::Cluster(of, key) => {
                 let cluster = find(now, CLUSTERS, ("", of.cluster.as_str()), &of.uid);
-                cluster.is_some_and(|(deleting, cluster)| {
-                    let own = &cluster["metadata"]["annotations"][AGENT_KEY_ANNOTATION];
-                    !deleting && *own == key.to_string()
-                })
+                let key = key.to_string();
+                cluster.is_some_and(|(deleting, cluster)| !deleting && has_key(&cluster, &key))
             }
         }
     }
@@ -98,6 +98,12 @@ fn find(
 
 fn is_accepted((deleting, cluster): &(bool, Value)) -> bool {
     !deleting && cluster["spec"]["hubAcceptsClient"] == true
+}
+
+/// Whether this is the key of a cluster's device; none where no device has come.
+fn has_key(cluster: &Value, key: &str) -> bool {
+    let own = cluster["metadata"]["annotations"][AGENT_KEY_ANNOTATION].as_str();
+    own.unwrap_or_default() == key
 }
 
 /// Whether an add-on is registered at the hub as this agent; its status as it is stored.
