@@ -36,7 +36,8 @@ pub enum AgentOf {
 
 impl Agent {
     /// Whether it is known now: what was given to one is nothing to the next one of its name, nor on the next cluster of its
-    /// cluster's name, nor when its cluster's device has given its place to another board or is to be wiped. The agent of a cluster that is not accepted is known, and may do little.
+    /// cluster's name, nor when its cluster's device has given its place to another board or is to be wiped. The agent of a
+    /// cluster that is not accepted is known, and may do little.
     pub(crate) fn is_known(&self, now: &dyn Snapshot) -> bool {
         match &self.of {
             AgentOf::AddOn(of) => {
